@@ -1,0 +1,105 @@
+# nibble - GNU make.  `make help` lists what it can do.
+#
+# Every .c below src/ goes into build/libnibble.a, cli/ into build/nibble.  A file
+# named *_avx2.c, *_avx512.c or *_avx512bf16.c gets the flags of its instruction set;
+# *_avx512bf16.c is built a second time with its one instruction emulated
+# (NIB_EMULATE_BF16), so that every AVX-512 machine can test it.
+CC      ?= gcc
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+BUILD   ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+comma   := ,
+SAN     ?=
+
+PACKAGES := jansson libpcre2-8 libutf8proc
+ifeq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
+LIB_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
+LIBS       := $(shell pkg-config --libs $(PACKAGES)) -lpthread -lm
+endif
+
+OPT     ?= -O3 -g
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+           -Wvla -Wformat=2 -Wno-format-nonliteral -Werror
+CFLAGS  := -std=c17 -D_GNU_SOURCE $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -pthread \
+           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' $(LIB_CFLAGS)
+LDFLAGS := $(if $(SAN),-fsanitize=$(SAN)) -pthread
+
+ARCH := $(shell uname -m)
+FLAGS_avx2       := -mavx2 -mfma -mf16c
+FLAGS_avx512     := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+
+LIB_SRC  := $(sort $(wildcard src/*/*.c))
+ifneq ($(ARCH),x86_64)
+LIB_SRC  := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(LIB_SRC))
+endif
+CLI_SRC  := $(sort $(wildcard cli/*.c))
+TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
+BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
+BF16_SRC := $(filter %_avx512bf16.c,$(LIB_SRC))
+
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BF16_SRC:%_avx512bf16.c=$(BUILD)/%_avx512bf16emu.o)
+CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
+SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
+TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
+isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+
+.PHONY: all lib demo test bench bench-peers fuzz install clean help deps format-check
+all: deps
+	@$(MAKE) --no-print-directory $(BUILD)/nibble
+lib: $(BUILD)/libnibble.a
+
+help:
+	@echo 'make                  build/nibble and build/libnibble.a'
+	@echo 'make demo             quantize, fine-tune and ask the small model in models/, offline'
+	@echo 'make test             every test that needs no network'
+	@echo 'make SAN=address,undefined test'
+	@echo 'make bench            the kernels and the training step against the peak of this machine'
+	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
+	@echo 'make install          program, library, headers, pkg-config file, man page (PREFIX, DESTDIR)'
+
+deps:
+	@tools/install-deps.sh
+
+$(BUILD)/libnibble.a: $(LIB_OBJ)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/nibble: $(CLI_OBJ) $(BUILD)/libnibble.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_avx512) -DNIB_EMULATE_BF16 -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(if $(filter tests/% bench/%,$<),-Itests/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libnibble.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+tests: $(TESTS) $(BUILD)/nibble
+benches: $(BENCHES)
+
+test: deps
+	@$(MAKE) --no-print-directory $(BUILD)/nibble tests
+	@BUILD=$(BUILD) tests/run.sh
+
+bench: deps
+	@$(MAKE) --no-print-directory benches
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+demo: all
+	@BUILD=$(BUILD) tools/demo.sh
+
+clean:
+	rm -rf build build-*
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT_OBJ:.o=.d)
+.SECONDARY:

@@ -1,0 +1,41 @@
+/* context.h - what every call shares: allocator, threads, instruction set, and
+ * where warnings go.  A context is used by one thread at a time; two contexts
+ * know nothing of each other. */
+#ifndef NIBBLE_CONTEXT_H
+#define NIBBLE_CONTEXT_H
+
+#include <stddef.h>
+
+#include "nibble/status.h"
+
+typedef struct nib_ctx nib_ctx;
+
+typedef enum nib_message_kind { NIB_MESSAGE_NOTE, NIB_MESSAGE_WARNING } nib_message_kind;
+
+typedef struct nib_ctx_options {
+    /* NULL: malloc, realloc and free of the C library.  All three or none. */
+    void *(*alloc)(void *user, size_t bytes);
+    void *(*realloc)(void *user, void *p, size_t bytes);
+    void (*free)(void *user, void *p);
+    void *alloc_user;
+    /* 0: as many as affinity, cgroup quota and OMP_NUM_THREADS allow. */
+    int threads;
+    /* NULL: the best the processor and the operating system have, lowered by the
+     * environment's NIBBLE_ISA; else "ref", "avx2", "avx512" or "avx512bf16". */
+    const char *isa;
+    /* Notes and warnings, one line each without a newline; NULL: dropped. */
+    void (*message)(void *user, nib_message_kind kind, const char *text);
+    void *message_user;
+    /* Asked between units of work; true ends the call in an orderly way.  NULL: never. */
+    int (*should_stop)(void *user);
+    void *should_stop_user;
+} nib_ctx_options;
+
+/* options NULL: all defaults.  Starts the threads.  Fails with NIB_E_NOMEM,
+ * NIB_E_INVALID (an isa that is unknown or that the machine lacks, negative
+ * threads) or NIB_E_IO (a thread cannot be started).  *out is the caller's, who
+ * ends it with nib_ctx_destroy() after everything made with it. */
+nib_status nib_ctx_create(const nib_ctx_options *options, nib_ctx **out, nib_error *err);
+void nib_ctx_destroy(nib_ctx *ctx); /* NULL is fine */
+
+#endif

@@ -1,0 +1,59 @@
+/* cpu.c - asks the processor what it can do and the system what it saves. */
+#include "base/cpu.h"
+
+#if NIB_ARCH_X86
+#include <cpuid.h>
+
+/* The registers that the operating system saves on a switch (XCR0). */
+static uint64_t saved_state(void)
+{
+    uint32_t lo, hi;
+    __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+uint32_t nib_cpu_detect(void)
+{
+    const uint32_t avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+    uint32_t a, b, c, d, cpu = 0;
+    uint64_t saved;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (!(c & bit_OSXSAVE) || !(c & bit_AVX) || !(c & bit_FMA) || !(c & bit_F16C)) return 0;
+    saved = saved_state();
+    if ((saved & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    if (b & bit_AVX2) cpu |= NIB_CPU_AVX2;
+    if (cpu && (saved & 0xe6) == 0xe6 && (b & avx512_f_dq_bw_vl) == avx512_f_dq_bw_vl)
+        cpu |= NIB_CPU_AVX512;
+    if ((cpu & NIB_CPU_AVX512) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5))
+        cpu |= NIB_CPU_AVX512BF16;
+    return cpu;
+}
+#else
+uint32_t nib_cpu_detect(void) { return 0; }
+#endif
+
+static const struct { const char *name; uint32_t cpu; } levels[] = {
+    { "ref", 0 },
+    { "avx2", NIB_CPU_AVX2 },
+    { "avx512", NIB_CPU_AVX2 | NIB_CPU_AVX512 },
+    { "avx512bf16", NIB_CPU_AVX2 | NIB_CPU_AVX512 | NIB_CPU_AVX512BF16 },
+};
+
+const char *nib_cpu_name(uint32_t cpu)
+{
+    const char *name = levels[0].name;
+    for (size_t i = 0; i < NIB_COUNT(levels); i++)
+        if ((cpu & levels[i].cpu) == levels[i].cpu) name = levels[i].name;
+    return name;
+}
+
+bool nib_cpu_from_name(const char *name, uint32_t *cpu)
+{
+    for (size_t i = 0; i < NIB_COUNT(levels); i++)
+        if (strcmp(name, levels[i].name) == 0) {
+            *cpu = levels[i].cpu;
+            return true;
+        }
+    return false;
+}

@@ -1,0 +1,23 @@
+/* random.h - random numbers as a function of where they are used, and torch's shuffle.
+ *
+ * Philox 4x32-10 (Salmon et al. 2011): no state, so that a resumed run draws what
+ * an uninterrupted one would have drawn.  MT19937 only for the order of records,
+ * which is the Trainer's (formats.md 14.4). */
+#ifndef NIB_BASE_RANDOM_H
+#define NIB_BASE_RANDOM_H
+
+#include "base/base.h"
+
+/* Four 32-bit numbers for (key, counter). */
+void nib_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
+
+static inline float nib_unit_float(uint32_t bits) { return (float)(bits >> 8) * 0x1p-24f; } /* [0, 1) */
+
+typedef struct nib_mt19937 { uint32_t state[624]; unsigned next; } nib_mt19937;
+void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed);
+uint32_t nib_mt19937_next(nib_mt19937 *g);
+
+/* order[0..n-1] = torch.randperm(n) with a generator seeded with `seed` (n < 2^32 / 20). */
+void nib_torch_randperm(uint32_t *order, uint32_t n, uint64_t seed);
+
+#endif

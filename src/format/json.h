@@ -1,0 +1,32 @@
+/* json.h - JSON as nibble reads it: jansson, with this house's rules and errors.
+ *
+ * Integers keep their digits, duplicate keys and \u0000 are refused, UTF-8 is
+ * checked, nesting is limited.  Every getter names the file and the key. */
+#ifndef NIB_FORMAT_JSON_H
+#define NIB_FORMAT_JSON_H
+
+#include <jansson.h>
+
+#include "base/base.h"
+
+enum { NIB_JSON_BIG_NUMBERS = 1 }; /* integers may pass 64 bits and are read as doubles */
+
+/* Parses a file (at most 512 MiB) or a piece of text; `where` names it in errors
+ * ("config.json", "data.jsonl: line 12").  *out is the caller's: json_decref(). */
+nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out, nib_error *err);
+nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
+                          json_t **out, nib_error *err);
+
+/* A key of an object.  Absent or null: *out keeps the value it had (the default).
+ * Of another type, or out of [lo, hi]: NIB_E_FORMAT naming where, key and value. */
+nib_status nib_json_get_int(const json_t *object, const char *where, const char *key, int64_t lo,
+                            int64_t hi, int64_t *out, nib_error *err);
+nib_status nib_json_get_float(const json_t *object, const char *where, const char *key, double *out,
+                              nib_error *err); /* takes integers too; finite */
+nib_status nib_json_get_bool(const json_t *object, const char *where, const char *key, bool *out,
+                             nib_error *err);
+/* Borrowed from the object. */
+nib_status nib_json_get_string(const json_t *object, const char *where, const char *key,
+                               const char **out, nib_error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* safetensors.h - read-only access to the tensors of .safetensors files, and writing them.
+ *
+ *     [u64 LE: header_bytes][header_bytes of JSON][tensor data ...]
+ *
+ * Opening maps the file and checks every offset against its size (formats.md 1.6), so
+ * a view got from here is safe to read in full.  No tensor data is copied.
+ * Format: huggingface/safetensors, README, section "Format". */
+#ifndef NIB_FORMAT_SAFETENSORS_H
+#define NIB_FORMAT_SAFETENSORS_H
+
+#include "base/base.h"
+#include "base/dtype.h"
+#include "base/filemap.h"
+
+enum { NIB_MAX_RANK = 16 };
+
+typedef struct nib_tensor {
+    const char *name;      /* borrowed from the file */
+    nib_dtype dtype;
+    const char *dtype_name;/* as in the file: "BF16" */
+    unsigned rank;
+    uint64_t shape[NIB_MAX_RANK];
+    const void *data;      /* on the map; any alignment */
+    uint64_t bytes;
+    uint64_t elements;
+    const nib_filemap *map;/* for giving pages back */
+    const char *file;      /* path, for messages */
+} nib_tensor;
+
+/* One file, or all shards of a directory, as one set of named tensors. */
+typedef struct nib_tensors nib_tensors;
+
+/* path: a .safetensors file, a model.safetensors.index.json, or a directory holding
+ * model.safetensors or the index (that order).  NIB_E_IO, NIB_E_FORMAT, NIB_E_NOMEM. */
+nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err);
+void nib_tensors_close(nib_tensors *t); /* NULL is fine; every view ends here */
+
+size_t nib_tensors_count(const nib_tensors *t);
+const nib_tensor *nib_tensors_at(const nib_tensors *t, size_t i);        /* in data order, shard by shard */
+const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name); /* NULL: none; hashed */
+/* Value of a __metadata__ key of the first file, or NULL. */
+const char *nib_tensors_metadata(const nib_tensors *t, const char *key);
+/* NIB_E_IO if a mapped file was replaced or written since it was opened. */
+nib_status nib_tensors_unchanged(const nib_tensors *t, nib_error *err);
+
+/* --- writing: tensors declared first, then their data in any order of declaration --- */
+typedef struct nib_tensor_writer nib_tensor_writer;
+
+typedef struct nib_tensor_plan {
+    const char *name;
+    nib_dtype dtype;
+    unsigned rank;
+    uint64_t shape[NIB_MAX_RANK];
+} nib_tensor_plan;
+
+/* Writes DIR/STEM.safetensors, or, when the data passes shard_bytes (0: never), shards
+ * STEM-0000i-of-0000n.safetensors and STEM.safetensors.index.json, filled greedily in the
+ * order given (formats.md 1.3, 1.5), __metadata__ {"format": "pt"}.  DIR exists.  The caller then
+ * gives each tensor's data once, in the order given here, in pieces of any size. Plans are copied. */
+nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
+                                    const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
+                                    nib_tensor_writer **out, nib_error *err);
+nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes, nib_error *err);
+/* Checks that all data came, syncs and renames every file; frees w also on failure. */
+nib_status nib_tensor_writer_commit(nib_tensor_writer *w, nib_error *err);
+void nib_tensor_writer_discard(nib_tensor_writer *w);
+
+#endif

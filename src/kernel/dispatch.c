@@ -1,0 +1,12 @@
+/* dispatch.c - chooses each kernel for the processor at hand. */
+#include "kernel/kernels.h"
+
+nib_kernels nib_kernels_for(uint32_t cpu)
+{
+    nib_kernels k = { 0 };
+#define KERNEL(op, variant, needs) \
+    if ((cpu & (needs)) == (needs)) k.op = nib_##op##_##variant;
+#include "kernel/list.h"
+#undef KERNEL
+    return k;
+}

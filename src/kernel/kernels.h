@@ -1,0 +1,28 @@
+/* kernels.h - the table of arithmetic, one entry an operation, chosen at run time.
+ *
+ * list.h names every variant once; the declarations here, the choice in dispatch.c
+ * and the cases of tests and benchmarks are made of it.  Prototypes of the
+ * operations are the typedefs in the headers named below: one header a family. */
+#ifndef NIB_KERNEL_KERNELS_H
+#define NIB_KERNEL_KERNELS_H
+
+#include "base/cpu.h"
+#include "kernel/attention.h"   /* attention forward and backward */
+#include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
+#include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
+
+typedef struct nib_kernels {
+#define KERNEL_OP(op) nib_##op##_fn *op;
+#include "kernel/ops.h"
+#undef KERNEL_OP
+} nib_kernels;
+
+#define KERNEL(op, variant, needs) nib_##op##_fn nib_##op##_##variant;
+#include "kernel/list.h"
+#undef KERNEL
+
+/* The best kernel of each op for a CPU with the features `cpu`: the last in the
+ * list whose needs are met.  Tests pass fewer features than the CPU has. */
+nib_kernels nib_kernels_for(uint32_t cpu);
+
+#endif

@@ -1,0 +1,4 @@
+/* ops.h - every operation of the kernel table, once; a family's entries lie in its file. */
+#include "kernel/ops_gemm.h"
+#include "kernel/ops_elementwise.h"
+#include "kernel/ops_attention.h"

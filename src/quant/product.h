@@ -1,0 +1,73 @@
+/* product.h - the products of a linear layer with a weight of any scheme.
+ *
+ *     forward    y  = x W^T + u B^T + bias     x [M, in]   y  [M, out]
+ *     backward   dx = dy W  + v A              dy [M, out] dx [M, in]
+ *
+ * u [M, R] and v [M, R] are the inner values of a low-rank branch, already scaled,
+ * in float; A [R, in] and B [out, R] are float.  x, y, dx, dy are of the compute
+ * type (float32 or bfloat16), row-major.  The weight is never expanded: blocks are
+ * decoded into a cache-sized panel that all rows of the batch use.
+ *
+ * Sums run over k in one fixed order in float, low-rank part and bias last, and
+ * the result is rounded once: a row's values do not depend on the other rows, nor
+ * on the number of threads.  (nib_product_dot, for few rows, promises a tolerance.) */
+#ifndef NIB_QUANT_PRODUCT_H
+#define NIB_QUANT_PRODUCT_H
+
+#include "kernel/kernels.h"
+#include "quant/weight.h"
+
+typedef struct nib_product_args {
+    nib_dtype type;       /* compute type of x, y: NIB_F32 or NIB_BF16 */
+    size_t rows;          /* M */
+    const void *x;        /* [M, in], or [M, out] backward */
+    size_t ldx;           /* elements from row to row */
+    void *y;              /* [M, out], or [M, in] backward */
+    size_t ldy;
+    bool accumulate;      /* y += instead of y =: the sum is made in float, rounded once */
+    nib_dtype y_type;     /* type of y: the compute type, or NIB_F32 for logits */
+    const float *bias;    /* forward: [out], or NULL */
+    const float *u;       /* [M, R] low-rank inner values, or NULL */
+    const float *factor;  /* B [out, R] forward, A [R, in] backward */
+    size_t rank;
+    size_t w_row0, w_row1;/* forward: only these outputs (vocabulary chunk); 0, 0: all.
+                             backward: only these rows of W take part, x is [M, row1 - row0] */
+} nib_product_args;
+
+/* `scratch` must hold nib_product_scratch_bytes(), aligned to 64. */
+void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                         const nib_product_args *args, void *scratch);
+void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                          const nib_product_args *args, void *scratch);
+/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads. */
+size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
+                                 size_t in, size_t max_rank, size_t max_rows);
+
+/* Few rows (generation): a fused dot per output row, weights read once from memory.
+ * Same arguments as forward; rows <= 4. */
+void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                     const nib_product_args *args, void *scratch);
+
+/* --- small float products of the low-rank branch; x, dy of the compute type --- */
+
+/* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with B^T) */
+void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
+                       size_t rank, const void *x, size_t ldx, const float *a, float scale,
+                       float *u, void *scratch);
+/* v[M, R] = scale * dy[M, out] B[out, R] */
+void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
+                            size_t out, size_t rank, const void *dy, size_t lddy, const float *b,
+                            float scale, float *v, void *scratch);
+/* dA[R, in] += v[M, R]^T x[M, in]; sums over M in fixed order, divided by output between threads */
+void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
+                        size_t rank, const float *v, const void *x, size_t ldx, float *da, void *scratch);
+/* dB[out, R] += dy[M, out]^T u[M, R] */
+void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
+                        size_t rank, const float *u, const void *dy, size_t lddy, float *db, void *scratch);
+/* dW[out, in] += dy^T x in float, for trained full copies (modules_to_save) */
+void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
+                             size_t out, size_t in, const void *dy, size_t lddy, const void *x,
+                             size_t ldx, float *dw, void *scratch);
+size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank, size_t max_rows);
+
+#endif

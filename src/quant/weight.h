@@ -1,0 +1,87 @@
+/* weight.h - the one door to a weight.
+ *
+ * A weight is a frozen matrix [out, in] in some scheme.  A scheme must give
+ * decode_tile; from that alone generic packers make every panel of the product,
+ * forward and backward.  Everyone (linear, embedding, merging, error reports)
+ * goes through here, so each adapter and each architecture works with a new
+ * scheme on the day it lands.
+ *
+ * A decoded value is rounded once, to the compute type, forward and backward. */
+#ifndef NIB_QUANT_WEIGHT_H
+#define NIB_QUANT_WEIGHT_H
+
+#include "base/base.h"
+#include "base/dtype.h"
+
+typedef struct nib_weight nib_weight;
+
+typedef struct nib_scheme {
+    const char *name; /* "dense", "bnb4" */
+    /* Decodes rows [r0, r1) x columns [k0, k1) to float, unrounded, row r at
+     * dst + (r - r0) * ld.  Any rectangle inside the matrix; reads nothing else. */
+    void (*decode_tile)(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
+                        size_t ld);
+    void (*destroy)(nib_ctx *ctx, nib_weight *w); /* frees what the weight owns, and w */
+} nib_scheme;
+
+/* Dense: rows of float32, float16 or bfloat16, in file order, perhaps on a map. */
+typedef struct nib_dense {
+    nib_dtype dtype;
+    const void *data; /* [out, in], row-major */
+    void *owned;      /* what to free, or NULL when data lies on a map */
+} nib_dense;
+
+/* bitsandbytes' 4-bit formats, NF4 and FP4 (formats.md 4).  Blocks run over the
+ * flattened matrix and may cross rows. */
+typedef struct nib_bnb4 {
+    const uint8_t *codes;      /* ceil(out * in / 2) bytes, high nibble first, file order */
+    float table[16];           /* code -> value: the file's quant_map */
+    unsigned blocksize;        /* 32 to 4096, a power of two */
+    const float *absmax;       /* [blocks], or NULL when nested: */
+    const uint8_t *absmax_q;   /* [blocks] */
+    const float *nested_absmax;/* [ceil(blocks / 256)] */
+    float nested_table[256];
+    float nested_offset;       /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
+    bool is_fp4;
+    nib_dtype dtype;           /* the blob's dtype: what the original was */
+    void *owned;               /* one block holding all of the above arrays, or NULL: on a map */
+} nib_bnb4;
+
+struct nib_weight {
+    const nib_scheme *scheme;
+    size_t out, in;
+    union {
+        nib_dense dense;
+        nib_bnb4 bnb4;
+    } as;
+    size_t resident_bytes; /* what the weight takes, mapped or owned */
+    const char *source;    /* tensor name in its file, borrowed from the file's view */
+};
+
+/* A dense weight over `data`, which must outlive it unless `owned` (freed with it). */
+nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
+                            void *owned, nib_weight **w, nib_error *err);
+void nib_weight_destroy(nib_ctx *ctx, nib_weight *w); /* NULL is fine */
+
+/* One row range decoded to float, unrounded (embedding, merging, reports). */
+static inline void nib_weight_decode(const nib_weight *w, size_t r0, size_t r1, float *dst)
+{
+    w->scheme->decode_tile(w, r0, r1, 0, w->in, dst, w->in);
+}
+
+/* --- bitsandbytes 4 bit --- */
+typedef struct nib_bnb4_options {
+    bool fp4;            /* else nf4 */
+    bool double_quant;
+    unsigned blocksize;  /* 64 */
+    nib_dtype dtype;     /* recorded in the blob: what dequantizing returns */
+} nib_bnb4_options;
+
+/* Encodes a matrix: two passes over `rows(arg, r0, r1, dst)`, which gives float rows
+ * (so pages of a map can be given back as they are read); parallel over blocks.
+ * Codes and absmax are bit-equal to bitsandbytes' CPU library (formats.md 4.4). */
+typedef void (*nib_rows_fn)(void *arg, size_t r0, size_t r1, float *dst);
+nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
+                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err);
+
+#endif

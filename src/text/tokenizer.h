@@ -1,0 +1,58 @@
+/* tokenizer.h - tokenizer.json and tokenizer_config.json: text to ids and back.
+ *
+ * The pipeline of formats.md 11: added tokens, normalizer, pre-tokenizer, BPE,
+ * post-processor; each token knows its byte range in the input, which masks are
+ * made of.  Ids and offsets equal the `tokenizers` library's. */
+#ifndef NIB_TEXT_TOKENIZER_H
+#define NIB_TEXT_TOKENIZER_H
+
+#include "base/base.h"
+
+typedef struct nib_tokenizer nib_tokenizer;
+
+typedef struct nib_token {
+    uint32_t id;
+    size_t begin, end; /* byte range in the input; 0, 0 for a token the post-processor added */
+    bool added_by_template;
+} nib_token;
+
+/* A growing list of tokens, reused from call to call. */
+typedef struct nib_tokens {
+    nib_token *items;
+    size_t count, capacity;
+} nib_tokens;
+
+/* Opens DIR/tokenizer.json and, if there, DIR/tokenizer_config.json (formats.md 11.9).
+ * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands. */
+nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
+void nib_tokenizer_close(nib_tokenizer *t);
+
+/* Appends to `out` the tokens of UTF-8 text.  special: the post-processor's tokens too (BOS);
+ * not added twice when the text already begins with BOS (*had_bos, may be NULL, says so).
+ * NIB_E_FORMAT on invalid UTF-8, with the byte. */
+nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes, bool special,
+                                nib_tokens *out, bool *had_bos, nib_error *err);
+void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens);
+
+/* The text of ids, allocated; skip_special drops special tokens.  Equal to the library's decode. */
+nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
+                                char **out, size_t *out_bytes, nib_error *err);
+
+/* Ids of tokenizer_config.json's tokens; -1 where there is none. */
+int64_t nib_tokenizer_bos(const nib_tokenizer *t);
+int64_t nib_tokenizer_eos(const nib_tokenizer *t);
+int64_t nib_tokenizer_pad(const nib_tokenizer *t);
+const char *nib_tokenizer_token(const nib_tokenizer *t, uint32_t id); /* content; NULL: none */
+int64_t nib_tokenizer_find(const nib_tokenizer *t, const char *content); /* -1: none */
+bool nib_tokenizer_is_special(const nib_tokenizer *t, uint32_t id);
+size_t nib_tokenizer_size(const nib_tokenizer *t); /* greatest id + 1 */
+
+/* Streaming decode: text that is final after each id (whole UTF-8 characters only). */
+typedef struct nib_text_stream nib_text_stream;
+nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out, nib_error *err);
+/* *text is borrowed until the next call; empty while a character is incomplete. */
+nib_status nib_text_stream_push(nib_text_stream *s, uint32_t id, const char **text, size_t *bytes, nib_error *err);
+nib_status nib_text_stream_finish(nib_text_stream *s, const char **text, size_t *bytes, nib_error *err);
+void nib_text_stream_destroy(nib_text_stream *s);
+
+#endif

@@ -1,0 +1,43 @@
+/* test.h - what every unit test uses: CHECK, guarded buffers, seeded numbers.
+ *
+ * A test program is a list of TEST(name) functions run by TEST_MAIN; it prints a line
+ * for each failure and ends with exit status 1 if any failed.  tests/run.sh counts. */
+#ifndef NIB_TESTS_TEST_H
+#define NIB_TESTS_TEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "nibble/context.h"
+
+typedef struct test_case { const char *name; void (*run)(void); } test_case;
+
+/* Runs the cases; prints "ok NAME", "FAILED NAME" or "skipped NAME: reason" each. */
+int test_main(const char *program, const test_case *cases, size_t count);
+
+void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void test_skip(const char *reason); /* then return from the test */
+
+#define CHECK(condition, ...) \
+    do { if (!(condition)) test_fail(__FILE__, __LINE__, "" __VA_ARGS__); } while (0)
+/* For what later lines depend on: leaves the test function. */
+#define REQUIRE(condition, ...) \
+    do { if (!(condition)) { test_fail(__FILE__, __LINE__, "" __VA_ARGS__); return; } } while (0)
+/* A call that must succeed: prints its error message otherwise. */
+#define REQUIRE_OK(call, err) REQUIRE((call) == NIB_OK, "%s", (err).message)
+
+uint32_t test_rand(void);          /* seeded anew for each case */
+float test_rand_float(void);       /* uniform in [-1, 1) */
+void *test_guarded(size_t bytes);  /* 64-byte aligned END: next byte is unreadable; freed after the case */
+const char *test_tmpdir(void);     /* a fresh directory for this case, removed after it */
+const char *test_data(const char *relative); /* path of a file below the repository's top */
+nib_ctx *test_ctx(void);           /* a context with 2 threads, destroyed after the case */
+nib_ctx *test_ctx_threads(int threads, const char *isa);
+
+/* An allocator that fails at its nth call (0: never) and counts what is not given back. */
+typedef struct test_heap { size_t calls, fail_at, live; } test_heap;
+nib_ctx *test_ctx_heap(test_heap *heap);
+
+#endif
