@@ -1,0 +1,112 @@
+/* finetune.h - QLoRA: train LoRA adapters on a frozen model, write them in PEFT's form. */
+#ifndef NIBBLE_FINETUNE_H
+#define NIBBLE_FINETUNE_H
+
+#include "nibble/context.h"
+#include "nibble/model.h"
+
+/* A name list as PEFT takes it: names (matched by suffix), or one regular expression. */
+typedef struct nib_names {
+    const char *const *items;
+    size_t count;
+    bool regex;      /* items[0] is a regular expression that must match whole names */
+    bool all_linear; /* "all-linear" */
+} nib_names;
+
+typedef struct nib_pattern { const char *name; double value; } nib_pattern;
+
+/* LoraConfig; nib_lora_defaults() gives PEFT's defaults. */
+typedef struct nib_lora_options {
+    int r;
+    double lora_alpha, lora_dropout;
+    bool use_rslora;
+    nib_names target_modules;  /* count 0 and not all_linear: the family's defaults */
+    nib_names exclude_modules;
+    nib_names modules_to_save;
+    const char *bias;          /* "none", "all", "lora_only" */
+    const char *init_lora_weights; /* "true", "false", "gaussian" */
+    const nib_pattern *rank_pattern, *alpha_pattern;
+    size_t rank_patterns, alpha_patterns;
+    const int *layers_to_transform;
+    size_t layers_to_transform_count;
+    nib_names layers_pattern;
+} nib_lora_options;
+
+typedef struct nib_data_options {
+    const char *data;           /* .jsonl, .json or .txt */
+    const char *template_text;  /* --template, or NULL */
+    const char *prompt_template, *completion_template;
+    int max_seq_length;         /* 1024 */
+} nib_data_options;
+
+/* TrainingArguments' names. */
+typedef struct nib_train_options {
+    int per_device_train_batch_size, gradient_accumulation_steps;
+    double num_train_epochs;
+    int max_steps;              /* > 0 wins over num_train_epochs */
+    double learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
+    const char *lr_scheduler_type; /* "linear", "cosine", "constant", "constant_with_warmup" */
+    int warmup_steps;
+    double warmup_ratio;
+    uint64_t seed;
+    int64_t data_seed;          /* -1: seed */
+    int logging_steps, save_steps; /* save_steps 0: only at the end */
+    bool shuffle;
+    int gradient_checkpointing; /* -1: the plan chooses, 0 keep, 1 recompute */
+    uint64_t max_memory;        /* bytes; 0: what the machine has free */
+} nib_train_options;
+
+typedef struct nib_memory_plan { /* bytes */
+    uint64_t weights, adapters, optimizer, activations, scratch, baseline, total, available;
+    bool checkpointing;         /* what was chosen */
+} nib_memory_plan;
+
+typedef struct nib_run_report { /* before step 1 */
+    uint64_t trainable_parameters, all_parameters;
+    uint64_t records, truncated, empty, masked_out, duplicate_bos; /* of the data file */
+    uint64_t tokens_per_epoch, supervised_per_epoch;
+    uint64_t steps;             /* optimizer steps of the whole run */
+    nib_memory_plan plan;
+    double seconds_per_step, seconds_total; /* from a short trial; 0: not measured */
+    const char *compute_dtype, *isa, *settings; /* settings: every value that changes the result, lines */
+} nib_run_report;
+
+typedef struct nib_step_report {
+    uint64_t step, steps;
+    double epoch, loss, grad_norm, learning_rate, tokens_per_second, seconds_left;
+} nib_step_report;
+
+typedef struct nib_end_report {
+    uint64_t steps;
+    double train_runtime, train_loss;
+    uint64_t peak_memory_bytes, planned_memory_bytes;
+    uint64_t arenas, weights_resident, baseline; /* where the peak comes from */
+    bool interrupted;
+} nib_end_report;
+
+typedef struct nib_finetune_options {
+    nib_model_options model;
+    nib_lora_options lora;
+    nib_data_options data;
+    nib_train_options train;
+    const char *adapter;         /* start from this PEFT adapter, or NULL */
+    const char *output_dir;
+    const char *base_model_name; /* for adapter_config.json; NULL: found (conventions.md) */
+    bool overwrite, dry_run;
+    /* All may be NULL. */
+    void (*on_start)(void *user, const nib_run_report *report);
+    void (*on_step)(void *user, const nib_step_report *report);
+    void (*on_end)(void *user, const nib_end_report *report);
+    void (*on_progress)(void *user, const char *what, double share); /* loading, quantizing: 0 .. 1 */
+    void *user;
+} nib_finetune_options;
+
+/* The defaults of the library that owns each name, with the four that differ (conventions.md). */
+void nib_finetune_defaults(nib_finetune_options *options);
+
+/* Trains and writes output_dir (a PEFT adapter).  NIB_E_INTERRUPTED: the context's should_stop
+ * asked for the end; the last finished state is saved.  NIB_E_NUMERIC: a loss that is not finite,
+ * with step and layer; the last good adapter is kept. */
+nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_error *err);
+
+#endif

@@ -1,0 +1,47 @@
+/* generate.h - text from a model, greedy or sampled, with a key/value cache. */
+#ifndef NIBBLE_GENERATE_H
+#define NIBBLE_GENERATE_H
+
+#include "nibble/context.h"
+#include "nibble/model.h"
+
+typedef struct nib_generator nib_generator;
+
+/* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers' default. */
+typedef struct nib_generate_options {
+    int max_new_tokens;        /* -1: generation_config's, else 256 */
+    int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */
+    double temperature, top_p, min_p, repetition_penalty;
+    int top_k;
+    uint64_t seed;
+    const char *const *stop;   /* stop strings */
+    size_t stop_count;
+    const char *adapter;       /* name of an adapter, NULL: none or the only one */
+    bool no_adapter;           /* the bare model though adapters are loaded */
+    /* Text as it comes, whole characters; false ends the generation. */
+    bool (*on_text)(void *user, const char *text, size_t bytes);
+    void *user;
+} nib_generate_options;
+
+typedef struct nib_generate_result {
+    char *text;                /* the continuation; nib_generate_result_free() */
+    size_t bytes;
+    uint64_t prompt_tokens, new_tokens;
+    double prefill_seconds, decode_seconds;
+    const char *stop_reason;   /* "eos", "length", "stop", "callback" */
+} nib_generate_result;
+
+void nib_generate_defaults(nib_generate_options *options);
+nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
+                              const nib_adapter_choice *adapters, size_t adapter_count,
+                              nib_generator **out, nib_error *err);
+void nib_generator_close(nib_generator *g);
+/* The settings that will be used, one line, in `text`. */
+nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *options, char *text,
+                                  size_t room, nib_error *err);
+nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt_bytes,
+                             const nib_generate_options *options, nib_generate_result *result,
+                             nib_error *err);
+void nib_generate_result_free(nib_generator *g, nib_generate_result *result);
+
+#endif

@@ -1,0 +1,16 @@
+/* nibble.h - all of the library: quantize, fine-tune, evaluate, merge, generate. */
+#ifndef NIBBLE_NIBBLE_H
+#define NIBBLE_NIBBLE_H
+
+#include "nibble/context.h"
+#include "nibble/evaluate.h"
+#include "nibble/finetune.h"
+#include "nibble/generate.h"
+#include "nibble/inspect.h"
+#include "nibble/merge.h"
+#include "nibble/model.h"
+#include "nibble/quantize.h"
+#include "nibble/status.h"
+#include "nibble/tokenize.h"
+
+#endif

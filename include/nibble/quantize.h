@@ -1,0 +1,26 @@
+/* quantize.h - a dense model directory into one with 4-bit weights, one matrix at a time. */
+#ifndef NIBBLE_QUANTIZE_H
+#define NIBBLE_QUANTIZE_H
+
+#include "nibble/context.h"
+#include "nibble/model.h"
+
+typedef struct nib_quantize_options {
+    const char *model, *out;
+    nib_bnb_options bnb;     /* load_in_4bit must be set */
+    const char *dtype;       /* of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's */
+    bool overwrite;
+    void (*on_progress)(void *user, const char *what, double share);
+    void *user;
+} nib_quantize_options;
+
+typedef struct nib_quantize_result {
+    uint64_t matrices, parameters, bytes_before, bytes_after;
+    double seconds;
+} nib_quantize_result;
+
+/* OUT opens in transformers with from_pretrained.  NIB_E_MISMATCH: MODEL is quantized already. */
+nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
+                        nib_quantize_result *result, nib_error *err);
+
+#endif
