@@ -44,8 +44,15 @@ typedef struct nib_bnb4 {
     float nested_offset;       /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
     bool is_fp4;
     nib_dtype dtype;           /* the blob's dtype: what the original was */
-    void *owned;               /* one block holding all of the above arrays, or NULL: on a map */
+    void *owned;               /* one block holding those of the arrays above that lie on no map, or NULL */
 } nib_bnb4;
+
+/* The scale of a block; product and sum are rounded separately. */
+static inline float nib_bnb4_absmax(const nib_bnb4 *q, size_t block)
+{
+    if (q->absmax) return q->absmax[block];
+    return q->nested_table[q->absmax_q[block]] * q->nested_absmax[block / 256] + q->nested_offset;
+}
 
 struct nib_weight {
     const nib_scheme *scheme;
@@ -77,11 +84,16 @@ typedef struct nib_bnb4_options {
     nib_dtype dtype;     /* recorded in the blob: what dequantizing returns */
 } nib_bnb4_options;
 
-/* Encodes a matrix: two passes over `rows(arg, r0, r1, dst)`, which gives float rows
- * (so pages of a map can be given back as they are read); parallel over blocks.
- * Codes and absmax are bit-equal to bitsandbytes' CPU library (formats.md 4.4). */
+/* Encodes a matrix in one pass over `rows(arg, r0, r1, dst)`, which gives rows as float
+ * (so pages of a map can be given back when it is done).  Parallel: `rows` is called by
+ * several threads at once, and a row in which two tiles meet is asked for twice.
+ * Codes and absmax are bit-equal to bitsandbytes' CPU library (formats.md 4.4): a NaN or
+ * infinity gives such an absmax, which the caller may look for with nib_bnb4_finite();
+ * with double quantization it fails with NIB_E_NUMERIC, for the mean would be lost.
+ * Fails with NIB_E_INVALID (block size), NIB_E_NOMEM too. */
 typedef void (*nib_rows_fn)(void *arg, size_t r0, size_t r1, float *dst);
 nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
                            nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err);
+bool nib_bnb4_finite(const nib_weight *w); /* every block scale is a finite number */
 
 #endif

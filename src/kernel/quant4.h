@@ -1,0 +1,33 @@
+/* quant4.h - kernels of the bitsandbytes 4-bit formats: encoding whole blocks.
+ *
+ * A code is a count: how many of 15 ascending bounds lie strictly below the scaled
+ * value.  NF4 stores the count, FP4 sends it through a table of 16 (its codes are
+ * not in order of value).  Source: formats.md 4.2, 4.4. */
+#ifndef NIB_KERNEL_QUANT4_H
+#define NIB_KERNEL_QUANT4_H
+
+#include "base/base.h"
+
+extern const float nib_nf4_bounds[15], nib_fp4_bounds[15];
+extern const uint8_t nib_fp4_codes[16]; /* count -> code */
+
+/* Encodes `blocks` whole blocks of `blocksize` values (a power of two, 32 to 4096):
+ * absmax[b] = max |x|, a NaN if the block holds one; code of x * (1 / max(absmax, 1e-38)),
+ * high nibble first.  Every variant gives the same bits.
+ *
+ *   x [blocks * blocksize]   codes [blocks * blocksize / 2]   absmax [blocks] */
+typedef void nib_encode4_fn(uint8_t *restrict codes, float *restrict absmax,
+                            const float *restrict x, size_t blocks, unsigned blocksize, bool fp4);
+
+nib_encode4_fn nib_encode4_ref;
+
+/* One scaled value's code; NaN counts as above every bound. */
+static inline unsigned nib_encode4_one(float x, bool fp4)
+{
+    const float *bounds = fp4 ? nib_fp4_bounds : nib_nf4_bounds;
+    unsigned count = 0;
+    for (unsigned i = 0; i < 15; i++) count += !(x <= bounds[i]);
+    return fp4 ? nib_fp4_codes[count] : count;
+}
+
+#endif

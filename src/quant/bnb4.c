@@ -1,0 +1,63 @@
+/* bnb4.c - decoding bitsandbytes' 4-bit weights: value = table[code] * absmax of its block.
+ *
+ * Codes are packed two a byte over the flattened matrix, high nibble first, and
+ * blocks are counted over it too, so a row may begin in the middle of a byte and
+ * of a block.  Source: formats.md 4.3, 4.4. */
+#include "quant/bnb4.h"
+
+const float nib_nf4_table[16] = {
+    -0x1p+0f,        -0x1.647362p-1f, -0x1.0cd66p-1f,  -0x1.94654p-2f,
+    -0x1.23449ap-2f, -0x1.7a6a7ep-3f, -0x1.74f0e2p-4f, 0,
+    0x1.45f5fep-4f,  0x1.4995c6p-3f,  0x1.f809bap-3f,  0x1.5a0674p-2f,
+    0x1.c3497p-2f,   0x1.200f56p-1f,  0x1.722766p-1f,  0x1p+0f,
+};
+const float nib_fp4_table[16] = {
+    0, 0x1.555556p-8f,  0x1.555556p-1f,  0x1p+0f,  0x1.555556p-2f,  0x1p-1f,  0x1.555556p-3f,  0x1p-2f,
+    0, -0x1.555556p-8f, -0x1.555556p-1f, -0x1p+0f, -0x1.555556p-2f, -0x1p-1f, -0x1.555556p-3f, -0x1p-2f,
+};
+
+/* Decodes `count` values of one block, the first at flat index `e`. */
+static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
+{
+    float scaled[16]; /* the block's sixteen possible values: one product each instead of one a value */
+    size_t i = 0;
+
+    for (unsigned c = 0; c < 16; c++) scaled[c] = q->table[c] * absmax;
+    if (count && e % 2) dst[i++] = scaled[q->codes[e / 2] & 15];
+    for (const uint8_t *p = q->codes + (e + i) / 2; i + 2 <= count; i += 2, p++) {
+        dst[i] = scaled[*p >> 4];
+        dst[i + 1] = scaled[*p & 15];
+    }
+    if (i < count) dst[i] = scaled[q->codes[(e + i) / 2] >> 4];
+}
+
+static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
+                        size_t ld)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+
+    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
+    for (size_t r = r0; r < r1; r++) {
+        size_t e = r * w->in + k0, end = r * w->in + k1;
+        float *to = dst + (r - r0) * ld;
+        while (e < end) {
+            size_t block = e / q->blocksize, stop = nib_min(end, (block + 1) * q->blocksize);
+            decode_run(q, e, stop - e, nib_bnb4_absmax(q, block), to);
+            to += stop - e;
+            e = stop;
+        }
+    }
+}
+
+static void destroy(nib_ctx *ctx, nib_weight *w)
+{
+    nib_free(ctx, w->as.bnb4.owned);
+    nib_free(ctx, w);
+}
+
+const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy };
+
+bool nib_bnb4_blocksize_known(uint64_t blocksize)
+{
+    return blocksize >= 32 && blocksize <= 4096 && (blocksize & (blocksize - 1)) == 0;
+}

@@ -1,0 +1,173 @@
+/* bnb4_encode.c - a matrix to NF4 or FP4, with bitsandbytes' arithmetic (formats.md 4.4).
+ *
+ * The flattened matrix is cut into tiles of whole blocks; a worker reads the rows
+ * a tile touches into its own buffer and encodes them there, so source values pass
+ * through the cache once.  A short last block has rules of its own. */
+#include <math.h>
+
+#include "base/thread.h"
+#include "kernel/quant4.h"
+#include "quant/bnb4.h"
+#include "quant/dynamic_map.h"
+
+enum { TILE_VALUES = 32768 }; /* 128 KiB of float: half of a small second-level cache */
+
+typedef struct encoding {
+    const nib_bnb4_options *options;
+    nib_encode4_fn *encode4;
+    nib_rows_fn rows;
+    void *arg;
+    size_t in, elements, tile_values, buffer_values;
+    float *buffers; /* one of buffer_values for each worker */
+    uint8_t *codes;
+    float *absmax;
+} encoding;
+
+/* The last block when it is short: absmax has a floor, and values are divided by it. */
+static void encode_short(const encoding *e, const float *x, size_t count, uint8_t *codes, float *absmax)
+{
+    bool fp4 = e->options->fp4;
+    float most = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        float a = fabsf(x[i]);
+        if (!(a <= most)) most = a;
+        if (isnan(most)) break;
+    }
+    if (most < 1e-38f) most = 1e-38f;
+    *absmax = most;
+    for (size_t i = 0; i < count; i += 2) {
+        unsigned high = nib_encode4_one(x[i] / most, fp4);
+        unsigned low = nib_encode4_one(i + 1 < count ? x[i + 1] / most : 0, fp4);
+        codes[i / 2] = (uint8_t)(high << 4 | low);
+    }
+}
+
+static void encode_tile(void *arg, size_t tile, unsigned worker)
+{
+    const encoding *e = arg;
+    size_t first = tile * e->tile_values, last = nib_min(e->elements, first + e->tile_values);
+    size_t r0 = first / e->in, r1 = nib_ceil_div(last, e->in), blocksize = e->options->blocksize;
+    size_t whole = (last - first) / blocksize, rest = (last - first) % blocksize;
+    float *buffer = e->buffers + worker * e->buffer_values, *x = buffer + (first - r0 * e->in);
+
+    assert((r1 - r0) * e->in <= e->buffer_values);
+    e->rows(e->arg, r0, r1, buffer);
+    e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, whole, (unsigned)blocksize,
+               e->options->fp4);
+    if (rest) {
+        size_t done = whole * blocksize;
+        encode_short(e, x + done, rest, e->codes + (first + done) / 2,
+                     e->absmax + (first + done) / blocksize);
+    }
+}
+
+/* Tiles of whole blocks, of whole rows too where that is near: then no row is read twice. */
+static void choose_tiles(encoding *e)
+{
+    size_t blocksize = e->options->blocksize, common = blocksize, both;
+
+    while (e->in % common) common /= 2; /* greatest common divisor: blocksize is a power of two */
+    both = e->in * (blocksize / common);
+    if (both <= 4 * TILE_VALUES) e->tile_values = nib_round_up(TILE_VALUES, both);
+    else e->tile_values = nib_round_up(nib_max(TILE_VALUES, 4 * e->in), blocksize);
+    e->tile_values = nib_min(e->tile_values, nib_round_up(e->elements, blocksize));
+    e->buffer_values = nib_min(e->elements, e->tile_values + (e->tile_values % e->in ? 2 * e->in : 0));
+}
+
+/* Block scales to 8 bits, into q, nested_absmax and the fields of the weight. */
+static nib_status nest(nib_ctx *ctx, nib_bnb4 *b, float *absmax, size_t blocks, uint8_t *q,
+                       float *nested_absmax, nib_error *err)
+{
+    uint8_t *lookup = nib_alloc(ctx, NIB_DYNAMIC_LOOKUP);
+    nib_status status = NIB_OK;
+    double sum = 0;
+
+    if (!lookup) return nib_fail(err, NIB_E_NOMEM, "block scales: out of memory");
+    for (size_t i = 0; i < blocks; i++) sum += absmax[i];
+    b->nested_offset = blocks ? (float)(sum / (double)blocks) : 0;
+    if (!isfinite(b->nested_offset)) {
+        status = nib_fail(err, NIB_E_NUMERIC, "the matrix holds a value that is not finite");
+        goto done;
+    }
+    nib_dynamic_map(true, b->nested_table);
+    nib_dynamic_lookup(b->nested_table, lookup);
+    for (size_t i = 0; i < blocks; i++) absmax[i] -= b->nested_offset;
+    nib_dynamic_encode(lookup, absmax, blocks, NIB_BNB4_NESTED_BLOCK, q, nested_absmax);
+    b->absmax_q = q;
+    b->nested_absmax = nested_absmax;
+done:
+    nib_free(ctx, lookup);
+    return status;
+}
+
+nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
+                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
+{
+    encoding e = { .options = options, .encode4 = nib_encode4_ref, .rows = rows, .arg = arg, .in = in };
+    uint64_t elements, bytes;
+    size_t blocks, nested, kept_bytes;
+    float *absmax = NULL; /* as float: part of `kept`, or for a while when nested */
+    uint8_t *kept = NULL;
+    nib_weight *made = NULL;
+    nib_status status = NIB_OK;
+
+    if (!nib_bnb4_blocksize_known(options->blocksize))
+        return nib_fail(err, NIB_E_INVALID, "block size %u; 32, 64, 128, 256, 512, 1024, 2048 and 4096 are known",
+                        options->blocksize);
+    if (!out || !in || !nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, 4, &bytes) ||
+        bytes > SIZE_MAX / 2)
+        return nib_fail(err, NIB_E_INVALID, "a matrix of %zu x %zu values cannot be quantized", out, in);
+    e.elements = (size_t)elements;
+    blocks = nib_ceil_div(e.elements, options->blocksize);
+    nested = options->double_quant ? nib_ceil_div(blocks, NIB_BNB4_NESTED_BLOCK) : 0;
+    choose_tiles(&e);
+
+    /* Floats first, so that they are aligned. */
+    kept_bytes = nib_ceil_div(e.elements, 2) + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
+    made = nib_new(ctx, sizeof *made);
+    kept = nib_alloc(ctx, kept_bytes);
+    e.buffers = nib_new_array(ctx, nib_threads(ctx), e.buffer_values * sizeof(float));
+    absmax = nested ? nib_new_array(ctx, blocks, sizeof(float)) : (float *)kept;
+    if (!made || !kept || !e.buffers || !absmax) {
+        status = nib_fail(err, NIB_E_NOMEM, "quantizing %zu x %zu values: out of memory", out, in);
+        goto done;
+    }
+    e.absmax = absmax;
+    e.codes = kept + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
+    nib_parallel_for(ctx, nib_ceil_div(e.elements, e.tile_values), encode_tile, &e);
+
+    made->scheme = &nib_bnb4_scheme;
+    made->out = out;
+    made->in = in;
+    made->resident_bytes = kept_bytes;
+    made->as.bnb4 = (nib_bnb4){ .codes = e.codes, .blocksize = options->blocksize, .is_fp4 = options->fp4,
+                                .dtype = options->dtype };
+    memcpy(made->as.bnb4.table, options->fp4 ? nib_fp4_table : nib_nf4_table, sizeof nib_nf4_table);
+    if (nested) {
+        status = nest(ctx, &made->as.bnb4, absmax, blocks, kept + nested * sizeof(float), (float *)kept, err);
+        if (status) goto done;
+    } else {
+        made->as.bnb4.absmax = absmax;
+    }
+    made->as.bnb4.owned = kept;
+    *w = made;
+    made = NULL; /* handed over */
+    kept = NULL;
+done:
+    if (nested) nib_free(ctx, absmax);
+    nib_free(ctx, e.buffers);
+    nib_free(ctx, kept);
+    nib_free(ctx, made);
+    return status;
+}
+
+bool nib_bnb4_finite(const nib_weight *w)
+{
+    const nib_bnb4 *b = &w->as.bnb4;
+    size_t blocks = nib_ceil_div(w->out * w->in, b->blocksize);
+
+    for (size_t i = 0; i < blocks; i++)
+        if (!isfinite(nib_bnb4_absmax(b, i))) return false;
+    return true;
+}

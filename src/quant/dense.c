@@ -1,0 +1,45 @@
+/* dense.c - the scheme of unquantized weights: float32, float16 or bfloat16 rows. */
+#include "quant/weight.h"
+
+static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
+                        size_t ld)
+{
+    const nib_dense *d = &w->as.dense;
+    size_t bytes = nib_dtype_bytes(d->dtype);
+
+    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
+    for (size_t r = r0; r < r1; r++)
+        nib_convert(dst + (r - r0) * ld, NIB_F32, (const uint8_t *)d->data + (r * w->in + k0) * bytes,
+                    d->dtype, k1 - k0);
+}
+
+static void destroy(nib_ctx *ctx, nib_weight *w)
+{
+    nib_free(ctx, w->as.dense.owned);
+    nib_free(ctx, w);
+}
+
+static const nib_scheme scheme = { "dense", decode_tile, destroy };
+
+nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
+                            void *owned, nib_weight **w, nib_error *err)
+{
+    nib_weight *made;
+    uint64_t elements, bytes;
+
+    if (dtype != NIB_F32 && dtype != NIB_F16 && dtype != NIB_BF16)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "a dense weight of %s; float32, float16 and bfloat16 are known",
+                        nib_dtype_name(dtype));
+    if (!nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, nib_dtype_bytes(dtype), &bytes) ||
+        bytes > SIZE_MAX)
+        return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
+    made = nib_new(ctx, sizeof *made);
+    if (!made) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
+    made->scheme = &scheme;
+    made->out = out;
+    made->in = in;
+    made->as.dense = (nib_dense){ .dtype = dtype, .data = data, .owned = owned };
+    made->resident_bytes = (size_t)bytes;
+    *w = made;
+    return NIB_OK;
+}
