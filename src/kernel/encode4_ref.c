@@ -1,5 +1,7 @@
 /* encode4_ref.c - the tables of the 4-bit encoders, and the reference. */
-#include "kernel/quant4.h"
+#include <math.h>
+
+#include "kernel/kernels.h"
 
 /* Midpoints of neighbours in the sorted code tables, sum and half taken in float. */
 const float nib_nf4_bounds[15] = {
@@ -13,6 +15,21 @@ const float nib_fp4_bounds[15] = {
     0x1.aaaaacp-3f,  0x1.2aaaacp-2f,  0x1.aaaaacp-2f,  0x1.2aaaacp-1f,  0x1.aaaaacp-1f,
 };
 const uint8_t nib_fp4_codes[16] = { 11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3 };
+
+const nib_encode4_bins nib_nf4_bins = {
+    { 0, 0, 0, 1, 1,  1,  1,  2,  2,  3,  3,  4,  4,  5,  6,  6,
+      7, 8, 9, 9, 10, 11, 11, 12, 13, 13, 14, 14, 14, 14, 15, 15 },
+    { -0x1.b239bp-1f,  -0x1.38a4ep-1f,  -0x1.d709p-2f,   -0x1.5bd4ecp-2f, -0x1.e079d8p-3f,
+      -0x1.1a7178p-3f, -0x1.74f0e2p-5f, 0x1.45f5fep-5f,  0x1.ec90c4p-4f,  0x1.a0cfcp-3f,
+      0x1.2b05a8p-2f,  0x1.8ea7f2p-2f,  0x1.00da08p-1f,  0x1.491b5ep-1f,  0x1.b913b4p-1f, INFINITY },
+};
+const nib_encode4_bins nib_fp4_bins = {
+    { 0, 0, 0, 0, 1, 1,  1,  2,  2,  2,  3,  3,  4,  5,  5,  6,
+      6, 7, 8, 8, 9, 10, 10, 11, 11, 11, 12, 12, 12, 13, 13, 13 },
+    { -0x1.aaaaacp-1f, -0x1.2aaaacp-1f, -0x1.aaaaacp-2f, -0x1.2aaaacp-2f, -0x1.aaaaacp-3f,
+      -0x1.6p-4f,      0x1.555556p-9f,  0x1.6p-4f,       0x1.aaaaacp-3f,  0x1.2aaaacp-2f,
+      0x1.aaaaacp-2f,  0x1.2aaaacp-1f,  0x1.aaaaacp-1f,  INFINITY,        INFINITY, INFINITY },
+};
 
 void nib_encode4_ref(uint8_t *restrict codes, float *restrict absmax, const float *restrict x,
                      size_t blocks, unsigned blocksize, bool fp4)

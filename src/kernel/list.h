@@ -2,3 +2,4 @@
 #include "kernel/list_gemm.h"
 #include "kernel/list_elementwise.h"
 #include "kernel/list_attention.h"
+#include "kernel/list_quant.h"

@@ -2,3 +2,4 @@
 #include "kernel/ops_gemm.h"
 #include "kernel/ops_elementwise.h"
 #include "kernel/ops_attention.h"
+#include "kernel/ops_quant.h"

@@ -19,7 +19,17 @@ extern const uint8_t nib_fp4_codes[16]; /* count -> code */
 typedef void nib_encode4_fn(uint8_t *restrict codes, float *restrict absmax,
                             const float *restrict x, size_t blocks, unsigned blocksize, bool fp4);
 
-nib_encode4_fn nib_encode4_ref;
+/* For vector variants, a code by one table and one comparison.  bin(v) = trunc(15.5 v + 16)
+ * cuts [-1, 1] into 32 bins so narrow that each holds at most one bound.  `below[bin]`
+ * bounds lie in lower bins; bin() never falls as v rises, so those are below v for
+ * certain, and only bounds[below[bin]] is left to compare.  FP4's three bounds around zero
+ * lie in two bins: -0.0026 and 0 are left out of its table and compared apart.
+ * Holds for finite blocks, where |v| passes 1 by no more than a rounding. */
+typedef struct nib_encode4_bins {
+    uint8_t below[32];
+    float bounds[16]; /* ascending, then infinity */
+} nib_encode4_bins;
+extern const nib_encode4_bins nib_nf4_bins, nib_fp4_bins;
 
 /* One scaled value's code; NaN counts as above every bound. */
 static inline unsigned nib_encode4_one(float x, bool fp4)

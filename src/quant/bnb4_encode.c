@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "base/thread.h"
-#include "kernel/quant4.h"
+#include "kernel/kernels.h"
 #include "quant/bnb4.h"
 #include "quant/dynamic_map.h"
 
@@ -104,7 +104,7 @@ done:
 nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
                            nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
 {
-    encoding e = { .options = options, .encode4 = nib_encode4_ref, .rows = rows, .arg = arg, .in = in };
+    encoding e = { .options = options, .rows = rows, .arg = arg, .in = in };
     uint64_t elements, bytes;
     size_t blocks, nested, kept_bytes;
     float *absmax = NULL; /* as float: part of `kept`, or for a while when nested */
@@ -118,6 +118,7 @@ nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t
     if (!out || !in || !nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, 4, &bytes) ||
         bytes > SIZE_MAX / 2)
         return nib_fail(err, NIB_E_INVALID, "a matrix of %zu x %zu values cannot be quantized", out, in);
+    e.encode4 = nib_kernels_for(nib_ctx_cpu(ctx)).encode4;
     e.elements = (size_t)elements;
     blocks = nib_ceil_div(e.elements, options->blocksize);
     nested = options->double_quant ? nib_ceil_div(blocks, NIB_BNB4_NESTED_BLOCK) : 0;

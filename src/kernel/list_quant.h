@@ -1,0 +1,5 @@
+KERNEL(encode4, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(encode4, avx2, NIB_CPU_AVX2)
+KERNEL(encode4, avx512, NIB_CPU_AVX512)
+#endif

@@ -1,0 +1,1 @@
+KERNEL_OP(encode4) /* quant4.h */
