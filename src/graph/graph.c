@@ -1,0 +1,50 @@
+/* graph.c - making a graph, and finding what a gradient must reach. */
+#include "graph/graph.h"
+
+nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
+{
+    nib_graph *g = nib_new(ctx, sizeof *g);
+
+    if (!g) return NULL;
+    *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE };
+    g->kernels = nib_kernels_for(g->cpu);
+    return g;
+}
+
+void nib_graph_destroy(nib_graph *g)
+{
+    if (!g) return;
+    nib_free(g->ctx, g->nodes);
+    nib_free(g->ctx, g->values);
+    nib_free(g->ctx, g);
+}
+
+/* Does a trained parameter belong to the node itself? */
+static bool node_trains(const nib_node *n)
+{
+    return (n->linear && n->linear->trains) || (n->embedding && n->embedding->trains) ||
+           (n->norm && n->norm->trains);
+}
+
+void nib_graph_mark(nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        nib_node *n = &g->nodes[i];
+        bool needs = n->trains = node_trains(n);
+
+        for (int j = 0; j < n->input_count; j++) needs |= g->values[n->inputs[j]].needs_grad;
+        g->values[n->output].needs_grad = needs;
+        /* Views follow their base: they were made after it and before its users. */
+        for (size_t v = (size_t)n->output + 1; v < g->value_count; v++)
+            if (g->values[v].view_of == n->output) g->values[v].needs_grad = needs;
+        if (n->side != NIB_NONE && n->linear)
+            g->values[n->side].width = n->linear->slots[0].a ? n->linear->slots[0].a->rows : 1;
+    }
+}
+
+bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
+{
+    (void)g;
+    if (n->linear) return n->trains; /* dA and dW need x; dx needs only the weight */
+    return n->op->keeps_inputs >> i & 1;
+}

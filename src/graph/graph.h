@@ -1,0 +1,135 @@
+/* graph.h - a model as a list of operations on named values.
+ *
+ * An architecture's function adds one layer after another through the builder
+ * (build.h).  From the list come the forward pass, the backward pass (the nodes in
+ * reverse), the adapter targets and the memory plan (plan.h).
+ *
+ * A value lives on a row axis of the batch: token rows, or logit rows (the supervised
+ * ones).  Its elements are of the compute type; side values (row statistics) are float. */
+#ifndef NIB_GRAPH_GRAPH_H
+#define NIB_GRAPH_GRAPH_H
+
+#include "graph/module.h"
+#include "kernel/kernels.h"
+
+typedef enum nib_axis { NIB_AXIS_TOKENS, NIB_AXIS_LOGITS, NIB_AXIS_COUNT } nib_axis;
+
+enum { NIB_MAX_INPUTS = 3, NIB_NONE = -1 };
+
+typedef struct nib_graph nib_graph;
+typedef struct nib_node nib_node;
+typedef struct nib_run nib_run;
+
+/* Heads one after another in a row. */
+static inline nib_heads nib_plain_heads(size_t heads, size_t head_dim)
+{
+    return (nib_heads){ .row_stride = heads * head_dim, .head_stride = head_dim, .per_group = heads };
+}
+
+typedef struct nib_value_info {
+    nib_axis axis;
+    size_t width;
+    nib_dtype dtype;
+    int node;            /* that makes it; NIB_NONE for a view */
+    int view_of;         /* the value it is a piece of, or NIB_NONE */
+    size_t offset;       /* of a view: elements from the start of a row */
+    nib_heads layout;    /* where heads lie: of a view, and of a plain value */
+    size_t heads, head_dim; /* of a view */
+    bool needs_grad;     /* a trained parameter lies below it */
+} nib_value_info;
+
+/* Pointers of one execution of a node; NULL where there is nothing. */
+typedef struct nib_io {
+    const void *in[NIB_MAX_INPUTS];
+    void *out, *side;
+    const void *d_out;
+    void *d_in[NIB_MAX_INPUTS];     /* NULL: this gradient is not wanted */
+    bool accumulate[NIB_MAX_INPUTS];/* add to d_in rather than write it */
+} nib_io;
+
+typedef struct nib_op {
+    const char *name;
+    void (*forward)(nib_run *run, const nib_node *node, const nib_io *io);
+    void (*backward)(nib_run *run, const nib_node *node, const nib_io *io);
+    unsigned keeps_inputs;   /* bit i: backward reads input i; linears decide by keeps() */
+    bool keeps_output;
+    bool keeps_side;
+    bool cheap;              /* its output is computed again rather than kept */
+    bool in_place;           /* forward may write over input 0 when nobody needs that any more */
+    bool passes_gradient;    /* dx = dy for every input: gradients may share one buffer */
+    /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
+    size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_AXIS_COUNT]);
+    /* Bytes of state for generation with room for `capacity` tokens. */
+    size_t (*state)(const nib_graph *g, const nib_node *node, size_t capacity);
+} nib_op;
+
+/* Cosines and sines of positions; made once a model for the greatest length in use. */
+typedef struct nib_rope {
+    size_t rot;              /* rotated channels of a head */
+    bool interleaved;
+    const float *inv;        /* [rot / 2] angle of position 1 */
+    float attention_factor;  /* multiplies cosine and sine (yarn) */
+} nib_rope;
+
+typedef struct nib_attention_desc {
+    size_t heads, kv_heads, head_dim, window;
+    float scale;
+    const float *alibi_slopes; /* [heads], bfloat16-rounded, or NULL; lives as long as the graph */
+} nib_attention_desc;
+
+struct nib_node {
+    const nib_op *op;
+    int inputs[NIB_MAX_INPUTS];
+    int input_count;
+    int output, side;        /* side: float row statistics kept for backward, or NIB_NONE */
+    int segment;
+    bool trains;             /* owns a trained parameter */
+    nib_linear *linear;
+    nib_embedding *embedding;
+    nib_norm *norm;
+    float eps, scale;
+    nib_activation activation;
+    const nib_rope *rope;
+    nib_attention_desc attention;
+    size_t state_index;      /* attention: which piece of the generation state */
+};
+
+struct nib_graph {
+    nib_ctx *ctx;
+    nib_dtype type;          /* compute type */
+    uint32_t cpu;
+    nib_kernels kernels;
+    nib_node *nodes;
+    size_t node_count, node_capacity;
+    nib_value_info *values;
+    size_t value_count, value_capacity;
+    int segments;            /* front 0, layers 1 .. L, back L + 1 */
+    int hidden;              /* final hidden states on the logit axis */
+    nib_linear *head;
+    size_t attention_count;
+};
+
+nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type); /* NULL: no memory */
+void nib_graph_destroy(nib_graph *g);
+
+/* Marks which values need a gradient, from the modules' `trains`; call again when that changes. */
+void nib_graph_mark(nib_graph *g);
+
+/* True if backward of this node reads input i / its output / its side value. */
+bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i);
+
+/* The values of a batch: its sequences' tokens one after another, never padded. */
+typedef struct nib_batch {
+    size_t sequences, tokens, logit_rows;
+    const uint32_t *offsets;     /* [sequences + 1] first row of each sequence */
+    const uint32_t *ids;         /* [tokens] */
+    const uint32_t *positions;   /* [tokens], from 0 in each sequence */
+    const uint32_t *logit_index; /* [logit_rows] token rows whose next token counts */
+    const uint32_t *targets;     /* [logit_rows] the next tokens; NULL without a loss */
+    const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
+    const uint32_t *records;     /* [sequences] record numbers, for dropout; NULL without training */
+    uint32_t epoch;
+} nib_batch;
+enum { NIB_NO_SLOT = 255 };
+
+#endif

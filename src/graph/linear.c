@@ -1,0 +1,217 @@
+/* linear.c - the products of a linear over runs of equal adapter slots. */
+#include "graph/linear.h"
+
+#include "base/random.h"
+#include "graph/rows.h"
+#include "quant/product.h"
+
+enum { FEW_ROWS = 4 }; /* up to here a dot per output beats panels */
+
+static size_t rank_of(const nib_linear *l)
+{
+    size_t rank = 0;
+    for (int i = 0; i < NIB_MAX_SLOTS; i++)
+        if (l->slots[i].a) rank = nib_max(rank, l->slots[i].a->rows);
+    return rank;
+}
+
+/* Scratch: [inner values u or v][dropped input][the products' own]. */
+typedef struct parts { float *inner; void *dropped; void *rest; } parts;
+
+static size_t inner_bytes(const nib_linear *l, size_t rows)
+{
+    return nib_round_up(rows * nib_max(rank_of(l), 1) * sizeof(float), 64);
+}
+
+static size_t dropped_bytes(const nib_graph *g, const nib_linear *l, size_t rows)
+{
+    if (!l->slots[0].a || l->slots[0].dropout <= 0) return 0;
+    return nib_round_up(rows * l->weight->in * nib_dtype_bytes(g->type), 64);
+}
+
+static parts divide(const nib_run *run, const nib_linear *l, size_t rows, void *scratch)
+{
+    char *p = scratch;
+    parts d = { .inner = (float *)p };
+    d.dropped = p += inner_bytes(l, rows);
+    d.rest = p + dropped_bytes(run->graph, l, rows);
+    return d;
+}
+
+size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows)
+{
+    size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
+    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows);
+    size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
+    size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
+
+    return inner_bytes(l, rows) + dropped_bytes(g, l, rows) + nib_max(product, nib_max(lowrank, full));
+}
+
+/* --- dropout of the low-rank branch's input --- */
+
+typedef struct drop {
+    nib_run *run;
+    const nib_lora *lora;
+    nib_axis axis;
+    size_t r0, rows, width, rank;
+    const void *x;      /* forward: what is dropped into y */
+    void *y;
+    const float *v, *a; /* backward: y += mask * (v A) */
+} drop;
+
+/* Scales of four neighbouring channels: 0 or 1 / (1 - p), a function of where they are. */
+static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel, float scale[4])
+{
+    const uint32_t key[2] = { (uint32_t)d->run->dropout_seed ^ d->lora->key,
+                              (uint32_t)(d->run->dropout_seed >> 32) };
+    const uint32_t counter[4] = { record, (uint32_t)position, (uint32_t)(channel / 4),
+                                  d->run->batch->epoch };
+    uint32_t bits[4];
+
+    nib_philox(key, counter, bits);
+    for (int i = 0; i < 4; i++)
+        scale[i] = nib_unit_float(bits[i]) < d->lora->dropout ? 0 : 1 / (1 - d->lora->dropout);
+}
+
+static float load_value(nib_dtype type, const void *x, size_t i)
+{
+    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
+}
+
+static void store_value(nib_dtype type, void *x, size_t i, float value)
+{
+    if (type == NIB_F32) ((float *)x)[i] = value;
+    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
+}
+
+static void drop_row(const drop *d, size_t row)
+{
+    nib_dtype type = d->run->graph->type;
+    const nib_batch *batch = d->run->batch;
+    size_t position, sequence = nib_run_sequence(d->run, d->axis, d->r0 + row, &position);
+    uint32_t record = batch->records ? batch->records[sequence] : (uint32_t)sequence;
+
+    for (size_t c = 0; c < d->width; c += 4) {
+        float scale[4], sum[4] = { 0 };
+        drop_scales(d, record, position, c, scale);
+        for (size_t r = 0; d->v && r < d->rank; r++)
+            for (size_t i = 0; i < 4 && c + i < d->width; i++)
+                sum[i] += d->v[row * d->rank + r] * d->a[r * d->width + c + i];
+        for (size_t i = 0; i < 4 && c + i < d->width; i++) {
+            size_t at = row * d->width + c + i;
+            float value = d->v ? load_value(type, d->y, at) + scale[i] * sum[i]
+                               : scale[i] * load_value(type, d->x, at);
+            store_value(type, d->y, at, value);
+        }
+    }
+}
+
+static void drop_tile(void *arg, size_t tile, unsigned worker)
+{
+    const drop *d = arg;
+    size_t r0, r1;
+
+    (void)worker;
+    nib_tile_rows(tile, d->rows, &r0, &r1);
+    for (size_t r = r0; r < r1; r++) drop_row(d, r);
+}
+
+static bool drops(const nib_run *run, const nib_lora *lora)
+{
+    return run->training && lora && lora->dropout > 0;
+}
+
+/* The input of the low-rank branch: x itself, or x after dropout in `to`. */
+static const void *lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0, size_t rows,
+                              size_t width, const void *x, void *to)
+{
+    drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = width,
+               .x = x, .y = to };
+
+    if (!drops(run, lora)) return x;
+    nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
+    return to;
+}
+
+static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
+{
+    return slot < NIB_MAX_SLOTS && l->slots[slot].a ? &l->slots[slot] : NULL;
+}
+
+/* --- one run of rows with one slot --- */
+
+static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
+                        size_t r0, size_t rows, const void *x, void *y, nib_dtype y_type, float *u,
+                        const parts *p)
+{
+    nib_dtype type = run->graph->type;
+    size_t in = l->weight->in, out = l->weight->out;
+    nib_product_args args = { .type = type, .rows = rows, .x = x, .ldx = in, .y = y, .ldy = out,
+                              .y_type = y_type, .bias = l->bias };
+
+    if (lora) {
+        args.rank = lora->a->rows;
+        args.factor = lora->b->value;
+        args.u = u ? u : p->inner;
+        nib_lowrank_inner(run->ctx, run->k, type, rows, in, args.rank,
+                          lora_input(run, lora, axis, r0, rows, in, x, p->dropped), in,
+                          lora->a->value, lora->scale, u ? u : p->inner, p->rest);
+    }
+    if (rows <= FEW_ROWS && !run->training) nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
+    else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
+}
+
+void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
+                        const void *x, void *y, nib_dtype y_type, float *u, void *scratch)
+{
+    nib_dtype type = run->graph->type;
+    parts p = divide(run, l, r1 - r0, scratch);
+    size_t end;
+
+    for (size_t r = r0; r < r1; r = end) {
+        const nib_lora *lora = lora_of(l, nib_run_slot(run, axis, r, &end));
+        end = nib_min(end, r1);
+        forward_run(run, l, lora, axis, r, end - r, nib_at(x, type, (r - r0) * l->weight->in),
+                    nib_at_mut(y, y_type, (r - r0) * l->weight->out), y_type,
+                    u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
+    }
+}
+
+void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
+                         const void *x, const float *u, const void *dy, void *dx, bool accumulate,
+                         void *scratch)
+{
+    nib_dtype type = run->graph->type;
+    size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0;
+    const nib_lora *lora = lora_of(l, 0); /* training knows one adapter */
+    parts p = divide(run, l, rows, scratch);
+    bool dropping = drops(run, lora);
+    nib_product_args args = { .type = type, .rows = rows, .x = dy, .ldx = out, .y = dx, .ldy = in,
+                              .accumulate = accumulate, .y_type = type };
+
+    if (lora) {
+        size_t rank = lora->a->rows;
+        nib_lowrank_inner_back(run->ctx, run->k, type, rows, out, rank, dy, out, lora->b->value,
+                               lora->scale, p.inner, p.rest);
+        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, out, lora->b->grad, p.rest);
+        nib_lowrank_grad_a(run->ctx, run->k, type, rows, in, rank, p.inner,
+                           lora_input(run, lora, axis, r0, rows, in, x, p.dropped), in,
+                           lora->a->grad, p.rest);
+        if (!dropping) {
+            args.u = p.inner;
+            args.factor = lora->a->value;
+            args.rank = rank;
+        }
+    }
+    if (l->bias_param) nib_sum_rows(run, type, rows, out, dy, l->bias_param->grad);
+    if (l->full) nib_product_grad_weight(run->ctx, run->k, type, rows, out, in, dy, out, x, in,
+                                         l->full->grad, p.rest);
+    if (!dx) return;
+    nib_product_backward(run->ctx, run->k, l->weight, &args, p.rest);
+    if (dropping) {
+        drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = in,
+                   .rank = lora->a->rows, .y = dx, .v = p.inner, .a = lora->a->value };
+        nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
+    }
+}

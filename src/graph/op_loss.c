@@ -1,0 +1,116 @@
+/* op_loss.c - the sum of cross-entropies of the logit rows, a chunk of rows at a time.
+ *
+ *     loss = sum_r (logsumexp_v z_rv - z_r,target)      dz_rv = softmax(z_r)_v - [v = target]
+ *
+ * The head's logits exist for one chunk only; the gradient is made in their place and goes
+ * straight back through the head.  The sum is not divided: that happens once a step, by
+ * all of its supervised tokens. */
+#include <math.h>
+
+#include "graph/linear.h"
+#include "graph/operations.h"
+#include "graph/rows.h"
+
+typedef struct loss_work {
+    nib_run *run;
+    size_t r0, rows, vocabulary;
+    float *logits;     /* [chunk, V] */
+    uint16_t *rounded; /* [chunk, V] in bfloat16 when that is the compute type */
+    double *losses;    /* [chunk] */
+    float *inner;      /* [chunk, R] inner values of the head's adapter, from forward to backward */
+    void *rest;        /* the head's scratch */
+    bool gradient;
+} loss_work;
+
+static size_t inner_bytes(const nib_linear *head, size_t chunk)
+{
+    return head->slots[0].a ? nib_round_up(chunk * head->slots[0].a->rows * sizeof(float), 64) : 0;
+}
+
+static loss_work work_of(nib_run *run)
+{
+    const nib_graph *g = run->graph;
+    size_t chunk = run->plan->logit_chunk, v = g->head->weight->out;
+    char *p = (char *)run->scratch.base;
+    loss_work w = { .run = run, .vocabulary = v, .logits = (float *)p };
+
+    p += nib_round_up(chunk * v * sizeof(float), 64);
+    w.rounded = (uint16_t *)p;
+    if (g->type == NIB_BF16) p += nib_round_up(chunk * v * sizeof(uint16_t), 64);
+    w.losses = (double *)p;
+    p += nib_round_up(chunk * sizeof(double), 64);
+    w.inner = (float *)p;
+    w.rest = p + inner_bytes(g->head, chunk);
+    return w;
+}
+
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+{
+    /* As logit_chunk of the plan, which is made of the same numbers. */
+    size_t v = n->linear->weight->out, most = nib_max(rows[NIB_AXIS_LOGITS], 1);
+    size_t chunk = nib_min(nib_max((32u << 20) / (v * sizeof(float)), 64), most);
+
+    return nib_round_up(chunk * v * sizeof(float), 64) +
+           (g->type == NIB_BF16 ? nib_round_up(chunk * v * sizeof(uint16_t), 64) : 0) +
+           nib_round_up(chunk * sizeof(double), 64) + inner_bytes(n->linear, chunk) +
+           nib_linear_scratch_bytes(g, n->linear, chunk);
+}
+
+static void row_tile(void *arg, size_t tile, unsigned worker)
+{
+    const loss_work *w = arg;
+    float *z = w->logits + tile * w->vocabulary, max, sum, lse;
+    uint32_t target = w->run->batch->targets[w->r0 + tile];
+
+    (void)worker;
+    assert(target < w->vocabulary);
+    w->run->k->logsumexp(w->vocabulary, z, &max, &sum);
+    lse = max + logf(sum);
+    w->losses[tile] = (double)lse - (double)z[target];
+    if (!w->gradient) return;
+    w->run->k->softmax_scaled(w->vocabulary, z, lse, 1);
+    z[target] -= 1;
+    if (w->run->graph->type == NIB_BF16)
+        w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->vocabulary);
+}
+
+/* All chunks; d_hidden NULL: the loss alone. */
+static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
+{
+    const nib_linear *head = run->graph->head;
+    nib_dtype type = run->graph->type;
+    size_t width = head->weight->in, total = run->batch->logit_rows;
+    loss_work w = work_of(run);
+
+    w.gradient = d_hidden || head->trains;
+    run->loss_sum = 0;
+    for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
+        const void *x = nib_at(hidden, type, w.r0 * width);
+        float *u = run->training && head->slots[0].a ? w.inner : NULL;
+
+        w.rows = nib_min(run->plan->logit_chunk, total - w.r0);
+        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, NIB_F32, u, w.rest);
+        nib_parallel_for(run->ctx, w.rows, row_tile, &w);
+        for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
+        if (w.gradient)
+            nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u,
+                                type == NIB_BF16 ? (const void *)w.rounded : w.logits,
+                                d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false, w.rest);
+    }
+}
+
+/* In a training step forward has nothing to do: backward makes the logits once, for both. */
+static void forward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    (void)n;
+    run_loss(run, io->in[0], NULL);
+}
+
+static void backward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    (void)n;
+    run_loss(run, io->in[0], io->d_in[0]);
+}
+
+const nib_op nib_op_loss = { .name = "loss", .forward = forward, .backward = backward,
+                             .keeps_inputs = 1, .scratch = scratch };

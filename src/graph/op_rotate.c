@@ -1,0 +1,61 @@
+/* op_rotate.c - rotary position embedding of the heads of q or k (Su et al. 2021,
+ * arXiv:2104.09864).  Backward is the rotation by the negative angle. */
+#include "graph/operations.h"
+#include "graph/rows.h"
+
+typedef struct rotate_work {
+    nib_run *run;
+    const nib_node *n;
+    const void *from;
+    void *to;
+    nib_heads from_layout, to_layout;
+    bool inverse;
+    size_t rows;
+} rotate_work;
+
+static void rotate_tile(void *arg, size_t tile, unsigned worker)
+{
+    const rotate_work *w = arg;
+    const nib_value_info *out = &w->run->graph->values[w->n->output];
+    const nib_rope *rope = w->n->rope;
+    nib_dtype type = w->run->graph->type;
+    nib_heads from = w->from_layout, to = w->to_layout;
+    size_t r0, r1, run_heads = nib_min(from.per_group, to.per_group);
+
+    (void)worker;
+    nib_tile_rows(tile, w->rows, &r0, &r1);
+    for (size_t r = r0; r < r1; r++) {
+        uint32_t position = w->run->batch->positions[r];
+        for (size_t h = 0; h < out->heads; h += run_heads) {
+            size_t f = r * from.row_stride + h / from.per_group * from.group_stride +
+                       h % from.per_group * from.head_stride;
+            size_t t = r * to.row_stride + h / to.per_group * to.group_stride +
+                       h % to.per_group * to.head_stride;
+            w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved, w->inverse,
+                              nib_run_cos(w->run, position), nib_run_sin(w->run, position),
+                              nib_at(w->from, type, f), from.head_stride, nib_at_mut(w->to, type, t),
+                              to.head_stride);
+        }
+    }
+}
+
+static void forward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    rotate_work w = { .run = run, .n = n, .from = io->in[0], .to = io->out,
+                      .from_layout = run->graph->values[n->inputs[0]].layout,
+                      .to_layout = run->graph->values[n->output].layout,
+                      .rows = nib_node_rows(run, n) };
+    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
+}
+
+static void backward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    rotate_work w = { .run = run, .n = n, .from = io->d_out, .to = io->d_in[0],
+                      .from_layout = run->graph->values[n->output].layout,
+                      .to_layout = run->graph->values[n->inputs[0]].layout, .inverse = true,
+                      .rows = nib_node_rows(run, n) };
+    assert(!io->accumulate[0]);
+    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
+}
+
+const nib_op nib_op_rotate = { .name = "rotate", .forward = forward, .backward = backward };

@@ -1,0 +1,53 @@
+/* run.h - executing a plan on a batch. */
+#ifndef NIB_GRAPH_RUN_H
+#define NIB_GRAPH_RUN_H
+
+#include "base/arena.h"
+#include "graph/graph.h"
+#include "graph/plan.h"
+
+struct nib_run {
+    nib_ctx *ctx;
+    const nib_graph *graph;
+    const nib_kernels *k;
+    const nib_plan *plan;
+    nib_arena arena;         /* values and gradients, at the plan's offsets */
+    nib_arena scratch;       /* of the operation that runs */
+    nib_arena tables;        /* cosines and sines, [positions][rot / 2] twice */
+    nib_arena state;         /* keys and values while generating */
+    const nib_rope *rope;    /* that `tables` is of */
+    size_t positions;
+    size_t state_capacity, state_tokens; /* tokens the state has room for, and holds */
+    uint64_t dropout_seed;   /* with training */
+    bool training;
+    const nib_batch *batch;
+    double loss_sum;         /* over the batch's targets, after a training step or a loss */
+    int bad_node;            /* first node whose output was not finite, found by nib_run_find_bad() */
+};
+
+/* Makes buffers for the plan and tables for its greatest position.  A state for `capacity`
+ * tokens when generating (0: none). */
+nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
+                          size_t state_capacity, nib_run **out, nib_error *err);
+void nib_run_destroy(nib_run *run);
+
+/* Forward and backward: adds the gradients of the summed loss to the parameters' gradients
+ * and sets loss_sum.  Allocates nothing. */
+void nib_run_step(nib_run *run, const nib_batch *batch);
+/* Forward; afterwards nib_run_logits() and nib_run_loss() may be called. */
+void nib_run_forward(nib_run *run, const nib_batch *batch);
+/* logits [r1 - r0, V] float of logit rows r0..r1 (at most the plan's logit chunk at a time). */
+void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits);
+void nib_run_loss(nib_run *run); /* sets loss_sum */
+/* Runs forward again, looking for the first value that is not finite; its module or operation's name. */
+const char *nib_run_find_bad(nib_run *run, const nib_batch *batch);
+void nib_run_reset_state(nib_run *run);
+
+static inline size_t nib_run_rows(const nib_run *run, nib_axis axis)
+{
+    return axis == NIB_AXIS_TOKENS ? run->batch->tokens : run->batch->logit_rows;
+}
+const float *nib_run_cos(const nib_run *run, uint32_t position);
+const float *nib_run_sin(const nib_run *run, uint32_t position);
+
+#endif

@@ -1,0 +1,270 @@
+/* bind.c - linears, embeddings and norms made of the file's tensors.
+ *
+ * A dense or 4-bit weight stays on the map.  When quantizing while loading, each matrix
+ * is encoded as its pages are read, and the pages are given back. */
+#include "model/bind.h"
+
+#include <stdio.h>
+
+#include "quant/bnb4_file.h"
+
+enum { NAME_ROOM = 600 };
+
+static const nib_tensor *find(const nib_bind *b, const char *module, const char *part, char *name)
+{
+    snprintf(name, NAME_ROOM, "%s%s", module, part);
+    return nib_model_tensor(b->model->tensors, b->model->arch, name);
+}
+
+static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
+
+/* --- weights --- */
+
+typedef struct source_rows { const nib_weight *w; } source_rows;
+
+static void read_rows(void *arg, size_t r0, size_t r1, float *dst)
+{
+    const source_rows *s = arg;
+    nib_weight_decode(s->w, r0, r1, dst);
+}
+
+/* Encodes a dense weight and takes the encoded one's place. */
+static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
+{
+    nib_ctx *ctx = b->model->ctx;
+    const char *type = b->bnb.bnb_4bit_quant_type;
+    nib_bnb4_options o = { .fp4 = type && strcmp(type, "fp4") == 0,
+                           .double_quant = b->bnb.bnb_4bit_use_double_quant,
+                           .blocksize = b->bnb.blocksize ? (unsigned)b->bnb.blocksize : 64,
+                           .dtype = t->dtype };
+    source_rows rows = { *w };
+    nib_weight *encoded = NULL;
+    nib_status status = nib_bnb4_encode(ctx, &o, (*w)->out, (*w)->in, read_rows, &rows, &encoded, err);
+
+    if (status) return nib_fail_in(err, status, "%s", t->name);
+    encoded->source = t->name;
+    nib_filemap_release(t->map, t->data, t->bytes);
+    nib_weight_destroy(ctx, *w);
+    *w = encoded;
+    b->model->owned_bytes += encoded->resident_bytes;
+    b->model->quantized_now = true;
+    if (b->progress.report && b->expected)
+        b->progress.report(b->progress.user, "quantizing",
+                           (double)(b->model->linear_count + 1) / (double)b->expected);
+    return NIB_OK;
+}
+
+static nib_status open_dense(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
+{
+    nib_status status;
+
+    if (!is_float(t->dtype))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is %s, expected float32, float16 or bfloat16",
+                        t->file, t->name, t->dtype_name);
+    if (t->rank != 2)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file, t->name, t->rank);
+    status = nib_weight_dense(b->model->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
+                              NULL, w, err);
+    if (!status) (*w)->source = t->name;
+    return status;
+}
+
+static nib_bnb4_view view_of(const nib_tensor *t)
+{
+    return (nib_bnb4_view){ .name = t->name, .dtype = t->dtype, .elements = t->elements,
+                            .bytes = t->bytes, .data = t->data };
+}
+
+static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module, nib_weight **w, nib_error *err)
+{
+    nib_bnb4_parts parts = { .weight = view_of(t) };
+    char name[NAME_ROOM + 64];
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < NIB_BNB4_SUFFIXES && !status; i++) {
+        const nib_tensor *part;
+        nib_bnb4_view view;
+        snprintf(name, sizeof name, "%s.weight%s", module, nib_bnb4_suffixes[i]);
+        part = nib_model_tensor(b->model->tensors, b->model->arch, name);
+        if (!part) continue;
+        view = view_of(part);
+        status = nib_bnb4_parts_add(&parts, &view, err);
+    }
+    if (!status) status = nib_bnb4_open(b->model->ctx, &parts, w, err);
+    return status ? nib_fail_in(err, status, "%s", t->file) : NIB_OK;
+}
+
+static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
+{
+    return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
+}
+
+static nib_status open_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
+{
+    char name[NAME_ROOM];
+    const nib_tensor *t = find(b, module, ".weight", name);
+    nib_status status;
+
+    if (!t) return missing(b, name, err);
+    if (!is_float(t->dtype) && b->model->stored_4bit) {
+        status = open_4bit(b, t, module, w, err);
+    } else {
+        status = open_dense(b, t, w, err);
+        if (!status && b->bnb.load_in_4bit && in_layers) status = encode(b, t, w, err);
+    }
+    if (status) return status;
+    b->model->parameters += (uint64_t)(*w)->out * (*w)->in;
+    b->model->weight_bytes += (*w)->resident_bytes;
+    return NIB_OK;
+}
+
+/* A vector of `width` floats, copied and widened; NIB_OK with NULL when the tensor is absent. */
+static nib_status open_vector(nib_bind *b, const char *module, const char *part, size_t width,
+                              float **out, nib_error *err)
+{
+    char name[NAME_ROOM];
+    const nib_tensor *t = find(b, module, part, name);
+
+    *out = NULL;
+    if (!t) return NIB_OK;
+    if (!is_float(t->dtype) || t->rank != 1 || (width && t->shape[0] != width))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements and rank %u, expected "
+                        "a float vector of %zu", t->file, name, t->dtype_name, t->elements, t->rank, width);
+    *out = nib_new_array(b->model->ctx, t->elements, sizeof(float));
+    if (!*out) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    nib_convert(*out, NIB_F32, t->data, t->dtype, t->elements);
+    b->model->parameters += t->elements;
+    b->model->owned_bytes += t->elements * sizeof(float);
+    return NIB_OK;
+}
+
+/* --- modules --- */
+
+static nib_status bind_bias(nib_bind *b, nib_linear *l, nib_error *err)
+{
+    bool wanted = b->model->arch->has_bias(b->model->config, l->name);
+    nib_status status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
+
+    if (status) return status;
+    if (wanted && !l->bias)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is missing", b->model->dir, l->name);
+    if (!wanted && l->bias)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is there, but config.json says that "
+                        "there is none", b->model->dir, l->name);
+    return NIB_OK;
+}
+
+static nib_status add_linear(nib_model *m, nib_linear *l, nib_error *err)
+{
+    if (!nib_grow(m->ctx, &m->linears, &m->linear_capacity, m->linear_count + 1, sizeof *m->linears))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
+    m->linears[m->linear_count++] = l;
+    return NIB_OK;
+}
+
+static void free_linear(nib_ctx *ctx, nib_linear *l)
+{
+    if (!l) return;
+    if (l->owns_weight) nib_weight_destroy(ctx, l->weight);
+    nib_free(ctx, l->bias);
+    nib_free(ctx, l->name);
+    nib_free(ctx, l);
+}
+
+/* The head: its own tensor, or the embedding's weight when tied. */
+static nib_status head_weight(nib_bind *b, nib_linear *l, nib_error *err)
+{
+    nib_model *m = b->model;
+    char name[NAME_ROOM];
+    const nib_tensor *t = find(b, l->name, ".weight", name);
+
+    if (!m->config->tied) return open_weight(b, l->name, false, &l->weight, err);
+    if (t && (t->bytes != m->embedding->weight->out * m->embedding->weight->in * nib_dtype_bytes(t->dtype) ||
+              memcmp(t->data, m->embedding->weight->as.dense.data, t->bytes) != 0))
+        nib_warn(m->ctx, "%s: %s differs from the embedding it is tied to; the embedding is used",
+                 t->file, t->name);
+    l->weight = m->embedding->weight;
+    l->owns_weight = false;
+    return NIB_OK;
+}
+
+static nib_status bind_linear(void *self, const char *module, nib_linear **out, nib_error *err)
+{
+    nib_bind *b = self;
+    nib_model *m = b->model;
+    bool head = strcmp(module, m->arch->head) == 0;
+    nib_linear *l = nib_new(m->ctx, sizeof *l);
+    nib_status status;
+
+    if (!l || !(l->name = nib_strdup(m->ctx, module))) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+        goto done;
+    }
+    l->owns_weight = true;
+    status = head ? head_weight(b, l, err) : open_weight(b, module, true, &l->weight, err);
+    if (!status) status = bind_bias(b, l, err);
+    if (!status && head && l->weight->out != m->config->vocabulary)
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, vocab_size is %zu", m->dir, module,
+                          l->weight->out, m->config->vocabulary);
+    if (!status) status = add_linear(m, l, err);
+    if (status) goto done;
+    if (head) m->head = l;
+    *out = l;
+    l = NULL; /* handed over */
+done:
+    free_linear(m->ctx, l);
+    return status;
+}
+
+static nib_status bind_embedding(void *self, const char *module, nib_embedding **out, nib_error *err)
+{
+    nib_bind *b = self;
+    nib_model *m = b->model;
+    nib_embedding *e = nib_new(m->ctx, sizeof *e);
+    nib_status status;
+
+    if (!e) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+    m->embedding = e; /* the model frees it, whole or half built */
+    e->owns_weight = true;
+    e->name = nib_strdup(m->ctx, module);
+    if (!e->name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+    status = open_weight(b, module, false, &e->weight, err);
+    if (status) return status;
+    if (e->weight->out != m->config->vocabulary || e->weight->in != m->config->width)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s.weight is [%zu, %zu], config.json says [%zu, %zu]",
+                        m->dir, module, e->weight->out, e->weight->in, m->config->vocabulary,
+                        m->config->width);
+    *out = e;
+    return NIB_OK;
+}
+
+static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out, nib_error *err)
+{
+    nib_bind *b = self;
+    nib_model *m = b->model;
+    nib_norm *n = nib_new(m->ctx, sizeof *n);
+    nib_status status;
+
+    if (!n || !(n->name = nib_strdup(m->ctx, module)) ||
+        !nib_grow(m->ctx, &m->norms, &m->norm_capacity, m->norm_count + 1, sizeof *m->norms)) {
+        if (n) nib_free(m->ctx, n->name);
+        nib_free(m->ctx, n);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+    }
+    m->norms[m->norm_count++] = n;
+    n->width = m->config->width;
+    status = open_vector(b, module, ".weight", n->width, &n->weight, err);
+    if (!status && bias) status = open_vector(b, module, ".bias", n->width, &n->bias, err);
+    if (status) return status;
+    if (!n->weight || (bias && !n->bias))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.%s is missing", m->dir, module,
+                        n->weight ? "bias" : "weight");
+    *out = n;
+    return NIB_OK;
+}
+
+nib_binder nib_bind_make(nib_bind *bind)
+{
+    return (nib_binder){ .self = bind, .linear = bind_linear, .embedding = bind_embedding,
+                         .norm = bind_norm };
+}

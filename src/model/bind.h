@@ -1,0 +1,16 @@
+/* bind.h - from module paths to weights: what the graph's builder asks for. */
+#ifndef NIB_MODEL_BIND_H
+#define NIB_MODEL_BIND_H
+
+#include "model/model.h"
+
+typedef struct nib_bind {
+    nib_model *model;
+    nib_bnb_options bnb;         /* load_in_4bit: dense linears of the layers are encoded */
+    nib_model_progress progress;
+    size_t expected;             /* linears in all, for the progress line */
+} nib_bind;
+
+nib_binder nib_bind_make(nib_bind *bind);
+
+#endif

@@ -1,0 +1,59 @@
+/* model.h - a model directory as a graph bound to its tensors.
+ *
+ * Opening reads config.json, finds the architecture, maps the weights and builds the
+ * graph.  Linears, embeddings and norms belong to the model; adapters fill their slots. */
+#ifndef NIB_MODEL_MODEL_H
+#define NIB_MODEL_MODEL_H
+
+#include "format/safetensors.h"
+#include "model/arch.h"
+#include "nibble/model.h"
+
+typedef struct nib_model {
+    nib_ctx *ctx;
+    char *dir;
+    const nib_arch *arch;
+    nib_config *config;          /* first member of the architecture's struct */
+    json_t *json;                /* config.json */
+    nib_tensors *tensors;
+    nib_graph *graph;
+    nib_linear **linears;        /* in the order of the graph; the head last */
+    size_t linear_count, linear_capacity;
+    nib_embedding *embedding;
+    nib_norm **norms;
+    size_t norm_count, norm_capacity;
+    nib_linear *head;
+    bool stored_4bit;            /* config.json says bitsandbytes 4 bit */
+    bool quantized_now;          /* load_in_4bit quantized it while loading */
+    uint64_t parameters;         /* elements of all weights, tied ones once, 4-bit ones unpacked */
+    uint64_t weight_bytes;       /* of all weights, mapped or owned */
+    uint64_t owned_bytes;        /* of those quantized while loading, and small float copies */
+} nib_model;
+
+typedef struct nib_model_progress {
+    void (*report)(void *user, const char *what, double share);
+    void *user;
+} nib_model_progress;
+
+/* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
+nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
+                          nib_model_progress progress, nib_model **out, nib_error *err);
+void nib_model_close(nib_model *m);
+
+/* The compute type of NIB_COMPUTE_AUTO and the others on this machine; float16 becomes float32. */
+nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
+
+/* config.json read and its architecture found, without weights: `config` is the
+ * architecture's struct, to be freed with nib_config_free().  *json: json_decref(). */
+nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
+                           nib_config **config, nib_error *err);
+void nib_config_free(nib_ctx *ctx, nib_config *config);
+
+/* A tensor by the name the architecture uses; files without the prefix are understood. */
+const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch, const char *name);
+
+/* Is the tensor `name` ("model.layers.0.mlp.up_proj.weight") the weight of a linear that
+ * load_in_4bit quantizes?  True for the linears of the layers, not for the head. */
+bool nib_model_is_layer_linear(const nib_graph *g, const char *tensor_name);
+
+#endif
