@@ -1,0 +1,153 @@
+/* quantize_config.c - see quantize_config.h; keys and their order: formats.md 4.1. */
+#include "job/quantize_config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "base/filemap.h"
+#include "base/outfile.h"
+#include "job/python_json.h"
+
+/* ORG/NAME when the directory lies in a hub cache (.../models--ORG--NAME/snapshots/...), into
+ * `name`; else false. */
+static bool hub_name(const char *model, char name[PATH_MAX])
+{
+    char path[PATH_MAX];
+    const char *start, *end;
+    size_t n = 0;
+
+    if (!realpath(model, path)) return false;
+    start = strstr(path, "/models--");
+    end = start ? strchr(start + 1, '/') : NULL;
+    if (!end || strncmp(end, "/snapshots/", 11) != 0) return false;
+    for (start += 9; start < end; start++) {
+        if (start[0] == '-' && start[1] == '-') {
+            name[n++] = '/';
+            start++;
+        } else {
+            name[n++] = *start;
+        }
+    }
+    name[n] = 0;
+    return n > 0;
+}
+
+static bool set_origin(json_t *config, const char *model)
+{
+    const char *said = json_string_value(json_object_get(config, "_name_or_path"));
+    char name[PATH_MAX];
+
+    if (hub_name(model, name)) return json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
+    if (said && *said) return true;
+    return json_object_set_new(config, "_name_or_path", json_string(model)) == 0;
+}
+
+nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options, json_t *config,
+                                     const char *dir, nib_error *err)
+{
+    const char *type = options->bnb.bnb_4bit_quant_type ? options->bnb.bnb_4bit_quant_type : "nf4";
+    json_t *quantization = json_pack(
+        "{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:[s], s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
+        "_load_in_8bit", 0, "bnb_4bit_compute_dtype", "float32", "bnb_4bit_quant_storage", "uint8",
+        "bnb_4bit_quant_type", type, "bnb_4bit_use_double_quant", (int)options->bnb.bnb_4bit_use_double_quant,
+        "llm_int8_enable_fp32_cpu_offload", 0, "llm_int8_has_fp16_weight", 0, "llm_int8_skip_modules",
+        "lm_head", "llm_int8_threshold", 6.0, "load_in_4bit", 1, "load_in_8bit", 0, "quant_method",
+        "bitsandbytes");
+    const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
+    char *path = nib_sprintf(ctx, "%s/config.json", dir);
+    nib_status status = NIB_OK;
+
+    if (!path || !quantization || json_object_set(config, "quantization_config", quantization) ||
+        !set_origin(config, options->model) ||
+        (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype)))) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s/config.json: out of memory", dir);
+        goto done;
+    }
+    status = nib_python_json_write(ctx, path, config, err);
+done:
+    json_decref(quantization);
+    nib_free(ctx, path);
+    return status;
+}
+
+static const char *const copied[] = {
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+    "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
+};
+
+static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, const char *name, nib_error *err)
+{
+    char *from = nib_sprintf(ctx, "%s/%s", model, name), *to = nib_sprintf(ctx, "%s/%s", dir, name);
+    char *data = NULL;
+    size_t bytes;
+    nib_status status = NIB_OK;
+
+    if (!from || !to) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+        goto done;
+    }
+    if (!nib_file_exists(from)) goto done;
+    status = nib_file_read(ctx, from, (size_t)1 << 29, &data, &bytes, err);
+    if (!status) status = nib_outfile_replace(ctx, to, data, bytes, err);
+done:
+    nib_free(ctx, data);
+    nib_free(ctx, from);
+    nib_free(ctx, to);
+    return status;
+}
+
+nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; !status && i < NIB_COUNT(copied); i++) status = copy_file(ctx, model, dir, copied[i], err);
+    return status;
+}
+
+/* The true path of something that need not exist yet: that of the longest part that does,
+ * and the rest as written.  False with errno. */
+static bool true_path(const char *path, char real[PATH_MAX])
+{
+    char part[PATH_MAX];
+    size_t bytes = strlen(path), cut, used;
+
+    errno = ENAMETOOLONG;
+    if (bytes >= sizeof part) return false;
+    while (bytes > 1 && path[bytes - 1] == '/') bytes--;
+    for (cut = bytes;;) {
+        memcpy(part, path, cut);
+        part[cut] = 0;
+        if (realpath(cut ? part : *path == '/' ? "/" : ".", real)) break;
+        if (errno != ENOENT || !cut) return false;
+        while (cut && path[cut - 1] != '/') cut--;
+        while (cut && path[cut - 1] == '/') cut--;
+    }
+    while (cut < bytes && path[cut] == '/') cut++;
+    if (cut == bytes) return true;
+    used = strlen(real);
+    errno = ENAMETOOLONG;
+    if (used + 1 + (bytes - cut) >= PATH_MAX) return false;
+    if (real[used - 1] != '/') real[used++] = '/';
+    memcpy(real + used, path + cut, bytes - cut);
+    real[used + bytes - cut] = 0;
+    return true;
+}
+
+static bool lies_in(const char *inner, const char *outer)
+{
+    size_t n = strlen(outer);
+    return strncmp(inner, outer, n) == 0 && (!inner[n] || inner[n] == '/' || outer[n - 1] == '/');
+}
+
+nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+
+    if (!realpath(model, from)) return nib_fail(err, NIB_E_IO, "%s: %s", model, strerror(errno));
+    if (!*out || !true_path(out, to)) return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
+    if (lies_in(to, from)) return nib_fail(err, NIB_E_INVALID, "%s: lies in the model %s, where nothing is written", out, model);
+    if (lies_in(from, to)) return nib_fail(err, NIB_E_INVALID, "%s: contains the model %s", out, model);
+    return NIB_OK;
+}
