@@ -1,0 +1,18 @@
+/* outname.h - temporary names, and making a rename last: what outfile.c and outdir.c share. */
+#ifndef NIB_BASE_OUTNAME_H
+#define NIB_BASE_OUTNAME_H
+
+#include "base/base.h"
+
+/* The directory part of `path` ("." when it has none).  NULL: no memory. */
+char *nib_parent_of(nib_ctx *ctx, const char *path);
+
+/* A new name ".nibble-<16 hex digits>.tmp" in the directory of `path`: short, so that it
+ * fits where `path` fits, and random, so that two writers do not meet.  The caller makes it
+ * with O_EXCL or mkdir and asks again on EEXIST.  NULL, with err filled: no memory. */
+char *nib_temp_beside(nib_ctx *ctx, const char *path, nib_error *err);
+
+/* fsync of the directory `path` is in, so that a rename to it outlives a power cut. */
+nib_status nib_sync_parent(nib_ctx *ctx, const char *path, nib_error *err);
+
+#endif
