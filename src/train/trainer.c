@@ -1,0 +1,174 @@
+/* trainer.c - one optimizer step after another. */
+#include "train/trainer.h"
+
+#include <math.h>
+
+static uint64_t seed_of(const nib_train_options *o)
+{
+    return o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed;
+}
+
+/* Steps and epochs as the Trainer counts them (formats.md 14.4). */
+static nib_status count_steps(nib_trainer *t, nib_error *err)
+{
+    size_t batch = (size_t)t->o.per_device_train_batch_size;
+    size_t batches = nib_ceil_div(nib_dataset_count(t->data), batch);
+
+    t->steps_per_epoch = nib_ceil_div(batches, (size_t)t->o.gradient_accumulation_steps);
+    if (t->o.max_steps > 0) {
+        t->steps = (uint64_t)t->o.max_steps;
+        t->epochs = nib_ceil_div(t->steps, t->steps_per_epoch);
+    } else {
+        double steps = ceil(t->o.num_train_epochs * (double)t->steps_per_epoch);
+        if (!(steps >= 1 && steps < 1e15))
+            return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", t->o.num_train_epochs);
+        t->steps = (uint64_t)steps;
+        t->epochs = (uint64_t)ceil(t->o.num_train_epochs);
+    }
+    return NIB_OK;
+}
+
+static nib_status make_plan(nib_trainer *t, uint64_t memory, nib_error *err)
+{
+    int forced = t->o.gradient_checkpointing;
+    nib_status status = nib_plan_create(t->graph, forced == 1 ? NIB_PLAN_CHECKPOINT : NIB_PLAN_KEEP,
+                                        t->tokens, t->targets, &t->plan, err);
+
+    if (status || forced >= 0 || t->plan->arena_bytes + t->plan->scratch_bytes <= memory) return status;
+    nib_plan_destroy(t->ctx, t->plan);
+    t->plan = NULL;
+    status = nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->tokens, t->targets, &t->plan, err);
+    if (status || t->plan->arena_bytes + t->plan->scratch_bytes <= memory) return status;
+    return nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %zu MiB of activations even when layers "
+                    "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
+                    "max_seq_length", t->tokens,
+                    (t->plan->arena_bytes + t->plan->scratch_bytes) >> 20, memory >> 20);
+}
+
+static size_t longest_sequence(const nib_dataset *d)
+{
+    size_t longest = 1;
+    for (size_t i = 0; i < nib_dataset_count(d); i++)
+        longest = nib_max(longest, nib_dataset_record(d, i).length);
+    return longest;
+}
+
+nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                              const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                              nib_trainer **out, nib_error *err)
+{
+    nib_trainer *t = nib_new(ctx, sizeof *t);
+    size_t batch = (size_t)o->per_device_train_batch_size, records = nib_dataset_count(data);
+    nib_status status;
+
+    if (!t) return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory");
+    *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o,
+                        .order_epoch = UINT64_MAX };
+    status = count_steps(t, err);
+    if (!status) status = nib_schedule_init(o, t->steps, &t->schedule, err);
+    if (status) goto done;
+    t->order = nib_new_array(ctx, records, sizeof *t->order);
+    if (!t->order) {
+        status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records", records);
+        goto done;
+    }
+    nib_batch_extent(data, batch, o->shuffle, seed_of(o), t->epochs, t->order, &t->tokens, &t->targets);
+    status = make_plan(t, memory, err);
+    if (!status) status = nib_run_create(ctx, graph, t->plan, longest_sequence(data), 0, &t->run, err);
+    if (!status) status = nib_batch_maker_init(ctx, nib_min(batch, records), t->tokens, t->targets, &t->maker, err);
+    if (!status) status = nib_optimizer_init(ctx, &graph->kernels, params, o, &t->optimizer, err);
+    if (status) goto done;
+    t->run->dropout_seed = o->seed;
+    *out = t;
+    t = NULL; /* handed over */
+done:
+    nib_trainer_destroy(t);
+    return status;
+}
+
+void nib_trainer_destroy(nib_trainer *t)
+{
+    if (!t) return;
+    nib_optimizer_free(&t->optimizer);
+    nib_batch_maker_free(&t->maker);
+    nib_run_destroy(t->run);
+    nib_plan_destroy(t->ctx, t->plan);
+    nib_free(t->ctx, t->order);
+    nib_free(t->ctx, t);
+}
+
+/* Records of micro-batch `micro` of step `step`: where they begin in the epoch's order, how many. */
+static size_t micro_batch(nib_trainer *t, uint64_t step, uint64_t micro, size_t *first)
+{
+    size_t batch = (size_t)t->o.per_device_train_batch_size, n = nib_dataset_count(t->data);
+    uint64_t epoch = step / t->steps_per_epoch;
+
+    if (epoch != t->order_epoch) {
+        nib_dataset_order(t->data, t->o.shuffle, seed_of(&t->o), epoch, t->order);
+        t->order_epoch = epoch;
+    }
+    *first = (size_t)((step % t->steps_per_epoch) * (uint64_t)t->o.gradient_accumulation_steps + micro) * batch;
+    return *first >= n ? 0 : nib_min(batch, n - *first);
+}
+
+double nib_trainer_trial(nib_trainer *t)
+{
+    size_t best = 0, first, count;
+    uint64_t best_step = 0, best_micro = 0;
+    double start;
+
+    for (uint64_t s = 0; s < nib_min(t->steps_per_epoch, t->steps); s++)
+        for (int m = 0; m < t->o.gradient_accumulation_steps; m++) {
+            size_t tokens = 0;
+            count = micro_batch(t, s, (uint64_t)m, &first);
+            for (size_t i = 0; i < count; i++) tokens += nib_dataset_record(t->data, t->order[first + i]).length;
+            if (tokens > best) best = tokens, best_step = s, best_micro = (uint64_t)m;
+        }
+    count = micro_batch(t, best_step, best_micro, &first);
+    start = nib_clock_seconds();
+    nib_run_step(t->run, nib_batch_make(&t->maker, t->data, t->order + first, count, 0));
+    start = nib_clock_seconds() - start;
+    nib_params_clear_grads(t->params);
+    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)nib_max(best, 1) /
+           (double)t->steps_per_epoch;
+}
+
+
+nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err)
+{
+    double loss = 0, targets = 0, scale, norm;
+    uint64_t epoch = t->step / t->steps_per_epoch;
+    size_t first, count;
+
+    *out = (nib_trainer_step){ 0 };
+    nib_params_clear_grads(t->params);
+    for (uint64_t m = 0; m < (uint64_t)t->o.gradient_accumulation_steps; m++) {
+        const nib_batch *batch;
+        count = micro_batch(t, t->step, m, &first);
+        if (!count) break; /* the last step of an epoch may be short */
+        batch = nib_batch_make(&t->maker, t->data, t->order + first, count, (uint32_t)epoch);
+        nib_run_step(t->run, batch);
+        if (!isfinite(t->run->loss_sum)) {
+            t->bad_module = nib_run_find_bad(t->run, batch);
+            return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the loss is not finite; the first value "
+                            "that is not comes out of %s", t->step + 1, t->bad_module);
+        }
+        loss += t->run->loss_sum;
+        targets += (double)batch->logit_rows;
+        out->tokens += batch->tokens;
+    }
+    scale = 1 / targets;
+    norm = nib_gradient_norm(&t->graph->kernels, t->params, scale);
+    if (!isfinite(norm))
+        return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the norm of the gradient is not finite", t->step + 1);
+    if (t->o.max_grad_norm > 0 && norm > 0)
+        scale *= fmin(1, t->o.max_grad_norm / (norm + 1e-6));
+    out->learning_rate = nib_schedule_at(&t->schedule, t->step);
+    nib_optimizer_step(&t->optimizer, out->learning_rate, scale);
+    t->step++;
+    out->loss = loss / targets;
+    out->grad_norm = norm;
+    out->epoch = (double)t->step / (double)t->steps_per_epoch;
+    t->loss_total += out->loss;
+    return NIB_OK;
+}

@@ -1,0 +1,52 @@
+/* trainer.h - the loop: micro-batches, gradients, clipping, update, reports.
+ *
+ * Everything is allocated by nib_trainer_create(); a step allocates nothing.  The
+ * gradients of a step's micro-batches are summed and divided once by the step's
+ * supervised tokens, so 1 x 8 and 8 x 1 agree to rounding. */
+#ifndef NIB_TRAIN_TRAINER_H
+#define NIB_TRAIN_TRAINER_H
+
+#include "graph/run.h"
+#include "train/batch.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+typedef struct nib_trainer {
+    nib_ctx *ctx;
+    nib_graph *graph;
+    nib_params *params;
+    const nib_dataset *data;
+    nib_train_options o;
+    uint64_t steps, steps_per_epoch, epochs; /* of the whole run; epochs begun */
+    size_t tokens, targets;     /* of the largest micro-batch */
+    nib_plan *plan;
+    nib_run *run;
+    nib_batch_maker maker;
+    nib_optimizer optimizer;
+    nib_schedule schedule;
+    uint32_t *order;
+    uint64_t order_epoch;
+    uint64_t step;              /* optimizer steps done */
+    double loss_total;          /* of the steps' losses */
+    const char *bad_module;     /* after NIB_E_NUMERIC */
+} nib_trainer;
+
+/* memory: bytes that the arenas may take; more with everything kept: whole layers are run
+ * again (unless gradient_checkpointing forces either).  params may be empty of gradients. */
+nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                              const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                              nib_trainer **out, nib_error *err);
+void nib_trainer_destroy(nib_trainer *t);
+
+/* Seconds of one micro-batch of the largest size, measured; changes nothing. */
+double nib_trainer_trial(nib_trainer *t);
+
+typedef struct nib_trainer_step {
+    double loss, grad_norm, learning_rate, epoch;
+    uint64_t tokens;
+} nib_trainer_step;
+
+/* One optimizer step.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as before. */
+nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err);
+
+#endif
