@@ -1,0 +1,33 @@
+/* decoder.h - token after token from a graph with state: prefill in chunks, then one row
+ * at a time. */
+#ifndef NIB_GENERATE_DECODER_H
+#define NIB_GENERATE_DECODER_H
+
+#include "graph/run.h"
+
+enum { NIB_PREFILL_CHUNK = 512 };
+
+typedef struct nib_decoder {
+    nib_ctx *ctx;
+    nib_graph *graph;
+    nib_plan *plan;
+    nib_run *run;
+    float *logits;              /* [V] of the last token */
+    uint32_t offsets[2], logit_index[1];
+    uint32_t *positions;        /* [chunk] */
+    uint8_t slot;               /* adapter of the sequence, or NIB_NO_SLOT */
+    nib_batch batch;
+    int64_t bad_position;       /* first token whose logits were not finite, or -1 */
+} nib_decoder;
+
+/* State for `capacity` tokens. */
+nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, nib_decoder **out,
+                              nib_error *err);
+void nib_decoder_destroy(nib_decoder *d);
+/* Begins a new sequence. */
+void nib_decoder_begin(nib_decoder *d, uint8_t slot);
+/* Goes on with ids; afterwards d->logits are those after the last one.  The capacity must not be
+ * passed.  NIB_E_NUMERIC when a logit is not finite; NIB_E_INTERRUPTED. */
+nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, nib_error *err);
+
+#endif

@@ -1,0 +1,32 @@
+/* sampler.h - one token from a row of logits, as transformers does it (formats.md 10.20).
+ *
+ * Order: repetition penalty; then, when sampling, temperature, top_k, top_p, min_p,
+ * softmax and one draw.  The draw is a function of (seed, prompt, position). */
+#ifndef NIB_GENERATE_SAMPLER_H
+#define NIB_GENERATE_SAMPLER_H
+
+#include "base/base.h"
+
+typedef struct nib_sampling {
+    bool do_sample;
+    double temperature, top_p, min_p, repetition_penalty;
+    int top_k;               /* 0: all */
+    uint64_t seed;
+} nib_sampling;
+
+typedef struct nib_sampler {
+    nib_ctx *ctx;
+    size_t vocabulary;
+    struct nib_candidate { float logit; uint32_t id; } *candidates; /* [V] */
+    uint8_t *seen;           /* [V] ids of the prompt and of what was generated */
+} nib_sampler;
+
+nib_status nib_sampler_init(nib_ctx *ctx, size_t vocabulary, nib_sampler *out, nib_error *err);
+void nib_sampler_free(nib_sampler *s);
+void nib_sampler_forget(nib_sampler *s);
+void nib_sampler_see(nib_sampler *s, uint32_t id);
+
+/* logits [V] are changed.  `draw` numbers the draws of one seed. */
+uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, float *logits, uint64_t draw);
+
+#endif
