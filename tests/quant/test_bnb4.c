@@ -358,6 +358,22 @@ static void test_dense(void)
         CHECK(wrong == 0, "%s", nib_dtype_name(dtypes[t]));
         nib_weight_destroy(ctx, w);
     }
+    for (unsigned h = 0; h < 65536; h += 64) { /* every half: one row of 64 */
+        uint16_t halves[64];
+        float got[64], want;
+        nib_weight *w = NULL;
+        size_t wrong = 0;
+
+        for (unsigned i = 0; i < 64; i++) halves[i] = (uint16_t)(h + i);
+        REQUIRE_OK(nib_weight_dense(ctx, 1, 64, NIB_F16, halves, NULL, &w, &err), err);
+        nib_weight_decode(w, 0, 1, got);
+        for (unsigned i = 0; i < 64; i++) {
+            want = nib_f16_to_f32(halves[i]);
+            wrong += memcmp(&want, &got[i], sizeof want) != 0;
+        }
+        CHECK(wrong == 0, "float16 %04x...: %zu wrong", h, wrong);
+        nib_weight_destroy(ctx, w);
+    }
     CHECK(nib_weight_dense(ctx, 2, 2, NIB_I32, &err, NULL, NULL, &err) == NIB_E_UNSUPPORTED, "int32 taken");
 }
 
