@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# install-deps.sh - installs the Debian packages that nibble is built from.
+#
+#   tools/install-deps.sh          what building and testing need
+#   tools/install-deps.sh --ci     also what .ci/run needs: clang for the fuzz targets, a Python
+#                                  virtual environment for the tests against the real libraries
+#
+# Prints nothing and changes nothing when all is present.  What counts is whether the thing
+# works (a program that runs, a library that pkg-config finds), not how it was installed.
+set -euo pipefail
+
+packages=()
+reasons=()
+
+need() { # PACKAGE REASON CHECK...
+    local package=$1 reason=$2
+    shift 2
+    "$@" >/dev/null 2>&1 && return
+    packages+=("$package")
+    reasons+=("  $package: $reason")
+}
+has_library() { command -v pkg-config && pkg-config --exists "$1"; }
+has_compiler() { command -v "${CC%% *}" || command -v gcc; }
+has_c_headers() { [ -e /usr/include/stdio.h ]; }
+has_clang_runtime() { # the sanitizers and libFuzzer that belong to this clang
+    compgen -G "$(clang --print-resource-dir)/lib/linux/libclang_rt.fuzzer-*.a"
+}
+has_venv() { python3 -c 'import venv, ensurepip'; }
+
+CC=${CC:-gcc}
+need gcc            "the C compiler" has_compiler
+need libc6-dev      "the C library's headers" has_c_headers
+need make           "reads the Makefile" command -v make
+need pkg-config     "finds the libraries below" command -v pkg-config
+need libjansson-dev "reads JSON (config.json, tokenizer.json, data)" has_library jansson
+need libpcre2-dev   "runs the patterns in tokenizer.json" has_library libpcre2-8
+need libutf8proc-dev "normalizes Unicode for tokenizers" has_library libutf8proc
+if [ "${1:-}" = --ci ]; then
+    need clang "the second compiler, and libFuzzer" command -v clang
+    need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime
+    need python3-venv "the reference libraries of the interop tests live in a virtual environment" has_venv
+fi
+
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+echo "nibble needs packages that this machine lacks:"
+printf '%s\n' "${reasons[@]}"
+if ! command -v apt-get >/dev/null; then
+    echo "install-deps: this is not a Debian system (no apt-get): install what these packages hold, then run make again" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo "install-deps: only root can install them; run this, then make again:" >&2
+    echo "    sudo apt-get install ${packages[*]}" >&2
+    exit 1
+fi
+echo "Installing: apt-get install ${packages[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { DEBIAN_FRONTEND=noninteractive apt-get update &&
+       DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+     } >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    echo "install-deps: apt-get failed (its output is above)" >&2
+    exit 1
+fi
