@@ -56,7 +56,11 @@ typedef struct nib_tensor_plan {
 /* Writes DIR/STEM.safetensors, or, when the data passes shard_bytes (0: never), shards
  * STEM-0000i-of-0000n.safetensors and STEM.safetensors.index.json, filled greedily in the
  * order given (formats.md 1.3, 1.5), __metadata__ {"format": "pt"}.  DIR exists.  The caller then
- * gives each tensor's data once, in the order given here, in pieces of any size. Plans are copied. */
+ * gives each tensor's data once, in the order given here, in pieces of any size (within a file
+ * the tensors lie in the order of the format, so the pieces are put where they belong). Plans are
+ * copied.  A tensor above shard_bytes gets a shard of its own, as in transformers; a name that
+ * comes twice, is empty, "__metadata__" or longer than 4096 bytes, or a type the format lacks, is
+ * NIB_E_INVALID.  Files of another layout that lie in DIR (a single file before shards) stay. */
 nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
                                     const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
                                     nib_tensor_writer **out, nib_error *err);

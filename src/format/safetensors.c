@@ -1,0 +1,303 @@
+/* safetensors.c - one .safetensors file, or the shards of an index, as one set of tensors. */
+#include "format/safetensors.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "format/json.h"
+#include "format/safetensors_header.h"
+
+typedef struct shard {
+    char *path;
+    nib_filemap map;
+    nib_safetensors_header header;
+} shard;
+
+struct nib_tensors {
+    nib_ctx *ctx;
+    shard *shards; /* never moved: tensors point into it */
+    size_t shard_count;
+    nib_tensor *tensors;
+    size_t count;
+    uint32_t *slots; /* hash table, open addressing: number of the tensor + 1, 0 is free */
+    size_t slot_mask;
+};
+
+static uint64_t hash_of(const char *name)
+{
+    uint64_t h = 14695981039346656037u; /* FNV-1a, 64 bits */
+
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 1099511628211u;
+    return h ^ h >> 32;
+}
+
+static nib_status make_table(nib_tensors *t, const char *where, nib_error *err)
+{
+    size_t slots = 16;
+
+    while (slots < 2 * t->count) slots *= 2;
+    t->slots = nib_new_array(t->ctx, slots, sizeof *t->slots);
+    if (!t->slots) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    t->slot_mask = slots - 1;
+    for (size_t i = 0; i < t->count; i++) {
+        size_t at = hash_of(t->tensors[i].name) & t->slot_mask;
+        while (t->slots[at]) at = (at + 1) & t->slot_mask;
+        t->slots[at] = (uint32_t)(i + 1); /* a header of 10^8 bytes holds fewer than 2^32 */
+    }
+    return NIB_OK;
+}
+
+/* Maps and checks one file; `path` is taken over. */
+static nib_status open_shard(nib_tensors *t, shard *s, char *path, nib_error *err)
+{
+    nib_status status;
+
+    s->path = path;
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "out of memory");
+    status = nib_filemap_open(path, &s->map, err);
+    if (status) return status;
+    status = nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);
+    if (status) return status;
+    for (size_t i = 0; i < s->header.count; i++) {
+        s->header.tensors[i].map = &s->map;
+        s->header.tensors[i].file = s->path;
+    }
+    return NIB_OK;
+}
+
+static nib_status open_file(nib_tensors *t, const char *path, nib_error *err)
+{
+    nib_status status;
+
+    t->shards = nib_new_array(t->ctx, 1, sizeof *t->shards);
+    if (!t->shards) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    t->shard_count = 1;
+    status = open_shard(t, &t->shards[0], nib_strdup(t->ctx, path), err);
+    if (status) return status;
+    t->tensors = t->shards[0].header.tensors;
+    t->count = t->shards[0].header.count;
+    t->shards[0].header.tensors = NULL; /* taken over */
+    return NIB_OK;
+}
+
+static bool plain_name(const char *name)
+{
+    return *name && !strchr(name, '/') && !strchr(name, '\\') && !strstr(name, "..");
+}
+
+static int by_string(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The different shard names of a weight_map, sorted; borrowed from it. */
+static nib_status shard_names(nib_ctx *ctx, const char *path, json_t *weight_map,
+                              const char ***names, size_t *count, nib_error *err)
+{
+    const char **list = nib_new_array(ctx, json_object_size(weight_map) + 1, sizeof *list);
+    size_t have = 0, different = 0;
+    const char *key;
+    json_t *value;
+    nib_status status = NIB_OK;
+
+    if (!list) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    json_object_foreach(weight_map, key, value) {
+        if (!json_is_string(value) || !plain_name(json_string_value(value))) {
+            status = nib_fail(err, NIB_E_FORMAT, "%s: tensor %.200s is mapped to %.200s, which is not "
+                              "a plain file name", path, key,
+                              json_is_string(value) ? json_string_value(value) : "something");
+            goto done;
+        }
+        list[have++] = json_string_value(value);
+    }
+    qsort(list, have, sizeof *list, by_string);
+    for (size_t i = 0; i < have; i++)
+        if (i == 0 || strcmp(list[i], list[different - 1])) list[different++] = list[i];
+    *names = list;
+    *count = different;
+    list = NULL; /* handed over */
+done:
+    nib_free(ctx, list);
+    return status;
+}
+
+/* Lists the tensors the map gives to each shard; others in a shard are left out. */
+static nib_status gather(nib_tensors *t, const char *path, json_t *weight_map, const char **names,
+                         nib_error *err)
+{
+    const char *stray = NULL, *key;
+    size_t strays = 0;
+    json_t *value;
+    nib_status status;
+
+    t->tensors = nib_new_array(t->ctx, json_object_size(weight_map), sizeof *t->tensors);
+    if (!t->tensors) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    for (size_t s = 0; s < t->shard_count; s++) {
+        shard *from = &t->shards[s];
+        for (size_t i = 0; i < from->header.count; i++) {
+            const char *owner = json_string_value(json_object_get(weight_map,
+                                                                  from->header.tensors[i].name));
+            if (owner && strcmp(owner, names[s]) == 0) {
+                t->tensors[t->count++] = from->header.tensors[i];
+            } else {
+                stray = from->header.tensors[i].name;
+                strays++;
+            }
+        }
+        nib_free(t->ctx, from->header.tensors);
+        from->header.tensors = NULL;
+    }
+    if (strays)
+        nib_warn(t->ctx, "%s: %zu tensors of the shards are not mapped to where they are, and "
+                 "ignored; the last is %s", path, strays, stray);
+    status = make_table(t, path, err);
+    if (status) return status;
+    if (t->count == json_object_size(weight_map)) return NIB_OK;
+    json_object_foreach(weight_map, key, value) {
+        if (!nib_tensors_find(t, key))
+            return nib_fail(err, NIB_E_FORMAT, "%s: tensor %.400s is mapped to %.400s, which does not "
+                            "have it", path, key, json_string_value(value));
+    }
+    return NIB_OK;
+}
+
+static nib_status open_index(nib_tensors *t, const char *path, nib_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    int directory_bytes = slash ? (int)(slash - path) + 1 : 0;
+    json_t *index = NULL, *weight_map;
+    const char **names = NULL;
+    size_t count = 0;
+    nib_status status = nib_json_read(t->ctx, path, NIB_JSON_BIG_NUMBERS, &index, err);
+
+    if (status) return status;
+    weight_map = json_object_get(index, "weight_map");
+    if (!json_is_object(weight_map)) {
+        status = nib_fail(err, NIB_E_FORMAT, "%s: weight_map is missing or not an object", path);
+        goto done;
+    }
+    status = shard_names(t->ctx, path, weight_map, &names, &count, err);
+    if (status) goto done;
+    t->shards = nib_new_array(t->ctx, count, sizeof *t->shards);
+    if (!t->shards) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        t->shard_count = i + 1; /* also a half-open one is closed */
+        status = open_shard(t, &t->shards[i],
+                            nib_sprintf(t->ctx, "%.*s%s", directory_bytes, path, names[i]), err);
+        if (status) goto done;
+    }
+    status = gather(t, path, weight_map, names, err);
+done:
+    nib_free(t->ctx, names);
+    json_decref(index);
+    return status;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* What to open for a directory: the file, else the index.  The caller frees it. */
+static nib_status find_in(nib_ctx *ctx, const char *directory, char **out, nib_error *err)
+{
+    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
+
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        char *path = nib_sprintf(ctx, "%s/%s", directory, names[i]);
+        if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", directory);
+        if (nib_file_exists(path)) {
+            *out = path;
+            return NIB_OK;
+        }
+        nib_free(ctx, path);
+    }
+    return nib_fail(err, NIB_E_IO, "%s: has neither %s nor %s", directory, names[0], names[1]);
+}
+
+nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err)
+{
+    nib_tensors *t = nib_new(ctx, sizeof *t);
+    struct stat info;
+    char *inside = NULL;
+    nib_status status;
+
+    if (!t) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    t->ctx = ctx;
+    if (stat(path, &info)) {
+        status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+        goto done;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        status = find_in(ctx, path, &inside, err);
+        if (status) goto done;
+        path = inside;
+    }
+    if (ends_with(path, ".index.json")) {
+        status = open_index(t, path, err);
+    } else {
+        status = open_file(t, path, err);
+        if (!status) status = make_table(t, path, err);
+    }
+    if (status) goto done;
+    *out = t;
+    t = NULL; /* handed over */
+done:
+    nib_free(ctx, inside);
+    nib_tensors_close(t);
+    return status;
+}
+
+void nib_tensors_close(nib_tensors *t)
+{
+    nib_ctx *ctx;
+
+    if (!t) return;
+    ctx = t->ctx;
+    for (size_t i = 0; i < t->shard_count; i++) {
+        nib_safetensors_header_free(ctx, &t->shards[i].header);
+        nib_filemap_close(&t->shards[i].map);
+        nib_free(ctx, t->shards[i].path);
+    }
+    nib_free(ctx, t->shards);
+    nib_free(ctx, t->tensors);
+    nib_free(ctx, t->slots);
+    nib_free(ctx, t);
+}
+
+size_t nib_tensors_count(const nib_tensors *t) { return t->count; }
+
+const nib_tensor *nib_tensors_at(const nib_tensors *t, size_t i)
+{
+    assert(i < t->count);
+    return &t->tensors[i];
+}
+
+const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name)
+{
+    for (size_t at = hash_of(name) & t->slot_mask; t->slots[at]; at = (at + 1) & t->slot_mask) {
+        const nib_tensor *found = &t->tensors[t->slots[at] - 1];
+        if (strcmp(found->name, name) == 0) return found;
+    }
+    return NULL;
+}
+
+const char *nib_tensors_metadata(const nib_tensors *t, const char *key)
+{
+    if (t->shard_count == 0) return NULL;
+    return json_string_value(json_object_get(t->shards[0].header.metadata, key));
+}
+
+nib_status nib_tensors_unchanged(const nib_tensors *t, nib_error *err)
+{
+    for (size_t i = 0; i < t->shard_count; i++) {
+        nib_status status = nib_filemap_unchanged(&t->shards[i].map, t->shards[i].path, err);
+        if (status) return status;
+    }
+    return NIB_OK;
+}
