@@ -1,11 +1,10 @@
 /* python_json.c - see python_json.h.  Walks with a stack of its own, so depth costs no recursion. */
 #include "job/python_json.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/outfile.h"
-#include "quant/bnb4_state.h"
+#include "format/jsontext.h"
 
 enum { MOST_DEPTH = 64 };
 
@@ -15,55 +14,23 @@ typedef struct level {
     size_t count, next;
 } level;
 
-typedef struct text {
-    nib_ctx *ctx;
-    char *bytes;
-    size_t count, room;
-    bool failed;
-} text;
-
-static void put(text *t, const char *s, size_t n)
+static void put_line(nib_text *t, size_t depth)
 {
-    if (t->failed || !nib_grow(t->ctx, &t->bytes, &t->room, t->count + n, 1)) {
-        t->failed = true;
-        return;
-    }
-    memcpy(t->bytes + t->count, s, n);
-    t->count += n;
+    nib_text_puts(t, "\n");
+    for (size_t i = 0; i < depth; i++) nib_text_puts(t, "  ");
 }
 
-static void put_line(text *t, size_t depth)
+static void put_scalar(nib_text *t, const json_t *value)
 {
-    put(t, "\n", 1);
-    for (size_t i = 0; i < depth; i++) put(t, "  ", 2);
-}
-
-static void put_dumped(text *t, const json_t *scalar)
-{
-    char buffer[4096], *p = buffer;
-    size_t n = json_dumpb(scalar, buffer, sizeof buffer, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-
-    if (n > sizeof buffer) { /* a long string: a template, say */
-        p = nib_alloc(t->ctx, n);
-        if (!p) {
-            t->failed = true;
-            return;
-        }
-        n = json_dumpb(scalar, p, n, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-    }
-    if (n == 0) t->failed = true; /* jansson writes at least a byte unless memory is short */
-    put(t, p, n);
-    if (p != buffer) nib_free(t->ctx, p);
-}
-
-static void put_scalar(text *t, const json_t *value)
-{
-    if (json_is_real(value)) {
-        char number[32];
-        nib_python_float(json_real_value(value), number, sizeof number);
-        put(t, number, strlen(number));
-    } else {
-        put_dumped(t, value);
+    switch (json_typeof(value)) {
+    case JSON_STRING: nib_text_json_string(t, json_string_value(value), true); break;
+    case JSON_INTEGER: nib_text_printf(t, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
+    case JSON_REAL: nib_text_json_float(t, json_real_value(value)); break;
+    case JSON_TRUE: nib_text_puts(t, "true"); break;
+    case JSON_FALSE: nib_text_puts(t, "false"); break;
+    case JSON_NULL: nib_text_puts(t, "null"); break;
+    case JSON_OBJECT: nib_text_puts(t, "{}"); break; /* empty ones only come here */
+    case JSON_ARRAY: nib_text_puts(t, "[]"); break;
     }
 }
 
@@ -72,7 +39,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b); /* UTF-8 orders as code points do */
 }
 
-static nib_status enter(text *t, level *l, const json_t *value, const char *where, nib_error *err)
+static nib_status enter(nib_text *t, level *l, const json_t *value, const char *where, nib_error *err)
 {
     const char *key;
     json_t *item;
@@ -91,13 +58,10 @@ static nib_status enter(text *t, level *l, const json_t *value, const char *wher
     return NIB_OK;
 }
 
-static void put_key(text *t, const char *key)
+static void put_key(nib_text *t, const char *key)
 {
-    json_t *string = json_string(key);
-    if (!string) t->failed = true;
-    else put_dumped(t, string);
-    json_decref(string);
-    put(t, ": ", 2);
+    nib_text_json_string(t, key, true);
+    nib_text_puts(t, ": ");
 }
 
 static bool holds_items(const json_t *v)
@@ -105,7 +69,7 @@ static bool holds_items(const json_t *v)
     return (json_is_object(v) && json_object_size(v)) || (json_is_array(v) && json_array_size(v));
 }
 
-static nib_status write_value(text *t, const json_t *value, const char *where, nib_error *err)
+static nib_status write_value(nib_text *t, const json_t *value, const char *where, nib_error *err)
 {
     level levels[MOST_DEPTH];
     size_t depth = 0;
@@ -115,19 +79,19 @@ static nib_status write_value(text *t, const json_t *value, const char *where, n
         put_scalar(t, value);
         return NIB_OK;
     }
-    put(t, json_is_object(value) ? "{" : "[", 1);
+    nib_text_puts(t, json_is_object(value) ? "{" : "[");
     status = enter(t, &levels[depth++], value, where, err);
     while (!status && depth) {
         level *l = &levels[depth - 1];
         const json_t *item;
         if (l->next == l->count) {
             put_line(t, depth - 1);
-            put(t, l->keys ? "}" : "]", 1);
+            nib_text_puts(t, l->keys ? "}" : "]");
             nib_free(t->ctx, l->keys);
             depth--;
             continue;
         }
-        if (l->next) put(t, ",", 1);
+        if (l->next) nib_text_puts(t, ",");
         put_line(t, depth);
         if (l->keys) put_key(t, l->keys[l->next]);
         item = l->keys ? json_object_get(l->value, l->keys[l->next]) : json_array_get(l->value, l->next);
@@ -137,7 +101,7 @@ static nib_status write_value(text *t, const json_t *value, const char *where, n
         } else if (depth == MOST_DEPTH) {
             status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: nested deeper than %d", where, MOST_DEPTH);
         } else {
-            put(t, json_is_object(item) ? "{" : "[", 1);
+            nib_text_puts(t, json_is_object(item) ? "{" : "[");
             status = enter(t, &levels[depth], item, where, err);
             if (!status) depth++;
         }
@@ -148,12 +112,12 @@ static nib_status write_value(text *t, const json_t *value, const char *where, n
 
 nib_status nib_python_json_write(nib_ctx *ctx, const char *path, const json_t *value, nib_error *err)
 {
-    text t = { .ctx = ctx };
+    nib_text t = { .ctx = ctx };
     nib_status status = write_value(&t, value, path, err);
 
-    put(&t, "\n", 1);
+    nib_text_puts(&t, "\n");
     if (!status && t.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-    if (!status) status = nib_outfile_replace(ctx, path, t.bytes, t.count, err);
-    nib_free(ctx, t.bytes);
+    if (!status) status = nib_outfile_replace(ctx, path, t.data, t.bytes, err);
+    nib_text_free(&t);
     return status;
 }

@@ -6,13 +6,11 @@
  * mean of the scales), so the matrices are encoded once before to learn it. */
 #include "nibble/quantize.h"
 
-#include <math.h>
-
 #include "base/outfile.h"
-#include "format/json.h"
 #include "format/safetensors.h"
 #include "job/quantize_config.h"
 #include "job/quantize_linears.h"
+#include "model/model.h"
 #include "quant/bnb4_file.h"
 
 enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
@@ -65,25 +63,20 @@ static nib_status read_options(run *r, nib_error *err)
     return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known", r->options->dtype);
 }
 
-/* Refuses what is quantized already, and families whose linears are not known. */
-static nib_status check_config(const run *r, const json_t *config, const char *path, nib_error *err)
+/* Refuses what is quantized already; what is no known architecture was refused on opening. */
+static nib_status check_dense(const run *r, const json_t *config, nib_error *err)
 {
     const json_t *quantization = json_object_get(config, "quantization_config");
-    const char *model_type = NULL;
-    nib_status status;
 
-    if (!json_is_object(config)) return nib_fail(err, NIB_E_FORMAT, "%s: not a JSON object", path);
     if (quantization && !json_is_null(quantization))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: has a quantization_config: the model is quantized already", path);
-    status = nib_json_get_string(config, path, "model_type", &model_type, err);
-    if (status) return status;
-    if (!model_type) return nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", path);
+        return nib_fail(err, NIB_E_MISMATCH, "%s/config.json: has a quantization_config: the model is quantized already",
+                        r->options->model);
     for (size_t i = 0; i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
         if (strstr(t->name, ".weight.quant_state.bitsandbytes__"))
             return nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already", t->file, t->name);
     }
-    return nib_quantize_check_family(model_type, path, err);
+    return NIB_OK;
 }
 
 /* --- one matrix --- */
@@ -261,23 +254,34 @@ static nib_status write_all(run *r, nib_error *err)
     return nib_tensor_writer_commit(writer, err);
 }
 
-static nib_status quantize(run *r, json_t **config, char **config_path, nib_error *err)
+/* Files of an earlier run that would contradict this one. */
+static nib_status drop_old(nib_outdir *out, nib_error *err)
+{
+    static const char *const weights[] = { "model.safetensors", "model-*-of-*.safetensors",
+                                           "model.safetensors.index.json" };
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; !status && i < NIB_COUNT(weights); i++) status = nib_outdir_drop(out, weights[i], err);
+    return status;
+}
+
+static nib_status quantize(run *r, json_t **config, nib_error *err)
 {
     const nib_quantize_options *options = r->options;
+    const nib_arch *arch;
+    nib_config *known = NULL;
     nib_outdir *out;
     nib_status status;
 
     status = read_options(r, err);
     if (!status) status = nib_quantize_check_places(options->model, options->out, err);
-    if (status) return status;
-    *config_path = nib_sprintf(r->ctx, "%s/config.json", options->model);
-    r->piece = nib_alloc(r->ctx, PIECE_VALUES * sizeof(float));
-    if (!*config_path || !r->piece) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", options->model);
-    status = nib_json_read(r->ctx, *config_path, NIB_JSON_BIG_NUMBERS, config, err);
+    if (!status) status = nib_config_open(r->ctx, options->model, config, &arch, &known, err);
+    nib_config_free(r->ctx, known);
     if (!status) status = nib_tensors_open(r->ctx, options->model, &r->tensors, err);
-    if (!status) status = check_config(r, *config, *config_path, err);
+    if (!status) status = check_dense(r, *config, err);
     /* Before the long work: a place that cannot be written to shows now. */
     if (!status) status = nib_outdir_create(r->ctx, options->out, options->overwrite, &r->out, err);
+    if (!status) status = drop_old(r->out, err);
     if (!status) status = plan_all(r, err);
     if (!status) status = write_all(r, err);
     if (!status) status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
@@ -294,18 +298,19 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
     run r = { .ctx = ctx, .options = options };
     double start = nib_clock_seconds();
     json_t *config = NULL;
-    char *config_path = NULL;
-    nib_status status = quantize(&r, &config, &config_path, err);
+    nib_status status = NIB_OK;
 
+    r.piece = nib_alloc(ctx, PIECE_VALUES * sizeof(float));
+    if (!r.piece) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", options->model);
+    if (!status) status = quantize(&r, &config, err);
     if (!status && result) {
         *result = r.result;
         result->seconds = nib_clock_seconds() - start;
     }
     if (r.writer) nib_tensor_writer_discard(r.writer);
-    if (r.out) nib_outdir_discard(r.out);
+    nib_outdir_discard(r.out);
     nib_tensors_close(r.tensors);
     json_decref(config);
-    nib_free(ctx, config_path);
     nib_free(ctx, r.plans);
     nib_free(ctx, r.matrices);
     nib_free(ctx, r.piece);

@@ -1,18 +1,8 @@
 /* quantize_linears.c - see quantize_linears.h.
  *
  * transformers replaces every nn.Linear but those of llm_int8_skip_modules ("lm_head").  In
- * the families below these are exactly the matrices called *.weight inside a numbered block. */
+ * the known architectures these are exactly the matrices called *.weight inside a numbered block. */
 #include "job/quantize_linears.h"
-
-nib_status nib_quantize_check_family(const char *model_type, const char *where, nib_error *err)
-{
-    static const char *const known[] = { "llama", "mistral", "qwen2", "gptj", "falcon", "RefinedWeb", "RefinedWebModel" };
-
-    for (size_t i = 0; i < NIB_COUNT(known); i++)
-        if (strcmp(known[i], model_type) == 0) return NIB_OK;
-    return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: model_type '%s'; llama, mistral, qwen2, gptj and falcon are known", where, model_type);
-}
 
 /* "model.layers.12.mlp.up_proj.weight": a part of the name is a number. */
 static bool inside_block(const char *name)

@@ -4,9 +4,6 @@
 
 #include "format/safetensors.h"
 
-/* NIB_E_UNSUPPORTED for a model_type whose linears are not known; `where` names the file. */
-nib_status nib_quantize_check_family(const char *model_type, const char *where, nib_error *err);
-
 /* A weight [out, in] inside a block; embeddings, norms and the output head are not. */
 bool nib_is_quantized_linear(const nib_tensor *t);
 
