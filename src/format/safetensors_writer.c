@@ -65,7 +65,8 @@ static nib_status copy_plan(nib_tensor_writer *w, const nib_tensor_plan *plan, p
     p->rank = plan->rank;
     for (unsigned i = 0; i < plan->rank; i++) {
         p->shape[i] = plan->shape[i];
-        if (!nib_mul_u64(elements, plan->shape[i], &elements)) elements = UINT64_MAX;
+        if (!nib_mul_u64(elements, plan->shape[i], &elements))
+            return nib_fail(err, NIB_E_INVALID, "tensor %.400s: more than 2^64 elements", plan->name);
     }
     if (!nib_mul_u64(elements, nib_dtype_bytes(plan->dtype), &p->bytes) ||
         !nib_add_u64(w->total_bytes, p->bytes, &w->total_bytes) || w->total_bytes > INT64_MAX)
