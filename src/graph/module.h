@@ -24,7 +24,9 @@ typedef struct nib_linear {
     char *name;          /* module path: "model.layers.0.self_attn.q_proj" */
     nib_weight *weight;  /* [out, in]; over full->value when a full copy is trained */
     bool owns_weight;    /* false: tied to another module's */
+    nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */
+    float *frozen_bias;  /* likewise the model's own bias */
     nib_param *bias_param;
     nib_param *full;     /* modules_to_save */
     nib_lora slots[NIB_MAX_SLOTS];
@@ -35,6 +37,7 @@ typedef struct nib_embedding {
     char *name;
     nib_weight *weight;  /* [V, D] */
     bool owns_weight;
+    nib_weight *frozen;
     nib_param *full;
     nib_lora slots[NIB_MAX_SLOTS];
     bool trains;
@@ -45,6 +48,7 @@ typedef struct nib_norm {
     char *name;
     size_t width;
     float *weight, *bias;           /* bias NULL for RMS norms; the parameters' values when trained */
+    float *frozen_weight, *frozen_bias;
     nib_param *weight_param, *bias_param;
     bool trains;
 } nib_norm;

@@ -5,11 +5,10 @@
 #include "base/base.h"
 
 typedef struct nib_param {
-    char *name;          /* as in the adapter's file, without the wrapper's prefix */
+    char *name;          /* as in the adapter's file */
     size_t rows, cols;   /* a vector has one row */
     float *value, *grad; /* [rows, cols]; inside the parameter list's blocks */
     bool decays;         /* takes weight decay: not biases and norm weights */
-    bool bare;           /* no ".weight" on disk: embedding factors, vectors named in full */
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }

@@ -1,0 +1,212 @@
+/* adapter.c - making, reading and writing adapters in PEFT's form. */
+#include "adapter/adapter.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "adapter/attach.h"
+#include "adapter/initialize.h"
+#include "adapter/peft_card.h"
+
+nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
+                              nib_adapter **out, nib_error *err)
+{
+    nib_adapter *a = nib_new(model->ctx, sizeof *a);
+    nib_status status;
+
+    if (!a) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
+    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .config = *config };
+    *config = (nib_peft_config){ .ctx = model->ctx }; /* taken over */
+    status = nib_peft_match_create(&a->config, model->arch->default_targets, &a->match, err);
+    if (!status) status = nib_adapter_attach(a, true, err);
+    if (status) goto done;
+    nib_adapter_initialize(a, seed);
+    *out = a;
+    a = NULL; /* handed over */
+done:
+    nib_adapter_close(a);
+    return status;
+}
+
+/* --- reading --- */
+
+/* One parameter's values from the file. */
+static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
+{
+    bool vector = p->rows == 1 && t->rank == 1 && t->shape[0] == p->cols;
+
+    if (t->dtype != NIB_F32 && t->dtype != NIB_F16 && t->dtype != NIB_BF16)
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected a float type", t->file, t->name, t->dtype_name);
+    if (!vector && (t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s is [%" PRIu64 ", %" PRIu64 "], the model and "
+                        "adapter_config.json need [%zu, %zu]", t->file, t->name, t->shape[0],
+                        t->rank > 1 ? t->shape[1] : 1, p->rows, p->cols);
+    nib_convert(p->value, NIB_F32, t->data, t->dtype, t->elements);
+    for (size_t i = 0; i < t->elements; i++)
+        if (!isfinite(p->value[i]))
+            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is not finite", t->file, t->name, i);
+    return NIB_OK;
+}
+
+static bool has_tensor(const nib_tensors *file, const char *module, const char *suffix)
+{
+    char name[640];
+    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
+    return nib_tensors_find(file, name) != NULL;
+}
+
+/* Full embeddings that PEFT stores beside the adapter, under either spelling. */
+static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *file, nib_error *err)
+{
+    static const char *const spellings[] = { ".base_layer.weight", ".weight" };
+    nib_model *m = a->model;
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
+        if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i]))
+            status = nib_attach_full_embedding(a, spellings[i], false, err);
+        if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i]))
+            status = nib_attach_full_linear(a, m->head, spellings[i], false, err);
+    }
+    return status;
+}
+
+static nib_status read_values(nib_adapter *a, const nib_tensors *file, nib_error *err)
+{
+    for (size_t i = 0; i < a->params.count; i++) {
+        nib_param *p = a->params.items[i];
+        const nib_tensor *t = nib_tensors_find(file, p->name);
+        nib_status status;
+
+        if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", a->dir, p->name);
+        status = read_param(p, t, err);
+        if (status) return status;
+    }
+    return NIB_OK;
+}
+
+/* Tensors that belong to no module mean another model, or a variant that is not computed. */
+static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file, nib_error *err)
+{
+    for (size_t i = 0; i < nib_tensors_count(file); i++) {
+        const nib_tensor *t = nib_tensors_at(file, i);
+        bool known = false;
+        for (size_t j = 0; j < a->params.count && !known; j++) known = strcmp(a->params.items[j]->name, t->name) == 0;
+        if (!known)
+            return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s belongs to no module that adapter_config.json "
+                            "and %s name", t->file, t->name, a->model->dir);
+    }
+    return NIB_OK;
+}
+
+static nib_status read_tensors(nib_adapter *a, nib_error *err)
+{
+    char *path = nib_sprintf(a->ctx, "%s/adapter_model.safetensors", a->dir);
+    nib_tensors *file = NULL;
+    nib_status status;
+
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", a->dir);
+    status = nib_tensors_open(a->ctx, path, &file, err);
+    if (!status) status = attach_saved_embeddings(a, file, err);
+    if (!status) status = read_values(a, file, err);
+    if (!status) status = refuse_leftovers(a, file, err);
+    nib_tensors_close(file);
+    nib_free(a->ctx, path);
+    return status;
+}
+
+nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
+                            nib_adapter **out, nib_error *err)
+{
+    nib_adapter *a = nib_new(model->ctx, sizeof *a);
+    nib_status status;
+
+    assert(slot < NIB_MAX_SLOTS && (!train || slot == 0));
+    if (!a) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .slot = slot, .config = { .ctx = model->ctx } };
+    a->dir = nib_strdup(model->ctx, dir);
+    if (!a->dir) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+        goto done;
+    }
+    status = nib_peft_config_read(model->ctx, dir, &a->config, err);
+    if (!status && a->config.init == NIB_PEFT_INIT_OTHER)
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: init_lora_weights is '%s', which changed the base model: "
+                          "the adapter does not fit the original one", dir, a->config.init_name);
+    if (!status) status = nib_peft_match_create(&a->config, model->arch->default_targets, &a->match, err);
+    if (!status) status = nib_adapter_attach(a, train, err);
+    if (!status) status = read_tensors(a, err);
+    if (status) goto done;
+    *out = a;
+    a = NULL; /* handed over */
+done:
+    nib_adapter_close(a);
+    return status;
+}
+
+void nib_adapter_close(nib_adapter *a)
+{
+    if (!a) return;
+    nib_adapter_detach(a);
+    for (size_t i = 0; i < a->copy_count; i++) nib_weight_destroy(a->ctx, a->copies[i]);
+    nib_free(a->ctx, a->copies);
+    nib_params_free(a->ctx, &a->params);
+    nib_peft_match_destroy(a->match);
+    nib_peft_config_free(&a->config);
+    nib_free(a->ctx, a->dir);
+    nib_free(a->ctx, a);
+}
+
+/* --- writing --- */
+
+static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error *err)
+{
+    nib_tensor_plan *plans = nib_new_array(a->ctx, a->params.count, sizeof *plans);
+    nib_tensor_writer *w = NULL;
+    nib_status status;
+
+    if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    for (size_t i = 0; i < a->params.count; i++) {
+        const nib_param *p = a->params.items[i];
+        bool vector = p->rows == 1 && !p->decays; /* biases and norm weights */
+        plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
+                                      .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
+    }
+    status = nib_tensor_writer_create(a->ctx, dir, "adapter_model", plans, a->params.count, 0, &w, err);
+    for (size_t i = 0; i < a->params.count && !status; i++)
+        status = nib_tensor_writer_put(w, a->params.items[i]->value,
+                                       nib_param_count(a->params.items[i]) * sizeof(float), err);
+    if (status) nib_tensor_writer_discard(w);
+    else status = nib_tensor_writer_commit(w, err);
+    nib_free(a->ctx, plans);
+    return status;
+}
+
+nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *err)
+{
+    nib_status status = write_tensors(a, dir, err);
+
+    if (!status) status = nib_peft_config_write(&a->config, dir, err);
+    if (!status) status = nib_peft_card_write(a->ctx, dir, a->config.base_model_name_or_path, err);
+    return status;
+}
+
+uint64_t nib_adapter_trainable(const nib_adapter *a)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < a->params.count; i++) n += nib_param_count(a->params.items[i]);
+    return n;
+}
+
+/* Biases are trained in place; low-rank factors and full copies come on top of the model. */
+uint64_t nib_adapter_all(const nib_adapter *a)
+{
+    uint64_t n = a->model->parameters;
+    for (size_t i = 0; i < a->params.count; i++) {
+        const nib_param *p = a->params.items[i];
+        size_t length = strlen(p->name);
+        bool bias = length > 5 && strcmp(p->name + length - 5, ".bias") == 0 && a->config.modules_to_save.count == 0;
+        if (!bias) n += nib_param_count(p);
+    }
+    return n;
+}

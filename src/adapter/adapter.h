@@ -1,0 +1,37 @@
+/* adapter.h - a LoRA adapter on a model: its parameters in the slots of the modules. */
+#ifndef NIB_ADAPTER_ADAPTER_H
+#define NIB_ADAPTER_ADAPTER_H
+
+#include "adapter/peft_match.h"
+#include "model/model.h"
+
+typedef struct nib_adapter {
+    nib_ctx *ctx;
+    nib_model *model;
+    unsigned slot;
+    nib_peft_config config;
+    nib_peft_match *match;
+    nib_params params;         /* in the order of the model's modules */
+    nib_weight **copies;       /* weights over trained full copies, in place of the model's */
+    size_t copy_count, copy_capacity;
+    char *dir;                 /* where it was read from, or NULL */
+} nib_adapter;
+
+/* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values are a
+ * function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched. */
+nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
+                              nib_adapter **out, nib_error *err);
+/* Reads a PEFT directory into a slot.  train: its parameters get gradients (slot 0 only). */
+nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
+                            nib_adapter **out, nib_error *err);
+/* Takes the parameters out of the slots; before the model is closed. */
+void nib_adapter_close(nib_adapter *a);
+
+/* Writes DIR/adapter_model.safetensors and adapter_config.json and README.md; DIR exists. */
+nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *err);
+
+/* Elements trained, and of the whole model with the adapter (PEFT's "all params"). */
+uint64_t nib_adapter_trainable(const nib_adapter *a);
+uint64_t nib_adapter_all(const nib_adapter *a);
+
+#endif

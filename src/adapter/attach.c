@@ -1,0 +1,225 @@
+/* attach.c - which module gets which parameter (formats.md 3.4, 3.6). */
+#include "adapter/attach.h"
+
+#include <stdio.h>
+
+enum { NAME_ROOM = 640 };
+
+static nib_status no_memory(const char *name, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+}
+
+static nib_param *add_param(nib_adapter *a, const char *module, const char *suffix, size_t rows, size_t cols)
+{
+    char name[NAME_ROOM];
+    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
+    return nib_params_add(a->ctx, &a->params, name, rows, cols);
+}
+
+static uint32_t hash_name(const char *name) /* FNV-1a */
+{
+    uint32_t h = 2166136261u;
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 16777619u;
+    return h;
+}
+
+/* --- low-rank branches --- */
+
+static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in, size_t out,
+                              const char *suffix_a, const char *suffix_b, nib_error *err)
+{
+    int rank;
+    double scale;
+    nib_status status;
+
+    if ((status = nib_peft_rank(a->match, module, &rank, err)) ||
+        (status = nib_peft_scale(a->match, module, &scale, err)))
+        return status;
+    *slot = (nib_lora){ .scale = (float)scale, .dropout = (float)a->config.lora_dropout,
+                        .key = hash_name(module) };
+    slot->a = add_param(a, module, suffix_a, (size_t)rank, in);
+    slot->b = slot->a ? add_param(a, module, suffix_b, out, (size_t)rank) : NULL;
+    if (slot->b) return NIB_OK;
+    slot->a = NULL;
+    return no_memory(module, err);
+}
+
+/* --- full copies --- */
+
+/* A dense float weight over the parameter's value, which gets the frozen weight's values. */
+static nib_status copy_weight(nib_adapter *a, const nib_weight *frozen, nib_param *p, nib_weight **out, nib_error *err)
+{
+    nib_status status;
+
+    nib_weight_decode(frozen, 0, frozen->out, p->value);
+    if (!nib_grow(a->ctx, &a->copies, &a->copy_capacity, a->copy_count + 1, sizeof *a->copies))
+        return no_memory(p->name, err);
+    status = nib_weight_dense(a->ctx, frozen->out, frozen->in, NIB_F32, p->value, NULL, out, err);
+    if (!status) a->copies[a->copy_count++] = *out;
+    return status;
+}
+
+nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix, bool train, nib_error *err)
+{
+    nib_weight *copy;
+    nib_status status;
+
+    l->full = add_param(a, l->name, suffix, l->weight->out, l->weight->in);
+    if (!l->full) return no_memory(l->name, err);
+    status = copy_weight(a, l->weight, l->full, &copy, err);
+    if (status) return status;
+    l->frozen = l->weight;
+    l->weight = copy;
+    l->trains |= train;
+    return NIB_OK;
+}
+
+nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool train, nib_error *err)
+{
+    nib_embedding *e = a->model->embedding;
+    nib_weight *copy;
+    nib_status status;
+
+    e->full = add_param(a, e->name, suffix, e->weight->out, e->weight->in);
+    if (!e->full) return no_memory(e->name, err);
+    status = copy_weight(a, e->weight, e->full, &copy, err);
+    if (status) return status;
+    e->frozen = e->weight;
+    e->weight = copy;
+    e->trains |= train;
+    return NIB_OK;
+}
+
+static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, bool train, nib_error *err)
+{
+    nib_param *p = add_param(a, l->name, suffix, 1, l->weight->out);
+
+    if (!p) return no_memory(l->name, err);
+    memcpy(p->value, l->bias, l->weight->out * sizeof(float));
+    p->decays = false;
+    l->bias_param = p;
+    l->frozen_bias = l->bias;
+    l->bias = p->value;
+    l->trains |= train;
+    return NIB_OK;
+}
+
+static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias, bool train, nib_error *err)
+{
+    if (weight) {
+        n->weight_param = add_param(a, n->name, ".weight", 1, n->width);
+        if (!n->weight_param) return no_memory(n->name, err);
+        memcpy(n->weight_param->value, n->weight, n->width * sizeof(float));
+        n->weight_param->decays = false;
+        n->frozen_weight = n->weight;
+        n->weight = n->weight_param->value;
+    }
+    if (bias) {
+        n->bias_param = add_param(a, n->name, ".bias", 1, n->width);
+        if (!n->bias_param) return no_memory(n->name, err);
+        memcpy(n->bias_param->value, n->bias, n->width * sizeof(float));
+        n->bias_param->decays = false;
+        n->frozen_bias = n->bias;
+        n->bias = n->bias_param->value;
+    }
+    n->trains |= train && (weight || bias);
+    return NIB_OK;
+}
+
+/* --- modules --- */
+
+static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
+{
+    nib_embedding *e = a->model->embedding;
+    bool target;
+    nib_status status = nib_peft_is_target(a->match, e->name, false, false, &target, err);
+
+    if (status) return status;
+    if (nib_peft_is_saved(a->match, e->name)) return nib_attach_full_embedding(a, ".weight", train, err);
+    if (!target) return NIB_OK;
+    e->trains |= train;
+    return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in,
+                       ".lora_embedding_A", ".lora_embedding_B", err);
+}
+
+static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_error *err)
+{
+    bool target, saved = nib_peft_is_saved(a->match, l->name);
+    nib_status status = nib_peft_is_target(a->match, l->name, true, l == a->model->head, &target, err);
+
+    if (status) return status;
+    if (saved) {
+        status = nib_attach_full_linear(a, l, ".weight", train, err);
+        if (!status && l->bias) status = attach_bias(a, l, ".bias", train, err);
+        return status;
+    }
+    if (target) {
+        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out,
+                             ".lora_A.weight", ".lora_B.weight", err);
+        if (status) return status;
+        l->trains |= train;
+    }
+    if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL || (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
+        status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", train, err);
+    return status;
+}
+
+/* Full copies and biases change the module itself: only one adapter can have them. */
+static nib_status check_slot(const nib_adapter *a, nib_error *err)
+{
+    if (a->slot == 0 || (a->config.bias == NIB_PEFT_BIAS_NONE && a->config.modules_to_save.count == 0))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: biases or modules_to_save, which only the first of several "
+                    "adapters may have", a->dir ? a->dir : "adapter");
+}
+
+nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
+{
+    nib_model *m = a->model;
+    size_t before = a->params.count;
+    nib_status status = check_slot(a, err);
+
+    if (!status) status = attach_embedding(a, train, err);
+    for (size_t i = 0; i < m->linear_count && !status; i++) status = attach_linear(a, m->linears[i], train, err);
+    for (size_t i = 0; i < m->norm_count && !status; i++) {
+        bool saved = nib_peft_is_saved(a->match, m->norms[i]->name);
+        bool bias = m->norms[i]->bias && (saved || a->config.bias == NIB_PEFT_BIAS_ALL);
+        status = attach_norm(a, m->norms[i], saved, bias, train, err);
+    }
+    if (status) return status;
+    if (a->params.count == before)
+        return nib_fail(err, NIB_E_MISMATCH, "target_modules: no module of %s matched", m->dir);
+    return NIB_OK;
+}
+
+void nib_adapter_detach(nib_adapter *a)
+{
+    nib_model *m = a->model;
+
+    for (size_t i = 0; i < m->linear_count; i++) {
+        nib_linear *l = m->linears[i];
+        l->slots[a->slot] = (nib_lora){ 0 };
+        if (l->frozen) l->weight = l->frozen;
+        if (l->frozen_bias) l->bias = l->frozen_bias;
+        l->frozen = NULL;
+        l->frozen_bias = NULL;
+        l->full = l->bias_param = NULL;
+        l->trains = false;
+    }
+    for (size_t i = 0; i < m->norm_count; i++) {
+        nib_norm *n = m->norms[i];
+        if (n->frozen_weight) n->weight = n->frozen_weight;
+        if (n->frozen_bias) n->bias = n->frozen_bias;
+        n->frozen_weight = n->frozen_bias = NULL;
+        n->weight_param = n->bias_param = NULL;
+        n->trains = false;
+    }
+    if (m->embedding) {
+        m->embedding->slots[a->slot] = (nib_lora){ 0 };
+        if (m->embedding->frozen) m->embedding->weight = m->embedding->frozen;
+        m->embedding->frozen = NULL;
+        m->embedding->full = NULL;
+        m->embedding->trains = false;
+    }
+}

@@ -1,0 +1,48 @@
+/* initialize.c - random values by place. */
+#include "adapter/initialize.h"
+
+#include <math.h>
+
+#include "base/random.h"
+
+static float uniform(uint32_t bits, double bound) { return (float)(((double)bits + 0.5) * 0x1p-31 * bound - bound); }
+
+/* Box and Muller 1958. */
+static float normal(uint32_t first, uint32_t second, double deviation)
+{
+    double radius = sqrt(-2 * log(((double)first + 1) * 0x1p-32));
+    return (float)(deviation * radius * cos(2 * 3.14159265358979323846 * (double)second * 0x1p-32));
+}
+
+static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, double size)
+{
+    const uint32_t keys[2] = { (uint32_t)seed ^ key, (uint32_t)(seed >> 32) ^ 0x696e6974 };
+    uint32_t bits[4];
+
+    for (size_t i = 0; i < nib_param_count(p); i++) {
+        size_t draw = gaussian ? i / 2 : i / 4;
+        const uint32_t counter[4] = { (uint32_t)draw, (uint32_t)(draw >> 32), 0, 0 };
+        if (i % (gaussian ? 2 : 4) == 0) nib_philox(keys, counter, bits);
+        p->value[i] = gaussian ? normal(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size) : uniform(bits[i % 4], size);
+    }
+}
+
+static void initialize_linear(const nib_adapter *a, nib_lora *l, uint64_t seed)
+{
+    double rank = (double)l->a->rows;
+
+    if (a->config.init == NIB_PEFT_INIT_GAUSSIAN) fill(l->a, seed, l->key, true, 1 / rank);
+    else fill(l->a, seed, l->key, false, 1 / sqrt((double)l->a->cols));
+    if (a->config.init == NIB_PEFT_INIT_FALSE) fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
+}
+
+void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
+{
+    nib_lora *e = &a->model->embedding->slots[a->slot];
+
+    for (size_t i = 0; i < a->model->linear_count; i++)
+        if (a->model->linears[i]->slots[a->slot].a) initialize_linear(a, &a->model->linears[i]->slots[a->slot], seed);
+    if (!e->a) return;
+    fill(e->b, seed, ~e->key, true, 1);
+    if (a->config.init == NIB_PEFT_INIT_FALSE) fill(e->a, seed, e->key, true, 1);
+}
