@@ -1,49 +1,68 @@
-/* peft_config.h - adapter_config.json as PEFT 0.21 writes it (formats.md 3.2, 3.3).
+/* peft_config.h - adapter_config.json of a LoRA adapter, as PEFT writes it.
  *
- * Only LoRA, and of its variants only those that are computed here; everything else is
- * refused, never ignored (formats.md 3.11). */
+ * Fields, defaults and refusals: formats.md 3.2, 3.3, 3.11.  What would change the numbers
+ * and nibble does not compute is refused, never passed over. */
 #ifndef NIB_ADAPTER_PEFT_CONFIG_H
 #define NIB_ADAPTER_PEFT_CONFIG_H
 
 #include "base/base.h"
 
-/* target_modules and its like: null, names matched by suffix, a regular expression that must
- * match whole names, or "all-linear". */
+/* target_modules, exclude_modules, layers_pattern: null, a list of names, or one string. */
+typedef enum nib_peft_names_kind {
+    NIB_PEFT_NONE,      /* null: the family's default targets, nothing excluded */
+    NIB_PEFT_LIST,      /* names[0..count) */
+    NIB_PEFT_REGEX,     /* names[0] is a Python regular expression for the whole name */
+    NIB_PEFT_ALL_LINEAR /* target_modules only: every linear but the output head */
+} nib_peft_names_kind;
+
 typedef struct nib_peft_names {
-    char **items;       /* [count]; one item when regex */
+    nib_peft_names_kind kind;
+    char **names;
     size_t count;
-    bool given;         /* false: null */
-    bool regex, all_linear;
 } nib_peft_names;
 
-typedef struct nib_peft_pattern { char *name; double value; } nib_peft_pattern;
+/* An entry of rank_pattern or alpha_pattern; the first key that matches wins. */
+typedef struct nib_peft_pattern { char *key; double value; } nib_peft_pattern;
 
-typedef enum nib_peft_init { NIB_PEFT_INIT_TRUE, NIB_PEFT_INIT_FALSE, NIB_PEFT_INIT_GAUSSIAN,
-                             NIB_PEFT_INIT_OTHER /* of a trained adapter: base may be another */ } nib_peft_init;
 typedef enum nib_peft_bias { NIB_PEFT_BIAS_NONE, NIB_PEFT_BIAS_ALL, NIB_PEFT_BIAS_LORA_ONLY } nib_peft_bias;
 
 typedef struct nib_peft_config {
-    nib_ctx *ctx;
-    int r;
-    double lora_alpha, lora_dropout;
-    bool use_rslora, fan_in_fan_out;
-    nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;
+    int64_t r;              /* rank, >= 1 */
+    double lora_alpha;      /* scale = alpha / r, or alpha / sqrt(r) with use_rslora */
+    double lora_dropout;    /* [0, 1) */
+    bool use_rslora, fan_in_fan_out, inference_mode;
     nib_peft_bias bias;
-    nib_peft_init init;
-    char *init_name;              /* as in the file when NIB_PEFT_INIT_OTHER */
-    nib_peft_pattern *rank_pattern, *alpha_pattern; /* in file order */
-    size_t rank_patterns, alpha_patterns;
-    int *layers_to_transform;
-    size_t layers_count;
-    bool layers_given;
-    char *base_model_name_or_path, *revision, *task_type; /* NULL: null */
+    nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;
+    int64_t *layers;        /* layers_to_transform */
+    size_t layers_count;    /* 0: all */
+    bool layers_is_list;    /* false: written as one number */
+    nib_peft_pattern *rank_pattern, *alpha_pattern;
+    size_t rank_count, alpha_count;
+    char init_lora_weights[32]; /* "true", "false", "gaussian", "pissa", ... */
+    char *task_type, *base_model_name_or_path, *revision, *peft_version; /* NULL: null */
 } nib_peft_config;
 
-/* Reads DIR/adapter_config.json.  Unknown keys are warned of; NIB_E_FORMAT, NIB_E_UNSUPPORTED
- * (a variant, by name), NIB_E_IO.  nib_peft_config_free() ends it, also a zeroed one. */
+/* PEFT's defaults: r 8, alpha 8, no dropout, targets null.  Allocates nothing. */
+nib_peft_config nib_peft_config_default(void);
+void nib_peft_config_free(nib_ctx *ctx, nib_peft_config *cfg); /* zeroed is fine */
+
+/* Reads DIR/adapter_config.json.  NIB_E_FORMAT (not what PEFT writes), NIB_E_UNSUPPORTED (a variant
+ * named in the message), NIB_E_IO, NIB_E_NOMEM.  Unknown keys give a warning.  *out is the caller's. */
 nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *out, nib_error *err);
-void nib_peft_config_free(nib_peft_config *c);
-/* Writes DIR/adapter_config.json, atomically, with every key PEFT writes. */
-nib_status nib_peft_config_write(const nib_peft_config *c, const char *dir, nib_error *err);
+nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                                 nib_peft_config *out, nib_error *err);
+
+/* The rules between fields that PEFT raises errors for; also for a config made here. */
+nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, nib_error *err);
+
+/* Writes DIR/adapter_config.json with the keys and the form of PEFT 0.21.2: keys sorted (those of
+ * the patterns too), indent 2, ASCII, no newline at the end, inference_mode true. */
+nib_status nib_peft_config_write(nib_ctx *ctx, const char *dir, const nib_peft_config *cfg,
+                                 nib_error *err);
+
+/* Helpers for those who fill a config: copies. */
+nib_status nib_peft_names_set(nib_ctx *ctx, nib_peft_names *to, nib_peft_names_kind kind,
+                              const char *const *names, size_t count, nib_error *err);
+void nib_peft_names_free(nib_ctx *ctx, nib_peft_names *names);
 
 #endif
