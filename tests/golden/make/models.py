@@ -1,0 +1,196 @@
+"""Makes tests/golden/models/: a tiny random model of each architecture variant, a PEFT adapter for
+it, and what transformers and PEFT compute with them in float32.
+
+Run from the top of the repository, in an environment with tests/requirements.txt:
+    python tests/golden/make/models.py [VARIANT...]
+tests/golden/README.md says what the files hold.  The seed of a variant is made of its name, so one
+variant can be made again alone."""
+import json
+import os
+import shutil
+import sys
+import zlib
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # PEFT would look for the base model there when saving
+
+import bitsandbytes.functional as F
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models")
+LENGTHS = (37, 12)
+VOCABULARY = 128
+
+LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, rms_norm_eps=1e-5,
+             tie_word_embeddings=False)
+FALCON = dict(model_type="falcon", vocab_size=VOCABULARY, hidden_size=64, ffn_hidden_size=64, num_hidden_layers=2,
+              num_attention_heads=4, max_position_embeddings=256)
+
+# variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
+# of differences; the smaller ones keep the repository small and the three readers tested.
+VARIANTS = {
+    "llama": ("float32", LLAMA),
+    "llama-gqa-tied": ("bfloat16", LLAMA | dict(num_key_value_heads=2, tie_word_embeddings=True, num_hidden_layers=3)),
+    "llama-bias": ("bfloat16", LLAMA | dict(num_key_value_heads=2, attention_bias=True, mlp_bias=True)),
+    # Wave lengths 6 and 20 are kept, 63 lies between, the longer ones are divided.
+    "llama-rope-llama3": ("bfloat16", LLAMA | dict(
+        max_position_embeddings=1024, rope_theta=10000.0,
+        rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                          original_max_position_embeddings=128))),
+    "llama-rope-linear": ("float16", LLAMA | dict(
+        max_position_embeddings=1024, rope_theta=500.0, rope_scaling=dict(rope_type="linear", factor=4.0))),
+    # The window is shorter than the first sequence, and a head is not hidden_size / heads wide.
+    "mistral-window": ("bfloat16", LLAMA | dict(model_type="mistral", num_attention_heads=2, num_key_value_heads=1,
+                                                head_dim=64, sliding_window=9)),
+    "qwen2": ("bfloat16", LLAMA | dict(model_type="qwen2", num_key_value_heads=2, rope_theta=1000000.0)),
+    # Only the layers from max_window_layers on see through the window.
+    "qwen2-window": ("bfloat16", LLAMA | dict(model_type="qwen2", num_key_value_heads=1, tie_word_embeddings=True,
+                                              use_sliding_window=True, sliding_window=7, max_window_layers=1)),
+    "gptj": ("bfloat16", dict(model_type="gptj", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
+                              n_positions=256, rotary_dim=8, tie_word_embeddings=False)),
+    "falcon-7b": ("bfloat16", FALCON | dict(multi_query=True, parallel_attn=True, bias=False,
+                                            new_decoder_architecture=False, alibi=False)),
+    "falcon-new-2norms": ("bfloat16", FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, bias=False,
+                                                    num_ln_in_parallel_attn=2, tie_word_embeddings=False)),
+    "falcon-new-1norm": ("bfloat16", FALCON | dict(new_decoder_architecture=True, num_kv_heads=1, bias=False,
+                                                   num_ln_in_parallel_attn=1)),
+    # 16 heads: slopes that are no powers of two, so that their rounding to bfloat16 shows.
+    "falcon-rw": ("bfloat16", FALCON | dict(multi_query=False, parallel_attn=False, bias=True, alibi=True,
+                                            num_attention_heads=16, new_decoder_architecture=False)),
+}
+
+
+def generator(name):
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+
+def fill(model, rng):
+    """Random weights that keep activations near 1 and logits near 2, whatever the depth."""
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            r = torch.randn(p.shape, generator=rng)
+            if p.dim() == 1:
+                p.copy_(0.2 * r if name.endswith("bias") else 1 + 0.2 * r)
+            elif p is model.get_input_embeddings().weight:
+                p.copy_(r * (0.25 if tied else 1.0))
+            elif p is model.get_output_embeddings().weight:
+                p.copy_(0.25 * r)
+            else:
+                p.copy_(r / p.shape[1] ** 0.5)
+
+
+def round_nf4(model):
+    """Puts the weight of every linear but the head on the NF4 grid, as bitsandbytes quantizes it."""
+    for name, module in model.named_modules():
+        if type(module).__name__ not in ("Linear", "FalconLinear") or module is model.get_output_embeddings():
+            continue
+        w = module.weight.data
+        assert w.shape[1] % 64 == 0, name  # else blocks cross rows, where the library's AVX-512 decoding is wrong
+        codes, state = F.quantize_4bit(w, blocksize=64, quant_type="nf4")
+        decoded = F.dequantize_4bit(codes, state)
+        high_first = torch.stack([codes.flatten() >> 4, codes.flatten() & 15], 1).flatten().long()
+        plain = (state.code[high_first].reshape(-1, 64) * state.absmax[:, None]).reshape(w.shape)
+        assert torch.equal(decoded, plain), name
+        module.weight.data = plain
+
+
+def sequences(rng):
+    ids, labels = [], []
+    for length in LENGTHS:
+        x = torch.randint(0, VOCABULARY, (length,), generator=rng)
+        y = x.clone()
+        y[: length // 3] = -100
+        y[length // 2] = -100
+        ids.append(x)
+        labels.append(y)
+    return ids, labels
+
+
+def run(model, ids, labels):
+    """Logits of each sequence alone, and the mean loss over the supervised tokens of both."""
+    logits = [model(input_ids=x[None]).logits[0] for x in ids]
+    total, count = 0, 0
+    for z, y in zip(logits, labels):
+        total = total + torch.nn.functional.cross_entropy(z[:-1], y[1:], ignore_index=-100, reduction="sum")
+        count += int((y[1:] != -100).sum())
+    return logits, total / count
+
+
+def record(out, prefix, model, ids, labels, gradients=False):
+    logits, loss = run(model, ids, labels)
+    for i, z in enumerate(logits):
+        out[f"{prefix}logits.{i}"] = z.detach().contiguous()
+    out[f"{prefix}loss"] = loss.detach()
+    if gradients:
+        loss.backward()
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                out[f"{prefix.replace('lora.', 'grad.')}{name.replace('.default', '')}"] = p.grad.contiguous()
+
+
+def make(variant):
+    dtype, settings = VARIANTS[variant]
+    directory = os.path.join(TOP, variant)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    rng = generator(variant)
+
+    settings = dict(settings)
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    fill(model, rng)
+    model.to(getattr(torch, dtype)).save_pretrained(directory)
+    generation = os.path.join(directory, "generation_config.json")
+    if os.path.exists(generation):
+        os.remove(generation)
+
+    ids, labels = sequences(rng)
+    out = {}
+    for i, (x, y) in enumerate(zip(ids, labels)):
+        out[f"ids.{i}"], out[f"labels.{i}"] = x.int(), y.int()
+    lora = None
+    for prefix in ("", "nf4."):
+        model = AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32,
+                                                     attn_implementation="eager").eval()
+        if prefix:
+            round_nf4(model)
+        with torch.no_grad():
+            record(out, prefix, model, ids, labels)
+        model.name_or_path = f"nibble/{variant}"
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8,
+                                                 target_modules="all-linear"))
+        if lora is None:
+            lora = {n: torch.randn(p.shape, generator=rng) * (0.1 if "lora_B" in n else p.shape[1] ** -0.5)
+                    for n, p in model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for n, p in model.named_parameters():
+                if p.requires_grad:
+                    p.copy_(lora[n])
+        if not prefix:
+            adapter = os.path.join(directory, "adapter")
+            model.save_pretrained(adapter)
+            os.remove(os.path.join(adapter, "README.md"))
+            config_path = os.path.join(adapter, "adapter_config.json")
+            stored = json.load(open(config_path))
+            stored["target_modules"].sort()  # PEFT keeps a set: its order changes from run to run
+            json.dump(stored, open(config_path, "w"), indent=2, sort_keys=True)
+        record(out, prefix + "lora.", model.eval(), ids, labels, gradients=True)
+    save_file(out, os.path.join(directory, "expected.safetensors"))
+    for f in os.listdir(directory):
+        assert f in ("config.json", "model.safetensors", "expected.safetensors", "adapter"), f
+
+    spread = {k: round(float(out[k].std()), 3) for k in ("logits.0", "lora.logits.0", "nf4.logits.0")}
+    size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(directory) for f in fs)
+    small = min(float(v.abs().max()) for k, v in out.items() if "grad." in k)
+    print(f"{variant}: {size / 1000:.0f} KB, loss {float(out['loss']):.4f}, std of logits {spread}, "
+          f"smallest of the matrices' greatest gradients {small:.2g}")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or VARIANTS:
+        make(name)
