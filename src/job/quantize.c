@@ -81,8 +81,6 @@ static nib_status check_dense(const run *r, const json_t *config, nib_error *err
 
 /* --- one matrix --- */
 
-static void rows_of(void *arg, size_t r0, size_t r1, float *dst) { nib_weight_decode(arg, r0, r1, dst); }
-
 static nib_bnb4_options matrix_options(const run *r, const nib_tensor *t)
 {
     nib_bnb4_options options = r->bnb;
@@ -98,7 +96,7 @@ static nib_status encode(run *r, const nib_tensor *t, nib_weight **w, nib_error 
 
     status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data, NULL, &dense, err);
     if (status) goto done;
-    status = nib_bnb4_encode(r->ctx, &options, dense->out, dense->in, rows_of, dense, &made, err);
+    status = nib_bnb4_encode_weight(r->ctx, &options, dense, &made, err);
     if (status) goto done;
     nib_filemap_release(t->map, t->data, (size_t)t->bytes);
     if (!nib_bnb4_finite(made)) {

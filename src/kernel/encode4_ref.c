@@ -31,23 +31,28 @@ const nib_encode4_bins nib_fp4_bins = {
       0x1.aaaaacp-2f,  0x1.2aaaacp-1f,  0x1.aaaaacp-1f,  INFINITY,        INFINITY, INFINITY },
 };
 
-void nib_encode4_ref(uint8_t *restrict codes, float *restrict absmax, const float *restrict x,
-                     size_t blocks, unsigned blocksize, bool fp4)
+void nib_encode4_ref(uint8_t *restrict codes, float *restrict absmax, const void *restrict x,
+                     nib_dtype type, size_t blocks, unsigned blocksize, bool fp4)
 {
-    for (size_t b = 0; b < blocks; b++, x += blocksize, codes += blocksize / 2) {
+    size_t bytes = blocksize * nib_dtype_bytes(type);
+    float values[NIB_ENCODE4_MOST];
+
+    assert(blocksize <= NIB_ENCODE4_MOST);
+    for (size_t b = 0; b < blocks; b++, codes += blocksize / 2) {
         uint32_t most = 0; /* as integers, magnitudes order like floats and NaN is the greatest */
         float reciprocal;
 
+        nib_convert(values, NIB_F32, (const char *)x + b * bytes, type, blocksize);
         for (unsigned i = 0; i < blocksize; i++) {
             uint32_t bits;
-            memcpy(&bits, x + i, sizeof bits);
+            memcpy(&bits, values + i, sizeof bits);
             bits &= 0x7fffffffu;
             if (bits > most) most = bits;
         }
         memcpy(absmax + b, &most, sizeof most);
         reciprocal = 1.0f / (absmax[b] < 1e-38f ? 1e-38f : absmax[b]);
         for (unsigned i = 0; i < blocksize; i += 2)
-            codes[i / 2] = (uint8_t)(nib_encode4_one(x[i] * reciprocal, fp4) << 4 |
-                                     nib_encode4_one(x[i + 1] * reciprocal, fp4));
+            codes[i / 2] = (uint8_t)(nib_encode4_one(values[i] * reciprocal, fp4) << 4 |
+                                     nib_encode4_one(values[i + 1] * reciprocal, fp4));
     }
 }

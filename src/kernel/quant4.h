@@ -7,6 +7,7 @@
 #define NIB_KERNEL_QUANT4_H
 
 #include "base/base.h"
+#include "base/dtype.h"
 
 extern const float nib_nf4_bounds[15], nib_fp4_bounds[15];
 extern const uint8_t nib_fp4_codes[16]; /* count -> code */
@@ -15,9 +16,11 @@ extern const uint8_t nib_fp4_codes[16]; /* count -> code */
  * absmax[b] = max |x|, a NaN if the block holds one; code of x * (1 / max(absmax, 1e-38)),
  * high nibble first.  Every variant gives the same bits.
  *
- *   x [blocks * blocksize]   codes [blocks * blocksize / 2]   absmax [blocks] */
-typedef void nib_encode4_fn(uint8_t *restrict codes, float *restrict absmax,
-                            const float *restrict x, size_t blocks, unsigned blocksize, bool fp4);
+ *   x [blocks * blocksize] of `type` (float32, float16, bfloat16), at any address
+ *   codes [blocks * blocksize / 2]   absmax [blocks] */
+typedef void nib_encode4_fn(uint8_t *restrict codes, float *restrict absmax, const void *restrict x,
+                            nib_dtype type, size_t blocks, unsigned blocksize, bool fp4);
+enum { NIB_ENCODE4_MOST = 4096 }; /* the greatest blocksize */
 
 /* For vector variants, a code by one table and one comparison.  bin(v) = trunc(15.5 v + 16)
  * cuts [-1, 1] into 32 bins so narrow that each holds at most one bound.  `below[bin]`

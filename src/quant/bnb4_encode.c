@@ -1,8 +1,9 @@
 /* bnb4_encode.c - a matrix to NF4 or FP4, with bitsandbytes' arithmetic (formats.md 4.4).
  *
- * The flattened matrix is cut into tiles of whole blocks; a worker reads the rows
- * a tile touches into its own buffer and encodes them there, so source values pass
- * through the cache once.  A short last block has rules of its own. */
+ * The flattened matrix is cut into tiles of whole blocks.  A dense weight is read where
+ * it lies; otherwise a worker asks for the rows that a tile touches, in its own buffer.
+ * Either way source values pass through the cache once.  A short last block has rules
+ * of its own. */
 #include <math.h>
 
 #include "base/thread.h"
@@ -15,6 +16,7 @@ enum { TILE_VALUES = 32768 }; /* 128 KiB of float: half of a small second-level 
 typedef struct encoding {
     const nib_bnb4_options *options;
     nib_encode4_fn *encode4;
+    const nib_dense *dense; /* or NULL: */
     nib_rows_fn rows;
     void *arg;
     size_t in, elements, tile_values, buffer_values;
@@ -49,16 +51,24 @@ static void encode_tile(void *arg, size_t tile, unsigned worker)
     size_t first = tile * e->tile_values, last = nib_min(e->elements, first + e->tile_values);
     size_t r0 = first / e->in, r1 = nib_ceil_div(last, e->in), blocksize = e->options->blocksize;
     size_t whole = (last - first) / blocksize, rest = (last - first) % blocksize;
-    float *buffer = e->buffers + worker * e->buffer_values, *x = buffer + (first - r0 * e->in);
+    size_t done = whole * blocksize;
+    nib_dtype type = e->dense ? e->dense->dtype : NIB_F32;
+    const char *x;
 
-    assert((r1 - r0) * e->in <= e->buffer_values);
-    e->rows(e->arg, r0, r1, buffer);
-    e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, whole, (unsigned)blocksize,
+    if (e->dense) {
+        x = (const char *)e->dense->data + first * nib_dtype_bytes(type);
+    } else {
+        float *buffer = e->buffers + worker * e->buffer_values;
+        assert((r1 - r0) * e->in <= e->buffer_values);
+        e->rows(e->arg, r0, r1, buffer);
+        x = (const char *)(buffer + (first - r0 * e->in));
+    }
+    e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, type, whole, (unsigned)blocksize,
                e->options->fp4);
     if (rest) {
-        size_t done = whole * blocksize;
-        encode_short(e, x + done, rest, e->codes + (first + done) / 2,
-                     e->absmax + (first + done) / blocksize);
+        float values[NIB_ENCODE4_MOST];
+        nib_convert(values, NIB_F32, x + done * nib_dtype_bytes(type), type, rest);
+        encode_short(e, values, rest, e->codes + (first + done) / 2, e->absmax + (first + done) / blocksize);
     }
 }
 
@@ -101,10 +111,12 @@ done:
     return status;
 }
 
-nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
-                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
+/* dense NULL: through rows. */
+static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
+                                const nib_dense *dense, nib_rows_fn rows, void *arg, nib_weight **w,
+                                nib_error *err)
 {
-    encoding e = { .options = options, .rows = rows, .arg = arg, .in = in };
+    encoding e = { .options = options, .dense = dense, .rows = rows, .arg = arg, .in = in };
     uint64_t elements, bytes;
     size_t blocks, nested, kept_bytes;
     float *absmax = NULL; /* as float: part of `kept`, or for a while when nested */
@@ -128,7 +140,7 @@ nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t
     kept_bytes = nib_ceil_div(e.elements, 2) + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     made = nib_new(ctx, sizeof *made);
     kept = nib_alloc(ctx, kept_bytes);
-    e.buffers = nib_new_array(ctx, nib_threads(ctx), e.buffer_values * sizeof(float));
+    e.buffers = nib_new_array(ctx, dense ? 1 : nib_threads(ctx), dense ? 1 : e.buffer_values * sizeof(float));
     absmax = nested ? nib_new_array(ctx, blocks, sizeof(float)) : (float *)kept;
     if (!made || !kept || !e.buffers || !absmax) {
         status = nib_fail(err, NIB_E_NOMEM, "quantizing %zu x %zu values: out of memory", out, in);
@@ -161,6 +173,21 @@ done:
     nib_free(ctx, kept);
     nib_free(ctx, made);
     return status;
+}
+
+nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
+                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
+{
+    return encode_matrix(ctx, options, out, in, NULL, rows, arg, w, err);
+}
+
+static void rows_of(void *arg, size_t r0, size_t r1, float *dst) { nib_weight_decode(arg, r0, r1, dst); }
+
+nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options, const nib_weight *from,
+                                  nib_weight **w, nib_error *err)
+{
+    const nib_dense *dense = nib_weight_as_dense(from);
+    return encode_matrix(ctx, options, from->out, from->in, dense, rows_of, (void *)(uintptr_t)from, w, err);
 }
 
 bool nib_bnb4_finite(const nib_weight *w)

@@ -77,3 +77,8 @@ nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype
     *w = made;
     return NIB_OK;
 }
+
+const nib_dense *nib_weight_as_dense(const nib_weight *w)
+{
+    return w->scheme == &scheme ? &w->as.dense : NULL;
+}

@@ -68,6 +68,7 @@ struct nib_weight {
 /* A dense weight over `data`, which must outlive it unless `owned` (freed with it). */
 nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
                             void *owned, nib_weight **w, nib_error *err);
+const nib_dense *nib_weight_as_dense(const nib_weight *w); /* NULL: of another scheme */
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w); /* NULL is fine */
 
 /* One row range decoded to float, unrounded (embedding, merging, reports). */
@@ -94,6 +95,9 @@ typedef struct nib_bnb4_options {
 typedef void (*nib_rows_fn)(void *arg, size_t r0, size_t r1, float *dst);
 nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
                            nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err);
+/* The same from a weight of any scheme; a dense one is read where it lies, which is faster. */
+nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options, const nib_weight *from,
+                                  nib_weight **w, nib_error *err);
 bool nib_bnb4_finite(const nib_weight *w); /* every block scale is a finite number */
 
 #endif

@@ -136,7 +136,7 @@ static void check_state(const golden *g, const nib_weight *w, const char *what)
 static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
 {
     nib_bnb4_options options = { .fp4 = g->fp4, .blocksize = g->blocksize, .dtype = dtypes[g->dtype] };
-    nib_weight *dense = NULL, *w = NULL, *nested = NULL;
+    nib_weight *dense = NULL, *w = NULL, *nested = NULL, *direct = NULL;
     const void *values = g->values;
     void *owned = NULL;
     char what[256];
@@ -155,6 +155,12 @@ static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
     REQUIRE_OK(nib_weight_dense(ctx, g->out, g->in, dtypes[g->dtype], values, owned, &dense, &err), err);
     REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &w, &err), err);
     CHECK(fnv(w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == g->codes, "%s: codes", what);
+    REQUIRE_OK(nib_bnb4_encode_weight(ctx, &options, dense, &direct, &err), err);
+    CHECK(memcmp(direct->as.bnb4.owned, w->as.bnb4.owned, w->resident_bytes) == 0 || !nib_bnb4_finite(w),
+          "%s: read where it lies", what);
+    CHECK(memcmp(direct->as.bnb4.codes, w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == 0,
+          "%s: codes, read where it lies", what);
+    nib_weight_destroy(ctx, direct);
     CHECK(hash_absmax(w->as.bnb4.absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax, "%s: absmax", what);
     if (g->nested) {
         options.double_quant = true;
@@ -220,9 +226,9 @@ static void test_variants_equal_reference(void)
             for (size_t b = 0; b < blocks; b++) x[b * blocksize + test_rand() % blocksize] = b % 2 ? 1.0f : -1.0f;
             if (blocks > 2) x[3 * blocksize] = blocksize == 64 ? NAN : INFINITY;
             memset(x + blocksize, 0, blocksize * sizeof *x);
-            nib_encode4_ref(want, want_scale, x, blocks, blocksize, fp4);
+            nib_encode4_ref(want, want_scale, x, NIB_F32, blocks, blocksize, fp4);
             for (int v = 0; v < 2; v++) {
-                (v ? best : middle).encode4(got, got_scale, x, blocks, blocksize, fp4);
+                (v ? best : middle).encode4(got, got_scale, x, NIB_F32, blocks, blocksize, fp4);
                 CHECK(memcmp(want, got, n / 2) == 0 && memcmp(want_scale, got_scale, blocks * 4) == 0,
                       "block size %u, fp4 %u, variant %d", blocksize, fp4, v);
             }
