@@ -1,4 +1,5 @@
-/* python_json.c - see python_json.h.  Walks with a stack of its own, so depth costs no recursion. */
+/* python_json.c - see python_json.h.  Walks with a stack of its own, so depth costs no recursion.
+ */
 #include "job/python_json.h"
 
 #include <stdlib.h>
@@ -24,7 +25,9 @@ static void put_scalar(nib_text *t, const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_STRING: nib_text_json_string(t, json_string_value(value), true); break;
-    case JSON_INTEGER: nib_text_printf(t, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); break;
+    case JSON_INTEGER:
+        nib_text_printf(t, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
     case JSON_REAL: nib_text_json_float(t, json_real_value(value)); break;
     case JSON_TRUE: nib_text_puts(t, "true"); break;
     case JSON_FALSE: nib_text_puts(t, "false"); break;
@@ -36,10 +39,12 @@ static void put_scalar(nib_text *t, const json_t *value)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b); /* UTF-8 orders as code points do */
+    return strcmp(*(const char *const *)a,
+                  *(const char *const *)b); /* UTF-8 orders as code points do */
 }
 
-static nib_status enter(nib_text *t, level *l, const json_t *value, const char *where, nib_error *err)
+static nib_status enter(nib_text *t, level *l, const json_t *value, const char *where,
+                        nib_error *err)
 {
     const char *key;
     json_t *item;
@@ -94,12 +99,14 @@ static nib_status write_value(nib_text *t, const json_t *value, const char *wher
         if (l->next) nib_text_puts(t, ",");
         put_line(t, depth);
         if (l->keys) put_key(t, l->keys[l->next]);
-        item = l->keys ? json_object_get(l->value, l->keys[l->next]) : json_array_get(l->value, l->next);
+        item = l->keys ? json_object_get(l->value, l->keys[l->next])
+                       : json_array_get(l->value, l->next);
         l->next++;
         if (!holds_items(item)) {
             put_scalar(t, item);
         } else if (depth == MOST_DEPTH) {
-            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: nested deeper than %d", where, MOST_DEPTH);
+            status =
+                nib_fail(err, NIB_E_UNSUPPORTED, "%s: nested deeper than %d", where, MOST_DEPTH);
         } else {
             nib_text_puts(t, json_is_object(item) ? "{" : "[");
             status = enter(t, &levels[depth], item, where, err);
@@ -110,7 +117,8 @@ static nib_status write_value(nib_text *t, const json_t *value, const char *wher
     return status;
 }
 
-nib_status nib_python_json_write(nib_ctx *ctx, const char *path, const json_t *value, nib_error *err)
+nib_status nib_python_json_write(nib_ctx *ctx, const char *path, const json_t *value,
+                                 nib_error *err)
 {
     nib_text t = { .ctx = ctx };
     nib_status status = write_value(&t, value, path, err);

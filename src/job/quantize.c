@@ -29,7 +29,7 @@ typedef struct run {
     nib_tensors *tensors;
     nib_tensor_plan *plans;
     size_t plans_count;
-    matrix *matrices;     /* in the order of the tensors */
+    matrix *matrices; /* in the order of the tensors */
     nib_outdir *out;
     nib_tensor_writer *writer;
     uint8_t *piece;       /* PIECE_VALUES floats, for converting */
@@ -37,7 +37,10 @@ typedef struct run {
     nib_quantize_result result;
 } run;
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
+static bool is_float(nib_dtype t)
+{
+    return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16;
+}
 
 static nib_status read_options(run *r, nib_error *err)
 {
@@ -45,11 +48,15 @@ static nib_status read_options(run *r, nib_error *err)
     const char *type = bnb->bnb_4bit_quant_type ? bnb->bnb_4bit_quant_type : "nf4";
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
 
-    if (!bnb->load_in_4bit) return nib_fail(err, NIB_E_INVALID, "load_in_4bit is not set: nothing to quantize to");
+    if (!bnb->load_in_4bit)
+        return nib_fail(err, NIB_E_INVALID, "load_in_4bit is not set: nothing to quantize to");
     if (strcmp(type, "nf4") != 0 && strcmp(type, "fp4") != 0)
-        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known", type);
-    if (bnb->blocksize && (bnb->blocksize < 32 || bnb->blocksize > 4096 || (bnb->blocksize & (bnb->blocksize - 1))))
-        return nib_fail(err, NIB_E_INVALID, "blocksize %d; a power of two from 32 to 4096 is due", bnb->blocksize);
+        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known",
+                        type);
+    if (bnb->blocksize &&
+        (bnb->blocksize < 32 || bnb->blocksize > 4096 || (bnb->blocksize & (bnb->blocksize - 1))))
+        return nib_fail(err, NIB_E_INVALID, "blocksize %d; a power of two from 32 to 4096 is due",
+                        bnb->blocksize);
     r->bnb.fp4 = strcmp(type, "fp4") == 0;
     r->bnb.double_quant = bnb->bnb_4bit_use_double_quant;
     r->bnb.blocksize = bnb->blocksize ? (unsigned)bnb->blocksize : 64;
@@ -60,7 +67,8 @@ static nib_status read_options(run *r, nib_error *err)
             r->dtype = known[i];
             return NIB_OK;
         }
-    return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known", r->options->dtype);
+    return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known",
+                    r->options->dtype);
 }
 
 /* Refuses what is quantized already; what is no known architecture was refused on opening. */
@@ -69,12 +77,14 @@ static nib_status check_dense(const run *r, const json_t *config, nib_error *err
     const json_t *quantization = json_object_get(config, "quantization_config");
 
     if (quantization && !json_is_null(quantization))
-        return nib_fail(err, NIB_E_MISMATCH, "%s/config.json: has a quantization_config: the model is quantized already",
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s/config.json: has a quantization_config: the model is quantized already",
                         r->options->model);
     for (size_t i = 0; i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
         if (strstr(t->name, ".weight.quant_state.bitsandbytes__"))
-            return nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already", t->file, t->name);
+            return nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already", t->file,
+                            t->name);
     }
     return NIB_OK;
 }
@@ -94,7 +104,8 @@ static nib_status encode(run *r, const nib_tensor *t, nib_weight **w, nib_error 
     nib_weight *dense = NULL, *made = NULL;
     nib_status status;
 
-    status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data, NULL, &dense, err);
+    status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
+                              NULL, &dense, err);
     if (status) goto done;
     status = nib_bnb4_encode_weight(r->ctx, &options, dense, &made, err);
     if (status) goto done;
@@ -115,8 +126,10 @@ static nib_status progress(run *r, const nib_tensor *t, nib_error *err)
 {
     r->done += t->bytes;
     if (r->options->on_progress)
-        r->options->on_progress(r->options->user, t->name, r->total ? (double)r->done / (double)r->total : 1);
-    if (nib_should_stop(r->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+        r->options->on_progress(r->options->user, t->name,
+                                r->total ? (double)r->done / (double)r->total : 1);
+    if (nib_should_stop(r->ctx))
+        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
     return NIB_OK;
 }
 
@@ -146,12 +159,15 @@ static nib_status plan_matrix(run *r, const nib_tensor *t, matrix *m, nib_error 
     size_t count;
     nib_status status;
 
-    status = nib_bnb4_plan(&options, (size_t)t->shape[0], (size_t)t->shape[1], m->nested_offset, t->name,
-                           m->tensors, &count, err);
+    status = nib_bnb4_plan(&options, (size_t)t->shape[0], (size_t)t->shape[1], m->nested_offset,
+                           t->name, m->tensors, &count, err);
     for (size_t k = 0; !status && k < count; k++) {
         nib_bnb4_out *from = &m->tensors[k];
-        r->plans[r->plans_count++] = (nib_tensor_plan){ .name = from->name, .dtype = from->dtype, .rank = from->rank,
-                                                        .shape = { from->shape[0], from->shape[1] } };
+        r->plans[r->plans_count++] =
+            (nib_tensor_plan){ .name = from->name,
+                               .dtype = from->dtype,
+                               .rank = from->rank,
+                               .shape = { from->shape[0], from->shape[1] } };
         r->result.bytes_after += from->bytes;
     }
     return status;
@@ -165,7 +181,8 @@ static nib_status plan_other(run *r, const nib_tensor *t, nib_error *err)
     memcpy(p->shape, t->shape, sizeof p->shape);
     if (r->convert && is_float(t->dtype)) p->dtype = r->dtype;
     if (!nib_dtype_bytes(t->dtype))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written", t->file, t->name, t->dtype_name);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
+                        t->file, t->name, t->dtype_name);
     r->result.bytes_after += t->elements * nib_dtype_bytes(p->dtype);
     return NIB_OK;
 }
@@ -179,7 +196,8 @@ static nib_status plan_all(run *r, nib_error *err)
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
         bool linear = nib_is_quantized_linear(t);
         if (linear && !is_float(t->dtype))
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
                             t->name, t->dtype_name);
         r->result.matrices += linear;
         r->result.parameters += t->elements;
@@ -187,14 +205,18 @@ static nib_status plan_all(run *r, nib_error *err)
         r->total += t->bytes + (linear && r->bnb.double_quant ? t->bytes : 0);
     }
     if (!r->result.matrices)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: no matrix to quantize among %zu tensors", r->options->model, count);
+        return nib_fail(err, NIB_E_MISMATCH, "%s: no matrix to quantize among %zu tensors",
+                        r->options->model, count);
     r->matrices = nib_new_array(r->ctx, (size_t)r->result.matrices, sizeof *r->matrices);
-    r->plans = nib_new_array(r->ctx, count + (NIB_BNB4_MOST_TENSORS - 1) * (size_t)r->result.matrices, sizeof *r->plans);
-    if (!r->matrices || !r->plans) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
+    r->plans = nib_new_array(
+        r->ctx, count + (NIB_BNB4_MOST_TENSORS - 1) * (size_t)r->result.matrices, sizeof *r->plans);
+    if (!r->matrices || !r->plans)
+        return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
     if (r->bnb.double_quant) status = learn_offsets(r, err);
     for (size_t i = 0; !status && i < count; i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        status = nib_is_quantized_linear(t) ? plan_matrix(r, t, &r->matrices[next++], err) : plan_other(r, t, err);
+        status = nib_is_quantized_linear(t) ? plan_matrix(r, t, &r->matrices[next++], err)
+                                            : plan_other(r, t, err);
     }
     return status;
 }
@@ -238,8 +260,9 @@ static nib_status write_all(run *r, nib_error *err)
     nib_tensor_writer *writer;
     nib_status status;
 
-    status = nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", r->plans, r->plans_count,
-                                      (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
+    status =
+        nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", r->plans, r->plans_count,
+                                 (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
     for (size_t i = 0; !status && i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
         status = nib_is_quantized_linear(t) ? write_matrix(r, t, err) : write_other(r, t, err);
@@ -259,7 +282,8 @@ static nib_status drop_old(nib_outdir *out, nib_error *err)
                                            "model.safetensors.index.json" };
     nib_status status = NIB_OK;
 
-    for (size_t i = 0; !status && i < NIB_COUNT(weights); i++) status = nib_outdir_drop(out, weights[i], err);
+    for (size_t i = 0; !status && i < NIB_COUNT(weights); i++)
+        status = nib_outdir_drop(out, weights[i], err);
     return status;
 }
 
@@ -282,8 +306,10 @@ static nib_status quantize(run *r, json_t **config, nib_error *err)
     if (!status) status = drop_old(r->out, err);
     if (!status) status = plan_all(r, err);
     if (!status) status = write_all(r, err);
-    if (!status) status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
-    if (!status) status = nib_quantize_write_config(r->ctx, options, *config, nib_outdir_path(r->out), err);
+    if (!status)
+        status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
+    if (!status)
+        status = nib_quantize_write_config(r->ctx, options, *config, nib_outdir_path(r->out), err);
     if (status) return status;
     out = r->out;
     r->out = NULL;

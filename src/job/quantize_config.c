@@ -38,22 +38,23 @@ static bool set_origin(json_t *config, const char *model)
     const char *said = json_string_value(json_object_get(config, "_name_or_path"));
     char name[PATH_MAX];
 
-    if (hub_name(model, name)) return json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
+    if (hub_name(model, name))
+        return json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
     if (said && *said) return true;
     return json_object_set_new(config, "_name_or_path", json_string(model)) == 0;
 }
 
-nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options, json_t *config,
-                                     const char *dir, nib_error *err)
+nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                     json_t *config, const char *dir, nib_error *err)
 {
     const char *type = options->bnb.bnb_4bit_quant_type ? options->bnb.bnb_4bit_quant_type : "nf4";
     json_t *quantization = json_pack(
         "{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:[s], s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
         "_load_in_8bit", 0, "bnb_4bit_compute_dtype", "float32", "bnb_4bit_quant_storage", "uint8",
-        "bnb_4bit_quant_type", type, "bnb_4bit_use_double_quant", (int)options->bnb.bnb_4bit_use_double_quant,
-        "llm_int8_enable_fp32_cpu_offload", 0, "llm_int8_has_fp16_weight", 0, "llm_int8_skip_modules",
-        "lm_head", "llm_int8_threshold", 6.0, "load_in_4bit", 1, "load_in_8bit", 0, "quant_method",
-        "bitsandbytes");
+        "bnb_4bit_quant_type", type, "bnb_4bit_use_double_quant",
+        (int)options->bnb.bnb_4bit_use_double_quant, "llm_int8_enable_fp32_cpu_offload", 0,
+        "llm_int8_has_fp16_weight", 0, "llm_int8_skip_modules", "lm_head", "llm_int8_threshold",
+        6.0, "load_in_4bit", 1, "load_in_8bit", 0, "quant_method", "bitsandbytes");
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
     nib_status status = NIB_OK;
@@ -72,12 +73,23 @@ done:
 }
 
 static const char *const copied[] = {
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
-    "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
 };
 
-static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, const char *name, nib_error *err)
+static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, const char *name,
+                            nib_error *err)
 {
     char *from = nib_sprintf(ctx, "%s/%s", model, name), *to = nib_sprintf(ctx, "%s/%s", dir, name);
     char *data = NULL;
@@ -102,7 +114,8 @@ nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *
 {
     nib_status status = NIB_OK;
 
-    for (size_t i = 0; !status && i < NIB_COUNT(copied); i++) status = copy_file(ctx, model, dir, copied[i], err);
+    for (size_t i = 0; !status && i < NIB_COUNT(copied); i++)
+        status = copy_file(ctx, model, dir, copied[i], err);
     return status;
 }
 
@@ -146,8 +159,12 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
     char from[PATH_MAX], to[PATH_MAX];
 
     if (!realpath(model, from)) return nib_fail(err, NIB_E_IO, "%s: %s", model, strerror(errno));
-    if (!*out || !true_path(out, to)) return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
-    if (lies_in(to, from)) return nib_fail(err, NIB_E_INVALID, "%s: lies in the model %s, where nothing is written", out, model);
-    if (lies_in(from, to)) return nib_fail(err, NIB_E_INVALID, "%s: contains the model %s", out, model);
+    if (!*out || !true_path(out, to))
+        return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
+    if (lies_in(to, from))
+        return nib_fail(err, NIB_E_INVALID, "%s: lies in the model %s, where nothing is written",
+                        out, model);
+    if (lies_in(from, to))
+        return nib_fail(err, NIB_E_INVALID, "%s: contains the model %s", out, model);
     return NIB_OK;
 }

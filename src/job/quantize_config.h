@@ -1,4 +1,5 @@
-/* quantize_config.h - the small files of a quantized model directory: config.json, tokenizer, ... */
+/* quantize_config.h - the small files of a quantized model directory: config.json, tokenizer, ...
+ */
 #ifndef NIB_JOB_QUANTIZE_CONFIG_H
 #define NIB_JOB_QUANTIZE_CONFIG_H
 
@@ -8,11 +9,12 @@
 
 /* Writes dir/config.json: `config` with quantization_config, the origin in _name_or_path and,
  * when dtype is not NULL, the dtype of the other tensors.  Changes `config`. */
-nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options, json_t *config,
-                                     const char *dir, nib_error *err);
+nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                     json_t *config, const char *dir, nib_error *err);
 
 /* Copies what lies beside the weights: tokenizer, chat template, generation_config.json. */
-nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir, nib_error *err);
+nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir,
+                                   nib_error *err);
 
 /* NIB_E_INVALID when `out` is `model`, lies in it or contains it. */
 nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err);

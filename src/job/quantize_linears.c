@@ -1,7 +1,8 @@
 /* quantize_linears.c - see quantize_linears.h.
  *
  * transformers replaces every nn.Linear but those of llm_int8_skip_modules ("lm_head").  In
- * the known architectures these are exactly the matrices called *.weight inside a numbered block. */
+ * the known architectures these are exactly the matrices called *.weight inside a numbered block.
+ */
 #include "job/quantize_linears.h"
 
 /* "model.layers.12.mlp.up_proj.weight": a part of the name is a number. */
@@ -19,6 +20,6 @@ bool nib_is_quantized_linear(const nib_tensor *t)
     static const char ending[] = ".weight";
     size_t n = strlen(t->name);
 
-    return t->rank == 2 && t->elements && n > sizeof ending && strcmp(t->name + n - (sizeof ending - 1), ending) == 0 &&
-           inside_block(t->name);
+    return t->rank == 2 && t->elements && n > sizeof ending &&
+           strcmp(t->name + n - (sizeof ending - 1), ending) == 0 && inside_block(t->name);
 }

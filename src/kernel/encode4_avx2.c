@@ -18,19 +18,21 @@ static inline __m256 load8(const char *x, nib_dtype type, size_t i)
 {
     if (type == NIB_F32) return _mm256_loadu_ps((const float *)(const void *)(x + 4 * i));
     if (type == NIB_F16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + 2 * i)));
-    return _mm256_castsi256_ps(
-        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(x + 2 * i))), 16));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(
+        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(x + 2 * i))), 16));
 }
 
 /* Counts of eight values, as 32-bit numbers. */
 static inline __m256i counts8(const tables *t, __m256 x, __m256 reciprocal, bool fp4)
 {
     __m256 v = _mm256_mul_ps(x, reciprocal), bound;
-    __m256i bin = _mm256_cvttps_epi32(_mm256_fmadd_ps(v, _mm256_set1_ps(15.5f), _mm256_set1_ps(16.0f)));
+    __m256i bin =
+        _mm256_cvttps_epi32(_mm256_fmadd_ps(v, _mm256_set1_ps(15.5f), _mm256_set1_ps(16.0f)));
     /* Bit 4 of a bin, moved to the sign of its byte, chooses the half.  The three upper bytes
      * of each number look up entry 0 of the low half, which is 0 in both formats. */
-    __m256i count = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->below_low, bin),
-                                       _mm256_shuffle_epi8(t->below_high, bin), _mm256_slli_epi32(bin, 3));
+    __m256i count =
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(t->below_low, bin),
+                           _mm256_shuffle_epi8(t->below_high, bin), _mm256_slli_epi32(bin, 3));
 
     bound = _mm256_blendv_ps(_mm256_permutevar8x32_ps(t->bounds_low, count),
                              _mm256_permutevar8x32_ps(t->bounds_high, count),
@@ -76,7 +78,8 @@ static inline void encode(uint8_t *restrict codes, float *restrict absmax, const
                        _mm256_loadu_ps(bins->bounds), _mm256_loadu_ps(bins->bounds + 8) };
     const size_t bytes = nib_dtype_bytes(type);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* undoes the packs' lanes */
-    const __m256i high_low = _mm256_set1_epi16(0x0110); /* first of a pair times 16, plus the second */
+    const __m256i high_low =
+        _mm256_set1_epi16(0x0110); /* first of a pair times 16, plus the second */
 
     for (size_t b = 0; b < blocks; b++, x += blocksize * bytes, codes += blocksize / 2) {
         float most = greatest(x, type, blocksize);

@@ -26,7 +26,8 @@ static inline __m512 load16(const char *x, nib_dtype type, size_t i)
 static inline __m128i codes16(const tables *t, __m512 x, __m512 reciprocal, bool fp4)
 {
     __m512 v = _mm512_mul_ps(x, reciprocal);
-    __m512i bin = _mm512_cvttps_epi32(_mm512_fmadd_ps(v, _mm512_set1_ps(15.5f), _mm512_set1_ps(16.0f)));
+    __m512i bin =
+        _mm512_cvttps_epi32(_mm512_fmadd_ps(v, _mm512_set1_ps(15.5f), _mm512_set1_ps(16.0f)));
     __m512i count = _mm512_permutex2var_epi32(t->below_low, bin, t->below_high);
     __m512 bound = _mm512_permutexvar_ps(count, t->bounds);
     __m512i one = _mm512_set1_epi32(1);
@@ -50,8 +51,10 @@ static inline float greatest(const char *x, nib_dtype type, unsigned blocksize)
     float most;
 
     for (unsigned i = 0; i < blocksize; i += 32) {
-        a = _mm512_max_epu32(a, _mm512_and_si512(_mm512_castps_si512(load16(x, type, i)), magnitude));
-        b = _mm512_max_epu32(b, _mm512_and_si512(_mm512_castps_si512(load16(x, type, i + 16)), magnitude));
+        a = _mm512_max_epu32(a,
+                             _mm512_and_si512(_mm512_castps_si512(load16(x, type, i)), magnitude));
+        b = _mm512_max_epu32(
+            b, _mm512_and_si512(_mm512_castps_si512(load16(x, type, i + 16)), magnitude));
     }
     bits = _mm512_reduce_max_epu32(_mm512_max_epu32(a, b));
     memcpy(&most, &bits, sizeof most);
@@ -65,7 +68,8 @@ static inline void encode(uint8_t *restrict codes, float *restrict absmax, const
     const tables t = { widen(bins->below), widen(bins->below + 16), _mm512_loadu_ps(bins->bounds),
                        widen(nib_fp4_codes) };
     const size_t bytes = nib_dtype_bytes(type);
-    const __m256i high_low = _mm256_set1_epi16(0x0110); /* first of a pair times 16, plus the second */
+    const __m256i high_low =
+        _mm256_set1_epi16(0x0110); /* first of a pair times 16, plus the second */
 
     for (size_t b = 0; b < blocks; b++, x += blocksize * bytes, codes += blocksize / 2) {
         float most = greatest(x, type, blocksize);
@@ -91,8 +95,10 @@ void nib_encode4_avx512(uint8_t *restrict codes, float *restrict absmax, const v
                         nib_dtype type, size_t blocks, unsigned blocksize, bool fp4)
 {
     if (fp4) encode(codes, absmax, x, type, blocks, blocksize, true);
-    else if (blocksize == 64 && type == NIB_BF16) encode(codes, absmax, x, NIB_BF16, blocks, 64, false);
-    else if (blocksize == 64 && type == NIB_F16) encode(codes, absmax, x, NIB_F16, blocks, 64, false);
+    else if (blocksize == 64 && type == NIB_BF16)
+        encode(codes, absmax, x, NIB_BF16, blocks, 64, false);
+    else if (blocksize == 64 && type == NIB_F16)
+        encode(codes, absmax, x, NIB_F16, blocks, 64, false);
     else if (blocksize == 64) encode(codes, absmax, x, NIB_F32, blocks, 64, false);
     else encode(codes, absmax, x, type, blocks, blocksize, false);
 }

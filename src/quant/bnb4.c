@@ -12,14 +12,16 @@ const float nib_nf4_table[16] = {
     0x1.c3497p-2f,   0x1.200f56p-1f,  0x1.722766p-1f,  0x1p+0f,
 };
 const float nib_fp4_table[16] = {
-    0, 0x1.555556p-8f,  0x1.555556p-1f,  0x1p+0f,  0x1.555556p-2f,  0x1p-1f,  0x1.555556p-3f,  0x1p-2f,
-    0, -0x1.555556p-8f, -0x1.555556p-1f, -0x1p+0f, -0x1.555556p-2f, -0x1p-1f, -0x1.555556p-3f, -0x1p-2f,
+    0, 0x1.555556p-8f,  0x1.555556p-1f,  0x1p+0f,   0x1.555556p-2f,
+    0x1p-1f,            0x1.555556p-3f,  0x1p-2f, /* code 8 is +0 in files, so here: */
+    0, -0x1.555556p-8f, -0x1.555556p-1f, -0x1p+0f,  -0x1.555556p-2f,
+    -0x1p-1f,           -0x1.555556p-3f, -0x1p-2f,
 };
 
 /* Decodes `count` values of one block, the first at flat index `e`. */
 static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
 {
-    float scaled[16]; /* the block's sixteen possible values: one product each instead of one a value */
+    float scaled[16]; /* the sixteen possible values: a product each, not one a value */
     size_t i = 0;
 
     for (unsigned c = 0; c < 16; c++) scaled[c] = q->table[c] * absmax;

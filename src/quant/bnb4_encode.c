@@ -26,7 +26,8 @@ typedef struct encoding {
 } encoding;
 
 /* The last block when it is short: absmax has a floor, and values are divided by it. */
-static void encode_short(const encoding *e, const float *x, size_t count, uint8_t *codes, float *absmax)
+static void encode_short(const encoding *e, const float *x, size_t count, uint8_t *codes,
+                         float *absmax)
 {
     bool fp4 = e->options->fp4;
     float most = 0;
@@ -63,12 +64,13 @@ static void encode_tile(void *arg, size_t tile, unsigned worker)
         e->rows(e->arg, r0, r1, buffer);
         x = (const char *)(buffer + (first - r0 * e->in));
     }
-    e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, type, whole, (unsigned)blocksize,
-               e->options->fp4);
+    e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, type, whole,
+               (unsigned)blocksize, e->options->fp4);
     if (rest) {
         float values[NIB_ENCODE4_MOST];
         nib_convert(values, NIB_F32, x + done * nib_dtype_bytes(type), type, rest);
-        encode_short(e, values, rest, e->codes + (first + done) / 2, e->absmax + (first + done) / blocksize);
+        encode_short(e, values, rest, e->codes + (first + done) / 2,
+                     e->absmax + (first + done) / blocksize);
     }
 }
 
@@ -82,7 +84,8 @@ static void choose_tiles(encoding *e)
     if (both <= 4 * TILE_VALUES) e->tile_values = nib_round_up(TILE_VALUES, both);
     else e->tile_values = nib_round_up(nib_max(TILE_VALUES, 4 * e->in), blocksize);
     e->tile_values = nib_min(e->tile_values, nib_round_up(e->elements, blocksize));
-    e->buffer_values = nib_min(e->elements, e->tile_values + (e->tile_values % e->in ? 2 * e->in : 0));
+    e->buffer_values =
+        nib_min(e->elements, e->tile_values + (e->tile_values % e->in ? 2 * e->in : 0));
 }
 
 /* Block scales to 8 bits, into q, nested_absmax and the fields of the weight. */
@@ -112,9 +115,9 @@ done:
 }
 
 /* dense NULL: through rows. */
-static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
-                                const nib_dense *dense, nib_rows_fn rows, void *arg, nib_weight **w,
-                                nib_error *err)
+static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, size_t out,
+                                size_t in, const nib_dense *dense, nib_rows_fn rows, void *arg,
+                                nib_weight **w, nib_error *err)
 {
     encoding e = { .options = options, .dense = dense, .rows = rows, .arg = arg, .in = in };
     uint64_t elements, bytes;
@@ -125,11 +128,13 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     nib_status status = NIB_OK;
 
     if (!nib_bnb4_blocksize_known(options->blocksize))
-        return nib_fail(err, NIB_E_INVALID, "block size %u; 32, 64, 128, 256, 512, 1024, 2048 and 4096 are known",
+        return nib_fail(err, NIB_E_INVALID,
+                        "block size %u; 32, 64, 128, 256, 512, 1024, 2048 and 4096 are known",
                         options->blocksize);
     if (!out || !in || !nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, 4, &bytes) ||
         bytes > SIZE_MAX / 2)
-        return nib_fail(err, NIB_E_INVALID, "a matrix of %zu x %zu values cannot be quantized", out, in);
+        return nib_fail(err, NIB_E_INVALID, "a matrix of %zu x %zu values cannot be quantized", out,
+                        in);
     e.encode4 = nib_kernels_for(nib_ctx_cpu(ctx)).encode4;
     e.elements = (size_t)elements;
     blocks = nib_ceil_div(e.elements, options->blocksize);
@@ -137,10 +142,12 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     choose_tiles(&e);
 
     /* Floats first, so that they are aligned. */
-    kept_bytes = nib_ceil_div(e.elements, 2) + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
+    kept_bytes = nib_ceil_div(e.elements, 2) +
+                 (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     made = nib_new(ctx, sizeof *made);
     kept = nib_alloc(ctx, kept_bytes);
-    e.buffers = nib_new_array(ctx, dense ? 1 : nib_threads(ctx), dense ? 1 : e.buffer_values * sizeof(float));
+    e.buffers = nib_new_array(ctx, dense ? 1 : nib_threads(ctx),
+                              dense ? 1 : e.buffer_values * sizeof(float));
     absmax = nested ? nib_new_array(ctx, blocks, sizeof(float)) : (float *)kept;
     if (!made || !kept || !e.buffers || !absmax) {
         status = nib_fail(err, NIB_E_NOMEM, "quantizing %zu x %zu values: out of memory", out, in);
@@ -154,11 +161,14 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     made->out = out;
     made->in = in;
     made->resident_bytes = kept_bytes;
-    made->as.bnb4 = (nib_bnb4){ .codes = e.codes, .blocksize = options->blocksize, .is_fp4 = options->fp4,
+    made->as.bnb4 = (nib_bnb4){ .codes = e.codes,
+                                .blocksize = options->blocksize,
+                                .is_fp4 = options->fp4,
                                 .dtype = options->dtype };
     memcpy(made->as.bnb4.table, options->fp4 ? nib_fp4_table : nib_nf4_table, sizeof nib_nf4_table);
     if (nested) {
-        status = nest(ctx, &made->as.bnb4, absmax, blocks, kept + nested * sizeof(float), (float *)kept, err);
+        status = nest(ctx, &made->as.bnb4, absmax, blocks, kept + nested * sizeof(float),
+                      (float *)kept, err);
         if (status) goto done;
     } else {
         made->as.bnb4.absmax = absmax;
@@ -181,13 +191,17 @@ nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t
     return encode_matrix(ctx, options, out, in, NULL, rows, arg, w, err);
 }
 
-static void rows_of(void *arg, size_t r0, size_t r1, float *dst) { nib_weight_decode(arg, r0, r1, dst); }
+static void rows_of(void *arg, size_t r0, size_t r1, float *dst)
+{
+    nib_weight_decode(arg, r0, r1, dst);
+}
 
-nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options, const nib_weight *from,
-                                  nib_weight **w, nib_error *err)
+nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
+                                  const nib_weight *from, nib_weight **w, nib_error *err)
 {
     const nib_dense *dense = nib_weight_as_dense(from);
-    return encode_matrix(ctx, options, from->out, from->in, dense, rows_of, (void *)(uintptr_t)from, w, err);
+    return encode_matrix(ctx, options, from->out, from->in, dense, rows_of, (void *)(uintptr_t)from,
+                         w, err);
 }
 
 bool nib_bnb4_finite(const nib_weight *w)

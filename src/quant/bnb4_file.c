@@ -8,21 +8,26 @@
 #include "quant/bnb4_state.h"
 
 const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES] = {
-    ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map",
-    ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4",
+    ".absmax",
+    ".quant_map",
+    ".nested_absmax",
+    ".nested_quant_map",
+    ".quant_state.bitsandbytes__nf4",
+    ".quant_state.bitsandbytes__fp4",
 };
 
 nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_bnb4_view *view, nib_error *err)
 {
-    nib_bnb4_view *places[NIB_BNB4_SUFFIXES] = { &parts->absmax, &parts->quant_map, &parts->nested_absmax,
-                                                 &parts->nested_quant_map, &parts->quant_state,
-                                                 &parts->quant_state };
+    nib_bnb4_view *places[NIB_BNB4_SUFFIXES] = { &parts->absmax,        &parts->quant_map,
+                                                 &parts->nested_absmax, &parts->nested_quant_map,
+                                                 &parts->quant_state,   &parts->quant_state };
     size_t stem = strlen(parts->weight.name), i = 0;
 
     assert(strncmp(view->name, parts->weight.name, stem) == 0);
     while (i < NIB_BNB4_SUFFIXES && strcmp(view->name + stem, nib_bnb4_suffixes[i]) != 0) i++;
     if (i == NIB_BNB4_SUFFIXES)
-        return nib_fail(err, NIB_E_FORMAT, "%s: not a part of a bitsandbytes 4-bit weight", view->name);
+        return nib_fail(err, NIB_E_FORMAT, "%s: not a part of a bitsandbytes 4-bit weight",
+                        view->name);
     if (places[i]->name)
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is there too", view->name, places[i]->name);
     *places[i] = *view;
@@ -36,29 +41,30 @@ static nib_status check(const nib_bnb4_parts *parts, const nib_bnb4_view *v, con
 {
     if (!v->name) return nib_fail(err, NIB_E_FORMAT, "%s%s is missing", parts->weight.name, suffix);
     if (v->dtype != dtype)
-        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where %s is due", v->name, nib_dtype_name(v->dtype),
-                        nib_dtype_name(dtype));
+        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where %s is due", v->name,
+                        nib_dtype_name(v->dtype), nib_dtype_name(dtype));
     if (v->elements != elements || v->bytes != elements * nib_dtype_bytes(dtype))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values where %" PRIu64 " are due", v->name,
-                        v->elements, elements);
+        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values where %" PRIu64 " are due",
+                        v->name, v->elements, elements);
     return NIB_OK;
 }
 
 static bool storage_known(nib_dtype t)
 {
-    return t == NIB_U8 || t == NIB_I8 || t == NIB_F16 || t == NIB_BF16 || t == NIB_F32 || t == NIB_F64;
+    return t == NIB_U8 || t == NIB_I8 || t == NIB_F16 || t == NIB_BF16 || t == NIB_F32 ||
+           t == NIB_F64;
 }
 
-static nib_status check_all(const nib_bnb4_parts *parts, const nib_bnb4_state *state, uint64_t *blocks,
-                            nib_error *err)
+static nib_status check_all(const nib_bnb4_parts *parts, const nib_bnb4_state *state,
+                            uint64_t *blocks, nib_error *err)
 {
     uint64_t elements;
     nib_status status;
 
-    if (!state->shape[0] || !state->shape[1] || !nib_mul_u64(state->shape[0], state->shape[1], &elements) ||
-        elements > SIZE_MAX / 8)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a shape of %" PRIu64 " x %" PRIu64, parts->quant_state.name,
-                        state->shape[0], state->shape[1]);
+    if (!state->shape[0] || !state->shape[1] ||
+        !nib_mul_u64(state->shape[0], state->shape[1], &elements) || elements > SIZE_MAX / 8)
+        return nib_fail(err, NIB_E_FORMAT, "%s: a shape of %" PRIu64 " x %" PRIu64,
+                        parts->quant_state.name, state->shape[0], state->shape[1]);
     if (state->fp4 != parts->fp4)
         return nib_fail(err, NIB_E_FORMAT, "%s: the text says %s", parts->quant_state.name,
                         state->fp4 ? "fp4" : "nf4");
@@ -66,31 +72,39 @@ static nib_status check_all(const nib_bnb4_parts *parts, const nib_bnb4_state *s
         return nib_fail(err, NIB_E_FORMAT, "%s: packed codes stored as %s", parts->weight.name,
                         nib_dtype_name(parts->weight.dtype));
     if (parts->weight.bytes != elements / 2 + elements % 2)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " bytes; the shape %" PRIu64 " x %" PRIu64
-                        " of its quant_state needs %" PRIu64, parts->weight.name, parts->weight.bytes,
-                        state->shape[0], state->shape[1], elements / 2 + elements % 2);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %" PRIu64 " bytes; the shape %" PRIu64 " x %" PRIu64
+                        " of its quant_state needs %" PRIu64,
+                        parts->weight.name, parts->weight.bytes, state->shape[0], state->shape[1],
+                        elements / 2 + elements % 2);
     *blocks = (elements - 1) / state->blocksize + 1;
     status = check(parts, &parts->quant_map, ".quant_map", NIB_F32, 16, err);
-    if (!status) status = check(parts, &parts->absmax, ".absmax", state->nested ? NIB_U8 : NIB_F32, *blocks, err);
+    if (!status)
+        status =
+            check(parts, &parts->absmax, ".absmax", state->nested ? NIB_U8 : NIB_F32, *blocks, err);
     if (status) return status;
     if (state->nested) {
         status = check(parts, &parts->nested_absmax, ".nested_absmax", NIB_F32,
                        (*blocks - 1) / NIB_BNB4_NESTED_BLOCK + 1, err);
-        return status ? status : check(parts, &parts->nested_quant_map, ".nested_quant_map", NIB_F32, 256, err);
+        return status
+                   ? status
+                   : check(parts, &parts->nested_quant_map, ".nested_quant_map", NIB_F32, 256, err);
     }
     if (parts->nested_absmax.name || parts->nested_quant_map.name)
         return nib_fail(err, NIB_E_FORMAT, "%s: present, but the quant_state is not nested",
-                        parts->nested_absmax.name ? parts->nested_absmax.name : parts->nested_quant_map.name);
+                        parts->nested_absmax.name ? parts->nested_absmax.name
+                                                  : parts->nested_quant_map.name);
     return NIB_OK;
 }
 
 /* Scales must be finite, plain ones not negative: one pass, without a branch a value. */
-static nib_status check_scales(const nib_bnb4_view *v, const float *x, size_t count, bool negative_too,
-                               nib_error *err)
+static nib_status check_scales(const nib_bnb4_view *v, const float *x, size_t count,
+                               bool negative_too, nib_error *err)
 {
     unsigned wrong = 0;
 
-    for (size_t i = 0; i < count; i++) wrong |= (fabsf(x[i]) < INFINITY && (negative_too || x[i] >= 0)) ? 0 : 1;
+    for (size_t i = 0; i < count; i++)
+        wrong |= (fabsf(x[i]) < INFINITY && (negative_too || x[i] >= 0)) ? 0 : 1;
     if (!wrong) return NIB_OK;
     for (size_t i = 0; i < count; i++)
         if (!isfinite(x[i]) || (!negative_too && x[i] < 0))
@@ -130,8 +144,8 @@ static nib_status fill(nib_weight *w, const nib_bnb4_parts *parts, const nib_bnb
     memcpy(b->nested_table, parts->nested_quant_map.data, sizeof b->nested_table);
     status = check_scales(&parts->nested_quant_map, b->nested_table, 256, true, err);
     return status ? status
-                  : check_scales(&parts->nested_absmax, b->nested_absmax, (size_t)parts->nested_absmax.elements,
-                                 true, err);
+                  : check_scales(&parts->nested_absmax, b->nested_absmax,
+                                 (size_t)parts->nested_absmax.elements, true, err);
 }
 
 nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight **w, nib_error *err)
@@ -143,11 +157,12 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
     uint64_t blocks = 0;
 
     if (!parts->quant_state.name)
-        return nib_fail(err, NIB_E_FORMAT, "%s: packed, but no quant_state.bitsandbytes__nf4 or __fp4 beside it",
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: packed, but no quant_state.bitsandbytes__nf4 or __fp4 beside it",
                         parts->weight.name);
     if (parts->quant_state.dtype != NIB_U8)
-        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where uint8 is due", parts->quant_state.name,
-                        nib_dtype_name(parts->quant_state.dtype));
+        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where uint8 is due",
+                        parts->quant_state.name, nib_dtype_name(parts->quant_state.dtype));
     status = nib_bnb4_state_parse(parts->quant_state.data, (size_t)parts->quant_state.bytes,
                                   parts->quant_state.name, &state, err);
     if (status) return status;
@@ -163,8 +178,11 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
     made->out = (size_t)state.shape[0];
     made->in = (size_t)state.shape[1];
     made->source = parts->weight.name;
-    made->resident_bytes = (size_t)(parts->weight.bytes + parts->absmax.bytes + parts->nested_absmax.bytes);
-    made->as.bnb4 = (nib_bnb4){ .blocksize = (unsigned)state.blocksize, .is_fp4 = state.fp4, .dtype = state.dtype };
+    made->resident_bytes =
+        (size_t)(parts->weight.bytes + parts->absmax.bytes + parts->nested_absmax.bytes);
+    made->as.bnb4 = (nib_bnb4){ .blocksize = (unsigned)state.blocksize,
+                                .is_fp4 = state.fp4,
+                                .dtype = state.dtype };
     scales = state.nested ? &parts->nested_absmax : &parts->absmax;
     if ((uintptr_t)scales->data % _Alignof(float)) {
         made->as.bnb4.owned = nib_alloc(ctx, (size_t)scales->bytes);
@@ -185,13 +203,15 @@ done:
 /* --- writing --- */
 
 static nib_status add(nib_bnb4_out *tensors, size_t *count, const char *name, const char *suffix,
-                      nib_dtype dtype, uint64_t rows, uint64_t columns, const void *data, nib_error *err)
+                      nib_dtype dtype, uint64_t rows, uint64_t columns, const void *data,
+                      nib_error *err)
 {
     nib_bnb4_out *t = &tensors[*count];
     int n = snprintf(t->name, sizeof t->name, "%s%s", name, suffix);
 
     if (n < 0 || (size_t)n >= sizeof t->name)
-        return nib_fail(err, NIB_E_INVALID, "%.100s...: a name of %zu bytes is too long", name, strlen(name));
+        return nib_fail(err, NIB_E_INVALID, "%.100s...: a name of %zu bytes is too long", name,
+                        strlen(name));
     t->dtype = dtype;
     t->rank = columns ? 2 : 1;
     t->shape[0] = rows;
@@ -207,44 +227,60 @@ static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const cha
                        nib_bnb4_out *tensors, size_t *count, nib_error *err)
 {
     uint64_t elements = state->shape[0] * state->shape[1];
-    uint64_t blocks = (elements - 1) / state->blocksize + 1, nested = (blocks - 1) / NIB_BNB4_NESTED_BLOCK + 1;
+    uint64_t blocks = (elements - 1) / state->blocksize + 1,
+             nested = (blocks - 1) / NIB_BNB4_NESTED_BLOCK + 1;
     size_t text_bytes = nib_bnb4_state_write(state, text, NIB_BNB4_STATE_ROOM);
     nib_status status;
 
     *count = 0;
-    status = add(tensors, count, name, "", NIB_U8, elements / 2 + elements % 2, 1, b ? b->codes : NULL, err);
+    status = add(tensors, count, name, "", NIB_U8, elements / 2 + elements % 2, 1,
+                 b ? b->codes : NULL, err);
     if (!status && state->nested)
-        status = add(tensors, count, name, ".absmax", NIB_U8, blocks, 0, b ? b->absmax_q : NULL, err);
+        status =
+            add(tensors, count, name, ".absmax", NIB_U8, blocks, 0, b ? b->absmax_q : NULL, err);
     else if (!status)
-        status = add(tensors, count, name, ".absmax", NIB_F32, blocks, 0, b ? b->absmax : NULL, err);
-    if (!status) status = add(tensors, count, name, ".quant_map", NIB_F32, 16, 0, b ? b->table : NULL, err);
-    if (!status && state->nested)
-        status = add(tensors, count, name, ".nested_absmax", NIB_F32, nested, 0, b ? b->nested_absmax : NULL, err);
-    if (!status && state->nested)
-        status = add(tensors, count, name, ".nested_quant_map", NIB_F32, 256, 0, b ? b->nested_table : NULL, err);
+        status =
+            add(tensors, count, name, ".absmax", NIB_F32, blocks, 0, b ? b->absmax : NULL, err);
     if (!status)
-        status = add(tensors, count, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8, text_bytes, 0,
-                     b ? text : NULL, err);
+        status = add(tensors, count, name, ".quant_map", NIB_F32, 16, 0, b ? b->table : NULL, err);
+    if (!status && state->nested)
+        status = add(tensors, count, name, ".nested_absmax", NIB_F32, nested, 0,
+                     b ? b->nested_absmax : NULL, err);
+    if (!status && state->nested)
+        status = add(tensors, count, name, ".nested_quant_map", NIB_F32, 256, 0,
+                     b ? b->nested_table : NULL, err);
+    if (!status)
+        status = add(tensors, count, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8,
+                     text_bytes, 0, b ? text : NULL, err);
     return status;
 }
 
 nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, char state[NIB_BNB4_STATE_ROOM],
-                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count, nib_error *err)
+                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+                            nib_error *err)
 {
     const nib_bnb4 *b = &w->as.bnb4;
-    nib_bnb4_state s = { .fp4 = b->is_fp4, .nested = !b->absmax, .blocksize = b->blocksize,
-                         .shape = { w->out, w->in }, .dtype = b->dtype, .nested_offset = b->nested_offset };
+    nib_bnb4_state s = { .fp4 = b->is_fp4,
+                         .nested = !b->absmax,
+                         .blocksize = b->blocksize,
+                         .shape = { w->out, w->in },
+                         .dtype = b->dtype,
+                         .nested_offset = b->nested_offset };
 
     assert(w->scheme == &nib_bnb4_scheme);
     return list(&s, b, name, state, tensors, count, err);
 }
 
-nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in, float nested_offset,
-                         const char *name, nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS],
-                         size_t *count, nib_error *err)
+nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in,
+                         float nested_offset, const char *name,
+                         nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count, nib_error *err)
 {
-    nib_bnb4_state s = { .fp4 = options->fp4, .nested = options->double_quant, .blocksize = options->blocksize,
-                         .shape = { out, in }, .dtype = options->dtype, .nested_offset = nested_offset };
+    nib_bnb4_state s = { .fp4 = options->fp4,
+                         .nested = options->double_quant,
+                         .blocksize = options->blocksize,
+                         .shape = { out, in },
+                         .dtype = options->dtype,
+                         .nested_offset = nested_offset };
     char text[NIB_BNB4_STATE_ROOM];
 
     return list(&s, NULL, name, text, tensors, count, err);

@@ -43,7 +43,7 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
 
 /* What a file declares before the data is known. */
 typedef struct nib_bnb4_out {
-    char name[512];   /* whole */
+    char name[512]; /* whole */
     nib_dtype dtype;
     unsigned rank;
     uint64_t shape[2];
@@ -56,12 +56,14 @@ enum { NIB_BNB4_MOST_TENSORS = 6, NIB_BNB4_STATE_ROOM = 512 };
  * them.  The data is borrowed from `w` and from `state`, which gets the quant_state text.
  * NIB_E_INVALID: a name that is too long. */
 nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, char state[NIB_BNB4_STATE_ROOM],
-                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count, nib_error *err);
+                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+                            nib_error *err);
 
 /* The same without data, before encoding: sizes follow from the shape and, when
  * double-quantized, from the number of digits of nested_offset. */
-nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in, float nested_offset,
-                         const char *name, nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS],
-                         size_t *count, nib_error *err);
+nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in,
+                         float nested_offset, const char *name,
+                         nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+                         nib_error *err);
 
 #endif

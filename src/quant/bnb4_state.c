@@ -23,13 +23,16 @@ static nib_status bad(const scanner *s, const char *expected)
 
     memcpy(found, s->at, n);
     found[n] = 0;
-    if (!n) return nib_fail(s->err, NIB_E_FORMAT, "%s: ends where %s was expected", s->where, expected);
-    return nib_fail(s->err, NIB_E_FORMAT, "%s: found '%s' where %s was expected", s->where, found, expected);
+    if (!n)
+        return nib_fail(s->err, NIB_E_FORMAT, "%s: ends where %s was expected", s->where, expected);
+    return nib_fail(s->err, NIB_E_FORMAT, "%s: found '%s' where %s was expected", s->where, found,
+                    expected);
 }
 
 static void skip_space(scanner *s)
 {
-    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r')) s->at++;
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
+        s->at++;
 }
 
 static bool take(scanner *s, char c)
@@ -47,7 +50,8 @@ static nib_status take_string(scanner *s, char *out, size_t room)
     if (!take(s, '"')) return bad(s, "a string");
     while (s->at < s->end && *s->at != '"') {
         unsigned char c = (unsigned char)*s->at;
-        if (c < 0x20 || c > 0x7e || c == '\\' || n + 1 == room) return bad(s, "a short plain string");
+        if (c < 0x20 || c > 0x7e || c == '\\' || n + 1 == room)
+            return bad(s, "a short plain string");
         out[n++] = *s->at++;
     }
     out[n] = 0;
@@ -61,7 +65,8 @@ static nib_status take_u64(scanner *s, uint64_t *out)
 
     skip_space(s);
     for (start = s->at; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++)
-        if (!nib_mul_u64(value, 10, &value) || !nib_add_u64(value, (uint64_t)(*s->at - '0'), &value))
+        if (!nib_mul_u64(value, 10, &value) ||
+            !nib_add_u64(value, (uint64_t)(*s->at - '0'), &value))
             return nib_fail(s->err, NIB_E_FORMAT, "%s: an integer beyond 64 bits", s->where);
     if (s->at == start || (*start == '0' && s->at - start > 1)) {
         s->at = start;
@@ -130,8 +135,8 @@ static nib_status take_dtype(scanner *s, nib_dtype *out)
             *out = known[i];
             return NIB_OK;
         }
-    return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: dtype '%s'; float32, float16 and bfloat16 are known",
-                    s->where, name);
+    return nib_fail(s->err, NIB_E_UNSUPPORTED,
+                    "%s: dtype '%s'; float32, float16 and bfloat16 are known", s->where, name);
 }
 
 static nib_status take_shape(scanner *s, uint64_t shape[2])
@@ -148,8 +153,9 @@ static nib_status take_shape(scanner *s, uint64_t shape[2])
 }
 
 enum { QUANT_TYPE, BLOCKSIZE, DTYPE, SHAPE, NESTED_BLOCKSIZE, NESTED_DTYPE, NESTED_OFFSET, KEYS };
-static const char *const key_names[KEYS] = { "quant_type", "blocksize", "dtype", "shape",
-                                             "nested_blocksize", "nested_dtype", "nested_offset" };
+static const char *const key_names[KEYS] = { "quant_type",   "blocksize",        "dtype",
+                                             "shape",        "nested_blocksize", "nested_dtype",
+                                             "nested_offset" };
 
 static nib_status take_value(scanner *s, unsigned key, nib_bnb4_state *out)
 {
@@ -164,28 +170,28 @@ static nib_status take_value(scanner *s, unsigned key, nib_bnb4_state *out)
         if (status) return status;
         out->fp4 = strcmp(text, "fp4") == 0;
         if (!out->fp4 && strcmp(text, "nf4") != 0)
-            return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: quant_type '%s'; nf4 and fp4 are known", s->where, text);
+            return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: quant_type '%s'; nf4 and fp4 are known",
+                            s->where, text);
         return NIB_OK;
     case BLOCKSIZE:
         status = take_u64(s, &out->blocksize);
         if (status || nib_bnb4_blocksize_known(out->blocksize)) return status;
-        return nib_fail(s->err, NIB_E_FORMAT, "%s: blocksize %" PRIu64 "; a power of two from 32 to 4096 is due",
+        return nib_fail(s->err, NIB_E_FORMAT,
+                        "%s: blocksize %" PRIu64 "; a power of two from 32 to 4096 is due",
                         s->where, out->blocksize);
-    case DTYPE:
-        return take_dtype(s, &out->dtype);
-    case SHAPE:
-        return take_shape(s, out->shape);
+    case DTYPE: return take_dtype(s, &out->dtype);
+    case SHAPE: return take_shape(s, out->shape);
     case NESTED_BLOCKSIZE:
         status = take_u64(s, &number);
         if (status || number == NIB_BNB4_NESTED_BLOCK) return status;
-        return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: nested_blocksize %" PRIu64 "; 256 is known", s->where, number);
+        return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: nested_blocksize %" PRIu64 "; 256 is known",
+                        s->where, number);
     case NESTED_DTYPE:
         status = take_dtype(s, &dtype);
         if (status || dtype == NIB_F32) return status;
-        return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: nested_dtype '%s'; float32 is known", s->where,
-                        nib_dtype_name(dtype));
-    default:
-        return take_float(s, &out->nested_offset);
+        return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: nested_dtype '%s'; float32 is known",
+                        s->where, nib_dtype_name(dtype));
+    default: return take_float(s, &out->nested_offset);
     }
 }
 
@@ -204,7 +210,8 @@ nib_status nib_bnb4_state_parse(const char *text, size_t bytes, const char *wher
         status = take_string(&s, name, sizeof name);
         if (status) return status;
         while (key < KEYS && strcmp(name, key_names[key]) != 0) key++;
-        if (key == KEYS) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: unknown key '%s'", where, name);
+        if (key == KEYS)
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: unknown key '%s'", where, name);
         if (seen & 1u << key) return nib_fail(err, NIB_E_FORMAT, "%s: key '%s' twice", where, name);
         seen |= 1u << key;
         if (!take(&s, ':')) return bad(&s, "':'");
@@ -270,16 +277,17 @@ void nib_python_float(double value, char *text, size_t room)
 size_t nib_bnb4_state_write(const nib_bnb4_state *state, char *text, size_t room)
 {
     int n = snprintf(text, room,
-                     "{\"quant_type\": \"%s\", \"blocksize\": %" PRIu64 ", \"dtype\": \"%s\", \"shape\": [%" PRIu64
-                     ", %" PRIu64 "]",
+                     "{\"quant_type\": \"%s\", \"blocksize\": %" PRIu64
+                     ", \"dtype\": \"%s\", \"shape\": [%" PRIu64 ", %" PRIu64 "]",
                      state->fp4 ? "fp4" : "nf4", state->blocksize, nib_dtype_name(state->dtype),
                      state->shape[0], state->shape[1]);
     if (state->nested) {
         char offset[32];
         nib_python_float(state->nested_offset, offset, sizeof offset);
-        n += snprintf(text + n, room - (size_t)n,
-                      ", \"nested_blocksize\": %d, \"nested_dtype\": \"float32\", \"nested_offset\": %s",
-                      NIB_BNB4_NESTED_BLOCK, offset);
+        n += snprintf(
+            text + n, room - (size_t)n,
+            ", \"nested_blocksize\": %d, \"nested_dtype\": \"float32\", \"nested_offset\": %s",
+            NIB_BNB4_NESTED_BLOCK, offset);
     }
     n += snprintf(text + n, room - (size_t)n, "}");
     assert((size_t)n < room);

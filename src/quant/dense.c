@@ -62,10 +62,11 @@ nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype
     uint64_t elements, bytes;
 
     if (dtype != NIB_F32 && dtype != NIB_F16 && dtype != NIB_BF16)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "a dense weight of %s; float32, float16 and bfloat16 are known",
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "a dense weight of %s; float32, float16 and bfloat16 are known",
                         nib_dtype_name(dtype));
-    if (!nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, nib_dtype_bytes(dtype), &bytes) ||
-        bytes > SIZE_MAX)
+    if (!nib_mul_u64(out, in, &elements) ||
+        !nib_mul_u64(elements, nib_dtype_bytes(dtype), &bytes) || bytes > SIZE_MAX)
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
     made = nib_new(ctx, sizeof *made);
     if (!made) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);

@@ -16,7 +16,9 @@
 enum { ROWS = 80, COLUMNS = 48 };
 static const char matrix_name[] = "model.layers.0.mlp.up_proj.weight";
 
-typedef struct path { char s[600]; } path;
+typedef struct path {
+    char s[600];
+} path;
 
 static path joined(const char *dir, const char *name)
 {
@@ -29,21 +31,29 @@ static path joined(const char *dir, const char *name)
 static bool tiny_model(nib_ctx *ctx, const char *dir, bool spoil)
 {
     static const char config[] =
-        "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": 48,"
+        "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": "
+        "48,"
         " \"intermediate_size\": 80, \"num_attention_heads\": 4, \"num_key_value_heads\": 4,"
         " \"num_hidden_layers\": 1, \"vocab_size\": 16, \"max_position_embeddings\": 64,"
         " \"rms_norm_eps\": 1e-05, \"hidden_act\": \"silu\", \"tie_word_embeddings\": true}";
     nib_tensor_plan plans[] = {
-        { .name = "model.embed_tokens.weight", .dtype = NIB_F32, .rank = 2, .shape = { 16, COLUMNS } },
+        { .name = "model.embed_tokens.weight",
+          .dtype = NIB_F32,
+          .rank = 2,
+          .shape = { 16, COLUMNS } },
         { .name = matrix_name, .dtype = NIB_F32, .rank = 2, .shape = { ROWS, COLUMNS } },
-        { .name = "model.layers.0.input_layernorm.weight", .dtype = NIB_F32, .rank = 1, .shape = { COLUMNS } },
+        { .name = "model.layers.0.input_layernorm.weight",
+          .dtype = NIB_F32,
+          .rank = 1,
+          .shape = { COLUMNS } },
     };
     float values[ROWS * COLUMNS];
     nib_tensor_writer *w = NULL;
     nib_error err;
 
     for (size_t i = 0; i < NIB_COUNT(values); i++) values[i] = test_rand_float();
-    if (mkdir(dir, 0777) || nib_outfile_replace(ctx, joined(dir, "config.json").s, config, strlen(config), &err) ||
+    if (mkdir(dir, 0777) ||
+        nib_outfile_replace(ctx, joined(dir, "config.json").s, config, strlen(config), &err) ||
         nib_outfile_replace(ctx, joined(dir, "tokenizer.json").s, "{}", 2, &err) ||
         nib_tensor_writer_create(ctx, dir, "model", plans, NIB_COUNT(plans), 0, &w, &err))
         return false;
@@ -62,15 +72,24 @@ static nib_quantize_options options_for(const char *model, const char *out)
 
 static nib_bnb4_view view_of(const nib_tensor *t)
 {
-    return (nib_bnb4_view){ .name = t->name, .dtype = t->dtype, .elements = t->elements, .bytes = t->bytes, .data = t->data };
+    return (nib_bnb4_view){ .name = t->name,
+                            .dtype = t->dtype,
+                            .elements = t->elements,
+                            .bytes = t->bytes,
+                            .data = t->data };
 }
 
-static void rows_of(void *arg, size_t r0, size_t r1, float *dst) { nib_weight_decode(arg, r0, r1, dst); }
+static void rows_of(void *arg, size_t r0, size_t r1, float *dst)
+{
+    nib_weight_decode(arg, r0, r1, dst);
+}
 
 /* The matrix read back from the directory equals the matrix encoded in memory. */
-static void check_matrix(nib_ctx *ctx, const nib_tensors *from, const nib_tensors *to, const nib_bnb4_options *bnb)
+static void check_matrix(nib_ctx *ctx, const nib_tensors *from, const nib_tensors *to,
+                         const nib_bnb4_options *bnb)
 {
-    const nib_tensor *source = nib_tensors_find(from, matrix_name), *codes = nib_tensors_find(to, matrix_name);
+    const nib_tensor *source = nib_tensors_find(from, matrix_name),
+                     *codes = nib_tensors_find(to, matrix_name);
     nib_weight *dense = NULL, *want = NULL, *got = NULL;
     nib_bnb4_parts parts;
     float a[ROWS * COLUMNS], b[ROWS * COLUMNS];
@@ -89,18 +108,21 @@ static void check_matrix(nib_ctx *ctx, const nib_tensors *from, const nib_tensor
         REQUIRE_OK(nib_bnb4_parts_add(&parts, &v, &err), err);
     }
     REQUIRE_OK(nib_bnb4_open(ctx, &parts, &got, &err), err);
-    REQUIRE_OK(nib_weight_dense(ctx, ROWS, COLUMNS, NIB_F32, source->data, NULL, &dense, &err), err);
+    REQUIRE_OK(nib_weight_dense(ctx, ROWS, COLUMNS, NIB_F32, source->data, NULL, &dense, &err),
+               err);
     REQUIRE_OK(nib_bnb4_encode(ctx, bnb, ROWS, COLUMNS, rows_of, dense, &want, &err), err);
     nib_weight_decode(got, 0, ROWS, a);
     nib_weight_decode(want, 0, ROWS, b);
     CHECK(memcmp(a, b, sizeof a) == 0, "decoded values differ");
-    CHECK(got->as.bnb4.dtype == bnb->dtype && got->as.bnb4.blocksize == bnb->blocksize, "quant_state");
+    CHECK(got->as.bnb4.dtype == bnb->dtype && got->as.bnb4.blocksize == bnb->blocksize,
+          "quant_state");
     nib_weight_destroy(ctx, dense);
     nib_weight_destroy(ctx, want);
     nib_weight_destroy(ctx, got);
 }
 
-static void check_config(nib_ctx *ctx, const char *out, const char *type, bool nested, const char *dtype)
+static void check_config(nib_ctx *ctx, const char *out, const char *type, bool nested,
+                         const char *dtype)
 {
     json_t *config = NULL, *q;
     nib_error err;
@@ -108,10 +130,13 @@ static void check_config(nib_ctx *ctx, const char *out, const char *type, bool n
     REQUIRE_OK(nib_json_read(ctx, joined(out, "config.json").s, 0, &config, &err), err);
     q = json_object_get(config, "quantization_config");
     CHECK(json_object_size(q) == 13, "%zu keys", json_object_size(q));
-    CHECK(strcmp(json_string_value(json_object_get(q, "bnb_4bit_quant_type")), type) == 0, "quant type");
-    CHECK(json_is_true(json_object_get(q, "bnb_4bit_use_double_quant")) == nested, "double quantization");
+    CHECK(strcmp(json_string_value(json_object_get(q, "bnb_4bit_quant_type")), type) == 0,
+          "quant type");
+    CHECK(json_is_true(json_object_get(q, "bnb_4bit_use_double_quant")) == nested,
+          "double quantization");
     CHECK(json_real_value(json_object_get(config, "rms_norm_eps")) == 1e-5, "rms_norm_eps");
-    CHECK(!dtype || strcmp(json_string_value(json_object_get(config, "dtype")), dtype) == 0, "dtype");
+    CHECK(!dtype || strcmp(json_string_value(json_object_get(config, "dtype")), dtype) == 0,
+          "dtype");
     json_decref(config);
 }
 
@@ -126,7 +151,9 @@ static void test_writes(void)
         path place_out = joined(test_tmpdir(), kind % 2 ? "b" : "a");
         const char *out = place_out.s;
         nib_quantize_options o = options_for(model, out);
-        nib_bnb4_options bnb = { .fp4 = kind & 1, .double_quant = kind & 2, .blocksize = kind == 3 ? 256 : 64,
+        nib_bnb4_options bnb = { .fp4 = kind & 1,
+                                 .double_quant = kind & 2,
+                                 .blocksize = kind == 3 ? 256 : 64,
                                  .dtype = kind == 2 ? NIB_BF16 : NIB_F32 };
         nib_quantize_result result;
         nib_tensors *from = NULL, *to = NULL;
@@ -142,13 +169,15 @@ static void test_writes(void)
         CHECK(result.matrices == 1 && result.parameters == (16 + ROWS + 1) * COLUMNS, "result");
         REQUIRE_OK(nib_tensors_open(ctx, model, &from, &err), err);
         REQUIRE_OK(nib_tensors_open(ctx, out, &to, &err), err);
-        CHECK(nib_tensors_count(to) == (bnb.double_quant ? 8 : 6), "%zu tensors", nib_tensors_count(to));
+        CHECK(nib_tensors_count(to) == (bnb.double_quant ? 8 : 6), "%zu tensors",
+              nib_tensors_count(to));
         check_matrix(ctx, from, to, &bnb);
         x = nib_tensors_find(from, "model.embed_tokens.weight");
         y = nib_tensors_find(to, "model.embed_tokens.weight");
         REQUIRE(x && y, "no embedding");
         CHECK(y->dtype == bnb.dtype && y->elements == x->elements, "embedding");
-        if (y->dtype == x->dtype) CHECK(memcmp(x->data, y->data, x->bytes) == 0, "embedding's values");
+        if (y->dtype == x->dtype)
+            CHECK(memcmp(x->data, y->data, x->bytes) == 0, "embedding's values");
         check_config(ctx, out, bnb.fp4 ? "fp4" : "nf4", bnb.double_quant, o.dtype);
         CHECK(nib_file_exists(joined(out, "tokenizer.json").s), "tokenizer.json");
         nib_tensors_close(from);
@@ -161,7 +190,8 @@ static void refuse(nib_ctx *ctx, const nib_quantize_options *o, nib_status want,
     nib_error err = { 0 };
     nib_status got = nib_quantize(ctx, o, NULL, &err);
 
-    CHECK(got == want && strstr(err.message, part), "%d '%s' where '%s' was due", got, err.message, part);
+    CHECK(got == want && strstr(err.message, part), "%d '%s' where '%s' was due", got, err.message,
+          part);
 }
 
 static int stop(void *user)
@@ -173,8 +203,9 @@ static int stop(void *user)
 static void test_refuses(void)
 {
     nib_ctx *ctx = test_ctx(), *stopped = NULL;
-    path places[] = { joined(test_tmpdir(), "model"), joined(test_tmpdir(), "out"), joined(test_tmpdir(), "again"),
-                      joined(test_tmpdir(), "model/new/deep"), joined(test_tmpdir(), "nowhere") };
+    path places[] = { joined(test_tmpdir(), "model"), joined(test_tmpdir(), "out"),
+                      joined(test_tmpdir(), "again"), joined(test_tmpdir(), "model/new/deep"),
+                      joined(test_tmpdir(), "nowhere") };
     const char *model = places[0].s, *out = places[1].s;
     nib_quantize_options o;
     nib_error err;
@@ -201,7 +232,9 @@ static void test_refuses(void)
     refuse(ctx, &o, NIB_E_INVALID, "int8");
     o = options_for(places[4].s, out);
     refuse(ctx, &o, NIB_E_IO, "nowhere");
-    REQUIRE_OK(nib_ctx_create(&(nib_ctx_options){ .threads = 1, .should_stop = stop }, &stopped, &err), err);
+    REQUIRE_OK(
+        nib_ctx_create(&(nib_ctx_options){ .threads = 1, .should_stop = stop }, &stopped, &err),
+        err);
     o = options_for(model, out);
     refuse(stopped, &o, NIB_E_INTERRUPTED, "stopped");
     nib_ctx_destroy(stopped);
@@ -265,9 +298,13 @@ static void test_allocation_failures(void)
         nib_status status;
         size_t live;
 
-        REQUIRE_OK(nib_ctx_create(&(nib_ctx_options){ .alloc = count_alloc, .realloc = count_realloc,
-                                                      .free = count_free, .alloc_user = &heap, .threads = 1 },
-                                  &ctx, &err), err);
+        REQUIRE_OK(nib_ctx_create(&(nib_ctx_options){ .alloc = count_alloc,
+                                                      .realloc = count_realloc,
+                                                      .free = count_free,
+                                                      .alloc_user = &heap,
+                                                      .threads = 1 },
+                                  &ctx, &err),
+                   err);
         o.bnb.bnb_4bit_use_double_quant = true;
         live = heap.live;
         heap.fail_at = heap.calls + n;
@@ -279,7 +316,8 @@ static void test_allocation_failures(void)
         if (succeeded) CHECK(nib_file_exists(out), "no %s", out);
         if (succeeded || !nib_file_exists(out)) continue;
         /* Only syncing the parent directory comes after the rename. */
-        CHECK(++in_place == 1 && nib_file_exists(joined(out, "config.json").s), "call %zu: %s", n, out);
+        CHECK(++in_place == 1 && nib_file_exists(joined(out, "config.json").s), "call %zu: %s", n,
+              out);
         snprintf(command.s, sizeof command.s, "rm -rf '%.500s'", out);
         REQUIRE(system(command.s) == 0, "%s", command.s);
     }

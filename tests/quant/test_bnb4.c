@@ -21,11 +21,16 @@ static uint64_t fnv(const void *data, size_t bytes)
     return h;
 }
 
-static void rows_of(void *arg, size_t r0, size_t r1, float *dst) { nib_weight_decode(arg, r0, r1, dst); }
+static void rows_of(void *arg, size_t r0, size_t r1, float *dst)
+{
+    nib_weight_decode(arg, r0, r1, dst);
+}
 
 /* --- golden --- */
 
-typedef struct reader { const uint8_t *at, *end; } reader;
+typedef struct reader {
+    const uint8_t *at, *end;
+} reader;
 
 static const void *take(reader *r, size_t bytes)
 {
@@ -37,7 +42,10 @@ static const void *take(reader *r, size_t bytes)
     r->at += bytes;
     return p;
 }
-static uint64_t take_u64(reader *r) { return nib_load_le64(take(r, 8)); }
+static uint64_t take_u64(reader *r)
+{
+    return nib_load_le64(take(r, 8));
+}
 
 typedef struct golden {
     unsigned source, dtype, fp4, nested, blocksize;
@@ -55,8 +63,13 @@ static const nib_dtype dtypes[] = { NIB_F32, NIB_F16, NIB_BF16 };
 static golden take_record(reader *r)
 {
     const uint8_t *h = take(r, 18);
-    golden g = { .source = h[0], .dtype = h[1], .fp4 = h[2], .nested = h[3], .blocksize = nib_load_le32(h + 4),
-                 .out = nib_load_le32(h + 8), .in = nib_load_le32(h + 12) };
+    golden g = { .source = h[0],
+                 .dtype = h[1],
+                 .fp4 = h[2],
+                 .nested = h[3],
+                 .blocksize = nib_load_le32(h + 4),
+                 .out = nib_load_le32(h + 8),
+                 .in = nib_load_le32(h + 12) };
     size_t n = nib_load_le16(h + 16);
     memcpy(g.name, take(r, n), n);
     if (g.source == 0) g.values = take(r, g.out * g.in * nib_dtype_bytes(dtypes[g.dtype]));
@@ -92,7 +105,8 @@ static uint64_t hash_decoded(const nib_weight *w)
     return h;
 }
 
-/* Double quantization: the offset to one unit in the last place, all else exactly, given that offset. */
+/* Double quantization: the offset to one unit in the last place, all else exactly, given that
+ * offset. */
 static void check_nested(const golden *g, const nib_weight *plain, nib_weight *w, const char *what)
 {
     size_t blocks = nib_ceil_div(g->out * g->in, g->blocksize), nested = nib_ceil_div(blocks, 256);
@@ -101,8 +115,8 @@ static void check_nested(const golden *g, const nib_weight *plain, nib_weight *w
     nib_bnb4 *b = &w->as.bnb4;
 
     CHECK(b->nested_offset == g->offset || b->nested_offset == nextafterf(g->offset, 1) ||
-          b->nested_offset == nextafterf(g->offset, 0), "%s: offset %.9g, not %.9g", what,
-          (double)b->nested_offset, (double)g->offset);
+              b->nested_offset == nextafterf(g->offset, 0),
+          "%s: offset %.9g, not %.9g", what, (double)b->nested_offset, (double)g->offset);
     nib_dynamic_map(true, map);
     nib_dynamic_lookup(map, lookup);
     for (size_t i = 0; i < blocks; i++) d[i] = plain->as.bnb4.absmax[i] - g->offset;
@@ -129,21 +143,24 @@ static void check_state(const golden *g, const nib_weight *w, const char *what)
     REQUIRE_OK(nib_bnb4_tensors(w, "m.weight", text, tensors, &count, &err), err);
     CHECK(count == (g->nested ? 6 : 4), "%s: %zu tensors", what, count);
     if (w->as.bnb4.nested_offset == g->offset)
-        CHECK(tensors[count - 1].bytes == g->state_bytes && memcmp(text, g->state, g->state_bytes) == 0,
+        CHECK(tensors[count - 1].bytes == g->state_bytes &&
+                  memcmp(text, g->state, g->state_bytes) == 0,
               "%s: quant_state %s, not %.*s", what, text, (int)g->state_bytes, g->state);
 }
 
 static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
 {
-    nib_bnb4_options options = { .fp4 = g->fp4, .blocksize = g->blocksize, .dtype = dtypes[g->dtype] };
+    nib_bnb4_options options = { .fp4 = g->fp4,
+                                 .blocksize = g->blocksize,
+                                 .dtype = dtypes[g->dtype] };
     nib_weight *dense = NULL, *w = NULL, *nested = NULL, *direct = NULL;
     const void *values = g->values;
     void *owned = NULL;
     char what[256];
     nib_error err;
 
-    snprintf(what, sizeof what, "%s %zux%zu %s %s block %u", g->name, g->out, g->in, g->fp4 ? "fp4" : "nf4",
-             nib_dtype_name(dtypes[g->dtype]), g->blocksize);
+    snprintf(what, sizeof what, "%s %zux%zu %s %s block %u", g->name, g->out, g->in,
+             g->fp4 ? "fp4" : "nf4", nib_dtype_name(dtypes[g->dtype]), g->blocksize);
     if (g->source == 1) {
         const nib_tensor *t = nib_tensors_find(pico, g->name);
         REQUIRE(t && t->dtype == NIB_BF16 && t->elements == g->out * g->in, "%s", what);
@@ -152,19 +169,23 @@ static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
         nib_convert(owned, dtypes[g->dtype], t->data, t->dtype, (size_t)t->elements);
         values = owned;
     }
-    REQUIRE_OK(nib_weight_dense(ctx, g->out, g->in, dtypes[g->dtype], values, owned, &dense, &err), err);
+    REQUIRE_OK(nib_weight_dense(ctx, g->out, g->in, dtypes[g->dtype], values, owned, &dense, &err),
+               err);
     REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &w, &err), err);
     CHECK(fnv(w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == g->codes, "%s: codes", what);
     REQUIRE_OK(nib_bnb4_encode_weight(ctx, &options, dense, &direct, &err), err);
-    CHECK(memcmp(direct->as.bnb4.owned, w->as.bnb4.owned, w->resident_bytes) == 0 || !nib_bnb4_finite(w),
+    CHECK(memcmp(direct->as.bnb4.owned, w->as.bnb4.owned, w->resident_bytes) == 0 ||
+              !nib_bnb4_finite(w),
           "%s: read where it lies", what);
     CHECK(memcmp(direct->as.bnb4.codes, w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == 0,
           "%s: codes, read where it lies", what);
     nib_weight_destroy(ctx, direct);
-    CHECK(hash_absmax(w->as.bnb4.absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax, "%s: absmax", what);
+    CHECK(hash_absmax(w->as.bnb4.absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax,
+          "%s: absmax", what);
     if (g->nested) {
         options.double_quant = true;
-        REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &nested, &err), err);
+        REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &nested, &err),
+                   err);
         check_nested(g, w, nested, what);
     } else if (g->decoded) {
         CHECK(hash_decoded(w) == g->decoded, "%s: decoded values", what);
@@ -185,7 +206,9 @@ static void test_golden(void)
     nib_ctx *ctx = test_ctx(), *lowered;
     nib_tensors *pico = NULL;
 
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/quant/bnb4.bin"), 1 << 22, &data, &bytes, &err), err);
+    REQUIRE_OK(
+        nib_file_read(ctx, test_data("tests/golden/quant/bnb4.bin"), 1 << 22, &data, &bytes, &err),
+        err);
     REQUIRE_OK(nib_tensors_open(ctx, test_data("models/pico"), &pico, &err), err);
     for (size_t v = 0; v < NIB_COUNT(isas); v++) {
         reader r = { (uint8_t *)data, (uint8_t *)data + bytes };
@@ -221,15 +244,20 @@ static void test_variants_equal_reference(void)
             for (size_t i = 0; i < n; i++) {
                 float b = bounds[test_rand() % 15];
                 unsigned kind = test_rand() % 8;
-                x[i] = kind == 0 ? b : kind == 1 ? nextafterf(b, 2) : kind == 2 ? nextafterf(b, -2) : test_rand_float();
+                x[i] = kind == 0   ? b
+                       : kind == 1 ? nextafterf(b, 2)
+                       : kind == 2 ? nextafterf(b, -2)
+                                   : test_rand_float();
             }
-            for (size_t b = 0; b < blocks; b++) x[b * blocksize + test_rand() % blocksize] = b % 2 ? 1.0f : -1.0f;
+            for (size_t b = 0; b < blocks; b++)
+                x[b * blocksize + test_rand() % blocksize] = b % 2 ? 1.0f : -1.0f;
             if (blocks > 2) x[3 * blocksize] = blocksize == 64 ? NAN : INFINITY;
             memset(x + blocksize, 0, blocksize * sizeof *x);
             nib_encode4_ref(want, want_scale, x, NIB_F32, blocks, blocksize, fp4);
             for (int v = 0; v < 2; v++) {
                 (v ? best : middle).encode4(got, got_scale, x, NIB_F32, blocks, blocksize, fp4);
-                CHECK(memcmp(want, got, n / 2) == 0 && memcmp(want_scale, got_scale, blocks * 4) == 0,
+                CHECK(memcmp(want, got, n / 2) == 0 &&
+                          memcmp(want_scale, got_scale, blocks * 4) == 0,
                       "block size %u, fp4 %u, variant %d", blocksize, fp4, v);
             }
         }
@@ -248,15 +276,22 @@ typedef struct made {
 
 static nib_bnb4_view view(const char *name, nib_dtype dtype, size_t elements, const void *data)
 {
-    return (nib_bnb4_view){ .name = name, .dtype = dtype, .elements = elements,
-                            .bytes = elements * nib_dtype_bytes(dtype), .data = data };
+    return (nib_bnb4_view){ .name = name,
+                            .dtype = dtype,
+                            .elements = elements,
+                            .bytes = elements * nib_dtype_bytes(dtype),
+                            .data = data };
 }
 
 /* Random parts in guarded buffers; `shift` bytes of misalignment for the float arrays. */
-static void make_parts(made *m, size_t out, size_t in, unsigned blocksize, bool nested, size_t shift)
+static void make_parts(made *m, size_t out, size_t in, unsigned blocksize, bool nested,
+                       size_t shift)
 {
     size_t n = out * in, blocks = nib_ceil_div(n, blocksize), groups = nib_ceil_div(blocks, 256);
-    nib_bnb4_state s = { .nested = nested, .blocksize = blocksize, .shape = { out, in }, .dtype = NIB_BF16,
+    nib_bnb4_state s = { .nested = nested,
+                         .blocksize = blocksize,
+                         .shape = { out, in },
+                         .dtype = NIB_BF16,
                          .nested_offset = 0.03125f };
     float scale;
     size_t bytes = nib_bnb4_state_write(&s, m->state, sizeof m->state);
@@ -306,7 +341,8 @@ static float value_at(const made *m, unsigned blocksize, size_t e)
 
 static void test_rectangles(void)
 {
-    static const size_t shapes[][2] = { { 1, 1 }, { 3, 5 }, { 7, 64 }, { 5, 96 }, { 9, 131 }, { 2, 5000 }, { 40, 33 } };
+    static const size_t shapes[][2] = { { 1, 1 },   { 3, 5 },    { 7, 64 }, { 5, 96 },
+                                        { 9, 131 }, { 2, 5000 }, { 40, 33 } };
 
     for (size_t s = 0; s < NIB_COUNT(shapes); s++) {
         for (unsigned blocksize = 32; blocksize <= 4096; blocksize *= 8) {
@@ -319,7 +355,8 @@ static void test_rectangles(void)
 
                 make_parts(&m, out, in, blocksize, nested, (size_t)nested + s % 2);
                 REQUIRE_OK(nib_bnb4_open(ctx, &m.parts, &w, &err), err);
-                CHECK(w->out == out && w->in == in && strcmp(w->source, "m.weight") == 0, "%zux%zu %s", w->out, w->in, w->source);
+                CHECK(w->out == out && w->in == in && strcmp(w->source, "m.weight") == 0,
+                      "%zux%zu %s", w->out, w->in, w->source);
                 for (int i = 0; i < 12; i++) {
                     size_t r0 = test_rand() % (out + 1), r1 = r0 + test_rand() % (out - r0 + 1);
                     size_t k0 = test_rand() % (in + 1), k1 = k0 + test_rand() % (in - k0 + 1);
@@ -329,9 +366,10 @@ static void test_rectangles(void)
                     w->scheme->decode_tile(w, r0, r1, k0, k1, dst, ld);
                     for (size_t r = r0; r < r1; r++)
                         for (size_t k = k0; k < k1; k++)
-                            wrong += dst[(r - r0) * ld + k - k0] != value_at(&m, blocksize, r * in + k);
-                    CHECK(wrong == 0, "%zux%zu block %u [%zu,%zu)x[%zu,%zu): %zu wrong", out, in, blocksize, r0,
-                          r1, k0, k1, wrong);
+                            wrong +=
+                                dst[(r - r0) * ld + k - k0] != value_at(&m, blocksize, r * in + k);
+                    CHECK(wrong == 0, "%zux%zu block %u [%zu,%zu)x[%zu,%zu): %zu wrong", out, in,
+                          blocksize, r0, r1, k0, k1, wrong);
                 }
                 nib_weight_destroy(ctx, w);
             }
@@ -380,7 +418,8 @@ static void test_dense(void)
         CHECK(wrong == 0, "float16 %04x...: %zu wrong", h, wrong);
         nib_weight_destroy(ctx, w);
     }
-    CHECK(nib_weight_dense(ctx, 2, 2, NIB_I32, &err, NULL, NULL, &err) == NIB_E_UNSUPPORTED, "int32 taken");
+    CHECK(nib_weight_dense(ctx, 2, 2, NIB_I32, &err, NULL, NULL, &err) == NIB_E_UNSUPPORTED,
+          "int32 taken");
 }
 
 /* --- what a reader refuses (formats.md 4.8) --- */
@@ -392,17 +431,17 @@ static void refuse(const made *m, nib_status want, const char *part_of_message)
     nib_error err = { 0 };
     nib_status got = nib_bnb4_open(ctx, &m->parts, &w, &err);
 
-    CHECK(got == want && strstr(err.message, part_of_message), "%d '%s' where '%s' was due", got, err.message,
-          part_of_message);
+    CHECK(got == want && strstr(err.message, part_of_message), "%d '%s' where '%s' was due", got,
+          err.message, part_of_message);
     if (!got) nib_weight_destroy(ctx, w);
 }
 
-#define REFUSE(nested, change, status, message) \
-    do { \
-        made m; \
-        make_parts(&m, 6, 50, 64, nested, 0); \
-        change; \
-        refuse(&m, status, message); \
+#define REFUSE(nested, change, status, message)                                                    \
+    do {                                                                                           \
+        made m;                                                                                    \
+        make_parts(&m, 6, 50, 64, nested, 0);                                                      \
+        change;                                                                                    \
+        refuse(&m, status, message);                                                               \
     } while (0)
 
 static void test_refuses(void)
@@ -424,9 +463,12 @@ static void test_refuses(void)
     REFUSE(true, m.parts.nested_absmax.name = NULL, NIB_E_FORMAT, "nested_absmax is missing");
     REFUSE(true, m.parts.nested_quant_map.name = NULL, NIB_E_FORMAT, "nested_quant_map is missing");
     REFUSE(true, m.parts.nested_quant_map.elements = 255, NIB_E_FORMAT, "255 values");
-    REFUSE(false, memcpy((char *)(uintptr_t)m.parts.absmax.data + 8, &infinite, 4), NIB_E_FORMAT, "value 2 is inf");
-    REFUSE(false, memcpy((char *)(uintptr_t)m.parts.absmax.data + 8, &minus, 4), NIB_E_FORMAT, "value 2 is -1");
-    REFUSE(true, memcpy((char *)(uintptr_t)m.parts.nested_absmax.data, &infinite, 4), NIB_E_FORMAT, "is inf");
+    REFUSE(false, memcpy((char *)(uintptr_t)m.parts.absmax.data + 8, &infinite, 4), NIB_E_FORMAT,
+           "value 2 is inf");
+    REFUSE(false, memcpy((char *)(uintptr_t)m.parts.absmax.data + 8, &minus, 4), NIB_E_FORMAT,
+           "value 2 is -1");
+    REFUSE(true, memcpy((char *)(uintptr_t)m.parts.nested_absmax.data, &infinite, 4), NIB_E_FORMAT,
+           "is inf");
     REFUSE(false, m.map[3] = NAN, NIB_E_FORMAT, "value 3 is");
 }
 
@@ -451,19 +493,29 @@ static void test_parts_add(void)
 static void test_state_text(void)
 {
     static const char *const bad[] = {
-        "", "{", "{}", "[]", "{\"quant_type\": \"nf4\"}",
-        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"bfloat16\", \"shape\": [4, 4]} x",
+        "",
+        "{",
+        "{}",
+        "[]",
+        "{\"quant_type\": \"nf4\"}",
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"bfloat16\", \"shape\": [4, 4]} "
+        "x",
         "{\"quant_type\": \"nf4\", \"blocksize\": 48, \"dtype\": \"bfloat16\", \"shape\": [4, 4]}",
         "{\"quant_type\": \"nf5\", \"blocksize\": 64, \"dtype\": \"bfloat16\", \"shape\": [4, 4]}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"int8\", \"shape\": [4, 4]}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 064, \"dtype\": \"float32\", \"shape\": [4, 4]}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4]}",
-        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4, 4]}",
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4, "
+        "4]}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, -4]}",
-        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [99999999999999999999, 4]}",
-        "{\"quant_type\": \"nf4\", \"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4]}",
-        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], \"more\": 1}",
-        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], \"nested_offset\": 1}",
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": "
+        "[99999999999999999999, 4]}",
+        "{\"quant_type\": \"nf4\", \"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": "
+        "\"float32\", \"shape\": [4, 4]}",
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], "
+        "\"more\": 1}",
+        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], "
+        "\"nested_offset\": 1}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], "
         "\"nested_blocksize\": 256, \"nested_dtype\": \"float32\", \"nested_offset\": NaN}",
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], "
@@ -471,8 +523,10 @@ static void test_state_text(void)
         "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [4, 4], "
         "\"nested_blocksize\": 128, \"nested_dtype\": \"float32\", \"nested_offset\": 0.5}",
     };
-    static const char good[] = " {\"shape\":[12,7],\"nested_offset\":-1.25e-2,\"nested_dtype\":\"float32\",\n"
-                               "\"quant_type\":\"fp4\",\"dtype\":\"float16\",\"nested_blocksize\":256,\"blocksize\":4096} ";
+    static const char good[] =
+        " {\"shape\":[12,7],\"nested_offset\":-1.25e-2,\"nested_dtype\":\"float32\",\n"
+        "\"quant_type\":\"fp4\",\"dtype\":\"float16\",\"nested_blocksize\":256,\"blocksize\":4096}"
+        " ";
     nib_bnb4_state s;
     nib_error err;
 
@@ -484,16 +538,29 @@ static void test_state_text(void)
         }
     REQUIRE_OK(nib_bnb4_state_parse(good, strlen(good), "x", &s, &err), err);
     CHECK(s.fp4 && s.nested && s.blocksize == 4096 && s.shape[0] == 12 && s.shape[1] == 7 &&
-          s.dtype == NIB_F16 && s.nested_offset == -0.0125f, "values of %s", good);
+              s.dtype == NIB_F16 && s.nested_offset == -0.0125f,
+          "values of %s", good);
 }
 
 /* As repr() of Python 3 prints them. */
 static void test_python_float(void)
 {
-    static const struct { double value; const char *text; } cases[] = {
-        { 0, "0.0" }, { -1, "-1.0" }, { 0.1, "0.1" }, { 1e-5, "1e-05" }, { 1e-4, "0.0001" }, { 1e15, "1000000000000000.0" },
-        { 1e16, "1e+16" }, { 123456.789, "123456.789" }, { 0.12345679104328156, "0.12345679104328156" },
-        { 1.7976931348623157e308, "1.7976931348623157e+308" }, { 5e-324, "5e-324" }, { 10000, "10000.0" },
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {
+        { 0, "0.0" },
+        { -1, "-1.0" },
+        { 0.1, "0.1" },
+        { 1e-5, "1e-05" },
+        { 1e-4, "0.0001" },
+        { 1e15, "1000000000000000.0" },
+        { 1e16, "1e+16" },
+        { 123456.789, "123456.789" },
+        { 0.12345679104328156, "0.12345679104328156" },
+        { 1.7976931348623157e308, "1.7976931348623157e+308" },
+        { 5e-324, "5e-324" },
+        { 10000, "10000.0" },
     };
     char text[32];
 
@@ -539,7 +606,8 @@ static void test_threads_equal(void)
 
         REQUIRE_OK(nib_bnb4_encode(one, &options, out, in, fill_rows, &in, &a, &err), err);
         REQUIRE_OK(nib_bnb4_encode(two, &options, out, in, fill_rows, &in, &b, &err), err);
-        CHECK(a->resident_bytes == b->resident_bytes && memcmp(a->as.bnb4.owned, b->as.bnb4.owned, a->resident_bytes) == 0,
+        CHECK(a->resident_bytes == b->resident_bytes &&
+                  memcmp(a->as.bnb4.owned, b->as.bnb4.owned, a->resident_bytes) == 0,
               "%zux%zu", out, in);
         nib_weight_destroy(one, a);
         nib_weight_destroy(two, b);
@@ -564,7 +632,8 @@ static void test_allocation_failures(void)
             status = what ? nib_bnb4_open(ctx, &m.parts, &w, &err)
                           : nib_bnb4_encode(ctx, &options, 30, in, fill_rows, &in, &w, &err);
             succeeded = status == NIB_OK;
-            CHECK(succeeded ? n > 1 : status == NIB_E_NOMEM && !w, "call %zu: status %d", n, status);
+            CHECK(succeeded ? n > 1 : status == NIB_E_NOMEM && !w, "call %zu: status %d", n,
+                  status);
             nib_weight_destroy(ctx, w);
             CHECK(heap.live == live, "call %zu: %zu blocks are left", n, heap.live - live);
         }
@@ -582,7 +651,9 @@ static void test_refuses_options(void)
 
     CHECK(nib_bnb4_encode(ctx, &options, 4, 4, fill_rows, &in, &w, &err) == NIB_E_INVALID, "taken");
     options.blocksize = 64;
-    CHECK(nib_bnb4_encode(ctx, &options, SIZE_MAX / 2, 4, fill_rows, &in, &w, &err) == NIB_E_INVALID, "taken");
+    CHECK(nib_bnb4_encode(ctx, &options, SIZE_MAX / 2, 4, fill_rows, &in, &w, &err) ==
+              NIB_E_INVALID,
+          "taken");
     CHECK(nib_bnb4_encode(ctx, &options, 0, 4, fill_rows, &in, &w, &err) == NIB_E_INVALID, "taken");
 }
 
