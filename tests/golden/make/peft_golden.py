@@ -63,5 +63,7 @@ with open(f"{OUT}/condense.tsv", "w") as f:
                       ("eleven", {"model.layers.1.self_attn.q_proj", "model.layers.11.self_attn.v_proj"})):
         targets = [n for n in names if n.endswith(("q_proj", "v_proj")) and n not in out]
         others = [n for n in names if n not in targets]
-        for s in sorted(_find_minimal_target_modules(targets, others)):
+        new = _find_minimal_target_modules(targets, others)
+        # inject_adapter() keeps the paths when the suffixes are not fewer.
+        for s in sorted(new) if len(new) < len(targets) else targets:
             f.write(f"{case}\t{s}\n")
