@@ -29,20 +29,23 @@ def convert(gguf_dir, gguf_name, out):
     tokenizer.eos_token = "<|im_end|>"  # the conversion names another
     model.config.eos_token_id = end
     model.generation_config.eos_token_id = end
-    model.generation_config.do_sample = False
-    model.generation_config.temperature = model.generation_config.top_p = model.generation_config.top_k = None
     model.config._name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
     # The conversion forgets that SmolLM splits numbers into digits (docs/formats.md 11.4), and makes a
-    # llama tokenizer of it that puts <|im_start|> before every text, which the original does not.
+    # llama tokenizer of it that puts <|im_start|> before every text and falls back to bytes, which the
+    # original does not; its tokenizer.model is the GGUF once more.
+    if os.path.exists(os.path.join(out, "tokenizer.model")):
+        os.remove(os.path.join(out, "tokenizer.model"))
     path = os.path.join(out, "tokenizer.json")
     stored = json.load(open(path, encoding="utf-8"))
     stored["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
         {"type": "Digits", "individual_digits": True},
         {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}
-    stored["post_processor"] = None
+    stored["post_processor"] = stored["normalizer"] = None
+    stored["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    stored["model"]["byte_fallback"] = stored["model"]["fuse_unk"] = False
     json.dump(stored, open(path, "w", encoding="utf-8"), ensure_ascii=False, indent=2)
     config_path = os.path.join(out, "tokenizer_config.json")
     config = json.load(open(config_path, encoding="utf-8"))

@@ -1,0 +1,86 @@
+"""What the interop tests share: running the program, reporting, data files of token ids.
+
+Each test prints `ok NAME`, `FAILED NAME` after a line that says why, or `skipped NAME: reason`, and
+ends with `N passed, N failed, N skipped`.  NIBBLE names the program (default build/nibble)."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+warnings.filterwarnings("ignore")
+TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+NIBBLE = os.environ.get("NIBBLE") or os.path.join(TOP, "build", "nibble")
+PICO = os.path.join(TOP, "models", "pico")
+SHOP = os.path.join(TOP, "models", "shop.jsonl")
+GOLDEN = os.path.join(TOP, "tests", "golden")
+sys.path.insert(0, os.path.join(GOLDEN, "make"))
+
+
+class Failed(Exception):
+    """A check that did not hold: its message says what was found and what was expected."""
+
+
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def nibble(*arguments):
+    """Runs the program; its standard output as text.  The exit code must be 0."""
+    command = [NIBBLE, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    check(done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}: "
+          f"{done.stderr.decode(errors='replace').strip()[-2000:]}")
+    return done.stdout.decode()
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def write_ids(path, sequences):
+    """A data file of (ids, labels) pairs."""
+    with open(path, "w") as f:
+        for ids, labels in sequences:
+            f.write(json.dumps({"input_ids": [int(i) for i in ids], "labels": [int(i) for i in labels]}) + "\n")
+
+
+def evaluate(model, data, *more):
+    """Logits of every record and the loss, computed in float32."""
+    from safetensors.torch import load_file
+    with tempfile.TemporaryDirectory() as work:
+        out = os.path.join(work, "logits.safetensors")
+        result = json_lines(nibble("evaluate", model, "--data", data, "--compute-dtype", "float32", "--logits", out,
+                                   "--json", *more))[-1]
+        logits = load_file(out)
+    return [logits[str(i)] for i in range(len(logits))], result["loss"]
+
+
+def check_logits(got, want, limit, what):
+    check(len(got) == len(want), f"{what}: logits of {len(got)} records, expected {len(want)}")
+    for i, (g, w) in enumerate(zip(got, want)):
+        check(g.shape == w.shape, f"{what}: record {i} has logits {tuple(g.shape)}, expected {tuple(w.shape)}")
+        worst = (g - w).abs().max().item()
+        check(worst <= limit, f"{what}: logits of record {i} differ by {worst:.3g}, at most {limit:g} allowed")
+
+
+def main(tests):
+    """Runs (name, function) pairs; the command line may name some of them."""
+    passed = failed = 0
+    for name, function in tests:
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        try:
+            function()
+            print("ok", name, flush=True)
+            passed += 1
+        except Exception as e:
+            print(f"  {e}" if isinstance(e, Failed) else traceback.format_exc())
+            print("FAILED", name, flush=True)
+            failed += 1
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    sys.exit(0 if passed and not failed else 1)
