@@ -15,7 +15,7 @@ static const char *in(const char *dir, const char *name)
     static char path[8][600];
     static unsigned next;
     char *p = path[next++ % 8];
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    if (snprintf(p, sizeof path[0], "%s/%s", dir, name) >= (int)sizeof path[0]) abort();
     return p;
 }
 
