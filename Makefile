@@ -19,7 +19,7 @@ endif
 
 OPT     ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-           -Wvla -Wformat=2 -Wno-format-nonliteral -Werror
+           -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-format-zero-length -Werror
 CFLAGS  := -std=c17 -D_GNU_SOURCE $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -pthread \
            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' $(LIB_CFLAGS)
@@ -68,21 +68,26 @@ $(BUILD)/libnibble.a: $(LIB_OBJ)
 	@ar rcs $@ $^
 
 $(BUILD)/nibble: $(CLI_OBJ) $(BUILD)/libnibble.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_avx512) -DNIB_EMULATE_BF16 -MMD -MP -c -o $@ $<
+	@echo "  CC      $<, emulated"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_avx512) -DNIB_EMULATE_BF16 -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(if $(filter tests/% bench/%,$<),-Itests/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS) $(if $(filter tests/% bench/%,$<),-Itests/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libnibble.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 tests: $(TESTS) $(BUILD)/nibble
 benches: $(BENCHES)

@@ -8,6 +8,44 @@
 #include "adapter/initialize.h"
 #include "adapter/peft_card.h"
 
+static nib_status make_matcher(nib_adapter *a, nib_error *err)
+{
+    const char *const *defaults = a->model->arch->default_targets;
+    size_t count = 0;
+
+    while (defaults[count]) count++;
+    return nib_peft_matcher_create(a->ctx, &a->config, defaults, count, &a->match, err);
+}
+
+/* What lands in the file: for null the family's names, for all-linear the modules it meant. */
+static nib_status name_targets(nib_adapter *a, nib_error *err)
+{
+    nib_peft_names *t = &a->config.target_modules, named = { 0 };
+    const char *const *defaults = a->model->arch->default_targets;
+    size_t count = 0, others = 0, room = a->model->linear_count + a->model->norm_count + 1;
+    const char **targets = NULL;
+    nib_status status;
+
+    if (t->kind == NIB_PEFT_LIST || t->kind == NIB_PEFT_REGEX) return NIB_OK;
+    if (t->kind == NIB_PEFT_NONE) {
+        while (defaults[count]) count++;
+        return nib_peft_names_set(a->ctx, t, NIB_PEFT_LIST, defaults, count, err);
+    }
+    targets = nib_new_array(a->ctx, room, sizeof *targets);
+    if (!targets) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
+    for (size_t i = 0; i < a->model->linear_count; i++) /* targets from the front, others from the back */
+        targets[a->model->linears[i]->slots[a->slot].a ? count++ : room - ++others] = a->model->linears[i]->name;
+    targets[room - ++others] = a->model->embedding->name;
+    for (size_t i = 0; i < a->model->norm_count; i++) targets[room - ++others] = a->model->norms[i]->name;
+    status = nib_peft_condense(a->ctx, targets, count, targets + room - others, others, &named, err);
+    if (!status) {
+        nib_peft_names_free(a->ctx, t);
+        *t = named;
+    }
+    nib_free(a->ctx, targets);
+    return status;
+}
+
 nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
                               nib_adapter **out, nib_error *err)
 {
@@ -16,9 +54,10 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_
 
     if (!a) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
     *a = (nib_adapter){ .ctx = model->ctx, .model = model, .config = *config };
-    *config = (nib_peft_config){ .ctx = model->ctx }; /* taken over */
-    status = nib_peft_match_create(&a->config, model->arch->default_targets, &a->match, err);
+    *config = nib_peft_config_default(); /* taken over */
+    status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, true, err);
+    if (!status) status = name_targets(a, err);
     if (status) goto done;
     nib_adapter_initialize(a, seed);
     *out = a;
@@ -115,6 +154,16 @@ static nib_status read_tensors(nib_adapter *a, nib_error *err)
     return status;
 }
 
+/* Initialisers after which the adapter fits only a changed base (formats.md 3.3). */
+static bool changes_base(const char *init)
+{
+    static const char *const harmless[] = { "true", "false", "gaussian", "eva", "orthogonal", "mica" };
+
+    for (size_t i = 0; i < NIB_COUNT(harmless); i++)
+        if (strcmp(init, harmless[i]) == 0) return false;
+    return true;
+}
+
 nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
                             nib_adapter **out, nib_error *err)
 {
@@ -123,17 +172,17 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
 
     assert(slot < NIB_MAX_SLOTS && (!train || slot == 0));
     if (!a) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .slot = slot, .config = { .ctx = model->ctx } };
+    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .slot = slot };
     a->dir = nib_strdup(model->ctx, dir);
     if (!a->dir) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
         goto done;
     }
     status = nib_peft_config_read(model->ctx, dir, &a->config, err);
-    if (!status && a->config.init == NIB_PEFT_INIT_OTHER)
+    if (!status && changes_base(a->config.init_lora_weights))
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: init_lora_weights is '%s', which changed the base model: "
-                          "the adapter does not fit the original one", dir, a->config.init_name);
-    if (!status) status = nib_peft_match_create(&a->config, model->arch->default_targets, &a->match, err);
+                          "the adapter does not fit the original one", dir, a->config.init_lora_weights);
+    if (!status) status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, train, err);
     if (!status) status = read_tensors(a, err);
     if (status) goto done;
@@ -151,8 +200,8 @@ void nib_adapter_close(nib_adapter *a)
     for (size_t i = 0; i < a->copy_count; i++) nib_weight_destroy(a->ctx, a->copies[i]);
     nib_free(a->ctx, a->copies);
     nib_params_free(a->ctx, &a->params);
-    nib_peft_match_destroy(a->match);
-    nib_peft_config_free(&a->config);
+    nib_peft_matcher_destroy(a->match);
+    nib_peft_config_free(a->ctx, &a->config);
     nib_free(a->ctx, a->dir);
     nib_free(a->ctx, a);
 }
@@ -186,8 +235,8 @@ nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *er
 {
     nib_status status = write_tensors(a, dir, err);
 
-    if (!status) status = nib_peft_config_write(&a->config, dir, err);
-    if (!status) status = nib_peft_card_write(a->ctx, dir, a->config.base_model_name_or_path, err);
+    if (!status) status = nib_peft_config_write(a->ctx, dir, &a->config, err);
+    if (!status) status = nib_peft_card_write(a->ctx, dir, &a->config, NULL, err);
     return status;
 }
 

@@ -10,7 +10,7 @@ typedef struct nib_adapter {
     nib_model *model;
     unsigned slot;
     nib_peft_config config;
-    nib_peft_match *match;
+    nib_peft_matcher *match;
     nib_params params;         /* in the order of the model's modules */
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;

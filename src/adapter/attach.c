@@ -1,6 +1,7 @@
 /* attach.c - which module gets which parameter (formats.md 3.4, 3.6). */
 #include "adapter/attach.h"
 
+#include <math.h>
 #include <stdio.h>
 
 enum { NAME_ROOM = 640 };
@@ -29,14 +30,12 @@ static uint32_t hash_name(const char *name) /* FNV-1a */
 static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in, size_t out,
                               const char *suffix_a, const char *suffix_b, nib_error *err)
 {
-    int rank;
-    double scale;
-    nib_status status;
+    int64_t rank;
+    double alpha;
+    nib_status status = nib_peft_rank(a->match, module, &rank, &alpha, err);
 
-    if ((status = nib_peft_rank(a->match, module, &rank, err)) ||
-        (status = nib_peft_scale(a->match, module, &scale, err)))
-        return status;
-    *slot = (nib_lora){ .scale = (float)scale, .dropout = (float)a->config.lora_dropout,
+    if (status) return status;
+    *slot = (nib_lora){ .scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank) : alpha / (double)rank), .dropout = (float)a->config.lora_dropout,
                         .key = hash_name(module) };
     slot->a = add_param(a, module, suffix_a, (size_t)rank, in);
     slot->b = slot->a ? add_param(a, module, suffix_b, out, (size_t)rank) : NULL;
@@ -133,10 +132,10 @@ static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
 {
     nib_embedding *e = a->model->embedding;
     bool target;
-    nib_status status = nib_peft_is_target(a->match, e->name, false, false, &target, err);
+    nib_status status = nib_peft_match(a->match, e->name, false, false, &target, err);
 
     if (status) return status;
-    if (nib_peft_is_saved(a->match, e->name)) return nib_attach_full_embedding(a, ".weight", train, err);
+    if (nib_peft_saves(&a->config, e->name)) return nib_attach_full_embedding(a, ".weight", train, err);
     if (!target) return NIB_OK;
     e->trains |= train;
     return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in,
@@ -145,8 +144,8 @@ static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
 
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_error *err)
 {
-    bool target, saved = nib_peft_is_saved(a->match, l->name);
-    nib_status status = nib_peft_is_target(a->match, l->name, true, l == a->model->head, &target, err);
+    bool target, saved = nib_peft_saves(&a->config, l->name);
+    nib_status status = nib_peft_match(a->match, l->name, true, l == a->model->head, &target, err);
 
     if (status) return status;
     if (saved) {
@@ -183,9 +182,14 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
     if (!status) status = attach_embedding(a, train, err);
     for (size_t i = 0; i < m->linear_count && !status; i++) status = attach_linear(a, m->linears[i], train, err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
-        bool saved = nib_peft_is_saved(a->match, m->norms[i]->name);
+        const char *name = m->norms[i]->name;
+        bool saved = nib_peft_saves(&a->config, name), target;
         bool bias = m->norms[i]->bias && (saved || a->config.bias == NIB_PEFT_BIAS_ALL);
-        status = attach_norm(a, m->norms[i], saved, bias, train, err);
+        status = nib_peft_match(a->match, name, false, false, &target, err);
+        if (!status && target && !saved)
+            status = nib_fail(err, NIB_E_UNSUPPORTED, "target_modules: %s is a norm, which cannot have a "
+                              "low-rank adapter", name);
+        if (!status) status = attach_norm(a, m->norms[i], saved, bias, train, err);
     }
     if (status) return status;
     if (a->params.count == before)

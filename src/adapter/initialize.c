@@ -31,9 +31,9 @@ static void initialize_linear(const nib_adapter *a, nib_lora *l, uint64_t seed)
 {
     double rank = (double)l->a->rows;
 
-    if (a->config.init == NIB_PEFT_INIT_GAUSSIAN) fill(l->a, seed, l->key, true, 1 / rank);
+    if (strcmp(a->config.init_lora_weights, "gaussian") == 0) fill(l->a, seed, l->key, true, 1 / rank);
     else fill(l->a, seed, l->key, false, 1 / sqrt((double)l->a->cols));
-    if (a->config.init == NIB_PEFT_INIT_FALSE) fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
+    if (strcmp(a->config.init_lora_weights, "false") == 0) fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
 }
 
 void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
@@ -44,5 +44,5 @@ void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
         if (a->model->linears[i]->slots[a->slot].a) initialize_linear(a, &a->model->linears[i]->slots[a->slot], seed);
     if (!e->a) return;
     fill(e->b, seed, ~e->key, true, 1);
-    if (a->config.init == NIB_PEFT_INIT_FALSE) fill(e->a, seed, e->key, true, 1);
+    if (strcmp(a->config.init_lora_weights, "false") == 0) fill(e->a, seed, e->key, true, 1);
 }

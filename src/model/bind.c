@@ -20,14 +20,6 @@ static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == 
 
 /* --- weights --- */
 
-typedef struct source_rows { const nib_weight *w; } source_rows;
-
-static void read_rows(void *arg, size_t r0, size_t r1, float *dst)
-{
-    const source_rows *s = arg;
-    nib_weight_decode(s->w, r0, r1, dst);
-}
-
 /* Encodes a dense weight and takes the encoded one's place. */
 static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
 {
@@ -37,9 +29,8 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
                            .double_quant = b->bnb.bnb_4bit_use_double_quant,
                            .blocksize = b->bnb.blocksize ? (unsigned)b->bnb.blocksize : 64,
                            .dtype = t->dtype };
-    source_rows rows = { *w };
     nib_weight *encoded = NULL;
-    nib_status status = nib_bnb4_encode(ctx, &o, (*w)->out, (*w)->in, read_rows, &rows, &encoded, err);
+    nib_status status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
 
     if (status) return nib_fail_in(err, status, "%s", t->name);
     encoded->source = t->name;

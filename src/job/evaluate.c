@@ -1,0 +1,178 @@
+/* evaluate.c - loss and perplexity over a data file; on request all logits. */
+#include "nibble/evaluate.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "format/safetensors.h"
+#include "graph/run.h"
+#include "job/open.h"
+#include "train/batch.h"
+
+typedef struct evaluation {
+    nib_ctx *ctx;
+    const nib_evaluate_options *o;
+    nib_model *model;
+    nib_adapter *adapter;
+    nib_tokenizer *tokenizer;
+    nib_dataset *data;
+    nib_plan *plan;
+    nib_run *run;
+    nib_batch_maker maker;
+    uint32_t *order;
+    nib_tensor_writer *writer;
+    float *logits;           /* [logit chunk, V] when logits are written */
+    uint32_t *all_rows;      /* [longest] */
+} evaluation;
+
+static nib_status open_inputs(evaluation *e, nib_error *err)
+{
+    const nib_evaluate_options *o = e->o;
+    nib_model_progress progress = { o->on_progress, o->user };
+    nib_dtype compute = nib_open_compute(e->ctx, o->model.compute_dtype);
+    nib_status status = nib_tokenizer_open(e->ctx, o->model.model, &e->tokenizer, err);
+
+    if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
+    if (!status && o->adapter) status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
+    if (!status) status = nib_dataset_open(e->ctx, &o->data, e->tokenizer, (uint32_t)e->model->config->vocabulary,
+                                           true, &e->data, err);
+    return status;
+}
+
+static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
+{
+    size_t records = nib_dataset_count(e->data), tokens, targets, longest = nib_dataset_counts(e->data).longest;
+    size_t v = e->model->config->vocabulary;
+    nib_status status;
+
+    e->order = nib_new_array(e->ctx, records, sizeof *e->order);
+    e->all_rows = nib_new_array(e->ctx, longest, sizeof *e->all_rows);
+    if (!e->order || !e->all_rows) return nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory");
+    for (size_t i = 0; i < longest; i++) e->all_rows[i] = (uint32_t)i;
+    nib_batch_extent(e->data, batch, false, 0, 1, e->order, &tokens, &targets);
+    status = nib_batch_maker_init(e->ctx, batch, tokens, targets, &e->maker, err);
+    if (status) return status;
+    if (e->o->logits) targets = nib_max(targets, longest);
+    status = nib_plan_create(e->model->graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);
+    if (!status) status = nib_run_create(e->ctx, e->model->graph, e->plan, longest, 0, &e->run, err);
+    if (status || !e->o->logits) return status;
+    e->logits = nib_new_array(e->ctx, e->plan->logit_chunk * v, sizeof *e->logits);
+    return e->logits ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory for logits");
+}
+
+/* Declares one [T, V] tensor a record in DIR/STEM.safetensors. */
+static nib_status open_writer(evaluation *e, nib_error *err)
+{
+    static const char suffix[] = ".safetensors";
+    const char *path = e->o->logits, *slash = strrchr(path, '/');
+    size_t n = nib_dataset_count(e->data), length = strlen(path);
+    nib_tensor_plan *plans = NULL;
+    char *names = NULL, *dir = NULL, *stem = NULL;
+    nib_status status;
+
+    if (length <= sizeof suffix - 1 || strcmp(path + length - (sizeof suffix - 1), suffix) != 0)
+        return nib_fail(err, NIB_E_INVALID, "logits: %s does not end in %s", path, suffix);
+    plans = nib_new_array(e->ctx, n, sizeof *plans);
+    names = nib_new_array(e->ctx, n, 24);
+    dir = slash ? nib_strndup(e->ctx, path, (size_t)(slash - path)) : nib_strdup(e->ctx, ".");
+    path = slash ? slash + 1 : path;
+    stem = nib_strndup(e->ctx, path, strlen(path) - (sizeof suffix - 1));
+    if (!plans || !names || !dir || !stem) {
+        status = nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory");
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) {
+        snprintf(names + 24 * i, 24, "%zu", i);
+        plans[i] = (nib_tensor_plan){ .name = names + 24 * i, .dtype = NIB_F32, .rank = 2,
+                                      .shape = { nib_dataset_record(e->data, i).length, e->model->config->vocabulary } };
+    }
+    status = nib_tensor_writer_create(e->ctx, dir, stem, plans, n, 0, &e->writer, err);
+done:
+    nib_free(e->ctx, plans);
+    nib_free(e->ctx, names);
+    nib_free(e->ctx, dir);
+    nib_free(e->ctx, stem);
+    return status;
+}
+
+/* The logits of every token of one record, a chunk of rows at a time. */
+static nib_status write_logits(evaluation *e, size_t record, nib_error *err)
+{
+    uint32_t order = (uint32_t)record;
+    nib_batch batch = *nib_batch_make(&e->maker, e->data, &order, 1, 0);
+    size_t v = e->model->config->vocabulary;
+    nib_status status = NIB_OK;
+
+    batch.logit_rows = batch.tokens;
+    batch.logit_index = e->all_rows;
+    nib_run_forward(e->run, &batch);
+    for (size_t r0 = 0; r0 < batch.tokens && !status; r0 += e->plan->logit_chunk) {
+        size_t r1 = nib_min(r0 + e->plan->logit_chunk, batch.tokens);
+        nib_run_logits(e->run, r0, r1, e->logits);
+        status = nib_tensor_writer_put(e->writer, e->logits, (r1 - r0) * v * sizeof(float), err);
+    }
+    return status;
+}
+
+static nib_status run_all(evaluation *e, size_t batch, nib_evaluate_result *result, nib_error *err)
+{
+    size_t n = nib_dataset_count(e->data);
+    double sum = 0, start = nib_clock_seconds();
+    nib_status status = NIB_OK;
+
+    nib_dataset_order(e->data, false, 0, 0, e->order);
+    for (size_t first = 0; first < n && !status; first += batch) {
+        const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, nib_min(batch, n - first), 0);
+
+        if (nib_should_stop(e->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
+        nib_run_forward(e->run, b);
+        nib_run_loss(e->run);
+        if (!isfinite(e->run->loss_sum))
+            return nib_fail(err, NIB_E_NUMERIC, "records %zu to %zu: the loss is not finite; the first value "
+                            "that is not comes out of %s", first, nib_min(first + batch, n) - 1,
+                            nib_run_find_bad(e->run, b));
+        sum += e->run->loss_sum;
+        result->supervised_tokens += b->logit_rows;
+        for (size_t i = first; e->writer && i < nib_min(first + batch, n) && !status; i++)
+            status = write_logits(e, i, err);
+        if (e->o->on_progress) e->o->on_progress(e->o->user, "evaluating", (double)nib_min(first + batch, n) / (double)n);
+    }
+    if (status) return status;
+    result->tokens = nib_dataset_counts(e->data).tokens;
+    result->truncated = nib_dataset_counts(e->data).truncated;
+    result->records = n;
+    result->loss = result->supervised_tokens ? sum / (double)result->supervised_tokens : (double)NAN;
+    result->perplexity = exp(result->loss);
+    result->seconds = nib_clock_seconds() - start;
+    if (e->writer) {
+        status = nib_tensor_writer_commit(e->writer, err);
+        e->writer = NULL;
+    }
+    return status;
+}
+
+nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
+                        nib_evaluate_result *result, nib_error *err)
+{
+    evaluation e = { .ctx = ctx, .o = options };
+    size_t batch = options->batch_size > 0 ? (size_t)options->batch_size : 8;
+    nib_status status;
+
+    *result = (nib_evaluate_result){ 0 };
+    status = open_inputs(&e, err);
+    if (!status) status = make_buffers(&e, batch, err);
+    if (!status && options->logits) status = open_writer(&e, err);
+    if (!status) status = run_all(&e, batch, result, err);
+    nib_tensor_writer_discard(e.writer);
+    nib_free(ctx, e.logits);
+    nib_free(ctx, e.all_rows);
+    nib_free(ctx, e.order);
+    nib_run_destroy(e.run);
+    nib_plan_destroy(ctx, e.plan);
+    nib_batch_maker_free(&e.maker);
+    nib_dataset_close(e.data);
+    nib_adapter_close(e.adapter);
+    nib_model_close(e.model);
+    nib_tokenizer_close(e.tokenizer);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* attention_place.h - where rows and heads lie, and who sees whom: shared by the variants. */
+#ifndef NIB_KERNEL_ATTENTION_PLACE_H
+#define NIB_KERNEL_ATTENTION_PLACE_H
+
+#include "kernel/attention.h"
+
+enum { NIB_ATTENTION_QUERIES = 56, NIB_ATTENTION_KEYS = 64 }; /* of a tile of scores */
+
+static inline size_t nib_head_at(nib_heads l, size_t row, size_t head)
+{
+    return row * l.row_stride + head / l.per_group * l.group_stride + head % l.per_group * l.head_stride;
+}
+
+static inline size_t nib_kv_head(const nib_attention_args *a) { return a->head / (a->heads / a->kv_heads); }
+
+/* Keys [*first, *end) that query i sees. */
+static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *first, size_t *end)
+{
+    size_t position = a->pos0 + i;
+    *end = nib_min(position + 1, a->kv_len);
+    *first = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
+}
+
+/* Falcon's bias: slope * position, rounded to bfloat16. */
+static inline float nib_alibi(const nib_attention_args *a, size_t key)
+{
+    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * (float)key) : 0;
+}
+
+#endif

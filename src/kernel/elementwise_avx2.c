@@ -1,0 +1,2 @@
+/* elementwise_avx2.c - elementwise_simd.h built for its vectors. */
+#include "kernel/elementwise_simd.h"

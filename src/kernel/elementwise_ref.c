@@ -1,0 +1,231 @@
+/* elementwise_ref.c - the arithmetic between the products, plainly; what the vector forms are
+ * held to.  Sums in double. */
+#include <math.h>
+
+#include "kernel/kernels.h"
+
+static float get(nib_dtype type, const void *x, size_t i)
+{
+    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
+}
+
+static void put(nib_dtype type, void *x, size_t i, float value)
+{
+    if (type == NIB_F32) ((float *)x)[i] = value;
+    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
+}
+
+static float rounded(nib_dtype type, float value) { return type == NIB_F32 ? value : nib_round_bf16(value); }
+
+static void put_or_add(nib_dtype type, void *x, size_t i, float value, bool add)
+{
+    put(type, x, i, add ? get(type, x, i) + value : value);
+}
+
+void nib_rms_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w, float eps,
+                      void *y, float *r)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        double sum = 0;
+        float scale;
+        for (size_t c = 0; c < width; c++) sum += (double)get(type, x, at + c) * (double)get(type, x, at + c);
+        scale = 1 / sqrtf((float)(sum / (double)width) + eps);
+        if (r) r[row] = scale;
+        for (size_t c = 0; c < width; c++) put(type, y, at + c, w[c] * rounded(type, get(type, x, at + c) * scale));
+    }
+}
+
+/* With x^ = x r:  dx = r (w dy - x^ mean(x^ w dy)). */
+void nib_rms_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                           const float *r, const void *dy, void *dx, bool accumulate, float *dw)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        double sum = 0;
+        for (size_t c = 0; c < width; c++)
+            sum += (double)(get(type, x, at + c) * r[row]) * (double)(get(type, dy, at + c) * w[c]);
+        sum /= (double)width;
+        for (size_t c = 0; c < width; c++) {
+            float xn = get(type, x, at + c) * r[row], d = get(type, dy, at + c);
+            if (dw) dw[c] += d * xn;
+            put_or_add(type, dx, at + c, r[row] * (d * w[c] - xn * (float)sum), accumulate);
+        }
+    }
+}
+
+void nib_layer_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                        const float *b, float eps, void *y, float *mean, float *r)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        double sum = 0, square = 0;
+        float m, scale;
+        for (size_t c = 0; c < width; c++) sum += (double)get(type, x, at + c);
+        m = (float)(sum / (double)width);
+        for (size_t c = 0; c < width; c++) {
+            double d = (double)get(type, x, at + c) - (double)m;
+            square += d * d;
+        }
+        scale = 1 / sqrtf((float)(square / (double)width) + eps);
+        if (mean) mean[row] = m;
+        if (r) r[row] = scale;
+        for (size_t c = 0; c < width; c++)
+            put(type, y, at + c, (get(type, x, at + c) - m) * scale * w[c] + (b ? b[c] : 0));
+    }
+}
+
+/* With x^ = (x - mean) r and g = w dy:  dx = r (g - mean(g) - x^ mean(g x^)). */
+void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                             const float *mean, const float *r, const void *dy, void *dx, bool accumulate,
+                             float *dw, float *db)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        double plain = 0, against = 0;
+        for (size_t c = 0; c < width; c++) {
+            double g = (double)(get(type, dy, at + c) * w[c]);
+            plain += g;
+            against += g * (double)((get(type, x, at + c) - mean[row]) * r[row]);
+        }
+        plain /= (double)width;
+        against /= (double)width;
+        for (size_t c = 0; c < width; c++) {
+            float xn = (get(type, x, at + c) - mean[row]) * r[row], d = get(type, dy, at + c);
+            if (dw) dw[c] += d * xn;
+            if (db) db[c] += d;
+            put_or_add(type, dx, at + c, r[row] * (d * w[c] - (float)plain - xn * (float)against), accumulate);
+        }
+    }
+}
+
+static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+static float act(nib_activation a, float x)
+{
+    switch (a) {
+    case NIB_ACT_SILU: return x * sigmoid(x);
+    case NIB_ACT_GELU: return 0.5f * x * (1 + erff(x * 0.70710678f));
+    case NIB_ACT_GELU_TANH: return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case NIB_ACT_RELU: return x > 0 || x != x ? x : 0;
+    case NIB_ACT_QUICK_GELU: break;
+    }
+    return x * sigmoid(1.702f * x);
+}
+
+static float act_slope(nib_activation a, float x)
+{
+    float s, t;
+
+    switch (a) {
+    case NIB_ACT_SILU:
+        s = sigmoid(x);
+        return s * (1 + x * (1 - s));
+    case NIB_ACT_GELU: return 0.5f * (1 + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
+    case NIB_ACT_GELU_TANH:
+        t = tanhf(0.79788456f * (x + 0.044715f * x * x * x));
+        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 0.134145f * x * x);
+    case NIB_ACT_RELU: return x > 0;
+    case NIB_ACT_QUICK_GELU: break;
+    }
+    s = sigmoid(1.702f * x);
+    return s * (1 + 1.702f * x * (1 - s));
+}
+
+void nib_activate_ref(nib_dtype type, nib_activation a, size_t n, const void *x, void *y)
+{
+    for (size_t i = 0; i < n; i++) put(type, y, i, act(a, get(type, x, i)));
+}
+
+void nib_activate_back_ref(nib_dtype type, nib_activation a, size_t n, const void *x, const void *dy,
+                           void *dx, bool accumulate)
+{
+    for (size_t i = 0; i < n; i++)
+        put_or_add(type, dx, i, get(type, dy, i) * act_slope(a, get(type, x, i)), accumulate);
+}
+
+void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up, void *y)
+{
+    for (size_t i = 0; i < n; i++) put(type, y, i, rounded(type, act(a, get(type, gate, i))) * get(type, up, i));
+}
+
+void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up,
+                        const void *dy, void *dgate, void *dup)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = get(type, dy, i), g = get(type, gate, i), u = get(type, up, i);
+        if (dgate) put(type, dgate, i, d * u * act_slope(a, g));
+        if (dup) put(type, dup, i, d * rounded(type, act(a, g)));
+    }
+}
+
+void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved, bool inverse,
+                    const float *cosine, const float *sine, const void *x, size_t x_stride, void *y, size_t y_stride)
+{
+    for (size_t h = 0; h < heads; h++) {
+        for (size_t j = 0; j < rot / 2; j++) {
+            size_t a = interleaved ? 2 * j : j, b = interleaved ? 2 * j + 1 : j + rot / 2;
+            float s = inverse ? -sine[j] : sine[j];
+            float p = get(type, x, h * x_stride + a), q = get(type, x, h * x_stride + b);
+            put(type, y, h * y_stride + a, p * cosine[j] - q * s);
+            put(type, y, h * y_stride + b, q * cosine[j] + p * s);
+        }
+        for (size_t c = rot; c < head_dim; c++) put(type, y, h * y_stride + c, get(type, x, h * x_stride + c));
+    }
+}
+
+void nib_add_ref(nib_dtype type, size_t n, const void *a, const void *b, void *y)
+{
+    for (size_t i = 0; i < n; i++) put(type, y, i, get(type, a, i) + get(type, b, i));
+}
+
+void nib_axpy_ref(size_t n, float s, const float *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] += s * x[i];
+}
+
+double nib_sum_squares_ref(size_t n, const float *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+void nib_logsumexp_ref(size_t n, const float *x, float *max, float *sum)
+{
+    float m = x[0];
+    double s = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > m) m = x[i];
+    for (size_t i = 0; i < n; i++) s += exp((double)x[i] - (double)m);
+    *max = m;
+    *sum = (float)s;
+}
+
+void nib_softmax_scaled_ref(size_t n, float *x, float lse, float scale)
+{
+    for (size_t i = 0; i < n; i++) x[i] = scale * expf(x[i] - lse);
+}
+
+void nib_adamw_ref(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v)
+{
+    float decay = 1 - o->lr * o->weight_decay, step = (float)((double)o->lr / o->bias1);
+    float root = (float)sqrt(o->bias2);
+
+    for (size_t i = 0; i < n; i++) {
+        float gi = g[i] * o->grad_scale;
+        m[i] += (gi - m[i]) * (1 - o->beta1); /* torch's lerp */
+        v[i] = v[i] * o->beta2 + (1 - o->beta2) * gi * gi;
+        p[i] = p[i] * decay - step * (m[i] / (sqrtf(v[i]) / root + o->eps));
+    }
+}
+
+void nib_to_bf16_ref(size_t n, const float *x, uint16_t *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] = nib_f32_to_bf16(x[i]);
+}
+
+void nib_from_bf16_ref(size_t n, const uint16_t *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] = nib_bf16_to_f32(x[i]);
+}

@@ -1,0 +1,281 @@
+/* elementwise_simd.h - the vector forms of elementwise.h; the body of elementwise_avx2.c and
+ * elementwise_avx512.c.  Each lane sums its own channels, lanes are added at the end: the
+ * order depends on the width only. */
+#include <math.h>
+
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+#define EACH(i, n, count) for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n) - i), true); i += VN)
+
+void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w, float eps,
+                           void *y, float *r)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        V sum = v_zero(), scale;
+        float s;
+        EACH(c, width, n) { V a = v_get(type, x, at + c, n); sum = v_fma(a, a, sum); }
+        s = 1 / sqrtf(v_sum(sum) / (float)width + eps);
+        if (r) r[row] = s;
+        scale = v_set(s);
+        EACH(c, width, n)
+            v_put(type, y, at + c, n, v_mul(v_get(NIB_F32, w, c, n),
+                                            v_rounded(type, v_mul(v_get(type, x, at + c, n), scale))));
+    }
+}
+
+void NIB_VARIANT(rms_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                                const float *r, const void *dy, void *dx, bool accumulate, float *dw)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        V sum = v_zero(), scale = v_set(r[row]), mean;
+        EACH(c, width, n)
+            sum = v_fma(v_mul(v_get(type, x, at + c, n), scale),
+                        v_mul(v_get(type, dy, at + c, n), v_get(NIB_F32, w, c, n)), sum);
+        mean = v_set(v_sum(sum) / (float)width);
+        EACH(c, width, n) {
+            V xn = v_mul(v_get(type, x, at + c, n), scale), d = v_get(type, dy, at + c, n);
+            V g = v_mul(scale, v_sub(v_mul(d, v_get(NIB_F32, w, c, n)), v_mul(xn, mean)));
+            if (dw) v_put(NIB_F32, dw, c, n, v_fma(d, xn, v_get(NIB_F32, dw, c, n)));
+            if (accumulate) g = v_add(g, v_get(type, dx, at + c, n));
+            v_put(type, dx, at + c, n, g);
+        }
+    }
+}
+
+void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                             const float *b, float eps, void *y, float *mean, float *r)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        V sum = v_zero(), square = v_zero(), m, scale;
+        float average, s;
+        EACH(c, width, n) sum = v_add(sum, v_get(type, x, at + c, n));
+        average = v_sum(sum) / (float)width;
+        m = v_set(average);
+        EACH(c, width, n) {
+            V d = v_sub(v_get(type, x, at + c, n), m);
+            if (n < VN) { /* lanes past the end hold -mean */
+                float t[VN] = { 0 };
+                v_store_n(t, d, n);
+                d = v_load(t);
+            }
+            square = v_fma(d, d, square);
+        }
+        s = 1 / sqrtf(v_sum(square) / (float)width + eps);
+        if (mean) mean[row] = average;
+        if (r) r[row] = s;
+        scale = v_set(s);
+        EACH(c, width, n) {
+            V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale);
+            v_put(type, y, at + c, n, v_fma(xn, v_get(NIB_F32, w, c, n), b ? v_get(NIB_F32, b, c, n) : v_zero()));
+        }
+    }
+}
+
+void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                                  const float *mean, const float *r, const void *dy, void *dx, bool accumulate,
+                                  float *dw, float *db)
+{
+    for (size_t row = 0; row < rows; row++) {
+        size_t at = row * width;
+        V plain = v_zero(), against = v_zero(), m = v_set(mean[row]), scale = v_set(r[row]), p, q;
+        EACH(c, width, n) {
+            V g = v_mul(v_get(type, dy, at + c, n), v_get(NIB_F32, w, c, n)); /* 0 past the end */
+            plain = v_add(plain, g);
+            against = v_fma(g, v_mul(v_sub(v_get(type, x, at + c, n), m), scale), against);
+        }
+        p = v_set(v_sum(plain) / (float)width);
+        q = v_set(v_sum(against) / (float)width);
+        EACH(c, width, n) {
+            V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale), d = v_get(type, dy, at + c, n);
+            V g = v_sub(v_sub(v_mul(d, v_get(NIB_F32, w, c, n)), p), v_mul(xn, q));
+            g = v_mul(scale, g);
+            if (dw) v_put(NIB_F32, dw, c, n, v_fma(d, xn, v_get(NIB_F32, dw, c, n)));
+            if (db) v_put(NIB_F32, db, c, n, v_add(d, v_get(NIB_F32, db, c, n)));
+            if (accumulate) g = v_add(g, v_get(type, dx, at + c, n));
+            v_put(type, dx, at + c, n, g);
+        }
+    }
+}
+
+/* --- activations --- */
+
+NIB_INLINE V v_sigmoid(V x) { return v_div(v_set(1), v_add(v_set(1), v_exp(v_sub(v_zero(), x)))); }
+NIB_INLINE V v_tanh(V x)
+{
+    V e = v_exp(v_mul(v_set(2), x));
+    return v_sub(v_set(1), v_div(v_set(2), v_add(e, v_set(1))));
+}
+/* Abramowitz and Stegun 7.1.26: error below 1.5e-7. */
+NIB_INLINE V v_erf(V x)
+{
+    V a = v_abs(x), t = v_div(v_set(1), v_fma(v_set(0.3275911f), a, v_set(1))), p;
+    p = v_fma(v_set(1.061405429f), t, v_set(-1.453152027f));
+    p = v_fma(p, t, v_set(1.421413741f));
+    p = v_fma(p, t, v_set(-0.284496736f));
+    p = v_fma(p, t, v_set(0.254829592f));
+    p = v_mul(v_mul(p, t), v_exp(v_sub(v_zero(), v_mul(a, a))));
+    return v_copysign(v_sub(v_set(1), p), x);
+}
+NIB_INLINE V v_cubic(V x) { return v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.044715f), v_mul(x, x)), x, x)); }
+
+NIB_INLINE V v_act(nib_activation a, V x)
+{
+    switch (a) {
+    case NIB_ACT_SILU: return v_mul(x, v_sigmoid(x));
+    case NIB_ACT_GELU: return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_erf(v_mul(x, v_set(0.70710678f)))));
+    case NIB_ACT_GELU_TANH: return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_tanh(v_cubic(x))));
+    case NIB_ACT_RELU: return v_max(v_zero(), x);
+    case NIB_ACT_QUICK_GELU: break;
+    }
+    return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
+}
+
+NIB_INLINE V v_act_slope(nib_activation a, V x)
+{
+    const V one = v_set(1), half = v_set(0.5f);
+    V s, t;
+
+    switch (a) {
+    case NIB_ACT_SILU:
+        s = v_sigmoid(x);
+        return v_mul(s, v_fma(x, v_sub(one, s), one));
+    case NIB_ACT_GELU:
+        t = v_exp(v_mul(v_mul(v_set(-0.5f), x), x));
+        return v_fma(v_mul(x, v_set(0.39894228f)), t, v_mul(half, v_add(one, v_erf(v_mul(x, v_set(0.70710678f))))));
+    case NIB_ACT_GELU_TANH:
+        t = v_tanh(v_cubic(x));
+        s = v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.134145f), x), x, one));
+        return v_fma(v_mul(v_mul(half, x), v_sub(one, v_mul(t, t))), s, v_mul(half, v_add(one, t)));
+    case NIB_ACT_RELU: return v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
+    case NIB_ACT_QUICK_GELU: break;
+    }
+    s = v_sigmoid(v_mul(v_set(1.702f), x));
+    return v_mul(s, v_fma(v_mul(v_set(1.702f), x), v_sub(one, s), one));
+}
+
+void NIB_VARIANT(activate)(nib_dtype type, nib_activation a, size_t count, const void *x, void *y)
+{
+    EACH(i, count, n) v_put(type, y, i, n, v_act(a, v_get(type, x, i, n)));
+}
+
+void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, const void *x, const void *dy,
+                                void *dx, bool accumulate)
+{
+    EACH(i, count, n) {
+        V g = v_mul(v_get(type, dy, i, n), v_act_slope(a, v_get(type, x, i, n)));
+        v_put(type, dx, i, n, accumulate ? v_add(g, v_get(type, dx, i, n)) : g);
+    }
+}
+
+void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up, void *y)
+{
+    EACH(i, count, n)
+        v_put(type, y, i, n, v_mul(v_rounded(type, v_act(a, v_get(type, gate, i, n))), v_get(type, up, i, n)));
+}
+
+void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up,
+                             const void *dy, void *dgate, void *dup)
+{
+    EACH(i, count, n) {
+        V d = v_get(type, dy, i, n), g = v_get(type, gate, i, n), u = v_get(type, up, i, n);
+        if (dgate) v_put(type, dgate, i, n, v_mul(v_mul(d, u), v_act_slope(a, g)));
+        if (dup) v_put(type, dup, i, n, v_mul(d, v_rounded(type, v_act(a, g))));
+    }
+}
+
+void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved, bool inverse,
+                         const float *cosine, const float *sine, const void *x, size_t x_stride, void *y,
+                         size_t y_stride)
+{
+    const V sign = v_set(inverse ? -1.0f : 1.0f);
+
+    if (interleaved) { /* GPT-J: pairs side by side; a small part of its time */
+        nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y, y_stride);
+        return;
+    }
+    for (size_t h = 0; h < heads; h++) {
+        size_t from = h * x_stride, to = h * y_stride, half = rot / 2;
+        EACH(j, half, n) {
+            V p = v_get(type, x, from + j, n), q = v_get(type, x, from + half + j, n);
+            V c = v_get(NIB_F32, cosine, j, n), s = v_mul(sign, v_get(NIB_F32, sine, j, n));
+            v_put(type, y, to + j, n, v_sub(v_mul(p, c), v_mul(q, s)));
+            v_put(type, y, to + half + j, n, v_add(v_mul(q, c), v_mul(p, s)));
+        }
+        if (head_dim > rot)
+            EACH(c, head_dim - rot, n) v_put(type, y, to + rot + c, n, v_get(type, x, from + rot + c, n));
+    }
+}
+
+void NIB_VARIANT(add)(nib_dtype type, size_t count, const void *a, const void *b, void *y)
+{
+    EACH(i, count, n) v_put(type, y, i, n, v_add(v_get(type, a, i, n), v_get(type, b, i, n)));
+}
+
+void NIB_VARIANT(axpy)(size_t count, float s, const float *x, float *y)
+{
+    EACH(i, count, n) v_put(NIB_F32, y, i, n, v_fma(v_set(s), v_get(NIB_F32, x, i, n), v_get(NIB_F32, y, i, n)));
+}
+
+double NIB_VARIANT(sum_squares)(size_t count, const float *x)
+{
+    double sum = 0;
+    for (size_t first = 0; first < count; first += 256) {
+        V s = v_zero();
+        EACH(i, nib_min(256, count - first), n) { V a = v_get(NIB_F32, x, first + i, n); s = v_fma(a, a, s); }
+        sum += (double)v_sum(s);
+    }
+    return sum;
+}
+
+void NIB_VARIANT(logsumexp)(size_t count, const float *x, float *max, float *sum)
+{
+    V m = v_set(x[0]), s = v_zero();
+    EACH(i, count, n) m = v_max(n == VN ? v_load(x + i) : v_set(x[i]), m); /* the tail is done singly */
+    for (size_t i = count / VN * VN; i < count; i++) m = v_max(v_set(x[i]), m);
+    *max = v_greatest(m);
+    m = v_set(*max);
+    for (size_t i = 0; i + VN <= count; i += VN) s = v_add(s, v_exp(v_sub(v_load(x + i), m)));
+    *sum = v_sum(s);
+    if (count % VN) {
+        size_t n = count % VN;
+        float t[VN];
+        v_store(t, v_exp(v_sub(v_load_n(x + count - n, n), m)));
+        for (size_t i = 0; i < n; i++) *sum += t[i];
+    }
+}
+
+void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale)
+{
+    EACH(i, count, n) v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
+}
+
+void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m, float *v)
+{
+    V decay = v_set(1 - o->lr * o->weight_decay), step = v_set((float)((double)o->lr / o->bias1));
+    V root = v_set((float)sqrt(o->bias2)), eps = v_set(o->eps), scale = v_set(o->grad_scale);
+    V keep1 = v_set(1 - o->beta1), beta2 = v_set(o->beta2), keep2 = v_set(1 - o->beta2);
+
+    EACH(i, count, n) {
+        V gi = v_mul(v_get(NIB_F32, g, i, n), scale), mi = v_get(NIB_F32, m, i, n), vi = v_get(NIB_F32, v, i, n);
+        mi = v_add(mi, v_mul(v_sub(gi, mi), keep1));
+        vi = v_add(v_mul(vi, beta2), v_mul(v_mul(keep2, gi), gi));
+        v_put(NIB_F32, m, i, n, mi);
+        v_put(NIB_F32, v, i, n, vi);
+        v_put(NIB_F32, p, i, n, v_sub(v_mul(v_get(NIB_F32, p, i, n), decay),
+                                      v_mul(step, v_div(mi, v_add(v_div(v_sqrt(vi), root), eps)))));
+    }
+}
+
+void NIB_VARIANT(to_bf16)(size_t count, const float *x, uint16_t *y)
+{
+    EACH(i, count, n) v_put(NIB_BF16, y, i, n, v_get(NIB_F32, x, i, n));
+}
+
+void NIB_VARIANT(from_bf16)(size_t count, const uint16_t *x, float *y)
+{
+    EACH(i, count, n) v_put(NIB_F32, y, i, n, v_get(NIB_BF16, x, i, n));
+}

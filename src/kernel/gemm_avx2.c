@@ -1,0 +1,2 @@
+/* gemm_avx2.c - gemm_simd.h built for its vectors. */
+#include "kernel/gemm_simd.h"

@@ -1,0 +1,2 @@
+/* gemm_avx512.c - gemm_simd.h built for its vectors. */
+#include "kernel/gemm_simd.h"

@@ -1,0 +1,75 @@
+/* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step.
+ *
+ * Built a second time with the instruction emulated (NIB_EMULATE_BF16), for machines that lack
+ * it: the emulation multiplies and adds the odd then the even member of each pair, flushing
+ * nothing, so it equals the instruction but for subnormal values. */
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+#ifdef NIB_EMULATE_BF16
+#define NAME nib_gemm_bf16_avx512bf16emu
+void NAME(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
+          size_t ldc, bool add); /* only the tests know it */
+NIB_INLINE __m512 dot_pairs(__m512 s, __m512i x, __m512i y)
+{
+    const __m512i top = _mm512_set1_epi32((int)0xffff0000u);
+    __m512 xo = _mm512_castsi512_ps(_mm512_and_si512(x, top)), xe = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+    __m512 yo = _mm512_castsi512_ps(_mm512_and_si512(y, top)), ye = _mm512_castsi512_ps(_mm512_slli_epi32(y, 16));
+    return _mm512_fmadd_ps(xe, ye, _mm512_fmadd_ps(xo, yo, s));
+}
+#else
+#define NAME nib_gemm_bf16_avx512bf16
+NIB_INLINE __m512 dot_pairs(__m512 s, __m512i x, __m512i y) { return _mm512_dpbf16_ps(s, (__m512bh)x, (__m512bh)y); }
+#endif
+
+NIB_INLINE __m512i pair_at(const uint16_t *a)
+{
+    int32_t both;
+    memcpy(&both, a, sizeof both);
+    return _mm512_set1_epi32(both);
+}
+
+#define TILE(ROWS)                                                                                  \
+    NIB_INLINE void tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,     \
+                                float *c, size_t ldc, bool add)                                     \
+    {                                                                                               \
+        __m512 s[ROWS][2];                                                                          \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
+            _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
+                s[r][v] = add ? v_load(c + (size_t)r * ldc + v * 16) : v_zero();                    \
+        for (size_t k = 0; k < pairs; k++) {                                                        \
+            __m512i b0 = _mm512_loadu_si512(b + k * 64), b1 = _mm512_loadu_si512(b + k * 64 + 32);  \
+            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
+                __m512i x = pair_at(a + (size_t)r * lda + 2 * k);                                   \
+                s[r][0] = dot_pairs(s[r][0], x, b0);                                                \
+                s[r][1] = dot_pairs(s[r][1], x, b1);                                                \
+            }                                                                                       \
+        }                                                                                           \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
+            _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
+                v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
+    }
+TILE(14) TILE(7) TILE(4) TILE(2) TILE(1)
+
+static void column(size_t M, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b, float *c,
+                   size_t ldc, bool add)
+{
+    size_t m = 0;
+#define RUN(ROWS) \
+    for (; M - m >= ROWS; m += ROWS) tile_##ROWS(pairs, a + m * lda, lda, b, c + m * ldc, ldc, add)
+    RUN(14);
+    RUN(7);
+    RUN(4);
+    RUN(2);
+    RUN(1);
+#undef RUN
+}
+
+void NAME(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
+          size_t ldc, bool add)
+{
+    assert(K % 2 == 0);
+    for (size_t m = 0; m < M; m += 56)
+        for (size_t n = 0; n < N; n += NIB_PANEL)
+            column(nib_min(56, M - m), K / 2, a + m * lda, lda, panel + n * K, c + m * ldc + n, ldc, add);
+}

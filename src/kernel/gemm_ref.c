@@ -1,0 +1,32 @@
+/* gemm_ref.c - the product and its packers, plainly. */
+#include "kernel/kernels.h"
+
+void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel, float *c,
+                      size_t ldc, bool add)
+{
+    for (size_t m = 0; m < M; m++)
+        for (size_t n = 0; n < N; n++) {
+            const float *b = panel + n / NIB_PANEL * K * NIB_PANEL + n % NIB_PANEL;
+            float sum = add ? c[m * ldc + n] : 0;
+            for (size_t k = 0; k < K; k++) sum += a[m * lda + k] * b[k * NIB_PANEL];
+            c[m * ldc + n] = sum;
+        }
+}
+
+void nib_pack_transposed_ref(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
+{
+    for (size_t i = 0; i < k; i++)
+        for (size_t n = 0; n < NIB_PANEL; n++) dst[i * NIB_PANEL + n] = src[n * ld + i];
+}
+
+void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)
+{
+    for (size_t i = 0; i < n; i++) dst[i] = nib_f32_to_bf16(a[i]) | (uint32_t)nib_f32_to_bf16(b[i]) << 16;
+}
+
+float nib_dot_ref(size_t n, const float *x, const float *y)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] * y[i];
+    return sum;
+}

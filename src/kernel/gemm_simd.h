@@ -1,0 +1,68 @@
+/* gemm_simd.h - the body of gemm_avx2.c and gemm_avx512.c. */
+#include "kernel/gemm_tile.h"
+#include "kernel/kernels.h"
+
+void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
+                           float *c, size_t ldc, bool add)
+{
+    for (size_t m = 0; m < M; m += 56) /* rows that stay in the first cache for all panels */
+        for (size_t n = 0; n < N; n += NIB_PANEL)
+            tile_column(nib_min(56, M - m), K, a + m * lda, lda, 1, panel + n * K, NIB_PANEL, c + m * ldc + n, ldc, add);
+}
+
+void NIB_VARIANT(pack_pairs)(size_t count, const float *a, const float *b, uint32_t *dst)
+{
+    uint16_t low[VN], high[VN];
+    for (size_t i = 0; i < count; i += VN) {
+        size_t n = nib_min(VN, count - i);
+        v_put(NIB_BF16, low, 0, n, v_get(NIB_F32, a, i, n));
+        v_put(NIB_BF16, high, 0, n, v_get(NIB_F32, b, i, n));
+        for (size_t j = 0; j < n; j++) dst[i + j] = low[j] | (uint32_t)high[j] << 16;
+    }
+}
+
+float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)
+{
+    V s[4] = { v_zero(), v_zero(), v_zero(), v_zero() };
+    size_t i = 0;
+
+    for (; i + 4 * VN <= count; i += 4 * VN)
+        for (size_t j = 0; j < 4; j++) s[j] = v_fma(v_load(x + i + j * VN), v_load(y + i + j * VN), s[j]);
+    for (; i < count; i += VN) {
+        size_t n = nib_min(VN, count - i);
+        s[0] = v_fma(v_get(NIB_F32, x, i, n), v_get(NIB_F32, y, i, n), s[0]);
+    }
+    return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
+}
+
+/* Squares of 8 x 8 words, transposed in registers. */
+NIB_INLINE void transpose8(const uint32_t *src, size_t ld, uint32_t *dst)
+{
+    __m256i r[8], t[8];
+
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_si256((const __m256i *)(src + (size_t)i * ld));
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_PANEL), _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_PANEL), _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+    }
+}
+
+void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= k; i += 8)
+        for (size_t n = 0; n < NIB_PANEL; n += 8) transpose8(src + n * ld + i, ld, dst + i * NIB_PANEL + n);
+    for (; i < k; i++)
+        for (size_t n = 0; n < NIB_PANEL; n++) dst[i * NIB_PANEL + n] = src[n * ld + i];
+}

@@ -1,0 +1,15 @@
+KERNEL(gemm_f32, ref, 0)
+KERNEL(pack_transposed, ref, 0)
+KERNEL(pack_pairs, ref, 0)
+KERNEL(dot, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(gemm_f32, avx2, NIB_CPU_AVX2)
+KERNEL(gemm_f32, avx512, NIB_CPU_AVX512)
+KERNEL(pack_pairs, avx2, NIB_CPU_AVX2)
+KERNEL(pack_pairs, avx512, NIB_CPU_AVX512)
+KERNEL(pack_transposed, avx2, NIB_CPU_AVX2)
+KERNEL(pack_transposed, avx512, NIB_CPU_AVX512)
+KERNEL(dot, avx2, NIB_CPU_AVX2)
+KERNEL(dot, avx512, NIB_CPU_AVX512)
+KERNEL(gemm_bf16, avx512bf16, NIB_CPU_AVX512BF16)
+#endif

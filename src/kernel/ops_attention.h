@@ -1,0 +1,2 @@
+KERNEL_OP(attention_forward)
+KERNEL_OP(attention_backward)

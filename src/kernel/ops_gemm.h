@@ -1,0 +1,5 @@
+KERNEL_OP(gemm_f32)
+KERNEL_OP(gemm_bf16)
+KERNEL_OP(pack_transposed)
+KERNEL_OP(pack_pairs)
+KERNEL_OP(dot)

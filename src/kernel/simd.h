@@ -1,0 +1,182 @@
+/* simd.h - one name for the vectors of AVX-512 and AVX2, so that a kernel's body is written
+ * once and built for each.  Include only from files of those instruction sets.
+ *
+ * V is a vector of VN floats.  Loads and stores of fewer than VN values touch only those. */
+#ifndef NIB_KERNEL_SIMD_H
+#define NIB_KERNEL_SIMD_H
+
+#include <immintrin.h>
+
+#include "base/base.h"
+#include "base/dtype.h"
+
+#define NIB_INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define NIB_VARIANT(op) nib_##op##_avx512
+enum { VN = 16 };
+typedef __m512 V;
+NIB_INLINE V v_set(float x) { return _mm512_set1_ps(x); }
+NIB_INLINE V v_zero(void) { return _mm512_setzero_ps(); }
+NIB_INLINE V v_add(V a, V b) { return _mm512_add_ps(a, b); }
+NIB_INLINE V v_sub(V a, V b) { return _mm512_sub_ps(a, b); }
+NIB_INLINE V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
+NIB_INLINE V v_div(V a, V b) { return _mm512_div_ps(a, b); }
+NIB_INLINE V v_sqrt(V a) { return _mm512_sqrt_ps(a); }
+NIB_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+NIB_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); } /* b when either is NaN */
+NIB_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
+NIB_INLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+NIB_INLINE V v_scale2(V a, V n) { return _mm512_scalef_ps(a, n); } /* a * 2^n */
+NIB_INLINE V v_abs(V a) { return _mm512_abs_ps(a); }
+NIB_INLINE V v_copysign(V a, V sign)
+{
+    const __m512i top = _mm512_set1_epi32((int)0x80000000u);
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(a), 0xca));
+}
+NIB_INLINE float v_sum(V a) { return _mm512_reduce_add_ps(a); }
+NIB_INLINE float v_greatest(V a) { return _mm512_reduce_max_ps(a); }
+NIB_INLINE __mmask16 v_first(size_t n) { return (__mmask16)((1u << n) - 1); }
+NIB_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
+NIB_INLINE V v_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+NIB_INLINE void v_store(float *p, V a) { _mm512_storeu_ps(p, a); }
+NIB_INLINE void v_store_n(float *p, V a, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+NIB_INLINE V v_from_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+NIB_INLINE __m256i v_to_bf16(V a)
+{
+    __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    up = _mm512_mask_or_epi32(up, nan, _mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
+    return _mm512_cvtepi32_epi16(up);
+}
+NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
+NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(a)); }
+NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n) { _mm256_mask_storeu_epi16(p, v_first(n), v_to_bf16(a)); }
+
+#elif defined(__AVX2__)
+#define NIB_VARIANT(op) nib_##op##_avx2
+enum { VN = 8 };
+typedef __m256 V;
+NIB_INLINE V v_set(float x) { return _mm256_set1_ps(x); }
+NIB_INLINE V v_zero(void) { return _mm256_setzero_ps(); }
+NIB_INLINE V v_add(V a, V b) { return _mm256_add_ps(a, b); }
+NIB_INLINE V v_sub(V a, V b) { return _mm256_sub_ps(a, b); }
+NIB_INLINE V v_mul(V a, V b) { return _mm256_mul_ps(a, b); }
+NIB_INLINE V v_div(V a, V b) { return _mm256_div_ps(a, b); }
+NIB_INLINE V v_sqrt(V a) { return _mm256_sqrt_ps(a); }
+NIB_INLINE V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+NIB_INLINE V v_max(V a, V b) { return _mm256_max_ps(a, b); }
+NIB_INLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }
+NIB_INLINE V v_round(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+NIB_INLINE V v_scale2(V a, V n) /* |n| < 252: in two halves, each a normal power of two */
+{
+    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    __m256i rest = _mm256_sub_epi32(whole, half), bias = _mm256_set1_epi32(127);
+    __m256 p = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    __m256 q = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+    return _mm256_mul_ps(_mm256_mul_ps(a, p), q);
+}
+NIB_INLINE V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+NIB_INLINE V v_copysign(V a, V sign)
+{
+    const __m256 top = _mm256_set1_ps(-0.0f);
+    return _mm256_or_ps(_mm256_andnot_ps(top, a), _mm256_and_ps(top, sign));
+}
+NIB_INLINE float v_sum(V a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+NIB_INLINE float v_greatest(V a)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+NIB_INLINE V v_load(const float *p) { return _mm256_loadu_ps(p); }
+NIB_INLINE V v_load_n(const float *p, size_t n)
+{
+    float t[8] = { 0 };
+    memcpy(t, p, n * sizeof *p);
+    return _mm256_loadu_ps(t);
+}
+NIB_INLINE void v_store(float *p, V a) { _mm256_storeu_ps(p, a); }
+NIB_INLINE void v_store_n(float *p, V a, size_t n)
+{
+    float t[8];
+    _mm256_storeu_ps(t, a);
+    memcpy(p, t, n * sizeof *p);
+}
+NIB_INLINE V v_from_bf16(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+NIB_INLINE __m128i v_to_bf16(V a)
+{
+    __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i up = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    up = _mm256_blendv_epi8(up, quiet, nan);
+    up = _mm256_permute4x64_epi64(_mm256_packus_epi32(up, up), 0xd8);
+    return _mm256_castsi256_si128(up);
+}
+NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)p)); }
+NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
+{
+    uint16_t t[8] = { 0 };
+    memcpy(t, p, n * sizeof *p);
+    return v_load_bf16(t);
+}
+NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm_storeu_si128((__m128i *)p, v_to_bf16(a)); }
+NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
+{
+    uint16_t t[8];
+    v_store_bf16(t, a);
+    memcpy(p, t, n * sizeof *p);
+}
+#endif
+
+/* Values i .. i + n of an array of `type`, n <= VN; the rest is 0. */
+NIB_INLINE V v_get(nib_dtype type, const void *x, size_t i, size_t n)
+{
+    if (type == NIB_F32)
+        return n == VN ? v_load((const float *)x + i) : v_load_n((const float *)x + i, n);
+    return n == VN ? v_load_bf16((const uint16_t *)x + i) : v_load_bf16_n((const uint16_t *)x + i, n);
+}
+NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
+{
+    if (type == NIB_F32) {
+        if (n == VN) v_store((float *)x + i, a);
+        else v_store_n((float *)x + i, a, n);
+    } else if (n == VN) {
+        v_store_bf16((uint16_t *)x + i, a);
+    } else {
+        v_store_bf16_n((uint16_t *)x + i, a, n);
+    }
+}
+/* As stored: rounded to the type. */
+NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_from_bf16(v_to_bf16(a)); }
+
+/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
+ * 2 units in the last place for -87 < x < 88; beyond, the value at the bound; NaN stays NaN. */
+NIB_INLINE V v_exp(V x)
+{
+    V n, r, p;
+
+    x = v_min(v_set(88.3f), v_max(v_set(-87.3f), x)); /* the bound first: NaN passes */
+    n = v_round(v_mul(x, v_set(1.44269504f)));
+    r = v_fma(n, v_set(-0.693359375f), x);
+    r = v_fma(n, v_set(2.12194440e-4f), r);
+    p = v_set(1.9841270e-4f);
+    p = v_fma(p, r, v_set(1.3888889e-3f));
+    p = v_fma(p, r, v_set(8.3333333e-3f));
+    p = v_fma(p, r, v_set(4.1666667e-2f));
+    p = v_fma(p, r, v_set(1.6666667e-1f));
+    p = v_fma(p, r, v_set(0.5f));
+    p = v_fma(p, r, v_set(1));
+    p = v_fma(p, r, v_set(1));
+    return v_scale2(p, n);
+}
+
+#endif

@@ -1,0 +1,178 @@
+/* lowrank.c - the small float products of a low-rank branch, and the gradient of a whole matrix.
+ *
+ * u = s x A^T and v = s dy B divide rows between threads; dA and dB divide columns, and each
+ * sum runs over all rows in order. */
+#include "base/thread.h"
+#include "quant/product.h"
+
+enum { ROWS = 64, COLUMNS = 64 };
+
+typedef struct lowrank {
+    nib_ctx *ctx;
+    const nib_kernels *k;
+    nib_dtype type;
+    size_t rows, width, rank, ld;
+    const void *x;
+    const float *f; /* A [R, in], or B [out, R]; u or v [M, R] for gradients */
+    float scale;
+    float *y;
+    bool back;      /* inner: B rather than A;  gradient: dB rather than dA */
+    char *scratch;
+    size_t each;
+} lowrank;
+
+static size_t rank_wide(size_t rank) { return nib_round_up(rank, NIB_PANEL); }
+
+/* Inner: a panel of all of A for everybody, then a worker's rows in float and its result. */
+static size_t inner_panel_bytes(size_t width, size_t rank) { return nib_round_up(width * rank_wide(rank) * sizeof(float), 64); }
+static size_t inner_worker_bytes(size_t width, size_t rank)
+{
+    return nib_round_up((ROWS * width + ROWS * rank_wide(rank)) * sizeof(float), 64);
+}
+/* Gradient: 64 columns of x as panels over all rows, v transposed for everybody, and the result. */
+static size_t grad_shared_bytes(size_t rows, size_t rank) { return nib_round_up(rows * rank * sizeof(float), 64); }
+static size_t grad_worker_bytes(size_t rows, size_t rank)
+{
+    return nib_round_up((rows * COLUMNS + rank * COLUMNS) * sizeof(float), 64);
+}
+
+size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank, size_t max_rows)
+{
+    size_t width = nib_max(out, in);
+    size_t inner = inner_panel_bytes(width, max_rank) + nib_threads(ctx) * inner_worker_bytes(width, max_rank);
+    size_t grad = grad_shared_bytes(max_rows, max_rank) + nib_threads(ctx) * grad_worker_bytes(max_rows, max_rank);
+
+    return nib_max(inner, grad) + 64;
+}
+
+static const float *float_rows(const lowrank *l, size_t r0, size_t rows, float *to, size_t *ld)
+{
+    if (l->type == NIB_F32) {
+        *ld = l->ld;
+        return (const float *)l->x + r0 * l->ld;
+    }
+    for (size_t r = 0; r < rows; r++)
+        l->k->from_bf16(l->width, (const uint16_t *)l->x + (r0 + r) * l->ld, to + r * l->width);
+    *ld = l->width;
+    return to;
+}
+
+/* --- u = s x A^T,  v = s dy B --- */
+
+static void inner_tile(void *arg, size_t tile, unsigned worker)
+{
+    const lowrank *l = arg;
+    size_t r0 = tile * ROWS, rows = nib_min(ROWS, l->rows - r0), wide = rank_wide(l->rank), ld;
+    const float *panel = (const float *)(const void *)l->scratch;
+    float *space = (float *)(void *)(l->scratch + inner_panel_bytes(l->width, l->rank) + worker * l->each);
+    float *result = space + ROWS * l->width;
+    const float *x = float_rows(l, r0, rows, space, &ld);
+
+    l->k->gemm_f32(rows, wide, l->width, x, ld, panel, result, wide, false);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < l->rank; i++) l->y[(r0 + r) * l->rank + i] = l->scale * result[r * wide + i];
+}
+
+static void inner_panel_tile(void *arg, size_t tile, unsigned worker)
+{
+    const lowrank *l = arg;
+    float *panel = (float *)(void *)l->scratch + tile * NIB_PANEL * l->width;
+
+    (void)worker;
+    for (size_t k = 0; k < l->width; k++)
+        for (size_t n = 0; n < NIB_PANEL; n++) {
+            size_t r = tile * NIB_PANEL + n;
+            panel[k * NIB_PANEL + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
+        }
+}
+
+static void inner(lowrank *l)
+{
+    l->each = inner_worker_bytes(l->width, l->rank);
+    nib_parallel_for(l->ctx, rank_wide(l->rank) / NIB_PANEL, inner_panel_tile, l);
+    nib_parallel_for(l->ctx, nib_ceil_div(l->rows, ROWS), inner_tile, l);
+}
+
+void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
+                       size_t rank, const void *x, size_t ldx, const float *a, float scale, float *u, void *scratch)
+{
+    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
+                  .f = a, .scale = scale, .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    inner(&l);
+}
+
+void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
+                            size_t rank, const void *dy, size_t lddy, const float *b, float scale, float *v,
+                            void *scratch)
+{
+    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
+                  .f = b, .scale = scale, .y = v, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    inner(&l);
+}
+
+/* --- dA += v^T x,  dB += dy^T u: the transposed factor [R, M] times x [M, 64 columns] --- */
+
+static void grad_tile(void *arg, size_t tile, unsigned worker)
+{
+    const lowrank *l = arg;
+    size_t c0 = tile * COLUMNS, columns = nib_min(COLUMNS, l->width - c0);
+    const float *factor = (const float *)(const void *)l->scratch; /* [R, M] */
+    float *panel = (float *)(void *)(l->scratch + grad_shared_bytes(l->rows, l->rank) + worker * l->each);
+    float *result = panel + l->rows * COLUMNS;
+
+    for (size_t r = 0; r < l->rows; r++)
+        for (size_t p = 0; p < COLUMNS; p += NIB_PANEL) {
+            float *to = panel + p * l->rows + r * NIB_PANEL;
+            size_t n = p < columns ? nib_min(NIB_PANEL, columns - p) : 0, at = r * l->ld + c0 + p;
+            if (n < NIB_PANEL) memset(to, 0, NIB_PANEL * sizeof *to);
+            if (l->type == NIB_F32) memcpy(to, (const float *)l->x + at, n * sizeof *to);
+            else l->k->from_bf16(n, (const uint16_t *)l->x + at, to);
+        }
+    l->k->gemm_f32(l->rank, COLUMNS, l->rows, factor, l->rows, panel, result, COLUMNS, false);
+    for (size_t r = 0; r < l->rank; r++)
+        for (size_t c = 0; c < columns; c++)
+            l->y[l->back ? (c0 + c) * l->rank + r : r * l->width + c0 + c] += result[r * COLUMNS + c];
+}
+
+static void grad(lowrank *l)
+{
+    float *factor = (float *)(void *)l->scratch;
+
+    l->each = grad_worker_bytes(l->rows, l->rank);
+    for (size_t m = 0; m < l->rows; m++)
+        for (size_t r = 0; r < l->rank; r++) factor[r * l->rows + m] = l->f[m * l->rank + r];
+    nib_parallel_for(l->ctx, nib_ceil_div(l->width, COLUMNS), grad_tile, l);
+}
+
+void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in, size_t rank,
+                        const float *v, const void *x, size_t ldx, float *da, void *scratch)
+{
+    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
+                  .f = v, .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    grad(&l);
+}
+
+void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out, size_t rank,
+                        const float *u, const void *dy, size_t lddy, float *db, void *scratch)
+{
+    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
+                  .f = u, .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    grad(&l);
+}
+
+/* dW = dy^T x is dA with v = dy: as many "ranks" as outputs. */
+void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
+                             size_t in, const void *dy, size_t lddy, const void *x, size_t ldx, float *dw,
+                             void *scratch)
+{
+    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = out, .ld = ldx, .x = x,
+                  .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    float *factor = (float *)(void *)l.scratch;
+
+    l.each = grad_worker_bytes(rows, out);
+    for (size_t m = 0; m < rows; m++)
+        for (size_t o = 0; o < out; o++)
+            factor[o * rows + m] = type == NIB_F32 ? ((const float *)dy)[m * lddy + o]
+                                                   : nib_bf16_to_f32(((const uint16_t *)dy)[m * lddy + o]);
+    nib_parallel_for(ctx, nib_ceil_div(in, COLUMNS), grad_tile, &l);
+}

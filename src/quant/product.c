@@ -1,0 +1,273 @@
+/* product.c - the product of rows with a weight, the weight decoded panel by panel.
+ *
+ * A tile is a block of rows times 128 output columns.  For each block of k the tile's worker
+ * decodes the weight into a panel in its own second-level cache, and the micro-kernel adds
+ * into a float block of results; then come the low-rank part and the bias, and each value is
+ * rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
+#include "quant/product.h"
+
+#include "base/thread.h"
+
+enum {
+    COLUMNS = 128,     /* of a tile */
+    MOST_ROWS = 512,   /* of a tile */
+    FEWEST_ROWS = 112, /* below this a row block is not divided between threads */
+    DEPTH_F32 = 512, DEPTH_BF16 = 1024 /* k at a time: a panel of 256 KiB */
+};
+
+typedef struct product {
+    nib_ctx *ctx;
+    const nib_kernels *k;
+    const nib_weight *w;
+    const nib_product_args *a;
+    bool backward, pairs;   /* pairs: bfloat16 products, two k at a time */
+    size_t n, depth;        /* columns of the result; terms of each sum */
+    size_t rows_each, row_blocks, column_blocks;
+    const float *x32;       /* a->x widened, when bfloat16 rows meet float products */
+    char *scratch;
+    size_t worker_bytes;
+} product;
+
+static size_t panel_bytes(void) { return (size_t)DEPTH_F32 * COLUMNS * sizeof(float); }
+/* Decoded rows before they are packed: 32 rows of a block of k, or two rows of 128 columns. */
+static size_t decoded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(float); }
+static size_t rounded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(uint16_t); }
+static size_t result_bytes(size_t rows) { return nib_min(rows, MOST_ROWS) * COLUMNS * sizeof(float); }
+
+static bool uses_pairs(const nib_kernels *k, nib_dtype type) { return type == NIB_BF16 && k->gemm_bf16; }
+
+static size_t worker_bytes(size_t rows, size_t rank)
+{
+    return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
+                        nib_max(rank, 1) * COLUMNS * sizeof(float), 64);
+}
+
+size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
+                                 size_t in, size_t max_rank, size_t max_rows)
+{
+    /* Rows widened to float: all of them, or the few of a dot; an odd depth cannot use pairs. */
+    bool all = type == NIB_BF16 && (!uses_pairs(k, type) || out % 2 || in % 2);
+    size_t widened = (all ? max_rows : nib_min(max_rows, 4)) * nib_max(out, in) * sizeof(float);
+    return nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(widened, 64) + 64;
+}
+
+typedef struct worker_space { char *panel; float *decoded; uint16_t *rounded; float *result, *factor; } worker_space;
+
+static worker_space space_of(const product *p, unsigned worker)
+{
+    char *at = p->scratch + worker * p->worker_bytes;
+    worker_space s = { .panel = at };
+    at += panel_bytes();
+    s.decoded = (float *)at;
+    at += decoded_bytes();
+    s.rounded = (uint16_t *)at;
+    at += rounded_bytes();
+    s.result = (float *)at;
+    s.factor = (float *)(at + result_bytes(p->a->rows));
+    return s;
+}
+
+/* Rounds decoded values to the compute type where they are multiplied as floats. */
+static void round_decoded(const product *p, float *x, size_t n, uint16_t *through)
+{
+    if (p->a->type != NIB_BF16) return;
+    p->k->to_bf16(n, x, through);
+    p->k->from_bf16(n, through, x);
+}
+
+/* Forward: 32 outputs n0.. times k0..k0+depth, transposed into the panel.  Outputs past the end are zero. */
+static void pack_forward(const product *p, const worker_space *s, size_t n0, size_t k0, size_t depth, char *panel)
+{
+    size_t rows = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + n0, even = (depth + 1) / 2 * 2;
+
+    if (!p->pairs) {
+        if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * depth * sizeof(float));
+        p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
+        round_decoded(p, s->decoded, rows * depth, s->rounded);
+        p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth, (uint32_t *)(void *)panel);
+        return;
+    }
+    if (rows < NIB_PANEL || even != depth) memset(s->rounded, 0, NIB_PANEL * even * sizeof(uint16_t));
+    p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
+    for (size_t r = 0; r < rows; r++) p->k->to_bf16(depth, s->decoded + r * depth, s->rounded + r * even);
+    p->k->pack_transposed(even / 2, (const uint32_t *)(const void *)s->rounded, even / 2, (uint32_t *)(void *)panel);
+}
+
+/* Backward: the weight's rows are the terms; 32 of its columns lie in the panel as they are. */
+static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0, size_t depth, char *panel)
+{
+    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0;
+    float *rows = p->pairs ? s->decoded : (float *)(void *)panel;
+
+    if (columns < NIB_PANEL || depth % 2) memset(rows, 0, (depth + depth % 2) * NIB_PANEL * sizeof(float));
+    p->w->scheme->decode_tile(p->w, first, first + depth, n0, n0 + columns, rows, NIB_PANEL);
+    if (!p->pairs) {
+        round_decoded(p, rows, depth * NIB_PANEL, s->rounded);
+        return;
+    }
+    for (size_t k = 0; k < depth; k += 2)
+        p->k->pack_pairs(NIB_PANEL, rows + k * NIB_PANEL, rows + (k + 1) * NIB_PANEL,
+                         (uint32_t *)(void *)panel + k / 2 * NIB_PANEL);
+}
+
+/* result += u factor, as one more block of terms. */
+static void add_lowrank(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns)
+{
+    const nib_product_args *a = p->a;
+    size_t wide = nib_round_up(columns, NIB_PANEL);
+
+    for (size_t n = 0; n < wide; n++)
+        for (size_t r = 0; r < a->rank; r++) {
+            float value = 0;
+            if (n < columns)
+                value = p->backward ? a->factor[r * p->w->in + n0 + n] : a->factor[(a->w_row0 + n0 + n) * a->rank + r];
+            s->factor[n / NIB_PANEL * a->rank * NIB_PANEL + r * NIB_PANEL + n % NIB_PANEL] = value;
+        }
+    p->k->gemm_f32(rows, wide, a->rank, a->u + m0 * a->rank, a->rank, s->factor, s->result, COLUMNS, true);
+}
+
+static void store(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns)
+{
+    const nib_product_args *a = p->a;
+
+    for (size_t m = 0; m < rows; m++) {
+        float *from = s->result + m * COLUMNS;
+        size_t at = (m0 + m) * a->ldy + n0;
+
+        if (a->bias) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, from);
+        if (a->y_type == NIB_F32) {
+            float *to = (float *)a->y + at;
+            if (a->accumulate) p->k->axpy(columns, 1, from, to);
+            else memcpy(to, from, columns * sizeof *to);
+        } else {
+            uint16_t *to = (uint16_t *)a->y + at;
+            float old[COLUMNS];
+            if (a->accumulate) {
+                p->k->from_bf16(columns, to, old);
+                p->k->axpy(columns, 1, old, from);
+            }
+            p->k->to_bf16(columns, from, to);
+        }
+    }
+}
+
+static void run_tile(void *arg, size_t tile, unsigned worker)
+{
+    const product *p = arg;
+    const nib_product_args *a = p->a;
+    worker_space s = space_of(p, worker);
+    size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * COLUMNS;
+    size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(COLUMNS, p->n - n0);
+    size_t block = p->pairs ? DEPTH_BF16 : DEPTH_F32, wide = nib_round_up(columns, NIB_PANEL);
+
+    for (size_t k0 = 0; k0 < p->depth; k0 += block) {
+        size_t depth = nib_min(block, p->depth - k0), even = depth + (p->pairs ? depth % 2 : 0);
+        size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+
+        for (size_t n = 0; n < wide; n += NIB_PANEL)
+            (p->backward ? pack_backward : pack_forward)(p, &s, n0 + n, k0, depth, s.panel + n / NIB_PANEL * bytes);
+        if (p->pairs)
+            p->k->gemm_bf16(rows, wide, even, (const uint16_t *)a->x + m0 * a->ldx + k0, a->ldx,
+                            (const uint16_t *)(void *)s.panel, s.result, COLUMNS, k0 > 0);
+        else
+            p->k->gemm_f32(rows, wide, depth,
+                           p->x32 ? p->x32 + m0 * p->depth + k0 : (const float *)a->x + m0 * a->ldx + k0,
+                           p->x32 ? p->depth : a->ldx, (const float *)(void *)s.panel, s.result, COLUMNS, k0 > 0);
+    }
+    if (a->u) add_lowrank(p, &s, m0, rows, n0, columns);
+    store(p, &s, m0, rows, n0, columns);
+}
+
+static void widen_tile(void *arg, size_t tile, unsigned worker)
+{
+    const product *p = arg;
+    float *to = (float *)(void *)(p->scratch + nib_threads(p->ctx) * p->worker_bytes) + tile * p->depth;
+
+    (void)worker;
+    p->k->from_bf16(p->depth, (const uint16_t *)p->a->x + tile * p->a->ldx, to);
+}
+
+static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *a,
+                        bool backward, void *scratch)
+{
+    size_t w_rows = (a->w_row1 ? a->w_row1 : w->out) - a->w_row0, threads = nib_threads(ctx);
+    product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = uses_pairs(k, a->type),
+                  .n = backward ? w->in : w_rows, .depth = backward ? w_rows : w->in,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
+                  .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 1) };
+
+    if (p.pairs && p.depth % 2) p.pairs = false; /* a row's last pair would reach into the next row */
+    /* Each thread its own rows when there are enough: then nothing is shared but the weight. */
+    p.rows_each = a->rows;
+    if (a->rows >= 2 * FEWEST_ROWS && threads > 1) p.rows_each = nib_max(nib_ceil_div(a->rows, threads), FEWEST_ROWS);
+    p.rows_each = nib_min(p.rows_each, MOST_ROWS);
+    p.row_blocks = nib_ceil_div(a->rows, nib_max(p.rows_each, 1));
+    p.column_blocks = nib_ceil_div(p.n, COLUMNS);
+    if (a->type == NIB_BF16 && !p.pairs) {
+        nib_parallel_for(ctx, a->rows, widen_tile, &p);
+        p.x32 = (const float *)(const void *)(p.scratch + threads * p.worker_bytes);
+    }
+    nib_parallel_for(ctx, p.row_blocks * p.column_blocks, run_tile, &p);
+}
+
+void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                         const nib_product_args *args, void *scratch)
+{
+    run_product(ctx, k, w, args, false, scratch);
+}
+
+void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                          const nib_product_args *args, void *scratch)
+{
+    run_product(ctx, k, w, args, true, scratch);
+}
+
+/* --- few rows: a dot for each output --- */
+
+enum { DOT_DEPTH = 2048, DOT_OUTPUTS = 64 };
+
+static float load_x(const nib_product_args *a, size_t m, size_t i)
+{
+    return a->type == NIB_F32 ? ((const float *)a->x)[m * a->ldx + i]
+                              : nib_bf16_to_f32(((const uint16_t *)a->x)[m * a->ldx + i]);
+}
+
+static void dot_tile(void *arg, size_t tile, unsigned worker)
+{
+    const product *p = arg;
+    const nib_product_args *a = p->a;
+    float *row = (float *)(void *)(p->scratch + worker * p->worker_bytes);
+    uint16_t *through = (uint16_t *)(void *)(row + DOT_DEPTH);
+
+    for (size_t n = tile * DOT_OUTPUTS; n < nib_min((tile + 1) * DOT_OUTPUTS, p->n); n++) {
+        float sum[4] = { 0 };
+        size_t r = a->w_row0 + n;
+        for (size_t k0 = 0; k0 < p->depth; k0 += DOT_DEPTH) {
+            size_t depth = nib_min(DOT_DEPTH, p->depth - k0);
+            p->w->scheme->decode_tile(p->w, r, r + 1, k0, k0 + depth, row, depth);
+            round_decoded(p, row, depth, through);
+            for (size_t m = 0; m < a->rows; m++) sum[m] += p->k->dot(depth, p->x32 + m * p->depth + k0, row);
+        }
+        for (size_t m = 0; m < a->rows; m++) {
+            for (size_t i = 0; a->u && i < a->rank; i++) sum[m] += a->u[m * a->rank + i] * a->factor[r * a->rank + i];
+            if (a->bias) sum[m] += a->bias[r];
+            if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + n] = sum[m];
+            else ((uint16_t *)a->y)[m * a->ldy + n] = nib_f32_to_bf16(sum[m]);
+        }
+    }
+}
+
+void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                     const nib_product_args *args, void *scratch)
+{
+    size_t w_rows = (args->w_row1 ? args->w_row1 : w->out) - args->w_row0;
+    product p = { .ctx = ctx, .k = k, .w = w, .a = args, .n = w_rows, .depth = w->in,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64), .worker_bytes = worker_bytes(args->rows, 1) };
+    float *x = (float *)(void *)(p.scratch + nib_threads(ctx) * p.worker_bytes);
+
+    assert(args->rows <= 4 && !args->accumulate);
+    for (size_t m = 0; m < args->rows; m++) /* few values: not worth the threads */
+        for (size_t i = 0; i < p.depth; i++) x[m * p.depth + i] = load_x(args, m, i);
+    p.x32 = x;
+    nib_parallel_for(ctx, nib_ceil_div(p.n, DOT_OUTPUTS), dot_tile, &p);
+}

@@ -1,0 +1,241 @@
+/* test_reference.c - every architecture variant against transformers and PEFT.
+ *
+ * tests/golden/models/<variant>/ holds a tiny random model, a PEFT adapter with random A
+ * and B, and what the reference computed in float32: logits, loss and the gradient of
+ * each LoRA matrix, plain and with every linear of the layers on the NF4 grid
+ * (tests/golden/make/models.py, tests/golden/README.md). */
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/safetensors.h"
+#include "graph/run.h"
+#include "model/model.h"
+#include "test.h"
+
+enum { SEQUENCES = 2 };
+
+typedef struct fixture {
+    nib_ctx *ctx;
+    nib_model *model;
+    nib_tensors *expected;
+    nib_params params;
+    uint32_t ids[256], positions[256], offsets[SEQUENCES + 1];
+    uint32_t logit_index[256], targets[256], all_rows[256];
+    nib_batch supervised, whole;
+} fixture;
+
+static const nib_tensor *need(const nib_tensors *t, const char *format, const char *prefix, const char *name)
+{
+    char full[600];
+    const nib_tensor *found;
+    snprintf(full, sizeof full, format, prefix, name);
+    found = nib_tensors_find(t, full);
+    CHECK(found, "%s is missing", full);
+    return found;
+}
+
+/* Fills slot 0 of each linear from the adapter's file. */
+static void load_adapter(fixture *f, const char *dir)
+{
+    char path[600];
+    nib_error err;
+    nib_tensors *file;
+
+    snprintf(path, sizeof path, "%s/adapter/adapter_model.safetensors", dir);
+    REQUIRE_OK(nib_tensors_open(f->ctx, path, &file, &err), err);
+    for (size_t i = 0; i < f->model->linear_count; i++) {
+        nib_linear *l = f->model->linears[i];
+        const nib_tensor *t[2];
+        nib_param *p[2];
+
+        if (l == f->model->head) continue;
+        t[0] = need(file, "base_model.model.%s.lora_%s.weight", l->name, "A");
+        t[1] = need(file, "base_model.model.%s.lora_%s.weight", l->name, "B");
+        for (int j = 0; j < 2; j++) {
+            REQUIRE(t[j], "%s", l->name);
+            p[j] = nib_params_add(f->ctx, &f->params, t[j]->name, t[j]->shape[0], t[j]->shape[1]);
+            memcpy(p[j]->value, t[j]->data, t[j]->bytes);
+        }
+        l->slots[0] = (nib_lora){ .a = p[0], .b = p[1], .scale = 2 }; /* alpha 8, r 4 */
+        l->trains = true;
+    }
+    nib_tensors_close(file);
+}
+
+static void make_batches(fixture *f)
+{
+    size_t t = 0, rows = 0;
+
+    for (int s = 0; s < SEQUENCES; s++) {
+        char number[8];
+        const nib_tensor *ids, *labels;
+        snprintf(number, sizeof number, "%d", s);
+        ids = need(f->expected, "%s%s", "ids.", number);
+        labels = need(f->expected, "%s%s", "labels.", number);
+        REQUIRE(ids && labels, "no ids");
+        f->offsets[s] = (uint32_t)t;
+        for (size_t i = 0; i < ids->elements; i++, t++) {
+            int32_t label = ((const int32_t *)labels->data)[i];
+            f->ids[t] = ((const uint32_t *)ids->data)[i];
+            f->positions[t] = (uint32_t)i;
+            f->all_rows[t] = (uint32_t)t;
+            if (i > 0 && label >= 0) {
+                f->logit_index[rows] = (uint32_t)t - 1;
+                f->targets[rows++] = (uint32_t)label;
+            }
+        }
+    }
+    f->offsets[SEQUENCES] = (uint32_t)t;
+    f->supervised = (nib_batch){ .sequences = SEQUENCES, .tokens = t, .logit_rows = rows, .offsets = f->offsets,
+                                 .ids = f->ids, .positions = f->positions, .logit_index = f->logit_index,
+                                 .targets = f->targets };
+    f->whole = f->supervised;
+    f->whole.logit_rows = t;
+    f->whole.logit_index = f->all_rows;
+    f->whole.targets = NULL;
+}
+
+static float greatest_difference(const float *a, const float *b, size_t n)
+{
+    float worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = fabsf(a[i] - b[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    return worst;
+}
+
+static void check_logits(fixture *f, const char *prefix, const char *variant)
+{
+    size_t v = f->model->config->vocabulary;
+    float *logits = test_guarded(64 * v * sizeof *logits);
+    nib_plan *plan;
+    nib_run *run;
+    nib_error err;
+
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.tokens, f->whole.tokens, &plan, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
+    nib_run_forward(run, &f->whole);
+    for (int s = 0; s < SEQUENCES; s++) {
+        char name[64];
+        size_t first = f->offsets[s], length = f->offsets[s + 1] - first;
+        const nib_tensor *want;
+        float worst;
+
+        snprintf(name, sizeof name, "logits.%d", s);
+        want = need(f->expected, "%s%s", prefix, name);
+        REQUIRE(want, "no logits");
+        nib_run_logits(run, first, first + length, logits);
+        worst = greatest_difference(logits, want->data, length * v);
+        CHECK(worst <= 1e-4f, "%s %s%s: logits differ by %g", variant, prefix, name, (double)worst);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(f->ctx, plan);
+}
+
+static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, const char *loss,
+                            const char *variant)
+{
+    nib_plan *plan;
+    nib_run *run;
+    nib_error err;
+    const nib_tensor *want = need(f->expected, "%s%s", loss, "");
+    double got;
+
+    REQUIRE(want, "no loss");
+    nib_params_clear_grads(&f->params);
+    REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.tokens, f->supervised.logit_rows, &plan, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
+    nib_run_step(run, &f->supervised);
+    got = run->loss_sum / (double)f->supervised.logit_rows;
+    CHECK(fabs(got - (double)*(const float *)want->data) <= 1e-5, "%s: %s %.7g, expected %.7g", variant, loss, got,
+          (double)*(const float *)want->data);
+    for (size_t i = 0; i < f->params.count; i++) {
+        nib_param *p = f->params.items[i];
+        const nib_tensor *g = need(f->expected, "%s%s", grads, p->name);
+        float worst = 0, most = 0;
+
+        REQUIRE(g, "no gradient");
+        for (size_t j = 0; j < g->elements; j++) {
+            float w = ((const float *)g->data)[j], d = fabsf(p->grad[j] / (float)f->supervised.logit_rows - w);
+            most = fmaxf(most, fabsf(w));
+            if (!(d <= worst)) worst = d;
+        }
+        CHECK(worst <= 1e-3f * most, "%s %s: gradient off by %g of %g", variant, p->name, (double)worst, (double)most);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(f->ctx, plan);
+}
+
+static bool open_fixture(fixture *f, const char *dir, bool nf4)
+{
+    char path[600];
+    nib_error err;
+    nib_model_options options = { .model = dir, .bnb = { .load_in_4bit = nf4 } };
+
+    *f = (fixture){ .ctx = test_ctx() };
+    snprintf(path, sizeof path, "%s/expected.safetensors", dir);
+    if (nib_tensors_open(f->ctx, path, &f->expected, &err) ||
+        nib_model_open(f->ctx, &options, NIB_F32, (nib_model_progress){ 0 }, &f->model, &err)) {
+        CHECK(false, "%s", err.message);
+        return false;
+    }
+    make_batches(f);
+    return true;
+}
+
+static void close_fixture(fixture *f)
+{
+    nib_model_close(f->model);
+    nib_params_free(f->ctx, &f->params);
+    nib_tensors_close(f->expected);
+}
+
+static void check_variant(const char *dir, const char *variant, bool nf4)
+{
+    const char *mark = nf4 ? "nf4." : "";
+    char prefix[32], grads[32], loss[32];
+    fixture f;
+
+    if (!open_fixture(&f, dir, nf4)) return;
+    snprintf(prefix, sizeof prefix, "%slora.", mark);
+    snprintf(grads, sizeof grads, "%sgrad.", mark);
+    snprintf(loss, sizeof loss, "%slora.loss", mark);
+    check_logits(&f, mark, variant);
+    load_adapter(&f, dir);
+    check_logits(&f, prefix, variant);
+    check_gradients(&f, NIB_PLAN_KEEP, grads, loss, variant);
+    check_gradients(&f, NIB_PLAN_CHECKPOINT, grads, loss, variant);
+    close_fixture(&f);
+}
+
+/* Calls check for each directory of golden models. */
+static void each_variant(bool nf4)
+{
+    const char *top = getenv("NIBBLE_GOLDEN_MODELS") ? getenv("NIBBLE_GOLDEN_MODELS") : test_data("tests/golden/models");
+    DIR *d = opendir(top);
+    struct dirent *entry;
+    int count = 0;
+
+    REQUIRE(d, "%s cannot be read", top);
+    while ((entry = readdir(d))) {
+        char dir[512];
+        if (entry->d_name[0] == '.') continue;
+        snprintf(dir, sizeof dir, "%s/%s", top, entry->d_name);
+        check_variant(dir, entry->d_name, nf4);
+        count++;
+    }
+    closedir(d);
+    CHECK(count >= 12, "%d variants", count);
+}
+
+static void test_dense(void) { each_variant(false); }
+static void test_nf4(void) { each_variant(true); }
+
+int main(void)
+{
+    static const test_case cases[] = { { "dense", test_dense }, { "nf4", test_nf4 } };
+    return test_main("reference", cases, 2);
+}
