@@ -132,6 +132,12 @@ def record(out, prefix, model, ids, labels, gradients=False):
                 out[f"{prefix.replace('lora.', 'grad.')}{name.replace('.default', '')}"] = p.grad.contiguous()
 
 
+def attention_of(config):
+    """Eager attention, but for ALiBi: transformers 4.57's eager Falcon adds the bias twice, once to
+    the scores and once inside the mask; its sdpa path, the default, adds it once."""
+    return "sdpa" if getattr(config, "alibi", False) else "eager"
+
+
 def make(variant):
     dtype, settings = VARIANTS[variant]
     directory = os.path.join(TOP, variant)
@@ -141,8 +147,8 @@ def make(variant):
 
     settings = dict(settings)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    config._attn_implementation = "eager"
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    config._attn_implementation = attention_of(config)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
     model.to(getattr(torch, dtype)).save_pretrained(directory)
     generation = os.path.join(directory, "generation_config.json")
@@ -156,7 +162,7 @@ def make(variant):
     lora = None
     for prefix in ("", "nf4."):
         model = AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32,
-                                                     attn_implementation="eager").eval()
+                                                     attn_implementation=attention_of(config)).eval()
         if prefix:
             round_nf4(model)
         with torch.no_grad():
