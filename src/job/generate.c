@@ -1,0 +1,312 @@
+/* generate.c - prompt in, text out: tokenizer, model, adapters, decoder and sampler together. */
+#include "nibble/generate.h"
+
+#include <stdio.h>
+
+#include "generate/decoder.h"
+#include "generate/settings.h"
+#include "job/generate_text.h"
+#include "job/open.h"
+
+struct nib_generator {
+    nib_ctx *ctx;
+    nib_tokenizer *tokenizer;
+    nib_model *model;
+    nib_adapter **adapters;      /* adapters[i] fills slot i */
+    char **names;
+    size_t adapter_count;
+    nib_generation defaults;     /* generation_config.json's */
+    nib_sampler sampler;
+    nib_decoder *decoder;
+    size_t capacity;             /* the decoder's, in tokens */
+    nib_tokens tokens;
+    uint32_t *ids;
+    size_t ids_capacity;
+};
+
+/* --- opening --- */
+
+static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choice, bool only, nib_error *err)
+{
+    size_t slot = g->adapter_count;
+    const char *name = choice->name ? choice->name : "default";
+
+    if (!choice->name && !only)
+        return nib_fail(err, NIB_E_INVALID, "%s: has no name, which each of several adapters needs", choice->dir);
+    for (size_t i = 0; i < slot; i++)
+        if (strcmp(g->names[i], name) == 0)
+            return nib_fail(err, NIB_E_INVALID, "%s and %s: two adapters are called '%s'",
+                            g->adapters[i]->dir, choice->dir, name);
+    g->names[slot] = nib_strdup(g->ctx, name);
+    if (!g->names[slot]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", choice->dir);
+    g->adapter_count++;
+    return nib_adapter_open(g->model, choice->dir, (unsigned)slot, false, &g->adapters[slot], err);
+}
+
+static nib_status open_all(nib_generator *g, const nib_model_options *o, const nib_adapter_choice *adapters,
+                           size_t count, nib_error *err)
+{
+    nib_dtype compute = nib_open_compute(g->ctx, o->compute_dtype);
+    nib_status status;
+
+    if (count > NIB_MAX_SLOTS)
+        return nib_fail(err, NIB_E_INVALID, "%zu adapters, at most %d", count, NIB_MAX_SLOTS);
+    g->adapters = nib_new_array(g->ctx, count, sizeof *g->adapters);
+    g->names = nib_new_array(g->ctx, count, sizeof *g->names);
+    if (!g->adapters || !g->names) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
+    status = nib_tokenizer_open(g->ctx, o->model, &g->tokenizer, err);
+    if (!status) status = nib_model_open(g->ctx, o, compute, (nib_model_progress){ 0 }, &g->model, err);
+    for (size_t i = 0; i < count && !status; i++) status = open_adapter(g, &adapters[i], count == 1, err);
+    if (!status)
+        status = nib_generation_read(g->ctx, o->model, g->model->json, nib_tokenizer_eos(g->tokenizer),
+                                     &g->defaults, err);
+    if (!status) status = nib_sampler_init(g->ctx, g->model->head->weight->out, &g->sampler, err);
+    return status;
+}
+
+nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
+                              const nib_adapter_choice *adapters, size_t adapter_count,
+                              nib_generator **out, nib_error *err)
+{
+    nib_generator *g = nib_new(ctx, sizeof *g);
+    nib_status status;
+
+    if (!g) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model);
+    g->ctx = ctx;
+    status = open_all(g, model, adapters, adapter_count, err);
+    if (status) goto done;
+    *out = g;
+    g = NULL; /* handed over */
+done:
+    nib_generator_close(g);
+    return status;
+}
+
+void nib_generator_close(nib_generator *g)
+{
+    if (!g) return;
+    nib_decoder_destroy(g->decoder);
+    nib_sampler_free(&g->sampler);
+    for (size_t i = 0; i < g->adapter_count; i++) {
+        nib_adapter_close(g->adapters[i]);
+        nib_free(g->ctx, g->names[i]);
+    }
+    nib_free(g->ctx, g->adapters);
+    nib_free(g->ctx, g->names);
+    nib_model_close(g->model);
+    nib_tokenizer_close(g->tokenizer);
+    nib_tokens_free(g->ctx, &g->tokens);
+    nib_free(g->ctx, g->ids);
+    nib_free(g->ctx, g);
+}
+
+/* --- which adapter --- */
+
+/* "a, b, c" as far as it fits. */
+static void list_names(const nib_generator *g, char *text, size_t room)
+{
+    size_t used = 0;
+
+    *text = 0;
+    for (size_t i = 0; i < g->adapter_count && used < room; i++)
+        used += (size_t)snprintf(text + used, room - used, "%s%s", i ? ", " : "", g->names[i]);
+}
+
+/* Biases and full copies stand in the modules themselves, so that nothing can be computed without
+ * the adapter that brought them: the first one. */
+static bool changes_modules(const nib_generator *g)
+{
+    const nib_model *m = g->model;
+
+    if (m->embedding->frozen) return true;
+    for (size_t i = 0; i < m->linear_count; i++)
+        if (m->linears[i]->frozen || m->linears[i]->frozen_bias) return true;
+    for (size_t i = 0; i < m->norm_count; i++)
+        if (m->norms[i]->frozen_weight || m->norms[i]->frozen_bias) return true;
+    return false;
+}
+
+static nib_status choose_adapter(const nib_generator *g, const nib_generate_options *o, uint8_t *slot, nib_error *err)
+{
+    char known[512];
+    size_t at = NIB_NO_SLOT;
+
+    if (o->adapter && o->no_adapter)
+        return nib_fail(err, NIB_E_INVALID, "adapter '%s' and no_adapter exclude each other", o->adapter);
+    list_names(g, known, sizeof known);
+    if (o->adapter) {
+        for (at = 0; at < g->adapter_count && strcmp(g->names[at], o->adapter) != 0;) at++;
+        if (at == g->adapter_count)
+            return nib_fail(err, NIB_E_INVALID, "adapter '%s' is not loaded; loaded: %s", o->adapter,
+                            *known ? known : "none");
+    } else if (!o->no_adapter && g->adapter_count > 1) {
+        return nib_fail(err, NIB_E_INVALID, "%zu adapters are loaded and none is named: one of %s, or "
+                        "no_adapter", g->adapter_count, known);
+    } else if (!o->no_adapter && g->adapter_count == 1) {
+        at = 0;
+    }
+    if (at != 0 && changes_modules(g))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "adapter '%s' brings biases or modules_to_save of its own, "
+                        "so the model cannot be used without it while it is loaded", g->names[0]);
+    *slot = (uint8_t)at;
+    return NIB_OK;
+}
+
+static nib_status settle(const nib_generator *g, const nib_generate_options *o, nib_generation *use,
+                         uint8_t *slot, nib_error *err)
+{
+    nib_status status;
+
+    *use = g->defaults;
+    status = nib_generation_apply(use, o, err);
+    if (!status) status = choose_adapter(g, o, slot, err);
+    return status;
+}
+
+nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *options, char *text,
+                                  size_t room, nib_error *err)
+{
+    nib_generation use;
+    const nib_sampling *s = &use.sampling;
+    uint8_t slot;
+    char how[160] = "greedy";
+    nib_status status = settle(g, options, &use, &slot, err);
+
+    if (status) return status;
+    if (s->do_sample)
+        snprintf(how, sizeof how, "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
+                 s->temperature, s->top_k, s->top_p, s->min_p, s->seed);
+    snprintf(text, room, "%s; repetition_penalty %g, max_new_tokens %d, adapter %s, %zu stop strings, "
+             "computed in %s", how, s->repetition_penalty, use.max_new_tokens,
+             slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
+             nib_dtype_name(g->model->graph->type));
+    return NIB_OK;
+}
+
+/* --- running --- */
+
+static nib_status encode_prompt(nib_generator *g, const char *prompt, size_t bytes, nib_error *err)
+{
+    size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
+    nib_status status;
+
+    g->tokens.count = 0;
+    if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty");
+    status = nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, NULL, err);
+    if (status) return nib_fail_in(err, status, "prompt");
+    if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
+    if (g->tokens.count > most)
+        return nib_fail(err, NIB_E_INVALID, "the prompt has %zu tokens, the model takes at most %zu",
+                        g->tokens.count, most);
+    if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, g->tokens.count, sizeof *g->ids))
+        return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", g->tokens.count);
+    for (size_t i = 0; i < g->tokens.count; i++) {
+        g->ids[i] = g->tokens.items[i].id;
+        if (g->ids[i] >= v)
+            return nib_fail(err, NIB_E_MISMATCH, "the tokenizer gives id %" PRIu32 ", the model has %zu words",
+                            g->ids[i], v);
+    }
+    return NIB_OK;
+}
+
+static nib_status make_decoder(nib_generator *g, size_t capacity, nib_error *err)
+{
+    nib_status status;
+
+    if (g->decoder && g->capacity >= capacity) return NIB_OK;
+    nib_decoder_destroy(g->decoder);
+    g->decoder = NULL;
+    status = nib_decoder_create(g->ctx, g->model->graph, capacity, &g->decoder, err);
+    if (!status) g->capacity = capacity;
+    return status;
+}
+
+static bool ends(const nib_generation *use, uint32_t id)
+{
+    for (size_t i = 0; i < use->end_count; i++)
+        if (use->end_tokens[i] == (int64_t)id) return true;
+    return false;
+}
+
+/* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
+static nib_status decode(nib_generator *g, const nib_generation *use, size_t most, nib_generated *text,
+                         nib_generate_result *r, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    r->stop_reason = "length";
+    for (size_t i = 0; i < most && !status; i++) {
+        uint32_t id = nib_sample(&g->sampler, &use->sampling, g->decoder->logits, i);
+
+        r->new_tokens++;
+        if (ends(use, id)) {
+            r->stop_reason = "eos";
+            break;
+        }
+        nib_sampler_see(&g->sampler, id);
+        status = nib_generated_push(text, id, err);
+        if (status || text->stopped) break;
+        if (i + 1 < most) status = nib_decoder_push(g->decoder, &id, 1, err);
+    }
+    if (!status) status = nib_generated_finish(text, err);
+    if (text->stopped) r->stop_reason = text->stopped;
+    return status;
+}
+
+static nib_status run(nib_generator *g, const nib_generate_options *o, const nib_generation *use, uint8_t slot,
+                      nib_generated *text, nib_generate_result *r, nib_error *err)
+{
+    size_t prompt = g->tokens.count, most = (size_t)use->max_new_tokens;
+    size_t room = g->model->config->max_positions - prompt + 1;
+    double start;
+    nib_status status;
+
+    if (most > room) {
+        nib_note(g->ctx, "max_new_tokens %zu after a prompt of %zu: the model takes %zu tokens, so at most %zu "
+                 "are generated", most, prompt, g->model->config->max_positions, room);
+        most = room;
+    }
+    status = make_decoder(g, prompt + most, err);
+    if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
+    if (status) return status;
+    start = nib_clock_seconds();
+    nib_decoder_begin(g->decoder, slot);
+    status = nib_decoder_push(g->decoder, g->ids, prompt, err);
+    r->prompt_tokens = prompt;
+    r->prefill_seconds = nib_clock_seconds() - start;
+    if (status) return status;
+    nib_sampler_forget(&g->sampler);
+    for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
+    start = nib_clock_seconds();
+    status = decode(g, use, most, text, r, err);
+    r->decode_seconds = nib_clock_seconds() - start;
+    return status;
+}
+
+nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt_bytes,
+                             const nib_generate_options *options, nib_generate_result *result,
+                             nib_error *err)
+{
+    nib_generate_result r = { 0 };
+    nib_generated text = { 0 };
+    nib_generation use;
+    uint8_t slot;
+    nib_status status;
+
+    *result = r;
+    status = settle(g, options, &use, &slot, err);
+    if (!status) status = encode_prompt(g, prompt, prompt_bytes, err);
+    if (!status) status = run(g, options, &use, slot, &text, &r, err);
+    if (!status) {
+        nib_generated_take(&text, &r.text, &r.bytes);
+        *result = r;
+    }
+    nib_generated_close(&text);
+    return status;
+}
+
+void nib_generate_result_free(nib_generator *g, nib_generate_result *result)
+{
+    nib_free(g->ctx, result->text);
+    *result = (nib_generate_result){ 0 };
+}

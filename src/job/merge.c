@@ -1,0 +1,171 @@
+/* merge.c - an adapter's changes put into the weights: W0 + s B A, dense.
+ *
+ * Every tensor of the source is written in its order under its own name.  A weight's rows are
+ * decoded to float, the product is added in float, and the sum is rounded once; a few rows are
+ * in memory at a time.  The packed tensors of a 4-bit weight become one dense tensor.
+ * A head tied to the embedding becomes a tensor of its own when the two differ afterwards. */
+#include "nibble/merge.h"
+
+#include <stdio.h>
+
+#include "base/outfile.h"
+#include "job/merge_plan.h"
+#include "job/merge_rows.h"
+#include "job/python_json.h"
+#include "job/quantize_config.h"
+
+enum { SHARD_BYTES_MILLIONS = 5000 };
+
+typedef struct run {
+    nib_ctx *ctx;
+    const nib_merge_options *options;
+    nib_model *model;
+    nib_adapter *adapter;
+    nib_merge_plan plan;
+    nib_outdir *out;
+    nib_tensor_writer *writer;
+    nib_merge_rows rows;
+} run;
+
+static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtype *dtype, nib_error *err)
+{
+    static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
+
+    *convert = o->dtype != NULL;
+    *dtype = NIB_F32;
+    if (!o->dtype) return NIB_OK;
+    for (size_t i = 0; i < NIB_COUNT(known); i++)
+        if (strcmp(o->dtype, nib_dtype_name(known[i])) == 0) {
+            *dtype = known[i];
+            return NIB_OK;
+        }
+    return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known", o->dtype);
+}
+
+static nib_status open_all(run *r, nib_error *err)
+{
+    const nib_merge_options *o = r->options;
+    nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_status status;
+
+    status = nib_quantize_check_places(o->model, o->out, err);
+    if (!status) status = nib_quantize_check_places(o->adapter, o->out, err);
+    if (!status) status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
+    if (!status) status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
+    return status;
+}
+
+static nib_status progress(run *r, size_t done, const char *name, nib_error *err)
+{
+    if (r->options->on_progress)
+        r->options->on_progress(r->options->user, name, (double)done / (double)r->plan.count);
+    if (nib_should_stop(r->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+    return NIB_OK;
+}
+
+static nib_status write_item(run *r, const nib_merge_item *item, nib_error *err)
+{
+    nib_status status;
+
+    switch (item->kind) {
+    case NIB_MERGE_WEIGHT:
+        status = nib_merge_write_weight(&r->rows, r->writer, item, err);
+        break;
+    case NIB_MERGE_VECTOR:
+        status = nib_merge_write_values(&r->rows, r->writer, item, err);
+        break;
+    default:
+        status = nib_merge_write_copy(&r->rows, r->writer, item, err);
+        break;
+    }
+    if (item->source) nib_filemap_release(item->source->map, item->source->data, (size_t)item->source->bytes);
+    return status;
+}
+
+static nib_status write_weights(run *r, nib_error *err)
+{
+    nib_tensor_plan *plans = nib_new_array(r->ctx, r->plan.count, sizeof *plans);
+    nib_tensor_writer *writer;
+    nib_status status;
+
+    if (!plans) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", r->plan.count);
+    for (size_t i = 0; i < r->plan.count; i++) plans[i] = r->plan.items[i].plan;
+    status = nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", plans, r->plan.count,
+                                      (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
+    nib_free(r->ctx, plans);
+    for (size_t i = 0; i < r->plan.count && !status; i++) {
+        status = write_item(r, &r->plan.items[i], err);
+        if (!status) status = progress(r, i + 1, r->plan.items[i].plan.name, err);
+    }
+    if (!status) status = nib_tensors_unchanged(r->model->tensors, err);
+    if (status) return status;
+    writer = r->writer;
+    r->writer = NULL;
+    return nib_tensor_writer_commit(writer, err);
+}
+
+/* config.json of a dense model: no quantization, the type of the weights, tied only if they are. */
+static nib_status write_config(run *r, nib_error *err)
+{
+    json_t *config = json_deep_copy(r->model->json);
+    char *path = nib_sprintf(r->ctx, "%s/config.json", nib_outdir_path(r->out));
+    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
+    bool set = r->options->dtype || r->model->stored_4bit || !json_object_get(config, key);
+    nib_status status;
+
+    if (config) json_object_del(config, "quantization_config");
+    if (!config || !path ||
+        (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
+        (r->plan.untied && json_object_set_new(config, "tie_word_embeddings", json_false())))
+        status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
+    else
+        status = nib_python_json_write(r->ctx, path, config, err);
+    json_decref(config);
+    nib_free(r->ctx, path);
+    return status;
+}
+
+/* Weights of an earlier run under other names would contradict these. */
+static nib_status open_out(run *r, nib_error *err)
+{
+    static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
+                                       "model.safetensors.index.json" };
+    nib_status status = nib_outdir_create(r->ctx, r->options->out, r->options->overwrite, &r->out, err);
+
+    for (size_t i = 0; !status && i < NIB_COUNT(old); i++) status = nib_outdir_drop(r->out, old[i], err);
+    return status;
+}
+
+static nib_status merge(run *r, nib_error *err)
+{
+    nib_outdir *out;
+    bool convert;
+    nib_dtype dtype;
+    nib_status status = read_dtype(r->options, &convert, &dtype, err);
+
+    if (!status) status = open_all(r, err);
+    if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
+    if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
+    if (!status) status = open_out(r, err);
+    if (!status) status = write_weights(r, err);
+    if (!status) status = nib_quantize_copy_files(r->ctx, r->options->model, nib_outdir_path(r->out), err);
+    if (!status) status = write_config(r, err);
+    if (status) return status;
+    out = r->out;
+    r->out = NULL;
+    return nib_outdir_commit(out, err);
+}
+
+nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *err)
+{
+    run r = { .ctx = ctx, .options = options };
+    nib_status status = merge(&r, err);
+
+    nib_tensor_writer_discard(r.writer);
+    nib_outdir_discard(r.out);
+    nib_merge_rows_free(&r.rows);
+    nib_merge_plan_free(ctx, &r.plan);
+    nib_adapter_close(r.adapter);
+    nib_model_close(r.model);
+    return status;
+}

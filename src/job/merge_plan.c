@@ -1,0 +1,224 @@
+/* merge_plan.c - see merge_plan.h. */
+#include "job/merge_plan.h"
+
+#include <stdio.h>
+
+#include "quant/bnb4_file.h"
+
+enum { NAME_ROOM = 700 };
+
+typedef struct maker {
+    nib_model *m;
+    bool convert;
+    nib_dtype dtype;
+    bool add_prefix; /* the source's names lack the architecture's prefix and must have it */
+    nib_merge_plan plan;
+} maker;
+
+static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
+
+static const nib_weight *base_weight(const nib_weight *weight, const nib_weight *frozen)
+{
+    return frozen ? frozen : weight;
+}
+
+/* The model's head is the embedding and no longer can be. */
+static bool head_differs(const nib_model *m)
+{
+    const nib_embedding *e = m->embedding;
+    const nib_linear *h = m->head;
+
+    if (!m->config->tied) return false;
+    if (e->slots[0].a || h->slots[0].a) return true;
+    if (e->full && h->full)
+        return memcmp(e->full->value, h->full->value, nib_param_count(e->full) * sizeof(float)) != 0;
+    return e->full || h->full;
+}
+
+/* --- whose a tensor is --- */
+
+static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, const char *part)
+{
+    char name[NAME_ROOM];
+    const nib_tensor *found;
+
+    snprintf(name, sizeof name, "%s%s", module, part);
+    found = nib_model_tensor(k->m->tensors, k->m->arch, name);
+    return found && strcmp(found->name, t->name) == 0;
+}
+
+/* One of the tensors that describe a 4-bit weight. */
+static bool is_part_of_4bit(const nib_weight *w, const char *name)
+{
+    size_t n = strlen(w->source);
+
+    if (nib_weight_as_dense(w) || strncmp(name, w->source, n) != 0) return false;
+    for (size_t i = 0; i < NIB_BNB4_SUFFIXES; i++)
+        if (strcmp(name + n, nib_bnb4_suffixes[i]) == 0) return true;
+    return false;
+}
+
+static void set_weight(nib_merge_item *item, const nib_weight *w, const nib_lora *lora)
+{
+    item->kind = NIB_MERGE_WEIGHT;
+    item->weight = w;
+    item->lora = lora->a ? lora : NULL;
+    item->plan.rank = 2;
+    item->plan.shape[0] = w->out;
+    item->plan.shape[1] = w->in;
+}
+
+static void set_vector(nib_merge_item *item, const float *values)
+{
+    item->kind = NIB_MERGE_VECTOR;
+    item->values = values;
+}
+
+/* Fills `item` when the tensor is the linear's and changes.  *drop: it is not written.  True: it was
+ * the linear's, and nobody else need be asked. */
+static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *t, nib_merge_item *item, bool *drop)
+{
+    const nib_weight *base = base_weight(l->weight, l->frozen);
+    bool tied = l == k->m->head && k->m->config->tied;
+
+    if (!tied && is_part_of_4bit(base, t->name)) return *drop = true;
+    if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
+        if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
+        if (l->full || l->slots[0].a || tied || !nib_weight_as_dense(base)) set_weight(item, l->weight, &l->slots[0]);
+        if (!nib_weight_as_dense(base)) item->plan.dtype = base->as.bnb4.dtype;
+        return true;
+    }
+    if (l->bias_param && is_tensor(k, t, l->name, ".bias")) {
+        set_vector(item, l->bias);
+        return true;
+    }
+    return false;
+}
+
+static bool match_norm(const maker *k, const nib_norm *n, const nib_tensor *t, nib_merge_item *item)
+{
+    if (n->weight_param && is_tensor(k, t, n->name, ".weight")) set_vector(item, n->weight);
+    else if (n->bias_param && is_tensor(k, t, n->name, ".bias")) set_vector(item, n->bias);
+    else return false;
+    return true;
+}
+
+static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, bool *drop)
+{
+    const nib_embedding *e = k->m->embedding;
+    const nib_weight *base = base_weight(e->weight, e->frozen);
+
+    if (strcmp(base->source, t->name) == 0) {
+        if (e->full || e->slots[0].a) set_weight(item, e->weight, &e->slots[0]);
+        item->embedding = true;
+        return;
+    }
+    for (size_t i = 0; i < k->m->linear_count; i++)
+        if (match_linear(k, k->m->linears[i], t, item, drop)) return;
+    for (size_t i = 0; i < k->m->norm_count; i++)
+        if (match_norm(k, k->m->norms[i], t, item)) return;
+}
+
+/* --- the list --- */
+
+static nib_status no_memory(const maker *k, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
+}
+
+static nib_status keep_name(maker *k, const char *prefix, const char *name, const char **out, nib_error *err)
+{
+    nib_merge_plan *p = &k->plan;
+    nib_ctx *ctx = k->m->ctx;
+    char *made;
+
+    if (!nib_grow(ctx, &p->names, &p->name_capacity, p->name_count + 1, sizeof *p->names)) return no_memory(k, err);
+    made = nib_sprintf(ctx, "%s%s", prefix, name);
+    if (!made) return no_memory(k, err);
+    *out = p->names[p->name_count++] = made;
+    return NIB_OK;
+}
+
+static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
+{
+    nib_merge_plan *p = &k->plan;
+
+    if (k->convert && is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
+    if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items)) return no_memory(k, err);
+    if (item->weight) p->widest = nib_max(p->widest, item->weight->in);
+    p->items[p->count++] = *item;
+    return NIB_OK;
+}
+
+static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, nib_error *err)
+{
+    nib_merge_item item = { .kind = NIB_MERGE_COPY, .source = t,
+                            .plan = { .name = t->name, .dtype = t->dtype, .rank = t->rank } };
+    bool drop = false;
+    nib_status status;
+
+    memcpy(item.plan.shape, t->shape, sizeof item.plan.shape);
+    match(k, t, &item, &drop);
+    if (drop) return NIB_OK;
+    if (is_tensor(k, t, k->m->head->name, ".weight")) *head_written = true;
+    if (!nib_dtype_bytes(item.plan.dtype))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written", t->file, t->name,
+                        t->dtype_name);
+    if (k->add_prefix && !is_tensor(k, t, k->m->head->name, ".weight")) {
+        status = keep_name(k, k->m->arch->prefix, t->name, &item.plan.name, err);
+        if (status) return status;
+    }
+    return append(k, &item, err);
+}
+
+/* The head that was the embedding, in the embedding's type. */
+static nib_status add_head(maker *k, nib_error *err)
+{
+    const nib_embedding *e = k->m->embedding;
+    const nib_dense *dense = nib_weight_as_dense(base_weight(e->weight, e->frozen));
+    nib_merge_item item = { .plan = { .dtype = dense ? dense->dtype : NIB_F32 } };
+    nib_status status = keep_name(k, k->m->head->name, ".weight", &item.plan.name, err);
+
+    if (status) return status;
+    set_weight(&item, k->m->head->weight, &k->m->head->slots[0]);
+    return append(k, &item, err);
+}
+
+/* The type of the weights of the layers, for config.json. */
+static nib_dtype linear_dtype(const maker *k)
+{
+    const nib_linear *l = k->m->linears[0];
+    const nib_weight *base = base_weight(l->weight, l->frozen);
+    const nib_dense *dense = nib_weight_as_dense(base);
+
+    if (k->convert) return k->dtype;
+    return dense ? dense->dtype : base->as.bnb4.dtype;
+}
+
+nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,
+                               nib_error *err)
+{
+    maker k = { .m = m, .convert = convert, .dtype = dtype };
+    const char *embedding = base_weight(m->embedding->weight, m->embedding->frozen)->source;
+    bool head_written = false;
+    nib_status status = NIB_OK;
+
+    k.plan.untied = head_differs(m);
+    k.plan.dtype = linear_dtype(&k);
+    /* Beside a head of its own, names without the prefix would no longer be understood. */
+    k.add_prefix = k.plan.untied && strncmp(embedding, m->arch->prefix, strlen(m->arch->prefix)) != 0;
+    for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
+        status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
+    if (!status && k.plan.untied && !head_written) status = add_head(&k, err);
+    if (status) nib_merge_plan_free(m->ctx, &k.plan);
+    else *out = k.plan;
+    return status;
+}
+
+void nib_merge_plan_free(nib_ctx *ctx, nib_merge_plan *plan)
+{
+    for (size_t i = 0; i < plan->name_count; i++) nib_free(ctx, plan->names[i]);
+    nib_free(ctx, plan->names);
+    nib_free(ctx, plan->items);
+    *plan = (nib_merge_plan){ 0 };
+}

@@ -1,0 +1,40 @@
+/* merge_plan.h - what a merged directory holds: each tensor of the source, and what becomes of it. */
+#ifndef NIB_JOB_MERGE_PLAN_H
+#define NIB_JOB_MERGE_PLAN_H
+
+#include "adapter/adapter.h"
+
+typedef enum nib_merge_kind {
+    NIB_MERGE_COPY,   /* the source's values, converted */
+    NIB_MERGE_WEIGHT, /* `weight` decoded, and `lora` added */
+    NIB_MERGE_VECTOR  /* `values`: a bias or the weight of a norm that the adapter brings */
+} nib_merge_kind;
+
+typedef struct nib_merge_item {
+    nib_merge_kind kind;
+    nib_tensor_plan plan;     /* name, type and shape in the new file */
+    const nib_tensor *source; /* NULL: a head that was tied */
+    const nib_weight *weight;
+    const nib_lora *lora;     /* or NULL */
+    bool embedding;           /* lora's A is [R, V], its B [D, R], the weight [V, D] */
+    const float *values;
+} nib_merge_item;
+
+typedef struct nib_merge_plan {
+    nib_merge_item *items;    /* in the order of the source */
+    size_t count, capacity;
+    char **names;             /* names that are not the source's */
+    size_t name_count, name_capacity;
+    bool untied;              /* head and embedding were one tensor and are two now */
+    nib_dtype dtype;          /* of the first linear: what config.json says */
+    size_t widest;            /* columns of the widest weight */
+} nib_merge_plan;
+
+/* convert: every float tensor becomes `dtype`; else each keeps its own (a 4-bit one takes that of
+ * its original).  NIB_E_UNSUPPORTED: a tensor whose type cannot be written.  Borrows from the model
+ * and its adapter in slot 0. */
+nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,
+                               nib_error *err);
+void nib_merge_plan_free(nib_ctx *ctx, nib_merge_plan *plan); /* a zeroed one is fine */
+
+#endif

@@ -1,0 +1,161 @@
+/* merge_rows.c - see merge_rows.h. */
+#include "job/merge_rows.h"
+
+#include <math.h>
+
+#include "base/thread.h"
+
+enum { PIECE_VALUES = 1 << 18 };
+
+nib_status nib_merge_rows_init(nib_ctx *ctx, size_t widest, nib_merge_rows *out, nib_error *err)
+{
+    nib_merge_rows r = { .ctx = ctx, .widest = nib_max(widest, 1) };
+    size_t values;
+
+    r.rows = nib_max(PIECE_VALUES / r.widest, 16);
+    values = nib_max(r.rows * r.widest, PIECE_VALUES);
+    r.wide = nib_new_array(ctx, values, sizeof *r.wide);
+    r.delta = nib_new_array(ctx, nib_threads(ctx) * r.widest, sizeof *r.delta);
+    r.narrow = nib_new_array(ctx, values, sizeof(float));
+    if (!r.wide || !r.delta || !r.narrow) {
+        nib_merge_rows_free(&r);
+        return nib_fail(err, NIB_E_NOMEM, "merging rows of %zu values: out of memory", widest);
+    }
+    *out = r;
+    return NIB_OK;
+}
+
+void nib_merge_rows_free(nib_merge_rows *r)
+{
+    if (!r->ctx) return;
+    nib_free(r->ctx, r->wide);
+    nib_free(r->ctx, r->delta);
+    nib_free(r->ctx, r->narrow);
+    *r = (nib_merge_rows){ 0 };
+}
+
+/* --- one row a tile --- */
+
+typedef struct work {
+    const nib_merge_rows *r;
+    const nib_merge_item *item;
+    size_t row0;
+} work;
+
+/* delta[k] = sum over r of B[row, r] A[r, k] */
+static void linear_delta(const nib_lora *l, size_t row, float *delta)
+{
+    size_t rank = l->a->rows, in = l->a->cols;
+    const float *b = l->b->value + row * rank;
+
+    memset(delta, 0, in * sizeof *delta);
+    for (size_t q = 0; q < rank; q++) {
+        const float *a = l->a->value + q * in;
+        for (size_t k = 0; k < in; k++) delta[k] += b[q] * a[k];
+    }
+}
+
+/* delta[d] = sum over r of A[r, id] B[d, r] */
+static void embedding_delta(const nib_lora *l, size_t id, float *delta)
+{
+    size_t rank = l->a->rows, width = l->b->rows;
+
+    for (size_t d = 0; d < width; d++) {
+        float sum = 0;
+        for (size_t q = 0; q < rank; q++) sum += l->a->value[q * l->a->cols + id] * l->b->value[d * rank + q];
+        delta[d] = sum;
+    }
+}
+
+static void merge_row(void *arg, size_t tile, unsigned worker)
+{
+    const work *k = arg;
+    const nib_merge_item *item = k->item;
+    size_t row = k->row0 + tile, in = item->weight->in;
+    float *to = k->r->wide + tile * in, *delta = k->r->delta + worker * k->r->widest;
+
+    nib_weight_decode(item->weight, row, row + 1, to);
+    if (item->lora) {
+        if (item->embedding) embedding_delta(item->lora, row, delta);
+        else linear_delta(item->lora, row, delta);
+        for (size_t i = 0; i < in; i++) to[i] += item->lora->scale * delta[i];
+    }
+    nib_convert(k->r->narrow + tile * in * nib_dtype_bytes(item->plan.dtype), item->plan.dtype, to, NIB_F32, in);
+}
+
+/* --- putting --- */
+
+static bool fits(float value, nib_dtype type)
+{
+    float rounded = value;
+
+    if (type == NIB_F16) rounded = nib_f16_to_f32(nib_f32_to_f16(value));
+    if (type == NIB_BF16) rounded = nib_round_bf16(value);
+    return isfinite(rounded);
+}
+
+/* Puts the first `count` values of `narrow`, made of `wide`. */
+static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item, const float *values,
+                      uint64_t first, size_t count, nib_error *err)
+{
+    nib_dtype type = item->plan.dtype;
+
+    for (size_t i = 0; i < count; i++)
+        if (!fits(values[i], type))
+            return nib_fail(err, NIB_E_NUMERIC, "%s: value %" PRIu64 " is %g, which %s cannot hold",
+                            item->plan.name, first + i, (double)values[i], nib_dtype_name(type));
+    return nib_tensor_writer_put(w, r->narrow, count * nib_dtype_bytes(type), err);
+}
+
+nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
+                                  nib_error *err)
+{
+    size_t out = item->weight->out, in = item->weight->in;
+    size_t most = in ? nib_max(PIECE_VALUES / in, 16) : 16;
+    nib_status status = NIB_OK;
+
+    for (size_t row = 0; row < out && !status; row += most) {
+        size_t n = nib_min(most, out - row);
+        work k = { .r = r, .item = item, .row0 = row };
+        nib_parallel_for(r->ctx, n, merge_row, &k);
+        status = put(r, w, item, r->wide, (uint64_t)row * in, n * in, err);
+    }
+    return status;
+}
+
+nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
+                                  nib_error *err)
+{
+    uint64_t count = item->plan.shape[0];
+    nib_status status = NIB_OK;
+
+    for (uint64_t at = 0; at < count && !status; at += PIECE_VALUES) {
+        size_t n = (size_t)(count - at < PIECE_VALUES ? count - at : PIECE_VALUES);
+        nib_convert(r->narrow, item->plan.dtype, item->values + at, NIB_F32, n);
+        status = put(r, w, item, item->values + at, at, n, err);
+    }
+    return status;
+}
+
+nib_status nib_merge_write_copy(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
+                                nib_error *err)
+{
+    const nib_tensor *t = item->source;
+    nib_dtype type = item->plan.dtype;
+    size_t each = nib_dtype_bytes(t->dtype);
+    nib_status status = NIB_OK;
+
+    for (uint64_t at = 0; at < t->elements && !status; at += PIECE_VALUES) {
+        size_t n = (size_t)(t->elements - at < PIECE_VALUES ? t->elements - at : PIECE_VALUES);
+        const uint8_t *from = (const uint8_t *)t->data + at * each;
+        if (type == t->dtype) {
+            status = nib_tensor_writer_put(w, from, n * each, err);
+        } else {
+            nib_convert(r->wide, NIB_F32, from, t->dtype, n);
+            nib_convert(r->narrow, type, r->wide, NIB_F32, n);
+            status = put(r, w, item, r->wide, at, n, err);
+        }
+        nib_filemap_release(t->map, from, n * each);
+    }
+    return status;
+}
