@@ -1,0 +1,178 @@
+/* encode.c - from text to tokens: added tokens first, then the pipeline for what lies between. */
+#include "text/parts.h"
+#include "text/utf8.h"
+
+static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+
+static nib_status check_utf8(const char *text, size_t bytes, nib_error *err)
+{
+    for (size_t i = 0; i < bytes;) {
+        size_t n = nib_utf8_valid(text + i, bytes - i);
+        if (n == 0) return nib_fail(err, NIB_E_FORMAT, "byte %zu: invalid UTF-8 (0x%02x)", i, (uint8_t)text[i]);
+        i += n;
+    }
+    return NIB_OK;
+}
+
+/* --- finding added tokens --- */
+
+static bool is_word(const char *text, size_t bytes, size_t at)
+{
+    uint8_t c;
+    if (at >= bytes) return false;
+    c = (uint8_t)text[at];
+    return c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+static size_t character_before(const char *text, size_t at)
+{
+    do at--;
+    while (((uint8_t)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+static bool is_blank(const char *text, size_t at)
+{
+    uint32_t c = nib_utf8_read(text + at);
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+typedef struct found { const nib_added *token; nib_range range; } found;
+
+/* The first added token at or after `from`, the longest among those of one place.  normalized:
+ * the pass over normalized text. */
+static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from, bool normalized, found *out)
+{
+    for (size_t i = from; i < bytes; i++)
+        for (size_t k = 0; k < t->added_count; k++) {
+            const nib_added *a = &t->added[k];
+            const char *content = normalized ? a->normal : a->text;
+            size_t n = normalized ? a->normal_bytes : a->bytes;
+
+            if (a->normalized != normalized || n == 0 || n > bytes - i || text[i] != content[0] ||
+                memcmp(text + i, content, n) != 0)
+                continue;
+            if (a->single_word && ((i > 0 && is_word(text, bytes, i - 1)) || is_word(text, bytes, i + n))) continue;
+            *out = (found){ a, { i, i + n } };
+            while (a->lstrip && out->range.begin > from && is_blank(text, character_before(text, out->range.begin)))
+                out->range.begin = character_before(text, out->range.begin);
+            while (a->rstrip && out->range.end < bytes && is_blank(text, out->range.end))
+                out->range.end += nib_utf8_length(text[out->range.end]);
+            return true;
+        }
+    return false;
+}
+
+/* --- one stretch without added tokens of the first pass --- */
+
+/* t->work holds normalized text; piece of it without any added token. */
+static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piece, nib_tokens *out, nib_error *err)
+{
+    nib_status status;
+
+    if (piece.begin == piece.end) return NIB_OK;
+    t->work.bytes = t->work.piece_count = 0;
+    for (size_t i = piece.begin; i < piece.end; i++)
+        if (!nib_work_add(t->ctx, &t->work, whole->text + i, 1, whole->origin[i])) return no_memory(err);
+    if (!nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes)) return no_memory(err);
+    status = nib_pretokenize(t, err);
+    for (size_t i = 0; i < t->work.piece_count && !status; i++) status = nib_bpe(t, t->work.pieces[i], out, err);
+    return status;
+}
+
+static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_tokens *out, nib_error *err)
+{
+    size_t at = 0;
+    found f;
+
+    while (find_added(t, whole->text, whole->bytes, at, true, &f)) {
+        nib_token token = { .id = f.token->id, .begin = whole->origin[f.range.begin].begin,
+                            .end = whole->origin[f.range.end - 1].end };
+        nib_status status = encode_piece(t, whole, (nib_range){ at, f.range.begin }, out, err);
+        if (!status) status = nib_tokens_add(t->ctx, out, token, err);
+        if (status) return status;
+        at = f.range.end;
+    }
+    return encode_piece(t, whole, (nib_range){ at, whole->bytes }, out, err);
+}
+
+static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begin, size_t end, nib_tokens *out, nib_error *err)
+{
+    nib_work whole;
+    nib_status status;
+
+    if (begin == end) return NIB_OK;
+    t->work.bytes = t->work.piece_count = 0;
+    for (size_t i = begin; i < end;) {
+        size_t n = nib_utf8_length(text[i]);
+        if (!nib_work_add(t->ctx, &t->work, text + i, n, (nib_range){ i, i + n })) return no_memory(err);
+        i += n;
+    }
+    status = nib_normalize(t, err);
+    if (status) return status;
+    whole = t->work; /* stays while pieces go through t->work */
+    t->work = (nib_work){ 0 };
+    status = whole.bytes ? encode_normalized(t, &whole, out, err) : NIB_OK;
+    nib_work_free(t->ctx, &t->work);
+    t->work = whole;
+    return status;
+}
+
+/* --- offsets and special tokens --- */
+
+/* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range. */
+static void trim(const char *text, nib_token *token)
+{
+    size_t begin = token->begin, end = token->end;
+
+    while (begin < end && is_blank(text, begin)) begin += nib_utf8_length(text[begin]);
+    while (end > begin && is_blank(text, character_before(text, end))) end = character_before(text, end);
+    if (begin == end) { /* nothing but blanks: the library leaves an empty range at its end */
+        token->begin = token->end;
+        return;
+    }
+    token->begin = begin;
+    token->end = end;
+}
+
+static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < count && !status; i++)
+        status = nib_tokens_add(t->ctx, out, (nib_token){ .id = ids[i], .added_by_template = true }, err);
+    return status;
+}
+
+nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes, bool special,
+                                nib_tokens *out, bool *had_bos, nib_error *err)
+{
+    size_t at = 0, first = out->count, body;
+    bool repeated;
+    found f;
+    nib_status status = check_utf8(text, bytes, err);
+
+    if (!status && special) status = add_around(t, t->before, t->before_count, out, err);
+    if (status) return status;
+    body = out->count;
+    while (find_added(t, text, bytes, at, false, &f)) {
+        status = encode_stretch(t, text, at, f.range.begin, out, err);
+        if (!status) status = nib_tokens_add(t->ctx, out, (nib_token){ f.token->id, f.range.begin, f.range.end, false }, err);
+        if (status) return status;
+        at = f.range.end;
+    }
+    status = encode_stretch(t, text, at, bytes, out, err);
+    for (size_t i = body; i < out->count && !status && t->trim_offsets; i++)
+        if (!t->is_added[out->items[i].id]) trim(text, &out->items[i]);
+    /* A text that begins with BOS gets no second one. */
+    repeated = body > first && out->count > body && t->bos >= 0 && out->items[body - 1].id == (uint32_t)t->bos &&
+               out->items[body].id == (uint32_t)t->bos;
+    if (had_bos) *had_bos = repeated;
+    if (repeated) {
+        memmove(out->items + body - 1, out->items + body, (out->count - body) * sizeof *out->items);
+        out->count--;
+    }
+    if (!status && special) status = add_around(t, t->after, t->after_count, out, err);
+    return status;
+}

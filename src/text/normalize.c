@@ -1,0 +1,169 @@
+/* normalize.c - the normalizers, each character keeping the range of the input it comes from. */
+#include <stdlib.h>
+#include <utf8proc.h>
+
+#include "text/parts.h"
+#include "text/utf8.h"
+
+static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+
+/* The result becomes the work; the pieces, one, cover it. */
+static bool swap_work(nib_tokenizer *t)
+{
+    nib_work old = t->work;
+    t->work = t->other;
+    t->other = old;
+    t->other.bytes = t->other.piece_count = 0;
+    t->work.piece_count = 0;
+    return nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes);
+}
+
+static bool keep(nib_tokenizer *t, size_t at, size_t n)
+{
+    return nib_work_add(t->ctx, &t->other, t->work.text + at, n, t->work.origin[at]);
+}
+
+/* Characters that normalization may join to what stands before them. */
+static bool attaches(uint32_t c)
+{
+    const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
+    return p->combining_class != 0 || p->category == UTF8PROC_CATEGORY_MN || p->category == UTF8PROC_CATEGORY_MC ||
+           (c >= 0x1160 && c <= 0x11ff);
+}
+
+/* One cluster: a character and what attaches to it. */
+static nib_status normalize_cluster(nib_tokenizer *t, size_t begin, size_t end, int options, nib_error *err)
+{
+    utf8proc_uint8_t *result = NULL;
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)t->work.text + begin, (utf8proc_ssize_t)(end - begin),
+                                      &result, (utf8proc_option_t)options);
+    size_t from = begin;
+    bool good = n >= 0;
+
+    if (n == UTF8PROC_ERROR_NOMEM) return no_memory(err);
+    if (n < 0) return nib_fail(err, NIB_E_FORMAT, "tokenizer: a character that cannot be normalized");
+    for (size_t i = 0; good && i < (size_t)n;) { /* character by character beside the input's */
+        size_t length = nib_utf8_length((char)result[i]);
+        good = nib_work_add(t->ctx, &t->other, (const char *)result + i, length, t->work.origin[from]);
+        i += length;
+        if (from + nib_utf8_length(t->work.text[from]) < end) from += nib_utf8_length(t->work.text[from]);
+    }
+    free(result);
+    return good ? NIB_OK : no_memory(err);
+}
+
+static nib_status unicode_form(nib_tokenizer *t, int options, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < t->work.bytes && !status;) {
+        size_t end = i + nib_utf8_length(t->work.text[i]);
+        while (end < t->work.bytes && attaches(nib_utf8_read(t->work.text + end))) end += nib_utf8_length(t->work.text[end]);
+        if (end == i + 1) status = keep(t, i, 1) ? NIB_OK : no_memory(err);
+        else status = normalize_cluster(t, i, end, options | UTF8PROC_STABLE, err);
+        i = end;
+    }
+    return status;
+}
+
+static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_error *err)
+{
+    for (size_t i = 0; i < t->work.bytes;) {
+        size_t n = nib_utf8_length(t->work.text[i]);
+        uint32_t c = nib_utf8_read(t->work.text + i);
+        char lower[4];
+        bool good = true;
+
+        if (kind == NIB_STAGE_LOWERCASE) {
+            size_t length = nib_utf8_write((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), lower);
+            good = nib_work_add(t->ctx, &t->other, lower, length, t->work.origin[i]);
+        } else if (utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_MN) {
+            good = keep(t, i, n);
+        }
+        if (!good) return no_memory(err);
+        i += n;
+    }
+    return NIB_OK;
+}
+
+static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
+{
+    size_t at = 0;
+
+    while (at < t->work.bytes) {
+        nib_range found;
+        bool yes;
+        nib_status status = nib_pattern_next(t, s->pattern, t->work.text, t->work.bytes, at, &found, &yes, err);
+
+        if (status) return status;
+        if (!yes) found = (nib_range){ t->work.bytes, t->work.bytes };
+        for (; at < found.begin; at += nib_utf8_length(t->work.text[at]))
+            if (!keep(t, at, nib_utf8_length(t->work.text[at]))) return no_memory(err);
+        if (yes) {
+            nib_range origin = { t->work.origin[found.begin].begin, t->work.origin[found.end - 1].end };
+            if (!nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, origin)) return no_memory(err);
+            at = found.end;
+        }
+    }
+    return NIB_OK;
+}
+
+static bool is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+static nib_status strip(nib_tokenizer *t, const nib_stage *s, nib_error *err)
+{
+    size_t begin = 0, end = t->work.bytes;
+
+    while (s->left && begin < end && is_space(nib_utf8_read(t->work.text + begin))) begin += nib_utf8_length(t->work.text[begin]);
+    while (s->right && end > begin) {
+        size_t last = end - 1;
+        while (((uint8_t)t->work.text[last] & 0xc0) == 0x80) last--;
+        if (!is_space(nib_utf8_read(t->work.text + last))) break;
+        end = last;
+    }
+    for (size_t i = begin; i < end; i += nib_utf8_length(t->work.text[i]))
+        if (!keep(t, i, nib_utf8_length(t->work.text[i]))) return no_memory(err);
+    return NIB_OK;
+}
+
+static nib_status keep_all(nib_tokenizer *t, nib_error *err)
+{
+    for (size_t i = 0; i < t->work.bytes; i += nib_utf8_length(t->work.text[i]))
+        if (!keep(t, i, nib_utf8_length(t->work.text[i]))) return no_memory(err);
+    return NIB_OK;
+}
+
+static nib_status normalize_one(nib_tokenizer *t, const nib_stage *s, nib_error *err)
+{
+    const int compat = UTF8PROC_COMPAT;
+
+    switch (s->kind) {
+    case NIB_STAGE_NFC: return unicode_form(t, UTF8PROC_COMPOSE, err);
+    case NIB_STAGE_NFD: return unicode_form(t, UTF8PROC_DECOMPOSE, err);
+    case NIB_STAGE_NFKC: return unicode_form(t, UTF8PROC_COMPOSE | compat, err);
+    case NIB_STAGE_NFKD: return unicode_form(t, UTF8PROC_DECOMPOSE | compat, err);
+    case NIB_STAGE_LOWERCASE: case NIB_STAGE_STRIP_ACCENTS: return each_character(t, s->kind, err);
+    case NIB_STAGE_REPLACE: return replace(t, s, err);
+    case NIB_STAGE_STRIP: return strip(t, s, err);
+    case NIB_STAGE_PREPEND: /* takes the range of the first character */
+        if (t->work.bytes && !nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[0]))
+            return no_memory(err);
+        return keep_all(t, err);
+    default: assert(!"a normalizer"); return NIB_OK;
+    }
+}
+
+nib_status nib_normalize(nib_tokenizer *t, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < t->normalizers.count && !status; i++) {
+        status = normalize_one(t, &t->normalizers.items[i], err);
+        if (!status && !swap_work(t)) status = no_memory(err);
+    }
+    return status;
+}

@@ -1,0 +1,125 @@
+/* parts.h - what a tokenizer is made of; only src/text looks inside. */
+#ifndef NIB_TEXT_PARTS_H
+#define NIB_TEXT_PARTS_H
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <jansson.h>
+#include <pcre2.h>
+
+#include "text/tokenizer.h"
+
+/* --- tables --- */
+
+/* Strings to numbers, by open addressing; strings are borrowed. */
+typedef struct nib_word { const char *text; uint32_t bytes, id; } nib_word;
+typedef struct nib_words { nib_word *slots; size_t mask, count; } nib_words;
+bool nib_words_init(nib_ctx *ctx, nib_words *w, size_t expected);
+void nib_words_put(nib_words *w, const char *text, size_t bytes, uint32_t id); /* the first wins */
+int64_t nib_words_get(const nib_words *w, const char *text, size_t bytes);     /* -1: none */
+
+/* Pairs of ids to (rank, merged id). */
+typedef struct nib_merge { uint32_t left, right, rank, id; } nib_merge; /* id UINT32_MAX: empty */
+typedef struct nib_merges { nib_merge *slots; size_t mask; } nib_merges;
+bool nib_merges_init(nib_ctx *ctx, nib_merges *m, size_t expected);
+void nib_merges_put(nib_merges *m, nib_merge merge);
+const nib_merge *nib_merges_get(const nib_merges *m, uint32_t left, uint32_t right);
+
+/* --- the text on its way: bytes, each with the range of the input it comes from --- */
+
+typedef struct nib_range { size_t begin, end; } nib_range;
+
+typedef struct nib_work {
+    char *text;            /* [bytes] */
+    nib_range *origin;     /* [bytes] byte range in the input of the character it belongs to */
+    size_t bytes, text_capacity, origin_capacity;
+    nib_range *pieces;     /* pre-tokens, as ranges of text, in order */
+    size_t piece_count, piece_capacity;
+} nib_work;
+bool nib_work_add(nib_ctx *ctx, nib_work *w, const char *text, size_t bytes, nib_range origin);
+bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin, size_t end); /* empty ones are left out */
+void nib_work_free(nib_ctx *ctx, nib_work *w);
+
+/* --- stages --- */
+
+typedef enum nib_stage_kind {
+    NIB_STAGE_NFC, NIB_STAGE_NFD, NIB_STAGE_NFKC, NIB_STAGE_NFKD, NIB_STAGE_LOWERCASE, NIB_STAGE_STRIP,
+    NIB_STAGE_STRIP_ACCENTS, NIB_STAGE_REPLACE, NIB_STAGE_PREPEND, NIB_STAGE_BYTE_LEVEL, NIB_STAGE_SPLIT,
+    NIB_STAGE_DIGITS, NIB_STAGE_PUNCTUATION, NIB_STAGE_WHITESPACE_SPLIT, NIB_STAGE_METASPACE,
+    NIB_STAGE_BYTE_FALLBACK, NIB_STAGE_FUSE
+} nib_stage_kind;
+
+typedef enum nib_behavior { NIB_REMOVED, NIB_ISOLATED, NIB_MERGED_WITH_PREVIOUS, NIB_MERGED_WITH_NEXT,
+                            NIB_CONTIGUOUS } nib_behavior;
+typedef enum nib_prepend { NIB_PREPEND_ALWAYS, NIB_PREPEND_FIRST, NIB_PREPEND_NEVER } nib_prepend;
+
+typedef struct nib_stage {
+    nib_stage_kind kind;
+    pcre2_code *pattern;      /* split, replace: compiled; owned */
+    const char *content;      /* replace, prepend, metaspace's mark, decoder's strip: borrowed from the JSON */
+    size_t content_bytes;
+    const char *literal;      /* replace: a plain string instead of a pattern */
+    nib_behavior behavior;
+    nib_prepend prepend;
+    bool invert, individual, prefix_space, use_regex, split, left, right;
+    int start, stop;          /* decoder's strip */
+} nib_stage;
+
+typedef struct nib_stages { nib_stage *items; size_t count, capacity; } nib_stages;
+
+typedef struct nib_added { const char *text; size_t bytes; uint32_t id;
+                           bool single_word, lstrip, rstrip, normalized, special;
+                           char *normal; size_t normal_bytes; /* content after the normalizer */ } nib_added;
+
+typedef struct nib_symbol { uint32_t id; size_t begin, end; int64_t previous, next; } nib_symbol;
+typedef struct nib_candidate_merge { uint32_t rank; uint32_t id; size_t position; uint32_t left, right; } nib_candidate_merge;
+
+struct nib_tokenizer {
+    nib_ctx *ctx;
+    json_t *json, *config;        /* tokenizer.json and tokenizer_config.json: hold all strings */
+    nib_words vocabulary;
+    nib_merges merges;
+    const char **tokens;          /* [size] content by id, NULL: none */
+    uint8_t *special;             /* [size] */
+    uint8_t *is_added;            /* [size] */
+    size_t size;
+    nib_added *added;             /* longest first */
+    size_t added_count;
+    bool byte_fallback, fuse_unk, ignore_merges;
+    int64_t unk, byte_ids[256];
+    int64_t bos, eos, pad;
+    nib_stages normalizers, pretokenizers, decoders;
+    uint32_t before[8], after[8]; /* the post-processor's tokens around the text */
+    size_t before_count, after_count;
+    bool trim_offsets, trim_prefix_space;
+    /* scratch, reused */
+    pcre2_general_context *pcre;
+    pcre2_match_context *match_context;
+    pcre2_match_data *match;
+    nib_work work, other;
+    nib_symbol *symbols;
+    size_t symbol_capacity;
+    nib_candidate_merge *heap;
+    size_t heap_count, heap_capacity;
+};
+
+uint32_t nib_byte_to_char(uint8_t byte);      /* GPT-2's map (formats.md 11.4) */
+int nib_char_to_byte(uint32_t c);             /* -1: not in the map */
+
+/* Each works on all pieces of t->work and leaves its result there. */
+nib_status nib_normalize(nib_tokenizer *t, nib_error *err);
+nib_status nib_pretokenize(nib_tokenizer *t, nib_error *err);
+/* Appends the tokens of t->work.text[piece]. */
+nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+/* Compiles a pattern for this house's limits; names `where` in errors. */
+nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal, const char *where,
+                               pcre2_code **out, nib_error *err);
+/* Next match at or after `from`; false: none. */
+nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char *text, size_t bytes,
+                            size_t from, nib_range *found, bool *yes, nib_error *err);
+nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
+                           nib_stages *out, nib_error *err);
+enum { NIB_NORMALIZERS, NIB_PRETOKENIZERS, NIB_DECODERS };
+void nib_stages_free(nib_tokenizer *t, nib_stages *s);
+nib_status nib_tokens_add(nib_ctx *ctx, nib_tokens *out, nib_token token, nib_error *err);
+
+#endif

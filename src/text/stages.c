@@ -1,0 +1,183 @@
+/* stages.c - normalizers, pre-tokenizers and decoders as tokenizer.json describes them. */
+#include <stdio.h>
+
+#include "format/json.h"
+#include "text/parts.h"
+#include "text/utf8.h"
+
+#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+static nib_status read_behavior(const json_t *j, const char *where, nib_behavior *out, nib_error *err)
+{
+    static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous" };
+    const char *name = "Isolated";
+    nib_status status = nib_json_get_string(j, where, "behavior", &name, err);
+
+    if (status) return status;
+    for (size_t i = 0; i < NIB_COUNT(names); i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = (nib_behavior)i;
+            return NIB_OK;
+        }
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: behavior '%s'", where, name);
+}
+
+/* {"String": "x"} or {"Regex": "x"} */
+static nib_status read_pattern(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+{
+    const json_t *p = json_object_get(j, "pattern");
+    const char *string = json_string_value(json_object_get(p, "String")), *regex = json_string_value(json_object_get(p, "Regex"));
+
+    if (!string && !regex) return nib_fail(err, NIB_E_FORMAT, "%s: pattern is neither a String nor a Regex", where);
+    s->literal = string;
+    return nib_pattern_compile(t, string ? string : regex, string != NULL, where, &s->pattern, err);
+}
+
+static nib_status read_content(const json_t *j, const char *where, const char *key, nib_stage *s, nib_error *err)
+{
+    nib_status status = nib_json_get_string(j, where, key, &s->content, err);
+
+    if (status) return status;
+    if (!s->content) return nib_fail(err, NIB_E_FORMAT, "%s: %s is missing", where, key);
+    s->content_bytes = strlen(s->content);
+    return NIB_OK;
+}
+
+static nib_status read_metaspace(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+{
+    const char *scheme = "always";
+    bool prefix = true;
+    nib_status status;
+
+    s->split = true;
+    if ((status = read_content(j, where, "replacement", s, err)) ||
+        (status = nib_json_get_bool(j, where, "add_prefix_space", &prefix, err)) ||
+        (status = nib_json_get_string(j, where, "prepend_scheme", &scheme, err)) ||
+        (status = nib_json_get_bool(j, where, "split", &s->split, err)))
+        return status;
+    if (strcmp(scheme, "never") == 0 || !prefix) s->prepend = NIB_PREPEND_NEVER;
+    else if (strcmp(scheme, "first") == 0) s->prepend = NIB_PREPEND_FIRST;
+    else if (strcmp(scheme, "always") == 0) s->prepend = NIB_PREPEND_ALWAYS;
+    else return nib_fail(err, NIB_E_UNSUPPORTED, "%s: prepend_scheme '%s'", where, scheme);
+    return nib_pattern_compile(t, s->content, true, where, &s->pattern, err);
+}
+
+static nib_status read_byte_level(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+{
+    nib_status status;
+
+    s->use_regex = true;
+    s->behavior = NIB_ISOLATED;
+    if ((status = nib_json_get_bool(j, where, "add_prefix_space", &s->prefix_space, err)) ||
+        (status = nib_json_get_bool(j, where, "use_regex", &s->use_regex, err)))
+        return status;
+    return nib_pattern_compile(t, GPT2_PATTERN, false, where, &s->pattern, err);
+}
+
+static nib_status read_numbers(const json_t *j, const char *where, nib_stage *s, nib_error *err)
+{
+    int64_t start = 0, stop = 0;
+    nib_status status = read_content(j, where, "content", s, err);
+
+    if (!status) status = nib_json_get_int(j, where, "start", 0, 1000, &start, err);
+    if (!status) status = nib_json_get_int(j, where, "stop", 0, 1000, &stop, err);
+    s->start = (int)start;
+    s->stop = (int)stop;
+    return status;
+}
+
+typedef struct known { const char *type; unsigned in; nib_stage_kind kind; } known;
+enum { N = 1 << NIB_NORMALIZERS, P = 1 << NIB_PRETOKENIZERS, D = 1 << NIB_DECODERS };
+static const known table[] = {
+    { "NFC", N, NIB_STAGE_NFC }, { "NFD", N, NIB_STAGE_NFD }, { "NFKC", N, NIB_STAGE_NFKC },
+    { "NFKD", N, NIB_STAGE_NFKD }, { "Lowercase", N, NIB_STAGE_LOWERCASE }, { "Strip", N | D, NIB_STAGE_STRIP },
+    { "StripAccents", N, NIB_STAGE_STRIP_ACCENTS }, { "Replace", N | D, NIB_STAGE_REPLACE },
+    { "Prepend", N, NIB_STAGE_PREPEND }, { "ByteLevel", P | D, NIB_STAGE_BYTE_LEVEL },
+    { "Split", P, NIB_STAGE_SPLIT }, { "Digits", P, NIB_STAGE_DIGITS }, { "Punctuation", P, NIB_STAGE_PUNCTUATION },
+    { "WhitespaceSplit", P, NIB_STAGE_WHITESPACE_SPLIT }, { "Whitespace", P, NIB_STAGE_SPLIT },
+    { "Metaspace", P | D, NIB_STAGE_METASPACE }, { "ByteFallback", D, NIB_STAGE_BYTE_FALLBACK },
+    { "Fuse", D, NIB_STAGE_FUSE },
+};
+
+static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *where, const char *type, int what,
+                             nib_stage *s, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    switch (s->kind) {
+    case NIB_STAGE_STRIP:
+        if (what == NIB_DECODERS) return read_numbers(j, where, s, err);
+        if ((status = nib_json_get_bool(j, where, "strip_left", &s->left, err))) return status;
+        return nib_json_get_bool(j, where, "strip_right", &s->right, err);
+    case NIB_STAGE_REPLACE:
+        status = read_pattern(t, j, where, s, err);
+        return status ? status : read_content(j, where, "content", s, err);
+    case NIB_STAGE_PREPEND: return read_content(j, where, "prepend", s, err);
+    case NIB_STAGE_BYTE_LEVEL: return what == NIB_DECODERS ? NIB_OK : read_byte_level(t, j, where, s, err);
+    case NIB_STAGE_SPLIT:
+        if (strcmp(type, "Whitespace") == 0) { /* words and runs of other signs; spaces vanish */
+            s->behavior = NIB_REMOVED;
+            s->invert = true;
+            return nib_pattern_compile(t, "\\w+|[^\\w\\s]+", false, where, &s->pattern, err);
+        }
+        status = read_pattern(t, j, where, s, err);
+        if (!status) status = read_behavior(j, where, &s->behavior, err);
+        return status ? status : nib_json_get_bool(j, where, "invert", &s->invert, err);
+    case NIB_STAGE_DIGITS: return nib_json_get_bool(j, where, "individual_digits", &s->individual, err);
+    case NIB_STAGE_PUNCTUATION: return read_behavior(j, where, &s->behavior, err);
+    case NIB_STAGE_WHITESPACE_SPLIT:
+        s->behavior = NIB_REMOVED;
+        return nib_pattern_compile(t, "\\s+", false, where, &s->pattern, err);
+    case NIB_STAGE_METASPACE: return read_metaspace(t, j, where, s, err);
+    default: return NIB_OK;
+    }
+}
+
+static nib_status load_one(nib_tokenizer *t, const json_t *j, const char *where, int what, nib_stages *out, nib_error *err)
+{
+    const char *type = json_string_value(json_object_get(j, "type"));
+    nib_stage s = { 0 };
+    nib_status status;
+
+    if (!type) return nib_fail(err, NIB_E_FORMAT, "%s: a component without a type", where);
+    for (size_t i = 0; i < NIB_COUNT(table); i++) {
+        if (strcmp(table[i].type, type) != 0 || !(table[i].in >> what & 1)) continue;
+        s.kind = table[i].kind;
+        status = read_stage(t, j, where, type, what, &s, err);
+        if (!status && !nib_grow(t->ctx, &out->items, &out->capacity, out->count + 1, sizeof s))
+            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+        if (status) pcre2_code_free(s.pattern);
+        else out->items[out->count++] = s;
+        return status;
+    }
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: component '%s' is not known here", where, type);
+}
+
+nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
+                           nib_stages *out, nib_error *err)
+{
+    static const char *const lists[] = { "normalizers", "pretokenizers", "decoders" };
+    const char *type;
+    nib_status status = NIB_OK;
+
+    if (!json || json_is_null(json)) return NIB_OK;
+    type = json_string_value(json_object_get(json, "type"));
+    if (!type || strcmp(type, "Sequence") != 0) return load_one(t, json, where, what, out, err);
+    json = json_object_get(json, lists[what]);
+    if (!json_is_array(json)) return nib_fail(err, NIB_E_FORMAT, "%s: a Sequence without %s", where, lists[what]);
+    for (size_t i = 0; i < json_array_size(json) && !status; i++) {
+        const json_t *item = json_array_get(json, i);
+        type = json_string_value(json_object_get(item, "type"));
+        if (type && strcmp(type, "Sequence") == 0)
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a Sequence inside a Sequence", where);
+        status = load_one(t, item, where, what, out, err);
+    }
+    return status;
+}
+
+void nib_stages_free(nib_tokenizer *t, nib_stages *s)
+{
+    for (size_t i = 0; i < s->count; i++) pcre2_code_free(s->items[i].pattern);
+    nib_free(t->ctx, s->items);
+    *s = (nib_stages){ 0 };
+}
