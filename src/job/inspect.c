@@ -1,0 +1,250 @@
+/* inspect.c - what lies in a model directory, an adapter directory or a .safetensors file.
+ *
+ * The report is a JSON object; its text form is printed from that object, so that both say the same. */
+#include "nibble/inspect.h"
+
+#include <sys/stat.h>
+
+#include "adapter/peft_config.h"
+#include "base/filemap.h"
+#include "format/safetensors.h"
+#include "job/report.h"
+#include "model/model.h"
+#include "quant/bnb4_state.h"
+
+typedef struct totals {
+    uint64_t tensors, bytes, elements;
+    json_t *dtypes; /* name -> elements */
+} totals;
+
+static nib_status no_memory(const char *path, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the report", path);
+}
+
+/* Sums over a file's tensors; `dtypes` becomes the caller's. */
+static bool sum_tensors(const nib_tensors *tensors, totals *sum)
+{
+    *sum = (totals){ .dtypes = json_object() };
+    if (!sum->dtypes) return false;
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        json_int_t so_far = json_integer_value(json_object_get(sum->dtypes, t->dtype_name));
+
+        sum->tensors++;
+        sum->bytes += t->bytes;
+        sum->elements += t->elements;
+        if (json_object_set_new(sum->dtypes, t->dtype_name, json_integer(so_far + (json_int_t)t->elements)))
+            return false;
+    }
+    return true;
+}
+
+static bool set_count(json_t *to, const char *key, uint64_t value)
+{
+    return json_object_set_new(to, key, json_integer((json_int_t)value)) == 0;
+}
+
+static bool set_totals(json_t *to, const totals *sum)
+{
+    return set_count(to, "tensors", sum->tensors) && set_count(to, "bytes", sum->bytes) &&
+           json_object_set(to, "elements_by_dtype", sum->dtypes) == 0;
+}
+
+/* --- a model --- */
+
+/* Weights as the model means them: packed matrices by their own shape, their scales not at all. */
+static nib_status count_parameters(const nib_tensors *tensors, uint64_t *parameters, json_t **quantized, nib_error *err)
+{
+    uint64_t total = 0, matrices = 0, packed = 0;
+    nib_bnb4_state state, first = { 0 };
+
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        const char *end = strstr(t->name, ".weight.");
+        nib_status status;
+
+        if (!end) {
+            total += t->dtype == NIB_U8 ? 0 : t->elements;
+            continue;
+        }
+        if (strncmp(end, ".weight.quant_state.bitsandbytes__", 34) != 0) continue;
+        status = nib_bnb4_state_parse(t->data, (size_t)t->bytes, t->name, &state, err);
+        if (status) return nib_fail_in(err, status, "%s", t->file);
+        if (!matrices++) first = state;
+        packed += state.shape[0] * state.shape[1];
+    }
+    *parameters = total + packed;
+    *quantized = matrices == 0 ? json_null()
+                               : json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I}", "method", "bitsandbytes",
+                                           "type", first.fp4 ? "fp4" : "nf4", "blocksize",
+                                           (json_int_t)first.blocksize, "double", (int)first.nested, "dtype",
+                                           nib_dtype_name(first.dtype), "matrices", (json_int_t)matrices,
+                                           "parameters", (json_int_t)packed);
+    return NIB_OK;
+}
+
+static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+{
+    const nib_arch *arch = NULL;
+    nib_config *c = NULL;
+    nib_tensors *tensors = NULL;
+    json_t *json = NULL, *quantized = NULL;
+    const char *dtype;
+    totals sum = { 0 };
+    uint64_t parameters = 0;
+    nib_status status = nib_config_open(ctx, path, &json, &arch, &c, err);
+
+    if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
+    if (!status) status = count_parameters(tensors, &parameters, &quantized, err);
+    if (status) goto done;
+    dtype = json_string_value(json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
+    if (json_object_set_new(report, "kind", json_string("model")) ||
+        json_object_set_new(report, "architecture", json_string(arch->model_types[0])) ||
+        !set_count(report, "layers", c->layers) || !set_count(report, "width", c->width) ||
+        !set_count(report, "heads", c->heads) || !set_count(report, "key_value_heads", c->kv_heads) ||
+        !set_count(report, "head_dim", c->head_dim) || !set_count(report, "vocabulary", c->vocabulary) ||
+        !set_count(report, "max_positions", c->max_positions) ||
+        json_object_set_new(report, "tied_embeddings", json_boolean(c->tied)) ||
+        json_object_set_new(report, "dtype", dtype ? json_string(dtype) : json_null()) ||
+        !set_count(report, "parameters", parameters) || !quantized ||
+        json_object_set(report, "quantization", quantized) || !sum_tensors(tensors, &sum) ||
+        !set_totals(report, &sum))
+        status = no_memory(path, err);
+done:
+    json_decref(sum.dtypes);
+    json_decref(quantized);
+    nib_tensors_close(tensors);
+    nib_config_free(ctx, c);
+    json_decref(json);
+    return status;
+}
+
+/* --- an adapter --- */
+
+static json_t *names_value(const nib_peft_names *names)
+{
+    json_t *list;
+
+    if (names->kind == NIB_PEFT_NONE) return json_null();
+    if (names->kind == NIB_PEFT_ALL_LINEAR) return json_string("all-linear");
+    if (names->kind == NIB_PEFT_REGEX) return json_string(names->names[0]);
+    list = json_array();
+    for (size_t i = 0; list && i < names->count; i++)
+        if (json_array_append_new(list, json_string(names->names[i]))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+{
+    static const char *const biases[] = { "none", "all", "lora_only" };
+    nib_peft_config cfg = { 0 };
+    nib_tensors *tensors = NULL;
+    char *file = nib_sprintf(ctx, "%s/adapter_model.safetensors", path);
+    totals sum = { 0 };
+    nib_status status;
+
+    if (!file) return no_memory(path, err);
+    status = nib_peft_config_read(ctx, path, &cfg, err);
+    if (!status) status = nib_tensors_open(ctx, file, &tensors, err);
+    if (status) goto done;
+    if (json_object_set_new(report, "kind", json_string("adapter")) ||
+        json_object_set_new(report, "base_model", cfg.base_model_name_or_path
+                            ? json_string(cfg.base_model_name_or_path) : json_null()) ||
+        !set_count(report, "rank", (uint64_t)cfg.r) ||
+        json_object_set_new(report, "alpha", json_real(cfg.lora_alpha)) ||
+        json_object_set_new(report, "dropout", json_real(cfg.lora_dropout)) ||
+        json_object_set_new(report, "rslora", json_boolean(cfg.use_rslora)) ||
+        json_object_set_new(report, "bias", json_string(biases[cfg.bias])) ||
+        json_object_set_new(report, "target_modules", names_value(&cfg.target_modules)) ||
+        json_object_set_new(report, "modules_to_save", names_value(&cfg.modules_to_save)) ||
+        !sum_tensors(tensors, &sum) || !set_count(report, "parameters", sum.elements) ||
+        !set_totals(report, &sum))
+        status = no_memory(path, err);
+done:
+    json_decref(sum.dtypes);
+    nib_tensors_close(tensors);
+    nib_peft_config_free(ctx, &cfg);
+    nib_free(ctx, file);
+    return status;
+}
+
+/* --- a file --- */
+
+static json_t *tensor_row(const nib_tensor *t)
+{
+    json_t *shape = json_array();
+
+    for (unsigned i = 0; i < t->rank; i++)
+        if (json_array_append_new(shape, json_integer((json_int_t)t->shape[i]))) {
+            json_decref(shape);
+            return NULL;
+        }
+    return json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "dtype", t->dtype_name, "shape", shape, "bytes",
+                     (json_int_t)t->bytes);
+}
+
+static nib_status report_file(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+{
+    nib_tensors *tensors = NULL;
+    json_t *table = NULL;
+    totals sum = { 0 };
+    nib_status status = nib_tensors_open(ctx, path, &tensors, err);
+
+    if (status) return status;
+    table = json_array();
+    for (size_t i = 0; i < nib_tensors_count(tensors) && !status; i++)
+        if (json_array_append_new(table, tensor_row(nib_tensors_at(tensors, i)))) status = no_memory(path, err);
+    if (!status && (json_object_set_new(report, "kind", json_string("tensors")) || !sum_tensors(tensors, &sum) ||
+                    !set_count(report, "parameters", sum.elements) || !set_totals(report, &sum) ||
+                    json_object_set(report, "table", table)))
+        status = no_memory(path, err);
+    json_decref(table);
+    json_decref(sum.dtypes);
+    nib_tensors_close(tensors);
+    return status;
+}
+
+/* --- which of them --- */
+
+static nib_status holds(nib_ctx *ctx, const char *dir, const char *name, bool *yes, nib_error *err)
+{
+    char *path = nib_sprintf(ctx, "%s/%s", dir, name);
+
+    if (!path) return no_memory(dir, err);
+    *yes = nib_file_exists(path);
+    nib_free(ctx, path);
+    return NIB_OK;
+}
+
+static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+{
+    bool adapter = false, model = false;
+    struct stat at;
+    nib_status status;
+
+    if (!nib_file_exists(path) || stat(path, &at))
+        return nib_fail(err, NIB_E_IO, "%s: no such file or directory", path);
+    if (json_object_set_new(report, "path", json_string(path))) return no_memory(path, err);
+    if (!S_ISDIR(at.st_mode)) return report_file(ctx, path, report, err);
+    status = holds(ctx, path, "adapter_config.json", &adapter, err);
+    if (!status) status = holds(ctx, path, "config.json", &model, err);
+    if (status) return status;
+    if (model) return report_model(ctx, path, report, err);
+    if (adapter) return report_adapter(ctx, path, report, err);
+    return nib_fail(err, NIB_E_FORMAT, "%s: holds neither config.json (a model) nor adapter_config.json "
+                    "(an adapter)", path);
+}
+
+nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, char **out, nib_error *err)
+{
+    json_t *report = json_object();
+    nib_status status = report ? report_any(ctx, path, report, err) : no_memory(path, err);
+
+    if (!status) status = nib_report_make(ctx, report, form, out, err);
+    json_decref(report);
+    return status;
+}
