@@ -1,4 +1,6 @@
 /* encode.c - from text to tokens: added tokens first, then the pipeline for what lies between. */
+#include <utf8proc.h>
+
 #include "text/parts.h"
 #include "text/utf8.h"
 
@@ -16,12 +18,19 @@ static nib_status check_utf8(const char *text, size_t bytes, nib_error *err)
 
 /* --- finding added tokens --- */
 
+/* A letter, mark, digit, connector or joiner: what a regular expression calls a word character. */
 static bool is_word(const char *text, size_t bytes, size_t at)
 {
-    uint8_t c;
+    uint32_t c;
+
     if (at >= bytes) return false;
-    c = (uint8_t)text[at];
-    return c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    c = nib_utf8_read(text + at);
+    switch (utf8proc_category((utf8proc_int32_t)c)) {
+    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
+    default: return c == 0x200c || c == 0x200d;
+    }
 }
 
 static size_t character_before(const char *text, size_t at)
@@ -53,7 +62,7 @@ static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, s
             if (a->normalized != normalized || n == 0 || n > bytes - i || text[i] != content[0] ||
                 memcmp(text + i, content, n) != 0)
                 continue;
-            if (a->single_word && ((i > 0 && is_word(text, bytes, i - 1)) || is_word(text, bytes, i + n))) continue;
+            if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) || is_word(text, bytes, i + n))) continue;
             *out = (found){ a, { i, i + n } };
             while (a->lstrip && out->range.begin > from && is_blank(text, character_before(text, out->range.begin)))
                 out->range.begin = character_before(text, out->range.begin);
@@ -121,19 +130,23 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
 
 /* --- offsets and special tokens --- */
 
-/* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range. */
-static void trim(const char *text, nib_token *token)
+/* ByteLevel's trim_offsets: spaces at a token's ends do not belong to its range.  With
+ * add_prefix_space one space at the front of the text stands for the one prepended, and stays. */
+static void trim(const nib_tokenizer *t, const char *text, nib_token *token, bool first)
 {
-    size_t begin = token->begin, end = token->end;
+    const char *content = t->is_added[token->id] ? t->tokens[token->id] : NULL; /* may hold spaces itself */
+    size_t length = token->end - token->begin, n = content ? strlen(content) : length, leading = 0, trailing = 0;
 
-    while (begin < end && is_blank(text, begin)) begin += nib_utf8_length(text[begin]);
-    while (end > begin && is_blank(text, character_before(text, end))) end = character_before(text, end);
-    if (begin == end) { /* nothing but blanks: the library leaves an empty range at its end */
+    if (!content) content = text + token->begin;
+    while (leading < n && content[leading] == ' ') leading++;
+    while (trailing < n && content[n - 1 - trailing] == ' ') trailing++;
+    if (leading == n) { /* nothing but spaces: an empty range at its end */
         token->begin = token->end;
         return;
     }
-    token->begin = begin;
-    token->end = end;
+    if (leading && t->trim_prefix_space && (first || token->begin == 0)) leading--;
+    token->begin = nib_min(token->begin + leading, token->end);
+    token->end = nib_max(token->end - nib_min(trailing, token->end), token->begin);
 }
 
 static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out, nib_error *err)
@@ -164,7 +177,7 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
     }
     status = encode_stretch(t, text, at, bytes, out, err);
     for (size_t i = body; i < out->count && !status && t->trim_offsets; i++)
-        if (!t->is_added[out->items[i].id]) trim(text, &out->items[i]);
+        trim(t, text, &out->items[i], i == body);
     /* A text that begins with BOS gets no second one. */
     repeated = body > first && out->count > body && t->bos >= 0 && out->items[body - 1].id == (uint32_t)t->bos &&
                out->items[body].id == (uint32_t)t->bos;
