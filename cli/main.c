@@ -1,0 +1,45 @@
+/* main.c - nibble VERB ... */
+#include <stdio.h>
+#include <string.h>
+
+#include "session.h"
+
+static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
+    { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
+    { "finetune", verb_finetune, "train a LoRA adapter on a frozen model" },
+    { "generate", verb_generate, "text from a model, with or without adapters" },
+    { "evaluate", verb_evaluate, "loss and perplexity on a data file" },
+    { "merge", verb_merge, "a model and an adapter into one dense model" },
+    { "inspect", verb_inspect, "what a model, an adapter or a file holds" },
+    { "tokenize", verb_tokenize, "text to token ids and back" },
+    { "doctor", verb_doctor, "what this machine has and what nibble uses of it" },
+};
+
+static void print_verbs(FILE *to)
+{
+    fprintf(to, "usage: nibble VERB ...   (nibble VERB --help says more)\n\n");
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+}
+
+int main(int argc, char **argv)
+{
+    int code;
+
+    if (argc < 2) {
+        print_verbs(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--version") == 0) return printf("nibble %s\n", NIB_VERSION) < 0;
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_verbs(stdout);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0) {
+            code = verbs[i].run(argc - 2, argv + 2);
+            return code < 0 ? 0 : code; /* -1: help was asked for */
+        }
+    fprintf(stderr, "nibble: there is no verb '%s'\n\n", argv[1]);
+    print_verbs(stderr);
+    return 2;
+}

@@ -1,0 +1,205 @@
+/* options.c - reading command lines. */
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const aliases[][2] = {
+    { "max-length", "max-seq-length" }, { "overwrite-output-dir", "overwrite" }, { "torch-dtype", "compute-dtype" },
+    { "bnb-4bit-compute-dtype", "compute-dtype" }, { "batch-size", "per-device-train-batch-size" },
+};
+
+static void print_usage(const verb *v, FILE *to)
+{
+    fprintf(to, "usage: nibble %s %s [options]\n%s\n\n", v->name, v->arguments, v->summary);
+    for (size_t i = 0; i < v->option_count; i++) {
+        const option *o = &v->options[i];
+        char left[80];
+        snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
+        fprintf(to, "  %-38s %s\n", left, o->help);
+    }
+}
+
+int options_misuse(const verb *v, const char *format, ...)
+{
+    va_list args;
+
+    fprintf(stderr, "nibble %s: ", v->name);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\n\n");
+    print_usage(v, stderr);
+    return 2;
+}
+
+/* Letters to change, add or drop to make one name of the other (Levenshtein 1966). */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[64], n = strlen(b);
+
+    if (n >= 63 || strlen(a) >= 63) return 99;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = corner + (a[i - 1] != b[j - 1]);
+            corner = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+static const char *nearest(const verb *v, const char *name)
+{
+    const char *best = v->options[0].name;
+    for (size_t i = 1; i < v->option_count; i++)
+        if (distance(name, v->options[i].name) < distance(name, best)) best = v->options[i].name;
+    return best;
+}
+
+static option *find(verb *v, const char *name)
+{
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcmp(name, aliases[i][0]) == 0) {
+            option *o = NULL;
+            for (size_t k = 0; k < v->option_count; k++)
+                if (strcmp(v->options[k].name, name) == 0) o = &v->options[k];
+            if (!o) name = aliases[i][1];
+        }
+    for (size_t i = 0; i < v->option_count; i++)
+        if (strcmp(v->options[i].name, name) == 0) return &v->options[i];
+    return NULL;
+}
+
+static bool is_flag(const option *o) { return o->kind == OPTION_FLAG || o->kind == OPTION_CHOICE; }
+
+static void set_flag(const option *o, bool on)
+{
+    if (o->kind == OPTION_FLAG) *(bool *)o->target = on;
+    else *(int *)o->target = on;
+}
+
+static bool read_size(const char *text, uint64_t *out)
+{
+    static const struct { const char *unit; double factor; } units[] = {
+        { "", 1 }, { "B", 1 }, { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 },
+        { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "K", 1024 }, { "M", 1048576 }, { "G", 1073741824 },
+    };
+    char *end;
+    double n = strtod(text, &end);
+
+    while (*end == ' ') end++;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (end != text && n > 0 && strcmp(end, units[i].unit) == 0) return *out = (uint64_t)(n * units[i].factor), true;
+    return false;
+}
+
+static bool add_items(option_list *list, char *text)
+{
+    if (!list->commas || strncmp(text, "regex:", 6) == 0) { /* an expression may hold commas */
+        if (list->count == OPTION_LIST_ROOM) return false;
+        list->items[list->count++] = text;
+        return true;
+    }
+    for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+        if (list->count == OPTION_LIST_ROOM) return false;
+        list->items[list->count++] = p;
+    }
+    return true;
+}
+
+static bool set_value(const option *o, char *text)
+{
+    char *end = text;
+    long long n;
+
+    errno = 0;
+    switch (o->kind) {
+    case OPTION_INT:
+        n = strtoll(text, &end, 10);
+        if (errno || n < INT32_MIN || n > INT32_MAX) return false;
+        *(int *)o->target = (int)n;
+        return *text && !*end;
+    case OPTION_LONG: *(int64_t *)o->target = strtoll(text, &end, 10); return *text && !*end && !errno;
+    case OPTION_FLOAT: *(double *)o->target = strtod(text, &end); return *text && !*end;
+    case OPTION_SIZE: return read_size(text, o->target);
+    case OPTION_STRING: *(const char **)o->target = text; return true;
+    case OPTION_LIST: return add_items(o->target, text);
+    case OPTION_FLAG: case OPTION_CHOICE: break;
+    }
+    return false;
+}
+
+static int parse_one(verb *v, char *argument, char *next, bool *took_next)
+{
+    char name[128], *value = strchr(argument, '=');
+    size_t n = value ? (size_t)(value - argument) : strlen(argument);
+    bool off = false;
+    option *o;
+
+    *took_next = false;
+    if (n >= sizeof name) return options_misuse(v, "unknown option --%s", argument);
+    for (size_t i = 0; i < n; i++) name[i] = argument[i] == '_' ? '-' : (char)tolower((unsigned char)argument[i]);
+    name[n] = 0;
+    if (value) value++;
+    o = find(v, name);
+    if (!o && strncmp(name, "no-", 3) == 0) {
+        o = find(v, name + 3);
+        off = true;
+        if (o && !is_flag(o)) o = NULL;
+    }
+    if (!o) return options_misuse(v, "unknown option --%s; the nearest is --%s", name, nearest(v, name));
+    if (is_flag(o)) {
+        if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0)) value = next, *took_next = true;
+        if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return options_misuse(v, "--%s takes true or false, not '%s'", o->name, value);
+        set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off);
+        return 0;
+    }
+    if (!value) {
+        if (!next) return options_misuse(v, "--%s needs a value", o->name);
+        value = next;
+        *took_next = true;
+    }
+    if (!set_value(o, value)) return options_misuse(v, "--%s: '%s' is not a value such as %s", o->name, value, o->example);
+    return 0;
+}
+
+int options_parse(verb *v, int argc, char **argv)
+{
+    bool only_positional = false;
+
+    for (int i = 0; i < argc; i++) {
+        bool took_next;
+        int code;
+
+        if (!only_positional && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+            print_usage(v, stdout);
+            return -1;
+        }
+        if (!only_positional && strcmp(argv[i], "--") == 0) {
+            only_positional = true;
+            continue;
+        }
+        if (only_positional || strncmp(argv[i], "--", 2) != 0) {
+            if (v->positional_count == v->positional_wanted) return options_misuse(v, "one argument too many: %s", argv[i]);
+            v->positional[v->positional_count++] = argv[i];
+            continue;
+        }
+        code = parse_one(v, argv[i] + 2, i + 1 < argc ? argv[i + 1] : NULL, &took_next);
+        if (code) return code;
+        i += took_next;
+    }
+    if (v->positional_count < v->positional_wanted) return options_misuse(v, "an argument is missing: %s", v->arguments);
+    return 0;
+}

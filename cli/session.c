@@ -1,0 +1,180 @@
+/* session.c - signals, streams, messages and text on terminals. */
+#include "session.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stop_signal;
+
+/* The first signal asks for an orderly end, the second ends at once. */
+static void on_stop(int signal_number)
+{
+    if (stop_signal) _exit(128 + signal_number);
+    stop_signal = signal_number;
+}
+
+/* A file under a map was cut short or cannot be read any more. */
+static void on_bus(int signal_number)
+{
+    static const char text[] = "nibble: a model file was truncated, replaced or became unreadable while it was used\n";
+    (void)signal_number;
+    if (write(2, text, sizeof text - 1) < 0) _exit(1);
+    _exit(1);
+}
+
+static int should_stop(void *user)
+{
+    (void)user;
+    return stop_signal != 0;
+}
+
+static void on_message(void *user, nib_message_kind kind, const char *text)
+{
+    session *s = user;
+    session_line(s, "%s%s", kind == NIB_MESSAGE_WARNING ? "warning: " : "", text);
+}
+
+int session_begin(session *s)
+{
+    static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
+    nib_ctx_options o = { .threads = s->threads, .message = on_message, .message_user = s, .should_stop = should_stop };
+    struct sigaction a = { .sa_handler = on_stop };
+
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) sigaction(stops[i], &a, NULL);
+    a.sa_handler = on_bus;
+    sigaction(SIGBUS, &a, NULL);
+    a.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &a, NULL);
+    s->live = isatty(2) && !getenv("NO_COLOR");
+    if (nib_ctx_create(&o, &s->ctx, &s->err) == NIB_OK) return 0;
+    fprintf(stderr, "nibble: %s\n", s->err.message);
+    return 1;
+}
+
+int session_end(session *s, nib_status status)
+{
+    int code = status == NIB_OK ? 0 : 1;
+
+    if (s->line_open) fprintf(stderr, "\n");
+    if (status) {
+        fprintf(stderr, "nibble: ");
+        print_text(stderr, s->err.message, strlen(s->err.message));
+        fprintf(stderr, "\n");
+    }
+    if (status == NIB_E_INTERRUPTED && stop_signal) code = 128 + stop_signal;
+    nib_ctx_destroy(s->ctx);
+    if (fflush(stdout) || ferror(stdout)) {
+        if (errno != EPIPE) fprintf(stderr, "nibble: standard output: %s\n", strerror(errno));
+        if (!code) code = 1;
+    }
+    return code;
+}
+
+void session_line(session *s, const char *format, ...)
+{
+    char text[8192];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (s->line_open) fprintf(stderr, "\r\033[K");
+    s->line_open = false;
+    for (char *line = text, *end; line; line = end) { /* a line at a time: newlines are ours */
+        end = strchr(line, '\n');
+        if (end) *end++ = 0;
+        print_text(stderr, line, strlen(line));
+        fputc('\n', stderr);
+    }
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void session_progress(void *user, const char *what, double share)
+{
+    session *s = user;
+
+    if (!s->live || now() - s->progress_shown < 0.1) return;
+    s->progress_shown = now();
+    s->line_open = true;
+    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
+}
+
+/* --- text --- */
+
+static bool is_hidden(uint32_t c)
+{
+    return (c < 32 && c != '\n' && c != '\t') || (c >= 127 && c < 160) || (c >= 0x202a && c <= 0x202e) ||
+           (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x061c;
+}
+
+void print_text(FILE *to, const char *text, size_t bytes)
+{
+    if (!isatty(fileno(to))) {
+        fwrite(text, 1, bytes, to);
+        return;
+    }
+    for (size_t i = 0; i < bytes;) {
+        uint8_t b = (uint8_t)text[i];
+        size_t n = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
+        uint32_t c = n == 1 ? b : b & (0xffu >> (n + 1));
+
+        if (n > bytes - i) n = bytes - i;
+        for (size_t k = 1; k < n; k++) c = c << 6 | ((uint8_t)text[i + k] & 63u);
+        if (is_hidden(c)) fprintf(to, "\\u%04x", c);
+        else fwrite(text + i, 1, n, to);
+        i += n;
+    }
+}
+
+void print_json_string(FILE *to, const char *text, size_t bytes)
+{
+    fputc('"', to);
+    for (size_t i = 0; i < bytes; i++) {
+        char c = text[i];
+        if (c == '"' || c == '\\') fprintf(to, "\\%c", c);
+        else if (c == '\n') fputs("\\n", to);
+        else if (c == '\t') fputs("\\t", to);
+        else if ((uint8_t)c < 32) fprintf(to, "\\u%04x", c);
+        else fputc(c, to);
+    }
+    fputc('"', to);
+}
+
+void print_json_number(FILE *to, double x)
+{
+    char text[40];
+
+    if (!isfinite(x)) {
+        fputs("null", to);
+        return;
+    }
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    fputs(text, to);
+}
+
+nib_compute compute_of(const verb *v, const char *name, int *code)
+{
+    static const char *const names[] = { "auto", "float32", "bfloat16", "float16" };
+    static const nib_compute values[] = { NIB_COMPUTE_AUTO, NIB_COMPUTE_FLOAT32, NIB_COMPUTE_BFLOAT16, NIB_COMPUTE_FLOAT16 };
+
+    for (size_t i = 0; i < 4; i++)
+        if (!name || strcmp(name, names[i]) == 0) return values[i];
+    *code = options_misuse(v, "--compute-dtype: '%s' is not auto, float32, bfloat16 or float16", name);
+    return NIB_COMPUTE_AUTO;
+}

@@ -1,0 +1,48 @@
+/* session.h - what every verb shares: signals, streams, the context, the terminal. */
+#ifndef NIB_CLI_SESSION_H
+#define NIB_CLI_SESSION_H
+
+#include <stdio.h>
+
+#include "nibble/nibble.h"
+#include "options.h"
+
+typedef struct session {
+    nib_ctx *ctx;
+    nib_error err;
+    int threads;
+    bool json;
+    bool live;         /* stderr is a terminal: a progress line may be rewritten */
+    bool line_open;    /* a progress line stands there */
+    double progress_shown;
+} session;
+
+#define SESSION_OPTIONS(s) \
+    { "threads", OPTION_INT, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
+    { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
+
+/* Opens the context; 0 or an exit status. */
+int session_begin(session *s);
+/* Ends it; the exit status for `status`, its message printed. */
+int session_end(session *s, nib_status status);
+void session_progress(void *user, const char *what, double share); /* user: the session */
+void session_line(session *s, const char *format, ...) __attribute__((format(printf, 2, 3))); /* to stderr */
+
+/* Text from a model or a file: control characters, escapes and bidirectional marks made visible when
+ * `to` is a terminal, exact otherwise. */
+void print_text(FILE *to, const char *text, size_t bytes);
+/* A JSON string or number (shortest that reads back; null when not finite). */
+void print_json_string(FILE *to, const char *text, size_t bytes);
+void print_json_number(FILE *to, double x);
+nib_compute compute_of(const verb *v, const char *name, int *code);
+
+int verb_quantize(int argc, char **argv);
+int verb_finetune(int argc, char **argv);
+int verb_generate(int argc, char **argv);
+int verb_evaluate(int argc, char **argv);
+int verb_merge(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
+int verb_tokenize(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
+
+#endif

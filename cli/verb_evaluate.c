@@ -1,0 +1,51 @@
+/* verb_evaluate.c - nibble evaluate. */
+#include "session.h"
+
+int verb_evaluate(int argc, char **argv)
+{
+    session s = { 0 };
+    nib_evaluate_options o = { .data = { .max_seq_length = 1024 }, .on_progress = session_progress, .user = &s };
+    nib_evaluate_result r;
+    const char *compute = NULL;
+    nib_status status;
+    option options[] = {
+        { "data", OPTION_STRING, &o.data.data, "FILE", ".jsonl, .json or .txt" },
+        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
+        { "logits", OPTION_STRING, &o.logits, "OUT.safetensors", "write the logits, one [T, V] tensor a record" },
+        { "max-seq-length", OPTION_INT, &o.data.max_seq_length, "1024", "longer records are cut" },
+        { "batch-size", OPTION_INT, &o.batch_size, "8", "records at a time" },
+        { "template", OPTION_STRING, &o.data.template_text, "'{a} {b}'", "a text record from named fields" },
+        { "prompt-template", OPTION_STRING, &o.data.prompt_template, "'{q}'", "with --completion-template: a masked record" },
+        { "completion-template", OPTION_STRING, &o.data.completion_template, "'{a}'", "what is predicted" },
+        { "load-in-4bit", OPTION_FLAG, &o.model.bnb.load_in_4bit, NULL, "quantize a dense model while loading" },
+        { "bnb-4bit-quant-type", OPTION_STRING, &o.model.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
+        { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
+        { "compute-dtype", OPTION_STRING, &compute, "auto", "auto, float32, bfloat16, float16" },
+        SESSION_OPTIONS(&s),
+    };
+    verb v = { .name = "evaluate", .arguments = "MODEL --data FILE", .summary = "Loss, perplexity, tokens.",
+               .options = options, .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
+    int code = options_parse(&v, argc, argv);
+
+    if (code) return code;
+    if (!o.data.data) return options_misuse(&v, "--data is missing");
+    o.model.compute_dtype = compute_of(&v, compute, &code);
+    if (code) return code;
+    o.model.model = v.positional[0];
+    if ((code = session_begin(&s))) return code;
+    status = nib_evaluate(s.ctx, &o, &r, &s.err);
+    if (!status && s.json) {
+        printf("{\"loss\": ");
+        print_json_number(stdout, r.loss);
+        printf(", \"perplexity\": ");
+        print_json_number(stdout, r.perplexity);
+        printf(", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, \"truncated\": %llu}\n",
+               (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens, (unsigned long long)r.records,
+               (unsigned long long)r.truncated);
+    } else if (!status) {
+        printf("loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, %llu truncated\n", r.loss,
+               r.perplexity, (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
+               (unsigned long long)r.records, (unsigned long long)r.truncated);
+    }
+    return session_end(&s, status);
+}

@@ -1,0 +1,177 @@
+/* verb_generate.c - nibble generate. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "session.h"
+
+typedef struct generate {
+    session s;
+    nib_generator *g;
+    nib_generate_options o;
+    option_list adapters, stops;
+    const char *prompt, *prompts, *use, *compute;
+    char last;
+} generate;
+
+static bool on_text(void *user, const char *text, size_t bytes)
+{
+    generate *g = user;
+
+    print_text(stdout, text, bytes);
+    if (bytes) g->last = text[bytes - 1];
+    return fflush(stdout) == 0;
+}
+
+static void report_speed(generate *g, const nib_generate_result *r)
+{
+    session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones, %.1f a second", (unsigned long long)r->prompt_tokens,
+                 r->prefill_seconds, (unsigned long long)r->new_tokens, (double)r->new_tokens / (r->decode_seconds > 0 ? r->decode_seconds : 1));
+}
+
+static nib_status one_prompt(generate *g)
+{
+    nib_generate_result r = { 0 };
+    nib_status status;
+
+    g->o.on_text = g->s.json ? NULL : on_text;
+    g->o.user = g;
+    g->o.adapter = g->use;
+    status = nib_generator_run(g->g, g->prompt, strlen(g->prompt), &g->o, &r, &g->s.err);
+    if (status) return status;
+    if (g->s.json) {
+        printf("{\"prompt\": ");
+        print_json_string(stdout, g->prompt, strlen(g->prompt));
+        printf(", \"completion\": ");
+        print_json_string(stdout, r.text, r.bytes);
+        printf(", \"new_tokens\": %llu, \"stop_reason\": \"%s\"}\n", (unsigned long long)r.new_tokens, r.stop_reason);
+    } else if (g->s.live && g->last != '\n') {
+        putchar('\n');
+    }
+    fflush(stdout);
+    report_speed(g, &r);
+    nib_generate_result_free(g->g, &r);
+    return NIB_OK;
+}
+
+/* One line of a prompts file: {"prompt": ..., "adapter": NAME or null}. */
+static nib_status one_line(generate *g, const char *line, size_t number)
+{
+    json_error_t problem;
+    json_t *j = json_loads(line, JSON_REJECT_DUPLICATES, &problem);
+    const json_t *prompt = json_object_get(j, "prompt"), *adapter = json_object_get(j, "adapter");
+    nib_generate_result r = { 0 };
+    nib_status status = NIB_OK;
+
+    if (!json_is_string(prompt) || (adapter && !json_is_null(adapter) && !json_is_string(adapter))) {
+        snprintf(g->s.err.message, sizeof g->s.err.message, "%s: line %zu: %s", g->prompts, number,
+                 j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')" : problem.text);
+        status = NIB_E_FORMAT;
+        goto done;
+    }
+    g->o.on_text = NULL;
+    g->o.adapter = json_is_string(adapter) ? json_string_value(adapter) : g->use;
+    g->o.no_adapter = adapter ? json_is_null(adapter) : g->adapters.count > 1 && !g->use;
+    status = nib_generator_run(g->g, json_string_value(prompt), json_string_length(prompt), &g->o, &r, &g->s.err);
+    if (status) goto done;
+    printf("{\"prompt\": ");
+    print_json_string(stdout, json_string_value(prompt), json_string_length(prompt));
+    printf(", \"completion\": ");
+    print_json_string(stdout, r.text, r.bytes);
+    printf("}\n");
+    fflush(stdout);
+    nib_generate_result_free(g->g, &r);
+done:
+    json_decref(j);
+    return status;
+}
+
+static nib_status all_lines(generate *g)
+{
+    FILE *f = fopen(g->prompts, "r");
+    char *line = NULL;
+    size_t room = 0, number = 0;
+    nib_status status = NIB_OK;
+
+    if (!f) {
+        snprintf(g->s.err.message, sizeof g->s.err.message, "%s: cannot be read", g->prompts);
+        return NIB_E_IO;
+    }
+    while (!status && getline(&line, &room, f) >= 0) {
+        number++;
+        if (line[strspn(line, " \t\r\n")]) status = one_line(g, line, number);
+    }
+    free(line);
+    fclose(f);
+    return status;
+}
+
+/* DIR or NAME=DIR; a directory that exists as written is one, '=' or not. */
+static void choose_adapters(const option_list *list, nib_adapter_choice *out)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        char *equals = strchr(list->items[i], '='), *slash = strchr(list->items[i], '/');
+        out[i] = (nib_adapter_choice){ .dir = list->items[i] };
+        if (!equals || (slash && slash < equals)) continue;
+        *equals = 0;
+        out[i] = (nib_adapter_choice){ .name = list->items[i], .dir = equals + 1 };
+    }
+}
+
+static nib_status run(generate *g, nib_model_options *model)
+{
+    nib_adapter_choice adapters[OPTION_LIST_ROOM];
+    char text[512];
+    nib_status status;
+
+    choose_adapters(&g->adapters, adapters);
+    g->o.stop = g->stops.items;
+    g->o.stop_count = g->stops.count;
+    status = nib_generator_open(g->s.ctx, model, adapters, g->adapters.count, &g->g, &g->s.err);
+    if (!status) status = nib_generator_describe(g->g, &g->o, text, sizeof text, &g->s.err);
+    if (!status) session_line(&g->s, "%s", text);
+    if (!status) status = g->prompts ? all_lines(g) : one_prompt(g);
+    nib_generator_close(g->g);
+    return status;
+}
+
+int verb_generate(int argc, char **argv)
+{
+    static generate g; /* large: not on the stack */
+    nib_model_options model = { 0 };
+    int code;
+
+    nib_generate_defaults(&g.o);
+    option options[] = {
+        { "prompt", OPTION_STRING, &g.prompt, "TEXT", "what to go on from" },
+        { "prompts", OPTION_STRING, &g.prompts, "FILE", "jsonl of {prompt, adapter?}, answered as jsonl in order" },
+        { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
+        { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
+        { "max-new-tokens", OPTION_INT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
+        { "do-sample", OPTION_CHOICE, &g.o.do_sample, NULL, "sample, or --no-do-sample" },
+        { "temperature", OPTION_FLOAT, &g.o.temperature, "0.7", "0 is greedy" },
+        { "top-k", OPTION_INT, &g.o.top_k, "50", "" },
+        { "top-p", OPTION_FLOAT, &g.o.top_p, "0.9", "" },
+        { "min-p", OPTION_FLOAT, &g.o.min_p, "0.05", "" },
+        { "repetition-penalty", OPTION_FLOAT, &g.o.repetition_penalty, "1.1", "" },
+        { "seed", OPTION_LONG, &g.o.seed, "42", "of sampling" },
+        { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
+        { "load-in-4bit", OPTION_FLAG, &model.bnb.load_in_4bit, NULL, "quantize a dense model while loading" },
+        { "bnb-4bit-quant-type", OPTION_STRING, &model.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
+        { "bnb-4bit-use-double-quant", OPTION_FLAG, &model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
+        { "compute-dtype", OPTION_STRING, &g.compute, "auto", "auto, float32, bfloat16, float16" },
+        SESSION_OPTIONS(&g.s),
+    };
+    verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",
+               .summary = "Only the continuation goes to standard output.", .options = options,
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
+
+    if ((code = options_parse(&v, argc, argv))) return code;
+    if (!g.prompt == !g.prompts) return options_misuse(&v, "one of --prompt and --prompts is needed");
+    if (g.prompt && g.adapters.count > 1 && !g.use) return options_misuse(&v, "--use NAME says which of the adapters answers");
+    model.compute_dtype = compute_of(&v, g.compute, &code);
+    if (code) return code;
+    model.model = v.positional[0];
+    if ((code = session_begin(&g.s))) return code;
+    return session_end(&g.s, run(&g, &model));
+}

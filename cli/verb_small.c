@@ -1,0 +1,97 @@
+/* verb_small.c - inspect, doctor, merge, quantize: one call of the library each. */
+#include <string.h>
+
+#include "session.h"
+
+static int print_report(session *s, nib_status status, char *report)
+{
+    if (!status) {
+        print_text(stdout, report, strlen(report));
+        if (*report && report[strlen(report) - 1] != '\n') putchar('\n');
+        nib_report_free(s->ctx, report);
+    }
+    return session_end(s, status);
+}
+
+int verb_inspect(int argc, char **argv)
+{
+    session s = { 0 };
+    option options[] = { SESSION_OPTIONS(&s) };
+    verb v = { .name = "inspect", .arguments = "MODEL|ADAPTER|FILE", .summary = "Architecture, tensors, types, sizes, quantization.",
+               .options = options, .option_count = 2, .positional_wanted = 1 };
+    char *report = NULL;
+    int code = options_parse(&v, argc, argv);
+
+    if (code || (code = session_begin(&s))) return code;
+    return print_report(&s, nib_inspect(s.ctx, v.positional[0], s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err), report);
+}
+
+int verb_doctor(int argc, char **argv)
+{
+    session s = { 0 };
+    option options[] = { SESSION_OPTIONS(&s) };
+    verb v = { .name = "doctor", .arguments = "", .summary = "Processor, instruction sets, memory, threads, versions.",
+               .options = options, .option_count = 2 };
+    char *report = NULL;
+    int code = options_parse(&v, argc, argv);
+
+    if (code || (code = session_begin(&s))) return code;
+    return print_report(&s, nib_doctor(s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err), report);
+}
+
+int verb_merge(int argc, char **argv)
+{
+    session s = { 0 };
+    nib_merge_options o = { .on_progress = session_progress, .user = &s };
+    option options[] = {
+        { "adapter", OPTION_STRING, &o.adapter, "DIR", "the PEFT adapter to merge" },
+        { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of what is written: bfloat16, float16 or float32; default: the model's" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
+        SESSION_OPTIONS(&s),
+    };
+    verb v = { .name = "merge", .arguments = "MODEL --adapter DIR OUT", .summary = "W0 + s B A, one matrix at a time.",
+               .options = options, .option_count = 5, .positional_wanted = 2 };
+    int code = options_parse(&v, argc, argv);
+
+    if (code) return code;
+    if (!o.adapter) return options_misuse(&v, "--adapter is missing");
+    o.model = v.positional[0];
+    o.out = v.positional[1];
+    if ((code = session_begin(&s))) return code;
+    return session_end(&s, nib_merge(s.ctx, &o, &s.err));
+}
+
+int verb_quantize(int argc, char **argv)
+{
+    session s = { 0 };
+    nib_quantize_options o = { .on_progress = session_progress, .user = &s };
+    nib_quantize_result r;
+    nib_status status;
+    option options[] = {
+        { "load-in-4bit", OPTION_FLAG, &o.bnb.load_in_4bit, NULL, "quantize to 4 bits (bitsandbytes)" },
+        { "bnb-4bit-quant-type", OPTION_STRING, &o.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
+        { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
+        { "bnb-4bit-blocksize", OPTION_INT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
+        { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
+        SESSION_OPTIONS(&s),
+    };
+    verb v = { .name = "quantize", .arguments = "MODEL OUT --load-in-4bit", .summary = "Writes a directory that transformers opens.",
+               .options = options, .option_count = 8, .positional_wanted = 2 };
+    int code = options_parse(&v, argc, argv);
+
+    if (code) return code;
+    if (!o.bnb.load_in_4bit) return options_misuse(&v, "--load-in-4bit is missing (it is the one scheme so far)");
+    o.model = v.positional[0];
+    o.out = v.positional[1];
+    if ((code = session_begin(&s))) return code;
+    status = nib_quantize(s.ctx, &o, &r, &s.err);
+    if (!status && s.json)
+        printf("{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, \"bytes_after\": %llu}\n",
+               (unsigned long long)r.matrices, (unsigned long long)r.parameters, (unsigned long long)r.bytes_before,
+               (unsigned long long)r.bytes_after);
+    else if (!status)
+        session_line(&s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s", (unsigned long long)r.matrices,
+                     (double)r.bytes_before / 1e6, (double)r.bytes_after / 1e6, r.seconds);
+    return session_end(&s, status);
+}

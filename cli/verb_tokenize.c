@@ -1,0 +1,76 @@
+/* verb_tokenize.c - nibble tokenize: a line of text, a line of ids. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "session.h"
+
+static nib_status encode_line(session *s, nib_text_codec *codec, const char *line, size_t bytes, bool special)
+{
+    const uint32_t *ids;
+    size_t count;
+    nib_status status = nib_text_codec_encode(codec, line, bytes, special, &ids, &count, &s->err);
+
+    for (size_t i = 0; !status && i < count; i++) printf(i ? " %u" : "%u", ids[i]);
+    if (!status) putchar('\n');
+    return status;
+}
+
+static nib_status decode_line(session *s, nib_text_codec *codec, char *line)
+{
+    uint32_t *ids = NULL;
+    size_t count = 0, room = 0, bytes;
+    const char *text;
+    nib_status status = NIB_OK;
+
+    for (char *p = strtok(line, " \t"); p && !status; p = strtok(NULL, " \t")) {
+        char *end;
+        unsigned long id = strtoul(p, &end, 10);
+        if (*end || id > UINT32_MAX) {
+            snprintf(s->err.message, sizeof s->err.message, "'%s' is not a token id", p);
+            status = NIB_E_FORMAT;
+        } else if (count == room) {
+            uint32_t *grown = realloc(ids, (room = room * 2 + 64) * sizeof *ids);
+            if (!grown) status = NIB_E_NOMEM, snprintf(s->err.message, sizeof s->err.message, "out of memory");
+            else ids = grown;
+        }
+        if (!status) ids[count++] = (uint32_t)id;
+    }
+    if (!status) status = nib_text_codec_decode(codec, ids, count, false, &text, &bytes, &s->err);
+    for (size_t i = 0; !status && i < bytes; i++) {
+        if (text[i] == '\n') fputs("\\n", stdout);
+        else putchar(text[i]);
+    }
+    if (!status) putchar('\n');
+    free(ids);
+    return status;
+}
+
+int verb_tokenize(int argc, char **argv)
+{
+    session s = { 0 };
+    bool decode = false, special = true;
+    nib_text_codec *codec = NULL;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t n;
+    nib_status status;
+    int code;
+    option options[] = {
+        { "decode", OPTION_FLAG, &decode, NULL, "ids to text; newlines are printed as \\n" },
+        { "special-tokens", OPTION_FLAG, &special, NULL, "--no-special-tokens leaves out BOS and its like" },
+        SESSION_OPTIONS(&s),
+    };
+    verb v = { .name = "tokenize", .arguments = "MODEL [--decode] < text", .summary = "Token ids, one line a line.",
+               .options = options, .option_count = 4, .positional_wanted = 1 };
+
+    if ((code = options_parse(&v, argc, argv)) || (code = session_begin(&s))) return code;
+    status = nib_text_codec_open(s.ctx, v.positional[0], &codec, &s.err);
+    while (!status && (n = getline(&line, &room, stdin)) >= 0) {
+        if (n && line[n - 1] == '\n') line[--n] = 0;
+        status = decode ? decode_line(&s, codec, line) : encode_line(&s, codec, line, (size_t)n, special);
+    }
+    free(line);
+    nib_text_codec_close(codec);
+    return session_end(&s, status);
+}
