@@ -21,7 +21,7 @@ OPT     ?= -O3 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-format-zero-length -Werror
 CFLAGS  := -std=c17 -D_GNU_SOURCE $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -pthread \
-           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(FUZZ_FLAGS)
 CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' $(LIB_CFLAGS)
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN)) -pthread
 
@@ -46,7 +46,7 @@ TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
-.PHONY: all lib demo test bench bench-peers fuzz install clean help deps format-check
+.PHONY: all lib examples demo test bench bench-peers fuzz install clean help deps format-check
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a
@@ -100,8 +100,35 @@ bench: deps
 	@$(MAKE) --no-print-directory benches
 	@for b in $(BENCHES); do $$b || exit 1; done
 
+# Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
+FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 15
+FUZZERS := $(FUZZ_SRC:fuzz/%.c=build-fuzz/fuzz/%)
+build-fuzz/fuzz/%: fuzz/%.c
+	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" FUZZ_FLAGS=-fsanitize=fuzzer-no-link build-fuzz/libnibble.a
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@clang $(CPPFLAGS) -std=c17 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< build-fuzz/libnibble.a $(LIBS)
+fuzz: $(FUZZERS)
+	@set -e; for f in $(FUZZERS); do n=$$(basename $$f | sed s/^fuzz_//); \
+	  echo "fuzz $$n"; mkdir -p build-fuzz/corpus/$$n; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -artifact_prefix=build-fuzz/ \
+	     build-fuzz/corpus/$$n fuzz/seeds/$$n > build-fuzz/$$n.log 2>&1 || { tail -40 build-fuzz/$$n.log; exit 1; }; done
+
 demo: all
 	@BUILD=$(BUILD) tools/demo.sh
+
+examples: $(BUILD)/libnibble.a
+	@for e in examples/*.c; do o=$(BUILD)/$$(basename $$e .c); echo "  CC      $$e"; \
+	  $(CC) -std=c17 -Iinclude -O2 -Wall -Wextra -Werror -o $$o $$e $(BUILD)/libnibble.a $(LIBS) || exit 1; done
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/nibble $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(BUILD)/nibble $(DESTDIR)$(PREFIX)/bin/nibble
+	install -m 644 $(BUILD)/libnibble.a $(DESTDIR)$(PREFIX)/lib/libnibble.a
+	install -m 644 include/nibble/*.h $(DESTDIR)$(PREFIX)/include/nibble/
+	install -m 644 docs/nibble.1 $(DESTDIR)$(PREFIX)/share/man/man1/nibble.1
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/nibble.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/nibble.pc
 
 clean:
 	rm -rf build build-*
