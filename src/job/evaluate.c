@@ -30,7 +30,7 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     const nib_evaluate_options *o = e->o;
     nib_model_progress progress = { o->on_progress, o->user };
     nib_dtype compute = nib_open_compute(e->ctx, o->model.compute_dtype);
-    nib_status status = nib_tokenizer_open(e->ctx, o->model.model, &e->tokenizer, err);
+    nib_status status = nib_open_tokenizer(e->ctx, o->model.model, &e->tokenizer, err);
 
     if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
     if (!status && o->adapter) status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);

@@ -124,7 +124,7 @@ static nib_status prepare(job *j, nib_error *err)
     json_t *json = NULL;
     const nib_arch *arch;
     nib_config *config = NULL;
-    nib_status status = nib_tokenizer_open(j->ctx, o->model.model, &j->tokenizer, err);
+    nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
 
     if (!status) status = nib_config_open(j->ctx, o->model.model, &json, &arch, &config, err);
     if (!status) status = nib_dataset_open(j->ctx, &o->data, j->tokenizer, (uint32_t)config->vocabulary, false, &j->data, err);

@@ -69,10 +69,10 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
         (status = copy_patterns(ctx, o->rank_pattern, o->rank_patterns, &c.rank_pattern, &c.rank_count, err)) ||
         (status = copy_patterns(ctx, o->alpha_pattern, o->alpha_patterns, &c.alpha_pattern, &c.alpha_count, err)))
         goto done;
-    c.layers_is_list = true;
-    c.layers = nib_new_array(ctx, o->layers_to_transform_count, sizeof *c.layers);
+    c.layers_is_list = o->layers_to_transform_count > 0;
+    if (c.layers_is_list) c.layers = nib_new_array(ctx, o->layers_to_transform_count, sizeof *c.layers);
     c.task_type = nib_strdup(ctx, "CAUSAL_LM");
-    if (!c.layers || !c.task_type) {
+    if ((c.layers_is_list && !c.layers) || !c.task_type) {
         status = no_memory(err);
         goto done;
     }

@@ -1,6 +1,8 @@
 /* open.c - names and types that several jobs settle alike. */
 #include "job/open.h"
 
+#include "base/filemap.h"
+
 /* ".../models--org--name/snapshots/<hash>" -> "org/name" */
 static char *hub_name(nib_ctx *ctx, const char *dir)
 {
@@ -22,6 +24,17 @@ char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, cons
     hub = hub_name(ctx, dir);
     if (hub) return hub;
     return nib_strdup(ctx, path && *path ? path : dir);
+}
+
+nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
+{
+    char *path = nib_sprintf(ctx, "%s/tokenizer.json", dir);
+    nib_status status = NIB_OK;
+
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (nib_file_exists(path)) status = nib_tokenizer_open(ctx, dir, out, err);
+    nib_free(ctx, path);
+    return status;
 }
 
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted)

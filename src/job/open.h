@@ -9,6 +9,9 @@
  * cache, else config.json's _name_or_path, else dir as typed.  Allocated; NULL: no memory. */
 char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, const json_t *config);
 
+/* The directory's tokenizer; *out stays NULL when it has none: records may carry token ids. */
+nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
+
 /* Notes what compute_dtype became, and that float16 is computed in float32. */
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted);
 
