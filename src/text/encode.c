@@ -131,7 +131,7 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
 /* --- offsets and special tokens --- */
 
 /* ByteLevel's trim_offsets: spaces at a token's ends do not belong to its range.  With
- * add_prefix_space one space at the front of the text stands for the one prepended, and stays. */
+ * add_prefix_space a single space at the front of the text stands for the one prepended, and stays. */
 static void trim(const nib_tokenizer *t, const char *text, nib_token *token, bool first)
 {
     const char *content = t->is_added[token->id] ? t->tokens[token->id] : NULL; /* may hold spaces itself */
@@ -140,11 +140,7 @@ static void trim(const nib_tokenizer *t, const char *text, nib_token *token, boo
     if (!content) content = text + token->begin;
     while (leading < n && content[leading] == ' ') leading++;
     while (trailing < n && content[n - 1 - trailing] == ' ') trailing++;
-    if (leading == n) { /* nothing but spaces: an empty range at its end */
-        token->begin = token->end;
-        return;
-    }
-    if (leading && t->trim_prefix_space && (first || token->begin == 0)) leading--;
+    if (leading == 1 && t->trim_prefix_space && (first || token->begin == 0)) leading = 0;
     token->begin = nib_min(token->begin + leading, token->end);
     token->end = nib_max(token->end - nib_min(trailing, token->end), token->begin);
 }

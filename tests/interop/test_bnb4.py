@@ -97,6 +97,8 @@ def one(quant_type, double, work):
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=quant_type, bnb_4bit_use_double_quant=double)
     model = AutoModelForCausalLM.from_pretrained(PICO, quantization_config=config, dtype=torch.bfloat16, device_map="cpu")
     model.save_pretrained(theirs)
+    for name in ("tokenizer.json", "tokenizer_config.json"): # records are texts
+        shutil.copy(os.path.join(ours, name), theirs)
     compare_files(load_file(os.path.join(ours, "model.safetensors")),
                   load_file(os.path.join(theirs, "model.safetensors")), what)
     a, b = dequantized(ours), dequantized(theirs)
