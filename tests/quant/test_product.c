@@ -1,0 +1,160 @@
+/* test_product.c - the products of product.h against sums in double: odd shapes, both directions,
+ * both compute types, every instruction set of this machine; and what is promised bit for bit: any
+ * number of threads, and a row by itself. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "quant/product.h"
+#include "test.h"
+
+void nib_gemm_bf16_avx512bf16emu(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel,
+                                 float *c, size_t ldc, bool add);
+
+typedef struct shape { size_t rows, out, in, rank; } shape;
+static const shape shapes[] = { { 1, 1, 2, 0 }, { 3, 33, 64, 2 }, { 5, 130, 70, 4 }, { 17, 64, 1100, 0 }, { 60, 200, 192, 8 }, { 230, 96, 130, 3 } };
+
+typedef struct problem { shape s; float *x, *w, *u, *factor, *bias; nib_weight *weight; nib_ctx *ctx; } problem;
+
+static float *numbers(size_t n)
+{
+    float *p = test_guarded((n ? n : 1) * sizeof *p);
+    for (size_t i = 0; i < n; i++) p[i] = nib_round_bf16(test_rand_float());
+    return p;
+}
+
+static problem make(nib_ctx *ctx, shape s, bool back)
+{
+    problem p = { .s = s, .ctx = ctx };
+    nib_error err;
+
+    p.x = numbers(s.rows * (back ? s.out : s.in));
+    p.w = numbers(s.out * s.in);
+    p.u = numbers(s.rows * s.rank);
+    p.factor = numbers(s.rank * (back ? s.in : s.out));
+    p.bias = numbers(s.out);
+    if (nib_weight_dense(ctx, s.out, s.in, NIB_F32, p.w, NULL, &p.weight, &err)) CHECK(false, "%s", err.message);
+    return p;
+}
+
+static double expected(const problem *p, bool back, size_t m, size_t n)
+{
+    double sum = 0;
+    size_t depth = back ? p->s.out : p->s.in;
+
+    for (size_t k = 0; k < depth; k++)
+        sum += (double)p->x[m * depth + k] * (double)(back ? p->w[k * p->s.in + n] : p->w[n * p->s.in + k]);
+    for (size_t r = 0; r < p->s.rank; r++)
+        sum += (double)p->u[m * p->s.rank + r] * (double)(back ? p->factor[r * p->s.in + n] : p->factor[n * p->s.rank + r]);
+    return back ? sum : sum + (double)p->bias[n];
+}
+
+/* Runs rows [m0, m1) and gives float results. */
+static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, size_t m0, size_t m1)
+{
+    size_t depth = back ? p->s.out : p->s.in, wide = back ? p->s.in : p->s.out, rows = m1 - m0;
+    void *x = p->x + m0 * depth;
+    float *y = test_guarded(rows * wide * sizeof *y);
+    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows);
+    nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
+                           .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
+                           .factor = p->factor, .rank = p->s.rank };
+
+    if (type == NIB_BF16) {
+        uint16_t *half = test_guarded(rows * depth * sizeof *half);
+        for (size_t i = 0; i < rows * depth; i++) half[i] = nib_f32_to_bf16(((float *)x)[i]);
+        x = half;
+    }
+    a.x = x;
+    (back ? nib_product_backward : nib_product_forward)(p->ctx, k, p->weight, &a, test_guarded((bytes + 63) / 64 * 64));
+    return y;
+}
+
+static void check_kernels(nib_kernels k, const char *name)
+{
+    nib_ctx *one = test_ctx_threads(1, NULL), *two = test_ctx_threads(2, NULL);
+
+    for (size_t i = 0; i < NIB_COUNT(shapes); i++)
+        for (int how = 0; how < 4; how++) {
+            bool back = how & 1;
+            nib_dtype type = how & 2 ? NIB_BF16 : NIB_F32;
+            problem p = make(one, shapes[i], back);
+            size_t wide = back ? p.s.in : p.s.out, last = p.s.rows - 1;
+            float *y = run(&p, &k, type, back, 0, p.s.rows), *again, *alone;
+
+            for (size_t m = 0; m < p.s.rows; m++)
+                for (size_t n = 0; n < wide; n++) {
+                    double want = expected(&p, back, m, n);
+                    if (fabs((double)y[m * wide + n] - want) > 2e-4) {
+                        CHECK(false, "%s shape %zu way %d: y[%zu, %zu] = %g, expected %g", name, i, how, m, n, (double)y[m * wide + n], want);
+                        return;
+                    }
+                }
+            p.ctx = two;
+            again = run(&p, &k, type, back, 0, p.s.rows);
+            alone = run(&p, &k, type, back, last, p.s.rows);
+            CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0, "%s shape %zu way %d: 2 threads differ", name, i, how);
+            CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0, "%s shape %zu way %d: a row alone differs", name, i, how);
+            nib_weight_destroy(one, p.weight);
+        }
+}
+
+static void test_variants(void)
+{
+    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16" };
+    uint32_t has = nib_cpu_detect(), cpu;
+
+    for (size_t i = 0; i < NIB_COUNT(names); i++)
+        if (nib_cpu_from_name(names[i], &cpu) && (has & cpu) == cpu) check_kernels(nib_kernels_for(cpu), names[i]);
+}
+
+/* The bfloat16 kernel with its one instruction emulated, on every AVX-512 machine. */
+static void test_emulated(void)
+{
+    nib_kernels k;
+
+    if (!(nib_cpu_detect() & NIB_CPU_AVX512)) {
+        test_skip("no AVX-512");
+        return;
+    }
+    k = nib_kernels_for(NIB_CPU_AVX2 | NIB_CPU_AVX512);
+    k.gemm_bf16 = nib_gemm_bf16_avx512bf16emu;
+    check_kernels(k, "emulated");
+}
+
+/* Gradients of the factors: sums over rows, any number of threads. */
+static void test_lowrank(void)
+{
+    nib_ctx *ctx[2] = { test_ctx_threads(1, NULL), test_ctx_threads(2, NULL) };
+    nib_kernels k = nib_kernels_for(nib_cpu_detect());
+    size_t rows = 77, in = 130, rank = 5;
+    float *x = numbers(rows * in), *v = numbers(rows * rank), *a = numbers(rank * in), *got[2][3];
+
+    for (int i = 0; i < 2; i++) {
+        size_t bytes = nib_lowrank_scratch_bytes(ctx[i], in, in, rank, rows);
+        void *scratch = test_guarded((bytes + 63) / 64 * 64);
+        for (int j = 0; j < 3; j++) got[i][j] = test_guarded((j ? rank * in : rows * rank) * sizeof(float));
+        nib_lowrank_inner(ctx[i], &k, NIB_F32, rows, in, rank, x, in, a, 0.5f, got[i][0], scratch);
+        nib_lowrank_grad_a(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][1], scratch);
+        nib_lowrank_grad_b(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][2], scratch);
+    }
+    for (size_t r = 0; r < rank; r++)
+        for (size_t c = 0; c < in; c++) {
+            double sum = 0;
+            for (size_t m = 0; m < rows; m++) sum += (double)v[m * rank + r] * (double)x[m * in + c];
+            CHECK(fabs(sum - (double)got[0][1][r * in + c]) < 1e-4 && got[0][1][r * in + c] == got[0][2][c * rank + r], "gradient [%zu, %zu]", r, c);
+        }
+    for (size_t m = 0; m < rows; m++) {
+        double sum = 0;
+        for (size_t c = 0; c < in; c++) sum += (double)x[m * in + c] * (double)a[c];
+        CHECK(fabs(0.5 * sum - (double)got[0][0][m * rank]) < 1e-4, "inner value %zu", m);
+    }
+    CHECK(memcmp(got[0][0], got[1][0], rows * rank * sizeof(float)) == 0 && memcmp(got[0][1], got[1][1], rank * in * sizeof(float)) == 0,
+          "threads differ");
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "variants", test_variants }, { "emulated", test_emulated }, { "lowrank", test_lowrank } };
+    return test_main("product", cases, NIB_COUNT(cases));
+}
