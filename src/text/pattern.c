@@ -87,7 +87,7 @@ nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool liter
     if (!*out) {
         PCRE2_UCHAR message[200];
         pcre2_get_error_message(code, message, sizeof message);
-        status = nib_fail(err, code == PCRE2_ERROR_NOMEMORY ? NIB_E_NOMEM : NIB_E_FORMAT, "%s: pattern %s: %s",
+        status = nib_fail(err, code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY ? NIB_E_NOMEM : NIB_E_FORMAT, "%s: pattern %s: %s",
                           where, pattern, (const char *)message);
         goto done;
     }
@@ -107,6 +107,7 @@ nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char
         PCRE2_SIZE *v = pcre2_get_ovector_pointer(t->match);
 
         if (n == PCRE2_ERROR_NOMATCH) return NIB_OK;
+        if (n == PCRE2_ERROR_NOMEMORY) return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
         if (n < 0) return nib_fail(err, NIB_E_FORMAT, "tokenizer.json: a pattern passed its match limits (code %d)", n);
         if (v[1] > v[0]) {
             *found = (nib_range){ v[0], v[1] };

@@ -1,0 +1,182 @@
+/* test_tokenizer.c - every style of tokenizer against the `tokenizers` library: ids, byte ranges and
+ * decoding of odd strings (tests/golden/make/tokenizers_golden.py); refusals; allocations that fail. */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/filemap.h"
+#include "test.h"
+#include "text/tokenizer.h"
+#include "text/tokenizer_parse.h"
+
+static char *read_file(nib_ctx *ctx, const char *path, size_t *bytes)
+{
+    char *text = NULL;
+    nib_error err;
+    if (nib_file_read(ctx, path, 64 << 20, &text, bytes, &err)) CHECK(false, "%s", err.message);
+    return text;
+}
+
+/* What the library printed for one string, made of our tokens. */
+static size_t describe(nib_tokenizer *t, const nib_tokens *tokens, nib_ctx *ctx, char *to, size_t room)
+{
+    uint32_t *ids = nib_new_array(ctx, tokens->count, sizeof *ids);
+    size_t used = 0, bytes = 0;
+    char *text = NULL;
+    nib_error err;
+
+    for (size_t i = 0; i < tokens->count && used < room; i++) {
+        const nib_token *k = &tokens->items[i];
+        ids[i] = k->id;
+        used += (size_t)snprintf(to + used, room - used, "%s%u:%zu-%zu", i ? " " : "", k->id, k->begin, k->end);
+    }
+    used += (size_t)snprintf(to + used, room - used, "|");
+    if (nib_tokenizer_decode(t, ids, tokens->count, true, &text, &bytes, &err)) CHECK(false, "%s", err.message);
+    for (size_t i = 0; i < bytes && used + 3 < room; i++) used += (size_t)snprintf(to + used, room - used, "%02x", (uint8_t)text[i]);
+    nib_free(ctx, text);
+    nib_free(ctx, ids);
+    return used;
+}
+
+static void check_style(nib_ctx *ctx, const char *dir, const char *style, const char *strings, size_t bytes)
+{
+    char path[512], got[16384];
+    nib_tokenizer *t = NULL;
+    nib_tokens tokens = { 0 };
+    nib_error err;
+    size_t expected_bytes, at = 0;
+    char *expected, *line;
+    int failures = 0;
+
+    snprintf(path, sizeof path, "%s/%s", dir, style);
+    REQUIRE_OK(nib_tokenizer_open(ctx, path, &t, &err), err);
+    snprintf(path, sizeof path, "%s/%s/expected", dir, style);
+    line = expected = read_file(ctx, path, &expected_bytes);
+    while (at < bytes && line && failures < 3) {
+        size_t end = (size_t)((const char *)memchr(strings + at, 1, bytes - at) - strings);
+        char *next = strchr(line, '\n');
+
+        REQUIRE(next, "%s: too few lines", path);
+        *next = 0;
+        tokens.count = 0;
+        if (nib_tokenizer_encode(t, strings + at, end - at, true, &tokens, NULL, &err)) CHECK(false, "%s", err.message);
+        describe(t, &tokens, ctx, got, sizeof got);
+        if (strcmp(got, line) != 0) {
+            failures++;
+            CHECK(false, "%s: '%.*s':\n    %.300s\n    %.300s expected", style, (int)(end - at), strings + at, got, line);
+        }
+        at = end + 1;
+        line = next + 1;
+    }
+    nib_tokens_free(ctx, &tokens);
+    nib_free(ctx, expected);
+    nib_tokenizer_close(t);
+}
+
+static void test_styles(void)
+{
+    nib_ctx *ctx = test_ctx();
+    const char *dir = test_data("tests/golden/text");
+    char path[512];
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    size_t bytes;
+    char *strings;
+    int count = 0;
+
+    REQUIRE(d, "%s cannot be read", dir);
+    snprintf(path, sizeof path, "%s/strings", dir);
+    strings = read_file(ctx, path, &bytes);
+    while ((e = readdir(d)))
+        if (e->d_name[0] != '.' && strcmp(e->d_name, "strings") != 0) {
+            check_style(ctx, dir, e->d_name, strings, bytes);
+            count++;
+        }
+    closedir(d);
+    nib_free(ctx, strings);
+    CHECK(count == 9, "%d styles", count);
+}
+
+/* Streamed text is the decoded text, piece by piece, in whole characters. */
+static void test_stream(void)
+{
+    static const char text[] = "One \xf0\x9f\x99\x82 two\n\xe4\xbd\xa0\xe5\xa5\xbd";
+    nib_ctx *ctx = test_ctx();
+    nib_tokenizer *t;
+    nib_text_stream *s;
+    nib_tokens tokens = { 0 };
+    nib_error err;
+    char all[128] = "";
+    const char *piece;
+    size_t n;
+
+    REQUIRE_OK(nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err), err);
+    REQUIRE_OK(nib_tokenizer_encode(t, text, sizeof text - 1, false, &tokens, NULL, &err), err);
+    REQUIRE_OK(nib_text_stream_create(t, true, &s, &err), err);
+    for (size_t i = 0; i < tokens.count; i++) {
+        REQUIRE_OK(nib_text_stream_push(s, tokens.items[i].id, &piece, &n, &err), err);
+        strncat(all, piece, n);
+        CHECK(n == 0 || ((uint8_t)piece[0] & 0xc0) != 0x80, "a piece begins inside a character");
+    }
+    REQUIRE_OK(nib_text_stream_finish(s, &piece, &n, &err), err);
+    strncat(all, piece, n);
+    CHECK(strcmp(all, text) == 0, "'%s'", all);
+    nib_text_stream_destroy(s);
+    nib_tokens_free(ctx, &tokens);
+    nib_tokenizer_close(t);
+}
+
+static void test_refusals(void)
+{
+    static const struct { const char *json, *says; } bad[] = {
+        { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
+        { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
+        { "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", "not all in the vocabulary" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "-1" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": {\"type\": \"Magic\"}}", "Magic" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"Split\", "
+          "\"pattern\": {\"Regex\": \"(\"}, \"behavior\": \"Isolated\"}}", "pattern" },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(bad); i++) {
+        nib_tokenizer *t = NULL;
+        nib_status status = nib_tokenizer_parse(ctx, bad[i].json, strlen(bad[i].json), "t.json", &t, &err);
+        CHECK(status && !t && strstr(err.message, bad[i].says), "%s: %s", bad[i].json, status ? err.message : "accepted");
+    }
+}
+
+static void test_allocations(void)
+{
+    const char *dir = test_data("tests/golden/text/qwen2");
+    int refused = 0;
+
+    for (size_t n = 1; n < 4000; n += n < 100 ? 1 : 37) {
+        test_heap heap = { .fail_at = n };
+        nib_ctx *ctx = test_ctx_heap(&heap);
+        nib_tokenizer *t = NULL;
+        nib_tokens tokens = { 0 };
+        nib_error err;
+        nib_status status = nib_tokenizer_open(ctx, dir, &t, &err);
+
+        if (!status) status = nib_tokenizer_encode(t, "caf\xc3\xa9 12", 8, true, &tokens, NULL, &err);
+        nib_tokens_free(ctx, &tokens);
+        nib_tokenizer_close(t);
+        CHECK(heap.live == 0, "allocation %zu: %zu blocks leaked", n, heap.live);
+        if (heap.calls < n) break; /* all went well: there are no more */
+        /* Compiling a pattern to machine code may fail: then PCRE2 interprets it, and all goes well. */
+        CHECK(status == NIB_E_NOMEM || status == NIB_OK, "allocation %zu failed, status %d", n, (int)status);
+        refused += status == NIB_E_NOMEM;
+        if (n > 60) break; /* a context a round: the harness keeps 64 */
+    }
+    CHECK(refused > 20, "%d failures were noticed", refused);
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "styles", test_styles }, { "stream", test_stream }, { "refusals", test_refusals },
+                                       { "allocations", test_allocations } };
+    return test_main("tokenizer", cases, NIB_COUNT(cases));
+}
