@@ -134,6 +134,13 @@ nib_ctx *test_ctx_heap(test_heap *heap)
     return ctx;
 }
 
+void test_ctx_release(nib_ctx *ctx)
+{
+    for (size_t i = 0; i < now.contexts_count; i++)
+        if (now.contexts[i] == ctx) now.contexts[i] = now.contexts[--now.contexts_count];
+    nib_ctx_destroy(ctx);
+}
+
 static void tidy(void)
 {
     while (now.contexts_count) nib_ctx_destroy(now.contexts[--now.contexts_count]);

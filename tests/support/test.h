@@ -39,5 +39,6 @@ nib_ctx *test_ctx_threads(int threads, const char *isa);
 /* An allocator that fails at its nth call (0: never) and counts what is not given back. */
 typedef struct test_heap { size_t calls, fail_at, live; } test_heap;
 nib_ctx *test_ctx_heap(test_heap *heap);
+void test_ctx_release(nib_ctx *ctx); /* before the case ends: for cases that make many */
 
 #endif
