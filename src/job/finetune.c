@@ -197,7 +197,7 @@ static nib_status save_into(job *j, const char *path, nib_error *err)
 
     if (!status) status = nib_outdir_create(j->ctx, path, true, &out, err);
     if (!status) status = nib_adapter_save(j->adapter, nib_outdir_path(out), err);
-    if (!status) status = nib_quantize_copy_files(j->ctx, j->o->model.model, nib_outdir_path(out), err);
+    if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, nib_outdir_path(out), err);
     if (status) nib_outdir_discard(out);
     else status = nib_outdir_commit(out, err);
     return status;

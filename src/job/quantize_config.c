@@ -72,6 +72,7 @@ done:
     return status;
 }
 
+/* The first and the last are not the tokenizer's. */
 static const char *const copied[] = {
     "generation_config.json",
     "tokenizer.json",
@@ -107,6 +108,14 @@ done:
     nib_free(ctx, data);
     nib_free(ctx, from);
     nib_free(ctx, to);
+    return status;
+}
+
+nib_status nib_copy_tokenizer_files(nib_ctx *ctx, const char *model, const char *dir, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 1; !status && i < NIB_COUNT(copied) - 1; i++) status = copy_file(ctx, model, dir, copied[i], err);
     return status;
 }
 
