@@ -26,11 +26,7 @@ static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, 
 
     for (unsigned c = 0; c < 16; c++) scaled[c] = q->table[c] * absmax;
     if (count && e % 2) dst[i++] = scaled[q->codes[e / 2] & 15];
-    for (const uint8_t *p = q->codes + (e + i) / 2; i + 2 <= count; i += 2, p++) {
-        dst[i] = scaled[*p >> 4];
-        dst[i + 1] = scaled[*p & 15];
-    }
-    if (i < count) dst[i] = scaled[q->codes[(e + i) / 2] >> 4];
+    q->decode(q->codes + (e + i) / 2, count - i, scaled, dst + i);
 }
 
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,

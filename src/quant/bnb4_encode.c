@@ -161,7 +161,7 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     made->out = out;
     made->in = in;
     made->resident_bytes = kept_bytes;
-    made->as.bnb4 = (nib_bnb4){ .codes = e.codes,
+    made->as.bnb4 = (nib_bnb4){ .decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4, .codes = e.codes,
                                 .blocksize = options->blocksize,
                                 .is_fp4 = options->fp4,
                                 .dtype = options->dtype };

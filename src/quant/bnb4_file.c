@@ -1,4 +1,5 @@
 /* bnb4_file.c - a 4-bit weight from and to the tensors of a checkpoint (see bnb4_file.h). */
+#include "kernel/kernels.h"
 #include "quant/bnb4_file.h"
 
 #include <math.h>
@@ -180,7 +181,7 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
     made->source = parts->weight.name;
     made->resident_bytes =
         (size_t)(parts->weight.bytes + parts->absmax.bytes + parts->nested_absmax.bytes);
-    made->as.bnb4 = (nib_bnb4){ .blocksize = (unsigned)state.blocksize,
+    made->as.bnb4 = (nib_bnb4){ .decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4, .blocksize = (unsigned)state.blocksize,
                                 .is_fp4 = state.fp4,
                                 .dtype = state.dtype };
     scales = state.nested ? &parts->nested_absmax : &parts->absmax;

@@ -196,6 +196,7 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                   .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
                   .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 1) };
 
+    assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in)); /* or scratch is too small */
     if (p.pairs && p.depth % 2) p.pairs = false; /* a row's last pair would reach into the next row */
     /* Each thread its own rows when there are enough: then nothing is shared but the weight. */
     p.rows_each = a->rows;

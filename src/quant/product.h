@@ -31,7 +31,8 @@ typedef struct nib_product_args {
     const float *factor;  /* B [out, R] forward, A [R, in] backward */
     size_t rank;
     size_t w_row0, w_row1;/* forward: only these outputs (vocabulary chunk); 0, 0: all.
-                             backward: only these rows of W take part, x is [M, row1 - row0] */
+                             backward: only these rows of W take part, x is [M, row1 - row0],
+                             of even number when not all */
 } nib_product_args;
 
 /* `scratch` must hold nib_product_scratch_bytes(), aligned to 64. */

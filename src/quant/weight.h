@@ -44,6 +44,8 @@ typedef struct nib_bnb4 {
     float nested_offset;       /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
     bool is_fp4;
     nib_dtype dtype;           /* the blob's dtype: what the original was */
+    /* Decodes a run of one block (kernel/quant4.h), for the processor at hand. */
+    void (*decode)(const uint8_t *codes, size_t n, const float values[16], float *dst);
     void *owned;               /* one block holding those of the arrays above that lie on no map, or NULL */
 } nib_bnb4;
 
