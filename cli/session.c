@@ -120,6 +120,21 @@ static bool is_hidden(uint32_t c)
            (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x061c;
 }
 
+/* Bytes of the character at p and its code point; 0: broken. */
+static size_t read_character(const char *p, size_t left, uint32_t *c)
+{
+    uint8_t b = (uint8_t)p[0];
+    size_t n = b < 0x80 ? 1 : b < 0xc2 ? 0 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : b < 0xf5 ? 4 : 0;
+
+    if (n > left) return 0;
+    *c = n == 1 ? b : b & (0xffu >> (n + 1));
+    for (size_t k = 1; k < n; k++) {
+        if (((uint8_t)p[k] & 0xc0) != 0x80) return 0;
+        *c = *c << 6 | ((uint8_t)p[k] & 63u);
+    }
+    return n;
+}
+
 void print_text(FILE *to, const char *text, size_t bytes)
 {
     if (!isatty(fileno(to))) {
@@ -127,15 +142,13 @@ void print_text(FILE *to, const char *text, size_t bytes)
         return;
     }
     for (size_t i = 0; i < bytes;) {
-        uint8_t b = (uint8_t)text[i];
-        size_t n = b < 0x80 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
-        uint32_t c = n == 1 ? b : b & (0xffu >> (n + 1));
+        uint32_t c = 0;
+        size_t n = read_character(text + i, bytes - i, &c);
 
-        if (n > bytes - i) n = bytes - i;
-        for (size_t k = 1; k < n; k++) c = c << 6 | ((uint8_t)text[i + k] & 63u);
-        if (is_hidden(c)) fprintf(to, "\\u%04x", c);
+        if (n == 0) fprintf(to, "\\x%02x", (uint8_t)text[i]);
+        else if (is_hidden(c)) fprintf(to, "\\u%04x", c);
         else fwrite(text + i, 1, n, to);
-        i += n;
+        i += n ? n : 1;
     }
 }
 

@@ -126,8 +126,16 @@ static void on_end(void *user, const nib_end_report *r)
 /* A comma list, or regex:..., or all-linear. */
 static void names_of(const option_list *list, nib_names *out)
 {
+    static const char *expressions[8]; /* their texts without the prefix, one an option */
+    static size_t used;
+
     out->items = list->items;
     out->count = list->count;
+    if (list->count == 1 && strncmp(list->items[0], "regex:", 6) == 0 && used < 8) {
+        expressions[used] = list->items[0] + 6;
+        *out = (nib_names){ .items = &expressions[used++], .count = 1, .regex = true };
+        return;
+    }
     if (list->count == 1 && strcmp(list->items[0], "all-linear") == 0) *out = (nib_names){ .all_linear = true };
 }
 
@@ -162,28 +170,21 @@ static int settle(finetune *f, verb *v)
     l->rank_patterns = f->ranks.count;
     l->alpha_pattern = f->alpha_pattern;
     l->alpha_patterns = f->alphas.count;
-    for (size_t i = 0; i < f->layers.count; i++) f->layer_numbers[i] = atoi(f->layers.items[i]);
+    for (size_t i = 0; i < f->layers.count; i++) {
+        char *end;
+        f->layer_numbers[i] = (int)strtol(f->layers.items[i], &end, 10);
+        if (*end || f->layer_numbers[i] < 0)
+            return options_misuse(v, "--layers-to-transform: '%s' is not the number of a layer", f->layers.items[i]);
+    }
     l->layers_to_transform = f->layer_numbers;
     l->layers_to_transform_count = f->layers.count;
     f->o.model.model = v->positional[0];
     return 0;
 }
 
-/* regex:... may hold commas: it is taken out before the list is cut. */
-static void take_regex(int argc, char **argv, const char *name, nib_names *out, const char **text)
-{
-    for (int i = 0; i + 1 < argc; i++)
-        if (strcmp(argv[i], name) == 0 && strncmp(argv[i + 1], "regex:", 6) == 0) {
-            *text = argv[i + 1] + 6;
-            *out = (nib_names){ .items = text, .count = 1, .regex = true };
-        }
-}
-
 int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
-    nib_names regex_targets = { 0 }, regex_excluded = { 0 };
-    const char *target_text, *excluded_text;
     nib_data_options *d = &f.o.data;
     nib_train_options *t = &f.o.train;
     nib_lora_options *l = &f.o.lora;
@@ -247,11 +248,7 @@ int verb_finetune(int argc, char **argv)
                .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.",
                .options = options, .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
 
-    take_regex(argc, argv, "--target-modules", &regex_targets, &target_text);
-    take_regex(argc, argv, "--exclude-modules", &regex_excluded, &excluded_text);
     if ((code = options_parse(&v, argc, argv)) || (code = settle(&f, &v))) return code;
-    if (regex_targets.count) l->target_modules = regex_targets;
-    if (regex_excluded.count) l->exclude_modules = regex_excluded;
     f.o.on_start = on_start;
     f.o.on_step = on_step;
     f.o.on_end = on_end;

@@ -22,8 +22,11 @@ int verb_inspect(int argc, char **argv)
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
+    nib_status status;
+
     if (code || (code = session_begin(&s))) return code;
-    return print_report(&s, nib_inspect(s.ctx, v.positional[0], s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err), report);
+    status = nib_inspect(s.ctx, v.positional[0], s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
+    return print_report(&s, status, report);
 }
 
 int verb_doctor(int argc, char **argv)
@@ -35,8 +38,11 @@ int verb_doctor(int argc, char **argv)
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
+    nib_status status;
+
     if (code || (code = session_begin(&s))) return code;
-    return print_report(&s, nib_doctor(s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err), report);
+    status = nib_doctor(s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
+    return print_report(&s, status, report);
 }
 
 int verb_merge(int argc, char **argv)
