@@ -239,6 +239,8 @@ static nib_status read_file(nib_dataset *d, nib_error *err)
 
     if ((d->o->prompt_template != NULL) != (d->o->completion_template != NULL))
         return nib_fail(err, NIB_E_INVALID, "prompt_template and completion_template go together");
+    if (d->o->max_seq_length < 2)
+        return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2", d->o->max_seq_length);
     if (d->o->template_text && d->o->prompt_template)
         return nib_fail(err, NIB_E_INVALID, "template and prompt_template exclude each other");
     status = nib_filemap_open(path, &map, err);
