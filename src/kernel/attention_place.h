@@ -21,10 +21,10 @@ static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *
     *first = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
 }
 
-/* Falcon's bias: slope * position, rounded to bfloat16. */
+/* Falcon's bias: slope, position and their product are each rounded to bfloat16. */
 static inline float nib_alibi(const nib_attention_args *a, size_t key)
 {
-    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * (float)key) : 0;
+    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key)) : 0;
 }
 
 #endif

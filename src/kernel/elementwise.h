@@ -63,6 +63,7 @@ typedef void nib_softmax_scaled_fn(size_t n, float *x, float lse, float scale);
 typedef struct nib_adamw {
     float lr, beta1, beta2, eps, weight_decay, grad_scale;
     double bias1, bias2; /* 1 - beta^t, computed in double */
+    float rest1, rest2;  /* 1 - beta, subtracted in double and rounded once, as torch does */
 } nib_adamw;
 typedef void nib_adamw_fn(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v);
 

@@ -214,8 +214,8 @@ void nib_adamw_ref(const nib_adamw *o, size_t n, float *p, const float *g, float
 
     for (size_t i = 0; i < n; i++) {
         float gi = g[i] * o->grad_scale;
-        m[i] += (gi - m[i]) * (1 - o->beta1); /* torch's lerp */
-        v[i] = v[i] * o->beta2 + (1 - o->beta2) * gi * gi;
+        m[i] += (gi - m[i]) * o->rest1; /* torch's lerp */
+        v[i] = v[i] * o->beta2 + o->rest2 * gi * gi;
         p[i] = p[i] * decay - step * (m[i] / (sqrtf(v[i]) / root + o->eps));
     }
 }

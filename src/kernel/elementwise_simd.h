@@ -257,7 +257,7 @@ void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float 
 {
     V decay = v_set(1 - o->lr * o->weight_decay), step = v_set((float)((double)o->lr / o->bias1));
     V root = v_set((float)sqrt(o->bias2)), eps = v_set(o->eps), scale = v_set(o->grad_scale);
-    V keep1 = v_set(1 - o->beta1), beta2 = v_set(o->beta2), keep2 = v_set(1 - o->beta2);
+    V keep1 = v_set(o->rest1), beta2 = v_set(o->beta2), keep2 = v_set(o->rest2);
 
     EACH(i, count, n) {
         V gi = v_mul(v_get(NIB_F32, g, i, n), scale), mi = v_get(NIB_F32, m, i, n), vi = v_get(NIB_F32, v, i, n);

@@ -17,6 +17,7 @@ nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *pa
                             .beta1 = o->adam_beta1, .beta2 = o->adam_beta2,
                             .weight_decay = o->weight_decay,
                             .settings = { .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
+                                          .rest1 = (float)(1 - o->adam_beta1), .rest2 = (float)(1 - o->adam_beta2),
                                           .eps = (float)o->adam_epsilon } };
     out->m = nib_new_array(ctx, elements, sizeof *out->m);
     out->v = nib_new_array(ctx, elements, sizeof *out->v);

@@ -109,7 +109,7 @@ static void test_loss_and_optimizer(void)
     for (size_t level = 0; (name = next_level(&level, &k));)
         for (size_t n = 1; n < 200; n += 13) {
             float *x = numbers(n, 9), *y = numbers(n, 0), m[2], s[2];
-            nib_adamw o = { .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f,
+            nib_adamw o = { .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .rest1 = 0.1f, .rest2 = 0.001f, .eps = 1e-8f, .weight_decay = 0.1f,
                             .grad_scale = 0.5f, .bias1 = 0.1, .bias2 = 0.001 };
             float *p = numbers(n, 1), *q = numbers(n, 0), *g = numbers(n, 1), *m0 = numbers(n, 0), *v0 = numbers(n, 0);
             float *m1 = numbers(n, 0), *v1 = numbers(n, 0);
