@@ -50,7 +50,19 @@ typedef struct nib_train_options {
     double warmup_ratio;
     uint64_t seed;
     int64_t data_seed;          /* -1: seed */
-    int logging_steps, save_steps; /* save_steps 0: only at the end */
+    const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch" */
+    int logging_steps, save_steps; /* save_steps 0: no checkpoints on the way */
+    int eval_steps;             /* 0: logging_steps */
+    bool logging_first_step;
+    int save_total_limit;       /* checkpoints kept, besides the best; 0: all */
+    int per_device_eval_batch_size;
+    bool load_best_model_at_end;
+    const char *metric_for_best_model; /* "loss", "perplexity", with or without "eval_"; NULL: loss */
+    int greater_is_better;      /* -1: as the metric wants it (both: no) */
+    int early_stopping_patience; /* evaluations without a better one before the end; 0: never */
+    double early_stopping_threshold;
+    const char *report_to;      /* "none", "jsonl", "tensorboard", "all", or a comma list */
+    const char *logging_dir;    /* of event files; NULL: output_dir/runs/<date>_<host> */
     bool shuffle;
     int gradient_checkpointing; /* -1: the plan chooses, 0 keep, 1 recompute */
     uint64_t max_memory;        /* bytes; 0: what the machine has free */
@@ -76,6 +88,12 @@ typedef struct nib_step_report {
     double epoch, loss, grad_norm, learning_rate, tokens_per_second, seconds_left;
 } nib_step_report;
 
+typedef struct nib_eval_report {
+    uint64_t step;
+    double epoch, eval_loss, perplexity, eval_runtime;
+    bool best;                   /* better than any before it */
+} nib_eval_report;
+
 typedef struct nib_end_report {
     uint64_t steps;
     double train_runtime, train_loss;
@@ -91,11 +109,16 @@ typedef struct nib_finetune_options {
     nib_train_options train;
     const char *adapter;         /* start from this PEFT adapter, or NULL */
     const char *output_dir;
+    const char *eval_data;       /* a file as data.data, with the same templates; or NULL */
+    /* "last": the newest complete checkpoint of output_dir, or the beginning when there is none; or a
+     * checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe goes on by itself. */
+    const char *resume_from_checkpoint;
     const char *base_model_name; /* for adapter_config.json; NULL: found (conventions.md) */
     bool overwrite, dry_run;
     /* All may be NULL. */
     void (*on_start)(void *user, const nib_run_report *report);
     void (*on_step)(void *user, const nib_step_report *report);
+    void (*on_evaluate)(void *user, const nib_eval_report *report);
     void (*on_end)(void *user, const nib_end_report *report);
     void (*on_progress)(void *user, const char *what, double share); /* loading, quantizing: 0 .. 1 */
     void *user;
