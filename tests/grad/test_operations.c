@@ -1,0 +1,393 @@
+/* test_operations.c - the gradient of every operation against finite differences of the loss.
+ *
+ * Each case builds a graph of a trained embedding, the operation, and a head with the loss; so the
+ * gradient of the embedding is that of the operation's input, and its own parameters have theirs.
+ *
+ * Differences: (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h with h = 2^-5.  Steps are exact in
+ * float; the formula's own error is h^4 / 30 of the fifth derivative, 3e-8 of it.  A row's loss is
+ * a float of about 2, so that the sum of 13 rows, made in double, is off by some 4e-7 and the
+ * quotient by some 2e-5, where the greatest gradients are 0.2 to 10: up to 2e-4 of a matrix's
+ * greatest was seen, 5e-4 is allowed, and a wrong term is 1e-2 or more.
+ *
+ * In bfloat16 differences say nothing (a value has 8 bits); there the gradients are held to those
+ * of float32: every value on the way is rounded by up to 2^-9, a handful of times; 1.1 % of the
+ * greatest was seen, 3 % is allowed. */
+#include <math.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "lab.h"
+#include "test.h"
+
+static const float H = 0.03125f;
+
+static double difference(lab *l, float *x)
+{
+    float at = *x;
+    double f[4];
+    static const float steps[] = { -2, -1, 1, 2 };
+
+    for (int i = 0; i < 4; i++) {
+        *x = at + steps[i] * H;
+        f[i] = lab_step(l);
+    }
+    *x = at;
+    return (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * (double)H);
+}
+
+static float greatest(const float *g, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(g[i]));
+    return most;
+}
+
+static size_t all_elements(const lab *l)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < l->params.count; i++) n += nib_param_count(l->params.items[i]);
+    return n;
+}
+
+/* The gradients of a step, one parameter after another. */
+static float *gradients(lab *l)
+{
+    float *g = test_guarded(all_elements(l) * sizeof *g), *to = g;
+
+    lab_step(l);
+    for (size_t i = 0; i < l->params.count; i++) {
+        memcpy(to, l->params.items[i]->grad, nib_param_count(l->params.items[i]) * sizeof *g);
+        to += nib_param_count(l->params.items[i]);
+    }
+    return g;
+}
+
+static void check_differences(lab *l, const float *g, const char *what, const char *isa)
+{
+    for (size_t i = 0; i < l->params.count; i++) {
+        nib_param *p = l->params.items[i];
+        size_t n = nib_param_count(p), step = n / l->elements + 1;
+        double most = (double)greatest(g, n), worst = 0;
+
+        CHECK(most > 0.01, "%s %d on %s: %s has no gradient to speak of", what, l->variant, isa, p->name);
+        for (size_t j = 0; j < n; j += step) {
+            double d = difference(l, &p->value[j]) - (double)g[j];
+            if (!(fabs(d) <= worst)) worst = fabs(d);
+        }
+        CHECK(worst <= 5e-4 * most, "%s %d on %s: %s: off by %g, greatest %g", what, l->variant, isa, p->name, worst, most);
+        g += n;
+    }
+}
+
+static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float *g, const char *what, const char *isa)
+{
+    lab l;
+
+    if (lab_open(&l, ctx, NIB_BF16, build, variant)) {
+        float *half = gradients(&l);
+        for (size_t i = 0; i < l.params.count; i++) {
+            size_t n = nib_param_count(l.params.items[i]);
+            float most = greatest(g, n), worst = 0;
+            for (size_t j = 0; j < n; j++)
+                if (!(fabsf(g[j] - half[j]) <= worst)) worst = fabsf(g[j] - half[j]);
+            CHECK(worst <= 0.03f * most, "%s %d on %s in bfloat16: %s: off by %g, greatest %g", what, variant, isa,
+                  l.params.items[i]->name, (double)worst, (double)most);
+            g += n;
+            half += n;
+        }
+    }
+    lab_close(&l);
+}
+
+static void check_on(const char *isa, lab_build *build, int variant, const char *what)
+{
+    nib_ctx *ctx = test_ctx_threads(1, isa);
+    float *g = NULL;
+    lab l;
+
+    if (lab_open(&l, ctx, NIB_F32, build, variant)) {
+        g = gradients(&l);
+        check_differences(&l, g, what, isa);
+        if (lab_plan(&l, NIB_PLAN_CHECKPOINT))
+            CHECK(memcmp(g, gradients(&l), all_elements(&l) * sizeof *g) == 0,
+                  "%s %d on %s: other bits when segments are run again", what, variant, isa);
+    }
+    lab_close(&l);
+    if (g) check_bf16(ctx, build, variant, g, what, isa);
+    test_ctx_release(ctx);
+}
+
+/* Variants 0 .. count - 1 of a build function, on every instruction set of this machine. */
+static void check(lab_build *build, int count, const char *what)
+{
+    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16" };
+    uint32_t cpu;
+
+    for (size_t i = 0; i < NIB_COUNT(names); i++)
+        if (nib_cpu_from_name(names[i], &cpu) && (nib_cpu_detect() & cpu) == cpu)
+            for (int v = 0; v < count; v++) check_on(names[i], build, v, what);
+}
+
+/* The input: values of an embedding whose table is trained. */
+static nib_value input(lab *l, const char *name, size_t width)
+{
+    lab_embedding(l, name, width, LAB_FULL);
+    return nib_embed(&l->b, name);
+}
+
+static const int linears[] = { LAB_LORA | LAB_TRAIN, LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS, LAB_LORA | LAB_DROPOUT, LAB_BIAS,
+                               LAB_FULL | LAB_TRAIN | LAB_LORA };
+
+static void build_linear(lab *l)
+{
+    nib_value x = input(l, "embed", 22), y;
+
+    l->b.segment++;
+    lab_linear(l, "w", 11, 22, linears[l->variant]);
+    y = nib_apply_linear(&l->b, x, "w");
+    lab_finish(l, y, 11, 0);
+}
+static void test_linear(void) { check(build_linear, NIB_COUNT(linears), "linear"); }
+
+/* Nothing below is trained: no gradient of the input is wanted. */
+static void build_first_linear(lab *l)
+{
+    nib_value y;
+
+    lab_embedding(l, "embed", 9, 0);
+    lab_linear(l, "w", 6, 9, LAB_LORA);
+    lab_linear(l, "x", 5, 6, LAB_NF4 | LAB_LORA | LAB_DROPOUT);
+    y = nib_apply_linear(&l->b, nib_embed(&l->b, "embed"), "w");
+    l->b.segment++;
+    lab_finish(l, nib_apply_linear(&l->b, y, "x"), 5, 0);
+}
+static void test_first_linear(void) { check(build_first_linear, 1, "first linear"); }
+
+static void build_norm(lab *l)
+{
+    bool layer = l->variant & 1;
+    nib_value x = input(l, "embed", 13), y;
+
+    l->b.segment++;
+    lab_norm(l, "n", 13, layer, l->variant & 2 ? LAB_TRAIN : 0);
+    y = layer ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n") : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
+    lab_finish(l, y, 13, 0);
+}
+static void test_norm(void) { check(build_norm, 4, "norm"); }
+
+/* Only the norm is trained, its input is not. */
+static void build_first_norm(lab *l)
+{
+    nib_value x, y;
+
+    lab_embedding(l, "embed", 13, 0);
+    x = nib_embed(&l->b, "embed");
+    lab_norm(l, "n", 13, l->variant, LAB_TRAIN);
+    y = l->variant ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n") : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
+    lab_finish(l, y, 13, 0);
+}
+static void test_first_norm(void) { check(build_first_norm, 2, "first norm"); }
+
+/* Keeps all values of an embedding as far from 0, where ReLU has its corner, as two steps reach. */
+static void avoid_zero(nib_embedding *e)
+{
+    for (size_t i = 0; i < nib_param_count(e->full); i++) {
+        float x = e->full->value[i];
+        if (fabsf(x) < 0.1f) e->full->value[i] = x < 0 ? -0.1f : 0.1f;
+    }
+}
+
+static void build_activation(lab *l)
+{
+    nib_embedding *e = lab_embedding(l, "embed", 10, LAB_FULL);
+    nib_value x;
+
+    avoid_zero(e);
+    x = nib_embed(&l->b, "embed");
+    l->b.segment++;
+    lab_finish(l, nib_activate(&l->b, x, (nib_activation)l->variant), 10, 0);
+}
+static void test_activation(void) { check(build_activation, NIB_ACT_QUICK_GELU + 1, "activation"); }
+
+static void build_gate(lab *l)
+{
+    nib_value gate, up;
+
+    avoid_zero(lab_embedding(l, "gate", 10, LAB_FULL));
+    lab_embedding(l, "up", 10, LAB_FULL);
+    gate = nib_embed(&l->b, "gate");
+    up = nib_embed(&l->b, "up");
+    l->b.segment++;
+    lab_finish(l, nib_gate(&l->b, gate, up, (nib_activation)l->variant), 10, 0);
+}
+static void test_gate(void) { check(build_gate, NIB_ACT_QUICK_GELU + 1, "gate"); }
+
+/* Values that several operations read: gradients are added up, in every order of add's inputs. */
+static void build_add(lab *l)
+{
+    nib_value x = input(l, "embed", 8), y, z, n;
+
+    l->b.segment++;
+    lab_norm(l, "n", 8, false, LAB_TRAIN);
+    lab_linear(l, "w", 8, 8, LAB_LORA);
+    lab_linear(l, "v", 8, 8, LAB_LORA);
+    n = nib_apply_rms_norm(&l->b, x, 1e-3f, "n");
+    y = nib_apply_linear(&l->b, n, "w");
+    y = l->variant & 1 ? nib_add(&l->b, x, y) : nib_add(&l->b, y, x);
+    l->b.segment++;
+    z = nib_apply_linear(&l->b, l->variant & 2 ? n : y, "v");
+    z = nib_activate(&l->b, l->variant & 1 ? nib_add(&l->b, y, z) : nib_add(&l->b, z, y), NIB_ACT_SILU);
+    lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_GELU), z), 8, 0);
+}
+static void test_add(void) { check(build_add, 4, "add"); }
+
+/* The gather's input has another reader, before it or after it: its gradient comes first or is
+ * added; and what follows works on the supervised rows. */
+static void build_gather(lab *l)
+{
+    nib_value x = input(l, "embed", 8), y, z;
+
+    if (l->variant) {
+        z = nib_to_logit_rows(&l->b, x);
+        y = nib_activate(&l->b, x, NIB_ACT_SILU);
+    } else {
+        y = nib_activate(&l->b, x, NIB_ACT_SILU);
+        z = nib_to_logit_rows(&l->b, x);
+    }
+    y = nib_to_logit_rows(&l->b, y);
+    l->b.segment++;
+    lab_linear(l, "w", 8, 8, LAB_LORA | LAB_TRAIN);
+    y = nib_add(&l->b, y, nib_apply_linear(&l->b, z, "w"));
+    lab_linear(l, "head", l->targets, 8, 0);
+    nib_set_head(&l->b, y, "head");
+}
+static void test_gather(void) { check(build_gather, 2, "gather"); }
+
+/* --- rotation and attention --- */
+
+static const float angles[] = { 1, 0.31f, 0.1f, 0.031f };
+
+static void build_rotate(lab *l)
+{
+    static const size_t rotated[] = { 8, 4 };
+    nib_value x = input(l, "embed", 24), y;
+
+    l->rope = (nib_rope){ .rot = rotated[l->variant & 1], .interleaved = l->variant & 2, .inv = angles, .attention_factor = 1.25f };
+    l->b.segment++;
+    y = nib_rotate(&l->b, x, 3, 8, &l->rope);
+    lab_finish(l, y, 24, 0);
+}
+static void test_rotate(void) { check(build_rotate, 4, "rotation"); }
+
+static const float slopes[] = { 0.5f, 0.25f, 0.0625f, 0.0078125f, 0.703125f, 0.125f };
+
+static const struct attention_case {
+    size_t heads, kv_heads, head_dim, window;
+    bool alibi, long_one;
+} attentions[] = {
+    { 3, 3, 5, 0, false, false }, { 4, 2, 6, 0, false, false }, { 6, 1, 4, 3, false, false }, { 3, 3, 8, 0, true, false },
+    { 6, 2, 4, 4, true, false },  { 2, 1, 8, 0, false, true },  { 3, 1, 4, 57, true, true },
+};
+
+static void build_attention(lab *l)
+{
+    struct attention_case c = attentions[l->variant];
+    nib_attention_desc d = { .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .window = c.window,
+                             .scale = 0.6f, .alibi_slopes = c.alibi ? slopes : NULL };
+    nib_value q = input(l, "q", c.heads * c.head_dim), k = input(l, "k", c.kv_heads * c.head_dim);
+    nib_value v = input(l, "v", c.kv_heads * c.head_dim);
+
+    if (c.long_one) memcpy(l->lengths, (uint32_t[4]){ 3, 115, 2, 0 }, sizeof l->lengths);
+    l->b.segment++;
+    lab_finish(l, nib_attend(&l->b, q, k, v, &d), c.heads * c.head_dim, 0);
+}
+static void test_attention(void) { check(build_attention, NIB_COUNT(attentions), "attention"); }
+
+/* Fused projections as views: grouped as in Falcon's new form, thirds, and a shared last pair. */
+static void build_fused(lab *l)
+{
+    enum { D = 6 };
+    size_t heads = l->variant == 1 ? 3 : 4, kv = l->variant == 0 ? 2 : l->variant == 1 ? 3 : 1, per = heads / kv;
+    nib_attention_desc d = { .heads = heads, .kv_heads = kv, .head_dim = D, .scale = 0.5f };
+    nib_value x = input(l, "embed", 7), qkv, q, k, v;
+
+    l->rope = (nib_rope){ .rot = D - 2, .inv = angles, .attention_factor = 1 };
+    l->b.segment++;
+    lab_linear(l, "qkv", (heads + 2 * kv) * D, 7, LAB_LORA | LAB_TRAIN);
+    qkv = nib_apply_linear(&l->b, x, "qkv");
+    if (l->variant == 0) { /* groups of q, q, k, v */
+        nib_heads many = { .head_stride = D, .per_group = per, .group_stride = (per + 2) * D };
+        nib_heads one = { .head_stride = D, .per_group = 1, .group_stride = (per + 2) * D };
+        q = nib_heads_of(&l->b, qkv, heads, D, 0, many);
+        k = nib_heads_of(&l->b, qkv, kv, D, per * D, one);
+        v = nib_heads_of(&l->b, qkv, kv, D, (per + 1) * D, one);
+    } else if (l->variant == 1) { /* head by head q, k, v */
+        nib_heads third = { .head_stride = 3 * D, .per_group = heads };
+        q = nib_heads_of(&l->b, qkv, heads, D, 0, third);
+        k = nib_heads_of(&l->b, qkv, heads, D, D, third);
+        v = nib_heads_of(&l->b, qkv, heads, D, 2 * D, third);
+    } else { /* all of q, then one k and one v */
+        q = nib_heads_of(&l->b, qkv, heads, D, 0, nib_plain_heads(heads, D));
+        k = nib_heads_of(&l->b, qkv, 1, D, heads * D, nib_plain_heads(1, D));
+        v = nib_heads_of(&l->b, qkv, 1, D, (heads + 1) * D, nib_plain_heads(1, D));
+    }
+    q = nib_rotate(&l->b, q, heads, D, &l->rope);
+    k = nib_rotate(&l->b, k, kv, D, &l->rope);
+    lab_finish(l, nib_attend(&l->b, q, k, v, &d), heads * D, 0);
+}
+static void test_fused(void) { check(build_fused, 3, "fused attention"); }
+
+/* Only v's projection is trained: gradients of q and k are not wanted. */
+static void build_values_only(lab *l)
+{
+    nib_attention_desc d = { .heads = 2, .kv_heads = 2, .head_dim = 4, .scale = 0.6f };
+    nib_value q, k, v;
+
+    lab_embedding(l, "q", 8, 0);
+    lab_embedding(l, "k", 8, 0);
+    q = nib_embed(&l->b, "q");
+    k = l->variant ? input(l, "kt", 8) : nib_embed(&l->b, "k");
+    v = input(l, "v", 8);
+    lab_finish(l, nib_attend(&l->b, q, k, v, &d), 8, 0);
+}
+static void test_values_only(void) { check(build_values_only, 2, "attention, part trained"); }
+
+/* --- both ends --- */
+
+static const int embeddings[] = { LAB_FULL, LAB_LORA, LAB_NF4 | LAB_LORA, LAB_FULL | LAB_LORA };
+
+static void build_embedding(lab *l)
+{
+    lab_embedding(l, "embed", 10, embeddings[l->variant]);
+    lab_finish(l, nib_embed(&l->b, "embed"), 10, 0);
+}
+static void test_embedding(void) { check(build_embedding, NIB_COUNT(embeddings), "embedding"); }
+
+static const int heads[] = { 0, LAB_BIAS, LAB_LORA | LAB_TRAIN, LAB_FULL, LAB_NF4 | LAB_LORA | LAB_DROPOUT };
+
+static void build_loss(lab *l)
+{
+    lab_finish(l, input(l, "embed", 10), 10, heads[l->variant]);
+}
+static void test_loss(void) { check(build_loss, NIB_COUNT(heads), "loss"); }
+
+/* So many words that the rows are taken 64 at a time. */
+static void build_loss_in_chunks(lab *l)
+{
+    l->targets = 131072 + 5;
+    l->elements = 3;
+    memcpy(l->lengths, (uint32_t[4]){ 50, 60, 0, 0 }, sizeof l->lengths);
+    lab_finish(l, input(l, "embed", 3), 3, 0);
+}
+static void test_loss_in_chunks(void) { check_on(nib_cpu_name(nib_cpu_detect()), build_loss_in_chunks, 0, "loss in chunks"); }
+
+int main(void)
+{
+    static const test_case cases[] = {
+        { "linear", test_linear }, { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
+        { "activation", test_activation }, { "gate", test_gate }, { "add", test_add }, { "gather", test_gather },
+        { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },
+        { "embedding", test_embedding }, { "loss", test_loss }, { "loss_in_chunks", test_loss_in_chunks },
+    };
+    return test_main("operations", cases, NIB_COUNT(cases));
+}

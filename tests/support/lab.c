@@ -1,0 +1,217 @@
+/* lab.c - making, running and ending a lab (lab.h). */
+#include "lab.h"
+
+#include "test.h"
+
+float lab_random(lab *l)
+{
+    l->random = l->random * 1664525 + 1013904223;
+    return (float)(l->random >> 8) * 0x1p-23f - 1;
+}
+
+static void fill(lab *l, float *p, size_t n, float size)
+{
+    for (size_t i = 0; i < n; i++) p[i] = size * lab_random(l);
+}
+
+static float *numbers(lab *l, size_t n, float size)
+{
+    float *p = nib_new_array(l->ctx, n, sizeof *p);
+    assert(p && l->owned_count < NIB_COUNT(l->owned));
+    fill(l, p, n, size);
+    return l->owned[l->owned_count++] = p;
+}
+
+static nib_param *param(lab *l, const char *name, const char *what, size_t rows, size_t cols, float size)
+{
+    char full[128];
+    nib_param *p;
+
+    snprintf(full, sizeof full, "%s.%s", name, what);
+    p = nib_params_add(l->ctx, &l->params, full, rows, cols);
+    assert(p);
+    fill(l, p->value, rows * cols, size);
+    return p;
+}
+
+static nib_weight *weight_over(lab *l, const float *data, size_t out, size_t in, int how)
+{
+    nib_weight *dense = NULL, *w = NULL;
+    nib_bnb4_options options = { .blocksize = 32, .double_quant = true, .dtype = NIB_F32 };
+    nib_error err;
+
+    CHECK(nib_weight_dense(l->ctx, out, in, NIB_F32, data, NULL, &dense, &err) == NIB_OK, "%s", err.message);
+    if (!(how & LAB_NF4)) return dense;
+    CHECK(nib_bnb4_encode_weight(l->ctx, &options, dense, &w, &err) == NIB_OK, "%s", err.message);
+    nib_weight_destroy(l->ctx, dense);
+    return w;
+}
+
+static nib_lora lora(lab *l, const char *name, size_t out, size_t in, int how)
+{
+    enum { RANK = 3 };
+    nib_lora slot = { .scale = 1.5f, .dropout = how & LAB_DROPOUT ? 0.4f : 0, .key = 77 };
+
+    slot.a = param(l, name, "lora_A", RANK, in, 0.6f);
+    slot.b = param(l, name, "lora_B", out, RANK, 0.6f);
+    return slot;
+}
+
+nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how)
+{
+    nib_linear *x = &l->linears[l->linear_count++];
+
+    assert(l->linear_count <= LAB_MOST);
+    x->name = nib_strdup(l->ctx, name);
+    if (how & LAB_FULL) x->full = param(l, name, "weight", out, in, 0.7f);
+    x->weight = weight_over(l, x->full ? x->full->value : numbers(l, out * in, 0.7f), out, in, how);
+    if (how & LAB_TRAIN) x->bias_param = param(l, name, "bias", 1, out, 0.5f);
+    if (x->bias_param) x->bias = x->bias_param->value;
+    else if (how & LAB_BIAS) x->bias = numbers(l, out, 0.5f);
+    if (how & LAB_LORA) x->slots[0] = lora(l, name, out, in, how);
+    x->trains = how & (LAB_FULL | LAB_TRAIN | LAB_LORA);
+    return x;
+}
+
+nib_embedding *lab_embedding(lab *l, const char *name, size_t width, int how)
+{
+    nib_embedding *x = &l->embeddings[l->embedding_count++];
+
+    assert(l->embedding_count <= LAB_MOST);
+    x->name = nib_strdup(l->ctx, name);
+    if (how & LAB_FULL) x->full = param(l, name, "weight", LAB_IDS, width, 1);
+    x->weight = weight_over(l, x->full ? x->full->value : numbers(l, LAB_IDS * width, 1), LAB_IDS, width, how);
+    if (how & LAB_LORA) x->slots[0] = lora(l, name, width, LAB_IDS, how);
+    x->trains = how & (LAB_FULL | LAB_LORA);
+    return x;
+}
+
+void lab_norm(lab *l, const char *name, size_t width, bool bias, int how)
+{
+    nib_norm *x = &l->norms[l->norm_count++];
+
+    assert(l->norm_count <= LAB_MOST);
+    x->name = nib_strdup(l->ctx, name);
+    x->width = width;
+    x->trains = how & LAB_TRAIN;
+    if (x->trains) x->weight_param = param(l, name, "weight", 1, width, 1);
+    if (x->trains && bias) x->bias_param = param(l, name, "bias", 1, width, 1);
+    x->weight = x->trains ? x->weight_param->value : numbers(l, width, 1);
+    if (bias) x->bias = x->trains ? x->bias_param->value : numbers(l, width, 1);
+}
+
+void lab_finish(lab *l, nib_value hidden, size_t width, int how)
+{
+    l->b.segment++;
+    hidden = nib_to_logit_rows(&l->b, hidden);
+    lab_linear(l, "head", l->targets, width, how);
+    nib_set_head(&l->b, hidden, "head");
+}
+
+/* --- the binder: modules by name --- */
+
+static nib_status missing(const char *module, nib_error *err)
+{
+    return nib_fail(err, NIB_E_MISMATCH, "%s: not in the lab", module);
+}
+
+static nib_status find_linear(void *self, const char *module, nib_linear **out, nib_error *err)
+{
+    lab *l = self;
+    for (size_t i = 0; i < l->linear_count; i++)
+        if (strcmp(l->linears[i].name, module) == 0) return *out = &l->linears[i], NIB_OK;
+    return missing(module, err);
+}
+
+static nib_status find_embedding(void *self, const char *module, nib_embedding **out, nib_error *err)
+{
+    lab *l = self;
+    for (size_t i = 0; i < l->embedding_count; i++)
+        if (strcmp(l->embeddings[i].name, module) == 0) return *out = &l->embeddings[i], NIB_OK;
+    return missing(module, err);
+}
+
+static nib_status find_norm(void *self, const char *module, bool bias, nib_norm **out, nib_error *err)
+{
+    lab *l = self;
+    for (size_t i = 0; i < l->norm_count; i++)
+        if (strcmp(l->norms[i].name, module) == 0 && bias == (l->norms[i].bias != NULL))
+            return *out = &l->norms[i], NIB_OK;
+    return missing(module, err);
+}
+
+/* --- making and running --- */
+
+/* Two of three rows are supervised; ids and targets are random. */
+static void make_batch(lab *l)
+{
+    nib_batch *b = &l->batch;
+
+    *b = (nib_batch){ .offsets = l->offsets, .ids = l->ids, .positions = l->positions,
+                      .logit_index = l->logit_index, .targets = l->logit_targets };
+    for (size_t s = 0; s < NIB_COUNT(l->lengths) && l->lengths[s]; s++) {
+        assert(b->tokens + l->lengths[s] <= LAB_ROWS);
+        for (uint32_t i = 0; i < l->lengths[s]; i++, b->tokens++) {
+            l->ids[b->tokens] = (uint32_t)((lab_random(l) + 1) * 0.5f * LAB_IDS);
+            l->positions[b->tokens] = i;
+            if (b->tokens % 3 == 1) continue;
+            l->logit_index[b->logit_rows] = (uint32_t)b->tokens;
+            l->logit_targets[b->logit_rows++] = (uint32_t)((lab_random(l) + 1) * 0.5f * (float)l->targets);
+        }
+        l->offsets[++b->sequences] = (uint32_t)b->tokens;
+    }
+}
+
+bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant)
+{
+    *l = (lab){ .ctx = ctx, .random = 12345, .lengths = { 7, 1, 12 }, .targets = LAB_TARGETS,
+                .elements = 60, .variant = variant };
+    l->b = (nib_build){ .graph = nib_graph_create(ctx, type),
+                        .binder = { l, find_linear, find_embedding, find_norm } };
+    build(l);
+    CHECK(l->b.status == NIB_OK, "%s", l->b.error.message);
+    if (l->b.status) return false;
+    make_batch(l);
+    return lab_plan(l, NIB_PLAN_KEEP);
+}
+
+bool lab_plan(lab *l, nib_plan_kind kind)
+{
+    nib_error err;
+    nib_status status;
+
+    nib_run_destroy(l->run);
+    nib_plan_destroy(l->ctx, l->plan);
+    l->run = NULL;
+    l->plan = NULL;
+    status = nib_plan_create(l->b.graph, kind, l->batch.tokens, l->batch.logit_rows, &l->plan, &err);
+    if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, 0, &l->run, &err);
+    CHECK(status == NIB_OK, "%s", err.message);
+    if (!status) l->run->dropout_seed = 5;
+    return status == NIB_OK;
+}
+
+double lab_step(lab *l)
+{
+    nib_params_clear_grads(&l->params);
+    nib_run_step(l->run, &l->batch);
+    return l->run->loss_sum;
+}
+
+void lab_close(lab *l)
+{
+    nib_run_destroy(l->run);
+    nib_plan_destroy(l->ctx, l->plan);
+    nib_graph_destroy(l->b.graph);
+    for (size_t i = 0; i < l->linear_count; i++) {
+        nib_weight_destroy(l->ctx, l->linears[i].weight);
+        nib_free(l->ctx, l->linears[i].name);
+    }
+    for (size_t i = 0; i < l->embedding_count; i++) {
+        nib_weight_destroy(l->ctx, l->embeddings[i].weight);
+        nib_free(l->ctx, l->embeddings[i].name);
+    }
+    for (size_t i = 0; i < l->norm_count; i++) nib_free(l->ctx, l->norms[i].name);
+    for (size_t i = 0; i < l->owned_count; i++) nib_free(l->ctx, l->owned[i]);
+    nib_params_free(l->ctx, &l->params);
+}
