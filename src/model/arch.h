@@ -37,8 +37,9 @@ extern const nib_arch nib_arch_llama, nib_arch_mistral, nib_arch_qwen2, nib_arch
 /* A size: a positive integer that must be there (fallback 0) or may be absent. */
 nib_status nib_config_size(const json_t *json, const char *where, const char *key, size_t fallback,
                            size_t *out, nib_error *err);
-nib_status nib_config_float(const json_t *json, const char *where, const char *key, float fallback,
-                            float *out, nib_error *err);
+/* A norm's epsilon: 0 to 1. */
+nib_status nib_config_eps(const json_t *json, const char *where, const char *key, float fallback,
+                          float *out, nib_error *err);
 nib_status nib_config_bool(const json_t *json, const char *where, const char *key, bool fallback,
                            bool *out, nib_error *err);
 nib_status nib_config_activation(const json_t *json, const char *where, const char *key,

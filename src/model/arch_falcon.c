@@ -49,7 +49,7 @@ static nib_status read_falcon(nib_ctx *ctx, const json_t *json, const char *wher
         (status = nib_config_size(json, where, heads, 0, &c->heads, err)) ||
         (status = nib_json_get_int(json, where, kv, 1, 1 << 20, &kv_heads, err)) ||
         (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
-        (status = nib_config_float(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
+        (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "activation", "gelu", &m->activation, err)) ||
         (status = nib_config_bool(json, where, "new_decoder_architecture", false, &m->grouped, err)) ||
         (status = nib_config_bool(json, where, "multi_query", true, &m->multi_query, err)) ||

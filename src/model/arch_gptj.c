@@ -23,7 +23,7 @@ static nib_status read_gptj(nib_ctx *ctx, const json_t *json, const char *where,
         (status = nib_config_size(json, where, "n_head", 0, &c->heads, err)) ||
         (status = nib_config_size(json, where, "n_positions", 2048, &c->max_positions, err)) ||
         (status = nib_config_size(json, where, "rotary_dim", 64, &rotary, err)) ||
-        (status = nib_config_float(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
+        (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "activation_function", "gelu_new", &m->activation, err)) ||
         (status = nib_config_bool(json, where, "tie_word_embeddings", false, &c->tied, err)) ||
         (status = nib_config_heads(c, where, err)))

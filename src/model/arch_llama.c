@@ -19,7 +19,7 @@ nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, v
         (status = nib_json_get_int(json, where, "num_key_value_heads", 1, 1 << 20, &kv_heads, err)) ||
         (status = nib_json_get_int(json, where, "head_dim", 1, 1 << 20, &head_dim, err)) ||
         (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
-        (status = nib_config_float(json, where, "rms_norm_eps", 1e-6f, &m->eps, err)) ||
+        (status = nib_config_eps(json, where, "rms_norm_eps", 1e-6f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "hidden_act", "silu", &m->activation, err)) ||
         (status = nib_config_bool(json, where, "attention_bias", false, &attention_bias, err)) ||
         (status = nib_config_bool(json, where, "mlp_bias", false, &m->mlp_bias, err)) ||

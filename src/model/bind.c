@@ -85,19 +85,86 @@ static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module
     return status ? nib_fail_in(err, status, "%s", t->file) : NIB_OK;
 }
 
+/* --- tensors that would change what a weight means --- */
+
+/* What follows "M.weight" in the name of a tensor that belongs to it ("M.weight.absmax"), or NULL. */
+static const char *piece_of(const char *name)
+{
+    const char *p = NULL, *next = name;
+
+    while ((next = strstr(next, ".weight."))) p = next, next++;
+    return p ? p + strlen(".weight") : NULL;
+}
+
+static bool known_piece(const char *piece)
+{
+    for (size_t i = 0; i < NIB_BNB4_SUFFIXES; i++)
+        if (strcmp(piece, nib_bnb4_suffixes[i]) == 0) return true;
+    return false;
+}
+
+nib_status nib_bind_check(const nib_bind *b, nib_error *err)
+{
+    const nib_tensors *tensors = b->model->tensors;
+    char names[400] = "";
+    size_t strange = 0, used = 0;
+
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        const char *piece = piece_of(t->name);
+        if (!piece || (b->model->stored_4bit && known_piece(piece))) continue;
+        if (strange++ < 3)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s", used ? ", " : "", t->name);
+    }
+    if (!strange) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu tensors belong to weights in a way that is not known%s: %s%s",
+                    b->model->dir, strange, b->model->stored_4bit ? "" : " (config.json has no quantization_config)",
+                    names, strange > 3 ? ", ..." : "");
+}
+
+/* Pieces that other quantizers put beside or in place of M.weight: a weight that has one is not what
+ * its own tensor says. */
+static nib_status check_beside(const nib_bind *b, const char *module, nib_error *err)
+{
+    static const struct { const char *part, *whose; } known[] = {
+        { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ or AWQ" },
+        { ".g_idx", "GPTQ" }, { ".SCB", "LLM.int8" }, { ".weight_format", "LLM.int8" },
+        { ".codes", "AQLM" }, { ".codebooks", "AQLM" }, { ".weight_packed", "compressed-tensors" },
+        { ".weight_scale", "scaled float8 or int8" }, { ".weight_scale_inv", "scaled float8" },
+    };
+    char name[NAME_ROOM];
+
+    for (size_t i = 0; i < NIB_COUNT(known); i++)
+        if (find(b, module, known[i].part, name))
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: tensor %s is a piece of a quantized weight (%s); known is "
+                            "bitsandbytes with 4 bit", b->model->dir, name, known[i].whose);
+    return NIB_OK;
+}
+
 static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
 {
     return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
+}
+
+/* quant_storage may be a float type: then the quant_state tells. */
+static bool is_4bit(const nib_bind *b, const nib_tensor *t, const char *module)
+{
+    char name[NAME_ROOM];
+
+    if (!b->model->stored_4bit) return false;
+    return !is_float(t->dtype) || find(b, module, ".weight.quant_state.bitsandbytes__nf4", name) ||
+           find(b, module, ".weight.quant_state.bitsandbytes__fp4", name);
 }
 
 static nib_status open_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
 {
     char name[NAME_ROOM];
     const nib_tensor *t = find(b, module, ".weight", name);
-    nib_status status;
+    nib_status status = check_beside(b, module, err);
 
+    if (status) return status;
     if (!t) return missing(b, name, err);
-    if (!is_float(t->dtype) && b->model->stored_4bit) {
+    if (is_4bit(b, t, module)) {
         status = open_4bit(b, t, module, w, err);
     } else {
         status = open_dense(b, t, w, err);

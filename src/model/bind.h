@@ -11,6 +11,10 @@ typedef struct nib_bind {
     size_t expected;             /* linears in all, for the progress line */
 } nib_bind;
 
+/* Refuses tensors named M.weight.something that are no known pieces of a weight in the scheme that
+ * config.json names: NIB_E_UNSUPPORTED with their names.  Before binding. */
+nib_status nib_bind_check(const nib_bind *bind, nib_error *err);
+
 nib_binder nib_bind_make(nib_bind *bind);
 
 #endif

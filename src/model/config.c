@@ -3,7 +3,8 @@
 
 #include "model/arch.h"
 
-enum { LARGEST = 1 << 30 };
+/* Far above any model there is; products of sizes below them fit, and angles are few. */
+enum { LARGEST = 1 << 30, MOST_HEADS = 1 << 16, MOST_HEAD_DIM = 1 << 16, MOST_CHANNELS = 1 << 24 };
 
 nib_status nib_config_size(const json_t *json, const char *where, const char *key, size_t fallback,
                            size_t *out, nib_error *err)
@@ -17,14 +18,17 @@ nib_status nib_config_size(const json_t *json, const char *where, const char *ke
     return NIB_OK;
 }
 
-nib_status nib_config_float(const json_t *json, const char *where, const char *key, float fallback,
-                            float *out, nib_error *err)
+nib_status nib_config_eps(const json_t *json, const char *where, const char *key, float fallback,
+                          float *out, nib_error *err)
 {
     double value = (double)fallback;
     nib_status status = nib_json_get_float(json, where, key, &value, err);
 
-    if (!status) *out = (float)value;
-    return status;
+    if (status) return status;
+    if (!(value >= 0 && value <= 1))
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %g, expected 0 to 1", where, key, value);
+    *out = (float)value;
+    return NIB_OK;
 }
 
 nib_status nib_config_bool(const json_t *json, const char *where, const char *key, bool fallback,
@@ -68,6 +72,9 @@ nib_status nib_config_heads(nib_config *c, const char *where, nib_error *err)
     if (c->heads % c->kv_heads)
         return nib_fail(err, NIB_E_FORMAT, "%s: %zu heads are not a multiple of %zu key/value heads",
                         where, c->heads, c->kv_heads);
+    if (c->head_dim > MOST_HEAD_DIM || c->heads > MOST_HEADS || c->heads * c->head_dim > MOST_CHANNELS)
+        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu heads of %zu channels", where, c->heads,
+                        c->head_dim);
     return NIB_OK;
 }
 
@@ -127,6 +134,15 @@ static void yarn_angles(nib_config *c, const rope_keys *k)
     else c->rope.attention_factor = (float)(0.1 * log(k->factor) + 1);
 }
 
+/* A theta near 0, a factor of 1e300 or an original length of 0 are numbers, but no rotation. */
+static nib_status check_angles(const nib_config *c, const char *where, nib_error *err)
+{
+    bool good = isfinite(c->rope.attention_factor) && c->rope.attention_factor > 0;
+
+    for (size_t j = 0; j < c->rope.rot / 2; j++) good &= isfinite(c->rope_inv[j]) && c->rope_inv[j] >= 0;
+    return good ? NIB_OK : nib_fail(err, NIB_E_FORMAT, "%s: rope_theta and rope_scaling give angles that are no numbers", where);
+}
+
 static nib_status read_rope_keys(const json_t *json, const char *where, const nib_config *c,
                                  rope_keys *k, nib_error *err)
 {
@@ -174,22 +190,22 @@ nib_status nib_config_rope(nib_ctx *ctx, const json_t *json, const char *where, 
     if (!c->rope_inv) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     c->rope = (nib_rope){ .rot = rot, .interleaved = interleaved, .inv = c->rope_inv, .attention_factor = 1 };
     plain_angles(c, k.theta);
-    if (strcmp(k.type, "default") == 0) return NIB_OK;
+    if (strcmp(k.type, "default") == 0) return check_angles(c, where, err);
     if (strcmp(k.type, "linear") == 0) {
         for (size_t j = 0; j < rot / 2; j++) c->rope_inv[j] /= (float)k.factor;
-        return NIB_OK;
-    }
-    if (strcmp(k.type, "llama3") == 0) {
+    } else if (strcmp(k.type, "llama3") == 0) {
         if (k.low <= 0 || k.high <= k.low)
             return nib_fail(err, NIB_E_FORMAT, "%s: rope_scaling: low_freq_factor %g and "
                             "high_freq_factor %g", where, k.low, k.high);
         llama3_angles(c, &k);
-        return NIB_OK;
-    }
-    if (strcmp(k.type, "yarn") == 0) {
+    } else if (strcmp(k.type, "yarn") == 0) {
+        if (!(k.original > 0 && k.beta_fast > 0 && k.beta_slow > 0))
+            return nib_fail(err, NIB_E_FORMAT, "%s: rope_scaling: original_max_position_embeddings %g, beta_fast %g, "
+                            "beta_slow %g, expected above 0", where, k.original, k.beta_fast, k.beta_slow);
         yarn_angles(c, &k);
-        return NIB_OK;
+    } else {
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type '%s', known are default, linear, llama3, yarn",
+                        where, k.type);
     }
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type '%s', known are default, linear, llama3, yarn",
-                    where, k.type);
+    return check_angles(c, where, err);
 }

@@ -30,54 +30,53 @@ static nib_status check_sizes(const nib_config *c, const char *where, nib_error 
 {
     uint64_t n;
 
-    if (c->layers > 10000 || c->heads > 65536 || !nib_mul_u64(c->vocabulary, c->width, &n) ||
-        n > (uint64_t)1 << 44 || !nib_mul_u64(c->heads, c->head_dim, &n) || n > (uint64_t)1 << 24)
-        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu layers, %zu words, width %zu, %zu heads "
-                        "of %zu", where, c->layers, c->vocabulary, c->width, c->heads, c->head_dim);
+    if (c->layers > 10000 || !nib_mul_u64(c->vocabulary, c->width, &n) || n > (uint64_t)1 << 44)
+        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu layers, %zu words, width %zu", where,
+                        c->layers, c->vocabulary, c->width);
     return NIB_OK;
+}
+
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, const nib_arch **arch,
+                            nib_config **config, nib_error *err)
+{
+    const char *model_type = NULL;
+    const nib_arch *found;
+    nib_config *c;
+    nib_status status;
+
+    if (!json_is_object(json)) return nib_fail(err, NIB_E_FORMAT, "%s: not an object", where);
+    status = nib_json_get_string(json, where, "model_type", &model_type, err);
+    if (status) return status;
+    if (!model_type) return nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", where);
+    found = find_arch(model_type);
+    if (!found) return unknown_type(where, model_type, err);
+    c = nib_new(ctx, found->config_bytes);
+    if (!c) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    status = found->read(ctx, json, where, c, err);
+    if (!status) status = check_sizes(c, where, err);
+    if (status) goto done;
+    *arch = found;
+    *config = c;
+    c = NULL; /* handed over */
+done:
+    nib_config_free(ctx, c);
+    return status;
 }
 
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
                            nib_config **config, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
-    const char *model_type = NULL;
-    nib_config *c = NULL;
     json_t *j = NULL;
     nib_status status;
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     status = nib_json_read(ctx, path, 0, &j, err);
-    if (status) goto done;
-    if (!json_is_object(j)) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: not an object", path);
-        goto done;
-    }
-    status = nib_json_get_string(j, path, "model_type", &model_type, err);
-    if (status) goto done;
-    if (!model_type) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", path);
-        goto done;
-    }
-    *arch = find_arch(model_type);
-    if (!*arch) {
-        status = unknown_type(path, model_type, err);
-        goto done;
-    }
-    c = nib_new(ctx, (*arch)->config_bytes);
-    if (!c) {
-        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-        goto done;
-    }
-    status = (*arch)->read(ctx, j, path, c, err);
-    if (!status) status = check_sizes(c, path, err);
+    if (!status) status = nib_config_parse(ctx, j, path, arch, config, err);
     if (status) goto done;
     *json = j;
-    *config = c;
     j = NULL; /* handed over */
-    c = NULL;
 done:
-    nib_config_free(ctx, c);
     json_decref(j);
     nib_free(ctx, path);
     return status;

@@ -73,7 +73,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (o->bnb.load_in_4bit && m->stored_4bit)
         nib_note(m->ctx, "%s is in 4 bit already: its own settings are used", o->model);
     bind.expected = m->config->layers * 7;
-    status = build_graph(m, &bind, compute, err);
+    status = nib_bind_check(&bind, err);
+    if (!status) status = build_graph(m, &bind, compute, err);
 done:
     nib_free(m->ctx, where);
     return status;

@@ -47,6 +47,9 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
  * architecture's struct, to be freed with nib_config_free().  *json: json_decref(). */
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
                            nib_config **config, nib_error *err);
+/* The same of a config.json that has been parsed; `where` names it in errors. */
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, const nib_arch **arch,
+                            nib_config **config, nib_error *err);
 void nib_config_free(nib_ctx *ctx, nib_config *config);
 
 /* A tensor by the name the architecture uses; files without the prefix are understood. */

@@ -1,0 +1,86 @@
+/* fuzz_data.c - any bytes as a data file, with the small model's tokenizer.
+ *
+ * The first byte chooses: bits 0 and 1 the kind of file, bit 2 a template, bit 3 a pair of
+ * templates, bits 4 to 7 max_seq_length.  The rest is the file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "train/data.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static nib_ctx *ctx; /* one for the whole run: it starts threads */
+static nib_tokenizer *tokenizer;
+static char dir[64];
+
+static void clean(void)
+{
+    nib_tokenizer_close(tokenizer);
+    nib_ctx_destroy(ctx);
+    rmdir(dir);
+}
+
+static void prepare(void)
+{
+    const char *model = getenv("NIBBLE_FUZZ_TOKENIZER");
+    char path[512];
+    nib_error err;
+
+    snprintf(path, sizeof path, "%s", model ? model : "models/pico");
+    snprintf(dir, sizeof dir, "%s/nibble-fuzz-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    if (nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err) ||
+        nib_tokenizer_open(ctx, path, &tokenizer, &err) || !mkdtemp(dir)) {
+        fprintf(stderr, "fuzz_data: run from the repository's top: %s\n", err.message);
+        exit(1);
+    }
+    atexit(clean);
+}
+
+/* What is taken must be whole: records that tile the tokens, targets that are counted. */
+static void check(const nib_dataset *d, int longest, uint32_t vocabulary)
+{
+    nib_data_counts c = nib_dataset_counts(d);
+    uint64_t tokens = 0, targets = 0;
+
+    for (size_t i = 0; i < nib_dataset_count(d); i++) {
+        nib_record r = nib_dataset_record(d, i);
+        if (r.length == 0 || r.length > (uint32_t)longest || r.targets == 0) abort();
+        for (uint32_t t = 0; t < r.length; t++)
+            if (r.ids[t] >= vocabulary || r.trained[t] > 1) abort();
+        tokens += r.length;
+        targets += r.targets;
+    }
+    if (tokens != c.tokens || targets != c.targets) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static const char *const ends[] = { "jsonl", "json", "txt", "jsonl" };
+    enum { VOCABULARY = 2048 };
+    nib_data_options o = { 0 };
+    nib_dataset *d;
+    nib_error err;
+    char path[128];
+    uint8_t first;
+    FILE *f;
+
+    if (!tokenizer) prepare();
+    if (bytes < 1) return 0;
+    first = data[0];
+    snprintf(path, sizeof path, "%s/data.%s", dir, ends[first & 3]);
+    f = fopen(path, "wb");
+    if (!f || fwrite(data + 1, 1, bytes - 1, f) != bytes - 1 || fclose(f)) abort();
+    o.data = path;
+    o.max_seq_length = 2 + (first >> 4) * 9;
+    if (first & 4) o.template_text = "Q: {question}\\nA: {{{answer}}}";
+    else if (first & 8) o.prompt_template = "{question} ", o.completion_template = "{answer}";
+    if (nib_dataset_open(ctx, &o, tokenizer, VOCABULARY, false, &d, &err) == NIB_OK) {
+        check(d, o.max_seq_length, VOCABULARY);
+        nib_dataset_close(d);
+    } else if (!err.message[0]) {
+        abort();
+    }
+    unlink(path);
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* test_config.c - unreadable values of config.json are refused, with the key and the value. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "test.h"
+
+static nib_status parse(nib_ctx *ctx, const char *text, nib_error *err)
+{
+    const nib_arch *arch;
+    nib_config *config = NULL;
+    json_t *json;
+    nib_status status = nib_json_parse(text, strlen(text), "config.json", 0, &json, err);
+
+    if (status) return status;
+    status = nib_config_parse(ctx, json, "config.json", &arch, &config, err);
+    nib_config_free(ctx, config);
+    json_decref(json);
+    return status;
+}
+
+/* `change` replaces a key's value, or adds it: later keys would be duplicates, so it goes by name. */
+static nib_status with(nib_ctx *ctx, const char *type, const char *key, const char *value, nib_error *err)
+{
+    static const char *const plain[][2] = {
+        { "vocab_size", "128" }, { "hidden_size", "64" }, { "num_hidden_layers", "2" }, { "num_attention_heads", "4" },
+        { "n_embd", "64" }, { "n_layer", "2" }, { "n_head", "4" }, { "rotary_dim", "8" },
+        { "max_position_embeddings", "256" },
+    };
+    char text[2000];
+    size_t n = (size_t)snprintf(text, sizeof text, "{\"model_type\": \"%s\"", type);
+
+    for (size_t i = 0; i < NIB_COUNT(plain); i++)
+        if (strcmp(plain[i][0], key) != 0)
+            n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %s", plain[i][0], plain[i][1]);
+    if (value) n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %s", key, value);
+    snprintf(text + n, sizeof text - n, "}");
+    return parse(ctx, text, err);
+}
+
+static void test_refused(void)
+{
+    static const struct { const char *type, *key, *value, *says; } cases[] = {
+        { "llama", "hidden_size", NULL, "hidden_size is missing" },
+        { "llama", "hidden_size", "\"64\"", "hidden_size" },
+        { "llama", "hidden_size", "64.5", "hidden_size" },
+        { "llama", "hidden_size", "-64", "-64" },
+        { "llama", "hidden_size", "99999999999999999999", "99999999999999999999" },
+        { "llama", "hidden_size", "1073741824", "absurd sizes" },
+        { "falcon", "hidden_size", "1073741824", "absurd sizes" },
+        { "llama", "num_hidden_layers", "20000", "absurd sizes: 20000 layers" },
+        { "llama", "num_attention_heads", "5", "multiple of 5 heads" },
+        { "llama", "num_key_value_heads", "3", "3 key/value heads" },
+        { "llama", "rms_norm_eps", "-1e-6", "rms_norm_eps" },
+        { "llama", "rms_norm_eps", "1e300", "rms_norm_eps" },
+        { "llama", "rope_theta", "0", "rope_theta is 0" },
+        { "llama", "rope_theta", "1e-300", "no numbers" },
+        { "llama", "rope_scaling", "{\"type\": \"linear\"}", "factor" },
+        { "llama", "rope_scaling", "{\"type\": \"linear\", \"factor\": 1e-45}", "no numbers" },
+        { "llama", "rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 0}", "expected above 0" },
+        { "llama", "rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "low_freq_factor" },
+        { "llama", "rope_scaling", "{\"type\": \"longrope\", \"factor\": 4}", "'longrope'" },
+        { "llama", "rope_scaling", "[]", "rope_scaling is not an object" },
+        { "llama", "hidden_act", "\"mish\"", "'mish'" },
+        { "llama", "tie_word_embeddings", "1", "tie_word_embeddings" },
+        { "gptj", "rotary_dim", "7", "7 rotated channels" },
+        { "gptj", "rotary_dim", "64", "64 rotated channels in heads of 16" },
+        { "mamba", "hidden_size", "64", "known are llama, mistral, qwen2, gptj, falcon" },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_status status = with(ctx, cases[i].type, cases[i].key, cases[i].value, &err);
+        CHECK(status && strstr(err.message, cases[i].says), "%s %s: %s", cases[i].key, cases[i].value ? cases[i].value : "-",
+              status ? err.message : "taken");
+        CHECK(!status || strncmp(err.message, "config.json: ", 13) == 0, "%s", err.message);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const types[] = { "llama", "gptj", "falcon" };
+        CHECK(with(ctx, types[i], "-", NULL, &err) == NIB_OK, "%s: %s", types[i], err.message);
+    }
+}
+
+static const test_case cases[] = { { "values that cannot be are refused by key", test_refused } };
+
+int main(void) { return test_main("test_config", cases, NIB_COUNT(cases)); }
