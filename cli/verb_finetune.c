@@ -103,6 +103,26 @@ static void on_step(void *user, const nib_step_report *r)
             r->tokens_per_second, time, f->s.live ? "" : "\n");
 }
 
+static void on_evaluate(void *user, const nib_eval_report *r)
+{
+    finetune *f = user;
+
+    if (f->s.json) {
+        printf("{\"step\": %llu, \"epoch\": ", (unsigned long long)r->step);
+        print_json_number(stdout, r->epoch);
+        printf(", \"eval_loss\": ");
+        print_json_number(stdout, r->eval_loss);
+        printf(", \"eval_perplexity\": ");
+        print_json_number(stdout, r->perplexity);
+        printf(", \"eval_runtime\": ");
+        print_json_number(stdout, r->eval_runtime);
+        printf("}\n");
+        fflush(stdout);
+    }
+    session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s", (unsigned long long)r->step, r->eval_loss, r->perplexity,
+                 r->best ? "  the best so far" : "");
+}
+
 static void on_end(void *user, const nib_end_report *r)
 {
     finetune *f = user;
@@ -240,6 +260,21 @@ int verb_finetune(int argc, char **argv)
         { "shuffle", OPTION_FLAG, &t->shuffle, NULL, "--no-shuffle keeps the file's order" },
         { "logging-steps", OPTION_INT, &t->logging_steps, "1", "steps from one line to the next" },
         { "save-steps", OPTION_INT, &t->save_steps, "500", "steps from one checkpoint to the next; 0: none" },
+        { "logging-strategy", OPTION_STRING, &t->logging_strategy, "steps", "no, steps or epoch" },
+        { "save-strategy", OPTION_STRING, &t->save_strategy, "steps", "no, steps or epoch" },
+        { "save-total-limit", OPTION_INT, &t->save_total_limit, "2", "checkpoints kept besides the best; default: all" },
+        { "resume-from-checkpoint", OPTION_STRING, &f.o.resume_from_checkpoint, "last", "last, or a checkpoint's directory" },
+        { "eval-data", OPTION_STRING, &f.o.eval_data, "FILE", "held-out records, as --data" },
+        { "eval-strategy", OPTION_STRING, &t->eval_strategy, "steps", "no (default), steps or epoch" },
+        { "eval-steps", OPTION_INT, &t->eval_steps, "100", "default: logging-steps" },
+        { "per-device-eval-batch-size", OPTION_INT, &t->per_device_eval_batch_size, "8", "records evaluated at a time" },
+        { "load-best-model-at-end", OPTION_FLAG, &t->load_best_model_at_end, NULL, "the best checkpoint is the result" },
+        { "metric-for-best-model", OPTION_STRING, &t->metric_for_best_model, "loss", "loss or perplexity" },
+        { "greater-is-better", OPTION_CHOICE, &t->greater_is_better, NULL, "of that metric; default: no" },
+        { "early-stopping-patience", OPTION_INT, &t->early_stopping_patience, "3", "evaluations without a better one; 0: never" },
+        { "early-stopping-threshold", OPTION_FLOAT, &t->early_stopping_threshold, "0.0", "what counts as better" },
+        { "report-to", OPTION_STRING, &t->report_to, "none", "none, jsonl, tensorboard, all" },
+        { "logging-dir", OPTION_STRING, &t->logging_dir, "DIR", "of event files; default: OUT/runs/..." },
         { "gradient-checkpointing", OPTION_CHOICE, &t->gradient_checkpointing, NULL, "run layers again rather than keep; default: as memory asks" },
         { "max-memory", OPTION_SIZE, &t->max_memory, "6GiB", "default: what the machine has free" },
         SESSION_OPTIONS(&f.s),
@@ -251,6 +286,7 @@ int verb_finetune(int argc, char **argv)
     if ((code = options_parse(&v, argc, argv)) || (code = settle(&f, &v))) return code;
     f.o.on_start = on_start;
     f.o.on_step = on_step;
+    f.o.on_evaluate = on_evaluate;
     f.o.on_end = on_end;
     f.o.on_progress = session_progress;
     f.o.user = &f;

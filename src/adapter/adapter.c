@@ -110,14 +110,14 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     return status;
 }
 
-static nib_status read_values(nib_adapter *a, const nib_tensors *file, nib_error *err)
+static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file, nib_error *err)
 {
     for (size_t i = 0; i < a->params.count; i++) {
         nib_param *p = a->params.items[i];
         const nib_tensor *t = nib_tensors_find(file, p->name);
         nib_status status;
 
-        if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", a->dir, p->name);
+        if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", dir, p->name);
         status = read_param(p, t, err);
         if (status) return status;
     }
@@ -138,20 +138,26 @@ static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file
     return NIB_OK;
 }
 
-static nib_status read_tensors(nib_adapter *a, nib_error *err)
+/* attach: the file may hold embeddings that the config does not name. */
+static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib_error *err)
 {
-    char *path = nib_sprintf(a->ctx, "%s/adapter_model.safetensors", a->dir);
+    char *path = nib_sprintf(a->ctx, "%s/adapter_model.safetensors", dir);
     nib_tensors *file = NULL;
     nib_status status;
 
-    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", a->dir);
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     status = nib_tensors_open(a->ctx, path, &file, err);
-    if (!status) status = attach_saved_embeddings(a, file, err);
-    if (!status) status = read_values(a, file, err);
+    if (!status && attach) status = attach_saved_embeddings(a, file, err);
+    if (!status) status = read_values(a, dir, file, err);
     if (!status) status = refuse_leftovers(a, file, err);
     nib_tensors_close(file);
     nib_free(a->ctx, path);
     return status;
+}
+
+nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err)
+{
+    return read_tensors(a, dir, false, err);
 }
 
 /* Initialisers after which the adapter fits only a changed base (formats.md 3.3). */
@@ -184,7 +190,7 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
                           "the adapter does not fit the original one", dir, a->config.init_lora_weights);
     if (!status) status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, train, err);
-    if (!status) status = read_tensors(a, err);
+    if (!status) status = read_tensors(a, a->dir, true, err);
     if (status) goto done;
     *out = a;
     a = NULL; /* handed over */

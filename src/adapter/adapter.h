@@ -27,6 +27,9 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
 /* Takes the parameters out of the slots; before the model is closed. */
 void nib_adapter_close(nib_adapter *a);
 
+/* Takes the values of DIR/adapter_model.safetensors, which must have exactly the adapter's parameters. */
+nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err);
+
 /* Writes DIR/adapter_model.safetensors and adapter_config.json and README.md; DIR exists. */
 nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *err);
 

@@ -298,3 +298,32 @@ done:
 }
 
 void nib_outdir_discard(nib_outdir *d) { destroy(d); }
+
+nib_status nib_tree_remove(nib_ctx *ctx, const char *path, nib_error *err)
+{
+    char *aside = nib_temp_beside(ctx, path, err);
+    nib_status status = NIB_E_NOMEM;
+
+    if (!aside) return status;
+    if (rename(path, aside)) status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    else status = remove_tree(aside, err);
+    nib_free(ctx, aside);
+    return status;
+}
+
+nib_status nib_tree_remove_stale(nib_ctx *ctx, const char *dir, nib_error *err)
+{
+    DIR *d = opendir(dir);
+    nib_status status = NIB_OK;
+
+    if (!d) return nib_fail(err, NIB_E_IO, "%s: %s", dir, strerror(errno));
+    for (const struct dirent *e; !status && (e = readdir(d));) {
+        char *path;
+        if (fnmatch(".nibble-????????????????.tmp", e->d_name, 0) != 0) continue;
+        path = nib_sprintf(ctx, "%s/%s", dir, e->d_name);
+        status = path ? remove_tree(path, err) : no_memory(dir, err);
+        nib_free(ctx, path);
+    }
+    closedir(d);
+    return status;
+}

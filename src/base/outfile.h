@@ -52,4 +52,11 @@ const char *nib_outdir_path(const nib_outdir *d); /* where to write the files me
 nib_status nib_outdir_commit(nib_outdir *d, nib_error *err); /* frees d also on failure */
 void nib_outdir_discard(nib_outdir *d);
 
+/* Removes a directory and what lies in it, never through a link: renamed to a temporary name
+ * first, so that half of it is never taken for the whole. */
+nib_status nib_tree_remove(nib_ctx *ctx, const char *path, nib_error *err);
+/* Removes what a killed writer left in `dir` under temporary names.  Only while no other writer
+ * can be at work there. */
+nib_status nib_tree_remove_stale(nib_ctx *ctx, const char *dir, nib_error *err);
+
 #endif

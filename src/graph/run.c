@@ -137,7 +137,11 @@ static void run_step(nib_run *run, const nib_plan_step *s)
 void nib_run_step(nib_run *run, const nib_batch *batch)
 {
     begin(run, batch);
-    for (size_t i = 0; i < run->plan->count; i++) run_step(run, &run->plan->steps[i]);
+    run->abandoned = false;
+    for (size_t i = 0; i < run->plan->count && !run->abandoned; i++) {
+        run_step(run, &run->plan->steps[i]);
+        run->abandoned = run->abandon && run->abandon(run->abandon_user);
+    }
 }
 
 void nib_run_forward(nib_run *run, const nib_batch *batch)

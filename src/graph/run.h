@@ -20,6 +20,9 @@ struct nib_run {
     size_t state_capacity, state_tokens; /* tokens the state has room for, and holds */
     uint64_t dropout_seed;   /* with training */
     bool training;
+    bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
+    void *abandon_user;
+    bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */
     int bad_node;            /* first node whose output was not finite, found by nib_run_find_bad() */

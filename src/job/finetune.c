@@ -34,7 +34,7 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (!(t->max_grad_norm >= 0)) return nib_fail(err, NIB_E_INVALID, "max_grad_norm: %g is negative", t->max_grad_norm);
     if (o->data.max_seq_length < 2)
         return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2", o->data.max_seq_length);
-    return NIB_OK;
+    return nib_finetune_check_strategies(o, err);
 }
 
 /* OUT must not be, hold or lie in any directory that is read. */
@@ -93,7 +93,7 @@ static void fill_plan(job *j, uint64_t baseline, uint64_t available)
     *p = (nib_memory_plan){
         .weights = touched_weights(j), .adapters = 2 * elements * sizeof(float),
         .optimizer = 2 * elements * sizeof(float), .activations = t->plan->arena_bytes,
-        .scratch = t->run->scratch.bytes + t->run->tables.bytes, .baseline = baseline,
+        .scratch = nib_eval_loop_bytes(&j->eval) + t->run->scratch.bytes + t->run->tables.bytes, .baseline = baseline,
         .available = available, .checkpointing = t->plan->kind == NIB_PLAN_CHECKPOINT
     };
     p->total = p->weights + p->adapters + p->optimizer + p->activations + p->scratch + p->baseline;
@@ -103,7 +103,7 @@ static nib_status prepare(job *j, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
     nib_model_progress progress = { o->on_progress, o->user };
-    nib_dtype compute = nib_open_compute(j->ctx, o->model.compute_dtype);
+    nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
     uint64_t baseline, available, elements;
     json_t *json = NULL;
     const nib_arch *arch;
@@ -126,6 +126,10 @@ static nib_status prepare(job *j, nib_error *err)
         status = nib_trainer_create(j->ctx, j->model->graph, &j->adapter->params, j->data, &o->train,
                                     available > taken ? available - taken : 0, &j->trainer, err);
     }
+    if (!status && strcmp(o->train.eval_strategy, "no") != 0)
+        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data, &o->data, j->tokenizer,
+                                    (uint32_t)j->model->config->vocabulary, (size_t)o->train.per_device_eval_batch_size,
+                                    &j->eval, err);
     if (!status) fill_plan(j, baseline, available);
     return status;
 }
@@ -176,6 +180,7 @@ static nib_status run(job *j, nib_error *err)
 {
     nib_status status = prepare(j, err);
 
+    if (!status && !j->o->dry_run) status = nib_finetune_begin(j, err);
     if (status) return status;
     report_start(j);
     return j->o->dry_run ? NIB_OK : nib_finetune_train(j, err);
@@ -187,8 +192,12 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     nib_status status = check_options(options, err);
 
     if (!status) status = check_places(options, err);
-    if (!status && !options->dry_run) status = nib_rundir_open(ctx, options->output_dir, options->overwrite, &j.dir, err);
+    if (!status && !options->dry_run)
+        status = nib_rundir_open(ctx, options->output_dir, options->resume_from_checkpoint ? NIB_RUNDIR_RESUME
+                                 : options->overwrite ? NIB_RUNDIR_OVERWRITE : NIB_RUNDIR_NEW, &j.dir, err);
+    if (!status && !options->dry_run) status = nib_finetune_look_for_resume(&j, err);
     if (!status) status = run(&j, err);
+    nib_finetune_end(&j);
     nib_trainer_destroy(j.trainer);
     nib_dataset_close(j.data);
     nib_adapter_close(j.adapter);

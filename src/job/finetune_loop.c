@@ -1,78 +1,202 @@
-/* finetune_loop.c - the main job's loop: steps, reports, saving. */
+/* finetune_loop.c - the main job's loop: steps, logs, evaluations, saving, the end.
+ *
+ * After a step in this order, as the Trainer does: log, evaluate, save.  So a checkpoint holds
+ * what was logged and found out at its own step. */
 #include <math.h>
 
 #include "base/outfile.h"
 #include "job/finetune_job.h"
 #include "job/memory.h"
-#include "job/quantize_config.h"
 
 typedef nib_finetune_job job;
 
-/* --- saving --- */
-
-static nib_status save_into(job *j, const char *path, nib_error *err)
+/* At `steps` steps, or where an epoch (or the last part of one) ends. */
+static bool is_due(const job *j, const char *strategy, int steps)
 {
-    nib_outdir *out = NULL;
-    nib_status status = nib_tensors_unchanged(j->model->tensors, err);
+    const nib_trainer *t = j->trainer;
 
-    if (!status) status = nib_outdir_create(j->ctx, path, true, &out, err);
-    if (!status) status = nib_adapter_save(j->adapter, nib_outdir_path(out), err);
-    if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, nib_outdir_path(out), err);
-    if (status) nib_outdir_discard(out);
-    else status = nib_outdir_commit(out, err);
+    if (strcmp(strategy, "steps") == 0) return steps > 0 && t->step % (uint64_t)steps == 0;
+    return strcmp(strategy, "epoch") == 0 && (t->step % t->steps_per_epoch == 0 || t->step == t->steps);
+}
+
+static bool is_save_due(const job *j)
+{
+    const nib_train_options *o = &j->o->train;
+    bool last = j->trainer->step == j->trainer->steps && strcmp(o->save_strategy, "steps") == 0 && o->save_steps > 0;
+
+    return last || is_due(j, o->save_strategy, o->save_steps);
+}
+
+static nib_status log_entry(job *j, const nib_log_entry *e, nib_error *err)
+{
+    nib_trainer_state_log(&j->state, e);
+    return nib_run_logs_put(&j->logs, e, err);
+}
+
+/* --- training steps --- */
+
+static nib_status report_step(job *j, const nib_trainer_step *s, nib_error *err)
+{
+    double now = nib_clock_seconds();
+    const nib_trainer *t = j->trainer;
+    nib_log_window *w = &j->window;
+    double loss = w->loss / (double)w->steps;
+    nib_log_entry e = { NIB_LOG_TRAIN, t->step, s->epoch, { s->grad_norm, s->learning_rate, loss } };
+    nib_step_report r = { .step = t->step, .steps = t->steps, .epoch = s->epoch, .loss = loss, .grad_norm = s->grad_norm,
+                          .learning_rate = s->learning_rate,
+                          .tokens_per_second = (double)j->session_tokens / fmax(now - j->window_began, 1e-9),
+                          .seconds_left = (now - j->session_began) / (double)(t->step - j->session_step) *
+                                          (double)(t->steps - t->step) };
+
+    if (j->o->on_step) j->o->on_step(j->o->user, &r);
+    *w = (nib_log_window){ 0 };
+    j->session_tokens = 0;
+    j->window_began = now;
+    return log_entry(j, &e, err);
+}
+
+static nib_status step(job *j, nib_error *err)
+{
+    const nib_train_options *o = &j->o->train;
+    nib_trainer *t = j->trainer;
+    nib_trainer_step s;
+    nib_status status = nib_trainer_run_step(t, &s, err);
+
+    if (status) return status;
+    j->window.loss += s.loss;
+    j->window.tokens += s.tokens;
+    j->window.steps++;
+    j->session_tokens += s.tokens;
+    j->state.epoch = s.epoch;
+    j->state.total_flos += 6.0 * (double)s.tokens * (double)j->model->parameters;
+    if (t->step == t->steps || is_due(j, o->logging_strategy, o->logging_steps) || (t->step == 1 && o->logging_first_step))
+        status = report_step(j, &s, err);
     return status;
 }
 
-static nib_status save_checkpoint(job *j, nib_error *err)
-{
-    char *path = nib_sprintf(j->ctx, "%s/checkpoint-%" PRIu64, j->o->output_dir, j->trainer->step);
-    nib_status status = path ? save_into(j, path, err) : nib_fail(err, NIB_E_NOMEM, "checkpoint: out of memory");
+/* --- evaluation --- */
 
-    nib_free(j->ctx, path);
+/* Better than the best by more than `threshold`. */
+static bool is_better(const job *j, double metric, double threshold)
+{
+    double best = j->state.best_metric;
+    bool greater = j->o->train.greater_is_better == 1;
+
+    if (isnan(best)) return true;
+    return (greater ? metric > best : metric < best) && !(threshold > 0 && fabs(metric - best) <= threshold);
+}
+
+/* The best one, and for how many evaluations there was none better. */
+static bool judge(job *j, double metric)
+{
+    nib_trainer_state *s = &j->state;
+    bool best = is_better(j, metric, 0);
+
+    if (is_better(j, metric, s->early_stopping_threshold)) s->early_stopping_patience_counter = 0;
+    else s->early_stopping_patience_counter++;
+    if (best) {
+        s->best_metric = metric;
+        s->best_global_step = j->trainer->step;
+    }
+    return best;
+}
+
+static bool is_early_end(const job *j)
+{
+    return j->state.early_stopping_patience && j->state.early_stopping_patience_counter >= j->state.early_stopping_patience;
+}
+
+static nib_status evaluate(job *j, nib_error *err)
+{
+    double began = nib_clock_seconds(), loss = 0, seconds;
+    nib_log_entry e = { NIB_LOG_EVAL, j->trainer->step, j->state.epoch, { 0 } };
+    nib_eval_report r;
+    nib_status status;
+
+    j->evaluate_pending = true; /* an interruption in the middle leaves it so */
+    status = nib_eval_loop_run(&j->eval, &loss, err);
+    if (status) return status;
+    seconds = fmax(nib_clock_seconds() - began, 1e-9);
+    r = (nib_eval_report){ .step = j->trainer->step, .epoch = j->state.epoch, .eval_loss = loss,
+                           .perplexity = exp(loss), .eval_runtime = seconds };
+    e.values[0] = loss;
+    e.values[1] = r.perplexity;
+    e.values[2] = seconds;
+    e.values[3] = (double)nib_eval_loop_records(&j->eval) / seconds;
+    e.values[4] = (double)nib_eval_loop_batches(&j->eval) / seconds;
+    if (nib_finetune_wants_best(&j->o->train))
+        r.best = judge(j, nib_finetune_metric_is_perplexity(&j->o->train) ? r.perplexity : loss);
+    if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);
+    status = log_entry(j, &e, err);
+    j->evaluate_pending = false;
     return status;
 }
 
 /* --- the loop --- */
 
-typedef struct window { double loss, started; uint64_t tokens, steps; } window; /* since the last report */
-
-static void report_step(job *j, const nib_trainer_step *s, window *w, double began)
+static nib_status save(job *j, nib_error *err)
 {
-    double now = nib_clock_seconds();
-    nib_trainer *t = j->trainer;
-    nib_step_report r = { .step = t->step, .steps = t->steps, .epoch = s->epoch,
-                          .loss = w->loss / (double)w->steps, .grad_norm = s->grad_norm,
-                          .learning_rate = s->learning_rate,
-                          .tokens_per_second = (double)w->tokens / fmax(now - w->started, 1e-9),
-                          .seconds_left = (now - began) / (double)t->step * (double)(t->steps - t->step) };
+    nib_status status;
 
-    if (j->o->on_step) j->o->on_step(j->o->user, &r);
-    *w = (window){ .started = now };
+    j->state.should_save = true;
+    j->state.should_training_stop = j->trainer->step == j->trainer->steps || is_early_end(j);
+    status = nib_finetune_save_checkpoint(j, err);
+    if (!status) j->saved_step = j->trainer->step;
+    return status;
 }
 
 static nib_status train(job *j, nib_error *err)
 {
+    const nib_train_options *o = &j->o->train;
     nib_trainer *t = j->trainer;
-    double began = nib_clock_seconds();
-    window w = { .started = began };
-    uint64_t logging = (uint64_t)(j->o->train.logging_steps > 0 ? j->o->train.logging_steps : 1);
-    uint64_t saving = (uint64_t)(j->o->train.save_steps > 0 ? j->o->train.save_steps : 0);
+    nib_status status = NIB_OK;
 
-    while (t->step < t->steps) {
-        nib_trainer_step s;
-        nib_status status;
-
+    if (j->evaluate_pending) {
+        status = evaluate(j, err);
+        if (!status) status = save(j, err);
+    }
+    while (!status && t->step < t->steps && !is_early_end(j)) {
         if (nib_should_stop(j->ctx))
             return nib_fail(err, NIB_E_INTERRUPTED, "interrupted after step %" PRIu64 " of %" PRIu64, t->step, t->steps);
-        status = nib_trainer_run_step(t, &s, err);
-        if (status) return status;
-        w.loss += s.loss;
-        w.tokens += s.tokens;
-        w.steps++;
-        if (t->step % logging == 0 || t->step == t->steps) report_step(j, &s, &w, began);
-        if (saving && t->step % saving == 0 && t->step < t->steps && (status = save_checkpoint(j, err))) return status;
+        status = step(j, err);
+        if (!status && is_due(j, o->eval_strategy, nib_finetune_eval_steps(o))) status = evaluate(j, err);
+        if (!status && is_save_due(j)) status = save(j, err);
     }
-    return NIB_OK;
+    return status;
+}
+
+/* --- the end --- */
+
+static nib_status load_best(job *j, nib_error *err)
+{
+    const char *dir = j->state.best_model_checkpoint;
+    nib_checkpoint c = { 0 };
+    nib_status status;
+
+    if (!j->o->train.load_best_model_at_end) return NIB_OK;
+    if (!dir) {
+        nib_warn(j->ctx, "load_best_model_at_end: no evaluation has a checkpoint, the last state is kept");
+        return NIB_OK;
+    }
+    status = nib_checkpoint_read(j->ctx, dir, &c, err); /* whole? */
+    if (!status) status = nib_adapter_read_values(j->adapter, dir, err);
+    if (!status)
+        nib_note(j->ctx, "the best state is that of step %" PRIu64 ", %s %.6g", c.step,
+                 nib_finetune_metric_is_perplexity(&j->o->train) ? "perplexity" : "eval_loss", j->state.best_metric);
+    nib_checkpoint_free(j->ctx, &c);
+    return status;
+}
+
+static nib_status log_end(job *j, double seconds, nib_error *err)
+{
+    const nib_trainer *t = j->trainer;
+    uint64_t steps = t->step - j->session_step;
+    double records = (double)steps * j->o->train.per_device_train_batch_size * j->o->train.gradient_accumulation_steps;
+    nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
+                        { j->state.total_flos, t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
+                          records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };
+
+    return log_entry(j, &e, err);
 }
 
 static void report_end(job *j, double seconds, bool interrupted)
@@ -88,19 +212,41 @@ static void report_end(job *j, double seconds, bool interrupted)
     if (j->o->on_end) j->o->on_end(j->o->user, &r);
 }
 
-nib_status nib_finetune_train(job *j, nib_error *err)
+static nib_status finish(job *j, nib_error *err)
 {
-    double began = nib_clock_seconds();
-    nib_error save_error;
-    nib_status status = train(j, err), saved;
+    nib_status status = load_best(j, err);
 
-    /* An interrupted run keeps its last finished state, a diverged one its last good one. */
-    if (status == NIB_OK || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && j->trainer->step > 0)) {
-        saved = save_into(j, j->o->output_dir, status ? &save_error : err);
-        if (saved && status) return nib_fail_in(err, saved, "%s", save_error.message);
-        if (saved) return saved;
-        report_end(j, nib_clock_seconds() - began, status == NIB_E_INTERRUPTED);
-    }
-    return status;
+    if (!status) status = log_end(j, nib_clock_seconds() - j->session_began, err);
+    if (!status) status = nib_run_logs_sync(&j->logs, err);
+    if (!status) status = nib_finetune_save_adapter(j, err);
+    return status ? status : nib_rundir_finish(&j->dir, err);
 }
 
+/* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its last
+ * good adapter. */
+static nib_status keep(job *j, nib_status why, nib_error *err)
+{
+    nib_error save_error;
+    nib_status status = NIB_OK;
+
+    if (j->trainer->step == 0) return why;
+    if (why == NIB_E_INTERRUPTED && (j->saved_step != j->trainer->step || j->evaluate_pending))
+        status = save(j, &save_error);
+    if (!status) status = nib_finetune_save_adapter(j, &save_error);
+    return status ? nib_fail_in(err, status, "%s", save_error.message) : why;
+}
+
+nib_status nib_finetune_train(job *j, nib_error *err)
+{
+    nib_status status;
+
+    j->session_began = j->window_began = nib_clock_seconds();
+    j->session_step = j->saved_step = j->trainer->step;
+    status = train(j, err);
+    if (status == NIB_OK) status = finish(j, err);
+    else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) status = keep(j, status, err);
+    else return status;
+    if (!status || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && j->trainer->step))
+        report_end(j, nib_clock_seconds() - j->session_began, status == NIB_E_INTERRUPTED);
+    return status;
+}

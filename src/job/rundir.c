@@ -1,29 +1,45 @@
-/* rundir.c - making and locking an output directory. */
+/* rundir.c - making, locking and marking an output directory. */
 #include "job/rundir.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char lock_name[] = ".nibble-lock";
+#include "base/filemap.h"
+#include "base/outfile.h"
+#include "base/outname.h"
+#include "format/json.h"
 
-static nib_status refuse_contents(const char *path, nib_error *err)
+static const char lock_name[] = ".nibble-lock", mark_name[] = ".nibble-run.json", config_name[] = "adapter_config.json";
+
+static nib_status no_memory(const nib_rundir *d, nib_error *err)
 {
-    DIR *d = opendir(path);
-    struct dirent *e;
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", d->path);
+}
+
+/* --- the lock --- */
+
+static nib_status sync_directory(const nib_rundir *d, nib_error *err)
+{
+    int fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     nib_status status = NIB_OK;
 
-    if (!d) return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-    while (!status && (e = readdir(d)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, lock_name) != 0)
-            status = nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %s); --overwrite replaces what "
-                              "nibble writes", path, e->d_name);
-    closedir(d);
+    if (fd < 0 || (fsync(fd) && errno != EINVAL))
+        status = nib_fail(err, NIB_E_IO, "%s: syncing failed: %s", d->path, strerror(errno));
+    if (fd >= 0) close(fd);
     return status;
+}
+
+/* The file that is locked must still be the one with the name: its holder may have removed it. */
+static bool is_the_file(int fd, const char *name)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && lstat(name, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 static nib_status take_lock(nib_rundir *d, nib_error *err)
@@ -32,17 +48,23 @@ static nib_status take_lock(nib_rundir *d, nib_error *err)
     char holder[256] = "", host[128] = "";
     nib_status status = NIB_OK;
 
-    if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", d->path);
-    d->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (d->lock < 0) {
-        status = nib_fail(err, NIB_E_IO, "%s: %s", name, strerror(errno));
-        goto done;
-    }
-    if (flock(d->lock, LOCK_EX | LOCK_NB)) {
-        ssize_t n = pread(d->lock, holder, sizeof holder - 1, 0);
-        holder[n > 0 ? n : 0] = 0;
-        status = nib_fail(err, NIB_E_IO, "%s: %s is writing there", d->path, *holder ? holder : "another process");
-        goto done;
+    if (!name) return no_memory(d, err);
+    for (int tries = 0; tries < 10; tries++) {
+        if (d->lock >= 0) close(d->lock);
+        d->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (d->lock < 0) {
+            status = nib_fail(err, NIB_E_IO, "%s: %s", name, strerror(errno));
+            goto done;
+        }
+        if (flock(d->lock, LOCK_EX | LOCK_NB)) {
+            ssize_t n = pread(d->lock, holder, sizeof holder - 1, 0);
+            holder[n > 0 ? n : 0] = 0;
+            status = nib_fail(err, NIB_E_IO, "%s: %s is writing there", d->path, *holder ? holder : "another process");
+            close(d->lock); /* not ours: the file stays */
+            d->lock = -1;
+            goto done;
+        }
+        if (is_the_file(d->lock, name)) break;
     }
     gethostname(host, sizeof host - 1);
     snprintf(holder, sizeof holder, "process %ld on %s", (long)getpid(), host);
@@ -53,19 +75,76 @@ done:
     return status;
 }
 
-nib_status nib_rundir_open(nib_ctx *ctx, const char *path, bool overwrite, nib_rundir *out, nib_error *err)
+/* --- what is there --- */
+
+typedef struct contents {
+    char first[NAME_MAX + 1]; /* something that is neither lock, mark nor temporary; "" when there is none */
+    bool mark, checkpoint;
+} contents;
+
+static nib_status look(const nib_rundir *d, contents *c, nib_error *err)
+{
+    DIR *dir = opendir(d->path);
+
+    *c = (contents){ .mark = false };
+    if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", d->path, strerror(errno));
+    for (const struct dirent *e; (e = readdir(dir));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, lock_name) == 0 ||
+            fnmatch(".nibble-????????????????.tmp", e->d_name, 0) == 0)
+            continue;
+        if (strcmp(e->d_name, mark_name) == 0) {
+            c->mark = true;
+        } else if (!*c->first) {
+            snprintf(c->first, sizeof c->first, "%s", e->d_name);
+        }
+        if (strncmp(e->d_name, "checkpoint-", 11) == 0) c->checkpoint = true;
+    }
+    closedir(dir);
+    return NIB_OK;
+}
+
+static nib_status read_mark(nib_rundir *d, nib_error *err)
+{
+    char *name = nib_sprintf(d->ctx, "%s/%s", d->path, mark_name);
+    nib_status status = name ? nib_json_read(d->ctx, name, 0, &d->mark, err) : no_memory(d, err);
+
+    if (!status && !json_is_object(json_object_get(d->mark, "identity")))
+        status = nib_fail(err, NIB_E_FORMAT, "%s: identity is missing; --overwrite begins anew", name);
+    nib_free(d->ctx, name);
+    return status;
+}
+
+static nib_status meet_contents(nib_rundir *d, nib_rundir_entry how, nib_error *err)
+{
+    contents c;
+    nib_status status = look(d, &c, err);
+
+    if (status) return status;
+    if (c.mark && how != NIB_RUNDIR_OVERWRITE) status = read_mark(d, err);
+    else if (*c.first && how == NIB_RUNDIR_NEW)
+        status = nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %s) and not an unfinished run; --overwrite "
+                          "replaces what nibble writes", d->path, c.first);
+    else if (*c.first && how == NIB_RUNDIR_RESUME && !c.checkpoint)
+        status = nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %s), but without a checkpoint; --overwrite "
+                          "replaces what nibble writes", d->path, c.first);
+    return status ? status : nib_tree_remove_stale(d->ctx, d->path, err);
+}
+
+nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out, nib_error *err)
 {
     nib_rundir d = { .ctx = ctx, .lock = -1 };
-    nib_status status;
+    nib_status status = NIB_OK;
 
     d.path = nib_strdup(ctx, path);
-    if (!d.path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-    if (mkdir(path, 0777) && errno != EEXIST) {
-        status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-        goto done;
+    if (!d.path) {
+        nib_free(ctx, d.path);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
     }
-    status = overwrite ? NIB_OK : refuse_contents(path, err);
+    for (size_t n = strlen(d.path); n > 1 && d.path[n - 1] == '/'; n--) d.path[n - 1] = 0;
+    if (mkdir(path, 0777) == 0) status = nib_sync_parent(ctx, d.path, err);
+    else if (errno != EEXIST) status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
     if (!status) status = take_lock(&d, err);
+    if (!status) status = meet_contents(&d, how, err);
     if (status) goto done;
     *out = d;
     d = (nib_rundir){ .lock = -1 }; /* handed over */
@@ -83,6 +162,84 @@ void nib_rundir_close(nib_rundir *d)
         nib_free(d->ctx, name);
         close(d->lock);
     }
+    json_decref(d->mark);
     nib_free(d->ctx, d->path);
     *d = (nib_rundir){ .lock = -1 };
+}
+
+/* --- the mark --- */
+
+nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started, const char *logging_dir, nib_error *err)
+{
+    char *name = nib_sprintf(d->ctx, "%s/%s", d->path, mark_name), *text = NULL;
+    json_t *mark = json_pack("{s:O, s:I, s:s?}", "identity", identity, "started", (json_int_t)started, "logging_dir", logging_dir);
+    nib_status status;
+
+    text = mark ? json_dumps(mark, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    status = name && text ? nib_outfile_replace(d->ctx, name, text, strlen(text), err) : no_memory(d, err);
+    d->began = !status;
+    if (text) {
+        json_malloc_t unused;
+        json_free_t release;
+        json_get_alloc_funcs(&unused, &release);
+        release(text);
+    }
+    json_decref(mark);
+    nib_free(d->ctx, name);
+    return status;
+}
+
+nib_status nib_rundir_finish(nib_rundir *d, nib_error *err)
+{
+    char *name = nib_sprintf(d->ctx, "%s/%s", d->path, mark_name);
+    nib_status status = NIB_OK;
+
+    if (!name) return no_memory(d, err);
+    if (unlink(name) && errno != ENOENT)
+        status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", name, strerror(errno));
+    nib_free(d->ctx, name);
+    return status ? status : sync_directory(d, err);
+}
+
+/* --- the result --- */
+
+static nib_status move_one(const nib_rundir *d, const char *from, const char *name, nib_error *err)
+{
+    char *a = nib_sprintf(d->ctx, "%s/%s", from, name), *b = nib_sprintf(d->ctx, "%s/%s", d->path, name);
+    nib_status status = a && b ? NIB_OK : no_memory(d, err);
+
+    if (!status && rename(a, b)) status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b, strerror(errno));
+    nib_free(d->ctx, a);
+    nib_free(d->ctx, b);
+    return status;
+}
+
+static nib_status move_others(const nib_rundir *d, const char *from, nib_error *err)
+{
+    DIR *dir = opendir(from);
+    nib_status status = NIB_OK;
+
+    if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
+    for (const struct dirent *e; !status && (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, config_name) != 0)
+            status = move_one(d, from, e->d_name, err);
+    closedir(dir);
+    return status;
+}
+
+nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
+{
+    char *config = nib_sprintf(d->ctx, "%s/%s", d->path, config_name);
+    nib_status status = NIB_OK;
+
+    if (!config) return no_memory(d, err);
+    if (unlink(config) == 0) status = sync_directory(d, err);
+    else if (errno != ENOENT) status = nib_fail(err, NIB_E_IO, "%s: cannot be replaced: %s", config, strerror(errno));
+    if (!status) status = move_others(d, from, err);
+    if (!status) status = sync_directory(d, err);
+    if (!status) status = move_one(d, from, config_name, err);
+    if (!status) status = sync_directory(d, err);
+    if (!status && rmdir(from)) status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
+    nib_free(d->ctx, config);
+    return status;
 }

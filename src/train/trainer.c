@@ -53,6 +53,16 @@ static size_t longest_sequence(const nib_dataset *d)
     return longest;
 }
 
+/* A step that is not done 5 s after the wish to stop is dropped: no parameter has changed yet. */
+static bool is_overdue(void *user)
+{
+    nib_trainer *t = user;
+
+    if (!nib_should_stop(t->ctx)) return false;
+    if (t->stop_seen == 0) t->stop_seen = nib_clock_seconds();
+    return nib_clock_seconds() - t->stop_seen > 5;
+}
+
 nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
                               const nib_dataset *data, const nib_train_options *o, uint64_t memory,
                               nib_trainer **out, nib_error *err)
@@ -79,6 +89,8 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
     if (!status) status = nib_optimizer_init(ctx, &graph->kernels, params, o, &t->optimizer, err);
     if (status) goto done;
     t->run->dropout_seed = o->seed;
+    t->run->abandon = is_overdue;
+    t->run->abandon_user = t;
     *out = t;
     t = NULL; /* handed over */
 done:
@@ -148,6 +160,9 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         if (!count) break; /* the last step of an epoch may be short */
         batch = nib_batch_make(&t->maker, t->data, t->order + first, count, (uint32_t)epoch);
         nib_run_step(t->run, batch);
+        if (t->run->abandoned)
+            return nib_fail(err, NIB_E_INTERRUPTED, "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
+                            t->step + 1, t->steps);
         if (!isfinite(t->run->loss_sum)) {
             t->bad_module = nib_run_find_bad(t->run, batch);
             return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the loss is not finite; the first value "
@@ -170,5 +185,6 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     out->grad_norm = norm;
     out->epoch = (double)t->step / (double)t->steps_per_epoch;
     t->loss_total += out->loss;
+    t->tokens_seen += out->tokens;
     return NIB_OK;
 }

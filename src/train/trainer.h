@@ -28,6 +28,8 @@ typedef struct nib_trainer {
     uint64_t order_epoch;
     uint64_t step;              /* optimizer steps done */
     double loss_total;          /* of the steps' losses */
+    uint64_t tokens_seen;       /* of the steps' batches */
+    double stop_seen;           /* when the wish to stop was first met within a step, or 0 */
     const char *bad_module;     /* after NIB_E_NUMERIC */
 } nib_trainer;
 
@@ -46,7 +48,8 @@ typedef struct nib_trainer_step {
     uint64_t tokens;
 } nib_trainer_step;
 
-/* One optimizer step.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as before. */
+/* One optimizer step.  NIB_E_INTERRUPTED: it took longer than 5 s after the wish to stop, parameters are
+ * as before.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as before. */
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err);
 
 #endif

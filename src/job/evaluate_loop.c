@@ -1,0 +1,74 @@
+/* evaluate_loop.c - see evaluate_loop.h. */
+#include "job/evaluate_loop.h"
+
+#include <math.h>
+
+static nib_status make_buffers(nib_eval_loop *e, nib_graph *graph, nib_error *err)
+{
+    size_t n = nib_dataset_count(e->data), tokens, targets, longest = nib_dataset_counts(e->data).longest;
+    nib_status status;
+
+    e->order = nib_new_array(e->ctx, n, sizeof *e->order);
+    if (!e->order) return nib_fail(err, NIB_E_NOMEM, "evaluation: out of memory");
+    nib_batch_extent(e->data, e->batch, false, 0, 1, e->order, &tokens, &targets);
+    nib_dataset_order(e->data, false, 0, 0, e->order);
+    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, n), tokens, targets, &e->maker, err);
+    if (!status) status = nib_plan_create(graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);
+    if (!status) status = nib_run_create(e->ctx, graph, e->plan, nib_max(longest, 1), 0, &e->run, err);
+    return status;
+}
+
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, const nib_data_options *like,
+                              nib_tokenizer *tokenizer, uint32_t vocabulary, size_t batch, nib_eval_loop *out,
+                              nib_error *err)
+{
+    nib_status status;
+
+    *out = (nib_eval_loop){ .ctx = ctx, .options = *like, .batch = batch };
+    out->options.data = path;
+    status = nib_dataset_open(ctx, &out->options, tokenizer, vocabulary, false, &out->data, err);
+    if (!status) status = make_buffers(out, graph, err);
+    if (status) nib_eval_loop_close(out);
+    return status;
+}
+
+void nib_eval_loop_close(nib_eval_loop *e)
+{
+    if (!e->ctx) return;
+    nib_batch_maker_free(&e->maker);
+    nib_run_destroy(e->run);
+    nib_plan_destroy(e->ctx, e->plan);
+    nib_free(e->ctx, e->order);
+    nib_dataset_close(e->data);
+    *e = (nib_eval_loop){ 0 };
+}
+
+uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
+{
+    return e->run ? e->run->arena.bytes + e->run->scratch.bytes + e->run->tables.bytes : 0;
+}
+
+size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }
+size_t nib_eval_loop_batches(const nib_eval_loop *e) { return nib_ceil_div(nib_dataset_count(e->data), e->batch); }
+
+nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
+{
+    size_t n = nib_dataset_count(e->data);
+    double sum = 0, targets = 0;
+
+    for (size_t first = 0; first < n; first += e->batch) {
+        size_t count = nib_min(e->batch, n - first);
+        const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, count, 0);
+
+        if (nib_should_stop(e->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while evaluating");
+        nib_run_forward(e->run, b);
+        nib_run_loss(e->run);
+        if (!isfinite(e->run->loss_sum))
+            return nib_fail(err, NIB_E_NUMERIC, "%s: records %zu to %zu: the loss is not finite; the first value that is "
+                            "not comes out of %s", e->options.data, first, first + count - 1, nib_run_find_bad(e->run, b));
+        sum += e->run->loss_sum;
+        targets += (double)b->logit_rows;
+    }
+    *loss = sum / targets;
+    return NIB_OK;
+}

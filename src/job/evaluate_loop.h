@@ -1,0 +1,33 @@
+/* evaluate_loop.h - the loss on held-out data in the course of a training run. */
+#ifndef NIB_JOB_EVALUATE_LOOP_H
+#define NIB_JOB_EVALUATE_LOOP_H
+
+#include "graph/run.h"
+#include "train/batch.h"
+
+typedef struct nib_eval_loop {
+    nib_ctx *ctx;
+    nib_data_options options;  /* the dataset's */
+    nib_dataset *data;
+    nib_plan *plan;
+    nib_run *run;
+    nib_batch_maker maker;
+    uint32_t *order;
+    size_t batch;
+} nib_eval_loop;
+
+/* Reads the data file `path` with the templates of `like`, and makes buffers beside those of training. */
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, const nib_data_options *like,
+                              nib_tokenizer *tokenizer, uint32_t vocabulary, size_t batch, nib_eval_loop *out,
+                              nib_error *err);
+void nib_eval_loop_close(nib_eval_loop *e); /* zeroed is fine */
+uint64_t nib_eval_loop_bytes(const nib_eval_loop *e); /* of its arenas */
+
+/* *loss: the sum of the cross-entropies over the predicted tokens, divided by their number; batches in
+ * the file's order, so that the sum has one order.  Changes no parameter.  NIB_E_INTERRUPTED,
+ * NIB_E_NUMERIC (with the records and the module). */
+nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err);
+size_t nib_eval_loop_records(const nib_eval_loop *e);
+size_t nib_eval_loop_batches(const nib_eval_loop *e);
+
+#endif

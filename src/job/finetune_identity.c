@@ -1,0 +1,239 @@
+/* finetune_identity.c - what a run must have in common with a checkpoint to go on from it: the model,
+ * the data as tokens, and every option that changes numbers.  Logging, saving, reporting, threads and
+ * memory leave the numbers alone and are not in it.
+ *
+ * A new option that changes numbers gets a line here. */
+#include <stdio.h>
+
+#include "base/filemap.h"
+#include "base/hash.h"
+#include "job/finetune_job.h"
+
+typedef struct identity {
+    nib_ctx *ctx;
+    json_t *json;
+    bool failed; /* no memory: said once, at the end */
+} identity;
+
+static void put(identity *i, const char *key, json_t *value)
+{
+    if (json_object_set_new(i->json, key, value)) i->failed = true; /* a NULL value too */
+}
+
+static void put_text(identity *i, const char *key, const char *s) { put(i, key, s ? json_string(s) : json_null()); }
+static void put_int(identity *i, const char *key, int64_t n) { put(i, key, json_integer(n)); }
+static void put_float(identity *i, const char *key, double x) { put(i, key, json_real(x)); }
+static void put_bool(identity *i, const char *key, bool b) { put(i, key, json_boolean(b)); }
+
+static void put_hash(identity *i, const char *key, nib_sha256 *h)
+{
+    char text[80] = "sha256:";
+    nib_sha256_end(h, text + 7);
+    put_text(i, key, text);
+}
+
+static void add_string(nib_sha256 *h, const char *s) { nib_sha256_add(h, s, strlen(s) + 1); }
+static void add_u64(nib_sha256 *h, uint64_t n)
+{
+    uint8_t bytes[8];
+    for (int k = 0; k < 8; k++) bytes[k] = (uint8_t)(n >> 8 * k);
+    nib_sha256_add(h, bytes, sizeof bytes);
+}
+
+static nib_status put_file(identity *i, const char *key, const char *dir, const char *name, nib_error *err)
+{
+    char *path = nib_sprintf(i->ctx, "%s/%s", dir, name);
+    nib_filemap map = { 0 };
+    nib_sha256 h;
+    nib_status status = NIB_OK;
+
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (nib_file_exists(path)) {
+        status = nib_filemap_open(path, &map, err);
+        nib_sha256_begin(&h);
+        if (!status) nib_sha256_add(&h, map.base, map.bytes);
+        if (!status) put_hash(i, key, &h);
+        nib_filemap_close(&map);
+    }
+    nib_free(i->ctx, path);
+    return status;
+}
+
+/* Headers and lengths of the weights' files, and the first bytes of each tensor. */
+static void put_weights(identity *i, const nib_tensors *tensors)
+{
+    nib_sha256 h;
+
+    nib_sha256_begin(&h);
+    for (size_t k = 0; k < nib_tensors_count(tensors); k++) {
+        const nib_tensor *t = nib_tensors_at(tensors, k);
+        add_string(&h, t->name);
+        add_string(&h, t->dtype_name);
+        add_u64(&h, t->rank);
+        for (unsigned r = 0; r < t->rank; r++) add_u64(&h, t->shape[r]);
+        add_u64(&h, (uint64_t)((const uint8_t *)t->data - t->map->base));
+        add_u64(&h, t->map->bytes);
+        nib_sha256_add(&h, t->data, nib_min(t->bytes, 64));
+    }
+    put_hash(i, "model weights", &h);
+}
+
+/* Tokens and marks of every record: the same for two files that give the same ones. */
+static void put_data(identity *i, const char *key, const nib_dataset *d)
+{
+    nib_sha256 h;
+
+    nib_sha256_begin(&h);
+    add_u64(&h, nib_dataset_count(d));
+    for (size_t k = 0; k < nib_dataset_count(d); k++) {
+        nib_record r = nib_dataset_record(d, k);
+        add_u64(&h, r.length);
+        nib_sha256_add(&h, r.ids, r.length * sizeof *r.ids);
+        nib_sha256_add(&h, r.trained, r.length);
+    }
+    put_hash(i, key, &h);
+}
+
+static void put_adapter(identity *i, const nib_finetune_job *j)
+{
+    const nib_peft_config *c = &j->adapter->config;
+    const nib_params *p = &j->adapter->params;
+    nib_sha256 names, values;
+
+    nib_sha256_begin(&names);
+    nib_sha256_begin(&values);
+    for (size_t k = 0; k < p->count; k++) {
+        add_string(&names, p->items[k]->name);
+        add_u64(&names, p->items[k]->rows);
+        add_u64(&names, p->items[k]->cols);
+        nib_sha256_add(&values, p->items[k]->value, nib_param_count(p->items[k]) * sizeof(float));
+    }
+    put_hash(i, "target_modules", &names); /* with what excludes, adds and patterns made of them */
+    if (j->o->adapter) put_hash(i, "adapter", &values); /* as opened: no step is done */
+    else put_text(i, "init_lora_weights", c->init_lora_weights);
+    put_int(i, "r", c->r);
+    put_float(i, "lora_alpha", c->lora_alpha);
+    put_float(i, "lora_dropout", c->lora_dropout);
+    put_bool(i, "use_rslora", c->use_rslora);
+    put_int(i, "bias", c->bias);
+    nib_sha256_begin(&names);
+    for (size_t k = 0; k < c->alpha_count; k++) {
+        char value[40];
+        snprintf(value, sizeof value, "%.17g", c->alpha_pattern[k].value);
+        add_string(&names, c->alpha_pattern[k].key);
+        add_string(&names, value);
+    }
+    put_hash(i, "alpha_pattern", &names);
+}
+
+static void put_training(identity *i, const nib_finetune_job *j)
+{
+    const nib_train_options *t = &j->o->train;
+
+    put_int(i, "per_device_train_batch_size", t->per_device_train_batch_size);
+    put_int(i, "gradient_accumulation_steps", t->gradient_accumulation_steps);
+    put_int(i, "max_steps", (int64_t)j->trainer->steps);
+    put_float(i, "learning_rate", t->learning_rate);
+    put_float(i, "weight_decay", t->weight_decay);
+    put_float(i, "adam_beta1", t->adam_beta1);
+    put_float(i, "adam_beta2", t->adam_beta2);
+    put_float(i, "adam_epsilon", t->adam_epsilon);
+    put_float(i, "max_grad_norm", t->max_grad_norm);
+    put_text(i, "lr_scheduler_type", t->lr_scheduler_type);
+    put_int(i, "warmup_steps", (int64_t)j->trainer->schedule.warmup);
+    put_int(i, "seed", (int64_t)t->seed);
+    put_int(i, "data_seed", t->data_seed >= 0 ? t->data_seed : (int64_t)t->seed);
+    put_bool(i, "shuffle", t->shuffle);
+}
+
+/* Evaluation changes the result only where the result depends on it. */
+static void put_choice(identity *i, const nib_finetune_job *j)
+{
+    const nib_train_options *t = &j->o->train;
+
+    put_bool(i, "load_best_model_at_end", t->load_best_model_at_end);
+    put_int(i, "early_stopping_patience", t->early_stopping_patience);
+    if (!j->eval.data || !(t->load_best_model_at_end || t->early_stopping_patience)) return;
+    put_data(i, "eval_data", j->eval.data);
+    put_text(i, "eval_strategy", t->eval_strategy);
+    put_int(i, "eval_steps", t->eval_steps > 0 ? t->eval_steps : t->logging_steps);
+    put_int(i, "per_device_eval_batch_size", t->per_device_eval_batch_size);
+    put_text(i, "metric_for_best_model", t->metric_for_best_model);
+    put_int(i, "greater_is_better", t->greater_is_better == 1);
+    put_float(i, "early_stopping_threshold", t->early_stopping_threshold);
+}
+
+json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
+{
+    identity i = { j->ctx, json_object(), false };
+    const nib_bnb_options *b = &j->o->model.bnb;
+    nib_status status = NIB_OK;
+
+    if (!i.json) i.failed = true;
+    status = put_file(&i, "model config.json", j->o->model.model, "config.json", err);
+    if (!status) status = put_file(&i, "tokenizer.json", j->o->model.model, "tokenizer.json", err);
+    if (status) goto done;
+    put_weights(&i, j->model->tensors);
+    put_data(&i, "data", j->data);
+    put_text(&i, "template", j->o->data.template_text);
+    put_text(&i, "prompt_template", j->o->data.prompt_template);
+    put_text(&i, "completion_template", j->o->data.completion_template);
+    put_int(&i, "max_seq_length", j->o->data.max_seq_length);
+    put_text(&i, "compute_dtype", nib_dtype_name(j->model->graph->type));
+    put_bool(&i, "load_in_4bit", j->model->quantized_now);
+    if (j->model->quantized_now) {
+        put_text(&i, "bnb_4bit_quant_type", b->bnb_4bit_quant_type ? b->bnb_4bit_quant_type : "nf4");
+        put_bool(&i, "bnb_4bit_use_double_quant", b->bnb_4bit_use_double_quant);
+        put_int(&i, "bnb_4bit_blocksize", b->blocksize ? b->blocksize : 64);
+    }
+    put_adapter(&i, j);
+    put_training(&i, j);
+    put_choice(&i, j);
+    if (i.failed) status = nib_fail(err, NIB_E_NOMEM, "out of memory for the identity of the run");
+done:
+    if (!status) return i.json;
+    json_decref(i.json);
+    return NULL;
+}
+
+/* --- comparing --- */
+
+static void value_text(const json_t *v, char *out, size_t room)
+{
+    if (!v) snprintf(out, room, "absent");
+    else if (json_is_string(v)) snprintf(out, room, "'%.60s'", json_string_value(v));
+    else if (json_is_integer(v)) snprintf(out, room, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+    else if (json_is_real(v)) snprintf(out, room, "%.17g", json_real_value(v));
+    else snprintf(out, room, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");
+}
+
+static void describe(nib_text *t, const char *key, const json_t *there, const json_t *here)
+{
+    const char *hash = json_string_value(there ? there : here);
+    char a[80], b[80];
+
+    nib_text_puts(t, t->bytes ? ", " : "");
+    nib_text_put(t, key, nib_min(strlen(key), 64));
+    if (hash && strncmp(hash, "sha256:", 7) == 0) return; /* two hashes tell a person nothing */
+    value_text(there, a, sizeof a);
+    value_text(here, b, sizeof b);
+    nib_text_printf(t, " (%s there, %s here)", a, b);
+}
+
+nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there, const json_t *here, nib_error *err)
+{
+    nib_text t = { .ctx = ctx };
+    const char *key;
+    json_t *value;
+    nib_status status = NIB_OK;
+
+    json_object_foreach((json_t *)(uintptr_t)here, key, value)
+        if (!json_equal(value, json_object_get(there, key))) describe(&t, key, json_object_get(there, key), value);
+    json_object_foreach((json_t *)(uintptr_t)there, key, value)
+        if (!json_object_get(here, key)) describe(&t, key, value, NULL);
+    if (t.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    else if (t.bytes)
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: from another run, nothing is done: these differ: %s", where, t.data);
+    nib_text_free(&t);
+    return status;
+}
