@@ -171,7 +171,7 @@ static void report_start(job *j)
 
     j->trial_seconds = nib_trainer_trial(j->trainer);
     r.seconds_per_step = j->trial_seconds;
-    r.seconds_total = j->trial_seconds * (double)j->trainer->steps;
+    r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
 }

@@ -206,7 +206,10 @@ nib_status nib_finetune_begin(job *j, nib_error *err)
     j->identity = nib_finetune_identity(j, err);
     if (!j->identity) return err ? err->status : NIB_E_NOMEM;
     nib_trainer_state_init(j->ctx, &j->state);
-    if (j->dir.mark) status = nib_finetune_same(j->ctx, j->dir.path, json_object_get(j->dir.mark, "identity"), j->identity, err);
+    if (j->dir.mark) {
+        status = nib_finetune_same(j->ctx, j->dir.path, json_object_get(j->dir.mark, "identity"), j->identity, err);
+        if (status == NIB_E_MISMATCH) status = nib_fail_in(err, status, "an unfinished run stands there (--overwrite begins anew)");
+    }
     if (!status && j->resume_dir) status = restore(j, err);
     else if (!status && o->overwrite && !o->resume_from_checkpoint) status = nib_checkpoint_delete_all(j->ctx, j->dir.path, err);
     else if (!status && (o->resume_from_checkpoint || j->dir.mark))

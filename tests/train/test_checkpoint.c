@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 
+#include "adapter/adapter.h"
 #include "run_support.h"
 #include "train/checkpoint.h"
 
@@ -184,10 +185,65 @@ static void test_allocations(void)
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
 }
 
+/* --- a step that is dropped --- */
+
+static bool asked;
+static int wants_stop(void *user)
+{
+    (void)user;
+    return asked;
+}
+
+/* Two steps; before the second one, one that is given up half way.  The last loss. */
+static double two_steps(bool drop)
+{
+    nib_finetune_options o = run_options("unused");
+    nib_peft_config config = nib_peft_config_default();
+    nib_model *model = NULL;
+    nib_adapter *adapter = NULL;
+    nib_dataset *data = NULL;
+    nib_trainer *t = NULL;
+    nib_trainer_step s = { .loss = -1 };
+    nib_error err = { .message = "" };
+    nib_ctx *ctx;
+    nib_status status = nib_ctx_create(&(nib_ctx_options){ .threads = 1, .should_stop = wants_stop }, &ctx, &err);
+
+    asked = false;
+    if (!status) status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
+    if (!status) status = nib_adapter_create(model, &config, 1, &adapter, &err);
+    if (!status) status = nib_dataset_open(ctx, &o.data, NULL, 256, false, &data, &err);
+    if (!status) status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train, (uint64_t)1 << 30, &t, &err);
+    if (!status) status = nib_trainer_run_step(t, &s, &err);
+    if (!status && drop) {
+        nib_status dropped;
+        asked = true;
+        t->stop_seen = 1e-9; /* as if asked long ago */
+        dropped = nib_trainer_run_step(t, &s, &err);
+        CHECK(dropped == NIB_E_INTERRUPTED && strstr(err.message, "step 2 of 7, which is dropped"), "%s", err.message);
+        CHECK(t->step == 1 && t->run->abandoned, "step %d", (int)t->step);
+        asked = false;
+    }
+    if (!status) status = nib_trainer_run_step(t, &s, &err);
+    CHECK(status == NIB_OK, "%s", err.message);
+    nib_trainer_destroy(t);
+    nib_dataset_close(data);
+    nib_adapter_close(adapter);
+    nib_model_close(model);
+    nib_ctx_destroy(ctx);
+    return s.loss;
+}
+
+static void test_dropped_step(void)
+{
+    double whole = two_steps(false);
+    CHECK(whole > 0 && two_steps(true) == whole, "the step after a dropped one has another loss");
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "history", test_history }, { "broken_history", test_broken_history },
                                        { "broken_state", test_broken_state }, { "directories", test_directories },
-                                       { "allocations", test_allocations } };
+                                       { "allocations", test_allocations },
+                                       { "dropped_step", test_dropped_step } };
     return test_main("checkpoint", cases, NIB_COUNT(cases));
 }
