@@ -20,6 +20,7 @@ static void print_usage(const verb *v, FILE *to)
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
+        if (!o->help) continue;
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }
@@ -81,12 +82,25 @@ static option *find(verb *v, const char *name)
     return NULL;
 }
 
-static bool is_flag(const option *o) { return o->kind == OPTION_FLAG || o->kind == OPTION_CHOICE; }
-
-static void set_flag(const option *o, bool on)
+static bool is_flag(const option *o)
 {
+    return o->kind == OPTION_FLAG || o->kind == OPTION_CHOICE || o->kind == OPTION_PAIR_FLAG;
+}
+
+static bool add_pair(option_pairs *pairs, const char *name, const char *value)
+{
+    if (pairs->count == OPTION_PAIR_ROOM) return false;
+    pairs->items[pairs->count].name = name;
+    pairs->items[pairs->count++].value = value;
+    return true;
+}
+
+static bool set_flag(const option *o, bool on)
+{
+    if (o->kind == OPTION_PAIR_FLAG) return add_pair(o->target, o->name, on ? "true" : "false");
     if (o->kind == OPTION_FLAG) *(bool *)o->target = on;
     else *(int *)o->target = on;
+    return true;
 }
 
 static bool read_size(const char *text, uint64_t *out)
@@ -135,7 +149,8 @@ static bool set_value(const option *o, char *text)
     case OPTION_SIZE: return read_size(text, o->target);
     case OPTION_STRING: *(const char **)o->target = text; return true;
     case OPTION_LIST: return add_items(o->target, text);
-    case OPTION_FLAG: case OPTION_CHOICE: break;
+    case OPTION_PAIR: return add_pair(o->target, o->name, text);
+    case OPTION_FLAG: case OPTION_CHOICE: case OPTION_PAIR_FLAG: break;
     }
     return false;
 }
@@ -163,7 +178,7 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
         if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0)) value = next, *took_next = true;
         if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
             return options_misuse(v, "--%s takes true or false, not '%s'", o->name, value);
-        set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off);
+        if (!set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off)) return options_misuse(v, "too many options");
         return 0;
     }
     if (!value) {
@@ -192,7 +207,7 @@ int options_parse(verb *v, int argc, char **argv)
             continue;
         }
         if (only_positional || strncmp(argv[i], "--", 2) != 0) {
-            if (v->positional_count == v->positional_wanted) return options_misuse(v, "one argument too many: %s", argv[i]);
+            if (v->positional_count == (v->positional_most ? v->positional_most : v->positional_wanted)) return options_misuse(v, "one argument too many: %s", argv[i]);
             v->positional[v->positional_count++] = argv[i];
             continue;
         }

@@ -13,26 +13,35 @@ typedef enum option_kind {
     OPTION_SIZE,    /* uint64_t bytes: 512MiB, 6GiB, 1000 */
     OPTION_FLOAT,   /* double */
     OPTION_STRING,  /* const char * */
-    OPTION_LIST     /* option_list: comma-separated, may be repeated */
+    OPTION_LIST,    /* option_list: comma-separated, may be repeated */
+    OPTION_PAIR,    /* option_pairs: name and value as given, read by somebody else */
+    OPTION_PAIR_FLAG /* the same, true or false */
 } option_kind;
 
 enum { OPTION_LIST_ROOM = 256 };
 typedef struct option_list { const char *items[OPTION_LIST_ROOM]; size_t count; bool commas; } option_list;
+
+enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
+typedef struct option_pairs {
+    struct { const char *name, *value; } items[OPTION_PAIR_ROOM];
+    size_t count;
+} option_pairs;
 
 typedef struct option {
     const char *name;    /* with dashes, without the leading ones */
     option_kind kind;
     void *target;
     const char *example; /* of a value, for the usage; NULL for flags */
-    const char *help;
+    const char *help;    /* NULL: understood, not listed in the usage */
 } option;
 
 typedef struct verb {
     const char *name, *arguments, *summary;
     option *options;
     size_t option_count;
-    const char *positional[4]; /* filled */
+    const char *positional[OPTION_POSITIONAL_ROOM]; /* filled */
     size_t positional_count, positional_wanted;
+    size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 
 /* Reads argv behind the verb.  0: go on; otherwise the exit status (help printed, or misuse). */

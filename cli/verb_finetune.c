@@ -1,16 +1,19 @@
 /* verb_finetune.c - nibble finetune. */
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "session.h"
 
+enum { MOST_OPTIONS = 400, NAME_ROOM = 128 };
+
 typedef struct finetune {
     session s;
+    nib_recipe *recipe;
     nib_finetune_options o;
-    const char *compute;
-    option_list targets, excluded, saved, layers, layers_pattern, ranks, alphas;
-    nib_pattern rank_pattern[OPTION_LIST_ROOM], alpha_pattern[OPTION_LIST_ROOM];
-    int layer_numbers[OPTION_LIST_ROOM];
+    option_pairs pairs;  /* in the order given */
+    char names[MOST_OPTIONS][NAME_ROOM], positional_names[OPTION_POSITIONAL_ROOM][NAME_ROOM];
+    bool list_keys;
 } finetune;
 
 static void print_number(FILE *to, unsigned long long n) /* 3670016 as 3,670,016 */
@@ -30,12 +33,16 @@ static void print_plan_json(const nib_run_report *r)
     const nib_memory_plan *p = &r->plan;
     printf("{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"activations\": %llu, "
            "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
-           "\"gradient_checkpointing\": %s, \"seconds_total\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
+           "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
+           "\"gradient_accumulation_steps\": %d, \"seconds_per_epoch\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
            (unsigned long long)p->adapters, (unsigned long long)p->optimizer, (unsigned long long)p->activations,
            (unsigned long long)p->scratch, (unsigned long long)p->baseline, (unsigned long long)r->steps,
            (unsigned long long)r->trainable_parameters, (unsigned long long)r->all_parameters,
-           p->checkpointing ? "true" : "false");
-    print_json_number(stdout, r->seconds_total);
+           p->checkpointing ? "true" : "false", (unsigned long long)p->available, r->fits ? "true" : "false",
+           r->per_device_train_batch_size, r->gradient_accumulation_steps);
+    print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
+    printf(", \"seconds_total\": ");
+    print_json_number(stdout, r->fits ? r->seconds_total : NAN);
     printf("}\n");
 }
 
@@ -69,8 +76,15 @@ static void on_start(void *user, const nib_run_report *r)
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
                  p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));
-    print_time(time, r->seconds_total);
-    session_line(&f->s, "%llu steps, about %s", (unsigned long long)r->steps, time);
+    session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
+                 r->gradient_accumulation_steps);
+    if (!r->fits) {
+        session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "", r->advice);
+    } else {
+        print_time(time, r->seconds_total);
+        session_line(&f->s, "about %s; %.3g hours an epoch%s", time, r->seconds_per_epoch / 3600,
+                     r->weights_missing ? " (the weights are not there: random ones were timed)" : "");
+    }
     if (f->o.dry_run && f->s.json) print_plan_json(r);
 }
 
@@ -143,153 +157,120 @@ static void on_end(void *user, const nib_end_report *r)
                  mib(r->weights_resident), mib(r->baseline), f->o.output_dir);
 }
 
-/* A comma list, or regex:..., or all-linear. */
-static void names_of(const option_list *list, nib_names *out)
-{
-    static const char *expressions[8]; /* their texts without the prefix, one an option */
-    static size_t used;
+/* --- the command line: the keys of the recipe, with dashes --- */
 
-    out->items = list->items;
-    out->count = list->count;
-    if (list->count == 1 && strncmp(list->items[0], "regex:", 6) == 0 && used < 8) {
-        expressions[used] = list->items[0] + 6;
-        *out = (nib_names){ .items = &expressions[used++], .count = 1, .regex = true };
-        return;
+/* The options of the usage are the keys that are used; the others and the aliases are understood. */
+static size_t list_options(finetune *f, option *to)
+{
+    option own[] = { SESSION_OPTIONS(&f->s), { "keys", OPTION_FLAG, &f->list_keys, NULL, "list every key a recipe may hold, and stop" } };
+    const nib_recipe_key *k;
+    size_t n = 0;
+
+    for (size_t i = 0; (k = nib_recipe_key_at(i)) && n < MOST_OPTIONS - sizeof own / sizeof *own; i++, n++) {
+        char *name = f->names[n];
+        snprintf(name, NAME_ROOM, "%s", k->name);
+        for (char *p = name; *p; p++)
+            if (*p == '_') *p = '-';
+        to[n] = (option){ name, k->flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &f->pairs, k->flag ? NULL : k->example ? k->example : "VALUE",
+                          k->use == NIB_RECIPE_USED ? k->help : NULL };
     }
-    if (list->count == 1 && strcmp(list->items[0], "all-linear") == 0) *out = (nib_names){ .all_linear = true };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) to[n++] = own[i];
+    return n;
 }
 
-static bool patterns_of(const option_list *list, nib_pattern *out)
+/* Name, class, what becomes of it, and why or what it is: a line a key, by tabs. */
+static int print_keys(void)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        char *equals = strrchr(list->items[i], '='), *end;
-        if (!equals) return false;
-        *equals = 0;
-        out[i] = (nib_pattern){ list->items[i], strtod(equals + 1, &end) };
-        if (!equals[1] || *end) return false;
-    }
-    return true;
+    static const char *const uses[] = { [NIB_RECIPE_USED] = "used", [NIB_RECIPE_ALIAS] = "alias",
+                                        [NIB_RECIPE_IGNORED] = "without effect", [NIB_RECIPE_REFUSED] = "refused" };
+    const nib_recipe_key *k;
+
+    for (size_t i = 0; (k = nib_recipe_key_at(i)); i++) printf("%s\t%s\t%s\t%s\n", k->name, k->owner, uses[k->use], k->help);
+    return fflush(stdout) || ferror(stdout) ? 1 : -1;
 }
 
-static int settle(finetune *f, verb *v)
+static bool ends(const char *text, const char *end)
 {
-    nib_lora_options *l = &f->o.lora;
-    int code = 0;
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
 
-    if (!f->o.data.data) return options_misuse(v, "--data is missing");
-    if (!f->o.output_dir && !f->o.dry_run) return options_misuse(v, "--output-dir is missing");
-    f->o.model.compute_dtype = compute_of(v, f->compute, &code);
-    if (code) return code;
-    names_of(&f->targets, &l->target_modules);
-    names_of(&f->excluded, &l->exclude_modules);
-    names_of(&f->saved, &l->modules_to_save);
-    names_of(&f->layers_pattern, &l->layers_pattern);
-    if (!patterns_of(&f->ranks, f->rank_pattern) || !patterns_of(&f->alphas, f->alpha_pattern))
-        return options_misuse(v, "--rank-pattern and --alpha-pattern take name=number");
-    l->rank_pattern = f->rank_pattern;
-    l->rank_patterns = f->ranks.count;
-    l->alpha_pattern = f->alpha_pattern;
-    l->alpha_patterns = f->alphas.count;
-    for (size_t i = 0; i < f->layers.count; i++) {
-        char *end;
-        f->layer_numbers[i] = (int)strtol(f->layers.items[i], &end, 10);
-        if (*end || f->layer_numbers[i] < 0)
-            return options_misuse(v, "--layers-to-transform: '%s' is not the number of a layer", f->layers.items[i]);
+/* MODEL, or RECIPE; what follows is key=value. */
+static int sort_positional(finetune *f, verb *v, const char **recipe)
+{
+    for (size_t i = 0; i < v->positional_count; i++) {
+        const char *text = v->positional[i], *equals = strchr(text, '=');
+        struct stat info;
+        bool there = stat(text, &info) == 0;
+
+        if (i == 0 && there && !S_ISDIR(info.st_mode)) {
+            *recipe = text;
+        } else if (equals && !(i == 0 && there)) {
+            size_t n = (size_t)(equals - text);
+            if (f->pairs.count == OPTION_PAIR_ROOM || n >= NAME_ROOM) return options_misuse(v, "'%.60s' is not key=value", text);
+            snprintf(f->positional_names[i], NAME_ROOM, "%.*s", (int)n, text);
+            f->pairs.items[f->pairs.count].name = f->positional_names[i];
+            f->pairs.items[f->pairs.count++].value = equals + 1;
+        } else if (i == 0 && !there && (ends(text, ".yaml") || ends(text, ".yml"))) {
+            *recipe = text; /* opening it says what is wrong */
+        } else if (i == 0) {
+            f->pairs.items[f->pairs.count].name = "model_name_or_path"; /* there is room: pairs come with positionals */
+            f->pairs.items[f->pairs.count++].value = text;
+        } else {
+            return options_misuse(v, "one argument too many: %s (after MODEL or RECIPE comes key=value)", text);
+        }
     }
-    l->layers_to_transform = f->layer_numbers;
-    l->layers_to_transform_count = f->layers.count;
-    f->o.model.model = v->positional[0];
+    return 0;
+}
+
+/* Fills f->o.  A mistake on the command line is misuse, one in the file an error. */
+static int read_recipe(finetune *f, verb *v, const char *path, nib_status *status)
+{
+    const nib_finetune_options *o;
+
+    *status = nib_recipe_create(f->s.ctx, &f->recipe, &f->s.err);
+    if (!*status && path) *status = nib_recipe_load(f->recipe, path, &f->s.err);
+    for (size_t i = 0; i < f->pairs.count && !*status; i++) {
+        *status = nib_recipe_set(f->recipe, f->pairs.items[i].name, f->pairs.items[i].value, &f->s.err);
+        if (*status == NIB_E_INVALID) return options_misuse(v, "%s", f->s.err.message);
+    }
+    if (!*status) *status = nib_recipe_finetune_options(f->recipe, &o, &f->s.err);
+    if (*status) return 0;
+    f->o = *o;
+    if (!f->o.model.model) return options_misuse(v, path ? "the recipe names no model: model_name_or_path is missing" : "an argument is missing: %s", v->arguments);
+    if (!f->o.data.data) return options_misuse(v, path ? "the recipe names no data" : "--data is missing");
+    if (!f->o.output_dir && !f->o.dry_run) return options_misuse(v, path ? "the recipe names no output_dir" : "--output-dir is missing");
     return 0;
 }
 
 int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
-    nib_data_options *d = &f.o.data;
-    nib_train_options *t = &f.o.train;
-    nib_lora_options *l = &f.o.lora;
+    static option options[MOST_OPTIONS];
+    verb v = { .name = "finetune", .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
+               .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
+                          "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
+               .options = options, .positional_most = OPTION_POSITIONAL_ROOM };
+    const char *recipe = NULL;
+    nib_status status;
     int code;
 
-    nib_finetune_defaults(&f.o);
-    f.targets.commas = f.excluded.commas = f.saved.commas = f.layers.commas = f.layers_pattern.commas = true;
-    f.ranks.commas = f.alphas.commas = true;
-    option options[] = {
-        { "data", OPTION_STRING, &d->data, "FILE", ".jsonl, .json or .txt" },
-        { "output-dir", OPTION_STRING, &f.o.output_dir, "DIR", "where the adapter goes" },
-        { "adapter", OPTION_STRING, &f.o.adapter, "DIR", "start from this adapter" },
-        { "dry-run", OPTION_FLAG, &f.o.dry_run, NULL, "print the plan and stop" },
-        { "overwrite", OPTION_FLAG, &f.o.overwrite, NULL, "replace what nibble wrote there before" },
-        { "base-model-name", OPTION_STRING, &f.o.base_model_name, "org/name", "for adapter_config.json" },
-        { "load-in-4bit", OPTION_FLAG, &f.o.model.bnb.load_in_4bit, NULL, "quantize a dense model while loading" },
-        { "bnb-4bit-quant-type", OPTION_STRING, &f.o.model.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
-        { "bnb-4bit-use-double-quant", OPTION_FLAG, &f.o.model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
-        { "bnb-4bit-blocksize", OPTION_INT, &f.o.model.bnb.blocksize, "64", "weights that share a scale" },
-        { "compute-dtype", OPTION_STRING, &f.compute, "auto", "auto, float32, bfloat16, float16" },
-        { "r", OPTION_INT, &l->r, "16", "rank; default 8" },
-        { "lora-alpha", OPTION_FLOAT, &l->lora_alpha, "32", "the branch is scaled by alpha / r; default 8" },
-        { "lora-dropout", OPTION_FLOAT, &l->lora_dropout, "0.05", "default 0" },
-        { "use-rslora", OPTION_FLAG, &l->use_rslora, NULL, "scale by alpha / sqrt(r)" },
-        { "target-modules", OPTION_LIST, &f.targets, "q_proj,v_proj", "a comma list, all-linear, or regex:...; default: the family's" },
-        { "exclude-modules", OPTION_LIST, &f.excluded, "o_proj", "the same, wins over target-modules" },
-        { "modules-to-save", OPTION_LIST, &f.saved, "lm_head", "trained and saved whole" },
-        { "bias", OPTION_STRING, &l->bias, "none", "none, all or lora_only" },
-        { "init-lora-weights", OPTION_STRING, &l->init_lora_weights, "true", "true, false or gaussian" },
-        { "rank-pattern", OPTION_LIST, &f.ranks, "q_proj=4", "ranks of some modules" },
-        { "alpha-pattern", OPTION_LIST, &f.alphas, "q_proj=8", "alphas of some modules" },
-        { "layers-to-transform", OPTION_LIST, &f.layers, "0,1", "only these layers" },
-        { "layers-pattern", OPTION_LIST, &f.layers_pattern, "layers", "the name before a layer's number" },
-        { "template", OPTION_STRING, &d->template_text, "'{a} {b}'", "a text record from named fields" },
-        { "prompt-template", OPTION_STRING, &d->prompt_template, "'{q}'", "with --completion-template: a masked record" },
-        { "completion-template", OPTION_STRING, &d->completion_template, "'{a}'", "what is trained" },
-        { "max-seq-length", OPTION_INT, &d->max_seq_length, "1024", "longer records are cut" },
-        { "per-device-train-batch-size", OPTION_INT, &t->per_device_train_batch_size, "8", "records of a micro-batch" },
-        { "gradient-accumulation-steps", OPTION_INT, &t->gradient_accumulation_steps, "1", "micro-batches of a step" },
-        { "num-train-epochs", OPTION_FLOAT, &t->num_train_epochs, "3", "times through the data" },
-        { "max-steps", OPTION_INT, &t->max_steps, "100", "wins over epochs" },
-        { "learning-rate", OPTION_FLOAT, &t->learning_rate, "2e-4", "default 2e-4" },
-        { "weight-decay", OPTION_FLOAT, &t->weight_decay, "0.01", "default 0" },
-        { "adam-beta1", OPTION_FLOAT, &t->adam_beta1, "0.9", "of AdamW" },
-        { "adam-beta2", OPTION_FLOAT, &t->adam_beta2, "0.999", "of AdamW" },
-        { "adam-epsilon", OPTION_FLOAT, &t->adam_epsilon, "1e-8", "of AdamW" },
-        { "max-grad-norm", OPTION_FLOAT, &t->max_grad_norm, "1.0", "gradients are clipped to it; 0: never" },
-        { "lr-scheduler-type", OPTION_STRING, &t->lr_scheduler_type, "linear", "linear, cosine, constant, constant_with_warmup" },
-        { "warmup-steps", OPTION_INT, &t->warmup_steps, "10", "default 0" },
-        { "warmup-ratio", OPTION_FLOAT, &t->warmup_ratio, "0.05", "of all steps, when no warmup-steps" },
-        { "seed", OPTION_LONG, &t->seed, "42", "of the adapter, the dropout and the order" },
-        { "data-seed", OPTION_LONG, &t->data_seed, "42", "of the order alone" },
-        { "shuffle", OPTION_FLAG, &t->shuffle, NULL, "--no-shuffle keeps the file's order" },
-        { "logging-steps", OPTION_INT, &t->logging_steps, "1", "steps from one line to the next" },
-        { "save-steps", OPTION_INT, &t->save_steps, "500", "steps from one checkpoint to the next; 0: none" },
-        { "logging-strategy", OPTION_STRING, &t->logging_strategy, "steps", "no, steps or epoch" },
-        { "save-strategy", OPTION_STRING, &t->save_strategy, "steps", "no, steps or epoch" },
-        { "save-total-limit", OPTION_INT, &t->save_total_limit, "2", "checkpoints kept besides the best; default: all" },
-        { "resume-from-checkpoint", OPTION_STRING, &f.o.resume_from_checkpoint, "last", "last, or a checkpoint's directory" },
-        { "eval-data", OPTION_STRING, &f.o.eval_data, "FILE", "held-out records, as --data" },
-        { "eval-strategy", OPTION_STRING, &t->eval_strategy, "steps", "no (default), steps or epoch" },
-        { "eval-steps", OPTION_INT, &t->eval_steps, "100", "default: logging-steps" },
-        { "per-device-eval-batch-size", OPTION_INT, &t->per_device_eval_batch_size, "8", "records evaluated at a time" },
-        { "load-best-model-at-end", OPTION_FLAG, &t->load_best_model_at_end, NULL, "the best checkpoint is the result" },
-        { "metric-for-best-model", OPTION_STRING, &t->metric_for_best_model, "loss", "loss or perplexity" },
-        { "greater-is-better", OPTION_CHOICE, &t->greater_is_better, NULL, "of that metric; default: no" },
-        { "early-stopping-patience", OPTION_INT, &t->early_stopping_patience, "3", "evaluations without a better one; 0: never" },
-        { "early-stopping-threshold", OPTION_FLOAT, &t->early_stopping_threshold, "0.0", "what counts as better" },
-        { "report-to", OPTION_STRING, &t->report_to, "none", "none, jsonl, tensorboard, all" },
-        { "logging-dir", OPTION_STRING, &t->logging_dir, "DIR", "of event files; default: OUT/runs/..." },
-        { "gradient-checkpointing", OPTION_CHOICE, &t->gradient_checkpointing, NULL, "run layers again rather than keep; default: as memory asks" },
-        { "max-memory", OPTION_SIZE, &t->max_memory, "6GiB", "default: what the machine has free" },
-        SESSION_OPTIONS(&f.s),
-    };
-    verb v = { .name = "finetune", .arguments = "MODEL --data FILE --output-dir DIR",
-               .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.",
-               .options = options, .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
-
-    if ((code = options_parse(&v, argc, argv)) || (code = settle(&f, &v))) return code;
+    v.option_count = list_options(&f, options);
+    if ((code = options_parse(&v, argc, argv))) return code;
+    if (f.list_keys) return print_keys();
+    if ((code = sort_positional(&f, &v, &recipe)) || (code = session_begin(&f.s))) return code;
+    if ((code = read_recipe(&f, &v, recipe, &status))) {
+        nib_recipe_destroy(f.recipe);
+        nib_ctx_destroy(f.s.ctx);
+        return code;
+    }
     f.o.on_start = on_start;
     f.o.on_step = on_step;
     f.o.on_evaluate = on_evaluate;
     f.o.on_end = on_end;
     f.o.on_progress = session_progress;
     f.o.user = &f;
-    if ((code = session_begin(&f.s))) return code;
-    return session_end(&f.s, nib_finetune(f.s.ctx, &f.o, &f.s.err));
+    if (!status) status = nib_finetune(f.s.ctx, &f.o, &f.s.err);
+    nib_recipe_destroy(f.recipe);
+    return session_end(&f.s, status);
 }

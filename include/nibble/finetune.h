@@ -41,6 +41,8 @@ typedef struct nib_data_options {
 
 /* TrainingArguments' names. */
 typedef struct nib_train_options {
+    /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so that a
+     * step has 8 x gradient_accumulation_steps records whatever the machine. */
     int per_device_train_batch_size, gradient_accumulation_steps;
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
@@ -79,7 +81,11 @@ typedef struct nib_run_report { /* before step 1 */
     uint64_t tokens_per_epoch, supervised_per_epoch;
     uint64_t steps;             /* optimizer steps of the whole run */
     nib_memory_plan plan;
-    double seconds_per_step, seconds_total; /* from a short trial; 0: not measured */
+    bool fits;                   /* the plan's total is no more than what is available */
+    bool weights_missing;        /* a dry run without weights: random ones were timed */
+    const char *advice;          /* a micro-batch that would fit, or "" */
+    int per_device_train_batch_size, gradient_accumulation_steps; /* as chosen */
+    double seconds_per_step, seconds_per_epoch, seconds_total; /* from a short trial; 0: not measured */
     const char *compute_dtype, *isa, *settings; /* settings: every value that changes the result, lines */
 } nib_run_report;
 
@@ -130,6 +136,8 @@ void nib_finetune_defaults(nib_finetune_options *options);
 /* Trains and writes output_dir (a PEFT adapter).  NIB_E_INTERRUPTED: the context's should_stop
  * asked for the end; the last finished state is saved.  NIB_E_NUMERIC: a loss that is not finite,
  * with step and layer; the last good adapter is kept. */
+/* dry_run: on_start gets the plan and the time, then it ends, nothing written; the weights need not be
+ * there (config.json and the tokenizer must), and a plan that does not fit is no error. */
 nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_error *err);
 
 #endif

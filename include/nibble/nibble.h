@@ -10,6 +10,7 @@
 #include "nibble/merge.h"
 #include "nibble/model.h"
 #include "nibble/quantize.h"
+#include "nibble/recipe.h"
 #include "nibble/status.h"
 #include "nibble/tokenize.h"
 

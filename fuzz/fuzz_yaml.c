@@ -1,0 +1,34 @@
+/* fuzz_yaml.c - any text as YAML, and as a recipe. */
+#include <stdlib.h>
+
+#include "format/yaml.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+/* Every node is reachable once and stands where it says: members of maps have keys, scalars text. */
+static size_t count_nodes(const nib_yaml_node *n, bool in_map)
+{
+    size_t all = 0, children = 0;
+
+    for (; n; n = n->next, children = 0) {
+        if ((n->key != NULL) != in_map || (n->kind == NIB_YAML_SCALAR) != (n->text != NULL) || !n->line) abort();
+        for (const nib_yaml_node *c = n->first; c; c = c->next) children++;
+        if (children != n->count) abort();
+        all += 1 + count_nodes(n->first, n->kind == NIB_YAML_MAP); /* no deeper than NIB_YAML_MOST_DEPTH */
+    }
+    return all;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static nib_ctx *ctx; /* one for the whole run: it starts threads */
+    nib_yaml *y = NULL;
+    nib_error err;
+
+    if (!ctx && nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err)) abort();
+    if (nib_yaml_parse(ctx, (const char *)data, bytes, "input", &y, &err) == NIB_OK &&
+        count_nodes(nib_yaml_root(y), false) > NIB_YAML_MOST_NODES)
+        abort();
+    nib_yaml_close(y);
+    return 0;
+}

@@ -1,0 +1,224 @@
+/* test_dry_run.c - planning without weights: the recipes on the published config.json of their models,
+ * with the numbers of parameters their users know; the plan of every small model with and without its
+ * weights; a micro-batch that fits; nothing written, nothing taken when it does not fit. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/base.h"
+#include "base/filemap.h"
+#include "base/outfile.h"
+#include "job/memory.h"
+#include "nibble/nibble.h"
+#include "test.h"
+
+typedef struct seen { nib_run_report report; char advice[256]; int calls; } seen;
+
+static void keep_report(void *user, const nib_run_report *r)
+{
+    seen *s = user;
+
+    s->report = *r;
+    snprintf(s->advice, sizeof s->advice, "%s", r->advice);
+    s->calls++;
+}
+
+static bool copy_file(nib_ctx *ctx, const char *from_dir, const char *name, const char *to_dir)
+{
+    char from[700], to[700], *bytes = NULL;
+    size_t count;
+    nib_error err;
+    bool good;
+
+    snprintf(from, sizeof from, "%s/%s", from_dir, name);
+    snprintf(to, sizeof to, "%s/%s", to_dir, name);
+    good = nib_file_read(ctx, from, 1 << 26, &bytes, &count, &err) == NIB_OK &&
+           nib_outfile_replace(ctx, to, bytes, count, &err) == NIB_OK;
+    nib_free(ctx, bytes);
+    return good;
+}
+
+/* recipe NULL: all defaults.  settings: key, value, ..., NULL. */
+static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *settings, seen *s, nib_error *err)
+{
+    nib_recipe *r = NULL;
+    const nib_finetune_options *o;
+    nib_finetune_options run;
+    nib_status status = nib_recipe_create(ctx, &r, err);
+
+    *s = (seen){ 0 };
+    if (!status && recipe) status = nib_recipe_load(r, recipe, err);
+    for (; !status && *settings; settings += 2) status = nib_recipe_set(r, settings[0], settings[1], err);
+    if (!status) status = nib_recipe_finetune_options(r, &o, err);
+    if (!status) {
+        run = *o;
+        run.on_start = keep_report;
+        run.user = s;
+        status = nib_finetune(ctx, &run, err);
+    }
+    nib_recipe_destroy(r);
+    return status;
+}
+
+/* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these recipes
+ * come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by hand). */
+static void test_recipes(void)
+{
+    static const struct {
+        const char *recipe, *config, *tokenizer, *data;
+        const char *memory; /* less than the weights: no step is tried */
+        uint64_t trainable, all, steps;
+        uint64_t least, most; /* MiB of the whole plan */
+    } cases[] = {
+        { "gptj-quotes", "gpt-j-6b", "gpt2", "recipes/data/quotes.jsonl", "1GiB", 3670016, 6054552800, 10, 3500, 3900 },
+        { "falcon-faq", "falcon-7b", "falcon", "recipes/data/faq.jsonl", "1GiB", 4718592, 6926439296, 80, 3900, 4300 },
+        { "llama2-python", "llama-2-7b", "llama2", "recipes/data/python.jsonl", "1GiB", 33554432, 6771970048, 2, 4000, 4600 },
+        { "smollm2-chat", "smollm2-135m", "smollm", "recipes/data/chat.jsonl", "40MiB", 4884480, 139399488, 12, 180, 420 },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        char recipe[600], data[600], model[600], source[600], tokenizer[600];
+        const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "max_memory", cases[i].memory, NULL };
+        const nib_run_report *p;
+        seen s;
+        nib_error err;
+
+        snprintf(recipe, sizeof recipe, "recipes/%s.yaml", cases[i].recipe);
+        snprintf(recipe, sizeof recipe, "%s", test_data(strcpy(source, recipe)));
+        snprintf(data, sizeof data, "%s", test_data(cases[i].data));
+        snprintf(model, sizeof model, "%s/%s", test_tmpdir(), cases[i].recipe);
+        snprintf(source, sizeof source, "tests/golden/recipes/%s", cases[i].config);
+        snprintf(source, sizeof source, "%s", test_data(strcpy(tokenizer, source)));
+        REQUIRE(mkdir(model, 0777) == 0 && copy_file(ctx, source, "config.json", model) && copy_file(ctx, source, "tokenizer_config.json", model), "%s", model);
+        snprintf(tokenizer, sizeof tokenizer, "tests/golden/text/%s", cases[i].tokenizer);
+        REQUIRE(copy_file(ctx, test_data(strcpy(source, tokenizer)), "tokenizer.json", model), "%s", tokenizer);
+
+        REQUIRE_OK(plan(ctx, recipe, settings, &s, &err), err);
+        p = &s.report;
+        CHECK(s.calls == 1 && p->trainable_parameters == cases[i].trainable && p->all_parameters == cases[i].all,
+              "%s: trainable %" PRIu64 ", all %" PRIu64, cases[i].recipe, p->trainable_parameters, p->all_parameters);
+        CHECK(p->steps == cases[i].steps && p->weights_missing && !p->fits && p->seconds_total == 0, "%s: %" PRIu64 " steps", cases[i].recipe, p->steps);
+        CHECK(p->plan.total >> 20 >= cases[i].least && p->plan.total >> 20 <= cases[i].most, "%s: %" PRIu64 " MiB", cases[i].recipe, p->plan.total >> 20);
+        CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps == (i < 2 ? 4 : i == 2 ? 8 : 4), "%s: records of a step", cases[i].recipe);
+        CHECK(p->truncated == 0 && p->masked_out == 0 && p->records >= 16, "%s: its data", cases[i].recipe);
+    }
+}
+
+static void test_demo(void)
+{
+    char recipe[600], model[600], data[600];
+    const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", NULL };
+    seen s;
+    nib_error err;
+
+    snprintf(recipe, sizeof recipe, "%s", test_data("recipes/demo.yaml"));
+    snprintf(model, sizeof model, "%s", test_data("models/pico"));
+    snprintf(data, sizeof data, "%s", test_data("models/shop.jsonl"));
+    REQUIRE_OK(plan(test_ctx(), recipe, settings, &s, &err), err);
+    CHECK(s.report.fits && !s.report.weights_missing && s.report.seconds_total > 0 && s.report.steps == 150, "%" PRIu64 " steps", s.report.steps);
+    CHECK(s.report.seconds_per_epoch > 0 && s.report.all_parameters == 2917824, "%" PRIu64, s.report.all_parameters);
+    CHECK(!nib_file_exists("out/demo"), "nothing is written");
+}
+
+static const char records[] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4]}\n{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60]}\n";
+
+/* What the plan knows from config.json alone is what it knows from the weights, for each family; and a
+ * step with random weights of each runs. */
+static void test_blank_equals_real(void)
+{
+    static const char *const models[] = { "falcon-7b", "falcon-new-1norm", "falcon-new-2norms", "falcon-rw", "gptj", "llama", "llama-bias",
+                                          "llama-gqa-tied", "llama-rope-linear", "llama-rope-llama3", "mistral-window", "qwen2", "qwen2-window" };
+    static const char *const forms[][2] = { { "load_in_4bit", "false" }, { "bnb_4bit_use_double_quant", "false" }, { "bnb_4bit_use_double_quant", "true" } };
+    nib_ctx *ctx = test_ctx();
+    char data[600];
+    nib_error err;
+
+    snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
+    REQUIRE_OK(nib_outfile_replace(ctx, data, records, sizeof records - 1, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(models) * NIB_COUNT(forms); i++) {
+        const char *name = models[i / NIB_COUNT(forms)], *const *form = forms[i % NIB_COUNT(forms)];
+        char real[600], blank[600], relative[200];
+        const char *settings[] = { "model_name_or_path", real, "data", data, "dry_run", "true", "load_in_4bit", "true", form[0], form[1],
+                                   "target_modules", "all-linear", "modules_to_save", "lm_head", NULL };
+        seen a, b;
+
+        snprintf(relative, sizeof relative, "tests/golden/models/%s", name);
+        snprintf(real, sizeof real, "%s", test_data(relative));
+        snprintf(blank, sizeof blank, "%s/%s-%zu", test_tmpdir(), name, i);
+        REQUIRE(mkdir(blank, 0777) == 0 && copy_file(ctx, real, "config.json", blank), "%s", blank);
+        REQUIRE_OK(plan(ctx, NULL, settings, &a, &err), err);
+        settings[1] = blank;
+        REQUIRE_OK(plan(ctx, NULL, settings, &b, &err), err);
+        CHECK(!a.report.weights_missing && b.report.weights_missing, "%s", name);
+        CHECK(a.report.all_parameters == b.report.all_parameters && a.report.trainable_parameters == b.report.trainable_parameters,
+              "%s: all %" PRIu64 " and %" PRIu64, name, a.report.all_parameters, b.report.all_parameters);
+        CHECK(a.report.plan.weights == b.report.plan.weights && a.report.plan.activations == b.report.plan.activations &&
+              a.report.plan.scratch == b.report.plan.scratch, "%s, %s %s: weights %" PRIu64 " and %" PRIu64, name, form[0], form[1],
+              a.report.plan.weights, b.report.plan.weights);
+        CHECK(b.report.seconds_total > 0, "%s: no step was tried", name);
+        settings[5] = "false";
+        CHECK(plan(ctx, NULL, settings, &b, &err) != NIB_OK, "%s: trained without weights", name);
+    }
+}
+
+/* Between the memory of eight records at a time and of one: a smaller micro-batch, the same step. */
+static void test_micro_batch(void)
+{
+    char data[600], model[600], memory[40], out[600], *lines, path[700], *recipe = NULL;
+    const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "per_device_train_batch_size", "8",
+                               "max_steps", "2", "gradient_checkpointing", "true", "max_memory", "100GiB", "output_dir", out, NULL };
+    nib_ctx *ctx = test_ctx();
+    uint64_t eight, one;
+    seen s;
+    nib_error err;
+    size_t used = 0, count;
+    nib_status status;
+
+    snprintf(model, sizeof model, "%s", test_data("tests/golden/models/llama"));
+    snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    lines = malloc(1 << 18);
+    REQUIRE(lines, "memory");
+    for (int i = 0; i < 16; i++) {
+        used += (size_t)sprintf(lines + used, "{\"input_ids\": [%d", i + 1);
+        for (int t = 1; t < 1000; t++) used += (size_t)sprintf(lines + used, ", %d", (t * 7 + i) % 120 + 1);
+        used += (size_t)sprintf(lines + used, "]}\n");
+    }
+    status = nib_outfile_replace(ctx, data, lines, used, &err);
+    free(lines);
+    REQUIRE(status == NIB_OK, "%s", err.message);
+
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    eight = s.report.plan.total - s.report.plan.baseline;
+    settings[7] = "1";
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    one = s.report.plan.total - s.report.plan.baseline;
+    REQUIRE(eight > one + (4 << 20), "plans of %" PRIu64 " and %" PRIu64 " bytes", eight, one);
+    snprintf(memory, sizeof memory, "%" PRIu64, nib_memory_resident() + one + (eight - one) / 2);
+    settings[13] = memory;
+
+    settings[7] = "8"; /* as asked: proposed, not taken */
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    CHECK(!s.report.fits && s.report.per_device_train_batch_size == 8 && strstr(s.advice, "gradient_accumulation_steps"), "%s", s.advice);
+    settings[5] = "false";
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && strstr(err.message, "would fit"), "%s", err.message);
+
+    settings[7] = "auto"; /* taken, and written down */
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    CHECK(s.report.fits && s.report.per_device_train_batch_size < 8 && s.report.per_device_train_batch_size > 1 &&
+          s.report.per_device_train_batch_size * s.report.gradient_accumulation_steps == 8, "%d x %d",
+          s.report.per_device_train_batch_size, s.report.gradient_accumulation_steps);
+    snprintf(path, sizeof path, "%s/recipe.yaml", out);
+    REQUIRE_OK(nib_file_read(ctx, path, 1 << 16, &recipe, &count, &err), err);
+    snprintf(path, sizeof path, "per_device_train_batch_size: %d\n", s.report.per_device_train_batch_size);
+    CHECK(strstr(recipe, path), "%s", recipe);
+    nib_free(ctx, recipe);
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "recipes", test_recipes }, { "demo", test_demo }, { "blank_equals_real", test_blank_equals_real },
+                                       { "micro_batch", test_micro_batch } };
+    return test_main("dry_run", cases, NIB_COUNT(cases));
+}
