@@ -78,6 +78,9 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
 /* Does the value ask for nothing (of an ignored or refused key)? */
 bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 
+/* The keys and values of a file that was read. */
+nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err);
+
 /* The options as a recipe, YAML.  *out is the caller's. */
 nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out, nib_error *err);
 

@@ -100,16 +100,16 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
     return NIB_OK;
 }
 
-nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err)
+nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err)
 {
-    nib_yaml *y = NULL;
-    nib_status status = nib_yaml_read(r->ctx, path, &y, err);
-    const nib_yaml_node *root = status ? NULL : nib_yaml_root(y);
+    const nib_yaml_node *root = nib_yaml_root(y);
+    const char *path = nib_yaml_where(y);
+    nib_status status = NIB_OK;
 
-    if (!status && (!root || root->kind != NIB_YAML_MAP))
-        status = nib_fail(err, NIB_E_INVALID, "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`", path,
-                          root ? root->line : 1, root ? root->column : 1);
-    for (const nib_yaml_node *n = root ? root->first : NULL; n && !status; n = n->next) {
+    if (!root || root->kind != NIB_YAML_MAP)
+        return nib_fail(err, NIB_E_INVALID, "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`", path,
+                        root ? root->line : 1, root ? root->column : 1);
+    for (const nib_yaml_node *n = root->first; n && !status; n = n->next) {
         char *place = nib_sprintf(r->ctx, "%s:%u:%u: %.100s", path, n->line, n->column, n->key);
         char *name_place = nib_sprintf(r->ctx, "%s:%u:%u: ", path, n->key_line, n->key_column);
         status = place && name_place ? set(r, n->key, n, place, name_place, 1, err)
@@ -117,6 +117,15 @@ nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err)
         nib_free(r->ctx, place);
         nib_free(r->ctx, name_place);
     }
+    return status;
+}
+
+nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err)
+{
+    nib_yaml *y = NULL;
+    nib_status status = nib_yaml_read(r->ctx, path, &y, err);
+
+    if (!status) status = nib_recipe_take_yaml(r, y, err);
     nib_yaml_close(y);
     return status;
 }

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 
 #include "job/recipe_keys.h"
+#include "text/utf8.h"
 
-typedef struct writer { nib_ctx *ctx; char *text; size_t used, capacity; bool failed; } writer;
+typedef struct writer { nib_ctx *ctx; char *text; size_t used, capacity; bool failed, not_utf8; } writer;
 
 static void put(writer *w, const char *text, size_t bytes)
 {
@@ -31,17 +32,29 @@ static void NIB_PRINTF(2, 3) say(writer *w, const char *format, ...)
     put(w, text, (size_t)n);
 }
 
+/* YAML takes some characters above ASCII for line breaks, and refuses others. */
+static bool must_escape(uint32_t c)
+{
+    return c < 32 || (c >= 127 && c < 161) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
+}
+
 /* In double quotes, whatever it holds: then no text is taken for something else. */
 static void put_text(writer *w, const char *text)
 {
     put(w, "\"", 1);
-    for (const char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '"' || c == '\\') say(w, "\\%c", c);
+    for (size_t n; *text; text += n) {
+        uint32_t c;
+        n = nib_utf8_valid(text, strnlen(text, 4));
+        if (!n) {
+            w->not_utf8 = true;
+            break;
+        }
+        c = nib_utf8_read(text);
+        if (c == '"' || c == '\\') say(w, "\\%c", (char)c);
         else if (c == '\n') put(w, "\\n", 2);
         else if (c == '\t') put(w, "\\t", 2);
-        else if (c < 32 || c == 127) say(w, "\\x%02x", c);
-        else put(w, p, 1);
+        else if (must_escape(c)) say(w, "\\u%04x", c);
+        else put(w, text, n);
     }
     put(w, "\"", 1);
 }
@@ -147,15 +160,16 @@ nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **
 {
     nib_recipe_values v = { .o = *o };
     writer w = { .ctx = ctx };
+    nib_status status = NIB_OK;
 
     say(&w, "# Every value that changes the result.  The same run again, elsewhere:\n"
             "#   nibble finetune recipe.yaml output_dir=ANOTHER\n");
-    for (size_t i = 0; i < nib_recipe_row_count; i++)
+    for (size_t i = 0; i < nib_recipe_row_count && !w.not_utf8; i++) {
         if (nib_recipe_rows[i].result) put_row(&w, &nib_recipe_rows[i], &v);
-    if (w.failed) {
-        nib_free(ctx, w.text);
-        return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+        if (w.not_utf8) status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be", nib_recipe_rows[i].key.name);
     }
-    *out = w.text;
-    return NIB_OK;
+    if (w.failed) status = nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    if (status) nib_free(ctx, w.text);
+    else *out = w.text;
+    return status;
 }

@@ -238,7 +238,7 @@ static void test_compute(void)
 /* What is resolved reads back as the same options: the text of the text is the text. */
 static void test_resolved(void)
 {
-    static const char text[] = "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\ntemplate: \"{a}\\t\xc3\xa9 # no: comment\"\nlearning_rate: 0.1\nlora_alpha: 1e-3\n"
+    static const char text[] = "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\ntemplate: \"{a}\\t\xc3\xa9 # no: comment\\N\\u2028\\ufeff\\x01\"\nlearning_rate: 0.1\nlora_alpha: 1e-3\n"
                                "target_modules: \"regex:.*\\\\.(q|v)_proj\"\nrank_pattern: {'.*\"x': 3}\nlayers_to_transform: [1]\nbf16: true\nsave_steps: 3\n";
     nib_recipe *r = NULL, *again = NULL;
     const nib_finetune_options *o;
