@@ -223,27 +223,28 @@ static nib_status try_step(job *j, nib_error *err)
     return status;
 }
 
-/* Every value that changes the result, a line each. */
+/* Every value that changes the result: the resolved recipe, in lines of a terminal's width. */
 static void describe(job *j)
 {
-    const nib_train_options *t = &j->trainer->o;
-    const nib_peft_config *c = &j->adapter->config;
+    enum { WIDTH = 110 };
     const char *bits = j->model->stored_4bit ? "4-bit as stored" : j->model->quantized_now ? "4-bit, quantized while loading" : "as stored";
+    size_t used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s", bits), line = used;
 
-    snprintf(j->settings, sizeof j->settings,
-             "weights %s, compute_dtype %s\n"
-             "r %" PRId64 ", lora_alpha %g, lora_dropout %g, use_rslora %s, bias %s\n"
-             "learning_rate %g (transformers' default is 5e-5), lr_scheduler_type %s, warmup_steps %" PRIu64 "\n"
-             "adam_beta1 %g, adam_beta2 %g, adam_epsilon %g, weight_decay %g, max_grad_norm %g\n"
-             "per_device_train_batch_size %d, gradient_accumulation_steps %d, steps %" PRIu64 ", seed %" PRIu64 ", shuffle %s\n"
-             "max_seq_length %d",
-             bits, nib_dtype_name(j->model->graph->type), c->r, c->lora_alpha, c->lora_dropout,
-             c->use_rslora ? "true" : "false",
-             c->bias == NIB_PEFT_BIAS_NONE ? "none" : c->bias == NIB_PEFT_BIAS_ALL ? "all" : "lora_only",
-             t->learning_rate, t->lr_scheduler_type, j->trainer->schedule.warmup, t->adam_beta1, t->adam_beta2,
-             t->adam_epsilon, t->weight_decay, t->max_grad_norm, t->per_device_train_batch_size,
-             t->gradient_accumulation_steps, j->trainer->steps, t->seed, t->shuffle ? "true" : "false",
-             j->o->data.max_seq_length);
+    for (const char *p = j->recipe, *end; *p; p = *end ? end + 1 : end) {
+        size_t n = (size_t)((end = strchrnul(p, '\n')) - p), colon = strcspn(p, ":");
+        bool fresh;
+
+        if (*p == '#' || n == 0) continue;
+        fresh = line + n > WIDTH;
+        if (used + n + 3 >= sizeof j->settings - 4) { /* a pattern of thousands: recipe.yaml has it whole */
+            strcpy(j->settings + used, "...");
+            return;
+        }
+        used += (size_t)sprintf(j->settings + used, "%s%.*s%.*s", fresh ? "\n" : ", ", (int)colon, p, (int)(n - colon - 1), p + colon + 1);
+        line = fresh ? n : line + n + 1;
+    }
+    snprintf(j->settings + used, sizeof j->settings - used, "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
+             "learning_rate 2e-4 (5e-5), logging_steps 1 (500)");
 }
 
 static void report_start(job *j)
