@@ -148,10 +148,12 @@ static void test_directories(void)
     CHECK(run_exists(test_tmpdir(), "checkpoint-4") && !run_exists(test_tmpdir(), "checkpoint-8") &&
           run_exists(test_tmpdir(), "checkpoint-10") && run_exists(test_tmpdir(), "checkpoint-12"), "the best, the newest, one more");
     make_checkpoint("checkpoint-7", false);
-    CHECK(nib_checkpoint_delete_all(ctx, test_tmpdir(), &err) == NIB_E_INVALID && strstr(err.message, "checkpoint-7"), "foreign");
+    CHECK(nib_checkpoint_delete_all(ctx, test_tmpdir(), 7, &err) == NIB_E_INVALID && strstr(err.message, "checkpoint-7"), "foreign");
     CHECK(run_exists(test_tmpdir(), "checkpoint-12"), "nothing is deleted beside a foreign one");
     REQUIRE_OK(nib_checkpoint_prune(ctx, test_tmpdir(), 1, 12, 0, &err), err);
+    REQUIRE_OK(nib_checkpoint_delete_all(ctx, test_tmpdir(), 6, &err), err);
     CHECK(run_exists(test_tmpdir(), "checkpoint-7") && run_exists(test_tmpdir(), "checkpoint-03"), "foreign ones stay");
+    CHECK(!run_exists(test_tmpdir(), "checkpoint-12"), "one of nibble's stays");
 }
 
 /* Each allocation of a run that goes on from a checkpoint fails once: an error, nothing leaked, and the
