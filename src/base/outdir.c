@@ -17,13 +17,20 @@ struct nib_outdir {
     nib_ctx *ctx;
     char *path, *temp;
     bool replace, made; /* made: something of ours stands at temp */
-    char *drop[MOST_PATTERNS];
-    size_t drop_count;
+    char *drop[MOST_PATTERNS], *deep[MOST_PATTERNS];
+    size_t drop_count, deep_count;
 };
 
 static nib_status no_memory(const char *path, nib_error *err)
 {
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+}
+
+/* Whether an error comes of the place and not of the disk: a mount point, a parent that may not be
+ * written to. */
+static bool is_of_the_place(int error)
+{
+    return error == EBUSY || error == EXDEV || error == EACCES || error == EPERM || error == EROFS;
 }
 
 static FTS *walk(char *root)
@@ -56,8 +63,9 @@ static nib_status remove_tree(char *root, nib_error *err)
     return status;
 }
 
-/* Syncs every file and directory of a tree, files before the directory that names them. */
-static nib_status sync_tree(char *root, nib_error *err)
+/* Syncs every file (unless names_only) and directory of a tree, files before the directory that
+ * names them. */
+static nib_status sync_tree(char *root, bool names_only, nib_error *err)
 {
     FTS *tree = walk(root);
     nib_status status = NIB_OK;
@@ -69,7 +77,7 @@ static nib_status sync_tree(char *root, nib_error *err)
             status = nib_fail(err, NIB_E_IO, "%s: %s", e->fts_path, strerror(e->fts_errno));
             continue;
         }
-        if (e->fts_info != FTS_F && e->fts_info != FTS_DP) continue;
+        if (e->fts_info != FTS_DP && (names_only || e->fts_info != FTS_F)) continue;
         fd = open(e->fts_accpath, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || (fsync(fd) && !(errno == EINVAL && e->fts_info == FTS_DP)))
             status = nib_fail(err, NIB_E_IO, "%s: syncing failed: %s", e->fts_path, strerror(errno));
@@ -87,6 +95,7 @@ static void destroy(nib_outdir *d)
     ctx = d->ctx;
     if (d->made) remove_tree(d->temp, NULL);
     for (size_t i = 0; i < d->drop_count; i++) nib_free(ctx, d->drop[i]);
+    for (size_t i = 0; i < d->deep_count; i++) nib_free(ctx, d->deep[i]);
     nib_free(ctx, d->temp);
     nib_free(ctx, d->path);
     nib_free(ctx, d);
@@ -156,7 +165,8 @@ nib_status nib_outdir_create(nib_ctx *ctx, const char *path, bool replace, nib_o
         if (made && errno != EEXIST) break;
     }
     if (made) {
-        status = nib_fail(err, NIB_E_IO, "%s: cannot be created: %s", path, strerror(errno));
+        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO, "%s: cannot be created: %s",
+                          path, strerror(errno));
         goto done;
     }
     d->made = true;
@@ -178,12 +188,30 @@ nib_status nib_outdir_drop(nib_outdir *d, const char *pattern, nib_error *err)
     return NIB_OK;
 }
 
-static bool dropped(const nib_outdir *d, const FTSENT *e)
+nib_status nib_outdir_keep_deep(nib_outdir *d, const char *pattern, nib_error *err)
 {
-    for (size_t i = 0; i < d->drop_count; i++)
-        if (e->fts_level == 1 && fnmatch(d->drop[i], e->fts_name, FNM_PERIOD) == 0) return true;
+    assert(d->deep_count < MOST_PATTERNS);
+    d->deep[d->deep_count] = nib_strdup(d->ctx, pattern);
+    if (!d->deep[d->deep_count]) return no_memory(d->path, err);
+    d->deep_count++;
+    return NIB_OK;
+}
+
+static bool matches(char *const *patterns, size_t count, const FTSENT *e)
+{
+    for (size_t i = 0; i < count; i++)
+        if (e->fts_level == 1 && fnmatch(patterns[i], e->fts_name, FNM_PERIOD) == 0) return true;
     return false;
 }
+
+/* A directory is made again with links to its files, or left to be moved whole after the swap. */
+static void link_directory(const nib_outdir *d, FTS *tree, FTSENT *e, const char *target)
+{
+    bool ours = e->fts_level > 1 || matches(d->deep, d->deep_count, e);
+
+    if (!ours || mkdir(target, 0777)) fts_set(tree, e, FTS_SKIP);
+}
+
 
 /* Brings what only `from` has into `to`.  Before the swap as a second link (files only: the
  * old directory stays whole), after it by renaming what could not be linked. */
@@ -200,7 +228,7 @@ static nib_status carry_over(const nib_outdir *d, char *from, const char *to, bo
         struct stat info;
 
         if (e->fts_info == FTS_DP || e->fts_level == 0) continue;
-        if (dropped(d, e)) {
+        if (matches(d->drop, d->drop_count, e)) {
             fts_set(tree, e, FTS_SKIP);
             continue;
         }
@@ -213,7 +241,7 @@ static nib_status carry_over(const nib_outdir *d, char *from, const char *to, bo
                 status = nib_fail(err, NIB_E_IO, "%s: a directory is in the way of a new file",
                                   e->fts_path);
         } else if (link_only) {
-            if (e->fts_info == FTS_D) fts_set(tree, e, FTS_SKIP); /* moved whole after the swap */
+            if (e->fts_info == FTS_D) link_directory(d, tree, e, target);
             else if (linkat(AT_FDCWD, e->fts_path, AT_FDCWD, target, 0) && errno != EPERM &&
                      errno != EOPNOTSUPP && errno != EMLINK && errno != EXDEV && errno != EACCES)
                 status = nib_fail(err, NIB_E_IO, "%s: cannot be kept: %s", e->fts_path,
@@ -238,12 +266,13 @@ static nib_status swap(nib_outdir *d, nib_error *err)
 
     if (renameat2(AT_FDCWD, d->temp, AT_FDCWD, d->path, RENAME_EXCHANGE) == 0) return NIB_OK;
     if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
-        return nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", d->path,
-                        strerror(errno));
+        return nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO,
+                        "%s: renaming into place failed: %s", d->path, strerror(errno));
     aside = nib_temp_beside(d->ctx, d->path, err);
     if (!aside) return NIB_E_NOMEM;
     if (rename(d->path, aside)) {
-        status = nib_fail(err, NIB_E_IO, "%s: renaming aside failed: %s", d->path, strerror(errno));
+        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO, "%s: renaming aside failed: %s",
+                          d->path, strerror(errno));
     } else if (rename(d->temp, d->path)) {
         status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", d->path,
                           strerror(errno));
@@ -262,13 +291,14 @@ static nib_status replace_old(nib_outdir *d, nib_error *err)
 {
     nib_status status = carry_over(d, d->path, d->temp, true, err);
 
-    if (status) return status;
-    status = swap(d, err);
+    /* A name that is not on the disk yet must not be the only one left of an old file. */
+    if (!status) status = sync_tree(d->temp, true, err);
+    if (!status) status = swap(d, err);
     if (status) return status;
     d->made = false; /* from here on temp holds the old directory: kept on failure */
     status = carry_over(d, d->temp, d->path, false, err);
-    if (status) return status;
-    status = nib_sync_parent(d->ctx, d->path, err);
+    if (!status) status = sync_tree(d->path, true, err);
+    if (!status) status = nib_sync_parent(d->ctx, d->path, err);
     if (status) return status;
     return remove_tree(d->temp, err);
 }
@@ -279,7 +309,7 @@ nib_status nib_outdir_commit(nib_outdir *d, nib_error *err)
     nib_status status = check_target(d, &nonempty, err);
 
     if (status) goto done;
-    status = sync_tree(d->temp, err);
+    status = sync_tree(d->temp, false, err);
     if (status) goto done;
     if (nonempty) {
         status = replace_old(d, err);

@@ -41,13 +41,19 @@ typedef struct nib_outdir nib_outdir;
  * whole directory stands at `path`; renaming file by file would let a crash leave new
  * weights beside an old config.  Everything in the old directory that the new one does not
  * have is kept, but for names given to nib_outdir_drop().  Where the file system cannot
- * swap, the old directory is renamed aside first, and back if the second rename fails. */
+ * swap, the old directory is renamed aside first, and back if the second rename fails.
+ *
+ * NIB_E_UNSUPPORTED, here and at the commit: the place does not let it be replaced as a whole (a
+ * mount point, a parent that may not be written to); nothing has happened. */
 nib_status nib_outdir_create(nib_ctx *ctx, const char *path, bool replace, nib_outdir **out,
                              nib_error *err);
 /* Names of the old directory that are not to be kept (a pattern of fnmatch(3), for entries
  * of the top level): files nibble may have written before under names it does not use now,
  * as model-*-of-*.safetensors beside a new model.safetensors. */
 nib_status nib_outdir_drop(nib_outdir *d, const char *pattern, nib_error *err);
+/* Names of directories of the old one (top level) that are made again with links to their files before
+ * the swap, so that they are never missing.  Others are moved whole, just after it. */
+nib_status nib_outdir_keep_deep(nib_outdir *d, const char *pattern, nib_error *err);
 const char *nib_outdir_path(const nib_outdir *d); /* where to write the files meanwhile */
 nib_status nib_outdir_commit(nib_outdir *d, nib_error *err); /* frees d also on failure */
 void nib_outdir_discard(nib_outdir *d);

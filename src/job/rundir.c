@@ -227,12 +227,50 @@ static nib_status move_others(const nib_rundir *d, const char *from, nib_error *
     return status;
 }
 
-nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
+static nib_status link_all(const nib_rundir *d, const char *from, const char *to, nib_error *err)
 {
-    char *config = nib_sprintf(d->ctx, "%s/%s", d->path, config_name);
+    DIR *dir = opendir(from);
     nib_status status = NIB_OK;
 
-    if (!config) return no_memory(d, err);
+    if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
+    for (const struct dirent *e; !status && (e = readdir(dir));) {
+        char *a, *b;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        a = nib_sprintf(d->ctx, "%s/%s", from, e->d_name);
+        b = nib_sprintf(d->ctx, "%s/%s", to, e->d_name);
+        if (!a || !b) status = no_memory(d, err);
+        else if (link(a, b))
+            status = nib_fail(err, errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK ? NIB_E_UNSUPPORTED : NIB_E_IO,
+                              "%s: linking failed: %s", b, strerror(errno));
+        nib_free(d->ctx, a);
+        nib_free(d->ctx, b);
+    }
+    closedir(dir);
+    return status;
+}
+
+/* Over an adapter that is there: a directory with the new files and links to all others changes places
+ * with this one, so that the old adapter stands there or the new one, and checkpoints are never away. */
+static nib_status replace_adapter(nib_rundir *d, const char *from, nib_error *err)
+{
+    nib_outdir *out = NULL;
+    nib_status status = nib_outdir_create(d->ctx, d->path, true, &out, err);
+
+    if (!status) status = nib_outdir_drop(out, ".nibble-????????????????.tmp", err); /* `from` is one */
+    if (!status) status = nib_outdir_keep_deep(out, "checkpoint-*", err);
+    if (!status) status = nib_outdir_keep_deep(out, "runs", err);
+    if (!status) status = link_all(d, from, nib_outdir_path(out), err);
+    if (status) nib_outdir_discard(out);
+    else status = nib_outdir_commit(out, err);
+    return status;
+}
+
+/* adapter_config.json goes first and comes last: without it nothing takes the files in between for an
+ * adapter. */
+static nib_status move_in(nib_rundir *d, const char *from, const char *config, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
     if (unlink(config) == 0) status = sync_directory(d, err);
     else if (errno != ENOENT) status = nib_fail(err, NIB_E_IO, "%s: cannot be replaced: %s", config, strerror(errno));
     if (!status) status = move_others(d, from, err);
@@ -240,6 +278,22 @@ nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
     if (!status) status = move_one(d, from, config_name, err);
     if (!status) status = sync_directory(d, err);
     if (!status && rmdir(from)) status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
+    return status;
+}
+
+nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
+{
+    char *config = nib_sprintf(d->ctx, "%s/%s", d->path, config_name);
+    nib_status status = NIB_E_UNSUPPORTED;
+    nib_error why;
+
+    if (!config) return no_memory(d, err);
+    if (nib_file_exists(config)) {
+        status = replace_adapter(d, from, &why);
+        if (status == NIB_E_UNSUPPORTED) nib_warn(d->ctx, "%s; its files are replaced one after the other", why.message);
+        else if (status && err) *err = why;
+    }
+    if (status == NIB_E_UNSUPPORTED) status = move_in(d, from, config, err);
     nib_free(d->ctx, config);
     return status;
 }
