@@ -63,6 +63,12 @@ static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t sta
     return bytes;
 }
 
+size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions, size_t state_capacity)
+{
+    const nib_rope *rope = rope_of(g);
+    return scratch_bytes(g, plan, state_capacity) + (rope ? 2 * positions * (rope->rot / 2) * sizeof(float) : 0);
+}
+
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
                           size_t state_capacity, nib_run **out, nib_error *err)
 {

@@ -33,6 +33,8 @@ struct nib_run {
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
                           size_t state_capacity, nib_run **out, nib_error *err);
 void nib_run_destroy(nib_run *run);
+/* What nib_run_create() will take for scratch and tables, besides the plan's arena. */
+size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions, size_t state_capacity);
 
 /* Forward and backward: adds the gradients of the summed loss to the parameters' gradients
  * and sets loss_sum.  Allocates nothing. */

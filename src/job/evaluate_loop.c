@@ -3,19 +3,26 @@
 
 #include <math.h>
 
-static nib_status make_buffers(nib_eval_loop *e, nib_graph *graph, nib_error *err)
+static nib_status make_plan(nib_eval_loop *e, nib_graph *graph, nib_error *err)
 {
-    size_t n = nib_dataset_count(e->data), tokens, targets, longest = nib_dataset_counts(e->data).longest;
-    nib_status status;
+    size_t n = nib_dataset_count(e->data);
 
+    e->graph = graph;
+    e->longest = nib_max(nib_dataset_counts(e->data).longest, 1);
     e->order = nib_new_array(e->ctx, n, sizeof *e->order);
     if (!e->order) return nib_fail(err, NIB_E_NOMEM, "evaluation: out of memory");
-    nib_batch_extent(e->data, e->batch, false, 0, 1, e->order, &tokens, &targets);
+    nib_batch_extent(e->data, e->batch, false, 0, 1, e->order, &e->tokens, &e->targets);
     nib_dataset_order(e->data, false, 0, 0, e->order);
-    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, n), tokens, targets, &e->maker, err);
-    if (!status) status = nib_plan_create(graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);
-    if (!status) status = nib_run_create(e->ctx, graph, e->plan, nib_max(longest, 1), 0, &e->run, err);
-    return status;
+    return nib_plan_create(graph, NIB_PLAN_INFERENCE, e->tokens, e->targets, &e->plan, err);
+}
+
+nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
+{
+    nib_status status;
+
+    if (!e->ctx) return NIB_OK;
+    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, nib_dataset_count(e->data)), e->tokens, e->targets, &e->maker, err);
+    return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, 0, &e->run, err);
 }
 
 nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, const nib_data_options *like,
@@ -27,7 +34,7 @@ nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, 
     *out = (nib_eval_loop){ .ctx = ctx, .options = *like, .batch = batch };
     out->options.data = path;
     status = nib_dataset_open(ctx, &out->options, tokenizer, vocabulary, false, &out->data, err);
-    if (!status) status = make_buffers(out, graph, err);
+    if (!status) status = make_plan(out, graph, err);
     if (status) nib_eval_loop_close(out);
     return status;
 }
@@ -45,7 +52,7 @@ void nib_eval_loop_close(nib_eval_loop *e)
 
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
 {
-    return e->run ? e->run->arena.bytes + e->run->scratch.bytes + e->run->tables.bytes : 0;
+    return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest, 0) : 0;
 }
 
 size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }

@@ -20,7 +20,7 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
 
     if (!o->model.model || !o->data.data) return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
-    if (t->per_device_train_batch_size < 1)
+    if (t->per_device_train_batch_size < 0)
         return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1", t->per_device_train_batch_size);
     if (t->gradient_accumulation_steps < 1)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1", t->gradient_accumulation_steps);
@@ -84,27 +84,102 @@ static uint64_t touched_weights(const job *j)
     return bytes - e->resident_bytes + (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
 }
 
-static void fill_plan(job *j, uint64_t baseline, uint64_t available)
-{
-    const nib_trainer *t = j->trainer;
-    nib_memory_plan *p = &j->plan;
-    uint64_t elements = nib_adapter_trainable(j->adapter);
+static bool fits(const job *j) { return j->plan.total <= j->plan.available; }
 
-    *p = (nib_memory_plan){
-        .weights = touched_weights(j), .adapters = 2 * elements * sizeof(float),
-        .optimizer = 2 * elements * sizeof(float), .activations = t->plan->arena_bytes,
-        .scratch = nib_eval_loop_bytes(&j->eval) + t->run->scratch.bytes + t->run->tables.bytes, .baseline = baseline,
-        .available = available, .checkpointing = t->plan->kind == NIB_PLAN_CHECKPOINT
-    };
-    p->total = p->weights + p->adapters + p->optimizer + p->activations + p->scratch + p->baseline;
+/* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last one. */
+static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
+{
+    nib_train_options t = j->o->train;
+    nib_memory_plan *p = &j->plan;
+    uint64_t elements = nib_adapter_trainable(j->adapter), rest;
+    nib_status status;
+
+    t.per_device_train_batch_size = batch;
+    t.gradient_accumulation_steps = accumulation;
+    p->weights = touched_weights(j);
+    p->adapters = p->optimizer = 2 * elements * sizeof(float);
+    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
+    rest = p->available > p->total ? p->available - p->total : 0;
+    nib_trainer_destroy(j->trainer);
+    j->trainer = NULL;
+    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest, &j->trainer, err);
+    if (status) return status;
+    p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
+    p->scratch += nib_eval_loop_bytes(&j->eval);
+    p->total = p->weights + p->adapters + p->optimizer + p->baseline + p->activations + p->scratch;
+    p->checkpointing = j->trainer->plan->kind == NIB_PLAN_CHECKPOINT;
+    return NIB_OK;
+}
+
+/* The greatest micro-batch below `most` with which the step keeps its `records`, if one fits; else as it was. */
+static nib_status look_for_fit(job *j, int records, int most, bool *found, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    *found = false;
+    for (int batch = most - 1; batch > 0 && !status && !*found; batch--) {
+        if (records % batch) continue;
+        status = plan_with(j, batch, records / batch, err);
+        *found = !status && fits(j);
+    }
+    return status;
+}
+
+/* A run that is gone on with keeps the micro-batch that was chosen at its start. */
+static bool recorded_batch(const job *j, int *batch, int *accumulation)
+{
+    json_int_t b = json_integer_value(json_object_get(j->recorded, "per_device_train_batch_size"));
+    json_int_t a = json_integer_value(json_object_get(j->recorded, "gradient_accumulation_steps"));
+
+    if (b < 1 || b > INT32_MAX || a < 1 || a > INT32_MAX) return false;
+    *batch = (int)b;
+    *accumulation = (int)a;
+    return true;
+}
+
+static nib_status choose_batch(job *j, nib_error *err)
+{
+    enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
+    int batch = j->o->train.per_device_train_batch_size, accumulation = j->o->train.gradient_accumulation_steps;
+    bool chosen = batch == 0, found;
+    int64_t records;
+    nib_status status;
+
+    if (chosen) batch = AUTO_BATCH;
+    if (chosen && recorded_batch(j, &batch, &accumulation)) return plan_with(j, batch, accumulation, err);
+    records = (int64_t)batch * accumulation;
+    status = plan_with(j, batch, accumulation, err);
+    if (status || fits(j) || records > INT32_MAX || batch > 65536) return status;
+    status = look_for_fit(j, (int)records, batch, &found, err);
+    if (status || (chosen && found)) return status;
+    if (found)
+        snprintf(j->advice, sizeof j->advice, "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
+                 "records a step", j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
+    return plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
+}
+
+/* Opens the model; in a dry run one whose weights are not there is planned all the same. */
+static nib_status open_model(job *j, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_model_progress progress = { o->on_progress, o->user };
+    nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
+    nib_tensors *tensors = NULL;
+    nib_status status;
+
+    if (o->dry_run) {
+        status = nib_tensors_open(j->ctx, o->model.model, &tensors, err);
+        nib_tensors_close(tensors);
+        j->weights_missing = status == NIB_E_IO;
+        if (status && !j->weights_missing) return status;
+    }
+    if (j->weights_missing) return nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err);
+    return nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
 }
 
 static nib_status prepare(job *j, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
-    nib_model_progress progress = { o->on_progress, o->user };
-    nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
-    uint64_t baseline, available, elements;
     json_t *json = NULL;
     const nib_arch *arch;
     nib_config *config = NULL;
@@ -115,46 +190,61 @@ static nib_status prepare(job *j, nib_error *err)
     json_decref(json);
     nib_config_free(j->ctx, config);
     if (status) return status;
-    baseline = nib_memory_resident();
-    available = o->train.max_memory ? o->train.max_memory : nib_memory_free();
-    status = nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
+    j->plan.baseline = nib_memory_resident();
+    j->plan.available = nib_memory_free() + j->plan.baseline;
+    if (o->train.max_memory && o->train.max_memory < j->plan.available) j->plan.available = o->train.max_memory;
+    status = open_model(j, err);
     if (!status) status = open_adapter(j, err);
-    if (status) return status;
-    elements = nib_adapter_trainable(j->adapter);
-    {   /* What the arenas may take: what is free, less weights, adapter and optimizer. */
-        uint64_t taken = touched_weights(j) + 4 * elements * sizeof(float);
-        status = nib_trainer_create(j->ctx, j->model->graph, &j->adapter->params, j->data, &o->train,
-                                    available > taken ? available - taken : 0, &j->trainer, err);
-    }
     if (!status && strcmp(o->train.eval_strategy, "no") != 0)
         status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data, &o->data, j->tokenizer,
                                     (uint32_t)j->model->config->vocabulary, (size_t)o->train.per_device_eval_batch_size,
                                     &j->eval, err);
-    if (!status) fill_plan(j, baseline, available);
+    if (!status) status = choose_batch(j, err);
+    if (status || o->dry_run) return status;
+    if (!fits(j))
+        return nib_fail(err, NIB_E_NOMEM, "the plan needs %" PRIu64 " MiB%s, %" PRIu64 " MiB are there: %s", j->plan.total >> 20,
+                        j->plan.checkpointing ? " even when layers are run again" : "", j->plan.available >> 20,
+                        *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
+    status = nib_trainer_allocate(j->trainer, err);
+    return status ? status : nib_eval_loop_allocate(&j->eval, err);
+}
+
+/* A dry run takes memory only when there is enough, and then times a step. */
+static nib_status try_step(job *j, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    if (j->o->dry_run) {
+        if (!fits(j)) return NIB_OK;
+        if (j->weights_missing) status = nib_model_fill(j->model, (nib_model_progress){ j->o->on_progress, j->o->user }, err);
+        if (!status) status = nib_trainer_allocate(j->trainer, err);
+    }
+    if (!status) j->trial_seconds = nib_trainer_trial(j->trainer);
     return status;
 }
 
-/* Every value that changes the result, a line each. */
+/* Every value that changes the result: the resolved recipe, in lines of a terminal's width. */
 static void describe(job *j)
 {
-    const nib_train_options *t = &j->o->train;
-    const nib_peft_config *c = &j->adapter->config;
+    enum { WIDTH = 110 };
     const char *bits = j->model->stored_4bit ? "4-bit as stored" : j->model->quantized_now ? "4-bit, quantized while loading" : "as stored";
+    size_t used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s", bits), line = used;
 
-    snprintf(j->settings, sizeof j->settings,
-             "weights %s, compute_dtype %s\n"
-             "r %" PRId64 ", lora_alpha %g, lora_dropout %g, use_rslora %s, bias %s\n"
-             "learning_rate %g (transformers' default is 5e-5), lr_scheduler_type %s, warmup_steps %" PRIu64 "\n"
-             "adam_beta1 %g, adam_beta2 %g, adam_epsilon %g, weight_decay %g, max_grad_norm %g\n"
-             "per_device_train_batch_size %d, gradient_accumulation_steps %d, steps %" PRIu64 ", seed %" PRIu64 ", shuffle %s\n"
-             "max_seq_length %d",
-             bits, nib_dtype_name(j->model->graph->type), c->r, c->lora_alpha, c->lora_dropout,
-             c->use_rslora ? "true" : "false",
-             c->bias == NIB_PEFT_BIAS_NONE ? "none" : c->bias == NIB_PEFT_BIAS_ALL ? "all" : "lora_only",
-             t->learning_rate, t->lr_scheduler_type, j->trainer->schedule.warmup, t->adam_beta1, t->adam_beta2,
-             t->adam_epsilon, t->weight_decay, t->max_grad_norm, t->per_device_train_batch_size,
-             t->gradient_accumulation_steps, j->trainer->steps, t->seed, t->shuffle ? "true" : "false",
-             j->o->data.max_seq_length);
+    for (const char *p = j->recipe, *end; *p; p = *end ? end + 1 : end) {
+        size_t n = (size_t)((end = strchrnul(p, '\n')) - p), colon = strcspn(p, ":");
+        bool fresh;
+
+        if (*p == '#' || n == 0) continue;
+        fresh = line + n > WIDTH;
+        if (used + n + 3 >= sizeof j->settings - 4) { /* a pattern of thousands: recipe.yaml has it whole */
+            strcpy(j->settings + used, "...");
+            return;
+        }
+        used += (size_t)sprintf(j->settings + used, "%s%.*s%.*s", fresh ? "\n" : ", ", (int)colon, p, (int)(n - colon - 1), p + colon + 1);
+        line = fresh ? n : line + n + 1;
+    }
+    snprintf(j->settings + used, sizeof j->settings - used, "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
+             "learning_rate 2e-4 (5e-5), logging_steps 1 (500)");
 }
 
 static void report_start(job *j)
@@ -166,11 +256,13 @@ static void report_start(job *j)
         .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
         .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
         .compute_dtype = nib_dtype_name(j->model->graph->type), .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)),
-        .settings = j->settings
+        .settings = j->settings, .fits = fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
+        .per_device_train_batch_size = j->trainer->o.per_device_train_batch_size,
+        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps
     };
 
-    j->trial_seconds = nib_trainer_trial(j->trainer);
     r.seconds_per_step = j->trial_seconds;
+    r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->steps_per_epoch;
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
@@ -180,7 +272,9 @@ static nib_status run(job *j, nib_error *err)
 {
     nib_status status = prepare(j, err);
 
+    if (!status) status = nib_finetune_resolve(j, err);
     if (!status && !j->o->dry_run) status = nib_finetune_begin(j, err);
+    if (!status) status = try_step(j, err);
     if (status) return status;
     report_start(j);
     return j->o->dry_run ? NIB_OK : nib_finetune_train(j, err);
@@ -204,5 +298,6 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     nib_model_close(j.model);
     nib_tokenizer_close(j.tokenizer);
     nib_rundir_close(&j.dir);
+    nib_free(ctx, j.recipe);
     return status;
 }

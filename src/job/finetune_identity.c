@@ -128,7 +128,7 @@ static void put_adapter(identity *i, const nib_finetune_job *j)
 
 static void put_training(identity *i, const nib_finetune_job *j)
 {
-    const nib_train_options *t = &j->o->train;
+    const nib_train_options *t = &j->trainer->o; /* with the micro-batch that was chosen */
 
     put_int(i, "per_device_train_batch_size", t->per_device_train_batch_size);
     put_int(i, "gradient_accumulation_steps", t->gradient_accumulation_steps);

@@ -36,7 +36,10 @@ typedef struct nib_finetune_job {
     uint64_t session_step, session_tokens, saved_step; /* first step of this process; tokens since the last line */
     double session_began, window_began;
     bool evaluate_pending;      /* the checkpoint was written before its step's evaluation was done */
+    bool weights_missing; /* random ones stand in, in a dry run */
+    char advice[256];     /* a micro-batch that would fit */
     char settings[NIB_SETTINGS_ROOM];
+    char *recipe; /* that gives this run again */
 } nib_finetune_job;
 
 /* Settles save_strategy, eval_strategy, report_to, ... : NIB_E_INVALID on an unknown word, or on some
@@ -71,5 +74,9 @@ nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 
 /* Trains from the trainer's step to the last one, saving on the way, and writes the adapter. */
 nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
+
+/* Makes j->recipe once model, adapter and trainer are there; writes it to DIR/recipe.yaml. */
+nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err);
+nib_status nib_finetune_save_recipe(nib_finetune_job *j, const char *dir, nib_error *err);
 
 #endif

@@ -191,7 +191,7 @@ static nib_status log_end(job *j, double seconds, nib_error *err)
 {
     const nib_trainer *t = j->trainer;
     uint64_t steps = t->step - j->session_step;
-    double records = (double)steps * j->o->train.per_device_train_batch_size * j->o->train.gradient_accumulation_steps;
+    double records = (double)steps * t->o.per_device_train_batch_size * t->o.gradient_accumulation_steps;
     nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
                         { j->state.total_flos, t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
                           records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };

@@ -183,6 +183,11 @@ static size_t entries_to_come(const job *j)
     return (size_t)(logs + evals + 8);
 }
 
+static bool saves_checkpoints(const nib_train_options *t)
+{
+    return strcmp(t->save_strategy, "epoch") == 0 || (strcmp(t->save_strategy, "steps") == 0 && t->save_steps > 0);
+}
+
 static void fill_state(job *j)
 {
     const nib_train_options *t = &j->o->train;
@@ -211,7 +216,8 @@ nib_status nib_finetune_begin(job *j, nib_error *err)
         if (status == NIB_E_MISMATCH) status = nib_fail_in(err, status, "an unfinished run stands there (--overwrite begins anew)");
     }
     if (!status && j->resume_dir) status = restore(j, err);
-    else if (!status && o->overwrite && !o->resume_from_checkpoint) status = nib_checkpoint_delete_all(j->ctx, j->dir.path, err);
+    else if (!status && o->overwrite && !o->resume_from_checkpoint)
+        status = nib_checkpoint_delete_all(j->ctx, j->dir.path, saves_checkpoints(&o->train) ? j->trainer->steps : 0, err);
     else if (!status && (o->resume_from_checkpoint || j->dir.mark))
         nib_note(j->ctx, "%s: no complete checkpoint, starting from the beginning", j->dir.path);
     if (!status) status = nib_trainer_state_reserve(&j->state, entries_to_come(j), err);

@@ -21,6 +21,7 @@ static nib_status write_adapter(job *j, const char *dir, nib_error *err)
 
     if (!status) status = nib_adapter_save(j->adapter, dir, err);
     if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, dir, err);
+    if (!status) status = nib_finetune_save_recipe(j, dir, err);
     return status;
 }
 

@@ -11,10 +11,13 @@
  * whose first member this is. */
 typedef struct nib_config {
     size_t vocabulary, width, layers, heads, kv_heads, head_dim, max_positions;
+    size_t inner;         /* width inside the feed-forward part */
     bool tied;            /* the head is the embedding */
     nib_rope rope;        /* rot 0: none */
     float *rope_inv;      /* owned by the model: room for head_dim / 2 angles */
 } nib_config;
+
+typedef struct nib_shape { size_t out, in; } nib_shape;
 
 typedef struct nib_arch {
     const char *const *model_types;     /* config.json's names for it, NULL at the end */
@@ -27,6 +30,7 @@ typedef struct nib_arch {
     nib_value (*layer)(nib_build *b, const void *config, int layer, nib_value x);
     nib_value (*back)(nib_build *b, const void *config, nib_value x); /* the final norm */
     bool (*has_bias)(const void *config, const char *module);         /* of a linear */
+    nib_shape (*shape)(const void *config, const char *module);       /* of a linear's weight; zeros: not one of its */
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
 } nib_arch;
 

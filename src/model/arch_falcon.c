@@ -48,6 +48,7 @@ static nib_status read_falcon(nib_ctx *ctx, const json_t *json, const char *wher
         (status = nib_config_size(json, where, layers, 0, &c->layers, err)) ||
         (status = nib_config_size(json, where, heads, 0, &c->heads, err)) ||
         (status = nib_json_get_int(json, where, kv, 1, 1 << 20, &kv_heads, err)) ||
+        (status = nib_config_size(json, where, "ffn_hidden_size", 4 * c->width, &c->inner, err)) ||
         (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
         (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "activation", "gelu", &m->activation, err)) ||
@@ -132,11 +133,24 @@ static bool has_bias(const void *config, const char *module)
     return m->bias && strcmp(module, "lm_head") != 0;
 }
 
+static nib_shape shape(const void *config, const char *module)
+{
+    const nib_config *c = config;
+
+    if (nib_name_ends(module, ".query_key_value"))
+        return (nib_shape){ (c->heads + 2 * c->kv_heads) * c->head_dim, c->width };
+    if (nib_name_ends(module, ".dense")) return (nib_shape){ c->width, c->heads * c->head_dim };
+    if (nib_name_ends(module, ".dense_h_to_4h")) return (nib_shape){ c->inner, c->width };
+    if (nib_name_ends(module, ".dense_4h_to_h")) return (nib_shape){ c->width, c->inner };
+    if (strcmp(module, "lm_head") == 0) return (nib_shape){ c->vocabulary, c->width };
+    return (nib_shape){ 0, 0 };
+}
+
 static const char *const types[] = { "falcon", "RefinedWeb", "RefinedWebModel", NULL };
 static const char *const targets[] = { "query_key_value", NULL };
 
 const nib_arch nib_arch_falcon = { .model_types = types, .config_bytes = sizeof(falcon),
                                    .read = read_falcon, .prefix = "transformer.",
                                    .embedding = "transformer.word_embeddings", .head = "lm_head",
-                                   .layer = layer, .back = back, .has_bias = has_bias,
+                                   .layer = layer, .back = back, .has_bias = has_bias, .shape = shape,
                                    .default_targets = targets };

@@ -21,6 +21,7 @@ static nib_status read_gptj(nib_ctx *ctx, const json_t *json, const char *where,
         (status = nib_config_size(json, where, "n_embd", 0, &c->width, err)) ||
         (status = nib_config_size(json, where, "n_layer", 0, &c->layers, err)) ||
         (status = nib_config_size(json, where, "n_head", 0, &c->heads, err)) ||
+        (status = nib_config_size(json, where, "n_inner", 4 * c->width, &c->inner, err)) ||
         (status = nib_config_size(json, where, "n_positions", 2048, &c->max_positions, err)) ||
         (status = nib_config_size(json, where, "rotary_dim", 64, &rotary, err)) ||
         (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
@@ -64,10 +65,20 @@ static bool has_bias(const void *config, const char *module)
            strcmp(module, "lm_head") == 0;
 }
 
+static nib_shape shape(const void *config, const char *module)
+{
+    const nib_config *c = config;
+
+    if (nib_name_ends(module, ".fc_in")) return (nib_shape){ c->inner, c->width };
+    if (nib_name_ends(module, ".fc_out")) return (nib_shape){ c->width, c->inner };
+    if (strcmp(module, "lm_head") == 0) return (nib_shape){ c->vocabulary, c->width };
+    return (nib_shape){ c->width, c->width }; /* q, k, v and out */
+}
+
 static const char *const types[] = { "gptj", NULL };
 static const char *const targets[] = { "q_proj", "v_proj", NULL };
 
 const nib_arch nib_arch_gptj = { .model_types = types, .config_bytes = sizeof(gptj), .read = read_gptj,
                                  .prefix = "transformer.", .embedding = "transformer.wte",
                                  .head = "lm_head", .layer = layer, .back = back,
-                                 .has_bias = has_bias, .default_targets = targets };
+                                 .has_bias = has_bias, .shape = shape, .default_targets = targets };

@@ -18,6 +18,7 @@ nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, v
         (status = nib_config_size(json, where, "num_attention_heads", 0, &c->heads, err)) ||
         (status = nib_json_get_int(json, where, "num_key_value_heads", 1, 1 << 20, &kv_heads, err)) ||
         (status = nib_json_get_int(json, where, "head_dim", 1, 1 << 20, &head_dim, err)) ||
+        (status = nib_config_size(json, where, "intermediate_size", 11008, &c->inner, err)) ||
         (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
         (status = nib_config_eps(json, where, "rms_norm_eps", 1e-6f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "hidden_act", "silu", &m->activation, err)) ||
@@ -74,6 +75,20 @@ bool nib_llama_has_bias(const void *config, const char *module)
     return nib_name_ends(module, "_proj") && m->mlp_bias;
 }
 
+nib_shape nib_llama_shape(const void *config, const char *module)
+{
+    const nib_config *c = config;
+
+    if (nib_name_ends(module, ".q_proj")) return (nib_shape){ c->heads * c->head_dim, c->width };
+    if (nib_name_ends(module, ".k_proj") || nib_name_ends(module, ".v_proj"))
+        return (nib_shape){ c->kv_heads * c->head_dim, c->width };
+    if (nib_name_ends(module, ".o_proj")) return (nib_shape){ c->width, c->heads * c->head_dim };
+    if (nib_name_ends(module, ".gate_proj") || nib_name_ends(module, ".up_proj")) return (nib_shape){ c->inner, c->width };
+    if (nib_name_ends(module, ".down_proj")) return (nib_shape){ c->width, c->inner };
+    if (strcmp(module, "lm_head") == 0) return (nib_shape){ c->vocabulary, c->width };
+    return (nib_shape){ 0, 0 };
+}
+
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
 static const char *const types[] = { "llama", NULL };
 
@@ -81,4 +96,4 @@ const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(n
                                   .read = nib_llama_read, .prefix = "model.",
                                   .embedding = "model.embed_tokens", .head = "lm_head",
                                   .layer = nib_llama_layer, .back = nib_llama_back,
-                                  .has_bias = nib_llama_has_bias, .default_targets = nib_llama_targets };
+                                  .has_bias = nib_llama_has_bias, .shape = nib_llama_shape, .default_targets = nib_llama_targets };

@@ -17,6 +17,7 @@ nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, v
 nib_value nib_llama_layer(nib_build *b, const void *config, int layer, nib_value x);
 nib_value nib_llama_back(nib_build *b, const void *config, nib_value x);
 bool nib_llama_has_bias(const void *config, const char *module);
+nib_shape nib_llama_shape(const void *config, const char *module);
 extern const char *const nib_llama_targets[];
 
 #endif

@@ -23,5 +23,5 @@ const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof
                                     .read = read_mistral, .prefix = "model.",
                                     .embedding = "model.embed_tokens", .head = "lm_head",
                                     .layer = nib_llama_layer, .back = nib_llama_back,
-                                    .has_bias = nib_llama_has_bias,
+                                    .has_bias = nib_llama_has_bias, .shape = nib_llama_shape,
                                     .default_targets = nib_llama_targets };

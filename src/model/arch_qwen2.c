@@ -37,5 +37,5 @@ const nib_arch nib_arch_qwen2 = { .model_types = types_qwen2, .config_bytes = si
                                   .read = read_qwen2, .prefix = "model.",
                                   .embedding = "model.embed_tokens", .head = "lm_head",
                                   .layer = nib_llama_layer, .back = nib_llama_back,
-                                  .has_bias = nib_llama_has_bias,
+                                  .has_bias = nib_llama_has_bias, .shape = nib_llama_shape,
                                   .default_targets = nib_llama_targets };

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "model/blank.h"
 #include "quant/bnb4_file.h"
 
 enum { NAME_ROOM = 600 };
@@ -13,6 +14,7 @@ enum { NAME_ROOM = 600 };
 static const nib_tensor *find(const nib_bind *b, const char *module, const char *part, char *name)
 {
     snprintf(name, NAME_ROOM, "%s%s", module, part);
+    if (b->blank) return NULL;
     return nib_model_tensor(b->model->tensors, b->model->arch, name);
 }
 
@@ -20,15 +22,19 @@ static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == 
 
 /* --- weights --- */
 
+static nib_bnb4_options options_of(const nib_bind *b, nib_dtype dtype)
+{
+    const char *type = b->bnb.bnb_4bit_quant_type;
+    return (nib_bnb4_options){ .fp4 = type && strcmp(type, "fp4") == 0,
+                               .double_quant = b->bnb.bnb_4bit_use_double_quant,
+                               .blocksize = b->bnb.blocksize ? (unsigned)b->bnb.blocksize : 64, .dtype = dtype };
+}
+
 /* Encodes a dense weight and takes the encoded one's place. */
 static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
 {
     nib_ctx *ctx = b->model->ctx;
-    const char *type = b->bnb.bnb_4bit_quant_type;
-    nib_bnb4_options o = { .fp4 = type && strcmp(type, "fp4") == 0,
-                           .double_quant = b->bnb.bnb_4bit_use_double_quant,
-                           .blocksize = b->bnb.blocksize ? (unsigned)b->bnb.blocksize : 64,
-                           .dtype = t->dtype };
+    nib_bnb4_options o = options_of(b, t->dtype);
     nib_weight *encoded = NULL;
     nib_status status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
 
@@ -156,12 +162,31 @@ static bool is_4bit(const nib_bind *b, const nib_tensor *t, const char *module)
            find(b, module, ".weight.quant_state.bitsandbytes__fp4", name);
 }
 
+/* A weight that is not there, of the shape config.json gives it. */
+static nib_status blank_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
+{
+    nib_model *m = b->model;
+    nib_bnb4_options four = options_of(b, b->blank_dtype);
+    nib_shape s = strcmp(module, m->arch->embedding) == 0 ? (nib_shape){ m->config->vocabulary, m->config->width }
+                                                          : m->arch->shape(m->config, module);
+    nib_status status;
+
+    if (!s.out) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: the shape of %s is not known without its tensor", m->dir, module);
+    status = nib_blank_create(m->ctx, s.out, s.in, in_layers && b->blank_4bit ? &four : NULL, b->blank_dtype, w, err);
+    if (status) return status;
+    m->quantized_now |= in_layers && b->blank_4bit && !m->stored_4bit;
+    m->parameters += (uint64_t)s.out * s.in;
+    m->weight_bytes += (*w)->resident_bytes;
+    return NIB_OK;
+}
+
 static nib_status open_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
 {
     char name[NAME_ROOM];
     const nib_tensor *t = find(b, module, ".weight", name);
     nib_status status = check_beside(b, module, err);
 
+    if (b->blank) return blank_weight(b, module, in_layers, w, err);
     if (status) return status;
     if (!t) return missing(b, name, err);
     if (is_4bit(b, t, module)) {
@@ -196,13 +221,26 @@ static nib_status open_vector(nib_bind *b, const char *module, const char *part,
     return NIB_OK;
 }
 
+/* The same without the tensor: all of one value. */
+static nib_status blank_vector(nib_bind *b, size_t width, float value, float **out, nib_error *err)
+{
+    *out = nib_new_array(b->model->ctx, width, sizeof(float));
+    if (!*out) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", b->model->dir);
+    for (size_t i = 0; i < width; i++) (*out)[i] = value;
+    b->model->parameters += width;
+    b->model->owned_bytes += width * sizeof(float);
+    return NIB_OK;
+}
+
 /* --- modules --- */
 
 static nib_status bind_bias(nib_bind *b, nib_linear *l, nib_error *err)
 {
     bool wanted = b->model->arch->has_bias(b->model->config, l->name);
-    nib_status status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
+    nib_status status;
 
+    if (b->blank) return wanted ? blank_vector(b, l->weight->out, 0, &l->bias, err) : NIB_OK;
+    status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
     if (status) return status;
     if (wanted && !l->bias)
         return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is missing", b->model->dir, l->name);
@@ -311,6 +349,12 @@ static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm 
     }
     m->norms[m->norm_count++] = n;
     n->width = m->config->width;
+    if (b->blank) {
+        status = blank_vector(b, n->width, 1, &n->weight, err);
+        if (!status && bias) status = blank_vector(b, n->width, 0, &n->bias, err);
+        if (!status) *out = n;
+        return status;
+    }
     status = open_vector(b, module, ".weight", n->width, &n->weight, err);
     if (!status && bias) status = open_vector(b, module, ".bias", n->width, &n->bias, err);
     if (status) return status;

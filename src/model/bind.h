@@ -9,6 +9,9 @@ typedef struct nib_bind {
     nib_bnb_options bnb;         /* load_in_4bit: dense linears of the layers are encoded */
     nib_model_progress progress;
     size_t expected;             /* linears in all, for the progress line */
+    bool blank;                  /* without tensors (model/blank.h): */
+    nib_dtype blank_dtype;       /* of what is not quantized */
+    bool blank_4bit;             /* the layers' linears are */
 } nib_bind;
 
 /* Refuses tensors named M.weight.something that are no known pieces of a weight in the scheme that

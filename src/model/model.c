@@ -54,10 +54,34 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
     return b.status;
 }
 
-static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
+/* What blank weights are to become: the type config.json names, the 4-bit form it or the caller asks for. */
+static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_error *err)
+{
+    static const struct { const char *name; nib_dtype dtype; } types[] = {
+        { "float32", NIB_F32 }, { "float16", NIB_F16 }, { "bfloat16", NIB_BF16 }, { "auto", NIB_F32 },
+    };
+    const json_t *q = json_object_get(m->json, "quantization_config");
+    const char *type = "float32";
+    nib_status status;
+
+    if ((status = nib_json_get_string(m->json, where, "torch_dtype", &type, err)) ||
+        (status = nib_json_get_string(m->json, where, "dtype", &type, err)))
+        return status;
+    if (strncmp(type, "torch.", 6) == 0) type += 6;
+    b->blank_dtype = NIB_F32;
+    for (size_t i = 0; i < NIB_COUNT(types); i++)
+        if (strcmp(type, types[i].name) == 0) b->blank_dtype = types[i].dtype;
+    b->blank_4bit = m->stored_4bit || b->bnb.load_in_4bit;
+    if (!m->stored_4bit) return NIB_OK;
+    b->bnb = (nib_bnb_options){ .load_in_4bit = true };
+    if ((status = nib_json_get_string(q, where, "bnb_4bit_quant_type", &b->bnb.bnb_4bit_quant_type, err))) return status;
+    return nib_json_get_bool(q, where, "bnb_4bit_use_double_quant", &b->bnb.bnb_4bit_use_double_quant, err);
+}
+
+static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute, bool blank,
                              nib_model_progress progress, nib_error *err)
 {
-    nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress };
+    nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
     nib_status status;
 
@@ -68,33 +92,45 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     }
     status = nib_config_open(m->ctx, o->model, &m->json, &m->arch, &m->config, err);
     if (!status) status = read_quantization(m, where, err);
-    if (!status) status = nib_tensors_open(m->ctx, o->model, &m->tensors, err);
+    if (!status) status = blank ? read_blank(m, where, &bind, err) : nib_tensors_open(m->ctx, o->model, &m->tensors, err);
     if (status) goto done;
     if (o->bnb.load_in_4bit && m->stored_4bit)
         nib_note(m->ctx, "%s is in 4 bit already: its own settings are used", o->model);
     bind.expected = m->config->layers * 7;
-    status = nib_bind_check(&bind, err);
+    if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
 done:
     nib_free(m->ctx, where);
     return status;
 }
 
-nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
-                          nib_model_progress progress, nib_model **out, nib_error *err)
+static nib_status open_model(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute, bool blank,
+                             nib_model_progress progress, nib_model **out, nib_error *err)
 {
     nib_model *m = nib_new(ctx, sizeof *m);
     nib_status status;
 
     if (!m) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", options->model);
     m->ctx = ctx;
-    status = open_parts(m, options, compute, progress, err);
+    status = open_parts(m, options, compute, blank, progress, err);
     if (status) goto done;
     *out = m;
     m = NULL; /* handed over */
 done:
     nib_model_close(m);
     return status;
+}
+
+nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
+                          nib_model_progress progress, nib_model **out, nib_error *err)
+{
+    return open_model(ctx, options, compute, false, progress, out, err);
+}
+
+nib_status nib_model_open_blank(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
+                                nib_model **out, nib_error *err)
+{
+    return open_model(ctx, options, compute, true, (nib_model_progress){ 0 }, out, err);
 }
 
 void nib_model_close(nib_model *m)

@@ -40,6 +40,13 @@ nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dt
                           nib_model_progress progress, nib_model **out, nib_error *err);
 void nib_model_close(nib_model *m);
 
+/* The same without the weights, which need not be there: their shapes follow from config.json, they
+ * decode to random values (norms to ones) and take no memory.  For planning; nib_model_fill() then puts random
+ * weights of the sizes planned in their place, so that a step can be timed. */
+nib_status nib_model_open_blank(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
+                                nib_model **out, nib_error *err);
+nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *err);
+
 /* The compute type of NIB_COMPUTE_AUTO and the others on this machine; float16 becomes float32. */
 nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
 

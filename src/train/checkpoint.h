@@ -61,7 +61,8 @@ nib_status nib_checkpoint_list(nib_ctx *ctx, const char *dir, uint64_t **out, si
 /* Deletes the oldest until `limit` are left (0: none is), never `newest` nor `best` (0: none). */
 nib_status nib_checkpoint_prune(nib_ctx *ctx, const char *dir, int limit, uint64_t newest, uint64_t best, nib_error *err);
 
-/* Deletes all that nibble wrote.  NIB_E_INVALID, and nothing deleted, when one is another program's. */
-nib_status nib_checkpoint_delete_all(nib_ctx *ctx, const char *dir, nib_error *err);
+/* Deletes all that nibble wrote and leaves another program's alone.  NIB_E_INVALID, and nothing deleted,
+ * when one of those has an N up to `most`, which may be needed. */
+nib_status nib_checkpoint_delete_all(nib_ctx *ctx, const char *dir, uint64_t most, nib_error *err);
 
 #endif

@@ -97,20 +97,21 @@ nib_status nib_checkpoint_prune(nib_ctx *ctx, const char *dir, int limit, uint64
     return status;
 }
 
-nib_status nib_checkpoint_delete_all(nib_ctx *ctx, const char *dir, nib_error *err)
+nib_status nib_checkpoint_delete_all(nib_ctx *ctx, const char *dir, uint64_t most, nib_error *err)
 {
     uint64_t *numbers = NULL;
-    size_t count = 0;
+    size_t count = 0, mine = 0;
     nib_status status = nib_checkpoint_list(ctx, dir, &numbers, &count, err);
 
     for (size_t i = 0; i < count && !status; i++) {
         bool ours = false;
         status = is_ours(ctx, dir, numbers[i], &ours, err);
-        if (!status && !ours)
+        if (!status && !ours && numbers[i] <= most)
             status = nib_fail(err, NIB_E_INVALID, "%s/checkpoint-%" PRIu64 ": another program's checkpoint, which "
                               "--overwrite leaves alone: take another output_dir", dir, numbers[i]);
+        if (ours) numbers[mine++] = numbers[i];
     }
-    for (size_t i = 0; i < count && !status; i++) status = delete_one(ctx, dir, numbers[i], err);
+    for (size_t i = 0; i < mine && !status; i++) status = delete_one(ctx, dir, numbers[i], err);
     nib_free(ctx, numbers);
     return status;
 }

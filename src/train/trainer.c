@@ -28,21 +28,28 @@ static nib_status count_steps(nib_trainer *t, nib_error *err)
     return NIB_OK;
 }
 
+uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch)
+{
+    *scratch = nib_run_bytes(t->graph, t->plan, t->longest, 0);
+    return t->plan->arena_bytes;
+}
+
+static uint64_t planned_bytes(const nib_trainer *t)
+{
+    uint64_t scratch, activations = nib_trainer_bytes(t, &scratch);
+    return activations + scratch;
+}
+
 static nib_status make_plan(nib_trainer *t, uint64_t memory, nib_error *err)
 {
     int forced = t->o.gradient_checkpointing;
     nib_status status = nib_plan_create(t->graph, forced == 1 ? NIB_PLAN_CHECKPOINT : NIB_PLAN_KEEP,
                                         t->tokens, t->targets, &t->plan, err);
 
-    if (status || forced >= 0 || t->plan->arena_bytes + t->plan->scratch_bytes <= memory) return status;
+    if (status || forced >= 0 || planned_bytes(t) <= memory) return status;
     nib_plan_destroy(t->ctx, t->plan);
     t->plan = NULL;
-    status = nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->tokens, t->targets, &t->plan, err);
-    if (status || t->plan->arena_bytes + t->plan->scratch_bytes <= memory) return status;
-    return nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %zu MiB of activations even when layers "
-                    "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
-                    "max_seq_length", t->tokens,
-                    (t->plan->arena_bytes + t->plan->scratch_bytes) >> 20, memory >> 20);
+    return nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->tokens, t->targets, &t->plan, err);
 }
 
 static size_t longest_sequence(const nib_dataset *d)
@@ -63,9 +70,8 @@ static bool is_overdue(void *user)
     return nib_clock_seconds() - t->stop_seen > 5;
 }
 
-nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
-                              const nib_dataset *data, const nib_train_options *o, uint64_t memory,
-                              nib_trainer **out, nib_error *err)
+nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
+                            const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err)
 {
     nib_trainer *t = nib_new(ctx, sizeof *t);
     size_t batch = (size_t)o->per_device_train_batch_size, records = nib_dataset_count(data);
@@ -83,14 +89,43 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
         goto done;
     }
     nib_batch_extent(data, batch, o->shuffle, seed_of(o), t->epochs, t->order, &t->tokens, &t->targets);
+    t->longest = longest_sequence(data);
     status = make_plan(t, memory, err);
-    if (!status) status = nib_run_create(ctx, graph, t->plan, longest_sequence(data), 0, &t->run, err);
-    if (!status) status = nib_batch_maker_init(ctx, nib_min(batch, records), t->tokens, t->targets, &t->maker, err);
-    if (!status) status = nib_optimizer_init(ctx, &graph->kernels, params, o, &t->optimizer, err);
     if (status) goto done;
-    t->run->dropout_seed = o->seed;
+    *out = t;
+    t = NULL; /* handed over */
+done:
+    nib_trainer_destroy(t);
+    return status;
+}
+
+nib_status nib_trainer_allocate(nib_trainer *t, nib_error *err)
+{
+    size_t records = nib_min((size_t)t->o.per_device_train_batch_size, nib_dataset_count(t->data));
+    nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, 0, &t->run, err);
+
+    if (!status) status = nib_batch_maker_init(t->ctx, records, t->tokens, t->targets, &t->maker, err);
+    if (!status) status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, &t->optimizer, err);
+    if (status) return status;
+    t->run->dropout_seed = t->o.seed;
     t->run->abandon = is_overdue;
     t->run->abandon_user = t;
+    return NIB_OK;
+}
+
+nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                              const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                              nib_trainer **out, nib_error *err)
+{
+    nib_trainer *t = NULL;
+    nib_status status = nib_trainer_plan(ctx, graph, params, data, o, memory, &t, err);
+
+    if (!status && planned_bytes(t) > memory && o->gradient_checkpointing < 0)
+        status = nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %" PRIu64 " MiB of activations even when layers "
+                          "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
+                          "max_seq_length", t->tokens, planned_bytes(t) >> 20, memory >> 20);
+    if (!status) status = nib_trainer_allocate(t, err);
+    if (status) goto done;
     *out = t;
     t = NULL; /* handed over */
 done:

@@ -18,7 +18,7 @@ typedef struct nib_trainer {
     const nib_dataset *data;
     nib_train_options o;
     uint64_t steps, steps_per_epoch, epochs; /* of the whole run; epochs begun */
-    size_t tokens, targets;     /* of the largest micro-batch */
+    size_t tokens, targets, longest; /* of the largest micro-batch; the longest record */
     nib_plan *plan;
     nib_run *run;
     nib_batch_maker maker;
@@ -39,6 +39,13 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
                               const nib_dataset *data, const nib_train_options *o, uint64_t memory,
                               nib_trainer **out, nib_error *err);
 void nib_trainer_destroy(nib_trainer *t);
+
+/* The two halves of it: all sizes, whether they fit `memory` or not; then the memory, without which
+ * no step runs. */
+nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
+                            const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err);
+uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch); /* of activations; of scratch and tables */
+nib_status nib_trainer_allocate(nib_trainer *t, nib_error *err);
 
 /* Seconds of one micro-batch of the largest size, measured; changes nothing. */
 double nib_trainer_trial(nib_trainer *t);

@@ -1,0 +1,87 @@
+/* recipe_keys.h - a row of the table of keys, and the recipe that rows write into. */
+#ifndef NIB_JOB_RECIPE_KEYS_H
+#define NIB_JOB_RECIPE_KEYS_H
+
+#include "base/base.h"
+#include "format/yaml.h"
+#include "nibble/recipe.h"
+
+typedef enum nib_recipe_kind { /* the type of a row's target */
+    NIB_KEY_NONE,    /* no target: ignored, refused, alias */
+    NIB_KEY_BOOL,    /* bool */
+    NIB_KEY_CHOICE,  /* int: -1 unset, 0, 1 */
+    NIB_KEY_INT,     /* int */
+    NIB_KEY_BATCH,   /* int, or auto: 0 */
+    NIB_KEY_SEED,    /* uint64_t */
+    NIB_KEY_LONG,    /* int64_t */
+    NIB_KEY_SIZE,    /* uint64_t bytes: 512MiB */
+    NIB_KEY_FLOAT,   /* double */
+    NIB_KEY_TEXT,    /* const char *, one of `words` where those are given; null: NULL */
+    NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and said */
+    NIB_KEY_NAMES,   /* nib_names */
+    NIB_KEY_NUMBERS, /* nib_recipe_numbers: const int *, size_t beside it */
+    NIB_KEY_PATTERN, /* const nib_pattern *, its count at `second` */
+    NIB_KEY_COMPUTE, /* nib_recipe.compute[offset]: a type, or a flag that names one */
+} nib_recipe_kind;
+
+typedef struct nib_recipe_row {
+    nib_recipe_key key;
+    nib_recipe_kind kind;
+    bool result;         /* changes the result: part of the resolved recipe */
+    size_t offset, second; /* of the target in nib_recipe_values, and of a count */
+    /* Of a text: what it may be, by spaces; "a=b" takes a for b.  Of an ignored or refused key:
+     * values that ask for nothing. */
+    const char *words;
+} nib_recipe_row;
+
+extern const nib_recipe_row nib_recipe_rows[];
+extern const size_t nib_recipe_row_count;
+
+/* What rows point into: the options, and what only becomes one when all keys are read. */
+typedef struct nib_recipe_values {
+    nib_finetune_options o;
+    const char *dataset_text_field;
+} nib_recipe_values;
+
+/* Where compute_dtype comes from: the explicit key, the type the model is loaded in, the Trainer's flags. */
+enum { NIB_COMPUTE_KEY, NIB_COMPUTE_TORCH, NIB_COMPUTE_BF16, NIB_COMPUTE_FP16, NIB_COMPUTE_KEYS };
+
+typedef struct nib_recipe_given { /* of a row */
+    unsigned char level; /* 0 not given, 1 in a file, 2 by nib_recipe_set() */
+    unsigned line;
+    const char *name;    /* the name that was used */
+} nib_recipe_given;
+
+struct nib_recipe {
+    nib_ctx *ctx;
+    nib_recipe_values v;
+    nib_recipe_given *given; /* one a row */
+    nib_compute compute[NIB_COMPUTE_KEYS];
+    bool compute_flag[NIB_COMPUTE_KEYS]; /* of bf16 and fp16 */
+    struct nib_recipe_block *blocks;     /* texts and lists that the options point to */
+    char *resolved;
+};
+
+/* Memory that lives as long as the recipe, zeroed; NULL: none. */
+void *nib_recipe_take(nib_recipe *r, size_t bytes);
+char *nib_recipe_copy(nib_recipe *r, const char *text, size_t bytes);
+
+/* The row of a name (dashes as underscores, any case), aliases not followed; SIZE_MAX: none. */
+size_t nib_recipe_find(const char *name);
+size_t nib_recipe_follow(size_t row);        /* an alias to its key */
+const char *nib_recipe_nearest(const char *name);
+
+/* Reads a value into the row's target.  place: "file:line:column: key" or "key".  more: a list is
+ * added to. */
+nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
+                                 bool more, nib_error *err);
+/* Does the value ask for nothing (of an ignored or refused key)? */
+bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
+
+/* The keys and values of a file that was read. */
+nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err);
+
+/* The options as a recipe, YAML.  *out is the caller's. */
+nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out, nib_error *err);
+
+#endif

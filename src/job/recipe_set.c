@@ -1,0 +1,243 @@
+/* recipe_set.c - a recipe: made, read from a file, set key by key, turned into options. */
+#include <stdio.h>
+
+#include "job/recipe_keys.h"
+
+struct nib_recipe_block { struct nib_recipe_block *next; };
+
+void *nib_recipe_take(nib_recipe *r, size_t bytes)
+{
+    struct nib_recipe_block *b = nib_new(r->ctx, nib_round_up(sizeof *b, 16) + bytes);
+
+    if (!b) return NULL;
+    b->next = r->blocks;
+    r->blocks = b;
+    return (char *)b + nib_round_up(sizeof *b, 16);
+}
+
+char *nib_recipe_copy(nib_recipe *r, const char *text, size_t bytes)
+{
+    char *copy = nib_recipe_take(r, bytes + 1);
+
+    if (copy) memcpy(copy, text, bytes);
+    return copy;
+}
+
+nib_status nib_recipe_create(nib_ctx *ctx, nib_recipe **out, nib_error *err)
+{
+    nib_recipe *r = nib_new(ctx, sizeof *r);
+
+    if (!r) return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    r->ctx = ctx;
+    nib_finetune_defaults(&r->v.o);
+    r->given = nib_new_array(ctx, nib_recipe_row_count, sizeof *r->given);
+    if (!r->given) {
+        nib_recipe_destroy(r);
+        return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    }
+    *out = r;
+    return NIB_OK;
+}
+
+void nib_recipe_destroy(nib_recipe *r)
+{
+    if (!r) return;
+    for (struct nib_recipe_block *b = r->blocks, *next; b; b = next) {
+        next = b->next;
+        nib_free(r->ctx, b);
+    }
+    nib_free(r->ctx, r->given);
+    nib_free(r->ctx, r->resolved);
+    nib_free(r->ctx, r);
+}
+
+/* Back to the default: what null means, and what a value from a later place replaces. */
+static void reset(nib_recipe *r, const nib_recipe_row *row)
+{
+    static const size_t sizes[] = { [NIB_KEY_BOOL] = sizeof(bool), [NIB_KEY_CHOICE] = sizeof(int), [NIB_KEY_INT] = sizeof(int),
+                                    [NIB_KEY_BATCH] = sizeof(int), [NIB_KEY_SEED] = 8, [NIB_KEY_LONG] = 8, [NIB_KEY_SIZE] = 8,
+                                    [NIB_KEY_FLOAT] = sizeof(double), [NIB_KEY_TEXT] = sizeof(char *), [NIB_KEY_WORDS] = sizeof(char *),
+                                    [NIB_KEY_NAMES] = sizeof(nib_names),
+                                    [NIB_KEY_NUMBERS] = sizeof(int *), [NIB_KEY_PATTERN] = sizeof(nib_pattern *), [NIB_KEY_COMPUTE] = 0 };
+    nib_recipe_values defaults = { 0 };
+
+    nib_finetune_defaults(&defaults.o);
+    if (row->kind == NIB_KEY_COMPUTE) return;
+    memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
+    if (row->second) memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
+}
+
+/* level 1: from a file, 2: set by itself. */
+static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, const char *place, const char *name_place,
+                      unsigned char level, nib_error *err)
+{
+    size_t found = nib_recipe_find(name), index;
+    const nib_recipe_row *row;
+    nib_recipe_given *given;
+    nib_status status = NIB_OK;
+    bool more, empty;
+
+    if (found == SIZE_MAX)
+        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; the nearest is %s", name_place, name, nib_recipe_nearest(name));
+    index = nib_recipe_follow(found);
+    row = &nib_recipe_rows[index];
+    given = &r->given[index];
+    if (given->level == level && level == 1)
+        return nib_fail(err, NIB_E_INVALID, "%s%s: the same key as %s in line %u", name_place, name, given->name, given->line);
+    if (row->key.use == NIB_RECIPE_REFUSED && !nib_recipe_is_neutral(row, n))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: refused, it would change numbers: %s", place, row->key.help);
+    more = given->level == level;
+    empty = nib_yaml_is_null(n);
+    if (row->key.use == NIB_RECIPE_USED) {
+        if (!more || empty) reset(r, row);
+        if (!empty) status = nib_recipe_read_value(r, row, n, place, more, err);
+    } else {
+        empty = nib_recipe_is_neutral(row, n); /* not worth a word */
+    }
+    if (status) return status;
+    *given = (nib_recipe_given){ empty && row->key.use != NIB_RECIPE_USED ? 0 : level, n->key_line, nib_recipe_rows[found].key.name };
+    if (empty && row->kind == NIB_KEY_COMPUTE) given->level = 0;
+    return NIB_OK;
+}
+
+nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err)
+{
+    const nib_yaml_node *root = nib_yaml_root(y);
+    const char *path = nib_yaml_where(y);
+    nib_status status = NIB_OK;
+
+    if (!root || root->kind != NIB_YAML_MAP)
+        return nib_fail(err, NIB_E_INVALID, "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`", path,
+                        root ? root->line : 1, root ? root->column : 1);
+    for (const nib_yaml_node *n = root->first; n && !status; n = n->next) {
+        char *place = nib_sprintf(r->ctx, "%s:%u:%u: %.100s", path, n->line, n->column, n->key);
+        char *name_place = nib_sprintf(r->ctx, "%s:%u:%u: ", path, n->key_line, n->key_column);
+        status = place && name_place ? set(r, n->key, n, place, name_place, 1, err)
+                                     : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        nib_free(r->ctx, place);
+        nib_free(r->ctx, name_place);
+    }
+    return status;
+}
+
+nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err)
+{
+    nib_yaml *y = NULL;
+    nib_status status = nib_yaml_read(r->ctx, path, &y, err);
+
+    if (!status) status = nib_recipe_take_yaml(r, y, err);
+    nib_yaml_close(y);
+    return status;
+}
+
+nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib_error *err)
+{
+    nib_yaml_node scalar = { .kind = NIB_YAML_SCALAR, .text = value };
+    const nib_yaml_node *n = &scalar;
+    nib_yaml *y = NULL;
+    nib_status status = NIB_OK;
+    char place[128];
+
+    snprintf(place, sizeof place, "%.100s", key);
+    if (*value == '[' || (*value == '{' && value[strcspn(value, ":")])) { /* a template is no map */
+        status = nib_yaml_parse(r->ctx, value, strlen(value), place, &y, err);
+        if (status && *value == '{') status = NIB_OK; /* '{a}: {b}' is a template too */
+        else if (!status) n = nib_yaml_root(y);
+    }
+    if (!status) {
+        size_t found = nib_recipe_find(key);
+        bool text = found != SIZE_MAX && nib_recipe_rows[nib_recipe_follow(found)].kind == NIB_KEY_TEXT;
+        status = set(r, key, text ? &scalar : n, place, "", 2, err);
+    }
+    nib_yaml_close(y);
+    return status;
+}
+
+/* --- to options --- */
+
+static const char *compute_name(nib_compute c)
+{
+    return c == NIB_COMPUTE_FLOAT32 ? "float32" : c == NIB_COMPUTE_BFLOAT16 ? "bfloat16" : c == NIB_COMPUTE_FLOAT16 ? "float16" : "auto";
+}
+
+/* The latest place wins; in one place the key that says it most directly. */
+static nib_status settle_compute(nib_recipe *r, nib_error *err)
+{
+    const nib_recipe_given *given[NIB_COMPUTE_KEYS] = { 0 }, *best = NULL;
+
+    for (size_t i = 0; i < nib_recipe_row_count; i++)
+        if (nib_recipe_rows[i].kind == NIB_KEY_COMPUTE) given[nib_recipe_rows[i].offset] = &r->given[i];
+    if (given[NIB_COMPUTE_BF16]->level && given[NIB_COMPUTE_BF16]->level == given[NIB_COMPUTE_FP16]->level &&
+        r->compute_flag[NIB_COMPUTE_BF16] && r->compute_flag[NIB_COMPUTE_FP16])
+        return nib_fail(err, NIB_E_INVALID, "bf16 and fp16 are both true");
+    for (unsigned level = 2; level && !best; level--)
+        for (size_t i = 0; i < NIB_COMPUTE_KEYS && !best; i++) {
+            if (given[i]->level != level || (i >= NIB_COMPUTE_BF16 && !r->compute_flag[i])) continue;
+            best = given[i];
+            r->v.o.model.compute_dtype = r->compute[i];
+        }
+    for (size_t i = 0; i < NIB_COMPUTE_KEYS && best; i++)
+        if (given[i]->level && (i < NIB_COMPUTE_BF16 || r->compute_flag[i]) && r->compute[i] != r->v.o.model.compute_dtype)
+            nib_note(r->ctx, "%s: %s is what is computed in; %s asks for %s", best->name, compute_name(r->v.o.model.compute_dtype),
+                     given[i]->name, compute_name(r->compute[i]));
+    return NIB_OK;
+}
+
+/* One line for each reason, with the keys it holds for. */
+static void say_ignored(nib_recipe *r)
+{
+    for (size_t i = 0; i < nib_recipe_row_count; i++) {
+        const char *why = nib_recipe_rows[i].key.help;
+        char names[512] = "";
+        size_t used = 0;
+
+        if (nib_recipe_rows[i].key.use != NIB_RECIPE_IGNORED || !r->given[i].level) continue;
+        for (size_t k = i; k < nib_recipe_row_count && used < sizeof names; k++) {
+            if (nib_recipe_rows[k].key.use != NIB_RECIPE_IGNORED || !r->given[k].level ||
+                strcmp(nib_recipe_rows[k].key.help, why) != 0)
+                continue;
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", r->given[k].name);
+            r->given[k].level = 0; /* once */
+        }
+        nib_note(r->ctx, "without effect here: %s (%s)", names, why);
+    }
+}
+
+static nib_status settle_text_field(nib_recipe *r, nib_error *err)
+{
+    nib_data_options *d = &r->v.o.data;
+    const char *field = r->v.dataset_text_field;
+    char *template_text;
+    size_t n;
+
+    if (!field || strcmp(field, "text") == 0 || d->template_text || d->prompt_template) return NIB_OK;
+    n = strlen(field);
+    if (strcspn(field, "{}\\") != n) return nib_fail(err, NIB_E_INVALID, "dataset_text_field: '%.100s' is no field's name", field);
+    template_text = nib_recipe_take(r, n + 3);
+    if (!template_text) return nib_fail(err, NIB_E_NOMEM, "dataset_text_field: out of memory");
+    template_text[0] = '{';
+    memcpy(template_text + 1, field, n);
+    template_text[n + 1] = '}';
+    d->template_text = template_text;
+    return NIB_OK;
+}
+
+nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out, nib_error *err)
+{
+    nib_status status = settle_compute(r, err);
+
+    if (!status) status = settle_text_field(r, err);
+    if (status) return status;
+    say_ignored(r);
+    *out = &r->v.o;
+    return NIB_OK;
+}
+
+const char *nib_recipe_resolved(nib_recipe *r)
+{
+    nib_error err;
+
+    nib_free(r->ctx, r->resolved);
+    r->resolved = NULL;
+    return nib_recipe_write(r->ctx, &r->v.o, &r->resolved, &err) == NIB_OK ? r->resolved : NULL;
+}

@@ -1,0 +1,175 @@
+/* recipe_write.c - options as the YAML that gives them again. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "job/recipe_keys.h"
+#include "text/utf8.h"
+
+typedef struct writer { nib_ctx *ctx; char *text; size_t used, capacity; bool failed, not_utf8; } writer;
+
+static void put(writer *w, const char *text, size_t bytes)
+{
+    if (w->failed || !nib_grow(w->ctx, &w->text, &w->capacity, w->used + bytes + 1, 1)) {
+        w->failed = true;
+        return;
+    }
+    memcpy(w->text + w->used, text, bytes);
+    w->used += bytes;
+    w->text[w->used] = 0;
+}
+
+static void NIB_PRINTF(2, 3) say(writer *w, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    assert(n >= 0 && (size_t)n < sizeof text);
+    put(w, text, (size_t)n);
+}
+
+/* YAML takes some characters above ASCII for line breaks, and refuses others. */
+static bool must_escape(uint32_t c)
+{
+    return c < 32 || (c >= 127 && c < 161) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
+}
+
+/* In double quotes, whatever it holds: then no text is taken for something else. */
+static void put_text(writer *w, const char *text)
+{
+    put(w, "\"", 1);
+    for (size_t n; *text; text += n) {
+        uint32_t c;
+        n = nib_utf8_valid(text, strnlen(text, 4));
+        if (!n) {
+            w->not_utf8 = true;
+            break;
+        }
+        c = nib_utf8_read(text);
+        if (c == '"' || c == '\\') say(w, "\\%c", (char)c);
+        else if (c == '\n') put(w, "\\n", 2);
+        else if (c == '\t') put(w, "\\t", 2);
+        else if (must_escape(c)) say(w, "\\u%04x", c);
+        else put(w, text, n);
+    }
+    put(w, "\"", 1);
+}
+
+/* The shortest digits that read back as the same double. */
+static void put_number(writer *w, double x)
+{
+    char text[40];
+
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    put(w, text, strlen(text));
+}
+
+static void put_names(writer *w, const nib_names *n)
+{
+    if (n->all_linear) {
+        put_text(w, "all-linear");
+    } else if (n->regex) {
+        char *text = nib_sprintf(w->ctx, "regex:%s", n->items[0]);
+        if (text) put_text(w, text);
+        else w->failed = true;
+        nib_free(w->ctx, text);
+    } else {
+        put(w, "[", 1);
+        for (size_t i = 0; i < n->count; i++) {
+            if (i) put(w, ", ", 2);
+            put_text(w, n->items[i]);
+        }
+        put(w, "]", 1);
+    }
+}
+
+static void put_pattern(writer *w, const nib_pattern *p, size_t count)
+{
+    put(w, "{", 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i) put(w, ", ", 2);
+        put_text(w, p[i].name);
+        put(w, ": ", 2);
+        put_number(w, p[i].value);
+    }
+    put(w, "}", 1);
+}
+
+/* Left out: what was not given and has no default. */
+static bool is_absent(const nib_recipe_row *row, const void *target, const void *count)
+{
+    switch (row->kind) {
+    case NIB_KEY_TEXT: case NIB_KEY_WORDS: return !*(const char *const *)target;
+    case NIB_KEY_NAMES: return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
+    case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: return !*(const size_t *)count;
+    case NIB_KEY_CHOICE: return *(const int *)target < 0;
+    case NIB_KEY_LONG: return *(const int64_t *)target < 0;
+    case NIB_KEY_SIZE: return !*(const uint64_t *)target;
+    default: return false;
+    }
+}
+
+static void put_compute(writer *w, nib_compute c)
+{
+    static const char *const names[] = { [NIB_COMPUTE_AUTO] = "auto", [NIB_COMPUTE_FLOAT32] = "float32",
+                                         [NIB_COMPUTE_BFLOAT16] = "bfloat16", [NIB_COMPUTE_FLOAT16] = "float16" };
+    say(w, "%s", names[c]);
+}
+
+static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_values *v)
+{
+    const char *base = (const char *)v;
+    const void *target = base + row->offset, *count = base + row->second;
+    const int *numbers;
+
+    if (row->kind != NIB_KEY_COMPUTE && is_absent(row, target, count)) return;
+    say(w, "%s: ", row->key.name);
+    switch (row->kind) {
+    case NIB_KEY_BOOL: say(w, "%s", *(const bool *)target ? "true" : "false"); break;
+    case NIB_KEY_CHOICE: say(w, "%s", *(const int *)target ? "true" : "false"); break;
+    case NIB_KEY_BATCH:
+        if (*(const int *)target == 0) say(w, "auto");
+        else say(w, "%d", *(const int *)target);
+        break;
+    case NIB_KEY_INT: say(w, "%d", *(const int *)target); break;
+    case NIB_KEY_SEED: case NIB_KEY_SIZE: say(w, "%" PRIu64, *(const uint64_t *)target); break;
+    case NIB_KEY_LONG: say(w, "%" PRId64, *(const int64_t *)target); break;
+    case NIB_KEY_FLOAT: put_number(w, *(const double *)target); break;
+    case NIB_KEY_TEXT: case NIB_KEY_WORDS: put_text(w, *(const char *const *)target); break;
+    case NIB_KEY_NAMES: put_names(w, target); break;
+    case NIB_KEY_NUMBERS:
+        numbers = *(const int *const *)target;
+        for (size_t i = 0; i < *(const size_t *)count; i++) say(w, "%s%d", i ? ", " : "[", numbers[i]);
+        put(w, "]", 1);
+        break;
+    case NIB_KEY_PATTERN: put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count); break;
+    case NIB_KEY_COMPUTE: put_compute(w, v->o.model.compute_dtype); break;
+    case NIB_KEY_NONE: break;
+    }
+    put(w, "\n", 1);
+}
+
+nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out, nib_error *err)
+{
+    nib_recipe_values v = { .o = *o };
+    writer w = { .ctx = ctx };
+    nib_status status = NIB_OK;
+
+    say(&w, "# Every value that changes the result.  The same run again, elsewhere:\n"
+            "#   nibble finetune recipe.yaml output_dir=ANOTHER\n");
+    for (size_t i = 0; i < nib_recipe_row_count && !w.not_utf8; i++) {
+        if (nib_recipe_rows[i].result) put_row(&w, &nib_recipe_rows[i], &v);
+        if (w.not_utf8) status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be", nib_recipe_rows[i].key.name);
+    }
+    if (w.failed) status = nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    if (status) nib_free(ctx, w.text);
+    else *out = w.text;
+    return status;
+}
