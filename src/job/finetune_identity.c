@@ -2,7 +2,8 @@
  * the data as tokens, and every option that changes numbers.  Logging, saving, reporting, threads and
  * memory leave the numbers alone and are not in it.
  *
- * A new option that changes numbers gets a line here. */
+ * The options are those of the resolved recipe, so that a new one (a RESULT row of recipe_keys.c) is
+ * here by itself; but for those that say by another name or number what is compared anyway. */
 #include <stdio.h>
 
 #include "base/filemap.h"
@@ -110,12 +111,6 @@ static void put_adapter(identity *i, const nib_finetune_job *j)
     }
     put_hash(i, "target_modules", &names); /* with what excludes, adds and patterns made of them */
     if (j->o->adapter) put_hash(i, "adapter", &values); /* as opened: no step is done */
-    else put_text(i, "init_lora_weights", c->init_lora_weights);
-    put_int(i, "r", c->r);
-    put_float(i, "lora_alpha", c->lora_alpha);
-    put_float(i, "lora_dropout", c->lora_dropout);
-    put_bool(i, "use_rslora", c->use_rslora);
-    put_int(i, "bias", c->bias);
     nib_sha256_begin(&names);
     for (size_t k = 0; k < c->alpha_count; k++) {
         char value[40];
@@ -126,6 +121,41 @@ static void put_adapter(identity *i, const nib_finetune_job *j)
     put_hash(i, "alpha_pattern", &names);
 }
 
+/* Settled otherwise: paths and names by what they lead to, numbers of steps by their sum, lists of
+ * modules by the parameters they give; evaluation by put_choice(). */
+static bool is_settled(const char *key, size_t bytes)
+{
+    static const char *const settled[] = {
+        "model_name_or_path", "data", "output_dir", "adapter", "base_model_name", "compute_dtype", "load_in_4bit",
+        "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize", "target_modules", "exclude_modules",
+        "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern",
+        "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "warmup_steps",
+        "warmup_ratio", "data_seed", "eval_data", "eval_strategy", "eval_steps", "per_device_eval_batch_size",
+        "load_best_model_at_end", "metric_for_best_model", "greater_is_better", "early_stopping_patience",
+        "early_stopping_threshold", "save_strategy",
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(settled); i++)
+        if (strlen(settled[i]) == bytes && memcmp(settled[i], key, bytes) == 0) return true;
+    return false;
+}
+
+/* "key: value" lines. */
+static void put_recipe(identity *i, const char *recipe)
+{
+    for (const char *p = recipe, *end; *p; p = *end ? end + 1 : end) {
+        size_t n, colon = strcspn(p, ":\n");
+        char key[80];
+
+        end = strchrnul(p, '\n');
+        n = (size_t)(end - p);
+        if (*p == '#' || p[colon] != ':' || colon >= sizeof key || is_settled(p, colon)) continue;
+        memcpy(key, p, colon);
+        key[colon] = 0;
+        put(i, key, json_stringn(p + colon + 2, n - colon - 2));
+    }
+}
+
 static void put_training(identity *i, const nib_finetune_job *j)
 {
     const nib_train_options *t = &j->trainer->o; /* with the micro-batch that was chosen */
@@ -133,17 +163,8 @@ static void put_training(identity *i, const nib_finetune_job *j)
     put_int(i, "per_device_train_batch_size", t->per_device_train_batch_size);
     put_int(i, "gradient_accumulation_steps", t->gradient_accumulation_steps);
     put_int(i, "max_steps", (int64_t)j->trainer->steps);
-    put_float(i, "learning_rate", t->learning_rate);
-    put_float(i, "weight_decay", t->weight_decay);
-    put_float(i, "adam_beta1", t->adam_beta1);
-    put_float(i, "adam_beta2", t->adam_beta2);
-    put_float(i, "adam_epsilon", t->adam_epsilon);
-    put_float(i, "max_grad_norm", t->max_grad_norm);
-    put_text(i, "lr_scheduler_type", t->lr_scheduler_type);
     put_int(i, "warmup_steps", (int64_t)j->trainer->schedule.warmup);
-    put_int(i, "seed", (int64_t)t->seed);
     put_int(i, "data_seed", t->data_seed >= 0 ? t->data_seed : (int64_t)t->seed);
-    put_bool(i, "shuffle", t->shuffle);
 }
 
 /* Evaluation changes the result only where the result depends on it. */
@@ -175,10 +196,7 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     if (status) goto done;
     put_weights(&i, j->model->tensors);
     put_data(&i, "data", j->data);
-    put_text(&i, "template", j->o->data.template_text);
-    put_text(&i, "prompt_template", j->o->data.prompt_template);
-    put_text(&i, "completion_template", j->o->data.completion_template);
-    put_int(&i, "max_seq_length", j->o->data.max_seq_length);
+    put_recipe(&i, j->recipe);
     put_text(&i, "compute_dtype", nib_dtype_name(j->model->graph->type));
     put_bool(&i, "load_in_4bit", j->model->quantized_now);
     if (j->model->quantized_now) {
@@ -201,7 +219,7 @@ done:
 static void value_text(const json_t *v, char *out, size_t room)
 {
     if (!v) snprintf(out, room, "absent");
-    else if (json_is_string(v)) snprintf(out, room, "'%.60s'", json_string_value(v));
+    else if (json_is_string(v)) snprintf(out, room, "%.60s", json_string_value(v));
     else if (json_is_integer(v)) snprintf(out, room, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
     else if (json_is_real(v)) snprintf(out, room, "%.17g", json_real_value(v));
     else snprintf(out, room, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");

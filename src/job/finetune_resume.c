@@ -195,7 +195,7 @@ static void fill_state(job *j)
 
     s->max_steps = j->trainer->steps;
     s->num_train_epochs = j->trainer->epochs;
-    s->train_batch_size = t->per_device_train_batch_size;
+    s->train_batch_size = j->trainer->o.per_device_train_batch_size;
     s->logging_steps = t->logging_steps;
     s->eval_steps = nib_finetune_eval_steps(t);
     s->save_steps = t->save_steps;
