@@ -1,4 +1,5 @@
-/* finetune.c - the main job: tokenize, open, plan; training and saving are finetune_loop.c. */
+/* finetune.c - the main job: tokenize, open; the plan is finetune_plan.c, training and saving
+ * finetune_loop.c. */
 #include "nibble/finetune.h"
 
 #include <stdio.h>
@@ -64,117 +65,65 @@ static nib_status open_adapter(job *j, nib_error *err)
     return status;
 }
 
-/* Bytes of the weights that training touches: of an untied embedding only the rows in use. */
-static uint64_t touched_weights(const job *j)
+/* Are the weights there?  A dry run does without. */
+static nib_status look_for_weights(job *j, nib_error *err)
 {
-    const nib_weight *e = j->model->embedding->weight;
-    uint64_t bytes = j->model->weight_bytes, rows = 0, row = e->resident_bytes / e->out;
-    uint8_t *used;
-
-    if (j->model->config->tied || e->as.dense.owned) return bytes;
-    used = nib_new_array(j->ctx, e->out, 1);
-    if (!used) return bytes;
-    for (size_t i = 0; i < nib_dataset_count(j->data); i++) {
-        nib_record r = nib_dataset_record(j->data, i);
-        for (uint32_t t = 0; t < r.length; t++) rows += !used[r.ids[t]], used[r.ids[t]] = 1;
-    }
-    nib_free(j->ctx, used);
-    /* A row's pages come whole, and the kernel maps some around each. */
-    row = (row + 4095) / 4096 * 4096 + 65536;
-    return bytes - e->resident_bytes + (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
-}
-
-static bool fits(const job *j) { return j->plan.total <= j->plan.available; }
-
-/* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last one. */
-static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
-{
-    nib_train_options t = j->o->train;
-    nib_memory_plan *p = &j->plan;
-    uint64_t elements = nib_adapter_trainable(j->adapter), rest;
-    nib_status status;
-
-    t.per_device_train_batch_size = batch;
-    t.gradient_accumulation_steps = accumulation;
-    p->weights = touched_weights(j);
-    p->adapters = p->optimizer = 2 * elements * sizeof(float);
-    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
-    rest = p->available > p->total ? p->available - p->total : 0;
-    nib_trainer_destroy(j->trainer);
-    j->trainer = NULL;
-    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest, &j->trainer, err);
-    if (status) return status;
-    p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
-    p->scratch += nib_eval_loop_bytes(&j->eval);
-    p->total = p->weights + p->adapters + p->optimizer + p->baseline + p->activations + p->scratch;
-    p->checkpointing = j->trainer->plan->kind == NIB_PLAN_CHECKPOINT;
-    return NIB_OK;
-}
-
-/* The greatest micro-batch below `most` with which the step keeps its `records`, if one fits; else as it was. */
-static nib_status look_for_fit(job *j, int records, int most, bool *found, nib_error *err)
-{
-    nib_status status = NIB_OK;
-
-    *found = false;
-    for (int batch = most - 1; batch > 0 && !status && !*found; batch--) {
-        if (records % batch) continue;
-        status = plan_with(j, batch, records / batch, err);
-        *found = !status && fits(j);
-    }
-    return status;
-}
-
-/* A run that is gone on with keeps the micro-batch that was chosen at its start. */
-static bool recorded_batch(const job *j, int *batch, int *accumulation)
-{
-    json_int_t b = json_integer_value(json_object_get(j->recorded, "per_device_train_batch_size"));
-    json_int_t a = json_integer_value(json_object_get(j->recorded, "gradient_accumulation_steps"));
-
-    if (b < 1 || b > INT32_MAX || a < 1 || a > INT32_MAX) return false;
-    *batch = (int)b;
-    *accumulation = (int)a;
-    return true;
-}
-
-static nib_status choose_batch(job *j, nib_error *err)
-{
-    enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
-    int batch = j->o->train.per_device_train_batch_size, accumulation = j->o->train.gradient_accumulation_steps;
-    bool chosen = batch == 0, found;
-    int64_t records;
-    nib_status status;
-
-    if (chosen) batch = AUTO_BATCH;
-    if (chosen && recorded_batch(j, &batch, &accumulation)) return plan_with(j, batch, accumulation, err);
-    records = (int64_t)batch * accumulation;
-    status = plan_with(j, batch, accumulation, err);
-    if (status || fits(j) || records > INT32_MAX || batch > 65536) return status;
-    status = look_for_fit(j, (int)records, batch, &found, err);
-    if (status || (chosen && found)) return status;
-    if (found)
-        snprintf(j->advice, sizeof j->advice, "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
-                 "records a step", j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
-    return plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
-}
-
-/* Opens the model; in a dry run one whose weights are not there is planned all the same. */
-static nib_status open_model(job *j, nib_error *err)
-{
-    const nib_finetune_options *o = j->o;
-    nib_model_progress progress = { o->on_progress, o->user };
-    nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
     nib_tensors *tensors = NULL;
     nib_status status;
 
-    if (o->dry_run) {
-        status = nib_tensors_open(j->ctx, o->model.model, &tensors, err);
-        nib_tensors_close(tensors);
-        j->weights_missing = status == NIB_E_IO;
-        if (status && !j->weights_missing) return status;
-    }
-    if (j->weights_missing) return nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err);
-    return nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
+    if (!j->o->dry_run) return NIB_OK;
+    status = nib_tensors_open(j->ctx, j->o->model.model, &tensors, err);
+    nib_tensors_close(tensors);
+    j->weights_missing = status == NIB_E_IO;
+    return j->weights_missing ? NIB_OK : status;
+}
+
+static nib_status open_parts(job *j, nib_dtype compute, bool blank, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_model_progress progress = { o->on_progress, o->user };
+    nib_status status = blank ? nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err)
+                              : nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
+
+    return status ? status : open_adapter(j, err);
+}
+
+static void close_parts(job *j)
+{
+    nib_trainer_destroy(j->trainer);
+    nib_adapter_close(j->adapter);
+    nib_model_close(j->model);
+    j->trainer = NULL;
+    j->adapter = NULL;
+    j->model = NULL;
+}
+
+/* Quantizing while loading takes minutes and most of the memory: what cannot fit is found out before.
+ * *settled: it does not fit, and the parts are open, blank. */
+static nib_status plan_ahead(job *j, nib_dtype compute, bool *settled, nib_error *err)
+{
+    nib_status status = open_parts(j, compute, true, err);
+
+    if (!status) status = nib_finetune_plan(j, err);
+    *settled = !status && !nib_finetune_fits(j);
+    if (!*settled) close_parts(j);
+    return status == NIB_E_UNSUPPORTED ? NIB_OK : status; /* shapes that only the weights tell */
+}
+
+static nib_status open_model(job *j, bool quantizes, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_dtype compute = nib_open_compute(j->ctx, nib_finetune_compute(j));
+    bool settled = false;
+    nib_status status = look_for_weights(j, err);
+
+    if (!status && quantizes && !j->weights_missing && !o->adapter) status = plan_ahead(j, compute, &settled, err);
+    if (!status && !settled) status = open_parts(j, compute, j->weights_missing, err);
+    if (!status && strcmp(o->train.eval_strategy, "no") != 0)
+        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data, &o->data, j->tokenizer,
+                                    (uint32_t)j->model->config->vocabulary, (size_t)o->train.per_device_eval_batch_size,
+                                    &j->eval, err);
+    return status ? status : nib_finetune_plan(j, err);
 }
 
 static nib_status prepare(job *j, nib_error *err)
@@ -183,25 +132,21 @@ static nib_status prepare(job *j, nib_error *err)
     json_t *json = NULL;
     const nib_arch *arch;
     nib_config *config = NULL;
+    bool quantizes;
     nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
 
     if (!status) status = nib_config_open(j->ctx, o->model.model, &json, &arch, &config, err);
     if (!status) status = nib_dataset_open(j->ctx, &o->data, j->tokenizer, (uint32_t)config->vocabulary, false, &j->data, err);
+    quantizes = o->model.bnb.load_in_4bit && !json_is_object(json_object_get(json, "quantization_config"));
     json_decref(json);
     nib_config_free(j->ctx, config);
     if (status) return status;
     j->plan.baseline = nib_memory_resident();
     j->plan.available = nib_memory_free() + j->plan.baseline;
     if (o->train.max_memory && o->train.max_memory < j->plan.available) j->plan.available = o->train.max_memory;
-    status = open_model(j, err);
-    if (!status) status = open_adapter(j, err);
-    if (!status && strcmp(o->train.eval_strategy, "no") != 0)
-        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data, &o->data, j->tokenizer,
-                                    (uint32_t)j->model->config->vocabulary, (size_t)o->train.per_device_eval_batch_size,
-                                    &j->eval, err);
-    if (!status) status = choose_batch(j, err);
+    status = open_model(j, quantizes, err);
     if (status || o->dry_run) return status;
-    if (!fits(j))
+    if (!nib_finetune_fits(j))
         return nib_fail(err, NIB_E_NOMEM, "the plan needs %" PRIu64 " MiB%s, %" PRIu64 " MiB are there: %s", j->plan.total >> 20,
                         j->plan.checkpointing ? " even when layers are run again" : "", j->plan.available >> 20,
                         *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
@@ -215,7 +160,7 @@ static nib_status try_step(job *j, nib_error *err)
     nib_status status = NIB_OK;
 
     if (j->o->dry_run) {
-        if (!fits(j)) return NIB_OK;
+        if (!nib_finetune_fits(j)) return NIB_OK;
         if (j->weights_missing) status = nib_model_fill(j->model, (nib_model_progress){ j->o->on_progress, j->o->user }, err);
         if (!status) status = nib_trainer_allocate(j->trainer, err);
     }
@@ -256,7 +201,7 @@ static void report_start(job *j)
         .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
         .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
         .compute_dtype = nib_dtype_name(j->model->graph->type), .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)),
-        .settings = j->settings, .fits = fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
+        .settings = j->settings, .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
         .per_device_train_batch_size = j->trainer->o.per_device_train_batch_size,
         .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps
     };
@@ -292,10 +237,8 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     if (!status && !options->dry_run) status = nib_finetune_look_for_resume(&j, err);
     if (!status) status = run(&j, err);
     nib_finetune_end(&j);
-    nib_trainer_destroy(j.trainer);
+    close_parts(&j);
     nib_dataset_close(j.data);
-    nib_adapter_close(j.adapter);
-    nib_model_close(j.model);
     nib_tokenizer_close(j.tokenizer);
     nib_rundir_close(&j.dir);
     nib_free(ctx, j.recipe);

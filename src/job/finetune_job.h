@@ -1,5 +1,6 @@
-/* finetune_job.h - what the parts of the main job share: opening (finetune.c), going on
- * (finetune_resume.c), the loop (finetune_loop.c), saving (finetune_save.c). */
+/* finetune_job.h - what the parts of the main job share: opening (finetune.c), planning
+ * (finetune_plan.c), going on (finetune_resume.c), the loop (finetune_loop.c), saving
+ * (finetune_save.c). */
 #ifndef NIB_JOB_FINETUNE_JOB_H
 #define NIB_JOB_FINETUNE_JOB_H
 
@@ -74,6 +75,12 @@ nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 
 /* Trains from the trainer's step to the last one, saving on the way, and writes the adapter. */
 nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
+
+/* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory, with the
+ * micro-batch asked for or, for auto, the greatest that fits; else advice says which would.  Model, adapter
+ * and data are open. */
+nib_status nib_finetune_plan(nib_finetune_job *j, nib_error *err);
+bool nib_finetune_fits(const nib_finetune_job *j);
 
 /* Makes j->recipe once model, adapter and trainer are there; writes it to DIR/recipe.yaml. */
 nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err);

@@ -165,6 +165,7 @@ static nib_status settle_compute(nib_recipe *r, nib_error *err)
 {
     const nib_recipe_given *given[NIB_COMPUTE_KEYS] = { 0 }, *best = NULL;
 
+    r->v.o.model.compute_dtype = NIB_COMPUTE_AUTO;
     for (size_t i = 0; i < nib_recipe_row_count; i++)
         if (nib_recipe_rows[i].kind == NIB_KEY_COMPUTE) given[nib_recipe_rows[i].offset] = &r->given[i];
     if (given[NIB_COMPUTE_BF16]->level && given[NIB_COMPUTE_BF16]->level == given[NIB_COMPUTE_FP16]->level &&

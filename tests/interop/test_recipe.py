@@ -38,6 +38,40 @@ def help_lists_what_is_used():
         check(listed == (use == "used"), f"{name} is {use} and {'' if listed else 'not '}in --help")
 
 
+def command_line():
+    """Exit codes, and what wins: key=value over options over the file."""
+    def status(*arguments):
+        done = subprocess.run([NIBBLE, "finetune", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=TOP)
+        return done.returncode, done.stderr.decode()
+
+    with tempfile.TemporaryDirectory() as work:
+        path = f"{work}/r.yaml"
+        with open(path, "w") as f:
+            f.write("model_name_or_path: models/pico\ndata: models/shop.jsonl\nmax_steps: 3\nlearning_rate: 1e-3\nfp16: yes\n")
+        bad = f"{work}/bad.yaml"
+        with open(bad, "w") as f:
+            f.write("r: 8\nlora_alpa: 16\n")
+        for arguments, code, says in [
+                ((bad,), 1, "bad.yaml:2:1: unknown key 'lora_alpa'; the nearest is lora_alpha"),
+                ((f"{work}/none.yaml",), 1, "No such file"),
+                ((path, "lora_alpa=16"), 2, "the nearest is lora_alpha"),
+                ((path, "--lora-alpa", "16"), 2, "the nearest is --lora-alpha"),
+                ((path, "r=many", "output_dir=x"), 2, "'many' is not a whole number"),
+                ((path, "use_dora=true", "output_dir=x"), 1, "it would change numbers"),
+                ((path,), 2, "the recipe names no output_dir"),
+                ((path, "other"), 2, "one argument too many"),
+                ((), 2, "an argument is missing"),
+                (("models/pico", "--dry-run"), 2, "--data is missing"),
+                ((path, "--dry-run", "--tf32"), 0, "without effect here: tf32"),
+                ((path, "--dry-run", "--learning-rate", "1e-4", "--max_steps=4", "max-steps=5", "--bf16"), 0,
+                 ["learning_rate 0.0001", "5 steps", "compute_dtype bfloat16", "fp16 asks for float16"]),
+                (("models/pico", "--data", "models/shop.jsonl", "--dry-run", "target_modules=[q_proj, v_proj]"), 0, '["q_proj", "v_proj"]')]:
+            got, text = status(*arguments)
+            check(got == code, f"{arguments}: exit {got}, expected {code}: {text[:300]}")
+            for part in [says] if isinstance(says, str) else says:
+                check(part in text, f"{arguments}: '{part}' is not in {text[:2000]}")
+
+
 def make_model(kind, tokenizer, eos, where):
     """A random model with a small tokenizer of tests/golden/text."""
     import torch
@@ -103,7 +137,7 @@ def recipes_from_end_to_end():
             check(read(f"{work}/whole/{adapter}") == read(f"{work}/again/{adapter}"), f"{name}: recipe.yaml gave other bytes")
 
 
-TESTS = [("recipes from end to end", recipes_from_end_to_end), ("every field is known", every_field_is_known), ("fields are as committed", fields_are_as_committed),
+TESTS = [("command line", command_line), ("recipes from end to end", recipes_from_end_to_end), ("every field is known", every_field_is_known), ("fields are as committed", fields_are_as_committed),
          ("help lists what is used", help_lists_what_is_used)]
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@
 #include "nibble/nibble.h"
 #include "test.h"
 
-typedef struct seen { nib_run_report report; char advice[256]; int calls; } seen;
+typedef struct seen { nib_run_report report; char advice[256]; int calls, progress; } seen;
 
 static void keep_report(void *user, const nib_run_report *r)
 {
@@ -21,6 +21,12 @@ static void keep_report(void *user, const nib_run_report *r)
     s->report = *r;
     snprintf(s->advice, sizeof s->advice, "%s", r->advice);
     s->calls++;
+}
+
+static void keep_progress(void *user, const char *what, double share)
+{
+    (void)what, (void)share;
+    ((seen *)user)->progress++;
 }
 
 static bool copy_file(nib_ctx *ctx, const char *from_dir, const char *name, const char *to_dir)
@@ -53,6 +59,7 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
     if (!status) {
         run = *o;
         run.on_start = keep_report;
+        run.on_progress = keep_progress;
         run.user = s;
         status = nib_finetune(ctx, &run, err);
     }
@@ -216,9 +223,30 @@ static void test_micro_batch(void)
     nib_free(ctx, recipe);
 }
 
+/* What cannot fit is refused before a matrix is quantized. */
+static void test_refused_before_quantizing(void)
+{
+    char data[600], model[600], out[600];
+    const char *settings[] = { "model_name_or_path", model, "data", data, "load_in_4bit", "true", "output_dir", out, "max_steps", "1",
+                               "max_memory", "1MiB", NULL };
+    nib_ctx *ctx = test_ctx();
+    seen s;
+    nib_error err;
+
+    snprintf(model, sizeof model, "%s", test_data("tests/golden/models/llama"));
+    snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    REQUIRE_OK(nib_outfile_replace(ctx, data, records, sizeof records - 1, &err), err);
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && s.progress == 0, "%s, progress %d", err.message, s.progress);
+    settings[11] = "100GiB";
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    CHECK(s.progress > 0, "progress %d", s.progress);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "recipes", test_recipes }, { "demo", test_demo }, { "blank_equals_real", test_blank_equals_real },
-                                       { "micro_batch", test_micro_batch } };
+                                       { "micro_batch", test_micro_batch },
+                                       { "refused_before_quantizing", test_refused_before_quantizing } };
     return test_main("dry_run", cases, NIB_COUNT(cases));
 }

@@ -1,0 +1,100 @@
+/* finetune_plan.c - the memory plan of a run, and the micro-batch that it allows. */
+#include <stdio.h>
+
+#include "job/finetune_job.h"
+
+typedef nib_finetune_job job;
+
+/* Bytes of the weights that training touches: of an untied embedding only the rows in use. */
+static uint64_t touched_weights(const job *j)
+{
+    const nib_weight *e = j->model->embedding->weight;
+    uint64_t bytes = j->model->weight_bytes, rows = 0, row = e->resident_bytes / e->out;
+    uint8_t *used;
+
+    if (j->model->config->tied || e->as.dense.owned) return bytes;
+    used = nib_new_array(j->ctx, e->out, 1);
+    if (!used) return bytes;
+    for (size_t i = 0; i < nib_dataset_count(j->data); i++) {
+        nib_record r = nib_dataset_record(j->data, i);
+        for (uint32_t t = 0; t < r.length; t++) rows += !used[r.ids[t]], used[r.ids[t]] = 1;
+    }
+    nib_free(j->ctx, used);
+    /* A row's pages come whole, and the kernel maps some around each. */
+    row = (row + 4095) / 4096 * 4096 + 65536;
+    return bytes - e->resident_bytes + (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
+}
+
+bool nib_finetune_fits(const job *j) { return j->plan.total <= j->plan.available; }
+
+/* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last one. */
+static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
+{
+    nib_train_options t = j->o->train;
+    nib_memory_plan *p = &j->plan;
+    uint64_t elements = nib_adapter_trainable(j->adapter), rest;
+    nib_status status;
+
+    t.per_device_train_batch_size = batch;
+    t.gradient_accumulation_steps = accumulation;
+    p->weights = touched_weights(j);
+    p->adapters = p->optimizer = 2 * elements * sizeof(float);
+    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
+    rest = p->available > p->total ? p->available - p->total : 0;
+    nib_trainer_destroy(j->trainer);
+    j->trainer = NULL;
+    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest, &j->trainer, err);
+    if (status) return status;
+    p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
+    p->scratch += nib_eval_loop_bytes(&j->eval);
+    p->total = p->weights + p->adapters + p->optimizer + p->baseline + p->activations + p->scratch;
+    p->checkpointing = j->trainer->plan->kind == NIB_PLAN_CHECKPOINT;
+    return NIB_OK;
+}
+
+/* The greatest micro-batch below `most` with which the step keeps its `records`, if one fits; else as it was. */
+static nib_status look_for_fit(job *j, int records, int most, bool *found, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    *found = false;
+    for (int batch = most - 1; batch > 0 && !status && !*found; batch--) {
+        if (records % batch) continue;
+        status = plan_with(j, batch, records / batch, err);
+        *found = !status && nib_finetune_fits(j);
+    }
+    return status;
+}
+
+/* A run that is gone on with keeps the micro-batch that was chosen at its start. */
+static bool recorded_batch(const job *j, int *batch, int *accumulation)
+{
+    json_int_t b = json_integer_value(json_object_get(j->recorded, "per_device_train_batch_size"));
+    json_int_t a = json_integer_value(json_object_get(j->recorded, "gradient_accumulation_steps"));
+
+    if (b < 1 || b > INT32_MAX || a < 1 || a > INT32_MAX) return false;
+    *batch = (int)b;
+    *accumulation = (int)a;
+    return true;
+}
+
+nib_status nib_finetune_plan(job *j, nib_error *err)
+{
+    enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
+    int batch = j->o->train.per_device_train_batch_size, accumulation = j->o->train.gradient_accumulation_steps;
+    bool chosen = batch == 0, found;
+    int64_t records;
+    nib_status status;
+
+    if (chosen) batch = AUTO_BATCH;
+    if (chosen && recorded_batch(j, &batch, &accumulation)) return plan_with(j, batch, accumulation, err);
+    records = (int64_t)batch * accumulation;
+    status = plan_with(j, batch, accumulation, err);
+    if (status || nib_finetune_fits(j) || records > INT32_MAX || batch > 65536) return status;
+    status = look_for_fit(j, (int)records, batch, &found, err);
+    if (status || (chosen && found)) return status;
+    if (found)
+        snprintf(j->advice, sizeof j->advice, "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
+                 "records a step", j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
+    return plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
+}
