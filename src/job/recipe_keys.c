@@ -17,29 +17,34 @@
 #define ROW(name, owner, use, kind, result, at, second, words, example, help) \
     { { name, owner, use, IS_FLAG(kind), example, help }, kind, result, at, second, words }
 #define RESULT(name, owner, kind, field, example, help) \
-    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, true, AT(field), 0, NULL, example, help),
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_ALWAYS, AT(field), 0, NULL, example, help),
 #define FREE(name, owner, kind, field, example, help) \
-    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, false, AT(field), 0, NULL, example, help),
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_NEVER, AT(field), 0, NULL, example, help),
+/* The same, but a part of the resolved recipe only when evaluation asks for it. */
+#define RESULT_IF(when, name, owner, kind, field, example, help) \
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_##when, AT(field), 0, NULL, example, help),
+#define WORDS_IF(when, name, owner, field, words, example, help) \
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_TEXT, NIB_RESULT_##when, AT(field), 0, words, example, help),
 #define WORDS(name, owner, field, words, example, help) \
-    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_TEXT, true, AT(field), 0, words, example, help),
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_TEXT, NIB_RESULT_ALWAYS, AT(field), 0, words, example, help),
 #define FREE_WORDS(name, owner, field, words, example, help) \
-    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_TEXT, false, AT(field), 0, words, example, help),
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_TEXT, NIB_RESULT_NEVER, AT(field), 0, words, example, help),
 #define NO_WORDS " false=no False=no off=no" /* what YAML's `no` may have become on its way */
 #define COUNTED(name, owner, kind, field, count, example, help) \
-    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, true, AT(field), AT(count), NULL, example, help),
+    ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_ALWAYS, AT(field), AT(count), NULL, example, help),
 #define COMPUTE(name, owner, slot, example, help) \
-    { { name, owner, NIB_RECIPE_USED, (slot) >= NIB_COMPUTE_BF16, example, help }, NIB_KEY_COMPUTE, (slot) == NIB_COMPUTE_KEY, slot, 0, NULL },
-#define ALIAS(name, owner, of) { { name, owner, NIB_RECIPE_ALIAS, false, NULL, of }, NIB_KEY_NONE, false, 0, 0, NULL },
+    { { name, owner, NIB_RECIPE_USED, (slot) >= NIB_COMPUTE_BF16, example, help }, NIB_KEY_COMPUTE, (slot) == NIB_COMPUTE_KEY ? NIB_RESULT_ALWAYS : NIB_RESULT_NEVER, slot, 0, NULL },
+#define ALIAS(name, owner, of) { { name, owner, NIB_RECIPE_ALIAS, false, NULL, of }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, NULL },
 /* Without effect.  A FLAG_ is true or false; `nothing`: values that are not worth a word. */
 #define FLAG_IGNORED(name, owner, nothing, why) \
-    { { name, owner, NIB_RECIPE_IGNORED, true, NULL, why }, NIB_KEY_NONE, false, 0, 0, nothing },
+    { { name, owner, NIB_RECIPE_IGNORED, true, NULL, why }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, nothing },
 #define IGNORED(name, owner, nothing, why) \
-    { { name, owner, NIB_RECIPE_IGNORED, false, NULL, why }, NIB_KEY_NONE, false, 0, 0, nothing },
+    { { name, owner, NIB_RECIPE_IGNORED, false, NULL, why }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, nothing },
 /* Refused, but for the values that ask for nothing (null and empty ones always). */
 #define FLAG_REFUSED(name, owner, nothing, why) \
-    { { name, owner, NIB_RECIPE_REFUSED, true, NULL, why }, NIB_KEY_NONE, false, 0, 0, nothing },
+    { { name, owner, NIB_RECIPE_REFUSED, true, NULL, why }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, nothing },
 #define REFUSED(name, owner, nothing, why) \
-    { { name, owner, NIB_RECIPE_REFUSED, false, NULL, why }, NIB_KEY_NONE, false, 0, 0, nothing },
+    { { name, owner, NIB_RECIPE_REFUSED, false, NULL, why }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, nothing },
 
 /* Why a key is without effect. */
 #define NO_CARD "there is no graphics card"
@@ -97,7 +102,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("template", OWN, TEXT, o.data.template_text, "'{a} {b}'", "a text record from named fields")
     RESULT("prompt_template", OWN, TEXT, o.data.prompt_template, "'{q}'", "with --completion-template: a masked record")
     RESULT("completion_template", OWN, TEXT, o.data.completion_template, "'{a}'", "what is trained")
-    FREE("eval_data", OWN, TEXT, o.eval_data, "FILE", "records to evaluate on, in the shape of data")
+    RESULT_IF(EVALUATED, "eval_data", OWN, TEXT, o.eval_data, "FILE", "records to evaluate on, in the shape of data")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024", "longer records are cut")
     FREE("dataset_text_field", SFT, TEXT, dataset_text_field, "text", "the field of a text record, as --template '{text}'")
     ALIAS("max_length", SFT, "max_seq_length")
@@ -122,19 +127,19 @@ const nib_recipe_row nib_recipe_rows[] = {
     FREE_WORDS("logging_strategy", TRAIN, o.train.logging_strategy, "steps epoch no" NO_WORDS, "steps", "steps, epoch or no")
     FREE("logging_steps", TRAIN, INT, o.train.logging_steps, "1", "steps from one line to the next")
     FREE("logging_first_step", TRAIN, BOOL, o.train.logging_first_step, NULL, "a line for step 1 too")
-    FREE_WORDS("save_strategy", TRAIN, o.train.save_strategy, "steps epoch no" NO_WORDS, "steps", "steps, epoch or no")
-    FREE("save_steps", TRAIN, INT, o.train.save_steps, "500", "steps from one checkpoint to the next; 0: none")
+    WORDS_IF(BEST, "save_strategy", TRAIN, o.train.save_strategy, "steps epoch no" NO_WORDS, "steps", "steps, epoch or no")
+    RESULT_IF(BEST, "save_steps", TRAIN, INT, o.train.save_steps, "500", "steps from one checkpoint to the next; 0: none")
     FREE("save_total_limit", TRAIN, INT, o.train.save_total_limit, "3", "checkpoints kept, besides the best; default: all")
     FREE("resume_from_checkpoint", TRAIN, TEXT, o.resume_from_checkpoint, "last", "last, or a checkpoint's directory")
     WORDS("eval_strategy", TRAIN, o.train.eval_strategy, "no steps epoch" NO_WORDS, "no", "no, steps or epoch")
-    RESULT("eval_steps", TRAIN, INT, o.train.eval_steps, "50", "steps from one evaluation to the next; default: logging-steps")
-    FREE("per_device_eval_batch_size", TRAIN, INT, o.train.per_device_eval_batch_size, "8", "records evaluated at a time")
-    RESULT("load_best_model_at_end", TRAIN, BOOL, o.train.load_best_model_at_end, NULL, "the adapter is the best evaluated one")
-    WORDS("metric_for_best_model", TRAIN, o.train.metric_for_best_model, "loss eval_loss perplexity eval_perplexity", "loss", "loss or perplexity")
-    RESULT("greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL, "default: as the metric wants it")
-    RESULT("early_stopping_patience", OWN, INT, o.train.early_stopping_patience, "3", "evaluations without a better one before the end; default: no end")
-    RESULT("early_stopping_threshold", OWN, FLOAT, o.train.early_stopping_threshold, "0.0", "by how much better one must be")
-    { { "report_to", TRAIN, NIB_RECIPE_USED, false, "none", "jsonl, tensorboard, all or none" }, NIB_KEY_WORDS, false, AT(o.train.report_to), 0,
+    RESULT_IF(EVALUATED, "eval_steps", TRAIN, INT, o.train.eval_steps, "50", "steps from one evaluation to the next; default: logging-steps")
+    RESULT_IF(EVALUATED, "per_device_eval_batch_size", TRAIN, INT, o.train.per_device_eval_batch_size, "8", "records evaluated at a time")
+    RESULT_IF(EVALUATED, "load_best_model_at_end", TRAIN, BOOL, o.train.load_best_model_at_end, NULL, "the adapter is the best evaluated one")
+    WORDS_IF(EVALUATED, "metric_for_best_model", TRAIN, o.train.metric_for_best_model, "loss eval_loss perplexity eval_perplexity", "loss", "loss or perplexity")
+    RESULT_IF(EVALUATED, "greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL, "default: as the metric wants it")
+    RESULT_IF(EVALUATED, "early_stopping_patience", OWN, INT, o.train.early_stopping_patience, "3", "evaluations without a better one before the end; default: no end")
+    RESULT_IF(EVALUATED, "early_stopping_threshold", OWN, FLOAT, o.train.early_stopping_threshold, "0.0", "by how much better one must be")
+    { { "report_to", TRAIN, NIB_RECIPE_USED, false, "none", "jsonl, tensorboard, all or none" }, NIB_KEY_WORDS, NIB_RESULT_NEVER, AT(o.train.report_to), 0,
       "none all jsonl tensorboard wandb= mlflow= comet_ml= clearml= codecarbon= dagshub= dvclive= flyte= neptune= swanlab= trackio= azure_ml=" },
     FREE("logging_dir", TRAIN, TEXT, o.train.logging_dir, "DIR", "of TensorBoard's event files")
     FREE("gradient_checkpointing", TRAIN, CHOICE, o.train.gradient_checkpointing, NULL, "run layers again rather than keep; default: as memory asks")

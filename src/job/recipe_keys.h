@@ -24,10 +24,17 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_COMPUTE, /* nib_recipe.compute[offset]: a type, or a flag that names one */
 } nib_recipe_kind;
 
+typedef enum nib_recipe_result { /* does the key change the result, so that the resolved recipe holds it? */
+    NIB_RESULT_NEVER,
+    NIB_RESULT_ALWAYS,
+    NIB_RESULT_EVALUATED, /* when there is an eval_strategy */
+    NIB_RESULT_BEST       /* with load_best_model_at_end */
+} nib_recipe_result;
+
 typedef struct nib_recipe_row {
     nib_recipe_key key;
     nib_recipe_kind kind;
-    bool result;         /* changes the result: part of the resolved recipe */
+    nib_recipe_result result;
     size_t offset, second; /* of the target in nib_recipe_values, and of a count */
     /* Of a text: what it may be, by spaces; "a=b" takes a for b.  Of an ignored or refused key:
      * values that ask for nothing. */

@@ -22,6 +22,7 @@ nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
     o.lora.lora_dropout = c->lora_dropout;
     o.lora.use_rslora = c->use_rslora;
     o.lora.target_modules = names_of(&c->target_modules);
+    o.train.eval_steps = nib_finetune_eval_steps(&j->o->train);
     o.train.per_device_train_batch_size = j->trainer->o.per_device_train_batch_size;
     o.train.gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps;
     return nib_recipe_write(j->ctx, &o, &j->recipe, err);
