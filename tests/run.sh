@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh - runs every test program that is built, then the check of the floors, and counts.
+# run.sh - runs every test program that is built, the fuzz targets on their seeds, then the check of
+# the floors, and counts.
 #
 #   BUILD=build tests/run.sh [PATTERN]      PATTERN: only programs whose path matches (a glob)
 #
@@ -64,6 +65,12 @@ for program in "$build"/tests/*/test_*; do
     [ -e "tests/$name.c" ] || continue # an object file, or built from a source that is gone
     programs=$((programs + 1))
     run "$name" "$program"
+done
+for program in "$build"/fuzz/seeds_*; do
+    name=${program#"$build"/fuzz/seeds_}
+    [[ -x "$program" && "fuzz/$name" == $pattern && -e "fuzz/fuzz_$name.c" ]] || continue
+    programs=$((programs + 1))
+    run "fuzz/$name" "$program" "fuzz/seeds/$name"
 done
 [ "$pattern" = '*' ] && run check-floors tools/check-floors.sh
 
