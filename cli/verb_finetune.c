@@ -34,12 +34,12 @@ static void print_plan_json(const nib_run_report *r)
     printf("{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"activations\": %llu, "
            "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
            "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
-           "\"gradient_accumulation_steps\": %d, \"seconds_per_epoch\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
+           "\"gradient_accumulation_steps\": %d, \"weights_missing\": %s, \"seconds_per_epoch\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
            (unsigned long long)p->adapters, (unsigned long long)p->optimizer, (unsigned long long)p->activations,
            (unsigned long long)p->scratch, (unsigned long long)p->baseline, (unsigned long long)r->steps,
            (unsigned long long)r->trainable_parameters, (unsigned long long)r->all_parameters,
            p->checkpointing ? "true" : "false", (unsigned long long)p->available, r->fits ? "true" : "false",
-           r->per_device_train_batch_size, r->gradient_accumulation_steps);
+           r->per_device_train_batch_size, r->gradient_accumulation_steps, r->weights_missing ? "true" : "false");
     print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
     printf(", \"seconds_total\": ");
     print_json_number(stdout, r->fits ? r->seconds_total : NAN);

@@ -325,6 +325,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     IGNORED("offload_folder", LOAD, NULL, SAME_MEMORY)
     REFUSED("model_revision", LOAD, "main", "the model is the directory as it is")
     REFUSED("pretraining_tp", LOAD, "1", "products are not cut into slices")
+    FLAG_IGNORED("use_peft", LOAD, "true", "finetune always trains an adapter")
+    ALIAS("lora_task_type", LORA, "task_type")
     REFUSED("dataset_name", OWN, NULL, "nothing is downloaded: `data` names a file")
 };
 
