@@ -21,6 +21,7 @@ static void print_usage(const verb *v, FILE *to)
         const option *o = &v->options[i];
         char left[80];
         if (!o->help) continue;
+        if (v->heading && v->heading(o->name)) fprintf(to, "%s%s:\n", i ? "\n" : "", v->heading(o->name));
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }

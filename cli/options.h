@@ -41,6 +41,7 @@ typedef struct verb {
     size_t option_count;
     const char *positional[OPTION_POSITIONAL_ROOM]; /* filled */
     size_t positional_count, positional_wanted;
+    const char *(*heading)(const char *name); /* of the group that an option begins, or NULL; may be NULL */
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 

@@ -159,6 +159,21 @@ static void on_end(void *user, const nib_end_report *r)
 
 /* --- the command line: the keys of the recipe, with dashes --- */
 
+static const char *heading_of(const char *name)
+{
+    static const struct { const char *first, *heading; } groups[] = {
+        { "model-name-or-path", "The run" }, { "load-in-4bit", "The frozen weights (BitsAndBytesConfig)" },
+        { "r", "What is trained (LoraConfig)" }, { "template", "Data (SFTConfig)" },
+        { "per-device-train-batch-size", "Training (TrainingArguments)" },
+        { "logging-strategy", "Logs, checkpoints, evaluation" }, { "gradient-checkpointing", "Memory and types" },
+        { "threads", "The program" },
+    };
+
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (strcmp(groups[i].first, name) == 0) return groups[i].heading;
+    return NULL;
+}
+
 /* The options of the usage are the keys that are used; the others and the aliases are understood. */
 static size_t list_options(finetune *f, option *to)
 {
@@ -250,7 +265,7 @@ int verb_finetune(int argc, char **argv)
     verb v = { .name = "finetune", .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
                .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
                           "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
-               .options = options, .positional_most = OPTION_POSITIONAL_ROOM };
+               .options = options, .heading = heading_of, .positional_most = OPTION_POSITIONAL_ROOM };
     const char *recipe = NULL;
     nib_status status;
     int code;
