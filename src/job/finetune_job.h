@@ -70,6 +70,7 @@ void nib_finetune_end(nib_finetune_job *j); /* frees what the two above made */
 
 /* Writes output_dir/checkpoint-STEP, then deletes old ones. */
 nib_status nib_finetune_save_checkpoint(nib_finetune_job *j, nib_error *err);
+nib_status nib_finetune_prune(nib_finetune_job *j, nib_error *err); /* old ones alone */
 /* Writes the adapter into output_dir. */
 nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 

@@ -219,6 +219,7 @@ static nib_status finish(job *j, nib_error *err)
     if (!status) status = log_end(j, nib_clock_seconds() - j->session_began, err);
     if (!status) status = nib_run_logs_sync(&j->logs, err);
     if (!status) status = nib_finetune_save_adapter(j, err);
+    if (!status) status = nib_finetune_prune(j, err); /* a kill may have come between the last save and this */
     return status ? status : nib_rundir_finish(&j->dir, err);
 }
 

@@ -61,6 +61,12 @@ static nib_status build(job *j, const char *dir, nib_error *err)
     return status;
 }
 
+nib_status nib_finetune_prune(job *j, nib_error *err)
+{
+    return nib_checkpoint_prune(j->ctx, j->dir.path, j->o->train.save_total_limit, j->trainer->step,
+                                step_of(j->state.best_model_checkpoint), err);
+}
+
 nib_status nib_finetune_save_checkpoint(job *j, nib_error *err)
 {
     char *path = nib_sprintf(j->ctx, "%s/checkpoint-%" PRIu64, j->dir.path, j->trainer->step);
@@ -72,9 +78,7 @@ nib_status nib_finetune_save_checkpoint(job *j, nib_error *err)
     if (!status) status = build(j, nib_outdir_path(out), err);
     if (status) nib_outdir_discard(out);
     else status = nib_outdir_commit(out, err);
-    if (!status)
-        status = nib_checkpoint_prune(j->ctx, j->dir.path, j->o->train.save_total_limit, j->trainer->step,
-                                      step_of(j->state.best_model_checkpoint), err);
+    if (!status) status = nib_finetune_prune(j, err);
     nib_free(j->ctx, path);
     return status;
 }
