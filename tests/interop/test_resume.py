@@ -6,7 +6,7 @@ import os
 import tempfile
 
 import torch
-from common import check, main, nibble
+from common import check, json_lines, main, nibble
 from runs import MODEL, arguments, data, killed
 from safetensors.torch import load_file
 from transformers.trainer_callback import TrainerState
@@ -80,6 +80,20 @@ def adapters():
             check(all(states[k].shape == weights[k.rsplit(".", 1)[0]].shape for k in states), "states have other shapes")
 
 
+def evaluations():
+    """eval_loss of step N is what evaluating checkpoint-N gives."""
+    with tempfile.TemporaryDirectory() as work:
+        out = run(work, "out", "--save-total-limit", 0)
+        history = json.load(open(os.path.join(out, "trainer_state.json")))["log_history"]
+        losses = {e["step"]: e for e in history if "eval_loss" in e}
+        check(sorted(losses) == [2, 4, 6, 8, 10, 12], f"evaluations at {sorted(losses)}")
+        for step in (4, 8, 12):
+            got = json_lines(nibble("evaluate", MODEL, "--adapter", os.path.join(out, f"checkpoint-{step}"), "--load-in-4bit",
+                                    "--data", os.path.join(work, "eval.jsonl"), "--compute-dtype", "float32", "--json"))[-1]
+            check(got["loss"] == losses[step]["eval_loss"], f"step {step}: {losses[step]['eval_loss']}, evaluate gives {got['loss']}")
+            check(got["perplexity"] == losses[step]["eval_perplexity"], f"step {step}: another perplexity")
+
+
 def killed_and_resumed():
     with tempfile.TemporaryDirectory() as work:
         more = ("--max-steps", 300, "--save-steps", 7, "--report-to", "jsonl", "--save-total-limit", 3)
@@ -94,4 +108,5 @@ def killed_and_resumed():
 
 
 if __name__ == "__main__":
-    main([("resume_trainer_state", state), ("resume_adapters", adapters), ("resume_killed", killed_and_resumed)])
+    main([("resume_trainer_state", state), ("resume_adapters", adapters), ("resume_evaluations", evaluations),
+          ("resume_killed", killed_and_resumed)])
