@@ -45,10 +45,25 @@ int verb_doctor(int argc, char **argv)
     return print_report(&s, status, report);
 }
 
+/* Merged into other weights than it was trained on, an adapter is not quite what it was. */
+static void say_other_form(session *s, const nib_merge_result *r)
+{
+    char change[400] = "";
+
+    if (!r->other_form) return;
+    if (r->greatest_change >= 0)
+        snprintf(change, sizeof change, ": between the two a matrix differs by %s %.2g %% of its norm (%s)",
+                 r->change_is_bound ? "less than" : "up to", 100 * r->greatest_change, r->matrix);
+    session_line(s, "warning: the adapter was trained on %s weights and is merged into %s ones%s", r->trained_form,
+                 r->model_form, change);
+}
+
 int verb_merge(int argc, char **argv)
 {
     session s = { 0 };
-    nib_merge_options o = { .on_progress = session_progress, .user = &s };
+    nib_merge_result result;
+    nib_merge_options o = { .on_progress = session_progress, .user = &s, .result = &result };
+    nib_status status;
     option options[] = {
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "the PEFT adapter to merge" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of what is written: bfloat16, float16 or float32; default: the model's" },
@@ -64,7 +79,9 @@ int verb_merge(int argc, char **argv)
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;
-    return session_end(&s, nib_merge(s.ctx, &o, &s.err));
+    status = nib_merge(s.ctx, &o, &s.err);
+    if (!status) say_other_form(&s, &result);
+    return session_end(&s, status);
 }
 
 int verb_quantize(int argc, char **argv)

@@ -8,6 +8,22 @@
 #include "adapter/initialize.h"
 #include "adapter/peft_card.h"
 
+/* In __metadata__ of adapter_model.safetensors: PEFT and safetensors hand it on unread, and it goes
+ * where the weights go, while PEFT warns of keys in adapter_config.json that it does not know. */
+static const char base_form_key[] = "nibble.base_form";
+
+void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
+{
+    snprintf(form, NIB_BASE_FORM_ROOM, "dense");
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const nib_weight *w = m->linears[i]->frozen ? m->linears[i]->frozen : m->linears[i]->weight;
+        if (nib_weight_as_dense(w)) continue;
+        snprintf(form, NIB_BASE_FORM_ROOM, "%s %u%s", w->as.bnb4.is_fp4 ? "fp4" : "nf4", w->as.bnb4.blocksize,
+                 w->as.bnb4.absmax ? "" : " double");
+        return;
+    }
+}
+
 static nib_status make_matcher(nib_adapter *a, nib_error *err)
 {
     const char *const *defaults = a->model->arch->default_targets;
@@ -150,6 +166,10 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status && attach) status = attach_saved_embeddings(a, file, err);
     if (!status) status = read_values(a, dir, file, err);
     if (!status) status = refuse_leftovers(a, file, err);
+    if (!status) {
+        const char *form = nib_tensors_metadata(file, base_form_key);
+        snprintf(a->base_form, sizeof a->base_form, "%s", form ? form : "");
+    }
     nib_tensors_close(file);
     nib_free(a->ctx, path);
     return status;
@@ -218,6 +238,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
 {
     nib_tensor_plan *plans = nib_new_array(a->ctx, a->params.count, sizeof *plans);
     nib_tensor_writer *w = NULL;
+    char form[NIB_BASE_FORM_ROOM];
     nib_status status;
 
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -227,7 +248,9 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
         plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
                                       .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
     }
-    status = nib_tensor_writer_create(a->ctx, dir, "adapter_model", plans, a->params.count, 0, &w, err);
+    nib_base_form(a->model, form);
+    status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0, base_form_key, form,
+                                            &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++)
         status = nib_tensor_writer_put(w, a->params.items[i]->value,
                                        nib_param_count(a->params.items[i]) * sizeof(float), err);

@@ -5,6 +5,8 @@
 #include "adapter/peft_match.h"
 #include "model/model.h"
 
+enum { NIB_BASE_FORM_ROOM = 32 };
+
 typedef struct nib_adapter {
     nib_ctx *ctx;
     nib_model *model;
@@ -15,7 +17,11 @@ typedef struct nib_adapter {
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;
     char *dir;                 /* where it was read from, or NULL */
+    char base_form[NIB_BASE_FORM_ROOM]; /* of the base it was trained on, as the file says; "": it does not */
 } nib_adapter;
+
+/* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size, double-quantized). */
+void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM]);
 
 /* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values are a
  * function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched. */

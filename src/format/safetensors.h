@@ -64,6 +64,10 @@ typedef struct nib_tensor_plan {
 nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
                                     const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
                                     nib_tensor_writer **out, nib_error *err);
+/* The same with one more entry of __metadata__, key and note, in every file; both NULL: none. */
+nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
+                                          const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
+                                          const char *key, const char *note, nib_tensor_writer **out, nib_error *err);
 nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes, nib_error *err);
 /* Checks that all data came, syncs and renames every file; frees w also on failure. */
 nib_status nib_tensor_writer_commit(nib_tensor_writer *w, nib_error *err);

@@ -36,6 +36,7 @@ struct nib_tensor_writer {
     uint64_t total_bytes;
     size_t current;      /* the tensor whose data comes next */
     uint64_t done_bytes; /* of it */
+    const char *note_key, *note; /* one more entry of __metadata__, or NULL; only while creating */
     nib_error failure;   /* status != NIB_OK: every later call fails so */
 };
 
@@ -130,7 +131,14 @@ static nib_status write_header(nib_tensor_writer *w, size_t shard, size_t first,
     uint64_t offset = 0;
     nib_status status;
 
-    nib_text_puts(&text, "{\"__metadata__\":{\"format\":\"pt\"}");
+    nib_text_puts(&text, "{\"__metadata__\":{\"format\":\"pt\"");
+    if (w->note) {
+        nib_text_put(&text, ",", 1);
+        nib_text_json_string(&text, w->note_key, false);
+        nib_text_put(&text, ":", 1);
+        nib_text_json_string(&text, w->note, false);
+    }
+    nib_text_put(&text, "}", 1);
     for (size_t i = first; i < last; i++) {
         place *p = (place *)w->order[i];
         nib_text_put(&text, ",", 1);
@@ -188,12 +196,21 @@ nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *s
                                     const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
                                     nib_tensor_writer **out, nib_error *err)
 {
+    return nib_tensor_writer_create_noted(ctx, dir, stem, plans, count, shard_bytes, NULL, NULL, out, err);
+}
+
+nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
+                                          const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
+                                          const char *key, const char *note, nib_tensor_writer **out, nib_error *err)
+{
     nib_tensor_writer *w = nib_new(ctx, sizeof *w);
     size_t last = 0;
     nib_status status;
 
     if (!w) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     w->ctx = ctx;
+    w->note_key = key;
+    w->note = note;
     w->dir = nib_strdup(ctx, dir);
     w->stem = nib_strdup(ctx, stem);
     w->places = nib_new_array(ctx, count, sizeof *w->places);
@@ -225,6 +242,7 @@ nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *s
         status = write_header(w, s, first, last, err);
         if (status) goto done;
     }
+    w->note_key = w->note = NULL; /* the caller's */
     *out = w;
     w = NULL; /* handed over */
 done:

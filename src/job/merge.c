@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/outfile.h"
+#include "job/merge_form.h"
 #include "job/merge_plan.h"
 #include "job/merge_rows.h"
 #include "job/python_json.h"
@@ -25,6 +26,7 @@ typedef struct run {
     nib_outdir *out;
     nib_tensor_writer *writer;
     nib_merge_rows rows;
+    nib_merge_result result;
 } run;
 
 static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtype *dtype, nib_error *err)
@@ -144,6 +146,7 @@ static nib_status merge(run *r, nib_error *err)
     nib_status status = read_dtype(r->options, &convert, &dtype, err);
 
     if (!status) status = open_all(r, err);
+    if (!status) status = nib_merge_compare_forms(r->adapter, &r->result, err);
     if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
     if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
     if (!status) status = open_out(r, err);
@@ -161,6 +164,7 @@ nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *
     run r = { .ctx = ctx, .options = options };
     nib_status status = merge(&r, err);
 
+    if (!status && options->result) *options->result = r.result;
     nib_tensor_writer_discard(r.writer);
     nib_outdir_discard(r.out);
     nib_merge_rows_free(&r.rows);

@@ -268,6 +268,76 @@ static void test_values(void)
     nib_tensors_close(from);
 }
 
+/* --- trained on the other form --- */
+
+static nib_status merge_told(nib_ctx *ctx, const char *model, const char *adapter, const char *out, nib_merge_result *r,
+                             nib_error *err)
+{
+    nib_merge_options o = { .model = model, .adapter = adapter, .out = out, .overwrite = true, .result = r };
+    return nib_merge(ctx, &o, err);
+}
+
+/* |W - Q| / |W| of the linear `name`, from the two models as they are opened. */
+static double change_between(const nib_model *dense, const nib_model *packed, const char *name)
+{
+    double difference = 0, norm = 0;
+
+    for (size_t i = 0; i < dense->linear_count; i++) {
+        const nib_weight *w = dense->linears[i]->weight, *q = packed->linears[i]->weight;
+        static float a[64 * 256], b[64 * 256];
+        if (strcmp(dense->linears[i]->name, name) != 0 || w->out * w->in > NIB_COUNT(a)) continue;
+        nib_weight_decode(w, 0, w->out, a);
+        nib_weight_decode(q, 0, q->out, b);
+        for (size_t k = 0; k < w->out * w->in; k++) {
+            difference += ((double)a[k] - (double)b[k]) * ((double)a[k] - (double)b[k]);
+            norm += (double)a[k] * (double)a[k];
+        }
+    }
+    return norm > 0 ? sqrt(difference / norm) : -1;
+}
+
+static void test_other_form(void)
+{
+    static const struct shape plain = { "form", "llama", { "q_proj" }, { 0 }, NIB_PEFT_BIAS_NONE, false };
+    nib_ctx *ctx = test_ctx();
+    path dense = golden("llama"), packed = joined(test_tmpdir(), "packed"), out = joined(test_tmpdir(), "out");
+    path on_dense = joined(test_tmpdir(), "on-dense"), on_packed = joined(test_tmpdir(), "on-packed");
+    nib_quantize_options q = { .model = dense.s, .out = packed.s,
+                               .bnb = { .load_in_4bit = true, .bnb_4bit_use_double_quant = true } };
+    nib_model *whole = NULL, *coded = NULL;
+    nib_merge_result r;
+    double change;
+    nib_error err;
+
+    mkdir(on_dense.s, 0777);
+    mkdir(on_packed.s, 0777);
+    REQUIRE_OK(nib_quantize(ctx, &q, NULL, &err), err);
+    REQUIRE_OK(make_adapter(ctx, &plain, dense.s, on_dense.s, &err), err);
+    REQUIRE_OK(make_adapter(ctx, &plain, packed.s, on_packed.s, &err), err);
+    REQUIRE_OK(open_model(ctx, dense.s, &whole, &err), err);
+    REQUIRE_OK(open_model(ctx, packed.s, &coded, &err), err);
+
+    REQUIRE_OK(merge_told(ctx, dense.s, on_packed.s, out.s, &r, &err), err);
+    CHECK(r.other_form && !r.change_is_bound, "%s into %s", r.trained_form, r.model_form);
+    CHECK(!strcmp(r.trained_form, "nf4 64 double") && !strcmp(r.model_form, "dense"), "%s into %s", r.trained_form, r.model_form);
+    change = change_between(whole, coded, r.matrix);
+    CHECK(change > 0.05 && change < 0.15, "%s changes by %g", r.matrix, change); /* NF4 of normal values: some 9 % */
+    CHECK(fabs(r.greatest_change - change) < 1e-6, "%g, computed %g", r.greatest_change, change);
+    for (size_t i = 0; i < whole->linear_count; i++)
+        CHECK(change_between(whole, coded, whole->linears[i]->name) <= r.greatest_change + 1e-9, "%s", whole->linears[i]->name);
+
+    REQUIRE_OK(merge_told(ctx, packed.s, on_dense.s, out.s, &r, &err), err);
+    CHECK(r.other_form && r.change_is_bound && !strcmp(r.trained_form, "dense"), "%s into %s", r.trained_form, r.model_form);
+    CHECK(r.greatest_change > change && r.greatest_change < 0.4, "at most %g, and it is %g", r.greatest_change, change);
+
+    REQUIRE_OK(merge_told(ctx, packed.s, on_packed.s, out.s, &r, &err), err);
+    CHECK(!r.other_form && r.greatest_change < 0, "%s into %s", r.trained_form, r.model_form);
+    REQUIRE_OK(merge_told(ctx, dense.s, joined(dense.s, "adapter").s, out.s, &r, &err), err);
+    CHECK(!r.other_form && !*r.trained_form, "PEFT's adapter does not say: %s", r.trained_form);
+    nib_model_close(coded);
+    nib_model_close(whole);
+}
+
 /* --- refusals --- */
 
 static void test_refusals(void)
@@ -346,6 +416,7 @@ static const test_case cases[] = {
     { "golden models merged from 4 bit give PEFT's logits", test_golden_4bit },
     { "embeddings, heads, norms and biases", test_shapes },
     { "values are rounded once", test_values },
+    { "trained on the other form of the base", test_other_form },
     { "refusals", test_refusals },
     { "every allocation fails once", test_no_memory },
 };
