@@ -75,6 +75,7 @@ static void put_weights(identity *i, const nib_tensors *tensors)
         add_u64(&h, (uint64_t)((const uint8_t *)t->data - t->map->base));
         add_u64(&h, t->map->bytes);
         nib_sha256_add(&h, t->data, nib_min(t->bytes, 64));
+        nib_filemap_release(t->map, t->data, nib_min(t->bytes, 65536)); /* what came around it */
     }
     put_hash(i, "model weights", &h);
 }

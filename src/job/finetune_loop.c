@@ -234,7 +234,10 @@ static nib_status keep(job *j, nib_status why, nib_error *err)
     if (why == NIB_E_INTERRUPTED && (j->saved_step != j->trainer->step || j->evaluate_pending))
         status = save(j, &save_error);
     if (!status) status = nib_finetune_save_adapter(j, &save_error);
-    return status ? nib_fail_in(err, status, "%s", save_error.message) : why;
+    if (status) return nib_fail_in(err, status, "%s", save_error.message);
+    if (why == NIB_E_INTERRUPTED)
+        nib_note(j->ctx, "step %" PRIu64 " is saved: the same command goes on from there", j->trainer->step);
+    return why;
 }
 
 nib_status nib_finetune_train(job *j, nib_error *err)

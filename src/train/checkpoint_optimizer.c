@@ -52,7 +52,10 @@ static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *
     else if (t->dtype != NIB_F32 || t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols)
         status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements, expected F32 [%zu, %zu]", t->file,
                           name, t->dtype_name, t->elements, p->rows, p->cols);
-    else memcpy(to, t->data, t->bytes);
+    else {
+        memcpy(to, t->data, t->bytes);
+        nib_filemap_release(t->map, t->data, t->bytes);
+    }
     nib_free(ctx, name);
     return status;
 }
