@@ -19,7 +19,9 @@ static void test_hashes(void)
         { "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
           "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
     };
+    static uint8_t large[100003];
     uint8_t million[1000], zeros[32] = { 0 };
+    uint32_t pieces = 0;
     nib_sha256 h;
     char hex[65];
 
@@ -37,6 +39,9 @@ static void test_hashes(void)
 
     CHECK(nib_crc32c(0, "123456789", 9) == 0xe3069283u, "%08x", nib_crc32c(0, "123456789", 9));
     CHECK(nib_crc32c(nib_crc32c(0, "1234", 4), "56789", 5) == 0xe3069283u, "in pieces");
+    for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)test_rand();
+    for (size_t i = 0; i < sizeof large; i += 997) pieces = nib_crc32c(pieces, large + i, i + 997 < sizeof large ? 997 : sizeof large - i);
+    CHECK(nib_crc32c(0, large, sizeof large) == pieces, "a long piece");
     CHECK(nib_crc32c(0, zeros, 32) == 0x8a9136aau, "%08x", nib_crc32c(0, zeros, 32));
 }
 

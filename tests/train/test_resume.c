@@ -68,6 +68,54 @@ static void test_every_step(void)
     CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "killed after each step");
 }
 
+/* Trained copies and biases, decay, other types and schedules, an adapter that is trained on. */
+static void test_kinds(void)
+{
+    static const char *const head[] = { "lm_head" };
+    enum { KINDS = 4 };
+    const char *start = NULL;
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        char whole_name[32], killed_name[32];
+        nib_finetune_options o[2];
+        nib_error err;
+
+        snprintf(whole_name, sizeof whole_name, "whole-%d", kind);
+        snprintf(killed_name, sizeof killed_name, "killed-%d", kind);
+        for (int i = 0; i < 2; i++) {
+            o[i] = run_options(i ? killed_name : whole_name);
+            if (kind == 0) {
+                o[i].model.model = test_data("tests/golden/models/llama-bias");
+                o[i].lora.modules_to_save = (nib_names){ .items = head, .count = 1 };
+                o[i].lora.bias = "all";
+                o[i].train.weight_decay = 0.1;
+            } else if (kind == 1) {
+                o[i].model.compute_dtype = NIB_COMPUTE_BFLOAT16;
+                o[i].train.lr_scheduler_type = "cosine";
+                o[i].train.warmup_ratio = 0.3;
+                o[i].train.gradient_checkpointing = 1;
+            } else if (kind == 2) {
+                o[i].adapter = start; /* what kind 1 made */
+                o[i].model.compute_dtype = NIB_COMPUTE_AUTO;
+                o[i].train.save_strategy = "epoch";
+            } else {
+                o[i].model.bnb.load_in_4bit = false;
+                o[i].train.shuffle = false;
+                o[i].train.per_device_train_batch_size = 2;
+                o[i].train.max_steps = -1;
+                o[i].train.num_train_epochs = 3.5;
+                o[i].train.save_steps = 1;
+            }
+        }
+        REQUIRE_OK(run_here(&o[0], 2, &err), err);
+        (void)run_killed(o[1], 4, 1);
+        (void)run_killed(o[1], 5, 2);
+        REQUIRE(run_here(&o[1], 1, &err) == NIB_OK, "kind %d: %s", kind, err.message);
+        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"), "kind %d: other bytes", kind);
+        start = o[0].output_dir;
+    }
+}
+
 /* --- the program, killed at random --- */
 
 static const char *program(void)
@@ -466,7 +514,7 @@ static void test_strategies(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "every_step", test_every_step }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
+        { "every_step", test_every_step }, { "kinds", test_kinds }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
         { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
