@@ -71,7 +71,7 @@ static void on_start(void *user, const nib_run_report *r)
                  (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
                  (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
                  (unsigned long long)r->duplicate_bos);
-    session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB free\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
+    session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
                  "gradients\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
