@@ -60,6 +60,19 @@ void nib_filemap_release(const nib_filemap *map, const void *p, size_t bytes)
     if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
+void nib_filemap_sparse(const nib_filemap *map, const void *p, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = nib_round_up((uintptr_t)p, page), last = ((uintptr_t)p + bytes) / page * page;
+
+    assert((const uint8_t *)p >= map->base && (const uint8_t *)p + bytes <= map->base + map->bytes);
+    if (last <= first) return;
+    madvise((void *)first, last - first, MADV_RANDOM); /* wishes, both */
+#ifdef MADV_NOHUGEPAGE
+    madvise((void *)first, last - first, MADV_NOHUGEPAGE);
+#endif
+}
+
 nib_status nib_filemap_unchanged(const nib_filemap *map, const char *path, nib_error *err)
 {
     struct stat info;

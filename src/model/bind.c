@@ -317,6 +317,8 @@ static nib_status bind_embedding(void *self, const char *module, nib_embedding *
     nib_bind *b = self;
     nib_model *m = b->model;
     nib_embedding *e = nib_new(m->ctx, sizeof *e);
+    char name[NAME_ROOM];
+    const nib_tensor *t;
     nib_status status;
 
     if (!e) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
@@ -330,6 +332,8 @@ static nib_status bind_embedding(void *self, const char *module, nib_embedding *
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s.weight is [%zu, %zu], config.json says [%zu, %zu]",
                         m->dir, module, e->weight->out, e->weight->in, m->config->vocabulary,
                         m->config->width);
+    t = find(b, module, ".weight", name);
+    if (t && t->map && !m->config->tied) nib_filemap_sparse(t->map, t->data, (size_t)t->bytes); /* a tied one is the head */
     *out = e;
     return NIB_OK;
 }

@@ -24,6 +24,15 @@ class Failed(Exception):
     """A check that did not hold: its message says what was found and what was expected."""
 
 
+class Skip(Exception):
+    """This machine cannot run the test: why.  With STRICT_SKIPS=1 tests/skips.txt must list it."""
+
+
+def listed_skip(text):
+    with open(os.path.join(TOP, "tests", "skips.txt")) as f:
+        return any(text.startswith(line.rstrip("\n")) for line in f if line.strip() and not line.startswith("#"))
+
+
 def check(condition, message):
     if not condition:
         raise Failed(message)
@@ -70,7 +79,7 @@ def check_logits(got, want, limit, what):
 
 def main(tests):
     """Runs (name, function) pairs; the command line may name some of them."""
-    passed = failed = 0
+    passed = failed = skipped = 0
     for name, function in tests:
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
@@ -78,9 +87,15 @@ def main(tests):
             function()
             print("ok", name, flush=True)
             passed += 1
+        except Skip as e:
+            print(f"skipped {name}: {e}", flush=True)
+            skipped += 1
+            if os.environ.get("STRICT_SKIPS") == "1" and not listed_skip(f"{name}: {e}"):
+                print(f"FAILED {name}: this skip is not in tests/skips.txt", flush=True)
+                failed += 1
         except Exception as e:
             print(f"  {e}" if isinstance(e, Failed) else traceback.format_exc())
             print("FAILED", name, flush=True)
             failed += 1
-    print(f"{passed} passed, {failed} failed, 0 skipped")
-    sys.exit(0 if passed and not failed else 1)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    sys.exit(0 if passed + skipped and not failed else 1)
