@@ -87,7 +87,10 @@ def make_model(directory, work):
         for entry in entries:
             f.write(entry[3])
         f.flush()
-        os.fsync(f.fileno())  # dirty pages are not free memory
+        os.fsync(f.fileno())
+        # As a model found on the disk: what was just written lies in the cache in pieces so large that
+        # Linux 6.18 makes all of the embedding resident for 512 of its rows (219 MiB above the plan).
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with open(os.path.join(directory, "config.json"), "w") as f:
         json.dump(config, f)
 
