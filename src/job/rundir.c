@@ -133,6 +133,7 @@ static nib_status meet_contents(nib_rundir *d, nib_rundir_entry how, nib_error *
 nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out, nib_error *err)
 {
     nib_rundir d = { .ctx = ctx, .lock = -1 };
+    struct stat info;
     nib_status status = NIB_OK;
 
     d.path = nib_strdup(ctx, path);
@@ -141,8 +142,10 @@ nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how,
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
     }
     for (size_t n = strlen(d.path); n > 1 && d.path[n - 1] == '/'; n--) d.path[n - 1] = 0;
-    if (mkdir(path, 0777) == 0) status = nib_sync_parent(ctx, d.path, err);
+    if (mkdir(d.path, 0777) == 0) status = nib_sync_parent(ctx, d.path, err);
     else if (errno != EEXIST) status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+    else if (lstat(d.path, &info) == 0 && S_ISLNK(info.st_mode))
+        status = nib_fail(err, NIB_E_IO, "%s: is a symbolic link, and nothing is written through one", path);
     if (!status) status = take_lock(&d, err);
     if (!status) status = meet_contents(&d, how, err);
     if (status) goto done;

@@ -2,8 +2,6 @@
 #include "format/safetensors.h"
 #include "train/checkpoint.h"
 
-static const char *const states[] = { "exp_avg", "exp_avg_sq" };
-
 static nib_status no_memory(const char *where, nib_error *err)
 {
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
@@ -11,23 +9,22 @@ static nib_status no_memory(const char *where, nib_error *err)
 
 nib_status nib_checkpoint_write_optimizer(nib_ctx *ctx, const char *dir, const nib_optimizer *o, nib_error *err)
 {
-    size_t n = o->params->count, named = 0;
-    nib_tensor_plan *plans = nib_new_array(ctx, 2 * n, sizeof *plans);
-    char **names = nib_new_array(ctx, 2 * n, sizeof *names);
+    size_t n = nib_optimizer_states(o), named = 0;
+    nib_tensor_plan *plans = nib_new_array(ctx, n, sizeof *plans);
+    char **names = nib_new_array(ctx, n, sizeof *names);
     nib_tensor_writer *w = NULL;
     nib_status status = plans && names ? NIB_OK : no_memory(dir, err);
 
-    for (; named < 2 * n && !status; named++) {
-        const nib_param *p = o->params->items[named / 2];
-        names[named] = nib_sprintf(ctx, "%s.%s", p->name, states[named % 2]);
+    for (; named < n && !status; named++) {
+        nib_optimizer_state s = nib_optimizer_state_at(o, named);
+        names[named] = nib_sprintf(ctx, "%s.%s", s.param->name, s.name);
         if (!names[named]) status = no_memory(dir, err);
-        plans[named] = (nib_tensor_plan){ .name = names[named], .dtype = NIB_F32, .rank = 2, .shape = { p->rows, p->cols } };
+        plans[named] = (nib_tensor_plan){ .name = names[named], .dtype = s.dtype, .rank = s.rank, .shape = { s.shape[0], s.shape[1] } };
     }
-    if (!status) status = nib_tensor_writer_create(ctx, dir, "optimizer", plans, 2 * n, 0, &w, err);
-    for (size_t i = 0, done = 0; i < n && !status; done += nib_param_count(o->params->items[i++])) {
-        size_t bytes = nib_param_count(o->params->items[i]) * sizeof(float);
-        status = nib_tensor_writer_put(w, o->m + done, bytes, err);
-        if (!status) status = nib_tensor_writer_put(w, o->v + done, bytes, err);
+    if (!status) status = nib_tensor_writer_create(ctx, dir, "optimizer", plans, n, 0, &w, err);
+    for (size_t i = 0; i < n && !status; i++) {
+        nib_optimizer_state s = nib_optimizer_state_at(o, i);
+        status = nib_tensor_writer_put(w, s.data, s.bytes, err);
     }
     if (!status) {
         status = nib_tensor_writer_commit(w, err);
@@ -40,21 +37,30 @@ nib_status nib_checkpoint_write_optimizer(nib_ctx *ctx, const char *dir, const n
     return status;
 }
 
-static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *dir, const nib_param *p, const char *state,
-                             float *to, nib_error *err)
+static bool same_shape(const nib_tensor *t, const nib_optimizer_state *s)
 {
-    char *name = nib_sprintf(ctx, "%s.%s", p->name, state);
+    if (t->dtype != s->dtype || t->rank != s->rank || t->bytes != s->bytes) return false;
+    for (unsigned r = 0; r < s->rank; r++)
+        if (t->shape[r] != s->shape[r]) return false;
+    return true;
+}
+
+static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *dir, const nib_optimizer_state *s, nib_error *err)
+{
+    char *name = nib_sprintf(ctx, "%s.%s", s->param->name, s->name);
     const nib_tensor *t = name ? nib_tensors_find(file, name) : NULL;
     nib_status status = NIB_OK;
 
-    if (!name) status = no_memory(dir, err);
-    else if (!t) status = nib_fail(err, NIB_E_MISMATCH, "%s/optimizer.safetensors: %s is missing", dir, name);
-    else if (t->dtype != NIB_F32 || t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements, expected F32 [%zu, %zu]", t->file,
-                          name, t->dtype_name, t->elements, p->rows, p->cols);
-    else {
-        memcpy(to, t->data, t->bytes);
-        nib_filemap_release(t->map, t->data, t->bytes);
+    if (!name) {
+        status = no_memory(dir, err);
+    } else if (!t) {
+        status = nib_fail(err, NIB_E_MISMATCH, "%s/optimizer.safetensors: %s is missing", dir, name);
+    } else if (!same_shape(t, s)) {
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements, expected %s [%" PRIu64 ", %" PRIu64 "]",
+                          t->file, name, t->dtype_name, t->elements, nib_dtype_name(s->dtype), s->shape[0], s->rank > 1 ? s->shape[1] : 1);
+    } else {
+        memcpy(s->data, t->data, s->bytes);
+        nib_filemap_release(t->map, t->data, s->bytes);
     }
     nib_free(ctx, name);
     return status;
@@ -66,11 +72,12 @@ nib_status nib_checkpoint_read_optimizer(nib_ctx *ctx, const char *dir, nib_opti
     nib_tensors *file = NULL;
     nib_status status = path ? nib_tensors_open(ctx, path, &file, err) : no_memory(dir, err);
 
-    for (size_t i = 0, done = 0; i < o->params->count && !status; done += nib_param_count(o->params->items[i++])) {
-        const nib_param *p = o->params->items[i];
-        status = read_state(ctx, file, dir, p, states[0], o->m + done, err);
-        if (!status) status = read_state(ctx, file, dir, p, states[1], o->v + done, err);
+    for (size_t i = 0; i < nib_optimizer_states(o) && !status; i++) {
+        nib_optimizer_state s = nib_optimizer_state_at(o, i);
+        status = read_state(ctx, file, dir, &s, err);
     }
+    if (!status && nib_tensors_count(file) != nib_optimizer_states(o))
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %zu tensors, this optimizer has %zu", path, nib_tensors_count(file), nib_optimizer_states(o));
     if (!status) o->step = step;
     nib_tensors_close(file);
     nib_free(ctx, path);

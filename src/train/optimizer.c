@@ -72,3 +72,16 @@ void nib_optimizer_step(nib_optimizer *o, double learning_rate, double scale)
         done += u.count;
     }
 }
+
+size_t nib_optimizer_states(const nib_optimizer *o) { return 2 * o->params->count; }
+
+nib_optimizer_state nib_optimizer_state_at(const nib_optimizer *o, size_t i)
+{
+    const nib_param *p = o->params->items[i / 2];
+    size_t before = 0;
+
+    for (size_t k = 0; k < i / 2; k++) before += nib_param_count(o->params->items[k]);
+    return (nib_optimizer_state){ .param = p, .name = i % 2 ? "exp_avg_sq" : "exp_avg", .dtype = NIB_F32, .rank = 2,
+                                  .shape = { p->rows, p->cols }, .data = (i % 2 ? o->v : o->m) + before,
+                                  .bytes = nib_param_count(p) * sizeof(float) };
+}

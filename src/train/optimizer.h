@@ -7,6 +7,7 @@
 #ifndef NIB_TRAIN_OPTIMIZER_H
 #define NIB_TRAIN_OPTIMIZER_H
 
+#include "base/dtype.h"
 #include "graph/param.h"
 #include "kernel/kernels.h"
 #include "nibble/finetune.h"
@@ -31,5 +32,20 @@ double nib_gradient_norm(const nib_kernels *k, const nib_params *params, double 
 
 /* One update with gradients times `scale` (1 / supervised tokens, and clipping). */
 void nib_optimizer_step(nib_optimizer *o, double learning_rate, double scale);
+
+/* The states as named tensors, for checkpoints: tensor i of nib_optimizer_states(), in a fixed order.
+ * `data` may be written to; with o->step they are all that an optimizer remembers. */
+typedef struct nib_optimizer_state {
+    const nib_param *param;
+    const char *name;        /* torch's: "exp_avg", "exp_avg_sq" */
+    nib_dtype dtype;
+    unsigned rank;
+    uint64_t shape[2];
+    void *data;
+    size_t bytes;
+} nib_optimizer_state;
+
+size_t nib_optimizer_states(const nib_optimizer *o);
+nib_optimizer_state nib_optimizer_state_at(const nib_optimizer *o, size_t i);
 
 #endif

@@ -382,6 +382,51 @@ static void test_by_name(void)
     CHECK(!run_exists(o.output_dir, "checkpoint-4") && run_exists(o.output_dir, "checkpoint-3"), "old checkpoints stayed");
 }
 
+/* A second writer, a link, a directory of somebody else's. */
+static void test_directory(void)
+{
+    nib_finetune_options o = run_options("out");
+    char held[100], path[700];
+    int gate[2];
+    pid_t child;
+    nib_error err;
+
+    REQUIRE(pipe(gate) == 0, "pipe");
+    mkdir(o.output_dir, 0777);
+    snprintf(path, sizeof path, "%s/.nibble-lock", o.output_dir);
+    child = fork();
+    if (child == 0) {
+        int fd = open(path, O_RDWR | O_CREAT, 0666);
+        snprintf(held, sizeof held, "process %ld on here", (long)getpid());
+        if (flock(fd, LOCK_EX) || write(fd, held, strlen(held)) < 0 || write(gate[1], "x", 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    REQUIRE(child > 0 && read(gate[0], held, 1) == 1, "the other process");
+    snprintf(held, sizeof held, "process %ld on here is writing there", (long)child);
+    check_refused(o, held, "a second writer");
+    kill(child, SIGKILL); /* its lock file stays, its lock goes */
+    waitpid(child, NULL, 0);
+    close(gate[0]);
+    close(gate[1]);
+    REQUIRE_OK(run_noted(&o, &err), err);
+    CHECK(!run_exists(o.output_dir, ".nibble-lock"), "the lock stays");
+
+    o = run_options("link");
+    CHECK(symlink(run_path("out"), o.output_dir) == 0, "symlink");
+    o.overwrite = true;
+    check_refused(o, "is a symbolic link", "a link");
+    o = run_options("theirs");
+    mkdir(o.output_dir, 0777);
+    run_write("theirs/notes.txt", "mine");
+    check_refused(o, "notes.txt", "somebody's directory");
+    o.resume_from_checkpoint = "last";
+    check_refused(o, "notes.txt", "somebody's directory without a checkpoint");
+    o.resume_from_checkpoint = NULL;
+    o.overwrite = true;
+    REQUIRE_OK(run_noted(&o, &err), err);
+    CHECK(run_exists(o.output_dir, "notes.txt"), "somebody's file is gone");
+}
+
 static void test_limit(void)
 {
     nib_finetune_options o = run_options("out");
@@ -516,7 +561,7 @@ int main(void)
     static const test_case cases[] = {
         { "every_step", test_every_step }, { "kinds", test_kinds }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
-        { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
+        { "directory", test_directory }, { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
     return test_main("resume", cases, NIB_COUNT(cases));
