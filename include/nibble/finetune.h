@@ -116,7 +116,7 @@ typedef struct nib_finetune_options {
     const char *adapter;         /* start from this PEFT adapter, or NULL */
     const char *output_dir;
     const char *eval_data;       /* a file as data.data, with the same templates; or NULL */
-    /* "last": the newest complete checkpoint of output_dir, or the beginning when there is none; or a
+    /* "last" (or "true"): the newest complete checkpoint of output_dir, or the beginning when there is none; or a
      * checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe goes on by itself. */
     const char *resume_from_checkpoint;
     const char *base_model_name; /* for adapter_config.json; NULL: found (conventions.md) */

@@ -232,7 +232,7 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
 
     if (!status) status = check_places(options, err);
     if (!status && !options->dry_run)
-        status = nib_rundir_open(ctx, options->output_dir, options->resume_from_checkpoint ? NIB_RUNDIR_RESUME
+        status = nib_rundir_open(ctx, options->output_dir, nib_finetune_resume_from(options) ? NIB_RUNDIR_RESUME
                                  : options->overwrite ? NIB_RUNDIR_OVERWRITE : NIB_RUNDIR_NEW, &j.dir, err);
     if (!status && !options->dry_run) status = nib_finetune_look_for_resume(&j, err);
     if (!status) status = run(&j, err);

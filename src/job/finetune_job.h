@@ -57,6 +57,8 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err);
 /* The keys in which two identities differ, with both values; NIB_E_MISMATCH when there are any. */
 nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there, const json_t *here, nib_error *err);
 
+/* resume_from_checkpoint: NULL, "last" (Trainer.train() takes True for it) or a directory. */
+const char *nib_finetune_resume_from(const nib_finetune_options *o);
 /* Finds the checkpoint to go on from, after the directory was opened and before the model is: fills
  * resume, recorded and started. */
 nib_status nib_finetune_look_for_resume(nib_finetune_job *j, nib_error *err);

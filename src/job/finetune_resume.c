@@ -1,6 +1,7 @@
 /* finetune_resume.c - finding the checkpoint to go on from, holding the run to it, taking it up. */
 #include <errno.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,9 +63,17 @@ static nib_status take_given(job *j, const char *dir, nib_error *err)
     return status;
 }
 
+const char *nib_finetune_resume_from(const nib_finetune_options *o)
+{
+    const char *from = o->resume_from_checkpoint;
+
+    if (!from || !*from || strcasecmp(from, "false") == 0) return NULL;
+    return strcasecmp(from, "true") == 0 ? "last" : from;
+}
+
 nib_status nib_finetune_look_for_resume(job *j, nib_error *err)
 {
-    const char *from = j->o->resume_from_checkpoint;
+    const char *from = nib_finetune_resume_from(j->o);
     nib_status status = NIB_OK;
 
     if (from && strcmp(from, "last") != 0) status = take_given(j, from, err);
@@ -216,9 +225,9 @@ nib_status nib_finetune_begin(job *j, nib_error *err)
         if (status == NIB_E_MISMATCH) status = nib_fail_in(err, status, "an unfinished run stands there (--overwrite begins anew)");
     }
     if (!status && j->resume_dir) status = restore(j, err);
-    else if (!status && o->overwrite && !o->resume_from_checkpoint)
+    else if (!status && o->overwrite && !nib_finetune_resume_from(o))
         status = nib_checkpoint_delete_all(j->ctx, j->dir.path, saves_checkpoints(&o->train) ? j->trainer->steps : 0, err);
-    else if (!status && (o->resume_from_checkpoint || j->dir.mark))
+    else if (!status && (nib_finetune_resume_from(o) || j->dir.mark))
         nib_note(j->ctx, "%s: no complete checkpoint, starting from the beginning", j->dir.path);
     if (!status) status = nib_trainer_state_reserve(&j->state, entries_to_come(j), err);
     if (!status) status = name_logging_dir(j, err);
