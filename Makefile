@@ -41,6 +41,11 @@ BF16_SRC := $(filter %_avx512bf16.c,$(LIB_SRC))
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BF16_SRC:%_avx512bf16.c=$(BUILD)/%_avx512bf16emu.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
+BENCH_SUPPORT_SRC := $(wildcard bench/support/*.c)
+ifneq ($(ARCH),x86_64)
+BENCH_SUPPORT_SRC := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(BENCH_SUPPORT_SRC))
+endif
+BENCH_SUPPORT := $(BENCH_SUPPORT_SRC:%.c=$(BUILD)/%.o)
 SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
@@ -79,13 +84,13 @@ $(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
-	@$(CC) $(CPPFLAGS) $(if $(filter tests/% bench/%,$<),-Itests/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+	@$(CC) $(CPPFLAGS) $(if $(filter tests/%,$<),-Itests/support)$(if $(filter bench/%,$<),-Ibench/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libnibble.a
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_SUPPORT) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -133,5 +138,5 @@ install: all
 clean:
 	rm -rf build build-*
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT_OBJ:.o=.d) $(BENCHES:=.d) $(BENCH_SUPPORT:.o=.d)
 .SECONDARY:

@@ -46,9 +46,7 @@ static loss_work work_of(nib_run *run)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
-    /* As logit_chunk of the plan, which is made of the same numbers. */
-    size_t v = n->linear->weight->out, most = nib_max(rows[NIB_AXIS_LOGITS], 1);
-    size_t chunk = nib_min(nib_max((32u << 20) / (v * sizeof(float)), 64), most);
+    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]);
 
     return nib_round_up(chunk * v * sizeof(float), 64) +
            (g->type == NIB_BF16 ? nib_round_up(chunk * v * sizeof(uint16_t), 64) : 0) +
@@ -88,7 +86,7 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
         const void *x = nib_at(hidden, type, w.r0 * width);
         float *u = run->training && head->slots[0].a ? w.inner : NULL;
 
-        w.rows = nib_min(run->plan->logit_chunk, total - w.r0);
+        w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk)); /* evenly */
         nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, NIB_F32, u, w.rest);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];

@@ -303,6 +303,11 @@ static void write_steps(planner *p)
     for (size_t i = g->node_count; i-- > 0 && !p->out_of_memory;) emit_backward(p, (int)i);
 }
 
+size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows)
+{
+    return nib_min(nib_max((48u << 20) / (vocabulary * sizeof(float)), 64), nib_max(logit_rows, 1));
+}
+
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err)
 {
@@ -319,10 +324,7 @@ nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size
     if (!p.plan || !p.value_life || !p.grad_life || !p.needed || !p.kept) goto no_memory;
     *p.plan = (nib_plan){ .kind = kind, .rows = { tokens, logit_rows } };
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
-    {   /* 32 MiB of logits at a time, but enough rows for the product to be worth its panels */
-        size_t row = g->head->weight->out * sizeof(float);
-        p.plan->logit_chunk = nib_min(nib_max((32u << 20) / row, 64), nib_max(logit_rows, 1));
-    }
+    p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out, logit_rows);
     write_steps(&p);
     if (p.out_of_memory || !place_lives(&p)) goto no_memory;
     p.plan->hidden = kind == NIB_PLAN_INFERENCE

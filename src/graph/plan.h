@@ -38,6 +38,8 @@ typedef struct nib_plan {
     size_t logit_chunk;             /* rows of logits at a time */
 } nib_plan;
 
+/* Rows of logits at a time: 48 MiB of them, but enough for the product to be worth its panels. */
+size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows);
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err);
 void nib_plan_destroy(nib_ctx *ctx, nib_plan *plan);

@@ -7,7 +7,8 @@
  *     float     panel[n / 32][k][32]
  *     bfloat16  panel[n / 32][k / 2][32][2]     pairs of neighbouring k
  *
- * a is read where it lies, row by row: 14 rows of a block of K fit in the first cache.
+ * a is read where it lies, row by row: 14 rows of a block of K fit in the first cache, unless lda is a
+ * multiple of 4096 bytes, when they all fall into the same few sets of it (a third slower).
  * Each sum runs over k in order, in float; a row's values do not depend on the others.
  * Source of the loops: Van Zee and van de Geijn 2015 (BLIS). */
 #ifndef NIB_KERNEL_GEMM_H
@@ -29,6 +30,8 @@ typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, s
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
 /* dst[i] = bf16(a[i]) | bf16(b[i]) << 16: pairs of rows for the backward panel. */
 typedef void nib_pack_pairs_fn(size_t n, const float *a, const float *b, uint32_t *dst);
+/* dst[i] = a[i] | b[i] << 16: the same of values that are bfloat16 already. */
+typedef void nib_interleave_fn(size_t n, const uint16_t *a, const uint16_t *b, uint32_t *dst);
 /* sum of x[i] * y[i], n values, in the lanes' fixed order. */
 typedef float nib_dot_fn(size_t n, const float *x, const float *y);
 

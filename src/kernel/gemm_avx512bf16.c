@@ -29,6 +29,8 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
     return _mm512_set1_epi32(both);
 }
 
+enum { TILE_ROWS = 14 };
+
 #define TILE(ROWS)                                                                                  \
     NIB_INLINE void tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,     \
                                 float *c, size_t ldc, bool add)                                     \
@@ -49,27 +51,28 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
     }
-TILE(14) TILE(7) TILE(4) TILE(2) TILE(1)
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
 
-static void column(size_t M, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b, float *c,
-                   size_t ldc, bool add)
+static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b, float *c,
+                      size_t ldc, bool add)
 {
-    size_t m = 0;
-#define RUN(ROWS) \
-    for (; M - m >= ROWS; m += ROWS) tile_##ROWS(pairs, a + m * lda, lda, b, c + m * ldc, ldc, add)
-    RUN(14);
-    RUN(7);
-    RUN(4);
-    RUN(2);
-    RUN(1);
+    switch (rows) {
+#define RUN(ROWS) case ROWS: tile_##ROWS(pairs, a, lda, b, c, ldc, add); break;
+        RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13) RUN(14)
 #undef RUN
+    }
 }
 
 void NAME(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
           size_t ldc, bool add)
 {
     assert(K % 2 == 0);
-    for (size_t m = 0; m < M; m += 56)
+    for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
+        rows = nib_ceil_div(M - m, nib_ceil_div(M - m, 56));
         for (size_t n = 0; n < N; n += NIB_PANEL)
-            column(nib_min(56, M - m), K / 2, a + m * lda, lda, panel + n * K, c + m * ldc + n, ldc, add);
+            for (size_t i = 0, height; i < rows; i += height) {
+                height = nib_ceil_div(rows - i, nib_ceil_div(rows - i, TILE_ROWS));
+                tile_rows(height, K / 2, a + (m + i) * lda, lda, panel + n * K, c + (m + i) * ldc + n, ldc, add);
+            }
+    }
 }

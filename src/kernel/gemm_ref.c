@@ -24,6 +24,11 @@ void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)
     for (size_t i = 0; i < n; i++) dst[i] = nib_f32_to_bf16(a[i]) | (uint32_t)nib_f32_to_bf16(b[i]) << 16;
 }
 
+void nib_interleave_ref(size_t n, const uint16_t *a, const uint16_t *b, uint32_t *dst)
+{
+    for (size_t i = 0; i < n; i++) dst[i] = a[i] | (uint32_t)b[i] << 16;
+}
+
 float nib_dot_ref(size_t n, const float *x, const float *y)
 {
     float sum = 0;

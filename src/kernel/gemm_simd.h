@@ -5,9 +5,11 @@
 void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
                            float *c, size_t ldc, bool add)
 {
-    for (size_t m = 0; m < M; m += 56) /* rows that stay in the first cache for all panels */
+    for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
+        rows = nib_ceil_div(M - m, nib_ceil_div(M - m, 56));
         for (size_t n = 0; n < N; n += NIB_PANEL)
-            tile_column(nib_min(56, M - m), K, a + m * lda, lda, 1, panel + n * K, NIB_PANEL, c + m * ldc + n, ldc, add);
+            tile_column(rows, K, a + m * lda, lda, 1, panel + n * K, NIB_PANEL, c + m * ldc + n, ldc, add);
+    }
 }
 
 void NIB_VARIANT(pack_pairs)(size_t count, const float *a, const float *b, uint32_t *dst)
@@ -17,8 +19,20 @@ void NIB_VARIANT(pack_pairs)(size_t count, const float *a, const float *b, uint3
         size_t n = nib_min(VN, count - i);
         v_put(NIB_BF16, low, 0, n, v_get(NIB_F32, a, i, n));
         v_put(NIB_BF16, high, 0, n, v_get(NIB_F32, b, i, n));
-        for (size_t j = 0; j < n; j++) dst[i + j] = low[j] | (uint32_t)high[j] << 16;
+        NIB_VARIANT(interleave)(n, low, high, dst + i);
     }
+}
+
+void NIB_VARIANT(interleave)(size_t count, const uint16_t *a, const uint16_t *b, uint32_t *dst)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= count; i += 8) {
+        __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(a + i)));
+        __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(b + i)));
+        _mm256_storeu_si256((__m256i *)(void *)(dst + i), _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
+    }
+    nib_interleave_ref(count - i, a + i, b + i, dst + i);
 }
 
 float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)

@@ -10,6 +10,7 @@
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
+#include "kernel/panel4.h"      /* 4-bit codes into panels */
 #include "kernel/quant4.h"      /* 4-bit encoding */
 
 typedef struct nib_kernels {

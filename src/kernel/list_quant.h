@@ -8,3 +8,13 @@ KERNEL(decode4, ref, 0)
 KERNEL(decode4, avx2, NIB_CPU_AVX2)
 KERNEL(decode4, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(panel4_f32, ref, 0)
+KERNEL(panel4_bf16, ref, 0)
+KERNEL(panel4_back_f32, ref, 0)
+KERNEL(panel4_back_bf16, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(panel4_f32, avx512, NIB_CPU_AVX512)
+KERNEL(panel4_back_f32, avx512, NIB_CPU_AVX512)
+KERNEL(panel4_bf16, avx512bf16, NIB_CPU_AVX512BF16)
+KERNEL(panel4_back_bf16, avx512bf16, NIB_CPU_AVX512BF16)
+#endif

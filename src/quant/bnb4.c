@@ -18,6 +18,8 @@ const float nib_fp4_table[16] = {
     -0x1p-1f,           -0x1.555556p-3f, -0x1p-2f,
 };
 
+enum { MOST_SCALES = 1024 }; /* of a piece of a panel: 32 rows times 32 blocks */
+
 /* Decodes `count` values of one block, the first at flat index `e`. */
 static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
 {
@@ -53,7 +55,64 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
     nib_free(ctx, w);
 }
 
-const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy };
+/* --- panels --- */
+
+/* Scales of 32 rows' blocks from column k0 on, as [block][32]. */
+static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t blocks, float *scales)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+    size_t each = w->in / q->blocksize;
+
+    for (size_t n = 0; n < NIB_PANEL; n++) {
+        size_t first = (r0 + n) * each + k0 / q->blocksize;
+        for (size_t b = 0; b < blocks; b++) scales[b * NIB_PANEL + n] = nib_bnb4_absmax(q, first + b);
+    }
+}
+
+static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+    float scales[MOST_SCALES];
+    nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, q->blocksize, q->table };
+
+    row_scales(w, p->c0, p->t0, nib_ceil_div(p->terms, q->blocksize), scales);
+    if (p->kind == NIB_PACK_PAIRS) k->panel4_bf16(&c, p->terms, panel);
+    else k->panel4_f32(&c, p->terms, p->kind == NIB_PACK_ROUNDED, panel);
+}
+
+static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+    float scales[MOST_SCALES];
+
+    for (size_t r = 0, rows; r < p->terms; r += rows) {
+        nib_codes4 c = { q->codes + ((p->t0 + r) * w->in + p->c0) / 2, w->in / 2, scales, q->blocksize, q->table };
+        rows = nib_min(MOST_SCALES, p->terms - r);
+        for (size_t i = 0; i < rows; i++)
+            scales[i] = nib_bnb4_absmax(q, ((p->t0 + r + i) * w->in + p->c0) / q->blocksize);
+        if (p->kind == NIB_PACK_PAIRS) k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_PANEL);
+        else k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED, (float *)panel + r * NIB_PANEL);
+    }
+}
+
+/* Rows must begin with a block, and pieces must be whole. */
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+
+    if (w->in % q->blocksize || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
+    if (p->backward) {
+        if (p->c0 % 32 || (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
+        pack_backward(w, k, p, panel);
+    } else {
+        if (p->t0 % q->blocksize || p->terms % 32 ||
+            nib_ceil_div(p->terms, q->blocksize) * NIB_PANEL > MOST_SCALES) return false;
+        pack_forward(w, k, p, panel);
+    }
+    return true;
+}
+
+const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack };
 
 bool nib_bnb4_blocksize_known(uint64_t blocksize)
 {

@@ -53,7 +53,45 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
     nib_free(ctx, w);
 }
 
-static const nib_scheme scheme = { "dense", decode_tile, destroy };
+/* --- panels: straight from the rows where their type is the panel's --- */
+
+static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    if (p->kind == NIB_PACK_PAIRS && d->dtype == NIB_BF16 && in % 2 == 0 && p->t0 % 2 == 0 && p->terms % 2 == 0) {
+        const uint16_t *rows = (const uint16_t *)d->data + p->c0 * in + p->t0;
+        k->pack_transposed(p->terms / 2, (const uint32_t *)(const void *)rows, in / 2, panel);
+        return true;
+    }
+    if (p->kind == NIB_PACK_F32 && d->dtype == NIB_F32) {
+        const float *rows = (const float *)d->data + p->c0 * in + p->t0;
+        k->pack_transposed(p->terms, (const uint32_t *)(const void *)rows, in, panel);
+        return true;
+    }
+    return false;
+}
+
+static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    const uint16_t *rows = (const uint16_t *)d->data + p->t0 * in + p->c0;
+
+    if (d->dtype != NIB_BF16) return false;
+    if (p->kind == NIB_PACK_PAIRS) {
+        if (p->terms % 2) return false;
+        for (size_t t = 0; t < p->terms; t += 2)
+            k->interleave(NIB_PANEL, rows + t * in, rows + (t + 1) * in, (uint32_t *)panel + t / 2 * NIB_PANEL);
+    } else { /* bfloat16 values are rounded already */
+        for (size_t t = 0; t < p->terms; t++) k->from_bf16(NIB_PANEL, rows + t * in, (float *)panel + t * NIB_PANEL);
+    }
+    return true;
+}
+
+static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
+{
+    if (p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
+    return (p->backward ? pack_backward : pack_forward)(&w->as.dense, w->in, k, p, panel);
+}
+
+static const nib_scheme scheme = { "dense", decode_tile, destroy, pack };
 
 nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
                             void *owned, nib_weight **w, nib_error *err)

@@ -12,8 +12,18 @@
 
 #include "base/base.h"
 #include "base/dtype.h"
+#include "kernel/kernels.h"
 
 typedef struct nib_weight nib_weight;
+
+/* A piece of a product's panel (kernel/gemm.h): 32 columns, all of a block of terms.
+ *     forward    columns are the rows c0 .. c0 + 32 of the weight, terms its columns t0 ..
+ *     backward   columns are its columns c0 .. c0 + 32, terms its rows t0 .. */
+typedef struct nib_pack {
+    enum { NIB_PACK_F32, NIB_PACK_ROUNDED, NIB_PACK_PAIRS } kind; /* floats; floats rounded to bfloat16; pairs of it */
+    bool backward;
+    size_t c0, t0, terms;
+} nib_pack;
 
 typedef struct nib_scheme {
     const char *name; /* "dense", "bnb4" */
@@ -22,6 +32,9 @@ typedef struct nib_scheme {
     void (*decode_tile)(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld);
     void (*destroy)(nib_ctx *ctx, nib_weight *w); /* frees what the weight owns, and w */
+    /* Optional: packs a piece of a panel without decoding it to floats first.  The bits are those of
+     * decode_tile and the generic packer; false when this weight's shape does not allow it. */
+    bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
 } nib_scheme;
 
 /* Dense: rows of float32, float16 or bfloat16, in file order, perhaps on a map. */
