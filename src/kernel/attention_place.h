@@ -4,7 +4,7 @@
 
 #include "kernel/attention.h"
 
-enum { NIB_ATTENTION_QUERIES = 56, NIB_ATTENTION_KEYS = 64 }; /* of a tile of scores */
+enum { NIB_ATTENTION_QUERIES = 64, NIB_ATTENTION_KEYS = 64 }; /* of a tile of scores */
 
 static inline size_t nib_head_at(nib_heads l, size_t row, size_t head)
 {

@@ -4,13 +4,14 @@
 #include "kernel/attention_place.h"
 #include "kernel/kernels.h"
 
-/* Backward of the vector forms: q, do, dq widened ([length, padded]); of a tile keys, values and
- * their sums, and scores.  Forward needs less, the reference one row of scores. */
+/* The vector forms: keys, values and their sums, queries and do twice, results, two tiles of scores,
+ * five numbers a query.  One query, and the reference: a row of scores and a query. */
 size_t nib_attention_scratch_bytes(size_t head_dim, size_t max_len)
 {
-    size_t wide = nib_round_up(head_dim, 32), length = nib_round_up(max_len, 64);
-    size_t tile = NIB_ATTENTION_KEYS * wide * 6 + NIB_ATTENTION_QUERIES * (2 * NIB_ATTENTION_KEYS + 2 * wide);
-    return (3 * length * wide + 2 * length + tile + 1024) * sizeof(float);
+    size_t wide = nib_round_up(head_dim, 16), keys = NIB_ATTENTION_KEYS, queries = NIB_ATTENTION_QUERIES;
+    size_t tile = keys * wide * 4 + queries * wide * 5 + 2 * keys * queries + 5 * queries;
+
+    return (nib_max(tile, nib_round_up(max_len, 16) + wide) + 64) * sizeof(float);
 }
 
 static float get(const nib_attention_args *a, const void *x, size_t i)

@@ -1,8 +1,17 @@
-/* attention_simd.h - attention for one head in tiles of 56 queries by 64 keys: the body of
+/* attention_simd.h - attention for one head in tiles of 64 queries by 64 keys: the body of
  * attention_avx2.c and attention_avx512.c.
  *
- * Tiles of keys begin at multiples of 64, and a tile that a query does not see leaves its sums
- * as they are, so a query's result does not depend on how queries are divided into tiles.
+ * Scores lie turned, s[key][query]: then keys and values are read as they are, only queries are
+ * packed (once, for all their keys), and a lane of a vector is a query, so that maxima and sums need
+ * nothing across lanes.
+ *
+ *     forward     s = k q^T     p = e^(s - max)     o += p^T v
+ *     backward    s and p again, dp = v do^T        ds = p (dp - own) scale     own = do . o
+ *                 dv += p do    dk += ds q          dq += ds^T k
+ *
+ * Tiles of keys begin at multiples of 64, and keys that a query does not see leave its sums as they
+ * are, so a query's result does not depend on how queries are divided into tiles.  What strips of
+ * queries do not see is not computed, but for the rest of a strip.
  * Source: Dao et al. 2022, arXiv:2205.14135 (online softmax, recomputed scores). */
 #include <math.h>
 
@@ -11,16 +20,26 @@
 #include "kernel/kernels.h"
 
 enum { QUERIES = NIB_ATTENTION_QUERIES, KEYS = NIB_ATTENTION_KEYS };
+static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 
-typedef struct tiles {
+typedef struct rows { const float *at; size_t ld; } rows; /* float rows of one head */
+typedef struct span { size_t lo, hi; } span;              /* [lo, hi) of a tile's keys or queries */
+
+typedef struct tile {
     const nib_attention_args *a;
-    size_t d, wide;       /* head_dim, and rounded up to panels */
-    float *k, *v;         /* [KEYS, wide] of this tile of keys, widened; zeros behind */
-    float *kt, *vt;       /* the same as panels: [KEYS / 32][d][32] */
-    float *s, *ds;        /* [QUERIES, KEYS] */
-    float *q, *o;         /* [QUERIES, wide] */
-    float *rest;
-} tiles;
+    size_t d, wide;         /* head_dim, and rounded up to strips */
+    size_t i0, count;       /* the tile's queries */
+    size_t j0;              /* its first key */
+    rows k, v;              /* [KEYS, wide]: where they lie, or widened */
+    float *k_space, *v_space;
+    float *q, *d_o;         /* [QUERIES, wide], zeros behind d and behind count */
+    float *qt, *dot;        /* the same as strips: [QUERIES / 16][d][16] */
+    float *s, *ds;          /* [KEYS, QUERIES] */
+    float *o;               /* [QUERIES, wide]; backward: dq */
+    float *dk, *dv;         /* [KEYS, wide] when head_dim is not a whole number of strips */
+    float *most, *total, *keep; /* [QUERIES]; backward: log-sum-exp to base 2, and own */
+    float *first, *end;     /* [QUERIES] the keys that each query sees, counted from j0 */
+} tile;
 
 static float *take(float **at, size_t n)
 {
@@ -29,28 +48,37 @@ static float *take(float **at, size_t n)
     return p;
 }
 
-static tiles divide(const nib_attention_args *a, void *scratch)
+static tile divide(const nib_attention_args *a, void *scratch)
 {
     float *at = (float *)nib_round_up((uintptr_t)scratch, 64);
-    tiles t = { .a = a, .d = a->head_dim, .wide = nib_round_up(a->head_dim, 32) };
+    tile t = { .a = a, .d = a->head_dim, .wide = nib_round_up(a->head_dim, NIB_STRIP) };
 
-    t.k = take(&at, KEYS * t.wide);
-    t.v = take(&at, KEYS * t.wide);
-    t.kt = take(&at, KEYS * t.wide);
-    t.vt = take(&at, KEYS * t.wide);
-    t.s = take(&at, QUERIES * KEYS);
-    t.ds = take(&at, QUERIES * KEYS);
+    t.k_space = take(&at, KEYS * t.wide);
+    t.v_space = take(&at, KEYS * t.wide);
     t.q = take(&at, QUERIES * t.wide);
+    t.d_o = take(&at, QUERIES * t.wide);
+    t.qt = take(&at, QUERIES * t.wide);
+    t.dot = take(&at, QUERIES * t.wide);
+    t.s = take(&at, KEYS * QUERIES);
+    t.ds = take(&at, KEYS * QUERIES);
     t.o = take(&at, QUERIES * t.wide);
-    t.rest = at;
+    t.dk = take(&at, KEYS * t.wide);
+    t.dv = take(&at, KEYS * t.wide);
+    t.most = take(&at, QUERIES);
+    t.total = take(&at, QUERIES);
+    t.keep = take(&at, QUERIES);
+    t.first = take(&at, QUERIES);
+    t.end = take(&at, QUERIES);
     return t;
 }
 
+/* --- rows and strips --- */
+
 /* Rows of one head in float, each followed by zeros up to `wide`. */
-static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t rows, size_t head,
+static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count, size_t head,
                   size_t d, size_t wide, float *to)
 {
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < count; r++) {
         size_t at = nib_head_at(layout, row + r, head);
         for (size_t c = 0; c < wide; c += VN) {
             size_t n = c < d ? nib_min(VN, d - c) : 0;
@@ -59,216 +87,397 @@ static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, s
     }
 }
 
-/* [KEYS, wide] as panels of 32 keys. */
-static void make_panels(const float *rows, size_t d, size_t wide, float *panels)
-{
-    for (size_t n = 0; n < KEYS; n += 32)
-        NIB_VARIANT(pack_transposed)(d, (const uint32_t *)(const void *)(rows + n * wide), wide,
-                                     (uint32_t *)(void *)(panels + n * d));
-}
-
-static void load_keys(const tiles *t, size_t j0, size_t count)
+/* Keys or values of the tile: floats of whole strips are read where they lie, unless rows a multiple of
+ * 4096 bytes apart would all fall into the same few sets of the first cache. */
+static rows key_rows(const tile *t, const void *x, nib_heads layout, size_t count, float *space)
 {
     const nib_attention_args *a = t->a;
     size_t head = nib_kv_head(a);
 
-    widen(a->type, a->k, a->kv_heads_k, a->kv0 + j0, count, head, t->d, t->wide, t->k);
-    widen(a->type, a->v, a->kv_heads_v, a->kv0 + j0, count, head, t->d, t->wide, t->v);
-    if (count < KEYS) {
-        memset(t->k + count * t->wide, 0, (KEYS - count) * t->wide * sizeof(float));
-        memset(t->v + count * t->wide, 0, (KEYS - count) * t->wide * sizeof(float));
+    if (a->type == NIB_F32 && t->d == t->wide && layout.row_stride * sizeof(float) % 4096)
+        return (rows){ (const float *)x + nib_head_at(layout, a->kv0 + t->j0, head), layout.row_stride };
+    widen(a->type, x, layout, a->kv0 + t->j0, count, head, t->d, t->wide, space);
+    return (rows){ space, t->wide };
+}
+
+/* Queries (or do) of the tile, as rows and as strips. */
+static void load_queries(const tile *t, const void *x, nib_heads layout, float *to, float *strips)
+{
+    const nib_attention_args *a = t->a;
+
+    widen(a->type, x, layout, a->q0 + t->i0, t->count, a->head, t->d, t->wide, to);
+    memset(to + t->count * t->wide, 0, (QUERIES - t->count) * t->wide * sizeof *to);
+    for (size_t n = 0; n < QUERIES; n += NIB_PANEL)
+        NIB_VARIANT(pack_transposed)(t->d, (const uint32_t *)(const void *)(to + n * t->wide), t->wide,
+                                     (uint32_t *)(void *)(strips + n * t->d));
+}
+
+/* --- who sees whom --- */
+
+static void see(tile *t)
+{
+    for (size_t i = 0; i < QUERIES; i++) {
+        size_t first = 0, end = 0;
+        if (i < t->count) nib_seen_keys(t->a, t->i0 + i, &first, &end);
+        t->first[i] = first > t->j0 ? (float)nib_min(first - t->j0, KEYS) : 0;
+        t->end[i] = end > t->j0 ? (float)nib_min(end - t->j0, KEYS) : 0;
     }
-    make_panels(t->k, t->d, t->wide, t->kt);
 }
 
-/* out[rows, KEYS] = x[rows, d] keys^T */
-static void times_keys(size_t rows, size_t d, size_t wide, const float *x, const float *panels, float *out)
+/* Keys that any of the queries [i, i + n) sees; both ends only grow with the query. */
+static span seen_by(const tile *t, size_t i, size_t n)
 {
-    for (size_t n = 0; n < KEYS; n += 32) tile_column(rows, d, x, wide, 1, panels + n * d, 32, out + n, KEYS, false);
+    span s = { 0, 0 };
+    if (i < t->count) s = (span){ (size_t)t->first[i], (size_t)t->end[nib_min(i + n, t->count) - 1] };
+    if (s.lo >= s.hi) s = (span){ 0, 0 };
+    return s;
 }
 
-/* Which of this tile's keys query i sees: [*lo, *hi) of 0 .. KEYS; empty when *lo >= *hi. */
-static void seen_in_tile(const nib_attention_args *a, size_t i, size_t j0, size_t *lo, size_t *hi)
+/* Queries that see any of the keys [k, k + n). */
+static span seeing(const tile *t, size_t k, size_t n)
 {
-    size_t first, end;
-    nib_seen_keys(a, i, &first, &end);
-    *lo = first > j0 ? first - j0 : 0;
-    *hi = end > j0 ? nib_min(end - j0, KEYS) : 0;
+    span s = { 0, t->count };
+    while (s.lo < s.hi && t->end[s.lo] <= (float)k) s.lo++;
+    while (s.hi > s.lo && t->first[s.hi - 1] >= (float)(k + n)) s.hi--;
+    return s;
 }
 
-/* Scale and bias; what is not seen becomes -inf. */
-static void finish_scores(const nib_attention_args *a, float *s, size_t j0, size_t lo, size_t hi)
-{
-    V scale = v_set(a->scale);
+/* --- products --- */
 
-    if (a->alibi_slopes)
-        for (size_t j = lo; j < hi; j++) s[j] += nib_alibi(a, j0 + j);
-    for (size_t j = 0; j < KEYS; j += VN) v_store(s + j, v_mul(scale, v_load(s + j)));
-    for (size_t j = 0; j < lo; j++) s[j] = -INFINITY;
-    for (size_t j = hi; j < KEYS; j++) s[j] = -INFINITY;
+/* c[m rows, wide] += or = sum over k of a (lda from row to row, ka from k to k) times rows b. */
+NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_t ka, rows b, size_t wide, float *c,
+                           size_t ldc)
+{
+    size_t n = 0;
+
+    for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS) tile_rows(m, K, a, lda, ka, b.at + n, b.ld, VN, c + n, ldc, true);
+    if (n < wide) tile_rows_strip(m, K, a, lda, ka, b.at + n, b.ld, c + n, ldc, true);
 }
 
-/* s = e^(s - by), 0 where s is -inf; their sum. */
-static float exponentials(float *s, float by)
+/* s[key][query] = keys (or values) . queries (or do), where a strip sees them. */
+static void dots(const tile *t, rows keys, const float *strips, float *s)
 {
-    V sum = v_zero(), shift = v_set(by), none = v_set(-INFINITY);
+    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * t->d : VN;
 
-    for (size_t j = 0; j < KEYS; j += VN) {
-        V x = v_load(s + j), e = v_exp(v_sub(x, shift));
-#if defined(__AVX512F__)
-        e = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, none, _CMP_NEQ_UQ), e);
-#else
-        e = _mm256_and_ps(e, _mm256_cmp_ps(x, none, _CMP_NEQ_UQ));
-#endif
-        v_store(s + j, e);
+    for (size_t n = 0; n < QUERIES; n += TILE_COLUMNS) {
+        span seen = seen_by(t, n, TILE_COLUMNS);
+        for (size_t k = seen.lo, m; k < seen.hi; k += m) {
+            m = tile_height(seen.hi - k);
+            tile_rows(m, t->d, keys.at + k * keys.ld, keys.ld, 1, strips + n * t->d, NIB_STRIP, next,
+                      s + k * QUERIES + n, QUERIES, false);
+        }
+    }
+}
+
+/* out[query] += sum of s[key][query] times a key's row. */
+static void gather_keys(const tile *t, const float *s, rows keys, bool one_by_one, float *out)
+{
+    for (size_t i = 0, m; i < t->count; i += m) {
+        span seen;
+        m = one_by_one ? 1 : tile_height(t->count - i);
+        seen = seen_by(t, i, m);
+        keys.at += seen.lo * keys.ld;
+        times_rows(m, seen.hi - seen.lo, s + seen.lo * QUERIES + i, 1, QUERIES, keys, t->wide, out + i * t->wide, t->wide);
+        keys.at -= seen.lo * keys.ld;
+    }
+}
+
+/* out[key] += sum of s[key][query] times a query's row. */
+static void gather_queries(const tile *t, const float *s, const float *queries, float *out, size_t ld)
+{
+    span all = seen_by(t, 0, t->count);
+
+    for (size_t k = all.lo, m; k < all.hi; k += m) {
+        span who;
+        m = tile_height(all.hi - k);
+        who = seeing(t, k, m);
+        times_rows(m, who.hi - who.lo, s + k * QUERIES + who.lo, QUERIES, 1, (rows){ queries + who.lo * t->wide, t->wide },
+                   t->wide, out + k * ld, ld);
+    }
+}
+
+/* --- scores --- */
+
+/* Whether each of the queries [i, i + VN) sees all of `seen`. */
+static bool sees_all(const tile *t, size_t i, span seen)
+{
+    return i + VN <= t->count && t->first[i + VN - 1] <= (float)seen.lo && t->end[i] >= (float)seen.hi;
+}
+
+/* A score to base 2; -inf where it is not seen. */
+NIB_INLINE V finished(const tile *t, V s, size_t k, V scale, bool all, V first, V end)
+{
+    V key = v_set((float)k);
+
+    if (t->a->alibi_slopes) s = v_add(s, v_set(nib_alibi(t->a, t->j0 + k)));
+    s = v_mul(s, scale);
+    if (all) return s;
+    s = v_if_less(key, first, v_set(-INFINITY), s);
+    return v_if_less(key, end, s, v_set(-INFINITY));
+}
+
+static void clear_unseen(float *s, span seen)
+{
+    for (size_t k = 0; k < KEYS; k++)
+        if (k < seen.lo || k >= seen.hi) v_store(s + k * QUERIES, v_zero());
+}
+
+/* p of VN queries, in place; their maxima, sums, and what sums so far are multiplied by. */
+NIB_INLINE void softmax(const tile *t, size_t i, span seen, bool all)
+{
+    V scale = v_set(t->a->scale * LOG2_E), none = v_set(-INFINITY);
+    V before = v_load(t->most + i), most = before, sum = v_zero(), shift, keep;
+    V first = v_load(t->first + i), end = v_load(t->end + i);
+    float *s = t->s + i;
+
+    for (size_t k = seen.lo; k < seen.hi; k++) {
+        V x = finished(t, v_load(s + k * QUERIES), k, scale, all, first, end);
+        v_store(s + k * QUERIES, x);
+        most = v_max(x, most);
+    }
+    shift = v_max(v_set(-1e30f), most); /* finite where nothing was seen yet */
+    keep = v_exp2(v_sub(before, shift));
+    for (size_t k = seen.lo; k < seen.hi; k++) {
+        V x = v_load(s + k * QUERIES), p = v_exp2(v_sub(x, shift));
+        if (!all) p = v_if_less(none, x, p, v_if_less(x, v_zero(), v_zero(), p)); /* NaN stays */
+        v_store(s + k * QUERIES, p);
+        sum = v_add(sum, p);
+    }
+    v_store(t->most + i, most);
+    v_store(t->total + i, v_fma(v_load(t->total + i), keep, sum));
+    v_store(t->keep + i, keep);
+}
+
+/* An infinity or NaN among values that not all queries see must not reach those (0 times it is NaN). */
+static bool values_finite(const tile *t, span seen)
+{
+    V sum = v_zero();
+
+    for (size_t k = seen.lo; k < seen.hi; k++)
+        for (size_t c = 0; c < t->wide; c += VN) sum = v_fma(v_load(t->v.at + k * t->v.ld + c), v_zero(), sum);
+    return v_sum(sum) == 0;
+}
+
+static void forward_tile(tile *t)
+{
+    const nib_attention_args *a = t->a;
+    size_t count = nib_min(KEYS, a->kv_len - t->j0);
+    bool whole = true;
+
+    see(t);
+    t->k = key_rows(t, a->k, a->kv_heads_k, count, t->k_space);
+    t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
+    dots(t, t->k, t->qt, t->s);
+    for (size_t n = 0; n < t->count; n += TILE_COLUMNS) {
+        span seen = seen_by(t, n, TILE_COLUMNS);
+        for (size_t i = n; i < n + TILE_COLUMNS; i += VN) {
+            bool all = sees_all(t, i, seen);
+            if (all) softmax(t, i, seen, true);
+            else softmax(t, i, seen, false);
+            if (seen.hi - seen.lo < KEYS) clear_unseen(t->s + i, seen);
+            whole &= all;
+        }
+    }
+    for (size_t i = 0; i < t->count; i++)
+        if (t->keep[i] != 1)
+            for (size_t c = 0; c < t->wide; c += VN)
+                v_store(t->o + i * t->wide + c, v_mul(v_set(t->keep[i]), v_load(t->o + i * t->wide + c)));
+    gather_keys(t, t->s, t->v, !whole && !values_finite(t, seen_by(t, 0, t->count)), t->o);
+}
+
+static void forward_queries(tile *t)
+{
+    const nib_attention_args *a = t->a;
+    size_t first, end, unused;
+
+    load_queries(t, a->q, a->q_heads, t->q, t->qt);
+    memset(t->o, 0, t->count * t->wide * sizeof(float));
+    for (size_t i = 0; i < QUERIES; i++) t->most[i] = -INFINITY, t->total[i] = 0;
+    nib_seen_keys(a, t->i0, &first, &unused);
+    nib_seen_keys(a, t->i0 + t->count - 1, &unused, &end);
+    for (t->j0 = first / KEYS * KEYS; t->j0 < end; t->j0 += KEYS) forward_tile(t);
+    for (size_t i = 0; i < t->count; i++) {
+        size_t row = a->q0 + t->i0 + i, at = (row * a->heads + a->head) * t->d;
+        V by = v_set(1 / t->total[i]);
+        for (size_t c = 0; c < t->d; c += VN)
+            v_put(a->type, a->o, at + c, nib_min(VN, t->d - c), v_mul(by, v_load(t->o + i * t->wide + c)));
+        if (a->lse) a->lse[a->head * a->lse_stride + row] = t->most[i] * LN_2 + logf(t->total[i]);
+    }
+}
+
+/* --- one query: a dot a key --- */
+
+NIB_INLINE float dot_row(nib_dtype type, const float *q, const void *x, size_t at, size_t d)
+{
+    V sum = v_zero(), more = v_zero();
+    size_t c = 0;
+
+    for (; c + 2 * VN <= d; c += 2 * VN) {
+        sum = v_fma(v_load(q + c), v_get(type, x, at + c, VN), sum);
+        more = v_fma(v_load(q + c + VN), v_get(type, x, at + c + VN, VN), more);
+    }
+    for (; c < d; c += VN) sum = v_fma(v_load(q + c), v_get(type, x, at + c, nib_min(VN, d - c)), sum);
+    return v_sum(v_add(sum, more));
+}
+
+enum { ONE_VECTORS = 8 }; /* channels at a time: sums in registers */
+
+NIB_INLINE void weigh_rows(const nib_attention_args *a, const float *p, span seen, size_t c0, size_t n, float *o)
+{
+    V sum[ONE_VECTORS];
+
+    for (size_t v = 0; v < ONE_VECTORS; v++) sum[v] = v_zero();
+    for (size_t j = seen.lo; j < seen.hi; j++) {
+        size_t at = nib_head_at(a->kv_heads_v, a->kv0 + j, nib_kv_head(a)) + c0;
+        V w = v_set(p[j - seen.lo]);
+        if (n == ONE_VECTORS * VN) {
+#pragma GCC unroll 8
+            for (size_t v = 0; v < ONE_VECTORS; v++) sum[v] = v_fma(w, v_get(a->type, a->v, at + v * VN, VN), sum[v]);
+        } else {
+            for (size_t v = 0; v * VN < n; v++)
+                sum[v] = v_fma(w, v_get(a->type, a->v, at + v * VN, nib_min(VN, n - v * VN)), sum[v]);
+        }
+    }
+    for (size_t v = 0; v < ONE_VECTORS; v++) v_store(o + v * VN, sum[v]);
+}
+
+static void forward_one(const nib_attention_args *a, void *scratch)
+{
+    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *p = q + nib_round_up(a->head_dim, NIB_STRIP);
+    float scale = a->scale * LOG2_E, most = -INFINITY, total = 0, o[ONE_VECTORS * VN];
+    V sum = v_zero();
+    span seen;
+    size_t n, row = a->q0;
+
+    nib_seen_keys(a, 0, &seen.lo, &seen.hi);
+    n = seen.hi - seen.lo;
+    widen(a->type, a->q, a->q_heads, a->q0, 1, a->head, a->head_dim, nib_round_up(a->head_dim, NIB_STRIP), q);
+    for (size_t j = 0; j < n; j++) {
+        size_t at = nib_head_at(a->kv_heads_k, a->kv0 + seen.lo + j, nib_kv_head(a));
+        p[j] = (dot_row(a->type, q, a->k, at, a->head_dim) + nib_alibi(a, seen.lo + j)) * scale;
+        if (!(p[j] <= most)) most = p[j]; /* also when it is NaN */
+    }
+    for (size_t j = n; j < nib_round_up(n, VN); j++) p[j] = -INFINITY;
+    for (size_t j = 0; j < n; j += VN) {
+        V x = v_load(p + j), e = v_exp2(v_sub(x, v_set(most)));
+        e = v_if_less(v_set(-INFINITY), x, e, v_if_less(x, v_zero(), v_zero(), e));
+        v_store(p + j, e);
         sum = v_add(sum, e);
     }
-    return v_sum(sum);
-}
-
-static float row_max(const float *s)
-{
-    V m = v_load(s);
-    for (size_t j = VN; j < KEYS; j += VN) m = v_max(m, v_load(s + j));
-    return v_greatest(m);
-}
-
-static void forward_tile(const tiles *t, size_t i0, size_t rows, size_t j0, float *most, float *total)
-{
-    times_keys(rows, t->d, t->wide, t->q, t->kt, t->s);
-    for (size_t i = 0; i < rows; i++) {
-        size_t lo, hi;
-        float *s = t->s + i * KEYS, greatest, keep;
-
-        seen_in_tile(t->a, i0 + i, j0, &lo, &hi);
-        if (lo >= hi) {
-            memset(s, 0, KEYS * sizeof *s);
-            continue;
-        }
-        finish_scores(t->a, s, j0, lo, hi);
-        greatest = row_max(s);
-        if (!(greatest <= most[i])) { /* also when it is NaN */
-            keep = expf(most[i] - greatest);
-            most[i] = greatest;
-            total[i] *= keep;
-            for (size_t c = 0; c < t->wide; c += VN)
-                v_store(t->o + i * t->wide + c, v_mul(v_set(keep), v_load(t->o + i * t->wide + c)));
-        }
-        total[i] += exponentials(s, most[i]);
+    total = v_sum(sum);
+    for (size_t c = 0; c < a->head_dim; c += ONE_VECTORS * VN) {
+        size_t some = nib_min(ONE_VECTORS * VN, a->head_dim - c), at = (row * a->heads + a->head) * a->head_dim + c;
+        weigh_rows(a, p, seen, c, some, o);
+        for (size_t i = 0; i < some; i += VN)
+            v_put(a->type, a->o, at + i, nib_min(VN, some - i), v_mul(v_set(1 / total), v_load(o + i)));
     }
-    for (size_t n = 0; n < t->wide; n += 32)
-        tile_column(rows, KEYS, t->s, KEYS, 1, t->v + n, t->wide, t->o + n, t->wide, true);
+    if (a->lse) a->lse[a->head * a->lse_stride + row] = most * LN_2 + logf(total);
 }
 
 void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
-    tiles t = divide(a, scratch);
+    tile t = divide(a, scratch);
 
-    for (size_t i0 = 0; i0 < a->q_len; i0 += QUERIES) {
-        size_t rows = nib_min(QUERIES, a->q_len - i0), first, end, unused;
-        float most[QUERIES], total[QUERIES];
-
-        widen(a->type, a->q, a->q_heads, a->q0 + i0, rows, a->head, t.d, t.wide, t.q);
-        memset(t.o, 0, rows * t.wide * sizeof(float));
-        for (size_t i = 0; i < rows; i++) most[i] = -INFINITY, total[i] = 0;
-        nib_seen_keys(a, i0, &first, &unused);
-        nib_seen_keys(a, i0 + rows - 1, &unused, &end);
-        for (size_t j0 = first / KEYS * KEYS; j0 < end; j0 += KEYS) {
-            load_keys(&t, j0, nib_min(KEYS, a->kv_len - j0));
-            forward_tile(&t, i0, rows, j0, most, total);
-        }
-        for (size_t i = 0; i < rows; i++) {
-            size_t at = ((a->q0 + i0 + i) * a->heads + a->head) * t.d;
-            V by = v_set(1 / total[i]);
-            for (size_t c = 0; c < t.d; c += VN)
-                v_put(a->type, a->o, at + c, nib_min(VN, t.d - c), v_mul(by, v_load(t.o + i * t.wide + c)));
-            if (a->lse) a->lse[a->head * a->lse_stride + a->q0 + i0 + i] = most[i] + logf(total[i]);
-        }
+    if (a->q_len == 1) {
+        forward_one(a, scratch);
+        return;
+    }
+    for (t.i0 = 0; t.i0 < a->q_len; t.i0 += QUERIES) {
+        t.count = nib_min(QUERIES, a->q_len - t.i0);
+        forward_queries(&t);
     }
 }
 
-/* --- backward: ds = p (dp - own) scale, dp = do v^T, own = do . o --- */
+/* --- backward --- */
 
-typedef struct whole { float *q, *d_o, *dq, *own; } whole; /* all queries, [q_len, wide] and [q_len] */
+/* Scores become p, and dp becomes ds, of VN queries. */
+NIB_INLINE void soften(const tile *t, size_t i, span seen, bool all)
+{
+    V scale = v_set(t->a->scale), to_base_2 = v_set(t->a->scale * LOG2_E), none = v_set(-INFINITY);
+    V lse = v_load(t->most + i), own = v_load(t->total + i), first = v_load(t->first + i), end = v_load(t->end + i);
 
-/* Scores again, then s = p and ds of one tile. */
-static void backward_scores(const tiles *t, const whole *w, size_t i0, size_t rows, size_t j0)
+    for (size_t k = seen.lo; k < seen.hi; k++) {
+        float *s = t->s + k * QUERIES + i, *ds = t->ds + k * QUERIES + i;
+        V x = finished(t, v_load(s), k, to_base_2, all, first, end), p = v_exp2(v_sub(x, lse)), g;
+        if (!all) p = v_if_less(none, x, p, v_if_less(x, v_zero(), v_zero(), p));
+        g = v_mul(v_mul(p, v_sub(v_load(ds), own)), scale);
+        if (!all) g = v_if_less(none, x, g, v_zero());
+        v_store(s, p);
+        v_store(ds, g);
+    }
+}
+
+static void add_rows(const tile *t, const float *from, size_t count, float *to)
+{
+    for (size_t k = 0; k < count; k++)
+        for (size_t c = 0; c < t->d; c++) to[k * t->d + c] += from[k * t->wide + c];
+}
+
+static void backward_tile(tile *t)
 {
     const nib_attention_args *a = t->a;
+    size_t count = nib_min(KEYS, a->kv_len - t->j0);
+    bool direct = t->d == t->wide; /* sums are made where they belong */
+    float *dk = direct ? a->dk + t->j0 * t->d : t->dk, *dv = direct ? a->dv + t->j0 * t->d : t->dv;
 
-    times_keys(rows, t->d, t->wide, w->q + i0 * t->wide, t->kt, t->s);
-    times_keys(rows, t->d, t->wide, w->d_o + i0 * t->wide, t->vt, t->ds);
-    for (size_t i = 0; i < rows; i++) {
-        size_t lo, hi;
-        float *s = t->s + i * KEYS, *ds = t->ds + i * KEYS;
-        V own = v_set(w->own[i0 + i]), scale = v_set(a->scale);
-
-        seen_in_tile(a, i0 + i, j0, &lo, &hi);
-        if (lo >= hi) {
-            memset(s, 0, KEYS * sizeof *s);
-            memset(ds, 0, KEYS * sizeof *ds);
-            continue;
+    see(t);
+    t->k = key_rows(t, a->k, a->kv_heads_k, count, t->k_space);
+    t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
+    dots(t, t->k, t->qt, t->s);
+    dots(t, t->v, t->dot, t->ds);
+    for (size_t n = 0; n < t->count; n += TILE_COLUMNS) {
+        span seen = seen_by(t, n, TILE_COLUMNS);
+        for (size_t i = n; i < n + TILE_COLUMNS; i += VN) {
+            if (sees_all(t, i, seen)) soften(t, i, seen, true);
+            else soften(t, i, seen, false);
+            if (seen.hi - seen.lo == KEYS) continue;
+            clear_unseen(t->s + i, seen);
+            clear_unseen(t->ds + i, seen);
         }
-        finish_scores(a, s, j0, lo, hi);
-        exponentials(s, a->lse[a->head * a->lse_stride + a->q0 + i0 + i]);
-        for (size_t j = 0; j < KEYS; j += VN)
-            v_store(ds + j, v_mul(v_mul(v_load(s + j), v_sub(v_load(ds + j), own)), scale));
+    }
+    if (!direct) memset(t->dk, 0, KEYS * t->wide * sizeof *dk), memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
+    gather_queries(t, t->s, t->d_o, dv, t->wide);
+    gather_queries(t, t->ds, t->q, dk, t->wide);
+    gather_keys(t, t->ds, t->k, false, t->o);
+    if (!direct) {
+        add_rows(t, t->dk, count, a->dk + t->j0 * t->d);
+        add_rows(t, t->dv, count, a->dv + t->j0 * t->d);
     }
 }
 
-static void store_keys(const tiles *t, const float *rows, size_t j0, size_t count, float *to)
-{
-    for (size_t j = 0; j < count; j++) memcpy(to + (j0 + j) * t->d, rows + j * t->wide, t->d * sizeof *to);
-}
-
-static void backward_keys(const tiles *t, const whole *w, size_t j0)
+static void backward_queries(tile *t)
 {
     const nib_attention_args *a = t->a;
-    size_t count = nib_min(KEYS, a->kv_len - j0);
-    /* Sums of dk and dv of this tile of keys lie where forward has its queries' results. */
-    float *dk = t->rest + 3 * nib_round_up(a->q_len * t->wide, 16) + nib_round_up(a->q_len, 16);
-    float *dv = dk + KEYS * t->wide;
+    nib_heads plain = { .row_stride = a->heads * t->d, .head_stride = t->d, .per_group = a->heads };
+    size_t first, end, unused;
 
-    load_keys(t, j0, count);
-    make_panels(t->v, t->d, t->wide, t->vt);
-    memset(dk, 0, 2 * KEYS * t->wide * sizeof *dk);
-    for (size_t i0 = 0; i0 < a->q_len; i0 += QUERIES) {
-        size_t rows = nib_min(QUERIES, a->q_len - i0), first, end, unused;
-
-        nib_seen_keys(a, i0, &first, &unused);
-        nib_seen_keys(a, i0 + rows - 1, &unused, &end);
-        if (end <= j0 || first >= j0 + KEYS) continue; /* nobody here sees anybody there */
-        backward_scores(t, w, i0, rows, j0);
-        for (size_t n = 0; n < t->wide; n += 32) {
-            tile_column(KEYS, rows, t->s, 1, KEYS, w->d_o + i0 * t->wide + n, t->wide, dv + n, t->wide, true);
-            tile_column(KEYS, rows, t->ds, 1, KEYS, w->q + i0 * t->wide + n, t->wide, dk + n, t->wide, true);
-            tile_column(rows, KEYS, t->ds, KEYS, 1, t->k + n, t->wide, w->dq + i0 * t->wide + n, t->wide, true);
-        }
+    load_queries(t, a->q, a->q_heads, t->q, t->qt);
+    load_queries(t, a->d_o, plain, t->d_o, t->dot);
+    widen(a->type, a->o, plain, a->q0 + t->i0, t->count, a->head, t->d, t->wide, t->o); /* for own */
+    for (size_t i = 0; i < QUERIES; i++) {
+        bool real = i < t->count;
+        t->most[i] = real ? a->lse[a->head * a->lse_stride + a->q0 + t->i0 + i] * LOG2_E : 0;
+        t->total[i] = real ? NIB_VARIANT(dot)(t->wide, t->o + i * t->wide, t->d_o + i * t->wide) : 0;
     }
-    store_keys(t, dk, j0, count, a->dk);
-    store_keys(t, dv, j0, count, a->dv);
+    memset(t->o, 0, QUERIES * t->wide * sizeof(float));
+    nib_seen_keys(a, t->i0, &first, &unused);
+    nib_seen_keys(a, t->i0 + t->count - 1, &unused, &end);
+    for (t->j0 = first / KEYS * KEYS; t->j0 < end; t->j0 += KEYS) backward_tile(t);
+    for (size_t i = 0; i < t->count; i++) {
+        size_t to = nib_head_at(a->q_heads, a->q0 + t->i0 + i, a->head);
+        for (size_t c = 0; c < t->d; c += VN)
+            v_put(a->type, a->dq, to + c, nib_min(VN, t->d - c), v_load(t->o + i * t->wide + c));
+    }
 }
 
 void NIB_VARIANT(attention_backward)(const nib_attention_args *a, void *scratch)
 {
-    tiles t = divide(a, scratch);
-    nib_heads plain = { .row_stride = a->heads * t.d, .head_stride = t.d, .per_group = a->heads };
-    float *at = t.rest;
-    whole w;
+    tile t = divide(a, scratch);
 
-    w.q = take(&at, a->q_len * t.wide);
-    w.d_o = take(&at, a->q_len * t.wide);
-    w.dq = take(&at, a->q_len * t.wide);
-    w.own = take(&at, a->q_len);
-    widen(a->type, a->o, plain, a->q0, a->q_len, a->head, t.d, t.wide, w.q); /* o first, for own */
-    widen(a->type, a->d_o, plain, a->q0, a->q_len, a->head, t.d, t.wide, w.d_o);
-    for (size_t i = 0; i < a->q_len; i++) w.own[i] = NIB_VARIANT(dot)(t.wide, w.q + i * t.wide, w.d_o + i * t.wide);
-    widen(a->type, a->q, a->q_heads, a->q0, a->q_len, a->head, t.d, t.wide, w.q);
-    memset(w.dq, 0, a->q_len * t.wide * sizeof(float));
-    for (size_t j0 = 0; j0 < a->kv_len; j0 += KEYS) backward_keys(&t, &w, j0);
-    for (size_t i = 0; i < a->q_len; i++) {
-        size_t to = nib_head_at(a->q_heads, a->q0 + i, a->head);
-        for (size_t c = 0; c < t.d; c += VN)
-            v_put(a->type, a->dq, to + c, nib_min(VN, t.d - c), v_load(w.dq + i * t.wide + c));
+    memset(a->dk, 0, a->kv_len * t.d * sizeof(float));
+    memset(a->dv, 0, a->kv_len * t.d * sizeof(float));
+    for (t.i0 = 0; t.i0 < a->q_len; t.i0 += QUERIES) {
+        t.count = nib_min(QUERIES, a->q_len - t.i0);
+        backward_queries(&t);
     }
 }

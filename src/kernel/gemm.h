@@ -2,12 +2,15 @@
  *
  *     c[M, N] (+)= a[M, K] panel[K, N]
  *
- * A panel holds NIB_PANEL columns, k by k, so that a micro-kernel reads it in one stream:
+ * A panel is made of strips of NIB_STRIP columns, k by k, so that a micro-kernel reads one or two
+ * streams, and a strip of 256 k fits in half of the first cache:
  *
- *     float     panel[n / 32][k][32]
- *     bfloat16  panel[n / 32][k / 2][32][2]     pairs of neighbouring k
+ *     float     panel[n / 16][k][16]
+ *     bfloat16  panel[n / 16][k / 2][16][2]     pairs of neighbouring k
  *
- * a is read where it lies, row by row: 14 rows of a block of K fit in the first cache, unless lda is a
+ * Packers make NIB_PANEL columns, two strips, at a time.
+ *
+ * a is read where it lies, row by row: the rows of a tile fit in the first cache, unless lda is a
  * multiple of 4096 bytes, when they all fall into the same few sets of it (a third slower).
  * Each sum runs over k in order, in float; a row's values do not depend on the others.
  * Source of the loops: Van Zee and van de Geijn 2015 (BLIS). */
@@ -17,16 +20,16 @@
 #include "base/base.h"
 #include "base/dtype.h"
 
-enum { NIB_PANEL = 32 };
+enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 
-/* c [M, ldc] float; N a multiple of 32, ldc >= N; add: c += instead of c =. */
+/* c [M, ldc] float; N a multiple of 16 (of 32 with pairs), ldc >= N; add: c += instead of c =. */
 typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
                              float *c, size_t ldc, bool add);
 /* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero there). */
 typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
                               const uint16_t *panel, float *c, size_t ldc, bool add);
 
-/* dst[k][32] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs of bfloat16. */
+/* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs of bfloat16. */
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
 /* dst[i] = bf16(a[i]) | bf16(b[i]) << 16: pairs of rows for the backward panel. */
 typedef void nib_pack_pairs_fn(size_t n, const float *a, const float *b, uint32_t *dst);

@@ -40,7 +40,7 @@ enum { TILE_ROWS = 14 };
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 s[r][v] = add ? v_load(c + (size_t)r * ldc + v * 16) : v_zero();                    \
         for (size_t k = 0; k < pairs; k++) {                                                        \
-            __m512i b0 = _mm512_loadu_si512(b + k * 64), b1 = _mm512_loadu_si512(b + k * 64 + 32);  \
+            __m512i b0 = _mm512_loadu_si512(b + k * 32), b1 = _mm512_loadu_si512(b + (pairs + k) * 32); \
             _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
                 __m512i x = pair_at(a + (size_t)r * lda + 2 * k);                                   \
                 s[r][0] = dot_pairs(s[r][0], x, b0);                                                \

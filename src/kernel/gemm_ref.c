@@ -6,9 +6,9 @@ void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, 
 {
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
-            const float *b = panel + n / NIB_PANEL * K * NIB_PANEL + n % NIB_PANEL;
+            const float *b = panel + n / NIB_STRIP * K * NIB_STRIP + n % NIB_STRIP;
             float sum = add ? c[m * ldc + n] : 0;
-            for (size_t k = 0; k < K; k++) sum += a[m * lda + k] * b[k * NIB_PANEL];
+            for (size_t k = 0; k < K; k++) sum += a[m * lda + k] * b[k * NIB_STRIP];
             c[m * ldc + n] = sum;
         }
 }
@@ -16,7 +16,8 @@ void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, 
 void nib_pack_transposed_ref(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
 {
     for (size_t i = 0; i < k; i++)
-        for (size_t n = 0; n < NIB_PANEL; n++) dst[i * NIB_PANEL + n] = src[n * ld + i];
+        for (size_t n = 0; n < NIB_PANEL; n++)
+            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
 }
 
 void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)

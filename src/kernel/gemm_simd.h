@@ -2,13 +2,30 @@
 #include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 
+enum { ROW_BLOCK = VN == 16 ? 56 : 72 }; /* rows of a that stay in the second cache for all strips */
+
 void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
                            float *c, size_t ldc, bool add)
 {
-    for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
-        rows = nib_ceil_div(M - m, nib_ceil_div(M - m, 56));
-        for (size_t n = 0; n < N; n += NIB_PANEL)
-            tile_column(rows, K, a + m * lda, lda, 1, panel + n * K, NIB_PANEL, c + m * ldc + n, ldc, add);
+    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of a tile's columns to the other */
+    const size_t share = nib_ceil_div(K, nib_ceil_div(N, TILE_COLUMNS)); /* of a row of a, fetched by a tile */
+
+    for (size_t m = 0, rows; m < M; m += rows) {
+        rows = nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK));
+        for (size_t n = 0; n < N; n += TILE_COLUMNS)
+            for (size_t i = m, height; i < m + rows; i += height) {
+                size_t k0 = n / TILE_COLUMNS * share;
+                height = tile_height(m + rows - i);
+                /* While a tile runs: its part of the next block of rows, and where the next tile adds. */
+                for (size_t r = i + rows; r < nib_min(i + rows + height, M); r++)
+                    for (size_t k = k0; k < nib_min(k0 + share, K); k += 16) _mm_prefetch((const char *)(a + r * lda + k), _MM_HINT_T1);
+                for (size_t r = i + height; add && r < nib_min(i + 2 * height, m + rows); r++)
+                    _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
+                if (N - n >= TILE_COLUMNS)
+                    tile_rows(height, K, a + i * lda, lda, 1, panel + n * K, NIB_STRIP, next, c + i * ldc + n, ldc, add);
+                else
+                    tile_rows_strip(height, K, a + i * lda, lda, 1, panel + n * K, NIB_STRIP, c + i * ldc + n, ldc, add);
+            }
     }
 }
 
@@ -66,8 +83,8 @@ NIB_INLINE void transpose8(const uint32_t *src, size_t ld, uint32_t *dst)
         r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_PANEL), _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_PANEL), _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_STRIP), _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_STRIP), _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
     }
 }
 
@@ -76,7 +93,9 @@ void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint
     size_t i = 0;
 
     for (; i + 8 <= k; i += 8)
-        for (size_t n = 0; n < NIB_PANEL; n += 8) transpose8(src + n * ld + i, ld, dst + i * NIB_PANEL + n);
+        for (size_t n = 0; n < NIB_PANEL; n += 8)
+            transpose8(src + n * ld + i, ld, dst + (n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP);
     for (; i < k; i++)
-        for (size_t n = 0; n < NIB_PANEL; n++) dst[i * NIB_PANEL + n] = src[n * ld + i];
+        for (size_t n = 0; n < NIB_PANEL; n++)
+            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
 }

@@ -9,61 +9,69 @@
 
 enum { TILE_VECTORS = 2, TILE_COLUMNS = TILE_VECTORS * VN };
 
-#define TILE(ROWS)                                                                                  \
-    NIB_INLINE void tile_##ROWS(size_t K, const float *a, size_t lda, size_t ka, const float *b,     \
-                                size_t ldb, float *c, size_t ldc, bool add)                         \
+/* ROWS rows times VECTORS vectors of columns.  a has lda floats from row to row and ka from one k to
+ * the next; b has ldb from one k to the next, and bv from one vector to the next. */
+#define TILE(ROWS, VECTORS)                                                                         \
+    NIB_INLINE void tile_##ROWS##x##VECTORS(size_t K, const float *a, size_t lda, size_t ka,        \
+                                            const float *b, size_t ldb, size_t bv, float *c,        \
+                                            size_t ldc, bool add)                                   \
     {                                                                                               \
-        V s[ROWS][TILE_VECTORS];                                                                    \
+        V s[ROWS][VECTORS];                                                                         \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < TILE_VECTORS; v++)                          \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
                 s[r][v] = add ? v_load(c + (size_t)r * ldc + v * VN) : v_zero();                    \
         for (size_t k = 0; k < K; k++) {                                                            \
-            V column[TILE_VECTORS];                                                                 \
-            _Pragma("GCC unroll 2") for (int v = 0; v < TILE_VECTORS; v++)                          \
-                column[v] = v_load(b + k * ldb + (size_t)v * VN);                                   \
+            V column[VECTORS];                                                                      \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
+                column[v] = v_load(b + k * ldb + (size_t)v * bv);                                   \
             _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
                 V x = v_set(a[(size_t)r * lda + k * ka]);                                           \
-                _Pragma("GCC unroll 2") for (int v = 0; v < TILE_VECTORS; v++)                      \
+                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
                     s[r][v] = v_fma(x, column[v], s[r][v]);                                         \
             }                                                                                       \
         }                                                                                           \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < TILE_VECTORS; v++)                          \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
                 v_store(c + (size_t)r * ldc + v * VN, s[r][v]);                                     \
     }
 
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+#define TILE_HEIGHTS_6(T, V) T(1, V) T(2, V) T(3, V) T(4, V) T(5, V) T(6, V)
+TILE_HEIGHTS_6(TILE, 2)
 #if defined(__AVX512F__)
 enum { TILE_ROWS = 14 };
-TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
-#define TILE_CASES(RUN) RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13) RUN(14)
+#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V) \
+    T(7, V) T(8, V) T(9, V) T(10, V) T(11, V) T(12, V) T(13, V) T(14, V)
+TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
+TILE_HEIGHTS(TILE, 1) /* for a last strip alone */
 #else
 enum { TILE_ROWS = 6 };
-#define TILE_CASES(RUN) RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6)
+#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)
 #endif
 
 /* Rows of the next tile when `left` rows are to be split evenly. */
 NIB_INLINE size_t tile_height(size_t left) { return nib_ceil_div(left, nib_ceil_div(left, TILE_ROWS)); }
 
-/* `rows` <= TILE_ROWS rows times TILE_COLUMNS columns.  a has lda floats from row to row and ka from
- * one k to the next, b has ldb from one k to the next. */
+/* `rows` <= TILE_ROWS rows times TILE_COLUMNS columns. */
 NIB_INLINE void tile_rows(size_t rows, size_t K, const float *a, size_t lda, size_t ka, const float *b, size_t ldb,
-                          float *c, size_t ldc, bool add)
+                          size_t bv, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-#define RUN(ROWS) case ROWS: tile_##ROWS(K, a, lda, ka, b, ldb, c, ldc, add); break;
-        TILE_CASES(RUN)
-#undef RUN
+#define RUN(ROWS, VECTORS) case ROWS: tile_##ROWS##x##VECTORS(K, a, lda, ka, b, ldb, bv, c, ldc, add); break;
+        TILE_HEIGHTS(RUN, 2)
     }
 }
 
-/* M rows times 32 columns. */
-static inline void tile_column(size_t M, size_t K, const float *a, size_t lda, size_t ka, const float *b,
-                               size_t ldb, float *c, size_t ldc, bool add)
+/* The same times NIB_STRIP columns: a strip of a panel, or columns that lie in rows. */
+NIB_INLINE void tile_rows_strip(size_t rows, size_t K, const float *a, size_t lda, size_t ka, const float *b,
+                                size_t ldb, float *c, size_t ldc, bool add)
 {
-    for (size_t m = 0, rows; m < M; m += rows) {
-        rows = tile_height(M - m);
-        for (size_t n = 0; n < NIB_PANEL; n += TILE_COLUMNS)
-            tile_rows(rows, K, a + m * lda, lda, ka, b + n, ldb, c + m * ldc + n, ldc, add);
+#if defined(__AVX512F__)
+    const size_t bv = 0; /* there is no second vector */
+    switch (rows) {
+        TILE_HEIGHTS(RUN, 1)
     }
+#else
+    tile_rows(rows, K, a, lda, ka, b, ldb, VN, c, ldc, add);
+#endif
+#undef RUN
 }

@@ -13,6 +13,8 @@ KERNEL(panel4_bf16, ref, 0)
 KERNEL(panel4_back_f32, ref, 0)
 KERNEL(panel4_back_bf16, ref, 0)
 #if NIB_ARCH_X86
+KERNEL(panel4_f32, avx2, NIB_CPU_AVX2)
+KERNEL(panel4_back_f32, avx2, NIB_CPU_AVX2)
 KERNEL(panel4_f32, avx512, NIB_CPU_AVX512)
 KERNEL(panel4_back_f32, avx512, NIB_CPU_AVX512)
 KERNEL(panel4_bf16, avx512bf16, NIB_CPU_AVX512BF16)

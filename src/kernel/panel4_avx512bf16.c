@@ -18,7 +18,7 @@ NIB_INLINE __m256i narrow(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 NIB_INLINE __m512i narrow2(V high, V low) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 #endif
 
-void NAME(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel)
+void NAME(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel, size_t strip)
 {
     const V table = v_load(c->table);
     const __m512i pairs = _mm512_setr_epi32( /* words 0 and 16, 1 and 17, ... */
@@ -36,7 +36,7 @@ void NAME(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel)
                 for (unsigned i = 0; i < 8; i += 2) {
                     V even = v_mul(look_up(words[j], i, table), scale);
                     V odd = v_mul(look_up(words[j], i + 1, table), scale);
-                    _mm512_storeu_si512(panel + ((k + 8 * j + i) / 2 * NIB_PANEL + n) * 2,
+                    _mm512_storeu_si512(panel + n / NIB_STRIP * strip + (k + 8 * j + i) * NIB_STRIP,
                                         _mm512_permutexvar_epi16(pairs, narrow2(odd, even)));
                 }
         }
@@ -61,14 +61,14 @@ NIB_INLINE __m512i row_values(const uint8_t *codes, __m512i table)
     return _mm512_permutexvar_epi16(_mm512_srlv_epi16(spread, shift), table);
 }
 
-void NAME(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel)
+void NAME(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel, size_t strip)
 {
     const V table = v_load(c->table);
 
     for (size_t r = 0; r < rows; r += 2) {
         __m512i even = row_values(c->codes + r * c->stride, row_table(table, c->scales[r]));
         __m512i odd = row_values(c->codes + (r + 1) * c->stride, row_table(table, c->scales[r + 1]));
-        _mm512_storeu_si512(panel + r * NIB_PANEL, _mm512_unpacklo_epi16(even, odd));
-        _mm512_storeu_si512(panel + r * NIB_PANEL + 32, _mm512_unpackhi_epi16(even, odd));
+        _mm512_storeu_si512(panel + r * NIB_STRIP, _mm512_unpacklo_epi16(even, odd));
+        _mm512_storeu_si512(panel + strip + r * NIB_STRIP, _mm512_unpackhi_epi16(even, odd));
     }
 }

@@ -27,7 +27,8 @@ NIB_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 NIB_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); } /* b when either is NaN */
 NIB_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
 NIB_INLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-NIB_INLINE V v_scale2(V a, V n) { return _mm512_scalef_ps(a, n); } /* a * 2^n */
+NIB_INLINE V v_scale2(V a, V n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, -126 <= n <= 127 */
+NIB_INLINE V v_if_less(V a, V b, V yes, V no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
 NIB_INLINE V v_abs(V a) { return _mm512_abs_ps(a); }
 NIB_INLINE V v_copysign(V a, V sign)
 {
@@ -70,14 +71,12 @@ NIB_INLINE V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 NIB_INLINE V v_max(V a, V b) { return _mm256_max_ps(a, b); }
 NIB_INLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }
 NIB_INLINE V v_round(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-NIB_INLINE V v_scale2(V a, V n) /* |n| < 252: in two halves, each a normal power of two */
+NIB_INLINE V v_scale2(V a, V n) /* a * 2^n, -126 <= n <= 127 */
 {
-    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
-    __m256i rest = _mm256_sub_epi32(whole, half), bias = _mm256_set1_epi32(127);
-    __m256 p = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-    __m256 q = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
-    return _mm256_mul_ps(_mm256_mul_ps(a, p), q);
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(a, _mm256_castsi256_ps(power));
 }
+NIB_INLINE V v_if_less(V a, V b, V yes, V no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 NIB_INLINE V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 NIB_INLINE V v_copysign(V a, V sign)
 {
@@ -155,8 +154,27 @@ NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
         v_store_bf16_n((uint16_t *)x + i, a, n);
     }
 }
+/* Rounded to bfloat16, in place: the bits of v_from_bf16(v_to_bf16(a)). */
+#if defined(__AVX512F__)
+NIB_INLINE V v_round_bf16(V a)
+{
+    __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    up = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+    return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32((int)0xffff0000u)));
+}
+#elif defined(__AVX2__)
+NIB_INLINE V v_round_bf16(V a)
+{
+    __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    up = _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
+}
+#endif
 /* As stored: rounded to the type. */
-NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_from_bf16(v_to_bf16(a)); }
+NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_round_bf16(a); }
 
 /* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
  * 2 units in the last place for -87 < x < 88; beyond, the value at the bound; NaN stays NaN. */
@@ -175,6 +193,24 @@ NIB_INLINE V v_exp(V x)
     p = v_fma(p, r, v_set(1.6666667e-1f));
     p = v_fma(p, r, v_set(0.5f));
     p = v_fma(p, r, v_set(1));
+    p = v_fma(p, r, v_set(1));
+    return v_scale2(p, n);
+}
+
+/* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below -126,
+ * and of -inf, 2^-126; NaN stays NaN.  The polynomial is the best of degree 6 on [-1/2, 1/2] (Remez). */
+NIB_INLINE V v_exp2(V x)
+{
+    V n, r, p;
+
+    x = v_max(v_set(-126), x); /* the bound first: NaN passes */
+    n = v_round(x);
+    r = v_sub(x, n);
+    p = v_fma(v_set(1.5345808e-4f), r, v_set(1.3399931e-3f));
+    p = v_fma(p, r, v_set(9.618489e-3f));
+    p = v_fma(p, r, v_set(5.5503286e-2f));
+    p = v_fma(p, r, v_set(0.24022646f));
+    p = v_fma(p, r, v_set(0.6931472f));
     p = v_fma(p, r, v_set(1));
     return v_scale2(p, n);
 }

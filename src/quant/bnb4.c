@@ -18,7 +18,10 @@ const float nib_fp4_table[16] = {
     -0x1p-1f,           -0x1.555556p-3f, -0x1p-2f,
 };
 
-enum { MOST_SCALES = 1024 }; /* of a piece of a panel: 32 rows times 32 blocks */
+/* Panels take their scales for every 64 values (or every 32), whatever the blocks: a larger block's is
+ * repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
+enum { MOST_UNIT = 64, MOST_SCALES = 1024 /* of a piece of a panel: 32 rows times 32 units */ };
+static size_t unit_of(const nib_bnb4 *q) { return nib_min(q->blocksize, MOST_UNIT); }
 
 /* Decodes `count` values of one block, the first at flat index `e`. */
 static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
@@ -57,15 +60,15 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 
 /* --- panels --- */
 
-/* Scales of 32 rows' blocks from column k0 on, as [block][32]. */
-static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t blocks, float *scales)
+/* Scales of 32 rows' units from column k0 on, as [unit][32]. */
+static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
     const nib_bnb4 *q = &w->as.bnb4;
-    size_t each = w->in / q->blocksize;
+    size_t unit = unit_of(q);
 
     for (size_t n = 0; n < NIB_PANEL; n++) {
-        size_t first = (r0 + n) * each + k0 / q->blocksize;
-        for (size_t b = 0; b < blocks; b++) scales[b * NIB_PANEL + n] = nib_bnb4_absmax(q, first + b);
+        size_t first = (r0 + n) * w->in + k0;
+        for (size_t u = 0; u < units; u++) scales[u * NIB_PANEL + n] = nib_bnb4_absmax(q, (first + u * unit) / q->blocksize);
     }
 }
 
@@ -73,40 +76,41 @@ static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pa
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES];
-    nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, q->blocksize, q->table };
+    nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, unit_of(q), q->table };
 
-    row_scales(w, p->c0, p->t0, nib_ceil_div(p->terms, q->blocksize), scales);
-    if (p->kind == NIB_PACK_PAIRS) k->panel4_bf16(&c, p->terms, panel);
-    else k->panel4_f32(&c, p->terms, p->kind == NIB_PACK_ROUNDED, panel);
+    row_scales(w, p->c0, p->t0, nib_ceil_div(p->terms, unit_of(q)), scales);
+    if (p->kind == NIB_PACK_PAIRS) k->panel4_bf16(&c, p->terms, panel, p->terms * NIB_STRIP);
+    else k->panel4_f32(&c, p->terms, p->kind == NIB_PACK_ROUNDED, panel, p->terms * NIB_STRIP);
 }
 
 static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES];
+    size_t strip = p->terms * NIB_STRIP;
 
     for (size_t r = 0, rows; r < p->terms; r += rows) {
         nib_codes4 c = { q->codes + ((p->t0 + r) * w->in + p->c0) / 2, w->in / 2, scales, q->blocksize, q->table };
         rows = nib_min(MOST_SCALES, p->terms - r);
         for (size_t i = 0; i < rows; i++)
             scales[i] = nib_bnb4_absmax(q, ((p->t0 + r + i) * w->in + p->c0) / q->blocksize);
-        if (p->kind == NIB_PACK_PAIRS) k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_PANEL);
-        else k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED, (float *)panel + r * NIB_PANEL);
+        if (p->kind == NIB_PACK_PAIRS) k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_STRIP, strip);
+        else k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED, (float *)panel + r * NIB_STRIP, strip);
     }
 }
 
-/* Rows must begin with a block, and pieces must be whole. */
+/* Rows and pieces must be whole units. */
 static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
     const nib_bnb4 *q = &w->as.bnb4;
 
-    if (w->in % q->blocksize || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
+    if (w->in % unit_of(q) || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
     if (p->backward) {
         if (p->c0 % 32 || (p->kind == NIB_PACK_PAIRS && p->terms % 2)) return false;
         pack_backward(w, k, p, panel);
     } else {
-        if (p->t0 % q->blocksize || p->terms % 32 ||
-            nib_ceil_div(p->terms, q->blocksize) * NIB_PANEL > MOST_SCALES) return false;
+        if (p->t0 % unit_of(q) || p->terms % 32 ||
+            nib_ceil_div(p->terms, unit_of(q)) * NIB_PANEL > MOST_SCALES) return false;
         pack_forward(w, k, p, panel);
     }
     return true;

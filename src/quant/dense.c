@@ -77,10 +77,13 @@ static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, c
     if (d->dtype != NIB_BF16) return false;
     if (p->kind == NIB_PACK_PAIRS) {
         if (p->terms % 2) return false;
-        for (size_t t = 0; t < p->terms; t += 2)
-            k->interleave(NIB_PANEL, rows + t * in, rows + (t + 1) * in, (uint32_t *)panel + t / 2 * NIB_PANEL);
+        for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
+            for (size_t t = 0; t < p->terms; t += 2)
+                k->interleave(NIB_STRIP, rows + t * in + n, rows + (t + 1) * in + n, (uint32_t *)panel + (n * p->terms + t * NIB_STRIP) / 2);
     } else { /* bfloat16 values are rounded already */
-        for (size_t t = 0; t < p->terms; t++) k->from_bf16(NIB_PANEL, rows + t * in, (float *)panel + t * NIB_PANEL);
+        for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
+            for (size_t t = 0; t < p->terms; t++)
+                k->from_bf16(NIB_STRIP, rows + t * in + n, (float *)panel + n * p->terms + t * NIB_STRIP);
     }
     return true;
 }

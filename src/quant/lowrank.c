@@ -21,7 +21,7 @@ typedef struct lowrank {
     size_t each;
 } lowrank;
 
-static size_t rank_wide(size_t rank) { return nib_round_up(rank, NIB_PANEL); }
+static size_t rank_wide(size_t rank) { return nib_round_up(rank, NIB_STRIP); }
 
 /* Inner: a panel of all of A for everybody, then a worker's rows in float and its result. */
 static size_t inner_panel_bytes(size_t width, size_t rank) { return nib_round_up(width * rank_wide(rank) * sizeof(float), 64); }
@@ -76,20 +76,20 @@ static void inner_tile(void *arg, size_t tile, unsigned worker)
 static void inner_panel_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
-    float *panel = (float *)(void *)l->scratch + tile * NIB_PANEL * l->width;
+    float *panel = (float *)(void *)l->scratch + tile * NIB_STRIP * l->width;
 
     (void)worker;
     for (size_t k = 0; k < l->width; k++)
-        for (size_t n = 0; n < NIB_PANEL; n++) {
-            size_t r = tile * NIB_PANEL + n;
-            panel[k * NIB_PANEL + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
+        for (size_t n = 0; n < NIB_STRIP; n++) {
+            size_t r = tile * NIB_STRIP + n;
+            panel[k * NIB_STRIP + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
         }
 }
 
 static void inner(lowrank *l)
 {
     l->each = inner_worker_bytes(l->width, l->rank);
-    nib_parallel_for(l->ctx, rank_wide(l->rank) / NIB_PANEL, inner_panel_tile, l);
+    nib_parallel_for(l->ctx, rank_wide(l->rank) / NIB_STRIP, inner_panel_tile, l);
     nib_parallel_for(l->ctx, nib_ceil_div(l->rows, ROWS), inner_tile, l);
 }
 
@@ -121,10 +121,10 @@ static void grad_tile(void *arg, size_t tile, unsigned worker)
     float *result = panel + l->rows * COLUMNS;
 
     for (size_t r = 0; r < l->rows; r++)
-        for (size_t p = 0; p < COLUMNS; p += NIB_PANEL) {
-            float *to = panel + p * l->rows + r * NIB_PANEL;
-            size_t n = p < columns ? nib_min(NIB_PANEL, columns - p) : 0, at = r * l->ld + c0 + p;
-            if (n < NIB_PANEL) memset(to, 0, NIB_PANEL * sizeof *to);
+        for (size_t p = 0; p < COLUMNS; p += NIB_STRIP) {
+            float *to = panel + p * l->rows + r * NIB_STRIP;
+            size_t n = p < columns ? nib_min(NIB_STRIP, columns - p) : 0, at = r * l->ld + c0 + p;
+            if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
             if (l->type == NIB_F32) memcpy(to, (const float *)l->x + at, n * sizeof *to);
             else l->k->from_bf16(n, (const uint16_t *)l->x + at, to);
         }

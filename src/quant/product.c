@@ -12,7 +12,8 @@ enum {
     COLUMNS = 128,     /* of a tile */
     MOST_ROWS = 512,   /* of a tile */
     FEWEST_ROWS = 112, /* below this a row block is not divided between threads */
-    DEPTH_F32 = 512, DEPTH_BF16 = 1024 /* k at a time: a panel of 256 KiB */
+    DEPTH_F32 = 256, DEPTH_BF16 = 1024, /* k at a time: a panel of at most 256 KiB */
+    UNIT = 64          /* blocks of k are whole multiples of it */
 };
 
 typedef struct product {
@@ -125,23 +126,24 @@ static void pack_forward(const product *p, const worker_space *s, size_t n0, siz
 /* Backward: the weight's rows are the terms; 32 of its columns lie in the panel as they are. */
 static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0, size_t depth, char *panel)
 {
-    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0;
-    float *rows = p->pairs ? s->decoded : (float *)(void *)panel;
+    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0, even = depth + (p->pairs ? depth % 2 : 0);
 
     if (columns == NIB_PANEL && pack_fused(p, n0, first, depth, panel)) return;
-    if (columns < NIB_PANEL || depth % 2) memset(rows, 0, (depth + depth % 2) * NIB_PANEL * sizeof(float));
-    p->w->scheme->decode_tile(p->w, first, first + depth, n0, n0 + columns, rows, NIB_PANEL);
-    if (!p->pairs) {
-        round_decoded(p, rows, depth * NIB_PANEL, s->rounded);
-        return;
+    for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
+        size_t some = n < columns ? nib_min(NIB_STRIP, columns - n) : 0;
+        float *rows = p->pairs ? s->decoded : (float *)(void *)panel + n * depth;
+        if (some < NIB_STRIP || even != depth) memset(rows, 0, even * NIB_STRIP * sizeof(float));
+        if (some) p->w->scheme->decode_tile(p->w, first, first + depth, n0 + n, n0 + n + some, rows, NIB_STRIP);
+        if (!p->pairs) round_decoded(p, rows, depth * NIB_STRIP, s->rounded);
+        for (size_t k = 0; p->pairs && k < depth; k += 2)
+            p->k->pack_pairs(NIB_STRIP, rows + k * NIB_STRIP, rows + (k + 1) * NIB_STRIP,
+                             (uint32_t *)(void *)panel + (n * even + k * NIB_STRIP) / 2);
     }
-    for (size_t k = 0; k < depth; k += 2)
-        p->k->pack_pairs(NIB_PANEL, rows + k * NIB_PANEL, rows + (k + 1) * NIB_PANEL,
-                         (uint32_t *)(void *)panel + k / 2 * NIB_PANEL);
 }
 
 /* result += u factor, as one more block of terms. */
-static void add_lowrank(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns)
+static void add_lowrank(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns,
+                        float *result, size_t ld)
 {
     const nib_product_args *a = p->a;
     size_t wide = nib_round_up(columns, NIB_PANEL);
@@ -151,34 +153,41 @@ static void add_lowrank(const product *p, const worker_space *s, size_t m0, size
             float value = 0;
             if (n < columns)
                 value = p->backward ? a->factor[r * p->w->in + n0 + n] : a->factor[(a->w_row0 + n0 + n) * a->rank + r];
-            s->factor[n / NIB_PANEL * a->rank * NIB_PANEL + r * NIB_PANEL + n % NIB_PANEL] = value;
+            s->factor[(n / NIB_STRIP * a->rank + r) * NIB_STRIP + n % NIB_STRIP] = value;
         }
-    p->k->gemm_f32(rows, wide, a->rank, a->u + m0 * a->rank, a->rank, s->factor, s->result, COLUMNS, true);
+    p->k->gemm_f32(rows, wide, a->rank, a->u + m0 * a->rank, a->rank, s->factor, result, ld, true);
 }
 
-static void store(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns)
+/* y (+)= result + bias, rounded once. */
+static void store(const product *p, const float *result, size_t m0, size_t rows, size_t n0, size_t columns)
 {
     const nib_product_args *a = p->a;
 
     for (size_t m = 0; m < rows; m++) {
-        float *from = s->result + m * COLUMNS;
+        const float *from = result + m * COLUMNS;
         size_t at = (m0 + m) * a->ldy + n0;
 
-        if (a->bias) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, from);
         if (a->y_type == NIB_F32) {
-            float *to = (float *)a->y + at;
-            if (a->accumulate) p->k->axpy(columns, 1, from, to);
-            else memcpy(to, from, columns * sizeof *to);
+            if (a->accumulate) p->k->axpy(columns, 1, from, (float *)a->y + at);
+            else memcpy((float *)a->y + at, from, columns * sizeof(float));
         } else {
             uint16_t *to = (uint16_t *)a->y + at;
             float old[COLUMNS];
             if (a->accumulate) {
                 p->k->from_bf16(columns, to, old);
-                p->k->axpy(columns, 1, old, from);
+                p->k->axpy(columns, 1, from, old);
+                from = old;
             }
             p->k->to_bf16(columns, from, to);
         }
     }
+}
+
+/* Terms of the next block: the depth is split evenly, in whole units of low-bit schemes. */
+static size_t block_depth(const product *p, size_t left)
+{
+    size_t most = p->pairs ? DEPTH_BF16 : DEPTH_F32;
+    return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
 }
 
 static void run_tile(void *arg, size_t tile, unsigned worker)
@@ -188,23 +197,30 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     worker_space s = space_of(p, worker);
     size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * COLUMNS;
     size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(COLUMNS, p->n - n0);
-    size_t block = p->pairs ? DEPTH_BF16 : DEPTH_F32, wide = nib_round_up(columns, NIB_PANEL);
+    size_t wide = nib_round_up(columns, NIB_PANEL);
+    /* Sums are made where they belong when that is float and nothing else is there. */
+    bool direct = a->y_type == NIB_F32 && !a->accumulate && columns == wide;
+    float *result = direct ? (float *)a->y + m0 * a->ldy + n0 : s.result;
+    size_t ld = direct ? a->ldy : COLUMNS;
 
-    for (size_t k0 = 0; k0 < p->depth; k0 += block) {
-        size_t depth = nib_min(block, p->depth - k0), even = depth + (p->pairs ? depth % 2 : 0);
-        size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+    for (size_t k0 = 0, depth; k0 < p->depth; k0 += depth) {
+        size_t even, bytes;
 
+        depth = block_depth(p, p->depth - k0);
+        even = depth + (p->pairs ? depth % 2 : 0);
+        bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
         for (size_t n = 0; n < wide; n += NIB_PANEL)
             (p->backward ? pack_backward : pack_forward)(p, &s, n0 + n, k0, depth, s.panel + n / NIB_PANEL * bytes);
         if (p->pairs)
             p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
-                            (const uint16_t *)(void *)s.panel, s.result, COLUMNS, k0 > 0);
+                            (const uint16_t *)(void *)s.panel, result, ld, k0 > 0);
         else
             p->k->gemm_f32(rows, wide, depth, (const float *)p->x + m0 * p->ldx + k0, p->ldx,
-                           (const float *)(void *)s.panel, s.result, COLUMNS, k0 > 0);
+                           (const float *)(void *)s.panel, result, ld, k0 > 0);
     }
-    if (a->u) add_lowrank(p, &s, m0, rows, n0, columns);
-    store(p, &s, m0, rows, n0, columns);
+    if (a->u) add_lowrank(p, &s, m0, rows, n0, columns, result, ld);
+    for (size_t m = 0; a->bias && m < rows; m++) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
+    if (!direct) store(p, result, m0, rows, n0, columns);
 }
 
 static void ready_tile(void *arg, size_t row, unsigned worker)

@@ -16,7 +16,7 @@
 
 typedef struct nib_weight nib_weight;
 
-/* A piece of a product's panel (kernel/gemm.h): 32 columns, all of a block of terms.
+/* A piece of a product's panel (kernel/gemm.h): 32 columns (two strips), all of a block of terms.
  *     forward    columns are the rows c0 .. c0 + 32 of the weight, terms its columns t0 ..
  *     backward   columns are its columns c0 .. c0 + 32, terms its rows t0 .. */
 typedef struct nib_pack {
