@@ -138,6 +138,7 @@ static void run_step(nib_run *run, const nib_plan_step *s)
     nib_io io = io_of(run, s);
 
     (s->backward ? n->op->backward : n->op->forward)(run, n, &io);
+    if (run->watch) run->watch(run->watch_user, n, s->backward);
 }
 
 void nib_run_step(nib_run *run, const nib_batch *batch)

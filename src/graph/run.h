@@ -22,6 +22,8 @@ struct nib_run {
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;
+    void (*watch)(void *user, const nib_node *node, bool backward); /* told after each operation; NULL: nobody */
+    void *watch_user;
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */

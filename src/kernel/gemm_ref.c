@@ -20,6 +20,20 @@ void nib_pack_transposed_ref(size_t k, const uint32_t *src, size_t ld, uint32_t 
             dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
 }
 
+void nib_pack_widened_ref(size_t k, const uint16_t *src, size_t ld, float *dst)
+{
+    for (size_t i = 0; i < k; i++)
+        for (size_t n = 0; n < NIB_PANEL; n++)
+            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(src[n * ld + i]);
+}
+
+void nib_pack_rows_widened_ref(size_t rows, const uint16_t *src, size_t ld, float *dst)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t n = 0; n < NIB_PANEL; n++)
+            dst[(n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(src[i * ld + n]);
+}
+
 void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)
 {
     for (size_t i = 0; i < n; i++) dst[i] = nib_f32_to_bf16(a[i]) | (uint32_t)nib_f32_to_bf16(b[i]) << 16;

@@ -66,12 +66,11 @@ float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)
     return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
 }
 
-/* Squares of 8 x 8 words, transposed in registers. */
-NIB_INLINE void transpose8(const uint32_t *src, size_t ld, uint32_t *dst)
+/* Squares of 8 x 8 words, transposed in registers; stored a strip's row apart. */
+NIB_INLINE void transpose8(__m256i r[8], uint32_t *dst)
 {
-    __m256i r[8], t[8];
+    __m256i t[8];
 
-    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_si256((const __m256i *)(src + (size_t)i * ld));
     for (int i = 0; i < 8; i += 2) {
         t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
@@ -90,12 +89,47 @@ NIB_INLINE void transpose8(const uint32_t *src, size_t ld, uint32_t *dst)
 
 void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
 {
-    size_t i = 0;
+    for (size_t n = 0; n < NIB_PANEL; n += 8) {
+        uint32_t *strip = dst + n / NIB_STRIP * k * NIB_STRIP + n % NIB_STRIP;
+        size_t i = 0;
+        for (; i + 8 <= k; i += 8) {
+            __m256i r[8];
+            for (size_t j = 0; j < 8; j++) r[j] = _mm256_loadu_si256((const __m256i *)(src + (n + j) * ld + i));
+            transpose8(r, strip + i * NIB_STRIP);
+        }
+        for (; i < k; i++)
+            for (size_t j = 0; j < 8; j++) strip[i * NIB_STRIP + j] = src[(n + j) * ld + i];
+    }
+}
 
-    for (; i + 8 <= k; i += 8)
+NIB_INLINE __m256i widened8(const uint16_t *p)
+{
+    return _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)), 16);
+}
+
+void NIB_VARIANT(pack_widened)(size_t k, const uint16_t *src, size_t ld, float *dst)
+{
+    for (size_t n = 0; n < NIB_PANEL; n += 8) {
+        uint32_t *strip = (uint32_t *)(void *)dst + n / NIB_STRIP * k * NIB_STRIP + n % NIB_STRIP;
+        size_t i = 0;
+        for (; i + 8 <= k; i += 8) {
+            __m256i r[8];
+            for (size_t j = 0; j < 8; j++) r[j] = widened8(src + (n + j) * ld + i);
+            transpose8(r, strip + i * NIB_STRIP);
+        }
+        for (; i < k; i++)
+            for (size_t j = 0; j < 8; j++) strip[i * NIB_STRIP + j] = (uint32_t)src[(n + j) * ld + i] << 16;
+    }
+}
+
+enum { ROWS_AHEAD = 24 }; /* a row of the matrix is a cache line or two here, far from the next */
+
+void NIB_VARIANT(pack_rows_widened)(size_t rows, const uint16_t *src, size_t ld, float *dst)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const uint16_t *row = src + i * ld;
+        if (i + ROWS_AHEAD < rows) _mm_prefetch((const char *)(row + ROWS_AHEAD * ld), _MM_HINT_T0);
         for (size_t n = 0; n < NIB_PANEL; n += 8)
-            transpose8(src + n * ld + i, ld, dst + (n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP);
-    for (; i < k; i++)
-        for (size_t n = 0; n < NIB_PANEL; n++)
-            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = src[n * ld + i];
+            _mm256_storeu_si256((__m256i *)(void *)(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP), widened8(row + n));
+    }
 }

@@ -1,6 +1,8 @@
 KERNEL_OP(gemm_f32)
 KERNEL_OP(gemm_bf16)
 KERNEL_OP(pack_transposed)
+KERNEL_OP(pack_widened)
+KERNEL_OP(pack_rows_widened)
 KERNEL_OP(pack_pairs)
 KERNEL_OP(interleave)
 KERNEL_OP(dot)

@@ -67,6 +67,10 @@ static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, co
         k->pack_transposed(p->terms, (const uint32_t *)(const void *)rows, in, panel);
         return true;
     }
+    if (p->kind != NIB_PACK_PAIRS && d->dtype == NIB_BF16) { /* rounded already */
+        k->pack_widened(p->terms, (const uint16_t *)d->data + p->c0 * in + p->t0, in, panel);
+        return true;
+    }
     return false;
 }
 
@@ -80,10 +84,8 @@ static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, c
         for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
             for (size_t t = 0; t < p->terms; t += 2)
                 k->interleave(NIB_STRIP, rows + t * in + n, rows + (t + 1) * in + n, (uint32_t *)panel + (n * p->terms + t * NIB_STRIP) / 2);
-    } else { /* bfloat16 values are rounded already */
-        for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
-            for (size_t t = 0; t < p->terms; t++)
-                k->from_bf16(NIB_STRIP, rows + t * in + n, (float *)panel + n * p->terms + t * NIB_STRIP);
+    } else {
+        k->pack_rows_widened(p->terms, rows, in, panel);
     }
     return true;
 }

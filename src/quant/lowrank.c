@@ -5,7 +5,7 @@
 #include "base/thread.h"
 #include "quant/product.h"
 
-enum { ROWS = 64, COLUMNS = 64 };
+enum { ROWS = 64, GRAD_ROWS = 128, MOST_COLUMNS = 192 /* of a tile of a gradient */ };
 
 typedef struct lowrank {
     nib_ctx *ctx;
@@ -18,7 +18,8 @@ typedef struct lowrank {
     float *y;
     bool back;      /* inner: B rather than A;  gradient: dB rather than dA */
     char *scratch;
-    size_t each;
+    size_t each;    /* bytes of a worker */
+    size_t columns; /* of a tile of a gradient */
 } lowrank;
 
 static size_t rank_wide(size_t rank) { return nib_round_up(rank, NIB_STRIP); }
@@ -29,18 +30,18 @@ static size_t inner_worker_bytes(size_t width, size_t rank)
 {
     return nib_round_up((ROWS * width + ROWS * rank_wide(rank)) * sizeof(float), 64);
 }
-/* Gradient: 64 columns of x as panels over all rows, v transposed for everybody, and the result. */
+/* Gradient: v transposed for everybody; then a worker's panel of some rows of x, and its result. */
 static size_t grad_shared_bytes(size_t rows, size_t rank) { return nib_round_up(rows * rank * sizeof(float), 64); }
-static size_t grad_worker_bytes(size_t rows, size_t rank)
+static size_t grad_worker_bytes(size_t rank)
 {
-    return nib_round_up((rows * COLUMNS + rank * COLUMNS) * sizeof(float), 64);
+    return nib_round_up((GRAD_ROWS + rank) * MOST_COLUMNS * sizeof(float), 64);
 }
 
 size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank, size_t max_rows)
 {
     size_t width = nib_max(out, in);
     size_t inner = inner_panel_bytes(width, max_rank) + nib_threads(ctx) * inner_worker_bytes(width, max_rank);
-    size_t grad = grad_shared_bytes(max_rows, max_rank) + nib_threads(ctx) * grad_worker_bytes(max_rows, max_rank);
+    size_t grad = grad_shared_bytes(max_rows, max_rank) + nib_threads(ctx) * grad_worker_bytes(max_rank);
 
     return nib_max(inner, grad) + 64;
 }
@@ -110,38 +111,57 @@ void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, 
     inner(&l);
 }
 
-/* --- dA += v^T x,  dB += dy^T u: the transposed factor [R, M] times x [M, 64 columns] --- */
+/* --- dA += v^T x,  dB += dy^T u: the transposed factor [R, M] times x [M, columns], 128 rows at a time --- */
+
+/* Rows [r0, r0 + rows) of a tile's columns as strips; past the end zeros.  x is read row by row. */
+static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, size_t rows, float *panel)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c += NIB_STRIP) {
+            float *to = panel + c * rows + r * NIB_STRIP;
+            size_t n = nib_min(NIB_STRIP, columns - c), at = (r0 + r) * l->ld + c0 + c;
+            if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
+            if (l->type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)l->x + at, to);
+            else if (n == NIB_STRIP) memcpy(to, (const float *)l->x + at, NIB_STRIP * sizeof *to);
+            else memcpy(to, (const float *)l->x + at, n * sizeof *to);
+        }
+}
 
 static void grad_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
-    size_t c0 = tile * COLUMNS, columns = nib_min(COLUMNS, l->width - c0);
+    size_t c0 = tile * l->columns, columns = nib_min(l->columns, l->width - c0), wide = nib_round_up(columns, NIB_STRIP);
     const float *factor = (const float *)(const void *)l->scratch; /* [R, M] */
     float *panel = (float *)(void *)(l->scratch + grad_shared_bytes(l->rows, l->rank) + worker * l->each);
-    float *result = panel + l->rows * COLUMNS;
+    float *result = panel + GRAD_ROWS * MOST_COLUMNS;
 
-    for (size_t r = 0; r < l->rows; r++)
-        for (size_t p = 0; p < COLUMNS; p += NIB_STRIP) {
-            float *to = panel + p * l->rows + r * NIB_STRIP;
-            size_t n = p < columns ? nib_min(NIB_STRIP, columns - p) : 0, at = r * l->ld + c0 + p;
-            if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
-            if (l->type == NIB_F32) memcpy(to, (const float *)l->x + at, n * sizeof *to);
-            else l->k->from_bf16(n, (const uint16_t *)l->x + at, to);
-        }
-    l->k->gemm_f32(l->rank, COLUMNS, l->rows, factor, l->rows, panel, result, COLUMNS, false);
+    for (size_t r0 = 0; r0 < l->rows; r0 += GRAD_ROWS) {
+        size_t rows = nib_min(GRAD_ROWS, l->rows - r0);
+        pack_rows(l, c0, columns, r0, rows, panel);
+        l->k->gemm_f32(l->rank, wide, rows, factor + r0, l->rows, panel, result, wide, r0 > 0);
+    }
     for (size_t r = 0; r < l->rank; r++)
         for (size_t c = 0; c < columns; c++)
-            l->y[l->back ? (c0 + c) * l->rank + r : r * l->width + c0 + c] += result[r * COLUMNS + c];
+            l->y[l->back ? (c0 + c) * l->rank + r : r * l->width + c0 + c] += result[r * wide + c];
+}
+
+static void grad_tiles(lowrank *l)
+{
+    /* Two tiles a thread where there are so many columns: how they are divided changes no sum. */
+    size_t columns = nib_round_up(nib_ceil_div(l->width, 2 * nib_threads(l->ctx)), NIB_STRIP);
+
+    l->columns = nib_min(columns, MOST_COLUMNS);
+    l->each = grad_worker_bytes(l->rank);
+    nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
 }
 
 static void grad(lowrank *l)
 {
     float *factor = (float *)(void *)l->scratch;
 
-    l->each = grad_worker_bytes(l->rows, l->rank);
     for (size_t m = 0; m < l->rows; m++)
         for (size_t r = 0; r < l->rank; r++) factor[r * l->rows + m] = l->f[m * l->rank + r];
-    nib_parallel_for(l->ctx, nib_ceil_div(l->width, COLUMNS), grad_tile, l);
+    grad_tiles(l);
 }
 
 void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in, size_t rank,
@@ -169,10 +189,9 @@ void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                   .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     float *factor = (float *)(void *)l.scratch;
 
-    l.each = grad_worker_bytes(rows, out);
     for (size_t m = 0; m < rows; m++)
         for (size_t o = 0; o < out; o++)
             factor[o * rows + m] = type == NIB_F32 ? ((const float *)dy)[m * lddy + o]
                                                    : nib_bf16_to_f32(((const uint16_t *)dy)[m * lddy + o]);
-    nib_parallel_for(ctx, nib_ceil_div(in, COLUMNS), grad_tile, &l);
+    grad_tiles(&l);
 }

@@ -1,0 +1,186 @@
+/* bench_step.c - a whole QLoRA step (r = 16 on all linears) of published shapes with random weights.
+ *
+ *     bench_step [smollm2|tinyllama|7b] [THREADS] [float32|bfloat16]     alone, with where the time goes
+ *
+ * Work is fixed, not counted by the program: 4 P_linear + 7 S d L + 8 P_lora floating-point operations a
+ * token and 4 V d a supervised token, S tokens a sequence.  What is computed again does not count. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "job/lora_options.h"
+#include "job/memory.h"
+#include "adapter/adapter.h"
+#include "graph/operations.h"
+#include "shapes.h"
+#include "train/trainer.h"
+
+typedef struct batch_shape { const char *name; size_t records, shortest, longest, trained; } batch_shape;
+static const batch_shape whole = { "1 x 512 tokens", 1, 512, 512, 512 };
+static const batch_shape ragged = { "8 x 20 to 60, loss on 20", 8, 20, 60, 20 };
+
+/* One record a line: input_ids, and labels for the last `trained` tokens. */
+static void write_data(const char *dir, const batch_shape *b, size_t *tokens, size_t *targets, double *pairs)
+{
+    size_t room = 1 << 16, at = 0;
+    char *text = malloc(room);
+
+    if (!text) abort();
+    *tokens = *targets = 0;
+    *pairs = 0;
+    for (size_t i = 0; i < b->records; i++) {
+        size_t length = b->records > 1 ? b->shortest + i * (b->longest - b->shortest) / (b->records - 1) : b->longest;
+        size_t trained = b->trained < length ? b->trained : length;
+        at += (size_t)snprintf(text + at, room - at, "{\"input_ids\": [1");
+        for (size_t t = 1; t < length; t++) at += (size_t)snprintf(text + at, room - at, ",%zu", 3 + (t * 37 + i * 11) % 1000);
+        at += (size_t)snprintf(text + at, room - at, "], \"labels\": [%s", trained == length ? "1" : "-100");
+        for (size_t t = 1; t < length; t++) {
+            if (t < length - trained) at += (size_t)snprintf(text + at, room - at, ",-100");
+            else at += (size_t)snprintf(text + at, room - at, ",%zu", 3 + (t * 37 + i * 11) % 1000);
+        }
+        at += (size_t)snprintf(text + at, room - at, "]}\n");
+        *tokens += length;
+        *targets += trained == length ? length - 1 : trained;
+        *pairs += (double)length * (double)length;
+    }
+    bench_write(dir, "data.jsonl", text);
+    free(text);
+}
+
+static void demand(nib_status status, const nib_error *err)
+{
+    if (!status) return;
+    fprintf(stderr, "%s\n", err->message);
+    exit(1);
+}
+
+/* The least time of each operation over all steps: a neighbour on the machine disturbs some, seldom the same. */
+enum { MOST_STEPS = 1 << 14 };
+typedef struct stage { const nib_node *node; bool backward; double seconds; } stage;
+typedef struct watcher { double last; size_t at, count; stage stages[MOST_STEPS]; } watcher;
+
+static void watch(void *user, const nib_node *node, bool backward)
+{
+    watcher *w = user;
+    double now = bench_seconds();
+    stage *s = &w->stages[w->at < MOST_STEPS ? w->at++ : MOST_STEPS - 1];
+
+    if (w->at > w->count) *s = (stage){ node, backward, now - w->last };
+    else s->seconds = fmin(s->seconds, now - w->last);
+    w->count = w->count > w->at ? w->count : w->at;
+    w->last = now;
+}
+
+static double print_stages(const watcher *w)
+{
+    double total = 0, sum;
+
+    for (size_t i = 0; i < w->count; i++) total += w->stages[i].seconds;
+    printf("  where the time goes (the least time of each operation; together %.3f s):\n", total);
+    for (size_t i = 0; i < w->count; i++) {
+        const stage *s = &w->stages[i];
+        size_t j = 0;
+        while (j < i && (w->stages[j].node->op != s->node->op || w->stages[j].backward != s->backward)) j++;
+        if (j < i) continue; /* printed with the first of its kind */
+        sum = 0;
+        for (j = i; j < w->count; j++)
+            if (w->stages[j].node->op == s->node->op && w->stages[j].backward == s->backward) sum += w->stages[j].seconds;
+        printf("    %-12s %-9s %9.2f ms  %5.1f %%\n", s->node->op->name, s->backward ? "backward" : "forward", sum * 1e3, 100 * sum / total);
+    }
+    return total;
+}
+
+typedef struct setup { nib_model *model; nib_adapter *adapter; nib_dataset *data; nib_trainer *trainer; } setup;
+
+static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const batch_shape *b, uint64_t memory)
+{
+    nib_finetune_options o;
+    nib_peft_config config = nib_peft_config_default();
+    char path[512];
+    setup s = { 0 };
+    nib_error err;
+
+    nib_finetune_defaults(&o);
+    o.lora.r = 16;
+    o.lora.lora_alpha = 32;
+    o.lora.target_modules.all_linear = true;
+    o.train.per_device_train_batch_size = (int)b->records;
+    o.train.max_steps = 1000000;
+    snprintf(path, sizeof path, "%s/data.jsonl", dir);
+    o.data.data = path;
+    s.model = bench_model(ctx, dir, type);
+    demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
+    demand(nib_adapter_create(s.model, &config, 42, &s.adapter, &err), &err);
+    demand(nib_dataset_open(ctx, &o.data, NULL, (uint32_t)s.model->config->vocabulary, false, &s.data, &err), &err);
+    demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train, memory, &s.trainer, &err), &err);
+    nib_peft_config_free(ctx, &config);
+    return s;
+}
+
+static void close_setup(setup *s)
+{
+    nib_trainer_destroy(s->trainer);
+    nib_adapter_close(s->adapter);
+    nib_dataset_close(s->data);
+    nib_model_close(s->model);
+}
+
+static void bench(const bench_shape *s, const batch_shape *b, int threads, nib_dtype type, int steps, bool stages)
+{
+    nib_ctx *ctx = bench_ctx(threads);
+    double peak = bench_peak(ctx, type), best = INFINITY, work, pairs, start;
+    char *dir = bench_shape_dir(s);
+    size_t tokens, targets;
+    nib_trainer_step out;
+    nib_error err;
+    setup set;
+    watcher *w = calloc(1, sizeof *w);
+
+    if (!w) abort();
+    write_data(dir, b, &tokens, &targets, &pairs);
+    set = open_setup(ctx, dir, type, b, nib_memory_free());
+    work = (double)tokens * (4 * s->linear + 8 * (double)nib_adapter_trainable(set.adapter)) +
+           4 * s->head * (double)targets + 7 * pairs * (double)(s->width * s->layers);
+    for (int i = 0; i < steps; i++) {
+        start = bench_seconds();
+        if (i == 1 && stages) {
+            set.trainer->run->watch = watch;
+            set.trainer->run->watch_user = w;
+        }
+        w->at = 0;
+        w->last = start;
+        demand(nib_trainer_run_step(set.trainer, &out, &err), &err);
+        if (i) best = fmin(best, bench_seconds() - start); /* the first touches pages */
+    }
+    bench_title(ctx, "%s, %s, %s, peak %.0f GF/s", s->name, b->name, nib_dtype_name(type), peak * 1e-9);
+    printf("  %.3f s a step, %.0f tokens/s, %.1f records/s, %.1f GF of work, %.1f GF/s, %.2f of peak; resident at most %llu MiB, %s\n",
+           best, (double)tokens / best, (double)b->records / best, work * 1e-9, work / best * 1e-9, work / best / peak,
+           (unsigned long long)(nib_memory_peak() >> 20),
+           set.trainer->plan->kind == NIB_PLAN_KEEP ? "products kept" : "layers run again");
+    if (stages) printf("  %.2f of peak without disturbances\n", work / print_stages(w) / peak);
+    free(w);
+    fflush(stdout);
+    close_setup(&set);
+    bench_remove_dir(dir);
+    nib_ctx_destroy(ctx);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        const bench_shape *s = strcmp(argv[1], "7b") == 0 ? &bench_llama2_7b : strcmp(argv[1], "tinyllama") == 0 ? &bench_tinyllama : &bench_smollm2;
+        int threads = argc > 2 ? atoi(argv[2]) : 2;
+        nib_dtype type = argc > 3 && strcmp(argv[3], "bfloat16") == 0 ? NIB_BF16 : NIB_F32;
+        bench(s, argc > 4 ? &ragged : &whole, threads, type, s == &bench_smollm2 ? 6 : 3, true);
+        return 0;
+    }
+    for (int threads = 1; threads <= 2; threads++)
+        for (int t = 0; t < 2; t++) {
+            bench(&bench_smollm2, &whole, threads, t ? NIB_BF16 : NIB_F32, 4, threads == 2);
+            if (threads == 2) bench(&bench_smollm2, &ragged, threads, t ? NIB_BF16 : NIB_F32, 8, false);
+        }
+    bench(&bench_tinyllama, &whole, 2, NIB_F32, 2, false);
+    bench(&bench_llama2_7b, &whole, 2, NIB_F32, 2, false);
+    return 0;
+}
