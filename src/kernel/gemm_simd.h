@@ -11,7 +11,7 @@ void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t 
     const size_t share = nib_ceil_div(K, nib_ceil_div(N, TILE_COLUMNS)); /* of a row of a, fetched by a tile */
 
     for (size_t m = 0, rows; m < M; m += rows) {
-        rows = nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK));
+        rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS), M - m);
         for (size_t n = 0; n < N; n += TILE_COLUMNS)
             for (size_t i = m, height; i < m + rows; i += height) {
                 size_t k0 = n / TILE_COLUMNS * share;
