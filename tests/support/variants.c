@@ -21,9 +21,9 @@ const char *test_next_variant(size_t *i, nib_kernels *k)
 
 void *test_values(nib_dtype type, size_t n, float size)
 {
-    void *p = test_guarded(n * nib_dtype_bytes(type));
+    void *p = test_guarded(n * nib_dtype_bytes(type)); /* zeroed */
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && size != 0; i++) {
         float x = size * test_rand_float();
         if (type == NIB_F32) ((float *)p)[i] = x;
         else ((uint16_t *)p)[i] = nib_f32_to_bf16(x);
