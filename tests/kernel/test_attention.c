@@ -188,9 +188,66 @@ static void test_queries_alone(void)
         }
 }
 
+static void spoil(nib_dtype type, void *x, size_t at, size_t n, float with)
+{
+    for (size_t i = at; i < at + n; i++)
+        if (type == NIB_F32) ((float *)x)[i] = with;
+        else ((uint16_t *)x)[i] = nib_f32_to_bf16(with);
+}
+
+/* A token's values do not depend on tokens that it does not see: later ones, and those that have left
+ * its window.  With keys and values of one token infinite or NaN, those of other tokens have the bits
+ * that they had before (0 * infinity is NaN, so a weight of 0 does not hide a value). */
+static void check_unseen(const nib_kernels *k, const char *name, shape s, size_t bad, float with)
+{
+    problem p = make(s, 1);
+    result before = results(&p), after = results(&p), back[2] = { results(&p), results(&p) };
+    size_t each = p.a.kv_heads_k.row_stride, row = HEADS * s.d, bytes = nib_dtype_bytes(s.type), wrong = 0, wrong_back = 0;
+
+    forward(k, &p, &before);
+    backward(k, &p, &before, &back[0]);
+    spoil(s.type, p.k, bad * each, each, with);
+    spoil(s.type, p.v, bad * each, each, with);
+    forward(k, &p, &after);
+    backward(k, &p, &before, &back[1]);
+    for (size_t i = 0; i < s.length; i++) {
+        bool sees = bad <= i && (!s.window || i < bad + s.window);
+        size_t at = i * row * bytes;
+        if (sees) continue;
+        if (memcmp((char *)before.o + at, (char *)after.o + at, row * bytes)) wrong++;
+        if (memcmp((char *)back[0].dq + at, (char *)back[1].dq + at, row * bytes)) wrong_back++;
+    }
+    CHECK(!wrong && !wrong_back, "%s of type %d, window %zu: %g at token %zu changes %zu tokens that do not see it, %zu backward",
+          name, (int)s.type, s.window, (double)with, bad, wrong, wrong_back);
+}
+
+static void check_all_unseen(const nib_kernels *k, const char *name, size_t window)
+{
+    static const size_t bad[] = { 0, 1, 30, 56, 63, 64, 99 };
+    static const float with[] = { INFINITY, -INFINITY, NAN };
+
+    for (size_t i = 0; i < NIB_COUNT(bad); i++)
+        for (size_t j = 0; j < NIB_COUNT(with); j++) {
+            check_unseen(k, name, (shape){ NIB_F32, 100, 24, window, 0, false, false, 0 }, bad[i], with[j]);
+            check_unseen(k, name, (shape){ NIB_BF16, 100, 24, window, 0, false, false, 0 }, bad[i], with[j]);
+        }
+}
+
+static void unseen(size_t window)
+{
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    check_all_unseen(&k, "ref", window);
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_all_unseen(&k, name, window);
+}
+static void test_later_tokens(void) { unseen(0); }
+static void test_left_the_window(void) { unseen(11); }
+
 int main(void)
 {
     static const test_case cases[] = { { "lengths", test_lengths }, { "heads", test_heads }, { "few_queries", test_few_queries },
-                                       { "queries_alone", test_queries_alone } };
+                                       { "queries_alone", test_queries_alone }, { "later_tokens", test_later_tokens },
+                                       { "left_the_window", test_left_the_window } };
     return test_main("attention", cases, NIB_COUNT(cases));
 }
