@@ -3,13 +3,16 @@
 # Every .c below src/ goes into build/libnibble.a, cli/ into build/nibble.  A file
 # named *_avx2.c, *_avx512.c or *_avx512bf16.c gets the flags of its instruction set;
 # *_avx512bf16.c is built a second time with its one instruction emulated
-# (NIB_EMULATE_BF16), so that every AVX-512 machine can test it.
+# (NIB_EMULATE_BF16), so that every AVX-512 machine can test it.  EMULATE=avx512 builds all of
+# them from AVX2 (tests/support/emulate_avx512.h), so that every AVX2 machine can.
 CC      ?= gcc
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
-BUILD   ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+BUILD   ?= build$(if $(EMULATE),-emulated)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 comma   := ,
+space   := $(subst ,, )
 SAN     ?=
+EMULATE ?=
 
 PACKAGES := jansson libpcre2-8 libutf8proc
 ifeq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
@@ -29,6 +32,14 @@ ARCH := $(shell uname -m)
 FLAGS_avx2       := -mavx2 -mfma -mf16c
 FLAGS_avx512     := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+ifneq ($(EMULATE),)
+ifneq ($(EMULATE) $(ARCH),avx512 x86_64)
+$(error EMULATE=$(EMULATE) on $(ARCH): only avx512 is emulated, on x86_64)
+endif
+FLAGS_avx512     := $(FLAGS_avx2) -include tests/support/emulate_avx512.h
+FLAGS_avx512bf16 := $(FLAGS_avx512)
+CPPFLAGS += -DNIB_EMULATE_AVX512
+endif
 
 LIB_SRC  := $(sort $(wildcard src/*/*.c))
 ifneq ($(ARCH),x86_64)
@@ -51,7 +62,7 @@ TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
-.PHONY: all lib examples demo test bench bench-peers fuzz install clean help deps format-check
+.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz install clean help deps format-check
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a
@@ -60,6 +71,7 @@ help:
 	@echo 'make                  build/nibble and build/libnibble.a'
 	@echo 'make demo             quantize, fine-tune and ask the small model in models/, offline'
 	@echo 'make test             every test that needs no network'
+	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
 	@echo 'make SAN=address,undefined test'
 	@echo 'make bench            the kernels and the training step against the peak of this machine'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
@@ -101,7 +113,16 @@ test: deps
 	@$(MAKE) --no-print-directory $(BUILD)/nibble tests
 	@BUILD=$(BUILD) tests/run.sh
 
+# The kernels of instruction sets that this machine may lack, and what is made of them.
+# NIBBLE_ISA=avx512|avx512bf16: the set that models run on.
+EMULATED_AREAS := kernel quant grad model
+test-emulated: deps
+	@$(MAKE) --no-print-directory EMULATE=avx512 run-emulated
+run-emulated: $(filter $(EMULATED_AREAS:%=$(BUILD)/tests/%/test_%),$(TESTS))
+	@BUILD=$(BUILD) tests/run.sh '@($(subst $(space),|,$(EMULATED_AREAS)))/*'
+
 bench: deps
+	$(if $(EMULATE),$(error bench: an emulated build has no speed to measure))
 	@$(MAKE) --no-print-directory benches
 	@for b in $(BENCHES); do $$b || exit 1; done
 

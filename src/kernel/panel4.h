@@ -2,7 +2,8 @@
  *
  * Two codes a byte, high nibble first; value = table[code] * the scale of its block, rounded once
  * to float, and then to bfloat16 where the panel asks for it: the same bits as decoding and packing.
- * Every variant gives the same bits.
+ * Every variant gives the same bits, but for subnormal bfloat16: vcvtne2ps2bf16 makes them zero, and
+ * vdpbf16ps takes them as zero, so that the product is the same.
  *
  *     forward    strip[k][16]       = the values k of 16 rows of codes
  *     backward   strip[row][16]     = 16 values of `rows` rows of codes, as they lie

@@ -114,7 +114,7 @@ static void test_emulated(void)
     nib_kernels k;
 
     if (!(nib_cpu_detect() & NIB_CPU_AVX512)) {
-        test_skip("no AVX-512");
+        test_skip("no AVX-512: make test-emulated runs it");
         return;
     }
     k = nib_kernels_for(NIB_CPU_AVX2 | NIB_CPU_AVX512);

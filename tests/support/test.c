@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MOST_THINGS = 4096 };
+enum { MOST_THINGS = 16384 };
 
 static struct {
     bool failed;

@@ -1,0 +1,142 @@
+/* test_gemm.c - micro-kernels, packers and dots: every variant against the reference at odd sizes and
+ * strides, in buffers that end at an unreadable page; packers bit for bit. */
+#include <math.h>
+#include <string.h>
+
+#include "variants.h"
+
+#if NIB_ARCH_X86
+nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
+#endif
+
+/* c = a panel, or c += a panel, in double. */
+static double expected(nib_dtype type, size_t K, const void *a, size_t lda, const void *panel, size_t m, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < K; k++) {
+        size_t block = n / NIB_PANEL * NIB_PANEL * K, column = n % NIB_PANEL;
+        if (type == NIB_F32)
+            sum += (double)((const float *)a)[m * lda + k] * (double)((const float *)panel)[block + k * NIB_PANEL + column];
+        else
+            sum += (double)nib_bf16_to_f32(((const uint16_t *)a)[m * lda + k]) *
+                   (double)nib_bf16_to_f32(((const uint16_t *)panel)[block + (k / 2 * NIB_PANEL + column) * 2 + k % 2]);
+    }
+    return sum;
+}
+
+typedef struct gemm { const char *name; nib_gemm_f32_fn *f32; nib_gemm_bf16_fn *bf16; } gemm;
+
+static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a, size_t lda, const void *panel, float *c,
+                     size_t ldc, bool add)
+{
+    if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add);
+    else g->bf16(M, N, K, a, lda, panel, c, ldc, add);
+}
+
+static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add)
+{
+    nib_dtype type = g->f32 ? NIB_F32 : NIB_BF16;
+    size_t lda = K + 2, ldc = N + 5, room = (M - 1) * ldc + N, bytes = nib_dtype_bytes(type);
+    char *a = test_values(type, (M - 1) * lda + K, 1);
+    void *panel = test_values(type, N * K, 1);
+    float *c = test_floats(room, 1), *before = test_floats(room, 0), *row = test_floats(N, 0);
+
+    memcpy(before, c, room * sizeof *c);
+    multiply(g, M, N, K, a, lda, panel, c, ldc, add);
+    for (size_t i = 0; i < room; i++) {
+        double was = (double)before[i], want = expected(type, K, a, lda, panel, i / ldc, i % ldc < N ? i % ldc : 0) + (add ? was : 0);
+        if (i % ldc < N ? !(fabs((double)c[i] - want) < 1e-4) : c[i] != before[i]) { /* between rows: as it was */
+            CHECK(false, "%s %zu x %zu x %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K, add, i / ldc, i % ldc, (double)c[i]);
+            return;
+        }
+    }
+    memcpy(row, before + (M - 1) * ldc, N * sizeof *row);
+    multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add);
+    CHECK(memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0, "%s %zu x %zu x %zu: a row alone has other bits", g->name, M, N, K);
+}
+
+static void check_sizes(const gemm *g)
+{
+    for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
+        for (size_t N = 32; N <= 96; N += 64)
+            for (size_t K = 2; K <= 22; K += 10) {
+                check_gemm(g, M, N, K, K == 12);
+                if (g->f32) check_gemm(g, M, N, K + 1, K != 12);
+            }
+}
+
+static void test_float(void)
+{
+    nib_kernels k;
+    gemm g = { 0 };
+
+    for (size_t level = 0; (g.name = test_next_variant(&level, &k));) {
+        g.f32 = k.gemm_f32;
+        check_sizes(&g);
+    }
+}
+
+static void test_bfloat16(void)
+{
+    nib_kernels k;
+    gemm g = { 0 };
+
+    for (size_t level = 0; (g.name = test_next_variant(&level, &k));) {
+        g.bf16 = k.gemm_bf16;
+        if (g.bf16) check_sizes(&g);
+#if NIB_ARCH_X86
+        g.bf16 = nib_gemm_bf16_avx512bf16emu;
+        if (strcmp(g.name, "avx512") == 0) check_sizes(&g);
+#endif
+    }
+}
+
+static void test_packers(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t n = 1; n < 70; n++) {
+            size_t ld = n + n % 3;
+            uint32_t *rows = test_guarded((31 * ld + n) * sizeof *rows);
+            uint32_t *got = test_guarded(n * NIB_PANEL * sizeof *got), *want = test_guarded(n * NIB_PANEL * sizeof *got);
+            float *a = test_floats(n, 1), *b = test_floats(n, 1);
+            uint16_t *half = test_values(NIB_BF16, n, 1), *other = test_values(NIB_BF16, n, 1);
+            uint32_t *pairs = test_guarded(n * sizeof *pairs), *pairs_want = test_guarded(n * sizeof *pairs);
+
+            for (size_t i = 0; i < 31 * ld + n; i++) rows[i] = test_rand();
+            nib_pack_transposed_ref(n, rows, ld, want);
+            k.pack_transposed(n, rows, ld, got);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu", name, n);
+            a[n / 2] = NAN;
+            b[n - 1] = 0x1p-130f;
+            nib_pack_pairs_ref(n, a, b, pairs_want);
+            k.pack_pairs(n, a, b, pairs);
+            CHECK(memcmp(pairs, pairs_want, n * sizeof *pairs) == 0, "%s packs %zu pairs", name, n);
+            nib_interleave_ref(n, half, other, pairs_want);
+            k.interleave(n, half, other, pairs);
+            CHECK(memcmp(pairs, pairs_want, n * sizeof *pairs) == 0, "%s interleaves %zu", name, n);
+        }
+}
+
+static void test_dot(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t n = 1; n < 150; n++) {
+            float *x = test_floats(n, 1), *y = test_floats(n, 1);
+            double want = 0;
+            for (size_t i = 0; i < n; i++) want += (double)x[i] * (double)y[i];
+            CHECK(fabs((double)k.dot(n, x, y) - want) < 1e-5, "%s dot of %zu", name, n);
+        }
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "float", test_float }, { "bfloat16", test_bfloat16 },
+                                       { "packers", test_packers }, { "dot", test_dot } };
+    return test_main("gemm", cases, NIB_COUNT(cases));
+}
