@@ -30,6 +30,7 @@ typedef struct tile {
     size_t d, wide;         /* head_dim, and rounded up to strips */
     size_t i0, count;       /* the tile's queries */
     size_t j0;              /* its first key */
+    bool careful;           /* something is not finite, and not all see all */
     rows k, v;              /* [KEYS, wide]: where they lie, or widened */
     float *k_space, *v_space;
     float *q, *d_o;         /* [QUERIES, wide], zeros behind d and behind count */
@@ -169,12 +170,16 @@ static void dots(const tile *t, rows keys, const float *strips, float *s)
     }
 }
 
+/* Rows of the next product: one where an infinity or NaN must not reach who does not see it (0 times
+ * it is NaN), for several rows take part in all that any of them sees. */
+static size_t height(const tile *t, size_t left) { return t->careful ? 1 : tile_height(left); }
+
 /* out[query] += sum of s[key][query] times a key's row. */
-static void gather_keys(const tile *t, const float *s, rows keys, bool one_by_one, float *out)
+static void gather_keys(const tile *t, const float *s, rows keys, float *out)
 {
     for (size_t i = 0, m; i < t->count; i += m) {
         span seen;
-        m = one_by_one ? 1 : tile_height(t->count - i);
+        m = height(t, t->count - i);
         seen = seen_by(t, i, m);
         keys.at += seen.lo * keys.ld;
         times_rows(m, seen.hi - seen.lo, s + seen.lo * QUERIES + i, 1, QUERIES, keys, t->wide, out + i * t->wide, t->wide);
@@ -189,7 +194,7 @@ static void gather_queries(const tile *t, const float *s, const float *queries, 
 
     for (size_t k = all.lo, m; k < all.hi; k += m) {
         span who;
-        m = tile_height(all.hi - k);
+        m = height(t, all.hi - k);
         who = seeing(t, k, m);
         times_rows(m, who.hi - who.lo, s + k * QUERIES + who.lo, QUERIES, 1, (rows){ queries + who.lo * t->wide, t->wide },
                    t->wide, out + k * ld, ld);
@@ -248,25 +253,35 @@ NIB_INLINE void softmax(const tile *t, size_t i, span seen, bool all)
     v_store(t->keep + i, keep);
 }
 
-/* An infinity or NaN among values that not all queries see must not reach those (0 times it is NaN). */
-static bool values_finite(const tile *t, span seen)
+static bool all_finite(rows x, size_t r0, size_t r1, size_t wide)
 {
     V sum = v_zero();
 
-    for (size_t k = seen.lo; k < seen.hi; k++)
-        for (size_t c = 0; c < t->wide; c += VN) sum = v_fma(v_load(t->v.at + k * t->v.ld + c), v_zero(), sum);
+    for (size_t r = r0; r < r1; r++)
+        for (size_t c = 0; c < wide; c += VN) sum = v_fma(v_load(x.at + r * x.ld + c), v_zero(), sum);
     return v_sum(sum) == 0;
+}
+
+/* Loads keys and values; says whether every query of the tile sees every key. */
+static bool load_tile(tile *t)
+{
+    const nib_attention_args *a = t->a;
+    size_t count = nib_min(KEYS, a->kv_len - t->j0);
+    span all;
+
+    see(t);
+    all = seen_by(t, 0, t->count);
+    t->k = key_rows(t, a->k, a->kv_heads_k, count, t->k_space);
+    t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
+    t->careful = false;
+    if (t->first[t->count - 1] <= (float)all.lo && t->end[0] >= (float)all.hi) return true;
+    t->careful = !all_finite(t->k, all.lo, all.hi, t->wide) || !all_finite(t->v, all.lo, all.hi, t->wide);
+    return false;
 }
 
 static void forward_tile(tile *t)
 {
-    const nib_attention_args *a = t->a;
-    size_t count = nib_min(KEYS, a->kv_len - t->j0);
-    bool whole = true;
-
-    see(t);
-    t->k = key_rows(t, a->k, a->kv_heads_k, count, t->k_space);
-    t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
+    load_tile(t);
     dots(t, t->k, t->qt, t->s);
     for (size_t n = 0; n < t->count; n += TILE_COLUMNS) {
         span seen = seen_by(t, n, TILE_COLUMNS);
@@ -275,14 +290,13 @@ static void forward_tile(tile *t)
             if (all) softmax(t, i, seen, true);
             else softmax(t, i, seen, false);
             if (seen.hi - seen.lo < KEYS) clear_unseen(t->s + i, seen);
-            whole &= all;
         }
     }
     for (size_t i = 0; i < t->count; i++)
         if (t->keep[i] != 1)
             for (size_t c = 0; c < t->wide; c += VN)
                 v_store(t->o + i * t->wide + c, v_mul(v_set(t->keep[i]), v_load(t->o + i * t->wide + c)));
-    gather_keys(t, t->s, t->v, !whole && !values_finite(t, seen_by(t, 0, t->count)), t->o);
+    gather_keys(t, t->s, t->v, t->o);
 }
 
 static void forward_queries(tile *t)
@@ -420,9 +434,10 @@ static void backward_tile(tile *t)
     bool direct = t->d == t->wide; /* sums are made where they belong */
     float *dk = direct ? a->dk + t->j0 * t->d : t->dk, *dv = direct ? a->dv + t->j0 * t->d : t->dv;
 
-    see(t);
-    t->k = key_rows(t, a->k, a->kv_heads_k, count, t->k_space);
-    t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
+    if (!load_tile(t) && !t->careful) {
+        rows q = { t->q, t->wide }, d_o = { t->d_o, t->wide };
+        t->careful = !all_finite(q, 0, t->count, t->wide) || !all_finite(d_o, 0, t->count, t->wide);
+    }
     dots(t, t->k, t->qt, t->s);
     dots(t, t->v, t->dot, t->ds);
     for (size_t n = 0; n < t->count; n += TILE_COLUMNS) {
@@ -438,7 +453,7 @@ static void backward_tile(tile *t)
     if (!direct) memset(t->dk, 0, KEYS * t->wide * sizeof *dk), memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
     gather_queries(t, t->s, t->d_o, dv, t->wide);
     gather_queries(t, t->ds, t->q, dk, t->wide);
-    gather_keys(t, t->ds, t->k, false, t->o);
+    gather_keys(t, t->ds, t->k, t->o);
     if (!direct) {
         add_rows(t, t->dk, count, a->dk + t->j0 * t->d);
         add_rows(t, t->dv, count, a->dv + t->j0 * t->d);

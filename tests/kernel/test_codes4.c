@@ -72,37 +72,37 @@ static bool same_bf16(const uint16_t *got, const uint16_t *want, size_t n, bool 
 
 static void check_forward(const packers *p, size_t depth, size_t block, size_t spare)
 {
-    size_t stride = depth / 2 + spare, n = depth * NIB_PANEL;
+    size_t stride = depth / 2 + spare, strip = (depth + spare) * NIB_STRIP, n = strip + depth * NIB_STRIP;
     nib_codes4 c = { random_codes((NIB_PANEL - 1) * stride + depth / 2), stride,
                      random_scales(nib_ceil_div(depth, block) * NIB_PANEL), block, random_table() };
     float *want = test_floats(n, 0), *got = test_floats(n, 0);
     uint16_t *want16 = test_values(NIB_BF16, n, 0), *got16 = test_values(NIB_BF16, n, 0);
 
     for (int rounded = 0; rounded < 2; rounded++) {
-        nib_panel4_f32_ref(&c, depth, rounded, want);
-        p->k.panel4_f32(&c, depth, rounded, got);
+        nib_panel4_f32_ref(&c, depth, rounded, want, strip);
+        p->k.panel4_f32(&c, depth, rounded, got, strip);
         CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: %zu values, blocks of %zu, rounded %d", p->name, depth, block, rounded);
     }
-    nib_panel4_bf16_ref(&c, depth, want16);
-    p->k.panel4_bf16(&c, depth, got16);
+    nib_panel4_bf16_ref(&c, depth, want16, strip);
+    p->k.panel4_bf16(&c, depth, got16, strip);
     CHECK(same_bf16(got16, want16, n, p->flushes), "%s: pairs of %zu values, blocks of %zu", p->name, depth, block);
 }
 
 static void check_backward(const packers *p, size_t rows, size_t spare)
 {
-    size_t stride = NIB_PANEL / 2 + spare, n = rows * NIB_PANEL;
+    size_t stride = NIB_PANEL / 2 + spare, strip = (rows + spare) * NIB_STRIP, n = strip + rows * NIB_STRIP;
     nib_codes4 c = { random_codes((rows - 1) * stride + NIB_PANEL / 2), stride, random_scales(rows), 64, random_table() };
     float *want = test_floats(n, 0), *got = test_floats(n, 0);
     uint16_t *want16 = test_values(NIB_BF16, n, 0), *got16 = test_values(NIB_BF16, n, 0);
 
     for (int rounded = 0; rounded < 2; rounded++) {
-        nib_panel4_back_f32_ref(&c, rows, rounded, want);
-        p->k.panel4_back_f32(&c, rows, rounded, got);
+        nib_panel4_back_f32_ref(&c, rows, rounded, want, strip);
+        p->k.panel4_back_f32(&c, rows, rounded, got, strip);
         CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: %zu rows backward, rounded %d", p->name, rows, rounded);
     }
     if (rows % 2) return;
-    nib_panel4_back_bf16_ref(&c, rows, want16);
-    p->k.panel4_back_bf16(&c, rows, got16);
+    nib_panel4_back_bf16_ref(&c, rows, want16, strip);
+    p->k.panel4_back_bf16(&c, rows, got16, strip);
     CHECK(same_bf16(got16, want16, n, p->flushes), "%s: pairs of %zu rows backward", p->name, rows);
 }
 

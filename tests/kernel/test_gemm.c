@@ -14,12 +14,12 @@ static double expected(nib_dtype type, size_t K, const void *a, size_t lda, cons
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++) {
-        size_t block = n / NIB_PANEL * NIB_PANEL * K, column = n % NIB_PANEL;
+        size_t strip = n / NIB_STRIP * NIB_STRIP * K, column = n % NIB_STRIP;
         if (type == NIB_F32)
-            sum += (double)((const float *)a)[m * lda + k] * (double)((const float *)panel)[block + k * NIB_PANEL + column];
+            sum += (double)((const float *)a)[m * lda + k] * (double)((const float *)panel)[strip + k * NIB_STRIP + column];
         else
             sum += (double)nib_bf16_to_f32(((const uint16_t *)a)[m * lda + k]) *
-                   (double)nib_bf16_to_f32(((const uint16_t *)panel)[block + (k / 2 * NIB_PANEL + column) * 2 + k % 2]);
+                   (double)nib_bf16_to_f32(((const uint16_t *)panel)[strip + (k / 2 * NIB_STRIP + column) * 2 + k % 2]);
     }
     return sum;
 }
@@ -58,7 +58,7 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add)
 static void check_sizes(const gemm *g)
 {
     for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
-        for (size_t N = 32; N <= 96; N += 64)
+        for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 16 : 64)
             for (size_t K = 2; K <= 22; K += 10) {
                 check_gemm(g, M, N, K, K == 12);
                 if (g->f32) check_gemm(g, M, N, K + 1, K != 12);
@@ -109,6 +109,12 @@ static void test_packers(void)
             nib_pack_transposed_ref(n, rows, ld, want);
             k.pack_transposed(n, rows, ld, got);
             CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu", name, n);
+            nib_pack_widened_ref(n, (uint16_t *)rows, ld, (float *)want);
+            k.pack_widened(n, (uint16_t *)rows, ld, (float *)got);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu bfloat16 values", name, n);
+            nib_pack_rows_widened_ref(n, (uint16_t *)rows, 33, (float *)want);
+            k.pack_rows_widened(n, (uint16_t *)rows, 33, (float *)got);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s widens %zu rows", name, n);
             a[n / 2] = NAN;
             b[n - 1] = 0x1p-130f;
             nib_pack_pairs_ref(n, a, b, pairs_want);

@@ -219,6 +219,15 @@ EMULATED __m512i _mm512_mask_add_epi32(__m512i src, __mmask16 k, __m512i a, __m5
         if (k >> i & 1) src.u32[i] = a.u32[i] + b.u32[i];
     return src;
 }
+EMULATED __m512 _mm512_mask_blend_ps(__mmask16 k, __m512 no, __m512 yes)
+{
+    float to[16], from[16];
+    _mm512_storeu_ps(to, no);
+    _mm512_storeu_ps(from, yes);
+    for (int i = 0; i < 16; i++)
+        if (k >> i & 1) to[i] = from[i];
+    return _mm512_loadu_ps(to);
+}
 EMULATED __m512i _mm512_mask_or_epi32(__m512i src, __mmask16 k, __m512i a, __m512i b)
 {
     for (int i = 0; i < 16; i++)
