@@ -58,7 +58,7 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add)
 static void check_sizes(const gemm *g)
 {
     for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
-        for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 16 : 64)
+        for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 48 : 64)
             for (size_t K = 2; K <= 22; K += 10) {
                 check_gemm(g, M, N, K, K == 12);
                 if (g->f32) check_gemm(g, M, N, K + 1, K != 12);
