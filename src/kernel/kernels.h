@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "kernel/attention.h"   /* attention forward and backward */
+#include "kernel/dot4.h"        /* one row times low-bit rows */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */

@@ -1,5 +1,14 @@
 KERNEL_OP(encode4) /* quant4.h */
 KERNEL_OP(decode4)
+KERNEL_OP(arrange4) /* dot4.h */
+KERNEL_OP(arrange4_bf16)
+KERNEL_OP(arrange_row)
+KERNEL_OP(dot4)
+KERNEL_OP(arrange4_rounded)
+KERNEL_OP(dot4_rounded)
+KERNEL_OP(dot4_bf16)
+KERNEL_OP(dot_rows)
+KERNEL_OP(dot_rows_bf16)
 KERNEL_OP(panel4_f32) /* panel4.h */
 KERNEL_OP(panel4_bf16)
 KERNEL_OP(panel4_back_f32)

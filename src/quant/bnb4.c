@@ -116,7 +116,41 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
     return true;
 }
 
-const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack };
+/* --- one row --- */
+
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type)
+{
+    if (unit_of(&w->as.bnb4) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK || w->in / NIB_DOT4_BLOCK > MOST_SCALES) return NIB_DOT_NONE;
+    if (type == NIB_BF16 && k->dot4_bf16) return NIB_DOT_PAIRS;
+    return type == NIB_BF16 && k->dot4_rounded ? NIB_DOT_ROUNDED : NIB_DOT_FLOATS;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready)
+{
+    if (kind == NIB_DOT_PAIRS) k->arrange4_bf16(w->in, x, ready);
+    else (kind == NIB_DOT_ROUNDED ? k->arrange4_rounded : k->arrange4)(w->in, x, ready);
+}
+
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
+{
+    const nib_bnb4 *q = &w->as.bnb4;
+    float scales[MOST_SCALES], table[16];
+    size_t blocks = w->in / NIB_DOT4_BLOCK;
+    bool as_stored = q->absmax && q->blocksize == NIB_DOT4_BLOCK;
+
+    for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
+    for (size_t r = r0, rows; r < r1; r += rows) {
+        nib_dot4 d = { q->codes + r * w->in / 2, scales, table, 0, blocks };
+        d.rows = rows = nib_min(as_stored ? r1 - r : MOST_SCALES / blocks, r1 - r);
+        if (as_stored) d.scales = q->absmax + r * blocks;
+        for (size_t b = 0; !as_stored && b < rows * blocks; b++)
+            scales[b] = nib_bnb4_absmax(q, (r * blocks + b) * NIB_DOT4_BLOCK / q->blocksize);
+        if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y + (r - r0));
+        else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y + (r - r0));
+    }
+}
+
+const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack, dot_kind, dot_ready, dot };
 
 bool nib_bnb4_blocksize_known(uint64_t blocksize)
 {

@@ -96,7 +96,33 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
     return (p->backward ? pack_backward : pack_forward)(&w->as.dense, w->in, k, p, panel);
 }
 
-static const nib_scheme scheme = { "dense", decode_tile, destroy, pack };
+/* --- one row --- */
+
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type)
+{
+    if (w->as.dense.dtype == NIB_F32) return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
+    if (w->as.dense.dtype != NIB_BF16) return NIB_DOT_NONE;
+    return type == NIB_BF16 && k->dot_rows_bf16 ? NIB_DOT_PAIRS : NIB_DOT_FLOATS;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready)
+{
+    if (kind == NIB_DOT_PAIRS) memcpy(ready, x, w->in * sizeof(uint16_t));
+    else if (w->as.dense.dtype == NIB_F32) memcpy(ready, x, w->in * sizeof(float));
+    else k->arrange_row(w->in, x, ready);
+}
+
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
+{
+    const nib_dense *d = &w->as.dense;
+    const uint16_t *rows = (const uint16_t *)d->data + r0 * w->in;
+
+    if (kind == NIB_DOT_PAIRS) k->dot_rows_bf16(r1 - r0, w->in, rows, w->in, ready, y);
+    else if (d->dtype == NIB_BF16) k->dot_rows(r1 - r0, w->in, rows, w->in, ready, y);
+    else for (size_t r = r0; r < r1; r++) y[r - r0] = k->dot(w->in, (const float *)d->data + r * w->in, ready);
+}
+
+static const nib_scheme scheme = { "dense", decode_tile, destroy, pack, dot_kind, dot_ready, dot };
 
 nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
                             void *owned, nib_weight **w, nib_error *err)

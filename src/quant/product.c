@@ -66,7 +66,7 @@ static size_t ready_bytes(const nib_kernels *k, nib_dtype type, size_t depth, si
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
                                  size_t in, size_t max_rank, size_t max_rows)
 {
-    size_t dot = nib_min(max_rows, 4) * in * sizeof(float); /* the few rows of a dot, widened */
+    size_t dot = (nib_min(max_rows, 4) + 1) * in * sizeof(float); /* the few rows of a dot, and one widened */
     size_t ready = nib_max(ready_bytes(k, type, in, max_rows), ready_bytes(k, type, out, max_rows));
     return nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(nib_max(dot, ready), 64) + 64;
 }
@@ -277,50 +277,85 @@ void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *
 
 /* --- few rows: a dot for each output --- */
 
-enum { DOT_DEPTH = 2048, DOT_OUTPUTS = 64 };
+enum { DOT_DEPTH = 2048, DOT_OUTPUTS = 32, DOT_ROWS = 4 };
 
-static float load_x(const nib_product_args *a, size_t m, size_t i)
+typedef struct dots {
+    product p;
+    nib_dot_kind kind;  /* of the scheme's own dot; NIB_DOT_NONE: rows are decoded to floats */
+    size_t ready_bytes; /* of one row made ready */
+} dots;
+
+/* sums[m][n] of up to DOT_OUTPUTS rows of the weight. */
+static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker, float sums[DOT_ROWS][DOT_OUTPUTS])
 {
-    return a->type == NIB_F32 ? ((const float *)a->x)[m * a->ldx + i]
-                              : nib_bf16_to_f32(((const uint16_t *)a->x)[m * a->ldx + i]);
+    const product *p = &d->p;
+    float *row = (float *)(void *)(p->scratch + worker * p->worker_bytes);
+    uint16_t *through = (uint16_t *)(void *)(row + DOT_DEPTH);
+
+    for (size_t m = 0; d->kind && m < p->a->rows; m++)
+        p->w->scheme->dot(p->w, p->k, d->kind, (const char *)p->x + m * d->ready_bytes, r0, r0 + count, sums[m]);
+    for (size_t n = 0; !d->kind && n < count; n++) {
+        for (size_t m = 0; m < p->a->rows; m++) sums[m][n] = 0;
+        for (size_t k0 = 0; k0 < p->depth; k0 += DOT_DEPTH) {
+            size_t depth = nib_min(DOT_DEPTH, p->depth - k0);
+            p->w->scheme->decode_tile(p->w, r0 + n, r0 + n + 1, k0, k0 + depth, row, depth);
+            round_decoded(p, row, depth, through);
+            for (size_t m = 0; m < p->a->rows; m++)
+                sums[m][n] += p->k->dot(depth, (const float *)p->x + m * p->depth + k0, row);
+        }
+    }
 }
 
 static void dot_tile(void *arg, size_t tile, unsigned worker)
 {
-    const product *p = arg;
+    const dots *d = arg;
+    const product *p = &d->p;
     const nib_product_args *a = p->a;
-    float *row = (float *)(void *)(p->scratch + worker * p->worker_bytes);
-    uint16_t *through = (uint16_t *)(void *)(row + DOT_DEPTH);
+    float sums[DOT_ROWS][DOT_OUTPUTS];
+    size_t n0 = tile * DOT_OUTPUTS, count = nib_min(DOT_OUTPUTS, p->n - n0), r0 = a->w_row0 + n0;
 
-    for (size_t n = tile * DOT_OUTPUTS; n < nib_min((tile + 1) * DOT_OUTPUTS, p->n); n++) {
-        float sum[4] = { 0 };
-        size_t r = a->w_row0 + n;
-        for (size_t k0 = 0; k0 < p->depth; k0 += DOT_DEPTH) {
-            size_t depth = nib_min(DOT_DEPTH, p->depth - k0);
-            p->w->scheme->decode_tile(p->w, r, r + 1, k0, k0 + depth, row, depth);
-            round_decoded(p, row, depth, through);
-            for (size_t m = 0; m < a->rows; m++) sum[m] += p->k->dot(depth, (const float *)p->x + m * p->depth + k0, row);
+    dot_rows(d, r0, count, worker, sums);
+    for (size_t m = 0; m < a->rows; m++)
+        for (size_t n = 0; n < count; n++) {
+            float sum = sums[m][n];
+            for (size_t i = 0; a->u && i < a->rank; i++) sum += a->u[m * a->rank + i] * a->factor[(r0 + n) * a->rank + i];
+            if (a->bias) sum += a->bias[r0 + n];
+            if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + n0 + n] = sum;
+            else ((uint16_t *)a->y)[m * a->ldy + n0 + n] = nib_f32_to_bf16(sum);
         }
-        for (size_t m = 0; m < a->rows; m++) {
-            for (size_t i = 0; a->u && i < a->rank; i++) sum[m] += a->u[m * a->rank + i] * a->factor[r * a->rank + i];
-            if (a->bias) sum[m] += a->bias[r];
-            if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + n] = sum[m];
-            else ((uint16_t *)a->y)[m * a->ldy + n] = nib_f32_to_bf16(sum[m]);
+}
+
+/* Rows in the form that dots read, and one row's room to get there. */
+static void make_ready(dots *d)
+{
+    product *p = &d->p;
+    const nib_product_args *a = p->a;
+    char *ready = p->scratch + nib_threads(p->ctx) * p->worker_bytes;
+    float *wide = (float *)(void *)(ready + a->rows * p->depth * sizeof(float));
+
+    d->ready_bytes = p->depth * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
+    for (size_t m = 0; m < a->rows; m++) { /* few values: not worth the threads */
+        const void *x = (const char *)a->x + m * a->ldx * nib_dtype_bytes(a->type);
+        void *to = ready + m * d->ready_bytes;
+        if (a->type == NIB_BF16 && d->kind != NIB_DOT_PAIRS) {
+            p->k->from_bf16(p->depth, x, wide);
+            x = wide;
         }
+        if (d->kind) p->w->scheme->dot_ready(p->w, p->k, d->kind, x, to);
+        else memcpy(to, x, d->ready_bytes);
     }
+    p->x = ready;
 }
 
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                      const nib_product_args *args, void *scratch)
 {
     size_t w_rows = (args->w_row1 ? args->w_row1 : w->out) - args->w_row0;
-    product p = { .ctx = ctx, .k = k, .w = w, .a = args, .n = w_rows, .depth = w->in,
-                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64), .worker_bytes = worker_bytes(args->rows, 1) };
-    float *x = (float *)(void *)(p.scratch + nib_threads(ctx) * p.worker_bytes);
+    dots d = { .p = { .ctx = ctx, .k = k, .w = w, .a = args, .n = w_rows, .depth = w->in,
+                      .scratch = (char *)nib_round_up((uintptr_t)scratch, 64), .worker_bytes = worker_bytes(args->rows, 1) },
+               .kind = w->scheme->dot_kind ? w->scheme->dot_kind(w, k, args->type) : NIB_DOT_NONE };
 
-    assert(args->rows <= 4 && !args->accumulate);
-    for (size_t m = 0; m < args->rows; m++) /* few values: not worth the threads */
-        for (size_t i = 0; i < p.depth; i++) x[m * p.depth + i] = load_x(args, m, i);
-    p.x = x;
-    nib_parallel_for(ctx, nib_ceil_div(p.n, DOT_OUTPUTS), dot_tile, &p);
+    assert(args->rows <= DOT_ROWS && !args->accumulate);
+    make_ready(&d);
+    nib_parallel_for(ctx, nib_ceil_div(d.p.n, DOT_OUTPUTS), dot_tile, &d);
 }

@@ -101,6 +101,14 @@ EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a)
     return (__m512i){ { _mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)),
                         _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1)) } };
 }
+EMULATED __m512i _mm512_cvtepu8_epi16(__m256i a)
+{
+    return (__m512i){ { _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)), _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1)) } };
+}
+EMULATED __m512i _mm512_srli_epi16(__m512i a, unsigned by)
+{
+    return (__m512i){ { _mm256_srli_epi16(a.half[0], (int)by), _mm256_srli_epi16(a.half[1], (int)by) } };
+}
 EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a)
 {
     return (__m512i){ { _mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)) } };

@@ -1,0 +1,116 @@
+/* bench_decode.c - generation: products of one row with NF4 weights from memory, as share of the read
+ * bandwidth, and whole tokens of published shapes with random weights. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "generate/decoder.h"
+#include "quant/bnb4.h"
+#include "quant/product.h"
+#include "shapes.h"
+
+enum { COLD_BYTES = 320 << 20, CONTEXT = 64, TOKENS = 48 };
+
+typedef struct dot_work {
+    nib_ctx *ctx;
+    nib_kernels k;
+    nib_weight w;
+    nib_product_args args;
+    const uint8_t *codes;
+    const float *absmax;
+    size_t copies, next, codes_each, blocks_each;
+    void *scratch;
+} dot_work;
+
+static void run_dot(void *arg)
+{
+    dot_work *d = arg;
+
+    d->w.as.bnb4.codes = d->codes + d->next * d->codes_each;
+    d->w.as.bnb4.absmax = d->absmax + d->next * d->blocks_each;
+    d->next = (d->next + 1) % d->copies;
+    nib_product_dot(d->ctx, &d->k, &d->w, &d->args, d->scratch);
+}
+
+static void bench_dot(nib_ctx *ctx, nib_dtype type, size_t in, size_t out, double bandwidth)
+{
+    dot_work d = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)), .codes_each = in * out / 2, .blocks_each = in * out / 64 };
+    double bytes = (double)d.codes_each + (double)d.blocks_each * 4, seconds;
+
+    d.copies = COLD_BYTES / d.codes_each + 1;
+    d.codes = bench_bytes(d.codes_each * d.copies, 3);
+    d.absmax = bench_numbers(NIB_F32, d.blocks_each * d.copies, 5);
+    d.w = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in };
+    d.w.as.bnb4 = (nib_bnb4){ .blocksize = 64, .dtype = type, .decode = d.k.decode4 };
+    memcpy(d.w.as.bnb4.table, nib_nf4_table, sizeof nib_nf4_table);
+    d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &d.k, type, out, in, 1, 1), 1);
+    d.args = (nib_product_args){ .type = type, .rows = 1, .x = bench_numbers(type, in, 1), .ldx = in,
+                                 .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };
+    seconds = bench_best(60, run_dot, &d);
+    printf("  one row x %5zu -> %5zu, %-8s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n", in, out,
+           nib_dtype_name(type), seconds * 1e3, (double)(in * out) / seconds * 1e-9, bytes / seconds * 1e-9, bytes / seconds / bandwidth);
+    fflush(stdout);
+    free((void *)(uintptr_t)d.codes);
+    free((void *)(uintptr_t)d.absmax);
+}
+
+static void demand(nib_status status, const nib_error *err)
+{
+    if (!status) return;
+    fprintf(stderr, "%s\n", err->message);
+    exit(1);
+}
+
+static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, double bandwidth)
+{
+    char *dir = bench_shape_dir(s);
+    nib_model *model = bench_model(ctx, dir, type);
+    double bytes = s->linear * (0.5 + 1 / 64.0) + s->head * 2, best = INFINITY, start, prefill;
+    uint32_t ids[512];
+    nib_decoder *d;
+    nib_error err;
+
+    for (size_t i = 0; i < 512; i++) ids[i] = (uint32_t)(3 + i * 37 % 1000);
+    demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
+    nib_decoder_begin(d, NIB_NO_SLOT);
+    demand(nib_decoder_push(d, ids, CONTEXT, &err), &err);
+    for (int i = 0; i < TOKENS; i++) {
+        start = bench_seconds();
+        demand(nib_decoder_push(d, ids + i, 1, &err), &err);
+        best = fmin(best, bench_seconds() - start);
+    }
+    prefill = INFINITY;
+    for (int i = 0; i < (s->layers > 30 && s->width > 1000 ? 1 : 3); i++) {
+        nib_decoder_begin(d, NIB_NO_SLOT);
+        start = bench_seconds();
+        demand(nib_decoder_push(d, ids, 512, &err), &err);
+        prefill = fmin(prefill, bench_seconds() - start);
+    }
+    printf("  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
+           s->name, nib_dtype_name(type), best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth, 512 / prefill);
+    fflush(stdout);
+    nib_decoder_destroy(d);
+    nib_model_close(model);
+    bench_remove_dir(dir);
+}
+
+int main(int argc, char **argv)
+{
+    bool brief = argc > 1 && strcmp(argv[1], "brief") == 0;
+
+    for (int threads = 1; threads <= 2; threads++) {
+        nib_ctx *ctx = bench_ctx(threads);
+        double bandwidth = bench_read_bandwidth(ctx);
+
+        bench_title(ctx, "decode, reading %.1f GB/s from memory", bandwidth * 1e-9);
+        for (int t = 0; t < 2; t++) {
+            bench_dot(ctx, t ? NIB_BF16 : NIB_F32, 4096, 4096, bandwidth);
+            bench_dot(ctx, t ? NIB_BF16 : NIB_F32, 4096, 11008, bandwidth);
+        }
+        bench_tokens(ctx, &bench_smollm2, NIB_F32, bandwidth);
+        if (threads == 2 && !brief) bench_tokens(ctx, &bench_llama2_7b, NIB_F32, bandwidth);
+        nib_ctx_destroy(ctx);
+    }
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* dot4.h - products of one row with rows of 4-bit codes or of bfloat16 values: generation, where each
+ * weight is read from memory once and used once.
+ *
+ *     y[n] = sum over blocks b of scale[n, b] * sum over the block's 64 codes of table[code] * x
+ *
+ * Two codes a byte, high nibble first.  The table is applied as it is and the scale once a block, in
+ * float: not the rounding of a decoded value to the compute type, but within its tolerance.
+ * x is put once into the order in which a variant's lanes meet the codes (`arrange`). */
+#ifndef NIB_KERNEL_DOT4_H
+#define NIB_KERNEL_DOT4_H
+
+#include "base/base.h"
+
+enum { NIB_DOT4_BLOCK = 64 };
+
+typedef struct nib_dot4 {
+    const uint8_t *codes;  /* of the first row */
+    const float *scales;   /* [rows, blocks] */
+    const float *table;    /* [16] */
+    size_t rows, blocks;   /* a row is blocks * 32 bytes, the next one behind it */
+} nib_dot4;
+
+/* n: a multiple of 64. */
+typedef void nib_arrange4_fn(size_t n, const float *x, float *to);
+typedef void nib_dot4_fn(const nib_dot4 *d, const float *x, float *y);
+
+/* Optional: the same, faster, where the values of the table are bfloat16. */
+typedef nib_arrange4_fn nib_arrange4_rounded_fn;
+typedef nib_dot4_fn nib_dot4_rounded_fn;
+
+/* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding does. */
+typedef void nib_arrange4_bf16_fn(size_t n, const uint16_t *x, uint16_t *to);
+typedef void nib_dot4_bf16_fn(const nib_dot4 *d, const uint16_t *x, float *y);
+
+/* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by arrange_row. */
+typedef void nib_arrange_row_fn(size_t n, const float *x, float *to);
+typedef void nib_dot_rows_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y);
+typedef void nib_dot_rows_bf16_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y);
+
+#endif

@@ -1,0 +1,136 @@
+/* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step.
+ *
+ * A table of 16 floats is four tables of 16 bytes, looked up 32 codes at a time; bytes are joined to
+ * words and words to floats: 25 shuffles a step, which two of the ports do, beside 9 multiply-adds.  A
+ * table of bfloat16 values is two tables of bytes: 13 shuffles and shifts.  (A permute of eight floats is
+ * two operations on some processors, a lookup takes two permutes, and all of it took twice as long.) */
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
+
+typedef struct planes { __m256i byte[4]; } planes;
+
+static planes planes_of(const float table[16])
+{
+    uint8_t bytes[4][16];
+    planes p;
+
+    for (int i = 0; i < 16; i++)
+        for (int b = 0; b < 4; b++) memcpy(&bytes[b][i], (const char *)&table[i] + b, 1);
+    for (int b = 0; b < 4; b++)
+        p.byte[b] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes[b]));
+    return p;
+}
+
+/* Adds 32 codes (a byte each) times x to s[0] and s[1]. */
+NIB_INLINE void add32(const planes *p, __m256i codes, const float *x, V s[2])
+{
+    __m256i b0 = _mm256_shuffle_epi8(p->byte[0], codes), b1 = _mm256_shuffle_epi8(p->byte[1], codes);
+    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes), b3 = _mm256_shuffle_epi8(p->byte[3], codes);
+    __m256i low = _mm256_unpacklo_epi8(b0, b1), high = _mm256_unpacklo_epi8(b2, b3);
+    __m256i low2 = _mm256_unpackhi_epi8(b0, b1), high2 = _mm256_unpackhi_epi8(b2, b3);
+
+    s[0] = v_fma(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low, high)), v_load(x), s[0]);
+    s[1] = v_fma(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low, high)), v_load(x + 8), s[1]);
+    s[0] = v_fma(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low2, high2)), v_load(x + 16), s[0]);
+    s[1] = v_fma(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low2, high2)), v_load(x + 24), s[1]);
+}
+
+/* The same where the table's values are bfloat16: words, of which every other one is shifted up. */
+NIB_INLINE void add32_rounded(const planes *p, __m256i codes, const float *x, V s[2])
+{
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
+    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes), b3 = _mm256_shuffle_epi8(p->byte[3], codes);
+    __m256i first = _mm256_unpacklo_epi8(b2, b3), second = _mm256_unpackhi_epi8(b2, b3);
+
+    s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(first, 16)), v_load(x), s[0]);
+    s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(first, upper)), v_load(x + 8), s[1]);
+    s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(second, 16)), v_load(x + 16), s[0]);
+    s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(second, upper)), v_load(x + 24), s[1]);
+}
+
+/* Which of 32 bytes lane i of the 32 values above is. */
+static size_t order32(size_t i, bool rounded)
+{
+    size_t vector = i / 8, lane = i % 8 / 4 * 16, at = i % 4;
+    return lane + (rounded ? vector / 2 * 8 + 2 * at + vector % 2 : vector * 4 + at);
+}
+
+static void arrange(size_t n, const float *x, bool rounded, float *to)
+{
+    for (size_t b = 0; b < n; b += NIB_DOT4_BLOCK)
+        for (size_t i = 0; i < 32; i++) {
+            to[b + i] = x[b + 2 * order32(i, rounded)]; /* high nibbles */
+            to[b + 32 + i] = x[b + 2 * order32(i, rounded) + 1];
+        }
+}
+
+void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
+void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
+
+NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, float *y)
+{
+    const planes p = planes_of(d->table);
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const uint8_t *codes = d->codes;
+    const float *scale = d->scales;
+
+    for (size_t r = 0; r < d->rows; r++) {
+        V sum = v_zero();
+        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
+            __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)codes);
+            __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble), low = _mm256_and_si256(both, nibble);
+            V s[2] = { v_zero(), v_zero() };
+            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+            (rounded ? add32_rounded : add32)(&p, high, x + b * NIB_DOT4_BLOCK, s);
+            (rounded ? add32_rounded : add32)(&p, low, x + b * NIB_DOT4_BLOCK + 32, s);
+            sum = v_fma(v_add(s[0], s[1]), v_set(*scale), sum);
+        }
+        y[r] = v_sum(sum);
+    }
+}
+
+void nib_dot4_avx2(const nib_dot4 *d, const float *x, float *y) { dot4(d, x, false, y); }
+void nib_dot4_rounded_avx2(const nib_dot4 *d, const float *x, float *y) { dot4(d, x, true, y); }
+
+/* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for what is below it. */
+void nib_arrange_row_avx2(size_t n, const float *x, float *to)
+{
+    size_t whole = n / 16 * 16;
+
+    for (size_t g = 0; g < whole; g += 16)
+        for (size_t i = 0; i < 8; i++) {
+            to[g + i] = x[g + 2 * i];
+            to[g + 8 + i] = x[g + 2 * i + 1];
+        }
+    memcpy(to + whole, x + whole, (n - whole) * sizeof *to);
+}
+
+void nib_dot_rows_avx2(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y)
+{
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
+
+    for (size_t r = 0; r < rows; r++, w += ld) {
+        V s[4] = { v_zero(), v_zero(), v_zero(), v_zero() };
+        size_t i = 0;
+        float rest = 0;
+        for (; i + 32 <= n; i += 32) {
+            __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(w + i));
+            __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(w + i + 16));
+            _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0);
+            s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), v_load(x + i), s[0]);
+            s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(a, upper)), v_load(x + i + 8), s[1]);
+            s[2] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(b, 16)), v_load(x + i + 16), s[2]);
+            s[3] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(b, upper)), v_load(x + i + 24), s[3]);
+        }
+        if (i + 16 <= n) {
+            __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(w + i));
+            s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), v_load(x + i), s[0]);
+            s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(a, upper)), v_load(x + i + 8), s[1]);
+            i += 16;
+        }
+        for (; i < n; i++) rest += nib_bf16_to_f32(w[i]) * x[i];
+        y[r] = v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3]))) + rest;
+    }
+}

@@ -1,0 +1,72 @@
+/* dot4_avx512.c - products of one row with low-bit rows, 64 codes a step: a permute looks up sixteen
+ * codes and ignores the bits above a nibble. */
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+enum { AHEAD = 4096 };
+
+/* Bytes in order: even channels of 32 (high nibbles), then odd ones. */
+void nib_arrange4_avx512(size_t n, const float *x, float *to)
+{
+    for (size_t g = 0; g < n; g += 32)
+        for (size_t i = 0; i < 16; i++) {
+            to[g + i] = x[g + 2 * i];
+            to[g + 16 + i] = x[g + 2 * i + 1];
+        }
+}
+
+NIB_INLINE __m512i bytes16(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+void nib_dot4_avx512(const nib_dot4 *d, const float *x, float *y)
+{
+    const V table = v_load(d->table);
+    const uint8_t *codes = d->codes;
+    const float *scale = d->scales;
+
+    for (size_t r = 0; r < d->rows; r++) {
+        V sum = v_zero();
+        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
+            __m512i first = bytes16(codes), second = bytes16(codes + 16);
+            const float *values = x + b * NIB_DOT4_BLOCK;
+            V s, t;
+            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+            s = v_mul(_mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table), v_load(values));
+            t = v_mul(_mm512_permutexvar_ps(first, table), v_load(values + 16));
+            s = v_fma(_mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table), v_load(values + 32), s);
+            t = v_fma(_mm512_permutexvar_ps(second, table), v_load(values + 48), t);
+            sum = v_fma(v_add(s, t), v_set(*scale), sum);
+        }
+        y[r] = v_sum(sum);
+    }
+}
+
+/* Even channels of 32, then odd ones. */
+void nib_arrange_row_avx512(size_t n, const float *x, float *to)
+{
+    size_t whole = n / 32 * 32;
+
+    nib_arrange4_avx512(whole, x, to);
+    memcpy(to + whole, x + whole, (n - whole) * sizeof *to);
+}
+
+void nib_dot_rows_avx512(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y)
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+
+    for (size_t r = 0; r < rows; r++, w += ld) {
+        V s[2] = { v_zero(), v_zero() };
+        size_t i = 0;
+        float rest = 0;
+        for (; i + 32 <= n; i += 32) {
+            __m512i a = _mm512_loadu_si512(w + i);
+            _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0);
+            s[0] = v_fma(_mm512_castsi512_ps(_mm512_slli_epi32(a, 16)), v_load(x + i), s[0]);
+            s[1] = v_fma(_mm512_castsi512_ps(_mm512_and_si512(a, upper)), v_load(x + i + 16), s[1]);
+        }
+        for (; i < n; i++) rest += nib_bf16_to_f32(w[i]) * x[i];
+        y[r] = v_sum(v_add(s[0], s[1])) + rest;
+    }
+}

@@ -1,0 +1,79 @@
+/* dot4_avx512bf16.c - products of one row with low-bit rows in pairs of bfloat16.
+ *
+ * The sixteen values of a block are made once, rounded, and lie twice in a vector of 32 words, so that a
+ * lookup may ignore the bit above a nibble. */
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+enum { AHEAD = 4096 };
+
+#ifdef NIB_EMULATE_BF16
+#define NAME(op) nib_##op##_avx512bf16emu
+nib_arrange4_bf16_fn NAME(arrange4_bf16); /* only the tests know them */
+nib_dot4_bf16_fn NAME(dot4_bf16);
+nib_dot_rows_bf16_fn NAME(dot_rows_bf16);
+NIB_INLINE __m256i narrow(V x) { return v_to_bf16(x); }
+NIB_INLINE V dot_pairs(V s, __m512i x, __m512i y)
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+    V xo = _mm512_castsi512_ps(_mm512_and_si512(x, upper)), xe = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
+    V yo = _mm512_castsi512_ps(_mm512_and_si512(y, upper)), ye = _mm512_castsi512_ps(_mm512_slli_epi32(y, 16));
+    return v_fma(xe, ye, v_fma(xo, yo, s));
+}
+#else
+#define NAME(op) nib_##op##_avx512bf16
+NIB_INLINE __m256i narrow(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
+NIB_INLINE V dot_pairs(V s, __m512i x, __m512i y) { return _mm512_dpbf16_ps(s, (__m512bh)x, (__m512bh)y); }
+#endif
+
+/* Even channels of 64 (high nibbles), then odd ones. */
+void NAME(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
+{
+    for (size_t g = 0; g < n; g += NIB_DOT4_BLOCK)
+        for (size_t i = 0; i < 32; i++) {
+            to[g + i] = x[g + 2 * i];
+            to[g + 32 + i] = x[g + 2 * i + 1];
+        }
+}
+
+void NAME(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
+{
+    const V table = v_load(d->table);
+    const uint8_t *codes = d->codes;
+    const float *scale = d->scales;
+
+    for (size_t r = 0; r < d->rows; r++) {
+        V even = v_zero(), odd = v_zero();
+        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
+            __m256i values = narrow(v_mul(table, v_set(*scale)));
+            __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
+            __m512i words = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
+            const uint16_t *at = x + b * NIB_DOT4_BLOCK;
+            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
+            even = dot_pairs(even, _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice), _mm512_loadu_si512(at));
+            odd = dot_pairs(odd, _mm512_permutexvar_epi16(words, twice), _mm512_loadu_si512(at + 32));
+        }
+        y[r] = v_sum(v_add(even, odd));
+    }
+}
+
+void NAME(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)
+{
+    for (size_t r = 0; r < rows; r++, w += ld) {
+        V s[2] = { v_zero(), v_zero() };
+        size_t i = 0;
+        float rest = 0;
+        for (; i + 64 <= n; i += 64) {
+            _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)(w + i) + AHEAD + 64, _MM_HINT_T0);
+            s[0] = dot_pairs(s[0], _mm512_loadu_si512(w + i), _mm512_loadu_si512(x + i));
+            s[1] = dot_pairs(s[1], _mm512_loadu_si512(w + i + 32), _mm512_loadu_si512(x + i + 32));
+        }
+        if (i + 32 <= n) {
+            s[0] = dot_pairs(s[0], _mm512_loadu_si512(w + i), _mm512_loadu_si512(x + i));
+            i += 32;
+        }
+        for (; i < n; i++) rest += nib_bf16_to_f32(w[i]) * nib_bf16_to_f32(x[i]);
+        y[r] = v_sum(v_add(s[0], s[1])) + rest;
+    }
+}
