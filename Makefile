@@ -11,7 +11,7 @@ BUILD   ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 comma   := ,
 SAN     ?=
 
-PACKAGES := jansson libpcre2-8 libutf8proc
+PACKAGES := jansson libpcre2-8 libutf8proc zlib libzstd
 ifeq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
 LIB_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 LIBS       := $(shell pkg-config --libs $(PACKAGES)) -lpthread -lm

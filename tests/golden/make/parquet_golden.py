@@ -1,0 +1,157 @@
+"""Makes tests/golden/containers/*.parquet and the records pyarrow reads from them, *.parquet.jsonl.
+
+pyarrow 26.0.1, datasets 5.0.1.  A record is what to_pylist() gives, but for what JSON has not: times
+as isoformat(), decimals with all digits, maps as objects, NaN as null (src/format/parquet_value.h).
+Run from the top of the repository: python3 tests/golden/make/parquet_golden.py
+"""
+import datetime as dt
+import decimal
+import json
+import math
+import os
+import uuid
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+OUT = "tests/golden/containers"
+D = decimal.Decimal
+
+
+def plain(value):
+    """A value as JSON has it."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        if value and all(isinstance(v, tuple) for v in value):
+            return {k: plain(v) for k, v in value}
+        return [plain(v) for v in value]
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def expect(name, rows):
+    with open(os.path.join(OUT, name + ".jsonl"), "w") as f:
+        for row in rows:
+            f.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
+
+
+def write(name, table, **how):
+    path = os.path.join(OUT, name)
+    pq.write_table(table, path, **{"store_schema": False, "write_statistics": False, **how})
+    expect(name, pq.read_table(path).to_pylist() if "map" not in name else table.to_pylist())
+
+
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+CHAT = pa.table({
+    "id": pa.array([1, 2, 3, 4, 5, 6, 7], pa.int64()),
+    "text": ["one", None, "", "café 日本 😀", "one", "one", "x" * 70],
+    "ok": [True, False, None, True, True, None, False],
+    "score": [0.5, -1e300, None, 3.0, float("nan"), 1e-7, 2.0],
+    "messages": pa.array([
+        [message("user", "Hi"), message("assistant", "Hello")], [], None,
+        [message("user", None)], [message("system", "s"), None, message("user", "")],
+        [message(None, None)], [message("user", "y" * 40) for _ in range(12)],
+    ], pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+})
+
+NESTED = pa.table({
+    "deep": pa.array([[[1, 2], [], None, [3]], [], None, [[]], [None, [None, 4]]], pa.list_(pa.list_(pa.int32()))),
+    "point": pa.array([{"x": 1, "tags": ["a", None]}, None, {"x": None, "tags": None}, {"x": 2, "tags": []},
+                       {"x": 3, "tags": ["b", "c"]}], pa.struct([("x", pa.int32()), ("tags", pa.list_(pa.string()))])),
+    "calls": pa.array([[{"name": "f", "args": [{"k": "a", "v": [1]}]}], [], [{"name": None, "args": None}],
+                       [{"name": "g", "args": []}, {"name": "h", "args": [None, {"k": None, "v": [2, 3]}]}], None],
+                      pa.list_(pa.struct([("name", pa.string()), ("args", pa.list_(pa.struct([
+                          ("k", pa.string()), ("v", pa.list_(pa.int64()))])))]))),
+    "sure": pa.array([["a"], ["b", "c"], [], ["d"], []], pa.list_(pa.field("element", pa.string(), nullable=False))),
+})
+NESTED = NESTED.cast(pa.schema([f if f.name != "sure" else f.with_nullable(False) for f in NESTED.schema]))
+
+MAPS = pa.table({
+    "m": pa.array([[("a", 1), ("b", None)], None, [("c", 3)]], pa.map_(pa.string(), pa.int64())),
+    "l": pa.array([[[("x", [1, 2])], None], [], [[("y", []), ("z", None)]]], pa.list_(pa.map_(pa.string(), pa.list_(pa.int32())))),
+})
+
+UTC = dt.timezone.utc
+TYPES = pa.table({
+    "i8": pa.array([-128, 127, None], pa.int8()), "u8": pa.array([255, 0, 1], pa.uint8()),
+    "i16": pa.array([-32768, 32767, 0], pa.int16()), "u32": pa.array([2**32 - 1, 0, None], pa.uint32()),
+    "i64": pa.array([-2**63, 2**63 - 1, 0], pa.int64()), "u64": pa.array([2**63 - 1, 0, None], pa.uint64()),
+    "f16": pa.array([1.5, -6e-8, float("nan")], pa.float16()), "f32": pa.array([0.1, -3e38, None], pa.float32()),
+    "date": pa.array([dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.date(2024, 2, 29)], pa.date32()),
+    "ms": pa.array([dt.datetime(1969, 12, 31, 23, 59, 59, 999000), dt.datetime(2000, 1, 1), None], pa.timestamp("ms")),
+    "ns": pa.array([1, -1, 10**9 * 86400 * 365 + 5000], pa.timestamp("ns")),
+    "us": pa.array([dt.datetime(1700, 2, 28, 1, 2, 3, 4, UTC), dt.datetime(2024, 12, 31, 23, 59, 59, 0, UTC), None],
+                   pa.timestamp("us", tz="UTC")),
+    "time": pa.array([dt.time(0, 0, 0, 1), dt.time(23, 59, 59), None], pa.time64("us")),
+    "dec": pa.array([D("12.50"), D("-0.01"), D("0.00")], pa.decimal128(9, 2)),
+    "big": pa.array([D("-99999999999999999999999999999999999999"), D("1"), None], pa.decimal128(38, 0)),
+    "small": pa.array([D("0.000000000000000001"), D("-1.5"), None], pa.decimal128(20, 18)),
+    "nothing": pa.nulls(3), "uuid": pa.array([bytes(range(16)), None, b"\xff" * 16], pa.uuid()),
+    "large": pa.array(["a", None, "b"], pa.large_string()),
+    "json": pa.array(['{"a": 1}', None, "[]"], pa.string()).cast(pa.json_(pa.string())),
+    "word": pa.array(["red", "blue", "red"]).dictionary_encode(),
+})
+
+DELTAS = pa.table({
+    "i32": pa.array([2**31 - 1, -2**31, 0, 5, 5, 5, None] + list(range(140)), pa.int32()),
+    "i64": pa.array([-2**63, 2**63 - 1, 0, None, 7, 8, 9] + [i * i * (-1)**i for i in range(140)], pa.int64()),
+    "length": ["a", "", None, "日本", "e", "f", "g"] + [f"word{i % 7}" for i in range(140)],
+    "prefix": ["a", "ab", None, "abc", "b", "", "abcd"] + [f"path/to/{i // 10}/{i}" for i in range(140)],
+    "split": pa.array([0.1, None, -2.5, float("nan"), 1, 2, 3] + [i / 3 for i in range(140)], pa.float32()),
+    "whole": pa.array([1, None, -2, 3, 4, 5, 6] + list(range(140)), pa.int64()),
+    "flag": [True, None, False, True, True, True, True] + [i % 3 == 0 for i in range(140)],
+})
+
+
+def write_refused():
+    """What nibble does not read: no .jsonl beside them."""
+    ids = pa.table({"id": [1, 2, 3], "text": ["a", "b", "c"]})
+    how = {"store_schema": False, "write_statistics": False}
+    pq.write_table(ids, os.path.join(OUT, "refused-brotli.parquet"), compression={"id": "none", "text": "brotli"}, **how)
+    pq.write_table(ids, os.path.join(OUT, "refused-lz4.parquet"), compression="lz4", **how)
+    odd = pa.table({"id": [1, 2], "raw": pa.array([b"ab", b"cd"], pa.binary(2)), "image": [b"\xff\xd8", b"\0"],
+                    "far": [float("inf"), 0.], "much": pa.array([2**64 - 1, 0], pa.uint64()),
+                    "by_number": pa.array([[(1, "a")], []], pa.map_(pa.int64(), pa.string()))})
+    pq.write_table(odd, os.path.join(OUT, "refused-values.parquet"), **how)
+
+
+def write_with_datasets(name):
+    from datasets import Dataset
+    rows = [r for r in CHAT.select(["text", "messages"]).to_pylist()]
+    Dataset.from_list(rows).to_parquet(os.path.join(OUT, name))
+    expect(name, pq.read_table(os.path.join(OUT, name)).to_pylist())
+
+
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    write("snappy-v1.parquet", CHAT, compression="snappy")
+    write("none-v1-plain.parquet", CHAT, compression="none", use_dictionary=False)
+    write("gzip-v2.parquet", CHAT, compression="gzip", data_page_version="2.0")
+    write("zstd-v2-plain.parquet", CHAT, compression="zstd", data_page_version="2.0", use_dictionary=False)
+    write("none-v2.parquet", CHAT, compression="none", data_page_version="2.0")
+    write("mixed-checksums.parquet", CHAT, compression={"id": "gzip", "text": "zstd", "ok": "none", "score": "snappy"},
+          write_page_checksum=True)
+    write("groups-pages.parquet", pa.concat_tables([CHAT] * 3), row_group_size=5, data_page_size=32, write_batch_size=2,
+          dictionary_pagesize_limit=40)
+    write("nested.parquet", NESTED)
+    write("nested-old-names.parquet", NESTED, use_compliant_nested_type=False, data_page_version="2.0")
+    write("maps.parquet", MAPS)
+    write("types.parquet", TYPES, store_schema=True)
+    write("int96.parquet", TYPES.select(["ms", "us", "ns"]), use_deprecated_int96_timestamps=True)
+    write("deltas.parquet", DELTAS, use_dictionary=False, compression="zstd", column_encoding={
+        "i32": "DELTA_BINARY_PACKED", "i64": "DELTA_BINARY_PACKED", "length": "DELTA_LENGTH_BYTE_ARRAY",
+        "prefix": "DELTA_BYTE_ARRAY", "split": "BYTE_STREAM_SPLIT", "whole": "BYTE_STREAM_SPLIT", "flag": "RLE"})
+    write("empty.parquet", CHAT.slice(0, 0))
+    write_with_datasets("datasets.parquet")
+    write_refused()
