@@ -51,10 +51,11 @@ static bool literal(stream *s, uint32_t tag)
 static bool copy(stream *s, size_t length, size_t offset)
 {
     uint8_t *to = s->out + s->done;
+    const uint8_t *from;
 
     if (offset == 0 || offset > s->done || length > s->bytes - s->done) return false;
-    if (offset >= length) memcpy(to, to - offset, length);
-    else for (size_t i = 0; i < length; i++) to[i] = to[i - offset]; /* repeats what it writes */
+    from = to - offset;
+    for (size_t i = 0; i < length; i++) to[i] = from[i]; /* one by one: it may repeat what it writes */
     s->done += length;
     return true;
 }

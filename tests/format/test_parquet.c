@@ -60,7 +60,7 @@ static void test_equals_pyarrow(void)
     static const char *const names[] = {
         "snappy-v1.parquet", "none-v1-plain.parquet", "gzip-v2.parquet", "zstd-v2-plain.parquet", "none-v2.parquet",
         "mixed-checksums.parquet", "groups-pages.parquet", "nested.parquet", "nested-old-names.parquet", "maps.parquet",
-        "types.parquet", "int96.parquet", "deltas.parquet", "empty.parquet", "datasets.parquet",
+        "types.parquet", "int96.parquet", "deltas.parquet", "empty.parquet", "datasets.parquet", "old-lists.parquet",
     };
 
     ctx = test_ctx();
@@ -176,7 +176,7 @@ static void test_cut_short(void)
 static void test_flipped_bits(void)
 {
     static const char *const names[] = { "nested.parquet", "snappy-v1.parquet", "groups-pages.parquet", "deltas.parquet",
-                                         "types.parquet", "zstd-v2-plain.parquet", "maps.parquet" };
+                                         "types.parquet", "zstd-v2-plain.parquet", "maps.parquet", "old-lists.parquet" };
     size_t refused = 0, read = 0;
 
     ctx = test_ctx();

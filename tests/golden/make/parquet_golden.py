@@ -126,6 +126,98 @@ def write_refused():
     pq.write_table(odd, os.path.join(OUT, "refused-values.parquet"), **how)
 
 
+# --- files of a form that pyarrow reads but does not write, byte by byte ---
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+class I64(int):
+    pass
+
+
+def struct(*fields):
+    """Thrift's compact protocol: (id, int, text, list of structs or struct) in the order of their ids."""
+    out, last = b"", 0
+    for number, value in fields:
+        kind = 6 if isinstance(value, I64) else 5 if isinstance(value, int) else 8 if isinstance(value, str) else 9 if isinstance(value, list) else 12
+        out += bytes([number - last << 4 | kind])
+        last = number
+        if kind in (5, 6):
+            out += varint(value << 1 if value >= 0 else -value * 2 - 1)
+        elif kind == 8:
+            out += varint(len(value.encode())) + value.encode()
+        elif kind == 9:
+            out += (bytes([len(value) << 4 | 12]) if len(value) < 15 else bytes([0xfc]) + varint(len(value))) + b"".join(value)
+        else:
+            out += value
+    return out + b"\0"
+
+
+def element(name, repetition=None, kind=None, children=None, converted=None):
+    fields = [(1, kind), (3, repetition), (4, name), (5, children), (6, converted)]
+    return struct(*[f for f in fields if f[1] is not None])
+
+
+def levels(values, most):
+    """Runs of one, each in a byte, behind their length."""
+    if not most:
+        return b""
+    runs = b"".join(bytes([2, v]) for v in values)
+    return len(runs).to_bytes(4, "little") + runs
+
+
+def write_by_hand(name, rows, schema, leaves):
+    """leaves: (kind, repetition levels, their most, definition levels, their most, values as PLAIN)."""
+    data, chunks = b"PAR1", []
+    for kind, repetition, most_repetition, definition, most_definition, values in leaves:
+        page = levels(repetition, most_repetition) + levels(definition, most_definition) + values
+        count = max(len(repetition), len(definition))
+        header = struct((1, 0), (2, len(page)), (3, len(page)), (5, struct((1, count), (2, 0), (3, 3), (4, 3))))
+        size, begin = I64(len(header + page)), I64(len(data))
+        chunks.append(struct((2, begin), (3, struct((1, kind), (2, []), (3, []), (4, 0), (5, I64(count)), (6, size),
+                                                    (7, size), (9, begin)))))
+        data += header + page
+    footer = struct((1, 1), (2, schema), (3, I64(rows)), (4, [struct((1, chunks), (2, I64(len(data))), (3, I64(rows)))]))
+    with open(os.path.join(OUT, name), "wb") as f:
+        f.write(data + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    expect(name, pq.read_table(os.path.join(OUT, name)).to_pylist())
+
+
+def texts(*words):
+    return b"".join(len(w).to_bytes(4, "little") + w.encode() for w in words)
+
+
+def numbers(*values):
+    return b"".join(v.to_bytes(4, "little", signed=True) for v in values)
+
+
+def write_old_lists(name):
+    """The older forms of lists of LogicalTypes.md: three rows of each."""
+    required, optional, repeated, text, int32, utf8, is_list = 0, 1, 2, 6, 1, 0, 3
+    write_by_hand(name, 3, [
+        element("schema", children=5),
+        element("tags", optional, children=1, converted=is_list), element("element", repeated, text, converted=utf8),
+        element("pairs", optional, children=1, converted=is_list), element("pair", repeated, children=2),
+        element("a", required, int32), element("b", optional, text, converted=utf8),
+        element("ones", required, children=1, converted=is_list), element("array", repeated, children=1),
+        element("s", required, text, converted=utf8),
+        element("more", required, children=1, converted=is_list), element("more_tuple", repeated, children=1),
+        element("n", optional, int32),
+        element("plain", repeated, int32),
+    ], [
+        (text, [0, 1, 0, 0], 1, [2, 2, 1, 0], 2, texts("x", "y")),
+        (int32, [0, 0, 1, 0], 1, [0, 2, 2, 2], 2, numbers(1, -2, 3)),
+        (text, [0, 0, 1, 0], 1, [0, 3, 2, 3], 3, texts("p", "q")),
+        (text, [0, 0, 1, 0], 1, [1, 1, 1, 0], 1, texts("k", "l", "m")),
+        (int32, [0, 0, 1, 0], 1, [0, 2, 1, 2], 2, numbers(7, 8)),
+        (int32, [0, 1, 1, 0, 0], 1, [1, 1, 1, 0, 1], 1, numbers(4, 5, 6, 9)),
+    ])
+
+
 def write_with_datasets(name):
     from datasets import Dataset
     rows = [r for r in CHAT.select(["text", "messages"]).to_pylist()]
@@ -154,4 +246,5 @@ if __name__ == "__main__":
         "prefix": "DELTA_BYTE_ARRAY", "split": "BYTE_STREAM_SPLIT", "whole": "BYTE_STREAM_SPLIT", "flag": "RLE"})
     write("empty.parquet", CHAT.slice(0, 0))
     write_with_datasets("datasets.parquet")
+    write_old_lists("old-lists.parquet")
     write_refused()
