@@ -173,7 +173,7 @@ static nib_status read_leaf(nib_parquet *p, uint32_t i, json_t **out, nib_error 
     const char *problem;
     nib_status status = nib_parquet_column_value(c, &value, err);
 
-    if (!status) status = count(p, i, value.bytes, err);
+    if (!status) status = count(p, i, value.bytes * nib_parquet_value_growth(n), err);
     if (status) return status;
     problem = nib_parquet_value_json(n, value, &json);
     if (problem && !strcmp(problem, "out of memory")) return no_memory(p, err);

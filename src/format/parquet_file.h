@@ -20,7 +20,7 @@ typedef enum nib_parquet_type {
 
 /* What it means: LogicalType, or ConvertedType of older files. */
 typedef enum nib_parquet_meaning {
-    NIB_MEANS_PLAIN, NIB_MEANS_STRING, NIB_MEANS_LIST, NIB_MEANS_MAP, NIB_MEANS_DECIMAL, NIB_MEANS_DATE,
+    NIB_MEANS_PLAIN, NIB_MEANS_STRING, NIB_MEANS_JSON, NIB_MEANS_LIST, NIB_MEANS_MAP, NIB_MEANS_DECIMAL, NIB_MEANS_DATE,
     NIB_MEANS_TIME, NIB_MEANS_TIMESTAMP, NIB_MEANS_INTEGER, NIB_MEANS_NULL, NIB_MEANS_UUID, NIB_MEANS_FLOAT16,
     NIB_MEANS_UNKNOWN /* one we do not read; `meaning_name` says which */
 } nib_parquet_meaning;

@@ -52,7 +52,7 @@ static void set_converted(nib_parquet_node *n, int32_t type)
     case 16:
     case 17:
     case 18: means_integer(n, 8 << (type - 15), true); break;
-    case 19: means(n, NIB_MEANS_STRING, "JSON"); break;
+    case 19: means(n, NIB_MEANS_JSON, "JSON"); break;
     case 20: means(n, NIB_MEANS_UNKNOWN, "BSON"); break;
     case 21: means(n, NIB_MEANS_UNKNOWN, "INTERVAL"); break;
     default: means(n, NIB_MEANS_UNKNOWN, "a converted type we do not know"); break;
@@ -100,7 +100,7 @@ static void read_logical_of(nib_thrift *t, const nib_thrift_field *kind, nib_par
     case 8: means_time(n, NIB_MEANS_TIMESTAMP, unit, flag); break;
     case 10: means_integer(n, bits, flag); break;
     case 11: means(n, NIB_MEANS_NULL, "NULL"); break;
-    case 12: means(n, NIB_MEANS_STRING, "JSON"); break;
+    case 12: means(n, NIB_MEANS_JSON, "JSON"); break;
     case 13: means(n, NIB_MEANS_UNKNOWN, "BSON"); break;
     case 14: means(n, NIB_MEANS_UUID, "UUID"); break;
     case 15: means(n, NIB_MEANS_FLOAT16, "FLOAT16"); break;

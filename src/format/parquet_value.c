@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "format/json.h"
+
 static const char no_memory[] = "out of memory";
 
 /* --- whether it can be read --- */
@@ -26,6 +28,7 @@ const char *nib_parquet_value_refusal(const nib_parquet_node *n)
     switch (n->meaning) {
     case NIB_MEANS_PLAIN:
         return n->type == NIB_PARQUET_FIXED ? "bytes of a fixed length that are no text" : NULL;
+    case NIB_MEANS_JSON:
     case NIB_MEANS_STRING: good = n->type == NIB_PARQUET_BYTE_ARRAY; break;
     case NIB_MEANS_DECIMAL: good = decimal_fits(n); break;
     case NIB_MEANS_DATE: good = n->type == NIB_PARQUET_INT32; break;
@@ -229,6 +232,18 @@ static const char *string(nib_parquet_value v, json_t **out)
     return give(json_stringn_nocheck(v.bytes ? (const char *)v.data : "", v.bytes), out);
 }
 
+size_t nib_parquet_value_growth(const nib_parquet_node *n)
+{
+    return n->meaning == NIB_MEANS_JSON ? 16 : 1;
+}
+
+static const char *parsed(nib_parquet_value v, json_t **out)
+{
+    nib_status status = nib_json_parse((const char *)v.data, v.bytes, "", NIB_JSON_ANY_VALUE, out, NULL);
+
+    return status == NIB_E_NOMEM ? no_memory : status ? "text that is not JSON, in a column of JSON" : NULL;
+}
+
 const char *nib_parquet_value_json(const nib_parquet_node *n, nib_parquet_value v, json_t **out)
 {
     int64_t a_day;
@@ -240,6 +255,7 @@ const char *nib_parquet_value_json(const nib_parquet_node *n, nib_parquet_value 
     case NIB_MEANS_TIMESTAMP:
         a_day = 86400 * units_of_second(n->unit);
         return timestamp(floor_div(whole(n, v), a_day), whole(n, v) - floor_div(whole(n, v), a_day) * a_day, n->unit, n->utc, out);
+    case NIB_MEANS_JSON: return parsed(v, out);
     case NIB_MEANS_NULL: return give(json_null(), out);
     case NIB_MEANS_UUID: return uuid(v, out);
     case NIB_MEANS_FLOAT16: return half(v, out);

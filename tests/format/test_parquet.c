@@ -61,6 +61,7 @@ static void test_equals_pyarrow(void)
         "snappy-v1.parquet", "none-v1-plain.parquet", "gzip-v2.parquet", "zstd-v2-plain.parquet", "none-v2.parquet",
         "mixed-checksums.parquet", "groups-pages.parquet", "nested.parquet", "nested-old-names.parquet", "maps.parquet",
         "types.parquet", "int96.parquet", "deltas.parquet", "empty.parquet", "datasets.parquet", "old-lists.parquet",
+        "datasets-json.parquet",
     };
 
     ctx = test_ctx();
@@ -207,6 +208,20 @@ static bool unsnap(const char *in, size_t in_bytes, const char *want)
            out[bytes] == '?';
 }
 
+/* 300 bytes as they are, then six from 299 back: the offset's high bits are in the tag. */
+static void test_snappy_far(void)
+{
+    uint8_t in[4 + 300 + 3] = { 0xb2, 0x02, 0xf4, 0x2b }, out[306];
+
+    in[4] = 0x01; /* the second byte of the literal's length */
+    for (size_t i = 0; i < 300; i++) in[5 + i] = (uint8_t)(i * 7 + i / 256);
+    in[305] = 1 << 5 | (6 - 4) << 2 | 1;
+    in[306] = 299 - 256;
+    CHECK(nib_snappy_decode(in, sizeof in, out, sizeof out));
+    for (size_t i = 0; i < 306; i++)
+        CHECK(out[i] == in[5 + (i < 300 ? i : i - 299)], "byte %zu: %u", i, out[i]);
+}
+
 static void test_snappy(void)
 {
     CHECK(unsnap("\x00", 1, ""));
@@ -312,6 +327,7 @@ int main(void)
         { "parquet cut short", test_cut_short },
         { "parquet with flipped bits", test_flipped_bits },
         { "snappy", test_snappy },
+        { "snappy from far back", test_snappy_far },
         { "packed integers", test_bits },
         { "parquet where and columns", test_where_and_columns },
         { "parquet: every allocation fails once", test_every_allocation_fails_once },

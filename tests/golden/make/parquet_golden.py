@@ -9,6 +9,7 @@ import decimal
 import json
 import math
 import os
+import tempfile
 import uuid
 
 import pyarrow as pa
@@ -46,7 +47,8 @@ def expect(name, rows):
 def write(name, table, **how):
     path = os.path.join(OUT, name)
     pq.write_table(table, path, **{"store_schema": False, "write_statistics": False, **how})
-    expect(name, pq.read_table(path).to_pylist() if "map" not in name else table.to_pylist())
+    rows = table.to_pylist() if "map" in name else pq.read_table(path).to_pylist()
+    expect(name, [{k: json.loads(v) if v and k == "json" else v for k, v in row.items()} for row in rows])
 
 
 def message(role, content):
@@ -225,6 +227,18 @@ def write_with_datasets(name):
     expect(name, pq.read_table(os.path.join(OUT, name)).to_pylist())
 
 
+def write_json_of_datasets(name):
+    """Its feature Json, which it parses again when it reads the file."""
+    from datasets import Dataset, Features, Json, List, Value, load_dataset
+    call = {"name": "f", "arguments": Json()}
+    rows = [{"id": 1, "tools": [{"type": "function", "f": [1, 2.5, None]}, "x"], "calls": [{"name": "a", "arguments": {"x": {"y": "é"}}}]},
+            {"id": 2, "tools": None, "calls": [{"name": "b", "arguments": 7}, {"name": "c", "arguments": "text"}]}]
+    features = Features({"id": Value("int64"), "tools": Json(), "calls": List({**call, "name": Value("string")})})
+    Dataset.from_list(rows, features=features).to_parquet(os.path.join(OUT, name))
+    with tempfile.TemporaryDirectory() as cache:
+        expect(name, [dict(r) for r in load_dataset("parquet", data_files=os.path.join(OUT, name), split="train", cache_dir=cache)])
+
+
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
     write("snappy-v1.parquet", CHAT, compression="snappy")
@@ -246,5 +260,6 @@ if __name__ == "__main__":
         "prefix": "DELTA_BYTE_ARRAY", "split": "BYTE_STREAM_SPLIT", "whole": "BYTE_STREAM_SPLIT", "flag": "RLE"})
     write("empty.parquet", CHAT.slice(0, 0))
     write_with_datasets("datasets.parquet")
+    write_json_of_datasets("datasets-json.parquet")
     write_old_lists("old-lists.parquet")
     write_refused()
