@@ -246,7 +246,7 @@ static const char *parsed(nib_parquet_value v, json_t **out)
 
 const char *nib_parquet_value_json(const nib_parquet_node *n, nib_parquet_value v, json_t **out)
 {
-    int64_t a_day;
+    int64_t a_day, days;
 
     switch (n->meaning) {
     case NIB_MEANS_DECIMAL: return decimal(n, v, out);
@@ -254,7 +254,8 @@ const char *nib_parquet_value_json(const nib_parquet_node *n, nib_parquet_value 
     case NIB_MEANS_TIME: return time_of_day(n, whole(n, v), out);
     case NIB_MEANS_TIMESTAMP:
         a_day = 86400 * units_of_second(n->unit);
-        return timestamp(floor_div(whole(n, v), a_day), whole(n, v) - floor_div(whole(n, v), a_day) * a_day, n->unit, n->utc, out);
+        days = floor_div(whole(n, v), a_day);
+        return timestamp(days, whole(n, v) - days * a_day, n->unit, n->utc, out);
     case NIB_MEANS_JSON: return parsed(v, out);
     case NIB_MEANS_NULL: return give(json_null(), out);
     case NIB_MEANS_UUID: return uuid(v, out);
