@@ -14,7 +14,7 @@ space   := $(subst ,, )
 SAN     ?=
 EMULATE ?=
 
-PACKAGES := jansson libpcre2-8 libutf8proc
+PACKAGES := jansson libpcre2-8 libutf8proc zlib libzstd
 ifeq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
 LIB_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
 LIBS       := $(shell pkg-config --libs $(PACKAGES)) -lpthread -lm

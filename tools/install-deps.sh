@@ -35,6 +35,8 @@ need pkg-config     "finds the libraries below" command -v pkg-config
 need libjansson-dev "reads JSON (config.json, tokenizer.json, data)" has_library jansson
 need libpcre2-dev   "runs the patterns in tokenizer.json" has_library libpcre2-8
 need libutf8proc-dev "normalizes Unicode for tokenizers" has_library libutf8proc
+need zlib1g-dev     "unpacks Parquet pages (gzip)" has_library zlib
+need libzstd-dev    "unpacks Parquet pages (Zstandard)" has_library libzstd
 need libyaml-dev    "reads recipes (YAML)" has_library yaml-0.1
 if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang

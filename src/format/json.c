@@ -18,6 +18,7 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
     json_t *value;
 
     if (flags & NIB_JSON_BIG_NUMBERS) how |= JSON_DECODE_INT_AS_REAL;
+    if (flags & NIB_JSON_ANY_VALUE) how |= JSON_DECODE_ANY;
     value = json_loadb(text, bytes, how, &problem);
     if (!value) {
         if (json_error_code(&problem) == json_error_out_of_memory)

@@ -9,7 +9,10 @@
 
 #include "base/base.h"
 
-enum { NIB_JSON_BIG_NUMBERS = 1 }; /* integers may pass 64 bits and are read as doubles */
+enum {
+    NIB_JSON_BIG_NUMBERS = 1, /* integers may pass 64 bits and are read as doubles */
+    NIB_JSON_ANY_VALUE = 2,   /* a text, a number, ... by itself is taken too, not only an object or a list */
+};
 
 /* Parses a file (at most 512 MiB) or a piece of text; `where` names it in errors
  * ("config.json", "data.jsonl: line 12").  *out is the caller's: json_decref(). */

@@ -5,6 +5,7 @@
 #include <utf8proc.h>
 
 #include "format/csv.h"
+#include "format/parquet.h"
 #include "format/table_source.h"
 
 struct nib_table {
@@ -14,13 +15,14 @@ struct nib_table {
     size_t where_bytes;
     nib_table_kind kind;
     bool started, ended;
-    nib_csv *csv;
+    nib_csv *csv;         /* one of these */
+    nib_parquet *parquet;
 };
 
 bool nib_table_kind_of(const char *path, nib_table_kind *out)
 {
     static const struct { const char *ending; nib_table_kind kind; } kinds[] = {
-        { ".csv", NIB_TABLE_CSV }, { ".tsv", NIB_TABLE_TSV },
+        { ".csv", NIB_TABLE_CSV }, { ".tsv", NIB_TABLE_TSV }, { ".parquet", NIB_TABLE_PARQUET },
     };
     const char *dot = strrchr(path, '.');
 
@@ -57,7 +59,7 @@ static nib_status open_reader(nib_table *t, nib_error *err)
     switch (t->kind) {
     case NIB_TABLE_CSV: return nib_csv_open(&t->source, ',', &t->csv, err);
     case NIB_TABLE_TSV: return nib_csv_open(&t->source, '\t', &t->csv, err);
-    case NIB_TABLE_PARQUET: break;
+    case NIB_TABLE_PARQUET: return nib_parquet_open(&t->source, &t->parquet, err);
     }
     return nib_fail(err, NIB_E_INVALID, "%s: no such kind of table", t->name);
 }
@@ -116,6 +118,7 @@ void nib_table_close(nib_table *t)
 {
     if (!t) return;
     nib_csv_close(t->csv);
+    nib_parquet_close(t->parquet);
     nib_filemap_close(&t->map);
     nib_free(t->source.ctx, t->name);
     nib_free(t->source.ctx, t->where);
@@ -124,19 +127,20 @@ void nib_table_close(nib_table *t)
 
 size_t nib_table_column_count(const nib_table *t)
 {
-    return nib_csv_column_count(t->csv);
+    return t->csv ? nib_csv_column_count(t->csv) : nib_parquet_column_count(t->parquet);
 }
 
 const char *nib_table_column_name(const nib_table *t, size_t i)
 {
     assert(i < nib_table_column_count(t));
-    return nib_csv_column_name(t->csv, i);
+    return t->csv ? nib_csv_column_name(t->csv, i) : nib_parquet_column_name(t->parquet, i);
 }
 
 void nib_table_use_column(nib_table *t, size_t i, bool use)
 {
     assert(!t->started && i < nib_table_column_count(t));
-    nib_csv_use_column(t->csv, i, use);
+    if (t->csv) nib_csv_use_column(t->csv, i, use);
+    else nib_parquet_use_column(t->parquet, i, use);
 }
 
 nib_status nib_table_next(nib_table *t, json_t **out, nib_error *err)
@@ -146,11 +150,11 @@ nib_status nib_table_next(nib_table *t, json_t **out, nib_error *err)
 
     assert(!t->ended);
     t->started = true;
-    status = nib_csv_next(t->csv, out, &place, err);
+    status = t->csv ? nib_csv_next(t->csv, out, &place, err) : nib_parquet_next(t->parquet, out, &place, err);
     if (status) {
         t->ended = true;
     } else if (*out) {
-        snprintf(t->where, t->where_bytes, "%s: line %" PRIu64, t->name, place);
+        snprintf(t->where, t->where_bytes, "%s: %s %" PRIu64, t->name, t->csv ? "line" : "row", place);
     }
     return status;
 }
