@@ -244,7 +244,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
-        bool vector = p->rows == 1 && !p->decays; /* biases and norm weights */
+        bool vector = nib_param_is_vector(p);
         plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
                                       .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
     }

@@ -38,7 +38,8 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     t.per_device_train_batch_size = batch;
     t.gradient_accumulation_steps = accumulation;
     p->weights = touched_weights(j);
-    p->adapters = p->optimizer = 2 * elements * sizeof(float);
+    p->adapters = 2 * elements * sizeof(float);
+    p->optimizer = nib_optimizer_bytes(&j->adapter->params, &t, &p->paged);
     p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
     rest = p->available > p->total ? p->available - p->total : 0;
     nib_trainer_destroy(j->trainer);

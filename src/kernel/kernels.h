@@ -7,6 +7,7 @@
 #define NIB_KERNEL_KERNELS_H
 
 #include "base/cpu.h"
+#include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
