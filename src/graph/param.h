@@ -10,6 +10,7 @@ typedef enum nib_param_kind {
     NIB_PARAM_LINEAR, NIB_PARAM_EMBEDDING, /* full copies of a weight */
     NIB_PARAM_LORA_A, NIB_PARAM_LORA_B,
     NIB_PARAM_LORA_EMBEDDING,              /* A or B of an embedding's branch */
+    NIB_PARAM_STORED,                      /* a weight that lies beside an adapter, frozen: saved again, not trained */
     NIB_PARAM_BIAS, NIB_PARAM_RMS_NORM, NIB_PARAM_LAYER_NORM /* vectors; of a norm its weight */
 } nib_param_kind;
 
@@ -21,6 +22,7 @@ typedef struct nib_param {
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }
+static inline bool nib_param_is_trained(const nib_param *p) { return p->kind != NIB_PARAM_STORED; }
 static inline bool nib_param_is_vector(const nib_param *p) { return p->kind >= NIB_PARAM_BIAS; }
 
 /* The growing list of what is trained.  Values and gradients are one allocation each

@@ -118,7 +118,8 @@ double nib_gradient_norm(const nib_kernels *k, const nib_params *params, double 
     double sum = 0;
 
     for (size_t i = 0; i < params->count; i++)
-        sum += k->sum_squares(nib_param_count(params->items[i]), params->items[i]->grad);
+        if (nib_param_is_trained(params->items[i]))
+            sum += k->sum_squares(nib_param_count(params->items[i]), params->items[i]->grad);
     return sqrt(sum) * scale;
 }
 
@@ -149,6 +150,7 @@ void nib_optimizer_step(nib_optimizer *o, double factor, double scale)
     for (size_t i = 0; i < o->params->count; i++) {
         update u = { o, o->settings, o->params->items[i], &o->moments[i] };
 
+        if (!nib_param_is_trained(u.p)) continue;
         u.s.lr = u.m->learning_rate * factor;
         u.s.weight_decay = u.m->weight_decay;
         nib_parallel_for(o->ctx, nib_ceil_div(nib_param_count(u.p), TILE), update_tile, &u);

@@ -30,6 +30,7 @@ size_t nib_optimizer_layout(const nib_params *params, bool eight_bit, nib_moment
         size_t bytes = nib_param_count(p) * (codes ? 1 : sizeof(float)), scales = codes ? blocks_of(p) * sizeof(float) : 0;
         nib_moments m = { .eight_bit = codes };
 
+        if (!nib_param_is_trained(p)) continue;
         m.m = place(base, &used, bytes);
         m.v = place(base, &used, bytes);
         m.m_absmax = place(base, &used, scales);
@@ -41,13 +42,16 @@ size_t nib_optimizer_layout(const nib_params *params, bool eight_bit, nib_moment
 
 /* --- as named tensors --- */
 
-static size_t names_of(const nib_moments *m) { return m->eight_bit ? NAMES_8 : NAMES_32; }
+static size_t names_of(const nib_optimizer *o, size_t i)
+{
+    return !nib_param_is_trained(o->params->items[i]) ? 0 : o->moments[i].eight_bit ? NAMES_8 : NAMES_32;
+}
 
 size_t nib_optimizer_states(const nib_optimizer *o)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < o->params->count; i++) count += names_of(&o->moments[i]);
+    for (size_t i = 0; i < o->params->count; i++) count += names_of(o, i);
     return count;
 }
 
@@ -66,7 +70,7 @@ nib_optimizer_state nib_optimizer_state_at(const nib_optimizer *o, size_t i)
     const nib_moments *m;
     nib_optimizer_state s;
 
-    for (; i >= names_of(&o->moments[at]); at++) i -= names_of(&o->moments[at]);
+    for (; i >= names_of(o, at); at++) i -= names_of(o, at);
     p = o->params->items[at];
     m = &o->moments[at];
     if (i >= 4) {
