@@ -168,6 +168,7 @@ static void test_allocations(void)
 
     o.train.max_steps = 2;
     o.train.report_to = "all";
+    o.train.optim = "paged_adamw_8bit";
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
     snprintf(dir, sizeof dir, "%s/checkpoint-2", o.output_dir);
     o.resume_from_checkpoint = dir;

@@ -10,8 +10,7 @@
 
 #include "format/safetensors.h"
 #include "test.h"
-#include "train/optimizer.h"
-#include "train/schedule.h"
+#include "train/checkpoint.h"
 
 static nib_train_options options(const char *optim)
 {
@@ -195,7 +194,8 @@ static bool begin(trial *t, const char *optim, const char *dir, int threads, nib
     *t = (trial){ .ctx = test_ctx_threads(threads, NULL) };
     t->k = nib_kernels_for(nib_ctx_cpu(t->ctx));
     for (size_t i = 0; i < NIB_COUNT(shapes); i++) {
-        nib_param *p = nib_params_add(t->ctx, &t->params, "p", shapes[i].rows, shapes[i].cols);
+        char name[] = { 'p', (char)('0' + i), 0 };
+        nib_param *p = nib_params_add(t->ctx, &t->params, name, shapes[i].rows, shapes[i].cols);
         if (!p) return false;
         p->kind = shapes[i].kind;
         for (size_t j = 0; j < nib_param_count(p); j++) p->value[j] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-24f;
@@ -327,11 +327,50 @@ static void test_bytes(void)
     CHECK(bytes[2] == bytes[3] + paged[3] && paged[2] == 0, "%d, %d", (int)bytes[2], (int)bytes[3]);
 }
 
+/* --- in checkpoints --- */
+
+/* Into a checkpoint and back: the same states, whichever of the two forms reads them. */
+static void test_checkpoints(void)
+{
+    trial a = { 0 }, b = { 0 }, other = { 0 };
+    nib_error err;
+    float *scale;
+
+    REQUIRE(begin(&a, "paged_adamw_8bit", test_tmpdir(), 2, &err), "%s", err.message);
+    REQUIRE(begin(&b, "adamw_bnb_8bit", NULL, 2, &err), "%s", err.message);
+    REQUIRE(begin(&other, "adamw_torch", NULL, 2, &err), "%s", err.message);
+    step(&a);
+    step(&a);
+    step(&b);
+    REQUIRE_OK(nib_checkpoint_write_optimizer(a.ctx, test_tmpdir(), &a.o, &err), err);
+    REQUIRE_OK(nib_checkpoint_read_optimizer(b.ctx, test_tmpdir(), &b.o, 2, &err), err);
+    for (size_t i = 0; i < a.params.count; i++)
+        memcpy(b.params.items[i]->value, a.params.items[i]->value, nib_param_count(a.params.items[i]) * sizeof(float));
+    step(&a);
+    step(&b);
+    CHECK(equal(&a, &b), "other states after reading them");
+    CHECK(nib_checkpoint_read_optimizer(other.ctx, test_tmpdir(), &other.o, 2, &err) == NIB_E_MISMATCH &&
+          strstr(err.message, "p0.exp_avg is missing"), "%s", err.message);
+    scale = nib_optimizer_state_at(&a.o, 3).data; /* absmax2 of p0 */
+    *scale = -1;
+    REQUIRE_OK(nib_checkpoint_write_optimizer(a.ctx, test_tmpdir(), &a.o, &err), err);
+    CHECK(nib_checkpoint_read_optimizer(b.ctx, test_tmpdir(), &b.o, 2, &err) == NIB_E_FORMAT &&
+          strstr(err.message, "p0.absmax2 holds a value that is negative"), "%s", err.message);
+    *scale = 1;
+    a.o.maps->v.values[9] += 1;
+    REQUIRE_OK(nib_checkpoint_write_optimizer(a.ctx, test_tmpdir(), &a.o, &err), err);
+    CHECK(nib_checkpoint_read_optimizer(b.ctx, test_tmpdir(), &b.o, 2, &err) == NIB_E_MISMATCH &&
+          strstr(err.message, "qmap2 is not the map of codes"), "%s", err.message);
+    end(&a);
+    end(&b);
+    end(&other);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
         { "bitsandbytes", test_bitsandbytes }, { "schedules", test_schedules }, { "refused", test_refused }, { "groups", test_groups },
-        { "same_bits", test_same_bits }, { "file_backed", test_file_backed }, { "tmpfs", test_tmpfs }, { "bytes", test_bytes },
+        { "same_bits", test_same_bits }, { "file_backed", test_file_backed }, { "tmpfs", test_tmpfs }, { "checkpoints", test_checkpoints }, { "bytes", test_bytes },
     };
     return test_main("optimizer", cases, NIB_COUNT(cases));
 }
