@@ -14,7 +14,7 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from common import GOLDEN, PICO, SHOP, TOP, check, json_lines, main, nibble
+from common import GOLDEN, NIBBLE, PICO, SHOP, TOP, Skip, check, json_lines, main, nibble, write_ids
 
 DUMP = os.environ.get("DUMP_OPTIMIZER") or os.path.join(TOP, "build", "tests", "interop", "dump_optimizer")
 
@@ -200,6 +200,99 @@ def optimizers():
             check((codes > 0) == ("8bit" in kind), f"{kind}: {codes} codes")
 
 
+# --- the program ---
+
+def check_run(what, steps, make, schedule, arguments, warmup, *more):
+    """`nibble finetune` from an adapter of rank 48, whose matrices are large enough for codes, and the same with the libraries."""
+    import reference_training as reference
+    with tempfile.TemporaryDirectory(dir=os.path.join(TOP, "build")) as work:
+        model, tokenizer = reference.load(PICO)
+        model = reference.lora(model, 48, 48, seed=3, name="pico")
+        reference.save_adapter(model, f"{work}/adapter")
+        want = reference.train(model, tokenizer, SHOP, seed=5, batch=4, steps=steps, learning_rate=1e-3, warmup_steps=warmup, max_grad_norm=1.0,
+                               padded=True, make_optimizer=make, schedule=schedule, schedule_arguments=arguments)
+        kwargs = ["--lr-scheduler-kwargs", ",".join(f"{k}={v}" for k, v in arguments.items())] if arguments else []
+        got = [line for line in json_lines(nibble(
+            "finetune", PICO, "--data", SHOP, "--output-dir", f"{work}/out", "--adapter", f"{work}/adapter", "--compute-dtype", "float32",
+            "--per-device-train-batch-size", 4, "--max-steps", steps, "--seed", 5, "--learning-rate", 1e-3, "--warmup-steps", warmup,
+            "--lr-scheduler-type", schedule, "--json", *kwargs, *more)) if "grad_norm" in line]
+        states = load_file(f"{work}/out/checkpoint-{steps}/optimizer.safetensors")
+    check(len(got) == steps, f"{what}: {len(got)} steps")
+    for g, w in zip(got, want):
+        check(g["learning_rate"] == w["learning_rate"], f"{what}: step {w['step']}: learning_rate {g['learning_rate']}, expected {w['learning_rate']}")
+        check(abs(g["loss"] - w["loss"]) <= 2e-3, f"{what}: step {w['step']}: loss {g['loss']}, expected {w['loss']}")
+        check(abs(g["grad_norm"] - w["grad_norm"]) <= 2e-2 * w["grad_norm"], f"{what}: step {w['step']}: grad_norm {g['grad_norm']}, expected {w['grad_norm']}")
+    check(want[-1]["loss"] < want[0]["loss"] - 0.05, f"{what}: the loss went from {want[0]['loss']} to {want[-1]['loss']}")
+    return states
+
+
+def whole_runs():
+    import bitsandbytes as bnb
+    from peft.optimizers import create_loraplus_optimizer
+
+    def eight_bit(model):
+        return bnb.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, optim_bits=8)
+
+    def loraplus(model):
+        return create_loraplus_optimizer(model, bnb.optim.PagedAdamW32bit, lr=1e-3, loraplus_lr_ratio=4, loraplus_weight_decay=0.1)
+
+    states = check_run("8-bit", 20, eight_bit, "cosine_with_restarts", {"num_cycles": 2}, 3, "--optim", "paged_adamw_8bit", "--weight-decay", 0.05)
+    check(any(t.dtype == torch.uint8 for t in states.values()), "no codes")
+    check_run("LoRA+", 20, loraplus, "cosine", None, 2, "--optim", "paged_adamw_32bit", "--loraplus-lr-ratio", 4, "--loraplus-weight-decay", 0.1)
+
+
+# --- more states than memory ---
+
+def control_group(limit):
+    """A memory group for a child process, and the file its id goes to."""
+    own = next((line.split(":", 2)[2].strip() for line in open("/proc/self/cgroup") if ":memory:" in line), None)
+    path = f"/sys/fs/cgroup/{f'memory{own}/' if own else ''}nibble-test-{os.getpid()}"
+    try:
+        os.mkdir(path)
+    except OSError as e:
+        raise Skip(f"no memory cgroup can be made here: {e.strerror}")
+    settings = [("memory.limit_in_bytes", limit), ("memory.memsw.limit_in_bytes", limit)] if own else [("memory.max", limit), ("memory.swap.max", 0)]
+    try:
+        for i, (name, value) in enumerate(settings):
+            if i == 0 or os.path.exists(f"{path}/{name}"):  # the second is not everywhere
+                with open(f"{path}/{name}", "w") as f:
+                    f.write(str(value))
+    except OSError as e:
+        os.rmdir(path)
+        raise Skip(f"no memory cgroup can be made here: {e.strerror}")
+    return path
+
+
+def run_within(group, command):
+    def enter():
+        with open(f"{group}/cgroup.procs", "w") as f:
+            f.write(str(os.getpid()))
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=enter)
+
+
+def more_states_than_memory():
+    """32 MiB of memory beyond the plan, more than 100 MiB of states: in memory they are the end of the program, in a file they are not."""
+    with tempfile.TemporaryDirectory(dir=os.path.join(TOP, "build")) as work:
+        write_ids(f"{work}/data.jsonl", [(list(range(1, 20)),) * 2] * 4)
+        arguments = ["finetune", os.path.join(GOLDEN, "models", "llama"), "--data", f"{work}/data.jsonl", "--compute-dtype", "float32", "--r", "10000",
+                     "--target-modules", "all-linear", "--max-steps", "3", "--save-steps", "0", "--per-device-train-batch-size", "1", "--json"]
+        plan = json_lines(nibble(*arguments, "--optim", "paged_adamw_32bit", "--dry-run"))[-1]
+        check(plan["paged"] > 100 << 20, f"{plan['paged']} bytes of states")
+        group = control_group(plan["planned_memory_bytes"] + (32 << 20))
+        try:
+            done = {optim: run_within(group, [NIBBLE, *arguments, "--optim", optim, "--output-dir", f"{work}/{optim}"])
+                    for optim in ("adamw_torch", "paged_adamw_32bit")}
+        finally:
+            os.rmdir(group)
+        if done["adamw_torch"].returncode == 0:
+            raise Skip("the memory cgroup that was made does not limit a program")
+        check(done["adamw_torch"].returncode == -9, f"states in memory: exit {done['adamw_torch'].returncode}")
+        check(done["paged_adamw_32bit"].returncode == 0, f"states in a file: exit {done['paged_adamw_32bit'].returncode}: "
+              f"{done['paged_adamw_32bit'].stderr.decode(errors='replace')[-1000:]}")
+        check(len(json_lines(done["paged_adamw_32bit"].stdout.decode())) >= 4, "not three steps and an end")
+
+
 if __name__ == "__main__":
     main([("schedules equal transformers'", schedules), ("schedule arguments", schedule_arguments), ("groups are the Trainer's and PEFT's", groups),
-          ("loraplus and optim refusals", loraplus_refusals), ("ten steps of each optimizer", optimizers)])
+          ("loraplus and optim refusals", loraplus_refusals), ("ten steps of each optimizer", optimizers),
+          ("whole runs equal the libraries'", whole_runs), ("more states than memory", more_states_than_memory)])
