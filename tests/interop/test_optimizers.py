@@ -3,8 +3,7 @@ groups with the Trainer's and with PEFT's LoRA+, ten steps of each optimizer wit
 build/tests/interop/dump_optimizer, and whole runs of the program.
 
 bitsandbytes' optimizers have a path for the CPU (backends/cpu/ops.py): codes and scales are equal to it bit for bit.
-Values are so but for the last place: torch takes its square roots from MKL, which rounds about a fifth of them up or
-down by one."""
+Values are so but for the last place: about a fifth of torch's vector square roots are off by one there."""
 import itertools
 import json
 import os
