@@ -235,9 +235,9 @@ def whole_runs():
     def loraplus(model):
         return create_loraplus_optimizer(model, bnb.optim.PagedAdamW32bit, lr=1e-3, loraplus_lr_ratio=4, loraplus_weight_decay=0.1)
 
-    states = check_run("8-bit", 20, eight_bit, "cosine_with_restarts", {"num_cycles": 2}, 3, "--optim", "paged_adamw_8bit", "--weight-decay", 0.05)
+    states = check_run("8-bit", 12, eight_bit, "cosine_with_restarts", {"num_cycles": 2}, 3, "--optim", "paged_adamw_8bit", "--weight-decay", 0.05)
     check(any(t.dtype == torch.uint8 for t in states.values()), "no codes")
-    check_run("LoRA+", 20, loraplus, "cosine", None, 2, "--optim", "paged_adamw_32bit", "--loraplus-lr-ratio", 4, "--loraplus-weight-decay", 0.1)
+    check_run("LoRA+", 12, loraplus, "cosine", None, 2, "--optim", "paged_adamw_32bit", "--loraplus-lr-ratio", 4, "--loraplus-weight-decay", 0.1)
 
 
 # --- more states than memory ---
