@@ -31,11 +31,11 @@ static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 static void print_plan_json(const nib_run_report *r)
 {
     const nib_memory_plan *p = &r->plan;
-    printf("{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"activations\": %llu, "
+    printf("{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"paged\": %llu, \"activations\": %llu, "
            "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
            "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
            "\"gradient_accumulation_steps\": %d, \"weights_missing\": %s, \"seconds_per_epoch\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
-           (unsigned long long)p->adapters, (unsigned long long)p->optimizer, (unsigned long long)p->activations,
+           (unsigned long long)p->adapters, (unsigned long long)p->optimizer, (unsigned long long)p->paged, (unsigned long long)p->activations,
            (unsigned long long)p->scratch, (unsigned long long)p->baseline, (unsigned long long)r->steps,
            (unsigned long long)r->trainable_parameters, (unsigned long long)r->all_parameters,
            p->checkpointing ? "true" : "false", (unsigned long long)p->available, r->fits ? "true" : "false",
@@ -76,6 +76,7 @@ static void on_start(void *user, const nib_run_report *r)
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
                  p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));
+    if (p->paged) session_line(&f->s, "  paged        %9.1f MiB of optimizer states in a file of the output directory, beside that", mib(p->paged));
     session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
                  r->gradient_accumulation_steps);
     if (!r->fits) {

@@ -39,15 +39,22 @@ typedef struct nib_data_options {
     int max_seq_length;         /* 1024 */
 } nib_data_options;
 
-/* TrainingArguments' names. */
+#define NIB_LORAPLUS_LR_EMBEDDING 1e-6
+
+/* TrainingArguments' names, and those of PEFT's create_loraplus_optimizer. */
 typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so that a
      * step has 8 x gradient_accumulation_steps records whatever the machine. */
     int per_device_train_batch_size, gradient_accumulation_steps;
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
+    const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" */
     double learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
-    const char *lr_scheduler_type; /* "linear", "cosine", "constant", "constant_with_warmup" */
+    double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are as they were */
+    double loraplus_lr_embedding, loraplus_weight_decay; /* 1e-6; 0, which takes the place of weight_decay */
+    const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup" */
+    const nib_pattern *lr_scheduler_kwargs; /* num_cycles, of the cosines: 0.5, with restarts 1 */
+    size_t lr_scheduler_kwarg_count;
     int warmup_steps;
     double warmup_ratio;
     uint64_t seed;
@@ -72,6 +79,7 @@ typedef struct nib_train_options {
 
 typedef struct nib_memory_plan { /* bytes */
     uint64_t weights, adapters, optimizer, activations, scratch, baseline, total, available;
+    uint64_t paged;             /* optimizer states in a file of output_dir: the system may write them out, so not in total */
     bool checkpointing;         /* what was chosen */
 } nib_memory_plan;
 

@@ -19,7 +19,8 @@ typedef enum nib_recipe_use {
 
 typedef struct nib_recipe_key {
     const char *name;    /* with underscores */
-    const char *owner;   /* "LoraConfig", "BitsAndBytesConfig", "TrainingArguments", "SFTConfig", "from_pretrained", "nibble" */
+    const char *owner;   /* "LoraConfig", "BitsAndBytesConfig", "TrainingArguments", "SFTConfig", "from_pretrained",
+                          * "create_loraplus_optimizer" (PEFT), "nibble" */
     nib_recipe_use use;
     bool flag;           /* true or false */
     const char *example; /* of a value; NULL for flags */

@@ -118,10 +118,14 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
-        if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i]))
+        if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i])) {
             status = nib_attach_full_embedding(a, spellings[i], false, err);
-        if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i]))
+            if (!status) m->embedding->full->kind = NIB_PARAM_STORED;
+        }
+        if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {
             status = nib_attach_full_linear(a, m->head, spellings[i], false, err);
+            if (!status) m->head->full->kind = NIB_PARAM_STORED;
+        }
     }
     return status;
 }
@@ -244,7 +248,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
-        bool vector = p->rows == 1 && !p->decays; /* biases and norm weights */
+        bool vector = nib_param_is_vector(p);
         plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
                                       .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
     }
@@ -272,11 +276,12 @@ nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *er
 uint64_t nib_adapter_trainable(const nib_adapter *a)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < a->params.count; i++) n += nib_param_count(a->params.items[i]);
+    for (size_t i = 0; i < a->params.count; i++)
+        if (nib_param_is_trained(a->params.items[i])) n += nib_param_count(a->params.items[i]);
     return n;
 }
 
-/* Biases are trained in place; low-rank factors and full copies come on top of the model. */
+/* Biases are trained in place, stored embeddings are the model's; low-rank factors and full copies come on top. */
 uint64_t nib_adapter_all(const nib_adapter *a)
 {
     uint64_t n = a->model->parameters;
@@ -284,7 +289,7 @@ uint64_t nib_adapter_all(const nib_adapter *a)
         const nib_param *p = a->params.items[i];
         size_t length = strlen(p->name);
         bool bias = length > 5 && strcmp(p->name + length - 5, ".bias") == 0 && a->config.modules_to_save.count == 0;
-        if (!bias) n += nib_param_count(p);
+        if (!bias && nib_param_is_trained(p)) n += nib_param_count(p);
     }
     return n;
 }

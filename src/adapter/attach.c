@@ -11,11 +11,16 @@ static nib_status no_memory(const char *name, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
 }
 
-static nib_param *add_param(nib_adapter *a, const char *module, const char *suffix, size_t rows, size_t cols)
+static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *module, const char *suffix, size_t rows,
+                            size_t cols)
 {
     char name[NAME_ROOM];
+    nib_param *p;
+
     snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
-    return nib_params_add(a->ctx, &a->params, name, rows, cols);
+    p = nib_params_add(a->ctx, &a->params, name, rows, cols);
+    if (p) p->kind = kind;
+    return p;
 }
 
 static uint32_t hash_name(const char *name) /* FNV-1a */
@@ -28,8 +33,10 @@ static uint32_t hash_name(const char *name) /* FNV-1a */
 /* --- low-rank branches --- */
 
 static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in, size_t out,
-                              const char *suffix_a, const char *suffix_b, nib_error *err)
+                              bool embedding, nib_error *err)
 {
+    const char *suffix_a = embedding ? ".lora_embedding_A" : ".lora_A.weight";
+    const char *suffix_b = embedding ? ".lora_embedding_B" : ".lora_B.weight";
     int64_t rank;
     double alpha;
     nib_status status = nib_peft_rank(a->match, module, &rank, &alpha, err);
@@ -37,8 +44,8 @@ static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot
     if (status) return status;
     *slot = (nib_lora){ .scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank) : alpha / (double)rank), .dropout = (float)a->config.lora_dropout,
                         .key = hash_name(module) };
-    slot->a = add_param(a, module, suffix_a, (size_t)rank, in);
-    slot->b = slot->a ? add_param(a, module, suffix_b, out, (size_t)rank) : NULL;
+    slot->a = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_A, module, suffix_a, (size_t)rank, in);
+    slot->b = slot->a ? add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_B, module, suffix_b, out, (size_t)rank) : NULL;
     if (slot->b) return NIB_OK;
     slot->a = NULL;
     return no_memory(module, err);
@@ -64,7 +71,7 @@ nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suf
     nib_weight *copy;
     nib_status status;
 
-    l->full = add_param(a, l->name, suffix, l->weight->out, l->weight->in);
+    l->full = add_param(a, NIB_PARAM_LINEAR, l->name, suffix, l->weight->out, l->weight->in);
     if (!l->full) return no_memory(l->name, err);
     status = copy_weight(a, l->weight, l->full, &copy, err);
     if (status) return status;
@@ -80,7 +87,7 @@ nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool tr
     nib_weight *copy;
     nib_status status;
 
-    e->full = add_param(a, e->name, suffix, e->weight->out, e->weight->in);
+    e->full = add_param(a, NIB_PARAM_EMBEDDING, e->name, suffix, e->weight->out, e->weight->in);
     if (!e->full) return no_memory(e->name, err);
     status = copy_weight(a, e->weight, e->full, &copy, err);
     if (status) return status;
@@ -92,11 +99,10 @@ nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool tr
 
 static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, bool train, nib_error *err)
 {
-    nib_param *p = add_param(a, l->name, suffix, 1, l->weight->out);
+    nib_param *p = add_param(a, NIB_PARAM_BIAS, l->name, suffix, 1, l->weight->out);
 
     if (!p) return no_memory(l->name, err);
     memcpy(p->value, l->bias, l->weight->out * sizeof(float));
-    p->decays = false;
     l->bias_param = p;
     l->frozen_bias = l->bias;
     l->bias = p->value;
@@ -107,18 +113,17 @@ static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
 static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias, bool train, nib_error *err)
 {
     if (weight) {
-        n->weight_param = add_param(a, n->name, ".weight", 1, n->width);
+        nib_param_kind kind = n->bias ? NIB_PARAM_LAYER_NORM : NIB_PARAM_RMS_NORM;
+        n->weight_param = add_param(a, kind, n->name, ".weight", 1, n->width);
         if (!n->weight_param) return no_memory(n->name, err);
         memcpy(n->weight_param->value, n->weight, n->width * sizeof(float));
-        n->weight_param->decays = false;
         n->frozen_weight = n->weight;
         n->weight = n->weight_param->value;
     }
     if (bias) {
-        n->bias_param = add_param(a, n->name, ".bias", 1, n->width);
+        n->bias_param = add_param(a, NIB_PARAM_BIAS, n->name, ".bias", 1, n->width);
         if (!n->bias_param) return no_memory(n->name, err);
         memcpy(n->bias_param->value, n->bias, n->width * sizeof(float));
-        n->bias_param->decays = false;
         n->frozen_bias = n->bias;
         n->bias = n->bias_param->value;
     }
@@ -138,8 +143,7 @@ static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
     if (nib_peft_saves(&a->config, e->name)) return nib_attach_full_embedding(a, ".weight", train, err);
     if (!target) return NIB_OK;
     e->trains |= train;
-    return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in,
-                       ".lora_embedding_A", ".lora_embedding_B", err);
+    return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in, true, err);
 }
 
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_error *err)
@@ -154,8 +158,7 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_e
         return status;
     }
     if (target) {
-        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out,
-                             ".lora_A.weight", ".lora_B.weight", err);
+        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out, false, err);
         if (status) return status;
         l->trains |= train;
     }

@@ -7,7 +7,7 @@ nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size
     size_t count;
 
     if (!p) return NULL;
-    *p = (nib_param){ .rows = rows, .cols = cols, .decays = true };
+    *p = (nib_param){ .rows = rows, .cols = cols };
     if (__builtin_mul_overflow(rows, cols, &count)) goto failed;
     p->name = nib_strdup(ctx, name);
     p->value = nib_new_array(ctx, count, sizeof *p->value);

@@ -4,14 +4,26 @@
 
 #include "base/base.h"
 
+/* What a parameter is in PEFT's model: from it follow its rank in files, its weight decay, LoRA+'s rate and
+ * whether 8-bit optimizers keep its states in 32 bits. */
+typedef enum nib_param_kind {
+    NIB_PARAM_LINEAR, NIB_PARAM_EMBEDDING, /* full copies of a weight */
+    NIB_PARAM_LORA_A, NIB_PARAM_LORA_B,
+    NIB_PARAM_LORA_EMBEDDING,              /* A or B of an embedding's branch */
+    NIB_PARAM_STORED,                      /* a weight that lies beside an adapter, frozen: saved again, not trained */
+    NIB_PARAM_BIAS, NIB_PARAM_RMS_NORM, NIB_PARAM_LAYER_NORM /* vectors; of a norm its weight */
+} nib_param_kind;
+
 typedef struct nib_param {
     char *name;          /* as in the adapter's file */
     size_t rows, cols;   /* a vector has one row */
     float *value, *grad; /* [rows, cols]; inside the parameter list's blocks */
-    bool decays;         /* takes weight decay: not biases and norm weights */
+    nib_param_kind kind;
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }
+static inline bool nib_param_is_trained(const nib_param *p) { return p->kind != NIB_PARAM_STORED; }
+static inline bool nib_param_is_vector(const nib_param *p) { return p->kind >= NIB_PARAM_BIAS; }
 
 /* The growing list of what is trained.  Values and gradients are one allocation each
  * parameter; the optimizer walks the list in its order. */
@@ -20,7 +32,7 @@ typedef struct nib_params {
     size_t count, capacity;
 } nib_params;
 
-/* Makes a parameter with zero value and gradient; `name` is copied.  NULL: no memory. */
+/* Makes a parameter with zero value and gradient, of kind NIB_PARAM_LINEAR; `name` is copied.  NULL: no memory. */
 nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size_t rows, size_t cols);
 void nib_params_free(nib_ctx *ctx, nib_params *list);
 void nib_params_clear_grads(nib_params *list);

@@ -31,6 +31,7 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g is not above 0", t->num_train_epochs);
     if (!(t->adam_beta1 >= 0 && t->adam_beta1 < 1 && t->adam_beta2 >= 0 && t->adam_beta2 < 1))
         return nib_fail(err, NIB_E_INVALID, "adam_beta1 %g and adam_beta2 %g are not in [0, 1)", t->adam_beta1, t->adam_beta2);
+    if (nib_optimizer_check(t, err)) return NIB_E_INVALID;
     if (!(t->adam_epsilon > 0)) return nib_fail(err, NIB_E_INVALID, "adam_epsilon: %g is not above 0", t->adam_epsilon);
     if (!(t->max_grad_norm >= 0)) return nib_fail(err, NIB_E_INVALID, "max_grad_norm: %g is negative", t->max_grad_norm);
     if (o->data.max_seq_length < 2)
@@ -150,7 +151,7 @@ static nib_status prepare(job *j, nib_error *err)
         return nib_fail(err, NIB_E_NOMEM, "the plan needs %" PRIu64 " MiB%s, %" PRIu64 " MiB are there: %s", j->plan.total >> 20,
                         j->plan.checkpointing ? " even when layers are run again" : "", j->plan.available >> 20,
                         *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
-    status = nib_trainer_allocate(j->trainer, err);
+    status = nib_trainer_allocate(j->trainer, j->dir.path, err);
     return status ? status : nib_eval_loop_allocate(&j->eval, err);
 }
 
@@ -162,7 +163,7 @@ static nib_status try_step(job *j, nib_error *err)
     if (j->o->dry_run) {
         if (!nib_finetune_fits(j)) return NIB_OK;
         if (j->weights_missing) status = nib_model_fill(j->model, (nib_model_progress){ j->o->on_progress, j->o->user }, err);
-        if (!status) status = nib_trainer_allocate(j->trainer, err);
+        if (!status) status = nib_trainer_allocate(j->trainer, NULL, err);
     }
     if (!status) j->trial_seconds = nib_trainer_trial(j->trainer);
     return status;
@@ -225,6 +226,13 @@ static nib_status run(job *j, nib_error *err)
     return j->o->dry_run ? NIB_OK : nib_finetune_train(j, err);
 }
 
+/* A place that nothing can be paged out to is found out before any weight is loaded. */
+static nib_status check_paging(const job *j, nib_error *err)
+{
+    nib_status status = nib_optimizer_is_paged(&j->o->train) ? nib_pagefile_check(j->dir.path, err) : NIB_OK;
+    return status ? nib_fail_in(err, status, "optim %s", j->o->train.optim) : NIB_OK;
+}
+
 nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_error *err)
 {
     job j = { .ctx = ctx, .o = options, .dir = { .lock = -1 } };
@@ -234,6 +242,7 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     if (!status && !options->dry_run)
         status = nib_rundir_open(ctx, options->output_dir, nib_finetune_resume_from(options) ? NIB_RUNDIR_RESUME
                                  : options->overwrite ? NIB_RUNDIR_OVERWRITE : NIB_RUNDIR_NEW, &j.dir, err);
+    if (!status && !options->dry_run) status = check_paging(&j, err);
     if (!status && !options->dry_run) status = nib_finetune_look_for_resume(&j, err);
     if (!status) status = run(&j, err);
     nib_finetune_end(&j);

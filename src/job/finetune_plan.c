@@ -32,13 +32,16 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
 {
     nib_train_options t = j->o->train;
     nib_memory_plan *p = &j->plan;
-    uint64_t elements = nib_adapter_trainable(j->adapter), rest;
+    const nib_params *params = &j->adapter->params;
+    uint64_t rest;
     nib_status status;
 
     t.per_device_train_batch_size = batch;
     t.gradient_accumulation_steps = accumulation;
     p->weights = touched_weights(j);
-    p->adapters = p->optimizer = 2 * elements * sizeof(float);
+    p->adapters = 0;
+    for (size_t i = 0; i < params->count; i++) p->adapters += 2 * sizeof(float) * nib_param_count(params->items[i]);
+    p->optimizer = nib_optimizer_bytes(params, &t, &p->paged);
     p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
     rest = p->available > p->total ? p->available - p->total : 0;
     nib_trainer_destroy(j->trainer);
@@ -64,6 +67,17 @@ static nib_status look_for_fit(job *j, int records, int most, bool *found, nib_e
         *found = !status && nib_finetune_fits(j);
     }
     return status;
+}
+
+/* The same bits with the optimizer's states in a file, if that would be enough. */
+static void advise_paging(job *j)
+{
+    const char *optim = j->o->train.optim;
+    bool plain = strcmp(optim, "adamw_torch") == 0;
+
+    if (nib_optimizer_is_paged(&j->o->train) || j->plan.total - j->plan.optimizer > j->plan.available) return;
+    snprintf(j->advice, sizeof j->advice, "optim %s would fit: the states of %s in a file, with the same result",
+             plain ? "paged_adamw_32bit" : "paged_adamw_8bit", optim);
 }
 
 /* A run that is gone on with keeps the micro-batch that was chosen at its start. */
@@ -96,5 +110,7 @@ nib_status nib_finetune_plan(job *j, nib_error *err)
     if (found)
         snprintf(j->advice, sizeof j->advice, "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
                  "records a step", j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
-    return plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
+    status = plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
+    if (!status && !found) advise_paging(j);
+    return status;
 }

@@ -11,6 +11,7 @@
 #define BNB "BitsAndBytesConfig"
 #define TRAIN "TrainingArguments"
 #define SFT "SFTConfig"
+#define PLUS "create_loraplus_optimizer"
 
 #define AT(field) offsetof(nib_recipe_values, field)
 #define IS_FLAG(kind) ((kind) == NIB_KEY_BOOL || (kind) == NIB_KEY_CHOICE)
@@ -112,13 +113,18 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("gradient_accumulation_steps", TRAIN, INT, o.train.gradient_accumulation_steps, "1", "micro-batches of a step")
     RESULT("num_train_epochs", TRAIN, FLOAT, o.train.num_train_epochs, "3", "times through the data")
     RESULT("max_steps", TRAIN, INT, o.train.max_steps, "100", "wins over epochs")
+    WORDS("optim", TRAIN, o.train.optim, "adamw_torch adamw_bnb_8bit paged_adamw_32bit paged_adamw_8bit adamw_torch_fused=adamw_torch adamw_8bit=adamw_bnb_8bit paged_adamw=paged_adamw_32bit", "adamw_torch", "adamw_torch, adamw_bnb_8bit, paged_adamw_32bit or paged_adamw_8bit")
     RESULT("learning_rate", TRAIN, FLOAT, o.train.learning_rate, "2e-4", "default 2e-4")
     RESULT("weight_decay", TRAIN, FLOAT, o.train.weight_decay, "0.01", "default 0")
     RESULT("adam_beta1", TRAIN, FLOAT, o.train.adam_beta1, "0.9", "of AdamW")
     RESULT("adam_beta2", TRAIN, FLOAT, o.train.adam_beta2, "0.999", "of AdamW")
     RESULT("adam_epsilon", TRAIN, FLOAT, o.train.adam_epsilon, "1e-8", "of AdamW")
     RESULT("max_grad_norm", TRAIN, FLOAT, o.train.max_grad_norm, "1.0", "gradients are clipped to it; 0: never")
-    WORDS("lr_scheduler_type", TRAIN, o.train.lr_scheduler_type, "linear cosine constant constant_with_warmup", "linear", "linear, cosine, constant, constant_with_warmup")
+    RESULT("loraplus_lr_ratio", PLUS, FLOAT, o.train.loraplus_lr_ratio, "16", "LoRA+: B's learning rate by A's; default 0, none")
+    RESULT("loraplus_lr_embedding", PLUS, FLOAT, o.train.loraplus_lr_embedding, "1e-6", "the rate of embeddings' branches, with LoRA+")
+    RESULT("loraplus_weight_decay", PLUS, FLOAT, o.train.loraplus_weight_decay, "0.01", "in place of weight-decay, with LoRA+")
+    WORDS("lr_scheduler_type", TRAIN, o.train.lr_scheduler_type, "linear cosine cosine_with_restarts constant constant_with_warmup", "linear", "linear, cosine, cosine_with_restarts, constant, constant_with_warmup")
+    COUNTED("lr_scheduler_kwargs", TRAIN, PATTERN, o.train.lr_scheduler_kwargs, o.train.lr_scheduler_kwarg_count, "num_cycles=2", "waves of the cosines")
     RESULT("warmup_steps", TRAIN, INT, o.train.warmup_steps, "10", "default 0")
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05", "of all steps, when no warmup-steps")
     RESULT("seed", TRAIN, SEED, o.train.seed, "42", "of the adapter, the dropout and the order")
@@ -151,8 +157,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("per_gpu_train_batch_size", TRAIN, "per_device_train_batch_size")
 
     /* not supported yet: becomes a line above when its option is there */
-    REFUSED("optim", TRAIN, "adamw_torch adamw_torch_fused", "not supported yet")
-    REFUSED("lr_scheduler_kwargs", TRAIN, NULL, "not supported yet")
     FLAG_REFUSED("group_by_length", TRAIN, "false", "not supported yet")
     FLAG_REFUSED("assistant_only_loss", SFT, "false", "not supported yet")
     FLAG_REFUSED("completion_only_loss", SFT, "true", "not supported yet")

@@ -89,6 +89,18 @@ static const char *find_word(nib_recipe *r, const char *words, const char *text,
 
 static nib_status no_memory(const char *place, nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", place); }
 
+/* "one of a b c": without other spellings of them. */
+static void list_words(const char *words, char *out, size_t room)
+{
+    size_t used = (size_t)snprintf(out, room, "one of");
+
+    for (const char *w = words; *w && used < room; w += *w == ' ') {
+        size_t length = strcspn(w, " ");
+        if (!memchr(w, '=', length)) used += (size_t)snprintf(out + used, room - used, " %.*s", (int)length, w);
+        w += length;
+    }
+}
+
 static nib_status read_text(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
                             const char **out, nib_error *err)
 {
@@ -99,7 +111,7 @@ static nib_status read_text(nib_recipe *r, const nib_recipe_row *row, const nib_
     if (n->kind != NIB_YAML_SCALAR) return wrong(place, n, err, "a text");
     text = row->words ? find_word(r, row->words, n->text, &known) : nib_recipe_copy(r, n->text, strlen(n->text));
     if (!known) {
-        snprintf(expected, sizeof expected, "one of %s", row->words);
+        list_words(row->words, expected, sizeof expected);
         return wrong(place, n, err, expected);
     }
     if (!text) return no_memory(place, err);

@@ -61,9 +61,10 @@ typedef void nib_softmax_scaled_fn(size_t n, float *x, float lse, float scale);
 /* AdamW as torch does it: decay first, then p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
  * g is multiplied by grad_scale first (1 / supervised tokens, clipping). */
 typedef struct nib_adamw {
-    float lr, beta1, beta2, eps, weight_decay, grad_scale;
-    double bias1, bias2; /* 1 - beta^t, computed in double */
-    float rest1, rest2;  /* 1 - beta, subtracted in double and rounded once, as torch does */
+    float beta1, beta2, eps, grad_scale;
+    double lr, weight_decay; /* 1 - lr wd and lr / bias1 are rounded once, as torch's scalars are */
+    double bias1, bias2;     /* 1 - beta^t, computed in double */
+    float rest1, rest2;      /* 1 - beta, subtracted in double and rounded once, as torch does */
 } nib_adamw;
 typedef void nib_adamw_fn(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v);
 

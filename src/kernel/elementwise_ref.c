@@ -209,7 +209,7 @@ void nib_softmax_scaled_ref(size_t n, float *x, float lse, float scale)
 
 void nib_adamw_ref(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v)
 {
-    float decay = 1 - o->lr * o->weight_decay, step = (float)((double)o->lr / o->bias1);
+    float decay = (float)(1 - o->lr * o->weight_decay), step = (float)(o->lr / o->bias1);
     float root = (float)sqrt(o->bias2);
 
     for (size_t i = 0; i < n; i++) {

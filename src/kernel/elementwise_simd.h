@@ -255,7 +255,7 @@ void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale)
 
 void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m, float *v)
 {
-    V decay = v_set(1 - o->lr * o->weight_decay), step = v_set((float)((double)o->lr / o->bias1));
+    V decay = v_set((float)(1 - o->lr * o->weight_decay)), step = v_set((float)(o->lr / o->bias1));
     V root = v_set((float)sqrt(o->bias2)), eps = v_set(o->eps), scale = v_set(o->grad_scale);
     V keep1 = v_set(o->rest1), beta2 = v_set(o->beta2), keep2 = v_set(o->rest2);
 

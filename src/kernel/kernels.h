@@ -7,6 +7,7 @@
 #define NIB_KERNEL_KERNELS_H
 
 #include "base/cpu.h"
+#include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/dot4.h"        /* one row times low-bit rows */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */

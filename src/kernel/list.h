@@ -3,3 +3,4 @@
 #include "kernel/list_elementwise.h"
 #include "kernel/list_attention.h"
 #include "kernel/list_quant.h"
+#include "kernel/list_optimizer.h"

@@ -3,3 +3,4 @@
 #include "kernel/ops_elementwise.h"
 #include "kernel/ops_attention.h"
 #include "kernel/ops_quant.h"
+#include "kernel/ops_optimizer.h"

@@ -1,4 +1,6 @@
 /* checkpoint_optimizer.c - the optimizer's states as a safetensors file. */
+#include <math.h>
+
 #include "format/safetensors.h"
 #include "train/checkpoint.h"
 
@@ -45,6 +47,16 @@ static bool same_shape(const nib_tensor *t, const nib_optimizer_state *s)
     return true;
 }
 
+static bool are_scales(const uint8_t *data, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        float x;
+        memcpy(&x, data + i * sizeof x, sizeof x); /* tensors are aligned to no more than a byte */
+        if (!(x >= 0 && isfinite(x))) return false;
+    }
+    return true;
+}
+
 static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *dir, const nib_optimizer_state *s, nib_error *err)
 {
     char *name = nib_sprintf(ctx, "%s.%s", s->param->name, s->name);
@@ -58,8 +70,12 @@ static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *
     } else if (!same_shape(t, s)) {
         status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements, expected %s [%" PRIu64 ", %" PRIu64 "]",
                           t->file, name, t->dtype_name, t->elements, nib_dtype_name(s->dtype), s->shape[0], s->rank > 1 ? s->shape[1] : 1);
+    } else if (s->fixed && memcmp(s->data, t->data, s->bytes) != 0) {
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is not the map of codes that this nibble has", t->file, name);
+    } else if (s->scale && !are_scales((const uint8_t *)t->data, t->elements)) {
+        status = nib_fail(err, NIB_E_FORMAT, "%s: %s holds a value that is negative or not finite", t->file, name);
     } else {
-        memcpy(s->data, t->data, s->bytes);
+        if (!s->fixed) memcpy(s->data, t->data, s->bytes);
         nib_filemap_release(t->map, t->data, s->bytes);
     }
     nib_free(ctx, name);

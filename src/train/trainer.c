@@ -81,6 +81,7 @@ nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, 
     *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o,
                         .order_epoch = UINT64_MAX };
     status = count_steps(t, err);
+    if (!status) status = nib_optimizer_check(o, err);
     if (!status) status = nib_schedule_init(o, t->steps, &t->schedule, err);
     if (status) goto done;
     t->order = nib_new_array(ctx, records, sizeof *t->order);
@@ -99,13 +100,14 @@ done:
     return status;
 }
 
-nib_status nib_trainer_allocate(nib_trainer *t, nib_error *err)
+nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err)
 {
     size_t records = nib_min((size_t)t->o.per_device_train_batch_size, nib_dataset_count(t->data));
     nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, 0, &t->run, err);
 
     if (!status) status = nib_batch_maker_init(t->ctx, records, t->tokens, t->targets, &t->maker, err);
-    if (!status) status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, &t->optimizer, err);
+    if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
+        status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir, &t->optimizer, err);
     if (status) return status;
     t->run->dropout_seed = t->o.seed;
     t->run->abandon = is_overdue;
@@ -115,7 +117,7 @@ nib_status nib_trainer_allocate(nib_trainer *t, nib_error *err)
 
 nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
                               const nib_dataset *data, const nib_train_options *o, uint64_t memory,
-                              nib_trainer **out, nib_error *err)
+                              const char *page_dir, nib_trainer **out, nib_error *err)
 {
     nib_trainer *t = NULL;
     nib_status status = nib_trainer_plan(ctx, graph, params, data, o, memory, &t, err);
@@ -124,7 +126,7 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
         status = nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %" PRIu64 " MiB of activations even when layers "
                           "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
                           "max_seq_length", t->tokens, planned_bytes(t) >> 20, memory >> 20);
-    if (!status) status = nib_trainer_allocate(t, err);
+    if (!status) status = nib_trainer_allocate(t, page_dir, err);
     if (status) goto done;
     *out = t;
     t = NULL; /* handed over */
@@ -183,7 +185,7 @@ double nib_trainer_trial(nib_trainer *t)
 
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err)
 {
-    double loss = 0, targets = 0, scale, norm;
+    double loss = 0, targets = 0, scale, norm, factor;
     uint64_t epoch = t->step / t->steps_per_epoch;
     size_t first, count;
 
@@ -213,11 +215,12 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the norm of the gradient is not finite", t->step + 1);
     if (t->o.max_grad_norm > 0 && norm > 0)
         scale *= fmin(1, t->o.max_grad_norm / (norm + 1e-6));
-    out->learning_rate = nib_schedule_at(&t->schedule, t->step);
-    nib_optimizer_step(&t->optimizer, out->learning_rate, scale);
+    factor = nib_schedule_factor(&t->schedule, t->step);
+    nib_optimizer_step(&t->optimizer, factor, scale);
     t->step++;
     out->loss = loss / targets;
     out->grad_norm = norm;
+    out->learning_rate = t->o.learning_rate * factor; /* of the first group, as Trainer logs it */
     out->epoch = (double)t->step / (double)t->steps_per_epoch;
     t->loss_total += out->loss;
     t->tokens_seen += out->tokens;

@@ -34,10 +34,12 @@ typedef struct nib_trainer {
 } nib_trainer;
 
 /* memory: bytes that the arenas may take; more with everything kept: whole layers are run
- * again (unless gradient_checkpointing forces either).  params may be empty of gradients. */
+ * again (unless gradient_checkpointing forces either).  params may be empty of gradients.
+ * page_dir: where a paged optimizer's file is made; NULL: such an optimizer is not made, nothing is written,
+ * and only nib_trainer_trial() runs. */
 nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
                               const nib_dataset *data, const nib_train_options *o, uint64_t memory,
-                              nib_trainer **out, nib_error *err);
+                              const char *page_dir, nib_trainer **out, nib_error *err);
 void nib_trainer_destroy(nib_trainer *t);
 
 /* The two halves of it: all sizes, whether they fit `memory` or not; then the memory, without which
@@ -45,7 +47,7 @@ void nib_trainer_destroy(nib_trainer *t);
 nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
                             const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err);
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch); /* of activations; of scratch and tables */
-nib_status nib_trainer_allocate(nib_trainer *t, nib_error *err);
+nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err);
 
 /* Seconds of one micro-batch of the largest size, measured; changes nothing. */
 double nib_trainer_trial(nib_trainer *t);

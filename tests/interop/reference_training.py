@@ -8,7 +8,7 @@ import os
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
 
 def load_model(directory, nf4=False):
@@ -84,11 +84,14 @@ def padded_loss_sum(model, chosen):
     return torch.nn.functional.cross_entropy(z.transpose(1, 2), labels[:, 1:], ignore_index=-100, reduction="sum")
 
 
-def train(model, tokenizer, path, seed, batch, steps, learning_rate, warmup_steps, max_grad_norm, padded=False):
+def train(model, tokenizer, path, seed, batch, steps, learning_rate, warmup_steps, max_grad_norm, padded=False,
+          make_optimizer=None, schedule="linear", schedule_arguments=None):
+    """make_optimizer: called with the model in place of AdamW over its parameters."""
     data = records(path, tokenizer)
     params = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(params, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
-    schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps, steps)
+    optimizer = make_optimizer(model) if make_optimizer else torch.optim.AdamW(
+        params, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    schedule = get_scheduler(schedule, optimizer, warmup_steps, steps, scheduler_specific_kwargs=schedule_arguments or {})
     out, epoch, order = [], 0, []
     for step in range(1, steps + 1):
         if not order:

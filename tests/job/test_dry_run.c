@@ -245,10 +245,50 @@ static void test_refused_before_quantizing(void)
     CHECK(s.progress > 0, "progress %d", s.progress);
 }
 
+/* A limit that refuses the states in memory takes them in a file; 8-bit ones count what they are. */
+static void test_paged(void)
+{
+    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" };
+    char data[600], model[600], memory[40], out[600];
+    const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "optim", "", "max_steps", "1", "r", "1500",
+                               "target_modules", "all-linear", "per_device_train_batch_size", "1", "max_memory", "100GiB", "output_dir", out, NULL };
+    nib_ctx *ctx = test_ctx();
+    nib_memory_plan p[NIB_COUNT(optims)];
+    uint64_t elements;
+    seen s = { 0 };
+    nib_error err;
+
+    snprintf(model, sizeof model, "%s", test_data("tests/golden/models/llama"));
+    snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    REQUIRE_OK(nib_outfile_replace(ctx, data, records, sizeof records - 1, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(optims); i++) {
+        settings[7] = optims[i];
+        REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+        p[i] = s.report.plan;
+        CHECK(p[i].total == p[i].weights + p[i].adapters + p[i].optimizer + p[i].activations + p[i].scratch + p[i].baseline, "%s: the total", optims[i]);
+    }
+    CHECK(!nib_file_exists(out), "a dry run wrote something");
+    elements = s.report.trainable_parameters;
+    CHECK(p[0].optimizer >= 8 * elements && p[0].optimizer < 8 * elements + 65536 && p[0].paged == 0, "32 bits: %" PRIu64, p[0].optimizer);
+    CHECK(p[1].optimizer > 2 * elements && p[1].optimizer < 2 * elements + 8 * elements / 256 + (1 << 18), "8 bits: %" PRIu64, p[1].optimizer);
+    CHECK(p[2].optimizer + p[2].paged == p[0].optimizer && p[2].optimizer < 65536, "paged: %" PRIu64, p[2].optimizer);
+    CHECK(p[3].optimizer + p[3].paged == p[1].optimizer && p[3].optimizer < 1 << 18, "paged 8 bits: %" PRIu64, p[3].optimizer);
+
+    settings[5] = "false";
+    snprintf(memory, sizeof memory, "%" PRIu64, nib_memory_resident() + p[0].total - p[0].baseline - p[0].optimizer / 2);
+    settings[17] = memory;
+    settings[7] = "adamw_torch";
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && strstr(err.message, "optim paged_adamw_32bit would fit"), "%s", err.message);
+    settings[7] = "paged_adamw_32bit";
+    REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
+    CHECK(s.report.fits, "does not fit");
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "recipes", test_recipes }, { "demo", test_demo }, { "blank_equals_real", test_blank_equals_real },
-                                       { "micro_batch", test_micro_batch },
+                                       { "micro_batch", test_micro_batch }, { "paged", test_paged },
                                        { "refused_before_quantizing", test_refused_before_quantizing } };
     return test_main("dry_run", cases, NIB_COUNT(cases));
 }

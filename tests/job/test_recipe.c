@@ -103,7 +103,8 @@ static void test_values(void)
         "model_name_or_path: dir\ndata: a.jsonl\noutput-dir: out\nload_in_4bit: yes\nbnb_4bit_quant_type: fp4\nr: 16\nlora_alpha: 32\n"
         "lora_dropout: .05\ntarget_modules: [q_proj, v_proj]\nmodules_to_save: lm_head\nrank_pattern: {'layers.0.q_proj': 4, k_proj: 2}\n"
         "layers_to_transform: [0, 2]\nbias: none\nlearning_rate: 2e-4\nper_device_train_batch_size: auto\nmax_steps: -1\nseed: 7\n"
-        "template: no\ngradient_checkpointing: off\nmax_memory: 6GiB\ninit_lora_weights: True\nmax_length: 512\nexclude_modules: .*\\.mlp\\..*\n";
+        "template: no\ngradient_checkpointing: off\nmax_memory: 6GiB\ninit_lora_weights: True\nmax_length: 512\nexclude_modules: .*\\.mlp\\..*\n"
+        "optim: adamw_8bit\nlr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 3}\nloraplus_lr_ratio: 16\n";
     nib_recipe *r = NULL;
     const nib_finetune_options *o;
     nib_error err;
@@ -121,6 +122,9 @@ static void test_values(void)
     CHECK(o->train.learning_rate == 2e-4 && o->train.max_steps == -1 && o->train.seed == 7 && o->train.per_device_train_batch_size == 0, "numbers");
     CHECK(strcmp(o->data.template_text, "no") == 0 && o->train.gradient_checkpointing == 0, "`no` is a text where one is due");
     CHECK(o->train.max_memory == (uint64_t)6 << 30 && strcmp(o->lora.init_lora_weights, "true") == 0 && o->data.max_seq_length == 512, "others");
+    CHECK(strcmp(o->train.optim, "adamw_bnb_8bit") == 0 && strcmp(o->train.lr_scheduler_type, "cosine_with_restarts") == 0, "%s", o->train.optim);
+    CHECK(o->train.lr_scheduler_kwarg_count == 1 && strcmp(o->train.lr_scheduler_kwargs->name, "num_cycles") == 0 &&
+          o->train.lr_scheduler_kwargs->value == 3 && o->train.loraplus_lr_ratio == 16 && o->train.loraplus_lr_embedding == 1e-6, "schedule and LoRA+");
     CHECK(o->train.weight_decay == 0 && o->train.max_grad_norm == 1 && o->train.gradient_accumulation_steps == 1, "defaults stay");
 
     /* The command line over the file: lists are replaced once, then added to. */
@@ -156,6 +160,8 @@ static void test_mistakes(void)
         { "rank_pattern: {q_proj: many}\n", "'q_proj' has no number" },
         { "max_memory: much\n", "is not a size" },
         { "max_length: 5\nmax_seq_length: 6\n", "r.yaml:2:1: max_seq_length: the same key as max_length in line 1" },
+        { "optim: adafactor\n", "r.yaml:1:8: optim: 'adafactor' is not one of adamw_torch adamw_bnb_8bit paged_adamw_32bit paged_adamw_8bit" },
+        { "lr_scheduler_kwargs: {num_cycles: many}\n", "lr_scheduler_kwargs: 'num_cycles' has no number" },
         { "neftune_noise_alpha: 5\n", "r.yaml:1:22: neftune_noise_alpha: refused, it would change numbers" },
         { "use_dora: true\n", "DoRA" },
         { "loftq_config: {bits: 4}\n", "LoftQ" },
@@ -287,7 +293,8 @@ static void test_reproduces(void)
     for (int i = 0; i < 2; i++) snprintf(out[i], sizeof out[i], "%s/out%d", test_tmpdir(), i);
     snprintf(path, sizeof path, "%s", write_file("d.jsonl", "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n"));
     snprintf(recipe, sizeof recipe, "model_name_or_path: %s\ndata: %s\nload_in_4bit: true\nr: 4\nlora_dropout: 0.25\nper_device_train_batch_size: 2\n"
-             "max_steps: 5\nlearning_rate: 1e-2\nlr_scheduler_type: cosine\nwarmup_ratio: .2\nseed: 3\n", test_data("tests/golden/models/llama"), path);
+             "max_steps: 5\nlearning_rate: 1e-2\nlr_scheduler_type: cosine\nwarmup_ratio: .2\nseed: 3\n"
+             "optim: paged_adamw\nlr_scheduler_kwargs: {num_cycles: .75}\nloraplus_lr_ratio: 4\nloraplus_weight_decay: .1\n", test_data("tests/golden/models/llama"), path);
     run_recipe(write_file("r.yaml", recipe), out[0], &x, &n);
     snprintf(path, sizeof path, "%s/recipe.yaml", out[0]);
     run_recipe(path, out[1], &y, &m);

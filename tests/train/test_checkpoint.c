@@ -168,6 +168,7 @@ static void test_allocations(void)
 
     o.train.max_steps = 2;
     o.train.report_to = "all";
+    o.train.optim = "paged_adamw_8bit";
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
     snprintf(dir, sizeof dir, "%s/checkpoint-2", o.output_dir);
     o.resume_from_checkpoint = dir;
@@ -214,7 +215,7 @@ static double two_steps(bool drop)
     if (!status) status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
     if (!status) status = nib_adapter_create(model, &config, 1, &adapter, &err);
     if (!status) status = nib_dataset_open(ctx, &o.data, NULL, 256, false, &data, &err);
-    if (!status) status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train, (uint64_t)1 << 30, &t, &err);
+    if (!status) status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train, (uint64_t)1 << 30, NULL, &t, &err);
     if (!status) status = nib_trainer_run_step(t, &s, &err);
     if (!status && drop) {
         nib_status dropped;

@@ -116,6 +116,48 @@ static void test_kinds(void)
     }
 }
 
+/* Every optimizer, with matrices large enough for 8-bit states and biases and a head beside them; LoRA+ and a
+ * schedule with restarts. */
+static void test_optimizers(void)
+{
+    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" }, *const head[] = { "lm_head" };
+    static const nib_pattern cycles = { "num_cycles", 2 };
+    const char *first[2] = { NULL, NULL }; /* what the resident forms made */
+
+    for (size_t i = 0; i < NIB_COUNT(optims); i++) {
+        char whole_name[32], killed_name[32];
+        nib_finetune_options o[2];
+        nib_error err;
+
+        snprintf(whole_name, sizeof whole_name, "whole-%zu", i);
+        snprintf(killed_name, sizeof killed_name, "killed-%zu", i);
+        for (int k = 0; k < 2; k++) {
+            o[k] = run_options(k ? killed_name : whole_name);
+            o[k].model.model = test_data("tests/golden/models/llama-bias");
+            o[k].lora.modules_to_save = (nib_names){ .items = head, .count = 1 };
+            o[k].lora.bias = "all";
+            o[k].lora.r = 64;
+            o[k].train.optim = optims[i];
+            o[k].train.learning_rate = 1e-3;
+            o[k].train.loraplus_lr_ratio = 8;
+            o[k].train.loraplus_weight_decay = 0.1;
+            o[k].train.lr_scheduler_type = "cosine_with_restarts";
+            o[k].train.lr_scheduler_kwargs = &cycles;
+            o[k].train.lr_scheduler_kwarg_count = 1;
+        }
+        REQUIRE_OK(run_here(&o[0], 2, &err), err);
+        (void)run_killed(o[1], 3, 1);
+        (void)run_killed(o[1], 5, 2);
+        REQUIRE(run_here(&o[1], 1, &err) == NIB_OK, "%s: %s", optims[i], err.message);
+        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"), "%s: other bytes", optims[i]);
+        if (i < 2) first[i] = strdup(o[0].output_dir);
+        else CHECK(run_same(first[i % 2], o[0].output_dir, "adapter_model.safetensors"), "%s: not the bytes of %s", optims[i], optims[i % 2]);
+    }
+    CHECK(!run_same(first[0], first[1], "adapter_model.safetensors"), "8-bit states made no difference");
+    free((void *)(uintptr_t)first[0]);
+    free((void *)(uintptr_t)first[1]);
+}
+
 /* --- the program, killed at random --- */
 
 static const char *program(void)
@@ -132,8 +174,9 @@ static const char *program(void)
 /* Starts `nibble finetune`, sends `signal_number` after some microseconds (0: never); its wait status. */
 static int run_program(const nib_finetune_options *o, const char *threads, long microseconds, int signal_number)
 {
+    const char *rank = strstr(o->train.optim, "8bit") ? "64" : "4"; /* codes are for 4096 values and more */
     const char *argv[] = { program(), "finetune", o->model.model, "--data", o->data.data, "--output-dir", o->output_dir,
-                           "--compute-dtype", "float32", "--load-in-4bit", "--r", "4", "--lora-dropout", "0.2",
+                           "--compute-dtype", "float32", "--load-in-4bit", "--optim", o->train.optim, "--r", rank, "--lora-dropout", "0.2",
                            "--target-modules", "all-linear", "--learning-rate", "1e-2", "--per-device-train-batch-size", "1",
                            "--gradient-accumulation-steps", "2", "--max-steps", "40", "--save-steps", "3",
                            "--save-total-limit", "2", "--report-to", "jsonl", "--threads", threads, NULL };
@@ -164,19 +207,29 @@ static long microseconds_now(void)
     return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void test_random_kills(void)
+/* Killed at `kills` random moments. */
+static void kill_randomly(const char *optim, int kills)
 {
-    nib_finetune_options whole = run_options("whole"), o = run_options("killed");
-    long took = microseconds_now();
-    int killed = 0, status = run_program(&whole, "2", 0, 0);
+    char name[64];
+    nib_finetune_options whole, o;
+    long took;
+    int killed = 0, status;
     char *a, *b;
     size_t n, m;
 
+    snprintf(name, sizeof name, "whole-%s", optim);
+    whole = run_options(name);
+    whole.train.optim = optim;
+    took = microseconds_now();
+    status = run_program(&whole, "2", 0, 0);
     took = microseconds_now() - took;
+    snprintf(name, sizeof name, "killed-%s", optim);
+    o = run_options(name);
+    o.train.optim = optim;
     REQUIRE(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: %d", program(), status);
-    for (int round = 0; round < 200 && killed < 30; round++) {
+    for (int round = 0; round < 200 && killed < kills; round++) {
         long wait = (long)(test_rand() % (uint32_t)(took > 1 ? took : 1));
-        char out[32];
+        char out[64];
 
         status = run_program(&o, round % 2 ? "1" : "2", wait, SIGKILL);
         if (WIFSIGNALED(status)) killed++;
@@ -184,13 +237,14 @@ static void test_random_kills(void)
         if (!run_exists(o.output_dir, "adapter_config.json") || run_exists(o.output_dir, ".nibble-run.json")) continue;
         /* It was finished before the kill: these bytes are compared too, and a new one is begun. */
         CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "round %d: other bytes", round);
-        snprintf(out, sizeof out, "again-%d", round);
+        snprintf(out, sizeof out, "again-%d-%s", round, optim);
         o = run_options(out);
+        o.train.optim = optim;
     }
-    CHECK(killed == 30, "%d were killed", killed);
+    CHECK(killed == kills, "%s: %d were killed", optim, killed);
     status = run_program(&o, "2", 0, 0);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the last: %d", status);
-    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "other bytes after 30 kills");
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "%s: other bytes after %d kills", optim, kills);
     a = run_bytes(whole.output_dir, "log.jsonl", &n);
     b = run_bytes(o.output_dir, "log.jsonl", &m);
     if (a && strrchr(a, '{')) *strrchr(a, '{') = 0; /* the last line holds times */
@@ -198,6 +252,14 @@ static void test_random_kills(void)
     CHECK(a && b && strcmp(a, b) == 0, "the logs differ:\n%s\nand\n%s", a ? a : "none", b ? b : "none");
     free(a);
     free(b);
+}
+
+static void test_random_kills(void)
+{
+    kill_randomly("adamw_torch", 12);
+    kill_randomly("paged_adamw_8bit", 8);
+    kill_randomly("adamw_bnb_8bit", 6);
+    kill_randomly("paged_adamw_32bit", 6);
 }
 
 /* SIGINT ends after the step, saves and goes on with the same bytes. */
@@ -271,6 +333,12 @@ static void test_identity(void)
     other.train.max_steps = 8;
     check_refused(other, "learning_rate", "another rate");
     check_refused(other, "max_steps (7 there, 8 here)", "more steps");
+    other = o;
+    other.train.optim = "paged_adamw_32bit";
+    check_refused(other, "optim", "another optimizer");
+    other = o;
+    other.train.loraplus_lr_ratio = 2;
+    check_refused(other, "loraplus_lr_ratio", "LoRA+");
     other = o;
     other.lora.lora_alpha = 16;
     check_refused(other, "lora_alpha", "another alpha");
@@ -559,7 +627,7 @@ static void test_strategies(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "every_step", test_every_step }, { "kinds", test_kinds }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
+        { "every_step", test_every_step }, { "kinds", test_kinds }, { "optimizers", test_optimizers }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
         { "directory", test_directory }, { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
