@@ -20,7 +20,7 @@ struct nib_table {
 bool nib_table_kind_of(const char *path, nib_table_kind *out)
 {
     static const struct { const char *ending; nib_table_kind kind; } kinds[] = {
-        { ".csv", NIB_TABLE_CSV }, { ".tsv", NIB_TABLE_TSV },
+        { ".csv", NIB_TABLE_CSV }, { ".tsv", NIB_TABLE_TSV }, { ".parquet", NIB_TABLE_PARQUET },
     };
     const char *dot = strrchr(path, '.');
 
