@@ -53,6 +53,18 @@ static void print_time(char text[32], double seconds)
     else snprintf(text, 32, "%.1f h", seconds / 3600);
 }
 
+static void print_data(finetune *f, const nib_run_report *r)
+{
+    session_line(&f->s, "data: %s%s%s", r->shape, r->chat_template ? ", chat template " : "", r->chat_template ? r->chat_template : "");
+    session_line(&f->s, "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
+                 "%llu without a supervised token, %llu bad, %llu duplicates, %llu that began with BOS already; %llu train the end token",
+                 (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
+                 (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
+                 (unsigned long long)r->bad, (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
+                 (unsigned long long)r->ends);
+    if (r->eval_records) session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
+}
+
 static void on_start(void *user, const nib_run_report *r)
 {
     finetune *f = user;
@@ -66,11 +78,7 @@ static void on_start(void *user, const nib_run_report *r)
     fprintf(stderr, " || all params: ");
     print_number(stderr, r->all_parameters);
     fprintf(stderr, " || trainable%%: %.4f\n", 100 * (double)r->trainable_parameters / (double)r->all_parameters);
-    session_line(&f->s, "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
-                 "%llu without a supervised token, %llu that began with BOS already", (unsigned long long)r->records,
-                 (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
-                 (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
-                 (unsigned long long)r->duplicate_bos);
+    print_data(f, r);
     session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
                  "gradients\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
