@@ -79,8 +79,12 @@ static void on_start(void *user, const nib_run_report *r)
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
                  p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));
-    session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
-                 r->gradient_accumulation_steps);
+    if (r->tokens_per_batch)
+        session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens", (unsigned long long)r->steps, r->gradient_accumulation_steps,
+                     r->tokens_per_batch);
+    else
+        session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
+                     r->gradient_accumulation_steps);
     if (!r->fits) {
         session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "", r->advice);
     } else {

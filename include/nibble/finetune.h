@@ -52,6 +52,8 @@ typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so that a
      * step has 8 x gradient_accumulation_steps records whatever the machine. */
     int per_device_train_batch_size, gradient_accumulation_steps;
+    int tokens_per_batch;       /* > 0: a micro-batch is filled with records up to so many tokens, whatever the batch size */
+    bool group_by_length;       /* records of like length together, as transformers' LengthGroupedSampler */
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
     double learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
@@ -96,6 +98,7 @@ typedef struct nib_run_report { /* before step 1 */
     bool weights_missing;        /* a dry run without weights: random ones were timed */
     const char *advice;          /* a micro-batch that would fit, or "" */
     int per_device_train_batch_size, gradient_accumulation_steps; /* as chosen */
+    int tokens_per_batch;         /* in place of the batch size; or 0 */
     double seconds_per_step, seconds_per_epoch, seconds_total; /* from a short trial; 0: not measured */
     const char *compute_dtype, *isa, *settings; /* settings: every value that changes the result, lines */
 } nib_run_report;

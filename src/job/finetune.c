@@ -24,6 +24,8 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
     if (t->per_device_train_batch_size < 0)
         return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1", t->per_device_train_batch_size);
+    if (t->tokens_per_batch < 0)
+        return nib_fail(err, NIB_E_INVALID, "tokens_per_batch: %d is negative", t->tokens_per_batch);
     if (t->gradient_accumulation_steps < 1)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1", t->gradient_accumulation_steps);
     if (!(t->learning_rate >= 0 && isfinite(t->learning_rate)))
@@ -243,11 +245,11 @@ static void report_start(job *j)
         .compute_dtype = nib_dtype_name(j->model->graph->type), .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)),
         .settings = j->settings, .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
         .per_device_train_batch_size = j->trainer->o.per_device_train_batch_size,
-        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps
+        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps, .tokens_per_batch = j->trainer->o.tokens_per_batch
     };
 
     r.seconds_per_step = j->trial_seconds;
-    r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->steps_per_epoch;
+    r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->layout.per_epoch;
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);

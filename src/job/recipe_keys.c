@@ -124,6 +124,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     /* training */
     RESULT("per_device_train_batch_size", TRAIN, BATCH, o.train.per_device_train_batch_size, "8", "records of a micro-batch; auto: what fits, a step keeping its records")
     RESULT("gradient_accumulation_steps", TRAIN, INT, o.train.gradient_accumulation_steps, "1", "micro-batches of a step")
+    RESULT("tokens_per_batch", OWN, INT, o.train.tokens_per_batch, "4096", "fill micro-batches with records up to so many tokens, in place of a number of records")
+    RESULT("group_by_length", TRAIN, BOOL, o.train.group_by_length, NULL, "records of like length together")
     RESULT("num_train_epochs", TRAIN, FLOAT, o.train.num_train_epochs, "3", "times through the data")
     RESULT("max_steps", TRAIN, INT, o.train.max_steps, "100", "wins over epochs")
     RESULT("learning_rate", TRAIN, FLOAT, o.train.learning_rate, "2e-4", "default 2e-4")
@@ -167,7 +169,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     /* not supported yet: becomes a line above when its option is there */
     REFUSED("optim", TRAIN, "adamw_torch adamw_torch_fused", "not supported yet")
     REFUSED("lr_scheduler_kwargs", TRAIN, NULL, "not supported yet")
-    FLAG_REFUSED("group_by_length", TRAIN, "false", "not supported yet")
     ALIAS("evaluation_strategy", TRAIN, "eval_strategy")
     ALIAS("per_gpu_eval_batch_size", TRAIN, "per_device_eval_batch_size")
 
