@@ -40,26 +40,31 @@ static nib_status fill_completion(nib_shaper *s, const json_t *record, const cha
     return status ? status : end_prompt(s, prompt, where, err);
 }
 
-static const char *ending(const nib_data_options *o)
+static bool ends_in(const nib_data_options *o, const char *ending)
 {
-    if (!o->alpaca_ending || strcmp(o->alpaca_ending, "newline") == 0) return "\n";
-    return strcmp(o->alpaca_ending, "space") == 0 ? " " : "";
+    return strcmp(o->alpaca_ending ? o->alpaca_ending : "newline", ending) == 0;
 }
 
 static nib_status fill_alpaca(nib_shaper *s, const json_t *record, const char *where, nib_error *err)
 {
     const json_t *input = nib_shape_field(record, "input"), *ignored;
-    size_t prompt;
+    size_t prompt, answer;
     nib_status status = nib_shape_string(s, record, "instruction", where, &ignored, err);
 
     if (!status && input) status = nib_shape_string(s, record, "input", where, &input, err);
     if (!status)
         status = nib_template_fill(input && json_string_length(input) ? with_input : without_input, record, where, &s->example.text, err);
     if (status) return status;
-    nib_text_puts(&s->example.text, ending(s->o));
+    if (ends_in(s->o, "newline")) nib_text_puts(&s->example.text, "\n");
     prompt = s->example.text.bytes;
+    /* Most tokenizers join a space to the word behind it: it belongs to the answer, or its first word would
+     * not be trained. */
+    if (ends_in(s->o, "space")) nib_text_puts(&s->example.text, " ");
+    answer = s->example.text.bytes;
     status = put_field(s, record, "output", where, err);
-    return status ? status : end_prompt(s, prompt, where, err);
+    if (!status) status = end_prompt(s, prompt, where, err);
+    s->example.empty = s->example.text.bytes == answer;
+    return status;
 }
 
 static nib_status fill_faq(nib_shaper *s, const json_t *record, const char *where, nib_error *err)
