@@ -97,6 +97,7 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
 {
     nib_finetune_options o;
     nib_peft_config config = nib_peft_config_default();
+    nib_dataset_source source;
     char path[512];
     setup s = { 0 };
     nib_error err;
@@ -110,10 +111,11 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     snprintf(path, sizeof path, "%s/data.jsonl", dir);
     o.data.data = path;
     s.model = bench_model(ctx, dir, type);
+    source = (nib_dataset_source){ .options = &o.data, .vocabulary = (uint32_t)s.model->config->vocabulary };
     demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
     demand(nib_adapter_create(s.model, &config, 42, &s.adapter, &err), &err);
-    demand(nib_dataset_open(ctx, &o.data, NULL, (uint32_t)s.model->config->vocabulary, false, &s.data, &err), &err);
-    demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train, memory, &s.trainer, &err), &err);
+    demand(nib_dataset_open(ctx, &source, &s.data, &err), &err);
+    demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train, memory, NULL, &s.trainer, &err), &err);
     nib_peft_config_free(ctx, &config);
     return s;
 }

@@ -7,6 +7,7 @@
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
     { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model" },
+    { "preview", verb_preview, "what a training run would see of a data file" },
     { "generate", verb_generate, "text from a model, with or without adapters" },
     { "evaluate", verb_evaluate, "loss and perplexity on a data file" },
     { "merge", verb_merge, "a model and an adapter into one dense model" },

@@ -9,7 +9,7 @@ int verb_evaluate(int argc, char **argv)
     const char *compute = NULL;
     nib_status status;
     option options[] = {
-        { "data", OPTION_STRING, &o.data.data, "FILE", ".jsonl, .json or .txt" },
+        { "data", OPTION_STRING, &o.data.data, "FILE", ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
         { "logits", OPTION_STRING, &o.logits, "OUT.safetensors", "write the logits, one [T, V] tensor a record" },
         { "max-seq-length", OPTION_INT, &o.data.max_seq_length, "1024", "longer records are cut" },
@@ -17,6 +17,12 @@ int verb_evaluate(int argc, char **argv)
         { "template", OPTION_STRING, &o.data.template_text, "'{a} {b}'", "a text record from named fields" },
         { "prompt-template", OPTION_STRING, &o.data.prompt_template, "'{q}'", "with --completion-template: a masked record" },
         { "completion-template", OPTION_STRING, &o.data.completion_template, "'{a}'", "what is predicted" },
+        { "split", OPTION_STRING, &o.data.split, "test", "of a folder's files; default: train, or all" },
+        { "data-field", OPTION_STRING, &o.data.data_field, "data", "the member of a .json file that holds the records" },
+        { "chat-template", OPTION_STRING, &o.data.chat_template, "FILE", "Jinja, in place of the model's own" },
+        { "train-on-turns", OPTION_STRING, &o.data.train_on_turns, "all", "of a chat: all turns of the assistant (default), the last, or everything" },
+        { "alpaca-ending", OPTION_STRING, &o.data.alpaca_ending, "newline", "what follows '### Response:': newline, space or none" },
+        { "skip-bad", OPTION_FLAG, &o.data.skip_bad, NULL, "leave bad records out, and count them" },
         { "load-in-4bit", OPTION_FLAG, &o.model.bnb.load_in_4bit, NULL, "quantize a dense model while loading" },
         { "bnb-4bit-quant-type", OPTION_STRING, &o.model.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
         { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },

@@ -1,18 +1,13 @@
 /* verb_finetune.c - nibble finetune. */
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "session.h"
-
-enum { MOST_OPTIONS = 400, NAME_ROOM = 128 };
+#include "recipe_line.h"
 
 typedef struct finetune {
     session s;
-    nib_recipe *recipe;
+    recipe_line line;
     nib_finetune_options o;
-    option_pairs pairs;  /* in the order given */
-    char names[MOST_OPTIONS][NAME_ROOM], positional_names[OPTION_POSITIONAL_ROOM][NAME_ROOM];
     bool list_keys;
 } finetune;
 
@@ -53,6 +48,18 @@ static void print_time(char text[32], double seconds)
     else snprintf(text, 32, "%.1f h", seconds / 3600);
 }
 
+static void print_data(finetune *f, const nib_run_report *r)
+{
+    session_line(&f->s, "data: %s%s%s", r->shape, r->chat_template ? ", chat template " : "", r->chat_template ? r->chat_template : "");
+    session_line(&f->s, "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
+                 "%llu without a supervised token, %llu bad, %llu duplicates, %llu that began with BOS already; %llu train the end token",
+                 (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
+                 (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
+                 (unsigned long long)r->bad, (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
+                 (unsigned long long)r->ends);
+    if (r->eval_records) session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
+}
+
 static void on_start(void *user, const nib_run_report *r)
 {
     finetune *f = user;
@@ -66,19 +73,19 @@ static void on_start(void *user, const nib_run_report *r)
     fprintf(stderr, " || all params: ");
     print_number(stderr, r->all_parameters);
     fprintf(stderr, " || trainable%%: %.4f\n", 100 * (double)r->trainable_parameters / (double)r->all_parameters);
-    session_line(&f->s, "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
-                 "%llu without a supervised token, %llu that began with BOS already", (unsigned long long)r->records,
-                 (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
-                 (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
-                 (unsigned long long)r->duplicate_bos);
+    print_data(f, r);
     session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
                  "gradients\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
                  p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));
     if (p->paged) session_line(&f->s, "  paged        %9.1f MiB of optimizer states in a file of the output directory, beside that", mib(p->paged));
-    session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
-                 r->gradient_accumulation_steps);
+    if (r->tokens_per_batch)
+        session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens", (unsigned long long)r->steps, r->gradient_accumulation_steps,
+                     r->tokens_per_batch);
+    else
+        session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
+                     r->gradient_accumulation_steps);
     if (!r->fits) {
         session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "", r->advice);
     } else {
@@ -175,25 +182,6 @@ static const char *heading_of(const char *name)
     return NULL;
 }
 
-/* The options of the usage are the keys that are used; the others and the aliases are understood. */
-static size_t list_options(finetune *f, option *to)
-{
-    option own[] = { SESSION_OPTIONS(&f->s), { "keys", OPTION_FLAG, &f->list_keys, NULL, "list every key a recipe may hold, and stop" } };
-    const nib_recipe_key *k;
-    size_t n = 0;
-
-    for (size_t i = 0; (k = nib_recipe_key_at(i)) && n < MOST_OPTIONS - sizeof own / sizeof *own; i++, n++) {
-        char *name = f->names[n];
-        snprintf(name, NAME_ROOM, "%s", k->name);
-        for (char *p = name; *p; p++)
-            if (*p == '_') *p = '-';
-        to[n] = (option){ name, k->flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &f->pairs, k->flag ? NULL : k->example ? k->example : "VALUE",
-                          k->use == NIB_RECIPE_USED ? k->help : NULL };
-    }
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) to[n++] = own[i];
-    return n;
-}
-
 /* Name, class, what becomes of it, and why or what it is: a line a key, by tabs. */
 static int print_keys(void)
 {
@@ -205,81 +193,31 @@ static int print_keys(void)
     return fflush(stdout) || ferror(stdout) ? 1 : -1;
 }
 
-static bool ends(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* MODEL, or RECIPE; what follows is key=value. */
-static int sort_positional(finetune *f, verb *v, const char **recipe)
-{
-    for (size_t i = 0; i < v->positional_count; i++) {
-        const char *text = v->positional[i], *equals = strchr(text, '=');
-        struct stat info;
-        bool there = stat(text, &info) == 0;
-
-        if (i == 0 && there && !S_ISDIR(info.st_mode)) {
-            *recipe = text;
-        } else if (equals && !(i == 0 && there)) {
-            size_t n = (size_t)(equals - text);
-            if (f->pairs.count == OPTION_PAIR_ROOM || n >= NAME_ROOM) return options_misuse(v, "'%.60s' is not key=value", text);
-            snprintf(f->positional_names[i], NAME_ROOM, "%.*s", (int)n, text);
-            f->pairs.items[f->pairs.count].name = f->positional_names[i];
-            f->pairs.items[f->pairs.count++].value = equals + 1;
-        } else if (i == 0 && !there && (ends(text, ".yaml") || ends(text, ".yml"))) {
-            *recipe = text; /* opening it says what is wrong */
-        } else if (i == 0) {
-            f->pairs.items[f->pairs.count].name = "model_name_or_path"; /* there is room: pairs come with positionals */
-            f->pairs.items[f->pairs.count++].value = text;
-        } else {
-            return options_misuse(v, "one argument too many: %s (after MODEL or RECIPE comes key=value)", text);
-        }
-    }
-    return 0;
-}
-
-/* Fills f->o.  A mistake on the command line is misuse, one in the file an error. */
-static int read_recipe(finetune *f, verb *v, const char *path, nib_status *status)
-{
-    const nib_finetune_options *o;
-
-    *status = nib_recipe_create(f->s.ctx, &f->recipe, &f->s.err);
-    if (!*status && path) *status = nib_recipe_load(f->recipe, path, &f->s.err);
-    for (size_t i = 0; i < f->pairs.count && !*status; i++) {
-        *status = nib_recipe_set(f->recipe, f->pairs.items[i].name, f->pairs.items[i].value, &f->s.err);
-        if (*status == NIB_E_INVALID) return options_misuse(v, "%s", f->s.err.message);
-    }
-    if (!*status) *status = nib_recipe_finetune_options(f->recipe, &o, &f->s.err);
-    if (*status) return 0;
-    f->o = *o;
-    if (!f->o.model.model) return options_misuse(v, path ? "the recipe names no model: model_name_or_path is missing" : "an argument is missing: %s", v->arguments);
-    if (!f->o.data.data) return options_misuse(v, path ? "the recipe names no data" : "--data is missing");
-    if (!f->o.output_dir && !f->o.dry_run) return options_misuse(v, path ? "the recipe names no output_dir" : "--output-dir is missing");
-    return 0;
-}
-
 int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
-    static option options[MOST_OPTIONS];
+    static option options[RECIPE_MOST_OPTIONS];
+    option own[] = { SESSION_OPTIONS(&f.s), { "keys", OPTION_FLAG, &f.list_keys, NULL, "list every key a recipe may hold, and stop" } };
     verb v = { .name = "finetune", .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
                .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
                           "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
                .options = options, .heading = heading_of, .positional_most = OPTION_POSITIONAL_ROOM };
-    const char *recipe = NULL;
     nib_status status;
     int code;
 
-    v.option_count = list_options(&f, options);
+    v.option_count = recipe_line_options(&f.line, NULL, own, sizeof own / sizeof *own, options);
     if ((code = options_parse(&v, argc, argv))) return code;
     if (f.list_keys) return print_keys();
-    if ((code = sort_positional(&f, &v, &recipe)) || (code = session_begin(&f.s))) return code;
-    if ((code = read_recipe(&f, &v, recipe, &status))) {
-        nib_recipe_destroy(f.recipe);
+    if ((code = recipe_line_sort(&f.line, &v)) || (code = session_begin(&f.s))) return code;
+    code = recipe_line_read(&f.line, &f.s, &v, &status);
+    if (!code && !status && !f.line.o->output_dir && !f.line.o->dry_run)
+        code = options_misuse(&v, f.line.path ? "the recipe names no output_dir" : "--output-dir is missing");
+    if (code) {
+        recipe_line_free(&f.line);
         nib_ctx_destroy(f.s.ctx);
         return code;
     }
+    if (!status) f.o = *f.line.o;
     f.o.on_start = on_start;
     f.o.on_step = on_step;
     f.o.on_evaluate = on_evaluate;
@@ -287,6 +225,6 @@ int verb_finetune(int argc, char **argv)
     f.o.on_progress = session_progress;
     f.o.user = &f;
     if (!status) status = nib_finetune(f.s.ctx, &f.o, &f.s.err);
-    nib_recipe_destroy(f.recipe);
+    recipe_line_free(&f.line);
     return session_end(&f.s, status);
 }

@@ -145,6 +145,9 @@ int verb_generate(int argc, char **argv)
     option options[] = {
         { "prompt", OPTION_STRING, &g.prompt, "TEXT", "what to go on from" },
         { "prompts", OPTION_STRING, &g.prompts, "FILE", "jsonl of {prompt, adapter?}, answered as jsonl in order" },
+        { "chat", OPTION_FLAG, &g.o.chat, NULL, "the prompt is what a user says: the chat template is applied" },
+        { "system", OPTION_STRING, &g.o.system, "TEXT", "with --chat: a system message before it" },
+        { "chat-template", OPTION_STRING, &g.o.chat_template, "FILE", "with --chat: Jinja, in place of the model's own" },
         { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
         { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
         { "max-new-tokens", OPTION_INT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
@@ -168,6 +171,7 @@ int verb_generate(int argc, char **argv)
 
     if ((code = options_parse(&v, argc, argv))) return code;
     if (!g.prompt == !g.prompts) return options_misuse(&v, "one of --prompt and --prompts is needed");
+    if (!g.o.chat && (g.o.system || g.o.chat_template)) return options_misuse(&v, "--system and --chat-template go with --chat");
     if (g.prompt && g.adapters.count > 1 && !g.use) return options_misuse(&v, "--use NAME says which of the adapters answers");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;

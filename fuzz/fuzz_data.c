@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     o.max_seq_length = 2 + (first >> 4) * 9;
     if (first & 4) o.template_text = "Q: {question}\\nA: {{{answer}}}";
     else if (first & 8) o.prompt_template = "{question} ", o.completion_template = "{answer}";
-    if (nib_dataset_open(ctx, &o, tokenizer, VOCABULARY, false, &d, &err) == NIB_OK) {
+    if (nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o, .tokenizer = tokenizer, .vocabulary = VOCABULARY }, &d, &err) == NIB_OK) {
         check(d, o.max_seq_length, VOCABULARY);
         nib_dataset_close(d);
     } else if (!err.message[0]) {

@@ -32,11 +32,19 @@ typedef struct nib_lora_options {
     nib_names layers_pattern;
 } nib_lora_options;
 
+/* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */
 typedef struct nib_data_options {
-    const char *data;           /* .jsonl, .json or .txt */
+    const char *data;           /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
+    const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */
+    const char *data_field;     /* of a .json file: the member that holds the records; NULL: its only list */
     const char *template_text;  /* --template, or NULL */
     const char *prompt_template, *completion_template;
     int max_seq_length;         /* 1024 */
+    const char *chat_template;  /* a file, or a directory that has one; NULL: the model's */
+    const char *train_on_turns; /* of chats: "all" turns of the assistant, the "last", "everything"; NULL: all */
+    bool train_on_prompt;       /* of prompt and completion: the prompt too */
+    const char *alpaca_ending;  /* what follows "### Response:": "newline", "space", "none"; NULL: newline */
+    bool skip_bad;              /* leave bad records out and count them */
 } nib_data_options;
 
 #define NIB_LORAPLUS_LR_EMBEDDING 1e-6
@@ -46,6 +54,8 @@ typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so that a
      * step has 8 x gradient_accumulation_steps records whatever the machine. */
     int per_device_train_batch_size, gradient_accumulation_steps;
+    int tokens_per_batch;       /* > 0: a micro-batch is filled with records up to so many tokens, whatever the batch size */
+    bool group_by_length;       /* records of like length together, as transformers' LengthGroupedSampler */
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" */
@@ -85,7 +95,10 @@ typedef struct nib_memory_plan { /* bytes */
 
 typedef struct nib_run_report { /* before step 1 */
     uint64_t trainable_parameters, all_parameters;
-    uint64_t records, truncated, empty, masked_out, duplicate_bos; /* of the data file */
+    const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
+    uint64_t records, truncated, empty, masked_out, duplicate_bos, bad, duplicates; /* of the data */
+    uint64_t ends;                /* records in which the end token is trained */
+    uint64_t eval_records;
     uint64_t tokens_per_epoch, supervised_per_epoch;
     uint64_t steps;             /* optimizer steps of the whole run */
     nib_memory_plan plan;
@@ -93,6 +106,7 @@ typedef struct nib_run_report { /* before step 1 */
     bool weights_missing;        /* a dry run without weights: random ones were timed */
     const char *advice;          /* a micro-batch that would fit, or "" */
     int per_device_train_batch_size, gradient_accumulation_steps; /* as chosen */
+    int tokens_per_batch;         /* in place of the batch size; or 0 */
     double seconds_per_step, seconds_per_epoch, seconds_total; /* from a short trial; 0: not measured */
     const char *compute_dtype, *isa, *settings; /* settings: every value that changes the result, lines */
 } nib_run_report;
@@ -123,7 +137,10 @@ typedef struct nib_finetune_options {
     nib_train_options train;
     const char *adapter;         /* start from this PEFT adapter, or NULL */
     const char *output_dir;
-    const char *eval_data;       /* a file as data.data, with the same templates; or NULL */
+    /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of eval_data);
+     * or val_size records held out of data (a number, or below 1 a share), chosen by the seed. */
+    const char *eval_data, *eval_split;
+    double val_size;
     /* "last" (or "true"): the newest complete checkpoint of output_dir, or the beginning when there is none; or a
      * checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe goes on by itself. */
     const char *resume_from_checkpoint;

@@ -16,6 +16,9 @@ typedef struct nib_generate_options {
     uint64_t seed;
     const char *const *stop;   /* stop strings */
     size_t stop_count;
+    bool chat;                 /* the prompt is what a user says: rendered by the chat template */
+    const char *system;        /* a system message before it, or NULL */
+    const char *chat_template; /* a file in place of the model's template, or NULL */
     const char *adapter;       /* name of an adapter, NULL: none or the only one */
     bool no_adapter;           /* the bare model though adapters are loaded */
     /* Text as it comes, whole characters; false ends the generation. */

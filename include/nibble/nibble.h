@@ -9,6 +9,7 @@
 #include "nibble/inspect.h"
 #include "nibble/merge.h"
 #include "nibble/model.h"
+#include "nibble/preview.h"
 #include "nibble/quantize.h"
 #include "nibble/recipe.h"
 #include "nibble/status.h"

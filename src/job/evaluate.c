@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "format/safetensors.h"
 #include "graph/run.h"
@@ -34,8 +35,11 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
 
     if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
     if (!status && o->adapter) status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
-    if (!status) status = nib_dataset_open(e->ctx, &o->data, e->tokenizer, (uint32_t)e->model->config->vocabulary,
-                                           true, &e->data, err);
+    if (!status) {
+        nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = e->tokenizer,
+                                      .vocabulary = (uint32_t)e->model->config->vocabulary, .keep_all = true, .now = (int64_t)time(NULL) };
+        status = nib_dataset_open(e->ctx, &source, &e->data, err);
+    }
     return status;
 }
 

@@ -25,16 +25,13 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, 0, &e->run, err);
 }
 
-nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, const nib_data_options *like,
-                              nib_tokenizer *tokenizer, uint32_t vocabulary, size_t batch, nib_eval_loop *out,
-                              nib_error *err)
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data, size_t batch,
+                              nib_eval_loop *out, nib_error *err)
 {
     nib_status status;
 
-    *out = (nib_eval_loop){ .ctx = ctx, .options = *like, .batch = batch };
-    out->options.data = path;
-    status = nib_dataset_open(ctx, &out->options, tokenizer, vocabulary, false, &out->data, err);
-    if (!status) status = make_plan(out, graph, err);
+    *out = (nib_eval_loop){ .ctx = ctx, .name = name, .data = data, .batch = batch };
+    status = make_plan(out, graph, err);
     if (status) nib_eval_loop_close(out);
     return status;
 }
@@ -72,7 +69,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
         nib_run_loss(e->run);
         if (!isfinite(e->run->loss_sum))
             return nib_fail(err, NIB_E_NUMERIC, "%s: records %zu to %zu: the loss is not finite; the first value that is "
-                            "not comes out of %s", e->options.data, first, first + count - 1, nib_run_find_bad(e->run, b));
+                            "not comes out of %s", e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
         targets += (double)b->logit_rows;
     }

@@ -7,7 +7,7 @@
 
 typedef struct nib_eval_loop {
     nib_ctx *ctx;
-    nib_data_options options;  /* the dataset's */
+    const char *name;          /* of the data, for messages */
     nib_dataset *data;
     nib_graph *graph;
     nib_plan *plan;
@@ -18,11 +18,10 @@ typedef struct nib_eval_loop {
     size_t batch;
 } nib_eval_loop;
 
-/* Reads the data file `path` with the templates of `like`, and plans; the buffers, beside those of
- * training, come with nib_eval_loop_allocate(), which does nothing for a zeroed one. */
-nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *path, const nib_data_options *like,
-                              nib_tokenizer *tokenizer, uint32_t vocabulary, size_t batch, nib_eval_loop *out,
-                              nib_error *err);
+/* Plans; takes `data` over, also on failure.  name is borrowed.  The buffers, beside those of training,
+ * come with nib_eval_loop_allocate(), which does nothing for a zeroed one. */
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data, size_t batch,
+                              nib_eval_loop *out, nib_error *err);
 nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err);
 void nib_eval_loop_close(nib_eval_loop *e); /* zeroed is fine */
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e); /* of its arenas */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <math.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "job/finetune_job.h"
 #include "job/lora_options.h"
@@ -23,6 +24,8 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
     if (t->per_device_train_batch_size < 0)
         return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1", t->per_device_train_batch_size);
+    if (t->tokens_per_batch < 0)
+        return nib_fail(err, NIB_E_INVALID, "tokens_per_batch: %d is negative", t->tokens_per_batch);
     if (t->gradient_accumulation_steps < 1)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1", t->gradient_accumulation_steps);
     if (!(t->learning_rate >= 0 && isfinite(t->learning_rate)))
@@ -39,6 +42,12 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     return nib_finetune_check_strategies(o, err);
 }
 
+static bool is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 /* OUT must not be, hold or lie in any directory that is read. */
 static nib_status check_places(const nib_finetune_options *o, nib_error *err)
 {
@@ -47,6 +56,8 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
     if (!o->output_dir) return NIB_OK;
     status = nib_quantize_check_places(o->model.model, o->output_dir, err);
     if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->output_dir, err);
+    if (!status && is_directory(o->data.data)) status = nib_quantize_check_places(o->data.data, o->output_dir, err);
+    if (!status && o->eval_data && is_directory(o->eval_data)) status = nib_quantize_check_places(o->eval_data, o->output_dir, err);
     return status;
 }
 
@@ -120,11 +131,40 @@ static nib_status open_model(job *j, bool quantizes, nib_error *err)
 
     if (!status && quantizes && !j->weights_missing && !o->adapter) status = plan_ahead(j, compute, &settled, err);
     if (!status && !settled) status = open_parts(j, compute, j->weights_missing, err);
-    if (!status && strcmp(o->train.eval_strategy, "no") != 0)
-        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data, &o->data, j->tokenizer,
-                                    (uint32_t)j->model->config->vocabulary, (size_t)o->train.per_device_eval_batch_size,
-                                    &j->eval, err);
+    if (!status && j->eval_records) {
+        nib_dataset *records = j->eval_records;
+        j->eval_records = NULL; /* handed over */
+        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data ? o->eval_data : o->data.data, records,
+                                    (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
+    }
     return status ? status : nib_finetune_plan(j, err);
+}
+
+/* The records to train on, and those to evaluate on. */
+static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    const nib_train_options *t = &o->train;
+    nib_data_options eval = o->data;
+    nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = j->tokenizer, .vocabulary = vocabulary,
+                                  .now = j->started ? j->started : (int64_t)time(NULL) };
+    bool evaluates = strcmp(t->eval_strategy, "no") != 0;
+    nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
+
+    if (!status && o->val_size > 0) {
+        status = nib_dataset_hold_out(j->data, o->val_size, t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed, &j->eval_records, err);
+        if (!status && !evaluates) {
+            nib_note(j->ctx, "val_size: %zu records are held out; eval_strategy steps or epoch evaluates on them", nib_dataset_count(j->eval_records));
+            nib_dataset_close(j->eval_records);
+            j->eval_records = NULL;
+        }
+    } else if (!status && evaluates) {
+        if (o->eval_data) eval.data = o->eval_data;
+        if (o->eval_data || o->eval_split) eval.split = o->eval_split;
+        source.options = &eval;
+        status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
+    }
+    return status;
 }
 
 static nib_status prepare(job *j, nib_error *err)
@@ -137,7 +177,7 @@ static nib_status prepare(job *j, nib_error *err)
     nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
 
     if (!status) status = nib_config_open(j->ctx, o->model.model, &json, &arch, &config, err);
-    if (!status) status = nib_dataset_open(j->ctx, &o->data, j->tokenizer, (uint32_t)config->vocabulary, false, &j->data, err);
+    if (!status) status = open_data(j, (uint32_t)config->vocabulary, err);
     quantizes = o->model.bnb.load_in_4bit && !json_is_object(json_object_get(json, "quantization_config"));
     json_decref(json);
     nib_config_free(j->ctx, config);
@@ -198,17 +238,19 @@ static void report_start(job *j)
     nib_data_counts c = nib_dataset_counts(j->data);
     nib_run_report r = {
         .trainable_parameters = nib_adapter_trainable(j->adapter), .all_parameters = nib_adapter_all(j->adapter),
+        .shape = nib_shape_name(nib_dataset_shape(j->data)), .chat_template = nib_dataset_template(j->data),
+        .bad = c.bad, .duplicates = c.duplicates, .ends = c.ends, .eval_records = j->eval.data ? nib_eval_loop_records(&j->eval) : 0,
         .records = nib_dataset_count(j->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
         .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
         .compute_dtype = nib_dtype_name(j->model->graph->type), .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)),
         .settings = j->settings, .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
         .per_device_train_batch_size = j->trainer->o.per_device_train_batch_size,
-        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps
+        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps, .tokens_per_batch = j->trainer->o.tokens_per_batch
     };
 
     r.seconds_per_step = j->trial_seconds;
-    r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->steps_per_epoch;
+    r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->layout.per_epoch;
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
@@ -248,6 +290,7 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     nib_finetune_end(&j);
     close_parts(&j);
     nib_dataset_close(j.data);
+    nib_dataset_close(j.eval_records);
     nib_tokenizer_close(j.tokenizer);
     nib_rundir_close(&j.dir);
     nib_free(ctx, j.recipe);

@@ -127,7 +127,7 @@ static void put_adapter(identity *i, const nib_finetune_job *j)
 static bool is_settled(const char *key, size_t bytes)
 {
     static const char *const settled[] = {
-        "model_name_or_path", "data", "output_dir", "adapter", "base_model_name", "compute_dtype", "load_in_4bit",
+        "model_name_or_path", "data", "output_dir", "chat_template", "eval_split", "adapter", "base_model_name", "compute_dtype", "load_in_4bit",
         "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize", "target_modules", "exclude_modules",
         "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern",
         "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "warmup_steps",
@@ -197,6 +197,11 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     if (status) goto done;
     put_weights(&i, j->model->tensors);
     put_data(&i, "data", j->data);
+    if (nib_dataset_template(j->data)) {
+        char hash[80];
+        snprintf(hash, sizeof hash, "sha256:%s", nib_dataset_template_hash(j->data));
+        put_text(&i, "chat template", hash); /* the tokens say it too, but not why they differ */
+    }
     put_recipe(&i, j->recipe);
     put_text(&i, "compute_dtype", nib_dtype_name(j->model->graph->type));
     put_bool(&i, "load_in_4bit", j->model->quantized_now);

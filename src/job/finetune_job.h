@@ -21,6 +21,7 @@ typedef struct nib_finetune_job {
     nib_model *model;
     nib_adapter *adapter;
     nib_dataset *data;
+    nib_dataset *eval_records;  /* until the evaluation loop takes them over */
     nib_trainer *trainer;
     nib_memory_plan plan;
     double trial_seconds;

@@ -16,7 +16,7 @@ static bool is_due(const job *j, const char *strategy, int steps)
     const nib_trainer *t = j->trainer;
 
     if (strcmp(strategy, "steps") == 0) return steps > 0 && t->step % (uint64_t)steps == 0;
-    return strcmp(strategy, "epoch") == 0 && (t->step % t->steps_per_epoch == 0 || t->step == t->steps);
+    return strcmp(strategy, "epoch") == 0 && (nib_trainer_epoch_ended(t) || t->step == t->steps);
 }
 
 static bool is_save_due(const job *j)
@@ -191,7 +191,8 @@ static nib_status log_end(job *j, double seconds, nib_error *err)
 {
     const nib_trainer *t = j->trainer;
     uint64_t steps = t->step - j->session_step;
-    double records = (double)steps * t->o.per_device_train_batch_size * t->o.gradient_accumulation_steps;
+    double records = t->o.tokens_per_batch ? (double)t->records_seen
+                                           : (double)steps * t->o.per_device_train_batch_size * t->o.gradient_accumulation_steps;
     nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
                         { j->state.total_flos, t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
                           records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };

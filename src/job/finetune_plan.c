@@ -104,6 +104,10 @@ nib_status nib_finetune_plan(job *j, nib_error *err)
     if (chosen && recorded_batch(j, &batch, &accumulation)) return plan_with(j, batch, accumulation, err);
     records = (int64_t)batch * accumulation;
     status = plan_with(j, batch, accumulation, err);
+    if (!status && j->o->train.tokens_per_batch && !nib_finetune_fits(j)) {
+        snprintf(j->advice, sizeof j->advice, "lower tokens_per_batch, which is %d", j->o->train.tokens_per_batch);
+        return NIB_OK;
+    }
     if (status || nib_finetune_fits(j) || records > INT32_MAX || batch > 65536) return status;
     status = look_for_fit(j, (int)records, batch, &found, err);
     if (status || (chosen && found)) return status;

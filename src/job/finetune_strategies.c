@@ -55,12 +55,16 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
     if (!status) status = check_word("eval_strategy", t->eval_strategy, err);
     if (!status) status = nib_report_to(t->report_to, &to, err);
     if (status) return status;
+    if (!(o->val_size >= 0)) return nib_fail(err, NIB_E_INVALID, "val_size: %g is negative", o->val_size);
+    if (o->val_size > 0 && (o->eval_data || o->eval_split))
+        return nib_fail(err, NIB_E_INVALID, "val_size and %s exclude each other", o->eval_data ? "eval_data" : "eval_split");
     if (t->logging_steps < 1) return nib_fail(err, NIB_E_INVALID, "logging_steps: %d is less than 1", t->logging_steps);
     if (t->save_steps < 0 || t->eval_steps < 0 || t->save_total_limit < 0)
         return nib_fail(err, NIB_E_INVALID, "save_steps %d, eval_steps %d and save_total_limit %d: from 0", t->save_steps,
                         t->eval_steps, t->save_total_limit);
     if (strcmp(t->eval_strategy, "no") != 0) {
-        if (!o->eval_data) return nib_fail(err, NIB_E_INVALID, "eval_strategy %s needs eval_data", t->eval_strategy);
+        if (!o->eval_data && !o->eval_split && !(o->val_size > 0))
+            return nib_fail(err, NIB_E_INVALID, "eval_strategy %s needs eval_data, eval_split or val_size", t->eval_strategy);
         if (t->per_device_eval_batch_size < 1)
             return nib_fail(err, NIB_E_INVALID, "per_device_eval_batch_size: %d is less than 1", t->per_device_eval_batch_size);
     }

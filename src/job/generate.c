@@ -2,15 +2,19 @@
 #include "nibble/generate.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "generate/decoder.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
 #include "job/open.h"
+#include "text/chat.h"
 
 struct nib_generator {
     nib_ctx *ctx;
+    char *dir;                   /* the model's */
     nib_tokenizer *tokenizer;
+    nib_chat *chat;              /* once a prompt asked for it */
     nib_model *model;
     nib_adapter **adapters;      /* adapters[i] fills slot i */
     char **names;
@@ -73,7 +77,8 @@ nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
 
     if (!g) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model);
     g->ctx = ctx;
-    status = open_all(g, model, adapters, adapter_count, err);
+    g->dir = nib_strdup(ctx, model->model);
+    status = !g->dir ? nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model) : open_all(g, model, adapters, adapter_count, err);
     if (status) goto done;
     *out = g;
     g = NULL; /* handed over */
@@ -95,6 +100,8 @@ void nib_generator_close(nib_generator *g)
     nib_free(g->ctx, g->names);
     nib_model_close(g->model);
     nib_tokenizer_close(g->tokenizer);
+    nib_chat_close(g->chat);
+    nib_free(g->ctx, g->dir);
     nib_tokens_free(g->ctx, &g->tokens);
     nib_free(g->ctx, g->ids);
     nib_free(g->ctx, g);
@@ -185,14 +192,43 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
 
 /* --- running --- */
 
-static nib_status encode_prompt(nib_generator *g, const char *prompt, size_t bytes, nib_error *err)
+/* [system,] user */
+static json_t *messages_of(const char *system, const char *prompt, size_t bytes)
+{
+    json_t *list = json_array();
+    int bad = !list;
+
+    if (!bad && system) bad = json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", system));
+    if (!bad) bad = json_array_append_new(list, json_pack("{s:s, s:o}", "role", "user", "content", json_stringn(prompt, bytes)));
+    if (!bad) return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* The prompt as the chat template has it, up to where the assistant speaks; its special tokens are in it. */
+static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt, size_t bytes, nib_error *err)
+{
+    nib_chat_source source = { .model_dir = g->dir, .template_path = o->chat_template, .now = (int64_t)time(NULL) };
+    nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
+    nib_jinja_output out = { 0 };
+    nib_status status = turns.messages ? NIB_OK : nib_fail(err, NIB_E_INVALID, "the prompt or the system message is not UTF-8");
+
+    if (!status && !g->chat) status = nib_chat_open(g->ctx, &source, &g->chat, err);
+    if (!status) status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
+    if (!status) status = nib_tokenizer_encode(g->tokenizer, out.text, out.bytes, false, &g->tokens, NULL, err);
+    nib_jinja_output_free(g->ctx, &out);
+    json_decref((json_t *)(uintptr_t)turns.messages);
+    return status;
+}
+
+static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt, size_t bytes, nib_error *err)
 {
     size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
     nib_status status;
 
     g->tokens.count = 0;
     if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty");
-    status = nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, NULL, err);
+    status = o->chat ? encode_chat(g, o, prompt, bytes, err) : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, NULL, err);
     if (status) return nib_fail_in(err, status, "prompt");
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
     if (g->tokens.count > most)
@@ -295,7 +331,7 @@ nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt
 
     *result = r;
     status = settle(g, options, &use, &slot, err);
-    if (!status) status = encode_prompt(g, prompt, prompt_bytes, err);
+    if (!status) status = encode_prompt(g, options, prompt, prompt_bytes, err);
     if (!status) status = run(g, options, &use, slot, &text, &r, err);
     if (!status) {
         nib_generated_take(&text, &r.text, &r.bytes);

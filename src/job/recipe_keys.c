@@ -63,7 +63,7 @@
 const nib_recipe_row nib_recipe_rows[] = {
     /* nibble's own */
     RESULT("model_name_or_path", LOAD, TEXT, o.model.model, "DIR", "the model's directory")
-    RESULT("data", OWN, TEXT, o.data.data, "FILE", ".jsonl, .json or .txt")
+    RESULT("data", OWN, TEXT, o.data.data, "FILE", ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them")
     RESULT("output_dir", TRAIN, TEXT, o.output_dir, "DIR", "where the adapter goes")
     RESULT("adapter", OWN, TEXT, o.adapter, "DIR", "start from this adapter")
     FREE("dry_run", OWN, BOOL, o.dry_run, NULL, "print the plan and stop; needs no weights")
@@ -103,14 +103,30 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("template", OWN, TEXT, o.data.template_text, "'{a} {b}'", "a text record from named fields")
     RESULT("prompt_template", OWN, TEXT, o.data.prompt_template, "'{q}'", "with --completion-template: a masked record")
     RESULT("completion_template", OWN, TEXT, o.data.completion_template, "'{a}'", "what is trained")
+    RESULT("split", OWN, TEXT, o.data.split, "train", "of a folder's files; default: train, or all")
+    RESULT("data_field", OWN, TEXT, o.data.data_field, "data", "the member of a .json file that holds the records; default: its only list")
+    RESULT("chat_template", OWN, TEXT, o.data.chat_template, "FILE", "Jinja, in place of the model's own")
+    WORDS("train_on_turns", OWN, o.data.train_on_turns, "all last everything", "all", "of a chat: all turns of the assistant (default), the last, or everything")
+    RESULT("train_on_prompt", OWN, BOOL, o.data.train_on_prompt, NULL, "of prompt and completion the prompt too")
+    WORDS("alpaca_ending", OWN, o.data.alpaca_ending, "newline space none", "newline", "what follows '### Response:'")
+    RESULT("skip_bad", OWN, BOOL, o.data.skip_bad, NULL, "leave bad records out, and count them")
     RESULT_IF(EVALUATED, "eval_data", OWN, TEXT, o.eval_data, "FILE", "records to evaluate on, in the shape of data")
+    RESULT_IF(EVALUATED, "eval_split", OWN, TEXT, o.eval_split, "test", "the split of data (or eval-data) to evaluate on")
+    RESULT("val_size", OWN, FLOAT, o.val_size, "0.1", "records held out of data and evaluated on: a share, or a number")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024", "longer records are cut")
     FREE("dataset_text_field", SFT, TEXT, dataset_text_field, "text", "the field of a text record, as --template '{text}'")
     ALIAS("max_length", SFT, "max_seq_length")
+    FREE("assistant_only_loss", SFT, CHOICE, assistant_only_loss, NULL, "train-on-turns all; false: everything")
+    FREE("completion_only_loss", SFT, CHOICE, completion_only_loss, NULL, "false: train-on-prompt")
+    ALIAS("chat_template_path", SFT, "chat_template")
+    ALIAS("dataset_train_split", OWN, "split")
+    ALIAS("dataset_test_split", OWN, "eval_split")
 
     /* training */
     RESULT("per_device_train_batch_size", TRAIN, BATCH, o.train.per_device_train_batch_size, "8", "records of a micro-batch; auto: what fits, a step keeping its records")
     RESULT("gradient_accumulation_steps", TRAIN, INT, o.train.gradient_accumulation_steps, "1", "micro-batches of a step")
+    RESULT("tokens_per_batch", OWN, INT, o.train.tokens_per_batch, "4096", "fill micro-batches with records up to so many tokens, in place of a number of records")
+    RESULT("group_by_length", TRAIN, BOOL, o.train.group_by_length, NULL, "records of like length together")
     RESULT("num_train_epochs", TRAIN, FLOAT, o.train.num_train_epochs, "3", "times through the data")
     RESULT("max_steps", TRAIN, INT, o.train.max_steps, "100", "wins over epochs")
     WORDS("optim", TRAIN, o.train.optim, "adamw_torch adamw_bnb_8bit paged_adamw_32bit paged_adamw_8bit adamw_torch_fused=adamw_torch adamw_8bit=adamw_bnb_8bit paged_adamw=paged_adamw_32bit", "adamw_torch", "adamw_torch, adamw_bnb_8bit, paged_adamw_32bit or paged_adamw_8bit")
@@ -156,11 +172,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("overwrite_output_dir", TRAIN, "overwrite")
     ALIAS("per_gpu_train_batch_size", TRAIN, "per_device_train_batch_size")
 
-    /* not supported yet: becomes a line above when its option is there */
-    FLAG_REFUSED("group_by_length", TRAIN, "false", "not supported yet")
-    FLAG_REFUSED("assistant_only_loss", SFT, "false", "not supported yet")
-    FLAG_REFUSED("completion_only_loss", SFT, "true", "not supported yet")
-    REFUSED("chat_template_path", SFT, NULL, "not supported yet")
     ALIAS("evaluation_strategy", TRAIN, "eval_strategy")
     ALIAS("per_gpu_eval_batch_size", TRAIN, "per_device_eval_batch_size")
 

@@ -23,13 +23,21 @@ char *nib_recipe_copy(nib_recipe *r, const char *text, size_t bytes)
     return copy;
 }
 
+nib_recipe_values nib_recipe_defaults(void)
+{
+    nib_recipe_values v = { .assistant_only_loss = -1, .completion_only_loss = -1 };
+
+    nib_finetune_defaults(&v.o);
+    return v;
+}
+
 nib_status nib_recipe_create(nib_ctx *ctx, nib_recipe **out, nib_error *err)
 {
     nib_recipe *r = nib_new(ctx, sizeof *r);
 
     if (!r) return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
     r->ctx = ctx;
-    nib_finetune_defaults(&r->v.o);
+    r->v = nib_recipe_defaults();
     r->given = nib_new_array(ctx, nib_recipe_row_count, sizeof *r->given);
     if (!r->given) {
         nib_recipe_destroy(r);
@@ -59,9 +67,8 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_FLOAT] = sizeof(double), [NIB_KEY_TEXT] = sizeof(char *), [NIB_KEY_WORDS] = sizeof(char *),
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
                                     [NIB_KEY_NUMBERS] = sizeof(int *), [NIB_KEY_PATTERN] = sizeof(nib_pattern *), [NIB_KEY_COMPUTE] = 0 };
-    nib_recipe_values defaults = { 0 };
+    nib_recipe_values defaults = nib_recipe_defaults();
 
-    nib_finetune_defaults(&defaults.o);
     if (row->kind == NIB_KEY_COMPUTE) return;
     memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
     if (row->second) memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
@@ -223,11 +230,29 @@ static nib_status settle_text_field(nib_recipe *r, nib_error *err)
     return NIB_OK;
 }
 
+/* TRL's flags and nibble's words say the same; here the words are filled in. */
+static nib_status settle_loss(nib_recipe *r, nib_error *err)
+{
+    nib_data_options *d = &r->v.o.data;
+    int assistant = r->v.assistant_only_loss, completion = r->v.completion_only_loss;
+    bool everything = d->train_on_turns && strcmp(d->train_on_turns, "everything") == 0;
+
+    if (d->train_on_turns && assistant >= 0 && everything == (assistant == 1))
+        return nib_fail(err, NIB_E_INVALID, "assistant_only_loss %s and train_on_turns %s contradict each other", assistant ? "true" : "false",
+                        d->train_on_turns);
+    if (d->train_on_prompt && completion == 1)
+        return nib_fail(err, NIB_E_INVALID, "completion_only_loss true and train_on_prompt contradict each other");
+    if (!d->train_on_turns && assistant >= 0) d->train_on_turns = assistant ? "all" : "everything";
+    if (completion == 0) d->train_on_prompt = true;
+    return NIB_OK;
+}
+
 nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out, nib_error *err)
 {
     nib_status status = settle_compute(r, err);
 
     if (!status) status = settle_text_field(r, err);
+    if (!status) status = settle_loss(r, err);
     if (status) return status;
     say_ignored(r);
     *out = &r->v.o;

@@ -3,31 +3,6 @@
 
 #include <math.h>
 
-static uint64_t seed_of(const nib_train_options *o)
-{
-    return o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed;
-}
-
-/* Steps and epochs as the Trainer counts them (formats.md 14.4). */
-static nib_status count_steps(nib_trainer *t, nib_error *err)
-{
-    size_t batch = (size_t)t->o.per_device_train_batch_size;
-    size_t batches = nib_ceil_div(nib_dataset_count(t->data), batch);
-
-    t->steps_per_epoch = nib_ceil_div(batches, (size_t)t->o.gradient_accumulation_steps);
-    if (t->o.max_steps > 0) {
-        t->steps = (uint64_t)t->o.max_steps;
-        t->epochs = nib_ceil_div(t->steps, t->steps_per_epoch);
-    } else {
-        double steps = ceil(t->o.num_train_epochs * (double)t->steps_per_epoch);
-        if (!(steps >= 1 && steps < 1e15))
-            return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", t->o.num_train_epochs);
-        t->steps = (uint64_t)steps;
-        t->epochs = (uint64_t)ceil(t->o.num_train_epochs);
-    }
-    return NIB_OK;
-}
-
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch)
 {
     *scratch = nib_run_bytes(t->graph, t->plan, t->longest, 0);
@@ -44,12 +19,12 @@ static nib_status make_plan(nib_trainer *t, uint64_t memory, nib_error *err)
 {
     int forced = t->o.gradient_checkpointing;
     nib_status status = nib_plan_create(t->graph, forced == 1 ? NIB_PLAN_CHECKPOINT : NIB_PLAN_KEEP,
-                                        t->tokens, t->targets, &t->plan, err);
+                                        t->layout.tokens, t->layout.targets, &t->plan, err);
 
     if (status || forced >= 0 || planned_bytes(t) <= memory) return status;
     nib_plan_destroy(t->ctx, t->plan);
     t->plan = NULL;
-    return nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->tokens, t->targets, &t->plan, err);
+    return nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->layout.tokens, t->layout.targets, &t->plan, err);
 }
 
 static size_t longest_sequence(const nib_dataset *d)
@@ -74,22 +49,16 @@ nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, 
                             const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err)
 {
     nib_trainer *t = nib_new(ctx, sizeof *t);
-    size_t batch = (size_t)o->per_device_train_batch_size, records = nib_dataset_count(data);
     nib_status status;
 
     if (!t) return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory");
-    *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o,
-                        .order_epoch = UINT64_MAX };
-    status = count_steps(t, err);
+    *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o };
+    status = nib_epochs_init(ctx, data, o, &t->layout, err);
     if (!status) status = nib_optimizer_check(o, err);
+    t->steps = t->layout.steps;
+    t->epochs = t->layout.count;
     if (!status) status = nib_schedule_init(o, t->steps, &t->schedule, err);
     if (status) goto done;
-    t->order = nib_new_array(ctx, records, sizeof *t->order);
-    if (!t->order) {
-        status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records", records);
-        goto done;
-    }
-    nib_batch_extent(data, batch, o->shuffle, seed_of(o), t->epochs, t->order, &t->tokens, &t->targets);
     t->longest = longest_sequence(data);
     status = make_plan(t, memory, err);
     if (status) goto done;
@@ -102,10 +71,9 @@ done:
 
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err)
 {
-    size_t records = nib_min((size_t)t->o.per_device_train_batch_size, nib_dataset_count(t->data));
     nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, 0, &t->run, err);
 
-    if (!status) status = nib_batch_maker_init(t->ctx, records, t->tokens, t->targets, &t->maker, err);
+    if (!status) status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens, t->layout.targets, &t->maker, err);
     if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
         status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir, &t->optimizer, err);
     if (status) return status;
@@ -125,7 +93,7 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
     if (!status && planned_bytes(t) > memory && o->gradient_checkpointing < 0)
         status = nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %" PRIu64 " MiB of activations even when layers "
                           "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
-                          "max_seq_length", t->tokens, planned_bytes(t) >> 20, memory >> 20);
+                          "max_seq_length", t->layout.tokens, planned_bytes(t) >> 20, memory >> 20);
     if (!status) status = nib_trainer_allocate(t, page_dir, err);
     if (status) goto done;
     *out = t;
@@ -142,60 +110,57 @@ void nib_trainer_destroy(nib_trainer *t)
     nib_batch_maker_free(&t->maker);
     nib_run_destroy(t->run);
     nib_plan_destroy(t->ctx, t->plan);
-    nib_free(t->ctx, t->order);
+    nib_epochs_free(&t->layout);
     nib_free(t->ctx, t);
 }
 
-/* Records of micro-batch `micro` of step `step`: where they begin in the epoch's order, how many. */
-static size_t micro_batch(nib_trainer *t, uint64_t step, uint64_t micro, size_t *first)
+bool nib_trainer_epoch_ended(const nib_trainer *t)
 {
-    size_t batch = (size_t)t->o.per_device_train_batch_size, n = nib_dataset_count(t->data);
-    uint64_t epoch = step / t->steps_per_epoch;
+    uint64_t first;
+    nib_epochs_of(&t->layout, t->step, &first);
+    return first == t->step;
+}
 
-    if (epoch != t->order_epoch) {
-        nib_dataset_order(t->data, t->o.shuffle, seed_of(&t->o), epoch, t->order);
-        t->order_epoch = epoch;
-    }
-    *first = (size_t)((step % t->steps_per_epoch) * (uint64_t)t->o.gradient_accumulation_steps + micro) * batch;
-    return *first >= n ? 0 : nib_min(batch, n - *first);
+/* The micro-batch of the first epoch with the most tokens. */
+static size_t find_largest(nib_trainer *t, const uint32_t **order, size_t *most)
+{
+    uint64_t at_step = 0, at_micro = 0;
+
+    *most = 1;
+    for (uint64_t s = 0; s < nib_min(t->layout.per_epoch, t->steps); s++)
+        for (uint64_t m = 0; m < (uint64_t)t->o.gradient_accumulation_steps; m++) {
+            size_t tokens = 0, count = nib_epochs_micro(&t->layout, s, m, order);
+            for (size_t i = 0; i < count; i++) tokens += nib_dataset_record(t->data, (*order)[i]).length;
+            if (tokens > *most) *most = tokens, at_step = s, at_micro = m;
+        }
+    return nib_epochs_micro(&t->layout, at_step, at_micro, order);
 }
 
 double nib_trainer_trial(nib_trainer *t)
 {
-    size_t best = 0, first, count;
-    uint64_t best_step = 0, best_micro = 0;
-    double start;
+    const uint32_t *order;
+    size_t tokens, count = find_largest(t, &order, &tokens);
+    double start = nib_clock_seconds();
 
-    for (uint64_t s = 0; s < nib_min(t->steps_per_epoch, t->steps); s++)
-        for (int m = 0; m < t->o.gradient_accumulation_steps; m++) {
-            size_t tokens = 0;
-            count = micro_batch(t, s, (uint64_t)m, &first);
-            for (size_t i = 0; i < count; i++) tokens += nib_dataset_record(t->data, t->order[first + i]).length;
-            if (tokens > best) best = tokens, best_step = s, best_micro = (uint64_t)m;
-        }
-    count = micro_batch(t, best_step, best_micro, &first);
-    start = nib_clock_seconds();
-    nib_run_step(t->run, nib_batch_make(&t->maker, t->data, t->order + first, count, 0));
+    nib_run_step(t->run, nib_batch_make(&t->maker, t->data, order, count, 0));
     start = nib_clock_seconds() - start;
     nib_params_clear_grads(t->params);
-    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)nib_max(best, 1) /
-           (double)t->steps_per_epoch;
+    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)tokens / (double)t->layout.per_epoch;
 }
-
 
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err)
 {
     double loss = 0, targets = 0, scale, norm, factor;
-    uint64_t epoch = t->step / t->steps_per_epoch;
-    size_t first, count;
+    uint64_t first, epoch = nib_epochs_of(&t->layout, t->step, &first);
 
     *out = (nib_trainer_step){ 0 };
     nib_params_clear_grads(t->params);
     for (uint64_t m = 0; m < (uint64_t)t->o.gradient_accumulation_steps; m++) {
+        const uint32_t *order;
         const nib_batch *batch;
-        count = micro_batch(t, t->step, m, &first);
+        size_t count = nib_epochs_micro(&t->layout, t->step, m, &order);
         if (!count) break; /* the last step of an epoch may be short */
-        batch = nib_batch_make(&t->maker, t->data, t->order + first, count, (uint32_t)epoch);
+        batch = nib_batch_make(&t->maker, t->data, order, count, (uint32_t)epoch);
         nib_run_step(t->run, batch);
         if (t->run->abandoned)
             return nib_fail(err, NIB_E_INTERRUPTED, "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
@@ -208,6 +173,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         loss += t->run->loss_sum;
         targets += (double)batch->logit_rows;
         out->tokens += batch->tokens;
+        t->records_seen += count;
     }
     scale = 1 / targets;
     norm = nib_gradient_norm(&t->graph->kernels, t->params, scale);
@@ -221,7 +187,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     out->loss = loss / targets;
     out->grad_norm = norm;
     out->learning_rate = t->o.learning_rate * factor; /* of the first group, as Trainer logs it */
-    out->epoch = (double)t->step / (double)t->steps_per_epoch;
+    out->epoch = nib_epochs_done(&t->layout, t->step);
     t->loss_total += out->loss;
     t->tokens_seen += out->tokens;
     return NIB_OK;

@@ -8,6 +8,7 @@
 
 #include "graph/run.h"
 #include "train/batch.h"
+#include "train/epochs.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -17,18 +18,18 @@ typedef struct nib_trainer {
     nib_params *params;
     const nib_dataset *data;
     nib_train_options o;
-    uint64_t steps, steps_per_epoch, epochs; /* of the whole run; epochs begun */
-    size_t tokens, targets, longest; /* of the largest micro-batch; the longest record */
+    nib_epochs layout;
+    uint64_t steps, epochs;     /* of the whole run; epochs begun */
+    size_t longest;             /* record */
     nib_plan *plan;
     nib_run *run;
     nib_batch_maker maker;
     nib_optimizer optimizer;
     nib_schedule schedule;
-    uint32_t *order;
-    uint64_t order_epoch;
     uint64_t step;              /* optimizer steps done */
     double loss_total;          /* of the steps' losses */
     uint64_t tokens_seen;       /* of the steps' batches */
+    uint64_t records_seen;      /* by this process */
     double stop_seen;           /* when the wish to stop was first met within a step, or 0 */
     const char *bad_module;     /* after NIB_E_NUMERIC */
 } nib_trainer;
@@ -48,6 +49,9 @@ nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, 
                             const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err);
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch); /* of activations; of scratch and tables */
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err);
+
+/* Has the step last done ended an epoch? */
+bool nib_trainer_epoch_ended(const nib_trainer *t);
 
 /* Seconds of one micro-batch of the largest size, measured; changes nothing. */
 double nib_trainer_trial(nib_trainer *t);

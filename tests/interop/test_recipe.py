@@ -87,6 +87,7 @@ def make_model(kind, tokenizer, eos, where):
     torch.manual_seed(1)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(where)
     shutil.copy(f"{GOLDEN}/text/{tokenizer}/tokenizer.json", where)
+    shutil.copy(f"{GOLDEN}/recipes/chat_template.jinja", where)
     with open(f"{where}/tokenizer_config.json", "w") as f:
         json.dump({"eos_token": eos}, f)
 

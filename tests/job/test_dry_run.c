@@ -101,6 +101,7 @@ static void test_recipes(void)
         REQUIRE(mkdir(model, 0777) == 0 && copy_file(ctx, source, "config.json", model) && copy_file(ctx, source, "tokenizer_config.json", model), "%s", model);
         snprintf(tokenizer, sizeof tokenizer, "tests/golden/text/%s", cases[i].tokenizer);
         REQUIRE(copy_file(ctx, test_data(strcpy(source, tokenizer)), "tokenizer.json", model), "%s", tokenizer);
+        REQUIRE(copy_file(ctx, test_data("tests/golden/recipes"), "chat_template.jinja", model), "a chat template");
 
         REQUIRE_OK(plan(ctx, recipe, settings, &s, &err), err);
         p = &s.report;

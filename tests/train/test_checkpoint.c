@@ -214,7 +214,7 @@ static double two_steps(bool drop)
     asked = false;
     if (!status) status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
     if (!status) status = nib_adapter_create(model, &config, 1, &adapter, &err);
-    if (!status) status = nib_dataset_open(ctx, &o.data, NULL, 256, false, &data, &err);
+    if (!status) status = nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o.data, .vocabulary = 256 }, &data, &err);
     if (!status) status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train, (uint64_t)1 << 30, NULL, &t, &err);
     if (!status) status = nib_trainer_run_step(t, &s, &err);
     if (!status && drop) {

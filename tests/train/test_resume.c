@@ -72,7 +72,7 @@ static void test_every_step(void)
 static void test_kinds(void)
 {
     static const char *const head[] = { "lm_head" };
-    enum { KINDS = 4 };
+    enum { KINDS = 5 };
     const char *start = NULL;
 
     for (int kind = 0; kind < KINDS; kind++) {
@@ -97,6 +97,11 @@ static void test_kinds(void)
             } else if (kind == 2) {
                 o[i].adapter = start; /* what kind 1 made */
                 o[i].model.compute_dtype = NIB_COMPUTE_AUTO;
+                o[i].train.save_strategy = "epoch";
+            } else if (kind == 3) {
+                o[i].train.tokens_per_batch = 11; /* epochs of three and of four micro-batches */
+                o[i].train.group_by_length = true;
+                o[i].train.gradient_accumulation_steps = 1;
                 o[i].train.save_strategy = "epoch";
             } else {
                 o[i].model.bnb.load_in_4bit = false;

@@ -1,0 +1,49 @@
+/* preview.h - what a training run would see of a data file: tokens, which of them are trained, and
+ * statistics.  Needs config.json and the tokenizer of a model, no weights. */
+#ifndef NIBBLE_PREVIEW_H
+#define NIBBLE_PREVIEW_H
+
+#include "nibble/context.h"
+#include "nibble/finetune.h"
+
+typedef struct nib_preview_token {
+    uint32_t id;
+    const char *text; /* what it adds to the text, `bytes` long, not NUL-terminated: whole characters only, so it */
+    size_t bytes;     /* may be empty where a later token completes a character */
+    bool special, trained;
+} nib_preview_token;
+
+typedef struct nib_preview_record {
+    size_t number;    /* of the records that are left, from 1 */
+    size_t length, supervised;
+    const nib_preview_token *tokens; /* [length], borrowed until the call returns */
+} nib_preview_record;
+
+enum { NIB_PREVIEW_BUCKETS = 12 };
+
+typedef struct nib_preview_report {
+    const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
+    const char *end_token;             /* or NULL */
+    uint64_t read, records;            /* in the file; left to train on */
+    uint64_t truncated, empty, masked_out, bad, duplicates, duplicate_bos;
+    uint64_t ends;                     /* records in which the end token is trained */
+    uint64_t tokens, supervised;       /* of an epoch */
+    uint32_t shortest, median, longest;
+    int max_seq_length;
+    struct { uint32_t first, last; uint64_t records; } buckets[NIB_PREVIEW_BUCKETS]; /* by length */
+    size_t bucket_count;
+} nib_preview_report;
+
+typedef struct nib_preview_options {
+    const char *model;      /* a directory */
+    nib_data_options data;
+    size_t records;         /* that on_record gets, from the first on */
+    bool (*on_record)(void *user, const nib_preview_record *record); /* false: no more; may be NULL */
+    void (*on_report)(void *user, const nib_preview_report *report); /* after the records; may be NULL */
+    void *user;
+} nib_preview_options;
+
+/* Reads the data as nib_finetune() does, with its errors. */
+nib_status nib_preview(nib_ctx *ctx, const nib_preview_options *options, nib_error *err);
+
+#endif

@@ -1,0 +1,352 @@
+/* chat.c - finding a chat template and rendering with it; what is trained is chat_mask.c's affair. */
+#include "text/chat.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/filemap.h"
+#include "format/json.h"
+
+enum { MOST_TEMPLATES = 32, TEMPLATE_BYTES = 4 << 20 };
+
+typedef struct named {
+    char *name;   /* "default", "tool_use", ... */
+    char *where;  /* for messages */
+    char *text;
+    size_t bytes;
+    nib_jinja *jinja; /* parsed at the first use, but for the default */
+} named;
+
+struct nib_chat {
+    nib_ctx *ctx;
+    named items[MOST_TEMPLATES];
+    size_t count;
+    json_t *tokens; /* bos_token, eos_token, ... */
+    struct tm now;
+};
+
+static nib_status no_memory(const char *where, nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where); }
+
+/* --- finding --- */
+
+/* `text` is taken over, also on failure. */
+static nib_status add(nib_chat *c, const char *name, const char *where, char *text, size_t bytes, nib_error *err)
+{
+    named *n = &c->items[c->count];
+
+    if (c->count == MOST_TEMPLATES) {
+        nib_free(c->ctx, text);
+        return nib_fail(err, NIB_E_FORMAT, "%s: more than %d chat templates", where, MOST_TEMPLATES);
+    }
+    c->count++;
+    *n = (named){ .name = nib_strdup(c->ctx, name), .where = nib_strdup(c->ctx, where), .text = text, .bytes = bytes };
+    return n->name && n->where && n->text ? NIB_OK : no_memory(where, err);
+}
+
+/* A file that need not be there. */
+static nib_status add_file(nib_chat *c, const char *name, const char *path, nib_error *err)
+{
+    char *text = NULL;
+    size_t bytes;
+    nib_status status;
+
+    if (!nib_file_exists(path)) return NIB_OK;
+    status = nib_file_read(c->ctx, path, TEMPLATE_BYTES, &text, &bytes, err);
+    return status ? status : add(c, name, path, text, bytes, err);
+}
+
+static nib_status add_string(nib_chat *c, const char *name, const char *where, const json_t *text, nib_error *err)
+{
+    size_t bytes = json_string_length(text);
+    char *copy = nib_strndup(c->ctx, json_string_value(text), bytes);
+
+    return copy ? add(c, name, where, copy, bytes, err) : no_memory(where, err);
+}
+
+/* DIR/additional_chat_templates/NAME.jinja */
+static nib_status add_additional(nib_chat *c, const char *dir, nib_error *err)
+{
+    char *folder = nib_sprintf(c->ctx, "%s/additional_chat_templates", dir);
+    DIR *d = folder ? opendir(folder) : NULL;
+    struct dirent *entry;
+    nib_status status = folder ? NIB_OK : no_memory(dir, err);
+
+    while (d && !status && (entry = readdir(d))) {
+        size_t n = strlen(entry->d_name);
+        char *path, *name;
+
+        if (n <= 6 || strcmp(entry->d_name + n - 6, ".jinja") != 0) continue;
+        path = nib_sprintf(c->ctx, "%s/%s", folder, entry->d_name);
+        name = nib_strndup(c->ctx, entry->d_name, n - 6);
+        status = path && name ? add_file(c, name, path, err) : no_memory(folder, err);
+        nib_free(c->ctx, path);
+        nib_free(c->ctx, name);
+    }
+    if (d) closedir(d);
+    nib_free(c->ctx, folder);
+    return status;
+}
+
+/* The key chat_template of a JSON file: a string, or a list of named ones. */
+static nib_status add_json(nib_chat *c, const char *path, nib_error *err)
+{
+    json_t *root = NULL;
+    const json_t *value, *one;
+    char where[512];
+    size_t i;
+    nib_status status;
+
+    if (!nib_file_exists(path)) return NIB_OK;
+    status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
+    if (status) return status;
+    value = json_object_get(root, "chat_template");
+    snprintf(where, sizeof where, "%s: chat_template", path);
+    if (json_is_string(value)) {
+        status = add_string(c, "default", where, value, err);
+    } else if (json_is_array(value)) {
+        json_array_foreach(value, i, one) {
+            const json_t *name = json_object_get(one, "name"), *text = json_object_get(one, "template");
+            if (!json_is_string(name) || !json_is_string(text)) {
+                status = nib_fail(err, NIB_E_FORMAT, "%s: element %zu has no strings 'name' and 'template'", where, i);
+            } else {
+                snprintf(where, sizeof where, "%s: chat_template '%.60s'", path, json_string_value(name));
+                status = add_string(c, json_string_value(name), where, text, err);
+            }
+            if (status) break;
+        }
+    } else if (value && !json_is_null(value)) {
+        status = nib_fail(err, NIB_E_FORMAT, "%s: neither a string nor a list of named templates", where);
+    }
+    json_decref(root);
+    return status;
+}
+
+static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
+{
+    char *jinja = nib_sprintf(c->ctx, "%s/chat_template.jinja", dir);
+    char *config = nib_sprintf(c->ctx, "%s/tokenizer_config.json", dir);
+    char *old = nib_sprintf(c->ctx, "%s/chat_template.json", dir);
+    nib_status status = jinja && config && old ? NIB_OK : no_memory(dir, err);
+
+    if (!status) status = add_file(c, "default", jinja, err);
+    if (!status) status = add_additional(c, dir, err);
+    if (!status && !c->count) status = add_json(c, config, err);
+    if (!status && !c->count) status = add_json(c, old, err);
+    if (!status && !c->count)
+        status = nib_fail(err, NIB_E_IO, "%s: there is no chat template: neither chat_template.jinja nor chat_template in "
+                          "tokenizer_config.json; --chat-template names a file", dir);
+    nib_free(c->ctx, jinja);
+    nib_free(c->ctx, config);
+    nib_free(c->ctx, old);
+    return status;
+}
+
+static nib_status find(nib_chat *c, const nib_chat_source *source, nib_error *err)
+{
+    const char *path = source->template_path;
+    struct stat info;
+
+    if (!path) return find_in(c, source->model_dir, err);
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return find_in(c, path, err);
+    if (!nib_file_exists(path)) return nib_fail(err, NIB_E_IO, "chat_template: %s: there is no such file", path);
+    return add_file(c, "default", path, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const named *x = a, *y = b;
+    return strcmp(x->name ? x->name : "", y->name ? y->name : "");
+}
+
+/* --- special tokens --- */
+
+/* A string, or an object with its content. */
+static const json_t *content_of(const json_t *token)
+{
+    return json_is_object(token) ? json_object_get(token, "content") : token;
+}
+
+static bool set_token(nib_chat *c, const char *key, const json_t *token)
+{
+    const json_t *content = content_of(token);
+
+    if (!json_is_string(content) || json_string_length(content) == 0) return true;
+    return json_object_set_new(c->tokens, key, json_stringn(json_string_value(content), json_string_length(content))) == 0;
+}
+
+static bool set_list(nib_chat *c, const char *key, const json_t *list)
+{
+    json_t *made, *one;
+    size_t i;
+    bool good = true;
+
+    if (!json_is_array(list) || json_array_size(list) == 0) return true;
+    made = json_array();
+    json_array_foreach(list, i, one)
+        if (json_is_string(content_of(one)))
+            good = good && json_array_append_new(made, json_string(json_string_value(content_of(one)))) == 0;
+    return json_object_set_new(c->tokens, key, made) == 0 && good;
+}
+
+static bool take_tokens(nib_chat *c, const json_t *root)
+{
+    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+    const json_t *extra = json_object_get(root, "extra_special_tokens"), *one;
+    const char *key;
+    bool good = true;
+
+    for (size_t i = 0; i < NIB_COUNT(keys); i++)
+        if (!json_object_get(c->tokens, keys[i])) good = good && set_token(c, keys[i], json_object_get(root, keys[i]));
+    if (!json_object_get(c->tokens, "additional_special_tokens"))
+        good = good && set_list(c, "additional_special_tokens", json_object_get(root, "additional_special_tokens"));
+    json_object_foreach((json_t *)(uintptr_t)extra, key, one) good = good && set_token(c, key, one); /* image_token, ... */
+    return good;
+}
+
+/* tokenizer_config.json; of older directories special_tokens_map.json too. */
+static nib_status read_tokens(nib_chat *c, const char *dir, nib_error *err)
+{
+    static const char *const files[] = { "tokenizer_config.json", "special_tokens_map.json" };
+    nib_status status = NIB_OK;
+
+    c->tokens = json_object();
+    if (!c->tokens) return no_memory(dir, err);
+    for (size_t i = 0; i < NIB_COUNT(files) && !status; i++) {
+        char *path = nib_sprintf(c->ctx, "%s/%s", dir, files[i]);
+        json_t *root = NULL;
+        bool complete = false;
+
+        if (!path) return no_memory(dir, err);
+        if (nib_file_exists(path)) status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
+        if (!status && root && !take_tokens(c, root)) status = no_memory(path, err);
+        complete = json_object_get(root, "added_tokens_decoder") != NULL;
+        json_decref(root);
+        nib_free(c->ctx, path);
+        if (complete) break;
+    }
+    return status;
+}
+
+/* --- the template --- */
+
+static const named *look_up(const nib_chat *c, const char *name)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (strcmp(c->items[i].name, name) == 0) return &c->items[i];
+    return NULL;
+}
+
+/* tool_use for chats with tools, where there is one; else default; a single one is it.  NULL: none. */
+static const named *choose(const nib_chat *c, bool tools)
+{
+    const named *n = tools ? look_up(c, "tool_use") : NULL;
+
+    if (!n) n = look_up(c, "default");
+    return !n && c->count == 1 ? &c->items[0] : n;
+}
+
+static nib_status use(nib_chat *c, bool tools, nib_jinja **out, nib_error *err)
+{
+    const named *chosen = choose(c, tools);
+    named *n = chosen ? &c->items[chosen - c->items] : NULL;
+    nib_status status = NIB_OK;
+
+    if (!n) return nib_fail(err, NIB_E_FORMAT, "%s: of %zu chat templates none is called default", c->items[0].where, c->count);
+    if (!n->jinja) status = nib_jinja_create(c->ctx, n->where, n->text, n->bytes, &n->jinja, err);
+    *out = n->jinja;
+    return status;
+}
+
+nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out, nib_error *err)
+{
+    nib_chat *c = nib_new(ctx, sizeof *c);
+    time_t now = (time_t)source->now;
+    nib_jinja *parsed = NULL;
+    nib_status status;
+
+    if (!c) return no_memory("chat template", err);
+    c->ctx = ctx;
+    if (!localtime_r(&now, &c->now)) memset(&c->now, 0, sizeof c->now);
+    status = find(c, source, err);
+    qsort(c->items, c->count, sizeof *c->items, by_name); /* a directory's order is no order */
+    if (!status) status = read_tokens(c, source->model_dir, err);
+    if (!status) status = use(c, false, &parsed, err);
+    if (status) goto done;
+    *out = c;
+    c = NULL; /* handed over */
+done:
+    nib_chat_close(c);
+    return status;
+}
+
+void nib_chat_close(nib_chat *c)
+{
+    if (!c) return;
+    for (size_t i = 0; i < c->count; i++) {
+        nib_jinja_destroy(c->items[i].jinja);
+        nib_free(c->ctx, c->items[i].name);
+        nib_free(c->ctx, c->items[i].where);
+        nib_free(c->ctx, c->items[i].text);
+    }
+    json_decref(c->tokens);
+    nib_free(c->ctx, c);
+}
+
+nib_ctx *nib_chat_ctx(const nib_chat *c) { return c->ctx; }
+const char *nib_chat_name(const nib_chat *c) { return choose(c, false)->where; } /* opening saw to it that there is one */
+
+bool nib_chat_marks_generation(const nib_chat *c, bool tools)
+{
+    const named *n = choose(c, tools);
+    return n->jinja && nib_jinja_marks_generation(n->jinja);
+}
+
+void nib_chat_hash(const nib_chat *c, nib_sha256 *h)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        nib_sha256_add(h, c->items[i].name, strlen(c->items[i].name) + 1);
+        nib_sha256_add(h, c->items[i].text, c->items[i].bytes + 1);
+    }
+}
+
+/* The first `count` messages, shared; NULL: no memory. */
+static json_t *first_messages(const json_t *messages, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < count; i++)
+        if (json_array_append(list, json_array_get(messages, i))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *variables_of(const nib_chat *c, const nib_chat_turns *t, size_t count, bool prompt)
+{
+    json_t *v = json_copy(c->tokens);
+    int bad = !v || json_object_set_new(v, "messages", first_messages(t->messages, count));
+
+    if (!bad) bad = t->tools ? json_object_set(v, "tools", (json_t *)(uintptr_t)t->tools) : json_object_set_new(v, "tools", json_null());
+    if (!bad) bad = json_object_set_new(v, "documents", json_null());
+    if (!bad) bad = json_object_set_new(v, "add_generation_prompt", json_boolean(prompt));
+    if (!bad && t->extra) bad = json_object_update(v, (json_t *)(uintptr_t)t->extra);
+    if (!bad) return v;
+    json_decref(v);
+    return NULL;
+}
+
+nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count, bool add_generation_prompt,
+                           nib_jinja_output *out, nib_error *err)
+{
+    json_t *variables;
+    nib_jinja *jinja = NULL;
+    nib_status status = use(c, turns->tools != NULL, &jinja, err);
+
+    if (status) return status;
+    variables = variables_of(c, turns, count, add_generation_prompt);
+    status = variables ? nib_jinja_render(jinja, variables, &c->now, out, err) : no_memory(nib_chat_name(c), err);
+    json_decref(variables);
+    return status;
+}

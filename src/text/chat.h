@@ -1,0 +1,61 @@
+/* chat.h - a model's chat template: found, rendered as transformers' apply_chat_template does, and
+ * what of the text is trained.
+ *
+ * Found in this order (formats.md 11.9): the file that was named; DIR/chat_template.jinja, with others
+ * under DIR/additional_chat_templates/NAME.jinja; chat_template in DIR/tokenizer_config.json, a string
+ * or a list of {"name", "template"}; DIR/chat_template.json.  Of several the one called tool_use
+ * renders chats with tools, default the others.
+ *
+ * Text that a template made holds its special tokens: it is tokenized without adding any. */
+#ifndef NIB_TEXT_CHAT_H
+#define NIB_TEXT_CHAT_H
+
+#include "base/hash.h"
+#include "text/jinja_template.h"
+
+typedef struct nib_chat nib_chat;
+
+typedef struct nib_chat_source {
+    const char *model_dir;     /* its special tokens, and its template unless another is named */
+    const char *template_path; /* a file, or a directory to look in as above; or NULL */
+    int64_t now;               /* what strftime_now prints, in local time: seconds since 1970 */
+} nib_chat_source;
+
+/* Finds and parses.  On success *out is the caller's: nib_chat_close().  NIB_E_IO: there is no
+ * template (says where it was looked for); NIB_E_FORMAT: the file and what is wrong, with the
+ * template's line. */
+nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out, nib_error *err);
+void nib_chat_close(nib_chat *c); /* NULL is fine */
+const char *nib_chat_name(const nib_chat *c); /* where it was found; borrowed */
+nib_ctx *nib_chat_ctx(const nib_chat *c);
+/* Does the template that renders chats with (without) tools have a {% generation %} block?  After a
+ * first rendering of that kind. */
+bool nib_chat_marks_generation(const nib_chat *c, bool tools);
+void nib_chat_hash(const nib_chat *c, nib_sha256 *h); /* adds its templates' text */
+
+/* A chat: what a template sees.  All borrowed. */
+typedef struct nib_chat_turns {
+    const json_t *messages; /* an array of {"role", "content", ...} */
+    const json_t *tools;    /* an array; or NULL */
+    const json_t *extra;    /* an object: more variables (chat_template_kwargs); or NULL */
+} nib_chat_turns;
+
+/* Renders the first `count` messages.  NIB_E_INVALID: the template raised (its words), or met an
+ * error or a limit. */
+nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count, bool add_generation_prompt,
+                           nib_jinja_output *out, nib_error *err);
+
+typedef enum nib_chat_loss { NIB_CHAT_LOSS_ALL_TURNS, NIB_CHAT_LOSS_LAST_TURN, NIB_CHAT_LOSS_EVERYTHING } nib_chat_loss;
+
+/* Renders the whole chat; out->spans become the bytes that are trained: what the assistant says in
+ * the turns from `given` on, or in the last one, or everything from there on.
+ *
+ * A {% generation %} block says what the assistant says.  Where a template has none, the messages
+ * before a turn are rendered by themselves, with the generation prompt, and those up to it: what
+ * lies between is the turn, its end token included.  Both must be what the whole begins with:
+ * otherwise NIB_E_MISMATCH, for a search for the words would be a guess.
+ * NIB_E_FORMAT: there is no such turn, or the template marks nothing of it. */
+nib_status nib_chat_render_trained(nib_chat *c, const nib_chat_turns *turns, size_t given, nib_chat_loss loss,
+                                   nib_jinja_output *out, nib_error *err);
+
+#endif

@@ -1,0 +1,212 @@
+/* epochs.c - laying out a run's epochs, steps and micro-batches. */
+#include "train/epochs.h"
+
+#include <math.h>
+
+static uint32_t length_of(const nib_epochs *e, uint32_t record) { return nib_dataset_record(e->data, record).length; }
+
+/* --- the order of an epoch --- */
+
+/* Falling lengths, equal ones as they stood, as Python's sort does: merging from the bottom up. */
+static void sort_by_length(const nib_epochs *e, uint32_t *items, uint32_t *other, size_t n)
+{
+    for (size_t width = 1; width < n; width *= 2) {
+        for (size_t low = 0; low < n; low += 2 * width) {
+            size_t middle = nib_min(low + width, n), high = nib_min(low + 2 * width, n), a = low, b = middle;
+            for (size_t k = low; k < high; k++) {
+                bool left = a < middle && (b >= high || length_of(e, items[a]) >= length_of(e, items[b]));
+                other[k] = left ? items[a++] : items[b++];
+            }
+        }
+        memcpy(items, other, n * sizeof *items);
+    }
+}
+
+/* transformers 4.57, trainer_pt_utils.get_length_grouped_indices, whose batch is a step. */
+static void group_by_length(nib_epochs *e)
+{
+    enum { MOST_STEPS = 50 };
+    size_t n = nib_dataset_count(e->data), step = e->batch * e->accumulation, longest = 0;
+    size_t piece = nib_max(nib_min(n / (step * 4), MOST_STEPS), 1) * step;
+    uint32_t first;
+
+    for (size_t at = 0; at < n; at += piece) {
+        sort_by_length(e, e->order + at, e->scratch, nib_min(piece, n - at));
+        if (length_of(e, e->order[at]) > length_of(e, e->order[longest])) longest = at;
+    }
+    first = e->order[0];
+    e->order[0] = e->order[longest];
+    e->order[longest] = first;
+}
+
+static void cut(nib_epochs *e)
+{
+    size_t n = nib_dataset_count(e->data), tokens = 0;
+
+    e->micros = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t length = e->budget ? length_of(e, e->order[i]) : 0;
+        bool full = e->budget ? i == 0 || tokens + length > e->budget : i % e->batch == 0;
+        if (full) e->starts[e->micros++] = (uint32_t)i, tokens = 0;
+        tokens += length;
+    }
+    e->starts[e->micros] = (uint32_t)n;
+}
+
+static void load(nib_epochs *e, uint64_t epoch)
+{
+    if (e->at == epoch) return;
+    nib_dataset_order(e->data, e->shuffle, e->seed, epoch, e->order);
+    if (e->grouped) group_by_length(e);
+    cut(e);
+    e->at = epoch;
+}
+
+/* --- the run --- */
+
+static void widen(nib_epochs *e)
+{
+    for (size_t m = 0; m < e->micros; m++) {
+        size_t tokens = 0, targets = 0;
+        for (size_t i = e->starts[m]; i < e->starts[m + 1]; i++) {
+            nib_record r = nib_dataset_record(e->data, e->order[i]);
+            tokens += r.length;
+            targets += r.targets;
+        }
+        e->sequences = nib_max(e->sequences, e->starts[m + 1] - e->starts[m]);
+        e->tokens = nib_max(e->tokens, tokens);
+        e->targets = nib_max(e->targets, targets);
+    }
+}
+
+static nib_status count_steps(nib_epochs *e, const nib_train_options *o, nib_error *err)
+{
+    double steps;
+
+    e->steps = o->max_steps > 0 ? (uint64_t)o->max_steps : 0;
+    if (e->steps) {
+        e->count = nib_ceil_div(e->steps, e->per_epoch);
+        return NIB_OK;
+    }
+    steps = ceil(o->num_train_epochs * (double)e->per_epoch); /* as the Trainer counts them (formats.md 14.4) */
+    if (!(steps >= 1 && steps < 1e15))
+        return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", o->num_train_epochs);
+    e->steps = (uint64_t)steps;
+    e->count = (uint64_t)ceil(o->num_train_epochs);
+    return NIB_OK;
+}
+
+/* Epochs of the same records in another order fill another number of micro-batches. */
+static nib_status count_varying(nib_epochs *e, const nib_train_options *o, nib_error *err)
+{
+    size_t room = 0;
+    double epochs = o->num_train_epochs;
+    uint64_t limit = o->max_steps > 0 ? (uint64_t)o->max_steps : UINT64_MAX;
+
+    if (!nib_grow(e->ctx, &e->first_step, &room, 1, sizeof *e->first_step)) goto no_memory;
+    e->first_step[0] = 0;
+    for (e->count = 0; e->steps < limit && (o->max_steps > 0 || (double)e->count < epochs); e->count++) {
+        uint64_t here, all;
+        load(e, e->count);
+        widen(e);
+        all = here = nib_ceil_div(e->micros, e->accumulation);
+        if (o->max_steps <= 0 && (double)e->count + 1 > epochs) here = (uint64_t)ceil((epochs - (double)e->count) * (double)all);
+        if (!nib_grow(e->ctx, &e->first_step, &room, e->count + 2, sizeof *e->first_step)) goto no_memory;
+        e->first_step[e->count + 1] = e->first_step[e->count] + all;
+        e->steps += here;
+        if (e->count == 0) e->per_epoch = all;
+    }
+    if (e->steps > limit) e->steps = limit;
+    return e->steps ? NIB_OK : nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", epochs);
+no_memory:
+    return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the steps of %" PRIu64 " epochs", e->count);
+}
+
+static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *err)
+{
+    bool same_order = !e->shuffle;
+    nib_status status;
+
+    if (e->budget && !same_order) return count_varying(e, o, err);
+    load(e, 0);
+    e->per_epoch = nib_ceil_div(e->micros, e->accumulation);
+    status = count_steps(e, o, err);
+    for (uint64_t i = 0; i < (same_order ? 1 : e->count) && !status; i++) {
+        load(e, i);
+        widen(e);
+    }
+    return status;
+}
+
+nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o, nib_epochs *out, nib_error *err)
+{
+    size_t n = nib_dataset_count(data);
+    nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size, .budget = (size_t)o->tokens_per_batch,
+                     .accumulation = (size_t)o->gradient_accumulation_steps, .shuffle = o->shuffle, .grouped = o->group_by_length,
+                     .seed = o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed, .at = UINT64_MAX };
+    nib_status status;
+
+    e.order = nib_new_array(ctx, n, sizeof *e.order);
+    e.starts = nib_new_array(ctx, n + 1, sizeof *e.starts);
+    e.scratch = e.grouped ? nib_new_array(ctx, n, sizeof *e.scratch) : NULL;
+    if (!e.order || !e.starts || (e.grouped && !e.scratch))
+        status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records", n);
+    else
+        status = lay_out(&e, o, err);
+    if (status) nib_epochs_free(&e);
+    else *out = e;
+    return status;
+}
+
+void nib_epochs_free(nib_epochs *e)
+{
+    if (!e->ctx) return;
+    nib_free(e->ctx, e->order);
+    nib_free(e->ctx, e->starts);
+    nib_free(e->ctx, e->scratch);
+    nib_free(e->ctx, e->first_step);
+    *e = (nib_epochs){ 0 };
+}
+
+/* --- steps --- */
+
+uint64_t nib_epochs_of(const nib_epochs *e, uint64_t step, uint64_t *first)
+{
+    uint64_t low = 0, high = e->count;
+
+    if (!e->first_step) {
+        *first = step / e->per_epoch * e->per_epoch;
+        return step / e->per_epoch;
+    }
+    while (low < high) { /* the last epoch that begins at or before the step */
+        uint64_t middle = low + (high - low + 1) / 2;
+        if (e->first_step[middle] <= step) low = middle;
+        else high = middle - 1;
+    }
+    *first = e->first_step[low];
+    return low;
+}
+
+uint64_t nib_epochs_steps(const nib_epochs *e, uint64_t epoch)
+{
+    if (!e->first_step || epoch >= e->count) return e->per_epoch;
+    return e->first_step[epoch + 1] - e->first_step[epoch];
+}
+
+double nib_epochs_done(const nib_epochs *e, uint64_t steps)
+{
+    uint64_t first, epoch = nib_epochs_of(e, steps, &first);
+
+    if (!e->first_step) return (double)steps / (double)e->per_epoch;
+    return (double)epoch + (double)(steps - first) / (double)nib_epochs_steps(e, epoch);
+}
+
+size_t nib_epochs_micro(nib_epochs *e, uint64_t step, uint64_t micro, const uint32_t **order)
+{
+    uint64_t first, epoch = nib_epochs_of(e, step, &first), index = (step - first) * e->accumulation + micro;
+
+    load(e, epoch);
+    if (index >= e->micros) return 0;
+    *order = e->order + e->starts[index];
+    return e->starts[index + 1] - e->starts[index];
+}

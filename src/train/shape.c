@@ -1,0 +1,188 @@
+/* shape.c - telling shapes apart; text made of them is in shape_text.c and shape_chat.c. */
+#include "train/shape.h"
+
+#include <stdio.h>
+
+const char *nib_shape_name(nib_record_shape shape)
+{
+    static const char *const names[] = {
+        [NIB_SHAPE_UNKNOWN] = "unknown", [NIB_SHAPE_TOKENS] = "tokens (input_ids)", [NIB_SHAPE_TEXT] = "text",
+        [NIB_SHAPE_COMPLETION] = "prompt and completion", [NIB_SHAPE_CHAT_COMPLETION] = "prompt and completion, both chats",
+        [NIB_SHAPE_ALPACA] = "Alpaca (instruction, input, output)", [NIB_SHAPE_CHAT] = "chat (messages)",
+        [NIB_SHAPE_SHAREGPT] = "ShareGPT (conversations)", [NIB_SHAPE_FAQ] = "FAQ (question, answer)",
+        [NIB_SHAPE_TEMPLATE] = "fields in a template", [NIB_SHAPE_TEMPLATES] = "fields in templates of prompt and completion",
+        [NIB_SHAPE_STREAM] = "one text, cut into windows"
+    };
+    return names[shape];
+}
+
+const char *nib_shape_kind(const json_t *value)
+{
+    if (!value) return "missing";
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "a list";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: case JSON_REAL: return "a number";
+    case JSON_TRUE: case JSON_FALSE: return "true or false";
+    case JSON_NULL: break;
+    }
+    return "null";
+}
+
+const json_t *nib_shape_field(const json_t *record, const char *key)
+{
+    const json_t *value = json_object_get(record, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key, const char *where, const json_t **out,
+                            nib_error *err)
+{
+    const json_t *value = json_object_get(record, key);
+
+    if (!json_is_string(value))
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, it should be a string (the records' shape is %s)", where, key,
+                        nib_shape_kind(value), nib_shape_name(s->shape));
+    *out = value;
+    return NIB_OK;
+}
+
+nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where, nib_error *err)
+{
+    nib_example *x = &s->example;
+
+    if (begin >= end) return NIB_OK;
+    if (!nib_grow(s->ctx, &x->spans, &x->span_room, x->span_count + 1, sizeof *x->spans))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    x->spans[x->span_count++] = (nib_text_span){ begin, end };
+    return NIB_OK;
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+{
+    return !word || strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
+}
+
+nib_status nib_shape_check(const nib_data_options *o, nib_error *err)
+{
+    if ((o->prompt_template != NULL) != (o->completion_template != NULL))
+        return nib_fail(err, NIB_E_INVALID, "prompt_template and completion_template go together");
+    if (o->template_text && o->prompt_template)
+        return nib_fail(err, NIB_E_INVALID, "template and prompt_template exclude each other");
+    if (!is_one_of(o->train_on_turns, "all", "last", "everything"))
+        return nib_fail(err, NIB_E_INVALID, "train_on_turns: '%.60s' is not all, last or everything", o->train_on_turns);
+    if (!is_one_of(o->alpaca_ending, "newline", "space", "none"))
+        return nib_fail(err, NIB_E_INVALID, "alpaca_ending: '%.60s' is not newline, space or none", o->alpaca_ending);
+    return NIB_OK;
+}
+
+/* --- detection --- */
+
+static bool has(const json_t *record, const char *key) { return json_object_get(record, key) != NULL; }
+
+/* The order of formats.md 15.2: the more telling fields first. */
+static nib_record_shape shape_of(const nib_data_options *o, const json_t *record)
+{
+    if (o->template_text) return NIB_SHAPE_TEMPLATE;
+    if (o->prompt_template) return NIB_SHAPE_TEMPLATES;
+    if (has(record, "input_ids")) return NIB_SHAPE_TOKENS;
+    if (has(record, "messages")) return NIB_SHAPE_CHAT;
+    if (has(record, "conversations")) return NIB_SHAPE_SHAREGPT;
+    if (has(record, "prompt") && has(record, "completion"))
+        return json_is_array(json_object_get(record, "prompt")) ? NIB_SHAPE_CHAT_COMPLETION : NIB_SHAPE_COMPLETION;
+    if (has(record, "instruction") && has(record, "output")) return NIB_SHAPE_ALPACA;
+    if (has(record, "questions") || (has(record, "question") && has(record, "answer"))) return NIB_SHAPE_FAQ;
+    return has(record, "text") ? NIB_SHAPE_TEXT : NIB_SHAPE_UNKNOWN;
+}
+
+/* "'a', 'b', 'c'": the fields that are there. */
+static void list_fields(const json_t *record, char *out, size_t room)
+{
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+
+    snprintf(out, room, "none");
+    json_object_foreach((json_t *)(uintptr_t)record, key, value) {
+        int n = snprintf(out + used, room - used, "%s'%.40s'", used ? ", " : "", key);
+        if (n < 0 || used + (size_t)n + 8 >= room) {
+            snprintf(out + used, room - used, ", ...");
+            return;
+        }
+        used += (size_t)n;
+    }
+}
+
+nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *where, nib_error *err)
+{
+    nib_record_shape shape;
+
+    if (!json_is_object(record)) return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where, nib_shape_kind(record));
+    shape = shape_of(s->o, record);
+    if (shape == NIB_SHAPE_UNKNOWN) {
+        char fields[400];
+        list_fields(record, fields, sizeof fields);
+        return nib_fail(err, NIB_E_FORMAT, "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
+                        "completion, instruction and output, question and answer, text, input_ids; --template takes any fields",
+                        where, fields);
+    }
+    s->shape = shape;
+    return NIB_OK;
+}
+
+static bool is_chat(nib_record_shape shape)
+{
+    return shape == NIB_SHAPE_CHAT || shape == NIB_SHAPE_SHAREGPT || shape == NIB_SHAPE_CHAT_COMPLETION;
+}
+
+nib_status nib_shaper_open(nib_shaper *s, nib_error *err)
+{
+    if (!is_chat(s->shape) || s->chat) return NIB_OK;
+    s->source.template_path = s->o->chat_template;
+    return nib_chat_open(s->ctx, &s->source, &s->chat, err);
+}
+
+void nib_shaper_close(nib_shaper *s)
+{
+    if (!s->ctx) return;
+    nib_chat_close(s->chat);
+    nib_text_free(&s->example.text);
+    nib_free(s->ctx, s->example.spans);
+    *s = (nib_shaper){ 0 };
+}
+
+/* --- records --- */
+
+static const json_t *questions_of(nib_record_shape shape, const json_t *record)
+{
+    const json_t *list = shape == NIB_SHAPE_FAQ ? json_object_get(record, "questions") : NULL;
+    return json_is_array(list) ? list : NULL;
+}
+
+size_t nib_shape_parts(nib_record_shape shape, const json_t *record)
+{
+    const json_t *list = questions_of(shape, record);
+    return list ? json_array_size(list) : 1;
+}
+
+const json_t *nib_shape_part(nib_record_shape shape, const json_t *record, size_t i)
+{
+    const json_t *list = questions_of(shape, record);
+    return list ? json_array_get(list, i) : record;
+}
+
+nib_status nib_shaper_fill(nib_shaper *s, const json_t *record, const char *where, nib_error *err)
+{
+    nib_example *x = &s->example;
+    nib_status status;
+
+    x->text.ctx = s->ctx;
+    x->text.bytes = 0;
+    x->span_count = 0;
+    x->rendered = x->has_prompt = x->empty = false;
+    if (!json_is_object(record)) return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where, nib_shape_kind(record));
+    status = is_chat(s->shape) ? nib_shape_fill_chat(s, record, where, err) : nib_shape_fill_text(s, record, where, err);
+    if (!status && x->text.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    return status;
+}
