@@ -6,6 +6,7 @@
 #include "generate/decoder.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
+#include "job/memory.h"
 #include "job/open.h"
 
 struct nib_generator {
@@ -280,6 +281,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     start = nib_clock_seconds();
     status = decode(g, use, most, text, r, err);
     r->decode_seconds = nib_clock_seconds() - start;
+    r->peak_memory_bytes = nib_memory_peak();
     return status;
 }
 
