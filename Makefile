@@ -62,6 +62,7 @@ help:
 	@echo 'make test             every test that needs no network'
 	@echo 'make SAN=address,undefined test'
 	@echo 'make bench            the kernels and the training step against the peak of this machine'
+	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp (network; PEERS=--help)'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
 	@echo 'make install          program, library, headers, pkg-config file, man page (PREFIX, DESTDIR)'
 
@@ -104,6 +105,12 @@ test: deps
 bench: deps
 	@$(MAKE) --no-print-directory benches
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+# What is missing for the peers skips their rows; only nibble itself must build.
+bench-peers: deps
+	@$(MAKE) --no-print-directory $(BUILD)/nibble
+	@tools/install-deps.sh --peers || echo 'bench-peers: going on with what is there'
+	@python3 bench/peers/run.py --nibble $(BUILD)/nibble --json $(BUILD)/bench-peers.json $(PEERS)
 
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
 FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))
