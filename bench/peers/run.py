@@ -99,7 +99,7 @@ def measure(o, python, info, run):
 # --- the tables ---
 
 def figure(x):
-    return f"{x:.3g}" if x < 100 else f"{x:,.0f}"
+    return f"{x:#.3g}" if x < 99.5 else f"{x:,.0f}"
 
 
 def mib(bytes_):
