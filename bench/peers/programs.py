@@ -40,7 +40,7 @@ def nibble_step(s, model, data, records, tokens, cpus=None):
                 [s.nibble, "finetune", model, "--data", data, "--output-dir", out, "--overwrite", "--r", 16,
                  "--lora-alpha", 16, "--target-modules", "all-linear", "--per-device-train-batch-size", records,
                  "--max-steps", WARM_UP + s.steps, "--learning-rate", "2e-4", "--lr-scheduler-type", "constant",
-                 "--logging-steps", 1, "--save-strategy", "no", "--max-seq-length", s.tokens, "--threads", s.threads,
+                 "--logging-steps", 1, "--save-strategy", "no", "--max-seq-length", max(tokens, s.tokens), "--threads", s.threads,
                  "--json"], s.threads, cpus)
         finally:
             shutil.rmtree(out, ignore_errors=True)
