@@ -74,6 +74,7 @@ help:
 	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
 	@echo 'make SAN=address,undefined test'
 	@echo 'make bench            the kernels and the training step against the peak of this machine'
+	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp (network; PEERS=--help)'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
 	@echo 'make install          program, library, headers, pkg-config file, man page (PREFIX, DESTDIR)'
 
@@ -125,6 +126,12 @@ bench: deps
 	$(if $(EMULATE),$(error bench: an emulated build has no speed to measure))
 	@$(MAKE) --no-print-directory benches
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+# What is missing for the peers skips their rows; only nibble itself must build.
+bench-peers: deps
+	@$(MAKE) --no-print-directory $(BUILD)/nibble
+	@tools/install-deps.sh --peers || echo 'bench-peers: going on with what is there'
+	@python3 bench/peers/run.py --nibble $(BUILD)/nibble --json $(BUILD)/bench-peers.json $(PEERS)
 
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
 FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))

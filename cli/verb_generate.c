@@ -23,6 +23,24 @@ static bool on_text(void *user, const char *text, size_t bytes)
     return fflush(stdout) == 0;
 }
 
+/* {"prompt", "completion"} and, when `counts`, what it took, on a line of its own. */
+static void print_answer(const char *prompt, size_t bytes, const nib_generate_result *r, bool counts)
+{
+    printf("{\"prompt\": ");
+    print_json_string(stdout, prompt, bytes);
+    printf(", \"completion\": ");
+    print_json_string(stdout, r->text, r->bytes);
+    if (counts) {
+        printf(", \"prompt_tokens\": %llu, \"new_tokens\": %llu, \"stop_reason\": \"%s\", \"prefill_seconds\": ",
+               (unsigned long long)r->prompt_tokens, (unsigned long long)r->new_tokens, r->stop_reason);
+        print_json_number(stdout, r->prefill_seconds);
+        printf(", \"decode_seconds\": ");
+        print_json_number(stdout, r->decode_seconds);
+        printf(", \"peak_memory_bytes\": %llu", (unsigned long long)r->peak_memory_bytes);
+    }
+    printf("}\n");
+}
+
 static void report_speed(generate *g, const nib_generate_result *r)
 {
     session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones, %.1f a second", (unsigned long long)r->prompt_tokens,
@@ -40,11 +58,7 @@ static nib_status one_prompt(generate *g)
     status = nib_generator_run(g->g, g->prompt, strlen(g->prompt), &g->o, &r, &g->s.err);
     if (status) return status;
     if (g->s.json) {
-        printf("{\"prompt\": ");
-        print_json_string(stdout, g->prompt, strlen(g->prompt));
-        printf(", \"completion\": ");
-        print_json_string(stdout, r.text, r.bytes);
-        printf(", \"new_tokens\": %llu, \"stop_reason\": \"%s\"}\n", (unsigned long long)r.new_tokens, r.stop_reason);
+        print_answer(g->prompt, strlen(g->prompt), &r, true);
     } else if (g->s.live && g->last != '\n') {
         putchar('\n');
     }
@@ -74,11 +88,7 @@ static nib_status one_line(generate *g, const char *line, size_t number)
     g->o.no_adapter = adapter ? json_is_null(adapter) : g->adapters.count > 1 && !g->use;
     status = nib_generator_run(g->g, json_string_value(prompt), json_string_length(prompt), &g->o, &r, &g->s.err);
     if (status) goto done;
-    printf("{\"prompt\": ");
-    print_json_string(stdout, json_string_value(prompt), json_string_length(prompt));
-    printf(", \"completion\": ");
-    print_json_string(stdout, r.text, r.bytes);
-    printf("}\n");
+    print_answer(json_string_value(prompt), json_string_length(prompt), &r, g->s.json);
     fflush(stdout);
     nib_generate_result_free(g->g, &r);
 done:
@@ -144,7 +154,7 @@ int verb_generate(int argc, char **argv)
     nib_generate_defaults(&g.o);
     option options[] = {
         { "prompt", OPTION_STRING, &g.prompt, "TEXT", "what to go on from" },
-        { "prompts", OPTION_STRING, &g.prompts, "FILE", "jsonl of {prompt, adapter?}, answered as jsonl in order" },
+        { "prompts", OPTION_STRING, &g.prompts, "FILE", "jsonl of {prompt, adapter?}, answered as jsonl in order; --json adds counts and times" },
         { "chat", OPTION_FLAG, &g.o.chat, NULL, "the prompt is what a user says: the chat template is applied" },
         { "system", OPTION_STRING, &g.o.system, "TEXT", "with --chat: a system message before it" },
         { "chat-template", OPTION_STRING, &g.o.chat_template, "FILE", "with --chat: Jinja, in place of the model's own" },

@@ -4,6 +4,7 @@
 #   tools/install-deps.sh          what building and testing need
 #   tools/install-deps.sh --ci     also what .ci/run needs: clang for the fuzz targets, a Python
 #                                  virtual environment for the tests against the real libraries
+#   tools/install-deps.sh --peers  also what make bench-peers needs: the same environment, llama.cpp
 #
 # Prints nothing and changes nothing when all is present.  What counts is whether the thing
 # works (a program that runs, a library that pkg-config finds), not how it was installed.
@@ -42,6 +43,11 @@ if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang
     need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime
     need python3-venv "the reference libraries of the interop tests live in a virtual environment" has_venv
+fi
+if [ "${1:-}" = --peers ]; then
+    need python3-venv "the peers of make bench-peers live in a virtual environment" has_venv
+    need cmake "builds llama.cpp" command -v cmake
+    need g++ "builds llama.cpp" command -v g++
 fi
 
 [ ${#packages[@]} -gt 0 ] || exit 0

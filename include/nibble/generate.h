@@ -30,7 +30,9 @@ typedef struct nib_generate_result {
     char *text;                /* the continuation; nib_generate_result_free() */
     size_t bytes;
     uint64_t prompt_tokens, new_tokens;
-    double prefill_seconds, decode_seconds;
+    double prefill_seconds;    /* of the prompt */
+    double decode_seconds;     /* of the new tokens: new_tokens - 1 of them pass through the model */
+    uint64_t peak_memory_bytes; /* the process's peak resident memory so far (VmHWM) */
     const char *stop_reason;   /* "eos", "length", "stop", "callback" */
 } nib_generate_result;
 

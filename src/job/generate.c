@@ -7,6 +7,7 @@
 #include "generate/decoder.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
+#include "job/memory.h"
 #include "job/open.h"
 #include "text/chat.h"
 
@@ -316,6 +317,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     start = nib_clock_seconds();
     status = decode(g, use, most, text, r, err);
     r->decode_seconds = nib_clock_seconds() - start;
+    r->peak_memory_bytes = nib_memory_peak();
     return status;
 }
 

