@@ -94,7 +94,7 @@ int verb_quantize(int argc, char **argv)
         { "load-in-4bit", OPTION_FLAG, &o.bnb.load_in_4bit, NULL, "quantize to 4 bits (bitsandbytes)" },
         { "bnb-4bit-quant-type", OPTION_STRING, &o.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
         { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
-        { "bnb-4bit-blocksize", OPTION_INT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
+        { "bnb-4bit-blocksize", OPTION_COUNT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),

@@ -37,13 +37,23 @@ static nib_status decode_line(session *s, nib_text_codec *codec, char *line)
         if (!status) ids[count++] = (uint32_t)id;
     }
     if (!status) status = nib_text_codec_decode(codec, ids, count, false, &text, &bytes, &s->err);
-    for (size_t i = 0; !status && i < bytes; i++) {
-        if (text[i] == '\n') fputs("\\n", stdout);
-        else putchar(text[i]);
+    for (size_t i = 0, end; !status && i < bytes; i = end) {
+        const char *newline = memchr(text + i, '\n', bytes - i);
+        end = newline ? (size_t)(newline - text) : bytes;
+        print_text(stdout, text + i, end - i);
+        if (newline) fputs("\\n", stdout), end++;
     }
     if (!status) putchar('\n');
     free(ids);
     return status;
+}
+
+static void place_error(session *s, size_t line)
+{
+    char message[sizeof s->err.message];
+
+    snprintf(message, sizeof message, "standard input: line %zu: %.900s", line, s->err.message);
+    memcpy(s->err.message, message, sizeof message);
 }
 
 int verb_tokenize(int argc, char **argv)
@@ -52,7 +62,7 @@ int verb_tokenize(int argc, char **argv)
     bool decode = false, special = true;
     nib_text_codec *codec = NULL;
     char *line = NULL;
-    size_t room = 0;
+    size_t room = 0, number = 0;
     ssize_t n;
     nib_status status;
     int code;
@@ -66,9 +76,15 @@ int verb_tokenize(int argc, char **argv)
 
     if ((code = options_parse(&v, argc, argv)) || (code = session_begin(&s))) return code;
     status = nib_text_codec_open(s.ctx, v.positional[0], &codec, &s.err);
-    while (!status && (n = getline(&line, &room, stdin)) >= 0) {
+    while (!status && (errno = 0, n = getline(&line, &room, stdin)) >= 0) {
+        number++;
         if (n && line[n - 1] == '\n') line[--n] = 0;
         status = decode ? decode_line(&s, codec, line) : encode_line(&s, codec, line, (size_t)n, special);
+        if (status) place_error(&s, number);
+    }
+    if (!status && !feof(stdin)) {
+        status = errno == EINTR ? NIB_E_INTERRUPTED : NIB_E_IO;
+        snprintf(s.err.message, sizeof s.err.message, "standard input: %s", status == NIB_E_IO ? strerror(errno) : "interrupted");
     }
     free(line);
     nib_text_codec_close(codec);

@@ -7,6 +7,7 @@
 #include "format/safetensors.h"
 #include "graph/run.h"
 #include "job/open.h"
+#include "job/quantize_config.h"
 #include "train/batch.h"
 
 typedef struct evaluation {
@@ -81,6 +82,9 @@ static nib_status open_writer(evaluation *e, nib_error *err)
         status = nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory");
         goto done;
     }
+    status = nib_quantize_check_places(e->o->model.model, e->o->logits, err);
+    if (!status && e->o->adapter) status = nib_quantize_check_places(e->o->adapter, e->o->logits, err);
+    if (status) goto done;
     for (size_t i = 0; i < n; i++) {
         snprintf(names + 24 * i, 24, "%zu", i);
         plans[i] = (nib_tensor_plan){ .name = names + 24 * i, .dtype = NIB_F32, .rank = 2,

@@ -171,9 +171,9 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
     if (!*out || !true_path(out, to))
         return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
     if (lies_in(to, from))
-        return nib_fail(err, NIB_E_INVALID, "%s: lies in the model %s, where nothing is written",
+        return nib_fail(err, NIB_E_INVALID, "%s: lies in %s, an input, where nothing is written",
                         out, model);
     if (lies_in(from, to))
-        return nib_fail(err, NIB_E_INVALID, "%s: contains the model %s", out, model);
+        return nib_fail(err, NIB_E_INVALID, "%s: contains %s, an input, where nothing is written", out, model);
     return NIB_OK;
 }
