@@ -96,6 +96,44 @@ static void test_numbers(void)
     CHECK(e.exit_code == 2, "%d", e.exit_code);
 }
 
+/* Training's, too; and a refused run leaves no directory. */
+static void test_training_numbers(void)
+{
+    static const struct { const char *option; const char *values[8]; } bad[] = {
+        { "--r", { "0", "-1", "1.5", "nan", "" } },
+        { "--lora-alpha", { "0", "nan", "inf", "0x8", "" } },
+        { "--lora-dropout", { "1", "-0.1", "nan" } },
+        { "--learning-rate", { "-1", "nan", "1e999", "0x1p-3", "" } },
+        { "--weight-decay", { "-1", "nan" } },
+        { "--adam-beta1", { "1", "-1" } },
+        { "--adam-epsilon", { "0", "-1" } },
+        { "--max-grad-norm", { "-1", "inf" } },
+        { "--warmup-ratio", { "2", "-1" } },
+        { "--data-seed", { "-5", "1.5" } },
+        { "--seed", { "-1", "1e3" } },
+        { "--max-seq-length", { "1", "0" } },
+        { "--max-memory", { "0x10", "nan", "-5" } },
+        { "--rank-pattern", { "q_proj=0", "q_proj=1.5", "q_proj" } },
+        { "--alpha-pattern", { "q_proj=0", "q_proj=nan" } },
+        { "--modules-to-save", { "nope", "" } },
+        { "--target-modules", { "nope", "regex:(", "" } },
+    };
+    char out[600];
+    program_end e;
+
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        for (const char *const *v = bad[i].values; *v; v++) {
+            REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
+                           "--max-steps", "1", bad[i].option, *v));
+            CHECK((e.exit_code == 1 || e.exit_code == 2) && !*e.out, "%s '%s': %d", bad[i].option, *v, e.exit_code);
+            CHECK(access(out, F_OK) != 0, "%s '%s': a directory was left", bad[i].option, *v);
+        }
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
+                   "--max-steps", "1", "--target-modules", "q_proj,nope", "--load-in-4bit"));
+    CHECK(e.exit_code == 0 && times(e.said, "called nope") == 1, "%s", e.said);
+}
+
 /* The ways to write an option: dashes, underscores, true and false, `--no-`, an alias. */
 static void test_spellings(void)
 {
@@ -249,6 +287,7 @@ int main(void)
         { "full_disk", test_full_disk },
         { "misuse", test_misuse },
         { "numbers", test_numbers },
+        { "training_numbers", test_training_numbers },
         { "spellings", test_spellings },
         { "tokenize", test_tokenize },
         { "adapters_by_name", test_adapters_by_name },
