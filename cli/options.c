@@ -13,11 +13,12 @@
 static const char *const aliases[][2] = {
     { "max-length", "max-seq-length" }, { "overwrite-output-dir", "overwrite" }, { "torch-dtype", "compute-dtype" },
     { "bnb-4bit-compute-dtype", "compute-dtype" }, { "batch-size", "per-device-train-batch-size" },
+    { "per-device-eval-batch-size", "batch-size" },
 };
 
 static void print_usage(const verb *v, FILE *to)
 {
-    fprintf(to, "usage: nibble %s %s [options]\n%s\n\n", v->name, v->arguments, v->summary);
+    fprintf(to, "usage: nibble %s %s%s[options]\n%s\n\n", v->name, v->arguments, *v->arguments ? " " : "", v->summary);
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
@@ -26,6 +27,36 @@ static void print_usage(const verb *v, FILE *to)
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }
+}
+
+/* Text for mdoc(7): a minus is no hyphen, and a dot at the start of a line no request. */
+static void print_mdoc(const char *text, FILE *to)
+{
+    if (*text == '.') fputs("\\&", to);
+    for (; *text; text++) fputs(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : (char[]){ *text, 0 }, to);
+}
+
+/* The same options for the manual page, which tools/man.sh puts together. */
+static void print_manual(const verb *v, FILE *to)
+{
+    bool open = false;
+
+    for (size_t i = 0; i < v->option_count; i++) {
+        const option *o = &v->options[i];
+        const char *heading = v->heading ? v->heading(o->name) : NULL;
+        if (!o->help) continue;
+        if (heading && open) fputs(".El\n", to);
+        if (heading) fprintf(to, ".Pp\n%s:\n", heading);
+        if (heading || !open) fputs(".Bl -tag -width Ds\n", to);
+        open = true;
+        fputs(".It Fl \\-", to);
+        print_mdoc(o->name, to);
+        if (o->example) fputs(" Ar ", to), print_mdoc(o->example, to);
+        fputc('\n', to);
+        print_mdoc(o->help, to);
+        fputc('\n', to);
+    }
+    if (open) fputs(".El\n", to);
 }
 
 int options_misuse(const verb *v, const char *format, ...)
@@ -202,6 +233,10 @@ int options_parse(verb *v, int argc, char **argv)
 
         if (!only_positional && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             print_usage(v, stdout);
+            return -1;
+        }
+        if (!only_positional && strcmp(argv[i], "--help=mdoc") == 0) {
+            print_manual(v, stdout);
             return -1;
         }
         if (!only_positional && strcmp(argv[i], "--") == 0) {

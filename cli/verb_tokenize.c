@@ -1,4 +1,4 @@
-/* verb_tokenize.c - nibble tokenize: a line of text, a line of ids. */
+/* verb_tokenize.c - nibble tokenize: a line of text, a line of ids; with --json a list or a string a line. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +11,11 @@ static nib_status encode_line(session *s, nib_text_codec *codec, const char *lin
     size_t count;
     nib_status status = nib_text_codec_encode(codec, line, bytes, special, &ids, &count, &s->err);
 
-    for (size_t i = 0; !status && i < count; i++) printf(i ? " %u" : "%u", ids[i]);
-    if (!status) putchar('\n');
-    return status;
+    if (status) return status;
+    if (s->json) putchar('[');
+    for (size_t i = 0; i < count; i++) printf(!i ? "%u" : s->json ? ", %u" : " %u", ids[i]);
+    puts(s->json ? "]" : "");
+    return NIB_OK;
 }
 
 static nib_status decode_line(session *s, nib_text_codec *codec, char *line)
@@ -37,7 +39,8 @@ static nib_status decode_line(session *s, nib_text_codec *codec, char *line)
         if (!status) ids[count++] = (uint32_t)id;
     }
     if (!status) status = nib_text_codec_decode(codec, ids, count, false, &text, &bytes, &s->err);
-    for (size_t i = 0, end; !status && i < bytes; i = end) {
+    if (!status && s->json) print_json_string(stdout, text, bytes);
+    for (size_t i = 0, end; !status && !s->json && i < bytes; i = end) {
         const char *newline = memchr(text + i, '\n', bytes - i);
         end = newline ? (size_t)(newline - text) : bytes;
         print_text(stdout, text + i, end - i);

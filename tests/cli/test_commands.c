@@ -37,6 +37,24 @@ static void test_help(void)
     }
 }
 
+/* The manual page has a place for each verb's options, and they are those of its help. */
+static void test_manual(void)
+{
+    char page[16384] = "", mark[64];
+    program_end help, manual;
+    FILE *f = fopen(test_data("docs/nibble.1"), "r");
+
+    REQUIRE(f && fread(page, 1, sizeof page - 1, f) > 0);
+    fclose(f);
+    for (size_t i = 0; i < VERBS; i++) {
+        snprintf(mark, sizeof mark, "\n@OPTIONS %s@\n", verbs[i]);
+        CHECK(times(page, mark) == 1, "%s is missing", verbs[i]);
+        REQUIRE(NIBBLE(&help, verbs[i], "--help") && NIBBLE(&manual, verbs[i], "--help=mdoc"));
+        CHECK(manual.exit_code == 0 && times(help.out, "\n  --") > 1 && times(help.out, "\n  --") == times(manual.out, ".It Fl \\-"),
+              "%s: %zu and %zu options", verbs[i], times(help.out, "\n  --"), times(manual.out, ".It Fl \\-"));
+    }
+}
+
 static void test_full_disk(void)
 {
     static const char *const runs[][5] = {
@@ -182,6 +200,9 @@ static void test_tokenize(void)
     REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "one\n\ntwo" }, &e));
     CHECK(e.exit_code == 0, "%s", e.said);
     CHECK(times(e.out, "\n") == 3, "%s", e.out);
+    REQUIRE(program_nibble(&(program_run){ .arguments = (const char *const[]){ "tokenize", test_data("models/pico"), "--json", NULL },
+                                           .input = "one two\n\n" }, &e));
+    CHECK(*e.out == '[' && times(e.out, ", ") > 0 && has(e.out, "]\n[]\n"), "%s", e.out);
     newline_is_shown(decode);
 }
 
@@ -284,6 +305,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "help", test_help },
+        { "manual", test_manual },
         { "full_disk", test_full_disk },
         { "misuse", test_misuse },
         { "numbers", test_numbers },
