@@ -257,6 +257,28 @@ static void test_adapters_by_name(void)
     CHECK(e.exit_code == 1 && access(three, F_OK) != 0, "%d %s", e.exit_code, e.said);
 }
 
+/* --- a run that diverges --- */
+
+/* The step and the first layer are named; an adapter of finite values is kept, one that is not leaves what
+ * stood there. */
+static void test_diverging(void)
+{
+    char out[512], file[600];
+    struct stat before, after;
+    program_end e;
+
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    snprintf(file, sizeof file, "%s/adapter_model.safetensors", out);
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
+                   "--max-steps", "9", "--learning-rate", "1e25", "--target-modules", "all-linear"));
+    CHECK(e.exit_code == 1 && has(e.said, "step 2: the loss is not finite") && has(e.said, " of layer 0"), "%d %s", e.exit_code, e.said);
+    REQUIRE(stat(file, &before) == 0, "no adapter: %s", e.said);
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
+                   "--max-steps", "9", "--learning-rate", "1e39", "--target-modules", "all-linear", "--overwrite"));
+    CHECK(e.exit_code == 1 && has(e.said, "is not saved") && !has(e.said, "adapter written"), "%d %s", e.exit_code, e.said);
+    CHECK(stat(file, &after) == 0 && after.st_ino == before.st_ino && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
+}
+
 /* --- a model that is cut short while it is used --- */
 
 static bool copy_file(const char *from, const char *to)
@@ -313,6 +335,7 @@ int main(void)
         { "spellings", test_spellings },
         { "tokenize", test_tokenize },
         { "adapters_by_name", test_adapters_by_name },
+        { "diverging", test_diverging },
         { "truncated_while_used", test_truncated_while_used },
     };
     return test_main("commands", cases, sizeof cases / sizeof *cases);
