@@ -215,6 +215,7 @@ static void report_start(job *j)
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
+    nib_finetune_warn_elsewhere(j);
 }
 
 static nib_status run(job *j, nib_error *err)
