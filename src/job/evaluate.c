@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/cpu.h"
 #include "format/safetensors.h"
 #include "graph/run.h"
 #include "job/open.h"
@@ -37,7 +38,11 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     if (!status && o->adapter) status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
     if (!status) status = nib_dataset_open(e->ctx, &o->data, e->tokenizer, (uint32_t)e->model->config->vocabulary,
                                            true, &e->data, err);
-    return status;
+    if (status) return status;
+    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(compute), nib_cpu_name(nib_ctx_cpu(e->ctx)));
+    if (nib_dataset_counts(e->data).had_bos)
+        nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one", nib_dataset_counts(e->data).had_bos);
+    return NIB_OK;
 }
 
 static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)

@@ -188,12 +188,14 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
 static nib_status encode_prompt(nib_generator *g, const char *prompt, size_t bytes, nib_error *err)
 {
     size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
+    bool had_bos = false;
     nib_status status;
 
     g->tokens.count = 0;
     if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty");
-    status = nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, NULL, err);
+    status = nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos, err);
     if (status) return nib_fail_in(err, status, "prompt");
+    if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
     if (g->tokens.count > most)
         return nib_fail(err, NIB_E_INVALID, "the prompt has %zu tokens, the model takes at most %zu",
