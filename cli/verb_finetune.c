@@ -174,6 +174,16 @@ static const char *heading_of(const char *name)
     return NULL;
 }
 
+/* An alias takes a value where the key it stands for does. */
+static bool is_flag_key(const nib_recipe_key *k)
+{
+    const nib_recipe_key *other;
+
+    for (size_t i = 0; k->use == NIB_RECIPE_ALIAS && (other = nib_recipe_key_at(i)); i++)
+        if (strcmp(other->name, k->help) == 0) return other->flag;
+    return k->flag;
+}
+
 /* The options of the usage are the keys that are used; the others and the aliases are understood. */
 static size_t list_options(finetune *f, option *to)
 {
@@ -186,7 +196,8 @@ static size_t list_options(finetune *f, option *to)
         snprintf(name, NAME_ROOM, "%s", k->name);
         for (char *p = name; *p; p++)
             if (*p == '_') *p = '-';
-        to[n] = (option){ name, k->flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &f->pairs, k->flag ? NULL : k->example ? k->example : "VALUE",
+        bool flag = is_flag_key(k);
+        to[n] = (option){ name, flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &f->pairs, flag ? NULL : k->example ? k->example : "VALUE",
                           k->use == NIB_RECIPE_USED ? k->help : NULL };
     }
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) to[n++] = own[i];

@@ -205,8 +205,8 @@ static nib_status encode_prompt(nib_generator *g, const char *prompt, size_t byt
     for (size_t i = 0; i < g->tokens.count; i++) {
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
-            return nib_fail(err, NIB_E_MISMATCH, "the tokenizer gives id %" PRIu32 ", the model has %zu words",
-                            g->ids[i], v);
+            return nib_fail(err, NIB_E_MISMATCH, "prompt: token %" PRIu32 " ('%.100s') is beyond the model's %zu words",
+                            g->ids[i], nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
     }
     return NIB_OK;
 }

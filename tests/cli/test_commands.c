@@ -167,6 +167,9 @@ static void test_spellings(void)
     }
     REQUIRE(NIBBLE(&other, "generate", model, "--do_sample", "false", "--prompt", "Question: What", "--max-new-tokens", "2", "--torch-dtype", "bfloat16"));
     CHECK(other.exit_code == 0 && has(other.said, "bfloat16"), "%s", other.said);
+    REQUIRE(NIBBLE(&other, "finetune", model, "--overwrite-output-dir", "--data", test_data("models/shop.jsonl"), "--dry-run", "--max_length", "64",
+                   "--no-use-rslora", "--batch-size=2"));
+    CHECK(other.exit_code == 0 && has(other.said, "max_seq_length 64") && has(other.said, "of 2 x 1 records"), "%s", other.said);
     REQUIRE(NIBBLE(&other, "inspect", model, "--json", "false"));
     CHECK(other.exit_code == 0 && *other.out != '{', "%s", other.out);
 }
