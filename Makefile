@@ -155,12 +155,16 @@ examples: $(BUILD)/libnibble.a
 	@for e in examples/*.c; do o=$(BUILD)/$$(basename $$e .c); echo "  CC      $$e"; \
 	  $(CC) -std=c17 -Iinclude -O2 -Wall -Wextra -Werror -o $$o $$e $(BUILD)/libnibble.a $(LIBS) || exit 1; done
 
+$(BUILD)/nibble.1: docs/nibble.1 tools/man.sh $(BUILD)/nibble
+	@tools/man.sh $(BUILD)/nibble docs/nibble.1 > $@.new && mv $@.new $@
+
 install: all
+	@$(MAKE) --no-print-directory $(BUILD)/nibble.1
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/nibble $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/nibble $(DESTDIR)$(PREFIX)/bin/nibble
 	install -m 644 $(BUILD)/libnibble.a $(DESTDIR)$(PREFIX)/lib/libnibble.a
 	install -m 644 include/nibble/*.h $(DESTDIR)$(PREFIX)/include/nibble/
-	install -m 644 docs/nibble.1 $(DESTDIR)$(PREFIX)/share/man/man1/nibble.1
+	install -m 644 $(BUILD)/nibble.1 $(DESTDIR)$(PREFIX)/share/man/man1/nibble.1
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/nibble.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/nibble.pc
 
 clean:

@@ -1,4 +1,5 @@
 /* main.c - nibble VERB ... */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ static void print_verbs(FILE *to)
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     int code;
 
@@ -30,8 +31,11 @@ int main(int argc, char **argv)
         print_verbs(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--version") == 0) return printf("nibble %s\n", NIB_VERSION) < 0;
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("nibble %s\n", NIB_VERSION);
+        return 0;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_verbs(stdout);
         return 0;
     }
@@ -43,4 +47,19 @@ int main(int argc, char **argv)
     fprintf(stderr, "nibble: there is no verb '%s'\n\n", argv[1]);
     print_verbs(stderr);
     return 2;
+}
+
+/* What was printed may be lost up to the last moment: then it is no success.  A reader who has gone
+ * knows that, so a closed pipe gets no message. */
+int main(int argc, char **argv)
+{
+    int code = run(argc, argv);
+    bool lost = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fclose(stdout)) lost = true; /* close() is the last to say that a disk is full */
+    if (!lost) return code;
+    if (errno != EPIPE && !session_pipe_closed())
+        fprintf(stderr, "nibble: standard output: %s\n", errno ? strerror(errno) : "a write failed");
+    return code ? code : 1;
 }

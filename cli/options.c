@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,11 +13,12 @@
 static const char *const aliases[][2] = {
     { "max-length", "max-seq-length" }, { "overwrite-output-dir", "overwrite" }, { "torch-dtype", "compute-dtype" },
     { "bnb-4bit-compute-dtype", "compute-dtype" }, { "batch-size", "per-device-train-batch-size" },
+    { "per-device-eval-batch-size", "batch-size" },
 };
 
 static void print_usage(const verb *v, FILE *to)
 {
-    fprintf(to, "usage: nibble %s %s [options]\n%s\n\n", v->name, v->arguments, v->summary);
+    fprintf(to, "usage: nibble %s %s%s[options]\n%s\n\n", v->name, v->arguments, *v->arguments ? " " : "", v->summary);
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
@@ -25,6 +27,36 @@ static void print_usage(const verb *v, FILE *to)
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }
+}
+
+/* Text for mdoc(7): a minus is no hyphen, and a dot at the start of a line no request. */
+static void print_mdoc(const char *text, FILE *to)
+{
+    if (*text == '.') fputs("\\&", to);
+    for (; *text; text++) fputs(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : (char[]){ *text, 0 }, to);
+}
+
+/* The same options for the manual page, which tools/man.sh puts together. */
+static void print_manual(const verb *v, FILE *to)
+{
+    bool open = false;
+
+    for (size_t i = 0; i < v->option_count; i++) {
+        const option *o = &v->options[i];
+        const char *heading = v->heading ? v->heading(o->name) : NULL;
+        if (!o->help) continue;
+        if (heading && open) fputs(".El\n", to);
+        if (heading) fprintf(to, ".Pp\n%s:\n", heading);
+        if (heading || !open) fputs(".Bl -tag -width Ds\n", to);
+        open = true;
+        fputs(".It Fl \\-", to);
+        print_mdoc(o->name, to);
+        if (o->example) fputs(" Ar ", to), print_mdoc(o->example, to);
+        fputc('\n', to);
+        print_mdoc(o->help, to);
+        fputc('\n', to);
+    }
+    if (open) fputs(".El\n", to);
 }
 
 int options_misuse(const verb *v, const char *format, ...)
@@ -104,19 +136,23 @@ static bool set_flag(const option *o, bool on)
     return true;
 }
 
-static bool read_size(const char *text, uint64_t *out)
+/* Digits only: no sign, no blanks, no other base. */
+static bool read_whole(const char *text, uint64_t least, uint64_t most, uint64_t *out)
 {
-    static const struct { const char *unit; double factor; } units[] = {
-        { "", 1 }, { "B", 1 }, { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 },
-        { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "K", 1024 }, { "M", 1048576 }, { "G", 1073741824 },
-    };
-    char *end;
-    double n = strtod(text, &end);
+    if (!*text || text[strspn(text, "0123456789")]) return false;
+    errno = 0;
+    *out = strtoull(text, NULL, 10);
+    return !errno && *out >= least && *out <= most;
+}
 
-    while (*end == ' ') end++;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (end != text && n > 0 && strcmp(end, units[i].unit) == 0) return *out = (uint64_t)(n * units[i].factor), true;
-    return false;
+/* Neither nan nor 0x1p3, which strtod() takes; nor 1e999. */
+static bool read_float(const char *text, double *out)
+{
+    char *end;
+
+    if (!*text || text[strspn(text, "+-.0123456789eE")]) return false;
+    *out = strtod(text, &end);
+    return end != text && !*end && isfinite(*out);
 }
 
 static bool add_items(option_list *list, char *text)
@@ -135,19 +171,15 @@ static bool add_items(option_list *list, char *text)
 
 static bool set_value(const option *o, char *text)
 {
-    char *end = text;
-    long long n;
+    uint64_t n;
 
-    errno = 0;
     switch (o->kind) {
-    case OPTION_INT:
-        n = strtoll(text, &end, 10);
-        if (errno || n < INT32_MIN || n > INT32_MAX) return false;
+    case OPTION_COUNT: case OPTION_NATURAL:
+        if (!read_whole(text, o->kind == OPTION_COUNT, INT32_MAX, &n)) return false;
         *(int *)o->target = (int)n;
-        return *text && !*end;
-    case OPTION_LONG: *(int64_t *)o->target = strtoll(text, &end, 10); return *text && !*end && !errno;
-    case OPTION_FLOAT: *(double *)o->target = strtod(text, &end); return *text && !*end;
-    case OPTION_SIZE: return read_size(text, o->target);
+        return true;
+    case OPTION_SEED: return read_whole(text, 0, UINT64_MAX, o->target);
+    case OPTION_FLOAT: return read_float(text, o->target);
     case OPTION_STRING: *(const char **)o->target = text; return true;
     case OPTION_LIST: return add_items(o->target, text);
     case OPTION_PAIR: return add_pair(o->target, o->name, text);
@@ -201,6 +233,10 @@ int options_parse(verb *v, int argc, char **argv)
 
         if (!only_positional && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             print_usage(v, stdout);
+            return -1;
+        }
+        if (!only_positional && strcmp(argv[i], "--help=mdoc") == 0) {
+            print_manual(v, stdout);
             return -1;
         }
         if (!only_positional && strcmp(argv[i], "--") == 0) {

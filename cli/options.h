@@ -8,10 +8,10 @@
 typedef enum option_kind {
     OPTION_FLAG,    /* bool: --x, --x true|false, --no-x */
     OPTION_CHOICE,  /* int: -1 unset, 0 or 1, given as a flag */
-    OPTION_INT,     /* int */
-    OPTION_LONG,    /* int64_t */
-    OPTION_SIZE,    /* uint64_t bytes: 512MiB, 6GiB, 1000 */
-    OPTION_FLOAT,   /* double */
+    OPTION_COUNT,   /* int, 1 or more */
+    OPTION_NATURAL, /* int, 0 or more */
+    OPTION_SEED,    /* uint64_t */
+    OPTION_FLOAT,   /* double, finite, in decimal */
     OPTION_STRING,  /* const char * */
     OPTION_LIST,    /* option_list: comma-separated, may be repeated */
     OPTION_PAIR,    /* option_pairs: name and value as given, read by somebody else */
@@ -45,7 +45,7 @@ typedef struct verb {
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 
-/* Reads argv behind the verb.  0: go on; otherwise the exit status (help printed, or misuse). */
+/* Reads argv behind the verb.  0: go on; otherwise the exit status, -1 when help was printed. */
 int options_parse(verb *v, int argc, char **argv);
 int options_misuse(const verb *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -4,6 +4,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* An alias takes a value where the key it stands for does. */
+static bool is_flag(const nib_recipe_key *k)
+{
+    const nib_recipe_key *other;
+
+    for (size_t i = 0; k->use == NIB_RECIPE_ALIAS && (other = nib_recipe_key_at(i)); i++)
+        if (strcmp(other->name, k->help) == 0) return other->flag;
+    return k->flag;
+}
+
 /* Keys that are without effect or refused, and aliases, are understood, not listed. */
 size_t recipe_line_options(recipe_line *r, bool (*listed)(const char *name), const option *own, size_t own_count,
                            option to[RECIPE_MOST_OPTIONS])
@@ -13,11 +23,11 @@ size_t recipe_line_options(recipe_line *r, bool (*listed)(const char *name), con
 
     for (size_t i = 0; (k = nib_recipe_key_at(i)) && n < RECIPE_MOST_OPTIONS - own_count; i++, n++) {
         char *name = r->names[n];
-        bool shown = k->use == NIB_RECIPE_USED && (!listed || listed(k->name));
+        bool flag = is_flag(k), shown = k->use == NIB_RECIPE_USED && (!listed || listed(k->name));
         snprintf(name, RECIPE_NAME_ROOM, "%s", k->name);
         for (char *p = name; *p; p++)
             if (*p == '_') *p = '-';
-        to[n] = (option){ name, k->flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &r->pairs, k->flag ? NULL : k->example ? k->example : "VALUE",
+        to[n] = (option){ name, flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &r->pairs, flag ? NULL : k->example ? k->example : "VALUE",
                           shown ? k->help : NULL };
     }
     for (size_t i = 0; i < own_count; i++) to[n++] = own[i];

@@ -1,7 +1,7 @@
 /* session.c - signals, streams, messages and text on terminals. */
 #include "session.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, pipe_closed;
 
 /* The first signal asks for an orderly end, the second ends at once. */
 static void on_stop(int signal_number)
@@ -20,12 +20,68 @@ static void on_stop(int signal_number)
     stop_signal = signal_number;
 }
 
-/* A file under a map was cut short or cannot be read any more. */
-static void on_bus(int signal_number)
+/* Without a handler that does nothing else, the write would end the program. */
+static void on_pipe(int signal_number)
 {
-    static const char text[] = "nibble: a model file was truncated, replaced or became unreadable while it was used\n";
     (void)signal_number;
-    if (write(2, text, sizeof text - 1) < 0) _exit(1);
+    pipe_closed = 1;
+}
+
+bool session_pipe_closed(void) { return pipe_closed != 0; }
+
+/* The file mapped at `address`, from the kernel's list of maps, with calls that a signal handler may make:
+ *
+ *     7f00a000-7f00c000 r--p 00000000 08:01 1234    /path of the file
+ *
+ * "" when it is not found. */
+static void name_map(uintptr_t address, char *name, size_t room)
+{
+    enum { RANGE, FIELDS, NAME, SKIP } part = RANGE;
+    uintptr_t number = 0, from = 0;
+    size_t used = 0;
+    char text[512];
+    ssize_t n;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+    *name = 0;
+    while (fd >= 0 && (n = read(fd, text, sizeof text)) > 0)
+        for (ssize_t i = 0; i < n; i++) {
+            char c = text[i];
+            if (c == '\n') {
+                if (part == NAME) goto done;
+                part = RANGE;
+                number = 0;
+            } else if (part == RANGE && c == '-') {
+                from = number;
+                number = 0;
+            } else if (part == RANGE && c == ' ') {
+                part = from <= address && address < number ? FIELDS : SKIP;
+            } else if (part == RANGE) {
+                number = number * 16 + (uintptr_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+            } else if (part == FIELDS && c == '/') { /* no other field has one */
+                part = NAME;
+            }
+            if (part == NAME && used + 1 < room) name[used++] = c;
+        }
+done:
+    name[used] = 0;
+    if (fd >= 0) close(fd);
+}
+
+/* A file under a map was cut short or cannot be read any more. */
+static void on_bus(int signal_number, siginfo_t *info, void *context)
+{
+    static const char begin[] = "nibble: ", end[] = ": was truncated, replaced or became unreadable while it was used\n";
+    char line[4096 + sizeof begin + sizeof end];
+    size_t used = sizeof begin - 1;
+
+    (void)signal_number, (void)context;
+    memcpy(line, begin, used);
+    name_map((uintptr_t)info->si_addr, line + used, 4096);
+    if (!line[used]) memcpy(line + used, "a model file", sizeof "a model file");
+    used += strlen(line + used);
+    memcpy(line + used, end, sizeof end - 1);
+    if (write(2, line, used + sizeof end - 1) < 0) _exit(1);
     _exit(1);
 }
 
@@ -48,10 +104,10 @@ int session_begin(session *s)
     struct sigaction a = { .sa_handler = on_stop };
 
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) sigaction(stops[i], &a, NULL);
-    a.sa_handler = on_bus;
-    sigaction(SIGBUS, &a, NULL);
-    a.sa_handler = SIG_IGN;
+    a.sa_handler = on_pipe;
     sigaction(SIGPIPE, &a, NULL);
+    a = (struct sigaction){ .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
+    sigaction(SIGBUS, &a, NULL);
     s->live = isatty(2) && !getenv("NO_COLOR");
     if (nib_ctx_create(&o, &s->ctx, &s->err) == NIB_OK) return 0;
     fprintf(stderr, "nibble: %s\n", s->err.message);
@@ -70,10 +126,6 @@ int session_end(session *s, nib_status status)
     }
     if (status == NIB_E_INTERRUPTED && stop_signal) code = 128 + stop_signal;
     nib_ctx_destroy(s->ctx);
-    if (fflush(stdout) || ferror(stdout)) {
-        if (errno != EPIPE) fprintf(stderr, "nibble: standard output: %s\n", strerror(errno));
-        if (!code) code = 1;
-    }
     return code;
 }
 
@@ -154,14 +206,18 @@ void print_text(FILE *to, const char *text, size_t bytes)
 
 void print_json_string(FILE *to, const char *text, size_t bytes)
 {
+    bool terminal = isatty(fileno(to));
+
     fputc('"', to);
-    for (size_t i = 0; i < bytes; i++) {
-        char c = text[i];
-        if (c == '"' || c == '\\') fprintf(to, "\\%c", c);
+    for (size_t i = 0, n; i < bytes; i += n) {
+        uint32_t c = 0;
+        n = read_character(text + i, bytes - i, &c);
+        if (n == 0) fputs("\xef\xbf\xbd", to), n = 1; /* JSON is UTF-8: U+FFFD */
+        else if (c == '"' || c == '\\') fprintf(to, "\\%c", (char)c);
         else if (c == '\n') fputs("\\n", to);
         else if (c == '\t') fputs("\\t", to);
-        else if ((uint8_t)c < 32) fprintf(to, "\\u%04x", c);
-        else fputc(c, to);
+        else if (c < 32 || (terminal && is_hidden(c))) fprintf(to, "\\u%04x", c);
+        else fwrite(text + i, 1, n, to);
     }
     fputc('"', to);
 }

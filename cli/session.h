@@ -18,13 +18,22 @@ typedef struct session {
 } session;
 
 #define SESSION_OPTIONS(s) \
-    { "threads", OPTION_INT, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
+    { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
+
+/* How a verb that computes with a model holds it; m: nib_model_options *, compute: const char **. */
+#define MODEL_OPTIONS(m, compute) \
+    { "load-in-4bit", OPTION_FLAG, &(m)->bnb.load_in_4bit, NULL, "quantize a dense model while loading" }, \
+    { "bnb-4bit-quant-type", OPTION_STRING, &(m)->bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" }, \
+    { "bnb-4bit-use-double-quant", OPTION_FLAG, &(m)->bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" }, \
+    { "bnb-4bit-blocksize", OPTION_COUNT, &(m)->bnb.blocksize, "64", "weights that share a scale, 32 to 4096" }, \
+    { "compute-dtype", OPTION_STRING, compute, "auto", "auto, float32, bfloat16, float16" }
 
 /* Opens the context; 0 or an exit status. */
 int session_begin(session *s);
-/* Ends it; the exit status for `status`, its message printed. */
+/* Ends it; the exit status for `status`, its message printed.  main() flushes standard output. */
 int session_end(session *s, nib_status status);
+bool session_pipe_closed(void); /* whether the reader of a pipe went away while it was written to */
 void session_progress(void *user, const char *what, double share); /* user: the session */
 void session_line(session *s, const char *format, ...) __attribute__((format(printf, 2, 3))); /* to stderr */
 

@@ -1,4 +1,5 @@
 /* verb_generate.c - nibble generate. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,6 @@ static nib_status one_prompt(generate *g)
 
     g->o.on_text = g->s.json ? NULL : on_text;
     g->o.user = g;
-    g->o.adapter = g->use;
     status = nib_generator_run(g->g, g->prompt, strlen(g->prompt), &g->o, &r, &g->s.err);
     if (status) return status;
     if (g->s.json) {
@@ -68,26 +68,48 @@ static nib_status one_prompt(generate *g)
     return NIB_OK;
 }
 
+/* Puts the file and the line before a message. */
+static nib_status line_error(generate *g, size_t number, nib_status status, const char *what)
+{
+    char message[sizeof g->s.err.message];
+
+    snprintf(message, sizeof message, "%.400s: line %zu: %.500s", g->prompts, number, what);
+    memcpy(g->s.err.message, message, sizeof message);
+    return status;
+}
+
+/* Which adapter answers where the prompt does not say: --use's, the only one, or of several none. */
+static void choose_adapter(generate *g)
+{
+    g->o.adapter = g->use;
+    g->o.no_adapter = g->adapters.count > 1 && !g->use;
+}
+
 /* One line of a prompts file: {"prompt": ..., "adapter": NAME or null}. */
-static nib_status one_line(generate *g, const char *line, size_t number)
+static nib_status one_line(generate *g, const char *line, size_t bytes, size_t number)
 {
     json_error_t problem;
-    json_t *j = json_loads(line, JSON_REJECT_DUPLICATES, &problem);
+    json_t *j = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &problem);
     const json_t *prompt = json_object_get(j, "prompt"), *adapter = json_object_get(j, "adapter");
     nib_generate_result r = { 0 };
     nib_status status = NIB_OK;
 
     if (!json_is_string(prompt) || (adapter && !json_is_null(adapter) && !json_is_string(adapter))) {
-        snprintf(g->s.err.message, sizeof g->s.err.message, "%s: line %zu: %s", g->prompts, number,
-                 j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')" : problem.text);
-        status = NIB_E_FORMAT;
+        status = line_error(g, number, NIB_E_FORMAT,
+                            j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')" : problem.text);
         goto done;
     }
     g->o.on_text = NULL;
-    g->o.adapter = json_is_string(adapter) ? json_string_value(adapter) : g->use;
-    g->o.no_adapter = adapter ? json_is_null(adapter) : g->adapters.count > 1 && !g->use;
+    choose_adapter(g);
+    if (adapter) {
+        g->o.adapter = json_string_value(adapter);
+        g->o.no_adapter = json_is_null(adapter);
+    }
     status = nib_generator_run(g->g, json_string_value(prompt), json_string_length(prompt), &g->o, &r, &g->s.err);
-    if (status) goto done;
+    if (status) {
+        line_error(g, number, status, g->s.err.message);
+        goto done;
+    }
     print_answer(json_string_value(prompt), json_string_length(prompt), &r, g->s.json);
     fflush(stdout);
     nib_generate_result_free(g->g, &r);
@@ -101,18 +123,19 @@ static nib_status all_lines(generate *g)
     FILE *f = fopen(g->prompts, "r");
     char *line = NULL;
     size_t room = 0, number = 0;
+    ssize_t bytes;
     nib_status status = NIB_OK;
 
-    if (!f) {
-        snprintf(g->s.err.message, sizeof g->s.err.message, "%s: cannot be read", g->prompts);
-        return NIB_E_IO;
-    }
-    while (!status && getline(&line, &room, f) >= 0) {
+    while (f && !status && (bytes = getline(&line, &room, f)) >= 0) {
         number++;
-        if (line[strspn(line, " \t\r\n")]) status = one_line(g, line, number);
+        if (line[strspn(line, " \t\r\n")]) status = one_line(g, line, (size_t)bytes, number);
+    }
+    if (!f || (!status && !feof(f))) { /* a directory can be opened but not read */
+        snprintf(g->s.err.message, sizeof g->s.err.message, "%s: %s", g->prompts, strerror(errno));
+        status = NIB_E_IO;
     }
     free(line);
-    fclose(f);
+    if (f) fclose(f);
     return status;
 }
 
@@ -137,6 +160,7 @@ static nib_status run(generate *g, nib_model_options *model)
     choose_adapters(&g->adapters, adapters);
     g->o.stop = g->stops.items;
     g->o.stop_count = g->stops.count;
+    choose_adapter(g);
     status = nib_generator_open(g->s.ctx, model, adapters, g->adapters.count, &g->g, &g->s.err);
     if (!status) status = nib_generator_describe(g->g, &g->o, text, sizeof text, &g->s.err);
     if (!status) session_line(&g->s, "%s", text);
@@ -160,19 +184,16 @@ int verb_generate(int argc, char **argv)
         { "chat-template", OPTION_STRING, &g.o.chat_template, "FILE", "with --chat: Jinja, in place of the model's own" },
         { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
         { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
-        { "max-new-tokens", OPTION_INT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
+        { "max-new-tokens", OPTION_COUNT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
         { "do-sample", OPTION_CHOICE, &g.o.do_sample, NULL, "sample, or --no-do-sample" },
         { "temperature", OPTION_FLOAT, &g.o.temperature, "0.7", "0 is greedy" },
-        { "top-k", OPTION_INT, &g.o.top_k, "50", "" },
-        { "top-p", OPTION_FLOAT, &g.o.top_p, "0.9", "" },
-        { "min-p", OPTION_FLOAT, &g.o.min_p, "0.05", "" },
-        { "repetition-penalty", OPTION_FLOAT, &g.o.repetition_penalty, "1.1", "" },
-        { "seed", OPTION_LONG, &g.o.seed, "42", "of sampling" },
+        { "top-k", OPTION_NATURAL, &g.o.top_k, "50", "of the likeliest tokens; 0: of all" },
+        { "top-p", OPTION_FLOAT, &g.o.top_p, "0.9", "of the likeliest that together have this probability" },
+        { "min-p", OPTION_FLOAT, &g.o.min_p, "0.05", "of those with this share of the likeliest's probability" },
+        { "repetition-penalty", OPTION_FLOAT, &g.o.repetition_penalty, "1.1", "above 1 makes tokens that came before less likely" },
+        { "seed", OPTION_SEED, &g.o.seed, "42", "of sampling" },
         { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
-        { "load-in-4bit", OPTION_FLAG, &model.bnb.load_in_4bit, NULL, "quantize a dense model while loading" },
-        { "bnb-4bit-quant-type", OPTION_STRING, &model.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
-        { "bnb-4bit-use-double-quant", OPTION_FLAG, &model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
-        { "compute-dtype", OPTION_STRING, &g.compute, "auto", "auto, float32, bfloat16, float16" },
+        MODEL_OPTIONS(&model, &g.compute),
         SESSION_OPTIONS(&g.s),
     };
     verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",

@@ -145,7 +145,7 @@ int verb_preview(int argc, char **argv)
 {
     static preview p; /* large: not on the stack */
     static option options[RECIPE_MOST_OPTIONS];
-    option own[] = { { "records", OPTION_INT, &p.records, "3", "how many are shown; default 3, with --json all" }, SESSION_OPTIONS(&p.s) };
+    option own[] = { { "records", OPTION_NATURAL, &p.records, "3", "how many are shown; default 3, with --json all" }, SESSION_OPTIONS(&p.s) };
     verb v = { .name = "preview", .arguments = "MODEL|RECIPE --data FILE [key=value ...]",
                .summary = "Shows what a training run would see: records with what is trained of them, then statistics.\n"
                           "Needs config.json and the tokenizer, no weights.  Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"

@@ -1,4 +1,5 @@
 /* verb_small.c - inspect, doctor, merge, quantize: one call of the library each. */
+#include <math.h>
 #include <string.h>
 
 #include "session.h"
@@ -45,6 +46,19 @@ int verb_doctor(int argc, char **argv)
     return print_report(&s, status, report);
 }
 
+static void print_merge_json(const nib_merge_result *r)
+{
+    printf("{\"trained_form\": ");
+    print_json_string(stdout, r->trained_form, strlen(r->trained_form));
+    printf(", \"model_form\": ");
+    print_json_string(stdout, r->model_form, strlen(r->model_form));
+    printf(", \"other_form\": %s, \"greatest_change\": ", r->other_form ? "true" : "false");
+    print_json_number(stdout, r->other_form && r->greatest_change >= 0 ? r->greatest_change : (double)NAN);
+    printf(", \"change_is_bound\": %s, \"matrix\": ", r->change_is_bound ? "true" : "false");
+    print_json_string(stdout, r->matrix, strlen(r->matrix));
+    printf("}\n");
+}
+
 /* Merged into other weights than it was trained on, an adapter is not quite what it was. */
 static void say_other_form(session *s, const nib_merge_result *r)
 {
@@ -81,6 +95,7 @@ int verb_merge(int argc, char **argv)
     if ((code = session_begin(&s))) return code;
     status = nib_merge(s.ctx, &o, &s.err);
     if (!status) say_other_form(&s, &result);
+    if (!status && s.json) print_merge_json(&result);
     return session_end(&s, status);
 }
 
@@ -94,7 +109,7 @@ int verb_quantize(int argc, char **argv)
         { "load-in-4bit", OPTION_FLAG, &o.bnb.load_in_4bit, NULL, "quantize to 4 bits (bitsandbytes)" },
         { "bnb-4bit-quant-type", OPTION_STRING, &o.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
         { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
-        { "bnb-4bit-blocksize", OPTION_INT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
+        { "bnb-4bit-blocksize", OPTION_COUNT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),

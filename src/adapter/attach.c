@@ -176,12 +176,58 @@ static nib_status check_slot(const nib_adapter *a, nib_error *err)
                     "adapters may have", a->dir ? a->dir : "adapter");
 }
 
+/* --- names that mean nothing --- */
+
+static bool means(const char *name, const char *module, bool dotted)
+{
+    size_t n = strlen(name), m = strlen(module);
+
+    if (n > m || strcmp(module + m - n, name) != 0) return false;
+    return !dotted || n == m || module[m - n - 1] == '.';
+}
+
+static bool means_any(const nib_model *m, const char *name, bool dotted)
+{
+    if (m->embedding && means(name, m->embedding->name, dotted)) return true;
+    for (size_t i = 0; i < m->linear_count; i++)
+        if (means(name, m->linears[i]->name, dotted)) return true;
+    for (size_t i = 0; i < m->norm_count; i++)
+        if (means(name, m->norms[i]->name, dotted)) return true;
+    return false;
+}
+
+/* A name that no module has is taken by PEFT without a word while others match; it is a mistake often
+ * enough to be told.  *found: some name of the list means a module. */
+static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const char *what, bool dotted, bool *found)
+{
+    *found = false;
+    for (size_t i = 0; list->kind == NIB_PEFT_LIST && i < list->count; i++) {
+        if (means_any(a->model, list->names[i], dotted)) *found = true;
+        else if (a->model->tensors) /* once: a plan ahead of the weights comes by too */
+            nib_warn(a->ctx, "%s: no module of %s is called %s", what, a->model->dir, list->names[i]);
+    }
+}
+
+static nib_status check_names(const nib_adapter *a, nib_error *err)
+{
+    const nib_peft_names *saved = &a->config.modules_to_save;
+    bool found;
+
+    tell_unknown(a, &a->config.target_modules, "target_modules", true, &found);
+    tell_unknown(a, &a->config.exclude_modules, "exclude_modules", true, &found);
+    tell_unknown(a, saved, "modules_to_save", false, &found);
+    if (saved->kind == NIB_PEFT_LIST && saved->count && !found)
+        return nib_fail(err, NIB_E_MISMATCH, "modules_to_save: no module of %s matched", a->model->dir);
+    return NIB_OK;
+}
+
 nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
 {
     nib_model *m = a->model;
     size_t before = a->params.count;
     nib_status status = check_slot(a, err);
 
+    if (!status && train) status = check_names(a, err);
     if (!status) status = attach_embedding(a, train, err);
     for (size_t i = 0; i < m->linear_count && !status; i++) status = attach_linear(a, m->linears[i], train, err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {

@@ -6,31 +6,13 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/cgroup.h"
 #include "base/cpu.h"
-
-/* CPU quota of the control group (v2, then v1) rounded up to whole cores; 0: none. */
-static unsigned cgroup_cores(void)
-{
-    double quota = -1, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-
-    if (f) {
-        if (fscanf(f, "%lf %lf", &quota, &period) != 2) quota = -1; /* "max 100000" */
-        fclose(f);
-    } else if ((f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re"))) {
-        FILE *g = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
-        if (fscanf(f, "%lf", &quota) != 1 || !g || fscanf(g, "%lf", &period) != 1) quota = -1;
-        fclose(f);
-        if (g) fclose(g);
-    }
-    if (quota <= 0 || period <= 0) return 0;
-    return (unsigned)((quota + period - 1) / period);
-}
 
 static unsigned default_threads(void)
 {
     cpu_set_t set;
-    unsigned n = 1, quota = cgroup_cores();
+    unsigned n = 1, quota = nib_cgroup_processors("");
     const char *omp = getenv("OMP_NUM_THREADS");
     long wanted = omp ? strtol(omp, NULL, 10) : 0;
 

@@ -15,7 +15,7 @@ static int64_t mtime_of(const struct stat *s)
 /* Opens a regular file and reads what it is; *fd is the caller's on success. */
 static nib_status open_regular(const char *path, int *fd, struct stat *info, nib_error *err)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (*fd < 0) return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
     if (fstat(*fd, info) == 0 && S_ISREG(info->st_mode)) return NIB_OK;
     nib_fail(err, NIB_E_IO, "%s: not a regular file", path);

@@ -103,11 +103,15 @@ nib_status nib_generation_apply(nib_generation *g, const nib_generate_options *o
     if (!isnan(o->repetition_penalty)) s->repetition_penalty = o->repetition_penalty;
     if (o->max_new_tokens >= 0) g->max_new_tokens = o->max_new_tokens;
     s->seed = o->seed;
+    if (!(s->temperature >= 0 && isfinite(s->temperature)))
+        return nib_fail(err, NIB_E_INVALID, "temperature: %g, which is not 0 or more", s->temperature);
     if (s->do_sample && !(s->temperature > 0))
         return nib_fail(err, NIB_E_INVALID, "temperature: %g, sampling needs one above 0", s->temperature);
     if (!(s->top_p > 0 && s->top_p <= 1)) return nib_fail(err, NIB_E_INVALID, "top_p: %g is not in (0, 1]", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1)) return nib_fail(err, NIB_E_INVALID, "min_p: %g is not in [0, 1]", s->min_p);
-    if (!(s->repetition_penalty > 0))
+    if (!(s->repetition_penalty > 0 && isfinite(s->repetition_penalty)))
         return nib_fail(err, NIB_E_INVALID, "repetition_penalty: %g is not above 0", s->repetition_penalty);
+    if (g->max_new_tokens < 1)
+        return nib_fail(err, NIB_E_INVALID, "max_new_tokens: %d is less than 1", g->max_new_tokens);
     return NIB_OK;
 }

@@ -2,6 +2,7 @@
 #include "graph/run.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "graph/linear.h"
 #include "graph/operations.h"
@@ -197,8 +198,10 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
         run_step(run, s);
         if (!all_finite(out->dtype, run->arena.base + s->out, nib_node_rows(run, n) * out->width)) {
             run->bad_node = s->node;
-            return n->linear ? n->linear->name : n->norm ? n->norm->name
-                 : n->embedding ? n->embedding->name : n->op->name;
+            if (n->linear || n->norm || n->embedding)
+                return n->linear ? n->linear->name : n->norm ? n->norm->name : n->embedding->name;
+            snprintf(run->bad_name, sizeof run->bad_name, "%s of layer %d", n->op->name, n->segment - 1); /* counted from 0 */
+            return run->bad_name;
         }
     }
     return run->graph->head->name;

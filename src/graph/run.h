@@ -27,6 +27,7 @@ struct nib_run {
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */
+    char bad_name[64];       /* what it returned, where the node has no module */
     int bad_node;            /* first node whose output was not finite, found by nib_run_find_bad() */
 };
 

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/cpu.h"
 #include "format/safetensors.h"
 #include "graph/run.h"
 #include "job/open.h"
+#include "job/quantize_config.h"
 #include "train/batch.h"
 
 typedef struct evaluation {
@@ -40,7 +42,11 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
                                       .vocabulary = (uint32_t)e->model->config->vocabulary, .keep_all = true, .now = (int64_t)time(NULL) };
         status = nib_dataset_open(e->ctx, &source, &e->data, err);
     }
-    return status;
+    if (status) return status;
+    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(compute), nib_cpu_name(nib_ctx_cpu(e->ctx)));
+    if (nib_dataset_counts(e->data).had_bos)
+        nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one", nib_dataset_counts(e->data).had_bos);
+    return NIB_OK;
 }
 
 static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
@@ -85,6 +91,9 @@ static nib_status open_writer(evaluation *e, nib_error *err)
         status = nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory");
         goto done;
     }
+    status = nib_quantize_check_places(e->o->model.model, e->o->logits, err);
+    if (!status && e->o->adapter) status = nib_quantize_check_places(e->o->adapter, e->o->logits, err);
+    if (status) goto done;
     for (size_t i = 0; i < n; i++) {
         snprintf(names + 24 * i, 24, "%zu", i);
         plans[i] = (nib_tensor_plan){ .name = names + 24 * i, .dtype = NIB_F32, .rank = 2,

@@ -30,6 +30,10 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1", t->gradient_accumulation_steps);
     if (!(t->learning_rate >= 0 && isfinite(t->learning_rate)))
         return nib_fail(err, NIB_E_INVALID, "learning_rate: %g is not a rate", t->learning_rate);
+    if (!(t->weight_decay >= 0 && isfinite(t->weight_decay)))
+        return nib_fail(err, NIB_E_INVALID, "weight_decay: %g is negative", t->weight_decay);
+    if (t->data_seed < -1)
+        return nib_fail(err, NIB_E_INVALID, "data_seed: %" PRId64 " is negative", t->data_seed);
     if (t->max_steps <= 0 && !(t->num_train_epochs > 0))
         return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g is not above 0", t->num_train_epochs);
     if (!(t->adam_beta1 >= 0 && t->adam_beta1 < 1 && t->adam_beta2 >= 0 && t->adam_beta2 < 1))
@@ -254,6 +258,7 @@ static void report_start(job *j)
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
+    nib_finetune_warn_elsewhere(j);
 }
 
 static nib_status run(job *j, nib_error *err)

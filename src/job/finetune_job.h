@@ -85,6 +85,8 @@ nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
  * and data are open. */
 nib_status nib_finetune_plan(nib_finetune_job *j, nib_error *err);
 bool nib_finetune_fits(const nib_finetune_job *j);
+/* Warns of what vLLM and llama.cpp's converter refuse or ignore (conventions.md). */
+void nib_finetune_warn_elsewhere(const nib_finetune_job *j);
 
 /* Makes j->recipe once model, adapter and trainer are there; writes it to DIR/recipe.yaml. */
 nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err);

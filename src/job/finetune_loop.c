@@ -224,18 +224,34 @@ static nib_status finish(job *j, nib_error *err)
     return status ? status : nib_rundir_finish(&j->dir, err);
 }
 
+static bool adapter_is_finite(const job *j)
+{
+    const nib_params *params = &j->adapter->params;
+
+    for (size_t i = 0; i < params->count; i++)
+        for (size_t k = 0; k < nib_param_count(params->items[i]); k++)
+            if (!isfinite(params->items[i]->value[k])) return false;
+    return true;
+}
+
 /* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its last
- * good adapter. */
-static nib_status keep(job *j, nib_status why, nib_error *err)
+ * good adapter, if the last step left one. */
+static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
 {
     nib_error save_error;
     nib_status status = NIB_OK;
 
+    *kept = false;
     if (j->trainer->step == 0) return why;
     if (why == NIB_E_INTERRUPTED && (j->saved_step != j->trainer->step || j->evaluate_pending))
         status = save(j, &save_error);
+    if (why == NIB_E_NUMERIC && !adapter_is_finite(j)) {
+        nib_note(j->ctx, "step %" PRIu64 " left values that are not finite: its adapter is not saved", j->trainer->step);
+        return why;
+    }
     if (!status) status = nib_finetune_save_adapter(j, &save_error);
     if (status) return nib_fail_in(err, status, "%s", save_error.message);
+    *kept = true;
     if (why == NIB_E_INTERRUPTED)
         nib_note(j->ctx, "step %" PRIu64 " is saved: the same command goes on from there", j->trainer->step);
     return why;
@@ -244,14 +260,15 @@ static nib_status keep(job *j, nib_status why, nib_error *err)
 nib_status nib_finetune_train(job *j, nib_error *err)
 {
     nib_status status;
+    bool kept = true;
 
     j->session_began = j->window_began = nib_clock_seconds();
     j->session_step = j->saved_step = j->trainer->step;
     status = train(j, err);
     if (status == NIB_OK) status = finish(j, err);
-    else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) status = keep(j, status, err);
+    else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) status = keep(j, status, &kept, err);
     else return status;
-    if (!status || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && j->trainer->step))
+    if (!status || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && kept))
         report_end(j, nib_clock_seconds() - j->session_began, status == NIB_E_INTERRUPTED);
     return status;
 }

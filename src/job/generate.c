@@ -225,12 +225,14 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
 static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt, size_t bytes, nib_error *err)
 {
     size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
+    bool had_bos = false;
     nib_status status;
 
     g->tokens.count = 0;
     if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty");
-    status = o->chat ? encode_chat(g, o, prompt, bytes, err) : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, NULL, err);
+    status = o->chat ? encode_chat(g, o, prompt, bytes, err) : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos, err);
     if (status) return nib_fail_in(err, status, "prompt");
+    if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
     if (g->tokens.count > most)
         return nib_fail(err, NIB_E_INVALID, "the prompt has %zu tokens, the model takes at most %zu",
@@ -240,8 +242,8 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
     for (size_t i = 0; i < g->tokens.count; i++) {
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
-            return nib_fail(err, NIB_E_MISMATCH, "the tokenizer gives id %" PRIu32 ", the model has %zu words",
-                            g->ids[i], v);
+            return nib_fail(err, NIB_E_MISMATCH, "prompt: token %" PRIu32 " ('%.100s') is beyond the model's %zu words",
+                            g->ids[i], nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
     }
     return NIB_OK;
 }

@@ -43,6 +43,15 @@ static nib_status check_numbers(const nib_lora_options *o, nib_error *err)
     if (!(o->lora_dropout >= 0 && o->lora_dropout < 1))
         return nib_fail(err, NIB_E_INVALID, "lora_dropout: %g is not in [0, 1)", o->lora_dropout);
     if (!(o->lora_alpha > 0)) return nib_fail(err, NIB_E_INVALID, "lora_alpha: %g is not above 0", o->lora_alpha);
+    for (size_t i = 0; i < o->rank_patterns; i++) {
+        double r = o->rank_pattern[i].value;
+        if (!(r >= 1 && r <= 65536 && r == (double)(int)r))
+            return nib_fail(err, NIB_E_INVALID, "rank_pattern: %g for %.200s is not in 1 .. 65536", r, o->rank_pattern[i].name);
+    }
+    for (size_t i = 0; i < o->alpha_patterns; i++)
+        if (!(o->alpha_pattern[i].value > 0))
+            return nib_fail(err, NIB_E_INVALID, "alpha_pattern: %g for %.200s is not above 0", o->alpha_pattern[i].value,
+                            o->alpha_pattern[i].name);
     if (o->target_modules.regex && (o->layers_to_transform_count || o->layers_pattern.count))
         return nib_fail(err, NIB_E_INVALID, "layers_to_transform and layers_pattern go with a list of "
                         "target_modules, not with a regular expression");

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "base/cgroup.h"
+
 /* The number after `key` in a file of "key: number kB" lines, in bytes; 0 when absent. */
 static uint64_t read_line(const char *path, const char *key)
 {
@@ -18,33 +20,25 @@ static uint64_t read_line(const char *path, const char *key)
     return value * 1024;
 }
 
-static bool read_number(const char *path, uint64_t *out)
-{
-    FILE *f = fopen(path, "re");
-    bool good;
-
-    if (!f) return false;
-    good = fscanf(f, "%" SCNu64, out) == 1; /* "max" is no number */
-    fclose(f);
-    return good;
-}
-
 uint64_t nib_memory_resident(void) { return read_line("/proc/self/status", "VmRSS"); }
 uint64_t nib_memory_peak(void) { return read_line("/proc/self/status", "VmHWM"); }
 
+/* What a limit on a kind of memory leaves of it. */
+static uint64_t limit_room(int which, const char *used_key)
+{
+    struct rlimit limit;
+    uint64_t used = read_line("/proc/self/status", used_key);
+
+    if (getrlimit(which, &limit) || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+    return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 uint64_t nib_memory_free(void)
 {
-    uint64_t least = read_line("/proc/meminfo", "MemAvailable"), limit, used;
-    struct rlimit space;
+    uint64_t available = read_line("/proc/meminfo", "MemAvailable");
 
-    if (least == 0) least = UINT64_MAX;
-    if ((read_number("/sys/fs/cgroup/memory.max", &limit) && read_number("/sys/fs/cgroup/memory.current", &used)) ||
-        (read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit) &&
-         read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes", &used))) {
-        uint64_t room = limit > used ? limit - used : 0;
-        if (room < least) least = room;
-    }
-    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY && space.rlim_cur < least)
-        least = space.rlim_cur;
-    return least;
+    if (available == 0) available = UINT64_MAX;
+    available = nib_min(available, nib_cgroup_memory_room(""));
+    available = nib_min(available, limit_room(RLIMIT_AS, "VmSize"));
+    return nib_min(available, limit_room(RLIMIT_DATA, "VmData"));
 }

@@ -5,6 +5,10 @@
 #include "adapter/adapter.h"
 #include "text/tokenizer.h"
 
+/* org/name when `dir` lies in a hub cache (.../models--org--name/snapshots/<hash>), as it is typed or as it
+ * is called in full; allocated.  NULL with NIB_OK: it does not. */
+nib_status nib_hub_name(nib_ctx *ctx, const char *dir, char **out, nib_error *err);
+
 /* The name of the base model for adapter_config.json: `given`, else org/name when dir lies in a hub
  * cache, else config.json's _name_or_path, else dir as typed.  Allocated; NULL: no memory. */
 char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, const json_t *config);

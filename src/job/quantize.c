@@ -45,19 +45,14 @@ static bool is_float(nib_dtype t)
 static nib_status read_options(run *r, nib_error *err)
 {
     const nib_bnb_options *bnb = &r->options->bnb;
-    const char *type = bnb->bnb_4bit_quant_type ? bnb->bnb_4bit_quant_type : "nf4";
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
+    nib_status status;
 
     if (!bnb->load_in_4bit)
         return nib_fail(err, NIB_E_INVALID, "load_in_4bit is not set: nothing to quantize to");
-    if (strcmp(type, "nf4") != 0 && strcmp(type, "fp4") != 0)
-        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known",
-                        type);
-    if (bnb->blocksize &&
-        (bnb->blocksize < 32 || bnb->blocksize > 4096 || (bnb->blocksize & (bnb->blocksize - 1))))
-        return nib_fail(err, NIB_E_INVALID, "blocksize %d; a power of two from 32 to 4096 is due",
-                        bnb->blocksize);
-    r->bnb.fp4 = strcmp(type, "fp4") == 0;
+    status = nib_model_check_bnb(bnb, err);
+    if (status) return status;
+    r->bnb.fp4 = bnb->bnb_4bit_quant_type && strcmp(bnb->bnb_4bit_quant_type, "fp4") == 0;
     r->bnb.double_quant = bnb->bnb_4bit_use_double_quant;
     r->bnb.blocksize = bnb->blocksize ? (unsigned)bnb->blocksize : 64;
     if (!r->options->dtype) return NIB_OK;

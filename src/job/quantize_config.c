@@ -7,41 +7,17 @@
 
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "job/open.h"
 #include "job/python_json.h"
 
-/* ORG/NAME when the directory lies in a hub cache (.../models--ORG--NAME/snapshots/...), into
- * `name`; else false. */
-static bool hub_name(const char *model, char name[PATH_MAX])
+/* So that an adapter trained on the result names the original. */
+static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
 {
-    char path[PATH_MAX];
-    const char *start, *end;
-    size_t n = 0;
+    char *name = nib_base_model_name(ctx, NULL, model, config);
+    bool good = name && json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
 
-    if (!realpath(model, path)) return false;
-    start = strstr(path, "/models--");
-    end = start ? strchr(start + 1, '/') : NULL;
-    if (!end || strncmp(end, "/snapshots/", 11) != 0) return false;
-    for (start += 9; start < end; start++) {
-        if (start[0] == '-' && start[1] == '-') {
-            name[n++] = '/';
-            start++;
-        } else {
-            name[n++] = *start;
-        }
-    }
-    name[n] = 0;
-    return n > 0;
-}
-
-static bool set_origin(json_t *config, const char *model)
-{
-    const char *said = json_string_value(json_object_get(config, "_name_or_path"));
-    char name[PATH_MAX];
-
-    if (hub_name(model, name))
-        return json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
-    if (said && *said) return true;
-    return json_object_set_new(config, "_name_or_path", json_string(model)) == 0;
+    nib_free(ctx, name);
+    return good;
 }
 
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
@@ -60,7 +36,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
     nib_status status = NIB_OK;
 
     if (!path || !quantization || json_object_set(config, "quantization_config", quantization) ||
-        !set_origin(config, options->model) ||
+        !set_origin(ctx, config, options->model) ||
         (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype)))) {
         status = nib_fail(err, NIB_E_NOMEM, "%s/config.json: out of memory", dir);
         goto done;
@@ -171,9 +147,9 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
     if (!*out || !true_path(out, to))
         return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
     if (lies_in(to, from))
-        return nib_fail(err, NIB_E_INVALID, "%s: lies in the model %s, where nothing is written",
+        return nib_fail(err, NIB_E_INVALID, "%s: lies in %s, an input, where nothing is written",
                         out, model);
     if (lies_in(from, to))
-        return nib_fail(err, NIB_E_INVALID, "%s: contains the model %s", out, model);
+        return nib_fail(err, NIB_E_INVALID, "%s: contains %s, an input, where nothing is written", out, model);
     return NIB_OK;
 }

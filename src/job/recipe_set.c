@@ -146,6 +146,8 @@ nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib
     char place[128];
 
     snprintf(place, sizeof place, "%.100s", key);
+    if (!*value && nib_recipe_find(key) != SIZE_MAX && nib_recipe_rows[nib_recipe_follow(nib_recipe_find(key))].key.use == NIB_RECIPE_USED)
+        return nib_fail(err, NIB_E_INVALID, "%s: the value is empty (the default is null)", place); /* --r $FORGOTTEN */
     if (*value == '[' || (*value == '{' && value[strcspn(value, ":")])) { /* a template is no map */
         status = nib_yaml_parse(r->ctx, value, strlen(value), place, &y, err);
         if (status && *value == '{') status = NIB_OK; /* '{a}: {b}' is a template too */

@@ -60,6 +60,7 @@ static bool read_size(const nib_yaml_node *n, uint64_t *out)
     double value;
 
     if (n->kind != NIB_YAML_SCALAR || *n->text < '0' || *n->text > '9') return false;
+    if (n->text[strspn(n->text, "0123456789")] == 'x') return false; /* 0x10, which strtod() takes */
     value = strtod(n->text, &end);
     while (*end == ' ') end++;
     for (size_t i = 0; i < NIB_COUNT(units); i++)

@@ -142,10 +142,14 @@ nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how,
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
     }
     for (size_t n = strlen(d.path); n > 1 && d.path[n - 1] == '/'; n--) d.path[n - 1] = 0;
-    if (mkdir(d.path, 0777) == 0) status = nib_sync_parent(ctx, d.path, err);
-    else if (errno != EEXIST) status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-    else if (lstat(d.path, &info) == 0 && S_ISLNK(info.st_mode))
+    if (mkdir(d.path, 0777) == 0) {
+        d.made = true;
+        status = nib_sync_parent(ctx, d.path, err);
+    } else if (errno != EEXIST) {
+        status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+    } else if (lstat(d.path, &info) == 0 && S_ISLNK(info.st_mode)) {
         status = nib_fail(err, NIB_E_IO, "%s: is a symbolic link, and nothing is written through one", path);
+    }
     if (!status) status = take_lock(&d, err);
     if (!status) status = meet_contents(&d, how, err);
     if (status) goto done;
@@ -163,6 +167,7 @@ void nib_rundir_close(nib_rundir *d)
         char *name = nib_sprintf(d->ctx, "%s/%s", d->path, lock_name);
         if (name) unlink(name); /* while it is held, so that nobody else's is removed */
         nib_free(d->ctx, name);
+        if (d->made) rmdir(d->path); /* fails where something lies in it */
         close(d->lock);
     }
     json_decref(d->mark);

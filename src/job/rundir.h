@@ -15,6 +15,7 @@ typedef struct nib_rundir {
     int lock;       /* descriptor that holds the lock, or -1 */
     json_t *mark;   /* of the unfinished run that was found, or NULL */
     bool began;     /* the mark is this run's */
+    bool made;      /* was not there: taken away again when nothing comes into it */
 } nib_rundir;
 
 /* How a directory that is not empty is met. */

@@ -36,9 +36,11 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
     nib_ctx *ctx = b->model->ctx;
     nib_bnb4_options o = options_of(b, t->dtype);
     nib_weight *encoded = NULL;
-    nib_status status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
+    nib_status status;
 
-    if (status) return nib_fail_in(err, status, "%s", t->name);
+    if (nib_should_stop(ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
+    status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
+    if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     encoded->source = t->name;
     nib_filemap_release(t->map, t->data, t->bytes);
     nib_weight_destroy(ctx, *w);

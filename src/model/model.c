@@ -78,13 +78,26 @@ static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_e
     return nib_json_get_bool(q, where, "bnb_4bit_use_double_quant", &b->bnb.bnb_4bit_use_double_quant, err);
 }
 
+nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err)
+{
+    const char *type = bnb->bnb_4bit_quant_type ? bnb->bnb_4bit_quant_type : "nf4";
+    int n = bnb->blocksize;
+
+    if (strcmp(type, "nf4") != 0 && strcmp(type, "fp4") != 0)
+        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known", type);
+    if (n && (n < 32 || n > 4096 || (n & (n - 1))))
+        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_blocksize %d; a power of two from 32 to 4096 is due", n);
+    return NIB_OK;
+}
+
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute, bool blank,
                              nib_model_progress progress, nib_error *err)
 {
     nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
-    nib_status status;
+    nib_status status = nib_model_check_bnb(&o->bnb, err);
 
+    if (status) goto done;
     m->dir = nib_strdup(m->ctx, o->model);
     if (!where || !m->dir) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
@@ -96,6 +109,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (status) goto done;
     if (o->bnb.load_in_4bit && m->stored_4bit)
         nib_note(m->ctx, "%s is in 4 bit already: its own settings are used", o->model);
+    else if (!o->bnb.load_in_4bit && (o->bnb.bnb_4bit_use_double_quant || o->bnb.blocksize || o->bnb.bnb_4bit_quant_type))
+        nib_note(m->ctx, "bnb_4bit options are without effect without load_in_4bit");
     bind.expected = m->config->layers * 7;
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);

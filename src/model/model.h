@@ -35,6 +35,9 @@ typedef struct nib_model_progress {
     void *user;
 } nib_model_progress;
 
+/* Whether the options of 4-bit weights have values that are known; the block size may be 0, the default. */
+nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err);
+
 /* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
 nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                           nib_model_progress progress, nib_model **out, nib_error *err);

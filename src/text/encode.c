@@ -47,29 +47,44 @@ static bool is_blank(const char *text, size_t at)
            c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-typedef struct found { const nib_added *token; nib_range range; } found;
+/* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search goes on. */
+typedef struct found { const nib_added *token; nib_range range; size_t end; } found;
 
-/* The first added token at or after `from`, the longest among those of one place.  normalized:
- * the pass over normalized text. */
-static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from, bool normalized, found *out)
+/* The added token whose content stands at `at`, the longest of several. */
+static const nib_added *added_at(const nib_tokenizer *t, const char *text, size_t bytes, size_t at, bool normalized, size_t *n)
 {
-    for (size_t i = from; i < bytes; i++)
-        for (size_t k = 0; k < t->added_count; k++) {
-            const nib_added *a = &t->added[k];
-            const char *content = normalized ? a->normal : a->text;
-            size_t n = normalized ? a->normal_bytes : a->bytes;
+    for (size_t k = 0; k < t->added_count; k++) { /* longer ones come first */
+        const nib_added *a = &t->added[k];
+        const char *content = normalized ? a->normal : a->text;
 
-            if (a->normalized != normalized || n == 0 || n > bytes - i || text[i] != content[0] ||
-                memcmp(text + i, content, n) != 0)
-                continue;
-            if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) || is_word(text, bytes, i + n))) continue;
-            *out = (found){ a, { i, i + n } };
-            while (a->lstrip && out->range.begin > from && is_blank(text, character_before(text, out->range.begin)))
-                out->range.begin = character_before(text, out->range.begin);
-            while (a->rstrip && out->range.end < bytes && is_blank(text, out->range.end))
-                out->range.end += nib_utf8_length(text[out->range.end]);
-            return true;
+        *n = normalized ? a->normal_bytes : a->bytes;
+        if (a->normalized == normalized && *n && *n <= bytes - at && text[at] == content[0] && memcmp(text + at, content, *n) == 0)
+            return a;
+    }
+    return NULL;
+}
+
+/* The first added token whose content stands at or after `from`.  normalized: the pass over normalized text.
+ * Contents do not overlap, but one may begin among blanks that the token before it has taken: `taken` is
+ * that one's end.  A content that is no word of its own is passed over whole. */
+static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from, size_t taken, bool normalized, found *out)
+{
+    for (size_t i = from, n; i < bytes; i++) {
+        const nib_added *a = added_at(t, text, bytes, i, normalized, &n);
+
+        if (!a) continue;
+        if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) || is_word(text, bytes, i + n))) {
+            i += n - 1;
+            continue;
         }
+        *out = (found){ a, { i, i + n }, i + n };
+        while (a->lstrip && out->range.begin > 0 && is_blank(text, character_before(text, out->range.begin)))
+            out->range.begin = character_before(text, out->range.begin);
+        if (a->lstrip) out->range.begin = nib_max(out->range.begin, taken);
+        while (a->rstrip && out->range.end < bytes && is_blank(text, out->range.end))
+            out->range.end += nib_utf8_length(text[out->range.end]);
+        return true;
+    }
     return false;
 }
 
@@ -93,12 +108,12 @@ static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piec
 static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_tokens *out, nib_error *err)
 {
     size_t at = 0;
-    found f;
+    found f = { 0 };
 
-    while (find_added(t, whole->text, whole->bytes, at, true, &f)) {
+    while (find_added(t, whole->text, whole->bytes, f.end, at, true, &f)) {
         nib_token token = { .id = f.token->id, .begin = whole->origin[f.range.begin].begin,
                             .end = whole->origin[f.range.end - 1].end };
-        nib_status status = encode_piece(t, whole, (nib_range){ at, f.range.begin }, out, err);
+        nib_status status = at < f.range.begin ? encode_piece(t, whole, (nib_range){ at, f.range.begin }, out, err) : NIB_OK;
         if (!status) status = nib_tokens_add(t->ctx, out, token, err);
         if (status) return status;
         at = f.range.end;
@@ -130,19 +145,31 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
 
 /* --- offsets and special tokens --- */
 
-/* ByteLevel's trim_offsets: spaces at a token's ends do not belong to its range.  With
- * add_prefix_space a single space at the front of the text stands for the one prepended, and stays. */
+/* Bytes of the blank that begins at `at`, or 0; one is also the character that byte-level BPE writes for a
+ * space. */
+static size_t blank_at(const char *text, size_t at)
+{
+    return is_blank(text, at) || nib_utf8_read(text + at) == 0x120 ? nib_utf8_length(text[at]) : 0;
+}
+
+/* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range.  They are counted in what
+ * the token is called (an added one: in what it was found as) and taken from the range as so many
+ * characters, whatever these were before a normalizer came.  With add_prefix_space a single one at the
+ * front of the text stands for the one prepended, and stays.  A token of blanks loses both ends. */
 static void trim(const nib_tokenizer *t, const char *text, nib_token *token, bool first)
 {
-    const char *content = t->is_added[token->id] ? t->tokens[token->id] : NULL; /* may hold spaces itself */
-    size_t length = token->end - token->begin, n = content ? strlen(content) : length, leading = 0, trailing = 0;
+    bool added = t->is_added[token->id];
+    const char *name = added ? text + token->begin : t->tokens[token->id];
+    size_t bytes = added ? token->end - token->begin : strlen(name), at = 0, n, leading = 0, trailing = 0;
+    size_t begin = token->begin, end = token->end;
 
-    if (!content) content = text + token->begin;
-    while (leading < n && content[leading] == ' ') leading++;
-    while (trailing < n && content[n - 1 - trailing] == ' ') trailing++;
-    if (leading == 1 && t->trim_prefix_space && (first || token->begin == 0)) leading = 0;
-    token->begin = nib_min(token->begin + leading, token->end);
-    token->end = nib_max(token->end - nib_min(trailing, token->end), token->begin);
+    for (; at < bytes && (n = blank_at(name, at)); at += n) leading++;
+    for (at = bytes; at && blank_at(name, character_before(name, at)); at = character_before(name, at)) trailing++;
+    if (leading == 1 && t->trim_prefix_space && (first || begin == 0)) leading = 0;
+    for (; leading && begin < token->end; leading--) begin += nib_utf8_length(text[begin]);
+    for (; trailing && end > begin; trailing--) end = character_before(text, end);
+    token->begin = begin;
+    token->end = end;
 }
 
 static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out, nib_error *err)
@@ -159,14 +186,14 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
 {
     size_t at = 0, first = out->count, body;
     bool repeated;
-    found f;
+    found f = { 0 };
     nib_status status = check_utf8(text, bytes, err);
 
     if (!status && special) status = add_around(t, t->before, t->before_count, out, err);
     if (status) return status;
     body = out->count;
-    while (find_added(t, text, bytes, at, false, &f)) {
-        status = encode_stretch(t, text, at, f.range.begin, out, err);
+    while (find_added(t, text, bytes, f.end, at, false, &f)) {
+        status = at < f.range.begin ? encode_stretch(t, text, at, f.range.begin, out, err) : NIB_OK;
         if (!status) status = nib_tokens_add(t->ctx, out, (nib_token){ f.token->id, f.range.begin, f.range.end, false }, err);
         if (status) return status;
         at = f.range.end;

@@ -1,5 +1,4 @@
 /* normalize.c - the normalizers, each character keeping the range of the input it comes from. */
-#include <stdlib.h>
 #include <utf8proc.h>
 
 #include "text/parts.h"
@@ -21,49 +20,6 @@ static bool swap_work(nib_tokenizer *t)
 static bool keep(nib_tokenizer *t, size_t at, size_t n)
 {
     return nib_work_add(t->ctx, &t->other, t->work.text + at, n, t->work.origin[at]);
-}
-
-/* Characters that normalization may join to what stands before them. */
-static bool attaches(uint32_t c)
-{
-    const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
-    return p->combining_class != 0 || p->category == UTF8PROC_CATEGORY_MN || p->category == UTF8PROC_CATEGORY_MC ||
-           (c >= 0x1160 && c <= 0x11ff);
-}
-
-/* One cluster: a character and what attaches to it. */
-static nib_status normalize_cluster(nib_tokenizer *t, size_t begin, size_t end, int options, nib_error *err)
-{
-    utf8proc_uint8_t *result = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)t->work.text + begin, (utf8proc_ssize_t)(end - begin),
-                                      &result, (utf8proc_option_t)options);
-    size_t from = begin;
-    bool good = n >= 0;
-
-    if (n == UTF8PROC_ERROR_NOMEM) return no_memory(err);
-    if (n < 0) return nib_fail(err, NIB_E_FORMAT, "tokenizer: a character that cannot be normalized");
-    for (size_t i = 0; good && i < (size_t)n;) { /* character by character beside the input's */
-        size_t length = nib_utf8_length((char)result[i]);
-        good = nib_work_add(t->ctx, &t->other, (const char *)result + i, length, t->work.origin[from]);
-        i += length;
-        if (from + nib_utf8_length(t->work.text[from]) < end) from += nib_utf8_length(t->work.text[from]);
-    }
-    free(result);
-    return good ? NIB_OK : no_memory(err);
-}
-
-static nib_status unicode_form(nib_tokenizer *t, int options, nib_error *err)
-{
-    nib_status status = NIB_OK;
-
-    for (size_t i = 0; i < t->work.bytes && !status;) {
-        size_t end = i + nib_utf8_length(t->work.text[i]);
-        while (end < t->work.bytes && attaches(nib_utf8_read(t->work.text + end))) end += nib_utf8_length(t->work.text[end]);
-        if (end == i + 1) status = keep(t, i, 1) ? NIB_OK : no_memory(err);
-        else status = normalize_cluster(t, i, end, options | UTF8PROC_STABLE, err);
-        i = end;
-    }
-    return status;
 }
 
 static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_error *err)
@@ -142,10 +98,10 @@ static nib_status normalize_one(nib_tokenizer *t, const nib_stage *s, nib_error 
     const int compat = UTF8PROC_COMPAT;
 
     switch (s->kind) {
-    case NIB_STAGE_NFC: return unicode_form(t, UTF8PROC_COMPOSE, err);
-    case NIB_STAGE_NFD: return unicode_form(t, UTF8PROC_DECOMPOSE, err);
-    case NIB_STAGE_NFKC: return unicode_form(t, UTF8PROC_COMPOSE | compat, err);
-    case NIB_STAGE_NFKD: return unicode_form(t, UTF8PROC_DECOMPOSE | compat, err);
+    case NIB_STAGE_NFC: return nib_unicode_form(t, UTF8PROC_COMPOSE, err);
+    case NIB_STAGE_NFD: return nib_unicode_form(t, UTF8PROC_DECOMPOSE, err);
+    case NIB_STAGE_NFKC: return nib_unicode_form(t, UTF8PROC_COMPOSE | compat, err);
+    case NIB_STAGE_NFKD: return nib_unicode_form(t, UTF8PROC_DECOMPOSE | compat, err);
     case NIB_STAGE_LOWERCASE: case NIB_STAGE_STRIP_ACCENTS: return each_character(t, s->kind, err);
     case NIB_STAGE_REPLACE: return replace(t, s, err);
     case NIB_STAGE_STRIP: return strip(t, s, err);

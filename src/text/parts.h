@@ -107,6 +107,8 @@ int nib_char_to_byte(uint32_t c);             /* -1: not in the map */
 
 /* Each works on all pieces of t->work and leaves its result there. */
 nib_status nib_normalize(nib_tokenizer *t, nib_error *err);
+/* One of the normal forms, for nib_normalize(): utf8proc's COMPOSE or DECOMPOSE, perhaps with COMPAT. */
+nib_status nib_unicode_form(nib_tokenizer *t, int options, nib_error *err);
 nib_status nib_pretokenize(nib_tokenizer *t, nib_error *err);
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);

@@ -213,11 +213,11 @@ static void test_refuses(void)
     REQUIRE(tiny_model(ctx, model, false), "no model");
     o = options_for(model, model);
     o.overwrite = true;
-    refuse(ctx, &o, NIB_E_INVALID, "lies in the model");
+    refuse(ctx, &o, NIB_E_INVALID, "an input, where nothing is written");
     o.out = places[3].s;
-    refuse(ctx, &o, NIB_E_INVALID, "lies in the model");
+    refuse(ctx, &o, NIB_E_INVALID, "an input, where nothing is written");
     o.out = test_tmpdir();
-    refuse(ctx, &o, NIB_E_INVALID, "contains the model");
+    refuse(ctx, &o, NIB_E_INVALID, "contains");
     o = options_for(model, out);
     o.bnb.load_in_4bit = false;
     refuse(ctx, &o, NIB_E_INVALID, "load_in_4bit");

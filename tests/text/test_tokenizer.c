@@ -73,10 +73,9 @@ static void check_style(nib_ctx *ctx, const char *dir, const char *style, const 
     nib_tokenizer_close(t);
 }
 
-static void test_styles(void)
+static void check_styles(const char *dir, int styles)
 {
     nib_ctx *ctx = test_ctx();
-    const char *dir = test_data("tests/golden/text");
     char path[512];
     DIR *d = opendir(dir);
     struct dirent *e;
@@ -94,8 +93,14 @@ static void test_styles(void)
         }
     closedir(d);
     nib_free(ctx, strings);
-    CHECK(count == 9, "%d styles", count);
+    CHECK(count == styles, "%d styles", count);
 }
+
+static void test_styles(void) { check_styles(test_data("tests/golden/text"), 9); }
+
+/* Normal forms that compose, sort and take characters apart; added tokens that take the blanks around them,
+ * beside each other and beside trimmed ranges (tests/golden/make/offsets_golden.py). */
+static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"), 6); }
 
 /* Streamed text is the decoded text, piece by piece, in whole characters. */
 static void test_stream(void)
@@ -176,7 +181,7 @@ static void test_allocations(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "styles", test_styles }, { "stream", test_stream }, { "refusals", test_refusals },
+    static const test_case cases[] = { { "styles", test_styles }, { "offsets", test_offsets }, { "stream", test_stream }, { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));
 }

@@ -4,8 +4,7 @@
 
 Writes tests/golden/text/<style>/tokenizer.json, tests/golden/text/strings (each ended by a byte 1)
 and tests/golden/text/<style>/expected: a line a string, "id:begin-end ..." in bytes, "|", the decoded
-text in hexadecimal.  Not among the strings, for the ranges differ there: an added token with lstrip
-beside trimmed offsets, and a combining mark behind a character that NFC has composed."""
+text in hexadecimal.  Normal forms and added tokens that take blanks: offsets_golden.py."""
 import json
 import os
 import random
