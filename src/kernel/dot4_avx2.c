@@ -1,40 +1,20 @@
-/* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step.
- *
- * A table of 16 floats is four tables of 16 bytes, looked up 32 codes at a time; bytes are joined to
- * words and words to floats: 25 shuffles a step, which two of the ports do, beside 9 multiply-adds.  A
- * table of bfloat16 values is two tables of bytes: 13 shuffles and shifts.  (A permute of eight floats is
- * two operations on some processors, a lookup takes two permutes, and all of it took twice as long.) */
+/* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step: 25 shuffles, which two of the
+ * ports do, beside 9 multiply-adds.  A table of bfloat16 values is two tables of bytes: 13 shuffles. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
+#include "kernel/planes_avx2.h"
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
-
-typedef struct planes { __m256i byte[4]; } planes;
-
-static planes planes_of(const float table[16])
-{
-    uint8_t bytes[4][16];
-    planes p;
-
-    for (int i = 0; i < 16; i++)
-        for (int b = 0; b < 4; b++) memcpy(&bytes[b][i], (const char *)&table[i] + b, 1);
-    for (int b = 0; b < 4; b++)
-        p.byte[b] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes[b]));
-    return p;
-}
 
 /* Adds 32 codes (a byte each) times x to s[0] and s[1]. */
 NIB_INLINE void add32(const planes *p, __m256i codes, const float *x, V s[2])
 {
-    __m256i b0 = _mm256_shuffle_epi8(p->byte[0], codes), b1 = _mm256_shuffle_epi8(p->byte[1], codes);
-    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes), b3 = _mm256_shuffle_epi8(p->byte[3], codes);
-    __m256i low = _mm256_unpacklo_epi8(b0, b1), high = _mm256_unpacklo_epi8(b2, b3);
-    __m256i low2 = _mm256_unpackhi_epi8(b0, b1), high2 = _mm256_unpackhi_epi8(b2, b3);
+    V values[4];
 
-    s[0] = v_fma(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low, high)), v_load(x), s[0]);
-    s[1] = v_fma(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low, high)), v_load(x + 8), s[1]);
-    s[0] = v_fma(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low2, high2)), v_load(x + 16), s[0]);
-    s[1] = v_fma(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low2, high2)), v_load(x + 24), s[1]);
+    look_up32(p, codes, values);
+    s[0] = v_fma(values[0], v_load(x), s[0]);
+    s[1] = v_fma(values[1], v_load(x + 8), s[1]);
+    s[0] = v_fma(values[2], v_load(x + 16), s[0]);
+    s[1] = v_fma(values[3], v_load(x + 24), s[1]);
 }
 
 /* The same where the table's values are bfloat16: words, of which every other one is shifted up. */
@@ -72,7 +52,6 @@ void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n,
 NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, float *y)
 {
     const planes p = planes_of(d->table);
-    const __m256i nibble = _mm256_set1_epi8(15);
     const uint8_t *codes = d->codes;
     const float *scale = d->scales;
 
@@ -80,11 +59,10 @@ NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, float *y)
         V sum = v_zero();
         for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
             __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)codes);
-            __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble), low = _mm256_and_si256(both, nibble);
             V s[2] = { v_zero(), v_zero() };
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            (rounded ? add32_rounded : add32)(&p, high, x + b * NIB_DOT4_BLOCK, s);
-            (rounded ? add32_rounded : add32)(&p, low, x + b * NIB_DOT4_BLOCK + 32, s);
+            (rounded ? add32_rounded : add32)(&p, high_nibbles(both), x + b * NIB_DOT4_BLOCK, s);
+            (rounded ? add32_rounded : add32)(&p, low_nibbles(both), x + b * NIB_DOT4_BLOCK + 32, s);
             sum = v_fma(v_add(s[0], s[1]), v_set(*scale), sum);
         }
         y[r] = v_sum(sum);

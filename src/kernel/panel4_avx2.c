@@ -1,58 +1,72 @@
-/* panel4_avx2.c - 4-bit codes into panels of floats, eight values a step.
- *
- * A permute sees only the low three bits of an index, so both halves of the table are looked up and
- * the code's top bit, moved to the sign, chooses.  There is no product of bfloat16 pairs here. */
+/* panel4_avx2.c - 4-bit codes into panels of floats, 32 codes a step.  There is no product of bfloat16
+ * pairs here. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
+#include "kernel/planes_avx2.h"
 
-typedef struct table16 { V low, high; } table16;
+enum { ROWS_AHEAD = 16 }; /* of codes: a row is a line or two here, far from the next */
 
-NIB_INLINE V choose(table16 t, __m256i low_bits, __m256i top_bit)
+NIB_INLINE void put(float *to, V x, V scale, bool rounded)
 {
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.low, low_bits), _mm256_permutevar8x32_ps(t.high, low_bits),
-                            _mm256_castsi256_ps(top_bit));
+    x = v_mul(x, scale);
+    v_store(to, rounded ? v_round_bf16(x) : x);
 }
 
-NIB_INLINE __m256i two_rows(const uint8_t *p, const uint8_t *q) /* 16 bytes of each */
+/* 16 bytes of 8 rows: in the halves of to[i], as words of 32 bits, bytes 4 i .. 4 i + 3, each of rows 0 to 3
+ * (and 4 to 7 in the upper half). */
+NIB_INLINE void turn_rows(const uint8_t *p, size_t stride, __m256i to[4])
 {
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p)),
-                                   _mm_loadu_si128((const __m128i *)(const void *)q), 1);
+    __m256i r0 = two_rows(p, p + 4 * stride), r1 = two_rows(p + stride, p + 5 * stride);
+    __m256i r2 = two_rows(p + 2 * stride, p + 6 * stride), r3 = two_rows(p + 3 * stride, p + 7 * stride);
+    __m256i a = _mm256_unpacklo_epi8(r0, r1), b = _mm256_unpacklo_epi8(r2, r3);
+    __m256i c = _mm256_unpackhi_epi8(r0, r1), d = _mm256_unpackhi_epi8(r2, r3);
+
+    to[0] = _mm256_unpacklo_epi16(a, b);
+    to[1] = _mm256_unpackhi_epi16(a, b);
+    to[2] = _mm256_unpacklo_epi16(c, d);
+    to[3] = _mm256_unpackhi_epi16(c, d);
 }
 
-/* 32 values of 8 rows: words[j] holds, in lane r, the 4 bytes of row r's values 8 j .. 8 j + 7. */
-NIB_INLINE void turn_codes(const uint8_t *p, size_t stride, __m256i words[4])
+/* Two bytes j, j + 1 of 16 rows, words [j: rows 0-3 | 8-11], [j + 1: ...] and, above, rows 4-7 | 12-15:
+ * values k (high nibbles of j) and k + 2, or with the low nibbles k + 1 and k + 3. */
+NIB_INLINE void two_bytes(const planes *p, __m256i bytes, V scale, V scale8, bool rounded, float *to)
 {
-    __m256i a = two_rows(p, p + 4 * stride), b = two_rows(p + stride, p + 5 * stride);
-    __m256i c = two_rows(p + 2 * stride, p + 6 * stride), d = two_rows(p + 3 * stride, p + 7 * stride);
-    __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
-    __m256i ab_high = _mm256_unpackhi_epi32(a, b), cd_high = _mm256_unpackhi_epi32(c, d);
+    V high[4], low[4];
 
-    words[0] = _mm256_unpacklo_epi64(ab, cd);
-    words[1] = _mm256_unpackhi_epi64(ab, cd);
-    words[2] = _mm256_unpacklo_epi64(ab_high, cd_high);
-    words[3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+    look_up32(p, high_nibbles(bytes), high);
+    look_up32(p, low_nibbles(bytes), low);
+    put(to, high[0], scale, rounded);
+    put(to + 8, high[1], scale8, rounded);
+    put(to + NIB_STRIP, low[0], scale, rounded);
+    put(to + NIB_STRIP + 8, low[1], scale8, rounded);
+    put(to + 2 * NIB_STRIP, high[2], scale, rounded);
+    put(to + 2 * NIB_STRIP + 8, high[3], scale8, rounded);
+    put(to + 3 * NIB_STRIP, low[2], scale, rounded);
+    put(to + 3 * NIB_STRIP + 8, low[3], scale8, rounded);
 }
 
 NIB_INLINE void forward(const nib_codes4 *c, size_t depth, bool rounded, float *panel, size_t strip)
 {
-    const table16 t = { v_load(c->table), v_load(c->table + 8) };
+    const planes p = planes_of(c->table);
 
-    for (size_t n = 0; n < NIB_PANEL; n += 8)
+    for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
+        const uint8_t *rows = c->codes + n * c->stride;
+        for (size_t i = 0; i < NIB_STRIP; i++) /* the next strip's, while this one is packed */
+            for (size_t b = 0; b < depth / 2; b += 64)
+                _mm_prefetch((const char *)rows + (NIB_STRIP + i) * c->stride + b, _MM_HINT_T0);
         for (size_t k = 0; k < depth; k += 32) {
-            V scale = v_load(c->scales + k / c->block * NIB_PANEL + n);
-            float *to = panel + n / NIB_STRIP * strip + k * NIB_STRIP + n % NIB_STRIP;
-            __m256i words[4];
-            turn_codes(c->codes + n * c->stride + k / 2, c->stride, words);
+            const float *scales = c->scales + k / c->block * NIB_PANEL + n;
+            V scale = v_load(scales), scale8 = v_load(scales + 8);
+            float *to = panel + n / NIB_STRIP * strip + k * NIB_STRIP;
+            __m256i first[4], second[4];
+            turn_rows(rows + k / 2, c->stride, first);
+            turn_rows(rows + 8 * c->stride + k / 2, c->stride, second);
 #pragma GCC unroll 4
-            for (unsigned j = 0; j < 4; j++)
-#pragma GCC unroll 8
-                for (unsigned i = 0; i < 8; i++) {
-                    unsigned shift = nib_nibble_shift(i);
-                    V x = choose(t, _mm256_srli_epi32(words[j], (int)shift), _mm256_slli_epi32(words[j], 28 - (int)shift));
-                    x = v_mul(x, scale);
-                    v_store(to + (8 * j + i) * NIB_STRIP, rounded ? v_rounded(NIB_BF16, x) : x);
-                }
+            for (size_t i = 0; i < 4; i++, to += 8 * NIB_STRIP) {
+                two_bytes(&p, _mm256_unpacklo_epi32(first[i], second[i]), scale, scale8, rounded, to);
+                two_bytes(&p, _mm256_unpackhi_epi32(first[i], second[i]), scale, scale8, rounded, to + 4 * NIB_STRIP);
+            }
         }
+    }
 }
 
 void nib_panel4_f32_avx2(const nib_codes4 *c, size_t depth, bool rounded, float *panel, size_t strip)
@@ -61,24 +75,36 @@ void nib_panel4_f32_avx2(const nib_codes4 *c, size_t depth, bool rounded, float 
     else forward(c, depth, false, panel, strip);
 }
 
+/* Sixteen values of a row (lower halves) and of the next one. */
+NIB_INLINE void put_rows(const V x[4], V scale, bool rounded, float *to, float *next)
+{
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        V v = v_mul(x[i], scale);
+        if (rounded) v = v_round_bf16(v);
+        _mm_storeu_ps(to + 4 * i, _mm256_castps256_ps128(v));
+        _mm_storeu_ps(next + 4 * i, _mm256_extractf128_ps(v, 1));
+    }
+}
+
 NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *panel, size_t strip)
 {
-    const V low = v_load(c->table), high = v_load(c->table + 8);
-    const __m256i down = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
-    const __m256i up = _mm256_sub_epi32(_mm256_set1_epi32(28), down);
+    const planes p = planes_of(c->table);
+    float spare[NIB_STRIP]; /* where the second of two rows goes when there is one left */
 
-    for (size_t r = 0; r < rows; r++) {
-        V scale = v_set(c->scales[r]);
-        table16 t = { v_mul(low, scale), v_mul(high, scale) }; /* all sixteen values of the row at once */
-        if (rounded) t = (table16){ v_rounded(NIB_BF16, t.low), v_rounded(NIB_BF16, t.high) };
-#pragma GCC unroll 4
-        for (size_t n = 0; n < NIB_PANEL; n += 8) {
-            int32_t eight;
-            memcpy(&eight, c->codes + r * c->stride + n / 2, sizeof eight);
-            __m256i words = _mm256_set1_epi32(eight);
-            v_store(panel + n / NIB_STRIP * strip + r * NIB_STRIP + n % NIB_STRIP,
-                    choose(t, _mm256_srlv_epi32(words, down), _mm256_sllv_epi32(words, up)));
-        }
+    for (size_t r = 0; r < rows; r += 2) {
+        size_t other = nib_min(r + 1, rows - 1);
+        const uint8_t *row = c->codes + r * c->stride;
+        __m256i bytes = two_rows(row, c->codes + other * c->stride), high = high_nibbles(bytes), low = low_nibbles(bytes);
+        V scale = _mm256_set_m128(_mm_set1_ps(c->scales[other]), _mm_set1_ps(c->scales[r])), x[4];
+        float *to = panel + r * NIB_STRIP, *next = other > r ? to + NIB_STRIP : spare;
+
+        _mm_prefetch((const char *)row + ROWS_AHEAD * c->stride, _MM_HINT_T0);
+        _mm_prefetch((const char *)row + (ROWS_AHEAD + 1) * c->stride, _MM_HINT_T0);
+        look_up32(&p, _mm256_unpacklo_epi8(high, low), x);
+        put_rows(x, scale, rounded, to, next);
+        look_up32(&p, _mm256_unpackhi_epi8(high, low), x);
+        put_rows(x, scale, rounded, to + strip, other > r ? next + strip : spare);
     }
 }
 

@@ -22,6 +22,8 @@ const float nib_fp4_table[16] = {
  * repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
 enum { MOST_UNIT = 64, MOST_SCALES = 1024 /* of a piece of a panel: 32 rows times 32 units */ };
 static size_t unit_of(const nib_bnb4 *q) { return nib_min(q->blocksize, MOST_UNIT); }
+/* A division a block would take longer than its scale. */
+static unsigned shift_of(const nib_bnb4 *q) { return (unsigned)__builtin_ctz(q->blocksize); }
 
 /* Decodes `count` values of one block, the first at flat index `e`. */
 static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
@@ -64,11 +66,11 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
     const nib_bnb4 *q = &w->as.bnb4;
-    size_t unit = unit_of(q);
+    size_t unit = unit_of(q), shift = shift_of(q);
 
     for (size_t n = 0; n < NIB_PANEL; n++) {
         size_t first = (r0 + n) * w->in + k0;
-        for (size_t u = 0; u < units; u++) scales[u * NIB_PANEL + n] = nib_bnb4_absmax(q, (first + u * unit) / q->blocksize);
+        for (size_t u = 0; u < units; u++) scales[u * NIB_PANEL + n] = nib_bnb4_absmax(q, (first + u * unit) >> shift);
     }
 }
 
@@ -87,13 +89,13 @@ static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_p
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES];
-    size_t strip = p->terms * NIB_STRIP;
+    size_t strip = p->terms * NIB_STRIP, shift = shift_of(q);
 
     for (size_t r = 0, rows; r < p->terms; r += rows) {
         nib_codes4 c = { q->codes + ((p->t0 + r) * w->in + p->c0) / 2, w->in / 2, scales, q->blocksize, q->table };
         rows = nib_min(MOST_SCALES, p->terms - r);
         for (size_t i = 0; i < rows; i++)
-            scales[i] = nib_bnb4_absmax(q, ((p->t0 + r + i) * w->in + p->c0) / q->blocksize);
+            scales[i] = nib_bnb4_absmax(q, ((p->t0 + r + i) * w->in + p->c0) >> shift);
         if (p->kind == NIB_PACK_PAIRS) k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_STRIP, strip);
         else k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED, (float *)panel + r * NIB_STRIP, strip);
     }
@@ -135,7 +137,7 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES], table[16];
-    size_t blocks = w->in / NIB_DOT4_BLOCK;
+    size_t blocks = w->in / NIB_DOT4_BLOCK, shift = shift_of(q);
     bool as_stored = q->absmax && q->blocksize == NIB_DOT4_BLOCK;
 
     for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
@@ -144,7 +146,7 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
         d.rows = rows = nib_min(as_stored ? r1 - r : MOST_SCALES / blocks, r1 - r);
         if (as_stored) d.scales = q->absmax + r * blocks;
         for (size_t b = 0; !as_stored && b < rows * blocks; b++)
-            scales[b] = nib_bnb4_absmax(q, (r * blocks + b) * NIB_DOT4_BLOCK / q->blocksize);
+            scales[b] = nib_bnb4_absmax(q, (r * blocks + b) * NIB_DOT4_BLOCK >> shift);
         if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y + (r - r0));
         else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y + (r - r0));
     }
