@@ -1,0 +1,49 @@
+/* bench_quantize.c - float32 and bfloat16 to NF4, in weights a second a thread. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "quant/bnb4.h"
+
+typedef struct encode_work { nib_ctx *ctx; nib_bnb4_options o; nib_weight *from; } encode_work;
+
+static void run(void *arg)
+{
+    encode_work *e = arg;
+    nib_weight *made;
+    nib_error err;
+
+    if (nib_bnb4_encode_weight(e->ctx, &e->o, e->from, &made, &err)) {
+        fprintf(stderr, "%s\n", err.message);
+        exit(1);
+    }
+    nib_weight_destroy(e->ctx, made);
+}
+
+int main(void)
+{
+    static const nib_dtype types[] = { NIB_F32, NIB_BF16 };
+    enum { OUT = 11008, IN = 4096 };
+
+    for (int threads = 1; threads <= 2; threads++) {
+        nib_ctx *ctx = bench_ctx(threads);
+        bench_title(ctx, "quantizing %d x %d to NF4, reading %.1f GB/s from memory", OUT, IN, bench_read_bandwidth(ctx) * 1e-9);
+        for (size_t t = 0; t < 2; t++)
+            for (int twice = 0; twice < 2; twice++) {
+                encode_work e = { .ctx = ctx, .o = { .double_quant = twice, .blocksize = 64, .dtype = types[t] } };
+                void *values = bench_numbers(types[t], (size_t)OUT * IN, 3);
+                double seconds;
+                nib_error err;
+
+                if (nib_weight_dense(ctx, OUT, IN, types[t], values, NULL, &e.from, &err)) return 1;
+                seconds = bench_best(4, run, &e);
+                printf("  %-8s%s %8.2f ms  %.2f G weights/s, %.2f a thread, %.1f GB/s read\n", nib_dtype_name(types[t]),
+                       twice ? ", double" : "        ", seconds * 1e3, OUT * 1e-9 * IN / seconds, OUT * 1e-9 * IN / seconds / threads,
+                       OUT * 1e-9 * IN * (double)nib_dtype_bytes(types[t]) / seconds);
+                nib_weight_destroy(ctx, e.from);
+                free(values);
+            }
+        nib_ctx_destroy(ctx);
+    }
+    return 0;
+}
