@@ -17,7 +17,7 @@ PACKAGE = "llama-cpp-python==0.3.36"
 TOKENIZERS = ["gpt2", "llama2", "llama3", "qwen2", "smollm", "mistral"]
 
 # What these templates use and the renderer lacks, as its error names it.
-NOT_SUPPORTED = {"mistralai-Ministral-3-14B-Reasoning-2512.jinja": "line 112: + of a |safe text", "tencent-Hy3.jinja": "line 3: 'format' is not a known function"}
+NOT_SUPPORTED = {"tencent-Hy3.jinja": "line 3: 'format' is not a known function"}
 
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "The weather of a <place> & its 'surroundings'.", "parameters": {
     "type": "object", "properties": {"place": {"type": "string", "description": "A town, \"Zürich\""}, "days": {"type": "integer", "description": "how many"}},

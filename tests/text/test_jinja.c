@@ -59,8 +59,8 @@ static void test_falsy_sequences(void)
     nib_error err;
 
     REQUIRE_OK(render("{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}"
-                      "{{ []|min is defined }}", none, &out, &err), err);
-    CHECK(!strcmp(out.text, "[][][]1CFalse"), "%s", out.text);
+                      "{{ []|min is defined }}{{ '<&'|safe + '<b>' }}{{ '\"\\'' + 'é'|safe + '&' }}", none, &out, &err), err);
+    CHECK(!strcmp(out.text, "[][][]1CFalse<&&lt;b&gt;&#34;&#39;é&amp;"), "%s", out.text);
     nib_jinja_output_free(test_ctx(), &out);
     json_decref(none);
 }
