@@ -14,6 +14,20 @@ static nib_status no_memory(const job *j, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", j->dir.path);
 }
 
+/* A chat template that was trained with in place of the model's goes with the adapter: who uses it needs the same. */
+static nib_status write_template(job *j, const char *dir, nib_error *err)
+{
+    const char *text = nib_dataset_template_text(j->data);
+    char *path;
+    nib_status status;
+
+    if (!text || !j->o->data.chat_template) return NIB_OK;
+    path = nib_sprintf(j->ctx, "%s/chat_template.jinja", dir);
+    status = path ? nib_outfile_replace(j->ctx, path, text, strlen(text), err) : no_memory(j, err);
+    nib_free(j->ctx, path);
+    return status;
+}
+
 /* What PEFT loads. */
 static nib_status write_adapter(job *j, const char *dir, nib_error *err)
 {
@@ -21,6 +35,7 @@ static nib_status write_adapter(job *j, const char *dir, nib_error *err)
 
     if (!status) status = nib_adapter_save(j->adapter, dir, err);
     if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, dir, err);
+    if (!status) status = write_template(j, dir, err);
     if (!status) status = nib_finetune_save_recipe(j, dir, err);
     return status;
 }

@@ -232,20 +232,26 @@ static nib_status settle_text_field(nib_recipe *r, nib_error *err)
     return NIB_OK;
 }
 
-/* TRL's flags and nibble's words say the same; here the words are filled in. */
+static unsigned level_of(const nib_recipe *r, const char *key) { return r->given[nib_recipe_follow(nib_recipe_find(key))].level; }
+
+/* TRL's flags and nibble's words say the same; here the words are filled in.  The later place wins; in one
+ * place they must not contradict each other. */
 static nib_status settle_loss(nib_recipe *r, nib_error *err)
 {
     nib_data_options *d = &r->v.o.data;
     int assistant = r->v.assistant_only_loss, completion = r->v.completion_only_loss;
+    unsigned turns = level_of(r, "train_on_turns"), flag = level_of(r, "assistant_only_loss");
+    unsigned prompt = level_of(r, "train_on_prompt"), only = level_of(r, "completion_only_loss");
     bool everything = d->train_on_turns && strcmp(d->train_on_turns, "everything") == 0;
 
-    if (d->train_on_turns && assistant >= 0 && everything == (assistant == 1))
+    if (turns && turns == flag && d->train_on_turns && assistant >= 0 && everything == (assistant == 1))
         return nib_fail(err, NIB_E_INVALID, "assistant_only_loss %s and train_on_turns %s contradict each other", assistant ? "true" : "false",
                         d->train_on_turns);
-    if (d->train_on_prompt && completion == 1)
-        return nib_fail(err, NIB_E_INVALID, "completion_only_loss true and train_on_prompt contradict each other");
-    if (!d->train_on_turns && assistant >= 0) d->train_on_turns = assistant ? "all" : "everything";
-    if (completion == 0) d->train_on_prompt = true;
+    if (prompt && prompt == only && completion >= 0 && d->train_on_prompt == (completion == 1))
+        return nib_fail(err, NIB_E_INVALID, "completion_only_loss %s and train_on_prompt %s contradict each other", completion ? "true" : "false",
+                        d->train_on_prompt ? "true" : "false");
+    if (assistant >= 0 && flag > turns) d->train_on_turns = assistant ? "all" : "everything";
+    if (completion >= 0 && only > prompt) d->train_on_prompt = completion == 0;
     return NIB_OK;
 }
 

@@ -296,6 +296,8 @@ void nib_chat_close(nib_chat *c)
 nib_ctx *nib_chat_ctx(const nib_chat *c) { return c->ctx; }
 const char *nib_chat_name(const nib_chat *c) { return choose(c, false)->where; } /* opening saw to it that there is one */
 
+const char *nib_chat_text(const nib_chat *c) { return choose(c, false)->text; }
+
 bool nib_chat_marks_generation(const nib_chat *c, bool tools)
 {
     const named *n = choose(c, tools);

@@ -27,6 +27,7 @@ typedef struct nib_chat_source {
 nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out, nib_error *err);
 void nib_chat_close(nib_chat *c); /* NULL is fine */
 const char *nib_chat_name(const nib_chat *c); /* where it was found; borrowed */
+const char *nib_chat_text(const nib_chat *c); /* of the template for chats without tools, as in its file */
 nib_ctx *nib_chat_ctx(const nib_chat *c);
 /* Does the template that renders chats with (without) tools have a {% generation %} block?  After a
  * first rendering of that kind. */

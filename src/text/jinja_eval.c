@@ -50,17 +50,34 @@ static jval whole_numbers(jmachine *m, int op, int64_t a, int64_t b)
     return over ? jin_fail(m, "a whole number passes 64 bits") : jin_int(r);
 }
 
+/* markupsafe: text joined to |safe text by + is escaped, though nothing else is. */
+static void write_escaped(jmachine *m, jbuf *out, jstr s, bool escape)
+{
+    static const char *const forms[] = { ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;" };
+
+    for (size_t i = 0, n; i < s.n; i += n) {
+        unsigned char c = (unsigned char)s.p[i];
+        const char *form = escape && c < NIB_COUNT(forms) ? forms[c] : NULL;
+        n = 1;
+        if (form) {
+            jin_write(m, out, form, strlen(form));
+            continue;
+        }
+        while (i + n < s.n && !(escape && strchr("&<>'\"", s.p[i + n]))) n++;
+        jin_write(m, out, s.p + i, n);
+    }
+}
+
 static jval join(jmachine *m, jval a, jval b)
 {
     jbuf out = { 0 };
     jval l;
 
     if (a.t == J_STR) {
-        if (a.safe != b.safe) return jin_fail(m, "+ of a |safe text and another is not supported");
-        jin_write(m, &out, a.u.s.p, a.u.s.n);
-        jin_write(m, &out, b.u.s.p, b.u.s.n);
+        write_escaped(m, &out, a.u.s, !a.safe && b.safe);
+        write_escaped(m, &out, b.u.s, a.safe && !b.safe);
         l = jin_take(&out);
-        l.safe = a.safe;
+        l.safe = a.safe || b.safe;
         return l;
     }
     l = jin_list(m, a.t);

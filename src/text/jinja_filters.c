@@ -39,10 +39,12 @@ static jval path(jmachine *m, jval v, jval name) /* "a.b" */
 static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribute)
 {
     jval out = jin_list(m, J_GEN);
-    jlist *l = jin_iterate(m, v);
+    jlist *l;
     size_t skip = attribute;
 
     if (attribute && !a->n) return jin_fail(m, "selectattr and rejectattr need a name");
+    if (!jin_truth(v)) return out; /* none too, though it cannot be iterated */
+    l = jin_iterate(m, v);
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         jval x = attribute ? path(m, l->v[i], a->v[0]) : l->v[i];
         jargs rest = { .v = a->v + skip + 1, .n = a->n > skip + 1 ? a->n - skip - 1 : 0 };
@@ -57,8 +59,10 @@ static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribut
 static jval map(jmachine *m, jval v, const jargs *a)
 {
     jval out = jin_list(m, J_GEN), name = jin_arg(a, 99, "attribute", jin_none()), otherwise = jin_arg(a, 99, "default", jin_undef((jstr){ "map", 3 }));
-    jlist *l = jin_iterate(m, v);
+    jlist *l;
 
+    if (!jin_truth(v)) return out;
+    l = jin_iterate(m, v);
     if (name.t == J_NONE && (!a->n || a->v[0].t != J_STR)) return jin_fail(m, "map needs a filter or attribute=");
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         jval x;
@@ -111,6 +115,12 @@ static jval sorted(jmachine *m, jval v, bool reverse, bool exact, jval by)
         if (!m->status) out.u.l->v[at] = l->v[i];
     }
     return out;
+}
+
+static jval extreme(jmachine *m, jstr name, jval v, const jargs *a)
+{
+    jval all = sorted(m, v, jin_is(name, "max"), jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))), jin_arg(a, 1, "attribute", jin_none()));
+    return !m->status && all.u.l->n ? all.u.l->v[0] : jin_undef(name);
 }
 
 static jval items(jmachine *m, jval v, bool sort, const jargs *a)
@@ -251,6 +261,7 @@ jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
     if (jin_is(name, "sort"))
         return sorted(m, v, jin_truth(jin_arg(a, 0, "reverse", jin_bool(false))), jin_truth(jin_arg(a, 1, "case_sensitive", jin_bool(false))),
                       jin_arg(a, 2, "attribute", jin_none()));
+    if (jin_is(name, "min") || jin_is(name, "max")) return extreme(m, name, v, a);
     if (jin_is(name, "unique") && !a->n && !a->named_count) return unique(m, v);
     if (jin_is(name, "int")) return number(m, v, a, true);
     if (jin_is(name, "float")) return number(m, v, a, false);

@@ -23,6 +23,7 @@ void nib_dataset_close(nib_dataset *d)
     nib_free(d->ctx, d->ends);
     nib_free(d->ctx, d->template_name);
     nib_free(d->ctx, d->template_hash);
+    nib_free(d->ctx, d->template_text);
     nib_free(d->ctx, d);
 }
 
@@ -113,6 +114,7 @@ nib_data_counts nib_dataset_counts(const nib_dataset *d) { return d->counts; }
 nib_record_shape nib_dataset_shape(const nib_dataset *d) { return d->shape; }
 const char *nib_dataset_template(const nib_dataset *d) { return d->template_name; }
 const char *nib_dataset_template_hash(const nib_dataset *d) { return d->template_hash; }
+const char *nib_dataset_template_text(const nib_dataset *d) { return d->template_text; }
 
 nib_record nib_dataset_record(const nib_dataset *d, size_t i)
 {

@@ -51,9 +51,10 @@ size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
-/* The chat template: where it was found, and its text's SHA-256 in hex; NULL: none was used. */
+/* The chat template: where it was found, its text's SHA-256 in hex, and the text; NULL: none was used. */
 const char *nib_dataset_template(const nib_dataset *d);
 const char *nib_dataset_template_hash(const nib_dataset *d);
+const char *nib_dataset_template_text(const nib_dataset *d);
 
 /* Moves records of d into a new set: `size` of them, or if below 1 that share, rounded up; which ones is
  * a function of the seed.  Both keep the file's order.  NIB_E_INVALID: one of the two would be empty. */

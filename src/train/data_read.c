@@ -241,7 +241,8 @@ static nib_status keep_template(reader *r, nib_error *err)
     nib_sha256_end(&h, hex);
     d->template_name = nib_strdup(r->ctx, nib_chat_name(r->shaper.chat));
     d->template_hash = nib_strdup(r->ctx, hex);
-    return d->template_name && d->template_hash ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->o->data);
+    d->template_text = nib_strdup(r->ctx, nib_chat_text(r->shaper.chat));
+    return d->template_name && d->template_hash && d->template_text ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->o->data);
 }
 
 static nib_status read_all(reader *r, nib_error *err)

@@ -13,7 +13,7 @@ struct nib_dataset {
     size_t count, end_capacity;
     nib_data_counts counts;
     nib_record_shape shape;
-    char *template_name, *template_hash;
+    char *template_name, *template_hash, *template_text;
     int64_t eos;              /* -1: none */
 };
 

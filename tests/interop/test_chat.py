@@ -16,6 +16,9 @@ from smollm2 import CACHE
 PACKAGE = "llama-cpp-python==0.3.36"
 TOKENIZERS = ["gpt2", "llama2", "llama3", "qwen2", "smollm", "mistral"]
 
+# What these templates use and the renderer lacks, as its error names it.
+NOT_SUPPORTED = {"tencent-Hy3.jinja": "line 3: 'format' is not a known function"}
+
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "The weather of a <place> & its 'surroundings'.", "parameters": {
     "type": "object", "properties": {"place": {"type": "string", "description": "A town, \"Zürich\""}, "days": {"type": "integer", "description": "how many"}},
     "required": ["place"]}}}
@@ -101,13 +104,33 @@ def marks(text):
     return re.search(r"\{%-?\s*generation\s*-?%\}", text) is not None
 
 
+def generation_spans(hf, chat):
+    from transformers.utils.chat_template_utils import render_jinja_template
+    more = {**hf.special_tokens_map, **chat.get("chat_template_kwargs", {})}
+    _, spans = render_jinja_template([chat["messages"]], tools=chat.get("tools"), chat_template=hf.chat_template,
+                                     return_assistant_tokens_mask=True, **more)
+    return spans[0]
+
+
+def overlaps(hf, text, spans):
+    offsets = hf(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    mask = [int(any(b < e2 and b2 < e for b2, e2 in spans)) for b, e in offsets]
+    return mask if 0 in mask and 1 in mask else None
+
+
 def mask_of(hf, chat):
     """1 for trained tokens; None: the record must be refused."""
     messages = chat["messages"]
-    if marks(hf.chat_template):
-        done = render(hf, chat, return_dict=True, return_assistant_tokens_mask=True)
-        return done["assistant_masks"] if any(done["assistant_masks"]) else None
     whole = render(hf, chat, tokenize=False)
+    if marks(hf.chat_template):
+        spans = [s for s in generation_spans(hf, chat) if s[0] < s[1]]
+        encoded = hf(whole, add_special_tokens=False)
+        if spans and all(encoded.char_to_token(0, at) is not None for b, e in spans for at in (b, e - 1)):
+            done = render(hf, chat, return_dict=True, return_assistant_tokens_mask=True)
+            check(any(done["assistant_masks"]), "transformers marks nothing")
+            return done["assistant_masks"]
+        # It stops marking where a span begins or ends at a character of no token (a space that trim_offsets left out).
+        return overlaps(hf, whole, spans) if spans else None
     spans = []
     try:
         for i, m in enumerate(messages):
@@ -122,9 +145,7 @@ def mask_of(hf, chat):
             spans[-1] = (spans[-1][0], len(whole))
     except Exception:
         return None
-    offsets = hf(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    mask = [int(any(b < e2 and b2 < e for b2, e2 in spans)) for b, e in offsets]
-    return mask if 0 in mask and 1 in mask else None
+    return overlaps(hf, whole, spans)
 
 
 def preview(model, chats, *more):
@@ -179,6 +200,8 @@ def compare_all(templates, least):
             try:
                 compare(template, TOKENIZERS[i % len(TOKENIZERS)], work, seen)
             except Exception as e:
+                if NOT_SUPPORTED.get(os.path.basename(template), "\0") in str(e):
+                    continue
                 problems.append(f"{os.path.basename(template)}: {type(e).__name__}: {e}"[:1500])
     check(not problems, f"{len(problems)} of {len(templates)} templates:\n" + "\n".join(problems))
     check(seen["templates"] >= least and seen["masked"] >= least, f"{seen}")

@@ -148,6 +148,52 @@ static void test_refusals(void)
     }
 }
 
+static nib_run_report seen_start;
+static void keep_start(void *user, const nib_run_report *r)
+{
+    (void)user;
+    seen_start = *r;
+}
+
+/* A chat template in place of the model's: the records' shape and number are reported, some are held out, and
+ * the template goes with the adapter. */
+static void test_chat(void)
+{
+    static const char chats[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+                                "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n"
+                                "{\"messages\": [{\"role\": \"user\", \"content\": \"e\"}]}\n";
+    static const char text[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    nib_ctx *ctx = test_ctx();
+    nib_finetune_options o;
+    nib_error err = { .message = "" };
+    char out[512], path[600], *written = NULL;
+    size_t bytes = 0;
+    FILE *f;
+
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    snprintf(path, sizeof path, "%s/chat.jinja", test_tmpdir());
+    f = fopen(path, "w");
+    if (f) fputs(text, f), fclose(f);
+    o = options_for(write_data(chats), out);
+    o.model.model = test_data("models/pico");
+    o.data.chat_template = path;
+    o.train.max_steps = 1;
+    o.train.eval_strategy = "epoch";
+    o.val_size = 0.5;
+    o.on_start = keep_start;
+    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_FORMAT && strstr(err.message, "line 3: no message has the role assistant"), "%s", err.message);
+    o.data.skip_bad = true;
+    REQUIRE_OK(nib_finetune(ctx, &o, &err), err);
+    CHECK(seen_start.records == 1 && seen_start.eval_records == 1 && seen_start.bad == 1 && strcmp(seen_start.shape, "chat (messages)") == 0,
+          "%d records, %d held out, %d bad, %s", (int)seen_start.records, (int)seen_start.eval_records, (int)seen_start.bad, seen_start.shape);
+    snprintf(path, sizeof path, "%s/chat_template.jinja", out);
+    REQUIRE_OK(nib_file_read(ctx, path, 1 << 20, &written, &bytes, &err), err);
+    CHECK(strcmp(written, text) == 0, "%s", written);
+    nib_free(ctx, written);
+    o.eval_data = o.data.data;
+    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID && strstr(err.message, "val_size and eval_data"), "%s", err.message);
+}
+
 /* jansson's hooks know no user: the heap at hand is the test's. */
 static test_heap *counted;
 static void *json_alloc(size_t bytes)
@@ -220,7 +266,7 @@ static void test_steps_allocate_nothing(void)
 int main(void)
 {
     static const test_case cases[] = { { "same_bits", test_same_bits }, { "accumulation", test_accumulation },
-                                       { "refusals", test_refusals }, { "allocations", test_allocations },
+                                       { "refusals", test_refusals }, { "chat", test_chat }, { "allocations", test_allocations },
                                        { "steps_allocate_nothing", test_steps_allocate_nothing } };
     return test_main("finetune", cases, NIB_COUNT(cases));
 }

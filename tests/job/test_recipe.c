@@ -203,6 +203,43 @@ static void test_without_effect(void)
     nib_ctx_destroy(ctx);
 }
 
+/* TRL's flags become nibble's words; a later place wins, one place must not contradict itself. */
+static void test_loss(void)
+{
+    static const struct { const char *text, *key, *value, *turns; bool prompt; const char *says; } cases[] = {
+        { "r: 8\n", NULL, NULL, NULL, false, NULL },
+        { "assistant_only_loss: true\n", NULL, NULL, "all", false, NULL },
+        { "assistant_only_loss: false\ncompletion_only_loss: false\n", NULL, NULL, "everything", true, NULL },
+        { "train_on_turns: last\nassistant_only_loss: true\ncompletion_only_loss: true\n", NULL, NULL, "last", false, NULL },
+        { "assistant_only_loss: false\n", "train_on_turns", "last", "last", false, NULL },
+        { "train_on_turns: last\ntrain_on_prompt: true\n", "assistant_only_loss", "false", "everything", true, NULL },
+        { "train_on_prompt: true\n", "completion_only_loss", "true", NULL, false, NULL },
+        { "train_on_turns: everything\nassistant_only_loss: true\n", NULL, NULL, NULL, false, "contradict" },
+        { "train_on_prompt: true\ncompletion_only_loss: true\n", NULL, NULL, NULL, false, "contradict" },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_recipe *r = NULL;
+        const nib_finetune_options *o;
+        nib_error err = { .message = "" };
+        nib_status status = load(ctx, cases[i].text, &r, &err);
+
+        if (!status && cases[i].key) status = nib_recipe_set(r, cases[i].key, cases[i].value, &err);
+        if (!status) status = nib_recipe_finetune_options(r, &o, &err);
+        if (cases[i].says) {
+            CHECK(status == NIB_E_INVALID && strstr(err.message, cases[i].says), "%s: %s", cases[i].text, status ? err.message : "accepted");
+        } else if (status) {
+            CHECK(false, "%s: %s", cases[i].text, err.message);
+        } else {
+            const char *turns = o->data.train_on_turns;
+            CHECK((turns && cases[i].turns ? strcmp(turns, cases[i].turns) == 0 : turns == cases[i].turns) && o->data.train_on_prompt == cases[i].prompt,
+                  "%s: %s, %d", cases[i].text, turns ? turns : "none", o->data.train_on_prompt);
+        }
+        nib_recipe_destroy(r);
+    }
+}
+
 static void test_compute(void)
 {
     static const struct { const char *text, *key, *value; nib_compute compute; const char *note; } cases[] = {
@@ -334,7 +371,7 @@ int main(void)
 {
     static const test_case cases[] = { { "fields", test_fields }, { "table", test_table }, { "values", test_values },
                                        { "mistakes", test_mistakes }, { "without_effect", test_without_effect },
-                                       { "compute", test_compute }, { "resolved", test_resolved },
+                                       { "compute", test_compute }, { "loss", test_loss }, { "resolved", test_resolved },
                                        { "reproduces", test_reproduces }, { "allocations", test_allocations } };
     return test_main("recipe", cases, NIB_COUNT(cases));
 }

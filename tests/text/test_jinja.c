@@ -51,6 +51,20 @@ static void test_generation(void)
     json_decref(none);
 }
 
+/* As jinja2 3.1.6 prints it. */
+static void test_falsy_sequences(void)
+{
+    json_t *none = json_object();
+    nib_jinja_output out = { 0 };
+    nib_error err;
+
+    REQUIRE_OK(render("{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}"
+                      "{{ []|min is defined }}{{ '<&'|safe + '<b>' }}{{ '\"\\'' + 'é'|safe + '&' }}", none, &out, &err), err);
+    CHECK(!strcmp(out.text, "[][][]1CFalse<&&lt;b&gt;&#34;&#39;é&amp;"), "%s", out.text);
+    nib_jinja_output_free(test_ctx(), &out);
+    json_decref(none);
+}
+
 /* Each is refused, with the line and the name in the message. */
 static void test_refusals(void)
 {
@@ -98,6 +112,6 @@ static void test_no_memory(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "golden", test_golden }, { "generation", test_generation }, { "refusals", test_refusals }, { "no_memory", test_no_memory } };
+    static const test_case cases[] = { { "golden", test_golden }, { "generation", test_generation }, { "falsy_sequences", test_falsy_sequences }, { "refusals", test_refusals }, { "no_memory", test_no_memory } };
     return test_main("jinja", cases, sizeof cases / sizeof *cases);
 }
