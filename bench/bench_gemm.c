@@ -43,7 +43,7 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
     char name[80];
 
     p.w = random_nf4(&p.k, s);
-    p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &p.k, type, s.out, s.in, 16, rows), 1);
+    p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &p.k, type, s.out, s.in, 16, rows, false), 1);
     for (int back = 0; back < 2; back++) {
         size_t from = back ? s.out : s.in, to = back ? s.in : s.out;
         p.backward = back;

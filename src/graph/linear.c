@@ -38,10 +38,10 @@ static parts divide(const nib_run *run, const nib_linear *l, size_t rows, void *
     return d;
 }
 
-size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows)
+size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool apart)
 {
     size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
-    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows);
+    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows, apart);
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 
@@ -142,12 +142,12 @@ static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
 /* --- one run of rows with one slot --- */
 
 static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
-                        size_t r0, size_t rows, const void *x, void *y, nib_dtype y_type, float *u,
+                        size_t r0, size_t rows, const void *x, void *y, size_t ld, nib_dtype y_type, float *u,
                         const parts *p)
 {
     nib_dtype type = run->graph->type;
-    size_t in = l->weight->in, out = l->weight->out;
-    nib_product_args args = { .type = type, .rows = rows, .x = x, .ldx = in, .y = y, .ldy = out,
+    size_t in = l->weight->in;
+    nib_product_args args = { .type = type, .rows = rows, .x = x, .ldx = in, .y = y, .ldy = ld,
                               .y_type = y_type, .bias = l->bias };
 
     if (lora) {
@@ -163,7 +163,7 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
 }
 
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, void *y, nib_dtype y_type, float *u, void *scratch)
+                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u, void *scratch)
 {
     nib_dtype type = run->graph->type;
     parts p = divide(run, l, r1 - r0, scratch);
@@ -173,13 +173,13 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
         const nib_lora *lora = lora_of(l, nib_run_slot(run, axis, r, &end));
         end = nib_min(end, r1);
         forward_run(run, l, lora, axis, r, end - r, nib_at(x, type, (r - r0) * l->weight->in),
-                    nib_at_mut(y, y_type, (r - r0) * l->weight->out), y_type,
+                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type,
                     u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
     }
 }
 
 void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, const void *dy, void *dx, bool accumulate,
+                         const void *x, const float *u, const void *dy, size_t ld, void *dx, bool accumulate,
                          void *scratch)
 {
     nib_dtype type = run->graph->type;
@@ -187,14 +187,14 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
     const nib_lora *lora = lora_of(l, 0); /* training knows one adapter */
     parts p = divide(run, l, rows, scratch);
     bool dropping = drops(run, lora);
-    nib_product_args args = { .type = type, .rows = rows, .x = dy, .ldx = out, .y = dx, .ldy = in,
+    nib_product_args args = { .type = type, .rows = rows, .x = dy, .ldx = ld, .y = dx, .ldy = in,
                               .accumulate = accumulate, .y_type = type };
 
     if (lora) {
         size_t rank = lora->a->rows;
-        nib_lowrank_inner_back(run->ctx, run->k, type, rows, out, rank, dy, out, lora->b->value,
+        nib_lowrank_inner_back(run->ctx, run->k, type, rows, out, rank, dy, ld, lora->b->value,
                                lora->scale, p.inner, p.rest);
-        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, out, lora->b->grad, p.rest);
+        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, ld, lora->b->grad, p.rest);
         nib_lowrank_grad_a(run->ctx, run->k, type, rows, in, rank, p.inner,
                            lora_input(run, lora, axis, r0, rows, in, x, p.dropped), in,
                            lora->a->grad, p.rest);
@@ -204,8 +204,8 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
             args.rank = rank;
         }
     }
-    if (l->bias_param) nib_sum_rows(run, type, rows, out, dy, l->bias_param->grad);
-    if (l->full) nib_product_grad_weight(run->ctx, run->k, type, rows, out, in, dy, out, x, in,
+    if (l->bias_param) nib_sum_rows(run, type, rows, out, dy, ld, l->bias_param->grad);
+    if (l->full) nib_product_grad_weight(run->ctx, run->k, type, rows, out, in, dy, ld, x, in,
                                          l->full->grad, p.rest);
     if (!dx) return;
     nib_product_backward(run->ctx, run->k, l->weight, &args, p.rest);

@@ -11,7 +11,7 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     float *u = run->training && n->linear->slots[0].a ? io->side : NULL;
 
     nib_linear_forward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->out,
-                       run->graph->type, u, run->scratch.base);
+                       n->linear->weight->out, run->graph->type, u, run->scratch.base);
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
@@ -19,12 +19,12 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_axis axis = run->graph->values[n->output].axis;
 
     nib_linear_backward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->side,
-                        io->d_out, io->d_in[0], io->accumulate[0], run->scratch.base);
+                        io->d_out, n->linear->weight->out, io->d_in[0], io->accumulate[0], run->scratch.base);
 }
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
-    return nib_linear_scratch_bytes(g, n->linear, rows[g->values[n->output].axis]);
+    return nib_linear_scratch_bytes(g, n->linear, rows[g->values[n->output].axis], false);
 }
 
 const nib_op nib_op_linear = { .name = "linear", .forward = forward, .backward = backward,

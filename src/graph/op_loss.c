@@ -14,8 +14,9 @@
 typedef struct loss_work {
     nib_run *run;
     size_t r0, rows, vocabulary;
-    float *logits;     /* [chunk, V] */
-    uint16_t *rounded; /* [chunk, V] in bfloat16 when that is the compute type */
+    size_t ld;         /* from row to row: rows that begin on pages would fall into the same sets of the caches */
+    float *logits;     /* [chunk, ld] */
+    uint16_t *rounded; /* [chunk, ld] in bfloat16 when that is the compute type */
     double *losses;    /* [chunk] */
     float *inner;      /* [chunk, R] inner values of the head's adapter, from forward to backward */
     void *rest;        /* the head's scratch */
@@ -27,16 +28,18 @@ static size_t inner_bytes(const nib_linear *head, size_t chunk)
     return head->slots[0].a ? nib_round_up(chunk * head->slots[0].a->rows * sizeof(float), 64) : 0;
 }
 
+static size_t logit_ld(size_t v) { return v * sizeof(uint16_t) % 4096 ? v : v + 32; }
+
 static loss_work work_of(nib_run *run)
 {
     const nib_graph *g = run->graph;
-    size_t chunk = run->plan->logit_chunk, v = g->head->weight->out;
+    size_t chunk = run->plan->logit_chunk, v = g->head->weight->out, ld = logit_ld(v);
     char *p = (char *)run->scratch.base;
-    loss_work w = { .run = run, .vocabulary = v, .logits = (float *)p };
+    loss_work w = { .run = run, .vocabulary = v, .ld = ld, .logits = (float *)p };
 
-    p += nib_round_up(chunk * v * sizeof(float), 64);
+    p += nib_round_up(chunk * ld * sizeof(float), 64);
     w.rounded = (uint16_t *)p;
-    if (g->type == NIB_BF16) p += nib_round_up(chunk * v * sizeof(uint16_t), 64);
+    if (g->type == NIB_BF16) p += nib_round_up(chunk * ld * sizeof(uint16_t), 64);
     w.losses = (double *)p;
     p += nib_round_up(chunk * sizeof(double), 64);
     w.inner = (float *)p;
@@ -46,18 +49,18 @@ static loss_work work_of(nib_run *run)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
-    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]);
+    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]), ld = logit_ld(v);
 
-    return nib_round_up(chunk * v * sizeof(float), 64) +
-           (g->type == NIB_BF16 ? nib_round_up(chunk * v * sizeof(uint16_t), 64) : 0) +
+    return nib_round_up(chunk * ld * sizeof(float), 64) +
+           (g->type == NIB_BF16 ? nib_round_up(chunk * ld * sizeof(uint16_t), 64) : 0) +
            nib_round_up(chunk * sizeof(double), 64) + inner_bytes(n->linear, chunk) +
-           nib_linear_scratch_bytes(g, n->linear, chunk);
+           nib_linear_scratch_bytes(g, n->linear, chunk, ld > v);
 }
 
 static void row_tile(void *arg, size_t tile, unsigned worker)
 {
     const loss_work *w = arg;
-    float *z = w->logits + tile * w->vocabulary, max, sum, lse;
+    float *z = w->logits + tile * w->ld, max, sum, lse;
     uint32_t target = w->run->batch->targets[w->r0 + tile];
 
     (void)worker;
@@ -69,7 +72,7 @@ static void row_tile(void *arg, size_t tile, unsigned worker)
     w->run->k->softmax_scaled(w->vocabulary, z, lse, 1);
     z[target] -= 1;
     if (w->run->graph->type == NIB_BF16)
-        w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->vocabulary);
+        w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
 }
 
 /* All chunks; d_hidden NULL: the loss alone. */
@@ -87,12 +90,12 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
         float *u = run->training && head->slots[0].a ? w.inner : NULL;
 
         w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk)); /* evenly */
-        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, NIB_F32, u, w.rest);
+        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, w.ld, NIB_F32, u, w.rest);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
             nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u,
-                                type == NIB_BF16 ? (const void *)w.rounded : w.logits,
+                                type == NIB_BF16 ? (const void *)w.rounded : w.logits, w.ld,
                                 d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false, w.rest);
     }
 }

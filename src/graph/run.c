@@ -166,7 +166,7 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
 
     assert(r1 - r0 <= run->plan->logit_chunk);
     nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1,
-                       nib_at(hidden, run->graph->type, r0 * head->weight->in), logits, NIB_F32, NULL,
+                       nib_at(hidden, run->graph->type, r0 * head->weight->in), logits, head->weight->out, NIB_F32, NULL,
                        run->scratch.base);
 }
 

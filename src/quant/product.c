@@ -64,10 +64,11 @@ static size_t ready_bytes(const nib_kernels *k, nib_dtype type, size_t depth, si
 }
 
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
-                                 size_t in, size_t max_rank, size_t max_rows)
+                                 size_t in, size_t max_rank, size_t max_rows, bool apart)
 {
     size_t dot = (nib_min(max_rows, 4) + 1) * in * sizeof(float); /* the few rows of a dot, and one widened */
-    size_t ready = nib_max(ready_bytes(k, type, in, max_rows), ready_bytes(k, type, out, max_rows));
+    size_t back = apart && !widens(k, type, out) ? 0 : ready_bytes(k, type, out, max_rows);
+    size_t ready = nib_max(ready_bytes(k, type, in, max_rows), back);
     return nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(nib_max(dot, ready), 64) + 64;
 }
 

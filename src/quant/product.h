@@ -40,9 +40,10 @@ void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w
                          const nib_product_args *args, void *scratch);
 void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                           const nib_product_args *args, void *scratch);
-/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads. */
+/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads.  apart: rows of dy have more than
+ * `out` values from one to the next, so that they need not be moved apart. */
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
-                                 size_t in, size_t max_rank, size_t max_rows);
+                                 size_t in, size_t max_rank, size_t max_rows, bool apart);
 
 /* Few rows (generation): a fused dot per output row, weights read once from memory.
  * Same arguments as forward; rows <= 4. */

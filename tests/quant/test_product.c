@@ -55,7 +55,7 @@ static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool b
     size_t depth = back ? p->s.out : p->s.in, wide = back ? p->s.in : p->s.out, rows = m1 - m0;
     void *x = p->x + m0 * depth;
     float *y = test_guarded(rows * wide * sizeof *y);
-    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows);
+    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows, false);
     nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
                            .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
                            .factor = p->factor, .rank = p->s.rank };
