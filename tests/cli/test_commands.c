@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -112,6 +113,20 @@ static void test_numbers(void)
         }
     REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--data", test_data("models/shop-test.jsonl"), "--batch-size", "-1"));
     CHECK(e.exit_code == 2, "%d", e.exit_code);
+}
+
+/* More threads than there are processors to run them are lowered, and that is said. */
+static void test_threads(void)
+{
+    program_end e;
+    const char *found;
+
+    REQUIRE(NIBBLE(&e, "doctor", "--threads", "4096"));
+    found = strstr(e.out, "threads: ");
+    CHECK(e.exit_code == 0 && has(e.said, "threads 4096: this process may use "), "%d %s", e.exit_code, e.said);
+    CHECK(found && atoi(found + strlen("threads: ")) >= 1 && atoi(found + strlen("threads: ")) < 4096, "%s", e.out);
+    REQUIRE(NIBBLE(&e, "doctor", "--threads", "1"));
+    CHECK(e.exit_code == 0 && has(e.out, "threads: 1\n") && !*e.said, "%s %s", e.out, e.said);
 }
 
 /* Training's, too; and a refused run leaves no directory. */
@@ -356,6 +371,7 @@ int main(void)
         { "full_disk", test_full_disk },
         { "misuse", test_misuse },
         { "numbers", test_numbers },
+        { "threads", test_threads },
         { "training_numbers", test_training_numbers },
         { "spellings", test_spellings },
         { "tokenize", test_tokenize },
