@@ -100,6 +100,7 @@ static void on_message(void *user, nib_message_kind kind, const char *text)
 int session_begin(session *s)
 {
     static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
+    int allowed = nib_threads_allowed();
     nib_ctx_options o = { .threads = s->threads, .message = on_message, .message_user = s, .should_stop = should_stop };
     struct sigaction a = { .sa_handler = on_stop };
 
@@ -109,6 +110,10 @@ int session_begin(session *s)
     a = (struct sigaction){ .sa_sigaction = on_bus, .sa_flags = SA_SIGINFO };
     sigaction(SIGBUS, &a, NULL);
     s->live = isatty(2) && !getenv("NO_COLOR");
+    if (o.threads > allowed && o.threads <= 4096) { /* beyond that it is refused */
+        session_line(s, "threads %d: this process may use %d", o.threads, allowed);
+        o.threads = allowed;
+    }
     if (nib_ctx_create(&o, &s->ctx, &s->err) == NIB_OK) return 0;
     fprintf(stderr, "nibble: %s\n", s->err.message);
     return 1;

@@ -75,7 +75,7 @@ static void on_start(void *user, const nib_run_report *r)
     fprintf(stderr, " || trainable%%: %.4f\n", 100 * (double)r->trainable_parameters / (double)r->all_parameters);
     print_data(f, r);
     session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
-                 "gradients\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
+                 "gradients and a copy of the step before\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
                  r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
                  mib(p->optimizer), mib(p->activations),
                  p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));

@@ -18,7 +18,7 @@ typedef struct nib_ctx_options {
     void *(*realloc)(void *user, void *p, size_t bytes);
     void (*free)(void *user, void *p);
     void *alloc_user;
-    /* 0: as many as affinity, cgroup quota and OMP_NUM_THREADS allow. */
+    /* 0: as many as affinity, cgroup quota and OMP_NUM_THREADS allow; more than that is as asked for. */
     int threads;
     /* NULL: the best the processor and the operating system have, lowered by the
      * environment's NIBBLE_ISA; else "ref", "avx2", "avx512" or "avx512bf16". */
@@ -37,5 +37,8 @@ typedef struct nib_ctx_options {
  * ends it with nib_ctx_destroy() after everything made with it. */
 nib_status nib_ctx_create(const nib_ctx_options *options, nib_ctx **out, nib_error *err);
 void nib_ctx_destroy(nib_ctx *ctx); /* NULL is fine */
+
+/* As many threads as affinity and cgroup quota let run at once; at least 1. */
+int nib_threads_allowed(void);
 
 #endif

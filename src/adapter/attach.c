@@ -133,6 +133,16 @@ static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bia
 
 /* --- modules --- */
 
+/* Of a module saved whole PEFT trains a copy, its bias too; with bias "all" it stores M.bias,
+ * M.modules_to_save.bias and M.original_module.bias (peft 0.21.2). */
+static nib_status check_saved_bias(const nib_adapter *a, const char *module, const float *bias, nib_error *err)
+{
+    if (!bias || a->config.bias != NIB_PEFT_BIAS_ALL) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: bias all with modules_to_save %s, which has a bias: PEFT then stores that "
+                    "bias under three names, which is not taken; leave out one of the two",
+                    a->dir ? a->dir : "adapter", module);
+}
+
 static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
 {
     nib_embedding *e = a->model->embedding;
@@ -153,6 +163,8 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_e
 
     if (status) return status;
     if (saved) {
+        status = check_saved_bias(a, l->name, l->bias, err);
+        if (status) return status;
         status = nib_attach_full_linear(a, l, ".weight", train, err);
         if (!status && l->bias) status = attach_bias(a, l, ".bias", train, err);
         return status;
@@ -238,6 +250,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
         if (!status && target && !saved)
             status = nib_fail(err, NIB_E_UNSUPPORTED, "target_modules: %s is a norm, which cannot have a "
                               "low-rank adapter", name);
+        if (!status && saved) status = check_saved_bias(a, name, m->norms[i]->bias, err);
         if (!status) status = attach_norm(a, m->norms[i], saved, bias, train, err);
     }
     if (status) return status;

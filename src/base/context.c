@@ -9,17 +9,24 @@
 #include "base/cgroup.h"
 #include "base/cpu.h"
 
-static unsigned default_threads(void)
+int nib_threads_allowed(void)
 {
     cpu_set_t set;
     unsigned n = 1, quota = nib_cgroup_processors("");
-    const char *omp = getenv("OMP_NUM_THREADS");
-    long wanted = omp ? strtol(omp, NULL, 10) : 0;
 
     if (sched_getaffinity(0, sizeof set, &set) == 0) n = (unsigned)CPU_COUNT(&set);
     if (quota > 0 && quota < n) n = quota;
+    return n ? (int)n : 1;
+}
+
+static unsigned default_threads(void)
+{
+    unsigned n = (unsigned)nib_threads_allowed();
+    const char *omp = getenv("OMP_NUM_THREADS");
+    long wanted = omp ? strtol(omp, NULL, 10) : 0;
+
     if (wanted > 0 && (unsigned long)wanted < n) n = (unsigned)wanted;
-    return n ? n : 1;
+    return n;
 }
 
 static nib_status choose_cpu(nib_ctx *ctx, nib_error *err)

@@ -23,6 +23,8 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
     if (!value) {
         if (json_error_code(&problem) == json_error_out_of_memory)
             return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+        if (flags & NIB_JSON_ONE_LINE)
+            return nib_fail(err, NIB_E_FORMAT, "%s, column %d: %s", where, problem.column, problem.text);
         return nib_fail(err, NIB_E_FORMAT, "%s: line %d, column %d: %s", where, problem.line,
                         problem.column, problem.text);
     }

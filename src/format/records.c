@@ -81,7 +81,7 @@ static nib_status next_line(nib_records *r, json_t **out, nib_error *err)
     if (end - begin > NIB_TABLE_RECORD_BYTES)
         return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, more than the %d of a record", r->where, end - begin,
                         (int)NIB_TABLE_RECORD_BYTES);
-    return nib_json_parse((const char *)r->map.base + begin, end - begin, r->where, 0, out, err);
+    return nib_json_parse((const char *)r->map.base + begin, end - begin, r->where, NIB_JSON_ONE_LINE, out, err);
 }
 
 /* --- .json --- */
@@ -173,13 +173,18 @@ static void next_of_json(nib_records *r, json_t **out)
 
 static nib_status next_text(nib_records *r, json_t **out, nib_error *err)
 {
-    size_t bad;
+    const uint8_t *text = r->map.base;
+    size_t bad, line = 1, begin = 0;
 
     *out = NULL;
     if (r->index++) return NIB_OK;
-    bad = nib_text_invalid(r->map.base, r->map.bytes);
-    if (bad < r->map.bytes)
-        return nib_fail(err, NIB_E_FORMAT, "%s: byte %zu (0x%02x) is not UTF-8 text", r->path, bad + 1, r->map.base[bad]);
+    bad = nib_text_invalid(text, r->map.bytes);
+    if (bad < r->map.bytes) {
+        for (size_t i = 0; i < bad; i++)
+            if (text[i] == '\n') line++, begin = i + 1;
+        return nib_fail(err, NIB_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8 text", r->path, line,
+                        bad - begin + 1, text[bad]);
+    }
     *out = json_pack("{s:o}", "text", json_stringn_nocheck((const char *)r->map.base, r->map.bytes));
     return *out ? NIB_OK : no_memory(r->path, err);
 }

@@ -41,3 +41,34 @@ void nib_params_clear_grads(nib_params *list)
     for (size_t i = 0; i < list->count; i++)
         memset(list->items[i]->grad, 0, nib_param_count(list->items[i]) * sizeof(float));
 }
+
+size_t nib_params_trained_bytes(const nib_params *list)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (nib_param_is_trained(list->items[i])) bytes += nib_param_count(list->items[i]) * sizeof(float);
+    return bytes;
+}
+
+void nib_params_copy_out(const nib_params *list, uint8_t *copy)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const nib_param *p = list->items[i];
+
+        if (!nib_param_is_trained(p)) continue;
+        memcpy(copy, p->value, nib_param_count(p) * sizeof(float));
+        copy += nib_param_count(p) * sizeof(float);
+    }
+}
+
+void nib_params_copy_back(nib_params *list, const uint8_t *copy)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        nib_param *p = list->items[i];
+
+        if (!nib_param_is_trained(p)) continue;
+        memcpy(p->value, copy, nib_param_count(p) * sizeof(float));
+        copy += nib_param_count(p) * sizeof(float);
+    }
+}

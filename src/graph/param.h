@@ -37,4 +37,9 @@ nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size
 void nib_params_free(nib_ctx *ctx, nib_params *list);
 void nib_params_clear_grads(nib_params *list);
 
+/* The values of what is trained, one after the other: their bytes, out to a copy of these, and back. */
+size_t nib_params_trained_bytes(const nib_params *list);
+void nib_params_copy_out(const nib_params *list, uint8_t *copy);
+void nib_params_copy_back(nib_params *list, const uint8_t *copy);
+
 #endif

@@ -234,8 +234,30 @@ static bool adapter_is_finite(const job *j)
     return true;
 }
 
+/* The last good adapter of a run that diverged: one whose loss was finite.  Where the loss is not, here or
+ * in an evaluation, the last update is to blame and is taken back; where only the gradient is not, the
+ * adapter of this step is good. */
+static bool go_back_to_good(job *j)
+{
+    nib_trainer *t = j->trainer;
+    uint64_t bad = t->step;
+
+    if (t->loss_is_bad || j->evaluate_pending || !adapter_is_finite(j)) {
+        if (!nib_trainer_take_back(t)) {
+            nib_note(j->ctx, "the adapter of step %" PRIu64 " is not saved: with it the loss is not finite, and this process "
+                     "has no other", bad);
+            return false;
+        }
+        nib_note(j->ctx, "step %" PRIu64 " is taken back: with its adapter the loss is not finite; the one before it is saved, "
+                 "with which the loss was finite", bad);
+    }
+    if (adapter_is_finite(j)) return true; /* a value that is not may be in a row that no token asks for */
+    nib_note(j->ctx, "the adapter of step %" PRIu64 " has values that are not finite: it is not saved", t->step);
+    return false;
+}
+
 /* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its last
- * good adapter, if the last step left one. */
+ * good adapter. */
 static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
 {
     nib_error save_error;
@@ -245,10 +267,7 @@ static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
     if (j->trainer->step == 0) return why;
     if (why == NIB_E_INTERRUPTED && (j->saved_step != j->trainer->step || j->evaluate_pending))
         status = save(j, &save_error);
-    if (why == NIB_E_NUMERIC && !adapter_is_finite(j)) {
-        nib_note(j->ctx, "step %" PRIu64 " left values that are not finite: its adapter is not saved", j->trainer->step);
-        return why;
-    }
+    if (why == NIB_E_NUMERIC && !go_back_to_good(j)) return why;
     if (!status) status = nib_finetune_save_adapter(j, &save_error);
     if (status) return nib_fail_in(err, status, "%s", save_error.message);
     *kept = true;

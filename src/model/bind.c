@@ -115,15 +115,21 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
 {
     const nib_tensors *tensors = b->model->tensors;
     char names[400] = "";
-    size_t strange = 0, used = 0;
+    size_t strange = 0, used = 0, pieces = 0;
 
     for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
         const nib_tensor *t = nib_tensors_at(tensors, i);
         const char *piece = piece_of(t->name);
-        if (!piece || (b->model->stored_4bit && known_piece(piece))) continue;
+        if (!piece) continue;
+        pieces++;
+        if (b->model->stored_4bit && known_piece(piece)) continue;
         if (strange++ < 3)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s", used ? ", " : "", t->name);
     }
+    if (b->model->stored_4bit && !pieces)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: config.json says quantized by bitsandbytes to 4 bit, but no tensor is "
+                        "(M.weight.absmax and the like are missing): a dense model has no quantization_config",
+                        b->model->dir);
     if (!strange) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu tensors belong to weights in a way that is not known%s: %s%s",
                     b->model->dir, strange, b->model->stored_4bit ? "" : " (config.json has no quantization_config)",

@@ -76,6 +76,7 @@ nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error 
     if (!status) status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens, t->layout.targets, &t->maker, err);
     if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
         status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir, &t->optimizer, err);
+    if (!status) status = nib_arena_create(t->ctx, nib_params_trained_bytes(t->params), &t->before, err);
     if (status) return status;
     t->run->dropout_seed = t->o.seed;
     t->run->abandon = is_overdue;
@@ -106,6 +107,7 @@ done:
 void nib_trainer_destroy(nib_trainer *t)
 {
     if (!t) return;
+    nib_arena_destroy(t->ctx, &t->before);
     nib_optimizer_free(&t->optimizer);
     nib_batch_maker_free(&t->maker);
     nib_run_destroy(t->run);
@@ -154,6 +156,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     uint64_t first, epoch = nib_epochs_of(&t->layout, t->step, &first);
 
     *out = (nib_trainer_step){ 0 };
+    t->loss_is_bad = false;
     nib_params_clear_grads(t->params);
     for (uint64_t m = 0; m < (uint64_t)t->o.gradient_accumulation_steps; m++) {
         const uint32_t *order;
@@ -166,6 +169,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
             return nib_fail(err, NIB_E_INTERRUPTED, "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
                             t->step + 1, t->steps);
         if (!isfinite(t->run->loss_sum)) {
+            t->loss_is_bad = true;
             t->bad_module = nib_run_find_bad(t->run, batch);
             return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the loss is not finite; the first value "
                             "that is not comes out of %s", t->step + 1, t->bad_module);
@@ -182,13 +186,26 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     if (t->o.max_grad_norm > 0 && norm > 0)
         scale *= fmin(1, t->o.max_grad_norm / (norm + 1e-6));
     factor = nib_schedule_factor(&t->schedule, t->step);
+    nib_params_copy_out(t->params, t->before.base);
     nib_optimizer_step(&t->optimizer, factor, scale);
+    t->can_take_back = true;
     t->step++;
     out->loss = loss / targets;
     out->grad_norm = norm;
     out->learning_rate = t->o.learning_rate * factor; /* of the first group, as Trainer logs it */
     out->epoch = nib_epochs_done(&t->layout, t->step);
+    t->last_loss = out->loss;
     t->loss_total += out->loss;
     t->tokens_seen += out->tokens;
     return NIB_OK;
+}
+
+bool nib_trainer_take_back(nib_trainer *t)
+{
+    if (!t->can_take_back) return false;
+    nib_params_copy_back(t->params, t->before.base);
+    t->can_take_back = false;
+    t->step--;
+    t->loss_total -= t->last_loss;
+    return true;
 }

@@ -26,12 +26,16 @@ typedef struct nib_trainer {
     nib_batch_maker maker;
     nib_optimizer optimizer;
     nib_schedule schedule;
+    nib_arena before;           /* what was trained as it was before the last update: what a diverged run keeps */
+    bool can_take_back;         /* `before` holds that, of an update made by this process */
     uint64_t step;              /* optimizer steps done */
     double loss_total;          /* of the steps' losses */
     uint64_t tokens_seen;       /* of the steps' batches */
     uint64_t records_seen;      /* by this process */
     double stop_seen;           /* when the wish to stop was first met within a step, or 0 */
-    const char *bad_module;     /* after NIB_E_NUMERIC */
+    double last_loss;           /* of the step last done */
+    bool loss_is_bad;           /* after NIB_E_NUMERIC: the loss is not finite; else only the gradient */
+    const char *bad_module;     /* where it became so */
 } nib_trainer;
 
 /* memory: bytes that the arenas may take; more with everything kept: whole layers are run
@@ -64,5 +68,10 @@ typedef struct nib_trainer_step {
 /* One optimizer step.  NIB_E_INTERRUPTED: it took longer than 5 s after the wish to stop, parameters are
  * as before.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as before. */
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err);
+
+/* Parameters as they were before the last update, whose loss was finite, and `step` one less; the
+ * optimizer's states stay.  false: nothing was changed, for the last update was not this process's or is
+ * taken back already. */
+bool nib_trainer_take_back(nib_trainer *t);
 
 #endif

@@ -105,7 +105,7 @@ static void test_refused_files(void)
     put("a.jsonl", "");
     CHECK_REFUSED("a.jsonl: empty", "a.jsonl", NULL, NULL);
     put("b.jsonl", "{\"a\": 1}\n{\"a\": }\n");
-    CHECK_REFUSED("b.jsonl: line 2: line 1, column 7: ", "b.jsonl", NULL, NULL);
+    CHECK_REFUSED("b.jsonl: line 2, column 7: ", "b.jsonl", NULL, NULL);
     put("c.json", "[{\"a\": 1},\n {\"a\" 2}]");
     CHECK_REFUSED("c.json: line 2, column 7: ", "c.json", NULL, NULL);
     put("d.json", "{\"a\": [], \"b\": []}");
@@ -116,8 +116,8 @@ static void test_refused_files(void)
     CHECK_REFUSED("b.jsonl: only a .json file has a field", "b.jsonl", NULL, "a");
     put("f.json", "[1] [2]");
     CHECK_REFUSED("f.json: line 1, column 5: ", "f.json", NULL, NULL);
-    put_bytes("g.txt", "ok\xff", 3);
-    CHECK_REFUSED("g.txt: byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
+    put_bytes("g.txt", "one\nok\xff", 7);
+    CHECK_REFUSED("g.txt: line 2, byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
     put("h.jsonl.gz", "x");
     CHECK_REFUSED("h.jsonl.gz: a compressed file or archive: unpack it first", "h.jsonl.gz", NULL, NULL);
     put("i.yaml", "x");

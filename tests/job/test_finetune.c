@@ -126,10 +126,24 @@ static void test_refusals(void)
         { "{\"text\": \"a\"}\n", "no tokenizer.json" }, { "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "1 labels for 2" },
     };
     nib_ctx *ctx = test_ctx();
+    static const struct { const char *model, *saved; } biased[] = {
+        { "tests/golden/models/gptj", "lm_head" }, { "tests/golden/models/falcon-rw", "ln_f" },
+    };
     nib_error err;
     char out[512];
 
     snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    for (size_t i = 0; i < NIB_COUNT(biased); i++) { /* PEFT names such a bias three times */
+        nib_finetune_options o = options_for(write_data(records), out);
+        nib_status status;
+
+        o.model.model = test_data(biased[i].model);
+        o.lora.bias = "all";
+        o.lora.modules_to_save = (nib_names){ .items = &biased[i].saved, .count = 1 };
+        status = nib_finetune(ctx, &o, &err);
+        CHECK(status == NIB_E_UNSUPPORTED && strstr(err.message, biased[i].saved), "%s: %s", biased[i].model,
+              status ? err.message : "accepted");
+    }
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         nib_finetune_options o = options_for(write_data(bad[i].data), out);
         nib_status status = nib_finetune(ctx, &o, &err);

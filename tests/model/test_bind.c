@@ -115,6 +115,26 @@ static void test_strange_pieces(void)
     }
 }
 
+/* A config.json that says 4 bit over weights that are dense. */
+static void test_dense_under_4bit(void)
+{
+    nib_ctx *ctx = test_ctx();
+    path packed = joined(test_tmpdir(), "packed"), mixed = joined(test_tmpdir(), "mixed");
+    nib_filemap config = { 0 };
+    nib_model *m = NULL;
+    nib_status status;
+    nib_error err;
+
+    REQUIRE_OK(pack(ctx, packed.s, &err), err);
+    REQUIRE_OK(copy_model(ctx, test_data("tests/golden/models/llama"), mixed.s, NULL, false, &err), err);
+    REQUIRE_OK(nib_filemap_open(joined(packed.s, "config.json").s, &config, &err), err);
+    REQUIRE_OK(nib_outfile_replace(ctx, joined(mixed.s, "config.json").s, config.base, config.bytes, &err), err);
+    nib_filemap_close(&config);
+    status = open_model(ctx, mixed.s, &m, &err);
+    CHECK(status == NIB_E_MISMATCH && strstr(err.message, "no tensor is"), "%s", status ? err.message : "taken");
+    nib_model_close(m);
+}
+
 /* bitsandbytes' quant_storage: the same codes in a tensor that says bfloat16. */
 static void test_storage(void)
 {
@@ -140,6 +160,7 @@ static void test_storage(void)
 
 static const test_case cases[] = {
     { "strange pieces of a weight are refused by name", test_strange_pieces },
+    { "dense weights under a 4-bit config are refused", test_dense_under_4bit },
     { "4-bit codes stored as bfloat16", test_storage },
 };
 
