@@ -42,10 +42,15 @@ static void print_answer(const char *prompt, size_t bytes, const nib_generate_re
     printf("}\n");
 }
 
+/* The first new token comes from the prompt: one less passes through the model. */
 static void report_speed(generate *g, const nib_generate_result *r)
 {
-    session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones, %.1f a second", (unsigned long long)r->prompt_tokens,
-                 r->prefill_seconds, (unsigned long long)r->new_tokens, (double)r->new_tokens / (r->decode_seconds > 0 ? r->decode_seconds : 1));
+    char speed[40] = "";
+
+    if (r->new_tokens > 1 && r->decode_seconds > 0)
+        snprintf(speed, sizeof speed, ", %.1f a second", (double)(r->new_tokens - 1) / r->decode_seconds);
+    session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones%s", (unsigned long long)r->prompt_tokens,
+                 r->prefill_seconds, (unsigned long long)r->new_tokens, speed);
 }
 
 static nib_status one_prompt(generate *g)
