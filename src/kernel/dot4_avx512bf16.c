@@ -3,31 +3,18 @@
  * The sixteen values of a block are made once, rounded, and lie twice in a vector of 32 words, so that a
  * lookup may ignore the bit above a nibble. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
+#include "kernel/pairs_avx512bf16.h"
 
 enum { AHEAD = 4096 };
 
 #ifdef NIB_EMULATE_BF16
-#define NAME(op) nib_##op##_avx512bf16emu
-nib_arrange4_bf16_fn NAME(arrange4_bf16); /* only the tests know them */
-nib_dot4_bf16_fn NAME(dot4_bf16);
-nib_dot_rows_bf16_fn NAME(dot_rows_bf16);
-NIB_INLINE __m256i narrow(V x) { return v_to_bf16(x); }
-NIB_INLINE V dot_pairs(V s, __m512i x, __m512i y)
-{
-    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
-    V xo = _mm512_castsi512_ps(_mm512_and_si512(x, upper)), xe = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
-    V yo = _mm512_castsi512_ps(_mm512_and_si512(y, upper)), ye = _mm512_castsi512_ps(_mm512_slli_epi32(y, 16));
-    return v_fma(xe, ye, v_fma(xo, yo, s));
-}
-#else
-#define NAME(op) nib_##op##_avx512bf16
-NIB_INLINE __m256i narrow(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-NIB_INLINE V dot_pairs(V s, __m512i x, __m512i y) { return _mm512_dpbf16_ps(s, (__m512bh)x, (__m512bh)y); }
+nib_arrange4_bf16_fn NIB_PAIRS_VARIANT(arrange4_bf16); /* only the tests know them */
+nib_dot4_bf16_fn NIB_PAIRS_VARIANT(dot4_bf16);
+nib_dot_rows_bf16_fn NIB_PAIRS_VARIANT(dot_rows_bf16);
 #endif
 
 /* Even channels of 64 (high nibbles), then odd ones. */
-void NAME(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
+void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
 {
     for (size_t g = 0; g < n; g += NIB_DOT4_BLOCK)
         for (size_t i = 0; i < 32; i++) {
@@ -36,7 +23,7 @@ void NAME(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-void NAME(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
+void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
@@ -57,7 +44,7 @@ void NAME(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
     }
 }
 
-void NAME(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)
+void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)
 {
     for (size_t r = 0; r < rows; r++, w += ld) {
         V s[2] = { v_zero(), v_zero() };

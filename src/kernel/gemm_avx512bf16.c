@@ -1,25 +1,9 @@
-/* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step.
- *
- * Built a second time with the instruction emulated (NIB_EMULATE_BF16), for machines that lack
- * it: the emulation multiplies and adds the odd then the even member of each pair, flushing
- * nothing, so it equals the instruction but for subnormal values. */
+/* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
+#include "kernel/pairs_avx512bf16.h"
 
 #ifdef NIB_EMULATE_BF16
-#define NAME nib_gemm_bf16_avx512bf16emu
-void NAME(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
-          size_t ldc, bool add); /* only the tests know it */
-NIB_INLINE __m512 dot_pairs(__m512 s, __m512i x, __m512i y)
-{
-    const __m512i top = _mm512_set1_epi32((int)0xffff0000u);
-    __m512 xo = _mm512_castsi512_ps(_mm512_and_si512(x, top)), xe = _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
-    __m512 yo = _mm512_castsi512_ps(_mm512_and_si512(y, top)), ye = _mm512_castsi512_ps(_mm512_slli_epi32(y, 16));
-    return _mm512_fmadd_ps(xe, ye, _mm512_fmadd_ps(xo, yo, s));
-}
-#else
-#define NAME nib_gemm_bf16_avx512bf16
-NIB_INLINE __m512 dot_pairs(__m512 s, __m512i x, __m512i y) { return _mm512_dpbf16_ps(s, (__m512bh)x, (__m512bh)y); }
+nib_gemm_bf16_fn NIB_PAIRS_VARIANT(gemm_bf16); /* only the tests know it */
 #endif
 
 NIB_INLINE __m512i pair_at(const uint16_t *a)
@@ -63,7 +47,7 @@ static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, 
     }
 }
 
-void NAME(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
+void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
           size_t ldc, bool add)
 {
     assert(K % 2 == 0);

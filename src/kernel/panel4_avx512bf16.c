@@ -1,24 +1,13 @@
-/* panel4_avx512bf16.c - 4-bit codes into panels of bfloat16 pairs.
- *
- * Built a second time with the conversions emulated (NIB_EMULATE_BF16), as gemm_avx512bf16.c is. */
+/* panel4_avx512bf16.c - 4-bit codes into panels of bfloat16 pairs. */
+#include "kernel/pairs_avx512bf16.h"
 #include "kernel/panel4_avx512.h"
 
 #ifdef NIB_EMULATE_BF16
-#define NAME(op) nib_##op##_avx512bf16emu
-nib_panel4_bf16_fn NAME(panel4_bf16); /* only the tests know them */
-nib_panel4_back_bf16_fn NAME(panel4_back_bf16);
-NIB_INLINE __m256i narrow(V x) { return v_to_bf16(x); }
-NIB_INLINE __m512i narrow2(V high, V low)
-{
-    return _mm512_inserti64x4(_mm512_castsi256_si512(v_to_bf16(low)), v_to_bf16(high), 1);
-}
-#else
-#define NAME(op) nib_##op##_avx512bf16
-NIB_INLINE __m256i narrow(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-NIB_INLINE __m512i narrow2(V high, V low) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+nib_panel4_bf16_fn NIB_PAIRS_VARIANT(panel4_bf16); /* only the tests know them */
+nib_panel4_back_bf16_fn NIB_PAIRS_VARIANT(panel4_back_bf16);
 #endif
 
-void NAME(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel, size_t strip)
+void NIB_PAIRS_VARIANT(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel, size_t strip)
 {
     const V table = v_load(c->table);
     const __m512i pairs = _mm512_setr_epi32( /* words 0 and 16, 1 and 17, ... */
@@ -61,7 +50,7 @@ NIB_INLINE __m512i row_values(const uint8_t *codes, __m512i table)
     return _mm512_permutexvar_epi16(_mm512_srlv_epi16(spread, shift), table);
 }
 
-void NAME(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel, size_t strip)
+void NIB_PAIRS_VARIANT(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel, size_t strip)
 {
     const V table = v_load(c->table);
 

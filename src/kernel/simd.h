@@ -43,13 +43,17 @@ NIB_INLINE V v_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v
 NIB_INLINE void v_store(float *p, V a) { _mm512_storeu_ps(p, a); }
 NIB_INLINE void v_store_n(float *p, V a, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 NIB_INLINE V v_from_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
-NIB_INLINE __m256i v_to_bf16(V a)
+/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
+NIB_INLINE __m512i v_bf16_bits(V a)
 {
     __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i up = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-    __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
-    up = _mm512_mask_or_epi32(up, nan, _mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
-    return _mm512_cvtepi32_epi16(up);
+    __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+}
+NIB_INLINE __m256i v_to_bf16(V a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_bf16_bits(a), 16)); }
+NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(v_bf16_bits(a), _mm512_set1_epi32((int)0xffff0000u)));
 }
 NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
 NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
@@ -110,15 +114,22 @@ NIB_INLINE void v_store_n(float *p, V a, size_t n)
     memcpy(p, t, n * sizeof *p);
 }
 NIB_INLINE V v_from_bf16(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
-NIB_INLINE __m128i v_to_bf16(V a)
+/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
+NIB_INLINE __m256i v_bf16_bits(V a)
 {
     __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i up = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
-    __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+    __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    up = _mm256_blendv_epi8(up, quiet, nan);
-    up = _mm256_permute4x64_epi64(_mm256_packus_epi32(up, up), 0xd8);
-    return _mm256_castsi256_si128(up);
+    return _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+}
+NIB_INLINE __m128i v_to_bf16(V a)
+{
+    __m256i up = _mm256_srli_epi32(v_bf16_bits(a), 16);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(up, up), 0xd8));
+}
+NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(v_bf16_bits(a), _mm256_set1_epi32((int)0xffff0000u)));
 }
 NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)p)); }
 NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
@@ -154,25 +165,6 @@ NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
         v_store_bf16_n((uint16_t *)x + i, a, n);
     }
 }
-/* Rounded to bfloat16, in place: the bits of v_from_bf16(v_to_bf16(a)). */
-#if defined(__AVX512F__)
-NIB_INLINE V v_round_bf16(V a)
-{
-    __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    up = _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
-    return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32((int)0xffff0000u)));
-}
-#elif defined(__AVX2__)
-NIB_INLINE V v_round_bf16(V a)
-{
-    __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    up = _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
-    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
-}
-#endif
 /* As stored: rounded to the type. */
 NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_round_bf16(a); }
 
