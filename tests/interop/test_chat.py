@@ -6,14 +6,11 @@ import glob
 import json
 import os
 import subprocess
-import sys
-import tarfile
 import tempfile
 
 from common import GOLDEN, NIBBLE, PICO, check, json_lines, main
-from smollm2 import CACHE
+from llama_cpp import llama_cpp
 
-PACKAGE = "llama-cpp-python==0.3.36"
 TOKENIZERS = ["gpt2", "llama2", "llama3", "qwen2", "smollm", "mistral"]
 
 # What these templates use and the renderer lacks, as its error names it.
@@ -51,19 +48,7 @@ CHATS = [
 
 
 def llama_cpp_templates():
-    out = os.path.join(CACHE, "llama.cpp-templates-" + PACKAGE.split("==")[1])
-    if not os.path.isdir(out):
-        os.makedirs(CACHE, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as work:
-            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python",
-                            "-d", work, PACKAGE], check=True, stdout=sys.stderr)
-            archive = next(f for f in os.listdir(work) if f.endswith(".tar.gz"))
-            with tarfile.open(os.path.join(work, archive)) as t:
-                top = t.next().name.split("/")[0]
-                wanted = f"{top}/vendor/llama.cpp/models/templates/"
-                t.extractall(work, [m for m in t.getmembers() if m.name.startswith(wanted)], filter="data")
-            os.rename(os.path.join(work, wanted), out)
-    return sorted(glob.glob(f"{out}/*.jinja"))
+    return sorted(glob.glob(f"{llama_cpp()}/models/templates/*.jinja"))
 
 
 def trl_templates():

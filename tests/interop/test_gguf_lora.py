@@ -3,37 +3,18 @@ adapter that nibble wrote, and the values arrive.  The package is kept in ~/.cac
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import torch
 from safetensors.torch import load_file
 
 from common import PICO, SHOP, check, main, nibble
-from smollm2 import CACHE
+from llama_cpp import llama_cpp
 
-PACKAGE = "llama-cpp-python==0.3.36"
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down"}
 HEADS = {"attn_q": 6, "attn_k": 2}
-
-
-def llama_cpp():
-    out = os.path.join(CACHE, "llama.cpp-" + PACKAGE.split("==")[1])
-    if os.path.isdir(out):
-        return out
-    os.makedirs(CACHE, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python",
-                        "-d", work, PACKAGE], check=True, stdout=sys.stderr)
-        archive = next(f for f in os.listdir(work) if f.endswith(".tar.gz"))
-        with tarfile.open(os.path.join(work, archive)) as t:
-            top = t.next().name.split("/")[0]
-            wanted = tuple(f"{top}/vendor/llama.cpp/{n}" for n in ("convert_", "conversion/", "gguf-py/"))
-            t.extractall(work, [m for m in t.getmembers() if m.name.startswith(wanted)], filter="data")
-        os.rename(os.path.join(work, top, "vendor", "llama.cpp"), out)
-    return out
 
 
 def permuted(b, heads):
