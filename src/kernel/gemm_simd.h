@@ -8,17 +8,13 @@ void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t 
                            float *c, size_t ldc, bool add)
 {
     const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of a tile's columns to the other */
-    const size_t share = nib_ceil_div(K, nib_ceil_div(N, TILE_COLUMNS)); /* of a row of a, fetched by a tile */
 
     for (size_t m = 0, rows; m < M; m += rows) {
         rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS), M - m);
         for (size_t n = 0; n < N; n += TILE_COLUMNS)
             for (size_t i = m, height; i < m + rows; i += height) {
-                size_t k0 = n / TILE_COLUMNS * share;
                 height = tile_height(m + rows - i);
-                /* While a tile runs: its part of the next block of rows, and where the next tile adds. */
-                for (size_t r = i + rows; r < nib_min(i + rows + height, M); r++)
-                    for (size_t k = k0; k < nib_min(k0 + share, K); k += 16) _mm_prefetch((const char *)(a + r * lda + k), _MM_HINT_T1);
+                /* While a tile runs: where the next one adds. */
                 for (size_t r = i + height; add && r < nib_min(i + 2 * height, m + rows); r++)
                     _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
                 if (N - n >= TILE_COLUMNS)

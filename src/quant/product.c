@@ -1,6 +1,6 @@
 /* product.c - the product of rows with a weight, the weight decoded panel by panel.
  *
- * A tile is a block of rows times 128 output columns.  For each block of k the tile's worker
+ * A tile is a block of rows times 64 output columns.  For each block of k the tile's worker
  * decodes the weight into a panel in its own second-level cache, and the micro-kernel adds
  * into a float block of results; then come the low-rank part and the bias, and each value is
  * rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
@@ -9,10 +9,12 @@
 #include "base/thread.h"
 
 enum {
-    COLUMNS = 128,     /* of a tile */
+    COLUMNS = 64,      /* of a panel */
+    MOST_COLUMNS = 256, /* of a tile */
     MOST_ROWS = 512,   /* of a tile */
     FEWEST_ROWS = 112, /* below this a row block is not divided between threads */
-    DEPTH_F32 = 256, DEPTH_BF16 = 1024, /* k at a time: a panel of at most 256 KiB */
+    DEPTH_F32 = 1024, DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
+    TILES_EACH = 4,    /* of a thread, if there are columns enough */
     UNIT = 64          /* blocks of k are whole multiples of it */
 };
 
@@ -23,7 +25,7 @@ typedef struct product {
     const nib_product_args *a;
     bool backward, pairs;   /* pairs: bfloat16 products, two k at a time */
     size_t n, depth;        /* columns of the result; terms of each sum */
-    size_t rows_each, row_blocks, column_blocks;
+    size_t rows_each, columns_each, row_blocks, column_blocks;
     const void *x;          /* a->x, or the rows made ready in scratch */
     size_t ldx;
     char *scratch;
@@ -31,17 +33,17 @@ typedef struct product {
 } product;
 
 static size_t panel_bytes(void) { return (size_t)DEPTH_F32 * COLUMNS * sizeof(float); }
-/* Decoded rows before they are packed: 32 rows of a block of k, or two rows of 128 columns. */
+/* Decoded rows before they are packed: 32 rows of a block of k. */
 static size_t decoded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(float); }
 static size_t rounded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(uint16_t); }
-static size_t result_bytes(size_t rows) { return nib_min(rows, MOST_ROWS) * COLUMNS * sizeof(float); }
+static size_t result_bytes(size_t rows) { return nib_min(rows, MOST_ROWS) * MOST_COLUMNS * sizeof(float); }
 
 static bool uses_pairs(const nib_kernels *k, nib_dtype type) { return type == NIB_BF16 && k->gemm_bf16; }
 
 static size_t worker_bytes(size_t rows, size_t rank)
 {
     return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
-                        nib_max(rank, 1) * COLUMNS * sizeof(float), 64);
+                        nib_max(rank, 1) * MOST_COLUMNS * sizeof(float), 64);
 }
 
 /* Rows are made ready, all at once, when bfloat16 meets float products (they are widened; an odd
@@ -165,7 +167,7 @@ static void store(const product *p, const float *result, size_t m0, size_t rows,
     const nib_product_args *a = p->a;
 
     for (size_t m = 0; m < rows; m++) {
-        const float *from = result + m * COLUMNS;
+        const float *from = result + m * MOST_COLUMNS;
         size_t at = (m0 + m) * a->ldy + n0;
 
         if (a->y_type == NIB_F32) {
@@ -173,7 +175,7 @@ static void store(const product *p, const float *result, size_t m0, size_t rows,
             else memcpy((float *)a->y + at, from, columns * sizeof(float));
         } else {
             uint16_t *to = (uint16_t *)a->y + at;
-            float old[COLUMNS];
+            float old[MOST_COLUMNS];
             if (a->accumulate) {
                 p->k->from_bf16(columns, to, old);
                 p->k->axpy(columns, 1, from, old);
@@ -191,33 +193,40 @@ static size_t block_depth(const product *p, size_t left)
     return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
 }
 
+/* result (+)= x W over `depth` terms and the `wide` columns of one panel. */
+static void add_block(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t wide,
+                      size_t k0, size_t depth, float *result, size_t ld, bool add)
+{
+    size_t even = depth + (p->pairs ? depth % 2 : 0);
+    size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+
+    for (size_t n = 0; n < wide; n += NIB_PANEL)
+        (p->backward ? pack_backward : pack_forward)(p, s, n0 + n, k0, depth, s->panel + n / NIB_PANEL * bytes);
+    if (p->pairs)
+        p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
+                        (const uint16_t *)(void *)s->panel, result, ld, add);
+    else
+        p->k->gemm_f32(rows, wide, depth, (const float *)p->x + m0 * p->ldx + k0, p->ldx,
+                       (const float *)(void *)s->panel, result, ld, add);
+}
+
 static void run_tile(void *arg, size_t tile, unsigned worker)
 {
     const product *p = arg;
     const nib_product_args *a = p->a;
     worker_space s = space_of(p, worker);
-    size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * COLUMNS;
-    size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(COLUMNS, p->n - n0);
+    size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * p->columns_each;
+    size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(p->columns_each, p->n - n0);
     size_t wide = nib_round_up(columns, NIB_PANEL);
-    /* Sums are made where they belong when that is float and nothing else is there. */
-    bool direct = a->y_type == NIB_F32 && !a->accumulate && columns == wide;
+    /* Sums are made where they belong when that is float and whole panels. */
+    bool direct = a->y_type == NIB_F32 && columns == wide, add = direct && a->accumulate;
     float *result = direct ? (float *)a->y + m0 * a->ldy + n0 : s.result;
-    size_t ld = direct ? a->ldy : COLUMNS;
+    size_t ld = direct ? a->ldy : MOST_COLUMNS;
 
-    for (size_t k0 = 0, depth; k0 < p->depth; k0 += depth) {
-        size_t even, bytes;
-
+    for (size_t k0 = 0, depth; k0 < p->depth; k0 += depth, add = true) {
         depth = block_depth(p, p->depth - k0);
-        even = depth + (p->pairs ? depth % 2 : 0);
-        bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
-        for (size_t n = 0; n < wide; n += NIB_PANEL)
-            (p->backward ? pack_backward : pack_forward)(p, &s, n0 + n, k0, depth, s.panel + n / NIB_PANEL * bytes);
-        if (p->pairs)
-            p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
-                            (const uint16_t *)(void *)s.panel, result, ld, k0 > 0);
-        else
-            p->k->gemm_f32(rows, wide, depth, (const float *)p->x + m0 * p->ldx + k0, p->ldx,
-                           (const float *)(void *)s.panel, result, ld, k0 > 0);
+        for (size_t n = 0; n < wide; n += COLUMNS)
+            add_block(p, &s, m0, rows, n0 + n, nib_min(COLUMNS, wide - n), k0, depth, result + n, ld, add);
     }
     if (a->u) add_lowrank(p, &s, m0, rows, n0, columns, result, ld);
     for (size_t m = 0; a->bias && m < rows; m++) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
@@ -254,7 +263,11 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
     if (a->rows >= 2 * FEWEST_ROWS && threads > 1) p.rows_each = nib_max(nib_ceil_div(a->rows, threads), FEWEST_ROWS);
     p.rows_each = nib_min(p.rows_each, MOST_ROWS);
     p.row_blocks = nib_ceil_div(a->rows, nib_max(p.rows_each, 1));
-    p.column_blocks = nib_ceil_div(p.n, COLUMNS);
+    /* Several panels take turns at a block of k of the rows, which is read from afar once for all of them. */
+    p.columns_each = COLUMNS;
+    if (p.depth > (p.pairs ? DEPTH_BF16 : DEPTH_F32))
+        p.columns_each = nib_min(nib_round_up(nib_ceil_div(p.n * p.row_blocks, TILES_EACH * threads), COLUMNS), MOST_COLUMNS);
+    p.column_blocks = nib_ceil_div(p.n, p.columns_each);
     if (widens(k, a->type, p.depth) || (p.depth == (backward ? w->out : w->in) && a->ldx == p.depth &&
                                          p.depth * nib_dtype_bytes(a->type) % PAGE == 0)) {
         nib_parallel_for(ctx, a->rows, ready_tile, &p);
