@@ -149,10 +149,11 @@ static span seeing(const tile *t, size_t k, size_t n)
 NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_t ka, rows b, size_t wide, float *c,
                            size_t ldc)
 {
+    terms t = { .K = K, .a = a, .lda = lda, .ka = ka, .b = b.at, .ldb = b.ld, .bv = VN };
     size_t n = 0;
 
-    for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS) tile_rows(m, K, a, lda, ka, b.at + n, b.ld, VN, c + n, ldc, true);
-    if (n < wide) tile_rows_strip(m, K, a, lda, ka, b.at + n, b.ld, c + n, ldc, true);
+    for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS, t.b += TILE_COLUMNS) tile_rows(m, t, (terms){ 0 }, c + n, ldc, true);
+    if (n < wide) tile_rows_strip(m, t, (terms){ 0 }, c + n, ldc, true);
 }
 
 /* s[key][query] = keys (or values) . queries (or do), where a strip sees them. */
@@ -164,7 +165,7 @@ static void dots(const tile *t, rows keys, const float *strips, float *s)
         span seen = seen_by(t, n, TILE_COLUMNS);
         for (size_t k = seen.lo, m; k < seen.hi; k += m) {
             m = tile_height(seen.hi - k);
-            tile_rows(m, t->d, keys.at + k * keys.ld, keys.ld, 1, strips + n * t->d, NIB_STRIP, next,
+            tile_rows(m, (terms){ t->d, keys.at + k * keys.ld, keys.ld, 1, strips + n * t->d, NIB_STRIP, next }, (terms){ 0 },
                       s + k * QUERIES + n, QUERIES, false);
         }
     }

@@ -22,12 +22,19 @@
 
 enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 
-/* c [M, ldc] float; N a multiple of 16 (of 32 with pairs), ldc >= N; add: c += instead of c =. */
+/* K more terms of each sum, in float, that come last: a [M, K], panel [K, N] in strips. */
+typedef struct nib_gemm_tail {
+    size_t K;
+    const float *a, *panel;
+} nib_gemm_tail;
+
+/* c [M, ldc] float; N a multiple of 16 (of 32 with pairs), ldc >= N; add: c += instead of c =.
+ * tail: a low-rank branch, or NULL. */
 typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
-                             float *c, size_t ldc, bool add);
+                             float *c, size_t ldc, bool add, const nib_gemm_tail *tail);
 /* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero there). */
-typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
-                              const uint16_t *panel, float *c, size_t ldc, bool add);
+typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel,
+                              float *c, size_t ldc, bool add, const nib_gemm_tail *tail);
 
 /* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs of bfloat16. */
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);

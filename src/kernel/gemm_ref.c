@@ -1,14 +1,20 @@
 /* gemm_ref.c - the product and its packers, plainly. */
 #include "kernel/kernels.h"
 
+static float add_terms(float sum, size_t K, const float *a, const float *panel, size_t n)
+{
+    const float *b = panel + n / NIB_STRIP * K * NIB_STRIP + n % NIB_STRIP;
+    for (size_t k = 0; k < K; k++) sum += a[k] * b[k * NIB_STRIP];
+    return sum;
+}
+
 void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel, float *c,
-                      size_t ldc, bool add)
+                      size_t ldc, bool add, const nib_gemm_tail *tail)
 {
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
-            const float *b = panel + n / NIB_STRIP * K * NIB_STRIP + n % NIB_STRIP;
-            float sum = add ? c[m * ldc + n] : 0;
-            for (size_t k = 0; k < K; k++) sum += a[m * lda + k] * b[k * NIB_STRIP];
+            float sum = add_terms(add ? c[m * ldc + n] : 0, K, a + m * lda, panel, n);
+            if (tail) sum = add_terms(sum, tail->K, tail->a + m * tail->K, tail->panel, n);
             c[m * ldc + n] = sum;
         }
 }

@@ -4,23 +4,29 @@
 
 enum { ROW_BLOCK = VN == 16 ? 56 : 72 }; /* rows of a that stay in the second cache for all strips */
 
-void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
-                           float *c, size_t ldc, bool add)
+/* `rows` rows from `a` times the columns from n on of a panel of K terms. */
+NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *panel, size_t n)
 {
-    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of a tile's columns to the other */
+    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of columns to the other */
+    return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
+}
+
+void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
+                           float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
+{
+    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c }; /* of 0 terms nothing is read */
 
     for (size_t m = 0, rows; m < M; m += rows) {
         rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS), M - m);
         for (size_t n = 0; n < N; n += TILE_COLUMNS)
             for (size_t i = m, height; i < m + rows; i += height) {
+                terms t = terms_at(K, a + i * lda, lda, panel, n);
+                terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
                 height = tile_height(m + rows - i);
                 /* While a tile runs: where the next one adds. */
                 for (size_t r = i + height; add && r < nib_min(i + 2 * height, m + rows); r++)
                     _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
-                if (N - n >= TILE_COLUMNS)
-                    tile_rows(height, K, a + i * lda, lda, 1, panel + n * K, NIB_STRIP, next, c + i * ldc + n, ldc, add);
-                else
-                    tile_rows_strip(height, K, a + i * lda, lda, 1, panel + n * K, NIB_STRIP, c + i * ldc + n, ldc, add);
+                (N - n >= TILE_COLUMNS ? tile_rows : tile_rows_strip)(height, t, more, c + i * ldc + n, ldc, add);
             }
     }
 }

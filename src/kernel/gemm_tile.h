@@ -9,27 +9,39 @@
 
 enum { TILE_VECTORS = 2, TILE_COLUMNS = TILE_VECTORS * VN };
 
-/* ROWS rows times VECTORS vectors of columns.  a has lda floats from row to row and ka from one k to
- * the next; b has ldb from one k to the next, and bv from one vector to the next. */
+/* Terms of a sum.  a has lda floats from row to row and ka from one k to the next; b has ldb from
+ * one k to the next, and bv from one vector to the next. */
+typedef struct terms {
+    size_t K;
+    const float *a;
+    size_t lda, ka;
+    const float *b;
+    size_t ldb, bv;
+} terms;
+
+/* s[ROWS][VECTORS] += t */
+#define ADD_TERMS(ROWS, VECTORS, t)                                                                 \
+    for (size_t k = 0; k < (t).K; k++) {                                                            \
+        V column[VECTORS];                                                                          \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
+            column[v] = v_load((t).b + k * (t).ldb + (size_t)v * (t).bv);                           \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                                   \
+            V x = v_set((t).a[(size_t)r * (t).lda + k * (t).ka]);                                   \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
+                s[r][v] = v_fma(x, column[v], s[r][v]);                                             \
+        }                                                                                           \
+    }
+
+/* ROWS rows times VECTORS vectors of columns; the terms of `more` (K may be 0) come last. */
 #define TILE(ROWS, VECTORS)                                                                         \
-    NIB_INLINE void tile_##ROWS##x##VECTORS(size_t K, const float *a, size_t lda, size_t ka,        \
-                                            const float *b, size_t ldb, size_t bv, float *c,        \
-                                            size_t ldc, bool add)                                   \
+    NIB_INLINE void tile_##ROWS##x##VECTORS(terms t, terms more, float *c, size_t ldc, bool add)    \
     {                                                                                               \
         V s[ROWS][VECTORS];                                                                         \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
                 s[r][v] = add ? v_load(c + (size_t)r * ldc + v * VN) : v_zero();                    \
-        for (size_t k = 0; k < K; k++) {                                                            \
-            V column[VECTORS];                                                                      \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                column[v] = v_load(b + k * ldb + (size_t)v * bv);                                   \
-            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
-                V x = v_set(a[(size_t)r * lda + k * ka]);                                           \
-                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
-                    s[r][v] = v_fma(x, column[v], s[r][v]);                                         \
-            }                                                                                       \
-        }                                                                                           \
+        ADD_TERMS(ROWS, VECTORS, t)                                                                 \
+        ADD_TERMS(ROWS, VECTORS, more)                                                              \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
                 v_store(c + (size_t)r * ldc + v * VN, s[r][v]);                                     \
@@ -52,26 +64,24 @@ enum { TILE_ROWS = 6 };
 NIB_INLINE size_t tile_height(size_t left) { return nib_ceil_div(left, nib_ceil_div(left, TILE_ROWS)); }
 
 /* `rows` <= TILE_ROWS rows times TILE_COLUMNS columns. */
-NIB_INLINE void tile_rows(size_t rows, size_t K, const float *a, size_t lda, size_t ka, const float *b, size_t ldb,
-                          size_t bv, float *c, size_t ldc, bool add)
+NIB_INLINE void tile_rows(size_t rows, terms t, terms more, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-#define RUN(ROWS, VECTORS) case ROWS: tile_##ROWS##x##VECTORS(K, a, lda, ka, b, ldb, bv, c, ldc, add); break;
+#define RUN(ROWS, VECTORS) case ROWS: tile_##ROWS##x##VECTORS(t, more, c, ldc, add); break;
         TILE_HEIGHTS(RUN, 2)
     }
 }
 
 /* The same times NIB_STRIP columns: a strip of a panel, or columns that lie in rows. */
-NIB_INLINE void tile_rows_strip(size_t rows, size_t K, const float *a, size_t lda, size_t ka, const float *b,
-                                size_t ldb, float *c, size_t ldc, bool add)
+NIB_INLINE void tile_rows_strip(size_t rows, terms t, terms more, float *c, size_t ldc, bool add)
 {
 #if defined(__AVX512F__)
-    const size_t bv = 0; /* there is no second vector */
     switch (rows) {
         TILE_HEIGHTS(RUN, 1)
     }
 #else
-    tile_rows(rows, K, a, lda, ka, b, ldb, VN, c, ldc, add);
+    t.bv = more.bv = VN;
+    tile_rows(rows, t, more, c, ldc, add);
 #endif
 #undef RUN
 }

@@ -69,7 +69,7 @@ static void inner_tile(void *arg, size_t tile, unsigned worker)
     float *result = space + ROWS * l->width;
     const float *x = float_rows(l, r0, rows, space, &ld);
 
-    l->k->gemm_f32(rows, wide, l->width, x, ld, panel, result, wide, false);
+    l->k->gemm_f32(rows, wide, l->width, x, ld, panel, result, wide, false, NULL);
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < l->rank; i++) l->y[(r0 + r) * l->rank + i] = l->scale * result[r * wide + i];
 }
@@ -138,7 +138,7 @@ static void grad_tile(void *arg, size_t tile, unsigned worker)
     for (size_t r0 = 0; r0 < l->rows; r0 += GRAD_ROWS) {
         size_t rows = nib_min(GRAD_ROWS, l->rows - r0);
         pack_rows(l, c0, columns, r0, rows, panel);
-        l->k->gemm_f32(l->rank, wide, rows, factor + r0, l->rows, panel, result, wide, r0 > 0);
+        l->k->gemm_f32(l->rank, wide, rows, factor + r0, l->rows, panel, result, wide, r0 > 0, NULL);
     }
     for (size_t r = 0; r < l->rank; r++)
         for (size_t c = 0; c < columns; c++)

@@ -2,8 +2,8 @@
  *
  * A tile is a block of rows times 64 output columns.  For each block of k the tile's worker
  * decodes the weight into a panel in its own second-level cache, and the micro-kernel adds
- * into a float block of results; then come the low-rank part and the bias, and each value is
- * rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
+ * into a float block of results; the low-rank part comes with the last block, then the bias, and each
+ * value is rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
 #include "quant/product.h"
 
 #include "base/thread.h"
@@ -43,7 +43,7 @@ static bool uses_pairs(const nib_kernels *k, nib_dtype type) { return type == NI
 static size_t worker_bytes(size_t rows, size_t rank)
 {
     return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
-                        nib_max(rank, 1) * MOST_COLUMNS * sizeof(float), 64);
+                        nib_max(rank, 1) * COLUMNS * sizeof(float), 64);
 }
 
 /* Rows are made ready, all at once, when bfloat16 meets float products (they are widened; an odd
@@ -144,21 +144,18 @@ static void pack_backward(const product *p, const worker_space *s, size_t n0, si
     }
 }
 
-/* result += u factor, as one more block of terms. */
-static void add_lowrank(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t columns,
-                        float *result, size_t ld)
+/* The low-rank factor's part for `wide` columns, as a panel; columns past the end are zero. */
+static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
 {
     const nib_product_args *a = p->a;
-    size_t wide = nib_round_up(columns, NIB_PANEL);
 
     for (size_t n = 0; n < wide; n++)
         for (size_t r = 0; r < a->rank; r++) {
             float value = 0;
-            if (n < columns)
+            if (n0 + n < p->n)
                 value = p->backward ? a->factor[r * p->w->in + n0 + n] : a->factor[(a->w_row0 + n0 + n) * a->rank + r];
-            s->factor[(n / NIB_STRIP * a->rank + r) * NIB_STRIP + n % NIB_STRIP] = value;
+            panel[(n / NIB_STRIP * a->rank + r) * NIB_STRIP + n % NIB_STRIP] = value;
         }
-    p->k->gemm_f32(rows, wide, a->rank, a->u + m0 * a->rank, a->rank, s->factor, result, ld, true);
 }
 
 /* y (+)= result + bias, rounded once. */
@@ -193,21 +190,24 @@ static size_t block_depth(const product *p, size_t left)
     return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
 }
 
-/* result (+)= x W over `depth` terms and the `wide` columns of one panel. */
+/* result (+)= x W over `depth` terms and the `wide` columns of one panel; after the last block of terms u factor. */
 static void add_block(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t wide,
                       size_t k0, size_t depth, float *result, size_t ld, bool add)
 {
     size_t even = depth + (p->pairs ? depth % 2 : 0);
     size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+    nib_gemm_tail tail = { p->a->rank, p->a->u ? p->a->u + m0 * p->a->rank : NULL, s->factor };
+    const nib_gemm_tail *last = p->a->u && k0 + depth == p->depth ? &tail : NULL;
 
     for (size_t n = 0; n < wide; n += NIB_PANEL)
         (p->backward ? pack_backward : pack_forward)(p, s, n0 + n, k0, depth, s->panel + n / NIB_PANEL * bytes);
+    if (last) pack_factor(p, n0, wide, s->factor);
     if (p->pairs)
         p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
-                        (const uint16_t *)(void *)s->panel, result, ld, add);
+                        (const uint16_t *)(void *)s->panel, result, ld, add, last);
     else
         p->k->gemm_f32(rows, wide, depth, (const float *)p->x + m0 * p->ldx + k0, p->ldx,
-                       (const float *)(void *)s->panel, result, ld, add);
+                       (const float *)(void *)s->panel, result, ld, add, last);
 }
 
 static void run_tile(void *arg, size_t tile, unsigned worker)
@@ -228,7 +228,6 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
         for (size_t n = 0; n < wide; n += COLUMNS)
             add_block(p, &s, m0, rows, n0 + n, nib_min(COLUMNS, wide - n), k0, depth, result + n, ld, add);
     }
-    if (a->u) add_lowrank(p, &s, m0, rows, n0, columns, result, ld);
     for (size_t m = 0; a->bias && m < rows; m++) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
     if (!direct) store(p, result, m0, rows, n0, columns);
 }

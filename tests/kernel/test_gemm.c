@@ -27,31 +27,35 @@ static double expected(nib_dtype type, size_t K, const void *a, size_t lda, cons
 typedef struct gemm { const char *name; nib_gemm_f32_fn *f32; nib_gemm_bf16_fn *bf16; } gemm;
 
 static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a, size_t lda, const void *panel, float *c,
-                     size_t ldc, bool add)
+                     size_t ldc, bool add, const nib_gemm_tail *tail)
 {
-    if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add);
-    else g->bf16(M, N, K, a, lda, panel, c, ldc, add);
+    if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add, tail);
+    else g->bf16(M, N, K, a, lda, panel, c, ldc, add, tail);
 }
 
-static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add)
+static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, size_t rank)
 {
     nib_dtype type = g->f32 ? NIB_F32 : NIB_BF16;
     size_t lda = K + 2, ldc = N + 5, room = (M - 1) * ldc + N, bytes = nib_dtype_bytes(type);
     char *a = test_values(type, (M - 1) * lda + K, 1);
     void *panel = test_values(type, N * K, 1);
     float *c = test_floats(room, 1), *before = test_floats(room, 0), *row = test_floats(N, 0);
+    float *u = test_floats(M * rank, 1), *factor = test_floats(N * rank, 1);
+    nib_gemm_tail tail = { rank, u, factor }, last = { rank, u + (M - 1) * rank, factor };
 
     memcpy(before, c, room * sizeof *c);
-    multiply(g, M, N, K, a, lda, panel, c, ldc, add);
+    multiply(g, M, N, K, a, lda, panel, c, ldc, add, rank ? &tail : NULL);
     for (size_t i = 0; i < room; i++) {
-        double was = (double)before[i], want = expected(type, K, a, lda, panel, i / ldc, i % ldc < N ? i % ldc : 0) + (add ? was : 0);
+        size_t column = i % ldc < N ? i % ldc : 0;
+        double want = expected(type, K, a, lda, panel, i / ldc, column) + expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
+                      (add ? (double)before[i] : 0);
         if (i % ldc < N ? !(fabs((double)c[i] - want) < 1e-4) : c[i] != before[i]) { /* between rows: as it was */
-            CHECK(false, "%s %zu x %zu x %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K, add, i / ldc, i % ldc, (double)c[i]);
+            CHECK(false, "%s %zu x %zu x %zu and %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K, rank, add, i / ldc, i % ldc, (double)c[i]);
             return;
         }
     }
     memcpy(row, before + (M - 1) * ldc, N * sizeof *row);
-    multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add);
+    multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add, rank ? &last : NULL);
     CHECK(memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0, "%s %zu x %zu x %zu: a row alone has other bits", g->name, M, N, K);
 }
 
@@ -60,8 +64,8 @@ static void check_sizes(const gemm *g)
     for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
         for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 48 : 64)
             for (size_t K = 2; K <= 22; K += 10) {
-                check_gemm(g, M, N, K, K == 12);
-                if (g->f32) check_gemm(g, M, N, K + 1, K != 12);
+                check_gemm(g, M, N, K, K == 12, M % 3 * 4);
+                if (g->f32) check_gemm(g, M, N, K + 1, K != 12, M % 2 * 3);
             }
 }
 
