@@ -66,6 +66,7 @@ void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *
         for (size_t n = 0; n < N; n += NIB_PANEL)
             for (size_t i = 0, height; i < rows; i += height) {
                 height = nib_ceil_div(rows - i, nib_ceil_div(rows - i, TILE_ROWS));
+                fetch_results(c + (m + i) * ldc + n, ldc, height, rows - i, add);
                 tile_rows(height, K / 2, a + (m + i) * lda, lda, panel + n * K,
                           (nib_gemm_tail){ last->K, last->a + (m + i) * last->K, last->panel + n * last->K },
                           c + (m + i) * ldc + n, ldc, add);

@@ -23,9 +23,7 @@ void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t 
                 terms t = terms_at(K, a + i * lda, lda, panel, n);
                 terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
                 height = tile_height(m + rows - i);
-                /* While a tile runs: where the next one adds. */
-                for (size_t r = i + height; add && r < nib_min(i + 2 * height, m + rows); r++)
-                    _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
+                fetch_results(c + i * ldc + n, ldc, height, m + rows - i, add);
                 (N - n >= TILE_COLUMNS ? tile_rows : tile_rows_strip)(height, t, more, c + i * ldc + n, ldc, add);
             }
     }
