@@ -9,13 +9,14 @@
 #include "base/thread.h"
 
 enum {
-    COLUMNS = 64,      /* of a panel */
-    MOST_COLUMNS = 256, /* of a tile */
-    MOST_ROWS = 512,   /* of a tile */
-    FEWEST_ROWS = 112, /* below this a row block is not divided between threads */
+    COLUMNS = 64,       /* of a panel */
+    MOST_COLUMNS = 320, /* of a tile */
+    MOST_ROWS = 512,    /* of a tile */
+    FEWEST_ROWS = 256,  /* of a tile when rows are divided between threads: each decodes the weight for itself */
+    MANY_PANELS = 8,    /* a thread: as many are divided evenly enough */
+    TILES_EACH = 4,     /* of a thread, at least, when a tile takes several panels */
     DEPTH_F32 = 1024, DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
-    TILES_EACH = 4,    /* of a thread, if there are columns enough */
-    UNIT = 64          /* blocks of k are whole multiples of it */
+    UNIT = 64           /* blocks of k are whole multiples of it */
 };
 
 typedef struct product {
@@ -246,6 +247,26 @@ static void ready_tile(void *arg, size_t row, unsigned worker)
         memcpy(to, (const char *)a->x + row * a->ldx * nib_dtype_bytes(a->type), p->depth * nib_dtype_bytes(a->type));
 }
 
+/* Tiles of all rows where there are columns enough for all threads, so that the weight is decoded
+ * once; else tiles of a thread's own rows; where there are few of both, the columns in equal parts. */
+static void divide(product *p, size_t threads)
+{
+    size_t rows = p->a->rows, sharing;
+    bool many = nib_ceil_div(p->n, COLUMNS) >= MANY_PANELS * threads;
+
+    p->rows_each = nib_min(rows, MOST_ROWS);
+    if (!many && rows >= 2 * FEWEST_ROWS) p->rows_each = nib_min(nib_max(nib_ceil_div(rows, threads), FEWEST_ROWS), MOST_ROWS);
+    p->row_blocks = nib_ceil_div(rows, nib_max(p->rows_each, 1));
+    sharing = nib_ceil_div(threads, nib_max(p->row_blocks, 1));
+    p->columns_each = COLUMNS;
+    if (!many && sharing > 1)
+        p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n, sharing), NIB_PANEL), MOST_COLUMNS);
+    else if (p->depth > (p->pairs ? DEPTH_BF16 : DEPTH_F32))
+        /* Panels take turns at a block of k of the rows, which is read from afar once for all of them. */
+        p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n * p->row_blocks, TILES_EACH * threads), COLUMNS), MOST_COLUMNS);
+    p->column_blocks = nib_ceil_div(p->n, p->columns_each);
+}
+
 static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *a,
                         bool backward, void *scratch)
 {
@@ -257,16 +278,7 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
 
     assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in)); /* or scratch is too small */
     if (p.pairs && p.depth % 2) p.pairs = false; /* a row's last pair would reach into the next row */
-    /* Each thread its own rows when there are enough: then nothing is shared but the weight. */
-    p.rows_each = a->rows;
-    if (a->rows >= 2 * FEWEST_ROWS && threads > 1) p.rows_each = nib_max(nib_ceil_div(a->rows, threads), FEWEST_ROWS);
-    p.rows_each = nib_min(p.rows_each, MOST_ROWS);
-    p.row_blocks = nib_ceil_div(a->rows, nib_max(p.rows_each, 1));
-    /* Several panels take turns at a block of k of the rows, which is read from afar once for all of them. */
-    p.columns_each = COLUMNS;
-    if (p.depth > (p.pairs ? DEPTH_BF16 : DEPTH_F32))
-        p.columns_each = nib_min(nib_round_up(nib_ceil_div(p.n * p.row_blocks, TILES_EACH * threads), COLUMNS), MOST_COLUMNS);
-    p.column_blocks = nib_ceil_div(p.n, p.columns_each);
+    divide(&p, threads);
     if (widens(k, a->type, p.depth) || (p.depth == (backward ? w->out : w->in) && a->ldx == p.depth &&
                                          p.depth * nib_dtype_bytes(a->type) % PAGE == 0)) {
         nib_parallel_for(ctx, a->rows, ready_tile, &p);
