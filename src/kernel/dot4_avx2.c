@@ -5,29 +5,35 @@
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
 
-/* Adds 32 codes (a byte each) times x to s[0] and s[1]. */
-NIB_INLINE void add32(const planes *p, __m256i codes, const float *x, V s[2])
-{
-    V values[4];
-
-    look_up32(p, codes, values);
-    s[0] = v_fma(values[0], v_load(x), s[0]);
-    s[1] = v_fma(values[1], v_load(x + 8), s[1]);
-    s[0] = v_fma(values[2], v_load(x + 16), s[0]);
-    s[1] = v_fma(values[3], v_load(x + 24), s[1]);
-}
-
-/* The same where the table's values are bfloat16: words, of which every other one is shifted up. */
-NIB_INLINE void add32_rounded(const planes *p, __m256i codes, const float *x, V s[2])
+/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted up. */
+NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
     __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes), b3 = _mm256_shuffle_epi8(p->byte[3], codes);
     __m256i first = _mm256_unpacklo_epi8(b2, b3), second = _mm256_unpackhi_epi8(b2, b3);
 
-    s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(first, 16)), v_load(x), s[0]);
-    s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(first, upper)), v_load(x + 8), s[1]);
-    s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(second, 16)), v_load(x + 16), s[0]);
-    s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(second, upper)), v_load(x + 24), s[1]);
+    to[0] = _mm256_castsi256_ps(_mm256_slli_epi32(first, 16));
+    to[1] = _mm256_castsi256_ps(_mm256_and_si256(first, upper));
+    to[2] = _mm256_castsi256_ps(_mm256_slli_epi32(second, 16));
+    to[3] = _mm256_castsi256_ps(_mm256_and_si256(second, upper));
+}
+
+/* bytes >> 4, by a product: the ports that shift are those that shuffle. */
+NIB_INLINE __m256i upper_nibbles(__m256i bytes)
+{
+    return low_nibbles(_mm256_mulhi_epu16(bytes, _mm256_set1_epi16(1 << 12)));
+}
+
+/* Sum of 64 codes times x, by lanes. */
+NIB_INLINE V dot64(const planes *p, __m256i codes, const float *x, bool rounded)
+{
+    V high[4], low[4], s[4];
+
+    (rounded ? look_up32_rounded : look_up32)(p, upper_nibbles(codes), high);
+    (rounded ? look_up32_rounded : look_up32)(p, low_nibbles(codes), low);
+    for (size_t i = 0; i < 4; i++) s[i] = v_mul(high[i], v_load(x + 8 * i));
+    for (size_t i = 0; i < 4; i++) s[i] = v_fma(low[i], v_load(x + 32 + 8 * i), s[i]);
+    return v_add(v_add(s[0], s[1]), v_add(s[2], s[3]));
 }
 
 /* Which of 32 bytes lane i of the 32 values above is. */
@@ -59,11 +65,8 @@ NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, float *y)
         V sum = v_zero();
         for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
             __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)codes);
-            V s[2] = { v_zero(), v_zero() };
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            (rounded ? add32_rounded : add32)(&p, high_nibbles(both), x + b * NIB_DOT4_BLOCK, s);
-            (rounded ? add32_rounded : add32)(&p, low_nibbles(both), x + b * NIB_DOT4_BLOCK + 32, s);
-            sum = v_fma(v_add(s[0], s[1]), v_set(*scale), sum);
+            sum = v_fma(dot64(&p, both, x + b * NIB_DOT4_BLOCK, rounded), v_set(*scale), sum);
         }
         y[r] = v_sum(sum);
     }
