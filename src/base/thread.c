@@ -1,17 +1,27 @@
 /* thread.c - workers, tile shares, bounded spinning (see thread.h).
  *
- * A loop is published by raising `generation`.  Worker w takes tiles from share w
- * first, then from the others' shares in order.  A worker that finds nothing to do
- * spins for some microseconds and then sleeps on a condition variable. */
+ * A loop is open while `generation` is odd.  Worker w takes tiles from share w first, then
+ * from the others' shares in order.  A worker that finds nothing to do spins for some
+ * microseconds and then sleeps on a condition variable.
+ *
+ * The caller waits for workers that are inside the loop only: one that a busy neighbour keeps
+ * from its processor between two loops is not missed.  A worker first says that it is inside,
+ * then looks whether the loop is still open; the caller first closes it, then looks who is
+ * inside: one of them sees the other. */
 #include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/context.h"
 
-enum { SPINS = 4000 }; /* about 30 microseconds of pause instructions */
+enum {
+    SPINS = 4000, /* about 30 microseconds of pause instructions */
+    STALL = 200000, /* nanoseconds that the caller waited for others: a processor was taken away */
+    ALONE = 8     /* times as long the caller then works alone */
+};
 
 typedef struct share {
     _Alignas(64) atomic_size_t next; /* first tile not yet taken */
@@ -35,14 +45,22 @@ struct nib_pool {
     char apart[64]; /* the two counters that all threads watch lie on lines of their own */
     atomic_uint generation;
     char apart_too[64];
-    atomic_uint busy; /* workers still inside the loop */
+    atomic_uint inside; /* workers that may run tiles */
     atomic_bool stop;
     atomic_uint sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t wake;   /* workers wait for a loop */
     pthread_cond_t finish; /* the caller waits for workers */
     atomic_bool caller_sleeps;
+    int64_t alone_until; /* 0: the workers take part */
 };
+
+static int64_t nanoseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 static inline void pause_cpu(void)
 {
@@ -65,6 +83,26 @@ static void run_tiles(nib_pool *pool, unsigned index)
     }
 }
 
+/* Whether there is something to do for a worker that knows the loop `seen`. */
+static bool is_called(nib_pool *pool, unsigned seen)
+{
+    unsigned now = atomic_load(&pool->generation);
+    return atomic_load(&pool->stop) || (now % 2 && now != seen);
+}
+
+static void wait_for_loop(nib_pool *pool, unsigned seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (is_called(pool, seen)) return;
+        pause_cpu();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!is_called(pool, seen)) pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 static void *worker_main(void *arg)
 {
     worker *w = arg;
@@ -72,21 +110,12 @@ static void *worker_main(void *arg)
     unsigned seen = 0;
 
     for (;;) {
-        for (int i = 0; i < SPINS && atomic_load_explicit(&pool->generation, memory_order_acquire) == seen &&
-                        !atomic_load_explicit(&pool->stop, memory_order_relaxed); i++)
-            pause_cpu();
-        if (atomic_load(&pool->generation) == seen) {
-            pthread_mutex_lock(&pool->mutex);
-            atomic_fetch_add(&pool->sleepers, 1);
-            while (atomic_load(&pool->generation) == seen && !atomic_load(&pool->stop))
-                pthread_cond_wait(&pool->wake, &pool->mutex);
-            atomic_fetch_sub(&pool->sleepers, 1);
-            pthread_mutex_unlock(&pool->mutex);
-        }
+        wait_for_loop(pool, seen);
         if (atomic_load(&pool->stop)) return NULL;
-        seen = atomic_load_explicit(&pool->generation, memory_order_acquire);
-        run_tiles(pool, w->index);
-        if (atomic_fetch_sub(&pool->busy, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
+        atomic_fetch_add(&pool->inside, 1);
+        seen = atomic_load(&pool->generation);
+        if (seen % 2) run_tiles(pool, w->index);
+        if (atomic_fetch_sub(&pool->inside, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
             pthread_mutex_lock(&pool->mutex);
             pthread_cond_signal(&pool->finish);
             pthread_mutex_unlock(&pool->mutex);
@@ -94,25 +123,40 @@ static void *worker_main(void *arg)
     }
 }
 
-static void wait_for_workers(nib_pool *pool)
+/* `began`: when this loop did. */
+static void wait_for_workers(nib_pool *pool, int64_t began)
 {
+    int64_t now, waited;
+
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) return;
+        if (atomic_load(&pool->inside) == 0) return;
         pause_cpu();
     }
+    now = nanoseconds();
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);
-    while (atomic_load(&pool->busy) != 0) pthread_cond_wait(&pool->finish, &pool->mutex);
+    while (atomic_load(&pool->inside) != 0) pthread_cond_wait(&pool->finish, &pool->mutex);
     atomic_store(&pool->caller_sleeps, false);
     pthread_mutex_unlock(&pool->mutex);
+    waited = nanoseconds() - now;
+    if (waited > STALL && waited > ALONE * (now - began)) pool->alone_until = now + (1 + ALONE) * waited;
+}
+
+/* A loop of short tiles waits for a worker whose processor is taken away in the middle of one, each time as
+ * long as a neighbour may run: for a while it is faster to do without. */
+static bool works_alone(nib_pool *pool, int64_t now)
+{
+    if (pool->alone_until && now > pool->alone_until) pool->alone_until = 0;
+    return pool->alone_until != 0;
 }
 
 void nib_parallel_for(nib_ctx *ctx, size_t tiles, nib_tile_fn fn, void *arg)
 {
     nib_pool *pool = ctx->pool;
     unsigned n = pool->threads;
+    int64_t began = n == 1 || tiles <= 1 ? 0 : nanoseconds();
 
-    if (n == 1 || tiles <= 1) {
+    if (!began || works_alone(pool, began)) {
         for (size_t i = 0; i < tiles; i++) fn(arg, i, 0);
         return;
     }
@@ -122,15 +166,15 @@ void nib_parallel_for(nib_ctx *ctx, size_t tiles, nib_tile_fn fn, void *arg)
         atomic_store_explicit(&pool->shares[i].next, tiles * i / n, memory_order_relaxed);
         pool->shares[i].end = tiles * (i + 1) / n;
     }
-    atomic_store_explicit(&pool->busy, n - 1, memory_order_relaxed);
-    atomic_fetch_add(&pool->generation, 1);
+    atomic_fetch_add(&pool->generation, 1); /* open */
     if (atomic_load(&pool->sleepers)) {
         pthread_mutex_lock(&pool->mutex);
         pthread_cond_broadcast(&pool->wake);
         pthread_mutex_unlock(&pool->mutex);
     }
     run_tiles(pool, 0);
-    wait_for_workers(pool);
+    atomic_fetch_add(&pool->generation, 1); /* closed: no tile is left to take */
+    wait_for_workers(pool, began);
 }
 
 unsigned nib_threads(const nib_ctx *ctx) { return ctx->pool->threads; }
