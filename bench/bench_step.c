@@ -1,6 +1,6 @@
 /* bench_step.c - a whole QLoRA step (r = 16 on all linears) of published shapes with random weights.
  *
- *     bench_step [smollm2|tinyllama|7b] [THREADS] [float32|bfloat16]     alone, with where the time goes
+ *     bench_step [smollm2|tinyllama|7b] [THREADS] [float32|bfloat16] [ragged]     alone, with where the time goes
  *
  * Work is fixed, not counted by the program: 4 P_linear + 7 S d L + 8 P_lora floating-point operations a
  * token and 4 V d a supervised token, S tokens a sequence.  What is computed again does not count. */
@@ -128,14 +128,32 @@ static void close_setup(setup *s)
     nib_model_close(s->model);
 }
 
-static void bench(const bench_shape *s, const batch_shape *b, int threads, nib_dtype type, int steps, bool stages)
+/* The least time of `steps` steps. */
+static double run_steps(nib_trainer *trainer, int steps, watcher *w)
 {
-    nib_ctx *ctx = bench_ctx(threads);
-    double peak = bench_peak(ctx, type), best = INFINITY, work, pairs, start;
-    char *dir = bench_shape_dir(s);
-    size_t tokens, targets;
+    double best = INFINITY;
     nib_trainer_step out;
     nib_error err;
+
+    for (int i = 0; i < steps; i++) {
+        double start = bench_seconds();
+        if (w) w->at = 0, w->last = start;
+        demand(nib_trainer_run_step(trainer, &out, &err), &err);
+        best = fmin(best, bench_seconds() - start);
+    }
+    return best;
+}
+
+/* What a benchmark of a step prints besides: where its time goes; its speed beside a busy process. */
+typedef struct extras { bool stages, neighbour; } extras;
+
+/* Seconds of a step. */
+static double bench(const bench_shape *s, const batch_shape *b, int threads, nib_dtype type, int steps, extras extra)
+{
+    nib_ctx *ctx = bench_ctx(threads);
+    double peak = bench_peak(ctx, type), best, work, pairs;
+    char *dir = bench_shape_dir(s);
+    size_t tokens, targets;
     setup set;
     watcher *w = calloc(1, sizeof *w);
 
@@ -144,28 +162,29 @@ static void bench(const bench_shape *s, const batch_shape *b, int threads, nib_d
     set = open_setup(ctx, dir, type, b, nib_memory_free());
     work = (double)tokens * (4 * s->linear + 8 * (double)nib_adapter_trainable(set.adapter)) +
            4 * s->head * (double)targets + 7 * pairs * (double)(s->width * s->layers);
-    for (int i = 0; i < steps; i++) {
-        start = bench_seconds();
-        if (i == 1 && stages) {
-            set.trainer->run->watch = watch;
-            set.trainer->run->watch_user = w;
-        }
-        w->at = 0;
-        w->last = start;
-        demand(nib_trainer_run_step(set.trainer, &out, &err), &err);
-        if (i || steps == 1) best = fmin(best, bench_seconds() - start); /* the first touches pages */
-    }
+    best = run_steps(set.trainer, 1, NULL); /* touches pages: counted only when it is the only one */
+    if (extra.stages) set.trainer->run->watch = watch, set.trainer->run->watch_user = w;
+    if (steps > 1) best = run_steps(set.trainer, steps - 1, extra.stages ? w : NULL);
+    set.trainer->run->watch = NULL;
+    peak = fmax(peak, bench_peak(ctx, type)); /* both: a disturbed one would flatter the share */
     bench_title(ctx, "%s, %s, %s, peak %.0f GF/s", s->name, b->name, nib_dtype_name(type), peak * 1e-9);
     printf("  %.3f s a step, %.0f tokens/s, %.1f records/s, %.1f GF of work, %.1f GF/s, %.2f of peak; resident at most %llu MiB, %s\n",
            best, (double)tokens / best, (double)b->records / best, work * 1e-9, work / best * 1e-9, work / best / peak,
            (unsigned long long)(nib_memory_peak() >> 20),
            set.trainer->plan->kind == NIB_PLAN_KEEP ? "products kept" : "layers run again");
-    if (stages) printf("  %.2f of peak without disturbances\n", work / print_stages(w) / peak);
+    if (extra.stages) printf("  %.2f of peak without disturbances\n", work / print_stages(w) / peak);
+    if (extra.neighbour) {
+        pid_t neighbour = bench_neighbour_start();
+        double busy = run_steps(set.trainer, 3, NULL);
+        bench_neighbour_stop(neighbour);
+        printf("  beside a busy process on one processor: %.3f s a step, %.2f of the speed\n", busy, best / busy);
+    }
     free(w);
     fflush(stdout);
     close_setup(&set);
     bench_remove_dir(dir);
     nib_ctx_destroy(ctx);
+    return best;
 }
 
 int main(int argc, char **argv)
@@ -174,15 +193,18 @@ int main(int argc, char **argv)
         const bench_shape *s = strcmp(argv[1], "7b") == 0 ? &bench_llama2_7b : strcmp(argv[1], "tinyllama") == 0 ? &bench_tinyllama : &bench_smollm2;
         int threads = argc > 2 ? atoi(argv[2]) : 2;
         nib_dtype type = argc > 3 && strcmp(argv[3], "bfloat16") == 0 ? NIB_BF16 : NIB_F32;
-        bench(s, argc > 4 ? &ragged : &whole, threads, type, s == &bench_smollm2 ? 6 : s == &bench_tinyllama ? 3 : 1, s != &bench_llama2_7b);
+        bench(s, argc > 4 ? &ragged : &whole, threads, type, s == &bench_smollm2 ? 6 : s == &bench_tinyllama ? 3 : 1,
+              (extras){ .stages = s != &bench_llama2_7b });
         return 0;
     }
-    for (int threads = 1; threads <= 2; threads++)
-        for (int t = 0; t < 2; t++) {
-            bench(&bench_smollm2, &whole, threads, t ? NIB_BF16 : NIB_F32, 4, threads == 2);
-            if (threads == 2) bench(&bench_smollm2, &ragged, threads, t ? NIB_BF16 : NIB_F32, 8, false);
-        }
-    bench(&bench_tinyllama, &whole, 2, NIB_F32, 2, false);
-    bench(&bench_llama2_7b, &whole, 2, NIB_F32, 1, false); /* minutes a step */
+    for (int t = 0; t < 2; t++) {
+        nib_dtype type = t ? NIB_BF16 : NIB_F32;
+        double one = bench(&bench_smollm2, &whole, 1, type, 4, (extras){ 0 });
+        double two = bench(&bench_smollm2, &whole, 2, type, 4, (extras){ .stages = true, .neighbour = true });
+        printf("  %.2f times as fast on 2 threads as on 1\n", one / two);
+        bench(&bench_smollm2, &ragged, 2, type, 8, (extras){ 0 });
+    }
+    bench(&bench_tinyllama, &whole, 2, NIB_F32, 2, (extras){ 0 });
+    bench(&bench_llama2_7b, &whole, 2, NIB_F32, 1, (extras){ 0 }); /* minutes a step */
     return 0;
 }

@@ -2,10 +2,15 @@
 #include "bench.h"
 
 #include <math.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/random.h"
 #include "base/thread.h"
@@ -154,6 +159,35 @@ void *bench_numbers(nib_dtype type, size_t count, uint32_t seed)
         else ((float *)bits)[i] = x;
     }
     return bits;
+}
+
+/* --- a busy neighbour --- */
+
+pid_t bench_neighbour_start(void)
+{
+    pid_t child = fork();
+
+    if (child < 0) {
+        perror("fork");
+        exit(1);
+    }
+    if (child == 0) {
+        cpu_set_t cpus, last;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        CPU_ZERO(&last);
+        if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
+            for (int i = CPU_SETSIZE - 1; i >= 0 && CPU_COUNT(&last) == 0; i--)
+                if (CPU_ISSET(i, &cpus)) CPU_SET(i, &last);
+        sched_setaffinity(0, sizeof last, &last);
+        for (volatile uint64_t i = 0;; i++) {}
+    }
+    return child;
+}
+
+void bench_neighbour_stop(pid_t neighbour)
+{
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
 }
 
 void bench_title(const nib_ctx *ctx, const char *format, ...)

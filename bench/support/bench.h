@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/base.h"
 #include "base/cpu.h"
@@ -31,6 +32,10 @@ const char *bench_isa(const nib_ctx *ctx);
 double bench_peak(nib_ctx *ctx, nib_dtype type);
 /* Bytes a second read from memory by all threads of ctx. */
 double bench_read_bandwidth(nib_ctx *ctx);
+
+/* Another process that keeps the last processor of this one busy until it is stopped. */
+pid_t bench_neighbour_start(void);
+void bench_neighbour_stop(pid_t neighbour);
 
 void bench_title(const nib_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* name, GF/s and the share of `peak`. */

@@ -52,7 +52,7 @@ char *bench_shape_dir(const bench_shape *s)
 
 void bench_remove_dir(char *dir)
 {
-    static const char *const files[] = { "config.json", "data.jsonl" };
+    static const char *const files[] = { "config.json", "data.jsonl", "model.safetensors" };
     char path[512];
 
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

@@ -1,0 +1,129 @@
+/* bench_start.c - from nothing to the first token: a quantized directory of Llama-2-7B's shape, its files in
+ * the page cache, is opened and one token is run.
+ *
+ * The directory (4 GB, below TMPDIR) is written first, with random weights. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "generate/decoder.h"
+#include "quant/bnb4.h"
+#include "quant/bnb4_file.h"
+#include "shapes.h"
+
+enum { ROUNDS = 4 };
+
+static const char quantization[] = "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
+                                   "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": true}, ";
+
+static void demand(nib_status status, const nib_error *err)
+{
+    if (!status) return;
+    fprintf(stderr, "%s\n", err->message);
+    exit(1);
+}
+
+/* The tensors of a file, in order; kept, with what is made for them, for as long as the program runs. */
+typedef struct saved { size_t count, room; nib_tensor_plan *plans; const void **data; size_t *bytes; } saved;
+
+static void *made(void *p)
+{
+    if (p) return p;
+    perror("bench_start");
+    exit(1);
+}
+
+static void add(saved *s, nib_tensor_plan plan, const void *data, size_t bytes)
+{
+    if (s->count == s->room) {
+        s->room = s->room ? 2 * s->room : 256;
+        s->plans = made(realloc(s->plans, s->room * sizeof *s->plans));
+        s->data = made(realloc(s->data, s->room * sizeof *s->data));
+        s->bytes = made(realloc(s->bytes, s->room * sizeof *s->bytes));
+    }
+    plan.name = made(strdup(plan.name));
+    s->plans[s->count] = plan;
+    s->data[s->count] = data;
+    s->bytes[s->count++] = bytes;
+}
+
+static void add_weight(saved *s, const char *module, const nib_weight *w)
+{
+    char name[256];
+
+    snprintf(name, sizeof name, "%s.weight", module);
+    if (w->scheme == &nib_bnb4_scheme) {
+        nib_bnb4_out *tensors = made(calloc(NIB_BNB4_MOST_TENSORS, sizeof *tensors));
+        size_t count;
+        nib_error err;
+        demand(nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err), &err);
+        for (size_t i = 0; i < count; i++)
+            add(s, (nib_tensor_plan){ tensors[i].name, tensors[i].dtype, tensors[i].rank, { tensors[i].shape[0], tensors[i].shape[1] } },
+                tensors[i].data, tensors[i].bytes);
+    } else {
+        const nib_dense *d = &w->as.dense;
+        add(s, (nib_tensor_plan){ name, d->dtype, 2, { w->out, w->in } }, d->data, w->out * w->in * nib_dtype_bytes(d->dtype));
+    }
+}
+
+static void save(const nib_model *m, const char *dir)
+{
+    saved s = { 0 };
+    nib_tensor_writer *writer;
+    nib_error err;
+
+    for (size_t i = 0; i < m->linear_count; i++) add_weight(&s, m->linears[i]->name, m->linears[i]->weight);
+    add_weight(&s, m->embedding->name, m->head->weight); /* of its shape; the model's own has no values in memory */
+    for (size_t i = 0; i < m->norm_count; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%s.weight", m->norms[i]->name);
+        add(&s, (nib_tensor_plan){ name, NIB_F32, 1, { m->norms[i]->width } }, m->norms[i]->weight, m->norms[i]->width * sizeof(float));
+    }
+    demand(nib_tensor_writer_create(m->ctx, dir, "model", s.plans, s.count, 0, &writer, &err), &err);
+    for (size_t i = 0; i < s.count; i++) demand(nib_tensor_writer_put(writer, s.data[i], s.bytes[i], &err), &err);
+    demand(nib_tensor_writer_commit(writer, &err), &err);
+}
+
+static char *quantized_dir(nib_ctx *ctx, const bench_shape *s)
+{
+    char *dir = bench_shape_dir(s), config[2048];
+    nib_model *model = bench_model(ctx, dir, NIB_F32);
+
+    save(model, dir);
+    nib_model_close(model);
+    snprintf(config, sizeof config, "{%s%s", quantization, s->config + 1);
+    bench_write(dir, "config.json", config);
+    return dir;
+}
+
+int main(void)
+{
+    const bench_shape *s = &bench_llama2_7b;
+    nib_ctx *ctx = bench_ctx(2);
+    char *dir = quantized_dir(ctx, s);
+    nib_model_options o = { .model = dir };
+    double opened = INFINITY, first = INFINITY;
+    uint32_t id = 3;
+    nib_error err;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        double start = bench_seconds();
+        nib_model *model;
+        nib_decoder *d;
+        demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err), &err);
+        demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
+        opened = fmin(opened, bench_seconds() - start);
+        nib_decoder_begin(d, NIB_NO_SLOT);
+        demand(nib_decoder_push(d, &id, 1, &err), &err);
+        first = fmin(first, bench_seconds() - start);
+        nib_decoder_destroy(d);
+        nib_model_close(model);
+    }
+    bench_title(ctx, "start, %s, NF4 directory in the page cache", s->name);
+    printf("  opened after %.0f ms, first token after %.0f ms\n", opened * 1e3, first * 1e3);
+    bench_remove_dir(dir);
+    nib_ctx_destroy(ctx);
+    return 0;
+}
