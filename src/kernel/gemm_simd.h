@@ -24,7 +24,8 @@ void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t 
                 terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
                 height = tile_height(m + rows - i);
                 fetch_results(c + i * ldc + n, ldc, height, m + rows - i, add);
-                (N - n >= TILE_COLUMNS ? tile_rows : tile_rows_strip)(height, t, more, c + i * ldc + n, ldc, add);
+                if (N - n >= TILE_COLUMNS) tile_rows(height, t, more, c + i * ldc + n, ldc, add);
+                else tile_rows_strip(height, t, more, c + i * ldc + n, ldc, add);
             }
     }
 }

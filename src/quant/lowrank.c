@@ -116,8 +116,12 @@ void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, 
 /* Rows [r0, r0 + rows) of a tile's columns as strips; past the end zeros.  x is read row by row. */
 static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, size_t rows, float *panel)
 {
+    size_t done = 0;
+
+    for (; l->type == NIB_BF16 && done + NIB_PANEL <= columns; done += NIB_PANEL)
+        l->k->pack_rows_widened(rows, (const uint16_t *)l->x + r0 * l->ld + c0 + done, l->ld, panel + done * rows);
     for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c += NIB_STRIP) {
+        for (size_t c = done; c < columns; c += NIB_STRIP) {
             float *to = panel + c * rows + r * NIB_STRIP;
             size_t n = nib_min(NIB_STRIP, columns - c), at = (r0 + r) * l->ld + c0 + c;
             if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
