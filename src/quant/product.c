@@ -219,8 +219,10 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * p->columns_each;
     size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(p->columns_each, p->n - n0);
     size_t wide = nib_round_up(columns, NIB_PANEL);
-    /* Sums are made where they belong when that is float and whole panels. */
-    bool direct = a->y_type == NIB_F32 && columns == wide, add = direct && a->accumulate;
+    /* Sums are made where they belong when that is float and whole panels; added to what is there only when all
+     * tiles are whole, so that no value's sum depends on how columns are divided. */
+    bool direct = a->y_type == NIB_F32 && columns == wide && (!a->accumulate || p->n % NIB_PANEL == 0);
+    bool add = direct && a->accumulate;
     float *result = direct ? (float *)a->y + m0 * a->ldy + n0 : s.result;
     size_t ld = direct ? a->ldy : MOST_COLUMNS;
 

@@ -5,15 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "quant/product.h"
 #include "test.h"
 
 nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
 
 typedef struct shape { size_t rows, out, in, rank; } shape;
-static const shape shapes[] = { { 1, 1, 2, 0 }, { 3, 33, 64, 2 }, { 5, 130, 70, 4 }, { 17, 64, 1100, 0 }, { 60, 200, 192, 8 }, { 230, 96, 130, 3 } };
+static const shape shapes[] = { { 1, 1, 2, 0 }, { 3, 33, 64, 2 }, { 5, 130, 70, 4 }, { 17, 64, 1100, 0 }, { 60, 200, 192, 8 }, { 230, 96, 130, 3 },
+                                /* all ways to divide: deep, wide, many rows; widths that are no whole panels */
+                                { 7, 330, 2300, 2 }, { 5, 2300, 330, 3 }, { 4, 1210, 64, 3 }, { 520, 130, 33, 2 } };
 
-typedef struct problem { shape s; float *x, *w, *u, *factor, *bias; nib_weight *weight; nib_ctx *ctx; } problem;
+typedef struct problem { shape s; float *x, *w, *u, *factor, *bias, *before; nib_weight *weight; nib_ctx *ctx; } problem;
 
 static float *numbers(size_t n)
 {
@@ -32,6 +35,7 @@ static problem make(nib_ctx *ctx, shape s, bool back)
     p.u = numbers(s.rows * s.rank);
     p.factor = numbers(s.rank * (back ? s.in : s.out));
     p.bias = numbers(s.out);
+    p.before = numbers(s.rows * (back ? s.in : s.out));
     if (nib_weight_dense(ctx, s.out, s.in, NIB_F32, p.w, NULL, &p.weight, &err)) CHECK(false, "%s", err.message);
     return p;
 }
@@ -48,8 +52,8 @@ static double expected(const problem *p, bool back, size_t m, size_t n)
     return back ? sum : sum + (double)p->bias[n];
 }
 
-/* Runs rows [m0, m1) and gives float results. */
-static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, size_t m0, size_t m1)
+/* Runs rows [m0, m1) and gives float results; add: to p->before. */
+static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, bool add, size_t m0, size_t m1)
 {
     size_t depth = back ? p->s.out : p->s.in, wide = back ? p->s.in : p->s.out, rows = m1 - m0;
     void *x = p->x + m0 * depth;
@@ -57,8 +61,9 @@ static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool b
     size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows, false);
     nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
                            .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
-                           .factor = p->factor, .rank = p->s.rank };
+                           .factor = p->factor, .rank = p->s.rank, .accumulate = add };
 
+    memcpy(y, p->before + m0 * wide, rows * wide * sizeof *y); /* what is there when nothing is added does not matter */
     if (type == NIB_BF16) {
         uint16_t *half = test_guarded(rows * depth * sizeof *half);
         for (size_t i = 0; i < rows * depth; i++) half[i] = nib_f32_to_bf16(((float *)x)[i]);
@@ -71,29 +76,31 @@ static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool b
 
 static void check_kernels(nib_kernels k, const char *name)
 {
-    nib_ctx *one = test_ctx_threads(1, NULL), *two = test_ctx_threads(2, NULL);
+    nib_ctx *one = test_ctx_threads(1, NULL), *more[] = { test_ctx_threads(2, NULL), test_ctx_threads(5, NULL) };
 
     for (size_t i = 0; i < NIB_COUNT(shapes); i++)
-        for (int how = 0; how < 4; how++) {
-            bool back = how & 1;
+        for (int how = 0; how < 8; how++) {
+            bool back = how & 1, add = how & 4;
             nib_dtype type = how & 2 ? NIB_BF16 : NIB_F32;
             problem p = make(one, shapes[i], back);
             size_t wide = back ? p.s.in : p.s.out, last = p.s.rows - 1;
-            float *y = run(&p, &k, type, back, 0, p.s.rows), *again, *alone;
+            float *y = run(&p, &k, type, back, add, 0, p.s.rows), *again, *alone;
 
             for (size_t m = 0; m < p.s.rows; m++)
                 for (size_t n = 0; n < wide; n++) {
-                    double want = expected(&p, back, m, n);
-                    if (fabs((double)y[m * wide + n] - want) > 2e-4) {
+                    double want = expected(&p, back, m, n) + (add ? (double)p.before[m * wide + n] : 0);
+                    if (!(fabs((double)y[m * wide + n] - want) <= 2e-4)) {
                         CHECK(false, "%s shape %zu way %d: y[%zu, %zu] = %g, expected %g", name, i, how, m, n, (double)y[m * wide + n], want);
                         return;
                     }
                 }
-            p.ctx = two;
-            again = run(&p, &k, type, back, 0, p.s.rows);
-            alone = run(&p, &k, type, back, last, p.s.rows);
-            CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0, "%s shape %zu way %d: 2 threads differ", name, i, how);
-            CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0, "%s shape %zu way %d: a row alone differs", name, i, how);
+            for (size_t t = 0; t < NIB_COUNT(more); t++) {
+                p.ctx = more[t];
+                again = run(&p, &k, type, back, add, 0, p.s.rows);
+                alone = run(&p, &k, type, back, add, last, p.s.rows);
+                CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0, "%s shape %zu way %d: %u threads differ", name, i, how, nib_threads(more[t]));
+                CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0, "%s shape %zu way %d: a row alone differs", name, i, how);
+            }
             nib_weight_destroy(one, p.weight);
         }
 }
