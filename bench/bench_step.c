@@ -86,7 +86,8 @@ static double print_stages(const watcher *w)
         sum = 0;
         for (j = i; j < w->count; j++)
             if (w->stages[j].node->op == s->node->op && w->stages[j].backward == s->backward) sum += w->stages[j].seconds;
-        printf("    %-12s %-9s %9.2f ms  %5.1f %%\n", s->node->op->name, s->backward ? "backward" : "forward", sum * 1e3, 100 * sum / total);
+        printf("    %-12s %-9s %9.2f ms  %5.1f %%\n", s->node->op->name, s->backward ? "backward" : "forward",
+               sum * 1e3, 100 * sum / total);
     }
     return total;
 }
@@ -190,7 +191,9 @@ static double bench(const bench_shape *s, const batch_shape *b, int threads, nib
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        const bench_shape *s = strcmp(argv[1], "7b") == 0 ? &bench_llama2_7b : strcmp(argv[1], "tinyllama") == 0 ? &bench_tinyllama : &bench_smollm2;
+        const bench_shape *s = strcmp(argv[1], "7b") == 0          ? &bench_llama2_7b
+                               : strcmp(argv[1], "tinyllama") == 0 ? &bench_tinyllama
+                                                                   : &bench_smollm2;
         int threads = argc > 2 ? atoi(argv[2]) : 2;
         nib_dtype type = argc > 3 && strcmp(argv[3], "bfloat16") == 0 ? NIB_BF16 : NIB_F32;
         bench(s, argc > 4 ? &ragged : &whole, threads, type, s == &bench_smollm2 ? 6 : s == &bench_tinyllama ? 3 : 1,

@@ -3,7 +3,7 @@
  *     c[M, N] (+)= a[M, K] panel[K, N]
  *
  * A panel is made of strips of NIB_STRIP columns, k by k, so that a micro-kernel reads one or two
- * streams, and a strip of 256 k fits in half of the first cache:
+ * streams, from the second cache where a strip outgrows the first:
  *
  *     float     panel[n / 16][k][16]
  *     bfloat16  panel[n / 16][k / 2][16][2]     pairs of neighbouring k
