@@ -75,9 +75,9 @@ int main(void)
         nib_ctx *ctx = bench_ctx(threads);
         double peak = bench_peak(ctx, NIB_F32);
         bench_title(ctx, "attention, float peak %.0f GF/s", peak * 1e-9);
+        if (threads == 1) bench(ctx, NIB_BF16, 512, 64, peak);
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             for (size_t d = 64; d <= 128; d += 64) bench(ctx, NIB_F32, lengths[l], d, peak);
-        if (threads == 1) bench(ctx, NIB_BF16, 512, 64, peak);
         nib_ctx_destroy(ctx);
     }
     return 0;
