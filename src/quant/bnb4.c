@@ -20,10 +20,29 @@ const float nib_fp4_table[16] = {
 
 /* Panels take their scales for every 64 values (or every 32), whatever the blocks: a larger block's is
  * repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
-enum { MOST_UNIT = 64, MOST_SCALES = 1024 /* of a piece of a panel: 32 rows times 32 units */ };
+enum { MOST_UNIT = 64, MOST_SCALES = 2048 /* of a piece of a panel: 32 rows times 64 units */ };
 static size_t unit_of(const nib_bnb4 *q) { return nib_min(q->blocksize, MOST_UNIT); }
 /* A division a block would take longer than its scale. */
 static unsigned shift_of(const nib_bnb4 *q) { return (unsigned)__builtin_ctz(q->blocksize); }
+
+/* Scales of `count` units, one after the other from flat index `e` on, `stride` floats apart. */
+static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales, size_t stride)
+{
+    const size_t unit = unit_of(q), shift = shift_of(q), first = e >> shift;
+    const float offset = q->nested_offset;
+
+    if (q->absmax || q->blocksize > unit) {
+        for (size_t i = 0; i < count; i++) scales[i * stride] = nib_bnb4_absmax(q, (e + i * unit) >> shift);
+        return;
+    }
+    for (size_t i = 0, run; i < count; i += run) { /* units are blocks: a run shares its nested scale */
+        size_t block = first + i;
+        float nested = q->nested_absmax[block / NIB_BNB4_NESTED_BLOCK];
+        run = nib_min(NIB_BNB4_NESTED_BLOCK - block % NIB_BNB4_NESTED_BLOCK, count - i);
+        for (size_t j = 0; j < run; j++)
+            scales[(i + j) * stride] = q->nested_table[q->absmax_q[block + j]] * nested + offset;
+    }
+}
 
 /* Decodes `count` values of one block, the first at flat index `e`. */
 static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, float *dst)
@@ -65,13 +84,7 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 /* Scales of 32 rows' units from column k0 on, as [unit][32]. */
 static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
-    size_t unit = unit_of(q), shift = shift_of(q);
-
-    for (size_t n = 0; n < NIB_PANEL; n++) {
-        size_t first = (r0 + n) * w->in + k0;
-        for (size_t u = 0; u < units; u++) scales[u * NIB_PANEL + n] = nib_bnb4_absmax(q, (first + u * unit) >> shift);
-    }
+    for (size_t n = 0; n < NIB_PANEL; n++) unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n, NIB_PANEL);
 }
 
 static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
@@ -137,7 +150,7 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES], table[16];
-    size_t blocks = w->in / NIB_DOT4_BLOCK, shift = shift_of(q);
+    size_t blocks = w->in / NIB_DOT4_BLOCK;
     bool as_stored = q->absmax && q->blocksize == NIB_DOT4_BLOCK;
 
     for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
@@ -145,8 +158,7 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
         nib_dot4 d = { q->codes + r * w->in / 2, scales, table, 0, blocks };
         d.rows = rows = nib_min(as_stored ? r1 - r : MOST_SCALES / blocks, r1 - r);
         if (as_stored) d.scales = q->absmax + r * blocks;
-        for (size_t b = 0; !as_stored && b < rows * blocks; b++)
-            scales[b] = nib_bnb4_absmax(q, (r * blocks + b) * NIB_DOT4_BLOCK >> shift);
+        else unit_scales(q, r * w->in, rows * blocks, scales, 1);
         if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y + (r - r0));
         else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y + (r - r0));
     }
