@@ -5,7 +5,7 @@
 #include "base/thread.h"
 #include "quant/product.h"
 
-enum { ROWS = 64, GRAD_ROWS = 128, MOST_COLUMNS = 192 /* of a tile of a gradient */ };
+enum { ROWS = 64, GRAD_ROWS = 128, MOST_COLUMNS = 192 /* of a tile of a gradient */, PACKED = 128 /* terms of a tile that packs a factor */ };
 
 typedef struct lowrank {
     nib_ctx *ctx;
@@ -77,20 +77,23 @@ static void inner_tile(void *arg, size_t tile, unsigned worker)
 static void inner_panel_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
-    float *panel = (float *)(void *)l->scratch + tile * NIB_STRIP * l->width;
+    size_t first = tile * PACKED, end = nib_min(first + PACKED, l->width);
 
     (void)worker;
-    for (size_t k = 0; k < l->width; k++)
-        for (size_t n = 0; n < NIB_STRIP; n++) {
-            size_t r = tile * NIB_STRIP + n;
-            panel[k * NIB_STRIP + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
-        }
+    for (size_t r0 = 0; r0 < l->rank; r0 += NIB_STRIP) {
+        float *panel = (float *)(void *)l->scratch + r0 * l->width;
+        for (size_t k = first; k < end; k++)
+            for (size_t n = 0; n < NIB_STRIP; n++) {
+                size_t r = r0 + n;
+                panel[k * NIB_STRIP + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
+            }
+    }
 }
 
 static void inner(lowrank *l)
 {
     l->each = inner_worker_bytes(l->width, l->rank);
-    nib_parallel_for(l->ctx, rank_wide(l->rank) / NIB_STRIP, inner_panel_tile, l);
+    nib_parallel_for(l->ctx, nib_ceil_div(l->width, PACKED), inner_panel_tile, l);
     nib_parallel_for(l->ctx, nib_ceil_div(l->rows, ROWS), inner_tile, l);
 }
 
@@ -159,12 +162,19 @@ static void grad_tiles(lowrank *l)
     nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
 }
 
-static void grad(lowrank *l)
+static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
 {
+    const lowrank *l = arg;
     float *factor = (float *)(void *)l->scratch;
 
-    for (size_t m = 0; m < l->rows; m++)
+    (void)worker;
+    for (size_t m = tile * PACKED; m < nib_min((tile + 1) * PACKED, l->rows); m++)
         for (size_t r = 0; r < l->rank; r++) factor[r * l->rows + m] = l->f[m * l->rank + r];
+}
+
+static void grad(lowrank *l)
+{
+    nib_parallel_for(l->ctx, nib_ceil_div(l->rows, PACKED), grad_factor_tile, l);
     grad_tiles(l);
 }
 
