@@ -55,13 +55,6 @@ static void bench_dot(nib_ctx *ctx, nib_dtype type, size_t in, size_t out, doubl
     free((void *)(uintptr_t)d.absmax);
 }
 
-static void demand(nib_status status, const nib_error *err)
-{
-    if (!status) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
-
 typedef struct token_times { double best, mean; } token_times;
 
 static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
@@ -71,7 +64,7 @@ static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
 
     for (int i = 0; i < TOKENS; i++) {
         double start = bench_seconds(), seconds;
-        demand(nib_decoder_push(d, ids + i, 1, &err), &err);
+        bench_demand(nib_decoder_push(d, ids + i, 1, &err), &err);
         seconds = bench_seconds() - start;
         t.best = fmin(t.best, seconds);
         t.mean += seconds / TOKENS;
@@ -100,15 +93,15 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, dou
     nib_error err;
 
     for (size_t i = 0; i < 512; i++) ids[i] = (uint32_t)(3 + i * 37 % 1000);
-    demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
+    bench_demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
     nib_decoder_begin(d, NIB_NO_SLOT);
-    demand(nib_decoder_push(d, ids, CONTEXT, &err), &err);
+    bench_demand(nib_decoder_push(d, ids, CONTEXT, &err), &err);
     best = run_tokens(d, ids).best;
     prefill = INFINITY;
     for (int i = 0; i < (s->layers > 30 && s->width > 1000 ? 1 : 3); i++) {
         nib_decoder_begin(d, NIB_NO_SLOT);
         start = bench_seconds();
-        demand(nib_decoder_push(d, ids, 512, &err), &err);
+        bench_demand(nib_decoder_push(d, ids, 512, &err), &err);
         prefill = fmin(prefill, bench_seconds() - start);
     }
     printf("  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",

@@ -18,13 +18,6 @@ enum { ROUNDS = 4 };
 static const char quantization[] = "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
                                    "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": true}, ";
 
-static void demand(nib_status status, const nib_error *err)
-{
-    if (!status) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
-
 /* The tensors of a file, in order; kept, with what is made for them, for as long as the program runs. */
 typedef struct saved { size_t count, room; nib_tensor_plan *plans; const void **data; size_t *bytes; } saved;
 
@@ -58,7 +51,7 @@ static void add_weight(saved *s, const char *module, const nib_weight *w)
         nib_bnb4_out *tensors = made(calloc(NIB_BNB4_MOST_TENSORS, sizeof *tensors));
         size_t count;
         nib_error err;
-        demand(nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err), &err);
+        bench_demand(nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err), &err);
         for (size_t i = 0; i < count; i++)
             add(s, (nib_tensor_plan){ tensors[i].name, tensors[i].dtype, tensors[i].rank, { tensors[i].shape[0], tensors[i].shape[1] } },
                 tensors[i].data, tensors[i].bytes);
@@ -81,9 +74,9 @@ static void save(const nib_model *m, const char *dir)
         snprintf(name, sizeof name, "%s.weight", m->norms[i]->name);
         add(&s, (nib_tensor_plan){ name, NIB_F32, 1, { m->norms[i]->width } }, m->norms[i]->weight, m->norms[i]->width * sizeof(float));
     }
-    demand(nib_tensor_writer_create(m->ctx, dir, "model", s.plans, s.count, 0, &writer, &err), &err);
-    for (size_t i = 0; i < s.count; i++) demand(nib_tensor_writer_put(writer, s.data[i], s.bytes[i], &err), &err);
-    demand(nib_tensor_writer_commit(writer, &err), &err);
+    bench_demand(nib_tensor_writer_create(m->ctx, dir, "model", s.plans, s.count, 0, &writer, &err), &err);
+    for (size_t i = 0; i < s.count; i++) bench_demand(nib_tensor_writer_put(writer, s.data[i], s.bytes[i], &err), &err);
+    bench_demand(nib_tensor_writer_commit(writer, &err), &err);
 }
 
 static char *quantized_dir(nib_ctx *ctx, const bench_shape *s)
@@ -112,11 +105,11 @@ int main(void)
         double start = bench_seconds();
         nib_model *model;
         nib_decoder *d;
-        demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err), &err);
-        demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
+        bench_demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err), &err);
+        bench_demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
         opened = fmin(opened, bench_seconds() - start);
         nib_decoder_begin(d, NIB_NO_SLOT);
-        demand(nib_decoder_push(d, &id, 1, &err), &err);
+        bench_demand(nib_decoder_push(d, &id, 1, &err), &err);
         first = fmin(first, bench_seconds() - start);
         nib_decoder_destroy(d);
         nib_model_close(model);

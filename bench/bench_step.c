@@ -48,13 +48,6 @@ static void write_data(const char *dir, const batch_shape *b, size_t *tokens, si
     free(text);
 }
 
-static void demand(nib_status status, const nib_error *err)
-{
-    if (!status) return;
-    fprintf(stderr, "%s\n", err->message);
-    exit(1);
-}
-
 /* The least time of each operation over all steps: a neighbour on the machine disturbs some, seldom the same. */
 enum { MOST_STEPS = 1 << 14 };
 typedef struct stage { const nib_node *node; bool backward; double seconds; } stage;
@@ -113,10 +106,10 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     o.data.data = path;
     s.model = bench_model(ctx, dir, type);
     source = (nib_dataset_source){ .options = &o.data, .vocabulary = (uint32_t)s.model->config->vocabulary };
-    demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
-    demand(nib_adapter_create(s.model, &config, 42, &s.adapter, &err), &err);
-    demand(nib_dataset_open(ctx, &source, &s.data, &err), &err);
-    demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train, memory, NULL, &s.trainer, &err), &err);
+    bench_demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
+    bench_demand(nib_adapter_create(s.model, &config, 42, &s.adapter, &err), &err);
+    bench_demand(nib_dataset_open(ctx, &source, &s.data, &err), &err);
+    bench_demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train, memory, NULL, &s.trainer, &err), &err);
     nib_peft_config_free(ctx, &config);
     return s;
 }
@@ -139,7 +132,7 @@ static double run_steps(nib_trainer *trainer, int steps, watcher *w)
     for (int i = 0; i < steps; i++) {
         double start = bench_seconds();
         if (w) w->at = 0, w->last = start;
-        demand(nib_trainer_run_step(trainer, &out, &err), &err);
+        bench_demand(nib_trainer_run_step(trainer, &out, &err), &err);
         best = fmin(best, bench_seconds() - start);
     }
     return best;

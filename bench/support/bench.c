@@ -15,6 +15,13 @@
 #include "base/random.h"
 #include "base/thread.h"
 
+void bench_demand(nib_status status, const nib_error *err)
+{
+    if (!status) return;
+    fprintf(stderr, "%s\n", err->message);
+    exit(1);
+}
+
 double bench_seconds(void)
 {
     struct timespec t;
@@ -45,10 +52,7 @@ nib_ctx *bench_ctx(int threads)
     nib_error err;
     nib_ctx *ctx;
 
-    if (nib_ctx_create(&options, &ctx, &err)) {
-        fprintf(stderr, "%s\n", err.message);
-        exit(1);
-    }
+    bench_demand(nib_ctx_create(&options, &ctx, &err), &err);
     return ctx;
 }
 

@@ -17,6 +17,9 @@
 
 typedef void bench_fn(void *arg);
 
+/* Ends the program with the error's message, unless the status is NIB_OK. */
+void bench_demand(nib_status status, const nib_error *err);
+
 double bench_seconds(void); /* monotonic */
 /* Seconds of one call: the least of `rounds` rounds, each of as many calls as take 5 ms.  The least
  * is the figure of the program; the rest is what other processes took. */

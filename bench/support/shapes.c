@@ -1,6 +1,8 @@
 /* shapes.c - config.json of some models, and random weights for them. */
 #include "shapes.h"
 
+#include "bench.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -69,9 +71,7 @@ nib_model *bench_model(nib_ctx *ctx, const char *dir, nib_dtype compute)
     nib_model *model;
     nib_error err;
 
-    if (nib_model_open_blank(ctx, &o, compute, &model, &err) || nib_model_fill(model, (nib_model_progress){ 0 }, &err)) {
-        fprintf(stderr, "%s\n", err.message);
-        exit(1);
-    }
+    bench_demand(nib_model_open_blank(ctx, &o, compute, &model, &err), &err);
+    bench_demand(nib_model_fill(model, (nib_model_progress){ 0 }, &err), &err);
     return model;
 }

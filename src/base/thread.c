@@ -13,15 +13,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "base/context.h"
 
 enum {
     SPINS = 4000, /* about 30 microseconds of pause instructions */
-    STALL = 200000, /* nanoseconds that the caller waited for others: a processor was taken away */
-    ALONE = 8     /* times as long the caller then works alone */
+    ALONE = 8     /* times as long as a stall the caller then works alone */
 };
+static const double STALL = 200e-6; /* seconds that the caller waited for others: a processor was taken away */
 
 typedef struct share {
     _Alignas(64) atomic_size_t next; /* first tile not yet taken */
@@ -52,15 +51,8 @@ struct nib_pool {
     pthread_cond_t wake;   /* workers wait for a loop */
     pthread_cond_t finish; /* the caller waits for workers */
     atomic_bool caller_sleeps;
-    int64_t alone_until; /* 0: the workers take part */
+    double alone_until; /* when the workers take part again */
 };
-
-static int64_t nanoseconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static inline void pause_cpu(void)
 {
@@ -123,40 +115,34 @@ static void *worker_main(void *arg)
     }
 }
 
-/* `began`: when this loop did. */
-static void wait_for_workers(nib_pool *pool, int64_t began)
+/* `began`: when this loop did.  A loop of short tiles waits for a worker whose processor is taken away in the
+ * middle of one, each time as long as a neighbour may run: for a while it is faster to do without. */
+static void wait_for_workers(nib_pool *pool, double began)
 {
-    int64_t now, waited;
+    double now, waited;
 
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load(&pool->inside) == 0) return;
         pause_cpu();
     }
-    now = nanoseconds();
+    now = nib_clock_seconds();
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);
     while (atomic_load(&pool->inside) != 0) pthread_cond_wait(&pool->finish, &pool->mutex);
     atomic_store(&pool->caller_sleeps, false);
     pthread_mutex_unlock(&pool->mutex);
-    waited = nanoseconds() - now;
+    waited = nib_clock_seconds() - now;
     if (waited > STALL && waited > ALONE * (now - began)) pool->alone_until = now + (1 + ALONE) * waited;
-}
-
-/* A loop of short tiles waits for a worker whose processor is taken away in the middle of one, each time as
- * long as a neighbour may run: for a while it is faster to do without. */
-static bool works_alone(nib_pool *pool, int64_t now)
-{
-    if (pool->alone_until && now > pool->alone_until) pool->alone_until = 0;
-    return pool->alone_until != 0;
 }
 
 void nib_parallel_for(nib_ctx *ctx, size_t tiles, nib_tile_fn fn, void *arg)
 {
     nib_pool *pool = ctx->pool;
     unsigned n = pool->threads;
-    int64_t began = n == 1 || tiles <= 1 ? 0 : nanoseconds();
+    bool alone = n == 1 || tiles <= 1;
+    double began = alone ? 0 : nib_clock_seconds();
 
-    if (!began || works_alone(pool, began)) {
+    if (alone || began < pool->alone_until) {
         for (size_t i = 0; i < tiles; i++) fn(arg, i, 0);
         return;
     }

@@ -159,14 +159,11 @@ NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_
 /* s[key][query] = keys (or values) . queries (or do), where a strip sees them. */
 static void dots(const tile *t, rows keys, const float *strips, float *s)
 {
-    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * t->d : VN;
-
     for (size_t n = 0; n < QUERIES; n += TILE_COLUMNS) {
         span seen = seen_by(t, n, TILE_COLUMNS);
         for (size_t k = seen.lo, m; k < seen.hi; k += m) {
             m = tile_height(seen.hi - k);
-            tile_rows(m, (terms){ t->d, keys.at + k * keys.ld, keys.ld, 1, strips + n * t->d, NIB_STRIP, next }, (terms){ 0 },
-                      s + k * QUERIES + n, QUERIES, false);
+            tile_rows(m, terms_at(t->d, keys.at + k * keys.ld, keys.ld, strips, n), (terms){ 0 }, s + k * QUERIES + n, QUERIES, false);
         }
     }
 }

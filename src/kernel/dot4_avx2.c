@@ -18,18 +18,12 @@ NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
     to[3] = _mm256_castsi256_ps(_mm256_and_si256(second, upper));
 }
 
-/* bytes >> 4, by a product: the ports that shift are those that shuffle. */
-NIB_INLINE __m256i upper_nibbles(__m256i bytes)
-{
-    return low_nibbles(_mm256_mulhi_epu16(bytes, _mm256_set1_epi16(1 << 12)));
-}
-
 /* Sum of 64 codes times x, by lanes. */
 NIB_INLINE V dot64(const planes *p, __m256i codes, const float *x, bool rounded)
 {
     V high[4], low[4], s[4];
 
-    (rounded ? look_up32_rounded : look_up32)(p, upper_nibbles(codes), high);
+    (rounded ? look_up32_rounded : look_up32)(p, high_nibbles(codes), high);
     (rounded ? look_up32_rounded : look_up32)(p, low_nibbles(codes), low);
     for (size_t i = 0; i < 4; i++) s[i] = v_mul(high[i], v_load(x + 8 * i));
     for (size_t i = 0; i < 4; i++) s[i] = v_fma(low[i], v_load(x + 32 + 8 * i), s[i]);

@@ -4,13 +4,6 @@
 
 enum { ROW_BLOCK = VN == 16 ? 56 : 72 }; /* rows of a that stay in the second cache for all strips */
 
-/* `rows` rows from `a` times the columns from n on of a panel of K terms. */
-NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *panel, size_t n)
-{
-    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of columns to the other */
-    return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
-}
-
 void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
                            float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
 {

@@ -19,6 +19,13 @@ typedef struct terms {
     size_t ldb, bv;
 } terms;
 
+/* Rows from `a` times the columns from n on of a panel of K terms. */
+NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *panel, size_t n)
+{
+    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of columns to the other */
+    return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
+}
+
 /* s[ROWS][VECTORS] += t */
 #define ADD_TERMS(ROWS, VECTORS, t)                                                                 \
     for (size_t k = 0; k < (t).K; k++) {                                                            \

@@ -1,6 +1,6 @@
 /* product.c - the product of rows with a weight, the weight decoded panel by panel.
  *
- * A tile is a block of rows times 64 output columns.  For each block of k the tile's worker
+ * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the tile's worker
  * decodes the weight into a panel in its own second-level cache, and the micro-kernel adds
  * into a float block of results; the low-rank part comes with the last block, then the bias, and each
  * value is rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
@@ -184,11 +184,12 @@ static void store(const product *p, const float *result, size_t m0, size_t rows,
     }
 }
 
+static size_t most_depth(const product *p) { return p->pairs ? DEPTH_BF16 : DEPTH_F32; }
+
 /* Terms of the next block: the depth is split evenly, in whole units of low-bit schemes. */
 static size_t block_depth(const product *p, size_t left)
 {
-    size_t most = p->pairs ? DEPTH_BF16 : DEPTH_F32;
-    return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most)), UNIT));
+    return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most_depth(p))), UNIT));
 }
 
 /* result (+)= x W over `depth` terms and the `wide` columns of one panel; after the last block of terms u factor. */
@@ -263,7 +264,7 @@ static void divide(product *p, size_t threads)
     p->columns_each = COLUMNS;
     if (!many && sharing > 1)
         p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n, sharing), NIB_PANEL), MOST_COLUMNS);
-    else if (p->depth > (p->pairs ? DEPTH_BF16 : DEPTH_F32))
+    else if (p->depth > most_depth(p))
         /* Panels take turns at a block of k of the rows, which is read from afar once for all of them. */
         p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n * p->row_blocks, TILES_EACH * threads), COLUMNS), MOST_COLUMNS);
     p->column_blocks = nib_ceil_div(p->n, p->columns_each);
