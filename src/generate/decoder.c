@@ -12,9 +12,9 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
 
     if (!d) return nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
     *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT, .bad_position = -1 };
-    d->logits = nib_new_array(ctx, graph->head->weight->out, sizeof *d->logits);
+    d->values = nib_new_array(ctx, graph->head->weight->out, sizeof *d->values);
     d->positions = nib_new_array(ctx, chunk, sizeof *d->positions);
-    if (!d->logits || !d->positions) {
+    if (!d->values || !d->positions) {
         status = nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
         goto done;
     }
@@ -33,7 +33,7 @@ void nib_decoder_destroy(nib_decoder *d)
     if (!d) return;
     nib_run_destroy(d->run);
     nib_plan_destroy(d->ctx, d->plan);
-    nib_free(d->ctx, d->logits);
+    nib_free(d->ctx, d->values);
     nib_free(d->ctx, d->positions);
     nib_free(d->ctx, d);
 }
@@ -66,9 +66,10 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, n
         push_chunk(d, ids + done, chunk);
         done += chunk;
     }
-    nib_run_logits(d->run, 0, 1, d->logits);
+    nib_run_logits(d->run, 0, 1, d->values);
+    d->logits = (nib_logits){ v, d->values, NULL };
     for (size_t i = 0; i < v; i++)
-        if (!isfinite(d->logits[i]))
+        if (!isfinite(d->values[i]))
             return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite", i,
                             d->run->state_tokens);
     return NIB_OK;

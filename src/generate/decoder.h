@@ -3,6 +3,7 @@
 #ifndef NIB_GENERATE_DECODER_H
 #define NIB_GENERATE_DECODER_H
 
+#include "generate/sampler.h"
 #include "graph/run.h"
 
 enum { NIB_PREFILL_CHUNK = 512 };
@@ -12,7 +13,8 @@ typedef struct nib_decoder {
     nib_graph *graph;
     nib_plan *plan;
     nib_run *run;
-    float *logits;              /* [V] of the last token */
+    nib_logits logits;          /* after the last token */
+    float *values;              /* [V] the logits' */
     uint32_t offsets[2], logit_index[1];
     uint32_t *positions;        /* [chunk] */
     uint8_t slot;               /* adapter of the sequence, or NIB_NO_SLOT */

@@ -2,7 +2,6 @@
 #include "generate/sampler.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/random.h"
 
@@ -30,69 +29,131 @@ void nib_sampler_see(nib_sampler *s, uint32_t id)
     if (id < s->vocabulary) s->seen[id] = 1;
 }
 
-static uint32_t greatest(const float *logits, size_t n)
+size_t nib_sampling_needs(const nib_sampling *o)
 {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
-    return (uint32_t)best;
+    if (o->repetition_penalty != 1) return 0; /* it changes who is the greatest */
+    return o->do_sample ? (size_t)o->top_k : 1;
 }
 
 typedef struct nib_candidate candidate;
 
-static int better_first(const void *a, const void *b)
+static bool better(candidate a, candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+
+static uint32_t greatest(const candidate *c, size_t n)
 {
-    const candidate *x = a, *y = b;
-    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
-    return x->id < y->id ? -1 : x->id > y->id;
+    candidate best = c[0];
+    for (size_t i = 1; i < n; i++)
+        if (better(c[i], best)) best = c[i];
+    return best.id;
+}
+
+/* --- candidates in order, as far as anyone asks: the vocabulary is large, the likely words are few --- */
+
+/* c[0, left) is a heap, the best first; behind it lie those taken from it, the best last. */
+typedef struct ranking { candidate *c; size_t left, count; } ranking;
+
+static void sink(candidate *c, size_t n, size_t at)
+{
+    candidate x = c[at];
+
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && better(c[child + 1], c[child])) child++;
+        if (!better(c[child], x)) break;
+        c[at] = c[child];
+    }
+    c[at] = x;
+}
+
+static ranking rank(candidate *c, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;) sink(c, n, i);
+    return (ranking){ c, n, n };
+}
+
+/* The i-th best. */
+static candidate ranked(ranking *r, size_t i)
+{
+    while (r->count - r->left <= i) {
+        candidate best = r->c[0];
+        r->c[0] = r->c[--r->left];
+        sink(r->c, r->left, 0);
+        r->c[r->left] = best;
+    }
+    return r->c[r->count - 1 - i];
+}
+
+/* Probability of a logit as a multiple of the best one's. */
+static double weight(float logit, double best) { return exp((double)logit - best); }
+
+/* Sum of the weights of the n best. */
+static double total_weight(ranking *r, size_t n)
+{
+    double best = (double)ranked(r, 0).logit, sum = 0;
+
+    if (n < r->count) ranked(r, n - 1); /* else all of them, in any order */
+    for (size_t i = r->count - n; i < r->count; i++) sum += weight(r->c[i].logit, best);
+    return sum;
+}
+
+/* Ties with the last one stay, as in the reference: it cuts what is strictly less. */
+static size_t keep_top_k(ranking *r, size_t k)
+{
+    if (k >= r->count) return r->count;
+    while (k < r->count && ranked(r, k).logit == ranked(r, k - 1).logit) k++;
+    return k;
 }
 
 /* The smallest set of best tokens whose probabilities reach top_p; at least one. */
-static size_t keep_top_p(const candidate *c, size_t n, double top_p)
+static size_t keep_top_p(ranking *r, size_t n, double top_p)
 {
-    double total = 0, sum = 0;
+    double best = (double)ranked(r, 0).logit, total = total_weight(r, n), sum = 0;
 
-    for (size_t i = 0; i < n; i++) total += exp((double)c[i].logit - (double)c[0].logit);
     for (size_t i = 0; i < n; i++) {
-        sum += exp((double)c[i].logit - (double)c[0].logit) / total;
+        sum += weight(ranked(r, i).logit, best) / total;
         if (sum >= top_p) return i + 1;
     }
     return n;
 }
 
-uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, float *logits, uint64_t draw)
+static size_t keep_min_p(ranking *r, size_t n, double min_p)
+{
+    double best = (double)ranked(r, 0).logit;
+    size_t kept = 1;
+
+    while (kept < n && weight(ranked(r, kept).logit, best) >= min_p) kept++;
+    return kept;
+}
+
+uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, nib_logits logits, uint64_t draw)
 {
     const uint32_t key[2] = { (uint32_t)o->seed, (uint32_t)(o->seed >> 32) };
     const uint32_t counter[4] = { (uint32_t)draw, (uint32_t)(draw >> 32), 0, 0x67656e };
-    size_t n = s->vocabulary;
+    size_t n = logits.count;
     uint32_t bits[4];
-    double total = 0, at;
+    double at, best;
+    ranking r;
 
-    for (size_t i = 0; i < n && o->repetition_penalty != 1; i++)
-        if (s->seen[i])
-            logits[i] = logits[i] > 0 ? logits[i] / (float)o->repetition_penalty
-                                      : logits[i] * (float)o->repetition_penalty;
-    if (!o->do_sample) return greatest(logits, n);
-
-    for (size_t i = 0; i < n; i++)
-        s->candidates[i] = (candidate){ (float)((double)logits[i] / o->temperature), (uint32_t)i };
-    qsort(s->candidates, n, sizeof *s->candidates, better_first);
-    if (o->top_k > 0) {
-        size_t k = nib_min((size_t)o->top_k, n);
-        /* Ties with the last one stay, as in the reference: it cuts what is strictly less. */
-        while (k < n && s->candidates[k].logit == s->candidates[k - 1].logit) k++;
-        n = k;
-    }
-    if (o->top_p < 1) n = keep_top_p(s->candidates, n, o->top_p);
-    if (o->min_p > 0)
-        while (n > 1 && exp((double)s->candidates[n - 1].logit - (double)s->candidates[0].logit) < o->min_p) n--;
-
-    for (size_t i = 0; i < n; i++) total += exp((double)s->candidates[i].logit - (double)s->candidates[0].logit);
-    nib_philox(key, counter, bits);
-    at = ((double)bits[0] + (double)bits[1] * 0x1p-32) * 0x1p-32 * total;
+    assert(n > 0 && n <= s->vocabulary);
     for (size_t i = 0; i < n; i++) {
-        at -= exp((double)s->candidates[i].logit - (double)s->candidates[0].logit);
-        if (at < 0) return s->candidates[i].id;
+        candidate c = { logits.values[i], logits.ids ? logits.ids[i] : (uint32_t)i };
+        if (o->repetition_penalty != 1 && s->seen[c.id])
+            c.logit = c.logit > 0 ? c.logit / (float)o->repetition_penalty : c.logit * (float)o->repetition_penalty;
+        if (o->do_sample) c.logit = (float)((double)c.logit / o->temperature);
+        s->candidates[i] = c;
     }
-    return s->candidates[n - 1].id;
+    if (!o->do_sample) return greatest(s->candidates, n);
+
+    r = rank(s->candidates, n);
+    if (o->top_k > 0) n = keep_top_k(&r, (size_t)o->top_k);
+    if (o->top_p < 1) n = keep_top_p(&r, n, o->top_p);
+    if (o->min_p > 0) n = keep_min_p(&r, n, o->min_p);
+
+    nib_philox(key, counter, bits);
+    at = ((double)bits[0] + (double)bits[1] * 0x1p-32) * 0x1p-32 * total_weight(&r, n);
+    best = (double)ranked(&r, 0).logit;
+    for (size_t i = 0; i < n; i++) {
+        at -= weight(ranked(&r, i).logit, best);
+        if (at < 0) return ranked(&r, i).id;
+    }
+    return ranked(&r, n - 1).id;
 }

@@ -14,6 +14,16 @@ typedef struct nib_sampling {
     uint64_t seed;
 } nib_sampling;
 
+/* Logits after a token: of all words (ids NULL, word i is entry i) or of the likeliest in any order. */
+typedef struct nib_logits {
+    size_t count;
+    const float *values;     /* [count] */
+    const uint32_t *ids;     /* [count] or NULL */
+} nib_logits;
+
+/* A choice depends on this many of the greatest logits, and on those equal to the last of them; 0: on all. */
+size_t nib_sampling_needs(const nib_sampling *o);
+
 typedef struct nib_sampler {
     nib_ctx *ctx;
     size_t vocabulary;
@@ -26,7 +36,7 @@ void nib_sampler_free(nib_sampler *s);
 void nib_sampler_forget(nib_sampler *s);
 void nib_sampler_see(nib_sampler *s, uint32_t id);
 
-/* logits [V] are changed.  `draw` numbers the draws of one seed. */
-uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, float *logits, uint64_t draw);
+/* `draw` numbers the draws of one seed. */
+uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, nib_logits logits, uint64_t draw);
 
 #endif

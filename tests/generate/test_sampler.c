@@ -2,7 +2,6 @@
 #include "test.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "generate/sampler.h"
 
@@ -56,10 +55,7 @@ static nib_sampling settings(const struct golden *g, bool do_sample)
 
 static uint32_t draw(nib_sampler *s, const nib_sampling *o, uint64_t number)
 {
-    float row[WORDS];
-
-    memcpy(row, logits, sizeof row);
-    return nib_sample(s, o, row, number);
+    return nib_sample(s, o, (nib_logits){ WORDS, logits, NULL }, number);
 }
 
 static bool open_sampler(nib_sampler *s)
@@ -127,10 +123,40 @@ static void test_draws(void)
     nib_sampler_free(&s);
 }
 
+/* As many of the greatest as are needed, in any order, give the same draws as all. */
+static void test_needs(void)
+{
+    nib_sampler s;
+
+    REQUIRE(open_sampler(&s));
+    for (size_t i = 0; i < NIB_COUNT(goldens); i++)
+        for (int sampled = 0; sampled < 2; sampled++) {
+            nib_sampling o = settings(&goldens[i], sampled);
+            size_t needs = nib_sampling_needs(&o), count = 0;
+            uint32_t ids[WORDS];
+            float values[WORDS];
+
+            CHECK((needs > 0) == (goldens[i].penalty == 1 && (!sampled || goldens[i].top_k > 0)), "%s: %zu logits are needed", goldens[i].name, needs);
+            for (size_t w = WORDS; needs && w-- > 0;) { /* from the end, so that ties come in the wrong order */
+                size_t greater = 0;
+                for (size_t j = 0; j < WORDS; j++) greater += logits[j] > logits[w];
+                if (greater >= needs) continue;
+                ids[count] = (uint32_t)w;
+                values[count++] = logits[w];
+            }
+            for (uint64_t d = 0; needs && d < 1000; d++) {
+                uint32_t id = nib_sample(&s, &o, (nib_logits){ count, values, ids }, d);
+                CHECK(id == draw(&s, &o, d), "%s: draw %d of %zu logits is word %u", goldens[i].name, (int)d, count, id);
+            }
+        }
+    nib_sampler_free(&s);
+}
+
 static const test_case cases[] = {
     { "frequencies are transformers' probabilities", test_frequencies },
     { "greedy takes the best after the penalty", test_greedy },
     { "draws repeat, and differ by seed and number", test_draws },
+    { "the greatest logits that are needed decide as all of them do", test_needs },
 };
 
 int main(void) { return test_main("test_sampler", cases, NIB_COUNT(cases)); }
