@@ -64,7 +64,7 @@ static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
 
     for (int i = 0; i < TOKENS; i++) {
         double start = bench_seconds(), seconds;
-        bench_demand(nib_decoder_push(d, ids + i, 1, &err), &err);
+        bench_demand(nib_decoder_push(d, ids + i, 1, 1, &err), &err);
         seconds = bench_seconds() - start;
         t.best = fmin(t.best, seconds);
         t.mean += seconds / TOKENS;
@@ -95,13 +95,13 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, dou
     for (size_t i = 0; i < 512; i++) ids[i] = (uint32_t)(3 + i * 37 % 1000);
     bench_demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
     nib_decoder_begin(d, NIB_NO_SLOT);
-    bench_demand(nib_decoder_push(d, ids, CONTEXT, &err), &err);
+    bench_demand(nib_decoder_push(d, ids, CONTEXT, 1, &err), &err);
     best = run_tokens(d, ids).best;
     prefill = INFINITY;
     for (int i = 0; i < (s->layers > 30 && s->width > 1000 ? 1 : 3); i++) {
         nib_decoder_begin(d, NIB_NO_SLOT);
         start = bench_seconds();
-        bench_demand(nib_decoder_push(d, ids, 512, &err), &err);
+        bench_demand(nib_decoder_push(d, ids, 512, 1, &err), &err);
         prefill = fmin(prefill, bench_seconds() - start);
     }
     printf("  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",

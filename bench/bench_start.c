@@ -109,7 +109,7 @@ int main(void)
         bench_demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
         opened = fmin(opened, bench_seconds() - start);
         nib_decoder_begin(d, NIB_NO_SLOT);
-        bench_demand(nib_decoder_push(d, &id, 1, &err), &err);
+        bench_demand(nib_decoder_push(d, &id, 1, 1, &err), &err);
         first = fmin(first, bench_seconds() - start);
         nib_decoder_destroy(d);
         nib_model_close(model);

@@ -3,6 +3,10 @@
 
 #include <math.h>
 
+/* Making a sketch takes as long as some twenty tokens gain by it, so it waits for as many: at worst
+ * generation takes as much longer as it could have been faster. */
+enum { TOKENS_BEFORE_SKETCH = 20, LEAST_SHARE = 16 /* of the words: with more of them asked for nothing is gained */ };
+
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, nib_decoder **out,
                               nib_error *err)
 {
@@ -11,10 +15,11 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
     nib_status status;
 
     if (!d) return nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
-    *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT, .bad_position = -1 };
+    *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT };
     d->values = nib_new_array(ctx, graph->head->weight->out, sizeof *d->values);
+    d->hidden = nib_new_array(ctx, graph->head->weight->in, sizeof *d->hidden);
     d->positions = nib_new_array(ctx, chunk, sizeof *d->positions);
-    if (!d->values || !d->positions) {
+    if (!d->values || !d->hidden || !d->positions) {
         status = nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
         goto done;
     }
@@ -33,7 +38,9 @@ void nib_decoder_destroy(nib_decoder *d)
     if (!d) return;
     nib_run_destroy(d->run);
     nib_plan_destroy(d->ctx, d->plan);
+    nib_sketch_destroy(d->sketch);
     nib_free(d->ctx, d->values);
+    nib_free(d->ctx, d->hidden);
     nib_free(d->ctx, d->positions);
     nib_free(d->ctx, d);
 }
@@ -55,10 +62,55 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count)
     nib_run_forward(d->run, &d->batch);
 }
 
-nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, nib_error *err)
-{
-    size_t v = d->graph->head->weight->out;
+/* --- logits --- */
 
+static bool can_sketch(const nib_decoder *d, size_t most)
+{
+    const nib_linear *head = d->graph->head;
+
+    return most > 0 && most <= head->weight->out / LEAST_SHARE && nib_weight_as_dense(head->weight) && !head->bias &&
+           !(d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a);
+}
+
+/* The words that can be among the `most` likeliest; *count 0: all of them. */
+static nib_status likeliest(nib_decoder *d, size_t most, const uint32_t **ids, size_t *count, nib_error *err)
+{
+    const nib_weight *head = d->graph->head->weight;
+    nib_status status = NIB_OK;
+
+    *count = 0;
+    if (!can_sketch(d, most) || ++d->sketchable <= TOKENS_BEFORE_SKETCH) return NIB_OK;
+    if (!d->sketch) status = nib_sketch_create(d->ctx, &d->graph->kernels, d->graph->type, head, &d->sketch, err);
+    if (status) return status;
+    if (d->graph->type == NIB_BF16) d->run->k->from_bf16(head->in, nib_run_hidden(d->run, 0), d->hidden);
+    else memcpy(d->hidden, nib_run_hidden(d->run, 0), head->in * sizeof *d->hidden);
+    *ids = nib_sketch_find(d->sketch, d->hidden, most, count);
+    return NIB_OK;
+}
+
+static nib_status make_logits(nib_decoder *d, size_t most, nib_error *err)
+{
+    const uint32_t *ids = NULL;
+    size_t count;
+    nib_status status = likeliest(d, most, &ids, &count, err);
+
+    if (status) return status;
+    if (count) {
+        nib_run_some_logits(d->run, 0, ids, count, d->values);
+        d->logits = (nib_logits){ count, d->values, ids };
+    } else {
+        nib_run_logits(d->run, 0, 1, d->values);
+        d->logits = (nib_logits){ d->graph->head->weight->out, d->values, NULL };
+    }
+    for (size_t i = 0; i < d->logits.count; i++)
+        if (!isfinite(d->values[i]))
+            return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite",
+                            count ? (size_t)ids[i] : i, d->run->state_tokens);
+    return NIB_OK;
+}
+
+nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err)
+{
     assert(d->run->state_tokens + count <= d->run->state_capacity);
     for (size_t done = 0; done < count;) {
         size_t chunk = nib_min(count - done, d->plan->rows[NIB_AXIS_TOKENS]);
@@ -66,11 +118,5 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, n
         push_chunk(d, ids + done, chunk);
         done += chunk;
     }
-    nib_run_logits(d->run, 0, 1, d->values);
-    d->logits = (nib_logits){ v, d->values, NULL };
-    for (size_t i = 0; i < v; i++)
-        if (!isfinite(d->values[i]))
-            return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite", i,
-                            d->run->state_tokens);
-    return NIB_OK;
+    return make_logits(d, most, err);
 }

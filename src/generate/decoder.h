@@ -1,10 +1,14 @@
 /* decoder.h - token after token from a graph with state: prefill in chunks, then one row
- * at a time. */
+ * at a time.
+ *
+ * Where only the greatest logits are asked for, the head's rows that can be among them are found in a
+ * sketch of it (quant/sketch.h), which is half the head's size; their logits have the same bits. */
 #ifndef NIB_GENERATE_DECODER_H
 #define NIB_GENERATE_DECODER_H
 
 #include "generate/sampler.h"
 #include "graph/run.h"
+#include "quant/sketch.h"
 
 enum { NIB_PREFILL_CHUNK = 512 };
 
@@ -15,11 +19,13 @@ typedef struct nib_decoder {
     nib_run *run;
     nib_logits logits;          /* after the last token */
     float *values;              /* [V] the logits' */
+    float *hidden;              /* [D] the head's input in float */
+    nib_sketch *sketch;         /* of the head, once it pays */
+    size_t sketchable;          /* tokens so far for which it would have been read */
     uint32_t offsets[2], logit_index[1];
     uint32_t *positions;        /* [chunk] */
     uint8_t slot;               /* adapter of the sequence, or NIB_NO_SLOT */
     nib_batch batch;
-    int64_t bad_position;       /* first token whose logits were not finite, or -1 */
 } nib_decoder;
 
 /* State for `capacity` tokens. */
@@ -28,8 +34,9 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
 void nib_decoder_destroy(nib_decoder *d);
 /* Begins a new sequence. */
 void nib_decoder_begin(nib_decoder *d, uint8_t slot);
-/* Goes on with ids; afterwards d->logits are those after the last one.  The capacity must not be
- * passed.  NIB_E_NUMERIC when a logit is not finite; NIB_E_INTERRUPTED. */
-nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, nib_error *err);
+/* Goes on with ids; afterwards d->logits are those after the last one: of all words, or, when `most` is not 0,
+ * perhaps only of some, among them the `most` greatest and all that equal the last of these.  The capacity must
+ * not be passed.  NIB_E_NUMERIC when a logit is not finite; NIB_E_INTERRUPTED; NIB_E_NOMEM. */
+nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err);
 
 #endif

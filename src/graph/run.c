@@ -7,6 +7,7 @@
 #include "graph/linear.h"
 #include "graph/operations.h"
 #include "graph/rows.h"
+#include "quant/product.h"
 
 /* --- tables of cosines and sines --- */
 
@@ -162,12 +163,24 @@ void nib_run_forward(nib_run *run, const nib_batch *batch)
 void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
 {
     const nib_linear *head = run->graph->head;
-    const void *hidden = run->arena.base + run->plan->hidden;
 
     assert(r1 - r0 <= run->plan->logit_chunk);
-    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1,
-                       nib_at(hidden, run->graph->type, r0 * head->weight->in), logits, head->weight->out, NIB_F32, NULL,
+    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), logits, head->weight->out, NIB_F32, NULL,
                        run->scratch.base);
+}
+
+const void *nib_run_hidden(const nib_run *run, size_t row)
+{
+    return nib_at(run->arena.base + run->plan->hidden, run->graph->type, row * run->graph->head->weight->in);
+}
+
+void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count, float *logits)
+{
+    const nib_linear *head = run->graph->head;
+    nib_product_args args = { .type = run->graph->type, .rows = 1, .x = nib_run_hidden(run, row), .ldx = head->weight->in,
+                              .y = logits, .ldy = count, .y_type = NIB_F32, .bias = head->bias };
+
+    nib_product_dot_some(run->ctx, run->k, head->weight, &args, ids, count, run->scratch.base);
 }
 
 void nib_run_loss(nib_run *run)

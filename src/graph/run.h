@@ -46,6 +46,11 @@ void nib_run_step(nib_run *run, const nib_batch *batch);
 void nib_run_forward(nib_run *run, const nib_batch *batch);
 /* logits [r1 - r0, V] float of logit rows r0..r1 (at most the plan's logit chunk at a time). */
 void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits);
+/* The head's input of a logit row, of the compute type. */
+const void *nib_run_hidden(const nib_run *run, size_t row);
+/* logits [count] float of one logit row: those of the words `ids`, with the bits that nib_run_logits() gives a
+ * single row.  Only where the head has no adapter in the row's slot. */
+void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count, float *logits);
 void nib_run_loss(nib_run *run); /* sets loss_sum */
 /* Runs forward again, looking for the first value that is not finite; its module or operation's name. */
 const char *nib_run_find_bad(nib_run *run, const nib_batch *batch);

@@ -285,7 +285,7 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
         nib_sampler_see(&g->sampler, id);
         status = nib_generated_push(text, id, err);
         if (status || text->stopped) break;
-        if (i + 1 < most) status = nib_decoder_push(g->decoder, &id, 1, err);
+        if (i + 1 < most) status = nib_decoder_push(g->decoder, &id, 1, nib_sampling_needs(&use->sampling), err);
     }
     if (!status) status = nib_generated_finish(text, err);
     if (text->stopped) r->stop_reason = text->stopped;
@@ -310,7 +310,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     if (status) return status;
     start = nib_clock_seconds();
     nib_decoder_begin(g->decoder, slot);
-    status = nib_decoder_push(g->decoder, g->ids, prompt, err);
+    status = nib_decoder_push(g->decoder, g->ids, prompt, nib_sampling_needs(&use->sampling), err);
     r->prompt_tokens = prompt;
     r->prefill_seconds = nib_clock_seconds() - start;
     if (status) return status;

@@ -10,6 +10,7 @@
 #include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/dot4.h"        /* one row times low-bit rows */
+#include "kernel/dot8.h"        /* rows of 8-bit codes, a sketch of a matrix */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */

@@ -39,3 +39,11 @@ KERNEL(arrange4_bf16, avx512bf16, NIB_CPU_AVX512BF16)
 KERNEL(dot4_bf16, avx512bf16, NIB_CPU_AVX512BF16)
 KERNEL(dot_rows_bf16, avx512bf16, NIB_CPU_AVX512BF16)
 #endif
+KERNEL(dot8, ref, 0)
+KERNEL(encode8, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(dot8, avx2, NIB_CPU_AVX2)
+KERNEL(encode8, avx2, NIB_CPU_AVX2)
+KERNEL(dot8, avx512, NIB_CPU_AVX512)
+KERNEL(encode8, avx512, NIB_CPU_AVX512)
+#endif

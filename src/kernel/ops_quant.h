@@ -9,6 +9,8 @@ KERNEL_OP(dot4_rounded)
 KERNEL_OP(dot4_bf16)
 KERNEL_OP(dot_rows)
 KERNEL_OP(dot_rows_bf16)
+KERNEL_OP(dot8) /* dot8.h */
+KERNEL_OP(encode8)
 KERNEL_OP(panel4_f32) /* panel4.h */
 KERNEL_OP(panel4_bf16)
 KERNEL_OP(panel4_back_f32)

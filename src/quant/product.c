@@ -69,10 +69,10 @@ static size_t ready_bytes(const nib_kernels *k, nib_dtype type, size_t depth, si
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
                                  size_t in, size_t max_rank, size_t max_rows, bool apart)
 {
-    size_t dot = (nib_min(max_rows, 4) + 1) * in * sizeof(float); /* the few rows of a dot, and one widened */
     size_t back = apart && !widens(k, type, out) ? 0 : ready_bytes(k, type, out, max_rows);
     size_t ready = nib_max(ready_bytes(k, type, in, max_rows), back);
-    return nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(nib_max(dot, ready), 64) + 64;
+    size_t panels = nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(ready, 64) + 64;
+    return nib_max(panels, nib_product_dot_scratch_bytes(ctx, in, max_rows));
 }
 
 typedef struct worker_space { char *panel; float *decoded; uint16_t *rounded; float *result, *factor; } worker_space;
@@ -89,14 +89,6 @@ static worker_space space_of(const product *p, unsigned worker)
     s.result = (float *)at;
     s.factor = (float *)(at + result_bytes(p->a->rows));
     return s;
-}
-
-/* Rounds decoded values to the compute type where they are multiplied as floats. */
-static void round_decoded(const product *p, float *x, size_t n, uint16_t *through)
-{
-    if (p->a->type != NIB_BF16) return;
-    p->k->to_bf16(n, x, through);
-    p->k->from_bf16(n, through, x);
 }
 
 /* The scheme's own packer, when it has one for this piece. */
@@ -117,7 +109,7 @@ static void pack_forward(const product *p, const worker_space *s, size_t n0, siz
     if (!p->pairs) {
         if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * depth * sizeof(float));
         p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
-        round_decoded(p, s->decoded, rows * depth, s->rounded);
+        nib_weight_round(p->k, p->a->type, rows * depth, s->decoded, s->rounded);
         p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth, (uint32_t *)(void *)panel);
         return;
     }
@@ -138,7 +130,7 @@ static void pack_backward(const product *p, const worker_space *s, size_t n0, si
         float *rows = p->pairs ? s->decoded : (float *)(void *)panel + n * depth;
         if (some < NIB_STRIP || even != depth) memset(rows, 0, even * NIB_STRIP * sizeof(float));
         if (some) p->w->scheme->decode_tile(p->w, first, first + depth, n0 + n, n0 + n + some, rows, NIB_STRIP);
-        if (!p->pairs) round_decoded(p, rows, depth * NIB_STRIP, s->rounded);
+        if (!p->pairs) nib_weight_round(p->k, p->a->type, depth * NIB_STRIP, rows, s->rounded);
         for (size_t k = 0; p->pairs && k < depth; k += 2)
             p->k->pack_pairs(NIB_STRIP, rows + k * NIB_STRIP, rows + (k + 1) * NIB_STRIP,
                              (uint32_t *)(void *)panel + (n * even + k * NIB_STRIP) / 2);
@@ -301,89 +293,4 @@ void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *
                           const nib_product_args *args, void *scratch)
 {
     run_product(ctx, k, w, args, true, scratch);
-}
-
-/* --- few rows: a dot for each output --- */
-
-enum { DOT_DEPTH = 2048, DOT_OUTPUTS = 32, DOT_ROWS = 4 };
-
-typedef struct dots {
-    product p;
-    nib_dot_kind kind;  /* of the scheme's own dot; NIB_DOT_NONE: rows are decoded to floats */
-    size_t ready_bytes; /* of one row made ready */
-} dots;
-
-/* sums[m][n] of up to DOT_OUTPUTS rows of the weight. */
-static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker, float sums[DOT_ROWS][DOT_OUTPUTS])
-{
-    const product *p = &d->p;
-    float *row = (float *)(void *)(p->scratch + worker * p->worker_bytes);
-    uint16_t *through = (uint16_t *)(void *)(row + DOT_DEPTH);
-
-    for (size_t m = 0; d->kind && m < p->a->rows; m++)
-        p->w->scheme->dot(p->w, p->k, d->kind, (const char *)p->x + m * d->ready_bytes, r0, r0 + count, sums[m]);
-    for (size_t n = 0; !d->kind && n < count; n++) {
-        for (size_t m = 0; m < p->a->rows; m++) sums[m][n] = 0;
-        for (size_t k0 = 0; k0 < p->depth; k0 += DOT_DEPTH) {
-            size_t depth = nib_min(DOT_DEPTH, p->depth - k0);
-            p->w->scheme->decode_tile(p->w, r0 + n, r0 + n + 1, k0, k0 + depth, row, depth);
-            round_decoded(p, row, depth, through);
-            for (size_t m = 0; m < p->a->rows; m++)
-                sums[m][n] += p->k->dot(depth, (const float *)p->x + m * p->depth + k0, row);
-        }
-    }
-}
-
-static void dot_tile(void *arg, size_t tile, unsigned worker)
-{
-    const dots *d = arg;
-    const product *p = &d->p;
-    const nib_product_args *a = p->a;
-    float sums[DOT_ROWS][DOT_OUTPUTS];
-    size_t n0 = tile * DOT_OUTPUTS, count = nib_min(DOT_OUTPUTS, p->n - n0), r0 = a->w_row0 + n0;
-
-    dot_rows(d, r0, count, worker, sums);
-    for (size_t m = 0; m < a->rows; m++)
-        for (size_t n = 0; n < count; n++) {
-            float sum = sums[m][n];
-            for (size_t i = 0; a->u && i < a->rank; i++) sum += a->u[m * a->rank + i] * a->factor[(r0 + n) * a->rank + i];
-            if (a->bias) sum += a->bias[r0 + n];
-            if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + n0 + n] = sum;
-            else ((uint16_t *)a->y)[m * a->ldy + n0 + n] = nib_f32_to_bf16(sum);
-        }
-}
-
-/* Rows in the form that dots read, and one row's room to get there. */
-static void make_ready(dots *d)
-{
-    product *p = &d->p;
-    const nib_product_args *a = p->a;
-    char *ready = p->scratch + nib_threads(p->ctx) * p->worker_bytes;
-    float *wide = (float *)(void *)(ready + a->rows * p->depth * sizeof(float));
-
-    d->ready_bytes = p->depth * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
-    for (size_t m = 0; m < a->rows; m++) { /* few values: not worth the threads */
-        const void *x = (const char *)a->x + m * a->ldx * nib_dtype_bytes(a->type);
-        void *to = ready + m * d->ready_bytes;
-        if (a->type == NIB_BF16 && d->kind != NIB_DOT_PAIRS) {
-            p->k->from_bf16(p->depth, x, wide);
-            x = wide;
-        }
-        if (d->kind) p->w->scheme->dot_ready(p->w, p->k, d->kind, x, to);
-        else memcpy(to, x, d->ready_bytes);
-    }
-    p->x = ready;
-}
-
-void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
-                     const nib_product_args *args, void *scratch)
-{
-    size_t w_rows = (args->w_row1 ? args->w_row1 : w->out) - args->w_row0;
-    dots d = { .p = { .ctx = ctx, .k = k, .w = w, .a = args, .n = w_rows, .depth = w->in,
-                      .scratch = (char *)nib_round_up((uintptr_t)scratch, 64), .worker_bytes = worker_bytes(args->rows, 1) },
-               .kind = w->scheme->dot_kind ? w->scheme->dot_kind(w, k, args->type) : NIB_DOT_NONE };
-
-    assert(args->rows <= DOT_ROWS && !args->accumulate);
-    make_ready(&d);
-    nib_parallel_for(ctx, nib_ceil_div(d.p.n, DOT_OUTPUTS), dot_tile, &d);
 }

@@ -49,6 +49,11 @@ size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype t
  * Same arguments as forward; rows <= 4. */
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                      const nib_product_args *args, void *scratch);
+/* Only `count` outputs: y[m * ldy + i] is output ids[i], with the bits that nib_product_dot gives it. */
+void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *args,
+                          const uint32_t *ids, size_t count, void *scratch);
+/* What these two take of the scratch. */
+size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows);
 
 /* --- small float products of the low-rank branch; x, dy of the compute type --- */
 

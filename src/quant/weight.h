@@ -103,6 +103,14 @@ static inline void nib_weight_decode(const nib_weight *w, size_t r0, size_t r1, 
     w->scheme->decode_tile(w, r0, r1, 0, w->in, dst, w->in);
 }
 
+/* Rounds decoded values to the compute type where they are multiplied as floats; through: room for n. */
+static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t n, float *x, uint16_t *through)
+{
+    if (type != NIB_BF16) return;
+    k->to_bf16(n, x, through);
+    k->from_bf16(n, through, x);
+}
+
 /* --- bitsandbytes 4 bit --- */
 typedef struct nib_bnb4_options {
     bool fp4;            /* else nf4 */

@@ -67,6 +67,7 @@ BY_HALVES_2(__m512, div_ps)
 BY_HALVES_2(__m512, max_ps)
 BY_HALVES_2(__m512, min_ps)
 BY_HALVES_2(__m512i, add_epi32)
+BY_HALVES_2(__m512i, madd_epi16)
 BY_HALVES_2(__m512i, max_epu32)
 BY_HALVES_2(__m512i, srlv_epi32)
 BY_HALVES_2(__m512i, shuffle_epi8)
@@ -88,6 +89,7 @@ EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
     return (__m512){ { _mm256_fmadd_ps(a.half[0], b.half[0], c.half[0]),
                        _mm256_fmadd_ps(a.half[1], b.half[1], c.half[1]) } };
 }
+EMULATED __m512i _mm512_cvtps_epi32(__m512 a) { return (__m512i){ { _mm256_cvtps_epi32(a.half[0]), _mm256_cvtps_epi32(a.half[1]) } }; }
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a)
 {
     return (__m512i){ { _mm256_cvttps_epi32(a.half[0]), _mm256_cvttps_epi32(a.half[1]) } };
@@ -125,6 +127,7 @@ EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a)
 
 EMULATED __m512 _mm512_set1_ps(float x) { return (__m512){ { _mm256_set1_ps(x), _mm256_set1_ps(x) } }; }
 EMULATED __m512 _mm512_setzero_ps(void) { return _mm512_set1_ps(0); }
+EMULATED __m512i _mm512_set1_epi16(short a) { return (__m512i){ { _mm256_set1_epi16(a), _mm256_set1_epi16(a) } }; }
 EMULATED __m512i _mm512_set1_epi32(int x) { return (__m512i){ { _mm256_set1_epi32(x), _mm256_set1_epi32(x) } }; }
 EMULATED __m512i _mm512_setzero_si512(void) { return _mm512_set1_epi32(0); }
 EMULATED __m512i _mm512_broadcast_i32x4(__m128i a)
@@ -332,6 +335,12 @@ EMULATED __m512 _mm512_scalef_ps(__m512 a, __m512 n)
     }
 REDUCE_PS(add)
 REDUCE_PS(max)
+EMULATED int _mm512_reduce_add_epi32(__m512i a)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < 16; i++) sum += a.u32[i];
+    return (int)sum;
+}
 EMULATED uint32_t _mm512_reduce_max_epu32(__m512i a)
 {
     uint32_t most = 0;

@@ -1,0 +1,212 @@
+/* sketch.c - 8-bit rows, bounds of their products, and who can be the greatest. */
+#include "quant/sketch.h"
+
+#include <math.h>
+
+#include "base/thread.h"
+
+enum { ROWS = 128 /* of a tile */, MOST_X = 2047 };
+static const float ROOM = 1.001f;           /* norms are sums in float themselves */
+/* Of a row or x: products of two norms are numbers, and squares of rests no subnormal ones. */
+static const double MOST_SQUARES = 0x1p120, LEAST_SQUARES = 0x1p-96;
+
+struct nib_sketch {
+    nib_ctx *ctx;
+    const nib_kernels *k;
+    size_t rows, in, wide;    /* wide: a row of codes, padded with those of 0 */
+    uint8_t *codes;           /* [rows, wide] */
+    float *scale;             /* [rows] of the codes; */
+    float *error, *norm;      /* of a row |w - w'|, and no less than |w| and |w'| */
+    float *lower, *upper;     /* [rows] of the outputs, of the last call */
+    float *greatest;          /* [rows] a heap of the greatest lower bounds, the least first */
+    uint32_t *found;          /* [rows] */
+    int16_t *x;               /* [wide] as dot8 has it */
+};
+
+/* --- making --- */
+
+typedef struct making {
+    nib_sketch *s;
+    const nib_weight *w;
+    nib_dtype type;
+    float *decoded;      /* [workers, in] */
+    uint16_t *through;   /* [workers, in] */
+} making;
+
+static double sum_of_squares(size_t n, const float *x)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+static void encode_row(nib_sketch *s, size_t r, const float *values)
+{
+    uint8_t *codes = s->codes + r * s->wide;
+    double squares = sum_of_squares(s->in, values);
+    bool bounded = squares <= MOST_SQUARES; /* or NaN */
+    nib_encoded8 row = { .error = squares }; /* of zeros in its place */
+
+    memset(codes, NIB_DOT8_ZERO, s->wide);
+    if (bounded && squares >= LEAST_SQUARES) row = s->k->encode8(s->in, values, codes);
+    s->scale[r] = row.scale;
+    s->error[r] = bounded ? (float)sqrt(row.error) * ROOM : INFINITY;
+    s->norm[r] = bounded ? (float)sqrt(squares) * ROOM + s->error[r] : 0;
+}
+
+static void make_tile(void *arg, size_t tile, unsigned worker)
+{
+    const making *m = arg;
+    nib_sketch *s = m->s;
+    size_t end = nib_min((tile + 1) * ROWS, s->rows);
+    float *values = m->decoded + worker * s->in;
+
+    for (size_t r = tile * ROWS; r < end; r++) {
+        nib_weight_decode(m->w, r, r + 1, values);
+        nib_weight_round(s->k, m->type, s->in, values, m->through + worker * s->in);
+        encode_row(s, r, values);
+    }
+}
+
+size_t nib_sketch_bytes(size_t out, size_t in)
+{
+    return out * (nib_round_up(in, NIB_DOT8_STEP) + 6 * sizeof(float) + sizeof(uint32_t)) +
+           nib_round_up(in, NIB_DOT8_STEP) * sizeof(int16_t);
+}
+
+nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, const nib_weight *w, nib_sketch **out,
+                             nib_error *err)
+{
+    nib_sketch *s = nib_new(ctx, sizeof *s);
+    making m = { .s = s, .w = w, .type = type };
+    nib_status status = NIB_OK;
+
+    if (s) {
+        *s = (nib_sketch){ .ctx = ctx, .k = k, .rows = w->out, .in = w->in, .wide = nib_round_up(w->in, NIB_DOT8_STEP) };
+        s->codes = nib_new_array(ctx, w->out, s->wide);
+        s->scale = nib_new_array(ctx, w->out, 6 * sizeof *s->scale);
+        s->found = nib_new_array(ctx, w->out, sizeof *s->found);
+        s->x = nib_new_array(ctx, s->wide, sizeof *s->x);
+        m.decoded = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.decoded);
+        m.through = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.through);
+    }
+    if (!s || !s->codes || !s->scale || !s->found || !s->x || !m.decoded || !m.through) {
+        status = nib_fail(err, NIB_E_NOMEM, "sketch of %zu x %zu: out of memory", w->out, w->in);
+        goto done;
+    }
+    s->error = s->scale + w->out;
+    s->norm = s->error + w->out;
+    s->lower = s->norm + w->out;
+    s->upper = s->lower + w->out;
+    s->greatest = s->upper + w->out;
+    nib_parallel_for(ctx, nib_ceil_div(w->out, ROWS), make_tile, &m);
+    *out = s;
+    s = NULL; /* handed over */
+done:
+    nib_free(ctx, m.decoded);
+    nib_free(ctx, m.through);
+    nib_sketch_destroy(s);
+    return status;
+}
+
+void nib_sketch_destroy(nib_sketch *s)
+{
+    if (!s) return;
+    nib_free(s->ctx, s->codes);
+    nib_free(s->ctx, s->scale);
+    nib_free(s->ctx, s->found);
+    nib_free(s->ctx, s->x);
+    nib_free(s->ctx, s);
+}
+
+/* --- finding --- */
+
+typedef struct query {
+    nib_sketch *s;
+    float scale;        /* x' = scale * s->x */
+    int32_t zero;       /* NIB_DOT8_ZERO * sum of s->x: what all sums have too much */
+    float norm, error;  /* |x| and |x - x'| */
+    float rounding;     /* of a float sum, as a share of |w| |x| */
+} query;
+
+/* x in integers, so small that no sum of codes times x can pass 31 bits.  False: no bounds can be had. */
+static bool ask(nib_sketch *s, const float *x, query *q)
+{
+    const float most_x = (float)nib_min((size_t)MOST_X, INT32_MAX / 255 / s->wide);
+    double squares = sum_of_squares(s->in, x), errors = 0;
+    float most = 0;
+    int32_t sum = 0;
+
+    if (!(squares <= MOST_SQUARES && squares >= LEAST_SQUARES)) return false; /* or NaN */
+    for (size_t i = 0; i < s->in; i++) most = fmaxf(most, fabsf(x[i]));
+    q->s = s;
+    q->scale = most / most_x;
+    for (size_t i = 0; i < s->in; i++) {
+        float integer = rintf(x[i] / q->scale), rest = x[i] - integer * q->scale;
+        s->x[nib_dot8_place(i)] = (int16_t)integer;
+        sum += (int32_t)integer;
+        errors += (double)rest * (double)rest;
+    }
+    q->zero = NIB_DOT8_ZERO * sum;
+    q->norm = (float)sqrt(squares) * ROOM;
+    q->error = (float)sqrt(errors) * ROOM;
+    q->rounding = (float)(s->in + 64) * 0x1p-23f; /* n 2^-24 bounds a sum in any order; twice that, for both sums */
+    return true;
+}
+
+static void bound_tile(void *arg, size_t tile, unsigned worker)
+{
+    const query *q = arg;
+    nib_sketch *s = q->s;
+    size_t r0 = tile * ROWS, rows = nib_min(ROWS, s->rows - r0);
+    const float *scale = s->scale + r0, *error = s->error + r0, *norm = s->norm + r0;
+    float *lower = s->lower + r0, *upper = s->upper + r0;
+    int32_t sums[ROWS];
+
+    (void)worker;
+    s->k->dot8(rows, s->wide, s->codes + r0 * s->wide, s->x, sums);
+    for (size_t r = 0; r < rows; r++) {
+        float value = (float)(sums[r] - q->zero) * (scale[r] * q->scale);
+        float room = error[r] * q->norm + norm[r] * q->error + norm[r] * q->norm * q->rounding;
+        lower[r] = value - room;
+        upper[r] = value + room;
+    }
+}
+
+static void sink(float *heap, size_t n, float x)
+{
+    size_t at = 0;
+
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= x) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = x;
+}
+
+/* The n-th greatest of the lower bounds. */
+static float threshold(nib_sketch *s, size_t n)
+{
+    float *heap = s->greatest;
+
+    for (size_t i = 0; i < n; i++) heap[i] = -INFINITY;
+    for (size_t r = 0; r < s->rows; r++)
+        if (s->lower[r] > heap[0]) sink(heap, n, s->lower[r]);
+    return heap[0];
+}
+
+const uint32_t *nib_sketch_find(nib_sketch *s, const float *x, size_t most, size_t *count)
+{
+    float least;
+    query q;
+
+    assert(most > 0);
+    *count = 0;
+    if (!ask(s, x, &q)) return s->found;
+    nib_parallel_for(s->ctx, nib_ceil_div(s->rows, ROWS), bound_tile, &q);
+    least = threshold(s, nib_min(most, s->rows));
+    for (size_t r = 0; r < s->rows; r++)
+        if (!(s->upper[r] < least)) s->found[(*count)++] = (uint32_t)r;
+    return s->found;
+}

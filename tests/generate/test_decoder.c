@@ -1,0 +1,77 @@
+/* test_decoder.c - the logits of the likeliest words are those of all words, and are fewer once a sketch pays. */
+#include "test.h"
+
+#include <string.h>
+
+#include "generate/decoder.h"
+#include "model/model.h"
+
+enum { TOKENS = 60, MOST = 40 };
+
+static nib_model *open_model(nib_ctx *ctx, nib_dtype type)
+{
+    nib_model_options options = { .model = test_data("models/pico") };
+    nib_model *model = NULL;
+    nib_error err;
+
+    CHECK(nib_model_open(ctx, &options, type, (nib_model_progress){ 0 }, &model, &err) == NIB_OK, "%s", err.message);
+    return model;
+}
+
+/* Among `some` are the `most` greatest of `all` and what equals the last of them, with the same bits. */
+static void check_logits(nib_logits all, nib_logits some, size_t most)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; some.ids && i < some.count; i++)
+        CHECK(memcmp(&some.values[i], &all.values[some.ids[i]], sizeof *all.values) == 0, "word %u: %a, expected %a", some.ids[i],
+              (double)some.values[i], (double)all.values[some.ids[i]]);
+    for (size_t w = 0; some.ids && w < all.count; w++) {
+        size_t greater = 0;
+        while (at < some.count && some.ids[at] < w) at++;
+        if (at < some.count && some.ids[at] == w) continue;
+        for (size_t i = 0; i < all.count; i++) greater += all.values[i] > all.values[w];
+        CHECK(greater >= most, "word %zu is number %zu and is missing", w, greater);
+    }
+}
+
+static void check_type(nib_dtype type)
+{
+    static const size_t mosts[] = { 1, MOST, 0, 1000 };
+    nib_ctx *ctx = test_ctx();
+    nib_model *model = open_model(ctx, type);
+    nib_decoder *full = NULL, *few = NULL;
+    size_t fewer = 0;
+    nib_error err;
+
+    REQUIRE(model);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &full, &err), err);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &few, &err), err);
+    nib_decoder_begin(full, NIB_NO_SLOT);
+    nib_decoder_begin(few, NIB_NO_SLOT);
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        uint32_t id = 5 + t * 31 % 1900;
+        size_t most = mosts[t % NIB_COUNT(mosts)];
+
+        REQUIRE_OK(nib_decoder_push(full, &id, 1, 0, &err), err);
+        REQUIRE_OK(nib_decoder_push(few, &id, 1, most, &err), err);
+        CHECK(!full->logits.ids && full->logits.count == model->config->vocabulary, "%zu logits where all were asked for", full->logits.count);
+        CHECK(!few->logits.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for", few->logits.count, most);
+        check_logits(full->logits, few->logits, most);
+        fewer += few->logits.ids && few->logits.count < model->config->vocabulary / 2;
+    }
+    CHECK(fewer >= 8, "only %zu of %d tokens had fewer logits", fewer, TOKENS);
+    nib_decoder_destroy(full);
+    nib_decoder_destroy(few);
+    nib_model_close(model);
+}
+
+static void test_float32(void) { check_type(NIB_F32); }
+static void test_bfloat16(void) { check_type(NIB_BF16); }
+
+static const test_case cases[] = {
+    { "logits of the likeliest, float32", test_float32 },
+    { "logits of the likeliest, bfloat16", test_bfloat16 },
+};
+
+int main(void) { return test_main("test_decoder", cases, NIB_COUNT(cases)); }
