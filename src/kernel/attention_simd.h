@@ -15,6 +15,7 @@
  * Source: Dao et al. 2022, arXiv:2205.14135 (online softmax, recomputed scores). */
 #include <math.h>
 
+#include "kernel/attention_one.h"
 #include "kernel/attention_place.h"
 #include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
@@ -317,83 +318,16 @@ static void forward_queries(tile *t)
     }
 }
 
-/* --- one query: a dot a key --- */
-
-NIB_INLINE float dot_row(nib_dtype type, const float *q, const void *x, size_t at, size_t d)
-{
-    V sum = v_zero(), more = v_zero();
-    size_t c = 0;
-
-    for (; c + 2 * VN <= d; c += 2 * VN) {
-        sum = v_fma(v_load(q + c), v_get(type, x, at + c, VN), sum);
-        more = v_fma(v_load(q + c + VN), v_get(type, x, at + c + VN, VN), more);
-    }
-    for (; c < d; c += VN) sum = v_fma(v_load(q + c), v_get(type, x, at + c, nib_min(VN, d - c)), sum);
-    return v_sum(v_add(sum, more));
-}
-
-enum { ONE_VECTORS = 8 }; /* channels at a time: sums in registers */
-
-NIB_INLINE void weigh_rows(const nib_attention_args *a, const float *p, span seen, size_t c0, size_t n, float *o)
-{
-    V sum[ONE_VECTORS];
-
-    for (size_t v = 0; v < ONE_VECTORS; v++) sum[v] = v_zero();
-    for (size_t j = seen.lo; j < seen.hi; j++) {
-        size_t at = nib_head_at(a->kv_heads_v, a->kv0 + j, nib_kv_head(a)) + c0;
-        V w = v_set(p[j - seen.lo]);
-        if (n == ONE_VECTORS * VN) {
-#pragma GCC unroll 8
-            for (size_t v = 0; v < ONE_VECTORS; v++) sum[v] = v_fma(w, v_get(a->type, a->v, at + v * VN, VN), sum[v]);
-        } else {
-            for (size_t v = 0; v * VN < n; v++)
-                sum[v] = v_fma(w, v_get(a->type, a->v, at + v * VN, nib_min(VN, n - v * VN)), sum[v]);
-        }
-    }
-    for (size_t v = 0; v < ONE_VECTORS; v++) v_store(o + v * VN, sum[v]);
-}
-
-static void forward_one(const nib_attention_args *a, void *scratch)
-{
-    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *p = q + nib_round_up(a->head_dim, NIB_STRIP);
-    float scale = a->scale * LOG2_E, most = -INFINITY, total = 0, o[ONE_VECTORS * VN];
-    V sum = v_zero();
-    span seen;
-    size_t n, row = a->q0;
-
-    nib_seen_keys(a, 0, &seen.lo, &seen.hi);
-    n = seen.hi - seen.lo;
-    widen(a->type, a->q, a->q_heads, a->q0, 1, a->head, a->head_dim, nib_round_up(a->head_dim, NIB_STRIP), q);
-    for (size_t j = 0; j < n; j++) {
-        size_t at = nib_head_at(a->kv_heads_k, a->kv0 + seen.lo + j, nib_kv_head(a));
-        p[j] = (dot_row(a->type, q, a->k, at, a->head_dim) + nib_alibi(a, seen.lo + j)) * scale;
-        if (!(p[j] <= most)) most = p[j]; /* also when it is NaN */
-    }
-    for (size_t j = n; j < nib_round_up(n, VN); j++) p[j] = -INFINITY;
-    for (size_t j = 0; j < n; j += VN) {
-        V x = v_load(p + j), e = v_exp2(v_sub(x, v_set(most)));
-        e = v_if_less(v_set(-INFINITY), x, e, v_if_less(x, v_zero(), v_zero(), e));
-        v_store(p + j, e);
-        sum = v_add(sum, e);
-    }
-    total = v_sum(sum);
-    for (size_t c = 0; c < a->head_dim; c += ONE_VECTORS * VN) {
-        size_t some = nib_min(ONE_VECTORS * VN, a->head_dim - c), at = (row * a->heads + a->head) * a->head_dim + c;
-        weigh_rows(a, p, seen, c, some, o);
-        for (size_t i = 0; i < some; i += VN)
-            v_put(a->type, a->o, at + i, nib_min(VN, some - i), v_mul(v_set(1 / total), v_load(o + i)));
-    }
-    if (a->lse) a->lse[a->head * a->lse_stride + row] = most * LN_2 + logf(total);
-}
-
 void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
-    tile t = divide(a, scratch);
+    tile t;
 
     if (a->q_len == 1) {
-        forward_one(a, scratch);
+        if (a->type == NIB_F32) forward_one(a, NIB_F32, scratch);
+        else forward_one(a, NIB_BF16, scratch);
         return;
     }
+    t = divide(a, scratch);
     for (t.i0 = 0; t.i0 < a->q_len; t.i0 += QUERIES) {
         t.count = nib_min(QUERIES, a->q_len - t.i0);
         forward_queries(&t);

@@ -15,10 +15,22 @@ enum { NIB_DOT4_BLOCK = 64 };
 
 typedef struct nib_dot4 {
     const uint8_t *codes;  /* of the first row */
-    const float *scales;   /* [rows, blocks] */
     const float *table;    /* [16] */
     size_t rows, blocks;   /* a row is blocks * 32 bytes, the next one behind it */
+    size_t first;          /* number of the first row's first block in the whole matrix, which scales are counted by */
+    unsigned shift;        /* 2^shift neighbouring blocks share a scale */
+    const float *scales;   /* the matrix's, or NULL: scale s is scale_table[scale_codes[s]] * nested[s / 256] + offset */
+    const uint8_t *scale_codes;
+    const float *scale_table, *nested;
+    float offset;
 } nib_dot4;
+
+/* Scale of a block, counted from the first row's first; nested: !d->scales, told so that a loop need not ask. */
+static inline float nib_dot4_scale(const nib_dot4 *d, bool nested, size_t block)
+{
+    size_t s = (d->first + block) >> d->shift;
+    return nested ? d->scale_table[d->scale_codes[s]] * d->nested[s / 256] + d->offset : d->scales[s];
+}
 
 /* n: a multiple of 64. */
 typedef void nib_arrange4_fn(size_t n, const float *x, float *to);

@@ -49,25 +49,34 @@ static void arrange(size_t n, const float *x, bool rounded, float *to)
 void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
 void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
 
-NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, bool nested, float *y)
 {
     const planes p = planes_of(d->table);
     const uint8_t *codes = d->codes;
-    const float *scale = d->scales;
+    size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
         V sum = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
+        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)codes);
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            sum = v_fma(dot64(&p, both, x + b * NIB_DOT4_BLOCK, rounded), v_set(*scale), sum);
+            sum = v_fma(dot64(&p, both, x + b * NIB_DOT4_BLOCK, rounded), v_set(nib_dot4_scale(d, nested, block)), sum);
         }
         y[r] = v_sum(sum);
     }
 }
 
-void nib_dot4_avx2(const nib_dot4 *d, const float *x, float *y) { dot4(d, x, false, y); }
-void nib_dot4_rounded_avx2(const nib_dot4 *d, const float *x, float *y) { dot4(d, x, true, y); }
+void nib_dot4_avx2(const nib_dot4 *d, const float *x, float *y)
+{
+    if (d->scales) dot4(d, x, false, false, y);
+    else dot4(d, x, false, true, y);
+}
+
+void nib_dot4_rounded_avx2(const nib_dot4 *d, const float *x, float *y)
+{
+    if (d->scales) dot4(d, x, true, false, y);
+    else dot4(d, x, true, true, y);
+}
 
 /* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for what is below it. */
 void nib_arrange_row_avx2(size_t n, const float *x, float *to)

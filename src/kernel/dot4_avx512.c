@@ -20,15 +20,15 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-void nib_dot4_avx512(const nib_dot4 *d, const float *x, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool nested, float *y)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
-    const float *scale = d->scales;
+    size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
         V sum = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
+        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m512i first = bytes16(codes), second = bytes16(codes + 16);
             const float *values = x + b * NIB_DOT4_BLOCK;
             V s, t;
@@ -37,10 +37,16 @@ void nib_dot4_avx512(const nib_dot4 *d, const float *x, float *y)
             t = v_mul(_mm512_permutexvar_ps(first, table), v_load(values + 16));
             s = v_fma(_mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table), v_load(values + 32), s);
             t = v_fma(_mm512_permutexvar_ps(second, table), v_load(values + 48), t);
-            sum = v_fma(v_add(s, t), v_set(*scale), sum);
+            sum = v_fma(v_add(s, t), v_set(nib_dot4_scale(d, nested, block)), sum);
         }
         y[r] = v_sum(sum);
     }
+}
+
+void nib_dot4_avx512(const nib_dot4 *d, const float *x, float *y)
+{
+    if (d->scales) dot4(d, x, false, y);
+    else dot4(d, x, true, y);
 }
 
 /* Even channels of 32, then odd ones. */

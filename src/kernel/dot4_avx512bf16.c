@@ -23,16 +23,16 @@ void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, const uint16_t *x, bool nested, float *y)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
-    const float *scale = d->scales;
+    size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
         V even = v_zero(), odd = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, codes += 32, scale++) {
-            __m256i values = narrow(v_mul(table, v_set(*scale)));
+        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
+            __m256i values = narrow(v_mul(table, v_set(nib_dot4_scale(d, nested, block))));
             __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
             __m512i words = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
             const uint16_t *at = x + b * NIB_DOT4_BLOCK;
@@ -42,6 +42,12 @@ void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y
         }
         y[r] = v_sum(v_add(even, odd));
     }
+}
+
+void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
+{
+    if (d->scales) dot4(d, x, false, y);
+    else dot4(d, x, true, y);
 }
 
 void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)

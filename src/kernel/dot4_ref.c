@@ -14,7 +14,7 @@ void nib_dot4_ref(const nib_dot4 *d, const float *x, float *y)
             float part = 0;
             for (size_t i = 0; i < NIB_DOT4_BLOCK; i += 2)
                 part += d->table[codes[i / 2] >> 4] * values[i] + d->table[codes[i / 2] & 15] * values[i + 1];
-            sum += part * d->scales[r * d->blocks + b];
+            sum += part * nib_dot4_scale(d, !d->scales, r * d->blocks + b);
         }
         y[r] = sum;
     }

@@ -147,6 +147,25 @@ NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
 }
 #endif
 
+/* to[i] = the sum over x[i], four at a time: fewer shuffles than one by one. */
+NIB_INLINE void v_sum4(const V x[4], float to[4])
+{
+    __m256 s[4], two[2];
+    __m128 four[2];
+
+#if defined(__AVX512F__)
+    for (int i = 0; i < 4; i++) s[i] = _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps(x[i], 1));
+#else
+    for (int i = 0; i < 4; i++) s[i] = x[i];
+#endif
+    two[0] = _mm256_hadd_ps(s[0], s[1]);
+    two[1] = _mm256_hadd_ps(s[2], s[3]);
+    s[0] = _mm256_hadd_ps(two[0], two[1]);
+    four[0] = _mm256_castps256_ps128(s[0]);
+    four[1] = _mm256_extractf128_ps(s[0], 1);
+    _mm_storeu_ps(to, _mm_add_ps(four[0], four[1]));
+}
+
 /* Values i .. i + n of an array of `type`, n <= VN; the rest is 0. */
 NIB_INLINE V v_get(nib_dtype type, const void *x, size_t i, size_t n)
 {

@@ -25,14 +25,14 @@ static size_t unit_of(const nib_bnb4 *q) { return nib_min(q->blocksize, MOST_UNI
 /* A division a block would take longer than its scale. */
 static unsigned shift_of(const nib_bnb4 *q) { return (unsigned)__builtin_ctz(q->blocksize); }
 
-/* Scales of `count` units, one after the other from flat index `e` on, `stride` floats apart. */
-static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales, size_t stride)
+/* Scales of `count` units, one after the other from flat index `e` on, NIB_PANEL floats apart. */
+static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales)
 {
     const size_t unit = unit_of(q), shift = shift_of(q), first = e >> shift;
     const float offset = q->nested_offset;
 
     if (q->absmax || q->blocksize > unit) {
-        for (size_t i = 0; i < count; i++) scales[i * stride] = nib_bnb4_absmax(q, (e + i * unit) >> shift);
+        for (size_t i = 0; i < count; i++) scales[i * NIB_PANEL] = nib_bnb4_absmax(q, (e + i * unit) >> shift);
         return;
     }
     for (size_t i = 0, run; i < count; i += run) { /* units are blocks: a run shares its nested scale */
@@ -40,7 +40,7 @@ static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales
         float nested = q->nested_absmax[block / NIB_BNB4_NESTED_BLOCK];
         run = nib_min(NIB_BNB4_NESTED_BLOCK - block % NIB_BNB4_NESTED_BLOCK, count - i);
         for (size_t j = 0; j < run; j++)
-            scales[(i + j) * stride] = q->nested_table[q->absmax_q[block + j]] * nested + offset;
+            scales[(i + j) * NIB_PANEL] = q->nested_table[q->absmax_q[block + j]] * nested + offset;
     }
 }
 
@@ -84,7 +84,7 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 /* Scales of 32 rows' units from column k0 on, as [unit][32]. */
 static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
-    for (size_t n = 0; n < NIB_PANEL; n++) unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n, NIB_PANEL);
+    for (size_t n = 0; n < NIB_PANEL; n++) unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n);
 }
 
 static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
@@ -135,7 +135,7 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
 
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type)
 {
-    if (unit_of(&w->as.bnb4) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK || w->in / NIB_DOT4_BLOCK > MOST_SCALES) return NIB_DOT_NONE;
+    if (unit_of(&w->as.bnb4) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK) return NIB_DOT_NONE;
     if (type == NIB_BF16 && k->dot4_bf16) return NIB_DOT_PAIRS;
     return type == NIB_BF16 && k->dot4_rounded ? NIB_DOT_ROUNDED : NIB_DOT_FLOATS;
 }
@@ -149,19 +149,15 @@ static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind ki
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
 {
     const nib_bnb4 *q = &w->as.bnb4;
-    float scales[MOST_SCALES], table[16];
     size_t blocks = w->in / NIB_DOT4_BLOCK;
-    bool as_stored = q->absmax && q->blocksize == NIB_DOT4_BLOCK;
+    float table[16];
+    nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = table, .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
+                   .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK), .scales = q->absmax,
+                   .scale_codes = q->absmax_q, .scale_table = q->nested_table, .nested = q->nested_absmax, .offset = q->nested_offset };
 
     for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
-    for (size_t r = r0, rows; r < r1; r += rows) {
-        nib_dot4 d = { q->codes + r * w->in / 2, scales, table, 0, blocks };
-        d.rows = rows = nib_min(as_stored ? r1 - r : MOST_SCALES / blocks, r1 - r);
-        if (as_stored) d.scales = q->absmax + r * blocks;
-        else unit_scales(q, r * w->in, rows * blocks, scales, 1);
-        if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y + (r - r0));
-        else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y + (r - r0));
-    }
+    if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y);
+    else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y);
 }
 
 const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack, dot_kind, dot_ready, dot };

@@ -13,13 +13,24 @@ nib_dot_rows_bf16_fn nib_dot_rows_bf16_avx512bf16emu;
 
 typedef struct codes { nib_dot4 d; size_t n; float *x; uint16_t *half; } codes;
 
-static codes make_codes(size_t rows, size_t blocks)
+/* Scales of its own for 2^shift blocks, nested or not; the first block is not always the matrix's. */
+static codes make_codes(size_t rows, size_t blocks, bool nested, unsigned shift)
 {
     codes c = { .n = blocks * NIB_DOT4_BLOCK };
-    uint8_t *bytes = test_guarded(rows * c.n / 2);
+    size_t first = blocks * (test_rand() % 60), scales = ((first + rows * blocks - 1) >> shift) + 1;
+    uint8_t *bytes = test_guarded(rows * c.n / 2), *nested_codes = test_guarded(scales);
 
     for (size_t i = 0; i < rows * c.n / 2; i++) bytes[i] = (uint8_t)test_rand();
-    c.d = (nib_dot4){ bytes, test_floats(rows * blocks, 1), test_floats(16, 1), rows, blocks };
+    for (size_t i = 0; i < scales; i++) nested_codes[i] = (uint8_t)test_rand();
+    c.d = (nib_dot4){ .codes = bytes, .table = test_floats(16, 1), .rows = rows, .blocks = blocks, .first = first, .shift = shift };
+    if (!nested) {
+        c.d.scales = test_floats(scales, 1);
+    } else {
+        c.d.scale_codes = nested_codes;
+        c.d.scale_table = test_floats(256, 1);
+        c.d.nested = test_floats((scales + 255) / 256, 1);
+        c.d.offset = test_rand_float();
+    }
     c.x = test_floats(c.n, 1);
     c.half = test_values(NIB_BF16, c.n, 1);
     return c;
@@ -33,7 +44,9 @@ static double expected(const codes *c, size_t r, bool pairs, double *size)
     *size = 0;
     for (size_t i = 0; i < c->n; i++) {
         unsigned byte = c->d.codes[(r * c->n + i) / 2];
-        float value = c->d.table[i % 2 ? byte & 15 : byte >> 4], scale = c->d.scales[r * c->d.blocks + i / NIB_DOT4_BLOCK];
+        size_t s = (c->d.first + r * c->d.blocks + i / NIB_DOT4_BLOCK) >> c->d.shift;
+        float value = c->d.table[i % 2 ? byte & 15 : byte >> 4];
+        float scale = c->d.scales ? c->d.scales[s] : c->d.scale_table[c->d.scale_codes[s]] * c->d.nested[s / 256] + c->d.offset;
         double term = pairs ? (double)nib_round_bf16(value * scale) * (double)nib_bf16_to_f32(c->half[i])
                             : (double)value * (double)scale * (double)c->x[i];
         sum += term;
@@ -42,9 +55,9 @@ static double expected(const codes *c, size_t r, bool pairs, double *size)
     return sum;
 }
 
-static void check_codes(const nib_kernels *k, const char *name, size_t rows, size_t blocks)
+static void check_codes(const nib_kernels *k, const char *name, size_t rows, size_t blocks, bool nested, unsigned shift)
 {
-    codes c = make_codes(rows, blocks);
+    codes c = make_codes(rows, blocks, nested, shift);
     float *ready = test_floats(c.n, 0), *y = test_floats(rows, 0);
     double size;
 
@@ -97,7 +110,8 @@ static void check_rows(const nib_kernels *k, const char *name, size_t n)
 static void check_all(const nib_kernels *k, const char *name)
 {
     for (size_t rows = 1; rows <= 5; rows++)
-        for (size_t blocks = 1; blocks <= 9; blocks++) check_codes(k, name, rows, blocks);
+        for (size_t blocks = 1; blocks <= 9; blocks++)
+            for (unsigned way = 0; way < 4; way++) check_codes(k, name, rows, blocks, way % 2, way / 2 * 3);
     for (size_t n = 1; n <= 200; n += n < 140 ? 1 : 7) check_rows(k, name, n);
 }
 

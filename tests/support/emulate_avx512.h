@@ -90,6 +90,8 @@ EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
                        _mm256_fmadd_ps(a.half[1], b.half[1], c.half[1]) } };
 }
 EMULATED __m512i _mm512_cvtps_epi32(__m512 a) { return (__m512i){ { _mm256_cvtps_epi32(a.half[0]), _mm256_cvtps_epi32(a.half[1]) } }; }
+EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.half[0]; }
+EMULATED __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return a.half[i]; }
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a)
 {
     return (__m512i){ { _mm256_cvttps_epi32(a.half[0]), _mm256_cvttps_epi32(a.half[1]) } };
