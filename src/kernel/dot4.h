@@ -32,9 +32,13 @@ static inline float nib_dot4_scale(const nib_dot4 *d, bool nested, size_t block)
     return nested ? d->scale_table[d->scale_codes[s]] * d->nested[s / 256] + d->offset : d->scales[s];
 }
 
+enum { NIB_DOT_ROWS = 4 }; /* of x at a time, at most */
+
 /* n: a multiple of 64. */
 typedef void nib_arrange4_fn(size_t n, const float *x, float *to);
-typedef void nib_dot4_fn(const nib_dot4 *d, const float *x, float *y);
+/* y[m * ldy + r] = row r of the weight times row m < M of x, rows ldx apart: codes are looked up once for all M.
+ * A row's bits do not depend on M. */
+typedef void nib_dot4_fn(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy);
 
 /* Optional: the same, faster, where the values of the table are bfloat16. */
 typedef nib_arrange4_fn nib_arrange4_rounded_fn;
@@ -42,7 +46,7 @@ typedef nib_dot4_fn nib_dot4_rounded_fn;
 
 /* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding does. */
 typedef void nib_arrange4_bf16_fn(size_t n, const uint16_t *x, uint16_t *to);
-typedef void nib_dot4_bf16_fn(const nib_dot4 *d, const uint16_t *x, float *y);
+typedef void nib_dot4_bf16_fn(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y, size_t ldy);
 
 /* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by arrange_row. */
 typedef void nib_arrange_row_fn(size_t n, const float *x, float *to);

@@ -18,15 +18,23 @@ NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
     to[3] = _mm256_castsi256_ps(_mm256_and_si256(second, upper));
 }
 
-/* Sum of 64 codes times x, by lanes. */
-NIB_INLINE V dot64(const planes *p, __m256i codes, const float *x, bool rounded)
-{
-    V high[4], low[4], s[4];
+typedef struct values64 { V high[4], low[4]; } values64;
 
-    (rounded ? look_up32_rounded : look_up32)(p, high_nibbles(codes), high);
-    (rounded ? look_up32_rounded : look_up32)(p, low_nibbles(codes), low);
-    for (size_t i = 0; i < 4; i++) s[i] = v_mul(high[i], v_load(x + 8 * i));
-    for (size_t i = 0; i < 4; i++) s[i] = v_fma(low[i], v_load(x + 32 + 8 * i), s[i]);
+NIB_INLINE values64 look_up64(const planes *p, __m256i codes, bool rounded)
+{
+    values64 v;
+    (rounded ? look_up32_rounded : look_up32)(p, high_nibbles(codes), v.high);
+    (rounded ? look_up32_rounded : look_up32)(p, low_nibbles(codes), v.low);
+    return v;
+}
+
+/* Sum of 64 values times x, by lanes. */
+NIB_INLINE V dot64(const values64 *v, const float *x)
+{
+    V s[4];
+
+    for (size_t i = 0; i < 4; i++) s[i] = v_mul(v->high[i], v_load(x + 8 * i));
+    for (size_t i = 0; i < 4; i++) s[i] = v_fma(v->low[i], v_load(x + 32 + 8 * i), s[i]);
     return v_add(v_add(s[0], s[1]), v_add(s[2], s[3]));
 }
 
@@ -49,33 +57,44 @@ static void arrange(size_t n, const float *x, bool rounded, float *to)
 void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
 void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
 
-NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool rounded, bool nested, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded, bool nested, float *y, size_t ldy)
 {
     const planes p = planes_of(d->table);
     const uint8_t *codes = d->codes;
     size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
-        V sum = v_zero();
+        V sum[NIB_DOT_ROWS];
+        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)codes);
+            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes), rounded);
+            V scale = v_set(nib_dot4_scale(d, nested, block));
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            sum = v_fma(dot64(&p, both, x + b * NIB_DOT4_BLOCK, rounded), v_set(nib_dot4_scale(d, nested, block)), sum);
+            for (size_t m = 0; m < M; m++) sum[m] = v_fma(dot64(&v, x + m * ldx + b * NIB_DOT4_BLOCK), scale, sum[m]);
         }
-        y[r] = v_sum(sum);
+        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]);
     }
 }
 
-void nib_dot4_avx2(const nib_dot4 *d, const float *x, float *y)
+/* A loop for each number of rows, and for each kind of scales. */
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded, bool nested, float *y, size_t ldy)
 {
-    if (d->scales) dot4(d, x, false, false, y);
-    else dot4(d, x, false, true, y);
+    if (M == 1) dot4(d, 1, x, ldx, rounded, nested, y, ldy);
+    else if (M == 2) dot4(d, 2, x, ldx, rounded, nested, y, ldy);
+    else if (M == 3) dot4(d, 3, x, ldx, rounded, nested, y, ldy);
+    else dot4(d, 4, x, ldx, rounded, nested, y, ldy);
 }
 
-void nib_dot4_rounded_avx2(const nib_dot4 *d, const float *x, float *y)
+void nib_dot4_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
 {
-    if (d->scales) dot4(d, x, true, false, y);
-    else dot4(d, x, true, true, y);
+    if (d->scales) dot4_any(d, M, x, ldx, false, false, y, ldy);
+    else dot4_any(d, M, x, ldx, false, true, y, ldy);
+}
+
+void nib_dot4_rounded_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
+{
+    if (d->scales) dot4_any(d, M, x, ldx, true, false, y, ldy);
+    else dot4_any(d, M, x, ldx, true, true, y, ldy);
 }
 
 /* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for what is below it. */

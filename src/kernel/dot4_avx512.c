@@ -20,33 +20,46 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, const float *x, bool nested, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y, size_t ldy)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
     size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
-        V sum = v_zero();
+        V sum[NIB_DOT_ROWS];
+        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m512i first = bytes16(codes), second = bytes16(codes + 16);
-            const float *values = x + b * NIB_DOT4_BLOCK;
-            V s, t;
+            V high[2] = { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table), _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table) };
+            V low[2] = { _mm512_permutexvar_ps(first, table), _mm512_permutexvar_ps(second, table) };
+            V scale = v_set(nib_dot4_scale(d, nested, block));
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            s = v_mul(_mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table), v_load(values));
-            t = v_mul(_mm512_permutexvar_ps(first, table), v_load(values + 16));
-            s = v_fma(_mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table), v_load(values + 32), s);
-            t = v_fma(_mm512_permutexvar_ps(second, table), v_load(values + 48), t);
-            sum = v_fma(v_add(s, t), v_set(nib_dot4_scale(d, nested, block)), sum);
+            for (size_t m = 0; m < M; m++) {
+                const float *values = x + m * ldx + b * NIB_DOT4_BLOCK;
+                V s = v_mul(high[0], v_load(values)), t = v_mul(low[0], v_load(values + 16));
+                s = v_fma(high[1], v_load(values + 32), s);
+                t = v_fma(low[1], v_load(values + 48), t);
+                sum[m] = v_fma(v_add(s, t), scale, sum[m]);
+            }
         }
-        y[r] = v_sum(sum);
+        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]);
     }
 }
 
-void nib_dot4_avx512(const nib_dot4 *d, const float *x, float *y)
+/* A loop for each number of rows. */
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y, size_t ldy)
 {
-    if (d->scales) dot4(d, x, false, y);
-    else dot4(d, x, true, y);
+    if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
+    else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);
+    else if (M == 3) dot4(d, 3, x, ldx, nested, y, ldy);
+    else dot4(d, 4, x, ldx, nested, y, ldy);
+}
+
+void nib_dot4_avx512(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
+{
+    if (d->scales) dot4_any(d, M, x, ldx, false, y, ldy);
+    else dot4_any(d, M, x, ldx, true, y, ldy);
 }
 
 /* Even channels of 32, then odd ones. */

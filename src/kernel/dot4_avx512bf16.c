@@ -23,31 +23,44 @@ void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, const uint16_t *x, bool nested, float *y)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested, float *y, size_t ldy)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
     size_t block = 0;
 
     for (size_t r = 0; r < d->rows; r++) {
-        V even = v_zero(), odd = v_zero();
+        V even[NIB_DOT_ROWS], odd[NIB_DOT_ROWS];
+        for (size_t m = 0; m < M; m++) even[m] = odd[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m256i values = narrow(v_mul(table, v_set(nib_dot4_scale(d, nested, block))));
             __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
             __m512i words = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
-            const uint16_t *at = x + b * NIB_DOT4_BLOCK;
+            __m512i high = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice), low = _mm512_permutexvar_epi16(words, twice);
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            even = dot_pairs(even, _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice), _mm512_loadu_si512(at));
-            odd = dot_pairs(odd, _mm512_permutexvar_epi16(words, twice), _mm512_loadu_si512(at + 32));
+            for (size_t m = 0; m < M; m++) {
+                const uint16_t *at = x + m * ldx + b * NIB_DOT4_BLOCK;
+                even[m] = dot_pairs(even[m], high, _mm512_loadu_si512(at));
+                odd[m] = dot_pairs(odd[m], low, _mm512_loadu_si512(at + 32));
+            }
         }
-        y[r] = v_sum(v_add(even, odd));
+        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(v_add(even[m], odd[m]));
     }
 }
 
-void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, const uint16_t *x, float *y)
+/* A loop for each number of rows. */
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested, float *y, size_t ldy)
 {
-    if (d->scales) dot4(d, x, false, y);
-    else dot4(d, x, true, y);
+    if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
+    else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);
+    else if (M == 3) dot4(d, 3, x, ldx, nested, y, ldy);
+    else dot4(d, 4, x, ldx, nested, y, ldy);
+}
+
+void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y, size_t ldy)
+{
+    if (d->scales) dot4_any(d, M, x, ldx, false, y, ldy);
+    else dot4_any(d, M, x, ldx, true, y, ldy);
 }
 
 void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)

@@ -146,7 +146,8 @@ static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind ki
     else (kind == NIB_DOT_ROUNDED ? k->arrange4_rounded : k->arrange4)(w->in, x, ready);
 }
 
-static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
+                float *y, size_t ldy)
 {
     const nib_bnb4 *q = &w->as.bnb4;
     size_t blocks = w->in / NIB_DOT4_BLOCK;
@@ -156,8 +157,8 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
                    .scale_codes = q->absmax_q, .scale_table = q->nested_table, .nested = q->nested_absmax, .offset = q->nested_offset };
 
     for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
-    if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, ready, y);
-    else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, ready, y);
+    if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, M, ready, w->in, y, ldy);
+    else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, M, ready, w->in, y, ldy);
 }
 
 const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack, dot_kind, dot_ready, dot };

@@ -112,7 +112,7 @@ static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind ki
     else k->arrange_row(w->in, x, ready);
 }
 
-static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
+static void dot_one(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
 {
     const nib_dense *d = &w->as.dense;
     const uint16_t *rows = (const uint16_t *)d->data + r0 * w->in;
@@ -120,6 +120,14 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, co
     if (kind == NIB_DOT_PAIRS) k->dot_rows_bf16(r1 - r0, w->in, rows, w->in, ready, y);
     else if (d->dtype == NIB_BF16) k->dot_rows(r1 - r0, w->in, rows, w->in, ready, y);
     else for (size_t r = r0; r < r1; r++) y[r - r0] = k->dot(w->in, (const float *)d->data + r * w->in, ready);
+}
+
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
+                float *y, size_t ldy)
+{
+    size_t bytes = w->in * (kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
+
+    for (size_t m = 0; m < M; m++) dot_one(w, k, kind, (const char *)ready + m * bytes, r0, r1, y + m * ldy);
 }
 
 static const nib_scheme scheme = { "dense", decode_tile, destroy, pack, dot_kind, dot_ready, dot };

@@ -6,7 +6,7 @@
 
 #include "base/thread.h"
 
-enum { MOST_ROWS = 4, OUTPUTS = 32 /* of a tile */, DEPTH = 2048 /* decoded at a time */ };
+enum { MOST_ROWS = NIB_DOT_ROWS, OUTPUTS = 32 /* of a tile */, DEPTH = 2048 /* decoded at a time */ };
 
 typedef struct dots {
     nib_ctx *ctx;
@@ -50,8 +50,7 @@ static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker, fl
 {
     float one[MOST_ROWS];
 
-    for (size_t m = 0; d->kind && m < d->a->rows; m++)
-        d->w->scheme->dot(d->w, d->k, d->kind, d->ready + m * d->ready_bytes, r0, r0 + count, sums[m]);
+    if (d->kind) d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0], OUTPUTS);
     for (size_t n = 0; !d->kind && n < count; n++) {
         decoded_dot(d, r0 + n, worker, one);
         for (size_t m = 0; m < d->a->rows; m++) sums[m][n] = one[m];

@@ -38,14 +38,14 @@ typedef struct nib_scheme {
     /* Optional: packs a piece of a panel without decoding it to floats first.  The bits are those of
      * decode_tile and the generic packer; false when this weight's shape does not allow it. */
     bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
-    /* Optional, all three: products of one row x with rows of the weight, read once (kernel/dot4.h).
+    /* Optional, all three: products of few rows x with rows of the weight, read once (kernel/dot4.h).
      * How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
     nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type);
     /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both ways. */
     void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready);
-    /* y[r - r0] = row r . x */
-    void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1,
-                float *y);
+    /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one after the other. */
+    void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
+                float *y, size_t ldy);
 } nib_scheme;
 
 /* Dense: rows of float32, float16 or bfloat16, in file order, perhaps on a map. */

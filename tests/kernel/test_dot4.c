@@ -62,7 +62,7 @@ static void check_codes(const nib_kernels *k, const char *name, size_t rows, siz
     double size;
 
     k->arrange4(c.n, c.x, ready);
-    k->dot4(&c.d, ready, y);
+    k->dot4(&c.d, 1, ready, c.n, y, rows);
     for (size_t r = 0; r < rows; r++) {
         double want = expected(&c, r, false, &size);
         CHECK(fabs((double)y[r] - want) <= 1e-6 * size, "%s: row %zu of %zu blocks is %g, expected %g", name, r, blocks, (double)y[r], want);
@@ -70,7 +70,7 @@ static void check_codes(const nib_kernels *k, const char *name, size_t rows, siz
     for (int i = 0; k->dot4_rounded && i < 16; i++) ((float *)(uintptr_t)c.d.table)[i] = nib_round_bf16(c.d.table[i]);
     if (k->dot4_rounded) {
         k->arrange4_rounded(c.n, c.x, ready);
-        k->dot4_rounded(&c.d, ready, y);
+        k->dot4_rounded(&c.d, 1, ready, c.n, y, rows);
     }
     for (size_t r = 0; k->dot4_rounded && r < rows; r++) {
         double want = expected(&c, r, false, &size);
@@ -78,10 +78,33 @@ static void check_codes(const nib_kernels *k, const char *name, size_t rows, siz
     }
     if (!k->dot4_bf16) return;
     k->arrange4_bf16(c.n, c.half, (uint16_t *)ready);
-    k->dot4_bf16(&c.d, (uint16_t *)ready, y);
+    k->dot4_bf16(&c.d, 1, (uint16_t *)ready, c.n, y, rows);
     for (size_t r = 0; r < rows; r++) {
         double want = expected(&c, r, true, &size);
         CHECK(fabs((double)y[r] - want) <= 1e-6 * size, "%s, pairs: row %zu of %zu blocks is %g, expected %g", name, r, blocks, (double)y[r], want);
+    }
+}
+
+/* Several rows of x at a time: each with the bits it has alone. */
+static void check_together(const nib_kernels *k, const char *name, size_t rows, size_t blocks, bool nested)
+{
+    codes c = make_codes(rows, blocks, nested, 0);
+    size_t n = c.n;
+    float *x = test_floats(NIB_DOT_ROWS * n, 1), *one = test_floats(rows, 0), *y = test_floats(NIB_DOT_ROWS * (rows + 1), 0);
+    uint16_t *pairs = test_values(NIB_BF16, NIB_DOT_ROWS * n, 1);
+
+    for (int kind = 0; kind < 3; kind++) {
+        nib_dot4_fn *dot = kind ? k->dot4_rounded : k->dot4;
+        if (kind == 2 ? !k->dot4_bf16 : !dot) continue;
+        for (size_t M = 1; M <= NIB_DOT_ROWS; M++) {
+            if (kind == 2) k->dot4_bf16(&c.d, M, pairs, n, y, rows + 1);
+            else dot(&c.d, M, x, n, y, rows + 1);
+            for (size_t m = 0; m < M; m++) {
+                if (kind == 2) k->dot4_bf16(&c.d, 1, pairs + m * n, n, one, rows);
+                else dot(&c.d, 1, x + m * n, n, one, rows);
+                CHECK(memcmp(one, y + m * (rows + 1), rows * sizeof *one) == 0, "%s, kind %d: row %zu of %zu differs from itself alone", name, kind, m, M);
+            }
+        }
     }
 }
 
@@ -112,6 +135,8 @@ static void check_all(const nib_kernels *k, const char *name)
     for (size_t rows = 1; rows <= 5; rows++)
         for (size_t blocks = 1; blocks <= 9; blocks++)
             for (unsigned way = 0; way < 4; way++) check_codes(k, name, rows, blocks, way % 2, way / 2 * 3);
+    for (size_t blocks = 1; blocks <= 9; blocks += 4) check_together(k, name, 3, blocks, blocks % 2);
+    for (size_t blocks = 2; blocks <= 8; blocks += 3) check_together(k, name, 2, blocks, blocks % 2);
     for (size_t n = 1; n <= 200; n += n < 140 ? 1 : 7) check_rows(k, name, n);
 }
 
