@@ -26,16 +26,20 @@ NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *pan
     return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
 }
 
-/* s[ROWS][VECTORS] += t */
+/* s[ROWS][VECTORS] += t.  A pointer for every three rows: an address may have one stride, or twice it. */
 #define ADD_TERMS(ROWS, VECTORS, t)                                                                 \
-    for (size_t k = 0; k < (t).K; k++) {                                                            \
-        V column[VECTORS];                                                                          \
-        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
-            column[v] = v_load((t).b + k * (t).ldb + (size_t)v * (t).bv);                           \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                                   \
-            V x = v_set((t).a[(size_t)r * (t).lda + k * (t).ka]);                                   \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                s[r][v] = v_fma(x, column[v], s[r][v]);                                             \
+    {                                                                                               \
+        const float *at[(ROWS + 2) / 3], *columns = (t).b;                                          \
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) at[i] = (t).a + 3 * i * (t).lda; \
+        for (size_t k = 0; k < (t).K; k++, columns += (t).ldb) {                                    \
+            V column[VECTORS];                                                                      \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++) column[v] = v_load(columns + (size_t)v * (t).bv); \
+            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
+                V x = v_set(at[r / 3][(size_t)(r % 3) * (t).lda]);                                  \
+                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
+                    s[r][v] = v_fma(x, column[v], s[r][v]);                                         \
+            }                                                                                       \
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) at[i] += (t).ka;   \
         }                                                                                           \
     }
 
