@@ -63,9 +63,9 @@ static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
     nib_error err;
 
     for (int i = 0; i < TOKENS; i++) {
-        double start = bench_seconds(), seconds;
+        double start = nib_clock_seconds(), seconds;
         bench_demand(nib_decoder_push(d, ids + i, 1, 1, &err), &err);
-        seconds = bench_seconds() - start;
+        seconds = nib_clock_seconds() - start;
         t.best = fmin(t.best, seconds);
         t.mean += seconds / TOKENS;
     }
@@ -100,9 +100,9 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, dou
     prefill = INFINITY;
     for (int i = 0; i < (s->layers > 30 && s->width > 1000 ? 1 : 3); i++) {
         nib_decoder_begin(d, NIB_NO_SLOT);
-        start = bench_seconds();
+        start = nib_clock_seconds();
         bench_demand(nib_decoder_push(d, ids, 512, 1, &err), &err);
-        prefill = fmin(prefill, bench_seconds() - start);
+        prefill = fmin(prefill, nib_clock_seconds() - start);
     }
     printf("  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
            s->name, nib_dtype_name(type), best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth, 512 / prefill);

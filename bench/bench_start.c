@@ -102,15 +102,15 @@ int main(void)
     nib_error err;
 
     for (int i = 0; i < ROUNDS; i++) {
-        double start = bench_seconds();
+        double start = nib_clock_seconds();
         nib_model *model;
         nib_decoder *d;
         bench_demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err), &err);
         bench_demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
-        opened = fmin(opened, bench_seconds() - start);
+        opened = fmin(opened, nib_clock_seconds() - start);
         nib_decoder_begin(d, NIB_NO_SLOT);
         bench_demand(nib_decoder_push(d, &id, 1, 1, &err), &err);
-        first = fmin(first, bench_seconds() - start);
+        first = fmin(first, nib_clock_seconds() - start);
         nib_decoder_destroy(d);
         nib_model_close(model);
     }

@@ -56,7 +56,7 @@ typedef struct watcher { double last; size_t at, count; stage stages[MOST_STEPS]
 static void watch(void *user, const nib_node *node, bool backward)
 {
     watcher *w = user;
-    double now = bench_seconds();
+    double now = nib_clock_seconds();
     stage *s = &w->stages[w->at < MOST_STEPS ? w->at++ : MOST_STEPS - 1];
 
     if (w->at > w->count) *s = (stage){ node, backward, now - w->last };
@@ -130,10 +130,10 @@ static double run_steps(nib_trainer *trainer, int steps, watcher *w)
     nib_error err;
 
     for (int i = 0; i < steps; i++) {
-        double start = bench_seconds();
+        double start = nib_clock_seconds();
         if (w) w->at = 0, w->last = start;
         bench_demand(nib_trainer_run_step(trainer, &out, &err), &err);
-        best = fmin(best, bench_seconds() - start);
+        best = fmin(best, nib_clock_seconds() - start);
     }
     return best;
 }

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/random.h"
@@ -22,26 +21,19 @@ void bench_demand(nib_status status, const nib_error *err)
     exit(1);
 }
 
-double bench_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 double bench_best(int rounds, bench_fn *run, void *arg)
 {
-    double start = bench_seconds(), once, best;
+    double start = nib_clock_seconds(), once, best;
     int calls;
 
     run(arg);
-    once = bench_seconds() - start;
+    once = nib_clock_seconds() - start;
     calls = once > 0.005 ? 1 : (int)(0.005 / (once + 1e-7)) + 1;
     best = once;
     for (int r = 0; r < rounds; r++) {
-        start = bench_seconds();
+        start = nib_clock_seconds();
         for (int i = 0; i < calls; i++) run(arg);
-        best = fmin(best, (bench_seconds() - start) / calls);
+        best = fmin(best, (nib_clock_seconds() - start) / calls);
     }
     return best;
 }

@@ -1,4 +1,4 @@
-/* bench.h - what every benchmark shares: the clock, the peak of the machine, lines of results.
+/* bench.h - what every benchmark shares: rounds, the peak of the machine, lines of results.
  *
  * A figure is printed with the share of what this machine can do, measured beside it in the
  * same run: register-only loops for arithmetic, a read of memory for bandwidth. */
@@ -20,7 +20,6 @@ typedef void bench_fn(void *arg);
 /* Ends the program with the error's message, unless the status is NIB_OK. */
 void bench_demand(nib_status status, const nib_error *err);
 
-double bench_seconds(void); /* monotonic */
 /* Seconds of one call: the least of `rounds` rounds, each of as many calls as take 5 ms.  The least
  * is the figure of the program; the rest is what other processes took. */
 double bench_best(int rounds, bench_fn *run, void *arg);

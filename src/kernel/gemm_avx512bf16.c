@@ -1,4 +1,5 @@
 /* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step. */
+#include "kernel/gemm_fetch.h"
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
 

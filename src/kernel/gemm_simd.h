@@ -1,4 +1,5 @@
 /* gemm_simd.h - the body of gemm_avx2.c and gemm_avx512.c. */
+#include "kernel/gemm_fetch.h"
 #include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 

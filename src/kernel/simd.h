@@ -187,14 +187,6 @@ NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
 /* As stored: rounded to the type. */
 NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_round_bf16(a); }
 
-/* While a register tile of a product runs (two vectors wide), fetches the results that it will store or,
- * where it adds to them and so loads them first, those of the next tile; `left` rows from c on. */
-NIB_INLINE void fetch_results(const float *c, size_t ldc, size_t height, size_t left, bool add)
-{
-    for (size_t r = add ? height : 0; r < nib_min(add ? 2 * height : height, left); r++)
-        for (size_t n = 0; n < 2 * VN; n += 16) _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
-}
-
 /* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
  * 2 units in the last place for -87 < x < 88; beyond, the value at the bound; NaN stays NaN. */
 NIB_INLINE V v_exp(V x)

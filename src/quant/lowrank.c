@@ -4,6 +4,7 @@
  * sum runs over all rows in order. */
 #include "base/thread.h"
 #include "quant/product.h"
+#include "quant/strips.h"
 
 enum { ROWS = 64, GRAD_ROWS = 128, MOST_COLUMNS = 192 /* of a tile of a gradient */, PACKED = 128 /* terms of a tile that packs a factor */ };
 
@@ -13,7 +14,10 @@ typedef struct lowrank {
     nib_dtype type;
     size_t rows, width, rank, ld;
     const void *x;
-    const float *f; /* A [R, in], or B [out, R]; u or v [M, R] for gradients */
+    const float *f; /* inner: A [R, in], or B [out, R] */
+    const void *v;  /* gradient: the other factor, rows of R values: u or v in float, or dy of the compute type */
+    nib_dtype v_type;
+    size_t ldv;
     float scale;
     float *y;
     bool back;      /* inner: B rather than A;  gradient: dB rather than dA */
@@ -78,16 +82,10 @@ static void inner_panel_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
     size_t first = tile * PACKED, end = nib_min(first + PACKED, l->width);
+    nib_strided f = { l->f, l->back ? 1 : l->width, l->back ? l->rank : 1 };
 
     (void)worker;
-    for (size_t r0 = 0; r0 < l->rank; r0 += NIB_STRIP) {
-        float *panel = (float *)(void *)l->scratch + r0 * l->width;
-        for (size_t k = first; k < end; k++)
-            for (size_t n = 0; n < NIB_STRIP; n++) {
-                size_t r = r0 + n;
-                panel[k * NIB_STRIP + n] = r >= l->rank ? 0 : l->back ? l->f[k * l->rank + r] : l->f[r * l->width + k];
-            }
-    }
+    nib_pack_strips(f, l->rank, l->width, first, end, (float *)(void *)l->scratch);
 }
 
 static void inner(lowrank *l)
@@ -152,37 +150,39 @@ static void grad_tile(void *arg, size_t tile, unsigned worker)
             l->y[l->back ? (c0 + c) * l->rank + r : r * l->width + c0 + c] += result[r * wide + c];
 }
 
-static void grad_tiles(lowrank *l)
+/* The factor of some rows, transposed; sixteen values of each row at a time, so that what is written stays in cache. */
+static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
+{
+    const lowrank *l = arg;
+    float *factor = (float *)(void *)l->scratch, some[NIB_STRIP];
+    size_t first = tile * PACKED, end = nib_min(first + PACKED, l->rows);
+
+    (void)worker;
+    for (size_t r0 = 0; r0 < l->rank; r0 += NIB_STRIP)
+        for (size_t m = first; m < end; m++) {
+            size_t n = nib_min(NIB_STRIP, l->rank - r0), at = m * l->ldv + r0;
+            const float *from = (const float *)l->v + at;
+            if (l->v_type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)l->v + at, some), from = some;
+            for (size_t i = 0; i < n; i++) factor[(r0 + i) * l->rows + m] = from[i];
+        }
+}
+
+static void grad(lowrank *l)
 {
     /* Two tiles a thread where there are so many columns: how they are divided changes no sum. */
     size_t columns = nib_round_up(nib_ceil_div(l->width, 2 * nib_threads(l->ctx)), NIB_STRIP);
 
     l->columns = nib_min(columns, MOST_COLUMNS);
     l->each = grad_worker_bytes(l->rank);
-    nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
-}
-
-static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
-{
-    const lowrank *l = arg;
-    float *factor = (float *)(void *)l->scratch;
-
-    (void)worker;
-    for (size_t m = tile * PACKED; m < nib_min((tile + 1) * PACKED, l->rows); m++)
-        for (size_t r = 0; r < l->rank; r++) factor[r * l->rows + m] = l->f[m * l->rank + r];
-}
-
-static void grad(lowrank *l)
-{
     nib_parallel_for(l->ctx, nib_ceil_div(l->rows, PACKED), grad_factor_tile, l);
-    grad_tiles(l);
+    nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
 }
 
 void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in, size_t rank,
                         const float *v, const void *x, size_t ldx, float *da, void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
-                  .f = v, .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+                  .v = v, .v_type = NIB_F32, .ldv = rank, .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
@@ -190,7 +190,7 @@ void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size
                         const float *u, const void *dy, size_t lddy, float *db, void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
-                  .f = u, .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+                  .v = u, .v_type = NIB_F32, .ldv = rank, .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
@@ -200,12 +200,6 @@ void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                              void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = out, .ld = ldx, .x = x,
-                  .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
-    float *factor = (float *)(void *)l.scratch;
-
-    for (size_t m = 0; m < rows; m++)
-        for (size_t o = 0; o < out; o++)
-            factor[o * rows + m] = type == NIB_F32 ? ((const float *)dy)[m * lddy + o]
-                                                   : nib_bf16_to_f32(((const uint16_t *)dy)[m * lddy + o]);
-    grad_tiles(&l);
+                  .v = dy, .v_type = type, .ldv = lddy, .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    grad(&l);
 }

@@ -7,6 +7,7 @@
 #include "quant/product.h"
 
 #include "base/thread.h"
+#include "quant/strips.h"
 
 enum {
     COLUMNS = 64,       /* of a panel */
@@ -141,14 +142,12 @@ static void pack_backward(const product *p, const worker_space *s, size_t n0, si
 static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
 {
     const nib_product_args *a = p->a;
+    size_t columns = nib_min(wide, p->n - n0), strips = nib_round_up(columns, NIB_STRIP);
+    nib_strided factor = p->backward ? (nib_strided){ a->factor + n0, 1, p->w->in }
+                                     : (nib_strided){ a->factor + (a->w_row0 + n0) * a->rank, a->rank, 1 };
 
-    for (size_t n = 0; n < wide; n++)
-        for (size_t r = 0; r < a->rank; r++) {
-            float value = 0;
-            if (n0 + n < p->n)
-                value = p->backward ? a->factor[r * p->w->in + n0 + n] : a->factor[(a->w_row0 + n0 + n) * a->rank + r];
-            panel[(n / NIB_STRIP * a->rank + r) * NIB_STRIP + n % NIB_STRIP] = value;
-        }
+    nib_pack_strips(factor, columns, a->rank, 0, a->rank, panel);
+    memset(panel + strips * a->rank, 0, (wide - strips) * a->rank * sizeof *panel);
 }
 
 /* y (+)= result + bias, rounded once. */
