@@ -32,8 +32,9 @@ static void print_answer(const char *prompt, size_t bytes, const nib_generate_re
     printf(", \"completion\": ");
     print_json_string(stdout, r->text, r->bytes);
     if (counts) {
-        printf(", \"prompt_tokens\": %llu, \"new_tokens\": %llu, \"stop_reason\": \"%s\", \"prefill_seconds\": ",
-               (unsigned long long)r->prompt_tokens, (unsigned long long)r->new_tokens, r->stop_reason);
+        printf(", \"prompt_tokens\": %llu, \"new_tokens\": %llu, \"guessed_tokens\": %llu, \"stop_reason\": \"%s\", \"prefill_seconds\": ",
+               (unsigned long long)r->prompt_tokens, (unsigned long long)r->new_tokens, (unsigned long long)r->guessed_tokens,
+               r->stop_reason);
         print_json_number(stdout, r->prefill_seconds);
         printf(", \"decode_seconds\": ");
         print_json_number(stdout, r->decode_seconds);
@@ -190,6 +191,7 @@ int verb_generate(int argc, char **argv)
         { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
         { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
         { "max-new-tokens", OPTION_COUNT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
+        { "prompt-lookup-num-tokens", OPTION_NATURAL, &g.o.prompt_lookup_num_tokens, "3", "guesses at a time, from what came before: faster, the same text; 0: none" },
         { "do-sample", OPTION_CHOICE, &g.o.do_sample, NULL, "sample, or --no-do-sample" },
         { "temperature", OPTION_FLOAT, &g.o.temperature, "0.7", "0 is greedy" },
         { "top-k", OPTION_NATURAL, &g.o.top_k, "50", "of the likeliest tokens; 0: of all" },

@@ -63,12 +63,13 @@ def peft_step(s, model, data, records, compute, checkpointing):
 
 
 def nibble_generate(s, model, prompt, prompt_tokens, new_tokens, cpus=None):
-    """The same prompt twice in one process; the second answer counts, as llama-bench warms up too."""
+    """The same prompt twice in one process; the second answer counts, as llama-bench warms up too.  Every token passes
+    through the model by itself: nothing is guessed ahead."""
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", dir=s.work, delete=False) as f:
         f.write((json.dumps({"prompt": prompt}) + "\n") * 2)
     try:
         text, peak = run_process([s.nibble, "generate", model, "--prompts", f.name, "--max-new-tokens", new_tokens,
-                                  "--threads", s.threads, "--json"], s.threads, cpus)
+                                  "--prompt-lookup-num-tokens", 0, "--threads", s.threads, "--json"], s.threads, cpus)
     finally:
         os.remove(f.name)
     answer = lines_of(text)[-1]

@@ -16,14 +16,14 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
 
     if (!d) return nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
     *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT };
-    d->values = nib_new_array(ctx, graph->head->weight->out, sizeof *d->values);
-    d->hidden = nib_new_array(ctx, graph->head->weight->in, sizeof *d->hidden);
+    d->values = nib_new_array(ctx, graph->head->weight->out, NIB_DOT_ROWS * sizeof *d->values);
+    d->hidden = nib_new_array(ctx, graph->head->weight->in, NIB_DOT_ROWS * sizeof *d->hidden);
     d->positions = nib_new_array(ctx, chunk, sizeof *d->positions);
     if (!d->values || !d->hidden || !d->positions) {
         status = nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
         goto done;
     }
-    status = nib_plan_create(graph, NIB_PLAN_INFERENCE, chunk, 1, &d->plan, err);
+    status = nib_plan_create(graph, NIB_PLAN_INFERENCE, chunk, NIB_DOT_ROWS, &d->plan, err);
     if (!status) status = nib_run_create(ctx, graph, d->plan, capacity, capacity, &d->run, err);
     if (status) goto done;
     *out = d;
@@ -51,12 +51,13 @@ void nib_decoder_begin(nib_decoder *d, uint8_t slot)
     d->slot = slot;
 }
 
-static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count)
+/* One chunk; logits of its last `rows` tokens can be had afterwards. */
+static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t rows)
 {
     for (size_t i = 0; i < count; i++) d->positions[i] = (uint32_t)(d->run->state_tokens + i);
+    for (size_t i = 0; i < rows; i++) d->logit_index[i] = (uint32_t)(count - rows + i);
     d->offsets[1] = (uint32_t)count;
-    d->logit_index[0] = (uint32_t)count - 1;
-    d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = 1, .offsets = d->offsets,
+    d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = rows, .offsets = d->offsets,
                             .ids = ids, .positions = d->positions, .logit_index = d->logit_index,
                             .slots = &d->slot };
     nib_run_forward(d->run, &d->batch);
@@ -72,42 +73,58 @@ static bool can_sketch(const nib_decoder *d, size_t most)
            !(d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a);
 }
 
-/* The words that can be among the `most` likeliest; *count 0: all of them. */
-static nib_status likeliest(nib_decoder *d, size_t most, const uint32_t **ids, size_t *count, nib_error *err)
+/* The words that can be among the `most` likeliest after each row; count 0: all of them. */
+static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT_ROWS], nib_error *err)
 {
     const nib_weight *head = d->graph->head->weight;
+    const void *hidden = nib_run_hidden(d->run, 0);
+    size_t values = d->rows * head->in;
     nib_status status = NIB_OK;
 
-    *count = 0;
+    for (size_t m = 0; m < d->rows; m++) found[m].count = 0;
     if (!can_sketch(d, most) || ++d->sketchable <= TOKENS_BEFORE_SKETCH) return NIB_OK;
     if (!d->sketch) status = nib_sketch_create(d->ctx, &d->graph->kernels, d->graph->type, head, &d->sketch, err);
     if (status) return status;
-    if (d->graph->type == NIB_BF16) d->run->k->from_bf16(head->in, nib_run_hidden(d->run, 0), d->hidden);
-    else memcpy(d->hidden, nib_run_hidden(d->run, 0), head->in * sizeof *d->hidden);
-    *ids = nib_sketch_find(d->sketch, d->hidden, most, count);
+    if (d->graph->type == NIB_BF16) d->run->k->from_bf16(values, hidden, d->hidden);
+    else memcpy(d->hidden, hidden, values * sizeof *d->hidden);
+    nib_sketch_find(d->sketch, d->rows, d->hidden, most, found);
     return NIB_OK;
 }
 
-static nib_status make_logits(nib_decoder *d, size_t most, nib_error *err)
+static nib_status make_logits(nib_decoder *d, size_t rows, size_t most, nib_error *err)
 {
-    const uint32_t *ids = NULL;
-    size_t count;
-    nib_status status = likeliest(d, most, &ids, &count, err);
+    size_t v = d->graph->head->weight->out;
+    nib_found found[NIB_DOT_ROWS];
+    bool all = false;
+    nib_status status;
 
+    d->rows = rows;
+    status = likeliest(d, most, found, err);
     if (status) return status;
-    if (count) {
-        nib_run_some_logits(d->run, 0, ids, count, d->values);
-        d->logits = (nib_logits){ count, d->values, ids };
-    } else {
-        nib_run_logits(d->run, 0, 1, d->values);
-        d->logits = (nib_logits){ d->graph->head->weight->out, d->values, NULL };
+    for (size_t m = 0; m < rows; m++) all = all || !found[m].count;
+    if (all) nib_run_logits(d->run, 0, rows, d->values);
+    for (size_t m = 0; m < rows; m++) {
+        float *values = d->values + m * v;
+        if (!all) nib_run_some_logits(d->run, m, found[m].rows, found[m].count, values);
+        d->logits[m] = (nib_logits){ all ? v : found[m].count, values, all ? NULL : found[m].rows };
     }
-    for (size_t i = 0; i < d->logits.count; i++)
-        if (!isfinite(d->values[i]))
-            return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite",
-                            count ? (size_t)ids[i] : i, d->run->state_tokens);
     return NIB_OK;
 }
+
+nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logits, nib_error *err)
+{
+    nib_logits l = d->logits[row];
+
+    assert(row < d->rows);
+    for (size_t i = 0; i < l.count; i++)
+        if (!isfinite(l.values[i]))
+            return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite",
+                            l.ids ? (size_t)l.ids[i] : i, d->run->state_tokens - d->rows + row + 1);
+    *logits = l;
+    return NIB_OK;
+}
+
+/* --- tokens --- */
 
 nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err)
 {
@@ -115,8 +132,23 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, s
     for (size_t done = 0; done < count;) {
         size_t chunk = nib_min(count - done, d->plan->rows[NIB_AXIS_TOKENS]);
         if (nib_should_stop(d->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
-        push_chunk(d, ids + done, chunk);
+        push_chunk(d, ids + done, chunk, 1);
         done += chunk;
     }
-    return make_logits(d, most, err);
+    return make_logits(d, 1, most, err);
+}
+
+nib_status nib_decoder_try(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err)
+{
+    assert(count > 0 && count <= NIB_DOT_ROWS && count <= d->plan->rows[NIB_AXIS_TOKENS]);
+    assert(d->run->state_tokens + count <= d->run->state_capacity);
+    if (nib_should_stop(d->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
+    push_chunk(d, ids, count, count);
+    return make_logits(d, count, most, err);
+}
+
+void nib_decoder_take_back(nib_decoder *d, size_t count)
+{
+    assert(count <= d->run->state_tokens);
+    d->run->state_tokens -= count;
 }

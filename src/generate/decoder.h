@@ -17,12 +17,13 @@ typedef struct nib_decoder {
     nib_graph *graph;
     nib_plan *plan;
     nib_run *run;
-    nib_logits logits;          /* after the last token */
-    float *values;              /* [V] the logits' */
-    float *hidden;              /* [D] the head's input in float */
+    size_t rows;                /* of logits: of the last so many tokens pushed */
+    nib_logits logits[NIB_DOT_ROWS];
+    float *values;              /* [NIB_DOT_ROWS, V] the logits' */
+    float *hidden;              /* [NIB_DOT_ROWS, D] the head's inputs in float */
     nib_sketch *sketch;         /* of the head, once it pays */
     size_t sketchable;          /* tokens so far for which it would have been read */
-    uint32_t offsets[2], logit_index[1];
+    uint32_t offsets[2], logit_index[NIB_DOT_ROWS];
     uint32_t *positions;        /* [chunk] */
     uint8_t slot;               /* adapter of the sequence, or NIB_NO_SLOT */
     nib_batch batch;
@@ -34,9 +35,15 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
 void nib_decoder_destroy(nib_decoder *d);
 /* Begins a new sequence. */
 void nib_decoder_begin(nib_decoder *d, uint8_t slot);
-/* Goes on with ids; afterwards d->logits are those after the last one: of all words, or, when `most` is not 0,
- * perhaps only of some, among them the `most` greatest and all that equal the last of these.  The capacity must
- * not be passed.  NIB_E_NUMERIC when a logit is not finite; NIB_E_INTERRUPTED; NIB_E_NOMEM. */
+/* Goes on with ids; afterwards nib_decoder_logits(d, 0, ...) are those after the last one.  The capacity must not be
+ * passed.  most: how many of the greatest logits are wanted, 0: all.  NIB_E_INTERRUPTED; NIB_E_NOMEM. */
 nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err);
+/* The same with logits after each of count <= NIB_DOT_ROWS ids, with the bits that pushing one by one gives. */
+nib_status nib_decoder_try(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err);
+/* Forgets the last `count` tokens tried. */
+void nib_decoder_take_back(nib_decoder *d, size_t count);
+/* Of all words, or perhaps, when `most` was not 0, only of some, among them the `most` greatest and all that equal
+ * the last of these; in d's memory until the next push.  NIB_E_NUMERIC when a logit is not finite. */
+nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logits, nib_error *err);
 
 #endif

@@ -5,10 +5,11 @@
 
 #include "base/filemap.h"
 #include "format/json.h"
+#include "generate/lookup.h"
 
 void nib_generate_defaults(nib_generate_options *o)
 {
-    *o = (nib_generate_options){ .max_new_tokens = -1, .do_sample = -1, .temperature = (double)NAN,
+    *o = (nib_generate_options){ .max_new_tokens = -1, .prompt_lookup_num_tokens = -1, .do_sample = -1, .temperature = (double)NAN,
                                  .top_p = (double)NAN, .min_p = (double)NAN,
                                  .repetition_penalty = (double)NAN, .top_k = -1, .seed = 42 };
 }
@@ -48,7 +49,7 @@ static nib_status refuse_unknown(const json_t *json, const char *where, nib_erro
 
 static nib_status read_keys(const json_t *json, const char *where, nib_generation *g, nib_error *err)
 {
-    int64_t top_k = 50, max_new = 256;
+    int64_t top_k = 50, max_new = 256, lookup = g->prompt_lookup_num_tokens;
     nib_sampling *s = &g->sampling;
     nib_status status;
 
@@ -59,10 +60,12 @@ static nib_status read_keys(const json_t *json, const char *where, nib_generatio
         (status = nib_json_get_float(json, where, "min_p", &s->min_p, err)) ||
         (status = nib_json_get_float(json, where, "repetition_penalty", &s->repetition_penalty, err)) ||
         (status = nib_json_get_int(json, where, "max_new_tokens", 1, 1 << 30, &max_new, err)) ||
+        (status = nib_json_get_int(json, where, "prompt_lookup_num_tokens", 0, 1 << 30, &lookup, err)) ||
         (status = refuse_unknown(json, where, err)))
         return status;
     s->top_k = (int)top_k;
     g->max_new_tokens = (int)max_new;
+    g->prompt_lookup_num_tokens = (int)lookup;
     return read_end_tokens(json, where, g, err);
 }
 
@@ -70,7 +73,8 @@ nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const json_t *conf
                                nib_generation *out, nib_error *err)
 {
     nib_generation g = { .sampling = { .temperature = 1, .top_k = 50, .top_p = 1, .repetition_penalty = 1,
-                                       .seed = 42 }, .max_new_tokens = 256 };
+                                       .seed = 42 }, .max_new_tokens = 256,
+                         .prompt_lookup_num_tokens = NIB_MOST_GUESSES };
     char *path = nib_sprintf(ctx, "%s/generation_config.json", dir);
     json_t *json = NULL;
     nib_status status = NIB_OK;
@@ -102,6 +106,7 @@ nib_status nib_generation_apply(nib_generation *g, const nib_generate_options *o
     if (!isnan(o->min_p)) s->min_p = o->min_p;
     if (!isnan(o->repetition_penalty)) s->repetition_penalty = o->repetition_penalty;
     if (o->max_new_tokens >= 0) g->max_new_tokens = o->max_new_tokens;
+    if (o->prompt_lookup_num_tokens >= 0) g->prompt_lookup_num_tokens = o->prompt_lookup_num_tokens;
     s->seed = o->seed;
     if (!(s->temperature >= 0 && isfinite(s->temperature)))
         return nib_fail(err, NIB_E_INVALID, "temperature: %g, which is not 0 or more", s->temperature);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "generate/decoder.h"
+#include "generate/lookup.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
 #include "job/memory.h"
@@ -25,8 +26,8 @@ struct nib_generator {
     nib_decoder *decoder;
     size_t capacity;             /* the decoder's, in tokens */
     nib_tokens tokens;
-    uint32_t *ids;
-    size_t ids_capacity;
+    uint32_t *ids;               /* of the prompt, then of what was generated */
+    size_t id_count, ids_capacity;
 };
 
 /* --- opening --- */
@@ -184,8 +185,8 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
     if (s->do_sample)
         snprintf(how, sizeof how, "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
                  s->temperature, s->top_k, s->top_p, s->min_p, s->seed);
-    snprintf(text, room, "%s; repetition_penalty %g, max_new_tokens %d, adapter %s, %zu stop strings, "
-             "computed in %s", how, s->repetition_penalty, use.max_new_tokens,
+    snprintf(text, room, "%s; repetition_penalty %g, max_new_tokens %d, prompt_lookup_num_tokens %d, adapter %s, "
+             "%zu stop strings, computed in %s", how, s->repetition_penalty, use.max_new_tokens, use.prompt_lookup_num_tokens,
              slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
              nib_dtype_name(g->model->graph->type));
     return NIB_OK;
@@ -239,6 +240,7 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
                         g->tokens.count, most);
     if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, g->tokens.count, sizeof *g->ids))
         return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", g->tokens.count);
+    g->id_count = g->tokens.count;
     for (size_t i = 0; i < g->tokens.count; i++) {
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
@@ -267,17 +269,47 @@ static bool ends(const nib_generation *use, uint32_t id)
     return false;
 }
 
+/* What has been pushed beyond the last token that is certain, and how far it proved right. */
+typedef struct guesses {
+    nib_lookup lookup;
+    uint32_t ids[NIB_DOT_ROWS]; /* the certain token, then guesses */
+    size_t count, at;           /* tokens pushed; the one whose logits come next */
+} guesses;
+
+/* After token `id`, the last of g->ids: its logits are there when it was guessed; else it is pushed, with guesses of
+ * what follows, as many as `room`. */
+static nib_status go_on(nib_generator *g, guesses *s, uint32_t id, size_t room, size_t needs, nib_error *err)
+{
+    if (s->at + 1 < s->count && s->ids[s->at + 1] == id) {
+        s->at++;
+        return NIB_OK;
+    }
+    if (s->count > 1) nib_lookup_learn(&s->lookup, s->count - 1, s->at);
+    nib_decoder_take_back(g->decoder, s->count - 1 - s->at);
+    s->ids[0] = id;
+    s->count = 1 + nib_lookup_guess(&s->lookup, g->ids, g->id_count, room, s->ids + 1);
+    s->at = 0;
+    return nib_decoder_try(g->decoder, s->ids, s->count, needs, err);
+}
+
 /* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
 static nib_status decode(nib_generator *g, const nib_generation *use, size_t most, nib_generated *text,
                          nib_generate_result *r, nib_error *err)
 {
+    size_t needs = nib_sampling_needs(&use->sampling);
+    guesses s = { .lookup = nib_lookup_begin(nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES)), .count = 1 };
     nib_status status = NIB_OK;
 
     r->stop_reason = "length";
     for (size_t i = 0; i < most && !status; i++) {
-        uint32_t id = nib_sample(&g->sampler, &use->sampling, g->decoder->logits, i);
+        nib_logits logits;
+        uint32_t id;
 
+        status = nib_decoder_logits(g->decoder, s.at, &logits, err);
+        if (status) break;
+        id = nib_sample(&g->sampler, &use->sampling, logits, i);
         r->new_tokens++;
+        r->guessed_tokens += s.at + 1 < s.count && s.ids[s.at + 1] == id;
         if (ends(use, id)) {
             r->stop_reason = "eos";
             break;
@@ -285,7 +317,9 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
         nib_sampler_see(&g->sampler, id);
         status = nib_generated_push(text, id, err);
         if (status || text->stopped) break;
-        if (i + 1 < most) status = nib_decoder_push(g->decoder, &id, 1, nib_sampling_needs(&use->sampling), err);
+        g->ids[g->id_count++] = id;
+        /* Guesses are logits too: none of what comes after the last token. */
+        if (i + 1 < most) status = go_on(g, &s, id, most - i - 2, needs, err);
     }
     if (!status) status = nib_generated_finish(text, err);
     if (text->stopped) r->stop_reason = text->stopped;
@@ -306,6 +340,8 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
         most = room;
     }
     status = make_decoder(g, prompt + most, err);
+    if (!status && !nib_grow(g->ctx, &g->ids, &g->ids_capacity, prompt + most, sizeof *g->ids))
+        status = nib_fail(err, NIB_E_NOMEM, "%zu tokens: out of memory", prompt + most);
     if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
     if (status) return status;
     start = nib_clock_seconds();

@@ -1,7 +1,8 @@
 /* attention_one.h - attention of one query, which is what generating a token is: a dot a key, then a weighted
  * sum of values.  Part of attention_simd.h.
  *
- * Keys and values are read where they lie, four keys at a time, so that their sums cross lanes together. */
+ * Keys and values are read where they lie, four keys at a time, so that their sums cross lanes together.  A few
+ * queries are computed one by one, so that a token's result is the same alone and among a few (generate/lookup.h). */
 #ifndef NIB_KERNEL_ATTENTION_ONE_H
 #define NIB_KERNEL_ATTENTION_ONE_H
 
@@ -11,7 +12,7 @@
 #include "kernel/gemm.h"
 #include "kernel/simd.h"
 
-enum { ONE_KEYS = 4, ONE_VECTORS = 8 /* of channels, whose sums stay in registers */ };
+enum { FEW_QUERIES = 4, ONE_KEYS = 4, ONE_VECTORS = 8 /* of channels, whose sums stay in registers */ };
 
 /* Keys or values of the head, from the first that is seen on. */
 typedef struct one_rows { nib_dtype type; const char *at; size_t bytes; /* from row to row */ } one_rows;
@@ -87,14 +88,14 @@ NIB_INLINE float one_softmax(float *p, size_t n, float scale, float *greatest)
     return v_sum(sum);
 }
 
-/* scratch: q and o in float, then a score a key. */
-NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, void *scratch)
+/* Query i.  scratch: q and o in float, then a score a key. */
+NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t i, void *scratch)
 {
-    size_t d = a->head_dim, wide = nib_round_up(d, NIB_STRIP), row = a->q0, first, end, at;
+    size_t d = a->head_dim, wide = nib_round_up(d, NIB_STRIP), row = a->q0 + i, first, end, at;
     float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *o = q + wide, *p = o + wide, most, total;
     one_rows keys, values;
 
-    nib_seen_keys(a, 0, &first, &end);
+    nib_seen_keys(a, i, &first, &end);
     keys = one_rows_of(a, type, a->k, a->kv_heads_k, first);
     values = one_rows_of(a, type, a->v, a->kv_heads_v, first);
     for (size_t c = 0; c < d; c += VN) v_store(q + c, v_get(type, a->q, nib_head_at(a->q_heads, row, a->head) + c, nib_min(VN, d - c)));

@@ -322,9 +322,10 @@ void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
     tile t;
 
-    if (a->q_len == 1) {
-        if (a->type == NIB_F32) forward_one(a, NIB_F32, scratch);
-        else forward_one(a, NIB_BF16, scratch);
+    if (a->q_len <= FEW_QUERIES) {
+        for (size_t i = 0; i < a->q_len; i++)
+            if (a->type == NIB_F32) forward_one(a, NIB_F32, i, scratch);
+            else forward_one(a, NIB_BF16, i, scratch);
         return;
     }
     t = divide(a, scratch);

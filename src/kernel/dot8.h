@@ -17,8 +17,9 @@ static inline size_t nib_dot8_place(size_t i)
     return i / NIB_DOT8_STEP * NIB_DOT8_STEP + i % 2 * (NIB_DOT8_STEP / 2) + i % NIB_DOT8_STEP / 2;
 }
 
-/* y[r] = sum over i of codes[r, i] * x[i], n a multiple of 64; no sum of 255 |x| may pass 2^31 - 1. */
-typedef void nib_dot8_fn(size_t rows, size_t n, const uint8_t *codes, const int16_t *x, int32_t *y);
+/* y[m * ldy + r] = sum over i of codes[r, i] * x[m * n + i] for M rows of x, at most NIB_DOT_ROWS, n a multiple of
+ * 64; no sum of 255 |x| may pass 2^31 - 1. */
+typedef void nib_dot8_fn(size_t rows, size_t n, const uint8_t *codes, size_t M, const int16_t *x, int32_t *y, size_t ldy);
 
 typedef struct nib_encoded8 {
     float scale;

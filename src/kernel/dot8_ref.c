@@ -3,13 +3,14 @@
 
 #include "kernel/kernels.h"
 
-void nib_dot8_ref(size_t rows, size_t n, const uint8_t *codes, const int16_t *x, int32_t *y)
+void nib_dot8_ref(size_t rows, size_t n, const uint8_t *codes, size_t M, const int16_t *x, int32_t *y, size_t ldy)
 {
-    for (size_t r = 0; r < rows; r++) {
-        int32_t sum = 0;
-        for (size_t i = 0; i < n; i++) sum += codes[r * n + i] * x[nib_dot8_place(i)];
-        y[r] = sum;
-    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t m = 0; m < M; m++) {
+            int32_t sum = 0;
+            for (size_t i = 0; i < n; i++) sum += codes[r * n + i] * x[m * n + nib_dot8_place(i)];
+            y[m * ldy + r] = sum;
+        }
 }
 
 nib_encoded8 nib_encode8_ref(size_t n, const float *x, uint8_t *codes)

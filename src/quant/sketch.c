@@ -17,10 +17,10 @@ struct nib_sketch {
     uint8_t *codes;           /* [rows, wide] */
     float *scale;             /* [rows] of the codes; */
     float *error, *norm;      /* of a row |w - w'|, and no less than |w| and |w'| */
-    float *lower, *upper;     /* [rows] of the outputs, of the last call */
+    float *lower, *upper;     /* [NIB_DOT_ROWS, rows] of the outputs, of the last call */
     float *greatest;          /* [rows] a heap of the greatest lower bounds, the least first */
-    uint32_t *found;          /* [rows] */
-    int16_t *x;               /* [wide] as dot8 has it */
+    uint32_t *found;          /* [NIB_DOT_ROWS, rows] */
+    int16_t *x;               /* [NIB_DOT_ROWS, wide] as dot8 has it */
 };
 
 /* --- making --- */
@@ -68,10 +68,13 @@ static void make_tile(void *arg, size_t tile, unsigned worker)
     }
 }
 
+/* Floats of a row of the matrix: scale, error, norm, greatest, and bounds for each row of x. */
+enum { ROW_FLOATS = 4 + 2 * NIB_DOT_ROWS };
+
 size_t nib_sketch_bytes(size_t out, size_t in)
 {
-    return out * (nib_round_up(in, NIB_DOT8_STEP) + 6 * sizeof(float) + sizeof(uint32_t)) +
-           nib_round_up(in, NIB_DOT8_STEP) * sizeof(int16_t);
+    size_t wide = nib_round_up(in, NIB_DOT8_STEP);
+    return out * (wide + ROW_FLOATS * sizeof(float) + NIB_DOT_ROWS * sizeof(uint32_t)) + NIB_DOT_ROWS * wide * sizeof(int16_t);
 }
 
 nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, const nib_weight *w, nib_sketch **out,
@@ -84,9 +87,9 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
     if (s) {
         *s = (nib_sketch){ .ctx = ctx, .k = k, .rows = w->out, .in = w->in, .wide = nib_round_up(w->in, NIB_DOT8_STEP) };
         s->codes = nib_new_array(ctx, w->out, s->wide);
-        s->scale = nib_new_array(ctx, w->out, 6 * sizeof *s->scale);
-        s->found = nib_new_array(ctx, w->out, sizeof *s->found);
-        s->x = nib_new_array(ctx, s->wide, sizeof *s->x);
+        s->scale = nib_new_array(ctx, w->out, ROW_FLOATS * sizeof *s->scale);
+        s->found = nib_new_array(ctx, w->out, NIB_DOT_ROWS * sizeof *s->found);
+        s->x = nib_new_array(ctx, s->wide, NIB_DOT_ROWS * sizeof *s->x);
         m.decoded = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.decoded);
         m.through = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.through);
     }
@@ -96,9 +99,9 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
     }
     s->error = s->scale + w->out;
     s->norm = s->error + w->out;
-    s->lower = s->norm + w->out;
-    s->upper = s->lower + w->out;
-    s->greatest = s->upper + w->out;
+    s->greatest = s->norm + w->out;
+    s->lower = s->greatest + w->out;
+    s->upper = s->lower + NIB_DOT_ROWS * w->out;
     nib_parallel_for(ctx, nib_ceil_div(w->out, ROWS), make_tile, &m);
     *out = s;
     s = NULL; /* handed over */
@@ -121,55 +124,64 @@ void nib_sketch_destroy(nib_sketch *s)
 
 /* --- finding --- */
 
-typedef struct query {
-    nib_sketch *s;
-    float scale;        /* x' = scale * s->x */
-    int32_t zero;       /* NIB_DOT8_ZERO * sum of s->x: what all sums have too much */
+typedef struct question {
+    bool bounded;       /* else nothing of the rest counts */
+    float scale;        /* x' = scale * integers */
+    int32_t zero;       /* NIB_DOT8_ZERO * sum of the integers: what all sums have too much */
     float norm, error;  /* |x| and |x - x'| */
-    float rounding;     /* of a float sum, as a share of |w| |x| */
-} query;
+} question;
 
-/* x in integers, so small that no sum of codes times x can pass 31 bits.  False: no bounds can be had. */
-static bool ask(nib_sketch *s, const float *x, query *q)
+typedef struct questions {
+    nib_sketch *s;
+    size_t count;
+    question all[NIB_DOT_ROWS];
+    float rounding;     /* of a float sum, as a share of |w| |x| */
+} questions;
+
+/* x in integers, so small that no sum of codes times x can pass 31 bits. */
+static question ask(const nib_sketch *s, const float *x, int16_t *integers)
 {
     const float most_x = (float)nib_min((size_t)MOST_X, INT32_MAX / 255 / s->wide);
     double squares = sum_of_squares(s->in, x), errors = 0;
+    question q = { .bounded = squares <= MOST_SQUARES && squares >= LEAST_SQUARES }; /* or NaN */
     float most = 0;
     int32_t sum = 0;
 
-    if (!(squares <= MOST_SQUARES && squares >= LEAST_SQUARES)) return false; /* or NaN */
+    memset(integers, 0, s->wide * sizeof *integers);
+    if (!q.bounded) return q;
     for (size_t i = 0; i < s->in; i++) most = fmaxf(most, fabsf(x[i]));
-    q->s = s;
-    q->scale = most / most_x;
+    q.scale = most / most_x;
     for (size_t i = 0; i < s->in; i++) {
-        float integer = rintf(x[i] / q->scale), rest = x[i] - integer * q->scale;
-        s->x[nib_dot8_place(i)] = (int16_t)integer;
+        float integer = rintf(x[i] / q.scale), rest = x[i] - integer * q.scale;
+        integers[nib_dot8_place(i)] = (int16_t)integer;
         sum += (int32_t)integer;
         errors += (double)rest * (double)rest;
     }
-    q->zero = NIB_DOT8_ZERO * sum;
-    q->norm = (float)sqrt(squares) * ROOM;
-    q->error = (float)sqrt(errors) * ROOM;
-    q->rounding = (float)(s->in + 64) * 0x1p-23f; /* n 2^-24 bounds a sum in any order; twice that, for both sums */
-    return true;
+    q.zero = NIB_DOT8_ZERO * sum;
+    q.norm = (float)sqrt(squares) * ROOM;
+    q.error = (float)sqrt(errors) * ROOM;
+    return q;
 }
 
 static void bound_tile(void *arg, size_t tile, unsigned worker)
 {
-    const query *q = arg;
-    nib_sketch *s = q->s;
+    const questions *qs = arg;
+    nib_sketch *s = qs->s;
     size_t r0 = tile * ROWS, rows = nib_min(ROWS, s->rows - r0);
     const float *scale = s->scale + r0, *error = s->error + r0, *norm = s->norm + r0;
-    float *lower = s->lower + r0, *upper = s->upper + r0;
-    int32_t sums[ROWS];
+    int32_t sums[NIB_DOT_ROWS * ROWS];
 
     (void)worker;
-    s->k->dot8(rows, s->wide, s->codes + r0 * s->wide, s->x, sums);
-    for (size_t r = 0; r < rows; r++) {
-        float value = (float)(sums[r] - q->zero) * (scale[r] * q->scale);
-        float room = error[r] * q->norm + norm[r] * q->error + norm[r] * q->norm * q->rounding;
-        lower[r] = value - room;
-        upper[r] = value + room;
+    s->k->dot8(rows, s->wide, s->codes + r0 * s->wide, qs->count, s->x, sums, ROWS);
+    for (size_t m = 0; m < qs->count; m++) {
+        question q = qs->all[m];
+        float *lower = s->lower + m * s->rows + r0, *upper = s->upper + m * s->rows + r0;
+        for (size_t r = 0; r < rows; r++) {
+            float value = (float)(sums[m * ROWS + r] - q.zero) * (scale[r] * q.scale);
+            float room = error[r] * q.norm + norm[r] * q.error + norm[r] * q.norm * qs->rounding;
+            lower[r] = value - room;
+            upper[r] = value + room;
+        }
     }
 }
 
@@ -186,27 +198,30 @@ static void sink(float *heap, size_t n, float x)
 }
 
 /* The n-th greatest of the lower bounds. */
-static float threshold(nib_sketch *s, size_t n)
+static float threshold(const nib_sketch *s, const float *lower, size_t n)
 {
     float *heap = s->greatest;
 
     for (size_t i = 0; i < n; i++) heap[i] = -INFINITY;
     for (size_t r = 0; r < s->rows; r++)
-        if (s->lower[r] > heap[0]) sink(heap, n, s->lower[r]);
+        if (lower[r] > heap[0]) sink(heap, n, lower[r]);
     return heap[0];
 }
 
-const uint32_t *nib_sketch_find(nib_sketch *s, const float *x, size_t most, size_t *count)
+void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_found *found)
 {
-    float least;
-    query q;
+    questions qs = { .s = s, .count = M };
 
-    assert(most > 0);
-    *count = 0;
-    if (!ask(s, x, &q)) return s->found;
-    nib_parallel_for(s->ctx, nib_ceil_div(s->rows, ROWS), bound_tile, &q);
-    least = threshold(s, nib_min(most, s->rows));
-    for (size_t r = 0; r < s->rows; r++)
-        if (!(s->upper[r] < least)) s->found[(*count)++] = (uint32_t)r;
-    return s->found;
+    assert(most > 0 && M <= NIB_DOT_ROWS);
+    qs.rounding = (float)(s->in + 64) * 0x1p-23f; /* n 2^-24 bounds a sum in any order; twice that, for both sums */
+    for (size_t m = 0; m < M; m++) qs.all[m] = ask(s, x + m * s->in, s->x + m * s->wide);
+    nib_parallel_for(s->ctx, nib_ceil_div(s->rows, ROWS), bound_tile, &qs);
+    for (size_t m = 0; m < M; m++) {
+        float least = threshold(s, s->lower + m * s->rows, nib_min(most, s->rows));
+        uint32_t *rows = s->found + m * s->rows;
+        size_t count = 0;
+        for (size_t r = 0; qs.all[m].bounded && r < s->rows; r++)
+            if (!(s->upper[m * s->rows + r] < least)) rows[count++] = (uint32_t)r;
+        found[m] = (nib_found){ rows, count };
+    }
 }

@@ -26,8 +26,11 @@ void nib_sketch_destroy(nib_sketch *s); /* NULL is fine */
 /* Its memory for a matrix of this shape. */
 size_t nib_sketch_bytes(size_t out, size_t in);
 
-/* The rows that can be among the `most` greatest outputs for x [in], in ascending order, in s's own memory
- * until the next call.  *count is 0 when x is 0 or so large or small that its bounds would not be numbers. */
-const uint32_t *nib_sketch_find(nib_sketch *s, const float *x, size_t most, size_t *count);
+/* Rows of the matrix in ascending order, in the sketch's own memory until the next call; count 0: no bounds can be
+ * had, for x is 0 or too large or too small. */
+typedef struct nib_found { const uint32_t *rows; size_t count; } nib_found;
+
+/* found[m]: the rows that can be among the `most` greatest outputs for row m of x [M, in], M at most NIB_DOT_ROWS. */
+void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_found *found);
 
 #endif

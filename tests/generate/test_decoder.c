@@ -1,8 +1,10 @@
-/* test_decoder.c - the logits of the likeliest words are those of all words, and are fewer once a sketch pays. */
+/* test_decoder.c - the logits of the likeliest words are those of all words, and are fewer once a sketch pays; tokens
+ * tried a few at a time have the logits that they have one by one. */
 #include "test.h"
 
 #include <string.h>
 
+#include "adapter/adapter.h"
 #include "generate/decoder.h"
 #include "model/model.h"
 
@@ -42,6 +44,7 @@ static void check_type(nib_dtype type)
     nib_model *model = open_model(ctx, type);
     nib_decoder *full = NULL, *few = NULL;
     size_t fewer = 0;
+    nib_logits all, some;
     nib_error err;
 
     REQUIRE(model);
@@ -55,15 +58,64 @@ static void check_type(nib_dtype type)
 
         REQUIRE_OK(nib_decoder_push(full, &id, 1, 0, &err), err);
         REQUIRE_OK(nib_decoder_push(few, &id, 1, most, &err), err);
-        CHECK(!full->logits.ids && full->logits.count == model->config->vocabulary, "%zu logits where all were asked for", full->logits.count);
-        CHECK(!few->logits.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for", few->logits.count, most);
-        check_logits(full->logits, few->logits, most);
-        fewer += few->logits.ids && few->logits.count < model->config->vocabulary / 2;
+        REQUIRE_OK(nib_decoder_logits(full, 0, &all, &err), err);
+        REQUIRE_OK(nib_decoder_logits(few, 0, &some, &err), err);
+        CHECK(!all.ids && all.count == model->config->vocabulary, "%zu logits where all were asked for", all.count);
+        CHECK(!some.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for", some.count, most);
+        check_logits(all, some, most);
+        fewer += some.ids && some.count < model->config->vocabulary / 2;
     }
     CHECK(fewer >= 8, "only %zu of %d tokens had fewer logits", fewer, TOKENS);
     nib_decoder_destroy(full);
     nib_decoder_destroy(few);
     nib_model_close(model);
+}
+
+/* Tokens tried a few at a time, some of them taken back, leave the bits that pushing one by one leaves. */
+static void check_tries(nib_dtype type, bool adapter)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_model *model = open_model(ctx, type);
+    nib_adapter *a = NULL;
+    nib_decoder *one = NULL, *few = NULL;
+    uint8_t slot = adapter ? 0 : NIB_NO_SLOT;
+    uint32_t ids[TOKENS];
+    nib_logits want, got;
+    nib_error err;
+
+    REQUIRE(model);
+    if (adapter) REQUIRE_OK(nib_adapter_open(model, test_data("tests/golden/train/adapter"), 0, false, &a, &err), err);
+    for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &one, &err), err);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &few, &err), err);
+    nib_decoder_begin(one, slot);
+    nib_decoder_begin(few, slot);
+    for (size_t t = 0, count, right; t + NIB_DOT_ROWS <= TOKENS; t += right) {
+        uint32_t tried[NIB_DOT_ROWS] = { 0 };
+        count = 1 + t % NIB_DOT_ROWS;
+        right = 1 + t / 3 % count; /* the rest is wrong, and taken back */
+        for (size_t i = 0; i < count; i++) tried[i] = i < right ? ids[t + i] : 7;
+        REQUIRE_OK(nib_decoder_try(few, tried, count, t % 3 ? 3 : 0, &err), err);
+        for (size_t i = 0; i < right; i++) {
+            REQUIRE_OK(nib_decoder_push(one, &ids[t + i], 1, 0, &err), err);
+            REQUIRE_OK(nib_decoder_logits(one, 0, &want, &err), err);
+            REQUIRE_OK(nib_decoder_logits(few, i, &got, &err), err);
+            check_logits(want, got, 3);
+            if (!got.ids)
+                CHECK(memcmp(want.values, got.values, want.count * sizeof *want.values) == 0, "token %zu of %zu tried from %zu on differs", i, count, t);
+        }
+        nib_decoder_take_back(few, count - right);
+    }
+    nib_decoder_destroy(one);
+    nib_decoder_destroy(few);
+    nib_adapter_close(a);
+    nib_model_close(model);
+}
+
+static void test_tries(void)
+{
+    check_tries(NIB_F32, false);
+    check_tries(NIB_BF16, true);
 }
 
 static void test_float32(void) { check_type(NIB_F32); }
@@ -72,6 +124,7 @@ static void test_bfloat16(void) { check_type(NIB_BF16); }
 static const test_case cases[] = {
     { "logits of the likeliest, float32", test_float32 },
     { "logits of the likeliest, bfloat16", test_bfloat16 },
+    { "tokens tried, and taken back", test_tries },
 };
 
 int main(void) { return test_main("test_decoder", cases, NIB_COUNT(cases)); }

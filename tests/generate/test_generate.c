@@ -92,6 +92,38 @@ static void test_greedy(void)
     nib_generator_close(g);
 }
 
+/* Guesses make no difference to the text, greedy, penalized or sampled, with an adapter and without; and some are right. */
+static void test_lookup(void)
+{
+    static const char prompt[] = "Question: Where is Ivy?\nAnswer: Ivy is in the field.\nQuestion: Where is Ivy?\nAnswer: Ivy";
+    nib_generator *g = open_generator(1);
+    uint64_t guessed = 0;
+
+    REQUIRE(g);
+    for (int how = 0; how < 8; how++) {
+        char *text = NULL;
+        for (int n = 0; n <= 5; n++) {
+            nib_generate_options o = greedy(60);
+            nib_generate_result r;
+            nib_error err;
+
+            o.do_sample = how & 1;
+            o.repetition_penalty = how & 2 ? 1.1 : 1;
+            o.no_adapter = how & 4;
+            o.temperature = how & 1 ? 0.7 : (double)NAN;
+            o.prompt_lookup_num_tokens = n;
+            REQUIRE_OK(nib_generator_run(g, prompt, strlen(prompt), &o, &r, &err), err);
+            CHECK(n == 0 || strcmp(r.text, text) == 0, "way %d, %d guesses: ...%s\n  expected ...%s", how, n, r.text, text);
+            CHECK(r.guessed_tokens <= (n ? r.new_tokens : 0), "%d of %d tokens guessed", (int)r.guessed_tokens, (int)r.new_tokens);
+            if (n == 0) text = strcpy(test_guarded(r.bytes + 1), r.text);
+            guessed += r.guessed_tokens;
+            nib_generate_result_free(g, &r);
+        }
+    }
+    CHECK(guessed > 8, "%d guesses were right", (int)guessed);
+    nib_generator_close(g);
+}
+
 /* A stop string ends the text wherever tokens meet in it; what was told is the text. */
 static void test_stop(void)
 {
@@ -207,6 +239,7 @@ static void test_refusals(void)
 
 static const test_case cases[] = {
     { "greedy equals transformers", test_greedy },
+    { "guesses leave the text as it is", test_lookup },
     { "stop strings", test_stop },
     { "callback and length", test_callback_and_length },
     { "seeds", test_seeds },

@@ -164,29 +164,43 @@ static void test_few_queries(void)
                                              how == 3, false, queries });
 }
 
-/* The same bits whole, and in pieces of any length but one: one query (generation) is summed in another order. */
+/* `n` queries at a time. */
+static void forward_pieces(const nib_kernels *k, const problem *p, size_t n, result *r)
+{
+    for (size_t i = 0; i < p->s.length; i += n) {
+        problem some = *p;
+        some.a.q0 += i;
+        some.a.pos0 = i;
+        some.a.q_len = n < p->s.length - i ? n : p->s.length - i;
+        forward(k, &some, r);
+    }
+}
+
+/* The same bits whole and in pieces, each longer than a few; and one by one and in pieces of a few, which are
+ * summed in another order (generation). */
+static void check_pieces(const nib_kernels *k, const char *name, size_t first, size_t second)
+{
+    for (int how = 0; how < 4; how++) {
+        problem p = make((shape){ how & 1 ? NIB_BF16 : NIB_F32, 130, 40, how & 2 ? 37 : 0, 4, how == 3, false, 0 }, 2);
+        result whole = results(&p), alone = results(&p);
+
+        forward_pieces(k, &p, first, &whole);
+        forward_pieces(k, &p, second, &alone);
+        CHECK(memcmp(whole.o, alone.o, p.rows * HEADS * p.s.d * nib_dtype_bytes(p.s.type)) == 0 &&
+              memcmp(whole.lse, alone.lse, HEADS * p.a.lse_stride * sizeof(float)) == 0, "%s, way %d, %zu and %zu at a time", name, how, first, second);
+    }
+}
+
 static void test_queries_alone(void)
 {
     nib_kernels k;
     const char *name;
 
-    for (size_t level = 0; (name = test_next_variant(&level, &k));)
-        for (int how = 0; how < 4; how++) {
-            problem p = make((shape){ how & 1 ? NIB_BF16 : NIB_F32, 130, 40, how & 2 ? 37 : 0, 4, how == 3, false, 0 }, 2);
-            result whole = results(&p), alone = results(&p);
-
-            forward(&k, &p, &whole);
-            for (size_t i = 0, n; i < p.s.length; i += n) {
-                problem some = p;
-                n = p.s.length - i > 5 ? 2 + i % 2 : p.s.length - i; /* never one */
-                some.a.q0 += i;
-                some.a.pos0 = i;
-                some.a.q_len = n;
-                forward(&k, &some, &alone);
-            }
-            CHECK(memcmp(whole.o, alone.o, p.rows * HEADS * p.s.d * nib_dtype_bytes(p.s.type)) == 0 &&
-                  memcmp(whole.lse, alone.lse, HEADS * p.a.lse_stride * sizeof(float)) == 0, "%s, way %d", name, how);
-        }
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) {
+        check_pieces(&k, name, 130, 5);
+        check_pieces(&k, name, 130, 13);
+        for (size_t few = 2; few <= 4; few++) check_pieces(&k, name, 1, few);
+    }
 }
 
 static void spoil(nib_dtype type, void *x, size_t at, size_t n, float with)

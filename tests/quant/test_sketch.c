@@ -65,8 +65,13 @@ static size_t place(const float *y, size_t r)
 static size_t check_found(head *h, const nib_kernels *k, nib_sketch *s, size_t most, const char *what)
 {
     float *all = test_guarded(ROWS * sizeof *all), *some = test_guarded(ROWS * sizeof *some);
+    nib_found found;
     size_t count, at = 0;
-    const uint32_t *ids = nib_sketch_find(s, h->wide, most, &count);
+    const uint32_t *ids;
+
+    nib_sketch_find(s, 1, h->wide, most, &found);
+    count = found.count;
+    ids = found.rows;
 
     outputs(h, k, NULL, 0, all);
     outputs(h, k, ids, count, some);
@@ -122,8 +127,8 @@ static void test_odd(void)
     head h = make(ctx, NIB_F32, NIB_F32, 96);
     float *rows = h.data;
     bool infinite = false;
-    size_t count, equal = 0;
-    const uint32_t *ids;
+    size_t equal = 0;
+    nib_found found;
     nib_sketch *s = NULL;
     nib_error err;
 
@@ -133,18 +138,50 @@ static void test_odd(void)
     memset(rows + 79 * h.in, 0, h.in * sizeof *rows);
     REQUIRE_OK(nib_sketch_create(ctx, &k, NIB_F32, h.w, &s, &err), err);
     memcpy(h.wide, rows, h.in * sizeof *rows);
-    ids = nib_sketch_find(s, h.wide, 2, &count);
-    for (size_t i = 0; i < count; i++) {
-        equal += ids[i] == 0 || (ids[i] >= 100 && ids[i] < 140);
-        infinite |= ids[i] == 77;
+    nib_sketch_find(s, 1, h.wide, 2, &found);
+    for (size_t i = 0; i < found.count; i++) {
+        equal += found.rows[i] == 0 || (found.rows[i] >= 100 && found.rows[i] < 140);
+        infinite |= found.rows[i] == 77;
     }
     CHECK(equal == 41 && infinite, "%zu of 41 equal rows were found, and the infinite one was%s", equal, infinite ? "" : " not");
     h.wide[3] = NAN;
-    nib_sketch_find(s, h.wide, 1, &count);
-    CHECK(count == 0, "%zu rows for a NaN", count);
+    nib_sketch_find(s, 1, h.wide, 1, &found);
+    CHECK(found.count == 0, "%zu rows for a NaN", found.count);
     memset(h.wide, 0, h.in * sizeof *h.wide);
-    nib_sketch_find(s, h.wide, 1, &count);
-    CHECK(count == 0, "%zu rows for zeros", count);
+    nib_sketch_find(s, 1, h.wide, 1, &found);
+    CHECK(found.count == 0, "%zu rows for zeros", found.count);
+    nib_sketch_destroy(s);
+    nib_weight_destroy(ctx, h.w);
+}
+
+/* Several rows of x at once find what each finds alone, also beside one without bounds. */
+static void test_together(void)
+{
+    enum { IN = 100 };
+    nib_ctx *ctx = test_ctx();
+    nib_kernels k = nib_kernels_for(nib_ctx_cpu(ctx));
+    head h = make(ctx, NIB_BF16, NIB_F32, IN);
+    float *x = test_guarded(NIB_DOT_ROWS * IN * sizeof *x);
+    nib_sketch *s = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_sketch_create(ctx, &k, NIB_F32, h.w, &s, &err), err);
+    for (size_t m = 0; m < NIB_DOT_ROWS; m++) {
+        ask(&h, &k, m * 11);
+        memcpy(x + m * IN, h.wide, IN * sizeof *x);
+    }
+    memset(x + IN, 0, IN * sizeof *x);
+    for (size_t M = 1; M <= NIB_DOT_ROWS; M++)
+        for (size_t m = 0; m < M; m++) {
+            nib_found found[NIB_DOT_ROWS], one;
+            uint32_t *rows = test_guarded(ROWS * sizeof *rows);
+            nib_sketch_find(s, M, x, 3, found);
+            memcpy(rows, found[m].rows, found[m].count * sizeof *rows);
+            nib_sketch_find(s, 1, x + m * IN, 3, &one);
+            CHECK(one.count == found[m].count && memcmp(one.rows, rows, one.count * sizeof *rows) == 0,
+                  "row %zu of %zu: %zu found, alone %zu", m, M, found[m].count, one.count);
+            CHECK((one.count > 0) == (m != 1), "row %zu: %zu found", m, one.count);
+        }
     nib_sketch_destroy(s);
     nib_weight_destroy(ctx, h.w);
 }
@@ -179,6 +216,7 @@ static void test_memory(void)
 static const test_case cases[] = {
     { "the greatest are found, with the bits of all outputs", test_greatest },
     { "equal, infinite and empty rows", test_odd },
+    { "several questions at once", test_together },
     { "every allocation may fail", test_memory },
 };
 
