@@ -62,7 +62,7 @@ TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
-.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz install clean help deps format-check
+.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz install clean help deps
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a

@@ -1,7 +1,7 @@
 /* bench_attention.c - attention of one sequence, forward and backward, as share of the peak.
  *
- * Work is that of the scores that are seen, 2 T^2 d forward and 5 T^2 d backward a head.  Scratch does not grow
- * with T, and is printed beside the tile it holds. */
+ * Work is that of the scores that are seen, 2 T^2 d forward and 5 T^2 d backward a head.  Scratch
+ * does not grow with T, and is printed beside the tile it holds. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,7 +30,8 @@ static void head_tile(void *arg, size_t tile, unsigned worker)
     a.head = tile;
     a.dk = w->dk + tile * w->length * a.head_dim;
     a.dv = w->dv + tile * w->length * a.head_dim;
-    (w->backward ? w->k.attention_backward : w->k.attention_forward)(&a, w->scratch + worker * w->scratch_each);
+    (w->backward ? w->k.attention_backward
+                 : w->k.attention_forward)(&a, w->scratch + worker * w->scratch_each);
 }
 
 static void run(void *arg)
@@ -44,9 +45,15 @@ static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, double 
     size_t width = HEADS * d, count = length * width;
     nib_heads plain = { .row_stride = width, .head_stride = d, .per_group = HEADS };
     attention_work w = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)), .length = length };
-    void *buffers[] = { bench_numbers(type, count, 1), bench_numbers(type, count, 2), bench_numbers(type, count, 3),
-                        bench_numbers(type, count, 4), bench_numbers(type, count, 5), bench_numbers(type, count, 6),
-                        bench_numbers(NIB_F32, HEADS * length, 7), bench_numbers(NIB_F32, count, 8), bench_numbers(NIB_F32, count, 9) };
+    void *buffers[] = { bench_numbers(type, count, 1),
+                        bench_numbers(type, count, 2),
+                        bench_numbers(type, count, 3),
+                        bench_numbers(type, count, 4),
+                        bench_numbers(type, count, 5),
+                        bench_numbers(type, count, 6),
+                        bench_numbers(NIB_F32, HEADS * length, 7),
+                        bench_numbers(NIB_F32, count, 8),
+                        bench_numbers(NIB_F32, count, 9) };
     char name[80];
 
     w.scratch_each = nib_round_up(nib_attention_scratch_bytes(d, length), 64);
@@ -60,7 +67,8 @@ static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, double 
     for (int back = 0; back < 2; back++) {
         double work = (back ? 5.0 : 2.0) * (double)length * (double)length * (double)d * HEADS;
         w.backward = back;
-        snprintf(name, sizeof name, "%s T = %4zu, heads of %3zu, %s", nib_dtype_name(type), length, d, back ? "backward" : "forward");
+        snprintf(name, sizeof name, "%s T = %4zu, heads of %3zu, %s", nib_dtype_name(type), length,
+                 d, back ? "backward" : "forward");
         bench_line(name, work, bench_best(length > 2048 ? 3 : 8, run, &w), peak);
     }
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);

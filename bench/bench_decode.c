@@ -1,5 +1,5 @@
-/* bench_decode.c - generation: products of one row with NF4 weights from memory, as share of the read
- * bandwidth, and whole tokens of published shapes with random weights. */
+/* bench_decode.c - generation: products of one row with NF4 weights from memory, as share of the
+ * read bandwidth, and whole tokens of published shapes with random weights. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +48,10 @@ static void bench_dot(nib_ctx *ctx, nib_dtype type, size_t in, size_t out, doubl
     d.args = (nib_product_args){ .type = type, .rows = 1, .x = bench_numbers(type, in, 1), .ldx = in,
                                  .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };
     seconds = bench_best(60, run_dot, &d);
-    printf("  one row x %5zu -> %5zu, %-8s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n", in, out,
-           nib_dtype_name(type), seconds * 1e3, (double)(in * out) / seconds * 1e-9, bytes / seconds * 1e-9, bytes / seconds / bandwidth);
+    printf(
+        "  one row x %5zu -> %5zu, %-8s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n",
+        in, out, nib_dtype_name(type), seconds * 1e3, (double)(in * out) / seconds * 1e-9,
+        bytes / seconds * 1e-9, bytes / seconds / bandwidth);
     fflush(stdout);
     free((void *)(uintptr_t)d.codes);
     free((void *)(uintptr_t)d.absmax);
@@ -80,10 +82,12 @@ static void bench_beside(nib_decoder *d, const uint32_t *ids)
 
     busy = run_tokens(d, ids).mean;
     bench_neighbour_stop(neighbour);
-    printf("  beside a busy process on one processor: %.2f ms a token, %.2f of the speed\n", busy * 1e3, alone / busy);
+    printf("  beside a busy process on one processor: %.2f ms a token, %.2f of the speed\n",
+           busy * 1e3, alone / busy);
 }
 
-static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, double bandwidth, bool neighbour)
+static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, double bandwidth,
+                         bool neighbour)
 {
     char *dir = bench_shape_dir(s);
     nib_model *model = bench_model(ctx, dir, type);
@@ -104,8 +108,10 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, dou
         bench_demand(nib_decoder_push(d, ids, 512, 1, &err), &err);
         prefill = fmin(prefill, nib_clock_seconds() - start);
     }
-    printf("  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
-           s->name, nib_dtype_name(type), best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth, 512 / prefill);
+    printf(
+        "  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
+        s->name, nib_dtype_name(type), best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth,
+        512 / prefill);
     if (neighbour) bench_beside(d, ids);
     fflush(stdout);
     nib_decoder_destroy(d);

@@ -1,4 +1,5 @@
-/* bench_gemm.c - the product of rows with an NF4 weight, forward and backward, as share of the peak. */
+/* bench_gemm.c - the product of rows with an NF4 weight, forward and backward, as share of the
+ * peak. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,7 +21,8 @@ typedef struct product_work {
 static void run(void *arg)
 {
     product_work *p = arg;
-    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w, &p->args, p->scratch);
+    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w, &p->args,
+                                                               p->scratch);
 }
 
 /* A weight of random codes; all scales alike. */
@@ -43,15 +45,17 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
     char name[80];
 
     p.w = random_nf4(&p.k, s);
-    p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &p.k, type, s.out, s.in, 16, rows, false), 1);
+    p.scratch = bench_bytes(
+        nib_product_scratch_bytes(ctx, &p.k, type, s.out, s.in, 16, rows, false), 1);
     for (int back = 0; back < 2; back++) {
         size_t from = back ? s.out : s.in, to = back ? s.in : s.out;
         p.backward = back;
         p.args = (nib_product_args){ .type = type, .rows = rows, .x = bench_numbers(type, rows * from, 5), .ldx = from,
                                      .y = bench_bytes(rows * to * 4, 6), .ldy = to, .y_type = type };
-        snprintf(name, sizeof name, "%s %4zu x %5zu -> %5zu %s", nib_dtype_name(type), rows, from, to,
-                 back ? "backward" : "forward");
-        bench_line(name, 2.0 * (double)rows * (double)s.in * (double)s.out, bench_best(s.in > 2048 ? 6 : 30, run, &p), peak);
+        snprintf(name, sizeof name, "%s %4zu x %5zu -> %5zu %s", nib_dtype_name(type), rows, from,
+                 to, back ? "backward" : "forward");
+        bench_line(name, 2.0 * (double)rows * (double)s.in * (double)s.out,
+                   bench_best(s.in > 2048 ? 6 : 30, run, &p), peak);
         free((void *)(uintptr_t)p.args.x);
         free(p.args.y);
     }
@@ -62,7 +66,9 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
 
 int main(int argc, char **argv)
 {
-    static const shape shapes[] = { { 576, 576 }, { 576, 1536 }, { 1536, 576 }, { 4096, 4096 }, { 4096, 11008 } };
+    static const shape shapes[] = {
+        { 576, 576 }, { 576, 1536 }, { 1536, 576 }, { 4096, 4096 }, { 4096, 11008 }
+    };
     static const size_t rows[] = { 64, 256, 512 };
     static const nib_dtype types[] = { NIB_F32, NIB_BF16 };
     bool brief = argc > 1 && argv[1][0] == 'b'; /* "brief": 512 rows, one thread */
@@ -71,7 +77,8 @@ int main(int argc, char **argv)
         nib_ctx *ctx = bench_ctx(threads);
         for (size_t t = 0; t < 2; t++) {
             double peak = bench_peak(ctx, types[t]);
-            bench_title(ctx, "NF4 product, %s, peak %.0f GF/s", nib_dtype_name(types[t]), peak * 1e-9);
+            bench_title(ctx, "NF4 product, %s, peak %.0f GF/s", nib_dtype_name(types[t]),
+                        peak * 1e-9);
             for (size_t r = brief ? 2 : threads == 2; r < 3; r++)
                 for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
                     bench_shape(ctx, types[t], shapes[s], rows[r], peak);

@@ -27,7 +27,8 @@ int main(void)
 
     for (int threads = 1; threads <= 2; threads++) {
         nib_ctx *ctx = bench_ctx(threads);
-        bench_title(ctx, "quantizing %d x %d to NF4, reading %.1f GB/s from memory", OUT, IN, bench_read_bandwidth(ctx) * 1e-9);
+        bench_title(ctx, "quantizing %d x %d to NF4, reading %.1f GB/s from memory", OUT, IN,
+                    bench_read_bandwidth(ctx) * 1e-9);
         for (size_t t = 0; t < 2; t++)
             for (int twice = 0; twice < 2; twice++) {
                 encode_work e = { .ctx = ctx, .o = { .double_quant = twice, .blocksize = 64, .dtype = types[t] } };
@@ -37,8 +38,9 @@ int main(void)
 
                 if (nib_weight_dense(ctx, OUT, IN, types[t], values, NULL, &e.from, &err)) return 1;
                 seconds = bench_best(4, run, &e);
-                printf("  %-8s%s %8.2f ms  %.2f G weights/s, %.2f a thread, %.1f GB/s read\n", nib_dtype_name(types[t]),
-                       twice ? ", double" : "        ", seconds * 1e3, OUT * 1e-9 * IN / seconds, OUT * 1e-9 * IN / seconds / threads,
+                printf("  %-8s%s %8.2f ms  %.2f G weights/s, %.2f a thread, %.1f GB/s read\n",
+                       nib_dtype_name(types[t]), twice ? ", double" : "        ", seconds * 1e3,
+                       OUT * 1e-9 * IN / seconds, OUT * 1e-9 * IN / seconds / threads,
                        OUT * 1e-9 * IN * (double)nib_dtype_bytes(types[t]) / seconds);
                 nib_weight_destroy(ctx, e.from);
                 free(values);

@@ -1,5 +1,5 @@
-/* bench_start.c - from nothing to the first token: a quantized directory of Llama-2-7B's shape, its files in
- * the page cache, is opened and one token is run.
+/* bench_start.c - from nothing to the first token: a quantized directory of Llama-2-7B's shape, its
+ * files in the page cache, is opened and one token is run.
  *
  * The directory (4 GB, below TMPDIR) is written first, with random weights. */
 #include <math.h>
@@ -15,11 +15,18 @@
 
 enum { ROUNDS = 4 };
 
-static const char quantization[] = "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
-                                   "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": true}, ";
+static const char quantization
+    [] = "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
+         "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": true}, ";
 
-/* The tensors of a file, in order; kept, with what is made for them, for as long as the program runs. */
-typedef struct saved { size_t count, room; nib_tensor_plan *plans; const void **data; size_t *bytes; } saved;
+/* The tensors of a file, in order; kept, with what is made for them, for as long as the program
+ * runs. */
+typedef struct saved {
+    size_t count, room;
+    nib_tensor_plan *plans;
+    const void **data;
+    size_t *bytes;
+} saved;
 
 static void *made(void *p)
 {
@@ -51,13 +58,20 @@ static void add_weight(saved *s, const char *module, const nib_weight *w)
         nib_bnb4_out *tensors = made(calloc(NIB_BNB4_MOST_TENSORS, sizeof *tensors));
         size_t count;
         nib_error err;
-        bench_demand(nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err), &err);
+        bench_demand(
+            nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err),
+            &err);
         for (size_t i = 0; i < count; i++)
-            add(s, (nib_tensor_plan){ tensors[i].name, tensors[i].dtype, tensors[i].rank, { tensors[i].shape[0], tensors[i].shape[1] } },
+            add(s,
+                (nib_tensor_plan){ tensors[i].name,
+                                   tensors[i].dtype,
+                                   tensors[i].rank,
+                                   { tensors[i].shape[0], tensors[i].shape[1] } },
                 tensors[i].data, tensors[i].bytes);
     } else {
         const nib_dense *d = &w->as.dense;
-        add(s, (nib_tensor_plan){ name, d->dtype, 2, { w->out, w->in } }, d->data, w->out * w->in * nib_dtype_bytes(d->dtype));
+        add(s, (nib_tensor_plan){ name, d->dtype, 2, { w->out, w->in } }, d->data,
+            w->out * w->in * nib_dtype_bytes(d->dtype));
     }
 }
 
@@ -67,15 +81,20 @@ static void save(const nib_model *m, const char *dir)
     nib_tensor_writer *writer;
     nib_error err;
 
-    for (size_t i = 0; i < m->linear_count; i++) add_weight(&s, m->linears[i]->name, m->linears[i]->weight);
-    add_weight(&s, m->embedding->name, m->head->weight); /* of its shape; the model's own has no values in memory */
+    for (size_t i = 0; i < m->linear_count; i++)
+        add_weight(&s, m->linears[i]->name, m->linears[i]->weight);
+    /* of its shape; the model's own has no values in memory */
+    add_weight(&s, m->embedding->name, m->head->weight);
     for (size_t i = 0; i < m->norm_count; i++) {
         char name[256];
         snprintf(name, sizeof name, "%s.weight", m->norms[i]->name);
-        add(&s, (nib_tensor_plan){ name, NIB_F32, 1, { m->norms[i]->width } }, m->norms[i]->weight, m->norms[i]->width * sizeof(float));
+        add(&s, (nib_tensor_plan){ name, NIB_F32, 1, { m->norms[i]->width } }, m->norms[i]->weight,
+            m->norms[i]->width * sizeof(float));
     }
-    bench_demand(nib_tensor_writer_create(m->ctx, dir, "model", s.plans, s.count, 0, &writer, &err), &err);
-    for (size_t i = 0; i < s.count; i++) bench_demand(nib_tensor_writer_put(writer, s.data[i], s.bytes[i], &err), &err);
+    bench_demand(nib_tensor_writer_create(m->ctx, dir, "model", s.plans, s.count, 0, &writer, &err),
+                 &err);
+    for (size_t i = 0; i < s.count; i++)
+        bench_demand(nib_tensor_writer_put(writer, s.data[i], s.bytes[i], &err), &err);
     bench_demand(nib_tensor_writer_commit(writer, &err), &err);
 }
 
@@ -105,7 +124,8 @@ int main(void)
         double start = nib_clock_seconds();
         nib_model *model;
         nib_decoder *d;
-        bench_demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err), &err);
+        bench_demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err),
+                     &err);
         bench_demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
         opened = fmin(opened, nib_clock_seconds() - start);
         nib_decoder_begin(d, NIB_NO_SLOT);

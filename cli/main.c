@@ -20,7 +20,8 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
 static void print_verbs(FILE *to)
 {
     fprintf(to, "usage: nibble VERB ...   (nibble VERB --help says more)\n\n");
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
 }
 
 static int run(int argc, char **argv)
@@ -35,7 +36,8 @@ static int run(int argc, char **argv)
         printf("nibble %s\n", NIB_VERSION);
         return 0;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_verbs(stdout);
         return 0;
     }
@@ -60,6 +62,7 @@ int main(int argc, char **argv)
     if (fclose(stdout)) lost = true; /* close() is the last to say that a disk is full */
     if (!lost) return code;
     if (errno != EPIPE && !session_pipe_closed())
-        fprintf(stderr, "nibble: standard output: %s\n", errno ? strerror(errno) : "a write failed");
+        fprintf(stderr, "nibble: standard output: %s\n",
+                errno ? strerror(errno) : "a write failed");
     return code ? code : 1;
 }

@@ -18,13 +18,16 @@ static const char *const aliases[][2] = {
 
 static void print_usage(const verb *v, FILE *to)
 {
-    fprintf(to, "usage: nibble %s %s%s[options]\n%s\n\n", v->name, v->arguments, *v->arguments ? " " : "", v->summary);
+    fprintf(to, "usage: nibble %s %s%s[options]\n%s\n\n", v->name, v->arguments,
+            *v->arguments ? " " : "", v->summary);
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
         if (!o->help) continue;
-        if (v->heading && v->heading(o->name)) fprintf(to, "%s%s:\n", i ? "\n" : "", v->heading(o->name));
-        snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "", o->example ? o->example : "");
+        if (v->heading && v->heading(o->name))
+            fprintf(to, "%s%s:\n", i ? "\n" : "", v->heading(o->name));
+        snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "",
+                 o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }
 }
@@ -33,7 +36,8 @@ static void print_usage(const verb *v, FILE *to)
 static void print_mdoc(const char *text, FILE *to)
 {
     if (*text == '.') fputs("\\&", to);
-    for (; *text; text++) fputs(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : (char[]){ *text, 0 }, to);
+    for (; *text; text++)
+        fputs(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : (char[]){ *text, 0 }, to);
 }
 
 /* The same options for the manual page, which tools/man.sh puts together. */
@@ -197,7 +201,8 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
 
     *took_next = false;
     if (n >= sizeof name) return options_misuse(v, "unknown option --%s", argument);
-    for (size_t i = 0; i < n; i++) name[i] = argument[i] == '_' ? '-' : (char)tolower((unsigned char)argument[i]);
+    for (size_t i = 0; i < n; i++)
+        name[i] = argument[i] == '_' ? '-' : (char)tolower((unsigned char)argument[i]);
     name[n] = 0;
     if (value) value++;
     o = find(v, name);
@@ -206,12 +211,16 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
         off = true;
         if (o && !is_flag(o)) o = NULL;
     }
-    if (!o) return options_misuse(v, "unknown option --%s; the nearest is --%s", name, nearest(v, name));
+    if (!o)
+        return options_misuse(v, "unknown option --%s; the nearest is --%s", name,
+                              nearest(v, name));
     if (is_flag(o)) {
-        if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0)) value = next, *took_next = true;
+        if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0))
+            value = next, *took_next = true;
         if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
             return options_misuse(v, "--%s takes true or false, not '%s'", o->name, value);
-        if (!set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off)) return options_misuse(v, "too many options");
+        if (!set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off))
+            return options_misuse(v, "too many options");
         return 0;
     }
     if (!value) {
@@ -219,7 +228,9 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
         value = next;
         *took_next = true;
     }
-    if (!set_value(o, value)) return options_misuse(v, "--%s: '%s' is not a value such as %s", o->name, value, o->example);
+    if (!set_value(o, value))
+        return options_misuse(v, "--%s: '%s' is not a value such as %s", o->name, value,
+                              o->example);
     return 0;
 }
 
@@ -244,7 +255,9 @@ int options_parse(verb *v, int argc, char **argv)
             continue;
         }
         if (only_positional || strncmp(argv[i], "--", 2) != 0) {
-            if (v->positional_count == (v->positional_most ? v->positional_most : v->positional_wanted)) return options_misuse(v, "one argument too many: %s", argv[i]);
+            if (v->positional_count ==
+                (v->positional_most ? v->positional_most : v->positional_wanted))
+                return options_misuse(v, "one argument too many: %s", argv[i]);
             v->positional[v->positional_count++] = argv[i];
             continue;
         }
@@ -252,6 +265,7 @@ int options_parse(verb *v, int argc, char **argv)
         if (code) return code;
         i += took_next;
     }
-    if (v->positional_count < v->positional_wanted) return options_misuse(v, "an argument is missing: %s", v->arguments);
+    if (v->positional_count < v->positional_wanted)
+        return options_misuse(v, "an argument is missing: %s", v->arguments);
     return 0;
 }

@@ -19,7 +19,11 @@ typedef enum option_kind {
 } option_kind;
 
 enum { OPTION_LIST_ROOM = 256 };
-typedef struct option_list { const char *items[OPTION_LIST_ROOM]; size_t count; bool commas; } option_list;
+typedef struct option_list {
+    const char *items[OPTION_LIST_ROOM];
+    size_t count;
+    bool commas;
+} option_list;
 
 enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
 typedef struct option_pairs {
@@ -41,7 +45,8 @@ typedef struct verb {
     size_t option_count;
     const char *positional[OPTION_POSITIONAL_ROOM]; /* filled */
     size_t positional_count, positional_wanted;
-    const char *(*heading)(const char *name); /* of the group that an option begins, or NULL; may be NULL */
+    /* of the group that an option begins, or NULL; may be NULL */
+    const char *(*heading)(const char *name);
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 

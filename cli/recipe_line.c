@@ -15,19 +15,23 @@ static bool is_flag(const nib_recipe_key *k)
 }
 
 /* Keys that are without effect or refused, and aliases, are understood, not listed. */
-size_t recipe_line_options(recipe_line *r, bool (*listed)(const char *name), const option *own, size_t own_count,
-                           option to[RECIPE_MOST_OPTIONS])
+size_t recipe_line_options(recipe_line *r, bool (*listed)(const char *name), const option *own,
+                           size_t own_count, option to[RECIPE_MOST_OPTIONS])
 {
     const nib_recipe_key *k;
     size_t n = 0;
 
-    for (size_t i = 0; (k = nib_recipe_key_at(i)) && n < RECIPE_MOST_OPTIONS - own_count; i++, n++) {
+    for (size_t i = 0; (k = nib_recipe_key_at(i)) && n < RECIPE_MOST_OPTIONS - own_count;
+         i++, n++) {
         char *name = r->names[n];
         bool flag = is_flag(k), shown = k->use == NIB_RECIPE_USED && (!listed || listed(k->name));
         snprintf(name, RECIPE_NAME_ROOM, "%s", k->name);
         for (char *p = name; *p; p++)
             if (*p == '_') *p = '-';
-        to[n] = (option){ name, flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &r->pairs, flag ? NULL : k->example ? k->example : "VALUE",
+        to[n] = (option){ name, flag ? OPTION_PAIR_FLAG : OPTION_PAIR, &r->pairs,
+                          flag         ? NULL
+                          : k->example ? k->example
+                                       : "VALUE",
                           shown ? k->help : NULL };
     }
     for (size_t i = 0; i < own_count; i++) to[n++] = own[i];
@@ -51,17 +55,20 @@ int recipe_line_sort(recipe_line *r, verb *v)
             r->path = text;
         } else if (equals && !(i == 0 && there)) {
             size_t n = (size_t)(equals - text);
-            if (r->pairs.count == OPTION_PAIR_ROOM || n >= RECIPE_NAME_ROOM) return options_misuse(v, "'%.60s' is not key=value", text);
+            if (r->pairs.count == OPTION_PAIR_ROOM || n >= RECIPE_NAME_ROOM)
+                return options_misuse(v, "'%.60s' is not key=value", text);
             snprintf(r->positional_names[i], RECIPE_NAME_ROOM, "%.*s", (int)n, text);
             r->pairs.items[r->pairs.count].name = r->positional_names[i];
             r->pairs.items[r->pairs.count++].value = equals + 1;
         } else if (i == 0 && !there && (ends(text, ".yaml") || ends(text, ".yml"))) {
             r->path = text; /* opening it says what is wrong */
         } else if (i == 0) {
-            r->pairs.items[r->pairs.count].name = "model_name_or_path"; /* there is room: pairs come with positionals */
+            /* there is room: pairs come with positionals */
+            r->pairs.items[r->pairs.count].name = "model_name_or_path";
             r->pairs.items[r->pairs.count++].value = text;
         } else {
-            return options_misuse(v, "one argument too many: %s (after MODEL or RECIPE comes key=value)", text);
+            return options_misuse(
+                v, "one argument too many: %s (after MODEL or RECIPE comes key=value)", text);
         }
     }
     return 0;
@@ -72,13 +79,19 @@ int recipe_line_read(recipe_line *r, session *s, verb *v, nib_status *status)
     *status = nib_recipe_create(s->ctx, &r->recipe, &s->err);
     if (!*status && r->path) *status = nib_recipe_load(r->recipe, r->path, &s->err);
     for (size_t i = 0; i < r->pairs.count && !*status; i++) {
-        *status = nib_recipe_set(r->recipe, r->pairs.items[i].name, r->pairs.items[i].value, &s->err);
+        *status = nib_recipe_set(r->recipe, r->pairs.items[i].name, r->pairs.items[i].value,
+                                 &s->err);
         if (*status == NIB_E_INVALID) return options_misuse(v, "%s", s->err.message);
     }
     if (!*status) *status = nib_recipe_finetune_options(r->recipe, &r->o, &s->err);
     if (*status) return 0;
-    if (!r->o->model.model) return options_misuse(v, r->path ? "the recipe names no model: model_name_or_path is missing" : "an argument is missing: %s", v->arguments);
-    if (!r->o->data.data) return options_misuse(v, r->path ? "the recipe names no data" : "--data is missing");
+    if (!r->o->model.model)
+        return options_misuse(v,
+                              r->path ? "the recipe names no model: model_name_or_path is missing"
+                                      : "an argument is missing: %s",
+                              v->arguments);
+    if (!r->o->data.data)
+        return options_misuse(v, r->path ? "the recipe names no data" : "--data is missing");
     return 0;
 }
 

@@ -29,7 +29,8 @@ static void on_pipe(int signal_number)
 
 bool session_pipe_closed(void) { return pipe_closed != 0; }
 
-/* The file mapped at `address`, from the kernel's list of maps, with calls that a signal handler may make:
+/* The file mapped at `address`, from the kernel's list of maps, with calls that a signal handler
+ * may make:
  *
  *     7f00a000-7f00c000 r--p 00000000 08:01 1234    /path of the file
  *
@@ -71,7 +72,8 @@ done:
 /* A file under a map was cut short or cannot be read any more. */
 static void on_bus(int signal_number, siginfo_t *info, void *context)
 {
-    static const char begin[] = "nibble: ", end[] = ": was truncated, replaced or became unreadable while it was used\n";
+    static const char begin[] = "nibble: ",
+                      end[] = ": was truncated, replaced or became unreadable while it was used\n";
     char line[4096 + sizeof begin + sizeof end];
     size_t used = sizeof begin - 1;
 
@@ -173,8 +175,9 @@ void session_progress(void *user, const char *what, double share)
 
 static bool is_hidden(uint32_t c)
 {
-    return (c < 32 && c != '\n' && c != '\t') || (c >= 127 && c < 160) || (c >= 0x202a && c <= 0x202e) ||
-           (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x061c;
+    return (c < 32 && c != '\n' && c != '\t') || (c >= 127 && c < 160) ||
+           (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
+           c == 0x200f || c == 0x061c;
 }
 
 /* Bytes of the character at p and its code point; 0: broken. */
@@ -245,10 +248,12 @@ void print_json_number(FILE *to, double x)
 nib_compute compute_of(const verb *v, const char *name, int *code)
 {
     static const char *const names[] = { "auto", "float32", "bfloat16", "float16" };
-    static const nib_compute values[] = { NIB_COMPUTE_AUTO, NIB_COMPUTE_FLOAT32, NIB_COMPUTE_BFLOAT16, NIB_COMPUTE_FLOAT16 };
+    static const nib_compute values[] = { NIB_COMPUTE_AUTO, NIB_COMPUTE_FLOAT32,
+                                          NIB_COMPUTE_BFLOAT16, NIB_COMPUTE_FLOAT16 };
 
     for (size_t i = 0; i < 4; i++)
         if (!name || strcmp(name, names[i]) == 0) return values[i];
-    *code = options_misuse(v, "--compute-dtype: '%s' is not auto, float32, bfloat16 or float16", name);
+    *code = options_misuse(v, "--compute-dtype: '%s' is not auto, float32, bfloat16 or float16",
+                           name);
     return NIB_COMPUTE_AUTO;
 }

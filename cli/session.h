@@ -21,7 +21,8 @@ typedef struct session {
     { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
 
-/* How a verb that computes with a model holds it; m: nib_model_options *, compute: const char **. */
+/* How a verb that computes with a model holds it; m: nib_model_options *, compute: const char **.
+ */
 #define MODEL_OPTIONS(m, compute) \
     { "load-in-4bit", OPTION_FLAG, &(m)->bnb.load_in_4bit, NULL, "quantize a dense model while loading" }, \
     { "bnb-4bit-quant-type", OPTION_STRING, &(m)->bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" }, \
@@ -35,10 +36,11 @@ int session_begin(session *s);
 int session_end(session *s, nib_status status);
 bool session_pipe_closed(void); /* whether the reader of a pipe went away while it was written to */
 void session_progress(void *user, const char *what, double share); /* user: the session */
-void session_line(session *s, const char *format, ...) __attribute__((format(printf, 2, 3))); /* to stderr */
+void session_line(session *s, const char *format, ...)
+    __attribute__((format(printf, 2, 3))); /* to stderr */
 
-/* Text from a model or a file: control characters, escapes and bidirectional marks made visible when
- * `to` is a terminal, exact otherwise. */
+/* Text from a model or a file: control characters, escapes and bidirectional marks made visible
+ * when `to` is a terminal, exact otherwise. */
 void print_text(FILE *to, const char *text, size_t bytes);
 /* A JSON string or number (shortest that reads back; null when not finite). */
 void print_json_string(FILE *to, const char *text, size_t bytes);

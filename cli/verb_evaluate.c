@@ -42,13 +42,16 @@ int verb_evaluate(int argc, char **argv)
         print_json_number(stdout, r.loss);
         printf(", \"perplexity\": ");
         print_json_number(stdout, r.perplexity);
-        printf(", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, \"truncated\": %llu}\n",
-               (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens, (unsigned long long)r.records,
-               (unsigned long long)r.truncated);
+        printf(
+            ", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, \"truncated\": %llu}\n",
+            (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
+            (unsigned long long)r.records, (unsigned long long)r.truncated);
     } else if (!status) {
-        printf("loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, %llu truncated\n", r.loss,
-               r.perplexity, (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
-               (unsigned long long)r.records, (unsigned long long)r.truncated);
+        printf(
+            "loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, %llu truncated\n",
+            r.loss, r.perplexity, (unsigned long long)r.tokens,
+            (unsigned long long)r.supervised_tokens, (unsigned long long)r.records,
+            (unsigned long long)r.truncated);
     }
     return session_end(&s, status);
 }

@@ -26,15 +26,20 @@ static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 static void print_plan_json(const nib_run_report *r)
 {
     const nib_memory_plan *p = &r->plan;
-    printf("{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"paged\": %llu, \"activations\": %llu, "
-           "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
-           "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
-           "\"gradient_accumulation_steps\": %d, \"weights_missing\": %s, \"seconds_per_epoch\": ", (unsigned long long)p->total, (unsigned long long)p->weights,
-           (unsigned long long)p->adapters, (unsigned long long)p->optimizer, (unsigned long long)p->paged, (unsigned long long)p->activations,
-           (unsigned long long)p->scratch, (unsigned long long)p->baseline, (unsigned long long)r->steps,
-           (unsigned long long)r->trainable_parameters, (unsigned long long)r->all_parameters,
-           p->checkpointing ? "true" : "false", (unsigned long long)p->available, r->fits ? "true" : "false",
-           r->per_device_train_batch_size, r->gradient_accumulation_steps, r->weights_missing ? "true" : "false");
+    printf(
+        "{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"paged\": %llu, \"activations\": %llu, "
+        "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
+        "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
+        "\"gradient_accumulation_steps\": %d, \"weights_missing\": %s, \"seconds_per_epoch\": ",
+        (unsigned long long)p->total, (unsigned long long)p->weights,
+        (unsigned long long)p->adapters, (unsigned long long)p->optimizer,
+        (unsigned long long)p->paged, (unsigned long long)p->activations,
+        (unsigned long long)p->scratch, (unsigned long long)p->baseline,
+        (unsigned long long)r->steps, (unsigned long long)r->trainable_parameters,
+        (unsigned long long)r->all_parameters, p->checkpointing ? "true" : "false",
+        (unsigned long long)p->available, r->fits ? "true" : "false",
+        r->per_device_train_batch_size, r->gradient_accumulation_steps,
+        r->weights_missing ? "true" : "false");
     print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
     printf(", \"seconds_total\": ");
     print_json_number(stdout, r->fits ? r->seconds_total : NAN);
@@ -50,14 +55,19 @@ static void print_time(char text[32], double seconds)
 
 static void print_data(finetune *f, const nib_run_report *r)
 {
-    session_line(&f->s, "data: %s%s%s", r->shape, r->chat_template ? ", chat template " : "", r->chat_template ? r->chat_template : "");
-    session_line(&f->s, "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
-                 "%llu without a supervised token, %llu bad, %llu duplicates, %llu that began with BOS already; %llu train the end token",
-                 (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch, (unsigned long long)r->supervised_per_epoch,
-                 (unsigned long long)r->truncated, (unsigned long long)r->empty, (unsigned long long)r->masked_out,
-                 (unsigned long long)r->bad, (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
-                 (unsigned long long)r->ends);
-    if (r->eval_records) session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
+    session_line(&f->s, "data: %s%s%s", r->shape, r->chat_template ? ", chat template " : "",
+                 r->chat_template ? r->chat_template : "");
+    session_line(
+        &f->s,
+        "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
+        "%llu without a supervised token, %llu bad, %llu duplicates, %llu that began with BOS already; %llu train the end token",
+        (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch,
+        (unsigned long long)r->supervised_per_epoch, (unsigned long long)r->truncated,
+        (unsigned long long)r->empty, (unsigned long long)r->masked_out, (unsigned long long)r->bad,
+        (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
+        (unsigned long long)r->ends);
+    if (r->eval_records)
+        session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
 }
 
 static void on_start(void *user, const nib_run_report *r)
@@ -72,26 +82,37 @@ static void on_start(void *user, const nib_run_report *r)
     print_number(stderr, r->trainable_parameters);
     fprintf(stderr, " || all params: ");
     print_number(stderr, r->all_parameters);
-    fprintf(stderr, " || trainable%%: %.4f\n", 100 * (double)r->trainable_parameters / (double)r->all_parameters);
+    fprintf(stderr, " || trainable%%: %.4f\n",
+            100 * (double)r->trainable_parameters / (double)r->all_parameters);
     print_data(f, r);
-    session_line(&f->s, "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
-                 "gradients and a copy of the step before\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
-                 r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights), mib(p->adapters),
-                 mib(p->optimizer), mib(p->activations),
-                 p->checkpointing ? "layers are run again in backward" : "products are kept", mib(p->scratch), mib(p->baseline));
-    if (p->paged) session_line(&f->s, "  paged        %9.1f MiB of optimizer states in a file of the output directory, beside that", mib(p->paged));
+    session_line(
+        &f->s,
+        "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
+        "gradients and a copy of the step before\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
+        r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights),
+        mib(p->adapters), mib(p->optimizer), mib(p->activations),
+        p->checkpointing ? "layers are run again in backward" : "products are kept",
+        mib(p->scratch), mib(p->baseline));
+    if (p->paged)
+        session_line(
+            &f->s,
+            "  paged        %9.1f MiB of optimizer states in a file of the output directory, beside that",
+            mib(p->paged));
     if (r->tokens_per_batch)
-        session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens", (unsigned long long)r->steps, r->gradient_accumulation_steps,
+        session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens",
+                     (unsigned long long)r->steps, r->gradient_accumulation_steps,
                      r->tokens_per_batch);
     else
-        session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps, r->per_device_train_batch_size,
-                     r->gradient_accumulation_steps);
+        session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps,
+                     r->per_device_train_batch_size, r->gradient_accumulation_steps);
     if (!r->fits) {
-        session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "", r->advice);
+        session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "",
+                     r->advice);
     } else {
         print_time(time, r->seconds_total);
         session_line(&f->s, "about %s; %.3g hours an epoch%s", time, r->seconds_per_epoch / 3600,
-                     r->weights_missing ? " (the weights are not there: random ones were timed)" : "");
+                     r->weights_missing ? " (the weights are not there: random ones were timed)"
+                                        : "");
     }
     if (f->o.dry_run && f->s.json) print_plan_json(r);
 }
@@ -120,9 +141,11 @@ static void on_step(void *user, const nib_step_report *r)
         f->s.line_open = true;
         fprintf(stderr, "\r\033[K");
     }
-    fprintf(stderr, "step %llu/%llu  epoch %.2f  loss %.4f  grad_norm %.3f  learning_rate %.3g  %.0f tokens/s  %s left%s",
-            (unsigned long long)r->step, (unsigned long long)r->steps, r->epoch, r->loss, r->grad_norm, r->learning_rate,
-            r->tokens_per_second, time, f->s.live ? "" : "\n");
+    fprintf(
+        stderr,
+        "step %llu/%llu  epoch %.2f  loss %.4f  grad_norm %.3f  learning_rate %.3g  %.0f tokens/s  %s left%s",
+        (unsigned long long)r->step, (unsigned long long)r->steps, r->epoch, r->loss, r->grad_norm,
+        r->learning_rate, r->tokens_per_second, time, f->s.live ? "" : "\n");
 }
 
 static void on_evaluate(void *user, const nib_eval_report *r)
@@ -141,8 +164,8 @@ static void on_evaluate(void *user, const nib_eval_report *r)
         printf("}\n");
         fflush(stdout);
     }
-    session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s", (unsigned long long)r->step, r->eval_loss, r->perplexity,
-                 r->best ? "  the best so far" : "");
+    session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s", (unsigned long long)r->step,
+                 r->eval_loss, r->perplexity, r->best ? "  the best so far" : "");
 }
 
 static void on_end(void *user, const nib_end_report *r)
@@ -154,15 +177,19 @@ static void on_end(void *user, const nib_end_report *r)
         print_json_number(stdout, r->train_runtime);
         printf(", \"train_loss\": ");
         print_json_number(stdout, r->train_loss);
-        printf(", \"peak_memory_bytes\": %llu, \"planned_memory_bytes\": %llu}\n", (unsigned long long)r->peak_memory_bytes,
+        printf(", \"peak_memory_bytes\": %llu, \"planned_memory_bytes\": %llu}\n",
+               (unsigned long long)r->peak_memory_bytes,
                (unsigned long long)r->planned_memory_bytes);
     }
     if (f->s.line_open) fprintf(stderr, "\n");
     f->s.line_open = false;
-    session_line(&f->s, "%llu steps in %.1f s, train_loss %.4f; peak memory %.1f MiB, planned %.1f MiB\n  arenas       %9.1f MiB\n"
-                 "  weights      %9.1f MiB\n  program      %9.1f MiB\nadapter written to %s", (unsigned long long)r->steps,
-                 r->train_runtime, r->train_loss, mib(r->peak_memory_bytes), mib(r->planned_memory_bytes), mib(r->arenas),
-                 mib(r->weights_resident), mib(r->baseline), f->o.output_dir);
+    session_line(
+        &f->s,
+        "%llu steps in %.1f s, train_loss %.4f; peak memory %.1f MiB, planned %.1f MiB\n  arenas       %9.1f MiB\n"
+        "  weights      %9.1f MiB\n  program      %9.1f MiB\nadapter written to %s",
+        (unsigned long long)r->steps, r->train_runtime, r->train_loss, mib(r->peak_memory_bytes),
+        mib(r->planned_memory_bytes), mib(r->arenas), mib(r->weights_resident), mib(r->baseline),
+        f->o.output_dir);
 }
 
 /* --- the command line: the keys of the recipe, with dashes --- */
@@ -185,11 +212,14 @@ static const char *heading_of(const char *name)
 /* Name, class, what becomes of it, and why or what it is: a line a key, by tabs. */
 static int print_keys(void)
 {
-    static const char *const uses[] = { [NIB_RECIPE_USED] = "used", [NIB_RECIPE_ALIAS] = "alias",
-                                        [NIB_RECIPE_IGNORED] = "without effect", [NIB_RECIPE_REFUSED] = "refused" };
+    static const char *const uses[] = { [NIB_RECIPE_USED] = "used",
+                                        [NIB_RECIPE_ALIAS] = "alias",
+                                        [NIB_RECIPE_IGNORED] = "without effect",
+                                        [NIB_RECIPE_REFUSED] = "refused" };
     const nib_recipe_key *k;
 
-    for (size_t i = 0; (k = nib_recipe_key_at(i)); i++) printf("%s\t%s\t%s\t%s\n", k->name, k->owner, uses[k->use], k->help);
+    for (size_t i = 0; (k = nib_recipe_key_at(i)); i++)
+        printf("%s\t%s\t%s\t%s\n", k->name, k->owner, uses[k->use], k->help);
     return -1;
 }
 
@@ -197,11 +227,19 @@ int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
     static option options[RECIPE_MOST_OPTIONS];
-    option own[] = { SESSION_OPTIONS(&f.s), { "keys", OPTION_FLAG, &f.list_keys, NULL, "list every key a recipe may hold, and stop" } };
-    verb v = { .name = "finetune", .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
-               .summary = "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
-                          "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
-               .options = options, .heading = heading_of, .positional_most = OPTION_POSITIONAL_ROOM };
+    option own[] = { SESSION_OPTIONS(&f.s),
+                     { "keys", OPTION_FLAG, &f.list_keys, NULL,
+                       "list every key a recipe may hold, and stop" } };
+    verb v = {
+        .name = "finetune",
+        .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
+        .summary =
+            "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
+            "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
+        .options = options,
+        .heading = heading_of,
+        .positional_most = OPTION_POSITIONAL_ROOM
+    };
     nib_status status;
     int code;
 
@@ -211,7 +249,8 @@ int verb_finetune(int argc, char **argv)
     if ((code = recipe_line_sort(&f.line, &v)) || (code = session_begin(&f.s))) return code;
     code = recipe_line_read(&f.line, &f.s, &v, &status);
     if (!code && !status && !f.line.o->output_dir && !f.line.o->dry_run)
-        code = options_misuse(&v, f.line.path ? "the recipe names no output_dir" : "--output-dir is missing");
+        code = options_misuse(&v, f.line.path ? "the recipe names no output_dir"
+                                              : "--output-dir is missing");
     if (code) {
         recipe_line_free(&f.line);
         nib_ctx_destroy(f.s.ctx);

@@ -25,16 +25,18 @@ static bool on_text(void *user, const char *text, size_t bytes)
 }
 
 /* {"prompt", "completion"} and, when `counts`, what it took, on a line of its own. */
-static void print_answer(const char *prompt, size_t bytes, const nib_generate_result *r, bool counts)
+static void print_answer(const char *prompt, size_t bytes, const nib_generate_result *r,
+                         bool counts)
 {
     printf("{\"prompt\": ");
     print_json_string(stdout, prompt, bytes);
     printf(", \"completion\": ");
     print_json_string(stdout, r->text, r->bytes);
     if (counts) {
-        printf(", \"prompt_tokens\": %llu, \"new_tokens\": %llu, \"guessed_tokens\": %llu, \"stop_reason\": \"%s\", \"prefill_seconds\": ",
-               (unsigned long long)r->prompt_tokens, (unsigned long long)r->new_tokens, (unsigned long long)r->guessed_tokens,
-               r->stop_reason);
+        printf(
+            ", \"prompt_tokens\": %llu, \"new_tokens\": %llu, \"guessed_tokens\": %llu, \"stop_reason\": \"%s\", \"prefill_seconds\": ",
+            (unsigned long long)r->prompt_tokens, (unsigned long long)r->new_tokens,
+            (unsigned long long)r->guessed_tokens, r->stop_reason);
         print_json_number(stdout, r->prefill_seconds);
         printf(", \"decode_seconds\": ");
         print_json_number(stdout, r->decode_seconds);
@@ -49,9 +51,11 @@ static void report_speed(generate *g, const nib_generate_result *r)
     char speed[40] = "";
 
     if (r->new_tokens > 1 && r->decode_seconds > 0)
-        snprintf(speed, sizeof speed, ", %.1f a second", (double)(r->new_tokens - 1) / r->decode_seconds);
-    session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones%s", (unsigned long long)r->prompt_tokens,
-                 r->prefill_seconds, (unsigned long long)r->new_tokens, speed);
+        snprintf(speed, sizeof speed, ", %.1f a second",
+                 (double)(r->new_tokens - 1) / r->decode_seconds);
+    session_line(&g->s, "%llu prompt tokens in %.2f s, %llu new ones%s",
+                 (unsigned long long)r->prompt_tokens, r->prefill_seconds,
+                 (unsigned long long)r->new_tokens, speed);
 }
 
 static nib_status one_prompt(generate *g)
@@ -84,7 +88,8 @@ static nib_status line_error(generate *g, size_t number, nib_status status, cons
     return status;
 }
 
-/* Which adapter answers where the prompt does not say: --use's, the only one, or of several none. */
+/* Which adapter answers where the prompt does not say: --use's, the only one, or of several none.
+ */
 static void choose_adapter(generate *g)
 {
     g->o.adapter = g->use;
@@ -100,9 +105,12 @@ static nib_status one_line(generate *g, const char *line, size_t bytes, size_t n
     nib_generate_result r = { 0 };
     nib_status status = NIB_OK;
 
-    if (!json_is_string(prompt) || (adapter && !json_is_null(adapter) && !json_is_string(adapter))) {
-        status = line_error(g, number, NIB_E_FORMAT,
-                            j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')" : problem.text);
+    if (!json_is_string(prompt) ||
+        (adapter && !json_is_null(adapter) && !json_is_string(adapter))) {
+        status = line_error(
+            g, number, NIB_E_FORMAT,
+            j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')"
+              : problem.text);
         goto done;
     }
     g->o.on_text = NULL;
@@ -111,7 +119,8 @@ static nib_status one_line(generate *g, const char *line, size_t bytes, size_t n
         g->o.adapter = json_string_value(adapter);
         g->o.no_adapter = json_is_null(adapter);
     }
-    status = nib_generator_run(g->g, json_string_value(prompt), json_string_length(prompt), &g->o, &r, &g->s.err);
+    status = nib_generator_run(g->g, json_string_value(prompt), json_string_length(prompt), &g->o,
+                               &r, &g->s.err);
     if (status) {
         line_error(g, number, status, g->s.err.message);
         goto done;
@@ -208,9 +217,12 @@ int verb_generate(int argc, char **argv)
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
 
     if ((code = options_parse(&v, argc, argv))) return code;
-    if (!g.prompt == !g.prompts) return options_misuse(&v, "one of --prompt and --prompts is needed");
-    if (!g.o.chat && (g.o.system || g.o.chat_template)) return options_misuse(&v, "--system and --chat-template go with --chat");
-    if (g.prompt && g.adapters.count > 1 && !g.use) return options_misuse(&v, "--use NAME says which of the adapters answers");
+    if (!g.prompt == !g.prompts)
+        return options_misuse(&v, "one of --prompt and --prompts is needed");
+    if (!g.o.chat && (g.o.system || g.o.chat_template))
+        return options_misuse(&v, "--system and --chat-template go with --chat");
+    if (g.prompt && g.adapters.count > 1 && !g.use)
+        return options_misuse(&v, "--use NAME says which of the adapters answers");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
     model.model = v.positional[0];

@@ -24,7 +24,9 @@ static size_t line_bytes(const char *p, size_t bytes)
 /* A token in its colour, begun anew on every line: pagers and terminals lose it at newlines. */
 static void print_coloured(const nib_preview_token *t)
 {
-    const char *style = t->trained ? (t->special ? "\033[1;32m" : "\033[32m") : t->special ? "\033[1;36m" : NULL;
+    const char *style = t->trained   ? (t->special ? "\033[1;32m" : "\033[32m")
+                        : t->special ? "\033[1;36m"
+                                     : NULL;
 
     for (size_t at = 0, n; at < t->bytes; at += n) {
         n = line_bytes(t->text + at, t->bytes - at);
@@ -70,7 +72,8 @@ static bool on_record(void *user, const nib_preview_record *r)
         print_ids(r, true);
         printf("]}\n");
     } else {
-        printf("record %zu: %zu tokens, %zu of them trained\n", r->number, r->length, r->supervised);
+        printf("record %zu: %zu tokens, %zu of them trained\n", r->number, r->length,
+               r->supervised);
         print_tokens(p, r);
     }
     return !ferror(stdout);
@@ -85,12 +88,14 @@ static void print_histogram(FILE *to, const nib_preview_report *r)
 
     for (size_t b = 0; b < r->bucket_count; b++)
         if (r->buckets[b].records > most) most = r->buckets[b].records;
-    fprintf(to, "lengths: %u to %u tokens, half of the records up to %u\n", (unsigned)r->shortest, (unsigned)r->longest, (unsigned)r->median);
+    fprintf(to, "lengths: %u to %u tokens, half of the records up to %u\n", (unsigned)r->shortest,
+            (unsigned)r->longest, (unsigned)r->median);
     for (size_t b = 0; b < r->bucket_count; b++) {
         int bar = (int)((r->buckets[b].records * WIDTH + most - 1) / most);
         if (r->buckets[b].last < r->shortest) continue;
-        fprintf(to, "  %6u - %-6u %8llu %.*s\n", (unsigned)r->buckets[b].first, (unsigned)r->buckets[b].last,
-                (unsigned long long)r->buckets[b].records, bar, "##################################################");
+        fprintf(to, "  %6u - %-6u %8llu %.*s\n", (unsigned)r->buckets[b].first,
+                (unsigned)r->buckets[b].last, (unsigned long long)r->buckets[b].records, bar,
+                "##################################################");
     }
 }
 
@@ -102,8 +107,8 @@ static void print_end_token(FILE *to, const nib_preview_report *r)
     }
     fprintf(to, "end token: ");
     print_text(to, r->end_token, strlen(r->end_token));
-    fprintf(to, " is trained in %llu of %llu records%s\n", (unsigned long long)r->ends, (unsigned long long)r->records,
-            r->ends ? "" : ": generation will not end by itself");
+    fprintf(to, " is trained in %llu of %llu records%s\n", (unsigned long long)r->ends,
+            (unsigned long long)r->records, r->ends ? "" : ": generation will not end by itself");
 }
 
 static void on_report(void *user, const nib_preview_report *r)
@@ -116,14 +121,20 @@ static void on_report(void *user, const nib_preview_report *r)
         fprintf(to, ", chat template ");
         print_text(to, r->chat_template, strlen(r->chat_template));
     }
-    fprintf(to, "\nrecords: %llu of %llu; %llu bad, %llu empty, %llu without a supervised token are left out; %llu are duplicates of others\n",
-            (unsigned long long)r->records, (unsigned long long)r->read, (unsigned long long)r->bad, (unsigned long long)r->empty,
-            (unsigned long long)r->masked_out, (unsigned long long)r->duplicates);
-    fprintf(to, "truncated: %llu, to %d tokens\n", (unsigned long long)r->truncated, r->max_seq_length);
-    fprintf(to, "tokens: %llu an epoch, %llu (%.1f %%) supervised\n", (unsigned long long)r->tokens, (unsigned long long)r->supervised,
+    fprintf(
+        to,
+        "\nrecords: %llu of %llu; %llu bad, %llu empty, %llu without a supervised token are left out; %llu are duplicates of others\n",
+        (unsigned long long)r->records, (unsigned long long)r->read, (unsigned long long)r->bad,
+        (unsigned long long)r->empty, (unsigned long long)r->masked_out,
+        (unsigned long long)r->duplicates);
+    fprintf(to, "truncated: %llu, to %d tokens\n", (unsigned long long)r->truncated,
+            r->max_seq_length);
+    fprintf(to, "tokens: %llu an epoch, %llu (%.1f %%) supervised\n", (unsigned long long)r->tokens,
+            (unsigned long long)r->supervised,
             100 * (double)r->supervised / (double)(r->tokens ? r->tokens : 1));
     print_end_token(to, r);
-    if (r->duplicate_bos) fprintf(to, "began with BOS already: %llu\n", (unsigned long long)r->duplicate_bos);
+    if (r->duplicate_bos)
+        fprintf(to, "began with BOS already: %llu\n", (unsigned long long)r->duplicate_bos);
     print_histogram(to, r);
 }
 
@@ -131,10 +142,22 @@ static void on_report(void *user, const nib_preview_report *r)
 
 static bool is_listed(const char *name)
 {
-    static const char *const keys[] = {
-        "model_name_or_path", "data", "split", "data_field", "chat_template", "train_on_turns", "train_on_prompt", "alpaca_ending", "skip_bad",
-        "template", "prompt_template", "completion_template", "max_seq_length", "dataset_text_field", "assistant_only_loss", "completion_only_loss"
-    };
+    static const char *const keys[] = { "model_name_or_path",
+                                        "data",
+                                        "split",
+                                        "data_field",
+                                        "chat_template",
+                                        "train_on_turns",
+                                        "train_on_prompt",
+                                        "alpaca_ending",
+                                        "skip_bad",
+                                        "template",
+                                        "prompt_template",
+                                        "completion_template",
+                                        "max_seq_length",
+                                        "dataset_text_field",
+                                        "assistant_only_loss",
+                                        "completion_only_loss" };
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(keys[i], name) == 0) return true;
@@ -145,20 +168,30 @@ int verb_preview(int argc, char **argv)
 {
     static preview p; /* large: not on the stack */
     static option options[RECIPE_MOST_OPTIONS];
-    option own[] = { { "records", OPTION_NATURAL, &p.records, "3", "how many are shown; default 3, with --json all" }, SESSION_OPTIONS(&p.s) };
-    verb v = { .name = "preview", .arguments = "MODEL|RECIPE --data FILE [key=value ...]",
-               .summary = "Shows what a training run would see: records with what is trained of them, then statistics.\n"
-                          "Needs config.json and the tokenizer, no weights.  Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"
-                          "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained.\n"
-                          "All keys of a recipe are understood; these have to do with data:",
-               .options = options, .positional_most = OPTION_POSITIONAL_ROOM };
+    option own[] = { { "records", OPTION_NATURAL, &p.records, "3",
+                       "how many are shown; default 3, with --json all" },
+                     SESSION_OPTIONS(&p.s) };
+    verb v = {
+        .name = "preview",
+        .arguments = "MODEL|RECIPE --data FILE [key=value ...]",
+        .summary =
+            "Shows what a training run would see: records with what is trained of them, then statistics.\n"
+            "Needs config.json and the tokenizer, no weights.  Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"
+            "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained.\n"
+            "All keys of a recipe are understood; these have to do with data:",
+        .options = options,
+        .positional_most = OPTION_POSITIONAL_ROOM
+    };
     const char *no_color = getenv("NO_COLOR");
     nib_status status;
     int code;
 
     p.records = -1;
-    v.option_count = recipe_line_options(&p.line, is_listed, own, sizeof own / sizeof *own, options);
-    if ((code = options_parse(&v, argc, argv)) || (code = recipe_line_sort(&p.line, &v)) || (code = session_begin(&p.s))) return code;
+    v.option_count = recipe_line_options(&p.line, is_listed, own, sizeof own / sizeof *own,
+                                         options);
+    if ((code = options_parse(&v, argc, argv)) || (code = recipe_line_sort(&p.line, &v)) ||
+        (code = session_begin(&p.s)))
+        return code;
     if ((code = recipe_line_read(&p.line, &p.s, &v, &status))) {
         recipe_line_free(&p.line);
         nib_ctx_destroy(p.s.ctx);

@@ -26,7 +26,8 @@ int verb_inspect(int argc, char **argv)
     nib_status status;
 
     if (code || (code = session_begin(&s))) return code;
-    status = nib_inspect(s.ctx, v.positional[0], s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
+    status = nib_inspect(s.ctx, v.positional[0], s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT,
+                         &report, &s.err);
     return print_report(&s, status, report);
 }
 
@@ -53,7 +54,8 @@ static void print_merge_json(const nib_merge_result *r)
     printf(", \"model_form\": ");
     print_json_string(stdout, r->model_form, strlen(r->model_form));
     printf(", \"other_form\": %s, \"greatest_change\": ", r->other_form ? "true" : "false");
-    print_json_number(stdout, r->other_form && r->greatest_change >= 0 ? r->greatest_change : (double)NAN);
+    print_json_number(stdout,
+                      r->other_form && r->greatest_change >= 0 ? r->greatest_change : (double)NAN);
     printf(", \"change_is_bound\": %s, \"matrix\": ", r->change_is_bound ? "true" : "false");
     print_json_string(stdout, r->matrix, strlen(r->matrix));
     printf("}\n");
@@ -66,10 +68,11 @@ static void say_other_form(session *s, const nib_merge_result *r)
 
     if (!r->other_form) return;
     if (r->greatest_change >= 0)
-        snprintf(change, sizeof change, ": between the two a matrix differs by %s %.2g %% of its norm (%s)",
+        snprintf(change, sizeof change,
+                 ": between the two a matrix differs by %s %.2g %% of its norm (%s)",
                  r->change_is_bound ? "less than" : "up to", 100 * r->greatest_change, r->matrix);
-    session_line(s, "warning: the adapter was trained on %s weights and is merged into %s ones%s", r->trained_form,
-                 r->model_form, change);
+    session_line(s, "warning: the adapter was trained on %s weights and is merged into %s ones%s",
+                 r->trained_form, r->model_form, change);
 }
 
 int verb_merge(int argc, char **argv)
@@ -119,17 +122,20 @@ int verb_quantize(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!o.bnb.load_in_4bit) return options_misuse(&v, "--load-in-4bit is missing (it is the one scheme so far)");
+    if (!o.bnb.load_in_4bit)
+        return options_misuse(&v, "--load-in-4bit is missing (it is the one scheme so far)");
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;
     status = nib_quantize(s.ctx, &o, &r, &s.err);
     if (!status && s.json)
-        printf("{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, \"bytes_after\": %llu}\n",
-               (unsigned long long)r.matrices, (unsigned long long)r.parameters, (unsigned long long)r.bytes_before,
-               (unsigned long long)r.bytes_after);
+        printf(
+            "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, \"bytes_after\": %llu}\n",
+            (unsigned long long)r.matrices, (unsigned long long)r.parameters,
+            (unsigned long long)r.bytes_before, (unsigned long long)r.bytes_after);
     else if (!status)
-        session_line(&s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s", (unsigned long long)r.matrices,
-                     (double)r.bytes_before / 1e6, (double)r.bytes_after / 1e6, r.seconds);
+        session_line(&s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s",
+                     (unsigned long long)r.matrices, (double)r.bytes_before / 1e6,
+                     (double)r.bytes_after / 1e6, r.seconds);
     return session_end(&s, status);
 }

@@ -1,11 +1,13 @@
-/* verb_tokenize.c - nibble tokenize: a line of text, a line of ids; with --json a list or a string a line. */
+/* verb_tokenize.c - nibble tokenize: a line of text, a line of ids; with --json a list or a string
+ * a line. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "session.h"
 
-static nib_status encode_line(session *s, nib_text_codec *codec, const char *line, size_t bytes, bool special)
+static nib_status encode_line(session *s, nib_text_codec *codec, const char *line, size_t bytes,
+                              bool special)
 {
     const uint32_t *ids;
     size_t count;
@@ -33,7 +35,9 @@ static nib_status decode_line(session *s, nib_text_codec *codec, char *line)
             status = NIB_E_FORMAT;
         } else if (count == room) {
             uint32_t *grown = realloc(ids, (room = room * 2 + 64) * sizeof *ids);
-            if (!grown) status = NIB_E_NOMEM, snprintf(s->err.message, sizeof s->err.message, "out of memory");
+            if (!grown)
+                status = NIB_E_NOMEM,
+                snprintf(s->err.message, sizeof s->err.message, "out of memory");
             else ids = grown;
         }
         if (!status) ids[count++] = (uint32_t)id;
@@ -82,12 +86,14 @@ int verb_tokenize(int argc, char **argv)
     while (!status && (errno = 0, n = getline(&line, &room, stdin)) >= 0) {
         number++;
         if (n && line[n - 1] == '\n') line[--n] = 0;
-        status = decode ? decode_line(&s, codec, line) : encode_line(&s, codec, line, (size_t)n, special);
+        status = decode ? decode_line(&s, codec, line)
+                        : encode_line(&s, codec, line, (size_t)n, special);
         if (status) place_error(&s, number);
     }
     if (!status && !feof(stdin)) {
         status = errno == EINTR ? NIB_E_INTERRUPTED : NIB_E_IO;
-        snprintf(s.err.message, sizeof s.err.message, "standard input: %s", status == NIB_E_IO ? strerror(errno) : "interrupted");
+        snprintf(s.err.message, sizeof s.err.message, "standard input: %s",
+                 status == NIB_E_IO ? strerror(errno) : "interrupted");
     }
     free(line);
     nib_text_codec_close(codec);

@@ -9,7 +9,9 @@
 static void show_step(void *user, const nib_step_report *r)
 {
     (void)user;
-    if (r->step % 10 == 0) fprintf(stderr, "step %llu of %llu, loss %.4f\n", (unsigned long long)r->step, (unsigned long long)r->steps, r->loss);
+    if (r->step % 10 == 0)
+        fprintf(stderr, "step %llu of %llu, loss %.4f\n", (unsigned long long)r->step,
+                (unsigned long long)r->steps, r->loss);
 }
 
 static bool show_text(void *user, const char *text, size_t bytes)

@@ -7,7 +7,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static const char *const names[] = { "lm_head", "model.layers.11.self_attn.q_proj", "h.0.mlp", "" };
+    static const char *const names[] = { "lm_head", "model.layers.11.self_attn.q_proj", "h.0.mlp",
+                                         "" };
     static const char *const defaults[] = { "q_proj" };
     static nib_ctx *ctx; /* one for the whole run: it starts threads */
     nib_peft_config cfg = { 0 };

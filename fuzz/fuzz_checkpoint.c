@@ -1,5 +1,5 @@
-/* fuzz_checkpoint.c - any text as nibble_state.json and as trainer_state.json; what is read is written
- * and read again. */
+/* fuzz_checkpoint.c - any text as nibble_state.json and as trainer_state.json; what is read is
+ * written and read again. */
 #include <stdlib.h>
 
 #include "train/checkpoint.h"
@@ -32,7 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     nib_error err;
 
     if (!ctx && nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err)) abort();
-    if (nib_checkpoint_parse(ctx, (const char *)data, bytes, "input", &root, &c, &err) == NIB_OK && !c.identity) abort();
+    if (nib_checkpoint_parse(ctx, (const char *)data, bytes, "input", &root, &c, &err) == NIB_OK &&
+        !c.identity)
+        abort();
     nib_checkpoint_free(ctx, &c);
     json_decref(root);
     history(ctx, (const char *)data, bytes);

@@ -46,7 +46,8 @@ static nib_status bind_linear(void *self, const char *module, nib_linear **out, 
     shapes *s = self;
     size_t i = s->linear_count++;
 
-    if (i >= MOST_MODULES) return nib_fail(err, NIB_E_INVALID, "more linears than there is room for");
+    if (i >= MOST_MODULES)
+        return nib_fail(err, NIB_E_INVALID, "more linears than there is room for");
     shape_of(s->config, module, &s->weights[i]);
     s->linears[i].weight = &s->weights[i];
     (void)s->arch->has_bias(s->config, module);
@@ -54,7 +55,8 @@ static nib_status bind_linear(void *self, const char *module, nib_linear **out, 
     return NIB_OK;
 }
 
-static nib_status bind_embedding(void *self, const char *module, nib_embedding **out, nib_error *err)
+static nib_status bind_embedding(void *self, const char *module, nib_embedding **out,
+                                 nib_error *err)
 {
     shapes *s = self;
     nib_weight *w = &s->weights[MOST_MODULES - 1];
@@ -67,7 +69,8 @@ static nib_status bind_embedding(void *self, const char *module, nib_embedding *
     return NIB_OK;
 }
 
-static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out, nib_error *err)
+static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out,
+                            nib_error *err)
 {
     shapes *s = self;
     size_t i = s->norm_count++;
@@ -109,7 +112,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!ctx && nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err)) abort();
     if (nib_json_parse((const char *)data, bytes, "config.json", 0, &json, &err)) return 0;
     if (nib_config_parse(ctx, json, "config.json", &arch, &config, &err) == NIB_OK) {
-        if (!config->width || !config->vocabulary || !config->layers || !config->kv_heads || !config->head_dim) abort();
+        if (!config->width || !config->vocabulary || !config->layers || !config->kv_heads ||
+            !config->head_dim)
+            abort();
         build(ctx, arch, config);
         nib_config_free(ctx, config);
     }

@@ -1,9 +1,10 @@
-/* fuzz_data.c - any bytes as a data file, with the small model's tokenizer: every shape of record, and chats.
+/* fuzz_data.c - any bytes as a data file, with the small model's tokenizer: every shape of record,
+ * and chats.
  *
- * The first byte chooses: bits 0 and 1 the kind of file, bits 4 to 7 max_seq_length.  Of kinds 0 to 2
- * bit 2 is a template, bit 3 a pair of templates, both: bad records skipped, prompts trained.  Kind 3 is
- * jsonl with a chat template of the fuzzer's, bit 2 one that marks generation, bit 3 only the last turn.
- * The rest is the file. */
+ * The first byte chooses: bits 0 and 1 the kind of file, bits 4 to 7 max_seq_length.  Of kinds 0 to
+ * 2 bit 2 is a template, bit 3 a pair of templates, both: bad records skipped, prompts trained.
+ * Kind 3 is jsonl with a chat template of the fuzzer's, bit 2 one that marks generation, bit 3 only
+ * the last turn. The rest is the file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,15 +41,20 @@ static void prepare(void)
     nib_error err;
 
     snprintf(path, sizeof path, "%s", model ? model : "models/pico");
-    snprintf(dir, sizeof dir, "%s/nibble-fuzz-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    snprintf(dir, sizeof dir, "%s/nibble-fuzz-XXXXXX",
+             access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     if (nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err) ||
         nib_tokenizer_open(ctx, path, &tokenizer, &err) || !mkdtemp(dir)) {
         fprintf(stderr, "fuzz_data: run from the repository's top: %s\n", err.message);
         exit(1);
     }
-    write_template(0, "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}");
-    write_template(1, "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"
-                      "{% else %}{{ m.content }}{% endif %}{% endfor %}{{ tools | tojson if tools }}");
+    write_template(
+        0,
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}");
+    write_template(
+        1,
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}{{ tools | tojson if tools }}");
     atexit(clean);
 }
 

@@ -20,7 +20,8 @@ static void clean(void)
 
 static void prepare(void)
 {
-    snprintf(dir, sizeof dir, "%s/nibble-fuzz-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    snprintf(dir, sizeof dir, "%s/nibble-fuzz-XXXXXX",
+             access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     if (nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, NULL) || !mkdtemp(dir)) abort();
     atexit(clean);
 }

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             for (uint64_t b = 0; b < h.tensors[i].bytes; b++) sum = (uint8_t)(sum + p[b]);
             total += h.tensors[i].bytes;
         }
-        if (total != bytes - 8 - nib_load_le64(data)) abort(); /* the tensors fill the data exactly */
+        /* the tensors fill the data exactly */
+        if (total != bytes - 8 - nib_load_le64(data)) abort();
     }
     nib_safetensors_header_free(ctx, &h);
     return 0;

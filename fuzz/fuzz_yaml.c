@@ -6,16 +6,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-/* Every node is reachable once and stands where it says: members of maps have keys, scalars text. */
+/* Every node is reachable once and stands where it says: members of maps have keys, scalars text.
+ */
 static size_t count_nodes(const nib_yaml_node *n, bool in_map)
 {
     size_t all = 0, children = 0;
 
     for (; n; n = n->next, children = 0) {
-        if ((n->key != NULL) != in_map || (n->kind == NIB_YAML_SCALAR) != (n->text != NULL) || !n->line) abort();
+        if ((n->key != NULL) != in_map || (n->kind == NIB_YAML_SCALAR) != (n->text != NULL) ||
+            !n->line)
+            abort();
         for (const nib_yaml_node *c = n->first; c; c = c->next) children++;
         if (children != n->count) abort();
-        all += 1 + count_nodes(n->first, n->kind == NIB_YAML_MAP); /* no deeper than NIB_YAML_MOST_DEPTH */
+        /* no deeper than NIB_YAML_MOST_DEPTH */
+        all += 1 + count_nodes(n->first, n->kind == NIB_YAML_MAP);
     }
     return all;
 }
@@ -30,10 +34,12 @@ static void try_recipe(nib_ctx *ctx, const nib_yaml *y)
     const char *text;
 
     if (nib_recipe_create(ctx, &r, &err) || nib_recipe_create(ctx, &again, &err)) abort();
-    if (nib_recipe_take_yaml(r, y, &err) == NIB_OK && nib_recipe_finetune_options(r, &o, &err) == NIB_OK) {
+    if (nib_recipe_take_yaml(r, y, &err) == NIB_OK &&
+        nib_recipe_finetune_options(r, &o, &err) == NIB_OK) {
         text = nib_recipe_resolved(r);
         if (!text || nib_yaml_parse(ctx, text, strlen(text), "resolved", &resolved, &err) ||
-            nib_recipe_take_yaml(again, resolved, &err) || nib_recipe_finetune_options(again, &o, &err) ||
+            nib_recipe_take_yaml(again, resolved, &err) ||
+            nib_recipe_finetune_options(again, &o, &err) ||
             strcmp(text, nib_recipe_resolved(again)) != 0)
             abort();
     }

@@ -1,7 +1,7 @@
 /* run_seeds.c - a fuzz target without libFuzzer: every file of a directory, whole and cut short.
  *
- * Linked with each fuzz_*.c by the Makefile, so that the seeds are tests on every compiler and under
- * every sanitizer.  Usage: seeds_NAME DIR.  A target shows a fault by dying. */
+ * Linked with each fuzz_*.c by the Makefile, so that the seeds are tests on every compiler and
+ * under every sanitizer.  Usage: seeds_NAME DIR.  A target shows a fault by dying. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

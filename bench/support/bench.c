@@ -101,7 +101,12 @@ double bench_peak(nib_ctx *ctx, nib_dtype type)
 }
 
 enum { READ_BYTES = 512 << 20, READ_PIECE = 1 << 20 };
-typedef struct read_work { nib_ctx *ctx; bench_read_fn *read; const char *bytes; uint64_t sink[64]; } read_work;
+typedef struct read_work {
+    nib_ctx *ctx;
+    bench_read_fn *read;
+    const char *bytes;
+    uint64_t sink[64];
+} read_work;
 
 static void read_tile(void *arg, size_t tile, unsigned worker)
 {
@@ -193,14 +198,15 @@ void bench_title(const nib_ctx *ctx, const char *format, ...)
     va_start(args, format);
     printf("\n");
     vprintf(format, args);
-    printf("  [%s, %d thread%s]\n", bench_isa(ctx), (int)nib_threads(ctx), nib_threads(ctx) == 1 ? "" : "s");
+    printf("  [%s, %d thread%s]\n", bench_isa(ctx), (int)nib_threads(ctx),
+           nib_threads(ctx) == 1 ? "" : "s");
     va_end(args);
     fflush(stdout);
 }
 
 void bench_line(const char *name, double work, double seconds, double peak)
 {
-    printf("  %-44s %9.3f ms %8.1f GF/s  %.2f of peak\n", name, seconds * 1e3, work / seconds * 1e-9,
-           work / seconds / peak);
+    printf("  %-44s %9.3f ms %8.1f GF/s  %.2f of peak\n", name, seconds * 1e3,
+           work / seconds * 1e-9, work / seconds / peak);
     fflush(stdout);
 }

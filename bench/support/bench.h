@@ -43,7 +43,8 @@ void bench_title(const nib_ctx *ctx, const char *format, ...) __attribute__((for
 /* name, GF/s and the share of `peak`. */
 void bench_line(const char *name, double work, double seconds, double peak);
 
-void *bench_numbers(nib_dtype type, size_t count, uint32_t seed); /* in [-1, 1); for as long as the program runs */
+void *bench_numbers(nib_dtype type, size_t count,
+                    uint32_t seed); /* in [-1, 1); for as long as the program runs */
 void *bench_bytes(size_t count, uint32_t seed);
 
 typedef double bench_loop_fn(uint64_t rounds); /* the operations that were done */

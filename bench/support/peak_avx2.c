@@ -31,7 +31,8 @@ uint64_t bench_read_avx2(const void *bytes, size_t count)
         _mm_prefetch(p + i + 4224, _MM_HINT_T0);
         _mm_prefetch(p + i + 4288, _MM_HINT_T0);
         for (size_t j = 0; j < 8; j++)
-            s[j] = _mm256_xor_si256(s[j], _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * j)));
+            s[j] = _mm256_xor_si256(
+                s[j], _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * j)));
     }
     for (size_t j = 1; j < 8; j++) s[0] = _mm256_xor_si256(s[0], s[j]);
     _mm256_storeu_si256((__m256i *)(void *)out, s[0]);

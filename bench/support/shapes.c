@@ -14,12 +14,23 @@
     ", \"hidden_act\": \"silu\", \"max_position_embeddings\": 4096, \"tie_word_embeddings\": " #tied         \
     ", \"torch_dtype\": \"bfloat16\", \"vocab_size\": " #words "}"
 
-const bench_shape bench_smollm2 = { "SmolLM2-135M", LLAMA(576, 1536, 30, 9, 3, 100000.0, true, 49152),
-                                    106168320, 49152.0 * 576, 576, 30 };
-const bench_shape bench_tinyllama = { "TinyLlama-1.1B", LLAMA(2048, 5632, 22, 32, 4, 10000.0, false, 32000),
-                                      968884224, 32000.0 * 2048, 2048, 22 };
-const bench_shape bench_llama2_7b = { "Llama-2-7B", LLAMA(4096, 11008, 32, 32, 32, 10000.0, false, 32000),
-                                      6476005376, 32000.0 * 4096, 4096, 32 };
+const bench_shape bench_smollm2 = { "SmolLM2-135M",
+                                    LLAMA(576, 1536, 30, 9, 3, 100000.0, true, 49152),
+                                    106168320,
+                                    49152.0 * 576,
+                                    576,
+                                    30 };
+const bench_shape bench_tinyllama = { "TinyLlama-1.1B",
+                                      LLAMA(2048, 5632, 22, 32, 4, 10000.0, false, 32000),
+                                      968884224,
+                                      32000.0 * 2048,
+                                      2048,
+                                      22 };
+const bench_shape bench_llama2_7b = {
+    "Llama-2-7B", LLAMA(4096, 11008, 32, 32, 32, 10000.0, false, 32000),
+    6476005376,   32000.0 * 4096,
+    4096,         32
+};
 
 void bench_write(const char *dir, const char *name, const char *text)
 {

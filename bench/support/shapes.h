@@ -1,4 +1,5 @@
-/* shapes.h - models of published shapes with random weights, made for a benchmark and gone after it. */
+/* shapes.h - models of published shapes with random weights, made for a benchmark and gone after
+ * it. */
 #ifndef NIB_BENCH_SHAPES_H
 #define NIB_BENCH_SHAPES_H
 

@@ -18,7 +18,8 @@ typedef struct nib_ctx_options {
     void *(*realloc)(void *user, void *p, size_t bytes);
     void (*free)(void *user, void *p);
     void *alloc_user;
-    /* 0: as many as affinity, cgroup quota and OMP_NUM_THREADS allow; more than that is as asked for. */
+    /* 0: as many as affinity, cgroup quota and OMP_NUM_THREADS allow; more than that is as asked
+     * for. */
     int threads;
     /* NULL: the best the processor and the operating system have, lowered by the
      * environment's NIBBLE_ISA; else "ref", "avx2", "avx512" or "avx512bf16". */

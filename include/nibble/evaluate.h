@@ -10,7 +10,8 @@ typedef struct nib_evaluate_options {
     nib_model_options model;
     nib_data_options data;
     const char *adapter;     /* PEFT directory or NULL */
-    const char *logits;      /* .safetensors to write, one [T, V] float32 tensor a record: "0", "1", ... */
+    const char
+        *logits; /* .safetensors to write, one [T, V] float32 tensor a record: "0", "1", ... */
     int batch_size;          /* records at a time; 0: 8 */
     void (*on_progress)(void *user, const char *what, double share);
     void *user;

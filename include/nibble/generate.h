@@ -7,11 +7,12 @@
 
 typedef struct nib_generator nib_generator;
 
-/* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers' default. */
+/* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers' default.
+ */
 typedef struct nib_generate_options {
     int max_new_tokens;        /* -1: generation_config's, else 256 */
-    int prompt_lookup_num_tokens; /* guesses at a time from what came before, 3 at most: faster, the same text.
-                                     -1: generation_config's, else 3; 0: none */
+    int prompt_lookup_num_tokens; /* guesses at a time from what came before, 3 at most: faster, the
+                                     same text. -1: generation_config's, else 3; 0: none */
     int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;
@@ -34,7 +35,7 @@ typedef struct nib_generate_result {
     uint64_t prompt_tokens, new_tokens;
     uint64_t guessed_tokens;   /* of the new tokens: rightly guessed by prompt_lookup_num_tokens */
     double prefill_seconds;    /* of the prompt */
-    double decode_seconds;     /* of the new tokens: new_tokens - 1 of them pass through the model */
+    double decode_seconds; /* of the new tokens: new_tokens - 1 of them pass through the model */
     uint64_t peak_memory_bytes; /* the process's peak resident memory so far (VmHWM) */
     const char *stop_reason;   /* "eos", "length", "stop", "callback" */
 } nib_generate_result;

@@ -12,9 +12,9 @@ typedef struct nib_merge_result {
      * double-quantized scales; "" when the adapter does not say) and MODEL's. */
     char trained_form[32], model_form[32];
     bool other_form;         /* they differ: the merged model is not quite what was trained */
-    /* Then the greatest difference between the two bases that a matrix has, relative to its norm, and
-     * that matrix.  A dense MODEL is encoded to know it; of a 4-bit one the dense original is gone and it
-     * is the most it can be (change_is_bound).  Negative: not known. */
+    /* Then the greatest difference between the two bases that a matrix has, relative to its norm,
+     * and that matrix.  A dense MODEL is encoded to know it; of a 4-bit one the dense original is
+     * gone and it is the most it can be (change_is_bound).  Negative: not known. */
     double greatest_change;
     bool change_is_bound;
     char matrix[256];

@@ -8,7 +8,8 @@
 
 typedef struct nib_preview_token {
     uint32_t id;
-    const char *text; /* what it adds to the text, `bytes` long, not NUL-terminated: whole characters only, so it */
+    const char *text; /* what it adds to the text, `bytes` long, not NUL-terminated: whole
+                         characters only, so it */
     size_t bytes;     /* may be empty where a later token completes a character */
     bool special, trained;
 } nib_preview_token;
@@ -38,8 +39,10 @@ typedef struct nib_preview_options {
     const char *model;      /* a directory */
     nib_data_options data;
     size_t records;         /* that on_record gets, from the first on */
-    bool (*on_record)(void *user, const nib_preview_record *record); /* false: no more; may be NULL */
-    void (*on_report)(void *user, const nib_preview_report *report); /* after the records; may be NULL */
+    /* false: no more; may be NULL */
+    bool (*on_record)(void *user, const nib_preview_record *record);
+    /* after the records; may be NULL */
+    void (*on_report)(void *user, const nib_preview_report *report);
     void *user;
 } nib_preview_options;
 

@@ -8,7 +8,8 @@
 typedef struct nib_quantize_options {
     const char *model, *out;
     nib_bnb_options bnb;     /* load_in_4bit must be set */
-    const char *dtype;       /* of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's */
+    const char
+        *dtype; /* of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's */
     bool overwrite;
     void (*on_progress)(void *user, const char *what, double share);
     void *user;

@@ -14,13 +14,14 @@ typedef enum nib_recipe_use {
     NIB_RECIPE_USED,    /* sets an option */
     NIB_RECIPE_ALIAS,   /* another name of a key: `help` is that key */
     NIB_RECIPE_IGNORED, /* understood and without effect here: `help` says why */
-    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; the library's default is accepted */
+    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; the library's default is accepted
+                         */
 } nib_recipe_use;
 
 typedef struct nib_recipe_key {
     const char *name;    /* with underscores */
-    const char *owner;   /* "LoraConfig", "BitsAndBytesConfig", "TrainingArguments", "SFTConfig", "from_pretrained",
-                          * "create_loraplus_optimizer" (PEFT), "nibble" */
+    const char *owner;   /* "LoraConfig", "BitsAndBytesConfig", "TrainingArguments", "SFTConfig",
+                          * "from_pretrained",   "create_loraplus_optimizer" (PEFT), "nibble" */
     nib_recipe_use use;
     bool flag;           /* true or false */
     const char *example; /* of a value; NULL for flags */
@@ -36,19 +37,22 @@ typedef struct nib_recipe nib_recipe;
 nib_status nib_recipe_create(nib_ctx *ctx, nib_recipe **out, nib_error *err);
 void nib_recipe_destroy(nib_recipe *r); /* NULL is fine */
 
-/* Reads a YAML file: one map of keys.  NIB_E_IO, NIB_E_FORMAT (YAML), NIB_E_INVALID (an unknown key,
- * a value of the wrong type), NIB_E_UNSUPPORTED (a refused key); messages begin file:line:column. */
+/* Reads a YAML file: one map of keys.  NIB_E_IO, NIB_E_FORMAT (YAML), NIB_E_INVALID (an unknown
+ * key, a value of the wrong type), NIB_E_UNSUPPORTED (a refused key); messages begin
+ * file:line:column. */
 nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err);
 
 /* Sets a key to the value that `value` spells, over what a file says.  A list is a comma list or
- * YAML's [a, b]; setting a list again adds to it.  Errors as above, the key in place of the file. */
+ * YAML's [a, b]; setting a list again adds to it.  Errors as above, the key in place of the file.
+ */
 nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib_error *err);
 
 /* What was read as options; borrowed, callbacks empty.  Says once which keys are without effect.
  * NIB_E_INVALID: two keys that contradict each other. */
-nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out, nib_error *err);
+nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out,
+                                       nib_error *err);
 
-/* The recipe that reproduces these options, as YAML: every value that changes the result.  Borrowed,
+/* The recipe that reproduces these options, as YAML: every value that changes the result. Borrowed,
  * until the next call; NULL: out of memory.  A run writes the same beside its output, with what was
  * found at run time (types, sizes, names) in place of what was left open. */
 const char *nib_recipe_resolved(nib_recipe *r);

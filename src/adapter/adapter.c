@@ -18,8 +18,8 @@ void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_weight *w = m->linears[i]->frozen ? m->linears[i]->frozen : m->linears[i]->weight;
         if (nib_weight_as_dense(w)) continue;
-        snprintf(form, NIB_BASE_FORM_ROOM, "%s %u%s", w->as.bnb4.is_fp4 ? "fp4" : "nf4", w->as.bnb4.blocksize,
-                 w->as.bnb4.absmax ? "" : " double");
+        snprintf(form, NIB_BASE_FORM_ROOM, "%s %u%s", w->as.bnb4.is_fp4 ? "fp4" : "nf4",
+                 w->as.bnb4.blocksize, w->as.bnb4.absmax ? "" : " double");
         return;
     }
 }
@@ -49,11 +49,16 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
     }
     targets = nib_new_array(a->ctx, room, sizeof *targets);
     if (!targets) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
-    for (size_t i = 0; i < a->model->linear_count; i++) /* targets from the front, others from the back */
-        targets[a->model->linears[i]->slots[a->slot].a ? count++ : room - ++others] = a->model->linears[i]->name;
+    /* targets from the front, others from the back */
+    for (size_t i = 0; i < a->model->linear_count; i++)
+        targets[a->model->linears[i]->slots[a->slot].a ? count++
+                                                       : room - ++others] = a->model->linears[i]
+                                                                                ->name;
     targets[room - ++others] = a->model->embedding->name;
-    for (size_t i = 0; i < a->model->norm_count; i++) targets[room - ++others] = a->model->norms[i]->name;
-    status = nib_peft_condense(a->ctx, targets, count, targets + room - others, others, &named, err);
+    for (size_t i = 0; i < a->model->norm_count; i++)
+        targets[room - ++others] = a->model->norms[i]->name;
+    status = nib_peft_condense(a->ctx, targets, count, targets + room - others, others, &named,
+                               err);
     if (!status) {
         nib_peft_names_free(a->ctx, t);
         *t = named;
@@ -91,7 +96,8 @@ static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
     bool vector = p->rows == 1 && t->rank == 1 && t->shape[0] == p->cols;
 
     if (t->dtype != NIB_F32 && t->dtype != NIB_F16 && t->dtype != NIB_BF16)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected a float type", t->file, t->name, t->dtype_name);
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected a float type", t->file, t->name,
+                        t->dtype_name);
     if (!vector && (t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s is [%" PRIu64 ", %" PRIu64 "], the model and "
                         "adapter_config.json need [%zu, %zu]", t->file, t->name, t->shape[0],
@@ -99,7 +105,8 @@ static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
     nib_convert(p->value, NIB_F32, t->data, t->dtype, t->elements);
     for (size_t i = 0; i < t->elements; i++)
         if (!isfinite(p->value[i]))
-            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is not finite", t->file, t->name, i);
+            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is not finite", t->file, t->name,
+                            i);
     return NIB_OK;
 }
 
@@ -130,7 +137,8 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     return status;
 }
 
-static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file, nib_error *err)
+static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file,
+                              nib_error *err)
 {
     for (size_t i = 0; i < a->params.count; i++) {
         nib_param *p = a->params.items[i];
@@ -150,10 +158,13 @@ static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file
     for (size_t i = 0; i < nib_tensors_count(file); i++) {
         const nib_tensor *t = nib_tensors_at(file, i);
         bool known = false;
-        for (size_t j = 0; j < a->params.count && !known; j++) known = strcmp(a->params.items[j]->name, t->name) == 0;
+        for (size_t j = 0; j < a->params.count && !known; j++)
+            known = strcmp(a->params.items[j]->name, t->name) == 0;
         if (!known)
-            return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s belongs to no module that adapter_config.json "
-                            "and %s name", t->file, t->name, a->model->dir);
+            return nib_fail(err, NIB_E_MISMATCH,
+                            "%s: tensor %s belongs to no module that adapter_config.json "
+                            "and %s name",
+                            t->file, t->name, a->model->dir);
     }
     return NIB_OK;
 }
@@ -187,7 +198,9 @@ nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *e
 /* Initialisers after which the adapter fits only a changed base (formats.md 3.3). */
 static bool changes_base(const char *init)
 {
-    static const char *const harmless[] = { "true", "false", "gaussian", "eva", "orthogonal", "mica" };
+    static const char *const harmless[] = {
+        "true", "false", "gaussian", "eva", "orthogonal", "mica"
+    };
 
     for (size_t i = 0; i < NIB_COUNT(harmless); i++)
         if (strcmp(init, harmless[i]) == 0) return false;
@@ -210,8 +223,10 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
     }
     status = nib_peft_config_read(model->ctx, dir, &a->config, err);
     if (!status && changes_base(a->config.init_lora_weights))
-        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: init_lora_weights is '%s', which changed the base model: "
-                          "the adapter does not fit the original one", dir, a->config.init_lora_weights);
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: init_lora_weights is '%s', which changed the base model: "
+                          "the adapter does not fit the original one",
+                          dir, a->config.init_lora_weights);
     if (!status) status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, train, err);
     if (!status) status = read_tensors(a, a->dir, true, err);
@@ -253,8 +268,8 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
                                       .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
     }
     nib_base_form(a->model, form);
-    status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0, base_form_key, form,
-                                            &w, err);
+    status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0,
+                                            base_form_key, form, &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++)
         status = nib_tensor_writer_put(w, a->params.items[i]->value,
                                        nib_param_count(a->params.items[i]) * sizeof(float), err);
@@ -281,14 +296,16 @@ uint64_t nib_adapter_trainable(const nib_adapter *a)
     return n;
 }
 
-/* Biases are trained in place, stored embeddings are the model's; low-rank factors and full copies come on top. */
+/* Biases are trained in place, stored embeddings are the model's; low-rank factors and full copies
+ * come on top. */
 uint64_t nib_adapter_all(const nib_adapter *a)
 {
     uint64_t n = a->model->parameters;
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
         size_t length = strlen(p->name);
-        bool bias = length > 5 && strcmp(p->name + length - 5, ".bias") == 0 && a->config.modules_to_save.count == 0;
+        bool bias = length > 5 && strcmp(p->name + length - 5, ".bias") == 0 &&
+                    a->config.modules_to_save.count == 0;
         if (!bias && nib_param_is_trained(p)) n += nib_param_count(p);
     }
     return n;

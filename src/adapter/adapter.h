@@ -17,14 +17,16 @@ typedef struct nib_adapter {
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;
     char *dir;                 /* where it was read from, or NULL */
-    char base_form[NIB_BASE_FORM_ROOM]; /* of the base it was trained on, as the file says; "": it does not */
+    /* of the base it was trained on, as the file says; "": it does not */
+    char base_form[NIB_BASE_FORM_ROOM];
 } nib_adapter;
 
-/* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size, double-quantized). */
+/* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size, double-quantized).
+ */
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM]);
 
-/* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values are a
- * function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched. */
+/* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values
+ * are a function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched. */
 nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
                               nib_adapter **out, nib_error *err);
 /* Reads a PEFT directory into a slot.  train: its parameters get gradients (slot 0 only). */
@@ -33,7 +35,8 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
 /* Takes the parameters out of the slots; before the model is closed. */
 void nib_adapter_close(nib_adapter *a);
 
-/* Takes the values of DIR/adapter_model.safetensors, which must have exactly the adapter's parameters. */
+/* Takes the values of DIR/adapter_model.safetensors, which must have exactly the adapter's
+ * parameters. */
 nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err);
 
 /* Writes DIR/adapter_model.safetensors and adapter_config.json and README.md; DIR exists. */

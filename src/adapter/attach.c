@@ -11,8 +11,8 @@ static nib_status no_memory(const char *name, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
 }
 
-static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *module, const char *suffix, size_t rows,
-                            size_t cols)
+static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *module,
+                            const char *suffix, size_t rows, size_t cols)
 {
     char name[NAME_ROOM];
     nib_param *p;
@@ -32,8 +32,8 @@ static uint32_t hash_name(const char *name) /* FNV-1a */
 
 /* --- low-rank branches --- */
 
-static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in, size_t out,
-                              bool embedding, nib_error *err)
+static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in,
+                              size_t out, bool embedding, nib_error *err)
 {
     const char *suffix_a = embedding ? ".lora_embedding_A" : ".lora_A.weight";
     const char *suffix_b = embedding ? ".lora_embedding_B" : ".lora_B.weight";
@@ -44,8 +44,11 @@ static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot
     if (status) return status;
     *slot = (nib_lora){ .scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank) : alpha / (double)rank), .dropout = (float)a->config.lora_dropout,
                         .key = hash_name(module) };
-    slot->a = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_A, module, suffix_a, (size_t)rank, in);
-    slot->b = slot->a ? add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_B, module, suffix_b, out, (size_t)rank) : NULL;
+    slot->a = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_A, module,
+                        suffix_a, (size_t)rank, in);
+    slot->b = slot->a ? add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_B,
+                                  module, suffix_b, out, (size_t)rank)
+                      : NULL;
     if (slot->b) return NIB_OK;
     slot->a = NULL;
     return no_memory(module, err);
@@ -54,7 +57,8 @@ static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot
 /* --- full copies --- */
 
 /* A dense float weight over the parameter's value, which gets the frozen weight's values. */
-static nib_status copy_weight(nib_adapter *a, const nib_weight *frozen, nib_param *p, nib_weight **out, nib_error *err)
+static nib_status copy_weight(nib_adapter *a, const nib_weight *frozen, nib_param *p,
+                              nib_weight **out, nib_error *err)
 {
     nib_status status;
 
@@ -66,7 +70,8 @@ static nib_status copy_weight(nib_adapter *a, const nib_weight *frozen, nib_para
     return status;
 }
 
-nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix, bool train, nib_error *err)
+nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix, bool train,
+                                  nib_error *err)
 {
     nib_weight *copy;
     nib_status status;
@@ -97,7 +102,8 @@ nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool tr
     return NIB_OK;
 }
 
-static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, bool train, nib_error *err)
+static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, bool train,
+                              nib_error *err)
 {
     nib_param *p = add_param(a, NIB_PARAM_BIAS, l->name, suffix, 1, l->weight->out);
 
@@ -110,7 +116,8 @@ static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
     return NIB_OK;
 }
 
-static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias, bool train, nib_error *err)
+static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias, bool train,
+                              nib_error *err)
 {
     if (weight) {
         nib_param_kind kind = n->bias ? NIB_PARAM_LAYER_NORM : NIB_PARAM_RMS_NORM;
@@ -135,10 +142,12 @@ static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bia
 
 /* Of a module saved whole PEFT trains a copy, its bias too; with bias "all" it stores M.bias,
  * M.modules_to_save.bias and M.original_module.bias (peft 0.21.2). */
-static nib_status check_saved_bias(const nib_adapter *a, const char *module, const float *bias, nib_error *err)
+static nib_status check_saved_bias(const nib_adapter *a, const char *module, const float *bias,
+                                   nib_error *err)
 {
     if (!bias || a->config.bias != NIB_PEFT_BIAS_ALL) return NIB_OK;
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: bias all with modules_to_save %s, which has a bias: PEFT then stores that "
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: bias all with modules_to_save %s, which has a bias: PEFT then stores that "
                     "bias under three names, which is not taken; leave out one of the two",
                     a->dir ? a->dir : "adapter", module);
 }
@@ -150,7 +159,8 @@ static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
     nib_status status = nib_peft_match(a->match, e->name, false, false, &target, err);
 
     if (status) return status;
-    if (nib_peft_saves(&a->config, e->name)) return nib_attach_full_embedding(a, ".weight", train, err);
+    if (nib_peft_saves(&a->config, e->name))
+        return nib_attach_full_embedding(a, ".weight", train, err);
     if (!target) return NIB_OK;
     e->trains |= train;
     return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in, true, err);
@@ -170,11 +180,13 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_e
         return status;
     }
     if (target) {
-        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out, false, err);
+        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out, false,
+                             err);
         if (status) return status;
         l->trains |= train;
     }
-    if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL || (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
+    if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
+                    (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
         status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", train, err);
     return status;
 }
@@ -182,10 +194,13 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_e
 /* Full copies and biases change the module itself: only one adapter can have them. */
 static nib_status check_slot(const nib_adapter *a, nib_error *err)
 {
-    if (a->slot == 0 || (a->config.bias == NIB_PEFT_BIAS_NONE && a->config.modules_to_save.count == 0))
+    if (a->slot == 0 ||
+        (a->config.bias == NIB_PEFT_BIAS_NONE && a->config.modules_to_save.count == 0))
         return NIB_OK;
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: biases or modules_to_save, which only the first of several "
-                    "adapters may have", a->dir ? a->dir : "adapter");
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: biases or modules_to_save, which only the first of several "
+                    "adapters may have",
+                    a->dir ? a->dir : "adapter");
 }
 
 /* --- names that mean nothing --- */
@@ -208,15 +223,17 @@ static bool means_any(const nib_model *m, const char *name, bool dotted)
     return false;
 }
 
-/* A name that no module has is taken by PEFT without a word while others match; it is a mistake often
- * enough to be told.  *found: some name of the list means a module. */
-static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const char *what, bool dotted, bool *found)
+/* A name that no module has is taken by PEFT without a word while others match; it is a mistake
+ * often enough to be told.  *found: some name of the list means a module. */
+static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const char *what,
+                         bool dotted, bool *found)
 {
     *found = false;
     for (size_t i = 0; list->kind == NIB_PEFT_LIST && i < list->count; i++) {
         if (means_any(a->model, list->names[i], dotted)) *found = true;
         else if (a->model->tensors) /* once: a plan ahead of the weights comes by too */
-            nib_warn(a->ctx, "%s: no module of %s is called %s", what, a->model->dir, list->names[i]);
+            nib_warn(a->ctx, "%s: no module of %s is called %s", what, a->model->dir,
+                     list->names[i]);
     }
 }
 
@@ -229,7 +246,8 @@ static nib_status check_names(const nib_adapter *a, nib_error *err)
     tell_unknown(a, &a->config.exclude_modules, "exclude_modules", true, &found);
     tell_unknown(a, saved, "modules_to_save", false, &found);
     if (saved->kind == NIB_PEFT_LIST && saved->count && !found)
-        return nib_fail(err, NIB_E_MISMATCH, "modules_to_save: no module of %s matched", a->model->dir);
+        return nib_fail(err, NIB_E_MISMATCH, "modules_to_save: no module of %s matched",
+                        a->model->dir);
     return NIB_OK;
 }
 
@@ -241,15 +259,18 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
 
     if (!status && train) status = check_names(a, err);
     if (!status) status = attach_embedding(a, train, err);
-    for (size_t i = 0; i < m->linear_count && !status; i++) status = attach_linear(a, m->linears[i], train, err);
+    for (size_t i = 0; i < m->linear_count && !status; i++)
+        status = attach_linear(a, m->linears[i], train, err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
         const char *name = m->norms[i]->name;
         bool saved = nib_peft_saves(&a->config, name), target;
         bool bias = m->norms[i]->bias && (saved || a->config.bias == NIB_PEFT_BIAS_ALL);
         status = nib_peft_match(a->match, name, false, false, &target, err);
         if (!status && target && !saved)
-            status = nib_fail(err, NIB_E_UNSUPPORTED, "target_modules: %s is a norm, which cannot have a "
-                              "low-rank adapter", name);
+            status = nib_fail(err, NIB_E_UNSUPPORTED,
+                              "target_modules: %s is a norm, which cannot have a "
+                              "low-rank adapter",
+                              name);
         if (!status && saved) status = check_saved_bias(a, name, m->norms[i]->bias, err);
         if (!status) status = attach_norm(a, m->norms[i], saved, bias, train, err);
     }

@@ -5,7 +5,10 @@
 
 #include "base/random.h"
 
-static float uniform(uint32_t bits, double bound) { return (float)(((double)bits + 0.5) * 0x1p-31 * bound - bound); }
+static float uniform(uint32_t bits, double bound)
+{
+    return (float)(((double)bits + 0.5) * 0x1p-31 * bound - bound);
+}
 
 /* Box and Muller 1958. */
 static float normal(uint32_t first, uint32_t second, double deviation)
@@ -23,7 +26,8 @@ static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, doubl
         size_t draw = gaussian ? i / 2 : i / 4;
         const uint32_t counter[4] = { (uint32_t)draw, (uint32_t)(draw >> 32), 0, 0 };
         if (i % (gaussian ? 2 : 4) == 0) nib_philox(keys, counter, bits);
-        p->value[i] = gaussian ? normal(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size) : uniform(bits[i % 4], size);
+        p->value[i] = gaussian ? normal(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size)
+                               : uniform(bits[i % 4], size);
     }
 }
 
@@ -31,9 +35,11 @@ static void initialize_linear(const nib_adapter *a, nib_lora *l, uint64_t seed)
 {
     double rank = (double)l->a->rows;
 
-    if (strcmp(a->config.init_lora_weights, "gaussian") == 0) fill(l->a, seed, l->key, true, 1 / rank);
+    if (strcmp(a->config.init_lora_weights, "gaussian") == 0)
+        fill(l->a, seed, l->key, true, 1 / rank);
     else fill(l->a, seed, l->key, false, 1 / sqrt((double)l->a->cols));
-    if (strcmp(a->config.init_lora_weights, "false") == 0) fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
+    if (strcmp(a->config.init_lora_weights, "false") == 0)
+        fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
 }
 
 void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
@@ -41,7 +47,8 @@ void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
     nib_lora *e = &a->model->embedding->slots[a->slot];
 
     for (size_t i = 0; i < a->model->linear_count; i++)
-        if (a->model->linears[i]->slots[a->slot].a) initialize_linear(a, &a->model->linears[i]->slots[a->slot], seed);
+        if (a->model->linears[i]->slots[a->slot].a)
+            initialize_linear(a, &a->model->linears[i]->slots[a->slot], seed);
     if (!e->a) return;
     fill(e->b, seed, ~e->key, true, 1);
     if (strcmp(a->config.init_lora_weights, "false") == 0) fill(e->a, seed, e->key, true, 1);

@@ -10,7 +10,9 @@
 /* A YAML scalar: plain where that is plainly safe, else in quotes. */
 static void put_scalar(nib_text *t, const char *prefix, const char *value)
 {
-    static const char *const words[] = { "y", "n", "yes", "no", "on", "off", "true", "false", "null" };
+    static const char *const words[] = {
+        "y", "n", "yes", "no", "on", "off", "true", "false", "null"
+    };
     static const char safe[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
     nib_text whole = { .ctx = t->ctx };
@@ -47,18 +49,22 @@ static void put_front(nib_text *t, const nib_peft_config *cfg, const char *base)
     nib_text_puts(t, "\n- lora\n- transformers\n---\n\n");
 }
 
-static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base, const char *training)
+static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base,
+                     const char *training)
 {
     static const char *const to_fill[] = {
-        "What it is for", "What it should not be used for", "Data it was trained on", "How it was measured",
+        "What it is for",
+        "What it should not be used for",
+        "Data it was trained on",
+        "How it was measured",
         "Licence",
     };
 
     nib_text_puts(t, "# A LoRA adapter\n\nAn adapter for `");
     nib_text_puts(t, *base ? base : "an unnamed base model");
     nib_text_puts(t, "`, in the format of PEFT.\n\n## Values\n\n| | |\n|---|---|\n");
-    nib_text_printf(t, "| rank (r) | %" PRId64 " |\n| lora_alpha | %g |\n| lora_dropout | %g |\n", cfg->r,
-                    cfg->lora_alpha, cfg->lora_dropout);
+    nib_text_printf(t, "| rank (r) | %" PRId64 " |\n| lora_alpha | %g |\n| lora_dropout | %g |\n",
+                    cfg->r, cfg->lora_alpha, cfg->lora_dropout);
     nib_text_printf(t, "| scaling | %s |\n\n", cfg->use_rslora ? "alpha / sqrt(r)" : "alpha / r");
     if (training) {
         nib_text_puts(t, "## Training procedure\n\n");
@@ -70,7 +76,8 @@ static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base, 
         nib_text_puts(t, to_fill[i]);
         nib_text_puts(t, "\n\n[More Information Needed]\n\n");
     }
-    nib_text_puts(t, "### Framework versions\n\n- PEFT 0.21.2 (file format)\n- nibble " NIB_VERSION "\n");
+    nib_text_puts(t, "### Framework versions\n\n- PEFT 0.21.2 (file format)\n- nibble " NIB_VERSION
+                     "\n");
 }
 
 nib_status nib_peft_card_write(nib_ctx *ctx, const char *dir, const nib_peft_config *cfg,

@@ -43,7 +43,8 @@ static bool is_suffix_of_any(const char *suffix, const char *const *names, size_
 
     for (size_t i = 0; i < count; i++) {
         size_t n = strlen(names[i]);
-        if (n >= m && strcmp(names[i] + n - m, suffix) == 0 && (n == m || names[i][n - m - 1] == '.'))
+        if (n >= m && strcmp(names[i] + n - m, suffix) == 0 &&
+            (n == m || names[i][n - m - 1] == '.'))
             return true;
     }
     return false;
@@ -86,7 +87,8 @@ nib_status nib_peft_condense(nib_ctx *ctx, const char *const *targets, size_t co
         const char *suffix = sorted[i] + strlen(sorted[i]);
         while (suffix > sorted[i] && !covered(sorted[i], chosen, chosen_count)) {
             suffix = longer_suffix(sorted[i], suffix);
-            if (is_suffix_of_any(suffix, others, other_count) || is_one_of(suffix, chosen, chosen_count))
+            if (is_suffix_of_any(suffix, others, other_count) ||
+                is_one_of(suffix, chosen, chosen_count))
                 continue;
             chosen[chosen_count++] = suffix;
             break;

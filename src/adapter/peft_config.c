@@ -93,8 +93,8 @@ static nib_status read_names(const reader *r, const char *key, nib_peft_names_ki
     if (!out->names) return no_memory(r);
     json_array_foreach(value, i, item) {
         if (!json_is_string(item) || !*json_string_value(item))
-            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s holds something that is not a name", r->where,
-                            key);
+            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s holds something that is not a name",
+                            r->where, key);
         out->names[i] = nib_strdup(r->ctx, json_string_value(item));
         if (!out->names[i]) return no_memory(r);
         out->count = i + 1;
@@ -116,10 +116,11 @@ static nib_status read_pattern(const reader *r, const char *key, bool whole,
     json_object_foreach(value, name, number) {
         if (whole && (!json_is_integer(number) || json_integer_value(number) < 1 ||
                       json_integer_value(number) > INT32_MAX))
-            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s of %.200s is not a positive integer", r->where,
-                            key, name);
+            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s of %.200s is not a positive integer",
+                            r->where, key, name);
         if (!json_is_number(number) || !isfinite(json_number_value(number)))
-            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s of %.200s is not a number", r->where, key, name);
+            return nib_fail(r->err, NIB_E_FORMAT, "%s: %s of %.200s is not a number", r->where, key,
+                            name);
         (*out)[*count].key = nib_strdup(r->ctx, name);
         if (!(*out)[*count].key) return no_memory(r);
         (*out)[(*count)++].value = json_number_value(number);
@@ -140,8 +141,10 @@ static nib_status read_layers(const reader *r, nib_peft_config *cfg)
     for (size_t i = 0; i < count; i++) {
         const json_t *item = cfg->layers_is_list ? json_array_get(value, i) : value;
         if (!json_is_integer(item))
-            return nib_fail(r->err, NIB_E_FORMAT, "%s: layers_to_transform is neither null, an integer "
-                            "nor a list of integers", r->where);
+            return nib_fail(r->err, NIB_E_FORMAT,
+                            "%s: layers_to_transform is neither null, an integer "
+                            "nor a list of integers",
+                            r->where);
         cfg->layers[i] = json_integer_value(item);
     }
     cfg->layers_count = count;
@@ -198,26 +201,56 @@ static nib_status refuse_variants(const reader *r)
         "use_bdlora", "use_qalora", "monteclora_config", "layer_replication", "target_parameters",
         "trainable_token_indices", "megatron_config",
     };
-    static const char *const fields[] = { /* those read, and those that do not change a loaded adapter */
-        "peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode",
-        "auto_mapping", "peft_version", "r", "lora_alpha", "use_rslora", "lora_dropout",
-        "target_modules", "exclude_modules", "bias", "modules_to_save", "fan_in_fan_out",
-        "init_lora_weights", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern",
-        "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core",
-        "qalora_group_size", "ensure_weight_tying", "velora_config", "runtime_config",
+    /* those read, and those that do not change a loaded adapter */
+    static const char *const fields[] = {
+        "peft_type",
+        "task_type",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "auto_mapping",
+        "peft_version",
+        "r",
+        "lora_alpha",
+        "use_rslora",
+        "lora_dropout",
+        "target_modules",
+        "exclude_modules",
+        "bias",
+        "modules_to_save",
+        "fan_in_fan_out",
+        "init_lora_weights",
+        "rank_pattern",
+        "alpha_pattern",
+        "layers_to_transform",
+        "layers_pattern",
+        "loftq_config",
+        "eva_config",
+        "corda_config",
+        "lora_ga_config",
+        "megatron_core",
+        "qalora_group_size",
+        "ensure_weight_tying",
+        "velora_config",
+        "runtime_config",
     };
     json_t *value;
     const char *key;
 
     for (size_t i = 0; i < NIB_COUNT(variants); i++)
         if (!off(json_object_get(r->root, variants[i])))
-            return nib_fail(r->err, NIB_E_UNSUPPORTED, "%s: %s is set, and nibble does not compute this "
-                            "kind of adapter", r->where, variants[i]);
+            return nib_fail(r->err, NIB_E_UNSUPPORTED,
+                            "%s: %s is set, and nibble does not compute this "
+                            "kind of adapter",
+                            r->where, variants[i]);
     if (!off(json_object_get(r->root, "velora_config")))
-        nib_warn(r->ctx, "%s: velora_config saves memory in training only, and is ignored", r->where);
+        nib_warn(r->ctx, "%s: velora_config saves memory in training only, and is ignored",
+                 r->where);
     if (!off(json_object_get(r->root, "ensure_weight_tying")))
-        nib_warn(r->ctx, "%s: ensure_weight_tying is ignored: each use of a tied weight has its own "
-                 "adapter", r->where);
+        nib_warn(r->ctx,
+                 "%s: ensure_weight_tying is ignored: each use of a tied weight has its own "
+                 "adapter",
+                 r->where);
     json_object_foreach((json_t *)r->root, key, value) {
         bool known = false;
         for (size_t i = 0; i < NIB_COUNT(variants); i++) known |= strcmp(key, variants[i]) == 0;
@@ -268,8 +301,10 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = nib_json_get_float(o, r->where, "lora_alpha", &cfg->lora_alpha, r->err))) return s;
     if ((s = nib_json_get_float(o, r->where, "lora_dropout", &cfg->lora_dropout, r->err))) return s;
     if ((s = nib_json_get_bool(o, r->where, "use_rslora", &cfg->use_rslora, r->err))) return s;
-    if ((s = nib_json_get_bool(o, r->where, "fan_in_fan_out", &cfg->fan_in_fan_out, r->err))) return s;
-    if ((s = nib_json_get_bool(o, r->where, "inference_mode", &cfg->inference_mode, r->err))) return s;
+    if ((s = nib_json_get_bool(o, r->where, "fan_in_fan_out", &cfg->fan_in_fan_out, r->err)))
+        return s;
+    if ((s = nib_json_get_bool(o, r->where, "inference_mode", &cfg->inference_mode, r->err)))
+        return s;
     if ((s = read_bias(r, cfg))) return s;
     if ((s = read_init(r, cfg))) return s;
     if ((s = read_names(r, "target_modules", NIB_PEFT_REGEX, &cfg->target_modules))) return s;
@@ -278,7 +313,8 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = read_names(r, "layers_pattern", NIB_PEFT_REGEX, &cfg->layers_pattern))) return s;
     if ((s = read_layers(r, cfg))) return s;
     if ((s = read_pattern(r, "rank_pattern", true, &cfg->rank_pattern, &cfg->rank_count))) return s;
-    if ((s = read_pattern(r, "alpha_pattern", false, &cfg->alpha_pattern, &cfg->alpha_count))) return s;
+    if ((s = read_pattern(r, "alpha_pattern", false, &cfg->alpha_pattern, &cfg->alpha_count)))
+        return s;
     if ((s = read_text(r, "task_type", &cfg->task_type))) return s;
     if ((s = read_text(r, "base_model_name_or_path", &cfg->base_model_name_or_path))) return s;
     if ((s = read_text(r, "revision", &cfg->revision))) return s;
@@ -296,16 +332,20 @@ nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, 
     bool layers_given = cfg->layers != NULL, pattern_given = cfg->layers_pattern.count > 0;
 
     if (cfg->r < 1)
-        return nib_fail(err, NIB_E_FORMAT, "%s: r is %" PRId64 ", at least 1 is needed", where, cfg->r);
+        return nib_fail(err, NIB_E_FORMAT, "%s: r is %" PRId64 ", at least 1 is needed", where,
+                        cfg->r);
     if (!(cfg->lora_dropout >= 0 && cfg->lora_dropout < 1))
         return nib_fail(err, NIB_E_FORMAT, "%s: lora_dropout is %g, expected 0 to below 1", where,
                         cfg->lora_dropout);
     if (is_text && (layers_given || pattern_given))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s cannot go with target_modules \"%.200s\": they need "
-                        "a list", where, layers_given ? "layers_to_transform" : "layers_pattern",
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %s cannot go with target_modules \"%.200s\": they need "
+                        "a list",
+                        where, layers_given ? "layers_to_transform" : "layers_pattern",
                         cfg->target_modules.names[0]);
     if (pattern_given && !layers_given)
-        return nib_fail(err, NIB_E_FORMAT, "%s: layers_pattern is set, layers_to_transform is not", where);
+        return nib_fail(err, NIB_E_FORMAT, "%s: layers_pattern is set, layers_to_transform is not",
+                        where);
     return NIB_OK;
 }
 

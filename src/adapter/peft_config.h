@@ -24,7 +24,11 @@ typedef struct nib_peft_names {
 /* An entry of rank_pattern or alpha_pattern; the first key that matches wins. */
 typedef struct nib_peft_pattern { char *key; double value; } nib_peft_pattern;
 
-typedef enum nib_peft_bias { NIB_PEFT_BIAS_NONE, NIB_PEFT_BIAS_ALL, NIB_PEFT_BIAS_LORA_ONLY } nib_peft_bias;
+typedef enum nib_peft_bias {
+    NIB_PEFT_BIAS_NONE,
+    NIB_PEFT_BIAS_ALL,
+    NIB_PEFT_BIAS_LORA_ONLY
+} nib_peft_bias;
 
 typedef struct nib_peft_config {
     int64_t r;              /* rank, >= 1 */
@@ -47,8 +51,10 @@ nib_peft_config nib_peft_config_default(void);
 void nib_peft_config_free(nib_ctx *ctx, nib_peft_config *cfg); /* zeroed is fine */
 
 /* Reads DIR/adapter_config.json.  NIB_E_FORMAT (not what PEFT writes), NIB_E_UNSUPPORTED (a variant
- * named in the message), NIB_E_IO, NIB_E_NOMEM.  Unknown keys give a warning.  *out is the caller's. */
-nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *out, nib_error *err);
+ * named in the message), NIB_E_IO, NIB_E_NOMEM.  Unknown keys give a warning.  *out is the
+ * caller's. */
+nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *out,
+                                nib_error *err);
 nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
                                  nib_peft_config *out, nib_error *err);
 

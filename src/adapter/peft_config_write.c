@@ -57,7 +57,8 @@ static void names(nib_text *t, const char *name, const nib_peft_names *value)
 
 static int by_key(const void *a, const void *b)
 {
-    return strcmp((*(const nib_peft_pattern *const *)a)->key, (*(const nib_peft_pattern *const *)b)->key);
+    return strcmp((*(const nib_peft_pattern *const *)a)->key,
+                  (*(const nib_peft_pattern *const *)b)->key);
 }
 
 static void pattern(nib_text *t, const char *name, const nib_peft_pattern *value, size_t count)

@@ -78,14 +78,16 @@ static nib_status compile_all(nib_peft_matcher *m, nib_error *err)
         status = add_names(m, &m->saved, &cfg->modules_to_save, "modules_to_save", "(^|.*\\.)",
                            "($|\\..*)", err);
     if (!status && cfg->layers_count && cfg->layers_pattern.count == 0)
-        status = add(m, &m->layer, 1, "layers_pattern", ".*?\\.[^.]*\\.(?P<idx>\\d+)\\.", "", "", err);
+        status = add(m, &m->layer, 1, "layers_pattern", ".*?\\.[^.]*\\.(?P<idx>\\d+)\\.", "", "",
+                     err);
     if (!status && cfg->layers_count)
         status = add_names(m, &m->layer, &cfg->layers_pattern, "layers_pattern", "(?:^|.*?\\.)",
                            "\\.(?P<idx>\\d+)\\.", err);
     if (!status)
         status = add_patterns(m, &m->rank, cfg->rank_pattern, cfg->rank_count, "rank_pattern", err);
     if (!status)
-        status = add_patterns(m, &m->alpha, cfg->alpha_pattern, cfg->alpha_count, "alpha_pattern", err);
+        status = add_patterns(m, &m->alpha, cfg->alpha_pattern, cfg->alpha_count, "alpha_pattern",
+                              err);
     return status;
 }
 
@@ -139,7 +141,8 @@ static nib_status first_match(const regexes *r, const char *name, bool full, siz
     return status;
 }
 
-static nib_status is_excluded(const nib_peft_matcher *m, const char *name, bool *yes, nib_error *err)
+static nib_status is_excluded(const nib_peft_matcher *m, const char *name, bool *yes,
+                              nib_error *err)
 {
     const nib_peft_names *exclude = &m->cfg->exclude_modules;
     size_t which;

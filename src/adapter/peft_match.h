@@ -19,9 +19,9 @@ nib_status nib_peft_matcher_create(nib_ctx *ctx, const nib_peft_config *cfg,
                                    nib_peft_matcher **out, nib_error *err);
 void nib_peft_matcher_destroy(nib_peft_matcher *m); /* NULL is fine */
 
-/* *yes: the module gets an adapter.  With a list or a regular expression the kind of module does not
- * count: where *yes is true for one that cannot have an adapter, PEFT fails, and so must the caller.
- * NIB_E_FORMAT: an expression passed the match limits on this name. */
+/* *yes: the module gets an adapter.  With a list or a regular expression the kind of module does
+ * not count: where *yes is true for one that cannot have an adapter, PEFT fails, and so must the
+ * caller. NIB_E_FORMAT: an expression passed the match limits on this name. */
 nib_status nib_peft_match(const nib_peft_matcher *m, const char *name, bool is_linear,
                           bool is_output_head, bool *yes, nib_error *err);
 

@@ -18,8 +18,9 @@ typedef enum nib_peft_tensor {
 /* The name of a tensor of `module`, a path in the base model.  NULL: no memory. */
 char *nib_peft_tensor_name(nib_ctx *ctx, const char *module, nib_peft_tensor kind);
 
-/* Takes a name apart: *module_bytes of the module path at *module, borrowed from `name`.  False: it does
- * not begin with "base_model.model." or has none of the endings.  An ending is taken at its longest:
+/* Takes a name apart: *module_bytes of the module path at *module, borrowed from `name`.  False: it
+ * does not begin with "base_model.model." or has none of the endings.  An ending is taken at its
+ * longest:
  * "...base_layer.bias" is never NIB_PEFT_BIAS. */
 bool nib_peft_tensor_parse(const char *name, const char **module, size_t *module_bytes,
                            nib_peft_tensor *kind);

@@ -53,13 +53,14 @@ static const char *construct_in_class(const char *p, size_t *step)
         *step = 2;
         if (!p[1]) return "a backslash at the end";
         if (strchr("dDsSwWafnrt", p[1])) return NULL;
-        if ((p[1] >= 'a' && p[1] <= 'z') || (p[1] >= 'A' && p[1] <= 'Z') || (p[1] >= '0' && p[1] <= '9'))
+        if ((p[1] >= 'a' && p[1] <= 'z') || (p[1] >= 'A' && p[1] <= 'Z') ||
+            (p[1] >= '0' && p[1] <= '9'))
             return "an escape in a class";
         return NULL;
     }
     if (p[0] == '[') return "[ in a class";
-    if ((p[0] == '-' && p[1] == '-') || (p[0] == '&' && p[1] == '&') || (p[0] == '|' && p[1] == '|') ||
-        (p[0] == '~' && p[1] == '~'))
+    if ((p[0] == '-' && p[1] == '-') || (p[0] == '&' && p[1] == '&') ||
+        (p[0] == '|' && p[1] == '|') || (p[0] == '~' && p[1] == '~'))
         return "a set operation"; /* Python keeps these for the future */
     return NULL;
 }
@@ -74,17 +75,21 @@ static nib_status check_subset(const char *what, const char *pattern, nib_error 
     bool in_class = false;
 
     if (strlen(pattern) > LONGEST)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a pattern of %zu bytes, at most %d are allowed", what,
-                        strlen(pattern), LONGEST);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: a pattern of %zu bytes, at most %d are allowed", what, strlen(pattern),
+                        LONGEST);
     for (const char *p = pattern; *p;) {
         size_t step;
         const char *bad = in_class ? construct_in_class(p, &step) : construct_outside(p, &step);
 
-        if (!bad && !in_class && p[0] == '\\' && p[1] == 'x' && !(hexadecimal(p[2]) && hexadecimal(p[3])))
+        if (!bad && !in_class && p[0] == '\\' && p[1] == 'x' &&
+            !(hexadecimal(p[2]) && hexadecimal(p[3])))
             bad = "\\x without two digits";
         if (bad)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: \"%.300s\": %s (\"%.4s\") is not supported in "
-                            "patterns", what, pattern, bad, p);
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: \"%.300s\": %s (\"%.4s\") is not supported in "
+                            "patterns",
+                            what, pattern, bad, p);
         if (!in_class && p[0] == '[') {
             in_class = true;
             if (p[1] == '^') step++;
@@ -123,13 +128,15 @@ nib_status nib_python_regex_create(nib_ctx *ctx, const char *what, const char *b
     pcre2_set_match_limit(re->limits, MATCH_LIMIT);
     pcre2_set_depth_limit(re->limits, DEPTH_LIMIT);
     pcre2_set_heap_limit(re->limits, HEAP_LIMIT_KIB);
-    re->code = pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &number,
-                             &at, how);
+    re->code = pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                             &number, &at, how);
     if (!re->code) {
         PCRE2_UCHAR why[128] = { 0 };
-        if (number == PCRE2_ERROR_NOMEMORY || number == 121) goto no_memory; /* ERR21: heap failed */
+        /* ERR21: heap failed */
+        if (number == PCRE2_ERROR_NOMEMORY || number == 121) goto no_memory;
         pcre2_get_error_message(number, why, sizeof why);
-        status = nib_fail(err, NIB_E_FORMAT, "%s: \"%.300s\": %s", what, pattern, (const char *)why);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: \"%.300s\": %s", what, pattern,
+                          (const char *)why);
         goto done;
     }
     re->data = pcre2_match_data_create_from_pattern(re->code, re->general);
@@ -160,7 +167,8 @@ nib_status nib_python_regex_match(const nib_python_regex *re, const char *subjec
                                   bool *yes, int64_t group[2], nib_error *err)
 {
     uint32_t how = PCRE2_ANCHORED | (full ? PCRE2_ENDANCHORED : 0);
-    int result = pcre2_match(re->code, (PCRE2_SPTR)subject, strlen(subject), 0, how, re->data, re->limits);
+    int result = pcre2_match(re->code, (PCRE2_SPTR)subject, strlen(subject), 0, how, re->data,
+                             re->limits);
 
     if (result < 0 && result != PCRE2_ERROR_NOMATCH) {
         PCRE2_UCHAR why[128] = { 0 };

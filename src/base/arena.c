@@ -18,7 +18,8 @@ nib_status nib_arena_create(nib_ctx *ctx, size_t bytes, nib_arena *out, nib_erro
     if (!memory) return nib_fail(err, NIB_E_NOMEM, "out of memory: an arena of %zu bytes", bytes);
     base = (uint8_t *)nib_round_up((uintptr_t)memory + sizeof memory, alignment);
     memcpy(base - sizeof memory, &memory, sizeof memory);
-    if (bytes >= HUGE_PAGE) madvise(base, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish */
+    /* a wish */
+    if (bytes >= HUGE_PAGE) madvise(base, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     memset(base, 0, bytes);
     *out = (nib_arena){ .base = base, .bytes = bytes };
     return NIB_OK;

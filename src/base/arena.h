@@ -7,7 +7,8 @@
 
 typedef struct nib_arena { uint8_t *base; size_t bytes; } nib_arena;
 
-nib_status nib_arena_create(nib_ctx *ctx, size_t bytes, nib_arena *out, nib_error *err); /* zeroed */
+nib_status nib_arena_create(nib_ctx *ctx, size_t bytes, nib_arena *out,
+                            nib_error *err); /* zeroed */
 void nib_arena_destroy(nib_ctx *ctx, nib_arena *arena);
 
 #endif

@@ -50,7 +50,8 @@ static bool names_controller(const char *list, size_t bytes, const char *control
     return false;
 }
 
-/* Takes a line of /proc/self/cgroup apart: the group's directory, if it is of v2 or of the controller. */
+/* Takes a line of /proc/self/cgroup apart: the group's directory, if it is of v2 or of the
+ * controller. */
 static bool read_line(char *line, const char *root, const char *controller, group *g, size_t *top)
 {
     char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
@@ -60,7 +61,8 @@ static bool read_line(char *line, const char *root, const char *controller, grou
     line[strcspn(line, "\n")] = 0;
     g->v2 = path == list + 1;
     if (!g->v2 && !names_controller(list + 1, (size_t)(path - list - 1), controller)) return false;
-    n = snprintf(g->dir, sizeof g->dir, "%s/sys/fs/cgroup%s%s", root, g->v2 ? "" : "/", g->v2 ? "" : controller);
+    n = snprintf(g->dir, sizeof g->dir, "%s/sys/fs/cgroup%s%s", root, g->v2 ? "" : "/",
+                 g->v2 ? "" : controller);
     *top = (size_t)n;
     if (n < 0 || (size_t)n + strlen(path + 1) + 1 > sizeof g->dir) return false;
     if (strcmp(path + 1, "/") != 0) strcpy(g->dir + n, path + 1);
@@ -69,7 +71,8 @@ static bool read_line(char *line, const char *root, const char *controller, grou
 
 typedef double group_limit(const group *g);
 
-/* The least that `limit` gives for the groups from the process's own up to the root; negative: none. */
+/* The least that `limit` gives for the groups from the process's own up to the root; negative:
+ * none. */
 static double least(const char *root, const char *controller, group_limit *limit)
 {
     char path[PATH_MAX], line[PATH_MAX + 256];
@@ -115,7 +118,8 @@ static double processors(const group *g)
 uint64_t nib_cgroup_memory_room(const char *root)
 {
     double room = least(root, "memory", memory_room);
-    return room < 0 || room >= 9e18 ? UINT64_MAX : (uint64_t)room; /* v1's "no limit" is a huge number */
+    /* v1's "no limit" is a huge number */
+    return room < 0 || room >= 9e18 ? UINT64_MAX : (uint64_t)room;
 }
 
 unsigned nib_cgroup_processors(const char *root)

@@ -45,8 +45,8 @@ static nib_status choose_cpu(nib_ctx *ctx, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "%s: '%s' is not one of ref, avx2, avx512, avx512bf16",
                         from, isa);
     if ((has & wanted) != wanted)
-        return nib_fail(err, NIB_E_INVALID, "%s: %s is asked for, but this machine has %s", from, isa,
-                        nib_cpu_name(has));
+        return nib_fail(err, NIB_E_INVALID, "%s: %s is asked for, but this machine has %s", from,
+                        isa, nib_cpu_name(has));
     ctx->cpu = wanted;
     return NIB_OK;
 }

@@ -25,7 +25,8 @@ const char *nib_dtype_name(nib_dtype t)
 
 float nib_f16_to_f32(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023, bits;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023,
+             bits;
     float f;
 
     if (exponent == 31) {
@@ -66,8 +67,16 @@ static float load(const void *src, nib_dtype type, size_t i)
 {
     switch (type) {
     case NIB_F32: { float f; memcpy(&f, (const char *)src + 4 * i, sizeof f); return f; }
-    case NIB_F16: { uint16_t h; memcpy(&h, (const char *)src + 2 * i, sizeof h); return nib_f16_to_f32(h); }
-    case NIB_BF16: { uint16_t h; memcpy(&h, (const char *)src + 2 * i, sizeof h); return nib_bf16_to_f32(h); }
+    case NIB_F16: {
+        uint16_t h;
+        memcpy(&h, (const char *)src + 2 * i, sizeof h);
+        return nib_f16_to_f32(h);
+    }
+    case NIB_BF16: {
+        uint16_t h;
+        memcpy(&h, (const char *)src + 2 * i, sizeof h);
+        return nib_bf16_to_f32(h);
+    }
     default: assert(!"a float type"); return 0;
     }
 }

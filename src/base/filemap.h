@@ -20,8 +20,8 @@ void nib_filemap_close(nib_filemap *map); /* a zeroed map is fine */
 /* Gives the pages of [p, p + bytes) back to the system; they can be read again. */
 void nib_filemap_release(const nib_filemap *map, const void *p, size_t bytes);
 
-/* Says that few rows of [p, p + bytes) will be read, anywhere in it: a read then brings its own pages
- * and few around them, where Linux may otherwise map 2 MiB of a file at once. */
+/* Says that few rows of [p, p + bytes) will be read, anywhere in it: a read then brings its own
+ * pages and few around them, where Linux may otherwise map 2 MiB of a file at once. */
 void nib_filemap_sparse(const nib_filemap *map, const void *p, size_t bytes);
 
 /* NIB_E_IO if the file at `path` is not the one that was opened, or was written since. */

@@ -20,10 +20,12 @@ static void take_block(nib_sha256 *h, const uint8_t *p)
     uint32_t w[64], s[8];
 
     for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 |
+               (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++) {
         uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+        w[i] = w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) +
+               (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(s, h->state, sizeof s);
     for (int i = 0; i < 64; i++) {
@@ -91,19 +93,21 @@ static uint32_t crc_short(uint32_t crc, const uint8_t *p, size_t bytes)
     return crc;
 }
 
-/* Eight bytes at a time: table[k][b] is what byte b does k bytes before the end.  The tables are made
- * for each call, 2048 words, which a long piece pays back. */
+/* Eight bytes at a time: table[k][b] is what byte b does k bytes before the end.  The tables are
+ * made for each call, 2048 words, which a long piece pays back. */
 static uint32_t crc_long(uint32_t crc, const uint8_t *p, size_t words)
 {
     uint32_t table[8][256];
 
     for (unsigned b = 0; b < 256; b++) table[0][b] = crc_short(0, &(uint8_t){ (uint8_t)b }, 1);
     for (unsigned k = 1; k < 8; k++)
-        for (unsigned b = 0; b < 256; b++) table[k][b] = table[k - 1][b] >> 8 ^ table[0][table[k - 1][b] & 255];
+        for (unsigned b = 0; b < 256; b++)
+            table[k][b] = table[k - 1][b] >> 8 ^ table[0][table[k - 1][b] & 255];
     for (size_t i = 0; i < words; i++, p += 8) {
         uint32_t lo = nib_load_le32(p) ^ crc, hi = nib_load_le32(p + 4);
-        crc = table[7][lo & 255] ^ table[6][lo >> 8 & 255] ^ table[5][lo >> 16 & 255] ^ table[4][lo >> 24] ^
-              table[3][hi & 255] ^ table[2][hi >> 8 & 255] ^ table[1][hi >> 16 & 255] ^ table[0][hi >> 24];
+        crc = table[7][lo & 255] ^ table[6][lo >> 8 & 255] ^ table[5][lo >> 16 & 255] ^
+              table[4][lo >> 24] ^ table[3][hi & 255] ^ table[2][hi >> 8 & 255] ^
+              table[1][hi >> 16 & 255] ^ table[0][hi >> 24];
     }
     return crc;
 }

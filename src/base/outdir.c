@@ -80,7 +80,8 @@ static nib_status sync_tree(char *root, bool names_only, nib_error *err)
         if (e->fts_info != FTS_DP && (names_only || e->fts_info != FTS_F)) continue;
         fd = open(e->fts_accpath, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || (fsync(fd) && !(errno == EINVAL && e->fts_info == FTS_DP)))
-            status = nib_fail(err, NIB_E_IO, "%s: syncing failed: %s", e->fts_path, strerror(errno));
+            status = nib_fail(err, NIB_E_IO, "%s: syncing failed: %s", e->fts_path,
+                              strerror(errno));
         if (fd >= 0) close(fd);
     }
     fts_close(tree);
@@ -165,8 +166,8 @@ nib_status nib_outdir_create(nib_ctx *ctx, const char *path, bool replace, nib_o
         if (made && errno != EEXIST) break;
     }
     if (made) {
-        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO, "%s: cannot be created: %s",
-                          path, strerror(errno));
+        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO,
+                          "%s: cannot be created: %s", path, strerror(errno));
         goto done;
     }
     d->made = true;
@@ -248,8 +249,9 @@ static nib_status carry_over(const nib_outdir *d, char *from, const char *to, bo
                                   strerror(errno));
         } else {
             if (rename(e->fts_path, target))
-                status = nib_fail(err, NIB_E_IO, "%s: is in place, but %s could not be moved to it: %s",
-                                  d->path, e->fts_path, strerror(errno));
+                status = nib_fail(err, NIB_E_IO,
+                                  "%s: is in place, but %s could not be moved to it: %s", d->path,
+                                  e->fts_path, strerror(errno));
             else if (e->fts_info == FTS_D) fts_set(tree, e, FTS_SKIP);
         }
         nib_free(d->ctx, target);
@@ -271,13 +273,14 @@ static nib_status swap(nib_outdir *d, nib_error *err)
     aside = nib_temp_beside(d->ctx, d->path, err);
     if (!aside) return NIB_E_NOMEM;
     if (rename(d->path, aside)) {
-        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO, "%s: renaming aside failed: %s",
-                          d->path, strerror(errno));
+        status = nib_fail(err, is_of_the_place(errno) ? NIB_E_UNSUPPORTED : NIB_E_IO,
+                          "%s: renaming aside failed: %s", d->path, strerror(errno));
     } else if (rename(d->temp, d->path)) {
         status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", d->path,
                           strerror(errno));
         if (rename(aside, d->path))
-            status = nib_fail_in(err, status, "%s: the old directory now lies at %s", d->path, aside);
+            status = nib_fail_in(err, status, "%s: the old directory now lies at %s", d->path,
+                                 aside);
     } else {
         nib_free(d->ctx, d->temp);
         d->temp = aside;
@@ -335,7 +338,8 @@ nib_status nib_tree_remove(nib_ctx *ctx, const char *path, nib_error *err)
     nib_status status = NIB_E_NOMEM;
 
     if (!aside) return status;
-    if (rename(path, aside)) status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    if (rename(path, aside))
+        status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", path, strerror(errno));
     else status = remove_tree(aside, err);
     nib_free(ctx, aside);
     return status;

@@ -16,7 +16,8 @@ typedef struct nib_outfile nib_outfile;
 nib_status nib_outfile_create(nib_ctx *ctx, const char *path, nib_outfile **out, nib_error *err);
 /* Buffered.  After a failure every later call fails with the same message. */
 nib_status nib_outfile_write(nib_outfile *f, const void *data, size_t bytes, nib_error *err);
-nib_status nib_outfile_printf(nib_outfile *f, nib_error *err, const char *format, ...) NIB_PRINTF(3, 4);
+nib_status nib_outfile_printf(nib_outfile *f, nib_error *err, const char *format, ...)
+    NIB_PRINTF(3, 4);
 /* Writes at any offset, also past the end (a gap reads as zeros); nib_outfile_write() goes
  * on at the end of the longest extent.  For headers known last, and data out of order. */
 nib_status nib_outfile_write_at(nib_outfile *f, uint64_t offset, const void *data, size_t bytes,
@@ -51,8 +52,8 @@ nib_status nib_outdir_create(nib_ctx *ctx, const char *path, bool replace, nib_o
  * of the top level): files nibble may have written before under names it does not use now,
  * as model-*-of-*.safetensors beside a new model.safetensors. */
 nib_status nib_outdir_drop(nib_outdir *d, const char *pattern, nib_error *err);
-/* Names of directories of the old one (top level) that are made again with links to their files before
- * the swap, so that they are never missing.  Others are moved whole, just after it. */
+/* Names of directories of the old one (top level) that are made again with links to their files
+ * before the swap, so that they are never missing.  Others are moved whole, just after it. */
 nib_status nib_outdir_keep_deep(nib_outdir *d, const char *pattern, nib_error *err);
 const char *nib_outdir_path(const nib_outdir *d); /* where to write the files meanwhile */
 nib_status nib_outdir_commit(nib_outdir *d, nib_error *err); /* frees d also on failure */

@@ -18,8 +18,11 @@ nib_status nib_pagefile_check(const char *dir, nib_error *err)
     if (statfs(dir, &info)) return nib_fail(err, NIB_E_IO, "%s: %s", dir, strerror(errno));
     tmpfs = (uint32_t)info.f_type == TMPFS_MAGIC;
     if (!tmpfs && (uint32_t)info.f_type != RAMFS_MAGIC) return NIB_OK;
-    return nib_fail(err, NIB_E_INVALID, "%s: lies on %s, which is memory: nothing can be paged out to it, a directory on a "
-                    "disk is needed", dir, tmpfs ? "tmpfs" : "ramfs");
+    return nib_fail(
+        err, NIB_E_INVALID,
+        "%s: lies on %s, which is memory: nothing can be paged out to it, a directory on a "
+        "disk is needed",
+        dir, tmpfs ? "tmpfs" : "ramfs");
 }
 
 /* A new file in `dir` that has no name any more. */
@@ -37,7 +40,8 @@ static nib_status open_nameless(nib_ctx *ctx, const char *dir, int *fd, nib_erro
             break;
         }
         *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (*fd < 0 && errno != EEXIST) status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+        if (*fd < 0 && errno != EEXIST)
+            status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
     }
     if (*fd >= 0 && unlink(path)) {
         status = nib_fail(err, NIB_E_IO, "%s: cannot be unlinked: %s", path, strerror(errno));
@@ -48,7 +52,8 @@ static nib_status open_nameless(nib_ctx *ctx, const char *dir, int *fd, nib_erro
     return status;
 }
 
-nib_status nib_pagefile_create(nib_ctx *ctx, const char *dir, size_t bytes, nib_pagefile *out, nib_error *err)
+nib_status nib_pagefile_create(nib_ctx *ctx, const char *dir, size_t bytes, nib_pagefile *out,
+                               nib_error *err)
 {
     void *base = MAP_FAILED;
     int fd, failed;
@@ -63,8 +68,8 @@ nib_status nib_pagefile_create(nib_ctx *ctx, const char *dir, size_t bytes, nib_
     if (!failed && base == MAP_FAILED) failed = errno;
     close(fd);
     if (failed)
-        return nib_fail(err, NIB_E_IO, "%s: no file of %zu MiB for memory that is paged out: %s", dir, (bytes >> 20) + 1,
-                        strerror(failed));
+        return nib_fail(err, NIB_E_IO, "%s: no file of %zu MiB for memory that is paged out: %s",
+                        dir, (bytes >> 20) + 1, strerror(failed));
     *out = (nib_pagefile){ base, bytes };
     return NIB_OK;
 }

@@ -11,7 +11,10 @@
 /* Four 32-bit numbers for (key, counter). */
 void nib_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 
-static inline float nib_unit_float(uint32_t bits) { return (float)(bits >> 8) * 0x1p-24f; } /* [0, 1) */
+static inline float nib_unit_float(uint32_t bits)
+{
+    return (float)(bits >> 8) * 0x1p-24f;
+} /* [0, 1) */
 
 typedef struct nib_mt19937 { uint32_t state[624]; unsigned next; } nib_mt19937;
 void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed);

@@ -20,7 +20,8 @@ enum {
     SPINS = 4000, /* about 30 microseconds of pause instructions */
     ALONE = 8     /* times as long as a stall the caller then works alone */
 };
-static const double STALL = 200e-6; /* seconds that the caller waited for others: a processor was taken away */
+static const double
+    STALL = 200e-6; /* seconds that the caller waited for others: a processor was taken away */
 
 typedef struct share {
     _Alignas(64) atomic_size_t next; /* first tile not yet taken */
@@ -115,8 +116,9 @@ static void *worker_main(void *arg)
     }
 }
 
-/* `began`: when this loop did.  A loop of short tiles waits for a worker whose processor is taken away in the
- * middle of one, each time as long as a neighbour may run: for a while it is faster to do without. */
+/* `began`: when this loop did.  A loop of short tiles waits for a worker whose processor is taken
+ * away in the middle of one, each time as long as a neighbour may run: for a while it is faster to
+ * do without. */
 static void wait_for_workers(nib_pool *pool, double began)
 {
     double now, waited;
@@ -132,7 +134,8 @@ static void wait_for_workers(nib_pool *pool, double began)
     atomic_store(&pool->caller_sleeps, false);
     pthread_mutex_unlock(&pool->mutex);
     waited = nib_clock_seconds() - now;
-    if (waited > STALL && waited > ALONE * (now - began)) pool->alone_until = now + (1 + ALONE) * waited;
+    if (waited > STALL && waited > ALONE * (now - began))
+        pool->alone_until = now + (1 + ALONE) * waited;
 }
 
 void nib_parallel_for(nib_ctx *ctx, size_t tiles, nib_tile_fn fn, void *arg)

@@ -31,7 +31,8 @@ struct nib_csv {
 
 static nib_status no_memory(const nib_csv *c, nib_error *err)
 {
-    return nib_fail(err, NIB_E_NOMEM, "%s: line %" PRIu64 ": out of memory", c->source->name, c->line);
+    return nib_fail(err, NIB_E_NOMEM, "%s: line %" PRIu64 ": out of memory", c->source->name,
+                    c->line);
 }
 
 static bool at_end(const nib_csv *c)
@@ -72,9 +73,12 @@ static nib_status take(nib_csv *c, size_t begin, size_t end, nib_error *err)
     size_t bytes = end - begin;
 
     if (bytes > NIB_TABLE_RECORD_BYTES - c->text_bytes)
-        return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": the row is longer than %d bytes: is a "
-                        "quote not closed?", c->source->name, c->line, (int)NIB_TABLE_RECORD_BYTES);
-    if (!nib_grow(c->ctx, &c->text, &c->text_room, c->text_bytes + bytes, 1)) return no_memory(c, err);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: line %" PRIu64 ": the row is longer than %d bytes: is a "
+                        "quote not closed?",
+                        c->source->name, c->line, (int)NIB_TABLE_RECORD_BYTES);
+    if (!nib_grow(c->ctx, &c->text, &c->text_room, c->text_bytes + bytes, 1))
+        return no_memory(c, err);
     if (bytes) memcpy(c->text + c->text_bytes, c->source->data + begin, bytes);
     c->text_bytes += bytes;
     return NIB_OK;
@@ -89,8 +93,10 @@ static nib_status read_quoted(nib_csv *c, nib_error *err)
 
     for (;;) {
         if (at_end(c))
-            return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": the quote that opens field %zu is "
-                            "never closed", c->source->name, opened, c->field_count + 1);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: line %" PRIu64 ": the quote that opens field %zu is "
+                            "never closed",
+                            c->source->name, opened, c->field_count + 1);
         if (d[c->at] == '"') {
             bool doubled = c->source->bytes - c->at > 1 && d[c->at + 1] == '"';
             nib_status status = take(c, begin, c->at + doubled, err);
@@ -99,7 +105,8 @@ static nib_status read_quoted(nib_csv *c, nib_error *err)
             begin = c->at;
             if (status || !doubled) return status;
         } else if (is_line_end((char)d[c->at])) {
-            if (c->at - begin > NIB_TABLE_RECORD_BYTES) return take(c, begin, c->at, err); /* refuses */
+            /* refuses */
+            if (c->at - begin > NIB_TABLE_RECORD_BYTES) return take(c, begin, c->at, err);
             end_line(c);
         } else {
             c->at++;
@@ -123,16 +130,17 @@ static nib_status read_field(nib_csv *c, nib_error *err)
     begin = c->at;
     while (!at_end(c) && (char)d[c->at] != c->separator && !is_line_end((char)d[c->at])) {
         if (quoted && d[c->at] == '"')
-            return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": field %zu has a quote after its closing "
-                            "quote: quotes inside a quoted field are doubled", c->source->name, c->line,
-                            c->field_count + 1);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: line %" PRIu64 ": field %zu has a quote after its closing "
+                            "quote: quotes inside a quoted field are doubled",
+                            c->source->name, c->line, c->field_count + 1);
         c->at++;
     }
     status = take(c, begin, c->at, err);
     if (status) return status;
     if (c->field_count == MOST_COLUMNS)
-        return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": more than %d fields", c->source->name,
-                        c->line, MOST_COLUMNS);
+        return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": more than %d fields",
+                        c->source->name, c->line, MOST_COLUMNS);
     if (!nib_grow(c->ctx, &c->fields, &c->field_room, c->field_count + 1, sizeof *c->fields))
         return no_memory(c, err);
     c->fields[c->field_count++] = (field){ text_begin, c->text_bytes - text_begin };
@@ -176,7 +184,8 @@ static nib_status check_text(const nib_csv *c, size_t i, uint64_t line, nib_erro
     size_t bytes = c->fields[i].bytes, bad = nib_text_invalid(text, bytes);
 
     if (bad == bytes) return NIB_OK;
-    return nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": field %zu, byte %zu (0x%02x) is not UTF-8 text",
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: line %" PRIu64 ": field %zu, byte %zu (0x%02x) is not UTF-8 text",
                     c->source->name, line, i + 1, bad + 1, text[bad]);
 }
 
@@ -204,7 +213,8 @@ static nib_status read_header(nib_csv *c, nib_error *err)
     if (c->source->bytes >= 3 && !memcmp(c->source->data, "\xef\xbb\xbf", 3)) c->at = 3;
     status = read_row(c, &line, err);
     if (status) return status;
-    if (!line) return nib_fail(err, NIB_E_FORMAT, "%s: no header row: the file is empty", c->source->name);
+    if (!line)
+        return nib_fail(err, NIB_E_FORMAT, "%s: no header row: the file is empty", c->source->name);
 
     c->names = nib_new_array(c->ctx, c->field_count, sizeof *c->names);
     c->unused = nib_new_array(c->ctx, c->field_count, sizeof *c->unused);
@@ -213,14 +223,16 @@ static nib_status read_header(nib_csv *c, nib_error *err)
     for (size_t i = 0; i < c->columns; i++) {
         status = check_text(c, i, line, err);
         if (status) return status;
-        c->names[i] = c->fields[i].bytes ? nib_strndup(c->ctx, c->text + c->fields[i].begin, c->fields[i].bytes)
-                                         : nib_sprintf(c->ctx, "Unnamed: %zu", i);
+        c->names[i] = c->fields[i].bytes
+                          ? nib_strndup(c->ctx, c->text + c->fields[i].begin, c->fields[i].bytes)
+                          : nib_sprintf(c->ctx, "Unnamed: %zu", i);
         if (!c->names[i]) return no_memory(c, err);
     }
     return check_names_differ(c, line, err);
 }
 
-nib_status nib_csv_open(const nib_table_source *source, char separator, nib_csv **out, nib_error *err)
+nib_status nib_csv_open(const nib_table_source *source, char separator, nib_csv **out,
+                        nib_error *err)
 {
     nib_csv *c = nib_new(source->ctx, sizeof *c);
     nib_status status;
@@ -273,12 +285,14 @@ nib_status nib_csv_next(nib_csv *c, json_t **out, uint64_t *line, nib_error *err
     if (status) goto done;
     if (!*line) goto finish;
     if (c->field_count != c->columns) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": %zu fields, but the header names %zu columns",
+        status = nib_fail(err, NIB_E_FORMAT,
+                          "%s: line %" PRIu64 ": %zu fields, but the header names %zu columns",
                           c->source->name, *line, c->field_count, c->columns);
         goto done;
     }
     if (c->text_bytes + c->columns * FIELD_COST > NIB_TABLE_RECORD_BYTES) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: line %" PRIu64 ": the record is larger than %d bytes",
+        status = nib_fail(err, NIB_E_FORMAT,
+                          "%s: line %" PRIu64 ": the record is larger than %d bytes",
                           c->source->name, *line, (int)NIB_TABLE_RECORD_BYTES);
         goto done;
     }
@@ -289,8 +303,9 @@ nib_status nib_csv_next(nib_csv *c, json_t **out, uint64_t *line, nib_error *err
         if (c->unused[i]) continue;
         status = check_text(c, i, *line, err);
         if (status) goto done;
-        value = c->fields[i].bytes ? json_stringn_nocheck(c->text + c->fields[i].begin, c->fields[i].bytes)
-                                   : json_null();
+        value = c->fields[i].bytes
+                    ? json_stringn_nocheck(c->text + c->fields[i].begin, c->fields[i].bytes)
+                    : json_null();
         if (json_object_set_new_nocheck(record, c->names[i], value)) {
             status = no_memory(c, err);
             goto done;

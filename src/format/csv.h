@@ -22,7 +22,8 @@
 typedef struct nib_csv nib_csv;
 
 /* Reads the header row.  `source` must outlive *out, which the caller ends with nib_csv_close(). */
-nib_status nib_csv_open(const nib_table_source *source, char separator, nib_csv **out, nib_error *err);
+nib_status nib_csv_open(const nib_table_source *source, char separator, nib_csv **out,
+                        nib_error *err);
 void nib_csv_close(nib_csv *c); /* NULL is fine */
 
 size_t nib_csv_column_count(const nib_csv *c);

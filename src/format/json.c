@@ -24,7 +24,8 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
         if (json_error_code(&problem) == json_error_out_of_memory)
             return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
         if (flags & NIB_JSON_ONE_LINE)
-            return nib_fail(err, NIB_E_FORMAT, "%s, column %d: %s", where, problem.column, problem.text);
+            return nib_fail(err, NIB_E_FORMAT, "%s, column %d: %s", where, problem.column,
+                            problem.text);
         return nib_fail(err, NIB_E_FORMAT, "%s: line %d, column %d: %s", where, problem.line,
                         problem.column, problem.text);
     }
@@ -32,7 +33,8 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
     return NIB_OK;
 }
 
-nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out, nib_error *err)
+nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out,
+                         nib_error *err)
 {
     char *text;
     size_t bytes;
@@ -76,8 +78,9 @@ nib_status nib_json_get_int(const json_t *object, const char *where, const char 
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected an integer", where, key,
                         kind_of(value));
     if (json_integer_value(value) < lo || json_integer_value(value) > hi)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %" PRId64 ", expected %" PRId64 " to %" PRId64,
-                        where, key, (int64_t)json_integer_value(value), lo, hi);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %s is %" PRId64 ", expected %" PRId64 " to %" PRId64, where, key,
+                        (int64_t)json_integer_value(value), lo, hi);
     *out = json_integer_value(value);
     return NIB_OK;
 }

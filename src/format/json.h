@@ -11,13 +11,15 @@
 
 enum {
     NIB_JSON_BIG_NUMBERS = 1, /* integers may pass 64 bits and are read as doubles */
-    NIB_JSON_ANY_VALUE = 2,   /* a text, a number, ... by itself is taken too, not only an object or a list */
-    NIB_JSON_ONE_LINE = 4,    /* `where` names the line already: errors name the column alone */
+    NIB_JSON_ANY_VALUE = 2, /* a text, a number, ... by itself is taken too, not only an object or a
+                               list */
+    NIB_JSON_ONE_LINE = 4,  /* `where` names the line already: errors name the column alone */
 };
 
 /* Parses a file (at most 512 MiB) or a piece of text; `where` names it in errors
  * ("config.json", "data.jsonl: line 12").  *out is the caller's: json_decref(). */
-nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out, nib_error *err);
+nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out,
+                         nib_error *err);
 nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
                           json_t **out, nib_error *err);
 

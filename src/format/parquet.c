@@ -36,8 +36,8 @@ static nib_status broken(const nib_parquet *p, uint32_t node, const char *proble
 {
     char path[400];
 
-    return nib_fail(err, NIB_E_FORMAT, "%s: row %" PRIu64 ": column %s: %s", p->source->name, p->row,
-                    nib_parquet_path(&p->file, node, path, sizeof path), problem);
+    return nib_fail(err, NIB_E_FORMAT, "%s: row %" PRIu64 ": column %s: %s", p->source->name,
+                    p->row, nib_parquet_path(&p->file, node, path, sizeof path), problem);
 }
 
 static const nib_parquet_node *node_at(const nib_parquet *p, uint32_t i)
@@ -86,7 +86,8 @@ void nib_parquet_close(nib_parquet *p)
 
     if (!p) return;
     ctx = p->source->ctx;
-    for (size_t i = 0; p->columns && i < p->file.leaf_count; i++) nib_parquet_column_close(&p->columns[i]);
+    for (size_t i = 0; p->columns && i < p->file.leaf_count; i++)
+        nib_parquet_column_close(&p->columns[i]);
     nib_parquet_file_free(&p->file);
     nib_free(ctx, p->columns);
     nib_free(ctx, p->tops);
@@ -155,7 +156,8 @@ static nib_status step_over(nib_parquet *p, uint32_t i, nib_error *err)
 /* Counts what a value takes; NIB_E_FORMAT when the record has become too large. */
 static nib_status count(nib_parquet *p, uint32_t i, size_t bytes, nib_error *err)
 {
-    if (bytes + VALUE_COST > NIB_TABLE_RECORD_BYTES - p->record_bytes) return broken(p, i, "a record of more than 64 MiB", err);
+    if (bytes + VALUE_COST > NIB_TABLE_RECORD_BYTES - p->record_bytes)
+        return broken(p, i, "a record of more than 64 MiB", err);
     p->record_bytes += bytes + VALUE_COST;
     return NIB_OK;
 }
@@ -192,7 +194,8 @@ static nib_status read_struct(nib_parquet *p, uint32_t i, json_t **out, nib_erro
 
     for (uint32_t c = i + 1; c < end && !status; c = node_at(p, c)->next) {
         status = read_node(p, c, &member, err);
-        if (!status && json_object_set_new_nocheck(object, node_at(p, c)->name, member)) status = no_memory(p, err);
+        if (!status && json_object_set_new_nocheck(object, node_at(p, c)->name, member))
+            status = no_memory(p, err);
     }
     if (status) json_decref(object);
     else *out = object;
@@ -203,7 +206,8 @@ static nib_status read_struct(nib_parquet *p, uint32_t i, json_t **out, nib_erro
 static nib_status read_content(nib_parquet *p, uint32_t i, json_t **out, nib_error *err);
 
 /* The elements of the repeated node i.  `element`: i itself, or its only child. */
-static nib_status read_elements(nib_parquet *p, uint32_t i, uint32_t element, json_t **out, nib_error *err)
+static nib_status read_elements(nib_parquet *p, uint32_t i, uint32_t element, json_t **out,
+                                nib_error *err)
 {
     json_t *array = json_array(), *value;
     bool more = false, missing = false;
@@ -213,7 +217,9 @@ static nib_status read_elements(nib_parquet *p, uint32_t i, uint32_t element, js
     more = !missing;
     while (!status && more) {
         status = count(p, i, 0, err);
-        if (!status) status = element == i ? read_content(p, i, &value, err) : read_node(p, element, &value, err);
+        if (!status)
+            status = element == i ? read_content(p, i, &value, err)
+                                  : read_node(p, element, &value, err);
         if (!status && json_array_append_new(array, value)) status = no_memory(p, err);
         if (!status) status = goes_on(p, i, &more, err);
     }
@@ -240,7 +246,8 @@ static nib_status read_pair(nib_parquet *p, uint32_t pair, json_t *object, nib_e
     }
     if (value_node == node_at(p, pair)->next) value = json_null(); /* a set of keys */
     else status = read_node(p, value_node, &value, err);
-    if (!status && json_object_set_nocheck(object, json_string_value(key), value)) status = no_memory(p, err);
+    if (!status && json_object_set_nocheck(object, json_string_value(key), value))
+        status = no_memory(p, err);
 done:
     json_decref(key);
     json_decref(value);
@@ -267,7 +274,8 @@ static nib_status read_map(nib_parquet *p, uint32_t pair, json_t **out, nib_erro
 
 static bool has_one_child(const nib_parquet *p, uint32_t i)
 {
-    return node_at(p, i)->type == NIB_PARQUET_GROUP && node_at(p, i + 1)->next == node_at(p, i)->next;
+    return node_at(p, i)->type == NIB_PARQUET_GROUP &&
+           node_at(p, i + 1)->next == node_at(p, i)->next;
 }
 
 /* What a LIST is a list of: its repeated child, or the child of that. */
@@ -276,7 +284,8 @@ static uint32_t element_of(const nib_parquet *p, uint32_t list)
     const nib_parquet_node *n = node_at(p, list), *repeated = node_at(p, list + 1);
     size_t length = strlen(n->name);
 
-    if (!has_one_child(p, list + 1) || node_at(p, list + 2)->repetition == NIB_REPEATED) return list + 1;
+    if (!has_one_child(p, list + 1) || node_at(p, list + 2)->repetition == NIB_REPEATED)
+        return list + 1;
     if (!strcmp(repeated->name, "array") ||
         (!strncmp(repeated->name, n->name, length) && !strcmp(repeated->name + length, "_tuple")))
         return list + 1;
@@ -287,8 +296,10 @@ static bool is_map(const nib_parquet *p, uint32_t i)
 {
     uint32_t pair = i + 1, value;
 
-    if (node_at(p, i)->meaning != NIB_MEANS_MAP || !has_one_child(p, i) || node_at(p, pair)->type != NIB_PARQUET_GROUP ||
-        node_at(p, pair)->repetition != NIB_REPEATED || node_at(p, pair + 1)->repetition == NIB_REPEATED)
+    if (node_at(p, i)->meaning != NIB_MEANS_MAP || !has_one_child(p, i) ||
+        node_at(p, pair)->type != NIB_PARQUET_GROUP ||
+        node_at(p, pair)->repetition != NIB_REPEATED ||
+        node_at(p, pair + 1)->repetition == NIB_REPEATED)
         return false;
     value = node_at(p, pair + 1)->next;
     return value == node_at(p, pair)->next || node_at(p, value)->next == node_at(p, pair)->next;
@@ -299,7 +310,8 @@ static nib_status read_content(nib_parquet *p, uint32_t i, json_t **out, nib_err
     const nib_parquet_node *n = node_at(p, i);
 
     if (n->type != NIB_PARQUET_GROUP) return read_leaf(p, i, out, err);
-    if (n->meaning == NIB_MEANS_LIST && has_one_child(p, i) && node_at(p, i + 1)->repetition == NIB_REPEATED)
+    if (n->meaning == NIB_MEANS_LIST && has_one_child(p, i) &&
+        node_at(p, i + 1)->repetition == NIB_REPEATED)
         return read_elements(p, i + 1, element_of(p, i), out, err);
     if (is_map(p, i)) return read_map(p, i + 1, out, err);
     return read_struct(p, i, out, err);
@@ -335,8 +347,9 @@ static nib_status check_types(const nib_parquet *p, uint32_t top, nib_error *err
         if (below->type != NIB_PARQUET_GROUP) refusal = nib_parquet_value_refusal(below);
         else if (below->meaning == NIB_MEANS_UNKNOWN) refusal = below->meaning_name;
         if (refusal)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s: values of this type cannot be read: %s", p->source->name,
-                            nib_parquet_path(&p->file, i, path, sizeof path), refusal);
+            return nib_fail(
+                err, NIB_E_UNSUPPORTED, "%s: column %s: values of this type cannot be read: %s",
+                p->source->name, nib_parquet_path(&p->file, i, path, sizeof path), refusal);
     }
     return NIB_OK;
 }
@@ -362,7 +375,8 @@ static nib_status next_group(nib_parquet *p, nib_error *err)
     return status;
 }
 
-/* Before a row: every leaf stands at its beginning.  After the last of a group: every leaf has ended. */
+/* Before a row: every leaf stands at its beginning.  After the last of a group: every leaf has
+ * ended. */
 static nib_status check_leaves(const nib_parquet *p, uint32_t top, bool at_end, nib_error *err)
 {
     const nib_parquet_node *n = node_at(p, top);
@@ -370,9 +384,12 @@ static nib_status check_leaves(const nib_parquet *p, uint32_t top, bool at_end, 
     for (uint32_t k = n->first_leaf; k < n->first_leaf + n->leaf_count; k++) {
         const nib_parquet_column *c = &p->columns[k];
 
-        if (at_end && !c->ended) return broken(p, c->node, "more values than rows in the row group", err);
-        if (!at_end && c->ended) return broken(p, c->node, "fewer values than rows in the row group", err);
-        if (!at_end && c->repetition) return broken(p, c->node, "a row that begins inside a list", err);
+        if (at_end && !c->ended)
+            return broken(p, c->node, "more values than rows in the row group", err);
+        if (!at_end && c->ended)
+            return broken(p, c->node, "fewer values than rows in the row group", err);
+        if (!at_end && c->repetition)
+            return broken(p, c->node, "a row that begins inside a list", err);
     }
     return NIB_OK;
 }
@@ -395,7 +412,8 @@ nib_status nib_parquet_next(nib_parquet *p, json_t **out, uint64_t *row, nib_err
         if (p->unused[t]) continue;
         status = check_leaves(p, top, false, err);
         if (!status) status = read_node(p, top, &value, err);
-        if (!status && json_object_set_new_nocheck(record, node_at(p, top)->name, value)) status = no_memory(p, err);
+        if (!status && json_object_set_new_nocheck(record, node_at(p, top)->name, value))
+            status = no_memory(p, err);
         if (!status && p->group_left == 0) status = check_leaves(p, top, true, err);
     }
     if (status) goto done;

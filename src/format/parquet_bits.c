@@ -21,7 +21,8 @@ static uint32_t bits_highest_first(const uint8_t *p, uint64_t first, unsigned wi
 {
     uint32_t value = 0;
 
-    for (uint64_t bit = first; bit < first + width; bit++) value = value << 1 | (p[bit >> 3] >> (7 - (bit & 7)) & 1);
+    for (uint64_t bit = first; bit < first + width; bit++)
+        value = value << 1 | (p[bit >> 3] >> (7 - (bit & 7)) & 1);
     return value;
 }
 
@@ -83,7 +84,8 @@ bool nib_rle_next(nib_rle *r, uint32_t *out)
         if (!next_run(r)) return false;
     r->left--;
     if (!r->packed) *out = r->value;
-    else if (r->highest_first) *out = bits_highest_first(r->packed, r->index++ * r->width, r->width);
+    else if (r->highest_first)
+        *out = bits_highest_first(r->packed, r->index++ * r->width, r->width);
     else *out = (uint32_t)bits_at(r->packed, r->index++ * r->width, r->width);
     return true;
 }
@@ -101,7 +103,8 @@ bool nib_delta_open(const uint8_t *data, size_t bytes, nib_delta *out)
     if (!take_varint(&d.at, d.end, &block) || !take_varint(&d.at, d.end, &d.miniblocks) ||
         !take_varint(&d.at, d.end, &d.count) || !take_varint(&d.at, d.end, &first))
         return false;
-    if (d.miniblocks == 0 || block > 1 << 24 || block % d.miniblocks || block / d.miniblocks % 8) return false;
+    if (d.miniblocks == 0 || block > 1 << 24 || block % d.miniblocks || block / d.miniblocks % 8)
+        return false;
     d.a_miniblock = block / d.miniblocks;
     if (d.a_miniblock == 0 || d.count > INT32_MAX) return false;
     d.left = d.count;
@@ -117,7 +120,8 @@ static bool next_miniblock(nib_delta *d)
     uint64_t bytes, least;
 
     if (++d->miniblock == d->miniblocks) {
-        if (!take_varint(&d->at, d->end, &least) || d->miniblocks > (size_t)(d->end - d->at)) return false;
+        if (!take_varint(&d->at, d->end, &least) || d->miniblocks > (size_t)(d->end - d->at))
+            return false;
         d->least = (uint64_t)from_zigzag(least);
         d->widths = d->at;
         d->at += d->miniblocks;

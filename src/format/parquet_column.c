@@ -18,11 +18,13 @@ typedef struct page_words {
     bool has_crc, is_packed;
 } page_words;
 
-nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status, const char *problem, nib_error *err)
+nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status,
+                                   const char *problem, nib_error *err)
 {
     char path[400];
 
-    return nib_fail(err, !strcmp(problem, "out of memory") ? NIB_E_NOMEM : status, "%s: column %s: %s", c->source->name,
+    return nib_fail(err, !strcmp(problem, "out of memory") ? NIB_E_NOMEM : status,
+                    "%s: column %s: %s", c->source->name,
                     nib_parquet_path(c->file, c->node, path, sizeof path), problem);
 }
 
@@ -61,12 +63,14 @@ void nib_parquet_column_close(nib_parquet_column *c)
 }
 
 /* Room for `bytes`; what was in the buffer is gone. */
-static nib_status make_room(nib_parquet_column *c, nib_parquet_buffer *b, size_t bytes, nib_error *err)
+static nib_status make_room(nib_parquet_column *c, nib_parquet_buffer *b, size_t bytes,
+                            nib_error *err)
 {
     if (bytes <= b->room) return NIB_OK;
     free_buffer(c, b);
     if (bytes > MOST_HELD_BYTES - *c->held)
-        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "the pages of all columns are larger than 1 GiB together", err);
+        return nib_parquet_column_fail(
+            c, NIB_E_UNSUPPORTED, "the pages of all columns are larger than 1 GiB together", err);
     b->data = nib_alloc(c->source->ctx, bytes);
     if (!b->data) return broken(c, "out of memory", err);
     b->room = bytes;
@@ -115,15 +119,18 @@ static nib_status read_header(nib_parquet_column *c, page_words *p, nib_error *e
         case 5:
         case 7:
         case 8:
-            if (f.id == (p->type == DATA_PAGE ? 5 : p->type == DICTIONARY_PAGE ? 7 : 8)) read_kind(&t, &f, p);
+            if (f.id == (p->type == DATA_PAGE ? 5 : p->type == DICTIONARY_PAGE ? 7 : 8))
+                read_kind(&t, &f, p);
             else nib_thrift_skip(&t, &f);
             break;
         default: nib_thrift_skip(&t, &f);
         }
     }
-    if (t.failed || p->type < 0 || p->unpacked < 0 || p->packed < 0) return broken(c, "a page header is broken", err);
+    if (t.failed || p->type < 0 || p->unpacked < 0 || p->packed < 0)
+        return broken(c, "a page header is broken", err);
     c->at = (uint64_t)(t.at - c->source->data);
-    if ((uint64_t)p->packed > c->end - c->at) return broken(c, "a page passes the end of its column", err);
+    if ((uint64_t)p->packed > c->end - c->at)
+        return broken(c, "a page passes the end of its column", err);
     if (p->unpacked > MOST_PAGE_BYTES)
         return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "a page of more than 256 MiB", err);
     if (p->has_crc && (uint32_t)p->crc != crc32(0, c->source->data + c->at, (uInt)p->packed))
@@ -132,19 +139,22 @@ static nib_status read_header(nib_parquet_column *c, page_words *p, nib_error *e
 }
 
 /* `packed` bytes at `in`, unpacked into the buffer or where they are. */
-static nib_status unpack(nib_parquet_column *c, nib_parquet_buffer *b, const uint8_t *in, size_t packed, size_t unpacked,
-                         bool is_packed, const uint8_t **out, nib_error *err)
+static nib_status unpack(nib_parquet_column *c, nib_parquet_buffer *b, const uint8_t *in,
+                         size_t packed, size_t unpacked, bool is_packed, const uint8_t **out,
+                         nib_error *err)
 {
     const char *problem;
     nib_status status;
 
     if (c->codec == NIB_PARQUET_UNCOMPRESSED || !is_packed) {
         *out = in;
-        return packed == unpacked ? NIB_OK : broken(c, "a page that is not compressed has two sizes", err);
+        return packed == unpacked ? NIB_OK
+                                  : broken(c, "a page that is not compressed has two sizes", err);
     }
     status = make_room(c, b, nib_max(unpacked, 1), err);
     if (status) return status;
-    problem = nib_parquet_unpack(c->source->ctx, (nib_parquet_codec)c->codec, in, packed, b->data, unpacked);
+    problem = nib_parquet_unpack(c->source->ctx, (nib_parquet_codec)c->codec, in, packed, b->data,
+                                 unpacked);
     *out = b->data;
     return problem ? broken(c, problem, err) : NIB_OK;
 }
@@ -160,23 +170,27 @@ static nib_status read_dictionary(nib_parquet_column *c, const page_words *p, ni
     if (c->has_dictionary) return broken(c, "two dictionaries in a row group", err);
     if (p->encoding != NIB_PARQUET_PLAIN && p->encoding != NIB_PARQUET_PLAIN_DICTIONARY)
         return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "a dictionary that is not PLAIN", err);
-    status = unpack(c, &c->dictionary_page, c->source->data + c->at, (size_t)p->packed, (size_t)p->unpacked, true, &data, err);
+    status = unpack(c, &c->dictionary_page, c->source->data + c->at, (size_t)p->packed,
+                    (size_t)p->unpacked, true, &data, err);
     if (status) return status;
-    problem = nib_parquet_dictionary_open(c->source->ctx, leaf_of(c), data, (size_t)p->unpacked, p->values, &c->dictionary);
+    problem = nib_parquet_dictionary_open(c->source->ctx, leaf_of(c), data, (size_t)p->unpacked,
+                                          p->values, &c->dictionary);
     c->has_dictionary = true;
     return problem ? broken(c, problem, err) : NIB_OK;
 }
 
 /* Levels of a v1 page at *at; steps over them. */
-static nib_status begin_levels(nib_parquet_column *c, int64_t encoding, uint32_t most, int64_t count, const uint8_t **at,
-                               const uint8_t *end, nib_rle *out, nib_error *err)
+static nib_status begin_levels(nib_parquet_column *c, int64_t encoding, uint32_t most,
+                               int64_t count, const uint8_t **at, const uint8_t *end, nib_rle *out,
+                               nib_error *err)
 {
     unsigned width = nib_bit_width(most);
     uint64_t bytes;
 
     if (most == 0) return NIB_OK;
     if (encoding == NIB_PARQUET_RLE) {
-        if (end - *at < 4 || nib_load_le32(*at) > (size_t)(end - *at) - 4) return broken(c, "levels pass the page's end", err);
+        if (end - *at < 4 || nib_load_le32(*at) > (size_t)(end - *at) - 4)
+            return broken(c, "levels pass the page's end", err);
         bytes = nib_load_le32(*at);
         *at += 4;
         *out = nib_rle_open(*at, (size_t)bytes, width);
@@ -185,17 +199,20 @@ static nib_status begin_levels(nib_parquet_column *c, int64_t encoding, uint32_t
         if (bytes > (size_t)(end - *at)) return broken(c, "levels pass the page's end", err);
         *out = nib_bit_packed_open(*at, (size_t)bytes, width);
     } else {
-        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED, "levels that are neither RLE nor BIT_PACKED", err);
+        return nib_parquet_column_fail(c, NIB_E_UNSUPPORTED,
+                                       "levels that are neither RLE nor BIT_PACKED", err);
     }
     *at += bytes;
     return NIB_OK;
 }
 
-static nib_status begin_values(nib_parquet_column *c, const page_words *p, const uint8_t *at, const uint8_t *end, nib_error *err)
+static nib_status begin_values(nib_parquet_column *c, const page_words *p, const uint8_t *at,
+                               const uint8_t *end, nib_error *err)
 {
     bool unsupported;
     const char *problem = nib_parquet_values_begin(&c->values, p->encoding, at, (size_t)(end - at),
-                                                   c->has_dictionary ? &c->dictionary : NULL, &unsupported);
+                                                   c->has_dictionary ? &c->dictionary : NULL,
+                                                   &unsupported);
 
     if (!problem) return NIB_OK;
     return nib_parquet_column_fail(c, unsupported ? NIB_E_UNSUPPORTED : NIB_E_FORMAT, problem, err);
@@ -207,11 +224,15 @@ static nib_status begin_v1(nib_parquet_column *c, const page_words *p, nib_error
     const uint8_t *at, *end;
     nib_status status;
 
-    status = unpack(c, &c->page, c->source->data + c->at, (size_t)p->packed, (size_t)p->unpacked, true, &at, err);
+    status = unpack(c, &c->page, c->source->data + c->at, (size_t)p->packed, (size_t)p->unpacked,
+                    true, &at, err);
     if (status) return status;
     end = at + p->unpacked;
-    status = begin_levels(c, p->repetition_encoding, leaf->repeats, p->values, &at, end, &c->repetitions, err);
-    if (!status) status = begin_levels(c, p->definition_encoding, leaf->definition, p->values, &at, end, &c->definitions, err);
+    status = begin_levels(c, p->repetition_encoding, leaf->repeats, p->values, &at, end,
+                          &c->repetitions, err);
+    if (!status)
+        status = begin_levels(c, p->definition_encoding, leaf->definition, p->values, &at, end,
+                              &c->definitions, err);
     return status ? status : begin_values(c, p, at, end, err);
 }
 
@@ -222,12 +243,14 @@ static nib_status begin_v2(nib_parquet_column *c, const page_words *p, nib_error
     int64_t levels = p->repetition_bytes + p->definition_bytes;
     nib_status status;
 
-    if (p->repetition_bytes < 0 || p->definition_bytes < 0 || levels > p->packed || levels > p->unpacked)
+    if (p->repetition_bytes < 0 || p->definition_bytes < 0 || levels > p->packed ||
+        levels > p->unpacked)
         return broken(c, "levels pass the page's end", err);
     c->repetitions = nib_rle_open(page, (size_t)p->repetition_bytes, nib_bit_width(leaf->repeats));
-    c->definitions = nib_rle_open(page + p->repetition_bytes, (size_t)p->definition_bytes, nib_bit_width(leaf->definition));
-    status = unpack(c, &c->page, page + levels, (size_t)(p->packed - levels), (size_t)(p->unpacked - levels),
-                    p->is_packed && p->packed > levels, &at, err);
+    c->definitions = nib_rle_open(page + p->repetition_bytes, (size_t)p->definition_bytes,
+                                  nib_bit_width(leaf->definition));
+    status = unpack(c, &c->page, page + levels, (size_t)(p->packed - levels),
+                    (size_t)(p->unpacked - levels), p->is_packed && p->packed > levels, &at, err);
     return status ? status : begin_values(c, p, at, at + (p->unpacked - levels), err);
 }
 
@@ -239,7 +262,8 @@ static nib_status next_page(nib_parquet_column *c, nib_error *err)
     while (!status && c->page_left == 0 && c->chunk_left > 0) {
         page_words p;
 
-        nib_table_release(c->source, (size_t)c->released, (size_t)c->at); /* but for what lies in its last page */
+        /* but for what lies in its last page */
+        nib_table_release(c->source, (size_t)c->released, (size_t)c->at);
         c->released = c->at;
         if (c->at == c->end) return broken(c, "fewer values than the footer says", err);
         status = read_header(c, &p, err);
@@ -247,28 +271,35 @@ static nib_status next_page(nib_parquet_column *c, nib_error *err)
         if (p.type == DICTIONARY_PAGE) {
             status = read_dictionary(c, &p, err);
         } else if (p.type == DATA_PAGE || p.type == DATA_PAGE_V2) {
-            if (p.values < 0 || p.values > c->chunk_left) return broken(c, "more values than the footer says", err);
+            if (p.values < 0 || p.values > c->chunk_left)
+                return broken(c, "more values than the footer says", err);
             c->page_left = p.values;
             c->chunk_left -= p.values;
-            if (p.values) status = p.type == DATA_PAGE ? begin_v1(c, &p, err) : begin_v2(c, &p, err);
+            if (p.values)
+                status = p.type == DATA_PAGE ? begin_v1(c, &p, err) : begin_v2(c, &p, err);
         } /* others hold no values */
         c->at += (uint64_t)p.packed;
     }
     return status;
 }
 
-nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chunk *chunk, nib_error *err)
+nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chunk *chunk,
+                                    nib_error *err)
 {
     const nib_parquet_node *leaf = leaf_of(c);
 
     if (!nib_parquet_codec_known(chunk->codec)) {
         char path[400];
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP and ZSTD",
-                        c->source->name, nib_parquet_path(c->file, c->node, path, sizeof path),
-                        nib_parquet_codec_name(chunk->codec), chunk->codec);
+        return nib_fail(
+            err, NIB_E_UNSUPPORTED,
+            "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP and ZSTD",
+            c->source->name, nib_parquet_path(c->file, c->node, path, sizeof path),
+            nib_parquet_codec_name(chunk->codec), chunk->codec);
     }
-    if (leaf->type == NIB_PARQUET_FIXED && leaf->width < 1) return broken(c, "values of a fixed length that is not given", err);
-    nib_table_release(c->source, (size_t)c->released, (size_t)c->at); /* the last page of the chunk before */
+    if (leaf->type == NIB_PARQUET_FIXED && leaf->width < 1)
+        return broken(c, "values of a fixed length that is not given", err);
+    /* the last page of the chunk before */
+    nib_table_release(c->source, (size_t)c->released, (size_t)c->at);
     c->at = c->released = chunk->begin;
     c->end = chunk->end;
     c->codec = chunk->codec;

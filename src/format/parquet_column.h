@@ -1,8 +1,8 @@
 /* parquet_column.h - one leaf of a Parquet file: its pages, one at a time, as levels and values.
  *
  *     page   PageHeader (thrift.h) | compressed bytes
- *     v1     compressed: repetition levels, definition levels, values; RLE levels behind a u32 length
- *     v2     repetition levels, definition levels (lengths in the header); compressed: values
+ *     v1     compressed: repetition levels, definition levels, values; RLE levels behind a u32
+ * length v2     repetition levels, definition levels (lengths in the header); compressed: values
  *
  * Of a chunk one data page and the dictionary are held; they are the file's own bytes where they
  * are not compressed.  No page is larger than 256 MiB unpacked, and all columns together hold no
@@ -40,7 +40,8 @@ typedef struct nib_parquet_column {
 void nib_parquet_column_close(nib_parquet_column *c);
 
 /* Goes to the first value of a chunk; the one before must have ended. */
-nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chunk *chunk, nib_error *err);
+nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chunk *chunk,
+                                    nib_error *err);
 
 /* The value at hand, whose definition is the leaf's greatest (else it is null: it has none). */
 nib_status nib_parquet_column_value(nib_parquet_column *c, nib_parquet_value *out, nib_error *err);
@@ -49,6 +50,7 @@ nib_status nib_parquet_column_value(nib_parquet_column *c, nib_parquet_value *ou
 nib_status nib_parquet_column_advance(nib_parquet_column *c, nib_error *err);
 
 /* Fails with "FILE: column PATH: what is wrong". */
-nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status, const char *problem, nib_error *err);
+nib_status nib_parquet_column_fail(const nib_parquet_column *c, nib_status status,
+                                   const char *problem, nib_error *err);
 
 #endif

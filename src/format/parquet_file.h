@@ -20,12 +20,27 @@ typedef enum nib_parquet_type {
 
 /* What it means: LogicalType, or ConvertedType of older files. */
 typedef enum nib_parquet_meaning {
-    NIB_MEANS_PLAIN, NIB_MEANS_STRING, NIB_MEANS_JSON, NIB_MEANS_LIST, NIB_MEANS_MAP, NIB_MEANS_DECIMAL, NIB_MEANS_DATE,
-    NIB_MEANS_TIME, NIB_MEANS_TIMESTAMP, NIB_MEANS_INTEGER, NIB_MEANS_NULL, NIB_MEANS_UUID, NIB_MEANS_FLOAT16,
+    NIB_MEANS_PLAIN,
+    NIB_MEANS_STRING,
+    NIB_MEANS_JSON,
+    NIB_MEANS_LIST,
+    NIB_MEANS_MAP,
+    NIB_MEANS_DECIMAL,
+    NIB_MEANS_DATE,
+    NIB_MEANS_TIME,
+    NIB_MEANS_TIMESTAMP,
+    NIB_MEANS_INTEGER,
+    NIB_MEANS_NULL,
+    NIB_MEANS_UUID,
+    NIB_MEANS_FLOAT16,
     NIB_MEANS_UNKNOWN /* one we do not read; `meaning_name` says which */
 } nib_parquet_meaning;
 
-typedef enum nib_parquet_repetition { NIB_REQUIRED, NIB_OPTIONAL, NIB_REPEATED } nib_parquet_repetition;
+typedef enum nib_parquet_repetition {
+    NIB_REQUIRED,
+    NIB_OPTIONAL,
+    NIB_REPEATED
+} nib_parquet_repetition;
 
 /* Nodes stand in the order of the file: a node, then what is below it.  Children of i: i + 1, then
  * `next` of each, up to nodes[i].next. */
@@ -66,7 +81,8 @@ typedef struct nib_parquet_file {
 enum { NIB_PARQUET_MOST_DEPTH = 32 }; /* of the schema: no list of lists of lists is deeper */
 
 /* Reads the footer.  `file` starts zeroed and is the caller's to free, also after a failure. */
-nib_status nib_parquet_file_read(const nib_table_source *source, nib_parquet_file *file, nib_error *err);
+nib_status nib_parquet_file_read(const nib_table_source *source, nib_parquet_file *file,
+                                 nib_error *err);
 void nib_parquet_file_free(nib_parquet_file *file);
 
 /* "messages.list.element.role", cut to `room`. */
@@ -76,7 +92,7 @@ const char *nib_parquet_path(const nib_parquet_file *file, uint32_t node, char *
 struct nib_thrift;
 
 /* The `count` SchemaElements that follow in `t`, into file's nodes and leaves. */
-nib_status nib_parquet_schema_read(const nib_table_source *source, struct nib_thrift *t, size_t count,
-                                   nib_parquet_file *file, nib_error *err);
+nib_status nib_parquet_schema_read(const nib_table_source *source, struct nib_thrift *t,
+                                   size_t count, nib_parquet_file *file, nib_error *err);
 
 #endif

@@ -22,15 +22,18 @@ static nib_status find_footer(const nib_table_source *s, nib_thrift *out, nib_er
     uint32_t bytes;
 
     if (s->bytes < MAGIC_BYTES + TAIL_BYTES || memcmp(s->data, "PAR", 3) != 0)
-        return nib_fail(err, NIB_E_FORMAT, "%s: not a Parquet file: it does not begin with PAR1", s->name);
+        return nib_fail(err, NIB_E_FORMAT, "%s: not a Parquet file: it does not begin with PAR1",
+                        s->name);
     tail = s->data + s->bytes - TAIL_BYTES;
     if (!memcmp(tail + 4, "PARE", 4) || !memcmp(s->data, "PARE", 4))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: an encrypted Parquet file", s->name);
     if (memcmp(tail + 4, "PAR1", 4) != 0 || memcmp(s->data, "PAR1", 4) != 0)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a Parquet file that does not end with PAR1: it is cut off", s->name);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a Parquet file that does not end with PAR1: it is cut off", s->name);
     bytes = nib_load_le32(tail);
     if (bytes > s->bytes - MAGIC_BYTES - TAIL_BYTES)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a footer of %u bytes in a file of %zu", s->name, bytes, s->bytes);
+        return nib_fail(err, NIB_E_FORMAT, "%s: a footer of %u bytes in a file of %zu", s->name,
+                        bytes, s->bytes);
     *out = (nib_thrift){ .at = tail - bytes, .end = tail };
     return NIB_OK;
 }
@@ -82,34 +85,45 @@ static chunk_words read_chunk_words(nib_thrift *t)
     return c;
 }
 
-static nib_status check_chunk(const nib_table_source *s, const nib_parquet_file *file, size_t group, size_t leaf,
-                              const chunk_words *c, nib_parquet_chunk *out, nib_error *err)
+static nib_status check_chunk(const nib_table_source *s, const nib_parquet_file *file, size_t group,
+                              size_t leaf, const chunk_words *c, nib_parquet_chunk *out,
+                              nib_error *err)
 {
     uint32_t node = file->leaves[leaf];
     uint64_t begin, end;
     char path[400];
 
     nib_parquet_path(file, node, path, sizeof path);
-    if (c->encrypted) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s is encrypted", s->name, path);
-    if (c->elsewhere) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s lies in another file", s->name, path);
-    if (c->type != (int64_t)file->nodes[node].type || c->values < 0 || c->bytes < 0 || c->data_page < 0 || c->codec < 0 ||
-        c->codec > INT32_MAX)
-        return nib_fail(err, NIB_E_FORMAT, "%s: row group %zu, column %s: its description in the footer is broken", s->name,
-                        group + 1, path);
-    if (c->values == 0) { /* no page is read: some writers leave the offsets of an empty group at 0 */
+    if (c->encrypted)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s is encrypted", s->name, path);
+    if (c->elsewhere)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s lies in another file", s->name,
+                        path);
+    if (c->type != (int64_t)file->nodes[node].type || c->values < 0 || c->bytes < 0 ||
+        c->data_page < 0 || c->codec < 0 || c->codec > INT32_MAX)
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: row group %zu, column %s: its description in the footer is broken",
+                        s->name, group + 1, path);
+    /* no page is read: some writers leave the offsets of an empty group at 0 */
+    if (c->values == 0) {
         *out = (nib_parquet_chunk){ .begin = MAGIC_BYTES, .end = MAGIC_BYTES, .codec = (int32_t)c->codec };
         return NIB_OK;
     }
     begin = (uint64_t)c->data_page; /* some writers say 0 where there is no dictionary */
-    if (c->dictionary_page > 0 && c->dictionary_page < c->data_page) begin = (uint64_t)c->dictionary_page;
-    if (!nib_add_u64(begin, (uint64_t)c->bytes, &end) || begin < MAGIC_BYTES || end > s->bytes - TAIL_BYTES)
-        return nib_fail(err, NIB_E_FORMAT, "%s: row group %zu, column %s: %" PRId64 " bytes at %" PRIu64 " in a file of %zu",
+    if (c->dictionary_page > 0 && c->dictionary_page < c->data_page)
+        begin = (uint64_t)c->dictionary_page;
+    if (!nib_add_u64(begin, (uint64_t)c->bytes, &end) || begin < MAGIC_BYTES ||
+        end > s->bytes - TAIL_BYTES)
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: row group %zu, column %s: %" PRId64 " bytes at %" PRIu64
+                        " in a file of %zu",
                         s->name, group + 1, path, c->bytes, begin, s->bytes);
     *out = (nib_parquet_chunk){ .begin = begin, .end = end, .values = c->values, .codec = (int32_t)c->codec };
     return NIB_OK;
 }
 
-static nib_status read_group(const nib_table_source *s, nib_thrift *t, size_t group, nib_parquet_file *file, nib_error *err)
+static nib_status read_group(const nib_table_source *s, nib_thrift *t, size_t group,
+                             nib_parquet_file *file, nib_error *err)
 {
     nib_thrift_field f = { 0 };
     int64_t rows = -1;
@@ -121,11 +135,13 @@ static nib_status read_group(const nib_table_source *s, nib_thrift *t, size_t gr
             rows = nib_thrift_int(t, &f);
         } else if (f.id == 1 && !columns) {
             columns = nib_thrift_list_of_structs(t, &f);
-            for (size_t i = 0; i < columns && columns == file->leaf_count && !t->failed && !status; i++) {
+            for (size_t i = 0; i < columns && columns == file->leaf_count && !t->failed && !status;
+                 i++) {
                 chunk_words words = read_chunk_words(t);
 
                 if (t->failed) break;
-                status = check_chunk(s, file, group, i, &words, &file->chunks[group * file->leaf_count + i], err);
+                status = check_chunk(s, file, group, i, &words,
+                                     &file->chunks[group * file->leaf_count + i], err);
             }
             if (columns != file->leaf_count) break;
         } else {
@@ -135,21 +151,24 @@ static nib_status read_group(const nib_table_source *s, nib_thrift *t, size_t gr
     if (status) return status;
     if (t->failed) return broken(s, err);
     if (columns != file->leaf_count)
-        return nib_fail(err, NIB_E_FORMAT, "%s: row group %zu has %zu columns, the schema %zu", s->name, group + 1, columns,
-                        file->leaf_count);
+        return nib_fail(err, NIB_E_FORMAT, "%s: row group %zu has %zu columns, the schema %zu",
+                        s->name, group + 1, columns, file->leaf_count);
     if (rows < 0) return broken(s, err);
     file->group_rows[group] = (uint64_t)rows;
     return NIB_OK;
 }
 
-static nib_status read_groups(const nib_table_source *s, nib_thrift *t, size_t count, nib_parquet_file *file, nib_error *err)
+static nib_status read_groups(const nib_table_source *s, nib_thrift *t, size_t count,
+                              nib_parquet_file *file, nib_error *err)
 {
     uint64_t chunks = 0;
     nib_status status = NIB_OK;
 
-    if (!file->node_count || file->group_count) return broken(s, err); /* the schema comes first, the groups once */
+    /* the schema comes first, the groups once */
+    if (!file->node_count || file->group_count) return broken(s, err);
     /* A chunk is described by more bytes than this, so the footer's own size bounds the product. */
-    if (!nib_mul_u64(count, file->leaf_count, &chunks) || chunks > (size_t)(t->end - t->at)) return broken(s, err);
+    if (!nib_mul_u64(count, file->leaf_count, &chunks) || chunks > (size_t)(t->end - t->at))
+        return broken(s, err);
     file->group_rows = nib_new_array(file->ctx, count, sizeof *file->group_rows);
     file->chunks = nib_new_array(file->ctx, (size_t)chunks, sizeof *file->chunks);
     if (!file->group_rows || !file->chunks) return no_memory(s, err);
@@ -190,8 +209,9 @@ nib_status nib_parquet_file_read(const nib_table_source *s, nib_parquet_file *fi
     for (size_t i = 0; i < file->group_count; i++)
         if (!nib_add_u64(sum, file->group_rows[i], &sum)) return broken(s, err);
     if (sum != (uint64_t)rows)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRId64 " rows in the file, but %" PRIu64 " in its row groups", s->name,
-                        rows, sum);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %" PRId64 " rows in the file, but %" PRIu64 " in its row groups",
+                        s->name, rows, sum);
     return NIB_OK;
 }
 

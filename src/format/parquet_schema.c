@@ -35,7 +35,9 @@ static void set_converted(nib_parquet_node *n, int32_t type)
     switch (type) {
     case 0: means(n, NIB_MEANS_STRING, "UTF8"); break;
     case 1:
-    case 2: means(n, NIB_MEANS_MAP, "MAP"); break; /* MAP_KEY_VALUE: old writers put it in MAP's place */
+    case 2:
+        means(n, NIB_MEANS_MAP, "MAP");
+        break; /* MAP_KEY_VALUE: old writers put it in MAP's place */
     case 3: means(n, NIB_MEANS_LIST, "LIST"); break;
     case 4: means(n, NIB_MEANS_STRING, "ENUM"); break;
     case 5: means(n, NIB_MEANS_DECIMAL, "DECIMAL"); break;
@@ -120,8 +122,8 @@ static void read_logical(nib_thrift *t, const nib_thrift_field *field, nib_parqu
 }
 
 /* What a SchemaElement says by itself; *children 0: a leaf. */
-static nib_status read_element(const nib_table_source *s, nib_thrift *t, nib_ctx *ctx, nib_parquet_node *n,
-                               int32_t *children, nib_error *err)
+static nib_status read_element(const nib_table_source *s, nib_thrift *t, nib_ctx *ctx,
+                               nib_parquet_node *n, int32_t *children, nib_error *err)
 {
     const uint8_t *name = NULL;
     nib_thrift_field f = { 0 };
@@ -141,22 +143,27 @@ static nib_status read_element(const nib_table_source *s, nib_thrift *t, nib_ctx
         default: nib_thrift_skip(t, &f);
         }
     }
-    if (t->failed) return nib_fail(err, NIB_E_FORMAT, "%s: the schema in the footer is broken", s->name);
+    if (t->failed)
+        return nib_fail(err, NIB_E_FORMAT, "%s: the schema in the footer is broken", s->name);
     if (!name || nib_text_invalid(name, bytes) < bytes)
-        return nib_fail(err, NIB_E_FORMAT, "%s: the schema has a column whose name is missing or not UTF-8 text", s->name);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: the schema has a column whose name is missing or not UTF-8 text",
+                        s->name);
     n->name = nib_strndup(ctx, (const char *)name, bytes);
     if (!n->name) return no_memory(s, err);
     if (*children < 0 || repetition < NIB_REQUIRED || repetition > NIB_REPEATED ||
         (*children == 0 && (type < NIB_PARQUET_BOOLEAN || type > NIB_PARQUET_FIXED)))
-        return nib_fail(err, NIB_E_FORMAT, "%s: column %s: type %d, repetition %d and %d children make no column", s->name,
-                        n->name, type, repetition, *children);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: column %s: type %d, repetition %d and %d children make no column",
+                        s->name, n->name, type, repetition, *children);
     n->type = *children ? NIB_PARQUET_GROUP : (nib_parquet_type)type;
     n->repetition = (nib_parquet_repetition)repetition;
     return NIB_OK;
 }
 
 /* Below its parent: levels, and a name that no sister has. */
-static nib_status place(const nib_table_source *s, nib_parquet_file *file, uint32_t i, nib_error *err)
+static nib_status place(const nib_table_source *s, nib_parquet_file *file, uint32_t i,
+                        nib_error *err)
 {
     nib_parquet_node *n = &file->nodes[i], *parent = &file->nodes[n->parent];
 
@@ -164,13 +171,15 @@ static nib_status place(const nib_table_source *s, nib_parquet_file *file, uint3
     n->repeats = (uint8_t)(parent->repeats + (n->repetition == NIB_REPEATED));
     n->first_leaf = (uint32_t)file->leaf_count;
     if (n->type == NIB_PARQUET_GROUP) return NIB_OK;
-    if (!nib_grow(file->ctx, &file->leaves, &file->leaf_room, file->leaf_count + 1, sizeof *file->leaves))
+    if (!nib_grow(file->ctx, &file->leaves, &file->leaf_room, file->leaf_count + 1,
+                  sizeof *file->leaves))
         return no_memory(s, err);
     file->leaves[file->leaf_count++] = i;
     return NIB_OK;
 }
 
-static nib_status check_names(const nib_table_source *s, const nib_parquet_file *file, uint32_t parent, nib_error *err)
+static nib_status check_names(const nib_table_source *s, const nib_parquet_file *file,
+                              uint32_t parent, nib_error *err)
 {
     const nib_parquet_node *nodes = file->nodes;
     json_t *seen = json_object();
@@ -188,10 +197,11 @@ static nib_status check_names(const nib_table_source *s, const nib_parquet_file 
     return status;
 }
 
-nib_status nib_parquet_schema_read(const nib_table_source *s, nib_thrift *t, size_t count, nib_parquet_file *file,
-                                   nib_error *err)
+nib_status nib_parquet_schema_read(const nib_table_source *s, nib_thrift *t, size_t count,
+                                   nib_parquet_file *file, nib_error *err)
 {
-    struct { uint32_t node; int32_t children; } open[NIB_PARQUET_MOST_DEPTH]; /* from the root down */
+    /* from the root down */
+    struct { uint32_t node; int32_t children; } open[NIB_PARQUET_MOST_DEPTH];
     size_t depth = 0;
     nib_status status = NIB_OK;
 
@@ -199,7 +209,8 @@ nib_status nib_parquet_schema_read(const nib_table_source *s, nib_thrift *t, siz
         nib_parquet_node *n;
         int32_t children = 0;
 
-        if (!nib_grow(file->ctx, &file->nodes, &file->node_room, i + 1, sizeof *file->nodes)) return no_memory(s, err);
+        if (!nib_grow(file->ctx, &file->nodes, &file->node_room, i + 1, sizeof *file->nodes))
+            return no_memory(s, err);
         n = &file->nodes[i];
         *n = (nib_parquet_node){ .meaning_name = "" };
         file->node_count++;
@@ -207,14 +218,16 @@ nib_status nib_parquet_schema_read(const nib_table_source *s, nib_thrift *t, siz
         if (status) break;
         if (i == 0) n->repetition = NIB_REQUIRED; /* says nothing at the root */
         if (i && !depth)
-            return nib_fail(err, NIB_E_FORMAT, "%s: column %s lies outside the schema's root", s->name, n->name);
+            return nib_fail(err, NIB_E_FORMAT, "%s: column %s lies outside the schema's root",
+                            s->name, n->name);
         n->parent = i ? open[depth - 1].node : 0;
         if (i) status = place(s, file, (uint32_t)i, err);
-        else if (!children) return nib_fail(err, NIB_E_FORMAT, "%s: a schema without columns", s->name);
+        else if (!children)
+            return nib_fail(err, NIB_E_FORMAT, "%s: a schema without columns", s->name);
         if (i) open[depth - 1].children--;
         if (children && depth == NIB_PARQUET_MOST_DEPTH)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s: nested deeper than %d", s->name, n->name,
-                            NIB_PARQUET_MOST_DEPTH);
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s: nested deeper than %d", s->name,
+                            n->name, NIB_PARQUET_MOST_DEPTH);
         if (children) {
             open[depth].node = (uint32_t)i;
             open[depth++].children = children;
@@ -222,7 +235,8 @@ nib_status nib_parquet_schema_read(const nib_table_source *s, nib_thrift *t, siz
         for (n->next = (uint32_t)i + 1; depth && open[depth - 1].children == 0; depth--)
             file->nodes[open[depth - 1].node].next = (uint32_t)i + 1;
     }
-    if (!status && (depth || !count)) status = nib_fail(err, NIB_E_FORMAT, "%s: the schema ends early", s->name);
+    if (!status && (depth || !count))
+        status = nib_fail(err, NIB_E_FORMAT, "%s: the schema ends early", s->name);
     for (size_t i = 0; i < file->node_count && !status; i++) {
         nib_parquet_node *n = &file->nodes[i];
         uint32_t last = n->first_leaf;
@@ -242,6 +256,7 @@ const char *nib_parquet_path(const nib_parquet_file *file, uint32_t node, char *
     for (uint32_t i = node; i; i = file->nodes[i].parent) up[depth++] = i;
     text[0] = 0;
     while (depth-- && used < room)
-        used += (size_t)snprintf(text + used, room - used, "%s%s", used ? "." : "", file->nodes[up[depth]].name);
+        used += (size_t)snprintf(text + used, room - used, "%s%s", used ? "." : "",
+                                 file->nodes[up[depth]].name);
     return text;
 }

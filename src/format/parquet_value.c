@@ -18,7 +18,8 @@ static bool is_whole(const nib_parquet_node *n)
 static bool decimal_fits(const nib_parquet_node *n)
 {
     if (n->scale < 0 || n->scale > 38) return false;
-    return is_whole(n) || n->type == NIB_PARQUET_BYTE_ARRAY || (n->type == NIB_PARQUET_FIXED && n->width <= 16);
+    return is_whole(n) || n->type == NIB_PARQUET_BYTE_ARRAY ||
+           (n->type == NIB_PARQUET_FIXED && n->width <= 16);
 }
 
 const char *nib_parquet_value_refusal(const nib_parquet_node *n)
@@ -36,7 +37,8 @@ const char *nib_parquet_value_refusal(const nib_parquet_node *n)
     case NIB_MEANS_TIMESTAMP: good = is_whole(n) && n->unit; break;
     case NIB_MEANS_INTEGER:
         good = n->type == NIB_PARQUET_INT64 ? n->bits == 64
-                                            : n->type == NIB_PARQUET_INT32 && (n->bits == 8 || n->bits == 16 || n->bits == 32);
+                                            : n->type == NIB_PARQUET_INT32 &&
+                                                  (n->bits == 8 || n->bits == 16 || n->bits == 32);
         break;
     case NIB_MEANS_NULL: break;
     case NIB_MEANS_UUID: good = n->type == NIB_PARQUET_FIXED && n->width == 16; break;
@@ -52,7 +54,8 @@ const char *nib_parquet_value_refusal(const nib_parquet_node *n)
 
 static int64_t whole(const nib_parquet_node *n, nib_parquet_value v)
 {
-    return n->type == NIB_PARQUET_INT32 ? (int32_t)nib_load_le32(v.data) : (int64_t)nib_load_le64(v.data);
+    return n->type == NIB_PARQUET_INT32 ? (int32_t)nib_load_le32(v.data)
+                                        : (int64_t)nib_load_le64(v.data);
 }
 
 static const char *give(json_t *value, json_t **out)
@@ -156,7 +159,8 @@ static bool put_date(int64_t days, char *text, size_t room)
     month = (5 * day + 2) / 153; /* from March */
     day -= (153 * month + 2) / 5;
     year = year_of_era + era * 400 + (month >= 10);
-    snprintf(text, room, "%04d-%02d-%02d", (int)year, (int)(month < 10 ? month + 3 : month - 9), (int)day + 1);
+    snprintf(text, room, "%04d-%02d-%02d", (int)year, (int)(month < 10 ? month + 3 : month - 9),
+             (int)day + 1);
     return true;
 }
 
@@ -165,12 +169,14 @@ static int64_t units_of_second(int32_t digits)
     return digits == 3 ? 1000 : digits == 6 ? 1000000 : 1000000000;
 }
 
-/* Units since midnight as HH:MM:SS and, unless it is 0, the fraction: six digits, or nine where there
- * are nanoseconds. */
+/* Units since midnight as HH:MM:SS and, unless it is 0, the fraction: six digits, or nine where
+ * there are nanoseconds. */
 static void put_time(int64_t units, int32_t digits, char *text, size_t room)
 {
-    int64_t a_second = units_of_second(digits), second = units / a_second, fraction = units % a_second;
-    int used = snprintf(text, room, "%02d:%02d:%02d", (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
+    int64_t a_second = units_of_second(digits), second = units / a_second,
+            fraction = units % a_second;
+    int used = snprintf(text, room, "%02d:%02d:%02d", (int)(second / 3600), (int)(second / 60 % 60),
+                        (int)(second % 60));
 
     fraction *= 1000000000 / a_second;
     if (fraction % 1000) snprintf(text + used, room - (size_t)used, ".%09" PRId64, fraction);
@@ -181,7 +187,8 @@ static const char *date(int64_t days, json_t **out)
 {
     char text[32];
 
-    return put_date(days, text, sizeof text) ? give_text(text, out) : "a date beyond the years 1 to 9999";
+    return put_date(days, text, sizeof text) ? give_text(text, out)
+                                             : "a date beyond the years 1 to 9999";
 }
 
 static const char *time_of_day(const nib_parquet_node *n, int64_t units, json_t **out)
@@ -210,7 +217,8 @@ static const char *int96(nib_parquet_value v, json_t **out)
     uint64_t nanoseconds = nib_load_le64(v.data);
 
     if (nanoseconds >= 86400 * (uint64_t)1000000000) return "a time beyond 24 hours";
-    return timestamp((int64_t)nib_load_le32(v.data + 8) - 2440588, (int64_t)nanoseconds, 9, false, out);
+    return timestamp((int64_t)nib_load_le32(v.data + 8) - 2440588, (int64_t)nanoseconds, 9, false,
+                     out);
 }
 
 /* --- text --- */
@@ -239,9 +247,12 @@ size_t nib_parquet_value_growth(const nib_parquet_node *n)
 
 static const char *parsed(nib_parquet_value v, json_t **out)
 {
-    nib_status status = nib_json_parse((const char *)v.data, v.bytes, "", NIB_JSON_ANY_VALUE, out, NULL);
+    nib_status status = nib_json_parse((const char *)v.data, v.bytes, "", NIB_JSON_ANY_VALUE, out,
+                                       NULL);
 
-    return status == NIB_E_NOMEM ? no_memory : status ? "text that is not JSON, in a column of JSON" : NULL;
+    return status == NIB_E_NOMEM ? no_memory
+           : status              ? "text that is not JSON, in a column of JSON"
+                                 : NULL;
 }
 
 const char *nib_parquet_value_json(const nib_parquet_node *n, nib_parquet_value v, json_t **out)

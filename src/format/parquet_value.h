@@ -19,10 +19,12 @@
 /* NULL if values of this leaf can be read, else why not. */
 const char *nib_parquet_value_refusal(const nib_parquet_node *leaf);
 
-/* What a value may take in memory, at most, for each byte of it: the JSON [0,0] is small and two numbers. */
+/* What a value may take in memory, at most, for each byte of it: the JSON [0,0] is small and two
+ * numbers. */
 size_t nib_parquet_value_growth(const nib_parquet_node *leaf);
 
 /* *out is the caller's.  NULL, or what is wrong with the value. */
-const char *nib_parquet_value_json(const nib_parquet_node *leaf, nib_parquet_value value, json_t **out);
+const char *nib_parquet_value_json(const nib_parquet_node *leaf, nib_parquet_value value,
+                                   json_t **out);
 
 #endif

@@ -18,7 +18,8 @@ size_t nib_parquet_width(const nib_parquet_node *leaf)
 }
 
 /* A length and that many bytes, or a number. */
-static bool take_plain(const nib_parquet_node *leaf, const uint8_t **at, const uint8_t *end, nib_parquet_value *out)
+static bool take_plain(const nib_parquet_node *leaf, const uint8_t **at, const uint8_t *end,
+                       nib_parquet_value *out)
 {
     size_t bytes = nib_parquet_width(leaf);
 
@@ -35,15 +36,17 @@ static bool take_plain(const nib_parquet_node *leaf, const uint8_t **at, const u
 
 /* --- the dictionary --- */
 
-const char *nib_parquet_dictionary_open(nib_ctx *ctx, const nib_parquet_node *leaf, const uint8_t *data, size_t bytes,
-                                        int64_t count, nib_parquet_dictionary *d)
+const char *nib_parquet_dictionary_open(nib_ctx *ctx, const nib_parquet_node *leaf,
+                                        const uint8_t *data, size_t bytes, int64_t count,
+                                        nib_parquet_dictionary *d)
 {
     const uint8_t *at = data;
     size_t least = leaf->type == NIB_PARQUET_BYTE_ARRAY ? 4 : nib_parquet_width(leaf);
     nib_parquet_value value;
 
     if (!least) return "a dictionary of booleans";
-    if (count < 0 || (uint64_t)count > bytes / least) return "the dictionary has fewer values than it says";
+    if (count < 0 || (uint64_t)count > bytes / least)
+        return "the dictionary has fewer values than it says";
     d->data = data;
     d->count = (uint32_t)count;
     if (leaf->type != NIB_PARQUET_BYTE_ARRAY) return NULL;
@@ -51,7 +54,8 @@ const char *nib_parquet_dictionary_open(nib_ctx *ctx, const nib_parquet_node *le
     if (!d->begins) return no_memory;
     for (uint32_t i = 0; i < d->count; i++) {
         d->begins[i] = (uint32_t)(at - data);
-        if (!take_plain(leaf, &at, data + bytes, &value)) return "the dictionary has fewer values than it says";
+        if (!take_plain(leaf, &at, data + bytes, &value))
+            return "the dictionary has fewer values than it says";
     }
     return NULL;
 }
@@ -65,7 +69,8 @@ static const char *next_of_dictionary(nib_parquet_values *v, nib_parquet_value *
     if (!nib_rle_next(&v->rle, &index)) return ends_early;
     if (index >= d->count) return "an index beyond the dictionary";
     if (v->leaf->type == NIB_PARQUET_BYTE_ARRAY)
-        *out = (nib_parquet_value){ d->data + d->begins[index] + 4, nib_load_le32(d->data + d->begins[index]) };
+        *out = (nib_parquet_value){ d->data + d->begins[index] + 4,
+                                    nib_load_le32(d->data + d->begins[index]) };
     else
         *out = (nib_parquet_value){ d->data + index * width, width };
     return NULL;
@@ -98,7 +103,8 @@ static const char *next_delta(nib_parquet_values *v, nib_parquet_value *out)
 
     if (!nib_delta_next(&v->lengths, &value)) return ends_early;
     for (unsigned i = 0; i < 8; i++) v->scratch[i] = (uint8_t)((uint64_t)value >> 8 * i);
-    *out = (nib_parquet_value){ v->scratch, nib_parquet_width(v->leaf) }; /* INT32 wraps at 32 bits */
+    /* INT32 wraps at 32 bits */
+    *out = (nib_parquet_value){ v->scratch, nib_parquet_width(v->leaf) };
     return NULL;
 }
 
@@ -121,7 +127,8 @@ static const char *next_delta_bytes(nib_parquet_values *v, nib_parquet_value *ou
 
     if (problem) return problem;
     if (!nib_delta_next(&v->kept, &kept)) return ends_early;
-    if (kept < 0 || (uint64_t)kept > v->text_bytes) return "a value that keeps more of the one before than it has";
+    if (kept < 0 || (uint64_t)kept > v->text_bytes)
+        return "a value that keeps more of the one before than it has";
     if (!nib_grow(v->ctx, &v->text, &v->text_room, (size_t)kept + tail.bytes, 1)) return no_memory;
     if (tail.bytes) memcpy(v->text + kept, tail.data, tail.bytes);
     v->text_bytes = (size_t)kept + tail.bytes;
@@ -207,12 +214,14 @@ static bool fits(int64_t encoding, nib_parquet_type type)
     case NIB_PARQUET_PLAIN: return true;
     case NIB_PARQUET_RLE_DICTIONARY: return type != NIB_PARQUET_BOOLEAN;
     case NIB_PARQUET_RLE: return type == NIB_PARQUET_BOOLEAN;
-    case NIB_PARQUET_DELTA_BINARY_PACKED: return type == NIB_PARQUET_INT32 || type == NIB_PARQUET_INT64;
+    case NIB_PARQUET_DELTA_BINARY_PACKED:
+        return type == NIB_PARQUET_INT32 || type == NIB_PARQUET_INT64;
     case NIB_PARQUET_DELTA_LENGTH_BYTE_ARRAY: return type == NIB_PARQUET_BYTE_ARRAY;
-    case NIB_PARQUET_DELTA_BYTE_ARRAY: return type == NIB_PARQUET_BYTE_ARRAY || type == NIB_PARQUET_FIXED;
+    case NIB_PARQUET_DELTA_BYTE_ARRAY:
+        return type == NIB_PARQUET_BYTE_ARRAY || type == NIB_PARQUET_FIXED;
     case NIB_PARQUET_BYTE_STREAM_SPLIT:
-        return type == NIB_PARQUET_INT32 || type == NIB_PARQUET_INT64 || type == NIB_PARQUET_FLOAT ||
-               type == NIB_PARQUET_DOUBLE || type == NIB_PARQUET_FIXED;
+        return type == NIB_PARQUET_INT32 || type == NIB_PARQUET_INT64 ||
+               type == NIB_PARQUET_FLOAT || type == NIB_PARQUET_DOUBLE || type == NIB_PARQUET_FIXED;
     default: return false;
     }
 }
@@ -230,12 +239,14 @@ static const char *refusal(int64_t encoding)
     return names[encoding];
 }
 
-const char *nib_parquet_values_begin(nib_parquet_values *v, int64_t encoding, const uint8_t *data, size_t bytes,
-                                     const nib_parquet_dictionary *dictionary, bool *unsupported)
+const char *nib_parquet_values_begin(nib_parquet_values *v, int64_t encoding, const uint8_t *data,
+                                     size_t bytes, const nib_parquet_dictionary *dictionary,
+                                     bool *unsupported)
 {
     static const char broken[] = "the page is not of the delta encoding it says";
 
-    if (encoding == NIB_PARQUET_PLAIN_DICTIONARY) encoding = NIB_PARQUET_RLE_DICTIONARY; /* its older name */
+    /* its older name */
+    if (encoding == NIB_PARQUET_PLAIN_DICTIONARY) encoding = NIB_PARQUET_RLE_DICTIONARY;
     *unsupported = !fits(encoding, v->leaf->type);
     if (*unsupported) return refusal(encoding);
     v->encoding = encoding;
@@ -246,7 +257,8 @@ const char *nib_parquet_values_begin(nib_parquet_values *v, int64_t encoding, co
     switch (encoding) {
     case NIB_PARQUET_RLE_DICTIONARY: return begin_dictionary(v);
     case NIB_PARQUET_RLE: return begin_run_of_booleans(v);
-    case NIB_PARQUET_DELTA_BINARY_PACKED: return nib_delta_open(data, bytes, &v->lengths) ? NULL : broken;
+    case NIB_PARQUET_DELTA_BINARY_PACKED:
+        return nib_delta_open(data, bytes, &v->lengths) ? NULL : broken;
     case NIB_PARQUET_DELTA_BYTE_ARRAY:
         if (!begin_lengths(v, &v->kept)) return broken;
         return begin_lengths(v, &v->lengths) ? NULL : broken;

@@ -36,11 +36,13 @@ static nib_status no_memory(const char *path, nib_error *err)
 }
 
 /* Takes over `path`, which may be NULL: no memory. */
-static nib_status add(nib_ctx *ctx, nib_record_files *files, char *path, size_t most, const char *top, nib_error *err)
+static nib_status add(nib_ctx *ctx, nib_record_files *files, char *path, size_t most,
+                      const char *top, nib_error *err)
 {
     nib_status status = NIB_OK;
 
-    if (!path || !nib_grow(ctx, &files->paths, &files->capacity, files->count + 1, sizeof *files->paths))
+    if (!path ||
+        !nib_grow(ctx, &files->paths, &files->capacity, files->count + 1, sizeof *files->paths))
         status = no_memory(top, err);
     else if (files->count == most)
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu files or folders", top, most);
@@ -57,8 +59,8 @@ void nib_record_files_free(nib_ctx *ctx, nib_record_files *files)
 }
 
 /* Keeps the files for which keep() is true, in their order. */
-static void filter(nib_ctx *ctx, nib_record_files *files, bool (*keep)(const char *path, const void *what),
-                   const void *what)
+static void filter(nib_ctx *ctx, nib_record_files *files,
+                   bool (*keep)(const char *path, const void *what), const void *what)
 {
     size_t kept = 0;
 
@@ -73,8 +75,10 @@ static void filter(nib_ctx *ctx, nib_record_files *files, bool (*keep)(const cha
 
 static bool is_about_the_data(const char *name)
 {
-    static const char *const names[] = { "README.md", "config.json", "dataset_info.json", "dataset_infos.json",
-                                         "dummy_data.zip", "dataset_dict.json", "state.json" };
+    static const char *const names[] = { "README.md",         "config.json",
+                                         "dataset_info.json", "dataset_infos.json",
+                                         "dummy_data.zip",    "dataset_dict.json",
+                                         "state.json" };
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)
         if (!strcmp(name, names[i])) return true;
@@ -83,8 +87,8 @@ static bool is_about_the_data(const char *name)
 
 /* One folder: its files to `files`, its folders to `folders`.  Links to files are followed, as in a
  * hub cache; links to folders are not, so that there is no circle. */
-static nib_status list_folder(nib_ctx *ctx, const char *top, const char *folder, nib_record_files *files,
-                              nib_record_files *folders, nib_error *err)
+static nib_status list_folder(nib_ctx *ctx, const char *top, const char *folder,
+                              nib_record_files *files, nib_record_files *folders, nib_error *err)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -98,12 +102,14 @@ static nib_status list_folder(nib_ctx *ctx, const char *top, const char *folder,
         char *path;
 
         if (name[0] == '.') continue;
-        path = nib_sprintf(ctx, "%s%s%s", folder, length && folder[length - 1] == '/' ? "" : "/", name);
+        path = nib_sprintf(ctx, "%s%s%s", folder, length && folder[length - 1] == '/' ? "" : "/",
+                           name);
         if (!path) {
             status = no_memory(top, err);
         } else if (lstat(path, &own) == 0 && S_ISDIR(own.st_mode) && strncmp(name, "__", 2) != 0) {
             status = add(ctx, folders, path, MOST_FOLDERS, top, err);
-        } else if (stat(path, &target) == 0 && S_ISREG(target.st_mode) && !is_about_the_data(name)) {
+        } else if (stat(path, &target) == 0 && S_ISREG(target.st_mode) &&
+                   !is_about_the_data(name)) {
             status = add(ctx, files, path, MOST_FILES, top, err);
         } else {
             nib_free(ctx, path);
@@ -127,12 +133,14 @@ static nib_status list_all(nib_ctx *ctx, const char *top, nib_record_files *file
     for (size_t i = 0; i < folders.count && !status; i++)
         status = list_folder(ctx, top, folders.paths[i], files, &folders, err);
     nib_record_files_free(ctx, &folders);
-    if (!status && files->count) qsort(files->paths, files->count, sizeof *files->paths, compare_paths);
+    if (!status && files->count)
+        qsort(files->paths, files->count, sizeof *files->paths, compare_paths);
     return status;
 }
 
 /* "a.x, b.y, c.z and 4 more", names below the folder. */
-static const char *list_text(const nib_record_files *files, size_t top_bytes, char *text, size_t room)
+static const char *list_text(const nib_record_files *files, size_t top_bytes, char *text,
+                             size_t room)
 {
     size_t used = 0;
 
@@ -216,7 +224,8 @@ static bool same_split(const char *name, size_t bytes, const char *split)
 
         for (size_t w = 0; w < NIB_COUNT(split_words[s]) && split_words[s][w]; w++) {
             one = one || !strcmp(split, split_words[s][w]);
-            other = other || (strlen(split_words[s][w]) == bytes && !memcmp(name, split_words[s][w], bytes));
+            other = other ||
+                    (strlen(split_words[s][w]) == bytes && !memcmp(name, split_words[s][w], bytes));
         }
         if (one && other) return true;
     }
@@ -256,7 +265,8 @@ static split_place find_place(const nib_record_files *files, size_t top_bytes, c
     return NOWHERE;
 }
 
-static nib_status choose_split(nib_ctx *ctx, const char *top, const char *split, nib_record_files *files, nib_error *err)
+static nib_status choose_split(nib_ctx *ctx, const char *top, const char *split,
+                               nib_record_files *files, nib_error *err)
 {
     split_query q = { strlen(top), split ? split : "train", find_place(files, strlen(top), NULL) };
     bool none = true;
@@ -269,10 +279,11 @@ static nib_status choose_split(nib_ctx *ctx, const char *top, const char *split,
         q.place = find_place(files, q.top_bytes, split);
         none = q.place == NOWHERE;
     }
-    if (q.place == NOWHERE && (!split || !strcmp(split, "train"))) return NIB_OK; /* all are train */
+    /* all are train */
+    if (q.place == NOWHERE && (!split || !strcmp(split, "train"))) return NIB_OK;
     if (none || q.place == NOWHERE)
-        return nib_fail(err, NIB_E_INVALID, "%s: no file of the split %s: there are %s", top, q.name,
-                        list_text(files, q.top_bytes, found, sizeof found));
+        return nib_fail(err, NIB_E_INVALID, "%s: no file of the split %s: there are %s", top,
+                        q.name, list_text(files, q.top_bytes, found, sizeof found));
     filter(ctx, files, is_of_split, &q);
     return NIB_OK;
 }
@@ -302,8 +313,8 @@ static bool is_of_kind(const char *path, const void *what)
 /* The commonest, in a draw the earlier in `order`; text only alone. */
 static void choose_kind(nib_ctx *ctx, const char *top, nib_record_files *files)
 {
-    static const nib_record_kind order[] = { NIB_RECORD_PARQUET, NIB_RECORD_LINES, NIB_RECORD_JSON, NIB_RECORD_CSV,
-                                             NIB_RECORD_TSV };
+    static const nib_record_kind order[] = { NIB_RECORD_PARQUET, NIB_RECORD_LINES, NIB_RECORD_JSON,
+                                             NIB_RECORD_CSV, NIB_RECORD_TSV };
     size_t counts[NIB_RECORD_TEXT + 1] = { 0 }, best = 0, all = files->count;
     nib_record_kind kind = NIB_RECORD_TEXT, chosen = NIB_RECORD_TEXT;
     char names[600];
@@ -320,20 +331,26 @@ static void choose_kind(nib_ctx *ctx, const char *top, nib_record_files *files)
 
 static nib_status refuse_unknown(const char *path, const char *found, nib_error *err)
 {
-    static const char *const packed[] = { ".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".tar", ".7z" };
+    static const char *const packed[] = { ".gz",  ".zst", ".bz2", ".xz",
+                                          ".lz4", ".zip", ".tar", ".7z" };
     const char *dot = strrchr(name_of(path), '.');
 
     for (size_t i = 0; dot && i < NIB_COUNT(packed); i++)
         if (!strcasecmp(dot, packed[i]))
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a compressed file or archive: unpack it first", path);
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: a compressed file or archive: unpack it first", path);
     if (dot && !strcasecmp(dot, ".arrow"))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: an Arrow file of save_to_disk(): write the data set with "
-                        "to_parquet() or to_json()", path);
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt%s%s", path,
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: an Arrow file of save_to_disk(): write the data set with "
+                        "to_parquet() or to_json()",
+                        path);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt%s%s", path,
                     found ? "; there are " : "", found ? found : "");
 }
 
-static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *split, nib_record_files *files, nib_error *err)
+static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *split,
+                                 nib_record_files *files, nib_error *err)
 {
     char found[600] = "";
     size_t known = 0;
@@ -342,16 +359,19 @@ static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *spli
 
     if (status) return status;
     for (size_t i = 0; i < files->count; i++) known += nib_record_kind_of(files->paths[i], &kind);
-    if (files->count == 0) return nib_fail(err, NIB_E_FORMAT, "%s: a folder without a data file", top);
+    if (files->count == 0)
+        return nib_fail(err, NIB_E_FORMAT, "%s: a folder without a data file", top);
     if (known == 0 && files->count == 1) return refuse_unknown(files->paths[0], NULL, err);
-    if (known == 0) return refuse_unknown(top, list_text(files, strlen(top), found, sizeof found), err);
+    if (known == 0)
+        return refuse_unknown(top, list_text(files, strlen(top), found, sizeof found), err);
     filter(ctx, files, is_record_file, NULL);
     status = choose_split(ctx, top, split, files, err);
     if (!status) choose_kind(ctx, top, files);
     return status;
 }
 
-nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split, nib_record_files *files, nib_error *err)
+nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split,
+                                 nib_record_files *files, nib_error *err)
 {
     nib_record_kind kind;
     struct stat info;

@@ -12,14 +12,20 @@
  * Of several kinds in one split the commonest is used, in a draw parquet, then jsonl, json, csv
  * (json, jsonl and ndjson are one kind); .txt only where there is nothing else, for a folder of
  * tables often has a LICENSE.txt.  What is passed over by this is said.
- * Source: datasets 5.0.1, data_files.py and load.py; compared in tests/interop/test_containers.py. */
+ * Source: datasets 5.0.1, data_files.py and load.py; compared in tests/interop/test_containers.py.
+ */
 #ifndef NIB_FORMAT_RECORD_FILES_H
 #define NIB_FORMAT_RECORD_FILES_H
 
 #include "base/base.h"
 
 typedef enum nib_record_kind {
-    NIB_RECORD_LINES, NIB_RECORD_JSON, NIB_RECORD_CSV, NIB_RECORD_TSV, NIB_RECORD_PARQUET, NIB_RECORD_TEXT
+    NIB_RECORD_LINES,
+    NIB_RECORD_JSON,
+    NIB_RECORD_CSV,
+    NIB_RECORD_TSV,
+    NIB_RECORD_PARQUET,
+    NIB_RECORD_TEXT
 } nib_record_kind;
 
 /* The kind that the name's ending says, in any case.  False: none of them. */
@@ -32,8 +38,8 @@ typedef struct nib_record_files {
 
 /* Finds the files of `path`; at least one, all of known kinds.  `files` starts zeroed and is the
  * caller's to free, also after a failure. */
-nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split, nib_record_files *files,
-                                 nib_error *err);
+nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split,
+                                 nib_record_files *files, nib_error *err);
 void nib_record_files_free(nib_ctx *ctx, nib_record_files *files);
 
 #endif

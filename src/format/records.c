@@ -55,13 +55,16 @@ static void close_file(nib_records *r)
 /* Steps over one line; *begin and *end enclose it without the blanks around it. */
 static void take_line(nib_records *r, size_t *begin, size_t *end)
 {
-    const char *text = (const char *)r->map.base, *stop = memchr(text + r->at, '\n', r->map.bytes - r->at);
+    const char *text = (const char *)r->map.base,
+               *stop = memchr(text + r->at, '\n', r->map.bytes - r->at);
 
     *begin = r->at;
     *end = stop ? (size_t)(stop - text) : r->map.bytes;
     r->at = stop ? *end + 1 : *end;
     r->line++;
-    while (*end > *begin && (text[*end - 1] == '\r' || text[*end - 1] == ' ' || text[*end - 1] == '\t')) --*end;
+    while (*end > *begin &&
+           (text[*end - 1] == '\r' || text[*end - 1] == ' ' || text[*end - 1] == '\t'))
+        --*end;
     while (*begin < *end && (text[*begin] == ' ' || text[*begin] == '\t')) ++*begin;
 }
 
@@ -79,9 +82,10 @@ static nib_status next_line(nib_records *r, json_t **out, nib_error *err)
     snprintf(r->where, r->where_bytes, "%s: line %" PRIu64, r->path, r->line);
     r->can_go_on = true; /* past the line, whatever is in it */
     if (end - begin > NIB_TABLE_RECORD_BYTES)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, more than the %d of a record", r->where, end - begin,
-                        (int)NIB_TABLE_RECORD_BYTES);
-    return nib_json_parse((const char *)r->map.base + begin, end - begin, r->where, NIB_JSON_ONE_LINE, out, err);
+        return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, more than the %d of a record", r->where,
+                        end - begin, (int)NIB_TABLE_RECORD_BYTES);
+    return nib_json_parse((const char *)r->map.base + begin, end - begin, r->where,
+                          NIB_JSON_ONE_LINE, out, err);
 }
 
 /* --- .json --- */
@@ -96,7 +100,8 @@ static bool begins_with_json_line(nib_records *r)
     while (r->at < r->map.bytes && begin == end) take_line(r, &begin, &end);
     r->at = at;
     r->line = 0;
-    status = nib_json_parse((const char *)r->map.base + begin, end - begin, r->path, 0, &record, NULL);
+    status = nib_json_parse((const char *)r->map.base + begin, end - begin, r->path, 0, &record,
+                            NULL);
     if (!status) json_decref(record);
     return !status;
 }
@@ -104,7 +109,8 @@ static bool begins_with_json_line(nib_records *r)
 /* A record by itself holds lists under these names; they are no lists of records. */
 static bool is_record(const json_t *object)
 {
-    static const char *const names[] = { "messages", "conversations", "prompt", "completion", "input_ids" };
+    static const char *const names[] = { "messages", "conversations", "prompt", "completion",
+                                         "input_ids" };
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)
         if (json_object_get(object, names[i])) return true;
@@ -132,7 +138,8 @@ static nib_status find_list(nib_records *r, nib_error *err)
         return NIB_OK;
     }
     if (!json_is_object(r->root))
-        return nib_fail(err, NIB_E_FORMAT, "%s: neither an array of records nor an object holding one", r->path);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: neither an array of records nor an object holding one", r->path);
     if (is_record(r->root)) return NIB_OK;
     json_object_foreach(r->root, key, value) {
         if (!json_is_array(value)) continue;
@@ -140,8 +147,9 @@ static nib_status find_list(nib_records *r, nib_error *err)
         lists++;
     }
     if (lists > 1)
-        return nib_fail(err, NIB_E_FORMAT, "%s: an object with %zu lists: name the field that holds the records", r->path,
-                        lists);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: an object with %zu lists: name the field that holds the records",
+                        r->path, lists);
     return NIB_OK;
 }
 
@@ -182,10 +190,11 @@ static nib_status next_text(nib_records *r, json_t **out, nib_error *err)
     if (bad < r->map.bytes) {
         for (size_t i = 0; i < bad; i++)
             if (text[i] == '\n') line++, begin = i + 1;
-        return nib_fail(err, NIB_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8 text", r->path, line,
-                        bad - begin + 1, text[bad]);
+        return nib_fail(err, NIB_E_FORMAT, "%s: line %zu, byte %zu (0x%02x) is not UTF-8 text",
+                        r->path, line, bad - begin + 1, text[bad]);
     }
-    *out = json_pack("{s:o}", "text", json_stringn_nocheck((const char *)r->map.base, r->map.bytes));
+    *out = json_pack("{s:o}", "text",
+                     json_stringn_nocheck((const char *)r->map.base, r->map.bytes));
     return *out ? NIB_OK : no_memory(r->path, err);
 }
 
@@ -193,7 +202,9 @@ static nib_status next_text(nib_records *r, json_t **out, nib_error *err)
 
 static nib_status open_table(nib_records *r, nib_table_kind kind, nib_error *err)
 {
-    if (r->field) return nib_fail(err, NIB_E_INVALID, "%s: only a .json file has a field with the records", r->path);
+    if (r->field)
+        return nib_fail(err, NIB_E_INVALID, "%s: only a .json file has a field with the records",
+                        r->path);
     return nib_table_open(r->ctx, r->path, kind, &r->table, err);
 }
 
@@ -204,8 +215,10 @@ static nib_status open_mapped(nib_records *r, nib_error *err)
     if (status) return status;
     if (r->map.bytes == 0) return nib_fail(err, NIB_E_FORMAT, "%s: empty", r->path);
     if (r->field && r->kind != NIB_RECORD_JSON)
-        return nib_fail(err, NIB_E_INVALID, "%s: only a .json file has a field with the records", r->path);
-    if (r->kind != NIB_RECORD_TEXT && r->map.bytes >= 3 && !memcmp(r->map.base, "\xef\xbb\xbf", 3)) r->at = 3;
+        return nib_fail(err, NIB_E_INVALID, "%s: only a .json file has a field with the records",
+                        r->path);
+    if (r->kind != NIB_RECORD_TEXT && r->map.bytes >= 3 && !memcmp(r->map.base, "\xef\xbb\xbf", 3))
+        r->at = 3;
     return r->kind == NIB_RECORD_JSON ? open_json(r, err) : NIB_OK;
 }
 
@@ -234,7 +247,8 @@ static nib_status next_of_file(nib_records *r, json_t **out, nib_error *err)
     return NIB_OK;
 }
 
-nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *o, nib_records **out, nib_error *err)
+nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *o, nib_records **out,
+                            nib_error *err)
 {
     nib_records *r = nib_new(ctx, sizeof *r);
     nib_status status;
@@ -243,7 +257,8 @@ nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *o, nib_reco
     r->ctx = ctx;
     status = nib_record_files_find(ctx, o->path, o->split, &r->files, err);
     if (status) goto done;
-    for (size_t i = 0; i < r->files.count; i++) r->where_bytes = nib_max(r->where_bytes, strlen(r->files.paths[i]) + 40);
+    for (size_t i = 0; i < r->files.count; i++)
+        r->where_bytes = nib_max(r->where_bytes, strlen(r->files.paths[i]) + 40);
     r->where = nib_alloc(ctx, r->where_bytes);
     r->field = o->field ? nib_strdup(ctx, o->field) : NULL;
     if (!r->where || (o->field && !r->field)) {

@@ -20,20 +20,24 @@ typedef struct nib_records nib_records;
 /* Strings are borrowed until nib_records_open() returns. */
 typedef struct nib_records_options {
     const char *path;  /* a file or a folder */
-    const char *split; /* of a folder: the files of this split; NULL: train, or all if no file names a split */
-    const char *field; /* of .json files that hold an object: the member with the records, which must be
-                        * there; NULL: its only array.  Other kinds of files take no field. */
+    const char *split; /* of a folder: the files of this split; NULL: train, or all if no file names
+                          a split */
+    const char
+        *field; /* of .json files that hold an object: the member with the records, which must be
+                 * there; NULL: its only array.  Other kinds of files take no field. */
 } nib_records_options;
 
 /* Finds the files and opens the first.  On success *out is the caller's, who ends it with
  * nib_records_close(); on failure it is left as it was.  NIB_E_IO, NIB_E_FORMAT (an empty file,
  * something wrong with its beginning), NIB_E_UNSUPPORTED (no kind of file we know: lists what is
  * there), NIB_E_INVALID (no such split or no use for a field) or NIB_E_NOMEM. */
-nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *options, nib_records **out, nib_error *err);
+nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *options, nib_records **out,
+                            nib_error *err);
 void nib_records_close(nib_records *r); /* NULL is fine */
 
 /* The next record: *out is the caller's (json_decref), NULL after the last.  It may be any JSON
- * value: that it is an object is for the caller to check.  Messages name file and line, record or row. */
+ * value: that it is an object is for the caller to check.  Messages name file and line, record or
+ * row. */
 nib_status nib_records_next(nib_records *r, json_t **out, nib_error *err);
 
 /* After a failure: whether the next call goes on behind the record that failed (a line of JSON

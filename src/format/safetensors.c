@@ -104,8 +104,10 @@ static nib_status shard_names(nib_ctx *ctx, const char *path, json_t *weight_map
     if (!list) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
     json_object_foreach(weight_map, key, value) {
         if (!json_is_string(value) || !plain_name(json_string_value(value))) {
-            status = nib_fail(err, NIB_E_FORMAT, "%s: tensor %.200s is mapped to %.200s, which is not "
-                              "a plain file name", path, key,
+            status = nib_fail(err, NIB_E_FORMAT,
+                              "%s: tensor %.200s is mapped to %.200s, which is not "
+                              "a plain file name",
+                              path, key,
                               json_is_string(value) ? json_string_value(value) : "something");
             goto done;
         }
@@ -156,8 +158,10 @@ static nib_status gather(nib_tensors *t, const char *path, json_t *weight_map, c
     if (t->count == json_object_size(weight_map)) return NIB_OK;
     json_object_foreach(weight_map, key, value) {
         if (!nib_tensors_find(t, key))
-            return nib_fail(err, NIB_E_FORMAT, "%s: tensor %.400s is mapped to %.400s, which does not "
-                            "have it", path, key, json_string_value(value));
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: tensor %.400s is mapped to %.400s, which does not "
+                            "have it",
+                            path, key, json_string_value(value));
     }
     return NIB_OK;
 }

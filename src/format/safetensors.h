@@ -36,7 +36,8 @@ nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, n
 void nib_tensors_close(nib_tensors *t); /* NULL is fine; every view ends here */
 
 size_t nib_tensors_count(const nib_tensors *t);
-const nib_tensor *nib_tensors_at(const nib_tensors *t, size_t i);        /* in data order, shard by shard */
+const nib_tensor *nib_tensors_at(const nib_tensors *t,
+                                 size_t i); /* in data order, shard by shard */
 const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name); /* NULL: none; hashed */
 /* Value of a __metadata__ key of the first file, or NULL. */
 const char *nib_tensors_metadata(const nib_tensors *t, const char *key);
@@ -62,13 +63,15 @@ typedef struct nib_tensor_plan {
  * comes twice, is empty, "__metadata__" or longer than 4096 bytes, or a type the format lacks, is
  * NIB_E_INVALID.  Files of another layout that lie in DIR (a single file before shards) stay. */
 nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
-                                    const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
-                                    nib_tensor_writer **out, nib_error *err);
+                                    const nib_tensor_plan *plans, size_t count,
+                                    uint64_t shard_bytes, nib_tensor_writer **out, nib_error *err);
 /* The same with one more entry of __metadata__, key and note, in every file; both NULL: none. */
 nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
-                                          const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
-                                          const char *key, const char *note, nib_tensor_writer **out, nib_error *err);
-nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes, nib_error *err);
+                                          const nib_tensor_plan *plans, size_t count,
+                                          uint64_t shard_bytes, const char *key, const char *note,
+                                          nib_tensor_writer **out, nib_error *err);
+nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes,
+                                 nib_error *err);
 /* Checks that all data came, syncs and renames every file; frees w also on failure. */
 nib_status nib_tensor_writer_commit(nib_tensor_writer *w, nib_error *err);
 void nib_tensor_writer_discard(nib_tensor_writer *w);

@@ -70,12 +70,13 @@ static nib_status read_sizes(const json_t *list, const char *where, const char *
     size_t i;
 
     if (!json_is_array(list))
-        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %s is missing or not a list", where, name,
-                        key);
+        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %s is missing or not a list", where,
+                        name, key);
     *count = json_array_size(list);
     if (*count > most)
-        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %s has %zu numbers, at most %zu are allowed",
-                        where, name, key, *count, most);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: tensor %s: %s has %zu numbers, at most %zu are allowed", where, name,
+                        key, *count, most);
     json_array_foreach(list, i, item) {
         if (!json_is_integer(item) || json_integer_value(item) < 0)
             return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %s holds something that is not a "
@@ -97,7 +98,8 @@ static nib_status read_tensor(const char *where, const char *name, const json_t 
     nib_status status;
 
     if (!json_is_object(entry))
-        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: its entry is not an object", where, name);
+        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: its entry is not an object", where,
+                        name);
     if (!json_is_string(dtype))
         return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: dtype is missing or not a string", where,
                         name);
@@ -115,17 +117,18 @@ static nib_status read_tensor(const char *where, const char *name, const json_t 
                         offsets, &count, err);
     if (status) return status;
     if (count != 2)
-        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: data_offsets has %zu numbers, not 2", where,
-                        name, count);
+        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: data_offsets has %zu numbers, not 2",
+                        where, name, count);
 
     out->elements = 1;
     for (unsigned i = 0; i < out->rank; i++)
         if (!nib_mul_u64(out->elements, out->shape[i], &out->elements))
-            return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: its shape has more than 2^64 elements",
-                            where, name);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: tensor %s: its shape has more than 2^64 elements", where, name);
     if (!nib_mul_u64(out->elements, type->bits, &bits))
-        return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %" PRIu64 " elements of %u bits pass 2^64",
-                        where, name, out->elements, type->bits);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: tensor %s: %" PRIu64 " elements of %u bits pass 2^64", where, name,
+                        out->elements, type->bits);
     if (bits % 8)
         return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s: %" PRIu64 " bits are no whole number of "
                         "bytes", where, name, bits);
@@ -152,7 +155,8 @@ static nib_status read_metadata(const char *where, json_t *metadata, nib_safeten
         return nib_fail(err, NIB_E_FORMAT, "%s: __metadata__ is not an object", where);
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value))
-            return nib_fail(err, NIB_E_FORMAT, "%s: __metadata__ %.200s is not a string", where, key);
+            return nib_fail(err, NIB_E_FORMAT, "%s: __metadata__ %.200s is not a string", where,
+                            key);
     }
     h->metadata = json_incref(metadata);
     return NIB_OK;
@@ -177,9 +181,11 @@ static nib_status check_layout(const char *where, const nib_safetensors_header *
     for (size_t i = 0; i < h->count; i++) {
         uint64_t begin = (uint64_t)((const uint8_t *)h->tensors[i].data - data);
         if (begin != end)
-            return nib_fail(err, NIB_E_FORMAT, "%s: tensor %s begins at byte %" PRIu64
-                            " of the data, the one before it ends at %" PRIu64 ": %s", where,
-                            h->tensors[i].name, begin, end, begin < end ? "they overlap" : "a hole");
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: tensor %s begins at byte %" PRIu64
+                            " of the data, the one before it ends at %" PRIu64 ": %s",
+                            where, h->tensors[i].name, begin, end,
+                            begin < end ? "they overlap" : "a hole");
         end = begin + h->tensors[i].bytes;
     }
     if (end != data_bytes)
@@ -211,8 +217,9 @@ static nib_status list_tensors(nib_ctx *ctx, json_t *root, const char *where, co
             continue;
         }
         if (length > NIB_SAFETENSORS_LONGEST_NAME)
-            return nib_fail(err, NIB_E_FORMAT, "%s: a tensor name of %zu bytes, at most %d are allowed",
-                            where, length, NIB_SAFETENSORS_LONGEST_NAME);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: a tensor name of %zu bytes, at most %d are allowed", where, length,
+                            NIB_SAFETENSORS_LONGEST_NAME);
         t->name = memcpy(h->names + used, key, length + 1);
         used += length + 1;
         status = read_tensor(where, t->name, value, data, data_bytes, t, err);
@@ -236,14 +243,16 @@ nib_status nib_safetensors_parse(nib_ctx *ctx, const uint8_t *base, size_t bytes
         return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, too short for a header", where, bytes);
     header_bytes = nib_load_le64(base);
     if (header_bytes > NIB_SAFETENSORS_LARGEST_HEADER)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a header of %" PRIu64 " bytes, at most %d are allowed",
-                        where, header_bytes, NIB_SAFETENSORS_LARGEST_HEADER);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a header of %" PRIu64 " bytes, at most %d are allowed", where,
+                        header_bytes, NIB_SAFETENSORS_LARGEST_HEADER);
     if (header_bytes > bytes - 8) /* not "8 + header_bytes": it can wrap */
-        return nib_fail(err, NIB_E_FORMAT, "%s: a header of %" PRIu64 " bytes in a file of %zu", where,
-                        header_bytes, bytes);
+        return nib_fail(err, NIB_E_FORMAT, "%s: a header of %" PRIu64 " bytes in a file of %zu",
+                        where, header_bytes, bytes);
     if (header_bytes < 2)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a header of %" PRIu64 " bytes, at least 2 are needed",
-                        where, header_bytes);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a header of %" PRIu64 " bytes, at least 2 are needed", where,
+                        header_bytes);
     text = base + 8;
     text_bytes = header_bytes;
     while (text_bytes && text[text_bytes - 1] == ' ') text_bytes--;

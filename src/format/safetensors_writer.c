@@ -52,7 +52,8 @@ static nib_status copy_plan(nib_tensor_writer *w, const nib_tensor_plan *plan, p
 
     p->type = NIB_SAFETENSORS_TYPES;
     for (unsigned i = 0; i < NIB_SAFETENSORS_TYPES; i++)
-        if (plan->dtype != NIB_DTYPE_OTHER && nib_safetensors_types[i].dtype == plan->dtype) p->type = i;
+        if (plan->dtype != NIB_DTYPE_OTHER && nib_safetensors_types[i].dtype == plan->dtype)
+            p->type = i;
     if (p->type == NIB_SAFETENSORS_TYPES)
         return nib_fail(err, NIB_E_INVALID, "tensor %.400s: type %s cannot be written", plan->name,
                         nib_dtype_name(plan->dtype));
@@ -67,7 +68,8 @@ static nib_status copy_plan(nib_tensor_writer *w, const nib_tensor_plan *plan, p
     for (unsigned i = 0; i < plan->rank; i++) {
         p->shape[i] = plan->shape[i];
         if (!nib_mul_u64(elements, plan->shape[i], &elements))
-            return nib_fail(err, NIB_E_INVALID, "tensor %.400s: more than 2^64 elements", plan->name);
+            return nib_fail(err, NIB_E_INVALID, "tensor %.400s: more than 2^64 elements",
+                            plan->name);
     }
     if (!nib_mul_u64(elements, nib_dtype_bytes(plan->dtype), &p->bytes) ||
         !nib_add_u64(w->total_bytes, p->bytes, &w->total_bytes) || w->total_bytes > INT64_MAX)
@@ -143,7 +145,8 @@ static nib_status write_header(nib_tensor_writer *w, size_t shard, size_t first,
         place *p = (place *)w->order[i];
         nib_text_put(&text, ",", 1);
         nib_text_json_string(&text, p->name, false);
-        nib_text_printf(&text, ":{\"dtype\":\"%s\",\"shape\":[", nib_safetensors_types[p->type].name);
+        nib_text_printf(&text, ":{\"dtype\":\"%s\",\"shape\":[",
+                        nib_safetensors_types[p->type].name);
         for (unsigned d = 0; d < p->rank; d++)
             nib_text_printf(&text, "%s%" PRIu64, d ? "," : "", p->shape[d]);
         p->offset = offset;
@@ -181,8 +184,9 @@ static nib_status open_shards(nib_tensor_writer *w, nib_error *err)
         nib_status status;
 
         if (w->shard_count == 1) w->shards[s].name = nib_sprintf(w->ctx, "%s.safetensors", w->stem);
-        else w->shards[s].name = nib_sprintf(w->ctx, "%s-%05zu-of-%05zu.safetensors", w->stem, s + 1,
-                                             w->shard_count);
+        else
+            w->shards[s].name = nib_sprintf(w->ctx, "%s-%05zu-of-%05zu.safetensors", w->stem, s + 1,
+                                            w->shard_count);
         path = w->shards[s].name ? nib_sprintf(w->ctx, "%s/%s", w->dir, w->shards[s].name) : NULL;
         if (!path) return no_memory(w, err);
         status = nib_outfile_create(w->ctx, path, &w->shards[s].out, err);
@@ -193,15 +197,17 @@ static nib_status open_shards(nib_tensor_writer *w, nib_error *err)
 }
 
 nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
-                                    const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
-                                    nib_tensor_writer **out, nib_error *err)
+                                    const nib_tensor_plan *plans, size_t count,
+                                    uint64_t shard_bytes, nib_tensor_writer **out, nib_error *err)
 {
-    return nib_tensor_writer_create_noted(ctx, dir, stem, plans, count, shard_bytes, NULL, NULL, out, err);
+    return nib_tensor_writer_create_noted(ctx, dir, stem, plans, count, shard_bytes, NULL, NULL,
+                                          out, err);
 }
 
 nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
-                                          const nib_tensor_plan *plans, size_t count, uint64_t shard_bytes,
-                                          const char *key, const char *note, nib_tensor_writer **out, nib_error *err)
+                                          const nib_tensor_plan *plans, size_t count,
+                                          uint64_t shard_bytes, const char *key, const char *note,
+                                          nib_tensor_writer **out, nib_error *err)
 {
     nib_tensor_writer *w = nib_new(ctx, sizeof *w);
     size_t last = 0;
@@ -250,7 +256,8 @@ done:
     return status;
 }
 
-nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes, nib_error *err)
+nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes,
+                                 nib_error *err)
 {
     const uint8_t *from = data;
     nib_status status = w->failure.status;
@@ -264,14 +271,14 @@ nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t 
             w->done_bytes = 0;
         }
         if (w->current == w->count) {
-            status = nib_fail(&w->failure, NIB_E_INVALID, "%s: %zu bytes more than the tensors have",
-                              w->dir, bytes);
+            status = nib_fail(&w->failure, NIB_E_INVALID,
+                              "%s: %zu bytes more than the tensors have", w->dir, bytes);
             break;
         }
         p = &w->places[w->current];
         piece = bytes < p->bytes - w->done_bytes ? bytes : (size_t)(p->bytes - w->done_bytes);
-        status = nib_outfile_write_at(w->shards[p->shard].out, p->offset + w->done_bytes, from, piece,
-                                      &w->failure);
+        status = nib_outfile_write_at(w->shards[p->shard].out, p->offset + w->done_bytes, from,
+                                      piece, &w->failure);
         w->done_bytes += piece;
         from += piece;
         bytes -= piece;

@@ -55,7 +55,8 @@ static bool copy(stream *s, size_t length, size_t offset)
 
     if (offset == 0 || offset > s->done || length > s->bytes - s->done) return false;
     from = to - offset;
-    for (size_t i = 0; i < length; i++) to[i] = from[i]; /* one by one: it may repeat what it writes */
+    /* one by one: it may repeat what it writes */
+    for (size_t i = 0; i < length; i++) to[i] = from[i];
     s->done += length;
     return true;
 }
@@ -72,7 +73,9 @@ bool nib_snappy_decode(const uint8_t *in, size_t in_bytes, uint8_t *out, size_t 
 
         switch (tag & 3) {
         case 0: good = literal(&s, tag); break;
-        case 1: good = take(&s, 1, &offset) && copy(&s, (tag >> 2 & 7) + 4, (tag >> 5) << 8 | offset); break;
+        case 1:
+            good = take(&s, 1, &offset) && copy(&s, (tag >> 2 & 7) + 4, (tag >> 5) << 8 | offset);
+            break;
         case 2: good = take(&s, 2, &offset) && copy(&s, (tag >> 2) + 1, offset); break;
         default: good = take(&s, 4, &offset) && copy(&s, (tag >> 2) + 1, offset); break;
         }

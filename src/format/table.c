@@ -150,11 +150,13 @@ nib_status nib_table_next(nib_table *t, json_t **out, nib_error *err)
 
     assert(!t->ended);
     t->started = true;
-    status = t->csv ? nib_csv_next(t->csv, out, &place, err) : nib_parquet_next(t->parquet, out, &place, err);
+    status = t->csv ? nib_csv_next(t->csv, out, &place, err)
+                    : nib_parquet_next(t->parquet, out, &place, err);
     if (status) {
         t->ended = true;
     } else if (*out) {
-        snprintf(t->where, t->where_bytes, "%s: %s %" PRIu64, t->name, t->csv ? "line" : "row", place);
+        snprintf(t->where, t->where_bytes, "%s: %s %" PRIu64, t->name, t->csv ? "line" : "row",
+                 place);
     }
     return status;
 }

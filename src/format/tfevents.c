@@ -59,7 +59,8 @@ static uint8_t *put_summary(uint8_t *p, const char *tag, float value)
     return put_bytes(p, 0x2a, outer, (size_t)(r - outer));
 }
 
-size_t nib_tfevents_record(uint8_t *out, double wall_time, uint64_t step, const char *tag, const float *value)
+size_t nib_tfevents_record(uint8_t *out, double wall_time, uint64_t step, const char *tag,
+                           const float *value)
 {
     static const uint8_t start[] = { 0x08, 0x01 }; /* SessionLog { status: START } */
     static const char version[] = "brain.Event:2";
@@ -85,8 +86,8 @@ size_t nib_tfevents_record(uint8_t *out, double wall_time, uint64_t step, const 
 
 /* --- the file --- */
 
-static nib_status put_event(nib_tfevents *w, double wall_time, uint64_t step, const char *tag, const float *value,
-                            nib_error *err)
+static nib_status put_event(nib_tfevents *w, double wall_time, uint64_t step, const char *tag,
+                            const float *value, nib_error *err)
 {
     uint8_t record[NIB_TFEVENTS_RECORD];
     size_t bytes = nib_tfevents_record(record, wall_time, step, tag, value), done = 0;
@@ -94,7 +95,9 @@ static nib_status put_event(nib_tfevents *w, double wall_time, uint64_t step, co
     while (done < bytes) {
         ssize_t n = write(w->file, record + done, bytes - done);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return nib_fail(err, NIB_E_IO, "%s: writing failed: %s", w->path, strerror(n ? errno : ENOSPC));
+        if (n <= 0)
+            return nib_fail(err, NIB_E_IO, "%s: writing failed: %s", w->path,
+                            strerror(n ? errno : ENOSPC));
         done += (size_t)n;
     }
     return NIB_OK;
@@ -133,8 +136,8 @@ nib_status nib_tfevents_create(nib_ctx *ctx, const char *dir, nib_tfevents **out
         if (*p == '/') *p = '_';
     status = find_second(dir, &second, err);
     if (status) goto done;
-    w->path = nib_sprintf(ctx, "%s/events.out.tfevents.%010" PRId64 ".%s.%ld.0", dir, second, *host ? host : "localhost",
-                          (long)getpid());
+    w->path = nib_sprintf(ctx, "%s/events.out.tfevents.%010" PRId64 ".%s.%ld.0", dir, second,
+                          *host ? host : "localhost", (long)getpid());
     if (!w->path) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
         goto done;
@@ -158,15 +161,17 @@ nib_status nib_tfevents_start(nib_tfevents *w, double wall_time, uint64_t step, 
     return put_event(w, wall_time, step, "", NULL, err);
 }
 
-nib_status nib_tfevents_scalar(nib_tfevents *w, double wall_time, uint64_t step, const char *tag, float value,
-                               nib_error *err)
+nib_status nib_tfevents_scalar(nib_tfevents *w, double wall_time, uint64_t step, const char *tag,
+                               float value, nib_error *err)
 {
     return put_event(w, wall_time, step, tag, &value, err);
 }
 
 nib_status nib_tfevents_sync(nib_tfevents *w, nib_error *err)
 {
-    return fsync(w->file) && errno != EINVAL ? nib_fail(err, NIB_E_IO, "%s: %s", w->path, strerror(errno)) : NIB_OK;
+    return fsync(w->file) && errno != EINVAL
+               ? nib_fail(err, NIB_E_IO, "%s: %s", w->path, strerror(errno))
+               : NIB_OK;
 }
 
 void nib_tfevents_close(nib_tfevents *w)

@@ -22,8 +22,18 @@ typedef struct nib_thrift {
 } nib_thrift;
 
 enum nib_thrift_type {
-    NIB_THRIFT_TRUE = 1, NIB_THRIFT_FALSE, NIB_THRIFT_I8, NIB_THRIFT_I16, NIB_THRIFT_I32, NIB_THRIFT_I64,
-    NIB_THRIFT_DOUBLE, NIB_THRIFT_BINARY, NIB_THRIFT_LIST, NIB_THRIFT_SET, NIB_THRIFT_MAP, NIB_THRIFT_STRUCT
+    NIB_THRIFT_TRUE = 1,
+    NIB_THRIFT_FALSE,
+    NIB_THRIFT_I8,
+    NIB_THRIFT_I16,
+    NIB_THRIFT_I32,
+    NIB_THRIFT_I64,
+    NIB_THRIFT_DOUBLE,
+    NIB_THRIFT_BINARY,
+    NIB_THRIFT_LIST,
+    NIB_THRIFT_SET,
+    NIB_THRIFT_MAP,
+    NIB_THRIFT_STRUCT
 };
 
 /* Starts zeroed for each struct. */
@@ -39,9 +49,11 @@ bool nib_thrift_next(nib_thrift *t, nib_thrift_field *f);
 int64_t nib_thrift_int(nib_thrift *t, const nib_thrift_field *f);
 int32_t nib_thrift_i32(nib_thrift *t, const nib_thrift_field *f); /* fails beyond 32 bits */
 bool nib_thrift_bool(nib_thrift *t, const nib_thrift_field *f);
-const uint8_t *nib_thrift_binary(nib_thrift *t, const nib_thrift_field *f, size_t *bytes); /* into the input */
+const uint8_t *nib_thrift_binary(nib_thrift *t, const nib_thrift_field *f,
+                                 size_t *bytes);                  /* into the input */
 bool nib_thrift_struct(nib_thrift *t, const nib_thrift_field *f); /* then its fields come */
-size_t nib_thrift_list_of_structs(nib_thrift *t, const nib_thrift_field *f); /* their number; then they come */
+size_t nib_thrift_list_of_structs(nib_thrift *t,
+                                  const nib_thrift_field *f); /* their number; then they come */
 void nib_thrift_skip(nib_thrift *t, const nib_thrift_field *f);
 
 #endif

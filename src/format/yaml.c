@@ -45,7 +45,8 @@ static void *take(nib_yaml *y, size_t bytes)
     return b + 1;
 }
 
-static nib_status NIB_PRINTF(4, 5) refuse(const builder *b, const yaml_mark_t *at, nib_error *err, const char *format, ...)
+static nib_status NIB_PRINTF(4, 5)
+    refuse(const builder *b, const yaml_mark_t *at, nib_error *err, const char *format, ...)
 {
     char what[512];
     va_list args;
@@ -53,12 +54,13 @@ static nib_status NIB_PRINTF(4, 5) refuse(const builder *b, const yaml_mark_t *a
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    return nib_fail(err, NIB_E_FORMAT, "%s:%zu:%zu: %s", b->y->where, at->line + 1, at->column + 1, what);
+    return nib_fail(err, NIB_E_FORMAT, "%s:%zu:%zu: %s", b->y->where, at->line + 1, at->column + 1,
+                    what);
 }
 
 /* What libyaml found wrong itself. */
-static nib_status parser_failure(const builder *b, const yaml_parser_t *p, const char *text, size_t bytes,
-                                 nib_error *err)
+static nib_status parser_failure(const builder *b, const yaml_parser_t *p, const char *text,
+                                 size_t bytes, nib_error *err)
 {
     yaml_mark_t at = p->problem_mark;
 
@@ -74,7 +76,8 @@ static nib_status parser_failure(const builder *b, const yaml_parser_t *p, const
                   p->context ? ", " : "", p->context ? p->context : "");
 }
 
-static nib_status make_node(builder *b, const yaml_event_t *e, nib_yaml_kind kind, nib_yaml_node **out, nib_error *err)
+static nib_status make_node(builder *b, const yaml_event_t *e, nib_yaml_kind kind,
+                            nib_yaml_node **out, nib_error *err)
 {
     nib_yaml *y = b->y;
     nib_yaml_node *n;
@@ -111,7 +114,8 @@ static nib_status open_level(builder *b, const yaml_event_t *e, nib_yaml_kind ki
     nib_yaml_node *n = NULL;
     nib_status status;
 
-    if (key_is_due(b)) return refuse(b, &e->start_mark, err, "a key must be text, not a list or a map");
+    if (key_is_due(b))
+        return refuse(b, &e->start_mark, err, "a key must be text, not a list or a map");
     if (b->depth == NIB_YAML_MOST_DEPTH)
         return refuse(b, &e->start_mark, err, "nested deeper than %d", NIB_YAML_MOST_DEPTH);
     status = make_node(b, e, kind, &n, err);
@@ -125,10 +129,12 @@ static nib_status take_key(builder *b, const yaml_event_t *e, const char *text, 
 
     if (!*text) return refuse(b, &e->start_mark, err, "a key is empty");
     if (strcmp(text, "<<") == 0)
-        return refuse(b, &e->start_mark, err, "merge keys (<<) are not understood: write the keys out");
+        return refuse(b, &e->start_mark, err,
+                      "merge keys (<<) are not understood: write the keys out");
     for (const nib_yaml_node *n = map->first; n; n = n->next)
         if (strcmp(n->key, text) == 0)
-            return refuse(b, &e->start_mark, err, "%.100s is given a second time, the first is in line %u", text,
+            return refuse(b, &e->start_mark, err,
+                          "%.100s is given a second time, the first is in line %u", text,
                           n->key_line);
     b->key = text;
     b->key_line = (unsigned)e->start_mark.line + 1;
@@ -156,11 +162,16 @@ static nib_status take_scalar(builder *b, const yaml_event_t *e, nib_error *err)
     return NIB_OK;
 }
 
-static nib_status no_extras(const builder *b, const yaml_event_t *e, const yaml_char_t *anchor, const yaml_char_t *tag,
-                            nib_error *err)
+static nib_status no_extras(const builder *b, const yaml_event_t *e, const yaml_char_t *anchor,
+                            const yaml_char_t *tag, nib_error *err)
 {
-    if (anchor) return refuse(b, &e->start_mark, err, "anchors (&%.60s) are not understood: write the value out", anchor);
-    if (tag) return refuse(b, &e->start_mark, err, "tags (%.60s) are not understood: a value has the type its key asks for", tag);
+    if (anchor)
+        return refuse(b, &e->start_mark, err,
+                      "anchors (&%.60s) are not understood: write the value out", anchor);
+    if (tag)
+        return refuse(b, &e->start_mark, err,
+                      "tags (%.60s) are not understood: a value has the type its key asks for",
+                      tag);
     return NIB_OK;
 }
 
@@ -169,14 +180,21 @@ static nib_status take_event(builder *b, const yaml_event_t *e, nib_error *err)
     nib_status status = NIB_OK;
 
     switch (e->type) {
-    case YAML_NO_EVENT: case YAML_STREAM_START_EVENT: case YAML_STREAM_END_EVENT: case YAML_DOCUMENT_END_EVENT: break;
+    case YAML_NO_EVENT:
+    case YAML_STREAM_START_EVENT:
+    case YAML_STREAM_END_EVENT:
+    case YAML_DOCUMENT_END_EVENT: break;
     case YAML_DOCUMENT_START_EVENT:
-        if (b->y->root) return refuse(b, &e->start_mark, err, "a second document begins; one is expected");
-        if (e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
+        if (b->y->root)
+            return refuse(b, &e->start_mark, err, "a second document begins; one is expected");
+        if (e->data.document_start.tag_directives.start !=
+            e->data.document_start.tag_directives.end)
             return refuse(b, &e->start_mark, err, "tag directives are not understood");
         break;
     case YAML_ALIAS_EVENT:
-        return refuse(b, &e->start_mark, err, "aliases (*%.60s) are not understood: write the value out", e->data.alias.anchor);
+        return refuse(b, &e->start_mark, err,
+                      "aliases (*%.60s) are not understood: write the value out",
+                      e->data.alias.anchor);
     case YAML_SCALAR_EVENT:
         status = no_extras(b, e, e->data.scalar.anchor, e->data.scalar.tag, err);
         return status ? status : take_scalar(b, e, err);
@@ -215,8 +233,8 @@ static nib_status build(nib_yaml *y, const char *text, size_t bytes, nib_error *
     return status;
 }
 
-nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where, nib_yaml **out,
-                          nib_error *err)
+nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                          nib_yaml **out, nib_error *err)
 {
     nib_yaml *y = nib_new(ctx, sizeof *y);
     nib_status status;
@@ -226,7 +244,8 @@ nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const ch
     y->where = nib_strdup(ctx, where);
     if (!y->where) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     else if (bytes > NIB_YAML_MOST_BYTES)
-        status = nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, at most %d are read", where, bytes, NIB_YAML_MOST_BYTES);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, at most %d are read", where, bytes,
+                          NIB_YAML_MOST_BYTES);
     else status = build(y, text, bytes, err);
     if (status) goto done;
     *out = y;

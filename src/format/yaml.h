@@ -1,8 +1,8 @@
 /* yaml.h - YAML as nibble reads it: libyaml's events made into a small checked tree.
  *
  * Every key and value knows its line and column.  Scalars stay text: what reads the tree knows the
- * type its key asks for, so 2e-4 can be a number and `no` a string.  One document; anchors, aliases,
- * tags, merge keys, duplicate keys and keys that are no text are refused with their place.
+ * type its key asks for, so 2e-4 can be a number and `no` a string.  One document; anchors,
+ * aliases, tags, merge keys, duplicate keys and keys that are no text are refused with their place.
  * Source: YAML 1.1 as libyaml reads it; conventions.md, "Readers". */
 #ifndef NIB_FORMAT_YAML_H
 #define NIB_FORMAT_YAML_H
@@ -31,8 +31,8 @@ typedef struct nib_yaml nib_yaml; /* owns the tree */
  * "where:line:column: what".  NIB_E_IO, NIB_E_FORMAT or NIB_E_NOMEM.  An empty document gives a
  * root of NULL. */
 nib_status nib_yaml_read(nib_ctx *ctx, const char *path, nib_yaml **out, nib_error *err);
-nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where, nib_yaml **out,
-                          nib_error *err);
+nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                          nib_yaml **out, nib_error *err);
 void nib_yaml_close(nib_yaml *y); /* NULL is fine */
 const nib_yaml_node *nib_yaml_root(const nib_yaml *y);
 const char *nib_yaml_where(const nib_yaml *y);

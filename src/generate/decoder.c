@@ -5,7 +5,10 @@
 
 /* Making a sketch takes as long as some twenty tokens gain by it, so it waits for as many: at worst
  * generation takes as much longer as it could have been faster. */
-enum { TOKENS_BEFORE_SKETCH = 20, LEAST_SHARE = 16 /* of the words: with more of them asked for nothing is gained */ };
+enum {
+    TOKENS_BEFORE_SKETCH = 20,
+    LEAST_SHARE = 16 /* of the words: with more of them asked for nothing is gained */
+};
 
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, nib_decoder **out,
                               nib_error *err)
@@ -69,12 +72,14 @@ static bool can_sketch(const nib_decoder *d, size_t most)
 {
     const nib_linear *head = d->graph->head;
 
-    return most > 0 && most <= head->weight->out / LEAST_SHARE && nib_weight_as_dense(head->weight) && !head->bias &&
+    return most > 0 && most <= head->weight->out / LEAST_SHARE &&
+           nib_weight_as_dense(head->weight) && !head->bias &&
            !(d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a);
 }
 
 /* The words that can be among the `most` likeliest after each row; count 0: all of them. */
-static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT_ROWS], nib_error *err)
+static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT_ROWS],
+                            nib_error *err)
 {
     const nib_weight *head = d->graph->head->weight;
     const void *hidden = nib_run_hidden(d->run, 0);
@@ -83,7 +88,9 @@ static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT
 
     for (size_t m = 0; m < d->rows; m++) found[m].count = 0;
     if (!can_sketch(d, most) || ++d->sketchable <= TOKENS_BEFORE_SKETCH) return NIB_OK;
-    if (!d->sketch) status = nib_sketch_create(d->ctx, &d->graph->kernels, d->graph->type, head, &d->sketch, err);
+    if (!d->sketch)
+        status = nib_sketch_create(d->ctx, &d->graph->kernels, d->graph->type, head, &d->sketch,
+                                   err);
     if (status) return status;
     if (d->graph->type == NIB_BF16) d->run->k->from_bf16(values, hidden, d->hidden);
     else memcpy(d->hidden, hidden, values * sizeof *d->hidden);
@@ -118,7 +125,8 @@ nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logi
     assert(row < d->rows);
     for (size_t i = 0; i < l.count; i++)
         if (!isfinite(l.values[i]))
-            return nib_fail(err, NIB_E_NUMERIC, "the logit of word %zu after token %zu is not finite",
+            return nib_fail(err, NIB_E_NUMERIC,
+                            "the logit of word %zu after token %zu is not finite",
                             l.ids ? (size_t)l.ids[i] : i, d->run->state_tokens - d->rows + row + 1);
     *logits = l;
     return NIB_OK;
@@ -126,7 +134,8 @@ nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logi
 
 /* --- tokens --- */
 
-nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err)
+nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, size_t most,
+                            nib_error *err)
 {
     assert(d->run->state_tokens + count <= d->run->state_capacity);
     for (size_t done = 0; done < count;) {
@@ -138,7 +147,8 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, s
     return make_logits(d, 1, most, err);
 }
 
-nib_status nib_decoder_try(nib_decoder *d, const uint32_t *ids, size_t count, size_t most, nib_error *err)
+nib_status nib_decoder_try(nib_decoder *d, const uint32_t *ids, size_t count, size_t most,
+                           nib_error *err)
 {
     assert(count > 0 && count <= NIB_DOT_ROWS && count <= d->plan->rows[NIB_AXIS_TOKENS]);
     assert(d->run->state_tokens + count <= d->run->state_capacity);

@@ -37,7 +37,10 @@ size_t nib_sampling_needs(const nib_sampling *o)
 
 typedef struct nib_candidate candidate;
 
-static bool better(candidate a, candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+static bool better(candidate a, candidate b)
+{
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
 
 static uint32_t greatest(const candidate *c, size_t n)
 {
@@ -47,7 +50,8 @@ static uint32_t greatest(const candidate *c, size_t n)
     return best.id;
 }
 
-/* --- candidates in order, as far as anyone asks: the vocabulary is large, the likely words are few --- */
+/* --- candidates in order, as far as anyone asks: the vocabulary is large, the likely words are few
+ * --- */
 
 /* c[0, left) is a heap, the best first; behind it lie those taken from it, the best last. */
 typedef struct ranking { candidate *c; size_t left, count; } ranking;
@@ -137,7 +141,8 @@ uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, nib_logits logits, ui
     for (size_t i = 0; i < n; i++) {
         candidate c = { logits.values[i], logits.ids ? logits.ids[i] : (uint32_t)i };
         if (o->repetition_penalty != 1 && s->seen[c.id])
-            c.logit = c.logit > 0 ? c.logit / (float)o->repetition_penalty : c.logit * (float)o->repetition_penalty;
+            c.logit = c.logit > 0 ? c.logit / (float)o->repetition_penalty
+                                  : c.logit * (float)o->repetition_penalty;
         if (o->do_sample) c.logit = (float)((double)c.logit / o->temperature);
         s->candidates[i] = c;
     }

@@ -14,14 +14,16 @@ typedef struct nib_sampling {
     uint64_t seed;
 } nib_sampling;
 
-/* Logits after a token: of all words (ids NULL, word i is entry i) or of the likeliest in any order. */
+/* Logits after a token: of all words (ids NULL, word i is entry i) or of the likeliest in any
+ * order. */
 typedef struct nib_logits {
     size_t count;
     const float *values;     /* [count] */
     const uint32_t *ids;     /* [count] or NULL */
 } nib_logits;
 
-/* A choice depends on this many of the greatest logits, and on those equal to the last of them; 0: on all. */
+/* A choice depends on this many of the greatest logits, and on those equal to the last of them; 0:
+ * on all. */
 size_t nib_sampling_needs(const nib_sampling *o);
 
 typedef struct nib_sampler {

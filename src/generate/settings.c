@@ -14,13 +14,15 @@ void nib_generate_defaults(nib_generate_options *o)
                                  .repetition_penalty = (double)NAN, .top_k = -1, .seed = 42 };
 }
 
-static nib_status read_end_tokens(const json_t *json, const char *where, nib_generation *g, nib_error *err)
+static nib_status read_end_tokens(const json_t *json, const char *where, nib_generation *g,
+                                  nib_error *err)
 {
     const json_t *eos = json_object_get(json, "eos_token_id");
     size_t n = json_is_array(eos) ? json_array_size(eos) : eos && !json_is_null(eos);
 
     if (n > NIB_MOST_END_TOKENS)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d", where, n, NIB_MOST_END_TOKENS);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d", where, n,
+                        NIB_MOST_END_TOKENS);
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
         if (!json_is_integer(id) || json_integer_value(id) < 0)
@@ -42,12 +44,15 @@ static nib_status refuse_unknown(const json_t *json, const char *where, nib_erro
         (status = nib_json_get_float(json, where, "typical_p", &typical, err)))
         return status;
     if (beams != 1 || ngram != 0 || typical != 1)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: num_beams %d, no_repeat_ngram_size %d, typical_p %g "
-                        "are not computed here (1, 0 and 1 are)", where, (int)beams, (int)ngram, typical);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: num_beams %d, no_repeat_ngram_size %d, typical_p %g "
+                        "are not computed here (1, 0 and 1 are)",
+                        where, (int)beams, (int)ngram, typical);
     return NIB_OK;
 }
 
-static nib_status read_keys(const json_t *json, const char *where, nib_generation *g, nib_error *err)
+static nib_status read_keys(const json_t *json, const char *where, nib_generation *g,
+                            nib_error *err)
 {
     int64_t top_k = 50, max_new = 256, lookup = g->prompt_lookup_num_tokens;
     nib_sampling *s = &g->sampling;
@@ -58,9 +63,11 @@ static nib_status read_keys(const json_t *json, const char *where, nib_generatio
         (status = nib_json_get_int(json, where, "top_k", 0, 1 << 30, &top_k, err)) ||
         (status = nib_json_get_float(json, where, "top_p", &s->top_p, err)) ||
         (status = nib_json_get_float(json, where, "min_p", &s->min_p, err)) ||
-        (status = nib_json_get_float(json, where, "repetition_penalty", &s->repetition_penalty, err)) ||
+        (status = nib_json_get_float(json, where, "repetition_penalty", &s->repetition_penalty,
+                                     err)) ||
         (status = nib_json_get_int(json, where, "max_new_tokens", 1, 1 << 30, &max_new, err)) ||
-        (status = nib_json_get_int(json, where, "prompt_lookup_num_tokens", 0, 1 << 30, &lookup, err)) ||
+        (status = nib_json_get_int(json, where, "prompt_lookup_num_tokens", 0, 1 << 30, &lookup,
+                                   err)) ||
         (status = refuse_unknown(json, where, err)))
         return status;
     s->top_k = (int)top_k;
@@ -109,13 +116,18 @@ nib_status nib_generation_apply(nib_generation *g, const nib_generate_options *o
     if (o->prompt_lookup_num_tokens >= 0) g->prompt_lookup_num_tokens = o->prompt_lookup_num_tokens;
     s->seed = o->seed;
     if (!(s->temperature >= 0 && isfinite(s->temperature)))
-        return nib_fail(err, NIB_E_INVALID, "temperature: %g, which is not 0 or more", s->temperature);
+        return nib_fail(err, NIB_E_INVALID, "temperature: %g, which is not 0 or more",
+                        s->temperature);
     if (s->do_sample && !(s->temperature > 0))
-        return nib_fail(err, NIB_E_INVALID, "temperature: %g, sampling needs one above 0", s->temperature);
-    if (!(s->top_p > 0 && s->top_p <= 1)) return nib_fail(err, NIB_E_INVALID, "top_p: %g is not in (0, 1]", s->top_p);
-    if (!(s->min_p >= 0 && s->min_p <= 1)) return nib_fail(err, NIB_E_INVALID, "min_p: %g is not in [0, 1]", s->min_p);
+        return nib_fail(err, NIB_E_INVALID, "temperature: %g, sampling needs one above 0",
+                        s->temperature);
+    if (!(s->top_p > 0 && s->top_p <= 1))
+        return nib_fail(err, NIB_E_INVALID, "top_p: %g is not in (0, 1]", s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return nib_fail(err, NIB_E_INVALID, "min_p: %g is not in [0, 1]", s->min_p);
     if (!(s->repetition_penalty > 0 && isfinite(s->repetition_penalty)))
-        return nib_fail(err, NIB_E_INVALID, "repetition_penalty: %g is not above 0", s->repetition_penalty);
+        return nib_fail(err, NIB_E_INVALID, "repetition_penalty: %g is not above 0",
+                        s->repetition_penalty);
     if (g->max_new_tokens < 1)
         return nib_fail(err, NIB_E_INVALID, "max_new_tokens: %d is less than 1", g->max_new_tokens);
     return NIB_OK;

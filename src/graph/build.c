@@ -32,10 +32,14 @@ static nib_value add_value(nib_build *b, nib_value_info info)
     return (nib_value){ (int)g->value_count++ };
 }
 
-static const nib_value_info *info_of(const nib_build *b, nib_value v) { return &b->graph->values[v.id]; }
+static const nib_value_info *info_of(const nib_build *b, nib_value v)
+{
+    return &b->graph->values[v.id];
+}
 
 /* Adds a node whose output has `width` channels on `axis`; side_width 0: no side value. */
-static nib_value add_node(nib_build *b, nib_node node, nib_axis axis, size_t width, size_t side_width)
+static nib_value add_node(nib_build *b, nib_node node, nib_axis axis, size_t width,
+                          size_t side_width)
 {
     nib_graph *g = b->graph;
     nib_value out, side = nothing;
@@ -167,7 +171,8 @@ nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
 static nib_value add_pair(nib_build *b, nib_node node, nib_value x, nib_value y)
 {
     if (!is_plain(b, x, node.op->name) || !is_plain(b, y, node.op->name)) return nothing;
-    if (info_of(b, x)->width != info_of(b, y)->width || info_of(b, x)->axis != info_of(b, y)->axis) {
+    if (info_of(b, x)->width != info_of(b, y)->width ||
+        info_of(b, x)->axis != info_of(b, y)->axis) {
         nib_build_fail(b, NIB_E_MISMATCH, "%s of %zu and %zu channels", node.op->name,
                        info_of(b, x)->width, info_of(b, y)->width);
         return nothing;
@@ -191,7 +196,8 @@ nib_value nib_add(nib_build *b, nib_value x, nib_value y)
 void nib_expect_width(nib_build *b, nib_value x, size_t width, const char *what)
 {
     if (!b->status && info_of(b, x)->width != width)
-        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels, expected %zu", what, info_of(b, x)->width, width);
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels, expected %zu", what,
+                       info_of(b, x)->width, width);
 }
 
 nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
@@ -204,8 +210,8 @@ nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim,
     last = offset + (heads - 1) / layout.per_group * layout.group_stride +
            (heads - 1) % layout.per_group * layout.head_stride + head_dim;
     if (last > info_of(b, x)->width) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%zu heads of %zu channels reach channel %zu of %zu", heads,
-                       head_dim, last, info_of(b, x)->width);
+        nib_build_fail(b, NIB_E_MISMATCH, "%zu heads of %zu channels reach channel %zu of %zu",
+                       heads, head_dim, last, info_of(b, x)->width);
         return nothing;
     }
     return add_value(b, (nib_value_info){ .axis = info_of(b, x)->axis, .width = heads * head_dim,
@@ -236,7 +242,8 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
 
     if (!with_heads(b, x, heads, head_dim, "rotation")) return nothing;
     if (rope->rot > head_dim || rope->rot % 2) {
-        nib_build_fail(b, NIB_E_FORMAT, "rotation of %zu channels in heads of %zu", rope->rot, head_dim);
+        nib_build_fail(b, NIB_E_FORMAT, "rotation of %zu channels in heads of %zu", rope->rot,
+                       head_dim);
         return nothing;
     }
     y = add_node(b, (nib_node){ .op = &nib_op_rotate, .rope = rope, .inputs = { x.id },
@@ -250,7 +257,8 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
     return y;
 }
 
-nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v, const nib_attention_desc *d)
+nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
+                     const nib_attention_desc *d)
 {
     nib_value y;
 
@@ -281,8 +289,8 @@ void nib_set_head(nib_build *b, nib_value hidden, const char *module)
     keep_status(b, b->binder.linear(b->binder.self, module, &l, &b->error));
     if (b->status) return;
     if (l->weight->in != info_of(b, hidden)->width) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s.weight: [%zu, %zu], but the hidden width is %zu", module,
-                       l->weight->out, l->weight->in, info_of(b, hidden)->width);
+        nib_build_fail(b, NIB_E_MISMATCH, "%s.weight: [%zu, %zu], but the hidden width is %zu",
+                       module, l->weight->out, l->weight->in, info_of(b, hidden)->width);
         return;
     }
     b->graph->head = l;

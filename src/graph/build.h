@@ -31,10 +31,13 @@ void nib_build_fail(nib_build *b, nib_status status, const char *format, ...) NI
 
 nib_value nib_embed(nib_build *b, const char *module);
 nib_value nib_apply_linear(nib_build *b, nib_value x, const char *format, ...) NIB_PRINTF(3, 4);
-nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...) NIB_PRINTF(4, 5);
-nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...) NIB_PRINTF(4, 5);
+nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
+    NIB_PRINTF(4, 5);
+nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
+    NIB_PRINTF(4, 5);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
-nib_value nib_gate(nib_build *b, nib_value gate, nib_value up, nib_activation activation); /* act(gate) * up */
+nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
+                   nib_activation activation); /* act(gate) * up */
 nib_value nib_add(nib_build *b, nib_value x, nib_value y);
 /* `heads` heads of `head_dim` inside a wider value: a view, not a copy.  The views of one value
  * must not overlap, and together cover it; each is used once. */
@@ -42,8 +45,10 @@ nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                        nib_heads layout);
 /* Fails unless x has `width` channels: before views of it are taken, which must cover it. */
 void nib_expect_width(nib_build *b, nib_value x, size_t width, const char *what);
-nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, const nib_rope *rope);
-nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v, const nib_attention_desc *d);
+nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
+                     const nib_rope *rope);
+nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
+                     const nib_attention_desc *d);
 /* From token rows to logit rows: everything after this works on supervised rows only. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);
 /* The head: a linear that the loss and the sampler pull rows from. */

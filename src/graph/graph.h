@@ -127,7 +127,7 @@ typedef struct nib_batch {
     const uint32_t *logit_index; /* [logit_rows] token rows whose next token counts */
     const uint32_t *targets;     /* [logit_rows] the next tokens; NULL without a loss */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
-    const uint32_t *records;     /* [sequences] record numbers, for dropout; NULL without training */
+    const uint32_t *records; /* [sequences] record numbers, for dropout; NULL without training */
     uint32_t epoch;
 } nib_batch;
 enum { NIB_NO_SLOT = 255 };

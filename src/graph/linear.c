@@ -41,11 +41,13 @@ static parts divide(const nib_run *run, const nib_linear *l, size_t rows, void *
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool apart)
 {
     size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
-    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows, apart);
+    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows,
+                                               apart);
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 
-    return inner_bytes(l, rows) + dropped_bytes(g, l, rows) + nib_max(product, nib_max(lowrank, full));
+    return inner_bytes(l, rows) + dropped_bytes(g, l, rows) +
+           nib_max(product, nib_max(lowrank, full));
 }
 
 /* --- dropout of the low-rank branch's input --- */
@@ -61,7 +63,8 @@ typedef struct drop {
 } drop;
 
 /* Scales of four neighbouring channels: 0 or 1 / (1 - p), a function of where they are. */
-static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel, float scale[4])
+static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel,
+                        float scale[4])
 {
     const uint32_t key[2] = { (uint32_t)d->run->dropout_seed ^ d->lora->key,
                               (uint32_t)(d->run->dropout_seed >> 32) };
@@ -123,8 +126,8 @@ static bool drops(const nib_run *run, const nib_lora *lora)
 }
 
 /* The input of the low-rank branch: x itself, or x after dropout in `to`. */
-static const void *lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0, size_t rows,
-                              size_t width, const void *x, void *to)
+static const void *lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0,
+                              size_t rows, size_t width, const void *x, void *to)
 {
     drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = width,
                .x = x, .y = to };
@@ -142,8 +145,8 @@ static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
 /* --- one run of rows with one slot --- */
 
 static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
-                        size_t r0, size_t rows, const void *x, void *y, size_t ld, nib_dtype y_type, float *u,
-                        const parts *p)
+                        size_t r0, size_t rows, const void *x, void *y, size_t ld, nib_dtype y_type,
+                        float *u, const parts *p)
 {
     nib_dtype type = run->graph->type;
     size_t in = l->weight->in;
@@ -158,12 +161,14 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
                           lora_input(run, lora, axis, r0, rows, in, x, p->dropped), in,
                           lora->a->value, lora->scale, u ? u : p->inner, p->rest);
     }
-    if (rows <= FEW_ROWS && !run->training) nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
+    if (rows <= FEW_ROWS && !run->training)
+        nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
     else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
 }
 
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u, void *scratch)
+                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u,
+                        void *scratch)
 {
     nib_dtype type = run->graph->type;
     parts p = divide(run, l, r1 - r0, scratch);
@@ -179,8 +184,8 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
 }
 
 void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, const void *dy, size_t ld, void *dx, bool accumulate,
-                         void *scratch)
+                         const void *x, const float *u, const void *dy, size_t ld, void *dx,
+                         bool accumulate, void *scratch)
 {
     nib_dtype type = run->graph->type;
     size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0;
@@ -194,7 +199,8 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
         size_t rank = lora->a->rows;
         nib_lowrank_inner_back(run->ctx, run->k, type, rows, out, rank, dy, ld, lora->b->value,
                                lora->scale, p.inner, p.rest);
-        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, ld, lora->b->grad, p.rest);
+        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, ld, lora->b->grad,
+                           p.rest);
         nib_lowrank_grad_a(run->ctx, run->k, type, rows, in, rank, p.inner,
                            lora_input(run, lora, axis, r0, rows, in, x, p.dropped), in,
                            lora->a->grad, p.rest);

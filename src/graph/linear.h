@@ -12,14 +12,16 @@
 /* apart: as nib_product_scratch_bytes(). */
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool apart);
 
-/* Rows [r0, r1) of an axis: x [rows, in] and y [rows, out] point at row r0; y and dy have ld values from row
- * to row.  u [rows, R] takes the low-rank branch's inner values for backward; NULL: scratch is used. */
+/* Rows [r0, r1) of an axis: x [rows, in] and y [rows, out] point at row r0; y and dy have ld values
+ * from row to row.  u [rows, R] takes the low-rank branch's inner values for backward; NULL:
+ * scratch is used. */
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u, void *scratch);
+                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u,
+                        void *scratch);
 /* dx (+)= ..., NULL: not wanted; adds to the gradients of what is trained.  x is read only when
  * something is; u as forward gave it. */
 void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, const void *dy, size_t ld, void *dx, bool accumulate,
-                         void *scratch);
+                         const void *x, const float *u, const void *dy, size_t ld, void *dx,
+                         bool accumulate, void *scratch);
 
 #endif

@@ -47,7 +47,7 @@ typedef struct nib_embedding {
 typedef struct nib_norm {
     char *name;
     size_t width;
-    float *weight, *bias;           /* bias NULL for RMS norms; the parameters' values when trained */
+    float *weight, *bias; /* bias NULL for RMS norms; the parameters' values when trained */
     float *frozen_weight, *frozen_bias;
     nib_param *weight_param, *bias_param;
     bool trains;

@@ -73,7 +73,8 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
 static size_t kv_width(const nib_node *n) { return n->attention.kv_heads * n->attention.head_dim; }
 
 /* Copies the batch's keys (or values) behind those of the state. */
-static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_heads layout, void *state)
+static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_heads layout,
+                         void *state)
 {
     nib_dtype type = run->graph->type;
     size_t d = n->attention.head_dim;
@@ -81,8 +82,9 @@ static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_
     for (size_t t = 0; t < run->batch->tokens; t++)
         for (size_t h = 0; h < n->attention.kv_heads; h++)
             memcpy(nib_at_mut(state, type, (run->state_tokens + t) * kv_width(n) + h * d),
-                   nib_at(rows, type, t * layout.row_stride + h / layout.per_group * layout.group_stride +
-                                          h % layout.per_group * layout.head_stride),
+                   nib_at(rows, type,
+                          t * layout.row_stride + h / layout.per_group * layout.group_stride +
+                              h % layout.per_group * layout.head_stride),
                    d * nib_dtype_bytes(type));
 }
 
@@ -106,7 +108,8 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
         append_state(run, n, io->in[2], w.args.kv_heads_v, values);
         w.args.k = keys;
         w.args.v = values;
-        w.args.kv_heads_k = w.args.kv_heads_v = nib_plain_heads(n->attention.kv_heads, n->attention.head_dim);
+        w.args.kv_heads_k = w.args.kv_heads_v = nib_plain_heads(n->attention.kv_heads,
+                                                                n->attention.head_dim);
     }
     for (size_t s = 0; s < run->batch->sequences; s++)
         tiles += nib_ceil_div(run->batch->offsets[s + 1] - run->batch->offsets[s], QUERIES_A_TILE) *
@@ -119,7 +122,8 @@ static void backward_tile(void *arg, size_t tile, unsigned worker)
     const attention_work *w = arg;
     const nib_batch *batch = w->run->batch;
     nib_attention_args a = w->args;
-    size_t s = tile / a.heads, first = batch->offsets[s], length = batch->offsets[s + 1] - first, at;
+    size_t s = tile / a.heads, first = batch->offsets[s], length = batch->offsets[s + 1] - first,
+           at;
 
     a.head = tile % a.heads;
     a.q0 = a.kv0 = first;
@@ -143,7 +147,9 @@ static void gather_group(const attention_work *w, const float *heads, void *to, 
         for (size_t c = 0; c < a->head_dim; c++) {
             float sum = 0;
             for (size_t i = 0; i < group; i++)
-                sum += heads[(first * a->heads + (h * group + i) * length + row - first) * a->head_dim + c];
+                sum += heads[(first * a->heads + (h * group + i) * length + row - first) *
+                                 a->head_dim +
+                             c];
             if (a->type == NIB_F32) ((float *)to)[at + c] = sum;
             else ((uint16_t *)to)[at + c] = nib_f32_to_bf16(sum);
         }
@@ -190,7 +196,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
     size_t tokens = rows[NIB_AXIS_TOKENS];
-    size_t wide = nib_round_up(tokens * n->attention.heads * n->attention.head_dim, 16) * sizeof(float);
+    size_t wide = nib_round_up(tokens * n->attention.heads * n->attention.head_dim, 16) *
+                  sizeof(float);
     size_t row = g->values[n->inputs[0]].layout.row_stride; /* of a dq that nobody wants */
     bool trains = g->values[n->output].needs_grad, dq = g->values[n->inputs[0]].needs_grad;
 

@@ -59,7 +59,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     for (size_t t = 0; t < run->batch->tokens; t++) {
         uint32_t id = run->batch->ids[t];
 
-        nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type, width);
+        nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,
+                    width);
         if (e->full) run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
         if (!lora) continue;
         for (size_t i = 0; i < lora->a->rows; i++) {

@@ -17,7 +17,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     size_t width = run->graph->values[n->output].width;
     nib_dtype type = run->graph->type;
 
-    if (!io->accumulate[0]) memset(io->d_in[0], 0, run->batch->tokens * width * nib_dtype_bytes(type));
+    if (!io->accumulate[0])
+        memset(io->d_in[0], 0, run->batch->tokens * width * nib_dtype_bytes(type));
     for (size_t r = 0; r < run->batch->logit_rows; r++) {
         void *to = nib_at_mut(io->d_in[0], type, run->batch->logit_index[r] * width);
         run->k->add(type, width, to, nib_at(io->d_out, type, r * width), to);

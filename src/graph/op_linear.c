@@ -19,7 +19,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_axis axis = run->graph->values[n->output].axis;
 
     nib_linear_backward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->side,
-                        io->d_out, n->linear->weight->out, io->d_in[0], io->accumulate[0], run->scratch.base);
+                        io->d_out, n->linear->weight->out, io->d_in[0], io->accumulate[0],
+                        run->scratch.base);
 }
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])

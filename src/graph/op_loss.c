@@ -14,7 +14,8 @@
 typedef struct loss_work {
     nib_run *run;
     size_t r0, rows, vocabulary;
-    size_t ld;         /* from row to row: rows that begin on pages would fall into the same sets of the caches */
+    size_t ld; /* from row to row: rows that begin on pages would fall into the same sets of the
+                  caches */
     float *logits;     /* [chunk, ld] */
     uint16_t *rounded; /* [chunk, ld] in bfloat16 when that is the compute type */
     double *losses;    /* [chunk] */
@@ -49,7 +50,8 @@ static loss_work work_of(nib_run *run)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
-    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]), ld = logit_ld(v);
+    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]),
+           ld = logit_ld(v);
 
     return nib_round_up(chunk * ld * sizeof(float), 64) +
            (g->type == NIB_BF16 ? nib_round_up(chunk * ld * sizeof(uint16_t), 64) : 0) +
@@ -89,14 +91,17 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
         const void *x = nib_at(hidden, type, w.r0 * width);
         float *u = run->training && head->slots[0].a ? w.inner : NULL;
 
-        w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk)); /* evenly */
-        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, w.ld, NIB_F32, u, w.rest);
+        /* evenly */
+        w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));
+        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, w.ld,
+                           NIB_F32, u, w.rest);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
             nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u,
                                 type == NIB_BF16 ? (const void *)w.rounded : w.logits, w.ld,
-                                d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false, w.rest);
+                                d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false,
+                                w.rest);
     }
 }
 

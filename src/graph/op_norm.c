@@ -92,7 +92,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
 {
-    return n->trains ? rows[g->values[n->output].axis] * n->norm->width * nib_dtype_bytes(g->type) : 0;
+    return n->trains ? rows[g->values[n->output].axis] * n->norm->width * nib_dtype_bytes(g->type)
+                     : 0;
 }
 
 const nib_op nib_op_rms_norm = { .name = "rms norm", .forward = forward, .backward = backward,

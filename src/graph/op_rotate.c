@@ -31,10 +31,10 @@ static void rotate_tile(void *arg, size_t tile, unsigned worker)
                        h % from.per_group * from.head_stride;
             size_t t = r * to.row_stride + h / to.per_group * to.group_stride +
                        h % to.per_group * to.head_stride;
-            w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved, w->inverse,
-                              nib_run_cos(w->run, position), nib_run_sin(w->run, position),
-                              nib_at(w->from, type, f), from.head_stride, nib_at_mut(w->to, type, t),
-                              to.head_stride);
+            w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved,
+                              w->inverse, nib_run_cos(w->run, position),
+                              nib_run_sin(w->run, position), nib_at(w->from, type, f),
+                              from.head_stride, nib_at_mut(w->to, type, t), to.head_stride);
         }
     }
 }

@@ -1,7 +1,8 @@
 /* param.c - the list of trained things. */
 #include "graph/param.h"
 
-nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size_t rows, size_t cols)
+nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size_t rows,
+                          size_t cols)
 {
     nib_param *p = nib_new(ctx, sizeof *p);
     size_t count;
@@ -13,7 +14,8 @@ nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size
     p->value = nib_new_array(ctx, count, sizeof *p->value);
     p->grad = nib_new_array(ctx, count, sizeof *p->grad);
     if (!p->name || !p->value || !p->grad) goto failed;
-    if (!nib_grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items)) goto failed;
+    if (!nib_grow(ctx, &list->items, &list->capacity, list->count + 1, sizeof *list->items))
+        goto failed;
     list->items[list->count++] = p;
     return p;
 failed:
@@ -47,7 +49,8 @@ size_t nib_params_trained_bytes(const nib_params *list)
     size_t bytes = 0;
 
     for (size_t i = 0; i < list->count; i++)
-        if (nib_param_is_trained(list->items[i])) bytes += nib_param_count(list->items[i]) * sizeof(float);
+        if (nib_param_is_trained(list->items[i]))
+            bytes += nib_param_count(list->items[i]) * sizeof(float);
     return bytes;
 }
 

@@ -4,14 +4,18 @@
 
 #include "base/base.h"
 
-/* What a parameter is in PEFT's model: from it follow its rank in files, its weight decay, LoRA+'s rate and
- * whether 8-bit optimizers keep its states in 32 bits. */
+/* What a parameter is in PEFT's model: from it follow its rank in files, its weight decay, LoRA+'s
+ * rate and whether 8-bit optimizers keep its states in 32 bits. */
 typedef enum nib_param_kind {
-    NIB_PARAM_LINEAR, NIB_PARAM_EMBEDDING, /* full copies of a weight */
-    NIB_PARAM_LORA_A, NIB_PARAM_LORA_B,
-    NIB_PARAM_LORA_EMBEDDING,              /* A or B of an embedding's branch */
-    NIB_PARAM_STORED,                      /* a weight that lies beside an adapter, frozen: saved again, not trained */
-    NIB_PARAM_BIAS, NIB_PARAM_RMS_NORM, NIB_PARAM_LAYER_NORM /* vectors; of a norm its weight */
+    NIB_PARAM_LINEAR,
+    NIB_PARAM_EMBEDDING, /* full copies of a weight */
+    NIB_PARAM_LORA_A,
+    NIB_PARAM_LORA_B,
+    NIB_PARAM_LORA_EMBEDDING, /* A or B of an embedding's branch */
+    NIB_PARAM_STORED, /* a weight that lies beside an adapter, frozen: saved again, not trained */
+    NIB_PARAM_BIAS,
+    NIB_PARAM_RMS_NORM,
+    NIB_PARAM_LAYER_NORM /* vectors; of a norm its weight */
 } nib_param_kind;
 
 typedef struct nib_param {
@@ -32,12 +36,15 @@ typedef struct nib_params {
     size_t count, capacity;
 } nib_params;
 
-/* Makes a parameter with zero value and gradient, of kind NIB_PARAM_LINEAR; `name` is copied.  NULL: no memory. */
-nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size_t rows, size_t cols);
+/* Makes a parameter with zero value and gradient, of kind NIB_PARAM_LINEAR; `name` is copied. NULL:
+ * no memory. */
+nib_param *nib_params_add(nib_ctx *ctx, nib_params *list, const char *name, size_t rows,
+                          size_t cols);
 void nib_params_free(nib_ctx *ctx, nib_params *list);
 void nib_params_clear_grads(nib_params *list);
 
-/* The values of what is trained, one after the other: their bytes, out to a copy of these, and back. */
+/* The values of what is trained, one after the other: their bytes, out to a copy of these, and
+ * back. */
 size_t nib_params_trained_bytes(const nib_params *list);
 void nib_params_copy_out(const nib_params *list, uint8_t *copy);
 void nib_params_copy_back(nib_params *list, const uint8_t *copy);

@@ -28,7 +28,10 @@ typedef struct planner {
     bool out_of_memory;
 } planner;
 
-static int base_of(const nib_graph *g, int v) { return g->values[v].view_of >= 0 ? g->values[v].view_of : v; }
+static int base_of(const nib_graph *g, int v)
+{
+    return g->values[v].view_of >= 0 ? g->values[v].view_of : v;
+}
 
 static size_t value_bytes(const planner *p, int v)
 {
@@ -81,7 +84,8 @@ static void emit_forward(planner *p, int node)
 
     for (int i = 0; i < n->input_count; i++) {
         int v = base_of(p->g, n->inputs[i]);
-        if (p->value_life[v] == NIB_NOWHERE && !p->out_of_memory) emit_forward(p, p->g->values[v].node);
+        if (p->value_life[v] == NIB_NOWHERE && !p->out_of_memory)
+            emit_forward(p, p->g->values[v].node);
     }
     if (p->out_of_memory) return;
     for (int i = 0; i < n->input_count; i++)
@@ -197,7 +201,8 @@ static void emit_backward(planner *p, int node)
     }
     /* Values that must be made again come first: their steps stand before this one. */
     for (int i = 0; i < n->input_count; i++)
-        in[i] = nib_node_keeps_input(p->g, n, i) || loss ? read_value(p, n->inputs[i]) : NIB_NOWHERE;
+        in[i] = nib_node_keeps_input(p->g, n, i) || loss ? read_value(p, n->inputs[i])
+                                                         : NIB_NOWHERE;
     if (n->op->keeps_output) out = read_value(p, n->output);
     if (keeps_side(n)) {
         if (p->value_life[n->side] == NIB_NOWHERE) emit_forward(p, node);
@@ -232,7 +237,8 @@ static bool place_lives(planner *p)
 {
     nib_ctx *ctx = p->g->ctx;
     by_size *order = nib_new_array(ctx, p->life_count, sizeof *order);
-    life **near = nib_new_array(ctx, p->life_count, sizeof(life *)); /* placed, alive at the same time */
+    /* placed, alive at the same time */
+    life **near = nib_new_array(ctx, p->life_count, sizeof(life *));
     bool good = order && near;
 
     for (size_t i = 0; good && i < p->life_count; i++)

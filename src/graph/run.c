@@ -26,12 +26,14 @@ static nib_status make_tables(nib_run *run, nib_error *err)
     run->rope = rope_of(run->graph);
     if (!run->rope) return NIB_OK;
     half = run->rope->rot / 2;
-    status = nib_arena_create(run->ctx, 2 * run->positions * half * sizeof(float), &run->tables, err);
+    status = nib_arena_create(run->ctx, 2 * run->positions * half * sizeof(float), &run->tables,
+                              err);
     if (status) return status;
     for (size_t t = 0; t < run->positions; t++) {
         float *cosines = (float *)run->tables.base + t * half;
         float *sines = cosines + run->positions * half;
-        for (size_t j = 0; j < half; j++) { /* the angle is rounded to float, as the reference does */
+        /* the angle is rounded to float, as the reference does */
+        for (size_t j = 0; j < half; j++) {
             float angle = (float)t * run->rope->inv[j];
             cosines[j] = (float)cos((double)angle) * run->rope->attention_factor;
             sines[j] = (float)sin((double)angle) * run->rope->attention_factor;
@@ -65,10 +67,12 @@ static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t sta
     return bytes;
 }
 
-size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions, size_t state_capacity)
+size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions,
+                     size_t state_capacity)
 {
     const nib_rope *rope = rope_of(g);
-    return scratch_bytes(g, plan, state_capacity) + (rope ? 2 * positions * (rope->rot / 2) * sizeof(float) : 0);
+    return scratch_bytes(g, plan, state_capacity) +
+           (rope ? 2 * positions * (rope->rot / 2) * sizeof(float) : 0);
 }
 
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
@@ -84,7 +88,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].op->state) state += g->nodes[i].op->state(g, &g->nodes[i], state_capacity);
     status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
-    if (!status) status = nib_arena_create(ctx, scratch_bytes(g, plan, state_capacity), &run->scratch, err);
+    if (!status)
+        status = nib_arena_create(ctx, scratch_bytes(g, plan, state_capacity), &run->scratch, err);
     if (!status && state_capacity) status = nib_arena_create(ctx, state, &run->state, err);
     if (!status) status = make_tables(run, err);
     if (status) goto done;
@@ -165,13 +170,14 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
     const nib_linear *head = run->graph->head;
 
     assert(r1 - r0 <= run->plan->logit_chunk);
-    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), logits, head->weight->out, NIB_F32, NULL,
-                       run->scratch.base);
+    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), logits,
+                       head->weight->out, NIB_F32, NULL, run->scratch.base);
 }
 
 const void *nib_run_hidden(const nib_run *run, size_t row)
 {
-    return nib_at(run->arena.base + run->plan->hidden, run->graph->type, row * run->graph->head->weight->in);
+    return nib_at(run->arena.base + run->plan->hidden, run->graph->type,
+                  row * run->graph->head->weight->in);
 }
 
 void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count, float *logits)
@@ -194,7 +200,8 @@ void nib_run_loss(nib_run *run)
 static bool all_finite(nib_dtype type, const void *x, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        float f = type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
+        float f = type == NIB_F32 ? ((const float *)x)[i]
+                                  : nib_bf16_to_f32(((const uint16_t *)x)[i]);
         if (!isfinite(f)) return false;
     }
     return true;
@@ -213,7 +220,9 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
             run->bad_node = s->node;
             if (n->linear || n->norm || n->embedding)
                 return n->linear ? n->linear->name : n->norm ? n->norm->name : n->embedding->name;
-            snprintf(run->bad_name, sizeof run->bad_name, "%s of layer %d", n->op->name, n->segment - 1); /* counted from 0 */
+            /* counted from 0 */
+            snprintf(run->bad_name, sizeof run->bad_name, "%s of layer %d", n->op->name,
+                     n->segment - 1);
             return run->bad_name;
         }
     }

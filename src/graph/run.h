@@ -22,13 +22,14 @@ struct nib_run {
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;
-    void (*watch)(void *user, const nib_node *node, bool backward); /* told after each operation; NULL: nobody */
+    /* told after each operation; NULL: nobody */
+    void (*watch)(void *user, const nib_node *node, bool backward);
     void *watch_user;
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */
     char bad_name[64];       /* what it returned, where the node has no module */
-    int bad_node;            /* first node whose output was not finite, found by nib_run_find_bad() */
+    int bad_node; /* first node whose output was not finite, found by nib_run_find_bad() */
 };
 
 /* Makes buffers for the plan and tables for its greatest position.  A state for `capacity`
@@ -37,7 +38,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
                           size_t state_capacity, nib_run **out, nib_error *err);
 void nib_run_destroy(nib_run *run);
 /* What nib_run_create() will take for scratch and tables, besides the plan's arena. */
-size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions, size_t state_capacity);
+size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions,
+                     size_t state_capacity);
 
 /* Forward and backward: adds the gradients of the summed loss to the parameters' gradients
  * and sets loss_sum.  Allocates nothing. */
@@ -48,11 +50,13 @@ void nib_run_forward(nib_run *run, const nib_batch *batch);
 void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits);
 /* The head's input of a logit row, of the compute type. */
 const void *nib_run_hidden(const nib_run *run, size_t row);
-/* logits [count] float of one logit row: those of the words `ids`, with the bits that nib_run_logits() gives a
- * single row.  Only where the head has no adapter in the row's slot. */
-void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count, float *logits);
+/* logits [count] float of one logit row: those of the words `ids`, with the bits that
+ * nib_run_logits() gives a single row.  Only where the head has no adapter in the row's slot. */
+void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count,
+                         float *logits);
 void nib_run_loss(nib_run *run); /* sets loss_sum */
-/* Runs forward again, looking for the first value that is not finite; its module or operation's name. */
+/* Runs forward again, looking for the first value that is not finite; its module or operation's
+ * name. */
 const char *nib_run_find_bad(nib_run *run, const nib_batch *batch);
 void nib_run_reset_state(nib_run *run);
 

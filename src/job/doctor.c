@@ -59,15 +59,15 @@ static json_t *examine(nib_ctx *ctx)
 
     processor_name(name, sizeof name);
     pcre2_config(PCRE2_CONFIG_VERSION, pcre); /* at most 24 characters: pcre2api(3) */
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}",
-                     "nibble", NIB_VERSION, "processor", name, "instruction_sets", sets(nib_cpu_detect()),
-                     "kernels", nib_cpu_name(nib_ctx_cpu(ctx)),
-                     "compute_dtype", nib_dtype_name(nib_compute_type(ctx, NIB_COMPUTE_AUTO)),
-                     "threads", (int)nib_threads(ctx), "processors_online", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN),
-                     "memory_total_bytes", (json_int_t)memory_total(page),
-                     "memory_free_bytes", (json_int_t)nib_memory_free(), "page_size_bytes", (json_int_t)page,
-                     "jansson", jansson_version_str(), "pcre2", pcre, "utf8proc", utf8proc_version(),
-                     "libyaml", yaml_get_version_string());
+    return json_pack(
+        "{s:s, s:s, s:o, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "nibble",
+        NIB_VERSION, "processor", name, "instruction_sets", sets(nib_cpu_detect()), "kernels",
+        nib_cpu_name(nib_ctx_cpu(ctx)), "compute_dtype",
+        nib_dtype_name(nib_compute_type(ctx, NIB_COMPUTE_AUTO)), "threads", (int)nib_threads(ctx),
+        "processors_online", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory_total_bytes",
+        (json_int_t)memory_total(page), "memory_free_bytes", (json_int_t)nib_memory_free(),
+        "page_size_bytes", (json_int_t)page, "jansson", jansson_version_str(), "pcre2", pcre,
+        "utf8proc", utf8proc_version(), "libyaml", yaml_get_version_string());
 }
 
 nib_status nib_doctor(nib_ctx *ctx, nib_report_form form, char **out, nib_error *err)

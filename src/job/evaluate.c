@@ -36,22 +36,26 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     nib_status status = nib_open_tokenizer(e->ctx, o->model.model, &e->tokenizer, err);
 
     if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
-    if (!status && o->adapter) status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
+    if (!status && o->adapter)
+        status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
     if (!status) {
         nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = e->tokenizer,
                                       .vocabulary = (uint32_t)e->model->config->vocabulary, .keep_all = true, .now = (int64_t)time(NULL) };
         status = nib_dataset_open(e->ctx, &source, &e->data, err);
     }
     if (status) return status;
-    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(compute), nib_cpu_name(nib_ctx_cpu(e->ctx)));
+    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(compute),
+             nib_cpu_name(nib_ctx_cpu(e->ctx)));
     if (nib_dataset_counts(e->data).had_bos)
-        nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one", nib_dataset_counts(e->data).had_bos);
+        nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one",
+                 nib_dataset_counts(e->data).had_bos);
     return NIB_OK;
 }
 
 static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
 {
-    size_t records = nib_dataset_count(e->data), tokens, targets, longest = nib_dataset_counts(e->data).longest;
+    size_t records = nib_dataset_count(e->data), tokens, targets,
+           longest = nib_dataset_counts(e->data).longest;
     size_t v = e->model->config->vocabulary;
     nib_status status;
 
@@ -64,7 +68,8 @@ static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
     if (status) return status;
     if (e->o->logits) targets = nib_max(targets, longest);
     status = nib_plan_create(e->model->graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);
-    if (!status) status = nib_run_create(e->ctx, e->model->graph, e->plan, longest, 0, &e->run, err);
+    if (!status)
+        status = nib_run_create(e->ctx, e->model->graph, e->plan, longest, 0, &e->run, err);
     if (status || !e->o->logits) return status;
     e->logits = nib_new_array(e->ctx, e->plan->logit_chunk * v, sizeof *e->logits);
     return e->logits ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory for logits");
@@ -92,7 +97,8 @@ static nib_status open_writer(evaluation *e, nib_error *err)
         goto done;
     }
     status = nib_quantize_check_places(e->o->model.model, e->o->logits, err);
-    if (!status && e->o->adapter) status = nib_quantize_check_places(e->o->adapter, e->o->logits, err);
+    if (!status && e->o->adapter)
+        status = nib_quantize_check_places(e->o->adapter, e->o->logits, err);
     if (status) goto done;
     for (size_t i = 0; i < n; i++) {
         snprintf(names + 24 * i, 24, "%zu", i);
@@ -135,26 +141,31 @@ static nib_status run_all(evaluation *e, size_t batch, nib_evaluate_result *resu
 
     nib_dataset_order(e->data, false, 0, 0, e->order);
     for (size_t first = 0; first < n && !status; first += batch) {
-        const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, nib_min(batch, n - first), 0);
+        const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first,
+                                            nib_min(batch, n - first), 0);
 
         if (nib_should_stop(e->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
         nib_run_forward(e->run, b);
         nib_run_loss(e->run);
         if (!isfinite(e->run->loss_sum))
-            return nib_fail(err, NIB_E_NUMERIC, "records %zu to %zu: the loss is not finite; the first value "
-                            "that is not comes out of %s", first, nib_min(first + batch, n) - 1,
-                            nib_run_find_bad(e->run, b));
+            return nib_fail(err, NIB_E_NUMERIC,
+                            "records %zu to %zu: the loss is not finite; the first value "
+                            "that is not comes out of %s",
+                            first, nib_min(first + batch, n) - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
         result->supervised_tokens += b->logit_rows;
         for (size_t i = first; e->writer && i < nib_min(first + batch, n) && !status; i++)
             status = write_logits(e, i, err);
-        if (e->o->on_progress) e->o->on_progress(e->o->user, "evaluating", (double)nib_min(first + batch, n) / (double)n);
+        if (e->o->on_progress)
+            e->o->on_progress(e->o->user, "evaluating",
+                              (double)nib_min(first + batch, n) / (double)n);
     }
     if (status) return status;
     result->tokens = nib_dataset_counts(e->data).tokens;
     result->truncated = nib_dataset_counts(e->data).truncated;
     result->records = n;
-    result->loss = result->supervised_tokens ? sum / (double)result->supervised_tokens : (double)NAN;
+    result->loss = result->supervised_tokens ? sum / (double)result->supervised_tokens
+                                             : (double)NAN;
     result->perplexity = exp(result->loss);
     result->seconds = nib_clock_seconds() - start;
     if (e->writer) {

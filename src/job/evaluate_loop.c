@@ -21,12 +21,13 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     nib_status status;
 
     if (!e->ctx) return NIB_OK;
-    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, nib_dataset_count(e->data)), e->tokens, e->targets, &e->maker, err);
+    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, nib_dataset_count(e->data)), e->tokens,
+                                  e->targets, &e->maker, err);
     return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, 0, &e->run, err);
 }
 
-nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data, size_t batch,
-                              nib_eval_loop *out, nib_error *err)
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data,
+                              size_t batch, nib_eval_loop *out, nib_error *err)
 {
     nib_status status;
 
@@ -53,7 +54,10 @@ uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
 }
 
 size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }
-size_t nib_eval_loop_batches(const nib_eval_loop *e) { return nib_ceil_div(nib_dataset_count(e->data), e->batch); }
+size_t nib_eval_loop_batches(const nib_eval_loop *e)
+{
+    return nib_ceil_div(nib_dataset_count(e->data), e->batch);
+}
 
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
 {
@@ -64,12 +68,16 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
         size_t count = nib_min(e->batch, n - first);
         const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, count, 0);
 
-        if (nib_should_stop(e->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while evaluating");
+        if (nib_should_stop(e->ctx))
+            return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while evaluating");
         nib_run_forward(e->run, b);
         nib_run_loss(e->run);
         if (!isfinite(e->run->loss_sum))
-            return nib_fail(err, NIB_E_NUMERIC, "%s: records %zu to %zu: the loss is not finite; the first value that is "
-                            "not comes out of %s", e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
+            return nib_fail(
+                err, NIB_E_NUMERIC,
+                "%s: records %zu to %zu: the loss is not finite; the first value that is "
+                "not comes out of %s",
+                e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
         targets += (double)b->logit_rows;
     }

@@ -18,16 +18,16 @@ typedef struct nib_eval_loop {
     size_t batch;
 } nib_eval_loop;
 
-/* Plans; takes `data` over, also on failure.  name is borrowed.  The buffers, beside those of training,
- * come with nib_eval_loop_allocate(), which does nothing for a zeroed one. */
-nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data, size_t batch,
-                              nib_eval_loop *out, nib_error *err);
+/* Plans; takes `data` over, also on failure.  name is borrowed.  The buffers, beside those of
+ * training, come with nib_eval_loop_allocate(), which does nothing for a zeroed one. */
+nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data,
+                              size_t batch, nib_eval_loop *out, nib_error *err);
 nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err);
 void nib_eval_loop_close(nib_eval_loop *e); /* zeroed is fine */
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e); /* of its arenas */
 
-/* *loss: the sum of the cross-entropies over the predicted tokens, divided by their number; batches in
- * the file's order, so that the sum has one order.  Changes no parameter.  NIB_E_INTERRUPTED,
+/* *loss: the sum of the cross-entropies over the predicted tokens, divided by their number; batches
+ * in the file's order, so that the sum has one order.  Changes no parameter.  NIB_E_INTERRUPTED,
  * NIB_E_NUMERIC (with the records and the module). */
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err);
 size_t nib_eval_loop_records(const nib_eval_loop *e);

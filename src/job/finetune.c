@@ -20,14 +20,18 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
 {
     const nib_train_options *t = &o->train;
 
-    if (!o->model.model || !o->data.data) return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
+    if (!o->model.model || !o->data.data)
+        return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
     if (t->per_device_train_batch_size < 0)
-        return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1", t->per_device_train_batch_size);
+        return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1",
+                        t->per_device_train_batch_size);
     if (t->tokens_per_batch < 0)
-        return nib_fail(err, NIB_E_INVALID, "tokens_per_batch: %d is negative", t->tokens_per_batch);
+        return nib_fail(err, NIB_E_INVALID, "tokens_per_batch: %d is negative",
+                        t->tokens_per_batch);
     if (t->gradient_accumulation_steps < 1)
-        return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1", t->gradient_accumulation_steps);
+        return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1",
+                        t->gradient_accumulation_steps);
     if (!(t->learning_rate >= 0 && isfinite(t->learning_rate)))
         return nib_fail(err, NIB_E_INVALID, "learning_rate: %g is not a rate", t->learning_rate);
     if (!(t->weight_decay >= 0 && isfinite(t->weight_decay)))
@@ -35,14 +39,19 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (t->data_seed < -1)
         return nib_fail(err, NIB_E_INVALID, "data_seed: %" PRId64 " is negative", t->data_seed);
     if (t->max_steps <= 0 && !(t->num_train_epochs > 0))
-        return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g is not above 0", t->num_train_epochs);
+        return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g is not above 0",
+                        t->num_train_epochs);
     if (!(t->adam_beta1 >= 0 && t->adam_beta1 < 1 && t->adam_beta2 >= 0 && t->adam_beta2 < 1))
-        return nib_fail(err, NIB_E_INVALID, "adam_beta1 %g and adam_beta2 %g are not in [0, 1)", t->adam_beta1, t->adam_beta2);
+        return nib_fail(err, NIB_E_INVALID, "adam_beta1 %g and adam_beta2 %g are not in [0, 1)",
+                        t->adam_beta1, t->adam_beta2);
     if (nib_optimizer_check(t, err)) return NIB_E_INVALID;
-    if (!(t->adam_epsilon > 0)) return nib_fail(err, NIB_E_INVALID, "adam_epsilon: %g is not above 0", t->adam_epsilon);
-    if (!(t->max_grad_norm >= 0)) return nib_fail(err, NIB_E_INVALID, "max_grad_norm: %g is negative", t->max_grad_norm);
+    if (!(t->adam_epsilon > 0))
+        return nib_fail(err, NIB_E_INVALID, "adam_epsilon: %g is not above 0", t->adam_epsilon);
+    if (!(t->max_grad_norm >= 0))
+        return nib_fail(err, NIB_E_INVALID, "max_grad_norm: %g is negative", t->max_grad_norm);
     if (o->data.max_seq_length < 2)
-        return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2", o->data.max_seq_length);
+        return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
+                        o->data.max_seq_length);
     return nib_finetune_check_strategies(o, err);
 }
 
@@ -60,8 +69,10 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
     if (!o->output_dir) return NIB_OK;
     status = nib_quantize_check_places(o->model.model, o->output_dir, err);
     if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->output_dir, err);
-    if (!status && is_directory(o->data.data)) status = nib_quantize_check_places(o->data.data, o->output_dir, err);
-    if (!status && o->eval_data && is_directory(o->eval_data)) status = nib_quantize_check_places(o->eval_data, o->output_dir, err);
+    if (!status && is_directory(o->data.data))
+        status = nib_quantize_check_places(o->data.data, o->output_dir, err);
+    if (!status && o->eval_data && is_directory(o->eval_data))
+        status = nib_quantize_check_places(o->eval_data, o->output_dir, err);
     return status;
 }
 
@@ -73,7 +84,8 @@ static nib_status open_adapter(job *j, nib_error *err)
     if (j->o->adapter) return nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
     status = nib_lora_config(j->ctx, &j->o->lora, &config, err);
     if (status) return status;
-    config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name, j->o->model.model, j->model->json);
+    config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name,
+                                                         j->o->model.model, j->model->json);
     status = config.base_model_name_or_path
                  ? nib_adapter_create(j->model, &config, j->o->train.seed, &j->adapter, err)
                  : nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
@@ -98,8 +110,9 @@ static nib_status open_parts(job *j, nib_dtype compute, bool blank, nib_error *e
 {
     const nib_finetune_options *o = j->o;
     nib_model_progress progress = { o->on_progress, o->user };
-    nib_status status = blank ? nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err)
-                              : nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
+    nib_status status = blank
+                            ? nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err)
+                            : nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
 
     return status ? status : open_adapter(j, err);
 }
@@ -114,8 +127,8 @@ static void close_parts(job *j)
     j->model = NULL;
 }
 
-/* Quantizing while loading takes minutes and most of the memory: what cannot fit is found out before.
- * *settled: it does not fit, and the parts are open, blank. */
+/* Quantizing while loading takes minutes and most of the memory: what cannot fit is found out
+ * before. *settled: it does not fit, and the parts are open, blank. */
 static nib_status plan_ahead(job *j, nib_dtype compute, bool *settled, nib_error *err)
 {
     nib_status status = open_parts(j, compute, true, err);
@@ -133,12 +146,14 @@ static nib_status open_model(job *j, bool quantizes, nib_error *err)
     bool settled = false;
     nib_status status = look_for_weights(j, err);
 
-    if (!status && quantizes && !j->weights_missing && !o->adapter) status = plan_ahead(j, compute, &settled, err);
+    if (!status && quantizes && !j->weights_missing && !o->adapter)
+        status = plan_ahead(j, compute, &settled, err);
     if (!status && !settled) status = open_parts(j, compute, j->weights_missing, err);
     if (!status && j->eval_records) {
         nib_dataset *records = j->eval_records;
         j->eval_records = NULL; /* handed over */
-        status = nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data ? o->eval_data : o->data.data, records,
+        status = nib_eval_loop_open(j->ctx, j->model->graph,
+                                    o->eval_data ? o->eval_data : o->data.data, records,
                                     (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
     }
     return status ? status : nib_finetune_plan(j, err);
@@ -156,9 +171,14 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
     nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
 
     if (!status && o->val_size > 0) {
-        status = nib_dataset_hold_out(j->data, o->val_size, t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed, &j->eval_records, err);
+        status = nib_dataset_hold_out(j->data, o->val_size,
+                                      t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,
+                                      &j->eval_records, err);
         if (!status && !evaluates) {
-            nib_note(j->ctx, "val_size: %zu records are held out; eval_strategy steps or epoch evaluates on them", nib_dataset_count(j->eval_records));
+            nib_note(
+                j->ctx,
+                "val_size: %zu records are held out; eval_strategy steps or epoch evaluates on them",
+                nib_dataset_count(j->eval_records));
             nib_dataset_close(j->eval_records);
             j->eval_records = NULL;
         }
@@ -182,19 +202,23 @@ static nib_status prepare(job *j, nib_error *err)
 
     if (!status) status = nib_config_open(j->ctx, o->model.model, &json, &arch, &config, err);
     if (!status) status = open_data(j, (uint32_t)config->vocabulary, err);
-    quantizes = o->model.bnb.load_in_4bit && !json_is_object(json_object_get(json, "quantization_config"));
+    quantizes = o->model.bnb.load_in_4bit &&
+                !json_is_object(json_object_get(json, "quantization_config"));
     json_decref(json);
     nib_config_free(j->ctx, config);
     if (status) return status;
     j->plan.baseline = nib_memory_resident();
     j->plan.available = nib_memory_free() + j->plan.baseline;
-    if (o->train.max_memory && o->train.max_memory < j->plan.available) j->plan.available = o->train.max_memory;
+    if (o->train.max_memory && o->train.max_memory < j->plan.available)
+        j->plan.available = o->train.max_memory;
     status = open_model(j, quantizes, err);
     if (status || o->dry_run) return status;
     if (!nib_finetune_fits(j))
-        return nib_fail(err, NIB_E_NOMEM, "the plan needs %" PRIu64 " MiB%s, %" PRIu64 " MiB are there: %s", j->plan.total >> 20,
-                        j->plan.checkpointing ? " even when layers are run again" : "", j->plan.available >> 20,
-                        *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
+        return nib_fail(
+            err, NIB_E_NOMEM, "the plan needs %" PRIu64 " MiB%s, %" PRIu64 " MiB are there: %s",
+            j->plan.total >> 20, j->plan.checkpointing ? " even when layers are run again" : "",
+            j->plan.available >> 20,
+            *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
     status = nib_trainer_allocate(j->trainer, j->dir.path, err);
     return status ? status : nib_eval_loop_allocate(&j->eval, err);
 }
@@ -206,7 +230,9 @@ static nib_status try_step(job *j, nib_error *err)
 
     if (j->o->dry_run) {
         if (!nib_finetune_fits(j)) return NIB_OK;
-        if (j->weights_missing) status = nib_model_fill(j->model, (nib_model_progress){ j->o->on_progress, j->o->user }, err);
+        if (j->weights_missing)
+            status = nib_model_fill(j->model, (nib_model_progress){ j->o->on_progress, j->o->user },
+                                    err);
         if (!status) status = nib_trainer_allocate(j->trainer, NULL, err);
     }
     if (!status) j->trial_seconds = nib_trainer_trial(j->trainer);
@@ -217,8 +243,11 @@ static nib_status try_step(job *j, nib_error *err)
 static void describe(job *j)
 {
     enum { WIDTH = 110 };
-    const char *bits = j->model->stored_4bit ? "4-bit as stored" : j->model->quantized_now ? "4-bit, quantized while loading" : "as stored";
-    size_t used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s", bits), line = used;
+    const char *bits = j->model->stored_4bit     ? "4-bit as stored"
+                       : j->model->quantized_now ? "4-bit, quantized while loading"
+                                                 : "as stored";
+    size_t used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s", bits),
+           line = used;
 
     for (const char *p = j->recipe, *end; *p; p = *end ? end + 1 : end) {
         size_t n = (size_t)((end = strchrnul(p, '\n')) - p), colon = strcspn(p, ":");
@@ -226,14 +255,17 @@ static void describe(job *j)
 
         if (*p == '#' || n == 0) continue;
         fresh = line + n > WIDTH;
-        if (used + n + 3 >= sizeof j->settings - 4) { /* a pattern of thousands: recipe.yaml has it whole */
+        /* a pattern of thousands: recipe.yaml has it whole */
+        if (used + n + 3 >= sizeof j->settings - 4) {
             strcpy(j->settings + used, "...");
             return;
         }
-        used += (size_t)sprintf(j->settings + used, "%s%.*s%.*s", fresh ? "\n" : ", ", (int)colon, p, (int)(n - colon - 1), p + colon + 1);
+        used += (size_t)sprintf(j->settings + used, "%s%.*s%.*s", fresh ? "\n" : ", ", (int)colon,
+                                p, (int)(n - colon - 1), p + colon + 1);
         line = fresh ? n : line + n + 1;
     }
-    snprintf(j->settings + used, sizeof j->settings - used, "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
+    snprintf(j->settings + used, sizeof j->settings - used,
+             "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
              "learning_rate 2e-4 (5e-5), logging_steps 1 (500)");
 }
 
@@ -276,7 +308,8 @@ static nib_status run(job *j, nib_error *err)
 /* A place that nothing can be paged out to is found out before any weight is loaded. */
 static nib_status check_paging(const job *j, nib_error *err)
 {
-    nib_status status = nib_optimizer_is_paged(&j->o->train) ? nib_pagefile_check(j->dir.path, err) : NIB_OK;
+    nib_status status = nib_optimizer_is_paged(&j->o->train) ? nib_pagefile_check(j->dir.path, err)
+                                                             : NIB_OK;
     return status ? nib_fail_in(err, status, "optim %s", j->o->train.optim) : NIB_OK;
 }
 
@@ -287,8 +320,11 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
 
     if (!status) status = check_places(options, err);
     if (!status && !options->dry_run)
-        status = nib_rundir_open(ctx, options->output_dir, nib_finetune_resume_from(options) ? NIB_RUNDIR_RESUME
-                                 : options->overwrite ? NIB_RUNDIR_OVERWRITE : NIB_RUNDIR_NEW, &j.dir, err);
+        status = nib_rundir_open(ctx, options->output_dir,
+                                 nib_finetune_resume_from(options) ? NIB_RUNDIR_RESUME
+                                 : options->overwrite              ? NIB_RUNDIR_OVERWRITE
+                                                                   : NIB_RUNDIR_NEW,
+                                 &j.dir, err);
     if (!status && !options->dry_run) status = check_paging(&j, err);
     if (!status && !options->dry_run) status = nib_finetune_look_for_resume(&j, err);
     if (!status) status = run(&j, err);

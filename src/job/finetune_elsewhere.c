@@ -2,15 +2,21 @@
 #include "job/finetune_job.h"
 
 /* Sources: vLLM's PEFTHelper (modules_to_save raises, alpha_pattern is not read); llama.cpp's
- * convert_lora_to_gguf.py (stops on any tensor that is not lora_A or lora_B; one alpha for all, read from
- * lora_alpha). */
+ * convert_lora_to_gguf.py (stops on any tensor that is not lora_A or lora_B; one alpha for all,
+ * read from lora_alpha). */
 void nib_finetune_warn_elsewhere(const nib_finetune_job *j)
 {
     const nib_peft_config *c = &j->adapter->config;
 
     if (c->modules_to_save.count)
-        nib_warn(j->ctx, "modules_to_save: vLLM refuses such an adapter, and llama.cpp's converter stops on it");
-    if (c->bias != NIB_PEFT_BIAS_NONE) nib_warn(j->ctx, "bias: llama.cpp's converter stops on an adapter with biases");
-    if (c->alpha_count) nib_warn(j->ctx, "alpha_pattern: vLLM and llama.cpp's converter ignore it and scale otherwise");
-    if (c->use_rslora) nib_warn(j->ctx, "use_rslora: llama.cpp's converter ignores it and scales otherwise");
+        nib_warn(
+            j->ctx,
+            "modules_to_save: vLLM refuses such an adapter, and llama.cpp's converter stops on it");
+    if (c->bias != NIB_PEFT_BIAS_NONE)
+        nib_warn(j->ctx, "bias: llama.cpp's converter stops on an adapter with biases");
+    if (c->alpha_count)
+        nib_warn(j->ctx,
+                 "alpha_pattern: vLLM and llama.cpp's converter ignore it and scale otherwise");
+    if (c->use_rslora)
+        nib_warn(j->ctx, "use_rslora: llama.cpp's converter ignores it and scales otherwise");
 }

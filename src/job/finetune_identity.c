@@ -1,9 +1,9 @@
-/* finetune_identity.c - what a run must have in common with a checkpoint to go on from it: the model,
- * the data as tokens, and every option that changes numbers.  Logging, saving, reporting, threads and
- * memory leave the numbers alone and are not in it.
+/* finetune_identity.c - what a run must have in common with a checkpoint to go on from it: the
+ * model, the data as tokens, and every option that changes numbers.  Logging, saving, reporting,
+ * threads and memory leave the numbers alone and are not in it.
  *
- * The options are those of the resolved recipe, so that a new one (a RESULT row of recipe_keys.c) is
- * here by itself; but for those that say by another name or number what is compared anyway. */
+ * The options are those of the resolved recipe, so that a new one (a RESULT row of recipe_keys.c)
+ * is here by itself; but for those that say by another name or number what is compared anyway. */
 #include <stdio.h>
 
 #include "base/filemap.h"
@@ -21,7 +21,10 @@ static void put(identity *i, const char *key, json_t *value)
     if (json_object_set_new(i->json, key, value)) i->failed = true; /* a NULL value too */
 }
 
-static void put_text(identity *i, const char *key, const char *s) { put(i, key, s ? json_string(s) : json_null()); }
+static void put_text(identity *i, const char *key, const char *s)
+{
+    put(i, key, s ? json_string(s) : json_null());
+}
 static void put_int(identity *i, const char *key, int64_t n) { put(i, key, json_integer(n)); }
 static void put_float(identity *i, const char *key, double x) { put(i, key, json_real(x)); }
 static void put_bool(identity *i, const char *key, bool b) { put(i, key, json_boolean(b)); }
@@ -41,7 +44,8 @@ static void add_u64(nib_sha256 *h, uint64_t n)
     nib_sha256_add(h, bytes, sizeof bytes);
 }
 
-static nib_status put_file(identity *i, const char *key, const char *dir, const char *name, nib_error *err)
+static nib_status put_file(identity *i, const char *key, const char *dir, const char *name,
+                           nib_error *err)
 {
     char *path = nib_sprintf(i->ctx, "%s/%s", dir, name);
     nib_filemap map = { 0 };
@@ -127,13 +131,42 @@ static void put_adapter(identity *i, const nib_finetune_job *j)
 static bool is_settled(const char *key, size_t bytes)
 {
     static const char *const settled[] = {
-        "model_name_or_path", "data", "output_dir", "chat_template", "eval_split", "adapter", "base_model_name", "compute_dtype", "load_in_4bit",
-        "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize", "target_modules", "exclude_modules",
-        "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern",
-        "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "warmup_steps",
-        "warmup_ratio", "data_seed", "eval_data", "eval_strategy", "eval_steps", "per_device_eval_batch_size",
-        "load_best_model_at_end", "metric_for_best_model", "greater_is_better", "early_stopping_patience",
-        "early_stopping_threshold", "save_strategy",
+        "model_name_or_path",
+        "data",
+        "output_dir",
+        "chat_template",
+        "eval_split",
+        "adapter",
+        "base_model_name",
+        "compute_dtype",
+        "load_in_4bit",
+        "bnb_4bit_quant_type",
+        "bnb_4bit_use_double_quant",
+        "bnb_4bit_blocksize",
+        "target_modules",
+        "exclude_modules",
+        "modules_to_save",
+        "rank_pattern",
+        "alpha_pattern",
+        "layers_to_transform",
+        "layers_pattern",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "num_train_epochs",
+        "max_steps",
+        "warmup_steps",
+        "warmup_ratio",
+        "data_seed",
+        "eval_data",
+        "eval_strategy",
+        "eval_steps",
+        "per_device_eval_batch_size",
+        "load_best_model_at_end",
+        "metric_for_best_model",
+        "greater_is_better",
+        "early_stopping_patience",
+        "early_stopping_threshold",
+        "save_strategy",
     };
 
     for (size_t i = 0; i < NIB_COUNT(settled); i++)
@@ -180,7 +213,8 @@ static void put_choice(identity *i, const nib_finetune_job *j)
     put_text(i, "eval_strategy", t->eval_strategy);
     put_int(i, "eval_steps", t->eval_steps > 0 ? t->eval_steps : t->logging_steps);
     put_int(i, "per_device_eval_batch_size", t->per_device_eval_batch_size);
-    put_text(i, "metric_for_best_model", nib_finetune_metric_is_perplexity(t) ? "perplexity" : "loss");
+    put_text(i, "metric_for_best_model",
+             nib_finetune_metric_is_perplexity(t) ? "perplexity" : "loss");
     put_int(i, "greater_is_better", t->greater_is_better == 1);
     put_float(i, "early_stopping_threshold", t->early_stopping_threshold);
 }
@@ -206,7 +240,8 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     put_text(&i, "compute_dtype", nib_dtype_name(j->model->graph->type));
     put_bool(&i, "load_in_4bit", j->model->quantized_now);
     if (j->model->quantized_now) {
-        put_text(&i, "bnb_4bit_quant_type", b->bnb_4bit_quant_type ? b->bnb_4bit_quant_type : "nf4");
+        put_text(&i, "bnb_4bit_quant_type",
+                 b->bnb_4bit_quant_type ? b->bnb_4bit_quant_type : "nf4");
         put_bool(&i, "bnb_4bit_use_double_quant", b->bnb_4bit_use_double_quant);
         put_int(&i, "bnb_4bit_blocksize", b->blocksize ? b->blocksize : 64);
     }
@@ -226,7 +261,8 @@ static void value_text(const json_t *v, char *out, size_t room)
 {
     if (!v) snprintf(out, room, "absent");
     else if (json_is_string(v)) snprintf(out, room, "%.60s", json_string_value(v));
-    else if (json_is_integer(v)) snprintf(out, room, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+    else if (json_is_integer(v))
+        snprintf(out, room, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
     else if (json_is_real(v)) snprintf(out, room, "%.17g", json_real_value(v));
     else snprintf(out, room, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");
 }
@@ -244,20 +280,23 @@ static void describe(nib_text *t, const char *key, const json_t *there, const js
     nib_text_printf(t, " (%s there, %s here)", a, b);
 }
 
-nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there, const json_t *here, nib_error *err)
+nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there,
+                             const json_t *here, nib_error *err)
 {
     nib_text t = { .ctx = ctx };
     const char *key;
     json_t *value;
     nib_status status = NIB_OK;
 
-    json_object_foreach((json_t *)(uintptr_t)here, key, value)
-        if (!json_equal(value, json_object_get(there, key))) describe(&t, key, json_object_get(there, key), value);
+    json_object_foreach((json_t *)(uintptr_t)here, key,
+                        value) if (!json_equal(value, json_object_get(there, key)))
+        describe(&t, key, json_object_get(there, key), value);
     json_object_foreach((json_t *)(uintptr_t)there, key, value)
         if (!json_object_get(here, key)) describe(&t, key, value, NULL);
     if (t.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     else if (t.bytes)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: not of this run, these differ: %s", where, t.data);
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: not of this run, these differ: %s", where,
+                          t.data);
     nib_text_free(&t);
     return status;
 }

@@ -30,33 +30,35 @@ typedef struct nib_finetune_job {
     nib_log_window window;      /* since the last log line */
     nib_run_logs logs;
     json_t *identity;           /* what changes numbers: key -> value */
-    int64_t started;            /* of the run's first start, seconds since 1970: strftime_now of templates */
+    int64_t started; /* of the run's first start, seconds since 1970: strftime_now of templates */
     char *logging_dir;          /* of event files, or NULL */
     nib_checkpoint resume;      /* and its directory, when there is one to go on from */
     char *resume_dir;
     const json_t *recorded;     /* identity of the run that is gone on with, or NULL */
-    uint64_t session_step, session_tokens, saved_step; /* first step of this process; tokens since the last line */
+    uint64_t session_step, session_tokens,
+        saved_step; /* first step of this process; tokens since the last line */
     double session_began, window_began;
-    bool evaluate_pending;      /* the checkpoint was written before its step's evaluation was done */
+    bool evaluate_pending; /* the checkpoint was written before its step's evaluation was done */
     bool weights_missing; /* random ones stand in, in a dry run */
     char advice[256];     /* a micro-batch that would fit */
     char settings[NIB_SETTINGS_ROOM];
     char *recipe; /* that gives this run again */
 } nib_finetune_job;
 
-/* Settles save_strategy, eval_strategy, report_to, ... : NIB_E_INVALID on an unknown word, or on some
- * that do not go together. */
+/* Settles save_strategy, eval_strategy, report_to, ... : NIB_E_INVALID on an unknown word, or on
+ * some that do not go together. */
 nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_error *err);
 
 int nib_finetune_eval_steps(const nib_train_options *t); /* logging_steps unless set */
 bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);
 
-/* Everything that changes numbers, as key -> value; hashes begin with "sha256:".  After opening, before
- * any step.  NULL: no memory, or a model file that cannot be read (err is filled). */
+/* Everything that changes numbers, as key -> value; hashes begin with "sha256:".  After opening,
+ * before any step.  NULL: no memory, or a model file that cannot be read (err is filled). */
 json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err);
 /* The keys in which two identities differ, with both values; NIB_E_MISMATCH when there are any. */
-nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there, const json_t *here, nib_error *err);
+nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there,
+                             const json_t *here, nib_error *err);
 
 /* resume_from_checkpoint: NULL, "last" (Trainer.train() takes True for it) or a directory. */
 const char *nib_finetune_resume_from(const nib_finetune_options *o);
@@ -66,8 +68,8 @@ nib_status nib_finetune_look_for_resume(nib_finetune_job *j, nib_error *err);
 /* The compute type wanted; auto is what the run that is gone on with had. */
 nib_compute nib_finetune_compute(const nib_finetune_job *j);
 
-/* Takes up an unfinished run of the same recipe or begins a new one: adapter, optimizer, step, history,
- * logs; marks output_dir. */
+/* Takes up an unfinished run of the same recipe or begins a new one: adapter, optimizer, step,
+ * history, logs; marks output_dir. */
 nib_status nib_finetune_begin(nib_finetune_job *j, nib_error *err);
 void nib_finetune_end(nib_finetune_job *j); /* frees what the two above made */
 
@@ -80,9 +82,9 @@ nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 /* Trains from the trainer's step to the last one, saving on the way, and writes the adapter. */
 nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
 
-/* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory, with the
- * micro-batch asked for or, for auto, the greatest that fits; else advice says which would.  Model, adapter
- * and data are open. */
+/* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory,
+ * with the micro-batch asked for or, for auto, the greatest that fits; else advice says which
+ * would.  Model, adapter and data are open. */
 nib_status nib_finetune_plan(nib_finetune_job *j, nib_error *err);
 bool nib_finetune_fits(const nib_finetune_job *j);
 /* Warns of what vLLM and llama.cpp's converter refuse or ignore (conventions.md). */

@@ -22,7 +22,8 @@ static bool is_due(const job *j, const char *strategy, int steps)
 static bool is_save_due(const job *j)
 {
     const nib_train_options *o = &j->o->train;
-    bool last = j->trainer->step == j->trainer->steps && strcmp(o->save_strategy, "steps") == 0 && o->save_steps > 0;
+    bool last = j->trainer->step == j->trainer->steps && strcmp(o->save_strategy, "steps") == 0 &&
+                o->save_steps > 0;
 
     return last || is_due(j, o->save_strategy, o->save_steps);
 }
@@ -41,7 +42,9 @@ static nib_status report_step(job *j, const nib_trainer_step *s, nib_error *err)
     const nib_trainer *t = j->trainer;
     nib_log_window *w = &j->window;
     double loss = w->loss / (double)w->steps;
-    nib_log_entry e = { NIB_LOG_TRAIN, t->step, s->epoch, { s->grad_norm, s->learning_rate, loss } };
+    nib_log_entry e = {
+        NIB_LOG_TRAIN, t->step, s->epoch, { s->grad_norm, s->learning_rate, loss }
+    };
     nib_step_report r = { .step = t->step, .steps = t->steps, .epoch = s->epoch, .loss = loss, .grad_norm = s->grad_norm,
                           .learning_rate = s->learning_rate,
                           .tokens_per_second = (double)j->session_tokens / fmax(now - j->window_began, 1e-9),
@@ -69,7 +72,8 @@ static nib_status step(job *j, nib_error *err)
     j->session_tokens += s.tokens;
     j->state.epoch = s.epoch;
     j->state.total_flos += 6.0 * (double)s.tokens * (double)j->model->parameters;
-    if (t->step == t->steps || is_due(j, o->logging_strategy, o->logging_steps) || (t->step == 1 && o->logging_first_step))
+    if (t->step == t->steps || is_due(j, o->logging_strategy, o->logging_steps) ||
+        (t->step == 1 && o->logging_first_step))
         status = report_step(j, &s, err);
     return status;
 }
@@ -83,7 +87,8 @@ static bool is_better(const job *j, double metric, double threshold)
     bool greater = j->o->train.greater_is_better == 1;
 
     if (isnan(best)) return true;
-    return (greater ? metric > best : metric < best) && !(threshold > 0 && fabs(metric - best) <= threshold);
+    return (greater ? metric > best : metric < best) &&
+           !(threshold > 0 && fabs(metric - best) <= threshold);
 }
 
 /* The best one, and for how many evaluations there was none better. */
@@ -103,7 +108,8 @@ static bool judge(job *j, double metric)
 
 static bool is_early_end(const job *j)
 {
-    return j->state.early_stopping_patience && j->state.early_stopping_patience_counter >= j->state.early_stopping_patience;
+    return j->state.early_stopping_patience &&
+           j->state.early_stopping_patience_counter >= j->state.early_stopping_patience;
 }
 
 static nib_status evaluate(job *j, nib_error *err)
@@ -157,9 +163,11 @@ static nib_status train(job *j, nib_error *err)
     }
     while (!status && t->step < t->steps && !is_early_end(j)) {
         if (nib_should_stop(j->ctx))
-            return nib_fail(err, NIB_E_INTERRUPTED, "interrupted after step %" PRIu64 " of %" PRIu64, t->step, t->steps);
+            return nib_fail(err, NIB_E_INTERRUPTED,
+                            "interrupted after step %" PRIu64 " of %" PRIu64, t->step, t->steps);
         status = step(j, err);
-        if (!status && is_due(j, o->eval_strategy, nib_finetune_eval_steps(o))) status = evaluate(j, err);
+        if (!status && is_due(j, o->eval_strategy, nib_finetune_eval_steps(o)))
+            status = evaluate(j, err);
         if (!status && is_save_due(j)) status = save(j, err);
     }
     return status;
@@ -175,14 +183,16 @@ static nib_status load_best(job *j, nib_error *err)
 
     if (!j->o->train.load_best_model_at_end) return NIB_OK;
     if (!dir) {
-        nib_warn(j->ctx, "load_best_model_at_end: no evaluation has a checkpoint, the last state is kept");
+        nib_warn(j->ctx,
+                 "load_best_model_at_end: no evaluation has a checkpoint, the last state is kept");
         return NIB_OK;
     }
     status = nib_checkpoint_read(j->ctx, dir, &c, err); /* whole? */
     if (!status) status = nib_adapter_read_values(j->adapter, dir, err);
     if (!status)
         nib_note(j->ctx, "the best state is that of step %" PRIu64 ", %s %.6g", c.step,
-                 nib_finetune_metric_is_perplexity(&j->o->train) ? "perplexity" : "eval_loss", j->state.best_metric);
+                 nib_finetune_metric_is_perplexity(&j->o->train) ? "perplexity" : "eval_loss",
+                 j->state.best_metric);
     nib_checkpoint_free(j->ctx, &c);
     return status;
 }
@@ -192,7 +202,8 @@ static nib_status log_end(job *j, double seconds, nib_error *err)
     const nib_trainer *t = j->trainer;
     uint64_t steps = t->step - j->session_step;
     double records = t->o.tokens_per_batch ? (double)t->records_seen
-                                           : (double)steps * t->o.per_device_train_batch_size * t->o.gradient_accumulation_steps;
+                                           : (double)steps * t->o.per_device_train_batch_size *
+                                                 t->o.gradient_accumulation_steps;
     nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
                         { j->state.total_flos, t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
                           records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };
@@ -220,7 +231,8 @@ static nib_status finish(job *j, nib_error *err)
     if (!status) status = log_end(j, nib_clock_seconds() - j->session_began, err);
     if (!status) status = nib_run_logs_sync(&j->logs, err);
     if (!status) status = nib_finetune_save_adapter(j, err);
-    if (!status) status = nib_finetune_prune(j, err); /* a kill may have come between the last save and this */
+    /* a kill may have come between the last save and this */
+    if (!status) status = nib_finetune_prune(j, err);
     return status ? status : nib_rundir_finish(&j->dir, err);
 }
 
@@ -234,9 +246,9 @@ static bool adapter_is_finite(const job *j)
     return true;
 }
 
-/* The last good adapter of a run that diverged: one whose loss was finite.  Where the loss is not, here or
- * in an evaluation, the last update is to blame and is taken back; where only the gradient is not, the
- * adapter of this step is good. */
+/* The last good adapter of a run that diverged: one whose loss was finite.  Where the loss is not,
+ * here or in an evaluation, the last update is to blame and is taken back; where only the gradient
+ * is not, the adapter of this step is good. */
 static bool go_back_to_good(job *j)
 {
     nib_trainer *t = j->trainer;
@@ -244,20 +256,30 @@ static bool go_back_to_good(job *j)
 
     if (t->loss_is_bad || j->evaluate_pending || !adapter_is_finite(j)) {
         if (!nib_trainer_take_back(t)) {
-            nib_note(j->ctx, "the adapter of step %" PRIu64 " is not saved: with it the loss is not finite, and this process "
-                     "has no other", bad);
+            nib_note(j->ctx,
+                     "the adapter of step %" PRIu64
+                     " is not saved: with it the loss is not finite, and this process "
+                     "has no other",
+                     bad);
             return false;
         }
-        nib_note(j->ctx, "step %" PRIu64 " is taken back: with its adapter the loss is not finite; the one before it is saved, "
-                 "with which the loss was finite", bad);
+        nib_note(
+            j->ctx,
+            "step %" PRIu64
+            " is taken back: with its adapter the loss is not finite; the one before it is saved, "
+            "with which the loss was finite",
+            bad);
     }
-    if (adapter_is_finite(j)) return true; /* a value that is not may be in a row that no token asks for */
-    nib_note(j->ctx, "the adapter of step %" PRIu64 " has values that are not finite: it is not saved", t->step);
+    /* a value that is not may be in a row that no token asks for */
+    if (adapter_is_finite(j)) return true;
+    nib_note(j->ctx,
+             "the adapter of step %" PRIu64 " has values that are not finite: it is not saved",
+             t->step);
     return false;
 }
 
-/* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its last
- * good adapter. */
+/* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its
+ * last good adapter. */
 static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
 {
     nib_error save_error;
@@ -272,7 +294,8 @@ static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
     if (status) return nib_fail_in(err, status, "%s", save_error.message);
     *kept = true;
     if (why == NIB_E_INTERRUPTED)
-        nib_note(j->ctx, "step %" PRIu64 " is saved: the same command goes on from there", j->trainer->step);
+        nib_note(j->ctx, "step %" PRIu64 " is saved: the same command goes on from there",
+                 j->trainer->step);
     return why;
 }
 
@@ -285,7 +308,8 @@ nib_status nib_finetune_train(job *j, nib_error *err)
     j->session_step = j->saved_step = j->trainer->step;
     status = train(j, err);
     if (status == NIB_OK) status = finish(j, err);
-    else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) status = keep(j, status, &kept, err);
+    else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC)
+        status = keep(j, status, &kept, err);
     else return status;
     if (!status || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && kept))
         report_end(j, nib_clock_seconds() - j->session_began, status == NIB_E_INTERRUPTED);

@@ -22,12 +22,14 @@ static uint64_t touched_weights(const job *j)
     nib_free(j->ctx, used);
     /* A row's pages come whole, and the kernel maps some around each. */
     row = (row + 4095) / 4096 * 4096 + 65536;
-    return bytes - e->resident_bytes + (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
+    return bytes - e->resident_bytes +
+           (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
 }
 
 bool nib_finetune_fits(const job *j) { return j->plan.total <= j->plan.available; }
 
-/* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last one. */
+/* Plans the run with this micro-batch and accumulation; its trainer takes the place of the last
+ * one. */
 static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
 {
     nib_train_options t = j->o->train;
@@ -40,14 +42,17 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     t.gradient_accumulation_steps = accumulation;
     p->weights = touched_weights(j);
     p->adapters = 0;
-    for (size_t i = 0; i < params->count; i++) p->adapters += 2 * sizeof(float) * nib_param_count(params->items[i]);
+    for (size_t i = 0; i < params->count; i++)
+        p->adapters += 2 * sizeof(float) * nib_param_count(params->items[i]);
     p->adapters += nib_params_trained_bytes(params); /* as they were a step before */
     p->optimizer = nib_optimizer_bytes(params, &t, &p->paged);
-    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) + p->baseline;
+    p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) +
+               p->baseline;
     rest = p->available > p->total ? p->available - p->total : 0;
     nib_trainer_destroy(j->trainer);
     j->trainer = NULL;
-    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest, &j->trainer, err);
+    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest,
+                              &j->trainer, err);
     if (status) return status;
     p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
     p->scratch += nib_eval_loop_bytes(&j->eval);
@@ -56,7 +61,8 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     return NIB_OK;
 }
 
-/* The greatest micro-batch below `most` with which the step keeps its `records`, if one fits; else as it was. */
+/* The greatest micro-batch below `most` with which the step keeps its `records`, if one fits; else
+ * as it was. */
 static nib_status look_for_fit(job *j, int records, int most, bool *found, nib_error *err)
 {
     nib_status status = NIB_OK;
@@ -76,8 +82,11 @@ static void advise_paging(job *j)
     const char *optim = j->o->train.optim;
     bool plain = strcmp(optim, "adamw_torch") == 0;
 
-    if (nib_optimizer_is_paged(&j->o->train) || j->plan.total - j->plan.optimizer > j->plan.available) return;
-    snprintf(j->advice, sizeof j->advice, "optim %s would fit: the states of %s in a file, with the same result",
+    if (nib_optimizer_is_paged(&j->o->train) ||
+        j->plan.total - j->plan.optimizer > j->plan.available)
+        return;
+    snprintf(j->advice, sizeof j->advice,
+             "optim %s would fit: the states of %s in a file, with the same result",
              plain ? "paged_adamw_32bit" : "paged_adamw_8bit", optim);
 }
 
@@ -96,25 +105,31 @@ static bool recorded_batch(const job *j, int *batch, int *accumulation)
 nib_status nib_finetune_plan(job *j, nib_error *err)
 {
     enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
-    int batch = j->o->train.per_device_train_batch_size, accumulation = j->o->train.gradient_accumulation_steps;
+    int batch = j->o->train.per_device_train_batch_size,
+        accumulation = j->o->train.gradient_accumulation_steps;
     bool chosen = batch == 0, found;
     int64_t records;
     nib_status status;
 
     if (chosen) batch = AUTO_BATCH;
-    if (chosen && recorded_batch(j, &batch, &accumulation)) return plan_with(j, batch, accumulation, err);
+    if (chosen && recorded_batch(j, &batch, &accumulation))
+        return plan_with(j, batch, accumulation, err);
     records = (int64_t)batch * accumulation;
     status = plan_with(j, batch, accumulation, err);
     if (!status && j->o->train.tokens_per_batch && !nib_finetune_fits(j)) {
-        snprintf(j->advice, sizeof j->advice, "lower tokens_per_batch, which is %d", j->o->train.tokens_per_batch);
+        snprintf(j->advice, sizeof j->advice, "lower tokens_per_batch, which is %d",
+                 j->o->train.tokens_per_batch);
         return NIB_OK;
     }
     if (status || nib_finetune_fits(j) || records > INT32_MAX || batch > 65536) return status;
     status = look_for_fit(j, (int)records, batch, &found, err);
     if (status || (chosen && found)) return status;
     if (found)
-        snprintf(j->advice, sizeof j->advice, "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
-                 "records a step", j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
+        snprintf(
+            j->advice, sizeof j->advice,
+            "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
+            "records a step",
+            j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
     status = plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
     if (!status && !found) advise_paging(j);
     return status;

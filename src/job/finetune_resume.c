@@ -46,7 +46,8 @@ static nib_status find_last(job *j, nib_error *err)
     return status;
 }
 
-/* Nothing is written into a directory given as input, unless it is a checkpoint of this very run. */
+/* Nothing is written into a directory given as input, unless it is a checkpoint of this very run.
+ */
 static nib_status take_given(job *j, const char *dir, nib_error *err)
 {
     char *parent = nib_sprintf(j->ctx, "%s/..", dir);
@@ -55,7 +56,8 @@ static nib_status take_given(job *j, const char *dir, nib_error *err)
 
     if (!status && (stat(parent, &a) || stat(j->dir.path, &b)))
         status = nib_fail(err, NIB_E_IO, "resume_from_checkpoint: %s: %s", dir, strerror(errno));
-    if (!status && (a.st_ino != b.st_ino || a.st_dev != b.st_dev)) status = nib_quantize_check_places(dir, j->dir.path, err);
+    if (!status && (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
+        status = nib_quantize_check_places(dir, j->dir.path, err);
     if (!status) j->resume_dir = nib_strdup(j->ctx, dir);
     if (!status && !j->resume_dir) status = no_memory(j, err);
     if (!status) status = nib_checkpoint_read(j->ctx, dir, &j->resume, err);
@@ -79,7 +81,8 @@ nib_status nib_finetune_look_for_resume(job *j, nib_error *err)
     if (from && strcmp(from, "last") != 0) status = take_given(j, from, err);
     else if (from || j->dir.mark) status = find_last(j, err);
     if (status) return status;
-    j->started = j->resume_dir ? j->resume.started : json_integer_value(json_object_get(j->dir.mark, "started"));
+    j->started = j->resume_dir ? j->resume.started
+                               : json_integer_value(json_object_get(j->dir.mark, "started"));
     if (!j->started) j->started = (int64_t)time(NULL);
     if (j->resume_dir) j->recorded = j->resume.identity;
     else if (j->dir.mark) j->recorded = json_object_get(j->dir.mark, "identity");
@@ -103,7 +106,8 @@ static nib_status find_best(job *j, nib_error *err)
     char *path, *file = NULL;
 
     if (!j->state.best_model_checkpoint || !j->state.best_global_step || !slash) return NIB_OK;
-    path = nib_sprintf(j->ctx, "%.*s/checkpoint-%" PRIu64, (int)(slash - j->resume_dir), j->resume_dir, j->state.best_global_step);
+    path = nib_sprintf(j->ctx, "%.*s/checkpoint-%" PRIu64, (int)(slash - j->resume_dir),
+                       j->resume_dir, j->state.best_global_step);
     if (path) file = nib_sprintf(j->ctx, "%s/nibble_state.json", path);
     if (!file) {
         nib_free(j->ctx, path);
@@ -126,15 +130,20 @@ static nib_status restore(job *j, nib_error *err)
     nib_status status = nib_finetune_same(j->ctx, j->resume_dir, c->identity, j->identity, err);
 
     if (!status) status = nib_adapter_read_values(j->adapter, j->resume_dir, err);
-    if (!status) status = nib_checkpoint_restore(j->ctx, j->resume_dir, c, j->trainer, &j->state, err);
+    if (!status)
+        status = nib_checkpoint_restore(j->ctx, j->resume_dir, c, j->trainer, &j->state, err);
     if (!status) status = find_best(j, err);
     if (status) return status;
     j->window = c->window;
     j->evaluate_pending = c->evaluate_pending;
-    nib_note(j->ctx, "going on from %s, step %" PRIu64 " of %" PRIu64, j->resume_dir, c->step, j->trainer->steps);
+    nib_note(j->ctx, "going on from %s, step %" PRIu64 " of %" PRIu64, j->resume_dir, c->step,
+             j->trainer->steps);
     if (strcmp(c->version, NIB_VERSION) != 0 || strcmp(c->isa, isa) != 0)
-        nib_warn(j->ctx, "%s was written by nibble %s with %s kernels, this is %s with %s: the result's bits will differ "
-                 "from an uninterrupted run's", j->resume_dir, c->version, c->isa, NIB_VERSION, isa);
+        nib_warn(
+            j->ctx,
+            "%s was written by nibble %s with %s kernels, this is %s with %s: the result's bits will differ "
+            "from an uninterrupted run's",
+            j->resume_dir, c->version, c->isa, NIB_VERSION, isa);
     return NIB_OK;
 }
 
@@ -169,7 +178,8 @@ static nib_status open_logs(job *j, nib_error *err)
 {
     nib_log_cut cut = { j->resume_dir != NULL, j->trainer->step, j->evaluate_pending };
     const char *given = j->o->train.logging_dir;
-    char *dir = given ? nib_strdup(j->ctx, given) : nib_sprintf(j->ctx, "%s/%s", j->dir.path, j->logging_dir);
+    char *dir = given ? nib_strdup(j->ctx, given)
+                      : nib_sprintf(j->ctx, "%s/%s", j->dir.path, j->logging_dir);
     unsigned to = 0;
     nib_status status = dir ? nib_report_to(j->o->train.report_to, &to, err) : no_memory(j, err);
 
@@ -185,16 +195,20 @@ static size_t entries_to_come(const job *j)
 {
     uint64_t left = j->trainer->steps - j->trainer->step, epochs = j->trainer->epochs;
     const nib_train_options *t = &j->o->train;
-    uint64_t logs = strcmp(t->logging_strategy, "steps") == 0 ? left / (uint64_t)t->logging_steps : epochs;
-    uint64_t evals = strcmp(t->eval_strategy, "steps") == 0 ? left / (uint64_t)nib_finetune_eval_steps(t)
-                     : strcmp(t->eval_strategy, "epoch") == 0 ? epochs : 0;
+    uint64_t logs = strcmp(t->logging_strategy, "steps") == 0 ? left / (uint64_t)t->logging_steps
+                                                              : epochs;
+    uint64_t evals = strcmp(t->eval_strategy, "steps") == 0
+                         ? left / (uint64_t)nib_finetune_eval_steps(t)
+                     : strcmp(t->eval_strategy, "epoch") == 0 ? epochs
+                                                              : 0;
 
     return (size_t)(logs + evals + 8);
 }
 
 static bool saves_checkpoints(const nib_train_options *t)
 {
-    return strcmp(t->save_strategy, "epoch") == 0 || (strcmp(t->save_strategy, "steps") == 0 && t->save_steps > 0);
+    return strcmp(t->save_strategy, "epoch") == 0 ||
+           (strcmp(t->save_strategy, "steps") == 0 && t->save_steps > 0);
 }
 
 static void fill_state(job *j)
@@ -221,12 +235,16 @@ nib_status nib_finetune_begin(job *j, nib_error *err)
     if (!j->identity) return err ? err->status : NIB_E_NOMEM;
     nib_trainer_state_init(j->ctx, &j->state);
     if (j->dir.mark) {
-        status = nib_finetune_same(j->ctx, j->dir.path, json_object_get(j->dir.mark, "identity"), j->identity, err);
-        if (status == NIB_E_MISMATCH) status = nib_fail_in(err, status, "an unfinished run stands there (--overwrite begins anew)");
+        status = nib_finetune_same(j->ctx, j->dir.path, json_object_get(j->dir.mark, "identity"),
+                                   j->identity, err);
+        if (status == NIB_E_MISMATCH)
+            status = nib_fail_in(err, status,
+                                 "an unfinished run stands there (--overwrite begins anew)");
     }
     if (!status && j->resume_dir) status = restore(j, err);
     else if (!status && o->overwrite && !nib_finetune_resume_from(o))
-        status = nib_checkpoint_delete_all(j->ctx, j->dir.path, saves_checkpoints(&o->train) ? j->trainer->steps : 0, err);
+        status = nib_checkpoint_delete_all(
+            j->ctx, j->dir.path, saves_checkpoints(&o->train) ? j->trainer->steps : 0, err);
     else if (!status && (nib_finetune_resume_from(o) || j->dir.mark))
         nib_note(j->ctx, "%s: no complete checkpoint, starting from the beginning", j->dir.path);
     if (!status) status = nib_trainer_state_reserve(&j->state, entries_to_come(j), err);

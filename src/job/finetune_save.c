@@ -14,7 +14,8 @@ static nib_status no_memory(const job *j, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", j->dir.path);
 }
 
-/* A chat template that was trained with in place of the model's goes with the adapter: who uses it needs the same. */
+/* A chat template that was trained with in place of the model's goes with the adapter: who uses it
+ * needs the same. */
 static nib_status write_template(job *j, const char *dir, nib_error *err)
 {
     const char *text = nib_dataset_template_text(j->data);
@@ -58,7 +59,8 @@ static uint64_t step_of(const char *checkpoint)
     const char *dash = checkpoint ? strrchr(checkpoint, '-') : NULL;
     uint64_t n = 0;
 
-    for (const char *p = dash ? dash + 1 : ""; *p >= '0' && *p <= '9'; p++) n = 10 * n + (uint64_t)(*p - '0');
+    for (const char *p = dash ? dash + 1 : ""; *p >= '0' && *p <= '9'; p++)
+        n = 10 * n + (uint64_t)(*p - '0');
     return n;
 }
 
@@ -108,7 +110,8 @@ static nib_status write_history(job *j, const char *dir, nib_error *err)
     j->state.global_step = j->trainer->step;
     j->state.num_input_tokens_seen = j->trainer->tokens_seen;
     nib_trainer_state_put(&t, &j->state);
-    status = path && !t.failed ? nib_outfile_replace(j->ctx, path, t.data, t.bytes, err) : no_memory(j, err);
+    status = path && !t.failed ? nib_outfile_replace(j->ctx, path, t.data, t.bytes, err)
+                               : no_memory(j, err);
     nib_text_free(&t);
     nib_free(j->ctx, path);
     return status;

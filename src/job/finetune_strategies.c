@@ -5,11 +5,17 @@
 
 static nib_status check_word(const char *key, const char *word, nib_error *err)
 {
-    if (word && (strcmp(word, "no") == 0 || strcmp(word, "steps") == 0 || strcmp(word, "epoch") == 0)) return NIB_OK;
-    return nib_fail(err, NIB_E_INVALID, "%s: '%s', known are no, steps, epoch", key, word ? word : "");
+    if (word &&
+        (strcmp(word, "no") == 0 || strcmp(word, "steps") == 0 || strcmp(word, "epoch") == 0))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "%s: '%s', known are no, steps, epoch", key,
+                    word ? word : "");
 }
 
-int nib_finetune_eval_steps(const nib_train_options *t) { return t->eval_steps > 0 ? t->eval_steps : t->logging_steps; }
+int nib_finetune_eval_steps(const nib_train_options *t)
+{
+    return t->eval_steps > 0 ? t->eval_steps : t->logging_steps;
+}
 
 bool nib_finetune_wants_best(const nib_train_options *t)
 {
@@ -28,19 +34,28 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
     const char *bare = m && strncmp(m, "eval_", 5) == 0 ? m + 5 : m;
 
     if (m && strcmp(bare, "loss") != 0 && strcmp(bare, "perplexity") != 0)
-        return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: '%s', known are loss and perplexity", m);
+        return nib_fail(err, NIB_E_INVALID,
+                        "metric_for_best_model: '%s', known are loss and perplexity", m);
     if (t->early_stopping_patience < 0 || !(t->early_stopping_threshold >= 0))
-        return nib_fail(err, NIB_E_INVALID, "early_stopping_patience %d and early_stopping_threshold %g: from 0",
+        return nib_fail(err, NIB_E_INVALID,
+                        "early_stopping_patience %d and early_stopping_threshold %g: from 0",
                         t->early_stopping_patience, t->early_stopping_threshold);
-    if ((t->early_stopping_patience || t->load_best_model_at_end) && strcmp(t->eval_strategy, "no") == 0)
+    if ((t->early_stopping_patience || t->load_best_model_at_end) &&
+        strcmp(t->eval_strategy, "no") == 0)
         return nib_fail(err, NIB_E_INVALID, "%s needs eval_strategy steps or epoch",
-                        t->load_best_model_at_end ? "load_best_model_at_end" : "early_stopping_patience");
+                        t->load_best_model_at_end ? "load_best_model_at_end"
+                                                  : "early_stopping_patience");
     if (!t->load_best_model_at_end) return NIB_OK;
     if (strcmp(t->eval_strategy, t->save_strategy) != 0)
-        return nib_fail(err, NIB_E_INVALID, "load_best_model_at_end: save_strategy is %s and eval_strategy %s, they must "
-                        "be the same", t->save_strategy, t->eval_strategy);
-    if (strcmp(t->save_strategy, "steps") == 0 && (t->save_steps <= 0 || t->save_steps % nib_finetune_eval_steps(t)))
-        return nib_fail(err, NIB_E_INVALID, "load_best_model_at_end: save_steps %d is no multiple of eval_steps %d",
+        return nib_fail(
+            err, NIB_E_INVALID,
+            "load_best_model_at_end: save_strategy is %s and eval_strategy %s, they must "
+            "be the same",
+            t->save_strategy, t->eval_strategy);
+    if (strcmp(t->save_strategy, "steps") == 0 &&
+        (t->save_steps <= 0 || t->save_steps % nib_finetune_eval_steps(t)))
+        return nib_fail(err, NIB_E_INVALID,
+                        "load_best_model_at_end: save_steps %d is no multiple of eval_steps %d",
                         t->save_steps, nib_finetune_eval_steps(t));
     return NIB_OK;
 }
@@ -55,18 +70,25 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
     if (!status) status = check_word("eval_strategy", t->eval_strategy, err);
     if (!status) status = nib_report_to(t->report_to, &to, err);
     if (status) return status;
-    if (!(o->val_size >= 0)) return nib_fail(err, NIB_E_INVALID, "val_size: %g is negative", o->val_size);
+    if (!(o->val_size >= 0))
+        return nib_fail(err, NIB_E_INVALID, "val_size: %g is negative", o->val_size);
     if (o->val_size > 0 && (o->eval_data || o->eval_split))
-        return nib_fail(err, NIB_E_INVALID, "val_size and %s exclude each other", o->eval_data ? "eval_data" : "eval_split");
-    if (t->logging_steps < 1) return nib_fail(err, NIB_E_INVALID, "logging_steps: %d is less than 1", t->logging_steps);
+        return nib_fail(err, NIB_E_INVALID, "val_size and %s exclude each other",
+                        o->eval_data ? "eval_data" : "eval_split");
+    if (t->logging_steps < 1)
+        return nib_fail(err, NIB_E_INVALID, "logging_steps: %d is less than 1", t->logging_steps);
     if (t->save_steps < 0 || t->eval_steps < 0 || t->save_total_limit < 0)
-        return nib_fail(err, NIB_E_INVALID, "save_steps %d, eval_steps %d and save_total_limit %d: from 0", t->save_steps,
-                        t->eval_steps, t->save_total_limit);
+        return nib_fail(err, NIB_E_INVALID,
+                        "save_steps %d, eval_steps %d and save_total_limit %d: from 0",
+                        t->save_steps, t->eval_steps, t->save_total_limit);
     if (strcmp(t->eval_strategy, "no") != 0) {
         if (!o->eval_data && !o->eval_split && !(o->val_size > 0))
-            return nib_fail(err, NIB_E_INVALID, "eval_strategy %s needs eval_data, eval_split or val_size", t->eval_strategy);
+            return nib_fail(err, NIB_E_INVALID,
+                            "eval_strategy %s needs eval_data, eval_split or val_size",
+                            t->eval_strategy);
         if (t->per_device_eval_batch_size < 1)
-            return nib_fail(err, NIB_E_INVALID, "per_device_eval_batch_size: %d is less than 1", t->per_device_eval_batch_size);
+            return nib_fail(err, NIB_E_INVALID, "per_device_eval_batch_size: %d is less than 1",
+                            t->per_device_eval_batch_size);
     }
     return check_best(t, err);
 }

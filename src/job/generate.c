@@ -32,13 +32,15 @@ struct nib_generator {
 
 /* --- opening --- */
 
-static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choice, bool only, nib_error *err)
+static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choice, bool only,
+                               nib_error *err)
 {
     size_t slot = g->adapter_count;
     const char *name = choice->name ? choice->name : "default";
 
     if (!choice->name && !only)
-        return nib_fail(err, NIB_E_INVALID, "%s: has no name, which each of several adapters needs", choice->dir);
+        return nib_fail(err, NIB_E_INVALID, "%s: has no name, which each of several adapters needs",
+                        choice->dir);
     for (size_t i = 0; i < slot; i++)
         if (strcmp(g->names[i], name) == 0)
             return nib_fail(err, NIB_E_INVALID, "%s and %s: two adapters are called '%s'",
@@ -49,8 +51,8 @@ static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choic
     return nib_adapter_open(g->model, choice->dir, (unsigned)slot, false, &g->adapters[slot], err);
 }
 
-static nib_status open_all(nib_generator *g, const nib_model_options *o, const nib_adapter_choice *adapters,
-                           size_t count, nib_error *err)
+static nib_status open_all(nib_generator *g, const nib_model_options *o,
+                           const nib_adapter_choice *adapters, size_t count, nib_error *err)
 {
     nib_dtype compute = nib_open_compute(g->ctx, o->compute_dtype);
     nib_status status;
@@ -61,11 +63,13 @@ static nib_status open_all(nib_generator *g, const nib_model_options *o, const n
     g->names = nib_new_array(g->ctx, count, sizeof *g->names);
     if (!g->adapters || !g->names) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
     status = nib_tokenizer_open(g->ctx, o->model, &g->tokenizer, err);
-    if (!status) status = nib_model_open(g->ctx, o, compute, (nib_model_progress){ 0 }, &g->model, err);
-    for (size_t i = 0; i < count && !status; i++) status = open_adapter(g, &adapters[i], count == 1, err);
     if (!status)
-        status = nib_generation_read(g->ctx, o->model, g->model->json, nib_tokenizer_eos(g->tokenizer),
-                                     &g->defaults, err);
+        status = nib_model_open(g->ctx, o, compute, (nib_model_progress){ 0 }, &g->model, err);
+    for (size_t i = 0; i < count && !status; i++)
+        status = open_adapter(g, &adapters[i], count == 1, err);
+    if (!status)
+        status = nib_generation_read(g->ctx, o->model, g->model->json,
+                                     nib_tokenizer_eos(g->tokenizer), &g->defaults, err);
     if (!status) status = nib_sampler_init(g->ctx, g->model->head->weight->out, &g->sampler, err);
     return status;
 }
@@ -80,7 +84,8 @@ nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
     if (!g) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model);
     g->ctx = ctx;
     g->dir = nib_strdup(ctx, model->model);
-    status = !g->dir ? nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model) : open_all(g, model, adapters, adapter_count, err);
+    status = !g->dir ? nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model)
+                     : open_all(g, model, adapters, adapter_count, err);
     if (status) goto done;
     *out = g;
     g = NULL; /* handed over */
@@ -135,28 +140,34 @@ static bool changes_modules(const nib_generator *g)
     return false;
 }
 
-static nib_status choose_adapter(const nib_generator *g, const nib_generate_options *o, uint8_t *slot, nib_error *err)
+static nib_status choose_adapter(const nib_generator *g, const nib_generate_options *o,
+                                 uint8_t *slot, nib_error *err)
 {
     char known[512];
     size_t at = NIB_NO_SLOT;
 
     if (o->adapter && o->no_adapter)
-        return nib_fail(err, NIB_E_INVALID, "adapter '%s' and no_adapter exclude each other", o->adapter);
+        return nib_fail(err, NIB_E_INVALID, "adapter '%s' and no_adapter exclude each other",
+                        o->adapter);
     list_names(g, known, sizeof known);
     if (o->adapter) {
         for (at = 0; at < g->adapter_count && strcmp(g->names[at], o->adapter) != 0;) at++;
         if (at == g->adapter_count)
-            return nib_fail(err, NIB_E_INVALID, "adapter '%s' is not loaded; loaded: %s", o->adapter,
-                            *known ? known : "none");
+            return nib_fail(err, NIB_E_INVALID, "adapter '%s' is not loaded; loaded: %s",
+                            o->adapter, *known ? known : "none");
     } else if (!o->no_adapter && g->adapter_count > 1) {
-        return nib_fail(err, NIB_E_INVALID, "%zu adapters are loaded and none is named: one of %s, or "
-                        "no_adapter", g->adapter_count, known);
+        return nib_fail(err, NIB_E_INVALID,
+                        "%zu adapters are loaded and none is named: one of %s, or "
+                        "no_adapter",
+                        g->adapter_count, known);
     } else if (!o->no_adapter && g->adapter_count == 1) {
         at = 0;
     }
     if (at != 0 && changes_modules(g))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "adapter '%s' brings biases or modules_to_save of its own, "
-                        "so the model cannot be used without it while it is loaded", g->names[0]);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "adapter '%s' brings biases or modules_to_save of its own, "
+                        "so the model cannot be used without it while it is loaded",
+                        g->names[0]);
     *slot = (uint8_t)at;
     return NIB_OK;
 }
@@ -183,12 +194,16 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
 
     if (status) return status;
     if (s->do_sample)
-        snprintf(how, sizeof how, "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
+        snprintf(how, sizeof how,
+                 "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
                  s->temperature, s->top_k, s->top_p, s->min_p, s->seed);
-    snprintf(text, room, "%s; repetition_penalty %g, max_new_tokens %d, prompt_lookup_num_tokens %d, adapter %s, "
-             "%zu stop strings, computed in %s", how, s->repetition_penalty, use.max_new_tokens, use.prompt_lookup_num_tokens,
-             slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
-             nib_dtype_name(g->model->graph->type));
+    snprintf(
+        text, room,
+        "%s; repetition_penalty %g, max_new_tokens %d, prompt_lookup_num_tokens %d, adapter %s, "
+        "%zu stop strings, computed in %s",
+        how, s->repetition_penalty, use.max_new_tokens, use.prompt_lookup_num_tokens,
+        slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
+        nib_dtype_name(g->model->graph->type));
     return NIB_OK;
 }
 
@@ -200,30 +215,42 @@ static json_t *messages_of(const char *system, const char *prompt, size_t bytes)
     json_t *list = json_array();
     int bad = !list;
 
-    if (!bad && system) bad = json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", system));
-    if (!bad) bad = json_array_append_new(list, json_pack("{s:s, s:o}", "role", "user", "content", json_stringn(prompt, bytes)));
+    if (!bad && system)
+        bad = json_array_append_new(list,
+                                    json_pack("{s:s, s:s}", "role", "system", "content", system));
+    if (!bad)
+        bad = json_array_append_new(
+            list, json_pack("{s:s, s:o}", "role", "user", "content", json_stringn(prompt, bytes)));
     if (!bad) return list;
     json_decref(list);
     return NULL;
 }
 
-/* The prompt as the chat template has it, up to where the assistant speaks; its special tokens are in it. */
-static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt, size_t bytes, nib_error *err)
+/* The prompt as the chat template has it, up to where the assistant speaks; its special tokens are
+ * in it. */
+static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt,
+                              size_t bytes, nib_error *err)
 {
     nib_chat_source source = { .model_dir = g->dir, .template_path = o->chat_template, .now = (int64_t)time(NULL) };
     nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
     nib_jinja_output out = { 0 };
-    nib_status status = turns.messages ? NIB_OK : nib_fail(err, NIB_E_INVALID, "the prompt or the system message is not UTF-8");
+    nib_status status = turns.messages ? NIB_OK
+                                       : nib_fail(err, NIB_E_INVALID,
+                                                  "the prompt or the system message is not UTF-8");
 
     if (!status && !g->chat) status = nib_chat_open(g->ctx, &source, &g->chat, err);
-    if (!status) status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
-    if (!status) status = nib_tokenizer_encode(g->tokenizer, out.text, out.bytes, false, &g->tokens, NULL, err);
+    if (!status)
+        status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
+    if (!status)
+        status = nib_tokenizer_encode(g->tokenizer, out.text, out.bytes, false, &g->tokens, NULL,
+                                      err);
     nib_jinja_output_free(g->ctx, &out);
     json_decref((json_t *)(uintptr_t)turns.messages);
     return status;
 }
 
-static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt, size_t bytes, nib_error *err)
+static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt,
+                                size_t bytes, nib_error *err)
 {
     size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
     bool had_bos = false;
@@ -231,20 +258,24 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
 
     g->tokens.count = 0;
     if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty");
-    status = o->chat ? encode_chat(g, o, prompt, bytes, err) : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos, err);
+    status = o->chat ? encode_chat(g, o, prompt, bytes, err)
+                     : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos,
+                                            err);
     if (status) return nib_fail_in(err, status, "prompt");
     if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
     if (g->tokens.count > most)
-        return nib_fail(err, NIB_E_INVALID, "the prompt has %zu tokens, the model takes at most %zu",
-                        g->tokens.count, most);
+        return nib_fail(err, NIB_E_INVALID,
+                        "the prompt has %zu tokens, the model takes at most %zu", g->tokens.count,
+                        most);
     if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, g->tokens.count, sizeof *g->ids))
         return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", g->tokens.count);
     g->id_count = g->tokens.count;
     for (size_t i = 0; i < g->tokens.count; i++) {
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
-            return nib_fail(err, NIB_E_MISMATCH, "prompt: token %" PRIu32 " ('%.100s') is beyond the model's %zu words",
+            return nib_fail(err, NIB_E_MISMATCH,
+                            "prompt: token %" PRIu32 " ('%.100s') is beyond the model's %zu words",
                             g->ids[i], nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
     }
     return NIB_OK;
@@ -276,9 +307,10 @@ typedef struct guesses {
     size_t count, at;           /* tokens pushed; the one whose logits come next */
 } guesses;
 
-/* After token `id`, the last of g->ids: its logits are there when it was guessed; else it is pushed, with guesses of
- * what follows, as many as `room`. */
-static nib_status go_on(nib_generator *g, guesses *s, uint32_t id, size_t room, size_t needs, nib_error *err)
+/* After token `id`, the last of g->ids: its logits are there when it was guessed; else it is
+ * pushed, with guesses of what follows, as many as `room`. */
+static nib_status go_on(nib_generator *g, guesses *s, uint32_t id, size_t room, size_t needs,
+                        nib_error *err)
 {
     if (s->at + 1 < s->count && s->ids[s->at + 1] == id) {
         s->at++;
@@ -293,8 +325,8 @@ static nib_status go_on(nib_generator *g, guesses *s, uint32_t id, size_t room, 
 }
 
 /* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
-static nib_status decode(nib_generator *g, const nib_generation *use, size_t most, nib_generated *text,
-                         nib_generate_result *r, nib_error *err)
+static nib_status decode(nib_generator *g, const nib_generation *use, size_t most,
+                         nib_generated *text, nib_generate_result *r, nib_error *err)
 {
     size_t needs = nib_sampling_needs(&use->sampling);
     guesses s = { .lookup = nib_lookup_begin(nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES)), .count = 1 };
@@ -326,8 +358,8 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
     return status;
 }
 
-static nib_status run(nib_generator *g, const nib_generate_options *o, const nib_generation *use, uint8_t slot,
-                      nib_generated *text, nib_generate_result *r, nib_error *err)
+static nib_status run(nib_generator *g, const nib_generate_options *o, const nib_generation *use,
+                      uint8_t slot, nib_generated *text, nib_generate_result *r, nib_error *err)
 {
     size_t prompt = g->tokens.count, most = (size_t)use->max_new_tokens;
     size_t room = g->model->config->max_positions - prompt + 1;
@@ -335,8 +367,11 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     nib_status status;
 
     if (most > room) {
-        nib_note(g->ctx, "max_new_tokens %zu after a prompt of %zu: the model takes %zu tokens, so at most %zu "
-                 "are generated", most, prompt, g->model->config->max_positions, room);
+        nib_note(
+            g->ctx,
+            "max_new_tokens %zu after a prompt of %zu: the model takes %zu tokens, so at most %zu "
+            "are generated",
+            most, prompt, g->model->config->max_positions, room);
         most = room;
     }
     status = make_decoder(g, prompt + most, err);

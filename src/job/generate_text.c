@@ -7,8 +7,10 @@ nib_status nib_generated_open(nib_generated *g, nib_ctx *ctx, nib_tokenizer *t,
     g->ctx = ctx;
     g->options = options;
     for (size_t i = 0; i < options->stop_count; i++)
-        if (!*options->stop[i]) return nib_fail(err, NIB_E_INVALID, "stop string %zu is empty", i + 1);
-    if (!nib_grow(ctx, &g->text, &g->capacity, 1, 1)) return nib_fail(err, NIB_E_NOMEM, "text: out of memory");
+        if (!*options->stop[i])
+            return nib_fail(err, NIB_E_INVALID, "stop string %zu is empty", i + 1);
+    if (!nib_grow(ctx, &g->text, &g->capacity, 1, 1))
+        return nib_fail(err, NIB_E_NOMEM, "text: out of memory");
     *g->text = 0;
     return nib_text_stream_create(t, true, &g->stream, err);
 }
@@ -46,7 +48,8 @@ static void tell(nib_generated *g, size_t end)
     size_t from = g->told;
 
     g->told = end;
-    if (end > from && g->options->on_text && !g->options->on_text(g->options->user, g->text + from, end - from))
+    if (end > from && g->options->on_text &&
+        !g->options->on_text(g->options->user, g->text + from, end - from))
         g->stopped = "callback";
 }
 

@@ -1,6 +1,7 @@
 /* inspect.c - what lies in a model directory, an adapter directory or a .safetensors file.
  *
- * The report is a JSON object; its text form is printed from that object, so that both say the same. */
+ * The report is a JSON object; its text form is printed from that object, so that both say the
+ * same. */
 #include "nibble/inspect.h"
 
 #include <sys/stat.h>
@@ -34,7 +35,8 @@ static bool sum_tensors(const nib_tensors *tensors, totals *sum)
         sum->tensors++;
         sum->bytes += t->bytes;
         sum->elements += t->elements;
-        if (json_object_set_new(sum->dtypes, t->dtype_name, json_integer(so_far + (json_int_t)t->elements)))
+        if (json_object_set_new(sum->dtypes, t->dtype_name,
+                                json_integer(so_far + (json_int_t)t->elements)))
             return false;
     }
     return true;
@@ -54,7 +56,8 @@ static bool set_totals(json_t *to, const totals *sum)
 /* --- a model --- */
 
 /* Weights as the model means them: packed matrices by their own shape, their scales not at all. */
-static nib_status count_parameters(const nib_tensors *tensors, uint64_t *parameters, json_t **quantized, nib_error *err)
+static nib_status count_parameters(const nib_tensors *tensors, uint64_t *parameters,
+                                   json_t **quantized, nib_error *err)
 {
     uint64_t total = 0, matrices = 0, packed = 0;
     nib_bnb4_state state, first = { 0 };
@@ -75,12 +78,13 @@ static nib_status count_parameters(const nib_tensors *tensors, uint64_t *paramet
         packed += state.shape[0] * state.shape[1];
     }
     *parameters = total + packed;
-    *quantized = matrices == 0 ? json_null()
-                               : json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I}", "method", "bitsandbytes",
-                                           "type", first.fp4 ? "fp4" : "nf4", "blocksize",
-                                           (json_int_t)first.blocksize, "double", (int)first.nested, "dtype",
-                                           nib_dtype_name(first.dtype), "matrices", (json_int_t)matrices,
-                                           "parameters", (json_int_t)packed);
+    *quantized = matrices == 0
+                     ? json_null()
+                     : json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I}", "method", "bitsandbytes",
+                                 "type", first.fp4 ? "fp4" : "nf4", "blocksize",
+                                 (json_int_t)first.blocksize, "double", (int)first.nested, "dtype",
+                                 nib_dtype_name(first.dtype), "matrices", (json_int_t)matrices,
+                                 "parameters", (json_int_t)packed);
     return NIB_OK;
 }
 
@@ -98,12 +102,15 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
     if (!status) status = count_parameters(tensors, &parameters, &quantized, err);
     if (status) goto done;
-    dtype = json_string_value(json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
+    dtype = json_string_value(
+        json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||
         json_object_set_new(report, "architecture", json_string(arch->model_types[0])) ||
         !set_count(report, "layers", c->layers) || !set_count(report, "width", c->width) ||
-        !set_count(report, "heads", c->heads) || !set_count(report, "key_value_heads", c->kv_heads) ||
-        !set_count(report, "head_dim", c->head_dim) || !set_count(report, "vocabulary", c->vocabulary) ||
+        !set_count(report, "heads", c->heads) ||
+        !set_count(report, "key_value_heads", c->kv_heads) ||
+        !set_count(report, "head_dim", c->head_dim) ||
+        !set_count(report, "vocabulary", c->vocabulary) ||
         !set_count(report, "max_positions", c->max_positions) ||
         json_object_set_new(report, "tied_embeddings", json_boolean(c->tied)) ||
         json_object_set_new(report, "dtype", dtype ? json_string(dtype) : json_null()) ||
@@ -183,8 +190,8 @@ static json_t *tensor_row(const nib_tensor *t)
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "dtype", t->dtype_name, "shape", shape, "bytes",
-                     (json_int_t)t->bytes);
+    return json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "dtype", t->dtype_name, "shape",
+                     shape, "bytes", (json_int_t)t->bytes);
 }
 
 static nib_status report_file(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
@@ -197,10 +204,11 @@ static nib_status report_file(nib_ctx *ctx, const char *path, json_t *report, ni
     if (status) return status;
     table = json_array();
     for (size_t i = 0; i < nib_tensors_count(tensors) && !status; i++)
-        if (json_array_append_new(table, tensor_row(nib_tensors_at(tensors, i)))) status = no_memory(path, err);
-    if (!status && (json_object_set_new(report, "kind", json_string("tensors")) || !sum_tensors(tensors, &sum) ||
-                    !set_count(report, "parameters", sum.elements) || !set_totals(report, &sum) ||
-                    json_object_set(report, "table", table)))
+        if (json_array_append_new(table, tensor_row(nib_tensors_at(tensors, i))))
+            status = no_memory(path, err);
+    if (!status && (json_object_set_new(report, "kind", json_string("tensors")) ||
+                    !sum_tensors(tensors, &sum) || !set_count(report, "parameters", sum.elements) ||
+                    !set_totals(report, &sum) || json_object_set(report, "table", table)))
         status = no_memory(path, err);
     json_decref(table);
     json_decref(sum.dtypes);
@@ -235,11 +243,14 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
     if (status) return status;
     if (model) return report_model(ctx, path, report, err);
     if (adapter) return report_adapter(ctx, path, report, err);
-    return nib_fail(err, NIB_E_FORMAT, "%s: holds neither config.json (a model) nor adapter_config.json "
-                    "(an adapter)", path);
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: holds neither config.json (a model) nor adapter_config.json "
+                    "(an adapter)",
+                    path);
 }
 
-nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, char **out, nib_error *err)
+nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, char **out,
+                       nib_error *err)
 {
     json_t *report = json_object();
     nib_status status = report ? report_any(ctx, path, report, err) : no_memory(path, err);

@@ -6,6 +6,7 @@
 #include "nibble/finetune.h"
 
 /* NIB_E_INVALID names the option and what it may be. */
-nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_config *out, nib_error *err);
+nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_config *out,
+                           nib_error *err);
 
 #endif

@@ -15,7 +15,9 @@ static uint64_t read_line(const char *path, const char *key)
 
     if (!f) return 0;
     while (fgets(line, sizeof line, f))
-        if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), ": %" SCNu64, &value) == 1) break;
+        if (strncmp(line, key, strlen(key)) == 0 &&
+            sscanf(line + strlen(key), ": %" SCNu64, &value) == 1)
+            break;
     fclose(f);
     return value * 1024;
 }

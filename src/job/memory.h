@@ -6,8 +6,8 @@
 
 uint64_t nib_memory_resident(void);  /* VmRSS, bytes */
 uint64_t nib_memory_peak(void);      /* VmHWM, bytes */
-/* The least of MemAvailable and of what the control groups and the process's limits (address space, data)
- * still allow. */
+/* The least of MemAvailable and of what the control groups and the process's limits (address space,
+ * data) still allow. */
 uint64_t nib_memory_free(void);
 
 #endif

@@ -29,7 +29,8 @@ typedef struct run {
     nib_merge_result result;
 } run;
 
-static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtype *dtype, nib_error *err)
+static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtype *dtype,
+                             nib_error *err)
 {
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
 
@@ -41,7 +42,8 @@ static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtyp
             *dtype = known[i];
             return NIB_OK;
         }
-    return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known", o->dtype);
+    return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known",
+                    o->dtype);
 }
 
 static nib_status open_all(run *r, nib_error *err)
@@ -52,7 +54,8 @@ static nib_status open_all(run *r, nib_error *err)
 
     status = nib_quantize_check_places(o->model, o->out, err);
     if (!status) status = nib_quantize_check_places(o->adapter, o->out, err);
-    if (!status) status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
+    if (!status)
+        status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
     if (!status) status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
     return status;
 }
@@ -61,7 +64,8 @@ static nib_status progress(run *r, size_t done, const char *name, nib_error *err
 {
     if (r->options->on_progress)
         r->options->on_progress(r->options->user, name, (double)done / (double)r->plan.count);
-    if (nib_should_stop(r->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+    if (nib_should_stop(r->ctx))
+        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
     return NIB_OK;
 }
 
@@ -80,7 +84,8 @@ static nib_status write_item(run *r, const nib_merge_item *item, nib_error *err)
         status = nib_merge_write_copy(&r->rows, r->writer, item, err);
         break;
     }
-    if (item->source) nib_filemap_release(item->source->map, item->source->data, (size_t)item->source->bytes);
+    if (item->source)
+        nib_filemap_release(item->source->map, item->source->data, (size_t)item->source->bytes);
     return status;
 }
 
@@ -92,8 +97,9 @@ static nib_status write_weights(run *r, nib_error *err)
 
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", r->plan.count);
     for (size_t i = 0; i < r->plan.count; i++) plans[i] = r->plan.items[i].plan;
-    status = nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", plans, r->plan.count,
-                                      (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
+    status = nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", plans,
+                                      r->plan.count, (uint64_t)SHARD_BYTES_MILLIONS * 1000000,
+                                      &r->writer, err);
     nib_free(r->ctx, plans);
     for (size_t i = 0; i < r->plan.count && !status; i++) {
         status = write_item(r, &r->plan.items[i], err);
@@ -132,9 +138,11 @@ static nib_status open_out(run *r, nib_error *err)
 {
     static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
                                        "model.safetensors.index.json" };
-    nib_status status = nib_outdir_create(r->ctx, r->options->out, r->options->overwrite, &r->out, err);
+    nib_status status = nib_outdir_create(r->ctx, r->options->out, r->options->overwrite, &r->out,
+                                          err);
 
-    for (size_t i = 0; !status && i < NIB_COUNT(old); i++) status = nib_outdir_drop(r->out, old[i], err);
+    for (size_t i = 0; !status && i < NIB_COUNT(old); i++)
+        status = nib_outdir_drop(r->out, old[i], err);
     return status;
 }
 
@@ -151,7 +159,8 @@ static nib_status merge(run *r, nib_error *err)
     if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
     if (!status) status = open_out(r, err);
     if (!status) status = write_weights(r, err);
-    if (!status) status = nib_quantize_copy_files(r->ctx, r->options->model, nib_outdir_path(r->out), err);
+    if (!status)
+        status = nib_quantize_copy_files(r->ctx, r->options->model, nib_outdir_path(r->out), err);
     if (!status) status = write_config(r, err);
     if (status) return status;
     out = r->out;

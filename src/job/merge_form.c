@@ -1,8 +1,8 @@
 /* merge_form.c - see merge_form.h.
  *
- * The difference of a matrix is |W - Q| / |W| in the Frobenius norm, Q being W in the 4-bit form.  A
- * dense W is encoded.  Of a 4-bit one W is not known: each value lies in the cell of its code, which
- * ends half-way to the next, so at most the greater half-gap times the block's scale away. */
+ * The difference of a matrix is |W - Q| / |W| in the Frobenius norm, Q being W in the 4-bit form. A
+ * dense W is encoded.  Of a 4-bit one W is not known: each value lies in the cell of its code,
+ * which ends half-way to the next, so at most the greater half-gap times the block's scale away. */
 #include "job/merge_form.h"
 
 #include <math.h>
@@ -19,7 +19,8 @@ static bool read_form(const char *form, nib_bnb4_options *o)
     unsigned blocksize;
     int n = sscanf(form, "%3s %u %7s", kind, &blocksize, twice);
 
-    if (n < 2 || blocksize > 4096 || (strcmp(kind, "nf4") != 0 && strcmp(kind, "fp4") != 0)) return false;
+    if (n < 2 || blocksize > 4096 || (strcmp(kind, "nf4") != 0 && strcmp(kind, "fp4") != 0))
+        return false;
     if (*twice && strcmp(twice, "double") != 0) return false;
     *o = (nib_bnb4_options){ .fp4 = kind[0] == 'f', .double_quant = *twice != 0, .blocksize = blocksize };
     return true;
@@ -74,8 +75,8 @@ static double most_change(const nib_weight *w, float *row)
     return norm > 0 ? sqrt(difference / norm) : 0;
 }
 
-static nib_status change_of(const nib_adapter *a, const nib_linear *l, nib_bnb4_options o, bool bound, double *change,
-                            nib_error *err)
+static nib_status change_of(const nib_adapter *a, const nib_linear *l, nib_bnb4_options o,
+                            bool bound, double *change, nib_error *err)
 {
     nib_ctx *ctx = a->ctx;
     const nib_weight *w = l->frozen ? l->frozen : l->weight;
@@ -116,7 +117,8 @@ nib_status nib_merge_compare_forms(const nib_adapter *a, nib_merge_result *out, 
     for (size_t i = 0; i < a->model->linear_count && !status; i++) {
         const nib_linear *l = a->model->linears[i];
         double change;
-        if (l == a->model->head || nib_should_stop(a->ctx)) continue; /* the head stays dense in both */
+        /* the head stays dense in both */
+        if (l == a->model->head || nib_should_stop(a->ctx)) continue;
         status = change_of(a, l, o, bound, &change, err);
         if (status || change <= out->greatest_change) continue;
         out->greatest_change = change;

@@ -31,7 +31,8 @@ static bool head_differs(const nib_model *m)
     if (!m->config->tied) return false;
     if (e->slots[0].a || h->slots[0].a) return true;
     if (e->full && h->full)
-        return memcmp(e->full->value, h->full->value, nib_param_count(e->full) * sizeof(float)) != 0;
+        return memcmp(e->full->value, h->full->value, nib_param_count(e->full) * sizeof(float)) !=
+               0;
     return e->full || h->full;
 }
 
@@ -74,9 +75,10 @@ static void set_vector(nib_merge_item *item, const float *values)
     item->values = values;
 }
 
-/* Fills `item` when the tensor is the linear's and changes.  *drop: it is not written.  True: it was
- * the linear's, and nobody else need be asked. */
-static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *t, nib_merge_item *item, bool *drop)
+/* Fills `item` when the tensor is the linear's and changes.  *drop: it is not written.  True: it
+ * was the linear's, and nobody else need be asked. */
+static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *t,
+                         nib_merge_item *item, bool *drop)
 {
     const nib_weight *base = base_weight(l->weight, l->frozen);
     bool tied = l == k->m->head && k->m->config->tied;
@@ -84,7 +86,8 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (!tied && is_part_of_4bit(base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
-        if (l->full || l->slots[0].a || tied || !nib_weight_as_dense(base)) set_weight(item, l->weight, &l->slots[0]);
+        if (l->full || l->slots[0].a || tied || !nib_weight_as_dense(base))
+            set_weight(item, l->weight, &l->slots[0]);
         if (!nib_weight_as_dense(base)) item->plan.dtype = base->as.bnb4.dtype;
         return true;
     }
@@ -126,13 +129,15 @@ static nib_status no_memory(const maker *k, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
 }
 
-static nib_status keep_name(maker *k, const char *prefix, const char *name, const char **out, nib_error *err)
+static nib_status keep_name(maker *k, const char *prefix, const char *name, const char **out,
+                            nib_error *err)
 {
     nib_merge_plan *p = &k->plan;
     nib_ctx *ctx = k->m->ctx;
     char *made;
 
-    if (!nib_grow(ctx, &p->names, &p->name_capacity, p->name_count + 1, sizeof *p->names)) return no_memory(k, err);
+    if (!nib_grow(ctx, &p->names, &p->name_capacity, p->name_count + 1, sizeof *p->names))
+        return no_memory(k, err);
     made = nib_sprintf(ctx, "%s%s", prefix, name);
     if (!made) return no_memory(k, err);
     *out = p->names[p->name_count++] = made;
@@ -144,7 +149,8 @@ static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
     nib_merge_plan *p = &k->plan;
 
     if (k->convert && is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
-    if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items)) return no_memory(k, err);
+    if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items))
+        return no_memory(k, err);
     if (item->weight) p->widest = nib_max(p->widest, item->weight->in);
     p->items[p->count++] = *item;
     return NIB_OK;
@@ -162,8 +168,8 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
     if (drop) return NIB_OK;
     if (is_tensor(k, t, k->m->head->name, ".weight")) *head_written = true;
     if (!nib_dtype_bytes(item.plan.dtype))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written", t->file, t->name,
-                        t->dtype_name);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
+                        t->file, t->name, t->dtype_name);
     if (k->add_prefix && !is_tensor(k, t, k->m->head->name, ".weight")) {
         status = keep_name(k, k->m->arch->prefix, t->name, &item.plan.name, err);
         if (status) return status;
@@ -206,7 +212,8 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     k.plan.untied = head_differs(m);
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
-    k.add_prefix = k.plan.untied && strncmp(embedding, m->arch->prefix, strlen(m->arch->prefix)) != 0;
+    k.add_prefix = k.plan.untied &&
+                   strncmp(embedding, m->arch->prefix, strlen(m->arch->prefix)) != 0;
     for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
         status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
     if (!status && k.plan.untied && !head_written) status = add_head(&k, err);

@@ -62,7 +62,8 @@ static void embedding_delta(const nib_lora *l, size_t id, float *delta)
 
     for (size_t d = 0; d < width; d++) {
         float sum = 0;
-        for (size_t q = 0; q < rank; q++) sum += l->a->value[q * l->a->cols + id] * l->b->value[d * rank + q];
+        for (size_t q = 0; q < rank; q++)
+            sum += l->a->value[q * l->a->cols + id] * l->b->value[d * rank + q];
         delta[d] = sum;
     }
 }
@@ -80,7 +81,8 @@ static void merge_row(void *arg, size_t tile, unsigned worker)
         else linear_delta(item->lora, row, delta);
         for (size_t i = 0; i < in; i++) to[i] += item->lora->scale * delta[i];
     }
-    nib_convert(k->r->narrow + tile * in * nib_dtype_bytes(item->plan.dtype), item->plan.dtype, to, NIB_F32, in);
+    nib_convert(k->r->narrow + tile * in * nib_dtype_bytes(item->plan.dtype), item->plan.dtype, to,
+                NIB_F32, in);
 }
 
 /* --- putting --- */
@@ -95,8 +97,8 @@ static bool fits(float value, nib_dtype type)
 }
 
 /* Puts the first `count` values of `narrow`, made of `wide`. */
-static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item, const float *values,
-                      uint64_t first, size_t count, nib_error *err)
+static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
+                      const float *values, uint64_t first, size_t count, nib_error *err)
 {
     nib_dtype type = item->plan.dtype;
 
@@ -107,8 +109,8 @@ static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_i
     return nib_tensor_writer_put(w, r->narrow, count * nib_dtype_bytes(type), err);
 }
 
-nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
-                                  nib_error *err)
+nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w,
+                                  const nib_merge_item *item, nib_error *err)
 {
     size_t out = item->weight->out, in = item->weight->in;
     size_t most = in ? nib_max(PIECE_VALUES / in, 16) : 16;
@@ -123,8 +125,8 @@ nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w, const
     return status;
 }
 
-nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
-                                  nib_error *err)
+nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
+                                  const nib_merge_item *item, nib_error *err)
 {
     uint64_t count = item->plan.shape[0];
     nib_status status = NIB_OK;

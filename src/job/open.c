@@ -6,7 +6,8 @@
 
 #include "base/filemap.h"
 
-/* "models--org--name/snapshots/<hash>" somewhere in `path`: where org begins, NULL when there is none. */
+/* "models--org--name/snapshots/<hash>" somewhere in `path`: where org begins, NULL when there is
+ * none. */
 static const char *find_hub_name(const char *path, size_t *org, size_t *bytes)
 {
     const char *begin = strstr(path, "models--"), *end, *gap;
@@ -58,6 +59,7 @@ nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out
 
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted)
 {
-    if (wanted == NIB_COMPUTE_FLOAT16) nib_note(ctx, "compute_dtype float16 is computed in float32");
+    if (wanted == NIB_COMPUTE_FLOAT16)
+        nib_note(ctx, "compute_dtype float16 is computed in float32");
     return nib_compute_type(ctx, wanted);
 }

@@ -5,8 +5,8 @@
 #include "adapter/adapter.h"
 #include "text/tokenizer.h"
 
-/* org/name when `dir` lies in a hub cache (.../models--org--name/snapshots/<hash>), as it is typed or as it
- * is called in full; allocated.  NULL with NIB_OK: it does not. */
+/* org/name when `dir` lies in a hub cache (.../models--org--name/snapshots/<hash>), as it is typed
+ * or as it is called in full; allocated.  NULL with NIB_OK: it does not. */
 nib_status nib_hub_name(nib_ctx *ctx, const char *dir, char **out, nib_error *err);
 
 /* The name of the base model for adapter_config.json: `given`, else org/name when dir lies in a hub

@@ -33,7 +33,8 @@ static nib_status open_data(preview *p, nib_error *err)
     status = nib_dataset_open(p->ctx, &source, &p->data, err);
     if (status) goto done;
     p->text.ctx = p->ctx;
-    p->tokens = nib_new_array(p->ctx, nib_max(nib_dataset_counts(p->data).longest, 1), sizeof *p->tokens);
+    p->tokens = nib_new_array(p->ctx, nib_max(nib_dataset_counts(p->data).longest, 1),
+                              sizeof *p->tokens);
     if (!p->tokens) status = nib_fail(err, NIB_E_NOMEM, "preview: out of memory");
 done:
     json_decref(json);
@@ -67,7 +68,8 @@ static nib_status fill_texts(preview *p, nib_record r, nib_error *err)
     }
     nib_text_stream_destroy(stream);
     if (!status && p->text.failed) status = nib_fail(err, NIB_E_NOMEM, "preview: out of memory");
-    for (uint32_t i = 0; i < r.length && !status; at += p->tokens[i++].bytes) p->tokens[i].text = p->text.data + at;
+    for (uint32_t i = 0; i < r.length && !status; at += p->tokens[i++].bytes)
+        p->tokens[i].text = p->text.data + at;
     return status;
 }
 
@@ -98,7 +100,8 @@ static uint32_t bucket_width(uint32_t longest)
 {
     uint32_t width = 1;
 
-    for (unsigned step = 0; (longest + width - 1) / width > NIB_PREVIEW_BUCKETS; step++) width = step % 3 == 1 ? width / 2 * 5 : width * 2;
+    for (unsigned step = 0; (longest + width - 1) / width > NIB_PREVIEW_BUCKETS; step++)
+        width = step % 3 == 1 ? width / 2 * 5 : width * 2;
     return width;
 }
 
@@ -147,7 +150,8 @@ nib_status nib_preview(nib_ctx *ctx, const nib_preview_options *options, nib_err
     bool more = options->on_record != NULL;
     nib_status status = open_data(&p, err);
 
-    for (size_t i = 0; !status && more && i < options->records && i < nib_dataset_count(p.data); i++) {
+    for (size_t i = 0; !status && more && i < options->records && i < nib_dataset_count(p.data);
+         i++) {
         if (nib_should_stop(ctx)) status = nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
         else status = show(&p, i, &more, err);
     }

@@ -87,11 +87,13 @@ done:
     return status;
 }
 
-nib_status nib_copy_tokenizer_files(nib_ctx *ctx, const char *model, const char *dir, nib_error *err)
+nib_status nib_copy_tokenizer_files(nib_ctx *ctx, const char *model, const char *dir,
+                                    nib_error *err)
 {
     nib_status status = NIB_OK;
 
-    for (size_t i = 1; !status && i < NIB_COUNT(copied) - 1; i++) status = copy_file(ctx, model, dir, copied[i], err);
+    for (size_t i = 1; !status && i < NIB_COUNT(copied) - 1; i++)
+        status = copy_file(ctx, model, dir, copied[i], err);
     return status;
 }
 
@@ -150,6 +152,7 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
         return nib_fail(err, NIB_E_INVALID, "%s: lies in %s, an input, where nothing is written",
                         out, model);
     if (lies_in(from, to))
-        return nib_fail(err, NIB_E_INVALID, "%s: contains %s, an input, where nothing is written", out, model);
+        return nib_fail(err, NIB_E_INVALID, "%s: contains %s, an input, where nothing is written",
+                        out, model);
     return NIB_OK;
 }

@@ -3,7 +3,10 @@
 
 enum { NAME_ROOM = 64 };
 
-static char plain(char c) { return c == '-' ? '_' : c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
+static char plain(char c)
+{
+    return c == '-' ? '_' : c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
 
 static bool same(const char *a, const char *b)
 {

@@ -24,11 +24,12 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_COMPUTE, /* nib_recipe.compute[offset]: a type, or a flag that names one */
 } nib_recipe_kind;
 
-typedef enum nib_recipe_result { /* does the key change the result, so that the resolved recipe holds it? */
-    NIB_RESULT_NEVER,
-    NIB_RESULT_ALWAYS,
-    NIB_RESULT_EVALUATED, /* when there is an eval_strategy */
-    NIB_RESULT_BEST       /* with load_best_model_at_end */
+typedef enum nib_recipe_result { /* does the key change the result, so that the resolved recipe
+                                    holds it? */
+                                 NIB_RESULT_NEVER,
+                                 NIB_RESULT_ALWAYS,
+                                 NIB_RESULT_EVALUATED, /* when there is an eval_strategy */
+                                 NIB_RESULT_BEST       /* with load_best_model_at_end */
 } nib_recipe_result;
 
 typedef struct nib_recipe_row {
@@ -54,7 +55,8 @@ typedef struct nib_recipe_values {
 /* All defaults. */
 nib_recipe_values nib_recipe_defaults(void);
 
-/* Where compute_dtype comes from: the explicit key, the type the model is loaded in, the Trainer's flags. */
+/* Where compute_dtype comes from: the explicit key, the type the model is loaded in, the Trainer's
+ * flags. */
 enum { NIB_COMPUTE_KEY, NIB_COMPUTE_TORCH, NIB_COMPUTE_BF16, NIB_COMPUTE_FP16, NIB_COMPUTE_KEYS };
 
 typedef struct nib_recipe_given { /* of a row */
@@ -84,8 +86,8 @@ const char *nib_recipe_nearest(const char *name);
 
 /* Reads a value into the row's target.  place: "file:line:column: key" or "key".  more: a list is
  * added to. */
-nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
-                                 bool more, nib_error *err);
+nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
+                                 const char *place, bool more, nib_error *err);
 /* Does the value ask for nothing (of an ignored or refused key)? */
 bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 
@@ -93,6 +95,7 @@ bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err);
 
 /* The options as a recipe, YAML.  *out is the caller's. */
-nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out, nib_error *err);
+nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **out,
+                            nib_error *err);
 
 #endif

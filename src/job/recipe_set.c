@@ -62,21 +62,31 @@ void nib_recipe_destroy(nib_recipe *r)
 /* Back to the default: what null means, and what a value from a later place replaces. */
 static void reset(nib_recipe *r, const nib_recipe_row *row)
 {
-    static const size_t sizes[] = { [NIB_KEY_BOOL] = sizeof(bool), [NIB_KEY_CHOICE] = sizeof(int), [NIB_KEY_INT] = sizeof(int),
-                                    [NIB_KEY_BATCH] = sizeof(int), [NIB_KEY_SEED] = 8, [NIB_KEY_LONG] = 8, [NIB_KEY_SIZE] = 8,
-                                    [NIB_KEY_FLOAT] = sizeof(double), [NIB_KEY_TEXT] = sizeof(char *), [NIB_KEY_WORDS] = sizeof(char *),
+    static const size_t sizes[] = { [NIB_KEY_BOOL] = sizeof(bool),
+                                    [NIB_KEY_CHOICE] = sizeof(int),
+                                    [NIB_KEY_INT] = sizeof(int),
+                                    [NIB_KEY_BATCH] = sizeof(int),
+                                    [NIB_KEY_SEED] = 8,
+                                    [NIB_KEY_LONG] = 8,
+                                    [NIB_KEY_SIZE] = 8,
+                                    [NIB_KEY_FLOAT] = sizeof(double),
+                                    [NIB_KEY_TEXT] = sizeof(char *),
+                                    [NIB_KEY_WORDS] = sizeof(char *),
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
-                                    [NIB_KEY_NUMBERS] = sizeof(int *), [NIB_KEY_PATTERN] = sizeof(nib_pattern *), [NIB_KEY_COMPUTE] = 0 };
+                                    [NIB_KEY_NUMBERS] = sizeof(int *),
+                                    [NIB_KEY_PATTERN] = sizeof(nib_pattern *),
+                                    [NIB_KEY_COMPUTE] = 0 };
     nib_recipe_values defaults = nib_recipe_defaults();
 
     if (row->kind == NIB_KEY_COMPUTE) return;
     memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
-    if (row->second) memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
+    if (row->second)
+        memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
 }
 
 /* level 1: from a file, 2: set by itself. */
-static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, const char *place, const char *name_place,
-                      unsigned char level, nib_error *err)
+static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, const char *place,
+                      const char *name_place, unsigned char level, nib_error *err)
 {
     size_t found = nib_recipe_find(name), index;
     const nib_recipe_row *row;
@@ -85,14 +95,17 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
     bool more, empty;
 
     if (found == SIZE_MAX)
-        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; the nearest is %s", name_place, name, nib_recipe_nearest(name));
+        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; the nearest is %s", name_place,
+                        name, nib_recipe_nearest(name));
     index = nib_recipe_follow(found);
     row = &nib_recipe_rows[index];
     given = &r->given[index];
     if (given->level == level && level == 1)
-        return nib_fail(err, NIB_E_INVALID, "%s%s: the same key as %s in line %u", name_place, name, given->name, given->line);
+        return nib_fail(err, NIB_E_INVALID, "%s%s: the same key as %s in line %u", name_place, name,
+                        given->name, given->line);
     if (row->key.use == NIB_RECIPE_REFUSED && !nib_recipe_is_neutral(row, n))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: refused, it would change numbers: %s", place, row->key.help);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: refused, it would change numbers: %s", place,
+                        row->key.help);
     more = given->level == level;
     empty = nib_yaml_is_null(n);
     if (row->key.use == NIB_RECIPE_USED) {
@@ -102,7 +115,8 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
         empty = nib_recipe_is_neutral(row, n); /* not worth a word */
     }
     if (status) return status;
-    *given = (nib_recipe_given){ empty && row->key.use != NIB_RECIPE_USED ? 0 : level, n->key_line, nib_recipe_rows[found].key.name };
+    *given = (nib_recipe_given){ empty && row->key.use != NIB_RECIPE_USED ? 0 : level, n->key_line,
+                                 nib_recipe_rows[found].key.name };
     if (empty && row->kind == NIB_KEY_COMPUTE) given->level = 0;
     return NIB_OK;
 }
@@ -114,8 +128,9 @@ nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err
     nib_status status = NIB_OK;
 
     if (!root || root->kind != NIB_YAML_MAP)
-        return nib_fail(err, NIB_E_INVALID, "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`", path,
-                        root ? root->line : 1, root ? root->column : 1);
+        return nib_fail(err, NIB_E_INVALID,
+                        "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`",
+                        path, root ? root->line : 1, root ? root->column : 1);
     for (const nib_yaml_node *n = root->first; n && !status; n = n->next) {
         char *place = nib_sprintf(r->ctx, "%s:%u:%u: %.100s", path, n->line, n->column, n->key);
         char *name_place = nib_sprintf(r->ctx, "%s:%u:%u: ", path, n->key_line, n->key_column);
@@ -146,8 +161,10 @@ nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib
     char place[128];
 
     snprintf(place, sizeof place, "%.100s", key);
-    if (!*value && nib_recipe_find(key) != SIZE_MAX && nib_recipe_rows[nib_recipe_follow(nib_recipe_find(key))].key.use == NIB_RECIPE_USED)
-        return nib_fail(err, NIB_E_INVALID, "%s: the value is empty (the default is null)", place); /* --r $FORGOTTEN */
+    if (!*value && nib_recipe_find(key) != SIZE_MAX &&
+        nib_recipe_rows[nib_recipe_follow(nib_recipe_find(key))].key.use == NIB_RECIPE_USED)
+        return nib_fail(err, NIB_E_INVALID, "%s: the value is empty (the default is null)",
+                        place);                                           /* --r $FORGOTTEN */
     if (*value == '[' || (*value == '{' && value[strcspn(value, ":")])) { /* a template is no map */
         status = nib_yaml_parse(r->ctx, value, strlen(value), place, &y, err);
         if (status && *value == '{') status = NIB_OK; /* '{a}: {b}' is a template too */
@@ -155,7 +172,8 @@ nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib
     }
     if (!status) {
         size_t found = nib_recipe_find(key);
-        bool text = found != SIZE_MAX && nib_recipe_rows[nib_recipe_follow(found)].kind == NIB_KEY_TEXT;
+        bool text = found != SIZE_MAX &&
+                    nib_recipe_rows[nib_recipe_follow(found)].kind == NIB_KEY_TEXT;
         status = set(r, key, text ? &scalar : n, place, "", 2, err);
     }
     nib_yaml_close(y);
@@ -166,7 +184,10 @@ nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib
 
 static const char *compute_name(nib_compute c)
 {
-    return c == NIB_COMPUTE_FLOAT32 ? "float32" : c == NIB_COMPUTE_BFLOAT16 ? "bfloat16" : c == NIB_COMPUTE_FLOAT16 ? "float16" : "auto";
+    return c == NIB_COMPUTE_FLOAT32    ? "float32"
+           : c == NIB_COMPUTE_BFLOAT16 ? "bfloat16"
+           : c == NIB_COMPUTE_FLOAT16  ? "float16"
+                                       : "auto";
 }
 
 /* The latest place wins; in one place the key that says it most directly. */
@@ -176,20 +197,25 @@ static nib_status settle_compute(nib_recipe *r, nib_error *err)
 
     r->v.o.model.compute_dtype = NIB_COMPUTE_AUTO;
     for (size_t i = 0; i < nib_recipe_row_count; i++)
-        if (nib_recipe_rows[i].kind == NIB_KEY_COMPUTE) given[nib_recipe_rows[i].offset] = &r->given[i];
-    if (given[NIB_COMPUTE_BF16]->level && given[NIB_COMPUTE_BF16]->level == given[NIB_COMPUTE_FP16]->level &&
+        if (nib_recipe_rows[i].kind == NIB_KEY_COMPUTE)
+            given[nib_recipe_rows[i].offset] = &r->given[i];
+    if (given[NIB_COMPUTE_BF16]->level &&
+        given[NIB_COMPUTE_BF16]->level == given[NIB_COMPUTE_FP16]->level &&
         r->compute_flag[NIB_COMPUTE_BF16] && r->compute_flag[NIB_COMPUTE_FP16])
         return nib_fail(err, NIB_E_INVALID, "bf16 and fp16 are both true");
     for (unsigned level = 2; level && !best; level--)
         for (size_t i = 0; i < NIB_COMPUTE_KEYS && !best; i++) {
-            if (given[i]->level != level || (i >= NIB_COMPUTE_BF16 && !r->compute_flag[i])) continue;
+            if (given[i]->level != level || (i >= NIB_COMPUTE_BF16 && !r->compute_flag[i]))
+                continue;
             best = given[i];
             r->v.o.model.compute_dtype = r->compute[i];
         }
     for (size_t i = 0; i < NIB_COMPUTE_KEYS && best; i++)
-        if (given[i]->level && (i < NIB_COMPUTE_BF16 || r->compute_flag[i]) && r->compute[i] != r->v.o.model.compute_dtype)
-            nib_note(r->ctx, "%s: %s is what is computed in; %s asks for %s", best->name, compute_name(r->v.o.model.compute_dtype),
-                     given[i]->name, compute_name(r->compute[i]));
+        if (given[i]->level && (i < NIB_COMPUTE_BF16 || r->compute_flag[i]) &&
+            r->compute[i] != r->v.o.model.compute_dtype)
+            nib_note(r->ctx, "%s: %s is what is computed in; %s asks for %s", best->name,
+                     compute_name(r->v.o.model.compute_dtype), given[i]->name,
+                     compute_name(r->compute[i]));
     return NIB_OK;
 }
 
@@ -206,7 +232,8 @@ static void say_ignored(nib_recipe *r)
             if (nib_recipe_rows[k].key.use != NIB_RECIPE_IGNORED || !r->given[k].level ||
                 strcmp(nib_recipe_rows[k].key.help, why) != 0)
                 continue;
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", r->given[k].name);
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                     r->given[k].name);
             r->given[k].level = 0; /* once */
         }
         nib_note(r->ctx, "without effect here: %s (%s)", names, why);
@@ -220,9 +247,12 @@ static nib_status settle_text_field(nib_recipe *r, nib_error *err)
     char *template_text;
     size_t n;
 
-    if (!field || strcmp(field, "text") == 0 || d->template_text || d->prompt_template) return NIB_OK;
+    if (!field || strcmp(field, "text") == 0 || d->template_text || d->prompt_template)
+        return NIB_OK;
     n = strlen(field);
-    if (strcspn(field, "{}\\") != n) return nib_fail(err, NIB_E_INVALID, "dataset_text_field: '%.100s' is no field's name", field);
+    if (strcspn(field, "{}\\") != n)
+        return nib_fail(err, NIB_E_INVALID, "dataset_text_field: '%.100s' is no field's name",
+                        field);
     template_text = nib_recipe_take(r, n + 3);
     if (!template_text) return nib_fail(err, NIB_E_NOMEM, "dataset_text_field: out of memory");
     template_text[0] = '{';
@@ -232,10 +262,13 @@ static nib_status settle_text_field(nib_recipe *r, nib_error *err)
     return NIB_OK;
 }
 
-static unsigned level_of(const nib_recipe *r, const char *key) { return r->given[nib_recipe_follow(nib_recipe_find(key))].level; }
+static unsigned level_of(const nib_recipe *r, const char *key)
+{
+    return r->given[nib_recipe_follow(nib_recipe_find(key))].level;
+}
 
-/* TRL's flags and nibble's words say the same; here the words are filled in.  The later place wins; in one
- * place they must not contradict each other. */
+/* TRL's flags and nibble's words say the same; here the words are filled in.  The later place wins;
+ * in one place they must not contradict each other. */
 static nib_status settle_loss(nib_recipe *r, nib_error *err)
 {
     nib_data_options *d = &r->v.o.data;
@@ -244,18 +277,22 @@ static nib_status settle_loss(nib_recipe *r, nib_error *err)
     unsigned prompt = level_of(r, "train_on_prompt"), only = level_of(r, "completion_only_loss");
     bool everything = d->train_on_turns && strcmp(d->train_on_turns, "everything") == 0;
 
-    if (turns && turns == flag && d->train_on_turns && assistant >= 0 && everything == (assistant == 1))
-        return nib_fail(err, NIB_E_INVALID, "assistant_only_loss %s and train_on_turns %s contradict each other", assistant ? "true" : "false",
-                        d->train_on_turns);
+    if (turns && turns == flag && d->train_on_turns && assistant >= 0 &&
+        everything == (assistant == 1))
+        return nib_fail(err, NIB_E_INVALID,
+                        "assistant_only_loss %s and train_on_turns %s contradict each other",
+                        assistant ? "true" : "false", d->train_on_turns);
     if (prompt && prompt == only && completion >= 0 && d->train_on_prompt == (completion == 1))
-        return nib_fail(err, NIB_E_INVALID, "completion_only_loss %s and train_on_prompt %s contradict each other", completion ? "true" : "false",
-                        d->train_on_prompt ? "true" : "false");
+        return nib_fail(err, NIB_E_INVALID,
+                        "completion_only_loss %s and train_on_prompt %s contradict each other",
+                        completion ? "true" : "false", d->train_on_prompt ? "true" : "false");
     if (assistant >= 0 && flag > turns) d->train_on_turns = assistant ? "all" : "everything";
     if (completion >= 0 && only > prompt) d->train_on_prompt = completion == 0;
     return NIB_OK;
 }
 
-nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out, nib_error *err)
+nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out,
+                                       nib_error *err)
 {
     nib_status status = settle_compute(r, err);
 

@@ -7,11 +7,13 @@
 
 #include "job/recipe_keys.h"
 
-static nib_status wrong(const char *place, const nib_yaml_node *n, nib_error *err, const char *expected)
+static nib_status wrong(const char *place, const nib_yaml_node *n, nib_error *err,
+                        const char *expected)
 {
     if (n->kind == NIB_YAML_SCALAR)
         return nib_fail(err, NIB_E_INVALID, "%s: '%.200s' is not %s", place, n->text, expected);
-    return nib_fail(err, NIB_E_INVALID, "%s: a %s, expected %s", place, n->kind == NIB_YAML_LIST ? "list" : "map", expected);
+    return nib_fail(err, NIB_E_INVALID, "%s: a %s, expected %s", place,
+                    n->kind == NIB_YAML_LIST ? "list" : "map", expected);
 }
 
 /* YAML's words for true and false, all of them: the key says that a truth value is due. */
@@ -30,7 +32,9 @@ static bool read_integer(const nib_yaml_node *n, int64_t lo, int64_t hi, int64_t
     char *end;
     long long value;
 
-    if (n->kind != NIB_YAML_SCALAR || !*n->text || strspn(n->text, "+-0123456789") != strlen(n->text)) return false;
+    if (n->kind != NIB_YAML_SCALAR || !*n->text ||
+        strspn(n->text, "+-0123456789") != strlen(n->text))
+        return false;
     errno = 0;
     value = strtoll(n->text, &end, 10);
     if (errno || *end || value < lo || value > hi) return false;
@@ -43,7 +47,8 @@ static bool read_number(const char *text, double *out)
     char *end;
     double value;
 
-    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text)) return false; /* no nan, no 0x, no blanks */
+    /* no nan, no 0x, no blanks */
+    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text)) return false;
     value = strtod(text, &end);
     if (end == text || *end || !isfinite(value)) return false;
     *out = value;
@@ -60,7 +65,8 @@ static bool read_size(const nib_yaml_node *n, uint64_t *out)
     double value;
 
     if (n->kind != NIB_YAML_SCALAR || *n->text < '0' || *n->text > '9') return false;
-    if (n->text[strspn(n->text, "0123456789")] == 'x') return false; /* 0x10, which strtod() takes */
+    /* 0x10, which strtod() takes */
+    if (n->text[strspn(n->text, "0123456789")] == 'x') return false;
     value = strtod(n->text, &end);
     while (*end == ' ') end++;
     for (size_t i = 0; i < NIB_COUNT(units); i++)
@@ -81,14 +87,18 @@ static const char *find_word(nib_recipe *r, const char *words, const char *text,
         size_t name = equals ? (size_t)(equals - w) : length;
         if (name == n && strncmp(w, text, n) == 0) {
             *known = true;
-            return equals ? nib_recipe_copy(r, equals + 1, length - name - 1) : nib_recipe_copy(r, w, length);
+            return equals ? nib_recipe_copy(r, equals + 1, length - name - 1)
+                          : nib_recipe_copy(r, w, length);
         }
         w += length;
     }
     return NULL;
 }
 
-static nib_status no_memory(const char *place, nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", place); }
+static nib_status no_memory(const char *place, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", place);
+}
 
 /* "one of a b c": without other spellings of them. */
 static void list_words(const char *words, char *out, size_t room)
@@ -97,20 +107,22 @@ static void list_words(const char *words, char *out, size_t room)
 
     for (const char *w = words; *w && used < room; w += *w == ' ') {
         size_t length = strcspn(w, " ");
-        if (!memchr(w, '=', length)) used += (size_t)snprintf(out + used, room - used, " %.*s", (int)length, w);
+        if (!memchr(w, '=', length))
+            used += (size_t)snprintf(out + used, room - used, " %.*s", (int)length, w);
         w += length;
     }
 }
 
-static nib_status read_text(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
-                            const char **out, nib_error *err)
+static nib_status read_text(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
+                            const char *place, const char **out, nib_error *err)
 {
     const char *text;
     char expected[512];
     bool known = true;
 
     if (n->kind != NIB_YAML_SCALAR) return wrong(place, n, err, "a text");
-    text = row->words ? find_word(r, row->words, n->text, &known) : nib_recipe_copy(r, n->text, strlen(n->text));
+    text = row->words ? find_word(r, row->words, n->text, &known)
+                      : nib_recipe_copy(r, n->text, strlen(n->text));
     if (!known) {
         list_words(row->words, expected, sizeof expected);
         return wrong(place, n, err, expected);
@@ -165,10 +177,11 @@ static nib_status read_list(nib_recipe *r, const nib_yaml_node *n, const char *p
 
 /* Names by suffix; or, as PEFT's string form, one regular expression ("regex:..." or a text that
  * cannot be a name); or all-linear. */
-static nib_status read_names(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more, nib_names *out,
-                             nib_error *err)
+static nib_status read_names(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
+                             nib_names *out, nib_error *err)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-., ";
+    static const char
+        letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-., ";
     size_t before = more && !out->regex && !out->all_linear ? out->count : 0;
     const char **items;
     nib_status status;
@@ -177,10 +190,12 @@ static nib_status read_names(nib_recipe *r, const nib_yaml_node *n, const char *
         *out = (nib_names){ .all_linear = true };
         return NIB_OK;
     }
-    if (n->kind == NIB_YAML_SCALAR && (strncmp(n->text, "regex:", 6) == 0 || n->text[strspn(n->text, letters)])) {
+    if (n->kind == NIB_YAML_SCALAR &&
+        (strncmp(n->text, "regex:", 6) == 0 || n->text[strspn(n->text, letters)])) {
         const char *expression = n->text + (strncmp(n->text, "regex:", 6) == 0 ? 6 : 0);
         items = nib_recipe_take(r, sizeof *items);
-        if (!items || !(items[0] = nib_recipe_copy(r, expression, strlen(expression)))) return no_memory(place, err);
+        if (!items || !(items[0] = nib_recipe_copy(r, expression, strlen(expression))))
+            return no_memory(place, err);
         *out = (nib_names){ .items = items, .count = 1, .regex = true };
         return NIB_OK;
     }
@@ -194,8 +209,8 @@ static nib_status read_names(nib_recipe *r, const nib_yaml_node *n, const char *
 }
 
 /* Some of the row's words, by commas. */
-static nib_status read_words(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
-                             const char **out, nib_error *err)
+static nib_status read_words(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
+                             const char *place, const char **out, nib_error *err)
 {
     const char **items;
     size_t count = 0, used = 0;
@@ -210,15 +225,17 @@ static nib_status read_words(nib_recipe *r, const nib_recipe_row *row, const nib
         const char *word = find_word(r, row->words, items[i], &known);
         if (!known) return wrong(place, &(nib_yaml_node){ .text = items[i] }, err, "one of the words of this key: see --help");
         if (!word) return no_memory(place, err);
-        if (!*word) nib_note(r->ctx, "without effect here: %s %s (nothing is sent to the network)", row->key.name, items[i]);
+        if (!*word)
+            nib_note(r->ctx, "without effect here: %s %s (nothing is sent to the network)",
+                     row->key.name, items[i]);
         else used += (size_t)sprintf(text + used, "%s%s", used ? "," : "", word);
     }
     if (used) *out = text;
     return NIB_OK;
 }
 
-static nib_status read_numbers(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more, const int **out,
-                               size_t *count, nib_error *err)
+static nib_status read_numbers(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
+                               const int **out, size_t *count, nib_error *err)
 {
     size_t before = more ? *count : 0, all;
     const char **items;
@@ -232,7 +249,8 @@ static nib_status read_numbers(nib_recipe *r, const nib_yaml_node *n, const char
     for (size_t i = before; i < all; i++) {
         nib_yaml_node item = { .kind = NIB_YAML_SCALAR, .text = items[i] };
         int64_t number;
-        if (!read_integer(&item, 0, INT32_MAX, &number)) return wrong(place, &item, err, "the number of a layer");
+        if (!read_integer(&item, 0, INT32_MAX, &number))
+            return wrong(place, &item, err, "the number of a layer");
         numbers[i] = (int)number;
     }
     *out = numbers;
@@ -250,16 +268,21 @@ static nib_status read_pattern(nib_recipe *r, const nib_yaml_node *n, const char
     nib_pattern *made;
     nib_status status;
 
-    if (n->kind != NIB_YAML_MAP && (status = read_list(r, n, place, 0, &items, &given, err))) return status;
+    if (n->kind != NIB_YAML_MAP && (status = read_list(r, n, place, 0, &items, &given, err)))
+        return status;
     made = nib_recipe_take(r, (used + given + 1) * sizeof *made);
     if (!made) return no_memory(place, err);
     for (size_t i = 0; i < used; i++) made[i] = (*out)[i];
     for (size_t i = 0; i < given; i++, used++) {
-        const char *equals = items ? strrchr(items[i], '=') : NULL, *name = items ? items[i] : c->key;
-        const char *value = items ? equals ? equals + 1 : "" : c->kind == NIB_YAML_SCALAR ? c->text : "";
+        const char *equals = items ? strrchr(items[i], '=') : NULL,
+                   *name = items ? items[i] : c->key;
+        const char *value = items                        ? equals ? equals + 1 : ""
+                            : c->kind == NIB_YAML_SCALAR ? c->text
+                                                         : "";
 
         if (!read_number(value, &made[used].value))
-            return nib_fail(err, NIB_E_INVALID, "%s: '%.200s' has no number, as q_proj=4 has", place, name);
+            return nib_fail(err, NIB_E_INVALID, "%s: '%.200s' has no number, as q_proj=4 has",
+                            place, name);
         made[used].name = nib_recipe_copy(r, name, items ? (size_t)(equals - name) : strlen(name));
         if (!made[used].name) return no_memory(place, err);
         if (c) c = c->next;
@@ -271,14 +294,17 @@ static nib_status read_pattern(nib_recipe *r, const nib_yaml_node *n, const char
 
 /* --- the type to compute in --- */
 
-static nib_status read_compute(nib_recipe *r, size_t slot, const nib_yaml_node *n, const char *place, nib_error *err)
+static nib_status read_compute(nib_recipe *r, size_t slot, const nib_yaml_node *n,
+                               const char *place, nib_error *err)
 {
     static const char *const names[] = { "auto", "float32", "bfloat16", "float16" };
-    static const nib_compute values[] = { NIB_COMPUTE_AUTO, NIB_COMPUTE_FLOAT32, NIB_COMPUTE_BFLOAT16, NIB_COMPUTE_FLOAT16 };
+    static const nib_compute values[] = { NIB_COMPUTE_AUTO, NIB_COMPUTE_FLOAT32,
+                                          NIB_COMPUTE_BFLOAT16, NIB_COMPUTE_FLOAT16 };
 
     if (slot >= NIB_COMPUTE_BF16) {
         r->compute[slot] = slot == NIB_COMPUTE_BF16 ? NIB_COMPUTE_BFLOAT16 : NIB_COMPUTE_FLOAT16;
-        return read_bool(n, &r->compute_flag[slot]) ? NIB_OK : wrong(place, n, err, "true or false");
+        return read_bool(n, &r->compute_flag[slot]) ? NIB_OK
+                                                    : wrong(place, n, err, "true or false");
     }
     for (size_t i = 0; n->kind == NIB_YAML_SCALAR && i < NIB_COUNT(names); i++)
         if (strcmp(strncmp(n->text, "torch.", 6) == 0 ? n->text + 6 : n->text, names[i]) == 0) {
@@ -290,8 +316,8 @@ static nib_status read_compute(nib_recipe *r, size_t slot, const nib_yaml_node *
 
 /* --- all of them --- */
 
-nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
-                                 bool more, nib_error *err)
+nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
+                                 const char *place, bool more, nib_error *err)
 {
     char *base = (char *)&r->v;
     void *target = base + row->offset, *count = base + row->second;
@@ -309,20 +335,25 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
             *(int *)target = 0;
             return NIB_OK;
         }
-        if (!read_integer(n, 1, INT32_MAX, &integer)) return wrong(place, n, err, "a whole number above 0, or auto");
+        if (!read_integer(n, 1, INT32_MAX, &integer))
+            return wrong(place, n, err, "a whole number above 0, or auto");
         *(int *)target = (int)integer;
         return NIB_OK;
     case NIB_KEY_INT:
-        if (!read_integer(n, INT32_MIN, INT32_MAX, &integer)) return wrong(place, n, err, "a whole number");
+        if (!read_integer(n, INT32_MIN, INT32_MAX, &integer))
+            return wrong(place, n, err, "a whole number");
         *(int *)target = (int)integer;
         return NIB_OK;
     case NIB_KEY_SEED: case NIB_KEY_LONG:
         if (!read_integer(n, row->kind == NIB_KEY_SEED ? 0 : INT64_MIN, INT64_MAX, &integer))
-            return wrong(place, n, err, row->kind == NIB_KEY_SEED ? "a whole number from 0 on" : "a whole number");
+            return wrong(place, n, err,
+                         row->kind == NIB_KEY_SEED ? "a whole number from 0 on" : "a whole number");
         if (row->kind == NIB_KEY_SEED) *(uint64_t *)target = (uint64_t)integer;
         else *(int64_t *)target = integer;
         return NIB_OK;
-    case NIB_KEY_SIZE: return read_size(n, target) ? NIB_OK : wrong(place, n, err, "a size such as 6GiB or 512MiB");
+    case NIB_KEY_SIZE:
+        return read_size(n, target) ? NIB_OK
+                                    : wrong(place, n, err, "a size such as 6GiB or 512MiB");
     case NIB_KEY_FLOAT:
         if (n->kind == NIB_YAML_SCALAR && read_number(n->text, target)) return NIB_OK;
         return wrong(place, n, err, "a number");
@@ -349,7 +380,8 @@ static bool is_neutral_text(const char *words, const nib_yaml_node *n)
         bool yes, no;
 
         snprintf(word, sizeof word, "%.*s", (int)nib_min(length, sizeof word - 1), w);
-        if (strcasecmp(word, n->text) == 0 || (read_number(word, &a) && read_number(n->text, &b) && a == b) ||
+        if (strcasecmp(word, n->text) == 0 ||
+            (read_number(word, &a) && read_number(n->text, &b) && a == b) ||
             (read_bool(&(nib_yaml_node){ .text = word }, &yes) && read_bool(n, &no) && yes == no))
             return true;
         w += length;
@@ -362,6 +394,8 @@ bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n)
     if (nib_yaml_is_null(n)) return true;
     if (n->kind == NIB_YAML_SCALAR) return is_neutral_text(row->words, n);
     for (const nib_yaml_node *c = n->first; c; c = c->next) /* a list: of such values only */
-        if (n->kind == NIB_YAML_MAP || c->kind != NIB_YAML_SCALAR || !is_neutral_text(row->words, c)) return false;
+        if (n->kind == NIB_YAML_MAP || c->kind != NIB_YAML_SCALAR ||
+            !is_neutral_text(row->words, c))
+            return false;
     return true;
 }

@@ -6,7 +6,12 @@
 #include "job/recipe_keys.h"
 #include "text/utf8.h"
 
-typedef struct writer { nib_ctx *ctx; char *text; size_t used, capacity; bool failed, not_utf8; } writer;
+typedef struct writer {
+    nib_ctx *ctx;
+    char *text;
+    size_t used, capacity;
+    bool failed, not_utf8;
+} writer;
 
 static void put(writer *w, const char *text, size_t bytes)
 {
@@ -35,7 +40,8 @@ static void NIB_PRINTF(2, 3) say(writer *w, const char *format, ...)
 /* YAML takes some characters above ASCII for line breaks, and refuses others. */
 static bool must_escape(uint32_t c)
 {
-    return c < 32 || (c >= 127 && c < 161) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
+    return c < 32 || (c >= 127 && c < 161) || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
+           c == 0xfffe || c == 0xffff;
 }
 
 /* In double quotes, whatever it holds: then no text is taken for something else. */
@@ -107,7 +113,8 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
 {
     switch (row->kind) {
     case NIB_KEY_TEXT: case NIB_KEY_WORDS: return !*(const char *const *)target;
-    case NIB_KEY_NAMES: return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
+    case NIB_KEY_NAMES:
+        return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
     case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: return !*(const size_t *)count;
     case NIB_KEY_CHOICE: return *(const int *)target < 0;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
@@ -118,8 +125,10 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
 
 static void put_compute(writer *w, nib_compute c)
 {
-    static const char *const names[] = { [NIB_COMPUTE_AUTO] = "auto", [NIB_COMPUTE_FLOAT32] = "float32",
-                                         [NIB_COMPUTE_BFLOAT16] = "bfloat16", [NIB_COMPUTE_FLOAT16] = "float16" };
+    static const char *const names[] = { [NIB_COMPUTE_AUTO] = "auto",
+                                         [NIB_COMPUTE_FLOAT32] = "float32",
+                                         [NIB_COMPUTE_BFLOAT16] = "bfloat16",
+                                         [NIB_COMPUTE_FLOAT16] = "float16" };
     say(w, "%s", names[c]);
 }
 
@@ -146,10 +155,13 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
     case NIB_KEY_NAMES: put_names(w, target); break;
     case NIB_KEY_NUMBERS:
         numbers = *(const int *const *)target;
-        for (size_t i = 0; i < *(const size_t *)count; i++) say(w, "%s%d", i ? ", " : "[", numbers[i]);
+        for (size_t i = 0; i < *(const size_t *)count; i++)
+            say(w, "%s%d", i ? ", " : "[", numbers[i]);
         put(w, "]", 1);
         break;
-    case NIB_KEY_PATTERN: put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count); break;
+    case NIB_KEY_PATTERN:
+        put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count);
+        break;
     case NIB_KEY_COMPUTE: put_compute(w, v->o.model.compute_dtype); break;
     case NIB_KEY_NONE: break;
     }
@@ -179,7 +191,9 @@ nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **
             "#   nibble finetune recipe.yaml output_dir=ANOTHER\n");
     for (size_t i = 0; i < nib_recipe_row_count && !w.not_utf8; i++) {
         if (is_part(&nib_recipe_rows[i], &o->train)) put_row(&w, &nib_recipe_rows[i], &v);
-        if (w.not_utf8) status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be", nib_recipe_rows[i].key.name);
+        if (w.not_utf8)
+            status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be",
+                              nib_recipe_rows[i].key.name);
     }
     if (w.failed) status = nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
     if (status) nib_free(ctx, w.text);

@@ -21,7 +21,8 @@ static void print(sheet *s, const char *format, ...)
     va_start(args, format);
     n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (n < 0 || s->failed || !nib_grow(s->ctx, &s->text, &s->capacity, s->bytes + (size_t)n + 1, 1)) {
+    if (n < 0 || s->failed ||
+        !nib_grow(s->ctx, &s->text, &s->capacity, s->bytes + (size_t)n + 1, 1)) {
         s->failed = true;
         return;
     }
@@ -133,7 +134,8 @@ static void print_report(sheet *s, const json_t *report)
     }
 }
 
-nib_status nib_report_make(nib_ctx *ctx, const json_t *report, nib_report_form form, char **out, nib_error *err)
+nib_status nib_report_make(nib_ctx *ctx, const json_t *report, nib_report_form form, char **out,
+                           nib_error *err)
 {
     sheet s = { .ctx = ctx };
     char *dumped;

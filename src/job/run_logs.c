@@ -24,9 +24,13 @@ nib_status nib_report_to(const char *report_to, unsigned *out, nib_error *err)
     *out = 0;
     for (;;) {
         size_t n = strcspn(p, ","), i = 0;
-        while (i < NIB_COUNT(known) && !(strlen(known[i].name) == n && strncmp(p, known[i].name, n) == 0)) i++;
+        while (i < NIB_COUNT(known) &&
+               !(strlen(known[i].name) == n && strncmp(p, known[i].name, n) == 0))
+            i++;
         if (i == NIB_COUNT(known))
-            return nib_fail(err, NIB_E_INVALID, "report_to: '%.*s', known are none, jsonl, tensorboard, all", (int)nib_min(n, 100), p);
+            return nib_fail(err, NIB_E_INVALID,
+                            "report_to: '%.*s', known are none, jsonl, tensorboard, all",
+                            (int)nib_min(n, 100), p);
         *out |= known[i].bits;
         if (!p[n]) return NIB_OK;
         p += n + 1;
@@ -39,10 +43,12 @@ static bool kept(const char *line, size_t bytes, const nib_log_cut *cut)
 {
     json_t *o = NULL;
     int64_t step = -1;
-    bool keep = nib_json_parse(line, bytes, "log.jsonl", 0, &o, NULL) == NIB_OK && json_is_object(o) &&
-                nib_json_get_int(o, "log.jsonl", "step", 0, INT64_MAX, &step, NULL) == NIB_OK && step >= 0 &&
-                (uint64_t)step <= cut->step && !json_object_get(o, "train_runtime") &&
-                !(cut->before_eval && (uint64_t)step == cut->step && json_object_get(o, "eval_runtime"));
+    bool keep = nib_json_parse(line, bytes, "log.jsonl", 0, &o, NULL) == NIB_OK &&
+                json_is_object(o) &&
+                nib_json_get_int(o, "log.jsonl", "step", 0, INT64_MAX, &step, NULL) == NIB_OK &&
+                step >= 0 && (uint64_t)step <= cut->step && !json_object_get(o, "train_runtime") &&
+                !(cut->before_eval && (uint64_t)step == cut->step &&
+                  json_object_get(o, "eval_runtime"));
     json_decref(o);
     return keep;
 }
@@ -68,7 +74,8 @@ static nib_status cut_lines(nib_ctx *ctx, const char *path, const nib_log_cut *c
     return status;
 }
 
-static nib_status open_lines(nib_run_logs *l, const char *output_dir, const nib_log_cut *cut, nib_error *err)
+static nib_status open_lines(nib_run_logs *l, const char *output_dir, const nib_log_cut *cut,
+                             nib_error *err)
 {
     nib_status status;
 
@@ -91,7 +98,9 @@ static nib_status put_line(nib_run_logs *l, const nib_log_entry *e, nib_error *e
     while (done < l->text.bytes) {
         ssize_t n = write(l->lines, l->text.data + done, l->text.bytes - done);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return nib_fail(err, NIB_E_IO, "%s: writing failed: %s", l->path, strerror(n ? errno : ENOSPC));
+        if (n <= 0)
+            return nib_fail(err, NIB_E_IO, "%s: writing failed: %s", l->path,
+                            strerror(n ? errno : ENOSPC));
         done += (size_t)n;
     }
     return NIB_OK;
@@ -117,7 +126,8 @@ static nib_status make_directories(nib_ctx *ctx, const char *path, nib_error *er
         char c = *p;
         if (c && c != '/') continue;
         *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) status = nib_fail(err, NIB_E_IO, "%s: %s", part, strerror(errno));
+        if (mkdir(part, 0777) && errno != EEXIST)
+            status = nib_fail(err, NIB_E_IO, "%s: %s", part, strerror(errno));
         if (!c) break;
         *p = '/';
     }
@@ -125,12 +135,14 @@ static nib_status make_directories(nib_ctx *ctx, const char *path, nib_error *er
     return status;
 }
 
-static nib_status open_events(nib_run_logs *l, const char *dir, const nib_log_cut *cut, nib_error *err)
+static nib_status open_events(nib_run_logs *l, const char *dir, const nib_log_cut *cut,
+                              nib_error *err)
 {
     nib_status status = make_directories(l->ctx, dir, err);
 
     if (!status) status = nib_tfevents_create(l->ctx, dir, &l->events, err);
-    if (!status && cut->resumed) status = nib_tfevents_start(l->events, wall_time(), cut->step + 1, err);
+    if (!status && cut->resumed)
+        status = nib_tfevents_start(l->events, wall_time(), cut->step + 1, err);
     return status;
 }
 
@@ -139,7 +151,8 @@ static nib_status put_events(nib_run_logs *l, const nib_log_entry *e, nib_error 
 {
     const char *const *names = nib_log_names(e->kind);
     double now = wall_time();
-    nib_status status = nib_tfevents_scalar(l->events, now, e->step, "train/epoch", (float)e->epoch, err);
+    nib_status status = nib_tfevents_scalar(l->events, now, e->step, "train/epoch", (float)e->epoch,
+                                            err);
 
     for (size_t i = 0; names[i] && !status; i++) {
         bool eval = strncmp(names[i], "eval_", 5) == 0;
@@ -153,8 +166,9 @@ static nib_status put_events(nib_run_logs *l, const nib_log_entry *e, nib_error 
 
 /* --- both --- */
 
-nib_status nib_run_logs_open(nib_ctx *ctx, unsigned to, const char *output_dir, const char *logging_dir,
-                             nib_log_cut cut, nib_run_logs *out, nib_error *err)
+nib_status nib_run_logs_open(nib_ctx *ctx, unsigned to, const char *output_dir,
+                             const char *logging_dir, nib_log_cut cut, nib_run_logs *out,
+                             nib_error *err)
 {
     nib_run_logs l = { .ctx = ctx, .lines = -1, .text = { .ctx = ctx } };
     nib_status status = NIB_OK;
@@ -179,7 +193,8 @@ nib_status nib_run_logs_put(nib_run_logs *l, const nib_log_entry *e, nib_error *
 nib_status nib_run_logs_sync(nib_run_logs *l, nib_error *err)
 {
     if (!l->ctx) return NIB_OK;
-    if (l->lines >= 0 && fsync(l->lines)) return nib_fail(err, NIB_E_IO, "%s: %s", l->path, strerror(errno));
+    if (l->lines >= 0 && fsync(l->lines))
+        return nib_fail(err, NIB_E_IO, "%s: %s", l->path, strerror(errno));
     return l->events ? nib_tfevents_sync(l->events, err) : NIB_OK;
 }
 

@@ -15,8 +15,8 @@ typedef struct nib_run_logs {
     nib_text text;         /* a line; its room is kept */
 } nib_run_logs;
 
-/* "none", "jsonl", "tensorboard", "all", or a comma list, as NIB_REPORT_ bits; "wandb" and the like are
- * NIB_E_INVALID with the known names.  NULL is none. */
+/* "none", "jsonl", "tensorboard", "all", or a comma list, as NIB_REPORT_ bits; "wandb" and the like
+ * are NIB_E_INVALID with the known names.  NULL is none. */
 nib_status nib_report_to(const char *report_to, unsigned *out, nib_error *err);
 
 typedef struct nib_log_cut {
@@ -25,12 +25,14 @@ typedef struct nib_log_cut {
     bool before_eval;  /* and those of its evaluation */
 } nib_log_cut;
 
-/* Opens output_dir/log.jsonl, cut back, and a new event file in logging_dir, which after a resume begins
- * with a SessionLog START, so that TensorBoard forgets later steps of an earlier session. */
-nib_status nib_run_logs_open(nib_ctx *ctx, unsigned to, const char *output_dir, const char *logging_dir,
-                             nib_log_cut cut, nib_run_logs *out, nib_error *err);
+/* Opens output_dir/log.jsonl, cut back, and a new event file in logging_dir, which after a resume
+ * begins with a SessionLog START, so that TensorBoard forgets later steps of an earlier session. */
+nib_status nib_run_logs_open(nib_ctx *ctx, unsigned to, const char *output_dir,
+                             const char *logging_dir, nib_log_cut cut, nib_run_logs *out,
+                             nib_error *err);
 nib_status nib_run_logs_put(nib_run_logs *l, const nib_log_entry *e, nib_error *err);
-nib_status nib_run_logs_sync(nib_run_logs *l, nib_error *err); /* before a checkpoint says that they are there */
+nib_status nib_run_logs_sync(nib_run_logs *l,
+                             nib_error *err); /* before a checkpoint says that they are there */
 void nib_run_logs_close(nib_run_logs *l); /* zeroed is fine */
 
 #endif

@@ -15,7 +15,8 @@
 #include "base/outname.h"
 #include "format/json.h"
 
-static const char lock_name[] = ".nibble-lock", mark_name[] = ".nibble-run.json", config_name[] = "adapter_config.json";
+static const char lock_name[] = ".nibble-lock", mark_name[] = ".nibble-run.json",
+                  config_name[] = "adapter_config.json";
 
 static nib_status no_memory(const nib_rundir *d, nib_error *err)
 {
@@ -39,7 +40,8 @@ static nib_status sync_directory(const nib_rundir *d, nib_error *err)
 static bool is_the_file(int fd, const char *name)
 {
     struct stat a, b;
-    return fstat(fd, &a) == 0 && lstat(name, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(fd, &a) == 0 && lstat(name, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
 }
 
 static nib_status take_lock(nib_rundir *d, nib_error *err)
@@ -59,7 +61,8 @@ static nib_status take_lock(nib_rundir *d, nib_error *err)
         if (flock(d->lock, LOCK_EX | LOCK_NB)) {
             ssize_t n = pread(d->lock, holder, sizeof holder - 1, 0);
             holder[n > 0 ? n : 0] = 0;
-            status = nib_fail(err, NIB_E_IO, "%s: %s is writing there", d->path, *holder ? holder : "another process");
+            status = nib_fail(err, NIB_E_IO, "%s: %s is writing there", d->path,
+                              *holder ? holder : "another process");
             close(d->lock); /* not ours: the file stays */
             d->lock = -1;
             goto done;
@@ -78,7 +81,8 @@ done:
 /* --- what is there --- */
 
 typedef struct contents {
-    char first[NAME_MAX + 1]; /* something that is neither lock, mark nor temporary; "" when there is none */
+    /* something that is neither lock, mark nor temporary; "" when there is none */
+    char first[NAME_MAX + 1];
     bool mark, checkpoint;
 } contents;
 
@@ -89,7 +93,8 @@ static nib_status look(const nib_rundir *d, contents *c, nib_error *err)
     *c = (contents){ .mark = false };
     if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", d->path, strerror(errno));
     for (const struct dirent *e; (e = readdir(dir));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, lock_name) == 0 ||
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            strcmp(e->d_name, lock_name) == 0 ||
             fnmatch(".nibble-????????????????.tmp", e->d_name, 0) == 0)
             continue;
         if (strcmp(e->d_name, mark_name) == 0) {
@@ -109,7 +114,8 @@ static nib_status read_mark(nib_rundir *d, nib_error *err)
     nib_status status = name ? nib_json_read(d->ctx, name, 0, &d->mark, err) : no_memory(d, err);
 
     if (!status && !json_is_object(json_object_get(d->mark, "identity")))
-        status = nib_fail(err, NIB_E_FORMAT, "%s: identity is missing; --overwrite begins anew", name);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: identity is missing; --overwrite begins anew",
+                          name);
     nib_free(d->ctx, name);
     return status;
 }
@@ -122,15 +128,20 @@ static nib_status meet_contents(nib_rundir *d, nib_rundir_entry how, nib_error *
     if (status) return status;
     if (c.mark && how != NIB_RUNDIR_OVERWRITE) status = read_mark(d, err);
     else if (*c.first && how == NIB_RUNDIR_NEW)
-        status = nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %s) and not an unfinished run; --overwrite "
-                          "replaces what nibble writes", d->path, c.first);
+        status = nib_fail(err, NIB_E_INVALID,
+                          "%s: not empty (it holds %s) and not an unfinished run; --overwrite "
+                          "replaces what nibble writes",
+                          d->path, c.first);
     else if (*c.first && how == NIB_RUNDIR_RESUME && !c.checkpoint)
-        status = nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %s), but without a checkpoint; --overwrite "
-                          "replaces what nibble writes", d->path, c.first);
+        status = nib_fail(err, NIB_E_INVALID,
+                          "%s: not empty (it holds %s), but without a checkpoint; --overwrite "
+                          "replaces what nibble writes",
+                          d->path, c.first);
     return status ? status : nib_tree_remove_stale(d->ctx, d->path, err);
 }
 
-nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out, nib_error *err)
+nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out,
+                           nib_error *err)
 {
     nib_rundir d = { .ctx = ctx, .lock = -1 };
     struct stat info;
@@ -148,7 +159,8 @@ nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how,
     } else if (errno != EEXIST) {
         status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
     } else if (lstat(d.path, &info) == 0 && S_ISLNK(info.st_mode)) {
-        status = nib_fail(err, NIB_E_IO, "%s: is a symbolic link, and nothing is written through one", path);
+        status = nib_fail(err, NIB_E_IO,
+                          "%s: is a symbolic link, and nothing is written through one", path);
     }
     if (!status) status = take_lock(&d, err);
     if (!status) status = meet_contents(&d, how, err);
@@ -177,14 +189,17 @@ void nib_rundir_close(nib_rundir *d)
 
 /* --- the mark --- */
 
-nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started, const char *logging_dir, nib_error *err)
+nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
+                            const char *logging_dir, nib_error *err)
 {
     char *name = nib_sprintf(d->ctx, "%s/%s", d->path, mark_name), *text = NULL;
-    json_t *mark = json_pack("{s:O, s:I, s:s?}", "identity", identity, "started", (json_int_t)started, "logging_dir", logging_dir);
+    json_t *mark = json_pack("{s:O, s:I, s:s?}", "identity", identity, "started",
+                             (json_int_t)started, "logging_dir", logging_dir);
     nib_status status;
 
     text = mark ? json_dumps(mark, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-    status = name && text ? nib_outfile_replace(d->ctx, name, text, strlen(text), err) : no_memory(d, err);
+    status = name && text ? nib_outfile_replace(d->ctx, name, text, strlen(text), err)
+                          : no_memory(d, err);
     d->began = !status;
     if (text) {
         json_malloc_t unused;
@@ -213,10 +228,12 @@ nib_status nib_rundir_finish(nib_rundir *d, nib_error *err)
 
 static nib_status move_one(const nib_rundir *d, const char *from, const char *name, nib_error *err)
 {
-    char *a = nib_sprintf(d->ctx, "%s/%s", from, name), *b = nib_sprintf(d->ctx, "%s/%s", d->path, name);
+    char *a = nib_sprintf(d->ctx, "%s/%s", from, name),
+         *b = nib_sprintf(d->ctx, "%s/%s", d->path, name);
     nib_status status = a && b ? NIB_OK : no_memory(d, err);
 
-    if (!status && rename(a, b)) status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b, strerror(errno));
+    if (!status && rename(a, b))
+        status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b, strerror(errno));
     nib_free(d->ctx, a);
     nib_free(d->ctx, b);
     return status;
@@ -229,7 +246,8 @@ static nib_status move_others(const nib_rundir *d, const char *from, nib_error *
 
     if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
     for (const struct dirent *e; !status && (e = readdir(dir));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, config_name) != 0)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            strcmp(e->d_name, config_name) != 0)
             status = move_one(d, from, e->d_name, err);
     closedir(dir);
     return status;
@@ -248,7 +266,10 @@ static nib_status link_all(const nib_rundir *d, const char *from, const char *to
         b = nib_sprintf(d->ctx, "%s/%s", to, e->d_name);
         if (!a || !b) status = no_memory(d, err);
         else if (link(a, b))
-            status = nib_fail(err, errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK ? NIB_E_UNSUPPORTED : NIB_E_IO,
+            status = nib_fail(err,
+                              errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK
+                                  ? NIB_E_UNSUPPORTED
+                                  : NIB_E_IO,
                               "%s: linking failed: %s", b, strerror(errno));
         nib_free(d->ctx, a);
         nib_free(d->ctx, b);
@@ -257,14 +278,16 @@ static nib_status link_all(const nib_rundir *d, const char *from, const char *to
     return status;
 }
 
-/* Over an adapter that is there: a directory with the new files and links to all others changes places
- * with this one, so that the old adapter stands there or the new one, and checkpoints are never away. */
+/* Over an adapter that is there: a directory with the new files and links to all others changes
+ * places with this one, so that the old adapter stands there or the new one, and checkpoints are
+ * never away. */
 static nib_status replace_adapter(nib_rundir *d, const char *from, nib_error *err)
 {
     nib_outdir *out = NULL;
     nib_status status = nib_outdir_create(d->ctx, d->path, true, &out, err);
 
-    if (!status) status = nib_outdir_drop(out, ".nibble-????????????????.tmp", err); /* `from` is one */
+    /* `from` is one */
+    if (!status) status = nib_outdir_drop(out, ".nibble-????????????????.tmp", err);
     if (!status) status = nib_outdir_keep_deep(out, "checkpoint-*", err);
     if (!status) status = nib_outdir_keep_deep(out, "runs", err);
     if (!status) status = link_all(d, from, nib_outdir_path(out), err);
@@ -273,19 +296,21 @@ static nib_status replace_adapter(nib_rundir *d, const char *from, nib_error *er
     return status;
 }
 
-/* adapter_config.json goes first and comes last: without it nothing takes the files in between for an
- * adapter. */
+/* adapter_config.json goes first and comes last: without it nothing takes the files in between for
+ * an adapter. */
 static nib_status move_in(nib_rundir *d, const char *from, const char *config, nib_error *err)
 {
     nib_status status = NIB_OK;
 
     if (unlink(config) == 0) status = sync_directory(d, err);
-    else if (errno != ENOENT) status = nib_fail(err, NIB_E_IO, "%s: cannot be replaced: %s", config, strerror(errno));
+    else if (errno != ENOENT)
+        status = nib_fail(err, NIB_E_IO, "%s: cannot be replaced: %s", config, strerror(errno));
     if (!status) status = move_others(d, from, err);
     if (!status) status = sync_directory(d, err);
     if (!status) status = move_one(d, from, config_name, err);
     if (!status) status = sync_directory(d, err);
-    if (!status && rmdir(from)) status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
+    if (!status && rmdir(from))
+        status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
     return status;
 }
 
@@ -298,7 +323,8 @@ nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
     if (!config) return no_memory(d, err);
     if (nib_file_exists(config)) {
         status = replace_adapter(d, from, &why);
-        if (status == NIB_E_UNSUPPORTED) nib_warn(d->ctx, "%s; its files are replaced one after the other", why.message);
+        if (status == NIB_E_UNSUPPORTED)
+            nib_warn(d->ctx, "%s; its files are replaced one after the other", why.message);
         else if (status && err) *err = why;
     }
     if (status == NIB_E_UNSUPPORTED) status = move_in(d, from, config, err);

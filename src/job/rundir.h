@@ -25,22 +25,26 @@ typedef enum nib_rundir_entry {
     NIB_RUNDIR_RESUME     /* also one that holds checkpoints of nibble */
 } nib_rundir_entry;
 
-/* Makes the directory if need be, locks it and clears what a killed writer left under temporary names.
- * NIB_E_INVALID: it holds something else; NIB_E_IO: another process writes there (process and host
- * are named). */
-nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out, nib_error *err);
-/* Gives the lock back; a directory made for a run that never began is left empty.  A zeroed one is fine. */
+/* Makes the directory if need be, locks it and clears what a killed writer left under temporary
+ * names. NIB_E_INVALID: it holds something else; NIB_E_IO: another process writes there (process
+ * and host are named). */
+nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how, nib_rundir *out,
+                           nib_error *err);
+/* Gives the lock back; a directory made for a run that never began is left empty.  A zeroed one is
+ * fine. */
 void nib_rundir_close(nib_rundir *d);
 
 /* Writes the mark.  logging_dir may be NULL. */
-nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started, const char *logging_dir, nib_error *err);
+nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
+                            const char *logging_dir, nib_error *err);
 /* Takes the mark away: the run is finished. */
 nib_status nib_rundir_finish(nib_rundir *d, nib_error *err);
 
 /* Moves the files of `from`, a directory inside this one whose files are synced, into this one, and
- * removes it.  Where an adapter stands already, the old one or the new one is there at every moment;
- * but for a place that cannot be replaced as a whole (a mount point, a parent that may not be written
- * to), and where there is none, the files come one after the other, adapter_config.json last. */
+ * removes it.  Where an adapter stands already, the old one or the new one is there at every
+ * moment; but for a place that cannot be replaced as a whole (a mount point, a parent that may not
+ * be written to), and where there is none, the files come one after the other, adapter_config.json
+ * last. */
 nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err);
 
 #endif

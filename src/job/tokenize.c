@@ -12,7 +12,8 @@ struct nib_text_codec {
     char *text; /* of the last decode */
 };
 
-nib_status nib_text_codec_open(nib_ctx *ctx, const char *model_dir, nib_text_codec **out, nib_error *err)
+nib_status nib_text_codec_open(nib_ctx *ctx, const char *model_dir, nib_text_codec **out,
+                               nib_error *err)
 {
     nib_text_codec *c = nib_new(ctx, sizeof *c);
     nib_status status;
@@ -55,10 +56,12 @@ nib_status nib_text_codec_encode(nib_text_codec *c, const char *text, size_t byt
 }
 
 nib_status nib_text_codec_decode(nib_text_codec *c, const uint32_t *ids, size_t count,
-                                 bool skip_special, const char **text, size_t *bytes, nib_error *err)
+                                 bool skip_special, const char **text, size_t *bytes,
+                                 nib_error *err)
 {
     char *made;
-    nib_status status = nib_tokenizer_decode(c->tokenizer, ids, count, skip_special, &made, bytes, err);
+    nib_status status = nib_tokenizer_decode(c->tokenizer, ids, count, skip_special, &made, bytes,
+                                             err);
 
     if (status) return status;
     nib_free(c->ctx, c->text);

@@ -4,7 +4,8 @@
 #include "kernel/kernels.h"
 
 /* Back to codes.  Written so that a value that is no number stays inside the table. */
-static void encode(const nib_moment_map *map, size_t n, const float *x, uint8_t *codes, float *absmax)
+static void encode(const nib_moment_map *map, size_t n, const float *x, uint8_t *codes,
+                   float *absmax)
 {
     float most = 0, reciprocal;
 
@@ -17,8 +18,8 @@ static void encode(const nib_moment_map *map, size_t n, const float *x, uint8_t 
     }
 }
 
-void nib_adamw8_ref(const nib_adamw *o, const nib_moment_maps *maps, size_t count, float *p, const float *g,
-                    nib_moments8 s)
+void nib_adamw8_ref(const nib_adamw *o, const nib_moment_maps *maps, size_t count, float *p,
+                    const float *g, nib_moments8 s)
 {
     float decay = (float)(1 - o->lr * o->weight_decay), step = (float)(-o->lr / o->bias1);
     float root = (float)sqrt(o->bias2), m[NIB_MOMENT_BLOCK], v[NIB_MOMENT_BLOCK];

@@ -33,7 +33,7 @@ typedef struct nib_attention_args {
     nib_heads q_heads, kv_heads_k, kv_heads_v; /* views of q, k, v (and dq, dk, dv alike) */
     const void *q, *k, *v;
     void *o;                    /* [rows, heads * head_dim], plain */
-    float *lse;                 /* [heads, total rows] log-sum-exp of the scaled scores; out, then in */
+    float *lse; /* [heads, total rows] log-sum-exp of the scaled scores; out, then in */
     size_t lse_stride;          /* rows of lse: lse[h * lse_stride + t] */
     /* One sequence and one head at a time: rows q0 .. q0 + q_len of q, o, lse are queries
      * whose positions are pos0 .. pos0 + q_len; k, v hold kv_len rows from row kv0 on, at

@@ -1,8 +1,9 @@
-/* attention_one.h - attention of one query, which is what generating a token is: a dot a key, then a weighted
- * sum of values.  Part of attention_simd.h.
+/* attention_one.h - attention of one query, which is what generating a token is: a dot a key, then
+ * a weighted sum of values.  Part of attention_simd.h.
  *
- * Keys and values are read where they lie, four keys at a time, so that their sums cross lanes together.  A few
- * queries are computed one by one, so that a token's result is the same alone and among a few (generate/lookup.h). */
+ * Keys and values are read where they lie, four keys at a time, so that their sums cross lanes
+ * together.  A few queries are computed one by one, so that a token's result is the same alone and
+ * among a few (generate/lookup.h). */
 #ifndef NIB_KERNEL_ATTENTION_ONE_H
 #define NIB_KERNEL_ATTENTION_ONE_H
 
@@ -12,15 +13,26 @@
 #include "kernel/gemm.h"
 #include "kernel/simd.h"
 
-enum { FEW_QUERIES = 4, ONE_KEYS = 4, ONE_VECTORS = 8 /* of channels, whose sums stay in registers */ };
+enum {
+    FEW_QUERIES = 4,
+    ONE_KEYS = 4,
+    ONE_VECTORS = 8 /* of channels, whose sums stay in registers */
+};
 
 /* Keys or values of the head, from the first that is seen on. */
-typedef struct one_rows { nib_dtype type; const char *at; size_t bytes; /* from row to row */ } one_rows;
+typedef struct one_rows {
+    nib_dtype type;
+    const char *at;
+    size_t bytes; /* from row to row */
+} one_rows;
 
-NIB_INLINE one_rows one_rows_of(const nib_attention_args *a, nib_dtype type, const void *x, nib_heads layout, size_t first)
+NIB_INLINE one_rows one_rows_of(const nib_attention_args *a, nib_dtype type, const void *x,
+                                nib_heads layout, size_t first)
 {
     size_t each = nib_dtype_bytes(type);
-    return (one_rows){ type, (const char *)x + nib_head_at(layout, a->kv0 + first, nib_kv_head(a)) * each, layout.row_stride * each };
+    return (one_rows){ type,
+                       (const char *)x + nib_head_at(layout, a->kv0 + first, nib_kv_head(a)) * each,
+                       layout.row_stride * each };
 }
 
 NIB_INLINE V one_get(one_rows x, size_t row, size_t c, size_t n)
@@ -36,7 +48,8 @@ NIB_INLINE void one_dots(const float *q, one_rows keys, size_t n, size_t d, floa
         size_t row[ONE_KEYS];
         for (size_t i = 0; i < ONE_KEYS; i++) sum[i] = v_zero(), row[i] = nib_min(j + i, n - 1);
         for (size_t c = 0; c + VN <= d; c += VN)
-            for (size_t i = 0; i < ONE_KEYS; i++) sum[i] = v_fma(v_load(q + c), one_get(keys, row[i], c, VN), sum[i]);
+            for (size_t i = 0; i < ONE_KEYS; i++)
+                sum[i] = v_fma(v_load(q + c), one_get(keys, row[i], c, VN), sum[i]);
         for (size_t c = d / VN * VN, i = 0; c < d && i < ONE_KEYS; i++)
             sum[i] = v_fma(v_load(q + c), one_get(keys, row[i], c, d - c), sum[i]);
         v_sum4(sum, p + j);
@@ -44,14 +57,16 @@ NIB_INLINE void one_dots(const float *q, one_rows keys, size_t n, size_t d, floa
 }
 
 /* o[c] = sum of p[j] times channel c of value j, for some vectors of channels. */
-NIB_INLINE void one_weigh(const float *p, one_rows values, size_t n, size_t c, size_t vectors, float *o)
+NIB_INLINE void one_weigh(const float *p, one_rows values, size_t n, size_t c, size_t vectors,
+                          float *o)
 {
     V sum[ONE_VECTORS];
 
     for (size_t v = 0; v < vectors; v++) sum[v] = v_zero();
     for (size_t j = 0; j < n; j++)
 #pragma GCC unroll 8
-        for (size_t v = 0; v < vectors; v++) sum[v] = v_fma(v_set(p[j]), one_get(values, j, c + v * VN, VN), sum[v]);
+        for (size_t v = 0; v < vectors; v++)
+            sum[v] = v_fma(v_set(p[j]), one_get(values, j, c + v * VN, VN), sum[v]);
     for (size_t v = 0; v < vectors; v++) v_store(o + c + v * VN, sum[v]);
 }
 
@@ -63,7 +78,8 @@ NIB_INLINE void one_weigh_all(const float *p, one_rows values, size_t n, size_t 
     for (; c + 8 * VN <= d; c += 8 * VN) one_weigh(p, values, n, c, 8, o);
     for (; c + 4 * VN <= d; c += 4 * VN) one_weigh(p, values, n, c, 4, o);
     for (; c + VN <= d; c += VN) one_weigh(p, values, n, c, 1, o);
-    for (size_t j = 0; c < d && j < n; j++) rest = v_fma(v_set(p[j]), one_get(values, j, c, d - c), rest);
+    for (size_t j = 0; c < d && j < n; j++)
+        rest = v_fma(v_set(p[j]), one_get(values, j, c, d - c), rest);
     if (c < d) v_store(o + c, rest);
 }
 
@@ -92,20 +108,25 @@ NIB_INLINE float one_softmax(float *p, size_t n, float scale, float *greatest)
 NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t i, void *scratch)
 {
     size_t d = a->head_dim, wide = nib_round_up(d, NIB_STRIP), row = a->q0 + i, first, end, at;
-    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *o = q + wide, *p = o + wide, most, total;
+    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *o = q + wide, *p = o + wide, most,
+          total;
     one_rows keys, values;
 
     nib_seen_keys(a, i, &first, &end);
     keys = one_rows_of(a, type, a->k, a->kv_heads_k, first);
     values = one_rows_of(a, type, a->v, a->kv_heads_v, first);
-    for (size_t c = 0; c < d; c += VN) v_store(q + c, v_get(type, a->q, nib_head_at(a->q_heads, row, a->head) + c, nib_min(VN, d - c)));
+    for (size_t c = 0; c < d; c += VN)
+        v_store(q + c,
+                v_get(type, a->q, nib_head_at(a->q_heads, row, a->head) + c, nib_min(VN, d - c)));
     one_dots(q, keys, end - first, d, p);
     for (size_t j = 0; a->alibi_slopes && j < end - first; j++) p[j] += nib_alibi(a, first + j);
     total = one_softmax(p, end - first, a->scale * 1.44269504f /* log2 e */, &most);
     one_weigh_all(p, values, end - first, d, o);
     at = (row * a->heads + a->head) * d;
-    for (size_t c = 0; c < d; c += VN) v_put(type, a->o, at + c, nib_min(VN, d - c), v_mul(v_set(1 / total), v_load(o + c)));
-    if (a->lse) a->lse[a->head * a->lse_stride + row] = most * 0.693147181f /* ln 2 */ + logf(total);
+    for (size_t c = 0; c < d; c += VN)
+        v_put(type, a->o, at + c, nib_min(VN, d - c), v_mul(v_set(1 / total), v_load(o + c)));
+    if (a->lse)
+        a->lse[a->head * a->lse_stride + row] = most * 0.693147181f /* ln 2 */ + logf(total);
 }
 
 #endif

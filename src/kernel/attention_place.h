@@ -8,10 +8,14 @@ enum { NIB_ATTENTION_QUERIES = 64, NIB_ATTENTION_KEYS = 64 }; /* of a tile of sc
 
 static inline size_t nib_head_at(nib_heads l, size_t row, size_t head)
 {
-    return row * l.row_stride + head / l.per_group * l.group_stride + head % l.per_group * l.head_stride;
+    return row * l.row_stride + head / l.per_group * l.group_stride +
+           head % l.per_group * l.head_stride;
 }
 
-static inline size_t nib_kv_head(const nib_attention_args *a) { return a->head / (a->heads / a->kv_heads); }
+static inline size_t nib_kv_head(const nib_attention_args *a)
+{
+    return a->head / (a->heads / a->kv_heads);
+}
 
 /* Keys [*first, *end) that query i sees. */
 static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *first, size_t *end)
@@ -24,7 +28,8 @@ static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *
 /* Falcon's bias: slope, position and their product are each rounded to bfloat16. */
 static inline float nib_alibi(const nib_attention_args *a, size_t key)
 {
-    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key)) : 0;
+    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key))
+                           : 0;
 }
 
 #endif

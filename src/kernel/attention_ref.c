@@ -4,11 +4,12 @@
 #include "kernel/attention_place.h"
 #include "kernel/kernels.h"
 
-/* The vector forms: keys, values and their sums, queries and do twice, results, two tiles of scores,
- * five numbers a query.  One query, and the reference: a row of scores and a query. */
+/* The vector forms: keys, values and their sums, queries and do twice, results, two tiles of
+ * scores, five numbers a query.  One query, and the reference: a row of scores and a query. */
 size_t nib_attention_scratch_bytes(size_t head_dim, size_t max_len)
 {
-    size_t wide = nib_round_up(head_dim, 16), keys = NIB_ATTENTION_KEYS, queries = NIB_ATTENTION_QUERIES;
+    size_t wide = nib_round_up(head_dim, 16), keys = NIB_ATTENTION_KEYS,
+           queries = NIB_ATTENTION_QUERIES;
     size_t tile = keys * wide * 4 + queries * wide * 5 + 2 * keys * queries + 5 * queries;
 
     return (nib_max(tile, nib_round_up(max_len, 16) + 2 * wide) + 64) * sizeof(float);
@@ -25,10 +26,22 @@ static void put(const nib_attention_args *a, void *x, size_t i, float value)
     else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
 }
 
-static size_t q_at(const nib_attention_args *a, size_t i) { return nib_head_at(a->q_heads, a->q0 + i, a->head); }
-static size_t k_at(const nib_attention_args *a, size_t j) { return nib_head_at(a->kv_heads_k, a->kv0 + j, nib_kv_head(a)); }
-static size_t v_at(const nib_attention_args *a, size_t j) { return nib_head_at(a->kv_heads_v, a->kv0 + j, nib_kv_head(a)); }
-static size_t o_at(const nib_attention_args *a, size_t i) { return ((a->q0 + i) * a->heads + a->head) * a->head_dim; }
+static size_t q_at(const nib_attention_args *a, size_t i)
+{
+    return nib_head_at(a->q_heads, a->q0 + i, a->head);
+}
+static size_t k_at(const nib_attention_args *a, size_t j)
+{
+    return nib_head_at(a->kv_heads_k, a->kv0 + j, nib_kv_head(a));
+}
+static size_t v_at(const nib_attention_args *a, size_t j)
+{
+    return nib_head_at(a->kv_heads_v, a->kv0 + j, nib_kv_head(a));
+}
+static size_t o_at(const nib_attention_args *a, size_t i)
+{
+    return ((a->q0 + i) * a->heads + a->head) * a->head_dim;
+}
 
 static float score(const nib_attention_args *a, size_t i, size_t j)
 {

@@ -2,8 +2,8 @@
  * attention_avx2.c and attention_avx512.c.
  *
  * Scores lie turned, s[key][query]: then keys and values are read as they are, only queries are
- * packed (once, for all their keys), and a lane of a vector is a query, so that maxima and sums need
- * nothing across lanes.
+ * packed (once, for all their keys), and a lane of a vector is a query, so that maxima and sums
+ * need nothing across lanes.
  *
  *     forward     s = k q^T     p = e^(s - max)     o += p^T v
  *     backward    s and p again, dp = v do^T        ds = p (dp - own) scale     own = do . o
@@ -77,8 +77,8 @@ static tile divide(const nib_attention_args *a, void *scratch)
 /* --- rows and strips --- */
 
 /* Rows of one head in float, each followed by zeros up to `wide`. */
-static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count, size_t head,
-                  size_t d, size_t wide, float *to)
+static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
+                  size_t head, size_t d, size_t wide, float *to)
 {
     for (size_t r = 0; r < count; r++) {
         size_t at = nib_head_at(layout, row + r, head);
@@ -89,15 +89,16 @@ static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, s
     }
 }
 
-/* Keys or values of the tile: floats of whole strips are read where they lie, unless rows a multiple of
- * 4096 bytes apart would all fall into the same few sets of the first cache. */
+/* Keys or values of the tile: floats of whole strips are read where they lie, unless rows a
+ * multiple of 4096 bytes apart would all fall into the same few sets of the first cache. */
 static rows key_rows(const tile *t, const void *x, nib_heads layout, size_t count, float *space)
 {
     const nib_attention_args *a = t->a;
     size_t head = nib_kv_head(a);
 
     if (a->type == NIB_F32 && t->d == t->wide && layout.row_stride * sizeof(float) % 4096)
-        return (rows){ (const float *)x + nib_head_at(layout, a->kv0 + t->j0, head), layout.row_stride };
+        return (rows){ (const float *)x + nib_head_at(layout, a->kv0 + t->j0, head),
+                       layout.row_stride };
     widen(a->type, x, layout, a->kv0 + t->j0, count, head, t->d, t->wide, space);
     return (rows){ space, t->wide };
 }
@@ -130,7 +131,8 @@ static void see(tile *t)
 static span seen_by(const tile *t, size_t i, size_t n)
 {
     span s = { 0, 0 };
-    if (i < t->count) s = (span){ (size_t)t->first[i], (size_t)t->end[nib_min(i + n, t->count) - 1] };
+    if (i < t->count)
+        s = (span){ (size_t)t->first[i], (size_t)t->end[nib_min(i + n, t->count) - 1] };
     if (s.lo >= s.hi) s = (span){ 0, 0 };
     return s;
 }
@@ -147,13 +149,14 @@ static span seeing(const tile *t, size_t k, size_t n)
 /* --- products --- */
 
 /* c[m rows, wide] += or = sum over k of a (lda from row to row, ka from k to k) times rows b. */
-NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_t ka, rows b, size_t wide, float *c,
-                           size_t ldc)
+NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_t ka, rows b,
+                           size_t wide, float *c, size_t ldc)
 {
     terms t = { .K = K, .a = a, .lda = lda, .ka = ka, .b = b.at, .ldb = b.ld, .bv = VN };
     size_t n = 0;
 
-    for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS, t.b += TILE_COLUMNS) tile_rows(m, t, (terms){ 0 }, c + n, ldc, true);
+    for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS, t.b += TILE_COLUMNS)
+        tile_rows(m, t, (terms){ 0 }, c + n, ldc, true);
     if (n < wide) tile_rows_strip(m, t, (terms){ 0 }, c + n, ldc, true);
 }
 
@@ -164,13 +167,14 @@ static void dots(const tile *t, rows keys, const float *strips, float *s)
         span seen = seen_by(t, n, TILE_COLUMNS);
         for (size_t k = seen.lo, m; k < seen.hi; k += m) {
             m = tile_height(seen.hi - k);
-            tile_rows(m, terms_at(t->d, keys.at + k * keys.ld, keys.ld, strips, n), (terms){ 0 }, s + k * QUERIES + n, QUERIES, false);
+            tile_rows(m, terms_at(t->d, keys.at + k * keys.ld, keys.ld, strips, n), (terms){ 0 },
+                      s + k * QUERIES + n, QUERIES, false);
         }
     }
 }
 
-/* Rows of the next product: one where an infinity or NaN must not reach who does not see it (0 times
- * it is NaN), for several rows take part in all that any of them sees. */
+/* Rows of the next product: one where an infinity or NaN must not reach who does not see it (0
+ * times it is NaN), for several rows take part in all that any of them sees. */
 static size_t height(const tile *t, size_t left) { return t->careful ? 1 : tile_height(left); }
 
 /* out[query] += sum of s[key][query] times a key's row. */
@@ -181,13 +185,15 @@ static void gather_keys(const tile *t, const float *s, rows keys, float *out)
         m = height(t, t->count - i);
         seen = seen_by(t, i, m);
         keys.at += seen.lo * keys.ld;
-        times_rows(m, seen.hi - seen.lo, s + seen.lo * QUERIES + i, 1, QUERIES, keys, t->wide, out + i * t->wide, t->wide);
+        times_rows(m, seen.hi - seen.lo, s + seen.lo * QUERIES + i, 1, QUERIES, keys, t->wide,
+                   out + i * t->wide, t->wide);
         keys.at -= seen.lo * keys.ld;
     }
 }
 
 /* out[key] += sum of s[key][query] times a query's row. */
-static void gather_queries(const tile *t, const float *s, const float *queries, float *out, size_t ld)
+static void gather_queries(const tile *t, const float *s, const float *queries, float *out,
+                           size_t ld)
 {
     span all = seen_by(t, 0, t->count);
 
@@ -195,8 +201,8 @@ static void gather_queries(const tile *t, const float *s, const float *queries, 
         span who;
         m = height(t, all.hi - k);
         who = seeing(t, k, m);
-        times_rows(m, who.hi - who.lo, s + k * QUERIES + who.lo, QUERIES, 1, (rows){ queries + who.lo * t->wide, t->wide },
-                   t->wide, out + k * ld, ld);
+        times_rows(m, who.hi - who.lo, s + k * QUERIES + who.lo, QUERIES, 1,
+                   (rows){ queries + who.lo * t->wide, t->wide }, t->wide, out + k * ld, ld);
     }
 }
 
@@ -205,7 +211,8 @@ static void gather_queries(const tile *t, const float *s, const float *queries, 
 /* Whether each of the queries [i, i + VN) sees all of `seen`. */
 static bool sees_all(const tile *t, size_t i, span seen)
 {
-    return i + VN <= t->count && t->first[i + VN - 1] <= (float)seen.lo && t->end[i] >= (float)seen.hi;
+    return i + VN <= t->count && t->first[i + VN - 1] <= (float)seen.lo &&
+           t->end[i] >= (float)seen.hi;
 }
 
 /* A score to base 2; -inf where it is not seen. */
@@ -257,7 +264,8 @@ static bool all_finite(rows x, size_t r0, size_t r1, size_t wide)
     V sum = v_zero();
 
     for (size_t r = r0; r < r1; r++)
-        for (size_t c = 0; c < wide; c += VN) sum = v_fma(v_load(x.at + r * x.ld + c), v_zero(), sum);
+        for (size_t c = 0; c < wide; c += VN)
+            sum = v_fma(v_load(x.at + r * x.ld + c), v_zero(), sum);
     return v_sum(sum) == 0;
 }
 
@@ -274,7 +282,8 @@ static bool load_tile(tile *t)
     t->v = key_rows(t, a->v, a->kv_heads_v, count, t->v_space);
     t->careful = false;
     if (t->first[t->count - 1] <= (float)all.lo && t->end[0] >= (float)all.hi) return true;
-    t->careful = !all_finite(t->k, all.lo, all.hi, t->wide) || !all_finite(t->v, all.lo, all.hi, t->wide);
+    t->careful = !all_finite(t->k, all.lo, all.hi, t->wide) ||
+                 !all_finite(t->v, all.lo, all.hi, t->wide);
     return false;
 }
 
@@ -294,7 +303,8 @@ static void forward_tile(tile *t)
     for (size_t i = 0; i < t->count; i++)
         if (t->keep[i] != 1)
             for (size_t c = 0; c < t->wide; c += VN)
-                v_store(t->o + i * t->wide + c, v_mul(v_set(t->keep[i]), v_load(t->o + i * t->wide + c)));
+                v_store(t->o + i * t->wide + c,
+                        v_mul(v_set(t->keep[i]), v_load(t->o + i * t->wide + c)));
     gather_keys(t, t->s, t->v, t->o);
 }
 
@@ -313,7 +323,8 @@ static void forward_queries(tile *t)
         size_t row = a->q0 + t->i0 + i, at = (row * a->heads + a->head) * t->d;
         V by = v_set(1 / t->total[i]);
         for (size_t c = 0; c < t->d; c += VN)
-            v_put(a->type, a->o, at + c, nib_min(VN, t->d - c), v_mul(by, v_load(t->o + i * t->wide + c)));
+            v_put(a->type, a->o, at + c, nib_min(VN, t->d - c),
+                  v_mul(by, v_load(t->o + i * t->wide + c)));
         if (a->lse) a->lse[a->head * a->lse_stride + row] = t->most[i] * LN_2 + logf(t->total[i]);
     }
 }
@@ -341,7 +352,8 @@ void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 NIB_INLINE void soften(const tile *t, size_t i, span seen, bool all)
 {
     V scale = v_set(t->a->scale), to_base_2 = v_set(t->a->scale * LOG2_E), none = v_set(-INFINITY);
-    V lse = v_load(t->most + i), own = v_load(t->total + i), first = v_load(t->first + i), end = v_load(t->end + i);
+    V lse = v_load(t->most + i), own = v_load(t->total + i), first = v_load(t->first + i),
+      end = v_load(t->end + i);
 
     for (size_t k = seen.lo; k < seen.hi; k++) {
         float *s = t->s + k * QUERIES + i, *ds = t->ds + k * QUERIES + i;
@@ -383,7 +395,9 @@ static void backward_tile(tile *t)
             clear_unseen(t->ds + i, seen);
         }
     }
-    if (!direct) memset(t->dk, 0, KEYS * t->wide * sizeof *dk), memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
+    if (!direct)
+        memset(t->dk, 0, KEYS * t->wide * sizeof *dk),
+            memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
     gather_queries(t, t->s, t->d_o, dv, t->wide);
     gather_queries(t, t->ds, t->q, dk, t->wide);
     gather_keys(t, t->ds, t->k, t->o);
@@ -401,7 +415,8 @@ static void backward_queries(tile *t)
 
     load_queries(t, a->q, a->q_heads, t->q, t->qt);
     load_queries(t, a->d_o, plain, t->d_o, t->dot);
-    widen(a->type, a->o, plain, a->q0 + t->i0, t->count, a->head, t->d, t->wide, t->o); /* for own */
+    /* for own */
+    widen(a->type, a->o, plain, a->q0 + t->i0, t->count, a->head, t->d, t->wide, t->o);
     for (size_t i = 0; i < QUERIES; i++) {
         bool real = i < t->count;
         t->most[i] = real ? a->lse[a->head * a->lse_stride + a->q0 + t->i0 + i] * LOG2_E : 0;

@@ -15,8 +15,10 @@ void nib_decode4_avx2(const uint8_t *codes, size_t n, const float values[16], fl
         __m256i code;
         memcpy(&four, codes + i / 2, sizeof four);
         code = _mm256_srlv_epi32(_mm256_set1_epi32(four), shift);
-        _mm256_storeu_ps(dst + i, _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code),
-                                                   _mm256_castsi256_ps(_mm256_slli_epi32(code, 28))));
+        _mm256_storeu_ps(dst + i,
+                         _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code),
+                                          _mm256_permutevar8x32_ps(high, code),
+                                          _mm256_castsi256_ps(_mm256_slli_epi32(code, 28))));
     }
     nib_decode4_ref(codes + i / 2, n - i, values, dst + i);
 }

@@ -1,11 +1,11 @@
-/* dot4.h - products of one row with rows of 4-bit codes or of bfloat16 values: generation, where each
- * weight is read from memory once and used once.
+/* dot4.h - products of one row with rows of 4-bit codes or of bfloat16 values: generation, where
+ * each weight is read from memory once and used once.
  *
  *     y[n] = sum over blocks b of scale[n, b] * sum over the block's 64 codes of table[code] * x
  *
- * Two codes a byte, high nibble first.  The table is applied as it is and the scale once a block, in
- * float: not the rounding of a decoded value to the compute type, but within its tolerance.
- * x is put once into the order in which a variant's lanes meet the codes (`arrange`). */
+ * Two codes a byte, high nibble first.  The table is applied as it is and the scale once a block,
+ * in float: not the rounding of a decoded value to the compute type, but within its tolerance. x is
+ * put once into the order in which a variant's lanes meet the codes (`arrange`). */
 #ifndef NIB_KERNEL_DOT4_H
 #define NIB_KERNEL_DOT4_H
 
@@ -17,40 +17,50 @@ typedef struct nib_dot4 {
     const uint8_t *codes;  /* of the first row */
     const float *table;    /* [16] */
     size_t rows, blocks;   /* a row is blocks * 32 bytes, the next one behind it */
-    size_t first;          /* number of the first row's first block in the whole matrix, which scales are counted by */
+    size_t first; /* number of the first row's first block in the whole matrix, which scales are
+                     counted by */
     unsigned shift;        /* 2^shift neighbouring blocks share a scale */
-    const float *scales;   /* the matrix's, or NULL: scale s is scale_table[scale_codes[s]] * nested[s / 256] + offset */
+    const float *scales; /* the matrix's, or NULL: scale s is scale_table[scale_codes[s]] * nested[s
+                            / 256] + offset */
     const uint8_t *scale_codes;
     const float *scale_table, *nested;
     float offset;
 } nib_dot4;
 
-/* Scale of a block, counted from the first row's first; nested: !d->scales, told so that a loop need not ask. */
+/* Scale of a block, counted from the first row's first; nested: !d->scales, told so that a loop
+ * need not ask. */
 static inline float nib_dot4_scale(const nib_dot4 *d, bool nested, size_t block)
 {
     size_t s = (d->first + block) >> d->shift;
-    return nested ? d->scale_table[d->scale_codes[s]] * d->nested[s / 256] + d->offset : d->scales[s];
+    return nested ? d->scale_table[d->scale_codes[s]] * d->nested[s / 256] + d->offset
+                  : d->scales[s];
 }
 
 enum { NIB_DOT_ROWS = 4 }; /* of x at a time, at most */
 
 /* n: a multiple of 64. */
 typedef void nib_arrange4_fn(size_t n, const float *x, float *to);
-/* y[m * ldy + r] = row r of the weight times row m < M of x, rows ldx apart: codes are looked up once for all M.
- * A row's bits do not depend on M. */
-typedef void nib_dot4_fn(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy);
+/* y[m * ldy + r] = row r of the weight times row m < M of x, rows ldx apart: codes are looked up
+ * once for all M. A row's bits do not depend on M. */
+typedef void nib_dot4_fn(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y,
+                         size_t ldy);
 
 /* Optional: the same, faster, where the values of the table are bfloat16. */
 typedef nib_arrange4_fn nib_arrange4_rounded_fn;
 typedef nib_dot4_fn nib_dot4_rounded_fn;
 
-/* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding does. */
+/* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding
+ * does. */
 typedef void nib_arrange4_bf16_fn(size_t n, const uint16_t *x, uint16_t *to);
-typedef void nib_dot4_bf16_fn(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y, size_t ldy);
+typedef void nib_dot4_bf16_fn(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y,
+                              size_t ldy);
 
-/* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by arrange_row. */
+/* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by arrange_row.
+ */
 typedef void nib_arrange_row_fn(size_t n, const float *x, float *to);
-typedef void nib_dot_rows_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y);
-typedef void nib_dot_rows_bf16_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y);
+typedef void nib_dot_rows_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x,
+                             float *y);
+typedef void nib_dot_rows_bf16_fn(size_t rows, size_t n, const uint16_t *w, size_t ld,
+                                  const uint16_t *x, float *y);
 
 #endif

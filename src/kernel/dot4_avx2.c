@@ -1,15 +1,18 @@
-/* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step: 25 shuffles, which two of the
- * ports do, beside 9 multiply-adds.  A table of bfloat16 values is two tables of bytes: 13 shuffles. */
+/* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step: 25 shuffles, which two of
+ * the ports do, beside 9 multiply-adds.  A table of bfloat16 values is two tables of bytes: 13
+ * shuffles. */
 #include "kernel/kernels.h"
 #include "kernel/planes_avx2.h"
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
 
-/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted up. */
+/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted up.
+ */
 NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
-    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes), b3 = _mm256_shuffle_epi8(p->byte[3], codes);
+    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes),
+            b3 = _mm256_shuffle_epi8(p->byte[3], codes);
     __m256i first = _mm256_unpacklo_epi8(b2, b3), second = _mm256_unpackhi_epi8(b2, b3);
 
     to[0] = _mm256_castsi256_ps(_mm256_slli_epi32(first, 16));
@@ -57,7 +60,8 @@ static void arrange(size_t n, const float *x, bool rounded, float *to)
 void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
 void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded,
+                     bool nested, float *y, size_t ldy)
 {
     const planes p = planes_of(d->table);
     const uint8_t *codes = d->codes;
@@ -67,17 +71,20 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bo
         V sum[NIB_DOT_ROWS];
         for (size_t m = 0; m < M; m++) sum[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes), rounded);
+            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes),
+                                   rounded);
             V scale = v_set(nib_dot4_scale(d, nested, block));
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++) sum[m] = v_fma(dot64(&v, x + m * ldx + b * NIB_DOT4_BLOCK), scale, sum[m]);
+            for (size_t m = 0; m < M; m++)
+                sum[m] = v_fma(dot64(&v, x + m * ldx + b * NIB_DOT4_BLOCK), scale, sum[m]);
         }
         for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]);
     }
 }
 
 /* A loop for each number of rows, and for each kind of scales. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded,
+                         bool nested, float *y, size_t ldy)
 {
     if (M == 1) dot4(d, 1, x, ldx, rounded, nested, y, ldy);
     else if (M == 2) dot4(d, 2, x, ldx, rounded, nested, y, ldy);
@@ -91,13 +98,15 @@ void nib_dot4_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, floa
     else dot4_any(d, M, x, ldx, false, true, y, ldy);
 }
 
-void nib_dot4_rounded_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
+void nib_dot4_rounded_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y,
+                           size_t ldy)
 {
     if (d->scales) dot4_any(d, M, x, ldx, true, false, y, ldy);
     else dot4_any(d, M, x, ldx, true, true, y, ldy);
 }
 
-/* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for what is below it. */
+/* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for
+ * what is below it. */
 void nib_arrange_row_avx2(size_t n, const float *x, float *to)
 {
     size_t whole = n / 16 * 16;
@@ -110,7 +119,8 @@ void nib_arrange_row_avx2(size_t n, const float *x, float *to)
     memcpy(to + whole, x + whole, (n - whole) * sizeof *to);
 }
 
-void nib_dot_rows_avx2(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y)
+void nib_dot_rows_avx2(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x,
+                       float *y)
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
 

@@ -1,5 +1,5 @@
-/* dot4_avx512.c - products of one row with low-bit rows, 64 codes a step: a permute looks up sixteen
- * codes and ignores the bits above a nibble. */
+/* dot4_avx512.c - products of one row with low-bit rows, 64 codes a step: a permute looks up
+ * sixteen codes and ignores the bits above a nibble. */
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
@@ -20,7 +20,8 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y,
+                     size_t ldy)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
@@ -31,8 +32,10 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bo
         for (size_t m = 0; m < M; m++) sum[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m512i first = bytes16(codes), second = bytes16(codes + 16);
-            V high[2] = { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table), _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table) };
-            V low[2] = { _mm512_permutexvar_ps(first, table), _mm512_permutexvar_ps(second, table) };
+            V high[2] = { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table),
+                          _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table) };
+            V low[2] = { _mm512_permutexvar_ps(first, table),
+                         _mm512_permutexvar_ps(second, table) };
             V scale = v_set(nib_dot4_scale(d, nested, block));
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
             for (size_t m = 0; m < M; m++) {
@@ -48,7 +51,8 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bo
 }
 
 /* A loop for each number of rows. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested,
+                         float *y, size_t ldy)
 {
     if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
     else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);
@@ -71,7 +75,8 @@ void nib_arrange_row_avx512(size_t n, const float *x, float *to)
     memcpy(to + whole, x + whole, (n - whole) * sizeof *to);
 }
 
-void nib_dot_rows_avx512(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x, float *y)
+void nib_dot_rows_avx512(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x,
+                         float *y)
 {
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
 

@@ -1,7 +1,7 @@
 /* dot4_avx512bf16.c - products of one row with low-bit rows in pairs of bfloat16.
  *
- * The sixteen values of a block are made once, rounded, and lie twice in a vector of 32 words, so that a
- * lookup may ignore the bit above a nibble. */
+ * The sixteen values of a block are made once, rounded, and lie twice in a vector of 32 words, so
+ * that a lookup may ignore the bit above a nibble. */
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
 
@@ -23,7 +23,8 @@ void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested,
+                     float *y, size_t ldy)
 {
     const V table = v_load(d->table);
     const uint8_t *codes = d->codes;
@@ -35,8 +36,10 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
             __m256i values = narrow(v_mul(table, v_set(nib_dot4_scale(d, nested, block))));
             __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
-            __m512i words = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
-            __m512i high = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice), low = _mm512_permutexvar_epi16(words, twice);
+            __m512i words = _mm512_cvtepu8_epi16(
+                _mm256_loadu_si256((const __m256i *)(const void *)codes));
+            __m512i high = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice),
+                    low = _mm512_permutexvar_epi16(words, twice);
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
             for (size_t m = 0; m < M; m++) {
                 const uint16_t *at = x + m * ldx + b * NIB_DOT4_BLOCK;
@@ -49,7 +52,8 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
 }
 
 /* A loop for each number of rows. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested,
+                         float *y, size_t ldy)
 {
     if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
     else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);

@@ -13,7 +13,8 @@ static float dot_row(const nib_dot4 *d, size_t r, const float *x)
         const float *values = x + b * NIB_DOT4_BLOCK;
         float part = 0;
         for (size_t i = 0; i < NIB_DOT4_BLOCK; i += 2)
-            part += d->table[codes[i / 2] >> 4] * values[i] + d->table[codes[i / 2] & 15] * values[i + 1];
+            part += d->table[codes[i / 2] >> 4] * values[i] +
+                    d->table[codes[i / 2] & 15] * values[i + 1];
         sum += part * nib_dot4_scale(d, !d->scales, r * d->blocks + b);
     }
     return sum;

@@ -3,7 +3,8 @@
 
 #include "kernel/kernels.h"
 
-void nib_dot8_ref(size_t rows, size_t n, const uint8_t *codes, size_t M, const int16_t *x, int32_t *y, size_t ldy)
+void nib_dot8_ref(size_t rows, size_t n, const uint8_t *codes, size_t M, const int16_t *x,
+                  int32_t *y, size_t ldy)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t m = 0; m < M; m++) {

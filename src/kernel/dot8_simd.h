@@ -13,7 +13,8 @@ NIB_INLINE void put_codes(uint8_t *to, V code, size_t n)
     _mm_storeu_si128((__m128i *)(void *)bytes, _mm512_cvtepi32_epi8(integer));
 #else
     __m256i integer = _mm256_add_epi32(_mm256_cvtps_epi32(code), _mm256_set1_epi32(NIB_DOT8_ZERO));
-    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(integer), _mm256_extracti128_si256(integer, 1));
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(integer),
+                                     _mm256_extracti128_si256(integer, 1));
     _mm_storeu_si128((__m128i *)(void *)bytes, _mm_packus_epi16(words, words));
 #endif
     memcpy(to, bytes, n);
@@ -24,7 +25,8 @@ nib_encoded8 NIB_VARIANT(encode8)(size_t n, const float *x, uint8_t *codes)
     V most = v_zero(), error = v_zero(), by, step;
     float scale;
 
-    for (size_t i = 0; i < n; i += VN) most = v_max(most, v_abs(v_get(NIB_F32, x, i, nib_min(VN, n - i))));
+    for (size_t i = 0; i < n; i += VN)
+        most = v_max(most, v_abs(v_get(NIB_F32, x, i, nib_min(VN, n - i))));
     scale = v_greatest(most) / 127;
     step = v_set(scale);
     by = v_set(scale > 0 ? 1 / scale : 0);

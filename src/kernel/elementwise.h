@@ -18,13 +18,15 @@ typedef void nib_rms_norm_fn(nib_dtype type, size_t rows, size_t width, const vo
 typedef void nib_rms_norm_back_fn(nib_dtype type, size_t rows, size_t width, const void *x,
                                   const float *w, const float *r, const void *dy, void *dx,
                                   bool accumulate, float *dw);
-/* y = (x - mean) * r * w + b, biased variance; saves mean and r [rows] (may be NULL). b may be NULL. */
+/* y = (x - mean) * r * w + b, biased variance; saves mean and r [rows] (may be NULL). b may be
+ * NULL. */
 typedef void nib_layer_norm_fn(nib_dtype type, size_t rows, size_t width, const void *x,
                                const float *w, const float *b, float eps, void *y, float *mean,
                                float *r);
 typedef void nib_layer_norm_back_fn(nib_dtype type, size_t rows, size_t width, const void *x,
                                     const float *w, const float *mean, const float *r,
-                                    const void *dy, void *dx, bool accumulate, float *dw, float *db);
+                                    const void *dy, void *dx, bool accumulate, float *dw,
+                                    float *db);
 
 typedef enum nib_activation {
     NIB_ACT_SILU, NIB_ACT_GELU /* exact, erf */, NIB_ACT_GELU_TANH, NIB_ACT_RELU, NIB_ACT_QUICK_GELU
@@ -42,9 +44,9 @@ typedef void nib_gated_back_fn(nib_dtype type, nib_activation act, size_t n, con
 /* Rotates one row of `heads` heads, in place or not: cos, sin [rot / 2] of that row's position.
  * half style: pairs (j, j + rot/2); interleaved: (2j, 2j + 1).  Channels >= rot pass through.
  * inverse: by the negative angle (backward). */
-typedef void nib_rotate_fn(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved,
-                           bool inverse, const float *cos, const float *sin, const void *x,
-                           size_t x_head_stride, void *y, size_t y_head_stride);
+typedef void nib_rotate_fn(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
+                           bool interleaved, bool inverse, const float *cos, const float *sin,
+                           const void *x, size_t x_head_stride, void *y, size_t y_head_stride);
 
 /* y = a + b, rounded; n values.  y may be a. */
 typedef void nib_add_fn(nib_dtype type, size_t n, const void *a, const void *b, void *y);
@@ -66,7 +68,8 @@ typedef struct nib_adamw {
     double bias1, bias2;     /* 1 - beta^t, computed in double */
     float rest1, rest2;      /* 1 - beta, subtracted in double and rounded once, as torch does */
 } nib_adamw;
-typedef void nib_adamw_fn(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v);
+typedef void nib_adamw_fn(const nib_adamw *o, size_t n, float *p, const float *g, float *m,
+                          float *v);
 
 /* n values between F32 and BF16, rounding to nearest even. */
 typedef void nib_to_bf16_fn(size_t n, const float *x, uint16_t *y);

@@ -15,24 +15,29 @@ static void put(nib_dtype type, void *x, size_t i, float value)
     else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
 }
 
-static float rounded(nib_dtype type, float value) { return type == NIB_F32 ? value : nib_round_bf16(value); }
+static float rounded(nib_dtype type, float value)
+{
+    return type == NIB_F32 ? value : nib_round_bf16(value);
+}
 
 static void put_or_add(nib_dtype type, void *x, size_t i, float value, bool add)
 {
     put(type, x, i, add ? get(type, x, i) + value : value);
 }
 
-void nib_rms_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w, float eps,
-                      void *y, float *r)
+void nib_rms_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                      float eps, void *y, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
         double sum = 0;
         float scale;
-        for (size_t c = 0; c < width; c++) sum += (double)get(type, x, at + c) * (double)get(type, x, at + c);
+        for (size_t c = 0; c < width; c++)
+            sum += (double)get(type, x, at + c) * (double)get(type, x, at + c);
         scale = 1 / sqrtf((float)(sum / (double)width) + eps);
         if (r) r[row] = scale;
-        for (size_t c = 0; c < width; c++) put(type, y, at + c, w[c] * rounded(type, get(type, x, at + c) * scale));
+        for (size_t c = 0; c < width; c++)
+            put(type, y, at + c, w[c] * rounded(type, get(type, x, at + c) * scale));
     }
 }
 
@@ -76,9 +81,9 @@ void nib_layer_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x
 }
 
 /* With x^ = (x - mean) r and g = w dy:  dx = r (g - mean(g) - x^ mean(g x^)). */
-void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                             const float *mean, const float *r, const void *dy, void *dx, bool accumulate,
-                             float *dw, float *db)
+void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x,
+                             const float *w, const float *mean, const float *r, const void *dy,
+                             void *dx, bool accumulate, float *dw, float *db)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -94,7 +99,8 @@ void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const vo
             float xn = (get(type, x, at + c) - mean[row]) * r[row], d = get(type, dy, at + c);
             if (dw) dw[c] += d * xn;
             if (db) db[c] += d;
-            put_or_add(type, dx, at + c, r[row] * (d * w[c] - (float)plain - xn * (float)against), accumulate);
+            put_or_add(type, dx, at + c, r[row] * (d * w[c] - (float)plain - xn * (float)against),
+                       accumulate);
         }
     }
 }
@@ -106,7 +112,8 @@ static float act(nib_activation a, float x)
     switch (a) {
     case NIB_ACT_SILU: return x * sigmoid(x);
     case NIB_ACT_GELU: return 0.5f * x * (1 + erff(x * 0.70710678f));
-    case NIB_ACT_GELU_TANH: return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case NIB_ACT_GELU_TANH:
+        return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case NIB_ACT_RELU: return x > 0 || x != x ? x : 0;
     case NIB_ACT_QUICK_GELU: break;
     }
@@ -121,7 +128,8 @@ static float act_slope(nib_activation a, float x)
     case NIB_ACT_SILU:
         s = sigmoid(x);
         return s * (1 + x * (1 - s));
-    case NIB_ACT_GELU: return 0.5f * (1 + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
+    case NIB_ACT_GELU:
+        return 0.5f * (1 + erff(x * 0.70710678f)) + x * 0.39894228f * expf(-0.5f * x * x);
     case NIB_ACT_GELU_TANH:
         t = tanhf(0.79788456f * (x + 0.044715f * x * x * x));
         return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 0.134145f * x * x);
@@ -137,20 +145,22 @@ void nib_activate_ref(nib_dtype type, nib_activation a, size_t n, const void *x,
     for (size_t i = 0; i < n; i++) put(type, y, i, act(a, get(type, x, i)));
 }
 
-void nib_activate_back_ref(nib_dtype type, nib_activation a, size_t n, const void *x, const void *dy,
-                           void *dx, bool accumulate)
+void nib_activate_back_ref(nib_dtype type, nib_activation a, size_t n, const void *x,
+                           const void *dy, void *dx, bool accumulate)
 {
     for (size_t i = 0; i < n; i++)
         put_or_add(type, dx, i, get(type, dy, i) * act_slope(a, get(type, x, i)), accumulate);
 }
 
-void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up, void *y)
+void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up,
+                   void *y)
 {
-    for (size_t i = 0; i < n; i++) put(type, y, i, rounded(type, act(a, get(type, gate, i))) * get(type, up, i));
+    for (size_t i = 0; i < n; i++)
+        put(type, y, i, rounded(type, act(a, get(type, gate, i))) * get(type, up, i));
 }
 
-void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up,
-                        const void *dy, void *dgate, void *dup)
+void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *gate,
+                        const void *up, const void *dy, void *dgate, void *dup)
 {
     for (size_t i = 0; i < n; i++) {
         float d = get(type, dy, i), g = get(type, gate, i), u = get(type, up, i);
@@ -159,8 +169,9 @@ void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *
     }
 }
 
-void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved, bool inverse,
-                    const float *cosine, const float *sine, const void *x, size_t x_stride, void *y, size_t y_stride)
+void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved,
+                    bool inverse, const float *cosine, const float *sine, const void *x,
+                    size_t x_stride, void *y, size_t y_stride)
 {
     for (size_t h = 0; h < heads; h++) {
         for (size_t j = 0; j < rot / 2; j++) {
@@ -170,7 +181,8 @@ void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, b
             put(type, y, h * y_stride + a, p * cosine[j] - q * s);
             put(type, y, h * y_stride + b, q * cosine[j] + p * s);
         }
-        for (size_t c = rot; c < head_dim; c++) put(type, y, h * y_stride + c, get(type, x, h * x_stride + c));
+        for (size_t c = rot; c < head_dim; c++)
+            put(type, y, h * y_stride + c, get(type, x, h * x_stride + c));
     }
 }
 

@@ -6,7 +6,8 @@
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
-#define EACH(i, n, count) for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n) - i), true); i += VN)
+#define EACH(i, n, count)                                                                          \
+    for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n)-i), true); i += VN)
 
 void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w, float eps,
                            void *y, float *r)
@@ -20,13 +21,15 @@ void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void
         if (r) r[row] = s;
         scale = v_set(s);
         EACH(c, width, n)
-            v_put(type, y, at + c, n, v_mul(v_get(NIB_F32, w, c, n),
-                                            v_rounded(type, v_mul(v_get(type, x, at + c, n), scale))));
+        v_put(type, y, at + c, n,
+              v_mul(v_get(NIB_F32, w, c, n),
+                    v_rounded(type, v_mul(v_get(type, x, at + c, n), scale))));
     }
 }
 
-void NIB_VARIANT(rms_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                                const float *r, const void *dy, void *dx, bool accumulate, float *dw)
+void NIB_VARIANT(rms_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x,
+                                const float *w, const float *r, const void *dy, void *dx,
+                                bool accumulate, float *dw)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -70,14 +73,15 @@ void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const vo
         scale = v_set(s);
         EACH(c, width, n) {
             V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale);
-            v_put(type, y, at + c, n, v_fma(xn, v_get(NIB_F32, w, c, n), b ? v_get(NIB_F32, b, c, n) : v_zero()));
+            v_put(type, y, at + c, n,
+                  v_fma(xn, v_get(NIB_F32, w, c, n), b ? v_get(NIB_F32, b, c, n) : v_zero()));
         }
     }
 }
 
-void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                                  const float *mean, const float *r, const void *dy, void *dx, bool accumulate,
-                                  float *dw, float *db)
+void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x,
+                                  const float *w, const float *mean, const float *r, const void *dy,
+                                  void *dx, bool accumulate, float *dw, float *db)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -90,7 +94,8 @@ void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, con
         p = v_set(v_sum(plain) / (float)width);
         q = v_set(v_sum(against) / (float)width);
         EACH(c, width, n) {
-            V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale), d = v_get(type, dy, at + c, n);
+            V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale),
+              d = v_get(type, dy, at + c, n);
             V g = v_sub(v_sub(v_mul(d, v_get(NIB_F32, w, c, n)), p), v_mul(xn, q));
             g = v_mul(scale, g);
             if (dw) v_put(NIB_F32, dw, c, n, v_fma(d, xn, v_get(NIB_F32, dw, c, n)));
@@ -120,14 +125,19 @@ NIB_INLINE V v_erf(V x)
     p = v_mul(v_mul(p, t), v_exp(v_sub(v_zero(), v_mul(a, a))));
     return v_copysign(v_sub(v_set(1), p), x);
 }
-NIB_INLINE V v_cubic(V x) { return v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.044715f), v_mul(x, x)), x, x)); }
+NIB_INLINE V v_cubic(V x)
+{
+    return v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.044715f), v_mul(x, x)), x, x));
+}
 
 NIB_INLINE V v_act(nib_activation a, V x)
 {
     switch (a) {
     case NIB_ACT_SILU: return v_mul(x, v_sigmoid(x));
-    case NIB_ACT_GELU: return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_erf(v_mul(x, v_set(0.70710678f)))));
-    case NIB_ACT_GELU_TANH: return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_tanh(v_cubic(x))));
+    case NIB_ACT_GELU:
+        return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_erf(v_mul(x, v_set(0.70710678f)))));
+    case NIB_ACT_GELU_TANH:
+        return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_tanh(v_cubic(x))));
     case NIB_ACT_RELU: return v_max(v_zero(), x);
     case NIB_ACT_QUICK_GELU: break;
     }
@@ -145,12 +155,14 @@ NIB_INLINE V v_act_slope(nib_activation a, V x)
         return v_mul(s, v_fma(x, v_sub(one, s), one));
     case NIB_ACT_GELU:
         t = v_exp(v_mul(v_mul(v_set(-0.5f), x), x));
-        return v_fma(v_mul(x, v_set(0.39894228f)), t, v_mul(half, v_add(one, v_erf(v_mul(x, v_set(0.70710678f))))));
+        return v_fma(v_mul(x, v_set(0.39894228f)), t,
+                     v_mul(half, v_add(one, v_erf(v_mul(x, v_set(0.70710678f))))));
     case NIB_ACT_GELU_TANH:
         t = v_tanh(v_cubic(x));
         s = v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.134145f), x), x, one));
         return v_fma(v_mul(v_mul(half, x), v_sub(one, v_mul(t, t))), s, v_mul(half, v_add(one, t)));
-    case NIB_ACT_RELU: return v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
+    case NIB_ACT_RELU:
+        return v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
     case NIB_ACT_QUICK_GELU: break;
     }
     s = v_sigmoid(v_mul(v_set(1.702f), x));
@@ -174,7 +186,8 @@ void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, 
 void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up, void *y)
 {
     EACH(i, count, n)
-        v_put(type, y, i, n, v_mul(v_rounded(type, v_act(a, v_get(type, gate, i, n))), v_get(type, up, i, n)));
+    v_put(type, y, i, n,
+          v_mul(v_rounded(type, v_act(a, v_get(type, gate, i, n))), v_get(type, up, i, n)));
 }
 
 void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up,
@@ -187,14 +200,15 @@ void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, con
     }
 }
 
-void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved, bool inverse,
-                         const float *cosine, const float *sine, const void *x, size_t x_stride, void *y,
-                         size_t y_stride)
+void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
+                         bool interleaved, bool inverse, const float *cosine, const float *sine,
+                         const void *x, size_t x_stride, void *y, size_t y_stride)
 {
     const V sign = v_set(inverse ? -1.0f : 1.0f);
 
     if (interleaved) { /* GPT-J: pairs side by side; a small part of its time */
-        nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y, y_stride);
+        nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y,
+                       y_stride);
         return;
     }
     for (size_t h = 0; h < heads; h++) {
@@ -206,7 +220,8 @@ void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t r
             v_put(type, y, to + half + j, n, v_add(v_mul(q, c), v_mul(p, s)));
         }
         if (head_dim > rot)
-            EACH(c, head_dim - rot, n) v_put(type, y, to + rot + c, n, v_get(type, x, from + rot + c, n));
+            EACH(c, head_dim - rot, n)
+            v_put(type, y, to + rot + c, n, v_get(type, x, from + rot + c, n));
     }
 }
 
@@ -217,7 +232,8 @@ void NIB_VARIANT(add)(nib_dtype type, size_t count, const void *a, const void *b
 
 void NIB_VARIANT(axpy)(size_t count, float s, const float *x, float *y)
 {
-    EACH(i, count, n) v_put(NIB_F32, y, i, n, v_fma(v_set(s), v_get(NIB_F32, x, i, n), v_get(NIB_F32, y, i, n)));
+    EACH(i, count, n)
+    v_put(NIB_F32, y, i, n, v_fma(v_set(s), v_get(NIB_F32, x, i, n), v_get(NIB_F32, y, i, n)));
 }
 
 double NIB_VARIANT(sum_squares)(size_t count, const float *x)
@@ -225,7 +241,11 @@ double NIB_VARIANT(sum_squares)(size_t count, const float *x)
     double sum = 0;
     for (size_t first = 0; first < count; first += 256) {
         V s = v_zero();
-        EACH(i, nib_min(256, count - first), n) { V a = v_get(NIB_F32, x, first + i, n); s = v_fma(a, a, s); }
+        EACH(i, nib_min(256, count - first), n)
+        {
+            V a = v_get(NIB_F32, x, first + i, n);
+            s = v_fma(a, a, s);
+        }
         sum += (double)v_sum(s);
     }
     return sum;
@@ -234,7 +254,8 @@ double NIB_VARIANT(sum_squares)(size_t count, const float *x)
 void NIB_VARIANT(logsumexp)(size_t count, const float *x, float *max, float *sum)
 {
     V m = v_set(x[0]), s = v_zero();
-    EACH(i, count, n) m = v_max(n == VN ? v_load(x + i) : v_set(x[i]), m); /* the tail is done singly */
+    /* the tail is done singly */
+    EACH(i, count, n) m = v_max(n == VN ? v_load(x + i) : v_set(x[i]), m);
     for (size_t i = count / VN * VN; i < count; i++) m = v_max(v_set(x[i]), m);
     *max = v_greatest(m);
     m = v_set(*max);
@@ -250,7 +271,8 @@ void NIB_VARIANT(logsumexp)(size_t count, const float *x, float *max, float *sum
 
 void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale)
 {
-    EACH(i, count, n) v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
+    EACH(i, count, n)
+    v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
 }
 
 void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m, float *v)
@@ -260,7 +282,8 @@ void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float 
     V keep1 = v_set(o->rest1), beta2 = v_set(o->beta2), keep2 = v_set(o->rest2);
 
     EACH(i, count, n) {
-        V gi = v_mul(v_get(NIB_F32, g, i, n), scale), mi = v_get(NIB_F32, m, i, n), vi = v_get(NIB_F32, v, i, n);
+        V gi = v_mul(v_get(NIB_F32, g, i, n), scale), mi = v_get(NIB_F32, m, i, n),
+          vi = v_get(NIB_F32, v, i, n);
         mi = v_add(mi, v_mul(v_sub(gi, mi), keep1));
         vi = v_add(v_mul(vi, beta2), v_mul(v_mul(keep2, gi), gi));
         v_put(NIB_F32, m, i, n, mi);

@@ -20,12 +20,13 @@ static inline __m256i both_lanes(const uint8_t *p)
 static inline __m256 load8(const char *x, nib_dtype type, size_t i)
 {
     if (type == NIB_F32) return _mm256_loadu_ps((const float *)(const void *)(x + 4 * i));
-    if (type == NIB_F16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(x + 2 * i)));
+    if (type == NIB_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(x + 2 * i)));
     return v_from_bf16(_mm_loadu_si128((const __m128i *)(const void *)(x + 2 * i)));
 }
 
-/* The low bytes of 32 numbers of 32 bits.  In each half: four of the first vector, of the second, ...:
- * the order in which look_up32() gives values back. */
+/* The low bytes of 32 numbers of 32 bits.  In each half: four of the first vector, of the second,
+ * ...: the order in which look_up32() gives values back. */
 static inline __m256i bytes_of(const __m256i x[4])
 {
     return _mm256_packus_epi16(_mm256_packs_epi32(x[0], x[1]), _mm256_packs_epi32(x[2], x[3]));
@@ -36,23 +37,27 @@ static inline __m256i above(const __m256 v[4], const __m256 bound[4])
 {
     __m256i m[4];
 
-    for (int i = 0; i < 4; i++) m[i] = _mm256_castps_si256(_mm256_cmp_ps(v[i], bound[i], _CMP_GT_OQ));
+    for (int i = 0; i < 4; i++)
+        m[i] = _mm256_castps_si256(_mm256_cmp_ps(v[i], bound[i], _CMP_GT_OQ));
     return _mm256_packs_epi16(_mm256_packs_epi32(m[0], m[1]), _mm256_packs_epi32(m[2], m[3]));
 }
 
 /* Counts of 32 values, as bytes in the order of bytes_of(). */
-static inline __m256i counts32(const tables *t, const char *x, nib_dtype type, __m256 reciprocal, bool fp4)
+static inline __m256i counts32(const tables *t, const char *x, nib_dtype type, __m256 reciprocal,
+                               bool fp4)
 {
     __m256 v[4], bound[4];
     __m256i bin[4], bins, count;
 
     for (size_t i = 0; i < 4; i++) {
         v[i] = _mm256_mul_ps(load8(x, type, 8 * i), reciprocal);
-        bin[i] = _mm256_cvttps_epi32(_mm256_fmadd_ps(v[i], _mm256_set1_ps(15.5f), _mm256_set1_ps(16.0f)));
+        bin[i] = _mm256_cvttps_epi32(
+            _mm256_fmadd_ps(v[i], _mm256_set1_ps(15.5f), _mm256_set1_ps(16.0f)));
     }
     bins = bytes_of(bin);
     /* Bit 4 of a bin, moved to the top of its byte, chooses the half; a lookup uses four bits. */
-    count = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->below_low, bins), _mm256_shuffle_epi8(t->below_high, bins),
+    count = _mm256_blendv_epi8(_mm256_shuffle_epi8(t->below_low, bins),
+                               _mm256_shuffle_epi8(t->below_high, bins),
                                _mm256_slli_epi16(bins, 3));
     look_up32(&t->bounds, count, bound);
     count = _mm256_sub_epi8(count, above(v, bound));

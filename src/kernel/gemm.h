@@ -30,13 +30,17 @@ typedef struct nib_gemm_tail {
 
 /* c [M, ldc] float; N a multiple of 16 (of 32 with pairs), ldc >= N; add: c += instead of c =.
  * tail: a low-rank branch, or NULL. */
-typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
-                             float *c, size_t ldc, bool add, const nib_gemm_tail *tail);
-/* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero there). */
-typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel,
-                              float *c, size_t ldc, bool add, const nib_gemm_tail *tail);
+typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda,
+                             const float *panel, float *c, size_t ldc, bool add,
+                             const nib_gemm_tail *tail);
+/* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero there).
+ */
+typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
+                              const uint16_t *panel, float *c, size_t ldc, bool add,
+                              const nib_gemm_tail *tail);
 
-/* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs of bfloat16. */
+/* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs
+ * of bfloat16. */
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
 /* The same of 32 rows of `k` bfloat16 values, row stride ld, as floats. */
 typedef void nib_pack_widened_fn(size_t k, const uint16_t *src, size_t ld, float *dst);

@@ -44,14 +44,18 @@ enum { TILE_ROWS = 14 };
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
     }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+TILE(1)
+TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13)
+    TILE(14)
 
-static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,
-                      nib_gemm_tail last, float *c, size_t ldc, bool add)
+        static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda,
+                              const uint16_t *b, nib_gemm_tail last, float *c, size_t ldc, bool add)
 {
     switch (rows) {
 #define RUN(ROWS) case ROWS: tile_##ROWS(pairs, a, lda, b, last, c, ldc, add); break;
-        RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13) RUN(14)
+        RUN(1)
+        RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13)
+            RUN(14)
 #undef RUN
     }
 }
@@ -59,7 +63,8 @@ static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, 
 void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
           size_t ldc, bool add, const nib_gemm_tail *tail)
 {
-    const nib_gemm_tail none = { 0, c, c }, *last = tail ? tail : &none; /* of 0 terms nothing is read */
+    /* of 0 terms nothing is read */
+    const nib_gemm_tail none = { 0, c, c }, *last = tail ? tail : &none;
 
     assert(K % 2 == 0);
     for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
@@ -69,7 +74,8 @@ void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *
                 height = nib_ceil_div(rows - i, nib_ceil_div(rows - i, TILE_ROWS));
                 fetch_results(c + (m + i) * ldc + n, ldc, height, rows - i, add);
                 tile_rows(height, K / 2, a + (m + i) * lda, lda, panel + n * K,
-                          (nib_gemm_tail){ last->K, last->a + (m + i) * last->K, last->panel + n * last->K },
+                          (nib_gemm_tail){ last->K, last->a + (m + i) * last->K,
+                                           last->panel + n * last->K },
                           c + (m + i) * ldc + n, ldc, add);
             }
     }

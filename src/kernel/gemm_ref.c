@@ -8,8 +8,8 @@ static float add_terms(float sum, size_t K, const float *a, const float *panel, 
     return sum;
 }
 
-void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel, float *c,
-                      size_t ldc, bool add, const nib_gemm_tail *tail)
+void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
+                      float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
 {
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
@@ -30,19 +30,22 @@ void nib_pack_widened_ref(size_t k, const uint16_t *src, size_t ld, float *dst)
 {
     for (size_t i = 0; i < k; i++)
         for (size_t n = 0; n < NIB_PANEL; n++)
-            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(src[n * ld + i]);
+            dst[(n / NIB_STRIP * k + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(
+                src[n * ld + i]);
 }
 
 void nib_pack_rows_widened_ref(size_t rows, const uint16_t *src, size_t ld, float *dst)
 {
     for (size_t i = 0; i < rows; i++)
         for (size_t n = 0; n < NIB_PANEL; n++)
-            dst[(n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(src[i * ld + n]);
+            dst[(n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP] = nib_bf16_to_f32(
+                src[i * ld + n]);
 }
 
 void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)
 {
-    for (size_t i = 0; i < n; i++) dst[i] = nib_f32_to_bf16(a[i]) | (uint32_t)nib_f32_to_bf16(b[i]) << 16;
+    for (size_t i = 0; i < n; i++)
+        dst[i] = nib_f32_to_bf16(a[i]) | (uint32_t)nib_f32_to_bf16(b[i]) << 16;
 }
 
 void nib_interleave_ref(size_t n, const uint16_t *a, const uint16_t *b, uint32_t *dst)

@@ -3,15 +3,19 @@
 #include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 
-enum { ROW_BLOCK = VN == 16 ? 56 : 72 }; /* rows of a that stay in the second cache for all strips */
+enum {
+    ROW_BLOCK = VN == 16 ? 56 : 72
+}; /* rows of a that stay in the second cache for all strips */
 
 void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
                            float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
 {
-    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c }; /* of 0 terms nothing is read */
+    /* of 0 terms nothing is read */
+    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c };
 
     for (size_t m = 0, rows; m < M; m += rows) {
-        rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS), M - m);
+        rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS),
+                       M - m);
         for (size_t n = 0; n < N; n += TILE_COLUMNS)
             for (size_t i = m, height; i < m + rows; i += height) {
                 terms t = terms_at(K, a + i * lda, lda, panel, n);
@@ -40,9 +44,12 @@ void NIB_VARIANT(interleave)(size_t count, const uint16_t *a, const uint16_t *b,
     size_t i = 0;
 
     for (; i + 8 <= count; i += 8) {
-        __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(a + i)));
-        __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(b + i)));
-        _mm256_storeu_si256((__m256i *)(void *)(dst + i), _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
+        __m256i low = _mm256_cvtepu16_epi32(
+            _mm_loadu_si128((const __m128i *)(const void *)(a + i)));
+        __m256i high = _mm256_cvtepu16_epi32(
+            _mm_loadu_si128((const __m128i *)(const void *)(b + i)));
+        _mm256_storeu_si256((__m256i *)(void *)(dst + i),
+                            _mm256_or_si256(low, _mm256_slli_epi32(high, 16)));
     }
     nib_interleave_ref(count - i, a + i, b + i, dst + i);
 }
@@ -53,7 +60,8 @@ float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)
     size_t i = 0;
 
     for (; i + 4 * VN <= count; i += 4 * VN)
-        for (size_t j = 0; j < 4; j++) s[j] = v_fma(v_load(x + i + j * VN), v_load(y + i + j * VN), s[j]);
+        for (size_t j = 0; j < 4; j++)
+            s[j] = v_fma(v_load(x + i + j * VN), v_load(y + i + j * VN), s[j]);
     for (; i < count; i += VN) {
         size_t n = nib_min(VN, count - i);
         s[0] = v_fma(v_get(NIB_F32, x, i, n), v_get(NIB_F32, y, i, n), s[0]);
@@ -77,8 +85,10 @@ NIB_INLINE void transpose8(__m256i r[8], uint32_t *dst)
         r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_STRIP), _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_STRIP), _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_STRIP),
+                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_STRIP),
+                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
     }
 }
 
@@ -89,7 +99,8 @@ void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint
         size_t i = 0;
         for (; i + 8 <= k; i += 8) {
             __m256i r[8];
-            for (size_t j = 0; j < 8; j++) r[j] = _mm256_loadu_si256((const __m256i *)(src + (n + j) * ld + i));
+            for (size_t j = 0; j < 8; j++)
+                r[j] = _mm256_loadu_si256((const __m256i *)(src + (n + j) * ld + i));
             transpose8(r, strip + i * NIB_STRIP);
         }
         for (; i < k; i++)
@@ -99,7 +110,8 @@ void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint
 
 NIB_INLINE __m256i widened8(const uint16_t *p)
 {
-    return _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)), 16);
+    return _mm256_slli_epi32(
+        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)), 16);
 }
 
 void NIB_VARIANT(pack_widened)(size_t k, const uint16_t *src, size_t ld, float *dst)
@@ -113,7 +125,8 @@ void NIB_VARIANT(pack_widened)(size_t k, const uint16_t *src, size_t ld, float *
             transpose8(r, strip + i * NIB_STRIP);
         }
         for (; i < k; i++)
-            for (size_t j = 0; j < 8; j++) strip[i * NIB_STRIP + j] = (uint32_t)src[(n + j) * ld + i] << 16;
+            for (size_t j = 0; j < 8; j++)
+                strip[i * NIB_STRIP + j] = (uint32_t)src[(n + j) * ld + i] << 16;
     }
 }
 
@@ -125,6 +138,8 @@ void NIB_VARIANT(pack_rows_widened)(size_t rows, const uint16_t *src, size_t ld,
         const uint16_t *row = src + i * ld;
         if (i + ROWS_AHEAD < rows) _mm_prefetch((const char *)(row + ROWS_AHEAD * ld), _MM_HINT_T0);
         for (size_t n = 0; n < NIB_PANEL; n += 8)
-            _mm256_storeu_si256((__m256i *)(void *)(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP), widened8(row + n));
+            _mm256_storeu_si256(
+                (__m256i *)(void *)(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP),
+                widened8(row + n));
     }
 }

@@ -22,11 +22,13 @@ typedef struct terms {
 /* Rows from `a` times the columns from n on of a panel of K terms. */
 NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *panel, size_t n)
 {
-    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN; /* from one vector of columns to the other */
+    /* from one vector of columns to the other */
+    const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN;
     return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
 }
 
-/* s[ROWS][VECTORS] += t.  A pointer for every three rows: an address may have one stride, or twice it. */
+/* s[ROWS][VECTORS] += t.  A pointer for every three rows: an address may have one stride, or twice
+ * it. */
 #define ADD_TERMS(ROWS, VECTORS, t)                                                                 \
     {                                                                                               \
         const float *at[(ROWS + 2) / 3], *columns = (t).b;                                          \
@@ -64,15 +66,19 @@ TILE_HEIGHTS_6(TILE, 2)
 enum { TILE_ROWS = 14 };
 #define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V) \
     T(7, V) T(8, V) T(9, V) T(10, V) T(11, V) T(12, V) T(13, V) T(14, V)
-TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
-TILE_HEIGHTS(TILE, 1) /* for a last strip alone */
+TILE(7, 2)
+TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
+    TILE_HEIGHTS(TILE, 1) /* for a last strip alone */
 #else
 enum { TILE_ROWS = 6 };
 #define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)
 #endif
 
-/* Rows of the next tile when `left` rows are to be split evenly. */
-NIB_INLINE size_t tile_height(size_t left) { return nib_ceil_div(left, nib_ceil_div(left, TILE_ROWS)); }
+    /* Rows of the next tile when `left` rows are to be split evenly. */
+    NIB_INLINE size_t tile_height(size_t left)
+{
+    return nib_ceil_div(left, nib_ceil_div(left, TILE_ROWS));
+}
 
 /* `rows` <= TILE_ROWS rows times TILE_COLUMNS columns. */
 NIB_INLINE void tile_rows(size_t rows, terms t, terms more, float *c, size_t ldc, bool add)

@@ -1,5 +1,5 @@
-/* panel4_avx2.c - 4-bit codes into panels of floats, 32 codes a step.  There is no product of bfloat16
- * pairs here. */
+/* panel4_avx2.c - 4-bit codes into panels of floats, 32 codes a step.  There is no product of
+ * bfloat16 pairs here. */
 #include "kernel/kernels.h"
 #include "kernel/planes_avx2.h"
 
@@ -11,12 +11,13 @@ NIB_INLINE void put(float *to, V x, V scale, bool rounded)
     v_store(to, rounded ? v_round_bf16(x) : x);
 }
 
-/* 16 bytes of 8 rows: in the halves of to[i], as words of 32 bits, bytes 4 i .. 4 i + 3, each of rows 0 to 3
- * (and 4 to 7 in the upper half). */
+/* 16 bytes of 8 rows: in the halves of to[i], as words of 32 bits, bytes 4 i .. 4 i + 3, each of
+ * rows 0 to 3 (and 4 to 7 in the upper half). */
 NIB_INLINE void turn_rows(const uint8_t *p, size_t stride, __m256i to[4])
 {
     __m256i r0 = two_rows(p, p + 4 * stride), r1 = two_rows(p + stride, p + 5 * stride);
-    __m256i r2 = two_rows(p + 2 * stride, p + 6 * stride), r3 = two_rows(p + 3 * stride, p + 7 * stride);
+    __m256i r2 = two_rows(p + 2 * stride, p + 6 * stride),
+            r3 = two_rows(p + 3 * stride, p + 7 * stride);
     __m256i a = _mm256_unpacklo_epi8(r0, r1), b = _mm256_unpacklo_epi8(r2, r3);
     __m256i c = _mm256_unpackhi_epi8(r0, r1), d = _mm256_unpackhi_epi8(r2, r3);
 
@@ -26,9 +27,10 @@ NIB_INLINE void turn_rows(const uint8_t *p, size_t stride, __m256i to[4])
     to[3] = _mm256_unpackhi_epi16(c, d);
 }
 
-/* Two bytes j, j + 1 of 16 rows, words [j: rows 0-3 | 8-11], [j + 1: ...] and, above, rows 4-7 | 12-15:
- * values k (high nibbles of j) and k + 2, or with the low nibbles k + 1 and k + 3. */
-NIB_INLINE void two_bytes(const planes *p, __m256i bytes, V scale, V scale8, bool rounded, float *to)
+/* Two bytes j, j + 1 of 16 rows, words [j: rows 0-3 | 8-11], [j + 1: ...] and, above, rows 4-7 |
+ * 12-15: values k (high nibbles of j) and k + 2, or with the low nibbles k + 1 and k + 3. */
+NIB_INLINE void two_bytes(const planes *p, __m256i bytes, V scale, V scale8, bool rounded,
+                          float *to)
 {
     V high[4], low[4];
 
@@ -62,14 +64,17 @@ NIB_INLINE void forward(const nib_codes4 *c, size_t depth, bool rounded, float *
             turn_rows(rows + 8 * c->stride + k / 2, c->stride, second);
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++, to += 8 * NIB_STRIP) {
-                two_bytes(&p, _mm256_unpacklo_epi32(first[i], second[i]), scale, scale8, rounded, to);
-                two_bytes(&p, _mm256_unpackhi_epi32(first[i], second[i]), scale, scale8, rounded, to + 4 * NIB_STRIP);
+                two_bytes(&p, _mm256_unpacklo_epi32(first[i], second[i]), scale, scale8, rounded,
+                          to);
+                two_bytes(&p, _mm256_unpackhi_epi32(first[i], second[i]), scale, scale8, rounded,
+                          to + 4 * NIB_STRIP);
             }
         }
     }
 }
 
-void nib_panel4_f32_avx2(const nib_codes4 *c, size_t depth, bool rounded, float *panel, size_t strip)
+void nib_panel4_f32_avx2(const nib_codes4 *c, size_t depth, bool rounded, float *panel,
+                         size_t strip)
 {
     if (rounded) forward(c, depth, true, panel, strip);
     else forward(c, depth, false, panel, strip);
@@ -95,7 +100,8 @@ NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *
     for (size_t r = 0; r < rows; r += 2) {
         size_t other = nib_min(r + 1, rows - 1);
         const uint8_t *row = c->codes + r * c->stride;
-        __m256i bytes = two_rows(row, c->codes + other * c->stride), high = high_nibbles(bytes), low = low_nibbles(bytes);
+        __m256i bytes = two_rows(row, c->codes + other * c->stride), high = high_nibbles(bytes),
+                low = low_nibbles(bytes);
         V scale = _mm256_set_m128(_mm_set1_ps(c->scales[other]), _mm_set1_ps(c->scales[r])), x[4];
         float *to = panel + r * NIB_STRIP, *next = other > r ? to + NIB_STRIP : spare;
 
@@ -108,7 +114,8 @@ NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *
     }
 }
 
-void nib_panel4_back_f32_avx2(const nib_codes4 *c, size_t rows, bool rounded, float *panel, size_t strip)
+void nib_panel4_back_f32_avx2(const nib_codes4 *c, size_t rows, bool rounded, float *panel,
+                              size_t strip)
 {
     if (rounded) backward(c, rows, true, panel, strip);
     else backward(c, rows, false, panel, strip);

@@ -6,12 +6,14 @@
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
-NIB_INLINE __m512i rows_of_codes(const uint8_t *p, size_t stride) /* rows 0, 4, 8, 12: 16 bytes each */
+NIB_INLINE __m512i rows_of_codes(const uint8_t *p,
+                                 size_t stride) /* rows 0, 4, 8, 12: 16 bytes each */
 {
     __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
     x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(const void *)(p + 4 * stride)), 1);
     x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(const void *)(p + 8 * stride)), 2);
-    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(const void *)(p + 12 * stride)), 3);
+    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(const void *)(p + 12 * stride)),
+                              3);
 }
 
 /* 32 values of 16 rows: words[j] holds, in lane r, the 4 bytes of row r's values 8 j .. 8 j + 7. */

@@ -41,9 +41,13 @@ NIB_INLINE __m512i row_table(V table, float scale)
 /* 32 values of a row, ordered so that interleaving two rows gives columns 0 to 15 and 16 to 31. */
 NIB_INLINE __m512i row_values(const uint8_t *codes, __m512i table)
 {
-    const __m512i bytes = _mm512_set_epi8( /* lane l: bytes 2l, 2l + 1 and 8 + 2l, 9 + 2l, each twice in 16 bits */
-        15, 15, 15, 15, 14, 14, 14, 14, 7, 7, 7, 7, 6, 6, 6, 6, 13, 13, 13, 13, 12, 12, 12, 12, 5, 5, 5, 5, 4, 4, 4, 4,
-        11, 11, 11, 11, 10, 10, 10, 10, 3, 3, 3, 3, 2, 2, 2, 2, 9, 9, 9, 9, 8, 8, 8, 8, 1, 1, 1, 1, 0, 0, 0, 0);
+    const __m512i bytes = _mm512_set_epi8(/* lane l: bytes 2l, 2l + 1 and 8 + 2l, 9 + 2l, each twice
+                                             in 16 bits */
+                                          15,
+                                          15, 15, 15, 14, 14, 14, 14, 7, 7, 7, 7, 6, 6, 6, 6, 13,
+                                          13, 13, 13, 12, 12, 12, 12, 5, 5, 5, 5, 4, 4, 4, 4, 11,
+                                          11, 11, 11, 10, 10, 10, 10, 3, 3, 3, 3, 2, 2, 2, 2, 9, 9,
+                                          9, 9, 8, 8, 8, 8, 1, 1, 1, 1, 0, 0, 0, 0);
     const __m512i shift = _mm512_set1_epi32(4); /* even columns lie in the high nibble */
     __m512i spread = _mm512_shuffle_epi8(
         _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)codes)), bytes);
@@ -56,7 +60,8 @@ void NIB_PAIRS_VARIANT(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint1
 
     for (size_t r = 0; r < rows; r += 2) {
         __m512i even = row_values(c->codes + r * c->stride, row_table(table, c->scales[r]));
-        __m512i odd = row_values(c->codes + (r + 1) * c->stride, row_table(table, c->scales[r + 1]));
+        __m512i odd = row_values(c->codes + (r + 1) * c->stride,
+                                 row_table(table, c->scales[r + 1]));
         _mm512_storeu_si512(panel + r * NIB_STRIP, _mm512_unpacklo_epi16(even, odd));
         _mm512_storeu_si512(panel + strip + r * NIB_STRIP, _mm512_unpackhi_epi16(even, odd));
     }

@@ -8,7 +8,10 @@ static float value(const nib_codes4 *c, size_t row, size_t i, float scale)
 }
 
 /* Where term t of column n lies: floats, and pairs of bfloat16. */
-static size_t at(size_t t, size_t n, size_t strip) { return n / NIB_STRIP * strip + t * NIB_STRIP + n % NIB_STRIP; }
+static size_t at(size_t t, size_t n, size_t strip)
+{
+    return n / NIB_STRIP * strip + t * NIB_STRIP + n % NIB_STRIP;
+}
 static size_t at_pair(size_t t, size_t n, size_t strip)
 {
     return n / NIB_STRIP * strip + (t / 2 * NIB_STRIP + n % NIB_STRIP) * 2 + t % 2;
@@ -23,7 +26,8 @@ void nib_panel4_f32_ref(const nib_codes4 *c, size_t depth, bool rounded, float *
         }
 }
 
-void nib_panel4_back_f32_ref(const nib_codes4 *c, size_t rows, bool rounded, float *panel, size_t strip)
+void nib_panel4_back_f32_ref(const nib_codes4 *c, size_t rows, bool rounded, float *panel,
+                             size_t strip)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t n = 0; n < NIB_PANEL; n++) {
@@ -36,11 +40,13 @@ void nib_panel4_bf16_ref(const nib_codes4 *c, size_t depth, uint16_t *panel, siz
 {
     for (size_t k = 0; k < depth; k++)
         for (size_t n = 0; n < NIB_PANEL; n++)
-            panel[at_pair(k, n, strip)] = nib_f32_to_bf16(value(c, n, k, c->scales[k / c->block * NIB_PANEL + n]));
+            panel[at_pair(k, n, strip)] = nib_f32_to_bf16(
+                value(c, n, k, c->scales[k / c->block * NIB_PANEL + n]));
 }
 
 void nib_panel4_back_bf16_ref(const nib_codes4 *c, size_t rows, uint16_t *panel, size_t strip)
 {
     for (size_t r = 0; r < rows; r++)
-        for (size_t n = 0; n < NIB_PANEL; n++) panel[at_pair(r, n, strip)] = nib_f32_to_bf16(value(c, r, n, c->scales[r]));
+        for (size_t n = 0; n < NIB_PANEL; n++)
+            panel[at_pair(r, n, strip)] = nib_f32_to_bf16(value(c, r, n, c->scales[r]));
 }

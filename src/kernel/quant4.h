@@ -43,8 +43,9 @@ static inline unsigned nib_encode4_one(float x, bool fp4)
     return fp4 ? nib_fp4_codes[count] : count;
 }
 
-/* Decodes n values of one block whose first code is a byte's high nibble: dst = values[code]; `values`
- * are the table times the block's absmax.  Reads ceil(n / 2) bytes.  Every variant gives the same bits. */
+/* Decodes n values of one block whose first code is a byte's high nibble: dst = values[code];
+ * `values` are the table times the block's absmax.  Reads ceil(n / 2) bytes.  Every variant gives
+ * the same bits. */
 typedef void nib_decode4_fn(const uint8_t *codes, size_t n, const float values[16], float *dst);
 
 #endif

@@ -26,14 +26,21 @@ NIB_INLINE V v_sqrt(V a) { return _mm512_sqrt_ps(a); }
 NIB_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 NIB_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); } /* b when either is NaN */
 NIB_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
-NIB_INLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+NIB_INLINE V v_round(V a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 NIB_INLINE V v_scale2(V a, V n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, -126 <= n <= 127 */
-NIB_INLINE V v_if_less(V a, V b, V yes, V no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes); }
+NIB_INLINE V v_if_less(V a, V b, V yes, V no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
 NIB_INLINE V v_abs(V a) { return _mm512_abs_ps(a); }
 NIB_INLINE V v_copysign(V a, V sign)
 {
     const __m512i top = _mm512_set1_epi32((int)0x80000000u);
-    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(a), 0xca));
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(a), 0xca));
 }
 NIB_INLINE float v_sum(V a) { return _mm512_reduce_add_ps(a); }
 NIB_INLINE float v_greatest(V a) { return _mm512_reduce_max_ps(a); }
@@ -42,23 +49,41 @@ NIB_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
 NIB_INLINE V v_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 NIB_INLINE void v_store(float *p, V a) { _mm512_storeu_ps(p, a); }
 NIB_INLINE void v_store_n(float *p, V a, size_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
-NIB_INLINE V v_from_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+NIB_INLINE V v_from_bf16(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
 /* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
 NIB_INLINE __m512i v_bf16_bits(V a)
 {
-    __m512i bits = _mm512_castps_si512(a), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i bits = _mm512_castps_si512(a),
+            odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits,
+                                _mm512_set1_epi32(0x400000));
 }
-NIB_INLINE __m256i v_to_bf16(V a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_bf16_bits(a), 16)); }
+NIB_INLINE __m256i v_to_bf16(V a)
+{
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_bf16_bits(a), 16));
+}
 NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
 {
-    return _mm512_castsi512_ps(_mm512_and_si512(v_bf16_bits(a), _mm512_set1_epi32((int)0xffff0000u)));
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(v_bf16_bits(a), _mm512_set1_epi32((int)0xffff0000u)));
 }
-NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
-NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n) { return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p)); }
+NIB_INLINE V v_load_bf16(const uint16_t *p)
+{
+    return v_from_bf16(_mm256_loadu_si256((const __m256i *)p));
+}
+NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
+{
+    return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p));
+}
 NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(a)); }
-NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n) { _mm256_mask_storeu_epi16(p, v_first(n), v_to_bf16(a)); }
+NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
+{
+    _mm256_mask_storeu_epi16(p, v_first(n), v_to_bf16(a));
+}
 
 #elif defined(__AVX2__)
 #define NIB_VARIANT(op) nib_##op##_avx2
@@ -74,13 +99,20 @@ NIB_INLINE V v_sqrt(V a) { return _mm256_sqrt_ps(a); }
 NIB_INLINE V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 NIB_INLINE V v_max(V a, V b) { return _mm256_max_ps(a, b); }
 NIB_INLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }
-NIB_INLINE V v_round(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+NIB_INLINE V v_round(V a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 NIB_INLINE V v_scale2(V a, V n) /* a * 2^n, -126 <= n <= 127 */
 {
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    __m256i power = _mm256_slli_epi32(
+        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(a, _mm256_castsi256_ps(power));
 }
-NIB_INLINE V v_if_less(V a, V b, V yes, V no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+NIB_INLINE V v_if_less(V a, V b, V yes, V no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
 NIB_INLINE V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 NIB_INLINE V v_copysign(V a, V sign)
 {
@@ -113,11 +145,15 @@ NIB_INLINE void v_store_n(float *p, V a, size_t n)
     _mm256_storeu_ps(t, a);
     memcpy(p, t, n * sizeof *p);
 }
-NIB_INLINE V v_from_bf16(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+NIB_INLINE V v_from_bf16(__m128i h)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
 /* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
 NIB_INLINE __m256i v_bf16_bits(V a)
 {
-    __m256i bits = _mm256_castps_si256(a), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i bits = _mm256_castps_si256(a),
+            odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
     return _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
@@ -129,9 +165,13 @@ NIB_INLINE __m128i v_to_bf16(V a)
 }
 NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
 {
-    return _mm256_castsi256_ps(_mm256_and_si256(v_bf16_bits(a), _mm256_set1_epi32((int)0xffff0000u)));
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(v_bf16_bits(a), _mm256_set1_epi32((int)0xffff0000u)));
 }
-NIB_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)p)); }
+NIB_INLINE V v_load_bf16(const uint16_t *p)
+{
+    return v_from_bf16(_mm_loadu_si128((const __m128i *)p));
+}
 NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
 {
     uint16_t t[8] = { 0 };
@@ -154,7 +194,8 @@ NIB_INLINE void v_sum4(const V x[4], float to[4])
     __m128 four[2];
 
 #if defined(__AVX512F__)
-    for (int i = 0; i < 4; i++) s[i] = _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps(x[i], 1));
+    for (int i = 0; i < 4; i++)
+        s[i] = _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps(x[i], 1));
 #else
     for (int i = 0; i < 4; i++) s[i] = x[i];
 #endif
@@ -171,7 +212,8 @@ NIB_INLINE V v_get(nib_dtype type, const void *x, size_t i, size_t n)
 {
     if (type == NIB_F32)
         return n == VN ? v_load((const float *)x + i) : v_load_n((const float *)x + i, n);
-    return n == VN ? v_load_bf16((const uint16_t *)x + i) : v_load_bf16_n((const uint16_t *)x + i, n);
+    return n == VN ? v_load_bf16((const uint16_t *)x + i)
+                   : v_load_bf16_n((const uint16_t *)x + i, n);
 }
 NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
 {
@@ -208,8 +250,9 @@ NIB_INLINE V v_exp(V x)
     return v_scale2(p, n);
 }
 
-/* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below -126,
- * and of -inf, 2^-126; NaN stays NaN.  The polynomial is the best of degree 6 on [-1/2, 1/2] (Remez). */
+/* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below
+ * -126, and of -inf, 2^-126; NaN stays NaN.  The polynomial is the best of degree 6 on [-1/2, 1/2]
+ * (Remez). */
 NIB_INLINE V v_exp2(V x)
 {
     V n, r, p;

@@ -22,7 +22,8 @@ typedef struct nib_shape { size_t out, in; } nib_shape;
 typedef struct nib_arch {
     const char *const *model_types;     /* config.json's names for it, NULL at the end */
     size_t config_bytes;                /* of the architecture's struct */
-    /* Reads config.json's keys.  `where` names the file in errors.  Sizes are positive afterwards. */
+    /* Reads config.json's keys.  `where` names the file in errors.  Sizes are positive afterwards.
+     */
     nib_status (*read)(nib_ctx *ctx, const json_t *json, const char *where, void *config,
                        nib_error *err);
     const char *prefix;                 /* "model.": may be missing in a base-only export */
@@ -30,11 +31,13 @@ typedef struct nib_arch {
     nib_value (*layer)(nib_build *b, const void *config, int layer, nib_value x);
     nib_value (*back)(nib_build *b, const void *config, nib_value x); /* the final norm */
     bool (*has_bias)(const void *config, const char *module);         /* of a linear */
-    nib_shape (*shape)(const void *config, const char *module);       /* of a linear's weight; zeros: not one of its */
+    /* of a linear's weight; zeros: not one of its */
+    nib_shape (*shape)(const void *config, const char *module);
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
 } nib_arch;
 
-extern const nib_arch nib_arch_llama, nib_arch_mistral, nib_arch_qwen2, nib_arch_gptj, nib_arch_falcon;
+extern const nib_arch nib_arch_llama, nib_arch_mistral, nib_arch_qwen2, nib_arch_gptj,
+    nib_arch_falcon;
 
 /* --- for the architectures' readers --- */
 

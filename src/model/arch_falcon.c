@@ -37,8 +37,10 @@ static nib_status read_falcon(nib_ctx *ctx, const json_t *json, const char *wher
 {
     falcon *m = config;
     nib_config *c = &m->c;
-    const char *layers = json_object_get(json, "num_hidden_layers") ? "num_hidden_layers" : "n_layer";
-    const char *heads = json_object_get(json, "num_attention_heads") ? "num_attention_heads" : "n_head";
+    const char *layers = json_object_get(json, "num_hidden_layers") ? "num_hidden_layers"
+                                                                    : "n_layer";
+    const char *heads = json_object_get(json, "num_attention_heads") ? "num_attention_heads"
+                                                                     : "n_head";
     const char *kv = json_object_get(json, "num_kv_heads") ? "num_kv_heads" : "n_head_kv";
     int64_t kv_heads = 0, norms = 2;
     nib_status status;
@@ -49,10 +51,12 @@ static nib_status read_falcon(nib_ctx *ctx, const json_t *json, const char *wher
         (status = nib_config_size(json, where, heads, 0, &c->heads, err)) ||
         (status = nib_json_get_int(json, where, kv, 1, 1 << 20, &kv_heads, err)) ||
         (status = nib_config_size(json, where, "ffn_hidden_size", 4 * c->width, &c->inner, err)) ||
-        (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
+        (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions,
+                                  err)) ||
         (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "activation", "gelu", &m->activation, err)) ||
-        (status = nib_config_bool(json, where, "new_decoder_architecture", false, &m->grouped, err)) ||
+        (status = nib_config_bool(json, where, "new_decoder_architecture", false, &m->grouped,
+                                  err)) ||
         (status = nib_config_bool(json, where, "multi_query", true, &m->multi_query, err)) ||
         (status = nib_config_bool(json, where, "parallel_attn", true, &m->parallel, err)) ||
         (status = nib_config_bool(json, where, "bias", false, &m->bias, err)) ||
@@ -67,8 +71,8 @@ static nib_status read_falcon(nib_ctx *ctx, const json_t *json, const char *wher
     if ((status = nib_config_heads(c, where, err))) return status;
     if (!m->alibi) return nib_config_rope(ctx, json, where, c->head_dim, false, c, err);
     if (c->heads > MOST_HEADS)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu heads with alibi, at most %d", where, c->heads,
-                        MOST_HEADS);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu heads with alibi, at most %d", where,
+                        c->heads, MOST_HEADS);
     make_slopes(m);
     return NIB_OK;
 }
@@ -97,13 +101,15 @@ static nib_value attend(nib_build *b, const falcon *m, int i, nib_value h)
         q = nib_rotate(b, q, n, d, &c->rope);
         k = nib_rotate(b, k, g, d, &c->rope);
     }
-    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), "transformer.h.%d.self_attention.dense", i);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention),
+                            "transformer.h.%d.self_attention.dense", i);
 }
 
 static nib_value mlp(nib_build *b, const falcon *m, int i, nib_value h)
 {
     h = nib_apply_linear(b, h, "transformer.h.%d.mlp.dense_h_to_4h", i);
-    return nib_apply_linear(b, nib_activate(b, h, m->activation), "transformer.h.%d.mlp.dense_4h_to_h", i);
+    return nib_apply_linear(b, nib_activate(b, h, m->activation),
+                            "transformer.h.%d.mlp.dense_4h_to_h", i);
 }
 
 static nib_value layer(nib_build *b, const void *config, int i, nib_value x)
@@ -111,12 +117,20 @@ static nib_value layer(nib_build *b, const void *config, int i, nib_value x)
     const falcon *m = config;
 
     if (!m->parallel) {
-        x = nib_add(b, x, attend(b, m, i, nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.input_layernorm", i)));
-        return nib_add(b, x, mlp(b, m, i, nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.post_attention_layernorm", i)));
+        x = nib_add(
+            b, x,
+            attend(b, m, i,
+                   nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.input_layernorm", i)));
+        return nib_add(b, x,
+                       mlp(b, m, i,
+                           nib_apply_layer_norm(b, x, m->eps,
+                                                "transformer.h.%d.post_attention_layernorm", i)));
     }
-    nib_value h = nib_apply_layer_norm(b, x, m->eps, m->norms == 2 ? "transformer.h.%d.ln_attn"
-                                                                   : "transformer.h.%d.input_layernorm", i);
-    nib_value g = m->norms == 2 ? nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_mlp", i) : h;
+    nib_value h = nib_apply_layer_norm(
+        b, x, m->eps,
+        m->norms == 2 ? "transformer.h.%d.ln_attn" : "transformer.h.%d.input_layernorm", i);
+    nib_value g = m->norms == 2 ? nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_mlp", i)
+                                : h;
     nib_value a = attend(b, m, i, h);
     return nib_add(b, x, nib_add(b, a, mlp(b, m, i, g)));
 }

@@ -10,7 +10,8 @@ typedef struct gptj {
     nib_activation activation;
 } gptj;
 
-static nib_status read_gptj(nib_ctx *ctx, const json_t *json, const char *where, void *config, nib_error *err)
+static nib_status read_gptj(nib_ctx *ctx, const json_t *json, const char *where, void *config,
+                            nib_error *err)
 {
     gptj *m = config;
     nib_config *c = &m->c;
@@ -25,7 +26,8 @@ static nib_status read_gptj(nib_ctx *ctx, const json_t *json, const char *where,
         (status = nib_config_size(json, where, "n_positions", 2048, &c->max_positions, err)) ||
         (status = nib_config_size(json, where, "rotary_dim", 64, &rotary, err)) ||
         (status = nib_config_eps(json, where, "layer_norm_epsilon", 1e-5f, &m->eps, err)) ||
-        (status = nib_config_activation(json, where, "activation_function", "gelu_new", &m->activation, err)) ||
+        (status = nib_config_activation(json, where, "activation_function", "gelu_new",
+                                        &m->activation, err)) ||
         (status = nib_config_bool(json, where, "tie_word_embeddings", false, &c->tied, err)) ||
         (status = nib_config_heads(c, where, err)))
         return status;

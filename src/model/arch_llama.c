@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, void *config, nib_error *err)
+nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, void *config,
+                          nib_error *err)
 {
     nib_llama *m = config;
     nib_config *c = &m->c;
@@ -16,10 +17,12 @@ nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, v
         (status = nib_config_size(json, where, "hidden_size", 0, &c->width, err)) ||
         (status = nib_config_size(json, where, "num_hidden_layers", 0, &c->layers, err)) ||
         (status = nib_config_size(json, where, "num_attention_heads", 0, &c->heads, err)) ||
-        (status = nib_json_get_int(json, where, "num_key_value_heads", 1, 1 << 20, &kv_heads, err)) ||
+        (status = nib_json_get_int(json, where, "num_key_value_heads", 1, 1 << 20, &kv_heads,
+                                   err)) ||
         (status = nib_json_get_int(json, where, "head_dim", 1, 1 << 20, &head_dim, err)) ||
         (status = nib_config_size(json, where, "intermediate_size", 11008, &c->inner, err)) ||
-        (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions, err)) ||
+        (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions,
+                                  err)) ||
         (status = nib_config_eps(json, where, "rms_norm_eps", 1e-6f, &m->eps, err)) ||
         (status = nib_config_activation(json, where, "hidden_act", "silu", &m->activation, err)) ||
         (status = nib_config_bool(json, where, "attention_bias", false, &attention_bias, err)) ||
@@ -83,7 +86,8 @@ nib_shape nib_llama_shape(const void *config, const char *module)
     if (nib_name_ends(module, ".k_proj") || nib_name_ends(module, ".v_proj"))
         return (nib_shape){ c->kv_heads * c->head_dim, c->width };
     if (nib_name_ends(module, ".o_proj")) return (nib_shape){ c->width, c->heads * c->head_dim };
-    if (nib_name_ends(module, ".gate_proj") || nib_name_ends(module, ".up_proj")) return (nib_shape){ c->inner, c->width };
+    if (nib_name_ends(module, ".gate_proj") || nib_name_ends(module, ".up_proj"))
+        return (nib_shape){ c->inner, c->width };
     if (nib_name_ends(module, ".down_proj")) return (nib_shape){ c->width, c->inner };
     if (strcmp(module, "lm_head") == 0) return (nib_shape){ c->vocabulary, c->width };
     return (nib_shape){ 0, 0 };

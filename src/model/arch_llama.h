@@ -13,7 +13,8 @@ typedef struct nib_llama {
     size_t first_window; /* first layer that uses it */
 } nib_llama;
 
-nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, void *config, nib_error *err);
+nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, void *config,
+                          nib_error *err);
 nib_value nib_llama_layer(nib_build *b, const void *config, int layer, nib_value x);
 nib_value nib_llama_back(nib_build *b, const void *config, nib_value x);
 bool nib_llama_has_bias(const void *config, const char *module);

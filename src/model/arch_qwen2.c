@@ -11,7 +11,8 @@ static nib_status read_qwen2(nib_ctx *ctx, const json_t *json, const char *where
     int64_t size = 4096, first = 28;
     nib_status status = nib_llama_read(ctx, json, where, config, err);
 
-    if (status || (status = nib_config_bool(json, where, "use_sliding_window", false, &windowed, err)) ||
+    if (status ||
+        (status = nib_config_bool(json, where, "use_sliding_window", false, &windowed, err)) ||
         (status = nib_json_get_int(json, where, "sliding_window", 1, 1 << 30, &size, err)) ||
         (status = nib_json_get_int(json, where, "max_window_layers", 0, 1 << 20, &first, err)))
         return status;
@@ -25,8 +26,10 @@ static nib_status read_qwen2(nib_ctx *ctx, const json_t *json, const char *where
         const char *type = json_string_value(json_array_get(types, i));
         const char *expected = i >= m->first_window ? "sliding_attention" : "full_attention";
         if (!type || strcmp(type, expected) != 0)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: layer_types[%zu] is '%s', max_window_layers "
-                            "makes it %s", where, i, type ? type : "not a string", expected);
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: layer_types[%zu] is '%s', max_window_layers "
+                            "makes it %s",
+                            where, i, type ? type : "not a string", expected);
     }
     return NIB_OK;
 }

@@ -38,7 +38,8 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
     nib_weight *encoded = NULL;
     nib_status status;
 
-    if (nib_should_stop(ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
+    if (nib_should_stop(ctx))
+        return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
     status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     encoded->source = t->name;
@@ -58,12 +59,14 @@ static nib_status open_dense(nib_bind *b, const nib_tensor *t, nib_weight **w, n
     nib_status status;
 
     if (!is_float(t->dtype))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is %s, expected float32, float16 or bfloat16",
-                        t->file, t->name, t->dtype_name);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s is %s, expected float32, float16 or bfloat16", t->file, t->name,
+                        t->dtype_name);
     if (t->rank != 2)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file, t->name, t->rank);
-    status = nib_weight_dense(b->model->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
-                              NULL, w, err);
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file,
+                        t->name, t->rank);
+    status = nib_weight_dense(b->model->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype,
+                              t->data, NULL, w, err);
     if (!status) (*w)->source = t->name;
     return status;
 }
@@ -74,7 +77,8 @@ static nib_bnb4_view view_of(const nib_tensor *t)
                             .bytes = t->bytes, .data = t->data };
 }
 
-static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module, nib_weight **w, nib_error *err)
+static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module, nib_weight **w,
+                            nib_error *err)
 {
     nib_bnb4_parts parts = { .weight = view_of(t) };
     char name[NAME_ROOM + 64];
@@ -95,7 +99,8 @@ static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module
 
 /* --- tensors that would change what a weight means --- */
 
-/* What follows "M.weight" in the name of a tensor that belongs to it ("M.weight.absmax"), or NULL. */
+/* What follows "M.weight" in the name of a tensor that belongs to it ("M.weight.absmax"), or NULL.
+ */
 static const char *piece_of(const char *name)
 {
     const char *p = NULL, *next = name;
@@ -124,20 +129,25 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
         pieces++;
         if (b->model->stored_4bit && known_piece(piece)) continue;
         if (strange++ < 3)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s", used ? ", " : "", t->name);
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s",
+                                     used ? ", " : "", t->name);
     }
     if (b->model->stored_4bit && !pieces)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: config.json says quantized by bitsandbytes to 4 bit, but no tensor is "
-                        "(M.weight.absmax and the like are missing): a dense model has no quantization_config",
-                        b->model->dir);
+        return nib_fail(
+            err, NIB_E_MISMATCH,
+            "%s: config.json says quantized by bitsandbytes to 4 bit, but no tensor is "
+            "(M.weight.absmax and the like are missing): a dense model has no quantization_config",
+            b->model->dir);
     if (!strange) return NIB_OK;
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu tensors belong to weights in a way that is not known%s: %s%s",
-                    b->model->dir, strange, b->model->stored_4bit ? "" : " (config.json has no quantization_config)",
-                    names, strange > 3 ? ", ..." : "");
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: %zu tensors belong to weights in a way that is not known%s: %s%s",
+                    b->model->dir, strange,
+                    b->model->stored_4bit ? "" : " (config.json has no quantization_config)", names,
+                    strange > 3 ? ", ..." : "");
 }
 
-/* Pieces that other quantizers put beside or in place of M.weight: a weight that has one is not what
- * its own tensor says. */
+/* Pieces that other quantizers put beside or in place of M.weight: a weight that has one is not
+ * what its own tensor says. */
 static nib_status check_beside(const nib_bind *b, const char *module, nib_error *err)
 {
     static const struct { const char *part, *whose; } known[] = {
@@ -150,8 +160,10 @@ static nib_status check_beside(const nib_bind *b, const char *module, nib_error 
 
     for (size_t i = 0; i < NIB_COUNT(known); i++)
         if (find(b, module, known[i].part, name))
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: tensor %s is a piece of a quantized weight (%s); known is "
-                            "bitsandbytes with 4 bit", b->model->dir, name, known[i].whose);
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: tensor %s is a piece of a quantized weight (%s); known is "
+                            "bitsandbytes with 4 bit",
+                            b->model->dir, name, known[i].whose);
     return NIB_OK;
 }
 
@@ -171,16 +183,21 @@ static bool is_4bit(const nib_bind *b, const nib_tensor *t, const char *module)
 }
 
 /* A weight that is not there, of the shape config.json gives it. */
-static nib_status blank_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
+static nib_status blank_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w,
+                               nib_error *err)
 {
     nib_model *m = b->model;
     nib_bnb4_options four = options_of(b, b->blank_dtype);
-    nib_shape s = strcmp(module, m->arch->embedding) == 0 ? (nib_shape){ m->config->vocabulary, m->config->width }
-                                                          : m->arch->shape(m->config, module);
+    nib_shape s = strcmp(module, m->arch->embedding) == 0
+                      ? (nib_shape){ m->config->vocabulary, m->config->width }
+                      : m->arch->shape(m->config, module);
     nib_status status;
 
-    if (!s.out) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: the shape of %s is not known without its tensor", m->dir, module);
-    status = nib_blank_create(m->ctx, s.out, s.in, in_layers && b->blank_4bit ? &four : NULL, b->blank_dtype, w, err);
+    if (!s.out)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: the shape of %s is not known without its tensor", m->dir, module);
+    status = nib_blank_create(m->ctx, s.out, s.in, in_layers && b->blank_4bit ? &four : NULL,
+                              b->blank_dtype, w, err);
     if (status) return status;
     m->quantized_now |= in_layers && b->blank_4bit && !m->stored_4bit;
     m->parameters += (uint64_t)s.out * s.in;
@@ -188,7 +205,8 @@ static nib_status blank_weight(nib_bind *b, const char *module, bool in_layers, 
     return NIB_OK;
 }
 
-static nib_status open_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w, nib_error *err)
+static nib_status open_weight(nib_bind *b, const char *module, bool in_layers, nib_weight **w,
+                              nib_error *err)
 {
     char name[NAME_ROOM];
     const nib_tensor *t = find(b, module, ".weight", name);
@@ -219,8 +237,10 @@ static nib_status open_vector(nib_bind *b, const char *module, const char *part,
     *out = NULL;
     if (!t) return NIB_OK;
     if (!is_float(t->dtype) || t->rank != 1 || (width && t->shape[0] != width))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements and rank %u, expected "
-                        "a float vector of %zu", t->file, name, t->dtype_name, t->elements, t->rank, width);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is %s with %" PRIu64 " elements and rank %u, expected "
+                        "a float vector of %zu",
+                        t->file, name, t->dtype_name, t->elements, t->rank, width);
     *out = nib_new_array(b->model->ctx, t->elements, sizeof(float));
     if (!*out) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
     nib_convert(*out, NIB_F32, t->data, t->dtype, t->elements);
@@ -251,16 +271,20 @@ static nib_status bind_bias(nib_bind *b, nib_linear *l, nib_error *err)
     status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
     if (status) return status;
     if (wanted && !l->bias)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is missing", b->model->dir, l->name);
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is missing", b->model->dir,
+                        l->name);
     if (!wanted && l->bias)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is there, but config.json says that "
-                        "there is none", b->model->dir, l->name);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: tensor %s.bias is there, but config.json says that "
+                        "there is none",
+                        b->model->dir, l->name);
     return NIB_OK;
 }
 
 static nib_status add_linear(nib_model *m, nib_linear *l, nib_error *err)
 {
-    if (!nib_grow(m->ctx, &m->linears, &m->linear_capacity, m->linear_count + 1, sizeof *m->linears))
+    if (!nib_grow(m->ctx, &m->linears, &m->linear_capacity, m->linear_count + 1,
+                  sizeof *m->linears))
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
     m->linears[m->linear_count++] = l;
     return NIB_OK;
@@ -283,7 +307,8 @@ static nib_status head_weight(nib_bind *b, nib_linear *l, nib_error *err)
     const nib_tensor *t = find(b, l->name, ".weight", name);
 
     if (!m->config->tied) return open_weight(b, l->name, false, &l->weight, err);
-    if (t && (t->bytes != m->embedding->weight->out * m->embedding->weight->in * nib_dtype_bytes(t->dtype) ||
+    if (t && (t->bytes != m->embedding->weight->out * m->embedding->weight->in *
+                              nib_dtype_bytes(t->dtype) ||
               memcmp(t->data, m->embedding->weight->as.dense.data, t->bytes) != 0))
         nib_warn(m->ctx, "%s: %s differs from the embedding it is tied to; the embedding is used",
                  t->file, t->name);
@@ -308,8 +333,8 @@ static nib_status bind_linear(void *self, const char *module, nib_linear **out, 
     status = head ? head_weight(b, l, err) : open_weight(b, module, true, &l->weight, err);
     if (!status) status = bind_bias(b, l, err);
     if (!status && head && l->weight->out != m->config->vocabulary)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, vocab_size is %zu", m->dir, module,
-                          l->weight->out, m->config->vocabulary);
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, vocab_size is %zu", m->dir,
+                          module, l->weight->out, m->config->vocabulary);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
     if (head) m->head = l;
@@ -320,7 +345,8 @@ done:
     return status;
 }
 
-static nib_status bind_embedding(void *self, const char *module, nib_embedding **out, nib_error *err)
+static nib_status bind_embedding(void *self, const char *module, nib_embedding **out,
+                                 nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
@@ -337,16 +363,18 @@ static nib_status bind_embedding(void *self, const char *module, nib_embedding *
     status = open_weight(b, module, false, &e->weight, err);
     if (status) return status;
     if (e->weight->out != m->config->vocabulary || e->weight->in != m->config->width)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s.weight is [%zu, %zu], config.json says [%zu, %zu]",
-                        m->dir, module, e->weight->out, e->weight->in, m->config->vocabulary,
-                        m->config->width);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s.weight is [%zu, %zu], config.json says [%zu, %zu]", m->dir, module,
+                        e->weight->out, e->weight->in, m->config->vocabulary, m->config->width);
     t = find(b, module, ".weight", name);
-    if (t && t->map && !m->config->tied) nib_filemap_sparse(t->map, t->data, (size_t)t->bytes); /* a tied one is the head */
+    /* a tied one is the head */
+    if (t && t->map && !m->config->tied) nib_filemap_sparse(t->map, t->data, (size_t)t->bytes);
     *out = e;
     return NIB_OK;
 }
 
-static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out, nib_error *err)
+static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out,
+                            nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;

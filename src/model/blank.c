@@ -13,8 +13,10 @@ static uint64_t number(uint64_t seed, uint64_t n)
     return z ^ z >> 31;
 }
 
-/* Four values a number, even over +-0.035: the deviation of 0.02 that models are initialised with. */
-static void decode_random(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst, size_t ld)
+/* Four values a number, even over +-0.035: the deviation of 0.02 that models are initialised with.
+ */
+static void decode_random(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1,
+                          float *dst, size_t ld)
 {
     for (size_t r = r0; r < r1; r++) {
         uint64_t seed = r * 0x2545f4914f6cdd1du + w->out, bits = 0;
@@ -31,16 +33,20 @@ static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
 static const nib_scheme scheme = { .name = "blank", .decode_tile = decode_random, .destroy = destroy };
 
-/* What it is to become is kept in as.bnb4: blocksize 0 is dense, nested_offset 1 double quantization. */
-nib_status nib_blank_create(nib_ctx *ctx, size_t out, size_t in, const nib_bnb4_options *four, nib_dtype dtype,
-                            nib_weight **w, nib_error *err)
+/* What it is to become is kept in as.bnb4: blocksize 0 is dense, nested_offset 1 double
+ * quantization. */
+nib_status nib_blank_create(nib_ctx *ctx, size_t out, size_t in, const nib_bnb4_options *four,
+                            nib_dtype dtype, nib_weight **w, nib_error *err)
 {
     uint64_t elements, bytes, blocks;
     nib_weight *made;
 
     if (four && !nib_bnb4_blocksize_known(four->blocksize))
-        return nib_fail(err, NIB_E_INVALID, "block size %u; 32, 64, 128, 256, 512, 1024, 2048 and 4096 are known", four->blocksize);
-    if (!nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, 4, &bytes) || bytes > SIZE_MAX / 2)
+        return nib_fail(err, NIB_E_INVALID,
+                        "block size %u; 32, 64, 128, 256, 512, 1024, 2048 and 4096 are known",
+                        four->blocksize);
+    if (!nib_mul_u64(out, in, &elements) || !nib_mul_u64(elements, 4, &bytes) ||
+        bytes > SIZE_MAX / 2)
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
     made = nib_new(ctx, sizeof *made);
     if (!made) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
@@ -52,7 +58,8 @@ nib_status nib_blank_create(nib_ctx *ctx, size_t out, size_t in, const nib_bnb4_
     made->as.bnb4.dtype = dtype;
     if (four) {
         blocks = (elements + four->blocksize - 1) / four->blocksize;
-        bytes = (elements + 1) / 2 + (four->double_quant ? blocks + (blocks + 255) / 256 * 4 : 4 * blocks);
+        bytes = (elements + 1) / 2 +
+                (four->double_quant ? blocks + (blocks + 255) / 256 * 4 : 4 * blocks);
         made->as.bnb4.blocksize = four->blocksize;
         made->as.bnb4.is_fp4 = four->fp4;
         made->as.bnb4.nested_offset = four->double_quant ? 1 : 0;
@@ -70,7 +77,12 @@ static void random_rows(void *arg, size_t r0, size_t r1, float *dst)
     decode_random(w, r0, r1, 0, w->in, dst, w->in);
 }
 
-typedef struct dense_fill { const nib_weight *w; uint8_t *to; float *rows; nib_dtype dtype; } dense_fill;
+typedef struct dense_fill {
+    const nib_weight *w;
+    uint8_t *to;
+    float *rows;
+    nib_dtype dtype;
+} dense_fill;
 
 static void fill_row(void *arg, size_t row, unsigned worker)
 {
@@ -78,10 +90,12 @@ static void fill_row(void *arg, size_t row, unsigned worker)
     float *values = f->rows + worker * f->w->in;
 
     random_rows((void *)(uintptr_t)f->w, row, row + 1, values);
-    nib_convert(f->to + row * f->w->in * nib_dtype_bytes(f->dtype), f->dtype, values, NIB_F32, f->w->in);
+    nib_convert(f->to + row * f->w->in * nib_dtype_bytes(f->dtype), f->dtype, values, NIB_F32,
+                f->w->in);
 }
 
-static nib_status fill_dense(nib_ctx *ctx, const nib_weight *blank, nib_weight **out, nib_error *err)
+static nib_status fill_dense(nib_ctx *ctx, const nib_weight *blank, nib_weight **out,
+                             nib_error *err)
 {
     nib_dtype dtype = blank->as.bnb4.dtype;
     void *data = nib_alloc(ctx, blank->resident_bytes);
@@ -89,7 +103,8 @@ static nib_status fill_dense(nib_ctx *ctx, const nib_weight *blank, nib_weight *
     nib_status status;
 
     if (!data || !rows) {
-        status = nib_fail(err, NIB_E_NOMEM, "random weight of %zu x %zu: out of memory", blank->out, blank->in);
+        status = nib_fail(err, NIB_E_NOMEM, "random weight of %zu x %zu: out of memory", blank->out,
+                          blank->in);
     } else {
         nib_parallel_for(ctx, blank->out, fill_row, &(dense_fill){ blank, data, rows, dtype });
         status = nib_weight_dense(ctx, blank->out, blank->in, dtype, data, data, out, err);
@@ -109,7 +124,9 @@ static nib_status fill(nib_ctx *ctx, nib_weight **w, nib_error *err)
 
     if (blank->scheme != &scheme) return NIB_OK;
     if (!b->blocksize) status = fill_dense(ctx, blank, &filled, err);
-    else status = nib_bnb4_encode(ctx, &four, blank->out, blank->in, random_rows, blank, &filled, err);
+    else
+        status = nib_bnb4_encode(ctx, &four, blank->out, blank->in, random_rows, blank, &filled,
+                                 err);
     if (status) return status;
     filled->source = "";
     nib_weight_destroy(ctx, blank);
@@ -133,7 +150,9 @@ nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         nib_linear *l = m->linears[i];
         status = fill(m->ctx, l->frozen ? &l->frozen : &l->weight, err);
-        if (progress.report) progress.report(progress.user, "random weights", (double)(i + 1) / (double)m->linear_count);
+        if (progress.report)
+            progress.report(progress.user, "random weights",
+                            (double)(i + 1) / (double)m->linear_count);
     }
     return status;
 }

@@ -56,25 +56,29 @@ nib_status nib_config_activation(const json_t *json, const char *where, const ch
             *out = known[i].activation;
             return NIB_OK;
         }
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is '%s', known are silu, gelu, gelu_new, gelu_fast, "
-                    "gelu_pytorch_tanh, relu, quick_gelu", where, key, name);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: %s is '%s', known are silu, gelu, gelu_new, gelu_fast, "
+                    "gelu_pytorch_tanh, relu, quick_gelu",
+                    where, key, name);
 }
 
 nib_status nib_config_heads(nib_config *c, const char *where, nib_error *err)
 {
     if (c->head_dim == 0) {
         if (c->width % c->heads)
-            return nib_fail(err, NIB_E_FORMAT, "%s: width %zu is not a multiple of %zu heads", where,
-                            c->width, c->heads);
+            return nib_fail(err, NIB_E_FORMAT, "%s: width %zu is not a multiple of %zu heads",
+                            where, c->width, c->heads);
         c->head_dim = c->width / c->heads;
     }
     if (c->kv_heads == 0) c->kv_heads = c->heads;
     if (c->heads % c->kv_heads)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %zu heads are not a multiple of %zu key/value heads",
-                        where, c->heads, c->kv_heads);
-    if (c->head_dim > MOST_HEAD_DIM || c->heads > MOST_HEADS || c->heads * c->head_dim > MOST_CHANNELS)
-        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu heads of %zu channels", where, c->heads,
-                        c->head_dim);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %zu heads are not a multiple of %zu key/value heads", where, c->heads,
+                        c->kv_heads);
+    if (c->head_dim > MOST_HEAD_DIM || c->heads > MOST_HEADS ||
+        c->heads * c->head_dim > MOST_CHANNELS)
+        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu heads of %zu channels", where,
+                        c->heads, c->head_dim);
     return NIB_OK;
 }
 
@@ -106,7 +110,8 @@ static void llama3_angles(nib_config *c, const rope_keys *k)
 
         if (wavelength < k->original / k->high) continue;
         c->rope_inv[j] = (float)(wavelength > k->original / k->low
-                                     ? inv / k->factor : (1 - blend) * inv / k->factor + blend * inv);
+                                     ? inv / k->factor
+                                     : (1 - blend) * inv / k->factor + blend * inv);
     }
 }
 
@@ -139,8 +144,12 @@ static nib_status check_angles(const nib_config *c, const char *where, nib_error
 {
     bool good = isfinite(c->rope.attention_factor) && c->rope.attention_factor > 0;
 
-    for (size_t j = 0; j < c->rope.rot / 2; j++) good &= isfinite(c->rope_inv[j]) && c->rope_inv[j] >= 0;
-    return good ? NIB_OK : nib_fail(err, NIB_E_FORMAT, "%s: rope_theta and rope_scaling give angles that are no numbers", where);
+    for (size_t j = 0; j < c->rope.rot / 2; j++)
+        good &= isfinite(c->rope_inv[j]) && c->rope_inv[j] >= 0;
+    return good
+               ? NIB_OK
+               : nib_fail(err, NIB_E_FORMAT,
+                          "%s: rope_theta and rope_scaling give angles that are no numbers", where);
 }
 
 static nib_status read_rope_keys(const json_t *json, const char *where, const nib_config *c,
@@ -162,7 +171,8 @@ static nib_status read_rope_keys(const json_t *json, const char *where, const ni
         (status = nib_json_get_float(rope, where, "factor", &k->factor, err)) ||
         (status = nib_json_get_float(rope, where, "low_freq_factor", &k->low, err)) ||
         (status = nib_json_get_float(rope, where, "high_freq_factor", &k->high, err)) ||
-        (status = nib_json_get_float(rope, where, "original_max_position_embeddings", &k->original, err)) ||
+        (status = nib_json_get_float(rope, where, "original_max_position_embeddings", &k->original,
+                                     err)) ||
         (status = nib_json_get_float(rope, where, "beta_fast", &k->beta_fast, err)) ||
         (status = nib_json_get_float(rope, where, "beta_slow", &k->beta_slow, err)) ||
         (status = nib_json_get_float(rope, where, "attention_factor", &k->attention, err)) ||
@@ -170,8 +180,8 @@ static nib_status read_rope_keys(const json_t *json, const char *where, const ni
         (status = nib_json_get_float(rope, where, "mscale_all_dim", &k->mscale_all, err)))
         return status;
     if (strcmp(k->type, "default") != 0 && k->factor <= 0)
-        return nib_fail(err, NIB_E_FORMAT, "%s: rope_scaling of type %s needs a factor above 0", where,
-                        k->type);
+        return nib_fail(err, NIB_E_FORMAT, "%s: rope_scaling of type %s needs a factor above 0",
+                        where, k->type);
     return NIB_OK;
 }
 
@@ -200,12 +210,15 @@ nib_status nib_config_rope(nib_ctx *ctx, const json_t *json, const char *where, 
         llama3_angles(c, &k);
     } else if (strcmp(k.type, "yarn") == 0) {
         if (!(k.original > 0 && k.beta_fast > 0 && k.beta_slow > 0))
-            return nib_fail(err, NIB_E_FORMAT, "%s: rope_scaling: original_max_position_embeddings %g, beta_fast %g, "
-                            "beta_slow %g, expected above 0", where, k.original, k.beta_fast, k.beta_slow);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: rope_scaling: original_max_position_embeddings %g, beta_fast %g, "
+                            "beta_slow %g, expected above 0",
+                            where, k.original, k.beta_fast, k.beta_slow);
         yarn_angles(c, &k);
     } else {
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type '%s', known are default, linear, llama3, yarn",
-                        where, k.type);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: rope_type '%s', known are default, linear, llama3, yarn", where,
+                        k.type);
     }
     return check_angles(c, where, err);
 }

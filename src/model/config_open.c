@@ -3,8 +3,9 @@
 
 #include "model/model.h"
 
-static const nib_arch *const architectures[] = { &nib_arch_llama, &nib_arch_mistral, &nib_arch_qwen2,
-                                                 &nib_arch_gptj, &nib_arch_falcon };
+static const nib_arch *const architectures[] = { &nib_arch_llama, &nib_arch_mistral,
+                                                 &nib_arch_qwen2, &nib_arch_gptj,
+                                                 &nib_arch_falcon };
 
 static const nib_arch *find_arch(const char *model_type)
 {
@@ -21,8 +22,10 @@ static nib_status unknown_type(const char *where, const char *model_type, nib_er
 
     for (size_t i = 0; i < NIB_COUNT(architectures); i++)
         for (const char *const *t = architectures[i]->model_types; *t && used < sizeof known; t++)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", *t);
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model_type '%s', known are %s", where, model_type, known);
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                                     *t);
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model_type '%s', known are %s", where, model_type,
+                    known);
 }
 
 /* Sizes whose products would not fit are absurd whatever the tensors say. */
@@ -31,13 +34,13 @@ static nib_status check_sizes(const nib_config *c, const char *where, nib_error 
     uint64_t n;
 
     if (c->layers > 10000 || !nib_mul_u64(c->vocabulary, c->width, &n) || n > (uint64_t)1 << 44)
-        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu layers, %zu words, width %zu", where,
-                        c->layers, c->vocabulary, c->width);
+        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu layers, %zu words, width %zu",
+                        where, c->layers, c->vocabulary, c->width);
     return NIB_OK;
 }
 
-nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, const nib_arch **arch,
-                            nib_config **config, nib_error *err)
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where,
+                            const nib_arch **arch, nib_config **config, nib_error *err)
 {
     const char *model_type = NULL;
     const nib_arch *found;
@@ -89,7 +92,8 @@ void nib_config_free(nib_ctx *ctx, nib_config *config)
     nib_free(ctx, config);
 }
 
-const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch, const char *name)
+const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
+                                   const char *name)
 {
     const nib_tensor *t = nib_tensors_find(tensors, name);
     size_t n = strlen(arch->prefix);

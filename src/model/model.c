@@ -22,14 +22,17 @@ static nib_status read_quantization(nib_model *m, const char *where, nib_error *
     nib_status status;
 
     if (!q || json_is_null(q)) return NIB_OK;
-    if (!json_is_object(q)) return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);
+    if (!json_is_object(q))
+        return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);
     if ((status = nib_json_get_string(q, where, "quant_method", &method, err)) ||
         (status = nib_json_get_bool(q, where, "load_in_4bit", &four, err)) ||
         (status = nib_json_get_bool(q, where, "load_in_8bit", &eight, err)))
         return status;
     if (strcmp(method, "bitsandbytes") != 0 || eight || !four)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %s%s, known is bitsandbytes with "
-                        "load_in_4bit", where, method, eight ? " (8 bit)" : "");
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: quantized with %s%s, known is bitsandbytes with "
+                        "load_in_4bit",
+                        where, method, eight ? " (8 bit)" : "");
     m->stored_4bit = true;
     return NIB_OK;
 }
@@ -54,7 +57,8 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
     return b.status;
 }
 
-/* What blank weights are to become: the type config.json names, the 4-bit form it or the caller asks for. */
+/* What blank weights are to become: the type config.json names, the 4-bit form it or the caller
+ * asks for. */
 static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_error *err)
 {
     static const struct { const char *name; nib_dtype dtype; } types[] = {
@@ -74,8 +78,11 @@ static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_e
     b->blank_4bit = m->stored_4bit || b->bnb.load_in_4bit;
     if (!m->stored_4bit) return NIB_OK;
     b->bnb = (nib_bnb_options){ .load_in_4bit = true };
-    if ((status = nib_json_get_string(q, where, "bnb_4bit_quant_type", &b->bnb.bnb_4bit_quant_type, err))) return status;
-    return nib_json_get_bool(q, where, "bnb_4bit_use_double_quant", &b->bnb.bnb_4bit_use_double_quant, err);
+    if ((status = nib_json_get_string(q, where, "bnb_4bit_quant_type", &b->bnb.bnb_4bit_quant_type,
+                                      err)))
+        return status;
+    return nib_json_get_bool(q, where, "bnb_4bit_use_double_quant",
+                             &b->bnb.bnb_4bit_use_double_quant, err);
 }
 
 nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err)
@@ -84,14 +91,16 @@ nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err)
     int n = bnb->blocksize;
 
     if (strcmp(type, "nf4") != 0 && strcmp(type, "fp4") != 0)
-        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known", type);
+        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known",
+                        type);
     if (n && (n < 32 || n > 4096 || (n & (n - 1))))
-        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_blocksize %d; a power of two from 32 to 4096 is due", n);
+        return nib_fail(err, NIB_E_INVALID,
+                        "bnb_4bit_blocksize %d; a power of two from 32 to 4096 is due", n);
     return NIB_OK;
 }
 
-static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute, bool blank,
-                             nib_model_progress progress, nib_error *err)
+static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
+                             bool blank, nib_model_progress progress, nib_error *err)
 {
     nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
@@ -105,11 +114,14 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     }
     status = nib_config_open(m->ctx, o->model, &m->json, &m->arch, &m->config, err);
     if (!status) status = read_quantization(m, where, err);
-    if (!status) status = blank ? read_blank(m, where, &bind, err) : nib_tensors_open(m->ctx, o->model, &m->tensors, err);
+    if (!status)
+        status = blank ? read_blank(m, where, &bind, err)
+                       : nib_tensors_open(m->ctx, o->model, &m->tensors, err);
     if (status) goto done;
     if (o->bnb.load_in_4bit && m->stored_4bit)
         nib_note(m->ctx, "%s is in 4 bit already: its own settings are used", o->model);
-    else if (!o->bnb.load_in_4bit && (o->bnb.bnb_4bit_use_double_quant || o->bnb.blocksize || o->bnb.bnb_4bit_quant_type))
+    else if (!o->bnb.load_in_4bit &&
+             (o->bnb.bnb_4bit_use_double_quant || o->bnb.blocksize || o->bnb.bnb_4bit_quant_type))
         nib_note(m->ctx, "bnb_4bit options are without effect without load_in_4bit");
     bind.expected = m->config->layers * 7;
     if (!blank) status = nib_bind_check(&bind, err);
@@ -119,8 +131,9 @@ done:
     return status;
 }
 
-static nib_status open_model(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute, bool blank,
-                             nib_model_progress progress, nib_model **out, nib_error *err)
+static nib_status open_model(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
+                             bool blank, nib_model_progress progress, nib_model **out,
+                             nib_error *err)
 {
     nib_model *m = nib_new(ctx, sizeof *m);
     nib_status status;
@@ -186,7 +199,8 @@ bool nib_model_is_layer_linear(const nib_graph *g, const char *tensor_name)
     if (n < 7 || strcmp(tensor_name + n - 7, ".weight") != 0) return false;
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_linear *l = g->nodes[i].linear;
-        if (l && l != g->head && strlen(l->name) == n - 7 && strncmp(l->name, tensor_name, n - 7) == 0)
+        if (l && l != g->head && strlen(l->name) == n - 7 &&
+            strncmp(l->name, tensor_name, n - 7) == 0)
             return true;
     }
     return false;

@@ -35,7 +35,8 @@ typedef struct nib_model_progress {
     void *user;
 } nib_model_progress;
 
-/* Whether the options of 4-bit weights have values that are known; the block size may be 0, the default. */
+/* Whether the options of 4-bit weights have values that are known; the block size may be 0, the
+ * default. */
 nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err);
 
 /* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
@@ -44,8 +45,8 @@ nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dt
 void nib_model_close(nib_model *m);
 
 /* The same without the weights, which need not be there: their shapes follow from config.json, they
- * decode to random values (norms to ones) and take no memory.  For planning; nib_model_fill() then puts random
- * weights of the sizes planned in their place, so that a step can be timed. */
+ * decode to random values (norms to ones) and take no memory.  For planning; nib_model_fill() then
+ * puts random weights of the sizes planned in their place, so that a step can be timed. */
 nib_status nib_model_open_blank(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                                 nib_model **out, nib_error *err);
 nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *err);
@@ -58,12 +59,13 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
                            nib_config **config, nib_error *err);
 /* The same of a config.json that has been parsed; `where` names it in errors. */
-nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, const nib_arch **arch,
-                            nib_config **config, nib_error *err);
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where,
+                            const nib_arch **arch, nib_config **config, nib_error *err);
 void nib_config_free(nib_ctx *ctx, nib_config *config);
 
 /* A tensor by the name the architecture uses; files without the prefix are understood. */
-const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch, const char *name);
+const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
+                                   const char *name);
 
 /* Is the tensor `name` ("model.layers.0.mlp.up_proj.weight") the weight of a linear that
  * load_in_4bit quantizes?  True for the linears of the layers, not for the head. */

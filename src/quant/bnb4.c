@@ -18,8 +18,8 @@ const float nib_fp4_table[16] = {
     -0x1p-1f,           -0x1.555556p-3f, -0x1p-2f,
 };
 
-/* Panels take their scales for every 64 values (or every 32), whatever the blocks: a larger block's is
- * repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
+/* Panels take their scales for every 64 values (or every 32), whatever the blocks: a larger block's
+ * is repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
 enum { MOST_UNIT = 64, MOST_SCALES = 2048 /* of a piece of a panel: 32 rows times 64 units */ };
 static size_t unit_of(const nib_bnb4 *q) { return nib_min(q->blocksize, MOST_UNIT); }
 /* A division a block would take longer than its scale. */
@@ -32,10 +32,12 @@ static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales
     const float offset = q->nested_offset;
 
     if (q->absmax || q->blocksize > unit) {
-        for (size_t i = 0; i < count; i++) scales[i * NIB_PANEL] = nib_bnb4_absmax(q, (e + i * unit) >> shift);
+        for (size_t i = 0; i < count; i++)
+            scales[i * NIB_PANEL] = nib_bnb4_absmax(q, (e + i * unit) >> shift);
         return;
     }
-    for (size_t i = 0, run; i < count; i += run) { /* units are blocks: a run shares its nested scale */
+    /* units are blocks: a run shares its nested scale */
+    for (size_t i = 0, run; i < count; i += run) {
         size_t block = first + i;
         float nested = q->nested_absmax[block / NIB_BNB4_NESTED_BLOCK];
         run = nib_min(NIB_BNB4_NESTED_BLOCK - block % NIB_BNB4_NESTED_BLOCK, count - i);
@@ -84,14 +86,16 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 /* Scales of 32 rows' units from column k0 on, as [unit][32]. */
 static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
-    for (size_t n = 0; n < NIB_PANEL; n++) unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n);
+    for (size_t n = 0; n < NIB_PANEL; n++)
+        unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n);
 }
 
 static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
     const nib_bnb4 *q = &w->as.bnb4;
     float scales[MOST_SCALES];
-    nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, unit_of(q), q->table };
+    nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, unit_of(q),
+                     q->table };
 
     row_scales(w, p->c0, p->t0, nib_ceil_div(p->terms, unit_of(q)), scales);
     if (p->kind == NIB_PACK_PAIRS) k->panel4_bf16(&c, p->terms, panel, p->terms * NIB_STRIP);
@@ -105,12 +109,16 @@ static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_p
     size_t strip = p->terms * NIB_STRIP, shift = shift_of(q);
 
     for (size_t r = 0, rows; r < p->terms; r += rows) {
-        nib_codes4 c = { q->codes + ((p->t0 + r) * w->in + p->c0) / 2, w->in / 2, scales, q->blocksize, q->table };
+        nib_codes4 c = { q->codes + ((p->t0 + r) * w->in + p->c0) / 2, w->in / 2, scales,
+                         q->blocksize, q->table };
         rows = nib_min(MOST_SCALES, p->terms - r);
         for (size_t i = 0; i < rows; i++)
             scales[i] = nib_bnb4_absmax(q, ((p->t0 + r + i) * w->in + p->c0) >> shift);
-        if (p->kind == NIB_PACK_PAIRS) k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_STRIP, strip);
-        else k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED, (float *)panel + r * NIB_STRIP, strip);
+        if (p->kind == NIB_PACK_PAIRS)
+            k->panel4_back_bf16(&c, rows, (uint16_t *)panel + r * NIB_STRIP, strip);
+        else
+            k->panel4_back_f32(&c, rows, p->kind == NIB_PACK_ROUNDED,
+                               (float *)panel + r * NIB_STRIP, strip);
     }
 }
 
@@ -140,14 +148,15 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     return type == NIB_BF16 && k->dot4_rounded ? NIB_DOT_ROUNDED : NIB_DOT_FLOATS;
 }
 
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready)
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
 {
     if (kind == NIB_DOT_PAIRS) k->arrange4_bf16(w->in, x, ready);
     else (kind == NIB_DOT_ROUNDED ? k->arrange4_rounded : k->arrange4)(w->in, x, ready);
 }
 
-static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
-                float *y, size_t ldy)
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
     const nib_bnb4 *q = &w->as.bnb4;
     size_t blocks = w->in / NIB_DOT4_BLOCK;
@@ -156,7 +165,8 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
                    .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK), .scales = q->absmax,
                    .scale_codes = q->absmax_q, .scale_table = q->nested_table, .nested = q->nested_absmax, .offset = q->nested_offset };
 
-    for (size_t c = 0; c < 16; c++) table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
+    for (size_t c = 0; c < 16; c++)
+        table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
     if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, M, ready, w->in, y, ldy);
     else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, M, ready, w->in, y, ldy);
 }

@@ -88,7 +88,13 @@ static void choose_tiles(encoding *e)
         nib_min(e->elements, e->tile_values + (e->tile_values % e->in ? 2 * e->in : 0));
 }
 
-typedef struct nesting { const uint8_t *lookup; const float *absmax; size_t blocks; uint8_t *q; float *nested; } nesting;
+typedef struct nesting {
+    const uint8_t *lookup;
+    const float *absmax;
+    size_t blocks;
+    uint8_t *q;
+    float *nested;
+} nesting;
 
 enum { NEST_TILE = 64 * NIB_BNB4_NESTED_BLOCK };
 
@@ -98,8 +104,9 @@ static void nest_tile(void *arg, size_t tile, unsigned worker)
     size_t first = tile * NEST_TILE;
 
     (void)worker;
-    nib_dynamic_encode(n->lookup, n->absmax + first, nib_min(NEST_TILE, n->blocks - first), NIB_BNB4_NESTED_BLOCK,
-                       n->q + first, n->nested + first / NIB_BNB4_NESTED_BLOCK);
+    nib_dynamic_encode(n->lookup, n->absmax + first, nib_min(NEST_TILE, n->blocks - first),
+                       NIB_BNB4_NESTED_BLOCK, n->q + first,
+                       n->nested + first / NIB_BNB4_NESTED_BLOCK);
 }
 
 /* Block scales to 8 bits, into q, nested_absmax and the fields of the weight. */
@@ -120,7 +127,8 @@ static nib_status nest(nib_ctx *ctx, nib_bnb4 *b, float *absmax, size_t blocks, 
     nib_dynamic_map(true, b->nested_table);
     nib_dynamic_lookup(b->nested_table, lookup);
     for (size_t i = 0; i < blocks; i++) absmax[i] -= b->nested_offset;
-    nib_parallel_for(ctx, nib_ceil_div(blocks, NEST_TILE), nest_tile, &(nesting){ lookup, absmax, blocks, q, nested_absmax });
+    nib_parallel_for(ctx, nib_ceil_div(blocks, NEST_TILE), nest_tile,
+                     &(nesting){ lookup, absmax, blocks, q, nested_absmax });
     b->absmax_q = q;
     b->nested_absmax = nested_absmax;
 done:

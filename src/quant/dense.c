@@ -55,9 +55,11 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 
 /* --- panels: straight from the rows where their type is the panel's --- */
 
-static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p, void *panel)
+static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p,
+                         void *panel)
 {
-    if (p->kind == NIB_PACK_PAIRS && d->dtype == NIB_BF16 && in % 2 == 0 && p->t0 % 2 == 0 && p->terms % 2 == 0) {
+    if (p->kind == NIB_PACK_PAIRS && d->dtype == NIB_BF16 && in % 2 == 0 && p->t0 % 2 == 0 &&
+        p->terms % 2 == 0) {
         const uint16_t *rows = (const uint16_t *)d->data + p->c0 * in + p->t0;
         k->pack_transposed(p->terms / 2, (const uint32_t *)(const void *)rows, in / 2, panel);
         return true;
@@ -74,7 +76,8 @@ static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, co
     return false;
 }
 
-static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p, void *panel)
+static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p,
+                          void *panel)
 {
     const uint16_t *rows = (const uint16_t *)d->data + p->t0 * in + p->c0;
 
@@ -83,7 +86,8 @@ static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, c
         if (p->terms % 2) return false;
         for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP)
             for (size_t t = 0; t < p->terms; t += 2)
-                k->interleave(NIB_STRIP, rows + t * in + n, rows + (t + 1) * in + n, (uint32_t *)panel + (n * p->terms + t * NIB_STRIP) / 2);
+                k->interleave(NIB_STRIP, rows + t * in + n, rows + (t + 1) * in + n,
+                              (uint32_t *)panel + (n * p->terms + t * NIB_STRIP) / 2);
     } else {
         k->pack_rows_widened(p->terms, rows, in, panel);
     }
@@ -105,29 +109,34 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     return type == NIB_BF16 && k->dot_rows_bf16 ? NIB_DOT_PAIRS : NIB_DOT_FLOATS;
 }
 
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready)
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
 {
     if (kind == NIB_DOT_PAIRS) memcpy(ready, x, w->in * sizeof(uint16_t));
     else if (w->as.dense.dtype == NIB_F32) memcpy(ready, x, w->in * sizeof(float));
     else k->arrange_row(w->in, x, ready);
 }
 
-static void dot_one(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready, size_t r0, size_t r1, float *y)
+static void dot_one(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *ready,
+                    size_t r0, size_t r1, float *y)
 {
     const nib_dense *d = &w->as.dense;
     const uint16_t *rows = (const uint16_t *)d->data + r0 * w->in;
 
     if (kind == NIB_DOT_PAIRS) k->dot_rows_bf16(r1 - r0, w->in, rows, w->in, ready, y);
     else if (d->dtype == NIB_BF16) k->dot_rows(r1 - r0, w->in, rows, w->in, ready, y);
-    else for (size_t r = r0; r < r1; r++) y[r - r0] = k->dot(w->in, (const float *)d->data + r * w->in, ready);
+    else
+        for (size_t r = r0; r < r1; r++)
+            y[r - r0] = k->dot(w->in, (const float *)d->data + r * w->in, ready);
 }
 
-static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
-                float *y, size_t ldy)
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
     size_t bytes = w->in * (kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
 
-    for (size_t m = 0; m < M; m++) dot_one(w, k, kind, (const char *)ready + m * bytes, r0, r1, y + m * ldy);
+    for (size_t m = 0; m < M; m++)
+        dot_one(w, k, kind, (const char *)ready + m * bytes, r0, r1, y + m * ldy);
 }
 
 static const nib_scheme scheme = { "dense", decode_tile, destroy, pack, dot_kind, dot_ready, dot };

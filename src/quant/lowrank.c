@@ -6,7 +6,12 @@
 #include "quant/product.h"
 #include "quant/strips.h"
 
-enum { ROWS = 64, GRAD_ROWS = 128, MOST_COLUMNS = 192 /* of a tile of a gradient */, PACKED = 128 /* terms of a tile that packs a factor */ };
+enum {
+    ROWS = 64,
+    GRAD_ROWS = 128,
+    MOST_COLUMNS = 192 /* of a tile of a gradient */,
+    PACKED = 128 /* terms of a tile that packs a factor */
+};
 
 typedef struct lowrank {
     nib_ctx *ctx;
@@ -15,7 +20,8 @@ typedef struct lowrank {
     size_t rows, width, rank, ld;
     const void *x;
     const float *f; /* inner: A [R, in], or B [out, R] */
-    const void *v;  /* gradient: the other factor, rows of R values: u or v in float, or dy of the compute type */
+    const void *v;  /* gradient: the other factor, rows of R values: u or v in float, or dy of the
+                       compute type */
     nib_dtype v_type;
     size_t ldv;
     float scale;
@@ -29,23 +35,32 @@ typedef struct lowrank {
 static size_t rank_wide(size_t rank) { return nib_round_up(rank, NIB_STRIP); }
 
 /* Inner: a panel of all of A for everybody, then a worker's rows in float and its result. */
-static size_t inner_panel_bytes(size_t width, size_t rank) { return nib_round_up(width * rank_wide(rank) * sizeof(float), 64); }
+static size_t inner_panel_bytes(size_t width, size_t rank)
+{
+    return nib_round_up(width * rank_wide(rank) * sizeof(float), 64);
+}
 static size_t inner_worker_bytes(size_t width, size_t rank)
 {
     return nib_round_up((ROWS * width + ROWS * rank_wide(rank)) * sizeof(float), 64);
 }
 /* Gradient: v transposed for everybody; then a worker's panel of some rows of x, and its result. */
-static size_t grad_shared_bytes(size_t rows, size_t rank) { return nib_round_up(rows * rank * sizeof(float), 64); }
+static size_t grad_shared_bytes(size_t rows, size_t rank)
+{
+    return nib_round_up(rows * rank * sizeof(float), 64);
+}
 static size_t grad_worker_bytes(size_t rank)
 {
     return nib_round_up((GRAD_ROWS + rank) * MOST_COLUMNS * sizeof(float), 64);
 }
 
-size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank, size_t max_rows)
+size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank,
+                                 size_t max_rows)
 {
     size_t width = nib_max(out, in);
-    size_t inner = inner_panel_bytes(width, max_rank) + nib_threads(ctx) * inner_worker_bytes(width, max_rank);
-    size_t grad = grad_shared_bytes(max_rows, max_rank) + nib_threads(ctx) * grad_worker_bytes(max_rank);
+    size_t inner = inner_panel_bytes(width, max_rank) +
+                   nib_threads(ctx) * inner_worker_bytes(width, max_rank);
+    size_t grad = grad_shared_bytes(max_rows, max_rank) +
+                  nib_threads(ctx) * grad_worker_bytes(max_rank);
 
     return nib_max(inner, grad) + 64;
 }
@@ -69,13 +84,15 @@ static void inner_tile(void *arg, size_t tile, unsigned worker)
     const lowrank *l = arg;
     size_t r0 = tile * ROWS, rows = nib_min(ROWS, l->rows - r0), wide = rank_wide(l->rank), ld;
     const float *panel = (const float *)(const void *)l->scratch;
-    float *space = (float *)(void *)(l->scratch + inner_panel_bytes(l->width, l->rank) + worker * l->each);
+    float *space = (float *)(void *)(l->scratch + inner_panel_bytes(l->width, l->rank) +
+                                     worker * l->each);
     float *result = space + ROWS * l->width;
     const float *x = float_rows(l, r0, rows, space, &ld);
 
     l->k->gemm_f32(rows, wide, l->width, x, ld, panel, result, wide, false, NULL);
     for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i < l->rank; i++) l->y[(r0 + r) * l->rank + i] = l->scale * result[r * wide + i];
+        for (size_t i = 0; i < l->rank; i++)
+            l->y[(r0 + r) * l->rank + i] = l->scale * result[r * wide + i];
 }
 
 static void inner_panel_tile(void *arg, size_t tile, unsigned worker)
@@ -96,31 +113,35 @@ static void inner(lowrank *l)
 }
 
 void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                       size_t rank, const void *x, size_t ldx, const float *a, float scale, float *u, void *scratch)
+                       size_t rank, const void *x, size_t ldx, const float *a, float scale,
+                       float *u, void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
                   .f = a, .scale = scale, .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
-void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
-                            size_t rank, const void *dy, size_t lddy, const float *b, float scale, float *v,
-                            void *scratch)
+void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
+                            size_t out, size_t rank, const void *dy, size_t lddy, const float *b,
+                            float scale, float *v, void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
                   .f = b, .scale = scale, .y = v, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
-/* --- dA += v^T x,  dB += dy^T u: the transposed factor [R, M] times x [M, columns], 128 rows at a time --- */
+/* --- dA += v^T x,  dB += dy^T u: the transposed factor [R, M] times x [M, columns], 128 rows at a
+ * time --- */
 
 /* Rows [r0, r0 + rows) of a tile's columns as strips; past the end zeros.  x is read row by row. */
-static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, size_t rows, float *panel)
+static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, size_t rows,
+                      float *panel)
 {
     size_t done = 0;
 
     for (; l->type == NIB_BF16 && done + NIB_PANEL <= columns; done += NIB_PANEL)
-        l->k->pack_rows_widened(rows, (const uint16_t *)l->x + r0 * l->ld + c0 + done, l->ld, panel + done * rows);
+        l->k->pack_rows_widened(rows, (const uint16_t *)l->x + r0 * l->ld + c0 + done, l->ld,
+                                panel + done * rows);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = done; c < columns; c += NIB_STRIP) {
             float *to = panel + c * rows + r * NIB_STRIP;
@@ -135,22 +156,26 @@ static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, si
 static void grad_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
-    size_t c0 = tile * l->columns, columns = nib_min(l->columns, l->width - c0), wide = nib_round_up(columns, NIB_STRIP);
+    size_t c0 = tile * l->columns, columns = nib_min(l->columns, l->width - c0),
+           wide = nib_round_up(columns, NIB_STRIP);
     const float *factor = (const float *)(const void *)l->scratch; /* [R, M] */
-    float *panel = (float *)(void *)(l->scratch + grad_shared_bytes(l->rows, l->rank) + worker * l->each);
+    float *panel = (float *)(void *)(l->scratch + grad_shared_bytes(l->rows, l->rank) +
+                                     worker * l->each);
     float *result = panel + GRAD_ROWS * MOST_COLUMNS;
 
     for (size_t r0 = 0; r0 < l->rows; r0 += GRAD_ROWS) {
         size_t rows = nib_min(GRAD_ROWS, l->rows - r0);
         pack_rows(l, c0, columns, r0, rows, panel);
-        l->k->gemm_f32(l->rank, wide, rows, factor + r0, l->rows, panel, result, wide, r0 > 0, NULL);
+        l->k->gemm_f32(l->rank, wide, rows, factor + r0, l->rows, panel, result, wide, r0 > 0,
+                       NULL);
     }
     for (size_t r = 0; r < l->rank; r++)
         for (size_t c = 0; c < columns; c++)
             l->y[l->back ? (c0 + c) * l->rank + r : r * l->width + c0 + c] += result[r * wide + c];
 }
 
-/* The factor of some rows, transposed; sixteen values of each row at a time, so that what is written stays in cache. */
+/* The factor of some rows, transposed; sixteen values of each row at a time, so that what is
+ * written stays in cache. */
 static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
@@ -162,7 +187,8 @@ static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
         for (size_t m = first; m < end; m++) {
             size_t n = nib_min(NIB_STRIP, l->rank - r0), at = m * l->ldv + r0;
             const float *from = (const float *)l->v + at;
-            if (l->v_type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)l->v + at, some), from = some;
+            if (l->v_type == NIB_BF16)
+                l->k->from_bf16(n, (const uint16_t *)l->v + at, some), from = some;
             for (size_t i = 0; i < n; i++) factor[(r0 + i) * l->rows + m] = from[i];
         }
 }
@@ -178,16 +204,18 @@ static void grad(lowrank *l)
     nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
 }
 
-void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in, size_t rank,
-                        const float *v, const void *x, size_t ldx, float *da, void *scratch)
+void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
+                        size_t rank, const float *v, const void *x, size_t ldx, float *da,
+                        void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
                   .v = v, .v_type = NIB_F32, .ldv = rank, .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
-void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out, size_t rank,
-                        const float *u, const void *dy, size_t lddy, float *db, void *scratch)
+void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
+                        size_t rank, const float *u, const void *dy, size_t lddy, float *db,
+                        void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
                   .v = u, .v_type = NIB_F32, .ldv = rank, .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
@@ -195,9 +223,9 @@ void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size
 }
 
 /* dW = dy^T x is dA with v = dy: as many "ranks" as outputs. */
-void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
-                             size_t in, const void *dy, size_t lddy, const void *x, size_t ldx, float *dw,
-                             void *scratch)
+void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
+                             size_t out, size_t in, const void *dy, size_t lddy, const void *x,
+                             size_t ldx, float *dw, void *scratch)
 {
     lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = out, .ld = ldx, .x = x,
                   .v = dy, .v_type = type, .ldv = lddy, .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };

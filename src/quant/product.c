@@ -1,9 +1,10 @@
 /* product.c - the product of rows with a weight, the weight decoded panel by panel.
  *
- * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the tile's worker
- * decodes the weight into a panel in its own second-level cache, and the micro-kernel adds
- * into a float block of results; the low-rank part comes with the last block, then the bias, and each
- * value is rounded once.  Tiles share nothing, and a value's sum runs over k in order in every tiling. */
+ * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the
+ * tile's worker decodes the weight into a panel in its own second-level cache, and the micro-kernel
+ * adds into a float block of results; the low-rank part comes with the last block, then the bias,
+ * and each value is rounded once.  Tiles share nothing, and a value's sum runs over k in order in
+ * every tiling. */
 #include "quant/product.h"
 
 #include "base/thread.h"
@@ -13,11 +14,13 @@ enum {
     COLUMNS = 64,       /* of a panel */
     MOST_COLUMNS = 320, /* of a tile */
     MOST_ROWS = 512,    /* of a tile */
-    FEWEST_ROWS = 256,  /* of a tile when rows are divided between threads: each decodes the weight for itself */
+    FEWEST_ROWS = 256,  /* of a tile when rows are divided between threads: each decodes the weight
+                           for itself */
     MANY_PANELS = 8,    /* a thread: as many are divided evenly enough */
     TILES_EACH = 4,     /* of a thread, at least, when a tile takes several panels */
-    DEPTH_F32 = 1024, DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
-    UNIT = 64           /* blocks of k are whole multiples of it */
+    DEPTH_F32 = 1024,
+    DEPTH_BF16 = 2048, /* k at a time: a panel of at most 256 KiB */
+    UNIT = 64          /* blocks of k are whole multiples of it */
 };
 
 typedef struct product {
@@ -38,9 +41,15 @@ static size_t panel_bytes(void) { return (size_t)DEPTH_F32 * COLUMNS * sizeof(fl
 /* Decoded rows before they are packed: 32 rows of a block of k. */
 static size_t decoded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(float); }
 static size_t rounded_bytes(void) { return (size_t)NIB_PANEL * DEPTH_BF16 * sizeof(uint16_t); }
-static size_t result_bytes(size_t rows) { return nib_min(rows, MOST_ROWS) * MOST_COLUMNS * sizeof(float); }
+static size_t result_bytes(size_t rows)
+{
+    return nib_min(rows, MOST_ROWS) * MOST_COLUMNS * sizeof(float);
+}
 
-static bool uses_pairs(const nib_kernels *k, nib_dtype type) { return type == NIB_BF16 && k->gemm_bf16; }
+static bool uses_pairs(const nib_kernels *k, nib_dtype type)
+{
+    return type == NIB_BF16 && k->gemm_bf16;
+}
 
 static size_t worker_bytes(size_t rows, size_t rank)
 {
@@ -64,7 +73,8 @@ static size_t ready_bytes_each(const nib_kernels *k, nib_dtype type, size_t dept
 static size_t ready_bytes(const nib_kernels *k, nib_dtype type, size_t depth, size_t rows)
 {
     bool needed = widens(k, type, depth) || depth * nib_dtype_bytes(type) % PAGE == 0;
-    return needed ? rows * (ready_bytes_each(k, type, depth) + LINE) : 0; /* a slice of W may be the one moved apart */
+    /* a slice of W may be the one moved apart */
+    return needed ? rows * (ready_bytes_each(k, type, depth) + LINE) : 0;
 }
 
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
@@ -72,11 +82,17 @@ size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype t
 {
     size_t back = apart && !widens(k, type, out) ? 0 : ready_bytes(k, type, out, max_rows);
     size_t ready = nib_max(ready_bytes(k, type, in, max_rows), back);
-    size_t panels = nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(ready, 64) + 64;
+    size_t panels = nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(ready, 64) +
+                    64;
     return nib_max(panels, nib_product_dot_scratch_bytes(ctx, in, max_rows));
 }
 
-typedef struct worker_space { char *panel; float *decoded; uint16_t *rounded; float *result, *factor; } worker_space;
+typedef struct worker_space {
+    char *panel;
+    float *decoded;
+    uint16_t *rounded;
+    float *result, *factor;
+} worker_space;
 
 static worker_space space_of(const product *p, unsigned worker)
 {
@@ -101,36 +117,47 @@ static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, cha
     return p->w->scheme->pack && p->w->scheme->pack(p->w, p->k, &piece, panel);
 }
 
-/* Forward: 32 outputs n0.. times k0..k0+depth, transposed into the panel.  Outputs past the end are zero. */
-static void pack_forward(const product *p, const worker_space *s, size_t n0, size_t k0, size_t depth, char *panel)
+/* Forward: 32 outputs n0.. times k0..k0+depth, transposed into the panel.  Outputs past the end are
+ * zero. */
+static void pack_forward(const product *p, const worker_space *s, size_t n0, size_t k0,
+                         size_t depth, char *panel)
 {
-    size_t rows = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + n0, even = (depth + 1) / 2 * 2;
+    size_t rows = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + n0,
+           even = (depth + 1) / 2 * 2;
 
     if (rows == NIB_PANEL && pack_fused(p, first, k0, depth, panel)) return;
     if (!p->pairs) {
         if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * depth * sizeof(float));
         p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
         nib_weight_round(p->k, p->a->type, rows * depth, s->decoded, s->rounded);
-        p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth, (uint32_t *)(void *)panel);
+        p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth,
+                              (uint32_t *)(void *)panel);
         return;
     }
-    if (rows < NIB_PANEL || even != depth) memset(s->rounded, 0, NIB_PANEL * even * sizeof(uint16_t));
+    if (rows < NIB_PANEL || even != depth)
+        memset(s->rounded, 0, NIB_PANEL * even * sizeof(uint16_t));
     p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
-    for (size_t r = 0; r < rows; r++) p->k->to_bf16(depth, s->decoded + r * depth, s->rounded + r * even);
-    p->k->pack_transposed(even / 2, (const uint32_t *)(const void *)s->rounded, even / 2, (uint32_t *)(void *)panel);
+    for (size_t r = 0; r < rows; r++)
+        p->k->to_bf16(depth, s->decoded + r * depth, s->rounded + r * even);
+    p->k->pack_transposed(even / 2, (const uint32_t *)(const void *)s->rounded, even / 2,
+                          (uint32_t *)(void *)panel);
 }
 
 /* Backward: the weight's rows are the terms; 32 of its columns lie in the panel as they are. */
-static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0, size_t depth, char *panel)
+static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0,
+                          size_t depth, char *panel)
 {
-    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0, even = depth + (p->pairs ? depth % 2 : 0);
+    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0,
+           even = depth + (p->pairs ? depth % 2 : 0);
 
     if (columns == NIB_PANEL && pack_fused(p, n0, first, depth, panel)) return;
     for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
         size_t some = n < columns ? nib_min(NIB_STRIP, columns - n) : 0;
         float *rows = p->pairs ? s->decoded : (float *)(void *)panel + n * depth;
         if (some < NIB_STRIP || even != depth) memset(rows, 0, even * NIB_STRIP * sizeof(float));
-        if (some) p->w->scheme->decode_tile(p->w, first, first + depth, n0 + n, n0 + n + some, rows, NIB_STRIP);
+        if (some)
+            p->w->scheme->decode_tile(p->w, first, first + depth, n0 + n, n0 + n + some, rows,
+                                      NIB_STRIP);
         if (!p->pairs) nib_weight_round(p->k, p->a->type, depth * NIB_STRIP, rows, s->rounded);
         for (size_t k = 0; p->pairs && k < depth; k += 2)
             p->k->pack_pairs(NIB_STRIP, rows + k * NIB_STRIP, rows + (k + 1) * NIB_STRIP,
@@ -143,15 +170,17 @@ static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
 {
     const nib_product_args *a = p->a;
     size_t columns = nib_min(wide, p->n - n0), strips = nib_round_up(columns, NIB_STRIP);
-    nib_strided factor = p->backward ? (nib_strided){ a->factor + n0, 1, p->w->in }
-                                     : (nib_strided){ a->factor + (a->w_row0 + n0) * a->rank, a->rank, 1 };
+    nib_strided factor = p->backward
+                             ? (nib_strided){ a->factor + n0, 1, p->w->in }
+                             : (nib_strided){ a->factor + (a->w_row0 + n0) * a->rank, a->rank, 1 };
 
     nib_pack_strips(factor, columns, a->rank, 0, a->rank, panel);
     memset(panel + strips * a->rank, 0, (wide - strips) * a->rank * sizeof *panel);
 }
 
 /* y (+)= result + bias, rounded once. */
-static void store(const product *p, const float *result, size_t m0, size_t rows, size_t n0, size_t columns)
+static void store(const product *p, const float *result, size_t m0, size_t rows, size_t n0,
+                  size_t columns)
 {
     const nib_product_args *a = p->a;
 
@@ -183,9 +212,10 @@ static size_t block_depth(const product *p, size_t left)
     return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most_depth(p))), UNIT));
 }
 
-/* result (+)= x W over `depth` terms and the `wide` columns of one panel; after the last block of terms u factor. */
-static void add_block(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0, size_t wide,
-                      size_t k0, size_t depth, float *result, size_t ld, bool add)
+/* result (+)= x W over `depth` terms and the `wide` columns of one panel; after the last block of
+ * terms u factor. */
+static void add_block(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0,
+                      size_t wide, size_t k0, size_t depth, float *result, size_t ld, bool add)
 {
     size_t even = depth + (p->pairs ? depth % 2 : 0);
     size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
@@ -193,7 +223,8 @@ static void add_block(const product *p, const worker_space *s, size_t m0, size_t
     const nib_gemm_tail *last = p->a->u && k0 + depth == p->depth ? &tail : NULL;
 
     for (size_t n = 0; n < wide; n += NIB_PANEL)
-        (p->backward ? pack_backward : pack_forward)(p, s, n0 + n, k0, depth, s->panel + n / NIB_PANEL * bytes);
+        (p->backward ? pack_backward : pack_forward)(p, s, n0 + n, k0, depth,
+                                                     s->panel + n / NIB_PANEL * bytes);
     if (last) pack_factor(p, n0, wide, s->factor);
     if (p->pairs)
         p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
@@ -208,12 +239,15 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     const product *p = arg;
     const nib_product_args *a = p->a;
     worker_space s = space_of(p, worker);
-    size_t m0 = tile / p->column_blocks * p->rows_each, n0 = tile % p->column_blocks * p->columns_each;
-    size_t rows = nib_min(p->rows_each, a->rows - m0), columns = nib_min(p->columns_each, p->n - n0);
+    size_t m0 = tile / p->column_blocks * p->rows_each,
+           n0 = tile % p->column_blocks * p->columns_each;
+    size_t rows = nib_min(p->rows_each, a->rows - m0),
+           columns = nib_min(p->columns_each, p->n - n0);
     size_t wide = nib_round_up(columns, NIB_PANEL);
-    /* Sums are made where they belong when that is float and whole panels; added to what is there only when all
-     * tiles are whole, so that no value's sum depends on how columns are divided. */
-    bool direct = a->y_type == NIB_F32 && columns == wide && (!a->accumulate || p->n % NIB_PANEL == 0);
+    /* Sums are made where they belong when that is float and whole panels; added to what is there
+     * only when all tiles are whole, so that no value's sum depends on how columns are divided. */
+    bool direct = a->y_type == NIB_F32 && columns == wide &&
+                  (!a->accumulate || p->n % NIB_PANEL == 0);
     bool add = direct && a->accumulate;
     float *result = direct ? (float *)a->y + m0 * a->ldy + n0 : s.result;
     size_t ld = direct ? a->ldy : MOST_COLUMNS;
@@ -221,9 +255,11 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     for (size_t k0 = 0, depth; k0 < p->depth; k0 += depth, add = true) {
         depth = block_depth(p, p->depth - k0);
         for (size_t n = 0; n < wide; n += COLUMNS)
-            add_block(p, &s, m0, rows, n0 + n, nib_min(COLUMNS, wide - n), k0, depth, result + n, ld, add);
+            add_block(p, &s, m0, rows, n0 + n, nib_min(COLUMNS, wide - n), k0, depth, result + n,
+                      ld, add);
     }
-    for (size_t m = 0; a->bias && m < rows; m++) p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
+    for (size_t m = 0; a->bias && m < rows; m++)
+        p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
     if (!direct) store(p, result, m0, rows, n0, columns);
 }
 
@@ -238,31 +274,38 @@ static void ready_tile(void *arg, size_t row, unsigned worker)
     if (widens(p->k, a->type, p->depth))
         p->k->from_bf16(p->depth, (const uint16_t *)a->x + row * a->ldx, (float *)(void *)to);
     else
-        memcpy(to, (const char *)a->x + row * a->ldx * nib_dtype_bytes(a->type), p->depth * nib_dtype_bytes(a->type));
+        memcpy(to, (const char *)a->x + row * a->ldx * nib_dtype_bytes(a->type),
+               p->depth * nib_dtype_bytes(a->type));
 }
 
 /* Tiles of all rows where there are columns enough for all threads, so that the weight is decoded
- * once; else tiles of a thread's own rows; where there are few of both, the columns in equal parts. */
+ * once; else tiles of a thread's own rows; where there are few of both, the columns in equal parts.
+ */
 static void divide(product *p, size_t threads)
 {
     size_t rows = p->a->rows, sharing;
     bool many = nib_ceil_div(p->n, COLUMNS) >= MANY_PANELS * threads;
 
     p->rows_each = nib_min(rows, MOST_ROWS);
-    if (!many && rows >= 2 * FEWEST_ROWS) p->rows_each = nib_min(nib_max(nib_ceil_div(rows, threads), FEWEST_ROWS), MOST_ROWS);
+    if (!many && rows >= 2 * FEWEST_ROWS)
+        p->rows_each = nib_min(nib_max(nib_ceil_div(rows, threads), FEWEST_ROWS), MOST_ROWS);
     p->row_blocks = nib_ceil_div(rows, nib_max(p->rows_each, 1));
     sharing = nib_ceil_div(threads, nib_max(p->row_blocks, 1));
     p->columns_each = COLUMNS;
     if (!many && sharing > 1)
-        p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n, sharing), NIB_PANEL), MOST_COLUMNS);
+        p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n, sharing), NIB_PANEL),
+                                  MOST_COLUMNS);
     else if (p->depth > most_depth(p))
-        /* Panels take turns at a block of k of the rows, which is read from afar once for all of them. */
-        p->columns_each = nib_min(nib_round_up(nib_ceil_div(p->n * p->row_blocks, TILES_EACH * threads), COLUMNS), MOST_COLUMNS);
+        /* Panels take turns at a block of k of the rows, which is read from afar once for all of
+         * them. */
+        p->columns_each = nib_min(
+            nib_round_up(nib_ceil_div(p->n * p->row_blocks, TILES_EACH * threads), COLUMNS),
+            MOST_COLUMNS);
     p->column_blocks = nib_ceil_div(p->n, p->columns_each);
 }
 
-static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *a,
-                        bool backward, void *scratch)
+static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                        const nib_product_args *a, bool backward, void *scratch)
 {
     size_t w_rows = (a->w_row1 ? a->w_row1 : w->out) - a->w_row0, threads = nib_threads(ctx);
     product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = uses_pairs(k, a->type),
@@ -270,14 +313,18 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                   .x = a->x, .ldx = a->ldx, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
                   .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 1) };
 
-    assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in)); /* or scratch is too small */
-    if (p.pairs && p.depth % 2) p.pairs = false; /* a row's last pair would reach into the next row */
+    /* or scratch is too small */
+    assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in));
+    /* a row's last pair would reach into the next row */
+    if (p.pairs && p.depth % 2) p.pairs = false;
     divide(&p, threads);
-    if (widens(k, a->type, p.depth) || (p.depth == (backward ? w->out : w->in) && a->ldx == p.depth &&
-                                         p.depth * nib_dtype_bytes(a->type) % PAGE == 0)) {
+    if (widens(k, a->type, p.depth) ||
+        (p.depth == (backward ? w->out : w->in) && a->ldx == p.depth &&
+         p.depth * nib_dtype_bytes(a->type) % PAGE == 0)) {
         nib_parallel_for(ctx, a->rows, ready_tile, &p);
         p.x = p.scratch + threads * p.worker_bytes;
-        p.ldx = ready_bytes_each(k, a->type, p.depth) / (p.pairs ? sizeof(uint16_t) : sizeof(float));
+        p.ldx = ready_bytes_each(k, a->type, p.depth) /
+                (p.pairs ? sizeof(uint16_t) : sizeof(float));
     }
     nib_parallel_for(ctx, p.row_blocks * p.column_blocks, run_tile, &p);
 }

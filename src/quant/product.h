@@ -40,8 +40,8 @@ void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w
                          const nib_product_args *args, void *scratch);
 void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                           const nib_product_args *args, void *scratch);
-/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads.  apart: rows of dy have more than
- * `out` values from one to the next, so that they need not be moved apart. */
+/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads.  apart: rows of dy have
+ * more than `out` values from one to the next, so that they need not be moved apart. */
 size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
                                  size_t in, size_t max_rank, size_t max_rows, bool apart);
 
@@ -49,15 +49,18 @@ size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype t
  * Same arguments as forward; rows <= 4. */
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                      const nib_product_args *args, void *scratch);
-/* Only `count` outputs: y[m * ldy + i] is output ids[i], with the bits that nib_product_dot gives it. */
-void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *args,
-                          const uint32_t *ids, size_t count, void *scratch);
+/* Only `count` outputs: y[m * ldy + i] is output ids[i], with the bits that nib_product_dot gives
+ * it. */
+void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                          const nib_product_args *args, const uint32_t *ids, size_t count,
+                          void *scratch);
 /* What these two take of the scratch. */
 size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows);
 
 /* --- small float products of the low-rank branch; x, dy of the compute type --- */
 
-/* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with B^T) */
+/* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with B^T)
+ */
 void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
                        size_t rank, const void *x, size_t ldx, const float *a, float scale,
                        float *u, void *scratch);
@@ -67,14 +70,17 @@ void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, 
                             float scale, float *v, void *scratch);
 /* dA[R, in] += v[M, R]^T x[M, in]; sums over M in fixed order, divided by output between threads */
 void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                        size_t rank, const float *v, const void *x, size_t ldx, float *da, void *scratch);
+                        size_t rank, const float *v, const void *x, size_t ldx, float *da,
+                        void *scratch);
 /* dB[out, R] += dy[M, out]^T u[M, R] */
 void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
-                        size_t rank, const float *u, const void *dy, size_t lddy, float *db, void *scratch);
+                        size_t rank, const float *u, const void *dy, size_t lddy, float *db,
+                        void *scratch);
 /* dW[out, in] += dy^T x in float, for trained full copies (modules_to_save) */
 void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
                              size_t out, size_t in, const void *dy, size_t lddy, const void *x,
                              size_t ldx, float *dw, void *scratch);
-size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank, size_t max_rows);
+size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank,
+                                 size_t max_rows);
 
 #endif

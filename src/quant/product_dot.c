@@ -1,12 +1,16 @@
 /* product_dot.c - the product of one to four rows: a dot for each output.
  *
- * Each weight is read from memory once and used once, so nothing is packed: a scheme's own dot reads its
- * codes, or a row is decoded to floats and multiplied. */
+ * Each weight is read from memory once and used once, so nothing is packed: a scheme's own dot
+ * reads its codes, or a row is decoded to floats and multiplied. */
 #include "quant/product.h"
 
 #include "base/thread.h"
 
-enum { MOST_ROWS = NIB_DOT_ROWS, OUTPUTS = 32 /* of a tile */, DEPTH = 2048 /* decoded at a time */ };
+enum {
+    MOST_ROWS = NIB_DOT_ROWS,
+    OUTPUTS = 32 /* of a tile */,
+    DEPTH = 2048 /* decoded at a time */
+};
 
 typedef struct dots {
     nib_ctx *ctx;
@@ -26,7 +30,8 @@ static size_t worker_bytes(void) { return DEPTH * (sizeof(float) + sizeof(uint16
 
 size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows)
 {
-    return nib_threads(ctx) * worker_bytes() + (nib_min(max_rows, MOST_ROWS) + 1) * in * sizeof(float) + 64;
+    return nib_threads(ctx) * worker_bytes() +
+           (nib_min(max_rows, MOST_ROWS) + 1) * in * sizeof(float) + 64;
 }
 
 /* sums[m] of one output for each row of x. */
@@ -41,16 +46,20 @@ static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[M
         d->w->scheme->decode_tile(d->w, row, row + 1, k0, k0 + depth, values, depth);
         nib_weight_round(d->k, d->a->type, depth, values, through);
         for (size_t m = 0; m < d->a->rows; m++)
-            sums[m] += d->k->dot(depth, (const float *)(const void *)(d->ready + m * d->ready_bytes) + k0, values);
+            sums[m] += d->k->dot(
+                depth, (const float *)(const void *)(d->ready + m * d->ready_bytes) + k0, values);
     }
 }
 
 /* sums[m][n] of `count` outputs from r0 on. */
-static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker, float sums[MOST_ROWS][OUTPUTS])
+static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
+                     float sums[MOST_ROWS][OUTPUTS])
 {
     float one[MOST_ROWS];
 
-    if (d->kind) d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0], OUTPUTS);
+    if (d->kind)
+        d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0],
+                          OUTPUTS);
     for (size_t n = 0; !d->kind && n < count; n++) {
         decoded_dot(d, r0 + n, worker, one);
         for (size_t m = 0; m < d->a->rows; m++) sums[m][n] = one[m];
@@ -62,7 +71,8 @@ static void put(const dots *d, float sum, size_t row, size_t m, size_t at)
 {
     const nib_product_args *a = d->a;
 
-    for (size_t i = 0; a->u && i < a->rank; i++) sum += a->u[m * a->rank + i] * a->factor[row * a->rank + i];
+    for (size_t i = 0; a->u && i < a->rank; i++)
+        sum += a->u[m * a->rank + i] * a->factor[row * a->rank + i];
     if (a->bias) sum += a->bias[row];
     if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + at] = sum;
     else ((uint16_t *)a->y)[m * a->ldy + at] = nib_f32_to_bf16(sum);
@@ -76,7 +86,9 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
 
     for (size_t n = 0; n < count; n += run) { /* a run: outputs that are neighbours */
         size_t row = d->ids ? d->ids[n0 + n] : d->a->w_row0 + n0;
-        for (run = d->ids ? 1 : count; d->ids && n + run < count && d->ids[n0 + n + run] == row + run;) run++;
+        for (run = d->ids ? 1 : count;
+             d->ids && n + run < count && d->ids[n0 + n + run] == row + run;)
+            run++;
         dot_rows(d, row, run, worker, sums);
         for (size_t m = 0; m < d->a->rows; m++)
             for (size_t i = 0; i < run; i++) put(d, sums[m][i], row + i, m, n0 + n + i);
@@ -102,7 +114,8 @@ static void make_ready(const dots *d)
 static void run_dots(dots *d, void *scratch)
 {
     assert(d->a->rows <= MOST_ROWS && !d->a->accumulate);
-    d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type) : NIB_DOT_NONE;
+    d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type)
+                                     : NIB_DOT_NONE;
     d->workers = (char *)nib_round_up((uintptr_t)scratch, 64);
     d->ready = d->workers + nib_threads(d->ctx) * worker_bytes();
     d->ready_bytes = d->w->in * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
@@ -111,7 +124,8 @@ static void run_dots(dots *d, void *scratch)
     nib_parallel_for(d->ctx, nib_ceil_div(d->count, OUTPUTS), run_tile, d);
 }
 
-void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *args, void *scratch)
+void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                     const nib_product_args *args, void *scratch)
 {
     size_t outputs = (args->w_row1 ? args->w_row1 : w->out) - args->w_row0;
     dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .count = outputs };
@@ -119,8 +133,9 @@ void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, co
     run_dots(&d, scratch);
 }
 
-void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w, const nib_product_args *args,
-                          const uint32_t *ids, size_t count, void *scratch)
+void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                          const nib_product_args *args, const uint32_t *ids, size_t count,
+                          void *scratch)
 {
     dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .ids = ids, .count = count };
 

@@ -74,11 +74,12 @@ enum { ROW_FLOATS = 4 + 2 * NIB_DOT_ROWS };
 size_t nib_sketch_bytes(size_t out, size_t in)
 {
     size_t wide = nib_round_up(in, NIB_DOT8_STEP);
-    return out * (wide + ROW_FLOATS * sizeof(float) + NIB_DOT_ROWS * sizeof(uint32_t)) + NIB_DOT_ROWS * wide * sizeof(int16_t);
+    return out * (wide + ROW_FLOATS * sizeof(float) + NIB_DOT_ROWS * sizeof(uint32_t)) +
+           NIB_DOT_ROWS * wide * sizeof(int16_t);
 }
 
-nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, const nib_weight *w, nib_sketch **out,
-                             nib_error *err)
+nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
+                             const nib_weight *w, nib_sketch **out, nib_error *err)
 {
     nib_sketch *s = nib_new(ctx, sizeof *s);
     making m = { .s = s, .w = w, .type = type };
@@ -213,7 +214,8 @@ void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_f
     questions qs = { .s = s, .count = M };
 
     assert(most > 0 && M <= NIB_DOT_ROWS);
-    qs.rounding = (float)(s->in + 64) * 0x1p-23f; /* n 2^-24 bounds a sum in any order; twice that, for both sums */
+    /* n 2^-24 bounds a sum in any order; twice that, for both sums */
+    qs.rounding = (float)(s->in + 64) * 0x1p-23f;
     for (size_t m = 0; m < M; m++) qs.all[m] = ask(s, x + m * s->in, s->x + m * s->wide);
     nib_parallel_for(s->ctx, nib_ceil_div(s->rows, ROWS), bound_tile, &qs);
     for (size_t m = 0; m < M; m++) {

@@ -20,13 +20,22 @@ typedef struct nib_weight nib_weight;
  *     forward    columns are the rows c0 .. c0 + 32 of the weight, terms its columns t0 ..
  *     backward   columns are its columns c0 .. c0 + 32, terms its rows t0 .. */
 typedef struct nib_pack {
-    enum { NIB_PACK_F32, NIB_PACK_ROUNDED, NIB_PACK_PAIRS } kind; /* floats; floats rounded to bfloat16; pairs of it */
+    enum {
+        NIB_PACK_F32,
+        NIB_PACK_ROUNDED,
+        NIB_PACK_PAIRS
+    } kind; /* floats; floats rounded to bfloat16; pairs of it */
     bool backward;
     size_t c0, t0, terms;
 } nib_pack;
 
 /* NIB_DOT_ROUNDED: x as floats, values of the table rounded to bfloat16 before the scale. */
-typedef enum nib_dot_kind { NIB_DOT_NONE, NIB_DOT_FLOATS, NIB_DOT_ROUNDED, NIB_DOT_PAIRS } nib_dot_kind;
+typedef enum nib_dot_kind {
+    NIB_DOT_NONE,
+    NIB_DOT_FLOATS,
+    NIB_DOT_ROUNDED,
+    NIB_DOT_PAIRS
+} nib_dot_kind;
 
 typedef struct nib_scheme {
     const char *name; /* "dense", "bnb4" */
@@ -35,17 +44,20 @@ typedef struct nib_scheme {
     void (*decode_tile)(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld);
     void (*destroy)(nib_ctx *ctx, nib_weight *w); /* frees what the weight owns, and w */
-    /* Optional: packs a piece of a panel without decoding it to floats first.  The bits are those of
-     * decode_tile and the generic packer; false when this weight's shape does not allow it. */
+    /* Optional: packs a piece of a panel without decoding it to floats first.  The bits are those
+     * of decode_tile and the generic packer; false when this weight's shape does not allow it. */
     bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
-    /* Optional, all three: products of few rows x with rows of the weight, read once (kernel/dot4.h).
-     * How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
+    /* Optional, all three: products of few rows x with rows of the weight, read once
+     * (kernel/dot4.h). How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
     nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type);
-    /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both ways. */
-    void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x, void *ready);
-    /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one after the other. */
-    void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M, const void *ready, size_t r0, size_t r1,
-                float *y, size_t ldy);
+    /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both ways.
+     */
+    void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready);
+    /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one
+     * after the other. */
+    void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
 } nib_scheme;
 
 /* Dense: rows of float32, float16 or bfloat16, in file order, perhaps on a map. */
@@ -65,12 +77,12 @@ typedef struct nib_bnb4 {
     const uint8_t *absmax_q;   /* [blocks] */
     const float *nested_absmax;/* [ceil(blocks / 256)] */
     float nested_table[256];
-    float nested_offset;       /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
+    float nested_offset; /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
     bool is_fp4;
     nib_dtype dtype;           /* the blob's dtype: what the original was */
     /* Decodes a run of one block (kernel/quant4.h), for the processor at hand. */
     void (*decode)(const uint8_t *codes, size_t n, const float values[16], float *dst);
-    void *owned;               /* one block holding those of the arrays above that lie on no map, or NULL */
+    void *owned; /* one block holding those of the arrays above that lie on no map, or NULL */
 } nib_bnb4;
 
 /* The scale of a block; product and sum are rounded separately. */
@@ -103,8 +115,10 @@ static inline void nib_weight_decode(const nib_weight *w, size_t r0, size_t r1, 
     w->scheme->decode_tile(w, r0, r1, 0, w->in, dst, w->in);
 }
 
-/* Rounds decoded values to the compute type where they are multiplied as floats; through: room for n. */
-static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t n, float *x, uint16_t *through)
+/* Rounds decoded values to the compute type where they are multiplied as floats; through: room for
+ * n. */
+static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t n, float *x,
+                                    uint16_t *through)
 {
     if (type != NIB_BF16) return;
     k->to_bf16(n, x, through);
@@ -130,8 +144,8 @@ typedef void (*nib_rows_fn)(void *arg, size_t r0, size_t r1, float *dst);
 nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
                            nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err);
 /* The same from a weight of any scheme; a dense one is read where it lies, which is faster. */
-nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options, const nib_weight *from,
-                                  nib_weight **w, nib_error *err);
+nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
+                                  const nib_weight *from, nib_weight **w, nib_error *err);
 bool nib_bnb4_finite(const nib_weight *w); /* every block scale is a finite number */
 
 #endif

@@ -7,7 +7,10 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+}
 
 static bool comes_first(const nib_candidate_merge *a, const nib_candidate_merge *b)
 {
@@ -58,23 +61,27 @@ static bool push_pair(nib_tokenizer *t, int64_t left)
 
 static bool add_symbol(nib_tokenizer *t, size_t *count, uint32_t id, size_t begin, size_t end)
 {
-    if (!nib_grow(t->ctx, &t->symbols, &t->symbol_capacity, *count + 1, sizeof *t->symbols)) return false;
+    if (!nib_grow(t->ctx, &t->symbols, &t->symbol_capacity, *count + 1, sizeof *t->symbols))
+        return false;
     t->symbols[*count] = (nib_symbol){ id, begin, end, (int64_t)*count - 1, -1 };
     if (*count) t->symbols[*count - 1].next = (int64_t)*count;
     ++*count;
     return true;
 }
 
-/* A character the vocabulary lacks: its bytes if all of them have tokens, else unk, else nothing. */
+/* A character the vocabulary lacks: its bytes if all of them have tokens, else unk, else nothing.
+ */
 static bool add_unknown(nib_tokenizer *t, size_t *count, size_t begin, size_t end, bool *fused)
 {
     bool bytes = t->byte_fallback;
 
-    for (size_t i = begin; bytes && i < end; i++) bytes = t->byte_ids[(uint8_t)t->work.text[i]] >= 0;
+    for (size_t i = begin; bytes && i < end; i++)
+        bytes = t->byte_ids[(uint8_t)t->work.text[i]] >= 0;
     if (bytes) {
         *fused = false;
         for (size_t i = begin; i < end; i++)
-            if (!add_symbol(t, count, (uint32_t)t->byte_ids[(uint8_t)t->work.text[i]], begin, end)) return false;
+            if (!add_symbol(t, count, (uint32_t)t->byte_ids[(uint8_t)t->work.text[i]], begin, end))
+                return false;
         return true;
     }
     if (t->unk < 0) return true;
@@ -93,7 +100,8 @@ static bool make_symbols(nib_tokenizer *t, nib_range piece, size_t *count)
     for (size_t i = piece.begin; i < piece.end;) {
         size_t n = nib_utf8_length(t->work.text[i]);
         int64_t id = nib_words_get(&t->vocabulary, t->work.text + i, n);
-        bool good = id >= 0 ? add_symbol(t, count, (uint32_t)id, i, i + n) : add_unknown(t, count, i, i + n, &fused);
+        bool good = id >= 0 ? add_symbol(t, count, (uint32_t)id, i, i + n)
+                            : add_unknown(t, count, i, i + n, &fused);
 
         if (!good) return false;
         if (id >= 0) fused = false;
@@ -102,7 +110,8 @@ static bool make_symbols(nib_tokenizer *t, nib_range piece, size_t *count)
     return true;
 }
 
-static nib_status emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out, nib_error *err)
+static nib_status emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out,
+                       nib_error *err)
 {
     nib_token token = { .id = id, .begin = t->work.origin[begin].begin, .end = t->work.origin[end - 1].end };
     return nib_tokens_add(t->ctx, out, token, err);
@@ -114,7 +123,8 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
     nib_status status = NIB_OK;
 
     if (t->ignore_merges) {
-        int64_t whole = nib_words_get(&t->vocabulary, t->work.text + piece.begin, piece.end - piece.begin);
+        int64_t whole = nib_words_get(&t->vocabulary, t->work.text + piece.begin,
+                                      piece.end - piece.begin);
         if (whole >= 0) return emit(t, (uint32_t)whole, piece.begin, piece.end, out, err);
     }
     if (!make_symbols(t, piece, &count)) return no_memory(err);
@@ -125,7 +135,9 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
         nib_candidate_merge m = heap_pop(t);
         nib_symbol *l = &t->symbols[m.position], *r;
 
-        if (l->id != m.left || l->next < 0 || t->symbols[l->next].id != m.right || l->begin == l->end) continue;
+        if (l->id != m.left || l->next < 0 || t->symbols[l->next].id != m.right ||
+            l->begin == l->end)
+            continue;
         r = &t->symbols[l->next];
         l->id = m.id;
         l->end = r->end;

@@ -1,4 +1,5 @@
-/* chat.c - finding a chat template and rendering with it; what is trained is chat_mask.c's affair. */
+/* chat.c - finding a chat template and rendering with it; what is trained is chat_mask.c's affair.
+ */
 #include "text/chat.h"
 
 #include <dirent.h>
@@ -26,18 +27,23 @@ struct nib_chat {
     struct tm now;
 };
 
-static nib_status no_memory(const char *where, nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where); }
+static nib_status no_memory(const char *where, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+}
 
 /* --- finding --- */
 
 /* `text` is taken over, also on failure. */
-static nib_status add(nib_chat *c, const char *name, const char *where, char *text, size_t bytes, nib_error *err)
+static nib_status add(nib_chat *c, const char *name, const char *where, char *text, size_t bytes,
+                      nib_error *err)
 {
     named *n = &c->items[c->count];
 
     if (c->count == MOST_TEMPLATES) {
         nib_free(c->ctx, text);
-        return nib_fail(err, NIB_E_FORMAT, "%s: more than %d chat templates", where, MOST_TEMPLATES);
+        return nib_fail(err, NIB_E_FORMAT, "%s: more than %d chat templates", where,
+                        MOST_TEMPLATES);
     }
     c->count++;
     *n = (named){ .name = nib_strdup(c->ctx, name), .where = nib_strdup(c->ctx, where), .text = text, .bytes = bytes };
@@ -56,7 +62,8 @@ static nib_status add_file(nib_chat *c, const char *name, const char *path, nib_
     return status ? status : add(c, name, path, text, bytes, err);
 }
 
-static nib_status add_string(nib_chat *c, const char *name, const char *where, const json_t *text, nib_error *err)
+static nib_status add_string(nib_chat *c, const char *name, const char *where, const json_t *text,
+                             nib_error *err)
 {
     size_t bytes = json_string_length(text);
     char *copy = nib_strndup(c->ctx, json_string_value(text), bytes);
@@ -106,17 +113,21 @@ static nib_status add_json(nib_chat *c, const char *path, nib_error *err)
         status = add_string(c, "default", where, value, err);
     } else if (json_is_array(value)) {
         json_array_foreach(value, i, one) {
-            const json_t *name = json_object_get(one, "name"), *text = json_object_get(one, "template");
+            const json_t *name = json_object_get(one, "name"),
+                         *text = json_object_get(one, "template");
             if (!json_is_string(name) || !json_is_string(text)) {
-                status = nib_fail(err, NIB_E_FORMAT, "%s: element %zu has no strings 'name' and 'template'", where, i);
+                status = nib_fail(err, NIB_E_FORMAT,
+                                  "%s: element %zu has no strings 'name' and 'template'", where, i);
             } else {
-                snprintf(where, sizeof where, "%s: chat_template '%.60s'", path, json_string_value(name));
+                snprintf(where, sizeof where, "%s: chat_template '%.60s'", path,
+                         json_string_value(name));
                 status = add_string(c, json_string_value(name), where, text, err);
             }
             if (status) break;
         }
     } else if (value && !json_is_null(value)) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: neither a string nor a list of named templates", where);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: neither a string nor a list of named templates",
+                          where);
     }
     json_decref(root);
     return status;
@@ -134,8 +145,11 @@ static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
     if (!status && !c->count) status = add_json(c, config, err);
     if (!status && !c->count) status = add_json(c, old, err);
     if (!status && !c->count)
-        status = nib_fail(err, NIB_E_IO, "%s: there is no chat template: neither chat_template.jinja nor chat_template in "
-                          "tokenizer_config.json; --chat-template names a file", dir);
+        status = nib_fail(
+            err, NIB_E_IO,
+            "%s: there is no chat template: neither chat_template.jinja nor chat_template in "
+            "tokenizer_config.json; --chat-template names a file",
+            dir);
     nib_free(c->ctx, jinja);
     nib_free(c->ctx, config);
     nib_free(c->ctx, old);
@@ -149,7 +163,8 @@ static nib_status find(nib_chat *c, const nib_chat_source *source, nib_error *er
 
     if (!path) return find_in(c, source->model_dir, err);
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return find_in(c, path, err);
-    if (!nib_file_exists(path)) return nib_fail(err, NIB_E_IO, "chat_template: %s: there is no such file", path);
+    if (!nib_file_exists(path))
+        return nib_fail(err, NIB_E_IO, "chat_template: %s: there is no such file", path);
     return add_file(c, "default", path, err);
 }
 
@@ -172,7 +187,9 @@ static bool set_token(nib_chat *c, const char *key, const json_t *token)
     const json_t *content = content_of(token);
 
     if (!json_is_string(content) || json_string_length(content) == 0) return true;
-    return json_object_set_new(c->tokens, key, json_stringn(json_string_value(content), json_string_length(content))) == 0;
+    return json_object_set_new(
+               c->tokens, key,
+               json_stringn(json_string_value(content), json_string_length(content))) == 0;
 }
 
 static bool set_list(nib_chat *c, const char *key, const json_t *list)
@@ -183,24 +200,28 @@ static bool set_list(nib_chat *c, const char *key, const json_t *list)
 
     if (!json_is_array(list) || json_array_size(list) == 0) return true;
     made = json_array();
-    json_array_foreach(list, i, one)
-        if (json_is_string(content_of(one)))
-            good = good && json_array_append_new(made, json_string(json_string_value(content_of(one)))) == 0;
+    json_array_foreach(list, i, one) if (json_is_string(content_of(one)))
+        good = good &&
+               json_array_append_new(made, json_string(json_string_value(content_of(one)))) == 0;
     return json_object_set_new(c->tokens, key, made) == 0 && good;
 }
 
 static bool take_tokens(nib_chat *c, const json_t *root)
 {
-    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                        "pad_token", "cls_token", "mask_token" };
     const json_t *extra = json_object_get(root, "extra_special_tokens"), *one;
     const char *key;
     bool good = true;
 
     for (size_t i = 0; i < NIB_COUNT(keys); i++)
-        if (!json_object_get(c->tokens, keys[i])) good = good && set_token(c, keys[i], json_object_get(root, keys[i]));
+        if (!json_object_get(c->tokens, keys[i]))
+            good = good && set_token(c, keys[i], json_object_get(root, keys[i]));
     if (!json_object_get(c->tokens, "additional_special_tokens"))
-        good = good && set_list(c, "additional_special_tokens", json_object_get(root, "additional_special_tokens"));
-    json_object_foreach((json_t *)(uintptr_t)extra, key, one) good = good && set_token(c, key, one); /* image_token, ... */
+        good = good && set_list(c, "additional_special_tokens",
+                                json_object_get(root, "additional_special_tokens"));
+    /* image_token, ... */
+    json_object_foreach((json_t *)(uintptr_t)extra, key, one) good = good && set_token(c, key, one);
     return good;
 }
 
@@ -218,7 +239,8 @@ static nib_status read_tokens(nib_chat *c, const char *dir, nib_error *err)
         bool complete = false;
 
         if (!path) return no_memory(dir, err);
-        if (nib_file_exists(path)) status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
+        if (nib_file_exists(path))
+            status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
         if (!status && root && !take_tokens(c, root)) status = no_memory(path, err);
         complete = json_object_get(root, "added_tokens_decoder") != NULL;
         json_decref(root);
@@ -237,7 +259,8 @@ static const named *look_up(const nib_chat *c, const char *name)
     return NULL;
 }
 
-/* tool_use for chats with tools, where there is one; else default; a single one is it.  NULL: none. */
+/* tool_use for chats with tools, where there is one; else default; a single one is it.  NULL: none.
+ */
 static const named *choose(const nib_chat *c, bool tools)
 {
     const named *n = tools ? look_up(c, "tool_use") : NULL;
@@ -252,13 +275,16 @@ static nib_status use(nib_chat *c, bool tools, nib_jinja **out, nib_error *err)
     named *n = chosen ? &c->items[chosen - c->items] : NULL;
     nib_status status = NIB_OK;
 
-    if (!n) return nib_fail(err, NIB_E_FORMAT, "%s: of %zu chat templates none is called default", c->items[0].where, c->count);
+    if (!n)
+        return nib_fail(err, NIB_E_FORMAT, "%s: of %zu chat templates none is called default",
+                        c->items[0].where, c->count);
     if (!n->jinja) status = nib_jinja_create(c->ctx, n->where, n->text, n->bytes, &n->jinja, err);
     *out = n->jinja;
     return status;
 }
 
-nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out, nib_error *err)
+nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out,
+                         nib_error *err)
 {
     nib_chat *c = nib_new(ctx, sizeof *c);
     time_t now = (time_t)source->now;
@@ -294,7 +320,10 @@ void nib_chat_close(nib_chat *c)
 }
 
 nib_ctx *nib_chat_ctx(const nib_chat *c) { return c->ctx; }
-const char *nib_chat_name(const nib_chat *c) { return choose(c, false)->where; } /* opening saw to it that there is one */
+const char *nib_chat_name(const nib_chat *c)
+{
+    return choose(c, false)->where;
+} /* opening saw to it that there is one */
 
 const char *nib_chat_text(const nib_chat *c) { return choose(c, false)->text; }
 
@@ -330,7 +359,9 @@ static json_t *variables_of(const nib_chat *c, const nib_chat_turns *t, size_t c
     json_t *v = json_copy(c->tokens);
     int bad = !v || json_object_set_new(v, "messages", first_messages(t->messages, count));
 
-    if (!bad) bad = t->tools ? json_object_set(v, "tools", (json_t *)(uintptr_t)t->tools) : json_object_set_new(v, "tools", json_null());
+    if (!bad)
+        bad = t->tools ? json_object_set(v, "tools", (json_t *)(uintptr_t)t->tools)
+                       : json_object_set_new(v, "tools", json_null());
     if (!bad) bad = json_object_set_new(v, "documents", json_null());
     if (!bad) bad = json_object_set_new(v, "add_generation_prompt", json_boolean(prompt));
     if (!bad && t->extra) bad = json_object_update(v, (json_t *)(uintptr_t)t->extra);
@@ -339,8 +370,8 @@ static json_t *variables_of(const nib_chat *c, const nib_chat_turns *t, size_t c
     return NULL;
 }
 
-nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count, bool add_generation_prompt,
-                           nib_jinja_output *out, nib_error *err)
+nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count,
+                           bool add_generation_prompt, nib_jinja_output *out, nib_error *err)
 {
     json_t *variables;
     nib_jinja *jinja = NULL;
@@ -348,7 +379,8 @@ nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t coun
 
     if (status) return status;
     variables = variables_of(c, turns, count, add_generation_prompt);
-    status = variables ? nib_jinja_render(jinja, variables, &c->now, out, err) : no_memory(nib_chat_name(c), err);
+    status = variables ? nib_jinja_render(jinja, variables, &c->now, out, err)
+                       : no_memory(nib_chat_name(c), err);
     json_decref(variables);
     return status;
 }

@@ -1,10 +1,10 @@
 /* chat.h - a model's chat template: found, rendered as transformers' apply_chat_template does, and
  * what of the text is trained.
  *
- * Found in this order (formats.md 11.9): the file that was named; DIR/chat_template.jinja, with others
- * under DIR/additional_chat_templates/NAME.jinja; chat_template in DIR/tokenizer_config.json, a string
- * or a list of {"name", "template"}; DIR/chat_template.json.  Of several the one called tool_use
- * renders chats with tools, default the others.
+ * Found in this order (formats.md 11.9): the file that was named; DIR/chat_template.jinja, with
+ * others under DIR/additional_chat_templates/NAME.jinja; chat_template in
+ * DIR/tokenizer_config.json, a string or a list of {"name", "template"}; DIR/chat_template.json. Of
+ * several the one called tool_use renders chats with tools, default the others.
  *
  * Text that a template made holds its special tokens: it is tokenized without adding any. */
 #ifndef NIB_TEXT_CHAT_H
@@ -24,10 +24,12 @@ typedef struct nib_chat_source {
 /* Finds and parses.  On success *out is the caller's: nib_chat_close().  NIB_E_IO: there is no
  * template (says where it was looked for); NIB_E_FORMAT: the file and what is wrong, with the
  * template's line. */
-nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out, nib_error *err);
+nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out,
+                         nib_error *err);
 void nib_chat_close(nib_chat *c); /* NULL is fine */
 const char *nib_chat_name(const nib_chat *c); /* where it was found; borrowed */
-const char *nib_chat_text(const nib_chat *c); /* of the template for chats without tools, as in its file */
+const char *
+nib_chat_text(const nib_chat *c); /* of the template for chats without tools, as in its file */
 nib_ctx *nib_chat_ctx(const nib_chat *c);
 /* Does the template that renders chats with (without) tools have a {% generation %} block?  After a
  * first rendering of that kind. */
@@ -43,10 +45,14 @@ typedef struct nib_chat_turns {
 
 /* Renders the first `count` messages.  NIB_E_INVALID: the template raised (its words), or met an
  * error or a limit. */
-nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count, bool add_generation_prompt,
-                           nib_jinja_output *out, nib_error *err);
+nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t count,
+                           bool add_generation_prompt, nib_jinja_output *out, nib_error *err);
 
-typedef enum nib_chat_loss { NIB_CHAT_LOSS_ALL_TURNS, NIB_CHAT_LOSS_LAST_TURN, NIB_CHAT_LOSS_EVERYTHING } nib_chat_loss;
+typedef enum nib_chat_loss {
+    NIB_CHAT_LOSS_ALL_TURNS,
+    NIB_CHAT_LOSS_LAST_TURN,
+    NIB_CHAT_LOSS_EVERYTHING
+} nib_chat_loss;
 
 /* Renders the whole chat; out->spans become the bytes that are trained: what the assistant says in
  * the turns from `given` on, or in the last one, or everything from there on.
@@ -56,7 +62,7 @@ typedef enum nib_chat_loss { NIB_CHAT_LOSS_ALL_TURNS, NIB_CHAT_LOSS_LAST_TURN, N
  * lies between is the turn, its end token included.  Both must be what the whole begins with:
  * otherwise NIB_E_MISMATCH, for a search for the words would be a guess.
  * NIB_E_FORMAT: there is no such turn, or the template marks nothing of it. */
-nib_status nib_chat_render_trained(nib_chat *c, const nib_chat_turns *turns, size_t given, nib_chat_loss loss,
-                                   nib_jinja_output *out, nib_error *err);
+nib_status nib_chat_render_trained(nib_chat *c, const nib_chat_turns *turns, size_t given,
+                                   nib_chat_loss loss, nib_jinja_output *out, nib_error *err);
 
 #endif

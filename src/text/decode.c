@@ -4,7 +4,10 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "decoding: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "decoding: out of memory");
+}
 
 /* The strings on their way: bytes one after another, with where each ends. */
 typedef struct strings {
@@ -25,7 +28,8 @@ static void put(strings *s, const char *p, size_t n)
 
 static void end_string(strings *s)
 {
-    s->good = s->good && nib_grow(s->ctx, &s->ends, &s->end_capacity, s->count + 1, sizeof *s->ends);
+    s->good = s->good &&
+              nib_grow(s->ctx, &s->ends, &s->end_capacity, s->count + 1, sizeof *s->ends);
     if (s->good) s->ends[s->count++] = s->used;
 }
 
@@ -54,7 +58,9 @@ static void put_lossy(strings *to, const char *p, size_t n)
             if (b >= 0xf5) want = 1;
             while (have < want && i + have < n && ((uint8_t)p[i + have] & 0xc0) == 0x80) {
                 uint8_t c = (uint8_t)p[i + have];
-                if (have == 1 && ((b == 0xe0 && c < 0xa0) || (b == 0xed && c > 0x9f) || (b == 0xf0 && c < 0x90) || (b == 0xf4 && c > 0x8f))) break;
+                if (have == 1 && ((b == 0xe0 && c < 0xa0) || (b == 0xed && c > 0x9f) ||
+                                  (b == 0xf0 && c < 0x90) || (b == 0xf4 && c > 0x8f)))
+                    break;
                 have++;
             }
             i += have;
@@ -70,7 +76,8 @@ static void byte_level(const strings *from, strings *to)
         size_t begin = begin_of(from, i), end = from->ends[i], at = begin;
         bool mapped = true;
 
-        for (; at < end && mapped; at += nib_utf8_length(from->bytes[at])) mapped = nib_char_to_byte(nib_utf8_read(from->bytes + at)) >= 0;
+        for (; at < end && mapped; at += nib_utf8_length(from->bytes[at]))
+            mapped = nib_char_to_byte(nib_utf8_read(from->bytes + at)) >= 0;
         if (!mapped) {
             put(&raw, from->bytes + begin, end - begin);
             continue;
@@ -109,7 +116,8 @@ static void byte_fallback(const strings *from, strings *to)
         bool valid = true;
 
         while (i + n < from->count && n < sizeof run) {
-            int b = byte_token(from->bytes + begin_of(from, i + n), from->ends[i + n] - begin_of(from, i + n));
+            int b = byte_token(from->bytes + begin_of(from, i + n),
+                               from->ends[i + n] - begin_of(from, i + n));
             if (b < 0) break;
             run[n++] = (char)b;
         }
@@ -140,8 +148,10 @@ static void strip(const nib_stage *s, const char *p, size_t n, strings *to)
 {
     size_t begin = 0, end = n, c = s->content_bytes;
 
-    for (int k = 0; k < s->start && end - begin >= c && memcmp(p + begin, s->content, c) == 0; k++) begin += c;
-    for (int k = 0; k < s->stop && end - begin >= c && memcmp(p + end - c, s->content, c) == 0; k++) end -= c;
+    for (int k = 0; k < s->start && end - begin >= c && memcmp(p + begin, s->content, c) == 0; k++)
+        begin += c;
+    for (int k = 0; k < s->stop && end - begin >= c && memcmp(p + end - c, s->content, c) == 0; k++)
+        end -= c;
     put(to, p + begin, end - begin);
 }
 
@@ -158,7 +168,8 @@ static void metaspace(const nib_stage *s, const char *p, size_t n, bool first, s
     }
 }
 
-static nib_status replace(nib_tokenizer *t, const nib_stage *s, const char *p, size_t n, strings *to, nib_error *err)
+static nib_status replace(nib_tokenizer *t, const nib_stage *s, const char *p, size_t n,
+                          strings *to, nib_error *err)
 {
     size_t at = 0;
 
@@ -176,7 +187,8 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, const char *p, s
     return NIB_OK;
 }
 
-static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *from, strings *to, nib_error *err)
+static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *from, strings *to,
+                        nib_error *err)
 {
     nib_status status = NIB_OK;
 
@@ -198,8 +210,8 @@ static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *fro
     return status;
 }
 
-nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
-                                char **out, size_t *out_bytes, nib_error *err)
+nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
+                                bool skip_special, char **out, size_t *out_bytes, nib_error *err)
 {
     strings now = { .ctx = t->ctx, .good = true };
     nib_status status = NIB_OK;
@@ -243,7 +255,8 @@ struct nib_text_stream {
     char *text;       /* of the last push */
 };
 
-nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out, nib_error *err)
+nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out,
+                                  nib_error *err)
 {
     nib_text_stream *s = nib_new(t->ctx, sizeof *s);
 
@@ -262,15 +275,19 @@ void nib_text_stream_destroy(nib_text_stream *s)
 }
 
 /* Gives out what the ids after `shown` add; held back while it ends in an incomplete character. */
-static nib_status advance(nib_text_stream *s, bool last, const char **text, size_t *bytes, nib_error *err)
+static nib_status advance(nib_text_stream *s, bool last, const char **text, size_t *bytes,
+                          nib_error *err)
 {
     char *before = NULL, *after = NULL;
     size_t before_bytes, after_bytes;
-    nib_status status = nib_tokenizer_decode(s->t, s->ids, s->shown, s->skip_special, &before, &before_bytes, err);
+    nib_status status = nib_tokenizer_decode(s->t, s->ids, s->shown, s->skip_special, &before,
+                                             &before_bytes, err);
 
     *text = "";
     *bytes = 0;
-    if (!status) status = nib_tokenizer_decode(s->t, s->ids, s->count, s->skip_special, &after, &after_bytes, err);
+    if (!status)
+        status = nib_tokenizer_decode(s->t, s->ids, s->count, s->skip_special, &after, &after_bytes,
+                                      err);
     if (!status && after_bytes > before_bytes &&
         (last || after_bytes < 3 || memcmp(after + after_bytes - 3, "\xef\xbf\xbd", 3) != 0)) {
         size_t keep = s->shown;
@@ -279,7 +296,8 @@ static nib_status advance(nib_text_stream *s, bool last, const char **text, size
         after = NULL;
         *text = s->text + before_bytes;
         *bytes = after_bytes - before_bytes;
-        memmove(s->ids, s->ids + keep, (s->count - keep) * sizeof *s->ids); /* the new ids are the next context */
+        /* the new ids are the next context */
+        memmove(s->ids, s->ids + keep, (s->count - keep) * sizeof *s->ids);
         s->count -= keep;
         s->shown = s->count;
     }
@@ -288,14 +306,17 @@ static nib_status advance(nib_text_stream *s, bool last, const char **text, size
     return status;
 }
 
-nib_status nib_text_stream_push(nib_text_stream *s, uint32_t id, const char **text, size_t *bytes, nib_error *err)
+nib_status nib_text_stream_push(nib_text_stream *s, uint32_t id, const char **text, size_t *bytes,
+                                nib_error *err)
 {
-    if (!nib_grow(s->t->ctx, &s->ids, &s->capacity, s->count + 1, sizeof *s->ids)) return no_memory(err);
+    if (!nib_grow(s->t->ctx, &s->ids, &s->capacity, s->count + 1, sizeof *s->ids))
+        return no_memory(err);
     s->ids[s->count++] = id;
     return advance(s, false, text, bytes, err);
 }
 
-nib_status nib_text_stream_finish(nib_text_stream *s, const char **text, size_t *bytes, nib_error *err)
+nib_status nib_text_stream_finish(nib_text_stream *s, const char **text, size_t *bytes,
+                                  nib_error *err)
 {
     return advance(s, true, text, bytes, err);
 }

@@ -4,13 +4,18 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+}
 
 static nib_status check_utf8(const char *text, size_t bytes, nib_error *err)
 {
     for (size_t i = 0; i < bytes;) {
         size_t n = nib_utf8_valid(text + i, bytes - i);
-        if (n == 0) return nib_fail(err, NIB_E_FORMAT, "byte %zu: invalid UTF-8 (0x%02x)", i, (uint8_t)text[i]);
+        if (n == 0)
+            return nib_fail(err, NIB_E_FORMAT, "byte %zu: invalid UTF-8 (0x%02x)", i,
+                            (uint8_t)text[i]);
         i += n;
     }
     return NIB_OK;
@@ -26,8 +31,14 @@ static bool is_word(const char *text, size_t bytes, size_t at)
     if (at >= bytes) return false;
     c = nib_utf8_read(text + at);
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
     default: return c == 0x200c || c == 0x200d;
     }
@@ -43,42 +54,50 @@ static size_t character_before(const char *text, size_t at)
 static bool is_blank(const char *text, size_t at)
 {
     uint32_t c = nib_utf8_read(text + at);
-    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
-/* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search goes on. */
+/* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search
+ * goes on. */
 typedef struct found { const nib_added *token; nib_range range; size_t end; } found;
 
 /* The added token whose content stands at `at`, the longest of several. */
-static const nib_added *added_at(const nib_tokenizer *t, const char *text, size_t bytes, size_t at, bool normalized, size_t *n)
+static const nib_added *added_at(const nib_tokenizer *t, const char *text, size_t bytes, size_t at,
+                                 bool normalized, size_t *n)
 {
     for (size_t k = 0; k < t->added_count; k++) { /* longer ones come first */
         const nib_added *a = &t->added[k];
         const char *content = normalized ? a->normal : a->text;
 
         *n = normalized ? a->normal_bytes : a->bytes;
-        if (a->normalized == normalized && *n && *n <= bytes - at && text[at] == content[0] && memcmp(text + at, content, *n) == 0)
+        if (a->normalized == normalized && *n && *n <= bytes - at && text[at] == content[0] &&
+            memcmp(text + at, content, *n) == 0)
             return a;
     }
     return NULL;
 }
 
-/* The first added token whose content stands at or after `from`.  normalized: the pass over normalized text.
- * Contents do not overlap, but one may begin among blanks that the token before it has taken: `taken` is
- * that one's end.  A content that is no word of its own is passed over whole. */
-static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from, size_t taken, bool normalized, found *out)
+/* The first added token whose content stands at or after `from`.  normalized: the pass over
+ * normalized text. Contents do not overlap, but one may begin among blanks that the token before it
+ * has taken: `taken` is that one's end.  A content that is no word of its own is passed over whole.
+ */
+static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from,
+                       size_t taken, bool normalized, found *out)
 {
     for (size_t i = from, n; i < bytes; i++) {
         const nib_added *a = added_at(t, text, bytes, i, normalized, &n);
 
         if (!a) continue;
-        if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) || is_word(text, bytes, i + n))) {
+        if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) ||
+                               is_word(text, bytes, i + n))) {
             i += n - 1;
             continue;
         }
         *out = (found){ a, { i, i + n }, i + n };
-        while (a->lstrip && out->range.begin > 0 && is_blank(text, character_before(text, out->range.begin)))
+        while (a->lstrip && out->range.begin > 0 &&
+               is_blank(text, character_before(text, out->range.begin)))
             out->range.begin = character_before(text, out->range.begin);
         if (a->lstrip) out->range.begin = nib_max(out->range.begin, taken);
         while (a->rstrip && out->range.end < bytes && is_blank(text, out->range.end))
@@ -91,21 +110,25 @@ static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, s
 /* --- one stretch without added tokens of the first pass --- */
 
 /* t->work holds normalized text; piece of it without any added token. */
-static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piece, nib_tokens *out, nib_error *err)
+static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piece, nib_tokens *out,
+                               nib_error *err)
 {
     nib_status status;
 
     if (piece.begin == piece.end) return NIB_OK;
     t->work.bytes = t->work.piece_count = 0;
     for (size_t i = piece.begin; i < piece.end; i++)
-        if (!nib_work_add(t->ctx, &t->work, whole->text + i, 1, whole->origin[i])) return no_memory(err);
+        if (!nib_work_add(t->ctx, &t->work, whole->text + i, 1, whole->origin[i]))
+            return no_memory(err);
     if (!nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes)) return no_memory(err);
     status = nib_pretokenize(t, err);
-    for (size_t i = 0; i < t->work.piece_count && !status; i++) status = nib_bpe(t, t->work.pieces[i], out, err);
+    for (size_t i = 0; i < t->work.piece_count && !status; i++)
+        status = nib_bpe(t, t->work.pieces[i], out, err);
     return status;
 }
 
-static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_tokens *out, nib_error *err)
+static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_tokens *out,
+                                    nib_error *err)
 {
     size_t at = 0;
     found f = { 0 };
@@ -113,7 +136,9 @@ static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_token
     while (find_added(t, whole->text, whole->bytes, f.end, at, true, &f)) {
         nib_token token = { .id = f.token->id, .begin = whole->origin[f.range.begin].begin,
                             .end = whole->origin[f.range.end - 1].end };
-        nib_status status = at < f.range.begin ? encode_piece(t, whole, (nib_range){ at, f.range.begin }, out, err) : NIB_OK;
+        nib_status status = at < f.range.begin
+                                ? encode_piece(t, whole, (nib_range){ at, f.range.begin }, out, err)
+                                : NIB_OK;
         if (!status) status = nib_tokens_add(t->ctx, out, token, err);
         if (status) return status;
         at = f.range.end;
@@ -121,7 +146,8 @@ static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_token
     return encode_piece(t, whole, (nib_range){ at, whole->bytes }, out, err);
 }
 
-static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begin, size_t end, nib_tokens *out, nib_error *err)
+static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begin, size_t end,
+                                 nib_tokens *out, nib_error *err)
 {
     nib_work whole;
     nib_status status;
@@ -130,7 +156,8 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
     t->work.bytes = t->work.piece_count = 0;
     for (size_t i = begin; i < end;) {
         size_t n = nib_utf8_length(text[i]);
-        if (!nib_work_add(t->ctx, &t->work, text + i, n, (nib_range){ i, i + n })) return no_memory(err);
+        if (!nib_work_add(t->ctx, &t->work, text + i, n, (nib_range){ i, i + n }))
+            return no_memory(err);
         i += n;
     }
     status = nib_normalize(t, err);
@@ -145,26 +172,30 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
 
 /* --- offsets and special tokens --- */
 
-/* Bytes of the blank that begins at `at`, or 0; one is also the character that byte-level BPE writes for a
- * space. */
+/* Bytes of the blank that begins at `at`, or 0; one is also the character that byte-level BPE
+ * writes for a space. */
 static size_t blank_at(const char *text, size_t at)
 {
     return is_blank(text, at) || nib_utf8_read(text + at) == 0x120 ? nib_utf8_length(text[at]) : 0;
 }
 
-/* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range.  They are counted in what
- * the token is called (an added one: in what it was found as) and taken from the range as so many
- * characters, whatever these were before a normalizer came.  With add_prefix_space a single one at the
- * front of the text stands for the one prepended, and stays.  A token of blanks loses both ends. */
+/* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range.  They are counted
+ * in what the token is called (an added one: in what it was found as) and taken from the range as
+ * so many characters, whatever these were before a normalizer came.  With add_prefix_space a single
+ * one at the front of the text stands for the one prepended, and stays.  A token of blanks loses
+ * both ends. */
 static void trim(const nib_tokenizer *t, const char *text, nib_token *token, bool first)
 {
     bool added = t->is_added[token->id];
     const char *name = added ? text + token->begin : t->tokens[token->id];
-    size_t bytes = added ? token->end - token->begin : strlen(name), at = 0, n, leading = 0, trailing = 0;
+    size_t bytes = added ? token->end - token->begin : strlen(name), at = 0, n, leading = 0,
+           trailing = 0;
     size_t begin = token->begin, end = token->end;
 
     for (; at < bytes && (n = blank_at(name, at)); at += n) leading++;
-    for (at = bytes; at && blank_at(name, character_before(name, at)); at = character_before(name, at)) trailing++;
+    for (at = bytes; at && blank_at(name, character_before(name, at));
+         at = character_before(name, at))
+        trailing++;
     if (leading == 1 && t->trim_prefix_space && (first || begin == 0)) leading = 0;
     for (; leading && begin < token->end; leading--) begin += nib_utf8_length(text[begin]);
     for (; trailing && end > begin; trailing--) end = character_before(text, end);
@@ -172,7 +203,8 @@ static void trim(const nib_tokenizer *t, const char *text, nib_token *token, boo
     token->end = end;
 }
 
-static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out, nib_error *err)
+static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out,
+                             nib_error *err)
 {
     nib_status status = NIB_OK;
 
@@ -194,7 +226,9 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
     body = out->count;
     while (find_added(t, text, bytes, f.end, at, false, &f)) {
         status = at < f.range.begin ? encode_stretch(t, text, at, f.range.begin, out, err) : NIB_OK;
-        if (!status) status = nib_tokens_add(t->ctx, out, (nib_token){ f.token->id, f.range.begin, f.range.end, false }, err);
+        if (!status)
+            status = nib_tokens_add(
+                t->ctx, out, (nib_token){ f.token->id, f.range.begin, f.range.end, false }, err);
         if (status) return status;
         at = f.range.end;
     }
@@ -202,7 +236,8 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
     for (size_t i = body; i < out->count && !status && t->trim_offsets; i++)
         trim(t, text, &out->items[i], i == body);
     /* A text that begins with BOS gets no second one. */
-    repeated = body > first && out->count > body && t->bos >= 0 && out->items[body - 1].id == (uint32_t)t->bos &&
+    repeated = body > first && out->count > body && t->bos >= 0 &&
+               out->items[body - 1].id == (uint32_t)t->bos &&
                out->items[body].id == (uint32_t)t->bos;
     if (had_bos) *had_bos = repeated;
     if (repeated) {

@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-static const char *const globals[] = { "raise_exception", "strftime_now", "namespace", "range", "dict" };
+static const char *const globals[] = { "raise_exception", "strftime_now", "namespace", "range",
+                                       "dict" };
 
 bool jin_is_global(jstr name)
 {
@@ -31,8 +32,10 @@ static jval make_dict(jmachine *m, const jargs *a, jtype t)
 {
     jval v = jin_dict(m);
 
-    if (a->n > 1 || (a->n && a->v[0].t != J_DICT && a->v[0].t != J_NAMESPACE)) jin_fail(m, "namespace and dict take a mapping and names");
-    for (size_t i = 0; a->n && !m->status && i < a->v[0].u.d->n; i++) jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
+    if (a->n > 1 || (a->n && a->v[0].t != J_DICT && a->v[0].t != J_NAMESPACE))
+        jin_fail(m, "namespace and dict take a mapping and names");
+    for (size_t i = 0; a->n && !m->status && i < a->v[0].u.d->n; i++)
+        jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
     for (size_t i = 0; i < a->named_count && !m->status; i++) jin_put(m, v.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
     v.t = m->status ? J_UNDEF : t;
     return v;
@@ -45,13 +48,16 @@ static jval range(jmachine *m, const jargs *a)
 
     if (!jin_arguments_fit(m, a, "range", 1, 3)) return l;
     for (size_t i = 0; i < a->n; i++) {
-        if (a->v[i].t != J_INT || a->v[i].u.i > INT32_MAX || a->v[i].u.i < INT32_MIN) return jin_fail(m, "range of a %s, or too far", jin_type_name(a->v[i]));
+        if (a->v[i].t != J_INT || a->v[i].u.i > INT32_MAX || a->v[i].u.i < INT32_MIN)
+            return jin_fail(m, "range of a %s, or too far", jin_type_name(a->v[i]));
         n[i] = a->v[i].u.i;
     }
     if (a->n == 1) n[1] = n[0], n[0] = 0;
     if (!n[2]) return jin_fail(m, "range with step 0");
-    if ((n[1] - n[0]) / n[2] > 100000) return jin_fail(m, "range of more than 100000"); /* jinja2's own limit */
-    for (int64_t i = n[0]; !m->status && (n[2] > 0 ? i < n[1] : i > n[1]); i += n[2]) jin_push(m, l.u.l, jin_int(i));
+    /* jinja2's own limit */
+    if ((n[1] - n[0]) / n[2] > 100000) return jin_fail(m, "range of more than 100000");
+    for (int64_t i = n[0]; !m->status && (n[2] > 0 ? i < n[1] : i > n[1]); i += n[2])
+        jin_push(m, l.u.l, jin_int(i));
     return l;
 }
 
@@ -65,7 +71,8 @@ jval jin_call_global(jmachine *m, jstr name, const jargs *a)
     if (jin_is(name, "range")) return range(m, a);
     if (jin_is(name, "raise_exception")) {
         v = jin_text(m, jin_arg(a, 0, "message", v));
-        return jin_fail(m, "the template raises: %.*s", (int)nib_min(v.u.s.n, 300), v.u.s.p ? v.u.s.p : "");
+        return jin_fail(m, "the template raises: %.*s", (int)nib_min(v.u.s.n, 300),
+                        v.u.s.p ? v.u.s.p : "");
     }
     v = jin_arg(a, 0, "format", v);
     if (v.t != J_STR || v.u.s.n >= sizeof format) return jin_fail(m, "strftime_now needs a format");
@@ -90,8 +97,11 @@ jval jin_call(jmachine *m, jval f, const jargs *a)
 {
     if (f.t == J_MACRO) return jin_call_macro(m, f.u.macro, a);
     if (f.t == J_FUNC) return jin_call_global(m, f.u.s, a);
-    if (f.t == J_METHOD && f.u.m->self->t == J_LOOP) return call_loop(m, f.u.m->self->u.loop, f.u.m->name, a);
+    if (f.t == J_METHOD && f.u.m->self->t == J_LOOP)
+        return call_loop(m, f.u.m->self->u.loop, f.u.m->name, a);
     if (f.t == J_METHOD) return jin_method(m, *f.u.m->self, f.u.m->name, a);
-    if (f.t == J_UNDEF) return jin_fail(m, "'%.*s' is not a known function or method", (int)nib_min(f.u.s.n, 60), f.u.s.p ? f.u.s.p : "");
+    if (f.t == J_UNDEF)
+        return jin_fail(m, "'%.*s' is not a known function or method", (int)nib_min(f.u.s.n, 60),
+                        f.u.s.p ? f.u.s.p : "");
     return jin_fail(m, "a %s cannot be called", jin_type_name(f));
 }

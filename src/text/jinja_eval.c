@@ -20,7 +20,8 @@ static jval repeat(jmachine *m, jval a, int64_t count)
     jval l;
 
     if (a.t == J_STR) {
-        for (int64_t i = 0; i < count && a.u.s.n && jin_step(m, 1); i++) jin_write(m, &b, a.u.s.p, a.u.s.n);
+        for (int64_t i = 0; i < count && a.u.s.n && jin_step(m, 1); i++)
+            jin_write(m, &b, a.u.s.p, a.u.s.n);
         return jin_take(&b);
     }
     l = jin_list(m, a.t);
@@ -53,7 +54,9 @@ static jval whole_numbers(jmachine *m, int op, int64_t a, int64_t b)
 /* markupsafe: text joined to |safe text by + is escaped, though nothing else is. */
 static void write_escaped(jmachine *m, jbuf *out, jstr s, bool escape)
 {
-    static const char *const forms[] = { ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;" };
+    static const char *const forms[] = {
+        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;"
+    };
 
     for (size_t i = 0, n; i < s.n; i += n) {
         unsigned char c = (unsigned char)s.p[i];
@@ -92,18 +95,29 @@ static jval arithmetic(jmachine *m, int op, jval a, jval b)
 
     if (m->status) return a;
     if (jin_is_number(a) && jin_is_number(b)) {
-        if (op == JO_DIV) return real(b) != 0 ? jin_float(real(a) / real(b)) : jin_fail(m, "division by zero");
-        if (a.t != J_FLOAT && b.t != J_FLOAT && !(op == JO_POW && whole(b) < 0)) return whole_numbers(m, op, whole(a), whole(b));
+        if (op == JO_DIV)
+            return real(b) != 0 ? jin_float(real(a) / real(b)) : jin_fail(m, "division by zero");
+        if (a.t != J_FLOAT && b.t != J_FLOAT && !(op == JO_POW && whole(b) < 0))
+            return whole_numbers(m, op, whole(a), whole(b));
         double x = real(a), y = real(b);
         if ((op == JO_MOD || op == JO_FLOORDIV) && y == 0) return jin_fail(m, "division by zero");
         double rest = op == JO_MOD || op == JO_FLOORDIV ? fmod(x, y) : 0;
         if (rest != 0 && (rest < 0) != (y < 0)) rest += y;
-        return jin_float(op == JO_ADD ? x + y : op == JO_SUB ? x - y : op == JO_MUL ? x * y : op == JO_POW ? pow(x, y) :
-                         op == JO_MOD ? rest : floor((x - rest) / y + 0.5));
+        return jin_float(op == JO_ADD   ? x + y
+                         : op == JO_SUB ? x - y
+                         : op == JO_MUL ? x * y
+                         : op == JO_POW ? pow(x, y)
+                         : op == JO_MOD ? rest
+                                        : floor((x - rest) / y + 0.5));
     }
-    if (op == JO_ADD && a.t == b.t && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE)) return join(m, a, b);
-    if (op == JO_MUL && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE) && (b.t == J_INT || b.t == J_BOOL)) return repeat(m, a, whole(b));
-    if (op == JO_MUL && (b.t == J_STR || b.t == J_LIST || b.t == J_TUPLE) && (a.t == J_INT || a.t == J_BOOL)) return repeat(m, b, whole(a));
+    if (op == JO_ADD && a.t == b.t && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE))
+        return join(m, a, b);
+    if (op == JO_MUL && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE) &&
+        (b.t == J_INT || b.t == J_BOOL))
+        return repeat(m, a, whole(b));
+    if (op == JO_MUL && (b.t == J_STR || b.t == J_LIST || b.t == J_TUPLE) &&
+        (a.t == J_INT || a.t == J_BOOL))
+        return repeat(m, b, whole(a));
     return jin_fail(m, "%s %s %s is not supported", jin_type_name(a), signs[op], jin_type_name(b));
 }
 
@@ -136,7 +150,9 @@ jval jin_attribute(jmachine *m, jval v, jstr name)
     jval *found = NULL;
 
     if (m->status) return v;
-    if (v.t == J_UNDEF) return jin_fail(m, "'%.*s' is undefined, it has no '%.*s'", (int)nib_min(v.u.s.n, 60), v.u.s.p ? v.u.s.p : "", (int)nib_min(name.n, 60), name.p);
+    if (v.t == J_UNDEF)
+        return jin_fail(m, "'%.*s' is undefined, it has no '%.*s'", (int)nib_min(v.u.s.n, 60),
+                        v.u.s.p ? v.u.s.p : "", (int)nib_min(name.n, 60), name.p);
     if (v.t == J_LOOP) {
         jloop *l = v.u.loop;
         int64_t at = (int64_t)l->at, n = (int64_t)l->items->n;
@@ -170,7 +186,9 @@ jval jin_item(jmachine *m, jval v, jval key)
     jval *found;
 
     if (m->status) return v;
-    if (v.t == J_UNDEF) return jin_fail(m, "'%.*s' is undefined, it has no elements", (int)nib_min(v.u.s.n, 60), v.u.s.p ? v.u.s.p : "");
+    if (v.t == J_UNDEF)
+        return jin_fail(m, "'%.*s' is undefined, it has no elements", (int)nib_min(v.u.s.n, 60),
+                        v.u.s.p ? v.u.s.p : "");
     if (v.t == J_DICT && (found = jin_get(m, v.u.d, key))) return *found;
     if ((v.t == J_LIST || v.t == J_TUPLE || v.t == J_STR) && (key.t == J_INT || key.t == J_BOOL)) {
         jlist *l = jin_iterate(m, v);
@@ -191,7 +209,8 @@ static jval slice(jmachine *m, const jnode *n)
     for (int i = 0; i < 3; i++) {
         if (parts[i]) part[i] = jin_eval(m, parts[i]);
         if (m->status) return of;
-        if (part[i].t != J_NONE && part[i].t != J_INT && part[i].t != J_BOOL) return jin_fail(m, "a slice by a %s", jin_type_name(part[i]));
+        if (part[i].t != J_NONE && part[i].t != J_INT && part[i].t != J_BOOL)
+            return jin_fail(m, "a slice by a %s", jin_type_name(part[i]));
     }
     if (of.t == J_UNDEF) return jin_fail(m, "a slice of something undefined");
     if (of.t != J_STR && of.t != J_LIST && of.t != J_TUPLE) return jin_undef((jstr){ "slice", 5 });
@@ -208,7 +227,8 @@ static jval slice(jmachine *m, const jnode *n)
     }
     if (of.t == J_STR) return jin_substr(m, of.u.s, at[0], at[1], step);
     made = jin_list(m, of.t);
-    for (int64_t i = at[0]; !m->status && (step > 0 ? i < at[1] : i > at[1]); i += step) jin_push(m, made.u.l, of.u.l->v[i]);
+    for (int64_t i = at[0]; !m->status && (step > 0 ? i < at[1] : i > at[1]); i += step)
+        jin_push(m, made.u.l, of.u.l->v[i]);
     return made;
 }
 
@@ -229,7 +249,8 @@ static void arguments(jmachine *m, const jnode *list, jargs *a)
 
 static jval elements(jmachine *m, const jnode *n)
 {
-    jval made = n->kind == JN_DICT ? jin_dict(m) : jin_list(m, n->kind == JN_LIST ? J_LIST : J_TUPLE);
+    jval made = n->kind == JN_DICT ? jin_dict(m)
+                                   : jin_list(m, n->kind == JN_LIST ? J_LIST : J_TUPLE);
 
     for (const jnode *p = n->list; p && !m->status; p = p->next) {
         jval v = jin_eval(m, p->a);
@@ -261,18 +282,31 @@ static jval eval(jmachine *m, const jnode *n)
     case JN_ATTR: return jin_attribute(m, jin_eval(m, n->a), n->s);
     case JN_ITEM: a = jin_eval(m, n->a); b = jin_eval(m, n->b); return jin_item(m, a, b);
     case JN_SLICE: return slice(m, n);
-    case JN_CALL: a = jin_eval(m, n->a); arguments(m, n->list, &args); return m->status ? a : jin_call(m, a, &args);
-    case JN_FILTER: a = jin_eval(m, n->a); arguments(m, n->list, &args); return m->status ? a : jin_filter(m, n->s, a, &args);
-    case JN_TEST: a = jin_eval(m, n->a); arguments(m, n->list, &args); return m->status ? a : jin_bool(jin_test(m, n->s, a, &args) != (n->op == 1));
+    case JN_CALL:
+        a = jin_eval(m, n->a);
+        arguments(m, n->list, &args);
+        return m->status ? a : jin_call(m, a, &args);
+    case JN_FILTER:
+        a = jin_eval(m, n->a);
+        arguments(m, n->list, &args);
+        return m->status ? a : jin_filter(m, n->s, a, &args);
+    case JN_TEST:
+        a = jin_eval(m, n->a);
+        arguments(m, n->list, &args);
+        return m->status ? a : jin_bool(jin_test(m, n->s, a, &args) != (n->op == 1));
     case JN_NOT: return jin_bool(!jin_truth(jin_eval(m, n->a)));
     case JN_NEG: a = jin_eval(m, n->a); return m->status ? a : negate(m, a);
-    case JN_POS: a = jin_eval(m, n->a); return m->status || jin_is_number(a) ? a : jin_fail(m, "plus a %s", jin_type_name(a));
+    case JN_POS:
+        a = jin_eval(m, n->a);
+        return m->status || jin_is_number(a) ? a : jin_fail(m, "plus a %s", jin_type_name(a));
     case JN_AND: a = jin_eval(m, n->a); return m->status || !jin_truth(a) ? a : jin_eval(m, n->b);
     case JN_OR: a = jin_eval(m, n->a); return m->status || jin_truth(a) ? a : jin_eval(m, n->b);
     case JN_COND:
         a = jin_eval(m, n->b);
         if (m->status) return a;
-        return jin_truth(a) ? jin_eval(m, n->a) : n->c ? jin_eval(m, n->c) : jin_undef((jstr){ "if without else", 15 });
+        return jin_truth(a) ? jin_eval(m, n->a)
+               : n->c       ? jin_eval(m, n->c)
+                            : jin_undef((jstr){ "if without else", 15 });
     case JN_COMPARE: return compare(m, n);
     case JN_BINARY: a = jin_eval(m, n->a); b = jin_eval(m, n->b); return arithmetic(m, n->op, a, b);
     case JN_CONCAT:
@@ -290,7 +324,8 @@ jval jin_eval(jmachine *m, const jnode *n)
     jval v;
 
     if (m->status || !jin_step(m, 1)) return (jval){ 0 };
-    if (++m->depth > NIB_JINJA_EVAL_DEPTH) return jin_fail(m, "calls and expressions nested more than %d deep", NIB_JINJA_EVAL_DEPTH);
+    if (++m->depth > NIB_JINJA_EVAL_DEPTH)
+        return jin_fail(m, "calls and expressions nested more than %d deep", NIB_JINJA_EVAL_DEPTH);
     if (n->line) m->line = n->line;
     v = eval(m, n);
     m->depth--;

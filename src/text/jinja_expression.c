@@ -18,7 +18,9 @@ bool jin_skip(jmachine *m, jtok t, const char *s)
 
 jstr jin_want(jmachine *m, jtok t, const char *s)
 {
-    static const char *const kinds[] = { "text", "{{", "}}", "{%", "%}", "a name", "a string", "an integer", "a float", "", "the end" };
+    static const char *const kinds[] = { "text",    "{{",     "}}",       "{%",
+                                         "%}",      "a name", "a string", "an integer",
+                                         "a float", "",       "the end" };
     jstr got = now(m)->s;
 
     m->line = now(m)->line;
@@ -64,14 +66,17 @@ jnode *jin_arguments(jmachine *m)
     jin_want(m, JT_OP, "(");
     while (!m->status && !op(m, ")")) {
         jnode *n;
-        if (jin_next_is(m, JT_OP, "*") || jin_next_is(m, JT_OP, "**")) jin_fail(m, "arguments with * are not supported");
-        if (jin_next_is(m, JT_NAME, NULL) && m->tokens[m->at + 1].t == JT_OP && jin_is(m->tokens[m->at + 1].s, "=")) {
+        if (jin_next_is(m, JT_OP, "*") || jin_next_is(m, JT_OP, "**"))
+            jin_fail(m, "arguments with * are not supported");
+        if (jin_next_is(m, JT_NAME, NULL) && m->tokens[m->at + 1].t == JT_OP &&
+            jin_is(m->tokens[m->at + 1].s, "=")) {
             n = jin_node(m, JN_KEYWORD);
             jstr name = jin_want(m, JT_NAME, NULL);
             jin_want(m, JT_OP, "=");
             jnode *v = jin_expression(m, true);
             if (!m->status) n->s = name, n->a = v;
-        } else n = make(m, JN_KEYWORD, 0, jin_expression(m, true), NULL);
+        } else
+            n = make(m, JN_KEYWORD, 0, jin_expression(m, true), NULL);
         if (m->status) break;
         *tail = n;
         tail = &n->next;
@@ -103,8 +108,9 @@ static jnode *elements(jmachine *m, jkind kind, const char *close)
 
 static bool tuple_ends(jmachine *m)
 {
-    return m->status || jin_next_is(m, JT_VAREND, NULL) || jin_next_is(m, JT_BLOCKEND, NULL) || jin_next_is(m, JT_OP, ")") ||
-           jin_next_is(m, JT_NAME, "in") || jin_next_is(m, JT_OP, "=") || jin_next_is(m, JT_NAME, "if");
+    return m->status || jin_next_is(m, JT_VAREND, NULL) || jin_next_is(m, JT_BLOCKEND, NULL) ||
+           jin_next_is(m, JT_OP, ")") || jin_next_is(m, JT_NAME, "in") ||
+           jin_next_is(m, JT_OP, "=") || jin_next_is(m, JT_NAME, "if");
 }
 
 jnode *jin_tuple(jmachine *m, bool cond)
@@ -136,7 +142,8 @@ static jnode *primary(jmachine *m)
     if (t->t == JT_INT || t->t == JT_FLOAT) return m->at++, constant(m, t->v);
     if (t->t == JT_STRING) {
         jbuf b = { 0 };
-        for (; now(m)->t == JT_STRING && !m->status; m->at++) jin_write(m, &b, now(m)->v.u.s.p, now(m)->v.u.s.n);
+        for (; now(m)->t == JT_STRING && !m->status; m->at++)
+            jin_write(m, &b, now(m)->v.u.s.p, now(m)->v.u.s.n);
         return constant(m, jin_take(&b));
     }
     if (t->t == JT_NAME) {
@@ -209,9 +216,12 @@ static jnode *one_test(jmachine *m, jnode *n)
     jnode *args = NULL;
 
     if (jin_next_is(m, JT_OP, "(")) args = jin_arguments(m);
-    else if (!m->status && (now(m)->t == JT_STRING || now(m)->t == JT_INT || now(m)->t == JT_FLOAT || jin_next_is(m, JT_OP, "[") ||
-             jin_next_is(m, JT_OP, "{") || (now(m)->t == JT_NAME && !jin_next_is(m, JT_NAME, "else") && !jin_next_is(m, JT_NAME, "or") &&
-             !jin_next_is(m, JT_NAME, "and") && !jin_next_is(m, JT_NAME, "is") && !jin_next_is(m, JT_NAME, "if"))))
+    else if (!m->status &&
+             (now(m)->t == JT_STRING || now(m)->t == JT_INT || now(m)->t == JT_FLOAT ||
+              jin_next_is(m, JT_OP, "[") || jin_next_is(m, JT_OP, "{") ||
+              (now(m)->t == JT_NAME && !jin_next_is(m, JT_NAME, "else") &&
+               !jin_next_is(m, JT_NAME, "or") && !jin_next_is(m, JT_NAME, "and") &&
+               !jin_next_is(m, JT_NAME, "is") && !jin_next_is(m, JT_NAME, "if"))))
         args = make(m, JN_KEYWORD, 0, postfix(m, primary(m)), NULL);
     n = make(m, JN_TEST, negated, n, NULL);
     if (!m->status) n->s = name, n->list = args;
@@ -248,8 +258,9 @@ static jnode *unary(jmachine *m, bool filters)
 }
 
 typedef struct level { const char *word; jop op; int level; } level;
-static const level binary[] = { { "+", JO_ADD, 0 }, { "-", JO_SUB, 0 }, { "~", JO_NONE, 1 }, { "*", JO_MUL, 2 }, { "//", JO_FLOORDIV, 2 },
-                                { "/", JO_DIV, 2 }, { "%", JO_MOD, 2 }, { "**", JO_POW, 3 } };
+static const level binary[] = { { "+", JO_ADD, 0 }, { "-", JO_SUB, 0 },       { "~", JO_NONE, 1 },
+                                { "*", JO_MUL, 2 }, { "//", JO_FLOORDIV, 2 }, { "/", JO_DIV, 2 },
+                                { "%", JO_MOD, 2 }, { "**", JO_POW, 3 } };
 
 static jnode *arithmetic(jmachine *m, int at) /* at most four calls deep */
 {
@@ -257,7 +268,8 @@ static jnode *arithmetic(jmachine *m, int at) /* at most four calls deep */
 
     for (size_t i = 0; at < 4 && i < NIB_COUNT(binary) && !m->status;) {
         if (binary[i].level == at && op(m, binary[i].word)) {
-            n = make(m, at == 1 ? JN_CONCAT : JN_BINARY, (int)binary[i].op, n, arithmetic(m, at + 1));
+            n = make(m, at == 1 ? JN_CONCAT : JN_BINARY, (int)binary[i].op, n,
+                     arithmetic(m, at + 1));
             i = 0;
         } else i++;
     }
@@ -266,12 +278,14 @@ static jnode *arithmetic(jmachine *m, int at) /* at most four calls deep */
 
 static jop comparison(jmachine *m)
 {
-    static const level ops[] = { { "==", JO_EQ, 0 }, { "!=", JO_NE, 0 }, { "<=", JO_LE, 0 }, { "<", JO_LT, 0 }, { ">=", JO_GE, 0 }, { ">", JO_GT, 0 } };
+    static const level ops[] = { { "==", JO_EQ, 0 }, { "!=", JO_NE, 0 }, { "<=", JO_LE, 0 },
+                                 { "<", JO_LT, 0 },  { ">=", JO_GE, 0 }, { ">", JO_GT, 0 } };
 
     for (size_t i = 0; i < NIB_COUNT(ops); i++)
         if (op(m, ops[i].word)) return ops[i].op;
     if (word(m, "in")) return JO_IN;
-    if (jin_next_is(m, JT_NAME, "not") && m->tokens[m->at + 1].t == JT_NAME && jin_is(m->tokens[m->at + 1].s, "in")) {
+    if (jin_next_is(m, JT_NAME, "not") && m->tokens[m->at + 1].t == JT_NAME &&
+        jin_is(m->tokens[m->at + 1].s, "in")) {
         m->at += 2;
         return JO_NOTIN;
     }

@@ -7,19 +7,26 @@
 
 static jval to_json(jmachine *m, jval v, const jargs *a)
 {
-    jval indent = jin_arg(a, 1, "indent", jin_none()), ascii = jin_arg(a, 0, "ensure_ascii", jin_bool(false));
-    jval pair = jin_arg(a, 2, "separators", jin_none()), sort = jin_arg(a, 3, "sort_keys", jin_bool(false));
-    jstr item = { indent.t == J_NONE ? ", " : ",", indent.t == J_NONE ? 2 : 1 }, colon = { ": ", 2 };
+    jval indent = jin_arg(a, 1, "indent", jin_none()),
+         ascii = jin_arg(a, 0, "ensure_ascii", jin_bool(false));
+    jval pair = jin_arg(a, 2, "separators", jin_none()),
+         sort = jin_arg(a, 3, "sort_keys", jin_bool(false));
+    jstr item = { indent.t == J_NONE ? ", " : ",", indent.t == J_NONE ? 2 : 1 },
+         colon = { ": ", 2 };
     char spaces[17] = "                ";
     jbuf b = { 0 };
 
-    if (indent.t != J_NONE && (indent.t != J_INT || indent.u.i < 0 || indent.u.i > 16)) return jin_fail(m, "tojson with an indent of another kind than 0 to 16");
+    if (indent.t != J_NONE && (indent.t != J_INT || indent.u.i < 0 || indent.u.i > 16))
+        return jin_fail(m, "tojson with an indent of another kind than 0 to 16");
     if (indent.t == J_INT) spaces[indent.u.i] = 0;
-    if (jin_is_list(pair) && pair.u.l->n == 2 && pair.u.l->v[0].t == J_STR && pair.u.l->v[1].t == J_STR) {
+    if (jin_is_list(pair) && pair.u.l->n == 2 && pair.u.l->v[0].t == J_STR &&
+        pair.u.l->v[1].t == J_STR) {
         item = pair.u.l->v[0].u.s;
         colon = pair.u.l->v[1].u.s;
-    } else if (pair.t != J_NONE) return jin_fail(m, "tojson: separators are two texts");
-    jin_json(m, &b, v, indent.t == J_INT ? spaces : NULL, jin_truth(sort), jin_truth(ascii), item, colon, 0);
+    } else if (pair.t != J_NONE)
+        return jin_fail(m, "tojson: separators are two texts");
+    jin_json(m, &b, v, indent.t == J_INT ? spaces : NULL, jin_truth(sort), jin_truth(ascii), item,
+             colon, 0);
     return jin_take(&b);
 }
 
@@ -50,7 +57,8 @@ static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribut
         jargs rest = { .v = a->v + skip + 1, .n = a->n > skip + 1 ? a->n - skip - 1 : 0 };
         bool holds;
         if (m->status) break;
-        holds = a->n > skip ? a->v[skip].t == J_STR && jin_test(m, a->v[skip].u.s, x, &rest) : jin_truth(x);
+        holds = a->n > skip ? a->v[skip].t == J_STR && jin_test(m, a->v[skip].u.s, x, &rest)
+                            : jin_truth(x);
         if (holds == keep) jin_push(m, out.u.l, l->v[i]);
     }
     return out;
@@ -58,12 +66,14 @@ static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribut
 
 static jval map(jmachine *m, jval v, const jargs *a)
 {
-    jval out = jin_list(m, J_GEN), name = jin_arg(a, 99, "attribute", jin_none()), otherwise = jin_arg(a, 99, "default", jin_undef((jstr){ "map", 3 }));
+    jval out = jin_list(m, J_GEN), name = jin_arg(a, 99, "attribute", jin_none()),
+         otherwise = jin_arg(a, 99, "default", jin_undef((jstr){ "map", 3 }));
     jlist *l;
 
     if (!jin_truth(v)) return out;
     l = jin_iterate(m, v);
-    if (name.t == J_NONE && (!a->n || a->v[0].t != J_STR)) return jin_fail(m, "map needs a filter or attribute=");
+    if (name.t == J_NONE && (!a->n || a->v[0].t != J_STR))
+        return jin_fail(m, "map needs a filter or attribute=");
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         jval x;
         if (name.t != J_NONE) {
@@ -82,7 +92,8 @@ static jval map(jmachine *m, jval v, const jargs *a)
 
 static jval join(jmachine *m, jval v, const jargs *a)
 {
-    jval between = jin_text(m, jin_arg(a, 0, "d", jin_cstr(""))), name = jin_arg(a, 1, "attribute", jin_none());
+    jval between = jin_text(m, jin_arg(a, 0, "d", jin_cstr(""))),
+         name = jin_arg(a, 1, "attribute", jin_none());
     jlist *l = jin_iterate(m, v);
     jbuf b = { 0 };
 
@@ -119,7 +130,9 @@ static jval sorted(jmachine *m, jval v, bool reverse, bool exact, jval by)
 
 static jval extreme(jmachine *m, jstr name, jval v, const jargs *a)
 {
-    jval all = sorted(m, v, jin_is(name, "max"), jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))), jin_arg(a, 1, "attribute", jin_none()));
+    jval all = sorted(m, v, jin_is(name, "max"),
+                      jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))),
+                      jin_arg(a, 1, "attribute", jin_none()));
     return !m->status && all.u.l->n ? all.u.l->v[0] : jin_undef(name);
 }
 
@@ -132,19 +145,26 @@ static jval items(jmachine *m, jval v, bool sort, const jargs *a)
     v = jin_method(m, v, (jstr){ "items", 5 }, &none);
     if (m->status) return v;
     if (!sort) v.t = J_GEN;
-    else v = sorted(m, v, jin_truth(jin_arg(a, 2, "reverse", jin_bool(false))), jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))),
-                    jin_int(jin_equal(m, jin_arg(a, 1, "by", jin_cstr("key")), jin_cstr("value"), 0)));
+    else
+        v = sorted(
+            m, v, jin_truth(jin_arg(a, 2, "reverse", jin_bool(false))),
+            jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))),
+            jin_int(jin_equal(m, jin_arg(a, 1, "by", jin_cstr("key")), jin_cstr("value"), 0)));
     return v;
 }
 
 static jval number(jmachine *m, jval v, const jargs *a, bool whole)
 {
     char text[64], *end;
-    jval otherwise = jin_arg(a, 0, "default", whole ? jin_int(0) : jin_float(0)), s = v.t == J_STR ? jin_strip(v.u.s, NULL, true, true) : v;
+    jval otherwise = jin_arg(a, 0, "default", whole ? jin_int(0) : jin_float(0)),
+         s = v.t == J_STR ? jin_strip(v.u.s, NULL, true, true) : v;
     double f;
 
-    if (v.t == J_INT || v.t == J_BOOL) return whole ? jin_int(v.t == J_INT ? v.u.i : v.u.b) : jin_float(v.t == J_INT ? (double)v.u.i : v.u.b);
-    if (v.t == J_FLOAT) return whole ? (fabs(v.u.f) < 9e18 ? jin_int((int64_t)v.u.f) : otherwise) : v;
+    if (v.t == J_INT || v.t == J_BOOL)
+        return whole ? jin_int(v.t == J_INT ? v.u.i : v.u.b)
+                     : jin_float(v.t == J_INT ? (double)v.u.i : v.u.b);
+    if (v.t == J_FLOAT)
+        return whole ? (fabs(v.u.f) < 9e18 ? jin_int((int64_t)v.u.f) : otherwise) : v;
     if (v.t != J_STR || !s.u.s.n || s.u.s.n >= sizeof text) return otherwise;
     memcpy(text, s.u.s.p, s.u.s.n);
     text[s.u.s.n] = 0;
@@ -163,14 +183,17 @@ static jval number(jmachine *m, jval v, const jargs *a, bool whole)
 static jval repeat_space(jmachine *m, jval count)
 {
     jbuf b = { 0 };
-    if (count.t != J_INT || count.u.i < 0 || count.u.i > 1000) return jin_fail(m, "indent by something else than 0 to 1000");
+    if (count.t != J_INT || count.u.i < 0 || count.u.i > 1000)
+        return jin_fail(m, "indent by something else than 0 to 1000");
     for (int64_t i = 0; i < count.u.i; i++) jin_write(m, &b, " ", 1);
     return jin_take(&b);
 }
 
 static jval indented(jmachine *m, jval v, const jargs *a)
 {
-    jval width = jin_arg(a, 0, "width", jin_int(4)), first = jin_arg(a, 1, "first", jin_bool(false)), blank = jin_arg(a, 2, "blank", jin_bool(false));
+    jval width = jin_arg(a, 0, "width", jin_int(4)),
+         first = jin_arg(a, 1, "first", jin_bool(false)),
+         blank = jin_arg(a, 2, "blank", jin_bool(false));
     jval s = jin_text(m, v), by = width.t == J_STR ? width : repeat_space(m, width);
     jbuf b = { 0 };
 
@@ -197,7 +220,8 @@ static jval listed(jmachine *m, jval v, bool backwards, jtype t)
 {
     jval out = jin_list(m, t);
     jlist *l = jin_iterate(m, v);
-    for (size_t i = 0; l && i < l->n && !m->status; i++) jin_push(m, out.u.l, l->v[backwards ? l->n - 1 - i : i]);
+    for (size_t i = 0; l && i < l->n && !m->status; i++)
+        jin_push(m, out.u.l, l->v[backwards ? l->n - 1 - i : i]);
     return out;
 }
 
@@ -207,7 +231,8 @@ static jval unique(jmachine *m, jval v)
     jlist *l = jin_iterate(m, v);
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         bool seen = false;
-        for (size_t k = 0; k < out.u.l->n && !seen; k++) seen = jin_equal(m, lowered(m, out.u.l->v[k]), lowered(m, l->v[i]), 0);
+        for (size_t k = 0; k < out.u.l->n && !seen; k++)
+            seen = jin_equal(m, lowered(m, out.u.l->v[k]), lowered(m, l->v[i]), 0);
         if (!seen) jin_push(m, out.u.l, l->v[i]);
     }
     return out;
@@ -215,7 +240,8 @@ static jval unique(jmachine *m, jval v)
 
 static jval text_filter(jmachine *m, jstr name, jval v, const jargs *a)
 {
-    jval s = jin_text(m, v), x = jin_arg(a, 0, NULL, jin_none()), y = jin_arg(a, 1, NULL, jin_none());
+    jval s = jin_text(m, v), x = jin_arg(a, 0, NULL, jin_none()),
+         y = jin_arg(a, 1, NULL, jin_none());
 
     if (m->status || !jin_step(m, s.u.s.n / 8)) return v;
     if (jin_is(name, "trim")) return jin_strip(s.u.s, x.t == J_STR ? &x.u.s : NULL, true, true);
@@ -232,7 +258,8 @@ static jval text_filter(jmachine *m, jstr name, jval v, const jargs *a)
 
 jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
 {
-    static const char *const texts[] = { "trim", "upper", "lower", "title", "capitalize", "string", "safe", "replace" };
+    static const char *const texts[] = { "trim",       "upper",  "lower", "title",
+                                         "capitalize", "string", "safe",  "replace" };
     jlist *l;
 
     for (size_t i = 0; i < NIB_COUNT(texts); i++)
@@ -241,7 +268,9 @@ jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
     if (jin_is(name, "length") || jin_is(name, "count")) return length(m, v);
     if (jin_is(name, "default") || jin_is(name, "d")) {
         jval strict = jin_arg(a, 1, "boolean", jin_bool(false));
-        return v.t == J_UNDEF || (jin_truth(strict) && !jin_truth(v)) ? jin_arg(a, 0, "default_value", jin_cstr("")) : v;
+        return v.t == J_UNDEF || (jin_truth(strict) && !jin_truth(v))
+                   ? jin_arg(a, 0, "default_value", jin_cstr(""))
+                   : v;
     }
     if (jin_is(name, "join")) return join(m, v, a);
     if (jin_is(name, "first") || jin_is(name, "last")) {
@@ -250,7 +279,9 @@ jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
         return l && l->n ? l->v[*name.p == 'f' ? 0 : l->n - 1] : jin_undef(name);
     }
     if (jin_is(name, "list")) return listed(m, v, false, J_LIST);
-    if (jin_is(name, "reverse")) return v.t == J_STR ? jin_substr(m, v.u.s, (int64_t)jin_length(v.u.s) - 1, -1, -1) : listed(m, v, true, J_GEN);
+    if (jin_is(name, "reverse"))
+        return v.t == J_STR ? jin_substr(m, v.u.s, (int64_t)jin_length(v.u.s) - 1, -1, -1)
+                            : listed(m, v, true, J_GEN);
     if (jin_is(name, "map")) return map(m, v, a);
     if (jin_is(name, "select")) return choose(m, v, a, true, false);
     if (jin_is(name, "reject")) return choose(m, v, a, false, false);
@@ -259,13 +290,15 @@ jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
     if (jin_is(name, "items")) return items(m, v, false, a);
     if (jin_is(name, "dictsort")) return items(m, v, true, a);
     if (jin_is(name, "sort"))
-        return sorted(m, v, jin_truth(jin_arg(a, 0, "reverse", jin_bool(false))), jin_truth(jin_arg(a, 1, "case_sensitive", jin_bool(false))),
+        return sorted(m, v, jin_truth(jin_arg(a, 0, "reverse", jin_bool(false))),
+                      jin_truth(jin_arg(a, 1, "case_sensitive", jin_bool(false))),
                       jin_arg(a, 2, "attribute", jin_none()));
     if (jin_is(name, "min") || jin_is(name, "max")) return extreme(m, name, v, a);
     if (jin_is(name, "unique") && !a->n && !a->named_count) return unique(m, v);
     if (jin_is(name, "int")) return number(m, v, a, true);
     if (jin_is(name, "float")) return number(m, v, a, false);
     if (jin_is(name, "indent")) return indented(m, v, a);
-    if (jin_is(name, "abs") && v.t == J_INT && v.u.i > INT64_MIN) return jin_int(v.u.i < 0 ? -v.u.i : v.u.i);
+    if (jin_is(name, "abs") && v.t == J_INT && v.u.i > INT64_MIN)
+        return jin_int(v.u.i < 0 ? -v.u.i : v.u.i);
     return jin_fail(m, "the filter '%.*s' is not supported here", (int)nib_min(name.n, 60), name.p);
 }

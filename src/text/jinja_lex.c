@@ -29,7 +29,10 @@ static const char *skip_space(const char *p, const char *end)
 }
 
 static bool digit(char c) { return c >= '0' && c <= '9'; }
-static bool letter(char c) { return ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_' || (unsigned char)c >= 128; }
+static bool letter(char c)
+{
+    return ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_' || (unsigned char)c >= 128;
+}
 
 /* After a tag: the newline or all blanks, as its sign and the environment say. */
 static void after_tag(lexer *x, bool minus, bool trims)
@@ -56,13 +59,21 @@ static void escape(lexer *x, jbuf *b, const char **p, const char *end)
         if (digits)
             for (int i = 0; i < digits; i++, (*p)++) {
                 char h = *p < end ? (digit(**p) ? **p : (char)(**p | 32)) : 0;
-                if (!digit(h) && (h < 'a' || h > 'f')) { jin_fail(x->m, "a bad \\%c escape in a string", c); return; }
+                if (!digit(h) && (h < 'a' || h > 'f')) {
+                    jin_fail(x->m, "a bad \\%c escape in a string", c);
+                    return;
+                }
                 value = value * 16 + (uint32_t)(digit(h) ? h - '0' : h - 'a' + 10);
             }
         else
-            for (int i = 0; i < 2 && *p < end && **p >= '0' && **p <= '7'; i++) value = value * 8 + (uint32_t)(*(*p)++ - '0');
-        if (!utf8proc_codepoint_valid((int32_t)value)) { jin_fail(x->m, "an escape that is no character in a string"); return; }
-        jin_write(x->m, b, (const char *)bytes, (size_t)utf8proc_encode_char((int32_t)value, bytes));
+            for (int i = 0; i < 2 && *p < end && **p >= '0' && **p <= '7'; i++)
+                value = value * 8 + (uint32_t)(*(*p)++ - '0');
+        if (!utf8proc_codepoint_valid((int32_t)value)) {
+            jin_fail(x->m, "an escape that is no character in a string");
+            return;
+        }
+        jin_write(x->m, b, (const char *)bytes,
+                  (size_t)utf8proc_encode_char((int32_t)value, bytes));
     } else {
         jin_write(x->m, b, "\\", 1);
         jin_write(x->m, b, &c, 1);
@@ -96,15 +107,18 @@ static void lex_number(lexer *x)
     for (; p < x->end && n < sizeof text - 1; p++) {
         if (*p == '_') continue;
         if (*p == '.' && !real && p + 1 < x->end && digit(p[1])) real = true;
-        else if ((*p | 32) == 'e' && p + 1 < x->end && (digit(p[1]) || (p + 2 < x->end && (p[1] == '-' || p[1] == '+') && digit(p[2])))) {
+        else if ((*p | 32) == 'e' && p + 1 < x->end &&
+                 (digit(p[1]) || (p + 2 < x->end && (p[1] == '-' || p[1] == '+') && digit(p[2])))) {
             real = true;
             text[n++] = *p++;
-        } else if (!digit(*p)) break;
+        } else if (!digit(*p))
+            break;
         text[n++] = *p;
     }
     text[n] = 0;
     if (n >= 40 || (!real && n > 18)) { jin_fail(x->m, "a number of %zu digits", n); return; }
-    push(x, real ? JT_FLOAT : JT_INT, x->p, (size_t)(p - x->p), real ? jin_float(strtod(text, NULL)) : jin_int(strtoll(text, NULL, 10)));
+    push(x, real ? JT_FLOAT : JT_INT, x->p, (size_t)(p - x->p),
+         real ? jin_float(strtod(text, NULL)) : jin_int(strtoll(text, NULL, 10)));
     advance(x, p);
 }
 
@@ -139,11 +153,15 @@ static void lex_tag(lexer *x, bool block)
             for (size_t i = 0; left > 1 && i < NIB_COUNT(two); i++)
                 if (!memcmp(x->p, two[i], 2)) n = 2;
             if (n == 1 && (!*x->p || !strchr("+-*/%~[](){}<>=.:|,;", *x->p))) {
-                jin_fail(x->m, "'%c' (0x%02x) in a tag", *x->p >= 32 ? *x->p : '?', (unsigned char)*x->p);
+                jin_fail(x->m, "'%c' (0x%02x) in a tag", *x->p >= 32 ? *x->p : '?',
+                         (unsigned char)*x->p);
                 return;
             }
             if (strchr("([{", *x->p)) open++;
-            if (strchr(")]}", *x->p) && open-- == 0) { jin_fail(x->m, "'%c' closes nothing", *x->p); return; }
+            if (strchr(")]}", *x->p) && open-- == 0) {
+                jin_fail(x->m, "'%c' closes nothing", *x->p);
+                return;
+            }
             push(x, JT_OP, x->p, n, jin_none());
             x->p += n;
         }
@@ -207,18 +225,23 @@ void jin_lex(jmachine *m, const char *text, size_t n)
             break;
         }
         const char *inside = tag + 2;
-        char kind = tag[1], sign = inside < x.end && (*inside == '-' || *inside == '+') ? *inside++ : 0;
+        char kind = tag[1],
+             sign = inside < x.end && (*inside == '-' || *inside == '+') ? *inside++ : 0;
         s.n = (size_t)(tag - s.p);
         if (sign == '-') s = jin_strip(s, NULL, false, true).u.s;
         else if (sign != '+' && kind != '{') {
             size_t keep = s.n;
             while (keep && s.p[keep - 1] != '\n') keep--;
-            if ((keep || x.line_start) && !jin_strip((jstr){ s.p + keep, s.n - keep }, NULL, true, false).u.s.n) s.n = keep;
+            if ((keep || x.line_start) &&
+                !jin_strip((jstr){ s.p + keep, s.n - keep }, NULL, true, false).u.s.n)
+                s.n = keep;
         }
         if (s.n) push(&x, JT_DATA, s.p, s.n, jin_none());
         advance(&x, tag);
         if (kind == '#') {
-            const char *end = x.end - inside >= 2 ? memmem(inside, (size_t)(x.end - inside), "#}", 2) : NULL;
+            const char *end = x.end - inside >= 2
+                                  ? memmem(inside, (size_t)(x.end - inside), "#}", 2)
+                                  : NULL;
             if (!end) { jin_fail(m, "a comment that does not end"); break; }
             bool minus = end > inside && end[-1] == '-', plus = end > inside && end[-1] == '+';
             advance(&x, end + 2);

@@ -1,16 +1,24 @@
 /* jinja_methods.c - the methods of texts, mappings and lists that do not change them. */
 #include "text/jinja_parts.h"
 
-static const char *const of_strings[] = { "split", "rsplit", "strip", "lstrip", "rstrip", "startswith", "endswith", "replace", "upper", "lower", "title",
-    "capitalize", "find", "count", "join", "isdigit", "splitlines", "index", "removeprefix", "removesuffix", "isspace", NULL };
+static const char *const of_strings[] = {
+    "split",        "rsplit",       "strip",   "lstrip",  "rstrip",     "startswith",
+    "endswith",     "replace",      "upper",   "lower",   "title",      "capitalize",
+    "find",         "count",        "join",    "isdigit", "splitlines", "index",
+    "removeprefix", "removesuffix", "isspace", NULL
+};
 static const char *const of_dicts[] = { "get", "items", "keys", "values", "copy", NULL };
-static const char *const of_lists[] = { "index", "count", "append", "extend", "insert", "pop", "remove", NULL };
+static const char *const of_lists[] = { "index",  "count", "append", "extend",
+                                        "insert", "pop",   "remove", NULL };
 static const char *const of_loops[] = { "cycle", "changed", NULL };
 
 bool jin_has_method(jval self, jstr name)
 {
-    const char *const *list = self.t == J_STR ? of_strings : self.t == J_DICT ? of_dicts : self.t == J_LIST || self.t == J_TUPLE ? of_lists :
-                              self.t == J_LOOP ? of_loops : NULL;
+    const char *const *list = self.t == J_STR                         ? of_strings
+                              : self.t == J_DICT                      ? of_dicts
+                              : self.t == J_LIST || self.t == J_TUPLE ? of_lists
+                              : self.t == J_LOOP                      ? of_loops
+                                                                      : NULL;
     for (; list && *list; list++)
         if (jin_is(name, *list)) return true;
     return false;
@@ -23,7 +31,8 @@ static bool ends(jmachine *m, jstr s, jval with, bool start)
             if (with.u.l->v[i].t == J_STR && ends(m, s, with.u.l->v[i], start)) return true;
         return false;
     }
-    if (with.t != J_STR) return jin_fail(m, "startswith or endswith of a %s", jin_type_name(with)).u.b;
+    if (with.t != J_STR)
+        return jin_fail(m, "startswith or endswith of a %s", jin_type_name(with)).u.b;
     if (with.u.s.n > s.n) return false;
     return !with.u.s.n || !memcmp(start ? s.p : s.p + s.n - with.u.s.n, with.u.s.p, with.u.s.n);
 }
@@ -44,8 +53,11 @@ static jval dict_method(jmachine *m, jdict *d, jstr name, const jargs *a)
     }
     l = jin_list(m, J_LIST);
     for (size_t i = 0; i < d->n && !m->status; i++) {
-        jval pair = jin_is(name, "items") ? jin_list(m, J_TUPLE) : jin_is(name, "keys") ? d->k[i] : d->v[i];
-        if (jin_is(name, "items") && !m->status) jin_push(m, pair.u.l, d->k[i]), jin_push(m, pair.u.l, d->v[i]);
+        jval pair = jin_is(name, "items")  ? jin_list(m, J_TUPLE)
+                    : jin_is(name, "keys") ? d->k[i]
+                                           : d->v[i];
+        if (jin_is(name, "items") && !m->status)
+            jin_push(m, pair.u.l, d->k[i]), jin_push(m, pair.u.l, d->v[i]);
         if (!m->status) jin_push(m, l.u.l, pair);
     }
     return l;
@@ -55,7 +67,8 @@ static jval list_method(jmachine *m, jlist *l, jstr name, const jargs *a)
 {
     int64_t count = 0;
 
-    if (!jin_is(name, "index") && !jin_is(name, "count")) return jin_fail(m, "the sandbox forbids '%.*s': it changes a list", (int)name.n, name.p);
+    if (!jin_is(name, "index") && !jin_is(name, "count"))
+        return jin_fail(m, "the sandbox forbids '%.*s': it changes a list", (int)name.n, name.p);
     if (!jin_arguments_fit(m, a, "index or count", 1, 1) || !a->n) return jin_none();
     for (size_t i = 0; i < l->n; i++)
         if (jin_equal(m, l->v[i], a->v[0], 0)) {
@@ -84,14 +97,16 @@ static jval find(jmachine *m, jstr s, jstr name, jval what)
 {
     size_t at, count = 0;
 
-    if (what.t != J_STR) return jin_fail(m, "'%.*s' of a %s", (int)name.n, name.p, jin_type_name(what));
+    if (what.t != J_STR)
+        return jin_fail(m, "'%.*s' of a %s", (int)name.n, name.p, jin_type_name(what));
     if (jin_is(name, "count")) {
         if (!what.u.s.n) return jin_int((int64_t)jin_length(s) + 1);
         for (at = 0; (at = jin_find(s, what.u.s, at)) != SIZE_MAX; at += what.u.s.n) count++;
         return jin_int((int64_t)count);
     }
     at = jin_find(s, what.u.s, 0);
-    if (at == SIZE_MAX) return jin_is(name, "index") ? jin_fail(m, "index: not in the text") : jin_int(-1);
+    if (at == SIZE_MAX)
+        return jin_is(name, "index") ? jin_fail(m, "index: not in the text") : jin_int(-1);
     return jin_int((int64_t)jin_length((jstr){ s.p, at }));
 }
 
@@ -107,8 +122,10 @@ static bool all_of(jstr s, bool digits)
 
 static jval string_method(jmachine *m, jstr s, jstr name, const jargs *a)
 {
-    jval x = jin_arg(a, 0, jin_is(name, "split") || jin_is(name, "rsplit") ? "sep" : NULL, jin_none());
-    bool strips = jin_is(name, "strip"), left = jin_is(name, "lstrip"), right = jin_is(name, "rstrip");
+    jval x = jin_arg(a, 0, jin_is(name, "split") || jin_is(name, "rsplit") ? "sep" : NULL,
+                     jin_none());
+    bool strips = jin_is(name, "strip"), left = jin_is(name, "lstrip"),
+         right = jin_is(name, "rstrip");
 
     if (strips || left || right) {
         if (x.t != J_NONE && x.t != J_STR) return jin_fail(m, "strip of a %s", jin_type_name(x));
@@ -116,10 +133,12 @@ static jval string_method(jmachine *m, jstr s, jstr name, const jargs *a)
     }
     if (jin_is(name, "split") || jin_is(name, "rsplit")) {
         jval max = jin_arg(a, 1, "maxsplit", jin_int(-1));
-        if ((x.t != J_NONE && x.t != J_STR) || max.t != J_INT) return jin_fail(m, "split by a %s", jin_type_name(x));
+        if ((x.t != J_NONE && x.t != J_STR) || max.t != J_INT)
+            return jin_fail(m, "split by a %s", jin_type_name(x));
         return jin_split(m, s, x.t == J_STR ? &x.u.s : NULL, max.u.i, *name.p == 'r');
     }
-    if (jin_is(name, "startswith") || jin_is(name, "endswith")) return jin_bool(ends(m, s, x, *name.p == 's'));
+    if (jin_is(name, "startswith") || jin_is(name, "endswith"))
+        return jin_bool(ends(m, s, x, *name.p == 's'));
     if (jin_is(name, "upper")) return jin_case(m, s, 'u');
     if (jin_is(name, "lower")) return jin_case(m, s, 'l');
     if (jin_is(name, "title")) return jin_case(m, s, 't');
@@ -129,7 +148,8 @@ static jval string_method(jmachine *m, jstr s, jstr name, const jargs *a)
     if (jin_is(name, "splitlines")) return lines(m, s);
     if (jin_is(name, "replace")) {
         jval to = jin_arg(a, 1, NULL, jin_none()), count = jin_arg(a, 2, "count", jin_int(-1));
-        if (x.t != J_STR || to.t != J_STR || count.t != J_INT) return jin_fail(m, "replace needs two texts");
+        if (x.t != J_STR || to.t != J_STR || count.t != J_INT)
+            return jin_fail(m, "replace needs two texts");
         return jin_replace(m, s, x.u.s, to.u.s, count.u.i);
     }
     if (jin_is(name, "removeprefix") || jin_is(name, "removesuffix")) {
@@ -153,6 +173,7 @@ static jval string_method(jmachine *m, jstr s, jstr name, const jargs *a)
 jval jin_method(jmachine *m, jval self, jstr name, const jargs *a)
 {
     if (self.t == J_DICT) return dict_method(m, self.u.d, name, a);
-    if (self.t == J_STR) return jin_step(m, self.u.s.n / 8) ? string_method(m, self.u.s, name, a) : self;
+    if (self.t == J_STR)
+        return jin_step(m, self.u.s.n / 8) ? string_method(m, self.u.s, name, a) : self;
     return list_method(m, self.u.l, name, a);
 }

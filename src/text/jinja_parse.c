@@ -3,7 +3,9 @@
 
 static jnode *body(jmachine *m, const char *const *ends, jstr *ended);
 
-static const char *const end_for[] = { "else", "endfor", NULL }, *const end_if[] = { "elif", "else", "endif", NULL };
+static const char *const end_for[] = { "else", "endfor", NULL }, *const end_if[] = { "elif", "else",
+                                                                                     "endif",
+                                                                                     NULL };
 
 static jnode *block(jmachine *m, const char *end)
 {

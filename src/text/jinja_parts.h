@@ -33,14 +33,54 @@ typedef struct jmethod { jval *self; jstr name; } jmethod;
 struct jval {
     jtype t;
     bool safe; /* a string that went through |safe */
-    union { bool b; int64_t i; double f; jstr s; jlist *l; jdict *d; jmacro *macro; jmethod *m; jloop *loop; } u;
+    union {
+        bool b;
+        int64_t i;
+        double f;
+        jstr s;
+        jlist *l;
+        jdict *d;
+        jmacro *macro;
+        jmethod *m;
+        jloop *loop;
+    } u;
 };
 
 typedef enum jkind { /* expressions, then statements */
-    JN_CONST, JN_NAME, JN_LIST, JN_TUPLE, JN_DICT, JN_ATTR, JN_ITEM, JN_SLICE, JN_CALL, JN_FILTER, JN_TEST,
-    JN_NOT, JN_NEG, JN_POS, JN_AND, JN_OR, JN_COND, JN_COMPARE, JN_BINARY, JN_CONCAT, JN_KEYWORD,
-    JN_TEXT, JN_PRINT, JN_IF, JN_FOR, JN_SET, JN_SETBLOCK, JN_MACRO, JN_CALLBLOCK, JN_FILTERBLOCK, JN_WITH,
-    JN_GENERATION, JN_BREAK, JN_CONTINUE
+                     JN_CONST,
+                     JN_NAME,
+                     JN_LIST,
+                     JN_TUPLE,
+                     JN_DICT,
+                     JN_ATTR,
+                     JN_ITEM,
+                     JN_SLICE,
+                     JN_CALL,
+                     JN_FILTER,
+                     JN_TEST,
+                     JN_NOT,
+                     JN_NEG,
+                     JN_POS,
+                     JN_AND,
+                     JN_OR,
+                     JN_COND,
+                     JN_COMPARE,
+                     JN_BINARY,
+                     JN_CONCAT,
+                     JN_KEYWORD,
+                     JN_TEXT,
+                     JN_PRINT,
+                     JN_IF,
+                     JN_FOR,
+                     JN_SET,
+                     JN_SETBLOCK,
+                     JN_MACRO,
+                     JN_CALLBLOCK,
+                     JN_FILTERBLOCK,
+                     JN_WITH,
+                     JN_GENERATION,
+                     JN_BREAK,
+                     JN_CONTINUE
 } jkind;
 struct jnode {
     jkind kind;
@@ -52,10 +92,37 @@ struct jnode {
     jnode *other;    /* else branch, macro parameters */
     jnode *next;     /* in the list this node stands in */
 };
-typedef enum jop { JO_NONE, JO_ADD, JO_SUB, JO_MUL, JO_DIV, JO_FLOORDIV, JO_MOD, JO_POW, JO_EQ, JO_NE, JO_LT, JO_LE,
-                   JO_GT, JO_GE, JO_IN, JO_NOTIN } jop;
-typedef enum jtok { JT_DATA, JT_VARBEGIN, JT_VAREND, JT_BLOCKBEGIN, JT_BLOCKEND, JT_NAME, JT_STRING, JT_INT,
-                    JT_FLOAT, JT_OP, JT_EOF } jtok;
+typedef enum jop {
+    JO_NONE,
+    JO_ADD,
+    JO_SUB,
+    JO_MUL,
+    JO_DIV,
+    JO_FLOORDIV,
+    JO_MOD,
+    JO_POW,
+    JO_EQ,
+    JO_NE,
+    JO_LT,
+    JO_LE,
+    JO_GT,
+    JO_GE,
+    JO_IN,
+    JO_NOTIN
+} jop;
+typedef enum jtok {
+    JT_DATA,
+    JT_VARBEGIN,
+    JT_VAREND,
+    JT_BLOCKBEGIN,
+    JT_BLOCKEND,
+    JT_NAME,
+    JT_STRING,
+    JT_INT,
+    JT_FLOAT,
+    JT_OP,
+    JT_EOF
+} jtok;
 typedef struct jtoken { jtok t; jstr s; int line; jval v; } jtoken;
 
 typedef struct jbuf { char *p; size_t n, room; } jbuf;
@@ -85,7 +152,8 @@ struct nib_jinja { nib_ctx *ctx; char *name; jarena arena; jnode *body; bool mar
 
 /* jinja_value.c */
 void *jin_alloc(jmachine *m, size_t bytes);
-void *jin_room(jmachine *m, void *old, size_t n, size_t *room, size_t each); /* for one more; NULL: failed */
+void *jin_room(jmachine *m, void *old, size_t n, size_t *room,
+               size_t each); /* for one more; NULL: failed */
 void jin_arena_free(jarena *a);
 jval jin_fail(jmachine *m, const char *format, ...) NIB_PRINTF(2, 3);
 bool jin_step(jmachine *m, uint64_t count);
@@ -117,13 +185,15 @@ jval jin_take(jbuf *b);
 void jin_print(jmachine *m, jbuf *b, jval v);
 void jin_repr(jmachine *m, jbuf *b, jval v, int depth);
 jval jin_text(jmachine *m, jval v); /* str(v) */
-void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool ascii, jstr item, jstr colon, int depth);
+void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool ascii, jstr item,
+              jstr colon, int depth);
 /* jinja_strings.c: positions are code points */
 size_t jin_char(const char *p, size_t n, int32_t *c); /* bytes of the first code point */
 size_t jin_length(jstr s);
 bool jin_space(int32_t c);
 jval jin_strip(jstr s, const jstr *chars, bool left, bool right);
-jval jin_case(jmachine *m, jstr s, int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the filter title */
+jval jin_case(jmachine *m, jstr s,
+              int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the filter title */
 jval jin_replace(jmachine *m, jstr s, jstr from, jstr to, int64_t count);
 jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right);
 jval jin_substr(jmachine *m, jstr s, int64_t from, int64_t to, int64_t step);

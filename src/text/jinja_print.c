@@ -35,7 +35,10 @@ static void put_float(jmachine *m, jbuf *b, double f, bool json)
     int exponent, precision = 0;
 
     if (isnan(f)) { put(m, b, json ? "NaN" : "nan"); return; }
-    if (isinf(f)) { put(m, b, json ? (f < 0 ? "-Infinity" : "Infinity") : f < 0 ? "-inf" : "inf"); return; }
+    if (isinf(f)) {
+        put(m, b, json ? (f < 0 ? "-Infinity" : "Infinity") : f < 0 ? "-inf" : "inf");
+        return;
+    }
     do snprintf(digits, sizeof digits, "%.*e", precision, f);
     while (strtod(digits, NULL) != f && ++precision < 17);
     exponent = atoi(strchr(digits, 'e') + 1);
@@ -64,7 +67,11 @@ static void put_repr(jmachine *m, jbuf *b, jstr s)
         else if (c == '\r') strcpy(text, "\\r");
         else if (c == '\t') strcpy(text, "\\t");
         else if (c != ' ' && (kind == UTF8PROC_CATEGORY_CN || kind >= UTF8PROC_CATEGORY_ZS))
-            snprintf(text, sizeof text, c < 256 ? "\\x%02x" : c < 65536 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+            snprintf(text, sizeof text,
+                     c < 256     ? "\\x%02x"
+                     : c < 65536 ? "\\u%04x"
+                                 : "\\U%08x",
+                     (unsigned)c);
         else {
             jin_write(m, b, s.p + i, n);
             continue;
@@ -137,9 +144,11 @@ static void put_json_string(jmachine *m, jbuf *b, jstr s, bool ascii)
         else if (c == '\t') strcpy(text, "\\t");
         else if (c == '\b') strcpy(text, "\\b");
         else if (c == '\f') strcpy(text, "\\f");
-        else if (c < 32 || (ascii && c > 126 && c < 65536)) snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
+        else if (c < 32 || (ascii && c > 126 && c < 65536))
+            snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
         else if (ascii && c > 65535)
-            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800u + ((unsigned)(c - 65536) >> 10), 0xdc00u + ((unsigned)(c - 65536) & 1023));
+            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800u + ((unsigned)(c - 65536) >> 10),
+                     0xdc00u + ((unsigned)(c - 65536) & 1023));
         else {
             jin_write(m, b, s.p + i, n);
             continue;
@@ -161,15 +170,21 @@ static size_t next_key(jmachine *m, const jdict *d, const jval *after)
 {
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < d->n && !m->status; i++)
-        if ((!after || jin_compare(m, d->k[i], *after, 0) > 0) && (best == SIZE_MAX || jin_compare(m, d->k[i], d->k[best], 0) < 0)) best = i;
+        if ((!after || jin_compare(m, d->k[i], *after, 0) > 0) &&
+            (best == SIZE_MAX || jin_compare(m, d->k[i], d->k[best], 0) < 0))
+            best = i;
     return best;
 }
 
-void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool ascii, jstr item, jstr colon, int depth)
+void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool ascii, jstr item,
+              jstr colon, int depth)
 {
     const jval *last = NULL;
 
-    if (depth > NIB_JINJA_VALUE_DEPTH) { jin_fail(m, "a value nested too deep for tojson"); return; }
+    if (depth > NIB_JINJA_VALUE_DEPTH) {
+        jin_fail(m, "a value nested too deep for tojson");
+        return;
+    }
     if (!jin_step(m, 1)) return;
     switch (v.t) {
     case J_NONE: put(m, b, "null"); break;

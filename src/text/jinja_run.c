@@ -8,7 +8,8 @@ jval *jin_lookup(jmachine *m, jstr name)
 {
     for (jscope *s = m->scope; s; s = s->parent)
         for (size_t i = s->n; i-- > 0;)
-            if (s->vars[i].name.n == name.n && !memcmp(s->vars[i].name.p, name.p, name.n)) return &s->vars[i].v;
+            if (s->vars[i].name.n == name.n && !memcmp(s->vars[i].name.p, name.p, name.n))
+                return &s->vars[i].v;
     return NULL;
 }
 
@@ -34,7 +35,9 @@ static void assign(jmachine *m, const jnode *to, jval v)
     if (to->kind == JN_NAME) jin_set(m, m->scope, to->s, v);
     else if (to->kind == JN_ATTR) {
         jval *space = to->a->kind == JN_NAME ? jin_lookup(m, to->a->s) : NULL;
-        if (!space || space->t != J_NAMESPACE) jin_fail(m, "only a namespace can be given an attribute ('%.*s')", (int)nib_min(to->s.n, 60), to->s.p);
+        if (!space || space->t != J_NAMESPACE)
+            jin_fail(m, "only a namespace can be given an attribute ('%.*s')",
+                     (int)nib_min(to->s.n, 60), to->s.p);
         else jin_put(m, space->u.d, (jval){ .t = J_STR, .u.s = to->s }, v);
     } else {
         jlist *l = jin_iterate(m, v);
@@ -113,7 +116,8 @@ static jval make_macro(jmachine *m, const jnode *n)
     jscope *kept = m->scope;
     size_t count = 0;
 
-    for (jscope *s = m->scope; s->parent; s = s->parent) /* a loop's scope ends before the macro may */
+    /* a loop's scope ends before the macro may */
+    for (jscope *s = m->scope; s->parent; s = s->parent)
         if (s == m->scope) {
             kept = jin_alloc(m, sizeof *kept);
             if (!kept) return v;
@@ -143,14 +147,16 @@ jval jin_call_macro(jmachine *m, jmacro *macro, const jargs *a)
         jval none = { .t = J_MACRO }, v = at < a->n ? a->v[at] : none;
         bool given = at < a->n;
         for (size_t i = 0; i < a->named_count; i++)
-            if (a->names[i].n == p->s.n && !memcmp(a->names[i].p, p->s.p, p->s.n)) v = a->named[i], given = true, used++;
+            if (a->names[i].n == p->s.n && !memcmp(a->names[i].p, p->s.p, p->s.n))
+                v = a->named[i], given = true, used++;
         if (!given) v = p->a ? jin_eval(m, p->a) : jin_undef(p->s);
         jin_set(m, &s, p->s, v);
     }
     for (size_t i = 0; i < a->named_count; i++)
         if (jin_is(a->names[i], "caller")) jin_set(m, &s, a->names[i], a->named[i]), used++;
     if (!m->status && (a->n > at || used < a->named_count))
-        jin_fail(m, "too many or unknown arguments for the macro '%.*s'", (int)nib_min(macro->node->s.n, 60), macro->node->s.p ? macro->node->s.p : "");
+        jin_fail(m, "too many or unknown arguments for the macro '%.*s'",
+                 (int)nib_min(macro->node->s.n, 60), macro->node->s.p ? macro->node->s.p : "");
     made = m->status ? (jval){ 0 } : capture(m, macro->node->list);
     m->scope = outer;
     return made;
@@ -256,7 +262,8 @@ static flow run(jmachine *m, const jnode *list)
 {
     flow f = GO_ON;
 
-    if (++m->depth > NIB_JINJA_EVAL_DEPTH) jin_fail(m, "calls and blocks nested more than %d deep", NIB_JINJA_EVAL_DEPTH);
+    if (++m->depth > NIB_JINJA_EVAL_DEPTH)
+        jin_fail(m, "calls and blocks nested more than %d deep", NIB_JINJA_EVAL_DEPTH);
     for (; list && !m->status && f == GO_ON && jin_step(m, 1); list = list->next) {
         m->line = list->line;
         f = run_one(m, list);

@@ -5,7 +5,8 @@
 
 size_t jin_char(const char *p, size_t n, int32_t *c)
 {
-    utf8proc_ssize_t got = utf8proc_iterate((const utf8proc_uint8_t *)p, (utf8proc_ssize_t)nib_min(n, 4), c);
+    utf8proc_ssize_t got = utf8proc_iterate((const utf8proc_uint8_t *)p,
+                                            (utf8proc_ssize_t)nib_min(n, 4), c);
 
     if (got > 0) return (size_t)got;
     *c = (unsigned char)*p;
@@ -23,8 +24,8 @@ size_t jin_length(jstr s)
 bool jin_space(int32_t c)
 {
     if (c <= 0x20) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f);
-    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 static bool strips(const char *p, size_t n, int32_t c, const jstr *chars)
@@ -65,13 +66,16 @@ jval jin_case(jmachine *m, jstr s, int how)
         bool up = how == 'u' || (how != 'l' && start);
         n = jin_char(s.p + i, s.n - i, &c);
         if (how == 'c') start = false;
-        else if (how == 't') start = c < 128 ? !((c | 32) >= 'a' && (c | 32) <= 'z') : utf8proc_category(c) > UTF8PROC_CATEGORY_LO;
+        else if (how == 't')
+            start = c < 128 ? !((c | 32) >= 'a' && (c | 32) <= 'z')
+                            : utf8proc_category(c) > UTF8PROC_CATEGORY_LO;
         else if (how == 'T') start = jin_space(c) || (c < 128 && c && strchr("-({[<", c));
         if (c == 0xdf && up) { /* the one common letter whose capital is two */
             jin_write(m, &b, how == 'u' || how == 'T' ? "SS" : "Ss", 2);
             continue;
         }
-        c = up ? (how == 'u' || how == 'T' ? utf8proc_toupper(c) : utf8proc_totitle(c)) : utf8proc_tolower(c);
+        c = up ? (how == 'u' || how == 'T' ? utf8proc_toupper(c) : utf8proc_totitle(c))
+               : utf8proc_tolower(c);
         made = utf8proc_encode_char(c, bytes);
         jin_write(m, &b, (const char *)bytes, (size_t)made);
     }
@@ -147,7 +151,8 @@ jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right)
 
     if (m->status) return l;
     if (by && !by->n) return jin_fail(m, "split by an empty text");
-    if (!by && right && max >= 0) return jin_fail(m, "rsplit with a limit and no separator is not supported");
+    if (!by && right && max >= 0)
+        return jin_fail(m, "rsplit with a limit and no separator is not supported");
     if (!by) split_spaces(m, l.u.l, s, max);
     for (; by && !m->status;) {
         size_t hit = SIZE_MAX;

@@ -56,14 +56,16 @@ nib_status nib_jinja_render(const nib_jinja *t, const json_t *variables, const s
     jval v = jin_from_json(&m, variables, 0);
     nib_jinja_output made = { 0 };
 
-    for (size_t i = 0; !m.status && i < v.u.d->n; i++) jin_set(&m, &root, v.u.d->k[i].u.s, v.u.d->v[i]);
+    for (size_t i = 0; !m.status && i < v.u.d->n; i++)
+        jin_set(&m, &root, v.u.d->k[i].u.s, v.u.d->v[i]);
     if (!m.status) jin_run(&m, t->body, &root);
     if (!m.status) {
         made.bytes = m.main_out.n;
         made.span_count = m.span_count;
         made.text = nib_strndup(t->ctx, m.main_out.p ? m.main_out.p : "", made.bytes);
         made.spans = nib_new_array(t->ctx, nib_max(m.span_count, 1), sizeof *made.spans);
-        if (!made.text || !made.spans) m.status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->name);
+        if (!made.text || !made.spans)
+            m.status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->name);
         else if (m.span_count) memcpy(made.spans, m.spans, m.span_count * sizeof *made.spans);
     }
     if (!m.status) *out = made;

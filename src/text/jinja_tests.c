@@ -10,8 +10,10 @@ bool jin_test(jmachine *m, jstr name, jval v, const jargs *a)
     if (jin_is(name, "none")) return v.t == J_NONE;
     if (jin_is(name, "string")) return v.t == J_STR;
     if (jin_is(name, "mapping")) return v.t == J_DICT;
-    if (jin_is(name, "iterable")) return jin_is_list(v) || v.t == J_STR || v.t == J_DICT || v.t == J_UNDEF;
-    if (jin_is(name, "sequence")) return v.t == J_LIST || v.t == J_TUPLE || v.t == J_STR || v.t == J_DICT || v.t == J_UNDEF;
+    if (jin_is(name, "iterable"))
+        return jin_is_list(v) || v.t == J_STR || v.t == J_DICT || v.t == J_UNDEF;
+    if (jin_is(name, "sequence"))
+        return v.t == J_LIST || v.t == J_TUPLE || v.t == J_STR || v.t == J_DICT || v.t == J_UNDEF;
     if (jin_is(name, "number")) return jin_is_number(v);
     if (jin_is(name, "integer")) return v.t == J_INT;
     if (jin_is(name, "float")) return v.t == J_FLOAT;
@@ -28,6 +30,8 @@ bool jin_test(jmachine *m, jstr name, jval v, const jargs *a)
     if (jin_is(name, "ge")) return jin_compare(m, v, x, 0) >= 0;
     if (jin_is(name, "odd") && v.t == J_INT) return v.u.i % 2 != 0;
     if (jin_is(name, "even") && v.t == J_INT) return v.u.i % 2 == 0;
-    if (jin_is(name, "divisibleby") && v.t == J_INT && x.t == J_INT && x.u.i > 0) return v.u.i % x.u.i == 0;
-    return jin_fail(m, "the test '%.*s' is not supported here", (int)nib_min(name.n, 60), name.p).u.b;
+    if (jin_is(name, "divisibleby") && v.t == J_INT && x.t == J_INT && x.u.i > 0)
+        return v.u.i % x.u.i == 0;
+    return jin_fail(m, "the test '%.*s' is not supported here", (int)nib_min(name.n, 60), name.p)
+        .u.b;
 }

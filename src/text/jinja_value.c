@@ -74,7 +74,8 @@ void *jin_room(jmachine *m, void *old, size_t n, size_t *room, size_t each)
 bool jin_step(jmachine *m, uint64_t count)
 {
     m->steps += count;
-    if (m->steps > NIB_JINJA_STEPS) jin_fail(m, "the template takes more than %d steps", NIB_JINJA_STEPS);
+    if (m->steps > NIB_JINJA_STEPS)
+        jin_fail(m, "the template takes more than %d steps", NIB_JINJA_STEPS);
     return !m->status;
 }
 
@@ -156,7 +157,8 @@ jval jin_from_json(jmachine *m, const json_t *j, int depth)
     const char *key;
     json_t *member;
 
-    if (depth > NIB_JINJA_VALUE_DEPTH) return jin_fail(m, "the data is nested more than %d deep", NIB_JINJA_VALUE_DEPTH);
+    if (depth > NIB_JINJA_VALUE_DEPTH)
+        return jin_fail(m, "the data is nested more than %d deep", NIB_JINJA_VALUE_DEPTH);
     switch (json_typeof(j)) {
     case JSON_NULL: return jin_none();
     case JSON_TRUE: return jin_bool(true);
@@ -200,7 +202,10 @@ bool jin_truth(jval v)
     }
 }
 
-static double number(jval v) { return v.t == J_FLOAT ? v.u.f : v.t == J_INT ? (double)v.u.i : v.u.b; }
+static double number(jval v)
+{
+    return v.t == J_FLOAT ? v.u.f : v.t == J_INT ? (double)v.u.i : v.u.b;
+}
 static int64_t whole(jval v) { return v.t == J_INT ? v.u.i : v.u.b; }
 
 bool jin_equal(jmachine *m, jval a, jval b, int depth)
@@ -245,7 +250,8 @@ int jin_compare(jmachine *m, jval a, jval b, int depth)
     }
     if (a.t == b.t && (a.t == J_LIST || a.t == J_TUPLE)) {
         for (size_t i = 0; i < a.u.l->n && i < b.u.l->n; i++)
-            if (!jin_equal(m, a.u.l->v[i], b.u.l->v[i], 0)) return jin_compare(m, a.u.l->v[i], b.u.l->v[i], depth + 1);
+            if (!jin_equal(m, a.u.l->v[i], b.u.l->v[i], 0))
+                return jin_compare(m, a.u.l->v[i], b.u.l->v[i], depth + 1);
         return (a.u.l->n > b.u.l->n) - (a.u.l->n < b.u.l->n);
     }
     jin_fail(m, "%s and %s have no order", jin_type_name(a), jin_type_name(b));
@@ -254,10 +260,14 @@ int jin_compare(jmachine *m, jval a, jval b, int depth)
 
 bool jin_contains(jmachine *m, jval in, jval what)
 {
-    if (in.t == J_STR && what.t == J_STR) return jin_step(m, in.u.s.n / 16) && jin_find(in.u.s, what.u.s, 0) != SIZE_MAX;
+    if (in.t == J_STR && what.t == J_STR)
+        return jin_step(m, in.u.s.n / 16) && jin_find(in.u.s, what.u.s, 0) != SIZE_MAX;
     if (in.t == J_DICT) return jin_get(m, in.u.d, what) != NULL;
     if (in.t == J_UNDEF) return false;
-    if (!jin_is_list(in)) return jin_fail(m, "'in' needs a text of text, a list or a mapping, not %s", jin_type_name(in)).u.b;
+    if (!jin_is_list(in))
+        return jin_fail(m, "'in' needs a text of text, a list or a mapping, not %s",
+                        jin_type_name(in))
+            .u.b;
     for (size_t i = 0; i < in.u.l->n; i++)
         if (jin_equal(m, in.u.l->v[i], what, 0)) return true;
     return false;
@@ -265,8 +275,9 @@ bool jin_contains(jmachine *m, jval in, jval what)
 
 const char *jin_type_name(jval v)
 {
-    static const char *const names[] = { "undefined", "none", "boolean", "integer", "float", "string", "list", "tuple",
-                                         "generator", "mapping", "namespace", "macro", "function", "method", "loop" };
+    static const char *const names[] = { "undefined", "none",  "boolean",  "integer",   "float",
+                                         "string",    "list",  "tuple",    "generator", "mapping",
+                                         "namespace", "macro", "function", "method",    "loop" };
     return names[v.t];
 }
 

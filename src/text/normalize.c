@@ -4,7 +4,10 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+}
 
 /* The result becomes the work; the pieces, one, cover it. */
 static bool swap_work(nib_tokenizer *t)
@@ -49,15 +52,18 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
     while (at < t->work.bytes) {
         nib_range found;
         bool yes;
-        nib_status status = nib_pattern_next(t, s->pattern, t->work.text, t->work.bytes, at, &found, &yes, err);
+        nib_status status = nib_pattern_next(t, s->pattern, t->work.text, t->work.bytes, at, &found,
+                                             &yes, err);
 
         if (status) return status;
         if (!yes) found = (nib_range){ t->work.bytes, t->work.bytes };
         for (; at < found.begin; at += nib_utf8_length(t->work.text[at]))
             if (!keep(t, at, nib_utf8_length(t->work.text[at]))) return no_memory(err);
         if (yes) {
-            nib_range origin = { t->work.origin[found.begin].begin, t->work.origin[found.end - 1].end };
-            if (!nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, origin)) return no_memory(err);
+            nib_range origin = { t->work.origin[found.begin].begin,
+                                 t->work.origin[found.end - 1].end };
+            if (!nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, origin))
+                return no_memory(err);
             at = found.end;
         }
     }
@@ -66,15 +72,17 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
 
 static bool is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
 }
 
 static nib_status strip(nib_tokenizer *t, const nib_stage *s, nib_error *err)
 {
     size_t begin = 0, end = t->work.bytes;
 
-    while (s->left && begin < end && is_space(nib_utf8_read(t->work.text + begin))) begin += nib_utf8_length(t->work.text[begin]);
+    while (s->left && begin < end && is_space(nib_utf8_read(t->work.text + begin)))
+        begin += nib_utf8_length(t->work.text[begin]);
     while (s->right && end > begin) {
         size_t last = end - 1;
         while (((uint8_t)t->work.text[last] & 0xc0) == 0x80) last--;
@@ -106,7 +114,8 @@ static nib_status normalize_one(nib_tokenizer *t, const nib_stage *s, nib_error 
     case NIB_STAGE_REPLACE: return replace(t, s, err);
     case NIB_STAGE_STRIP: return strip(t, s, err);
     case NIB_STAGE_PREPEND: /* takes the range of the first character */
-        if (t->work.bytes && !nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[0]))
+        if (t->work.bytes &&
+            !nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[0]))
             return no_memory(err);
         return keep_all(t, err);
     default: assert(!"a normalizer"); return NIB_OK;

@@ -36,26 +36,46 @@ typedef struct nib_work {
     size_t piece_count, piece_capacity;
 } nib_work;
 bool nib_work_add(nib_ctx *ctx, nib_work *w, const char *text, size_t bytes, nib_range origin);
-bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin, size_t end); /* empty ones are left out */
+bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin,
+                        size_t end); /* empty ones are left out */
 void nib_work_free(nib_ctx *ctx, nib_work *w);
 
 /* --- stages --- */
 
 typedef enum nib_stage_kind {
-    NIB_STAGE_NFC, NIB_STAGE_NFD, NIB_STAGE_NFKC, NIB_STAGE_NFKD, NIB_STAGE_LOWERCASE, NIB_STAGE_STRIP,
-    NIB_STAGE_STRIP_ACCENTS, NIB_STAGE_REPLACE, NIB_STAGE_PREPEND, NIB_STAGE_BYTE_LEVEL, NIB_STAGE_SPLIT,
-    NIB_STAGE_DIGITS, NIB_STAGE_PUNCTUATION, NIB_STAGE_WHITESPACE_SPLIT, NIB_STAGE_METASPACE,
-    NIB_STAGE_BYTE_FALLBACK, NIB_STAGE_FUSE
+    NIB_STAGE_NFC,
+    NIB_STAGE_NFD,
+    NIB_STAGE_NFKC,
+    NIB_STAGE_NFKD,
+    NIB_STAGE_LOWERCASE,
+    NIB_STAGE_STRIP,
+    NIB_STAGE_STRIP_ACCENTS,
+    NIB_STAGE_REPLACE,
+    NIB_STAGE_PREPEND,
+    NIB_STAGE_BYTE_LEVEL,
+    NIB_STAGE_SPLIT,
+    NIB_STAGE_DIGITS,
+    NIB_STAGE_PUNCTUATION,
+    NIB_STAGE_WHITESPACE_SPLIT,
+    NIB_STAGE_METASPACE,
+    NIB_STAGE_BYTE_FALLBACK,
+    NIB_STAGE_FUSE
 } nib_stage_kind;
 
-typedef enum nib_behavior { NIB_REMOVED, NIB_ISOLATED, NIB_MERGED_WITH_PREVIOUS, NIB_MERGED_WITH_NEXT,
-                            NIB_CONTIGUOUS } nib_behavior;
+typedef enum nib_behavior {
+    NIB_REMOVED,
+    NIB_ISOLATED,
+    NIB_MERGED_WITH_PREVIOUS,
+    NIB_MERGED_WITH_NEXT,
+    NIB_CONTIGUOUS
+} nib_behavior;
 typedef enum nib_prepend { NIB_PREPEND_ALWAYS, NIB_PREPEND_FIRST, NIB_PREPEND_NEVER } nib_prepend;
 
 typedef struct nib_stage {
     nib_stage_kind kind;
     pcre2_code *pattern;      /* split, replace: compiled; owned */
-    const char *content;      /* replace, prepend, metaspace's mark, decoder's strip: borrowed from the JSON */
+    const char
+        *content; /* replace, prepend, metaspace's mark, decoder's strip: borrowed from the JSON */
     size_t content_bytes;
     const char *literal;      /* replace: a plain string instead of a pattern */
     nib_behavior behavior;
@@ -68,10 +88,17 @@ typedef struct nib_stages { nib_stage *items; size_t count, capacity; } nib_stag
 
 typedef struct nib_added { const char *text; size_t bytes; uint32_t id;
                            bool single_word, lstrip, rstrip, normalized, special;
-                           char *normal; size_t normal_bytes; /* content after the normalizer */ } nib_added;
+                           char *normal;
+                           size_t normal_bytes; /* content after the normalizer */
+} nib_added;
 
 typedef struct nib_symbol { uint32_t id; size_t begin, end; int64_t previous, next; } nib_symbol;
-typedef struct nib_candidate_merge { uint32_t rank; uint32_t id; size_t position; uint32_t left, right; } nib_candidate_merge;
+typedef struct nib_candidate_merge {
+    uint32_t rank;
+    uint32_t id;
+    size_t position;
+    uint32_t left, right;
+} nib_candidate_merge;
 
 struct nib_tokenizer {
     nib_ctx *ctx;
@@ -107,17 +134,18 @@ int nib_char_to_byte(uint32_t c);             /* -1: not in the map */
 
 /* Each works on all pieces of t->work and leaves its result there. */
 nib_status nib_normalize(nib_tokenizer *t, nib_error *err);
-/* One of the normal forms, for nib_normalize(): utf8proc's COMPOSE or DECOMPOSE, perhaps with COMPAT. */
+/* One of the normal forms, for nib_normalize(): utf8proc's COMPOSE or DECOMPOSE, perhaps with
+ * COMPAT. */
 nib_status nib_unicode_form(nib_tokenizer *t, int options, nib_error *err);
 nib_status nib_pretokenize(nib_tokenizer *t, nib_error *err);
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
 /* Compiles a pattern for this house's limits; names `where` in errors. */
-nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal, const char *where,
-                               pcre2_code **out, nib_error *err);
+nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal,
+                               const char *where, pcre2_code **out, nib_error *err);
 /* Next match at or after `from`; false: none. */
-nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char *text, size_t bytes,
-                            size_t from, nib_range *found, bool *yes, nib_error *err);
+nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char *text,
+                            size_t bytes, size_t from, nib_range *found, bool *yes, nib_error *err);
 nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
                            nib_stages *out, nib_error *err);
 enum { NIB_NORMALIZERS, NIB_PRETOKENIZERS, NIB_DECODERS };

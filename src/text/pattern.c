@@ -6,7 +6,8 @@
 
 #include "text/parts.h"
 
-#define SPACES "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define SPACES                                                                                     \
+    "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
 #define WORDS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
 
 typedef struct text { char *p; size_t n, capacity; } text;
@@ -33,7 +34,8 @@ static const char *spelled(char c, bool inside)
     }
 }
 
-static nib_status translate(nib_tokenizer *t, const char *from, const char *where, text *to, nib_error *err)
+static nib_status translate(nib_tokenizer *t, const char *from, const char *where, text *to,
+                            nib_error *err)
 {
     bool inside = false, first = false;
 
@@ -42,13 +44,16 @@ static nib_status translate(nib_tokenizer *t, const char *from, const char *wher
         bool opens = *p == '[' && !inside, good;
 
         if (inside && *p == '[' && p[1] != ':')
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: a class inside a class", where, from);
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: a class inside a class", where,
+                            from);
         if (inside && p[0] == '&' && p[1] == '&')
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: an intersection of classes", where, from);
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: an intersection of classes",
+                            where, from);
         if (*p == '\\' && p[1]) {
             s = spelled(p[1], inside);
             if (!s && inside && (p[1] == 'S' || p[1] == 'W'))
-                return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: \\%c inside a class", where, from, p[1]);
+                return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pattern %s: \\%c inside a class",
+                                where, from, p[1]);
             good = s ? put(t->ctx, to, s, strlen(s)) : put(t->ctx, to, p, 2);
             p++;
             first = false;
@@ -63,8 +68,8 @@ static nib_status translate(nib_tokenizer *t, const char *from, const char *wher
     return NIB_OK;
 }
 
-nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal, const char *where,
-                               pcre2_code **out, nib_error *err)
+nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal,
+                               const char *where, pcre2_code **out, nib_error *err)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(t->pcre);
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | (literal ? PCRE2_LITERAL : 0);
@@ -87,8 +92,11 @@ nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool liter
     if (!*out) {
         PCRE2_UCHAR message[200];
         pcre2_get_error_message(code, message, sizeof message);
-        status = nib_fail(err, code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY ? NIB_E_NOMEM : NIB_E_FORMAT, "%s: pattern %s: %s",
-                          where, pattern, (const char *)message);
+        status = nib_fail(err,
+                          code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY
+                              ? NIB_E_NOMEM
+                              : NIB_E_FORMAT,
+                          "%s: pattern %s: %s", where, pattern, (const char *)message);
         goto done;
     }
     pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where there is none the interpreter runs */
@@ -103,12 +111,16 @@ nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char
 {
     *yes = false;
     while (from <= bytes) {
-        int n = pcre2_match(code, (PCRE2_SPTR)s, bytes, from, PCRE2_NO_UTF_CHECK, t->match, t->match_context);
+        int n = pcre2_match(code, (PCRE2_SPTR)s, bytes, from, PCRE2_NO_UTF_CHECK, t->match,
+                            t->match_context);
         PCRE2_SIZE *v = pcre2_get_ovector_pointer(t->match);
 
         if (n == PCRE2_ERROR_NOMATCH) return NIB_OK;
-        if (n == PCRE2_ERROR_NOMEMORY) return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
-        if (n < 0) return nib_fail(err, NIB_E_FORMAT, "tokenizer.json: a pattern passed its match limits (code %d)", n);
+        if (n == PCRE2_ERROR_NOMEMORY)
+            return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+        if (n < 0)
+            return nib_fail(err, NIB_E_FORMAT,
+                            "tokenizer.json: a pattern passed its match limits (code %d)", n);
         if (v[1] > v[0]) {
             *found = (nib_range){ v[0], v[1] };
             *yes = true;

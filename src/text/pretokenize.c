@@ -4,7 +4,10 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+}
 
 /* --- cutting: a list of matches turns each piece into pieces (formats.md 11.8) --- */
 
@@ -86,11 +89,14 @@ static bool is_number(uint32_t c)
 static bool is_punctuation(uint32_t c)
 {
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    if (c < 128) return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+    if (c < 128)
+        return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+               (c >= 123 && c <= 126);
     return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
-static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range piece, nib_error *err)
+static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range piece,
+                                nib_error *err)
 {
     bool digits = s->kind == NIB_STAGE_DIGITS;
     nib_behavior behavior = digits ? s->individual ? NIB_ISOLATED : NIB_CONTIGUOUS : s->behavior;
@@ -115,7 +121,8 @@ static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range 
 
 static bool copy_character(nib_tokenizer *t, size_t at)
 {
-    return nib_work_add(t->ctx, &t->other, t->work.text + at, nib_utf8_length(t->work.text[at]), t->work.origin[at]);
+    return nib_work_add(t->ctx, &t->other, t->work.text + at, nib_utf8_length(t->work.text[at]),
+                        t->work.origin[at]);
 }
 
 static bool map_bytes(nib_tokenizer *t, nib_range piece)
@@ -133,13 +140,16 @@ static bool mark_spaces(nib_tokenizer *t, const nib_stage *s, nib_range piece)
 {
     bool starts = piece.end - piece.begin >= s->content_bytes &&
                   memcmp(t->work.text + piece.begin, s->content, s->content_bytes) == 0;
-    bool first = s->prepend == NIB_PREPEND_ALWAYS || (s->prepend == NIB_PREPEND_FIRST && t->work.origin[piece.begin].begin == 0);
+    bool first = s->prepend == NIB_PREPEND_ALWAYS ||
+                 (s->prepend == NIB_PREPEND_FIRST && t->work.origin[piece.begin].begin == 0);
 
     starts |= t->work.text[piece.begin] == ' ';
-    if (first && !starts && !nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[piece.begin]))
+    if (first && !starts &&
+        !nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[piece.begin]))
         return false;
     for (size_t i = piece.begin; i < piece.end; i += nib_utf8_length(t->work.text[i])) {
-        bool good = t->work.text[i] == ' ' ? nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, t->work.origin[i])
+        bool good = t->work.text[i] == ' ' ? nib_work_add(t->ctx, &t->other, s->content,
+                                                          s->content_bytes, t->work.origin[i])
                                            : copy_character(t, i);
         if (!good) return false;
     }
@@ -148,7 +158,8 @@ static bool mark_spaces(nib_tokenizer *t, const nib_stage *s, nib_range piece)
 
 static bool prefix_space(nib_tokenizer *t, nib_range piece)
 {
-    if (t->work.text[piece.begin] != ' ' && !nib_work_add(t->ctx, &t->other, " ", 1, t->work.origin[piece.begin]))
+    if (t->work.text[piece.begin] != ' ' &&
+        !nib_work_add(t->ctx, &t->other, " ", 1, t->work.origin[piece.begin]))
         return false;
     for (size_t i = piece.begin; i < piece.end; i += nib_utf8_length(t->work.text[i]))
         if (!copy_character(t, i)) return false;
@@ -164,9 +175,11 @@ static nib_status map_pieces(nib_tokenizer *t, const nib_stage *s, mapping how, 
     for (size_t i = 0; i < t->work.piece_count; i++) {
         nib_range piece = t->work.pieces[i];
         size_t begin = t->other.bytes;
-        bool good = how == MAP_BYTES ? map_bytes(t, piece) : how == MAP_SPACES ? mark_spaces(t, s, piece)
-                                                                              : prefix_space(t, piece);
-        if (!good || !nib_work_add_piece(t->ctx, &t->other, begin, t->other.bytes)) return no_memory(err);
+        bool good = how == MAP_BYTES    ? map_bytes(t, piece)
+                    : how == MAP_SPACES ? mark_spaces(t, s, piece)
+                                        : prefix_space(t, piece);
+        if (!good || !nib_work_add_piece(t->ctx, &t->other, begin, t->other.bytes))
+            return no_memory(err);
     }
     old = t->work;
     t->work = t->other;
@@ -184,7 +197,8 @@ static nib_status cut_pieces(nib_tokenizer *t, const nib_stage *s, nib_error *er
     t->other.piece_count = 0;
     for (size_t i = 0; i < t->work.piece_count && !status; i++)
         status = s->kind == NIB_STAGE_DIGITS || s->kind == NIB_STAGE_PUNCTUATION
-                     ? split_by_kind(t, s, t->work.pieces[i], err) : split(t, s, t->work.pieces[i], err);
+                     ? split_by_kind(t, s, t->work.pieces[i], err)
+                     : split(t, s, t->work.pieces[i], err);
     pieces = t->work.pieces; /* the text stays, the lists change places */
     count = t->other.piece_count;
     capacity = t->work.piece_capacity;

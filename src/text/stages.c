@@ -5,11 +5,14 @@
 #include "text/parts.h"
 #include "text/utf8.h"
 
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define GPT2_PATTERN                                                                               \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
-static nib_status read_behavior(const json_t *j, const char *where, nib_behavior *out, nib_error *err)
+static nib_status read_behavior(const json_t *j, const char *where, nib_behavior *out,
+                                nib_error *err)
 {
-    static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous" };
+    static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious",
+                                         "MergedWithNext", "Contiguous" };
     const char *name = "Isolated";
     nib_status status = nib_json_get_string(j, where, "behavior", &name, err);
 
@@ -23,17 +26,21 @@ static nib_status read_behavior(const json_t *j, const char *where, nib_behavior
 }
 
 /* {"String": "x"} or {"Regex": "x"} */
-static nib_status read_pattern(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+static nib_status read_pattern(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s,
+                               nib_error *err)
 {
     const json_t *p = json_object_get(j, "pattern");
-    const char *string = json_string_value(json_object_get(p, "String")), *regex = json_string_value(json_object_get(p, "Regex"));
+    const char *string = json_string_value(json_object_get(p, "String")),
+               *regex = json_string_value(json_object_get(p, "Regex"));
 
-    if (!string && !regex) return nib_fail(err, NIB_E_FORMAT, "%s: pattern is neither a String nor a Regex", where);
+    if (!string && !regex)
+        return nib_fail(err, NIB_E_FORMAT, "%s: pattern is neither a String nor a Regex", where);
     s->literal = string;
     return nib_pattern_compile(t, string ? string : regex, string != NULL, where, &s->pattern, err);
 }
 
-static nib_status read_content(const json_t *j, const char *where, const char *key, nib_stage *s, nib_error *err)
+static nib_status read_content(const json_t *j, const char *where, const char *key, nib_stage *s,
+                               nib_error *err)
 {
     nib_status status = nib_json_get_string(j, where, key, &s->content, err);
 
@@ -43,7 +50,8 @@ static nib_status read_content(const json_t *j, const char *where, const char *k
     return NIB_OK;
 }
 
-static nib_status read_metaspace(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+static nib_status read_metaspace(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s,
+                                 nib_error *err)
 {
     const char *scheme = "always";
     bool prefix = true;
@@ -62,7 +70,8 @@ static nib_status read_metaspace(nib_tokenizer *t, const json_t *j, const char *
     return nib_pattern_compile(t, s->content, true, where, &s->pattern, err);
 }
 
-static nib_status read_byte_level(nib_tokenizer *t, const json_t *j, const char *where, nib_stage *s, nib_error *err)
+static nib_status read_byte_level(nib_tokenizer *t, const json_t *j, const char *where,
+                                  nib_stage *s, nib_error *err)
 {
     nib_status status;
 
@@ -99,8 +108,8 @@ static const known table[] = {
     { "Fuse", D, NIB_STAGE_FUSE },
 };
 
-static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *where, const char *type, int what,
-                             nib_stage *s, nib_error *err)
+static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *where, const char *type,
+                             int what, nib_stage *s, nib_error *err)
 {
     nib_status status = NIB_OK;
 
@@ -113,7 +122,8 @@ static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *wher
         status = read_pattern(t, j, where, s, err);
         return status ? status : read_content(j, where, "content", s, err);
     case NIB_STAGE_PREPEND: return read_content(j, where, "prepend", s, err);
-    case NIB_STAGE_BYTE_LEVEL: return what == NIB_DECODERS ? NIB_OK : read_byte_level(t, j, where, s, err);
+    case NIB_STAGE_BYTE_LEVEL:
+        return what == NIB_DECODERS ? NIB_OK : read_byte_level(t, j, where, s, err);
     case NIB_STAGE_SPLIT:
         if (strcmp(type, "Whitespace") == 0) { /* words and runs of other signs; spaces vanish */
             s->behavior = NIB_REMOVED;
@@ -123,7 +133,8 @@ static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *wher
         status = read_pattern(t, j, where, s, err);
         if (!status) status = read_behavior(j, where, &s->behavior, err);
         return status ? status : nib_json_get_bool(j, where, "invert", &s->invert, err);
-    case NIB_STAGE_DIGITS: return nib_json_get_bool(j, where, "individual_digits", &s->individual, err);
+    case NIB_STAGE_DIGITS:
+        return nib_json_get_bool(j, where, "individual_digits", &s->individual, err);
     case NIB_STAGE_PUNCTUATION: return read_behavior(j, where, &s->behavior, err);
     case NIB_STAGE_WHITESPACE_SPLIT:
         s->behavior = NIB_REMOVED;
@@ -133,7 +144,8 @@ static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *wher
     }
 }
 
-static nib_status load_one(nib_tokenizer *t, const json_t *j, const char *where, int what, nib_stages *out, nib_error *err)
+static nib_status load_one(nib_tokenizer *t, const json_t *j, const char *where, int what,
+                           nib_stages *out, nib_error *err)
 {
     const char *type = json_string_value(json_object_get(j, "type"));
     nib_stage s = { 0 };
@@ -164,7 +176,8 @@ nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *whe
     type = json_string_value(json_object_get(json, "type"));
     if (!type || strcmp(type, "Sequence") != 0) return load_one(t, json, where, what, out, err);
     json = json_object_get(json, lists[what]);
-    if (!json_is_array(json)) return nib_fail(err, NIB_E_FORMAT, "%s: a Sequence without %s", where, lists[what]);
+    if (!json_is_array(json))
+        return nib_fail(err, NIB_E_FORMAT, "%s: a Sequence without %s", where, lists[what]);
     for (size_t i = 0; i < json_array_size(json) && !status; i++) {
         const json_t *item = json_array_get(json, i);
         type = json_string_value(json_object_get(item, "type"));

@@ -26,7 +26,8 @@ bool nib_words_init(nib_ctx *ctx, nib_words *w, size_t expected)
 static nib_word *find_word(const nib_words *w, const char *text, size_t bytes)
 {
     size_t i = hash_bytes(text, bytes) & w->mask;
-    while (w->slots[i].text && (w->slots[i].bytes != bytes || memcmp(w->slots[i].text, text, bytes) != 0))
+    while (w->slots[i].text &&
+           (w->slots[i].bytes != bytes || memcmp(w->slots[i].text, text, bytes) != 0))
         i = (i + 1) & w->mask;
     return &w->slots[i];
 }
@@ -61,14 +62,16 @@ bool nib_merges_init(nib_ctx *ctx, nib_merges *m, size_t expected)
 void nib_merges_put(nib_merges *m, nib_merge merge)
 {
     size_t i = hash_pair(merge.left, merge.right) & m->mask;
-    while (m->slots[i].id != UINT32_MAX && (m->slots[i].left != merge.left || m->slots[i].right != merge.right))
+    while (m->slots[i].id != UINT32_MAX &&
+           (m->slots[i].left != merge.left || m->slots[i].right != merge.right))
         i = (i + 1) & m->mask;
     m->slots[i] = merge; /* a repeated pair: the last rank counts, as in the library */
 }
 
 const nib_merge *nib_merges_get(const nib_merges *m, uint32_t left, uint32_t right)
 {
-    for (size_t i = hash_pair(left, right) & m->mask; m->slots[i].id != UINT32_MAX; i = (i + 1) & m->mask)
+    for (size_t i = hash_pair(left, right) & m->mask; m->slots[i].id != UINT32_MAX;
+         i = (i + 1) & m->mask)
         if (m->slots[i].left == left && m->slots[i].right == right) return &m->slots[i];
     return NULL;
 }
@@ -87,7 +90,8 @@ bool nib_work_add(nib_ctx *ctx, nib_work *w, const char *text, size_t bytes, nib
 bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin, size_t end)
 {
     if (begin == end) return true;
-    if (!nib_grow(ctx, &w->pieces, &w->piece_capacity, w->piece_count + 1, sizeof *w->pieces)) return false;
+    if (!nib_grow(ctx, &w->pieces, &w->piece_capacity, w->piece_count + 1, sizeof *w->pieces))
+        return false;
     w->pieces[w->piece_count++] = (nib_range){ begin, end };
     return true;
 }

@@ -35,8 +35,8 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
 void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens);
 
 /* The text of ids, allocated; skip_special drops special tokens.  Equal to the library's decode. */
-nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
-                                char **out, size_t *out_bytes, nib_error *err);
+nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
+                                bool skip_special, char **out, size_t *out_bytes, nib_error *err);
 
 /* Ids of tokenizer_config.json's tokens; -1 where there is none. */
 int64_t nib_tokenizer_bos(const nib_tokenizer *t);
@@ -49,10 +49,13 @@ size_t nib_tokenizer_size(const nib_tokenizer *t); /* greatest id + 1 */
 
 /* Streaming decode: text that is final after each id (whole UTF-8 characters only). */
 typedef struct nib_text_stream nib_text_stream;
-nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out, nib_error *err);
+nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out,
+                                  nib_error *err);
 /* *text is borrowed until the next call; empty while a character is incomplete. */
-nib_status nib_text_stream_push(nib_text_stream *s, uint32_t id, const char **text, size_t *bytes, nib_error *err);
-nib_status nib_text_stream_finish(nib_text_stream *s, const char **text, size_t *bytes, nib_error *err);
+nib_status nib_text_stream_push(nib_text_stream *s, uint32_t id, const char **text, size_t *bytes,
+                                nib_error *err);
+nib_status nib_text_stream_finish(nib_text_stream *s, const char **text, size_t *bytes,
+                                  nib_error *err);
 void nib_text_stream_destroy(nib_text_stream *s);
 
 #endif

@@ -1,14 +1,15 @@
-/* unicode_form.c - Unicode's normal forms, each character keeping the range of the input it comes from.
+/* unicode_form.c - Unicode's normal forms, each character keeping the range of the input it comes
+ * from.
  *
- * Decompose, sort the marks, compose (Unicode Standard Annex 15), with a count beside each character that
- * says how much of the input it stands for, as the `tokenizers` library counts:
+ * Decompose, sort the marks, compose (Unicode Standard Annex 15), with a count beside each
+ * character that says how much of the input it stands for, as the `tokenizers` library counts:
  *
  *      0   takes the place of one character of the input
  *      1   is new: it has the range of the character before
  *     -n   takes the place of one and swallows n more, whose ranges are lost
  *
- * A character that decomposes gives a 0 and then ones; composing two adds their counts and takes one away.
- * So the counts always use up the input, whatever sorting has done to the order. */
+ * A character that decomposes gives a 0 and then ones; composing two adds their counts and takes
+ * one away. So the counts always use up the input, whatever sorting has done to the order. */
 #include <stdlib.h>
 #include <utf8proc.h>
 
@@ -31,14 +32,17 @@ typedef struct former {
     size_t at;        /* bytes of the input that are used up */
 } former;
 
-static nib_status no_memory(nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory"); }
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+}
 
 /* Characters that normalization may join to what stands before them. */
 static bool attaches(uint32_t c)
 {
     const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
-    return p->combining_class != 0 || p->category == UTF8PROC_CATEGORY_MN || p->category == UTF8PROC_CATEGORY_MC ||
-           (c >= 0x1160 && c <= 0x11ff);
+    return p->combining_class != 0 || p->category == UTF8PROC_CATEGORY_MN ||
+           p->category == UTF8PROC_CATEGORY_MC || (c >= 0x1160 && c <= 0x11ff);
 }
 
 static nib_status decompose(former *f, uint32_t c, nib_error *err)
@@ -46,10 +50,13 @@ static nib_status decompose(former *f, uint32_t c, nib_error *err)
     utf8proc_int32_t parts[32]; /* the longest there is has 18 */
     utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32, f->options, NULL);
 
-    if (n < 0 || n > 32) return nib_fail(err, NIB_E_FORMAT, "tokenizer: U+%04" PRIX32 " cannot be normalized", c);
-    if (!nib_grow(f->t->ctx, &f->points, &f->capacity, f->count + (size_t)n, sizeof *f->points)) return no_memory(err);
+    if (n < 0 || n > 32)
+        return nib_fail(err, NIB_E_FORMAT, "tokenizer: U+%04" PRIX32 " cannot be normalized", c);
+    if (!nib_grow(f->t->ctx, &f->points, &f->capacity, f->count + (size_t)n, sizeof *f->points))
+        return no_memory(err);
     for (utf8proc_ssize_t i = 0; i < n; i++, f->count++)
-        f->points[f->count] = (point){ parts[i], utf8proc_get_property(parts[i])->combining_class, i > 0, f->count };
+        f->points[f->count] = (point){ parts[i], utf8proc_get_property(parts[i])->combining_class,
+                                       i > 0, f->count };
     return NIB_OK;
 }
 
@@ -71,7 +78,8 @@ static void sort_marks(former *f)
 }
 
 /* The one character that two make, if there is one. */
-static bool compose_two(const former *f, utf8proc_int32_t first, utf8proc_int32_t second, utf8proc_int32_t *out)
+static bool compose_two(const former *f, utf8proc_int32_t first, utf8proc_int32_t second,
+                        utf8proc_int32_t *out)
 {
     utf8proc_int32_t pair[2] = { first, second };
 
@@ -108,10 +116,13 @@ static bool put_points(former *f)
     for (size_t i = 0; i < f->count; i++) {
         const point *p = &f->points[i];
         nib_range origin = p->change <= 0 ? in->origin[f->at]
-                         : f->at ? in->origin[f->at - 1] : (nib_range){ in->origin[0].begin, in->origin[0].begin };
+                           : f->at        ? in->origin[f->at - 1]
+                                          : (nib_range){ in->origin[0].begin, in->origin[0].begin };
         char text[4];
 
-        if (!nib_work_add(f->t->ctx, &f->t->other, text, nib_utf8_write((uint32_t)p->c, text), origin)) return false;
+        if (!nib_work_add(f->t->ctx, &f->t->other, text, nib_utf8_write((uint32_t)p->c, text),
+                          origin))
+            return false;
         for (ptrdiff_t n = p->change; n <= 0; n++) f->at += nib_utf8_length(in->text[f->at]);
     }
     return true;

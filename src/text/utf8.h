@@ -26,22 +26,28 @@ static inline size_t nib_utf8_write(uint32_t c, char *p)
     if (c < 0x80) return p[0] = (char)c, 1;
     if (c < 0x800) return p[0] = (char)(0xc0 | c >> 6), p[1] = (char)(0x80 | (c & 63)), 2;
     if (c < 0x10000)
-        return p[0] = (char)(0xe0 | c >> 12), p[1] = (char)(0x80 | (c >> 6 & 63)), p[2] = (char)(0x80 | (c & 63)), 3;
-    return p[0] = (char)(0xf0 | c >> 18), p[1] = (char)(0x80 | (c >> 12 & 63)), p[2] = (char)(0x80 | (c >> 6 & 63)),
-           p[3] = (char)(0x80 | (c & 63)), 4;
+        return p[0] = (char)(0xe0 | c >> 12), p[1] = (char)(0x80 | (c >> 6 & 63)),
+               p[2] = (char)(0x80 | (c & 63)), 3;
+    return p[0] = (char)(0xf0 | c >> 18), p[1] = (char)(0x80 | (c >> 12 & 63)),
+           p[2] = (char)(0x80 | (c >> 6 & 63)), p[3] = (char)(0x80 | (c & 63)), 4;
 }
 
 /* Bytes of the valid character at p, at most `left` bytes away from the end; 0: invalid. */
 static inline size_t nib_utf8_valid(const char *p, size_t left)
 {
     const uint8_t *b = (const uint8_t *)p;
-    size_t n = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
+    size_t n = b[0] < 0x80   ? 1
+               : b[0] < 0xc2 ? 0
+               : b[0] < 0xe0 ? 2
+               : b[0] < 0xf0 ? 3
+               : b[0] < 0xf5 ? 4
+                             : 0;
 
     if (n == 0 || n > left) return 0;
     for (size_t i = 1; i < n; i++)
         if ((b[i] & 0xc0) != 0x80) return 0;
-    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] > 0x9f) || (b[0] == 0xf0 && b[1] < 0x90) ||
-        (b[0] == 0xf4 && b[1] > 0x8f))
+    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] > 0x9f) ||
+        (b[0] == 0xf0 && b[1] < 0x90) || (b[0] == 0xf4 && b[1] > 0x8f))
         return 0;
     return n;
 }

@@ -11,8 +11,8 @@
 
 enum { FORMAT = 1, PIECE = 1 << 20 };
 static const char state_name[] = "nibble_state.json";
-static const char *const held[] = { "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
-                                    "trainer_state.json" };
+static const char *const held[] = { "adapter_config.json", "adapter_model.safetensors",
+                                    "optimizer.safetensors", "trainer_state.json" };
 
 void nib_checkpoint_free(nib_ctx *ctx, nib_checkpoint *c)
 {
@@ -29,7 +29,8 @@ static nib_status no_memory(const char *where, nib_error *err)
 }
 
 /* Length and CRC-32C of a file. */
-static nib_status measure(nib_ctx *ctx, const char *dir, const char *name, uint64_t *bytes, uint32_t *crc, nib_error *err)
+static nib_status measure(nib_ctx *ctx, const char *dir, const char *name, uint64_t *bytes,
+                          uint32_t *crc, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/%s", dir, name);
     nib_filemap map = { 0 };
@@ -41,7 +42,8 @@ static nib_status measure(nib_ctx *ctx, const char *dir, const char *name, uint6
         for (size_t at = 0; at < map.bytes; at += PIECE) {
             size_t n = nib_min(PIECE, map.bytes - at);
             *crc = nib_crc32c(*crc, map.base + at, n);
-            nib_filemap_release(&map, map.base + at, n); /* the plan has no room for a second copy */
+            /* the plan has no room for a second copy */
+            nib_filemap_release(&map, map.base + at, n);
         }
     }
     nib_filemap_close(&map);
@@ -51,22 +53,26 @@ static nib_status measure(nib_ctx *ctx, const char *dir, const char *name, uint6
 
 /* --- writing --- */
 
-static nib_status write_text(nib_ctx *ctx, const char *dir, const char *name, const char *text, size_t bytes, nib_error *err)
+static nib_status write_text(nib_ctx *ctx, const char *dir, const char *name, const char *text,
+                             size_t bytes, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/%s", dir, name);
-    nib_status status = path ? nib_outfile_replace(ctx, path, text, bytes, err) : no_memory(dir, err);
+    nib_status status = path ? nib_outfile_replace(ctx, path, text, bytes, err)
+                             : no_memory(dir, err);
 
     nib_free(ctx, path);
     return status;
 }
 
-static nib_status write_trainer_state(nib_ctx *ctx, const char *dir, const nib_trainer_state *s, nib_error *err)
+static nib_status write_trainer_state(nib_ctx *ctx, const char *dir, const nib_trainer_state *s,
+                                      nib_error *err)
 {
     nib_text t = { .ctx = ctx };
     nib_status status;
 
     nib_trainer_state_put(&t, s);
-    status = t.failed ? no_memory(dir, err) : write_text(ctx, dir, "trainer_state.json", t.data, t.bytes, err);
+    status = t.failed ? no_memory(dir, err)
+                      : write_text(ctx, dir, "trainer_state.json", t.data, t.bytes, err);
     nib_text_free(&t);
     return status;
 }
@@ -87,20 +93,24 @@ static nib_status files_of(nib_ctx *ctx, const char *dir, json_t *files, nib_err
     return status;
 }
 
-static nib_status write_state(nib_ctx *ctx, const char *dir, const nib_checkpoint *c, nib_error *err)
+static nib_status write_state(nib_ctx *ctx, const char *dir, const nib_checkpoint *c,
+                              nib_error *err)
 {
     json_t *files = json_object(), *root = NULL;
     char *text = NULL;
     nib_status status = files ? files_of(ctx, dir, files, err) : no_memory(dir, err);
 
     if (status) goto done;
-    root = json_pack("{s:i, s:s, s:s, s:I, s:f, s:I, s:{s:f, s:I, s:I}, s:b, s:I, s:s?, s:O, s:O}", "format", (int)FORMAT,
-                     "version", NIB_VERSION, "isa", nib_cpu_name(nib_ctx_cpu(ctx)), "step", (json_int_t)c->step,
-                     "loss_total", c->loss_total, "tokens_seen", (json_int_t)c->tokens_seen, "since_last_log",
-                     "loss", c->window.loss, "tokens", (json_int_t)c->window.tokens, "steps", (json_int_t)c->window.steps,
-                     "evaluate_pending", (int)c->evaluate_pending, "started", (json_int_t)c->started, "logging_dir", c->logging_dir, "identity", c->identity,
-                     "files", files);
-    text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL; /* 17 digits: doubles come back */
+    root = json_pack("{s:i, s:s, s:s, s:I, s:f, s:I, s:{s:f, s:I, s:I}, s:b, s:I, s:s?, s:O, s:O}",
+                     "format", (int)FORMAT, "version", NIB_VERSION, "isa",
+                     nib_cpu_name(nib_ctx_cpu(ctx)), "step", (json_int_t)c->step, "loss_total",
+                     c->loss_total, "tokens_seen", (json_int_t)c->tokens_seen, "since_last_log",
+                     "loss", c->window.loss, "tokens", (json_int_t)c->window.tokens, "steps",
+                     (json_int_t)c->window.steps, "evaluate_pending", (int)c->evaluate_pending,
+                     "started", (json_int_t)c->started, "logging_dir", c->logging_dir, "identity",
+                     c->identity, "files", files);
+    /* 17 digits: doubles come back */
+    text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     status = text ? write_text(ctx, dir, state_name, text, strlen(text), err) : no_memory(dir, err);
 done:
     if (text) {
@@ -114,8 +124,8 @@ done:
     return status;
 }
 
-nib_status nib_checkpoint_write(nib_ctx *ctx, const char *dir, const nib_checkpoint *c, const nib_trainer *t,
-                                const nib_trainer_state *s, nib_error *err)
+nib_status nib_checkpoint_write(nib_ctx *ctx, const char *dir, const nib_checkpoint *c,
+                                const nib_trainer *t, const nib_trainer_state *s, nib_error *err)
 {
     nib_status status = nib_checkpoint_write_optimizer(ctx, dir, &t->optimizer, err);
 
@@ -127,7 +137,8 @@ nib_status nib_checkpoint_write(nib_ctx *ctx, const char *dir, const nib_checkpo
 /* --- reading --- */
 
 /* A count or a sum that must be there. */
-static nib_status get_count(const json_t *o, const char *where, const char *key, uint64_t *out, nib_error *err)
+static nib_status get_count(const json_t *o, const char *where, const char *key, uint64_t *out,
+                            nib_error *err)
 {
     int64_t n = -1;
     nib_status status = nib_json_get_int(o, where, key, 0, INT64_MAX, &n, err);
@@ -138,7 +149,8 @@ static nib_status get_count(const json_t *o, const char *where, const char *key,
     return NIB_OK;
 }
 
-static nib_status get_copy(nib_ctx *ctx, const json_t *o, const char *where, const char *key, char **out, nib_error *err)
+static nib_status get_copy(nib_ctx *ctx, const json_t *o, const char *where, const char *key,
+                           char **out, nib_error *err)
 {
     const char *s = NULL;
     nib_status status = nib_json_get_string(o, where, key, &s, err);
@@ -148,7 +160,8 @@ static nib_status get_copy(nib_ctx *ctx, const json_t *o, const char *where, con
     return *out ? NIB_OK : no_memory(where, err);
 }
 
-static nib_status read_root(nib_ctx *ctx, const json_t *root, const char *where, nib_checkpoint *c, nib_error *err)
+static nib_status read_root(nib_ctx *ctx, const json_t *root, const char *where, nib_checkpoint *c,
+                            nib_error *err)
 {
     const json_t *window = json_object_get(root, "since_last_log");
     uint64_t format = 0;
@@ -157,8 +170,10 @@ static nib_status read_root(nib_ctx *ctx, const json_t *root, const char *where,
     if (!json_is_object(root)) return nib_fail(err, NIB_E_FORMAT, "%s: not an object", where);
     status = get_count(root, where, "format", &format, err);
     if (!status && format != FORMAT)
-        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: format %" PRIu64 ", this nibble knows %d", where, format, (int)FORMAT);
-    if (!status && !json_is_object(window)) status = nib_fail(err, NIB_E_FORMAT, "%s: since_last_log is missing", where);
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: format %" PRIu64 ", this nibble knows %d",
+                          where, format, (int)FORMAT);
+    if (!status && !json_is_object(window))
+        status = nib_fail(err, NIB_E_FORMAT, "%s: since_last_log is missing", where);
     if (!status && !json_is_object(json_object_get(root, "identity")))
         status = nib_fail(err, NIB_E_FORMAT, "%s: identity is missing", where);
     if (!status) status = get_count(root, where, "step", &c->step, err);
@@ -167,18 +182,20 @@ static nib_status read_root(nib_ctx *ctx, const json_t *root, const char *where,
     if (!status) status = nib_json_get_float(window, where, "loss", &c->window.loss, err);
     if (!status) status = get_count(window, where, "tokens", &c->window.tokens, err);
     if (!status) status = get_count(window, where, "steps", &c->window.steps, err);
-    if (!status) status = nib_json_get_bool(root, where, "evaluate_pending", &c->evaluate_pending, err);
+    if (!status)
+        status = nib_json_get_bool(root, where, "evaluate_pending", &c->evaluate_pending, err);
     if (!status) status = nib_json_get_int(root, where, "started", 0, INT64_MAX, &c->started, err);
     if (!status) status = get_copy(ctx, root, where, "logging_dir", &c->logging_dir, err);
     if (!status) status = get_copy(ctx, root, where, "version", &c->version, err);
     if (!status) status = get_copy(ctx, root, where, "isa", &c->isa, err);
-    if (!status && (!c->version || !c->isa)) status = nib_fail(err, NIB_E_FORMAT, "%s: version or isa is missing", where);
+    if (!status && (!c->version || !c->isa))
+        status = nib_fail(err, NIB_E_FORMAT, "%s: version or isa is missing", where);
     if (!status) c->identity = json_incref(json_object_get(root, "identity"));
     return status;
 }
 
-nib_status nib_checkpoint_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where, json_t **root,
-                                nib_checkpoint *out, nib_error *err)
+nib_status nib_checkpoint_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                                json_t **root, nib_checkpoint *out, nib_error *err)
 {
     nib_checkpoint c = { 0 };
     json_t *json = NULL;
@@ -207,11 +224,11 @@ static nib_status check_files(nib_ctx *ctx, const char *dir, const json_t *files
         if (!status) status = get_count(entry, held[i], "crc32c", &want_crc, err);
         if (!status) status = measure(ctx, dir, held[i], &bytes, &crc, err);
         if (!status && bytes != want_bytes)
-            status = nib_fail(err, NIB_E_FORMAT, "%s/%s: %" PRIu64 " bytes, %s says %" PRIu64, dir, held[i], bytes,
-                              state_name, want_bytes);
+            status = nib_fail(err, NIB_E_FORMAT, "%s/%s: %" PRIu64 " bytes, %s says %" PRIu64, dir,
+                              held[i], bytes, state_name, want_bytes);
         if (!status && crc != want_crc)
-            status = nib_fail(err, NIB_E_FORMAT, "%s/%s: CRC-32C %08" PRIx32 ", %s says %08" PRIx64, dir, held[i], crc,
-                              state_name, want_crc);
+            status = nib_fail(err, NIB_E_FORMAT, "%s/%s: CRC-32C %08" PRIx32 ", %s says %08" PRIx64,
+                              dir, held[i], crc, state_name, want_crc);
     }
     return status;
 }
@@ -226,8 +243,10 @@ nib_status nib_checkpoint_read(nib_ctx *ctx, const char *dir, nib_checkpoint *ou
 
     if (!path) return no_memory(dir, err);
     if (!nib_file_exists(path)) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: no %s: not a checkpoint of nibble (the adapter of another program's "
-                          "can be trained on with --adapter)", dir, state_name);
+        status = nib_fail(err, NIB_E_FORMAT,
+                          "%s: no %s: not a checkpoint of nibble (the adapter of another program's "
+                          "can be trained on with --adapter)",
+                          dir, state_name);
         goto done;
     }
     status = nib_file_read(ctx, path, (size_t)1 << 29, &text, &bytes, err);
@@ -244,11 +263,13 @@ done:
     return status;
 }
 
-static nib_status restore_history(nib_ctx *ctx, const char *dir, nib_trainer_state *s, nib_error *err)
+static nib_status restore_history(nib_ctx *ctx, const char *dir, nib_trainer_state *s,
+                                  nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/trainer_state.json", dir), *text = NULL;
     size_t bytes;
-    nib_status status = path ? nib_file_read(ctx, path, (size_t)1 << 29, &text, &bytes, err) : no_memory(dir, err);
+    nib_status status = path ? nib_file_read(ctx, path, (size_t)1 << 29, &text, &bytes, err)
+                             : no_memory(dir, err);
 
     if (!status) status = nib_trainer_state_parse(s, text, bytes, path, err);
     nib_free(ctx, text);
@@ -256,17 +277,19 @@ static nib_status restore_history(nib_ctx *ctx, const char *dir, nib_trainer_sta
     return status;
 }
 
-nib_status nib_checkpoint_restore(nib_ctx *ctx, const char *dir, const nib_checkpoint *c, nib_trainer *t,
-                                  nib_trainer_state *s, nib_error *err)
+nib_status nib_checkpoint_restore(nib_ctx *ctx, const char *dir, const nib_checkpoint *c,
+                                  nib_trainer *t, nib_trainer_state *s, nib_error *err)
 {
     nib_status status;
 
     if (c->step > t->steps)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: step %" PRIu64 " of a run of %" PRIu64 " steps", dir, c->step, t->steps);
+        return nib_fail(err, NIB_E_MISMATCH, "%s: step %" PRIu64 " of a run of %" PRIu64 " steps",
+                        dir, c->step, t->steps);
     status = nib_checkpoint_read_optimizer(ctx, dir, &t->optimizer, c->step, err);
     if (!status) status = restore_history(ctx, dir, s, err);
     if (!status && s->global_step != c->step)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: trainer_state.json is of step %" PRIu64 ", %s of step %" PRIu64, dir,
+        status = nib_fail(err, NIB_E_MISMATCH,
+                          "%s: trainer_state.json is of step %" PRIu64 ", %s of step %" PRIu64, dir,
                           s->global_step, state_name, c->step);
     if (status) return status;
     t->step = c->step;

@@ -17,7 +17,9 @@ static bool number_of(const char *name, uint64_t *out)
 
     if (strncmp(name, prefix, sizeof prefix - 1) != 0 || !*p || (*p == '0' && p[1])) return false;
     for (; *p; p++)
-        if (*p < '0' || *p > '9' || !nib_mul_u64(n, 10, &n) || !nib_add_u64(n, (uint64_t)(*p - '0'), &n)) return false;
+        if (*p < '0' || *p > '9' || !nib_mul_u64(n, 10, &n) ||
+            !nib_add_u64(n, (uint64_t)(*p - '0'), &n))
+            return false;
     *out = n;
     return true;
 }
@@ -28,7 +30,8 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-nib_status nib_checkpoint_list(nib_ctx *ctx, const char *dir, uint64_t **out, size_t *count, nib_error *err)
+nib_status nib_checkpoint_list(nib_ctx *ctx, const char *dir, uint64_t **out, size_t *count,
+                               nib_error *err)
 {
     DIR *d = opendir(dir);
     uint64_t *numbers = NULL, n;
@@ -38,7 +41,8 @@ nib_status nib_checkpoint_list(nib_ctx *ctx, const char *dir, uint64_t **out, si
     if (!d) return nib_fail(err, NIB_E_IO, "%s: %s", dir, strerror(errno));
     for (const struct dirent *e; (e = readdir(d));) {
         struct stat info;
-        if (!number_of(e->d_name, &n) || fstatat(dirfd(d), e->d_name, &info, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(info.st_mode))
+        if (!number_of(e->d_name, &n) || fstatat(dirfd(d), e->d_name, &info, AT_SYMLINK_NOFOLLOW) ||
+            !S_ISDIR(info.st_mode))
             continue;
         if (!nib_grow(ctx, &numbers, &room, used + 1, sizeof *numbers)) {
             status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -59,7 +63,8 @@ done:
 static nib_status delete_one(nib_ctx *ctx, const char *dir, uint64_t n, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/checkpoint-%" PRIu64, dir, n);
-    nib_status status = path ? nib_tree_remove(ctx, path, err) : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    nib_status status = path ? nib_tree_remove(ctx, path, err)
+                             : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
 
     nib_free(ctx, path);
     return status;
@@ -75,7 +80,8 @@ static nib_status is_ours(nib_ctx *ctx, const char *dir, uint64_t n, bool *ours,
     return NIB_OK;
 }
 
-nib_status nib_checkpoint_prune(nib_ctx *ctx, const char *dir, int limit, uint64_t newest, uint64_t best, nib_error *err)
+nib_status nib_checkpoint_prune(nib_ctx *ctx, const char *dir, int limit, uint64_t newest,
+                                uint64_t best, nib_error *err)
 {
     uint64_t *numbers = NULL;
     size_t count = 0, kept;
@@ -107,8 +113,10 @@ nib_status nib_checkpoint_delete_all(nib_ctx *ctx, const char *dir, uint64_t mos
         bool ours = false;
         status = is_ours(ctx, dir, numbers[i], &ours, err);
         if (!status && !ours && numbers[i] <= most)
-            status = nib_fail(err, NIB_E_INVALID, "%s/checkpoint-%" PRIu64 ": another program's checkpoint, which "
-                              "--overwrite leaves alone: take another output_dir", dir, numbers[i]);
+            status = nib_fail(err, NIB_E_INVALID,
+                              "%s/checkpoint-%" PRIu64 ": another program's checkpoint, which "
+                              "--overwrite leaves alone: take another output_dir",
+                              dir, numbers[i]);
         if (ours) numbers[mine++] = numbers[i];
     }
     for (size_t i = 0; i < mine && !status; i++) status = delete_one(ctx, dir, numbers[i], err);

@@ -9,7 +9,8 @@ static nib_status no_memory(const char *where, nib_error *err)
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
 }
 
-nib_status nib_checkpoint_write_optimizer(nib_ctx *ctx, const char *dir, const nib_optimizer *o, nib_error *err)
+nib_status nib_checkpoint_write_optimizer(nib_ctx *ctx, const char *dir, const nib_optimizer *o,
+                                          nib_error *err)
 {
     size_t n = nib_optimizer_states(o), named = 0;
     nib_tensor_plan *plans = nib_new_array(ctx, n, sizeof *plans);
@@ -57,7 +58,8 @@ static bool are_scales(const uint8_t *data, uint64_t count)
     return true;
 }
 
-static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *dir, const nib_optimizer_state *s, nib_error *err)
+static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *dir,
+                             const nib_optimizer_state *s, nib_error *err)
 {
     char *name = nib_sprintf(ctx, "%s.%s", s->param->name, s->name);
     const nib_tensor *t = name ? nib_tensors_find(file, name) : NULL;
@@ -66,14 +68,20 @@ static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *
     if (!name) {
         status = no_memory(dir, err);
     } else if (!t) {
-        status = nib_fail(err, NIB_E_MISMATCH, "%s/optimizer.safetensors: %s is missing", dir, name);
+        status = nib_fail(err, NIB_E_MISMATCH, "%s/optimizer.safetensors: %s is missing", dir,
+                          name);
     } else if (!same_shape(t, s)) {
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is %s with %" PRIu64 " elements, expected %s [%" PRIu64 ", %" PRIu64 "]",
-                          t->file, name, t->dtype_name, t->elements, nib_dtype_name(s->dtype), s->shape[0], s->rank > 1 ? s->shape[1] : 1);
+        status = nib_fail(err, NIB_E_MISMATCH,
+                          "%s: %s is %s with %" PRIu64 " elements, expected %s [%" PRIu64
+                          ", %" PRIu64 "]",
+                          t->file, name, t->dtype_name, t->elements, nib_dtype_name(s->dtype),
+                          s->shape[0], s->rank > 1 ? s->shape[1] : 1);
     } else if (s->fixed && memcmp(s->data, t->data, s->bytes) != 0) {
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s is not the map of codes that this nibble has", t->file, name);
+        status = nib_fail(err, NIB_E_MISMATCH,
+                          "%s: %s is not the map of codes that this nibble has", t->file, name);
     } else if (s->scale && !are_scales((const uint8_t *)t->data, t->elements)) {
-        status = nib_fail(err, NIB_E_FORMAT, "%s: %s holds a value that is negative or not finite", t->file, name);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: %s holds a value that is negative or not finite",
+                          t->file, name);
     } else {
         if (!s->fixed) memcpy(s->data, t->data, s->bytes);
         nib_filemap_release(t->map, t->data, s->bytes);
@@ -82,7 +90,8 @@ static nib_status read_state(nib_ctx *ctx, const nib_tensors *file, const char *
     return status;
 }
 
-nib_status nib_checkpoint_read_optimizer(nib_ctx *ctx, const char *dir, nib_optimizer *o, uint64_t step, nib_error *err)
+nib_status nib_checkpoint_read_optimizer(nib_ctx *ctx, const char *dir, nib_optimizer *o,
+                                         uint64_t step, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/optimizer.safetensors", dir);
     nib_tensors *file = NULL;
@@ -93,7 +102,8 @@ nib_status nib_checkpoint_read_optimizer(nib_ctx *ctx, const char *dir, nib_opti
         status = read_state(ctx, file, dir, &s, err);
     }
     if (!status && nib_tensors_count(file) != nib_optimizer_states(o))
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %zu tensors, this optimizer has %zu", path, nib_tensors_count(file), nib_optimizer_states(o));
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: %zu tensors, this optimizer has %zu", path,
+                          nib_tensors_count(file), nib_optimizer_states(o));
     if (!status) o->step = step;
     nib_tensors_close(file);
     nib_free(ctx, path);

@@ -1,11 +1,15 @@
-/* data.c - records as tokens: kept, counted, put in order, divided.  Reading is data_read.c's affair. */
+/* data.c - records as tokens: kept, counted, put in order, divided.  Reading is data_read.c's
+ * affair. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/random.h"
 #include "train/data_store.h"
 
-static nib_status no_memory(const char *where, nib_error *err) { return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where); }
+static nib_status no_memory(const char *where, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+}
 
 nib_dataset *nib_dataset_create(nib_ctx *ctx)
 {
@@ -32,7 +36,8 @@ void nib_dataset_close(nib_dataset *d)
 size_t nib_dataset_begin(const nib_dataset *d) { return d->count ? d->ends[d->count - 1] : 0; }
 void nib_dataset_drop(nib_dataset *d) { d->used = nib_dataset_begin(d); }
 
-nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained, nib_error *err)
+nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained,
+                           nib_error *err)
 {
     if (!nib_grow(d->ctx, &d->ids, &d->id_capacity, d->used + 1, sizeof *d->ids) ||
         !nib_grow(d->ctx, &d->trained, &d->trained_capacity, d->used + 1, 1))
@@ -44,8 +49,11 @@ nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool 
 
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err)
 {
-    if (d->count == UINT32_MAX / 32) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu records", where, d->count); /* as randperm */
-    if (!nib_grow(d->ctx, &d->ends, &d->end_capacity, d->count + 1, sizeof *d->ends)) return no_memory(where, err);
+    /* as randperm */
+    if (d->count == UINT32_MAX / 32)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu records", where, d->count);
+    if (!nib_grow(d->ctx, &d->ends, &d->end_capacity, d->count + 1, sizeof *d->ends))
+        return no_memory(where, err);
     d->ends[d->count++] = d->used;
     return NIB_OK;
 }
@@ -58,7 +66,8 @@ static uint64_t hash_record(nib_record r) /* FNV-1a */
 {
     uint64_t h = 0xcbf29ce484222325;
 
-    for (uint32_t i = 0; i < r.length; i++) h = (h ^ (2 * (uint64_t)r.ids[i] + r.trained[i])) * 0x100000001b3;
+    for (uint32_t i = 0; i < r.length; i++)
+        h = (h ^ (2 * (uint64_t)r.ids[i] + r.trained[i])) * 0x100000001b3;
     return h;
 }
 
@@ -70,7 +79,8 @@ static int by_hash(const void *a, const void *b)
 
 static bool is_same(nib_record a, nib_record b)
 {
-    return a.length == b.length && memcmp(a.ids, b.ids, a.length * sizeof *a.ids) == 0 && memcmp(a.trained, b.trained, a.length) == 0;
+    return a.length == b.length && memcmp(a.ids, b.ids, a.length * sizeof *a.ids) == 0 &&
+           memcmp(a.trained, b.trained, a.length) == 0;
 }
 
 static nib_status count_duplicates(nib_dataset *d, nib_error *err)
@@ -78,11 +88,13 @@ static nib_status count_duplicates(nib_dataset *d, nib_error *err)
     digest *all = nib_new_array(d->ctx, nib_max(d->count, 1), sizeof *all);
 
     if (!all) return no_memory("data", err);
-    for (size_t i = 0; i < d->count; i++) all[i] = (digest){ hash_record(nib_dataset_record(d, i)), i };
+    for (size_t i = 0; i < d->count; i++)
+        all[i] = (digest){ hash_record(nib_dataset_record(d, i)), i };
     qsort(all, d->count, sizeof *all, by_hash);
     for (size_t i = 1; i < d->count; i++)
         d->counts.duplicates += all[i].hash == all[i - 1].hash &&
-                                is_same(nib_dataset_record(d, all[i].record), nib_dataset_record(d, all[i - 1].record));
+                                is_same(nib_dataset_record(d, all[i].record),
+                                        nib_dataset_record(d, all[i - 1].record));
     nib_free(d->ctx, all);
     return NIB_OK;
 }
@@ -131,7 +143,8 @@ static nib_status copy_record(nib_dataset *to, nib_record r, nib_error *err)
 {
     nib_status status = NIB_OK;
 
-    for (uint32_t k = 0; k < r.length && !status; k++) status = nib_dataset_add(to, "val_size", r.ids[k], r.trained[k], err);
+    for (uint32_t k = 0; k < r.length && !status; k++)
+        status = nib_dataset_add(to, "val_size", r.ids[k], r.trained[k], err);
     return status ? status : nib_dataset_end(to, "val_size", err);
 }
 
@@ -154,7 +167,8 @@ static void compact(nib_dataset *d, const uint8_t *marked)
     d->used = used;
 }
 
-nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held, nib_error *err)
+nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
+                                nib_error *err)
 {
     double wanted = size < 1 ? ceil(size * (double)d->count) : size;
     nib_dataset *h = NULL;
@@ -163,8 +177,10 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     nib_status status = NIB_OK;
 
     if (!(size > 0) || wanted != floor(wanted) || wanted >= (double)d->count)
-        return nib_fail(err, NIB_E_INVALID, "val_size: %g of %zu records is neither a share below 1 nor a number of them that leaves some",
-                        size, d->count);
+        return nib_fail(
+            err, NIB_E_INVALID,
+            "val_size: %g of %zu records is neither a share below 1 nor a number of them that leaves some",
+            size, d->count);
     h = nib_dataset_create(d->ctx);
     order = nib_new_array(d->ctx, d->count, sizeof *order);
     marked = nib_new_array(d->ctx, d->count, 1);
@@ -193,7 +209,8 @@ done:
     return status;
 }
 
-void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch, uint32_t *order)
+void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch,
+                       uint32_t *order)
 {
     if (shuffle) nib_torch_randperm(order, (uint32_t)d->count, seed + epoch);
     for (size_t i = 0; !shuffle && i < d->count; i++) order[i] = (uint32_t)i;

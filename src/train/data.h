@@ -1,11 +1,11 @@
 /* data.h - a data file or folder as token lists with a mark for each supervised token.
  *
  * Containers are format/records.h's affair, the shapes of records shape.h's.  Text made without a
- * chat template: a token is supervised if its first byte lies in what is trained; the end-of-sequence
- * token is appended where it is missing, and supervised; a truncated record gets none.  Text made by
- * one: the template writes all special tokens, and a token is supervised if any byte of it is, as
- * transformers does with {% generation %}.  A .txt file is one stream cut into windows.
- * (conventions.md, "Tokens".) */
+ * chat template: a token is supervised if its first byte lies in what is trained; the
+ * end-of-sequence token is appended where it is missing, and supervised; a truncated record gets
+ * none.  Text made by one: the template writes all special tokens, and a token is supervised if any
+ * byte of it is, as transformers does with {% generation %}.  A .txt file is one stream cut into
+ * windows. (conventions.md, "Tokens".) */
 #ifndef NIB_TRAIN_DATA_H
 #define NIB_TRAIN_DATA_H
 
@@ -26,7 +26,8 @@ typedef struct nib_record {
 typedef struct nib_data_counts {
     uint64_t records;              /* read, whatever became of them */
     uint64_t truncated, had_bos;
-    uint64_t empty, masked_out;    /* left out: no text or completion; all that is trained was cut off */
+    uint64_t empty,
+        masked_out; /* left out: no text or completion; all that is trained was cut off */
     uint64_t bad;                  /* skipped: skip_bad */
     uint64_t duplicates;           /* records with the tokens and marks of another one; kept */
     uint64_t ends;                 /* records in which the end token is trained */
@@ -45,22 +46,28 @@ typedef struct nib_dataset_source {
 
 /* Reads and tokenizes everything.  Fails with file, line or record, and field; NIB_E_FORMAT when
  * nothing is left.  With skip_bad a bad record is counted and left out. */
-nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out, nib_error *err);
+nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out,
+                            nib_error *err);
 void nib_dataset_close(nib_dataset *d);
 size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
-/* The chat template: where it was found, its text's SHA-256 in hex, and the text; NULL: none was used. */
+/* The chat template: where it was found, its text's SHA-256 in hex, and the text; NULL: none was
+ * used. */
 const char *nib_dataset_template(const nib_dataset *d);
 const char *nib_dataset_template_hash(const nib_dataset *d);
 const char *nib_dataset_template_text(const nib_dataset *d);
 
-/* Moves records of d into a new set: `size` of them, or if below 1 that share, rounded up; which ones is
- * a function of the seed.  Both keep the file's order.  NIB_E_INVALID: one of the two would be empty. */
-nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held, nib_error *err);
+/* Moves records of d into a new set: `size` of them, or if below 1 that share, rounded up; which
+ * ones is a function of the seed.  Both keep the file's order.  NIB_E_INVALID: one of the two would
+ * be empty. */
+nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
+                                nib_error *err);
 
-/* The Trainer's order of epoch e: torch.randperm with seed + e, or 0, 1, 2, ... (formats.md 14.4). */
-void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch, uint32_t *order);
+/* The Trainer's order of epoch e: torch.randperm with seed + e, or 0, 1, 2, ... (formats.md 14.4).
+ */
+void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch,
+                       uint32_t *order);
 
 #endif

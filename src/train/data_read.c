@@ -18,8 +18,11 @@ typedef struct reader {
 static nib_status add_token(reader *r, const char *where, int64_t id, bool trained, nib_error *err)
 {
     if (id < 0 || id >= r->in->vocabulary) {
-        const char *name = r->in->tokenizer && id >= 0 && id <= UINT32_MAX ? nib_tokenizer_token(r->in->tokenizer, (uint32_t)id) : NULL;
-        return nib_fail(err, NIB_E_MISMATCH, "%s: token %" PRId64 "%s%s%s is beyond the model's %u words", where, id,
+        const char *name = r->in->tokenizer && id >= 0 && id <= UINT32_MAX
+                               ? nib_tokenizer_token(r->in->tokenizer, (uint32_t)id)
+                               : NULL;
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: token %" PRId64 "%s%s%s is beyond the model's %u words", where, id,
                         name ? " ('" : "", name ? name : "", name ? "')" : "", r->in->vocabulary);
     }
     return nib_dataset_add(r->d, where, (uint32_t)id, trained, err);
@@ -41,7 +44,8 @@ static nib_status end_record(reader *r, const char *where, nib_error *err)
 
 /* --- text --- */
 
-/* Is the token trained?  *next: the first span that may hold it; tokens come in the text's order. */
+/* Is the token trained?  *next: the first span that may hold it; tokens come in the text's order.
+ */
 static bool is_trained(const nib_example *x, const nib_token *t, size_t *next)
 {
     if (t->added_by_template) return false;
@@ -50,8 +54,8 @@ static bool is_trained(const nib_example *x, const nib_token *t, size_t *next)
     return x->spans[*next].begin <= t->begin || (x->rendered && x->spans[*next].begin < t->end);
 }
 
-/* A shape with a prompt must leave something untrained and something trained: all or nothing is a mistake
- * in the record or in the template.  Before truncation. */
+/* A shape with a prompt must leave something untrained and something trained: all or nothing is a
+ * mistake in the record or in the template.  Before truncation. */
 static nib_status check_share(reader *r, const char *where, nib_error *err)
 {
     const nib_example *x = &r->shaper.example;
@@ -63,8 +67,10 @@ static nib_status check_share(reader *r, const char *where, nib_error *err)
     }
     if (!x->has_prompt || (trained && trained < own)) return NIB_OK;
     if (trained)
-        return nib_fail(err, NIB_E_FORMAT, "%s: all %zu tokens would be trained, though the shape (%s) gives a prompt that is not: is it empty?",
-                        where, own, nib_shape_name(r->shaper.shape));
+        return nib_fail(
+            err, NIB_E_FORMAT,
+            "%s: all %zu tokens would be trained, though the shape (%s) gives a prompt that is not: is it empty?",
+            where, own, nib_shape_name(r->shaper.shape));
     if (!x->rendered) return NIB_OK; /* its only token began in the prompt: the end token is left */
     return nib_fail(err, NIB_E_FORMAT, "%s: none of its %zu tokens would be trained", where, own);
 }
@@ -76,7 +82,8 @@ static nib_status end_text(reader *r, const char *where, nib_error *err)
     int64_t eos = nib_tokenizer_eos(r->in->tokenizer);
     bool ended = n && eos >= 0 && r->tokens.items[n - 1].id == (uint32_t)eos;
 
-    if (n > limit || (n == limit && eos >= 0 && !ended && !r->shaper.example.rendered)) r->d->counts.truncated++;
+    if (n > limit || (n == limit && eos >= 0 && !ended && !r->shaper.example.rendered))
+        r->d->counts.truncated++;
     else if (r->shaper.example.rendered || eos < 0 || n == 0) return NIB_OK;
     else if (!ended) return add_token(r, where, eos, true, err);
     else r->d->trained[r->d->used - 1] = 1; /* an end token that was there is trained as well */
@@ -91,9 +98,12 @@ static nib_status add_text(reader *r, const char *where, nib_error *err)
     nib_status status;
 
     if (x->empty) return end_record(r, where, err);
-    if (!r->in->tokenizer) return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json", where);
+    if (!r->in->tokenizer)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json",
+                        where);
     r->tokens.count = 0;
-    status = nib_tokenizer_encode(r->in->tokenizer, x->text.data ? x->text.data : "", x->text.bytes, !x->rendered, &r->tokens, &bos_twice, err);
+    status = nib_tokenizer_encode(r->in->tokenizer, x->text.data ? x->text.data : "", x->text.bytes,
+                                  !x->rendered, &r->tokens, &bos_twice, err);
     if (status) return nib_fail_in(err, status, "%s", where);
     r->d->counts.had_bos += bos_twice;
     status = check_share(r, where, err);
@@ -114,9 +124,12 @@ static nib_status add_stream(reader *r, const json_t *record, const char *where,
 
     r->fatal = true;
     r->d->shape = r->shaper.shape = NIB_SHAPE_STREAM;
-    if (!r->in->tokenizer) return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json", where);
+    if (!r->in->tokenizer)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json",
+                        where);
     r->tokens.count = 0;
-    status = nib_tokenizer_encode(r->in->tokenizer, json_string_value(text), json_string_length(text), true, &r->tokens, NULL, err);
+    status = nib_tokenizer_encode(r->in->tokenizer, json_string_value(text),
+                                  json_string_length(text), true, &r->tokens, NULL, err);
     if (status) return nib_fail_in(err, status, "%s", where);
     for (size_t i = 0; i < r->tokens.count && !status; i++) {
         status = add_token(r, where, r->tokens.items[i].id, true, err);
@@ -132,21 +145,30 @@ static nib_status add_stream(reader *r, const json_t *record, const char *where,
 
 static nib_status add_ids(reader *r, const json_t *record, const char *where, nib_error *err)
 {
-    const json_t *ids = json_object_get(record, "input_ids"), *labels = nib_shape_field(record, "labels");
+    const json_t *ids = json_object_get(record, "input_ids"),
+                 *labels = nib_shape_field(record, "labels");
     size_t n = json_array_size(ids), limit = (size_t)r->o->max_seq_length;
     nib_status status = NIB_OK;
 
-    if (!json_is_array(ids)) return nib_fail(err, NIB_E_FORMAT, "%s: input_ids is %s, it should be a list of token ids", where, nib_shape_kind(ids));
+    if (!json_is_array(ids))
+        return nib_fail(err, NIB_E_FORMAT, "%s: input_ids is %s, it should be a list of token ids",
+                        where, nib_shape_kind(ids));
     if (labels && (!json_is_array(labels) || json_array_size(labels) != n))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %zu labels for %zu input_ids", where, json_array_size(labels), n);
+        return nib_fail(err, NIB_E_FORMAT, "%s: %zu labels for %zu input_ids", where,
+                        json_array_size(labels), n);
     for (size_t i = 0; i < nib_min(n, limit) && !status; i++) {
-        const json_t *id = json_array_get(ids, i), *label = labels ? json_array_get(labels, i) : NULL;
+        const json_t *id = json_array_get(ids, i),
+                     *label = labels ? json_array_get(labels, i) : NULL;
         if (!json_is_integer(id) || (label && !json_is_integer(label)))
-            return nib_fail(err, NIB_E_FORMAT, "%s: element %zu of input_ids or labels is not an integer", where, i);
-        if (label && json_integer_value(label) != -100 && json_integer_value(label) != json_integer_value(id))
-            return nib_fail(err, NIB_E_FORMAT, "%s: label %" PRId64 " at %zu is neither -100 nor the token there", where,
-                            (int64_t)json_integer_value(label), i);
-        status = add_token(r, where, json_integer_value(id), !label || json_integer_value(label) != -100, err);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: element %zu of input_ids or labels is not an integer", where, i);
+        if (label && json_integer_value(label) != -100 &&
+            json_integer_value(label) != json_integer_value(id))
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: label %" PRId64 " at %zu is neither -100 nor the token there",
+                            where, (int64_t)json_integer_value(label), i);
+        status = add_token(r, where, json_integer_value(id),
+                           !label || json_integer_value(label) != -100, err);
     }
     if (!status && n > limit) r->d->counts.truncated++;
     return status ? status : end_record(r, where, err);
@@ -170,10 +192,14 @@ static nib_status forgive(reader *r, nib_status status, nib_error *err)
     enum { WORDS = 3 };
     nib_data_counts *c = &r->d->counts;
 
-    if (!status || !r->o->skip_bad || r->fatal || status == NIB_E_NOMEM || status == NIB_E_INTERRUPTED || status == NIB_E_IO) return status;
+    if (!status || !r->o->skip_bad || r->fatal || status == NIB_E_NOMEM ||
+        status == NIB_E_INTERRUPTED || status == NIB_E_IO)
+        return status;
     nib_dataset_drop(r->d);
     if (c->bad++ == 0) snprintf(r->first_bad, sizeof r->first_bad, "%.250s", err->message);
-    if (c->bad <= WORDS) nib_warn(r->ctx, "skipped: %s%s", err->message, c->bad == WORDS ? "; later ones are only counted" : "");
+    if (c->bad <= WORDS)
+        nib_warn(r->ctx, "skipped: %s%s", err->message,
+                 c->bad == WORDS ? "; later ones are only counted" : "");
     return NIB_OK;
 }
 
@@ -221,8 +247,11 @@ static nib_status read_records(reader *r, nib_records *records, nib_error *err)
             continue;
         }
         if (!record) break;
-        if (nib_should_stop(r->ctx)) status = nib_fail(err, NIB_E_INTERRUPTED, "interrupted while reading %s", nib_records_where(records));
-        else if (nib_records_is_stream(records)) status = add_stream(r, record, nib_records_where(records), err);
+        if (nib_should_stop(r->ctx))
+            status = nib_fail(err, NIB_E_INTERRUPTED, "interrupted while reading %s",
+                              nib_records_where(records));
+        else if (nib_records_is_stream(records))
+            status = add_stream(r, record, nib_records_where(records), err);
         else status = add_record(r, record, nib_records_where(records), err);
         json_decref(record);
     }
@@ -242,7 +271,9 @@ static nib_status keep_template(reader *r, nib_error *err)
     d->template_name = nib_strdup(r->ctx, nib_chat_name(r->shaper.chat));
     d->template_hash = nib_strdup(r->ctx, hex);
     d->template_text = nib_strdup(r->ctx, nib_chat_text(r->shaper.chat));
-    return d->template_name && d->template_hash && d->template_text ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->o->data);
+    return d->template_name && d->template_hash && d->template_text
+               ? NIB_OK
+               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->o->data);
 }
 
 static nib_status read_all(reader *r, nib_error *err)
@@ -253,19 +284,24 @@ static nib_status read_all(reader *r, nib_error *err)
     nib_status status;
 
     if (r->o->max_seq_length < 2)
-        return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2", r->o->max_seq_length);
+        return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
+                        r->o->max_seq_length);
     status = nib_shape_check(r->o, err);
     if (!status) status = nib_records_open(r->ctx, &where, &records, err);
     if (!status) status = read_records(r, records, err);
     nib_records_close(records);
     if (!status && r->d->count == 0)
-        status = nib_fail(err, NIB_E_FORMAT, "%s: no usable record (%" PRIu64 " empty, %" PRIu64 " without a supervised token, %" PRIu64
-                          " bad%s%s)", r->o->data, c->empty, c->masked_out, c->bad, c->bad ? "; the first: " : "", r->first_bad);
+        status = nib_fail(err, NIB_E_FORMAT,
+                          "%s: no usable record (%" PRIu64 " empty, %" PRIu64
+                          " without a supervised token, %" PRIu64 " bad%s%s)",
+                          r->o->data, c->empty, c->masked_out, c->bad,
+                          c->bad ? "; the first: " : "", r->first_bad);
     if (!status) status = keep_template(r, err);
     return status ? status : nib_dataset_recount(r->d, err);
 }
 
-nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out, nib_error *err)
+nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out,
+                            nib_error *err)
 {
     reader r = { .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
     nib_status status;

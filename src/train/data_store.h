@@ -20,7 +20,8 @@ struct nib_dataset {
 nib_dataset *nib_dataset_create(nib_ctx *ctx); /* NULL: no memory */
 
 /* A token of the record at hand, which begins behind the last one's end. */
-nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained, nib_error *err);
+nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained,
+                           nib_error *err);
 /* The record at hand is whole, or is dropped. */
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err);
 void nib_dataset_drop(nib_dataset *d);

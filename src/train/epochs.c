@@ -3,7 +3,10 @@
 
 #include <math.h>
 
-static uint32_t length_of(const nib_epochs *e, uint32_t record) { return nib_dataset_record(e->data, record).length; }
+static uint32_t length_of(const nib_epochs *e, uint32_t record)
+{
+    return nib_dataset_record(e->data, record).length;
+}
 
 /* --- the order of an epoch --- */
 
@@ -12,9 +15,11 @@ static void sort_by_length(const nib_epochs *e, uint32_t *items, uint32_t *other
 {
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t low = 0; low < n; low += 2 * width) {
-            size_t middle = nib_min(low + width, n), high = nib_min(low + 2 * width, n), a = low, b = middle;
+            size_t middle = nib_min(low + width, n), high = nib_min(low + 2 * width, n), a = low,
+                   b = middle;
             for (size_t k = low; k < high; k++) {
-                bool left = a < middle && (b >= high || length_of(e, items[a]) >= length_of(e, items[b]));
+                bool left = a < middle &&
+                            (b >= high || length_of(e, items[a]) >= length_of(e, items[b]));
                 other[k] = left ? items[a++] : items[b++];
             }
         }
@@ -88,9 +93,11 @@ static nib_status count_steps(nib_epochs *e, const nib_train_options *o, nib_err
         e->count = nib_ceil_div(e->steps, e->per_epoch);
         return NIB_OK;
     }
-    steps = ceil(o->num_train_epochs * (double)e->per_epoch); /* as the Trainer counts them (formats.md 14.4) */
+    /* as the Trainer counts them (formats.md 14.4) */
+    steps = ceil(o->num_train_epochs * (double)e->per_epoch);
     if (!(steps >= 1 && steps < 1e15))
-        return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", o->num_train_epochs);
+        return nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps",
+                        o->num_train_epochs);
     e->steps = (uint64_t)steps;
     e->count = (uint64_t)ceil(o->num_train_epochs);
     return NIB_OK;
@@ -105,21 +112,26 @@ static nib_status count_varying(nib_epochs *e, const nib_train_options *o, nib_e
 
     if (!nib_grow(e->ctx, &e->first_step, &room, 1, sizeof *e->first_step)) goto no_memory;
     e->first_step[0] = 0;
-    for (e->count = 0; e->steps < limit && (o->max_steps > 0 || (double)e->count < epochs); e->count++) {
+    for (e->count = 0; e->steps < limit && (o->max_steps > 0 || (double)e->count < epochs);
+         e->count++) {
         uint64_t here, all;
         load(e, e->count);
         widen(e);
         all = here = nib_ceil_div(e->micros, e->accumulation);
-        if (o->max_steps <= 0 && (double)e->count + 1 > epochs) here = (uint64_t)ceil((epochs - (double)e->count) * (double)all);
-        if (!nib_grow(e->ctx, &e->first_step, &room, e->count + 2, sizeof *e->first_step)) goto no_memory;
+        if (o->max_steps <= 0 && (double)e->count + 1 > epochs)
+            here = (uint64_t)ceil((epochs - (double)e->count) * (double)all);
+        if (!nib_grow(e->ctx, &e->first_step, &room, e->count + 2, sizeof *e->first_step))
+            goto no_memory;
         e->first_step[e->count + 1] = e->first_step[e->count] + all;
         e->steps += here;
         if (e->count == 0) e->per_epoch = all;
     }
     if (e->steps > limit) e->steps = limit;
-    return e->steps ? NIB_OK : nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", epochs);
+    return e->steps ? NIB_OK
+                    : nib_fail(err, NIB_E_INVALID, "num_train_epochs: %g gives no steps", epochs);
 no_memory:
-    return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the steps of %" PRIu64 " epochs", e->count);
+    return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the steps of %" PRIu64 " epochs",
+                    e->count);
 }
 
 static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *err)
@@ -138,7 +150,8 @@ static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *
     return status;
 }
 
-nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o, nib_epochs *out, nib_error *err)
+nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o,
+                           nib_epochs *out, nib_error *err)
 {
     size_t n = nib_dataset_count(data);
     nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size, .budget = (size_t)o->tokens_per_batch,
@@ -150,7 +163,8 @@ nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_trai
     e.starts = nib_new_array(ctx, n + 1, sizeof *e.starts);
     e.scratch = e.grouped ? nib_new_array(ctx, n, sizeof *e.scratch) : NULL;
     if (!e.order || !e.starts || (e.grouped && !e.scratch))
-        status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records", n);
+        status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records",
+                          n);
     else
         status = lay_out(&e, o, err);
     if (status) nib_epochs_free(&e);
@@ -203,7 +217,8 @@ double nib_epochs_done(const nib_epochs *e, uint64_t steps)
 
 size_t nib_epochs_micro(nib_epochs *e, uint64_t step, uint64_t micro, const uint32_t **order)
 {
-    uint64_t first, epoch = nib_epochs_of(e, step, &first), index = (step - first) * e->accumulation + micro;
+    uint64_t first, epoch = nib_epochs_of(e, step, &first),
+                    index = (step - first) * e->accumulation + micro;
 
     load(e, epoch);
     if (index >= e->micros) return 0;

@@ -26,18 +26,29 @@ static bool is_rate(double x) { return x >= 0 && isfinite(x); }
 nib_status nib_optimizer_check(const nib_train_options *o, nib_error *err)
 {
     if (!find(o->optim))
-        return nib_fail(err, NIB_E_INVALID, "optim: '%s', known are adamw_torch, adamw_bnb_8bit, paged_adamw_32bit, "
-                        "paged_adamw_8bit", o->optim);
-    if (!is_rate(o->weight_decay)) return nib_fail(err, NIB_E_INVALID, "weight_decay: %g is not a rate", o->weight_decay);
-    if (!is_rate(o->loraplus_lr_ratio) || !is_rate(o->loraplus_lr_embedding) || !is_rate(o->loraplus_weight_decay))
-        return nib_fail(err, NIB_E_INVALID, "loraplus_lr_ratio %g, loraplus_lr_embedding %g, loraplus_weight_decay %g: "
-                        "numbers from 0 on", o->loraplus_lr_ratio, o->loraplus_lr_embedding, o->loraplus_weight_decay);
+        return nib_fail(err, NIB_E_INVALID,
+                        "optim: '%s', known are adamw_torch, adamw_bnb_8bit, paged_adamw_32bit, "
+                        "paged_adamw_8bit",
+                        o->optim);
+    if (!is_rate(o->weight_decay))
+        return nib_fail(err, NIB_E_INVALID, "weight_decay: %g is not a rate", o->weight_decay);
+    if (!is_rate(o->loraplus_lr_ratio) || !is_rate(o->loraplus_lr_embedding) ||
+        !is_rate(o->loraplus_weight_decay))
+        return nib_fail(err, NIB_E_INVALID,
+                        "loraplus_lr_ratio %g, loraplus_lr_embedding %g, loraplus_weight_decay %g: "
+                        "numbers from 0 on",
+                        o->loraplus_lr_ratio, o->loraplus_lr_embedding, o->loraplus_weight_decay);
     if (o->loraplus_lr_ratio > 0 && o->weight_decay > 0)
-        return nib_fail(err, NIB_E_INVALID, "weight_decay: %g would have no effect, with loraplus_lr_ratio the decay is "
-                        "loraplus_weight_decay", o->weight_decay);
-    if (!(o->loraplus_lr_ratio > 0) && (o->loraplus_weight_decay > 0 || o->loraplus_lr_embedding != NIB_LORAPLUS_LR_EMBEDDING))
+        return nib_fail(
+            err, NIB_E_INVALID,
+            "weight_decay: %g would have no effect, with loraplus_lr_ratio the decay is "
+            "loraplus_weight_decay",
+            o->weight_decay);
+    if (!(o->loraplus_lr_ratio > 0) &&
+        (o->loraplus_weight_decay > 0 || o->loraplus_lr_embedding != NIB_LORAPLUS_LR_EMBEDDING))
         return nib_fail(err, NIB_E_INVALID, "%s: has no effect without loraplus_lr_ratio",
-                        o->loraplus_weight_decay > 0 ? "loraplus_weight_decay" : "loraplus_lr_embedding");
+                        o->loraplus_weight_decay > 0 ? "loraplus_weight_decay"
+                                                     : "loraplus_lr_embedding");
     return NIB_OK;
 }
 
@@ -47,7 +58,8 @@ uint64_t nib_optimizer_bytes(const nib_params *params, const nib_train_options *
 {
     const form *f = find(o->optim);
     uint64_t states = nib_optimizer_layout(params, f->eight_bit, NULL, NULL);
-    uint64_t tables = params->count * sizeof(nib_moments) + (f->eight_bit ? sizeof(nib_moment_maps) : 0);
+    uint64_t tables = params->count * sizeof(nib_moments) +
+                      (f->eight_bit ? sizeof(nib_moment_maps) : 0);
 
     *paged = f->paged ? states : 0;
     return tables + states - *paged;
@@ -71,8 +83,9 @@ static nib_status make_memory(nib_optimizer *o, size_t bytes, const char *page_d
     return status ? nib_fail_in(err, status, "optim: states that can be paged out") : NIB_OK;
 }
 
-nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *params, const nib_train_options *o,
-                              const char *page_dir, nib_optimizer *out, nib_error *err)
+nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *params,
+                              const nib_train_options *o, const char *page_dir, nib_optimizer *out,
+                              nib_error *err)
 {
     const form *f = find(o->optim);
     size_t bytes = nib_optimizer_layout(params, f->eight_bit, NULL, NULL);
@@ -87,7 +100,8 @@ nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *pa
     if (f->eight_bit) out->maps = nib_new(ctx, sizeof *out->maps);
     status = out->moments && (out->maps || !f->eight_bit)
                  ? make_memory(out, bytes, page_dir, err)
-                 : nib_fail(err, NIB_E_NOMEM, "optimizer: out of memory for %zu parameters", params->count);
+                 : nib_fail(err, NIB_E_NOMEM, "optimizer: out of memory for %zu parameters",
+                            params->count);
     if (status) {
         nib_optimizer_free(out);
         return status;
@@ -96,8 +110,10 @@ nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *pa
         make_map(true, &out->maps->m);
         make_map(false, &out->maps->v);
     }
-    nib_optimizer_layout(params, f->eight_bit, out->moments, f->paged ? out->file.base : out->arena.base);
-    for (size_t i = 0; i < params->count; i++) nib_optimizer_group(o, params->items[i], &out->moments[i]);
+    nib_optimizer_layout(params, f->eight_bit, out->moments,
+                         f->paged ? out->file.base : out->arena.base);
+    for (size_t i = 0; i < params->count; i++)
+        nib_optimizer_group(o, params->items[i], &out->moments[i]);
     return NIB_OK;
 }
 
@@ -123,19 +139,26 @@ double nib_gradient_norm(const nib_kernels *k, const nib_params *params, double 
     return sqrt(sum) * scale;
 }
 
-typedef struct update { const nib_optimizer *o; nib_adamw s; const nib_param *p; const nib_moments *m; } update;
+typedef struct update {
+    const nib_optimizer *o;
+    nib_adamw s;
+    const nib_param *p;
+    const nib_moments *m;
+} update;
 
 static void update_tile(void *arg, size_t tile, unsigned worker)
 {
     const update *u = arg;
     const nib_moments *m = u->m;
-    size_t at = tile * TILE, block = at / NIB_MOMENT_BLOCK, n = nib_min(TILE, nib_param_count(u->p) - at);
+    size_t at = tile * TILE, block = at / NIB_MOMENT_BLOCK,
+           n = nib_min(TILE, nib_param_count(u->p) - at);
     float *p = u->p->value + at, *g = u->p->grad + at;
 
     (void)worker;
     if (m->eight_bit)
-        u->o->k->adamw8(&u->s, u->o->maps, n, p, g, (nib_moments8){ (uint8_t *)m->m + at, (uint8_t *)m->v + at,
-                                                                    m->m_absmax + block, m->v_absmax + block });
+        u->o->k->adamw8(&u->s, u->o->maps, n, p, g,
+                        (nib_moments8){ (uint8_t *)m->m + at, (uint8_t *)m->v + at,
+                                        m->m_absmax + block, m->v_absmax + block });
     else
         u->o->k->adamw(&u->s, n, p, g, (float *)m->m + at, (float *)m->v + at);
 }

@@ -1,10 +1,10 @@
 /* optimizer_groups.c - the learning rate and the decay of each parameter.
  *
- * Trainer has two groups: with weight decay all but biases and norm weights, which have none.  PEFT's
- * create_loraplus_optimizer has four: B matrices and all vectors learn loraplus_lr_ratio times as fast, the
- * branches of embeddings at a rate of their own, the rest (A matrices, full copies) at learning_rate; only
- * biases and the weights of layer norms, not those of RMS norms, are without decay there.
- * Hayou, Ghosh and Yu 2024, arXiv:2402.12354. */
+ * Trainer has two groups: with weight decay all but biases and norm weights, which have none.
+ * PEFT's create_loraplus_optimizer has four: B matrices and all vectors learn loraplus_lr_ratio
+ * times as fast, the branches of embeddings at a rate of their own, the rest (A matrices, full
+ * copies) at learning_rate; only biases and the weights of layer norms, not those of RMS norms, are
+ * without decay there. Hayou, Ghosh and Yu 2024, arXiv:2402.12354. */
 #include "train/optimizer.h"
 
 static void loraplus(const nib_train_options *o, const nib_param *p, nib_moments *m)

@@ -1,9 +1,16 @@
-/* optimizer_states.c - where the moments of each parameter lie, and what they are called in a checkpoint.
+/* optimizer_states.c - where the moments of each parameter lie, and what they are called in a
+ * checkpoint.
  *
- * One block of memory, each tensor from a line of cache on: m, v, and of 8-bit ones their scales. */
+ * One block of memory, each tensor from a line of cache on: m, v, and of 8-bit ones their scales.
+ */
 #include "train/optimizer.h"
 
-enum { LINE = 64, MIN_8BIT_SIZE = 4096 /* values: bitsandbytes' min_8bit_size */, NAMES_32 = 2, NAMES_8 = 6 };
+enum {
+    LINE = 64,
+    MIN_8BIT_SIZE = 4096 /* values: bitsandbytes' min_8bit_size */,
+    NAMES_32 = 2,
+    NAMES_8 = 6
+};
 
 /* Embeddings keep 32 bits, as Trainer registers them with bitsandbytes. */
 static bool has_codes(const nib_param *p, bool eight_bit)
@@ -11,7 +18,10 @@ static bool has_codes(const nib_param *p, bool eight_bit)
     return eight_bit && nib_param_count(p) >= MIN_8BIT_SIZE && p->kind != NIB_PARAM_EMBEDDING;
 }
 
-static size_t blocks_of(const nib_param *p) { return nib_ceil_div(nib_param_count(p), NIB_MOMENT_BLOCK); }
+static size_t blocks_of(const nib_param *p)
+{
+    return nib_ceil_div(nib_param_count(p), NIB_MOMENT_BLOCK);
+}
 
 static void *place(uint8_t *base, size_t *used, size_t bytes)
 {
@@ -20,14 +30,16 @@ static void *place(uint8_t *base, size_t *used, size_t bytes)
     return p;
 }
 
-size_t nib_optimizer_layout(const nib_params *params, bool eight_bit, nib_moments *moments, uint8_t *base)
+size_t nib_optimizer_layout(const nib_params *params, bool eight_bit, nib_moments *moments,
+                            uint8_t *base)
 {
     size_t used = 0;
 
     for (size_t i = 0; i < params->count; i++) {
         const nib_param *p = params->items[i];
         bool codes = has_codes(p, eight_bit);
-        size_t bytes = nib_param_count(p) * (codes ? 1 : sizeof(float)), scales = codes ? blocks_of(p) * sizeof(float) : 0;
+        size_t bytes = nib_param_count(p) * (codes ? 1 : sizeof(float)),
+               scales = codes ? blocks_of(p) * sizeof(float) : 0;
         nib_moments m = { .eight_bit = codes };
 
         if (!nib_param_is_trained(p)) continue;
@@ -44,7 +56,9 @@ size_t nib_optimizer_layout(const nib_params *params, bool eight_bit, nib_moment
 
 static size_t names_of(const nib_optimizer *o, size_t i)
 {
-    return !nib_param_is_trained(o->params->items[i]) ? 0 : o->moments[i].eight_bit ? NAMES_8 : NAMES_32;
+    return !nib_param_is_trained(o->params->items[i]) ? 0
+           : o->moments[i].eight_bit                  ? NAMES_8
+                                                      : NAMES_32;
 }
 
 size_t nib_optimizer_states(const nib_optimizer *o)
@@ -63,7 +77,9 @@ static nib_optimizer_state vector(const nib_param *p, const char *name, float *d
 
 nib_optimizer_state nib_optimizer_state_at(const nib_optimizer *o, size_t i)
 {
-    static const char *const names[] = { "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2" };
+    static const char *const names[] = {
+        "state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2"
+    };
     bool torch = !o->eight_bit && !o->paged;
     size_t at = 0;
     const nib_param *p;

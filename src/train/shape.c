@@ -6,11 +6,17 @@
 const char *nib_shape_name(nib_record_shape shape)
 {
     static const char *const names[] = {
-        [NIB_SHAPE_UNKNOWN] = "unknown", [NIB_SHAPE_TOKENS] = "tokens (input_ids)", [NIB_SHAPE_TEXT] = "text",
-        [NIB_SHAPE_COMPLETION] = "prompt and completion", [NIB_SHAPE_CHAT_COMPLETION] = "prompt and completion, both chats",
-        [NIB_SHAPE_ALPACA] = "Alpaca (instruction, input, output)", [NIB_SHAPE_CHAT] = "chat (messages)",
-        [NIB_SHAPE_SHAREGPT] = "ShareGPT (conversations)", [NIB_SHAPE_FAQ] = "FAQ (question, answer)",
-        [NIB_SHAPE_TEMPLATE] = "fields in a template", [NIB_SHAPE_TEMPLATES] = "fields in templates of prompt and completion",
+        [NIB_SHAPE_UNKNOWN] = "unknown",
+        [NIB_SHAPE_TOKENS] = "tokens (input_ids)",
+        [NIB_SHAPE_TEXT] = "text",
+        [NIB_SHAPE_COMPLETION] = "prompt and completion",
+        [NIB_SHAPE_CHAT_COMPLETION] = "prompt and completion, both chats",
+        [NIB_SHAPE_ALPACA] = "Alpaca (instruction, input, output)",
+        [NIB_SHAPE_CHAT] = "chat (messages)",
+        [NIB_SHAPE_SHAREGPT] = "ShareGPT (conversations)",
+        [NIB_SHAPE_FAQ] = "FAQ (question, answer)",
+        [NIB_SHAPE_TEMPLATE] = "fields in a template",
+        [NIB_SHAPE_TEMPLATES] = "fields in templates of prompt and completion",
         [NIB_SHAPE_STREAM] = "one text, cut into windows"
     };
     return names[shape];
@@ -36,19 +42,21 @@ const json_t *nib_shape_field(const json_t *record, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key, const char *where, const json_t **out,
-                            nib_error *err)
+nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key,
+                            const char *where, const json_t **out, nib_error *err)
 {
     const json_t *value = json_object_get(record, key);
 
     if (!json_is_string(value))
-        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, it should be a string (the records' shape is %s)", where, key,
-                        nib_shape_kind(value), nib_shape_name(s->shape));
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: field '%s' is %s, it should be a string (the records' shape is %s)",
+                        where, key, nib_shape_kind(value), nib_shape_name(s->shape));
     *out = value;
     return NIB_OK;
 }
 
-nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where, nib_error *err)
+nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where,
+                           nib_error *err)
 {
     nib_example *x = &s->example;
 
@@ -71,15 +79,21 @@ nib_status nib_shape_check(const nib_data_options *o, nib_error *err)
     if (o->template_text && o->prompt_template)
         return nib_fail(err, NIB_E_INVALID, "template and prompt_template exclude each other");
     if (!is_one_of(o->train_on_turns, "all", "last", "everything"))
-        return nib_fail(err, NIB_E_INVALID, "train_on_turns: '%.60s' is not all, last or everything", o->train_on_turns);
+        return nib_fail(err, NIB_E_INVALID,
+                        "train_on_turns: '%.60s' is not all, last or everything",
+                        o->train_on_turns);
     if (!is_one_of(o->alpaca_ending, "newline", "space", "none"))
-        return nib_fail(err, NIB_E_INVALID, "alpaca_ending: '%.60s' is not newline, space or none", o->alpaca_ending);
+        return nib_fail(err, NIB_E_INVALID, "alpaca_ending: '%.60s' is not newline, space or none",
+                        o->alpaca_ending);
     return NIB_OK;
 }
 
 /* --- detection --- */
 
-static bool has(const json_t *record, const char *key) { return json_object_get(record, key) != NULL; }
+static bool has(const json_t *record, const char *key)
+{
+    return json_object_get(record, key) != NULL;
+}
 
 /* The order of formats.md 15.2: the more telling fields first. */
 static nib_record_shape shape_of(const nib_data_options *o, const json_t *record)
@@ -90,9 +104,11 @@ static nib_record_shape shape_of(const nib_data_options *o, const json_t *record
     if (has(record, "messages")) return NIB_SHAPE_CHAT;
     if (has(record, "conversations")) return NIB_SHAPE_SHAREGPT;
     if (has(record, "prompt") && has(record, "completion"))
-        return json_is_array(json_object_get(record, "prompt")) ? NIB_SHAPE_CHAT_COMPLETION : NIB_SHAPE_COMPLETION;
+        return json_is_array(json_object_get(record, "prompt")) ? NIB_SHAPE_CHAT_COMPLETION
+                                                                : NIB_SHAPE_COMPLETION;
     if (has(record, "instruction") && has(record, "output")) return NIB_SHAPE_ALPACA;
-    if (has(record, "questions") || (has(record, "question") && has(record, "answer"))) return NIB_SHAPE_FAQ;
+    if (has(record, "questions") || (has(record, "question") && has(record, "answer")))
+        return NIB_SHAPE_FAQ;
     return has(record, "text") ? NIB_SHAPE_TEXT : NIB_SHAPE_UNKNOWN;
 }
 
@@ -118,14 +134,18 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
 {
     nib_record_shape shape;
 
-    if (!json_is_object(record)) return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where, nib_shape_kind(record));
+    if (!json_is_object(record))
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
+                        nib_shape_kind(record));
     shape = shape_of(s->o, record);
     if (shape == NIB_SHAPE_UNKNOWN) {
         char fields[400];
         list_fields(record, fields, sizeof fields);
-        return nib_fail(err, NIB_E_FORMAT, "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
-                        "completion, instruction and output, question and answer, text, input_ids; --template takes any fields",
-                        where, fields);
+        return nib_fail(
+            err, NIB_E_FORMAT,
+            "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
+            "completion, instruction and output, question and answer, text, input_ids; --template takes any fields",
+            where, fields);
     }
     s->shape = shape;
     return NIB_OK;
@@ -133,7 +153,8 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
 
 static bool is_chat(nib_record_shape shape)
 {
-    return shape == NIB_SHAPE_CHAT || shape == NIB_SHAPE_SHAREGPT || shape == NIB_SHAPE_CHAT_COMPLETION;
+    return shape == NIB_SHAPE_CHAT || shape == NIB_SHAPE_SHAREGPT ||
+           shape == NIB_SHAPE_CHAT_COMPLETION;
 }
 
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err)
@@ -181,8 +202,11 @@ nib_status nib_shaper_fill(nib_shaper *s, const json_t *record, const char *wher
     x->text.bytes = 0;
     x->span_count = 0;
     x->rendered = x->has_prompt = x->empty = false;
-    if (!json_is_object(record)) return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where, nib_shape_kind(record));
-    status = is_chat(s->shape) ? nib_shape_fill_chat(s, record, where, err) : nib_shape_fill_text(s, record, where, err);
+    if (!json_is_object(record))
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
+                        nib_shape_kind(record));
+    status = is_chat(s->shape) ? nib_shape_fill_chat(s, record, where, err)
+                               : nib_shape_fill_text(s, record, where, err);
     if (!status && x->text.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     return status;
 }

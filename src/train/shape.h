@@ -22,8 +22,18 @@
 #include "text/chat.h"
 
 typedef enum nib_record_shape {
-    NIB_SHAPE_UNKNOWN, NIB_SHAPE_TOKENS, NIB_SHAPE_TEXT, NIB_SHAPE_COMPLETION, NIB_SHAPE_CHAT_COMPLETION, NIB_SHAPE_ALPACA,
-    NIB_SHAPE_CHAT, NIB_SHAPE_SHAREGPT, NIB_SHAPE_FAQ, NIB_SHAPE_TEMPLATE, NIB_SHAPE_TEMPLATES, NIB_SHAPE_STREAM
+    NIB_SHAPE_UNKNOWN,
+    NIB_SHAPE_TOKENS,
+    NIB_SHAPE_TEXT,
+    NIB_SHAPE_COMPLETION,
+    NIB_SHAPE_CHAT_COMPLETION,
+    NIB_SHAPE_ALPACA,
+    NIB_SHAPE_CHAT,
+    NIB_SHAPE_SHAREGPT,
+    NIB_SHAPE_FAQ,
+    NIB_SHAPE_TEMPLATE,
+    NIB_SHAPE_TEMPLATES,
+    NIB_SHAPE_STREAM
 } nib_record_shape;
 
 /* One text to be tokenized, and the bytes of it that are trained, ascending. */
@@ -49,7 +59,8 @@ typedef struct nib_shaper {
 nib_status nib_shape_check(const nib_data_options *o, nib_error *err);
 
 /* Settles s->shape by the fields of a record.  NIB_E_FORMAT lists the fields that were found. */
-nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *where, nib_error *err);
+nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *where,
+                             nib_error *err);
 /* Opens the chat template if the shape needs one. */
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err);
 void nib_shaper_close(nib_shaper *s); /* zeroed is fine */
@@ -67,15 +78,18 @@ nib_status nib_shaper_fill(nib_shaper *s, const json_t *record, const char *wher
 /* --- what the shapes' files share --- */
 
 /* A field that must be a string. */
-nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key, const char *where, const json_t **out,
-                            nib_error *err);
+nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key,
+                            const char *where, const json_t **out, nib_error *err);
 const json_t *nib_shape_field(const json_t *record, const char *key); /* NULL: absent or null */
 const char *nib_shape_kind(const json_t *value); /* "a number", "a list", ...: for messages */
-nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where, nib_error *err);
+nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where,
+                           nib_error *err);
 
 /* shape_text.c */
-nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *where, nib_error *err);
+nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *where,
+                               nib_error *err);
 /* shape_chat.c */
-nib_status nib_shape_fill_chat(nib_shaper *s, const json_t *record, const char *where, nib_error *err);
+nib_status nib_shape_fill_chat(nib_shaper *s, const json_t *record, const char *where,
+                               nib_error *err);
 
 #endif

@@ -1,27 +1,35 @@
 /* template.c - filling templates: strings as they are, numbers as Python prints them. */
 #include "train/template.h"
 
-static nib_status add_field(const char *name, size_t length, const json_t *record, const char *where, nib_text *out,
-                            nib_error *err)
+static nib_status add_field(const char *name, size_t length, const json_t *record,
+                            const char *where, nib_text *out, nib_error *err)
 {
     char key[128];
     const json_t *value;
 
-    if (length >= sizeof key) return nib_fail(err, NIB_E_INVALID, "template: a field name longer than %zu bytes", sizeof key - 1);
+    if (length >= sizeof key)
+        return nib_fail(err, NIB_E_INVALID, "template: a field name longer than %zu bytes",
+                        sizeof key - 1);
     memcpy(key, name, length);
     key[length] = 0;
     value = json_object_get(record, key);
-    if (!value) return nib_fail(err, NIB_E_FORMAT, "%s: there is no field '%s', which the template names", where, key);
+    if (!value)
+        return nib_fail(err, NIB_E_FORMAT, "%s: there is no field '%s', which the template names",
+                        where, key);
     if (json_is_null(value)) return NIB_OK;
-    if (json_is_integer(value)) nib_text_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    if (json_is_integer(value))
+        nib_text_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     if (json_is_real(value)) nib_text_json_float(out, json_real_value(value));
     if (json_is_number(value)) return NIB_OK;
-    if (!json_is_string(value)) return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is neither a string nor a number", where, key);
+    if (!json_is_string(value))
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is neither a string nor a number", where,
+                        key);
     nib_text_put(out, json_string_value(value), json_string_length(value));
     return NIB_OK;
 }
 
-nib_status nib_template_fill(const char *format, const json_t *record, const char *where, nib_text *out, nib_error *err)
+nib_status nib_template_fill(const char *format, const json_t *record, const char *where,
+                             nib_text *out, nib_error *err)
 {
     for (const char *p = format; *p; p++) {
         char c = *p;
@@ -29,14 +37,16 @@ nib_status nib_template_fill(const char *format, const json_t *record, const cha
         if (c == '{' && p[1] != '{') {
             const char *end = strchr(p, '}');
             nib_status status;
-            if (!end) return nib_fail(err, NIB_E_INVALID, "template: '{' without '}' in: %s", format);
+            if (!end)
+                return nib_fail(err, NIB_E_INVALID, "template: '{' without '}' in: %s", format);
             status = add_field(p + 1, (size_t)(end - p - 1), record, where, out, err);
             if (status) return status;
             p = end;
             continue;
         }
         if ((c == '{' || c == '}') && p[1] == c) p++;
-        else if (c == '}') return nib_fail(err, NIB_E_INVALID, "template: '}' without '{' in: %s", format);
+        else if (c == '}')
+            return nib_fail(err, NIB_E_INVALID, "template: '}' without '{' in: %s", format);
         else if (c == '\\' && (p[1] == 'n' || p[1] == 't')) c = *++p == 'n' ? '\n' : '\t';
         nib_text_put(out, &c, 1);
     }

@@ -6,9 +6,10 @@
 
 #include "format/jsontext.h"
 
-/* Appends to `out`: {field} inserts a string or a number (null: nothing), {{ and }} are braces, \n and \t
- * are understood.  NIB_E_INVALID: a stray brace; NIB_E_FORMAT names an unknown field, or one that is
- * neither; `where` names the record.  No memory: out->failed. */
-nib_status nib_template_fill(const char *format, const json_t *record, const char *where, nib_text *out, nib_error *err);
+/* Appends to `out`: {field} inserts a string or a number (null: nothing), {{ and }} are braces, \n
+ * and \t are understood.  NIB_E_INVALID: a stray brace; NIB_E_FORMAT names an unknown field, or one
+ * that is neither; `where` names the record.  No memory: out->failed. */
+nib_status nib_template_fill(const char *format, const json_t *record, const char *where,
+                             nib_text *out, nib_error *err);
 
 #endif

@@ -24,7 +24,8 @@ static nib_status make_plan(nib_trainer *t, uint64_t memory, nib_error *err)
     if (status || forced >= 0 || planned_bytes(t) <= memory) return status;
     nib_plan_destroy(t->ctx, t->plan);
     t->plan = NULL;
-    return nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->layout.tokens, t->layout.targets, &t->plan, err);
+    return nib_plan_create(t->graph, NIB_PLAN_CHECKPOINT, t->layout.tokens, t->layout.targets,
+                           &t->plan, err);
 }
 
 static size_t longest_sequence(const nib_dataset *d)
@@ -45,8 +46,9 @@ static bool is_overdue(void *user)
     return nib_clock_seconds() - t->stop_seen > 5;
 }
 
-nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
-                            const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err)
+nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                            const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                            nib_trainer **out, nib_error *err)
 {
     nib_trainer *t = nib_new(ctx, sizeof *t);
     nib_status status;
@@ -73,10 +75,14 @@ nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error 
 {
     nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, 0, &t->run, err);
 
-    if (!status) status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens, t->layout.targets, &t->maker, err);
+    if (!status)
+        status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens,
+                                      t->layout.targets, &t->maker, err);
     if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
-        status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir, &t->optimizer, err);
-    if (!status) status = nib_arena_create(t->ctx, nib_params_trained_bytes(t->params), &t->before, err);
+        status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir,
+                                    &t->optimizer, err);
+    if (!status)
+        status = nib_arena_create(t->ctx, nib_params_trained_bytes(t->params), &t->before, err);
     if (status) return status;
     t->run->dropout_seed = t->o.seed;
     t->run->abandon = is_overdue;
@@ -92,9 +98,12 @@ nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params
     nib_status status = nib_trainer_plan(ctx, graph, params, data, o, memory, &t, err);
 
     if (!status && planned_bytes(t) > memory && o->gradient_checkpointing < 0)
-        status = nib_fail(err, NIB_E_NOMEM, "a batch of %zu tokens needs %" PRIu64 " MiB of activations even when layers "
-                          "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
-                          "max_seq_length", t->layout.tokens, planned_bytes(t) >> 20, memory >> 20);
+        status = nib_fail(
+            err, NIB_E_NOMEM,
+            "a batch of %zu tokens needs %" PRIu64 " MiB of activations even when layers "
+            "are run again, %" PRIu64 " MiB are free: lower per_device_train_batch_size or "
+            "max_seq_length",
+            t->layout.tokens, planned_bytes(t) >> 20, memory >> 20);
     if (!status) status = nib_trainer_allocate(t, page_dir, err);
     if (status) goto done;
     *out = t;
@@ -132,7 +141,8 @@ static size_t find_largest(nib_trainer *t, const uint32_t **order, size_t *most)
     for (uint64_t s = 0; s < nib_min(t->layout.per_epoch, t->steps); s++)
         for (uint64_t m = 0; m < (uint64_t)t->o.gradient_accumulation_steps; m++) {
             size_t tokens = 0, count = nib_epochs_micro(&t->layout, s, m, order);
-            for (size_t i = 0; i < count; i++) tokens += nib_dataset_record(t->data, (*order)[i]).length;
+            for (size_t i = 0; i < count; i++)
+                tokens += nib_dataset_record(t->data, (*order)[i]).length;
             if (tokens > *most) *most = tokens, at_step = s, at_micro = m;
         }
     return nib_epochs_micro(&t->layout, at_step, at_micro, order);
@@ -147,7 +157,8 @@ double nib_trainer_trial(nib_trainer *t)
     nib_run_step(t->run, nib_batch_make(&t->maker, t->data, order, count, 0));
     start = nib_clock_seconds() - start;
     nib_params_clear_grads(t->params);
-    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)tokens / (double)t->layout.per_epoch;
+    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)tokens /
+           (double)t->layout.per_epoch;
 }
 
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err)
@@ -166,13 +177,16 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         batch = nib_batch_make(&t->maker, t->data, order, count, (uint32_t)epoch);
         nib_run_step(t->run, batch);
         if (t->run->abandoned)
-            return nib_fail(err, NIB_E_INTERRUPTED, "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
+            return nib_fail(err, NIB_E_INTERRUPTED,
+                            "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
                             t->step + 1, t->steps);
         if (!isfinite(t->run->loss_sum)) {
             t->loss_is_bad = true;
             t->bad_module = nib_run_find_bad(t->run, batch);
-            return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the loss is not finite; the first value "
-                            "that is not comes out of %s", t->step + 1, t->bad_module);
+            return nib_fail(err, NIB_E_NUMERIC,
+                            "step %" PRIu64 ": the loss is not finite; the first value "
+                            "that is not comes out of %s",
+                            t->step + 1, t->bad_module);
         }
         loss += t->run->loss_sum;
         targets += (double)batch->logit_rows;
@@ -182,7 +196,8 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     scale = 1 / targets;
     norm = nib_gradient_norm(&t->graph->kernels, t->params, scale);
     if (!isfinite(norm))
-        return nib_fail(err, NIB_E_NUMERIC, "step %" PRIu64 ": the norm of the gradient is not finite", t->step + 1);
+        return nib_fail(err, NIB_E_NUMERIC,
+                        "step %" PRIu64 ": the norm of the gradient is not finite", t->step + 1);
     if (t->o.max_grad_norm > 0 && norm > 0)
         scale *= fmin(1, t->o.max_grad_norm / (norm + 1e-6));
     factor = nib_schedule_factor(&t->schedule, t->step);

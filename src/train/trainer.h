@@ -26,7 +26,8 @@ typedef struct nib_trainer {
     nib_batch_maker maker;
     nib_optimizer optimizer;
     nib_schedule schedule;
-    nib_arena before;           /* what was trained as it was before the last update: what a diverged run keeps */
+    nib_arena
+        before; /* what was trained as it was before the last update: what a diverged run keeps */
     bool can_take_back;         /* `before` holds that, of an update made by this process */
     uint64_t step;              /* optimizer steps done */
     double loss_total;          /* of the steps' losses */
@@ -34,14 +35,14 @@ typedef struct nib_trainer {
     uint64_t records_seen;      /* by this process */
     double stop_seen;           /* when the wish to stop was first met within a step, or 0 */
     double last_loss;           /* of the step last done */
-    bool loss_is_bad;           /* after NIB_E_NUMERIC: the loss is not finite; else only the gradient */
+    bool loss_is_bad; /* after NIB_E_NUMERIC: the loss is not finite; else only the gradient */
     const char *bad_module;     /* where it became so */
 } nib_trainer;
 
 /* memory: bytes that the arenas may take; more with everything kept: whole layers are run
  * again (unless gradient_checkpointing forces either).  params may be empty of gradients.
- * page_dir: where a paged optimizer's file is made; NULL: such an optimizer is not made, nothing is written,
- * and only nib_trainer_trial() runs. */
+ * page_dir: where a paged optimizer's file is made; NULL: such an optimizer is not made, nothing is
+ * written, and only nib_trainer_trial() runs. */
 nib_status nib_trainer_create(nib_ctx *ctx, nib_graph *graph, nib_params *params,
                               const nib_dataset *data, const nib_train_options *o, uint64_t memory,
                               const char *page_dir, nib_trainer **out, nib_error *err);
@@ -49,9 +50,11 @@ void nib_trainer_destroy(nib_trainer *t);
 
 /* The two halves of it: all sizes, whether they fit `memory` or not; then the memory, without which
  * no step runs. */
-nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
-                            const nib_train_options *o, uint64_t memory, nib_trainer **out, nib_error *err);
-uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch); /* of activations; of scratch and tables */
+nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                            const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                            nib_trainer **out, nib_error *err);
+uint64_t nib_trainer_bytes(const nib_trainer *t,
+                           uint64_t *scratch); /* of activations; of scratch and tables */
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err);
 
 /* Has the step last done ended an epoch? */
@@ -65,13 +68,14 @@ typedef struct nib_trainer_step {
     uint64_t tokens;
 } nib_trainer_step;
 
-/* One optimizer step.  NIB_E_INTERRUPTED: it took longer than 5 s after the wish to stop, parameters are
- * as before.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as before. */
+/* One optimizer step.  NIB_E_INTERRUPTED: it took longer than 5 s after the wish to stop,
+ * parameters are as before.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as
+ * before. */
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err);
 
 /* Parameters as they were before the last update, whose loss was finite, and `step` one less; the
- * optimizer's states stay.  false: nothing was changed, for the last update was not this process's or is
- * taken back already. */
+ * optimizer's states stay.  false: nothing was changed, for the last update was not this process's
+ * or is taken back already. */
 bool nib_trainer_take_back(nib_trainer *t);
 
 #endif

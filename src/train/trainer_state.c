@@ -7,10 +7,18 @@
 #include "format/json.h"
 
 static const char *const train_names[] = { "grad_norm", "learning_rate", "loss", NULL };
-static const char *const eval_names[] = { "eval_loss", "eval_perplexity", "eval_runtime", "eval_samples_per_second",
-                                          "eval_steps_per_second", NULL };
-static const char *const end_names[] = { "total_flos", "train_loss", "train_runtime", "train_samples_per_second",
-                                         "train_steps_per_second", NULL };
+static const char *const eval_names[] = { "eval_loss",
+                                          "eval_perplexity",
+                                          "eval_runtime",
+                                          "eval_samples_per_second",
+                                          "eval_steps_per_second",
+                                          NULL };
+static const char *const end_names[] = { "total_flos",
+                                         "train_loss",
+                                         "train_runtime",
+                                         "train_samples_per_second",
+                                         "train_steps_per_second",
+                                         NULL };
 
 const char *const *nib_log_names(nib_log_kind kind)
 {
@@ -25,7 +33,8 @@ void nib_trainer_state_init(nib_ctx *ctx, nib_trainer_state *out)
 nib_status nib_trainer_state_reserve(nib_trainer_state *s, size_t entries, nib_error *err)
 {
     return nib_grow(s->ctx, &s->log, &s->log_capacity, s->log_count + entries, sizeof *s->log)
-               ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "out of memory for a history of %zu entries", entries);
+               ? NIB_OK
+               : nib_fail(err, NIB_E_NOMEM, "out of memory for a history of %zu entries", entries);
 }
 
 void nib_trainer_state_free(nib_trainer_state *s)
@@ -68,7 +77,8 @@ static void put_key(nib_text *t, const char *before, const char *key)
 }
 
 /* The members of an entry in order. */
-static void put_members(nib_text *t, const nib_log_entry *e, const char *before, const char *between, bool round)
+static void put_members(nib_text *t, const nib_log_entry *e, const char *before,
+                        const char *between, bool round)
 {
     const char *const *names = nib_log_names(e->kind);
     bool step = false;
@@ -112,18 +122,25 @@ static void put_callbacks(nib_text *t, const nib_trainer_state *s)
 {
     nib_text_puts(t, "  \"stateful_callbacks\": {\n");
     if (s->early_stopping_patience) {
-        nib_text_printf(t, "    \"EarlyStoppingCallback\": {\n      \"args\": {\n"
-                        "        \"early_stopping_patience\": %d,\n        \"early_stopping_threshold\": ",
-                        s->early_stopping_patience);
+        nib_text_printf(
+            t,
+            "    \"EarlyStoppingCallback\": {\n      \"args\": {\n"
+            "        \"early_stopping_patience\": %d,\n        \"early_stopping_threshold\": ",
+            s->early_stopping_patience);
         nib_text_json_float(t, s->early_stopping_threshold);
-        nib_text_printf(t, "\n      },\n      \"attributes\": {\n        \"early_stopping_patience_counter\": %d\n"
-                        "      }\n    },\n", s->early_stopping_patience_counter);
+        nib_text_printf(
+            t,
+            "\n      },\n      \"attributes\": {\n        \"early_stopping_patience_counter\": %d\n"
+            "      }\n    },\n",
+            s->early_stopping_patience_counter);
     }
-    nib_text_printf(t, "    \"TrainerControl\": {\n      \"args\": {\n        \"should_epoch_stop\": false,\n"
-                    "        \"should_evaluate\": %s,\n        \"should_log\": %s,\n        \"should_save\": %s,\n"
-                    "        \"should_training_stop\": %s\n      },\n      \"attributes\": {}\n    }\n  },\n",
-                    truth(s->should_evaluate), truth(s->should_log), truth(s->should_save),
-                    truth(s->should_training_stop));
+    nib_text_printf(
+        t,
+        "    \"TrainerControl\": {\n      \"args\": {\n        \"should_epoch_stop\": false,\n"
+        "        \"should_evaluate\": %s,\n        \"should_log\": %s,\n        \"should_save\": %s,\n"
+        "        \"should_training_stop\": %s\n      },\n      \"attributes\": {}\n    }\n  },\n",
+        truth(s->should_evaluate), truth(s->should_log), truth(s->should_save),
+        truth(s->should_training_stop));
 }
 
 void nib_trainer_state_put(nib_text *t, const nib_trainer_state *s)
@@ -139,23 +156,30 @@ void nib_trainer_state_put(nib_text *t, const nib_trainer_state *s)
     else nib_text_puts(t, "null");
     nib_text_puts(t, ",\n  \"epoch\": ");
     nib_text_json_float(t, s->epoch);
-    nib_text_printf(t, ",\n  \"eval_steps\": %d,\n  \"global_step\": %" PRIu64 ",\n  \"is_hyper_param_search\": false,\n"
-                    "  \"is_local_process_zero\": true,\n  \"is_world_process_zero\": true,\n", s->eval_steps,
-                    s->global_step);
+    nib_text_printf(t,
+                    ",\n  \"eval_steps\": %d,\n  \"global_step\": %" PRIu64
+                    ",\n  \"is_hyper_param_search\": false,\n"
+                    "  \"is_local_process_zero\": true,\n  \"is_world_process_zero\": true,\n",
+                    s->eval_steps, s->global_step);
     put_history(t, s);
-    nib_text_printf(t, "  \"logging_steps\": %d,\n  \"max_steps\": %" PRIu64 ",\n  \"num_input_tokens_seen\": %" PRIu64
-                    ",\n  \"num_train_epochs\": %" PRIu64 ",\n  \"save_steps\": %d,\n", s->logging_steps, s->max_steps,
-                    s->num_input_tokens_seen, s->num_train_epochs, s->save_steps);
+    nib_text_printf(t,
+                    "  \"logging_steps\": %d,\n  \"max_steps\": %" PRIu64
+                    ",\n  \"num_input_tokens_seen\": %" PRIu64 ",\n  \"num_train_epochs\": %" PRIu64
+                    ",\n  \"save_steps\": %d,\n",
+                    s->logging_steps, s->max_steps, s->num_input_tokens_seen, s->num_train_epochs,
+                    s->save_steps);
     put_callbacks(t, s);
     nib_text_puts(t, "  \"total_flos\": ");
     nib_text_json_float(t, s->total_flos);
-    nib_text_printf(t, ",\n  \"train_batch_size\": %d,\n  \"trial_name\": null,\n  \"trial_params\": null\n}\n",
-                    s->train_batch_size);
+    nib_text_printf(
+        t, ",\n  \"train_batch_size\": %d,\n  \"trial_name\": null,\n  \"trial_params\": null\n}\n",
+        s->train_batch_size);
 }
 
 /* --- reading --- */
 
-static nib_status read_entry(nib_trainer_state *s, const json_t *o, const char *where, nib_error *err)
+static nib_status read_entry(nib_trainer_state *s, const json_t *o, const char *where,
+                             nib_error *err)
 {
     nib_log_entry e = { .kind = json_object_get(o, "eval_loss") || json_object_get(o, "eval_runtime") ? NIB_LOG_EVAL
                               : json_object_get(o, "train_runtime") ? NIB_LOG_END : NIB_LOG_TRAIN };
@@ -163,9 +187,11 @@ static nib_status read_entry(nib_trainer_state *s, const json_t *o, const char *
     int64_t step = -1;
     nib_status status;
 
-    if (!json_is_object(o)) return nib_fail(err, NIB_E_FORMAT, "%s: an entry of log_history is not an object", where);
+    if (!json_is_object(o))
+        return nib_fail(err, NIB_E_FORMAT, "%s: an entry of log_history is not an object", where);
     status = nib_json_get_int(o, where, "step", 0, INT64_MAX, &step, err);
-    if (!status && step < 0) status = nib_fail(err, NIB_E_FORMAT, "%s: an entry of log_history has no step", where);
+    if (!status && step < 0)
+        status = nib_fail(err, NIB_E_FORMAT, "%s: an entry of log_history has no step", where);
     if (!status) status = nib_json_get_float(o, where, "epoch", &e.epoch, err);
     for (size_t i = 0; names[i] && !status; i++) {
         e.values[i] = (double)NAN;
@@ -179,10 +205,12 @@ static nib_status read_entry(nib_trainer_state *s, const json_t *o, const char *
     return NIB_OK;
 }
 
-static nib_status read_root(nib_trainer_state *s, const json_t *root, const char *where, nib_error *err)
+static nib_status read_root(nib_trainer_state *s, const json_t *root, const char *where,
+                            nib_error *err)
 {
     const json_t *history = json_object_get(root, "log_history");
-    const json_t *early = json_object_get(json_object_get(root, "stateful_callbacks"), "EarlyStoppingCallback");
+    const json_t *early = json_object_get(json_object_get(root, "stateful_callbacks"),
+                                          "EarlyStoppingCallback");
     int64_t step = -1, max_steps = -1, best = 0, counter = 0, tokens = 0;
     const char *path = NULL;
     nib_status status;
@@ -191,18 +219,22 @@ static nib_status read_root(nib_trainer_state *s, const json_t *root, const char
     status = nib_json_get_int(root, where, "global_step", 0, INT64_MAX, &step, err);
     if (!status) status = nib_json_get_int(root, where, "max_steps", 0, INT64_MAX, &max_steps, err);
     if (!status && (step < 0 || max_steps < 0))
-        status = nib_fail(err, NIB_E_FORMAT, "%s: %s is missing", where, step < 0 ? "global_step" : "max_steps");
-    if (!status) status = nib_json_get_int(root, where, "best_global_step", 0, INT64_MAX, &best, err);
-    if (!status) status = nib_json_get_int(root, where, "num_input_tokens_seen", 0, INT64_MAX, &tokens, err);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: %s is missing", where,
+                          step < 0 ? "global_step" : "max_steps");
+    if (!status)
+        status = nib_json_get_int(root, where, "best_global_step", 0, INT64_MAX, &best, err);
+    if (!status)
+        status = nib_json_get_int(root, where, "num_input_tokens_seen", 0, INT64_MAX, &tokens, err);
     if (!status) status = nib_json_get_float(root, where, "epoch", &s->epoch, err);
     if (!status) status = nib_json_get_float(root, where, "total_flos", &s->total_flos, err);
     if (!status) status = nib_json_get_float(root, where, "best_metric", &s->best_metric, err);
     if (!status) status = nib_json_get_string(root, where, "best_model_checkpoint", &path, err);
     if (!status && early)
-        status = nib_json_get_int(json_object_get(early, "attributes"), where, "early_stopping_patience_counter", 0,
-                                  INT32_MAX, &counter, err);
+        status = nib_json_get_int(json_object_get(early, "attributes"), where,
+                                  "early_stopping_patience_counter", 0, INT32_MAX, &counter, err);
     if (!status && !json_is_array(history))
-        status = nib_fail(err, NIB_E_FORMAT, "%s: log_history is %s", where, history ? "not a list" : "missing");
+        status = nib_fail(err, NIB_E_FORMAT, "%s: log_history is %s", where,
+                          history ? "not a list" : "missing");
     if (status) return status;
     s->global_step = (uint64_t)step;
     s->best_global_step = (uint64_t)best;
@@ -215,8 +247,8 @@ static nib_status read_root(nib_trainer_state *s, const json_t *root, const char
     return status;
 }
 
-nib_status nib_trainer_state_parse(nib_trainer_state *s, const char *text, size_t bytes, const char *where,
-                                   nib_error *err)
+nib_status nib_trainer_state_parse(nib_trainer_state *s, const char *text, size_t bytes,
+                                   const char *where, nib_error *err)
 {
     json_t *root = NULL;
     nib_status status = nib_json_parse(text, bytes, where, 0, &root, err);

@@ -50,17 +50,18 @@ void nib_trainer_state_free(nib_trainer_state *s); /* zeroed is fine */
 /* Adds an entry; the history must have room. */
 void nib_trainer_state_log(nib_trainer_state *s, const nib_log_entry *e);
 
-/* An entry on one line as a JSON object with sorted keys; values that are not finite are left out. */
+/* An entry on one line as a JSON object with sorted keys; values that are not finite are left out.
+ */
 void nib_log_entry_put(nib_text *t, const nib_log_entry *e);
 
-/* The whole file: json.dumps(indent=2, sort_keys=True) and a newline.  Losses of training rounded to 4
- * decimals, runtimes to 4, values per second to 3, as the Trainer does. */
+/* The whole file: json.dumps(indent=2, sort_keys=True) and a newline.  Losses of training rounded
+ * to 4 decimals, runtimes to 4, values per second to 3, as the Trainer does. */
 void nib_trainer_state_put(nib_text *t, const nib_trainer_state *s);
 
 /* Reads what nib_trainer_state_put() wrote into an initialised state: the history, the best and the
  * callbacks' counters; what the options say (steps, batch) is left as it is.  `where` names it in
  * errors.  NIB_E_FORMAT: not such a file; NIB_E_NOMEM. */
-nib_status nib_trainer_state_parse(nib_trainer_state *s, const char *text, size_t bytes, const char *where,
-                                   nib_error *err);
+nib_status nib_trainer_state_parse(nib_trainer_state *s, const char *text, size_t bytes,
+                                   const char *where, nib_error *err);
 
 #endif

@@ -43,14 +43,19 @@ static void test_values(void)
     char *text;
     size_t bytes;
 
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/config-full.json"), 1 << 20, &text, &bytes, &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/config-full.json"), 1 << 20,
+                             &text, &bytes, &err),
+               err);
     REQUIRE_OK(nib_peft_config_parse(ctx, text, bytes, "full", &cfg, &err), err);
-    CHECK(cfg.r == 4 && cfg.lora_alpha == 1.5 && cfg.lora_dropout == 1e-5 && cfg.use_rslora && cfg.fan_in_fan_out);
+    CHECK(cfg.r == 4 && cfg.lora_alpha == 1.5 && cfg.lora_dropout == 1e-5 && cfg.use_rslora &&
+          cfg.fan_in_fan_out);
     CHECK(cfg.bias == NIB_PEFT_BIAS_LORA_ONLY && strcmp(cfg.init_lora_weights, "gaussian") == 0);
     CHECK(cfg.target_modules.kind == NIB_PEFT_LIST && cfg.exclude_modules.kind == NIB_PEFT_REGEX);
-    CHECK(cfg.layers_count == 2 && cfg.layers[1] == 3 && cfg.layers_is_list && cfg.layers_pattern.count == 1);
+    CHECK(cfg.layers_count == 2 && cfg.layers[1] == 3 && cfg.layers_is_list &&
+          cfg.layers_pattern.count == 1);
     CHECK(cfg.rank_count == 2 && cfg.alpha_count == 2 && cfg.alpha_pattern[0].value == 0.5);
-    CHECK(strcmp(cfg.task_type, "CAUSAL_LM") == 0 && strcmp(cfg.revision, "main") == 0 && !cfg.base_model_name_or_path);
+    CHECK(strcmp(cfg.task_type, "CAUSAL_LM") == 0 && strcmp(cfg.revision, "main") == 0 &&
+          !cfg.base_model_name_or_path);
     nib_peft_config_free(ctx, &cfg);
     nib_free(ctx, text);
 }
@@ -91,7 +96,8 @@ static void test_refuses(void)
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         nib_peft_config cfg;
         nib_error err = { 0 };
-        nib_status status = nib_peft_config_parse(ctx, bad[i].json, strlen(bad[i].json), "config", &cfg, &err);
+        nib_status status = nib_peft_config_parse(ctx, bad[i].json, strlen(bad[i].json), "config",
+                                                  &cfg, &err);
         CHECK(status == bad[i].status, "%s: %d", bad[i].json, status);
         CHECK(strstr(err.message, bad[i].says), "%s: says: %s", bad[i].json, err.message);
     }

@@ -47,7 +47,9 @@ static void test_peft_answers(void)
         REQUIRE_OK(parse(ctx, cases_json[i].json, &cfg[i], &err), err);
         REQUIRE_OK(nib_peft_matcher_create(ctx, &cfg[i], NULL, 0, &m[i], &err), err);
     }
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/matching.tsv"), 1 << 20, &text, &bytes, &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/matching.tsv"), 1 << 20, &text,
+                             &bytes, &err),
+               err);
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char name[64], module[128];
         int want;
@@ -90,7 +92,8 @@ static void test_defaults_and_all_linear(void)
     CHECK(nib_peft_match(m, "a.k_proj", true, false, &yes, &err) == NIB_OK && !yes);
     nib_peft_matcher_destroy(m);
     nib_peft_config_free(ctx, &cfg);
-    REQUIRE_OK(parse(ctx, "'target_modules':'All-Linear','exclude_modules':['k']", &cfg, &err), err);
+    REQUIRE_OK(parse(ctx, "'target_modules':'All-Linear','exclude_modules':['k']", &cfg, &err),
+               err);
     REQUIRE_OK(nib_peft_matcher_create(ctx, &cfg, defaults, 2, &m, &err), err);
     CHECK(nib_peft_match(m, "a.x", true, false, &yes, &err) == NIB_OK && yes);
     CHECK(nib_peft_match(m, "a.k", true, false, &yes, &err) == NIB_OK && !yes);
@@ -114,19 +117,23 @@ static void condense_case(nib_ctx *ctx, const char *which, char **names, size_t 
 
     for (size_t i = 0; i < count; i++) {
         size_t n = strlen(names[i]);
-        bool is_target = n > 6 && (strcmp(names[i] + n - 6, "q_proj") == 0 || strcmp(names[i] + n - 6, "v_proj") == 0);
+        bool is_target = n > 6 && (strcmp(names[i] + n - 6, "q_proj") == 0 ||
+                                   strcmp(names[i] + n - 6, "v_proj") == 0);
         for (size_t j = 0; left_out[j]; j++) is_target &= strcmp(names[i], left_out[j]) != 0;
         if (is_target) targets[target_count++] = names[i];
         else others[other_count++] = names[i];
     }
     REQUIRE_OK(nib_peft_condense(ctx, targets, target_count, others, other_count, &got, &err), err);
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/condense.tsv"), 1 << 20, &text, &bytes, &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/adapter/condense.tsv"), 1 << 20, &text,
+                             &bytes, &err),
+               err);
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char name[64], suffix[128];
         REQUIRE(sscanf(line, "%63[^\t]\t%127s", name, suffix) == 2);
         if (strcmp(name, which)) continue;
         REQUIRE(at < got.count, "%s: only %zu", which, got.count);
-        CHECK(strcmp(got.names[at], suffix) == 0, "%s: %s, PEFT has %s", which, got.names[at], suffix);
+        CHECK(strcmp(got.names[at], suffix) == 0, "%s: %s, PEFT has %s", which, got.names[at],
+              suffix);
         at++;
     }
     CHECK(at == got.count && at > 0, "%s: %zu, PEFT has %zu", which, got.count, at);
@@ -142,30 +149,37 @@ static void test_condense(void)
     size_t count = 0;
 
     for (int i = 0; i < 12; i++)
-        for (int j = 0; j < 3; j++) snprintf(store[count++], 64, "model.layers.%d.self_attn.%s", i, parts[j]);
+        for (int j = 0; j < 3; j++)
+            snprintf(store[count++], 64, "model.layers.%d.self_attn.%s", i, parts[j]);
     strcpy(store[count++], "lm_head");
     strcpy(store[count++], "model.norm");
     for (size_t i = 0; i < count; i++) names[i] = store[i];
     condense_case(ctx, "all", names, count, (const char *const[]){ NULL });
-    condense_case(ctx, "hole", names, count, (const char *const[]){ "model.layers.3.self_attn.v_proj", NULL });
+    condense_case(ctx, "hole", names, count,
+                  (const char *const[]){ "model.layers.3.self_attn.v_proj", NULL });
     condense_case(ctx, "eleven", names, count,
-                  (const char *const[]){ "model.layers.1.self_attn.q_proj", "model.layers.11.self_attn.v_proj", NULL });
+                  (const char *const[]){ "model.layers.1.self_attn.q_proj",
+                                         "model.layers.11.self_attn.v_proj", NULL });
 }
 
 /* What PCRE2 would take otherwise than Python, and what is no expression at all. */
 static void test_refuses_patterns(void)
 {
-    static const char *const outside[] = { "a\\Z", "\\v", "\\h+", "a{,3}", "[[:alpha:]]", "(*ACCEPT)", "(?R)",
-        "(?i)a", "\\Qa\\E", "\\p{L}", "(?<n>a)", "(?|a)", "\\K", "[\\b]", "\\01", "[a--b]", "\\" };
+    static const char *const outside[] = { "a\\Z",      "\\v",   "\\h+",  "a{,3}",   "[[:alpha:]]",
+                                           "(*ACCEPT)", "(?R)",  "(?i)a", "\\Qa\\E", "\\p{L}",
+                                           "(?<n>a)",   "(?|a)", "\\K",   "[\\b]",   "\\01",
+                                           "[a--b]",    "\\" };
     static const char *const wrong[] = { "(", "a)", "[a", "*a", "(?P<1>a)" };
     nib_ctx *ctx = test_ctx();
     nib_python_regex *re;
     nib_error err;
 
     for (size_t i = 0; i < NIB_COUNT(outside); i++)
-        CHECK(nib_python_regex_create(ctx, "p", "", outside[i], "", &re, &err) == NIB_E_UNSUPPORTED, "%s", outside[i]);
+        CHECK(nib_python_regex_create(ctx, "p", "", outside[i], "", &re, &err) == NIB_E_UNSUPPORTED,
+              "%s", outside[i]);
     for (size_t i = 0; i < NIB_COUNT(wrong); i++)
-        CHECK(nib_python_regex_create(ctx, "p", "", wrong[i], "", &re, &err) == NIB_E_FORMAT, "%s", wrong[i]);
+        CHECK(nib_python_regex_create(ctx, "p", "", wrong[i], "", &re, &err) == NIB_E_FORMAT, "%s",
+              wrong[i]);
 }
 
 static void test_limits(void)
@@ -176,7 +190,9 @@ static void test_limits(void)
     bool yes;
 
     REQUIRE_OK(nib_python_regex_create(ctx, "p", "", "(a|aa)+", "", &re, &err), err);
-    CHECK(nib_python_regex_match(re, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", true, &yes, NULL, &err) == NIB_E_FORMAT);
+    CHECK(nib_python_regex_match(
+              re, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!", true, &yes,
+              NULL, &err) == NIB_E_FORMAT);
     CHECK(strstr(err.message, "limit"), "%s", err.message);
     nib_python_regex_destroy(ctx, re);
 }
@@ -190,10 +206,14 @@ static void test_allocations(void)
         nib_peft_matcher *m = NULL;
         nib_error err;
         bool yes;
-        nib_status status = parse(ctx, "'target_modules':'a.*','modules_to_save':['b'],'rank_pattern':{'x':3},'task_type':'T'", &cfg, &err);
+        nib_status status = parse(
+            ctx,
+            "'target_modules':'a.*','modules_to_save':['b'],'rank_pattern':{'x':3},'task_type':'T'",
+            &cfg, &err);
 
         if (!status) status = nib_peft_matcher_create(ctx, &cfg, NULL, 0, &m, &err);
-        if (!status) CHECK(nib_peft_match(m, "abc", true, false, &yes, &err) == NIB_OK || heap.calls >= n);
+        if (!status)
+            CHECK(nib_peft_match(m, "abc", true, false, &yes, &err) == NIB_OK || heap.calls >= n);
         nib_peft_matcher_destroy(m);
         nib_peft_config_free(ctx, &cfg);
         CHECK(heap.live == 0, "allocation %zu: %zu blocks left", n, heap.live);

@@ -44,7 +44,8 @@ static void test_v2(void)
     put("proc/self/cgroup", "0::/user.slice/app.service\n");
     put("sys/fs/cgroup/user.slice/memory.max", "5000000\n");
     put("sys/fs/cgroup/user.slice/memory.current", "4500000\n");
-    put("sys/fs/cgroup/user.slice/memory.stat", "anon 100\nfile 4000000\ninactive_file 3900000\nactive_file 5\n");
+    put("sys/fs/cgroup/user.slice/memory.stat",
+        "anon 100\nfile 4000000\ninactive_file 3900000\nactive_file 5\n");
     put("sys/fs/cgroup/user.slice/cpu.max", "250000 100000\n");
     put("sys/fs/cgroup/user.slice/app.service/memory.max", "max\n");
     put("sys/fs/cgroup/user.slice/app.service/memory.current", "7\n");

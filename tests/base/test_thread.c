@@ -1,5 +1,6 @@
-/* test_thread.c - the parallel loop: every tile once, by a worker that exists, and done when the call returns;
- * loops one after the other, short and long, beside sleeping and beside busy workers. */
+/* test_thread.c - the parallel loop: every tile once, by a worker that exists, and done when the
+ * call returns; loops one after the other, short and long, beside sleeping and beside busy workers.
+ */
 #include "base/thread.h"
 
 #include <stdatomic.h>
@@ -15,7 +16,8 @@ typedef struct loop {
     size_t tiles;
     unsigned threads;
     void (*work)(size_t tile, unsigned worker);
-    uint64_t plain[MOST_TILES]; /* written without atomics: visible to the caller when the loop returns */
+    /* written without atomics: visible to the caller when the loop returns */
+    uint64_t plain[MOST_TILES];
 } loop;
 
 static void run_tile(void *arg, size_t tile, unsigned worker)
@@ -39,8 +41,9 @@ static bool once_each(nib_ctx *ctx, loop *l, size_t tiles)
     nib_parallel_for(ctx, tiles, run_tile, l);
     for (size_t i = 0; i < MOST_TILES; i++)
         wrong += atomic_load(&l->runs[i]) != (i < tiles) || l->plain[i] != (i < tiles ? i + 1 : 0);
-    CHECK(!wrong && !atomic_load(&l->strangers), "%zu tiles on %u threads: %zu not run once, %u strange calls", tiles, l->threads,
-          wrong, atomic_load(&l->strangers));
+    CHECK(!wrong && !atomic_load(&l->strangers),
+          "%zu tiles on %u threads: %zu not run once, %u strange calls", tiles, l->threads, wrong,
+          atomic_load(&l->strangers));
     return !wrong;
 }
 
@@ -72,7 +75,8 @@ static void late_worker(size_t tile, unsigned worker)
     if (worker) nap(1000000); /* as if its processor had been taken away */
 }
 
-/* A worker stalls inside a tile again and again: the caller waits, then does without, then asks it again. */
+/* A worker stalls inside a tile again and again: the caller waits, then does without, then asks it
+ * again. */
 static void test_stalls(void)
 {
     static loop l = { .work = late_worker };

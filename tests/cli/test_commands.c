@@ -1,4 +1,5 @@
-/* test_commands.c - the program as its users meet it: options, streams, exit codes (docs/conventions.md). */
+/* test_commands.c - the program as its users meet it: options, streams, exit codes
+ * (docs/conventions.md). */
 #include "program.h"
 
 #include <signal.h>
@@ -7,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate", "merge", "inspect", "tokenize", "doctor" };
+static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
+                                     "merge",    "inspect",  "tokenize", "doctor" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
@@ -32,9 +34,11 @@ static void test_help(void)
 
     for (size_t i = 0; i < VERBS; i++) {
         REQUIRE(NIBBLE(&e, verbs[i], "--help"));
-        CHECK(e.exit_code == 0 && has(e.out, verbs[i]) && has(e.out, "--json") && !*e.said, "%s: %d %s", verbs[i], e.exit_code, e.said);
+        CHECK(e.exit_code == 0 && has(e.out, verbs[i]) && has(e.out, "--json") && !*e.said,
+              "%s: %d %s", verbs[i], e.exit_code, e.said);
         REQUIRE(program_nibble(&(program_run){ .arguments = (const char *const[]){ verbs[i], "--help", NULL }, .out_path = "/dev/full" }, &e));
-        CHECK(e.exit_code == 1 && has(e.said, "standard output"), "%s: %d %s", verbs[i], e.exit_code, e.said);
+        CHECK(e.exit_code == 1 && has(e.said, "standard output"), "%s: %d %s", verbs[i],
+              e.exit_code, e.said);
     }
 }
 
@@ -51,8 +55,10 @@ static void test_manual(void)
         snprintf(mark, sizeof mark, "\n@OPTIONS %s@\n", verbs[i]);
         CHECK(times(page, mark) == 1, "%s is missing", verbs[i]);
         REQUIRE(NIBBLE(&help, verbs[i], "--help") && NIBBLE(&manual, verbs[i], "--help=mdoc"));
-        CHECK(manual.exit_code == 0 && times(help.out, "\n  --") > 1 && times(help.out, "\n  --") == times(manual.out, ".It Fl \\-"),
-              "%s: %zu and %zu options", verbs[i], times(help.out, "\n  --"), times(manual.out, ".It Fl \\-"));
+        CHECK(manual.exit_code == 0 && times(help.out, "\n  --") > 1 &&
+                  times(help.out, "\n  --") == times(manual.out, ".It Fl \\-"),
+              "%s: %zu and %zu options", verbs[i], times(help.out, "\n  --"),
+              times(manual.out, ".It Fl \\-"));
     }
 }
 
@@ -66,7 +72,8 @@ static void test_full_disk(void)
 
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         REQUIRE(program_nibble(&(program_run){ .arguments = runs[i], .out_path = "/dev/full" }, &e));
-        CHECK(e.exit_code == 1 && has(e.said, "standard output") && is_one_line(e.said), "run %zu: %d %s", i, e.exit_code, e.said);
+        CHECK(e.exit_code == 1 && has(e.said, "standard output") && is_one_line(e.said),
+              "run %zu: %d %s", i, e.exit_code, e.said);
     }
 }
 
@@ -84,7 +91,8 @@ static void test_misuse(void)
         char usage[64];
         snprintf(usage, sizeof usage, "usage: nibble %s ", runs[i][0]);
         REQUIRE(program_nibble(&(program_run){ .arguments = runs[i] }, &e));
-        CHECK(e.exit_code == 2 && has(e.said, usage) && !*e.out, "run %zu: %d %s%s", i, e.exit_code, e.out, e.said);
+        CHECK(e.exit_code == 2 && has(e.said, usage) && !*e.out, "run %zu: %d %s%s", i, e.exit_code,
+              e.out, e.said);
     }
 }
 
@@ -108,10 +116,13 @@ static void test_numbers(void)
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (const char *const *v = bad[i].values; *v; v++) {
-            REQUIRE(NIBBLE(&e, "generate", test_data("models/pico"), "--prompt", "Hello", "--load-in-4bit", bad[i].option, *v));
-            CHECK((e.exit_code == 1 || e.exit_code == 2) && !*e.out, "%s '%s': %d %s", bad[i].option, *v, e.exit_code, e.out);
+            REQUIRE(NIBBLE(&e, "generate", test_data("models/pico"), "--prompt", "Hello",
+                           "--load-in-4bit", bad[i].option, *v));
+            CHECK((e.exit_code == 1 || e.exit_code == 2) && !*e.out, "%s '%s': %d %s",
+                  bad[i].option, *v, e.exit_code, e.out);
         }
-    REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--data", test_data("models/shop-test.jsonl"), "--batch-size", "-1"));
+    REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--data",
+                   test_data("models/shop-test.jsonl"), "--batch-size", "-1"));
     CHECK(e.exit_code == 2, "%d", e.exit_code);
 }
 
@@ -123,8 +134,11 @@ static void test_threads(void)
 
     REQUIRE(NIBBLE(&e, "doctor", "--threads", "4096"));
     found = strstr(e.out, "threads: ");
-    CHECK(e.exit_code == 0 && has(e.said, "threads 4096: this process may use "), "%d %s", e.exit_code, e.said);
-    CHECK(found && atoi(found + strlen("threads: ")) >= 1 && atoi(found + strlen("threads: ")) < 4096, "%s", e.out);
+    CHECK(e.exit_code == 0 && has(e.said, "threads 4096: this process may use "), "%d %s",
+          e.exit_code, e.said);
+    CHECK(found && atoi(found + strlen("threads: ")) >= 1 &&
+              atoi(found + strlen("threads: ")) < 4096,
+          "%s", e.out);
     REQUIRE(NIBBLE(&e, "doctor", "--threads", "1"));
     CHECK(e.exit_code == 0 && has(e.out, "threads: 1\n") && !*e.said, "%s %s", e.out, e.said);
 }
@@ -157,39 +171,52 @@ static void test_training_numbers(void)
     snprintf(out, sizeof out, "%s/out", test_tmpdir());
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (const char *const *v = bad[i].values; *v; v++) {
-            REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
-                           "--max-steps", "1", bad[i].option, *v));
-            CHECK((e.exit_code == 1 || e.exit_code == 2) && !*e.out, "%s '%s': %d", bad[i].option, *v, e.exit_code);
+            REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                           test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "1",
+                           bad[i].option, *v));
+            CHECK((e.exit_code == 1 || e.exit_code == 2) && !*e.out, "%s '%s': %d", bad[i].option,
+                  *v, e.exit_code);
             CHECK(access(out, F_OK) != 0, "%s '%s': a directory was left", bad[i].option, *v);
         }
-    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
-                   "--max-steps", "1", "--target-modules", "q_proj,nope", "--load-in-4bit"));
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                   test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "1",
+                   "--target-modules", "q_proj,nope", "--load-in-4bit"));
     CHECK(e.exit_code == 0 && times(e.said, "called nope") == 1, "%s", e.said);
 }
 
 /* The ways to write an option: dashes, underscores, true and false, `--no-`, an alias. */
 static void test_spellings(void)
 {
-    static const char *const runs[][4] = { { "--max_new_tokens", "2" }, { "--max-new-tokens=2" }, { "--MAX-NEW-TOKENS", "2" } };
+    static const char *const runs[][4] = { { "--max_new_tokens", "2" },
+                                           { "--max-new-tokens=2" },
+                                           { "--MAX-NEW-TOKENS", "2" } };
     const char *model = test_data("models/pico");
     program_end e, other;
 
-    REQUIRE(NIBBLE(&e, "generate", model, "--prompt", "Question: What", "--temperature", "0", "--max-new-tokens", "2"));
+    REQUIRE(NIBBLE(&e, "generate", model, "--prompt", "Question: What", "--temperature", "0",
+                   "--max-new-tokens", "2"));
     REQUIRE(e.exit_code == 0 && *e.out, "%s", e.said);
     for (size_t i = 0; i < 3; i++) {
-        REQUIRE(NIBBLE(&other, "generate", model, "--prompt=Question: What", "--no-do-sample", runs[i][0], runs[i][1]));
-        CHECK(strcmp(other.out, e.out) == 0, "run %zu: '%s' and '%s' %s", i, other.out, e.out, other.said);
+        REQUIRE(NIBBLE(&other, "generate", model, "--prompt=Question: What", "--no-do-sample",
+                       runs[i][0], runs[i][1]));
+        CHECK(strcmp(other.out, e.out) == 0, "run %zu: '%s' and '%s' %s", i, other.out, e.out,
+              other.said);
     }
-    REQUIRE(NIBBLE(&other, "generate", model, "--do_sample", "false", "--prompt", "Question: What", "--max-new-tokens", "2", "--torch-dtype", "bfloat16"));
+    REQUIRE(NIBBLE(&other, "generate", model, "--do_sample", "false", "--prompt", "Question: What",
+                   "--max-new-tokens", "2", "--torch-dtype", "bfloat16"));
     CHECK(other.exit_code == 0 && has(other.said, "bfloat16"), "%s", other.said);
-    REQUIRE(NIBBLE(&other, "finetune", model, "--overwrite-output-dir", "--data", test_data("models/shop.jsonl"), "--dry-run", "--max_length", "64",
+    REQUIRE(NIBBLE(&other, "finetune", model, "--overwrite-output-dir", "--data",
+                   test_data("models/shop.jsonl"), "--dry-run", "--max_length", "64",
                    "--no-use-rslora", "--batch-size=2"));
-    CHECK(other.exit_code == 0 && has(other.said, "max_seq_length 64") && has(other.said, "of 2 x 1 records"), "%s", other.said);
+    CHECK(other.exit_code == 0 && has(other.said, "max_seq_length 64") &&
+              has(other.said, "of 2 x 1 records"),
+          "%s", other.said);
     REQUIRE(NIBBLE(&other, "inspect", model, "--json", "false"));
     CHECK(other.exit_code == 0 && *other.out != '{', "%s", other.out);
 }
 
-/* Of the tokens of single bytes one is a newline's: it is printed as \\n, so that a line stays a line. */
+/* Of the tokens of single bytes one is a newline's: it is printed as \\n, so that a line stays a
+ * line. */
 static void newline_is_shown(const char *const *decode)
 {
     program_end e;
@@ -212,9 +239,11 @@ static void test_tokenize(void)
     program_end e;
 
     REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "fine\nab\xff" "c\n" }, &e));
-    CHECK(e.exit_code == 1 && has(e.said, "standard input: line 2: byte 2"), "%d %s", e.exit_code, e.said);
+    CHECK(e.exit_code == 1 && has(e.said, "standard input: line 2: byte 2"), "%d %s", e.exit_code,
+          e.said);
     REQUIRE(program_nibble(&(program_run){ .arguments = decode, .input = "5\n7 x\n" }, &e));
-    CHECK(e.exit_code == 1 && has(e.said, "standard input: line 2: 'x'"), "%d %s", e.exit_code, e.said);
+    CHECK(e.exit_code == 1 && has(e.said, "standard input: line 2: 'x'"), "%d %s", e.exit_code,
+          e.said);
     REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "one\n\ntwo" }, &e));
     CHECK(e.exit_code == 0, "%s", e.said);
     CHECK(times(e.out, "\n") == 3, "%s", e.out);
@@ -229,8 +258,9 @@ static void test_tokenize(void)
 static bool train(const char *out, const char *steps, const char *rate)
 {
     program_end e;
-    bool good = NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
-                       "--max-steps", steps, "--learning-rate", rate, "--target-modules", "all-linear");
+    bool good = NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                       test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", steps,
+                       "--learning-rate", rate, "--target-modules", "all-linear");
 
     CHECK(good && e.exit_code == 0, "%s", e.said);
     return good && e.exit_code == 0;
@@ -256,13 +286,18 @@ static void test_adapters_by_name(void)
             "{\"prompt\": \"Question: Do you repair bikes?\\nAnswer:\", \"adapter\": \"two\"}\n"
             "{\"prompt\": \"Question: Do you repair bikes?\\nAnswer:\", \"adapter\": null}\n");
     fclose(f);
-    REQUIRE(NIBBLE(&bare, "generate", model, "--prompt", "Question: Do you repair bikes?\nAnswer:", "--temperature", "0", "--max-new-tokens", "6"));
+    REQUIRE(NIBBLE(&bare, "generate", model, "--prompt", "Question: Do you repair bikes?\nAnswer:",
+                   "--temperature", "0", "--max-new-tokens", "6"));
     REQUIRE(strlen(bare.out) > 4);
-    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts, "--temperature", "0", "--max-new-tokens", "6"));
-    CHECK(e.exit_code == 0 && times(e.out, "\n") == 3 && times(e.out, bare.out) == 2, "%s%s", e.out, e.said);
-    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts, "--use", "two", "--temperature", "0", "--max-new-tokens", "6"));
+    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts,
+                   "--temperature", "0", "--max-new-tokens", "6"));
+    CHECK(e.exit_code == 0 && times(e.out, "\n") == 3 && times(e.out, bare.out) == 2, "%s%s", e.out,
+          e.said);
+    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts,
+                   "--use", "two", "--temperature", "0", "--max-new-tokens", "6"));
     CHECK(e.exit_code == 0 && times(e.out, bare.out) == 1, "%s%s", e.out, e.said);
-    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt", "Question:", "--use", "two", "--max-new-tokens", "1"));
+    REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt",
+                   "Question:", "--use", "two", "--max-new-tokens", "1"));
     CHECK(e.exit_code == 0 && has(e.said, "adapter two"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt", "Question:"));
     CHECK(e.exit_code == 2 && has(e.said, "--use"), "%s", e.said);
@@ -271,7 +306,8 @@ static void test_adapters_by_name(void)
     REQUIRE(NIBBLE(&e, "generate", model, "--prompts", test_tmpdir()));
     CHECK(e.exit_code == 1 && has(e.said, "irectory"), "%s", e.said);
     snprintf(three, sizeof three, "%s/logits.safetensors", two);
-    REQUIRE(NIBBLE(&e, "evaluate", model, "--adapter", two, "--data", test_data("models/shop-test.jsonl"), "--logits", three));
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--adapter", two, "--data",
+                   test_data("models/shop-test.jsonl"), "--logits", three));
     CHECK(e.exit_code == 1 && access(three, F_OK) != 0, "%d %s", e.exit_code, e.said);
 }
 
@@ -293,9 +329,9 @@ static bool same_file(const char *one, const char *other)
     return same;
 }
 
-/* The step and the first layer are named.  The update of step 1 gave the loss of step 2: it is taken back,
- * and what is kept is what the run began with, value for value, whether the update left finite values
- * (1e25) or not (1e39). */
+/* The step and the first layer are named.  The update of step 1 gave the loss of step 2: it is
+ * taken back, and what is kept is what the run began with, value for value, whether the update left
+ * finite values (1e25) or not (1e39). */
 static void test_diverging(void)
 {
     static const char *const rates[] = { "1e25", "1e39" };
@@ -304,16 +340,19 @@ static void test_diverging(void)
 
     snprintf(start, sizeof start, "%s/start", test_tmpdir());
     snprintf(good, sizeof good, "%s/adapter_model.safetensors", start);
-    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", start,
-                   "--max-steps", "2", "--learning-rate", "1e-2", "--target-modules", "all-linear"));
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                   test_data("models/shop.jsonl"), "--output-dir", start, "--max-steps", "2",
+                   "--learning-rate", "1e-2", "--target-modules", "all-linear"));
     REQUIRE(e.exit_code == 0, "%s", e.said);
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
         snprintf(out, sizeof out, "%s/out-%s", test_tmpdir(), rates[i]);
         snprintf(file, sizeof file, "%s/adapter_model.safetensors", out);
-        REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--output-dir", out,
-                       "--max-steps", "9", "--learning-rate", rates[i], "--adapter", start, "--max-grad-norm", "0"));
+        REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                       test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "9",
+                       "--learning-rate", rates[i], "--adapter", start, "--max-grad-norm", "0"));
         CHECK(e.exit_code == 1 && has(e.said, "step 2: the loss is not finite") &&
-                  (has(e.said, " of layer 0") || has(e.said, "model.layers.0.")), "%d %s", e.exit_code, e.said);
+                  (has(e.said, " of layer 0") || has(e.said, "model.layers.0.")),
+              "%d %s", e.exit_code, e.said);
         CHECK(has(e.said, "step 1 is taken back"), "%s", e.said);
         CHECK(same_file(good, file), "%s: not the adapter that the run began with", rates[i]);
     }
@@ -328,7 +367,8 @@ static bool copy_file(const char *from, const char *to)
     size_t n;
     bool good = in && out;
 
-    while (good && (n = fread(piece, 1, sizeof piece, in)) > 0) good = fwrite(piece, 1, n, out) == n;
+    while (good && (n = fread(piece, 1, sizeof piece, in)) > 0)
+        good = fwrite(piece, 1, n, out) == n;
     if (in) fclose(in);
     if (out && fclose(out)) good = false;
     return good;
@@ -336,10 +376,14 @@ static bool copy_file(const char *from, const char *to)
 
 static void test_truncated_while_used(void)
 {
-    static const char *const files[] = { "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors" };
+    static const char *const files[] = { "config.json", "tokenizer.json", "tokenizer_config.json",
+                                         "model.safetensors" };
     char model[512], out[512], path[600], from[64], steps[600];
-    const char *const arguments[] = { "finetune", model, "--data", test_data("models/shop.jsonl"), "--output-dir", out,
-                                      "--max-steps", "100000", "--save-steps", "0", "--json", NULL };
+    const char *const arguments[] = {
+        "finetune",     model, "--data",      test_data("models/shop.jsonl"),
+        "--output-dir", out,   "--max-steps", "100000",
+        "--save-steps", "0",   "--json",      NULL
+    };
     program_run run = { .arguments = arguments };
     program_end e;
     struct stat info = { 0 };
@@ -355,12 +399,14 @@ static void test_truncated_while_used(void)
         REQUIRE(copy_file(test_data(from), path), "%s", from);
     }
     REQUIRE(program_start(&run, &child));
-    for (int i = 0; i < 6000 && (stat(steps, &info) || info.st_size == 0); i++) usleep(10000); /* until step 1 is told */
+    /* until step 1 is told */
+    for (int i = 0; i < 6000 && (stat(steps, &info) || info.st_size == 0); i++) usleep(10000);
     CHECK(info.st_size > 0, "no step was told");
     CHECK(truncate(path, 4096) == 0);
     if (!info.st_size) kill(child, SIGKILL);
     REQUIRE(program_wait(&run, child, &e));
-    CHECK(e.exit_code == 1 && has(e.said, path) && has(e.said, "truncated"), "%d %s", e.exit_code, e.said);
+    CHECK(e.exit_code == 1 && has(e.said, path) && has(e.said, "truncated"), "%d %s", e.exit_code,
+          e.said);
 }
 
 int main(void)

@@ -24,9 +24,12 @@ static bool file_has(const char *dir, const char *name, const char *part)
 /* models/pico as the hub's cache holds it: a snapshot of links. */
 static bool make_snapshot(char snapshot[512])
 {
-    static const char *const files[] = { "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                         "special_tokens_map.json", "model.safetensors" };
-    static const char *const steps[] = { "models--acme--tiny", "models--acme--tiny/snapshots", "models--acme--tiny/snapshots/0123" };
+    static const char *const files[] = {
+        "config.json",           "generation_config.json",  "tokenizer.json",
+        "tokenizer_config.json", "special_tokens_map.json", "model.safetensors"
+    };
+    static const char *const steps[] = { "models--acme--tiny", "models--acme--tiny/snapshots",
+                                         "models--acme--tiny/snapshots/0123" };
     char real[4096], path[600], source[64];
 
     for (size_t i = 0; i < 3; i++) {
@@ -41,7 +44,8 @@ static bool make_snapshot(char snapshot[512])
     return true;
 }
 
-/* The hub's name is found also from inside, goes through quantize, and yields to --base-model-name. */
+/* The hub's name is found also from inside, goes through quantize, and yields to --base-model-name.
+ */
 static void test_origin(void)
 {
     char snapshot[512], packed[512], out[512], here[4096], data[4096];
@@ -50,19 +54,25 @@ static void test_origin(void)
     REQUIRE(make_snapshot(snapshot));
     snprintf(packed, sizeof packed, "%s/packed", test_tmpdir());
     REQUIRE(NIBBLE(&e, "quantize", snapshot, packed, "--load-in-4bit"));
-    CHECK(e.exit_code == 0 && file_has(packed, "config.json", "\"_name_or_path\": \"acme/tiny\""), "%s", e.said);
+    CHECK(e.exit_code == 0 && file_has(packed, "config.json", "\"_name_or_path\": \"acme/tiny\""),
+          "%s", e.said);
     REQUIRE(realpath(test_data("models/shop.jsonl"), data) && getcwd(here, sizeof here));
     snprintf(out, sizeof out, "%s/a", test_tmpdir());
-    REQUIRE(NIBBLE(&e, "finetune", packed, "--data", data, "--output-dir", out, "--max-steps", "1"));
-    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"acme/tiny\""), "%s", e.said);
+    REQUIRE(
+        NIBBLE(&e, "finetune", packed, "--data", data, "--output-dir", out, "--max-steps", "1"));
+    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"acme/tiny\""), "%s",
+          e.said);
     snprintf(out, sizeof out, "%s/b", test_tmpdir());
     REQUIRE(chdir(snapshot) == 0);
     REQUIRE(NIBBLE(&e, "finetune", ".", "--data", data, "--output-dir", out, "--max-steps", "1"));
     REQUIRE(chdir(here) == 0);
-    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"acme/tiny\""), "%s", e.said);
+    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"acme/tiny\""), "%s",
+          e.said);
     snprintf(out, sizeof out, "%s/c", test_tmpdir());
-    REQUIRE(NIBBLE(&e, "finetune", packed, "--data", data, "--output-dir", out, "--max-steps", "1", "--base-model-name", "you/it"));
-    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"you/it\""), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "finetune", packed, "--data", data, "--output-dir", out, "--max-steps", "1",
+                   "--base-model-name", "you/it"));
+    CHECK(file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"you/it\""), "%s",
+          e.said);
 }
 
 /* The header says what other programs cannot take. */
@@ -76,8 +86,11 @@ static void test_elsewhere(void)
     program_end e;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data", test_data("models/shop.jsonl"), "--dry-run", cases[i].option, cases[i].value));
-        CHECK(e.exit_code == 0 && has(e.said, cases[i].word ? cases[i].word : "steps of"), "%s: %s", cases[i].option, e.said);
+        REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                       test_data("models/shop.jsonl"), "--dry-run", cases[i].option,
+                       cases[i].value));
+        CHECK(e.exit_code == 0 && has(e.said, cases[i].word ? cases[i].word : "steps of"), "%s: %s",
+              cases[i].option, e.said);
         CHECK(cases[i].word || !has(e.said, "warning"), "%s", e.said);
     }
 }
@@ -93,12 +106,16 @@ static void test_inputs_are_read(void)
     snprintf(inside, sizeof inside, "%s/new", link);
     REQUIRE(realpath(model, real) && symlink(real, link) == 0);
     REQUIRE(NIBBLE(&e, "quantize", model, inside, "--load-in-4bit", "--overwrite"));
-    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s", e.exit_code, e.said);
-    REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--output-dir", inside, "--max-steps", "1", "--overwrite"));
-    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s", e.exit_code, e.said);
+    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s",
+          e.exit_code, e.said);
+    REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--output-dir", inside, "--max-steps",
+                   "1", "--overwrite"));
+    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s",
+          e.exit_code, e.said);
     snprintf(inside, sizeof inside, "%s/new.safetensors", link);
     REQUIRE(NIBBLE(&e, "evaluate", model, "--data", data, "--logits", inside));
-    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s", e.exit_code, e.said);
+    CHECK(e.exit_code == 1 && has(e.said, "an input, where nothing is written"), "%d %s",
+          e.exit_code, e.said);
     CHECK(access(inside, F_OK) != 0);
 }
 

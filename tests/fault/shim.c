@@ -1,8 +1,8 @@
 /* shim.c - makes the k-th change of a file system fail, or be the last thing a process does.
  *
  * Loaded with LD_PRELOAD.  Counts write, writev, pwrite, ftruncate, fallocate, fsync, fdatasync,
- * rename, link, unlink, rmdir, mkdir, and open with O_CREAT, when the path lies under a prefix.  It is
- * run by its environment:
+ * rename, link, unlink, rmdir, mkdir, and open with O_CREAT, when the path lies under a prefix.  It
+ * is run by its environment:
  *
  *   NIB_SHIM_UNDER=PREFIX   only paths that begin so count (absolute); without it all do
  *   NIB_SHIM_CALL=K         the call that ACTION meets, counted from 1
@@ -12,8 +12,8 @@
  *                           full    this and every later call that takes room fails with ENOSPC
  *                           short   a write does half of its bytes (others: nothing happens)
  *   NIB_SHIM_COUNT=FILE     gets the number of calls at the end of the process
- *   NIB_SHIM_LOG=FILE       gets a line for each call before it is done: number, name, bytes, path, and
- *                           for two paths a tab and the second; of a swap of two names: "exchange"
+ *   NIB_SHIM_LOG=FILE       gets a line for each call before it is done: number, name, bytes, path,
+ * and for two paths a tab and the second; of a swap of two names: "exchange"
  *
  * What stdio writes is not seen: libc calls itself there. */
 #include <dlfcn.h>
@@ -128,7 +128,8 @@ static verdict judge(long n, bool writes, bool takes_room)
 }
 
 /* Counts a call and says what becomes of it.  second: NULL, or the other path. */
-static verdict meet(const char *name, const char *path, const char *second, size_t bytes, bool writes, bool takes_room)
+static verdict meet(const char *name, const char *path, const char *second, size_t bytes,
+                    bool writes, bool takes_room)
 {
     char line[2 * ROOM + 128];
     int length;
@@ -136,8 +137,8 @@ static verdict meet(const char *name, const char *path, const char *second, size
 
     if (!counts(path) && !(second && counts(second))) return GO;
     n = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
-    length = snprintf(line, sizeof line, "%ld\t%s\t%zu\t%s%s%s\n", n, name, bytes, path, second ? "\t" : "",
-                      second ? second : "");
+    length = snprintf(line, sizeof line, "%ld\t%s\t%zu\t%s%s%s\n", n, name, bytes, path,
+                      second ? "\t" : "", second ? second : "");
     if (set.log >= 0 && NEXT(write)(set.log, line, (size_t)length) != length) _exit(125);
     return judge(n, writes, takes_room);
 }
@@ -158,7 +159,8 @@ static verdict meet_path(const char *name, int dir, const char *at, bool takes_r
     return meet(name, path, NULL, 0, false, takes_room);
 }
 
-static verdict meet_paths(const char *name, int dir, const char *at, int other_dir, const char *other, bool takes_room)
+static verdict meet_paths(const char *name, int dir, const char *at, int other_dir,
+                          const char *other, bool takes_room)
 {
     char path[ROOM], second[ROOM];
 
@@ -221,35 +223,50 @@ ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t at)
 
 int ftruncate(int fd, off_t bytes)
 {
-    return meet_fd("ftruncate", fd, (size_t)bytes, false, true) == FAIL ? -1 : NEXT(ftruncate)(fd, bytes);
+    return meet_fd("ftruncate", fd, (size_t)bytes, false, true) == FAIL
+               ? -1
+               : NEXT(ftruncate)(fd, bytes);
 }
 
 int ftruncate64(int fd, off64_t bytes)
 {
-    return meet_fd("ftruncate", fd, (size_t)bytes, false, true) == FAIL ? -1 : NEXT(ftruncate64)(fd, bytes);
+    return meet_fd("ftruncate", fd, (size_t)bytes, false, true) == FAIL
+               ? -1
+               : NEXT(ftruncate64)(fd, bytes);
 }
 
 int fallocate(int fd, int mode, off_t at, off_t bytes)
 {
-    return meet_fd("fallocate", fd, (size_t)bytes, false, true) == FAIL ? -1 : NEXT(fallocate)(fd, mode, at, bytes);
+    return meet_fd("fallocate", fd, (size_t)bytes, false, true) == FAIL
+               ? -1
+               : NEXT(fallocate)(fd, mode, at, bytes);
 }
 
 int posix_fallocate(int fd, off_t at, off_t bytes) /* gives the error rather than errno */
 {
-    return meet_fd("fallocate", fd, (size_t)bytes, false, true) == FAIL ? errno : NEXT(posix_fallocate)(fd, at, bytes);
+    return meet_fd("fallocate", fd, (size_t)bytes, false, true) == FAIL
+               ? errno
+               : NEXT(posix_fallocate)(fd, at, bytes);
 }
 
 int fsync(int fd) { return meet_fd("fsync", fd, 0, false, true) == FAIL ? -1 : NEXT(fsync)(fd); }
-int fdatasync(int fd) { return meet_fd("fsync", fd, 0, false, true) == FAIL ? -1 : NEXT(fdatasync)(fd); }
+int fdatasync(int fd)
+{
+    return meet_fd("fsync", fd, 0, false, true) == FAIL ? -1 : NEXT(fdatasync)(fd);
+}
 
 int rename(const char *from, const char *to)
 {
-    return meet_paths("rename", AT_FDCWD, from, AT_FDCWD, to, false) == FAIL ? -1 : NEXT(rename)(from, to);
+    return meet_paths("rename", AT_FDCWD, from, AT_FDCWD, to, false) == FAIL
+               ? -1
+               : NEXT(rename)(from, to);
 }
 
 int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-    return meet_paths("rename", from_dir, from, to_dir, to, false) == FAIL ? -1 : NEXT(renameat)(from_dir, from, to_dir, to);
+    return meet_paths("rename", from_dir, from, to_dir, to, false) == FAIL
+               ? -1
+               : NEXT(renameat)(from_dir, from, to_dir, to);
 }
 
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
@@ -261,7 +278,8 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 
 int link(const char *from, const char *to)
 {
-    return meet_paths("link", AT_FDCWD, from, AT_FDCWD, to, true) == FAIL ? -1 : NEXT(link)(from, to);
+    return meet_paths("link", AT_FDCWD, from, AT_FDCWD, to, true) == FAIL ? -1
+                                                                          : NEXT(link)(from, to);
 }
 
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
@@ -270,7 +288,10 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
     return v == FAIL ? -1 : NEXT(linkat)(from_dir, from, to_dir, to, flags);
 }
 
-int unlink(const char *path) { return meet_path("unlink", AT_FDCWD, path, false) == FAIL ? -1 : NEXT(unlink)(path); }
+int unlink(const char *path)
+{
+    return meet_path("unlink", AT_FDCWD, path, false) == FAIL ? -1 : NEXT(unlink)(path);
+}
 
 int unlinkat(int dir, const char *path, int flags)
 {
@@ -278,7 +299,10 @@ int unlinkat(int dir, const char *path, int flags)
     return v == FAIL ? -1 : NEXT(unlinkat)(dir, path, flags);
 }
 
-int rmdir(const char *path) { return meet_path("rmdir", AT_FDCWD, path, false) == FAIL ? -1 : NEXT(rmdir)(path); }
+int rmdir(const char *path)
+{
+    return meet_path("rmdir", AT_FDCWD, path, false) == FAIL ? -1 : NEXT(rmdir)(path);
+}
 
 int mkdir(const char *path, mode_t mode)
 {

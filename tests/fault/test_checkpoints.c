@@ -1,9 +1,10 @@
-/* test_checkpoints.c - a training run with checkpoints and logs meets a fault at each of its calls that
- * change files: it is killed there, in the middle of a write, the call fails, the disk is full.  Each time
- * the same command goes on to the same bytes, and no checkpoint that was whole is ever missing.
+/* test_checkpoints.c - a training run with checkpoints and logs meets a fault at each of its calls
+ * that change files: it is killed there, in the middle of a write, the call fails, the disk is
+ * full.  Each time the same command goes on to the same bytes, and no checkpoint that was whole is
+ * ever missing.
  *
- * Three steps with dropout and accumulation, a checkpoint after each, one of them kept.  A run takes
- * some 15 ms and makes some 200 calls. */
+ * Three steps with dropout and accumulation, a checkpoint after each, one of them kept.  A run
+ * takes some 15 ms and makes some 200 calls. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +27,35 @@ static path in(const char *dir, const char *name)
 
 static bool finetune(const scene *s, const char *out, const faulty_run *fault, faulty_end *end)
 {
-    const char *const arguments[] = {
-        "finetune", s->model.s, "--data", s->data.s, "--output-dir", out, "--max-steps", "3", "--r", "2",
-        "--lora-dropout", "0.2", "--per-device-train-batch-size", "1", "--gradient-accumulation-steps", "2",
-        "--threads", "1", "--compute-dtype", "float32", "--save-steps", "1", "--save-total-limit", "1",
-        "--learning-rate", "1e-2", "--report-to", "all", NULL
-    };
+    const char *const arguments[] = { "finetune",
+                                      s->model.s,
+                                      "--data",
+                                      s->data.s,
+                                      "--output-dir",
+                                      out,
+                                      "--max-steps",
+                                      "3",
+                                      "--r",
+                                      "2",
+                                      "--lora-dropout",
+                                      "0.2",
+                                      "--per-device-train-batch-size",
+                                      "1",
+                                      "--gradient-accumulation-steps",
+                                      "2",
+                                      "--threads",
+                                      "1",
+                                      "--compute-dtype",
+                                      "float32",
+                                      "--save-steps",
+                                      "1",
+                                      "--save-total-limit",
+                                      "1",
+                                      "--learning-rate",
+                                      "1e-2",
+                                      "--report-to",
+                                      "all",
+                                      NULL };
     faulty_run run = *fault;
 
     run.arguments = arguments;
@@ -61,7 +85,11 @@ static long set_up(scene *s)
     s->out = in(s->work.s, "out");
     s->log = in(test_tmpdir(), "log");
     f = fopen(s->data.s, "w");
-    if (!f || fputs("{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [6, 4, 2]}\n", f) < 0 || fclose(f))
+    if (!f ||
+        fputs(
+            "{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [6, 4, 2]}\n",
+            f) < 0 ||
+        fclose(f))
         return 0;
     if (!finetune(s, s->whole.s, &(faulty_run){ 0 }, &end) || !clear(s) ||
         !finetune(s, s->out.s, &(faulty_run){ .log = s->log.s }, &end))
@@ -72,13 +100,15 @@ static long set_up(scene *s)
 
 static bool is_finished(const scene *s)
 {
-    return access(in(s->out.s, "adapter_config.json").s, F_OK) == 0 && access(in(s->out.s, ".nibble-run.json").s, F_OK) != 0;
+    return access(in(s->out.s, "adapter_config.json").s, F_OK) == 0 &&
+           access(in(s->out.s, ".nibble-run.json").s, F_OK) != 0;
 }
 
 static bool is_right(const scene *s)
 {
     static const char *const files[] = { "adapter_model.safetensors", "adapter_config.json",
-                                         "checkpoint-3/adapter_model.safetensors", "checkpoint-3/optimizer.safetensors" };
+                                         "checkpoint-3/adapter_model.safetensors",
+                                         "checkpoint-3/optimizer.safetensors" };
     for (size_t i = 0; i < NIB_COUNT(files); i++)
         if (!faulty_same_file(in(s->out.s, files[i]).s, in(s->whole.s, files[i]).s)) return false;
     return true;
@@ -102,10 +132,11 @@ static void check_recovery(const scene *s, const char *action, long k)
     path log = in(s->out.s, "log.jsonl");
 
     if (!is_finished(s) && !finetune(s, s->out.s, &(faulty_run){ 0 }, &end)) return;
-    CHECK(end.exit_code == 0, "after %s at call %ld: exit %d: %s", action, k, end.exit_code, end.said);
+    CHECK(end.exit_code == 0, "after %s at call %ld: exit %d: %s", action, k, end.exit_code,
+          end.said);
     CHECK(is_right(s), "after %s at call %ld: other bytes", action, k);
-    CHECK(faulty_count(s->out.s, "checkpoint-", "") == 1, "after %s at call %ld: %zu checkpoints", action, k,
-          faulty_count(s->out.s, "checkpoint-", ""));
+    CHECK(faulty_count(s->out.s, "checkpoint-", "") == 1, "after %s at call %ld: %zu checkpoints",
+          action, k, faulty_count(s->out.s, "checkpoint-", ""));
     CHECK(access(log.s, F_OK) == 0, "after %s at call %ld: no log", action, k);
 }
 
@@ -124,10 +155,15 @@ static void test_fault(const char *action, long first)
         int now;
         REQUIRE(clear(&s) && finetune(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));
         now = newest(&s);
-        CHECK(kills ? end.exit_code == -1 : end.exit_code == 0 || end.exit_code == 1, "%s at call %ld: exit %d", action, k, end.exit_code);
-        CHECK(end.exit_code != 1 || strstr(end.said, "nibble: "), "%s at call %ld: %s", action, k, end.said);
-        CHECK(!kills || now >= before, "%s at call %ld: the newest checkpoint is %d, a call before it was %d", action, k, now, before);
-        CHECK(end.exit_code != 0 || is_right(&s), "%s at call %ld: exit 0 with other bytes", action, k);
+        CHECK(kills ? end.exit_code == -1 : end.exit_code == 0 || end.exit_code == 1,
+              "%s at call %ld: exit %d", action, k, end.exit_code);
+        CHECK(end.exit_code != 1 || strstr(end.said, "nibble: "), "%s at call %ld: %s", action, k,
+              end.said);
+        CHECK(!kills || now >= before,
+              "%s at call %ld: the newest checkpoint is %d, a call before it was %d", action, k,
+              now, before);
+        CHECK(end.exit_code != 0 || is_right(&s), "%s at call %ld: exit 0 with other bytes", action,
+              k);
         before = now;
         ended += end.exit_code != 0;
         check_recovery(&s, action, k);
@@ -158,7 +194,9 @@ static size_t read_log(const char *file, call *calls)
     while (f && n < MOST_LINES && fgets(line, sizeof line, f)) {
         call *c = &calls[n];
         *c = (call){ "", "", "" };
-        if (sscanf(line, "%*d\t%15[^\t]\t%*u\t%399[^\t\n]\t%399[^\t\n]", c->name, c->from, c->to) >= 2) n++;
+        if (sscanf(line, "%*d\t%15[^\t]\t%*u\t%399[^\t\n]\t%399[^\t\n]", c->name, c->from, c->to) >=
+            2)
+            n++;
     }
     if (f) fclose(f);
     return n;
@@ -173,8 +211,8 @@ static bool synced(const call *calls, size_t from, size_t to, const char *name)
     return false;
 }
 
-/* A checkpoint is moved into place by call `at`: every file in it was synced under its last name, the
- * directory too; and output_dir is before anything that stood there goes. */
+/* A checkpoint is moved into place by call `at`: every file in it was synced under its last name,
+ * the directory too; and output_dir is before anything that stood there goes. */
 static void check_move(const call *calls, size_t n, size_t at, const char *out)
 {
     const call *move = &calls[at];
@@ -185,7 +223,8 @@ static void check_move(const call *calls, size_t n, size_t at, const char *out)
         if (is(c, "rename") && strncmp(c->to, move->from, bytes) == 0 && c->to[bytes] == '/') {
             bool data = synced(calls, 0, i, c->from) || synced(calls, i, at, c->to);
             CHECK(data, "%s is not synced before call %zu moves the checkpoint", c->to, at + 1);
-            CHECK(synced(calls, i, at, move->from), "%s: its directory is not synced before call %zu", c->to, at + 1);
+            CHECK(synced(calls, i, at, move->from),
+                  "%s: its directory is not synced before call %zu", c->to, at + 1);
             files++;
         }
     }
@@ -194,7 +233,8 @@ static void check_move(const call *calls, size_t n, size_t at, const char *out)
                          (is(&calls[gone], "unlink") && strstr(calls[gone].from, "/checkpoint-"))))
         gone++;
     if (gone < n)
-        CHECK(synced(calls, at, gone, out), "call %zu takes %s away before the move of call %zu is synced", gone + 1,
+        CHECK(synced(calls, at, gone, out),
+              "call %zu takes %s away before the move of call %zu is synced", gone + 1,
               calls[gone].from, at + 1);
 }
 
@@ -208,7 +248,8 @@ static void test_order(void)
     REQUIRE(made > 0 && n == (size_t)made, "%zu lines of %ld calls", n, made);
     for (size_t i = 0; i < n; i++) {
         if (!is(&calls[i], "rename")) continue;
-        if (strncmp(calls[i].to, s.out.s, strlen(s.out.s)) == 0 && strstr(calls[i].to, "/checkpoint-")) {
+        if (strncmp(calls[i].to, s.out.s, strlen(s.out.s)) == 0 &&
+            strstr(calls[i].to, "/checkpoint-")) {
             check_move(calls, n, i, s.out.s);
             moves++;
         }

@@ -39,11 +39,13 @@ static bool shell(const char *format, const char *a, const char *b)
     return good;
 }
 
-static bool finetune(const scene *s, const char *out, const char *rank, const faulty_run *fault, faulty_end *end)
+static bool finetune(const scene *s, const char *out, const char *rank, const faulty_run *fault,
+                     faulty_end *end)
 {
     const char *const arguments[] = {
-        "finetune", s->model.s, "--data", s->data.s, "--output-dir", out, "--max-steps", "2", "--r", rank,
-        "--overwrite", "--threads", "1", "--compute-dtype", "float32", "--save-steps", "0", NULL
+        "finetune", s->model.s,     "--data", s->data.s,     "--output-dir", out, "--max-steps",
+        "2",        "--r",          rank,     "--overwrite", "--threads",    "1", "--compute-dtype",
+        "float32",  "--save-steps", "0",      NULL
     };
     faulty_run run = *fault;
 
@@ -69,15 +71,19 @@ static bool set_up(scene *s, bool replaces)
     s->log = in(test_tmpdir(), "log");
     s->replaces = replaces;
     f = fopen(s->data.s, "w");
-    if (!f || fputs("{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n", f) < 0 || fclose(f)) return false;
-    if (!finetune(s, s->old.s, "3", &(faulty_run){ 0 }, &end) || !finetune(s, s->fresh.s, "2", &(faulty_run){ 0 }, &end))
+    if (!f || fputs("{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n", f) < 0 ||
+        fclose(f))
+        return false;
+    if (!finetune(s, s->old.s, "3", &(faulty_run){ 0 }, &end) ||
+        !finetune(s, s->fresh.s, "2", &(faulty_run){ 0 }, &end))
         return false;
     CHECK(end.exit_code == 0, "%s", end.said);
     /* A file of the user's and logs of before, which every save must keep. */
     if (!shell("echo mine > '%s/notes.txt' && mkdir '%s/runs'", s->old.s, s->old.s) ||
         !shell("echo mine > '%s/runs/more.txt'%s", s->old.s, ""))
         return false;
-    CHECK(!faulty_same_file(in(s->old.s, "adapter_model.safetensors").s, in(s->fresh.s, "adapter_model.safetensors").s),
+    CHECK(!faulty_same_file(in(s->old.s, "adapter_model.safetensors").s,
+                            in(s->fresh.s, "adapter_model.safetensors").s),
           "both adapters are the same");
     return end.exit_code == 0;
 }
@@ -92,11 +98,13 @@ typedef enum state { BROKEN, OLD, NEW } state;
 
 static bool holds(const char *dir, const char *as)
 {
-    return faulty_same_file(in(dir, "adapter_model.safetensors").s, in(as, "adapter_model.safetensors").s) &&
+    return faulty_same_file(in(dir, "adapter_model.safetensors").s,
+                            in(as, "adapter_model.safetensors").s) &&
            faulty_same_file(in(dir, "adapter_config.json").s, in(as, "adapter_config.json").s);
 }
 
-/* What stands at out.  Before the first save nothing can be taken for an adapter: its config comes last. */
+/* What stands at out.  Before the first save nothing can be taken for an adapter: its config comes
+ * last. */
 static state look(const scene *s)
 {
     if (holds(s->out.s, s->fresh.s)) return NEW;
@@ -124,7 +132,8 @@ static void test_killed(bool replaces, const char *action)
     long calls;
 
     REQUIRE(set_up(&s, replaces) && put_back(&s));
-    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
+    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
+            end.said);
     calls = end.calls;
     CHECK(calls > 15 && look(&s) == NEW, "%ld calls", calls);
     for (long k = 1; k <= calls; k++) {
@@ -132,13 +141,13 @@ static void test_killed(bool replaces, const char *action)
         REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
         now = look(&s);
         CHECK(end.exit_code == -1, "call %ld: exit %d", k, end.exit_code);
-        CHECK(now != BROKEN && now >= before && kept(&s), "%s at call %ld of %ld: what is there is state %d", action, k,
-              calls, now);
+        CHECK(now != BROKEN && now >= before && kept(&s),
+              "%s at call %ld of %ld: what is there is state %d", action, k, calls, now);
         before = now;
         /* Nothing that is left over is in the way of the next run. */
         REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end));
-        CHECK(end.exit_code == 0 && look(&s) == NEW && kept(&s), "after %s at call %ld: exit %d: %s", action, k,
-              end.exit_code, end.said);
+        CHECK(end.exit_code == 0 && look(&s) == NEW && kept(&s),
+              "after %s at call %ld: exit %d: %s", action, k, end.exit_code, end.said);
     }
     CHECK(before == NEW, "no call came after the new adapter was in place");
 }
@@ -151,14 +160,18 @@ static void test_torn(void) { test_killed(true, "torn"); }
 
 static void check_failed(const scene *s, const char *action, long k, const faulty_end *end)
 {
-    const char *says = strcmp(action, "eio") == 0 ? "Input/output error" : "No space left on device";
+    const char *says = strcmp(action, "eio") == 0 ? "Input/output error"
+                                                  : "No space left on device";
     state now = look(s);
 
-    CHECK(end->exit_code == 0 || end->exit_code == 1, "%s at call %ld: exit %d", action, k, end->exit_code);
+    CHECK(end->exit_code == 0 || end->exit_code == 1, "%s at call %ld: exit %d", action, k,
+          end->exit_code);
     CHECK(now != BROKEN && kept(s), "%s at call %ld: what is there is state %d", action, k, now);
-    CHECK(end->exit_code != 0 || now == NEW, "%s at call %ld: exit 0, but the new adapter is not there", action, k);
+    CHECK(end->exit_code != 0 || now == NEW,
+          "%s at call %ld: exit 0, but the new adapter is not there", action, k);
     if (end->exit_code == 1)
-        CHECK(strstr(end->said, says) && strstr(end->said, "nibble: "), "%s at call %ld: %s", action, k, end->said);
+        CHECK(strstr(end->said, says) && strstr(end->said, "nibble: "), "%s at call %ld: %s",
+              action, k, end->said);
 }
 
 static void test_failing(bool replaces, const char *action)
@@ -168,7 +181,8 @@ static void test_failing(bool replaces, const char *action)
     long calls, failed = 0, left = 0;
 
     REQUIRE(set_up(&s, replaces) && put_back(&s));
-    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
+    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
+            end.said);
     calls = end.calls;
     for (long k = 1; k <= calls; k++) {
         REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
@@ -193,15 +207,18 @@ static void test_short(void)
     long calls;
 
     REQUIRE(set_up(&s, true) && put_back(&s));
-    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s", end.said);
+    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ 0 }, &end) && end.exit_code == 0, "%s",
+            end.said);
     calls = end.calls;
     for (long k = 1; k <= calls; k++) {
         REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = "short" }, &end));
-        CHECK(end.exit_code == 0 && look(&s) == NEW, "call %ld: exit %d: %s", k, end.exit_code, end.said);
+        CHECK(end.exit_code == 0 && look(&s) == NEW, "call %ld: exit %d: %s", k, end.exit_code,
+              end.said);
     }
 }
 
-/* A directory that cannot change places with another (here by its name, as a mount point): file by file. */
+/* A directory that cannot change places with another (here by its name, as a mount point): file by
+ * file. */
 static void test_fixed_place(void)
 {
     scene s;
@@ -209,7 +226,8 @@ static void test_fixed_place(void)
 
     REQUIRE(set_up(&s, true) && put_back(&s));
     REQUIRE(finetune(&s, in(s.out.s, ".").s, "2", &(faulty_run){ 0 }, &end));
-    CHECK(end.exit_code == 0 && look(&s) == NEW && kept(&s), "exit %d: %s", end.exit_code, end.said);
+    CHECK(end.exit_code == 0 && look(&s) == NEW && kept(&s), "exit %d: %s", end.exit_code,
+          end.said);
     CHECK(strstr(end.said, "one after the other"), "%s", end.said);
     CHECK(faulty_count(s.out.s, ".nibble-", ".tmp") == 0, "a temporary directory is left");
 }
@@ -229,7 +247,9 @@ static size_t read_log(const char *file, call *calls)
     while (f && n < MOST_LINES && fgets(line, sizeof line, f)) {
         call *c = &calls[n];
         *c = (call){ "", "", "" };
-        if (sscanf(line, "%*d\t%15[^\t]\t%*u\t%399[^\t\n]\t%399[^\t\n]", c->name, c->from, c->to) >= 2) n++;
+        if (sscanf(line, "%*d\t%15[^\t]\t%*u\t%399[^\t\n]\t%399[^\t\n]", c->name, c->from, c->to) >=
+            2)
+            n++;
     }
     if (f) fclose(f);
     return n;
@@ -244,7 +264,10 @@ static bool lies_in(const char *name, const char *dir)
     return strncmp(name, dir, n) == 0 && name[n] == '/';
 }
 
-static bool entry_of(const char *name, const char *dir) { return lies_in(name, dir) && !strchr(name + strlen(dir) + 1, '/'); }
+static bool entry_of(const char *name, const char *dir)
+{
+    return lies_in(name, dir) && !strchr(name + strlen(dir) + 1, '/');
+}
 
 static bool synced(const call *calls, size_t from, size_t to, const char *name)
 {
@@ -253,9 +276,9 @@ static bool synced(const call *calls, size_t from, size_t to, const char *name)
     return false;
 }
 
-/* Before a name is moved into place: what was written to the file is synced; of a directory, whatever
- * was put into it.  Afterwards: the directory that holds the new name, before anything is removed
- * that stood elsewhere under a name that lasts. */
+/* Before a name is moved into place: what was written to the file is synced; of a directory,
+ * whatever was put into it.  Afterwards: the directory that holds the new name, before anything is
+ * removed that stood elsewhere under a name that lasts. */
 static void check_order(const call *calls, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -269,17 +292,23 @@ static void check_order(const call *calls, size_t n)
             bool writes = is(c, "pwrite") || is(c, "write") || is(c, "ftruncate");
             const char *made = *c->to ? c->to : c->from;
             if (writes && strcmp(c->from, move->from) == 0)
-                CHECK(synced(calls, k, i, c->from), "call %zu moves %s, written by call %zu and not synced", i + 1,
-                      move->from, k + 1);
-            if ((is(c, "create") || is(c, "link") || is(c, "rename") || is(c, "mkdir")) && entry_of(made, move->from))
-                CHECK(synced(calls, k, i, move->from), "call %zu moves %s, where call %zu put a name, not synced", i + 1,
-                      move->from, k + 1);
+                CHECK(synced(calls, k, i, c->from),
+                      "call %zu moves %s, written by call %zu and not synced", i + 1, move->from,
+                      k + 1);
+            if ((is(c, "create") || is(c, "link") || is(c, "rename") || is(c, "mkdir")) &&
+                entry_of(made, move->from))
+                CHECK(synced(calls, k, i, move->from),
+                      "call %zu moves %s, where call %zu put a name, not synced", i + 1, move->from,
+                      k + 1);
         }
         snprintf(parent, sizeof parent, "%.399s", move->to);
         *strrchr(parent, '/') = 0;
-        for (next = i + 1; next < n && !is(&calls[next], "unlink") && !is(&calls[next], "rmdir"); next++) continue;
+        for (next = i + 1; next < n && !is(&calls[next], "unlink") && !is(&calls[next], "rmdir");
+             next++)
+            continue;
         if (next < n)
-            CHECK(synced(calls, i, next, parent), "call %zu removes %s before the move of call %zu is synced", next + 1,
+            CHECK(synced(calls, i, next, parent),
+                  "call %zu removes %s before the move of call %zu is synced", next + 1,
                   calls[next].from, i + 1);
     }
 }

@@ -67,7 +67,8 @@ static const char *refusal(const char *text, size_t bytes)
     static nib_error err;
     nib_table *t = NULL;
     json_t *record = NULL;
-    nib_status status = nib_table_open_memory(test_ctx(), text, bytes, "d.csv", NIB_TABLE_CSV, &t, &err);
+    nib_status status = nib_table_open_memory(test_ctx(), text, bytes, "d.csv", NIB_TABLE_CSV, &t,
+                                              &err);
 
     while (!status) {
         status = nib_table_next(t, &record, &err);
@@ -81,7 +82,8 @@ static const char *refusal(const char *text, size_t bytes)
 static void test_refuses(void)
 {
 #define CASE(text, message) { text, sizeof text - 1, message }
-    static const struct { const char *text; size_t bytes; const char *message; } cases[] = {
+    static const struct { const char *text; size_t bytes; const char *message;
+    } cases[] = {
         CASE("", "d.csv: no header row"),
         CASE("\xef\xbb\xbf\n\n", "d.csv: no header row"),
         CASE("a,b\n1,2\n\n1\n", "d.csv: line 4: 1 fields, but the header names 2 columns"),
@@ -90,7 +92,8 @@ static void test_refuses(void)
         CASE("a,b\n\"x\"y\"z,w\n", "d.csv: line 2: field 1 has a quote after its closing quote"),
         CASE("a,b,a\n", "d.csv: line 1: two columns are named a"),
         CASE("a\nok\nno\xff\n", "d.csv: line 3: field 1, byte 3 (0xff) is not UTF-8"),
-        CASE("a\n\xed\xa0\x80\n", "d.csv: line 2: field 1, byte 1 (0xed) is not UTF-8"), /* surrogate */
+        CASE("a\n\xed\xa0\x80\n",
+             "d.csv: line 2: field 1, byte 1 (0xed) is not UTF-8"), /* surrogate */
         CASE("a\nx\0y\n", "d.csv: line 2: field 1, byte 2 (0x00) is not UTF-8"),
         CASE("a\xc3\nx\n", "d.csv: line 1: field 1, byte 2 (0xc3) is not UTF-8"),
     };
@@ -98,7 +101,8 @@ static void test_refuses(void)
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         const char *message = refusal(cases[i].text, cases[i].bytes);
-        CHECK(message && strstr(message, cases[i].message), "case %zu: %s", i, message ? message : "read");
+        CHECK(message && strstr(message, cases[i].message), "case %zu: %s", i,
+              message ? message : "read");
     }
     CHECK(refusal("a\nx\n", 4) == NULL);
 }
@@ -116,7 +120,8 @@ static void test_record_limit(void)
     text[bytes - 2] = '"';
     text[bytes - 1] = '\n';
     message = refusal(text, bytes);
-    CHECK(message && strstr(message, "line 2: the row is longer than"), "%s", message ? message : "read");
+    CHECK(message && strstr(message, "line 2: the row is longer than"), "%s",
+          message ? message : "read");
     free(text);
 }
 
@@ -127,7 +132,9 @@ static void test_where_and_columns(void)
     json_t *r = NULL;
     nib_error err;
 
-    REQUIRE_OK(nib_table_open_memory(test_ctx(), text, sizeof text - 1, "d.csv", NIB_TABLE_CSV, &t, &err), err);
+    REQUIRE_OK(
+        nib_table_open_memory(test_ctx(), text, sizeof text - 1, "d.csv", NIB_TABLE_CSV, &t, &err),
+        err);
     CHECK(nib_table_column_count(t) == 3 && !strcmp(nib_table_column_name(t, 2), "c"));
     nib_table_use_column(t, 0, false);
     REQUIRE_OK(nib_table_next(t, &r, &err), err);

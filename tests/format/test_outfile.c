@@ -29,7 +29,8 @@ static bool fails(int number)
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
     if (fails(ENOSPC)) return -1;
-    return syscall(SYS_pwrite64, fd, data, bytes > 3 ? bytes / 2 : bytes, offset); /* short writes too */
+    /* short writes too */
+    return syscall(SYS_pwrite64, fd, data, bytes > 3 ? bytes / 2 : bytes, offset);
 }
 
 int fsync(int fd) { return fails(EIO) ? -1 : (int)syscall(SYS_fsync, fd); }
@@ -126,7 +127,8 @@ static void test_every_failure_keeps_the_old_file(void)
         CHECK(status == NIB_E_IO && strstr(err.message, path), "step %d: %s", k, err.message);
         CHECK(strstr(err.message, strerror(ENOSPC)) || strstr(err.message, strerror(EIO)) ||
               strstr(err.message, strerror(EACCES)), "step %d: %s", k, err.message);
-        CHECK(holds(path, "old") || (strstr(err.message, "power cut") && holds(path, "newer")), "step %d", k);
+        CHECK(holds(path, "old") || (strstr(err.message, "power cut") && holds(path, "newer")),
+              "step %d", k);
         CHECK(entries(test_tmpdir()) == 1, "step %d: %d entries", k, entries(test_tmpdir()));
     }
 }
@@ -141,10 +143,12 @@ static void test_refuses_links(void)
     reset(0);
     REQUIRE_OK(nib_outfile_replace(ctx, target, "old", 3, &err), err);
     REQUIRE(symlink(target, link_path) == 0);
-    CHECK(nib_outfile_replace(ctx, link_path, "new", 3, &err) == NIB_E_IO && strstr(err.message, "symbolic link"));
+    CHECK(nib_outfile_replace(ctx, link_path, "new", 3, &err) == NIB_E_IO &&
+          strstr(err.message, "symbolic link"));
     CHECK(nib_outdir_create(ctx, link_path, true, &d, &err) == NIB_E_IO);
     CHECK(nib_outdir_create(ctx, target, true, &d, &err) == NIB_E_IO, "a file is no directory");
-    CHECK(nib_outfile_replace(ctx, test_tmpdir(), "new", 3, &err) == NIB_E_IO, "a directory is no file");
+    CHECK(nib_outfile_replace(ctx, test_tmpdir(), "new", 3, &err) == NIB_E_IO,
+          "a directory is no file");
     CHECK(nib_outfile_replace(ctx, in(test_tmpdir(), "no/file"), "new", 3, &err) == NIB_E_IO);
     CHECK(holds(target, "old") && entries(test_tmpdir()) == 2);
 }
@@ -157,7 +161,8 @@ static nib_status build(nib_ctx *ctx, const char *path, bool replace, nib_error 
 
     if (status) return status;
     status = nib_outfile_replace(ctx, in(nib_outdir_path(d), "config"), "new", 3, err);
-    if (!status) status = nib_outfile_replace(ctx, in(nib_outdir_path(d), "weights"), "new", 3, err);
+    if (!status)
+        status = nib_outfile_replace(ctx, in(nib_outdir_path(d), "weights"), "new", 3, err);
     if (!status) status = nib_outdir_drop(d, "weights-*", err);
     if (!status) return nib_outdir_commit(d, err);
     nib_outdir_discard(d);
@@ -172,7 +177,8 @@ static void lay_old(nib_ctx *ctx, const char *path)
     mkdir(path, 0777);
     mkdir(in(path, "sub"), 0777);
     for (size_t i = 0; i < NIB_COUNT(names); i++)
-        CHECK(nib_outfile_replace(ctx, in(path, names[i]), "old", 3, &err) == NIB_OK, "%s", err.message);
+        CHECK(nib_outfile_replace(ctx, in(path, names[i]), "old", 3, &err) == NIB_OK, "%s",
+              err.message);
 }
 
 static bool is_new(const char *path)
@@ -197,10 +203,12 @@ static void directory_case(bool without_exchange)
     no_exchange = without_exchange;
     REQUIRE_OK(build(ctx, keep, false, &err), err);
     CHECK(is_new(keep) && entries(keep) == 2 && entries(test_tmpdir()) == 1);
-    CHECK(build(ctx, keep, false, &err) == NIB_E_IO && strstr(err.message, "not empty"), "%s", err.message);
+    CHECK(build(ctx, keep, false, &err) == NIB_E_IO && strstr(err.message, "not empty"), "%s",
+          err.message);
     for (int k = 1; k < 100 && !done; k++) {
         nib_status status;
-        snprintf(command, sizeof command, "rm -rf '%s'/* '%s'/.nibble*", test_tmpdir(), test_tmpdir());
+        snprintf(command, sizeof command, "rm -rf '%s'/* '%s'/.nibble*", test_tmpdir(),
+                 test_tmpdir());
         REQUIRE(system(command) == 0);
         reset(0);
         lay_old(ctx, keep);

@@ -1,4 +1,5 @@
-/* test_parquet.c - Parquet gives what pyarrow reads, and a broken file is refused, whatever broke. */
+/* test_parquet.c - Parquet gives what pyarrow reads, and a broken file is refused, whatever broke.
+ */
 #pragma GCC diagnostic ignored "-Wformat-zero-length" /* CHECK without a message */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static void check_golden(const char *name)
         REQUIRE_OK(nib_table_next(t, &got, &err), err);
         REQUIRE(got, "%s: ended before record %zu", name, count);
         text = json_dumps(got, JSON_COMPACT);
-        CHECK(json_equal(expected, got), "%s, record %zu: %s, expected %s", name, count, text, line);
+        CHECK(json_equal(expected, got), "%s, record %zu: %s, expected %s", name, count, text,
+              line);
         free(text);
         json_decref(expected);
         json_decref(got);
@@ -58,22 +60,26 @@ static void check_golden(const char *name)
 static void test_equals_pyarrow(void)
 {
     static const char *const names[] = {
-        "snappy-v1.parquet", "none-v1-plain.parquet", "gzip-v2.parquet", "zstd-v2-plain.parquet", "none-v2.parquet",
-        "mixed-checksums.parquet", "groups-pages.parquet", "nested.parquet", "nested-old-names.parquet", "maps.parquet",
-        "types.parquet", "int96.parquet", "deltas.parquet", "empty.parquet", "datasets.parquet", "old-lists.parquet",
-        "datasets-json.parquet",
+        "snappy-v1.parquet",     "none-v1-plain.parquet", "gzip-v2.parquet",
+        "zstd-v2-plain.parquet", "none-v2.parquet",       "mixed-checksums.parquet",
+        "groups-pages.parquet",  "nested.parquet",        "nested-old-names.parquet",
+        "maps.parquet",          "types.parquet",         "int96.parquet",
+        "deltas.parquet",        "empty.parquet",         "datasets.parquet",
+        "old-lists.parquet",     "datasets-json.parquet",
     };
 
     ctx = test_ctx();
     for (size_t i = 0; i < NIB_COUNT(names); i++) check_golden(names[i]);
 }
 
-/* Reads everything, or only the column `only`; the error's message, or NULL.  *rows: how many came. */
+/* Reads everything, or only the column `only`; the error's message, or NULL.  *rows: how many came.
+ */
 static const char *read_all(const void *data, size_t bytes, const char *only, size_t *rows)
 {
     static nib_error err;
     nib_table *t = NULL;
-    nib_status status = nib_table_open_memory(ctx, data, bytes, "d.parquet", NIB_TABLE_PARQUET, &t, &err);
+    nib_status status = nib_table_open_memory(ctx, data, bytes, "d.parquet", NIB_TABLE_PARQUET, &t,
+                                              &err);
 
     *rows = 0;
     for (size_t i = 0; !status && only && i < nib_table_column_count(t); i++)
@@ -117,13 +123,20 @@ static void test_refuses(void)
     char *data;
 
     ctx = test_ctx();
-    check_refused("refused-brotli.parquet", NULL, "d.parquet: column text: compressed with BROTLI (codec 4); known are");
-    check_refused("refused-lz4.parquet", "id", "d.parquet: column id: compressed with LZ4_RAW (codec 7)");
-    check_refused("refused-values.parquet", "raw", "column raw: values of this type cannot be read: bytes of a fixed");
-    check_refused("refused-values.parquet", "image", "d.parquet: row 1: column image: bytes that are not UTF-8 text");
-    check_refused("refused-values.parquet", "far", "d.parquet: row 1: column far: a number that is infinite");
-    check_refused("refused-values.parquet", "much", "d.parquet: row 1: column much: an unsigned number beyond 63 bits");
-    check_refused("refused-values.parquet", "by_number", "column by_number.key_value.key: a key of a map that is not text");
+    check_refused("refused-brotli.parquet", NULL,
+                  "d.parquet: column text: compressed with BROTLI (codec 4); known are");
+    check_refused("refused-lz4.parquet", "id",
+                  "d.parquet: column id: compressed with LZ4_RAW (codec 7)");
+    check_refused("refused-values.parquet", "raw",
+                  "column raw: values of this type cannot be read: bytes of a fixed");
+    check_refused("refused-values.parquet", "image",
+                  "d.parquet: row 1: column image: bytes that are not UTF-8 text");
+    check_refused("refused-values.parquet", "far",
+                  "d.parquet: row 1: column far: a number that is infinite");
+    check_refused("refused-values.parquet", "much",
+                  "d.parquet: row 1: column much: an unsigned number beyond 63 bits");
+    check_refused("refused-values.parquet", "by_number",
+                  "column by_number.key_value.key: a key of a map that is not text");
     /* What is not used does no harm. */
     data = load("refused-brotli.parquet", &bytes);
     CHECK(!read_all(data, bytes, "id", &rows) && rows == 3);
@@ -148,15 +161,19 @@ static void test_refuses_containers(void)
     data[bytes - 5] = 0x7f;
     CHECK(strstr(read_all(data, bytes, NULL, &rows), "d.parquet: a footer of"));
     data = load("mixed-checksums.parquet", &bytes);
-    data[60] ^= 1; /* in the first page, which is gzip: without the checksum, gzip's own would tell */
+    /* in the first page, which is gzip: without the checksum, gzip's own would tell */
+    data[60] ^= 1;
     message = read_all(data, bytes, "id", &rows);
-    CHECK(message && strstr(message, "d.parquet: column id: a page whose checksum is wrong"), "%s", message ? message : "read");
+    CHECK(message && strstr(message, "d.parquet: column id: a page whose checksum is wrong"), "%s",
+          message ? message : "read");
 }
 
-/* Cut at every byte, and with every byte missing: refused, or read where the byte did not matter. */
+/* Cut at every byte, and with every byte missing: refused, or read where the byte did not matter.
+ */
 static void test_cut_short(void)
 {
-    static const char *const names[] = { "nested.parquet", "gzip-v2.parquet", "mixed-checksums.parquet", "deltas.parquet" };
+    static const char *const names[] = { "nested.parquet", "gzip-v2.parquet",
+                                         "mixed-checksums.parquet", "deltas.parquet" };
 
     ctx = test_ctx();
     for (size_t k = 0; k < NIB_COUNT(names); k++) {
@@ -165,7 +182,8 @@ static void test_cut_short(void)
 
         for (size_t cut = 0; cut < bytes; cut++) {
             memcpy(piece + bytes - cut, data, cut); /* its end is the guard */
-            CHECK(read_all(piece + bytes - cut, cut, NULL, &rows), "%s cut to %zu bytes was read", names[k], cut);
+            CHECK(read_all(piece + bytes - cut, cut, NULL, &rows), "%s cut to %zu bytes was read",
+                  names[k], cut);
             memcpy(piece + 1, data, cut);
             memcpy(piece + 1 + cut, data + cut + 1, bytes - cut - 1);
             read_all(piece + 1, bytes - 1, NULL, &rows);
@@ -176,8 +194,10 @@ static void test_cut_short(void)
 /* One bit of every byte, then another: whatever a flip makes of the file, it hurts nobody. */
 static void test_flipped_bits(void)
 {
-    static const char *const names[] = { "nested.parquet", "snappy-v1.parquet", "groups-pages.parquet", "deltas.parquet",
-                                         "types.parquet", "zstd-v2-plain.parquet", "maps.parquet", "old-lists.parquet" };
+    static const char *const names[] = { "nested.parquet",       "snappy-v1.parquet",
+                                         "groups-pages.parquet", "deltas.parquet",
+                                         "types.parquet",        "zstd-v2-plain.parquet",
+                                         "maps.parquet",         "old-lists.parquet" };
     size_t refused = 0, read = 0;
 
     ctx = test_ctx();
@@ -204,8 +224,8 @@ static bool unsnap(const char *in, size_t in_bytes, const char *want)
     size_t bytes = strlen(want);
 
     memset(out, '?', sizeof out);
-    return nib_snappy_decode((const uint8_t *)in, in_bytes, (uint8_t *)out, bytes) && !memcmp(out, want, bytes) &&
-           out[bytes] == '?';
+    return nib_snappy_decode((const uint8_t *)in, in_bytes, (uint8_t *)out, bytes) &&
+           !memcmp(out, want, bytes) && out[bytes] == '?';
 }
 
 /* 300 bytes as they are, then six from 299 back: the offset's high bits are in the tag. */
@@ -257,12 +277,14 @@ static void test_bits(void)
     for (uint32_t i = 0; i < 3; i++) CHECK(nib_rle_next(&rle, &got) && got == 5);
     CHECK(!nib_rle_next(&rle, &got) && !nib_rle_next(&old, &got));
     CHECK(nib_bit_width(0) == 0 && nib_bit_width(1) == 1 && nib_bit_width(4) == 3);
-    /* 7, 5, 3, 1, 2, 3, 4, 5: the deltas -2, -2, -2, 1, 1, 1, 1 less -2 are 0, 0, 0, 3, 3, 3, 3 in two bits. */
+    /* 7, 5, 3, 1, 2, 3, 4, 5: the deltas -2, -2, -2, 1, 1, 1, 1 less -2 are 0, 0, 0, 3, 3, 3, 3 in
+     * two bits. */
     REQUIRE(nib_delta_open((const uint8_t *)"\x08\x01\x08\x0e\x03\x02\xc0\x3f", 8, &d));
     for (size_t i = 0; i < 8; i++)
         CHECK(nib_delta_next(&d, &value) && value == want[i], "%zu: %d", i, (int)value);
     CHECK(!nib_delta_next(&d, &value));
-    CHECK(!nib_delta_open((const uint8_t *)"\x08\x03\x08\x0e", 4, &d)); /* 8 values in 3 miniblocks */
+    /* 8 values in 3 miniblocks */
+    CHECK(!nib_delta_open((const uint8_t *)"\x08\x03\x08\x0e", 4, &d));
     CHECK(!nib_delta_open((const uint8_t *)"\x08\x00\x08\x0e", 4, &d));
 }
 
@@ -273,7 +295,8 @@ static void test_where_and_columns(void)
     nib_error err;
 
     ctx = test_ctx();
-    REQUIRE_OK(nib_table_open(ctx, golden_path("groups-pages.parquet"), NIB_TABLE_PARQUET, &t, &err), err);
+    REQUIRE_OK(
+        nib_table_open(ctx, golden_path("groups-pages.parquet"), NIB_TABLE_PARQUET, &t, &err), err);
     CHECK(nib_table_column_count(t) == 5 && !strcmp(nib_table_column_name(t, 4), "messages"));
     nib_table_use_column(t, 2, false);
     for (int i = 0; i < 7; i++) {
@@ -298,7 +321,8 @@ static void test_every_allocation_fails_once(void)
         nib_ctx *failing = test_ctx_heap(&heap);
         nib_table *t = NULL;
         nib_error err;
-        nib_status status = nib_table_open_memory(failing, data, bytes, "d.parquet", NIB_TABLE_PARQUET, &t, &err);
+        nib_status status = nib_table_open_memory(failing, data, bytes, "d.parquet",
+                                                  NIB_TABLE_PARQUET, &t, &err);
 
         while (!status) {
             json_t *record = NULL;

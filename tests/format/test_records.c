@@ -1,4 +1,5 @@
-/* test_records.c - every kind of data file through one door, folders with splits, what is refused. */
+/* test_records.c - every kind of data file through one door, folders with splits, what is refused.
+ */
 #pragma GCC diagnostic ignored "-Wformat-zero-length" /* CHECK without a message */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static const char *put_bytes(const char *name, const char *text, size_t bytes)
     FILE *f;
 
     snprintf(place, sizeof place, "%s/%s", test_tmpdir(), name);
-    for (char *slash = strchr(place + strlen(test_tmpdir()) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(place + strlen(test_tmpdir()) + 1, '/'); slash;
+         slash = strchr(slash + 1, '/')) {
         *slash = 0;
         mkdir(place, 0700);
         *slash = '/';
@@ -53,7 +55,8 @@ static const char *read_all(const char *path_below, const char *split, const cha
         status = nib_records_next(r, &record, &err);
         if (status || !record) break;
         line = json_dumps(record, JSON_COMPACT | JSON_ENCODE_ANY);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s|%s\n", nib_records_where(r) + top, line);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s|%s\n",
+                                 nib_records_where(r) + top, line);
         free(line);
         json_decref(record);
     }
@@ -75,7 +78,8 @@ static const char *read_all(const char *path_below, const char *split, const cha
 static void test_kinds(void)
 {
     put("a.jsonl", "\xef\xbb\xbf{\"a\": 1}\r\n\n  \t\n {\"a\": 2} \n[3]");
-    CHECK_RECORDS("a.jsonl: line 1|{\"a\":1}\na.jsonl: line 4|{\"a\":2}\na.jsonl: line 5|[3]\n", "a.jsonl", NULL);
+    CHECK_RECORDS("a.jsonl: line 1|{\"a\":1}\na.jsonl: line 4|{\"a\":2}\na.jsonl: line 5|[3]\n",
+                  "a.jsonl", NULL);
     put("b.JSON", "[{\"a\": 1},\n {\"a\": 2}]");
     CHECK_RECORDS("b.JSON: record 1|{\"a\":1}\nb.JSON: record 2|{\"a\":2}\n", "b.JSON", NULL);
     put("c.json", "{\"version\": 1, \"data\": [{\"a\": 1}]}");
@@ -86,7 +90,8 @@ static void test_kinds(void)
     put("e.json", "{\"text\":\n \"one\"}");
     CHECK_RECORDS("e.json|{\"text\":\"one\"}\n", "e.json", NULL);
     put("f.json", "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}");
-    CHECK_RECORDS("f.json|{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n", "f.json", NULL);
+    CHECK_RECORDS("f.json|{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n", "f.json",
+                  NULL);
     put("g.ndjson", "{\"a\": 1}");
     CHECK_RECORDS("g.ndjson: line 1|{\"a\":1}\n", "g.ndjson", NULL);
     put("h.csv", "a,b\n1,\n");
@@ -109,7 +114,8 @@ static void test_refused_files(void)
     put("c.json", "[{\"a\": 1},\n {\"a\" 2}]");
     CHECK_REFUSED("c.json: line 2, column 7: ", "c.json", NULL, NULL);
     put("d.json", "{\"a\": [], \"b\": []}");
-    CHECK_REFUSED("d.json: an object with 2 lists: name the field that holds the records", "d.json", NULL, NULL);
+    CHECK_REFUSED("d.json: an object with 2 lists: name the field that holds the records", "d.json",
+                  NULL, NULL);
     CHECK_REFUSED("d.json: there is no field 'c' to take the records from", "d.json", NULL, "c");
     put("e.json", "{\"a\": {}}");
     CHECK_REFUSED("e.json: no list is in the field 'a'", "e.json", NULL, "a");
@@ -119,9 +125,11 @@ static void test_refused_files(void)
     put_bytes("g.txt", "one\nok\xff", 7);
     CHECK_REFUSED("g.txt: line 2, byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
     put("h.jsonl.gz", "x");
-    CHECK_REFUSED("h.jsonl.gz: a compressed file or archive: unpack it first", "h.jsonl.gz", NULL, NULL);
+    CHECK_REFUSED("h.jsonl.gz: a compressed file or archive: unpack it first", "h.jsonl.gz", NULL,
+                  NULL);
     put("i.yaml", "x");
-    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt", "i.yaml", NULL, NULL);
+    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt",
+                  "i.yaml", NULL, NULL);
 }
 
 /* A line that is no JSON can be stepped over; a table with a bad row cannot. */
@@ -134,7 +142,8 @@ static void test_going_on(void)
     REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = put("a.jsonl", "{\n{\"a\":1}\n") }, &r, &err), err);
     CHECK(nib_records_next(r, &record, &err) == NIB_E_FORMAT && nib_records_can_go_on(r));
     REQUIRE_OK(nib_records_next(r, &record, &err), err);
-    CHECK(json_object_size(record) == 1 && strstr(nib_records_where(r), "a.jsonl: line 2"), "%s", nib_records_where(r));
+    CHECK(json_object_size(record) == 1 && strstr(nib_records_where(r), "a.jsonl: line 2"), "%s",
+          nib_records_where(r));
     json_decref(record);
     nib_records_close(r);
     REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = put("a.csv", "a\n1,2\n3\n") }, &r, &err), err);
@@ -171,32 +180,37 @@ static void put_names(const char *folder, const char *const *names)
 
 static void test_splits(void)
 {
-    put_names("files", (const char *[]){ "train.jsonl", "my_val-2.jsonl", "testing.jsonl", "README.md", ".hidden.jsonl",
-                                         "dataset_info.json", "trainer.jsonl", NULL });
+    put_names("files",
+              (const char *[]){ "train.jsonl", "my_val-2.jsonl", "testing.jsonl", "README.md",
+                                ".hidden.jsonl", "dataset_info.json", "trainer.jsonl", NULL });
     check_split("files", NULL, "train.jsonl");
     check_split("files", "train", "train.jsonl");
     check_split("files", "validation", "my_val-2.jsonl");
     check_split("files", "dev", "my_val-2.jsonl");
     check_split("files", "test", "testing.jsonl");
     check_split("files", "trainer", "trainer.jsonl");
-    CHECK_REFUSED("files: no file of the split extra: there are my_val-2.jsonl, testing.jsonl, train.jsonl, trainer.jsonl",
-                  "files", "extra", NULL);
-    put_names("folders", (const char *[]){ "train/b.jsonl", "train/a.jsonl", "my-test/train.jsonl", "valid/x/y.jsonl",
-                                           "__pycache__/train/z.jsonl", NULL });
+    CHECK_REFUSED(
+        "files: no file of the split extra: there are my_val-2.jsonl, testing.jsonl, train.jsonl, trainer.jsonl",
+        "files", "extra", NULL);
+    put_names("folders", (const char *[]){ "train/b.jsonl", "train/a.jsonl", "my-test/train.jsonl",
+                                           "valid/x/y.jsonl", "__pycache__/train/z.jsonl", NULL });
     check_split("folders", NULL, "train/a.jsonl train/b.jsonl");
     check_split("folders", "test", "my-test/train.jsonl");
     check_split("folders", "validation", "valid/x/y.jsonl");
-    put_names("shards", (const char *[]){ "data/train-00000-of-00002.csv", "data/train-00001-of-00002-abc.csv",
+    put_names("shards", (const char *[]){ "data/train-00000-of-00002.csv",
+                                          "data/train-00001-of-00002-abc.csv",
                                           "data/random-00000-of-00001.csv", "train.csv", NULL });
     check_split("shards", NULL, "data/train-00000-of-00002.csv data/train-00001-of-00002-abc.csv");
     check_split("shards", "random", "data/random-00000-of-00001.csv");
-    put_names("plain", (const char *[]){ "b.jsonl", "a.json", "LICENSE.txt", "NOTES.txt", "c.txt", "x.yaml", NULL });
+    put_names("plain", (const char *[]){ "b.jsonl", "a.json", "LICENSE.txt", "NOTES.txt", "c.txt",
+                                         "x.yaml", NULL });
     check_split("plain", NULL, "a.json b.jsonl");
     check_split("plain", "train", "a.json b.jsonl");
     CHECK_REFUSED("plain: no file of the split test", "plain", "test", NULL);
     CHECK_RECORDS("plain/a.json|{\"a\":1}\nplain/b.jsonl: line 1|{\"a\":1}\n", "plain", NULL);
     put_names("no-train", (const char *[]){ "test.csv", NULL });
-    CHECK_REFUSED("no-train: no file of the split train: there are test.csv", "no-train", NULL, NULL);
+    CHECK_REFUSED("no-train: no file of the split train: there are test.csv", "no-train", NULL,
+                  NULL);
     put_names("unknown", (const char *[]){ "a.bin", "b/c.yaml", NULL });
     CHECK_REFUSED(".txt; there are a.bin, b/c.yaml", "unknown", NULL, NULL);
     put_names("packed", (const char *[]){ "train.jsonl.gz", "README.md", NULL });
@@ -209,7 +223,8 @@ static void test_every_allocation_fails_once(void)
 {
     char path[400];
 
-    put_names("f", (const char *[]){ "train/a.jsonl", "train/b.json", "train/c.txt", "test/d.csv", NULL });
+    put_names("f", (const char *[]){ "train/a.jsonl", "train/b.json", "train/c.txt", "test/d.csv",
+                                     NULL });
     snprintf(path, sizeof path, "%s/f", test_tmpdir());
     for (size_t at = 1;; at++) {
         test_heap heap = { .fail_at = at };

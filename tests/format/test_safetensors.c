@@ -42,7 +42,9 @@ static void test_reads_the_reference(void)
     double f64;
     float f32;
 
-    REQUIRE_OK(nib_tensors_open(ctx, test_data("tests/golden/format/every-type.safetensors"), &t, &err), err);
+    REQUIRE_OK(
+        nib_tensors_open(ctx, test_data("tests/golden/format/every-type.safetensors"), &t, &err),
+        err);
     CHECK(nib_tensors_count(t) == 16);
     CHECK(strcmp(nib_tensors_at(t, 0)->name, "k.u64") == 0, "%s", nib_tensors_at(t, 0)->name);
     CHECK(strcmp(nib_tensors_metadata(t, "format"), "pt") == 0);
@@ -89,7 +91,9 @@ static void test_writes_the_reference(void)
     for (size_t i = 0; i < 16; i++) {
         const nib_tensor *x = nib_tensors_at(t, i * 5 % 16);
         for (uint64_t b = 0; b < x->bytes; b += 3) /* in pieces */
-            REQUIRE_OK(nib_tensor_writer_put(w, (const char *)x->data + b, x->bytes - b < 3 ? x->bytes - b : 3, &err), err);
+            REQUIRE_OK(nib_tensor_writer_put(w, (const char *)x->data + b,
+                                             x->bytes - b < 3 ? x->bytes - b : 3, &err),
+                       err);
     }
     REQUIRE_OK(nib_tensor_writer_commit(w, &err), err);
     CHECK(same_bytes(ctx, golden, in(dir, "model.safetensors")));
@@ -134,7 +138,9 @@ static void test_refuses_every_truncation(void)
     char *file;
     size_t bytes;
 
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/format/small.safetensors"), 1 << 20, &file, &bytes, &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/format/small.safetensors"), 1 << 20,
+                             &file, &bytes, &err),
+               err);
     /* parse() makes a context each time; the case may make only so many */
     for (size_t n = 0; n < bytes; n++) {
         nib_safetensors_header h = { 0 };
@@ -221,13 +227,15 @@ static void test_refuses(void)
 static void put_shard(nib_ctx *ctx, const char *dir, const char *file, const char *text)
 {
     nib_error err = { 0 };
-    CHECK(nib_outfile_replace(ctx, in(dir, file), text, strlen(text), &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_outfile_replace(ctx, in(dir, file), text, strlen(text), &err) == NIB_OK, "%s",
+          err.message);
 }
 
 /* Greedy in the order given, a limit met exactly still fits, one too large stands alone. */
 static void test_shards(void)
 {
-    static const uint64_t sizes[] = { 6, 4, 3, 30, 7, 1 }; /* limit 10: {6 4} full; {30}; {3 7}; {1} */
+    /* limit 10: {6 4} full; {30}; {3 7}; {1} */
+    static const uint64_t sizes[] = { 6, 4, 3, 30, 7, 1 };
     static const char *const where[] = { "1", "1", "3", "2", "3", "4" };
     nib_ctx *ctx = test_ctx();
     const char *dir = test_tmpdir();
@@ -251,10 +259,13 @@ static void test_shards(void)
     }
     CHECK(!nib_file_exists(in(dir, "model.safetensors.index.json")));
     REQUIRE_OK(nib_tensor_writer_commit(w, &err), err);
-    REQUIRE_OK(nib_file_read(ctx, in(dir, "model.safetensors.index.json"), 1 << 20, &text, &bytes, &err), err);
+    REQUIRE_OK(
+        nib_file_read(ctx, in(dir, "model.safetensors.index.json"), 1 << 20, &text, &bytes, &err),
+        err);
     strcpy(index, "{\n  \"metadata\": {\n    \"total_size\": 51\n  },\n  \"weight_map\": {");
     for (int i = 5; i >= 0; i--)
-        sprintf(index + strlen(index), "%s\n    \"%s\": \"model-0000%s-of-00004.safetensors\"", i < 5 ? "," : "", names[i], where[i]);
+        sprintf(index + strlen(index), "%s\n    \"%s\": \"model-0000%s-of-00004.safetensors\"",
+                i < 5 ? "," : "", names[i], where[i]);
     strcat(index, "\n  }\n}\n");
     CHECK(strcmp(text, index) == 0, "%s", text);
     nib_free(ctx, text);
@@ -354,7 +365,8 @@ static void test_allocations(void)
             if (!status) nib_tensors_close(t);
         }
         CHECK(heap.live == 0, "allocation %zu: %zu blocks left", n, heap.live);
-        CHECK(status == (heap.calls < n ? NIB_OK : NIB_E_NOMEM), "allocation %zu: status %d", n, status);
+        CHECK(status == (heap.calls < n ? NIB_OK : NIB_E_NOMEM), "allocation %zu: status %d", n,
+              status);
         if (heap.calls < n) return;
     }
     CHECK(false, "more allocations than this test knows");

@@ -1,5 +1,5 @@
-/* test_tfevents.c - the bytes of formats.md 13, which torch's writer makes as well; files that readers
- * take in order; a writer whose disk is full. */
+/* test_tfevents.c - the bytes of formats.md 13, which torch's writer makes as well; files that
+ * readers take in order; a writer whose disk is full. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,25 +35,29 @@ static void test_hashes(void)
     nib_sha256_begin(&h);
     for (int i = 0; i < 1000; i++) nib_sha256_add(&h, million, sizeof million);
     nib_sha256_end(&h, hex);
-    CHECK(strcmp(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") == 0, "%s", hex);
+    CHECK(strcmp(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") == 0,
+          "%s", hex);
 
     CHECK(nib_crc32c(0, "123456789", 9) == 0xe3069283u, "%08x", nib_crc32c(0, "123456789", 9));
     CHECK(nib_crc32c(nib_crc32c(0, "1234", 4), "56789", 5) == 0xe3069283u, "in pieces");
     for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)test_rand();
-    for (size_t i = 0; i < sizeof large; i += 997) pieces = nib_crc32c(pieces, large + i, i + 997 < sizeof large ? 997 : sizeof large - i);
+    for (size_t i = 0; i < sizeof large; i += 997)
+        pieces = nib_crc32c(pieces, large + i, i + 997 < sizeof large ? 997 : sizeof large - i);
     CHECK(nib_crc32c(0, large, sizeof large) == pieces, "a long piece");
     CHECK(nib_crc32c(0, zeros, 32) == 0x8a9136aau, "%08x", nib_crc32c(0, zeros, 32));
 }
 
 static void test_records(void)
 {
-    static const uint8_t version[] = {
-        0x18, 0, 0, 0, 0, 0, 0, 0, 0xa3, 0x7f, 0x4b, 0x22, 0x09, 0, 0, 0, 0, 0x65, 0xcd, 0xcd, 0x41, 0x1a, 0x0d,
-        'b', 'r', 'a', 'i', 'n', '.', 'E', 'v', 'e', 'n', 't', ':', '2', 0xf4, 0xeb, 0x19, 0x5e };
-    static const uint8_t loss[] = {
-        0x20, 0, 0, 0, 0, 0, 0, 0, 0x29, 0xed, 0xa9, 0x50, 0x09, 0, 0, 0, 0, 0x65, 0xcd, 0xcd, 0x41, 0x10, 0x0a,
-        0x2a, 0x13, 0x0a, 0x11, 0x0a, 0x0a, 't', 'r', 'a', 'i', 'n', '/', 'l', 'o', 's', 's', 0x15, 0, 0, 0xc0, 0x3f,
-        0xfe, 0x96, 0xd6, 0x67 };
+    static const uint8_t version[] = { 0x18, 0,    0,    0,   0,   0,   0,    0,    0xa3, 0x7f,
+                                       0x4b, 0x22, 0x09, 0,   0,   0,   0,    0x65, 0xcd, 0xcd,
+                                       0x41, 0x1a, 0x0d, 'b', 'r', 'a', 'i',  'n',  '.',  'E',
+                                       'v',  'e',  'n',  't', ':', '2', 0xf4, 0xeb, 0x19, 0x5e };
+    static const uint8_t loss[] = { 0x20, 0,    0,    0,    0,    0,    0,    0,    0x29, 0xed,
+                                    0xa9, 0x50, 0x09, 0,    0,    0,    0,    0x65, 0xcd, 0xcd,
+                                    0x41, 0x10, 0x0a, 0x2a, 0x13, 0x0a, 0x11, 0x0a, 0x0a, 't',
+                                    'r',  'a',  'i',  'n',  '/',  'l',  'o',  's',  's',  0x15,
+                                    0,    0,    0xc0, 0x3f, 0xfe, 0x96, 0xd6, 0x67 };
     uint8_t out[NIB_TFEVENTS_RECORD];
     char tag[201];
     float value = 1.5f;
@@ -63,7 +67,8 @@ static void test_records(void)
     n = nib_tfevents_record(out, 1e9, 10, "train/loss", &value);
     CHECK(n == sizeof loss && memcmp(out, loss, n) == 0, "a scalar");
     n = nib_tfevents_record(out, 1e9, 300, "", NULL);
-    CHECK(n == 16 + 9 + 3 + 4 && memcmp(out + 12 + 9, "\x10\xac\x02\x3a\x02\x08\x01", 7) == 0, "a start");
+    CHECK(n == 16 + 9 + 3 + 4 && memcmp(out + 12 + 9, "\x10\xac\x02\x3a\x02\x08\x01", 7) == 0,
+          "a start");
     memset(tag, 'x', 200);
     tag[200] = 0;
     n = nib_tfevents_record(out, 1e9, UINT64_MAX >> 1, tag, &value);
@@ -87,12 +92,15 @@ static void test_order(void)
     dir = opendir(test_tmpdir());
     REQUIRE(dir, "opendir");
     for (struct dirent *e; (e = readdir(dir));)
-        if (strncmp(e->d_name, "events.out.tfevents.", 20) == 0 && count < 3) snprintf(names[count++], 300, "%s", e->d_name);
+        if (strncmp(e->d_name, "events.out.tfevents.", 20) == 0 && count < 3)
+            snprintf(names[count++], 300, "%s", e->d_name);
     closedir(dir);
     CHECK(count == 3, "%zu files", count);
     for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < i; k++) CHECK(strncmp(names[i], names[k], 30) != 0, "%s and %s", names[i], names[k]);
-    CHECK(nib_tfevents_create(test_ctx(), "/nowhere/at/all", &w, &err) == NIB_E_IO, "a directory that is not there");
+        for (size_t k = 0; k < i; k++)
+            CHECK(strncmp(names[i], names[k], 30) != 0, "%s and %s", names[i], names[k]);
+    CHECK(nib_tfevents_create(test_ctx(), "/nowhere/at/all", &w, &err) == NIB_E_IO,
+          "a directory that is not there");
 }
 
 static void test_full(void)
@@ -108,15 +116,19 @@ static void test_full(void)
     low.rlim_cur = 200;
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &low);
-    for (int i = 0; i < 9 && !status; i++) status = nib_tfevents_scalar(w, 1.0, 5, "train/loss", 1, &err);
+    for (int i = 0; i < 9 && !status; i++)
+        status = nib_tfevents_scalar(w, 1.0, 5, "train/loss", 1, &err);
     setrlimit(RLIMIT_FSIZE, &old);
-    CHECK(status == NIB_E_IO && strstr(err.message, "events.out.tfevents"), "%s", status ? err.message : "accepted");
+    CHECK(status == NIB_E_IO && strstr(err.message, "events.out.tfevents"), "%s",
+          status ? err.message : "accepted");
     nib_tfevents_close(w);
 }
 
 int main(void)
 {
-    static const test_case cases[] = { { "hashes", test_hashes }, { "records", test_records }, { "order", test_order },
+    static const test_case cases[] = { { "hashes", test_hashes },
+                                       { "records", test_records },
+                                       { "order", test_order },
                                        { "full", test_full } };
     return test_main("tfevents", cases, NIB_COUNT(cases));
 }

@@ -1,5 +1,5 @@
-/* test_yaml.c - the tree of a YAML file: values as written, where each stands, what is refused, every
- * allocation failing once, and the seeds of the fuzz target. */
+/* test_yaml.c - the tree of a YAML file: values as written, where each stands, what is refused,
+ * every allocation failing once, and the seeds of the fuzz target. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +21,9 @@ static const nib_yaml_node *member(const nib_yaml_node *map, const char *key)
 
 static void test_tree(void)
 {
-    static const char text[] = "# a recipe\nr: 16\n\"learning_rate\": 2e-4\nbias: no   # a text\ntarget_modules:\n  - q_proj\n  - 'v_proj'\n"
-                               "rank_pattern: {k_proj: 4, \xc3\xa9: \"8\"}\nblock: |\n  one\n  two\nempty:\nnothing: ~\n";
+    static const char text[] =
+        "# a recipe\nr: 16\n\"learning_rate\": 2e-4\nbias: no   # a text\ntarget_modules:\n  - q_proj\n  - 'v_proj'\n"
+        "rank_pattern: {k_proj: 4, \xc3\xa9: \"8\"}\nblock: |\n  one\n  two\nempty:\nnothing: ~\n";
     nib_yaml *y = NULL;
     nib_error err;
     const nib_yaml_node *root, *n;
@@ -31,26 +32,41 @@ static void test_tree(void)
     root = nib_yaml_root(y);
     REQUIRE(root && root->kind == NIB_YAML_MAP && root->count == 8 && !root->key, "the root");
     n = member(root, "r");
-    CHECK(n && strcmp(n->text, "16") == 0 && n->line == 2 && n->column == 4 && n->key_column == 1 && !n->quoted, "r");
+    CHECK(n && strcmp(n->text, "16") == 0 && n->line == 2 && n->column == 4 && n->key_column == 1 &&
+              !n->quoted,
+          "r");
     n = member(root, "learning_rate");
     CHECK(n && strcmp(n->text, "2e-4") == 0 && n->key_line == 3, "a number is text");
     n = member(root, "bias");
     CHECK(n && strcmp(n->text, "no") == 0, "no is text");
     n = member(root, "target_modules");
-    REQUIRE(n && n->kind == NIB_YAML_LIST && n->count == 2 && n->line == 6 && n->column == 3, "a list");
-    CHECK(strcmp(n->first->text, "q_proj") == 0 && n->first->next->quoted && n->first->next->line == 7, "its items");
+    REQUIRE(n && n->kind == NIB_YAML_LIST && n->count == 2 && n->line == 6 && n->column == 3,
+            "a list");
+    CHECK(strcmp(n->first->text, "q_proj") == 0 && n->first->next->quoted &&
+              n->first->next->line == 7,
+          "its items");
     n = member(root, "rank_pattern");
     REQUIRE(n && n->kind == NIB_YAML_MAP && n->count == 2, "a map");
-    CHECK(strcmp(n->first->next->key, "\xc3\xa9") == 0 && n->first->next->column == 30 && n->first->next->quoted, "columns count characters");
+    CHECK(strcmp(n->first->next->key, "\xc3\xa9") == 0 && n->first->next->column == 30 &&
+              n->first->next->quoted,
+          "columns count characters");
     n = member(root, "block");
     CHECK(n && strcmp(n->text, "one\ntwo\n") == 0 && n->quoted, "a block");
-    CHECK(nib_yaml_is_null(member(root, "empty")) && nib_yaml_is_null(member(root, "nothing")) && !nib_yaml_is_null(n), "nulls");
+    CHECK(nib_yaml_is_null(member(root, "empty")) && nib_yaml_is_null(member(root, "nothing")) &&
+              !nib_yaml_is_null(n),
+          "nulls");
     nib_yaml_close(y);
 }
 
 static void test_whole_documents(void)
 {
-    static const char *const good[] = { "", "\n# nothing\n", "---\nr: 1\n...\n", "\xef\xbb\xbfr: 1\n", "%YAML 1.1\n---\nr: 1\n", "- 1\n", "text" };
+    static const char *const good[] = { "",
+                                        "\n# nothing\n",
+                                        "---\nr: 1\n...\n",
+                                        "\xef\xbb\xbfr: 1\n",
+                                        "%YAML 1.1\n---\nr: 1\n",
+                                        "- 1\n",
+                                        "text" };
 
     for (size_t i = 0; i < NIB_COUNT(good); i++) {
         nib_yaml *y = NULL;
@@ -89,7 +105,8 @@ static void test_refusals(void)
         nib_yaml *y = NULL;
         nib_error err;
         nib_status status = parse(bad[i].text, &y, &err);
-        CHECK(status == NIB_E_FORMAT && strstr(err.message, bad[i].says), "%s: %s", bad[i].text, status ? err.message : "accepted");
+        CHECK(status == NIB_E_FORMAT && strstr(err.message, bad[i].says), "%s: %s", bad[i].text,
+              status ? err.message : "accepted");
         CHECK(!y, "nothing is handed out");
     }
 }
@@ -102,10 +119,14 @@ static void test_limits(void)
     nib_error err;
 
     memset(text, '#', n);
-    CHECK(nib_yaml_parse(test_ctx(), text, n, "f", &y, &err) == NIB_E_FORMAT && strstr(err.message, "at most"), "too long");
+    CHECK(nib_yaml_parse(test_ctx(), text, n, "f", &y, &err) == NIB_E_FORMAT &&
+              strstr(err.message, "at most"),
+          "too long");
     for (size_t i = 1; i + 2 <= n; i += 2) memcpy(text + i, "1,", 2);
     text[0] = '[';
-    CHECK(nib_yaml_parse(test_ctx(), text, n - 1, "f", &y, &err) == NIB_E_FORMAT && strstr(err.message, "more than 5000 values"), "too many");
+    CHECK(nib_yaml_parse(test_ctx(), text, n - 1, "f", &y, &err) == NIB_E_FORMAT &&
+              strstr(err.message, "more than 5000 values"),
+          "too many");
     memset(text, '[', n);
     CHECK(nib_yaml_parse(test_ctx(), text, n - 1, "f", &y, &err) == NIB_E_FORMAT, "too deep");
 }
@@ -154,8 +175,11 @@ static void test_seeds(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "tree", test_tree }, { "whole_documents", test_whole_documents },
-                                       { "refusals", test_refusals }, { "limits", test_limits },
-                                       { "allocations", test_allocations }, { "seeds", test_seeds } };
+    static const test_case cases[] = { { "tree", test_tree },
+                                       { "whole_documents", test_whole_documents },
+                                       { "refusals", test_refusals },
+                                       { "limits", test_limits },
+                                       { "allocations", test_allocations },
+                                       { "seeds", test_seeds } };
     return test_main("yaml", cases, NIB_COUNT(cases));
 }

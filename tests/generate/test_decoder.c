@@ -1,5 +1,5 @@
-/* test_decoder.c - the logits of the likeliest words are those of all words, and are fewer once a sketch pays; tokens
- * tried a few at a time have the logits that they have one by one. */
+/* test_decoder.c - the logits of the likeliest words are those of all words, and are fewer once a
+ * sketch pays; tokens tried a few at a time have the logits that they have one by one. */
 #include "test.h"
 
 #include <string.h>
@@ -16,18 +16,21 @@ static nib_model *open_model(nib_ctx *ctx, nib_dtype type)
     nib_model *model = NULL;
     nib_error err;
 
-    CHECK(nib_model_open(ctx, &options, type, (nib_model_progress){ 0 }, &model, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_model_open(ctx, &options, type, (nib_model_progress){ 0 }, &model, &err) == NIB_OK,
+          "%s", err.message);
     return model;
 }
 
-/* Among `some` are the `most` greatest of `all` and what equals the last of them, with the same bits. */
+/* Among `some` are the `most` greatest of `all` and what equals the last of them, with the same
+ * bits. */
 static void check_logits(nib_logits all, nib_logits some, size_t most)
 {
     size_t at = 0;
 
     for (size_t i = 0; some.ids && i < some.count; i++)
-        CHECK(memcmp(&some.values[i], &all.values[some.ids[i]], sizeof *all.values) == 0, "word %u: %a, expected %a", some.ids[i],
-              (double)some.values[i], (double)all.values[some.ids[i]]);
+        CHECK(memcmp(&some.values[i], &all.values[some.ids[i]], sizeof *all.values) == 0,
+              "word %u: %a, expected %a", some.ids[i], (double)some.values[i],
+              (double)all.values[some.ids[i]]);
     for (size_t w = 0; some.ids && w < all.count; w++) {
         size_t greater = 0;
         while (at < some.count && some.ids[at] < w) at++;
@@ -60,8 +63,10 @@ static void check_type(nib_dtype type)
         REQUIRE_OK(nib_decoder_push(few, &id, 1, most, &err), err);
         REQUIRE_OK(nib_decoder_logits(full, 0, &all, &err), err);
         REQUIRE_OK(nib_decoder_logits(few, 0, &some, &err), err);
-        CHECK(!all.ids && all.count == model->config->vocabulary, "%zu logits where all were asked for", all.count);
-        CHECK(!some.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for", some.count, most);
+        CHECK(!all.ids && all.count == model->config->vocabulary,
+              "%zu logits where all were asked for", all.count);
+        CHECK(!some.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for",
+              some.count, most);
         check_logits(all, some, most);
         fewer += some.ids && some.count < model->config->vocabulary / 2;
     }
@@ -71,7 +76,8 @@ static void check_type(nib_dtype type)
     nib_model_close(model);
 }
 
-/* Tokens tried a few at a time, some of them taken back, leave the bits that pushing one by one leaves. */
+/* Tokens tried a few at a time, some of them taken back, leave the bits that pushing one by one
+ * leaves. */
 static void check_tries(nib_dtype type, bool adapter)
 {
     nib_ctx *ctx = test_ctx();
@@ -84,7 +90,10 @@ static void check_tries(nib_dtype type, bool adapter)
     nib_error err;
 
     REQUIRE(model);
-    if (adapter) REQUIRE_OK(nib_adapter_open(model, test_data("tests/golden/train/adapter"), 0, false, &a, &err), err);
+    if (adapter)
+        REQUIRE_OK(
+            nib_adapter_open(model, test_data("tests/golden/train/adapter"), 0, false, &a, &err),
+            err);
     for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
     REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &one, &err), err);
     REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &few, &err), err);
@@ -102,7 +111,8 @@ static void check_tries(nib_dtype type, bool adapter)
             REQUIRE_OK(nib_decoder_logits(few, i, &got, &err), err);
             check_logits(want, got, 3);
             if (!got.ids)
-                CHECK(memcmp(want.values, got.values, want.count * sizeof *want.values) == 0, "token %zu of %zu tried from %zu on differs", i, count, t);
+                CHECK(memcmp(want.values, got.values, want.count * sizeof *want.values) == 0,
+                      "token %zu of %zu tried from %zu on differs", i, count, t);
         }
         nib_decoder_take_back(few, count - right);
     }

@@ -30,7 +30,8 @@ static const struct golden {
 
 static nib_generator *open_generator(size_t adapters)
 {
-    static const nib_adapter_choice choices[] = { { "first", "tests/golden/train/adapter" }, { "second", "tests/golden/train/adapter" } };
+    static const nib_adapter_choice choices[] = { { "first", "tests/golden/train/adapter" },
+                                                  { "second", "tests/golden/train/adapter" } };
     nib_adapter_choice use[NIB_COUNT(choices)];
     char dirs[NIB_COUNT(choices)][600], dir[600];
     nib_model_options model = { .model = dir, .compute_dtype = NIB_COMPUTE_FLOAT32 };
@@ -42,7 +43,8 @@ static nib_generator *open_generator(size_t adapters)
         snprintf(dirs[i], sizeof dirs[i], "%s", test_data(choices[i].dir));
         use[i] = (nib_adapter_choice){ choices[i].name, dirs[i] };
     }
-    CHECK(nib_generator_open(test_ctx(), &model, use, adapters, &g, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_generator_open(test_ctx(), &model, use, adapters, &g, &err) == NIB_OK, "%s",
+          err.message);
     return g;
 }
 
@@ -73,7 +75,8 @@ static void test_greedy(void)
     nib_generator *g = open_generator(0);
 
     REQUIRE(g);
-    for (size_t i = 0; i < NIB_COUNT(goldens) * 2; i++) { /* twice: a decoder that was used before */
+    /* twice: a decoder that was used before */
+    for (size_t i = 0; i < NIB_COUNT(goldens) * 2; i++) {
         const struct golden *want = &goldens[i % NIB_COUNT(goldens)];
         nib_generate_options o = greedy(want->most);
         nib_generate_result r;
@@ -81,21 +84,25 @@ static void test_greedy(void)
 
         o.repetition_penalty = want->penalty;
         REQUIRE_OK(nib_generator_run(g, want->prompt, strlen(want->prompt), &o, &r, &err), err);
-        CHECK(strcmp(r.text, want->text) == 0, "%s ...%s\n  expected ...%s", want->prompt, r.text, want->text);
-        CHECK(r.prompt_tokens == want->prompt_tokens && r.new_tokens == want->new_tokens, "%d and %d tokens",
-              (int)r.prompt_tokens, (int)r.new_tokens);
+        CHECK(strcmp(r.text, want->text) == 0, "%s ...%s\n  expected ...%s", want->prompt, r.text,
+              want->text);
+        CHECK(r.prompt_tokens == want->prompt_tokens && r.new_tokens == want->new_tokens,
+              "%d and %d tokens", (int)r.prompt_tokens, (int)r.new_tokens);
         CHECK(strcmp(r.stop_reason, want->reason) == 0, "ended by %s", r.stop_reason);
-        CHECK(r.prefill_seconds > 0 && r.decode_seconds > 0 && r.peak_memory_bytes > 1 << 20, "%g s, %g s, %g bytes",
-              r.prefill_seconds, r.decode_seconds, (double)r.peak_memory_bytes);
+        CHECK(r.prefill_seconds > 0 && r.decode_seconds > 0 && r.peak_memory_bytes > 1 << 20,
+              "%g s, %g s, %g bytes", r.prefill_seconds, r.decode_seconds,
+              (double)r.peak_memory_bytes);
         nib_generate_result_free(g, &r);
     }
     nib_generator_close(g);
 }
 
-/* Guesses make no difference to the text, greedy, penalized or sampled, with an adapter and without; and some are right. */
+/* Guesses make no difference to the text, greedy, penalized or sampled, with an adapter and
+ * without; and some are right. */
 static void test_lookup(void)
 {
-    static const char prompt[] = "Question: Where is Ivy?\nAnswer: Ivy is in the field.\nQuestion: Where is Ivy?\nAnswer: Ivy";
+    static const char prompt[] =
+        "Question: Where is Ivy?\nAnswer: Ivy is in the field.\nQuestion: Where is Ivy?\nAnswer: Ivy";
     nib_generator *g = open_generator(1);
     uint64_t guessed = 0;
 
@@ -113,8 +120,10 @@ static void test_lookup(void)
             o.temperature = how & 1 ? 0.7 : (double)NAN;
             o.prompt_lookup_num_tokens = n;
             REQUIRE_OK(nib_generator_run(g, prompt, strlen(prompt), &o, &r, &err), err);
-            CHECK(n == 0 || strcmp(r.text, text) == 0, "way %d, %d guesses: ...%s\n  expected ...%s", how, n, r.text, text);
-            CHECK(r.guessed_tokens <= (n ? r.new_tokens : 0), "%d of %d tokens guessed", (int)r.guessed_tokens, (int)r.new_tokens);
+            CHECK(n == 0 || strcmp(r.text, text) == 0,
+                  "way %d, %d guesses: ...%s\n  expected ...%s", how, n, r.text, text);
+            CHECK(r.guessed_tokens <= (n ? r.new_tokens : 0), "%d of %d tokens guessed",
+                  (int)r.guessed_tokens, (int)r.new_tokens);
             if (n == 0) text = strcpy(test_guarded(r.bytes + 1), r.text);
             guessed += r.guessed_tokens;
             nib_generate_result_free(g, &r);
@@ -144,9 +153,12 @@ static void test_stop(void)
         o.on_text = hear;
         o.user = &h;
         REQUIRE_OK(nib_generator_run(g, story, strlen(story), &o, &r, &err), err);
-        CHECK(r.bytes == bytes && strncmp(r.text, goldens[0].text, bytes) == 0, "'%s': %s", stops[i], r.text);
-        CHECK(h.bytes == bytes && memcmp(h.text, r.text, bytes) == 0, "'%s': told %.*s", stops[i], (int)h.bytes, h.text);
-        CHECK(strcmp(r.stop_reason, cut ? "stop" : "eos") == 0, "'%s': ended by %s", stops[i], r.stop_reason);
+        CHECK(r.bytes == bytes && strncmp(r.text, goldens[0].text, bytes) == 0, "'%s': %s",
+              stops[i], r.text);
+        CHECK(h.bytes == bytes && memcmp(h.text, r.text, bytes) == 0, "'%s': told %.*s", stops[i],
+              (int)h.bytes, h.text);
+        CHECK(strcmp(r.stop_reason, cut ? "stop" : "eos") == 0, "'%s': ended by %s", stops[i],
+              r.stop_reason);
         nib_generate_result_free(g, &r);
     }
     nib_generator_close(g);
@@ -164,12 +176,13 @@ static void test_callback_and_length(void)
     o.on_text = hear;
     o.user = &h;
     REQUIRE_OK(nib_generator_run(g, story, strlen(story), &o, &r, &err), err);
-    CHECK(strcmp(r.stop_reason, "callback") == 0 && h.calls == 3 && r.bytes == h.bytes, "%s after %zu calls",
-          r.stop_reason, h.calls);
+    CHECK(strcmp(r.stop_reason, "callback") == 0 && h.calls == 3 && r.bytes == h.bytes,
+          "%s after %zu calls", r.stop_reason, h.calls);
     nib_generate_result_free(g, &r);
     o = greedy(1);
     REQUIRE_OK(nib_generator_run(g, story, strlen(story), &o, &r, &err), err);
-    CHECK(strcmp(r.stop_reason, "length") == 0 && r.new_tokens == 1 && strcmp(r.text, ",") == 0, "%s", r.text);
+    CHECK(strcmp(r.stop_reason, "length") == 0 && r.new_tokens == 1 && strcmp(r.text, ",") == 0,
+          "%s", r.text);
     nib_generate_result_free(g, &r);
     nib_generator_close(g);
 }
@@ -194,7 +207,8 @@ static void test_seeds(void)
     nib_generator_close(g);
 }
 
-static void refuse(nib_generator *g, const nib_generate_options *o, const char *prompt, const char *says)
+static void refuse(nib_generator *g, const nib_generate_options *o, const char *prompt,
+                   const char *says)
 {
     nib_generate_result r;
     nib_error err = { 0 };

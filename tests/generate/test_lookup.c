@@ -33,7 +33,9 @@ static void test_guesses(void)
         l.width = NIB_MOST_GUESSES;
         n = nib_lookup_guess(&l, ids, c->count, c->wanted, guesses);
         CHECK(n == c->found, "%s: %zu guesses, expected %zu", c->name, n, c->found);
-        for (size_t g = 0; g < n; g++) CHECK(guesses[g] == c->guesses[g], "%s: guess %zu is %u, expected %u", c->name, g, guesses[g], c->guesses[g]);
+        for (size_t g = 0; g < n; g++)
+            CHECK(guesses[g] == c->guesses[g], "%s: guess %zu is %u, expected %u", c->name, g,
+                  guesses[g], c->guesses[g]);
     }
 }
 
@@ -52,13 +54,16 @@ static void test_learning(void)
     CHECK(made == 2, "%zu guesses after right ones, of 2 at most", made);
     for (int wrong = 0; wrong < 3; wrong++) {
         nib_lookup_learn(&l, 1, 0);
-        for (pauses[wrong] = 0; nib_lookup_guess(&l, ids, 4, 3, guesses) == 0; pauses[wrong]++) continue;
+        for (pauses[wrong] = 0; nib_lookup_guess(&l, ids, 4, 3, guesses) == 0; pauses[wrong]++)
+            continue;
     }
-    CHECK(pauses[0] == 1 && pauses[1] == 2 && pauses[2] == 4, "pauses of %zu, %zu and %zu tokens", pauses[0], pauses[1], pauses[2]);
+    CHECK(pauses[0] == 1 && pauses[1] == 2 && pauses[2] == 4, "pauses of %zu, %zu and %zu tokens",
+          pauses[0], pauses[1], pauses[2]);
     nib_lookup_learn(&l, 2, 1);
     nib_lookup_learn(&l, 1, 0);
     made = nib_lookup_guess(&l, ids, 4, 3, guesses);
-    CHECK(made == 0 && nib_lookup_guess(&l, ids, 4, 3, guesses) == 1, "the pause after a right guess is not one token");
+    CHECK(made == 0 && nib_lookup_guess(&l, ids, 4, 3, guesses) == 1,
+          "the pause after a right guess is not one token");
     CHECK(nib_lookup_guess(&none, ids, 4, 3, guesses) == 0, "guesses where none are wanted");
 }
 

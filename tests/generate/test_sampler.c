@@ -7,7 +7,8 @@
 
 enum { WORDS = 12, DRAWS = 200000 };
 
-static const float logits[WORDS] = { 2.0f, -1.5f, 0.25f, 3.5f, 1.0f, 3.0f, 0.25f, -0.5f, 2.75f, 1.0f, -4.0f, 3.25f };
+static const float logits[WORDS] = { 2.0f,  -1.5f, 0.25f, 3.5f, 1.0f,  3.0f,
+                                     0.25f, -0.5f, 2.75f, 1.0f, -4.0f, 3.25f };
 static const uint32_t seen[] = { 3, 7, 0 };
 
 /* transformers 4.57.6; tests/golden/make/sampler_golden.py prints these. */
@@ -96,7 +97,8 @@ static void test_greedy(void)
     for (size_t i = 0; i < NIB_COUNT(goldens); i++) {
         nib_sampling o = settings(&goldens[i], false);
         uint32_t id = draw(&s, &o, 0);
-        CHECK(id == goldens[i].best, "%s: word %u, expected %u", goldens[i].name, id, goldens[i].best);
+        CHECK(id == goldens[i].best, "%s: word %u, expected %u", goldens[i].name, id,
+              goldens[i].best);
     }
     nib_sampler_free(&s);
 }
@@ -116,7 +118,8 @@ static void test_draws(void)
         same_seed += draw(&s, &other, d) == id;
         same_number += draw(&s, &o, d + 1) == id;
     }
-    CHECK(same_seed < 80 && same_number < 80, "%zu and %zu of 100 draws are alike", same_seed, same_number);
+    CHECK(same_seed < 80 && same_number < 80, "%zu and %zu of 100 draws are alike", same_seed,
+          same_number);
     nib_sampler_forget(&s);
     o = settings(&goldens[6], false);
     CHECK(draw(&s, &o, 0) == 3, "a penalty stays after nib_sampler_forget()");
@@ -136,8 +139,10 @@ static void test_needs(void)
             uint32_t ids[WORDS];
             float values[WORDS];
 
-            CHECK((needs > 0) == (goldens[i].penalty == 1 && (!sampled || goldens[i].top_k > 0)), "%s: %zu logits are needed", goldens[i].name, needs);
-            for (size_t w = WORDS; needs && w-- > 0;) { /* from the end, so that ties come in the wrong order */
+            CHECK((needs > 0) == (goldens[i].penalty == 1 && (!sampled || goldens[i].top_k > 0)),
+                  "%s: %zu logits are needed", goldens[i].name, needs);
+            /* from the end, so that ties come in the wrong order */
+            for (size_t w = WORDS; needs && w-- > 0;) {
                 size_t greater = 0;
                 for (size_t j = 0; j < WORDS; j++) greater += logits[j] > logits[w];
                 if (greater >= needs) continue;
@@ -146,7 +151,8 @@ static void test_needs(void)
             }
             for (uint64_t d = 0; needs && d < 1000; d++) {
                 uint32_t id = nib_sample(&s, &o, (nib_logits){ count, values, ids }, d);
-                CHECK(id == draw(&s, &o, d), "%s: draw %d of %zu logits is word %u", goldens[i].name, (int)d, count, id);
+                CHECK(id == draw(&s, &o, d), "%s: draw %d of %zu logits is word %u",
+                      goldens[i].name, (int)d, count, id);
             }
         }
     nib_sampler_free(&s);

@@ -69,17 +69,20 @@ static void check_differences(lab *l, const float *g, const char *what, const ch
         size_t n = nib_param_count(p), step = n / l->elements + 1;
         double most = (double)greatest(g, n), worst = 0;
 
-        CHECK(most > 0.01, "%s %d on %s: %s has no gradient to speak of", what, l->variant, isa, p->name);
+        CHECK(most > 0.01, "%s %d on %s: %s has no gradient to speak of", what, l->variant, isa,
+              p->name);
         for (size_t j = 0; j < n; j += step) {
             double d = difference(l, &p->value[j]) - (double)g[j];
             if (!(fabs(d) <= worst)) worst = fabs(d);
         }
-        CHECK(worst <= 5e-4 * most, "%s %d on %s: %s: off by %g, greatest %g", what, l->variant, isa, p->name, worst, most);
+        CHECK(worst <= 5e-4 * most, "%s %d on %s: %s: off by %g, greatest %g", what, l->variant,
+              isa, p->name, worst, most);
         g += n;
     }
 }
 
-static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float *g, const char *what, const char *isa)
+static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float *g,
+                       const char *what, const char *isa)
 {
     lab l;
 
@@ -90,8 +93,8 @@ static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float 
             float most = greatest(g, n), worst = 0;
             for (size_t j = 0; j < n; j++)
                 if (!(fabsf(g[j] - half[j]) <= worst)) worst = fabsf(g[j] - half[j]);
-            CHECK(worst <= 0.03f * most, "%s %d on %s in bfloat16: %s: off by %g, greatest %g", what, variant, isa,
-                  l.params.items[i]->name, (double)worst, (double)most);
+            CHECK(worst <= 0.03f * most, "%s %d on %s in bfloat16: %s: off by %g, greatest %g",
+                  what, variant, isa, l.params.items[i]->name, (double)worst, (double)most);
             g += n;
             half += n;
         }
@@ -135,8 +138,8 @@ static nib_value input(lab *l, const char *name, size_t width)
     return nib_embed(&l->b, name);
 }
 
-static const int linears[] = { LAB_LORA | LAB_TRAIN, LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS, LAB_LORA | LAB_DROPOUT, LAB_BIAS,
-                               LAB_FULL | LAB_TRAIN | LAB_LORA };
+static const int linears[] = { LAB_LORA | LAB_TRAIN,   LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS,
+                               LAB_LORA | LAB_DROPOUT, LAB_BIAS, LAB_FULL | LAB_TRAIN | LAB_LORA };
 
 static void build_linear(lab *l)
 {
@@ -170,7 +173,8 @@ static void build_norm(lab *l)
 
     l->b.segment++;
     lab_norm(l, "n", 13, layer, l->variant & 2 ? LAB_TRAIN : 0);
-    y = layer ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n") : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
+    y = layer ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n")
+              : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
     lab_finish(l, y, 13, 0);
 }
 static void test_norm(void) { check(build_norm, 4, "norm"); }
@@ -183,7 +187,8 @@ static void build_first_norm(lab *l)
     lab_embedding(l, "embed", 13, 0);
     x = nib_embed(&l->b, "embed");
     lab_norm(l, "n", 13, l->variant, LAB_TRAIN);
-    y = l->variant ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n") : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
+    y = l->variant ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n")
+                   : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
     lab_finish(l, y, 13, 0);
 }
 static void test_first_norm(void) { check(build_first_norm, 2, "first norm"); }
@@ -236,7 +241,8 @@ static void build_add(lab *l)
     y = l->variant & 1 ? nib_add(&l->b, x, y) : nib_add(&l->b, y, x);
     l->b.segment++;
     z = nib_apply_linear(&l->b, l->variant & 2 ? n : y, "v");
-    z = nib_activate(&l->b, l->variant & 1 ? nib_add(&l->b, y, z) : nib_add(&l->b, z, y), NIB_ACT_SILU);
+    z = nib_activate(&l->b, l->variant & 1 ? nib_add(&l->b, y, z) : nib_add(&l->b, z, y),
+                     NIB_ACT_SILU);
     lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_GELU), z), 8, 0);
 }
 static void test_add(void) { check(build_add, 4, "add"); }
@@ -307,7 +313,11 @@ static void test_attention(void) { check(build_attention, NIB_COUNT(attentions),
 static void build_fused(lab *l)
 {
     enum { D = 6 };
-    size_t heads = l->variant == 1 ? 3 : 4, kv = l->variant == 0 ? 2 : l->variant == 1 ? 3 : 1, per = heads / kv;
+    size_t heads = l->variant == 1 ? 3 : 4,
+           kv = l->variant == 0   ? 2
+                : l->variant == 1 ? 3
+                                  : 1,
+           per = heads / kv;
     nib_attention_desc d = { .heads = heads, .kv_heads = kv, .head_dim = D, .scale = 0.5f };
     nib_value x = input(l, "embed", 7), qkv, q, k, v;
 
@@ -363,7 +373,8 @@ static void build_embedding(lab *l)
 }
 static void test_embedding(void) { check(build_embedding, NIB_COUNT(embeddings), "embedding"); }
 
-static const int heads[] = { 0, LAB_BIAS, LAB_LORA | LAB_TRAIN, LAB_FULL, LAB_NF4 | LAB_LORA | LAB_DROPOUT };
+static const int heads[] = { 0, LAB_BIAS, LAB_LORA | LAB_TRAIN, LAB_FULL,
+                             LAB_NF4 | LAB_LORA | LAB_DROPOUT };
 
 static void build_loss(lab *l)
 {
@@ -379,7 +390,10 @@ static void build_loss_in_chunks(lab *l)
     memcpy(l->lengths, (uint32_t[4]){ 50, 60, 0, 0 }, sizeof l->lengths);
     lab_finish(l, input(l, "embed", 3), 3, 0);
 }
-static void test_loss_in_chunks(void) { check_on(nib_cpu_name(nib_cpu_detect()), build_loss_in_chunks, 0, "loss in chunks"); }
+static void test_loss_in_chunks(void)
+{
+    check_on(nib_cpu_name(nib_cpu_detect()), build_loss_in_chunks, 0, "loss in chunks");
+}
 
 int main(void)
 {

@@ -1,4 +1,5 @@
-/* dump_records.c - prints the records of a data file or folder as JSON lines, for test_containers.py.
+/* dump_records.c - prints the records of a data file or folder as JSON lines, for
+ * test_containers.py.
  *
  *   dump_records PATH [SPLIT|-] [FIELD|-] [files]     files: only the names of the files */
 #include <stdio.h>
@@ -18,7 +19,9 @@ static nib_status print_all(nib_records *r, nib_error *err)
         nib_status status = nib_records_next(r, &record, err);
 
         if (status || !record) return status;
-        if (json_dumpf(record, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) || putchar('\n') == EOF) abort();
+        if (json_dumpf(record, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) ||
+            putchar('\n') == EOF)
+            abort();
         json_decref(record);
     }
 }

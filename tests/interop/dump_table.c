@@ -10,7 +10,8 @@ static void use_only(nib_table *t, char **names, int count)
     for (size_t i = 0; i < nib_table_column_count(t); i++) {
         bool named = false;
 
-        for (int n = 0; n < count; n++) named = named || !strcmp(names[n], nib_table_column_name(t, i));
+        for (int n = 0; n < count; n++)
+            named = named || !strcmp(names[n], nib_table_column_name(t, i));
         nib_table_use_column(t, i, named);
     }
 }
@@ -35,7 +36,9 @@ int main(int argc, char **argv)
 
         status = nib_table_next(t, &record, &err);
         if (status || !record) break;
-        if (json_dumpf(record, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17)) || putchar('\n') == EOF) abort();
+        if (json_dumpf(record, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17)) ||
+            putchar('\n') == EOF)
+            abort();
         json_decref(record);
     }
     if (status) fprintf(stderr, "%s\n", err.message);

@@ -1,6 +1,7 @@
-/* test_dry_run.c - planning without weights: the recipes on the published config.json of their models,
- * with the numbers of parameters their users know; the plan of every small model with and without its
- * weights; a micro-batch that fits; nothing written, nothing taken when it does not fit. */
+/* test_dry_run.c - planning without weights: the recipes on the published config.json of their
+ * models, with the numbers of parameters their users know; the plan of every small model with and
+ * without its weights; a micro-batch that fits; nothing written, nothing taken when it does not
+ * fit. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,7 +46,8 @@ static bool copy_file(nib_ctx *ctx, const char *from_dir, const char *name, cons
 }
 
 /* recipe NULL: all defaults.  settings: key, value, ..., NULL. */
-static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *settings, seen *s, nib_error *err)
+static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *settings, seen *s,
+                       nib_error *err)
 {
     nib_recipe *r = NULL;
     const nib_finetune_options *o;
@@ -54,7 +56,8 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 
     *s = (seen){ 0 };
     if (!status && recipe) status = nib_recipe_load(r, recipe, err);
-    for (; !status && *settings; settings += 2) status = nib_recipe_set(r, settings[0], settings[1], err);
+    for (; !status && *settings; settings += 2)
+        status = nib_recipe_set(r, settings[0], settings[1], err);
     if (!status) status = nib_recipe_finetune_options(r, &o, err);
     if (!status) {
         run = *o;
@@ -67,8 +70,9 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
     return status;
 }
 
-/* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these recipes
- * come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by hand). */
+/* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these
+ * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by hand).
+ */
 static void test_recipes(void)
 {
     static const struct {
@@ -86,7 +90,10 @@ static void test_recipes(void)
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         char recipe[600], data[600], model[600], source[600], tokenizer[600];
-        const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "max_memory", cases[i].memory, NULL };
+        const char *settings[] = {
+            "model_name_or_path", model,           "data", data, "dry_run", "true",
+            "max_memory",         cases[i].memory, NULL
+        };
         const nib_run_report *p;
         uint64_t mib;
         seen s;
@@ -98,20 +105,33 @@ static void test_recipes(void)
         snprintf(model, sizeof model, "%s/%s", test_tmpdir(), cases[i].recipe);
         snprintf(source, sizeof source, "tests/golden/recipes/%s", cases[i].config);
         snprintf(source, sizeof source, "%s", test_data(strcpy(tokenizer, source)));
-        REQUIRE(mkdir(model, 0777) == 0 && copy_file(ctx, source, "config.json", model) && copy_file(ctx, source, "tokenizer_config.json", model), "%s", model);
+        REQUIRE(mkdir(model, 0777) == 0 && copy_file(ctx, source, "config.json", model) &&
+                    copy_file(ctx, source, "tokenizer_config.json", model),
+                "%s", model);
         snprintf(tokenizer, sizeof tokenizer, "tests/golden/text/%s", cases[i].tokenizer);
-        REQUIRE(copy_file(ctx, test_data(strcpy(source, tokenizer)), "tokenizer.json", model), "%s", tokenizer);
-        REQUIRE(copy_file(ctx, test_data("tests/golden/recipes"), "chat_template.jinja", model), "a chat template");
+        REQUIRE(copy_file(ctx, test_data(strcpy(source, tokenizer)), "tokenizer.json", model), "%s",
+                tokenizer);
+        REQUIRE(copy_file(ctx, test_data("tests/golden/recipes"), "chat_template.jinja", model),
+                "a chat template");
 
         REQUIRE_OK(plan(ctx, recipe, settings, &s, &err), err);
         p = &s.report;
-        CHECK(s.calls == 1 && p->trainable_parameters == cases[i].trainable && p->all_parameters == cases[i].all,
-              "%s: trainable %" PRIu64 ", all %" PRIu64, cases[i].recipe, p->trainable_parameters, p->all_parameters);
-        CHECK(p->steps == cases[i].steps && p->weights_missing && !p->fits && p->seconds_total == 0, "%s: %" PRIu64 " steps", cases[i].recipe, p->steps);
-        mib = (p->plan.total - p->plan.baseline) >> 20; /* the program's own part depends on how it was built */
-        CHECK(mib >= cases[i].least && mib <= cases[i].most, "%s: %" PRIu64 " MiB", cases[i].recipe, mib);
-        CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps == (i < 2 ? 4 : i == 2 ? 8 : 4), "%s: records of a step", cases[i].recipe);
-        CHECK(p->truncated == 0 && p->masked_out == 0 && p->records >= 16, "%s: its data", cases[i].recipe);
+        CHECK(s.calls == 1 && p->trainable_parameters == cases[i].trainable &&
+                  p->all_parameters == cases[i].all,
+              "%s: trainable %" PRIu64 ", all %" PRIu64, cases[i].recipe, p->trainable_parameters,
+              p->all_parameters);
+        CHECK(p->steps == cases[i].steps && p->weights_missing && !p->fits && p->seconds_total == 0,
+              "%s: %" PRIu64 " steps", cases[i].recipe, p->steps);
+        /* the program's own part depends on how it was built */
+        mib = (p->plan.total - p->plan.baseline) >> 20;
+        CHECK(mib >= cases[i].least && mib <= cases[i].most, "%s: %" PRIu64 " MiB", cases[i].recipe,
+              mib);
+        CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps == (i < 2    ? 4
+                                                                                  : i == 2 ? 8
+                                                                                           : 4),
+              "%s: records of a step", cases[i].recipe);
+        CHECK(p->truncated == 0 && p->masked_out == 0 && p->records >= 16, "%s: its data",
+              cases[i].recipe);
     }
 }
 
@@ -126,20 +146,37 @@ static void test_demo(void)
     snprintf(model, sizeof model, "%s", test_data("models/pico"));
     snprintf(data, sizeof data, "%s", test_data("models/shop.jsonl"));
     REQUIRE_OK(plan(test_ctx(), recipe, settings, &s, &err), err);
-    CHECK(s.report.fits && !s.report.weights_missing && s.report.seconds_total > 0 && s.report.steps == 150, "%" PRIu64 " steps", s.report.steps);
-    CHECK(s.report.seconds_per_epoch > 0 && s.report.all_parameters == 2917824, "%" PRIu64, s.report.all_parameters);
+    CHECK(s.report.fits && !s.report.weights_missing && s.report.seconds_total > 0 &&
+              s.report.steps == 150,
+          "%" PRIu64 " steps", s.report.steps);
+    CHECK(s.report.seconds_per_epoch > 0 && s.report.all_parameters == 2917824, "%" PRIu64,
+          s.report.all_parameters);
     CHECK(!nib_file_exists("out/demo"), "nothing is written");
 }
 
-static const char records[] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4]}\n{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60]}\n";
+static const char records[] =
+    "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4]}\n{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60]}\n";
 
-/* What the plan knows from config.json alone is what it knows from the weights, for each family; and a
- * step with random weights of each runs. */
+/* What the plan knows from config.json alone is what it knows from the weights, for each family;
+ * and a step with random weights of each runs. */
 static void test_blank_equals_real(void)
 {
-    static const char *const models[] = { "falcon-7b", "falcon-new-1norm", "falcon-new-2norms", "falcon-rw", "gptj", "llama", "llama-bias",
-                                          "llama-gqa-tied", "llama-rope-linear", "llama-rope-llama3", "mistral-window", "qwen2", "qwen2-window" };
-    static const char *const forms[][2] = { { "load_in_4bit", "false" }, { "bnb_4bit_use_double_quant", "false" }, { "bnb_4bit_use_double_quant", "true" } };
+    static const char *const models[] = { "falcon-7b",
+                                          "falcon-new-1norm",
+                                          "falcon-new-2norms",
+                                          "falcon-rw",
+                                          "gptj",
+                                          "llama",
+                                          "llama-bias",
+                                          "llama-gqa-tied",
+                                          "llama-rope-linear",
+                                          "llama-rope-llama3",
+                                          "mistral-window",
+                                          "qwen2",
+                                          "qwen2-window" };
+    static const char *const forms[][2] = { { "load_in_4bit", "false" },
+                                            { "bnb_4bit_use_double_quant", "false" },
+                                            { "bnb_4bit_use_double_quant", "true" } };
     nib_ctx *ctx = test_ctx();
     char data[600];
     nib_error err;
@@ -149,8 +186,11 @@ static void test_blank_equals_real(void)
     for (size_t i = 0; i < NIB_COUNT(models) * NIB_COUNT(forms); i++) {
         const char *name = models[i / NIB_COUNT(forms)], *const *form = forms[i % NIB_COUNT(forms)];
         char real[600], blank[600], relative[200];
-        const char *settings[] = { "model_name_or_path", real, "data", data, "dry_run", "true", "load_in_4bit", "true", form[0], form[1],
-                                   "target_modules", "all-linear", "modules_to_save", "lm_head", NULL };
+        const char *settings[] = {
+            "model_name_or_path", real,      "data",  data,    "dry_run",        "true",
+            "load_in_4bit",       "true",    form[0], form[1], "target_modules", "all-linear",
+            "modules_to_save",    "lm_head", NULL
+        };
         seen a, b;
 
         snprintf(relative, sizeof relative, "tests/golden/models/%s", name);
@@ -161,10 +201,14 @@ static void test_blank_equals_real(void)
         settings[1] = blank;
         REQUIRE_OK(plan(ctx, NULL, settings, &b, &err), err);
         CHECK(!a.report.weights_missing && b.report.weights_missing, "%s", name);
-        CHECK(a.report.all_parameters == b.report.all_parameters && a.report.trainable_parameters == b.report.trainable_parameters,
-              "%s: all %" PRIu64 " and %" PRIu64, name, a.report.all_parameters, b.report.all_parameters);
-        CHECK(a.report.plan.weights == b.report.plan.weights && a.report.plan.activations == b.report.plan.activations &&
-              a.report.plan.scratch == b.report.plan.scratch, "%s, %s %s: weights %" PRIu64 " and %" PRIu64, name, form[0], form[1],
+        CHECK(a.report.all_parameters == b.report.all_parameters &&
+                  a.report.trainable_parameters == b.report.trainable_parameters,
+              "%s: all %" PRIu64 " and %" PRIu64, name, a.report.all_parameters,
+              b.report.all_parameters);
+        CHECK(a.report.plan.weights == b.report.plan.weights &&
+                  a.report.plan.activations == b.report.plan.activations &&
+                  a.report.plan.scratch == b.report.plan.scratch,
+              "%s, %s %s: weights %" PRIu64 " and %" PRIu64, name, form[0], form[1],
               a.report.plan.weights, b.report.plan.weights);
         CHECK(b.report.seconds_total > 0, "%s: no step was tried", name);
         settings[5] = "false";
@@ -172,12 +216,28 @@ static void test_blank_equals_real(void)
     }
 }
 
-/* Between the memory of eight records at a time and of one: a smaller micro-batch, the same step. */
+/* Between the memory of eight records at a time and of one: a smaller micro-batch, the same step.
+ */
 static void test_micro_batch(void)
 {
     char data[600], model[600], memory[40], out[600], *lines, path[700], *recipe = NULL;
-    const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "per_device_train_batch_size", "8",
-                               "max_steps", "2", "gradient_checkpointing", "true", "max_memory", "100GiB", "output_dir", out, NULL };
+    const char *settings[] = { "model_name_or_path",
+                               model,
+                               "data",
+                               data,
+                               "dry_run",
+                               "true",
+                               "per_device_train_batch_size",
+                               "8",
+                               "max_steps",
+                               "2",
+                               "gradient_checkpointing",
+                               "true",
+                               "max_memory",
+                               "100GiB",
+                               "output_dir",
+                               out,
+                               NULL };
     nib_ctx *ctx = test_ctx();
     uint64_t eight, one;
     seen s;
@@ -192,7 +252,8 @@ static void test_micro_batch(void)
     REQUIRE(lines, "memory");
     for (int i = 0; i < 16; i++) {
         used += (size_t)sprintf(lines + used, "{\"input_ids\": [%d", i + 1);
-        for (int t = 1; t < 1000; t++) used += (size_t)sprintf(lines + used, ", %d", (t * 7 + i) % 120 + 1);
+        for (int t = 1; t < 1000; t++)
+            used += (size_t)sprintf(lines + used, ", %d", (t * 7 + i) % 120 + 1);
         used += (size_t)sprintf(lines + used, "]}\n");
     }
     status = nib_outfile_replace(ctx, data, lines, used, &err);
@@ -210,18 +271,23 @@ static void test_micro_batch(void)
 
     settings[7] = "8"; /* as asked: proposed, not taken */
     REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
-    CHECK(!s.report.fits && s.report.per_device_train_batch_size == 8 && strstr(s.advice, "gradient_accumulation_steps"), "%s", s.advice);
+    CHECK(!s.report.fits && s.report.per_device_train_batch_size == 8 &&
+              strstr(s.advice, "gradient_accumulation_steps"),
+          "%s", s.advice);
     settings[5] = "false";
-    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && strstr(err.message, "would fit"), "%s", err.message);
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && strstr(err.message, "would fit"),
+          "%s", err.message);
 
     settings[7] = "auto"; /* taken, and written down */
     REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
-    CHECK(s.report.fits && s.report.per_device_train_batch_size < 8 && s.report.per_device_train_batch_size > 1 &&
-          s.report.per_device_train_batch_size * s.report.gradient_accumulation_steps == 8, "%d x %d",
-          s.report.per_device_train_batch_size, s.report.gradient_accumulation_steps);
+    CHECK(s.report.fits && s.report.per_device_train_batch_size < 8 &&
+              s.report.per_device_train_batch_size > 1 &&
+              s.report.per_device_train_batch_size * s.report.gradient_accumulation_steps == 8,
+          "%d x %d", s.report.per_device_train_batch_size, s.report.gradient_accumulation_steps);
     snprintf(path, sizeof path, "%s/recipe.yaml", out);
     REQUIRE_OK(nib_file_read(ctx, path, 1 << 16, &recipe, &count, &err), err);
-    snprintf(path, sizeof path, "per_device_train_batch_size: %d\n", s.report.per_device_train_batch_size);
+    snprintf(path, sizeof path, "per_device_train_batch_size: %d\n",
+             s.report.per_device_train_batch_size);
     CHECK(strstr(recipe, path), "%s", recipe);
     nib_free(ctx, recipe);
 }
@@ -230,8 +296,19 @@ static void test_micro_batch(void)
 static void test_refused_before_quantizing(void)
 {
     char data[600], model[600], out[600];
-    const char *settings[] = { "model_name_or_path", model, "data", data, "load_in_4bit", "true", "output_dir", out, "max_steps", "1",
-                               "max_memory", "1MiB", NULL };
+    const char *settings[] = { "model_name_or_path",
+                               model,
+                               "data",
+                               data,
+                               "load_in_4bit",
+                               "true",
+                               "output_dir",
+                               out,
+                               "max_steps",
+                               "1",
+                               "max_memory",
+                               "1MiB",
+                               NULL };
     nib_ctx *ctx = test_ctx();
     seen s;
     nib_error err;
@@ -240,19 +317,41 @@ static void test_refused_before_quantizing(void)
     snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
     snprintf(out, sizeof out, "%s/out", test_tmpdir());
     REQUIRE_OK(nib_outfile_replace(ctx, data, records, sizeof records - 1, &err), err);
-    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && s.progress == 0, "%s, progress %d", err.message, s.progress);
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && s.progress == 0, "%s, progress %d",
+          err.message, s.progress);
     settings[11] = "100GiB";
     REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
     CHECK(s.progress > 0, "progress %d", s.progress);
 }
 
-/* A limit that refuses the states in memory takes them in a file; 8-bit ones count what they are. */
+/* A limit that refuses the states in memory takes them in a file; 8-bit ones count what they are.
+ */
 static void test_paged(void)
 {
-    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" };
+    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
+                                          "paged_adamw_8bit" };
     char data[600], model[600], memory[40], out[600];
-    const char *settings[] = { "model_name_or_path", model, "data", data, "dry_run", "true", "optim", "", "max_steps", "1", "r", "1500",
-                               "target_modules", "all-linear", "per_device_train_batch_size", "1", "max_memory", "100GiB", "output_dir", out, NULL };
+    const char *settings[] = { "model_name_or_path",
+                               model,
+                               "data",
+                               data,
+                               "dry_run",
+                               "true",
+                               "optim",
+                               "",
+                               "max_steps",
+                               "1",
+                               "r",
+                               "1500",
+                               "target_modules",
+                               "all-linear",
+                               "per_device_train_batch_size",
+                               "1",
+                               "max_memory",
+                               "100GiB",
+                               "output_dir",
+                               out,
+                               NULL };
     nib_ctx *ctx = test_ctx();
     nib_memory_plan p[NIB_COUNT(optims)];
     uint64_t elements;
@@ -267,20 +366,31 @@ static void test_paged(void)
         settings[7] = optims[i];
         REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
         p[i] = s.report.plan;
-        CHECK(p[i].total == p[i].weights + p[i].adapters + p[i].optimizer + p[i].activations + p[i].scratch + p[i].baseline, "%s: the total", optims[i]);
+        CHECK(p[i].total == p[i].weights + p[i].adapters + p[i].optimizer + p[i].activations +
+                                p[i].scratch + p[i].baseline,
+              "%s: the total", optims[i]);
     }
     CHECK(!nib_file_exists(out), "a dry run wrote something");
     elements = s.report.trainable_parameters;
-    CHECK(p[0].optimizer >= 8 * elements && p[0].optimizer < 8 * elements + 65536 && p[0].paged == 0, "32 bits: %" PRIu64, p[0].optimizer);
-    CHECK(p[1].optimizer > 2 * elements && p[1].optimizer < 2 * elements + 8 * elements / 256 + (1 << 18), "8 bits: %" PRIu64, p[1].optimizer);
-    CHECK(p[2].optimizer + p[2].paged == p[0].optimizer && p[2].optimizer < 65536, "paged: %" PRIu64, p[2].optimizer);
-    CHECK(p[3].optimizer + p[3].paged == p[1].optimizer && p[3].optimizer < 1 << 18, "paged 8 bits: %" PRIu64, p[3].optimizer);
+    CHECK(p[0].optimizer >= 8 * elements && p[0].optimizer < 8 * elements + 65536 &&
+              p[0].paged == 0,
+          "32 bits: %" PRIu64, p[0].optimizer);
+    CHECK(p[1].optimizer > 2 * elements &&
+              p[1].optimizer < 2 * elements + 8 * elements / 256 + (1 << 18),
+          "8 bits: %" PRIu64, p[1].optimizer);
+    CHECK(p[2].optimizer + p[2].paged == p[0].optimizer && p[2].optimizer < 65536,
+          "paged: %" PRIu64, p[2].optimizer);
+    CHECK(p[3].optimizer + p[3].paged == p[1].optimizer && p[3].optimizer < 1 << 18,
+          "paged 8 bits: %" PRIu64, p[3].optimizer);
 
     settings[5] = "false";
-    snprintf(memory, sizeof memory, "%" PRIu64, nib_memory_resident() + p[0].total - p[0].baseline - p[0].optimizer / 2);
+    snprintf(memory, sizeof memory, "%" PRIu64,
+             nib_memory_resident() + p[0].total - p[0].baseline - p[0].optimizer / 2);
     settings[17] = memory;
     settings[7] = "adamw_torch";
-    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM && strstr(err.message, "optim paged_adamw_32bit would fit"), "%s", err.message);
+    CHECK(plan(ctx, NULL, settings, &s, &err) == NIB_E_NOMEM &&
+              strstr(err.message, "optim paged_adamw_32bit would fit"),
+          "%s", err.message);
     settings[7] = "paged_adamw_32bit";
     REQUIRE_OK(plan(ctx, NULL, settings, &s, &err), err);
     CHECK(s.report.fits, "does not fit");
@@ -288,8 +398,12 @@ static void test_paged(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "recipes", test_recipes }, { "demo", test_demo }, { "blank_equals_real", test_blank_equals_real },
-                                       { "micro_batch", test_micro_batch }, { "paged", test_paged },
-                                       { "refused_before_quantizing", test_refused_before_quantizing } };
+    static const test_case cases[] = { { "recipes", test_recipes },
+                                       { "demo", test_demo },
+                                       { "blank_equals_real", test_blank_equals_real },
+                                       { "micro_batch", test_micro_batch },
+                                       { "paged", test_paged },
+                                       { "refused_before_quantizing",
+                                         test_refused_before_quantizing } };
     return test_main("dry_run", cases, NIB_COUNT(cases));
 }

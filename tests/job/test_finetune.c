@@ -22,9 +22,10 @@ static const char *write_data(const char *text)
     return path;
 }
 
-static const char records[] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4], \"labels\": [-100, -100, 9, 33, 7, 100, 4]}\n"
-                              "{\"input_ids\": [3, 4, 5, 6, 7]}\n"
-                              "{\"input_ids\": [90, 80, 70, 60, 50, 40, 30, 20, 10]}\n";
+static const char records
+    [] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4], \"labels\": [-100, -100, 9, 33, 7, 100, 4]}\n"
+         "{\"input_ids\": [3, 4, 5, 6, 7]}\n"
+         "{\"input_ids\": [90, 80, 70, 60, 50, 40, 30, 20, 10]}\n";
 
 static nib_finetune_options options_for(const char *data, const char *out)
 {
@@ -58,7 +59,8 @@ static void train(nib_finetune_options o, int threads, char **bytes, size_t *cou
     REQUIRE_OK(nib_file_read(ctx, path, 1 << 26, bytes, count, &err), err);
 }
 
-static void check_same(nib_finetune_options a, int threads_a, nib_finetune_options b, int threads_b, bool same, const char *what)
+static void check_same(nib_finetune_options a, int threads_a, nib_finetune_options b, int threads_b,
+                       bool same, const char *what)
 {
     char *x = NULL, *y = NULL;
     size_t n = 0, m = 1;
@@ -97,7 +99,8 @@ static void keep_loss(void *user, const nib_step_report *r)
 
 static void test_accumulation(void)
 {
-    const char *data = write_data("{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n{\"input_ids\": [9, 8]}\n");
+    const char *data = write_data(
+        "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n{\"input_ids\": [9, 8]}\n");
     char out[512];
     nib_finetune_options o;
     char *bytes = NULL;
@@ -141,13 +144,14 @@ static void test_refusals(void)
         o.lora.bias = "all";
         o.lora.modules_to_save = (nib_names){ .items = &biased[i].saved, .count = 1 };
         status = nib_finetune(ctx, &o, &err);
-        CHECK(status == NIB_E_UNSUPPORTED && strstr(err.message, biased[i].saved), "%s: %s", biased[i].model,
-              status ? err.message : "accepted");
+        CHECK(status == NIB_E_UNSUPPORTED && strstr(err.message, biased[i].saved), "%s: %s",
+              biased[i].model, status ? err.message : "accepted");
     }
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         nib_finetune_options o = options_for(write_data(bad[i].data), out);
         nib_status status = nib_finetune(ctx, &o, &err);
-        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].data, status ? err.message : "accepted");
+        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].data,
+              status ? err.message : "accepted");
     }
     {
         nib_finetune_options o = options_for(write_data(records), out);
@@ -158,7 +162,8 @@ static void test_refusals(void)
         CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID, "output into the model");
         o = options_for(write_data(records), out);
         o.train.lr_scheduler_type = "wavy";
-        CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID && strstr(err.message, "wavy"), "an unknown schedule");
+        CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID && strstr(err.message, "wavy"),
+              "an unknown schedule");
     }
 }
 
@@ -169,14 +174,16 @@ static void keep_start(void *user, const nib_run_report *r)
     seen_start = *r;
 }
 
-/* A chat template in place of the model's: the records' shape and number are reported, some are held out, and
- * the template goes with the adapter. */
+/* A chat template in place of the model's: the records' shape and number are reported, some are
+ * held out, and the template goes with the adapter. */
 static void test_chat(void)
 {
-    static const char chats[] = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n"
-                                "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n"
-                                "{\"messages\": [{\"role\": \"user\", \"content\": \"e\"}]}\n";
-    static const char text[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    static const char chats[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"e\"}]}\n";
+    static const char text[] =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
     nib_ctx *ctx = test_ctx();
     nib_finetune_options o;
     nib_error err = { .message = "" };
@@ -195,17 +202,23 @@ static void test_chat(void)
     o.train.eval_strategy = "epoch";
     o.val_size = 0.5;
     o.on_start = keep_start;
-    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_FORMAT && strstr(err.message, "line 3: no message has the role assistant"), "%s", err.message);
+    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_FORMAT &&
+              strstr(err.message, "line 3: no message has the role assistant"),
+          "%s", err.message);
     o.data.skip_bad = true;
     REQUIRE_OK(nib_finetune(ctx, &o, &err), err);
-    CHECK(seen_start.records == 1 && seen_start.eval_records == 1 && seen_start.bad == 1 && strcmp(seen_start.shape, "chat (messages)") == 0,
-          "%d records, %d held out, %d bad, %s", (int)seen_start.records, (int)seen_start.eval_records, (int)seen_start.bad, seen_start.shape);
+    CHECK(seen_start.records == 1 && seen_start.eval_records == 1 && seen_start.bad == 1 &&
+              strcmp(seen_start.shape, "chat (messages)") == 0,
+          "%d records, %d held out, %d bad, %s", (int)seen_start.records,
+          (int)seen_start.eval_records, (int)seen_start.bad, seen_start.shape);
     snprintf(path, sizeof path, "%s/chat_template.jinja", out);
     REQUIRE_OK(nib_file_read(ctx, path, 1 << 20, &written, &bytes, &err), err);
     CHECK(strcmp(written, text) == 0, "%s", written);
     nib_free(ctx, written);
     o.eval_data = o.data.data;
-    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID && strstr(err.message, "val_size and eval_data"), "%s", err.message);
+    CHECK(nib_finetune(ctx, &o, &err) == NIB_E_INVALID &&
+              strstr(err.message, "val_size and eval_data"),
+          "%s", err.message);
 }
 
 /* jansson's hooks know no user: the heap at hand is the test's. */
@@ -252,7 +265,8 @@ static void test_allocations(void)
         if (n > 400) step = 17; /* all of the opening, then a sample of the many alike */
     }
     json_set_alloc_funcs(malloc, free);
-    CHECK(ended && n > 400 && harmless < 10, "%zu allocations were tried, %d did no harm", n, harmless);
+    CHECK(ended && n > 400 && harmless < 10, "%zu allocations were tried, %d did no harm", n,
+          harmless);
 }
 
 static size_t calls_at_step[8];
@@ -274,13 +288,17 @@ static void test_steps_allocate_nothing(void)
     o.on_step = count_calls;
     o.user = &heap;
     REQUIRE_OK(nib_finetune(ctx, &o, &err), err);
-    for (int i = 2; i <= 6; i++) CHECK(calls_at_step[i] == calls_at_step[1], "step %d allocated", i);
+    for (int i = 2; i <= 6; i++)
+        CHECK(calls_at_step[i] == calls_at_step[1], "step %d allocated", i);
 }
 
 int main(void)
 {
-    static const test_case cases[] = { { "same_bits", test_same_bits }, { "accumulation", test_accumulation },
-                                       { "refusals", test_refusals }, { "chat", test_chat }, { "allocations", test_allocations },
+    static const test_case cases[] = { { "same_bits", test_same_bits },
+                                       { "accumulation", test_accumulation },
+                                       { "refusals", test_refusals },
+                                       { "chat", test_chat },
+                                       { "allocations", test_allocations },
                                        { "steps_allocate_nothing", test_steps_allocate_nothing } };
     return test_main("finetune", cases, NIB_COUNT(cases));
 }

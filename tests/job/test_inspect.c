@@ -9,7 +9,8 @@
 #include "nibble/quantize.h"
 #include "nibble/tokenize.h"
 
-/* The report on a path below the repository's top, or on a whole path; NULL with a failure noted. */
+/* The report on a path below the repository's top, or on a whole path; NULL with a failure noted.
+ */
 static json_t *inspect(nib_ctx *ctx, const char *path)
 {
     json_t *json = NULL;
@@ -80,13 +81,15 @@ static void test_adapter_and_file(void)
     check_number(report, "parameters", 7168);
     json_decref(report);
 
-    snprintf(path, sizeof path, "%s", test_data("tests/golden/models/llama/adapter/adapter_model.safetensors"));
+    snprintf(path, sizeof path, "%s",
+             test_data("tests/golden/models/llama/adapter/adapter_model.safetensors"));
     REQUIRE(report = inspect(ctx, path));
     check_word(report, "kind", "tensors");
     CHECK(json_array_size(json_object_get(report, "table")) == 28);
     json_decref(report);
     REQUIRE_OK(nib_inspect(ctx, path, NIB_REPORT_TEXT, &text, &err), err);
-    CHECK(strstr(text, "layers.0.mlp.down_proj.lora_A.weight") && strstr(text, "[4, 64]"), "%s", text);
+    CHECK(strstr(text, "layers.0.mlp.down_proj.lora_A.weight") && strstr(text, "[4, 64]"), "%s",
+          text);
     nib_report_free(ctx, text);
 }
 
@@ -99,7 +102,8 @@ static void test_refusals(void)
     CHECK(nib_inspect(ctx, "/nowhere/at/all", NIB_REPORT_TEXT, &text, &err) == NIB_E_IO);
     CHECK(nib_inspect(ctx, test_tmpdir(), NIB_REPORT_TEXT, &text, &err) == NIB_E_FORMAT);
     CHECK(strstr(err.message, "neither"), "%s", err.message);
-    CHECK(nib_inspect(ctx, test_data("models/pico/config.json"), NIB_REPORT_TEXT, &text, &err) == NIB_E_FORMAT,
+    CHECK(nib_inspect(ctx, test_data("models/pico/config.json"), NIB_REPORT_TEXT, &text, &err) ==
+              NIB_E_FORMAT,
           "%s", err.message);
     CHECK(!text);
 }
@@ -111,7 +115,8 @@ static void test_doctor(void)
     nib_error err;
 
     REQUIRE_OK(nib_doctor(ctx, NIB_REPORT_TEXT, &text, &err), err);
-    CHECK(strstr(text, "kernels: ref\n") && strstr(text, "threads: 2\n") && strstr(text, "compute dtype: float32\n"),
+    CHECK(strstr(text, "kernels: ref\n") && strstr(text, "threads: 2\n") &&
+              strstr(text, "compute dtype: float32\n"),
           "%s", text);
     nib_report_free(ctx, text);
 }

@@ -59,13 +59,14 @@ static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logi
     return good;
 }
 
-static bool compute_in(nib_ctx *ctx, const char *dir, const char *adapter, const uint32_t *ids, size_t count,
-                       float *logits)
+static bool compute_in(nib_ctx *ctx, const char *dir, const char *adapter, const uint32_t *ids,
+                       size_t count, float *logits)
 {
     nib_model *m = NULL;
     nib_adapter *a = NULL;
     nib_error err;
-    bool good = !open_model(ctx, dir, &m, &err) && (!adapter || !nib_adapter_open(m, adapter, 0, false, &a, &err));
+    bool good = !open_model(ctx, dir, &m, &err) &&
+                (!adapter || !nib_adapter_open(m, adapter, 0, false, &a, &err));
 
     CHECK(good, "%s", err.message);
     good = good && compute(m, ids, count, logits);
@@ -84,8 +85,8 @@ static double greatest_difference(const float *a, const float *b, size_t n)
     return worst;
 }
 
-static nib_status merge(nib_ctx *ctx, const char *model, const char *adapter, const char *out, const char *dtype,
-                        nib_error *err)
+static nib_status merge(nib_ctx *ctx, const char *model, const char *adapter, const char *out,
+                        const char *dtype, nib_error *err)
 {
     nib_merge_options o = { .model = model, .adapter = adapter, .out = out, .dtype = dtype };
     return nib_merge(ctx, &o, err);
@@ -93,8 +94,10 @@ static nib_status merge(nib_ctx *ctx, const char *model, const char *adapter, co
 
 /* --- against PEFT --- */
 
-static const char *const variants[] = { "llama", "llama-gqa-tied", "llama-bias", "llama-rope-linear", "mistral-window",
-                                        "qwen2", "gptj", "falcon-7b", "falcon-new-2norms", "falcon-rw" };
+static const char *const variants[] = {
+    "llama", "llama-gqa-tied", "llama-bias", "llama-rope-linear", "mistral-window",
+    "qwen2", "gptj",           "falcon-7b",  "falcon-new-2norms", "falcon-rw"
+};
 
 static void check_golden(nib_ctx *ctx, const char *merged, const char *variant, const char *name)
 {
@@ -103,7 +106,9 @@ static void check_golden(nib_ctx *ctx, const char *merged, const char *variant, 
     const nib_tensor *ids, *want;
     nib_error err;
 
-    REQUIRE_OK(nib_tensors_open(ctx, joined(golden(variant).s, "expected.safetensors").s, &expected, &err), err);
+    REQUIRE_OK(
+        nib_tensors_open(ctx, joined(golden(variant).s, "expected.safetensors").s, &expected, &err),
+        err);
     ids = nib_tensors_find(expected, "ids.0");
     want = nib_tensors_find(expected, name);
     CHECK(ids && want, "%s: no %s", variant, name);
@@ -132,7 +137,8 @@ static void test_golden_4bit(void)
     nib_ctx *ctx = test_ctx();
 
     for (size_t i = 0; i < NIB_COUNT(variants); i++) {
-        path packed = joined(test_tmpdir(), "packed"), out = joined(test_tmpdir(), variants[i]), model = golden(variants[i]);
+        path packed = joined(test_tmpdir(), "packed"), out = joined(test_tmpdir(), variants[i]),
+             model = golden(variants[i]);
         nib_quantize_options q = { .model = model.s, .out = packed.s, .overwrite = true,
                                    .bnb = { .load_in_4bit = true } };
         nib_tensors *tensors;
@@ -143,8 +149,8 @@ static void test_golden_4bit(void)
         check_golden(ctx, out.s, variants[i], "nf4.lora.logits.0");
         REQUIRE_OK(nib_tensors_open(ctx, out.s, &tensors, &err), err);
         for (size_t k = 0; k < nib_tensors_count(tensors); k++)
-            CHECK(nib_tensors_at(tensors, k)->dtype == NIB_F32, "%s is %s", nib_tensors_at(tensors, k)->name,
-                  nib_tensors_at(tensors, k)->dtype_name);
+            CHECK(nib_tensors_at(tensors, k)->dtype == NIB_F32, "%s is %s",
+                  nib_tensors_at(tensors, k)->name, nib_tensors_at(tensors, k)->dtype_name);
         nib_tensors_close(tensors);
     }
 }
@@ -175,7 +181,8 @@ static size_t list_length(const char *const list[3])
 }
 
 /* Writes an adapter of that shape with random values. */
-static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *model, const char *dir, nib_error *err)
+static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *model,
+                               const char *dir, nib_error *err)
 {
     nib_peft_config cfg = nib_peft_config_default();
     nib_model *m = NULL;
@@ -183,9 +190,12 @@ static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *
     nib_status status = open_model(ctx, model, &m, err);
 
     cfg.bias = s->bias;
-    if (!status) status = nib_peft_names_set(ctx, &cfg.target_modules, NIB_PEFT_LIST, s->targets, list_length(s->targets), err);
+    if (!status)
+        status = nib_peft_names_set(ctx, &cfg.target_modules, NIB_PEFT_LIST, s->targets,
+                                    list_length(s->targets), err);
     if (!status && s->saved[0])
-        status = nib_peft_names_set(ctx, &cfg.modules_to_save, NIB_PEFT_LIST, s->saved, list_length(s->saved), err);
+        status = nib_peft_names_set(ctx, &cfg.modules_to_save, NIB_PEFT_LIST, s->saved,
+                                    list_length(s->saved), err);
     if (!status) status = nib_adapter_create(m, &cfg, 3, &a, err);
     if (!status) {
         for (size_t i = 0; i < a->params.count; i++)
@@ -201,8 +211,10 @@ static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *
 
 static void check_shape(nib_ctx *ctx, const struct shape *s)
 {
-    static float got[MOST_TOKENS * VOCABULARY], want[MOST_TOKENS * VOCABULARY], bare[MOST_TOKENS * VOCABULARY];
-    path model = golden(s->variant), out = joined(test_tmpdir(), s->what), adapter = joined(test_tmpdir(), "adapter");
+    static float got[MOST_TOKENS * VOCABULARY], want[MOST_TOKENS * VOCABULARY],
+        bare[MOST_TOKENS * VOCABULARY];
+    path model = golden(s->variant), out = joined(test_tmpdir(), s->what),
+         adapter = joined(test_tmpdir(), "adapter");
     uint32_t ids[20];
     double worst, change;
     nib_model *m;
@@ -220,7 +232,8 @@ static void check_shape(nib_ctx *ctx, const struct shape *s)
     CHECK(worst <= 1e-4, "%s: logits differ by %g", s->what, worst);
     CHECK(change >= 1e-2, "%s: the adapter changes logits by only %g", s->what, change);
     REQUIRE_OK(open_model(ctx, out.s, &m, &err), err);
-    CHECK((nib_tensors_find(m->tensors, "lm_head.weight") != NULL) == !m->config->tied, "%s: head and config", s->what);
+    CHECK((nib_tensors_find(m->tensors, "lm_head.weight") != NULL) == !m->config->tied,
+          "%s: head and config", s->what);
     if (s->untied) CHECK(!m->config->tied, "%s: still tied", s->what);
     nib_model_close(m);
 }
@@ -244,7 +257,9 @@ static void test_values(void)
 
     REQUIRE_OK(merge(ctx, model.s, joined(model.s, "adapter").s, out.s, "bfloat16", &err), err);
     REQUIRE_OK(nib_tensors_open(ctx, model.s, &from, &err), err);
-    REQUIRE_OK(nib_tensors_open(ctx, joined(model.s, "adapter/adapter_model.safetensors").s, &with, &err), err);
+    REQUIRE_OK(
+        nib_tensors_open(ctx, joined(model.s, "adapter/adapter_model.safetensors").s, &with, &err),
+        err);
     REQUIRE_OK(nib_tensors_open(ctx, out.s, &made, &err), err);
     w = nib_tensors_find(from, "model.layers.1.mlp.down_proj.weight");
     a = nib_tensors_find(with, "base_model.model.model.layers.1.mlp.down_proj.lora_A.weight");
@@ -256,13 +271,14 @@ static void test_values(void)
         for (size_t k = 0; k < w->shape[1]; k++) {
             float sum = 0;
             for (size_t q = 0; q < a->shape[0]; q++)
-                sum += ((const float *)b->data)[r * b->shape[1] + q] * ((const float *)a->data)[q * a->shape[1] + k];
+                sum += ((const float *)b->data)[r * b->shape[1] + q] *
+                       ((const float *)a->data)[q * a->shape[1] + k];
             sum = ((const float *)w->data)[r * w->shape[1] + k] + 2 * sum;
             wrong += ((const uint16_t *)got->data)[r * w->shape[1] + k] != nib_f32_to_bf16(sum);
         }
     CHECK(wrong == 0, "%zu of %d values", wrong, (int)w->elements);
-    CHECK(nib_tensors_count(made) == nib_tensors_count(from), "%zu tensors of %zu", nib_tensors_count(made),
-          nib_tensors_count(from));
+    CHECK(nib_tensors_count(made) == nib_tensors_count(from), "%zu tensors of %zu",
+          nib_tensors_count(made), nib_tensors_count(from));
     nib_tensors_close(made);
     nib_tensors_close(with);
     nib_tensors_close(from);
@@ -270,8 +286,8 @@ static void test_values(void)
 
 /* --- trained on the other form --- */
 
-static nib_status merge_told(nib_ctx *ctx, const char *model, const char *adapter, const char *out, nib_merge_result *r,
-                             nib_error *err)
+static nib_status merge_told(nib_ctx *ctx, const char *model, const char *adapter, const char *out,
+                             nib_merge_result *r, nib_error *err)
 {
     nib_merge_options o = { .model = model, .adapter = adapter, .out = out, .overwrite = true, .result = r };
     return nib_merge(ctx, &o, err);
@@ -298,10 +314,13 @@ static double change_between(const nib_model *dense, const nib_model *packed, co
 
 static void test_other_form(void)
 {
-    static const struct shape plain = { "form", "llama", { "q_proj" }, { 0 }, NIB_PEFT_BIAS_NONE, false };
+    static const struct shape plain = { "form", "llama", { "q_proj" }, { 0 }, NIB_PEFT_BIAS_NONE,
+                                        false };
     nib_ctx *ctx = test_ctx();
-    path dense = golden("llama"), packed = joined(test_tmpdir(), "packed"), out = joined(test_tmpdir(), "out");
-    path on_dense = joined(test_tmpdir(), "on-dense"), on_packed = joined(test_tmpdir(), "on-packed");
+    path dense = golden("llama"), packed = joined(test_tmpdir(), "packed"),
+         out = joined(test_tmpdir(), "out");
+    path on_dense = joined(test_tmpdir(), "on-dense"),
+         on_packed = joined(test_tmpdir(), "on-packed");
     nib_quantize_options q = { .model = dense.s, .out = packed.s,
                                .bnb = { .load_in_4bit = true, .bnb_4bit_use_double_quant = true } };
     nib_model *whole = NULL, *coded = NULL;
@@ -319,16 +338,21 @@ static void test_other_form(void)
 
     REQUIRE_OK(merge_told(ctx, dense.s, on_packed.s, out.s, &r, &err), err);
     CHECK(r.other_form && !r.change_is_bound, "%s into %s", r.trained_form, r.model_form);
-    CHECK(!strcmp(r.trained_form, "nf4 64 double") && !strcmp(r.model_form, "dense"), "%s into %s", r.trained_form, r.model_form);
+    CHECK(!strcmp(r.trained_form, "nf4 64 double") && !strcmp(r.model_form, "dense"), "%s into %s",
+          r.trained_form, r.model_form);
     change = change_between(whole, coded, r.matrix);
-    CHECK(change > 0.05 && change < 0.15, "%s changes by %g", r.matrix, change); /* NF4 of normal values: some 9 % */
+    /* NF4 of normal values: some 9 % */
+    CHECK(change > 0.05 && change < 0.15, "%s changes by %g", r.matrix, change);
     CHECK(fabs(r.greatest_change - change) < 1e-6, "%g, computed %g", r.greatest_change, change);
     for (size_t i = 0; i < whole->linear_count; i++)
-        CHECK(change_between(whole, coded, whole->linears[i]->name) <= r.greatest_change + 1e-9, "%s", whole->linears[i]->name);
+        CHECK(change_between(whole, coded, whole->linears[i]->name) <= r.greatest_change + 1e-9,
+              "%s", whole->linears[i]->name);
 
     REQUIRE_OK(merge_told(ctx, packed.s, on_dense.s, out.s, &r, &err), err);
-    CHECK(r.other_form && r.change_is_bound && !strcmp(r.trained_form, "dense"), "%s into %s", r.trained_form, r.model_form);
-    CHECK(r.greatest_change > change && r.greatest_change < 0.4, "at most %g, and it is %g", r.greatest_change, change);
+    CHECK(r.other_form && r.change_is_bound && !strcmp(r.trained_form, "dense"), "%s into %s",
+          r.trained_form, r.model_form);
+    CHECK(r.greatest_change > change && r.greatest_change < 0.4, "at most %g, and it is %g",
+          r.greatest_change, change);
 
     REQUIRE_OK(merge_told(ctx, packed.s, on_packed.s, out.s, &r, &err), err);
     CHECK(!r.other_form && r.greatest_change < 0, "%s into %s", r.trained_form, r.model_form);
@@ -349,10 +373,12 @@ static void test_refusals(void)
 
     CHECK(merge(ctx, model.s, adapter.s, out.s, "int8", &err) == NIB_E_INVALID);
     CHECK(merge(ctx, model.s, adapter.s, joined(model.s, "merged").s, NULL, &err) == NIB_E_INVALID);
-    CHECK(merge(ctx, model.s, joined(other.s, "adapter").s, out.s, NULL, &err) != NIB_OK, "an adapter of another model");
+    CHECK(merge(ctx, model.s, joined(other.s, "adapter").s, out.s, NULL, &err) != NIB_OK,
+          "an adapter of another model");
     CHECK(!nib_file_exists(out.s), "something was written");
     REQUIRE_OK(merge(ctx, model.s, adapter.s, out.s, NULL, &err), err);
-    CHECK(merge(ctx, model.s, adapter.s, out.s, NULL, &err) != NIB_OK, "written over without overwrite");
+    CHECK(merge(ctx, model.s, adapter.s, out.s, NULL, &err) != NIB_OK,
+          "written over without overwrite");
 }
 
 /* An allocator of its own: a case may hold few contexts of test_ctx_heap(). */
@@ -379,7 +405,8 @@ static void count_free(void *user, void *p)
 /* Every allocation fails once: an error, nothing leaked, no half of a directory. */
 static void test_no_memory(void)
 {
-    path model = golden("llama-gqa-tied"), out = joined(test_tmpdir(), "out"), adapter = joined(model.s, "adapter");
+    path model = golden("llama-gqa-tied"), out = joined(test_tmpdir(), "out"),
+         adapter = joined(model.s, "adapter");
     size_t in_place = 0, n;
     path command;
     bool succeeded = false;
@@ -399,12 +426,14 @@ static void test_no_memory(void)
         heap.fail_at = heap.calls + n;
         status = nib_merge(ctx, &m, &err);
         succeeded = status == NIB_OK;
-        CHECK(succeeded || status == NIB_E_NOMEM, "allocation %zu: status %d, %s", n, status, err.message);
+        CHECK(succeeded || status == NIB_E_NOMEM, "allocation %zu: status %d, %s", n, status,
+              err.message);
         CHECK(heap.live == before, "allocation %zu: %zu are left", n, heap.live - before);
         nib_ctx_destroy(ctx);
         if (succeeded || !nib_file_exists(out.s)) continue;
         /* Only syncing the parent directory comes after the rename. */
-        CHECK(++in_place == 1 && nib_file_exists(joined(out.s, "config.json").s), "allocation %zu: %s", n, out.s);
+        CHECK(++in_place == 1 && nib_file_exists(joined(out.s, "config.json").s),
+              "allocation %zu: %s", n, out.s);
         snprintf(command.s, sizeof command.s, "rm -rf '%.500s'", out.s);
         REQUIRE(system(command.s) == 0, "%s", command.s);
     }

@@ -1,6 +1,6 @@
-/* test_recipe.c - recipes: every key of the four classes is known and its default accepted; values by
- * the type of their key; mistakes with line and column; overrides; which type is computed in; a run's
- * recipe gives the same bits again; every allocation failing once. */
+/* test_recipe.c - recipes: every key of the four classes is known and its default accepted; values
+ * by the type of their key; mistakes with line and column; overrides; which type is computed in; a
+ * run's recipe gives the same bits again; every allocation failing once. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +73,8 @@ static void test_fields(void)
             break;
         }
         *name++ = *value++ = 0;
-        CHECK(find(name) && strcmp(find(name)->owner, line) == 0, "%s of %s is not in the table", name, line);
+        CHECK(find(name) && strcmp(find(name)->owner, line) == 0, "%s of %s is not in the table",
+              name, line);
         snprintf(text, sizeof text, "%s: %s", name, value);
         status = load(ctx, text, &r, &err);
         CHECK(status == NIB_OK, "the default of %s: %s", name, status ? err.message : "");
@@ -88,12 +89,18 @@ static void test_table(void)
     const nib_recipe_key *k, *other;
 
     for (size_t i = 0; (k = nib_recipe_key_at(i)); i++) {
-        for (size_t j = 0; j < i; j++) CHECK(strcmp(k->name, nib_recipe_key_at(j)->name) != 0, "%s comes twice", k->name);
-        CHECK(k->help && *k->help && k->name[strspn(k->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0, "%s", k->name);
-        if (k->use == NIB_RECIPE_USED) CHECK(k->flag == !k->example, "%s: an example for what is no flag", k->name);
+        for (size_t j = 0; j < i; j++)
+            CHECK(strcmp(k->name, nib_recipe_key_at(j)->name) != 0, "%s comes twice", k->name);
+        CHECK(k->help && *k->help &&
+                  k->name[strspn(k->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0,
+              "%s", k->name);
+        if (k->use == NIB_RECIPE_USED)
+            CHECK(k->flag == !k->example, "%s: an example for what is no flag", k->name);
         other = k->use == NIB_RECIPE_ALIAS ? find(k->help) : NULL;
-        if (k->use == NIB_RECIPE_ALIAS) CHECK(other && other->use != NIB_RECIPE_ALIAS, "%s stands for %s", k->name, k->help);
-        CHECK(strcmp(k->help, "not supported yet") != 0 || k->use == NIB_RECIPE_REFUSED, "%s", k->name);
+        if (k->use == NIB_RECIPE_ALIAS)
+            CHECK(other && other->use != NIB_RECIPE_ALIAS, "%s stands for %s", k->name, k->help);
+        CHECK(strcmp(k->help, "not supported yet") != 0 || k->use == NIB_RECIPE_REFUSED, "%s",
+              k->name);
     }
 }
 
@@ -111,21 +118,43 @@ static void test_values(void)
 
     REQUIRE_OK(load(test_ctx(), text, &r, &err), err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
-    CHECK(strcmp(o->model.model, "dir") == 0 && strcmp(o->data.data, "a.jsonl") == 0 && strcmp(o->output_dir, "out") == 0, "texts");
+    CHECK(strcmp(o->model.model, "dir") == 0 && strcmp(o->data.data, "a.jsonl") == 0 &&
+              strcmp(o->output_dir, "out") == 0,
+          "texts");
     CHECK(o->model.bnb.load_in_4bit && strcmp(o->model.bnb.bnb_4bit_quant_type, "fp4") == 0, "bnb");
     CHECK(o->lora.r == 16 && o->lora.lora_alpha == 32 && o->lora.lora_dropout == .05, "lora");
-    CHECK(o->lora.target_modules.count == 2 && !o->lora.target_modules.regex && strcmp(o->lora.target_modules.items[1], "v_proj") == 0, "targets");
-    CHECK(o->lora.modules_to_save.count == 1 && strcmp(o->lora.modules_to_save.items[0], "lm_head") == 0, "one name");
-    CHECK(o->lora.exclude_modules.regex && strcmp(o->lora.exclude_modules.items[0], ".*\\.mlp\\..*") == 0, "an expression");
-    CHECK(o->lora.rank_patterns == 2 && o->lora.rank_pattern[0].value == 4 && strcmp(o->lora.rank_pattern[0].name, "layers.0.q_proj") == 0, "pattern");
+    CHECK(o->lora.target_modules.count == 2 && !o->lora.target_modules.regex &&
+              strcmp(o->lora.target_modules.items[1], "v_proj") == 0,
+          "targets");
+    CHECK(o->lora.modules_to_save.count == 1 &&
+              strcmp(o->lora.modules_to_save.items[0], "lm_head") == 0,
+          "one name");
+    CHECK(o->lora.exclude_modules.regex &&
+              strcmp(o->lora.exclude_modules.items[0], ".*\\.mlp\\..*") == 0,
+          "an expression");
+    CHECK(o->lora.rank_patterns == 2 && o->lora.rank_pattern[0].value == 4 &&
+              strcmp(o->lora.rank_pattern[0].name, "layers.0.q_proj") == 0,
+          "pattern");
     CHECK(o->lora.layers_to_transform_count == 2 && o->lora.layers_to_transform[1] == 2, "layers");
-    CHECK(o->train.learning_rate == 2e-4 && o->train.max_steps == -1 && o->train.seed == 7 && o->train.per_device_train_batch_size == 0, "numbers");
-    CHECK(strcmp(o->data.template_text, "no") == 0 && o->train.gradient_checkpointing == 0, "`no` is a text where one is due");
-    CHECK(o->train.max_memory == (uint64_t)6 << 30 && strcmp(o->lora.init_lora_weights, "true") == 0 && o->data.max_seq_length == 512, "others");
-    CHECK(strcmp(o->train.optim, "adamw_bnb_8bit") == 0 && strcmp(o->train.lr_scheduler_type, "cosine_with_restarts") == 0, "%s", o->train.optim);
-    CHECK(o->train.lr_scheduler_kwarg_count == 1 && strcmp(o->train.lr_scheduler_kwargs->name, "num_cycles") == 0 &&
-          o->train.lr_scheduler_kwargs->value == 3 && o->train.loraplus_lr_ratio == 16 && o->train.loraplus_lr_embedding == 1e-6, "schedule and LoRA+");
-    CHECK(o->train.weight_decay == 0 && o->train.max_grad_norm == 1 && o->train.gradient_accumulation_steps == 1, "defaults stay");
+    CHECK(o->train.learning_rate == 2e-4 && o->train.max_steps == -1 && o->train.seed == 7 &&
+              o->train.per_device_train_batch_size == 0,
+          "numbers");
+    CHECK(strcmp(o->data.template_text, "no") == 0 && o->train.gradient_checkpointing == 0,
+          "`no` is a text where one is due");
+    CHECK(o->train.max_memory == (uint64_t)6 << 30 &&
+              strcmp(o->lora.init_lora_weights, "true") == 0 && o->data.max_seq_length == 512,
+          "others");
+    CHECK(strcmp(o->train.optim, "adamw_bnb_8bit") == 0 &&
+              strcmp(o->train.lr_scheduler_type, "cosine_with_restarts") == 0,
+          "%s", o->train.optim);
+    CHECK(o->train.lr_scheduler_kwarg_count == 1 &&
+              strcmp(o->train.lr_scheduler_kwargs->name, "num_cycles") == 0 &&
+              o->train.lr_scheduler_kwargs->value == 3 && o->train.loraplus_lr_ratio == 16 &&
+              o->train.loraplus_lr_embedding == 1e-6,
+          "schedule and LoRA+");
+    CHECK(o->train.weight_decay == 0 && o->train.max_grad_norm == 1 &&
+              o->train.gradient_accumulation_steps == 1,
+          "defaults stay");
 
     /* The command line over the file: lists are replaced once, then added to. */
     REQUIRE_OK(nib_recipe_set(r, "target-modules", "k_proj", &err), err);
@@ -135,9 +164,14 @@ static void test_values(void)
     REQUIRE_OK(nib_recipe_set(r, "template", "{a}: {b}", &err), err);
     REQUIRE_OK(nib_recipe_set(r, "layers_to_transform", "null", &err), err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
-    CHECK(o->lora.target_modules.count == 3 && strcmp(o->lora.target_modules.items[0], "k_proj") == 0, "%zu targets", o->lora.target_modules.count);
-    CHECK(o->train.learning_rate == 1e-3 && o->lora.rank_patterns == 2 && o->lora.rank_pattern[1].value == 2, "overrides");
-    CHECK(strcmp(o->data.template_text, "{a}: {b}") == 0 && o->lora.layers_to_transform_count == 0, "a template is no map; null is the default");
+    CHECK(o->lora.target_modules.count == 3 &&
+              strcmp(o->lora.target_modules.items[0], "k_proj") == 0,
+          "%zu targets", o->lora.target_modules.count);
+    CHECK(o->train.learning_rate == 1e-3 && o->lora.rank_patterns == 2 &&
+              o->lora.rank_pattern[1].value == 2,
+          "overrides");
+    CHECK(strcmp(o->data.template_text, "{a}: {b}") == 0 && o->lora.layers_to_transform_count == 0,
+          "a template is no map; null is the default");
     nib_recipe_destroy(r);
 }
 
@@ -178,7 +212,8 @@ static void test_mistakes(void)
         nib_recipe *r = NULL;
         nib_error err;
         nib_status status = load(ctx, bad[i].text, &r, &err);
-        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].text, status ? err.message : "accepted");
+        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].text,
+              status ? err.message : "accepted");
         nib_recipe_destroy(r);
     }
 }
@@ -191,11 +226,20 @@ static void test_without_effect(void)
     nib_error err;
 
     REQUIRE(ctx, "a context");
-    REQUIRE_OK(load(ctx, "tf32: true\npush_to_hub: false\nddp_backend: nccl\nfsdp: full_shard\nreport_to: [wandb, jsonl]\nuse_cpu: true\n", &r, &err), err);
+    REQUIRE_OK(
+        load(
+            ctx,
+            "tf32: true\npush_to_hub: false\nddp_backend: nccl\nfsdp: full_shard\nreport_to: [wandb, jsonl]\nuse_cpu: true\n",
+            &r, &err),
+        err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
-    CHECK(strstr(notes, "without effect here: tf32 (there is no graphics card)") && strstr(notes, "ddp_backend, fsdp (one process trains)"), "%s", notes);
-    CHECK(strstr(notes, "report_to wandb") && strcmp(o->train.report_to, "jsonl") == 0, "%s", o->train.report_to);
-    CHECK(!strstr(notes, "push_to_hub") && !strstr(notes, "use_cpu"), "asks for nothing: %s", notes);
+    CHECK(strstr(notes, "without effect here: tf32 (there is no graphics card)") &&
+              strstr(notes, "ddp_backend, fsdp (one process trains)"),
+          "%s", notes);
+    CHECK(strstr(notes, "report_to wandb") && strcmp(o->train.report_to, "jsonl") == 0, "%s",
+          o->train.report_to);
+    CHECK(!strstr(notes, "push_to_hub") && !strstr(notes, "use_cpu"), "asks for nothing: %s",
+          notes);
     notes[0] = 0;
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
     CHECK(!*notes, "said once: %s", notes);
@@ -206,16 +250,25 @@ static void test_without_effect(void)
 /* TRL's flags become nibble's words; a later place wins, one place must not contradict itself. */
 static void test_loss(void)
 {
-    static const struct { const char *text, *key, *value, *turns; bool prompt; const char *says; } cases[] = {
+    static const struct {
+        const char *text, *key, *value, *turns;
+        bool prompt;
+        const char *says;
+    } cases[] = {
         { "r: 8\n", NULL, NULL, NULL, false, NULL },
         { "assistant_only_loss: true\n", NULL, NULL, "all", false, NULL },
-        { "assistant_only_loss: false\ncompletion_only_loss: false\n", NULL, NULL, "everything", true, NULL },
-        { "train_on_turns: last\nassistant_only_loss: true\ncompletion_only_loss: true\n", NULL, NULL, "last", false, NULL },
+        { "assistant_only_loss: false\ncompletion_only_loss: false\n", NULL, NULL, "everything",
+          true, NULL },
+        { "train_on_turns: last\nassistant_only_loss: true\ncompletion_only_loss: true\n", NULL,
+          NULL, "last", false, NULL },
         { "assistant_only_loss: false\n", "train_on_turns", "last", "last", false, NULL },
-        { "train_on_turns: last\ntrain_on_prompt: true\n", "assistant_only_loss", "false", "everything", true, NULL },
+        { "train_on_turns: last\ntrain_on_prompt: true\n", "assistant_only_loss", "false",
+          "everything", true, NULL },
         { "train_on_prompt: true\n", "completion_only_loss", "true", NULL, false, NULL },
-        { "train_on_turns: everything\nassistant_only_loss: true\n", NULL, NULL, NULL, false, "contradict" },
-        { "train_on_prompt: true\ncompletion_only_loss: true\n", NULL, NULL, NULL, false, "contradict" },
+        { "train_on_turns: everything\nassistant_only_loss: true\n", NULL, NULL, NULL, false,
+          "contradict" },
+        { "train_on_prompt: true\ncompletion_only_loss: true\n", NULL, NULL, NULL, false,
+          "contradict" },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -228,12 +281,15 @@ static void test_loss(void)
         if (!status && cases[i].key) status = nib_recipe_set(r, cases[i].key, cases[i].value, &err);
         if (!status) status = nib_recipe_finetune_options(r, &o, &err);
         if (cases[i].says) {
-            CHECK(status == NIB_E_INVALID && strstr(err.message, cases[i].says), "%s: %s", cases[i].text, status ? err.message : "accepted");
+            CHECK(status == NIB_E_INVALID && strstr(err.message, cases[i].says), "%s: %s",
+                  cases[i].text, status ? err.message : "accepted");
         } else if (status) {
             CHECK(false, "%s: %s", cases[i].text, err.message);
         } else {
             const char *turns = o->data.train_on_turns;
-            CHECK((turns && cases[i].turns ? strcmp(turns, cases[i].turns) == 0 : turns == cases[i].turns) && o->data.train_on_prompt == cases[i].prompt,
+            CHECK((turns && cases[i].turns ? strcmp(turns, cases[i].turns) == 0
+                                           : turns == cases[i].turns) &&
+                      o->data.train_on_prompt == cases[i].prompt,
                   "%s: %s, %d", cases[i].text, turns ? turns : "none", o->data.train_on_prompt);
         }
         nib_recipe_destroy(r);
@@ -242,14 +298,22 @@ static void test_loss(void)
 
 static void test_compute(void)
 {
-    static const struct { const char *text, *key, *value; nib_compute compute; const char *note; } cases[] = {
+    static const struct {
+        const char *text, *key, *value;
+        nib_compute compute;
+        const char *note;
+    } cases[] = {
         { "r: 8\n", NULL, NULL, NIB_COMPUTE_AUTO, NULL },
         { "bf16: true\n", NULL, NULL, NIB_COMPUTE_BFLOAT16, NULL },
         { "bf16: false\nfp16: true\n", NULL, NULL, NIB_COMPUTE_FLOAT16, NULL },
-        { "bnb_4bit_compute_dtype: bfloat16\nfp16: true\n", NULL, NULL, NIB_COMPUTE_BFLOAT16, "fp16 asks for float16" },
-        { "bnb_4bit_compute_dtype: torch.float16\ntorch_dtype: float16\n", NULL, NULL, NIB_COMPUTE_FLOAT16, NULL },
-        { "torch_dtype: float32\nbf16: true\n", NULL, NULL, NIB_COMPUTE_FLOAT32, "bf16 asks for bfloat16" },
-        { "compute_dtype: float32\n", "bf16", "true", NIB_COMPUTE_BFLOAT16, "compute_dtype asks for float32" },
+        { "bnb_4bit_compute_dtype: bfloat16\nfp16: true\n", NULL, NULL, NIB_COMPUTE_BFLOAT16,
+          "fp16 asks for float16" },
+        { "bnb_4bit_compute_dtype: torch.float16\ntorch_dtype: float16\n", NULL, NULL,
+          NIB_COMPUTE_FLOAT16, NULL },
+        { "torch_dtype: float32\nbf16: true\n", NULL, NULL, NIB_COMPUTE_FLOAT32,
+          "bf16 asks for bfloat16" },
+        { "compute_dtype: float32\n", "bf16", "true", NIB_COMPUTE_BFLOAT16,
+          "compute_dtype asks for float32" },
         { "bf16: true\n", "bf16", "false", NIB_COMPUTE_AUTO, NULL },
     };
 
@@ -263,8 +327,10 @@ static void test_compute(void)
         REQUIRE_OK(load(ctx, cases[i].text, &r, &err), err);
         if (cases[i].key) REQUIRE_OK(nib_recipe_set(r, cases[i].key, cases[i].value, &err), err);
         REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
-        CHECK(o->model.compute_dtype == cases[i].compute, "%s: %d", cases[i].text, (int)o->model.compute_dtype);
-        CHECK(cases[i].note ? strstr(notes, cases[i].note) != NULL : !*notes, "%s: %s", cases[i].text, notes);
+        CHECK(o->model.compute_dtype == cases[i].compute, "%s: %d", cases[i].text,
+              (int)o->model.compute_dtype);
+        CHECK(cases[i].note ? strstr(notes, cases[i].note) != NULL : !*notes, "%s: %s",
+              cases[i].text, notes);
         nib_recipe_destroy(r);
         nib_ctx_destroy(ctx);
     }
@@ -281,8 +347,9 @@ static void test_compute(void)
 /* What is resolved reads back as the same options: the text of the text is the text. */
 static void test_resolved(void)
 {
-    static const char text[] = "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\ntemplate: \"{a}\\t\xc3\xa9 # no: comment\\N\\u2028\\ufeff\\x01\"\nlearning_rate: 0.1\nlora_alpha: 1e-3\n"
-                               "target_modules: \"regex:.*\\\\.(q|v)_proj\"\nrank_pattern: {'.*\"x': 3}\nlayers_to_transform: [1]\nbf16: true\nsave_steps: 3\n";
+    static const char text[] =
+        "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\ntemplate: \"{a}\\t\xc3\xa9 # no: comment\\N\\u2028\\ufeff\\x01\"\nlearning_rate: 0.1\nlora_alpha: 1e-3\n"
+        "target_modules: \"regex:.*\\\\.(q|v)_proj\"\nrank_pattern: {'.*\"x': 3}\nlayers_to_transform: [1]\nbf16: true\nsave_steps: 3\n";
     nib_recipe *r = NULL, *again = NULL;
     const nib_finetune_options *o;
     nib_error err;
@@ -294,9 +361,14 @@ static void test_resolved(void)
     first = strdup(nib_recipe_resolved(r));
     REQUIRE_OK(load(test_ctx(), first, &again, &err), err);
     REQUIRE_OK(nib_recipe_finetune_options(again, &o, &err), err);
-    CHECK(strcmp(first, nib_recipe_resolved(again)) == 0, "%s\n%s", first, nib_recipe_resolved(again));
-    CHECK(strcmp(o->data.data, "a \"b\"\n\\.jsonl") == 0 && strcmp(o->lora.target_modules.items[0], ".*\\.(q|v)_proj") == 0, "texts");
-    CHECK(o->train.learning_rate == 0.1 && o->lora.rank_pattern[0].value == 3 && o->model.compute_dtype == NIB_COMPUTE_BFLOAT16, "numbers");
+    CHECK(strcmp(first, nib_recipe_resolved(again)) == 0, "%s\n%s", first,
+          nib_recipe_resolved(again));
+    CHECK(strcmp(o->data.data, "a \"b\"\n\\.jsonl") == 0 &&
+              strcmp(o->lora.target_modules.items[0], ".*\\.(q|v)_proj") == 0,
+          "texts");
+    CHECK(o->train.learning_rate == 0.1 && o->lora.rank_pattern[0].value == 3 &&
+              o->model.compute_dtype == NIB_COMPUTE_BFLOAT16,
+          "numbers");
     CHECK(!strstr(first, "save_steps"), "what changes no number is left out");
     free(first);
     nib_recipe_destroy(r);
@@ -328,10 +400,17 @@ static void test_reproduces(void)
     size_t n = 0, m = 1;
 
     for (int i = 0; i < 2; i++) snprintf(out[i], sizeof out[i], "%s/out%d", test_tmpdir(), i);
-    snprintf(path, sizeof path, "%s", write_file("d.jsonl", "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n"));
-    snprintf(recipe, sizeof recipe, "model_name_or_path: %s\ndata: %s\nload_in_4bit: true\nr: 4\nlora_dropout: 0.25\nper_device_train_batch_size: 2\n"
-             "max_steps: 5\nlearning_rate: 1e-2\nlr_scheduler_type: cosine\nwarmup_ratio: .2\nseed: 3\n"
-             "optim: paged_adamw\nlr_scheduler_kwargs: {num_cycles: .75}\nloraplus_lr_ratio: 4\nloraplus_weight_decay: .1\n", test_data("tests/golden/models/llama"), path);
+    snprintf(
+        path, sizeof path, "%s",
+        write_file(
+            "d.jsonl",
+            "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n"));
+    snprintf(
+        recipe, sizeof recipe,
+        "model_name_or_path: %s\ndata: %s\nload_in_4bit: true\nr: 4\nlora_dropout: 0.25\nper_device_train_batch_size: 2\n"
+        "max_steps: 5\nlearning_rate: 1e-2\nlr_scheduler_type: cosine\nwarmup_ratio: .2\nseed: 3\n"
+        "optim: paged_adamw\nlr_scheduler_kwargs: {num_cycles: .75}\nloraplus_lr_ratio: 4\nloraplus_weight_decay: .1\n",
+        test_data("tests/golden/models/llama"), path);
     run_recipe(write_file("r.yaml", recipe), out[0], &x, &n);
     snprintf(path, sizeof path, "%s/recipe.yaml", out[0]);
     run_recipe(path, out[1], &y, &m);
@@ -342,8 +421,10 @@ static void test_reproduces(void)
 
 static void test_allocations(void)
 {
-    const char *path = write_file("r.yaml", "target_modules: [a, b]\nrank_pattern: {a: 1}\nlayers_to_transform: 0,1\ndata: x\nreport_to: jsonl\n"
-                                            "dataset_text_field: body\nbias: all\n");
+    const char *path = write_file(
+        "r.yaml",
+        "target_modules: [a, b]\nrank_pattern: {a: 1}\nlayers_to_transform: 0,1\ndata: x\nreport_to: jsonl\n"
+        "dataset_text_field: body\nbias: all\n");
     bool ended = false;
 
     for (size_t k = 1; k < 400 && !ended; k++) {
@@ -369,9 +450,15 @@ static void test_allocations(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "fields", test_fields }, { "table", test_table }, { "values", test_values },
-                                       { "mistakes", test_mistakes }, { "without_effect", test_without_effect },
-                                       { "compute", test_compute }, { "loss", test_loss }, { "resolved", test_resolved },
-                                       { "reproduces", test_reproduces }, { "allocations", test_allocations } };
+    static const test_case cases[] = { { "fields", test_fields },
+                                       { "table", test_table },
+                                       { "values", test_values },
+                                       { "mistakes", test_mistakes },
+                                       { "without_effect", test_without_effect },
+                                       { "compute", test_compute },
+                                       { "loss", test_loss },
+                                       { "resolved", test_resolved },
+                                       { "reproduces", test_reproduces },
+                                       { "allocations", test_allocations } };
     return test_main("recipe", cases, NIB_COUNT(cases));
 }

@@ -2,8 +2,9 @@
  * types, grouped heads, windows, ALiBi, heads of 7 to 128 channels, sequences anywhere in their
  * tensors, a few queries against a cache; in buffers that end at an unreadable page.
  *
- * What is not this head's and not this sequence's must stay as it was; and a token has the same bits
- * alone, packed behind others, or cut into other tiles of queries (docs/design.md, "Numbers"). */
+ * What is not this head's and not this sequence's must stay as it was; and a token has the same
+ * bits alone, packed behind others, or cut into other tiles of queries (docs/design.md, "Numbers").
+ */
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ enum { HEADS = 4, KV_HEADS = 2 };
 typedef struct shape {
     nib_dtype type;
     size_t length, d, window, place; /* place: rows of other sequences before this one */
-    bool alibi, fused;               /* fused: q, k, v of a group side by side, as Falcon's projection */
+    bool alibi, fused; /* fused: q, k, v of a group side by side, as Falcon's projection */
     size_t queries;                  /* of the last positions; 0: all (and backward too) */
 } shape;
 
@@ -32,7 +33,8 @@ static const float slopes[HEADS] = { 0.25f, 0.0625f, 0.015625f, 0.00390625f };
 
 static problem make(shape s, size_t head)
 {
-    size_t d = s.d, rows = s.place + s.length, group = HEADS / KV_HEADS, bytes = nib_dtype_bytes(s.type);
+    size_t d = s.d, rows = s.place + s.length, group = HEADS / KV_HEADS,
+           bytes = nib_dtype_bytes(s.type);
     size_t each = s.fused ? (group + 2) * d * KV_HEADS : 0;
     problem p = { .s = s, .rows = rows, .queries = s.queries ? s.queries : s.length };
     nib_attention_args a = { .type = s.type, .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = d, .scale = 0.3f,
@@ -70,8 +72,10 @@ static size_t dq_elements(const problem *p) { return p->rows * p->a.q_heads.row_
 static result results(const problem *p)
 {
     size_t n = p->s.length * p->s.d;
-    return (result){ test_values(p->s.type, p->rows * HEADS * p->s.d, 0), test_values(p->s.type, dq_elements(p), 0),
-                     test_floats(HEADS * p->a.lse_stride, 0), test_floats(n, 0), test_floats(n, 0) };
+    return (result){ test_values(p->s.type, p->rows * HEADS * p->s.d, 0),
+                     test_values(p->s.type, dq_elements(p), 0),
+                     test_floats(HEADS * p->a.lse_stride, 0), test_floats(n, 0),
+                     test_floats(n, 0) };
 }
 
 static void forward(const nib_kernels *k, const problem *p, const result *r)
@@ -98,7 +102,8 @@ static void check(const nib_kernels *k, const char *name, shape s)
 {
     nib_kernels ref = nib_kernels_for(0);
     size_t n = s.length * s.d;
-    float near = s.type == NIB_F32 ? 1e-5f : 0x1p-8f, near_dq = s.type == NIB_F32 ? 1e-4f : 0x1p-7f; /* one rounding */
+    /* one rounding */
+    float near = s.type == NIB_F32 ? 1e-5f : 0x1p-8f, near_dq = s.type == NIB_F32 ? 1e-4f : 0x1p-7f;
 
     for (size_t head = 1; head < HEADS; head += 2) {
         problem p = make(s, head);
@@ -108,9 +113,10 @@ static void check(const nib_kernels *k, const char *name, shape s)
         forward(&ref, &p, &want);
         forward(k, &p, &got);
         off[0] = test_worst(s.type, got.o, want.o, p.rows * HEADS * s.d);
-        CHECK(off[0] <= near && test_worst(NIB_F32, got.lse, want.lse, HEADS * p.a.lse_stride) < 1e-5f,
-              "%s %zu x %zu of type %d, %zu queries, window %zu, behind %zu, head %zu: off by %g", name, s.length, s.d,
-              (int)s.type, p.queries, s.window, s.place, head, (double)off[0]);
+        CHECK(off[0] <= near &&
+                  test_worst(NIB_F32, got.lse, want.lse, HEADS * p.a.lse_stride) < 1e-5f,
+              "%s %zu x %zu of type %d, %zu queries, window %zu, behind %zu, head %zu: off by %g",
+              name, s.length, s.d, (int)s.type, p.queries, s.window, s.place, head, (double)off[0]);
         if (s.queries) continue;
         backward(&ref, &p, &want, &want);
         backward(k, &p, &want, &got);
@@ -118,8 +124,9 @@ static void check(const nib_kernels *k, const char *name, shape s)
         off[2] = test_worst(NIB_F32, got.dk, want.dk, n);
         off[3] = test_worst(NIB_F32, got.dv, want.dv, n);
         CHECK(off[1] <= near_dq && off[2] < 1e-4f && off[3] < 1e-4f,
-              "%s back %zu x %zu of type %d, window %zu, behind %zu, head %zu: dq %g dk %g dv %g", name, s.length, s.d,
-              (int)s.type, s.window, s.place, head, (double)off[1], (double)off[2], (double)off[3]);
+              "%s back %zu x %zu of type %d, window %zu, behind %zu, head %zu: dq %g dk %g dv %g",
+              name, s.length, s.d, (int)s.type, s.window, s.place, head, (double)off[1],
+              (double)off[2], (double)off[3]);
     }
 }
 
@@ -146,7 +153,9 @@ static void test_heads(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t i = 0; i < NIB_COUNT(dims); i++)
             for (int how = 0; how < 4; how++)
-                check(&k, name, (shape){ how & 1 ? NIB_BF16 : NIB_F32, 70, dims[i], how & 2 ? 33 : 0, 2, how == 3, how & 2, 0 });
+                check(&k, name,
+                      (shape){ how & 1 ? NIB_BF16 : NIB_F32, 70, dims[i], how & 2 ? 33 : 0, 2,
+                               how == 3, how & 2, 0 });
 }
 
 /* A few queries at the end of a cache, as when generating. */
@@ -160,8 +169,9 @@ static void test_few_queries(void)
         for (size_t i = 0; i < NIB_COUNT(lengths); i++)
             for (size_t queries = 1; queries <= 4; queries += queries == 1 ? 1 : 2)
                 for (int how = 0; how < 4; how++)
-                    check(&k, name, (shape){ how & 1 ? NIB_BF16 : NIB_F32, lengths[i], how & 2 ? 80 : 40, how == 2 ? 50 : 0, 0,
-                                             how == 3, false, queries });
+                    check(&k, name,
+                          (shape){ how & 1 ? NIB_BF16 : NIB_F32, lengths[i], how & 2 ? 80 : 40,
+                                   how == 2 ? 50 : 0, 0, how == 3, false, queries });
 }
 
 /* `n` queries at a time. */
@@ -176,18 +186,21 @@ static void forward_pieces(const nib_kernels *k, const problem *p, size_t n, res
     }
 }
 
-/* The same bits whole and in pieces, each longer than a few; and one by one and in pieces of a few, which are
- * summed in another order (generation). */
+/* The same bits whole and in pieces, each longer than a few; and one by one and in pieces of a few,
+ * which are summed in another order (generation). */
 static void check_pieces(const nib_kernels *k, const char *name, size_t first, size_t second)
 {
     for (int how = 0; how < 4; how++) {
-        problem p = make((shape){ how & 1 ? NIB_BF16 : NIB_F32, 130, 40, how & 2 ? 37 : 0, 4, how == 3, false, 0 }, 2);
+        problem p = make((shape){ how & 1 ? NIB_BF16 : NIB_F32, 130, 40, how & 2 ? 37 : 0, 4,
+                                  how == 3, false, 0 },
+                         2);
         result whole = results(&p), alone = results(&p);
 
         forward_pieces(k, &p, first, &whole);
         forward_pieces(k, &p, second, &alone);
         CHECK(memcmp(whole.o, alone.o, p.rows * HEADS * p.s.d * nib_dtype_bytes(p.s.type)) == 0 &&
-              memcmp(whole.lse, alone.lse, HEADS * p.a.lse_stride * sizeof(float)) == 0, "%s, way %d, %zu and %zu at a time", name, how, first, second);
+                  memcmp(whole.lse, alone.lse, HEADS * p.a.lse_stride * sizeof(float)) == 0,
+              "%s, way %d, %zu and %zu at a time", name, how, first, second);
     }
 }
 
@@ -210,14 +223,15 @@ static void spoil(nib_dtype type, void *x, size_t at, size_t n, float with)
         else ((uint16_t *)x)[i] = nib_f32_to_bf16(with);
 }
 
-/* A token's values do not depend on tokens that it does not see: later ones, and those that have left
- * its window.  With keys and values of one token infinite or NaN, those of other tokens have the bits
- * that they had before (0 * infinity is NaN, so a weight of 0 does not hide a value). */
+/* A token's values do not depend on tokens that it does not see: later ones, and those that have
+ * left its window.  With keys and values of one token infinite or NaN, those of other tokens have
+ * the bits that they had before (0 * infinity is NaN, so a weight of 0 does not hide a value). */
 static void check_unseen(const nib_kernels *k, const char *name, shape s, size_t bad, float with)
 {
     problem p = make(s, 1);
     result before = results(&p), after = results(&p), back[2] = { results(&p), results(&p) };
-    size_t each = p.a.kv_heads_k.row_stride, row = HEADS * s.d, bytes = nib_dtype_bytes(s.type), wrong = 0, wrong_back = 0;
+    size_t each = p.a.kv_heads_k.row_stride, row = HEADS * s.d, bytes = nib_dtype_bytes(s.type),
+           wrong = 0, wrong_back = 0;
 
     forward(k, &p, &before);
     backward(k, &p, &before, &back[0]);
@@ -232,8 +246,10 @@ static void check_unseen(const nib_kernels *k, const char *name, shape s, size_t
         if (memcmp((char *)before.o + at, (char *)after.o + at, row * bytes)) wrong++;
         if (memcmp((char *)back[0].dq + at, (char *)back[1].dq + at, row * bytes)) wrong_back++;
     }
-    CHECK(!wrong && !wrong_back, "%s of type %d, window %zu: %g at token %zu changes %zu tokens that do not see it, %zu backward",
-          name, (int)s.type, s.window, (double)with, bad, wrong, wrong_back);
+    CHECK(
+        !wrong && !wrong_back,
+        "%s of type %d, window %zu: %g at token %zu changes %zu tokens that do not see it, %zu backward",
+        name, (int)s.type, s.window, (double)with, bad, wrong, wrong_back);
 }
 
 static void check_all_unseen(const nib_kernels *k, const char *name, size_t window)
@@ -243,8 +259,10 @@ static void check_all_unseen(const nib_kernels *k, const char *name, size_t wind
 
     for (size_t i = 0; i < NIB_COUNT(bad); i++)
         for (size_t j = 0; j < NIB_COUNT(with); j++) {
-            check_unseen(k, name, (shape){ NIB_F32, 100, 24, window, 0, false, false, 0 }, bad[i], with[j]);
-            check_unseen(k, name, (shape){ NIB_BF16, 100, 24, window, 0, false, false, 0 }, bad[i], with[j]);
+            check_unseen(k, name, (shape){ NIB_F32, 100, 24, window, 0, false, false, 0 }, bad[i],
+                         with[j]);
+            check_unseen(k, name, (shape){ NIB_BF16, 100, 24, window, 0, false, false, 0 }, bad[i],
+                         with[j]);
         }
 }
 
@@ -254,15 +272,18 @@ static void unseen(size_t window)
     const char *name;
 
     check_all_unseen(&k, "ref", window);
-    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_all_unseen(&k, name, window);
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        check_all_unseen(&k, name, window);
 }
 static void test_later_tokens(void) { unseen(0); }
 static void test_left_the_window(void) { unseen(11); }
 
 int main(void)
 {
-    static const test_case cases[] = { { "lengths", test_lengths }, { "heads", test_heads }, { "few_queries", test_few_queries },
-                                       { "queries_alone", test_queries_alone }, { "later_tokens", test_later_tokens },
-                                       { "left_the_window", test_left_the_window } };
+    static const test_case cases[] = {
+        { "lengths", test_lengths },           { "heads", test_heads },
+        { "few_queries", test_few_queries },   { "queries_alone", test_queries_alone },
+        { "later_tokens", test_later_tokens }, { "left_the_window", test_left_the_window }
+    };
     return test_main("attention", cases, NIB_COUNT(cases));
 }

@@ -1,5 +1,5 @@
-/* test_gemm.c - micro-kernels, packers and dots: every variant against the reference at odd sizes and
- * strides, in buffers that end at an unreadable page; packers bit for bit. */
+/* test_gemm.c - micro-kernels, packers and dots: every variant against the reference at odd sizes
+ * and strides, in buffers that end at an unreadable page; packers bit for bit. */
 #include <math.h>
 #include <string.h>
 
@@ -10,24 +10,27 @@ nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
 #endif
 
 /* c = a panel, or c += a panel, in double. */
-static double expected(nib_dtype type, size_t K, const void *a, size_t lda, const void *panel, size_t m, size_t n)
+static double expected(nib_dtype type, size_t K, const void *a, size_t lda, const void *panel,
+                       size_t m, size_t n)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++) {
         size_t strip = n / NIB_STRIP * NIB_STRIP * K, column = n % NIB_STRIP;
         if (type == NIB_F32)
-            sum += (double)((const float *)a)[m * lda + k] * (double)((const float *)panel)[strip + k * NIB_STRIP + column];
+            sum += (double)((const float *)a)[m * lda + k] *
+                   (double)((const float *)panel)[strip + k * NIB_STRIP + column];
         else
             sum += (double)nib_bf16_to_f32(((const uint16_t *)a)[m * lda + k]) *
-                   (double)nib_bf16_to_f32(((const uint16_t *)panel)[strip + (k / 2 * NIB_STRIP + column) * 2 + k % 2]);
+                   (double)nib_bf16_to_f32(
+                       ((const uint16_t *)panel)[strip + (k / 2 * NIB_STRIP + column) * 2 + k % 2]);
     }
     return sum;
 }
 
 typedef struct gemm { const char *name; nib_gemm_f32_fn *f32; nib_gemm_bf16_fn *bf16; } gemm;
 
-static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a, size_t lda, const void *panel, float *c,
-                     size_t ldc, bool add, const nib_gemm_tail *tail)
+static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a, size_t lda,
+                     const void *panel, float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
 {
     if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add, tail);
     else g->bf16(M, N, K, a, lda, panel, c, ldc, add, tail);
@@ -47,16 +50,20 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     multiply(g, M, N, K, a, lda, panel, c, ldc, add, rank ? &tail : NULL);
     for (size_t i = 0; i < room; i++) {
         size_t column = i % ldc < N ? i % ldc : 0;
-        double want = expected(type, K, a, lda, panel, i / ldc, column) + expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
+        double want = expected(type, K, a, lda, panel, i / ldc, column) +
+                      expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
                       (add ? (double)before[i] : 0);
-        if (i % ldc < N ? !(fabs((double)c[i] - want) < 1e-4) : c[i] != before[i]) { /* between rows: as it was */
-            CHECK(false, "%s %zu x %zu x %zu and %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K, rank, add, i / ldc, i % ldc, (double)c[i]);
+        /* between rows: as it was */
+        if (i % ldc < N ? !(fabs((double)c[i] - want) < 1e-4) : c[i] != before[i]) {
+            CHECK(false, "%s %zu x %zu x %zu and %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K,
+                  rank, add, i / ldc, i % ldc, (double)c[i]);
             return;
         }
     }
     memcpy(row, before + (M - 1) * ldc, N * sizeof *row);
     multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add, rank ? &last : NULL);
-    CHECK(memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0, "%s %zu x %zu x %zu: a row alone has other bits", g->name, M, N, K);
+    CHECK(memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0,
+          "%s %zu x %zu x %zu: a row alone has other bits", g->name, M, N, K);
 }
 
 static void check_sizes(const gemm *g)
@@ -104,21 +111,26 @@ static void test_packers(void)
         for (size_t n = 1; n < 70; n++) {
             size_t ld = n + n % 3;
             uint32_t *rows = test_guarded((31 * ld + n) * sizeof *rows);
-            uint32_t *got = test_guarded(n * NIB_PANEL * sizeof *got), *want = test_guarded(n * NIB_PANEL * sizeof *got);
+            uint32_t *got = test_guarded(n * NIB_PANEL * sizeof *got),
+                     *want = test_guarded(n * NIB_PANEL * sizeof *got);
             float *a = test_floats(n, 1), *b = test_floats(n, 1);
             uint16_t *half = test_values(NIB_BF16, n, 1), *other = test_values(NIB_BF16, n, 1);
-            uint32_t *pairs = test_guarded(n * sizeof *pairs), *pairs_want = test_guarded(n * sizeof *pairs);
+            uint32_t *pairs = test_guarded(n * sizeof *pairs),
+                     *pairs_want = test_guarded(n * sizeof *pairs);
 
             for (size_t i = 0; i < 31 * ld + n; i++) rows[i] = test_rand();
             nib_pack_transposed_ref(n, rows, ld, want);
             k.pack_transposed(n, rows, ld, got);
-            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu", name, n);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu", name,
+                  n);
             nib_pack_widened_ref(n, (uint16_t *)rows, ld, (float *)want);
             k.pack_widened(n, (uint16_t *)rows, ld, (float *)got);
-            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s transposes %zu bfloat16 values", name, n);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0,
+                  "%s transposes %zu bfloat16 values", name, n);
             nib_pack_rows_widened_ref(n, (uint16_t *)rows, 33, (float *)want);
             k.pack_rows_widened(n, (uint16_t *)rows, 33, (float *)got);
-            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s widens %zu rows", name, n);
+            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s widens %zu rows", name,
+                  n);
             a[n / 2] = NAN;
             b[n - 1] = 0x1p-130f;
             nib_pack_pairs_ref(n, a, b, pairs_want);

@@ -20,9 +20,10 @@ static path joined(const char *dir, const char *name)
     return p;
 }
 
-/* Copies a model directory, with one more tensor, or with the codes of 4-bit weights declared bfloat16. */
-static nib_status copy_model(nib_ctx *ctx, const char *from, const char *to, const char *extra, bool storage,
-                             nib_error *err)
+/* Copies a model directory, with one more tensor, or with the codes of 4-bit weights declared
+ * bfloat16. */
+static nib_status copy_model(nib_ctx *ctx, const char *from, const char *to, const char *extra,
+                             bool storage, nib_error *err)
 {
     static const uint8_t zeros[64];
     nib_tensor_plan plans[MOST];
@@ -35,7 +36,9 @@ static nib_status copy_model(nib_ctx *ctx, const char *from, const char *to, con
     mkdir(to, 0777);
     status = nib_tensors_open(ctx, from, &t, err);
     if (!status) status = nib_filemap_open(joined(from, "config.json").s, &config, err);
-    if (!status) status = nib_outfile_replace(ctx, joined(to, "config.json").s, config.base, config.bytes, err);
+    if (!status)
+        status = nib_outfile_replace(ctx, joined(to, "config.json").s, config.base, config.bytes,
+                                     err);
     nib_filemap_close(&config);
     if (status) goto done;
     n = nib_tensors_count(t);
@@ -52,7 +55,8 @@ static nib_status copy_model(nib_ctx *ctx, const char *from, const char *to, con
     if (extra) plans[n] = (nib_tensor_plan){ .name = extra, .dtype = NIB_F32, .rank = 1, .shape = { 16 } };
     status = nib_tensor_writer_create(ctx, to, "model", plans, n + (extra != NULL), 0, &w, err);
     for (size_t i = 0; i < n && !status; i++)
-        status = nib_tensor_writer_put(w, nib_tensors_at(t, i)->data, nib_tensors_at(t, i)->bytes, err);
+        status = nib_tensor_writer_put(w, nib_tensors_at(t, i)->data, nib_tensors_at(t, i)->bytes,
+                                       err);
     if (!status && extra) status = nib_tensor_writer_put(w, zeros, sizeof zeros, err);
     if (!status) status = nib_tensor_writer_commit(w, err);
 done:
@@ -108,7 +112,8 @@ static void test_strange_pieces(void)
         REQUIRE_OK(copy_model(ctx, from, to.s, cases[i].extra, false, &err), err);
         status = open_model(ctx, to.s, &m, &err);
         if (cases[i].says)
-            CHECK(status && strstr(err.message, cases[i].says), "%s: %s", cases[i].extra, status ? err.message : "taken");
+            CHECK(status && strstr(err.message, cases[i].says), "%s: %s", cases[i].extra,
+                  status ? err.message : "taken");
         else
             CHECK(!status, "%s: %s", cases[i].extra, err.message);
         nib_model_close(m);
@@ -126,12 +131,16 @@ static void test_dense_under_4bit(void)
     nib_error err;
 
     REQUIRE_OK(pack(ctx, packed.s, &err), err);
-    REQUIRE_OK(copy_model(ctx, test_data("tests/golden/models/llama"), mixed.s, NULL, false, &err), err);
+    REQUIRE_OK(copy_model(ctx, test_data("tests/golden/models/llama"), mixed.s, NULL, false, &err),
+               err);
     REQUIRE_OK(nib_filemap_open(joined(packed.s, "config.json").s, &config, &err), err);
-    REQUIRE_OK(nib_outfile_replace(ctx, joined(mixed.s, "config.json").s, config.base, config.bytes, &err), err);
+    REQUIRE_OK(
+        nib_outfile_replace(ctx, joined(mixed.s, "config.json").s, config.base, config.bytes, &err),
+        err);
     nib_filemap_close(&config);
     status = open_model(ctx, mixed.s, &m, &err);
-    CHECK(status == NIB_E_MISMATCH && strstr(err.message, "no tensor is"), "%s", status ? err.message : "taken");
+    CHECK(status == NIB_E_MISMATCH && strstr(err.message, "no tensor is"), "%s",
+          status ? err.message : "taken");
     nib_model_close(m);
 }
 
@@ -151,8 +160,9 @@ static void test_storage(void)
     for (size_t i = 0; i + 1 < a->linear_count; i++) {
         const nib_bnb4 *x = &a->linears[i]->weight->as.bnb4, *y = &b->linears[i]->weight->as.bnb4;
         REQUIRE(!nib_weight_as_dense(b->linears[i]->weight), "%s is dense", b->linears[i]->name);
-        CHECK(memcmp(x->codes, y->codes, a->linears[i]->weight->out * a->linears[i]->weight->in / 2) == 0, "%s",
-              a->linears[i]->name);
+        CHECK(memcmp(x->codes, y->codes,
+                     a->linears[i]->weight->out * a->linears[i]->weight->in / 2) == 0,
+              "%s", a->linears[i]->name);
     }
     nib_model_close(b);
     nib_model_close(a);

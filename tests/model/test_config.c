@@ -19,8 +19,10 @@ static nib_status parse(nib_ctx *ctx, const char *text, nib_error *err)
     return status;
 }
 
-/* `change` replaces a key's value, or adds it: later keys would be duplicates, so it goes by name. */
-static nib_status with(nib_ctx *ctx, const char *type, const char *key, const char *value, nib_error *err)
+/* `change` replaces a key's value, or adds it: later keys would be duplicates, so it goes by name.
+ */
+static nib_status with(nib_ctx *ctx, const char *type, const char *key, const char *value,
+                       nib_error *err)
 {
     static const char *const plain[][2] = {
         { "vocab_size", "128" }, { "hidden_size", "64" }, { "num_hidden_layers", "2" }, { "num_attention_heads", "4" },
@@ -32,7 +34,8 @@ static nib_status with(nib_ctx *ctx, const char *type, const char *key, const ch
 
     for (size_t i = 0; i < NIB_COUNT(plain); i++)
         if (strcmp(plain[i][0], key) != 0)
-            n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %s", plain[i][0], plain[i][1]);
+            n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %s", plain[i][0],
+                                  plain[i][1]);
     if (value) n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %s", key, value);
     snprintf(text + n, sizeof text - n, "}");
     return parse(ctx, text, err);
@@ -72,8 +75,8 @@ static void test_refused(void)
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         nib_status status = with(ctx, cases[i].type, cases[i].key, cases[i].value, &err);
-        CHECK(status && strstr(err.message, cases[i].says), "%s %s: %s", cases[i].key, cases[i].value ? cases[i].value : "-",
-              status ? err.message : "taken");
+        CHECK(status && strstr(err.message, cases[i].says), "%s %s: %s", cases[i].key,
+              cases[i].value ? cases[i].value : "-", status ? err.message : "taken");
         CHECK(!status || strncmp(err.message, "config.json: ", 13) == 0, "%s", err.message);
     }
     for (size_t i = 0; i < 3; i++) {

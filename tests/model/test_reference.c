@@ -26,7 +26,8 @@ typedef struct fixture {
     nib_batch supervised, whole;
 } fixture;
 
-static const nib_tensor *need(const nib_tensors *t, const char *format, const char *prefix, const char *name)
+static const nib_tensor *need(const nib_tensors *t, const char *format, const char *prefix,
+                              const char *name)
 {
     char full[600];
     const nib_tensor *found;
@@ -115,7 +116,9 @@ static void check_logits(fixture *f, const char *prefix, const char *variant)
     nib_run *run;
     nib_error err;
 
-    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.tokens, f->whole.tokens, &plan, &err), err);
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.tokens,
+                               f->whole.tokens, &plan, &err),
+               err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
     nib_run_forward(run, &f->whole);
     for (int s = 0; s < SEQUENCES; s++) {
@@ -146,12 +149,14 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
 
     REQUIRE(want, "no loss");
     nib_params_clear_grads(&f->params);
-    REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.tokens, f->supervised.logit_rows, &plan, &err), err);
+    REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.tokens,
+                               f->supervised.logit_rows, &plan, &err),
+               err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
     nib_run_step(run, &f->supervised);
     got = run->loss_sum / (double)f->supervised.logit_rows;
-    CHECK(fabs(got - (double)*(const float *)want->data) <= 1e-5, "%s: %s %.7g, expected %.7g", variant, loss, got,
-          (double)*(const float *)want->data);
+    CHECK(fabs(got - (double)*(const float *)want->data) <= 1e-5, "%s: %s %.7g, expected %.7g",
+          variant, loss, got, (double)*(const float *)want->data);
     for (size_t i = 0; i < f->params.count; i++) {
         nib_param *p = f->params.items[i];
         const nib_tensor *g = need(f->expected, "%s%s", grads, p->name);
@@ -159,11 +164,13 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
 
         REQUIRE(g, "no gradient");
         for (size_t j = 0; j < g->elements; j++) {
-            float w = ((const float *)g->data)[j], d = fabsf(p->grad[j] / (float)f->supervised.logit_rows - w);
+            float w = ((const float *)g->data)[j],
+                  d = fabsf(p->grad[j] / (float)f->supervised.logit_rows - w);
             most = fmaxf(most, fabsf(w));
             if (!(d <= worst)) worst = d;
         }
-        CHECK(worst <= 1e-3f * most, "%s %s: gradient off by %g of %g", variant, p->name, (double)worst, (double)most);
+        CHECK(worst <= 1e-3f * most, "%s %s: gradient off by %g of %g", variant, p->name,
+              (double)worst, (double)most);
     }
     nib_run_destroy(run);
     nib_plan_destroy(f->ctx, plan);
@@ -214,7 +221,8 @@ static void check_variant(const char *dir, const char *variant, bool nf4)
 /* Calls check for each directory of golden models. */
 static void each_variant(bool nf4)
 {
-    const char *top = getenv("NIBBLE_GOLDEN_MODELS") ? getenv("NIBBLE_GOLDEN_MODELS") : test_data("tests/golden/models");
+    const char *top = getenv("NIBBLE_GOLDEN_MODELS") ? getenv("NIBBLE_GOLDEN_MODELS")
+                                                     : test_data("tests/golden/models");
     DIR *d = opendir(top);
     struct dirent *entry;
     int count = 0;

@@ -12,11 +12,26 @@
 nib_gemm_bf16_fn nib_gemm_bf16_avx512bf16emu; /* only tests know it */
 
 typedef struct shape { size_t rows, out, in, rank; } shape;
-static const shape shapes[] = { { 1, 1, 2, 0 }, { 3, 33, 64, 2 }, { 5, 130, 70, 4 }, { 17, 64, 1100, 0 }, { 60, 200, 192, 8 }, { 230, 96, 130, 3 },
-                                /* all ways to divide: deep, wide, many rows; widths that are no whole panels */
-                                { 7, 330, 2300, 2 }, { 5, 2300, 330, 3 }, { 4, 1210, 64, 3 }, { 520, 130, 33, 2 } };
+static const shape shapes[] = {
+    { 1, 1, 2, 0 },
+    { 3, 33, 64, 2 },
+    { 5, 130, 70, 4 },
+    { 17, 64, 1100, 0 },
+    { 60, 200, 192, 8 },
+    { 230, 96, 130, 3 },
+    /* all ways to divide: deep, wide, many rows; widths that are no whole panels */
+    { 7, 330, 2300, 2 },
+    { 5, 2300, 330, 3 },
+    { 4, 1210, 64, 3 },
+    { 520, 130, 33, 2 }
+};
 
-typedef struct problem { shape s; float *x, *w, *u, *factor, *bias, *before; nib_weight *weight; nib_ctx *ctx; } problem;
+typedef struct problem {
+    shape s;
+    float *x, *w, *u, *factor, *bias, *before;
+    nib_weight *weight;
+    nib_ctx *ctx;
+} problem;
 
 static float *numbers(size_t n)
 {
@@ -36,7 +51,8 @@ static problem make(nib_ctx *ctx, shape s, bool back)
     p.factor = numbers(s.rank * (back ? s.in : s.out));
     p.bias = numbers(s.out);
     p.before = numbers(s.rows * (back ? s.in : s.out));
-    if (nib_weight_dense(ctx, s.out, s.in, NIB_F32, p.w, NULL, &p.weight, &err)) CHECK(false, "%s", err.message);
+    if (nib_weight_dense(ctx, s.out, s.in, NIB_F32, p.w, NULL, &p.weight, &err))
+        CHECK(false, "%s", err.message);
     return p;
 }
 
@@ -46,37 +62,44 @@ static double expected(const problem *p, bool back, size_t m, size_t n)
     size_t depth = back ? p->s.out : p->s.in;
 
     for (size_t k = 0; k < depth; k++)
-        sum += (double)p->x[m * depth + k] * (double)(back ? p->w[k * p->s.in + n] : p->w[n * p->s.in + k]);
+        sum += (double)p->x[m * depth + k] *
+               (double)(back ? p->w[k * p->s.in + n] : p->w[n * p->s.in + k]);
     for (size_t r = 0; r < p->s.rank; r++)
-        sum += (double)p->u[m * p->s.rank + r] * (double)(back ? p->factor[r * p->s.in + n] : p->factor[n * p->s.rank + r]);
+        sum += (double)p->u[m * p->s.rank + r] *
+               (double)(back ? p->factor[r * p->s.in + n] : p->factor[n * p->s.rank + r]);
     return back ? sum : sum + (double)p->bias[n];
 }
 
 /* Runs rows [m0, m1) and gives float results; add: to p->before. */
-static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, bool add, size_t m0, size_t m1)
+static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, bool add,
+                  size_t m0, size_t m1)
 {
     size_t depth = back ? p->s.out : p->s.in, wide = back ? p->s.in : p->s.out, rows = m1 - m0;
     void *x = p->x + m0 * depth;
     float *y = test_guarded(rows * wide * sizeof *y);
-    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows, false);
+    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows,
+                                             false);
     nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
                            .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
                            .factor = p->factor, .rank = p->s.rank, .accumulate = add };
 
-    memcpy(y, p->before + m0 * wide, rows * wide * sizeof *y); /* what is there when nothing is added does not matter */
+    /* what is there when nothing is added does not matter */
+    memcpy(y, p->before + m0 * wide, rows * wide * sizeof *y);
     if (type == NIB_BF16) {
         uint16_t *half = test_guarded(rows * depth * sizeof *half);
         for (size_t i = 0; i < rows * depth; i++) half[i] = nib_f32_to_bf16(((float *)x)[i]);
         x = half;
     }
     a.x = x;
-    (back ? nib_product_backward : nib_product_forward)(p->ctx, k, p->weight, &a, test_guarded((bytes + 63) / 64 * 64));
+    (back ? nib_product_backward : nib_product_forward)(p->ctx, k, p->weight, &a,
+                                                        test_guarded((bytes + 63) / 64 * 64));
     return y;
 }
 
 static void check_kernels(nib_kernels k, const char *name)
 {
-    nib_ctx *one = test_ctx_threads(1, NULL), *more[] = { test_ctx_threads(2, NULL), test_ctx_threads(5, NULL) };
+    nib_ctx *one = test_ctx_threads(1, NULL),
+            *more[] = { test_ctx_threads(2, NULL), test_ctx_threads(5, NULL) };
 
     for (size_t i = 0; i < NIB_COUNT(shapes); i++)
         for (int how = 0; how < 8; how++) {
@@ -88,9 +111,11 @@ static void check_kernels(nib_kernels k, const char *name)
 
             for (size_t m = 0; m < p.s.rows; m++)
                 for (size_t n = 0; n < wide; n++) {
-                    double want = expected(&p, back, m, n) + (add ? (double)p.before[m * wide + n] : 0);
+                    double want = expected(&p, back, m, n) +
+                                  (add ? (double)p.before[m * wide + n] : 0);
                     if (!(fabs((double)y[m * wide + n] - want) <= 2e-4)) {
-                        CHECK(false, "%s shape %zu way %d: y[%zu, %zu] = %g, expected %g", name, i, how, m, n, (double)y[m * wide + n], want);
+                        CHECK(false, "%s shape %zu way %d: y[%zu, %zu] = %g, expected %g", name, i,
+                              how, m, n, (double)y[m * wide + n], want);
                         return;
                     }
                 }
@@ -98,8 +123,10 @@ static void check_kernels(nib_kernels k, const char *name)
                 p.ctx = more[t];
                 again = run(&p, &k, type, back, add, 0, p.s.rows);
                 alone = run(&p, &k, type, back, add, last, p.s.rows);
-                CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0, "%s shape %zu way %d: %u threads differ", name, i, how, nib_threads(more[t]));
-                CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0, "%s shape %zu way %d: a row alone differs", name, i, how);
+                CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0,
+                      "%s shape %zu way %d: %u threads differ", name, i, how, nib_threads(more[t]));
+                CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0,
+                      "%s shape %zu way %d: a row alone differs", name, i, how);
             }
             nib_weight_destroy(one, p.weight);
         }
@@ -111,7 +138,8 @@ static void test_variants(void)
     uint32_t has = nib_cpu_detect(), cpu;
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)
-        if (nib_cpu_from_name(names[i], &cpu) && (has & cpu) == cpu) check_kernels(nib_kernels_for(cpu), names[i]);
+        if (nib_cpu_from_name(names[i], &cpu) && (has & cpu) == cpu)
+            check_kernels(nib_kernels_for(cpu), names[i]);
 }
 
 /* The bfloat16 kernel with its one instruction emulated, on every AVX-512 machine. */
@@ -139,7 +167,8 @@ static void test_lowrank(void)
     for (int i = 0; i < 2; i++) {
         size_t bytes = nib_lowrank_scratch_bytes(ctx[i], in, in, rank, rows);
         void *scratch = test_guarded((bytes + 63) / 64 * 64);
-        for (int j = 0; j < 3; j++) got[i][j] = test_guarded((j ? rank * in : rows * rank) * sizeof(float));
+        for (int j = 0; j < 3; j++)
+            got[i][j] = test_guarded((j ? rank * in : rows * rank) * sizeof(float));
         nib_lowrank_inner(ctx[i], &k, NIB_F32, rows, in, rank, x, in, a, 0.5f, got[i][0], scratch);
         nib_lowrank_grad_a(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][1], scratch);
         nib_lowrank_grad_b(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][2], scratch);
@@ -147,20 +176,26 @@ static void test_lowrank(void)
     for (size_t r = 0; r < rank; r++)
         for (size_t c = 0; c < in; c++) {
             double sum = 0;
-            for (size_t m = 0; m < rows; m++) sum += (double)v[m * rank + r] * (double)x[m * in + c];
-            CHECK(fabs(sum - (double)got[0][1][r * in + c]) < 1e-4 && got[0][1][r * in + c] == got[0][2][c * rank + r], "gradient [%zu, %zu]", r, c);
+            for (size_t m = 0; m < rows; m++)
+                sum += (double)v[m * rank + r] * (double)x[m * in + c];
+            CHECK(fabs(sum - (double)got[0][1][r * in + c]) < 1e-4 &&
+                      got[0][1][r * in + c] == got[0][2][c * rank + r],
+                  "gradient [%zu, %zu]", r, c);
         }
     for (size_t m = 0; m < rows; m++) {
         double sum = 0;
         for (size_t c = 0; c < in; c++) sum += (double)x[m * in + c] * (double)a[c];
         CHECK(fabs(0.5 * sum - (double)got[0][0][m * rank]) < 1e-4, "inner value %zu", m);
     }
-    CHECK(memcmp(got[0][0], got[1][0], rows * rank * sizeof(float)) == 0 && memcmp(got[0][1], got[1][1], rank * in * sizeof(float)) == 0,
+    CHECK(memcmp(got[0][0], got[1][0], rows * rank * sizeof(float)) == 0 &&
+              memcmp(got[0][1], got[1][1], rank * in * sizeof(float)) == 0,
           "threads differ");
 }
 
 int main(void)
 {
-    static const test_case cases[] = { { "variants", test_variants }, { "emulated", test_emulated }, { "lowrank", test_lowrank } };
+    static const test_case cases[] = { { "variants", test_variants },
+                                       { "emulated", test_emulated },
+                                       { "lowrank", test_lowrank } };
     return test_main("product", cases, NIB_COUNT(cases));
 }

@@ -1,5 +1,5 @@
-/* test_sketch.c - what is found contains the greatest outputs, whatever the numbers are like, and is little
- * where they are like a head's; some outputs have the bits that all of them have. */
+/* test_sketch.c - what is found contains the greatest outputs, whatever the numbers are like, and
+ * is little where they are like a head's; some outputs have the bits that all of them have. */
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +9,15 @@
 
 enum { ROWS = 3000, QUESTIONS = 40 };
 
-typedef struct head { nib_ctx *ctx; nib_dtype type; size_t in; nib_weight *w; void *data; void *x; float *wide; } head;
+typedef struct head {
+    nib_ctx *ctx;
+    nib_dtype type;
+    size_t in;
+    nib_weight *w;
+    void *data;
+    void *x;
+    float *wide;
+} head;
 
 /* Values of a wide spread, so that rows have outliers. */
 static float number(void)
@@ -28,7 +36,8 @@ static head make(nib_ctx *ctx, nib_dtype weights, nib_dtype type, size_t in)
         if (weights == NIB_F32) ((float *)h.data)[i] = number();
         else ((uint16_t *)h.data)[i] = nib_f32_to_bf16(number());
     }
-    CHECK(nib_weight_dense(ctx, ROWS, in, weights, h.data, NULL, &h.w, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_weight_dense(ctx, ROWS, in, weights, h.data, NULL, &h.w, &err) == NIB_OK, "%s",
+          err.message);
     return h;
 }
 
@@ -45,9 +54,11 @@ static void ask(head *h, const nib_kernels *k, size_t like)
     else memcpy(h->wide, h->x, h->in * sizeof(float));
 }
 
-static void outputs(const head *h, const nib_kernels *k, const uint32_t *ids, size_t count, float *y)
+static void outputs(const head *h, const nib_kernels *k, const uint32_t *ids, size_t count,
+                    float *y)
 {
-    void *scratch = test_guarded(nib_product_scratch_bytes(h->ctx, k, h->type, ROWS, h->in, 0, 1, false) / 64 * 64 + 64);
+    void *scratch = test_guarded(
+        nib_product_scratch_bytes(h->ctx, k, h->type, ROWS, h->in, 0, 1, false) / 64 * 64 + 64);
     nib_product_args a = { .type = h->type, .rows = 1, .x = h->x, .ldx = h->in, .y = y, .ldy = ROWS, .y_type = NIB_F32 };
 
     if (ids) nib_product_dot_some(h->ctx, k, h->w, &a, ids, count, scratch);
@@ -62,7 +73,8 @@ static size_t place(const float *y, size_t r)
     return greater;
 }
 
-static size_t check_found(head *h, const nib_kernels *k, nib_sketch *s, size_t most, const char *what)
+static size_t check_found(head *h, const nib_kernels *k, nib_sketch *s, size_t most,
+                          const char *what)
 {
     float *all = test_guarded(ROWS * sizeof *all), *some = test_guarded(ROWS * sizeof *some);
     nib_found found;
@@ -76,17 +88,20 @@ static size_t check_found(head *h, const nib_kernels *k, nib_sketch *s, size_t m
     outputs(h, k, NULL, 0, all);
     outputs(h, k, ids, count, some);
     for (size_t i = 0; i < count; i++)
-        CHECK(memcmp(&some[i], &all[ids[i]], sizeof *all) == 0, "%s: output %u is %a by itself, %a among all", what, ids[i],
-              (double)some[i], (double)all[ids[i]]);
+        CHECK(memcmp(&some[i], &all[ids[i]], sizeof *all) == 0,
+              "%s: output %u is %a by itself, %a among all", what, ids[i], (double)some[i],
+              (double)all[ids[i]]);
     for (size_t r = 0; r < ROWS; r++) {
         while (at < count && ids[at] < r) at++;
         if (at < count && ids[at] == r) continue;
-        CHECK(place(all, r) >= most, "%s: row %zu is number %zu and was not found among %zu", what, r, place(all, r), count);
+        CHECK(place(all, r) >= most, "%s: row %zu is number %zu and was not found among %zu", what,
+              r, place(all, r), count);
     }
     return count;
 }
 
-static void check_sizes(nib_ctx *ctx, nib_dtype weights, nib_dtype type, size_t in, const nib_kernels *k)
+static void check_sizes(nib_ctx *ctx, nib_dtype weights, nib_dtype type, size_t in,
+                        const nib_kernels *k)
 {
     static const size_t mosts[] = { 1, 2, 50, ROWS, ROWS + 5 };
     head h = make(ctx, weights, type, in);
@@ -98,12 +113,14 @@ static void check_sizes(nib_ctx *ctx, nib_dtype weights, nib_dtype type, size_t 
     REQUIRE_OK(nib_sketch_create(ctx, k, type, h.w, &s, &err), err);
     for (size_t q = 0; q < QUESTIONS; q++) {
         size_t most = mosts[q % NIB_COUNT(mosts)], count;
-        snprintf(what, sizeof what, "%s weights in %s, %zu wide, the %zu greatest", nib_dtype_name(weights), nib_dtype_name(type), in, most);
+        snprintf(what, sizeof what, "%s weights in %s, %zu wide, the %zu greatest",
+                 nib_dtype_name(weights), nib_dtype_name(type), in, most);
         ask(&h, k, q * 7);
         count = check_found(&h, k, s, most, what);
         if (most == 1) found += count;
     }
-    CHECK(found < QUESTIONS / NIB_COUNT(mosts) * ROWS / 20, "%zu wide: %zu rows found where one was asked for", in, found);
+    CHECK(found < QUESTIONS / NIB_COUNT(mosts) * ROWS / 20,
+          "%zu wide: %zu rows found where one was asked for", in, found);
     nib_sketch_destroy(s);
     nib_weight_destroy(ctx, h.w);
 }
@@ -119,7 +136,8 @@ static void test_greatest(void)
     check_sizes(ctx, NIB_F32, NIB_BF16, 130, &best); /* rounded before it is multiplied */
 }
 
-/* Equal rows are all found; a row with an infinity always is; x of zeros or with a NaN finds nothing. */
+/* Equal rows are all found; a row with an infinity always is; x of zeros or with a NaN finds
+ * nothing. */
 static void test_odd(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -143,7 +161,8 @@ static void test_odd(void)
         equal += found.rows[i] == 0 || (found.rows[i] >= 100 && found.rows[i] < 140);
         infinite |= found.rows[i] == 77;
     }
-    CHECK(equal == 41 && infinite, "%zu of 41 equal rows were found, and the infinite one was%s", equal, infinite ? "" : " not");
+    CHECK(equal == 41 && infinite, "%zu of 41 equal rows were found, and the infinite one was%s",
+          equal, infinite ? "" : " not");
     h.wide[3] = NAN;
     nib_sketch_find(s, 1, h.wide, 1, &found);
     CHECK(found.count == 0, "%zu rows for a NaN", found.count);
@@ -178,7 +197,8 @@ static void test_together(void)
             nib_sketch_find(s, M, x, 3, found);
             memcpy(rows, found[m].rows, found[m].count * sizeof *rows);
             nib_sketch_find(s, 1, x + m * IN, 3, &one);
-            CHECK(one.count == found[m].count && memcmp(one.rows, rows, one.count * sizeof *rows) == 0,
+            CHECK(one.count == found[m].count &&
+                      memcmp(one.rows, rows, one.count * sizeof *rows) == 0,
                   "row %zu of %zu: %zu found, alone %zu", m, M, found[m].count, one.count);
             CHECK((one.count > 0) == (m != 1), "row %zu: %zu found", m, one.count);
         }
@@ -204,7 +224,8 @@ static void test_memory(void)
         heap.fail_at = heap.calls + n;
         status = nib_sketch_create(ctx, &k, NIB_F32, w, &s, &err);
         done = heap.calls < heap.fail_at;
-        CHECK(status == (done ? NIB_OK : NIB_E_NOMEM), "allocation %zu failed: status %d", n, (int)status);
+        CHECK(status == (done ? NIB_OK : NIB_E_NOMEM), "allocation %zu failed: status %d", n,
+              (int)status);
         nib_sketch_destroy(s);
         nib_weight_destroy(ctx, w);
         CHECK(heap.live == 0, "allocation %zu failed: %zu blocks are left", n, heap.live);

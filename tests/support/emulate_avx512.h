@@ -46,8 +46,11 @@ enum { POISON = 0xa5 };
 
 /* --- the same instruction on both halves --- */
 
-#define BY_HALVES_1(type, name) \
-    EMULATED type _mm512_##name(type a) { return (type){ { _mm256_##name(a.half[0]), _mm256_##name(a.half[1]) } }; }
+#define BY_HALVES_1(type, name)                                                                    \
+    EMULATED type _mm512_##name(type a)                                                            \
+    {                                                                                              \
+        return (type){ { _mm256_##name(a.half[0]), _mm256_##name(a.half[1]) } };                   \
+    }
 #define BY_HALVES_2(type, name)                                                                            \
     EMULATED type _mm512_##name(type a, type b)                                                            \
     {                                                                                                      \
@@ -82,14 +85,18 @@ BY_HALVES_COUNT(srli_epi32)
 
 EMULATED __m512i _mm512_and_si512(__m512i a, __m512i b)
 {
-    return (__m512i){ { _mm256_and_si256(a.half[0], b.half[0]), _mm256_and_si256(a.half[1], b.half[1]) } };
+    return (__m512i){ { _mm256_and_si256(a.half[0], b.half[0]),
+                        _mm256_and_si256(a.half[1], b.half[1]) } };
 }
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
 {
     return (__m512){ { _mm256_fmadd_ps(a.half[0], b.half[0], c.half[0]),
                        _mm256_fmadd_ps(a.half[1], b.half[1], c.half[1]) } };
 }
-EMULATED __m512i _mm512_cvtps_epi32(__m512 a) { return (__m512i){ { _mm256_cvtps_epi32(a.half[0]), _mm256_cvtps_epi32(a.half[1]) } }; }
+EMULATED __m512i _mm512_cvtps_epi32(__m512 a)
+{
+    return (__m512i){ { _mm256_cvtps_epi32(a.half[0]), _mm256_cvtps_epi32(a.half[1]) } };
+}
 EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.half[0]; }
 EMULATED __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return a.half[i]; }
 EMULATED __m512i _mm512_cvttps_epi32(__m512 a)
@@ -98,7 +105,8 @@ EMULATED __m512i _mm512_cvttps_epi32(__m512 a)
 }
 EMULATED __m512 _mm512_cvtph_ps(__m256i a)
 {
-    return (__m512){ { _mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)) } };
+    return (__m512){ { _mm256_cvtph_ps(_mm256_castsi256_si128(a)),
+                       _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)) } };
 }
 EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a)
 {
@@ -107,11 +115,13 @@ EMULATED __m512i _mm512_cvtepu16_epi32(__m256i a)
 }
 EMULATED __m512i _mm512_cvtepu8_epi16(__m256i a)
 {
-    return (__m512i){ { _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)), _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1)) } };
+    return (__m512i){ { _mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)),
+                        _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1)) } };
 }
 EMULATED __m512i _mm512_srli_epi16(__m512i a, unsigned by)
 {
-    return (__m512i){ { _mm256_srli_epi16(a.half[0], (int)by), _mm256_srli_epi16(a.half[1], (int)by) } };
+    return (__m512i){ { _mm256_srli_epi16(a.half[0], (int)by),
+                        _mm256_srli_epi16(a.half[1], (int)by) } };
 }
 EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a)
 {
@@ -127,10 +137,19 @@ EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a)
 
 /* --- constants, casts, memory --- */
 
-EMULATED __m512 _mm512_set1_ps(float x) { return (__m512){ { _mm256_set1_ps(x), _mm256_set1_ps(x) } }; }
+EMULATED __m512 _mm512_set1_ps(float x)
+{
+    return (__m512){ { _mm256_set1_ps(x), _mm256_set1_ps(x) } };
+}
 EMULATED __m512 _mm512_setzero_ps(void) { return _mm512_set1_ps(0); }
-EMULATED __m512i _mm512_set1_epi16(short a) { return (__m512i){ { _mm256_set1_epi16(a), _mm256_set1_epi16(a) } }; }
-EMULATED __m512i _mm512_set1_epi32(int x) { return (__m512i){ { _mm256_set1_epi32(x), _mm256_set1_epi32(x) } }; }
+EMULATED __m512i _mm512_set1_epi16(short a)
+{
+    return (__m512i){ { _mm256_set1_epi16(a), _mm256_set1_epi16(a) } };
+}
+EMULATED __m512i _mm512_set1_epi32(int x)
+{
+    return (__m512i){ { _mm256_set1_epi32(x), _mm256_set1_epi32(x) } };
+}
 EMULATED __m512i _mm512_setzero_si512(void) { return _mm512_set1_epi32(0); }
 EMULATED __m512i _mm512_broadcast_i32x4(__m128i a)
 {
@@ -185,7 +204,8 @@ EMULATED void _mm512_storeu_ps(void *p, __m512 a)
 }
 EMULATED __m512i _mm512_loadu_si512(const void *p)
 {
-    return (__m512i){ { _mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1) } };
+    return (__m512i){ { _mm256_loadu_si256((const __m256i *)p),
+                        _mm256_loadu_si256((const __m256i *)p + 1) } };
 }
 EMULATED void _mm512_storeu_si512(void *p, __m512i a)
 {
@@ -267,7 +287,8 @@ EMULATED __m512i _mm512_ternarylogic_epi32(__m512i a, __m512i b, __m512i c, int 
 }
 EMULATED __m512i _mm512_srlv_epi16(__m512i a, __m512i count)
 {
-    for (int i = 0; i < 32; i++) a.u16[i] = count.u16[i] < 16 ? (uint16_t)(a.u16[i] >> count.u16[i]) : 0;
+    for (int i = 0; i < 32; i++)
+        a.u16[i] = count.u16[i] < 16 ? (uint16_t)(a.u16[i] >> count.u16[i]) : 0;
     return a;
 }
 EMULATED __m512 _mm512_permutexvar_ps(__m512i index, __m512 a)
@@ -357,23 +378,28 @@ EMULATED __m256 nib_flushed(__m256 x)
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff), least = _mm256_set1_epi32(0x00800000);
     __m256i bits = _mm256_castps_si256(x);
     __m256i small = _mm256_cmpgt_epi32(least, _mm256_and_si256(bits, magnitude));
-    return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_and_si256(small, magnitude), bits)); /* the sign stays */
+    /* the sign stays */
+    return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_and_si256(small, magnitude), bits));
 }
 EMULATED __m256 nib_dot_pairs(__m256 sum, __m256i a, __m256i b) /* the upper of each pair first */
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
-    __m256 a1 = _mm256_castsi256_ps(_mm256_and_si256(a, upper)), a0 = _mm256_castsi256_ps(_mm256_slli_epi32(a, 16));
-    __m256 b1 = _mm256_castsi256_ps(_mm256_and_si256(b, upper)), b0 = _mm256_castsi256_ps(_mm256_slli_epi32(b, 16));
+    __m256 a1 = _mm256_castsi256_ps(_mm256_and_si256(a, upper)),
+           a0 = _mm256_castsi256_ps(_mm256_slli_epi32(a, 16));
+    __m256 b1 = _mm256_castsi256_ps(_mm256_and_si256(b, upper)),
+           b0 = _mm256_castsi256_ps(_mm256_slli_epi32(b, 16));
     sum = nib_flushed(_mm256_fmadd_ps(nib_flushed(a1), nib_flushed(b1), nib_flushed(sum)));
     return nib_flushed(_mm256_fmadd_ps(nib_flushed(a0), nib_flushed(b0), sum));
 }
 EMULATED __m512 _mm512_dpbf16_ps(__m512 sum, __m512bh a, __m512bh b)
 {
-    return (__m512){ { nib_dot_pairs(sum.half[0], a.half[0], b.half[0]), nib_dot_pairs(sum.half[1], a.half[1], b.half[1]) } };
+    return (__m512){ { nib_dot_pairs(sum.half[0], a.half[0], b.half[0]),
+                       nib_dot_pairs(sum.half[1], a.half[1], b.half[1]) } };
 }
 EMULATED __m256bh _mm512_cvtneps_pbh(__m512 a)
 {
-    __m512i r, bits = _mm512_castps_si512((__m512){ { nib_flushed(a.half[0]), nib_flushed(a.half[1]) } });
+    __m512i r,
+        bits = _mm512_castps_si512((__m512){ { nib_flushed(a.half[0]), nib_flushed(a.half[1]) } });
     for (int i = 0; i < 16; i++) {
         uint32_t x = bits.u32[i];
         bool nan = (x & 0x7fffffff) > 0x7f800000;

@@ -18,7 +18,9 @@ static place in_build(const char *name)
     char *tests;
     place p = { "" };
 
-    if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0 || !(tests = strstr(self, "/tests/"))) abort();
+    if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0 ||
+        !(tests = strstr(self, "/tests/")))
+        abort();
     for (char *next = tests; (next = strstr(next + 1, "/tests/"));) tests = next;
     snprintf(p.s, sizeof p.s, "%.*s/%s", (int)(tests - self), self, name);
     return p;
@@ -36,8 +38,10 @@ static void become(const faulty_run *run, const char *count, const char *said)
     dup2(fd, 1);
     dup2(fd, 2);
     snprintf(call, sizeof call, "%ld", run->call);
-    snprintf(more, sizeof more, "%s%sverify_asan_link_order=0", options ? options : "", options ? ":" : "");
-    setenv("ASAN_OPTIONS", more, 1); /* the shim comes before the sanitizer's library, and does no harm there */
+    snprintf(more, sizeof more, "%s%sverify_asan_link_order=0", options ? options : "",
+             options ? ":" : "");
+    /* the shim comes before the sanitizer's library, and does no harm there */
+    setenv("ASAN_OPTIONS", more, 1);
     setenv("NIB_SHIM_UNDER", run->under, 1);
     setenv("NIB_SHIM_COUNT", count, 1);
     if (run->log) setenv("NIB_SHIM_LOG", run->log, 1);
@@ -118,7 +122,8 @@ size_t faulty_count(const char *dir, const char *begin, const char *ending)
 
     while (d && (e = readdir(d))) {
         size_t n = strlen(e->d_name), m = strlen(ending);
-        count += strncmp(e->d_name, begin, strlen(begin)) == 0 && n >= m && strcmp(e->d_name + n - m, ending) == 0;
+        count += strncmp(e->d_name, begin, strlen(begin)) == 0 && n >= m &&
+                 strcmp(e->d_name + n - m, ending) == 0;
     }
     if (d) closedir(d);
     return count;

@@ -22,7 +22,8 @@ static float *numbers(lab *l, size_t n, float size)
     return l->owned[l->owned_count++] = p;
 }
 
-static nib_param *param(lab *l, const char *name, const char *what, size_t rows, size_t cols, float size)
+static nib_param *param(lab *l, const char *name, const char *what, size_t rows, size_t cols,
+                        float size)
 {
     char full[128];
     nib_param *p;
@@ -40,7 +41,8 @@ static nib_weight *weight_over(lab *l, const float *data, size_t out, size_t in,
     nib_bnb4_options options = { .blocksize = 32, .double_quant = true, .dtype = NIB_F32 };
     nib_error err;
 
-    CHECK(nib_weight_dense(l->ctx, out, in, NIB_F32, data, NULL, &dense, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_weight_dense(l->ctx, out, in, NIB_F32, data, NULL, &dense, &err) == NIB_OK, "%s",
+          err.message);
     if (!(how & LAB_NF4)) return dense;
     CHECK(nib_bnb4_encode_weight(l->ctx, &options, dense, &w, &err) == NIB_OK, "%s", err.message);
     nib_weight_destroy(l->ctx, dense);
@@ -80,7 +82,8 @@ nib_embedding *lab_embedding(lab *l, const char *name, size_t width, int how)
     assert(l->embedding_count <= LAB_MOST);
     x->name = nib_strdup(l->ctx, name);
     if (how & LAB_FULL) x->full = param(l, name, "weight", LAB_IDS, width, 1);
-    x->weight = weight_over(l, x->full ? x->full->value : numbers(l, LAB_IDS * width, 1), LAB_IDS, width, how);
+    x->weight = weight_over(l, x->full ? x->full->value : numbers(l, LAB_IDS * width, 1), LAB_IDS,
+                            width, how);
     if (how & LAB_LORA) x->slots[0] = lora(l, name, width, LAB_IDS, how);
     x->trains = how & (LAB_FULL | LAB_LORA);
     return x;
@@ -123,7 +126,8 @@ static nib_status find_linear(void *self, const char *module, nib_linear **out, 
     return missing(module, err);
 }
 
-static nib_status find_embedding(void *self, const char *module, nib_embedding **out, nib_error *err)
+static nib_status find_embedding(void *self, const char *module, nib_embedding **out,
+                                 nib_error *err)
 {
     lab *l = self;
     for (size_t i = 0; i < l->embedding_count; i++)
@@ -131,7 +135,8 @@ static nib_status find_embedding(void *self, const char *module, nib_embedding *
     return missing(module, err);
 }
 
-static nib_status find_norm(void *self, const char *module, bool bias, nib_norm **out, nib_error *err)
+static nib_status find_norm(void *self, const char *module, bool bias, nib_norm **out,
+                            nib_error *err)
 {
     lab *l = self;
     for (size_t i = 0; i < l->norm_count; i++)
@@ -156,7 +161,8 @@ static void make_batch(lab *l)
             l->positions[b->tokens] = i;
             if (b->tokens % 3 == 1) continue;
             l->logit_index[b->logit_rows] = (uint32_t)b->tokens;
-            l->logit_targets[b->logit_rows++] = (uint32_t)((lab_random(l) + 1) * 0.5f * (float)l->targets);
+            l->logit_targets[b->logit_rows++] = (uint32_t)((lab_random(l) + 1) * 0.5f *
+                                                           (float)l->targets);
         }
         l->offsets[++b->sequences] = (uint32_t)b->tokens;
     }
@@ -184,7 +190,8 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     nib_plan_destroy(l->ctx, l->plan);
     l->run = NULL;
     l->plan = NULL;
-    status = nib_plan_create(l->b.graph, kind, l->batch.tokens, l->batch.logit_rows, &l->plan, &err);
+    status = nib_plan_create(l->b.graph, kind, l->batch.tokens, l->batch.logit_rows, &l->plan,
+                             &err);
     if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, 0, &l->run, &err);
     CHECK(status == NIB_OK, "%s", err.message);
     if (!status) l->run->dropout_seed = 5;

@@ -41,7 +41,8 @@ struct lab {
     nib_plan *plan;
     nib_run *run;
     nib_batch batch;
-    uint32_t offsets[5], ids[LAB_ROWS], positions[LAB_ROWS], logit_index[LAB_ROWS], logit_targets[LAB_ROWS];
+    uint32_t offsets[5], ids[LAB_ROWS], positions[LAB_ROWS], logit_index[LAB_ROWS],
+        logit_targets[LAB_ROWS];
 };
 
 /* Builds; false (with a failed check) when the builder refuses.  lab_close() in any case. */
@@ -54,7 +55,8 @@ double lab_step(lab *l);
 /* For build functions. */
 float lab_random(lab *l); /* in [-1, 1) */
 nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how);
-nib_embedding *lab_embedding(lab *l, const char *name, size_t width, int how); /* [LAB_IDS, width] */
+nib_embedding *lab_embedding(lab *l, const char *name, size_t width,
+                             int how); /* [LAB_IDS, width] */
 void lab_norm(lab *l, const char *name, size_t width, bool bias, int how);
 /* Logit rows and a head [l->targets, width] behind `hidden`. */
 void lab_finish(lab *l, nib_value hidden, size_t width, int how);

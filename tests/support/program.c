@@ -14,7 +14,9 @@ void program_path(const char *name, char *path)
     char self[PATH_MAX] = "";
     char *tests;
 
-    if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0 || !(tests = strstr(self, "/tests/"))) abort();
+    if (readlink("/proc/self/exe", self, sizeof self - 1) <= 0 ||
+        !(tests = strstr(self, "/tests/")))
+        abort();
     for (char *next = tests; (next = strstr(next + 1, "/tests/"));) tests = next;
     *tests = 0;
     if ((size_t)snprintf(path, PATH_MAX, "%s/%s", self, name) >= PATH_MAX) abort();

@@ -1,4 +1,5 @@
-/* program.h - running build/nibble as a user does: arguments, standard input, what it says, how it ends. */
+/* program.h - running build/nibble as a user does: arguments, standard input, what it says, how it
+ * ends. */
 #ifndef NIB_TESTS_PROGRAM_H
 #define NIB_TESTS_PROGRAM_H
 
@@ -7,7 +8,7 @@
 typedef struct program_run {
     const char *const *arguments; /* of nibble, NULL at the end */
     const char *input;            /* its standard input; NULL: none */
-    const char *out_path;         /* where its standard output goes ("/dev/full"); NULL: into `out` */
+    const char *out_path; /* where its standard output goes ("/dev/full"); NULL: into `out` */
 } program_run;
 
 typedef struct program_end {

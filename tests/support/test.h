@@ -17,7 +17,8 @@ typedef struct test_case { const char *name; void (*run)(void); } test_case;
 /* Runs the cases; prints "ok NAME", "FAILED NAME" or "skipped NAME: reason" each. */
 int test_main(const char *program, const test_case *cases, size_t count);
 
-void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void test_fail(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void test_skip(const char *reason); /* then return from the test */
 
 #define CHECK(condition, ...) \
@@ -30,7 +31,8 @@ void test_skip(const char *reason); /* then return from the test */
 
 uint32_t test_rand(void);          /* seeded anew for each case */
 float test_rand_float(void);       /* uniform in [-1, 1) */
-void *test_guarded(size_t bytes);  /* 64-byte aligned END: next byte is unreadable; freed after the case */
+void *
+test_guarded(size_t bytes); /* 64-byte aligned END: next byte is unreadable; freed after the case */
 const char *test_tmpdir(void);     /* a fresh directory for this case, removed after it */
 const char *test_data(const char *relative); /* path of a file below the repository's top */
 nib_ctx *test_ctx(void);           /* a context with 2 threads, destroyed after the case */

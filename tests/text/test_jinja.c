@@ -7,7 +7,8 @@
 #include "test.h"
 #include "text/jinja_template.h"
 
-static nib_status render(const char *text, const json_t *variables, nib_jinja_output *out, nib_error *err)
+static nib_status render(const char *text, const json_t *variables, nib_jinja_output *out,
+                         nib_error *err)
 {
     nib_jinja *t = NULL;
     nib_status status = nib_jinja_create(test_ctx(), "t", text, strlen(text), &t, err);
@@ -22,14 +23,17 @@ static void test_golden(void)
     size_t i;
     nib_error err;
 
-    REQUIRE_OK(nib_json_read(test_ctx(), test_data("tests/golden/chat/jinja.json"), 0, &all, &err), err);
+    REQUIRE_OK(nib_json_read(test_ctx(), test_data("tests/golden/chat/jinja.json"), 0, &all, &err),
+               err);
     json_array_foreach(json_object_get(all, "cases"), i, one) {
         const char *text = json_string_value(json_object_get(one, "template"));
         const char *want = json_string_value(json_object_get(one, "text"));
         nib_jinja_output out = { 0 };
         nib_status status = render(text, json_object_get(all, "variables"), &out, &err);
         CHECK(!status, "case %zu: %s", i, err.message);
-        if (!status) CHECK(out.bytes == strlen(want) && !strcmp(out.text, want), "case %zu:\n got  %s\n want %s", i, out.text, want);
+        if (!status)
+            CHECK(out.bytes == strlen(want) && !strcmp(out.text, want),
+                  "case %zu:\n got  %s\n want %s", i, out.text, want);
         nib_jinja_output_free(test_ctx(), &out);
     }
     CHECK(i > 15);
@@ -39,14 +43,16 @@ static void test_golden(void)
 /* Spans hold exactly what the blocks wrote. */
 static void test_generation(void)
 {
-    const char *text = "a{% for i in [1, 2] %}x{% generation %}é{{ i }}{% endgeneration %}{% endfor %}z";
+    const char
+        *text = "a{% for i in [1, 2] %}x{% generation %}é{{ i }}{% endgeneration %}{% endfor %}z";
     json_t *none = json_object();
     nib_jinja_output out = { 0 };
     nib_error err;
 
     REQUIRE_OK(render(text, none, &out, &err), err);
     CHECK(!strcmp(out.text, "axé1xé2z") && out.span_count == 2);
-    CHECK(out.spans[0].begin == 2 && out.spans[0].end == 5 && out.spans[1].begin == 6 && out.spans[1].end == 9);
+    CHECK(out.spans[0].begin == 2 && out.spans[0].end == 5 && out.spans[1].begin == 6 &&
+          out.spans[1].end == 9);
     nib_jinja_output_free(test_ctx(), &out);
     json_decref(none);
 }
@@ -58,8 +64,12 @@ static void test_falsy_sequences(void)
     nib_jinja_output out = { 0 };
     nib_error err;
 
-    REQUIRE_OK(render("{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}"
-                      "{{ []|min is defined }}{{ '<&'|safe + '<b>' }}{{ '\"\\'' + 'é'|safe + '&' }}", none, &out, &err), err);
+    REQUIRE_OK(
+        render(
+            "{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}"
+            "{{ []|min is defined }}{{ '<&'|safe + '<b>' }}{{ '\"\\'' + 'é'|safe + '&' }}",
+            none, &out, &err),
+        err);
     CHECK(!strcmp(out.text, "[][][]1CFalse<&&lt;b&gt;&#34;&#39;é&amp;"), "%s", out.text);
     nib_jinja_output_free(test_ctx(), &out);
     json_decref(none);
@@ -83,7 +93,8 @@ static void test_refusals(void)
         nib_jinja_output out = { 0 };
         nib_error err = { 0 };
         nib_status status = render(cases[i].text, none, &out, &err);
-        CHECK(status && strstr(err.message, cases[i].says), "%s: \"%s\"", cases[i].text, err.message);
+        CHECK(status && strstr(err.message, cases[i].says), "%s: \"%s\"", cases[i].text,
+              err.message);
         nib_jinja_output_free(test_ctx(), &out);
     }
     json_decref(none);
@@ -91,7 +102,8 @@ static void test_refusals(void)
 
 static void test_no_memory(void)
 {
-    const char *text = "{% macro f(x) %}{{ x | upper }}{% endmacro %}{% set n = namespace(a=[1]) %}{% for i in range(900) %}{{ f('a' ~ i) }}{% endfor %}";
+    const char *text =
+        "{% macro f(x) %}{{ x | upper }}{% endmacro %}{% set n = namespace(a=[1]) %}{% for i in range(900) %}{{ f('a' ~ i) }}{% endfor %}";
     json_t *none = json_object();
     bool done = false;
 
@@ -101,7 +113,8 @@ static void test_no_memory(void)
         nib_jinja *t = NULL;
         nib_jinja_output out = { 0 };
         if (!ctx) continue;
-        done = !nib_jinja_create(ctx, "t", text, strlen(text), &t, NULL) && !nib_jinja_render(t, none, NULL, &out, NULL);
+        done = !nib_jinja_create(ctx, "t", text, strlen(text), &t, NULL) &&
+               !nib_jinja_render(t, none, NULL, &out, NULL);
         nib_jinja_output_free(ctx, &out);
         nib_jinja_destroy(t);
         test_ctx_release(ctx);
@@ -112,6 +125,10 @@ static void test_no_memory(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "golden", test_golden }, { "generation", test_generation }, { "falsy_sequences", test_falsy_sequences }, { "refusals", test_refusals }, { "no_memory", test_no_memory } };
+    static const test_case cases[] = { { "golden", test_golden },
+                                       { "generation", test_generation },
+                                       { "falsy_sequences", test_falsy_sequences },
+                                       { "refusals", test_refusals },
+                                       { "no_memory", test_no_memory } };
     return test_main("jinja", cases, sizeof cases / sizeof *cases);
 }

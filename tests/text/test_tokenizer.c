@@ -1,5 +1,6 @@
-/* test_tokenizer.c - every style of tokenizer against the `tokenizers` library: ids, byte ranges and
- * decoding of odd strings (tests/golden/make/tokenizers_golden.py); refusals; allocations that fail. */
+/* test_tokenizer.c - every style of tokenizer against the `tokenizers` library: ids, byte ranges
+ * and decoding of odd strings (tests/golden/make/tokenizers_golden.py); refusals; allocations that
+ * fail. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static char *read_file(nib_ctx *ctx, const char *path, size_t *bytes)
 }
 
 /* What the library printed for one string, made of our tokens. */
-static size_t describe(nib_tokenizer *t, const nib_tokens *tokens, nib_ctx *ctx, char *to, size_t room)
+static size_t describe(nib_tokenizer *t, const nib_tokens *tokens, nib_ctx *ctx, char *to,
+                       size_t room)
 {
     uint32_t *ids = nib_new_array(ctx, tokens->count, sizeof *ids);
     size_t used = 0, bytes = 0;
@@ -28,17 +30,21 @@ static size_t describe(nib_tokenizer *t, const nib_tokens *tokens, nib_ctx *ctx,
     for (size_t i = 0; i < tokens->count && used < room; i++) {
         const nib_token *k = &tokens->items[i];
         ids[i] = k->id;
-        used += (size_t)snprintf(to + used, room - used, "%s%u:%zu-%zu", i ? " " : "", k->id, k->begin, k->end);
+        used += (size_t)snprintf(to + used, room - used, "%s%u:%zu-%zu", i ? " " : "", k->id,
+                                 k->begin, k->end);
     }
     used += (size_t)snprintf(to + used, room - used, "|");
-    if (nib_tokenizer_decode(t, ids, tokens->count, true, &text, &bytes, &err)) CHECK(false, "%s", err.message);
-    for (size_t i = 0; i < bytes && used + 3 < room; i++) used += (size_t)snprintf(to + used, room - used, "%02x", (uint8_t)text[i]);
+    if (nib_tokenizer_decode(t, ids, tokens->count, true, &text, &bytes, &err))
+        CHECK(false, "%s", err.message);
+    for (size_t i = 0; i < bytes && used + 3 < room; i++)
+        used += (size_t)snprintf(to + used, room - used, "%02x", (uint8_t)text[i]);
     nib_free(ctx, text);
     nib_free(ctx, ids);
     return used;
 }
 
-static void check_style(nib_ctx *ctx, const char *dir, const char *style, const char *strings, size_t bytes)
+static void check_style(nib_ctx *ctx, const char *dir, const char *style, const char *strings,
+                        size_t bytes)
 {
     char path[512], got[16384];
     nib_tokenizer *t = NULL;
@@ -59,11 +65,13 @@ static void check_style(nib_ctx *ctx, const char *dir, const char *style, const 
         REQUIRE(next, "%s: too few lines", path);
         *next = 0;
         tokens.count = 0;
-        if (nib_tokenizer_encode(t, strings + at, end - at, true, &tokens, NULL, &err)) CHECK(false, "%s", err.message);
+        if (nib_tokenizer_encode(t, strings + at, end - at, true, &tokens, NULL, &err))
+            CHECK(false, "%s", err.message);
         describe(t, &tokens, ctx, got, sizeof got);
         if (strcmp(got, line) != 0) {
             failures++;
-            CHECK(false, "%s: '%.*s':\n    %.300s\n    %.300s expected", style, (int)(end - at), strings + at, got, line);
+            CHECK(false, "%s: '%.*s':\n    %.300s\n    %.300s expected", style, (int)(end - at),
+                  strings + at, got, line);
         }
         at = end + 1;
         line = next + 1;
@@ -98,8 +106,9 @@ static void check_styles(const char *dir, int styles)
 
 static void test_styles(void) { check_styles(test_data("tests/golden/text"), 9); }
 
-/* Normal forms that compose, sort and take characters apart; added tokens that take the blanks around them,
- * beside each other and beside trimmed ranges (tests/golden/make/offsets_golden.py). */
+/* Normal forms that compose, sort and take characters apart; added tokens that take the blanks
+ * around them, beside each other and beside trimmed ranges (tests/golden/make/offsets_golden.py).
+ */
 static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"), 6); }
 
 /* Streamed text is the decoded text, piece by piece, in whole characters. */
@@ -148,8 +157,10 @@ static void test_refusals(void)
 
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         nib_tokenizer *t = NULL;
-        nib_status status = nib_tokenizer_parse(ctx, bad[i].json, strlen(bad[i].json), "t.json", &t, &err);
-        CHECK(status && !t && strstr(err.message, bad[i].says), "%s: %s", bad[i].json, status ? err.message : "accepted");
+        nib_status status = nib_tokenizer_parse(ctx, bad[i].json, strlen(bad[i].json), "t.json", &t,
+                                                &err);
+        CHECK(status && !t && strstr(err.message, bad[i].says), "%s: %s", bad[i].json,
+              status ? err.message : "accepted");
     }
 }
 
@@ -166,13 +177,16 @@ static void test_allocations(void)
         nib_error err;
         nib_status status = nib_tokenizer_open(ctx, dir, &t, &err);
 
-        if (!status) status = nib_tokenizer_encode(t, "caf\xc3\xa9 12", 8, true, &tokens, NULL, &err);
+        if (!status)
+            status = nib_tokenizer_encode(t, "caf\xc3\xa9 12", 8, true, &tokens, NULL, &err);
         nib_tokens_free(ctx, &tokens);
         nib_tokenizer_close(t);
         CHECK(heap.live == 0, "allocation %zu: %zu blocks leaked", n, heap.live);
         if (heap.calls < n) break; /* all went well: there are no more */
-        /* Compiling a pattern to machine code may fail: then PCRE2 interprets it, and all goes well. */
-        CHECK(status == NIB_E_NOMEM || status == NIB_OK, "allocation %zu failed, status %d", n, (int)status);
+        /* Compiling a pattern to machine code may fail: then PCRE2 interprets it, and all goes
+         * well. */
+        CHECK(status == NIB_E_NOMEM || status == NIB_OK, "allocation %zu failed, status %d", n,
+              (int)status);
         refused += status == NIB_E_NOMEM;
         if (n > 60) break; /* a context a round: the harness keeps 64 */
     }
@@ -181,7 +195,10 @@ static void test_allocations(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "styles", test_styles }, { "offsets", test_offsets }, { "stream", test_stream }, { "refusals", test_refusals },
+    static const test_case cases[] = { { "styles", test_styles },
+                                       { "offsets", test_offsets },
+                                       { "stream", test_stream },
+                                       { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));
 }

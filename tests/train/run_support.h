@@ -16,9 +16,10 @@
 #include "nibble/finetune.h"
 #include "test.h"
 
-static const char run_records[] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4], \"labels\": [-100, -100, 9, 33, 7, 100, 4]}\n"
-                                  "{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60, 50, 40]}\n"
-                                  "{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [19, 8, 7, 3, 4]}\n";
+static const char run_records
+    [] = "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4], \"labels\": [-100, -100, 9, 33, 7, 100, 4]}\n"
+         "{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60, 50, 40]}\n"
+         "{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [19, 8, 7, 3, 4]}\n";
 
 /* A path below this case's directory; a few live at a time. */
 static inline const char *run_path(const char *name)
@@ -38,7 +39,8 @@ static inline const char *run_write(const char *name, const char *text)
     return path;
 }
 
-/* Dropout, accumulation, shuffling: seven steps over three epochs and a bit; a checkpoint every two. */
+/* Dropout, accumulation, shuffling: seven steps over three epochs and a bit; a checkpoint every
+ * two. */
 static inline nib_finetune_options run_options(const char *out)
 {
     nib_finetune_options o;

@@ -1,6 +1,6 @@
-/* test_checkpoint.c - the files of a checkpoint by themselves: trainer_state.json byte for byte as Python
- * writes it and back, what a torn or foreign state is refused for, which directories count and are
- * deleted; and every allocation on the way of a resumed run failing once. */
+/* test_checkpoint.c - the files of a checkpoint by themselves: trainer_state.json byte for byte as
+ * Python writes it and back, what a torn or foreign state is refused for, which directories count
+ * and are deleted; and every allocation on the way of a resumed run failing once. */
 #include <jansson.h>
 #include <math.h>
 
@@ -54,14 +54,20 @@ static void test_history(void)
     CHECK(theirs != NULL, "not JSON");
     json_decref(theirs);
     REQUIRE_OK(nib_trainer_state_parse(&back, t.data, t.bytes, "state", &err), err);
-    CHECK(back.log_count == 2 && back.global_step == 4 && back.best_global_step == 4 && back.best_metric == 0.1 &&
-          back.early_stopping_patience_counter == 2 && back.num_input_tokens_seen == 77 &&
-          strcmp(back.best_model_checkpoint, path) == 0, "read back differently");
-    CHECK(back.log[1].kind == NIB_LOG_EVAL && back.log[1].values[0] == 0.1 && back.log[0].values[1] == 2e-4, "entries");
+    CHECK(back.log_count == 2 && back.global_step == 4 && back.best_global_step == 4 &&
+              back.best_metric == 0.1 && back.early_stopping_patience_counter == 2 &&
+              back.num_input_tokens_seen == 77 && strcmp(back.best_model_checkpoint, path) == 0,
+          "read back differently");
+    CHECK(back.log[1].kind == NIB_LOG_EVAL && back.log[1].values[0] == 0.1 &&
+              back.log[0].values[1] == 2e-4,
+          "entries");
     t.bytes = 0;
     train.values[0] = (double)INFINITY;
     nib_log_entry_put(&t, &train);
-    CHECK(strcmp(t.data, "{\"epoch\": 0.25, \"learning_rate\": 0.0002, \"loss\": 2.34567, \"step\": 3}") == 0, "%s", t.data);
+    CHECK(strcmp(t.data,
+                 "{\"epoch\": 0.25, \"learning_rate\": 0.0002, \"loss\": 2.34567, \"step\": 3}") ==
+              0,
+          "%s", t.data);
     nib_text_free(&t);
     nib_trainer_state_free(&s);
     nib_trainer_state_free(&back);
@@ -87,7 +93,8 @@ static void test_broken_history(void)
         nib_status status;
         nib_trainer_state_init(ctx, &s);
         status = nib_trainer_state_parse(&s, bad[i].text, strlen(bad[i].text), "state", &err);
-        CHECK(status == NIB_E_FORMAT && strstr(err.message, bad[i].says), "%s: %s", bad[i].text, status ? err.message : "read");
+        CHECK(status == NIB_E_FORMAT && strstr(err.message, bad[i].says), "%s: %s", bad[i].text,
+              status ? err.message : "read");
         nib_trainer_state_free(&s);
     }
 }
@@ -109,8 +116,10 @@ static void test_broken_state(void)
         nib_checkpoint c = { 0 };
         json_t *root = NULL;
         nib_error err;
-        nib_status status = nib_checkpoint_parse(ctx, bad[i].text, strlen(bad[i].text), "state", &root, &c, &err);
-        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].text, status ? err.message : "read");
+        nib_status status = nib_checkpoint_parse(ctx, bad[i].text, strlen(bad[i].text), "state",
+                                                 &root, &c, &err);
+        CHECK(status && strstr(err.message, bad[i].says), "%s: %s", bad[i].text,
+              status ? err.message : "read");
         nib_checkpoint_free(ctx, &c);
         json_decref(root);
     }
@@ -142,22 +151,28 @@ static void test_directories(void)
     run_write("checkpoint-1", "a file");
     CHECK(symlink("checkpoint-2", run_path("checkpoint-14")) == 0, "symlink");
     REQUIRE_OK(nib_checkpoint_list(ctx, test_tmpdir(), &numbers, &count, &err), err);
-    CHECK(count == 6 && numbers[0] == 2 && numbers[4] == 10 && numbers[5] == 12, "%zu directories", count);
+    CHECK(count == 6 && numbers[0] == 2 && numbers[4] == 10 && numbers[5] == 12, "%zu directories",
+          count);
     nib_free(ctx, numbers);
     REQUIRE_OK(nib_checkpoint_prune(ctx, test_tmpdir(), 3, 12, 4, &err), err);
     CHECK(run_exists(test_tmpdir(), "checkpoint-4") && !run_exists(test_tmpdir(), "checkpoint-8") &&
-          run_exists(test_tmpdir(), "checkpoint-10") && run_exists(test_tmpdir(), "checkpoint-12"), "the best, the newest, one more");
+              run_exists(test_tmpdir(), "checkpoint-10") &&
+              run_exists(test_tmpdir(), "checkpoint-12"),
+          "the best, the newest, one more");
     make_checkpoint("checkpoint-7", false);
-    CHECK(nib_checkpoint_delete_all(ctx, test_tmpdir(), 7, &err) == NIB_E_INVALID && strstr(err.message, "checkpoint-7"), "foreign");
+    CHECK(nib_checkpoint_delete_all(ctx, test_tmpdir(), 7, &err) == NIB_E_INVALID &&
+              strstr(err.message, "checkpoint-7"),
+          "foreign");
     CHECK(run_exists(test_tmpdir(), "checkpoint-12"), "nothing is deleted beside a foreign one");
     REQUIRE_OK(nib_checkpoint_prune(ctx, test_tmpdir(), 1, 12, 0, &err), err);
     REQUIRE_OK(nib_checkpoint_delete_all(ctx, test_tmpdir(), 6, &err), err);
-    CHECK(run_exists(test_tmpdir(), "checkpoint-7") && run_exists(test_tmpdir(), "checkpoint-03"), "foreign ones stay");
+    CHECK(run_exists(test_tmpdir(), "checkpoint-7") && run_exists(test_tmpdir(), "checkpoint-03"),
+          "foreign ones stay");
     CHECK(!run_exists(test_tmpdir(), "checkpoint-12"), "one of nibble's stays");
 }
 
-/* Each allocation of a run that goes on from a checkpoint fails once: an error, nothing leaked, and the
- * checkpoint is as good as before. */
+/* Each allocation of a run that goes on from a checkpoint fails once: an error, nothing leaked, and
+ * the checkpoint is as good as before. */
 static void test_allocations(void)
 {
     nib_finetune_options o = run_options("out");
@@ -212,17 +227,21 @@ static double two_steps(bool drop)
     nib_status status = nib_ctx_create(&(nib_ctx_options){ .threads = 1, .should_stop = wants_stop }, &ctx, &err);
 
     asked = false;
-    if (!status) status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
+    if (!status)
+        status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
     if (!status) status = nib_adapter_create(model, &config, 1, &adapter, &err);
     if (!status) status = nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o.data, .vocabulary = 256 }, &data, &err);
-    if (!status) status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train, (uint64_t)1 << 30, NULL, &t, &err);
+    if (!status)
+        status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train,
+                                    (uint64_t)1 << 30, NULL, &t, &err);
     if (!status) status = nib_trainer_run_step(t, &s, &err);
     if (!status && drop) {
         nib_status dropped;
         asked = true;
         t->stop_seen = 1e-9; /* as if asked long ago */
         dropped = nib_trainer_run_step(t, &s, &err);
-        CHECK(dropped == NIB_E_INTERRUPTED && strstr(err.message, "step 2 of 7, which is dropped"), "%s", err.message);
+        CHECK(dropped == NIB_E_INTERRUPTED && strstr(err.message, "step 2 of 7, which is dropped"),
+              "%s", err.message);
         CHECK(t->step == 1 && t->run->abandoned, "step %d", (int)t->step);
         asked = false;
     }
@@ -244,9 +263,10 @@ static void test_dropped_step(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "history", test_history }, { "broken_history", test_broken_history },
-                                       { "broken_state", test_broken_state }, { "directories", test_directories },
-                                       { "allocations", test_allocations },
-                                       { "dropped_step", test_dropped_step } };
+    static const test_case cases[] = {
+        { "history", test_history },           { "broken_history", test_broken_history },
+        { "broken_state", test_broken_state }, { "directories", test_directories },
+        { "allocations", test_allocations },   { "dropped_step", test_dropped_step }
+    };
     return test_main("checkpoint", cases, NIB_COUNT(cases));
 }

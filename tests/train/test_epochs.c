@@ -1,5 +1,5 @@
-/* test_epochs.c - the layout of a run: transformers' order by length, micro-batches filled by tokens, epochs of
- * different numbers of steps, every record once an epoch. */
+/* test_epochs.c - the layout of a run: transformers' order by length, micro-batches filled by
+ * tokens, epochs of different numbers of steps, every record once an epoch. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +41,8 @@ static nib_train_options train_options(int batch, int accumulation, int tokens)
 static size_t read_numbers(char *text, unsigned *to, size_t most)
 {
     size_t n = 0;
-    for (char *save, *p = strtok_r(text, ",", &save); p && n < most; p = strtok_r(NULL, ",", &save)) to[n++] = (unsigned)atoi(p);
+    for (char *save, *p = strtok_r(text, ",", &save); p && n < most; p = strtok_r(NULL, ",", &save))
+        to[n++] = (unsigned)atoi(p);
     return n;
 }
 
@@ -53,7 +54,8 @@ static void test_grouped_order(void)
     int cases = 0;
 
     REQUIRE(f, "no golden file");
-    while (fgets(line, sizeof line, f) && sscanf(line, "%u %u %2047s %4095s", &seed, &step, lengths_text, order_text) == 4) {
+    while (fgets(line, sizeof line, f) &&
+           sscanf(line, "%u %u %2047s %4095s", &seed, &step, lengths_text, order_text) == 4) {
         size_t n = read_numbers(lengths_text, lengths, 400), same = 0;
         nib_dataset *d = make_data(lengths, n);
         nib_train_options o = train_options((int)step, 1, 0);
@@ -71,7 +73,8 @@ static void test_grouped_order(void)
                 for (size_t i = 0; i < count; i++) same += micro[i] == order[at++];
             }
         }
-        CHECK(same == n, "seed %u, %u a step: %zu of %zu stand where transformers puts them: %s", seed, step, same, n, err.message);
+        CHECK(same == n, "seed %u, %u a step: %zu of %zu stand where transformers puts them: %s",
+              seed, step, same, n, err.message);
         nib_epochs_free(&e);
         nib_dataset_close(d);
         cases++;
@@ -102,7 +105,8 @@ static void walk(nib_epochs *e, const unsigned *lengths, size_t n, unsigned budg
             most = tokens > most ? tokens : most;
         }
         if (s + 1 - first == nib_epochs_steps(e, epoch))
-            for (size_t i = 0; i < n; i++) CHECK(seen[i] == epoch + 1, "record %zu is missing from epoch %d", i, (int)epoch);
+            for (size_t i = 0; i < n; i++)
+                CHECK(seen[i] == epoch + 1, "record %zu is missing from epoch %d", i, (int)epoch);
     }
     CHECK(most == e->tokens, "the largest has %d tokens, planned are %zu", (int)most, e->tokens);
 }
@@ -126,9 +130,12 @@ static void test_tokens_per_batch(void)
         if (kind == 3) o.max_steps = 11;
         REQUIRE_OK(nib_epochs_init(test_ctx(), d, &o, &e, &err), err);
         walk(&e, lengths, N, 12);
-        CHECK(kind == 3 ? e.steps == 11 : nib_epochs_done(&e, e.steps) == 4, "kind %d: %d steps, %g epochs", kind, (int)e.steps, nib_epochs_done(&e, e.steps));
-        for (uint64_t i = 1; i < 4 && kind == 0; i++) differ = differ || nib_epochs_steps(&e, i) != e.per_epoch;
-        CHECK(e.tokens == 14, "%zu tokens at most: a record longer than the limit stands alone", e.tokens);
+        CHECK(kind == 3 ? e.steps == 11 : nib_epochs_done(&e, e.steps) == 4,
+              "kind %d: %d steps, %g epochs", kind, (int)e.steps, nib_epochs_done(&e, e.steps));
+        for (uint64_t i = 1; i < 4 && kind == 0; i++)
+            differ = differ || nib_epochs_steps(&e, i) != e.per_epoch;
+        CHECK(e.tokens == 14, "%zu tokens at most: a record longer than the limit stands alone",
+              e.tokens);
         nib_epochs_free(&e);
     }
     CHECK(differ, "all epochs have the same number of steps, which proves little");
@@ -147,7 +154,8 @@ static void test_by_records(void)
     o.num_train_epochs = 2.5;
     REQUIRE(d, "no data");
     REQUIRE_OK(nib_epochs_init(test_ctx(), d, &o, &e, &err), err);
-    CHECK(e.per_epoch == 2 && e.steps == 5 && e.count == 3 && nib_epochs_done(&e, 5) == 2.5, "%d %d %d", (int)e.per_epoch, (int)e.steps, (int)e.count);
+    CHECK(e.per_epoch == 2 && e.steps == 5 && e.count == 3 && nib_epochs_done(&e, 5) == 2.5,
+          "%d %d %d", (int)e.per_epoch, (int)e.steps, (int)e.count);
     walk(&e, lengths, 7, 1000);
     nib_epochs_free(&e);
     o.num_train_epochs = 1e300;
@@ -157,6 +165,8 @@ static void test_by_records(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "grouped_order", test_grouped_order }, { "tokens_per_batch", test_tokens_per_batch }, { "by_records", test_by_records } };
+    static const test_case cases[] = { { "grouped_order", test_grouped_order },
+                                       { "tokens_per_batch", test_tokens_per_batch },
+                                       { "by_records", test_by_records } };
     return test_main("epochs", cases, sizeof cases / sizeof *cases);
 }

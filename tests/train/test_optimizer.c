@@ -1,6 +1,6 @@
-/* test_optimizer.c - the optimizer by itself: ten steps of 8-bit AdamW as bitsandbytes made them, learning rates as
- * transformers has them, rates and decay of each kind of parameter, and states in a map of a file: the same bits,
- * file-backed in smaps, refused where a file lies in memory. */
+/* test_optimizer.c - the optimizer by itself: ten steps of 8-bit AdamW as bitsandbytes made them,
+ * learning rates as transformers has them, rates and decay of each kind of parameter, and states in
+ * a map of a file: the same bits, file-backed in smaps, refused where a file lies in memory. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,8 @@ static void compare(const nib_tensors *golden, const nib_optimizer *o, const cha
     for (size_t i = 0; i < nib_optimizer_states(o); i++) {
         nib_optimizer_state s = nib_optimizer_state_at(o, i);
         const nib_tensor *t = nib_tensors_find(golden, s.name);
-        REQUIRE(t && t->bytes == s.bytes && t->dtype == s.dtype, "%s is not in the golden file like this", s.name);
+        REQUIRE(t && t->bytes == s.bytes && t->dtype == s.dtype,
+                "%s is not in the golden file like this", s.name);
         CHECK(memcmp(t->data, s.data, s.bytes) == 0, "%s: %s differs", isa, s.name);
     }
 }
@@ -52,7 +53,9 @@ static void test_bitsandbytes(void)
     nib_error err;
 
     t.learning_rate = 0.01, t.adam_beta2 = 0.98, t.adam_epsilon = 1e-6, t.weight_decay = 0.1;
-    REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/train/adamw8.safetensors"), &golden, &err), err);
+    REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/train/adamw8.safetensors"),
+                                &golden, &err),
+               err);
     for (size_t i = 0; i < NIB_COUNT(isas); i++) {
         uint32_t cpu = 0, state = 12345;
         nib_ctx *ctx;
@@ -76,9 +79,11 @@ static void test_bitsandbytes(void)
         }
         compare(golden, &o, isas[i]);
         memcpy(want, value->data, sizeof want);
-        for (int j = 0; j < COUNT; j++) /* torch's square roots are off by one place here and there */
+        /* torch's square roots are off by one place here and there */
+        for (int j = 0; j < COUNT; j++)
             if (!(fabsf(params.items[0]->value[j] - want[j]) <= 1e-7f)) {
-                test_fail(__FILE__, __LINE__, "%s: value %d is %.9g, expected %.9g", isas[i], j, (double)params.items[0]->value[j], (double)want[j]);
+                test_fail(__FILE__, __LINE__, "%s: value %d is %.9g, expected %.9g", isas[i], j,
+                          (double)params.items[0]->value[j], (double)want[j]);
                 break;
             }
         nib_optimizer_free(&o);
@@ -113,7 +118,8 @@ static void test_schedules(void)
             double got = nib_schedule_factor(&s, (uint64_t)i), want;
             REQUIRE(fscanf(f, "%39s", text) == 1, "%s: too short a line", name);
             want = strtod(text, NULL);
-            CHECK(fabs(got - want) <= 1e-15, "%s %d %d %g, step %d: %.17g, expected %.17g", name, steps, warmup, cycles, i, got, want);
+            CHECK(fabs(got - want) <= 1e-15, "%s %d %d %g, step %d: %.17g, expected %.17g", name,
+                  steps, warmup, cycles, i, got, want);
         }
     }
     fclose(f);
@@ -122,7 +128,8 @@ static void test_schedules(void)
 
 static void test_refused(void)
 {
-    static const nib_pattern waves = { "num_waves", 2 }, cycles = { "num_cycles", 2 }, negative = { "num_cycles", -1 };
+    static const nib_pattern waves = { "num_waves", 2 }, cycles = { "num_cycles", 2 },
+                             negative = { "num_cycles", -1 };
     struct { const char *type; const nib_pattern *argument; const char *says; } bad[] = {
         { "cosine", &waves, "cosine has no 'num_waves', it has num_cycles" }, { "linear", &cycles, "linear has no 'num_cycles'" },
         { "constant", &cycles, "constant has no" }, { "cosine_with_restarts", &negative, "num_cycles is -1" },
@@ -137,18 +144,25 @@ static void test_refused(void)
         t.lr_scheduler_type = bad[i].type;
         t.lr_scheduler_kwargs = bad[i].argument;
         t.lr_scheduler_kwarg_count = bad[i].argument != NULL;
-        CHECK(nib_schedule_init(&t, 5, &s, &err) == NIB_E_INVALID && strstr(err.message, bad[i].says), "%s: %s", bad[i].type, err.message);
+        CHECK(nib_schedule_init(&t, 5, &s, &err) == NIB_E_INVALID &&
+                  strstr(err.message, bad[i].says),
+              "%s: %s", bad[i].type, err.message);
     }
     t = options("sgd");
-    CHECK(nib_optimizer_check(&t, &err) == NIB_E_INVALID && strstr(err.message, "'sgd', known are adamw_torch, "), "%s", err.message);
+    CHECK(nib_optimizer_check(&t, &err) == NIB_E_INVALID &&
+              strstr(err.message, "'sgd', known are adamw_torch, "),
+          "%s", err.message);
     t = options("adamw_torch");
     t.loraplus_lr_ratio = 16;
     CHECK(nib_optimizer_check(&t, &err) == NIB_OK, "LoRA+");
     t.weight_decay = 0.1;
-    CHECK(nib_optimizer_check(&t, &err) && strstr(err.message, "the decay is loraplus_weight_decay"), "%s", err.message);
+    CHECK(nib_optimizer_check(&t, &err) &&
+              strstr(err.message, "the decay is loraplus_weight_decay"),
+          "%s", err.message);
     t = options("adamw_torch");
     t.loraplus_weight_decay = 0.1;
-    CHECK(nib_optimizer_check(&t, &err) && strstr(err.message, "without loraplus_lr_ratio"), "%s", err.message);
+    CHECK(nib_optimizer_check(&t, &err) && strstr(err.message, "without loraplus_lr_ratio"), "%s",
+          err.message);
 }
 
 /* --- rate and decay by kind --- */
@@ -170,10 +184,11 @@ static void test_groups(void)
         nib_moments m = { 0 };
 
         nib_optimizer_group(&t, &p, &m);
-        CHECK(m.learning_rate == 1 && m.weight_decay == want[i].decay, "kind %d: %g, %g", (int)want[i].kind, m.learning_rate, m.weight_decay);
-        nib_optimizer_group(&plus, &p, &m);
-        CHECK(m.learning_rate == want[i].plus_rate && m.weight_decay == want[i].plus_decay, "kind %d with LoRA+: %g, %g",
+        CHECK(m.learning_rate == 1 && m.weight_decay == want[i].decay, "kind %d: %g, %g",
               (int)want[i].kind, m.learning_rate, m.weight_decay);
+        nib_optimizer_group(&plus, &p, &m);
+        CHECK(m.learning_rate == want[i].plus_rate && m.weight_decay == want[i].plus_decay,
+              "kind %d with LoRA+: %g, %g", (int)want[i].kind, m.learning_rate, m.weight_decay);
     }
 }
 
@@ -181,7 +196,8 @@ static void test_groups(void)
 
 typedef struct trial { nib_ctx *ctx; nib_kernels k; nib_params params; nib_optimizer o; } trial;
 
-/* Parameters of all kinds: large enough for several tiles, for codes, too small for them, and frozen. */
+/* Parameters of all kinds: large enough for several tiles, for codes, too small for them, and
+ * frozen. */
 static bool begin(trial *t, const char *optim, const char *dir, int threads, nib_error *err)
 {
     static const struct { size_t rows, cols; nib_param_kind kind; } shapes[] = {
@@ -198,7 +214,8 @@ static bool begin(trial *t, const char *optim, const char *dir, int threads, nib
         nib_param *p = nib_params_add(t->ctx, &t->params, name, shapes[i].rows, shapes[i].cols);
         if (!p) return false;
         p->kind = shapes[i].kind;
-        for (size_t j = 0; j < nib_param_count(p); j++) p->value[j] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-24f;
+        for (size_t j = 0; j < nib_param_count(p); j++)
+            p->value[j] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-24f;
     }
     return nib_optimizer_init(t->ctx, &t->k, &t->params, &o, dir, &t->o, err) == NIB_OK;
 }
@@ -209,7 +226,9 @@ static void step(trial *t)
 
     for (size_t i = 0; i < t->params.count; i++)
         for (size_t j = 0; j < nib_param_count(t->params.items[i]); j++)
-            t->params.items[i]->grad[j] = (float)((state = state * 1664525 + 1013904223) >> 8) * 0x1p-23f - 1;
+            t->params.items[i]->grad[j] = (float)((state = state * 1664525 + 1013904223) >> 8) *
+                                              0x1p-23f -
+                                          1;
     nib_optimizer_step(&t->o, 0.5, 0.25);
 }
 
@@ -225,9 +244,11 @@ static bool equal(const trial *a, const trial *b)
     bool same = nib_optimizer_states(&a->o) == nib_optimizer_states(&b->o);
 
     for (size_t i = 0; i < a->params.count && same; i++)
-        same = memcmp(a->params.items[i]->value, b->params.items[i]->value, nib_param_count(a->params.items[i]) * sizeof(float)) == 0;
+        same = memcmp(a->params.items[i]->value, b->params.items[i]->value,
+                      nib_param_count(a->params.items[i]) * sizeof(float)) == 0;
     for (size_t i = 0; i < nib_optimizer_states(&a->o) && same; i++) {
-        nib_optimizer_state s = nib_optimizer_state_at(&a->o, i), t = nib_optimizer_state_at(&b->o, i);
+        nib_optimizer_state s = nib_optimizer_state_at(&a->o, i),
+                            t = nib_optimizer_state_at(&b->o, i);
         same = s.bytes == t.bytes && memcmp(s.data, t.data, s.bytes) == 0;
     }
     return same;
@@ -235,7 +256,8 @@ static bool equal(const trial *a, const trial *b)
 
 static void test_same_bits(void)
 {
-    static const char *const pairs[][2] = { { "adamw_torch", "paged_adamw_32bit" }, { "adamw_bnb_8bit", "paged_adamw_8bit" } };
+    static const char *const pairs[][2] = { { "adamw_torch", "paged_adamw_32bit" },
+                                            { "adamw_bnb_8bit", "paged_adamw_8bit" } };
 
     for (size_t i = 0; i < NIB_COUNT(pairs); i++) {
         trial resident = { 0 }, paged = { 0 };
@@ -243,7 +265,8 @@ static void test_same_bits(void)
 
         REQUIRE(begin(&resident, pairs[i][0], NULL, 2, &err), "%s", err.message);
         REQUIRE(begin(&paged, pairs[i][1], test_tmpdir(), 1, &err), "%s", err.message);
-        CHECK(nib_optimizer_states(&resident.o) == (i ? 3 * 6 + 2 * 2 : 5 * 2), "%zu states", nib_optimizer_states(&resident.o));
+        CHECK(nib_optimizer_states(&resident.o) == (i ? 3 * 6 + 2 * 2 : 5 * 2), "%zu states",
+              nib_optimizer_states(&resident.o));
         for (int n = 0; n < 4; n++) {
             float frozen = resident.params.items[1]->value[17];
             step(&resident);
@@ -264,7 +287,8 @@ static bool find_map(const void *address, char line[512])
 
     while (f && !found && fgets(line, 512, f)) {
         unsigned long long from, to;
-        found = sscanf(line, "%llx-%llx ", &from, &to) == 2 && (uintptr_t)address >= from && (uintptr_t)address < to;
+        found = sscanf(line, "%llx-%llx ", &from, &to) == 2 && (uintptr_t)address >= from &&
+                (uintptr_t)address < to;
     }
     if (f) fclose(f);
     return found;
@@ -282,11 +306,13 @@ static void test_file_backed(void)
         nib_optimizer_state s = nib_optimizer_state_at(&t.o, i);
         if (s.fixed) continue;
         REQUIRE(find_map(s.data, line), "%s is not mapped", s.name);
-        CHECK(strstr(line, test_tmpdir()) && strstr(line, ".nibble-") && strstr(line, "(deleted)") && strstr(line, "rw-s"),
+        CHECK(strstr(line, test_tmpdir()) && strstr(line, ".nibble-") &&
+                  strstr(line, "(deleted)") && strstr(line, "rw-s"),
               "%s lies in %s", s.name, line);
     }
     end(&t);
-    CHECK(rmdir(test_tmpdir()) == 0 && mkdir(test_tmpdir(), 0700) == 0, "a file was left in the directory");
+    CHECK(rmdir(test_tmpdir()) == 0 && mkdir(test_tmpdir(), 0700) == 0,
+          "a file was left in the directory");
 }
 
 static void test_tmpfs(void)
@@ -299,17 +325,20 @@ static void test_tmpfs(void)
         test_skip("/dev/shm is no tmpfs here");
         return;
     }
-    CHECK(!begin(&t, "paged_adamw_32bit", "/dev/shm", 1, &err) && err.status == NIB_E_INVALID && strstr(err.message, "/dev/shm: lies on tmpfs"),
+    CHECK(!begin(&t, "paged_adamw_32bit", "/dev/shm", 1, &err) && err.status == NIB_E_INVALID &&
+              strstr(err.message, "/dev/shm: lies on tmpfs"),
           "%s", err.message);
     end(&t);
-    CHECK(!begin(&t, "paged_adamw_32bit", "/nowhere", 1, &err) && strstr(err.message, "/nowhere"), "%s", err.message);
+    CHECK(!begin(&t, "paged_adamw_32bit", "/nowhere", 1, &err) && strstr(err.message, "/nowhere"),
+          "%s", err.message);
     end(&t);
 }
 
 static void test_bytes(void)
 {
     uint64_t bytes[4], paged[4];
-    static const char *const kinds[] = { "adamw_torch", "paged_adamw_32bit", "adamw_bnb_8bit", "paged_adamw_8bit" };
+    static const char *const kinds[] = { "adamw_torch", "paged_adamw_32bit", "adamw_bnb_8bit",
+                                         "paged_adamw_8bit" };
     trial t;
     nib_error err;
     size_t elements = 300 * 701 + 64 * 64 + 63 * 65 + 70 * 60 + 5000;
@@ -320,10 +349,13 @@ static void test_bytes(void)
         bytes[i] = nib_optimizer_bytes(&t.params, &o, &paged[i]);
     }
     end(&t);
-    CHECK(bytes[0] >= 8 * elements && bytes[0] < 8 * elements + 2048 && paged[0] == 0, "%d", (int)bytes[0]);
-    CHECK(paged[1] + bytes[1] == bytes[0] && bytes[1] < 1024, "%d, %d", (int)bytes[1], (int)paged[1]);
+    CHECK(bytes[0] >= 8 * elements && bytes[0] < 8 * elements + 2048 && paged[0] == 0, "%d",
+          (int)bytes[0]);
+    CHECK(paged[1] + bytes[1] == bytes[0] && bytes[1] < 1024, "%d, %d", (int)bytes[1],
+          (int)paged[1]);
     elements = 2 * (300 * 701 + 64 * 64 + 5000) + 8 * (63 * 65 + 70 * 60); /* and 8 bytes a block */
-    CHECK(paged[3] >= elements && paged[3] < elements + 8 * (elements / 512 + 8) + 2048, "%d", (int)paged[3]);
+    CHECK(paged[3] >= elements && paged[3] < elements + 8 * (elements / 512 + 8) + 2048, "%d",
+          (int)paged[3]);
     CHECK(bytes[2] == bytes[3] + paged[3] && paged[2] == 0, "%d, %d", (int)bytes[2], (int)bytes[3]);
 }
 
@@ -345,12 +377,15 @@ static void test_checkpoints(void)
     REQUIRE_OK(nib_checkpoint_write_optimizer(a.ctx, test_tmpdir(), &a.o, &err), err);
     REQUIRE_OK(nib_checkpoint_read_optimizer(b.ctx, test_tmpdir(), &b.o, 2, &err), err);
     for (size_t i = 0; i < a.params.count; i++)
-        memcpy(b.params.items[i]->value, a.params.items[i]->value, nib_param_count(a.params.items[i]) * sizeof(float));
+        memcpy(b.params.items[i]->value, a.params.items[i]->value,
+               nib_param_count(a.params.items[i]) * sizeof(float));
     step(&a);
     step(&b);
     CHECK(equal(&a, &b), "other states after reading them");
-    CHECK(nib_checkpoint_read_optimizer(other.ctx, test_tmpdir(), &other.o, 2, &err) == NIB_E_MISMATCH &&
-          strstr(err.message, "p0.exp_avg is missing"), "%s", err.message);
+    CHECK(nib_checkpoint_read_optimizer(other.ctx, test_tmpdir(), &other.o, 2, &err) ==
+                  NIB_E_MISMATCH &&
+              strstr(err.message, "p0.exp_avg is missing"),
+          "%s", err.message);
     scale = nib_optimizer_state_at(&a.o, 3).data; /* absmax2 of p0 */
     *scale = -1;
     REQUIRE_OK(nib_checkpoint_write_optimizer(a.ctx, test_tmpdir(), &a.o, &err), err);

@@ -1,6 +1,7 @@
-/* test_resume.c - a run that is killed goes on and ends with the bytes of one that was not: killed after
- * every step, at random moments of the program's life, interrupted by signals, with dropout, accumulation,
- * shuffling and changing numbers of threads.  And what is refused, passed over and left alone. */
+/* test_resume.c - a run that is killed goes on and ends with the bytes of one that was not: killed
+ * after every step, at random moments of the program's life, interrupted by signals, with dropout,
+ * accumulation, shuffling and changing numbers of threads.  And what is refused, passed over and
+ * left alone. */
 #include <jansson.h>
 
 #include "run_support.h"
@@ -54,18 +55,24 @@ static void test_every_step(void)
         snprintf(out, sizeof out, "killed-%d", k);
         o = run_options(out);
         status = run_killed(o, k, 1 + k % 2);
-        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "step %d: ended with %d", k, status);
-        CHECK(!run_exists(o.output_dir, "adapter_config.json"), "step %d: an adapter before the end", k);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "step %d: ended with %d", k,
+              status);
+        CHECK(!run_exists(o.output_dir, "adapter_config.json"),
+              "step %d: an adapter before the end", k);
         REQUIRE_OK(run_here(&o, 2 - k % 2, &err), err);
-        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "killed after step %d", k);
-        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_config.json"), "killed after step %d: config", k);
-        CHECK(!run_exists(o.output_dir, ".nibble-run.json"), "step %d: still marked as unfinished", k);
+        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+              "killed after step %d", k);
+        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_config.json"),
+              "killed after step %d: config", k);
+        CHECK(!run_exists(o.output_dir, ".nibble-run.json"), "step %d: still marked as unfinished",
+              k);
     }
     o = run_options("each"); /* killed after each step in turn, in one directory */
     o.train.save_steps = 1;
     for (int k = 1; k <= 7; k++) (void)run_killed(o, k, 1 + k % 2);
     REQUIRE_OK(run_here(&o, 1, &err), err);
-    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "killed after each step");
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+          "killed after each step");
 }
 
 /* Trained copies and biases, decay, other types and schedules, an adapter that is trained on. */
@@ -116,16 +123,19 @@ static void test_kinds(void)
         (void)run_killed(o[1], 4, 1);
         (void)run_killed(o[1], 5, 2);
         REQUIRE(run_here(&o[1], 1, &err) == NIB_OK, "kind %d: %s", kind, err.message);
-        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"), "kind %d: other bytes", kind);
+        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"),
+              "kind %d: other bytes", kind);
         start = o[0].output_dir;
     }
 }
 
-/* Every optimizer, with matrices large enough for 8-bit states and biases and a head beside them; LoRA+ and a
- * schedule with restarts. */
+/* Every optimizer, with matrices large enough for 8-bit states and biases and a head beside them;
+ * LoRA+ and a schedule with restarts. */
 static void test_optimizers(void)
 {
-    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" }, *const head[] = { "lm_head" };
+    static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
+                                          "paged_adamw_8bit" },
+                             *const head[] = { "lm_head" };
     static const nib_pattern cycles = { "num_cycles", 2 };
     const char *first[2] = { NULL, NULL }; /* what the resident forms made */
 
@@ -154,11 +164,15 @@ static void test_optimizers(void)
         (void)run_killed(o[1], 3, 1);
         (void)run_killed(o[1], 5, 2);
         REQUIRE(run_here(&o[1], 1, &err) == NIB_OK, "%s: %s", optims[i], err.message);
-        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"), "%s: other bytes", optims[i]);
+        CHECK(run_same(o[0].output_dir, o[1].output_dir, "adapter_model.safetensors"),
+              "%s: other bytes", optims[i]);
         if (i < 2) first[i] = strdup(o[0].output_dir);
-        else CHECK(run_same(first[i % 2], o[0].output_dir, "adapter_model.safetensors"), "%s: not the bytes of %s", optims[i], optims[i % 2]);
+        else
+            CHECK(run_same(first[i % 2], o[0].output_dir, "adapter_model.safetensors"),
+                  "%s: not the bytes of %s", optims[i], optims[i % 2]);
     }
-    CHECK(!run_same(first[0], first[1], "adapter_model.safetensors"), "8-bit states made no difference");
+    CHECK(!run_same(first[0], first[1], "adapter_model.safetensors"),
+          "8-bit states made no difference");
     free((void *)(uintptr_t)first[0]);
     free((void *)(uintptr_t)first[1]);
 }
@@ -171,20 +185,54 @@ static const char *program(void)
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 40);
 
     path[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 3 && strrchr(path, '/'); up++) *strrchr(path, '/') = 0; /* BUILD/tests/train/test_resume */
+    /* BUILD/tests/train/test_resume */
+    for (int up = 0; up < 3 && strrchr(path, '/'); up++) *strrchr(path, '/') = 0;
     strcat(path, "/nibble");
     return path;
 }
 
-/* Starts `nibble finetune`, sends `signal_number` after some microseconds (0: never); its wait status. */
-static int run_program(const nib_finetune_options *o, const char *threads, long microseconds, int signal_number)
+/* Starts `nibble finetune`, sends `signal_number` after some microseconds (0: never); its wait
+ * status. */
+static int run_program(const nib_finetune_options *o, const char *threads, long microseconds,
+                       int signal_number)
 {
-    const char *rank = strstr(o->train.optim, "8bit") ? "64" : "4"; /* codes are for 4096 values and more */
-    const char *argv[] = { program(), "finetune", o->model.model, "--data", o->data.data, "--output-dir", o->output_dir,
-                           "--compute-dtype", "float32", "--load-in-4bit", "--optim", o->train.optim, "--r", rank, "--lora-dropout", "0.2",
-                           "--target-modules", "all-linear", "--learning-rate", "1e-2", "--per-device-train-batch-size", "1",
-                           "--gradient-accumulation-steps", "2", "--max-steps", "40", "--save-steps", "3",
-                           "--save-total-limit", "2", "--report-to", "jsonl", "--threads", threads, NULL };
+    /* codes are for 4096 values and more */
+    const char *rank = strstr(o->train.optim, "8bit") ? "64" : "4";
+    const char *argv[] = { program(),
+                           "finetune",
+                           o->model.model,
+                           "--data",
+                           o->data.data,
+                           "--output-dir",
+                           o->output_dir,
+                           "--compute-dtype",
+                           "float32",
+                           "--load-in-4bit",
+                           "--optim",
+                           o->train.optim,
+                           "--r",
+                           rank,
+                           "--lora-dropout",
+                           "0.2",
+                           "--target-modules",
+                           "all-linear",
+                           "--learning-rate",
+                           "1e-2",
+                           "--per-device-train-batch-size",
+                           "1",
+                           "--gradient-accumulation-steps",
+                           "2",
+                           "--max-steps",
+                           "40",
+                           "--save-steps",
+                           "3",
+                           "--save-total-limit",
+                           "2",
+                           "--report-to",
+                           "jsonl",
+                           "--threads",
+                           threads,
+                           NULL };
     int status = -1;
     pid_t child = fork();
 
@@ -238,10 +286,15 @@ static void kill_randomly(const char *optim, int kills)
 
         status = run_program(&o, round % 2 ? "1" : "2", wait, SIGKILL);
         if (WIFSIGNALED(status)) killed++;
-        else CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "round %d: ended with %d", round, status);
-        if (!run_exists(o.output_dir, "adapter_config.json") || run_exists(o.output_dir, ".nibble-run.json")) continue;
+        else
+            CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "round %d: ended with %d", round,
+                  status);
+        if (!run_exists(o.output_dir, "adapter_config.json") ||
+            run_exists(o.output_dir, ".nibble-run.json"))
+            continue;
         /* It was finished before the kill: these bytes are compared too, and a new one is begun. */
-        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "round %d: other bytes", round);
+        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+              "round %d: other bytes", round);
         snprintf(out, sizeof out, "again-%d-%s", round, optim);
         o = run_options(out);
         o.train.optim = optim;
@@ -249,12 +302,14 @@ static void kill_randomly(const char *optim, int kills)
     CHECK(killed == kills, "%s: %d were killed", optim, killed);
     status = run_program(&o, "2", 0, 0);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the last: %d", status);
-    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "%s: other bytes after %d kills", optim, kills);
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+          "%s: other bytes after %d kills", optim, kills);
     a = run_bytes(whole.output_dir, "log.jsonl", &n);
     b = run_bytes(o.output_dir, "log.jsonl", &m);
     if (a && strrchr(a, '{')) *strrchr(a, '{') = 0; /* the last line holds times */
     if (b && strrchr(b, '{')) *strrchr(b, '{') = 0;
-    CHECK(a && b && strcmp(a, b) == 0, "the logs differ:\n%s\nand\n%s", a ? a : "none", b ? b : "none");
+    CHECK(a && b && strcmp(a, b) == 0, "the logs differ:\n%s\nand\n%s", a ? a : "none",
+          b ? b : "none");
     free(a);
     free(b);
 }
@@ -279,15 +334,19 @@ static void test_interrupted(void)
     for (int round = 0; round < 20; round++) {
         static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
         int which = signals[round % 3];
-        status = run_program(&o, round % 2 ? "1" : "2", (long)(test_rand() % (uint32_t)(took / 2 + 1)), which);
+        status = run_program(&o, round % 2 ? "1" : "2",
+                             (long)(test_rand() % (uint32_t)(took / 2 + 1)), which);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) break;
-        CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 128 + which) || (WIFSIGNALED(status) && WTERMSIG(status) == which),
+        CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 128 + which) ||
+                  (WIFSIGNALED(status) && WTERMSIG(status) == which),
               "signal %d: ended with %d", which, status);
         stopped++;
     }
-    if (!run_exists(o.output_dir, "trainer_state.json") || run_exists(o.output_dir, ".nibble-run.json"))
+    if (!run_exists(o.output_dir, "trainer_state.json") ||
+        run_exists(o.output_dir, ".nibble-run.json"))
         status = run_program(&o, "1", 0, 0);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0 && stopped > 0, "%d, %d were stopped", status, stopped);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0 && stopped > 0, "%d, %d were stopped",
+          status, stopped);
     CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "other bytes");
 }
 
@@ -298,7 +357,8 @@ static void keep_note(void *user, nib_message_kind kind, const char *text)
 {
     (void)user;
     (void)kind;
-    if (strstr(text, "step") || strstr(text, "checkpoint")) snprintf(last_note, sizeof last_note, "%s", text);
+    if (strstr(text, "step") || strstr(text, "checkpoint"))
+        snprintf(last_note, sizeof last_note, "%s", text);
 }
 
 static nib_status run_noted(const nib_finetune_options *o, nib_error *err)
@@ -401,8 +461,8 @@ static void spoil(const char *dir, const char *name)
 
 static void test_torn(void)
 {
-    static const char *const files[] = { "nibble_state.json", "optimizer.safetensors", "adapter_model.safetensors",
-                                         "trainer_state.json" };
+    static const char *const files[] = { "nibble_state.json", "optimizer.safetensors",
+                                         "adapter_model.safetensors", "trainer_state.json" };
     nib_finetune_options whole = run_options("whole"), o;
     nib_error err;
     char dir[700];
@@ -421,7 +481,8 @@ static void test_torn(void)
         o.resume_from_checkpoint = "last";
         REQUIRE_OK(run_noted(&o, &err), err);
         CHECK(strstr(last_note, "step 2 of 7"), "%s", last_note);
-        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "%s was torn", files[i]);
+        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "%s was torn",
+              files[i]);
     }
 }
 
@@ -435,11 +496,13 @@ static void test_by_name(void)
     o.resume_from_checkpoint = "true"; /* as Trainer.train() takes it: the last */
     REQUIRE_OK(run_noted(&o, &err), err); /* none is there: from the beginning, and said */
     CHECK(strstr(last_note, "from the beginning"), "%s", last_note);
-    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "from the beginning");
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+          "from the beginning");
     snprintf(dir, sizeof dir, "%s/checkpoint-2", o.output_dir);
     o.resume_from_checkpoint = dir; /* an early one of a finished run */
     REQUIRE_OK(run_noted(&o, &err), err);
-    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "from checkpoint-2");
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+          "from checkpoint-2");
     o.output_dir = run_path("elsewhere");
     REQUIRE_OK(run_noted(&o, &err), err); /* and into another directory */
     CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "elsewhere");
@@ -452,7 +515,8 @@ static void test_by_name(void)
     o.overwrite = true;
     o.train.max_steps = 3;
     REQUIRE_OK(run_noted(&o, &err), err);
-    CHECK(!run_exists(o.output_dir, "checkpoint-4") && run_exists(o.output_dir, "checkpoint-3"), "old checkpoints stayed");
+    CHECK(!run_exists(o.output_dir, "checkpoint-4") && run_exists(o.output_dir, "checkpoint-3"),
+          "old checkpoints stayed");
 }
 
 /* A second writer, a link, a directory of somebody else's. */
@@ -471,7 +535,8 @@ static void test_directory(void)
     if (child == 0) {
         int fd = open(path, O_RDWR | O_CREAT, 0666);
         snprintf(held, sizeof held, "process %ld on here", (long)getpid());
-        if (flock(fd, LOCK_EX) || write(fd, held, strlen(held)) < 0 || write(gate[1], "x", 1) != 1) _exit(1);
+        if (flock(fd, LOCK_EX) || write(fd, held, strlen(held)) < 0 || write(gate[1], "x", 1) != 1)
+            _exit(1);
         for (;;) pause();
     }
     REQUIRE(child > 0 && read(gate[0], held, 1) == 1, "the other process");
@@ -517,7 +582,9 @@ static void test_limit(void)
     REQUIRE_OK(run_here(&o, 2, &err), err);
     CHECK(run_exists(run_path("precious"), "nibble_state.json"), "deleted through a link");
     CHECK(run_exists(o.output_dir, "checkpoint-7") && run_exists(o.output_dir, "checkpoint-6") &&
-          !run_exists(o.output_dir, "checkpoint-5") && !run_exists(o.output_dir, "checkpoint-1"), "two are kept");
+              !run_exists(o.output_dir, "checkpoint-5") &&
+              !run_exists(o.output_dir, "checkpoint-1"),
+          "two are kept");
 }
 
 /* --- evaluation --- */
@@ -525,7 +592,9 @@ static void test_limit(void)
 static nib_finetune_options eval_options(const char *out)
 {
     nib_finetune_options o = run_options(out);
-    o.eval_data = run_write("eval.jsonl", "{\"input_ids\": [9, 33, 7, 100, 4]}\n{\"input_ids\": [60, 2, 61]}\n{\"input_ids\": [8, 7]}\n");
+    o.eval_data = run_write(
+        "eval.jsonl",
+        "{\"input_ids\": [9, 33, 7, 100, 4]}\n{\"input_ids\": [60, 2, 61]}\n{\"input_ids\": [8, 7]}\n");
     o.train.eval_strategy = o.train.save_strategy = "steps";
     o.train.eval_steps = 1;
     o.train.save_steps = 1;
@@ -558,22 +627,28 @@ static void test_best(void)
         if (seen[i] < seen[best]) best = i;
     CHECK(best > 1 && best < 12, "the best is that of step %d: the test shows nothing", best);
     snprintf(name, sizeof name, "checkpoint-%d/adapter_model.safetensors", best);
-    CHECK(run_exists(o.output_dir, name) && run_exists(o.output_dir, "checkpoint-12"), "best and last are kept");
+    CHECK(run_exists(o.output_dir, name) && run_exists(o.output_dir, "checkpoint-12"),
+          "best and last are kept");
     {
         size_t n, m;
-        char *a = run_bytes(o.output_dir, "adapter_model.safetensors", &n), *b = run_bytes(o.output_dir, name, &m);
-        CHECK(a && b && n == m && memcmp(a, b, n) == 0, "the result is not the best, that of step %d", best);
+        char *a = run_bytes(o.output_dir, "adapter_model.safetensors", &n),
+             *b = run_bytes(o.output_dir, name, &m);
+        CHECK(a && b && n == m && memcmp(a, b, n) == 0,
+              "the result is not the best, that of step %d", best);
         free(a);
         free(b);
     }
     killed = eval_options("killed");
     for (int k = 2; k <= 12; k += 2) (void)run_killed(killed, k, 1);
     REQUIRE_OK(run_here(&killed, 1, &err), err);
-    CHECK(run_same(o.output_dir, killed.output_dir, "adapter_model.safetensors"), "killed, another best");
+    CHECK(run_same(o.output_dir, killed.output_dir, "adapter_model.safetensors"),
+          "killed, another best");
     state = json_load_file(run_path("whole/trainer_state.json"), 0, NULL);
-    CHECK(json_integer_value(json_object_get(state, "best_global_step")) == best, "best_global_step");
+    CHECK(json_integer_value(json_object_get(state, "best_global_step")) == best,
+          "best_global_step");
     CHECK(json_real_value(json_object_get(state, "best_metric")) == seen[best], "best_metric");
-    CHECK(json_array_size(json_object_get(state, "log_history")) == 25, "12 steps, 12 evaluations, the end");
+    CHECK(json_array_size(json_object_get(state, "log_history")) == 25,
+          "12 steps, 12 evaluations, the end");
     json_decref(state);
 }
 
@@ -594,7 +669,8 @@ static void test_early_stopping(void)
     CHECK(seen[last] >= seen[last - 2] && seen[last - 1] >= seen[last - 2], "ended too early");
     for (int k = 2; k <= last; k++) (void)run_killed(killed, k, 1);
     REQUIRE_OK(run_here(&killed, 1, &err), err);
-    CHECK(run_same(o.output_dir, killed.output_dir, "adapter_model.safetensors"), "killed, other bytes");
+    CHECK(run_same(o.output_dir, killed.output_dir, "adapter_model.safetensors"),
+          "killed, other bytes");
 }
 
 static void test_strategies(void)
@@ -626,7 +702,8 @@ static void test_strategies(void)
     o.train.max_steps = 7; /* epochs end after steps 3 and 6, the third is broken off at 7 */
     REQUIRE_OK(run_here(&o, 2, &err), err);
     CHECK(run_exists(o.output_dir, "checkpoint-3") && run_exists(o.output_dir, "checkpoint-6") &&
-          run_exists(o.output_dir, "checkpoint-7") && !run_exists(o.output_dir, "checkpoint-4"), "at epochs");
+              run_exists(o.output_dir, "checkpoint-7") && !run_exists(o.output_dir, "checkpoint-4"),
+          "at epochs");
 }
 
 int main(void)

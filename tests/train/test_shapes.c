@@ -1,5 +1,5 @@
-/* test_shapes.c - every shape of record from every container: what becomes of it, what is trained of it, what
- * is refused and in which words; chats with and without marks; what is held out. */
+/* test_shapes.c - every shape of record from every container: what becomes of it, what is trained
+ * of it, what is refused and in which words; chats with and without marks; what is held out. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,10 +23,12 @@ static const char *put_file(const char *name, const char *text)
     return path;
 }
 
-static const char plain_chat[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-static const char marked_chat[] = "{{ '[tools]' if tools else '' }}{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}"
-                                  "{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
-                                  "{% if add_generation_prompt %}<assistant>{% endif %}";
+static const char plain_chat[] =
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+static const char marked_chat[] =
+    "{{ '[tools]' if tools else '' }}{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}";
 
 static nib_data_options options(const char *name, const char *text)
 {
@@ -58,13 +60,16 @@ static void show(const nib_dataset *d, size_t i, char *to, size_t room)
     size_t used = 0;
 
     *to = 0;
-    if (nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err) || nib_text_stream_create(t, false, &s, &err)) CHECK(false, "%s", err.message);
+    if (nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err) ||
+        nib_text_stream_create(t, false, &s, &err))
+        CHECK(false, "%s", err.message);
     for (uint32_t k = 0; s && k < r.length && used < room; k++) {
         const char *text;
         size_t bytes;
         if (nib_text_stream_push(s, r.ids[k], &text, &bytes, &err)) break;
         if (r.ids[k] == nib_tokenizer_eos(t)) text = "$", bytes = 1;
-        if (r.trained[k] != open) used += (size_t)snprintf(to + used, room - used, "%s", open ? "]" : "[");
+        if (r.trained[k] != open)
+            used += (size_t)snprintf(to + used, room - used, "%s", open ? "]" : "[");
         open = r.trained[k];
         used += (size_t)snprintf(to + used, room - used, "%.*s", (int)bytes, text);
     }
@@ -87,23 +92,32 @@ static void check_record(const nib_data_options *o, size_t i, const char *want)
 }
 
 #define ALPACA_TOP "Below is an instruction that describes a task"
-#define ALPACA_REST " Write a response that appropriately completes the request.\n\n### Instruction:\nAdd\n\n"
+#define ALPACA_REST                                                                                \
+    " Write a response that appropriately completes the request.\n\n### Instruction:\nAdd\n\n"
 
 static void test_plain_shapes(void)
 {
-    static const struct { const char *name, *text; size_t record; const char *want; } cases[] = {
+    static const struct { const char *name, *text; size_t record; const char *want;
+    } cases[] = {
         { "a.jsonl", "{\"text\": \"Hello there.\"}\n", 0, "[Hello there.$]" },
         { "a.json", "[{\"text\": \"one\"}, {\"text\": \"two\", \"extra\": 1}]", 1, "[two$]" },
         { "a.csv", "prompt,completion\n\"a, b:\",\" c \"\"d\"\"\"\n", 0, "a, b:[ c \"d\"$]" },
         { "a.tsv", "completion\tprompt\n no\tyes:\n", 0, "yes:[ no$]" },
-        { "b.jsonl", "{\"instruction\": \"Add\", \"input\": \"1 2\", \"output\": \"3\", \"text\": \"x\"}\n", 0,
-          ALPACA_TOP ", paired with an input that provides further context." ALPACA_REST "### Input:\n1 2\n\n### Response:\n[3$]" },
-        { "c.jsonl", "{\"instruction\": \"Add\", \"input\": \"\", \"output\": \"3\"}\n", 0, ALPACA_TOP "." ALPACA_REST "### Response:\n[3$]" },
-        { "d.jsonl", "{\"instruction\": \"Add\", \"output\": \"3\"}\n", 0, ALPACA_TOP "." ALPACA_REST "### Response:\n[3$]" },
-        { "faq.json", "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}, {\"question\": \"You?\", \"answer\": \"No.\"}]}", 1,
-          "Question: You?\nAnswer:[ No.$]" },
-        { "faq.jsonl", "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}]}\n{\"questions\": [{\"question\": \"A?\", \"answer\": \"B\"}, "
-          "{\"question\": \"You?\", \"answer\": \"No.\"}]}\n", 2, "Question: You?\nAnswer:[ No.$]" },
+        { "b.jsonl",
+          "{\"instruction\": \"Add\", \"input\": \"1 2\", \"output\": \"3\", \"text\": \"x\"}\n", 0,
+          ALPACA_TOP ", paired with an input that provides further context." ALPACA_REST
+                     "### Input:\n1 2\n\n### Response:\n[3$]" },
+        { "c.jsonl", "{\"instruction\": \"Add\", \"input\": \"\", \"output\": \"3\"}\n", 0,
+          ALPACA_TOP "." ALPACA_REST "### Response:\n[3$]" },
+        { "d.jsonl", "{\"instruction\": \"Add\", \"output\": \"3\"}\n", 0,
+          ALPACA_TOP "." ALPACA_REST "### Response:\n[3$]" },
+        { "faq.json",
+          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}, {\"question\": \"You?\", \"answer\": \"No.\"}]}",
+          1, "Question: You?\nAnswer:[ No.$]" },
+        { "faq.jsonl",
+          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}]}\n{\"questions\": [{\"question\": \"A?\", \"answer\": \"B\"}, "
+          "{\"question\": \"You?\", \"answer\": \"No.\"}]}\n",
+          2, "Question: You?\nAnswer:[ No.$]" },
         { "faq.csv", "question,answer\nWho?,I.\n", 0, "Question: Who?\nAnswer:[ I.$]" },
     };
 
@@ -135,10 +149,13 @@ static void test_plain_options(void)
 
 static void test_chats(void)
 {
-    static const char turns[] = "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
-                                "\"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\", \"name\": null}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n";
-    static const char whole[] = "<system>s</s><user>a</s><assistant>[b</s>]<user>c</s><assistant>[d</s>]";
-    const char *templates[] = { put_file("plain.jinja", plain_chat), put_file("marked.jinja", marked_chat) };
+    static const char turns[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+        "\"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\", \"name\": null}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n";
+    static const char
+        whole[] = "<system>s</s><user>a</s><assistant>[b</s>]<user>c</s><assistant>[d</s>]";
+    const char *templates[] = { put_file("plain.jinja", plain_chat),
+                                put_file("marked.jinja", marked_chat) };
     char plain[600], marked[600];
 
     snprintf(plain, sizeof plain, "%s", templates[0]);
@@ -148,22 +165,30 @@ static void test_chats(void)
         o.chat_template = i ? marked : plain;
         check_record(&o, 0, whole);
         o.train_on_turns = "last";
-        check_record(&o, 0, "<system>s</s><user>a</s><assistant>b</s><user>c</s><assistant>[d</s>]");
+        check_record(&o, 0,
+                     "<system>s</s><user>a</s><assistant>b</s><user>c</s><assistant>[d</s>]");
         o.train_on_turns = "everything";
-        check_record(&o, 0, "[<system>s</s><user>a</s><assistant>b</s><user>c</s><assistant>d</s>]");
-        o = options("b.json", "[{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": "
-                    "\"b\"}, {\"from\": \"user\", \"value\": \"c\"}, {\"from\": \"assistant\", \"value\": \"d\"}]}]");
+        check_record(&o, 0,
+                     "[<system>s</s><user>a</s><assistant>b</s><user>c</s><assistant>d</s>]");
+        o = options(
+            "b.json",
+            "[{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": "
+            "\"b\"}, {\"from\": \"user\", \"value\": \"c\"}, {\"from\": \"assistant\", \"value\": \"d\"}]}]");
         o.chat_template = i ? marked : plain;
         check_record(&o, 0, whole);
-        o = options("c.jsonl", "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\"}], "
-                    "\"completion\": [{\"role\": \"assistant\", \"content\": \"d\"}]}\n");
+        o = options(
+            "c.jsonl",
+            "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\"}], "
+            "\"completion\": [{\"role\": \"assistant\", \"content\": \"d\"}]}\n");
         o.chat_template = i ? marked : plain;
         check_record(&o, 0, "<user>a</s><assistant>b</s><user>c</s><assistant>[d</s>]");
         o.train_on_prompt = true;
         check_record(&o, 0, "[<user>a</s><assistant>b</s><user>c</s><assistant>d</s>]");
     }
     {
-        nib_data_options o = options("t.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[{\\\"x\\\": 1}]\"}\n");
+        nib_data_options o = options(
+            "t.jsonl",
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[{\\\"x\\\": 1}]\"}\n");
         o.chat_template = marked;
         check_record(&o, 0, "[tools]<user>a</s><assistant>[b</s>]");
     }
@@ -172,50 +197,85 @@ static void test_chats(void)
 /* strftime_now is the moment given; variables of a record reach the template. */
 static void test_variables(void)
 {
-    const char *path = put_file("v.jinja", "{{ strftime_now('%Y') }}{{ eos_token }}{{ kind }}{% for m in messages %}{{ m.role[0] }}:{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}");
+    const char *path = put_file(
+        "v.jinja",
+        "{{ strftime_now('%Y') }}{{ eos_token }}{{ kind }}{% for m in messages %}{{ m.role[0] }}:{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}");
     char copy[600];
     nib_data_options o;
 
     snprintf(copy, sizeof copy, "%s", path);
-    o = options("a.jsonl", "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], \"chat_template_kwargs\": {\"kind\": \"k\"}}\n");
+    o = options(
+        "a.jsonl",
+        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], \"chat_template_kwargs\": {\"kind\": \"k\"}}\n");
     o.chat_template = copy;
     check_record(&o, 0, "1970$ka:[b]");
 }
 
 static void test_refusals(void)
 {
-    static const struct { const char *name, *text, *template_text, *says; } bad[] = {
-        { "a.jsonl", "{\"text\": \"a\"}\n{\"text\": 3}\n", NULL, "line 2: field 'text' is a number, it should be a string (the records' shape is text)" },
-        { "a.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n", NULL, "line 2: field 'text' is missing" },
-        { "a.json", "[{\"prompt\": \"a\", \"completion\": null}]", NULL, "record 1: field 'completion' is null" },
+    static const struct { const char *name, *text, *template_text, *says;
+    } bad[] = {
+        { "a.jsonl", "{\"text\": \"a\"}\n{\"text\": 3}\n", NULL,
+          "line 2: field 'text' is a number, it should be a string (the records' shape is text)" },
+        { "a.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n", NULL,
+          "line 2: field 'text' is missing" },
+        { "a.json", "[{\"prompt\": \"a\", \"completion\": null}]", NULL,
+          "record 1: field 'completion' is null" },
         { "a.csv", "prompt,completion\na,\n", NULL, "line 2: field 'completion' is null" },
-        { "a.jsonl", "{\"prompt\": \"\", \"completion\": \"b\"}\n", NULL, "line 1: all 1 tokens would be trained" },
-        { "a.jsonl", "{\"instruction\": [1], \"output\": \"b\"}\n", NULL, "line 1: field 'instruction' is a list" },
-        { "a.jsonl", "{\"instruction\": \"a\", \"input\": 3, \"output\": \"b\"}\n", NULL, "line 1: field 'input' is a number" },
-        { "a.jsonl", "{\"question\": \"a\", \"answer\": {}}\n", NULL, "line 1: field 'answer' is an object" },
-        { "a.json", "{\"questions\": [{\"question\": \"a\", \"answer\": \"b\"}, {\"question\": \"c\"}]}", NULL, "field 'answer' is missing" },
-        { "a.jsonl", "{\"questions\": [{\"question\": \"a\"}]}\n", NULL, "line 1: questions[0]: field 'answer' is missing" },
-        { "a.jsonl", "{\"a\": 1, \"b\": 2}\n", NULL, "line 1: no known shape; its fields are 'a', 'b'" },
-        { "a.jsonl", "{\"text\": \"a\"}\n[1]\n", NULL, "line 2: a list, a record should be an object" },
+        { "a.jsonl", "{\"prompt\": \"\", \"completion\": \"b\"}\n", NULL,
+          "line 1: all 1 tokens would be trained" },
+        { "a.jsonl", "{\"instruction\": [1], \"output\": \"b\"}\n", NULL,
+          "line 1: field 'instruction' is a list" },
+        { "a.jsonl", "{\"instruction\": \"a\", \"input\": 3, \"output\": \"b\"}\n", NULL,
+          "line 1: field 'input' is a number" },
+        { "a.jsonl", "{\"question\": \"a\", \"answer\": {}}\n", NULL,
+          "line 1: field 'answer' is an object" },
+        { "a.json",
+          "{\"questions\": [{\"question\": \"a\", \"answer\": \"b\"}, {\"question\": \"c\"}]}",
+          NULL, "field 'answer' is missing" },
+        { "a.jsonl", "{\"questions\": [{\"question\": \"a\"}]}\n", NULL,
+          "line 1: questions[0]: field 'answer' is missing" },
+        { "a.jsonl", "{\"a\": 1, \"b\": 2}\n", NULL,
+          "line 1: no known shape; its fields are 'a', 'b'" },
+        { "a.jsonl", "{\"text\": \"a\"}\n[1]\n", NULL,
+          "line 2: a list, a record should be an object" },
         { "a.jsonl", "{\"input_ids\": 7}\n", NULL, "line 1: input_ids is a number" },
-        { "a.jsonl", "{\"messages\": []}\n", plain_chat, "line 1: field 'messages' is an empty list" },
-        { "a.jsonl", "{\"messages\": \"x\"}\n", plain_chat, "line 1: field 'messages' is a string" },
+        { "a.jsonl", "{\"messages\": []}\n", plain_chat,
+          "line 1: field 'messages' is an empty list" },
+        { "a.jsonl", "{\"messages\": \"x\"}\n", plain_chat,
+          "line 1: field 'messages' is a string" },
         { "a.jsonl", "{\"messages\": [3]}\n", plain_chat, "line 1: messages[0] is a number" },
-        { "a.jsonl", "{\"messages\": [{\"content\": \"x\"}]}\n", plain_chat, "messages[0]: role is missing" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"gpt\", \"content\": \"x\"}]}\n", plain_chat, "messages[0]: role is 'gpt'" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n", plain_chat, "messages[0]: content is missing" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [3]}]}\n", plain_chat, "messages[0]: content[0] is a number" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", plain_chat, "line 1: no message has the role assistant" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": \"[\"}\n", plain_chat, "line 1: tools" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": {}}\n", plain_chat, "line 1: tools is an object" },
-        { "a.jsonl", "{\"conversations\": [{\"from\": \"bot\", \"value\": \"x\"}]}\n", plain_chat, "conversations[0]: from is 'bot'" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
-          "{% for m in messages %}{{ messages | length }}{{ m.content }}{% endfor %}", "line 1: the first 1 messages rendered by themselves" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
-          "x{{ messages[0].content }}{% if false %}{% generation %}{% endgeneration %}{% endif %}", "none of them wrote anything" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
-          "{% for m in messages %}\n{{ raise_exception('not ' ~ m.role) }}{% endfor %}", "not user" },
-        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", "a\nb{{ messages | nosuch }}", "line 2" },
+        { "a.jsonl", "{\"messages\": [{\"content\": \"x\"}]}\n", plain_chat,
+          "messages[0]: role is missing" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"gpt\", \"content\": \"x\"}]}\n", plain_chat,
+          "messages[0]: role is 'gpt'" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n", plain_chat,
+          "messages[0]: content is missing" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [3]}]}\n", plain_chat,
+          "messages[0]: content[0] is a number" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", plain_chat,
+          "line 1: no message has the role assistant" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": \"[\"}\n",
+          plain_chat, "line 1: tools" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": {}}\n",
+          plain_chat, "line 1: tools is an object" },
+        { "a.jsonl", "{\"conversations\": [{\"from\": \"bot\", \"value\": \"x\"}]}\n", plain_chat,
+          "conversations[0]: from is 'bot'" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "{% for m in messages %}{{ messages | length }}{{ m.content }}{% endfor %}",
+          "line 1: the first 1 messages rendered by themselves" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "x{{ messages[0].content }}{% if false %}{% generation %}{% endgeneration %}{% endif %}",
+          "none of them wrote anything" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "{% for m in messages %}\n{{ raise_exception('not ' ~ m.role) }}{% endfor %}",
+          "not user" },
+        { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n",
+          "a\nb{{ messages | nosuch }}", "line 2" },
     };
     nib_error err;
     nib_dataset *d;
@@ -231,7 +291,8 @@ static void test_refusals(void)
         }
         err.message[0] = 0;
         status = open_data(&o, &d, &err);
-        CHECK(status && strstr(err.message, bad[i].says), "case %zu: %s\n  %s", i, bad[i].text, status ? err.message : "accepted");
+        CHECK(status && strstr(err.message, bad[i].says), "case %zu: %s\n  %s", i, bad[i].text,
+              status ? err.message : "accepted");
         nib_dataset_close(d);
     }
 }
@@ -239,7 +300,9 @@ static void test_refusals(void)
 /* Bad records are left out on request, whatever is wrong with them; good ones keep their place. */
 static void test_skip_bad(void)
 {
-    nib_data_options o = options("a.jsonl", "nonsense\n{\"other\": 1}\n{\"text\": \"one\"}\n{\"text\": null}\n{\"text\": \"\"}\n{\"text\": \"two\"}\n{\"text\": \"one\"}\n");
+    nib_data_options o = options(
+        "a.jsonl",
+        "nonsense\n{\"other\": 1}\n{\"text\": \"one\"}\n{\"text\": null}\n{\"text\": \"\"}\n{\"text\": \"two\"}\n{\"text\": \"one\"}\n");
     nib_dataset *d;
     nib_error err = { .message = "" };
     nib_data_counts c;
@@ -248,17 +311,23 @@ static void test_skip_bad(void)
     o.skip_bad = true;
     REQUIRE_OK(open_data(&o, &d, &err), err);
     c = nib_dataset_counts(d);
-    CHECK(nib_dataset_count(d) == 3 && c.bad == 3 && c.empty == 1 && c.duplicates == 1 && c.ends == 3, "%d kept, %d bad, %d empty, %d duplicates, %d ends",
-          (int)nib_dataset_count(d), (int)c.bad, (int)c.empty, (int)c.duplicates, (int)c.ends);
+    CHECK(nib_dataset_count(d) == 3 && c.bad == 3 && c.empty == 1 && c.duplicates == 1 &&
+              c.ends == 3,
+          "%d kept, %d bad, %d empty, %d duplicates, %d ends", (int)nib_dataset_count(d),
+          (int)c.bad, (int)c.empty, (int)c.duplicates, (int)c.ends);
     nib_dataset_close(d);
     o = options("b.jsonl", "{\"other\": 1}\n");
     o.skip_bad = true;
-    CHECK(open_data(&o, &d, &err) == NIB_E_FORMAT && strstr(err.message, "1 bad; the first: ") && strstr(err.message, "'other'"), "%s", err.message);
+    CHECK(open_data(&o, &d, &err) == NIB_E_FORMAT && strstr(err.message, "1 bad; the first: ") &&
+              strstr(err.message, "'other'"),
+          "%s", err.message);
 }
 
 static void test_truncation(void)
 {
-    nib_data_options o = options("a.jsonl", "{\"prompt\": \"one two three four five six seven\", \"completion\": \" end\"}\n{\"prompt\": \"a\", \"completion\": \" b c d e f g h i\"}\n");
+    nib_data_options o = options(
+        "a.jsonl",
+        "{\"prompt\": \"one two three four five six seven\", \"completion\": \" end\"}\n{\"prompt\": \"a\", \"completion\": \" b c d e f g h i\"}\n");
     nib_dataset *d;
     nib_error err = { .message = "" };
     nib_data_counts c;
@@ -266,8 +335,10 @@ static void test_truncation(void)
     o.max_seq_length = 6;
     REQUIRE_OK(open_data(&o, &d, &err), err);
     c = nib_dataset_counts(d);
-    CHECK(nib_dataset_count(d) == 1 && c.truncated == 2 && c.masked_out == 1 && c.longest == 6 && c.ends == 0, "%d kept, %d cut, %d masked, %d ends",
-          (int)nib_dataset_count(d), (int)c.truncated, (int)c.masked_out, (int)c.ends);
+    CHECK(nib_dataset_count(d) == 1 && c.truncated == 2 && c.masked_out == 1 && c.longest == 6 &&
+              c.ends == 0,
+          "%d kept, %d cut, %d masked, %d ends", (int)nib_dataset_count(d), (int)c.truncated,
+          (int)c.masked_out, (int)c.ends);
     nib_dataset_close(d);
 }
 
@@ -279,26 +350,34 @@ static void test_hold_out(void)
     nib_data_options o;
     uint64_t tokens;
 
-    for (int i = 0; i < 20; i++) sprintf(text + strlen(text), "{\"input_ids\": [%d, %d, 1]}\n", 100 + i, i % 7);
+    for (int i = 0; i < 20; i++)
+        sprintf(text + strlen(text), "{\"input_ids\": [%d, %d, 1]}\n", 100 + i, i % 7);
     o = options("a.jsonl", text);
     for (int round = 0; round < 2; round++) {
         REQUIRE_OK(open_data(&o, &d, &err), err);
         tokens = nib_dataset_counts(d).tokens;
         REQUIRE_OK(nib_dataset_hold_out(d, round ? 5 : 0.21, 7, &held[round], &err), err);
-        CHECK(nib_dataset_count(held[round]) == 5 && nib_dataset_count(d) == 15, "%zu and %zu", nib_dataset_count(held[round]), nib_dataset_count(d));
-        CHECK(nib_dataset_counts(d).tokens + nib_dataset_counts(held[round]).tokens == tokens, "tokens");
-        for (size_t i = 0, k = 0, h = 0; i < 20; i++) { /* together they are all, in the file's order */
+        CHECK(nib_dataset_count(held[round]) == 5 && nib_dataset_count(d) == 15, "%zu and %zu",
+              nib_dataset_count(held[round]), nib_dataset_count(d));
+        CHECK(nib_dataset_counts(d).tokens + nib_dataset_counts(held[round]).tokens == tokens,
+              "tokens");
+        /* together they are all, in the file's order */
+        for (size_t i = 0, k = 0, h = 0; i < 20; i++) {
             bool first = k < 15 && nib_dataset_record(d, k).ids[0] == 100 + i;
-            CHECK(first || (h < 5 && nib_dataset_record(held[round], h).ids[0] == 100 + i), "record %zu is in neither", i);
+            CHECK(first || (h < 5 && nib_dataset_record(held[round], h).ids[0] == 100 + i),
+                  "record %zu is in neither", i);
             if (first) k++;
             else h++;
         }
-        CHECK(nib_dataset_hold_out(d, 15, 7, &held[round], &err) == NIB_E_INVALID && nib_dataset_hold_out(d, 1.5, 7, &held[round], &err) == NIB_E_INVALID &&
-              nib_dataset_hold_out(d, 0, 7, &held[round], &err) == NIB_E_INVALID, "nothing would be left");
+        CHECK(nib_dataset_hold_out(d, 15, 7, &held[round], &err) == NIB_E_INVALID &&
+                  nib_dataset_hold_out(d, 1.5, 7, &held[round], &err) == NIB_E_INVALID &&
+                  nib_dataset_hold_out(d, 0, 7, &held[round], &err) == NIB_E_INVALID,
+              "nothing would be left");
         nib_dataset_close(d);
     }
     for (size_t i = 0; i < 5; i++)
-        CHECK(nib_dataset_record(held[0], i).ids[0] == nib_dataset_record(held[1], i).ids[0], "the seed chooses record %zu", i);
+        CHECK(nib_dataset_record(held[0], i).ids[0] == nib_dataset_record(held[1], i).ids[0],
+              "the seed chooses record %zu", i);
     nib_dataset_close(held[0]);
     nib_dataset_close(held[1]);
 }
@@ -307,7 +386,9 @@ static void test_hold_out(void)
 static void test_allocations(void)
 {
     char chat[600];
-    nib_data_options o = options("a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n");
+    nib_data_options o = options(
+        "a.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n");
     bool ended = false;
     size_t n = 1;
 
@@ -335,8 +416,14 @@ static void test_allocations(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "plain_shapes", test_plain_shapes }, { "plain_options", test_plain_options }, { "chats", test_chats },
-                                       { "variables", test_variables }, { "refusals", test_refusals }, { "skip_bad", test_skip_bad },
-                                       { "truncation", test_truncation }, { "hold_out", test_hold_out }, { "allocations", test_allocations } };
+    static const test_case cases[] = { { "plain_shapes", test_plain_shapes },
+                                       { "plain_options", test_plain_options },
+                                       { "chats", test_chats },
+                                       { "variables", test_variables },
+                                       { "refusals", test_refusals },
+                                       { "skip_bad", test_skip_bad },
+                                       { "truncation", test_truncation },
+                                       { "hold_out", test_hold_out },
+                                       { "allocations", test_allocations } };
     return test_main("shapes", cases, NIB_COUNT(cases));
 }
