@@ -7,8 +7,22 @@
  * generation takes as much longer as it could have been faster. */
 enum {
     TOKENS_BEFORE_SKETCH = 20,
-    LEAST_SHARE = 16 /* of the words: with more of them asked for nothing is gained */
+    WORDS_SHARE = 16, /* of the words: with more of them asked for nothing is gained */
+    BYTES_SHARE = 8   /* of all weights: a smaller head's gain is not worth the memory of a sketch */
 };
+
+/* A sketch is of what is stored wide, and bounds nothing that is added to the products. */
+static bool sketch_pays(const nib_graph *g)
+{
+    const nib_linear *head = g->head;
+    size_t all = head->weight->resident_bytes;
+
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].linear && g->nodes[i].linear != head)
+            all += g->nodes[i].linear->weight->resident_bytes;
+    return nib_weight_as_dense(head->weight) && !head->bias &&
+           head->weight->resident_bytes >= all / BYTES_SHARE;
+}
 
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, nib_decoder **out,
                               nib_error *err)
@@ -18,7 +32,8 @@ nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, n
     nib_status status;
 
     if (!d) return nib_fail(err, NIB_E_NOMEM, "decoder: out of memory");
-    *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT };
+    *d = (nib_decoder){ .ctx = ctx, .graph = graph, .slot = NIB_NO_SLOT,
+                        .sketch_pays = sketch_pays(graph) };
     d->values = nib_new_array(ctx, graph->head->weight->out, NIB_DOT_ROWS * sizeof *d->values);
     d->hidden = nib_new_array(ctx, graph->head->weight->in, NIB_DOT_ROWS * sizeof *d->hidden);
     d->positions = nib_new_array(ctx, chunk, sizeof *d->positions);
@@ -60,8 +75,8 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t
     for (size_t i = 0; i < count; i++) d->positions[i] = (uint32_t)(d->run->state_tokens + i);
     for (size_t i = 0; i < rows; i++) d->logit_index[i] = (uint32_t)(count - rows + i);
     d->offsets[1] = (uint32_t)count;
-    d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = rows, .offsets = d->offsets,
-                            .ids = ids, .positions = d->positions, .logit_index = d->logit_index,
+    d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = rows,
+                            .offsets = d->offsets, .ids = ids, .positions = d->positions, .logit_index = d->logit_index,
                             .slots = &d->slot };
     nib_run_forward(d->run, &d->batch);
 }
@@ -71,10 +86,9 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t
 static bool can_sketch(const nib_decoder *d, size_t most)
 {
     const nib_linear *head = d->graph->head;
+    bool adapted = d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a;
 
-    return most > 0 && most <= head->weight->out / LEAST_SHARE &&
-           nib_weight_as_dense(head->weight) && !head->bias &&
-           !(d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a);
+    return d->sketch_pays && most > 0 && most <= head->weight->out / WORDS_SHARE && !adapted;
 }
 
 /* The words that can be among the `most` likeliest after each row; count 0: all of them. */

@@ -23,6 +23,7 @@ typedef struct nib_decoder {
     float *values;              /* [NIB_DOT_ROWS, V] the logits' */
     float *hidden;              /* [NIB_DOT_ROWS, D] the head's inputs in float */
     nib_sketch *sketch;         /* of the head, once it pays */
+    bool sketch_pays;           /* the head is a large share of what a token reads */
     size_t sketchable;          /* tokens so far for which it would have been read */
     uint32_t offsets[2], logit_index[NIB_DOT_ROWS];
     uint32_t *positions;        /* [chunk] */

@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "generate/decoder.h"
-#include "generate/lookup.h"
+#include "generate/ahead.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
 #include "job/memory.h"
@@ -300,36 +299,13 @@ static bool ends(const nib_generation *use, uint32_t id)
     return false;
 }
 
-/* What has been pushed beyond the last token that is certain, and how far it proved right. */
-typedef struct guesses {
-    nib_lookup lookup;
-    uint32_t ids[NIB_DOT_ROWS]; /* the certain token, then guesses */
-    size_t count, at;           /* tokens pushed; the one whose logits come next */
-} guesses;
-
-/* After token `id`, the last of g->ids: its logits are there when it was guessed; else it is
- * pushed, with guesses of what follows, as many as `room`. */
-static nib_status go_on(nib_generator *g, guesses *s, uint32_t id, size_t room, size_t needs,
-                        nib_error *err)
-{
-    if (s->at + 1 < s->count && s->ids[s->at + 1] == id) {
-        s->at++;
-        return NIB_OK;
-    }
-    if (s->count > 1) nib_lookup_learn(&s->lookup, s->count - 1, s->at);
-    nib_decoder_take_back(g->decoder, s->count - 1 - s->at);
-    s->ids[0] = id;
-    s->count = 1 + nib_lookup_guess(&s->lookup, g->ids, g->id_count, room, s->ids + 1);
-    s->at = 0;
-    return nib_decoder_try(g->decoder, s->ids, s->count, needs, err);
-}
-
 /* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
 static nib_status decode(nib_generator *g, const nib_generation *use, size_t most,
                          nib_generated *text, nib_generate_result *r, nib_error *err)
 {
     size_t needs = nib_sampling_needs(&use->sampling);
-    guesses s = { .lookup = nib_lookup_begin(nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES)), .count = 1 };
+    size_t guesses = nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES);
+    nib_ahead ahead = nib_ahead_begin(g->decoder, guesses);
     nib_status status = NIB_OK;
 
     r->stop_reason = "length";
@@ -337,11 +313,11 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
         nib_logits logits;
         uint32_t id;
 
-        status = nib_decoder_logits(g->decoder, s.at, &logits, err);
+        status = nib_ahead_logits(&ahead, &logits, err);
         if (status) break;
         id = nib_sample(&g->sampler, &use->sampling, logits, i);
         r->new_tokens++;
-        r->guessed_tokens += s.at + 1 < s.count && s.ids[s.at + 1] == id;
+        r->guessed_tokens += nib_ahead_guessed(&ahead, id);
         if (ends(use, id)) {
             r->stop_reason = "eos";
             break;
@@ -350,8 +326,8 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
         status = nib_generated_push(text, id, err);
         if (status || text->stopped) break;
         g->ids[g->id_count++] = id;
-        /* Guesses are logits too: none of what comes after the last token. */
-        if (i + 1 < most) status = go_on(g, &s, id, most - i - 2, needs, err);
+        if (i + 1 < most)
+            status = nib_ahead_push(&ahead, g->ids, g->id_count, most - i - 2, needs, err);
     }
     if (!status) status = nib_generated_finish(text, err);
     if (text->stopped) r->stop_reason = text->stopped;

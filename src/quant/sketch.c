@@ -71,13 +71,6 @@ static void make_tile(void *arg, size_t tile, unsigned worker)
 /* Floats of a row of the matrix: scale, error, norm, greatest, and bounds for each row of x. */
 enum { ROW_FLOATS = 4 + 2 * NIB_DOT_ROWS };
 
-size_t nib_sketch_bytes(size_t out, size_t in)
-{
-    size_t wide = nib_round_up(in, NIB_DOT8_STEP);
-    return out * (wide + ROW_FLOATS * sizeof(float) + NIB_DOT_ROWS * sizeof(uint32_t)) +
-           NIB_DOT_ROWS * wide * sizeof(int16_t);
-}
-
 nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                              const nib_weight *w, nib_sketch **out, nib_error *err)
 {
@@ -86,7 +79,8 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
     nib_status status = NIB_OK;
 
     if (s) {
-        *s = (nib_sketch){ .ctx = ctx, .k = k, .rows = w->out, .in = w->in, .wide = nib_round_up(w->in, NIB_DOT8_STEP) };
+        *s = (nib_sketch){ .ctx = ctx, .k = k, .rows = w->out, .in = w->in };
+        s->wide = nib_round_up(w->in, NIB_DOT8_STEP);
         s->codes = nib_new_array(ctx, w->out, s->wide);
         s->scale = nib_new_array(ctx, w->out, ROW_FLOATS * sizeof *s->scale);
         s->found = nib_new_array(ctx, w->out, NIB_DOT_ROWS * sizeof *s->found);

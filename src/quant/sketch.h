@@ -24,8 +24,6 @@ typedef struct nib_sketch nib_sketch;
 nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
                              const nib_weight *w, nib_sketch **out, nib_error *err);
 void nib_sketch_destroy(nib_sketch *s); /* NULL is fine */
-/* Its memory for a matrix of this shape. */
-size_t nib_sketch_bytes(size_t out, size_t in);
 
 /* Rows of the matrix in ascending order, in the sketch's own memory until the next call; count 0:
  * no bounds can be had, for x is 0 or too large or too small. */
