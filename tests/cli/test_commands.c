@@ -106,6 +106,7 @@ static void test_numbers(void)
         { "--repetition-penalty", { "0", "inf", "nan", "-1" } },
         { "--top-k", { "-1", "1.5", "nan", "99999999999", "0x10", "" } },
         { "--max-new-tokens", { "0", "-1", "1e3", " 5", "5 ", "+5" } },
+        { "--prompt-lookup-num-tokens", { "-1", "1.5", "many", "" } },
         { "--seed", { "-1", "1.0", "18446744073709551616" } },
         { "--threads", { "-1", "1.5", "5000" } },
         { "--bnb-4bit-blocksize", { "0", "33", "16", "8192", "nan" } },
