@@ -35,8 +35,8 @@ static void encode(const nib_moment_map *map, size_t n, const float *x, uint8_t 
     for (size_t i = 0; i < n; i++) codes[i] = map->lookup[(unsigned)at[i]];
 }
 
-void NIB_VARIANT(adamw8)(const nib_adamw *o, const nib_moment_maps *maps, size_t count, float *p, const float *g,
-                         nib_moments8 s)
+void NIB_VARIANT(adamw8)(const nib_adamw *o, const nib_moment_maps *maps, size_t count, float *p,
+                         const float *g, nib_moments8 s)
 {
     const V decay = v_set((float)(1 - o->lr * o->weight_decay)),
             step = v_set((float)(-o->lr / o->bias1));

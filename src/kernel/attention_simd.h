@@ -395,9 +395,10 @@ static void backward_tile(tile *t)
             clear_unseen(t->ds + i, seen);
         }
     }
-    if (!direct)
-        memset(t->dk, 0, KEYS * t->wide * sizeof *dk),
-            memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
+    if (!direct) {
+        memset(t->dk, 0, KEYS * t->wide * sizeof *dk);
+        memset(t->dv, 0, KEYS * t->wide * sizeof *dv);
+    }
     gather_queries(t, t->s, t->d_o, dv, t->wide);
     gather_queries(t, t->ds, t->q, dk, t->wide);
     gather_keys(t, t->ds, t->k, t->o);

@@ -61,13 +61,15 @@ NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const uint16_t *x, size_t 
     else dot4(d, 4, x, ldx, nested, y, ldy);
 }
 
-void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y, size_t ldy)
+void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
+                                  float *y, size_t ldy)
 {
     if (d->scales) dot4_any(d, M, x, ldx, false, y, ldy);
     else dot4_any(d, M, x, ldx, true, y, ldy);
 }
 
-void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld, const uint16_t *x, float *y)
+void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld,
+                                      const uint16_t *x, float *y)
 {
     for (size_t r = 0; r < rows; r++, w += ld) {
         V s[2] = { v_zero(), v_zero() };

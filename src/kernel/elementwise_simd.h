@@ -9,8 +9,8 @@
 #define EACH(i, n, count)                                                                          \
     for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n)-i), true); i += VN)
 
-void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w, float eps,
-                           void *y, float *r)
+void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
+                           float eps, void *y, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -48,8 +48,9 @@ void NIB_VARIANT(rms_norm_back)(nib_dtype type, size_t rows, size_t width, const
     }
 }
 
-void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                             const float *b, float eps, void *y, float *mean, float *r)
+void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const void *x,
+                             const float *w, const float *b, float eps, void *y, float *mean,
+                             float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -174,8 +175,8 @@ void NIB_VARIANT(activate)(nib_dtype type, nib_activation a, size_t count, const
     EACH(i, count, n) v_put(type, y, i, n, v_act(a, v_get(type, x, i, n)));
 }
 
-void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, const void *x, const void *dy,
-                                void *dx, bool accumulate)
+void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, const void *x,
+                                const void *dy, void *dx, bool accumulate)
 {
     EACH(i, count, n) {
         V g = v_mul(v_get(type, dy, i, n), v_act_slope(a, v_get(type, x, i, n)));
@@ -183,15 +184,16 @@ void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, 
     }
 }
 
-void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up, void *y)
+void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const void *gate,
+                        const void *up, void *y)
 {
     EACH(i, count, n)
     v_put(type, y, i, n,
           v_mul(v_rounded(type, v_act(a, v_get(type, gate, i, n))), v_get(type, up, i, n)));
 }
 
-void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate, const void *up,
-                             const void *dy, void *dgate, void *dup)
+void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate,
+                             const void *up, const void *dy, void *dgate, void *dup)
 {
     EACH(i, count, n) {
         V d = v_get(type, dy, i, n), g = v_get(type, gate, i, n), u = v_get(type, up, i, n);
@@ -275,7 +277,8 @@ void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale)
     v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
 }
 
-void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m, float *v)
+void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m,
+                        float *v)
 {
     V decay = v_set((float)(1 - o->lr * o->weight_decay)), step = v_set((float)(o->lr / o->bias1));
     V root = v_set((float)sqrt(o->bias2)), eps = v_set(o->eps), scale = v_set(o->grad_scale);

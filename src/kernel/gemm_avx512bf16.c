@@ -44,24 +44,23 @@ enum { TILE_ROWS = 14 };
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
     }
-TILE(1)
-TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13)
-    TILE(14)
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7)
+TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
 
-        static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda,
-                              const uint16_t *b, nib_gemm_tail last, float *c, size_t ldc, bool add)
+static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,
+                      nib_gemm_tail last, float *c, size_t ldc, bool add)
 {
     switch (rows) {
 #define RUN(ROWS) case ROWS: tile_##ROWS(pairs, a, lda, b, last, c, ldc, add); break;
-        RUN(1)
-        RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13)
-            RUN(14)
+        RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7)
+        RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13) RUN(14)
 #undef RUN
     }
 }
 
-void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda, const uint16_t *panel, float *c,
-          size_t ldc, bool add, const nib_gemm_tail *tail)
+void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
+                                  const uint16_t *panel, float *c, size_t ldc, bool add,
+                                  const nib_gemm_tail *tail)
 {
     /* of 0 terms nothing is read */
     const nib_gemm_tail none = { 0, c, c }, *last = tail ? tail : &none;

@@ -7,8 +7,9 @@ enum {
     ROW_BLOCK = VN == 16 ? 56 : 72
 }; /* rows of a that stay in the second cache for all strips */
 
-void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
-                           float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
+void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda,
+                           const float *panel, float *c, size_t ldc, bool add,
+                           const nib_gemm_tail *tail)
 {
     /* of 0 terms nothing is read */
     const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c };

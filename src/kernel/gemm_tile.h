@@ -66,16 +66,15 @@ TILE_HEIGHTS_6(TILE, 2)
 enum { TILE_ROWS = 14 };
 #define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V) \
     T(7, V) T(8, V) T(9, V) T(10, V) T(11, V) T(12, V) T(13, V) T(14, V)
-TILE(7, 2)
-TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
-    TILE_HEIGHTS(TILE, 1) /* for a last strip alone */
+TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
+TILE_HEIGHTS(TILE, 1) /* for a last strip alone */
 #else
 enum { TILE_ROWS = 6 };
 #define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)
 #endif
 
-    /* Rows of the next tile when `left` rows are to be split evenly. */
-    NIB_INLINE size_t tile_height(size_t left)
+/* Rows of the next tile when `left` rows are to be split evenly. */
+NIB_INLINE size_t tile_height(size_t left)
 {
     return nib_ceil_div(left, nib_ceil_div(left, TILE_ROWS));
 }

@@ -7,7 +7,8 @@ nib_panel4_bf16_fn NIB_PAIRS_VARIANT(panel4_bf16); /* only the tests know them *
 nib_panel4_back_bf16_fn NIB_PAIRS_VARIANT(panel4_back_bf16);
 #endif
 
-void NIB_PAIRS_VARIANT(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel, size_t strip)
+void NIB_PAIRS_VARIANT(panel4_bf16)(const nib_codes4 *c, size_t depth, uint16_t *panel,
+                                    size_t strip)
 {
     const V table = v_load(c->table);
     const __m512i pairs = _mm512_setr_epi32( /* words 0 and 16, 1 and 17, ... */
@@ -54,7 +55,8 @@ NIB_INLINE __m512i row_values(const uint8_t *codes, __m512i table)
     return _mm512_permutexvar_epi16(_mm512_srlv_epi16(spread, shift), table);
 }
 
-void NIB_PAIRS_VARIANT(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel, size_t strip)
+void NIB_PAIRS_VARIANT(panel4_back_bf16)(const nib_codes4 *c, size_t rows, uint16_t *panel,
+                                         size_t strip)
 {
     const V table = v_load(c->table);
 
