@@ -8,7 +8,7 @@
 enum {
     TOKENS_BEFORE_SKETCH = 20,
     WORDS_SHARE = 16, /* of the words: with more of them asked for nothing is gained */
-    BYTES_SHARE = 8   /* of all weights: a smaller head's gain is not worth the memory of a sketch */
+    BYTES_SHARE = 8   /* of all weights: a smaller head's gain is not worth a sketch's memory */
 };
 
 /* A sketch is of what is stored wide, and bounds nothing that is added to the products. */
@@ -76,8 +76,8 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t
     for (size_t i = 0; i < rows; i++) d->logit_index[i] = (uint32_t)(count - rows + i);
     d->offsets[1] = (uint32_t)count;
     d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = rows,
-                            .offsets = d->offsets, .ids = ids, .positions = d->positions, .logit_index = d->logit_index,
-                            .slots = &d->slot };
+                            .offsets = d->offsets, .ids = ids, .positions = d->positions,
+                            .logit_index = d->logit_index, .slots = &d->slot };
     nib_run_forward(d->run, &d->batch);
 }
 
@@ -97,7 +97,6 @@ static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT
 {
     const nib_weight *head = d->graph->head->weight;
     const void *hidden = nib_run_hidden(d->run, 0);
-    size_t values = d->rows * head->in;
     nib_status status = NIB_OK;
 
     for (size_t m = 0; m < d->rows; m++) found[m].count = 0;
@@ -106,9 +105,11 @@ static nib_status likeliest(nib_decoder *d, size_t most, nib_found found[NIB_DOT
         status = nib_sketch_create(d->ctx, &d->graph->kernels, d->graph->type, head, &d->sketch,
                                    err);
     if (status) return status;
-    if (d->graph->type == NIB_BF16) d->run->k->from_bf16(values, hidden, d->hidden);
-    else memcpy(d->hidden, hidden, values * sizeof *d->hidden);
-    nib_sketch_find(d->sketch, d->rows, d->hidden, most, found);
+    if (d->graph->type == NIB_BF16) {
+        d->run->k->from_bf16(d->rows * head->in, hidden, d->hidden);
+        hidden = d->hidden;
+    }
+    nib_sketch_find(d->sketch, d->rows, hidden, most, found);
     return NIB_OK;
 }
 

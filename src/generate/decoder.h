@@ -2,8 +2,8 @@
  * at a time.
  *
  * Where only the greatest logits are asked for, the head's rows that can be among them are found in
- * a sketch of it (quant/sketch.h), which is half the head's size; their logits have the same bits.
- */
+ * a sketch of it (quant/sketch.h), which is half the head's size; their logits have the same
+ * bits. */
 #ifndef NIB_GENERATE_DECODER_H
 #define NIB_GENERATE_DECODER_H
 
@@ -21,7 +21,7 @@ typedef struct nib_decoder {
     size_t rows;                /* of logits: of the last so many tokens pushed */
     nib_logits logits[NIB_DOT_ROWS];
     float *values;              /* [NIB_DOT_ROWS, V] the logits' */
-    float *hidden;              /* [NIB_DOT_ROWS, D] the head's inputs in float */
+    float *hidden;              /* [NIB_DOT_ROWS, D] the head's inputs, where they are bfloat16 */
     nib_sketch *sketch;         /* of the head, once it pays */
     bool sketch_pays;           /* the head is a large share of what a token reads */
     size_t sketchable;          /* tokens so far for which it would have been read */

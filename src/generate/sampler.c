@@ -50,8 +50,7 @@ static uint32_t greatest(const candidate *c, size_t n)
     return best.id;
 }
 
-/* --- candidates in order, as far as anyone asks: the vocabulary is large, the likely words are few
- * --- */
+/* --- candidates in order, as far as anyone asks: of many words few are likely --- */
 
 /* c[0, left) is a heap, the best first; behind it lie those taken from it, the best last. */
 typedef struct ranking { candidate *c; size_t left, count; } ranking;

@@ -12,8 +12,8 @@ enum { NIB_MOST_END_TOKENS = 32 };
 typedef struct nib_generation {
     nib_sampling sampling;
     int max_new_tokens;
-    int prompt_lookup_num_tokens; /* guesses at a time (lookup.h); at most NIB_MOST_GUESSES are made
-                                   */
+    int prompt_lookup_num_tokens; /* guesses at a time (lookup.h); at most NIB_MOST_GUESSES are
+                                   made */
     int64_t end_tokens[NIB_MOST_END_TOKENS];
     size_t end_count;
 } nib_generation;

@@ -5,8 +5,6 @@
 #include "graph/rows.h"
 #include "quant/product.h"
 
-enum { FEW_ROWS = 4 }; /* up to here a dot per output beats panels */
-
 static size_t rank_of(const nib_linear *l)
 {
     size_t rank = 0;
@@ -161,7 +159,7 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
                           lora_input(run, lora, axis, r0, rows, in, x, p->dropped), in,
                           lora->a->value, lora->scale, u ? u : p->inner, p->rest);
     }
-    if (rows <= FEW_ROWS && !run->training)
+    if (rows <= NIB_DOT_ROWS && !run->training)
         nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
     else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
 }

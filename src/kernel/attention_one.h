@@ -10,14 +10,35 @@
 #include <math.h>
 
 #include "kernel/attention_place.h"
+#include "kernel/dot4.h"
 #include "kernel/gemm.h"
 #include "kernel/simd.h"
 
-enum {
-    FEW_QUERIES = 4,
-    ONE_KEYS = 4,
-    ONE_VECTORS = 8 /* of channels, whose sums stay in registers */
-};
+enum { ONE_KEYS = 4, ONE_VECTORS = 8 /* of channels, whose sums stay in registers */ };
+static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+
+/* --- shared with tiles of queries --- */
+
+/* Rows of one head in float, each followed by zeros up to `wide`. */
+static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
+                  size_t head, size_t d, size_t wide, float *to)
+{
+    for (size_t r = 0; r < count; r++) {
+        size_t at = nib_head_at(layout, row + r, head);
+        for (size_t c = 0; c < wide; c += VN) {
+            size_t n = c < d ? nib_min(VN, d - c) : 0;
+            v_store(to + r * wide + c, n ? v_get(type, x, at + c, n) : v_zero());
+        }
+    }
+}
+
+/* p where the score x is seen, 0 where it is -inf; NaN stays. */
+NIB_INLINE V if_seen(V x, V p)
+{
+    return v_if_less(v_set(-INFINITY), x, p, v_if_less(x, v_zero(), v_zero(), p));
+}
+
+/* --- one query --- */
 
 /* Keys or values of the head, from the first that is seen on. */
 typedef struct one_rows {
@@ -96,8 +117,7 @@ NIB_INLINE float one_softmax(float *p, size_t n, float scale, float *greatest)
     }
     *greatest = v_greatest(most);
     for (size_t j = 0; j < n; j += VN) {
-        V x = v_load(p + j), e = v_exp2(v_sub(x, v_set(*greatest)));
-        e = v_if_less(v_set(-INFINITY), x, e, v_if_less(x, v_zero(), v_zero(), e)); /* NaN stays */
+        V x = v_load(p + j), e = if_seen(x, v_exp2(v_sub(x, v_set(*greatest))));
         v_store(p + j, e);
         sum = v_add(sum, e);
     }
@@ -115,18 +135,15 @@ NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t 
     nib_seen_keys(a, i, &first, &end);
     keys = one_rows_of(a, type, a->k, a->kv_heads_k, first);
     values = one_rows_of(a, type, a->v, a->kv_heads_v, first);
-    for (size_t c = 0; c < d; c += VN)
-        v_store(q + c,
-                v_get(type, a->q, nib_head_at(a->q_heads, row, a->head) + c, nib_min(VN, d - c)));
+    widen(type, a->q, a->q_heads, row, 1, a->head, d, wide, q);
     one_dots(q, keys, end - first, d, p);
     for (size_t j = 0; a->alibi_slopes && j < end - first; j++) p[j] += nib_alibi(a, first + j);
-    total = one_softmax(p, end - first, a->scale * 1.44269504f /* log2 e */, &most);
+    total = one_softmax(p, end - first, a->scale * LOG2_E, &most);
     one_weigh_all(p, values, end - first, d, o);
     at = (row * a->heads + a->head) * d;
     for (size_t c = 0; c < d; c += VN)
         v_put(type, a->o, at + c, nib_min(VN, d - c), v_mul(v_set(1 / total), v_load(o + c)));
-    if (a->lse)
-        a->lse[a->head * a->lse_stride + row] = most * 0.693147181f /* ln 2 */ + logf(total);
+    if (a->lse) a->lse[a->head * a->lse_stride + row] = most * LN_2 + logf(total);
 }
 
 #endif

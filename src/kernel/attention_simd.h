@@ -21,7 +21,6 @@
 #include "kernel/kernels.h"
 
 enum { QUERIES = NIB_ATTENTION_QUERIES, KEYS = NIB_ATTENTION_KEYS };
-static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 
 typedef struct rows { const float *at; size_t ld; } rows; /* float rows of one head */
 typedef struct span { size_t lo, hi; } span;              /* [lo, hi) of a tile's keys or queries */
@@ -75,19 +74,6 @@ static tile divide(const nib_attention_args *a, void *scratch)
 }
 
 /* --- rows and strips --- */
-
-/* Rows of one head in float, each followed by zeros up to `wide`. */
-static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
-                  size_t head, size_t d, size_t wide, float *to)
-{
-    for (size_t r = 0; r < count; r++) {
-        size_t at = nib_head_at(layout, row + r, head);
-        for (size_t c = 0; c < wide; c += VN) {
-            size_t n = c < d ? nib_min(VN, d - c) : 0;
-            v_store(to + r * wide + c, n ? v_get(type, x, at + c, n) : v_zero());
-        }
-    }
-}
 
 /* Keys or values of the tile: floats of whole strips are read where they lie, unless rows a
  * multiple of 4096 bytes apart would all fall into the same few sets of the first cache. */
@@ -236,7 +222,7 @@ static void clear_unseen(float *s, span seen)
 /* p of VN queries, in place; their maxima, sums, and what sums so far are multiplied by. */
 NIB_INLINE void softmax(const tile *t, size_t i, span seen, bool all)
 {
-    V scale = v_set(t->a->scale * LOG2_E), none = v_set(-INFINITY);
+    V scale = v_set(t->a->scale * LOG2_E);
     V before = v_load(t->most + i), most = before, sum = v_zero(), shift, keep;
     V first = v_load(t->first + i), end = v_load(t->end + i);
     float *s = t->s + i;
@@ -250,7 +236,7 @@ NIB_INLINE void softmax(const tile *t, size_t i, span seen, bool all)
     keep = v_exp2(v_sub(before, shift));
     for (size_t k = seen.lo; k < seen.hi; k++) {
         V x = v_load(s + k * QUERIES), p = v_exp2(v_sub(x, shift));
-        if (!all) p = v_if_less(none, x, p, v_if_less(x, v_zero(), v_zero(), p)); /* NaN stays */
+        if (!all) p = if_seen(x, p);
         v_store(s + k * QUERIES, p);
         sum = v_add(sum, p);
     }
@@ -333,7 +319,7 @@ void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
     tile t;
 
-    if (a->q_len <= FEW_QUERIES) {
+    if (a->q_len <= NIB_DOT_ROWS) {
         for (size_t i = 0; i < a->q_len; i++)
             if (a->type == NIB_F32) forward_one(a, NIB_F32, i, scratch);
             else forward_one(a, NIB_BF16, i, scratch);
@@ -358,7 +344,7 @@ NIB_INLINE void soften(const tile *t, size_t i, span seen, bool all)
     for (size_t k = seen.lo; k < seen.hi; k++) {
         float *s = t->s + k * QUERIES + i, *ds = t->ds + k * QUERIES + i;
         V x = finished(t, v_load(s), k, to_base_2, all, first, end), p = v_exp2(v_sub(x, lse)), g;
-        if (!all) p = v_if_less(none, x, p, v_if_less(x, v_zero(), v_zero(), p));
+        if (!all) p = if_seen(x, p);
         g = v_mul(v_mul(p, v_sub(v_load(ds), own)), scale);
         if (!all) g = v_if_less(none, x, g, v_zero());
         v_store(s, p);

@@ -1,6 +1,6 @@
 /* decode4_avx512.c - 4-bit codes to float, sixteen a step: eight bytes are spread over the lanes,
- * each lane shifts its nibble down, one permute looks up all sixteen (it ignores the higher bits).
- */
+ * each lane shifts its nibble down, one permute looks up all sixteen (it ignores the higher
+ * bits). */
 #include <immintrin.h>
 
 #include "kernel/kernels.h"

@@ -10,18 +10,17 @@
 #define NIB_KERNEL_DOT4_H
 
 #include "base/base.h"
+#include "kernel/quant4.h"
 
 enum { NIB_DOT4_BLOCK = 64 };
 
 typedef struct nib_dot4 {
-    const uint8_t *codes;  /* of the first row */
-    const float *table;    /* [16] */
-    size_t rows, blocks;   /* a row is blocks * 32 bytes, the next one behind it */
-    size_t first; /* number of the first row's first block in the whole matrix, which scales are
-                     counted by */
-    unsigned shift;        /* 2^shift neighbouring blocks share a scale */
-    const float *scales; /* the matrix's, or NULL: scale s is scale_table[scale_codes[s]] * nested[s
-                            / 256] + offset */
+    const uint8_t *codes;      /* of the first row */
+    const float *table;        /* [16] */
+    size_t rows, blocks;       /* a row is blocks * 32 bytes, the next one behind it */
+    size_t first;              /* the first row's first block, counted over the whole matrix */
+    unsigned shift;            /* 2^shift neighbouring blocks share a scale */
+    const float *scales;       /* the whole matrix's, or NULL when nested (nib_nested_scale): */
     const uint8_t *scale_codes;
     const float *scale_table, *nested;
     float offset;
@@ -32,11 +31,13 @@ typedef struct nib_dot4 {
 static inline float nib_dot4_scale(const nib_dot4 *d, bool nested, size_t block)
 {
     size_t s = (d->first + block) >> d->shift;
-    return nested ? d->scale_table[d->scale_codes[s]] * d->nested[s / 256] + d->offset
-                  : d->scales[s];
+    if (!nested) return d->scales[s];
+    return nib_nested_scale(d->scale_table, d->scale_codes, d->nested, d->offset, s);
 }
 
-enum { NIB_DOT_ROWS = 4 }; /* of x at a time, at most */
+/* Rows of x at a time, at most.  Up to here a dot per output beats panels, and dots and attention
+ * give a row the bits that it has alone: generation rests on that. */
+enum { NIB_DOT_ROWS = 4 };
 
 /* n: a multiple of 64. */
 typedef void nib_arrange4_fn(size_t n, const float *x, float *to);
@@ -55,8 +56,8 @@ typedef void nib_arrange4_bf16_fn(size_t n, const uint16_t *x, uint16_t *to);
 typedef void nib_dot4_bf16_fn(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y,
                               size_t ldy);
 
-/* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by arrange_row.
- */
+/* y[r] = sum over i of w[r * ld + i] * x[i], bfloat16 rows; any n.  x is arranged by
+ * arrange_row. */
 typedef void nib_arrange_row_fn(size_t n, const float *x, float *to);
 typedef void nib_dot_rows_fn(size_t rows, size_t n, const uint16_t *w, size_t ld, const float *x,
                              float *y);

@@ -6,8 +6,8 @@
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
 
-/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted up.
- */
+/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted
+ * up. */
 NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
@@ -60,7 +60,7 @@ static void arrange(size_t n, const float *x, bool rounded, float *to)
 void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
 void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded,
+NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool rounded,
                      bool nested, float *y, size_t ldy)
 {
     const planes p = planes_of(d->table);
@@ -82,27 +82,17 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bo
     }
 }
 
-/* A loop for each number of rows, and for each kind of scales. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool rounded,
-                         bool nested, float *y, size_t ldy)
-{
-    if (M == 1) dot4(d, 1, x, ldx, rounded, nested, y, ldy);
-    else if (M == 2) dot4(d, 2, x, ldx, rounded, nested, y, ldy);
-    else if (M == 3) dot4(d, 3, x, ldx, rounded, nested, y, ldy);
-    else dot4(d, 4, x, ldx, rounded, nested, y, ldy);
-}
-
 void nib_dot4_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
 {
-    if (d->scales) dot4_any(d, M, x, ldx, false, false, y, ldy);
-    else dot4_any(d, M, x, ldx, false, true, y, ldy);
+    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, false, y, ldy);
+    else NIB_WITH_ROWS(M, dot4, d, x, ldx, false, true, y, ldy);
 }
 
 void nib_dot4_rounded_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y,
                            size_t ldy)
 {
-    if (d->scales) dot4_any(d, M, x, ldx, true, false, y, ldy);
-    else dot4_any(d, M, x, ldx, true, true, y, ldy);
+    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, true, false, y, ldy);
+    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, true, y, ldy);
 }
 
 /* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for

@@ -20,7 +20,7 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested, float *y,
+NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool nested, float *y,
                      size_t ldy)
 {
     const V table = v_load(d->table);
@@ -50,20 +50,10 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bo
     }
 }
 
-/* A loop for each number of rows. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const float *x, size_t ldx, bool nested,
-                         float *y, size_t ldy)
-{
-    if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
-    else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);
-    else if (M == 3) dot4(d, 3, x, ldx, nested, y, ldy);
-    else dot4(d, 4, x, ldx, nested, y, ldy);
-}
-
 void nib_dot4_avx512(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
 {
-    if (d->scales) dot4_any(d, M, x, ldx, false, y, ldy);
-    else dot4_any(d, M, x, ldx, true, y, ldy);
+    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
+    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
 }
 
 /* Even channels of 32, then odd ones. */

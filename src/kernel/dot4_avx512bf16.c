@@ -23,7 +23,7 @@ void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested,
+NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const uint16_t *x, size_t ldx, bool nested,
                      float *y, size_t ldy)
 {
     const V table = v_load(d->table);
@@ -51,21 +51,11 @@ NIB_INLINE void dot4(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
     }
 }
 
-/* A loop for each number of rows. */
-NIB_INLINE void dot4_any(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, bool nested,
-                         float *y, size_t ldy)
-{
-    if (M == 1) dot4(d, 1, x, ldx, nested, y, ldy);
-    else if (M == 2) dot4(d, 2, x, ldx, nested, y, ldy);
-    else if (M == 3) dot4(d, 3, x, ldx, nested, y, ldy);
-    else dot4(d, 4, x, ldx, nested, y, ldy);
-}
-
 void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
                                   float *y, size_t ldy)
 {
-    if (d->scales) dot4_any(d, M, x, ldx, false, y, ldy);
-    else dot4_any(d, M, x, ldx, true, y, ldy);
+    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
+    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
 }
 
 void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld,

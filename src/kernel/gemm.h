@@ -33,8 +33,8 @@ typedef struct nib_gemm_tail {
 typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda,
                              const float *panel, float *c, size_t ldc, bool add,
                              const nib_gemm_tail *tail);
-/* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero there).
- */
+/* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero
+ * there). */
 typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
                               const uint16_t *panel, float *c, size_t ldc, bool add,
                               const nib_gemm_tail *tail);

@@ -34,6 +34,15 @@ typedef struct nib_encode4_bins {
 } nib_encode4_bins;
 extern const nib_encode4_bins nib_nf4_bins, nib_fp4_bins;
 
+enum { NIB_NESTED_BLOCK = 256 }; /* block scales that share a scale of their own */
+
+/* Scale of block s when scales are stored in 8 bits; product and sum are rounded separately. */
+static inline float nib_nested_scale(const float table[256], const uint8_t *codes,
+                                     const float *nested, float offset, size_t s)
+{
+    return table[codes[s]] * nested[s / NIB_NESTED_BLOCK] + offset;
+}
+
 /* One scaled value's code; NaN counts as above every bound. */
 static inline unsigned nib_encode4_one(float x, bool fp4)
 {

@@ -39,8 +39,8 @@ static void unit_scales(const nib_bnb4 *q, size_t e, size_t count, float *scales
     /* units are blocks: a run shares its nested scale */
     for (size_t i = 0, run; i < count; i += run) {
         size_t block = first + i;
-        float nested = q->nested_absmax[block / NIB_BNB4_NESTED_BLOCK];
-        run = nib_min(NIB_BNB4_NESTED_BLOCK - block % NIB_BNB4_NESTED_BLOCK, count - i);
+        float nested = q->nested_absmax[block / NIB_NESTED_BLOCK];
+        run = nib_min(NIB_NESTED_BLOCK - block % NIB_NESTED_BLOCK, count - i);
         for (size_t j = 0; j < run; j++)
             scales[(i + j) * NIB_PANEL] = q->nested_table[q->absmax_q[block + j]] * nested + offset;
     }

@@ -7,7 +7,6 @@
 extern const float nib_nf4_table[16], nib_fp4_table[16]; /* code -> value, formats.md 4.2 */
 extern const nib_scheme nib_bnb4_scheme;
 
-enum { NIB_BNB4_NESTED_BLOCK = 256 }; /* block scales that share a scale of their own */
 
 bool nib_bnb4_blocksize_known(uint64_t blocksize); /* 32, 64, ... 4096 */
 

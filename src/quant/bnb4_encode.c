@@ -96,7 +96,7 @@ typedef struct nesting {
     float *nested;
 } nesting;
 
-enum { NEST_TILE = 64 * NIB_BNB4_NESTED_BLOCK };
+enum { NEST_TILE = 64 * NIB_NESTED_BLOCK };
 
 static void nest_tile(void *arg, size_t tile, unsigned worker)
 {
@@ -105,8 +105,8 @@ static void nest_tile(void *arg, size_t tile, unsigned worker)
 
     (void)worker;
     nib_dynamic_encode(n->lookup, n->absmax + first, nib_min(NEST_TILE, n->blocks - first),
-                       NIB_BNB4_NESTED_BLOCK, n->q + first,
-                       n->nested + first / NIB_BNB4_NESTED_BLOCK);
+                       NIB_NESTED_BLOCK, n->q + first,
+                       n->nested + first / NIB_NESTED_BLOCK);
 }
 
 /* Block scales to 8 bits, into q, nested_absmax and the fields of the weight. */
@@ -160,7 +160,7 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     e.encode4 = nib_kernels_for(nib_ctx_cpu(ctx)).encode4;
     e.elements = (size_t)elements;
     blocks = nib_ceil_div(e.elements, options->blocksize);
-    nested = options->double_quant ? nib_ceil_div(blocks, NIB_BNB4_NESTED_BLOCK) : 0;
+    nested = options->double_quant ? nib_ceil_div(blocks, NIB_NESTED_BLOCK) : 0;
     choose_tiles(&e);
 
     /* Floats first, so that they are aligned. */

@@ -86,7 +86,7 @@ static nib_status check_all(const nib_bnb4_parts *parts, const nib_bnb4_state *s
     if (status) return status;
     if (state->nested) {
         status = check(parts, &parts->nested_absmax, ".nested_absmax", NIB_F32,
-                       (*blocks - 1) / NIB_BNB4_NESTED_BLOCK + 1, err);
+                       (*blocks - 1) / NIB_NESTED_BLOCK + 1, err);
         return status
                    ? status
                    : check(parts, &parts->nested_quant_map, ".nested_quant_map", NIB_F32, 256, err);
@@ -229,7 +229,7 @@ static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const cha
 {
     uint64_t elements = state->shape[0] * state->shape[1];
     uint64_t blocks = (elements - 1) / state->blocksize + 1,
-             nested = (blocks - 1) / NIB_BNB4_NESTED_BLOCK + 1;
+             nested = (blocks - 1) / NIB_NESTED_BLOCK + 1;
     size_t text_bytes = nib_bnb4_state_write(state, text, NIB_BNB4_STATE_ROOM);
     nib_status status;
 

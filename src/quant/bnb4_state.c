@@ -183,7 +183,7 @@ static nib_status take_value(scanner *s, unsigned key, nib_bnb4_state *out)
     case SHAPE: return take_shape(s, out->shape);
     case NESTED_BLOCKSIZE:
         status = take_u64(s, &number);
-        if (status || number == NIB_BNB4_NESTED_BLOCK) return status;
+        if (status || number == NIB_NESTED_BLOCK) return status;
         return nib_fail(s->err, NIB_E_UNSUPPORTED, "%s: nested_blocksize %" PRIu64 "; 256 is known",
                         s->where, number);
     case NESTED_DTYPE:
@@ -287,7 +287,7 @@ size_t nib_bnb4_state_write(const nib_bnb4_state *state, char *text, size_t room
         n += snprintf(
             text + n, room - (size_t)n,
             ", \"nested_blocksize\": %d, \"nested_dtype\": \"float32\", \"nested_offset\": %s",
-            NIB_BNB4_NESTED_BLOCK, offset);
+            NIB_NESTED_BLOCK, offset);
     }
     n += snprintf(text + n, room - (size_t)n, "}");
     assert((size_t)n < room);

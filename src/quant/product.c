@@ -279,8 +279,8 @@ static void ready_tile(void *arg, size_t row, unsigned worker)
 }
 
 /* Tiles of all rows where there are columns enough for all threads, so that the weight is decoded
- * once; else tiles of a thread's own rows; where there are few of both, the columns in equal parts.
- */
+ * once; else tiles of a thread's own rows; where there are few of both, the columns in equal
+ * parts. */
 static void divide(product *p, size_t threads)
 {
     size_t rows = p->a->rows, sharing;

@@ -59,8 +59,8 @@ size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows);
 
 /* --- small float products of the low-rank branch; x, dy of the compute type --- */
 
-/* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with B^T)
- */
+/* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with
+ * B^T) */
 void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
                        size_t rank, const void *x, size_t ldx, const float *a, float scale,
                        float *u, void *scratch);

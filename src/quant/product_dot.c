@@ -7,9 +7,8 @@
 #include "base/thread.h"
 
 enum {
-    MOST_ROWS = NIB_DOT_ROWS,
-    OUTPUTS = 32 /* of a tile */,
-    DEPTH = 2048 /* decoded at a time */
+    OUTPUTS = 32, /* of a tile */
+    DEPTH = 2048  /* decoded at a time */
 };
 
 typedef struct dots {
@@ -31,11 +30,11 @@ static size_t worker_bytes(void) { return DEPTH * (sizeof(float) + sizeof(uint16
 size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows)
 {
     return nib_threads(ctx) * worker_bytes() +
-           (nib_min(max_rows, MOST_ROWS) + 1) * in * sizeof(float) + 64;
+           (nib_min(max_rows, NIB_DOT_ROWS) + 1) * in * sizeof(float) + 64;
 }
 
 /* sums[m] of one output for each row of x. */
-static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[MOST_ROWS])
+static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[NIB_DOT_ROWS])
 {
     float *values = (float *)(void *)(d->workers + worker * worker_bytes());
     uint16_t *through = (uint16_t *)(void *)(values + DEPTH);
@@ -53,9 +52,9 @@ static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[M
 
 /* sums[m][n] of `count` outputs from r0 on. */
 static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
-                     float sums[MOST_ROWS][OUTPUTS])
+                     float sums[NIB_DOT_ROWS][OUTPUTS])
 {
-    float one[MOST_ROWS];
+    float one[NIB_DOT_ROWS];
 
     if (d->kind)
         d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0],
@@ -82,7 +81,7 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
 {
     const dots *d = arg;
     size_t n0 = tile * OUTPUTS, count = nib_min(OUTPUTS, d->count - n0), run;
-    float sums[MOST_ROWS][OUTPUTS];
+    float sums[NIB_DOT_ROWS][OUTPUTS];
 
     for (size_t n = 0; n < count; n += run) { /* a run: outputs that are neighbours */
         size_t row = d->ids ? d->ids[n0 + n] : d->a->w_row0 + n0;
@@ -113,7 +112,7 @@ static void make_ready(const dots *d)
 
 static void run_dots(dots *d, void *scratch)
 {
-    assert(d->a->rows <= MOST_ROWS && !d->a->accumulate);
+    assert(d->a->rows <= NIB_DOT_ROWS && !d->a->accumulate);
     d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type)
                                      : NIB_DOT_NONE;
     d->workers = (char *)nib_round_up((uintptr_t)scratch, 64);

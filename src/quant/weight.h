@@ -50,8 +50,8 @@ typedef struct nib_scheme {
     /* Optional, all three: products of few rows x with rows of the weight, read once
      * (kernel/dot4.h). How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
     nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type);
-    /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both ways.
-     */
+    /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both
+     * ways. */
     void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready);
     /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one
@@ -85,11 +85,12 @@ typedef struct nib_bnb4 {
     void *owned; /* one block holding those of the arrays above that lie on no map, or NULL */
 } nib_bnb4;
 
-/* The scale of a block; product and sum are rounded separately. */
+/* The scale of a block. */
 static inline float nib_bnb4_absmax(const nib_bnb4 *q, size_t block)
 {
     if (q->absmax) return q->absmax[block];
-    return q->nested_table[q->absmax_q[block]] * q->nested_absmax[block / 256] + q->nested_offset;
+    return nib_nested_scale(q->nested_table, q->absmax_q, q->nested_absmax, q->nested_offset,
+                            block);
 }
 
 struct nib_weight {
