@@ -161,8 +161,8 @@ static double run_steps(nib_trainer *trainer, int steps, watcher *w)
     return best;
 }
 
-/* What a benchmark of a step prints besides: where its time goes; its speed beside a busy process.
- */
+/* What a benchmark of a step prints besides: where its time goes; its speed beside a busy
+ * process. */
 typedef struct extras { bool stages, neighbour; } extras;
 
 /* Seconds of a step. */

@@ -21,8 +21,8 @@ typedef struct session {
     { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
 
-/* How a verb that computes with a model holds it; m: nib_model_options *, compute: const char **.
- */
+/* How a verb that computes with a model holds it; m: nib_model_options *, compute:
+ * const char **. */
 #define MODEL_OPTIONS(m, compute) \
     { "load-in-4bit", OPTION_FLAG, &(m)->bnb.load_in_4bit, NULL, "quantize a dense model while loading" }, \
     { "bnb-4bit-quant-type", OPTION_STRING, &(m)->bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" }, \

@@ -88,8 +88,8 @@ static nib_status line_error(generate *g, size_t number, nib_status status, cons
     return status;
 }
 
-/* Which adapter answers where the prompt does not say: --use's, the only one, or of several none.
- */
+/* Which adapter answers where the prompt does not say: --use's, the only one, or of several
+ * none. */
 static void choose_adapter(generate *g)
 {
     g->o.adapter = g->use;

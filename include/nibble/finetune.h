@@ -59,8 +59,8 @@ typedef struct nib_train_options {
     int per_device_train_batch_size, gradient_accumulation_steps;
     int tokens_per_batch; /* > 0: a micro-batch is filled with records up to so many tokens,
                              whatever the batch size */
-    bool group_by_length; /* records of like length together, as transformers' LengthGroupedSampler
-                           */
+    bool group_by_length; /* records of like length together, as transformers'
+                           LengthGroupedSampler */
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char

@@ -7,8 +7,8 @@
 
 typedef struct nib_generator nib_generator;
 
-/* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers' default.
- */
+/* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers'
+ * default. */
 typedef struct nib_generate_options {
     int max_new_tokens;        /* -1: generation_config's, else 256 */
     int prompt_lookup_num_tokens; /* guesses at a time from what came before, 3 at most: faster, the

@@ -14,8 +14,8 @@ typedef enum nib_recipe_use {
     NIB_RECIPE_USED,    /* sets an option */
     NIB_RECIPE_ALIAS,   /* another name of a key: `help` is that key */
     NIB_RECIPE_IGNORED, /* understood and without effect here: `help` says why */
-    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; the library's default is accepted
-                         */
+    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; the library's default is
+                         accepted */
 } nib_recipe_use;
 
 typedef struct nib_recipe_key {
@@ -43,8 +43,8 @@ void nib_recipe_destroy(nib_recipe *r); /* NULL is fine */
 nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err);
 
 /* Sets a key to the value that `value` spells, over what a file says.  A list is a comma list or
- * YAML's [a, b]; setting a list again adds to it.  Errors as above, the key in place of the file.
- */
+ * YAML's [a, b]; setting a list again adds to it.  Errors as above, the key in place of the
+ * file. */
 nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib_error *err);
 
 /* What was read as options; borrowed, callbacks empty.  Says once which keys are without effect.

@@ -21,8 +21,8 @@ typedef struct nib_adapter {
     char base_form[NIB_BASE_FORM_ROOM];
 } nib_adapter;
 
-/* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size, double-quantized).
- */
+/* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size,
+ * double-quantized). */
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM]);
 
 /* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values

@@ -69,8 +69,8 @@ static void gate_tile(void *arg, size_t tile, unsigned worker)
                      nib_at(w->io->in[1], type, at), nib_at_mut(w->io->out, type, at));
 }
 
-/* gate and up are each read once in the graph, so that their gradients are written, not added to.
- */
+/* gate and up are each read once in the graph, so that their gradients are written, not added
+ * to. */
 static void gate_back_tile(void *arg, size_t tile, unsigned worker)
 {
     const flat_work *w = arg;

@@ -46,8 +46,8 @@ static nib_status find_last(job *j, nib_error *err)
     return status;
 }
 
-/* Nothing is written into a directory given as input, unless it is a checkpoint of this very run.
- */
+/* Nothing is written into a directory given as input, unless it is a checkpoint of this very
+ * run. */
 static nib_status take_given(job *j, const char *dir, nib_error *err)
 {
     char *parent = nib_sprintf(j->ctx, "%s/..", dir);

@@ -1,5 +1,5 @@
-/* merge_plan.h - what a merged directory holds: each tensor of the source, and what becomes of it.
- */
+/* merge_plan.h - what a merged directory holds: each tensor of the source, and what becomes of
+ * it. */
 #ifndef NIB_JOB_MERGE_PLAN_H
 #define NIB_JOB_MERGE_PLAN_H
 

@@ -1,5 +1,5 @@
-/* python_json.c - see python_json.h.  Walks with a stack of its own, so depth costs no recursion.
- */
+/* python_json.c - see python_json.h.  Walks with a stack of its own, so depth costs no
+ * recursion. */
 #include "job/python_json.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* python_json.h - JSON as Python writes it: json.dumps(value, indent=2, sort_keys=True) and a
- * newline, which is how transformers saves config.json.  Doubles are the shortest that read back.
- */
+ * newline, which is how transformers saves config.json.  Doubles are the shortest that read
+ * back. */
 #ifndef NIB_JOB_PYTHON_JSON_H
 #define NIB_JOB_PYTHON_JSON_H
 

@@ -1,5 +1,5 @@
-/* quantize_config.h - the small files of a quantized model directory: config.json, tokenizer, ...
- */
+/* quantize_config.h - the small files of a quantized model directory: config.json, tokenizer,
+ * ... */
 #ifndef NIB_JOB_QUANTIZE_CONFIG_H
 #define NIB_JOB_QUANTIZE_CONFIG_H
 

@@ -1,8 +1,8 @@
 /* quantize_linears.c - see quantize_linears.h.
  *
  * transformers replaces every nn.Linear but those of llm_int8_skip_modules ("lm_head").  In
- * the known architectures these are exactly the matrices called *.weight inside a numbered block.
- */
+ * the known architectures these are exactly the matrices called *.weight inside a numbered
+ * block. */
 #include "job/quantize_linears.h"
 
 /* "model.layers.12.mlp.up_proj.weight": a part of the name is a number. */

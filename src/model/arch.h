@@ -22,8 +22,8 @@ typedef struct nib_shape { size_t out, in; } nib_shape;
 typedef struct nib_arch {
     const char *const *model_types;     /* config.json's names for it, NULL at the end */
     size_t config_bytes;                /* of the architecture's struct */
-    /* Reads config.json's keys.  `where` names the file in errors.  Sizes are positive afterwards.
-     */
+    /* Reads config.json's keys.  `where` names the file in errors.  Sizes are positive
+     * afterwards. */
     nib_status (*read)(nib_ctx *ctx, const json_t *json, const char *where, void *config,
                        nib_error *err);
     const char *prefix;                 /* "model.": may be missing in a base-only export */

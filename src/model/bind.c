@@ -99,8 +99,8 @@ static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module
 
 /* --- tensors that would change what a weight means --- */
 
-/* What follows "M.weight" in the name of a tensor that belongs to it ("M.weight.absmax"), or NULL.
- */
+/* What follows "M.weight" in the name of a tensor that belongs to it ("M.weight.absmax"), or
+ * NULL. */
 static const char *piece_of(const char *name)
 {
     const char *p = NULL, *next = name;

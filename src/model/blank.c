@@ -13,8 +13,8 @@ static uint64_t number(uint64_t seed, uint64_t n)
     return z ^ z >> 31;
 }
 
-/* Four values a number, even over +-0.035: the deviation of 0.02 that models are initialised with.
- */
+/* Four values a number, even over +-0.035: the deviation of 0.02 that models are initialised
+ * with. */
 static void decode_random(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1,
                           float *dst, size_t ld)
 {

@@ -69,8 +69,8 @@ static bool add_symbol(nib_tokenizer *t, size_t *count, uint32_t id, size_t begi
     return true;
 }
 
-/* A character the vocabulary lacks: its bytes if all of them have tokens, else unk, else nothing.
- */
+/* A character the vocabulary lacks: its bytes if all of them have tokens, else unk, else
+ * nothing. */
 static bool add_unknown(nib_tokenizer *t, size_t *count, size_t begin, size_t end, bool *fused)
 {
     bool bytes = t->byte_fallback;

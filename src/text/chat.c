@@ -1,5 +1,5 @@
-/* chat.c - finding a chat template and rendering with it; what is trained is chat_mask.c's affair.
- */
+/* chat.c - finding a chat template and rendering with it; what is trained is chat_mask.c's
+ * affair. */
 #include "text/chat.h"
 
 #include <dirent.h>
@@ -259,8 +259,8 @@ static const named *look_up(const nib_chat *c, const char *name)
     return NULL;
 }
 
-/* tool_use for chats with tools, where there is one; else default; a single one is it.  NULL: none.
- */
+/* tool_use for chats with tools, where there is one; else default; a single one is it.  NULL:
+ * none. */
 static const named *choose(const nib_chat *c, bool tools)
 {
     const named *n = tools ? look_up(c, "tool_use") : NULL;

@@ -7,8 +7,8 @@ static bool is_assistant(const json_t *messages, size_t i)
     return role && strcmp(role, "assistant") == 0;
 }
 
-/* Where the rendering of the first `count` messages ends in the whole's, which must begin with it.
- */
+/* Where the rendering of the first `count` messages ends in the whole's, which must begin with
+ * it. */
 static nib_status prefix(nib_chat *c, const nib_chat_turns *t, size_t count, bool prompt,
                          const nib_jinja_output *whole, size_t *length, nib_error *err)
 {

@@ -81,8 +81,8 @@ static const nib_added *added_at(const nib_tokenizer *t, const char *text, size_
 
 /* The first added token whose content stands at or after `from`.  normalized: the pass over
  * normalized text. Contents do not overlap, but one may begin among blanks that the token before it
- * has taken: `taken` is that one's end.  A content that is no word of its own is passed over whole.
- */
+ * has taken: `taken` is that one's end.  A content that is no word of its own is passed over
+ * whole. */
 static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from,
                        size_t taken, bool normalized, found *out)
 {

@@ -59,8 +59,8 @@ nib_status nib_checkpoint_read_optimizer(nib_ctx *ctx, const char *dir, nib_opti
 
 /* --- the checkpoints of an output directory --- */
 
-/* The N of every directory checkpoint-N in `dir` (links left out), rising.  *out is the caller's.
- */
+/* The N of every directory checkpoint-N in `dir` (links left out), rising.  *out is the
+ * caller's. */
 nib_status nib_checkpoint_list(nib_ctx *ctx, const char *dir, uint64_t **out, size_t *count,
                                nib_error *err);
 

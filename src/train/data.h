@@ -65,8 +65,8 @@ const char *nib_dataset_template_text(const nib_dataset *d);
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
                                 nib_error *err);
 
-/* The Trainer's order of epoch e: torch.randperm with seed + e, or 0, 1, 2, ... (formats.md 14.4).
- */
+/* The Trainer's order of epoch e: torch.randperm with seed + e, or 0, 1, 2, ... (formats.md
+ * 14.4). */
 void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch,
                        uint32_t *order);
 

@@ -44,8 +44,8 @@ static nib_status end_record(reader *r, const char *where, nib_error *err)
 
 /* --- text --- */
 
-/* Is the token trained?  *next: the first span that may hold it; tokens come in the text's order.
- */
+/* Is the token trained?  *next: the first span that may hold it; tokens come in the text's
+ * order. */
 static bool is_trained(const nib_example *x, const nib_token *t, size_t *next)
 {
     if (t->added_by_template) return false;

@@ -39,8 +39,8 @@ uint64_t nib_epochs_of(const nib_epochs *e, uint64_t step, uint64_t *first);
 uint64_t nib_epochs_steps(const nib_epochs *e, uint64_t epoch); /* of an epoch of the run */
 double nib_epochs_done(const nib_epochs *e, uint64_t steps); /* epochs, with the part of the last */
 
-/* Records of micro-batch `micro` of a step: *order[0..returned); 0: the epoch's last step is short.
- */
+/* Records of micro-batch `micro` of a step: *order[0..returned); 0: the epoch's last step is
+ * short. */
 size_t nib_epochs_micro(nib_epochs *e, uint64_t step, uint64_t micro, const uint32_t **order);
 
 #endif

@@ -1,8 +1,8 @@
 /* optimizer_states.c - where the moments of each parameter lie, and what they are called in a
  * checkpoint.
  *
- * One block of memory, each tensor from a line of cache on: m, v, and of 8-bit ones their scales.
- */
+ * One block of memory, each tensor from a line of cache on: m, v, and of 8-bit ones their
+ * scales. */
 #include "train/optimizer.h"
 
 enum {

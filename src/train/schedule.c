@@ -1,5 +1,5 @@
-/* schedule.c - factors by step, in double, operation for operation as transformers computes them.
- */
+/* schedule.c - factors by step, in double, operation for operation as transformers computes
+ * them. */
 #include "train/schedule.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* schedule.h - the learning rate's factor at each step, as transformers has it (formats.md 14.3).
- */
+/* schedule.h - the learning rate's factor at each step, as transformers has it (formats.md
+ * 14.3). */
 #ifndef NIB_TRAIN_SCHEDULE_H
 #define NIB_TRAIN_SCHEDULE_H
 

@@ -1,5 +1,5 @@
-/* shape_chat.c - records that are chats: checked, brought into one form, rendered with their marks.
- */
+/* shape_chat.c - records that are chats: checked, brought into one form, rendered with their
+ * marks. */
 #include "train/shape.h"
 
 #include <stdio.h>

@@ -50,8 +50,8 @@ void nib_trainer_state_free(nib_trainer_state *s); /* zeroed is fine */
 /* Adds an entry; the history must have room. */
 void nib_trainer_state_log(nib_trainer_state *s, const nib_log_entry *e);
 
-/* An entry on one line as a JSON object with sorted keys; values that are not finite are left out.
- */
+/* An entry on one line as a JSON object with sorted keys; values that are not finite are left
+ * out. */
 void nib_log_entry_put(nib_text *t, const nib_log_entry *e);
 
 /* The whole file: json.dumps(indent=2, sort_keys=True) and a newline.  Losses of training rounded

@@ -1,6 +1,6 @@
 /* test_thread.c - the parallel loop: every tile once, by a worker that exists, and done when the
- * call returns; loops one after the other, short and long, beside sleeping and beside busy workers.
- */
+ * call returns; loops one after the other, short and long, beside sleeping and beside busy
+ * workers. */
 #include "base/thread.h"
 
 #include <stdatomic.h>

@@ -44,8 +44,8 @@ static bool make_snapshot(char snapshot[512])
     return true;
 }
 
-/* The hub's name is found also from inside, goes through quantize, and yields to --base-model-name.
- */
+/* The hub's name is found also from inside, goes through quantize, and yields to
+ * --base-model-name. */
 static void test_origin(void)
 {
     char snapshot[512], packed[512], out[512], here[4096], data[4096];

@@ -1,5 +1,5 @@
-/* test_parquet.c - Parquet gives what pyarrow reads, and a broken file is refused, whatever broke.
- */
+/* test_parquet.c - Parquet gives what pyarrow reads, and a broken file is refused, whatever
+ * broke. */
 #pragma GCC diagnostic ignored "-Wformat-zero-length" /* CHECK without a message */
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +72,8 @@ static void test_equals_pyarrow(void)
     for (size_t i = 0; i < NIB_COUNT(names); i++) check_golden(names[i]);
 }
 
-/* Reads everything, or only the column `only`; the error's message, or NULL.  *rows: how many came.
- */
+/* Reads everything, or only the column `only`; the error's message, or NULL.  *rows: how many
+ * came. */
 static const char *read_all(const void *data, size_t bytes, const char *only, size_t *rows)
 {
     static nib_error err;
@@ -168,8 +168,8 @@ static void test_refuses_containers(void)
           message ? message : "read");
 }
 
-/* Cut at every byte, and with every byte missing: refused, or read where the byte did not matter.
- */
+/* Cut at every byte, and with every byte missing: refused, or read where the byte did not
+ * matter. */
 static void test_cut_short(void)
 {
     static const char *const names[] = { "nested.parquet", "gzip-v2.parquet",

@@ -1,5 +1,5 @@
-/* test_records.c - every kind of data file through one door, folders with splits, what is refused.
- */
+/* test_records.c - every kind of data file through one door, folders with splits, what is
+ * refused. */
 #pragma GCC diagnostic ignored "-Wformat-zero-length" /* CHECK without a message */
 #include <stdlib.h>
 #include <string.h>

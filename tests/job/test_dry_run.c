@@ -71,8 +71,8 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 }
 
 /* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these
- * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by hand).
- */
+ * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by
+ * hand). */
 static void test_recipes(void)
 {
     static const struct {
@@ -216,8 +216,8 @@ static void test_blank_equals_real(void)
     }
 }
 
-/* Between the memory of eight records at a time and of one: a smaller micro-batch, the same step.
- */
+/* Between the memory of eight records at a time and of one: a smaller micro-batch, the same
+ * step. */
 static void test_micro_batch(void)
 {
     char data[600], model[600], memory[40], out[600], *lines, path[700], *recipe = NULL;
@@ -324,8 +324,8 @@ static void test_refused_before_quantizing(void)
     CHECK(s.progress > 0, "progress %d", s.progress);
 }
 
-/* A limit that refuses the states in memory takes them in a file; 8-bit ones count what they are.
- */
+/* A limit that refuses the states in memory takes them in a file; 8-bit ones count what they
+ * are. */
 static void test_paged(void)
 {
     static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",

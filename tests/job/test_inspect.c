@@ -9,8 +9,8 @@
 #include "nibble/quantize.h"
 #include "nibble/tokenize.h"
 
-/* The report on a path below the repository's top, or on a whole path; NULL with a failure noted.
- */
+/* The report on a path below the repository's top, or on a whole path; NULL with a failure
+ * noted. */
 static json_t *inspect(nib_ctx *ctx, const char *path)
 {
     json_t *json = NULL;

@@ -3,8 +3,8 @@
  * tensors, a few queries against a cache; in buffers that end at an unreadable page.
  *
  * What is not this head's and not this sequence's must stay as it was; and a token has the same
- * bits alone, packed behind others, or cut into other tiles of queries (docs/design.md, "Numbers").
- */
+ * bits alone, packed behind others, or cut into other tiles of queries (docs/design.md,
+ * "Numbers"). */
 #include <math.h>
 #include <string.h>
 

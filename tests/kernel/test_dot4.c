@@ -14,8 +14,8 @@ nib_dot_rows_bf16_fn nib_dot_rows_bf16_avx512bf16emu;
 
 typedef struct codes { nib_dot4 d; size_t n; float *x; uint16_t *half; } codes;
 
-/* Scales of its own for 2^shift blocks, nested or not; the first block is not always the matrix's.
- */
+/* Scales of its own for 2^shift blocks, nested or not; the first block is not always the
+ * matrix's. */
 static codes make_codes(size_t rows, size_t blocks, bool nested, unsigned shift)
 {
     codes c = { .n = blocks * NIB_DOT4_BLOCK };

@@ -9,8 +9,8 @@
 
 static const nib_dtype types[] = { NIB_F32, NIB_BF16 };
 
-/* How far results may be apart: sums in another order, or bfloat16 rounded twice to the other side.
- */
+/* How far results may be apart: sums in another order, or bfloat16 rounded twice to the other
+ * side. */
 static float near(nib_dtype type, float in_float) { return type == NIB_F32 ? in_float : 0x1p-7f; }
 
 static bool same(const void *a, const void *b, nib_dtype type, size_t n)

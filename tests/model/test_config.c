@@ -19,8 +19,8 @@ static nib_status parse(nib_ctx *ctx, const char *text, nib_error *err)
     return status;
 }
 
-/* `change` replaces a key's value, or adds it: later keys would be duplicates, so it goes by name.
- */
+/* `change` replaces a key's value, or adds it: later keys would be duplicates, so it goes by
+ * name. */
 static nib_status with(nib_ctx *ctx, const char *type, const char *key, const char *value,
                        nib_error *err)
 {
