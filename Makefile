@@ -62,7 +62,7 @@ TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
-.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz install clean help deps
+.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz fuzzers tests benches install clean help deps
 all: deps
 	@$(MAKE) --no-print-directory $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a
@@ -134,19 +134,22 @@ bench-peers: deps
 	@python3 bench/peers/run.py --nibble $(BUILD)/nibble --json $(BUILD)/bench-peers.json $(PEERS)
 
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
+# One make builds the library and the targets: two that ran side by side would write one archive.
 FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 15
-FUZZERS := $(FUZZ_SRC:fuzz/%.c=build-fuzz/fuzz/%)
-build-fuzz/fuzz/%: fuzz/%.c
-	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" FUZZ_FLAGS=-fsanitize=fuzzer-no-link build-fuzz/libnibble.a
+FUZZERS := $(FUZZ_SRC:fuzz/%.c=$(BUILD)/fuzz/%)
+$(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@clang $(CPPFLAGS) -std=c17 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< build-fuzz/libnibble.a $(LIBS)
-fuzz: $(FUZZERS)
-	@set -e; for f in $(FUZZERS); do n=$$(basename $$f | sed s/^fuzz_//); \
-	  echo "fuzz $$n"; mkdir -p build-fuzz/corpus/$$n; \
-	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -artifact_prefix=build-fuzz/ \
-	     build-fuzz/corpus/$$n fuzz/seeds/$$n > build-fuzz/$$n.log 2>&1 || { tail -40 build-fuzz/$$n.log; exit 1; }; done
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+fuzzers: $(FUZZERS)
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
+	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers
+	@for c in $(FUZZ_SRC); do n=$$(basename $$c .c | sed s/^fuzz_//); mkdir -p build-fuzz/corpus/$$n; \
+	  build-fuzz/fuzz/fuzz_$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	     -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$n fuzz/seeds/$$n > build-fuzz/$$n.log 2>&1 || \
+	     { tail -40 build-fuzz/$$n.log; echo "FAILED fuzz $$n"; exit 1; }; echo "ok fuzz $$n"; done
 
 demo: all
 	@BUILD=$(BUILD) tools/demo.sh
