@@ -46,7 +46,8 @@ nib_encoded8 NIB_VARIANT(encode8)(size_t n, const float *x, uint8_t *codes)
         V code = v_round(v_min(v_set(127), v_max(v_set(-127), v_mul(value, by))));
         V rest = v_sub(value, v_mul(code, step));
         _mm_storeu_si128((__m128i *)(void *)bytes, w_bytes(code, NIB_DOT8_ZERO));
-        memcpy(codes + i, bytes, count);
+        if (count == VN) memcpy(codes + i, bytes, VN);
+        else memcpy(codes + i, bytes, count);
         error = v_fma(rest, rest, error);
     }
     return (nib_encoded8){ scale, (double)v_sum(error) };

@@ -10,6 +10,8 @@ static const float ROOM = 1.001f;           /* norms are sums in float themselve
 /* Of a row or x: products of two norms are numbers, and squares of rests no subnormal ones. */
 static const double MOST_SQUARES = 0x1p120, LEAST_SQUARES = 0x1p-96;
 
+typedef struct bounds { float lower, upper; } bounds;
+
 struct nib_sketch {
     nib_ctx *ctx;
     const nib_kernels *k;
@@ -17,11 +19,14 @@ struct nib_sketch {
     uint8_t *codes;           /* [rows, wide] */
     float *scale;             /* [rows] of the codes; */
     float *error, *norm;      /* of a row |w - w'|, and no less than |w| and |w'| */
-    float *lower, *upper;     /* [NIB_DOT_ROWS, rows] of the outputs, of the last call */
+    float *lower, *upper;     /* [NIB_DOT_ROWS, rows] of the outputs, of the last call, */
+    bounds *most;             /* [NIB_DOT_ROWS, tiles] and the greatest of each tile */
     float *greatest;          /* [rows] a heap of the greatest lower bounds, the least first */
     uint32_t *found;          /* [NIB_DOT_ROWS, rows] */
     int16_t *x;               /* [NIB_DOT_ROWS, wide] as dot8 has it */
 };
+
+static size_t tiles_of(const nib_sketch *s) { return nib_ceil_div(s->rows, ROWS); }
 
 /* --- making --- */
 
@@ -35,9 +40,14 @@ typedef struct making {
 
 static double sum_of_squares(size_t n, const float *x)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    return sum;
+    double sum[8] = { 0 }; /* one after the other would wait for each addition */
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        for (size_t j = 0; j < 8; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
+    for (; i < n; i++) sum[0] += (double)x[i] * (double)x[i];
+    for (size_t j = 1; j < 8; j++) sum[0] += sum[j];
+    return sum[0];
 }
 
 static void encode_row(nib_sketch *s, size_t r, const float *values)
@@ -84,11 +94,12 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
         s->codes = nib_new_array(ctx, w->out, s->wide);
         s->scale = nib_new_array(ctx, w->out, ROW_FLOATS * sizeof *s->scale);
         s->found = nib_new_array(ctx, w->out, NIB_DOT_ROWS * sizeof *s->found);
+        s->most = nib_new_array(ctx, tiles_of(s), NIB_DOT_ROWS * sizeof *s->most);
         s->x = nib_new_array(ctx, s->wide, NIB_DOT_ROWS * sizeof *s->x);
         m.decoded = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.decoded);
         m.through = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.through);
     }
-    if (!s || !s->codes || !s->scale || !s->found || !s->x || !m.decoded || !m.through) {
+    if (!s || !s->codes || !s->scale || !s->found || !s->most || !s->x || !m.decoded || !m.through) {
         status = nib_fail(err, NIB_E_NOMEM, "sketch of %zu x %zu: out of memory", w->out, w->in);
         goto done;
     }
@@ -97,7 +108,7 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
     s->greatest = s->norm + w->out;
     s->lower = s->greatest + w->out;
     s->upper = s->lower + NIB_DOT_ROWS * w->out;
-    nib_parallel_for(ctx, nib_ceil_div(w->out, ROWS), make_tile, &m);
+    nib_parallel_for(ctx, tiles_of(s), make_tile, &m);
     *out = s;
     s = NULL; /* handed over */
 done:
@@ -113,6 +124,7 @@ void nib_sketch_destroy(nib_sketch *s)
     nib_free(s->ctx, s->codes);
     nib_free(s->ctx, s->scale);
     nib_free(s->ctx, s->found);
+    nib_free(s->ctx, s->most);
     nib_free(s->ctx, s->x);
     nib_free(s->ctx, s);
 }
@@ -158,6 +170,19 @@ static question ask(const nib_sketch *s, const float *x, int16_t *integers)
     return q;
 }
 
+static float greatest(const float *x, size_t n)
+{
+    float most[8], all = -INFINITY;
+    size_t i = 0;
+
+    for (size_t j = 0; j < 8; j++) most[j] = -INFINITY;
+    for (; i + 8 <= n; i += 8)
+        for (size_t j = 0; j < 8; j++) most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+    for (; i < n; i++) all = x[i] > all ? x[i] : all;
+    for (size_t j = 0; j < 8; j++) all = most[j] > all ? most[j] : all;
+    return all;
+}
+
 static void bound_tile(void *arg, size_t tile, unsigned worker)
 {
     const questions *qs = arg;
@@ -177,6 +202,8 @@ static void bound_tile(void *arg, size_t tile, unsigned worker)
             lower[r] = value - room;
             upper[r] = value + room;
         }
+        s->most[m * tiles_of(s) + tile] =
+            (bounds){ greatest(lower, rows), greatest(upper, rows) };
     }
 }
 
@@ -192,15 +219,35 @@ static void sink(float *heap, size_t n, float x)
     heap[at] = x;
 }
 
-/* The n-th greatest of the lower bounds. */
-static float threshold(const nib_sketch *s, const float *lower, size_t n)
+/* The n-th greatest of the lower bounds for row m of x. */
+static float threshold(const nib_sketch *s, size_t m, size_t n)
 {
+    const float *lower = s->lower + m * s->rows;
+    const bounds *most = s->most + m * tiles_of(s);
     float *heap = s->greatest;
 
     for (size_t i = 0; i < n; i++) heap[i] = -INFINITY;
-    for (size_t r = 0; r < s->rows; r++)
-        if (lower[r] > heap[0]) sink(heap, n, lower[r]);
+    for (size_t tile = 0; tile < tiles_of(s); tile++) {
+        size_t end = nib_min((tile + 1) * ROWS, s->rows);
+        for (size_t r = tile * ROWS; most[tile].lower > heap[0] && r < end; r++)
+            if (lower[r] > heap[0]) sink(heap, n, lower[r]);
+    }
     return heap[0];
+}
+
+/* Rows whose upper bound for row m of x is not below `least`. */
+static nib_found rows_reaching(const nib_sketch *s, size_t m, float least)
+{
+    const float *upper = s->upper + m * s->rows;
+    const bounds *most = s->most + m * tiles_of(s);
+    nib_found found = { s->found + m * s->rows, 0 };
+
+    for (size_t tile = 0; tile < tiles_of(s); tile++) {
+        size_t end = nib_min((tile + 1) * ROWS, s->rows);
+        for (size_t r = tile * ROWS; most[tile].upper >= least && r < end; r++)
+            if (upper[r] >= least) s->found[m * s->rows + found.count++] = (uint32_t)r;
+    }
+    return found;
 }
 
 void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_found *found)
@@ -211,13 +258,10 @@ void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_f
     /* n 2^-24 bounds a sum in any order; twice that, for both sums */
     qs.rounding = (float)(s->in + 64) * 0x1p-23f;
     for (size_t m = 0; m < M; m++) qs.all[m] = ask(s, x + m * s->in, s->x + m * s->wide);
-    nib_parallel_for(s->ctx, nib_ceil_div(s->rows, ROWS), bound_tile, &qs);
+    nib_parallel_for(s->ctx, tiles_of(s), bound_tile, &qs);
     for (size_t m = 0; m < M; m++) {
-        float least = threshold(s, s->lower + m * s->rows, nib_min(most, s->rows));
-        uint32_t *rows = s->found + m * s->rows;
-        size_t count = 0;
-        for (size_t r = 0; qs.all[m].bounded && r < s->rows; r++)
-            if (!(s->upper[m * s->rows + r] < least)) rows[count++] = (uint32_t)r;
-        found[m] = (nib_found){ rows, count };
+        found[m] = (nib_found){ 0 };
+        if (qs.all[m].bounded)
+            found[m] = rows_reaching(s, m, threshold(s, m, nib_min(most, s->rows)));
     }
 }
