@@ -201,6 +201,7 @@ int verb_generate(int argc, char **argv)
         { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
         { "max-new-tokens", OPTION_COUNT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
         { "prompt-lookup-num-tokens", OPTION_NATURAL, &g.o.prompt_lookup_num_tokens, "3", "guesses at a time, from what came before: faster, the same text; 0: none" },
+        { "float32-matmul-precision", OPTION_STRING, &g.o.float32_matmul_precision, "high", "of new tokens in float32: high (some 16 bits, faster) or highest" },
         { "do-sample", OPTION_CHOICE, &g.o.do_sample, NULL, "sample, or --no-do-sample" },
         { "temperature", OPTION_FLOAT, &g.o.temperature, "0.7", "0 is greedy" },
         { "top-k", OPTION_NATURAL, &g.o.top_k, "50", "of the likeliest tokens; 0: of all" },

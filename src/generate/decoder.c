@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-/* Making a sketch takes as long as some twenty tokens gain by it, so it waits for as many: at worst
+/* Making a sketch takes as long as some ten tokens gain by it, so it waits for as many: at worst
  * generation takes as much longer as it could have been faster. */
 enum {
-    TOKENS_BEFORE_SKETCH = 20,
+    TOKENS_BEFORE_SKETCH = 10,
     WORDS_SHARE = 16, /* of the words: with more of them asked for nothing is gained */
     BYTES_SHARE = 8   /* of all weights: a smaller head's gain is not worth a sketch's memory */
 };

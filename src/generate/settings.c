@@ -99,6 +99,18 @@ nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const json_t *conf
     return status;
 }
 
+static nib_status read_precision(const char *name, nib_precision *precision, nib_error *err)
+{
+    *precision = NIB_PRECISION_HIGH;
+    if (!name || strcmp(name, "high") == 0) return NIB_OK;
+    *precision = NIB_PRECISION_HIGHEST;
+    if (strcmp(name, "highest") == 0) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID,
+                    "float32_matmul_precision: '%s' is not high or highest (torch's medium is "
+                    "compute_dtype bfloat16)",
+                    name);
+}
+
 nib_status nib_generation_apply(nib_generation *g, const nib_generate_options *o, nib_error *err)
 {
     nib_sampling *s = &g->sampling;
@@ -130,5 +142,5 @@ nib_status nib_generation_apply(nib_generation *g, const nib_generate_options *o
                         s->repetition_penalty);
     if (g->max_new_tokens < 1)
         return nib_fail(err, NIB_E_INVALID, "max_new_tokens: %d is less than 1", g->max_new_tokens);
-    return NIB_OK;
+    return read_precision(o->float32_matmul_precision, &g->precision, err);
 }

@@ -6,6 +6,7 @@
 
 #include "generate/sampler.h"
 #include "nibble/generate.h"
+#include "quant/weight.h"
 
 enum { NIB_MOST_END_TOKENS = 32 };
 
@@ -14,6 +15,7 @@ typedef struct nib_generation {
     int max_new_tokens;
     int prompt_lookup_num_tokens; /* guesses at a time (lookup.h); at most NIB_MOST_GUESSES are
                                    made */
+    nib_precision precision;
     int64_t end_tokens[NIB_MOST_END_TOKENS];
     size_t end_count;
 } nib_generation;

@@ -148,8 +148,9 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
 {
     nib_dtype type = run->graph->type;
     size_t in = l->weight->in;
-    nib_product_args args = { .type = type, .rows = rows, .x = x, .ldx = in, .y = y, .ldy = ld,
-                              .y_type = y_type, .bias = l->bias };
+    nib_product_args args = { .type = type, .precision = run->graph->precision, .rows = rows,
+                              .x = x, .ldx = in, .y = y, .ldy = ld, .y_type = y_type,
+                              .bias = l->bias };
 
     if (lora) {
         args.rank = lora->a->rows;

@@ -182,6 +182,13 @@ static nib_status settle(const nib_generator *g, const nib_generate_options *o, 
     return status;
 }
 
+static const char *computed_in(nib_dtype type, nib_precision precision)
+{
+    if (type != NIB_F32) return nib_dtype_name(type);
+    return precision == NIB_PRECISION_HIGH ? "float32, float32_matmul_precision high"
+                                           : "float32, float32_matmul_precision highest";
+}
+
 nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *options, char *text,
                                   size_t room, nib_error *err)
 {
@@ -202,7 +209,7 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
         "%zu stop strings, computed in %s",
         how, s->repetition_penalty, use.max_new_tokens, use.prompt_lookup_num_tokens,
         slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
-        nib_dtype_name(g->model->graph->type));
+        computed_in(g->model->graph->type, use.precision));
     return NIB_OK;
 }
 
@@ -356,6 +363,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
     if (status) return status;
     start = nib_clock_seconds();
+    g->model->graph->precision = use->precision;
     nib_decoder_begin(g->decoder, slot);
     status = nib_decoder_push(g->decoder, g->ids, prompt, nib_sampling_needs(&use->sampling), err);
     r->prompt_tokens = prompt;

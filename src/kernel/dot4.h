@@ -46,9 +46,19 @@ typedef void nib_arrange4_fn(size_t n, const float *x, float *to);
 typedef void nib_dot4_fn(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y,
                          size_t ldy);
 
-/* Optional: the same, faster, where the values of the table are bfloat16. */
-typedef nib_arrange4_fn nib_arrange4_rounded_fn;
-typedef nib_dot4_fn nib_dot4_rounded_fn;
+/* Optional: the same with x in fixed point and the table's values as 16-bit words, whose products
+ * and their sum within a block are exact: the relative error is some 2^-15 instead of 2^-24, that
+ * of "high" in torch.set_float32_matmul_precision.  A row of x is n words of -NIB_FIXED4_MOST to
+ * NIB_FIXED4_MOST, then for each block the step that its words count (nib_fixed4_steps): NaN when x
+ * is not finite there.  ldx is in words. */
+enum { NIB_FIXED4_MOST = 32767 };
+static inline const float *nib_fixed4_steps(const int16_t *row, size_t blocks)
+{
+    return (const float *)(const void *)(row + blocks * NIB_DOT4_BLOCK);
+}
+typedef void nib_arrange4_fixed_fn(size_t n, const float *x, int16_t *to);
+typedef void nib_dot4_fixed_fn(const nib_dot4 *d, size_t M, const int16_t *x, size_t ldx, float *y,
+                               size_t ldy);
 
 /* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding
  * does. */

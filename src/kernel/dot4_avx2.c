@@ -1,33 +1,17 @@
 /* dot4_avx2.c - products of one row with low-bit rows, 64 codes a step: 25 shuffles, which two of
- * the ports do, beside 9 multiply-adds.  A table of bfloat16 values is two tables of bytes: 13
- * shuffles. */
+ * the ports do, beside 9 multiply-adds. */
 #include "kernel/kernels.h"
 #include "kernel/planes_avx2.h"
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
 
-/* look_up32 where the table's values are bfloat16: words, of which every other one is shifted
- * up. */
-NIB_INLINE void look_up32_rounded(const planes *p, __m256i codes, V to[4])
-{
-    const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
-    __m256i b2 = _mm256_shuffle_epi8(p->byte[2], codes),
-            b3 = _mm256_shuffle_epi8(p->byte[3], codes);
-    __m256i first = _mm256_unpacklo_epi8(b2, b3), second = _mm256_unpackhi_epi8(b2, b3);
-
-    to[0] = _mm256_castsi256_ps(_mm256_slli_epi32(first, 16));
-    to[1] = _mm256_castsi256_ps(_mm256_and_si256(first, upper));
-    to[2] = _mm256_castsi256_ps(_mm256_slli_epi32(second, 16));
-    to[3] = _mm256_castsi256_ps(_mm256_and_si256(second, upper));
-}
-
 typedef struct values64 { V high[4], low[4]; } values64;
 
-NIB_INLINE values64 look_up64(const planes *p, __m256i codes, bool rounded)
+NIB_INLINE values64 look_up64(const planes *p, __m256i codes)
 {
     values64 v;
-    (rounded ? look_up32_rounded : look_up32)(p, high_nibbles(codes), v.high);
-    (rounded ? look_up32_rounded : look_up32)(p, low_nibbles(codes), v.low);
+    look_up32(p, high_nibbles(codes), v.high);
+    look_up32(p, low_nibbles(codes), v.low);
     return v;
 }
 
@@ -42,26 +26,19 @@ NIB_INLINE V dot64(const values64 *v, const float *x)
 }
 
 /* Which of 32 bytes lane i of the 32 values above is. */
-static size_t order32(size_t i, bool rounded)
-{
-    size_t vector = i / 8, lane = i % 8 / 4 * 16, at = i % 4;
-    return lane + (rounded ? vector / 2 * 8 + 2 * at + vector % 2 : vector * 4 + at);
-}
+static size_t order32(size_t i) { return i % 8 / 4 * 16 + i / 8 * 4 + i % 4; }
 
-static void arrange(size_t n, const float *x, bool rounded, float *to)
+void nib_arrange4_avx2(size_t n, const float *x, float *to)
 {
     for (size_t b = 0; b < n; b += NIB_DOT4_BLOCK)
         for (size_t i = 0; i < 32; i++) {
-            to[b + i] = x[b + 2 * order32(i, rounded)]; /* high nibbles */
-            to[b + 32 + i] = x[b + 2 * order32(i, rounded) + 1];
+            to[b + i] = x[b + 2 * order32(i)]; /* high nibbles */
+            to[b + 32 + i] = x[b + 2 * order32(i) + 1];
         }
 }
 
-void nib_arrange4_avx2(size_t n, const float *x, float *to) { arrange(n, x, false, to); }
-void nib_arrange4_rounded_avx2(size_t n, const float *x, float *to) { arrange(n, x, true, to); }
-
-NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool rounded,
-                     bool nested, float *y, size_t ldy)
+NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool nested, float *y,
+                     size_t ldy)
 {
     const planes p = planes_of(d->table);
     const uint8_t *codes = d->codes;
@@ -71,8 +48,7 @@ NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bo
         V sum[NIB_DOT_ROWS];
         for (size_t m = 0; m < M; m++) sum[m] = v_zero();
         for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes),
-                                   rounded);
+            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes));
             V scale = v_set(nib_dot4_scale(d, nested, block));
             _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
             for (size_t m = 0; m < M; m++)
@@ -84,15 +60,8 @@ NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bo
 
 void nib_dot4_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
 {
-    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4, d, x, ldx, false, true, y, ldy);
-}
-
-void nib_dot4_rounded_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y,
-                           size_t ldy)
-{
-    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, true, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, true, y, ldy);
+    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
+    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
 }
 
 /* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for

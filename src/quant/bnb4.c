@@ -141,18 +141,22 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
 
 /* --- one row --- */
 
-static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type)
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision)
 {
     if (unit_of(&w->as.bnb4) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK) return NIB_DOT_NONE;
     if (type == NIB_BF16 && k->dot4_bf16) return NIB_DOT_PAIRS;
-    return type == NIB_BF16 && k->dot4_rounded ? NIB_DOT_ROUNDED : NIB_DOT_FLOATS;
+    if (k->dot4_fixed && (type == NIB_BF16 || precision == NIB_PRECISION_HIGH))
+        return NIB_DOT_FIXED; /* finer than bfloat16 */
+    return NIB_DOT_FLOATS;
 }
 
 static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready)
 {
     if (kind == NIB_DOT_PAIRS) k->arrange4_bf16(w->in, x, ready);
-    else (kind == NIB_DOT_ROUNDED ? k->arrange4_rounded : k->arrange4)(w->in, x, ready);
+    else if (kind == NIB_DOT_FIXED) k->arrange4_fixed(w->in, x, ready);
+    else k->arrange4(w->in, x, ready);
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -160,15 +164,13 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
 {
     const nib_bnb4 *q = &w->as.bnb4;
     size_t blocks = w->in / NIB_DOT4_BLOCK;
-    float table[16];
-    nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = table, .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
+    nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = q->table, .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
                    .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK), .scales = q->absmax,
                    .scale_codes = q->absmax_q, .scale_table = q->nested_table, .nested = q->nested_absmax, .offset = q->nested_offset };
 
-    for (size_t c = 0; c < 16; c++)
-        table[c] = kind == NIB_DOT_ROUNDED ? nib_round_bf16(q->table[c]) : q->table[c];
     if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, M, ready, w->in, y, ldy);
-    else (kind == NIB_DOT_ROUNDED ? k->dot4_rounded : k->dot4)(&d, M, ready, w->in, y, ldy);
+    else if (kind == NIB_DOT_FIXED) k->dot4_fixed(&d, M, ready, 2 * w->in, y, ldy);
+    else k->dot4(&d, M, ready, w->in, y, ldy);
 }
 
 const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack, dot_kind, dot_ready, dot };

@@ -102,8 +102,10 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
 
 /* --- one row --- */
 
-static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type)
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision)
 {
+    (void)precision; /* always the highest: its rows are read as fast */
     if (w->as.dense.dtype == NIB_F32) return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
     if (w->as.dense.dtype != NIB_BF16) return NIB_DOT_NONE;
     return type == NIB_BF16 && k->dot_rows_bf16 ? NIB_DOT_PAIRS : NIB_DOT_FLOATS;

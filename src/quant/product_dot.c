@@ -65,16 +65,19 @@ static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
     }
 }
 
-/* The sum with low-rank part and bias, in place `at` of row m of y. */
-static void put(const dots *d, float sum, size_t row, size_t m, size_t at)
+/* Sums of `count` outputs from `row` on, low-rank part and bias added, to place `at` of row m of
+ * y. */
+static void put(const dots *d, float *sums, size_t row, size_t count, size_t m, size_t at)
 {
     const nib_product_args *a = d->a;
 
-    for (size_t i = 0; a->u && i < a->rank; i++)
-        sum += a->u[m * a->rank + i] * a->factor[row * a->rank + i];
-    if (a->bias) sum += a->bias[row];
-    if (a->y_type == NIB_F32) ((float *)a->y)[m * a->ldy + at] = sum;
-    else ((uint16_t *)a->y)[m * a->ldy + at] = nib_f32_to_bf16(sum);
+    for (size_t n = 0; a->u && n < count; n++)
+        for (size_t i = 0; i < a->rank; i++)
+            sums[n] += a->u[m * a->rank + i] * a->factor[(row + n) * a->rank + i];
+    for (size_t n = 0; a->bias && n < count; n++) sums[n] += a->bias[row + n];
+    at += m * a->ldy;
+    if (a->y_type == NIB_F32) memcpy((float *)a->y + at, sums, count * sizeof *sums);
+    else d->k->to_bf16(count, sums, (uint16_t *)a->y + at);
 }
 
 static void run_tile(void *arg, size_t tile, unsigned worker)
@@ -89,8 +92,7 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
              d->ids && n + run < count && d->ids[n0 + n + run] == row + run;)
             run++;
         dot_rows(d, row, run, worker, sums);
-        for (size_t m = 0; m < d->a->rows; m++)
-            for (size_t i = 0; i < run; i++) put(d, sums[m][i], row + i, m, n0 + n + i);
+        for (size_t m = 0; m < d->a->rows; m++) put(d, sums[m], row, run, m, n0 + n);
     }
 }
 
@@ -113,7 +115,7 @@ static void make_ready(const dots *d)
 static void run_dots(dots *d, void *scratch)
 {
     assert(d->a->rows <= NIB_DOT_ROWS && !d->a->accumulate);
-    d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type)
+    d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type, d->a->precision)
                                      : NIB_DOT_NONE;
     d->workers = (char *)nib_round_up((uintptr_t)scratch, 64);
     d->ready = d->workers + nib_threads(d->ctx) * worker_bytes();

@@ -29,13 +29,16 @@ typedef struct nib_pack {
     size_t c0, t0, terms;
 } nib_pack;
 
-/* NIB_DOT_ROUNDED: x as floats, values of the table rounded to bfloat16 before the scale. */
 typedef enum nib_dot_kind {
     NIB_DOT_NONE,
     NIB_DOT_FLOATS,
-    NIB_DOT_ROUNDED,
-    NIB_DOT_PAIRS
+    NIB_DOT_FIXED, /* x and table in 16 bits of fixed point (kernel/dot4.h) */
+    NIB_DOT_PAIRS  /* of bfloat16 */
 } nib_dot_kind;
+
+/* What a product of few rows may lose where x is float32, in the words of
+ * torch.set_float32_matmul_precision: "highest" is float's own rounding, "high" some 16 bits. */
+typedef enum nib_precision { NIB_PRECISION_HIGHEST, NIB_PRECISION_HIGH } nib_precision;
 
 typedef struct nib_scheme {
     const char *name; /* "dense", "bnb4" */
@@ -49,9 +52,10 @@ typedef struct nib_scheme {
     bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
     /* Optional, all three: products of few rows x with rows of the weight, read once
      * (kernel/dot4.h). How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
-    nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type);
-    /* Puts x [in] into the order that dot reads: floats, or bfloat16 for NIB_DOT_PAIRS, both
-     * ways. */
+    nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision);
+    /* Puts x [in], of floats, or of bfloat16 for NIB_DOT_PAIRS, into the form that dot reads, in no
+     * more bytes. */
     void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready);
     /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one

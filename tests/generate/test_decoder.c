@@ -2,6 +2,7 @@
  * sketch pays; tokens tried a few at a time have the logits that they have one by one. */
 #include "test.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "adapter/adapter.h"
@@ -10,9 +11,10 @@
 
 enum { TOKENS = 60, MOST = 40 };
 
-static nib_model *open_model(nib_ctx *ctx, nib_dtype type)
+static nib_model *open_model(nib_ctx *ctx, nib_dtype type, bool quantized)
 {
-    nib_model_options options = { .model = test_data("models/pico") };
+    nib_model_options options = { .model = test_data("models/pico"),
+                                  .bnb = { .load_in_4bit = quantized, .bnb_4bit_use_double_quant = true } };
     nib_model *model = NULL;
     nib_error err;
 
@@ -44,7 +46,7 @@ static void check_type(nib_dtype type)
 {
     static const size_t mosts[] = { 1, MOST, 0, 1000 };
     nib_ctx *ctx = test_ctx();
-    nib_model *model = open_model(ctx, type);
+    nib_model *model = open_model(ctx, type, false);
     nib_decoder *full = NULL, *few = NULL;
     size_t fewer = 0;
     nib_logits all, some;
@@ -78,10 +80,10 @@ static void check_type(nib_dtype type)
 
 /* Tokens tried a few at a time, some of them taken back, leave the bits that pushing one by one
  * leaves. */
-static void check_tries(nib_dtype type, bool adapter)
+static void check_tries(nib_dtype type, bool quantized, nib_precision precision, bool adapter)
 {
     nib_ctx *ctx = test_ctx();
-    nib_model *model = open_model(ctx, type);
+    nib_model *model = open_model(ctx, type, quantized);
     nib_adapter *a = NULL;
     nib_decoder *one = NULL, *few = NULL;
     uint8_t slot = adapter ? 0 : NIB_NO_SLOT;
@@ -90,6 +92,7 @@ static void check_tries(nib_dtype type, bool adapter)
     nib_error err;
 
     REQUIRE(model);
+    model->graph->precision = precision;
     if (adapter)
         REQUIRE_OK(
             nib_adapter_open(model, test_data("tests/golden/train/adapter"), 0, false, &a, &err),
@@ -124,8 +127,52 @@ static void check_tries(nib_dtype type, bool adapter)
 
 static void test_tries(void)
 {
-    check_tries(NIB_F32, false);
-    check_tries(NIB_BF16, true);
+    check_tries(NIB_F32, false, NIB_PRECISION_HIGH, false);
+    check_tries(NIB_F32, true, NIB_PRECISION_HIGHEST, false);
+    check_tries(NIB_F32, true, NIB_PRECISION_HIGH, true);
+    check_tries(NIB_BF16, false, NIB_PRECISION_HIGH, true);
+    check_tries(NIB_BF16, true, NIB_PRECISION_HIGH, false);
+}
+
+/* "high" is not the bits of "highest", but some 15 of them; a chunk of the prompt, whose products
+ * are of panels, knows no difference. */
+static void test_precision(void)
+{
+    enum { PROMPT = 8 };
+    nib_ctx *ctx = test_ctx();
+    nib_model *model = open_model(ctx, NIB_F32, true);
+    nib_decoder *d = NULL;
+    uint32_t ids[TOKENS];
+    float *highest = nib_new_array(ctx, TOKENS * 4096, sizeof *highest);
+    double lost = 0, size = 0;
+    nib_logits got;
+    nib_error err;
+
+    REQUIRE(model && highest && model->config->vocabulary <= 4096);
+    for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &d, &err), err);
+    for (int high = 0; high < 2; high++) {
+        model->graph->precision = high ? NIB_PRECISION_HIGH : NIB_PRECISION_HIGHEST;
+        nib_decoder_begin(d, NIB_NO_SLOT);
+        for (size_t t = PROMPT - 1; t < TOKENS; t++) {
+            size_t first = t < PROMPT ? 0 : t;
+            float *to = highest + t * 4096;
+            REQUIRE_OK(nib_decoder_push(d, ids + first, t + 1 - first, 0, &err), err);
+            REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
+            if (!high) memcpy(to, got.values, got.count * sizeof *to);
+            if (high && t < PROMPT)
+                CHECK(memcmp(to, got.values, got.count * sizeof *to) == 0, "the prompt differs");
+            for (size_t i = 0; high && i < got.count; i++) {
+                lost += pow((double)(got.values[i] - to[i]), 2);
+                size += pow((double)to[i], 2);
+            }
+        }
+    }
+    CHECK(sqrt(lost / size) < 2e-4, "%g of the logits is lost", sqrt(lost / size));
+    CHECK(!model->graph->kernels.dot4_fixed == !(lost > 0), "high is computed as highest is");
+    nib_free(ctx, highest);
+    nib_decoder_destroy(d);
+    nib_model_close(model);
 }
 
 static void test_float32(void) { check_type(NIB_F32); }
@@ -135,6 +182,7 @@ static const test_case cases[] = {
     { "logits of the likeliest, float32", test_float32 },
     { "logits of the likeliest, bfloat16", test_bfloat16 },
     { "tokens tried, and taken back", test_tries },
+    { "float32_matmul_precision", test_precision },
 };
 
 int main(void) { return test_main("test_decoder", cases, NIB_COUNT(cases)); }

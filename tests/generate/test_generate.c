@@ -233,6 +233,9 @@ static void test_refusals(void)
     refuse(g, &o, story, "first, second");
     o.adapter = "second";
     refuse(g, &o, "", "empty");
+    o.float32_matmul_precision = "medium";
+    refuse(g, &o, story, "not high or highest");
+    o.float32_matmul_precision = "highest";
     for (size_t i = 0; i + 4 < sizeof long_prompt; i += 4) memcpy(long_prompt + i, " cat", 5);
     refuse(g, &o, long_prompt, "at most 512");
     o.stop = empty;

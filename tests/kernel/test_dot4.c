@@ -38,6 +38,14 @@ static codes make_codes(size_t rows, size_t blocks, bool nested, unsigned shift)
     return c;
 }
 
+static float scale_of(const codes *c, size_t r, size_t block)
+{
+    size_t s = (c->d.first + r * c->d.blocks + block) >> c->d.shift;
+
+    return c->d.scales ? c->d.scales[s]
+                       : c->d.scale_table[c->d.scale_codes[s]] * c->d.nested[s / 256] + c->d.offset;
+}
+
 /* Row r of the product, and the sum of the magnitudes of its terms. */
 static double expected(const codes *c, size_t r, bool pairs, double *size)
 {
@@ -46,11 +54,8 @@ static double expected(const codes *c, size_t r, bool pairs, double *size)
     *size = 0;
     for (size_t i = 0; i < c->n; i++) {
         unsigned byte = c->d.codes[(r * c->n + i) / 2];
-        size_t s = (c->d.first + r * c->d.blocks + i / NIB_DOT4_BLOCK) >> c->d.shift;
         float value = c->d.table[i % 2 ? byte & 15 : byte >> 4];
-        float scale = c->d.scales ? c->d.scales[s]
-                                  : c->d.scale_table[c->d.scale_codes[s]] * c->d.nested[s / 256] +
-                                        c->d.offset;
+        float scale = scale_of(c, r, i / NIB_DOT4_BLOCK);
         double term = pairs ? (double)nib_round_bf16(value * scale) *
                                   (double)nib_bf16_to_f32(c->half[i])
                             : (double)value * (double)scale * (double)c->x[i];
@@ -58,6 +63,75 @@ static double expected(const codes *c, size_t r, bool pairs, double *size)
         *size += fabs(term);
     }
     return sum;
+}
+
+/* What fixed point may lose of row r: half a step of x and half a unit of the table each term. */
+static double fixed_error(const codes *c, size_t r)
+{
+    double error = 0, most = 0;
+
+    for (size_t i = 0; i < 16; i++) most = fmax(most, fabs((double)c->d.table[i]));
+    for (size_t b = 0; b < c->d.blocks; b++) {
+        double greatest = 0, size = 0;
+        for (size_t i = b * 64; i < b * 64 + 64; i++) {
+            greatest = fmax(greatest, fabs((double)c->x[i]));
+            size += fabs((double)c->x[i]);
+        }
+        error += fabs((double)scale_of(c, r, b)) * most *
+                 (64 * greatest / 16380 / 2 + size / 65534);
+    }
+    return error;
+}
+
+/* Within what the form promises; far within it on average; NaN where x is not finite. */
+static void check_fixed(const nib_kernels *k, const char *name, codes *c)
+{
+    size_t rows = c->d.rows;
+    float *y = test_floats(rows, 0);
+    int16_t *ready = (int16_t *)test_floats(c->n, 0);
+    double size, lost = 0, all = 0;
+
+    k->arrange4_fixed(c->n, c->x, ready);
+    k->dot4_fixed(&c->d, 1, ready, 2 * c->n, y, rows);
+    for (size_t r = 0; r < rows; r++) {
+        double want = expected(c, r, false, &size);
+        CHECK(fabs((double)y[r] - want) <= fixed_error(c, r) + 1e-6 * size,
+              "%s, fixed point: row %zu of %zu blocks is %g, expected %g", name, r, c->d.blocks,
+              (double)y[r], want);
+        lost += fabs((double)y[r] - want);
+        all += size;
+    }
+    CHECK(lost <= 3e-5 * all, "%s, fixed point: %g of %g is lost", name, lost, all);
+    c->x[test_rand() % c->n] = test_rand() % 2 ? NAN : -INFINITY;
+    k->arrange4_fixed(c->n, c->x, ready);
+    k->dot4_fixed(&c->d, 1, ready, 2 * c->n, y, rows);
+    for (size_t r = 0; r < rows; r++)
+        CHECK(isnan(y[r]), "%s, fixed point: row %zu of an x not finite is %g", name, r,
+              (double)y[r]);
+}
+
+/* The words of x that could overflow a sum: all of one size and of the sign of the greatest of the
+ * table's values; one alone; values near float's ends (sums are made in words of the table, 2^15 times as great). */
+static void check_fixed_ends(const nib_kernels *k, const char *name)
+{
+    static const float sizes[] = { 0, 1, 1e-45f, 1e-30f, 1e20f, 1e32f };
+    uint8_t bytes[32];
+    float table[16] = { -1, 0, 1 }, scale = 1, x[64], y;
+    int16_t *ready = (int16_t *)test_floats(64, 0);
+    nib_dot4 d = { .codes = bytes, .table = table, .rows = 1, .blocks = 1, .scales = &scale };
+
+    for (size_t s = 0; s < NIB_COUNT(sizes); s++)
+        for (int code = 0; code <= 2; code++)
+            for (size_t alone = 0; alone <= 64; alone++) { /* 64: all */
+                double want = (double)sizes[s] * (code - 1) * (alone == 64 ? 64 : 1);
+                memset(bytes, code << 4 | code, sizeof bytes);
+                for (size_t i = 0; i < 64; i++) x[i] = alone == 64 || alone == i ? sizes[s] : 0;
+                k->arrange4_fixed(64, x, ready);
+                k->dot4_fixed(&d, 1, ready, 128, &y, 1);
+                CHECK(fabs((double)y - want) <= 1e-4 * fabs(want) + 1e-36,
+                      "%s, fixed point: %g times %d is %g, expected %g", name, (double)sizes[s],
+                      code - 1, (double)y, want);
+            }
 }
 
 static void check_codes(const nib_kernels *k, const char *name, size_t rows, size_t blocks,
@@ -74,18 +148,7 @@ static void check_codes(const nib_kernels *k, const char *name, size_t rows, siz
         CHECK(fabs((double)y[r] - want) <= 1e-6 * size,
               "%s: row %zu of %zu blocks is %g, expected %g", name, r, blocks, (double)y[r], want);
     }
-    for (int i = 0; k->dot4_rounded && i < 16; i++)
-        ((float *)(uintptr_t)c.d.table)[i] = nib_round_bf16(c.d.table[i]);
-    if (k->dot4_rounded) {
-        k->arrange4_rounded(c.n, c.x, ready);
-        k->dot4_rounded(&c.d, 1, ready, c.n, y, rows);
-    }
-    for (size_t r = 0; k->dot4_rounded && r < rows; r++) {
-        double want = expected(&c, r, false, &size);
-        CHECK(fabs((double)y[r] - want) <= 1e-6 * size,
-              "%s, rounded: row %zu of %zu blocks is %g, expected %g", name, r, blocks,
-              (double)y[r], want);
-    }
+    if (k->dot4_fixed) check_fixed(k, name, &c);
     if (!k->dot4_bf16) return;
     k->arrange4_bf16(c.n, c.half, (uint16_t *)ready);
     k->dot4_bf16(&c.d, 1, (uint16_t *)ready, c.n, y, rows);
@@ -107,15 +170,20 @@ static void check_together(const nib_kernels *k, const char *name, size_t rows, 
           *y = test_floats(NIB_DOT_ROWS * (rows + 1), 0);
     uint16_t *pairs = test_values(NIB_BF16, NIB_DOT_ROWS * n, 1);
 
+    int16_t *fixed = (int16_t *)test_floats(NIB_DOT_ROWS * n, 0);
+
+    for (size_t m = 0; k->dot4_fixed && m < NIB_DOT_ROWS; m++)
+        k->arrange4_fixed(n, x + m * n, fixed + 2 * m * n);
     for (int kind = 0; kind < 3; kind++) {
-        nib_dot4_fn *dot = kind ? k->dot4_rounded : k->dot4;
-        if (kind == 2 ? !k->dot4_bf16 : !dot) continue;
+        if ((kind == 1 && !k->dot4_fixed) || (kind == 2 && !k->dot4_bf16)) continue;
         for (size_t M = 1; M <= NIB_DOT_ROWS; M++) {
             if (kind == 2) k->dot4_bf16(&c.d, M, pairs, n, y, rows + 1);
-            else dot(&c.d, M, x, n, y, rows + 1);
+            else if (kind == 1) k->dot4_fixed(&c.d, M, fixed, 2 * n, y, rows + 1);
+            else k->dot4(&c.d, M, x, n, y, rows + 1);
             for (size_t m = 0; m < M; m++) {
                 if (kind == 2) k->dot4_bf16(&c.d, 1, pairs + m * n, n, one, rows);
-                else dot(&c.d, 1, x + m * n, n, one, rows);
+                else if (kind == 1) k->dot4_fixed(&c.d, 1, fixed + 2 * m * n, 2 * n, one, rows);
+                else k->dot4(&c.d, 1, x + m * n, n, one, rows);
                 CHECK(memcmp(one, y + m * (rows + 1), rows * sizeof *one) == 0,
                       "%s, kind %d: row %zu of %zu differs from itself alone", name, kind, m, M);
             }
@@ -159,6 +227,7 @@ static void check_all(const nib_kernels *k, const char *name)
     for (size_t blocks = 2; blocks <= 8; blocks += 3)
         check_together(k, name, 2, blocks, blocks % 2);
     for (size_t n = 1; n <= 200; n += n < 140 ? 1 : 7) check_rows(k, name, n);
+    if (k->dot4_fixed) check_fixed_ends(k, name);
 }
 
 static void test_variants(void)

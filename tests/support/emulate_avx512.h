@@ -74,6 +74,8 @@ BY_HALVES_2(__m512i, madd_epi16)
 BY_HALVES_2(__m512i, max_epu32)
 BY_HALVES_2(__m512i, srlv_epi32)
 BY_HALVES_2(__m512i, shuffle_epi8)
+BY_HALVES_2(__m512i, unpacklo_epi8)
+BY_HALVES_2(__m512i, unpackhi_epi8)
 BY_HALVES_2(__m512i, unpacklo_epi16)
 BY_HALVES_2(__m512i, unpackhi_epi16)
 BY_HALVES_2(__m512i, unpacklo_epi32)
@@ -96,6 +98,10 @@ EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
 EMULATED __m512i _mm512_cvtps_epi32(__m512 a)
 {
     return (__m512i){ { _mm256_cvtps_epi32(a.half[0]), _mm256_cvtps_epi32(a.half[1]) } };
+}
+EMULATED __m512 _mm512_cvtepi32_ps(__m512i a)
+{
+    return (__m512){ { _mm256_cvtepi32_ps(a.half[0]), _mm256_cvtepi32_ps(a.half[1]) } };
 }
 EMULATED __m256 _mm512_castps512_ps256(__m512 a) { return a.half[0]; }
 EMULATED __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return a.half[i]; }
