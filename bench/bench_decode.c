@@ -10,7 +10,7 @@
 #include "quant/product.h"
 #include "shapes.h"
 
-enum { COLD_BYTES = 320 << 20, CONTEXT = 64, TOKENS = 48 };
+enum { COLD_BYTES = 512 << 20, CONTEXT = 64, TOKENS = 48 };
 
 typedef struct dot_work {
     nib_ctx *ctx;
@@ -33,8 +33,15 @@ static void run_dot(void *arg)
     nib_product_dot(d->ctx, &d->k, &d->w, &d->args, d->scratch);
 }
 
-static void bench_dot(nib_ctx *ctx, nib_dtype type, size_t in, size_t out, double bandwidth)
+/* How rows are multiplied: compute type, and what float32 may lose. */
+typedef struct way { const char *name; nib_dtype type; nib_precision precision; } way;
+static const way ways[] = { { "float32, highest", NIB_F32, NIB_PRECISION_HIGHEST },
+                            { "float32, high", NIB_F32, NIB_PRECISION_HIGH },
+                            { "bfloat16", NIB_BF16, NIB_PRECISION_HIGH } };
+
+static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandwidth)
 {
+    nib_dtype type = how.type;
     dot_work d = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)), .codes_each = in * out / 2, .blocks_each = in * out / 64 };
     double bytes = (double)d.codes_each + (double)d.blocks_each * 4, seconds;
 
@@ -45,12 +52,12 @@ static void bench_dot(nib_ctx *ctx, nib_dtype type, size_t in, size_t out, doubl
     d.w.as.bnb4 = (nib_bnb4){ .blocksize = 64, .dtype = type, .decode = d.k.decode4 };
     memcpy(d.w.as.bnb4.table, nib_nf4_table, sizeof nib_nf4_table);
     d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &d.k, type, out, in, 1, 1, false), 1);
-    d.args = (nib_product_args){ .type = type, .rows = 1, .x = bench_numbers(type, in, 1), .ldx = in,
+    d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1, .x = bench_numbers(type, in, 1), .ldx = in,
                                  .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };
     seconds = bench_best(60, run_dot, &d);
     printf(
-        "  one row x %5zu -> %5zu, %-8s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n",
-        in, out, nib_dtype_name(type), seconds * 1e3, (double)(in * out) / seconds * 1e-9,
+        "  one row x %5zu -> %5zu, %-16s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n",
+        in, out, how.name, seconds * 1e3, (double)(in * out) / seconds * 1e-9,
         bytes / seconds * 1e-9, bytes / seconds / bandwidth);
     fflush(stdout);
     free((void *)(uintptr_t)d.codes);
@@ -86,17 +93,18 @@ static void bench_beside(nib_decoder *d, const uint32_t *ids)
            busy * 1e3, alone / busy);
 }
 
-static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, double bandwidth,
+static void bench_tokens(nib_ctx *ctx, const bench_shape *s, way how, double bandwidth,
                          bool neighbour)
 {
     char *dir = bench_shape_dir(s);
-    nib_model *model = bench_model(ctx, dir, type);
+    nib_model *model = bench_model(ctx, dir, how.type);
     double linear = s->linear * (0.5 + 1 / 64.0), head = s->head * 2, bytes, best, start, prefill;
     uint32_t ids[512];
     nib_decoder *d;
     nib_error err;
 
     for (size_t i = 0; i < 512; i++) ids[i] = (uint32_t)(3 + i * 37 % 1000);
+    model->graph->precision = how.precision;
     bench_demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
     bytes = linear + (d->sketch_pays ? head / 2 : head); /* a sketch is half of bfloat16 */
     nib_decoder_begin(d, NIB_NO_SLOT);
@@ -110,8 +118,8 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, nib_dtype type, dou
         prefill = fmin(prefill, nib_clock_seconds() - start);
     }
     printf(
-        "  %-14s %-8s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
-        s->name, nib_dtype_name(type), best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth,
+        "  %-14s %-16s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
+        s->name, how.name, best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth,
         512 / prefill);
     if (neighbour) bench_beside(d, ids);
     fflush(stdout);
@@ -129,12 +137,13 @@ int main(int argc, char **argv)
         double bandwidth = bench_read_bandwidth(ctx);
 
         bench_title(ctx, "decode, reading %.1f GB/s from memory", bandwidth * 1e-9);
-        for (int t = 0; t < 2; t++) {
-            bench_dot(ctx, t ? NIB_BF16 : NIB_F32, 4096, 4096, bandwidth);
-            bench_dot(ctx, t ? NIB_BF16 : NIB_F32, 4096, 11008, bandwidth);
+        for (size_t i = 0; i < NIB_COUNT(ways); i++) {
+            bench_dot(ctx, ways[i], 4096, 4096, bandwidth);
+            bench_dot(ctx, ways[i], 4096, 11008, bandwidth);
         }
-        bench_tokens(ctx, &bench_smollm2, NIB_F32, bandwidth, threads == 2);
-        if (threads == 2 && !brief) bench_tokens(ctx, &bench_llama2_7b, NIB_F32, bandwidth, false);
+        bench_tokens(ctx, &bench_smollm2, ways[0], bandwidth, false);
+        bench_tokens(ctx, &bench_smollm2, ways[1], bandwidth, threads == 2);
+        if (threads == 2 && !brief) bench_tokens(ctx, &bench_llama2_7b, ways[1], bandwidth, false);
         nib_ctx_destroy(ctx);
     }
     return 0;
