@@ -1,34 +1,23 @@
-/* dot4_fixed_avx2.c - x in fixed point, and the vectors of dot4_fixed_simd.h: two hold 64 codes. */
+/* dot4_fixed_avx2.c - dot4_fixed_simd.h for its vectors, of which two hold 64 codes; and x in fixed
+ * point, for both variants. */
 #include <float.h>
 #include <math.h>
 
 #include "kernel/planes_avx2.h"
+#include "kernel/words.h"
 
-enum { AHEAD = 2048 }; /* bytes that are fetched before they are read */
-typedef __m256i W;
-NIB_INLINE W w_load(const void *p) { return _mm256_loadu_si256((const W *)p); }
-NIB_INLINE W w_repeat(__m128i bytes)
+NIB_INLINE void split64(const uint8_t *bytes, W nibbles[2])
 {
-    return _mm256_broadcastsi128_si256(bytes);
+    nibbles[0] = high_nibbles(w_load(bytes));
+    nibbles[1] = low_nibbles(w_load(bytes));
 }
-NIB_INLINE void w_codes64(const uint8_t *bytes, W to[2])
-{
-    to[0] = high_nibbles(w_load(bytes));
-    to[1] = low_nibbles(w_load(bytes));
-}
-NIB_INLINE W w_shuffle(W table, W codes) { return _mm256_shuffle_epi8(table, codes); }
-NIB_INLINE W w_join_first(W low, W high) { return _mm256_unpacklo_epi8(low, high); }
-NIB_INLINE W w_join_second(W low, W high) { return _mm256_unpackhi_epi8(low, high); }
-NIB_INLINE W w_products(W a, W b) { return _mm256_madd_epi16(a, b); }
-NIB_INLINE W w_add(W a, W b) { return _mm256_add_epi32(a, b); }
-NIB_INLINE V w_to_floats(W a) { return _mm256_cvtepi32_ps(a); }
 
 #include "kernel/dot4_fixed_simd.h"
 
 /* Words that lie in one lane of sums, in either variant: four neighbours and the four that are 16
  * behind them, each with a product of up to NIB_FIXED4_MOST; half a unit of rounding each is left
  * room for, and what floats lose. */
-#define LANE_MOST (float)(2 * NIB_FIXED4_MOST - 6)
+static const float LANE_MOST = 2 * NIB_FIXED4_MOST - 6;
 
 /* What a word of the block counts: the least with which no word and no lane overflows.  NaN when a
  * value is not finite. */

@@ -1,10 +1,11 @@
 /* dot4_fixed_simd.h - 4-bit rows times x in fixed point: the body of dot4_fixed_avx2.c and
- * dot4_fixed_avx512.c, which give it W, a vector of bytes, words or sums.
+ * dot4_fixed_avx512.c, which split 64 codes into nibbles (split64).
  *
  * The table's values are words too, a shuffle for each of their two bytes: 64 codes take 8 shuffles
  * of 32 lanes where floats take 25 (dot4_avx2.c), and a product of words does twice the terms of
  * one of floats. */
 #include "kernel/kernels.h"
+#include "kernel/words.h"
 
 enum { CODES = 64 / sizeof(W), PARTS = 2 * CODES }; /* vectors of 64 codes, and of their values */
 
@@ -43,7 +44,7 @@ NIB_INLINE void look_up64(const words *t, const uint8_t *bytes, W to[PARTS])
 {
     W codes[CODES];
 
-    w_codes64(bytes, codes);
+    split64(bytes, codes);
     for (size_t i = 0; i < CODES; i++) {
         W low = w_shuffle(t->low, codes[i]), high = w_shuffle(t->high, codes[i]);
         to[i] = w_join_first(low, high);

@@ -1,6 +1,7 @@
-/* dot8_simd.h - rows of 8-bit codes: the body of dot8_avx2.c and dot8_avx512.c, which give it W, a
- * vector of bytes, words or sums.  A word holds two codes, which become words of 0 to 255. */
+/* dot8_simd.h - rows of 8-bit codes: the body of dot8_avx2.c and dot8_avx512.c.  A word holds two
+ * codes, which become words of 0 to 255. */
 #include "kernel/kernels.h"
+#include "kernel/words.h"
 
 NIB_INLINE void dot8(size_t M, size_t rows, size_t n, const uint8_t *codes, const int16_t *x,
                      int32_t *y, size_t ldy)
@@ -14,8 +15,9 @@ NIB_INLINE void dot8(size_t M, size_t rows, size_t n, const uint8_t *codes, cons
                 W both = w_load(codes + at), first = w_even(both), second = w_odd(both);
                 for (size_t m = 0; m < M; m++) {
                     const int16_t *values = x + m * n + i + at / 2;
-                    even[m] = w_add_products(even[m], first, w_load(values));
-                    odd[m] = w_add_products(odd[m], second, w_load(values + NIB_DOT8_STEP / 2));
+                    const int16_t *others = values + NIB_DOT8_STEP / 2;
+                    even[m] = w_add(even[m], w_products(first, w_load(values)));
+                    odd[m] = w_add(odd[m], w_products(second, w_load(others)));
                 }
             }
         }

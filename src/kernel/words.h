@@ -1,0 +1,61 @@
+/* words.h - one name for the integer vectors of AVX-512 and AVX2, as simd.h has one for those of
+ * floats.
+ *
+ * W is a vector of bytes, of signed 16-bit words or of 32-bit sums.  Bytes are shuffled and joined
+ * within each quarter of 16. */
+#ifndef NIB_KERNEL_WORDS_H
+#define NIB_KERNEL_WORDS_H
+
+#include "kernel/simd.h"
+
+#if defined(__AVX512F__)
+enum { AHEAD = 4096 }; /* bytes that a loop fetches before it reads them */
+typedef __m512i W;
+NIB_INLINE W w_zero(void) { return _mm512_setzero_si512(); }
+NIB_INLINE W w_load(const void *p) { return _mm512_loadu_si512(p); }
+NIB_INLINE W w_repeat(__m128i quarter) { return _mm512_broadcast_i32x4(quarter); }
+NIB_INLINE W w_even(W bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi16(255)); }
+NIB_INLINE W w_odd(W bytes) { return _mm512_srli_epi16(bytes, 8); }
+NIB_INLINE W w_shuffle(W table, W indices) { return _mm512_shuffle_epi8(table, indices); }
+NIB_INLINE W w_join_first(W low, W high) { return _mm512_unpacklo_epi8(low, high); }
+NIB_INLINE W w_join_second(W low, W high) { return _mm512_unpackhi_epi8(low, high); }
+NIB_INLINE W w_products(W a, W b) { return _mm512_madd_epi16(a, b); } /* sums of two */
+NIB_INLINE W w_add(W a, W b) { return _mm512_add_epi32(a, b); }
+NIB_INLINE int32_t w_sum(W a) { return _mm512_reduce_add_epi32(a); }
+NIB_INLINE V w_to_floats(W a) { return _mm512_cvtepi32_ps(a); }
+NIB_INLINE __m128i w_bytes(V numbers, int add) /* 0 to 255, in the lower VN bytes */
+{
+    return _mm512_cvtepi32_epi8(
+        _mm512_add_epi32(_mm512_cvtps_epi32(numbers), _mm512_set1_epi32(add)));
+}
+
+#elif defined(__AVX2__)
+enum { AHEAD = 2048 };
+typedef __m256i W;
+NIB_INLINE W w_zero(void) { return _mm256_setzero_si256(); }
+NIB_INLINE W w_load(const void *p) { return _mm256_loadu_si256((const W *)p); }
+NIB_INLINE W w_repeat(__m128i quarter) { return _mm256_broadcastsi128_si256(quarter); }
+NIB_INLINE W w_even(W bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi16(255)); }
+NIB_INLINE W w_odd(W bytes) { return _mm256_srli_epi16(bytes, 8); }
+NIB_INLINE W w_shuffle(W table, W indices) { return _mm256_shuffle_epi8(table, indices); }
+NIB_INLINE W w_join_first(W low, W high) { return _mm256_unpacklo_epi8(low, high); }
+NIB_INLINE W w_join_second(W low, W high) { return _mm256_unpackhi_epi8(low, high); }
+NIB_INLINE W w_products(W a, W b) { return _mm256_madd_epi16(a, b); }
+NIB_INLINE W w_add(W a, W b) { return _mm256_add_epi32(a, b); }
+NIB_INLINE int32_t w_sum(W a)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+NIB_INLINE V w_to_floats(W a) { return _mm256_cvtepi32_ps(a); }
+NIB_INLINE __m128i w_bytes(V numbers, int add)
+{
+    W integer = _mm256_add_epi32(_mm256_cvtps_epi32(numbers), _mm256_set1_epi32(add));
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(integer),
+                                     _mm256_extracti128_si256(integer, 1));
+    return _mm_packus_epi16(words, words);
+}
+#endif
+
+#endif
