@@ -5,18 +5,26 @@
 
 enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
 
-typedef struct values64 { V high[4], low[4]; } values64;
+typedef float x_type;
+typedef struct table { planes bytes; float unit; } table;
+typedef struct values { V high[4], low[4]; } values;
 
-NIB_INLINE values64 look_up64(const planes *p, __m256i codes)
+NIB_INLINE table table_of(const float numbers[16])
 {
-    values64 v;
-    look_up32(p, high_nibbles(codes), v.high);
-    look_up32(p, low_nibbles(codes), v.low);
+    return (table){ planes_of(numbers), 1 };
+}
+
+NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
+{
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)codes);
+    values v;
+
+    look_up32(&t->bytes, high_nibbles(bytes), v.high);
+    look_up32(&t->bytes, low_nibbles(bytes), v.low);
     return v;
 }
 
-/* Sum of 64 values times x, by lanes. */
-NIB_INLINE V dot64(const values64 *v, const float *x)
+NIB_INLINE V dot64(const values *v, const float *x)
 {
     V s[4];
 
@@ -24,6 +32,15 @@ NIB_INLINE V dot64(const values64 *v, const float *x)
     for (size_t i = 0; i < 4; i++) s[i] = v_fma(v->low[i], v_load(x + 32 + 8 * i), s[i]);
     return v_add(v_add(s[0], s[1]), v_add(s[2], s[3]));
 }
+
+NIB_INLINE float step_of_block(const float *row, size_t blocks, size_t b)
+{
+    (void)row, (void)blocks, (void)b;
+    return 1;
+}
+
+#include "kernel/dot4_simd.h"
+DOT4_VARIANT(nib_dot4_avx2)
 
 /* Which of 32 bytes lane i of the 32 values above is. */
 static size_t order32(size_t i) { return i % 8 / 4 * 16 + i / 8 * 4 + i % 4; }
@@ -35,33 +52,6 @@ void nib_arrange4_avx2(size_t n, const float *x, float *to)
             to[b + i] = x[b + 2 * order32(i)]; /* high nibbles */
             to[b + 32 + i] = x[b + 2 * order32(i) + 1];
         }
-}
-
-NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool nested, float *y,
-                     size_t ldy)
-{
-    const planes p = planes_of(d->table);
-    const uint8_t *codes = d->codes;
-    size_t block = 0;
-
-    for (size_t r = 0; r < d->rows; r++) {
-        V sum[NIB_DOT_ROWS];
-        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            values64 v = look_up64(&p, _mm256_loadu_si256((const __m256i *)(const void *)codes));
-            V scale = v_set(nib_dot4_scale(d, nested, block));
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++)
-                sum[m] = v_fma(dot64(&v, x + m * ldx + b * NIB_DOT4_BLOCK), scale, sum[m]);
-        }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]);
-    }
-}
-
-void nib_dot4_avx2(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
-{
-    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
 }
 
 /* Even channels of 16, then odd ones: a value in the upper half of a word pair is a float but for

@@ -20,41 +20,40 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const float *x, size_t ldx, bool nested, float *y,
-                     size_t ldy)
-{
-    const V table = v_load(d->table);
-    const uint8_t *codes = d->codes;
-    size_t block = 0;
+typedef float x_type;
+typedef struct table { V numbers; float unit; } table;
+typedef struct values { V high[2], low[2]; } values;
 
-    for (size_t r = 0; r < d->rows; r++) {
-        V sum[NIB_DOT_ROWS];
-        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            __m512i first = bytes16(codes), second = bytes16(codes + 16);
-            V high[2] = { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), table),
-                          _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), table) };
-            V low[2] = { _mm512_permutexvar_ps(first, table),
-                         _mm512_permutexvar_ps(second, table) };
-            V scale = v_set(nib_dot4_scale(d, nested, block));
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++) {
-                const float *values = x + m * ldx + b * NIB_DOT4_BLOCK;
-                V s = v_mul(high[0], v_load(values)), t = v_mul(low[0], v_load(values + 16));
-                s = v_fma(high[1], v_load(values + 32), s);
-                t = v_fma(low[1], v_load(values + 48), t);
-                sum[m] = v_fma(v_add(s, t), scale, sum[m]);
-            }
-        }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]);
-    }
+NIB_INLINE table table_of(const float numbers[16])
+{
+    return (table){ v_load(numbers), 1 };
 }
 
-void nib_dot4_avx512(const nib_dot4 *d, size_t M, const float *x, size_t ldx, float *y, size_t ldy)
+NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
 {
-    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
+    const __m512i first = bytes16(codes), second = bytes16(codes + 16);
+
+    return (values){ { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), t->numbers),
+                       _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), t->numbers) },
+                     { _mm512_permutexvar_ps(first, t->numbers),
+                       _mm512_permutexvar_ps(second, t->numbers) } };
 }
+
+NIB_INLINE V dot64(const values *v, const float *x)
+{
+    V s = v_mul(v->high[0], v_load(x)), t = v_mul(v->low[0], v_load(x + 16));
+
+    return v_add(v_fma(v->high[1], v_load(x + 32), s), v_fma(v->low[1], v_load(x + 48), t));
+}
+
+NIB_INLINE float step_of_block(const float *row, size_t blocks, size_t b)
+{
+    (void)row, (void)blocks, (void)b;
+    return 1;
+}
+
+#include "kernel/dot4_simd.h"
+DOT4_VARIANT(nib_dot4_avx512)
 
 /* Even channels of 32, then odd ones. */
 void nib_arrange_row_avx512(size_t n, const float *x, float *to)

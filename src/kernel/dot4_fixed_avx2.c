@@ -56,13 +56,13 @@ void nib_arrange4_fixed_avx2(size_t n, const float *x, int16_t *to)
     float *steps = (float *)(void *)(to + n);
 
     for (size_t b = 0; b < n / NIB_DOT4_BLOCK; b++, x += NIB_DOT4_BLOCK, to += NIB_DOT4_BLOCK) {
-        V values[8], by;
-        for (size_t i = 0; i < 8; i++) values[i] = v_load(x + 8 * i);
-        steps[b] = step_of(values);
+        V block[8], by;
+        for (size_t i = 0; i < 8; i++) block[i] = v_load(x + 8 * i);
+        steps[b] = step_of(block);
         by = v_set(1 / steps[b]);
         for (size_t i = 0; i < 2; i++) { /* channels 0 .. 16 and 32 .. 48, then the others */
-            W first = divided(words16(values, 2 * i, by));
-            W second = divided(words16(values, 2 * i + 1, by));
+            W first = divided(words16(block, 2 * i, by));
+            W second = divided(words16(block, 2 * i + 1, by));
             _mm256_storeu_si256((W *)(void *)(to + 32 * i), _mm256_unpacklo_epi64(first, second));
             _mm256_storeu_si256((W *)(void *)(to + 32 * i + 16),
                                 _mm256_unpackhi_epi64(first, second));

@@ -9,17 +9,19 @@
 
 enum { CODES = 64 / sizeof(W), PARTS = 2 * CODES }; /* vectors of 64 codes, and of their values */
 
-typedef struct words {
+typedef int16_t x_type;
+typedef struct table {
     W low, high; /* bytes of the table's values, in every quarter */
     float unit;  /* what a word counts */
-} words;
+} table;
+typedef struct values { W parts[PARTS]; } values;
 
 /* By vectors, for a call is for few rows. */
-NIB_INLINE words words_of(const float table[16])
+NIB_INLINE table table_of(const float numbers[16])
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     const __m128i bytes = _mm_set1_epi16(255);
-    __m256 half[2] = { _mm256_loadu_ps(table), _mm256_loadu_ps(table + 8) }, size, by;
+    __m256 half[2] = { _mm256_loadu_ps(numbers), _mm256_loadu_ps(numbers + 8) }, size, by;
     __m128i word[2];
     float most;
 
@@ -32,67 +34,44 @@ NIB_INLINE words words_of(const float table[16])
         __m256i all = _mm256_cvtps_epi32(_mm256_mul_ps(half[i], by));
         word[i] = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
     }
-    return (words){ .low = w_repeat(_mm_packus_epi16(_mm_and_si128(word[0], bytes),
+    return (table){ .low = w_repeat(_mm_packus_epi16(_mm_and_si128(word[0], bytes),
                                                      _mm_and_si128(word[1], bytes))),
                     .high = w_repeat(_mm_packs_epi16(_mm_srai_epi16(word[0], 8),
                                                      _mm_srai_epi16(word[1], 8))),
                     .unit = most / NIB_FIXED4_MOST };
 }
 
-/* The values of 64 codes, in the order that nib_arrange4_fixed gives x. */
-NIB_INLINE void look_up64(const words *t, const uint8_t *bytes, W to[PARTS])
+/* In the order that nib_arrange4_fixed gives x. */
+NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
 {
-    W codes[CODES];
+    W nibbles[CODES];
+    values v;
 
-    split64(bytes, codes);
+    split64(codes, nibbles);
     for (size_t i = 0; i < CODES; i++) {
-        W low = w_shuffle(t->low, codes[i]), high = w_shuffle(t->high, codes[i]);
-        to[i] = w_join_first(low, high);
-        to[CODES + i] = w_join_second(low, high);
+        W low = w_shuffle(t->low, nibbles[i]), high = w_shuffle(t->high, nibbles[i]);
+        v.parts[i] = w_join_first(low, high);
+        v.parts[CODES + i] = w_join_second(low, high);
     }
+    return v;
 }
 
-/* Sum of 64 products, by lanes: exact, and within 32 bits by the choice of a block's step. */
-NIB_INLINE V dot64(const W values[PARTS], const int16_t *x)
+/* Exact, and within 32 bits by the choice of a block's step. */
+NIB_INLINE V dot64(const values *v, const int16_t *x)
 {
     W sum[PARTS];
 
     for (size_t i = 0; i < PARTS; i++)
-        sum[i] = w_products(values[i], w_load(x + i * sizeof(W) / sizeof *x));
+        sum[i] = w_products(v->parts[i], w_load(x + i * sizeof(W) / sizeof *x));
     for (size_t half = PARTS / 2; half; half /= 2)
         for (size_t i = 0; i < half; i++) sum[i] = w_add(sum[i], sum[i + half]);
     return w_to_floats(sum[0]);
 }
 
-NIB_INLINE void dot4_fixed(size_t M, const nib_dot4 *d, const int16_t *x, size_t ldx, bool nested,
-                           float *y, size_t ldy)
+NIB_INLINE float step_of_block(const int16_t *row, size_t blocks, size_t b)
 {
-    const words table = words_of(d->table);
-    const uint8_t *codes = d->codes;
-    size_t block = 0;
-
-    for (size_t r = 0; r < d->rows; r++) {
-        V sum[NIB_DOT_ROWS];
-        for (size_t m = 0; m < M; m++) sum[m] = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            W values[PARTS];
-            float scale = nib_dot4_scale(d, nested, block);
-            look_up64(&table, codes, values);
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++) {
-                const int16_t *row = x + m * ldx;
-                float step = nib_fixed4_steps(row, d->blocks)[b];
-                sum[m] = v_fma(dot64(values, row + b * NIB_DOT4_BLOCK), v_set(scale * step),
-                               sum[m]);
-            }
-        }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]) * table.unit;
-    }
+    return nib_fixed4_steps(row, blocks)[b];
 }
 
-void NIB_VARIANT(dot4_fixed)(const nib_dot4 *d, size_t M, const int16_t *x, size_t ldx, float *y,
-                             size_t ldy)
-{
-    if (d->scales) NIB_WITH_ROWS(M, dot4_fixed, d, x, ldx, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4_fixed, d, x, ldx, true, y, ldy);
-}
+#include "kernel/dot4_simd.h"
+DOT4_VARIANT(NIB_VARIANT(dot4_fixed))
