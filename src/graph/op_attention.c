@@ -45,23 +45,24 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
     };
 }
 
-/* Which sequence, head and first query a forward tile is. */
+/* Tiles follow each other by sequence, then by head, so that a head's keys and values stay in the
+ * caches, then by queries, the last ones first: they see the most keys, and what is long goes before
+ * what is short. */
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
     const nib_batch *batch = w->run->batch;
     nib_attention_args a = w->args;
-    size_t s = 0, chunk, length;
+    size_t s = 0, chunk, chunks, length;
 
     for (;; s++) {
-        size_t tiles;
         length = batch->offsets[s + 1] - batch->offsets[s];
-        tiles = nib_ceil_div(length, QUERIES_A_TILE) * a.heads;
-        if (tile < tiles) break;
-        tile -= tiles;
+        chunks = nib_ceil_div(length, QUERIES_A_TILE);
+        if (tile < chunks * a.heads) break;
+        tile -= chunks * a.heads;
     }
-    chunk = tile / a.heads * QUERIES_A_TILE;
-    a.head = tile % a.heads;
+    a.head = tile / chunks;
+    chunk = (chunks - 1 - tile % chunks) * QUERIES_A_TILE;
     a.q0 = batch->offsets[s] + chunk;
     a.q_len = nib_min(QUERIES_A_TILE, length - chunk);
     a.pos0 = w->state_tokens + chunk;
