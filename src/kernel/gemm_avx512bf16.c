@@ -1,5 +1,6 @@
 /* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step. */
 #include "kernel/gemm_fetch.h"
+#include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
 
@@ -14,13 +15,12 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
     return _mm512_set1_epi32(both);
 }
 
-enum { TILE_ROWS = 14 };
-
-#define TILE(ROWS)                                                                                  \
-    NIB_INLINE void tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,     \
-                                nib_gemm_tail last, float *c, size_t ldc, bool add)                 \
+/* gemm_tile.h's tile with pairs; the terms of `more` are floats and come last. */
+#define PAIRS_TILE(ROWS, VECTORS)                                                                   \
+    NIB_INLINE void pairs_tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda,                  \
+                                      const uint16_t *b, terms more, float *c, size_t ldc, bool add) \
     {                                                                                               \
-        __m512 s[ROWS][2];                                                                          \
+        V s[ROWS][2];                                                                               \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 s[r][v] = add ? v_load(c + (size_t)r * ldc + v * 16) : v_zero();                    \
@@ -32,28 +32,19 @@ enum { TILE_ROWS = 14 };
                 s[r][1] = dot_pairs(s[r][1], x, b1);                                                \
             }                                                                                       \
         }                                                                                           \
-        for (size_t k = 0; k < last.K; k++) {                                                       \
-            __m512 b0 = v_load(last.panel + k * 16), b1 = v_load(last.panel + (last.K + k) * 16);   \
-            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
-                __m512 x = v_set(last.a[(size_t)r * last.K + k]);                                   \
-                s[r][0] = v_fma(x, b0, s[r][0]);                                                    \
-                s[r][1] = v_fma(x, b1, s[r][1]);                                                    \
-            }                                                                                       \
-        }                                                                                           \
+        ADD_TERMS(ROWS, 2, more)                                                                    \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
                 v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
     }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7)
-TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+TILE_HEIGHTS(PAIRS_TILE, 2)
 
-static void tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda, const uint16_t *b,
-                      nib_gemm_tail last, float *c, size_t ldc, bool add)
+static void pairs_tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda,
+                            const uint16_t *b, terms more, float *c, size_t ldc, bool add)
 {
     switch (rows) {
-#define RUN(ROWS) case ROWS: tile_##ROWS(pairs, a, lda, b, last, c, ldc, add); break;
-        RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7)
-        RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13) RUN(14)
+#define RUN(ROWS, VECTORS) case ROWS: pairs_tile_##ROWS(pairs, a, lda, b, more, c, ldc, add); break;
+        TILE_HEIGHTS(RUN, 2)
 #undef RUN
     }
 }
@@ -63,19 +54,18 @@ void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *
                                   const nib_gemm_tail *tail)
 {
     /* of 0 terms nothing is read */
-    const nib_gemm_tail none = { 0, c, c }, *last = tail ? tail : &none;
+    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c };
 
     assert(K % 2 == 0);
     for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
         rows = nib_ceil_div(M - m, nib_ceil_div(M - m, 56));
         for (size_t n = 0; n < N; n += NIB_PANEL)
-            for (size_t i = 0, height; i < rows; i += height) {
-                height = nib_ceil_div(rows - i, nib_ceil_div(rows - i, TILE_ROWS));
-                fetch_results(c + (m + i) * ldc + n, ldc, height, rows - i, add);
-                tile_rows(height, K / 2, a + (m + i) * lda, lda, panel + n * K,
-                          (nib_gemm_tail){ last->K, last->a + (m + i) * last->K,
-                                           last->panel + n * last->K },
-                          c + (m + i) * ldc + n, ldc, add);
+            for (size_t i = m, height; i < m + rows; i += height) {
+                terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
+                height = tile_height(m + rows - i);
+                fetch_results(c + i * ldc + n, ldc, height, m + rows - i, add);
+                pairs_tile_rows(height, K / 2, a + i * lda, lda, panel + n * K, more,
+                                c + i * ldc + n, ldc, add);
             }
     }
 }
