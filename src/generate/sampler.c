@@ -23,16 +23,26 @@ void nib_sampler_free(nib_sampler *s)
     *s = (nib_sampler){ 0 };
 }
 
-void nib_sampler_forget(nib_sampler *s) { memset(s->seen, 0, s->vocabulary); }
-void nib_sampler_see(nib_sampler *s, uint32_t id)
+void nib_sampler_forget(nib_sampler *s)
 {
-    if (id < s->vocabulary) s->seen[id] = 1;
+    memset(s->seen, 0, s->vocabulary);
+    s->seen_count = 0;
 }
 
-size_t nib_sampling_needs(const nib_sampling *o)
+void nib_sampler_see(nib_sampler *s, uint32_t id)
 {
-    if (o->repetition_penalty != 1) return 0; /* it changes who is the greatest */
-    return o->do_sample ? (size_t)o->top_k : 1;
+    if (id >= s->vocabulary) return;
+    s->seen_count += !s->seen[id];
+    s->seen[id] = 1;
+}
+
+size_t nib_sampling_needs(const nib_sampling *o, size_t seen)
+{
+    size_t most = o->do_sample ? (size_t)o->top_k : 1;
+
+    if (most == 0 || o->repetition_penalty < 1) return 0; /* anyone may become the greatest */
+    /* A penalty only lowers the words it is for: so many others are among the greatest. */
+    return o->repetition_penalty > 1 ? most + seen : most;
 }
 
 typedef struct nib_candidate candidate;

@@ -23,14 +23,15 @@ typedef struct nib_logits {
 } nib_logits;
 
 /* A choice depends on this many of the greatest logits, and on those equal to the last of them; 0:
- * on all. */
-size_t nib_sampling_needs(const nib_sampling *o);
+ * on all.  seen: how many words the repetition penalty is for, at most. */
+size_t nib_sampling_needs(const nib_sampling *o, size_t seen);
 
 typedef struct nib_sampler {
     nib_ctx *ctx;
     size_t vocabulary;
     struct nib_candidate { float logit; uint32_t id; } *candidates; /* [V] */
-    uint8_t *seen;           /* [V] ids of the prompt and of what was generated */
+    uint8_t *seen;           /* [V] ids of the prompt and of what was generated, */
+    size_t seen_count;       /* so many words */
 } nib_sampler;
 
 nib_status nib_sampler_init(nib_ctx *ctx, size_t vocabulary, nib_sampler *out, nib_error *err);

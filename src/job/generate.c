@@ -310,7 +310,6 @@ static bool ends(const nib_generation *use, uint32_t id)
 static nib_status decode(nib_generator *g, const nib_generation *use, size_t most,
                          nib_generated *text, nib_generate_result *r, nib_error *err)
 {
-    size_t needs = nib_sampling_needs(&use->sampling);
     size_t guesses = nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES);
     nib_ahead ahead = nib_ahead_begin(g->decoder, guesses);
     nib_status status = NIB_OK;
@@ -334,7 +333,9 @@ static nib_status decode(nib_generator *g, const nib_generation *use, size_t mos
         if (status || text->stopped) break;
         g->ids[g->id_count++] = id;
         if (i + 1 < most)
-            status = nib_ahead_push(&ahead, g->ids, g->id_count, most - i - 2, needs, err);
+            status = nib_ahead_push(
+                &ahead, g->ids, g->id_count, most - i - 2,
+                nib_sampling_needs(&use->sampling, g->sampler.seen_count + guesses), err);
     }
     if (!status) status = nib_generated_finish(text, err);
     if (text->stopped) r->stop_reason = text->stopped;
@@ -362,15 +363,16 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
         status = nib_fail(err, NIB_E_NOMEM, "%zu tokens: out of memory", prompt + most);
     if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
     if (status) return status;
+    nib_sampler_forget(&g->sampler);
+    for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
     start = nib_clock_seconds();
     g->model->graph->precision = use->precision;
     nib_decoder_begin(g->decoder, slot);
-    status = nib_decoder_push(g->decoder, g->ids, prompt, nib_sampling_needs(&use->sampling), err);
+    status = nib_decoder_push(g->decoder, g->ids, prompt,
+                              nib_sampling_needs(&use->sampling, g->sampler.seen_count), err);
     r->prompt_tokens = prompt;
     r->prefill_seconds = nib_clock_seconds() - start;
     if (status) return status;
-    nib_sampler_forget(&g->sampler);
-    for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
     start = nib_clock_seconds();
     status = decode(g, use, most, text, r, err);
     r->decode_seconds = nib_clock_seconds() - start;

@@ -135,11 +135,13 @@ static void test_needs(void)
     for (size_t i = 0; i < NIB_COUNT(goldens); i++)
         for (int sampled = 0; sampled < 2; sampled++) {
             nib_sampling o = settings(&goldens[i], sampled);
-            size_t needs = nib_sampling_needs(&o), count = 0;
+            size_t needs = nib_sampling_needs(&o, NIB_COUNT(seen)), count = 0;
             uint32_t ids[WORDS];
             float values[WORDS];
 
-            CHECK((needs > 0) == (goldens[i].penalty == 1 && (!sampled || goldens[i].top_k > 0)),
+            CHECK((needs > 0) == (goldens[i].penalty >= 1 && (!sampled || goldens[i].top_k > 0)) &&
+                      (needs == 0 || needs == (sampled ? (size_t)o.top_k : 1) +
+                                                  (o.repetition_penalty > 1 ? NIB_COUNT(seen) : 0)),
                   "%s: %zu logits are needed", goldens[i].name, needs);
             /* from the end, so that ties come in the wrong order */
             for (size_t w = WORDS; needs && w-- > 0;) {
