@@ -277,8 +277,14 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
 nib_value nib_to_logit_rows(nib_build *b, nib_value x)
 {
     if (!is_plain(b, x, "gather")) return nothing;
+    if (info_of(b, x)->axis == NIB_AXIS_LOGITS) return x;
     return add_node(b, (nib_node){ .op = &nib_op_gather, .inputs = { x.id }, .input_count = 1 },
                     NIB_AXIS_LOGITS, info_of(b, x)->width, 0);
+}
+
+nib_value nib_after_attention(nib_build *b, nib_value x)
+{
+    return b->last_layer ? nib_to_logit_rows(b, x) : x;
 }
 
 void nib_set_head(nib_build *b, nib_value hidden, const char *module)

@@ -23,6 +23,7 @@ typedef struct nib_build {
     nib_graph *graph;
     nib_binder binder;
     int segment;
+    bool last_layer; /* what follows its attention is read where logits are made only */
     nib_status status;
     nib_error error;
 } nib_build;
@@ -49,8 +50,12 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
-/* From token rows to logit rows: everything after this works on supervised rows only. */
+/* From token rows to logit rows: everything after this works on supervised rows only.  x itself when
+ * it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);
+/* For what a layer goes on with after its attention: in the last layer no other token reads it, so
+ * it goes to logit rows there; elsewhere x itself. */
+nib_value nib_after_attention(nib_build *b, nib_value x);
 /* The head: a linear that the loss and the sampler pull rows from. */
 void nib_set_head(nib_build *b, nib_value hidden, const char *module);
 

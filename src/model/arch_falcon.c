@@ -101,7 +101,7 @@ static nib_value attend(nib_build *b, const falcon *m, int i, nib_value h)
         q = nib_rotate(b, q, n, d, &c->rope);
         k = nib_rotate(b, k, g, d, &c->rope);
     }
-    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention),
+    return nib_apply_linear(b, nib_after_attention(b, nib_attend(b, q, k, v, &attention)),
                             "transformer.h.%d.self_attention.dense", i);
 }
 
@@ -116,22 +116,20 @@ static nib_value layer(nib_build *b, const void *config, int i, nib_value x)
 {
     const falcon *m = config;
 
-    if (!m->parallel) {
-        x = nib_add(
-            b, x,
-            attend(b, m, i,
-                   nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.input_layernorm", i)));
-        return nib_add(b, x,
-                       mlp(b, m, i,
-                           nib_apply_layer_norm(b, x, m->eps,
-                                                "transformer.h.%d.post_attention_layernorm", i)));
-    }
     nib_value h = nib_apply_layer_norm(
         b, x, m->eps,
         m->norms == 2 ? "transformer.h.%d.ln_attn" : "transformer.h.%d.input_layernorm", i);
+    if (!m->parallel) {
+        nib_value a = attend(b, m, i, h);
+        x = nib_add(b, nib_after_attention(b, x), a);
+        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.post_attention_layernorm", i);
+        return nib_add(b, x, mlp(b, m, i, h));
+    }
     nib_value g = m->norms == 2 ? nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_mlp", i)
                                 : h;
     nib_value a = attend(b, m, i, h);
+    g = nib_after_attention(b, g);
+    x = nib_after_attention(b, x);
     return nib_add(b, x, nib_add(b, a, mlp(b, m, i, g)));
 }
 

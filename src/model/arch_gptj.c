@@ -47,7 +47,9 @@ static nib_value layer(nib_build *b, const void *config, int i, nib_value x)
     nib_value v = nib_apply_linear(b, h, "transformer.h.%d.attn.v_proj", i);
     q = nib_rotate(b, q, c->heads, c->head_dim, &c->rope);
     k = nib_rotate(b, k, c->heads, c->head_dim, &c->rope);
-    nib_value a = nib_attend(b, q, k, v, &attention);
+    nib_value a = nib_after_attention(b, nib_attend(b, q, k, v, &attention));
+    h = nib_after_attention(b, h);
+    x = nib_after_attention(b, x);
     a = nib_apply_linear(b, a, "transformer.h.%d.attn.out_proj", i);
     nib_value f = nib_apply_linear(b, h, "transformer.h.%d.mlp.fc_in", i);
     f = nib_apply_linear(b, nib_activate(b, f, m->activation), "transformer.h.%d.mlp.fc_out", i);

@@ -51,7 +51,8 @@ nib_value nib_llama_layer(nib_build *b, const void *config, int layer, nib_value
     nib_value v = nib_apply_linear(b, h, "model.layers.%d.self_attn.v_proj", layer);
     q = nib_rotate(b, q, c->heads, c->head_dim, &c->rope);
     k = nib_rotate(b, k, c->kv_heads, c->head_dim, &c->rope);
-    nib_value a = nib_attend(b, q, k, v, &attention);
+    nib_value a = nib_after_attention(b, nib_attend(b, q, k, v, &attention));
+    x = nib_after_attention(b, x);
     x = nib_add(b, x, nib_apply_linear(b, a, "model.layers.%d.self_attn.o_proj", layer));
 
     h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", layer);

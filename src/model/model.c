@@ -47,6 +47,7 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
     x = nib_embed(&b, m->arch->embedding);
     for (size_t i = 0; i < m->config->layers && !b.status; i++) {
         b.segment = (int)i + 1;
+        b.last_layer = i + 1 == m->config->layers;
         x = m->arch->layer(&b, m->config, (int)i, x);
     }
     b.segment = (int)m->config->layers + 1;

@@ -134,8 +134,7 @@ static void test_tries(void)
     check_tries(NIB_BF16, true, NIB_PRECISION_HIGH, false);
 }
 
-/* "high" is not the bits of "highest", but some 15 of them; a chunk of the prompt, whose products
- * are of panels, knows no difference. */
+/* "high" is not the bits of "highest", but some 15 of them. */
 static void test_precision(void)
 {
     enum { PROMPT = 8 };
@@ -160,8 +159,6 @@ static void test_precision(void)
             REQUIRE_OK(nib_decoder_push(d, ids + first, t + 1 - first, 0, &err), err);
             REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
             if (!high) memcpy(to, got.values, got.count * sizeof *to);
-            if (high && t < PROMPT)
-                CHECK(memcmp(to, got.values, got.count * sizeof *to) == 0, "the prompt differs");
             for (size_t i = 0; high && i < got.count; i++) {
                 lost += pow((double)(got.values[i] - to[i]), 2);
                 size += pow((double)to[i], 2);
