@@ -142,7 +142,7 @@ $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
-fuzzers: $(FUZZERS)
+fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
 	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
 	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers

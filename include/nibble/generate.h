@@ -13,8 +13,9 @@ typedef struct nib_generate_options {
     int max_new_tokens;        /* -1: generation_config's, else 256 */
     int prompt_lookup_num_tokens; /* guesses at a time from what came before, 3 at most: faster, the
                                      same text. -1: generation_config's, else 3; 0: none */
-    const char *float32_matmul_precision; /* torch's words, of new tokens computed in float32: "high"
-                                             (NULL too), some 16 bits, or "highest" */
+    const char *float32_matmul_precision; /* torch's words, of tokens that pass 4-bit weights one to
+                                             four at a time in float32: "high" (NULL too), some 16
+                                             bits, or "highest" */
     int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;

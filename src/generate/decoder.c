@@ -8,6 +8,7 @@
 enum {
     TOKENS_BEFORE_SKETCH = 10,
     WORDS_SHARE = 16, /* of the words: with more of them asked for nothing is gained */
+    FOUND_SHARE = 4,  /* of the words: more rows than that are read faster one after the other */
     BYTES_SHARE = 8   /* of all weights: a smaller head's gain is not worth a sketch's memory */
 };
 
@@ -123,7 +124,8 @@ static nib_status make_logits(nib_decoder *d, size_t rows, size_t most, nib_erro
     d->rows = rows;
     status = likeliest(d, most, found, err);
     if (status) return status;
-    for (size_t m = 0; m < rows; m++) all = all || !found[m].count;
+    for (size_t m = 0; m < rows; m++)
+        all = all || !found[m].count || found[m].count > v / FOUND_SHARE;
     if (all) nib_run_logits(d->run, 0, rows, d->values);
     for (size_t m = 0; m < rows; m++) {
         float *values = d->values + m * v;

@@ -168,13 +168,19 @@ nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
                     info_of(b, x)->axis, info_of(b, x)->width, 0);
 }
 
+static const char *axis_name(const nib_build *b, nib_value x)
+{
+    return b->graph->values[x.id].axis == NIB_AXIS_TOKENS ? "tokens" : "logit rows";
+}
+
 static nib_value add_pair(nib_build *b, nib_node node, nib_value x, nib_value y)
 {
     if (!is_plain(b, x, node.op->name) || !is_plain(b, y, node.op->name)) return nothing;
     if (info_of(b, x)->width != info_of(b, y)->width ||
         info_of(b, x)->axis != info_of(b, y)->axis) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s of %zu and %zu channels", node.op->name,
-                       info_of(b, x)->width, info_of(b, y)->width);
+        nib_build_fail(b, NIB_E_MISMATCH, "%s of %zu channels of %s and %zu of %s", node.op->name,
+                       info_of(b, x)->width, axis_name(b, x), info_of(b, y)->width,
+                       axis_name(b, y));
         return nothing;
     }
     node.inputs[0] = x.id;
@@ -227,9 +233,9 @@ static bool with_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim,
 
     if (b->status) return false;
     info = &b->graph->values[x.id];
-    if (info->width != heads * head_dim) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels, expected %zu heads of %zu", what,
-                       info->width, heads, head_dim);
+    if (info->width != heads * head_dim || info->axis != NIB_AXIS_TOKENS) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels of %s, expected %zu heads of %zu of tokens",
+                       what, info->width, axis_name(b, x), heads, head_dim);
         return false;
     }
     if (info->view_of == NIB_NONE) info->layout = nib_plain_heads(heads, head_dim);

@@ -50,8 +50,8 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
-/* From token rows to logit rows: everything after this works on supervised rows only.  x itself when
- * it is there already. */
+/* From token rows to logit rows: everything after this works on supervised rows only.  x itself
+ * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);
 /* For what a layer goes on with after its attention: in the last layer no other token reads it, so
  * it goes to logit rows there; elsewhere x itself. */

@@ -97,7 +97,7 @@ struct nib_node {
 struct nib_graph {
     nib_ctx *ctx;
     nib_dtype type;          /* compute type */
-    nib_precision precision; /* of products of few rows without training */
+    nib_precision precision; /* of products of few rows while generating */
     uint32_t cpu;
     nib_kernels kernels;
     nib_node *nodes;

@@ -160,7 +160,7 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
                           lora_input(run, lora, axis, r0, rows, in, x, p->dropped), in,
                           lora->a->value, lora->scale, u ? u : p->inner, p->rest);
     }
-    if (rows <= NIB_DOT_ROWS && !run->training)
+    if (rows <= NIB_DOT_ROWS && run->state_capacity) /* elsewhere a row's bits hang on no other */
         nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
     else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
 }

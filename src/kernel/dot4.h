@@ -47,10 +47,12 @@ typedef void nib_dot4_fn(const nib_dot4 *d, size_t M, const float *x, size_t ldx
                          size_t ldy);
 
 /* Optional: the same with x in fixed point and the table's values as 16-bit words, whose products
- * and their sum within a block are exact: the relative error is some 2^-15 instead of 2^-24, that
- * of "high" in torch.set_float32_matmul_precision.  A row of x is n words of -NIB_FIXED4_MOST to
- * NIB_FIXED4_MOST, then for each block the step that its words count (nib_fixed4_steps): NaN when x
- * is not finite there.  ldx is in words. */
+ * and their sum within a block are exact.  A value of x loses up to 2^-14 of the greatest of its
+ * block (2^-16 where that stands alone), one of the table 2^-16 of the greatest: "high" in
+ * torch.set_float32_matmul_precision.  Sums are made in words of the table, so that x above some
+ * 2^110 may overflow.  A row of x is n words of -NIB_FIXED4_MOST to NIB_FIXED4_MOST, then for each
+ * block the step that its words count (nib_fixed4_steps): NaN when x is not finite there.  ldx is
+ * in words. */
 enum { NIB_FIXED4_MOST = 32767 };
 static inline const float *nib_fixed4_steps(const int16_t *row, size_t blocks)
 {

@@ -2,8 +2,7 @@
  * the ports do, beside 9 multiply-adds. */
 #include "kernel/kernels.h"
 #include "kernel/planes_avx2.h"
-
-enum { AHEAD = 2048 }; /* bytes: a row is short, memory far */
+#include "kernel/words.h"
 
 typedef float x_type;
 typedef struct table { planes bytes; float unit; } table;

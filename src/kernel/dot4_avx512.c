@@ -1,9 +1,7 @@
 /* dot4_avx512.c - products of one row with low-bit rows, 64 codes a step: a permute looks up
  * sixteen codes and ignores the bits above a nibble. */
 #include "kernel/kernels.h"
-#include "kernel/simd.h"
-
-enum { AHEAD = 4096 };
+#include "kernel/words.h"
 
 /* Bytes in order: even channels of 32 (high nibbles), then odd ones. */
 void nib_arrange4_avx512(size_t n, const float *x, float *to)

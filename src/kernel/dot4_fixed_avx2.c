@@ -1,6 +1,5 @@
 /* dot4_fixed_avx2.c - dot4_fixed_simd.h for its vectors, of which two hold 64 codes; and x in fixed
  * point, for both variants. */
-#include <float.h>
 #include <math.h>
 
 #include "kernel/planes_avx2.h"
@@ -14,16 +13,20 @@ NIB_INLINE void split64(const uint8_t *bytes, W nibbles[2])
 
 #include "kernel/dot4_fixed_simd.h"
 
-/* Words that lie in one lane of sums, in either variant: four neighbours and the four that are 16
- * behind them, each with a product of up to NIB_FIXED4_MOST; half a unit of rounding each is left
- * room for, and what floats lose. */
+/* In a lane of sums lie the products of eight words of x, four neighbours and the four that are 16
+ * behind them (of half of these with AVX-512), with words of the table of up to NIB_FIXED4_MOST.
+ * 2^31 - 1 is 2 NIB_FIXED4_MOST + 4 times that; the rounding of eight words takes 4 of them, and
+ * some are left for what sums of floats lose. */
 static const float LANE_MOST = 2 * NIB_FIXED4_MOST - 6;
+/* A step below would make products with scales subnormal, which take many times as long. */
+static const float LEAST_STEP = 0x1p-100f;
 
 /* What a word of the block counts: the least with which no word and no lane overflows.  NaN when a
- * value is not finite. */
+ * value is not finite or the sum of all is not. */
 static float step_of(const V x[8])
 {
     V most = v_zero(), lanes[4], sums;
+    float step;
 
     for (size_t i = 0; i < 8; i++) most = v_max(most, v_abs(x[i]));
     for (size_t i = 0; i < 4; i++) {
@@ -32,7 +35,8 @@ static float step_of(const V x[8])
     }
     sums = _mm256_hadd_ps(_mm256_hadd_ps(lanes[0], lanes[1]), _mm256_hadd_ps(lanes[2], lanes[3]));
     if (!isfinite(v_sum(sums))) return NAN;
-    return fmaxf(fmaxf(v_greatest(most) / NIB_FIXED4_MOST, v_greatest(sums) / LANE_MOST), FLT_MIN);
+    step = fmaxf(v_greatest(most) / NIB_FIXED4_MOST, v_greatest(sums) / LANE_MOST);
+    return fmaxf(step, LEAST_STEP);
 }
 
 /* Words of x[first .. first + 8) and of the 8 that are 32 behind them, a half each. */

@@ -1,8 +1,8 @@
-/* dot4_simd.h - the loop over rows and blocks of 4-bit codes that the float and the fixed-point dots
- * share.  A file says before it
+/* dot4_simd.h - the loop over rows and blocks of 4-bit codes that the float and the fixed-point
+ * dots share.  A file says before it
  *
  *     x_type              of x
- *     table, table_of     what codes are looked up in, and unit: what sums are multiplied by at last
+ *     table, table_of     what codes are looked up in, and unit: what sums are multiplied by
  *     values, look_up64   of 64 codes
  *     dot64               sums of their products with 64 of x, by lanes
  *     step_of_block       what block b of a row of x is to be multiplied by
@@ -10,8 +10,8 @@
  * and AHEAD, how many bytes are fetched before they are read. */
 #include "kernel/kernels.h"
 
-NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, bool nested, float *y,
-                     size_t ldy)
+NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, bool nested,
+                     float *y, size_t ldy)
 {
     const table t = table_of(d->table);
     const uint8_t *codes = d->codes;

@@ -19,7 +19,7 @@
 
 typedef struct nib_product_args {
     nib_dtype type;       /* compute type of x, y: NIB_F32 or NIB_BF16 */
-    nib_precision precision; /* of nib_product_dot in float32; a product of panels is exact */
+    nib_precision precision; /* of nib_product_dot in float32; panels are always the highest */
     size_t rows;          /* M */
     const void *x;        /* [M, in], or [M, out] backward */
     size_t ldx;           /* elements from row to row */

@@ -114,13 +114,16 @@ static void make_ready(const dots *d)
 
 static void run_dots(dots *d, void *scratch)
 {
-    assert(d->a->rows <= NIB_DOT_ROWS && !d->a->accumulate);
-    d->kind = d->w->scheme->dot_kind ? d->w->scheme->dot_kind(d->w, d->k, d->a->type, d->a->precision)
-                                     : NIB_DOT_NONE;
+    const nib_product_args *a = d->a;
+
+    assert(a->rows <= NIB_DOT_ROWS && !a->accumulate);
+    d->kind = NIB_DOT_NONE;
+    if (d->w->scheme->dot_kind)
+        d->kind = d->w->scheme->dot_kind(d->w, d->k, a->type, a->precision);
     d->workers = (char *)nib_round_up((uintptr_t)scratch, 64);
     d->ready = d->workers + nib_threads(d->ctx) * worker_bytes();
     d->ready_bytes = d->w->in * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
-    d->widened = (float *)(void *)(d->ready + d->a->rows * d->w->in * sizeof(float));
+    d->widened = (float *)(void *)(d->ready + a->rows * d->w->in * sizeof(float));
     make_ready(d);
     nib_parallel_for(d->ctx, nib_ceil_div(d->count, OUTPUTS), run_tile, d);
 }

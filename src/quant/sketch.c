@@ -260,7 +260,7 @@ void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_f
     for (size_t m = 0; m < M; m++) qs.all[m] = ask(s, x + m * s->in, s->x + m * s->wide);
     nib_parallel_for(s->ctx, tiles_of(s), bound_tile, &qs);
     for (size_t m = 0; m < M; m++) {
-        found[m] = (nib_found){ 0 };
+        found[m] = (nib_found){ s->found + m * s->rows, 0 };
         if (qs.all[m].bounded)
             found[m] = rows_reaching(s, m, threshold(s, m, nib_min(most, s->rows)));
     }

@@ -51,7 +51,8 @@ typedef struct nib_scheme {
      * of decode_tile and the generic packer; false when this weight's shape does not allow it. */
     bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
     /* Optional, all three: products of few rows x with rows of the weight, read once
-     * (kernel/dot4.h). How this weight takes x of a compute type; NIB_DOT_NONE: not at all. */
+     * (kernel/dot4.h). How this weight takes x of a compute type, where float32 may lose
+     * `precision`; NIB_DOT_NONE: not at all. */
     nib_dot_kind (*dot_kind)(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision);
     /* Puts x [in], of floats, or of bfloat16 for NIB_DOT_PAIRS, into the form that dot reads, in no

@@ -112,6 +112,7 @@ static void test_numbers(void)
         { "--bnb-4bit-blocksize", { "0", "33", "16", "8192", "nan" } },
         { "--bnb-4bit-quant-type", { "int8", "" } },
         { "--compute-dtype", { "int8", "" } },
+        { "--float32-matmul-precision", { "medium", "" } },
     };
     program_end e;
 

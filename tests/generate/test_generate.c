@@ -243,7 +243,8 @@ static void test_refusals(void)
     refuse(g, &o, story, "stop string 1");
     o.stop_count = 0;
     REQUIRE_OK(nib_generator_describe(g, &o, line, sizeof line, &err), err);
-    CHECK(strstr(line, "adapter second") && strstr(line, "greedy"), "%s", line);
+    CHECK(strstr(line, "adapter second") && strstr(line, "greedy") &&
+              strstr(line, "float32_matmul_precision highest"), "%s", line);
     REQUIRE_OK(nib_generator_run(g, story, strlen(story), &o, &r, &err), err);
     nib_generate_result_free(g, &r);
     o.adapter = NULL;

@@ -1,6 +1,6 @@
 /* test_product_dot.c - products of one to four rows with weights of every scheme against sums in
- * double, with bias, low-rank part and a slice of the outputs; and what is the same bit for bit: any
- * number of threads, a row alone, some of the outputs. */
+ * double, with bias, low-rank part and a slice of the outputs; and what is the same bit for bit:
+ * any number of threads, a row alone, some of the outputs. */
 #include <math.h>
 #include <string.h>
 
