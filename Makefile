@@ -60,11 +60,13 @@ BENCH_SUPPORT := $(BENCH_SUPPORT_SRC:%.c=$(BUILD)/%.o)
 SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
+# What a recipe builds, on all processors unless make was told how many.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
 .PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz fuzzers tests benches install clean help deps
 all: deps
-	@$(MAKE) --no-print-directory $(BUILD)/nibble
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a
 
 help:
@@ -111,20 +113,20 @@ tests: $(TESTS) $(BUILD)/nibble
 benches: $(BENCHES)
 
 test: deps
-	@$(MAKE) --no-print-directory $(BUILD)/nibble tests
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble tests
 	@BUILD=$(BUILD) tests/run.sh
 
 # The kernels of instruction sets that this machine may lack, and what is made of them.
 # NIBBLE_ISA=avx512|avx512bf16: the set that models run on.
 EMULATED_AREAS := kernel quant grad model
 test-emulated: deps
-	@$(MAKE) --no-print-directory EMULATE=avx512 run-emulated
+	@$(MAKE) --no-print-directory $(PARALLEL) EMULATE=avx512 run-emulated
 run-emulated: $(filter $(EMULATED_AREAS:%=$(BUILD)/tests/%/test_%),$(TESTS))
 	@BUILD=$(BUILD) tests/run.sh '@($(subst $(space),|,$(EMULATED_AREAS)))/*'
 
 bench: deps
 	$(if $(EMULATE),$(error bench: an emulated build has no speed to measure))
-	@$(MAKE) --no-print-directory benches
+	@$(MAKE) --no-print-directory $(PARALLEL) benches
 	@for b in $(BENCHES); do $$b || exit 1; done
 
 # What is missing for the peers skips their rows; only nibble itself must build.
@@ -144,7 +146,7 @@ $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
-	@$(MAKE) --no-print-directory CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
+	@$(MAKE) --no-print-directory $(PARALLEL) CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
 	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers
 	@for c in $(FUZZ_SRC); do n=$$(basename $$c .c | sed s/^fuzz_//); mkdir -p build-fuzz/corpus/$$n; \
 	  build-fuzz/fuzz/fuzz_$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
