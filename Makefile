@@ -130,8 +130,7 @@ bench: deps
 	@for b in $(BENCHES); do $$b || exit 1; done
 
 # What is missing for the peers skips their rows; only nibble itself must build.
-bench-peers: deps
-	@$(MAKE) --no-print-directory $(BUILD)/nibble
+bench-peers: all
 	@tools/install-deps.sh --peers || echo 'bench-peers: going on with what is there'
 	@python3 bench/peers/run.py --nibble $(BUILD)/nibble --json $(BUILD)/bench-peers.json $(PEERS)
 

@@ -6,8 +6,8 @@
  *
  * Work is fixed, not counted by the program: 4 P_linear + 7 S d L + 8 P_lora floating-point
  * operations a token and 4 V d a supervised token, S tokens a sequence.  What is computed again
- * does not count; what is not computed does: behind the last layer's attention only supervised tokens
- * are (1.4 % of the ragged batch). */
+ * does not count; what is not computed does: behind the last layer's attention only supervised
+ * tokens are (1.4 % of the ragged batch). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -23,7 +23,8 @@ typedef struct nib_logits {
 } nib_logits;
 
 /* A choice depends on this many of the greatest logits, and on those equal to the last of them (but
- * for two that only the division by the temperature makes equal); 0: on all.  seen: how many words the repetition penalty is for, at most. */
+ * for two that only the division by the temperature makes equal); 0: on all.  seen: how many words
+ * the repetition penalty is for, at most. */
 size_t nib_sampling_needs(const nib_sampling *o, size_t seen);
 
 typedef struct nib_sampler {

@@ -4,22 +4,18 @@
 #include "kernel/planes_avx2.h"
 #include "kernel/words.h"
 
-typedef float x_type;
-typedef struct table { planes bytes; float unit; } table;
+typedef planes table;
 typedef struct values { V high[4], low[4]; } values;
 
-NIB_INLINE table table_of(const float numbers[16])
-{
-    return (table){ planes_of(numbers), 1 };
-}
+NIB_INLINE table table_of(const float numbers[16]) { return planes_of(numbers); }
 
 NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
 {
-    const __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)codes);
+    const W bytes = w_load(codes);
     values v;
 
-    look_up32(&t->bytes, high_nibbles(bytes), v.high);
-    look_up32(&t->bytes, low_nibbles(bytes), v.low);
+    look_up32(t, high_nibbles(bytes), v.high);
+    look_up32(t, low_nibbles(bytes), v.low);
     return v;
 }
 
@@ -32,14 +28,7 @@ NIB_INLINE V dot64(const values *v, const float *x)
     return v_add(v_add(s[0], s[1]), v_add(s[2], s[3]));
 }
 
-NIB_INLINE float step_of_block(const float *row, size_t blocks, size_t b)
-{
-    (void)row, (void)blocks, (void)b;
-    return 1;
-}
-
-#include "kernel/dot4_simd.h"
-DOT4_VARIANT(nib_dot4_avx2)
+#include "kernel/dot4_float_simd.h"
 
 /* Which of 32 bytes lane i of the 32 values above is. */
 static size_t order32(size_t i) { return i % 8 / 4 * 16 + i / 8 * 4 + i % 4; }
@@ -77,8 +66,8 @@ void nib_dot_rows_avx2(size_t rows, size_t n, const uint16_t *w, size_t ld, cons
         size_t i = 0;
         float rest = 0;
         for (; i + 32 <= n; i += 32) {
-            __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(w + i));
-            __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(w + i + 16));
+            __m256i a = w_load(w + i);
+            __m256i b = w_load(w + i + 16);
             _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0);
             s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), v_load(x + i), s[0]);
             s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(a, upper)), v_load(x + i + 8), s[1]);
@@ -86,7 +75,7 @@ void nib_dot_rows_avx2(size_t rows, size_t n, const uint16_t *w, size_t ld, cons
             s[3] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(b, upper)), v_load(x + i + 24), s[3]);
         }
         if (i + 16 <= n) {
-            __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(w + i));
+            __m256i a = w_load(w + i);
             s[0] = v_fma(_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)), v_load(x + i), s[0]);
             s[1] = v_fma(_mm256_castsi256_ps(_mm256_and_si256(a, upper)), v_load(x + i + 8), s[1]);
             i += 16;

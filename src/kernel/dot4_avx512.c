@@ -18,23 +18,19 @@ NIB_INLINE __m512i bytes16(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-typedef float x_type;
-typedef struct table { V numbers; float unit; } table;
+typedef V table;
 typedef struct values { V high[2], low[2]; } values;
 
-NIB_INLINE table table_of(const float numbers[16])
-{
-    return (table){ v_load(numbers), 1 };
-}
+NIB_INLINE table table_of(const float numbers[16]) { return v_load(numbers); }
 
 NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
 {
     const __m512i first = bytes16(codes), second = bytes16(codes + 16);
 
-    return (values){ { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), t->numbers),
-                       _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), t->numbers) },
-                     { _mm512_permutexvar_ps(first, t->numbers),
-                       _mm512_permutexvar_ps(second, t->numbers) } };
+    return (values){ { _mm512_permutexvar_ps(_mm512_srli_epi32(first, 4), *t),
+                       _mm512_permutexvar_ps(_mm512_srli_epi32(second, 4), *t) },
+                     { _mm512_permutexvar_ps(first, *t),
+                       _mm512_permutexvar_ps(second, *t) } };
 }
 
 NIB_INLINE V dot64(const values *v, const float *x)
@@ -44,14 +40,7 @@ NIB_INLINE V dot64(const values *v, const float *x)
     return v_add(v_fma(v->high[1], v_load(x + 32), s), v_fma(v->low[1], v_load(x + 48), t));
 }
 
-NIB_INLINE float step_of_block(const float *row, size_t blocks, size_t b)
-{
-    (void)row, (void)blocks, (void)b;
-    return 1;
-}
-
-#include "kernel/dot4_simd.h"
-DOT4_VARIANT(nib_dot4_avx512)
+#include "kernel/dot4_float_simd.h"
 
 /* Even channels of 32, then odd ones. */
 void nib_arrange_row_avx512(size_t n, const float *x, float *to)

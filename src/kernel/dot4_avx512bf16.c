@@ -4,8 +4,7 @@
  * that a lookup may ignore the bit above a nibble. */
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
-
-enum { AHEAD = 4096 };
+#include "kernel/words.h"
 
 #ifdef NIB_EMULATE_BF16
 nib_arrange4_bf16_fn NIB_PAIRS_VARIANT(arrange4_bf16); /* only the tests know them */

@@ -19,19 +19,18 @@ typedef struct values { W parts[PARTS]; } values;
 /* By vectors, for a call is for few rows. */
 NIB_INLINE table table_of(const float numbers[16])
 {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
     const __m128i bytes = _mm_set1_epi16(255);
-    __m256 half[2] = { _mm256_loadu_ps(numbers), _mm256_loadu_ps(numbers + 8) }, size, by;
+    V size = v_zero();
+    __m256 by;
     __m128i word[2];
     float most;
 
-    size = _mm256_max_ps(_mm256_andnot_ps(sign, half[0]), _mm256_andnot_ps(sign, half[1]));
-    size = _mm256_max_ps(size, _mm256_permute2f128_ps(size, size, 1));
-    size = _mm256_max_ps(size, _mm256_shuffle_ps(size, size, 0x4e));
-    most = _mm256_cvtss_f32(_mm256_max_ps(size, _mm256_shuffle_ps(size, size, 0xb1)));
+    for (size_t i = 0; i < 16; i += VN) size = v_max(size, v_abs(v_load(numbers + i)));
+    most = v_greatest(size);
     by = _mm256_set1_ps(most > 0 ? NIB_FIXED4_MOST / most : 0);
     for (int i = 0; i < 2; i++) {
-        __m256i all = _mm256_cvtps_epi32(_mm256_mul_ps(half[i], by));
+        __m256 half = _mm256_mul_ps(_mm256_loadu_ps(numbers + 8 * i), by);
+        __m256i all = _mm256_cvtps_epi32(half);
         word[i] = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
     }
     return (table){ .low = w_repeat(_mm_packus_epi16(_mm_and_si128(word[0], bytes),
@@ -40,6 +39,8 @@ NIB_INLINE table table_of(const float numbers[16])
                                                      _mm_srai_epi16(word[1], 8))),
                     .unit = most / NIB_FIXED4_MOST };
 }
+
+NIB_INLINE float unit_of(const table *t) { return t->unit; }
 
 /* In the order that nib_arrange4_fixed gives x. */
 NIB_INLINE values look_up64(const table *t, const uint8_t *codes)

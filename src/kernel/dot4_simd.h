@@ -2,7 +2,8 @@
  * dots share.  A file says before it
  *
  *     x_type              of x
- *     table, table_of     what codes are looked up in, and unit: what sums are multiplied by
+ *     table, table_of     what codes are looked up in
+ *     unit_of             what sums are to be multiplied by
  *     values, look_up64   of 64 codes
  *     dot64               sums of their products with 64 of x, by lanes
  *     step_of_block       what block b of a row of x is to be multiplied by
@@ -30,7 +31,7 @@ NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, b
                 sum[m] = v_fma(part, v_set(scale * step_of_block(row, d->blocks, b)), sum[m]);
             }
         }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]) * t.unit;
+        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(sum[m]) * unit_of(&t);
     }
 }
 

@@ -235,19 +235,19 @@ static float threshold(const nib_sketch *s, size_t m, size_t n)
     return heap[0];
 }
 
-/* Rows whose upper bound for row m of x is not below `least`. */
-static nib_found rows_reaching(const nib_sketch *s, size_t m, float least)
+/* Rows whose upper bound for row m of x is not below `least`, and how many they are. */
+static size_t rows_reaching(const nib_sketch *s, size_t m, float least, uint32_t *rows)
 {
     const float *upper = s->upper + m * s->rows;
     const bounds *most = s->most + m * tiles_of(s);
-    nib_found found = { s->found + m * s->rows, 0 };
+    size_t count = 0;
 
     for (size_t tile = 0; tile < tiles_of(s); tile++) {
         size_t end = nib_min((tile + 1) * ROWS, s->rows);
         for (size_t r = tile * ROWS; most[tile].upper >= least && r < end; r++)
-            if (upper[r] >= least) s->found[m * s->rows + found.count++] = (uint32_t)r;
+            if (upper[r] >= least) rows[count++] = (uint32_t)r;
     }
-    return found;
+    return count;
 }
 
 void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_found *found)
@@ -260,8 +260,10 @@ void nib_sketch_find(nib_sketch *s, size_t M, const float *x, size_t most, nib_f
     for (size_t m = 0; m < M; m++) qs.all[m] = ask(s, x + m * s->in, s->x + m * s->wide);
     nib_parallel_for(s->ctx, tiles_of(s), bound_tile, &qs);
     for (size_t m = 0; m < M; m++) {
-        found[m] = (nib_found){ s->found + m * s->rows, 0 };
+        uint32_t *rows = s->found + m * s->rows;
+        size_t count = 0;
         if (qs.all[m].bounded)
-            found[m] = rows_reaching(s, m, threshold(s, m, nib_min(most, s->rows)));
+            count = rows_reaching(s, m, threshold(s, m, nib_min(most, s->rows)), rows);
+        found[m] = (nib_found){ rows, count };
     }
 }
