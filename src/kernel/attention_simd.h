@@ -142,8 +142,8 @@ NIB_INLINE void times_rows(size_t m, size_t K, const float *a, size_t lda, size_
     size_t n = 0;
 
     for (; n + TILE_COLUMNS <= wide; n += TILE_COLUMNS, t.b += TILE_COLUMNS)
-        tile_rows(m, t, (terms){ 0 }, c + n, ldc, true);
-    if (n < wide) tile_rows_strip(m, t, (terms){ 0 }, c + n, ldc, true);
+        tile_rows(m, t, (terms){ 0 }, results_in(c + n, ldc, true));
+    if (n < wide) tile_rows_strip(m, t, (terms){ 0 }, results_in(c + n, ldc, true));
 }
 
 /* s[key][query] = keys (or values) . queries (or do), where a strip sees them. */
@@ -154,7 +154,7 @@ static void dots(const tile *t, rows keys, const float *strips, float *s)
         for (size_t k = seen.lo, m; k < seen.hi; k += m) {
             m = tile_height(seen.hi - k);
             tile_rows(m, terms_at(t->d, keys.at + k * keys.ld, keys.ld, strips, n), (terms){ 0 },
-                      s + k * QUERIES + n, QUERIES, false);
+                      results_in(s + k * QUERIES + n, QUERIES, false));
         }
     }
 }

@@ -298,7 +298,11 @@ void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float 
 
 void NIB_VARIANT(to_bf16)(size_t count, const float *x, uint16_t *y)
 {
-    EACH(i, count, n) v_put(NIB_BF16, y, i, n, v_get(NIB_F32, x, i, n));
+    size_t i = 0;
+
+    for (; i + 2 * VN <= count; i += 2 * VN)
+        v_store2_bf16(y + i, v_load(x + i), v_load(x + i + VN));
+    EACH(rest, count - i, n) v_put(NIB_BF16, y, i + rest, n, v_get(NIB_F32, x, i + rest, n));
 }
 
 void NIB_VARIANT(from_bf16)(size_t count, const uint16_t *x, float *y)

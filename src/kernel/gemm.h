@@ -22,22 +22,26 @@
 
 enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 
-/* K more terms of each sum, in float, that come last: a [M, K], panel [K, N] in strips. */
-typedef struct nib_gemm_tail {
-    size_t K;
-    const float *a, *panel;
-} nib_gemm_tail;
+/* What ends each sum, with the last of its terms, while it is in a register.  All zeros: nothing. */
+typedef struct nib_gemm_end {
+    size_t K;               /* more terms, of a low-rank branch, in float: */
+    const float *a, *panel; /* a [M, K], panel [K, N] in strips */
+    const float *bias;      /* [N], added then, or NULL */
+    uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, instead of c; or NULL */
+    size_t ldy;
+    bool accumulate; /* y += */
+} nib_gemm_end;
 
 /* c [M, ldc] float; N a multiple of 16 (of 32 with pairs), ldc >= N; add: c += instead of c =.
- * tail: a low-rank branch, or NULL. */
+ * end: NULL where more terms follow. */
 typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda,
                              const float *panel, float *c, size_t ldc, bool add,
-                             const nib_gemm_tail *tail);
+                             const nib_gemm_end *end);
 /* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero
  * there). */
 typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
                               const uint16_t *panel, float *c, size_t ldc, bool add,
-                              const nib_gemm_tail *tail);
+                              const nib_gemm_end *end);
 
 /* dst[n / 16][k][n % 16] = src[n][k], 32 rows of `k` 32-bit words, row stride ld: floats, or pairs
  * of bfloat16. */

@@ -1,6 +1,5 @@
 /* gemm_avx512bf16.c - the product of bfloat16 values with float sums: vdpbf16ps, two k a step. */
 #include "kernel/gemm_fetch.h"
-#include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
 
@@ -15,15 +14,18 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
     return _mm512_set1_epi32(both);
 }
 
+NIB_INLINE void store_narrowed(int vectors, uint16_t *y, const V *x)
+{
+    for (int v = 0; v < vectors; v++) _mm256_storeu_si256((__m256i *)(y + v * VN), narrow(x[v]));
+}
+
 /* gemm_tile.h's tile with pairs; the terms of `more` are floats and come last. */
 #define PAIRS_TILE(ROWS, VECTORS)                                                                   \
     NIB_INLINE void pairs_tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda,                  \
-                                      const uint16_t *b, terms more, float *c, size_t ldc, bool add) \
+                                      const uint16_t *b, terms more, results to)                    \
     {                                                                                               \
         V s[ROWS][2];                                                                               \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
-                s[r][v] = add ? v_load(c + (size_t)r * ldc + v * 16) : v_zero();                    \
+        BEGIN_SUMS(ROWS, 2, to)                                                                     \
         for (size_t k = 0; k < pairs; k++) {                                                        \
             __m512i b0 = _mm512_loadu_si512(b + k * 32), b1 = _mm512_loadu_si512(b + (pairs + k) * 32); \
             _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
@@ -33,17 +35,15 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
             }                                                                                       \
         }                                                                                           \
         ADD_TERMS(ROWS, 2, more)                                                                    \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < 2; v++)                                     \
-                v_store(c + (size_t)r * ldc + v * 16, s[r][v]);                                     \
+        END_SUMS(ROWS, 2, to, store_narrowed)                                                       \
     }
 TILE_HEIGHTS(PAIRS_TILE, 2)
 
 static void pairs_tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t lda,
-                            const uint16_t *b, terms more, float *c, size_t ldc, bool add)
+                            const uint16_t *b, terms more, results to)
 {
     switch (rows) {
-#define RUN(ROWS, VECTORS) case ROWS: pairs_tile_##ROWS(pairs, a, lda, b, more, c, ldc, add); break;
+#define RUN(ROWS, VECTORS) case ROWS: pairs_tile_##ROWS(pairs, a, lda, b, more, to); break;
         TILE_HEIGHTS(RUN, 2)
 #undef RUN
     }
@@ -51,10 +51,10 @@ static void pairs_tile_rows(size_t rows, size_t pairs, const uint16_t *a, size_t
 
 void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
                                   const uint16_t *panel, float *c, size_t ldc, bool add,
-                                  const nib_gemm_tail *tail)
+                                  const nib_gemm_end *end)
 {
     /* of 0 terms nothing is read */
-    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c };
+    const nib_gemm_end last = end ? *end : (nib_gemm_end){ .a = c, .panel = c };
 
     assert(K % 2 == 0);
     for (size_t m = 0, rows; m < M; m += rows) { /* rows that stay in the caches for all panels */
@@ -62,10 +62,10 @@ void NIB_PAIRS_VARIANT(gemm_bf16)(size_t M, size_t N, size_t K, const uint16_t *
         for (size_t n = 0; n < N; n += NIB_PANEL)
             for (size_t i = m, height; i < m + rows; i += height) {
                 terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
+                results to = results_at(c, ldc, add, &last, i, n);
                 height = tile_height(m + rows - i);
-                fetch_results(c + i * ldc + n, ldc, height, m + rows - i, add);
-                pairs_tile_rows(height, K / 2, a + i * lda, lda, panel + n * K, more,
-                                c + i * ldc + n, ldc, add);
+                fetch_results(&to, height, m + rows - i);
+                pairs_tile_rows(height, K / 2, a + i * lda, lda, panel + n * K, more, to);
             }
     }
 }

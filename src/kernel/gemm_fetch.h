@@ -2,16 +2,20 @@
 #ifndef NIB_KERNEL_GEMM_FETCH_H
 #define NIB_KERNEL_GEMM_FETCH_H
 
-#include "kernel/simd.h"
+#include "kernel/gemm_tile.h"
 
 /* While a register tile of a product runs (two vectors wide), fetches the results that it will
  * store or, where it adds to them and so loads them first, those of the next tile; `left` rows from
- * c on. */
-NIB_INLINE void fetch_results(const float *c, size_t ldc, size_t height, size_t left, bool add)
+ * this one on. */
+NIB_INLINE void fetch_results(const results *to, size_t height, size_t left)
 {
-    for (size_t r = add ? height : 0; r < nib_min(add ? 2 * height : height, left); r++)
-        for (size_t n = 0; n < 2 * VN; n += 16)
-            _mm_prefetch((const char *)(c + r * ldc + n), _MM_HINT_T0);
+    bool next = to->add && !to->y;
+
+    for (size_t r = next ? height : 0; r < nib_min(next ? 2 * height : height, left); r++) {
+        if (to->y) _mm_prefetch((const char *)(to->y + r * to->ldy), _MM_HINT_T0);
+        for (size_t n = 0; n < 2 * VN && !to->y; n += 16)
+            _mm_prefetch((const char *)(to->c + r * to->ldc + n), _MM_HINT_T0);
+    }
 }
 
 #endif

@@ -9,13 +9,19 @@ static float add_terms(float sum, size_t K, const float *a, const float *panel, 
 }
 
 void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, const float *panel,
-                      float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
+                      float *c, size_t ldc, bool add, const nib_gemm_end *end)
 {
     for (size_t m = 0; m < M; m++)
         for (size_t n = 0; n < N; n++) {
             float sum = add_terms(add ? c[m * ldc + n] : 0, K, a + m * lda, panel, n);
-            if (tail) sum = add_terms(sum, tail->K, tail->a + m * tail->K, tail->panel, n);
-            c[m * ldc + n] = sum;
+            if (end) sum = add_terms(sum, end->K, end->a + m * end->K, end->panel, n);
+            if (end && end->bias) sum += end->bias[n];
+            if (end && end->y) {
+                uint16_t *y = end->y + m * end->ldy + n;
+                *y = nib_f32_to_bf16(end->accumulate ? nib_bf16_to_f32(*y) + sum : sum);
+            } else {
+                c[m * ldc + n] = sum;
+            }
         }
 }
 

@@ -1,6 +1,5 @@
 /* gemm_simd.h - the body of gemm_avx2.c and gemm_avx512.c. */
 #include "kernel/gemm_fetch.h"
-#include "kernel/gemm_tile.h"
 #include "kernel/kernels.h"
 
 enum {
@@ -9,10 +8,10 @@ enum {
 
 void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t lda,
                            const float *panel, float *c, size_t ldc, bool add,
-                           const nib_gemm_tail *tail)
+                           const nib_gemm_end *end)
 {
     /* of 0 terms nothing is read */
-    const nib_gemm_tail last = tail ? *tail : (nib_gemm_tail){ 0, c, c };
+    const nib_gemm_end last = end ? *end : (nib_gemm_end){ .a = c, .panel = c };
 
     for (size_t m = 0, rows; m < M; m += rows) {
         rows = nib_min(nib_round_up(nib_ceil_div(M - m, nib_ceil_div(M - m, ROW_BLOCK)), TILE_ROWS),
@@ -21,10 +20,11 @@ void NIB_VARIANT(gemm_f32)(size_t M, size_t N, size_t K, const float *a, size_t 
             for (size_t i = m, height; i < m + rows; i += height) {
                 terms t = terms_at(K, a + i * lda, lda, panel, n);
                 terms more = terms_at(last.K, last.a + i * last.K, last.K, last.panel, n);
+                results to = results_at(c, ldc, add, &last, i, n);
                 height = tile_height(m + rows - i);
-                fetch_results(c + i * ldc + n, ldc, height, m + rows - i, add);
-                if (N - n >= TILE_COLUMNS) tile_rows(height, t, more, c + i * ldc + n, ldc, add);
-                else tile_rows_strip(height, t, more, c + i * ldc + n, ldc, add);
+                fetch_results(&to, height, m + rows - i);
+                if (N - n >= TILE_COLUMNS) tile_rows(height, t, more, to);
+                else tile_rows_strip(height, t, more, to);
             }
     }
 }

@@ -4,6 +4,9 @@
  * All sums stay in registers; each step loads the columns of the panel and broadcasts one value
  * a row.  A tile of every height exists, and M rows are split evenly (64 = 13 + 13 + 13 + 13 + 12),
  * so that no tail runs at the speed of its latency.  The order of a sum is the same in each. */
+#ifndef NIB_KERNEL_GEMM_TILE_H
+#define NIB_KERNEL_GEMM_TILE_H
+
 #include "kernel/gemm.h"
 #include "kernel/simd.h"
 
@@ -45,19 +48,73 @@ NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *pan
         }                                                                                           \
     }
 
+/* Where the sums of a tile begin and end (nib_gemm_end). */
+typedef struct results {
+    float *c;
+    size_t ldc;
+    bool add, accumulate;
+    const float *bias;
+    uint16_t *y;
+    size_t ldy;
+} results;
+
+/* Sums in c alone. */
+NIB_INLINE results results_in(float *c, size_t ldc, bool add)
+{
+    return (results){ .c = c, .ldc = ldc, .add = add };
+}
+/* Of the tile at row i and column n of a product. */
+NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end *end, size_t i,
+                              size_t n)
+{
+    return (results){ .c = c + i * ldc + n, .ldc = ldc, .add = add, .accumulate = end->accumulate,
+                      .bias = end->bias ? end->bias + n : NULL,
+                      .y = end->y ? end->y + i * end->ldy + n : NULL, .ldy = end->ldy };
+}
+
+#define BEGIN_SUMS(ROWS, VECTORS, to)                                                               \
+    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                         \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
+            s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
+
+/* STORE(VECTORS, y, x): stores one or two vectors x[], rounded to bfloat16. */
+#define END_SUMS(ROWS, VECTORS, to, STORE)                                                          \
+    if ((to).bias) {                                                                                \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++) {                                 \
+            V bias = v_load((to).bias + v * VN);                                                    \
+            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) s[r][v] = v_add(s[r][v], bias); \
+        }                                                                                           \
+    }                                                                                               \
+    if ((to).y) {                                                                                   \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                                   \
+            uint16_t *y = (to).y + (size_t)r * (to).ldy;                                            \
+            if ((to).accumulate) {                                                                  \
+                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
+                    s[r][v] = v_add(v_load_bf16(y + v * VN), s[r][v]);                              \
+            }                                                                                       \
+            STORE(VECTORS, y, s[r]);                                                                \
+        }                                                                                           \
+    } else {                                                                                        \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
+                v_store((to).c + (size_t)r * (to).ldc + v * VN, s[r][v]);                           \
+    }
+
+NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
+{
+    if (vectors == 2) v_store2_bf16(y, x[0], x[1]);
+    else v_store_bf16(y, x[0]);
+}
+
 /* ROWS rows times VECTORS vectors of columns; the terms of `more` (K may be 0) come last. */
 #define TILE(ROWS, VECTORS)                                                                         \
-    NIB_INLINE void tile_##ROWS##x##VECTORS(terms t, terms more, float *c, size_t ldc, bool add)    \
+    NIB_INLINE void tile_##ROWS##x##VECTORS(terms t, terms more, results to)                        \
     {                                                                                               \
         V s[ROWS][VECTORS];                                                                         \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                s[r][v] = add ? v_load(c + (size_t)r * ldc + v * VN) : v_zero();                    \
+        BEGIN_SUMS(ROWS, VECTORS, to)                                                               \
         ADD_TERMS(ROWS, VECTORS, t)                                                                 \
         ADD_TERMS(ROWS, VECTORS, more)                                                              \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                v_store(c + (size_t)r * ldc + v * VN, s[r][v]);                                     \
+        END_SUMS(ROWS, VECTORS, to, store_rounded)                                                         \
     }
 
 #define TILE_HEIGHTS_6(T, V) T(1, V) T(2, V) T(3, V) T(4, V) T(5, V) T(6, V)
@@ -80,16 +137,16 @@ NIB_INLINE size_t tile_height(size_t left)
 }
 
 /* `rows` <= TILE_ROWS rows times TILE_COLUMNS columns. */
-NIB_INLINE void tile_rows(size_t rows, terms t, terms more, float *c, size_t ldc, bool add)
+NIB_INLINE void tile_rows(size_t rows, terms t, terms more, results to)
 {
     switch (rows) {
-#define RUN(ROWS, VECTORS) case ROWS: tile_##ROWS##x##VECTORS(t, more, c, ldc, add); break;
+#define RUN(ROWS, VECTORS) case ROWS: tile_##ROWS##x##VECTORS(t, more, to); break;
         TILE_HEIGHTS(RUN, 2)
     }
 }
 
 /* The same times NIB_STRIP columns: a strip of a panel, or columns that lie in rows. */
-NIB_INLINE void tile_rows_strip(size_t rows, terms t, terms more, float *c, size_t ldc, bool add)
+NIB_INLINE void tile_rows_strip(size_t rows, terms t, terms more, results to)
 {
 #if defined(__AVX512F__)
     switch (rows) {
@@ -97,7 +154,9 @@ NIB_INLINE void tile_rows_strip(size_t rows, terms t, terms more, float *c, size
     }
 #else
     t.bv = more.bv = VN;
-    tile_rows(rows, t, more, c, ldc, add);
+    tile_rows(rows, t, more, to);
 #endif
 #undef RUN
 }
+
+#endif

@@ -89,6 +89,11 @@ NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
     return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p));
 }
 NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(a)); }
+NIB_INLINE void v_store2_bf16(uint16_t *p, V a, V b) /* one after the other */
+{
+    v_store_bf16(p, a);
+    v_store_bf16(p + VN, b);
+}
 NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
 {
     _mm256_mask_storeu_epi16(p, v_first(n), v_to_bf16(a));
@@ -188,6 +193,12 @@ NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
     return v_load_bf16(t);
 }
 NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm_storeu_si128((__m128i *)p, v_to_bf16(a)); }
+NIB_INLINE void v_store2_bf16(uint16_t *p, V a, V b) /* one after the other */
+{
+    __m256i x = _mm256_packus_epi32(_mm256_srli_epi32(v_bf16_bits(a), 16),
+                                    _mm256_srli_epi32(v_bf16_bits(b), 16));
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(x, 0xd8));
+}
 NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
 {
     uint16_t t[8];

@@ -2,8 +2,8 @@
  *
  * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the
  * tile's worker decodes the weight into a panel in its own second-level cache, and the micro-kernel
- * adds into a float block of results; the low-rank part comes with the last block, then the bias,
- * and each value is rounded once.  Tiles share nothing, and a value's sum runs over k in order in
+ * adds into a float block of results; the low-rank part and the bias come with the last block, and
+ * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum runs over k in order in
  * every tiling. */
 #include "quant/product.h"
 
@@ -54,7 +54,7 @@ static bool uses_pairs(const nib_kernels *k, nib_dtype type)
 static size_t worker_bytes(size_t rows, size_t rank)
 {
     return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
-                        nib_max(rank, 1) * COLUMNS * sizeof(float), 64);
+                        (rank + 1) * COLUMNS * sizeof(float), 64);
 }
 
 /* Rows are made ready, all at once, when bfloat16 meets float products (they are widened; an odd
@@ -91,7 +91,7 @@ typedef struct worker_space {
     char *panel;
     float *decoded;
     uint16_t *rounded;
-    float *result, *factor;
+    float *result, *bias, *factor;
 } worker_space;
 
 static worker_space space_of(const product *p, unsigned worker)
@@ -104,9 +104,18 @@ static worker_space space_of(const product *p, unsigned worker)
     s.rounded = (uint16_t *)at;
     at += rounded_bytes();
     s.result = (float *)at;
-    s.factor = (float *)(at + result_bytes(p->a->rows));
+    s.bias = (float *)(at + result_bytes(p->a->rows));
+    s.factor = s.bias + COLUMNS;
     return s;
 }
+
+/* A tile and where its sums are made. */
+typedef struct tile_of {
+    size_t m0, rows, n0, columns;
+    float *c;
+    size_t ldc;
+    bool rounded; /* straight into a->y, of bfloat16 */
+} tile_of;
 
 /* The scheme's own packer, when it has one for this piece. */
 static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, char *panel)
@@ -178,15 +187,24 @@ static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
     memset(panel + strips * a->rank, 0, (wide - strips) * a->rank * sizeof *panel);
 }
 
-/* y (+)= result + bias, rounded once. */
-static void store(const product *p, const float *result, size_t m0, size_t rows, size_t n0,
-                  size_t columns)
+/* The bias of `wide` columns; zeros past the end. */
+static void copy_bias(const product *p, size_t n0, size_t wide, float *bias)
+{
+    size_t columns = nib_min(wide, p->n - n0);
+
+    memcpy(bias, p->a->bias + p->a->w_row0 + n0, columns * sizeof *bias);
+    memset(bias + columns, 0, (wide - columns) * sizeof *bias);
+}
+
+/* y (+)= result, rounded once: for a tile whose last panel is not whole. */
+static void store(const product *p, const tile_of *t)
 {
     const nib_product_args *a = p->a;
+    size_t columns = t->columns;
 
-    for (size_t m = 0; m < rows; m++) {
-        const float *from = result + m * MOST_COLUMNS;
-        size_t at = (m0 + m) * a->ldy + n0;
+    for (size_t m = 0; m < t->rows; m++) {
+        const float *from = t->c + m * t->ldc;
+        size_t at = (t->m0 + m) * a->ldy + t->n0;
 
         if (a->y_type == NIB_F32) {
             if (a->accumulate) p->k->axpy(columns, 1, from, (float *)a->y + at);
@@ -212,55 +230,71 @@ static size_t block_depth(const product *p, size_t left)
     return nib_min(left, nib_round_up(nib_ceil_div(left, nib_ceil_div(left, most_depth(p))), UNIT));
 }
 
-/* result (+)= x W over `depth` terms and the `wide` columns of one panel; after the last block of
- * terms u factor. */
-static void add_block(const product *p, const worker_space *s, size_t m0, size_t rows, size_t n0,
-                      size_t wide, size_t k0, size_t depth, float *result, size_t ld, bool add)
+/* Sums (+)= x W over `depth` terms and the `wide` columns of one panel, n from the tile's first;
+ * after the last block of terms u factor and the bias. */
+static void add_block(const product *p, const worker_space *s, const tile_of *t, size_t n,
+                      size_t wide, size_t k0, size_t depth, bool add)
 {
-    size_t even = depth + (p->pairs ? depth % 2 : 0);
+    const nib_product_args *a = p->a;
+    size_t even = depth + (p->pairs ? depth % 2 : 0), at = t->m0 * p->ldx + k0;
     size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
-    nib_gemm_tail tail = { p->a->rank, p->a->u ? p->a->u + m0 * p->a->rank : NULL, s->factor };
-    const nib_gemm_tail *last = p->a->u && k0 + depth == p->depth ? &tail : NULL;
+    nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy, .accumulate = a->accumulate };
+    bool last = k0 + depth == p->depth;
 
-    for (size_t n = 0; n < wide; n += NIB_PANEL)
-        (p->backward ? pack_backward : pack_forward)(p, s, n0 + n, k0, depth,
-                                                     s->panel + n / NIB_PANEL * bytes);
-    if (last) pack_factor(p, n0, wide, s->factor);
+    for (size_t i = 0; i < wide; i += NIB_PANEL)
+        (p->backward ? pack_backward : pack_forward)(p, s, t->n0 + n + i, k0, depth,
+                                                     s->panel + i / NIB_PANEL * bytes);
+    if (last && a->u) {
+        pack_factor(p, t->n0 + n, wide, s->factor);
+        end.K = a->rank;
+        end.a = a->u + t->m0 * a->rank;
+    }
+    if (last && a->bias) {
+        copy_bias(p, t->n0 + n, wide, s->bias);
+        end.bias = s->bias;
+    }
+    if (t->rounded) end.y = (uint16_t *)a->y + t->m0 * a->ldy + t->n0 + n;
     if (p->pairs)
-        p->k->gemm_bf16(rows, wide, even, (const uint16_t *)p->x + m0 * p->ldx + k0, p->ldx,
-                        (const uint16_t *)(void *)s->panel, result, ld, add, last);
+        p->k->gemm_bf16(t->rows, wide, even, (const uint16_t *)p->x + at, p->ldx,
+                        (const uint16_t *)(void *)s->panel, t->c + n, t->ldc, add,
+                        last ? &end : NULL);
     else
-        p->k->gemm_f32(rows, wide, depth, (const float *)p->x + m0 * p->ldx + k0, p->ldx,
-                       (const float *)(void *)s->panel, result, ld, add, last);
+        p->k->gemm_f32(t->rows, wide, depth, (const float *)p->x + at, p->ldx,
+                       (const float *)(void *)s->panel, t->c + n, t->ldc, add, last ? &end : NULL);
 }
 
+/* Sums are made where they belong when that is float, and rounded on their way there when that is
+ * bfloat16; in the worker's own space when the last panel is not whole.  They are added to what is
+ * there as they begin only when all tiles are whole, so that no value's sum depends on how columns
+ * are divided. */
 static void run_tile(void *arg, size_t tile, unsigned worker)
 {
     const product *p = arg;
     const nib_product_args *a = p->a;
     worker_space s = space_of(p, worker);
-    size_t m0 = tile / p->column_blocks * p->rows_each,
-           n0 = tile % p->column_blocks * p->columns_each;
-    size_t rows = nib_min(p->rows_each, a->rows - m0),
-           columns = nib_min(p->columns_each, p->n - n0);
-    size_t wide = nib_round_up(columns, NIB_PANEL);
-    /* Sums are made where they belong when that is float and whole panels; added to what is there
-     * only when all tiles are whole, so that no value's sum depends on how columns are divided. */
-    bool direct = a->y_type == NIB_F32 && columns == wide &&
-                  (!a->accumulate || p->n % NIB_PANEL == 0);
-    bool add = direct && a->accumulate;
-    float *result = direct ? (float *)a->y + m0 * a->ldy + n0 : s.result;
-    size_t ld = direct ? a->ldy : MOST_COLUMNS;
+    tile_of t = { .m0 = tile / p->column_blocks * p->rows_each,
+                  .n0 = tile % p->column_blocks * p->columns_each,
+                  .c = s.result, .ldc = MOST_COLUMNS };
+    size_t wide;
+    bool whole, direct, add;
 
+    t.rows = nib_min(p->rows_each, a->rows - t.m0);
+    t.columns = nib_min(p->columns_each, p->n - t.n0);
+    wide = nib_round_up(t.columns, NIB_PANEL);
+    whole = t.columns == wide;
+    direct = a->y_type == NIB_F32 && whole && (!a->accumulate || p->n % NIB_PANEL == 0);
+    t.rounded = a->y_type == NIB_BF16 && whole;
+    if (direct) {
+        t.c = (float *)a->y + t.m0 * a->ldy + t.n0;
+        t.ldc = a->ldy;
+    }
+    add = direct && a->accumulate;
     for (size_t k0 = 0, depth; k0 < p->depth; k0 += depth, add = true) {
         depth = block_depth(p, p->depth - k0);
         for (size_t n = 0; n < wide; n += COLUMNS)
-            add_block(p, &s, m0, rows, n0 + n, nib_min(COLUMNS, wide - n), k0, depth, result + n,
-                      ld, add);
+            add_block(p, &s, &t, n, nib_min(COLUMNS, wide - n), k0, depth, add);
     }
-    for (size_t m = 0; a->bias && m < rows; m++)
-        p->k->axpy(columns, 1, a->bias + a->w_row0 + n0, result + m * ld);
-    if (!direct) store(p, result, m0, rows, n0, columns);
+    if (!direct && !t.rounded) store(p, &t);
 }
 
 static void ready_tile(void *arg, size_t row, unsigned worker)
@@ -311,7 +345,7 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
     product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = uses_pairs(k, a->type),
                   .n = backward ? w->in : w_rows, .depth = backward ? w_rows : w->in,
                   .x = a->x, .ldx = a->ldx, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
-                  .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 1) };
+                  .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 0) };
 
     /* or scratch is too small */
     assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in));

@@ -30,39 +30,58 @@ static double expected(nib_dtype type, size_t K, const void *a, size_t lda, cons
 typedef struct gemm { const char *name; nib_gemm_f32_fn *f32; nib_gemm_bf16_fn *bf16; } gemm;
 
 static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a, size_t lda,
-                     const void *panel, float *c, size_t ldc, bool add, const nib_gemm_tail *tail)
+                     const void *panel, float *c, size_t ldc, bool add, const nib_gemm_end *end)
 {
-    if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add, tail);
-    else g->bf16(M, N, K, a, lda, panel, c, ldc, add, tail);
+    if (g->f32) g->f32(M, N, K, a, lda, panel, c, ldc, add, end);
+    else g->bf16(M, N, K, a, lda, panel, c, ldc, add, end);
 }
 
-static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, size_t rank)
+typedef enum ending { NOTHING, BIAS, ROUNDED, ROUNDED_SUMS, ENDINGS } ending;
+
+/* c (+)= a panel + u factor, perhaps with a bias, perhaps rounded into y. */
+static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, size_t rank,
+                       ending how)
 {
     nib_dtype type = g->f32 ? NIB_F32 : NIB_BF16;
     size_t lda = K + 2, ldc = N + 5, room = (M - 1) * ldc + N, bytes = nib_dtype_bytes(type);
+    bool rounded = how >= ROUNDED;
     char *a = test_values(type, (M - 1) * lda + K, 1);
     void *panel = test_values(type, N * K, 1);
     float *c = test_floats(room, 1), *before = test_floats(room, 0), *row = test_floats(N, 0);
-    float *u = test_floats(M * rank, 1), *factor = test_floats(N * rank, 1);
-    nib_gemm_tail tail = { rank, u, factor }, last = { rank, u + (M - 1) * rank, factor };
+    float *u = test_floats(M * rank, 1), *factor = test_floats(N * rank, 1),
+          *bias = test_floats(N, 1);
+    uint16_t *y = test_values(NIB_BF16, room, 1), *y_before = test_values(NIB_BF16, room, 0),
+             *y_row = test_values(NIB_BF16, N, 0);
+    nib_gemm_end end = { .K = rank, .a = u, .panel = factor, .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL,
+                         .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
+    const nib_gemm_end *given = rank || how ? &end : NULL;
 
     memcpy(before, c, room * sizeof *c);
-    multiply(g, M, N, K, a, lda, panel, c, ldc, add, rank ? &tail : NULL);
+    memcpy(y_before, y, room * sizeof *y);
+    multiply(g, M, N, K, a, lda, panel, c, ldc, add, given);
     for (size_t i = 0; i < room; i++) {
         size_t column = i % ldc < N ? i % ldc : 0;
         double want = expected(type, K, a, lda, panel, i / ldc, column) +
                       expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
-                      (add ? (double)before[i] : 0);
-        /* between rows: as it was */
-        if (i % ldc < N ? !(fabs((double)c[i] - want) < 1e-4) : c[i] != before[i]) {
-            CHECK(false, "%s %zu x %zu x %zu and %zu, add %d: c[%zu, %zu] = %g", g->name, M, N, K,
-                  rank, add, i / ldc, i % ldc, (double)c[i]);
+                      (add ? (double)before[i] : 0) + (end.bias ? (double)bias[column] : 0) +
+                      (how == ROUNDED_SUMS ? (double)nib_bf16_to_f32(y_before[i]) : 0);
+        double got = (double)(rounded ? nib_bf16_to_f32(y[i]) : c[i]);
+        double near = rounded ? 1e-4 + fabs(want) / 256 : 1e-4;
+        /* between rows, and what is not asked for: as it was */
+        if (i % ldc < N ? !(fabs(got - want) < near) : c[i] != before[i] || y[i] != y_before[i]) {
+            CHECK(false, "%s %zu x %zu x %zu and %zu, add %d, ending %d: [%zu, %zu] = %g", g->name,
+                  M, N, K, rank, add, how, i / ldc, i % ldc, got);
             return;
         }
     }
+    CHECK(memcmp(y, y_before, rounded ? 0 : room * sizeof *y) == 0, "y is touched");
     memcpy(row, before + (M - 1) * ldc, N * sizeof *row);
-    multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add, rank ? &last : NULL);
-    CHECK(memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0,
+    memcpy(y_row, y_before + (M - 1) * ldc, N * sizeof *y_row);
+    end.a = u + (M - 1) * rank;
+    if (rounded) end.y = y_row;
+    multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add, given);
+    CHECK(rounded ? memcmp(y_row, y + (M - 1) * ldc, N * sizeof *y_row) == 0
+                  : memcmp(row, c + (M - 1) * ldc, N * sizeof *row) == 0,
           "%s %zu x %zu x %zu: a row alone has other bits", g->name, M, N, K);
 }
 
@@ -71,8 +90,9 @@ static void check_sizes(const gemm *g)
     for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
         for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 48 : 64)
             for (size_t K = 2; K <= 22; K += 10) {
-                check_gemm(g, M, N, K, K == 12, M % 3 * 4);
-                if (g->f32) check_gemm(g, M, N, K + 1, K != 12, M % 2 * 3);
+                ending how = (M + K / 10) % ENDINGS;
+                check_gemm(g, M, N, K, K == 12, M % 3 * 4, how);
+                if (g->f32) check_gemm(g, M, N, K + 1, K != 12, M % 2 * 3, (how + 2) % ENDINGS);
             }
 }
 

@@ -70,13 +70,18 @@ static double expected(const problem *p, bool back, size_t m, size_t n)
     return back ? sum : sum + (double)p->bias[n];
 }
 
-/* Runs rows [m0, m1) and gives float results; add: to p->before. */
-static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool back, bool add,
-                  size_t m0, size_t m1)
+/* A way to call a product. */
+enum { BACK = 1, BFLOAT16 = 2, ADD = 4, ROUNDED = 8 /* results of bfloat16 too */, WAYS = 16 };
+
+/* Runs rows [m0, m1) and gives the results as floats; ADD: to p->before. */
+static float *run(const problem *p, const nib_kernels *k, int way, size_t m0, size_t m1)
 {
+    bool back = way & BACK, add = way & ADD;
+    nib_dtype type = way & BFLOAT16 ? NIB_BF16 : NIB_F32;
     size_t depth = back ? p->s.out : p->s.in, wide = back ? p->s.in : p->s.out, rows = m1 - m0;
     void *x = p->x + m0 * depth;
     float *y = test_guarded(rows * wide * sizeof *y);
+    uint16_t *rounded = test_guarded(rows * wide * sizeof *rounded);
     size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows,
                                              false);
     nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
@@ -91,8 +96,14 @@ static float *run(const problem *p, const nib_kernels *k, nib_dtype type, bool b
         x = half;
     }
     a.x = x;
+    if (way & ROUNDED) {
+        for (size_t i = 0; i < rows * wide; i++) rounded[i] = nib_f32_to_bf16(y[i]);
+        a.y = rounded;
+        a.y_type = NIB_BF16;
+    }
     (back ? nib_product_backward : nib_product_forward)(p->ctx, k, p->weight, &a,
                                                         test_guarded((bytes + 63) / 64 * 64));
+    for (size_t i = 0; way & ROUNDED && i < rows * wide; i++) y[i] = nib_bf16_to_f32(rounded[i]);
     return y;
 }
 
@@ -102,18 +113,24 @@ static void check_kernels(nib_kernels k, const char *name)
             *more[] = { test_ctx_threads(2, NULL), test_ctx_threads(5, NULL) };
 
     for (size_t i = 0; i < NIB_COUNT(shapes); i++)
-        for (int how = 0; how < 8; how++) {
-            bool back = how & 1, add = how & 4;
-            nib_dtype type = how & 2 ? NIB_BF16 : NIB_F32;
-            problem p = make(one, shapes[i], back);
-            size_t wide = back ? p.s.in : p.s.out, last = p.s.rows - 1;
-            float *y = run(&p, &k, type, back, add, 0, p.s.rows), *again, *alone;
+        for (int how = 0; how < WAYS; how++) {
+            bool back = how & BACK, add = how & ADD;
+            double near = how & ROUNDED ? 1.0 / 256 : 0;
+            problem p;
+            float *y, *again, *alone;
+            size_t wide, last;
+
+            if (how & ROUNDED && !(how & BFLOAT16)) continue;
+            p = make(one, shapes[i], back);
+            wide = back ? p.s.in : p.s.out;
+            last = p.s.rows - 1;
+            y = run(&p, &k, how, 0, p.s.rows);
 
             for (size_t m = 0; m < p.s.rows; m++)
                 for (size_t n = 0; n < wide; n++) {
                     double want = expected(&p, back, m, n) +
                                   (add ? (double)p.before[m * wide + n] : 0);
-                    if (!(fabs((double)y[m * wide + n] - want) <= 2e-4)) {
+                    if (!(fabs((double)y[m * wide + n] - want) <= 2e-4 + near * fabs(want))) {
                         CHECK(false, "%s shape %zu way %d: y[%zu, %zu] = %g, expected %g", name, i,
                               how, m, n, (double)y[m * wide + n], want);
                         return;
@@ -121,8 +138,8 @@ static void check_kernels(nib_kernels k, const char *name)
                 }
             for (size_t t = 0; t < NIB_COUNT(more); t++) {
                 p.ctx = more[t];
-                again = run(&p, &k, type, back, add, 0, p.s.rows);
-                alone = run(&p, &k, type, back, add, last, p.s.rows);
+                again = run(&p, &k, how, 0, p.s.rows);
+                alone = run(&p, &k, how, last, p.s.rows);
                 CHECK(memcmp(y, again, p.s.rows * wide * sizeof *y) == 0,
                       "%s shape %zu way %d: %u threads differ", name, i, how, nib_threads(more[t]));
                 CHECK(memcmp(y + last * wide, alone, wide * sizeof *y) == 0,
