@@ -81,15 +81,45 @@ void nib_panel4_f32_avx2(const nib_codes4 *c, size_t depth, bool rounded, float 
 }
 
 /* Sixteen values of a row (lower halves) and of the next one. */
-NIB_INLINE void put_rows(const V x[4], V scale, bool rounded, float *to, float *next)
+NIB_INLINE void put_rows(const V x[4], float *to, float *next)
 {
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) {
-        V v = v_mul(x[i], scale);
-        if (rounded) v = v_round_bf16(v);
-        _mm_storeu_ps(to + 4 * i, _mm256_castps256_ps128(v));
-        _mm_storeu_ps(next + 4 * i, _mm256_extractf128_ps(v, 1));
+        _mm_storeu_ps(to + 4 * i, _mm256_castps256_ps128(x[i]));
+        _mm_storeu_ps(next + 4 * i, _mm256_extractf128_ps(x[i], 1));
     }
+}
+
+/* The table times the scales of two rows (a half each), rounded to bfloat16: the lower and the
+ * upper bytes of its words.  Sixteen products serve the 32 values of each row. */
+NIB_INLINE void rounded_planes(const float table[16], V scale, __m256i byte[2])
+{
+    const __m256i lower = _mm256_set1_epi16(0xff);
+    __m256i word[4];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        V four = _mm256_broadcast_ps((const __m128 *)(const void *)(table + 4 * i));
+        word[i] = _mm256_srli_epi32(v_bf16_bits(v_mul(four, scale)), 16);
+    }
+    word[0] = _mm256_packus_epi32(word[0], word[1]);
+    word[1] = _mm256_packus_epi32(word[2], word[3]);
+    byte[0] = _mm256_packus_epi16(_mm256_and_si256(word[0], lower),
+                                  _mm256_and_si256(word[1], lower));
+    byte[1] = _mm256_packus_epi16(_mm256_srli_epi16(word[0], 8), _mm256_srli_epi16(word[1], 8));
+}
+
+/* look_up32() of bfloat16 values, as floats. */
+NIB_INLINE void look_up32_rounded(const __m256i byte[2], __m256i codes, V to[4])
+{
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i b0 = _mm256_shuffle_epi8(byte[0], codes), b1 = _mm256_shuffle_epi8(byte[1], codes);
+    __m256i low = _mm256_unpacklo_epi8(b0, b1), high = _mm256_unpackhi_epi8(b0, b1);
+
+    to[0] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, low));
+    to[1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, low));
+    to[2] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, high));
+    to[3] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, high));
 }
 
 NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *panel, size_t strip)
@@ -101,16 +131,25 @@ NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *
         size_t other = nib_min(r + 1, rows - 1);
         const uint8_t *row = c->codes + r * c->stride;
         __m256i bytes = two_rows(row, c->codes + other * c->stride), high = high_nibbles(bytes),
-                low = low_nibbles(bytes);
+                low = low_nibbles(bytes), scaled[2];
         V scale = _mm256_set_m128(_mm_set1_ps(c->scales[other]), _mm_set1_ps(c->scales[r])), x[4];
         float *to = panel + r * NIB_STRIP, *next = other > r ? to + NIB_STRIP : spare;
 
         _mm_prefetch((const char *)row + ROWS_AHEAD * c->stride, _MM_HINT_T0);
         _mm_prefetch((const char *)row + (ROWS_AHEAD + 1) * c->stride, _MM_HINT_T0);
-        look_up32(&p, _mm256_unpacklo_epi8(high, low), x);
-        put_rows(x, scale, rounded, to, next);
-        look_up32(&p, _mm256_unpackhi_epi8(high, low), x);
-        put_rows(x, scale, rounded, to + strip, other > r ? next + strip : spare);
+        if (rounded) rounded_planes(c->table, scale, scaled);
+#pragma GCC unroll 2
+        for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP, to += strip, next += other > r ? strip : 0) {
+            __m256i codes = n ? _mm256_unpackhi_epi8(high, low) : _mm256_unpacklo_epi8(high, low);
+            if (rounded) {
+                look_up32_rounded(scaled, codes, x);
+            } else {
+                look_up32(&p, codes, x);
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++) x[i] = v_mul(x[i], scale);
+            }
+            put_rows(x, to, next);
+        }
     }
 }
 
