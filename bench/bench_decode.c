@@ -51,8 +51,8 @@ static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandw
     d.w = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in };
     d.w.as.bnb4 = (nib_bnb4){ .blocksize = 64, .dtype = type, .decode = d.k.decode4 };
     memcpy(d.w.as.bnb4.table, nib_nf4_table, sizeof nib_nf4_table);
-    d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, &d.k, type, out, in, 1, 1, false), 1);
-    d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1, .x = bench_numbers(type, in, 1), .ldx = in,
+    d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, in, 1, 1), 1);
+    d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1, .x = { bench_numbers(type, in, 1), in, type },
                                  .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };
     seconds = bench_best(60, run_dot, &d);
     printf(

@@ -14,14 +14,17 @@ typedef struct product_work {
     nib_kernels k;
     nib_weight w;
     nib_product_args args;
-    void *scratch;
+    void *scratch, *ready;
     bool backward;
 } product_work;
 
 static void run(void *arg)
 {
     product_work *p = arg;
-    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w, &p->args,
+    nib_product_args args = p->args;
+
+    args.x = nib_operand_ready(p->ctx, &p->k, args.rows, args.x.ld, args.x, p->ready);
+    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w, &args,
                                                                p->scratch);
 }
 
@@ -46,17 +49,19 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
 
     p.w = random_nf4(&p.k, s);
     p.scratch = bench_bytes(
-        nib_product_scratch_bytes(ctx, &p.k, type, s.out, s.in, 16, rows, false), 1);
+        nib_product_scratch_bytes(ctx, s.in, 16, rows), 1);
     for (int back = 0; back < 2; back++) {
         size_t from = back ? s.out : s.in, to = back ? s.in : s.out;
         p.backward = back;
-        p.args = (nib_product_args){ .type = type, .rows = rows, .x = bench_numbers(type, rows * from, 5), .ldx = from,
+        p.ready = bench_bytes(nib_operand_bytes(&p.k, type, from, rows) + 1, 1);
+        p.args = (nib_product_args){ .type = type, .rows = rows, .x = { bench_numbers(type, rows * from, 5), from, type },
                                      .y = bench_bytes(rows * to * 4, 6), .ldy = to, .y_type = type };
         snprintf(name, sizeof name, "%s %4zu x %5zu -> %5zu %s", nib_dtype_name(type), rows, from,
                  to, back ? "backward" : "forward");
         bench_line(name, 2.0 * (double)rows * (double)s.in * (double)s.out,
                    bench_best(s.in > 2048 ? 6 : 30, run, &p), peak);
-        free((void *)(uintptr_t)p.args.x);
+        free((void *)(uintptr_t)p.args.x.x);
+        free(p.ready);
         free(p.args.y);
     }
     free(p.scratch);

@@ -13,8 +13,9 @@ static size_t rank_of(const nib_linear *l)
     return rank;
 }
 
-/* Scratch: [inner values u or v][dropped input][the products' own]. */
-typedef struct parts { float *inner; void *dropped; void *rest; } parts;
+/* Scratch: [x or dy made ready][inner values u or v][dropped input][the products' own].  What is
+ * first lies at the same place for linears of the same x. */
+typedef struct parts { void *ready; float *inner; void *dropped, *rest; } parts;
 
 static size_t inner_bytes(const nib_linear *l, size_t rows)
 {
@@ -27,24 +28,32 @@ static size_t dropped_bytes(const nib_graph *g, const nib_linear *l, size_t rows
     return nib_round_up(rows * l->weight->in * nib_dtype_bytes(g->type), 64);
 }
 
-static parts divide(const nib_run *run, const nib_linear *l, size_t rows, void *scratch)
+/* x forward, or dy backward unless it comes ready. */
+static size_t ready_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool dy_ready)
+{
+    size_t x = nib_operand_bytes(&g->kernels, g->type, l->weight->in, rows);
+    return dy_ready ? x : nib_max(x, nib_operand_bytes(&g->kernels, g->type, l->weight->out, rows));
+}
+
+static parts divide(const nib_run *run, const nib_linear *l, size_t rows, bool dy_ready,
+                    void *scratch)
 {
     char *p = scratch;
-    parts d = { .inner = (float *)p };
+    parts d = { .ready = p };
+    d.inner = (float *)(void *)(p += ready_bytes(run->graph, l, rows, dy_ready));
     d.dropped = p += inner_bytes(l, rows);
     d.rest = p + dropped_bytes(run->graph, l, rows);
     return d;
 }
 
-size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool apart)
+size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool dy_ready)
 {
     size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
-    size_t product = nib_product_scratch_bytes(g->ctx, &g->kernels, g->type, out, in, rank, rows,
-                                               apart);
+    size_t product = nib_product_scratch_bytes(g->ctx, in, rank, rows);
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 
-    return inner_bytes(l, rows) + dropped_bytes(g, l, rows) +
+    return inner_bytes(l, rows) + dropped_bytes(g, l, rows) + ready_bytes(g, l, rows, dy_ready) +
            nib_max(product, nib_max(lowrank, full));
 }
 
@@ -124,15 +133,15 @@ static bool drops(const nib_run *run, const nib_lora *lora)
 }
 
 /* The input of the low-rank branch: x itself, or x after dropout in `to`. */
-static const void *lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0,
-                              size_t rows, size_t width, const void *x, void *to)
+static nib_operand lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0,
+                              size_t rows, size_t width, nib_operand x, const void *plain, void *to)
 {
     drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = width,
-               .x = x, .y = to };
+               .x = plain, .y = to };
 
     if (!drops(run, lora)) return x;
     nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
-    return to;
+    return (nib_operand){ to, width, run->graph->type };
 }
 
 static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
@@ -142,66 +151,81 @@ static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
 
 /* --- one run of rows with one slot --- */
 
-static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
-                        size_t r0, size_t rows, const void *x, void *y, size_t ld, nib_dtype y_type,
-                        float *u, const parts *p)
+/* Few rows of a generation are dots; elsewhere a row's bits hang on no other row. */
+static bool few(const nib_run *run, size_t rows)
 {
-    nib_dtype type = run->graph->type;
+    return rows <= NIB_DOT_ROWS && run->state_capacity;
+}
+
+/* x: as it lies where rows are few, else ready. */
+static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
+                        size_t r0, size_t rows, const void *plain, nib_operand x, void *y, size_t ld,
+                        nib_dtype y_type, float *u, const parts *p)
+{
     size_t in = l->weight->in;
-    nib_product_args args = { .type = type, .precision = run->graph->precision, .rows = rows,
-                              .x = x, .ldx = in, .y = y, .ldy = ld, .y_type = y_type,
+    nib_product_args args = { .type = run->graph->type, .precision = run->graph->precision,
+                              .rows = rows, .x = x, .y = y, .ldy = ld, .y_type = y_type,
                               .bias = l->bias };
 
     if (lora) {
         args.rank = lora->a->rows;
         args.factor = lora->b->value;
         args.u = u ? u : p->inner;
-        nib_lowrank_inner(run->ctx, run->k, type, rows, in, args.rank,
-                          lora_input(run, lora, axis, r0, rows, in, x, p->dropped), in,
+        nib_lowrank_inner(run->ctx, run->k, rows, in, args.rank,
+                          lora_input(run, lora, axis, r0, rows, in, x, plain, p->dropped),
                           lora->a->value, lora->scale, u ? u : p->inner, p->rest);
     }
-    if (rows <= NIB_DOT_ROWS && run->state_capacity) /* elsewhere a row's bits hang on no other */
-        nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
-    else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
+    (few(run, rows) ? nib_product_dot : nib_product_forward)(run->ctx, run->k, l->weight, &args,
+                                                             p->rest);
 }
 
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, void *y, size_t ld, nib_dtype y_type, float *u,
+                        const void *x, bool same_x, void *y, size_t ld, nib_dtype y_type, float *u,
                         void *scratch)
 {
     nib_dtype type = run->graph->type;
-    parts p = divide(run, l, r1 - r0, scratch);
-    size_t end;
+    size_t in = l->weight->in, end;
+    parts p = divide(run, l, r1 - r0, true, scratch);
+    nib_operand plain = { x, in, type }, ready = nib_operand_place(run->k, in, plain, p.ready);
+    bool made = same_x;
 
     for (size_t r = r0; r < r1; r = end) {
         const nib_lora *lora = lora_of(l, nib_run_slot(run, axis, r, &end));
+        nib_operand from = plain;
         end = nib_min(end, r1);
-        forward_run(run, l, lora, axis, r, end - r, nib_at(x, type, (r - r0) * l->weight->in),
+        if (!few(run, end - r)) {
+            if (!made) nib_operand_ready(run->ctx, run->k, r1 - r0, in, plain, p.ready);
+            made = true;
+            from = ready;
+        }
+        from.x = nib_operand_row(&from, r - r0);
+        forward_run(run, l, lora, axis, r, end - r, nib_operand_row(&plain, r - r0), from,
                     nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type,
                     u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
     }
 }
 
 void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, const void *dy, size_t ld, void *dx,
-                         bool accumulate, void *scratch)
+                         const void *x, const float *u, nib_operand dy, void *dx, bool accumulate,
+                         void *scratch)
 {
     nib_dtype type = run->graph->type;
     size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0;
     const nib_lora *lora = lora_of(l, 0); /* training knows one adapter */
-    parts p = divide(run, l, rows, scratch);
+    parts p = divide(run, l, rows, nib_operand_is_ready(run->k, out, dy), scratch);
     bool dropping = drops(run, lora);
-    nib_product_args args = { .type = type, .rows = rows, .x = dy, .ldx = ld, .y = dx, .ldy = in,
-                              .accumulate = accumulate, .y_type = type };
+    nib_operand plain = { x, in, type };
+    nib_product_args args = { .type = type, .rows = rows, .y = dx, .ldy = in, .accumulate = accumulate,
+                              .y_type = type };
 
+    args.x = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
     if (lora) {
         size_t rank = lora->a->rows;
-        nib_lowrank_inner_back(run->ctx, run->k, type, rows, out, rank, dy, ld, lora->b->value,
+        nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, args.x, lora->b->value,
                                lora->scale, p.inner, p.rest);
-        nib_lowrank_grad_b(run->ctx, run->k, type, rows, out, rank, u, dy, ld, lora->b->grad,
-                           p.rest);
-        nib_lowrank_grad_a(run->ctx, run->k, type, rows, in, rank, p.inner,
-                           lora_input(run, lora, axis, r0, rows, in, x, p.dropped), in,
+        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, u, dy, lora->b->grad, p.rest);
+        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, p.inner,
+                           lora_input(run, lora, axis, r0, rows, in, plain, x, p.dropped),
                            lora->a->grad, p.rest);
         if (!dropping) {
             args.u = p.inner;
@@ -209,9 +233,9 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
             args.rank = rank;
         }
     }
-    if (l->bias_param) nib_sum_rows(run, type, rows, out, dy, ld, l->bias_param->grad);
-    if (l->full) nib_product_grad_weight(run->ctx, run->k, type, rows, out, in, dy, ld, x, in,
-                                         l->full->grad, p.rest);
+    if (l->bias_param) nib_sum_rows(run, rows, out, dy, l->bias_param->grad);
+    if (l->full)
+        nib_product_grad_weight(run->ctx, run->k, rows, out, in, dy, plain, l->full->grad, p.rest);
     if (!dx) return;
     nib_product_backward(run->ctx, run->k, l->weight, &args, p.rest);
     if (dropping) {

@@ -10,17 +10,17 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_axis axis = run->graph->values[n->output].axis;
     float *u = run->training && n->linear->slots[0].a ? io->side : NULL;
 
-    nib_linear_forward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->out,
-                       n->linear->weight->out, run->graph->type, u, run->scratch.base);
+    nib_linear_forward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->same_input,
+                       io->out, n->linear->weight->out, run->graph->type, u, run->scratch.base);
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     nib_axis axis = run->graph->values[n->output].axis;
+    nib_operand dy = { io->d_out, n->linear->weight->out, run->graph->type };
 
-    nib_linear_backward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->side,
-                        io->d_out, n->linear->weight->out, io->d_in[0], io->accumulate[0],
-                        run->scratch.base);
+    nib_linear_backward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->side, dy,
+                        io->d_in[0], io->accumulate[0], run->scratch.base);
 }
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])

@@ -17,7 +17,7 @@ typedef struct loss_work {
     size_t ld; /* from row to row: rows that begin on pages would fall into the same sets of the
                   caches */
     float *logits;     /* [chunk, ld] */
-    uint16_t *rounded; /* [chunk, ld] in bfloat16 when that is the compute type */
+    uint16_t *rounded; /* [chunk, ld] in bfloat16 when the head's backward reads that, or NULL */
     double *losses;    /* [chunk] */
     float *inner;      /* [chunk, R] inner values of the head's adapter, from forward to backward */
     void *rest;        /* the head's scratch */
@@ -29,7 +29,19 @@ static size_t inner_bytes(const nib_linear *head, size_t chunk)
     return head->slots[0].a ? nib_round_up(chunk * head->slots[0].a->rows * sizeof(float), 64) : 0;
 }
 
-static size_t logit_ld(size_t v) { return v * sizeof(uint16_t) % 4096 ? v : v + 32; }
+/* Gradients of logits are given to the head as it reads them. */
+static bool gives_bf16(const nib_graph *g, const nib_linear *head)
+{
+    return nib_operand_type(&g->kernels, g->type, head->weight->out) == NIB_BF16;
+}
+
+static size_t rounded_bytes(const nib_graph *g, const nib_linear *head, size_t chunk, size_t ld)
+{
+    return gives_bf16(g, head) ? nib_round_up(chunk * ld * sizeof(uint16_t), 64) : 0;
+}
+
+/* Never a multiple of 4096 bytes, in either type: such rows are not ready (quant/operand.h). */
+static size_t logit_ld(size_t v) { return v * sizeof(float) % 4096 ? v : v + 32; }
 
 static loss_work work_of(nib_run *run)
 {
@@ -39,8 +51,8 @@ static loss_work work_of(nib_run *run)
     loss_work w = { .run = run, .vocabulary = v, .ld = ld, .logits = (float *)p };
 
     p += nib_round_up(chunk * ld * sizeof(float), 64);
-    w.rounded = (uint16_t *)p;
-    if (g->type == NIB_BF16) p += nib_round_up(chunk * ld * sizeof(uint16_t), 64);
+    w.rounded = gives_bf16(g, g->head) ? (uint16_t *)p : NULL;
+    p += rounded_bytes(g, g->head, chunk, ld);
     w.losses = (double *)p;
     p += nib_round_up(chunk * sizeof(double), 64);
     w.inner = (float *)p;
@@ -54,9 +66,18 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
            ld = logit_ld(v);
 
     return nib_round_up(chunk * ld * sizeof(float), 64) +
-           (g->type == NIB_BF16 ? nib_round_up(chunk * ld * sizeof(uint16_t), 64) : 0) +
-           nib_round_up(chunk * sizeof(double), 64) + inner_bytes(n->linear, chunk) +
-           nib_linear_scratch_bytes(g, n->linear, chunk, ld > v);
+           rounded_bytes(g, n->linear, chunk, ld) + nib_round_up(chunk * sizeof(double), 64) +
+           inner_bytes(n->linear, chunk) + nib_linear_scratch_bytes(g, n->linear, chunk, true);
+}
+
+/* To the compute type, as floats. */
+static void round_row(const loss_work *w, float *z)
+{
+    uint16_t through[512];
+
+    for (size_t v = 0; v < w->vocabulary; v += NIB_COUNT(through))
+        nib_weight_round(w->run->k, w->run->graph->type,
+                         nib_min(NIB_COUNT(through), w->vocabulary - v), z + v, through);
 }
 
 static void row_tile(void *arg, size_t tile, unsigned worker)
@@ -73,8 +94,8 @@ static void row_tile(void *arg, size_t tile, unsigned worker)
     if (!w->gradient) return;
     w->run->k->softmax_scaled(w->vocabulary, z, lse, 1);
     z[target] -= 1;
-    if (w->run->graph->type == NIB_BF16)
-        w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
+    if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
+    else round_row(w, z);
 }
 
 /* All chunks; d_hidden NULL: the loss alone. */
@@ -84,7 +105,10 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
     nib_dtype type = run->graph->type;
     size_t width = head->weight->in, total = run->batch->logit_rows;
     loss_work w = work_of(run);
+    nib_operand dz;
 
+    dz = w.rounded ? (nib_operand){ w.rounded, w.ld, NIB_BF16 }
+                   : (nib_operand){ w.logits, w.ld, NIB_F32 };
     w.gradient = d_hidden || head->trains;
     run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
@@ -93,13 +117,12 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
 
         /* evenly */
         w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));
-        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, w.logits, w.ld,
-                           NIB_F32, u, w.rest);
+        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, false, w.logits,
+                           w.ld, NIB_F32, u, w.rest);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
-            nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u,
-                                type == NIB_BF16 ? (const void *)w.rounded : w.logits, w.ld,
+            nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u, dz,
                                 d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false,
                                 w.rest);
     }

@@ -41,9 +41,8 @@ unsigned nib_run_slot(const nib_run *run, nib_axis axis, size_t row, size_t *end
 }
 
 typedef struct sum_rows {
-    nib_dtype type;
-    size_t rows, width, ld;
-    const void *x;
+    size_t rows, width;
+    nib_operand x;
     float *dst;
 } sum_rows;
 
@@ -53,16 +52,16 @@ static void sum_rows_tile(void *arg, size_t tile, unsigned worker)
     size_t c0 = tile * 64, c1 = nib_min(c0 + 64, s->width);
 
     (void)worker;
-    for (size_t r = 0; r < s->rows; r++)
+    for (size_t r = 0; r < s->rows; r++) {
+        const void *row = nib_operand_row(&s->x, r);
         for (size_t c = c0; c < c1; c++)
-            s->dst[c] += s->type == NIB_F32
-                             ? ((const float *)s->x)[r * s->ld + c]
-                             : nib_bf16_to_f32(((const uint16_t *)s->x)[r * s->ld + c]);
+            s->dst[c] += s->x.type == NIB_F32 ? ((const float *)row)[c]
+                                              : nib_bf16_to_f32(((const uint16_t *)row)[c]);
+    }
 }
 
-void nib_sum_rows(nib_run *run, nib_dtype type, size_t rows, size_t width, const void *x, size_t ld,
-                  float *dst)
+void nib_sum_rows(nib_run *run, size_t rows, size_t width, nib_operand x, float *dst)
 {
-    sum_rows s = { type, rows, width, ld, x, dst };
+    sum_rows s = { rows, width, x, dst };
     nib_parallel_for(run->ctx, nib_ceil_div(width, 64), sum_rows_tile, &s);
 }

@@ -4,6 +4,7 @@
 
 #include "base/thread.h"
 #include "graph/run.h"
+#include "quant/operand.h"
 
 enum { NIB_ROWS_A_TILE = 16 };
 
@@ -42,7 +43,6 @@ unsigned nib_run_slot(const nib_run *run, nib_axis axis, size_t row, size_t *end
 size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *position);
 
 /* dst[c] += sum over rows of x[r, c], in row order: gradients of biases. */
-void nib_sum_rows(nib_run *run, nib_dtype type, size_t rows, size_t width, const void *x, size_t ld,
-                  float *dst);
+void nib_sum_rows(nib_run *run, size_t rows, size_t width, nib_operand x, float *dst);
 
 #endif

@@ -139,11 +139,23 @@ static void begin(nib_run *run, const nib_batch *batch)
     run->training = run->plan->kind != NIB_PLAN_INFERENCE;
 }
 
-static void run_step(nib_run *run, const nib_plan_step *s)
+static bool same_input(const nib_run *run, size_t i)
 {
+    const nib_plan_step *s = &run->plan->steps[i], *before = s - 1;
+    const nib_node *n = &run->graph->nodes[s->node], *other;
+
+    if (i == 0 || s->backward || before->backward) return false;
+    other = &run->graph->nodes[before->node];
+    return other->op == n->op && other->inputs[0] == n->inputs[0];
+}
+
+static void run_step(nib_run *run, size_t i)
+{
+    const nib_plan_step *s = &run->plan->steps[i];
     const nib_node *n = &run->graph->nodes[s->node];
     nib_io io = io_of(run, s);
 
+    io.same_input = same_input(run, i);
     (s->backward ? n->op->backward : n->op->forward)(run, n, &io);
     if (run->watch) run->watch(run->watch_user, n, s->backward);
 }
@@ -153,7 +165,7 @@ void nib_run_step(nib_run *run, const nib_batch *batch)
     begin(run, batch);
     run->abandoned = false;
     for (size_t i = 0; i < run->plan->count && !run->abandoned; i++) {
-        run_step(run, &run->plan->steps[i]);
+        run_step(run, i);
         run->abandoned = run->abandon && run->abandon(run->abandon_user);
     }
 }
@@ -161,7 +173,7 @@ void nib_run_step(nib_run *run, const nib_batch *batch)
 void nib_run_forward(nib_run *run, const nib_batch *batch)
 {
     begin(run, batch);
-    for (size_t i = 0; i < run->plan->first_backward; i++) run_step(run, &run->plan->steps[i]);
+    for (size_t i = 0; i < run->plan->first_backward; i++) run_step(run, i);
     if (run->state_capacity) run->state_tokens += batch->tokens;
 }
 
@@ -170,7 +182,7 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
     const nib_linear *head = run->graph->head;
 
     assert(r1 - r0 <= run->plan->logit_chunk);
-    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), logits,
+    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), false, logits,
                        head->weight->out, NIB_F32, NULL, run->scratch.base);
 }
 
@@ -184,7 +196,7 @@ void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t c
 {
     const nib_linear *head = run->graph->head;
     nib_product_args args = { .type = run->graph->type, .precision = run->graph->precision,
-                              .rows = 1, .x = nib_run_hidden(run, row), .ldx = head->weight->in,
+                              .rows = 1, .x = { nib_run_hidden(run, row), head->weight->in, run->graph->type },
                               .y = logits, .ldy = count, .y_type = NIB_F32, .bias = head->bias };
 
     nib_product_dot_some(run->ctx, run->k, head->weight, &args, ids, count, run->scratch.base);
@@ -216,7 +228,7 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
         const nib_node *n = &run->graph->nodes[s->node];
         const nib_value_info *out = &run->graph->values[n->output];
 
-        run_step(run, s);
+        run_step(run, i);
         if (!all_finite(out->dtype, run->arena.base + s->out, nib_node_rows(run, n) * out->width)) {
             run->bad_node = s->node;
             if (n->linear || n->norm || n->embedding)

@@ -16,14 +16,10 @@ enum {
 typedef struct lowrank {
     nib_ctx *ctx;
     const nib_kernels *k;
-    nib_dtype type;
-    size_t rows, width, rank, ld;
-    const void *x;
+    size_t rows, width, rank;
+    nib_operand x;
     const float *f; /* inner: A [R, in], or B [out, R] */
-    const void *v;  /* gradient: the other factor, rows of R values: u or v in float, or dy of the
-                       compute type */
-    nib_dtype v_type;
-    size_t ldv;
+    nib_operand v;  /* gradient: the other factor, rows of R values: u or v in float, or dy */
     float scale;
     float *y;
     bool back;      /* inner: B rather than A;  gradient: dB rather than dA */
@@ -65,16 +61,14 @@ size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max
     return nib_max(inner, grad) + 64;
 }
 
-static const float *float_rows(const lowrank *l, size_t r0, size_t rows, float *to, size_t *ld)
+/* Rows from r0 on as floats; in `to` when they are not. */
+static nib_operand float_rows(const lowrank *l, size_t r0, size_t rows, float *to)
 {
-    if (l->type == NIB_F32) {
-        *ld = l->ld;
-        return (const float *)l->x + r0 * l->ld;
-    }
+    if (l->x.type == NIB_F32)
+        return (nib_operand){ nib_operand_row(&l->x, r0), l->x.ld, NIB_F32 };
     for (size_t r = 0; r < rows; r++)
-        l->k->from_bf16(l->width, (const uint16_t *)l->x + (r0 + r) * l->ld, to + r * l->width);
-    *ld = l->width;
-    return to;
+        l->k->from_bf16(l->width, nib_operand_row(&l->x, r0 + r), to + r * l->width);
+    return (nib_operand){ to, l->width, NIB_F32 };
 }
 
 /* --- u = s x A^T,  v = s dy B --- */
@@ -82,14 +76,14 @@ static const float *float_rows(const lowrank *l, size_t r0, size_t rows, float *
 static void inner_tile(void *arg, size_t tile, unsigned worker)
 {
     const lowrank *l = arg;
-    size_t r0 = tile * ROWS, rows = nib_min(ROWS, l->rows - r0), wide = rank_wide(l->rank), ld;
+    size_t r0 = tile * ROWS, rows = nib_min(ROWS, l->rows - r0), wide = rank_wide(l->rank);
     const float *panel = (const float *)(const void *)l->scratch;
     float *space = (float *)(void *)(l->scratch + inner_panel_bytes(l->width, l->rank) +
                                      worker * l->each);
     float *result = space + ROWS * l->width;
-    const float *x = float_rows(l, r0, rows, space, &ld);
+    nib_operand x = float_rows(l, r0, rows, space);
 
-    l->k->gemm_f32(rows, wide, l->width, x, ld, panel, result, wide, false, NULL);
+    l->k->gemm_f32(rows, wide, l->width, x.x, x.ld, panel, result, wide, false, NULL);
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < l->rank; i++)
             l->y[(r0 + r) * l->rank + i] = l->scale * result[r * wide + i];
@@ -112,21 +106,20 @@ static void inner(lowrank *l)
     nib_parallel_for(l->ctx, nib_ceil_div(l->rows, ROWS), inner_tile, l);
 }
 
-void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                       size_t rank, const void *x, size_t ldx, const float *a, float scale,
-                       float *u, void *scratch)
+void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
+                       nib_operand x, const float *a, float scale, float *u, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
-                  .f = a, .scale = scale, .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x, .f = a, .scale = scale,
+                  .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
-void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
-                            size_t out, size_t rank, const void *dy, size_t lddy, const float *b,
-                            float scale, float *v, void *scratch)
+void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out,
+                            size_t rank, nib_operand dy, const float *b, float scale, float *v,
+                            void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
-                  .f = b, .scale = scale, .y = v, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy, .f = b, .scale = scale,
+                  .y = v, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
@@ -139,17 +132,18 @@ static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, si
 {
     size_t done = 0;
 
-    for (; l->type == NIB_BF16 && done + NIB_PANEL <= columns; done += NIB_PANEL)
-        l->k->pack_rows_widened(rows, (const uint16_t *)l->x + r0 * l->ld + c0 + done, l->ld,
-                                panel + done * rows);
+    for (; l->x.type == NIB_BF16 && done + NIB_PANEL <= columns; done += NIB_PANEL)
+        l->k->pack_rows_widened(rows, (const uint16_t *)nib_operand_row(&l->x, r0) + c0 + done,
+                                l->x.ld, panel + done * rows);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = done; c < columns; c += NIB_STRIP) {
             float *to = panel + c * rows + r * NIB_STRIP;
-            size_t n = nib_min(NIB_STRIP, columns - c), at = (r0 + r) * l->ld + c0 + c;
+            size_t n = nib_min(NIB_STRIP, columns - c);
+            const void *row = nib_operand_row(&l->x, r0 + r);
             if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
-            if (l->type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)l->x + at, to);
-            else if (n == NIB_STRIP) memcpy(to, (const float *)l->x + at, NIB_STRIP * sizeof *to);
-            else memcpy(to, (const float *)l->x + at, n * sizeof *to);
+            if (l->x.type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)row + c0 + c, to);
+            else if (n == NIB_STRIP) memcpy(to, (const float *)row + c0 + c, NIB_STRIP * sizeof *to);
+            else memcpy(to, (const float *)row + c0 + c, n * sizeof *to);
         }
 }
 
@@ -185,10 +179,10 @@ static void grad_factor_tile(void *arg, size_t tile, unsigned worker)
     (void)worker;
     for (size_t r0 = 0; r0 < l->rank; r0 += NIB_STRIP)
         for (size_t m = first; m < end; m++) {
-            size_t n = nib_min(NIB_STRIP, l->rank - r0), at = m * l->ldv + r0;
-            const float *from = (const float *)l->v + at;
-            if (l->v_type == NIB_BF16)
-                l->k->from_bf16(n, (const uint16_t *)l->v + at, some), from = some;
+            size_t n = nib_min(NIB_STRIP, l->rank - r0);
+            const void *row = nib_operand_row(&l->v, m);
+            const float *from = l->v.type == NIB_F32 ? (const float *)row + r0 : some;
+            if (l->v.type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)row + r0, some);
             for (size_t i = 0; i < n; i++) factor[(r0 + i) * l->rows + m] = from[i];
         }
 }
@@ -204,30 +198,27 @@ static void grad(lowrank *l)
     nib_parallel_for(l->ctx, nib_ceil_div(l->width, l->columns), grad_tile, l);
 }
 
-void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                        size_t rank, const float *v, const void *x, size_t ldx, float *da,
-                        void *scratch)
+void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
+                        const float *v, nib_operand x, float *da, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = rank, .ld = ldx, .x = x,
-                  .v = v, .v_type = NIB_F32, .ldv = rank, .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x, .v = { v, rank, NIB_F32 },
+                  .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
-void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
-                        size_t rank, const float *u, const void *dy, size_t lddy, float *db,
-                        void *scratch)
+void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t rank,
+                        const float *u, nib_operand dy, float *db, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = out, .rank = rank, .ld = lddy, .x = dy,
-                  .v = u, .v_type = NIB_F32, .ldv = rank, .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy, .v = { u, rank, NIB_F32 },
+                  .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
 /* dW = dy^T x is dA with v = dy: as many "ranks" as outputs. */
-void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
-                             size_t out, size_t in, const void *dy, size_t lddy, const void *x,
-                             size_t ldx, float *dw, void *scratch)
+void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t in,
+                             nib_operand dy, nib_operand x, float *dw, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .type = type, .rows = rows, .width = in, .rank = out, .ld = ldx, .x = x,
-                  .v = dy, .v_type = type, .ldv = lddy, .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = out, .x = x, .v = dy, .y = dw,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }

@@ -31,8 +31,6 @@ typedef struct product {
     bool backward, pairs;   /* pairs: bfloat16 products, two k at a time */
     size_t n, depth;        /* columns of the result; terms of each sum */
     size_t rows_each, columns_each, row_blocks, column_blocks;
-    const void *x;          /* a->x, or the rows made ready in scratch */
-    size_t ldx;
     char *scratch;
     size_t worker_bytes;
 } product;
@@ -46,44 +44,15 @@ static size_t result_bytes(size_t rows)
     return nib_min(rows, MOST_ROWS) * MOST_COLUMNS * sizeof(float);
 }
 
-static bool uses_pairs(const nib_kernels *k, nib_dtype type)
-{
-    return type == NIB_BF16 && k->gemm_bf16;
-}
-
 static size_t worker_bytes(size_t rows, size_t rank)
 {
     return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
                         (rank + 1) * COLUMNS * sizeof(float), 64);
 }
 
-/* Rows are made ready, all at once, when bfloat16 meets float products (they are widened; an odd
- * depth cannot use pairs), and when rows a multiple of 4096 bytes long would all fall into the same
- * few sets of the first cache (they are moved apart; a third of the speed at 4096 columns). */
-enum { PAGE = 4096, LINE = 64 };
-static bool widens(const nib_kernels *k, nib_dtype type, size_t depth)
+size_t nib_product_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rank, size_t max_rows)
 {
-    return type == NIB_BF16 && (!uses_pairs(k, type) || depth % 2);
-}
-static size_t ready_bytes_each(const nib_kernels *k, nib_dtype type, size_t depth)
-{
-    size_t bytes = depth * (widens(k, type, depth) ? sizeof(float) : nib_dtype_bytes(type));
-    return bytes % PAGE ? bytes : bytes + LINE;
-}
-static size_t ready_bytes(const nib_kernels *k, nib_dtype type, size_t depth, size_t rows)
-{
-    bool needed = widens(k, type, depth) || depth * nib_dtype_bytes(type) % PAGE == 0;
-    /* a slice of W may be the one moved apart */
-    return needed ? rows * (ready_bytes_each(k, type, depth) + LINE) : 0;
-}
-
-size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
-                                 size_t in, size_t max_rank, size_t max_rows, bool apart)
-{
-    size_t back = apart && !widens(k, type, out) ? 0 : ready_bytes(k, type, out, max_rows);
-    size_t ready = nib_max(ready_bytes(k, type, in, max_rows), back);
-    size_t panels = nib_threads(ctx) * worker_bytes(max_rows, max_rank) + nib_round_up(ready, 64) +
-                    64;
+    size_t panels = nib_threads(ctx) * worker_bytes(max_rows, max_rank) + 64;
     return nib_max(panels, nib_product_dot_scratch_bytes(ctx, in, max_rows));
 }
 
@@ -236,7 +205,7 @@ static void add_block(const product *p, const worker_space *s, const tile_of *t,
                       size_t wide, size_t k0, size_t depth, bool add)
 {
     const nib_product_args *a = p->a;
-    size_t even = depth + (p->pairs ? depth % 2 : 0), at = t->m0 * p->ldx + k0;
+    size_t even = depth + (p->pairs ? depth % 2 : 0), at = t->m0 * a->x.ld + k0;
     size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
     nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy, .accumulate = a->accumulate };
     bool last = k0 + depth == p->depth;
@@ -255,11 +224,11 @@ static void add_block(const product *p, const worker_space *s, const tile_of *t,
     }
     if (t->rounded) end.y = (uint16_t *)a->y + t->m0 * a->ldy + t->n0 + n;
     if (p->pairs)
-        p->k->gemm_bf16(t->rows, wide, even, (const uint16_t *)p->x + at, p->ldx,
+        p->k->gemm_bf16(t->rows, wide, even, (const uint16_t *)a->x.x + at, a->x.ld,
                         (const uint16_t *)(void *)s->panel, t->c + n, t->ldc, add,
                         last ? &end : NULL);
     else
-        p->k->gemm_f32(t->rows, wide, depth, (const float *)p->x + at, p->ldx,
+        p->k->gemm_f32(t->rows, wide, depth, (const float *)a->x.x + at, a->x.ld,
                        (const float *)(void *)s->panel, t->c + n, t->ldc, add, last ? &end : NULL);
 }
 
@@ -297,21 +266,6 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     if (!direct && !t.rounded) store(p, &t);
 }
 
-static void ready_tile(void *arg, size_t row, unsigned worker)
-{
-    const product *p = arg;
-    const nib_product_args *a = p->a;
-    char *rows = p->scratch + nib_threads(p->ctx) * p->worker_bytes;
-    char *to = rows + row * ready_bytes_each(p->k, a->type, p->depth);
-
-    (void)worker;
-    if (widens(p->k, a->type, p->depth))
-        p->k->from_bf16(p->depth, (const uint16_t *)a->x + row * a->ldx, (float *)(void *)to);
-    else
-        memcpy(to, (const char *)a->x + row * a->ldx * nib_dtype_bytes(a->type),
-               p->depth * nib_dtype_bytes(a->type));
-}
-
 /* Tiles of all rows where there are columns enough for all threads, so that the weight is decoded
  * once; else tiles of a thread's own rows; where there are few of both, the columns in equal
  * parts. */
@@ -342,24 +296,13 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                         const nib_product_args *a, bool backward, void *scratch)
 {
     size_t w_rows = (a->w_row1 ? a->w_row1 : w->out) - a->w_row0, threads = nib_threads(ctx);
-    product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = uses_pairs(k, a->type),
+    product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = a->x.type == NIB_BF16,
                   .n = backward ? w->in : w_rows, .depth = backward ? w_rows : w->in,
-                  .x = a->x, .ldx = a->ldx, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
                   .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 0) };
 
-    /* or scratch is too small */
-    assert(!p.pairs || !(p.depth % 2) || p.depth == (backward ? w->out : w->in));
-    /* a row's last pair would reach into the next row */
-    if (p.pairs && p.depth % 2) p.pairs = false;
+    assert(!p.pairs || nib_operand_type(k, a->x.type, p.depth) == NIB_BF16);
     divide(&p, threads);
-    if (widens(k, a->type, p.depth) ||
-        (p.depth == (backward ? w->out : w->in) && a->ldx == p.depth &&
-         p.depth * nib_dtype_bytes(a->type) % PAGE == 0)) {
-        nib_parallel_for(ctx, a->rows, ready_tile, &p);
-        p.x = p.scratch + threads * p.worker_bytes;
-        p.ldx = ready_bytes_each(k, a->type, p.depth) /
-                (p.pairs ? sizeof(uint16_t) : sizeof(float));
-    }
     nib_parallel_for(ctx, p.row_blocks * p.column_blocks, run_tile, &p);
 }
 

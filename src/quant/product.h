@@ -14,15 +14,15 @@
 #ifndef NIB_QUANT_PRODUCT_H
 #define NIB_QUANT_PRODUCT_H
 
-#include "kernel/kernels.h"
+#include "quant/operand.h"
 #include "quant/weight.h"
 
 typedef struct nib_product_args {
-    nib_dtype type;       /* compute type of x, y: NIB_F32 or NIB_BF16 */
+    nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16: decoded weights are rounded to it */
     nib_precision precision; /* of nib_product_dot in float32; panels are always the highest */
     size_t rows;          /* M */
-    const void *x;        /* [M, in], or [M, out] backward */
-    size_t ldx;           /* elements from row to row */
+    nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for dots as
+                             it lies, of the compute type */
     void *y;              /* [M, out], or [M, in] backward */
     size_t ldy;
     bool accumulate;      /* y += instead of y =: the sum is made in float, rounded once */
@@ -41,10 +41,8 @@ void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w
                          const nib_product_args *args, void *scratch);
 void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                           const nib_product_args *args, void *scratch);
-/* Enough for both, for up to max_rows rows, on nib_threads(ctx) threads.  apart: rows of dy have
- * more than `out` values from one to the next, so that they need not be moved apart. */
-size_t nib_product_scratch_bytes(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t out,
-                                 size_t in, size_t max_rank, size_t max_rows, bool apart);
+/* Enough for both, and for dots, for up to max_rows rows, on nib_threads(ctx) threads. */
+size_t nib_product_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rank, size_t max_rows);
 
 /* Few rows (generation): a fused dot per output row, weights read once from memory.
  * Same arguments as forward; rows <= 4. */
@@ -58,29 +56,25 @@ void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *
 /* What these two take of the scratch. */
 size_t nib_product_dot_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rows);
 
-/* --- small float products of the low-rank branch; x, dy of the compute type --- */
+/* --- small float products of the low-rank branch; x, dy ready or as they lie --- */
 
 /* u[M, R] = scale * x[M, in] A[R, in]^T                     (u = s A x; also v = s dy B with
  * B^T) */
-void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                       size_t rank, const void *x, size_t ldx, const float *a, float scale,
-                       float *u, void *scratch);
+void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
+                       nib_operand x, const float *a, float scale, float *u, void *scratch);
 /* v[M, R] = scale * dy[M, out] B[out, R] */
-void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
-                            size_t out, size_t rank, const void *dy, size_t lddy, const float *b,
-                            float scale, float *v, void *scratch);
+void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out,
+                            size_t rank, nib_operand dy, const float *b, float scale, float *v,
+                            void *scratch);
 /* dA[R, in] += v[M, R]^T x[M, in]; sums over M in fixed order, divided by output between threads */
-void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t in,
-                        size_t rank, const float *v, const void *x, size_t ldx, float *da,
-                        void *scratch);
+void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
+                        const float *v, nib_operand x, float *da, void *scratch);
 /* dB[out, R] += dy[M, out]^T u[M, R] */
-void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows, size_t out,
-                        size_t rank, const float *u, const void *dy, size_t lddy, float *db,
-                        void *scratch);
+void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t rank,
+                        const float *u, nib_operand dy, float *db, void *scratch);
 /* dW[out, in] += dy^T x in float, for trained full copies (modules_to_save) */
-void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, nib_dtype type, size_t rows,
-                             size_t out, size_t in, const void *dy, size_t lddy, const void *x,
-                             size_t ldx, float *dw, void *scratch);
+void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t in,
+                             nib_operand dy, nib_operand x, float *dw, void *scratch);
 size_t nib_lowrank_scratch_bytes(nib_ctx *ctx, size_t out, size_t in, size_t max_rank,
                                  size_t max_rows);
 

@@ -101,7 +101,7 @@ static void make_ready(const dots *d)
     const nib_product_args *a = d->a;
 
     for (size_t m = 0; m < a->rows; m++) { /* few values: not worth the threads */
-        const void *x = (const char *)a->x + m * a->ldx * nib_dtype_bytes(a->type);
+        const void *x = nib_operand_row(&a->x, m);
         void *to = d->ready + m * d->ready_bytes;
         if (a->type == NIB_BF16 && d->kind != NIB_DOT_PAIRS) {
             d->k->from_bf16(d->w->in, x, d->widened);
@@ -116,7 +116,7 @@ static void run_dots(dots *d, void *scratch)
 {
     const nib_product_args *a = d->a;
 
-    assert(a->rows <= NIB_DOT_ROWS && !a->accumulate);
+    assert(a->rows <= NIB_DOT_ROWS && !a->accumulate && a->x.type == a->type);
     d->kind = NIB_DOT_NONE;
     if (d->w->scheme->dot_kind)
         d->kind = d->w->scheme->dot_kind(d->w, d->k, a->type, a->precision);

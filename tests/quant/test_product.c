@@ -23,7 +23,9 @@ static const shape shapes[] = {
     { 7, 330, 2300, 2 },
     { 5, 2300, 330, 3 },
     { 4, 1210, 64, 3 },
-    { 520, 130, 33, 2 }
+    { 520, 130, 33, 2 },
+    /* rows that begin on pages */
+    { 6, 1024, 2048, 1 }
 };
 
 typedef struct problem {
@@ -82,9 +84,9 @@ static float *run(const problem *p, const nib_kernels *k, int way, size_t m0, si
     void *x = p->x + m0 * depth;
     float *y = test_guarded(rows * wide * sizeof *y);
     uint16_t *rounded = test_guarded(rows * wide * sizeof *rounded);
-    size_t bytes = nib_product_scratch_bytes(p->ctx, k, type, p->s.out, p->s.in, p->s.rank, rows,
-                                             false);
-    nib_product_args a = { .type = type, .rows = rows, .ldx = depth, .y = y, .ldy = wide, .y_type = NIB_F32,
+    size_t bytes = nib_product_scratch_bytes(p->ctx, p->s.in, p->s.rank, rows),
+           ready = nib_operand_bytes(k, type, depth, rows);
+    nib_product_args a = { .type = type, .rows = rows, .y = y, .ldy = wide, .y_type = NIB_F32,
                            .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
                            .factor = p->factor, .rank = p->s.rank, .accumulate = add };
 
@@ -95,7 +97,8 @@ static float *run(const problem *p, const nib_kernels *k, int way, size_t m0, si
         for (size_t i = 0; i < rows * depth; i++) half[i] = nib_f32_to_bf16(((float *)x)[i]);
         x = half;
     }
-    a.x = x;
+    a.x = nib_operand_ready(p->ctx, k, rows, depth, (nib_operand){ x, depth, type },
+                            test_guarded(ready));
     if (way & ROUNDED) {
         for (size_t i = 0; i < rows * wide; i++) rounded[i] = nib_f32_to_bf16(y[i]);
         a.y = rounded;
@@ -173,40 +176,52 @@ static void test_emulated(void)
     check_kernels(k, "emulated");
 }
 
-/* Gradients of the factors: sums over rows, any number of threads. */
+static nib_operand operand(const float *x, size_t n, size_t ld, nib_dtype type)
+{
+    uint16_t *half = test_guarded(n * sizeof *half);
+
+    for (size_t i = 0; i < n; i++) half[i] = nib_f32_to_bf16(x[i]);
+    return type == NIB_F32 ? (nib_operand){ x, ld, type } : (nib_operand){ half, ld, type };
+}
+
+enum { INNER, GRAD_A, GRAD_B, LOWRANK };
+
+/* Inner values, and gradients of the factors, from rows of either type: any number of threads. */
 static void test_lowrank(void)
 {
     nib_ctx *ctx[2] = { test_ctx_threads(1, NULL), test_ctx_threads(2, NULL) };
     nib_kernels k = nib_kernels_for(nib_cpu_detect());
-    size_t rows = 77, in = 130, rank = 5;
-    float *x = numbers(rows * in), *v = numbers(rows * rank), *a = numbers(rank * in), *got[2][3];
+    size_t rows = 77, in = 130, rank = 5, sizes[LOWRANK] = { rows * rank, rank * in, rank * in };
+    float *x = numbers(rows * in), *v = numbers(rows * rank), *a = numbers(rank * in), *got[4][LOWRANK];
 
-    for (int i = 0; i < 2; i++) {
-        size_t bytes = nib_lowrank_scratch_bytes(ctx[i], in, in, rank, rows);
+    for (int i = 0; i < 4; i++) {
+        nib_ctx *c = ctx[i % 2];
+        nib_operand given = operand(x, rows * in, in, i < 2 ? NIB_F32 : NIB_BF16);
+        size_t bytes = nib_lowrank_scratch_bytes(c, in, in, rank, rows);
         void *scratch = test_guarded((bytes + 63) / 64 * 64);
-        for (int j = 0; j < 3; j++)
-            got[i][j] = test_guarded((j ? rank * in : rows * rank) * sizeof(float));
-        nib_lowrank_inner(ctx[i], &k, NIB_F32, rows, in, rank, x, in, a, 0.5f, got[i][0], scratch);
-        nib_lowrank_grad_a(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][1], scratch);
-        nib_lowrank_grad_b(ctx[i], &k, NIB_F32, rows, in, rank, v, x, in, got[i][2], scratch);
+
+        for (int j = 0; j < LOWRANK; j++) got[i][j] = test_guarded(sizes[j] * sizeof(float));
+        nib_lowrank_inner(c, &k, rows, in, rank, given, a, 0.5f, got[i][INNER], scratch);
+        nib_lowrank_grad_a(c, &k, rows, in, rank, v, given, got[i][GRAD_A], scratch);
+        nib_lowrank_grad_b(c, &k, rows, in, rank, v, given, got[i][GRAD_B], scratch);
+        for (int j = 0; j < LOWRANK; j++)
+            CHECK(memcmp(got[i][j], got[0][j], sizes[j] * sizeof(float)) == 0,
+                  "%s with %d threads differs", i < 2 ? "float32" : "bfloat16", i % 2 + 1);
     }
     for (size_t r = 0; r < rank; r++)
         for (size_t c = 0; c < in; c++) {
             double sum = 0;
             for (size_t m = 0; m < rows; m++)
                 sum += (double)v[m * rank + r] * (double)x[m * in + c];
-            CHECK(fabs(sum - (double)got[0][1][r * in + c]) < 1e-4 &&
-                      got[0][1][r * in + c] == got[0][2][c * rank + r],
+            CHECK(fabs(sum - (double)got[0][GRAD_A][r * in + c]) < 1e-4 &&
+                      got[0][GRAD_A][r * in + c] == got[0][GRAD_B][c * rank + r],
                   "gradient [%zu, %zu]", r, c);
         }
     for (size_t m = 0; m < rows; m++) {
         double sum = 0;
         for (size_t c = 0; c < in; c++) sum += (double)x[m * in + c] * (double)a[c];
-        CHECK(fabs(0.5 * sum - (double)got[0][0][m * rank]) < 1e-4, "inner value %zu", m);
+        CHECK(fabs(0.5 * sum - (double)got[0][INNER][m * rank]) < 1e-4, "inner value %zu", m);
     }
-    CHECK(memcmp(got[0][0], got[1][0], rows * rank * sizeof(float)) == 0 &&
-              memcmp(got[0][1], got[1][1], rank * in * sizeof(float)) == 0,
-          "threads differ");
 }
 
 int main(void)

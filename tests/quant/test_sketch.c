@@ -58,8 +58,8 @@ static void outputs(const head *h, const nib_kernels *k, const uint32_t *ids, si
                     float *y)
 {
     void *scratch = test_guarded(
-        nib_product_scratch_bytes(h->ctx, k, h->type, ROWS, h->in, 0, 1, false) / 64 * 64 + 64);
-    nib_product_args a = { .type = h->type, .rows = 1, .x = h->x, .ldx = h->in, .y = y, .ldy = ROWS, .y_type = NIB_F32 };
+        nib_product_scratch_bytes(h->ctx, h->in, 0, 1) / 64 * 64 + 64);
+    nib_product_args a = { .type = h->type, .rows = 1, .x = { h->x, h->in, h->type }, .y = y, .ldy = ROWS, .y_type = NIB_F32 };
 
     if (ids) nib_product_dot_some(h->ctx, k, h->w, &a, ids, count, scratch);
     else nib_product_dot(h->ctx, k, h->w, &a, scratch);

@@ -1,0 +1,63 @@
+/* operand.c - rows widened and moved apart before they are multiplied. */
+#include "quant/operand.h"
+
+#include "base/thread.h"
+
+enum { PAGE = 4096, LINE = 64 };
+
+typedef struct copying {
+    const nib_kernels *k;
+    nib_operand from, to;
+    size_t width;
+    char *copy; /* to.x */
+} copying;
+
+nib_dtype nib_operand_type(const nib_kernels *k, nib_dtype type, size_t width)
+{
+    return type == NIB_BF16 && k->gemm_bf16 && width % 2 == 0 ? NIB_BF16 : NIB_F32;
+}
+
+static size_t bytes_each(const nib_kernels *k, nib_dtype type, size_t width)
+{
+    size_t bytes = width * nib_dtype_bytes(nib_operand_type(k, type, width));
+    return bytes % PAGE ? bytes : bytes + LINE;
+}
+
+size_t nib_operand_bytes(const nib_kernels *k, nib_dtype type, size_t width, size_t max_rows)
+{
+    bool widens = nib_operand_type(k, type, width) != type;
+    bool apart = width * nib_dtype_bytes(type) % PAGE == 0;
+
+    return widens || apart ? nib_round_up(max_rows * bytes_each(k, type, width), LINE) : 0;
+}
+
+static void copy_row(void *arg, size_t row, unsigned worker)
+{
+    const copying *c = arg;
+    const void *from = nib_operand_row(&c->from, row);
+    char *to = c->copy + row * c->to.ld * nib_dtype_bytes(c->to.type);
+
+    (void)worker;
+    if (c->to.type != c->from.type) c->k->from_bf16(c->width, from, (float *)(void *)to);
+    else memcpy(to, from, c->width * nib_dtype_bytes(c->from.type));
+}
+
+nib_operand nib_operand_place(const nib_kernels *k, size_t width, nib_operand x, void *space)
+{
+    nib_dtype type = nib_operand_type(k, x.type, width);
+    /* rows that do not follow each other lie as their owner wants them */
+    bool apart = x.ld != width || width * nib_dtype_bytes(x.type) % PAGE;
+
+    if (apart && type == x.type) return x;
+    return (nib_operand){ space, bytes_each(k, x.type, width) / nib_dtype_bytes(type), type };
+}
+
+nib_operand nib_operand_ready(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t width,
+                              nib_operand x, void *space)
+{
+    nib_operand to = nib_operand_place(k, width, x, space);
+    copying c = { .k = k, .from = x, .to = to, .width = width, .copy = space };
+
+    if (to.x != x.x) nib_parallel_for(ctx, rows, copy_row, &c);
+    return to;
+}
