@@ -109,7 +109,19 @@ void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, con
 
 /* --- activations --- */
 
-NIB_INLINE V v_sigmoid(V x) { return v_div(v_set(1), v_add(v_set(1), v_exp(v_sub(v_zero(), x)))); }
+/* Of one or two vectors. */
+NIB_INLINE void v_sigmoid_each(const V *x, V *s, int count)
+{
+    for (int j = 0; j < count; j++) s[j] = v_sub(v_zero(), x[j]);
+    v_exp_each(s, count);
+    for (int j = 0; j < count; j++) s[j] = v_div(v_set(1), v_add(v_set(1), s[j]));
+}
+NIB_INLINE V v_sigmoid(V x)
+{
+    V s;
+    v_sigmoid_each(&x, &s, 1);
+    return s;
+}
 NIB_INLINE V v_tanh(V x)
 {
     V e = v_exp(v_mul(v_set(2), x));
@@ -145,7 +157,8 @@ NIB_INLINE V v_act(nib_activation a, V x)
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
 }
 
-NIB_INLINE V v_act_slope(nib_activation a, V x)
+/* The bits of v_act(), and its slope. */
+NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
 {
     const V one = v_set(1), half = v_set(0.5f);
     V s, t;
@@ -153,22 +166,51 @@ NIB_INLINE V v_act_slope(nib_activation a, V x)
     switch (a) {
     case NIB_ACT_SILU:
         s = v_sigmoid(x);
-        return v_mul(s, v_fma(x, v_sub(one, s), one));
+        *slope = v_mul(s, v_fma(x, v_sub(one, s), one));
+        return v_mul(x, s);
     case NIB_ACT_GELU:
+        s = v_add(one, v_erf(v_mul(x, v_set(0.70710678f))));
         t = v_exp(v_mul(v_mul(v_set(-0.5f), x), x));
-        return v_fma(v_mul(x, v_set(0.39894228f)), t,
-                     v_mul(half, v_add(one, v_erf(v_mul(x, v_set(0.70710678f))))));
+        *slope = v_fma(v_mul(x, v_set(0.39894228f)), t, v_mul(half, s));
+        return v_mul(v_mul(half, x), s);
     case NIB_ACT_GELU_TANH:
         t = v_tanh(v_cubic(x));
         s = v_mul(v_set(0.79788456f), v_fma(v_mul(v_set(0.134145f), x), x, one));
-        return v_fma(v_mul(v_mul(half, x), v_sub(one, v_mul(t, t))), s, v_mul(half, v_add(one, t)));
+        *slope = v_fma(v_mul(v_mul(half, x), v_sub(one, v_mul(t, t))), s,
+                       v_mul(half, v_add(one, t)));
+        return v_mul(v_mul(half, x), v_add(one, t));
     case NIB_ACT_RELU:
-        return v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
+        *slope = v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
+        return v_max(v_zero(), x);
     case NIB_ACT_QUICK_GELU: break;
     }
     s = v_sigmoid(v_mul(v_set(1.702f), x));
-    return v_mul(s, v_fma(v_mul(v_set(1.702f), x), v_sub(one, s), one));
+    *slope = v_mul(s, v_fma(v_mul(v_set(1.702f), x), v_sub(one, s), one));
+    return v_mul(x, s);
 }
+
+/* Both of one or two vectors: x becomes the activation. */
+NIB_INLINE void v_act_each(nib_activation a, V *x, V *slope, int count)
+{
+    V s[2];
+
+    if (a != NIB_ACT_SILU) {
+        for (int j = 0; j < count; j++) x[j] = v_act_and_slope(a, x[j], &slope[j]);
+        return;
+    }
+    v_sigmoid_each(x, s, count);
+    for (int j = 0; j < count; j++)
+        slope[j] = v_mul(s[j], v_fma(x[j], v_sub(v_set(1), s[j]), v_set(1)));
+    for (int j = 0; j < count; j++) x[j] = v_mul(x[j], s[j]);
+}
+
+/* Calls inline f(type, a, ...), with constants where it is usual. */
+#define USUAL(f, type, a, ...)                                                                      \
+    do {                                                                                            \
+        if ((a) != NIB_ACT_SILU) f(type, a, __VA_ARGS__);                                           \
+        else if ((type) == NIB_F32) f(NIB_F32, NIB_ACT_SILU, __VA_ARGS__);                          \
+        else f(NIB_BF16, NIB_ACT_SILU, __VA_ARGS__);                                                \
+    } while (0)
 
 void NIB_VARIANT(activate)(nib_dtype type, nib_activation a, size_t count, const void *x, void *y)
 {
@@ -179,27 +221,76 @@ void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, 
                                 const void *dy, void *dx, bool accumulate)
 {
     EACH(i, count, n) {
-        V g = v_mul(v_get(type, dy, i, n), v_act_slope(a, v_get(type, x, i, n)));
+        V slope, g;
+        v_act_and_slope(a, v_get(type, x, i, n), &slope);
+        g = v_mul(v_get(type, dy, i, n), slope);
         v_put(type, dx, i, n, accumulate ? v_add(g, v_get(type, dx, i, n)) : g);
     }
+}
+
+/* One vector of n values, or `count` 2 whole ones, from i on. */
+NIB_INLINE void gate_some(nib_dtype type, nib_activation a, int count, size_t i, size_t n,
+                          const void *gate, const void *up, void *y)
+{
+    V x[2], unused[2];
+
+    for (int j = 0; j < count; j++) x[j] = v_get(type, gate, i + (size_t)j * VN, n);
+    v_act_each(a, x, unused, count);
+    v_round_each(type, x, count);
+    for (int j = 0; j < count; j++) x[j] = v_mul(x[j], v_get(type, up, i + (size_t)j * VN, n));
+    v_put_each(type, y, i, n, x, count);
+}
+
+NIB_INLINE void gated_of(nib_dtype type, nib_activation a, size_t count, const void *gate,
+                         const void *up, void *y)
+{
+    size_t i = 0;
+
+    for (; i + 2 * VN <= count; i += 2 * VN) gate_some(type, a, 2, i, VN, gate, up, y);
+    EACH(rest, count - i, n) gate_some(type, a, 1, i + rest, n, gate, up, y);
 }
 
 void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const void *gate,
                         const void *up, void *y)
 {
-    EACH(i, count, n)
-    v_put(type, y, i, n,
-          v_mul(v_rounded(type, v_act(a, v_get(type, gate, i, n))), v_get(type, up, i, n)));
+    USUAL(gated_of, type, a, count, gate, up, y);
+}
+
+NIB_INLINE void gate_some_back(nib_dtype type, nib_activation a, int count, size_t i, size_t n,
+                               const void *gate, const void *up, const void *dy, void *dgate,
+                               void *dup)
+{
+    V x[2], slope[2], d[2];
+
+    for (int j = 0; j < count; j++) x[j] = v_get(type, gate, i + (size_t)j * VN, n);
+    for (int j = 0; j < count; j++) d[j] = v_get(type, dy, i + (size_t)j * VN, n);
+    v_act_each(a, x, slope, count);
+    if (dup) {
+        v_round_each(type, x, count);
+        for (int j = 0; j < count; j++) x[j] = v_mul(d[j], x[j]);
+    }
+    if (dgate) {
+        for (int j = 0; j < count; j++)
+            slope[j] = v_mul(v_mul(d[j], v_get(type, up, i + (size_t)j * VN, n)), slope[j]);
+        v_put_each(type, dgate, i, n, slope, count);
+    }
+    if (dup) v_put_each(type, dup, i, n, x, count);
+}
+
+NIB_INLINE void gated_back_of(nib_dtype type, nib_activation a, size_t count, const void *gate,
+                              const void *up, const void *dy, void *dgate, void *dup)
+{
+    size_t i = 0;
+
+    for (; i + 2 * VN <= count; i += 2 * VN)
+        gate_some_back(type, a, 2, i, VN, gate, up, dy, dgate, dup);
+    EACH(rest, count - i, n) gate_some_back(type, a, 1, i + rest, n, gate, up, dy, dgate, dup);
 }
 
 void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate,
                              const void *up, const void *dy, void *dgate, void *dup)
 {
-    EACH(i, count, n) {
-        V d = v_get(type, dy, i, n), g = v_get(type, gate, i, n), u = v_get(type, up, i, n);
-        if (dgate) v_put(type, dgate, i, n, v_mul(v_mul(d, u), v_act_slope(a, g)));
-        if (dup) v_put(type, dup, i, n, v_mul(d, v_rounded(type, v_act(a, g))));
-    }
+    USUAL(gated_back_of, type, a, count, gate, up, dy, dgate, dup);
 }
 
 void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot,

@@ -62,23 +62,30 @@ NIB_INLINE V v_from_bf16(__m256i h)
 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
-/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
-NIB_INLINE __m512i v_bf16_bits(V a)
+/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over.  Not of NaN. */
+NIB_INLINE __m512i v_bf16_bits_of_numbers(V a)
 {
     __m512i bits = _mm512_castps_si512(a),
             odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), bits,
-                                _mm512_set1_epi32(0x400000));
+    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+}
+/* The same, and of NaN. */
+NIB_INLINE __m512i v_bf16_bits(V a)
+{
+    return _mm512_mask_or_epi32(v_bf16_bits_of_numbers(a), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q),
+                                _mm512_castps_si512(a), _mm512_set1_epi32(0x400000));
 }
 NIB_INLINE __m256i v_to_bf16(V a)
 {
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(v_bf16_bits(a), 16));
 }
+NIB_INLINE V v_high_half(__m512i bits)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32((int)0xffff0000u)));
+}
 NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
 {
-    return _mm512_castsi512_ps(
-        _mm512_and_si512(v_bf16_bits(a), _mm512_set1_epi32((int)0xffff0000u)));
+    return v_high_half(v_bf16_bits(a));
 }
 NIB_INLINE V v_load_bf16(const uint16_t *p)
 {
@@ -89,10 +96,11 @@ NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
     return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p));
 }
 NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(a)); }
-NIB_INLINE void v_store2_bf16(uint16_t *p, V a, V b) /* one after the other */
+NIB_INLINE bool v_any_nan(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q) != 0; }
+NIB_INLINE void v_store_high_halves(uint16_t *p, __m512i a, __m512i b) /* one after the other */
 {
-    v_store_bf16(p, a);
-    v_store_bf16(p + VN, b);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(a, 16)));
+    _mm256_storeu_si256((__m256i *)(p + VN), _mm512_cvtepi32_epi16(_mm512_srli_epi32(b, 16)));
 }
 NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
 {
@@ -163,24 +171,33 @@ NIB_INLINE V v_from_bf16(__m128i h)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
-/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over. */
-NIB_INLINE __m256i v_bf16_bits(V a)
+/* Rounded to bfloat16 in the upper half of each lane; the lower half is left over.  Not of NaN. */
+NIB_INLINE __m256i v_bf16_bits_of_numbers(V a)
 {
     __m256i bits = _mm256_castps_si256(a),
             odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    return _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+}
+/* The same, and of NaN. */
+NIB_INLINE __m256i v_bf16_bits(V a)
+{
+    __m256i bits = _mm256_castps_si256(a);
     __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
-    return _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
+    return _mm256_blendv_epi8(v_bf16_bits_of_numbers(a),
+                              _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), nan);
 }
 NIB_INLINE __m128i v_to_bf16(V a)
 {
     __m256i up = _mm256_srli_epi32(v_bf16_bits(a), 16);
     return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(up, up), 0xd8));
 }
+NIB_INLINE V v_high_half(__m256i bits)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32((int)0xffff0000u)));
+}
 NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)) */
 {
-    return _mm256_castsi256_ps(
-        _mm256_and_si256(v_bf16_bits(a), _mm256_set1_epi32((int)0xffff0000u)));
+    return v_high_half(v_bf16_bits(a));
 }
 NIB_INLINE V v_load_bf16(const uint16_t *p)
 {
@@ -193,10 +210,13 @@ NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
     return v_load_bf16(t);
 }
 NIB_INLINE void v_store_bf16(uint16_t *p, V a) { _mm_storeu_si128((__m128i *)p, v_to_bf16(a)); }
-NIB_INLINE void v_store2_bf16(uint16_t *p, V a, V b) /* one after the other */
+NIB_INLINE bool v_any_nan(V a, V b)
 {
-    __m256i x = _mm256_packus_epi32(_mm256_srli_epi32(v_bf16_bits(a), 16),
-                                    _mm256_srli_epi32(v_bf16_bits(b), 16));
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_UNORD_Q)) != 0;
+}
+NIB_INLINE void v_store_high_halves(uint16_t *p, __m256i a, __m256i b) /* one after the other */
+{
+    __m256i x = _mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
     _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(x, 0xd8));
 }
 NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
@@ -206,6 +226,21 @@ NIB_INLINE void v_store_bf16_n(uint16_t *p, V a, size_t n)
     memcpy(p, t, n * sizeof *p);
 }
 #endif
+
+/* Two vectors at a time: one look for NaN, which is rare, serves both. */
+NIB_INLINE void v_round2_bf16(V x[2])
+{
+    if (v_any_nan(x[0], x[1])) {
+        for (int i = 0; i < 2; i++) x[i] = v_round_bf16(x[i]);
+    } else {
+        for (int i = 0; i < 2; i++) x[i] = v_high_half(v_bf16_bits_of_numbers(x[i]));
+    }
+}
+NIB_INLINE void v_store2_bf16(uint16_t *p, V a, V b) /* one after the other */
+{
+    if (v_any_nan(a, b)) v_store_high_halves(p, v_bf16_bits(a), v_bf16_bits(b));
+    else v_store_high_halves(p, v_bf16_bits_of_numbers(a), v_bf16_bits_of_numbers(b));
+}
 
 /* to[i] = the sum over x[i], four at a time: fewer shuffles than one by one. */
 NIB_INLINE void v_sum4(const V x[4], float to[4])
@@ -246,28 +281,44 @@ NIB_INLINE void v_put(nib_dtype type, void *x, size_t i, size_t n, V a)
         v_store_bf16_n((uint16_t *)x + i, a, n);
     }
 }
+/* One vector of n values, or two whole ones. */
+NIB_INLINE void v_put_each(nib_dtype type, void *x, size_t i, size_t n, const V *a, int count)
+{
+    if (type == NIB_BF16 && count == 2) v_store2_bf16((uint16_t *)x + i, a[0], a[1]);
+    else for (int j = 0; j < count; j++) v_put(type, x, i + (size_t)j * VN, n, a[j]);
+}
 /* As stored: rounded to the type. */
 NIB_INLINE V v_rounded(nib_dtype type, V a) { return type == NIB_F32 ? a : v_round_bf16(a); }
+NIB_INLINE void v_round_each(nib_dtype type, V *a, int count)
+{
+    if (type == NIB_F32) return;
+    if (count == 2) v_round2_bf16(a);
+    else a[0] = v_round_bf16(a[0]);
+}
 
-/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
+/* e^x of `count` vectors in place, one or two: side by side, for each step waits for the one before.
+ * x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
  * 2 units in the last place for -87 < x < 88; beyond, the value at the bound; NaN stays NaN. */
+NIB_INLINE void v_exp_each(V *x, int count)
+{
+    static const float c[] = { 1.3888889e-3f, 8.3333333e-3f, 4.1666667e-2f, 1.6666667e-1f, 0.5f, 1, 1 };
+    V n[2], p[2];
+
+    for (int j = 0; j < count; j++)
+        x[j] = v_min(v_set(88.3f), v_max(v_set(-87.3f), x[j])); /* the bound first: NaN passes */
+    for (int j = 0; j < count; j++) n[j] = v_round(v_mul(x[j], v_set(1.44269504f)));
+    for (int j = 0; j < count; j++) x[j] = v_fma(n[j], v_set(-0.693359375f), x[j]);
+    for (int j = 0; j < count; j++) x[j] = v_fma(n[j], v_set(2.12194440e-4f), x[j]);
+    for (int j = 0; j < count; j++) p[j] = v_set(1.9841270e-4f);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < NIB_COUNT(c); i++)
+        for (int j = 0; j < count; j++) p[j] = v_fma(p[j], x[j], v_set(c[i]));
+    for (int j = 0; j < count; j++) x[j] = v_scale2(p[j], n[j]);
+}
 NIB_INLINE V v_exp(V x)
 {
-    V n, r, p;
-
-    x = v_min(v_set(88.3f), v_max(v_set(-87.3f), x)); /* the bound first: NaN passes */
-    n = v_round(v_mul(x, v_set(1.44269504f)));
-    r = v_fma(n, v_set(-0.693359375f), x);
-    r = v_fma(n, v_set(2.12194440e-4f), r);
-    p = v_set(1.9841270e-4f);
-    p = v_fma(p, r, v_set(1.3888889e-3f));
-    p = v_fma(p, r, v_set(8.3333333e-3f));
-    p = v_fma(p, r, v_set(4.1666667e-2f));
-    p = v_fma(p, r, v_set(1.6666667e-1f));
-    p = v_fma(p, r, v_set(0.5f));
-    p = v_fma(p, r, v_set(1));
-    p = v_fma(p, r, v_set(1));
-    return v_scale2(p, n);
+    v_exp_each(&x, 1);
+    return x;
 }
 
 /* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below
