@@ -48,8 +48,9 @@ typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, s
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
 /* The same of 32 rows of `k` bfloat16 values, row stride ld, as floats. */
 typedef void nib_pack_widened_fn(size_t k, const uint16_t *src, size_t ld, float *dst);
-/* dst[n / 16][i][n % 16] = src[i][n]: `rows` rows of 32 bfloat16 values as they lie, as floats. */
-typedef void nib_pack_rows_widened_fn(size_t rows, const uint16_t *src, size_t ld, float *dst);
+/* dst[n / 16][i][n % 16] = src[i][n]: `rows` rows of 32 values, float32 or bfloat16, as they lie, as
+ * floats. */
+typedef void nib_pack_rows_fn(nib_dtype type, size_t rows, const void *src, size_t ld, float *dst);
 /* dst[i] = bf16(a[i]) | bf16(b[i]) << 16: pairs of rows for the backward panel. */
 typedef void nib_pack_pairs_fn(size_t n, const float *a, const float *b, uint32_t *dst);
 /* dst[i] = a[i] | b[i] << 16: the same of values that are bfloat16 already. */

@@ -133,14 +133,23 @@ void NIB_VARIANT(pack_widened)(size_t k, const uint16_t *src, size_t ld, float *
 
 enum { ROWS_AHEAD = 24 }; /* a row of the matrix is a cache line or two here, far from the next */
 
-void NIB_VARIANT(pack_rows_widened)(size_t rows, const uint16_t *src, size_t ld, float *dst)
+NIB_INLINE void pack_rows_of(nib_dtype type, size_t rows, const void *src, size_t ld, float *dst)
 {
     for (size_t i = 0; i < rows; i++) {
-        const uint16_t *row = src + i * ld;
-        if (i + ROWS_AHEAD < rows) _mm_prefetch((const char *)(row + ROWS_AHEAD * ld), _MM_HINT_T0);
-        for (size_t n = 0; n < NIB_PANEL; n += 8)
-            _mm256_storeu_si256(
-                (__m256i *)(void *)(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP),
-                widened8(row + n));
+        if (i + ROWS_AHEAD < rows)
+            for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
+                size_t at = (i + ROWS_AHEAD) * ld + n;
+                if (type == NIB_F32) _mm_prefetch((const char *)((const float *)src + at), _MM_HINT_T0);
+                else if (n == 0) _mm_prefetch((const char *)((const uint16_t *)src + at), _MM_HINT_T0);
+            }
+        for (size_t n = 0; n < NIB_PANEL; n += VN)
+            v_store(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP,
+                    v_get(type, src, i * ld + n, VN));
     }
+}
+
+void NIB_VARIANT(pack_rows)(nib_dtype type, size_t rows, const void *src, size_t ld, float *dst)
+{
+    if (type == NIB_F32) pack_rows_of(NIB_F32, rows, src, ld, dst);
+    else pack_rows_of(NIB_BF16, rows, src, ld, dst);
 }

@@ -79,8 +79,13 @@ static bool pack_forward(const nib_dense *d, size_t in, const nib_kernels *k, co
 static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, const nib_pack *p,
                           void *panel)
 {
-    const uint16_t *rows = (const uint16_t *)d->data + p->t0 * in + p->c0;
+    size_t at = p->t0 * in + p->c0;
+    const uint16_t *rows = (const uint16_t *)d->data + at;
 
+    if (p->kind == NIB_PACK_F32 && d->dtype == NIB_F32) {
+        k->pack_rows(NIB_F32, p->terms, (const float *)d->data + at, in, panel);
+        return true;
+    }
     if (d->dtype != NIB_BF16) return false;
     if (p->kind == NIB_PACK_PAIRS) {
         if (p->terms % 2) return false;
@@ -89,7 +94,7 @@ static bool pack_backward(const nib_dense *d, size_t in, const nib_kernels *k, c
                 k->interleave(NIB_STRIP, rows + t * in + n, rows + (t + 1) * in + n,
                               (uint32_t *)panel + (n * p->terms + t * NIB_STRIP) / 2);
     } else {
-        k->pack_rows_widened(p->terms, rows, in, panel);
+        k->pack_rows(NIB_BF16, p->terms, rows, in, panel);
     }
     return true;
 }

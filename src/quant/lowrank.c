@@ -132,9 +132,10 @@ static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, si
 {
     size_t done = 0;
 
-    for (; l->x.type == NIB_BF16 && done + NIB_PANEL <= columns; done += NIB_PANEL)
-        l->k->pack_rows_widened(rows, (const uint16_t *)nib_operand_row(&l->x, r0) + c0 + done,
-                                l->x.ld, panel + done * rows);
+    for (; done + NIB_PANEL <= columns; done += NIB_PANEL)
+        l->k->pack_rows(l->x.type, rows,
+                        (const char *)nib_operand_row(&l->x, r0) + (c0 + done) * nib_dtype_bytes(l->x.type),
+                        l->x.ld, panel + done * rows);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = done; c < columns; c += NIB_STRIP) {
             float *to = panel + c * rows + r * NIB_STRIP;

@@ -147,10 +147,14 @@ static void test_packers(void)
             k.pack_widened(n, (uint16_t *)rows, ld, (float *)got);
             CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0,
                   "%s transposes %zu bfloat16 values", name, n);
-            nib_pack_rows_widened_ref(n, (uint16_t *)rows, 33, (float *)want);
-            k.pack_rows_widened(n, (uint16_t *)rows, 33, (float *)got);
-            CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s widens %zu rows", name,
-                  n);
+            for (int i = 0; i < 2; i++) {
+                nib_dtype type = i ? NIB_BF16 : NIB_F32;
+                void *lines = test_values(type, (n - 1) * 33 + NIB_PANEL, 1);
+                nib_pack_rows_ref(type, n, lines, 33, (float *)want);
+                k.pack_rows(type, n, lines, 33, (float *)got);
+                CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s packs %zu rows of %s",
+                      name, n, nib_dtype_name(type));
+            }
             a[n / 2] = NAN;
             b[n - 1] = 0x1p-130f;
             nib_pack_pairs_ref(n, a, b, pairs_want);
