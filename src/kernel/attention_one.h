@@ -20,16 +20,31 @@ static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 /* --- shared with tiles of queries --- */
 
 /* Rows of one head in float, each followed by zeros up to `wide`. */
+NIB_INLINE void widen_of(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
+                         size_t head, size_t d, size_t wide, float *to)
+{
+    enum { AHEAD = 6 }; /* rows: each lies on another page, where the processor does not look ahead */
+    const size_t bytes = nib_dtype_bytes(type);
+
+    for (size_t r = 0; r < count; r++, to += wide) {
+        const char *from = (const char *)x + nib_head_at(layout, row + r, head) * bytes, *ahead;
+        size_t c = 0;
+
+        if (r + AHEAD < count) {
+            ahead = (const char *)x + nib_head_at(layout, row + r + AHEAD, head) * bytes;
+            for (size_t i = 0; i < d * bytes; i += 64) _mm_prefetch(ahead + i, _MM_HINT_T0);
+        }
+        for (; c + VN <= d; c += VN) v_store(to + c, v_get(type, from, c, VN));
+        for (; c < wide; c += VN)
+            v_store(to + c, c < d ? v_get(type, from, c, d - c) : v_zero());
+    }
+}
+
 static void widen(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
                   size_t head, size_t d, size_t wide, float *to)
 {
-    for (size_t r = 0; r < count; r++) {
-        size_t at = nib_head_at(layout, row + r, head);
-        for (size_t c = 0; c < wide; c += VN) {
-            size_t n = c < d ? nib_min(VN, d - c) : 0;
-            v_store(to + r * wide + c, n ? v_get(type, x, at + c, n) : v_zero());
-        }
-    }
+    if (type == NIB_F32) widen_of(NIB_F32, x, layout, row, count, head, d, wide, to);
+    else widen_of(NIB_BF16, x, layout, row, count, head, d, wide, to);
 }
 
 /* p where the score x is seen, 0 where it is -inf; NaN stays. */
