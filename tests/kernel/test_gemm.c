@@ -50,14 +50,15 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     float *c = test_floats(room, 1), *before = test_floats(room, 0), *row = test_floats(N, 0);
     float *u = test_floats(M * rank, 1), *factor = test_floats(N * rank, 1),
           *bias = test_floats(N, 1);
-    uint16_t *y = test_values(NIB_BF16, room, 1), *y_before = test_values(NIB_BF16, room, 0),
-             *y_row = test_values(NIB_BF16, N, 0);
+    size_t halves = rounded ? room : 0;
+    uint16_t *y = test_values(NIB_BF16, halves, 1), *y_before = test_values(NIB_BF16, halves, 0),
+             *y_row = test_values(NIB_BF16, rounded ? N : 0, 0);
     nib_gemm_end end = { .K = rank, .a = u, .panel = factor, .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL,
                          .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
     const nib_gemm_end *given = rank || how ? &end : NULL;
 
     memcpy(before, c, room * sizeof *c);
-    memcpy(y_before, y, room * sizeof *y);
+    memcpy(y_before, y, halves * sizeof *y);
     multiply(g, M, N, K, a, lda, panel, c, ldc, add, given);
     for (size_t i = 0; i < room; i++) {
         size_t column = i % ldc < N ? i % ldc : 0;
@@ -68,15 +69,15 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
         double got = (double)(rounded ? nib_bf16_to_f32(y[i]) : c[i]);
         double near = rounded ? 1e-4 + fabs(want) / 256 : 1e-4;
         /* between rows, and what is not asked for: as it was */
-        if (i % ldc < N ? !(fabs(got - want) < near) : c[i] != before[i] || y[i] != y_before[i]) {
+        if (i % ldc < N ? !(fabs(got - want) < near)
+                        : c[i] != before[i] || (rounded && y[i] != y_before[i])) {
             CHECK(false, "%s %zu x %zu x %zu and %zu, add %d, ending %d: [%zu, %zu] = %g", g->name,
                   M, N, K, rank, add, how, i / ldc, i % ldc, got);
             return;
         }
     }
-    CHECK(memcmp(y, y_before, rounded ? 0 : room * sizeof *y) == 0, "y is touched");
     memcpy(row, before + (M - 1) * ldc, N * sizeof *row);
-    memcpy(y_row, y_before + (M - 1) * ldc, N * sizeof *y_row);
+    if (rounded) memcpy(y_row, y_before + (M - 1) * ldc, N * sizeof *y_row);
     end.a = u + (M - 1) * rank;
     if (rounded) end.y = y_row;
     multiply(g, 1, N, K, a + (M - 1) * lda * bytes, lda, panel, row, N, add, given);
@@ -87,9 +88,9 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
 
 static void check_sizes(const gemm *g)
 {
-    for (size_t M = 1; M <= 115; M += M < 60 ? 1 : 11)
+    for (size_t M = 1; M <= 115; M += M < 30 ? 1 : 9)
         for (size_t N = g->f32 ? 16 : 32; N <= 96; N += g->f32 ? 48 : 64)
-            for (size_t K = 2; K <= 22; K += 10) {
+            for (size_t K = 2; K <= 12; K += 10) {
                 ending how = (M + K / 10) % ENDINGS;
                 check_gemm(g, M, N, K, K == 12, M % 3 * 4, how);
                 if (g->f32) check_gemm(g, M, N, K + 1, K != 12, M % 2 * 3, (how + 2) % ENDINGS);
