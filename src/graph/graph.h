@@ -46,7 +46,7 @@ typedef struct nib_io {
     void *d_in[NIB_MAX_INPUTS];     /* NULL: this gradient is not wanted */
     bool accumulate[NIB_MAX_INPUTS];/* add to d_in rather than write it */
     bool same_input; /* forward: the step before was this operation too, of the same input, which it
-                        may have left ready in scratch */
+                        may have left ready in scratch: nothing between two steps touches that */
 } nib_io;
 
 typedef struct nib_op {

@@ -64,7 +64,7 @@ typedef struct drop {
     const nib_lora *lora;
     nib_axis axis;
     size_t r0, rows, width, rank;
-    const void *x;      /* forward: what is dropped into y */
+    nib_operand x;      /* forward: what is dropped into y */
     void *y;
     const float *v, *a; /* backward: y += mask * (v A) */
 } drop;
@@ -101,6 +101,7 @@ static void drop_row(const drop *d, size_t row)
     const nib_batch *batch = d->run->batch;
     size_t position, sequence = nib_run_sequence(d->run, d->axis, d->r0 + row, &position);
     uint32_t record = batch->records ? batch->records[sequence] : (uint32_t)sequence;
+    const void *x = d->v ? NULL : nib_operand_row(&d->x, row);
 
     for (size_t c = 0; c < d->width; c += 4) {
         float scale[4], sum[4] = { 0 };
@@ -111,7 +112,7 @@ static void drop_row(const drop *d, size_t row)
         for (size_t i = 0; i < 4 && c + i < d->width; i++) {
             size_t at = row * d->width + c + i;
             float value = d->v ? load_value(type, d->y, at) + scale[i] * sum[i]
-                               : scale[i] * load_value(type, d->x, at);
+                               : scale[i] * load_value(d->x.type, x, c + i);
             store_value(type, d->y, at, value);
         }
     }
@@ -134,10 +135,10 @@ static bool drops(const nib_run *run, const nib_lora *lora)
 
 /* The input of the low-rank branch: x itself, or x after dropout in `to`. */
 static nib_operand lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0,
-                              size_t rows, size_t width, nib_operand x, const void *plain, void *to)
+                              size_t rows, size_t width, nib_operand x, void *to)
 {
     drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = width,
-               .x = plain, .y = to };
+               .x = x, .y = to };
 
     if (!drops(run, lora)) return x;
     nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
@@ -157,9 +158,9 @@ static bool few(const nib_run *run, size_t rows)
     return rows <= NIB_DOT_ROWS && run->state_capacity;
 }
 
-/* x: as it lies where rows are few, else ready. */
+/* x: as it lies for dots, else ready. */
 static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
-                        size_t r0, size_t rows, const void *plain, nib_operand x, void *y, size_t ld,
+                        size_t r0, size_t rows, nib_operand x, bool dots, void *y, size_t ld,
                         nib_dtype y_type, float *u, const parts *p)
 {
     size_t in = l->weight->in;
@@ -172,11 +173,11 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
         args.factor = lora->b->value;
         args.u = u ? u : p->inner;
         nib_lowrank_inner(run->ctx, run->k, rows, in, args.rank,
-                          lora_input(run, lora, axis, r0, rows, in, x, plain, p->dropped),
-                          lora->a->value, lora->scale, u ? u : p->inner, p->rest);
+                          lora_input(run, lora, axis, r0, rows, in, x, p->dropped), lora->a->value,
+                          lora->scale, u ? u : p->inner, p->rest);
     }
-    (few(run, rows) ? nib_product_dot : nib_product_forward)(run->ctx, run->k, l->weight, &args,
-                                                             p->rest);
+    if (dots) nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
+    else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
 }
 
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
@@ -187,21 +188,21 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
     size_t in = l->weight->in, end;
     parts p = divide(run, l, r1 - r0, true, scratch);
     nib_operand plain = { x, in, type }, ready = nib_operand_place(run->k, in, plain, p.ready);
-    bool made = same_x;
+    bool made = same_x; /* the batch, not the linear, says where runs end and which are few */
 
     for (size_t r = r0; r < r1; r = end) {
         const nib_lora *lora = lora_of(l, nib_run_slot(run, axis, r, &end));
-        nib_operand from = plain;
+        nib_operand from;
+        bool dots;
+
         end = nib_min(end, r1);
-        if (!few(run, end - r)) {
-            if (!made) nib_operand_ready(run->ctx, run->k, r1 - r0, in, plain, p.ready);
-            made = true;
-            from = ready;
-        }
+        dots = few(run, end - r);
+        if (!dots && !made) nib_operand_ready(run->ctx, run->k, r1 - r0, in, plain, p.ready);
+        made |= !dots;
+        from = dots ? plain : ready;
         from.x = nib_operand_row(&from, r - r0);
-        forward_run(run, l, lora, axis, r, end - r, nib_operand_row(&plain, r - r0), from,
-                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type,
-                    u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
+        forward_run(run, l, lora, axis, r, end - r, from, dots, nib_at_mut(y, y_type, (r - r0) * ld),
+                    ld, y_type, u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
     }
 }
 
@@ -218,14 +219,14 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
     nib_product_args args = { .type = type, .rows = rows, .y = dx, .ldy = in, .accumulate = accumulate,
                               .y_type = type };
 
-    args.x = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
+    if (lora || dx) args.x = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
     if (lora) {
         size_t rank = lora->a->rows;
         nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, args.x, lora->b->value,
                                lora->scale, p.inner, p.rest);
         nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, u, dy, lora->b->grad, p.rest);
         nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, p.inner,
-                           lora_input(run, lora, axis, r0, rows, in, plain, x, p.dropped),
+                           lora_input(run, lora, axis, r0, rows, in, plain, p.dropped),
                            lora->a->grad, p.rest);
         if (!dropping) {
             args.u = p.inner;

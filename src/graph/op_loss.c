@@ -109,6 +109,7 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
 
     dz = w.rounded ? (nib_operand){ w.rounded, w.ld, NIB_BF16 }
                    : (nib_operand){ w.logits, w.ld, NIB_F32 };
+    assert(nib_operand_is_ready(run->k, w.vocabulary, dz)); /* or scratch is too small */
     w.gradient = d_hidden || head->trains;
     run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {

@@ -141,12 +141,12 @@ static void begin(nib_run *run, const nib_batch *batch)
 
 static bool same_input(const nib_run *run, size_t i)
 {
-    const nib_plan_step *s = &run->plan->steps[i], *before = s - 1;
-    const nib_node *n = &run->graph->nodes[s->node], *other;
+    const nib_plan_step *s = run->plan->steps + i;
+    const nib_node *n = &run->graph->nodes[s->node], *before;
 
-    if (i == 0 || s->backward || before->backward) return false;
-    other = &run->graph->nodes[before->node];
-    return other->op == n->op && other->inputs[0] == n->inputs[0];
+    if (i == 0 || s->backward || s[-1].backward) return false;
+    before = &run->graph->nodes[s[-1].node];
+    return before->op == n->op && before->inputs[0] == n->inputs[0];
 }
 
 static void run_step(nib_run *run, size_t i)

@@ -27,7 +27,8 @@ typedef struct nib_gemm_end {
     size_t K;               /* more terms, of a low-rank branch, in float: */
     const float *a, *panel; /* a [M, K], panel [K, N] in strips */
     const float *bias;      /* [N], added then, or NULL */
-    uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, instead of c; or NULL */
+    uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, or NULL; c is then read at
+                               most, when its sums are added to */
     size_t ldy;
     bool accumulate; /* y += */
 } nib_gemm_end;
@@ -37,8 +38,7 @@ typedef struct nib_gemm_end {
 typedef void nib_gemm_f32_fn(size_t M, size_t N, size_t K, const float *a, size_t lda,
                              const float *panel, float *c, size_t ldc, bool add,
                              const nib_gemm_end *end);
-/* K even (the panel and a's rows padded with zeros or a's row readable and the panel zero
- * there). */
+/* K even. */
 typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, size_t lda,
                               const uint16_t *panel, float *c, size_t ldc, bool add,
                               const nib_gemm_end *end);

@@ -14,11 +14,6 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
     return _mm512_set1_epi32(both);
 }
 
-NIB_INLINE void store_narrowed(int vectors, uint16_t *y, const V *x)
-{
-    for (int v = 0; v < vectors; v++) _mm256_storeu_si256((__m256i *)(y + v * VN), narrow(x[v]));
-}
-
 /* gemm_tile.h's tile with pairs; the terms of `more` are floats and come last. */
 #define PAIRS_TILE(ROWS, VECTORS)                                                                   \
     NIB_INLINE void pairs_tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda,                  \
@@ -35,7 +30,7 @@ NIB_INLINE void store_narrowed(int vectors, uint16_t *y, const V *x)
             }                                                                                       \
         }                                                                                           \
         ADD_TERMS(ROWS, 2, more)                                                                    \
-        END_SUMS(ROWS, 2, to, store_narrowed)                                                       \
+        END_SUMS(ROWS, 2, to)                                                                       \
     }
 TILE_HEIGHTS(PAIRS_TILE, 2)
 

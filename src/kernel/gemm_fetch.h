@@ -5,8 +5,8 @@
 #include "kernel/gemm_tile.h"
 
 /* While a register tile of a product runs (two vectors wide), fetches the results that it will
- * store or, where it adds to them and so loads them first, those of the next tile; `left` rows from
- * this one on. */
+ * store or, where it adds to floats and so loads them first, those of the next tile; `left` rows
+ * from this one on. */
 NIB_INLINE void fetch_results(const results *to, size_t height, size_t left)
 {
     bool next = to->add && !to->y;

@@ -77,8 +77,15 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
         _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
             s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
 
-/* STORE(VECTORS, y, x): stores one or two vectors x[], rounded to bfloat16. */
-#define END_SUMS(ROWS, VECTORS, to, STORE)                                                          \
+/* By integers on every processor: what vcvtneps2bf16 makes of subnormals would depend on which
+ * columns are whole panels. */
+NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
+{
+    if (vectors == 2) v_store2_bf16(y, x[0], x[1]);
+    else v_store_bf16(y, x[0]);
+}
+
+#define END_SUMS(ROWS, VECTORS, to)                                                                 \
     if ((to).bias) {                                                                                \
         _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++) {                                 \
             V bias = v_load((to).bias + v * VN);                                                    \
@@ -92,19 +99,13 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
                 _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
                     s[r][v] = v_add(v_load_bf16(y + v * VN), s[r][v]);                              \
             }                                                                                       \
-            STORE(VECTORS, y, s[r]);                                                                \
+            store_rounded(VECTORS, y, s[r]);                                                        \
         }                                                                                           \
     } else {                                                                                        \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
                 v_store((to).c + (size_t)r * (to).ldc + v * VN, s[r][v]);                           \
     }
-
-NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
-{
-    if (vectors == 2) v_store2_bf16(y, x[0], x[1]);
-    else v_store_bf16(y, x[0]);
-}
 
 /* ROWS rows times VECTORS vectors of columns; the terms of `more` (K may be 0) come last. */
 #define TILE(ROWS, VECTORS)                                                                         \
@@ -114,14 +115,14 @@ NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
         BEGIN_SUMS(ROWS, VECTORS, to)                                                               \
         ADD_TERMS(ROWS, VECTORS, t)                                                                 \
         ADD_TERMS(ROWS, VECTORS, more)                                                              \
-        END_SUMS(ROWS, VECTORS, to, store_rounded)                                                         \
+        END_SUMS(ROWS, VECTORS, to)                                                                 \
     }
 
 #define TILE_HEIGHTS_6(T, V) T(1, V) T(2, V) T(3, V) T(4, V) T(5, V) T(6, V)
 TILE_HEIGHTS_6(TILE, 2)
 #if defined(__AVX512F__)
 enum { TILE_ROWS = 14 };
-#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V) \
+#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)                                                     \
     T(7, V) T(8, V) T(9, V) T(10, V) T(11, V) T(12, V) T(13, V) T(14, V)
 TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
 TILE_HEIGHTS(TILE, 1) /* for a last strip alone */

@@ -17,18 +17,23 @@ nib_dtype nib_operand_type(const nib_kernels *k, nib_dtype type, size_t width)
     return type == NIB_BF16 && k->gemm_bf16 && width % 2 == 0 ? NIB_BF16 : NIB_F32;
 }
 
-static size_t bytes_each(const nib_kernels *k, nib_dtype type, size_t width)
+static bool on_pages(nib_dtype type, size_t width)
 {
-    size_t bytes = width * nib_dtype_bytes(nib_operand_type(k, type, width));
-    return bytes % PAGE ? bytes : bytes + LINE;
+    return width * nib_dtype_bytes(type) % PAGE == 0;
+}
+
+/* Values from row to row of a copy. */
+static size_t copy_ld(nib_dtype type, size_t width)
+{
+    return on_pages(type, width) ? width + LINE / nib_dtype_bytes(type) : width;
 }
 
 size_t nib_operand_bytes(const nib_kernels *k, nib_dtype type, size_t width, size_t max_rows)
 {
-    bool widens = nib_operand_type(k, type, width) != type;
-    bool apart = width * nib_dtype_bytes(type) % PAGE == 0;
+    nib_dtype to = nib_operand_type(k, type, width);
 
-    return widens || apart ? nib_round_up(max_rows * bytes_each(k, type, width), LINE) : 0;
+    if (to == type && !on_pages(type, width)) return 0;
+    return nib_round_up(max_rows * copy_ld(to, width) * nib_dtype_bytes(to), LINE);
 }
 
 static void copy_row(void *arg, size_t row, unsigned worker)
@@ -42,14 +47,19 @@ static void copy_row(void *arg, size_t row, unsigned worker)
     else memcpy(to, from, c->width * nib_dtype_bytes(c->from.type));
 }
 
+bool nib_operand_is_ready(const nib_kernels *k, size_t width, nib_operand x)
+{
+    if (nib_operand_type(k, x.type, width) != x.type) return false;
+    /* rows that do not follow each other lie as their owner wants them */
+    return x.ld != width || !on_pages(x.type, width);
+}
+
 nib_operand nib_operand_place(const nib_kernels *k, size_t width, nib_operand x, void *space)
 {
     nib_dtype type = nib_operand_type(k, x.type, width);
-    /* rows that do not follow each other lie as their owner wants them */
-    bool apart = x.ld != width || width * nib_dtype_bytes(x.type) % PAGE;
 
-    if (apart && type == x.type) return x;
-    return (nib_operand){ space, bytes_each(k, x.type, width) / nib_dtype_bytes(type), type };
+    return nib_operand_is_ready(k, width, x) ? x
+                                             : (nib_operand){ space, copy_ld(type, width), type };
 }
 
 nib_operand nib_operand_ready(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t width,

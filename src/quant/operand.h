@@ -1,9 +1,9 @@
 /* operand.h - the rows on the left of a product, x or dy, in the form that it reads.
  *
  * Rows of bfloat16 are multiplied as they are where the processor has an instruction for it and
- * there is an even number of terms; elsewhere they are widened to floats, once for all products that read them.  Rows a
- * multiple of 4096 bytes apart would all fall into the same few sets of the first cache (a third of
- * the speed at 4096 columns): they are moved apart. */
+ * there is an even number of terms; elsewhere they are widened to floats, once for all products that
+ * read them.  Rows a multiple of 4096 bytes apart would all fall into the same few sets of the first
+ * cache (a third of the speed at 4096 columns): they are moved apart. */
 #ifndef NIB_QUANT_OPERAND_H
 #define NIB_QUANT_OPERAND_H
 
@@ -19,6 +19,7 @@ typedef struct nib_operand {
 
 /* The type in which a product reads rows of `width` values of `type`. */
 nib_dtype nib_operand_type(const nib_kernels *k, nib_dtype type, size_t width);
+bool nib_operand_is_ready(const nib_kernels *k, size_t width, nib_operand x);
 /* x itself where it is ready, else where nib_operand_ready() copies it. */
 nib_operand nib_operand_place(const nib_kernels *k, size_t width, nib_operand x, void *space);
 /* The same, copied; `space` of nib_operand_bytes(). */
@@ -26,11 +27,6 @@ nib_operand nib_operand_ready(nib_ctx *ctx, const nib_kernels *k, size_t rows, s
                               nib_operand x, void *space);
 /* For up to max_rows rows, whatever lies between them. */
 size_t nib_operand_bytes(const nib_kernels *k, nib_dtype type, size_t width, size_t max_rows);
-
-static inline bool nib_operand_is_ready(const nib_kernels *k, size_t width, nib_operand x)
-{
-    return nib_operand_place(k, width, x, NULL).x != NULL;
-}
 
 static inline const void *nib_operand_row(const nib_operand *x, size_t row)
 {

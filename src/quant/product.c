@@ -79,12 +79,12 @@ static worker_space space_of(const product *p, unsigned worker)
 }
 
 /* A tile and where its sums are made. */
-typedef struct tile_of {
+typedef struct tile {
     size_t m0, rows, n0, columns;
     float *c;
     size_t ldc;
     bool rounded; /* straight into a->y, of bfloat16 */
-} tile_of;
+} tile;
 
 /* The scheme's own packer, when it has one for this piece. */
 static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, char *panel)
@@ -100,24 +100,21 @@ static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, cha
 static void pack_forward(const product *p, const worker_space *s, size_t n0, size_t k0,
                          size_t depth, char *panel)
 {
-    size_t rows = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + n0,
-           even = (depth + 1) / 2 * 2;
+    size_t rows = nib_min(NIB_PANEL, p->n - n0);
 
-    if (rows == NIB_PANEL && pack_fused(p, first, k0, depth, panel)) return;
+    if (rows == NIB_PANEL && pack_fused(p, n0, k0, depth, panel)) return;
     if (!p->pairs) {
         if (rows < NIB_PANEL) memset(s->decoded, 0, NIB_PANEL * depth * sizeof(float));
-        p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
+        p->w->scheme->decode_tile(p->w, n0, n0 + rows, k0, k0 + depth, s->decoded, depth);
         nib_weight_round(p->k, p->a->type, rows * depth, s->decoded, s->rounded);
         p->k->pack_transposed(depth, (const uint32_t *)(const void *)s->decoded, depth,
                               (uint32_t *)(void *)panel);
         return;
     }
-    if (rows < NIB_PANEL || even != depth)
-        memset(s->rounded, 0, NIB_PANEL * even * sizeof(uint16_t));
-    p->w->scheme->decode_tile(p->w, first, first + rows, k0, k0 + depth, s->decoded, depth);
-    for (size_t r = 0; r < rows; r++)
-        p->k->to_bf16(depth, s->decoded + r * depth, s->rounded + r * even);
-    p->k->pack_transposed(even / 2, (const uint32_t *)(const void *)s->rounded, even / 2,
+    if (rows < NIB_PANEL) memset(s->rounded, 0, NIB_PANEL * depth * sizeof(uint16_t));
+    p->w->scheme->decode_tile(p->w, n0, n0 + rows, k0, k0 + depth, s->decoded, depth);
+    p->k->to_bf16(rows * depth, s->decoded, s->rounded);
+    p->k->pack_transposed(depth / 2, (const uint32_t *)(const void *)s->rounded, depth / 2,
                           (uint32_t *)(void *)panel);
 }
 
@@ -125,21 +122,20 @@ static void pack_forward(const product *p, const worker_space *s, size_t n0, siz
 static void pack_backward(const product *p, const worker_space *s, size_t n0, size_t k0,
                           size_t depth, char *panel)
 {
-    size_t columns = nib_min(NIB_PANEL, p->n - n0), first = p->a->w_row0 + k0,
-           even = depth + (p->pairs ? depth % 2 : 0);
+    size_t columns = nib_min(NIB_PANEL, p->n - n0);
 
-    if (columns == NIB_PANEL && pack_fused(p, n0, first, depth, panel)) return;
+    if (columns == NIB_PANEL && pack_fused(p, n0, k0, depth, panel)) return;
     for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
         size_t some = n < columns ? nib_min(NIB_STRIP, columns - n) : 0;
         float *rows = p->pairs ? s->decoded : (float *)(void *)panel + n * depth;
-        if (some < NIB_STRIP || even != depth) memset(rows, 0, even * NIB_STRIP * sizeof(float));
+        if (some < NIB_STRIP) memset(rows, 0, depth * NIB_STRIP * sizeof(float));
         if (some)
-            p->w->scheme->decode_tile(p->w, first, first + depth, n0 + n, n0 + n + some, rows,
+            p->w->scheme->decode_tile(p->w, k0, k0 + depth, n0 + n, n0 + n + some, rows,
                                       NIB_STRIP);
         if (!p->pairs) nib_weight_round(p->k, p->a->type, depth * NIB_STRIP, rows, s->rounded);
         for (size_t k = 0; p->pairs && k < depth; k += 2)
             p->k->pack_pairs(NIB_STRIP, rows + k * NIB_STRIP, rows + (k + 1) * NIB_STRIP,
-                             (uint32_t *)(void *)panel + (n * even + k * NIB_STRIP) / 2);
+                             (uint32_t *)(void *)panel + (n * depth + k * NIB_STRIP) / 2);
     }
 }
 
@@ -150,7 +146,7 @@ static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
     size_t columns = nib_min(wide, p->n - n0), strips = nib_round_up(columns, NIB_STRIP);
     nib_strided factor = p->backward
                              ? (nib_strided){ a->factor + n0, 1, p->w->in }
-                             : (nib_strided){ a->factor + (a->w_row0 + n0) * a->rank, a->rank, 1 };
+                             : (nib_strided){ a->factor + n0 * a->rank, a->rank, 1 };
 
     nib_pack_strips(factor, columns, a->rank, 0, a->rank, panel);
     memset(panel + strips * a->rank, 0, (wide - strips) * a->rank * sizeof *panel);
@@ -161,12 +157,12 @@ static void copy_bias(const product *p, size_t n0, size_t wide, float *bias)
 {
     size_t columns = nib_min(wide, p->n - n0);
 
-    memcpy(bias, p->a->bias + p->a->w_row0 + n0, columns * sizeof *bias);
+    memcpy(bias, p->a->bias + n0, columns * sizeof *bias);
     memset(bias + columns, 0, (wide - columns) * sizeof *bias);
 }
 
-/* y (+)= result, rounded once: for a tile whose last panel is not whole. */
-static void store(const product *p, const tile_of *t)
+/* y (+)= result, rounded once: for tiles that are not made where they belong (run_tile). */
+static void store(const product *p, const tile *t)
 {
     const nib_product_args *a = p->a;
     size_t columns = t->columns;
@@ -201,12 +197,11 @@ static size_t block_depth(const product *p, size_t left)
 
 /* Sums (+)= x W over `depth` terms and the `wide` columns of one panel, n from the tile's first;
  * after the last block of terms u factor and the bias. */
-static void add_block(const product *p, const worker_space *s, const tile_of *t, size_t n,
+static void add_block(const product *p, const worker_space *s, const tile *t, size_t n,
                       size_t wide, size_t k0, size_t depth, bool add)
 {
     const nib_product_args *a = p->a;
-    size_t even = depth + (p->pairs ? depth % 2 : 0), at = t->m0 * a->x.ld + k0;
-    size_t bytes = even * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+    size_t at = t->m0 * a->x.ld + k0, bytes = depth * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
     nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy, .accumulate = a->accumulate };
     bool last = k0 + depth == p->depth;
 
@@ -224,7 +219,7 @@ static void add_block(const product *p, const worker_space *s, const tile_of *t,
     }
     if (t->rounded) end.y = (uint16_t *)a->y + t->m0 * a->ldy + t->n0 + n;
     if (p->pairs)
-        p->k->gemm_bf16(t->rows, wide, even, (const uint16_t *)a->x.x + at, a->x.ld,
+        p->k->gemm_bf16(t->rows, wide, depth, (const uint16_t *)a->x.x + at, a->x.ld,
                         (const uint16_t *)(void *)s->panel, t->c + n, t->ldc, add,
                         last ? &end : NULL);
     else
@@ -232,18 +227,18 @@ static void add_block(const product *p, const worker_space *s, const tile_of *t,
                        (const float *)(void *)s->panel, t->c + n, t->ldc, add, last ? &end : NULL);
 }
 
-/* Sums are made where they belong when that is float, and rounded on their way there when that is
- * bfloat16; in the worker's own space when the last panel is not whole.  They are added to what is
- * there as they begin only when all tiles are whole, so that no value's sum depends on how columns
- * are divided. */
-static void run_tile(void *arg, size_t tile, unsigned worker)
+/* Sums are made where they belong when that is float.  Bfloat16 is rounded on its way there; sums
+ * of several blocks of terms wait in the worker's own space.  So do all sums of a tile whose last
+ * panel is not whole, and float ones that are added to what is there unless all tiles are whole: no
+ * value's sum depends on how columns are divided. */
+static void run_tile(void *arg, size_t number, unsigned worker)
 {
     const product *p = arg;
     const nib_product_args *a = p->a;
     worker_space s = space_of(p, worker);
-    tile_of t = { .m0 = tile / p->column_blocks * p->rows_each,
-                  .n0 = tile % p->column_blocks * p->columns_each,
-                  .c = s.result, .ldc = MOST_COLUMNS };
+    tile t = { .m0 = number / p->column_blocks * p->rows_each,
+               .n0 = number % p->column_blocks * p->columns_each,
+               .c = s.result, .ldc = MOST_COLUMNS };
     size_t wide;
     bool whole, direct, add;
 
@@ -295,14 +290,13 @@ static void divide(product *p, size_t threads)
 static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                         const nib_product_args *a, bool backward, void *scratch)
 {
-    size_t w_rows = (a->w_row1 ? a->w_row1 : w->out) - a->w_row0, threads = nib_threads(ctx);
     product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = a->x.type == NIB_BF16,
-                  .n = backward ? w->in : w_rows, .depth = backward ? w_rows : w->in,
+                  .n = backward ? w->in : w->out, .depth = backward ? w->out : w->in,
                   .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
                   .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 0) };
 
     assert(!p.pairs || nib_operand_type(k, a->x.type, p.depth) == NIB_BF16);
-    divide(&p, threads);
+    divide(&p, nib_threads(ctx));
     nib_parallel_for(ctx, p.row_blocks * p.column_blocks, run_tile, &p);
 }
 

@@ -4,8 +4,8 @@
  *     backward   dx = dy W  + v A              dy [M, out] dx [M, in]
  *
  * u [M, R] and v [M, R] are the inner values of a low-rank branch, already scaled,
- * in float; A [R, in] and B [out, R] are float.  x, y, dx, dy are of the compute
- * type (float32 or bfloat16), row-major.  The weight is never expanded: blocks are
+ * in float; A [R, in] and B [out, R] are float.  y and dx are of the compute
+ * type (float32 or bfloat16), x and dy of that or widened (operand.h), all row-major.  The weight is never expanded: blocks are
  * decoded into a cache-sized panel that all rows of the batch use.
  *
  * Sums run over k in one fixed order in float, low-rank part and bias last, and
@@ -18,11 +18,11 @@
 #include "quant/weight.h"
 
 typedef struct nib_product_args {
-    nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16: decoded weights are rounded to it */
+    nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16; decoded weights are rounded to it */
     nib_precision precision; /* of nib_product_dot in float32; panels are always the highest */
     size_t rows;          /* M */
-    nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for dots as
-                             it lies, of the compute type */
+    nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for dots
+                             as it lies, of the compute type */
     void *y;              /* [M, out], or [M, in] backward */
     size_t ldy;
     bool accumulate;      /* y += instead of y =: the sum is made in float, rounded once */
@@ -31,9 +31,6 @@ typedef struct nib_product_args {
     const float *u;       /* [M, R] low-rank inner values, or NULL */
     const float *factor;  /* B [out, R] forward, A [R, in] backward */
     size_t rank;
-    size_t w_row0, w_row1;/* forward: only these outputs (vocabulary chunk); 0, 0: all.
-                             backward: only these rows of W take part, x is [M, row1 - row0],
-                             of even number when not all */
 } nib_product_args;
 
 /* `scratch` must hold nib_product_scratch_bytes(), aligned to 64. */

@@ -16,7 +16,7 @@ typedef struct dots {
     const nib_kernels *k;
     const nib_weight *w;
     const nib_product_args *a;
-    const uint32_t *ids; /* the outputs wanted, or NULL: count from w_row0 on */
+    const uint32_t *ids; /* the outputs wanted, or NULL: all */
     size_t count;
     nib_dot_kind kind;   /* of the scheme's own dot; NIB_DOT_NONE: rows are decoded to floats */
     char *workers;       /* scratch: each worker's decoded row, */
@@ -87,7 +87,7 @@ static void run_tile(void *arg, size_t tile, unsigned worker)
     float sums[NIB_DOT_ROWS][OUTPUTS];
 
     for (size_t n = 0; n < count; n += run) { /* a run: outputs that are neighbours */
-        size_t row = d->ids ? d->ids[n0 + n] : d->a->w_row0 + n0;
+        size_t row = d->ids ? d->ids[n0 + n] : n0;
         for (run = d->ids ? 1 : count;
              d->ids && n + run < count && d->ids[n0 + n + run] == row + run;)
             run++;
@@ -131,8 +131,7 @@ static void run_dots(dots *d, void *scratch)
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                      const nib_product_args *args, void *scratch)
 {
-    size_t outputs = (args->w_row1 ? args->w_row1 : w->out) - args->w_row0;
-    dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .count = outputs };
+    dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .count = w->out };
 
     run_dots(&d, scratch);
 }

@@ -88,6 +88,10 @@ static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float 
 
     if (lab_open(&l, ctx, NIB_BF16, build, variant)) {
         float *half = gradients(&l);
+        if (lab_plan(&l, NIB_PLAN_CHECKPOINT))
+            CHECK(memcmp(half, gradients(&l), all_elements(&l) * sizeof *half) == 0,
+                  "%s %d on %s in bfloat16: other bits when segments are run again", what, variant,
+                  isa);
         for (size_t i = 0; i < l.params.count; i++) {
             size_t n = nib_param_count(l.params.items[i]);
             float most = greatest(g, n), worst = 0;
@@ -151,6 +155,22 @@ static void build_linear(lab *l)
     lab_finish(l, y, 11, 0);
 }
 static void test_linear(void) { check(build_linear, NIB_COUNT(linears), "linear"); }
+
+/* Three of one input, which the second and the third find ready; with room for other ranks each. */
+static void build_neighbours(lab *l)
+{
+    nib_value x = input(l, "embed", 22), q, k, v;
+
+    l->b.segment++;
+    lab_linear(l, "q", 11, 22, LAB_NF4 | LAB_LORA);
+    lab_linear(l, "k", 11, 22, LAB_BIAS);
+    lab_linear(l, "v", 11, 22, LAB_LORA | LAB_DROPOUT);
+    q = nib_apply_linear(&l->b, x, "q");
+    k = nib_apply_linear(&l->b, x, "k");
+    v = nib_apply_linear(&l->b, x, "v");
+    lab_finish(l, nib_add(&l->b, q, nib_add(&l->b, k, v)), 11, 0);
+}
+static void test_neighbours(void) { check(build_neighbours, 1, "neighbours"); }
 
 /* Nothing below is trained: no gradient of the input is wanted. */
 static void build_first_linear(lab *l)
@@ -398,7 +418,8 @@ static void test_loss_in_chunks(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "linear", test_linear }, { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
+        { "linear", test_linear }, { "neighbours", test_neighbours },
+        { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add }, { "gather", test_gather },
         { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },
         { "embedding", test_embedding }, { "loss", test_loss }, { "loss_in_chunks", test_loss_in_chunks },

@@ -135,6 +135,13 @@ static void check_activation(const nib_kernels *k, const char *name, nib_dtype t
     CHECK(test_worst(type, y, want, n) < near(type, 5e-6f) &&
               test_worst(type, y2, want2, n) < near(type, 5e-6f),
           "%s gate %d back of %zu, type %d", name, (int)a, n, (int)type);
+    /* NaN of the bits that rounding by addition would make a number */
+    memset((char *)x + n / 2 * nib_dtype_bytes(type), 0x7f, nib_dtype_bytes(type));
+    ((uint8_t *)x)[(n / 2 + 1) * nib_dtype_bytes(type) - 2] |= 0x80;
+    ref.gated(type, a, n, x, u, want);
+    k->gated(type, a, n, x, u, y);
+    CHECK(test_worst(type, y, want, n) < near(type, 4e-6f), "%s gate %d of %zu, type %d, with NaN",
+          name, (int)a, n, (int)type);
 }
 
 static void test_activations(void)

@@ -68,9 +68,10 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
                       (how == ROUNDED_SUMS ? (double)nib_bf16_to_f32(y_before[i]) : 0);
         double got = (double)(rounded ? nib_bf16_to_f32(y[i]) : c[i]);
         double near = rounded ? 1e-4 + fabs(want) / 256 : 1e-4;
-        /* between rows, and what is not asked for: as it was */
-        if (i % ldc < N ? !(fabs(got - want) < near)
-                        : c[i] != before[i] || (rounded && y[i] != y_before[i])) {
+        bool inside = i % ldc < N;
+        /* between rows, and c where the sums go to y: as it was */
+        if ((inside && !(fabs(got - want) < near)) || ((!inside || rounded) && c[i] != before[i]) ||
+            (rounded && !inside && y[i] != y_before[i])) {
             CHECK(false, "%s %zu x %zu x %zu and %zu, add %d, ending %d: [%zu, %zu] = %g", g->name,
                   M, N, K, rank, add, how, i / ldc, i % ldc, got);
             return;

@@ -8,7 +8,7 @@
 #include "quant/product.h"
 #include "variants.h"
 
-enum { OUT = 77, FIRST = 5, RANK = 3, BITS4 = -1 };
+enum { OUT = 77, RANK = 3, BITS4 = -1 };
 
 static const struct form {
     const char *name;
@@ -66,15 +66,14 @@ done:
     return w;
 }
 
-/* Rows [m0, m0 + rows), outputs from FIRST on; ids: only those. */
+/* Rows [m0, m0 + rows), all outputs; ids: only those. */
 static void *run(const problem *p, size_t m0, size_t rows, const uint32_t *ids, size_t count)
 {
-    size_t in = p->w->in, outputs = ids ? count : OUT - FIRST;
+    size_t in = p->w->in, outputs = ids ? count : OUT;
     nib_product_args a = { .type = p->way->type, .precision = p->way->precision, .rows = rows,
                            .x = { (char *)p->x + m0 * in * nib_dtype_bytes(p->way->type), in, p->way->type },
                            .y_type = p->way->y_type, .ldy = outputs + 1, .bias = p->bias,
-                           .u = p->u + m0 * RANK, .factor = p->b, .rank = RANK, .w_row0 = FIRST,
-                           .w_row1 = OUT };
+                           .u = p->u + m0 * RANK, .factor = p->b, .rank = RANK };
     void *scratch = test_guarded(
         nib_round_up(nib_product_dot_scratch_bytes(p->ctx, in, NIB_DOT_ROWS), 64));
 
@@ -95,7 +94,7 @@ static void check_sums(const problem *p, const char *name, const void *y)
     size_t in = p->w->in;
 
     for (size_t m = 0; m < NIB_DOT_ROWS; m++)
-        for (size_t n = FIRST; n < OUT; n++) {
+        for (size_t n = 0; n < OUT; n++) {
             double sum = (double)p->bias[n], size = fabs(sum), got;
             for (size_t i = 0; i < in; i++) {
                 double term = (double)p->decoded[n * in + i] *
@@ -108,7 +107,7 @@ static void check_sums(const problem *p, const char *name, const void *y)
                 sum += term;
                 size += fabs(term);
             }
-            got = value_at(p->way->y_type, y, m * (OUT - FIRST + 1) + n - FIRST);
+            got = value_at(p->way->y_type, y, m * (OUT + 1) + n);
             CHECK(fabs(got - sum) <= p->way->share * size, "%s, %s: y[%zu, %zu] is %g, expected %g",
                   name, p->way->name, m, n, got, sum);
         }
@@ -116,8 +115,8 @@ static void check_sums(const problem *p, const char *name, const void *y)
 
 static void check_bits(problem p, const char *name, nib_ctx *other, const char *y)
 {
-    static const uint32_t ids[] = { FIRST, 17, 18, 19, OUT - 1 };
-    size_t bytes = nib_dtype_bytes(p.way->y_type), row = (OUT - FIRST + 1) * bytes;
+    static const uint32_t ids[] = { 5, 17, 18, 19, OUT - 1 };
+    size_t bytes = nib_dtype_bytes(p.way->y_type), row = (OUT + 1) * bytes;
     const char *again;
 
     for (size_t m = 0; m < NIB_DOT_ROWS; m++) {
@@ -129,7 +128,7 @@ static void check_bits(problem p, const char *name, nib_ctx *other, const char *
     for (size_t m = 0; m < 2; m++)
         for (size_t i = 0; i < NIB_COUNT(ids); i++)
             CHECK(memcmp(again + (m * (NIB_COUNT(ids) + 1) + i) * bytes,
-                         y + (1 + m) * row + (ids[i] - FIRST) * bytes, bytes) == 0,
+                         y + (1 + m) * row + ids[i] * bytes, bytes) == 0,
                   "%s, %s: output %u by itself differs", name, p.way->name, ids[i]);
     p.ctx = other;
     again = run(&p, 0, NIB_DOT_ROWS, NULL, 0);
