@@ -62,8 +62,8 @@ typedef void nib_arrange4_fixed_fn(size_t n, const float *x, int16_t *to);
 typedef void nib_dot4_fixed_fn(const nib_dot4 *d, size_t M, const int16_t *x, size_t ldx, float *y,
                                size_t ldy);
 
-/* The same with products of bfloat16 pairs: table[code] * scale is rounded to bfloat16, as decoding
- * does. */
+/* The same with products of bfloat16 pairs: the table is rounded to bfloat16, sums of a block are
+ * multiplied by its scale in float. */
 typedef void nib_arrange4_bf16_fn(size_t n, const uint16_t *x, uint16_t *to);
 typedef void nib_dot4_bf16_fn(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx, float *y,
                               size_t ldy);

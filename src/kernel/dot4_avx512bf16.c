@@ -1,7 +1,8 @@
 /* dot4_avx512bf16.c - products of one row with low-bit rows in pairs of bfloat16.
  *
- * The sixteen values of a block are made once, rounded, and lie twice in a vector of 32 words, so
- * that a lookup may ignore the bit above a nibble. */
+ * The table is rounded once, not the values of each block (a third of the work): sums of a block
+ * are floats and its scale multiplies those.  The table lies twice in a vector of 32 words, so that
+ * a lookup may ignore the bit above a nibble. */
 #include "kernel/kernels.h"
 #include "kernel/pairs_avx512bf16.h"
 #include "kernel/words.h"
@@ -22,40 +23,43 @@ void NIB_PAIRS_VARIANT(arrange4_bf16)(size_t n, const uint16_t *x, uint16_t *to)
         }
 }
 
-NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const uint16_t *x, size_t ldx, bool nested,
-                     float *y, size_t ldy)
-{
-    const V table = v_load(d->table);
-    const uint8_t *codes = d->codes;
-    size_t block = 0;
+typedef uint16_t x_type;
+typedef struct table { __m512i twice; } table;
+typedef struct values { __m512i even, odd; } values;
 
-    for (size_t r = 0; r < d->rows; r++) {
-        V even[NIB_DOT_ROWS], odd[NIB_DOT_ROWS];
-        for (size_t m = 0; m < M; m++) even[m] = odd[m] = v_zero();
-        for (size_t b = 0; b < d->blocks; b++, block++, codes += 32) {
-            __m256i values = narrow(v_mul(table, v_set(nib_dot4_scale(d, nested, block))));
-            __m512i twice = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
-            __m512i words = _mm512_cvtepu8_epi16(
-                _mm256_loadu_si256((const __m256i *)(const void *)codes));
-            __m512i high = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), twice),
-                    low = _mm512_permutexvar_epi16(words, twice);
-            _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);
-            for (size_t m = 0; m < M; m++) {
-                const uint16_t *at = x + m * ldx + b * NIB_DOT4_BLOCK;
-                even[m] = dot_pairs(even[m], high, _mm512_loadu_si512(at));
-                odd[m] = dot_pairs(odd[m], low, _mm512_loadu_si512(at + 32));
-            }
-        }
-        for (size_t m = 0; m < M; m++) y[m * ldy + r] = v_sum(v_add(even[m], odd[m]));
-    }
+NIB_INLINE table table_of(const float numbers[16])
+{
+    __m256i once = narrow(v_load(numbers));
+    return (table){ _mm512_inserti64x4(_mm512_castsi256_si512(once), once, 1) };
 }
 
-void NIB_PAIRS_VARIANT(dot4_bf16)(const nib_dot4 *d, size_t M, const uint16_t *x, size_t ldx,
-                                  float *y, size_t ldy)
+NIB_INLINE float unit_of(const table *t)
 {
-    if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);
-    else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);
+    (void)t;
+    return 1;
 }
+
+NIB_INLINE float step_of_block(const uint16_t *row, size_t blocks, size_t b)
+{
+    (void)row, (void)blocks, (void)b;
+    return 1;
+}
+
+NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
+{
+    __m512i words = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)codes));
+    return (values){ _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), t->twice),
+                     _mm512_permutexvar_epi16(words, t->twice) };
+}
+
+NIB_INLINE V dot64(const values *v, const uint16_t *x)
+{
+    return dot_pairs(dot_pairs(v_zero(), v->even, _mm512_loadu_si512(x)), v->odd,
+                     _mm512_loadu_si512(x + 32));
+}
+
+#include "kernel/dot4_simd.h"
+DOT4_VARIANT(NIB_PAIRS_VARIANT(dot4_bf16))
 
 void NIB_PAIRS_VARIANT(dot_rows_bf16)(size_t rows, size_t n, const uint16_t *w, size_t ld,
                                       const uint16_t *x, float *y)

@@ -77,12 +77,19 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
         _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
             s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
 
-/* By integers on every processor: what vcvtneps2bf16 makes of subnormals would depend on which
- * columns are whole panels. */
-NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
+/* Sums of a tile, `columns` of each row, to bfloat16: a function for all heights, for it is much
+ * code.  By integers on every processor: what vcvtneps2bf16 makes of subnormals would depend on
+ * which columns are whole panels. */
+static __attribute__((noinline)) void round_rows(size_t rows, size_t columns, const float *sums,
+                                                 results to)
 {
-    if (vectors == 2) v_store2_bf16(y, x[0], x[1]);
-    else v_store_bf16(y, x[0]);
+    for (size_t r = 0; r < rows; r++, sums += columns)
+        for (size_t n = 0; n < columns; n += VN) {
+            uint16_t *y = to.y + r * to.ldy + n;
+            V x = v_load(sums + n);
+            if (to.accumulate) x = v_add(v_load_bf16(y), x);
+            v_store_bf16(y, x);
+        }
 }
 
 #define END_SUMS(ROWS, VECTORS, to)                                                                 \
@@ -93,14 +100,11 @@ NIB_INLINE void store_rounded(int vectors, uint16_t *y, const V *x)
         }                                                                                           \
     }                                                                                               \
     if ((to).y) {                                                                                   \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                                   \
-            uint16_t *y = (to).y + (size_t)r * (to).ldy;                                            \
-            if ((to).accumulate) {                                                                  \
-                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
-                    s[r][v] = v_add(v_load_bf16(y + v * VN), s[r][v]);                              \
-            }                                                                                       \
-            store_rounded(VECTORS, y, s[r]);                                                        \
-        }                                                                                           \
+        float sums[ROWS * VECTORS * VN];                                                            \
+        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
+                v_store(sums + (r * VECTORS + v) * VN, s[r][v]);                                    \
+        round_rows(ROWS, VECTORS * VN, sums, to);                                                   \
     } else {                                                                                        \
         _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
             _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \

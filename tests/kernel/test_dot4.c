@@ -56,9 +56,8 @@ static double expected(const codes *c, size_t r, bool pairs, double *size)
         unsigned byte = c->d.codes[(r * c->n + i) / 2];
         float value = c->d.table[i % 2 ? byte & 15 : byte >> 4];
         float scale = scale_of(c, r, i / NIB_DOT4_BLOCK);
-        double term = pairs ? (double)nib_round_bf16(value * scale) *
-                                  (double)nib_bf16_to_f32(c->half[i])
-                            : (double)value * (double)scale * (double)c->x[i];
+        double term = (double)(pairs ? nib_round_bf16(value) : value) * (double)scale *
+                      (double)(pairs ? nib_bf16_to_f32(c->half[i]) : c->x[i]);
         sum += term;
         *size += fabs(term);
     }
