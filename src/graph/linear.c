@@ -201,8 +201,8 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
         made |= !dots;
         from = dots ? plain : ready;
         from.x = nib_operand_row(&from, r - r0);
-        forward_run(run, l, lora, axis, r, end - r, from, dots, nib_at_mut(y, y_type, (r - r0) * ld),
-                    ld, y_type, u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
+        forward_run(run, l, lora, axis, r, end - r, from, dots,
+                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type, u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
     }
 }
 
@@ -216,8 +216,8 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
     parts p = divide(run, l, rows, nib_operand_is_ready(run->k, out, dy), scratch);
     bool dropping = drops(run, lora);
     nib_operand plain = { x, in, type };
-    nib_product_args args = { .type = type, .rows = rows, .y = dx, .ldy = in, .accumulate = accumulate,
-                              .y_type = type };
+    nib_product_args args = { .type = type, .rows = rows, .y = dx, .ldy = in,
+                              .accumulate = accumulate, .y_type = type };
 
     if (lora || dx) args.x = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
     if (lora) {

@@ -196,7 +196,8 @@ void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t c
 {
     const nib_linear *head = run->graph->head;
     nib_product_args args = { .type = run->graph->type, .precision = run->graph->precision,
-                              .rows = 1, .x = { nib_run_hidden(run, row), head->weight->in, run->graph->type },
+                              .rows = 1,
+                              .x = { nib_run_hidden(run, row), head->weight->in, run->graph->type },
                               .y = logits, .ldy = count, .y_type = NIB_F32, .bias = head->bias };
 
     nib_product_dot_some(run->ctx, run->k, head->weight, &args, ids, count, run->scratch.base);

@@ -23,7 +23,7 @@ static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 NIB_INLINE void widen_of(nib_dtype type, const void *x, nib_heads layout, size_t row, size_t count,
                          size_t head, size_t d, size_t wide, float *to)
 {
-    enum { AHEAD = 6 }; /* rows: each lies on another page, where the processor does not look ahead */
+    enum { AHEAD = 6 }; /* rows: each on another page, where the processor does not look ahead */
     const size_t bytes = nib_dtype_bytes(type);
 
     for (size_t r = 0; r < count; r++, to += wide) {

@@ -22,13 +22,13 @@
 
 enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 
-/* What ends each sum, with the last of its terms, while it is in a register.  All zeros: nothing. */
+/* What ends each sum, with the last of its terms, in its register.  All zeros: nothing. */
 typedef struct nib_gemm_end {
     size_t K;               /* more terms, of a low-rank branch, in float: */
     const float *a, *panel; /* a [M, K], panel [K, N] in strips */
     const float *bias;      /* [N], added then, or NULL */
-    uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, or NULL; c is then read at
-                               most, when its sums are added to */
+    uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, or NULL; c is then
+                               read at most, when its sums are added to */
     size_t ldy;
     bool accumulate; /* y += */
 } nib_gemm_end;
@@ -48,8 +48,8 @@ typedef void nib_gemm_bf16_fn(size_t M, size_t N, size_t K, const uint16_t *a, s
 typedef void nib_pack_transposed_fn(size_t k, const uint32_t *src, size_t ld, uint32_t *dst);
 /* The same of 32 rows of `k` bfloat16 values, row stride ld, as floats. */
 typedef void nib_pack_widened_fn(size_t k, const uint16_t *src, size_t ld, float *dst);
-/* dst[n / 16][i][n % 16] = src[i][n]: `rows` rows of 32 values, float32 or bfloat16, as they lie, as
- * floats. */
+/* dst[n / 16][i][n % 16] = src[i][n]: `rows` rows of 32 values, float32 or bfloat16, as they lie,
+ * as floats. */
 typedef void nib_pack_rows_fn(nib_dtype type, size_t rows, const void *src, size_t ld, float *dst);
 /* dst[i] = bf16(a[i]) | bf16(b[i]) << 16: pairs of rows for the backward panel. */
 typedef void nib_pack_pairs_fn(size_t n, const float *a, const float *b, uint32_t *dst);

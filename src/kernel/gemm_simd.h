@@ -135,13 +135,12 @@ enum { ROWS_AHEAD = 24 }; /* a row of the matrix is a cache line or two here, fa
 
 NIB_INLINE void pack_rows_of(nib_dtype type, size_t rows, const void *src, size_t ld, float *dst)
 {
+    const size_t bytes = nib_dtype_bytes(type);
+
     for (size_t i = 0; i < rows; i++) {
-        if (i + ROWS_AHEAD < rows)
-            for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP) {
-                size_t at = (i + ROWS_AHEAD) * ld + n;
-                if (type == NIB_F32) _mm_prefetch((const char *)((const float *)src + at), _MM_HINT_T0);
-                else if (n == 0) _mm_prefetch((const char *)((const uint16_t *)src + at), _MM_HINT_T0);
-            }
+        const char *ahead = (const char *)src + (i + ROWS_AHEAD) * ld * bytes;
+        for (size_t line = 0; i + ROWS_AHEAD < rows && line < NIB_PANEL * bytes; line += 64)
+            _mm_prefetch(ahead + line, _MM_HINT_T0);
         for (size_t n = 0; n < NIB_PANEL; n += VN)
             v_store(dst + (n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP,
                     v_get(type, src, i * ld + n, VN));

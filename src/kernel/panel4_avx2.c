@@ -139,7 +139,7 @@ NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *
         _mm_prefetch((const char *)row + (ROWS_AHEAD + 1) * c->stride, _MM_HINT_T0);
         if (rounded) rounded_planes(c->table, scale, scaled);
 #pragma GCC unroll 2
-        for (size_t n = 0; n < NIB_PANEL; n += NIB_STRIP, to += strip, next += other > r ? strip : 0) {
+        for (size_t n = 0; n < 2; n++) { /* strips */
             __m256i codes = n ? _mm256_unpackhi_epi8(high, low) : _mm256_unpacklo_epi8(high, low);
             if (rounded) {
                 look_up32_rounded(scaled, codes, x);
@@ -148,7 +148,7 @@ NIB_INLINE void backward(const nib_codes4 *c, size_t rows, bool rounded, float *
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; i++) x[i] = v_mul(x[i], scale);
             }
-            put_rows(x, to, next);
+            put_rows(x, to + n * strip, other > r ? next + n * strip : spare);
         }
     }
 }

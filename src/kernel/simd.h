@@ -296,12 +296,13 @@ NIB_INLINE void v_round_each(nib_dtype type, V *a, int count)
     else a[0] = v_round_bf16(a[0]);
 }
 
-/* e^x of `count` vectors in place, one or two: side by side, for each step waits for the one before.
- * x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
+/* e^x of `count` vectors in place, one or two: side by side, for each step waits for the one
+ * before.  x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 7 in r, times 2^n.  Error below
  * 2 units in the last place for -87 < x < 88; beyond, the value at the bound; NaN stays NaN. */
 NIB_INLINE void v_exp_each(V *x, int count)
 {
-    static const float c[] = { 1.3888889e-3f, 8.3333333e-3f, 4.1666667e-2f, 1.6666667e-1f, 0.5f, 1, 1 };
+    static const float c[] = { 1.3888889e-3f, 8.3333333e-3f, 4.1666667e-2f, 1.6666667e-1f,
+                               0.5f, 1, 1 };
     V n[2], p[2];
 
     for (int j = 0; j < count; j++)

@@ -109,8 +109,8 @@ static void inner(lowrank *l)
 void nib_lowrank_inner(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
                        nib_operand x, const float *a, float scale, float *u, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x, .f = a, .scale = scale,
-                  .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x, .f = a,
+                  .scale = scale, .y = u, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
@@ -118,8 +118,9 @@ void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, size_t rows, siz
                             size_t rank, nib_operand dy, const float *b, float scale, float *v,
                             void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy, .f = b, .scale = scale,
-                  .y = v, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy, .f = b,
+                  .scale = scale, .y = v, .back = true,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     inner(&l);
 }
 
@@ -130,12 +131,11 @@ void nib_lowrank_inner_back(nib_ctx *ctx, const nib_kernels *k, size_t rows, siz
 static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, size_t rows,
                       float *panel)
 {
-    size_t done = 0;
+    size_t done = 0, bytes = nib_dtype_bytes(l->x.type);
+    const char *first = (const char *)nib_operand_row(&l->x, r0) + c0 * bytes;
 
     for (; done + NIB_PANEL <= columns; done += NIB_PANEL)
-        l->k->pack_rows(l->x.type, rows,
-                        (const char *)nib_operand_row(&l->x, r0) + (c0 + done) * nib_dtype_bytes(l->x.type),
-                        l->x.ld, panel + done * rows);
+        l->k->pack_rows(l->x.type, rows, first + done * bytes, l->x.ld, panel + done * rows);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = done; c < columns; c += NIB_STRIP) {
             float *to = panel + c * rows + r * NIB_STRIP;
@@ -143,7 +143,6 @@ static void pack_rows(const lowrank *l, size_t c0, size_t columns, size_t r0, si
             const void *row = nib_operand_row(&l->x, r0 + r);
             if (n < NIB_STRIP) memset(to, 0, NIB_STRIP * sizeof *to);
             if (l->x.type == NIB_BF16) l->k->from_bf16(n, (const uint16_t *)row + c0 + c, to);
-            else if (n == NIB_STRIP) memcpy(to, (const float *)row + c0 + c, NIB_STRIP * sizeof *to);
             else memcpy(to, (const float *)row + c0 + c, n * sizeof *to);
         }
 }
@@ -202,16 +201,18 @@ static void grad(lowrank *l)
 void nib_lowrank_grad_a(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t in, size_t rank,
                         const float *v, nib_operand x, float *da, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x, .v = { v, rank, NIB_F32 },
-                  .y = da, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = rank, .x = x,
+                  .v = { v, rank, NIB_F32 }, .y = da,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
 void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t rank,
                         const float *u, nib_operand dy, float *db, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy, .v = { u, rank, NIB_F32 },
-                  .y = db, .back = true, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = out, .rank = rank, .x = dy,
+                  .v = { u, rank, NIB_F32 }, .y = db, .back = true,
+                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }
 
@@ -219,7 +220,7 @@ void nib_lowrank_grad_b(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t 
 void nib_product_grad_weight(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t out, size_t in,
                              nib_operand dy, nib_operand x, float *dw, void *scratch)
 {
-    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = out, .x = x, .v = dy, .y = dw,
-                  .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
+    lowrank l = { .ctx = ctx, .k = k, .rows = rows, .width = in, .rank = out, .x = x, .v = dy,
+                  .y = dw, .scratch = (char *)nib_round_up((uintptr_t)scratch, 64) };
     grad(&l);
 }

@@ -1,9 +1,9 @@
 /* operand.h - the rows on the left of a product, x or dy, in the form that it reads.
  *
  * Rows of bfloat16 are multiplied as they are where the processor has an instruction for it and
- * there is an even number of terms; elsewhere they are widened to floats, once for all products that
- * read them.  Rows a multiple of 4096 bytes apart would all fall into the same few sets of the first
- * cache (a third of the speed at 4096 columns): they are moved apart. */
+ * there is an even number of terms; elsewhere they are widened to floats, once for all products
+ * that read them.  Rows a multiple of 4096 bytes apart would all fall into the same few sets of the
+ * first cache (a third of the speed at 4096 columns): they are moved apart. */
 #ifndef NIB_QUANT_OPERAND_H
 #define NIB_QUANT_OPERAND_H
 

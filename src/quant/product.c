@@ -3,8 +3,8 @@
  * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the
  * tile's worker decodes the weight into a panel in its own second-level cache, and the micro-kernel
  * adds into a float block of results; the low-rank part and the bias come with the last block, and
- * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum runs over k in order in
- * every tiling. */
+ * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum runs
+ * over k in order in every tiling. */
 #include "quant/product.h"
 
 #include "base/thread.h"
@@ -201,8 +201,10 @@ static void add_block(const product *p, const worker_space *s, const tile *t, si
                       size_t wide, size_t k0, size_t depth, bool add)
 {
     const nib_product_args *a = p->a;
-    size_t at = t->m0 * a->x.ld + k0, bytes = depth * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
-    nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy, .accumulate = a->accumulate };
+    size_t at = t->m0 * a->x.ld + k0;
+    size_t bytes = depth * NIB_PANEL * (p->pairs ? sizeof(uint16_t) : sizeof(float));
+    nib_gemm_end end = { .a = t->c, .panel = s->factor, .ldy = a->ldy,
+                         .accumulate = a->accumulate };
     bool last = k0 + depth == p->depth;
 
     for (size_t i = 0; i < wide; i += NIB_PANEL)
@@ -290,7 +292,8 @@ static void divide(product *p, size_t threads)
 static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                         const nib_product_args *a, bool backward, void *scratch)
 {
-    product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward, .pairs = a->x.type == NIB_BF16,
+    product p = { .ctx = ctx, .k = k, .w = w, .a = a, .backward = backward,
+                  .pairs = a->x.type == NIB_BF16,
                   .n = backward ? w->in : w->out, .depth = backward ? w->out : w->in,
                   .scratch = (char *)nib_round_up((uintptr_t)scratch, 64),
                   .worker_bytes = worker_bytes(a->rows, a->u ? a->rank : 0) };

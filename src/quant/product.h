@@ -5,8 +5,8 @@
  *
  * u [M, R] and v [M, R] are the inner values of a low-rank branch, already scaled,
  * in float; A [R, in] and B [out, R] are float.  y and dx are of the compute
- * type (float32 or bfloat16), x and dy of that or widened (operand.h), all row-major.  The weight is never expanded: blocks are
- * decoded into a cache-sized panel that all rows of the batch use.
+ * type (float32 or bfloat16), x and dy of that or widened (operand.h), all row-major.  The weight
+ * is never expanded: blocks are decoded into a cache-sized panel that all rows of the batch use.
  *
  * Sums run over k in one fixed order in float, low-rank part and bias last, and
  * the result is rounded once: a row's values do not depend on the other rows, nor
@@ -18,11 +18,11 @@
 #include "quant/weight.h"
 
 typedef struct nib_product_args {
-    nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16; decoded weights are rounded to it */
+    nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16; weights are rounded to it */
     nib_precision precision; /* of nib_product_dot in float32; panels are always the highest */
     size_t rows;          /* M */
-    nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for dots
-                             as it lies, of the compute type */
+    nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for
+                             dots as it lies, of the compute type */
     void *y;              /* [M, out], or [M, in] backward */
     size_t ldy;
     bool accumulate;      /* y += instead of y =: the sum is made in float, rounded once */

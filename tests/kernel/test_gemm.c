@@ -53,8 +53,8 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     size_t halves = rounded ? room : 0;
     uint16_t *y = test_values(NIB_BF16, halves, 1), *y_before = test_values(NIB_BF16, halves, 0),
              *y_row = test_values(NIB_BF16, rounded ? N : 0, 0);
-    nib_gemm_end end = { .K = rank, .a = u, .panel = factor, .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL,
-                         .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
+    nib_gemm_end end = { .K = rank, .a = u, .panel = factor,
+                         .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL, .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
     const nib_gemm_end *given = rank || how ? &end : NULL;
 
     memcpy(before, c, room * sizeof *c);

@@ -142,8 +142,10 @@ static void check_kernels(nib_kernels k, const char *name)
             if (how & ROUNDED && !add) { /* one rounding of the same sums, in a register or after */
                 float *sums = run(&p, &k, how & ~ROUNDED, 0, p.s.rows);
                 size_t differ = 0;
-                for (size_t j = 0; j < p.s.rows * wide; j++) differ += y[j] != nib_round_bf16(sums[j]);
-                CHECK(differ == 0, "%s shape %zu way %d: %zu rounded otherwise", name, i, how, differ);
+                for (size_t j = 0; j < p.s.rows * wide; j++)
+                    differ += y[j] != nib_round_bf16(sums[j]);
+                CHECK(differ == 0, "%s shape %zu way %d: %zu rounded otherwise", name, i, how,
+                      differ);
             }
             for (size_t t = 0; t < NIB_COUNT(more); t++) {
                 p.ctx = more[t];
