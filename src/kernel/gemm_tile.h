@@ -77,39 +77,31 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
         _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
             s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
 
-/* Sums of a tile, `columns` of each row, to bfloat16: a function for all heights, for it is much
- * code.  By integers on every processor: what vcvtneps2bf16 makes of subnormals would depend on
- * which columns are whole panels. */
-static __attribute__((noinline)) void round_rows(size_t rows, size_t columns, const float *sums,
-                                                 results to)
+/* What is not a store of floats, `columns` of each row: the bias, and rounding to bfloat16.  One
+ * function for all heights, for it is much code.  By integers on every processor: what
+ * vcvtneps2bf16 makes of subnormals would depend on which columns are whole panels. */
+static __attribute__((noinline)) void end_rows(size_t rows, size_t columns, const float *sums,
+                                               results to)
 {
     for (size_t r = 0; r < rows; r++, sums += columns)
         for (size_t n = 0; n < columns; n += VN) {
-            uint16_t *y = to.y + r * to.ldy + n;
+            uint16_t *y = to.y ? to.y + r * to.ldy + n : NULL;
             V x = v_load(sums + n);
-            if (to.accumulate) x = v_add(v_load_bf16(y), x);
-            v_store_bf16(y, x);
+            if (to.bias) x = v_add(x, v_load(to.bias + n));
+            if (y && to.accumulate) x = v_add(v_load_bf16(y), x);
+            if (y) v_store_bf16(y, x);
+            else v_store(to.c + r * to.ldc + n, x);
         }
 }
 
 #define END_SUMS(ROWS, VECTORS, to)                                                                 \
-    if ((to).bias) {                                                                                \
-        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++) {                                 \
-            V bias = v_load((to).bias + v * VN);                                                    \
-            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) s[r][v] = v_add(s[r][v], bias); \
-        }                                                                                           \
-    }                                                                                               \
-    if ((to).y) {                                                                                   \
-        float sums[ROWS * VECTORS * VN];                                                            \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                v_store(sums + (r * VECTORS + v) * VN, s[r][v]);                                    \
-        round_rows(ROWS, VECTORS * VN, sums, to);                                                   \
-    } else {                                                                                        \
-        _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                     \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                               \
-                v_store((to).c + (size_t)r * (to).ldc + v * VN, s[r][v]);                           \
-    }
+    bool plain = !(to).y && !(to).bias;                                                             \
+    float sums[ROWS * VECTORS * VN], *at = plain ? (to).c : sums;                                   \
+    const size_t apart = plain ? (to).ldc : VECTORS * VN;                                           \
+    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                         \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
+            v_store(at + (size_t)r * apart + v * VN, s[r][v]);                                      \
+    if (!plain) end_rows(ROWS, VECTORS * VN, sums, to);
 
 /* ROWS rows times VECTORS vectors of columns; the terms of `more` (K may be 0) come last. */
 #define TILE(ROWS, VECTORS)                                                                         \
