@@ -202,7 +202,8 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
         from = dots ? plain : ready;
         from.x = nib_operand_row(&from, r - r0);
         forward_run(run, l, lora, axis, r, end - r, from, dots,
-                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type, u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
+                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type,
+                    u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
     }
 }
 

@@ -33,17 +33,7 @@ NIB_INLINE table table_of(const float numbers[16])
     return (table){ _mm512_inserti64x4(_mm512_castsi256_si512(once), once, 1) };
 }
 
-NIB_INLINE float unit_of(const table *t)
-{
-    (void)t;
-    return 1;
-}
-
-NIB_INLINE float step_of_block(const uint16_t *row, size_t blocks, size_t b)
-{
-    (void)row, (void)blocks, (void)b;
-    return 1;
-}
+#include "kernel/dot4_unscaled.h"
 
 NIB_INLINE values look_up64(const table *t, const uint8_t *codes)
 {

@@ -4,17 +4,6 @@
 
 typedef float x_type;
 
-NIB_INLINE float unit_of(const table *t)
-{
-    (void)t;
-    return 1;
-}
-
-NIB_INLINE float step_of_block(const float *row, size_t blocks, size_t b)
-{
-    (void)row, (void)blocks, (void)b;
-    return 1;
-}
-
+#include "kernel/dot4_unscaled.h"
 #include "kernel/dot4_simd.h"
 DOT4_VARIANT(NIB_VARIANT(dot4))

@@ -157,6 +157,17 @@ NIB_INLINE V v_act(nib_activation a, V x)
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
 }
 
+/* SiLU of one or two vectors in place, and its slope. */
+NIB_INLINE void v_silu_each(V *x, V *slope, int count)
+{
+    V s[2];
+
+    v_sigmoid_each(x, s, count);
+    for (int j = 0; j < count; j++)
+        slope[j] = v_mul(s[j], v_fma(x[j], v_sub(v_set(1), s[j]), v_set(1)));
+    for (int j = 0; j < count; j++) x[j] = v_mul(x[j], s[j]);
+}
+
 /* The bits of v_act(), and its slope. */
 NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
 {
@@ -164,10 +175,7 @@ NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
     V s, t;
 
     switch (a) {
-    case NIB_ACT_SILU:
-        s = v_sigmoid(x);
-        *slope = v_mul(s, v_fma(x, v_sub(one, s), one));
-        return v_mul(x, s);
+    case NIB_ACT_SILU: v_silu_each(&x, slope, 1); return x;
     case NIB_ACT_GELU:
         s = v_add(one, v_erf(v_mul(x, v_set(0.70710678f))));
         t = v_exp(v_mul(v_mul(v_set(-0.5f), x), x));
@@ -192,16 +200,8 @@ NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
 /* Both of one or two vectors: x becomes the activation. */
 NIB_INLINE void v_act_each(nib_activation a, V *x, V *slope, int count)
 {
-    V s[2];
-
-    if (a != NIB_ACT_SILU) {
-        for (int j = 0; j < count; j++) x[j] = v_act_and_slope(a, x[j], &slope[j]);
-        return;
-    }
-    v_sigmoid_each(x, s, count);
-    for (int j = 0; j < count; j++)
-        slope[j] = v_mul(s[j], v_fma(x[j], v_sub(v_set(1), s[j]), v_set(1)));
-    for (int j = 0; j < count; j++) x[j] = v_mul(x[j], s[j]);
+    if (a == NIB_ACT_SILU) v_silu_each(x, slope, count);
+    else for (int j = 0; j < count; j++) x[j] = v_act_and_slope(a, x[j], &slope[j]);
 }
 
 /* Calls inline f(type, a, ...), with constants where it is usual. */
