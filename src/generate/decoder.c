@@ -76,9 +76,11 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t
     for (size_t i = 0; i < count; i++) d->positions[i] = (uint32_t)(d->run->state_tokens + i);
     for (size_t i = 0; i < rows; i++) d->logit_index[i] = (uint32_t)(count - rows + i);
     d->offsets[1] = (uint32_t)count;
-    d->batch = (nib_batch){ .sequences = 1, .tokens = count, .logit_rows = rows,
-                            .offsets = d->offsets, .ids = ids, .positions = d->positions,
-                            .logit_index = d->logit_index, .slots = &d->slot };
+    d->batch = (nib_batch){ .sequences = 1, .slots = &d->slot };
+    d->batch.axes[NIB_TOKENS] = (nib_axis_rows){ .count = count, .offsets = d->offsets };
+    d->batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = rows, .picks = d->logit_index };
+    d->batch.inputs[NIB_IDS] = ids;
+    d->batch.inputs[NIB_POSITIONS] = d->positions;
     nib_run_forward(d->run, &d->batch);
 }
 
@@ -156,7 +158,7 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, s
 {
     assert(d->run->state_tokens + count <= d->run->state_capacity);
     for (size_t done = 0; done < count;) {
-        size_t chunk = nib_min(count - done, d->plan->rows[NIB_AXIS_TOKENS]);
+        size_t chunk = nib_min(count - done, d->plan->rows[NIB_TOKENS]);
         if (nib_should_stop(d->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
         push_chunk(d, ids + done, chunk, 1);
         done += chunk;
@@ -167,7 +169,7 @@ nib_status nib_decoder_push(nib_decoder *d, const uint32_t *ids, size_t count, s
 nib_status nib_decoder_try(nib_decoder *d, const uint32_t *ids, size_t count, size_t most,
                            nib_error *err)
 {
-    assert(count > 0 && count <= NIB_DOT_ROWS && count <= d->plan->rows[NIB_AXIS_TOKENS]);
+    assert(count > 0 && count <= NIB_DOT_ROWS && count <= d->plan->rows[NIB_TOKENS]);
     assert(d->run->state_tokens + count <= d->run->state_capacity);
     if (nib_should_stop(d->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
     push_chunk(d, ids, count, count);

@@ -92,7 +92,7 @@ nib_value nib_embed(nib_build *b, const char *module)
     if (b->status) return nothing;
     keep_status(b, b->binder.embedding(b->binder.self, module, &e, &b->error));
     if (b->status) return nothing;
-    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e }, NIB_AXIS_TOKENS,
+    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e }, NIB_TOKENS,
                     e->weight->in, 0);
 }
 
@@ -170,7 +170,7 @@ nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
 
 static const char *axis_name(const nib_build *b, nib_value x)
 {
-    return b->graph->values[x.id].axis == NIB_AXIS_TOKENS ? "tokens" : "logit rows";
+    return b->graph->axes[b->graph->values[x.id].axis].name;
 }
 
 static nib_value add_pair(nib_build *b, nib_node node, nib_value x, nib_value y)
@@ -233,7 +233,7 @@ static bool with_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim,
 
     if (b->status) return false;
     info = &b->graph->values[x.id];
-    if (info->width != heads * head_dim || info->axis != NIB_AXIS_TOKENS) {
+    if (info->width != heads * head_dim || info->axis != NIB_TOKENS) {
         nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels of %s, expected %zu heads of %zu of tokens",
                        what, info->width, axis_name(b, x), heads, head_dim);
         return false;
@@ -275,7 +275,7 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
     y = add_node(b, (nib_node){ .op = &nib_op_attention, .attention = *d,
                                 .inputs = { q.id, k.id, v.id }, .input_count = 3,
                                 .state_index = b->graph->attention_count },
-                 NIB_AXIS_TOKENS, d->heads * d->head_dim, d->heads);
+                 NIB_TOKENS, d->heads * d->head_dim, d->heads);
     b->graph->attention_count++;
     return y;
 }
@@ -283,9 +283,66 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
 nib_value nib_to_logit_rows(nib_build *b, nib_value x)
 {
     if (!is_plain(b, x, "gather")) return nothing;
-    if (info_of(b, x)->axis == NIB_AXIS_LOGITS) return x;
+    if (info_of(b, x)->axis == NIB_LOGIT_ROWS) return x;
     return add_node(b, (nib_node){ .op = &nib_op_gather, .inputs = { x.id }, .input_count = 1 },
-                    NIB_AXIS_LOGITS, info_of(b, x)->width, 0);
+                    NIB_LOGIT_ROWS, info_of(b, x)->width, 0);
+}
+
+static nib_axis add_axis(nib_build *b, nib_axis_info info)
+{
+    nib_graph *g = b->graph;
+
+    if (b->status) return NIB_TOKENS;
+    if (g->axis_count == NIB_MAX_AXES) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "axis %s: a graph has at most %d axes", info.name,
+                       NIB_MAX_AXES);
+        return NIB_TOKENS;
+    }
+    if (info.parent == NIB_NONE) info.parent = (nib_axis)g->axis_count;
+    g->axes[g->axis_count] = info;
+    return (nib_axis)g->axis_count++;
+}
+
+nib_axis nib_add_axis(nib_build *b, const char *name)
+{
+    return add_axis(b, (nib_axis_info){ name, NIB_AXIS_GIVEN, NIB_NONE });
+}
+
+nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis)
+{
+    nib_graph *g = b->graph;
+
+    if (b->status) return NIB_IDS;
+    if (g->input_count == NIB_MAX_ROW_INPUTS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "input %s: a graph has at most %d inputs", name,
+                       NIB_MAX_ROW_INPUTS);
+        return NIB_IDS;
+    }
+    g->inputs[g->input_count] = (nib_input_info){ name, axis };
+    return (nib_input)g->input_count++;
+}
+
+static nib_axis sequence_axis(nib_build *b)
+{
+    for (size_t a = 0; a < b->graph->axis_count; a++)
+        if (b->graph->axes[a].kind == NIB_AXIS_SEQUENCES) return (nib_axis)a;
+    return add_axis(b, (nib_axis_info){ "sequences", NIB_AXIS_SEQUENCES, NIB_NONE });
+}
+
+nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)
+{
+    nib_axis axis;
+
+    if (!is_plain(b, x, "pool")) return nothing;
+    axis = info_of(b, x)->axis;
+    if (b->graph->axes[axis].kind != NIB_AXIS_GIVEN) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "pool of %s, expected rows with offsets",
+                       axis_name(b, x));
+        return nothing;
+    }
+    return add_node(b, (nib_node){ .op = &nib_op_pool, .pooling = pooling, .inputs = { x.id },
+                                   .input_count = 1 },
+                    sequence_axis(b), info_of(b, x)->width, 0);
 }
 
 nib_value nib_after_attention(nib_build *b, nib_value x)
@@ -308,5 +365,5 @@ void nib_set_head(nib_build *b, nib_value hidden, const char *module)
     b->graph->head = l;
     b->graph->hidden = hidden.id;
     add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id }, .input_count = 1 },
-             NIB_AXIS_LOGITS, 1, 0);
+             NIB_LOGIT_ROWS, 1, 0);
 }

@@ -53,6 +53,12 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
  * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);
+/* One row a sequence, of the axis of sequences, which is made when it is first asked for. */
+nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling);
+/* Another axis whose rows the batch brings (source tokens), and another input of an axis's rows
+ * (type ids). */
+nib_axis nib_add_axis(nib_build *b, const char *name);
+nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
 /* For what a layer goes on with after its attention: in the last layer no other token reads it, so
  * it goes to logit rows there; elsewhere x itself. */
 nib_value nib_after_attention(nib_build *b, nib_value x);

@@ -8,6 +8,12 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
     if (!g) return NULL;
     *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE };
     g->kernels = nib_kernels_for(g->cpu);
+    g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS };
+    g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ "logit rows", NIB_AXIS_PICKED, NIB_TOKENS };
+    g->axis_count = NIB_LOGIT_ROWS + 1;
+    g->inputs[NIB_IDS] = (nib_input_info){ "ids", NIB_TOKENS };
+    g->inputs[NIB_POSITIONS] = (nib_input_info){ "positions", NIB_TOKENS };
+    g->input_count = NIB_POSITIONS + 1;
     return g;
 }
 

@@ -4,17 +4,43 @@
  * (build.h).  From the list come the forward pass, the backward pass (the nodes in
  * reverse), the adapter targets and the memory plan (plan.h).
  *
- * A value lives on a row axis of the batch: token rows, or logit rows (the supervised
- * ones).  Its elements are of the compute type; side values (row statistics) are float. */
+ * A value lives on a row axis of the batch: tokens, the rows that get logits, one row a
+ * sequence, the tokens of a second text.  Its elements are of the compute type; side values (row
+ * statistics) are float. */
 #ifndef NIB_GRAPH_GRAPH_H
 #define NIB_GRAPH_GRAPH_H
 
 #include "graph/module.h"
 #include "kernel/kernels.h"
 
-typedef enum nib_axis { NIB_AXIS_TOKENS, NIB_AXIS_LOGITS, NIB_AXIS_COUNT } nib_axis;
+/* An index into graph->axes.  Every graph has the first two; the builder adds others. */
+typedef int nib_axis;
+enum { NIB_TOKENS, NIB_LOGIT_ROWS, NIB_MAX_AXES = 8 };
 
-enum { NIB_MAX_INPUTS = 3, NIB_NONE = -1 };
+/* How the rows of an axis follow from the batch. */
+typedef enum nib_axis_kind {
+    NIB_AXIS_GIVEN,    /* the batch brings them with their offsets: tokens, source tokens */
+    NIB_AXIS_PICKED,   /* rows of the parent that the batch lists: those that get logits */
+    NIB_AXIS_SEQUENCES /* one row a sequence */
+} nib_axis_kind;
+
+typedef struct nib_axis_info {
+    const char *name;
+    nib_axis_kind kind;
+    nib_axis parent; /* of a picked axis; else the axis itself */
+} nib_axis_info;
+
+/* An index into graph->inputs: what a batch brings for each row of an axis, 32-bit integers.
+ * Every graph has the first two, on NIB_TOKENS; the builder adds others (type ids). */
+typedef int nib_input;
+enum { NIB_IDS, NIB_POSITIONS, NIB_MAX_ROW_INPUTS = 8 };
+
+typedef struct nib_input_info {
+    const char *name;
+    nib_axis axis;
+} nib_input_info;
+
+enum { NIB_MAX_INPUTS = 8, NIB_NONE = -1 };
 
 typedef struct nib_graph nib_graph;
 typedef struct nib_node nib_node;
@@ -38,6 +64,9 @@ typedef struct nib_value_info {
     bool needs_grad;     /* a trained parameter lies below it */
 } nib_value_info;
 
+/* What one row a sequence is made of. */
+typedef enum nib_pooling { NIB_POOL_FIRST, NIB_POOL_LAST, NIB_POOL_MEAN } nib_pooling;
+
 /* Pointers of one execution of a node; NULL where there is nothing. */
 typedef struct nib_io {
     const void *in[NIB_MAX_INPUTS];
@@ -58,9 +87,10 @@ typedef struct nib_op {
     bool keeps_side;
     bool cheap;              /* its output is computed again rather than kept */
     bool in_place;           /* forward may write over input 0 when nobody needs that any more */
+    bool row_wise;           /* a row of the output depends on that row of the inputs alone */
     bool passes_gradient;    /* dx = dy for every input: gradients may share one buffer */
     /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
-    size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_AXIS_COUNT]);
+    size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
     size_t (*state)(const nib_graph *g, const nib_node *node, size_t capacity);
 } nib_op;
@@ -91,6 +121,8 @@ struct nib_node {
     nib_norm *norm;
     float eps, scale;
     nib_activation activation;
+    nib_pooling pooling;
+    nib_input row_input;     /* embedding: which input of the batch names its rows */
     const nib_rope *rope;
     nib_attention_desc attention;
     size_t state_index;      /* attention: which piece of the generation state */
@@ -106,8 +138,12 @@ struct nib_graph {
     size_t node_count, node_capacity;
     nib_value_info *values;
     size_t value_count, value_capacity;
+    nib_axis_info axes[NIB_MAX_AXES];
+    size_t axis_count;
+    nib_input_info inputs[NIB_MAX_ROW_INPUTS];
+    size_t input_count;
     int segments;            /* front 0, layers 1 .. L, back L + 1 */
-    int hidden;              /* final hidden states on the logit axis */
+    int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;
     size_t attention_count;
 };
@@ -121,14 +157,20 @@ void nib_graph_mark(nib_graph *g);
 /* True if backward of this node reads input i / its output / its side value. */
 bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i);
 
-/* The values of a batch: its sequences' tokens one after another, never padded. */
+/* The rows of one axis in a batch. */
+typedef struct nib_axis_rows {
+    size_t count;
+    const uint32_t *offsets; /* of a given axis: [sequences + 1] first row of each sequence */
+    const uint32_t *picks;   /* of a picked axis: [count] rows of its parent, ascending */
+} nib_axis_rows;
+
+/* A batch: the rows of its sequences one after another, never padded. */
 typedef struct nib_batch {
-    size_t sequences, tokens, logit_rows;
-    const uint32_t *offsets;     /* [sequences + 1] first row of each sequence */
-    const uint32_t *ids;         /* [tokens] */
-    const uint32_t *positions;   /* [tokens], from 0 in each sequence */
-    const uint32_t *logit_index; /* [logit_rows] token rows whose next token counts */
-    const uint32_t *targets;     /* [logit_rows] the next tokens; NULL without a loss */
+    size_t sequences;
+    nib_axis_rows axes[NIB_MAX_AXES];    /* NIB_LOGIT_ROWS: tokens whose next token counts */
+    const uint32_t *inputs[NIB_MAX_ROW_INPUTS]; /* [rows of the input's axis]: the ids, the
+                                                   positions (from 0 in each sequence), ... */
+    const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
     const uint32_t *records; /* [sequences] record numbers, for dropout; NULL without training */
     uint32_t epoch;

@@ -30,7 +30,7 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     const nib_attention_desc *d = &n->attention;
     const nib_value_info *values = run->graph->values;
-    size_t most = nib_max(run->plan->rows[NIB_AXIS_TOKENS], run->state_capacity);
+    size_t most = nib_max(run->plan->rows[NIB_TOKENS], run->state_capacity);
 
     return (attention_work){
         .run = run, .n = n,
@@ -39,7 +39,7 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
                   .alibi_slopes = d->alibi_slopes, .q_heads = values[n->inputs[0]].layout,
                   .kv_heads_k = values[n->inputs[1]].layout, .kv_heads_v = values[n->inputs[2]].layout,
                   .q = io->in[0], .k = io->in[1], .v = io->in[2], .o = io->out, .lse = io->side,
-                  .lse_stride = run->batch->tokens },
+                  .lse_stride = run->batch->axes[NIB_TOKENS].count },
         .scratch = (char *)run->scratch.base, .scratch_each = head_scratch(n, most),
         .state_tokens = run->state_capacity ? run->state_tokens : 0
     };
@@ -51,22 +51,22 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const nib_batch *batch = w->run->batch;
+    const uint32_t *offsets = w->run->batch->axes[NIB_TOKENS].offsets;
     nib_attention_args a = w->args;
     size_t s = 0, chunk, chunks, length;
 
     for (;; s++) {
-        length = batch->offsets[s + 1] - batch->offsets[s];
+        length = offsets[s + 1] - offsets[s];
         chunks = nib_ceil_div(length, QUERIES_A_TILE);
         if (tile < chunks * a.heads) break;
         tile -= chunks * a.heads;
     }
     a.head = tile / chunks;
     chunk = (chunks - 1 - tile % chunks) * QUERIES_A_TILE;
-    a.q0 = batch->offsets[s] + chunk;
+    a.q0 = offsets[s] + chunk;
     a.q_len = nib_min(QUERIES_A_TILE, length - chunk);
     a.pos0 = w->state_tokens + chunk;
-    a.kv0 = w->run->state_capacity ? 0 : batch->offsets[s];
+    a.kv0 = w->run->state_capacity ? 0 : offsets[s];
     a.kv_len = w->state_tokens + length;
     w->run->k->attention_forward(&a, w->scratch + worker * w->scratch_each);
 }
@@ -80,7 +80,7 @@ static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_
     nib_dtype type = run->graph->type;
     size_t d = n->attention.head_dim;
 
-    for (size_t t = 0; t < run->batch->tokens; t++)
+    for (size_t t = 0; t < run->batch->axes[NIB_TOKENS].count; t++)
         for (size_t h = 0; h < n->attention.kv_heads; h++)
             memcpy(nib_at_mut(state, type, (run->state_tokens + t) * kv_width(n) + h * d),
                    nib_at(rows, type,
@@ -97,6 +97,7 @@ static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
+    const uint32_t *offsets = run->batch->axes[NIB_TOKENS].offsets;
     size_t tiles = 0;
 
     if (run->state_capacity) {
@@ -104,7 +105,7 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
         uint8_t *keys = run->state.base + n->state_index * bytes, *values = keys + bytes / 2;
 
         assert(run->batch->sequences == 1);
-        assert(run->state_tokens + run->batch->tokens <= run->state_capacity);
+        assert(run->state_tokens + run->batch->axes[NIB_TOKENS].count <= run->state_capacity);
         append_state(run, n, io->in[1], w.args.kv_heads_k, keys);
         append_state(run, n, io->in[2], w.args.kv_heads_v, values);
         w.args.k = keys;
@@ -113,18 +114,16 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
                                                                 n->attention.head_dim);
     }
     for (size_t s = 0; s < run->batch->sequences; s++)
-        tiles += nib_ceil_div(run->batch->offsets[s + 1] - run->batch->offsets[s], QUERIES_A_TILE) *
-                 n->attention.heads;
+        tiles += nib_ceil_div(offsets[s + 1] - offsets[s], QUERIES_A_TILE) * n->attention.heads;
     nib_parallel_for(run->ctx, tiles, forward_tile, &w);
 }
 
 static void backward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const nib_batch *batch = w->run->batch;
+    const uint32_t *offsets = w->run->batch->axes[NIB_TOKENS].offsets;
     nib_attention_args a = w->args;
-    size_t s = tile / a.heads, first = batch->offsets[s], length = batch->offsets[s + 1] - first,
-           at;
+    size_t s = tile / a.heads, first = offsets[s], length = offsets[s + 1] - first, at;
 
     a.head = tile % a.heads;
     a.q0 = a.kv0 = first;
@@ -163,13 +162,14 @@ static void gather_tile(void *arg, size_t tile, unsigned worker)
 {
     const gather_work *g = arg;
     const nib_run *run = g->w->run;
+    const uint32_t *offsets = run->batch->axes[NIB_TOKENS].offsets;
     size_t r0, r1, position;
 
     (void)worker;
-    nib_tile_rows(tile, run->batch->tokens, &r0, &r1);
+    nib_tile_rows(tile, run->batch->axes[NIB_TOKENS].count, &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        size_t s = nib_run_sequence(run, NIB_AXIS_TOKENS, r, &position);
-        size_t first = run->batch->offsets[s], length = run->batch->offsets[s + 1] - first;
+        size_t s = nib_run_sequence(run, NIB_TOKENS, r, &position);
+        size_t first = offsets[s], length = offsets[s + 1] - first;
         if (g->io->d_in[1])
             gather_group(g->w, g->w->dk, g->io->d_in[1], g->w->args.kv_heads_k, r, first, length);
         if (g->io->d_in[2])
@@ -181,7 +181,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
     gather_work g = { &w, io };
-    size_t wide = run->plan->rows[NIB_AXIS_TOKENS] * n->attention.heads * n->attention.head_dim;
+    size_t wide = run->plan->rows[NIB_TOKENS] * n->attention.heads * n->attention.head_dim;
 
     assert(!io->accumulate[0] && !io->accumulate[1] && !io->accumulate[2]);
     w.dk = (float *)(w.scratch + w.scratch_each * nib_threads(run->ctx));
@@ -191,12 +191,12 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     /* When q needs no gradient (nothing is trained below it) dq still has its place to go. */
     w.args.dq = io->d_in[0] ? io->d_in[0] : (void *)(w.dv + nib_round_up(wide, 16));
     nib_parallel_for(run->ctx, run->batch->sequences * n->attention.heads, backward_tile, &w);
-    nib_parallel_for(run->ctx, nib_row_tiles(run->batch->tokens), gather_tile, &g);
+    nib_parallel_for(run->ctx, nib_row_tiles(run->batch->axes[NIB_TOKENS].count), gather_tile, &g);
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
-    size_t tokens = rows[NIB_AXIS_TOKENS];
+    size_t tokens = rows[NIB_TOKENS];
     size_t wide = nib_round_up(tokens * n->attention.heads * n->attention.head_dim, 16) *
                   sizeof(float);
     size_t row = g->values[n->inputs[0]].layout.row_stride; /* of a dq that nobody wants */

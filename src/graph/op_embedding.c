@@ -1,4 +1,5 @@
 /* op_embedding.c - rows of the table by id, and its adapter: y = E[id] + s A[:, id]^T B^T.
+ * The ids are an input of the batch: tokens, positions where those are learned, types.
  *
  * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy.
  * Tokens are taken in order, so sums have a fixed order. */
@@ -9,13 +10,21 @@ typedef struct embed_work {
     nib_run *run;
     const nib_embedding *e;
     const nib_io *io;
+    nib_axis axis;
+    const uint32_t *ids;
     float *scratch; /* a row for each worker */
 } embed_work;
+
+static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    return (embed_work){ run, n->embedding, io, run->graph->values[n->output].axis,
+                         run->batch->inputs[n->row_input], (float *)run->scratch.base };
+}
 
 static const nib_lora *lora_at(const embed_work *w, size_t row)
 {
     size_t end;
-    unsigned slot = nib_run_slot(w->run, NIB_AXIS_TOKENS, row, &end);
+    unsigned slot = nib_run_slot(w->run, w->axis, row, &end);
     return slot < NIB_MAX_SLOTS && w->e->slots[slot].a ? &w->e->slots[slot] : NULL;
 }
 
@@ -26,9 +35,9 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
     size_t r0, r1, width = w->e->weight->in, vocabulary = w->e->weight->out;
     float *row = w->scratch + worker * nib_round_up(width, 16);
 
-    nib_tile_rows(tile, w->run->batch->tokens, &r0, &r1);
+    nib_tile_rows(tile, nib_run_rows(w->run, w->axis), &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        uint32_t id = w->run->batch->ids[r];
+        uint32_t id = w->ids[r];
         const nib_lora *lora = lora_at(w, r);
 
         assert(id < vocabulary);
@@ -45,19 +54,20 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
 
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    embed_work w = { run, n->embedding, io, (float *)run->scratch.base };
-    nib_parallel_for(run->ctx, nib_row_tiles(run->batch->tokens), forward_tile, &w);
+    embed_work w = work_of(run, n, io);
+    nib_parallel_for(run->ctx, nib_row_tiles(nib_run_rows(run, w.axis)), forward_tile, &w);
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
+    embed_work w = work_of(run, n, io);
     const nib_embedding *e = n->embedding;
     size_t width = e->weight->in, vocabulary = e->weight->out;
     const nib_lora *lora = e->slots[0].a ? &e->slots[0] : NULL;
-    float *dy = (float *)run->scratch.base;
+    float *dy = w.scratch;
 
-    for (size_t t = 0; t < run->batch->tokens; t++) {
-        uint32_t id = run->batch->ids[t];
+    for (size_t t = 0; t < nib_run_rows(run, w.axis); t++) {
+        uint32_t id = w.ids[t];
 
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,
                     width);
@@ -74,7 +84,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     }
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
     (void)rows;
     return nib_round_up(n->embedding->weight->in, 16) * sizeof(float) * nib_threads(g->ctx);

@@ -23,7 +23,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
                         io->d_in[0], io->accumulate[0], run->scratch.base);
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
     return nib_linear_scratch_bytes(g, n->linear, rows[g->values[n->output].axis], false);
 }

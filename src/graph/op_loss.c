@@ -1,4 +1,5 @@
-/* op_loss.c - the sum of cross-entropies of the logit rows, a chunk of rows at a time.
+/* op_loss.c - the sum of cross-entropies of the rows that have a target, a chunk of rows at a time.
+ * They are the rows of the axis that the final hidden states live on.
  *
  *     loss = sum_r (logsumexp_v z_rv - z_r,target)      dz_rv = softmax(z_r)_v - [v = target]
  *
@@ -13,6 +14,7 @@
 
 typedef struct loss_work {
     nib_run *run;
+    nib_axis axis;
     size_t r0, rows, vocabulary;
     size_t ld; /* from row to row: rows that begin on pages would fall into the same sets of the
                   caches */
@@ -48,7 +50,8 @@ static loss_work work_of(nib_run *run)
     const nib_graph *g = run->graph;
     size_t chunk = run->plan->logit_chunk, v = g->head->weight->out, ld = logit_ld(v);
     char *p = (char *)run->scratch.base;
-    loss_work w = { .run = run, .vocabulary = v, .ld = ld, .logits = (float *)p };
+    loss_work w = { .run = run, .axis = g->values[g->hidden].axis, .vocabulary = v, .ld = ld,
+                    .logits = (float *)p };
 
     p += nib_round_up(chunk * ld * sizeof(float), 64);
     w.rounded = gives_bf16(g, g->head) ? (uint16_t *)p : NULL;
@@ -60,9 +63,9 @@ static loss_work work_of(nib_run *run)
     return w;
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
-    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[NIB_AXIS_LOGITS]),
+    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[g->values[n->inputs[0]].axis]),
            ld = logit_ld(v);
 
     return nib_round_up(chunk * ld * sizeof(float), 64) +
@@ -103,13 +106,14 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
 {
     const nib_linear *head = run->graph->head;
     nib_dtype type = run->graph->type;
-    size_t width = head->weight->in, total = run->batch->logit_rows;
+    size_t width = head->weight->in, total;
     loss_work w = work_of(run);
     nib_operand dz;
 
     dz = w.rounded ? (nib_operand){ w.rounded, w.ld, NIB_BF16 }
                    : (nib_operand){ w.logits, w.ld, NIB_F32 };
     assert(nib_operand_is_ready(run->k, w.vocabulary, dz)); /* or scratch is too small */
+    total = nib_run_rows(run, w.axis);
     w.gradient = d_hidden || head->trains;
     run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
@@ -118,12 +122,12 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
 
         /* evenly */
         w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));
-        nib_linear_forward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, false, w.logits,
+        nib_linear_forward(run, head, w.axis, w.r0, w.r0 + w.rows, x, false, w.logits,
                            w.ld, NIB_F32, u, w.rest);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
-            nib_linear_backward(run, head, NIB_AXIS_LOGITS, w.r0, w.r0 + w.rows, x, u, dz,
+            nib_linear_backward(run, head, w.axis, w.r0, w.r0 + w.rows, x, u, dz,
                                 d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false,
                                 w.rest);
     }

@@ -90,7 +90,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     else nib_parallel_for(run->ctx, nib_row_tiles(w.rows), backward_tile, &w);
 }
 
-static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_AXIS_COUNT])
+static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
     return n->trains ? rows[g->values[n->output].axis] * n->norm->width * nib_dtype_bytes(g->type)
                      : 0;

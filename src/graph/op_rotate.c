@@ -25,7 +25,7 @@ static void rotate_tile(void *arg, size_t tile, unsigned worker)
     (void)worker;
     nib_tile_rows(tile, w->rows, &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        uint32_t position = w->run->batch->positions[r];
+        uint32_t position = w->run->batch->inputs[NIB_POSITIONS][r];
         for (size_t h = 0; h < out->heads; h += run_heads) {
             size_t f = r * from.row_stride + h / from.per_group * from.group_stride +
                        h % from.per_group * from.head_stride;

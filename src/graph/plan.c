@@ -317,6 +317,16 @@ size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows)
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err)
 {
+    size_t rows[NIB_MAX_AXES];
+
+    for (size_t a = 0; a < NIB_MAX_AXES; a++) rows[a] = tokens;
+    rows[NIB_LOGIT_ROWS] = logit_rows;
+    return nib_plan_create_rows(g, kind, rows, out, err);
+}
+
+nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t rows[NIB_MAX_AXES],
+                                nib_plan **out, nib_error *err)
+{
     nib_ctx *ctx = g->ctx;
     planner p = { .g = g };
     nib_status status = NIB_OK;
@@ -328,9 +338,10 @@ nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size
     p.needed = nib_new_array(ctx, g->value_count, sizeof *p.needed);
     p.kept = nib_new_array(ctx, g->value_count, sizeof *p.kept);
     if (!p.plan || !p.value_life || !p.grad_life || !p.needed || !p.kept) goto no_memory;
-    *p.plan = (nib_plan){ .kind = kind, .rows = { tokens, logit_rows } };
+    *p.plan = (nib_plan){ .kind = kind };
+    memcpy(p.plan->rows, rows, sizeof p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
-    p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out, logit_rows);
+    p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out, rows[g->values[g->hidden].axis]);
     write_steps(&p);
     if (p.out_of_memory || !place_lives(&p)) goto no_memory;
     p.plan->hidden = kind == NIB_PLAN_INFERENCE

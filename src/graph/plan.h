@@ -29,7 +29,7 @@ typedef struct nib_plan_step {
 
 typedef struct nib_plan {
     nib_plan_kind kind;
-    size_t rows[NIB_AXIS_COUNT];    /* the most a batch may have */
+    size_t rows[NIB_MAX_AXES];    /* the most a batch may have */
     nib_plan_step *steps;
     size_t count, capacity;
     size_t first_backward;          /* count when there is none */
@@ -40,6 +40,11 @@ typedef struct nib_plan {
 
 /* Rows of logits at a time: 48 MiB of them, but enough for the product to be worth its panels. */
 size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows);
+/* rows: the most that a batch may have on each axis of the graph. */
+nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t rows[NIB_MAX_AXES],
+                                nib_plan **out, nib_error *err);
+/* The same for at most `tokens` tokens, `logit_rows` of which get logits.  Other axes have room for
+ * as many rows as there are tokens. */
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err);
 void nib_plan_destroy(nib_ctx *ctx, nib_plan *plan);

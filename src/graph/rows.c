@@ -1,42 +1,50 @@
 /* rows.c - runs of equal slots, and sums over rows divided by column. */
 #include "graph/rows.h"
 
-static size_t token_row(const nib_run *run, nib_axis axis, size_t row)
-{
-    return axis == NIB_AXIS_TOKENS ? row : run->batch->logit_index[row];
-}
-
-/* The last sequence that begins at or before a token row. */
+/* The last sequence that begins at or before the row. */
 size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *position)
 {
-    const uint32_t *offsets = run->batch->offsets;
-    size_t t = token_row(run, axis, row), lo = 0, hi = run->batch->sequences;
+    const nib_axis_info *info = &run->graph->axes[axis];
+    const uint32_t *offsets = run->batch->axes[info->parent].offsets;
+    size_t lo = 0, hi = run->batch->sequences;
 
+    *position = 0;
+    if (info->kind == NIB_AXIS_SEQUENCES) return row;
+    if (info->kind == NIB_AXIS_PICKED) row = run->batch->axes[axis].picks[row];
     while (hi - lo > 1) {
         size_t middle = (lo + hi) / 2;
-        if (offsets[middle] <= t) lo = middle;
+        if (offsets[middle] <= row) lo = middle;
         else hi = middle;
     }
-    *position = t - offsets[lo];
+    *position = row - offsets[lo];
     return lo;
+}
+
+/* The first row of the axis that belongs to a sequence after `s`; no row before `row` does. */
+static size_t sequence_end(const nib_run *run, nib_axis axis, size_t row, size_t s)
+{
+    const nib_axis_info *info = &run->graph->axes[axis];
+    const nib_axis_rows *rows = &run->batch->axes[axis];
+
+    if (info->kind == NIB_AXIS_SEQUENCES) return s + 1;
+    if (info->kind == NIB_AXIS_GIVEN) return rows->offsets[s + 1];
+    while (row < rows->count && rows->picks[row] < run->batch->axes[info->parent].offsets[s + 1])
+        row++;
+    return row;
 }
 
 unsigned nib_run_slot(const nib_run *run, nib_axis axis, size_t row, size_t *end)
 {
     const nib_batch *b = run->batch;
-    size_t rows = nib_run_rows(run, axis), s, position;
+    size_t s, position;
     unsigned slot;
 
-    *end = rows;
+    *end = nib_run_rows(run, axis);
     if (!b->slots) return 0;
     s = nib_run_sequence(run, axis, row, &position);
     slot = b->slots[s];
     while (s + 1 < b->sequences && b->slots[s + 1] == slot) s++;
-    if (axis == NIB_AXIS_TOKENS) {
-        *end = b->offsets[s + 1];
-    } else {
-        for (*end = row; *end < rows && b->logit_index[*end] < b->offsets[s + 1]; ++*end) continue;
-    }
+    *end = sequence_end(run, axis, row, s);
     return slot;
 }
 

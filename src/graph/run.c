@@ -58,9 +58,10 @@ const float *nib_run_sin(const nib_run *run, uint32_t position)
 static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t state_capacity)
 {
     size_t bytes = plan->scratch_bytes;
-    size_t rows[NIB_AXIS_COUNT] = { nib_max(plan->rows[NIB_AXIS_TOKENS], state_capacity),
-                                    plan->rows[NIB_AXIS_LOGITS] };
+    size_t rows[NIB_MAX_AXES];
 
+    memcpy(rows, plan->rows, sizeof rows);
+    rows[NIB_TOKENS] = nib_max(rows[NIB_TOKENS], state_capacity);
     for (size_t i = 0; state_capacity && i < g->node_count; i++)
         if (g->nodes[i].op->state)
             bytes = nib_max(bytes, g->nodes[i].op->scratch(g, &g->nodes[i], rows));
@@ -133,9 +134,9 @@ static nib_io io_of(const nib_run *run, const nib_plan_step *s)
 
 static void begin(nib_run *run, const nib_batch *batch)
 {
-    assert(batch->tokens <= run->plan->rows[NIB_AXIS_TOKENS]);
-    assert(batch->logit_rows <= run->plan->rows[NIB_AXIS_LOGITS]);
     run->batch = batch;
+    for (nib_axis a = 0; a < (nib_axis)run->graph->axis_count; a++)
+        assert(nib_run_rows(run, a) <= run->plan->rows[a]);
     run->training = run->plan->kind != NIB_PLAN_INFERENCE;
 }
 
@@ -174,7 +175,7 @@ void nib_run_forward(nib_run *run, const nib_batch *batch)
 {
     begin(run, batch);
     for (size_t i = 0; i < run->plan->first_backward; i++) run_step(run, i);
-    if (run->state_capacity) run->state_tokens += batch->tokens;
+    if (run->state_capacity) run->state_tokens += batch->axes[NIB_TOKENS].count;
 }
 
 void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
@@ -182,7 +183,7 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
     const nib_linear *head = run->graph->head;
 
     assert(r1 - r0 <= run->plan->logit_chunk);
-    nib_linear_forward(run, head, NIB_AXIS_LOGITS, r0, r1, nib_run_hidden(run, r0), false, logits,
+    nib_linear_forward(run, head, run->graph->values[run->graph->hidden].axis, r0, r1, nib_run_hidden(run, r0), false, logits,
                        head->weight->out, NIB_F32, NULL, run->scratch.base);
 }
 

@@ -62,7 +62,8 @@ void nib_run_reset_state(nib_run *run);
 
 static inline size_t nib_run_rows(const nib_run *run, nib_axis axis)
 {
-    return axis == NIB_AXIS_TOKENS ? run->batch->tokens : run->batch->logit_rows;
+    bool one_each = run->graph->axes[axis].kind == NIB_AXIS_SEQUENCES;
+    return one_each ? run->batch->sequences : run->batch->axes[axis].count;
 }
 const float *nib_run_cos(const nib_run *run, uint32_t position);
 const float *nib_run_sin(const nib_run *run, uint32_t position);

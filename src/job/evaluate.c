@@ -122,11 +122,11 @@ static nib_status write_logits(evaluation *e, size_t record, nib_error *err)
     size_t v = e->model->config->vocabulary;
     nib_status status = NIB_OK;
 
-    batch.logit_rows = batch.tokens;
-    batch.logit_index = e->all_rows;
+    batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = batch.axes[NIB_TOKENS].count,
+                                                  .picks = e->all_rows };
     nib_run_forward(e->run, &batch);
-    for (size_t r0 = 0; r0 < batch.tokens && !status; r0 += e->plan->logit_chunk) {
-        size_t r1 = nib_min(r0 + e->plan->logit_chunk, batch.tokens);
+    for (size_t r0 = 0; r0 < batch.axes[NIB_LOGIT_ROWS].count && !status; r0 += e->plan->logit_chunk) {
+        size_t r1 = nib_min(r0 + e->plan->logit_chunk, batch.axes[NIB_LOGIT_ROWS].count);
         nib_run_logits(e->run, r0, r1, e->logits);
         status = nib_tensor_writer_put(e->writer, e->logits, (r1 - r0) * v * sizeof(float), err);
     }
@@ -153,7 +153,7 @@ static nib_status run_all(evaluation *e, size_t batch, nib_evaluate_result *resu
                             "that is not comes out of %s",
                             first, nib_min(first + batch, n) - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
-        result->supervised_tokens += b->logit_rows;
+        result->supervised_tokens += b->axes[NIB_LOGIT_ROWS].count;
         for (size_t i = first; e->writer && i < nib_min(first + batch, n) && !status; i++)
             status = write_logits(e, i, err);
         if (e->o->on_progress)

@@ -79,7 +79,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
                 "not comes out of %s",
                 e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
-        targets += (double)b->logit_rows;
+        targets += (double)b->axes[NIB_LOGIT_ROWS].count;
     }
     *loss = sum / targets;
     return NIB_OK;

@@ -32,29 +32,31 @@ void nib_batch_maker_free(nib_batch_maker *b)
 
 static void add_record(nib_batch_maker *b, nib_record r)
 {
-    nib_batch *batch = &b->batch;
+    nib_axis_rows *tokens = &b->batch.axes[NIB_TOKENS], *logits = &b->batch.axes[NIB_LOGIT_ROWS];
 
-    assert(batch->tokens + r.length <= b->tokens && batch->logit_rows + r.targets <= b->logit_rows);
+    assert(tokens->count + r.length <= b->tokens && logits->count + r.targets <= b->logit_rows);
     for (uint32_t i = 0; i < r.length; i++) {
-        size_t t = batch->tokens + i;
+        size_t t = tokens->count + i;
         b->ids[t] = r.ids[i];
         b->positions[t] = i;
         if (i > 0 && r.trained[i]) {
-            b->logit_index[batch->logit_rows] = (uint32_t)t - 1;
-            b->targets[batch->logit_rows++] = r.ids[i];
+            b->logit_index[logits->count] = (uint32_t)t - 1;
+            b->targets[logits->count++] = r.ids[i];
         }
     }
-    batch->tokens += r.length;
-    b->offsets[++batch->sequences] = (uint32_t)batch->tokens;
+    tokens->count += r.length;
+    b->offsets[++b->batch.sequences] = (uint32_t)tokens->count;
 }
 
 const nib_batch *nib_batch_make(nib_batch_maker *b, const nib_dataset *d, const uint32_t *order,
                                 size_t count, uint32_t epoch)
 {
     assert(count <= b->sequences);
-    b->batch = (nib_batch){ .offsets = b->offsets, .ids = b->ids, .positions = b->positions,
-                            .logit_index = b->logit_index, .targets = b->targets,
-                            .records = b->records, .epoch = epoch };
+    b->batch = (nib_batch){ .targets = b->targets, .records = b->records, .epoch = epoch };
+    b->batch.axes[NIB_TOKENS].offsets = b->offsets;
+    b->batch.axes[NIB_LOGIT_ROWS].picks = b->logit_index;
+    b->batch.inputs[NIB_IDS] = b->ids;
+    b->batch.inputs[NIB_POSITIONS] = b->positions;
     b->offsets[0] = 0;
     for (size_t i = 0; i < count; i++) {
         b->records[i] = order[i];

@@ -289,6 +289,21 @@ static void build_gather(lab *l)
 }
 static void test_gather(void) { check(build_gather, 2, "gather"); }
 
+/* One row a sequence: a trained linear on that axis, and the loss of one target a sequence. */
+static void build_pool(lab *l)
+{
+    nib_value x = input(l, "embed", 9), y;
+
+    l->b.segment++;
+    y = nib_pool_rows(&l->b, x, (nib_pooling)l->variant);
+    lab_linear(l, "w", 8, 9, LAB_LORA | LAB_TRAIN);
+    y = nib_activate(&l->b, nib_apply_linear(&l->b, y, "w"), NIB_ACT_GELU);
+    l->b.segment++;
+    lab_linear(l, "head", l->targets, 8, 0);
+    nib_set_head(&l->b, y, "head");
+}
+static void test_pool(void) { check(build_pool, NIB_POOL_MEAN + 1, "pool"); }
+
 /* --- rotation and attention --- */
 
 static const float angles[] = { 1, 0.31f, 0.1f, 0.031f };
@@ -420,7 +435,8 @@ int main(void)
     static const test_case cases[] = {
         { "linear", test_linear }, { "neighbours", test_neighbours },
         { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
-        { "activation", test_activation }, { "gate", test_gate }, { "add", test_add }, { "gather", test_gather },
+        { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
+        { "gather", test_gather }, { "pool", test_pool },
         { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },
         { "embedding", test_embedding }, { "loss", test_loss }, { "loss_in_chunks", test_loss_in_chunks },
     };

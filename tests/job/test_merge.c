@@ -39,8 +39,10 @@ static nib_status open_model(nib_ctx *ctx, const char *dir, nib_model **out, nib
 static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logits)
 {
     uint32_t offsets[2] = { 0, (uint32_t)count }, rows[MOST_TOKENS];
-    nib_batch batch = { .sequences = 1, .tokens = count, .logit_rows = count, .offsets = offsets, .ids = ids,
-                        .positions = rows, .logit_index = rows };
+    nib_batch batch = { .sequences = 1,
+                        .axes = { [NIB_TOKENS] = { .count = count, .offsets = offsets },
+                                  [NIB_LOGIT_ROWS] = { .count = count, .picks = rows } },
+                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
     nib_plan *plan = NULL;
     nib_run *run = NULL;
     nib_error err;

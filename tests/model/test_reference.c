@@ -90,12 +90,13 @@ static void make_batches(fixture *f)
         }
     }
     f->offsets[SEQUENCES] = (uint32_t)t;
-    f->supervised = (nib_batch){ .sequences = SEQUENCES, .tokens = t, .logit_rows = rows, .offsets = f->offsets,
-                                 .ids = f->ids, .positions = f->positions, .logit_index = f->logit_index,
-                                 .targets = f->targets };
+    f->supervised = (nib_batch){ .sequences = SEQUENCES, .targets = f->targets };
+    f->supervised.axes[NIB_TOKENS] = (nib_axis_rows){ .count = t, .offsets = f->offsets };
+    f->supervised.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = rows, .picks = f->logit_index };
+    f->supervised.inputs[NIB_IDS] = f->ids;
+    f->supervised.inputs[NIB_POSITIONS] = f->positions;
     f->whole = f->supervised;
-    f->whole.logit_rows = t;
-    f->whole.logit_index = f->all_rows;
+    f->whole.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = t, .picks = f->all_rows };
     f->whole.targets = NULL;
 }
 
@@ -118,13 +119,13 @@ static void check_one_row(fixture *f, nib_run *run, const float *want, const cha
     float *got = test_guarded(v * sizeof *got);
     nib_batch one = f->whole;
 
-    one.logit_rows = 1;
-    one.logit_index += f->whole.tokens - 1;
+    one.axes[NIB_LOGIT_ROWS].count = 1;
+    one.axes[NIB_LOGIT_ROWS].picks += f->whole.axes[NIB_TOKENS].count - 1;
     nib_run_forward(run, &one);
     nib_run_logits(run, 0, 1, got);
     CHECK(memcmp(got, want, v * sizeof *got) == 0, "%s: the last row's logits alone differ", variant);
     while (last > 0 && g->nodes[last - 1].op != &nib_op_linear) last--;
-    CHECK(last > 0 && g->values[g->nodes[last - 1].output].axis == NIB_AXIS_LOGITS,
+    CHECK(last > 0 && g->values[g->nodes[last - 1].output].axis == NIB_LOGIT_ROWS,
           "%s: the last layer computes rows that nobody reads", variant);
 }
 
@@ -136,8 +137,8 @@ static void check_logits(fixture *f, const char *prefix, const char *variant)
     nib_run *run;
     nib_error err;
 
-    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.tokens,
-                               f->whole.tokens, &plan, &err),
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.axes[NIB_TOKENS].count,
+                               f->whole.axes[NIB_TOKENS].count, &plan, &err),
                err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
     nib_run_forward(run, &f->whole);
@@ -170,12 +171,12 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
 
     REQUIRE(want, "no loss");
     nib_params_clear_grads(&f->params);
-    REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.tokens,
-                               f->supervised.logit_rows, &plan, &err),
+    REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.axes[NIB_TOKENS].count,
+                               f->supervised.axes[NIB_LOGIT_ROWS].count, &plan, &err),
                err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
     nib_run_step(run, &f->supervised);
-    got = run->loss_sum / (double)f->supervised.logit_rows;
+    got = run->loss_sum / (double)f->supervised.axes[NIB_LOGIT_ROWS].count;
     CHECK(fabs(got - (double)*(const float *)want->data) <= 1e-5, "%s: %s %.7g, expected %.7g",
           variant, loss, got, (double)*(const float *)want->data);
     for (size_t i = 0; i < f->params.count; i++) {
@@ -186,7 +187,7 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
         REQUIRE(g, "no gradient");
         for (size_t j = 0; j < g->elements; j++) {
             float w = ((const float *)g->data)[j],
-                  d = fabsf(p->grad[j] / (float)f->supervised.logit_rows - w);
+                  d = fabsf(p->grad[j] / (float)f->supervised.axes[NIB_LOGIT_ROWS].count - w);
             most = fmaxf(most, fabsf(w));
             if (!(d <= worst)) worst = d;
         }

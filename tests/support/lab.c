@@ -151,20 +151,24 @@ static nib_status find_norm(void *self, const char *module, bool bias, nib_norm 
 static void make_batch(lab *l)
 {
     nib_batch *b = &l->batch;
+    nib_axis_rows *tokens = &b->axes[NIB_TOKENS], *logits = &b->axes[NIB_LOGIT_ROWS];
 
-    *b = (nib_batch){ .offsets = l->offsets, .ids = l->ids, .positions = l->positions,
-                      .logit_index = l->logit_index, .targets = l->logit_targets };
+    *b = (nib_batch){ .targets = l->logit_targets };
+    tokens->offsets = l->offsets;
+    logits->picks = l->logit_index;
+    b->inputs[NIB_IDS] = l->ids;
+    b->inputs[NIB_POSITIONS] = l->positions;
     for (size_t s = 0; s < NIB_COUNT(l->lengths) && l->lengths[s]; s++) {
-        assert(b->tokens + l->lengths[s] <= LAB_ROWS);
-        for (uint32_t i = 0; i < l->lengths[s]; i++, b->tokens++) {
-            l->ids[b->tokens] = (uint32_t)((lab_random(l) + 1) * 0.5f * LAB_IDS);
-            l->positions[b->tokens] = i;
-            if (b->tokens % 3 == 1) continue;
-            l->logit_index[b->logit_rows] = (uint32_t)b->tokens;
-            l->logit_targets[b->logit_rows++] = (uint32_t)((lab_random(l) + 1) * 0.5f *
+        assert(tokens->count + l->lengths[s] <= LAB_ROWS);
+        for (uint32_t i = 0; i < l->lengths[s]; i++, tokens->count++) {
+            l->ids[tokens->count] = (uint32_t)((lab_random(l) + 1) * 0.5f * LAB_IDS);
+            l->positions[tokens->count] = i;
+            if (tokens->count % 3 == 1) continue;
+            l->logit_index[logits->count] = (uint32_t)tokens->count;
+            l->logit_targets[logits->count++] = (uint32_t)((lab_random(l) + 1) * 0.5f *
                                                            (float)l->targets);
         }
-        l->offsets[++b->sequences] = (uint32_t)b->tokens;
+        l->offsets[++b->sequences] = (uint32_t)tokens->count;
     }
 }
 
@@ -190,8 +194,8 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     nib_plan_destroy(l->ctx, l->plan);
     l->run = NULL;
     l->plan = NULL;
-    status = nib_plan_create(l->b.graph, kind, l->batch.tokens, l->batch.logit_rows, &l->plan,
-                             &err);
+    status = nib_plan_create(l->b.graph, kind, l->batch.axes[NIB_TOKENS].count,
+                             l->batch.axes[NIB_LOGIT_ROWS].count, &l->plan, &err);
     if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, 0, &l->run, &err);
     CHECK(status == NIB_OK, "%s", err.message);
     if (!status) l->run->dropout_seed = 5;
