@@ -1,0 +1,21 @@
+/* bind_weight.h - from a module path to its weight, whatever holds it: the file, or nothing yet. */
+#ifndef NIB_MODEL_BIND_WEIGHT_H
+#define NIB_MODEL_BIND_WEIGHT_H
+
+#include "model/bind.h"
+
+enum { NIB_BIND_NAME_ROOM = 600 };
+
+/* The tensor module + part ("model.norm" ".weight"), whose whole name comes back in `name`; NULL:
+ * absent, as all are without tensors. */
+const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
+                                char name[NIB_BIND_NAME_ROOM]);
+
+/* The weight of `module`, the caller's to destroy.  out and in are the shape of one that is not
+ * there (0: it is not known); the shape of one that is there comes from the file, and the caller
+ * checks it.  quantizable: load_in_4bit encodes it.  Counts it in the model's sums.
+ * NIB_E_MISMATCH, NIB_E_UNSUPPORTED and NIB_E_FORMAT naming the tensor; NIB_E_INTERRUPTED. */
+nib_status nib_bind_weight(nib_bind *b, const char *module, size_t out, size_t in, bool quantizable,
+                           nib_weight **w, nib_error *err);
+
+#endif
