@@ -26,7 +26,7 @@ void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 
 static nib_status make_matcher(nib_adapter *a, nib_error *err)
 {
-    const char *const *defaults = a->model->arch->default_targets;
+    const char *const *defaults = a->model->config->arch->default_targets;
     size_t count = 0;
 
     while (defaults[count]) count++;
@@ -37,7 +37,7 @@ static nib_status make_matcher(nib_adapter *a, nib_error *err)
 static nib_status name_targets(nib_adapter *a, nib_error *err)
 {
     nib_peft_names *t = &a->config.target_modules, named = { 0 };
-    const char *const *defaults = a->model->arch->default_targets;
+    const char *const *defaults = a->model->config->arch->default_targets;
     size_t count = 0, others = 0, room = a->model->linear_count + a->model->norm_count + 1;
     const char **targets = NULL;
     nib_status status;

@@ -85,52 +85,91 @@ static void keep_status(nib_build *b, nib_status status)
     if (status && !b->status) b->status = status;
 }
 
-nib_value nib_embed(nib_build *b, const char *module)
+void nib_segment(nib_build *b) { b->segment++; }
+
+void nib_set_positions(nib_build *b, size_t positions) { b->graph->positions = positions; }
+
+/* Sizes whose product would not fit are absurd whatever the tensors say. */
+static bool check_matrix(nib_build *b, const char *name, size_t rows, size_t width)
+{
+    uint64_t n;
+
+    if (b->status) return false;
+    if (rows && width && nib_mul_u64(rows, width, &n) && n <= (uint64_t)1 << 44) return true;
+    nib_build_fail(b, NIB_E_FORMAT, "absurd sizes: %s is a matrix of %zu x %zu", name, rows, width);
+    return false;
+}
+
+nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module)
 {
     nib_embedding *e = NULL;
 
+    if (!check_matrix(b, module, rows, width)) return nothing;
+    keep_status(b, b->binder.embedding(b->binder.self, module, rows, width, &e, &b->error));
     if (b->status) return nothing;
-    keep_status(b, b->binder.embedding(b->binder.self, module, &e, &b->error));
-    if (b->status) return nothing;
-    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e }, NIB_TOKENS,
-                    e->weight->in, 0);
+    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e, .row_input = ids },
+                    b->graph->inputs[ids].axis, width, 0);
 }
 
-nib_value nib_apply_linear(nib_build *b, nib_value x, const char *format, ...)
+static nib_linear *bind_linear(nib_build *b, const char *name, nib_linear_spec spec)
+{
+    nib_linear *l = NULL;
+
+    if (!check_matrix(b, name, spec.out, spec.in)) return NULL;
+    keep_status(b, b->binder.linear(b->binder.self, name, &spec, &l, &b->error));
+    return b->status ? NULL : l;
+}
+
+static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
+{
+    nib_linear *l;
+
+    if (!is_plain(b, x, "linear")) return nothing;
+    spec.in = info_of(b, x)->width;
+    l = bind_linear(b, name, spec);
+    if (!l) return nothing;
+    /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
+    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id }, .input_count = 1 },
+                    info_of(b, x)->axis, spec.out, 1);
+}
+
+nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
+                           ...)
 {
     char name[NAME_ROOM];
-    nib_linear *l = NULL;
     va_list args;
     bool named;
 
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    if (!named || !is_plain(b, x, "linear")) return nothing;
-    keep_status(b, b->binder.linear(b->binder.self, name, &l, &b->error));
-    if (b->status) return nothing;
-    if (l->weight->in != info_of(b, x)->width) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s.weight: [%zu, %zu], but its input has %zu channels",
-                       name, l->weight->out, l->weight->in, info_of(b, x)->width);
-        return nothing;
-    }
-    /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
-    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id }, .input_count = 1 },
-                    info_of(b, x)->axis, l->weight->out, 1);
+    return named ? add_linear(b, x, (nib_linear_spec){ .out = out, .bias = bias }, name) : nothing;
+}
+
+nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
+{
+    char name[NAME_ROOM];
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = make_name(b, name, format, args);
+    va_end(args);
+    return named ? add_linear(b, x,
+                              (nib_linear_spec){ .out = out, .bias = true, .transposed = true },
+                              name)
+                 : nothing;
 }
 
 static nib_value add_norm(nib_build *b, nib_value x, float eps, bool layer, const char *name)
 {
+    nib_norm_spec spec = { .bias = layer };
     nib_norm *norm = NULL;
 
     if (!is_plain(b, x, "norm")) return nothing;
-    keep_status(b, b->binder.norm(b->binder.self, name, layer, &norm, &b->error));
+    spec.width = info_of(b, x)->width;
+    keep_status(b, b->binder.norm(b->binder.self, name, &spec, &norm, &b->error));
     if (b->status) return nothing;
-    if (norm->width != info_of(b, x)->width) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s.weight: [%zu], but its input has %zu channels", name,
-                       norm->width, info_of(b, x)->width);
-        return nothing;
-    }
     return add_node(b, (nib_node){ .op = layer ? &nib_op_layer_norm : &nib_op_rms_norm, .norm = norm,
                                    .eps = eps, .inputs = { x.id }, .input_count = 1 },
                     info_of(b, x)->axis, norm->width, layer ? 2 : 1);
@@ -197,13 +236,6 @@ nib_value nib_gate(nib_build *b, nib_value gate, nib_value up, nib_activation ac
 nib_value nib_add(nib_build *b, nib_value x, nib_value y)
 {
     return add_pair(b, (nib_node){ .op = &nib_op_add }, x, y);
-}
-
-void nib_expect_width(nib_build *b, nib_value x, size_t width, const char *what)
-{
-    if (!b->status && info_of(b, x)->width != width)
-        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels, expected %zu", what,
-                       info_of(b, x)->width, width);
 }
 
 nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
@@ -345,25 +377,22 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)
                     sequence_axis(b), info_of(b, x)->width, 0);
 }
 
-nib_value nib_after_attention(nib_build *b, nib_value x)
+void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module)
 {
-    return b->last_layer ? nib_to_logit_rows(b, x) : x;
-}
-
-void nib_set_head(nib_build *b, nib_value hidden, const char *module)
-{
-    nib_linear *l = NULL;
+    nib_linear *l;
 
     if (!is_plain(b, hidden, "head")) return;
-    keep_status(b, b->binder.linear(b->binder.self, module, &l, &b->error));
-    if (b->status) return;
-    if (l->weight->in != info_of(b, hidden)->width) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s.weight: [%zu, %zu], but the hidden width is %zu",
-                       module, l->weight->out, l->weight->in, info_of(b, hidden)->width);
-        return;
-    }
+    l = bind_linear(b, module, (nib_linear_spec){ .out = spec.rows, .in = info_of(b, hidden)->width,
+                                                  .bias = spec.bias, .head = true,
+                                                  .tied_to = spec.tied_to });
+    if (!l) return;
     b->graph->head = l;
     b->graph->hidden = hidden.id;
     add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id }, .input_count = 1 },
-             NIB_LOGIT_ROWS, 1, 0);
+             info_of(b, hidden)->axis, 1, 0);
+}
+
+void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module)
+{
+    nib_set_head(b, nib_to_logit_rows(b, x), spec, module);
 }

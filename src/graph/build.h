@@ -10,28 +10,55 @@
 
 typedef struct nib_value { int id; } nib_value;
 
-/* How the builder gets weights: by module path.  What is returned belongs to the binder. */
+/* What an architecture knows of a linear before its tensors are seen. */
+typedef struct nib_linear_spec {
+    size_t out, in;
+    bool bias;
+    bool transposed;     /* the file holds [in, out] (GPT-2's Conv1D) */
+    bool head;           /* the graph's head: never quantized while loading */
+    const char *tied_to; /* the embedding whose table it is, or NULL */
+} nib_linear_spec;
+
+typedef struct nib_norm_spec {
+    size_t width;
+    bool bias;     /* it has "<module>.bias" */
+    bool one_plus; /* it multiplies by 1 + weight */
+} nib_norm_spec;
+
+/* How the builder gets weights: by module path.  The binder checks the file against the spec, or
+ * makes blank weights of it.  What is returned belongs to the binder. */
 typedef struct nib_binder {
     void *self;
-    nib_status (*linear)(void *self, const char *module, nib_linear **out, nib_error *err);
-    nib_status (*embedding)(void *self, const char *module, nib_embedding **out, nib_error *err);
-    /* bias: the norm has one ("<module>.bias"). */
-    nib_status (*norm)(void *self, const char *module, bool bias, nib_norm **out, nib_error *err);
+    nib_status (*linear)(void *self, const char *module, const nib_linear_spec *spec,
+                         nib_linear **out, nib_error *err);
+    nib_status (*embedding)(void *self, const char *module, size_t rows, size_t width,
+                            nib_embedding **out, nib_error *err);
+    nib_status (*norm)(void *self, const char *module, const nib_norm_spec *spec, nib_norm **out,
+                       nib_error *err);
 } nib_binder;
 
 typedef struct nib_build {
     nib_graph *graph;
     nib_binder binder;
     int segment;
-    bool last_layer; /* what follows its attention is read where logits are made only */
     nib_status status;
     nib_error error;
 } nib_build;
 
 void nib_build_fail(nib_build *b, nib_status status, const char *format, ...) NIB_PRINTF(3, 4);
 
-nib_value nib_embed(nib_build *b, const char *module);
-nib_value nib_apply_linear(nib_build *b, nib_value x, const char *format, ...) NIB_PRINTF(3, 4);
+/* What follows belongs to the next segment: before each layer, and before what follows the last. */
+void nib_segment(nib_build *b);
+/* The most tokens of a sequence that the model was made for. */
+void nib_set_positions(nib_build *b, size_t positions);
+
+/* Rows of a table [rows, width] by an input of the batch. */
+nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module);
+nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
+                           ...) NIB_PRINTF(5, 6);
+/* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
+nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
+    NIB_PRINTF(4, 5);
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
@@ -44,8 +71,6 @@ nib_value nib_add(nib_build *b, nib_value x, nib_value y);
  * must not overlap, and together cover it; each is used once. */
 nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
                        nib_heads layout);
-/* Fails unless x has `width` channels: before views of it are taken, which must cover it. */
-void nib_expect_width(nib_build *b, nib_value x, size_t width, const char *what);
 nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
@@ -59,10 +84,17 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling);
  * (type ids). */
 nib_axis nib_add_axis(nib_build *b, const char *name);
 nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
-/* For what a layer goes on with after its attention: in the last layer no other token reads it, so
- * it goes to logit rows there; elsewhere x itself. */
-nib_value nib_after_attention(nib_build *b, nib_value x);
+
 /* The head: a linear that the loss and the sampler pull rows from. */
-void nib_set_head(nib_build *b, nib_value hidden, const char *module);
+typedef struct nib_head_spec {
+    size_t rows;         /* words of the vocabulary, or classes */
+    bool bias;
+    const char *tied_to; /* the embedding whose table it is, or NULL */
+} nib_head_spec;
+
+/* On the hidden states as they are. */
+void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module);
+/* On the rows that get logits. */
+void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module);
 
 #endif

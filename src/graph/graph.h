@@ -86,7 +86,6 @@ typedef struct nib_op {
     bool keeps_output;
     bool keeps_side;
     bool cheap;              /* its output is computed again rather than kept */
-    bool in_place;           /* forward may write over input 0 when nobody needs that any more */
     bool row_wise;           /* a row of the output depends on that row of the inputs alone */
     bool passes_gradient;    /* dx = dy for every input: gradients may share one buffer */
     /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
@@ -100,7 +99,9 @@ typedef struct nib_rope {
     size_t rot;              /* rotated channels of a head */
     bool interleaved;
     const float *inv;        /* [rot / 2] angle of position 1 */
-    float attention_factor;  /* multiplies cosine and sine (yarn) */
+    float attention_factor;  /* multiplies cosine and sine (yarn, longrope) */
+    const float *long_inv;   /* longrope: the angles in sequences longer than long_from; or NULL */
+    size_t long_from;
 } nib_rope;
 
 typedef struct nib_attention_desc {
@@ -145,6 +146,7 @@ struct nib_graph {
     int segments;            /* front 0, layers 1 .. L, back L + 1 */
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;
+    size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t attention_count;
 };
 

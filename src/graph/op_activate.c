@@ -128,8 +128,9 @@ static void add_backward(nib_run *run, const nib_node *n, const nib_io *io)
 }
 
 const nib_op nib_op_activate = { .name = "activation", .forward = activate_forward,
-                                 .backward = activate_backward, .keeps_inputs = 1, .cheap = true };
+                                 .backward = activate_backward, .keeps_inputs = 1, .cheap = true,
+                                 .row_wise = true };
 const nib_op nib_op_gate = { .name = "gate", .forward = gate_forward, .backward = gate_backward,
-                             .keeps_inputs = 3, .cheap = true };
+                             .keeps_inputs = 3, .cheap = true, .row_wise = true };
 const nib_op nib_op_add = { .name = "add", .forward = add_forward, .backward = add_backward,
-                            .in_place = true, .passes_gradient = true };
+                            .passes_gradient = true, .row_wise = true };

@@ -29,4 +29,4 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 }
 
 const nib_op nib_op_linear = { .name = "linear", .forward = forward, .backward = backward,
-                               .keeps_side = true, .scratch = scratch };
+                               .keeps_side = true, .row_wise = true, .scratch = scratch };

@@ -97,8 +97,8 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 }
 
 const nib_op nib_op_rms_norm = { .name = "rms norm", .forward = forward, .backward = backward,
-                                 .keeps_inputs = 1, .keeps_side = true, .cheap = true,
+                                 .keeps_inputs = 1, .keeps_side = true, .cheap = true, .row_wise = true,
                                  .scratch = scratch };
 const nib_op nib_op_layer_norm = { .name = "layer norm", .forward = forward, .backward = backward,
-                                   .keeps_inputs = 1, .keeps_side = true, .cheap = true,
+                                   .keeps_inputs = 1, .keeps_side = true, .cheap = true, .row_wise = true,
                                    .scratch = scratch };

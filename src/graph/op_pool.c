@@ -32,7 +32,8 @@ static void forward_tile(void *arg, size_t s, unsigned worker)
     const nib_kernels *k = w->run->k;
     nib_dtype type = w->run->graph->type;
     size_t width = w->run->graph->values[w->n->output].width, r0, r1;
-    float *sum = w->sums + 2 * worker * nib_round_up(width, 16), *row = sum + nib_round_up(width, 16);
+    size_t room = nib_round_up(width, 16);
+    float *sum = w->sums + 2 * worker * room, *row = sum + room;
 
     pooled_rows(w, s, &r0, &r1);
     memset(sum, 0, width * sizeof *sum);

@@ -40,7 +40,7 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
         status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
     if (!status) {
         nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = e->tokenizer,
-                                      .vocabulary = (uint32_t)e->model->config->vocabulary, .keep_all = true, .now = (int64_t)time(NULL) };
+                                      .vocabulary = (uint32_t)e->model->head->weight->out, .keep_all = true, .now = (int64_t)time(NULL) };
         status = nib_dataset_open(e->ctx, &source, &e->data, err);
     }
     if (status) return status;
@@ -56,7 +56,7 @@ static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
 {
     size_t records = nib_dataset_count(e->data), tokens, targets,
            longest = nib_dataset_counts(e->data).longest;
-    size_t v = e->model->config->vocabulary;
+    size_t v = e->model->head->weight->out;
     nib_status status;
 
     e->order = nib_new_array(e->ctx, records, sizeof *e->order);
@@ -103,7 +103,7 @@ static nib_status open_writer(evaluation *e, nib_error *err)
     for (size_t i = 0; i < n; i++) {
         snprintf(names + 24 * i, 24, "%zu", i);
         plans[i] = (nib_tensor_plan){ .name = names + 24 * i, .dtype = NIB_F32, .rank = 2,
-                                      .shape = { nib_dataset_record(e->data, i).length, e->model->config->vocabulary } };
+                                      .shape = { nib_dataset_record(e->data, i).length, e->model->head->weight->out } };
     }
     status = nib_tensor_writer_create(e->ctx, dir, stem, plans, n, 0, &e->writer, err);
 done:
@@ -119,7 +119,7 @@ static nib_status write_logits(evaluation *e, size_t record, nib_error *err)
 {
     uint32_t order = (uint32_t)record;
     nib_batch batch = *nib_batch_make(&e->maker, e->data, &order, 1, 0);
-    size_t v = e->model->config->vocabulary;
+    size_t v = e->model->head->weight->out;
     nib_status status = NIB_OK;
 
     batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = batch.axes[NIB_TOKENS].count,

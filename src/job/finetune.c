@@ -195,17 +195,15 @@ static nib_status prepare(job *j, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
     json_t *json = NULL;
-    const nib_arch *arch;
-    nib_config *config = NULL;
+    nib_outline outline;
     bool quantizes;
     nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
 
-    if (!status) status = nib_config_open(j->ctx, o->model.model, &json, &arch, &config, err);
-    if (!status) status = open_data(j, (uint32_t)config->vocabulary, err);
+    if (!status) status = nib_config_outline(j->ctx, o->model.model, &json, &outline, err);
+    if (!status) status = open_data(j, (uint32_t)outline.vocabulary, err);
     quantizes = o->model.bnb.load_in_4bit &&
                 !json_is_object(json_object_get(json, "quantization_config"));
     json_decref(json);
-    nib_config_free(j->ctx, config);
     if (status) return status;
     j->plan.baseline = nib_memory_resident();
     j->plan.available = nib_memory_free() + j->plan.baseline;

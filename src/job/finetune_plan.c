@@ -12,7 +12,7 @@ static uint64_t touched_weights(const job *j)
     uint64_t bytes = j->model->weight_bytes, rows = 0, row = e->resident_bytes / e->out;
     uint8_t *used;
 
-    if (j->model->config->tied || e->as.dense.owned) return bytes;
+    if (j->model->tied || e->as.dense.owned) return bytes;
     used = nib_new_array(j->ctx, e->out, 1);
     if (!used) return bytes;
     for (size_t i = 0; i < nib_dataset_count(j->data); i++) {

@@ -258,7 +258,7 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
 static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt,
                                 size_t bytes, nib_error *err)
 {
-    size_t most = g->model->config->max_positions, v = g->sampler.vocabulary;
+    size_t most = g->model->graph->positions, v = g->sampler.vocabulary;
     bool had_bos = false;
     nib_status status;
 
@@ -346,7 +346,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
                       uint8_t slot, nib_generated *text, nib_generate_result *r, nib_error *err)
 {
     size_t prompt = g->tokens.count, most = (size_t)use->max_new_tokens;
-    size_t room = g->model->config->max_positions - prompt + 1;
+    size_t room = g->model->graph->positions - prompt + 1;
     double start;
     nib_status status;
 
@@ -355,7 +355,7 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
             g->ctx,
             "max_new_tokens %zu after a prompt of %zu: the model takes %zu tokens, so at most %zu "
             "are generated",
-            most, prompt, g->model->config->max_positions, room);
+            most, prompt, g->model->graph->positions, room);
         most = room;
     }
     status = make_decoder(g, prompt + most, err);

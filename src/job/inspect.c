@@ -90,14 +90,13 @@ static nib_status count_parameters(const nib_tensors *tensors, uint64_t *paramet
 
 static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
-    const nib_arch *arch = NULL;
-    nib_config *c = NULL;
+    nib_outline o;
     nib_tensors *tensors = NULL;
     json_t *json = NULL, *quantized = NULL;
     const char *dtype;
     totals sum = { 0 };
     uint64_t parameters = 0;
-    nib_status status = nib_config_open(ctx, path, &json, &arch, &c, err);
+    nib_status status = nib_config_outline(ctx, path, &json, &o, err);
 
     if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
     if (!status) status = count_parameters(tensors, &parameters, &quantized, err);
@@ -105,14 +104,14 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     dtype = json_string_value(
         json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||
-        json_object_set_new(report, "architecture", json_string(arch->model_types[0])) ||
-        !set_count(report, "layers", c->layers) || !set_count(report, "width", c->width) ||
-        !set_count(report, "heads", c->heads) ||
-        !set_count(report, "key_value_heads", c->kv_heads) ||
-        !set_count(report, "head_dim", c->head_dim) ||
-        !set_count(report, "vocabulary", c->vocabulary) ||
-        !set_count(report, "max_positions", c->max_positions) ||
-        json_object_set_new(report, "tied_embeddings", json_boolean(c->tied)) ||
+        json_object_set_new(report, "architecture", json_incref(json_object_get(json, "model_type"))) ||
+        !set_count(report, "layers", o.layers) || !set_count(report, "width", o.width) ||
+        !set_count(report, "heads", o.heads) ||
+        !set_count(report, "key_value_heads", o.kv_heads) ||
+        !set_count(report, "head_dim", o.head_dim) ||
+        !set_count(report, "vocabulary", o.vocabulary) ||
+        !set_count(report, "max_positions", o.positions) ||
+        json_object_set_new(report, "tied_embeddings", json_boolean(o.tied)) ||
         json_object_set_new(report, "dtype", dtype ? json_string(dtype) : json_null()) ||
         !set_count(report, "parameters", parameters) || !quantized ||
         json_object_set(report, "quantization", quantized) || !sum_tensors(tensors, &sum) ||
@@ -122,7 +121,6 @@ done:
     json_decref(sum.dtypes);
     json_decref(quantized);
     nib_tensors_close(tensors);
-    nib_config_free(ctx, c);
     json_decref(json);
     return status;
 }

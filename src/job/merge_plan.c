@@ -28,7 +28,7 @@ static bool head_differs(const nib_model *m)
     const nib_embedding *e = m->embedding;
     const nib_linear *h = m->head;
 
-    if (!m->config->tied) return false;
+    if (!m->tied) return false;
     if (e->slots[0].a || h->slots[0].a) return true;
     if (e->full && h->full)
         return memcmp(e->full->value, h->full->value, nib_param_count(e->full) * sizeof(float)) !=
@@ -44,7 +44,7 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
     const nib_tensor *found;
 
     snprintf(name, sizeof name, "%s%s", module, part);
-    found = nib_model_tensor(k->m->tensors, k->m->arch, name);
+    found = nib_model_tensor(k->m->tensors, k->m->config->arch, name);
     return found && strcmp(found->name, t->name) == 0;
 }
 
@@ -81,7 +81,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
                          nib_merge_item *item, bool *drop)
 {
     const nib_weight *base = base_weight(l->weight, l->frozen);
-    bool tied = l == k->m->head && k->m->config->tied;
+    bool tied = l == k->m->head && k->m->tied;
 
     if (!tied && is_part_of_4bit(base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
@@ -171,7 +171,7 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
                         t->file, t->name, t->dtype_name);
     if (k->add_prefix && !is_tensor(k, t, k->m->head->name, ".weight")) {
-        status = keep_name(k, k->m->arch->prefix, t->name, &item.plan.name, err);
+        status = keep_name(k, k->m->config->arch->prefix, t->name, &item.plan.name, err);
         if (status) return status;
     }
     return append(k, &item, err);
@@ -213,7 +213,7 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
     k.add_prefix = k.plan.untied &&
-                   strncmp(embedding, m->arch->prefix, strlen(m->arch->prefix)) != 0;
+                   strncmp(embedding, m->config->arch->prefix, strlen(m->config->arch->prefix)) != 0;
     for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
         status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
     if (!status && k.plan.untied && !head_written) status = add_head(&k, err);

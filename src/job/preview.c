@@ -22,14 +22,13 @@ static nib_status open_data(preview *p, nib_error *err)
     const nib_preview_options *o = p->o;
     nib_dataset_source source = { .options = &o->data, .model_dir = o->model, .now = (int64_t)time(NULL) };
     json_t *json = NULL;
-    const nib_arch *arch;
-    nib_config *config = NULL;
+    nib_outline outline;
     nib_status status = nib_open_tokenizer(p->ctx, o->model, &p->tokenizer, err);
 
-    if (!status) status = nib_config_open(p->ctx, o->model, &json, &arch, &config, err);
+    if (!status) status = nib_config_outline(p->ctx, o->model, &json, &outline, err);
     if (status) goto done;
     source.tokenizer = p->tokenizer;
-    source.vocabulary = (uint32_t)config->vocabulary;
+    source.vocabulary = (uint32_t)outline.vocabulary;
     status = nib_dataset_open(p->ctx, &source, &p->data, err);
     if (status) goto done;
     p->text.ctx = p->ctx;
@@ -38,7 +37,6 @@ static nib_status open_data(preview *p, nib_error *err)
     if (!p->tokens) status = nib_fail(err, NIB_E_NOMEM, "preview: out of memory");
 done:
     json_decref(json);
-    nib_config_free(p->ctx, config);
     return status;
 }
 

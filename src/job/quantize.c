@@ -285,14 +285,13 @@ static nib_status drop_old(nib_outdir *out, nib_error *err)
 static nib_status quantize(run *r, json_t **config, nib_error *err)
 {
     const nib_quantize_options *options = r->options;
-    const nib_arch *arch;
     nib_config *known = NULL;
     nib_outdir *out;
     nib_status status;
 
     status = read_options(r, err);
     if (!status) status = nib_quantize_check_places(options->model, options->out, err);
-    if (!status) status = nib_config_open(r->ctx, options->model, config, &arch, &known, err);
+    if (!status) status = nib_config_open(r->ctx, options->model, true, config, &known, err);
     nib_config_free(r->ctx, known);
     if (!status) status = nib_tensors_open(r->ctx, options->model, &r->tensors, err);
     if (!status) status = check_dense(r, *config, err);

@@ -4,94 +4,80 @@
 
 #include <math.h>
 
-nib_status nib_llama_read(nib_ctx *ctx, const json_t *json, const char *where, void *config,
-                          nib_error *err)
+void nib_llama_read(nib_reader *r, void *config)
 {
     nib_llama *m = config;
-    nib_config *c = &m->c;
-    int64_t kv_heads = 0, head_dim = 0;
-    bool attention_bias;
-    nib_status status;
 
-    if ((status = nib_config_size(json, where, "vocab_size", 0, &c->vocabulary, err)) ||
-        (status = nib_config_size(json, where, "hidden_size", 0, &c->width, err)) ||
-        (status = nib_config_size(json, where, "num_hidden_layers", 0, &c->layers, err)) ||
-        (status = nib_config_size(json, where, "num_attention_heads", 0, &c->heads, err)) ||
-        (status = nib_json_get_int(json, where, "num_key_value_heads", 1, 1 << 20, &kv_heads,
-                                   err)) ||
-        (status = nib_json_get_int(json, where, "head_dim", 1, 1 << 20, &head_dim, err)) ||
-        (status = nib_config_size(json, where, "intermediate_size", 11008, &c->inner, err)) ||
-        (status = nib_config_size(json, where, "max_position_embeddings", 2048, &c->max_positions,
-                                  err)) ||
-        (status = nib_config_eps(json, where, "rms_norm_eps", 1e-6f, &m->eps, err)) ||
-        (status = nib_config_activation(json, where, "hidden_act", "silu", &m->activation, err)) ||
-        (status = nib_config_bool(json, where, "attention_bias", false, &attention_bias, err)) ||
-        (status = nib_config_bool(json, where, "mlp_bias", false, &m->mlp_bias, err)) ||
-        (status = nib_config_bool(json, where, "tie_word_embeddings", false, &c->tied, err)))
-        return status;
-    m->qkv_bias = m->o_bias = attention_bias;
-    c->kv_heads = (size_t)kv_heads;
-    c->head_dim = (size_t)head_dim;
-    if ((status = nib_config_heads(c, where, err))) return status;
-    return nib_config_rope(ctx, json, where, c->head_dim, false, c, err);
+    m->vocabulary = nib_read_size(r, "vocab_size");
+    m->width = nib_read_size(r, "hidden_size");
+    m->layers = nib_read_layers(r, "num_hidden_layers");
+    m->heads = nib_read_size(r, "num_attention_heads");
+    m->kv_heads = nib_read_size_or_null(r, "num_key_value_heads", m->heads, m->heads);
+    m->inner = nib_read_size_or(r, "intermediate_size", 11008);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", 2048);
+    m->eps = nib_read_eps(r, "rms_norm_eps", 1e-6f);
+    m->activation = nib_read_activation(r, "hidden_act", "silu");
+    m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", false);
+    m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
+    m->tied = nib_read_bool(r, "tie_word_embeddings", false);
+    m->head_dim = nib_read_own_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
+    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,
+                                                .positions = m->positions });
+}
+
+static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
+{
+    bool slides = m->window && (!m->sliding || m->sliding[i]);
+    nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->kv_heads,
+                                     .head_dim = m->head_dim, .window = slides ? m->window : 0,
+                                     .scale = 1 / sqrtf((float)m->head_dim) };
+    size_t q_width = m->heads * m->head_dim, kv_width = m->kv_heads * m->head_dim;
+    bool bias = m->qkv_bias;
+
+    nib_value q = nib_apply_linear(b, h, q_width, bias, "model.layers.%d.self_attn.q_proj", i);
+    nib_value k = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.k_proj", i);
+    nib_value v = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.v_proj", i);
+    q = nib_rotate(b, q, m->heads, m->head_dim, &m->rope);
+    k = nib_rotate(b, k, m->kv_heads, m->head_dim, &m->rope);
+    nib_value a = nib_attend(b, q, k, v, &attention);
+    return nib_apply_linear(b, a, m->width, m->o_bias, "model.layers.%d.self_attn.o_proj", i);
+}
+
+nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h)
+{
+    bool bias = m->mlp_bias;
+
+    nib_value gate = nib_apply_linear(b, h, m->inner, bias, "model.layers.%d.mlp.gate_proj", i);
+    nib_value up = nib_apply_linear(b, h, m->inner, bias, "model.layers.%d.mlp.up_proj", i);
+    h = nib_gate(b, gate, up, m->activation);
+    return nib_apply_linear(b, h, m->width, bias, "model.layers.%d.mlp.down_proj", i);
 }
 
 /* h = x + o(attention(norm(x)));  y = h + down(act(gate(norm(h))) * up(norm(h))). */
-nib_value nib_llama_layer(nib_build *b, const void *config, int layer, nib_value x)
+nib_value nib_llama_layer(nib_build *b, const nib_llama *m, int i, nib_value x)
 {
-    const nib_llama *m = config;
-    const nib_config *c = &m->c;
-    nib_attention_desc attention = { .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = c->head_dim,
-                                     .scale = 1 / sqrtf((float)c->head_dim),
-                                     .window = (size_t)layer >= m->first_window ? m->window : 0 };
-
-    nib_value h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", layer);
-    nib_value q = nib_apply_linear(b, h, "model.layers.%d.self_attn.q_proj", layer);
-    nib_value k = nib_apply_linear(b, h, "model.layers.%d.self_attn.k_proj", layer);
-    nib_value v = nib_apply_linear(b, h, "model.layers.%d.self_attn.v_proj", layer);
-    q = nib_rotate(b, q, c->heads, c->head_dim, &c->rope);
-    k = nib_rotate(b, k, c->kv_heads, c->head_dim, &c->rope);
-    nib_value a = nib_after_attention(b, nib_attend(b, q, k, v, &attention));
-    x = nib_after_attention(b, x);
-    x = nib_add(b, x, nib_apply_linear(b, a, "model.layers.%d.self_attn.o_proj", layer));
-
-    h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", layer);
-    nib_value gate = nib_apply_linear(b, h, "model.layers.%d.mlp.gate_proj", layer);
-    nib_value up = nib_apply_linear(b, h, "model.layers.%d.mlp.up_proj", layer);
-    h = nib_gate(b, gate, up, m->activation);
-    return nib_add(b, x, nib_apply_linear(b, h, "model.layers.%d.mlp.down_proj", layer));
+    nib_value h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
+    x = nib_add(b, x, attend(b, m, i, h));
+    h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
+    return nib_add(b, x, nib_llama_mlp(b, m, i, h));
 }
 
-nib_value nib_llama_back(nib_build *b, const void *config, nib_value x)
+void nib_llama_build(nib_build *b, const void *config, nib_task task)
 {
     const nib_llama *m = config;
-    return nib_apply_rms_norm(b, x, m->eps, "model.norm");
-}
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
 
-bool nib_llama_has_bias(const void *config, const char *module)
-{
-    const nib_llama *m = config;
-
-    if (nib_name_ends(module, ".q_proj") || nib_name_ends(module, ".k_proj") ||
-        nib_name_ends(module, ".v_proj"))
-        return m->qkv_bias;
-    if (nib_name_ends(module, ".o_proj")) return m->o_bias;
-    return nib_name_ends(module, "_proj") && m->mlp_bias;
-}
-
-nib_shape nib_llama_shape(const void *config, const char *module)
-{
-    const nib_config *c = config;
-
-    if (nib_name_ends(module, ".q_proj")) return (nib_shape){ c->heads * c->head_dim, c->width };
-    if (nib_name_ends(module, ".k_proj") || nib_name_ends(module, ".v_proj"))
-        return (nib_shape){ c->kv_heads * c->head_dim, c->width };
-    if (nib_name_ends(module, ".o_proj")) return (nib_shape){ c->width, c->heads * c->head_dim };
-    if (nib_name_ends(module, ".gate_proj") || nib_name_ends(module, ".up_proj"))
-        return (nib_shape){ c->inner, c->width };
-    if (nib_name_ends(module, ".down_proj")) return (nib_shape){ c->width, c->inner };
-    if (strcmp(module, "lm_head") == 0) return (nib_shape){ c->vocabulary, c->width };
-    return (nib_shape){ 0, 0 };
+    (void)task;
+    nib_set_positions(b, m->positions);
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        x = nib_llama_layer(b, m, i, x);
+    }
+    nib_segment(b);
+    x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
@@ -99,6 +85,5 @@ static const char *const types[] = { "llama", NULL };
 
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = nib_llama_read, .prefix = "model.",
-                                  .embedding = "model.embed_tokens", .head = "lm_head",
-                                  .layer = nib_llama_layer, .back = nib_llama_back,
-                                  .has_bias = nib_llama_has_bias, .shape = nib_llama_shape, .default_targets = nib_llama_targets };
+                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
+                                  .default_targets = nib_llama_targets };

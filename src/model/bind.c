@@ -42,23 +42,8 @@ static nib_status blank_vector(nib_bind *b, size_t width, float value, float **o
 
 /* --- modules --- */
 
-/* A weight, the shape of a blank one from the architecture's answer. */
-static nib_status open_weight(nib_bind *b, const char *module, bool quantizable, nib_weight **w,
-                              nib_error *err)
+static nib_status bind_bias(nib_bind *b, nib_linear *l, bool wanted, nib_error *err)
 {
-    const nib_model *m = b->model;
-    nib_shape s = { 0 };
-
-    if (b->blank && strcmp(module, m->arch->embedding) == 0)
-        s = (nib_shape){ m->config->vocabulary, m->config->width };
-    else if (b->blank)
-        s = m->arch->shape(m->config, module);
-    return nib_bind_weight(b, module, s.out, s.in, quantizable, w, err);
-}
-
-static nib_status bind_bias(nib_bind *b, nib_linear *l, nib_error *err)
-{
-    bool wanted = b->model->arch->has_bias(b->model->config, l->name);
     nib_status status;
 
     if (b->blank) return wanted ? blank_vector(b, l->weight->out, 0, &l->bias, err) : NIB_OK;
@@ -73,6 +58,16 @@ static nib_status bind_bias(nib_bind *b, nib_linear *l, nib_error *err)
                         "there is none",
                         b->model->dir, l->name);
     return NIB_OK;
+}
+
+/* Whether the file agrees with what config.json makes of the weight. */
+static nib_status check_shape(const nib_bind *b, const char *module, const nib_weight *w,
+                              size_t out, size_t in, nib_error *err)
+{
+    if (w->out == out && w->in == in) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s: %s.weight is [%zu, %zu], the sizes in config.json make it [%zu, %zu]",
+                    b->model->dir, module, w->out, w->in, out, in);
 }
 
 static nib_status add_linear(nib_model *m, nib_linear *l, nib_error *err)
@@ -93,29 +88,71 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
     nib_free(ctx, l);
 }
 
-/* The head: its own tensor, or the embedding's weight when tied. */
-static nib_status head_weight(nib_bind *b, nib_linear *l, nib_error *err)
+static nib_embedding *find_embedding(const nib_model *m, const char *module)
 {
-    nib_model *m = b->model;
-    char name[NIB_BIND_NAME_ROOM];
-    const nib_tensor *t = nib_bind_find(b, l->name, ".weight", name);
+    for (size_t i = 0; i < m->embedding_count; i++)
+        if (strcmp(m->embeddings[i]->name, module) == 0) return m->embeddings[i];
+    return NULL;
+}
 
-    if (!m->config->tied) return open_weight(b, l->name, false, &l->weight, err);
-    if (t && (t->bytes != m->embedding->weight->out * m->embedding->weight->in *
-                              nib_dtype_bytes(t->dtype) ||
-              memcmp(t->data, m->embedding->weight->as.dense.data, t->bytes) != 0))
-        nib_warn(m->ctx, "%s: %s differs from the embedding it is tied to; the embedding is used",
-                 t->file, t->name);
-    l->weight = m->embedding->weight;
-    l->owns_weight = false;
+/* Whether two weights of equal shape decode to the same values; *same is set. */
+static nib_status compare(nib_ctx *ctx, const nib_weight *x, const nib_weight *y, bool *same,
+                          nib_error *err)
+{
+    float *rows = nib_new_array(ctx, 2 * x->in, sizeof *rows);
+
+    if (!rows) return nib_fail(err, NIB_E_NOMEM, "comparing two weights: out of memory");
+    *same = x->out == y->out && x->in == y->in;
+    for (size_t r = 0; *same && r < x->out; r++) {
+        nib_weight_decode(x, r, r + 1, rows);
+        nib_weight_decode(y, r, r + 1, rows + x->in);
+        *same = memcmp(rows, rows + x->in, x->in * sizeof *rows) == 0;
+    }
+    nib_free(ctx, rows);
     return NIB_OK;
 }
 
-static nib_status bind_linear(void *self, const char *module, nib_linear **out, nib_error *err)
+/* A file that has a tensor for the tied head too: another one than the embedding is not used. */
+static nib_status check_tied_copy(nib_bind *b, const char *module, const nib_weight *embedding,
+                                  nib_error *err)
+{
+    nib_model *m = b->model;
+    uint64_t parameters = m->parameters, bytes = m->weight_bytes, owned = m->owned_bytes;
+    char name[NIB_BIND_NAME_ROOM];
+    nib_weight *own = NULL;
+    bool same = true;
+    nib_status status;
+
+    if (!nib_bind_find(b, module, ".weight", name)) return NIB_OK;
+    status = nib_bind_weight(b, module, embedding->out, embedding->in, false, &own, err);
+    if (!status) status = compare(m->ctx, own, embedding, &same, err);
+    if (!status && !same)
+        nib_warn(m->ctx, "%s: %s differs from the embedding it is tied to; the embedding is used",
+                 m->dir, name);
+    nib_weight_destroy(m->ctx, own);
+    m->parameters = parameters;
+    m->weight_bytes = bytes;
+    m->owned_bytes = owned;
+    return status;
+}
+
+static nib_status tied_weight(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
+                              nib_error *err)
+{
+    nib_embedding *e = find_embedding(b->model, spec->tied_to);
+
+    assert(e); /* the architecture embeds before its head */
+    l->weight = e->weight;
+    l->owns_weight = false;
+    b->model->tied = true;
+    return check_tied_copy(b, l->name, e->weight, err);
+}
+
+static nib_status bind_linear(void *self, const char *module, const nib_linear_spec *spec,
+                              nib_linear **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
-    bool head = strcmp(module, m->arch->head) == 0;
     nib_linear *l = nib_new(m->ctx, sizeof *l);
     nib_status status;
 
@@ -124,14 +161,14 @@ static nib_status bind_linear(void *self, const char *module, nib_linear **out, 
         goto done;
     }
     l->owns_weight = true;
-    status = head ? head_weight(b, l, err) : open_weight(b, module, true, &l->weight, err);
-    if (!status) status = bind_bias(b, l, err);
-    if (!status && head && l->weight->out != m->config->vocabulary)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, vocab_size is %zu", m->dir,
-                          module, l->weight->out, m->config->vocabulary);
+    status = spec->tied_to
+                 ? tied_weight(b, l, spec, err)
+                 : nib_bind_weight(b, module, spec->out, spec->in, !spec->head, &l->weight, err);
+    if (!status) status = check_shape(b, module, l->weight, spec->out, spec->in, err);
+    if (!status) status = bind_bias(b, l, spec->bias, err);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
-    if (head) m->head = l;
+    if (spec->head) m->head = l;
     *out = l;
     l = NULL; /* handed over */
 done:
@@ -139,36 +176,32 @@ done:
     return status;
 }
 
-static nib_status bind_embedding(void *self, const char *module, nib_embedding **out,
-                                 nib_error *err)
+static nib_status bind_embedding(void *self, const char *module, size_t rows, size_t width,
+                                 nib_embedding **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
     nib_embedding *e = nib_new(m->ctx, sizeof *e);
-    char name[NIB_BIND_NAME_ROOM];
-    const nib_tensor *t;
     nib_status status;
 
-    if (!e) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
-    m->embedding = e; /* the model frees it, whole or half built */
+    if (!e || !(e->name = nib_strdup(m->ctx, module)) ||
+        !nib_grow(m->ctx, &m->embeddings, &m->embedding_capacity, m->embedding_count + 1,
+                  sizeof *m->embeddings)) {
+        if (e) nib_free(m->ctx, e->name);
+        nib_free(m->ctx, e);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+    }
+    m->embeddings[m->embedding_count++] = e; /* the model frees it, whole or half built */
+    if (!m->embedding) m->embedding = e;
     e->owns_weight = true;
-    e->name = nib_strdup(m->ctx, module);
-    if (!e->name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
-    status = open_weight(b, module, false, &e->weight, err);
-    if (status) return status;
-    if (e->weight->out != m->config->vocabulary || e->weight->in != m->config->width)
-        return nib_fail(err, NIB_E_MISMATCH,
-                        "%s: %s.weight is [%zu, %zu], config.json says [%zu, %zu]", m->dir, module,
-                        e->weight->out, e->weight->in, m->config->vocabulary, m->config->width);
-    t = nib_bind_find(b, module, ".weight", name);
-    /* a tied one is the head */
-    if (t && t->map && !m->config->tied) nib_filemap_sparse(t->map, t->data, (size_t)t->bytes);
-    *out = e;
-    return NIB_OK;
+    status = nib_bind_weight(b, module, rows, width, false, &e->weight, err);
+    if (!status) status = check_shape(b, module, e->weight, rows, width, err);
+    if (!status) *out = e;
+    return status;
 }
 
-static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm **out,
-                            nib_error *err)
+static nib_status bind_norm(void *self, const char *module, const nib_norm_spec *spec,
+                            nib_norm **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
@@ -182,21 +215,35 @@ static nib_status bind_norm(void *self, const char *module, bool bias, nib_norm 
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
     }
     m->norms[m->norm_count++] = n;
-    n->width = m->config->width;
+    n->width = spec->width;
     if (b->blank) {
         status = blank_vector(b, n->width, 1, &n->weight, err);
-        if (!status && bias) status = blank_vector(b, n->width, 0, &n->bias, err);
+        if (!status && spec->bias) status = blank_vector(b, n->width, 0, &n->bias, err);
         if (!status) *out = n;
         return status;
     }
     status = open_vector(b, module, ".weight", n->width, &n->weight, err);
-    if (!status && bias) status = open_vector(b, module, ".bias", n->width, &n->bias, err);
+    if (!status && spec->bias) status = open_vector(b, module, ".bias", n->width, &n->bias, err);
     if (status) return status;
-    if (!n->weight || (bias && !n->bias))
+    if (!n->weight || (spec->bias && !n->bias))
         return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.%s is missing", m->dir, module,
                         n->weight ? "bias" : "weight");
     *out = n;
     return NIB_OK;
+}
+
+/* Rows of an embedding are read here and there; one that is the head too is read whole. */
+void nib_bind_advise(const nib_bind *b)
+{
+    nib_model *m = b->model;
+    char name[NIB_BIND_NAME_ROOM];
+
+    for (size_t i = 0; i < m->embedding_count; i++) {
+        const nib_embedding *e = m->embeddings[i];
+        const nib_tensor *t = nib_bind_find(b, e->name, ".weight", name);
+        if (t && t->map && e->weight != m->head->weight)
+            nib_filemap_sparse(t->map, t->data, (size_t)t->bytes);
+    }
 }
 
 nib_binder nib_bind_make(nib_bind *bind)

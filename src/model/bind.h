@@ -20,4 +20,7 @@ nib_status nib_bind_check(const nib_bind *bind, nib_error *err);
 
 nib_binder nib_bind_make(nib_bind *bind);
 
+/* Tells the map how the bound weights will be read, once all are. */
+void nib_bind_advise(const nib_bind *bind);
+
 #endif

@@ -14,7 +14,7 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 {
     snprintf(name, NIB_BIND_NAME_ROOM, "%s%s", module, part);
     if (b->blank) return NULL;
-    return nib_model_tensor(b->model->tensors, b->model->arch, name);
+    return nib_model_tensor(b->model->tensors, b->model->config->arch, name);
 }
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
@@ -85,7 +85,7 @@ static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module
         const nib_tensor *part;
         nib_bnb4_view view;
         snprintf(name, sizeof name, "%s.weight%s", module, nib_bnb4_suffixes[i]);
-        part = nib_model_tensor(b->model->tensors, b->model->arch, name);
+        part = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
         if (!part) continue;
         view = view_of(part);
         status = nib_bnb4_parts_add(&parts, &view, err);

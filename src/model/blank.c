@@ -141,7 +141,7 @@ nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *
     nib_status status = NIB_OK;
 
     /* A map gives only the rows in use; an embedding that is not the head too decodes its own. */
-    if (m->config->tied) status = fill(m->ctx, w, err);
+    if (m->tied) status = fill(m->ctx, w, err);
     for (size_t i = 0; i < m->linear_count && !status; i++) { /* tied weights are one */
         nib_linear *l = m->linears[i];
         if (l->frozen == old) l->frozen = *w;

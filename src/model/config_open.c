@@ -1,11 +1,13 @@
-/* config_open.c - from config.json to an architecture. */
+/* config_open.c - from config.json to an architecture and what it read. */
 #include <stdio.h>
 
 #include "model/model.h"
 
-static const nib_arch *const architectures[] = { &nib_arch_llama, &nib_arch_mistral,
-                                                 &nib_arch_qwen2, &nib_arch_gptj,
-                                                 &nib_arch_falcon };
+static const nib_arch *const architectures[] = {
+#define ARCH(name) &nib_arch_##name,
+#include "model/arch_list.h"
+#undef ARCH
+};
 
 static const nib_arch *find_arch(const char *model_type)
 {
@@ -17,7 +19,7 @@ static const nib_arch *find_arch(const char *model_type)
 
 static nib_status unknown_type(const char *where, const char *model_type, nib_error *err)
 {
-    char known[256] = "";
+    char known[1024] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < NIB_COUNT(architectures); i++)
@@ -28,37 +30,34 @@ static nib_status unknown_type(const char *where, const char *model_type, nib_er
                     known);
 }
 
-/* Sizes whose products would not fit are absurd whatever the tensors say. */
-static nib_status check_sizes(const nib_config *c, const char *where, nib_error *err)
-{
-    uint64_t n;
-
-    if (c->layers > 10000 || !nib_mul_u64(c->vocabulary, c->width, &n) || n > (uint64_t)1 << 44)
-        return nib_fail(err, NIB_E_FORMAT, "%s: absurd sizes: %zu layers, %zu words, width %zu",
-                        where, c->layers, c->vocabulary, c->width);
-    return NIB_OK;
-}
-
-nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where,
-                            const nib_arch **arch, nib_config **config, nib_error *err)
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
+                            nib_config **config, nib_error *err)
 {
     const char *model_type = NULL;
-    const nib_arch *found;
-    nib_config *c;
+    nib_config *c = NULL;
+    nib_reader r = { .ctx = ctx, .json = json, .where = where };
     nib_status status;
 
     if (!json_is_object(json)) return nib_fail(err, NIB_E_FORMAT, "%s: not an object", where);
     status = nib_json_get_string(json, where, "model_type", &model_type, err);
     if (status) return status;
     if (!model_type) return nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", where);
-    found = find_arch(model_type);
-    if (!found) return unknown_type(where, model_type, err);
-    c = nib_new(ctx, found->config_bytes);
+    r.config = c = nib_new(ctx, sizeof *c);
     if (!c) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    status = found->read(ctx, json, where, c, err);
-    if (!status) status = check_sizes(c, where, err);
-    if (status) goto done;
-    *arch = found;
+    c->arch = find_arch(model_type);
+    if (!c->arch) {
+        status = unknown_type(where, model_type, err);
+        goto done;
+    }
+    c->values = nib_new(ctx, c->arch->config_bytes);
+    if (c->values) c->arch->read(&r, c->values);
+    else nib_read_fail(&r, NIB_E_NOMEM, "out of memory");
+    status = r.status;
+    if (status) {
+        if (err) *err = r.error;
+        goto done;
+    }
+    if (warn) nib_read_warn_unused(&r);
     *config = c;
     c = NULL; /* handed over */
 done:
@@ -66,7 +65,7 @@ done:
     return status;
 }
 
-nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
+nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **json,
                            nib_config **config, nib_error *err)
 {
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
@@ -75,7 +74,7 @@ nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const n
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     status = nib_json_read(ctx, path, 0, &j, err);
-    if (!status) status = nib_config_parse(ctx, j, path, arch, config, err);
+    if (!status) status = nib_config_parse(ctx, j, path, warn, config, err);
     if (status) goto done;
     *json = j;
     j = NULL; /* handed over */
@@ -85,10 +84,28 @@ done:
     return status;
 }
 
+nib_status nib_config_outline(nib_ctx *ctx, const char *dir, json_t **json, nib_outline *outline,
+                              nib_error *err)
+{
+    nib_config *config = NULL;
+    json_t *j = NULL;
+    nib_status status = nib_config_open(ctx, dir, false, &j, &config, err);
+
+    if (!status) status = nib_outline_make(ctx, config, dir, outline, err);
+    nib_config_free(ctx, config);
+    if (status) {
+        json_decref(j);
+        return status;
+    }
+    *json = j;
+    return NIB_OK;
+}
+
 void nib_config_free(nib_ctx *ctx, nib_config *config)
 {
     if (!config) return;
-    nib_free(ctx, config->rope_inv);
+    for (size_t i = 0; i < config->block_count; i++) nib_free(ctx, config->blocks[i]);
+    nib_free(ctx, config->values);
     nib_free(ctx, config);
 }
 

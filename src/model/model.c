@@ -1,6 +1,7 @@
 /* model.c - opening a model directory and building its graph. */
 #include "model/model.h"
 
+#include "graph/sink.h"
 #include "model/bind.h"
 
 nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
@@ -40,22 +41,16 @@ static nib_status read_quantization(nib_model *m, const char *where, nib_error *
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
     nib_build b = { .binder = nib_bind_make(bind) };
-    nib_value x;
 
     m->graph = b.graph = nib_graph_create(m->ctx, compute);
     if (!m->graph) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", m->dir);
-    x = nib_embed(&b, m->arch->embedding);
-    for (size_t i = 0; i < m->config->layers && !b.status; i++) {
-        b.segment = (int)i + 1;
-        b.last_layer = i + 1 == m->config->layers;
-        x = m->arch->layer(&b, m->config, (int)i, x);
+    m->config->arch->build(&b, m->config->values, NIB_TASK_CAUSAL_LM);
+    if (b.status) {
+        if (err) *err = b.error;
+        return b.status;
     }
-    b.segment = (int)m->config->layers + 1;
-    x = nib_to_logit_rows(&b, x);
-    x = m->arch->back(&b, m->config, x);
-    nib_set_head(&b, x, m->arch->head);
-    if (b.status && err) *err = b.error;
-    return b.status;
+    nib_bind_advise(bind);
+    return nib_sink_logit_rows(m->graph, err);
 }
 
 /* What blank weights are to become: the type config.json names, the 4-bit form it or the caller
@@ -105,6 +100,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
 {
     nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
+    nib_outline outline;
     nib_status status = nib_model_check_bnb(&o->bnb, err);
 
     if (status) goto done;
@@ -113,7 +109,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
         goto done;
     }
-    status = nib_config_open(m->ctx, o->model, &m->json, &m->arch, &m->config, err);
+    status = nib_config_open(m->ctx, o->model, !blank, &m->json, &m->config, err);
+    if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
     if (!status) status = read_quantization(m, where, err);
     if (!status)
         status = blank ? read_blank(m, where, &bind, err)
@@ -124,7 +121,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     else if (!o->bnb.load_in_4bit &&
              (o->bnb.bnb_4bit_use_double_quant || o->bnb.blocksize || o->bnb.bnb_4bit_quant_type))
         nib_note(m->ctx, "bnb_4bit options are without effect without load_in_4bit");
-    bind.expected = m->config->layers * 7;
+    bind.expected = outline.linears;
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
 done:
@@ -181,11 +178,12 @@ void nib_model_close(nib_model *m)
         nib_free(m->ctx, m->norms[i]);
     }
     nib_free(m->ctx, m->norms);
-    if (m->embedding) {
-        if (m->embedding->owns_weight) nib_weight_destroy(m->ctx, m->embedding->weight);
-        nib_free(m->ctx, m->embedding->name);
-        nib_free(m->ctx, m->embedding);
+    for (size_t i = 0; i < m->embedding_count; i++) {
+        if (m->embeddings[i]->owns_weight) nib_weight_destroy(m->ctx, m->embeddings[i]->weight);
+        nib_free(m->ctx, m->embeddings[i]->name);
+        nib_free(m->ctx, m->embeddings[i]);
     }
+    nib_free(m->ctx, m->embeddings);
     nib_tensors_close(m->tensors);
     nib_config_free(m->ctx, m->config);
     json_decref(m->json);

@@ -6,23 +6,25 @@
 #define NIB_MODEL_MODEL_H
 
 #include "format/safetensors.h"
-#include "model/arch.h"
+#include "model/outline.h"
 #include "nibble/model.h"
 
 typedef struct nib_model {
     nib_ctx *ctx;
     char *dir;
-    const nib_arch *arch;
-    nib_config *config;          /* first member of the architecture's struct */
+    nib_config *config;
     json_t *json;                /* config.json */
     nib_tensors *tensors;
     nib_graph *graph;
     nib_linear **linears;        /* in the order of the graph; the head last */
     size_t linear_count, linear_capacity;
-    nib_embedding *embedding;
+    nib_embedding **embeddings;  /* in the order of the graph */
+    size_t embedding_count, embedding_capacity;
+    nib_embedding *embedding;    /* the first: of the words */
     nib_norm **norms;
     size_t norm_count, norm_capacity;
     nib_linear *head;
+    bool tied;                   /* the head is the embedding */
     bool stored_4bit;            /* config.json says bitsandbytes 4 bit */
     bool quantized_now;          /* load_in_4bit quantized it while loading */
     uint64_t parameters;         /* elements of all weights, tied ones once, 4-bit ones unpacked */
@@ -54,13 +56,16 @@ nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *
 /* The compute type of NIB_COMPUTE_AUTO and the others on this machine; float16 becomes float32. */
 nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
 
-/* config.json read and its architecture found, without weights: `config` is the
- * architecture's struct, to be freed with nib_config_free().  *json: json_decref(). */
-nib_status nib_config_open(nib_ctx *ctx, const char *dir, json_t **json, const nib_arch **arch,
+/* config.json read by its architecture, without weights; freed with nib_config_free().  warn: keys
+ * that are not used are named in a warning.  *json: json_decref(). */
+nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **json,
                            nib_config **config, nib_error *err);
 /* The same of a config.json that has been parsed; `where` names it in errors. */
-nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where,
-                            const nib_arch **arch, nib_config **config, nib_error *err);
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
+                            nib_config **config, nib_error *err);
+/* config.json and the sizes that it gives the model. */
+nib_status nib_config_outline(nib_ctx *ctx, const char *dir, json_t **json, nib_outline *outline,
+                              nib_error *err);
 void nib_config_free(nib_ctx *ctx, nib_config *config);
 
 /* A tensor by the name the architecture uses; files without the prefix are understood. */

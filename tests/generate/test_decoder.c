@@ -65,12 +65,12 @@ static void check_type(nib_dtype type)
         REQUIRE_OK(nib_decoder_push(few, &id, 1, most, &err), err);
         REQUIRE_OK(nib_decoder_logits(full, 0, &all, &err), err);
         REQUIRE_OK(nib_decoder_logits(few, 0, &some, &err), err);
-        CHECK(!all.ids && all.count == model->config->vocabulary,
+        CHECK(!all.ids && all.count == model->head->weight->out,
               "%zu logits where all were asked for", all.count);
         CHECK(!some.ids || (most > 0 && most <= MOST), "%zu logits where %zu were asked for",
               some.count, most);
         check_logits(all, some, most);
-        fewer += some.ids && some.count < model->config->vocabulary / 2;
+        fewer += some.ids && some.count < model->head->weight->out / 2;
     }
     CHECK(fewer >= 8, "only %zu of %d tokens had fewer logits", fewer, TOKENS);
     nib_decoder_destroy(full);
@@ -147,7 +147,7 @@ static void test_precision(void)
     nib_logits got;
     nib_error err;
 
-    REQUIRE(model && highest && model->config->vocabulary <= 4096);
+    REQUIRE(model && highest && model->head->weight->out <= 4096);
     for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
     REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &d, &err), err);
     for (int high = 0; high < 2; high++) {

@@ -139,7 +139,7 @@ static void check(lab_build *build, int count, const char *what)
 static nib_value input(lab *l, const char *name, size_t width)
 {
     lab_embedding(l, name, width, LAB_FULL);
-    return nib_embed(&l->b, name);
+    return lab_embed(l, name);
 }
 
 static const int linears[] = { LAB_LORA | LAB_TRAIN,   LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS,
@@ -151,7 +151,7 @@ static void build_linear(lab *l)
 
     l->b.segment++;
     lab_linear(l, "w", 11, 22, linears[l->variant]);
-    y = nib_apply_linear(&l->b, x, "w");
+    y = lab_apply(l, x, "w");
     lab_finish(l, y, 11, 0);
 }
 static void test_linear(void) { check(build_linear, NIB_COUNT(linears), "linear"); }
@@ -165,9 +165,9 @@ static void build_neighbours(lab *l)
     lab_linear(l, "q", 11, 22, LAB_NF4 | LAB_LORA);
     lab_linear(l, "k", 11, 22, LAB_BIAS);
     lab_linear(l, "v", 11, 22, LAB_LORA | LAB_DROPOUT);
-    q = nib_apply_linear(&l->b, x, "q");
-    k = nib_apply_linear(&l->b, x, "k");
-    v = nib_apply_linear(&l->b, x, "v");
+    q = lab_apply(l, x, "q");
+    k = lab_apply(l, x, "k");
+    v = lab_apply(l, x, "v");
     lab_finish(l, nib_add(&l->b, q, nib_add(&l->b, k, v)), 11, 0);
 }
 static void test_neighbours(void) { check(build_neighbours, 1, "neighbours"); }
@@ -180,9 +180,9 @@ static void build_first_linear(lab *l)
     lab_embedding(l, "embed", 9, 0);
     lab_linear(l, "w", 6, 9, LAB_LORA);
     lab_linear(l, "x", 5, 6, LAB_NF4 | LAB_LORA | LAB_DROPOUT);
-    y = nib_apply_linear(&l->b, nib_embed(&l->b, "embed"), "w");
+    y = lab_apply(l, lab_embed(l, "embed"), "w");
     l->b.segment++;
-    lab_finish(l, nib_apply_linear(&l->b, y, "x"), 5, 0);
+    lab_finish(l, lab_apply(l, y, "x"), 5, 0);
 }
 static void test_first_linear(void) { check(build_first_linear, 1, "first linear"); }
 
@@ -205,7 +205,7 @@ static void build_first_norm(lab *l)
     nib_value x, y;
 
     lab_embedding(l, "embed", 13, 0);
-    x = nib_embed(&l->b, "embed");
+    x = lab_embed(l, "embed");
     lab_norm(l, "n", 13, l->variant, LAB_TRAIN);
     y = l->variant ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n")
                    : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
@@ -228,7 +228,7 @@ static void build_activation(lab *l)
     nib_value x;
 
     avoid_zero(e);
-    x = nib_embed(&l->b, "embed");
+    x = lab_embed(l, "embed");
     l->b.segment++;
     lab_finish(l, nib_activate(&l->b, x, (nib_activation)l->variant), 10, 0);
 }
@@ -240,8 +240,8 @@ static void build_gate(lab *l)
 
     avoid_zero(lab_embedding(l, "gate", 10, LAB_FULL));
     lab_embedding(l, "up", 10, LAB_FULL);
-    gate = nib_embed(&l->b, "gate");
-    up = nib_embed(&l->b, "up");
+    gate = lab_embed(l, "gate");
+    up = lab_embed(l, "up");
     l->b.segment++;
     lab_finish(l, nib_gate(&l->b, gate, up, (nib_activation)l->variant), 10, 0);
 }
@@ -257,10 +257,10 @@ static void build_add(lab *l)
     lab_linear(l, "w", 8, 8, LAB_LORA);
     lab_linear(l, "v", 8, 8, LAB_LORA);
     n = nib_apply_rms_norm(&l->b, x, 1e-3f, "n");
-    y = nib_apply_linear(&l->b, n, "w");
+    y = lab_apply(l, n, "w");
     y = l->variant & 1 ? nib_add(&l->b, x, y) : nib_add(&l->b, y, x);
     l->b.segment++;
-    z = nib_apply_linear(&l->b, l->variant & 2 ? n : y, "v");
+    z = lab_apply(l, l->variant & 2 ? n : y, "v");
     z = nib_activate(&l->b, l->variant & 1 ? nib_add(&l->b, y, z) : nib_add(&l->b, z, y),
                      NIB_ACT_SILU);
     lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_GELU), z), 8, 0);
@@ -283,9 +283,9 @@ static void build_gather(lab *l)
     y = nib_to_logit_rows(&l->b, y);
     l->b.segment++;
     lab_linear(l, "w", 8, 8, LAB_LORA | LAB_TRAIN);
-    y = nib_add(&l->b, y, nib_apply_linear(&l->b, z, "w"));
+    y = nib_add(&l->b, y, lab_apply(l, z, "w"));
     lab_linear(l, "head", l->targets, 8, 0);
-    nib_set_head(&l->b, y, "head");
+    lab_head(l, y);
 }
 static void test_gather(void) { check(build_gather, 2, "gather"); }
 
@@ -297,10 +297,10 @@ static void build_pool(lab *l)
     l->b.segment++;
     y = nib_pool_rows(&l->b, x, (nib_pooling)l->variant);
     lab_linear(l, "w", 8, 9, LAB_LORA | LAB_TRAIN);
-    y = nib_activate(&l->b, nib_apply_linear(&l->b, y, "w"), NIB_ACT_GELU);
+    y = nib_activate(&l->b, lab_apply(l, y, "w"), NIB_ACT_GELU);
     l->b.segment++;
     lab_linear(l, "head", l->targets, 8, 0);
-    nib_set_head(&l->b, y, "head");
+    lab_head(l, y);
 }
 static void test_pool(void) { check(build_pool, NIB_POOL_MEAN + 1, "pool"); }
 
@@ -359,7 +359,7 @@ static void build_fused(lab *l)
     l->rope = (nib_rope){ .rot = D - 2, .inv = angles, .attention_factor = 1 };
     l->b.segment++;
     lab_linear(l, "qkv", (heads + 2 * kv) * D, 7, LAB_LORA | LAB_TRAIN);
-    qkv = nib_apply_linear(&l->b, x, "qkv");
+    qkv = lab_apply(l, x, "qkv");
     if (l->variant == 0) { /* groups of q, q, k, v */
         nib_heads many = { .head_stride = D, .per_group = per, .group_stride = (per + 2) * D };
         nib_heads one = { .head_stride = D, .per_group = 1, .group_stride = (per + 2) * D };
@@ -390,8 +390,8 @@ static void build_values_only(lab *l)
 
     lab_embedding(l, "q", 8, 0);
     lab_embedding(l, "k", 8, 0);
-    q = nib_embed(&l->b, "q");
-    k = l->variant ? input(l, "kt", 8) : nib_embed(&l->b, "k");
+    q = lab_embed(l, "q");
+    k = l->variant ? input(l, "kt", 8) : lab_embed(l, "k");
     v = input(l, "v", 8);
     lab_finish(l, nib_attend(&l->b, q, k, v, &d), 8, 0);
 }
@@ -404,7 +404,7 @@ static const int embeddings[] = { LAB_FULL, LAB_LORA, LAB_NF4 | LAB_LORA, LAB_FU
 static void build_embedding(lab *l)
 {
     lab_embedding(l, "embed", 10, embeddings[l->variant]);
-    lab_finish(l, nib_embed(&l->b, "embed"), 10, 0);
+    lab_finish(l, lab_embed(l, "embed"), 10, 0);
 }
 static void test_embedding(void) { check(build_embedding, NIB_COUNT(embeddings), "embedding"); }
 

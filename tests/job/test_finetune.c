@@ -277,7 +277,7 @@ static void count_calls(void *user, const nib_step_report *r)
 
 static void test_steps_allocate_nothing(void)
 {
-    test_heap heap = { 0 };
+    static test_heap heap; /* outlives this function: the context frees through it later */
     nib_ctx *ctx = test_ctx_heap(&heap);
     nib_finetune_options o;
     nib_error err;

@@ -115,7 +115,7 @@ static float greatest_difference(const float *a, const float *b, size_t n)
 static void check_one_row(fixture *f, nib_run *run, const float *want, const char *variant)
 {
     const nib_graph *g = f->model->graph;
-    size_t v = f->model->config->vocabulary, last = g->node_count;
+    size_t v = f->model->head->weight->out, last = g->node_count;
     float *got = test_guarded(v * sizeof *got);
     nib_batch one = f->whole;
 
@@ -131,7 +131,7 @@ static void check_one_row(fixture *f, nib_run *run, const float *want, const cha
 
 static void check_logits(fixture *f, const char *prefix, const char *variant)
 {
-    size_t v = f->model->config->vocabulary;
+    size_t v = f->model->head->weight->out;
     float *logits = test_guarded(64 * v * sizeof *logits);
     nib_plan *plan;
     nib_run *run;

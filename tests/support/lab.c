@@ -108,7 +108,29 @@ void lab_finish(lab *l, nib_value hidden, size_t width, int how)
     l->b.segment++;
     hidden = nib_to_logit_rows(&l->b, hidden);
     lab_linear(l, "head", l->targets, width, how);
-    nib_set_head(&l->b, hidden, "head");
+    lab_head(l, hidden);
+}
+
+nib_value lab_apply(lab *l, nib_value x, const char *name)
+{
+    for (size_t i = 0; i < l->linear_count; i++)
+        if (strcmp(l->linears[i].name, name) == 0)
+            return nib_apply_linear(&l->b, x, l->linears[i].weight->out, l->linears[i].bias != NULL,
+                                    "%s", name);
+    return nib_apply_linear(&l->b, x, 1, false, "%s", name);
+}
+
+nib_value lab_embed(lab *l, const char *name)
+{
+    for (size_t i = 0; i < l->embedding_count; i++)
+        if (strcmp(l->embeddings[i].name, name) == 0)
+            return nib_embed(&l->b, NIB_IDS, LAB_IDS, l->embeddings[i].weight->in, name);
+    return nib_embed(&l->b, NIB_IDS, 1, 1, name);
+}
+
+void lab_head(lab *l, nib_value hidden)
+{
+    nib_set_head(&l->b, hidden, (nib_head_spec){ .rows = l->targets }, "head");
 }
 
 /* --- the binder: modules by name --- */
@@ -118,29 +140,34 @@ static nib_status missing(const char *module, nib_error *err)
     return nib_fail(err, NIB_E_MISMATCH, "%s: not in the lab", module);
 }
 
-static nib_status find_linear(void *self, const char *module, nib_linear **out, nib_error *err)
+static nib_status find_linear(void *self, const char *module, const nib_linear_spec *spec,
+                              nib_linear **out, nib_error *err)
 {
     lab *l = self;
+
+    (void)spec;
     for (size_t i = 0; i < l->linear_count; i++)
         if (strcmp(l->linears[i].name, module) == 0) return *out = &l->linears[i], NIB_OK;
     return missing(module, err);
 }
 
-static nib_status find_embedding(void *self, const char *module, nib_embedding **out,
-                                 nib_error *err)
+static nib_status find_embedding(void *self, const char *module, size_t rows, size_t width,
+                                 nib_embedding **out, nib_error *err)
 {
     lab *l = self;
+
+    (void)rows, (void)width;
     for (size_t i = 0; i < l->embedding_count; i++)
         if (strcmp(l->embeddings[i].name, module) == 0) return *out = &l->embeddings[i], NIB_OK;
     return missing(module, err);
 }
 
-static nib_status find_norm(void *self, const char *module, bool bias, nib_norm **out,
-                            nib_error *err)
+static nib_status find_norm(void *self, const char *module, const nib_norm_spec *spec,
+                            nib_norm **out, nib_error *err)
 {
     lab *l = self;
     for (size_t i = 0; i < l->norm_count; i++)
-        if (strcmp(l->norms[i].name, module) == 0 && bias == (l->norms[i].bias != NULL))
+        if (strcmp(l->norms[i].name, module) == 0 && spec->bias == (l->norms[i].bias != NULL))
             return *out = &l->norms[i], NIB_OK;
     return missing(module, err);
 }

@@ -57,6 +57,10 @@ float lab_random(lab *l); /* in [-1, 1) */
 nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how);
 nib_embedding *lab_embedding(lab *l, const char *name, size_t width,
                              int how); /* [LAB_IDS, width] */
+/* Apply them, with the sizes they were made with; lab_head() puts the linear "head" on top. */
+nib_value lab_apply(lab *l, nib_value x, const char *name);
+nib_value lab_embed(lab *l, const char *name);
+void lab_head(lab *l, nib_value hidden);
 void lab_norm(lab *l, const char *name, size_t width, bool bias, int how);
 /* Logit rows and a head [l->targets, width] behind `hidden`. */
 void lab_finish(lab *l, nib_value hidden, size_t width, int how);

@@ -1,0 +1,7 @@
+/* arch_list.h - every architecture once.  arch.h makes the declarations of it, config_open.c the
+ * list that model_type is looked up in. */
+ARCH(llama)
+ARCH(mistral)
+ARCH(qwen2)
+ARCH(gptj)
+ARCH(falcon)

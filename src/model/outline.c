@@ -1,0 +1,106 @@
+/* outline.c - a graph over shapes, and the sizes read off it. */
+#include "model/outline.h"
+
+#include "graph/sink.h"
+
+/* Modules live as long as the outline is made. */
+typedef struct shapes {
+    nib_ctx *ctx;
+    void **owned;
+    size_t count, capacity;
+    size_t linears;
+    bool tied;
+} shapes;
+
+/* Zeroed memory that goes with the others; NULL: no memory. */
+static void *take(shapes *s, size_t bytes)
+{
+    void *p;
+
+    if (!nib_grow(s->ctx, &s->owned, &s->capacity, s->count + 1, sizeof *s->owned)) return NULL;
+    p = nib_new(s->ctx, bytes);
+    if (p) s->owned[s->count++] = p;
+    return p;
+}
+
+static nib_status no_memory(const char *module, nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
+}
+
+static nib_weight *shape(shapes *s, size_t out, size_t in)
+{
+    nib_weight *w = take(s, sizeof *w);
+
+    if (w) w->out = out, w->in = in;
+    return w;
+}
+
+static nib_status bind_linear(void *self, const char *module, const nib_linear_spec *spec,
+                              nib_linear **out, nib_error *err)
+{
+    shapes *s = self;
+    nib_linear *l = take(s, sizeof *l);
+
+    if (!l || !(l->weight = shape(s, spec->out, spec->in))) return no_memory(module, err);
+    if (spec->head) s->tied = spec->tied_to != NULL;
+    else s->linears++;
+    *out = l;
+    return NIB_OK;
+}
+
+static nib_status bind_embedding(void *self, const char *module, size_t rows, size_t width,
+                                 nib_embedding **out, nib_error *err)
+{
+    shapes *s = self;
+    nib_embedding *e = take(s, sizeof *e);
+
+    if (!e || !(e->weight = shape(s, rows, width))) return no_memory(module, err);
+    *out = e;
+    return NIB_OK;
+}
+
+static nib_status bind_norm(void *self, const char *module, const nib_norm_spec *spec,
+                            nib_norm **out, nib_error *err)
+{
+    nib_norm *n = take(self, sizeof *n);
+
+    if (!n) return no_memory(module, err);
+    n->width = spec->width;
+    *out = n;
+    return NIB_OK;
+}
+
+static void read_off(const nib_graph *g, const shapes *s, nib_outline *o)
+{
+    *o = (nib_outline){ .vocabulary = g->head->weight->out, .width = g->head->weight->in,
+                        .layers = (size_t)g->segments - 2, /* without front and back */
+                        .positions = g->positions, .linears = s->linears, .tied = s->tied };
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_attention_desc *a = &g->nodes[i].attention;
+        if (!a->heads) continue;
+        o->heads = a->heads;
+        o->kv_heads = a->kv_heads;
+        o->head_dim = a->head_dim;
+        break;
+    }
+}
+
+nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *where,
+                            nib_outline *out, nib_error *err)
+{
+    shapes s = { .ctx = ctx };
+    nib_build b = { .graph = nib_graph_create(ctx, NIB_F32),
+                    .binder = { &s, bind_linear, bind_embedding, bind_norm } };
+    nib_status status;
+
+    if (!b.graph) return no_memory(where, err);
+    config->arch->build(&b, config->values, NIB_TASK_CAUSAL_LM);
+    status = b.status ? nib_fail(err, b.status, "%s: %s", where, b.error.message)
+                      : nib_sink_logit_rows(b.graph, err);
+    if (!status) read_off(b.graph, &s, out);
+    nib_graph_destroy(b.graph);
+    for (size_t i = 0; i < s.count; i++) nib_free(ctx, s.owned[i]);
+    nib_free(ctx, s.owned);
+    return status;
+}
