@@ -20,17 +20,22 @@ void nib_llama_read(nib_reader *r, void *config)
     m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", false);
     m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
     m->tied = nib_read_bool(r, "tie_word_embeddings", false);
-    m->head_dim = nib_read_own_head_dim(r, m->width, m->heads);
+    m->head_dim = m->default_head_dim && !nib_read_has(r, "head_dim")
+                      ? m->default_head_dim : nib_read_own_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,
                                                 .positions = m->positions });
 }
 
+size_t nib_llama_window(const nib_llama *m, int i)
+{
+    return !m->sliding || m->sliding[i] ? m->window : 0;
+}
+
 static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
 {
-    bool slides = m->window && (!m->sliding || m->sliding[i]);
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->kv_heads,
-                                     .head_dim = m->head_dim, .window = slides ? m->window : 0,
+                                     .head_dim = m->head_dim, .window = nib_llama_window(m, i),
                                      .scale = 1 / sqrtf((float)m->head_dim) };
     size_t q_width = m->heads * m->head_dim, kv_width = m->kv_heads * m->head_dim;
     bool bias = m->qkv_bias;
@@ -54,30 +59,35 @@ nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h)
     return nib_apply_linear(b, h, m->width, bias, "model.layers.%d.mlp.down_proj", i);
 }
 
-/* h = x + o(attention(norm(x)));  y = h + down(act(gate(norm(h))) * up(norm(h))). */
-nib_value nib_llama_layer(nib_build *b, const nib_llama *m, int i, nib_value x)
+/* h = x + attention(norm(x));  y = h + mlp(norm(h)). */
+static nib_value layer(nib_build *b, const nib_llama *m, nib_llama_attention *attention, int i,
+                       nib_value x)
 {
     nib_value h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
-    x = nib_add(b, x, attend(b, m, i, h));
+    x = nib_add(b, x, attention(b, m, i, h));
     h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
     return nib_add(b, x, nib_llama_mlp(b, m, i, h));
 }
 
-void nib_llama_build(nib_build *b, const void *config, nib_task task)
+void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_attention *attention)
 {
-    const nib_llama *m = config;
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
 
-    (void)task;
     nib_set_positions(b, m->positions);
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
-        x = nib_llama_layer(b, m, i, x);
+        x = layer(b, m, attention, i, x);
     }
     nib_segment(b);
     x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
     nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
+}
+
+void nib_llama_build(nib_build *b, const void *config, nib_task task)
+{
+    (void)task;
+    nib_llama_stack(b, config, attend);
 }
 
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };

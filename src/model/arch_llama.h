@@ -13,14 +13,20 @@ typedef struct nib_llama {
     nib_rope rope;
     size_t window;       /* tokens that a sliding layer sees; 0: none slides */
     const bool *sliding; /* [layers], NULL: all slide */
+    size_t default_head_dim; /* set before reading: of a config without head_dim; 0: from width */
 } nib_llama;
+
+/* What a layer puts between its first norm and the stream. */
+typedef nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
 
 /* The keys of llama; rope included. */
 void nib_llama_read(nib_reader *r, void *config);
 /* down(act(gate(h)) * up(h)) of layer i. */
 nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h);
-/* One layer on the stream x. */
-nib_value nib_llama_layer(nib_build *b, const nib_llama *m, int i, nib_value x);
+/* The window of layer i; 0: none. */
+size_t nib_llama_window(const nib_llama *m, int i);
+/* The whole model with its own attention in llama's layers. */
+void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_attention *attend);
 void nib_llama_build(nib_build *b, const void *config, nib_task task);
 extern const char *const nib_llama_targets[];
 

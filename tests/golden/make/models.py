@@ -60,6 +60,30 @@ VARIANTS = {
     # 16 heads: slopes that are no powers of two, so that their rounding to bfloat16 shows.
     "falcon-rw": ("bfloat16", FALCON | dict(multi_query=False, parallel_attn=False, bias=True, alibi=True,
                                             num_attention_heads=16, new_decoder_architecture=False)),
+    # A norm for each head of q and k; heads wider than hidden_size / heads.
+    "qwen3": ("bfloat16", LLAMA | dict(model_type="qwen3", num_key_value_heads=2, head_dim=32, attention_bias=False,
+                                       rope_theta=1000000.0)),
+    # Both caps are felt, the scale is not that of the head's width, the first layer has a window.
+    "gemma2": ("bfloat16", LLAMA | dict(model_type="gemma2", num_key_value_heads=2, head_dim=32, sliding_window=9,
+                                        query_pre_attn_scalar=24, attn_logit_softcapping=3.0, num_hidden_layers=3,
+                                        final_logit_softcapping=4.0, hidden_activation="gelu_pytorch_tanh",
+                                        tie_word_embeddings=True, pad_token_id=0)),
+    # Two ropes, one of them scaled; two layers with a window, then one without.
+    "gemma3": ("bfloat16", LLAMA | dict(model_type="gemma3_text", num_key_value_heads=1, head_dim=32, sliding_window=9,
+                                        query_pre_attn_scalar=24, sliding_window_pattern=3, num_hidden_layers=3,
+                                        rope_theta=50000.0, rope_local_base_freq=500.0,
+                                        rope_scaling=dict(rope_type="linear", factor=4.0),
+                                        hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True,
+                                        pad_token_id=0)),
+    "phi3": ("bfloat16", LLAMA | dict(model_type="phi3", num_key_value_heads=2, sliding_window=9,
+                                      partial_rotary_factor=0.5, pad_token_id=0)),
+    # The first sequence is longer than the original length, the second is not.
+    "phi3-longrope": ("bfloat16", LLAMA | dict(
+        model_type="phi3", num_key_value_heads=2, pad_token_id=0, original_max_position_embeddings=20,
+        rope_scaling=dict(type="longrope", short_factor=[1.0 + 0.1 * i for i in range(8)],
+                          long_factor=[1.5 + 0.4 * i for i in range(8)]))),
+    "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
+                              n_positions=64)),
 }
 
 
@@ -70,32 +94,42 @@ def generator(name):
 def fill(model, rng):
     """Random weights that keep activations near 1 and logits near 2, whatever the depth."""
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    transposed = {f"{name}.weight" for name in conv1ds(model)}
     with torch.no_grad():
         for name, p in model.named_parameters():
             r = torch.randn(p.shape, generator=rng)
             if p.dim() == 1:
-                p.copy_(0.2 * r if name.endswith("bias") else 1 + 0.2 * r)
+                centred = name.endswith("bias") or model.config.model_type.startswith("gemma")
+                p.copy_(0.2 * r if centred else 1 + 0.2 * r)
             elif p is model.get_input_embeddings().weight:
                 p.copy_(r * (0.25 if tied else 1.0))
             elif p is model.get_output_embeddings().weight:
                 p.copy_(0.25 * r)
+            elif name.endswith("wpe.weight"):
+                p.copy_(0.3 * r)
             else:
-                p.copy_(r / p.shape[1] ** 0.5)
+                p.copy_(r / p.shape[0 if name in transposed else 1] ** 0.5)
+
+
+def conv1ds(model):
+    """GPT-2's linears, whose weight is [in, out]."""
+    return {name: m for name, m in model.named_modules() if type(m).__name__ == "Conv1D"}
 
 
 def round_nf4(model):
     """Puts the weight of every linear but the head on the NF4 grid, as bitsandbytes quantizes it."""
     for name, module in model.named_modules():
-        if type(module).__name__ not in ("Linear", "FalconLinear") or module is model.get_output_embeddings():
+        kind = type(module).__name__
+        if kind not in ("Linear", "FalconLinear", "Conv1D") or module is model.get_output_embeddings():
             continue
-        w = module.weight.data
+        w = module.weight.data.T.contiguous() if kind == "Conv1D" else module.weight.data
         assert w.shape[1] % 64 == 0, name  # else blocks cross rows, where the library's AVX-512 decoding is wrong
         codes, state = F.quantize_4bit(w, blocksize=64, quant_type="nf4")
         decoded = F.dequantize_4bit(codes, state)
         high_first = torch.stack([codes.flatten() >> 4, codes.flatten() & 15], 1).flatten().long()
         plain = (state.code[high_first].reshape(-1, 64) * state.absmax[:, None]).reshape(w.shape)
         assert torch.equal(decoded, plain), name
-        module.weight.data = plain
+        module.weight.data = plain.T.contiguous() if kind == "Conv1D" else plain
 
 
 def sequences(rng):
