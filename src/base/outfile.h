@@ -32,6 +32,9 @@ void nib_outfile_discard(nib_outfile *f); /* removes the temporary file; NULL is
 nib_status nib_outfile_replace(nib_ctx *ctx, const char *path, const void *data, size_t bytes,
                                nib_error *err);
 
+/* Copies the file `from` to `to`, atomically and with little memory. */
+nib_status nib_outfile_copy(nib_ctx *ctx, const char *from, const char *to, nib_error *err);
+
 typedef struct nib_outdir nib_outdir;
 
 /* Starts building directory `path` (its parent exists) under a temporary name beside it.

@@ -69,19 +69,10 @@ static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, co
                             nib_error *err)
 {
     char *from = nib_sprintf(ctx, "%s/%s", model, name), *to = nib_sprintf(ctx, "%s/%s", dir, name);
-    char *data = NULL;
-    size_t bytes;
     nib_status status = NIB_OK;
 
-    if (!from || !to) {
-        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
-        goto done;
-    }
-    if (!nib_file_exists(from)) goto done;
-    status = nib_file_read(ctx, from, (size_t)1 << 29, &data, &bytes, err);
-    if (!status) status = nib_outfile_replace(ctx, to, data, bytes, err);
-done:
-    nib_free(ctx, data);
+    if (!from || !to) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    else if (nib_file_exists(from)) status = nib_outfile_copy(ctx, from, to, err);
     nib_free(ctx, from);
     nib_free(ctx, to);
     return status;
