@@ -198,13 +198,46 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
     nib_plan_destroy(f->ctx, plan);
 }
 
-static bool open_fixture(fixture *f, const char *dir, bool nf4)
+/* The bits of a sequence are the same by itself as beside the other. */
+static void check_alone(fixture *f, const char *prefix, const char *variant)
+{
+    size_t v = f->model->head->weight->out;
+    float *packed = test_guarded(64 * v * sizeof *packed), *alone = test_guarded(64 * v * sizeof *alone);
+    size_t tokens = f->whole.axes[NIB_TOKENS].count;
+    nib_plan *plan;
+    nib_run *run;
+    nib_error err;
+
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, tokens, tokens, &plan, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 128, 0, &run, &err), err);
+    for (int s = 0; s < SEQUENCES; s++) {
+        size_t first = f->offsets[s], length = f->offsets[s + 1] - first;
+        uint32_t offsets[2] = { 0, (uint32_t)length };
+        nib_batch one = f->whole;
+
+        nib_run_forward(run, &f->whole);
+        nib_run_logits(run, first, first + length, packed);
+        one.sequences = 1;
+        one.axes[NIB_TOKENS] = (nib_axis_rows){ .count = length, .offsets = offsets };
+        one.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = length, .picks = f->all_rows };
+        one.inputs[NIB_IDS] += first;
+        one.inputs[NIB_POSITIONS] += first;
+        nib_run_forward(run, &one);
+        nib_run_logits(run, 0, length, alone);
+        CHECK(memcmp(packed, alone, length * v * sizeof *alone) == 0,
+              "%s %s: sequence %d has other bits alone", variant, prefix, s);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(f->ctx, plan);
+}
+
+static bool open_fixture(fixture *f, const char *dir, bool nf4, int threads)
 {
     char path[600];
     nib_error err;
     nib_model_options options = { .model = dir, .bnb = { .load_in_4bit = nf4 } };
 
-    *f = (fixture){ .ctx = test_ctx() };
+    *f = (fixture){ .ctx = test_ctx_threads(threads, NULL) };
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);
     if (nib_tensors_open(f->ctx, path, &f->expected, &err) ||
         nib_model_open(f->ctx, &options, NIB_F32, (nib_model_progress){ 0 }, &f->model, &err)) {
@@ -220,21 +253,23 @@ static void close_fixture(fixture *f)
     nib_model_close(f->model);
     nib_params_free(f->ctx, &f->params);
     nib_tensors_close(f->expected);
+    test_ctx_release(f->ctx);
 }
 
-static void check_variant(const char *dir, const char *variant, bool nf4)
+static void check_variant(const char *dir, const char *variant, bool nf4, int threads)
 {
     const char *mark = nf4 ? "nf4." : "";
     char prefix[32], grads[32], loss[32];
     fixture f;
 
-    if (!open_fixture(&f, dir, nf4)) return;
+    if (!open_fixture(&f, dir, nf4, threads)) return;
     snprintf(prefix, sizeof prefix, "%slora.", mark);
     snprintf(grads, sizeof grads, "%sgrad.", mark);
     snprintf(loss, sizeof loss, "%slora.loss", mark);
     check_logits(&f, mark, variant);
     load_adapter(&f, dir);
     check_logits(&f, prefix, variant);
+    check_alone(&f, prefix, variant);
     check_gradients(&f, NIB_PLAN_KEEP, grads, loss, variant);
     check_gradients(&f, NIB_PLAN_CHECKPOINT, grads, loss, variant);
     close_fixture(&f);
@@ -254,7 +289,8 @@ static void each_variant(bool nf4)
         char dir[512];
         if (entry->d_name[0] == '.') continue;
         snprintf(dir, sizeof dir, "%s/%s", top, entry->d_name);
-        check_variant(dir, entry->d_name, nf4);
+        for (int threads = 1; threads <= 2; threads++)
+            check_variant(dir, entry->d_name, nf4, threads);
         count++;
     }
     closedir(d);
