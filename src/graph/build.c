@@ -100,6 +100,13 @@ static bool check_matrix(nib_build *b, const char *name, size_t rows, size_t wid
     return false;
 }
 
+static void limit_positions(nib_build *b, size_t limit)
+{
+    nib_graph *g = b->graph;
+
+    if (limit && (!g->position_limit || limit < g->position_limit)) g->position_limit = limit;
+}
+
 nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module)
 {
     nib_embedding *e = NULL;
@@ -107,6 +114,7 @@ nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, cons
     if (!check_matrix(b, module, rows, width)) return nothing;
     keep_status(b, b->binder.embedding(b->binder.self, module, rows, width, &e, &b->error));
     if (b->status) return nothing;
+    if (ids == NIB_POSITIONS) limit_positions(b, rows);
     return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e, .row_input = ids },
                     b->graph->inputs[ids].axis, width, 0);
 }
@@ -284,6 +292,7 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
                        head_dim);
         return nothing;
     }
+    limit_positions(b, rope->limit);
     y = add_node(b, (nib_node){ .op = &nib_op_rotate, .rope = rope, .inputs = { x.id },
                                 .input_count = 1 },
                  info_of(b, x)->axis, heads * head_dim, 0);

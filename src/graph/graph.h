@@ -102,6 +102,7 @@ typedef struct nib_rope {
     float attention_factor;  /* multiplies cosine and sine (yarn, longrope) */
     const float *long_inv;   /* longrope: the angles in sequences longer than long_from; or NULL */
     size_t long_from;
+    size_t limit;            /* positions beyond have no angles here; 0: none has */
 } nib_rope;
 
 typedef struct nib_attention_desc {
@@ -147,6 +148,7 @@ struct nib_graph {
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;
     size_t positions;        /* the most tokens of a sequence that the model was made for */
+    size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t attention_count;
 };
 

@@ -76,6 +76,15 @@ size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions,
            (rope ? 2 * positions * (rope->rot / 2) * sizeof(float) : 0);
 }
 
+nib_status nib_graph_check_length(const nib_graph *g, size_t positions, nib_error *err)
+{
+    if (!g->position_limit || positions <= g->position_limit) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "a sequence of %zu tokens, but the model has positions for %zu: set "
+                    "max_seq_length to at most %zu",
+                    positions, g->position_limit, g->position_limit);
+}
+
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,
                           size_t state_capacity, nib_run **out, nib_error *err)
 {
@@ -86,6 +95,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     if (!run) return nib_fail(err, NIB_E_NOMEM, "run: out of memory");
     *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan, .positions = positions,
                       .state_capacity = state_capacity, .bad_node = NIB_NONE };
+    status = nib_graph_check_length(g, positions, err);
+    if (status) goto done;
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].op->state) state += g->nodes[i].op->state(g, &g->nodes[i], state_capacity);
     status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);

@@ -262,7 +262,8 @@ static void scale_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spe
     } else if (strcmp(k->type, "longrope") == 0 || strcmp(k->type, "su") == 0) {
         longrope_angles(r, rope, spec, k, inv);
     } else if (strcmp(k->type, "dynamic") == 0) {
-        need_factor(r, k); /* plain up to max_position_embeddings, and no position is beyond */
+        need_factor(r, k);
+        rope->limit = spec->positions; /* plain up to there; beyond, angles hang on the length */
     } else {
         nib_read_fail(r, NIB_E_UNSUPPORTED,
                       "rope_type '%s', known are default, linear, dynamic, llama3, yarn, longrope, "
