@@ -15,7 +15,7 @@ enum { COLD_BYTES = 512 << 20, CONTEXT = 64, TOKENS = 48 };
 typedef struct dot_work {
     nib_ctx *ctx;
     nib_kernels k;
-    nib_weight w;
+    nib_bnb4 w;
     nib_product_args args;
     const uint8_t *codes;
     const float *absmax;
@@ -27,10 +27,10 @@ static void run_dot(void *arg)
 {
     dot_work *d = arg;
 
-    d->w.as.bnb4.codes = d->codes + d->next * d->codes_each;
-    d->w.as.bnb4.absmax = d->absmax + d->next * d->blocks_each;
+    d->w.codes = d->codes + d->next * d->codes_each;
+    d->w.absmax = d->absmax + d->next * d->blocks_each;
     d->next = (d->next + 1) % d->copies;
-    nib_product_dot(d->ctx, &d->k, &d->w, &d->args, d->scratch);
+    nib_product_dot(d->ctx, &d->k, &d->w.base, &d->args, d->scratch);
 }
 
 /* How rows are multiplied: compute type, and what float32 may lose. */
@@ -48,9 +48,9 @@ static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandw
     d.copies = COLD_BYTES / d.codes_each + 1;
     d.codes = bench_bytes(d.codes_each * d.copies, 3);
     d.absmax = bench_numbers(NIB_F32, d.blocks_each * d.copies, 5);
-    d.w = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in };
-    d.w.as.bnb4 = (nib_bnb4){ .blocksize = 64, .dtype = type, .decode = d.k.decode4 };
-    memcpy(d.w.as.bnb4.table, nib_nf4_table, sizeof nib_nf4_table);
+    d.w = (nib_bnb4){ .base = { .scheme = &nib_bnb4_scheme, .out = out, .in = in, .dtype = type },
+                      .blocksize = 64, .decode = d.k.decode4 };
+    memcpy(d.w.table, nib_nf4_table, sizeof nib_nf4_table);
     d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, in, 1, 1), 1);
     d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1, .x = { bench_numbers(type, in, 1), in, type },
                                  .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };

@@ -12,7 +12,7 @@ typedef struct shape { size_t in, out; } shape;
 typedef struct product_work {
     nib_ctx *ctx;
     nib_kernels k;
-    nib_weight w;
+    nib_bnb4 w;
     nib_product_args args;
     void *scratch, *ready;
     bool backward;
@@ -24,21 +24,21 @@ static void run(void *arg)
     nib_product_args args = p->args;
 
     args.x = nib_operand_ready(p->ctx, &p->k, args.rows, args.x.ld, args.x, p->ready);
-    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w, &args,
+    (p->backward ? nib_product_backward : nib_product_forward)(p->ctx, &p->k, &p->w.base, &args,
                                                                p->scratch);
 }
 
 /* A weight of random codes; all scales alike. */
-static nib_weight random_nf4(const nib_kernels *k, shape s)
+static nib_bnb4 random_nf4(const nib_kernels *k, shape s)
 {
     size_t blocks = s.in * s.out / 64;
     float *absmax = bench_numbers(NIB_F32, blocks, 7);
-    nib_weight w = { .scheme = &nib_bnb4_scheme, .out = s.out, .in = s.in };
+    nib_bnb4 w = { .base = { .scheme = &nib_bnb4_scheme, .out = s.out, .in = s.in, .dtype = NIB_F32 },
+                   .codes = bench_bytes(s.in * s.out / 2, 3), .blocksize = 64, .absmax = absmax,
+                   .decode = k->decode4 };
 
     for (size_t i = 0; i < blocks; i++) absmax[i] = 0.03f + 0.01f * absmax[i];
-    w.as.bnb4 = (nib_bnb4){ .codes = bench_bytes(s.in * s.out / 2, 3), .blocksize = 64, .absmax = absmax,
-                            .dtype = NIB_F32, .decode = k->decode4 };
-    memcpy(w.as.bnb4.table, nib_nf4_table, sizeof nib_nf4_table);
+    memcpy(w.table, nib_nf4_table, sizeof nib_nf4_table);
     return w;
 }
 
@@ -65,8 +65,8 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
         free(p.args.y);
     }
     free(p.scratch);
-    free((void *)(uintptr_t)p.w.as.bnb4.codes);
-    free((void *)(uintptr_t)p.w.as.bnb4.absmax);
+    free((void *)(uintptr_t)p.w.codes);
+    free((void *)(uintptr_t)p.w.absmax);
 }
 
 int main(int argc, char **argv)

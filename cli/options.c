@@ -127,7 +127,7 @@ static bool is_flag(const option *o)
 static bool add_pair(option_pairs *pairs, const char *name, const char *value)
 {
     if (pairs->count == OPTION_PAIR_ROOM) return false;
-    pairs->items[pairs->count].name = name;
+    pairs->items[pairs->count].key = name;
     pairs->items[pairs->count++].value = value;
     return true;
 }

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "nibble/model.h"
+
 typedef enum option_kind {
     OPTION_FLAG,    /* bool: --x, --x true|false, --no-x */
     OPTION_CHOICE,  /* int: -1 unset, 0 or 1, given as a flag */
@@ -27,7 +29,7 @@ typedef struct option_list {
 
 enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
 typedef struct option_pairs {
-    struct { const char *name, *value; } items[OPTION_PAIR_ROOM];
+    nib_setting items[OPTION_PAIR_ROOM + 1]; /* the last has no key */
     size_t count;
 } option_pairs;
 

@@ -58,13 +58,13 @@ int recipe_line_sort(recipe_line *r, verb *v)
             if (r->pairs.count == OPTION_PAIR_ROOM || n >= RECIPE_NAME_ROOM)
                 return options_misuse(v, "'%.60s' is not key=value", text);
             snprintf(r->positional_names[i], RECIPE_NAME_ROOM, "%.*s", (int)n, text);
-            r->pairs.items[r->pairs.count].name = r->positional_names[i];
+            r->pairs.items[r->pairs.count].key = r->positional_names[i];
             r->pairs.items[r->pairs.count++].value = equals + 1;
         } else if (i == 0 && !there && (ends(text, ".yaml") || ends(text, ".yml"))) {
             r->path = text; /* opening it says what is wrong */
         } else if (i == 0) {
             /* there is room: pairs come with positionals */
-            r->pairs.items[r->pairs.count].name = "model_name_or_path";
+            r->pairs.items[r->pairs.count].key = "model_name_or_path";
             r->pairs.items[r->pairs.count++].value = text;
         } else {
             return options_misuse(
@@ -79,7 +79,7 @@ int recipe_line_read(recipe_line *r, session *s, verb *v, nib_status *status)
     *status = nib_recipe_create(s->ctx, &r->recipe, &s->err);
     if (!*status && r->path) *status = nib_recipe_load(r->recipe, r->path, &s->err);
     for (size_t i = 0; i < r->pairs.count && !*status; i++) {
-        *status = nib_recipe_set(r->recipe, r->pairs.items[i].name, r->pairs.items[i].value,
+        *status = nib_recipe_set(r->recipe, r->pairs.items[i].key, r->pairs.items[i].value,
                                  &s->err);
         if (*status == NIB_E_INVALID) return options_misuse(v, "%s", s->err.message);
     }

@@ -21,13 +21,16 @@ typedef struct session {
     { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
 
-/* How a verb that computes with a model holds it; m: nib_model_options *, compute:
- * const char **. */
-#define MODEL_OPTIONS(m, compute) \
-    { "load-in-4bit", OPTION_FLAG, &(m)->bnb.load_in_4bit, NULL, "quantize a dense model while loading" }, \
-    { "bnb-4bit-quant-type", OPTION_STRING, &(m)->bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" }, \
-    { "bnb-4bit-use-double-quant", OPTION_FLAG, &(m)->bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" }, \
-    { "bnb-4bit-blocksize", OPTION_COUNT, &(m)->bnb.blocksize, "64", "weights that share a scale, 32 to 4096" }, \
+/* How weights are held; settings: option_pairs *. */
+#define WEIGHT_OPTIONS(settings, load) \
+    { "load-in-4bit", OPTION_PAIR_FLAG, settings, NULL, load }, \
+    { "bnb-4bit-quant-type", OPTION_PAIR, settings, "nf4", "nf4 (default) or fp4" }, \
+    { "bnb-4bit-use-double-quant", OPTION_PAIR_FLAG, settings, NULL, "quantize the scales too" }, \
+    { "bnb-4bit-blocksize", OPTION_PAIR, settings, "64", "weights that share a scale, 32 to 4096" }
+
+/* How a verb that computes with a model holds it; compute: const char **. */
+#define MODEL_OPTIONS(settings, compute) \
+    WEIGHT_OPTIONS(settings, "quantize a dense model while loading"), \
     { "compute-dtype", OPTION_STRING, compute, "auto", "auto, float32, bfloat16, float16" }
 
 /* Opens the context; 0 or an exit status. */

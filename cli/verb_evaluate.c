@@ -7,6 +7,7 @@ int verb_evaluate(int argc, char **argv)
     nib_evaluate_options o = { .data = { .max_seq_length = 1024 }, .on_progress = session_progress, .user = &s };
     nib_evaluate_result r;
     const char *compute = NULL;
+    option_pairs settings = { 0 };
     nib_status status;
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE", ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
@@ -23,7 +24,7 @@ int verb_evaluate(int argc, char **argv)
         { "train-on-turns", OPTION_STRING, &o.data.train_on_turns, "all", "of a chat: all turns of the assistant (default), the last, or everything" },
         { "alpaca-ending", OPTION_STRING, &o.data.alpaca_ending, "newline", "what follows '### Response:': newline, space or none" },
         { "skip-bad", OPTION_FLAG, &o.data.skip_bad, NULL, "leave bad records out, and count them" },
-        MODEL_OPTIONS(&o.model, &compute),
+        MODEL_OPTIONS(&settings, &compute),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "evaluate", .arguments = "MODEL --data FILE", .summary = "Loss, perplexity, tokens.",
@@ -35,6 +36,7 @@ int verb_evaluate(int argc, char **argv)
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;
     o.model.model = v.positional[0];
+    o.model.settings = settings.items;
     if ((code = session_begin(&s))) return code;
     status = nib_evaluate(s.ctx, &o, &r, &s.err);
     if (!status && s.json) {

@@ -11,6 +11,7 @@ typedef struct generate {
     nib_generator *g;
     nib_generate_options o;
     option_list adapters, stops;
+    option_pairs settings; /* of weights */
     const char *prompt, *prompts, *use, *compute;
     char last;
 } generate;
@@ -210,7 +211,7 @@ int verb_generate(int argc, char **argv)
         { "repetition-penalty", OPTION_FLOAT, &g.o.repetition_penalty, "1.1", "above 1 makes tokens that came before less likely" },
         { "seed", OPTION_SEED, &g.o.seed, "42", "of sampling" },
         { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
-        MODEL_OPTIONS(&model, &g.compute),
+        MODEL_OPTIONS(&g.settings, &g.compute),
         SESSION_OPTIONS(&g.s),
     };
     verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",
@@ -227,6 +228,7 @@ int verb_generate(int argc, char **argv)
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
     model.model = v.positional[0];
+    model.settings = g.settings.items;
     if ((code = session_begin(&g.s))) return code;
     return session_end(&g.s, run(&g, &model));
 }

@@ -105,14 +105,12 @@ int verb_merge(int argc, char **argv)
 int verb_quantize(int argc, char **argv)
 {
     session s = { 0 };
+    option_pairs settings = { 0 };
     nib_quantize_options o = { .on_progress = session_progress, .user = &s };
     nib_quantize_result r;
     nib_status status;
     option options[] = {
-        { "load-in-4bit", OPTION_FLAG, &o.bnb.load_in_4bit, NULL, "quantize to 4 bits (bitsandbytes)" },
-        { "bnb-4bit-quant-type", OPTION_STRING, &o.bnb.bnb_4bit_quant_type, "nf4", "nf4 (default) or fp4" },
-        { "bnb-4bit-use-double-quant", OPTION_FLAG, &o.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too" },
-        { "bnb-4bit-blocksize", OPTION_COUNT, &o.bnb.blocksize, "64", "weights that share a scale, 32 to 4096" },
+        WEIGHT_OPTIONS(&settings, "quantize to 4 bits (bitsandbytes)"),
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),
@@ -122,8 +120,8 @@ int verb_quantize(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!o.bnb.load_in_4bit)
-        return options_misuse(&v, "--load-in-4bit is missing (it is the one scheme so far)");
+    if (!settings.count) return options_misuse(&v, "missing option --load-in-4bit");
+    o.settings = settings.items;
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;

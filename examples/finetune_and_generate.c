@@ -20,13 +20,16 @@ static bool show_text(void *user, const char *text, size_t bytes)
     return fwrite(text, 1, bytes, stdout) == bytes;
 }
 
+/* A dense model is quantized while it is loaded. */
+static const nib_setting four_bit[] = { { "load_in_4bit", "true" }, { NULL, NULL } };
+
 static nib_status finetune(nib_ctx *ctx, char **argv, nib_error *err)
 {
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
     o.model.model = argv[1];
-    o.model.bnb.load_in_4bit = true; /* a dense model is quantized while it is loaded */
+    o.model.settings = four_bit;
     o.data.data = argv[2];
     o.output_dir = argv[3];
     o.overwrite = true;
@@ -41,7 +44,7 @@ static nib_status finetune(nib_ctx *ctx, char **argv, nib_error *err)
 
 static nib_status ask(nib_ctx *ctx, char **argv, nib_error *err)
 {
-    nib_model_options model = { .model = argv[1], .bnb = { .load_in_4bit = true } };
+    nib_model_options model = { .model = argv[1], .settings = four_bit };
     nib_adapter_choice adapter = { .dir = argv[3] };
     nib_generate_options o;
     nib_generate_result r = { 0 };

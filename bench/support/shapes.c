@@ -78,7 +78,10 @@ void bench_remove_dir(char *dir)
 
 nib_model *bench_model(nib_ctx *ctx, const char *dir, nib_dtype compute)
 {
-    nib_model_options o = { .model = dir, .bnb = { .load_in_4bit = true, .bnb_4bit_use_double_quant = true } };
+    const nib_setting four_bit[] = { { "load_in_4bit", "true" },
+                                     { "bnb_4bit_use_double_quant", "true" },
+                                     { NULL, NULL } };
+    nib_model_options o = { .model = dir, .settings = four_bit };
     nib_model *model;
     nib_error err;
 

@@ -13,16 +13,19 @@ typedef enum nib_compute {
     NIB_COMPUTE_FLOAT16  /* computed in float32, and said so */
 } nib_compute;
 
-typedef struct nib_bnb_options { /* BitsAndBytesConfig's names and meaning */
-    bool load_in_4bit;
-    const char *bnb_4bit_quant_type; /* "nf4" (NULL too) or "fp4" */
-    bool bnb_4bit_use_double_quant;
-    int blocksize;                   /* 0: 64; 32 to 4096, a power of two */
-} nib_bnb_options;
+/* A setting of how weights are held, under the name and with the value that its library gives it
+ * (NULL: null, the default).  Unknown ones are refused, with those that are known:
+ *     load_in_4bit                true, false    bitsandbytes' 4 bit
+ *     bnb_4bit_quant_type         nf4, fp4       default nf4
+ *     bnb_4bit_use_double_quant   true, false    the scales in 8 bits too
+ *     bnb_4bit_blocksize          64             weights that share a scale: 32, 64, ... 4096 */
+typedef struct nib_setting { const char *key, *value; } nib_setting;
 
 typedef struct nib_model_options {
     const char *model;          /* a Hugging Face directory: dense, or quantized by bitsandbytes */
-    nib_bnb_options bnb;        /* load_in_4bit on a dense model: quantized while loading */
+    /* How the linears of a dense model are quantized while it is loaded; the last has a key NULL.
+     * NULL: not at all. */
+    const nib_setting *settings;
     nib_compute compute_dtype;
 } nib_model_options;
 

@@ -7,7 +7,7 @@
 
 typedef struct nib_quantize_options {
     const char *model, *out;
-    nib_bnb_options bnb;     /* load_in_4bit must be set */
+    const nib_setting *settings; /* what to quantize to: {"load_in_4bit", "true"}, ..., key NULL */
     const char
         *dtype; /* of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's */
     bool overwrite;

@@ -14,14 +14,12 @@ static const char base_form_key[] = "nibble.base_form";
 
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 {
-    snprintf(form, NIB_BASE_FORM_ROOM, "dense");
-    for (size_t i = 0; i < m->linear_count; i++) {
-        const nib_weight *w = m->linears[i]->frozen ? m->linears[i]->frozen : m->linears[i]->weight;
-        if (nib_weight_as_dense(w)) continue;
-        snprintf(form, NIB_BASE_FORM_ROOM, "%s %u%s", w->as.bnb4.is_fp4 ? "fp4" : "nf4",
-                 w->as.bnb4.blocksize, w->as.bnb4.absmax ? "" : " double");
-        return;
-    }
+    nib_form found = nib_form_dense(NIB_F32);
+
+    for (size_t i = 0; i < m->linear_count && nib_form_is_dense(&found); i++)
+        found = nib_weight_form(m->linears[i]->frozen ? m->linears[i]->frozen
+                                                      : m->linears[i]->weight);
+    nib_form_text(&found, form);
 }
 
 static nib_status make_matcher(nib_adapter *a, nib_error *err)

@@ -5,7 +5,7 @@
 #include "adapter/peft_match.h"
 #include "model/model.h"
 
-enum { NIB_BASE_FORM_ROOM = 32 };
+enum { NIB_BASE_FORM_ROOM = NIB_FORM_ROOM };
 
 typedef struct nib_adapter {
     nib_ctx *ctx;

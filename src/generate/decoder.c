@@ -16,13 +16,13 @@ enum {
 static bool sketch_pays(const nib_graph *g)
 {
     const nib_linear *head = g->head;
-    size_t all = head->weight->resident_bytes;
+    size_t all = head->weight->bytes;
 
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].linear && g->nodes[i].linear != head)
-            all += g->nodes[i].linear->weight->resident_bytes;
-    return nib_weight_as_dense(head->weight) && !head->bias &&
-           head->weight->resident_bytes >= all / BYTES_SHARE;
+            all += g->nodes[i].linear->weight->bytes;
+    return nib_weight_is_dense(head->weight) && !head->bias &&
+           head->weight->bytes >= all / BYTES_SHARE;
 }
 
 nib_status nib_decoder_create(nib_ctx *ctx, nib_graph *graph, size_t capacity, nib_decoder **out,

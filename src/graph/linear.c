@@ -49,7 +49,8 @@ static parts divide(const nib_run *run, const nib_linear *l, size_t rows, bool d
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool dy_ready)
 {
     size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
-    size_t product = nib_product_scratch_bytes(g->ctx, in, rank, rows);
+    size_t product = nib_max(nib_product_scratch_bytes(g->ctx, in, rank, rows),
+                             nib_product_own_bytes(g->ctx, l->weight, rank, rows));
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 

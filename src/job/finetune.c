@@ -196,13 +196,15 @@ static nib_status prepare(job *j, nib_error *err)
     const nib_finetune_options *o = j->o;
     json_t *json = NULL;
     nib_outline outline;
+    nib_held asked = { 0 };
     bool quantizes;
     nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
 
     if (!status) status = nib_config_outline(j->ctx, o->model.model, &json, &outline, err);
     if (!status) status = open_data(j, (uint32_t)outline.vocabulary, err);
-    quantizes = o->model.bnb.load_in_4bit &&
-                !json_is_object(json_object_get(json, "quantization_config"));
+    if (!status)
+        status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);
+    quantizes = asked.format && !json_is_object(json_object_get(json, "quantization_config"));
     json_decref(json);
     if (status) return status;
     j->plan.baseline = nib_memory_resident();
@@ -241,12 +243,13 @@ static nib_status try_step(job *j, nib_error *err)
 static void describe(job *j)
 {
     enum { WIDTH = 110 };
-    const char *bits = j->model->stored_4bit     ? "4-bit as stored"
-                       : j->model->quantized_now ? "4-bit, quantized while loading"
-                                                 : "as stored";
-    size_t used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s", bits),
-           line = used;
+    char form[NIB_BASE_FORM_ROOM];
+    size_t used, line;
 
+    nib_base_form(j->model, form);
+    used = (size_t)snprintf(j->settings, sizeof j->settings, "weights %s%s", form,
+                            j->model->quantized_now ? ", quantized while loading" : " as stored");
+    line = used;
     for (const char *p = j->recipe, *end; *p; p = *end ? end + 1 : end) {
         size_t n = (size_t)((end = strchrnul(p, '\n')) - p), colon = strcspn(p, ":");
         bool fresh;

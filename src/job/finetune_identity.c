@@ -9,6 +9,7 @@
 #include "base/filemap.h"
 #include "base/hash.h"
 #include "job/finetune_job.h"
+#include "job/recipe_keys.h"
 
 typedef struct identity {
     nib_ctx *ctx;
@@ -152,10 +153,6 @@ static bool is_settled(const char *key, size_t bytes)
         "adapter",
         "base_model_name",
         "compute_dtype",
-        "load_in_4bit",
-        "bnb_4bit_quant_type",
-        "bnb_4bit_use_double_quant",
-        "bnb_4bit_blocksize",
         "target_modules",
         "exclude_modules",
         "modules_to_save",
@@ -182,6 +179,11 @@ static bool is_settled(const char *key, size_t bytes)
         "save_strategy",
     };
 
+    for (size_t i = 0; i < nib_recipe_row_count; i++) /* settings of weights: by their form */
+        if (nib_recipe_rows[i].kind == NIB_KEY_SETTING &&
+            strlen(nib_recipe_rows[i].key.name) == bytes &&
+            memcmp(nib_recipe_rows[i].key.name, key, bytes) == 0)
+            return true;
     for (size_t i = 0; i < NIB_COUNT(settled); i++)
         if (strlen(settled[i]) == bytes && memcmp(settled[i], key, bytes) == 0) return true;
     return false;
@@ -232,10 +234,18 @@ static void put_choice(identity *i, const nib_finetune_job *j)
     put_float(i, "early_stopping_threshold", t->early_stopping_threshold);
 }
 
+/* What the weights are, whatever asked for it. */
+static void put_weights_form(identity *i, const nib_model *m)
+{
+    char form[NIB_BASE_FORM_ROOM];
+
+    nib_base_form(m, form);
+    put_text(i, "weights", form);
+}
+
 json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
 {
     identity i = { j->ctx, json_object(), false };
-    const nib_bnb_options *b = &j->o->model.bnb;
     nib_status status = NIB_OK;
 
     if (!i.json) i.failed = true;
@@ -251,13 +261,7 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     }
     put_recipe(&i, j->recipe);
     put_text(&i, "compute_dtype", nib_dtype_name(j->model->graph->type));
-    put_bool(&i, "load_in_4bit", j->model->quantized_now);
-    if (j->model->quantized_now) {
-        put_text(&i, "bnb_4bit_quant_type",
-                 b->bnb_4bit_quant_type ? b->bnb_4bit_quant_type : "nf4");
-        put_bool(&i, "bnb_4bit_use_double_quant", b->bnb_4bit_use_double_quant);
-        put_int(&i, "bnb_4bit_blocksize", b->blocksize ? b->blocksize : 64);
-    }
+    put_weights_form(&i, j->model);
     put_adapter(&i, j);
     put_training(&i, j);
     put_choice(&i, j);

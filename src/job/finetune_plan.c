@@ -9,10 +9,10 @@ typedef nib_finetune_job job;
 static uint64_t touched_weights(const job *j)
 {
     const nib_weight *e = j->model->embedding->weight;
-    uint64_t bytes = j->model->weight_bytes, rows = 0, row = e->resident_bytes / e->out;
+    uint64_t bytes = j->model->weight_bytes, rows = 0, row = e->bytes / e->out;
     uint8_t *used;
 
-    if (j->model->tied || e->as.dense.owned) return bytes;
+    if (j->model->tied || e->owned_bytes) return bytes;
     used = nib_new_array(j->ctx, e->out, 1);
     if (!used) return bytes;
     for (size_t i = 0; i < nib_dataset_count(j->data); i++) {
@@ -22,8 +22,8 @@ static uint64_t touched_weights(const job *j)
     nib_free(j->ctx, used);
     /* A row's pages come whole, and the kernel maps some around each. */
     row = (row + 4095) / 4096 * 4096 + 65536;
-    return bytes - e->resident_bytes +
-           (rows * row < e->resident_bytes ? rows * row : e->resident_bytes);
+    return bytes - e->bytes +
+           (rows * row < e->bytes ? rows * row : e->bytes);
 }
 
 bool nib_finetune_fits(const job *j) { return j->plan.total <= j->plan.available; }

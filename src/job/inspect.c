@@ -11,7 +11,6 @@
 #include "format/safetensors.h"
 #include "job/report.h"
 #include "model/model.h"
-#include "quant/bnb4_state.h"
 
 typedef struct totals {
     uint64_t tensors, bytes, elements;
@@ -55,43 +54,100 @@ static bool set_totals(json_t *to, const totals *sum)
 
 /* --- a model --- */
 
+typedef struct packed_weights {
+    const nib_format *format; /* NULL: there are none */
+    nib_form form;            /* of the first */
+    uint64_t matrices, parameters;
+    const char *strange; /* whose pieces there are that cannot be read, or NULL */
+} packed_weights;
+
+static bool ends(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 /* Weights as the model means them: packed matrices by their own shape, their scales not at all. */
 static nib_status count_parameters(const nib_tensors *tensors, uint64_t *parameters,
-                                   json_t **quantized, nib_error *err)
+                                   packed_weights *packed, nib_error *err)
 {
-    uint64_t total = 0, matrices = 0, packed = 0;
-    nib_bnb4_state state, first = { 0 };
+    uint64_t total = 0;
 
+    *packed = (packed_weights){ 0 };
     for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
         const nib_tensor *t = nib_tensors_at(tensors, i);
-        const char *end = strstr(t->name, ".weight.");
+        const nib_part part = nib_tensor_part(t);
+        const nib_format *format;
+        nib_form form;
+        uint64_t shape[2];
         nib_status status;
 
-        if (!end) {
+        for (const nib_strange_piece *s = nib_strange_pieces; s->part && !packed->strange; s++)
+            if (ends(t->name, s->part)) packed->strange = s->whose;
+        if (!strstr(t->name, ".weight.")) {
             total += t->dtype == NIB_U8 ? 0 : t->elements;
             continue;
         }
-        if (strncmp(end, ".weight.quant_state.bitsandbytes__", 34) != 0) continue;
-        status = nib_bnb4_state_parse(t->data, (size_t)t->bytes, t->name, &state, err);
+        status = nib_format_describe(&part, &format, shape, &form, err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
-        if (!matrices++) first = state;
-        packed += state.shape[0] * state.shape[1];
+        if (!format) continue;
+        if (!packed->matrices++) packed->format = format, packed->form = form;
+        packed->parameters += shape[0] * shape[1];
     }
-    *parameters = total + packed;
-    *quantized = matrices == 0
-                     ? json_null()
-                     : json_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:I}", "method", "bitsandbytes",
-                                 "type", first.fp4 ? "fp4" : "nf4", "blocksize",
-                                 (json_int_t)first.blocksize, "double", (int)first.nested, "dtype",
-                                 nib_dtype_name(first.dtype), "matrices", (json_int_t)matrices,
-                                 "parameters", (json_int_t)packed);
+    *parameters = total + packed->parameters;
     return NIB_OK;
+}
+
+/* A setting's value as JSON has it. */
+static json_t *setting_value(const char *value)
+{
+    char *end;
+    long long number = strtoll(value, &end, 10);
+
+    if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+        return json_boolean(*value == 't');
+    return *value && !*end ? json_integer(number) : json_string(value);
+}
+
+/* What config.json says of quantization, and what the tensors are; null: neither anything. */
+static json_t *quantization(const json_t *config, const packed_weights *p)
+{
+    const json_t *said = json_object_get(config, "quantization_config");
+    json_t *q;
+    nib_settings settings = { 0 };
+    char text[NIB_FORM_ROOM];
+    bool good = true;
+
+    if (json_is_null(said)) said = NULL;
+    if (!said && !p->matrices && !p->strange) return json_null();
+    q = json_object();
+    if (p->format) {
+        nib_form_text(&p->form, text);
+        p->format->settings(&p->form, &settings);
+        good = json_object_set_new(q, "method", json_string(p->format->method)) == 0 &&
+               json_object_set_new(q, "form", json_string(text)) == 0;
+        for (size_t i = 0; i < settings.count && good; i++)
+            good = json_object_set_new(q, settings.items[i].key,
+                                       setting_value(settings.items[i].value)) == 0;
+        good = good && json_object_set_new(q, "dtype", json_string(nib_dtype_name(p->form.dtype))) == 0;
+    } else {
+        const char *method = json_string_value(json_object_get(said, "quant_method"));
+        if (!method) method = p->strange;
+        good = json_object_set_new(q, "method", method ? json_string(method) : json_null()) == 0;
+    }
+    good = good && set_count(q, "matrices", p->matrices) &&
+           set_count(q, "parameters", p->parameters) &&
+           json_object_set(q, "quantization_config", said ? (json_t *)(uintptr_t)said : json_null()) == 0;
+    if (good) return q;
+    json_decref(q);
+    return NULL;
 }
 
 static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
     nib_outline o;
     nib_tensors *tensors = NULL;
+    packed_weights packed;
     json_t *json = NULL, *quantized = NULL;
     const char *dtype;
     totals sum = { 0 };
@@ -99,8 +155,9 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     nib_status status = nib_config_outline(ctx, path, &json, &o, err);
 
     if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
-    if (!status) status = count_parameters(tensors, &parameters, &quantized, err);
+    if (!status) status = count_parameters(tensors, &parameters, &packed, err);
     if (status) goto done;
+    quantized = quantization(json, &packed);
     dtype = json_string_value(
         json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||

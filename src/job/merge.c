@@ -118,7 +118,7 @@ static nib_status write_config(run *r, nib_error *err)
     json_t *config = json_deep_copy(r->model->json);
     char *path = nib_sprintf(r->ctx, "%s/config.json", nib_outdir_path(r->out));
     const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
-    bool set = r->options->dtype || r->model->stored_4bit || !json_object_get(config, key);
+    bool set = r->options->dtype || r->model->stored.format || !json_object_get(config, key);
     nib_status status;
 
     if (config) json_object_del(config, "quantization_config");

@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#include "quant/bnb4_file.h"
-
 enum { NAME_ROOM = 700 };
 
 typedef struct maker {
@@ -48,15 +46,13 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
     return found && strcmp(found->name, t->name) == 0;
 }
 
-/* One of the tensors that describe a 4-bit weight. */
-static bool is_part_of_4bit(const nib_weight *w, const char *name)
+/* One of the tensors that lie beside a packed weight's own. */
+static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
 {
     size_t n = strlen(w->source);
 
-    if (nib_weight_as_dense(w) || strncmp(name, w->source, n) != 0) return false;
-    for (size_t i = 0; i < NIB_BNB4_SUFFIXES; i++)
-        if (strcmp(name + n, nib_bnb4_suffixes[i]) == 0) return true;
-    return false;
+    return !nib_weight_is_dense(w) && strncmp(name, w->source, n) == 0 &&
+           nib_format_has_piece(k->m->stored.format, name + n);
 }
 
 static void set_weight(nib_merge_item *item, const nib_weight *w, const nib_lora *lora)
@@ -83,12 +79,12 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     const nib_weight *base = base_weight(l->weight, l->frozen);
     bool tied = l == k->m->head && k->m->tied;
 
-    if (!tied && is_part_of_4bit(base, t->name)) return *drop = true;
+    if (!tied && is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
-        if (l->full || l->slots[0].a || tied || !nib_weight_as_dense(base))
+        if (l->full || l->slots[0].a || tied || !nib_weight_is_dense(base))
             set_weight(item, l->weight, &l->slots[0]);
-        if (!nib_weight_as_dense(base)) item->plan.dtype = base->as.bnb4.dtype;
+        if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         return true;
     }
     if (l->bias_param && is_tensor(k, t, l->name, ".bias")) {
@@ -111,8 +107,14 @@ static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, boo
     const nib_embedding *e = k->m->embedding;
     const nib_weight *base = base_weight(e->weight, e->frozen);
 
+    if (is_part_of(k, base, t->name)) {
+        *drop = true;
+        return;
+    }
     if (strcmp(base->source, t->name) == 0) {
-        if (e->full || e->slots[0].a) set_weight(item, e->weight, &e->slots[0]);
+        if (e->full || e->slots[0].a || !nib_weight_is_dense(base))
+            set_weight(item, e->weight, &e->slots[0]);
+        if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         item->embedding = true;
         return;
     }
@@ -181,8 +183,7 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
 static nib_status add_head(maker *k, nib_error *err)
 {
     const nib_embedding *e = k->m->embedding;
-    const nib_dense *dense = nib_weight_as_dense(base_weight(e->weight, e->frozen));
-    nib_merge_item item = { .plan = { .dtype = dense ? dense->dtype : NIB_F32 } };
+    nib_merge_item item = { .plan = { .dtype = base_weight(e->weight, e->frozen)->dtype } };
     nib_status status = keep_name(k, k->m->head->name, ".weight", &item.plan.name, err);
 
     if (status) return status;
@@ -194,11 +195,8 @@ static nib_status add_head(maker *k, nib_error *err)
 static nib_dtype linear_dtype(const maker *k)
 {
     const nib_linear *l = k->m->linears[0];
-    const nib_weight *base = base_weight(l->weight, l->frozen);
-    const nib_dense *dense = nib_weight_as_dense(base);
 
-    if (k->convert) return k->dtype;
-    return dense ? dense->dtype : base->as.bnb4.dtype;
+    return k->convert ? k->dtype : base_weight(l->weight, l->frozen)->dtype;
 }
 
 nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,

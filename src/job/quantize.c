@@ -1,35 +1,39 @@
-/* quantize.c - a dense model directory into a bitsandbytes 4-bit one.
+/* quantize.c - a dense model directory into one with packed weights.
  *
  * Sizes follow from shapes, so every tensor is declared first; then each is read,
- * encoded, written, and its pages given back: the peak is one matrix.  With double
- * quantization the quant_state text depends on the data by its number of digits (the
- * mean of the scales), so the matrices are encoded once before to learn it. */
+ * encoded, written, and its pages given back: the peak is one matrix.  Where the format's sizes
+ * depend on the data (the quant_state text of bitsandbytes' double quantization does, by a number of
+ * digits), the matrices are encoded once before to learn them.
+ *
+ * The graph says which matrices are linears; all but the head are encoded. */
 #include "nibble/quantize.h"
 
 #include "base/outfile.h"
 #include "format/safetensors.h"
 #include "job/quantize_config.h"
-#include "job/quantize_linears.h"
 #include "model/model.h"
-#include "quant/bnb4_file.h"
 
 enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
 
 typedef struct matrix {
-    float nested_offset;
-    nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS];
+    const nib_tensor *tensor;
+    nib_learned learned;
+    nib_parts_out parts;
 } matrix;
 
 typedef struct run {
     nib_ctx *ctx;
     const nib_quantize_options *options;
-    nib_bnb4_options bnb; /* dtype is set for each matrix */
+    nib_held held;        /* what is asked for; its form's dtype is set for each matrix */
+    nib_model *model;     /* without weights: its graph */
     bool convert;         /* to `dtype`, the other tensors */
     nib_dtype dtype;
     nib_tensors *tensors;
     nib_tensor_plan *plans;
     size_t plans_count;
-    matrix *matrices; /* in the order of the tensors */
+    matrix *matrices;
+    size_t matrix_count;
+    size_t *matrix_of; /* of each tensor: 1 and its matrix, 0: it is none */
     nib_outdir *out;
     nib_tensor_writer *writer;
     uint8_t *piece;       /* PIECE_VALUES floats, for converting */
@@ -44,17 +48,16 @@ static bool is_float(nib_dtype t)
 
 static nib_status read_options(run *r, nib_error *err)
 {
-    const nib_bnb_options *bnb = &r->options->bnb;
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
-    nib_status status;
+    const nib_setting *idle;
+    char formats[200];
+    nib_status status = nib_held_asked(r->options->settings, &r->held, &idle, err);
 
-    if (!bnb->load_in_4bit)
-        return nib_fail(err, NIB_E_INVALID, "load_in_4bit is not set: nothing to quantize to");
-    status = nib_model_check_bnb(bnb, err);
     if (status) return status;
-    r->bnb.fp4 = bnb->bnb_4bit_quant_type && strcmp(bnb->bnb_4bit_quant_type, "fp4") == 0;
-    r->bnb.double_quant = bnb->bnb_4bit_use_double_quant;
-    r->bnb.blocksize = bnb->blocksize ? (unsigned)bnb->blocksize : 64;
+    nib_formats_known(formats, sizeof formats);
+    if (!r->held.format)
+        return nib_fail(err, NIB_E_INVALID, "no setting says what to quantize to; known are: %s",
+                        formats);
     if (!r->options->dtype) return NIB_OK;
     for (size_t i = 0; i < NIB_COUNT(known); i++)
         if (strcmp(r->options->dtype, nib_dtype_name(known[i])) == 0) {
@@ -66,46 +69,97 @@ static nib_status read_options(run *r, nib_error *err)
                     r->options->dtype);
 }
 
-/* Refuses what is quantized already; what is no known architecture was refused on opening. */
-static nib_status check_dense(const run *r, const json_t *config, nib_error *err)
+/* Refuses what is quantized already. */
+static nib_status check_dense(const run *r, nib_error *err)
 {
-    const json_t *quantization = json_object_get(config, "quantization_config");
+    nib_status status = NIB_OK;
 
-    if (quantization && !json_is_null(quantization))
+    if (r->model->stored.format)
         return nib_fail(err, NIB_E_MISMATCH,
-                        "%s/config.json: has a quantization_config: the model is quantized already",
-                        r->options->model);
-    for (size_t i = 0; i < nib_tensors_count(r->tensors); i++) {
+                        "%s/config.json: has a quantization_config (%s): the model is quantized "
+                        "already",
+                        r->options->model, r->model->stored.format->known);
+    for (size_t i = 0; i < nib_tensors_count(r->tensors) && !status; i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        if (strstr(t->name, ".weight.quant_state.bitsandbytes__"))
-            return nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already", t->file,
-                            t->name);
+        const nib_part part = nib_tensor_part(t);
+        const nib_format *format;
+        nib_form form;
+        status = nib_format_describe(&part, &format, (uint64_t[2]){ 0 }, &form, err);
+        if (!status && format)
+            status = nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already",
+                              t->file, t->name);
     }
-    return NIB_OK;
+    return status;
+}
+
+/* --- which matrices --- */
+
+static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
+{
+    char *name = nib_sprintf(r->ctx, "%s.weight", l->name);
+    const nib_tensor *t = name ? nib_model_tensor(r->tensors, r->model->config->arch, name) : NULL;
+    nib_status status = NIB_OK;
+
+    if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
+    nib_free(r->ctx, name);
+    if (!t) return NIB_OK; /* whoever opens the result will miss it */
+    if (!is_float(t->dtype))
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
+                        t->name, t->dtype_name);
+    if (t->rank != 2 || t->shape[0] != l->weight->out || t->shape[1] != l->weight->in)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is [%" PRIu64 ", %" PRIu64 "], config.json says [%zu, %zu]",
+                        t->file, t->name, t->rank ? t->shape[0] : 0,
+                        t->rank > 1 ? t->shape[1] : 0, l->weight->out, l->weight->in);
+    r->matrices[r->matrix_count++].tensor = t;
+    for (size_t i = 0; i < nib_tensors_count(r->tensors); i++)
+        if (nib_tensors_at(r->tensors, i) == t) r->matrix_of[i] = r->matrix_count;
+    return status;
+}
+
+/* The linears of the graph but for the head. */
+static nib_status find_matrices(run *r, nib_error *err)
+{
+    size_t count = nib_tensors_count(r->tensors);
+    nib_status status = NIB_OK;
+
+    r->matrices = nib_new_array(r->ctx, r->model->linear_count, sizeof *r->matrices);
+    r->matrix_of = nib_new_array(r->ctx, count, sizeof *r->matrix_of);
+    if (!r->matrices || !r->matrix_of)
+        return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
+    for (size_t i = 0; i < r->model->linear_count && !status; i++)
+        if (r->model->linears[i] != r->model->head)
+            status = add_matrix(r, r->model->linears[i], err);
+    if (!status && !r->matrix_count)
+        status = nib_fail(err, NIB_E_MISMATCH, "%s: no matrix to quantize among %zu tensors",
+                          r->options->model, count);
+    r->result.matrices = r->matrix_count;
+    return status;
 }
 
 /* --- one matrix --- */
 
-static nib_bnb4_options matrix_options(const run *r, const nib_tensor *t)
+static nib_form matrix_form(const run *r, const nib_tensor *t)
 {
-    nib_bnb4_options options = r->bnb;
-    options.dtype = r->convert ? r->dtype : t->dtype;
-    return options;
+    nib_form form = r->held.form;
+    form.dtype = r->convert ? r->dtype : t->dtype;
+    return form;
 }
 
 static nib_status encode(run *r, const nib_tensor *t, nib_weight **w, nib_error *err)
 {
-    nib_bnb4_options options = matrix_options(r, t);
+    nib_form form = matrix_form(r, t);
     nib_weight *dense = NULL, *made = NULL;
     nib_status status;
 
     status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
                               NULL, &dense, err);
     if (status) goto done;
-    status = nib_bnb4_encode_weight(r->ctx, &options, dense, &made, err);
+    status = nib_form_encode(r->ctx, &form, dense, &made, err);
     if (status) goto done;
     nib_filemap_release(t->map, t->data, (size_t)t->bytes);
-    if (!nib_bnb4_finite(made)) {
+    if (!nib_weight_finite(made)) {
         status = nib_fail(err, NIB_E_NUMERIC, "the matrix holds a value that is not finite");
         goto done;
     }
@@ -130,34 +184,31 @@ static nib_status progress(run *r, const nib_tensor *t, nib_error *err)
 
 /* --- declaring --- */
 
-static nib_status learn_offsets(run *r, nib_error *err)
+static nib_status learn(run *r, nib_error *err)
 {
-    size_t next = 0;
     nib_status status = NIB_OK;
 
-    for (size_t i = 0; !status && i < nib_tensors_count(r->tensors); i++) {
-        const nib_tensor *t = nib_tensors_at(r->tensors, i);
+    for (size_t i = 0; !status && i < r->matrix_count; i++) {
+        matrix *m = &r->matrices[i];
         nib_weight *w = NULL;
-        if (!nib_is_quantized_linear(t)) continue;
-        status = encode(r, t, &w, err);
+        status = encode(r, m->tensor, &w, err);
         if (status) break;
-        r->matrices[next++].nested_offset = w->as.bnb4.nested_offset;
+        m->learned = r->held.format->learn(w);
         nib_weight_destroy(r->ctx, w);
-        status = progress(r, t, err);
+        status = progress(r, m->tensor, err);
     }
     return status;
 }
 
-static nib_status plan_matrix(run *r, const nib_tensor *t, matrix *m, nib_error *err)
+static nib_status plan_matrix(run *r, matrix *m, nib_error *err)
 {
-    nib_bnb4_options options = matrix_options(r, t);
-    size_t count;
-    nib_status status;
+    const nib_tensor *t = m->tensor;
+    nib_form form = matrix_form(r, t);
+    nib_status status = r->held.format->plan(&form, (size_t)t->shape[0], (size_t)t->shape[1],
+                                             m->learned, t->name, &m->parts, err);
 
-    status = nib_bnb4_plan(&options, (size_t)t->shape[0], (size_t)t->shape[1], m->nested_offset,
-                           t->name, m->tensors, &count, err);
-    for (size_t k = 0; !status && k < count; k++) {
-        nib_bnb4_out *from = &m->tensors[k];
+    for (size_t k = 0; !status && k < m->parts.count; k++) {
+        nib_part_out *from = &m->parts.parts[k];
         r->plans[r->plans_count++] =
             (nib_tensor_plan){ .name = from->name,
                                .dtype = from->dtype,
@@ -184,35 +235,24 @@ static nib_status plan_other(run *r, const nib_tensor *t, nib_error *err)
 
 static nib_status plan_all(run *r, nib_error *err)
 {
-    size_t count = nib_tensors_count(r->tensors), next = 0;
-    nib_status status = NIB_OK;
+    size_t count = nib_tensors_count(r->tensors);
+    bool twice = r->held.format->must_learn(&r->held.form);
+    nib_status status = find_matrices(r, err);
 
+    if (status) return status;
     for (size_t i = 0; i < count; i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        bool linear = nib_is_quantized_linear(t);
-        if (linear && !is_float(t->dtype))
-            return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
-                            t->name, t->dtype_name);
-        r->result.matrices += linear;
         r->result.parameters += t->elements;
         r->result.bytes_before += t->bytes;
-        r->total += t->bytes + (linear && r->bnb.double_quant ? t->bytes : 0);
+        r->total += t->bytes + (r->matrix_of[i] && twice ? t->bytes : 0);
     }
-    if (!r->result.matrices)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: no matrix to quantize among %zu tensors",
-                        r->options->model, count);
-    r->matrices = nib_new_array(r->ctx, (size_t)r->result.matrices, sizeof *r->matrices);
-    r->plans = nib_new_array(
-        r->ctx, count + (NIB_BNB4_MOST_TENSORS - 1) * (size_t)r->result.matrices, sizeof *r->plans);
-    if (!r->matrices || !r->plans)
-        return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
-    if (r->bnb.double_quant) status = learn_offsets(r, err);
-    for (size_t i = 0; !status && i < count; i++) {
-        const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        status = nib_is_quantized_linear(t) ? plan_matrix(r, t, &r->matrices[next++], err)
-                                            : plan_other(r, t, err);
-    }
+    r->plans = nib_new_array(r->ctx, count + (NIB_PARTS_MOST - 1) * r->matrix_count,
+                             sizeof *r->plans);
+    if (!r->plans) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
+    if (twice) status = learn(r, err);
+    for (size_t i = 0; !status && i < count; i++)
+        status = r->matrix_of[i] ? plan_matrix(r, &r->matrices[r->matrix_of[i] - 1], err)
+                                 : plan_other(r, nib_tensors_at(r->tensors, i), err);
     return status;
 }
 
@@ -220,15 +260,13 @@ static nib_status plan_all(run *r, nib_error *err)
 
 static nib_status write_matrix(run *r, const nib_tensor *t, nib_error *err)
 {
-    nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS];
-    char state[NIB_BNB4_STATE_ROOM];
+    nib_parts_out parts;
     nib_weight *w = NULL;
-    size_t count = 0;
     nib_status status = encode(r, t, &w, err);
 
-    if (!status) status = nib_bnb4_tensors(w, t->name, state, tensors, &count, err);
-    for (size_t k = 0; !status && k < count; k++)
-        status = nib_tensor_writer_put(r->writer, tensors[k].data, tensors[k].bytes, err);
+    if (!status) status = r->held.format->tensors(w, t->name, &parts, err);
+    for (size_t k = 0; !status && k < parts.count; k++)
+        status = nib_tensor_writer_put(r->writer, parts.parts[k].data, parts.parts[k].bytes, err);
     nib_weight_destroy(r->ctx, w);
     return status;
 }
@@ -260,7 +298,7 @@ static nib_status write_all(run *r, nib_error *err)
                                  (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
     for (size_t i = 0; !status && i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        status = nib_is_quantized_linear(t) ? write_matrix(r, t, err) : write_other(r, t, err);
+        status = r->matrix_of[i] ? write_matrix(r, t, err) : write_other(r, t, err);
         if (!status) status = progress(r, t, err);
     }
     if (!status) status = nib_tensors_unchanged(r->tensors, err);
@@ -282,19 +320,24 @@ static nib_status drop_old(nib_outdir *out, nib_error *err)
     return status;
 }
 
-static nib_status quantize(run *r, json_t **config, nib_error *err)
+static nib_status quantize(run *r, nib_error *err)
 {
     const nib_quantize_options *options = r->options;
+    const nib_model_options model = { .model = options->model };
     nib_config *known = NULL;
+    json_t *json = NULL;
     nib_outdir *out;
     nib_status status;
 
     status = read_options(r, err);
     if (!status) status = nib_quantize_check_places(options->model, options->out, err);
-    if (!status) status = nib_config_open(r->ctx, options->model, true, config, &known, err);
+    /* names the keys that are not used, which a model without weights does not */
+    if (!status) status = nib_config_open(r->ctx, options->model, true, &json, &known, err);
     nib_config_free(r->ctx, known);
+    json_decref(json);
+    if (!status) status = nib_model_open_blank(r->ctx, &model, NIB_F32, &r->model, err);
     if (!status) status = nib_tensors_open(r->ctx, options->model, &r->tensors, err);
-    if (!status) status = check_dense(r, *config, err);
+    if (!status) status = check_dense(r, err);
     /* Before the long work: a place that cannot be written to shows now. */
     if (!status) status = nib_outdir_create(r->ctx, options->out, options->overwrite, &r->out, err);
     if (!status) status = drop_old(r->out, err);
@@ -303,7 +346,8 @@ static nib_status quantize(run *r, json_t **config, nib_error *err)
     if (!status)
         status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
     if (!status)
-        status = nib_quantize_write_config(r->ctx, options, *config, nib_outdir_path(r->out), err);
+        status = nib_quantize_write_config(r->ctx, options, &r->held, r->model,
+                                           nib_outdir_path(r->out), err);
     if (status) return status;
     out = r->out;
     r->out = NULL;
@@ -315,12 +359,11 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
 {
     run r = { .ctx = ctx, .options = options };
     double start = nib_clock_seconds();
-    json_t *config = NULL;
     nib_status status = NIB_OK;
 
     r.piece = nib_alloc(ctx, PIECE_VALUES * sizeof(float));
     if (!r.piece) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", options->model);
-    if (!status) status = quantize(&r, &config, err);
+    if (!status) status = quantize(&r, err);
     if (!status && result) {
         *result = r.result;
         result->seconds = nib_clock_seconds() - start;
@@ -328,9 +371,10 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
     if (r.writer) nib_tensor_writer_discard(r.writer);
     nib_outdir_discard(r.out);
     nib_tensors_close(r.tensors);
-    json_decref(config);
+    nib_model_close(r.model);
     nib_free(ctx, r.plans);
     nib_free(ctx, r.matrices);
+    nib_free(ctx, r.matrix_of);
     nib_free(ctx, r.piece);
     return status;
 }

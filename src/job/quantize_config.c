@@ -21,29 +21,27 @@ static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
 }
 
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
-                                     json_t *config, const char *dir, nib_error *err)
+                                     const nib_held *held, const nib_model *model, const char *dir,
+                                     nib_error *err)
 {
-    const char *type = options->bnb.bnb_4bit_quant_type ? options->bnb.bnb_4bit_quant_type : "nf4";
-    json_t *quantization = json_pack(
-        "{s:b, s:b, s:s, s:s, s:s, s:b, s:b, s:b, s:[s], s:f, s:b, s:b, s:s}", "_load_in_4bit", 1,
-        "_load_in_8bit", 0, "bnb_4bit_compute_dtype", "float32", "bnb_4bit_quant_storage", "uint8",
-        "bnb_4bit_quant_type", type, "bnb_4bit_use_double_quant",
-        (int)options->bnb.bnb_4bit_use_double_quant, "llm_int8_enable_fp32_cpu_offload", 0,
-        "llm_int8_has_fp16_weight", 0, "llm_int8_skip_modules", "lm_head", "llm_int8_threshold",
-        6.0, "load_in_4bit", 1, "load_in_8bit", 0, "quant_method", "bitsandbytes");
+    const char *const skipped[] = { model->head->name, NULL };
+    json_t *config = json_deep_copy(model->json), *quantization = NULL;
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
+    char *text = held->format->config(ctx, &held->form, skipped);
     nib_status status = NIB_OK;
 
-    if (!path || !quantization || json_object_set(config, "quantization_config", quantization) ||
+    if (text) quantization = json_loads(text, 0, NULL);
+    if (!config || !path || !quantization ||
+        json_object_set(config, "quantization_config", quantization) ||
         !set_origin(ctx, config, options->model) ||
-        (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype)))) {
+        (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype))))
         status = nib_fail(err, NIB_E_NOMEM, "%s/config.json: out of memory", dir);
-        goto done;
-    }
-    status = nib_python_json_write(ctx, path, config, err);
-done:
+    else
+        status = nib_python_json_write(ctx, path, config, err);
     json_decref(quantization);
+    json_decref(config);
+    nib_free(ctx, text);
     nib_free(ctx, path);
     return status;
 }

@@ -3,14 +3,14 @@
 #ifndef NIB_JOB_QUANTIZE_CONFIG_H
 #define NIB_JOB_QUANTIZE_CONFIG_H
 
-#include <jansson.h>
-
+#include "model/model.h"
 #include "nibble/quantize.h"
 
-/* Writes dir/config.json: `config` with quantization_config, the origin in _name_or_path and,
- * when dtype is not NULL, the dtype of the other tensors.  Changes `config`. */
+/* Writes dir/config.json: the model's with quantization_config as `held` has it, the origin in
+ * _name_or_path and, when options->dtype is not NULL, the dtype of the other tensors. */
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
-                                     json_t *config, const char *dir, nib_error *err);
+                                     const nib_held *held, const nib_model *model, const char *dir,
+                                     nib_error *err);
 
 /* Copies what lies beside the weights: tokenizer, chat template, generation_config.json. */
 nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir,

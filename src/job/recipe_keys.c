@@ -35,6 +35,9 @@
     ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_ALWAYS, AT(field), AT(count), NULL, example, help),
 #define COMPUTE(name, owner, slot, example, help) \
     { { name, owner, NIB_RECIPE_USED, (slot) >= NIB_COMPUTE_BF16, example, help }, NIB_KEY_COMPUTE, (slot) == NIB_COMPUTE_KEY ? NIB_RESULT_ALWAYS : NIB_RESULT_NEVER, slot, 0, NULL },
+/* How weights are held: what is read here is checked by the format it belongs to (quant/format.h). */
+#define SETTING(name, owner, flag, words, example, help) \
+    { { name, owner, NIB_RECIPE_USED, flag, example, help }, NIB_KEY_SETTING, NIB_RESULT_ALWAYS, 0, 0, words },
 #define ALIAS(name, owner, of) { { name, owner, NIB_RECIPE_ALIAS, false, NULL, of }, NIB_KEY_NONE, NIB_RESULT_NEVER, 0, 0, NULL },
 /* Without effect.  A FLAG_ is true or false; `nothing`: values that are not worth a word. */
 #define FLAG_IGNORED(name, owner, nothing, why) \
@@ -73,10 +76,10 @@ const nib_recipe_row nib_recipe_rows[] = {
     FREE("max_memory", LOAD, SIZE, o.train.max_memory, "6GiB", "default: what the machine has free; leaves the bits alone")
 
     /* bitsandbytes */
-    RESULT("load_in_4bit", BNB, BOOL, o.model.bnb.load_in_4bit, NULL, "quantize a dense model while loading")
-    WORDS("bnb_4bit_quant_type", BNB, o.model.bnb.bnb_4bit_quant_type, "nf4 fp4", "nf4", "nf4 (default) or fp4")
-    RESULT("bnb_4bit_use_double_quant", BNB, BOOL, o.model.bnb.bnb_4bit_use_double_quant, NULL, "quantize the scales too")
-    RESULT("bnb_4bit_blocksize", BNB, INT, o.model.bnb.blocksize, "64", "weights that share a scale")
+    SETTING("load_in_4bit", BNB, true, NULL, NULL, "quantize a dense model while loading")
+    SETTING("bnb_4bit_quant_type", BNB, false, "nf4 fp4", "nf4", "nf4 (default) or fp4")
+    SETTING("bnb_4bit_use_double_quant", BNB, true, NULL, NULL, "quantize the scales too")
+    SETTING("bnb_4bit_blocksize", BNB, false, NULL, "64", "weights that share a scale")
     ALIAS("bnb_4bit_compute_dtype", BNB, "compute_dtype")
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 

@@ -21,6 +21,8 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_NAMES,   /* nib_names */
     NIB_KEY_NUMBERS, /* nib_recipe_numbers: const int *, size_t beside it */
     NIB_KEY_PATTERN, /* const nib_pattern *, its count at `second` */
+    NIB_KEY_SETTING, /* of options.model.settings, under the row's name: true or false of a flag, one
+                        of `words`, or without those a whole number */
     NIB_KEY_COMPUTE, /* nib_recipe.compute[offset]: a type, or a flag that names one */
 } nib_recipe_kind;
 
@@ -65,10 +67,13 @@ typedef struct nib_recipe_given { /* of a row */
     const char *name;    /* the name that was used */
 } nib_recipe_given;
 
+enum { NIB_RECIPE_SETTINGS = 16 };
 struct nib_recipe {
     nib_ctx *ctx;
     nib_recipe_values v;
     nib_recipe_given *given; /* one a row */
+    nib_setting settings[NIB_RECIPE_SETTINGS + 1]; /* v.o.model.settings, where there are any */
+    size_t setting_count;
     nib_compute compute[NIB_COMPUTE_KEYS];
     bool compute_flag[NIB_COMPUTE_KEYS]; /* of bf16 and fp16 */
     struct nib_recipe_block *blocks;     /* texts and lists that the options point to */
@@ -88,6 +93,8 @@ const char *nib_recipe_nearest(const char *name);
  * added to. */
 nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
                                  const char *place, bool more, nib_error *err);
+/* Takes a setting back. */
+void nib_recipe_drop_setting(nib_recipe *r, const char *key);
 /* Does the value ask for nothing (of an ignored or refused key)? */
 bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 

@@ -13,11 +13,14 @@ nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
 {
     nib_finetune_options o = *j->o;
     const nib_peft_config *c = &j->adapter->config;
+    nib_settings settings;
 
     o.model.compute_dtype = j->model->graph->type == NIB_BF16 ? NIB_COMPUTE_BFLOAT16
                                                               : NIB_COMPUTE_FLOAT32;
-    if (!o.model.bnb.bnb_4bit_quant_type) o.model.bnb.bnb_4bit_quant_type = "nf4";
-    if (!o.model.bnb.blocksize) o.model.bnb.blocksize = 64;
+    if (j->model->quantized_now) { /* with the defaults that were used */
+        j->model->asked.format->settings(&j->model->asked.form, &settings);
+        o.model.settings = settings.items;
+    }
     o.lora.r = (int)c->r;
     o.lora.lora_alpha = c->lora_alpha;
     o.lora.lora_dropout = c->lora_dropout;

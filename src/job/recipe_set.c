@@ -75,10 +75,15 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
                                     [NIB_KEY_NUMBERS] = sizeof(int *),
                                     [NIB_KEY_PATTERN] = sizeof(nib_pattern *),
+                                    [NIB_KEY_SETTING] = 0,
                                     [NIB_KEY_COMPUTE] = 0 };
     nib_recipe_values defaults = nib_recipe_defaults();
 
     if (row->kind == NIB_KEY_COMPUTE) return;
+    if (row->kind == NIB_KEY_SETTING) {
+        nib_recipe_drop_setting(r, row->key.name);
+        return;
+    }
     memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
     if (row->second)
         memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));

@@ -292,6 +292,45 @@ static nib_status read_pattern(nib_recipe *r, const nib_yaml_node *n, const char
     return NIB_OK;
 }
 
+/* --- settings of weights --- */
+
+void nib_recipe_drop_setting(nib_recipe *r, const char *key)
+{
+    for (size_t i = 0; i < r->setting_count; i++) {
+        if (strcmp(r->settings[i].key, key) != 0) continue;
+        memmove(r->settings + i, r->settings + i + 1,
+                (r->setting_count - i) * sizeof *r->settings); /* with the end */
+        r->setting_count--;
+        return;
+    }
+}
+
+static nib_status read_setting(nib_recipe *r, const nib_recipe_row *row, const nib_yaml_node *n,
+                               const char *place, nib_error *err)
+{
+    const char *text = NULL;
+    int64_t number;
+    bool yes;
+    nib_status status = NIB_OK;
+
+    if (row->key.flag) {
+        if (!read_bool(n, &yes)) return wrong(place, n, err, "true or false");
+        text = yes ? "true" : "false";
+    } else if (row->words) {
+        status = read_text(r, row, n, place, &text, err);
+    } else if (!read_integer(n, 0, INT32_MAX, &number)) {
+        status = wrong(place, n, err, "a whole number");
+    } else if (!(text = nib_recipe_copy(r, n->text, strlen(n->text)))) {
+        status = no_memory(place, err);
+    }
+    if (status) return status;
+    nib_recipe_drop_setting(r, row->key.name);
+    assert(r->setting_count < NIB_RECIPE_SETTINGS);
+    r->settings[r->setting_count++] = (nib_setting){ row->key.name, text };
+    r->v.o.model.settings = r->settings;
+    return NIB_OK;
+}
+
 /* --- the type to compute in --- */
 
 static nib_status read_compute(nib_recipe *r, size_t slot, const nib_yaml_node *n,
@@ -362,6 +401,7 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
     case NIB_KEY_NAMES: return read_names(r, n, place, more, target, err);
     case NIB_KEY_NUMBERS: return read_numbers(r, n, place, more, target, count, err);
     case NIB_KEY_PATTERN: return read_pattern(r, n, place, more, target, count, err);
+    case NIB_KEY_SETTING: return read_setting(r, row, n, place, err);
     case NIB_KEY_COMPUTE: return read_compute(r, row->offset, n, place, err);
     case NIB_KEY_NONE: break;
     }

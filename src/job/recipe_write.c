@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "job/recipe_keys.h"
+#include "quant/weight_settings.h"
 #include "text/utf8.h"
 
 typedef struct writer {
@@ -136,9 +137,15 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
 {
     const char *base = (const char *)v;
     const void *target = base + row->offset, *count = base + row->second;
+    const char *setting = NULL;
     const int *numbers;
 
-    if (row->kind != NIB_KEY_COMPUTE && is_absent(row, target, count)) return;
+    if (row->kind == NIB_KEY_SETTING) {
+        setting = nib_setting_value(v->o.model.settings, row->key.name);
+        if (!setting) return;
+    } else if (row->kind != NIB_KEY_COMPUTE && is_absent(row, target, count)) {
+        return;
+    }
     say(w, "%s: ", row->key.name);
     switch (row->kind) {
     case NIB_KEY_BOOL: say(w, "%s", *(const bool *)target ? "true" : "false"); break;
@@ -161,6 +168,10 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         break;
     case NIB_KEY_PATTERN:
         put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count);
+        break;
+    case NIB_KEY_SETTING:
+        if (row->words) put_text(w, setting);
+        else put(w, setting, strlen(setting));
         break;
     case NIB_KEY_COMPUTE: put_compute(w, v->o.model.compute_dtype); break;
     case NIB_KEY_NONE: break;

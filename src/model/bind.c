@@ -95,44 +95,16 @@ static nib_embedding *find_embedding(const nib_model *m, const char *module)
     return NULL;
 }
 
-/* Whether two weights of equal shape decode to the same values; *same is set. */
-static nib_status compare(nib_ctx *ctx, const nib_weight *x, const nib_weight *y, bool *same,
-                          nib_error *err)
-{
-    float *rows = nib_new_array(ctx, 2 * x->in, sizeof *rows);
-
-    if (!rows) return nib_fail(err, NIB_E_NOMEM, "comparing two weights: out of memory");
-    *same = x->out == y->out && x->in == y->in;
-    for (size_t r = 0; *same && r < x->out; r++) {
-        nib_weight_decode(x, r, r + 1, rows);
-        nib_weight_decode(y, r, r + 1, rows + x->in);
-        *same = memcmp(rows, rows + x->in, x->in * sizeof *rows) == 0;
-    }
-    nib_free(ctx, rows);
-    return NIB_OK;
-}
-
 /* A file that has a tensor for the tied head too: another one than the embedding is not used. */
 static nib_status check_tied_copy(nib_bind *b, const char *module, const nib_weight *embedding,
                                   nib_error *err)
 {
-    nib_model *m = b->model;
-    uint64_t parameters = m->parameters, bytes = m->weight_bytes, owned = m->owned_bytes;
-    char name[NIB_BIND_NAME_ROOM];
-    nib_weight *own = NULL;
-    bool same = true;
-    nib_status status;
+    bool same;
+    nib_status status = nib_bind_same(b, module, embedding, &same, err);
 
-    if (!nib_bind_find(b, module, ".weight", name)) return NIB_OK;
-    status = nib_bind_weight(b, module, embedding->out, embedding->in, false, &own, err);
-    if (!status) status = compare(m->ctx, own, embedding, &same, err);
     if (!status && !same)
-        nib_warn(m->ctx, "%s: %s differs from the embedding it is tied to; the embedding is used",
-                 m->dir, name);
-    nib_weight_destroy(m->ctx, own);
-    m->parameters = parameters;
-    m->weight_bytes = bytes;
-    m->owned_bytes = owned;
+        nib_warn(b->model->ctx, "%s: %s.weight differs from the embedding it is tied to; the "
+                 "embedding is used", b->model->dir, module);
     return status;
 }
 

@@ -2,19 +2,19 @@
 #ifndef NIB_MODEL_BIND_H
 #define NIB_MODEL_BIND_H
 
+#include "model/held.h"
 #include "model/model.h"
 
 typedef struct nib_bind {
     nib_model *model;
-    nib_bnb_options bnb;         /* load_in_4bit: dense linears of the layers are encoded */
+    nib_held asked;              /* what dense linears of the layers are encoded in */
     nib_model_progress progress;
     size_t expected;             /* linears in all, for the progress line */
     bool blank;                  /* without tensors (model/blank.h): */
     nib_dtype blank_dtype;       /* of what is not quantized */
-    bool blank_4bit;             /* the layers' linears are */
 } nib_bind;
 
-/* Refuses tensors named M.weight.something that are no known pieces of a weight in the scheme that
+/* Refuses tensors named M.weight.something that are no known pieces of a weight in the format that
  * config.json names: NIB_E_UNSUPPORTED with their names.  Before binding. */
 nib_status nib_bind_check(const nib_bind *bind, nib_error *err);
 

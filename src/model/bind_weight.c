@@ -1,13 +1,10 @@
 /* bind_weight.c - weights made of the file's tensors.
  *
- * A dense or 4-bit weight stays on the map.  When quantizing while loading, each matrix
+ * A dense or packed weight stays on the map.  When quantizing while loading, each matrix
  * is encoded as its pages are read, and the pages are given back. */
 #include "model/bind_weight.h"
 
 #include <stdio.h>
-
-#include "model/blank.h"
-#include "quant/bnb4_file.h"
 
 const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
                                 char name[NIB_BIND_NAME_ROOM])
@@ -19,31 +16,24 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
-static nib_bnb4_options options_of(const nib_bind *b, nib_dtype dtype)
-{
-    const char *type = b->bnb.bnb_4bit_quant_type;
-    return (nib_bnb4_options){ .fp4 = type && strcmp(type, "fp4") == 0,
-                               .double_quant = b->bnb.bnb_4bit_use_double_quant,
-                               .blocksize = b->bnb.blocksize ? (unsigned)b->bnb.blocksize : 64, .dtype = dtype };
-}
-
 /* Encodes a dense weight and takes the encoded one's place. */
 static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
 {
     nib_ctx *ctx = b->model->ctx;
-    nib_bnb4_options o = options_of(b, t->dtype);
+    nib_form form = b->asked.form;
     nib_weight *encoded = NULL;
     nib_status status;
 
     if (nib_should_stop(ctx))
         return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
-    status = nib_bnb4_encode_weight(ctx, &o, *w, &encoded, err);
+    form.dtype = t->dtype;
+    status = nib_form_encode(ctx, &form, *w, &encoded, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     encoded->source = t->name;
     nib_filemap_release(t->map, t->data, t->bytes);
     nib_weight_destroy(ctx, *w);
     *w = encoded;
-    b->model->owned_bytes += encoded->resident_bytes;
+    b->model->owned_bytes += encoded->bytes;
     b->model->quantized_now = true;
     if (b->progress.report && b->expected)
         b->progress.report(b->progress.user, "quantizing",
@@ -68,30 +58,14 @@ static nib_status open_dense(nib_bind *b, const nib_tensor *t, nib_weight **w, n
     return status;
 }
 
-static nib_bnb4_view view_of(const nib_tensor *t)
+static bool find_part(void *self, const char *name, nib_part *out)
 {
-    return (nib_bnb4_view){ .name = t->name, .dtype = t->dtype, .elements = t->elements,
-                            .bytes = t->bytes, .data = t->data };
-}
+    const nib_bind *b = self;
+    const nib_tensor *t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
 
-static nib_status open_4bit(nib_bind *b, const nib_tensor *t, const char *module, nib_weight **w,
-                            nib_error *err)
-{
-    nib_bnb4_parts parts = { .weight = view_of(t) };
-    char name[NIB_BIND_NAME_ROOM + 64];
-    nib_status status = NIB_OK;
-
-    for (size_t i = 0; i < NIB_BNB4_SUFFIXES && !status; i++) {
-        const nib_tensor *part;
-        nib_bnb4_view view;
-        snprintf(name, sizeof name, "%s.weight%s", module, nib_bnb4_suffixes[i]);
-        part = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
-        if (!part) continue;
-        view = view_of(part);
-        status = nib_bnb4_parts_add(&parts, &view, err);
-    }
-    if (!status) status = nib_bnb4_open(b->model->ctx, &parts, w, err);
-    return status ? nib_fail_in(err, status, "%s", t->file) : NIB_OK;
+    if (!t) return false;
+    *out = nib_tensor_part(t);
+    return true;
 }
 
 /* --- tensors that would change what a weight means --- */
@@ -106,16 +80,10 @@ static const char *piece_of(const char *name)
     return p ? p + strlen(".weight") : NULL;
 }
 
-static bool known_piece(const char *piece)
-{
-    for (size_t i = 0; i < NIB_BNB4_SUFFIXES; i++)
-        if (strcmp(piece, nib_bnb4_suffixes[i]) == 0) return true;
-    return false;
-}
-
 nib_status nib_bind_check(const nib_bind *b, nib_error *err)
 {
     const nib_tensors *tensors = b->model->tensors;
+    const nib_format *format = b->model->stored.format;
     char names[400] = "";
     size_t strange = 0, used = 0, pieces = 0;
 
@@ -124,22 +92,21 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
         const char *piece = piece_of(t->name);
         if (!piece) continue;
         pieces++;
-        if (b->model->stored_4bit && known_piece(piece)) continue;
+        if (nib_format_has_piece(format, piece)) continue;
         if (strange++ < 3)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s",
                                      used ? ", " : "", t->name);
     }
-    if (b->model->stored_4bit && !pieces)
-        return nib_fail(
-            err, NIB_E_MISMATCH,
-            "%s: config.json says quantized by bitsandbytes to 4 bit, but no tensor is "
-            "(M.weight.absmax and the like are missing): a dense model has no quantization_config",
-            b->model->dir);
+    if (format && !pieces)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: config.json says %s, but no tensor is quantized (M.weight%s and the "
+                        "like are missing): a dense model has no quantization_config",
+                        b->model->dir, format->known, format->pieces[0]);
     if (!strange) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: %zu tensors belong to weights in a way that is not known%s: %s%s",
                     b->model->dir, strange,
-                    b->model->stored_4bit ? "" : " (config.json has no quantization_config)", names,
+                    format ? "" : " (config.json has no quantization_config)", names,
                     strange > 3 ? ", ..." : "");
 }
 
@@ -147,20 +114,15 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
  * what its own tensor says. */
 static nib_status check_beside(const nib_bind *b, const char *module, nib_error *err)
 {
-    static const struct { const char *part, *whose; } known[] = {
-        { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ or AWQ" },
-        { ".g_idx", "GPTQ" }, { ".SCB", "LLM.int8" }, { ".weight_format", "LLM.int8" },
-        { ".codes", "AQLM" }, { ".codebooks", "AQLM" }, { ".weight_packed", "compressed-tensors" },
-        { ".weight_scale", "scaled float8 or int8" }, { ".weight_scale_inv", "scaled float8" },
-    };
-    char name[NIB_BIND_NAME_ROOM];
+    char name[NIB_BIND_NAME_ROOM], known[200];
 
-    for (size_t i = 0; i < NIB_COUNT(known); i++)
-        if (nib_bind_find(b, module, known[i].part, name))
+    nib_formats_known(known, sizeof known);
+    for (const nib_strange_piece *p = nib_strange_pieces; p->part; p++)
+        if (!nib_format_has_piece(b->model->stored.format, p->part) &&
+            nib_bind_find(b, module, p->part, name))
             return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "%s: tensor %s is a piece of a quantized weight (%s); known is "
-                            "bitsandbytes with 4 bit",
-                            b->model->dir, name, known[i].whose);
+                            "%s: tensor %s is a piece of a quantized weight (%s); known are: %s",
+                            b->model->dir, name, p->whose, known);
     return NIB_OK;
 }
 
@@ -169,54 +131,72 @@ static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
     return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
 }
 
-/* quant_storage may be a float type: then the quant_state tells. */
-static bool is_4bit(const nib_bind *b, const nib_tensor *t, const char *module)
-{
-    char name[NIB_BIND_NAME_ROOM];
-
-    if (!b->model->stored_4bit) return false;
-    return !is_float(t->dtype) || nib_bind_find(b, module, ".weight.quant_state.bitsandbytes__nf4", name) ||
-           nib_bind_find(b, module, ".weight.quant_state.bitsandbytes__fp4", name);
-}
-
 /* A weight that is not there, of the shape that config.json gives it. */
 static nib_status blank_weight(nib_bind *b, const char *module, size_t out, size_t in,
                                bool quantizable, nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
-    nib_bnb4_options four = options_of(b, b->blank_dtype);
+    const nib_held *held = m->stored.format ? &m->stored : &b->asked;
+    bool packed = quantizable && held->format;
+    nib_form form = packed ? held->form : nib_form_dense(b->blank_dtype);
     nib_status status;
 
     if (!out || !in)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: the shape of %s is not known without its tensor", m->dir, module);
-    status = nib_blank_create(m->ctx, out, in, quantizable && b->blank_4bit ? &four : NULL,
-                              b->blank_dtype, w, err);
+    form.dtype = b->blank_dtype;
+    status = nib_weight_blank(m->ctx, &form, out, in, w, err);
     if (status) return status;
-    m->quantized_now |= quantizable && b->blank_4bit && !m->stored_4bit;
+    m->quantized_now |= packed && !m->stored.format;
     m->parameters += (uint64_t)out * in;
-    m->weight_bytes += (*w)->resident_bytes;
+    m->weight_bytes += (*w)->bytes;
     return NIB_OK;
+}
+
+/* The weight as the file holds it. */
+static nib_status open_stored(nib_bind *b, const char *module, nib_weight **w, nib_error *err)
+{
+    nib_model *m = b->model;
+    const nib_format *format = m->stored.format;
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t = nib_bind_find(b, module, ".weight", name);
+    nib_status status = check_beside(b, module, err);
+
+    if (status) return status;
+    if (!t) return missing(b, name, err);
+    *w = NULL;
+    if (format) status = format->open(m->ctx, (nib_part_finder){ find_part, b }, module, w, err);
+    if (status) return nib_fail_in(err, status, "%s", t->file);
+    return *w ? NIB_OK : open_dense(b, t, w, err);
 }
 
 nib_status nib_bind_weight(nib_bind *b, const char *module, size_t out, size_t in, bool quantizable,
                            nib_weight **w, nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
-    const nib_tensor *t = nib_bind_find(b, module, ".weight", name);
-    nib_status status = check_beside(b, module, err);
+    nib_status status;
 
     if (b->blank) return blank_weight(b, module, out, in, quantizable, w, err);
-    if (status) return status;
-    if (!t) return missing(b, name, err);
-    if (is_4bit(b, t, module)) {
-        status = open_4bit(b, t, module, w, err);
-    } else {
-        status = open_dense(b, t, w, err);
-        if (!status && b->bnb.load_in_4bit && quantizable) status = encode(b, t, w, err);
-    }
+    status = open_stored(b, module, w, err);
+    if (!status && quantizable && b->asked.format && !b->model->stored.format)
+        status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);
     if (status) return status;
     b->model->parameters += (uint64_t)(*w)->out * (*w)->in;
-    b->model->weight_bytes += (*w)->resident_bytes;
+    b->model->weight_bytes += (*w)->bytes;
     return NIB_OK;
+}
+
+nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, bool *same,
+                         nib_error *err)
+{
+    nib_weight *other = NULL;
+    char name[NIB_BIND_NAME_ROOM];
+    nib_status status;
+
+    *same = true;
+    if (!nib_bind_find(b, module, ".weight", name)) return NIB_OK;
+    status = open_stored(b, module, &other, err);
+    if (!status) status = nib_weight_same(b->model->ctx, w, other, same, err);
+    nib_weight_destroy(b->model->ctx, other);
+    return status;
 }

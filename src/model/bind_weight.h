@@ -17,5 +17,9 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
  * NIB_E_MISMATCH, NIB_E_UNSUPPORTED and NIB_E_FORMAT naming the tensor; NIB_E_INTERRUPTED. */
 nib_status nib_bind_weight(nib_bind *b, const char *module, size_t out, size_t in, bool quantizable,
                            nib_weight **w, nib_error *err);
+/* Whether `module` has no weight of its own in the file, or one that decodes to the same values as
+ * `w`: what a tied head must be. */
+nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, bool *same,
+                         nib_error *err);
 
 #endif

@@ -14,30 +14,6 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
     return NIB_F32;
 }
 
-/* What config.json says of quantization: nothing, or bitsandbytes' 4 bit. */
-static nib_status read_quantization(nib_model *m, const char *where, nib_error *err)
-{
-    const json_t *q = json_object_get(m->json, "quantization_config");
-    const char *method = "bitsandbytes";
-    bool four = false, eight = false;
-    nib_status status;
-
-    if (!q || json_is_null(q)) return NIB_OK;
-    if (!json_is_object(q))
-        return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);
-    if ((status = nib_json_get_string(q, where, "quant_method", &method, err)) ||
-        (status = nib_json_get_bool(q, where, "load_in_4bit", &four, err)) ||
-        (status = nib_json_get_bool(q, where, "load_in_8bit", &eight, err)))
-        return status;
-    if (strcmp(method, "bitsandbytes") != 0 || eight || !four)
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: quantized with %s%s, known is bitsandbytes with "
-                        "load_in_4bit",
-                        where, method, eight ? " (8 bit)" : "");
-    m->stored_4bit = true;
-    return NIB_OK;
-}
-
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
     nib_build b = { .binder = nib_bind_make(bind) };
@@ -53,14 +29,12 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
     return nib_sink_logit_rows(m->graph, err);
 }
 
-/* What blank weights are to become: the type config.json names, the 4-bit form it or the caller
- * asks for. */
+/* The type of blank weights: what config.json names. */
 static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_error *err)
 {
     static const struct { const char *name; nib_dtype dtype; } types[] = {
         { "float32", NIB_F32 }, { "float16", NIB_F16 }, { "bfloat16", NIB_BF16 }, { "auto", NIB_F32 },
     };
-    const json_t *q = json_object_get(m->json, "quantization_config");
     const char *type = "float32";
     nib_status status;
 
@@ -71,39 +45,33 @@ static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_e
     b->blank_dtype = NIB_F32;
     for (size_t i = 0; i < NIB_COUNT(types); i++)
         if (strcmp(type, types[i].name) == 0) b->blank_dtype = types[i].dtype;
-    b->blank_4bit = m->stored_4bit || b->bnb.load_in_4bit;
-    if (!m->stored_4bit) return NIB_OK;
-    b->bnb = (nib_bnb_options){ .load_in_4bit = true };
-    if ((status = nib_json_get_string(q, where, "bnb_4bit_quant_type", &b->bnb.bnb_4bit_quant_type,
-                                      err)))
-        return status;
-    return nib_json_get_bool(q, where, "bnb_4bit_use_double_quant",
-                             &b->bnb.bnb_4bit_use_double_quant, err);
+    return NIB_OK;
 }
 
-nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err)
+/* The settings of weights: what they ask for, and where they are without effect. */
+static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_held *asked,
+                                nib_error *err)
 {
-    const char *type = bnb->bnb_4bit_quant_type ? bnb->bnb_4bit_quant_type : "nf4";
-    int n = bnb->blocksize;
+    const nib_setting *idle;
+    nib_status status = nib_held_asked(o->settings, asked, &idle, err);
 
-    if (strcmp(type, "nf4") != 0 && strcmp(type, "fp4") != 0)
-        return nib_fail(err, NIB_E_INVALID, "bnb_4bit_quant_type '%s'; nf4 and fp4 are known",
-                        type);
-    if (n && (n < 32 || n > 4096 || (n & (n - 1))))
-        return nib_fail(err, NIB_E_INVALID,
-                        "bnb_4bit_blocksize %d; a power of two from 32 to 4096 is due", n);
+    if (status) return status;
+    if (asked->format && m->stored.format)
+        nib_note(m->ctx, "%s is quantized already (%s): its own settings are used", o->model,
+                 m->stored.format->known);
+    else if (idle)
+        nib_note(m->ctx, "%s is without effect: nothing asks for the weights it is about", idle->key);
     return NIB_OK;
 }
 
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
                              bool blank, nib_model_progress progress, nib_error *err)
 {
-    nib_bind bind = { .model = m, .bnb = o->bnb, .progress = progress, .blank = blank };
+    nib_bind bind = { .model = m, .progress = progress, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
     nib_outline outline;
-    nib_status status = nib_model_check_bnb(&o->bnb, err);
+    nib_status status;
 
-    if (status) goto done;
     m->dir = nib_strdup(m->ctx, o->model);
     if (!where || !m->dir) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", o->model);
@@ -111,16 +79,13 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     }
     status = nib_config_open(m->ctx, o->model, !blank, &m->json, &m->config, err);
     if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
-    if (!status) status = read_quantization(m, where, err);
+    if (!status) status = nib_held_read(m->ctx, m->json, where, &m->stored, err);
+    if (!status) status = read_settings(m, o, &bind.asked, err);
     if (!status)
         status = blank ? read_blank(m, where, &bind, err)
                        : nib_tensors_open(m->ctx, o->model, &m->tensors, err);
     if (status) goto done;
-    if (o->bnb.load_in_4bit && m->stored_4bit)
-        nib_note(m->ctx, "%s is in 4 bit already: its own settings are used", o->model);
-    else if (!o->bnb.load_in_4bit &&
-             (o->bnb.bnb_4bit_use_double_quant || o->bnb.blocksize || o->bnb.bnb_4bit_quant_type))
-        nib_note(m->ctx, "bnb_4bit options are without effect without load_in_4bit");
+    m->asked = bind.asked;
     bind.expected = outline.linears;
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
@@ -189,18 +154,4 @@ void nib_model_close(nib_model *m)
     json_decref(m->json);
     nib_free(m->ctx, m->dir);
     nib_free(m->ctx, m);
-}
-
-bool nib_model_is_layer_linear(const nib_graph *g, const char *tensor_name)
-{
-    size_t n = strlen(tensor_name);
-
-    if (n < 7 || strcmp(tensor_name + n - 7, ".weight") != 0) return false;
-    for (size_t i = 0; i < g->node_count; i++) {
-        const nib_linear *l = g->nodes[i].linear;
-        if (l && l != g->head && strlen(l->name) == n - 7 &&
-            strncmp(l->name, tensor_name, n - 7) == 0)
-            return true;
-    }
-    return false;
 }

@@ -6,6 +6,7 @@
 #define NIB_MODEL_MODEL_H
 
 #include "format/safetensors.h"
+#include "model/held.h"
 #include "model/outline.h"
 #include "nibble/model.h"
 
@@ -25,9 +26,10 @@ typedef struct nib_model {
     size_t norm_count, norm_capacity;
     nib_linear *head;
     bool tied;                   /* the head is the embedding */
-    bool stored_4bit;            /* config.json says bitsandbytes 4 bit */
-    bool quantized_now;          /* load_in_4bit quantized it while loading */
-    uint64_t parameters;         /* elements of all weights, tied ones once, 4-bit ones unpacked */
+    nib_held stored;             /* how config.json says the file holds its weights */
+    nib_held asked;              /* what the caller's settings ask for */
+    bool quantized_now;          /* `asked` quantized it while loading */
+    uint64_t parameters;         /* elements of all weights, tied ones once, packed ones unpacked */
     uint64_t weight_bytes;       /* of all weights, mapped or owned */
     uint64_t owned_bytes;        /* of those quantized while loading, and small float copies */
 } nib_model;
@@ -36,10 +38,6 @@ typedef struct nib_model_progress {
     void (*report)(void *user, const char *what, double share);
     void *user;
 } nib_model_progress;
-
-/* Whether the options of 4-bit weights have values that are known; the block size may be 0, the
- * default. */
-nib_status nib_model_check_bnb(const nib_bnb_options *bnb, nib_error *err);
 
 /* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
 nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
@@ -71,9 +69,5 @@ void nib_config_free(nib_ctx *ctx, nib_config *config);
 /* A tensor by the name the architecture uses; files without the prefix are understood. */
 const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
                                    const char *name);
-
-/* Is the tensor `name` ("model.layers.0.mlp.up_proj.weight") the weight of a linear that
- * load_in_4bit quantizes?  True for the linears of the layers, not for the head. */
-bool nib_model_is_layer_linear(const nib_graph *g, const char *tensor_name);
 
 #endif

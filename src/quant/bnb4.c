@@ -5,6 +5,11 @@
  * of a block.  Source: formats.md 4.3, 4.4. */
 #include "quant/bnb4.h"
 
+#include <math.h>
+#include <stdio.h>
+
+static const nib_bnb4 *of(const nib_weight *w) { return (const nib_bnb4 *)w; }
+
 const float nib_nf4_table[16] = {
     -0x1p+0f,        -0x1.647362p-1f, -0x1.0cd66p-1f,  -0x1.94654p-2f,
     -0x1.23449ap-2f, -0x1.7a6a7ep-3f, -0x1.74f0e2p-4f, 0,
@@ -60,7 +65,7 @@ static void decode_run(const nib_bnb4 *q, size_t e, size_t count, float absmax, 
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
+    const nib_bnb4 *q = of(w);
 
     assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
     for (size_t r = r0; r < r1; r++) {
@@ -77,7 +82,7 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
 
 static void destroy(nib_ctx *ctx, nib_weight *w)
 {
-    nib_free(ctx, w->as.bnb4.owned);
+    nib_free(ctx, ((nib_bnb4 *)w)->owned);
     nib_free(ctx, w);
 }
 
@@ -87,12 +92,12 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
 static void row_scales(const nib_weight *w, size_t r0, size_t k0, size_t units, float *scales)
 {
     for (size_t n = 0; n < NIB_PANEL; n++)
-        unit_scales(&w->as.bnb4, (r0 + n) * w->in + k0, units, scales + n);
+        unit_scales(of(w), (r0 + n) * w->in + k0, units, scales + n);
 }
 
 static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
+    const nib_bnb4 *q = of(w);
     float scales[MOST_SCALES];
     nib_codes4 c = { q->codes + (p->c0 * w->in + p->t0) / 2, w->in / 2, scales, unit_of(q),
                      q->table };
@@ -104,7 +109,7 @@ static void pack_forward(const nib_weight *w, const nib_kernels *k, const nib_pa
 
 static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
+    const nib_bnb4 *q = of(w);
     float scales[MOST_SCALES];
     size_t strip = p->terms * NIB_STRIP, shift = shift_of(q);
 
@@ -125,7 +130,7 @@ static void pack_backward(const nib_weight *w, const nib_kernels *k, const nib_p
 /* Rows and pieces must be whole units. */
 static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
+    const nib_bnb4 *q = of(w);
 
     if (w->in % unit_of(q) || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
     if (p->backward) {
@@ -144,7 +149,7 @@ static bool pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, v
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
 {
-    if (unit_of(&w->as.bnb4) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK) return NIB_DOT_NONE;
+    if (unit_of(of(w)) != NIB_DOT4_BLOCK || w->in % NIB_DOT4_BLOCK) return NIB_DOT_NONE;
     if (type == NIB_BF16 && k->dot4_bf16) return NIB_DOT_PAIRS;
     if (k->dot4_fixed && (type == NIB_BF16 || precision == NIB_PRECISION_HIGH))
         return NIB_DOT_FIXED; /* finer than bfloat16 */
@@ -162,7 +167,7 @@ static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind ki
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
-    const nib_bnb4 *q = &w->as.bnb4;
+    const nib_bnb4 *q = of(w);
     size_t blocks = w->in / NIB_DOT4_BLOCK;
     nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = q->table, .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
                    .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK), .scales = q->absmax,
@@ -173,7 +178,106 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
     else k->dot4(&d, M, ready, w->in, y, ldy);
 }
 
-const nib_scheme nib_bnb4_scheme = { "bnb4", decode_tile, destroy, pack, dot_kind, dot_ready, dot };
+/* --- how far the original may have been --- */
+
+/* A value lies in the cell of its code, which ends half-way to the next: from each code's value at
+ * most the greater half-gap away, in parts of the scale. */
+static void half_gaps(const float table[16], float gaps[16])
+{
+    for (int i = 0; i < 16; i++) {
+        float below = 0, above = 0;
+        for (int k = 0; k < 16; k++) {
+            float d = table[k] - table[i];
+            if (d > 0 && (above == 0 || d < above)) above = d;
+            if (d < 0 && (below == 0 || -d < below)) below = -d;
+        }
+        gaps[i] = fmaxf(below, above) / 2;
+    }
+}
+
+static void error_row(const nib_weight *w, size_t row, float *most)
+{
+    const nib_bnb4 *q = of(w);
+    float gaps[16];
+
+    half_gaps(q->table, gaps);
+    for (size_t k = 0; k < w->in; k++) {
+        size_t i = row * w->in + k;
+        unsigned code = i % 2 ? q->codes[i / 2] & 15u : q->codes[i / 2] >> 4;
+        most[k] = gaps[code] * fabsf(nib_bnb4_absmax(q, i >> shift_of(q)));
+    }
+}
+
+/* --- the form --- */
+
+enum { FP4, DOUBLE, BLOCKSIZE }; /* of nib_form.settings */
+
+nib_form nib_bnb4_form(const nib_bnb4_options *o)
+{
+    return (nib_form){ .scheme = &nib_bnb4_scheme, .dtype = o->dtype,
+                       .settings = { [FP4] = o->fp4, [DOUBLE] = o->double_quant,
+                                     [BLOCKSIZE] = o->blocksize } };
+}
+
+nib_bnb4_options nib_bnb4_form_options(const nib_form *f)
+{
+    assert(f->scheme == &nib_bnb4_scheme);
+    return (nib_bnb4_options){ .fp4 = f->settings[FP4], .double_quant = f->settings[DOUBLE],
+                               .blocksize = f->settings[BLOCKSIZE], .dtype = f->dtype };
+}
+
+static nib_form form(const nib_weight *w)
+{
+    const nib_bnb4 *q = of(w);
+
+    return nib_bnb4_form(&(nib_bnb4_options){ q->is_fp4, !q->absmax, q->blocksize, w->dtype });
+}
+
+static void describe(const nib_form *f, char text[NIB_FORM_ROOM])
+{
+    snprintf(text, NIB_FORM_ROOM, "%s %u%s", f->settings[FP4] ? "fp4" : "nf4",
+             f->settings[BLOCKSIZE], f->settings[DOUBLE] ? " double" : "");
+}
+
+static bool parse(const char *text, nib_form *f)
+{
+    char kind[4], twice[8] = "", again[NIB_FORM_ROOM];
+    unsigned blocksize;
+    nib_bnb4_options o = { .dtype = f->dtype };
+    nib_form read;
+
+    if (sscanf(text, "%3s %u %7s", kind, &blocksize, twice) < 2 ||
+        !nib_bnb4_blocksize_known(blocksize))
+        return false;
+    o.fp4 = kind[0] == 'f';
+    o.double_quant = *twice != 0;
+    o.blocksize = blocksize;
+    read = nib_bnb4_form(&o);
+    describe(&read, again);
+    if (strcmp(text, again) != 0) return false;
+    *f = read;
+    return true;
+}
+
+static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
+{
+    uint64_t elements, blocks;
+
+    if (!nib_mul_u64(out, in, &elements) || elements > SIZE_MAX / 8) return false;
+    blocks = nib_ceil_div(elements, f->settings[BLOCKSIZE]);
+    *bytes = nib_ceil_div(elements, 2) +
+             (f->settings[DOUBLE]
+                  ? blocks + nib_ceil_div(blocks, NIB_NESTED_BLOCK) * sizeof(float)
+                  : blocks * sizeof(float));
+    return true;
+}
+
+const nib_scheme nib_bnb4_scheme = {
+    .name = "bnb4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
+    .error_row = error_row, .finite = nib_bnb4_finite, .pack = pack, .dot_kind = dot_kind,
+    .dot_ready = dot_ready, .dot = dot, .describe = describe, .parse = parse, .bytes = bytes_of,
+    .encode = nib_bnb4_form_encode,
+};
 
 bool nib_bnb4_blocksize_known(uint64_t blocksize)
 {

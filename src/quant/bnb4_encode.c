@@ -9,6 +9,7 @@
 #include "base/thread.h"
 #include "kernel/kernels.h"
 #include "quant/bnb4.h"
+#include "quant/dense.h"
 #include "quant/dynamic_map.h"
 
 enum { TILE_VALUES = 32768 }; /* 128 KiB of float: half of a small second-level cache */
@@ -53,7 +54,7 @@ static void encode_tile(void *arg, size_t tile, unsigned worker)
     size_t r0 = first / e->in, r1 = nib_ceil_div(last, e->in), blocksize = e->options->blocksize;
     size_t whole = (last - first) / blocksize, rest = (last - first) % blocksize;
     size_t done = whole * blocksize;
-    nib_dtype type = e->dense ? e->dense->dtype : NIB_F32;
+    nib_dtype type = e->dense ? e->dense->base.dtype : NIB_F32;
     const char *x;
 
     if (e->dense) {
@@ -146,7 +147,7 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     size_t blocks, nested, kept_bytes;
     float *absmax = NULL; /* as float: part of `kept`, or for a while when nested */
     uint8_t *kept = NULL;
-    nib_weight *made = NULL;
+    nib_bnb4 *made = NULL;
     nib_status status = NIB_OK;
 
     if (!nib_bnb4_blocksize_known(options->blocksize))
@@ -179,24 +180,22 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     e.codes = kept + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     nib_parallel_for(ctx, nib_ceil_div(e.elements, e.tile_values), encode_tile, &e);
 
-    made->scheme = &nib_bnb4_scheme;
-    made->out = out;
-    made->in = in;
-    made->resident_bytes = kept_bytes;
-    made->as.bnb4 = (nib_bnb4){ .decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4, .codes = e.codes,
-                                .blocksize = options->blocksize,
-                                .is_fp4 = options->fp4,
-                                .dtype = options->dtype };
-    memcpy(made->as.bnb4.table, options->fp4 ? nib_fp4_table : nib_nf4_table, sizeof nib_nf4_table);
+    made->base = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in, .bytes = kept_bytes,
+                               .owned_bytes = kept_bytes, .dtype = options->dtype };
+    made->decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4;
+    made->codes = e.codes;
+    made->blocksize = options->blocksize;
+    made->is_fp4 = options->fp4;
+    memcpy(made->table, options->fp4 ? nib_fp4_table : nib_nf4_table, sizeof nib_nf4_table);
     if (nested) {
-        status = nest(ctx, &made->as.bnb4, absmax, blocks, kept + nested * sizeof(float),
+        status = nest(ctx, made, absmax, blocks, kept + nested * sizeof(float),
                       (float *)kept, err);
         if (status) goto done;
     } else {
-        made->as.bnb4.absmax = absmax;
+        made->absmax = absmax;
     }
-    made->as.bnb4.owned = kept;
-    *w = made;
+    made->owned = kept;
+    *w = &made->base;
     made = NULL; /* handed over */
     kept = NULL;
 done:
@@ -226,9 +225,17 @@ nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
                          w, err);
 }
 
+nib_status nib_bnb4_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
+                                nib_weight **w, nib_error *err)
+{
+    nib_bnb4_options options = nib_bnb4_form_options(f);
+
+    return nib_bnb4_encode_weight(ctx, &options, from, w, err);
+}
+
 bool nib_bnb4_finite(const nib_weight *w)
 {
-    const nib_bnb4 *b = &w->as.bnb4;
+    const nib_bnb4 *b = (const nib_bnb4 *)w;
     size_t blocks = nib_ceil_div(w->out * w->in, b->blocksize);
 
     for (size_t i = 0; i < blocks; i++)

@@ -8,18 +8,19 @@
 #include "quant/bnb4.h"
 #include "quant/bnb4_state.h"
 
-const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES] = {
+const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES + 1] = {
     ".absmax",
     ".quant_map",
     ".nested_absmax",
     ".nested_quant_map",
     ".quant_state.bitsandbytes__nf4",
     ".quant_state.bitsandbytes__fp4",
+    NULL,
 };
 
-nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_bnb4_view *view, nib_error *err)
+nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_part *view, nib_error *err)
 {
-    nib_bnb4_view *places[NIB_BNB4_SUFFIXES] = { &parts->absmax,        &parts->quant_map,
+    nib_part *places[NIB_BNB4_SUFFIXES] = { &parts->absmax,        &parts->quant_map,
                                                  &parts->nested_absmax, &parts->nested_quant_map,
                                                  &parts->quant_state,   &parts->quant_state };
     size_t stem = strlen(parts->weight.name), i = 0;
@@ -37,7 +38,7 @@ nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_bnb4_view *view, 
 }
 
 /* A tensor that must be there, of one type and length. */
-static nib_status check(const nib_bnb4_parts *parts, const nib_bnb4_view *v, const char *suffix,
+static nib_status check(const nib_bnb4_parts *parts, const nib_part *v, const char *suffix,
                         nib_dtype dtype, uint64_t elements, nib_error *err)
 {
     if (!v->name) return nib_fail(err, NIB_E_FORMAT, "%s%s is missing", parts->weight.name, suffix);
@@ -99,7 +100,7 @@ static nib_status check_all(const nib_bnb4_parts *parts, const nib_bnb4_state *s
 }
 
 /* Scales must be finite, plain ones not negative: one pass, without a branch a value. */
-static nib_status check_scales(const nib_bnb4_view *v, const float *x, size_t count,
+static nib_status check_scales(const nib_part *v, const float *x, size_t count,
                                bool negative_too, nib_error *err)
 {
     unsigned wrong = 0;
@@ -114,7 +115,7 @@ static nib_status check_scales(const nib_bnb4_view *v, const float *x, size_t co
 }
 
 /* A float array where it lies, or when it is misaligned its copy in *room. */
-static const float *floats(const nib_bnb4_view *v, float **room)
+static const float *floats(const nib_part *v, float **room)
 {
     float *copy = *room;
 
@@ -124,10 +125,9 @@ static const float *floats(const nib_bnb4_view *v, float **room)
     return copy;
 }
 
-static nib_status fill(nib_weight *w, const nib_bnb4_parts *parts, const nib_bnb4_state *state,
+static nib_status fill(nib_bnb4 *b, const nib_bnb4_parts *parts, const nib_bnb4_state *state,
                        uint64_t blocks, nib_error *err)
 {
-    nib_bnb4 *b = &w->as.bnb4;
     float *room = b->owned;
     nib_status status;
 
@@ -151,9 +151,9 @@ static nib_status fill(nib_weight *w, const nib_bnb4_parts *parts, const nib_bnb
 
 nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight **w, nib_error *err)
 {
-    const nib_bnb4_view *scales;
+    const nib_part *scales;
     nib_bnb4_state state;
-    nib_weight *made = NULL;
+    nib_bnb4 *made = NULL;
     nib_status status;
     uint64_t blocks = 0;
 
@@ -175,39 +175,38 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", parts->weight.name);
         goto done;
     }
-    made->scheme = &nib_bnb4_scheme;
-    made->out = (size_t)state.shape[0];
-    made->in = (size_t)state.shape[1];
-    made->source = parts->weight.name;
-    made->resident_bytes =
-        (size_t)(parts->weight.bytes + parts->absmax.bytes + parts->nested_absmax.bytes);
-    made->as.bnb4 = (nib_bnb4){ .decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4, .blocksize = (unsigned)state.blocksize,
-                                .is_fp4 = state.fp4,
-                                .dtype = state.dtype };
+    made->base = (nib_weight){
+        .scheme = &nib_bnb4_scheme, .out = (size_t)state.shape[0], .in = (size_t)state.shape[1],
+        .bytes = (size_t)(parts->weight.bytes + parts->absmax.bytes + parts->nested_absmax.bytes),
+        .dtype = state.dtype, .source = parts->weight.name,
+    };
+    made->decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4;
+    made->blocksize = (unsigned)state.blocksize;
+    made->is_fp4 = state.fp4;
     scales = state.nested ? &parts->nested_absmax : &parts->absmax;
     if ((uintptr_t)scales->data % _Alignof(float)) {
-        made->as.bnb4.owned = nib_alloc(ctx, (size_t)scales->bytes);
-        if (!made->as.bnb4.owned) {
+        made->base.owned_bytes = (size_t)scales->bytes;
+        made->owned = nib_alloc(ctx, (size_t)scales->bytes);
+        if (!made->owned) {
             status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", scales->name);
             goto done;
         }
     }
     status = fill(made, parts, &state, blocks, err);
     if (status) goto done;
-    *w = made;
+    *w = &made->base;
     made = NULL; /* handed over */
 done:
-    nib_weight_destroy(ctx, made);
+    if (made) nib_weight_destroy(ctx, &made->base);
     return status;
 }
 
 /* --- writing --- */
 
-static nib_status add(nib_bnb4_out *tensors, size_t *count, const char *name, const char *suffix,
-                      nib_dtype dtype, uint64_t rows, uint64_t columns, const void *data,
-                      nib_error *err)
+static nib_status add(nib_parts_out *to, const char *name, const char *suffix, nib_dtype dtype,
+                      uint64_t rows, uint64_t columns, const void *data, nib_error *err)
 {
-    nib_bnb4_out *t = &tensors[*count];
+    nib_part_out *t = &to->parts[to->count];
     int n = snprintf(t->name, sizeof t->name, "%s%s", name, suffix);
 
     if (n < 0 || (size_t)n >= sizeof t->name)
@@ -219,62 +218,57 @@ static nib_status add(nib_bnb4_out *tensors, size_t *count, const char *name, co
     t->shape[1] = columns;
     t->data = data;
     t->bytes = (size_t)(rows * nib_dtype_bytes(dtype));
-    ++*count;
+    to->count++;
     return NIB_OK;
 }
 
 /* b NULL: planning. */
-static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const char *name, char *text,
-                       nib_bnb4_out *tensors, size_t *count, nib_error *err)
+static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const char *name,
+                       nib_parts_out *to, nib_error *err)
 {
     uint64_t elements = state->shape[0] * state->shape[1];
     uint64_t blocks = (elements - 1) / state->blocksize + 1,
              nested = (blocks - 1) / NIB_NESTED_BLOCK + 1;
-    size_t text_bytes = nib_bnb4_state_write(state, text, NIB_BNB4_STATE_ROOM);
+    size_t text_bytes = nib_bnb4_state_write(state, to->text, sizeof to->text);
     nib_status status;
 
-    *count = 0;
-    status = add(tensors, count, name, "", NIB_U8, elements / 2 + elements % 2, 1,
-                 b ? b->codes : NULL, err);
+    to->count = 0;
+    status = add(to, name, "", NIB_U8, elements / 2 + elements % 2, 1, b ? b->codes : NULL, err);
     if (!status && state->nested)
-        status =
-            add(tensors, count, name, ".absmax", NIB_U8, blocks, 0, b ? b->absmax_q : NULL, err);
+        status = add(to, name, ".absmax", NIB_U8, blocks, 0, b ? b->absmax_q : NULL, err);
     else if (!status)
-        status =
-            add(tensors, count, name, ".absmax", NIB_F32, blocks, 0, b ? b->absmax : NULL, err);
-    if (!status)
-        status = add(tensors, count, name, ".quant_map", NIB_F32, 16, 0, b ? b->table : NULL, err);
+        status = add(to, name, ".absmax", NIB_F32, blocks, 0, b ? b->absmax : NULL, err);
+    if (!status) status = add(to, name, ".quant_map", NIB_F32, 16, 0, b ? b->table : NULL, err);
     if (!status && state->nested)
-        status = add(tensors, count, name, ".nested_absmax", NIB_F32, nested, 0,
-                     b ? b->nested_absmax : NULL, err);
+        status = add(to, name, ".nested_absmax", NIB_F32, nested, 0, b ? b->nested_absmax : NULL,
+                     err);
     if (!status && state->nested)
-        status = add(tensors, count, name, ".nested_quant_map", NIB_F32, 256, 0,
-                     b ? b->nested_table : NULL, err);
+        status = add(to, name, ".nested_quant_map", NIB_F32, 256, 0, b ? b->nested_table : NULL,
+                     err);
     if (!status)
-        status = add(tensors, count, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8,
-                     text_bytes, 0, b ? text : NULL, err);
+        status = add(to, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8, text_bytes, 0,
+                     b ? to->text : NULL, err);
     return status;
 }
 
-nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, char state[NIB_BNB4_STATE_ROOM],
-                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, nib_parts_out *parts,
                             nib_error *err)
 {
-    const nib_bnb4 *b = &w->as.bnb4;
+    const nib_bnb4 *b = (const nib_bnb4 *)w;
     nib_bnb4_state s = { .fp4 = b->is_fp4,
                          .nested = !b->absmax,
                          .blocksize = b->blocksize,
                          .shape = { w->out, w->in },
-                         .dtype = b->dtype,
+                         .dtype = w->dtype,
                          .nested_offset = b->nested_offset };
 
     assert(w->scheme == &nib_bnb4_scheme);
-    return list(&s, b, name, state, tensors, count, err);
+    return list(&s, b, name, parts, err);
 }
 
 nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in,
-                         float nested_offset, const char *name,
-                         nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count, nib_error *err)
+                         float nested_offset, const char *name, nib_parts_out *parts,
+                         nib_error *err)
 {
     nib_bnb4_state s = { .fp4 = options->fp4,
                          .nested = options->double_quant,
@@ -282,7 +276,6 @@ nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in,
                          .shape = { out, in },
                          .dtype = options->dtype,
                          .nested_offset = nested_offset };
-    char text[NIB_BNB4_STATE_ROOM];
 
-    return list(&s, NULL, name, text, tensors, count, err);
+    return list(&s, NULL, name, parts, err);
 }

@@ -8,30 +8,24 @@
 #ifndef NIB_QUANT_BNB4_FILE_H
 #define NIB_QUANT_BNB4_FILE_H
 
-#include "quant/weight.h"
-
-/* A tensor of a file; data of any alignment.  name NULL: absent. */
-typedef struct nib_bnb4_view {
-    const char *name; /* the whole name */
-    nib_dtype dtype;
-    uint64_t elements, bytes;
-    const void *data;
-} nib_bnb4_view;
+#include "quant/bnb4.h"
+#include "quant/format.h"
 
 typedef struct nib_bnb4_parts {
-    nib_bnb4_view weight; /* M.weight itself */
-    nib_bnb4_view absmax, quant_map, nested_absmax, nested_quant_map;
-    nib_bnb4_view quant_state;
+    nib_part weight; /* M.weight itself */
+    nib_part absmax, quant_map, nested_absmax, nested_quant_map;
+    nib_part quant_state;
     bool fp4; /* by the name of quant_state */
 } nib_bnb4_parts;
 
-/* What may follow "M.weight", for looking the tensors up; the last two are quant_state's. */
+/* What may follow "M.weight", for looking the tensors up; the last two are quant_state's, and NULL is
+ * the end. */
 enum { NIB_BNB4_SUFFIXES = 6 };
-extern const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES]; /* ".absmax", ... */
+extern const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES + 1]; /* ".absmax", ... */
 
 /* Puts `view`, whose name is parts->weight.name and more, in its place.  NIB_E_FORMAT: an
  * unknown name, or a second quant_state. */
-nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_bnb4_view *view, nib_error *err);
+nib_status nib_bnb4_parts_add(nib_bnb4_parts *parts, const nib_part *view, nib_error *err);
 
 /* Checks all of formats.md 4.8 and makes a weight that reads codes and scales where they
  * lie (small or misaligned float arrays are copied), so the views' data must outlive it.
@@ -41,29 +35,15 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
 
 /* --- writing --- */
 
-/* What a file declares before the data is known. */
-typedef struct nib_bnb4_out {
-    char name[512]; /* whole */
-    nib_dtype dtype;
-    unsigned rank;
-    uint64_t shape[2];
-    const void *data; /* NULL when only planned */
-    size_t bytes;
-} nib_bnb4_out;
-enum { NIB_BNB4_MOST_TENSORS = 6, NIB_BNB4_STATE_ROOM = 512 };
-
-/* The tensors of weight `name` ("M.weight"), in the order they are to be written; `count` of
- * them.  The data is borrowed from `w` and from `state`, which gets the quant_state text.
- * NIB_E_INVALID: a name that is too long. */
-nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, char state[NIB_BNB4_STATE_ROOM],
-                            nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+/* The tensors of weight `name` ("M.weight").  The data is borrowed from `w` and from parts->text,
+ * which gets the quant_state text.  NIB_E_INVALID: a name that is too long. */
+nib_status nib_bnb4_tensors(const nib_weight *w, const char *name, nib_parts_out *parts,
                             nib_error *err);
 
 /* The same without data, before encoding: sizes follow from the shape and, when
  * double-quantized, from the number of digits of nested_offset. */
 nib_status nib_bnb4_plan(const nib_bnb4_options *options, size_t out, size_t in,
-                         float nested_offset, const char *name,
-                         nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS], size_t *count,
+                         float nested_offset, const char *name, nib_parts_out *parts,
                          nib_error *err);
 
 #endif

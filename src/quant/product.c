@@ -56,6 +56,11 @@ size_t nib_product_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rank, size_
     return nib_max(panels, nib_product_dot_scratch_bytes(ctx, in, max_rows));
 }
 
+size_t nib_product_own_bytes(nib_ctx *ctx, const nib_weight *w, size_t max_rank, size_t max_rows)
+{
+    return w->scheme->forward ? w->scheme->forward_bytes(ctx, w, max_rank, max_rows) : 0;
+}
+
 typedef struct worker_space {
     char *panel;
     float *decoded;
@@ -306,7 +311,8 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
 void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                          const nib_product_args *args, void *scratch)
 {
-    run_product(ctx, k, w, args, false, scratch);
+    if (w->scheme->forward) w->scheme->forward(ctx, k, w, args, scratch);
+    else run_product(ctx, k, w, args, false, scratch);
 }
 
 void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,

@@ -41,12 +41,15 @@ void nib_product_backward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *
 /* Enough for both, and for dots, for up to max_rows rows, on nib_threads(ctx) threads. */
 size_t nib_product_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rank, size_t max_rows);
 
+/* What a scheme with a forward product of its own needs in place of it, 0 without one; dots too. */
+size_t nib_product_own_bytes(nib_ctx *ctx, const nib_weight *w, size_t max_rank, size_t max_rows);
+
 /* Few rows (generation): a fused dot per output row, weights read once from memory.
  * Same arguments as forward; rows <= 4. */
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                      const nib_product_args *args, void *scratch);
 /* Only `count` outputs: y[m * ldy + i] is output ids[i], with the bits that nib_product_dot gives
- * it. */
+ * it.  Not of a weight whose scheme has a forward product of its own. */
 void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                           const nib_product_args *args, const uint32_t *ids, size_t count,
                           void *scratch);

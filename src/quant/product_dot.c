@@ -133,7 +133,8 @@ void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
 {
     dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .count = w->out };
 
-    run_dots(&d, scratch);
+    if (w->scheme->forward) w->scheme->forward(ctx, k, w, args, scratch);
+    else run_dots(&d, scratch);
 }
 
 void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
@@ -142,5 +143,6 @@ void nib_product_dot_some(nib_ctx *ctx, const nib_kernels *k, const nib_weight *
 {
     dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .ids = ids, .count = count };
 
+    assert(!w->scheme->forward);
     run_dots(&d, scratch);
 }

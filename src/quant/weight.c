@@ -1,7 +1,48 @@
 /* weight.c - what all schemes share. */
 #include "quant/weight.h"
 
+#include "quant/bnb4.h"
+#include "quant/dense.h"
+
+/* Every scheme once. */
+static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme };
+
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
 {
     if (w) w->scheme->destroy(ctx, w);
+}
+
+bool nib_weight_finite(const nib_weight *w) { return !w->scheme->finite || w->scheme->finite(w); }
+
+nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, bool *same,
+                           nib_error *err)
+{
+    float *rows = nib_new_array(ctx, 2 * a->in, sizeof *rows);
+
+    if (!rows) return nib_fail(err, NIB_E_NOMEM, "comparing weights: out of memory");
+    *same = a->out == b->out && a->in == b->in;
+    for (size_t r = 0; *same && r < a->out; r++) {
+        nib_weight_decode(a, r, r + 1, rows);
+        nib_weight_decode(b, r, r + 1, rows + a->in);
+        *same = memcmp(rows, rows + a->in, a->in * sizeof *rows) == 0;
+    }
+    nib_free(ctx, rows);
+    return NIB_OK;
+}
+
+bool nib_form_parse(const char *text, nib_form *f)
+{
+    for (size_t i = 0; i < NIB_COUNT(schemes); i++)
+        if (schemes[i]->parse(text, f)) return true;
+    return false;
+}
+
+nib_status nib_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,
+                           nib_error *err)
+{
+    char text[NIB_FORM_ROOM];
+
+    if (f->scheme->encode) return f->scheme->encode(ctx, f, from, w, err);
+    nib_form_text(f, text);
+    return nib_fail(err, NIB_E_UNSUPPORTED, "nothing can be encoded as %s", text);
 }

@@ -4,7 +4,7 @@
  * decode_tile; from that alone generic packers make every panel of the product,
  * forward and backward.  Everyone (linear, embedding, merging, error reports)
  * goes through here, so each adapter and each architecture works with a new
- * scheme on the day it lands.
+ * scheme on the day it lands.  What a scheme keeps beside nib_weight is private to quant/.
  *
  * A decoded value is rounded once, to the compute type, forward and backward. */
 #ifndef NIB_QUANT_WEIGHT_H
@@ -15,6 +15,17 @@
 #include "kernel/kernels.h"
 
 typedef struct nib_weight nib_weight;
+typedef struct nib_scheme nib_scheme;
+struct nib_product_args;
+
+/* A scheme and its settings: how a matrix is held, or is to be.  Two forms are one if their texts
+ * (nib_form_text) and types are. */
+enum { NIB_FORM_SETTINGS = 6, NIB_FORM_ROOM = 32 };
+typedef struct nib_form {
+    const nib_scheme *scheme;
+    nib_dtype dtype; /* of the values: what is stored dense, or what was before it was encoded */
+    unsigned settings[NIB_FORM_SETTINGS]; /* the scheme's own; nobody else reads them */
+} nib_form;
 
 /* A piece of a product's panel (kernel/gemm.h): 32 columns (two strips), all of a block of terms.
  *     forward    columns are the rows c0 .. c0 + 32 of the weight, terms its columns t0 ..
@@ -40,13 +51,23 @@ typedef enum nib_dot_kind {
  * torch.set_float32_matmul_precision: "highest" is float's own rounding, "high" some 16 bits. */
 typedef enum nib_precision { NIB_PRECISION_HIGHEST, NIB_PRECISION_HIGH } nib_precision;
 
-typedef struct nib_scheme {
+struct nib_scheme {
     const char *name; /* "dense", "bnb4" */
+
+    /* --- of a weight --- */
+
     /* Decodes rows [r0, r1) x columns [k0, k1) to float, unrounded, row r at
      * dst + (r - r0) * ld.  Any rectangle inside the matrix; reads nothing else. */
     void (*decode_tile)(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld);
     void (*destroy)(nib_ctx *ctx, nib_weight *w); /* frees what the weight owns, and w */
+    nib_form (*form)(const nib_weight *w);
+    /* Optional: for each value of a row, how far the original may at most have been from it, when
+     * the weight is what encoding gave. */
+    void (*error_row)(const nib_weight *w, size_t row, float *most);
+    /* Optional: whether the scales are finite numbers: they are not if a value of the original was
+     * not. */
+    bool (*finite)(const nib_weight *w);
     /* Optional: packs a piece of a panel without decoding it to floats first.  The bits are those
      * of decode_tile and the generic packer; false when this weight's shape does not allow it. */
     bool (*pack)(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel);
@@ -63,56 +84,46 @@ typedef struct nib_scheme {
      * after the other. */
     void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
-} nib_scheme;
+    /* Optional, both: the forward product in the scheme's own way, for any number of rows, each
+     * from that row alone.  It takes the place of nib_product_forward() and nib_product_dot(), whose
+     * arguments it gets (x as they do: ready, or as it lies); the backward product decodes.
+     * `scratch` holds forward_bytes() for up to so many rows, aligned to 64. */
+    size_t (*forward_bytes)(nib_ctx *ctx, const nib_weight *w, size_t max_rank, size_t max_rows);
+    void (*forward)(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
+                    const struct nib_product_args *args, void *scratch);
 
-/* Dense: rows of float32, float16 or bfloat16, in file order, perhaps on a map. */
-typedef struct nib_dense {
-    nib_dtype dtype;
-    const void *data; /* [out, in], row-major */
-    void *owned;      /* what to free, or NULL when data lies on a map */
-} nib_dense;
+    /* --- of a form --- */
 
-/* bitsandbytes' 4-bit formats, NF4 and FP4 (formats.md 4).  Blocks run over the
- * flattened matrix and may cross rows. */
-typedef struct nib_bnb4 {
-    const uint8_t *codes;      /* ceil(out * in / 2) bytes, high nibble first, file order */
-    float table[16];           /* code -> value: the file's quant_map */
-    unsigned blocksize;        /* 32 to 4096, a power of two */
-    const float *absmax;       /* [blocks], or NULL when nested: */
-    const uint8_t *absmax_q;   /* [blocks] */
-    const float *nested_absmax;/* [ceil(blocks / 256)] */
-    float nested_table[256];
-    float nested_offset; /* absmax[i] = nested_table[q[i]] * nested_absmax[i / 256] + offset */
-    bool is_fp4;
-    nib_dtype dtype;           /* the blob's dtype: what the original was */
-    /* Decodes a run of one block (kernel/quant4.h), for the processor at hand. */
-    void (*decode)(const uint8_t *codes, size_t n, const float values[16], float *dst);
-    void *owned; /* one block holding those of the arrays above that lie on no map, or NULL */
-} nib_bnb4;
+    /* As text: "dense", "nf4 64 double"; what an adapter records of its base. */
+    void (*describe)(const nib_form *f, char text[NIB_FORM_ROOM]);
+    bool (*parse)(const char *text, nib_form *f); /* the other way, but for the type */
+    /* What nib_weight.bytes of an encoded matrix is; false: too large. */
+    bool (*bytes)(const nib_form *f, size_t out, size_t in, uint64_t *bytes);
+    /* Optional: the weight `from`, of any scheme, in this form.  source is the caller's to set. */
+    nib_status (*encode)(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,
+                         nib_error *err);
+};
 
-/* The scale of a block. */
-static inline float nib_bnb4_absmax(const nib_bnb4 *q, size_t block)
-{
-    if (q->absmax) return q->absmax[block];
-    return nib_nested_scale(q->nested_table, q->absmax_q, q->nested_absmax, q->nested_offset,
-                            block);
-}
-
+/* What all weights have; a scheme's own struct begins with it. */
 struct nib_weight {
     const nib_scheme *scheme;
     size_t out, in;
-    union {
-        nib_dense dense;
-        nib_bnb4 bnb4;
-    } as;
-    size_t resident_bytes; /* what the weight takes, mapped or owned */
-    const char *source;    /* tensor name in its file, borrowed from the file's view */
+    size_t bytes;       /* what the weight takes, on a map or owned */
+    size_t owned_bytes; /* of these the owned ones, which no map gives again */
+    nib_dtype dtype;    /* nib_form.dtype */
+    const char *source; /* tensor name in its file, borrowed from the file's view; "" or NULL: none */
 };
 
 /* A dense weight over `data`, which must outlive it unless `owned` (freed with it). */
 nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype, const void *data,
                             void *owned, nib_weight **w, nib_error *err);
-const nib_dense *nib_weight_as_dense(const nib_weight *w); /* NULL: of another scheme */
+bool nib_weight_is_dense(const nib_weight *w); /* its values are stored as they are */
+/* A weight that is not there: it decodes to random values, takes no memory, and `bytes` is what it
+ * would be in `form`, which nib_weight_form() gives.  Encoding it in its form fills it.
+ * NIB_E_FORMAT: too large. */
+nib_status nib_weight_blank(nib_ctx *ctx, const nib_form *form, size_t out, size_t in,
+                            nib_weight **w, nib_error *err);
+bool nib_weight_is_blank(const nib_weight *w);
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w); /* NULL is fine */
 
 /* One row range decoded to float, unrounded (embedding, merging, reports). */
@@ -131,27 +142,24 @@ static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t
     k->from_bf16(n, through, x);
 }
 
-/* --- bitsandbytes 4 bit --- */
-typedef struct nib_bnb4_options {
-    bool fp4;            /* else nf4 */
-    bool double_quant;
-    unsigned blocksize;  /* 64 */
-    nib_dtype dtype;     /* recorded in the blob: what dequantizing returns */
-} nib_bnb4_options;
+/* Whether both decode to the same bits.  NIB_E_NOMEM. */
+nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, bool *same,
+                           nib_error *err);
+bool nib_weight_finite(const nib_weight *w); /* scheme->finite, true without one */
 
-/* Encodes a matrix in one pass over `rows(arg, r0, r1, dst)`, which gives rows as float
- * (so pages of a map can be given back when it is done).  Parallel: `rows` is called by
- * several threads at once, and a row in which two tiles meet is asked for twice.
- * Codes and absmax are bit-equal to bitsandbytes' CPU library (formats.md 4.4): a NaN or
- * infinity gives such an absmax, which the caller may look for with nib_bnb4_finite();
- * with double quantization it fails with NIB_E_NUMERIC, for the mean would be lost.
- * Fails with NIB_E_INVALID (block size), NIB_E_NOMEM too. */
-typedef void (*nib_rows_fn)(void *arg, size_t r0, size_t r1, float *dst);
-nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
-                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err);
-/* The same from a weight of any scheme; a dense one is read where it lies, which is faster. */
-nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
-                                  const nib_weight *from, nib_weight **w, nib_error *err);
-bool nib_bnb4_finite(const nib_weight *w); /* every block scale is a finite number */
+/* --- forms --- */
+
+nib_form nib_form_dense(nib_dtype dtype);
+bool nib_form_is_dense(const nib_form *f);
+static inline nib_form nib_weight_form(const nib_weight *w) { return w->scheme->form(w); }
+static inline void nib_form_text(const nib_form *f, char text[NIB_FORM_ROOM])
+{
+    f->scheme->describe(f, text);
+}
+/* The form that a text names, of any scheme; dtype is left to the caller.  False: of none. */
+bool nib_form_parse(const char *text, nib_form *f);
+/* `from` in the form f.  NIB_E_UNSUPPORTED: nothing can be encoded in it. */
+nib_status nib_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,
+                           nib_error *err);
 
 #endif

@@ -14,7 +14,7 @@ enum { TOKENS = 60, MOST = 40 };
 static nib_model *open_model(nib_ctx *ctx, nib_dtype type, bool quantized)
 {
     nib_model_options options = { .model = test_data("models/pico"),
-                                  .bnb = { .load_in_4bit = quantized, .bnb_4bit_use_double_quant = true } };
+                                  .settings = quantized ? test_four_bit_double : NULL };
     nib_model *model = NULL;
     nib_error err;
 

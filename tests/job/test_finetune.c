@@ -34,7 +34,7 @@ static nib_finetune_options options_for(const char *data, const char *out)
     nib_finetune_defaults(&o);
     o.model.model = test_data("tests/golden/models/llama-gqa-tied");
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
-    o.model.bnb.load_in_4bit = true;
+    o.model.settings = test_four_bit;
     o.data.data = data;
     o.output_dir = out;
     o.overwrite = true;

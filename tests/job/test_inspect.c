@@ -41,7 +41,7 @@ static void test_model(void)
 {
     nib_ctx *ctx = test_ctx();
     char packed[600];
-    nib_quantize_options q = { .out = packed, .bnb = { .load_in_4bit = true, .bnb_4bit_use_double_quant = true } };
+    nib_quantize_options q = { .out = packed, .settings = test_four_bit_double };
     char model[600];
     json_t *report;
     nib_error err;
@@ -61,9 +61,10 @@ static void test_model(void)
     REQUIRE_OK(nib_quantize(ctx, &q, NULL, &err), err);
     REQUIRE(report = inspect(ctx, packed));
     check_number(report, "parameters", 2755008);
-    check_word(json_object_get(report, "quantization"), "type", "nf4");
+    check_word(json_object_get(report, "quantization"), "form", "nf4 64 double");
+    check_word(json_object_get(report, "quantization"), "bnb_4bit_quant_type", "nf4");
     check_number(json_object_get(report, "quantization"), "matrices", 42);
-    check_number(json_object_get(report, "quantization"), "blocksize", 64);
+    check_number(json_object_get(report, "quantization"), "bnb_4bit_blocksize", 64);
     json_decref(report);
 }
 

@@ -142,7 +142,7 @@ static void test_golden_4bit(void)
         path packed = joined(test_tmpdir(), "packed"), out = joined(test_tmpdir(), variants[i]),
              model = golden(variants[i]);
         nib_quantize_options q = { .model = model.s, .out = packed.s, .overwrite = true,
-                                   .bnb = { .load_in_4bit = true } };
+                                   .settings = test_four_bit };
         nib_tensors *tensors;
         nib_error err;
 
@@ -324,7 +324,7 @@ static void test_other_form(void)
     path on_dense = joined(test_tmpdir(), "on-dense"),
          on_packed = joined(test_tmpdir(), "on-packed");
     nib_quantize_options q = { .model = dense.s, .out = packed.s,
-                               .bnb = { .load_in_4bit = true, .bnb_4bit_use_double_quant = true } };
+                               .settings = test_four_bit_double };
     nib_model *whole = NULL, *coded = NULL;
     nib_merge_result r;
     double change;

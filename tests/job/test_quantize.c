@@ -67,12 +67,12 @@ static bool tiny_model(nib_ctx *ctx, const char *dir, bool spoil)
 
 static nib_quantize_options options_for(const char *model, const char *out)
 {
-    return (nib_quantize_options){ .model = model, .out = out, .bnb = { .load_in_4bit = true } };
+    return (nib_quantize_options){ .model = model, .out = out, .settings = test_four_bit };
 }
 
-static nib_bnb4_view view_of(const nib_tensor *t)
+static nib_part view_of(const nib_tensor *t)
 {
-    return (nib_bnb4_view){ .name = t->name,
+    return (nib_part){ .name = t->name,
                             .dtype = t->dtype,
                             .elements = t->elements,
                             .bytes = t->bytes,
@@ -100,7 +100,7 @@ static void check_matrix(nib_ctx *ctx, const nib_tensors *from, const nib_tensor
     for (size_t i = 0; i < NIB_BNB4_SUFFIXES; i++) {
         char name[256];
         const nib_tensor *t;
-        nib_bnb4_view v;
+        nib_part v;
         snprintf(name, sizeof name, "%s%s", matrix_name, nib_bnb4_suffixes[i]);
         t = nib_tensors_find(to, name);
         if (!t) continue;
@@ -114,7 +114,7 @@ static void check_matrix(nib_ctx *ctx, const nib_tensors *from, const nib_tensor
     nib_weight_decode(got, 0, ROWS, a);
     nib_weight_decode(want, 0, ROWS, b);
     CHECK(memcmp(a, b, sizeof a) == 0, "decoded values differ");
-    CHECK(got->as.bnb4.dtype == bnb->dtype && got->as.bnb4.blocksize == bnb->blocksize,
+    CHECK(got->dtype == bnb->dtype && ((nib_bnb4 *)got)->blocksize == bnb->blocksize,
           "quant_state");
     nib_weight_destroy(ctx, dense);
     nib_weight_destroy(ctx, want);
@@ -155,14 +155,19 @@ static void test_writes(void)
                                  .double_quant = kind & 2,
                                  .blocksize = kind == 3 ? 256 : 64,
                                  .dtype = kind == 2 ? NIB_BF16 : NIB_F32 };
+        const nib_setting settings[] = {
+            { "load_in_4bit", "true" },
+            { "bnb_4bit_quant_type", bnb.fp4 ? "fp4" : NULL },
+            { "bnb-4bit-use-double-quant", bnb.double_quant ? "true" : "false" },
+            { "bnb_4bit_blocksize", kind == 3 ? "256" : "64" },
+            { NULL, NULL },
+        };
         nib_quantize_result result;
         nib_tensors *from = NULL, *to = NULL;
         const nib_tensor *x, *y;
         nib_error err;
 
-        o.bnb.bnb_4bit_quant_type = bnb.fp4 ? "fp4" : NULL;
-        o.bnb.bnb_4bit_use_double_quant = bnb.double_quant;
-        o.bnb.blocksize = (int)bnb.blocksize;
+        o.settings = settings;
         o.dtype = kind == 2 ? "bfloat16" : NULL;
         o.overwrite = kind >= 2; /* over what the first two runs left */
         REQUIRE_OK(nib_quantize(ctx, &o, &result, &err), err);
@@ -206,6 +211,13 @@ static void test_refuses(void)
     path places[] = { joined(test_tmpdir(), "model"), joined(test_tmpdir(), "out"),
                       joined(test_tmpdir(), "again"), joined(test_tmpdir(), "model/new/deep"),
                       joined(test_tmpdir(), "nowhere") };
+    static const struct { const char *flag, *key, *value, *says; } settings[] = {
+        { "false", "bnb_4bit_blocksize", NULL, "known are: bitsandbytes with load_in_4bit" },
+        { "true", "bnb_4bit_quant_type", "nf5", "'nf5'; known are nf4 and fp4" },
+        { "true", "bnb_4bit_blocksize", "48", "from 32 to 4096, got 48" },
+        { "true", "bnb_4bit_group_size", "64", "known are load_in_4bit, bnb_4bit_quant_type" },
+        { "yes please", "bnb_4bit_blocksize", "64", "load_in_4bit: expected true or false" },
+    };
     const char *model = places[0].s, *out = places[1].s;
     nib_quantize_options o;
     nib_error err;
@@ -219,14 +231,12 @@ static void test_refuses(void)
     o.out = test_tmpdir();
     refuse(ctx, &o, NIB_E_INVALID, "contains");
     o = options_for(model, out);
-    o.bnb.load_in_4bit = false;
-    refuse(ctx, &o, NIB_E_INVALID, "load_in_4bit");
-    o = options_for(model, out);
-    o.bnb.bnb_4bit_quant_type = "nf5";
-    refuse(ctx, &o, NIB_E_INVALID, "nf5");
-    o = options_for(model, out);
-    o.bnb.blocksize = 48;
-    refuse(ctx, &o, NIB_E_INVALID, "48");
+    for (size_t i = 0; i < NIB_COUNT(settings); i++) {
+        o.settings = (nib_setting[]){ { "load_in_4bit", settings[i].flag },
+                                      { settings[i].key, settings[i].value },
+                                      { NULL, NULL } };
+        refuse(ctx, &o, NIB_E_INVALID, settings[i].says);
+    }
     o = options_for(model, out);
     o.dtype = "int8";
     refuse(ctx, &o, NIB_E_INVALID, "int8");
@@ -255,7 +265,7 @@ static void test_not_finite(void)
 
     REQUIRE(tiny_model(ctx, model, true), "no model");
     refuse(ctx, &o, NIB_E_NUMERIC, matrix_name);
-    o.bnb.bnb_4bit_use_double_quant = true;
+    o.settings = test_four_bit_double;
     refuse(ctx, &o, NIB_E_NUMERIC, matrix_name);
     CHECK(!nib_file_exists(out), "left %s", out);
 }
@@ -305,7 +315,7 @@ static void test_allocation_failures(void)
                                                       .threads = 1 },
                                   &ctx, &err),
                    err);
-        o.bnb.bnb_4bit_use_double_quant = true;
+        o.settings = test_four_bit_double;
         live = heap.live;
         heap.fail_at = heap.calls + n;
         status = nib_quantize(ctx, &o, NULL, &err);

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/filemap.h"
 #include "nibble/nibble.h"
+#include "quant/weight_settings.h"
 #include "test.h"
 
 static char notes[2048];
@@ -121,7 +122,10 @@ static void test_values(void)
     CHECK(strcmp(o->model.model, "dir") == 0 && strcmp(o->data.data, "a.jsonl") == 0 &&
               strcmp(o->output_dir, "out") == 0,
           "texts");
-    CHECK(o->model.bnb.load_in_4bit && strcmp(o->model.bnb.bnb_4bit_quant_type, "fp4") == 0, "bnb");
+    CHECK(strcmp(nib_setting_value(o->model.settings, "load_in_4bit"), "true") == 0 &&
+              strcmp(nib_setting_value(o->model.settings, "bnb_4bit_quant_type"), "fp4") == 0 &&
+              !nib_setting_value(o->model.settings, "bnb_4bit_blocksize"),
+          "settings of weights");
     CHECK(o->lora.r == 16 && o->lora.lora_alpha == 32 && o->lora.lora_dropout == .05, "lora");
     CHECK(o->lora.target_modules.count == 2 && !o->lora.target_modules.regex &&
               strcmp(o->lora.target_modules.items[1], "v_proj") == 0,

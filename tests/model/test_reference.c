@@ -235,7 +235,7 @@ static bool open_fixture(fixture *f, const char *dir, bool nf4, int threads)
 {
     char path[600];
     nib_error err;
-    nib_model_options options = { .model = dir, .bnb = { .load_in_4bit = nf4 } };
+    nib_model_options options = { .model = dir, .settings = nf4 ? test_four_bit : NULL };
 
     *f = (fixture){ .ctx = test_ctx_threads(threads, NULL) };
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);

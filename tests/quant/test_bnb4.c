@@ -112,14 +112,14 @@ static void check_nested(const golden *g, const nib_weight *plain, nib_weight *w
     size_t blocks = nib_ceil_div(g->out * g->in, g->blocksize), nested = nib_ceil_div(blocks, 256);
     float *d = malloc(blocks * sizeof *d), *scale = malloc(nested * sizeof *scale), map[256];
     uint8_t *q = malloc(blocks), *lookup = malloc(NIB_DYNAMIC_LOOKUP);
-    nib_bnb4 *b = &w->as.bnb4;
+    nib_bnb4 *b = (nib_bnb4 *)w;
 
     CHECK(b->nested_offset == g->offset || b->nested_offset == nextafterf(g->offset, 1) ||
               b->nested_offset == nextafterf(g->offset, 0),
           "%s: offset %.9g, not %.9g", what, (double)b->nested_offset, (double)g->offset);
     nib_dynamic_map(true, map);
     nib_dynamic_lookup(map, lookup);
-    for (size_t i = 0; i < blocks; i++) d[i] = plain->as.bnb4.absmax[i] - g->offset;
+    for (size_t i = 0; i < blocks; i++) d[i] = ((const nib_bnb4 *)plain)->absmax[i] - g->offset;
     nib_dynamic_encode(lookup, d, blocks, 256, q, scale);
     CHECK(fnv(q, blocks) == g->absmax_q, "%s: 8-bit scales", what);
     CHECK(fnv(scale, nested * sizeof *scale) == g->nested_absmax, "%s: scales of scales", what);
@@ -135,17 +135,15 @@ static void check_nested(const golden *g, const nib_weight *plain, nib_weight *w
 
 static void check_state(const golden *g, const nib_weight *w, const char *what)
 {
-    char text[NIB_BNB4_STATE_ROOM];
-    nib_bnb4_out tensors[NIB_BNB4_MOST_TENSORS];
+    nib_parts_out to;
     nib_error err;
-    size_t count;
 
-    REQUIRE_OK(nib_bnb4_tensors(w, "m.weight", text, tensors, &count, &err), err);
-    CHECK(count == (g->nested ? 6 : 4), "%s: %zu tensors", what, count);
-    if (w->as.bnb4.nested_offset == g->offset)
-        CHECK(tensors[count - 1].bytes == g->state_bytes &&
-                  memcmp(text, g->state, g->state_bytes) == 0,
-              "%s: quant_state %s, not %.*s", what, text, (int)g->state_bytes, g->state);
+    REQUIRE_OK(nib_bnb4_tensors(w, "m.weight", &to, &err), err);
+    CHECK(to.count == (g->nested ? 6 : 4), "%s: %zu tensors", what, to.count);
+    if (((const nib_bnb4 *)w)->nested_offset == g->offset)
+        CHECK(to.parts[to.count - 1].bytes == g->state_bytes &&
+                  memcmp(to.text, g->state, g->state_bytes) == 0,
+              "%s: quant_state %s, not %.*s", what, to.text, (int)g->state_bytes, g->state);
 }
 
 static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
@@ -172,15 +170,15 @@ static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
     REQUIRE_OK(nib_weight_dense(ctx, g->out, g->in, dtypes[g->dtype], values, owned, &dense, &err),
                err);
     REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &w, &err), err);
-    CHECK(fnv(w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == g->codes, "%s: codes", what);
+    CHECK(fnv(((const nib_bnb4 *)w)->codes, nib_ceil_div(g->out * g->in, 2)) == g->codes, "%s: codes", what);
     REQUIRE_OK(nib_bnb4_encode_weight(ctx, &options, dense, &direct, &err), err);
-    CHECK(memcmp(direct->as.bnb4.owned, w->as.bnb4.owned, w->resident_bytes) == 0 ||
+    CHECK(memcmp(((const nib_bnb4 *)direct)->owned, ((const nib_bnb4 *)w)->owned, w->bytes) == 0 ||
               !nib_bnb4_finite(w),
           "%s: read where it lies", what);
-    CHECK(memcmp(direct->as.bnb4.codes, w->as.bnb4.codes, nib_ceil_div(g->out * g->in, 2)) == 0,
+    CHECK(memcmp(((const nib_bnb4 *)direct)->codes, ((const nib_bnb4 *)w)->codes, nib_ceil_div(g->out * g->in, 2)) == 0,
           "%s: codes, read where it lies", what);
     nib_weight_destroy(ctx, direct);
-    CHECK(hash_absmax(w->as.bnb4.absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax,
+    CHECK(hash_absmax(((const nib_bnb4 *)w)->absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax,
           "%s: absmax", what);
     if (g->nested) {
         options.double_quant = true;
@@ -274,9 +272,9 @@ typedef struct made {
     size_t elements, blocks;
 } made;
 
-static nib_bnb4_view view(const char *name, nib_dtype dtype, size_t elements, const void *data)
+static nib_part view(const char *name, nib_dtype dtype, size_t elements, const void *data)
 {
-    return (nib_bnb4_view){ .name = name,
+    return (nib_part){ .name = name,
                             .dtype = dtype,
                             .elements = elements,
                             .bytes = elements * nib_dtype_bytes(dtype),
@@ -475,7 +473,7 @@ static void test_refuses(void)
 static void test_parts_add(void)
 {
     nib_bnb4_parts parts = { .weight = view("a.weight", NIB_U8, 1, "") };
-    nib_bnb4_view v = view("a.weight.absmax", NIB_F32, 1, "");
+    nib_part v = view("a.weight.absmax", NIB_F32, 1, "");
     nib_error err;
 
     REQUIRE_OK(nib_bnb4_parts_add(&parts, &v, &err), err);
@@ -606,8 +604,8 @@ static void test_threads_equal(void)
 
         REQUIRE_OK(nib_bnb4_encode(one, &options, out, in, fill_rows, &in, &a, &err), err);
         REQUIRE_OK(nib_bnb4_encode(two, &options, out, in, fill_rows, &in, &b, &err), err);
-        CHECK(a->resident_bytes == b->resident_bytes &&
-                  memcmp(a->as.bnb4.owned, b->as.bnb4.owned, a->resident_bytes) == 0,
+        CHECK(a->bytes == b->bytes &&
+                  memcmp(((const nib_bnb4 *)a)->owned, ((const nib_bnb4 *)b)->owned, a->bytes) == 0,
               "%zux%zu", out, in);
         nib_weight_destroy(one, a);
         nib_weight_destroy(two, b);

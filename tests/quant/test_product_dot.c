@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "quant/bnb4.h"
 #include "quant/product.h"
 #include "variants.h"
 

@@ -1,6 +1,8 @@
 /* lab.c - making, running and ending a lab (lab.h). */
 #include "lab.h"
 
+#include "quant/bnb4.h"
+
 #include "test.h"
 
 float lab_random(lab *l)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "nibble/context.h"
+#include "nibble/model.h"
 
 typedef struct test_case { const char *name; void (*run)(void); } test_case;
 
@@ -42,5 +43,8 @@ nib_ctx *test_ctx_threads(int threads, const char *isa);
 typedef struct test_heap { size_t calls, fail_at, live; } test_heap;
 nib_ctx *test_ctx_heap(test_heap *heap);
 void test_ctx_release(nib_ctx *ctx); /* before the case ends: for cases that make many */
+
+/* Settings of weights: 4 bit, its scales plain or in 8 bits. */
+extern const nib_setting test_four_bit[], test_four_bit_double[];
 
 #endif

@@ -48,7 +48,7 @@ static inline nib_finetune_options run_options(const char *out)
     nib_finetune_defaults(&o);
     o.model.model = test_data("tests/golden/models/llama-gqa-tied");
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
-    o.model.bnb.load_in_4bit = true;
+    o.model.settings = test_four_bit;
     o.data.data = run_write("data.jsonl", run_records);
     o.output_dir = run_path(out);
     o.lora.r = 4;

@@ -111,7 +111,7 @@ static void test_kinds(void)
                 o[i].train.gradient_accumulation_steps = 1;
                 o[i].train.save_strategy = "epoch";
             } else {
-                o[i].model.bnb.load_in_4bit = false;
+                o[i].model.settings = NULL;
                 o[i].train.shuffle = false;
                 o[i].train.per_device_train_batch_size = 2;
                 o[i].train.max_steps = -1;
@@ -415,8 +415,8 @@ static void test_identity(void)
     other.model.model = test_data("tests/golden/models/qwen2");
     check_refused(other, "model weights", "another model");
     other = o;
-    other.model.bnb.load_in_4bit = false;
-    check_refused(other, "load_in_4bit", "not quantized");
+    other.model.settings = NULL;
+    check_refused(other, "weights (nf4 64 there, dense here)", "not quantized");
     snprintf(data, sizeof data, "%s{\"input_ids\": [1, 2]}\n", run_records);
     other = o;
     other.data.data = run_write("more.jsonl", data);

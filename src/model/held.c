@@ -1,0 +1,43 @@
+/* held.c - see held.h. */
+#include "model/held.h"
+
+/* A value as the text that settings have: a list or object as JSON, null as NULL. */
+static char *text_of(nib_ctx *ctx, const json_t *value)
+{
+    char *dumped, *text;
+
+    if (json_is_string(value)) return nib_strdup(ctx, json_string_value(value));
+    dumped = json_dumps(value, JSON_ENCODE_ANY);
+    text = dumped ? nib_strdup(ctx, dumped) : NULL;
+    free(dumped);
+    return text;
+}
+
+nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
+                         nib_error *err)
+{
+    const json_t *q = json_object_get(config, "quantization_config");
+    size_t count = 0;
+    nib_setting *list;
+    const char *key;
+    json_t *value;
+    nib_status status = NIB_OK;
+
+    *out = (nib_held){ 0 };
+    if (!q || json_is_null(q)) return NIB_OK;
+    if (!json_is_object(q))
+        return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);
+    list = nib_new_array(ctx, json_object_size(q) + 1, sizeof *list);
+    if (!list) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    json_object_foreach((json_t *)(uintptr_t)q, key, value) {
+        char *text = json_is_null(value) ? NULL : text_of(ctx, value);
+        if (!json_is_null(value) && !text)
+            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+        list[count++] = (nib_setting){ key, text };
+    }
+    if (!status) status = nib_held_stored(list, where, out, err);
+    if (status == NIB_E_INVALID) status = NIB_E_FORMAT; /* a file says it, not the caller */
+    for (size_t i = 0; i < count; i++) nib_free(ctx, (char *)(uintptr_t)list[i].value);
+    nib_free(ctx, list);
+    return status;
+}

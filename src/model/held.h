@@ -1,0 +1,20 @@
+/* held.h - how the weights of a model are held: what config.json says, what the caller asks for. */
+#ifndef NIB_MODEL_HELD_H
+#define NIB_MODEL_HELD_H
+
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "quant/format.h"
+
+/* What config.json's quantization_config says; absent or null: dense.  `where` names the file.
+ * NIB_E_UNSUPPORTED: a method that is not known.  NIB_E_FORMAT: it is no object. */
+nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
+                         nib_error *err);
+
+static inline nib_part nib_tensor_part(const nib_tensor *t)
+{
+    return (nib_part){ .name = t->name, .dtype = t->dtype, .elements = t->elements,
+                       .bytes = t->bytes, .data = t->data };
+}
+
+#endif

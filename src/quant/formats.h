@@ -1,0 +1,9 @@
+/* formats.h - the formats there are, for the list of them. */
+#ifndef NIB_QUANT_FORMATS_H
+#define NIB_QUANT_FORMATS_H
+
+#include "quant/format.h"
+
+extern const nib_format nib_format_bnb4; /* format_bnb4.c */
+
+#endif
