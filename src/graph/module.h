@@ -24,6 +24,7 @@ typedef struct nib_linear {
     char *name;          /* module path: "model.layers.0.self_attn.q_proj" */
     nib_weight *weight;  /* [out, in]; over full->value when a full copy is trained */
     bool owns_weight;    /* false: tied to another module's */
+    bool transposed;     /* dense files hold it as [in, out] */
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */
     float *frozen_bias;  /* likewise the model's own bias */

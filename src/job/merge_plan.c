@@ -55,14 +55,16 @@ static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
            nib_format_has_piece(k->m->stored.format, name + n);
 }
 
-static void set_weight(nib_merge_item *item, const nib_weight *w, const nib_lora *lora)
+static void set_weight(nib_merge_item *item, const nib_weight *w, bool transposed,
+                       const nib_lora *lora)
 {
     item->kind = NIB_MERGE_WEIGHT;
     item->weight = w;
     item->lora = lora->a ? lora : NULL;
     item->plan.rank = 2;
-    item->plan.shape[0] = w->out;
-    item->plan.shape[1] = w->in;
+    item->transposed = transposed;
+    item->plan.shape[transposed] = w->out;
+    item->plan.shape[!transposed] = w->in;
 }
 
 static void set_vector(nib_merge_item *item, const float *values)
@@ -83,7 +85,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
         if (l->full || l->slots[0].a || tied || !nib_weight_is_dense(base))
-            set_weight(item, l->weight, &l->slots[0]);
+            set_weight(item, l->weight, l->transposed, &l->slots[0]);
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         return true;
     }
@@ -113,7 +115,7 @@ static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, boo
     }
     if (strcmp(base->source, t->name) == 0) {
         if (e->full || e->slots[0].a || !nib_weight_is_dense(base))
-            set_weight(item, e->weight, &e->slots[0]);
+            set_weight(item, e->weight, false, &e->slots[0]);
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         item->embedding = true;
         return;
@@ -153,7 +155,8 @@ static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
     if (k->convert && is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
     if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items))
         return no_memory(k, err);
-    if (item->weight) p->widest = nib_max(p->widest, item->weight->in);
+    if (item->weight)
+        p->widest = nib_max(p->widest, nib_merge_row_width(item));
     p->items[p->count++] = *item;
     return NIB_OK;
 }
@@ -187,7 +190,7 @@ static nib_status add_head(maker *k, nib_error *err)
     nib_status status = keep_name(k, k->m->head->name, ".weight", &item.plan.name, err);
 
     if (status) return status;
-    set_weight(&item, k->m->head->weight, &k->m->head->slots[0]);
+    set_weight(&item, k->m->head->weight, false, &k->m->head->slots[0]);
     return append(k, &item, err);
 }
 

@@ -18,8 +18,15 @@ typedef struct nib_merge_item {
     const nib_weight *weight;
     const nib_lora *lora;     /* or NULL */
     bool embedding;           /* lora's A is [R, V], its B [D, R], the weight [V, D] */
+    bool transposed;          /* the file holds the weight as [in, out] */
     const float *values;
 } nib_merge_item;
+
+/* Values of a row in the file. */
+static inline size_t nib_merge_row_width(const nib_merge_item *item)
+{
+    return item->transposed ? item->weight->out : item->weight->in;
+}
 
 typedef struct nib_merge_plan {
     nib_merge_item *items;    /* in the order of the source */

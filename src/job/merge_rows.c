@@ -56,7 +56,7 @@ static void linear_delta(const nib_lora *l, size_t row, float *delta)
 }
 
 /* delta[d] = sum over r of A[r, id] B[d, r] */
-static void embedding_delta(const nib_lora *l, size_t id, float *delta)
+static void column_delta(const nib_lora *l, size_t id, float *delta)
 {
     size_t rank = l->a->rows, width = l->b->rows;
 
@@ -72,17 +72,19 @@ static void merge_row(void *arg, size_t tile, unsigned worker)
 {
     const work *k = arg;
     const nib_merge_item *item = k->item;
-    size_t row = k->row0 + tile, in = item->weight->in;
-    float *to = k->r->wide + tile * in, *delta = k->r->delta + worker * k->r->widest;
+    const nib_weight *w = item->weight;
+    size_t row = k->row0 + tile, width = nib_merge_row_width(item);
+    float *to = k->r->wide + tile * width, *delta = k->r->delta + worker * k->r->widest;
 
-    nib_weight_decode(item->weight, row, row + 1, to);
-    if (item->lora) {
-        if (item->embedding) embedding_delta(item->lora, row, delta);
+    if (item->transposed) w->scheme->decode_tile(w, 0, w->out, row, row + 1, to, 1);
+    else nib_weight_decode(w, row, row + 1, to);
+    if (item->lora) { /* a row of an embedding is a column of its factors, as here */
+        if (item->embedding || item->transposed) column_delta(item->lora, row, delta);
         else linear_delta(item->lora, row, delta);
-        for (size_t i = 0; i < in; i++) to[i] += item->lora->scale * delta[i];
+        for (size_t i = 0; i < width; i++) to[i] += item->lora->scale * delta[i];
     }
-    nib_convert(k->r->narrow + tile * in * nib_dtype_bytes(item->plan.dtype), item->plan.dtype, to,
-                NIB_F32, in);
+    nib_convert(k->r->narrow + tile * width * nib_dtype_bytes(item->plan.dtype), item->plan.dtype,
+                to, NIB_F32, width);
 }
 
 /* --- putting --- */
@@ -112,12 +114,12 @@ static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_i
 nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w,
                                   const nib_merge_item *item, nib_error *err)
 {
-    size_t out = item->weight->out, in = item->weight->in;
+    size_t in = nib_merge_row_width(item), rows = (size_t)item->plan.shape[0];
     size_t most = in ? nib_max(PIECE_VALUES / in, 16) : 16;
     nib_status status = NIB_OK;
 
-    for (size_t row = 0; row < out && !status; row += most) {
-        size_t n = nib_min(most, out - row);
+    for (size_t row = 0; row < rows && !status; row += most) {
+        size_t n = nib_min(most, rows - row);
         work k = { .r = r, .item = item, .row0 = row };
         nib_parallel_for(r->ctx, n, merge_row, &k);
         status = put(r, w, item, r->wide, (uint64_t)row * in, n * in, err);

@@ -12,11 +12,13 @@
 #include "format/safetensors.h"
 #include "job/quantize_config.h"
 #include "model/model.h"
+#include "quant/transposed.h"
 
 enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
 
 typedef struct matrix {
     const nib_tensor *tensor;
+    bool transposed; /* it is stored as [in, out], and packed as [out, in] */
     nib_learned learned;
     nib_parts_out parts;
 } matrix;
@@ -107,12 +109,14 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
                         t->name, t->dtype_name);
-    if (t->rank != 2 || t->shape[0] != l->weight->out || t->shape[1] != l->weight->in)
+    if (t->rank != 2 || t->shape[l->transposed] != l->weight->out ||
+        t->shape[!l->transposed] != l->weight->in)
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is [%" PRIu64 ", %" PRIu64 "], config.json says [%zu, %zu]",
-                        t->file, t->name, t->rank ? t->shape[0] : 0,
-                        t->rank > 1 ? t->shape[1] : 0, l->weight->out, l->weight->in);
-    r->matrices[r->matrix_count++].tensor = t;
+                        t->file, t->name, t->rank ? t->shape[0] : 0, t->rank > 1 ? t->shape[1] : 0,
+                        l->transposed ? l->weight->in : l->weight->out,
+                        l->transposed ? l->weight->out : l->weight->in);
+    r->matrices[r->matrix_count++] = (matrix){ .tensor = t, .transposed = l->transposed };
     for (size_t i = 0; i < nib_tensors_count(r->tensors); i++)
         if (nib_tensors_at(r->tensors, i) == t) r->matrix_of[i] = r->matrix_count;
     return status;
@@ -147,14 +151,16 @@ static nib_form matrix_form(const run *r, const nib_tensor *t)
     return form;
 }
 
-static nib_status encode(run *r, const nib_tensor *t, nib_weight **w, nib_error *err)
+static nib_status encode(run *r, const matrix *m, nib_weight **w, nib_error *err)
 {
+    const nib_tensor *t = m->tensor;
     nib_form form = matrix_form(r, t);
     nib_weight *dense = NULL, *made = NULL;
     nib_status status;
 
     status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
                               NULL, &dense, err);
+    if (!status && m->transposed) status = nib_weight_transposed(r->ctx, dense, &dense, err);
     if (status) goto done;
     status = nib_form_encode(r->ctx, &form, dense, &made, err);
     if (status) goto done;
@@ -191,7 +197,7 @@ static nib_status learn(run *r, nib_error *err)
     for (size_t i = 0; !status && i < r->matrix_count; i++) {
         matrix *m = &r->matrices[i];
         nib_weight *w = NULL;
-        status = encode(r, m->tensor, &w, err);
+        status = encode(r, m, &w, err);
         if (status) break;
         m->learned = r->held.format->learn(w);
         nib_weight_destroy(r->ctx, w);
@@ -204,8 +210,8 @@ static nib_status plan_matrix(run *r, matrix *m, nib_error *err)
 {
     const nib_tensor *t = m->tensor;
     nib_form form = matrix_form(r, t);
-    nib_status status = r->held.format->plan(&form, (size_t)t->shape[0], (size_t)t->shape[1],
-                                             m->learned, t->name, &m->parts, err);
+    nib_status status = r->held.format->plan(&form, (size_t)t->shape[m->transposed],
+                                             (size_t)t->shape[!m->transposed], m->learned, t->name, &m->parts, err);
 
     for (size_t k = 0; !status && k < m->parts.count; k++) {
         nib_part_out *from = &m->parts.parts[k];
@@ -258,13 +264,13 @@ static nib_status plan_all(run *r, nib_error *err)
 
 /* --- writing --- */
 
-static nib_status write_matrix(run *r, const nib_tensor *t, nib_error *err)
+static nib_status write_matrix(run *r, const matrix *m, nib_error *err)
 {
     nib_parts_out parts;
     nib_weight *w = NULL;
-    nib_status status = encode(r, t, &w, err);
+    nib_status status = encode(r, m, &w, err);
 
-    if (!status) status = r->held.format->tensors(w, t->name, &parts, err);
+    if (!status) status = r->held.format->tensors(w, m->tensor->name, &parts, err);
     for (size_t k = 0; !status && k < parts.count; k++)
         status = nib_tensor_writer_put(r->writer, parts.parts[k].data, parts.parts[k].bytes, err);
     nib_weight_destroy(r->ctx, w);
@@ -298,7 +304,8 @@ static nib_status write_all(run *r, nib_error *err)
                                  (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
     for (size_t i = 0; !status && i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
-        status = r->matrix_of[i] ? write_matrix(r, t, err) : write_other(r, t, err);
+        status = r->matrix_of[i] ? write_matrix(r, &r->matrices[r->matrix_of[i] - 1], err)
+                                 : write_other(r, t, err);
         if (!status) status = progress(r, t, err);
     }
     if (!status) status = nib_tensors_unchanged(r->tensors, err);

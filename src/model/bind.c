@@ -125,6 +125,8 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
 {
     nib_bind *b = self;
     nib_model *m = b->model;
+    nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
+                             .quantizable = !spec->head };
     nib_linear *l = nib_new(m->ctx, sizeof *l);
     nib_status status;
 
@@ -133,9 +135,9 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
         goto done;
     }
     l->owns_weight = true;
-    status = spec->tied_to
-                 ? tied_weight(b, l, spec, err)
-                 : nib_bind_weight(b, module, spec->out, spec->in, !spec->head, &l->weight, err);
+    l->transposed = spec->transposed;
+    status = spec->tied_to ? tied_weight(b, l, spec, err)
+                           : nib_bind_weight(b, module, wanted, &l->weight, err);
     if (!status) status = check_shape(b, module, l->weight, spec->out, spec->in, err);
     if (!status) status = bind_bias(b, l, spec->bias, err);
     if (!status) status = add_linear(m, l, err);
@@ -166,7 +168,8 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     m->embeddings[m->embedding_count++] = e; /* the model frees it, whole or half built */
     if (!m->embedding) m->embedding = e;
     e->owns_weight = true;
-    status = nib_bind_weight(b, module, rows, width, false, &e->weight, err);
+    status = nib_bind_weight(b, module, (nib_bind_spec){ .out = rows, .in = width },
+                             &e->weight, err);
     if (!status) status = check_shape(b, module, e->weight, rows, width, err);
     if (!status) *out = e;
     return status;

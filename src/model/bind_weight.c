@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "quant/transposed.h"
+
 const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
                                 char name[NIB_BIND_NAME_ROOM])
 {
@@ -41,8 +43,10 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
     return NIB_OK;
 }
 
-static nib_status open_dense(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
+static nib_status open_dense(nib_bind *b, const nib_tensor *t, bool transposed, nib_weight **w,
+                             nib_error *err)
 {
+    nib_weight *stored = NULL;
     nib_status status;
 
     if (!is_float(t->dtype))
@@ -53,8 +57,12 @@ static nib_status open_dense(nib_bind *b, const nib_tensor *t, nib_weight **w, n
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file,
                         t->name, t->rank);
     status = nib_weight_dense(b->model->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype,
-                              t->data, NULL, w, err);
-    if (!status) (*w)->source = t->name;
+                              t->data, NULL, &stored, err);
+    if (status) return status;
+    stored->source = t->name;
+    *w = stored;
+    if (transposed) status = nib_weight_transposed(b->model->ctx, stored, w, err);
+    if (status) nib_weight_destroy(b->model->ctx, stored);
     return status;
 }
 
@@ -132,29 +140,27 @@ static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
 }
 
 /* A weight that is not there, of the shape that config.json gives it. */
-static nib_status blank_weight(nib_bind *b, const char *module, size_t out, size_t in,
-                               bool quantizable, nib_weight **w, nib_error *err)
+static nib_status blank_weight(nib_bind *b, const nib_bind_spec *spec,
+                               nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
     const nib_held *held = m->stored.format ? &m->stored : &b->asked;
-    bool packed = quantizable && held->format;
+    bool packed = spec->quantizable && held->format;
     nib_form form = packed ? held->form : nib_form_dense(b->blank_dtype);
     nib_status status;
 
-    if (!out || !in)
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: the shape of %s is not known without its tensor", m->dir, module);
     form.dtype = b->blank_dtype;
-    status = nib_weight_blank(m->ctx, &form, out, in, w, err);
+    status = nib_weight_blank(m->ctx, &form, spec->out, spec->in, w, err);
     if (status) return status;
     m->quantized_now |= packed && !m->stored.format;
-    m->parameters += (uint64_t)out * in;
+    m->parameters += (uint64_t)spec->out * spec->in;
     m->weight_bytes += (*w)->bytes;
     return NIB_OK;
 }
 
 /* The weight as the file holds it. */
-static nib_status open_stored(nib_bind *b, const char *module, nib_weight **w, nib_error *err)
+static nib_status open_stored(nib_bind *b, const char *module, bool transposed, nib_weight **w,
+                              nib_error *err)
 {
     nib_model *m = b->model;
     const nib_format *format = m->stored.format;
@@ -167,18 +173,18 @@ static nib_status open_stored(nib_bind *b, const char *module, nib_weight **w, n
     *w = NULL;
     if (format) status = format->open(m->ctx, (nib_part_finder){ find_part, b }, module, w, err);
     if (status) return nib_fail_in(err, status, "%s", t->file);
-    return *w ? NIB_OK : open_dense(b, t, w, err);
+    return *w ? NIB_OK : open_dense(b, t, transposed, w, err);
 }
 
-nib_status nib_bind_weight(nib_bind *b, const char *module, size_t out, size_t in, bool quantizable,
-                           nib_weight **w, nib_error *err)
+nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, nib_weight **w,
+                           nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
     nib_status status;
 
-    if (b->blank) return blank_weight(b, module, out, in, quantizable, w, err);
-    status = open_stored(b, module, w, err);
-    if (!status && quantizable && b->asked.format && !b->model->stored.format)
+    if (b->blank) return blank_weight(b, &spec, w, err);
+    status = open_stored(b, module, spec.transposed, w, err);
+    if (!status && spec.quantizable && b->asked.format && !b->model->stored.format)
         status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);
     if (status) return status;
     b->model->parameters += (uint64_t)(*w)->out * (*w)->in;
@@ -195,7 +201,7 @@ nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, b
 
     *same = true;
     if (!nib_bind_find(b, module, ".weight", name)) return NIB_OK;
-    status = open_stored(b, module, &other, err);
+    status = open_stored(b, module, false, &other, err);
     if (!status) status = nib_weight_same(b->model->ctx, w, other, same, err);
     nib_weight_destroy(b->model->ctx, other);
     return status;

@@ -11,12 +11,17 @@ enum { NIB_BIND_NAME_ROOM = 600 };
 const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
                                 char name[NIB_BIND_NAME_ROOM]);
 
-/* The weight of `module`, the caller's to destroy.  out and in are the shape of one that is not
- * there (0: it is not known); the shape of one that is there comes from the file, and the caller
- * checks it.  quantizable: load_in_4bit encodes it.  Counts it in the model's sums.
+/* What is asked of a weight: its shape, and whether it is encoded while loading. */
+typedef struct nib_bind_spec {
+    size_t out, in;   /* of one that is not there; one that is has the file's, which the caller checks */
+    bool transposed;  /* a dense one lies in the file as [in, out] */
+    bool quantizable;
+} nib_bind_spec;
+
+/* The weight of `module`, the caller's to destroy.  Counts it in the model's sums.
  * NIB_E_MISMATCH, NIB_E_UNSUPPORTED and NIB_E_FORMAT naming the tensor; NIB_E_INTERRUPTED. */
-nib_status nib_bind_weight(nib_bind *b, const char *module, size_t out, size_t in, bool quantizable,
-                           nib_weight **w, nib_error *err);
+nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, nib_weight **w,
+                           nib_error *err);
 /* Whether `module` has no weight of its own in the file, or one that decodes to the same values as
  * `w`: what a tied head must be. */
 nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, bool *same,

@@ -2,6 +2,7 @@
 #include "quant/dense.h"
 
 #include "base/thread.h"
+#include "quant/transposed.h"
 
 /* Loops that compilers turn into vectors: a dense model is read through them while it is
  * quantized. */
@@ -249,4 +250,8 @@ const nib_dense *nib_weight_as_dense(const nib_weight *w)
     return w->scheme == &nib_dense_scheme ? (const nib_dense *)w : NULL;
 }
 
-bool nib_weight_is_dense(const nib_weight *w) { return w->scheme == &nib_dense_scheme; }
+bool nib_weight_is_dense(const nib_weight *w)
+{
+    const nib_weight *stored = nib_weight_stored(w);
+    return (stored ? stored : w)->scheme == &nib_dense_scheme;
+}
