@@ -40,7 +40,7 @@ static void run(void *arg)
     nib_parallel_for(w->ctx, HEADS, head_tile, w);
 }
 
-static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, double peak)
+static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, float cap, double peak)
 {
     size_t width = HEADS * d, count = length * width;
     nib_heads plain = { .row_stride = width, .head_stride = d, .per_group = HEADS };
@@ -60,15 +60,15 @@ static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, double 
     w.scratch = bench_bytes(w.scratch_each * nib_threads(ctx) + 64, 1);
     w.dk = buffers[7];
     w.dv = buffers[8];
-    w.a = (nib_attention_args){ .type = type, .heads = HEADS, .kv_heads = HEADS, .head_dim = d, .scale = 0.125f,
+    w.a = (nib_attention_args){ .type = type, .heads = HEADS, .kv_heads = HEADS, .head_dim = d, .v_dim = d, .scale = 0.125f, .cap = cap,
                                 .q_heads = plain, .kv_heads_k = plain, .kv_heads_v = plain, .q = buffers[0], .k = buffers[1],
                                 .v = buffers[2], .o = buffers[3], .d_o = buffers[4], .dq = buffers[5], .lse = buffers[6],
                                 .lse_stride = length, .q_len = length, .kv_len = length };
     for (int back = 0; back < 2; back++) {
         double work = (back ? 5.0 : 2.0) * (double)length * (double)length * (double)d * HEADS;
         w.backward = back;
-        snprintf(name, sizeof name, "%s T = %4zu, heads of %3zu, %s", nib_dtype_name(type), length,
-                 d, back ? "backward" : "forward");
+        snprintf(name, sizeof name, "%s T = %4zu, heads of %3zu%s, %s", nib_dtype_name(type),
+                 length, d, cap > 0 ? ", soft cap" : "", back ? "backward" : "forward");
         bench_line(name, work, bench_best(length > 2048 ? 3 : 8, run, &w), peak);
     }
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) free(buffers[i]);
@@ -83,9 +83,10 @@ int main(void)
         nib_ctx *ctx = bench_ctx(threads);
         double peak = bench_peak(ctx, NIB_F32);
         bench_title(ctx, "attention, float peak %.0f GF/s", peak * 1e-9);
-        if (threads == 1) bench(ctx, NIB_BF16, 512, 64, peak);
+        if (threads == 1) bench(ctx, NIB_BF16, 512, 64, 0, peak);
+        bench(ctx, NIB_F32, 1024, 128, 50, peak);
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
-            for (size_t d = 64; d <= 128; d += 64) bench(ctx, NIB_F32, lengths[l], d, peak);
+            for (size_t d = 64; d <= 128; d += 64) bench(ctx, NIB_F32, lengths[l], d, 0, peak);
         nib_ctx_destroy(ctx);
     }
     return 0;

@@ -35,7 +35,8 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
     return (attention_work){
         .run = run, .n = n,
         .args = { .type = run->graph->type, .heads = d->heads, .kv_heads = d->kv_heads,
-                  .head_dim = d->head_dim, .scale = d->scale, .window = d->window,
+                  .head_dim = d->head_dim, .v_dim = d->head_dim, .scale = d->scale,
+                  .window = d->window,
                   .alibi_slopes = d->alibi_slopes, .q_heads = values[n->inputs[0]].layout,
                   .kv_heads_k = values[n->inputs[1]].layout, .kv_heads_v = values[n->inputs[2]].layout,
                   .q = io->in[0], .k = io->in[1], .v = io->in[2], .o = io->out, .lse = io->side,

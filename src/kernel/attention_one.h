@@ -53,6 +53,17 @@ NIB_INLINE V if_seen(V x, V p)
     return v_if_less(v_set(-INFINITY), x, p, v_if_less(x, v_zero(), v_zero(), p));
 }
 
+/* A score q . k as it is capped, to base 2: cap * tanh(s * scale / cap). */
+typedef struct score_cap { V in, out; } score_cap;
+
+NIB_INLINE score_cap score_cap_of(const nib_attention_args *a)
+{
+    return (score_cap){ v_set(a->scale / a->cap), v_set(a->cap * LOG2_E) };
+}
+
+/* 1 / total; of nothing that was seen, 0. */
+NIB_INLINE float inverse(float total) { return total == 0 ? 0 : 1 / total; }
+
 /* --- one query --- */
 
 /* Keys or values of the head, from the first that is seen on. */
@@ -119,10 +130,18 @@ NIB_INLINE void one_weigh_all(const float *p, one_rows values, size_t n, size_t 
     if (c < d) v_store(o + c, rest);
 }
 
-/* p[j] = 2^(p[j] * scale - max); their sum, and the maximum. */
-NIB_INLINE float one_softmax(float *p, size_t n, float scale, float *greatest)
+static void one_cap(const nib_attention_args *a, float *p, size_t n)
 {
-    V most = v_set(-INFINITY), sum = v_zero(), by = v_set(scale);
+    score_cap cap = score_cap_of(a);
+
+    for (size_t j = 0; j < n; j += VN)
+        v_store(p + j, v_mul(v_tanh(v_mul(v_load(p + j), cap.in)), cap.out));
+}
+
+/* p[j] = 2^(p[j] * scale - max); their sum, and the maximum, which is at least `least`. */
+NIB_INLINE float one_softmax(float *p, size_t n, float scale, float least, float *greatest)
+{
+    V most = v_set(least), sum = v_zero(), by = v_set(scale);
 
     for (size_t j = n; j < nib_round_up(n, VN); j++) p[j] = -INFINITY;
     for (size_t j = 0; j < n; j += VN) {
@@ -142,9 +161,10 @@ NIB_INLINE float one_softmax(float *p, size_t n, float scale, float *greatest)
 /* Query i.  scratch: q and o in float, then a score a key. */
 NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t i, void *scratch)
 {
-    size_t d = a->head_dim, wide = nib_round_up(d, NIB_STRIP), row = a->q0 + i, first, end, at;
-    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *o = q + wide, *p = o + wide, most,
-          total;
+    size_t d = a->head_dim, dv = a->v_dim, wide = nib_round_up(d, NIB_STRIP), row = a->q0 + i,
+           first, end, at;
+    float *q = (float *)nib_round_up((uintptr_t)scratch, 64), *o = q + wide,
+          *p = o + nib_round_up(dv, NIB_STRIP), sink = -INFINITY, most, total;
     one_rows keys, values;
 
     nib_seen_keys(a, i, &first, &end);
@@ -153,11 +173,14 @@ NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t 
     widen(type, a->q, a->q_heads, row, 1, a->head, d, wide, q);
     one_dots(q, keys, end - first, d, p);
     for (size_t j = 0; a->alibi_slopes && j < end - first; j++) p[j] += nib_alibi(a, first + j);
-    total = one_softmax(p, end - first, a->scale * LOG2_E, &most);
-    one_weigh_all(p, values, end - first, d, o);
-    at = (row * a->heads + a->head) * d;
-    for (size_t c = 0; c < d; c += VN)
-        v_put(type, a->o, at + c, nib_min(VN, d - c), v_mul(v_set(1 / total), v_load(o + c)));
+    if (a->cap > 0) one_cap(a, p, end - first);
+    if (a->sinks) sink = a->sinks[a->head] * LOG2_E;
+    total = one_softmax(p, end - first, a->cap > 0 ? 1 : a->scale * LOG2_E, sink, &most);
+    if (a->sinks) total += exp2f(sink - most);
+    one_weigh_all(p, values, end - first, dv, o);
+    at = (row * a->heads + a->head) * dv;
+    for (size_t c = 0; c < dv; c += VN)
+        v_put(type, a->o, at + c, nib_min(VN, dv - c), v_mul(v_set(inverse(total)), v_load(o + c)));
     if (a->lse) a->lse[a->head * a->lse_stride + row] = most * LN_2 + logf(total);
 }
 

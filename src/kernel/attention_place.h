@@ -17,12 +17,22 @@ static inline size_t nib_kv_head(const nib_attention_args *a)
     return a->head / (a->heads / a->kv_heads);
 }
 
-/* Keys [*first, *end) that query i sees. */
+/* Keys [*first, *end) that query i sees.  Both ends only grow with i, and the kernels rely on it. */
 static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *first, size_t *end)
 {
     size_t position = a->pos0 + i;
-    *end = nib_min(position + 1, a->kv_len);
-    *first = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
+
+    *end = a->full ? a->kv_len : nib_min(position + 1, a->kv_len);
+    *first = 0;
+    if (a->window) {
+        *first = position + 1 > a->window ? position + 1 - a->window : 0;
+        *end = nib_min(*end, position + a->window);
+    }
+    if (a->chunk) {
+        *first = nib_max(*first, position / a->chunk * a->chunk);
+        *end = nib_min(*end, (position / a->chunk + 1) * a->chunk);
+    }
+    *first = nib_min(*first, *end);
 }
 
 /* Falcon's bias: slope, position and their product are each rounded to bfloat16. */

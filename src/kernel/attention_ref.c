@@ -40,35 +40,44 @@ static size_t v_at(const nib_attention_args *a, size_t j)
 }
 static size_t o_at(const nib_attention_args *a, size_t i)
 {
-    return ((a->q0 + i) * a->heads + a->head) * a->head_dim;
+    return ((a->q0 + i) * a->heads + a->head) * a->v_dim;
 }
 
-static float score(const nib_attention_args *a, size_t i, size_t j)
+/* The score, and its derivative by q . k. */
+static float score(const nib_attention_args *a, size_t i, size_t j, float *slope)
 {
     double sum = 0;
+    float s, t;
+
     for (size_t c = 0; c < a->head_dim; c++)
         sum += (double)get(a, a->q, q_at(a, i) + c) * (double)get(a, a->k, k_at(a, j) + c);
-    return ((float)sum + nib_alibi(a, j)) * a->scale;
+    s = ((float)sum + nib_alibi(a, j)) * a->scale;
+    *slope = a->scale;
+    if (a->cap <= 0) return s;
+    t = tanhf(s / a->cap);
+    *slope = a->scale * (1 - t * t);
+    return a->cap * t;
 }
 
 void nib_attention_forward_ref(const nib_attention_args *a, void *scratch)
 {
-    float *s = scratch;
+    float *s = scratch, slope;
 
     for (size_t i = 0; i < a->q_len; i++) {
         size_t first, end;
-        float most = -INFINITY, lse;
-        double total = 0;
+        float most = a->sinks ? a->sinks[a->head] : -INFINITY, lse;
+        double total;
 
         nib_seen_keys(a, i, &first, &end);
         for (size_t j = first; j < end; j++) {
-            s[j - first] = score(a, i, j);
+            s[j - first] = score(a, i, j, &slope);
             most = fmaxf(most, s[j - first]);
         }
+        total = a->sinks ? exp((double)a->sinks[a->head] - (double)most) : 0;
         for (size_t j = first; j < end; j++) total += exp((double)s[j - first] - (double)most);
-        lse = most + (float)log(total);
+        lse = total == 0 ? -INFINITY : most + (float)log(total);
         if (a->lse) a->lse[a->head * a->lse_stride + a->q0 + i] = lse;
-        for (size_t c = 0; c < a->head_dim; c++) {
+        for (size_t c = 0; c < a->v_dim; c++) {
             double o = 0;
             for (size_t j = first; j < end; j++)
                 o += exp((double)s[j - first] - (double)lse) * (double)get(a, a->v, v_at(a, j) + c);
@@ -77,35 +86,43 @@ void nib_attention_forward_ref(const nib_attention_args *a, void *scratch)
     }
 }
 
-/* ds_ij = p_ij (do_i . v_j - do_i . o_i) scale;  dq = ds k;  dk = ds^T q;  dv = p^T do. */
+/* ds_ij = p_ij (do_i . v_j - do_i . o_i) slope_ij;  dq = ds k;  dk = ds^T q;  dv = p^T do;
+ * dsink = -sum_i p_sink,i do_i . o_i. */
 void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
 {
     float *dq = scratch;
+    double d_sink = 0;
 
     memset(a->dk, 0, a->kv_len * a->head_dim * sizeof(float));
-    memset(a->dv, 0, a->kv_len * a->head_dim * sizeof(float));
+    memset(a->dv, 0, a->kv_len * a->v_dim * sizeof(float));
     for (size_t i = 0; i < a->q_len; i++) {
         size_t first, end;
+        float lse = a->lse[a->head * a->lse_stride + a->q0 + i];
         double own = 0;
 
         memset(dq, 0, a->head_dim * sizeof *dq);
-        for (size_t c = 0; c < a->head_dim; c++)
+        for (size_t c = 0; c < a->v_dim; c++)
             own += (double)get(a, a->o, o_at(a, i) + c) * (double)get(a, a->d_o, o_at(a, i) + c);
+        if (a->d_sink) d_sink -= exp((double)a->sinks[a->head] - (double)lse) * own;
         nib_seen_keys(a, i, &first, &end);
         for (size_t j = first; j < end; j++) {
-            float p = expf(score(a, i, j) - a->lse[a->head * a->lse_stride + a->q0 + i]), ds;
+            float slope, p = expf(score(a, i, j, &slope) - lse), ds;
             double dp = 0;
-            for (size_t c = 0; c < a->head_dim; c++) {
+            for (size_t c = 0; c < a->v_dim; c++) {
                 float d = get(a, a->d_o, o_at(a, i) + c);
                 dp += (double)d * (double)get(a, a->v, v_at(a, j) + c);
-                a->dv[j * a->head_dim + c] += p * d;
+                a->dv[j * a->v_dim + c] += p * d;
             }
-            ds = p * (float)(dp - own) * a->scale;
+            ds = p * (float)(dp - own) * slope;
             for (size_t c = 0; c < a->head_dim; c++) {
                 dq[c] += ds * get(a, a->k, k_at(a, j) + c);
                 a->dk[j * a->head_dim + c] += ds * get(a, a->q, q_at(a, i) + c);
             }
         }
-        for (size_t c = 0; c < a->head_dim; c++) put(a, a->dq, q_at(a, i) + c, dq[c]);
+        for (size_t c = 0; c < a->head_dim; c++) {
+            size_t at = q_at(a, i) + c;
+            put(a, a->dq, at, a->add_dq ? get(a, a->dq, at) + dq[c] : dq[c]);
+        }
     }
+    if (a->d_sink) *a->d_sink = (float)d_sink;
 }

@@ -122,11 +122,6 @@ NIB_INLINE V v_sigmoid(V x)
     v_sigmoid_each(&x, &s, 1);
     return s;
 }
-NIB_INLINE V v_tanh(V x)
-{
-    V e = v_exp(v_mul(v_set(2), x));
-    return v_sub(v_set(1), v_div(v_set(2), v_add(e, v_set(1))));
-}
 /* Abramowitz and Stegun 7.1.26: error below 1.5e-7. */
 NIB_INLINE V v_erf(V x)
 {

@@ -321,6 +321,12 @@ NIB_INLINE V v_exp(V x)
     v_exp_each(&x, 1);
     return x;
 }
+/* Error below 2^-23 of 1; NaN stays NaN. */
+NIB_INLINE V v_tanh(V x)
+{
+    V e = v_exp(v_mul(v_set(2), x));
+    return v_sub(v_set(1), v_div(v_set(2), v_add(e, v_set(1))));
+}
 
 /* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below
  * -126, and of -inf, 2^-126; NaN stays NaN.  The polynomial is the best of degree 6 on [-1/2, 1/2]

@@ -1,6 +1,7 @@
 /* test_attention.c - attention of every variant against the reference, forward and backward: both
- * types, grouped heads, windows, ALiBi, heads of 7 to 128 channels, sequences anywhere in their
- * tensors, a few queries against a cache; in buffers that end at an unreadable page.
+ * types, grouped heads, windows, chunks, both directions, ALiBi, soft caps, sinks, heads of 1 to 128
+ * channels, values of another width, sequences anywhere in their tensors, a few queries against a
+ * cache, keys of another sequence; in buffers that end at an unreadable page.
  *
  * What is not this head's and not this sequence's must stay as it was; and a token has the same
  * bits alone, packed behind others, or cut into other tiles of queries (docs/design.md,
@@ -17,30 +18,39 @@ typedef struct shape {
     size_t length, d, window, place; /* place: rows of other sequences before this one */
     bool alibi, fused; /* fused: q, k, v of a group side by side, as Falcon's projection */
     size_t queries;                  /* of the last positions; 0: all (and backward too) */
+    size_t chunk, v_dim;             /* v_dim 0: d */
+    float cap;
+    bool full, sinks, add;           /* add: dq is added to what is there */
+    bool cross;                      /* `queries` of another sequence than the keys; backward too */
 } shape;
 
 /* One problem: tensors of `rows` rows of which a sequence has the last, and a variant's results. */
 typedef struct problem {
     shape s;
-    size_t rows, queries;
+    size_t rows, queries, v_dim;
     void *q, *k, *v, *d_o, *scratch;
     nib_attention_args a;
 } problem;
 
-typedef struct result { void *o, *dq; float *lse, *dk, *dv; } result;
+typedef struct result { void *o, *dq; float *lse, *dk, *dv, *d_sink; } result;
 
 static const float slopes[HEADS] = { 0.25f, 0.0625f, 0.015625f, 0.00390625f };
+static const float sinks[HEADS] = { -0.7f, 1.3f, 4.5f, 0.2f };
 
 static problem make(shape s, size_t head)
 {
-    size_t d = s.d, rows = s.place + s.length, group = HEADS / KV_HEADS,
-           bytes = nib_dtype_bytes(s.type);
+    size_t d = s.d, dv = s.v_dim ? s.v_dim : d, rows = s.place + nib_max(s.length, s.queries),
+           group = HEADS / KV_HEADS, bytes = nib_dtype_bytes(s.type);
     size_t each = s.fused ? (group + 2) * d * KV_HEADS : 0;
-    problem p = { .s = s, .rows = rows, .queries = s.queries ? s.queries : s.length };
-    nib_attention_args a = { .type = s.type, .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = d, .scale = 0.3f,
-                             .window = s.window, .alibi_slopes = s.alibi ? slopes : NULL, .lse_stride = rows + 3,
-                             .q0 = rows - p.queries, .q_len = p.queries, .pos0 = s.length - p.queries,
-                             .kv0 = s.place, .kv_len = s.length, .head = head };
+    problem p = { .s = s, .rows = rows, .v_dim = dv, .queries = s.queries ? s.queries : s.length };
+    nib_attention_args a = {
+        .type = s.type, .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = d, .v_dim = dv,
+        .scale = 0.3f, .cap = s.cap, .full = s.full, .window = s.window, .chunk = s.chunk,
+        .alibi_slopes = s.alibi ? slopes : NULL, .sinks = s.sinks ? sinks : NULL,
+        .lse_stride = rows + 3, .q0 = rows - p.queries, .q_len = p.queries,
+        .pos0 = s.cross ? 0 : s.length - p.queries, .kv0 = s.place, .kv_len = s.length,
+        .head = head, .add_dq = s.add
+    };
 
     if (s.fused) {
         char *all = test_values(s.type, rows * each, 1);
@@ -52,12 +62,13 @@ static problem make(shape s, size_t head)
     } else {
         p.q = test_values(s.type, rows * HEADS * d, 1);
         p.k = test_values(s.type, rows * KV_HEADS * d, 1);
-        p.v = test_values(s.type, rows * KV_HEADS * d, 1);
+        p.v = test_values(s.type, rows * KV_HEADS * dv, 1);
         a.q_heads = (nib_heads){ HEADS * d, d, HEADS, 0 };
-        a.kv_heads_k = a.kv_heads_v = (nib_heads){ KV_HEADS * d, d, KV_HEADS, 0 };
+        a.kv_heads_k = (nib_heads){ KV_HEADS * d, d, KV_HEADS, 0 };
+        a.kv_heads_v = (nib_heads){ KV_HEADS * dv, dv, KV_HEADS, 0 };
     }
-    p.d_o = test_values(s.type, rows * HEADS * d, 1);
-    p.scratch = test_guarded((nib_attention_scratch_bytes(d, s.length) + 63) / 64 * 64);
+    p.d_o = test_values(s.type, rows * HEADS * dv, 1);
+    p.scratch = test_guarded((nib_attention_scratch_bytes(nib_max(d, dv), s.length) + 63) / 64 * 64);
     a.q = p.q;
     a.k = p.k;
     a.v = p.v;
@@ -68,14 +79,19 @@ static problem make(shape s, size_t head)
 
 static size_t dq_elements(const problem *p) { return p->rows * p->a.q_heads.row_stride; }
 
-/* Zeros: what a variant should leave alone is compared as well.  dq is a view as q is. */
+/* Zeros, and a dq that is added to: what a variant should leave alone is compared as well.  dq is a
+ * view as q is. */
 static result results(const problem *p)
 {
-    size_t n = p->s.length * p->s.d;
-    return (result){ test_values(p->s.type, p->rows * HEADS * p->s.d, 0),
-                     test_values(p->s.type, dq_elements(p), 0),
-                     test_floats(HEADS * p->a.lse_stride, 0), test_floats(n, 0),
-                     test_floats(n, 0) };
+    result r = { test_values(p->s.type, p->rows * HEADS * p->v_dim, 0),
+                 test_values(p->s.type, dq_elements(p), 0), test_floats(HEADS * p->a.lse_stride, 0),
+                 test_floats(p->s.length * p->s.d, 0), test_floats(p->s.length * p->v_dim, 0),
+                 test_floats(1, 0) };
+
+    for (size_t i = 0; p->s.add && i < dq_elements(p); i++)
+        if (p->s.type == NIB_F32) ((float *)r.dq)[i] = (float)(i % 7);
+        else ((uint16_t *)r.dq)[i] = nib_f32_to_bf16((float)(i % 7));
+    return r;
 }
 
 static void forward(const nib_kernels *k, const problem *p, const result *r)
@@ -95,6 +111,7 @@ static void backward(const nib_kernels *k, const problem *p, const result *of, c
     a.dq = r->dq;
     a.dk = r->dk;
     a.dv = r->dv;
+    a.d_sink = a.sinks ? r->d_sink : NULL;
     k->attention_backward(&a, p->scratch);
 }
 
@@ -108,25 +125,27 @@ static void check(const nib_kernels *k, const char *name, shape s)
     for (size_t head = 1; head < HEADS; head += 2) {
         problem p = make(s, head);
         result want = results(&p), got = results(&p);
-        float off[4];
+        float off[5];
 
         forward(&ref, &p, &want);
         forward(k, &p, &got);
-        off[0] = test_worst(s.type, got.o, want.o, p.rows * HEADS * s.d);
+        off[0] = test_worst(s.type, got.o, want.o, p.rows * HEADS * p.v_dim);
         CHECK(off[0] <= near &&
                   test_worst(NIB_F32, got.lse, want.lse, HEADS * p.a.lse_stride) < 1e-5f,
               "%s %zu x %zu of type %d, %zu queries, window %zu, behind %zu, head %zu: off by %g",
               name, s.length, s.d, (int)s.type, p.queries, s.window, s.place, head, (double)off[0]);
-        if (s.queries) continue;
+        if (s.queries && !s.cross) continue;
         backward(&ref, &p, &want, &want);
         backward(k, &p, &want, &got);
         off[1] = test_worst(s.type, got.dq, want.dq, dq_elements(&p));
         off[2] = test_worst(NIB_F32, got.dk, want.dk, n);
-        off[3] = test_worst(NIB_F32, got.dv, want.dv, n);
-        CHECK(off[1] <= near_dq && off[2] < 1e-4f && off[3] < 1e-4f,
-              "%s back %zu x %zu of type %d, window %zu, behind %zu, head %zu: dq %g dk %g dv %g",
+        off[3] = test_worst(NIB_F32, got.dv, want.dv, s.length * p.v_dim);
+        off[4] = test_worst(NIB_F32, got.d_sink, want.d_sink, 1);
+        CHECK(off[1] <= near_dq && off[2] < 1e-4f && off[3] < 1e-4f && off[4] < 1e-4f,
+              "%s back %zu x %zu of type %d, window %zu, behind %zu, head %zu: dq %g dk %g dv %g "
+              "sink %g",
               name, s.length, s.d, (int)s.type, s.window, s.place, head, (double)off[1],
-              (double)off[2], (double)off[3]);
+              (double)off[2], (double)off[3], (double)off[4]);
     }
 }
 
@@ -138,9 +157,12 @@ static void test_lengths(void)
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t i = 0; i < NIB_COUNT(lengths); i++) {
-            check(&k, name, (shape){ NIB_F32, lengths[i], 32, 0, 0, false, false, 0 });
-            check(&k, name, (shape){ NIB_F32, lengths[i], 20, 7, 3, false, false, 0 });
-            check(&k, name, (shape){ NIB_BF16, lengths[i], 64, 70, 5, true, true, 0 });
+            check(&k, name, (shape){ .type = NIB_F32, .length = lengths[i], .d = 32 });
+            check(&k, name,
+                  (shape){ .type = NIB_F32, .length = lengths[i], .d = 20, .window = 7, .place = 3 });
+            check(&k, name,
+                  (shape){ .type = NIB_BF16, .length = lengths[i], .d = 64, .window = 70,
+                           .place = 5, .alibi = true, .fused = true });
         }
 }
 
@@ -154,8 +176,9 @@ static void test_heads(void)
         for (size_t i = 0; i < NIB_COUNT(dims); i++)
             for (int how = 0; how < 4; how++)
                 check(&k, name,
-                      (shape){ how & 1 ? NIB_BF16 : NIB_F32, 70, dims[i], how & 2 ? 33 : 0, 2,
-                               how == 3, how & 2, 0 });
+                      (shape){ .type = how & 1 ? NIB_BF16 : NIB_F32, .length = 70, .d = dims[i],
+                               .window = how & 2 ? 33 : 0, .place = 2, .alibi = how == 3,
+                               .fused = how & 2 });
 }
 
 /* A few queries at the end of a cache, as when generating. */
@@ -170,8 +193,61 @@ static void test_few_queries(void)
             for (size_t queries = 1; queries <= 4; queries += queries == 1 ? 1 : 2)
                 for (int how = 0; how < 4; how++)
                     check(&k, name,
-                          (shape){ how & 1 ? NIB_BF16 : NIB_F32, lengths[i], how & 2 ? 80 : 40,
-                                   how == 2 ? 50 : 0, 0, how == 3, false, queries });
+                          (shape){ .type = how & 1 ? NIB_BF16 : NIB_F32, .length = lengths[i],
+                                   .d = how & 2 ? 80 : 40, .window = how == 2 ? 50 : 0,
+                                   .alibi = how == 3, .queries = queries });
+}
+
+/* Each thing that a descriptor may ask for, alone and together, at lengths around the tiles. */
+static void test_descriptors(void)
+{
+    static const size_t lengths[] = { 1, 5, 63, 65, 130 };
+    static const shape shapes[] = {
+        { .d = 32, .cap = 2 },
+        { .d = 20, .cap = 0.5f, .window = 9, .place = 3, .fused = true },
+        { .d = 16, .full = true },
+        { .d = 24, .full = true, .window = 21, .place = 1 },
+        { .d = 16, .full = true, .window = 90 },
+        { .d = 16, .chunk = 40 },
+        { .d = 16, .chunk = 64, .full = true, .window = 10 },
+        { .d = 48, .v_dim = 32 },
+        { .d = 24, .v_dim = 40, .place = 2 },
+        { .d = 7, .v_dim = 16 },
+        { .d = 32, .sinks = true },
+        { .d = 20, .sinks = true, .window = 12, .place = 2, .add = true },
+        { .d = 16, .add = true, .fused = true },
+        { .d = 24, .v_dim = 17, .cap = 3, .sinks = true, .full = true, .window = 33, .add = true },
+    };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < NIB_COUNT(lengths); i++)
+            for (size_t j = 0; j < NIB_COUNT(shapes); j++)
+                for (int how = 0; how < 4; how++) {
+                    shape s = shapes[j];
+                    s.type = how & 1 ? NIB_BF16 : NIB_F32;
+                    s.length = lengths[i];
+                    if (how & 2) s.queries = nib_min(s.length, 3); /* one by one */
+                    check(&k, name, s);
+                }
+}
+
+/* Queries of one sequence, keys of another, which may be empty: what nobody sees gives zeros. */
+static void test_cross(void)
+{
+    static const size_t lengths[] = { 0, 1, 17, 64, 130 }, queries[] = { 1, 4, 5, 70 };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < NIB_COUNT(lengths); i++)
+            for (size_t j = 0; j < NIB_COUNT(queries); j++)
+                for (int how = 0; how < 4; how++)
+                    check(&k, name,
+                          (shape){ .type = how & 1 ? NIB_BF16 : NIB_F32, .length = lengths[i],
+                                   .d = how & 2 ? 40 : 16, .queries = queries[j], .full = true,
+                                   .sinks = how == 3, .cross = true });
 }
 
 /* `n` queries at a time. */
@@ -191,8 +267,8 @@ static void forward_pieces(const nib_kernels *k, const problem *p, size_t n, res
 static void check_pieces(const nib_kernels *k, const char *name, size_t first, size_t second)
 {
     for (int how = 0; how < 4; how++) {
-        problem p = make((shape){ how & 1 ? NIB_BF16 : NIB_F32, 130, 40, how & 2 ? 37 : 0, 4,
-                                  how == 3, false, 0 },
+        problem p = make((shape){ .type = how & 1 ? NIB_BF16 : NIB_F32, .length = 130, .d = 40,
+                                  .window = how & 2 ? 37 : 0, .place = 4, .alibi = how == 3 },
                          2);
         result whole = results(&p), alone = results(&p);
 
@@ -259,10 +335,10 @@ static void check_all_unseen(const nib_kernels *k, const char *name, size_t wind
 
     for (size_t i = 0; i < NIB_COUNT(bad); i++)
         for (size_t j = 0; j < NIB_COUNT(with); j++) {
-            check_unseen(k, name, (shape){ NIB_F32, 100, 24, window, 0, false, false, 0 }, bad[i],
-                         with[j]);
-            check_unseen(k, name, (shape){ NIB_BF16, 100, 24, window, 0, false, false, 0 }, bad[i],
-                         with[j]);
+            shape s = { .type = NIB_F32, .length = 100, .d = 24, .window = window };
+            check_unseen(k, name, s, bad[i], with[j]);
+            s.type = NIB_BF16;
+            check_unseen(k, name, s, bad[i], with[j]);
         }
 }
 
@@ -282,7 +358,8 @@ int main(void)
 {
     static const test_case cases[] = {
         { "lengths", test_lengths },           { "heads", test_heads },
-        { "few_queries", test_few_queries },   { "queries_alone", test_queries_alone },
+        { "few_queries", test_few_queries },   { "descriptors", test_descriptors },
+        { "cross", test_cross },               { "queries_alone", test_queries_alone },
         { "later_tokens", test_later_tokens }, { "left_the_window", test_left_the_window }
     };
     return test_main("attention", cases, NIB_COUNT(cases));
