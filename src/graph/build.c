@@ -37,6 +37,36 @@ static const nib_value_info *info_of(const nib_build *b, nib_value v)
     return &b->graph->values[v.id];
 }
 
+/* What an error calls a value: the module or the operation that makes it. */
+static const char *value_name(const nib_build *b, int v)
+{
+    const nib_value_info *info = &b->graph->values[v];
+    const nib_node *n = &b->graph->nodes[info->view_of == NIB_NONE
+                                             ? info->node : b->graph->values[info->view_of].node];
+
+    if (n->linear) return n->linear->name;
+    if (n->norm) return n->norm->name;
+    return n->embedding ? n->embedding->name : n->op->name;
+}
+
+/* Backward writes a view's part of a gradient once, and into nothing else: so a view has one
+ * reader, and what has views no reader of its own. */
+static void count_reader(nib_build *b, int v)
+{
+    nib_value_info *info = &b->graph->values[v];
+
+    info->readers++;
+    if (info->view_of != NIB_NONE && info->readers > 1)
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "a view of %zu channels of %s, from channel %zu on, is read twice; expected "
+                       "one reader of each view",
+                       info->width, value_name(b, v), info->offset);
+    if (info->viewed)
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "%s is read whole, but %zu of its %zu channels are read through views",
+                       value_name(b, v), info->viewed, info->width);
+}
+
 /* Adds a node whose output has `width` channels on `axis`; side_width 0: no side value. */
 static nib_value add_node(nib_build *b, nib_node node, nib_axis axis, size_t width,
                           size_t side_width)
@@ -44,6 +74,7 @@ static nib_value add_node(nib_build *b, nib_node node, nib_axis axis, size_t wid
     nib_graph *g = b->graph;
     nib_value out, side = nothing;
 
+    for (int i = 0; !b->status && i < node.input_count; i++) count_reader(b, node.inputs[i]);
     if (b->status) return nothing;
     out = add_value(b, (nib_value_info){ .axis = axis, .width = width, .dtype = g->type,
                                          .node = (int)g->node_count, .view_of = NIB_NONE,
@@ -169,18 +200,42 @@ nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *fo
                  : nothing;
 }
 
-static nib_value add_norm(nib_build *b, nib_value x, float eps, bool layer, const char *name)
+static const char *axis_name(const nib_build *b, nib_value x)
 {
-    nib_norm_spec spec = { .bias = layer };
-    nib_norm *norm = NULL;
+    return b->graph->axes[b->graph->values[x.id].axis].name;
+}
 
-    if (!is_plain(b, x, "norm")) return nothing;
-    spec.width = info_of(b, x)->width;
-    keep_status(b, b->binder.norm(b->binder.self, name, &spec, &norm, &b->error));
+/* Checks that x can be read as heads: any plain value, a view of these heads, or columns. */
+static bool has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, const char *what)
+{
+    const nib_value_info *info;
+
+    if (b->status) return false;
+    info = info_of(b, x);
+    if (info->width != heads * head_dim) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels of %s, expected %zu heads of %zu", what,
+                       info->width, axis_name(b, x), heads, head_dim);
+        return false;
+    }
+    if (info->view_of == NIB_NONE || info->heads == heads || info->heads == 1) return true;
+    nib_build_fail(b, NIB_E_MISMATCH, "%s: a view of %zu heads of %zu, expected %zu of %zu", what,
+                   info->heads, info->head_dim, heads, head_dim);
+    return false;
+}
+
+static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, const char *name)
+{
+    bool layer = node.op == &nib_op_layer_norm;
+    nib_norm_spec spec = { .bias = layer, .one_plus = node.rms_form == NIB_RMS_ONE_PLUS };
+
     if (b->status) return nothing;
-    return add_node(b, (nib_node){ .op = layer ? &nib_op_layer_norm : &nib_op_rms_norm, .norm = norm,
-                                   .eps = eps, .inputs = { x.id }, .input_count = 1 },
-                    info_of(b, x)->axis, norm->width, layer ? 2 : 1);
+    spec.width = info_of(b, x)->width / heads;
+    if (!has_heads(b, x, heads, spec.width, name)) return nothing;
+    keep_status(b, b->binder.norm(b->binder.self, name, &spec, &node.norm, &b->error));
+    if (b->status) return nothing;
+    node.inputs[0] = x.id;
+    node.input_count = 1;
+    return add_node(b, node, info_of(b, x)->axis, info_of(b, x)->width, (layer ? 2 : 1) * heads);
 }
 
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
@@ -192,7 +247,36 @@ nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *f
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, eps, false, name) : nothing;
+    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, name)
+                 : nothing;
+}
+
+nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, float eps,
+                                   const char *format, ...)
+{
+    nib_node node = { .op = &nib_op_rms_norm, .eps = eps };
+    char name[NAME_ROOM];
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = make_name(b, name, format, args);
+    va_end(args);
+    return named ? add_norm(b, x, heads, node, name) : nothing;
+}
+
+nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
+                                  float eps, const char *format, ...)
+{
+    nib_node node = { .op = &nib_op_rms_norm, .rms_form = form, .eps = eps };
+    char name[NAME_ROOM];
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = make_name(b, name, format, args);
+    va_end(args);
+    return named ? add_norm(b, x, heads, node, name) : nothing;
 }
 
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
@@ -204,25 +288,47 @@ nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char 
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, eps, true, name) : nothing;
+    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, name)
+                 : nothing;
 }
 
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
 {
-    if (!is_plain(b, x, "activation")) return nothing;
+    if (b->status) return nothing;
     return add_node(b, (nib_node){ .op = &nib_op_activate, .activation = activation,
                                    .inputs = { x.id }, .input_count = 1 },
                     info_of(b, x)->axis, info_of(b, x)->width, 0);
 }
 
-static const char *axis_name(const nib_build *b, nib_value x)
+nib_value nib_scale(nib_build *b, nib_value x, float c)
 {
-    return b->graph->axes[b->graph->values[x.id].axis].name;
+    if (b->status || c == 1) return b->status ? nothing : x;
+    return add_node(b, (nib_node){ .op = &nib_op_scale, .scale = c, .inputs = { x.id },
+                                   .input_count = 1 },
+                    info_of(b, x)->axis, info_of(b, x)->width, 0);
+}
+
+float nib_rounded_factor(const nib_build *b, float c)
+{
+    return b->graph->type == NIB_BF16 ? nib_round_bf16(c) : c;
+}
+
+/* Two views go together when their heads do, or one is columns. */
+static bool views_fit(nib_build *b, nib_value x, nib_value y, const char *what)
+{
+    const nib_value_info *p = info_of(b, x), *q = info_of(b, y);
+
+    if (p->view_of == NIB_NONE || q->view_of == NIB_NONE || p->heads == q->heads ||
+        p->heads == 1 || q->heads == 1)
+        return true;
+    nib_build_fail(b, NIB_E_MISMATCH, "%s of views of %zu heads of %zu and %zu of %zu", what,
+                   p->heads, p->head_dim, q->heads, q->head_dim);
+    return false;
 }
 
 static nib_value add_pair(nib_build *b, nib_node node, nib_value x, nib_value y)
 {
-    if (!is_plain(b, x, node.op->name) || !is_plain(b, y, node.op->name)) return nothing;
+    if (b->status || !views_fit(b, x, y, node.op->name)) return nothing;
     if (info_of(b, x)->width != info_of(b, y)->width ||
         info_of(b, x)->axis != info_of(b, y)->axis) {
         nib_build_fail(b, NIB_E_MISMATCH, "%s of %zu channels of %s and %zu of %s", node.op->name,
@@ -246,9 +352,59 @@ nib_value nib_add(nib_build *b, nib_value x, nib_value y)
     return add_pair(b, (nib_node){ .op = &nib_op_add }, x, y);
 }
 
+static bool views_overlap(const nib_value_info *x, const nib_value_info *y)
+{
+    for (size_t h = 0; h < x->heads; h++)
+        for (size_t i = 0; i < y->heads; i++) {
+            size_t p = x->offset + nib_head_at(x->layout, 0, h),
+                   q = y->offset + nib_head_at(y->layout, 0, i);
+            if (p < q + y->head_dim && q < p + x->head_dim) return true;
+        }
+    return false;
+}
+
+/* A new view has its channels alone, and nothing reads the whole. */
+static void check_view(nib_build *b, nib_value view)
+{
+    const nib_value_info *info;
+    nib_value_info *base;
+
+    if (b->status) return;
+    info = info_of(b, view);
+    base = &b->graph->values[info->view_of];
+    for (int v = info->view_of + 1; v < view.id; v++)
+        if (b->graph->values[v].view_of == info->view_of &&
+            views_overlap(&b->graph->values[v], info))
+            nib_build_fail(b, NIB_E_UNSUPPORTED,
+                           "views of %s overlap: of %zu channels from channel %zu on, and of %zu "
+                           "from %zu on",
+                           value_name(b, view.id), b->graph->values[v].width,
+                           b->graph->values[v].offset, info->width, info->offset);
+    if (base->readers)
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "%s is read whole, but %zu channels of it are a view",
+                       value_name(b, view.id), info->width);
+    base->viewed += info->width;
+}
+
+/* Views cover what they are of, and each is read: else parts of its gradient would not be made. */
+static void check_views(nib_build *b)
+{
+    for (int v = 0; !b->status && v < (int)b->graph->value_count; v++) {
+        const nib_value_info *info = &b->graph->values[v];
+        if (info->viewed && info->viewed != info->width)
+            nib_build_fail(b, NIB_E_MISMATCH, "%s: views cover %zu of its %zu channels",
+                           value_name(b, v), info->viewed, info->width);
+        if (info->view_of != NIB_NONE && !info->readers)
+            nib_build_fail(b, NIB_E_MISMATCH,
+                           "a view of %zu channels of %s, from channel %zu on, is read by nothing",
+                           info->width, value_name(b, v), info->offset);
+    }
+}
+
 nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
                        nib_heads layout)
 {
+    nib_value view;
     size_t last;
 
     if (!is_plain(b, x, "view")) return nothing;
@@ -260,33 +416,28 @@ nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                        heads, head_dim, last, info_of(b, x)->width);
         return nothing;
     }
-    return add_value(b, (nib_value_info){ .axis = info_of(b, x)->axis, .width = heads * head_dim,
+    view = add_value(b, (nib_value_info){ .axis = info_of(b, x)->axis, .width = heads * head_dim,
                                           .dtype = b->graph->type, .node = NIB_NONE, .view_of = x.id,
                                           .offset = offset, .layout = layout, .heads = heads,
                                           .head_dim = head_dim });
+    check_view(b, view);
+    return view;
 }
 
-/* Gives a plain value its head layout, or checks that a view has these heads. */
-static bool with_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, const char *what)
+nib_value nib_columns_of(nib_build *b, nib_value x, size_t offset, size_t width)
 {
-    nib_value_info *info;
-
-    if (b->status) return false;
-    info = &b->graph->values[x.id];
-    if (info->width != heads * head_dim || info->axis != NIB_TOKENS) {
-        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels of %s, expected %zu heads of %zu of tokens",
-                       what, info->width, axis_name(b, x), heads, head_dim);
-        return false;
-    }
-    if (info->view_of == NIB_NONE) info->layout = nib_plain_heads(heads, head_dim);
-    return true;
+    return nib_heads_of(b, x, 1, width, offset, nib_plain_heads(1, width));
 }
 
 nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, const nib_rope *rope)
 {
     nib_value y;
 
-    if (!with_heads(b, x, heads, head_dim, "rotation")) return nothing;
+    if (!has_heads(b, x, heads, head_dim, "rotation")) return nothing;
+    if (info_of(b, x)->axis != NIB_TOKENS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "rotation of %s, expected tokens", axis_name(b, x));
+        return nothing;
+    }
     if (rope->rot > head_dim || rope->rot % 2) {
         nib_build_fail(b, NIB_E_FORMAT, "rotation of %zu channels in heads of %zu", rope->rot,
                        head_dim);
@@ -296,27 +447,54 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
     y = add_node(b, (nib_node){ .op = &nib_op_rotate, .rope = rope, .inputs = { x.id },
                                 .input_count = 1 },
                  info_of(b, x)->axis, heads * head_dim, 0);
-    with_heads(b, y, heads, head_dim, "rotation");
     if (!b->status) {
+        b->graph->values[y.id].layout = nib_plain_heads(heads, head_dim);
         b->graph->values[y.id].heads = heads;
         b->graph->values[y.id].head_dim = head_dim;
     }
     return y;
 }
 
+static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
+                            const nib_attention_desc *d)
+{
+    nib_axis rows = info_of(b, q)->axis, seen = info_of(b, k)->axis;
+
+    if (b->graph->axes[rows].kind != NIB_AXIS_GIVEN || b->graph->axes[seen].kind != NIB_AXIS_GIVEN)
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention from %s to %s, expected rows with offsets", axis_name(b, q),
+                       axis_name(b, k));
+    if (info_of(b, v)->axis != seen)
+        nib_build_fail(b, NIB_E_MISMATCH, "attention: keys of %s, but values of %s",
+                       axis_name(b, k), axis_name(b, v));
+    if (rows != seen && (!d->full || d->window || d->chunk || d->alibi_slopes))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention from %s to %s: expected one that sees all, without a window, "
+                       "chunks or positions",
+                       axis_name(b, q), axis_name(b, k));
+    if (d->kv_heads == 0 || d->heads % d->kv_heads)
+        nib_build_fail(b, NIB_E_MISMATCH, "attention: %zu heads of q for %zu of k and v", d->heads,
+                       d->kv_heads);
+    if (d->sinks && d->sinks->width != d->heads)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], expected a sink for each of %zu heads",
+                       d->sinks->name, d->sinks->width, d->heads);
+}
+
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d)
 {
+    size_t v_dim = d->v_dim ? d->v_dim : d->head_dim;
     nib_value y;
 
-    if (!with_heads(b, q, d->heads, d->head_dim, "attention: q") ||
-        !with_heads(b, k, d->kv_heads, d->head_dim, "attention: k") ||
-        !with_heads(b, v, d->kv_heads, d->head_dim, "attention: v"))
+    if (!has_heads(b, q, d->heads, d->head_dim, "attention: q") ||
+        !has_heads(b, k, d->kv_heads, d->head_dim, "attention: k") ||
+        !has_heads(b, v, d->kv_heads, v_dim, "attention: v"))
         return nothing;
+    check_attention(b, q, k, v, d);
     y = add_node(b, (nib_node){ .op = &nib_op_attention, .attention = *d,
                                 .inputs = { q.id, k.id, v.id }, .input_count = 3,
                                 .state_index = b->graph->attention_count },
-                 NIB_TOKENS, d->heads * d->head_dim, d->heads);
+                 info_of(b, q)->axis, d->heads * v_dim, d->heads);
     b->graph->attention_count++;
     return y;
 }
@@ -386,6 +564,17 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)
                     sequence_axis(b), info_of(b, x)->width, 0);
 }
 
+void nib_set_logits(nib_build *b, float scale, float cap)
+{
+    if (!(scale > 0) || !(cap >= 0)) {
+        nib_build_fail(b, NIB_E_FORMAT, "logits: scale %g and cap %g, expected above 0 and at least 0",
+                       (double)scale, (double)cap);
+        return;
+    }
+    b->graph->logit_scale = scale;
+    b->graph->logit_cap = cap;
+}
+
 void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module)
 {
     nib_linear *l;
@@ -395,6 +584,8 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
                                                   .bias = spec.bias, .head = true,
                                                   .tied_to = spec.tied_to });
     if (!l) return;
+    check_views(b);
+    if (b->status) return;
     b->graph->head = l;
     b->graph->hidden = hidden.id;
     add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id }, .input_count = 1 },

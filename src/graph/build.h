@@ -61,18 +61,33 @@ nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *fo
     NIB_PRINTF(4, 5);
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
+/* Of each of `heads` heads of x, with one weight [width / heads] for all. */
+nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, float eps,
+                                   const char *format, ...) NIB_PRINTF(5, 6);
+/* The same (1 head: of the whole row) in another of the reference's forms: gemma's, olmo2's. */
+nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
+                                  float eps, const char *format, ...) NIB_PRINTF(6, 7);
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
                    nib_activation activation); /* act(gate) * up */
 nib_value nib_add(nib_build *b, nib_value x, nib_value y);
-/* `heads` heads of `head_dim` inside a wider value: a view, not a copy.  The views of one value
- * must not overlap, and together cover it; each is used once. */
+/* c x, rounded once; x itself when c is 1.  Where the reference rounds the factor to the compute
+ * type first (gemma's sqrt(H)), c is nib_rounded_factor(b, ...). */
+nib_value nib_scale(nib_build *b, nib_value x, float c);
+float nib_rounded_factor(const nib_build *b, float c);
+/* `heads` heads of `head_dim` inside a wider value: a view, not a copy, for norms, rotation,
+ * attention and what works value by value.  The views of one value must not overlap, and together
+ * cover it; each is read once, and the value itself by nothing: anything else fails.  (A value
+ * without views may be read any number of times.) */
 nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
                        nib_heads layout);
+/* Channels [offset, offset + width) as a view; it may be read as heads. */
+nib_value nib_columns_of(nib_build *b, nib_value x, size_t offset, size_t width);
 nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
+/* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
@@ -84,7 +99,9 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling);
  * (type ids). */
 nib_axis nib_add_axis(nib_build *b, const char *name);
 nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
-
+/* Logits are cap * tanh(scale * z / cap) of the head's values z, or scale * z when cap is 0;
+ * without a call, z.  scale > 0, so that the order of the words stays. */
+void nib_set_logits(nib_build *b, float scale, float cap);
 /* The head: a linear that the loss and the sampler pull rows from. */
 typedef struct nib_head_spec {
     size_t rows;         /* words of the vocabulary, or classes */

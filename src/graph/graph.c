@@ -1,12 +1,15 @@
 /* graph.c - making a graph, and finding what a gradient must reach. */
 #include "graph/graph.h"
 
+#include "graph/operations.h"
+
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
 {
     nib_graph *g = nib_new(ctx, sizeof *g);
 
     if (!g) return NULL;
-    *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE };
+    *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE,
+                      .logit_scale = 1 };
     g->kernels = nib_kernels_for(g->cpu);
     g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS };
     g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ "logit rows", NIB_AXIS_PICKED, NIB_TOKENS };
@@ -29,7 +32,20 @@ void nib_graph_destroy(nib_graph *g)
 static bool node_trains(const nib_node *n)
 {
     return (n->linear && n->linear->trains) || (n->embedding && n->embedding->trains) ||
-           (n->norm && n->norm->trains);
+           (n->norm && n->norm->trains) || (n->attention.sinks && n->attention.sinks->trains);
+}
+
+nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->op == &nib_op_attention && n->attention.full)
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "generate: the attention of layer %d sees later tokens or another "
+                            "text, expected causal attention",
+                            n->segment - 1);
+    }
+    return NIB_OK;
 }
 
 void nib_graph_mark(nib_graph *g)

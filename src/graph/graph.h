@@ -61,6 +61,8 @@ typedef struct nib_value_info {
     size_t offset;       /* of a view: elements from the start of a row */
     nib_heads layout;    /* where heads lie: of a view, and of a plain value */
     size_t heads, head_dim; /* of a view */
+    int readers;         /* times that nodes read it */
+    size_t viewed;       /* channels that lie in views of it */
     bool needs_grad;     /* a trained parameter lies below it */
 } nib_value_info;
 
@@ -105,10 +107,18 @@ typedef struct nib_rope {
     size_t limit;            /* positions beyond have no angles here; 0: none has */
 } nib_rope;
 
+/* What an attention is; what is 0, false or NULL is not there (formulas: kernel/attention.h).
+ * Keys and values may live on another axis than queries: each sequence then sees all of its rows
+ * there (cross attention), and `full` must be set. */
 typedef struct nib_attention_desc {
-    size_t heads, kv_heads, head_dim, window;
-    float scale;
-    const float *alibi_slopes; /* [heads], bfloat16-rounded, or NULL; lives as long as the graph */
+    size_t heads, kv_heads;
+    size_t head_dim, v_dim; /* of a head of q and k, and of v and the output; v_dim 0: head_dim */
+    float scale, cap;       /* scores are scaled, then capped: cap * tanh(score / cap) */
+    bool full;              /* later tokens are seen too; such a graph does not generate */
+    size_t window;          /* fewer than `window` positions away, on both sides when `full` */
+    size_t chunk;           /* in the same chunk of so many positions */
+    const float *alibi_slopes; /* [heads], bfloat16-rounded; lives as long as the graph */
+    const nib_vector *sinks;   /* [heads]; lives as long as the graph */
 } nib_attention_desc;
 
 struct nib_node {
@@ -121,6 +131,7 @@ struct nib_node {
     nib_linear *linear;
     nib_embedding *embedding;
     nib_norm *norm;
+    nib_rms_form rms_form;
     float eps, scale;
     nib_activation activation;
     nib_pooling pooling;
@@ -149,11 +160,16 @@ struct nib_graph {
     nib_linear *head;
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
+    float logit_scale, logit_cap; /* of the head's values (nib_set_logits) */
     size_t attention_count;
 };
 
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type); /* NULL: no memory */
 void nib_graph_destroy(nib_graph *g);
+
+/* Fails unless the graph can generate token by token: every attention sees earlier tokens of its
+ * own axis alone. */
+nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err);
 
 /* Marks which values need a gradient, from the modules' `trains`; call again when that changes. */
 void nib_graph_mark(nib_graph *g);

@@ -54,4 +54,14 @@ typedef struct nib_norm {
     bool trains;
 } nib_norm;
 
+/* A learned vector that is neither a bias nor a norm's: the sinks of an attention. */
+typedef struct nib_vector {
+    char *name;
+    size_t width;
+    float *value;        /* the parameter's value when it is trained */
+    float *frozen;       /* the model's own while an adapter's copy stands in `value` */
+    nib_param *param;
+    bool trains;
+} nib_vector;
+
 #endif

@@ -1,130 +1,177 @@
-/* op_activate.c - y = act(x), y = act(gate) * up, and y = a + b: value by value. */
+/* op_activate.c - y = act(x), y = act(gate) * up, y = a + b and y = c x: value by value.
+ *
+ * Inputs may be views of wider values (phi3's gate and up are halves of one projection); y is
+ * plain.  Backward then writes its part of the wider value's gradient. */
 #include "graph/operations.h"
 #include "graph/rows.h"
+
+enum { MOST_INPUTS = 2 };
 
 typedef struct flat_work {
     nib_run *run;
     const nib_node *n;
     const nib_io *io;
+    nib_dtype type;
     size_t rows, width;
+    size_t heads, head_dim;       /* of the views; 0: there is none */
+    nib_heads in[MOST_INPUTS], out; /* where heads lie */
 } flat_work;
+
+/* Values that lie one after another in all operands: where they begin. */
+typedef struct flat_run { size_t in[MOST_INPUTS], out, count; } flat_run;
 
 static flat_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    return (flat_work){ run, n, io, nib_node_rows(run, n), run->graph->values[n->output].width };
+    const nib_value_info *values = run->graph->values;
+    flat_work w = { .run = run, .n = n, .io = io, .type = run->graph->type,
+                    .rows = nib_node_rows(run, n), .width = values[n->output].width };
+
+    assert(n->input_count <= MOST_INPUTS);
+    for (int i = 0; i < n->input_count; i++) {
+        const nib_value_info *x = &values[n->inputs[i]];
+        if (x->view_of != NIB_NONE && x->heads > w.heads)
+            w.heads = x->heads, w.head_dim = x->head_dim;
+    }
+    for (int i = 0; w.heads && i < n->input_count; i++)
+        w.in[i] = nib_heads_in(run->graph, n->inputs[i], w.heads, w.head_dim);
+    if (w.heads) w.out = nib_plain_heads(w.heads, w.head_dim);
+    return w;
 }
 
-/* First value and number of values of a tile. */
-static size_t tile_values(const flat_work *w, size_t tile, size_t *count)
+typedef void run_fn(const flat_work *w, flat_run at);
+
+typedef struct flat_tiles { const flat_work *w; run_fn *f; } flat_tiles;
+
+/* The rows of a tile: all at once, or head by head where an operand is a view. */
+static void run_tile(void *arg, size_t tile, unsigned worker)
 {
+    const flat_tiles *t = arg;
+    const flat_work *w = t->w;
     size_t r0, r1;
+
+    (void)worker;
     nib_tile_rows(tile, w->rows, &r0, &r1);
-    *count = (r1 - r0) * w->width;
-    return r0 * w->width;
+    if (!w->heads) {
+        size_t at = r0 * w->width;
+        t->f(w, (flat_run){ { at, at }, at, (r1 - r0) * w->width });
+        return;
+    }
+    for (size_t r = r0; r < r1; r++)
+        for (size_t h = 0; h < w->heads; h++)
+            t->f(w, (flat_run){ { nib_head_at(w->in[0], r, h),
+                                  w->n->input_count > 1 ? nib_head_at(w->in[1], r, h) : 0 },
+                                nib_head_at(w->out, r, h), w->head_dim });
 }
 
-static void activate_tile(void *arg, size_t tile, unsigned worker)
+static void run_all(nib_run *run, const nib_node *n, const nib_io *io, run_fn *f)
 {
-    const flat_work *w = arg;
-    nib_dtype type = w->run->graph->type;
-    size_t count, at = tile_values(w, tile, &count);
+    flat_work w = work_of(run, n, io);
+    flat_tiles t = { &w, f };
 
-    (void)worker;
-    w->run->k->activate(type, w->n->activation, count, nib_at(w->io->in[0], type, at),
-                        nib_at_mut(w->io->out, type, at));
+    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), run_tile, &t);
 }
 
-static void activate_back_tile(void *arg, size_t tile, unsigned worker)
+static const void *x_at(const flat_work *w, int i, flat_run at)
 {
-    const flat_work *w = arg;
-    nib_dtype type = w->run->graph->type;
-    size_t count, at = tile_values(w, tile, &count);
-
-    (void)worker;
-    w->run->k->activate_back(type, w->n->activation, count, nib_at(w->io->in[0], type, at),
-                             nib_at(w->io->d_out, type, at), nib_at_mut(w->io->d_in[0], type, at),
-                             w->io->accumulate[0]);
+    return nib_at(w->io->in[i], w->type, at.in[i]);
+}
+static void *y_at(const flat_work *w, flat_run at)
+{
+    return nib_at_mut(w->io->out, w->type, at.out);
+}
+static const void *dy_at(const flat_work *w, flat_run at)
+{
+    return nib_at(w->io->d_out, w->type, at.out);
+}
+static void *dx_at(const flat_work *w, int i, flat_run at)
+{
+    return w->io->d_in[i] ? nib_at_mut(w->io->d_in[i], w->type, at.in[i]) : NULL;
 }
 
+/* --- y = act(x) --- */
+
+static void activate_run(const flat_work *w, flat_run at)
+{
+    w->run->k->activate(w->type, w->n->activation, at.count, x_at(w, 0, at), y_at(w, at));
+}
+static void activate_back_run(const flat_work *w, flat_run at)
+{
+    w->run->k->activate_back(w->type, w->n->activation, at.count, x_at(w, 0, at), dy_at(w, at),
+                             dx_at(w, 0, at), w->io->accumulate[0]);
+}
 static void activate_forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), activate_tile, &w);
+    run_all(run, n, io, activate_run);
 }
-
 static void activate_backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), activate_back_tile, &w);
+    run_all(run, n, io, activate_back_run);
 }
 
-static void gate_tile(void *arg, size_t tile, unsigned worker)
+/* --- y = act(gate) * up --- */
+
+static void gate_run(const flat_work *w, flat_run at)
 {
-    const flat_work *w = arg;
-    nib_dtype type = w->run->graph->type;
-    size_t count, at = tile_values(w, tile, &count);
-
-    (void)worker;
-    w->run->k->gated(type, w->n->activation, count, nib_at(w->io->in[0], type, at),
-                     nib_at(w->io->in[1], type, at), nib_at_mut(w->io->out, type, at));
+    w->run->k->gated(w->type, w->n->activation, at.count, x_at(w, 0, at), x_at(w, 1, at),
+                     y_at(w, at));
 }
-
-/* gate and up are each read once in the graph, so that their gradients are written, not added
- * to. */
-static void gate_back_tile(void *arg, size_t tile, unsigned worker)
+static void gate_back_run(const flat_work *w, flat_run at)
 {
-    const flat_work *w = arg;
-    nib_dtype type = w->run->graph->type;
-    size_t count, at = tile_values(w, tile, &count);
-
-    (void)worker;
-    assert(!w->io->accumulate[0] && !w->io->accumulate[1]);
-    w->run->k->gated_back(type, w->n->activation, count, nib_at(w->io->in[0], type, at),
-                          nib_at(w->io->in[1], type, at), nib_at(w->io->d_out, type, at),
-                          w->io->d_in[0] ? nib_at_mut(w->io->d_in[0], type, at) : NULL,
-                          w->io->d_in[1] ? nib_at_mut(w->io->d_in[1], type, at) : NULL);
+    w->run->k->gated_back(w->type, w->n->activation, at.count, x_at(w, 0, at), x_at(w, 1, at),
+                          dy_at(w, at), dx_at(w, 0, at), w->io->accumulate[0], dx_at(w, 1, at),
+                          w->io->accumulate[1]);
 }
-
 static void gate_forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), gate_tile, &w);
+    run_all(run, n, io, gate_run);
 }
-
 static void gate_backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), gate_back_tile, &w);
+    run_all(run, n, io, gate_back_run);
 }
 
-static void add_tile(void *arg, size_t tile, unsigned worker)
+/* --- y = a + b --- */
+
+static void add_run(const flat_work *w, flat_run at)
 {
-    const flat_work *w = arg;
-    nib_dtype type = w->run->graph->type;
-    size_t count, at = tile_values(w, tile, &count);
-
-    (void)worker;
-    w->run->k->add(type, count, nib_at(w->io->in[0], type, at), nib_at(w->io->in[1], type, at),
-                   nib_at_mut(w->io->out, type, at));
+    w->run->k->add(w->type, at.count, x_at(w, 0, at), x_at(w, 1, at), y_at(w, at));
 }
-
+/* Only for inputs whose gradient could not share dy's place (plan.c). */
+static void add_back_run(const flat_work *w, flat_run at)
+{
+    for (int i = 0; i < 2; i++) {
+        void *dx = dx_at(w, i, at);
+        if (dx && w->io->accumulate[i]) w->run->k->add(w->type, at.count, dx, dy_at(w, at), dx);
+        else if (dx) memcpy(dx, dy_at(w, at), at.count * nib_dtype_bytes(w->type));
+    }
+}
 static void add_forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_parallel_for(run->ctx, nib_row_tiles(w.rows), add_tile, &w);
+    run_all(run, n, io, add_run);
 }
-
-/* Only for inputs whose gradient could not share dy's place (plan.c). */
 static void add_backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    flat_work w = work_of(run, n, io);
-    nib_dtype type = run->graph->type;
+    run_all(run, n, io, add_back_run);
+}
 
-    for (int i = 0; i < 2; i++) {
-        if (!io->d_in[i]) continue;
-        assert(io->accumulate[i]);
-        run->k->add(type, w.rows * w.width, io->d_in[i], io->d_out, io->d_in[i]);
-    }
+/* --- y = c x --- */
+
+static void scale_run(const flat_work *w, flat_run at)
+{
+    w->run->k->scale(w->type, at.count, w->n->scale, x_at(w, 0, at), y_at(w, at), false);
+}
+static void scale_back_run(const flat_work *w, flat_run at)
+{
+    w->run->k->scale(w->type, at.count, w->n->scale, dy_at(w, at), dx_at(w, 0, at),
+                     w->io->accumulate[0]);
+}
+static void scale_forward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    run_all(run, n, io, scale_run);
+}
+static void scale_backward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    run_all(run, n, io, scale_back_run);
 }
 
 const nib_op nib_op_activate = { .name = "activation", .forward = activate_forward,
@@ -134,3 +181,5 @@ const nib_op nib_op_gate = { .name = "gate", .forward = gate_forward, .backward 
                              .keeps_inputs = 3, .cheap = true, .row_wise = true };
 const nib_op nib_op_add = { .name = "add", .forward = add_forward, .backward = add_backward,
                             .passes_gradient = true, .row_wise = true };
+const nib_op nib_op_scale = { .name = "scale", .forward = scale_forward,
+                              .backward = scale_backward, .cheap = true, .row_wise = true };

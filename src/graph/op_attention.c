@@ -1,11 +1,12 @@
-/* op_attention.c - softmax attention within each sequence (kernel/attention.h).
+/* op_attention.c - softmax attention within each sequence, or from each sequence to its rows on
+ * another axis (kernel/attention.h).
  *
  * Forward: one tile a head and 128 queries.  Backward: one tile a head of a sequence,
- * which writes dq and the head's own dk and dv in float; then the heads of a group are
- * added in order.  While generating, keys and values go into the state, and the queries
- * see all of it.
+ * which writes dq and the head's own dk, dv and sink's part in float; then the heads of a group
+ * are added in order, and the sequences of a sink.  While generating, keys and values go into the
+ * state, and the queries see all of it.
  *
- * Side value: log-sum-exp, [heads, rows] with the batch's rows. */
+ * Side value: logarithm of the softmax's denominator, [heads, rows] with the batch's rows. */
 #include "graph/operations.h"
 #include "graph/rows.h"
 
@@ -15,32 +16,55 @@ typedef struct attention_work {
     nib_run *run;
     const nib_node *n;
     nib_attention_args args; /* all but the place */
-    float *dk, *dv;          /* [rows, heads, head_dim] by sequence and head */
+    nib_axis q_axis, kv_axis;
+    const uint32_t *q_offsets, *kv_offsets; /* [sequences + 1] */
+    float *dk, *dv;          /* [rows, heads, head_dim or v_dim] by sequence and head */
+    float *d_sinks;          /* [sequences, heads] */
     char *scratch;
     size_t scratch_each;
     size_t state_tokens;     /* before this batch's; the one sequence goes on from there */
 } attention_work;
 
+static size_t value_dim(const nib_node *n)
+{
+    return n->attention.v_dim ? n->attention.v_dim : n->attention.head_dim;
+}
+
 static size_t head_scratch(const nib_node *n, size_t rows)
 {
-    return nib_round_up(nib_attention_scratch_bytes(n->attention.head_dim, rows), 64);
+    size_t widest = nib_max(n->attention.head_dim, value_dim(n));
+    return nib_round_up(nib_attention_scratch_bytes(widest, rows), 64);
+}
+
+static nib_attention_args args_of(const nib_run *run, const nib_node *n, const nib_io *io)
+{
+    const nib_attention_desc *d = &n->attention;
+    const nib_graph *g = run->graph;
+    size_t v_dim = value_dim(n);
+
+    return (nib_attention_args){
+        .type = g->type, .heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
+        .v_dim = v_dim, .scale = d->scale, .cap = d->cap, .full = d->full, .window = d->window,
+        .chunk = d->chunk, .alibi_slopes = d->alibi_slopes,
+        .sinks = d->sinks ? d->sinks->value : NULL,
+        .q_heads = nib_heads_in(g, n->inputs[0], d->heads, d->head_dim),
+        .kv_heads_k = nib_heads_in(g, n->inputs[1], d->kv_heads, d->head_dim),
+        .kv_heads_v = nib_heads_in(g, n->inputs[2], d->kv_heads, v_dim),
+        .q = io->in[0], .k = io->in[1], .v = io->in[2], .o = io->out, .lse = io->side,
+        .lse_stride = nib_node_rows(run, n)
+    };
 }
 
 static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    const nib_attention_desc *d = &n->attention;
     const nib_value_info *values = run->graph->values;
-    size_t most = nib_max(run->plan->rows[NIB_TOKENS], run->state_capacity);
+    nib_axis q_axis = values[n->inputs[0]].axis, kv_axis = values[n->inputs[1]].axis;
+    size_t most = nib_max(run->plan->rows[kv_axis], run->state_capacity);
 
     return (attention_work){
-        .run = run, .n = n,
-        .args = { .type = run->graph->type, .heads = d->heads, .kv_heads = d->kv_heads,
-                  .head_dim = d->head_dim, .v_dim = d->head_dim, .scale = d->scale,
-                  .window = d->window,
-                  .alibi_slopes = d->alibi_slopes, .q_heads = values[n->inputs[0]].layout,
-                  .kv_heads_k = values[n->inputs[1]].layout, .kv_heads_v = values[n->inputs[2]].layout,
-                  .q = io->in[0], .k = io->in[1], .v = io->in[2], .o = io->out, .lse = io->side,
-                  .lse_stride = run->batch->axes[NIB_TOKENS].count },
+        .run = run, .n = n, .args = args_of(run, n, io), .q_axis = q_axis, .kv_axis = kv_axis,
+        .q_offsets = run->batch->axes[q_axis].offsets,
+        .kv_offsets = run->batch->axes[kv_axis].offsets,
         .scratch = (char *)run->scratch.base, .scratch_each = head_scratch(n, most),
         .state_tokens = run->state_capacity ? run->state_tokens : 0
     };
@@ -52,7 +76,7 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const uint32_t *offsets = w->run->batch->axes[NIB_TOKENS].offsets;
+    const uint32_t *offsets = w->q_offsets, *kv = w->kv_offsets;
     nib_attention_args a = w->args;
     size_t s = 0, chunk, chunks, length;
 
@@ -67,52 +91,55 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
     a.q0 = offsets[s] + chunk;
     a.q_len = nib_min(QUERIES_A_TILE, length - chunk);
     a.pos0 = w->state_tokens + chunk;
-    a.kv0 = w->run->state_capacity ? 0 : offsets[s];
-    a.kv_len = w->state_tokens + length;
+    a.kv0 = w->run->state_capacity ? 0 : kv[s];
+    a.kv_len = w->state_tokens + kv[s + 1] - kv[s];
     w->run->k->attention_forward(&a, w->scratch + worker * w->scratch_each);
 }
 
-static size_t kv_width(const nib_node *n) { return n->attention.kv_heads * n->attention.head_dim; }
-
-/* Copies the batch's keys (or values) behind those of the state. */
+/* Copies the batch's keys (or values), of d channels a head, behind those of the state. */
 static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_heads layout,
-                         void *state)
+                         size_t d, void *state)
 {
     nib_dtype type = run->graph->type;
-    size_t d = n->attention.head_dim;
+    size_t width = n->attention.kv_heads * d;
 
     for (size_t t = 0; t < run->batch->axes[NIB_TOKENS].count; t++)
         for (size_t h = 0; h < n->attention.kv_heads; h++)
-            memcpy(nib_at_mut(state, type, (run->state_tokens + t) * kv_width(n) + h * d),
-                   nib_at(rows, type,
-                          t * layout.row_stride + h / layout.per_group * layout.group_stride +
-                              h % layout.per_group * layout.head_stride),
-                   d * nib_dtype_bytes(type));
+            memcpy(nib_at_mut(state, type, (run->state_tokens + t) * width + h * d),
+                   nib_at(rows, type, nib_head_at(layout, t, h)), d * nib_dtype_bytes(type));
 }
 
+static size_t state_part(const nib_graph *g, const nib_node *n, size_t capacity, size_t d)
+{
+    return nib_round_up(capacity * n->attention.kv_heads * d * nib_dtype_bytes(g->type), 64);
+}
+
+/* Keys, then values. */
 static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity)
 {
-    return nib_round_up(capacity * kv_width(n) * nib_dtype_bytes(g->type), 64) * 2;
+    return state_part(g, n, capacity, n->attention.head_dim) +
+           state_part(g, n, capacity, value_dim(n));
 }
 
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
-    const uint32_t *offsets = run->batch->axes[NIB_TOKENS].offsets;
-    size_t tiles = 0;
+    const uint32_t *offsets = w.q_offsets;
+    size_t d = n->attention.head_dim, v_dim = value_dim(n), tiles = 0;
 
     if (run->state_capacity) {
-        size_t bytes = state_bytes(run->graph, n, run->state_capacity);
-        uint8_t *keys = run->state.base + n->state_index * bytes, *values = keys + bytes / 2;
+        uint8_t *keys = run->state.base +
+                        n->state_index * state_bytes(run->graph, n, run->state_capacity);
+        uint8_t *values = keys + state_part(run->graph, n, run->state_capacity, d);
 
         assert(run->batch->sequences == 1);
         assert(run->state_tokens + run->batch->axes[NIB_TOKENS].count <= run->state_capacity);
-        append_state(run, n, io->in[1], w.args.kv_heads_k, keys);
-        append_state(run, n, io->in[2], w.args.kv_heads_v, values);
+        append_state(run, n, io->in[1], w.args.kv_heads_k, d, keys);
+        append_state(run, n, io->in[2], w.args.kv_heads_v, v_dim, values);
         w.args.k = keys;
         w.args.v = values;
-        w.args.kv_heads_k = w.args.kv_heads_v = nib_plain_heads(n->attention.kv_heads,
-                                                                n->attention.head_dim);
+        w.args.kv_heads_k = nib_plain_heads(n->attention.kv_heads, d);
+        w.args.kv_heads_v = nib_plain_heads(n->attention.kv_heads, v_dim);
     }
     for (size_t s = 0; s < run->batch->sequences; s++)
         tiles += nib_ceil_div(offsets[s + 1] - offsets[s], QUERIES_A_TILE) * n->attention.heads;
@@ -122,89 +149,135 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 static void backward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const uint32_t *offsets = w->run->batch->axes[NIB_TOKENS].offsets;
     nib_attention_args a = w->args;
-    size_t s = tile / a.heads, first = offsets[s], length = offsets[s + 1] - first, at;
+    size_t s = tile / a.heads, at;
 
     a.head = tile % a.heads;
-    a.q0 = a.kv0 = first;
-    a.q_len = a.kv_len = length;
-    at = (first * a.heads + a.head * length) * a.head_dim;
-    a.dk = w->dk + at;
-    a.dv = w->dv + at;
+    a.q0 = w->q_offsets[s];
+    a.q_len = w->q_offsets[s + 1] - a.q0;
+    a.kv0 = w->kv_offsets[s];
+    a.kv_len = w->kv_offsets[s + 1] - a.kv0;
+    at = a.kv0 * a.heads + a.head * a.kv_len;
+    a.dk = w->dk + at * a.head_dim;
+    a.dv = w->dv + at * a.v_dim;
+    a.d_sink = w->d_sinks ? w->d_sinks + tile : NULL;
     w->run->k->attention_backward(&a, w->scratch + worker * w->scratch_each);
 }
 
-/* Adds the query heads of each key/value head, in order, for the tokens of one sequence. */
-static void gather_group(const attention_work *w, const float *heads, void *to, nib_heads layout,
-                         size_t row, size_t first, size_t length)
+/* Where the gradient of k (or v) goes, and the parts of it that the heads have. */
+typedef struct part {
+    const float *heads; /* [rows, heads, d] by sequence and head */
+    size_t d;
+    void *to;
+    nib_heads layout;
+    bool accumulate;
+} part;
+
+static void give(nib_dtype type, void *x, size_t at, float value, bool add)
+{
+    if (type == NIB_F32) {
+        float *to = (float *)x + at;
+        *to = add ? *to + value : value;
+    } else {
+        uint16_t *to = (uint16_t *)x + at;
+        *to = nib_f32_to_bf16(add ? nib_bf16_to_f32(*to) + value : value);
+    }
+}
+
+/* Row `row` of a sequence of `length` rows from `first` on: the sum over each group's heads. */
+static void gather_group(const attention_work *w, const part *p, size_t row, size_t first,
+                         size_t length)
 {
     const nib_attention_args *a = &w->args;
     size_t group = a->heads / a->kv_heads;
 
     for (size_t h = 0; h < a->kv_heads; h++) {
-        size_t at = row * layout.row_stride + h / layout.per_group * layout.group_stride +
-                    h % layout.per_group * layout.head_stride;
-        for (size_t c = 0; c < a->head_dim; c++) {
+        size_t at = nib_head_at(p->layout, row, h);
+        for (size_t c = 0; c < p->d; c++) {
             float sum = 0;
             for (size_t i = 0; i < group; i++)
-                sum += heads[(first * a->heads + (h * group + i) * length + row - first) *
-                                 a->head_dim +
-                             c];
-            if (a->type == NIB_F32) ((float *)to)[at + c] = sum;
-            else ((uint16_t *)to)[at + c] = nib_f32_to_bf16(sum);
+                sum += p->heads[(first * a->heads + (h * group + i) * length + row - first) * p->d +
+                                c];
+            give(a->type, p->to, at + c, sum, p->accumulate);
         }
     }
 }
 
-typedef struct gather_work { const attention_work *w; const nib_io *io; } gather_work;
+typedef struct gather_work { const attention_work *w; part k, v; } gather_work;
 
 static void gather_tile(void *arg, size_t tile, unsigned worker)
 {
     const gather_work *g = arg;
-    const nib_run *run = g->w->run;
-    const uint32_t *offsets = run->batch->axes[NIB_TOKENS].offsets;
+    const attention_work *w = g->w;
     size_t r0, r1, position;
 
     (void)worker;
-    nib_tile_rows(tile, run->batch->axes[NIB_TOKENS].count, &r0, &r1);
+    nib_tile_rows(tile, nib_run_rows(w->run, w->kv_axis), &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        size_t s = nib_run_sequence(run, NIB_TOKENS, r, &position);
-        size_t first = offsets[s], length = offsets[s + 1] - first;
-        if (g->io->d_in[1])
-            gather_group(g->w, g->w->dk, g->io->d_in[1], g->w->args.kv_heads_k, r, first, length);
-        if (g->io->d_in[2])
-            gather_group(g->w, g->w->dv, g->io->d_in[2], g->w->args.kv_heads_v, r, first, length);
+        size_t s = nib_run_sequence(w->run, w->kv_axis, r, &position);
+        size_t first = w->kv_offsets[s], length = w->kv_offsets[s + 1] - first;
+        if (g->k.to) gather_group(w, &g->k, r, first, length);
+        if (g->v.to) gather_group(w, &g->v, r, first, length);
     }
+}
+
+/* Adds the parts of the sequences, in order. */
+static void add_sinks(const attention_work *w, float *grad)
+{
+    for (size_t h = 0; h < w->args.heads; h++)
+        for (size_t s = 0; s < w->run->batch->sequences; s++)
+            grad[h] += w->d_sinks[s * w->args.heads + h];
+}
+
+/* Scratch behind that of the threads: dk, dv, the sinks' parts, and a dq that nobody wants. */
+typedef struct back_sizes { size_t dk, dv, sinks, dq; } back_sizes; /* in floats */
+
+static back_sizes back_sizes_of(const nib_graph *g, const nib_node *n,
+                                const size_t rows[NIB_MAX_AXES])
+{
+    const nib_attention_desc *d = &n->attention;
+    const nib_value_info *q = &g->values[n->inputs[0]];
+    size_t q_rows = rows[q->axis], kv_rows = rows[g->values[n->inputs[1]].axis];
+    bool sinks = d->sinks && d->sinks->param;
+
+    return (back_sizes){ nib_round_up(kv_rows * d->heads * d->head_dim, 16),
+                         nib_round_up(kv_rows * d->heads * value_dim(n), 16),
+                         sinks ? nib_round_up(rows[NIB_TOKENS] * d->heads, 16) : 0,
+                         q->needs_grad ? 0 : q_rows * nib_value_stride(g, n->inputs[0]) };
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
-    gather_work g = { &w, io };
-    size_t wide = run->plan->rows[NIB_TOKENS] * n->attention.heads * n->attention.head_dim;
+    back_sizes sizes = back_sizes_of(run->graph, n, run->plan->rows);
+    const nib_vector *sinks = n->attention.sinks;
+    gather_work g = { .w = &w };
+    float *dq;
 
-    assert(!io->accumulate[0] && !io->accumulate[1] && !io->accumulate[2]);
+    assert(run->batch->sequences <= run->plan->rows[NIB_TOKENS]);
     w.dk = (float *)(w.scratch + w.scratch_each * nib_threads(run->ctx));
-    w.dv = w.dk + nib_round_up(wide, 16);
+    w.dv = w.dk + sizes.dk;
+    if (sinks && sinks->param) w.d_sinks = w.dv + sizes.dv;
+    dq = w.dv + sizes.dv + sizes.sinks; /* has its place to go to when nobody wants it */
     w.args.o = io->out;
     w.args.d_o = io->d_out;
-    /* When q needs no gradient (nothing is trained below it) dq still has its place to go. */
-    w.args.dq = io->d_in[0] ? io->d_in[0] : (void *)(w.dv + nib_round_up(wide, 16));
+    w.args.dq = io->d_in[0] ? io->d_in[0] : (void *)dq;
+    w.args.add_dq = io->d_in[0] && io->accumulate[0];
+    g.k = (part){ w.dk, w.args.head_dim, io->d_in[1], w.args.kv_heads_k, io->accumulate[1] };
+    g.v = (part){ w.dv, w.args.v_dim, io->d_in[2], w.args.kv_heads_v, io->accumulate[2] };
     nib_parallel_for(run->ctx, run->batch->sequences * n->attention.heads, backward_tile, &w);
-    nib_parallel_for(run->ctx, nib_row_tiles(run->batch->axes[NIB_TOKENS].count), gather_tile, &g);
+    nib_parallel_for(run->ctx, nib_row_tiles(nib_run_rows(run, w.kv_axis)), gather_tile, &g);
+    if (w.d_sinks) add_sinks(&w, sinks->param->grad);
 }
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
-    size_t tokens = rows[NIB_TOKENS];
-    size_t wide = nib_round_up(tokens * n->attention.heads * n->attention.head_dim, 16) *
-                  sizeof(float);
-    size_t row = g->values[n->inputs[0]].layout.row_stride; /* of a dq that nobody wants */
-    bool trains = g->values[n->output].needs_grad, dq = g->values[n->inputs[0]].needs_grad;
+    back_sizes sizes = back_sizes_of(g, n, rows);
+    bool trains = g->values[n->output].needs_grad;
+    size_t back = (sizes.dk + sizes.dv + sizes.sinks + sizes.dq) * sizeof(float);
 
-    return head_scratch(n, tokens) * nib_threads(g->ctx) + (trains ? 2 * wide : 0) +
-           (trains && !dq ? tokens * row * sizeof(float) : 0);
+    return head_scratch(n, rows[g->values[n->inputs[1]].axis]) * nib_threads(g->ctx) +
+           (trains ? back : 0);
 }
 
 const nib_op nib_op_attention = { .name = "attention", .forward = forward, .backward = backward,

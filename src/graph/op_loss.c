@@ -3,6 +3,9 @@
  *
  *     loss = sum_r (logsumexp_v z_rv - z_r,target)      dz_rv = softmax(z_r)_v - [v = target]
  *
+ * with z = cap * tanh(scale * h / cap) of the head's h where the graph has a cap; then
+ * dh = dz scale (1 - (z / cap)^2).
+ *
  * The head's logits exist for one chunk only; the gradient is made in their place and goes
  * straight back through the head.  The sum is not divided: that happens once a step, by
  * all of its supervised tokens. */
@@ -86,17 +89,20 @@ static void round_row(const loss_work *w, float *z)
 static void row_tile(void *arg, size_t tile, unsigned worker)
 {
     const loss_work *w = arg;
-    float *z = w->logits + tile * w->ld, max, sum, lse;
+    const nib_graph *g = w->run->graph;
+    float *z = w->logits + tile * w->ld, max, sum, lse, t;
     uint32_t target = w->run->batch->targets[w->r0 + tile];
 
     (void)worker;
     assert(target < w->vocabulary);
+    nib_finish_logits(w->run, w->vocabulary, z);
     w->run->k->logsumexp(w->vocabulary, z, &max, &sum);
     lse = max + logf(sum);
     w->losses[tile] = (double)lse - (double)z[target];
     if (!w->gradient) return;
-    w->run->k->softmax_scaled(w->vocabulary, z, lse, 1);
-    z[target] -= 1;
+    t = g->logit_cap > 0 ? z[target] / g->logit_cap : 0;
+    w->run->k->softmax_scaled(w->vocabulary, z, lse, g->logit_scale, g->logit_cap);
+    z[target] -= g->logit_scale * (1 - t * t);
     if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
     else round_row(w, z);
 }

@@ -9,7 +9,7 @@ typedef struct rotate_work {
     const void *from;
     void *to;
     nib_heads from_layout, to_layout;
-    bool inverse;
+    bool inverse, accumulate;
     size_t rows;
 } rotate_work;
 
@@ -27,22 +27,26 @@ static void rotate_tile(void *arg, size_t tile, unsigned worker)
     for (size_t r = r0; r < r1; r++) {
         uint32_t position = w->run->batch->inputs[NIB_POSITIONS][r];
         for (size_t h = 0; h < out->heads; h += run_heads) {
-            size_t f = r * from.row_stride + h / from.per_group * from.group_stride +
-                       h % from.per_group * from.head_stride;
-            size_t t = r * to.row_stride + h / to.per_group * to.group_stride +
-                       h % to.per_group * to.head_stride;
+            const void *x = nib_at(w->from, type, nib_head_at(from, r, h));
+            void *y = nib_at_mut(w->to, type, nib_head_at(to, r, h));
             w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved,
                               w->inverse, nib_run_cos(w->run, position),
-                              nib_run_sin(w->run, position), nib_at(w->from, type, f),
-                              from.head_stride, nib_at_mut(w->to, type, t), to.head_stride);
+                              nib_run_sin(w->run, position), x, from.head_stride, y,
+                              to.head_stride, w->accumulate);
         }
     }
+}
+
+static nib_heads input_heads(const nib_graph *g, const nib_node *n)
+{
+    const nib_value_info *out = &g->values[n->output];
+    return nib_heads_in(g, n->inputs[0], out->heads, out->head_dim);
 }
 
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     rotate_work w = { .run = run, .n = n, .from = io->in[0], .to = io->out,
-                      .from_layout = run->graph->values[n->inputs[0]].layout,
+                      .from_layout = input_heads(run->graph, n),
                       .to_layout = run->graph->values[n->output].layout,
                       .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
@@ -52,9 +56,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     rotate_work w = { .run = run, .n = n, .from = io->d_out, .to = io->d_in[0],
                       .from_layout = run->graph->values[n->output].layout,
-                      .to_layout = run->graph->values[n->inputs[0]].layout, .inverse = true,
-                      .rows = nib_node_rows(run, n) };
-    assert(!io->accumulate[0]);
+                      .to_layout = input_heads(run->graph, n), .inverse = true,
+                      .accumulate = io->accumulate[0], .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 

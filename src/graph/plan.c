@@ -175,6 +175,7 @@ static bool share_gradient(planner *p, const nib_node *n, int i)
     int v = n->inputs[i], l = p->grad_life[n->output];
 
     if (!p->g->values[v].needs_grad) return true;
+    if (p->g->values[v].view_of != NIB_NONE) return false;
     if (p->grad_life[v] != NIB_NOWHERE) return false;
     p->grad_life[v] = l;
     p->lives[l].sharers++;

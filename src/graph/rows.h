@@ -32,6 +32,26 @@ static inline size_t nib_value_stride(const nib_graph *g, int v)
     return g->values[v].view_of >= 0 ? g->values[v].layout.row_stride : g->values[v].width;
 }
 
+/* Where `heads` heads of `head_dim` lie in an input: in a view as it says, or one after another. */
+static inline nib_heads nib_heads_in(const nib_graph *g, int v, size_t heads, size_t head_dim)
+{
+    const nib_value_info *x = &g->values[v];
+    nib_heads plain = nib_plain_heads(heads, head_dim);
+
+    if (x->view_of == NIB_NONE) return plain;
+    if (x->heads == heads) return x->layout;
+    plain.row_stride = x->layout.row_stride; /* columns, taken as several heads */
+    return plain;
+}
+
+/* In place: from the head's values to logits. */
+static inline void nib_finish_logits(const nib_run *run, size_t n, float *z)
+{
+    const nib_graph *g = run->graph;
+    if (g->logit_cap > 0 || g->logit_scale != 1)
+        run->k->cap_logits(n, z, g->logit_scale, g->logit_cap);
+}
+
 static inline size_t nib_node_rows(const nib_run *run, const nib_node *n)
 {
     return nib_run_rows(run, run->graph->values[n->output].axis);

@@ -99,7 +99,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     if (status) goto done;
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].op->state) state += g->nodes[i].op->state(g, &g->nodes[i], state_capacity);
-    status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
+    status = state_capacity ? nib_graph_check_generates(g, err) : NIB_OK;
+    if (!status) status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
     if (!status)
         status = nib_arena_create(ctx, scratch_bytes(g, plan, state_capacity), &run->scratch, err);
     if (!status && state_capacity) status = nib_arena_create(ctx, state, &run->state, err);
@@ -196,6 +197,7 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)
     assert(r1 - r0 <= run->plan->logit_chunk);
     nib_linear_forward(run, head, run->graph->values[run->graph->hidden].axis, r0, r1, nib_run_hidden(run, r0), false, logits,
                        head->weight->out, NIB_F32, NULL, run->scratch.base);
+    nib_finish_logits(run, (r1 - r0) * head->weight->out, logits);
 }
 
 const void *nib_run_hidden(const nib_run *run, size_t row)
@@ -213,6 +215,7 @@ void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t c
                               .y = logits, .ldy = count, .y_type = NIB_F32, .bias = head->bias };
 
     nib_product_dot_some(run->ctx, run->k, head->weight, &args, ids, count, run->scratch.base);
+    nib_finish_logits(run, count, logits);
 }
 
 void nib_run_loss(nib_run *run)

@@ -29,6 +29,13 @@ typedef struct nib_heads {
     size_t per_group, group_stride; /* per_group = heads and group_stride = 0 when plain */
 } nib_heads;
 
+/* The first channel of a head of a row. */
+static inline size_t nib_head_at(nib_heads l, size_t row, size_t head)
+{
+    return row * l.row_stride + head / l.per_group * l.group_stride +
+           head % l.per_group * l.head_stride;
+}
+
 typedef struct nib_attention_args {
     nib_dtype type;             /* compute type of q, k, v, o and their gradients */
     size_t heads, kv_heads;

@@ -6,18 +6,12 @@
 
 enum { NIB_ATTENTION_QUERIES = 64, NIB_ATTENTION_KEYS = 64 }; /* of a tile of scores */
 
-static inline size_t nib_head_at(nib_heads l, size_t row, size_t head)
-{
-    return row * l.row_stride + head / l.per_group * l.group_stride +
-           head % l.per_group * l.head_stride;
-}
-
 static inline size_t nib_kv_head(const nib_attention_args *a)
 {
     return a->head / (a->heads / a->kv_heads);
 }
 
-/* Keys [*first, *end) that query i sees.  Both ends only grow with i, and the kernels rely on it. */
+/* Keys [*first, *end) that query i sees.  Both ends only grow with i: kernels rely on it. */
 static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *first, size_t *end)
 {
     size_t position = a->pos0 + i;

@@ -10,14 +10,21 @@
 #include "base/base.h"
 #include "base/dtype.h"
 
-/* y = w * round(x * r), r = 1/sqrt(mean(x^2) + eps) [rows]; saves r for backward (may be NULL).
- * x, y [rows, width] of `type`; w [width] float.  formats.md 10.3: rounded before multiplying. */
-typedef void nib_rms_norm_fn(nib_dtype type, size_t rows, size_t width, const void *x,
-                             const float *w, float eps, void *y, float *r);
+/* The factor of x^ = x * r in an RMS norm, and where y is rounded to the type: the reference's
+ * families differ in it (formats.md 10.3). */
+typedef enum nib_rms_form {
+    NIB_RMS_ROUND_FIRST, /* y = w * round(x^): llama and most */
+    NIB_RMS_ROUND_LAST,  /* y = round(w * x^): olmo2 */
+    NIB_RMS_ONE_PLUS     /* y = round((1 + w) * x^): gemma */
+} nib_rms_form;
+/* r = 1/sqrt(mean(x^2) + eps) [rows] is saved for backward (may be NULL).
+ * x, y [rows, width] of `type`; w [width] float. */
+typedef void nib_rms_norm_fn(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                             const void *x, const float *w, float eps, void *y, float *r);
 /* dx (+)= gradient; dw [width] += when not NULL.  r from forward. */
-typedef void nib_rms_norm_back_fn(nib_dtype type, size_t rows, size_t width, const void *x,
-                                  const float *w, const float *r, const void *dy, void *dx,
-                                  bool accumulate, float *dw);
+typedef void nib_rms_norm_back_fn(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                                  const void *x, const float *w, const float *r, const void *dy,
+                                  void *dx, bool accumulate, float *dw);
 /* y = (x - mean) * r * w + b, biased variance; saves mean and r [rows] (may be NULL). b may be
  * NULL. */
 typedef void nib_layer_norm_fn(nib_dtype type, size_t rows, size_t width, const void *x,
@@ -38,18 +45,25 @@ typedef void nib_activate_back_fn(nib_dtype type, nib_activation act, size_t n, 
 /* y = round(act(gate)) * up, as the reference rounds. */
 typedef void nib_gated_fn(nib_dtype type, nib_activation act, size_t n, const void *gate,
                           const void *up, void *y);
+/* dgate and dup (+)= their gradients; either may be NULL, and both may be one when gate is up and
+ * add_up is set. */
 typedef void nib_gated_back_fn(nib_dtype type, nib_activation act, size_t n, const void *gate,
-                               const void *up, const void *dy, void *dgate, void *dup);
+                               const void *up, const void *dy, void *dgate, bool add_gate,
+                               void *dup, bool add_up);
 
 /* Rotates one row of `heads` heads, in place or not: cos, sin [rot / 2] of that row's position.
  * half style: pairs (j, j + rot/2); interleaved: (2j, 2j + 1).  Channels >= rot pass through.
- * inverse: by the negative angle (backward). */
+ * inverse: by the negative angle (backward).  accumulate: y += the result, and not in place. */
 typedef void nib_rotate_fn(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
                            bool interleaved, bool inverse, const float *cos, const float *sin,
-                           const void *x, size_t x_head_stride, void *y, size_t y_head_stride);
+                           const void *x, size_t x_head_stride, void *y, size_t y_head_stride,
+                           bool accumulate);
 
 /* y = a + b, rounded; n values.  y may be a. */
 typedef void nib_add_fn(nib_dtype type, size_t n, const void *a, const void *b, void *y);
+/* y (+)= c * x, rounded once; n values.  y may be x. */
+typedef void nib_scale_fn(nib_dtype type, size_t n, float c, const void *x, void *y,
+                          bool accumulate);
 /* y += s * x in float; n values. */
 typedef void nib_axpy_fn(size_t n, float s, const float *x, float *y);
 /* Sum of squares in double order-fixed blocks of 256. */
@@ -57,8 +71,11 @@ typedef double nib_sum_squares_fn(size_t n, const float *x);
 
 /* One row of logits [n] float: maximum, and sum of exp(x - max). */
 typedef void nib_logsumexp_fn(size_t n, const float *x, float *max, float *sum);
-/* In place: x = scale * exp(x - lse) for n values (softmax times scale: the loss's gradient). */
-typedef void nib_softmax_scaled_fn(size_t n, float *x, float lse, float scale);
+/* In place: x = scale * x, or cap * tanh(scale * x / cap) when cap > 0. */
+typedef void nib_cap_logits_fn(size_t n, float *x, float scale, float cap);
+/* In place: x = slope * exp(x - lse) for n values, slope = scale, or scale * (1 - (x / cap)^2) when
+ * cap > 0: the loss's gradient by logits as they were before nib_cap_logits_fn. */
+typedef void nib_softmax_scaled_fn(size_t n, float *x, float lse, float scale, float cap);
 
 /* AdamW as torch does it: decay first, then p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
  * g is multiplied by grad_scale first (1 / supervised tokens, clipping). */

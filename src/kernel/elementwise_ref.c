@@ -25,8 +25,13 @@ static void put_or_add(nib_dtype type, void *x, size_t i, float value, bool add)
     put(type, x, i, add ? get(type, x, i) + value : value);
 }
 
-void nib_rms_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                      float eps, void *y, float *r)
+static float rms_factor(nib_rms_form form, float w)
+{
+    return form == NIB_RMS_ONE_PLUS ? 1 + w : w;
+}
+
+void nib_rms_norm_ref(nib_dtype type, nib_rms_form form, size_t rows, size_t width, const void *x,
+                      const float *w, float eps, void *y, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -36,25 +41,31 @@ void nib_rms_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, 
             sum += (double)get(type, x, at + c) * (double)get(type, x, at + c);
         scale = 1 / sqrtf((float)(sum / (double)width) + eps);
         if (r) r[row] = scale;
-        for (size_t c = 0; c < width; c++)
-            put(type, y, at + c, w[c] * rounded(type, get(type, x, at + c) * scale));
+        for (size_t c = 0; c < width; c++) {
+            float xn = get(type, x, at + c) * scale;
+            if (form == NIB_RMS_ROUND_FIRST) xn = rounded(type, xn);
+            put(type, y, at + c, rms_factor(form, w[c]) * xn);
+        }
     }
 }
 
 /* With x^ = x r:  dx = r (w dy - x^ mean(x^ w dy)). */
-void nib_rms_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                           const float *r, const void *dy, void *dx, bool accumulate, float *dw)
+void nib_rms_norm_back_ref(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                           const void *x, const float *w, const float *r, const void *dy, void *dx,
+                           bool accumulate, float *dw)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
         double sum = 0;
         for (size_t c = 0; c < width; c++)
-            sum += (double)(get(type, x, at + c) * r[row]) * (double)(get(type, dy, at + c) * w[c]);
+            sum += (double)(get(type, x, at + c) * r[row]) *
+                   (double)(get(type, dy, at + c) * rms_factor(form, w[c]));
         sum /= (double)width;
         for (size_t c = 0; c < width; c++) {
             float xn = get(type, x, at + c) * r[row], d = get(type, dy, at + c);
             if (dw) dw[c] += d * xn;
-            put_or_add(type, dx, at + c, r[row] * (d * w[c] - xn * (float)sum), accumulate);
+            put_or_add(type, dx, at + c, r[row] * (d * rms_factor(form, w[c]) - xn * (float)sum),
+                       accumulate);
         }
     }
 }
@@ -160,35 +171,41 @@ void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate,
 }
 
 void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *gate,
-                        const void *up, const void *dy, void *dgate, void *dup)
+                        const void *up, const void *dy, void *dgate, bool add_gate, void *dup,
+                        bool add_up)
 {
     for (size_t i = 0; i < n; i++) {
         float d = get(type, dy, i), g = get(type, gate, i), u = get(type, up, i);
-        if (dgate) put(type, dgate, i, d * u * act_slope(a, g));
-        if (dup) put(type, dup, i, d * rounded(type, act(a, g)));
+        if (dgate) put_or_add(type, dgate, i, d * u * act_slope(a, g), add_gate);
+        if (dup) put_or_add(type, dup, i, d * rounded(type, act(a, g)), add_up);
     }
 }
 
 void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool interleaved,
                     bool inverse, const float *cosine, const float *sine, const void *x,
-                    size_t x_stride, void *y, size_t y_stride)
+                    size_t x_stride, void *y, size_t y_stride, bool accumulate)
 {
     for (size_t h = 0; h < heads; h++) {
         for (size_t j = 0; j < rot / 2; j++) {
             size_t a = interleaved ? 2 * j : j, b = interleaved ? 2 * j + 1 : j + rot / 2;
             float s = inverse ? -sine[j] : sine[j];
             float p = get(type, x, h * x_stride + a), q = get(type, x, h * x_stride + b);
-            put(type, y, h * y_stride + a, p * cosine[j] - q * s);
-            put(type, y, h * y_stride + b, q * cosine[j] + p * s);
+            put_or_add(type, y, h * y_stride + a, p * cosine[j] - q * s, accumulate);
+            put_or_add(type, y, h * y_stride + b, q * cosine[j] + p * s, accumulate);
         }
         for (size_t c = rot; c < head_dim; c++)
-            put(type, y, h * y_stride + c, get(type, x, h * x_stride + c));
+            put_or_add(type, y, h * y_stride + c, get(type, x, h * x_stride + c), accumulate);
     }
 }
 
 void nib_add_ref(nib_dtype type, size_t n, const void *a, const void *b, void *y)
 {
     for (size_t i = 0; i < n; i++) put(type, y, i, get(type, a, i) + get(type, b, i));
+}
+
+void nib_scale_ref(nib_dtype type, size_t n, float c, const void *x, void *y, bool accumulate)
+{
+    for (size_t i = 0; i < n; i++) put_or_add(type, y, i, c * get(type, x, i), accumulate);
 }
 
 void nib_axpy_ref(size_t n, float s, const float *x, float *y)
@@ -214,9 +231,18 @@ void nib_logsumexp_ref(size_t n, const float *x, float *max, float *sum)
     *sum = (float)s;
 }
 
-void nib_softmax_scaled_ref(size_t n, float *x, float lse, float scale)
+void nib_cap_logits_ref(size_t n, float *x, float scale, float cap)
 {
-    for (size_t i = 0; i < n; i++) x[i] = scale * expf(x[i] - lse);
+    for (size_t i = 0; i < n; i++)
+        x[i] = cap > 0 ? cap * tanhf(scale * x[i] / cap) : scale * x[i];
+}
+
+void nib_softmax_scaled_ref(size_t n, float *x, float lse, float scale, float cap)
+{
+    for (size_t i = 0; i < n; i++) {
+        float t = cap > 0 ? x[i] / cap : 0;
+        x[i] = scale * (1 - t * t) * expf(x[i] - lse);
+    }
 }
 
 void nib_adamw_ref(const nib_adamw *o, size_t n, float *p, const float *g, float *m, float *v)

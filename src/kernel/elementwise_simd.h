@@ -9,8 +9,15 @@
 #define EACH(i, n, count)                                                                          \
     for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n)-i), true); i += VN)
 
-void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                           float eps, void *y, float *r)
+/* Channels c .. c + n of the factor; past the end, where x and dy are 0, it does not count. */
+NIB_INLINE V rms_factor(nib_rms_form form, const float *w, size_t c, size_t n)
+{
+    V x = v_get(NIB_F32, w, c, n);
+    return form == NIB_RMS_ONE_PLUS ? v_add(v_set(1), x) : x;
+}
+
+void NIB_VARIANT(rms_norm)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                           const void *x, const float *w, float eps, void *y, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -20,27 +27,28 @@ void NIB_VARIANT(rms_norm)(nib_dtype type, size_t rows, size_t width, const void
         s = 1 / sqrtf(v_sum(sum) / (float)width + eps);
         if (r) r[row] = s;
         scale = v_set(s);
-        EACH(c, width, n)
-        v_put(type, y, at + c, n,
-              v_mul(v_get(NIB_F32, w, c, n),
-                    v_rounded(type, v_mul(v_get(type, x, at + c, n), scale))));
+        EACH(c, width, n) {
+            V xn = v_mul(v_get(type, x, at + c, n), scale);
+            if (form == NIB_RMS_ROUND_FIRST) xn = v_rounded(type, xn);
+            v_put(type, y, at + c, n, v_mul(rms_factor(form, w, c, n), xn));
+        }
     }
 }
 
-void NIB_VARIANT(rms_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x,
-                                const float *w, const float *r, const void *dy, void *dx,
-                                bool accumulate, float *dw)
+void NIB_VARIANT(rms_norm_back)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                                const void *x, const float *w, const float *r, const void *dy,
+                                void *dx, bool accumulate, float *dw)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
         V sum = v_zero(), scale = v_set(r[row]), mean;
         EACH(c, width, n)
             sum = v_fma(v_mul(v_get(type, x, at + c, n), scale),
-                        v_mul(v_get(type, dy, at + c, n), v_get(NIB_F32, w, c, n)), sum);
+                        v_mul(v_get(type, dy, at + c, n), rms_factor(form, w, c, n)), sum);
         mean = v_set(v_sum(sum) / (float)width);
         EACH(c, width, n) {
             V xn = v_mul(v_get(type, x, at + c, n), scale), d = v_get(type, dy, at + c, n);
-            V g = v_mul(scale, v_sub(v_mul(d, v_get(NIB_F32, w, c, n)), v_mul(xn, mean)));
+            V g = v_mul(scale, v_sub(v_mul(d, rms_factor(form, w, c, n)), v_mul(xn, mean)));
             if (dw) v_put(NIB_F32, dw, c, n, v_fma(d, xn, v_get(NIB_F32, dw, c, n)));
             if (accumulate) g = v_add(g, v_get(type, dx, at + c, n));
             v_put(type, dx, at + c, n, g);
@@ -251,9 +259,17 @@ void NIB_VARIANT(gated)(nib_dtype type, nib_activation a, size_t count, const vo
     USUAL(gated_of, type, a, count, gate, up, y);
 }
 
+/* Stores one or two vectors, or adds them. */
+NIB_INLINE void v_give_each(nib_dtype type, void *x, size_t i, size_t n, V *a, int count, bool add)
+{
+    for (int j = 0; add && j < count; j++)
+        a[j] = v_add(v_get(type, x, i + (size_t)j * VN, n), a[j]);
+    v_put_each(type, x, i, n, a, count);
+}
+
 NIB_INLINE void gate_some_back(nib_dtype type, nib_activation a, int count, size_t i, size_t n,
                                const void *gate, const void *up, const void *dy, void *dgate,
-                               void *dup)
+                               bool add_gate, void *dup, bool add_up)
 {
     V x[2], slope[2], d[2];
 
@@ -267,36 +283,43 @@ NIB_INLINE void gate_some_back(nib_dtype type, nib_activation a, int count, size
     if (dgate) {
         for (int j = 0; j < count; j++)
             slope[j] = v_mul(v_mul(d[j], v_get(type, up, i + (size_t)j * VN, n)), slope[j]);
-        v_put_each(type, dgate, i, n, slope, count);
+        v_give_each(type, dgate, i, n, slope, count, add_gate);
     }
-    if (dup) v_put_each(type, dup, i, n, x, count);
+    if (dup) v_give_each(type, dup, i, n, x, count, add_up);
 }
 
 NIB_INLINE void gated_back_of(nib_dtype type, nib_activation a, size_t count, const void *gate,
-                              const void *up, const void *dy, void *dgate, void *dup)
+                              const void *up, const void *dy, void *dgate, bool add_gate,
+                              void *dup, bool add_up)
 {
     size_t i = 0;
 
     for (; i + 2 * VN <= count; i += 2 * VN)
-        gate_some_back(type, a, 2, i, VN, gate, up, dy, dgate, dup);
-    EACH(rest, count - i, n) gate_some_back(type, a, 1, i + rest, n, gate, up, dy, dgate, dup);
+        gate_some_back(type, a, 2, i, VN, gate, up, dy, dgate, add_gate, dup, add_up);
+    EACH(rest, count - i, n)
+        gate_some_back(type, a, 1, i + rest, n, gate, up, dy, dgate, add_gate, dup, add_up);
 }
 
 void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, const void *gate,
-                             const void *up, const void *dy, void *dgate, void *dup)
+                             const void *up, const void *dy, void *dgate, bool add_gate, void *dup,
+                             bool add_up)
 {
-    USUAL(gated_back_of, type, a, count, gate, up, dy, dgate, dup);
+    if (add_gate || add_up)
+        gated_back_of(type, a, count, gate, up, dy, dgate, add_gate, dup, add_up);
+    else
+        USUAL(gated_back_of, type, a, count, gate, up, dy, dgate, false, dup, false);
 }
 
 void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
                          bool interleaved, bool inverse, const float *cosine, const float *sine,
-                         const void *x, size_t x_stride, void *y, size_t y_stride)
+                         const void *x, size_t x_stride, void *y, size_t y_stride,
+                         bool accumulate)
 {
     const V sign = v_set(inverse ? -1.0f : 1.0f);
 
     if (interleaved) { /* GPT-J: pairs side by side; a small part of its time */
         nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y,
-                       y_stride);
+                       y_stride, accumulate);
         return;
     }
     for (size_t h = 0; h < heads; h++) {
@@ -304,18 +327,30 @@ void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t r
         EACH(j, half, n) {
             V p = v_get(type, x, from + j, n), q = v_get(type, x, from + half + j, n);
             V c = v_get(NIB_F32, cosine, j, n), s = v_mul(sign, v_get(NIB_F32, sine, j, n));
-            v_put(type, y, to + j, n, v_sub(v_mul(p, c), v_mul(q, s)));
-            v_put(type, y, to + half + j, n, v_add(v_mul(q, c), v_mul(p, s)));
+            V first = v_sub(v_mul(p, c), v_mul(q, s)), second = v_add(v_mul(q, c), v_mul(p, s));
+            v_give_each(type, y, to + j, n, &first, 1, accumulate);
+            v_give_each(type, y, to + half + j, n, &second, 1, accumulate);
         }
         if (head_dim > rot)
-            EACH(c, head_dim - rot, n)
-            v_put(type, y, to + rot + c, n, v_get(type, x, from + rot + c, n));
+            EACH(c, head_dim - rot, n) {
+                V rest = v_get(type, x, from + rot + c, n);
+                v_give_each(type, y, to + rot + c, n, &rest, 1, accumulate);
+            }
     }
 }
 
 void NIB_VARIANT(add)(nib_dtype type, size_t count, const void *a, const void *b, void *y)
 {
     EACH(i, count, n) v_put(type, y, i, n, v_add(v_get(type, a, i, n), v_get(type, b, i, n)));
+}
+
+void NIB_VARIANT(scale)(nib_dtype type, size_t count, float c, const void *x, void *y,
+                        bool accumulate)
+{
+    EACH(i, count, n) {
+        V a = v_mul(v_set(c), v_get(type, x, i, n));
+        v_give_each(type, y, i, n, &a, 1, accumulate);
+    }
 }
 
 void NIB_VARIANT(axpy)(size_t count, float s, const float *x, float *y)
@@ -357,10 +392,26 @@ void NIB_VARIANT(logsumexp)(size_t count, const float *x, float *max, float *sum
     }
 }
 
-void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale)
+void NIB_VARIANT(cap_logits)(size_t count, float *x, float scale, float cap)
 {
-    EACH(i, count, n)
-    v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
+    V in = v_set(cap > 0 ? scale / cap : scale);
+
+    EACH(i, count, n) {
+        V a = v_mul(in, v_get(NIB_F32, x, i, n));
+        v_put(NIB_F32, x, i, n, cap > 0 ? v_mul(v_set(cap), v_tanh(a)) : a);
+    }
+}
+
+void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale, float cap)
+{
+    V by = v_set(cap > 0 ? 1 / cap : 0);
+
+    EACH(i, count, n) {
+        V a = v_get(NIB_F32, x, i, n), t = v_mul(a, by);
+        V p = v_mul(v_set(scale), v_exp(v_sub(a, v_set(lse))));
+        if (cap > 0) p = v_mul(p, v_sub(v_set(1), v_mul(t, t)));
+        v_put(NIB_F32, x, i, n, p);
+    }
 }
 
 void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m,

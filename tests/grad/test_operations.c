@@ -199,6 +199,30 @@ static void build_norm(lab *l)
 }
 static void test_norm(void) { check(build_norm, 4, "norm"); }
 
+/* Each head of a value, or of a view of one, whose other half goes on as it is; all forms. */
+static void build_norm_heads(lab *l)
+{
+    enum { HEADS = 3, D = 6, WIDTH = HEADS * D };
+    nib_rms_form form = (nib_rms_form)(l->variant % 3);
+    bool view = l->variant >= 3, apart = l->variant >= 6;
+    nib_heads places = { .head_stride = 2 * D, .per_group = HEADS };
+    nib_value x = input(l, "embed", view ? 2 * WIDTH : WIDTH), rest = x, y;
+
+    l->b.segment++;
+    if (view) {
+        lab_linear(l, "w", 2 * WIDTH, 2 * WIDTH, LAB_LORA);
+        y = lab_apply(l, x, "w");
+        x = apart ? nib_heads_of(&l->b, y, HEADS, D, 0, places) : nib_columns_of(&l->b, y, 0, WIDTH);
+        rest = apart ? nib_heads_of(&l->b, y, HEADS, D, D, places)
+                     : nib_columns_of(&l->b, y, WIDTH, WIDTH);
+    }
+    lab_norm(l, "n", D, false, l->variant % 2 ? LAB_TRAIN : 0);
+    l->elements = 30;
+    y = nib_apply_rms_norm_form(&l->b, x, HEADS, form, 1e-2f, "n");
+    lab_finish(l, nib_add(&l->b, y, rest), WIDTH, 0);
+}
+static void test_norm_heads(void) { check(build_norm_heads, 9, "norm of heads"); }
+
 /* Only the norm is trained, its input is not. */
 static void build_first_norm(lab *l)
 {
@@ -246,6 +270,56 @@ static void build_gate(lab *l)
     lab_finish(l, nib_gate(&l->b, gate, up, (nib_activation)l->variant), 10, 0);
 }
 static void test_gate(void) { check(build_gate, NIB_ACT_QUICK_GELU + 1, "gate"); }
+
+/* phi3's gate and up: halves of one projection; heads of a projection in between; one value twice;
+ * and a value that others read too, whose gradient is added to. */
+static void build_gate_of(lab *l)
+{
+    enum { WIDTH = 12 };
+    nib_heads pairs = { .head_stride = 6, .per_group = 4 };
+    nib_value x = input(l, "embed", 7), y, gate, up;
+
+    l->elements = 30;
+    l->b.segment++;
+    lab_linear(l, "gate_up", 2 * WIDTH, 7, LAB_LORA | LAB_TRAIN);
+    lab_linear(l, "w", WIDTH, 7, LAB_LORA);
+    y = lab_apply(l, x, "gate_up");
+    x = lab_apply(l, x, "w");
+    switch (l->variant) {
+    case 0:
+        gate = nib_columns_of(&l->b, y, 0, WIDTH);
+        up = nib_columns_of(&l->b, y, WIDTH, WIDTH);
+        break;
+    case 1:
+        gate = nib_heads_of(&l->b, y, 4, 3, 3, pairs);
+        up = nib_heads_of(&l->b, y, 4, 3, 0, pairs);
+        break;
+    case 2: /* a view and a plain value that is read again */
+        gate = nib_heads_of(&l->b, y, 4, 3, 3, pairs);
+        up = nib_add(&l->b, x, nib_heads_of(&l->b, y, 4, 3, 0, pairs));
+        up = nib_gate(&l->b, x, up, NIB_ACT_SILU);
+        break;
+    default:
+        gate = nib_activate(&l->b, nib_columns_of(&l->b, y, 0, WIDTH), NIB_ACT_GELU);
+        up = nib_scale(&l->b, nib_columns_of(&l->b, y, WIDTH, WIDTH), -0.7f);
+        up = nib_gate(&l->b, nib_gate(&l->b, x, x, NIB_ACT_GELU_TANH), up, NIB_ACT_SILU);
+    }
+    y = nib_gate(&l->b, gate, up, NIB_ACT_GELU_TANH);
+    lab_finish(l, nib_add(&l->b, nib_gate(&l->b, y, x, NIB_ACT_SILU), y), WIDTH, 0);
+}
+static void test_gate_of(void) { check(build_gate_of, 4, "gate of views"); }
+
+/* Of a value that others read too, before and after. */
+static void build_scale(lab *l)
+{
+    nib_value x = input(l, "embed", 10), y;
+
+    l->b.segment++;
+    y = l->variant ? nib_scale(&l->b, x, 1.75f) : nib_activate(&l->b, x, NIB_ACT_SILU);
+    x = l->variant ? nib_activate(&l->b, x, NIB_ACT_SILU) : nib_scale(&l->b, x, -1.25f);
+    lab_finish(l, nib_add(&l->b, x, y), 10, 0);
+}
+static void test_scale(void) { check(build_scale, 2, "scale"); }
 
 /* Values that several operations read: gradients are added up, in every order of add's inputs. */
 static void build_add(lab *l)
@@ -325,22 +399,48 @@ static const float slopes[] = { 0.5f, 0.25f, 0.0625f, 0.0078125f, 0.703125f, 0.1
 static const struct attention_case {
     size_t heads, kv_heads, head_dim, window;
     bool alibi, long_one;
+    bool full;
+    int sinks; /* 1: frozen, 2: trained */
+    size_t chunk, v_dim;
+    float cap;
 } attentions[] = {
-    { 3, 3, 5, 0, false, false }, { 4, 2, 6, 0, false, false }, { 6, 1, 4, 3, false, false }, { 3, 3, 8, 0, true, false },
-    { 6, 2, 4, 4, true, false },  { 2, 1, 8, 0, false, true },  { 3, 1, 4, 57, true, true },
+    { .heads = 3, .kv_heads = 3, .head_dim = 5 },
+    { .heads = 4, .kv_heads = 2, .head_dim = 6 },
+    { .heads = 6, .kv_heads = 1, .head_dim = 4, .window = 3 },
+    { .heads = 3, .kv_heads = 3, .head_dim = 8, .alibi = true },
+    { .heads = 6, .kv_heads = 2, .head_dim = 4, .window = 4, .alibi = true },
+    { .heads = 2, .kv_heads = 1, .head_dim = 8, .long_one = true },
+    { .heads = 3, .kv_heads = 1, .head_dim = 4, .window = 57, .alibi = true, .long_one = true },
+    { .heads = 4, .kv_heads = 2, .head_dim = 5, .cap = 0.8f },
+    { .heads = 2, .kv_heads = 2, .head_dim = 8, .cap = 0.5f, .long_one = true, .window = 70 },
+    { .heads = 3, .kv_heads = 3, .head_dim = 4, .full = true },
+    { .heads = 4, .kv_heads = 1, .head_dim = 4, .full = true, .window = 3 },
+    { .heads = 2, .kv_heads = 1, .head_dim = 4, .full = true, .window = 30, .long_one = true },
+    { .heads = 4, .kv_heads = 2, .head_dim = 4, .chunk = 5 },
+    { .heads = 4, .kv_heads = 2, .head_dim = 7, .v_dim = 3 },
+    { .heads = 2, .kv_heads = 1, .head_dim = 4, .v_dim = 18, .long_one = true },
+    { .heads = 3, .kv_heads = 3, .head_dim = 4, .sinks = 1 },
+    { .heads = 4, .kv_heads = 2, .head_dim = 5, .sinks = 2, .window = 4 },
+    { .heads = 2, .kv_heads = 2, .head_dim = 6, .sinks = 2, .long_one = true, .window = 9 },
+    { .heads = 2, .kv_heads = 2, .head_dim = 6, .sinks = 1, .cap = 1, .v_dim = 4, .full = true },
 };
 
 static void build_attention(lab *l)
 {
     struct attention_case c = attentions[l->variant];
-    nib_attention_desc d = { .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim, .window = c.window,
-                             .scale = 0.6f, .alibi_slopes = c.alibi ? slopes : NULL };
+    size_t v_dim = c.v_dim ? c.v_dim : c.head_dim;
+    nib_attention_desc d = { .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim,
+                             .v_dim = c.v_dim, .window = c.window, .chunk = c.chunk,
+                             .full = c.full, .cap = c.cap, .scale = 0.6f,
+                             .alibi_slopes = c.alibi ? slopes : NULL };
     nib_value q = input(l, "q", c.heads * c.head_dim), k = input(l, "k", c.kv_heads * c.head_dim);
-    nib_value v = input(l, "v", c.kv_heads * c.head_dim);
+    nib_value v = input(l, "v", c.kv_heads * v_dim);
 
+    if (c.sinks) d.sinks = lab_vector(l, "sinks", c.heads, c.sinks == 2 ? LAB_TRAIN : 0);
+    l->elements = c.long_one ? 15 : 30;
     if (c.long_one) memcpy(l->lengths, (uint32_t[4]){ 3, 115, 2, 0 }, sizeof l->lengths);
     l->b.segment++;
-    lab_finish(l, nib_attend(&l->b, q, k, v, &d), c.heads * c.head_dim, 0);
+    lab_finish(l, nib_attend(&l->b, q, k, v, &d), c.heads * v_dim, 0);
 }
 static void test_attention(void) { check(build_attention, NIB_COUNT(attentions), "attention"); }
 
@@ -382,6 +482,53 @@ static void build_fused(lab *l)
 }
 static void test_fused(void) { check(build_fused, 3, "fused attention"); }
 
+/* Queries, keys and values that more than one operation reads: k is v, both are another layer's, a
+ * rotated value goes on as it is too. */
+static void build_shared(lab *l)
+{
+    enum { HEADS = 4, KV = 2, D = 4 };
+    nib_attention_desc d = { .heads = HEADS, .kv_heads = KV, .head_dim = D, .scale = 0.6f };
+    nib_value q = input(l, "q", HEADS * D), k = input(l, "k", KV * D), v = k, a, turned;
+
+    l->rope = (nib_rope){ .rot = D, .interleaved = l->variant & 1, .inv = angles,
+                          .attention_factor = 1 };
+    if (l->variant & 2) v = input(l, "v", KV * D);
+    l->elements = 20;
+    l->b.segment++;
+    turned = nib_rotate(&l->b, k, KV, D, &l->rope);
+    a = nib_attend(&l->b, nib_rotate(&l->b, q, HEADS, D, &l->rope), turned, v, &d);
+    l->b.segment++;
+    lab_linear(l, "w", HEADS * D, HEADS * D, LAB_LORA);
+    a = nib_add(&l->b, q, lab_apply(l, a, "w"));
+    a = nib_add(&l->b, a, nib_attend(&l->b, a, turned, v, &d));
+    lab_finish(l, nib_add(&l->b, a, nib_attend(&l->b, q, k, k, &d)), HEADS * D, 0);
+}
+static void test_shared(void) { check(build_shared, 4, "shared keys and values"); }
+
+/* A second text, longer here, shorter there and once empty; its values have two readers. */
+static void build_cross(lab *l)
+{
+    enum { HEADS = 4, KV = 2, D = 5 };
+    nib_attention_desc d = { .heads = HEADS, .kv_heads = KV, .head_dim = D, .scale = 0.7f,
+                             .full = true };
+    nib_value q = input(l, "q", HEADS * D), source, k, v;
+
+    l->elements = 20;
+    memcpy(l->source_lengths, l->variant ? (uint32_t[4]){ 90, 0, 5 } : (uint32_t[4]){ 3, 4, 9 },
+           sizeof l->source_lengths);
+    lab_embedding(l, "source", 6, LAB_FULL);
+    source = lab_source(l, "source");
+    l->b.segment++;
+    lab_linear(l, "k", KV * D, 6, LAB_LORA);
+    lab_linear(l, "v", KV * D, 6, LAB_LORA | LAB_TRAIN);
+    k = lab_apply(l, source, "k");
+    v = lab_apply(l, source, "v");
+    q = nib_add(&l->b, q, nib_attend(&l->b, q, k, v, &d));
+    l->b.segment++;
+    lab_finish(l, nib_add(&l->b, q, nib_attend(&l->b, q, k, v, &d)), HEADS * D, 0);
+}
+static void test_cross(void) { check(build_cross, 2, "cross attention"); }
+
 /* Only v's projection is trained: gradients of q and k are not wanted. */
 static void build_values_only(lab *l)
 {
@@ -417,6 +564,16 @@ static void build_loss(lab *l)
 }
 static void test_loss(void) { check(build_loss, NIB_COUNT(heads), "loss"); }
 
+/* Logits with a scale and a soft cap, as they are small and as they fill it. */
+static void build_capped_loss(lab *l)
+{
+    static const float caps[] = { 0, 1.5f, 30 };
+
+    nib_set_logits(&l->b, l->variant == 1 ? 0.7f : 1.4f, caps[l->variant]);
+    lab_finish(l, input(l, "embed", 10), 10, l->variant == 1 ? LAB_FULL | LAB_TRAIN : LAB_LORA);
+}
+static void test_capped_loss(void) { check(build_capped_loss, 3, "capped loss"); }
+
 /* So many words that the rows are taken 64 at a time. */
 static void build_loss_in_chunks(lab *l)
 {
@@ -435,6 +592,9 @@ int main(void)
     static const test_case cases[] = {
         { "linear", test_linear }, { "neighbours", test_neighbours },
         { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
+        { "norm_heads", test_norm_heads },
+        { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
+        { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "gather", test_gather }, { "pool", test_pool },
         { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },

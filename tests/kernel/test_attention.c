@@ -1,7 +1,7 @@
 /* test_attention.c - attention of every variant against the reference, forward and backward: both
- * types, grouped heads, windows, chunks, both directions, ALiBi, soft caps, sinks, heads of 1 to 128
- * channels, values of another width, sequences anywhere in their tensors, a few queries against a
- * cache, keys of another sequence; in buffers that end at an unreadable page.
+ * types, grouped heads, windows, chunks, both directions, ALiBi, soft caps, sinks, heads of 1 to
+ * 128 channels, values of another width, sequences anywhere in their tensors, a few queries against
+ * a cache, keys of another sequence; in buffers that end at an unreadable page.
  *
  * What is not this head's and not this sequence's must stay as it was; and a token has the same
  * bits alone, packed behind others, or cut into other tiles of queries (docs/design.md,
@@ -68,7 +68,8 @@ static problem make(shape s, size_t head)
         a.kv_heads_v = (nib_heads){ KV_HEADS * dv, dv, KV_HEADS, 0 };
     }
     p.d_o = test_values(s.type, rows * HEADS * dv, 1);
-    p.scratch = test_guarded((nib_attention_scratch_bytes(nib_max(d, dv), s.length) + 63) / 64 * 64);
+    p.scratch = test_guarded(
+        nib_round_up(nib_attention_scratch_bytes(nib_max(d, dv), s.length), 64));
     a.q = p.q;
     a.k = p.k;
     a.v = p.v;
@@ -159,7 +160,8 @@ static void test_lengths(void)
         for (size_t i = 0; i < NIB_COUNT(lengths); i++) {
             check(&k, name, (shape){ .type = NIB_F32, .length = lengths[i], .d = 32 });
             check(&k, name,
-                  (shape){ .type = NIB_F32, .length = lengths[i], .d = 20, .window = 7, .place = 3 });
+                  (shape){ .type = NIB_F32, .length = lengths[i], .d = 20, .window = 7,
+                           .place = 3 });
             check(&k, name,
                   (shape){ .type = NIB_BF16, .length = lengths[i], .d = 64, .window = 70,
                            .place = 5, .alibi = true, .fused = true });

@@ -25,8 +25,8 @@ static void *copy(nib_dtype type, const void *x, size_t n)
     return memcpy(to, x, n * nib_dtype_bytes(type));
 }
 
-static void check_rms_norm(const nib_kernels *k, const char *name, nib_dtype type, size_t rows,
-                           size_t width)
+static void check_rms_norm(const nib_kernels *k, const char *name, nib_dtype type, nib_rms_form f,
+                           size_t rows, size_t width)
 {
     nib_kernels ref = nib_kernels_for(0);
     size_t n = rows * width;
@@ -36,20 +36,20 @@ static void check_rms_norm(const nib_kernels *k, const char *name, nib_dtype typ
     float *dw_want = test_floats(width, 1), *dw = copy(NIB_F32, dw_want, width);
 
     /* r of zeros adds nothing */
-    ref.rms_norm_back(type, rows, width, x, w, r, dy, want, true, NULL);
-    k->rms_norm_back(type, rows, width, x, w, r, dy, y, true, NULL);
+    ref.rms_norm_back(type, f, rows, width, x, w, r, dy, want, true, NULL);
+    k->rms_norm_back(type, f, rows, width, x, w, r, dy, y, true, NULL);
     CHECK(same(y, want, type, n), "%s rms norm back of %zu adds nothing", name, width);
-    ref.rms_norm(type, rows, width, x, w, 1e-5f, want, r_want);
-    k->rms_norm(type, rows, width, x, w, 1e-5f, y, r);
+    ref.rms_norm(type, f, rows, width, x, w, 1e-5f, want, r_want);
+    k->rms_norm(type, f, rows, width, x, w, 1e-5f, y, r);
     CHECK(test_worst(type, y, want, n) < near(type, 1e-5f) &&
               test_worst(NIB_F32, r, r_want, rows) < 1e-5f,
-          "%s rms norm of %zu, type %d", name, width, (int)type);
-    k->rms_norm(type, rows, width, x, w, 1e-5f, want, NULL);
+          "%s rms norm of %zu, type %d, form %d", name, width, (int)type, (int)f);
+    k->rms_norm(type, f, rows, width, x, w, 1e-5f, want, NULL);
     CHECK(same(y, want, type, n), "%s rms norm of %zu keeps nothing", name, width);
     for (int add = 1; add >= 0; add--) {
         memcpy(y, want, n * nib_dtype_bytes(type));
-        ref.rms_norm_back(type, rows, width, x, w, r_want, dy, want, add, add ? dw_want : NULL);
-        k->rms_norm_back(type, rows, width, x, w, r_want, dy, y, add, add ? dw : NULL);
+        ref.rms_norm_back(type, f, rows, width, x, w, r_want, dy, want, add, add ? dw_want : NULL);
+        k->rms_norm_back(type, f, rows, width, x, w, r_want, dy, y, add, add ? dw : NULL);
         CHECK(test_worst(type, y, want, n) < near(type, 2e-5f) &&
                   test_worst(NIB_F32, dw, dw_want, width) < 1e-5f,
               "%s rms norm back of %zu, type %d, add %d", name, width, (int)type, add);
@@ -99,7 +99,8 @@ static void test_norms(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t t = 0; t < NIB_COUNT(types); t++)
             for (size_t width = 1; width < 70; width++) {
-                check_rms_norm(&k, name, types[t], 1 + width % 3, width);
+                for (int f = NIB_RMS_ROUND_FIRST; f <= NIB_RMS_ONE_PLUS; f++)
+                    check_rms_norm(&k, name, types[t], (nib_rms_form)f, 1 + width % 3, width);
                 check_layer_norm(&k, name, types[t], 1 + width % 3, width);
             }
 }
@@ -130,11 +131,20 @@ static void check_activation(const nib_kernels *k, const char *name, nib_dtype t
     k->gated(type, a, n, x, u, y);
     CHECK(test_worst(type, y, want, n) < near(type, 4e-6f), "%s gate %d of %zu, type %d", name,
           (int)a, n, (int)type);
-    ref.gated_back(type, a, n, x, u, d, want, want2);
-    k->gated_back(type, a, n, x, u, d, y, y2);
-    CHECK(test_worst(type, y, want, n) < near(type, 5e-6f) &&
-              test_worst(type, y2, want2, n) < near(type, 5e-6f),
-          "%s gate %d back of %zu, type %d", name, (int)a, n, (int)type);
+    for (int add = 3; add >= 0; add--) {
+        memcpy(y, want, n * nib_dtype_bytes(type));
+        memcpy(y2, want2, n * nib_dtype_bytes(type));
+        ref.gated_back(type, a, n, x, u, d, want, add & 1, want2, add & 2);
+        k->gated_back(type, a, n, x, u, d, y, add & 1, y2, add & 2);
+        CHECK(test_worst(type, y, want, n) < near(type, 5e-6f) &&
+                  test_worst(type, y2, want2, n) < near(type, 5e-6f),
+              "%s gate %d back of %zu, type %d, add %d", name, (int)a, n, (int)type, add);
+    }
+    k->gated_back(type, a, n, x, u, d, y, false, y, true); /* both into one */
+    ref.gated_back(type, a, n, x, u, d, want, false, NULL, false);
+    ref.gated_back(type, a, n, x, u, d, NULL, false, want, true);
+    CHECK(test_worst(type, y, want, n) < near(type, 5e-6f), "%s gate %d back of %zu into one", name,
+          (int)a, n);
     /* NaN of the bits that rounding by addition would make a number */
     memset((char *)x + n / 2 * nib_dtype_bytes(type), 0x7f, nib_dtype_bytes(type));
     ((uint8_t *)x)[(n / 2 + 1) * nib_dtype_bytes(type) - 2] |= 0x80;
@@ -162,7 +172,7 @@ static void check_rotate(const nib_kernels *k, const char *name, nib_dtype type,
                          size_t rot, int how)
 {
     nib_kernels ref = nib_kernels_for(0);
-    bool interleaved = how & 1, inverse = how & 2;
+    bool interleaved = how & 1, inverse = how & 2, add = how & 4;
     size_t heads = 3, x_stride = d + 1 + d % 4, y_stride = d + d % 3,
            n = (heads - 1) * y_stride + d;
     void *x = test_values(type, (heads - 1) * x_stride + d, 2), *want = test_values(type, n, 1),
@@ -176,13 +186,15 @@ static void check_rotate(const nib_kernels *k, const char *name, nib_dtype type,
         sine[i] = sinf(angle);
     }
     ref.rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, x, x_stride, want,
-               y_stride);
-    k->rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, x, x_stride, y, y_stride);
+               y_stride, add);
+    k->rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, x, x_stride, y, y_stride,
+              add);
     CHECK(test_worst(type, y, want, n) < near(type, 1e-6f),
           "%s rotates %zu of %zu, type %d, way %d", name, rot, d, (int)type, how);
     ref.rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, want, y_stride, want,
-               y_stride);
-    k->rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, y, y_stride, y, y_stride);
+               y_stride, false);
+    k->rotate(type, heads, d, rot, interleaved, inverse, cosine, sine, y, y_stride, y, y_stride,
+              false);
     CHECK(test_worst(type, y, want, n) < near(type, 2e-6f),
           "%s rotates %zu of %zu in place, type %d, way %d", name, rot, d, (int)type, how);
 }
@@ -196,7 +208,7 @@ static void test_rotate(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t t = 0; t < NIB_COUNT(types); t++)
             for (size_t i = 0; i < NIB_COUNT(dims); i++)
-                for (int how = 0; how < 4; how++) {
+                for (int how = 0; how < 8; how++) {
                     check_rotate(&k, name, types[t], dims[i], dims[i], how);
                     check_rotate(&k, name, types[t], dims[i], dims[i] / 4 * 2, how);
                     check_rotate(&k, name, types[t], dims[i] + 5, dims[i], how);
@@ -223,6 +235,15 @@ static void test_sums(void)
                 ref.add(types[t], n, a, b, sum);
                 k.add(types[t], n, a, b, a);
                 CHECK(same(a, sum, types[t], n), "%s adds %zu of type %d in place", name, n,
+                      (int)types[t]);
+                for (int add = 1; add >= 0; add--) {
+                    ref.scale(types[t], n, -1.7f, b, sum, add);
+                    k.scale(types[t], n, -1.7f, b, a, add);
+                    CHECK(same(a, sum, types[t], n), "%s scales %zu of type %d, add %d", name, n,
+                          (int)types[t], add);
+                }
+                k.scale(types[t], n, -1.7f, b, b, false);
+                CHECK(same(b, a, types[t], n), "%s scales %zu of type %d in place", name, n,
                       (int)types[t]);
             }
         }
@@ -251,7 +272,8 @@ static void test_loss_and_optimizer(void)
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t n = 1; n < 200; n += n < 40 ? 1 : 13) {
-            float *x = test_floats(n, 9), *y = test_floats(n, 0), m[2], s[2];
+            float *x = test_floats(n, 9), *y = test_floats(n, 0), *z = test_floats(n, 0), m[2],
+                  s[2];
             nib_adamw o = { .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .rest1 = 0.1f, .rest2 = 0.001f, .eps = 1e-8f, .weight_decay = 0.1f,
                             .grad_scale = 0.5f, .bias1 = 0.1, .bias2 = 0.001 };
             float *p = test_floats(n, 1), *q = test_floats(n, 0), *g = test_floats(n, 1),
@@ -263,9 +285,21 @@ static void test_loss_and_optimizer(void)
             CHECK(m[0] == m[1] && fabsf(s[0] - s[1]) < 1e-5f * s[0], "%s log-sum-exp of %zu", name,
                   n);
             memcpy(y, x, n * sizeof *y);
-            ref.softmax_scaled(n, x, m[0] + logf(s[0]), 2);
-            k.softmax_scaled(n, y, m[0] + logf(s[0]), 2);
+            for (float cap = 0; cap < 12; cap += 5) {
+                ref.cap_logits(n, x, 1.5f, cap);
+                k.cap_logits(n, y, 1.5f, cap);
+                CHECK(test_worst(NIB_F32, y, x, n) < 2e-6f, "%s cap %g of %zu", name, (double)cap,
+                      n);
+            }
+            memcpy(z, x, n * sizeof *z);
+            memcpy(y, x, n * sizeof *y);
+            ref.softmax_scaled(n, x, m[0] + logf(s[0]), 2, 0);
+            k.softmax_scaled(n, y, m[0] + logf(s[0]), 2, 0);
             CHECK(test_worst(NIB_F32, y, x, n) < 1e-5f, "%s softmax of %zu", name, n);
+            memcpy(y, z, n * sizeof *y);
+            ref.softmax_scaled(n, z, m[0] + logf(s[0]), 2, 10);
+            k.softmax_scaled(n, y, m[0] + logf(s[0]), 2, 10);
+            CHECK(test_worst(NIB_F32, y, z, n) < 1e-5f, "%s capped softmax of %zu", name, n);
             memcpy(q, p, n * sizeof *q);
             ref.adamw(&o, n, p, g, m0, v0);
             k.adamw(&o, n, q, g, m1, v1);

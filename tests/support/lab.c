@@ -105,6 +105,17 @@ void lab_norm(lab *l, const char *name, size_t width, bool bias, int how)
     if (bias) x->bias = x->trains ? x->bias_param->value : numbers(l, width, 1);
 }
 
+nib_vector *lab_vector(lab *l, const char *name, size_t width, int how)
+{
+    nib_vector *x = &l->vectors[l->vector_count++];
+
+    assert(l->vector_count <= LAB_MOST);
+    *x = (nib_vector){ .name = nib_strdup(l->ctx, name), .width = width, .trains = how & LAB_TRAIN };
+    if (x->trains) x->param = param(l, name, "value", 1, width, 1);
+    x->value = x->trains ? x->param->value : numbers(l, width, 1);
+    return x;
+}
+
 void lab_finish(lab *l, nib_value hidden, size_t width, int how)
 {
     l->b.segment++;
@@ -128,6 +139,17 @@ nib_value lab_embed(lab *l, const char *name)
         if (strcmp(l->embeddings[i].name, name) == 0)
             return nib_embed(&l->b, NIB_IDS, LAB_IDS, l->embeddings[i].weight->in, name);
     return nib_embed(&l->b, NIB_IDS, 1, 1, name);
+}
+
+nib_value lab_source(lab *l, const char *name)
+{
+    size_t width = l->embeddings[l->embedding_count - 1].weight->in;
+
+    if (!l->source)
+        l->source = nib_add_input(&l->b, "source ids", nib_add_axis(&l->b, "source tokens"));
+    for (size_t i = 0; i < l->embedding_count; i++)
+        if (strcmp(l->embeddings[i].name, name) == 0) width = l->embeddings[i].weight->in;
+    return nib_embed(&l->b, l->source, LAB_IDS, width, name);
 }
 
 void lab_head(lab *l, nib_value hidden)
@@ -201,16 +223,36 @@ static void make_batch(lab *l)
     }
 }
 
-bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant)
+static void add_source(lab *l)
+{
+    nib_axis_rows *rows = &l->batch.axes[l->b.graph->inputs[l->source].axis];
+
+    rows->offsets = l->source_offsets;
+    l->batch.inputs[l->source] = l->source_ids;
+    for (size_t s = 0; s < l->batch.sequences; s++) {
+        assert(rows->count + l->source_lengths[s] <= LAB_ROWS);
+        for (uint32_t i = 0; i < l->source_lengths[s]; i++)
+            l->source_ids[rows->count++] = (uint32_t)((lab_random(l) + 1) * 0.5f * LAB_IDS);
+        l->source_offsets[s + 1] = (uint32_t)rows->count;
+    }
+}
+
+void lab_start(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant)
 {
     *l = (lab){ .ctx = ctx, .random = 12345, .lengths = { 7, 1, 12 }, .targets = LAB_TARGETS,
                 .elements = 60, .variant = variant };
     l->b = (nib_build){ .graph = nib_graph_create(ctx, type),
                         .binder = { l, find_linear, find_embedding, find_norm } };
     build(l);
+}
+
+bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant)
+{
+    lab_start(l, ctx, type, build, variant);
     CHECK(l->b.status == NIB_OK, "%s", l->b.error.message);
     if (l->b.status) return false;
     make_batch(l);
+    if (l->source) add_source(l);
     return lab_plan(l, NIB_PLAN_KEEP);
 }
 
@@ -219,12 +261,15 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     nib_error err;
     nib_status status;
 
+    size_t rows[NIB_MAX_AXES];
+
     nib_run_destroy(l->run);
     nib_plan_destroy(l->ctx, l->plan);
     l->run = NULL;
     l->plan = NULL;
-    status = nib_plan_create(l->b.graph, kind, l->batch.axes[NIB_TOKENS].count,
-                             l->batch.axes[NIB_LOGIT_ROWS].count, &l->plan, &err);
+    for (size_t a = 0; a < NIB_MAX_AXES; a++)
+        rows[a] = a < 2 || l->source ? l->batch.axes[a].count : l->batch.axes[NIB_TOKENS].count;
+    status = nib_plan_create_rows(l->b.graph, kind, rows, &l->plan, &err);
     if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, 0, &l->run, &err);
     CHECK(status == NIB_OK, "%s", err.message);
     if (!status) l->run->dropout_seed = 5;
@@ -252,6 +297,7 @@ void lab_close(lab *l)
         nib_free(l->ctx, l->embeddings[i].name);
     }
     for (size_t i = 0; i < l->norm_count; i++) nib_free(l->ctx, l->norms[i].name);
+    for (size_t i = 0; i < l->vector_count; i++) nib_free(l->ctx, l->vectors[i].name);
     for (size_t i = 0; i < l->owned_count; i++) nib_free(l->ctx, l->owned[i]);
     nib_params_free(l->ctx, &l->params);
 }

@@ -29,7 +29,8 @@ struct lab {
     nib_linear linears[LAB_MOST];
     nib_embedding embeddings[LAB_MOST];
     nib_norm norms[LAB_MOST];
-    size_t linear_count, embedding_count, norm_count;
+    nib_vector vectors[LAB_MOST];
+    size_t linear_count, embedding_count, norm_count, vector_count;
     float *owned[2 * LAB_MOST];
     size_t owned_count;
     nib_rope rope;
@@ -41,10 +42,14 @@ struct lab {
     nib_plan *plan;
     nib_run *run;
     nib_batch batch;
+    nib_input source;       /* lab_source()'s; 0: none */
+    uint32_t source_lengths[4], source_offsets[5], source_ids[LAB_ROWS];
     uint32_t offsets[5], ids[LAB_ROWS], positions[LAB_ROWS], logit_index[LAB_ROWS],
         logit_targets[LAB_ROWS];
 };
 
+/* Builds, whatever l->b.status then is.  lab_close() in any case. */
+void lab_start(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant);
 /* Builds; false (with a failed check) when the builder refuses.  lab_close() in any case. */
 bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant);
 void lab_close(lab *l);
@@ -61,6 +66,9 @@ nib_embedding *lab_embedding(lab *l, const char *name, size_t width,
 nib_value lab_apply(lab *l, nib_value x, const char *name);
 nib_value lab_embed(lab *l, const char *name);
 void lab_head(lab *l, nib_value hidden);
+/* A second axis, of as many sequences: source_lengths rows in each. */
+nib_value lab_source(lab *l, const char *embedding);
+nib_vector *lab_vector(lab *l, const char *name, size_t width, int how);
 void lab_norm(lab *l, const char *name, size_t width, bool bias, int how);
 /* Logit rows and a head [l->targets, width] behind `hidden`. */
 void lab_finish(lab *l, nib_value hidden, size_t width, int how);
