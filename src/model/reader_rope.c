@@ -114,7 +114,7 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     const char *theta_key = spec->theta_key ? spec->theta_key : "rope_theta";
 
     *k = (rope_keys){ .type = "default", .beta_fast = 32, .beta_slow = 1, .truncate = true,
-                      .original = (double)spec->positions };
+                      .original = (double)(spec->original ? spec->original : spec->positions) };
     k->theta = nib_read_float_or(r, theta_key, spec->theta);
     find_object(r, spec, k);
     if (!k->json || r->status) return;

@@ -1,0 +1,25 @@
+/* arch_gemma.h - what Gemma 2 and 3 have in common: the keys, the layer of four norms, the whole. */
+#ifndef NIB_MODEL_ARCH_GEMMA_H
+#define NIB_MODEL_ARCH_GEMMA_H
+
+#include "model/arch.h"
+
+typedef struct nib_gemma {
+    size_t vocabulary, width, layers, heads, kv_heads, head_dim, inner, positions, window;
+    bool tied, bias;
+    float eps, scale;       /* scale: of the scores */
+    float cap, logit_cap;   /* 0: none */
+    nib_activation activation;
+    nib_rope rope;          /* of layers that see everything */
+    nib_rope sliding_rope;  /* of layers with a window */
+    bool *sliding;          /* [layers] */
+    bool head_norms;        /* q and k are normed head by head */
+} nib_gemma;
+
+/* All keys but those of the ropes and the pattern of windows. */
+void nib_gemma_read(nib_reader *r, nib_gemma *m);
+/* The pattern where layer_types is absent: layer i sees everything if (i + 1) % period == 0. */
+void nib_gemma_read_pattern(nib_reader *r, nib_gemma *m, size_t period);
+void nib_gemma_build(nib_build *b, const void *config, nib_task task);
+
+#endif
