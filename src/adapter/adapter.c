@@ -28,6 +28,11 @@ static nib_status make_matcher(nib_adapter *a, nib_error *err)
     size_t count = 0;
 
     while (defaults[count]) count++;
+    if (!count && a->config.target_modules.kind == NIB_PEFT_NONE)
+        return nib_fail(err, NIB_E_INVALID,
+                        "target_modules is not given, and PEFT has no default for %s: give names of "
+                        "modules, or all-linear",
+                        a->model->config->arch->model_types[0]);
     return nib_peft_matcher_create(a->ctx, &a->config, defaults, count, &a->match, err);
 }
 

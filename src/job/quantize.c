@@ -245,6 +245,7 @@ static nib_status plan_all(run *r, nib_error *err)
     bool twice = r->held.format->must_learn(&r->held.form);
     nib_status status = find_matrices(r, err);
 
+    if (!status) status = nib_model_warn_unused(r->model, r->tensors, err);
     if (status) return status;
     for (size_t i = 0; i < count; i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);

@@ -74,6 +74,8 @@ static void read_falcon(nib_reader *r, void *config)
     m->kv_heads = m->grouped ? kv_heads : m->multi_query ? 1 : m->heads;
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
+    nib_read_any(r, "rope_theta"); /* there with alibi too, without effect */
+    nib_read_any(r, "rope_scaling");
     if (m->alibi) m->slopes = make_slopes(r, m->heads);
     else
         m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,

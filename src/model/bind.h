@@ -4,12 +4,14 @@
 
 #include "model/held.h"
 #include "model/model.h"
+#include "model/unused.h"
 
 typedef struct nib_bind {
     nib_model *model;
     nib_held asked;              /* what dense linears of the layers are encoded in */
     nib_model_progress progress;
     size_t expected;             /* linears in all, for the progress line */
+    nib_claims *claims;          /* takes the tensors that were asked for */
     bool blank;                  /* without tensors (model/blank.h): */
     nib_dtype blank_dtype;       /* of what is not quantized */
 } nib_bind;

@@ -11,9 +11,13 @@
 const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
                                 char name[NIB_BIND_NAME_ROOM])
 {
+    const nib_tensor *t;
+
     snprintf(name, NIB_BIND_NAME_ROOM, "%s%s", module, part);
     if (b->blank) return NULL;
-    return nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    nib_claim(b->model->ctx, b->claims, t);
+    return t;
 }
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
@@ -71,6 +75,7 @@ static bool find_part(void *self, const char *name, nib_part *out)
     const nib_bind *b = self;
     const nib_tensor *t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
 
+    nib_claim(b->model->ctx, b->claims, t);
     if (!t) return false;
     *out = nib_tensor_part(t);
     return true;

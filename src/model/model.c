@@ -67,7 +67,8 @@ static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_he
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
                              bool blank, nib_model_progress progress, nib_error *err)
 {
-    nib_bind bind = { .model = m, .progress = progress, .blank = blank };
+    nib_claims claims = { 0 };
+    nib_bind bind = { .model = m, .progress = progress, .claims = &claims, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
     nib_outline outline;
     nib_status status;
@@ -89,7 +90,9 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     bind.expected = outline.linears;
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
+    if (!status && !blank) status = nib_warn_unused(m->ctx, m->dir, m->tensors, &claims, err);
 done:
+    nib_claims_free(m->ctx, &claims);
     nib_free(m->ctx, where);
     return status;
 }

@@ -66,6 +66,9 @@ nib_status nib_config_outline(nib_ctx *ctx, const char *dir, json_t **json, nib_
                               nib_error *err);
 void nib_config_free(nib_ctx *ctx, nib_config *config);
 
+/* Warns of tensors that no module of the model, which may be blank, would read. */
+nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err);
+
 /* A tensor by the name the architecture uses; files without the prefix are understood. */
 const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
                                    const char *name);

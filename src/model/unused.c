@@ -1,0 +1,95 @@
+/* unused.c - see unused.h. */
+#include "model/unused.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model/bind_weight.h"
+
+void nib_claim(nib_ctx *ctx, nib_claims *c, const nib_tensor *t)
+{
+    if (!t || c->failed) return;
+    if (!nib_grow(ctx, &c->tensors, &c->capacity, c->count + 1, sizeof *c->tensors)) {
+        c->failed = true;
+        return;
+    }
+    c->tensors[c->count++] = t;
+}
+
+void nib_claims_free(nib_ctx *ctx, nib_claims *c)
+{
+    nib_free(ctx, c->tensors);
+    *c = (nib_claims){ 0 };
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const nib_tensor *const *x = a, *const *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), e = strlen(end);
+    return n >= e && strcmp(name + n - e, end) == 0;
+}
+
+/* Buffers of the reference's modules that old versions saved: angles of rotation, causal masks. */
+static bool is_buffer(const char *name)
+{
+    static const char *const ends_of[] = { "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                           ".attention.bias", ".attention.masked_bias" };
+
+    for (size_t i = 0; i < NIB_COUNT(ends_of); i++)
+        if (ends(name, ends_of[i])) return true;
+    return false;
+}
+
+nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors, nib_claims *c,
+                           nib_error *err)
+{
+    char names[500] = "";
+    size_t used = 0, unused = 0;
+
+    if (c->failed) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (c->count) qsort(c->tensors, c->count, sizeof *c->tensors, by_address);
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        if (is_buffer(t->name) ||
+            (c->count && bsearch(&t, c->tensors, c->count, sizeof *c->tensors, by_address)))
+            continue;
+        if (unused++ < 4)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%.100s",
+                                     used ? ", " : "", t->name);
+    }
+    if (unused)
+        nib_warn(ctx, "%s: %zu tensor%s that no module uses: %s%s", dir, unused,
+                 unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
+    return NIB_OK;
+}
+
+static void claim_module(const nib_model *m, const nib_tensors *tensors, nib_claims *c,
+                         const char *module)
+{
+    static const char *const parts[] = { ".weight", ".bias" };
+    char name[NIB_BIND_NAME_ROOM];
+
+    for (size_t i = 0; i < NIB_COUNT(parts); i++) {
+        snprintf(name, sizeof name, "%s%s", module, parts[i]);
+        nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, name));
+    }
+}
+
+nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err)
+{
+    nib_claims c = { 0 };
+    nib_status status;
+
+    for (size_t i = 0; i < m->linear_count; i++) claim_module(m, tensors, &c, m->linears[i]->name);
+    for (size_t i = 0; i < m->norm_count; i++) claim_module(m, tensors, &c, m->norms[i]->name);
+    for (size_t i = 0; i < m->embedding_count; i++)
+        claim_module(m, tensors, &c, m->embeddings[i]->name);
+    status = nib_warn_unused(m->ctx, m->dir, tensors, &c, err);
+    nib_claims_free(m->ctx, &c);
+    return status;
+}
