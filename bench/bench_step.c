@@ -129,7 +129,7 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     s.model = bench_model(ctx, dir, type);
     source = (nib_dataset_source){ .options = &o.data, .vocabulary = (uint32_t)s.model->head->weight->out };
     bench_demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
-    bench_demand(nib_adapter_create(s.model, &config, 42, &s.adapter, &err), &err);
+    bench_demand(nib_adapter_create(s.model, &config, 0, 42, &s.adapter, &err), &err);
     bench_demand(nib_dataset_open(ctx, &source, &s.data, &err), &err);
     bench_demand(nib_trainer_create(ctx, s.model->graph, &s.adapter->params, s.data, &o.train,
                                     memory, NULL, &s.trainer, &err),

@@ -53,10 +53,10 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
     targets = nib_new_array(a->ctx, room, sizeof *targets);
     if (!targets) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
     /* targets from the front, others from the back */
-    for (size_t i = 0; i < a->model->linear_count; i++)
-        targets[a->model->linears[i]->slots[a->slot].a ? count++
-                                                       : room - ++others] = a->model->linears[i]
-                                                                                ->name;
+    for (size_t i = 0; i < a->model->linear_count; i++) {
+        const nib_linear *l = a->model->linears[i];
+        targets[nib_branch_at(&l->branches, a->slot) ? count++ : room - ++others] = l->name;
+    }
     targets[room - ++others] = a->model->embedding->name;
     for (size_t i = 0; i < a->model->norm_count; i++)
         targets[room - ++others] = a->model->norms[i]->name;
@@ -70,14 +70,15 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
     return status;
 }
 
-nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
-                              nib_adapter **out, nib_error *err)
+nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigned slot,
+                              uint64_t seed, nib_adapter **out, nib_error *err)
 {
     nib_adapter *a = nib_new(model->ctx, sizeof *a);
     nib_status status;
 
     if (!a) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
-    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .config = *config };
+    assert(slot < NIB_MAX_SLOTS);
+    *a = (nib_adapter){ .ctx = model->ctx, .model = model, .slot = slot, .config = *config };
     *config = nib_peft_config_default(); /* taken over */
     status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, true, err);
@@ -120,6 +121,12 @@ static bool has_tensor(const nib_tensors *file, const char *module, const char *
     return nib_tensors_find(file, name) != NULL;
 }
 
+static void store_only(nib_param *p)
+{
+    p->kind = NIB_PARAM_STORED;
+    p->wants_grad = false;
+}
+
 /* Full embeddings that PEFT stores beside the adapter, under either spelling. */
 static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *file, nib_error *err)
 {
@@ -129,12 +136,12 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
 
     for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
         if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i])) {
-            status = nib_attach_full_embedding(a, spellings[i], false, err);
-            if (!status) m->embedding->full->kind = NIB_PARAM_STORED;
+            status = nib_attach_full_embedding(a, spellings[i], err);
+            if (!status) store_only(m->embedding->full);
         }
         if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {
-            status = nib_attach_full_linear(a, m->head, spellings[i], false, err);
-            if (!status) m->head->full->kind = NIB_PARAM_STORED;
+            status = nib_attach_full_linear(a, m->head, spellings[i], err);
+            if (!status) store_only(m->head->full);
         }
     }
     return status;
@@ -216,7 +223,7 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
     nib_adapter *a = nib_new(model->ctx, sizeof *a);
     nib_status status;
 
-    assert(slot < NIB_MAX_SLOTS && (!train || slot == 0));
+    assert(slot < NIB_MAX_SLOTS);
     if (!a) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     *a = (nib_adapter){ .ctx = model->ctx, .model = model, .slot = slot };
     a->dir = nib_strdup(model->ctx, dir);

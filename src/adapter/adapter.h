@@ -13,6 +13,7 @@ typedef struct nib_adapter {
     unsigned slot;
     nib_peft_config config;
     nib_peft_matcher *match;
+    bool trains;               /* its parameters get gradients */
     nib_params params;         /* in the order of the model's modules */
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;
@@ -25,14 +26,17 @@ typedef struct nib_adapter {
  * double-quantized). */
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM]);
 
-/* A new adapter in slot 0 with fresh values, to be trained: takes over `config`.  Initial values
- * are a function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched. */
-nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, uint64_t seed,
-                              nib_adapter **out, nib_error *err);
-/* Reads a PEFT directory into a slot.  train: its parameters get gradients (slot 0 only). */
+/* A new adapter in a free slot with fresh values, to be trained: takes over `config`.  Initial
+ * values are a function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched;
+ * NIB_E_UNSUPPORTED: biases or modules_to_save in another slot than 0, for these change the
+ * modules themselves. */
+nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigned slot,
+                              uint64_t seed, nib_adapter **out, nib_error *err);
+/* Reads a PEFT directory into a free slot.  train: its parameters get gradients. */
 nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
                             nib_adapter **out, nib_error *err);
-/* Takes the parameters out of the slots; before the model is closed. */
+/* Takes the parameters out of the modules, and restores what the adapter changed there and nothing
+ * else; before the model is closed. */
 void nib_adapter_close(nib_adapter *a);
 
 /* Takes the values of DIR/adapter_model.safetensors, which must have exactly the adapter's

@@ -19,7 +19,9 @@ static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *mod
 
     snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
     p = nib_params_add(a->ctx, &a->params, name, rows, cols);
-    if (p) p->kind = kind;
+    if (!p) return NULL;
+    p->kind = kind;
+    p->wants_grad = a->trains;
     return p;
 }
 
@@ -32,26 +34,28 @@ static uint32_t hash_name(const char *name) /* FNV-1a */
 
 /* --- low-rank branches --- */
 
-static nib_status attach_lora(nib_adapter *a, const char *module, nib_lora *slot, size_t in,
-                              size_t out, bool embedding, nib_error *err)
+static nib_status attach_branch(nib_adapter *a, const char *module, nib_branches *table, size_t in,
+                                size_t out, bool embedding, nib_error *err)
 {
     const char *suffix_a = embedding ? ".lora_embedding_A" : ".lora_A.weight";
     const char *suffix_b = embedding ? ".lora_embedding_B" : ".lora_B.weight";
+    nib_branch branch = { .dropout = (float)a->config.lora_dropout, .key = hash_name(module) }, *to;
     int64_t rank;
     double alpha;
     nib_status status = nib_peft_rank(a->match, module, &rank, &alpha, err);
 
     if (status) return status;
-    *slot = (nib_lora){ .scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank) : alpha / (double)rank), .dropout = (float)a->config.lora_dropout,
-                        .key = hash_name(module) };
-    slot->a = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_A, module,
-                        suffix_a, (size_t)rank, in);
-    slot->b = slot->a ? add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_B,
-                                  module, suffix_b, out, (size_t)rank)
-                      : NULL;
-    if (slot->b) return NIB_OK;
-    slot->a = NULL;
-    return no_memory(module, err);
+    branch.scale = (float)(alpha / (a->config.use_rslora ? sqrt((double)rank) : (double)rank));
+    branch.a = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_A, module,
+                         suffix_a, (size_t)rank, in);
+    if (!branch.a) return no_memory(module, err);
+    branch.b = add_param(a, embedding ? NIB_PARAM_LORA_EMBEDDING : NIB_PARAM_LORA_B, module,
+                         suffix_b, out, (size_t)rank);
+    if (!branch.b) return no_memory(module, err);
+    to = nib_branch_add(a->ctx, table, a->slot);
+    if (!to) return no_memory(module, err);
+    *to = branch;
+    return NIB_OK;
 }
 
 /* --- full copies --- */
@@ -70,7 +74,7 @@ static nib_status copy_weight(nib_adapter *a, const nib_weight *frozen, nib_para
     return status;
 }
 
-nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix, bool train,
+nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix,
                                   nib_error *err)
 {
     nib_weight *copy;
@@ -82,11 +86,10 @@ nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suf
     if (status) return status;
     l->frozen = l->weight;
     l->weight = copy;
-    l->trains |= train;
     return NIB_OK;
 }
 
-nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool train, nib_error *err)
+nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, nib_error *err)
 {
     nib_embedding *e = a->model->embedding;
     nib_weight *copy;
@@ -98,11 +101,10 @@ nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool tr
     if (status) return status;
     e->frozen = e->weight;
     e->weight = copy;
-    e->trains |= train;
     return NIB_OK;
 }
 
-static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, bool train,
+static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
                               nib_error *err)
 {
     nib_param *p = add_param(a, NIB_PARAM_BIAS, l->name, suffix, 1, l->weight->out);
@@ -112,11 +114,10 @@ static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
     l->bias_param = p;
     l->frozen_bias = l->bias;
     l->bias = p->value;
-    l->trains |= train;
     return NIB_OK;
 }
 
-static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias, bool train,
+static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias,
                               nib_error *err)
 {
     if (weight) {
@@ -134,7 +135,6 @@ static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bia
         n->frozen_bias = n->bias;
         n->bias = n->bias_param->value;
     }
-    n->trains |= train && (weight || bias);
     return NIB_OK;
 }
 
@@ -152,7 +152,7 @@ static nib_status check_saved_bias(const nib_adapter *a, const char *module, con
                     a->dir ? a->dir : "adapter", module);
 }
 
-static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
+static nib_status attach_embedding(nib_adapter *a, nib_error *err)
 {
     nib_embedding *e = a->model->embedding;
     bool target;
@@ -160,13 +160,12 @@ static nib_status attach_embedding(nib_adapter *a, bool train, nib_error *err)
 
     if (status) return status;
     if (nib_peft_saves(&a->config, e->name))
-        return nib_attach_full_embedding(a, ".weight", train, err);
+        return nib_attach_full_embedding(a, ".weight", err);
     if (!target) return NIB_OK;
-    e->trains |= train;
-    return attach_lora(a, e->name, &e->slots[a->slot], e->weight->out, e->weight->in, true, err);
+    return attach_branch(a, e->name, &e->branches, e->weight->out, e->weight->in, true, err);
 }
 
-static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_error *err)
+static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
     bool target, saved = nib_peft_saves(&a->config, l->name);
     nib_status status = nib_peft_match(a->match, l->name, true, l == a->model->head, &target, err);
@@ -175,19 +174,17 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, bool train, nib_e
     if (saved) {
         status = check_saved_bias(a, l->name, l->bias, err);
         if (status) return status;
-        status = nib_attach_full_linear(a, l, ".weight", train, err);
-        if (!status && l->bias) status = attach_bias(a, l, ".bias", train, err);
+        status = nib_attach_full_linear(a, l, ".weight", err);
+        if (!status && l->bias) status = attach_bias(a, l, ".bias", err);
         return status;
     }
     if (target) {
-        status = attach_lora(a, l->name, &l->slots[a->slot], l->weight->in, l->weight->out, false,
-                             err);
+        status = attach_branch(a, l->name, &l->branches, l->weight->in, l->weight->out, false, err);
         if (status) return status;
-        l->trains |= train;
-    }
+        }
     if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
                     (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
-        status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", train, err);
+        status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", err);
     return status;
 }
 
@@ -257,10 +254,11 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
     size_t before = a->params.count;
     nib_status status = check_slot(a, err);
 
+    a->trains = train;
     if (!status && train) status = check_names(a, err);
-    if (!status) status = attach_embedding(a, train, err);
+    if (!status) status = attach_embedding(a, err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
-        status = attach_linear(a, m->linears[i], train, err);
+        status = attach_linear(a, m->linears[i], err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
         const char *name = m->norms[i]->name;
         bool saved = nib_peft_saves(&a->config, name), target;
@@ -272,7 +270,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
                               "low-rank adapter",
                               name);
         if (!status && saved) status = check_saved_bias(a, name, m->norms[i]->bias, err);
-        if (!status) status = attach_norm(a, m->norms[i], saved, bias, train, err);
+        if (!status) status = attach_norm(a, m->norms[i], saved, bias, err);
     }
     if (status) return status;
     if (a->params.count == before)
@@ -280,33 +278,63 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
     return NIB_OK;
 }
 
+/* --- taking them out --- */
+
+static bool owns(const nib_adapter *a, const nib_param *p)
+{
+    for (size_t i = 0; p && i < a->params.count; i++)
+        if (a->params.items[i] == p) return true;
+    return false;
+}
+
+static void detach_linear(const nib_adapter *a, nib_linear *l)
+{
+    nib_branch *branch = nib_branch_at(&l->branches, a->slot);
+
+    if (branch && owns(a, branch->a)) nib_branch_remove(a->ctx, &l->branches, a->slot);
+    if (owns(a, l->full)) {
+        if (l->frozen) l->weight = l->frozen; /* or the copy could not be made */
+        l->frozen = NULL;
+        l->full = NULL;
+    }
+    if (owns(a, l->bias_param)) {
+        l->bias = l->frozen_bias;
+        l->frozen_bias = NULL;
+        l->bias_param = NULL;
+    }
+}
+
+static void detach_embedding(const nib_adapter *a, nib_embedding *e)
+{
+    nib_branch *branch = nib_branch_at(&e->branches, a->slot);
+
+    if (branch && owns(a, branch->a)) nib_branch_remove(a->ctx, &e->branches, a->slot);
+    if (owns(a, e->full)) {
+        if (e->frozen) e->weight = e->frozen;
+        e->frozen = NULL;
+        e->full = NULL;
+    }
+}
+
+static void detach_norm(const nib_adapter *a, nib_norm *n)
+{
+    if (owns(a, n->weight_param)) {
+        n->weight = n->frozen_weight;
+        n->frozen_weight = NULL;
+        n->weight_param = NULL;
+    }
+    if (owns(a, n->bias_param)) {
+        n->bias = n->frozen_bias;
+        n->frozen_bias = NULL;
+        n->bias_param = NULL;
+    }
+}
+
 void nib_adapter_detach(nib_adapter *a)
 {
     nib_model *m = a->model;
 
-    for (size_t i = 0; i < m->linear_count; i++) {
-        nib_linear *l = m->linears[i];
-        l->slots[a->slot] = (nib_lora){ 0 };
-        if (l->frozen) l->weight = l->frozen;
-        if (l->frozen_bias) l->bias = l->frozen_bias;
-        l->frozen = NULL;
-        l->frozen_bias = NULL;
-        l->full = l->bias_param = NULL;
-        l->trains = false;
-    }
-    for (size_t i = 0; i < m->norm_count; i++) {
-        nib_norm *n = m->norms[i];
-        if (n->frozen_weight) n->weight = n->frozen_weight;
-        if (n->frozen_bias) n->bias = n->frozen_bias;
-        n->frozen_weight = n->frozen_bias = NULL;
-        n->weight_param = n->bias_param = NULL;
-        n->trains = false;
-    }
-    if (m->embedding) {
-        m->embedding->slots[a->slot] = (nib_lora){ 0 };
-        if (m->embedding->frozen) m->embedding->weight = m->embedding->frozen;
-        m->embedding->frozen = NULL;
-        m->embedding->full = NULL;
-        m->embedding->trains = false;
-    }
+    for (size_t i = 0; i < m->linear_count; i++) detach_linear(a, m->linears[i]);
+    for (size_t i = 0; i < m->norm_count; i++) detach_norm(a, m->norms[i]);
+    if (m->embedding) detach_embedding(a, m->embedding);
 }

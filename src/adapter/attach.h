@@ -5,14 +5,14 @@
 #include "adapter/adapter.h"
 
 /* Makes every parameter that the config asks for, with zero values (full copies and biases: the
- * model's), in the order of the model's modules.  train: marks the modules as trained. */
+ * model's), in the order of the model's modules.  train: they get gradients. */
 nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err);
 /* A full copy of a linear's or the embedding's weight, also when config does not name it: files
  * may hold one (formats.md 3.6). */
-nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix, bool train,
+nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix,
                                   nib_error *err);
-nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, bool train,
-                                     nib_error *err);
+nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, nib_error *err);
+/* Takes the adapter's own parameters out; those of others stay. */
 void nib_adapter_detach(nib_adapter *a);
 
 #define NIB_PEFT_PREFIX "base_model.model."

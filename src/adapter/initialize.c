@@ -31,7 +31,7 @@ static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, doubl
     }
 }
 
-static void initialize_linear(const nib_adapter *a, nib_lora *l, uint64_t seed)
+static void initialize_linear(const nib_adapter *a, const nib_branch *l, uint64_t seed)
 {
     double rank = (double)l->a->rows;
 
@@ -44,12 +44,12 @@ static void initialize_linear(const nib_adapter *a, nib_lora *l, uint64_t seed)
 
 void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
 {
-    nib_lora *e = &a->model->embedding->slots[a->slot];
+    const nib_branch *e = nib_branch_at(&a->model->embedding->branches, a->slot), *l;
 
     for (size_t i = 0; i < a->model->linear_count; i++)
-        if (a->model->linears[i]->slots[a->slot].a)
-            initialize_linear(a, &a->model->linears[i]->slots[a->slot], seed);
-    if (!e->a) return;
+        if ((l = nib_branch_at(&a->model->linears[i]->branches, a->slot)))
+            initialize_linear(a, l, seed);
+    if (!e) return;
     fill(e->b, seed, ~e->key, true, 1);
     if (strcmp(a->config.init_lora_weights, "false") == 0) fill(e->a, seed, e->key, true, 1);
 }

@@ -89,9 +89,9 @@ static void push_chunk(nib_decoder *d, const uint32_t *ids, size_t count, size_t
 static bool can_sketch(const nib_decoder *d, size_t most)
 {
     const nib_linear *head = d->graph->head;
-    bool adapted = d->slot < NIB_MAX_SLOTS && head->slots[d->slot].a;
 
-    return d->sketch_pays && most > 0 && most <= head->weight->out / WORDS_SHARE && !adapted;
+    return d->sketch_pays && most > 0 && most <= head->weight->out / WORDS_SHARE &&
+           !nib_branch_at(&head->branches, d->slot);
 }
 
 /* The words that can be among the `most` likeliest after each row; count 0: all of them. */

@@ -31,8 +31,10 @@ void nib_graph_destroy(nib_graph *g)
 /* Does a trained parameter belong to the node itself? */
 static bool node_trains(const nib_node *n)
 {
-    return (n->linear && n->linear->trains) || (n->embedding && n->embedding->trains) ||
-           (n->norm && n->norm->trains) || (n->attention.sinks && n->attention.sinks->trains);
+    return (n->linear && nib_linear_trains(n->linear)) ||
+           (n->embedding && nib_embedding_trains(n->embedding)) ||
+           (n->norm && nib_norm_trains(n->norm)) ||
+           (n->attention.sinks && nib_vector_trains(n->attention.sinks));
 }
 
 nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err)
@@ -60,7 +62,7 @@ void nib_graph_mark(nib_graph *g)
         for (size_t v = (size_t)n->output + 1; v < g->value_count; v++)
             if (g->values[v].view_of == n->output) g->values[v].needs_grad = needs;
         if (n->side != NIB_NONE && n->linear)
-            g->values[n->side].width = n->linear->slots[0].a ? n->linear->slots[0].a->rows : 1;
+            g->values[n->side].width = nib_max(nib_branches_rank(&n->linear->branches), 1);
     }
 }
 

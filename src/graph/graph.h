@@ -171,7 +171,7 @@ void nib_graph_destroy(nib_graph *g);
  * own axis alone. */
 nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err);
 
-/* Marks which values need a gradient, from the modules' `trains`; call again when that changes. */
+/* Marks which values need a gradient, from what the modules train; call again when that changes. */
 void nib_graph_mark(nib_graph *g);
 
 /* True if backward of this node reads input i / its output / its side value. */

@@ -1,17 +1,12 @@
-/* linear.c - the products of a linear over runs of equal adapter slots. */
+/* linear.c - the products of a linear over runs of equal adapter slots, forward and backward.
+ *
+ * Each run has its own branch, so a batch trains several adapters: the inner values of a run's rows
+ * lie one after the other from where those of the greatest rank would begin. */
 #include "graph/linear.h"
 
 #include "base/random.h"
 #include "graph/rows.h"
 #include "quant/product.h"
-
-static size_t rank_of(const nib_linear *l)
-{
-    size_t rank = 0;
-    for (int i = 0; i < NIB_MAX_SLOTS; i++)
-        if (l->slots[i].a) rank = nib_max(rank, l->slots[i].a->rows);
-    return rank;
-}
 
 /* Scratch: [x or dy made ready][inner values u or v][dropped input][the products' own].  What is
  * first lies at the same place for linears of the same x. */
@@ -19,12 +14,12 @@ typedef struct parts { void *ready; float *inner; void *dropped, *rest; } parts;
 
 static size_t inner_bytes(const nib_linear *l, size_t rows)
 {
-    return nib_round_up(rows * nib_max(rank_of(l), 1) * sizeof(float), 64);
+    return nib_round_up(rows * nib_max(nib_branches_rank(&l->branches), 1) * sizeof(float), 64);
 }
 
 static size_t dropped_bytes(const nib_graph *g, const nib_linear *l, size_t rows)
 {
-    if (!l->slots[0].a || l->slots[0].dropout <= 0) return 0;
+    if (!nib_branches_drop(&l->branches)) return 0;
     return nib_round_up(rows * l->weight->in * nib_dtype_bytes(g->type), 64);
 }
 
@@ -48,7 +43,7 @@ static parts divide(const nib_run *run, const nib_linear *l, size_t rows, bool d
 
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool dy_ready)
 {
-    size_t out = l->weight->out, in = l->weight->in, rank = rank_of(l);
+    size_t out = l->weight->out, in = l->weight->in, rank = nib_branches_rank(&l->branches);
     size_t product = nib_max(nib_product_scratch_bytes(g->ctx, in, rank, rows),
                              nib_product_own_bytes(g->ctx, l->weight, rank, rows));
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
@@ -62,7 +57,7 @@ size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t 
 
 typedef struct drop {
     nib_run *run;
-    const nib_lora *lora;
+    const nib_branch *branch;
     nib_axis axis;
     size_t r0, rows, width, rank;
     nib_operand x;      /* forward: what is dropped into y */
@@ -74,7 +69,7 @@ typedef struct drop {
 static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel,
                         float scale[4])
 {
-    const uint32_t key[2] = { (uint32_t)d->run->dropout_seed ^ d->lora->key,
+    const uint32_t key[2] = { (uint32_t)d->run->dropout_seed ^ d->branch->key,
                               (uint32_t)(d->run->dropout_seed >> 32) };
     const uint32_t counter[4] = { record, (uint32_t)position, (uint32_t)(channel / 4),
                                   d->run->batch->epoch };
@@ -82,7 +77,7 @@ static void drop_scales(const drop *d, uint32_t record, size_t position, size_t 
 
     nib_philox(key, counter, bits);
     for (int i = 0; i < 4; i++)
-        scale[i] = nib_unit_float(bits[i]) < d->lora->dropout ? 0 : 1 / (1 - d->lora->dropout);
+        scale[i] = nib_unit_float(bits[i]) < d->branch->dropout ? 0 : 1 / (1 - d->branch->dropout);
 }
 
 static float load_value(nib_dtype type, const void *x, size_t i)
@@ -129,26 +124,21 @@ static void drop_tile(void *arg, size_t tile, unsigned worker)
     for (size_t r = r0; r < r1; r++) drop_row(d, r);
 }
 
-static bool drops(const nib_run *run, const nib_lora *lora)
+static bool drops(const nib_run *run, const nib_branch *branch)
 {
-    return run->training && lora && lora->dropout > 0;
+    return run->training && branch && branch->dropout > 0;
 }
 
 /* The input of the low-rank branch: x itself, or x after dropout in `to`. */
-static nib_operand lora_input(nib_run *run, const nib_lora *lora, nib_axis axis, size_t r0,
-                              size_t rows, size_t width, nib_operand x, void *to)
+static nib_operand branch_input(nib_run *run, const nib_branch *branch, nib_axis axis, size_t r0,
+                                size_t rows, size_t width, nib_operand x, void *to)
 {
-    drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = width,
+    drop d = { .run = run, .branch = branch, .axis = axis, .r0 = r0, .rows = rows, .width = width,
                .x = x, .y = to };
 
-    if (!drops(run, lora)) return x;
+    if (!drops(run, branch)) return x;
     nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
     return (nib_operand){ to, width, run->graph->type };
-}
-
-static const nib_lora *lora_of(const nib_linear *l, unsigned slot)
-{
-    return slot < NIB_MAX_SLOTS && l->slots[slot].a ? &l->slots[slot] : NULL;
 }
 
 /* --- one run of rows with one slot --- */
@@ -160,7 +150,7 @@ static bool few(const nib_run *run, size_t rows)
 }
 
 /* x: as it lies for dots, else ready. */
-static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora, nib_axis axis,
+static void forward_run(nib_run *run, const nib_linear *l, const nib_branch *branch, nib_axis axis,
                         size_t r0, size_t rows, nib_operand x, bool dots, void *y, size_t ld,
                         nib_dtype y_type, float *u, const parts *p)
 {
@@ -169,13 +159,13 @@ static void forward_run(nib_run *run, const nib_linear *l, const nib_lora *lora,
                               .rows = rows, .x = x, .y = y, .ldy = ld, .y_type = y_type,
                               .bias = l->bias };
 
-    if (lora) {
-        args.rank = lora->a->rows;
-        args.factor = lora->b->value;
+    if (branch) {
+        args.rank = branch->a->rows;
+        args.factor = branch->b->value;
         args.u = u ? u : p->inner;
         nib_lowrank_inner(run->ctx, run->k, rows, in, args.rank,
-                          lora_input(run, lora, axis, r0, rows, in, x, p->dropped), lora->a->value,
-                          lora->scale, u ? u : p->inner, p->rest);
+                          branch_input(run, branch, axis, r0, rows, in, x, p->dropped),
+                          branch->a->value, branch->scale, u ? u : p->inner, p->rest);
     }
     if (dots) nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
     else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
@@ -186,13 +176,13 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
                         void *scratch)
 {
     nib_dtype type = run->graph->type;
-    size_t in = l->weight->in, end;
+    size_t in = l->weight->in, rank = nib_branches_rank(&l->branches), end;
     parts p = divide(run, l, r1 - r0, true, scratch);
     nib_operand plain = { x, in, type }, ready = nib_operand_place(run->k, in, plain, p.ready);
     bool made = same_x; /* the batch, not the linear, says where runs end and which are few */
 
     for (size_t r = r0; r < r1; r = end) {
-        const nib_lora *lora = lora_of(l, nib_run_slot(run, axis, r, &end));
+        const nib_branch *branch = nib_branch_at(&l->branches, nib_run_slot(run, axis, r, &end));
         nib_operand from;
         bool dots;
 
@@ -202,9 +192,42 @@ void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t
         made |= !dots;
         from = dots ? plain : ready;
         from.x = nib_operand_row(&from, r - r0);
-        forward_run(run, l, lora, axis, r, end - r, from, dots,
-                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type,
-                    u && lora ? u + (r - r0) * lora->a->rows : NULL, &p);
+        forward_run(run, l, branch, axis, r, end - r, from, dots,
+                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type, u ? u + (r - r0) * rank : NULL,
+                    &p);
+    }
+}
+
+/* dy: as it lies, and made ready.  x is read when the branch trains. */
+static void backward_run(nib_run *run, const nib_linear *l, const nib_branch *branch, nib_axis axis,
+                         size_t r0, size_t rows, nib_operand x, const float *u, nib_operand dy,
+                         nib_operand ready, void *dx, bool accumulate, const parts *p)
+{
+    size_t in = l->weight->in, out = l->weight->out, rank = branch ? branch->a->rows : 0;
+    bool dropping = drops(run, branch);
+    nib_product_args args = { .type = run->graph->type, .rows = rows, .x = ready, .y = dx, .ldy = in,
+                              .accumulate = accumulate, .y_type = run->graph->type };
+
+    if (branch)
+        nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, ready, branch->b->value,
+                               branch->scale, p->inner, p->rest);
+    if (branch && branch->a->wants_grad) {
+        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, u, dy, branch->b->grad, p->rest);
+        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, p->inner,
+                           branch_input(run, branch, axis, r0, rows, in, x, p->dropped),
+                           branch->a->grad, p->rest);
+    }
+    if (!dx) return;
+    if (branch && !dropping) {
+        args.u = p->inner;
+        args.factor = branch->a->value;
+        args.rank = rank;
+    }
+    nib_product_backward(run->ctx, run->k, l->weight, &args, p->rest);
+    if (dropping) {
+        drop d = { .run = run, .branch = branch, .axis = axis, .r0 = r0, .rows = rows, .width = in,
+                   .rank = rank, .y = dx, .v = p->inner, .a = branch->a->value };
+        nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
     }
 }
 
@@ -213,37 +236,25 @@ void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_
                          void *scratch)
 {
     nib_dtype type = run->graph->type;
-    size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0;
-    const nib_lora *lora = lora_of(l, 0); /* training knows one adapter */
+    size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0, end,
+           rank = nib_branches_rank(&l->branches);
     parts p = divide(run, l, rows, nib_operand_is_ready(run->k, out, dy), scratch);
-    bool dropping = drops(run, lora);
-    nib_operand plain = { x, in, type };
-    nib_product_args args = { .type = type, .rows = rows, .y = dx, .ldy = in,
-                              .accumulate = accumulate, .y_type = type };
+    nib_operand plain = { x, in, type }, ready = dy;
 
-    if (lora || dx) args.x = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
-    if (lora) {
-        size_t rank = lora->a->rows;
-        nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, args.x, lora->b->value,
-                               lora->scale, p.inner, p.rest);
-        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, u, dy, lora->b->grad, p.rest);
-        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, p.inner,
-                           lora_input(run, lora, axis, r0, rows, in, plain, p.dropped),
-                           lora->a->grad, p.rest);
-        if (!dropping) {
-            args.u = p.inner;
-            args.factor = lora->a->value;
-            args.rank = rank;
-        }
-    }
-    if (l->bias_param) nib_sum_rows(run, rows, out, dy, l->bias_param->grad);
-    if (l->full)
+    if (rank || dx) ready = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
+    if (nib_param_wants(l->bias_param)) nib_sum_rows(run, rows, out, dy, l->bias_param->grad);
+    if (nib_param_wants(l->full))
         nib_product_grad_weight(run->ctx, run->k, rows, out, in, dy, plain, l->full->grad, p.rest);
-    if (!dx) return;
-    nib_product_backward(run->ctx, run->k, l->weight, &args, p.rest);
-    if (dropping) {
-        drop d = { .run = run, .lora = lora, .axis = axis, .r0 = r0, .rows = rows, .width = in,
-                   .rank = lora->a->rows, .y = dx, .v = p.inner, .a = lora->a->value };
-        nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
+    for (size_t r = r0; (rank || dx) && r < r1; r = end) {
+        const nib_branch *branch = nib_branch_at(&l->branches, nib_run_slot(run, axis, r, &end));
+        size_t at = r - r0;
+
+        end = nib_min(end, r1);
+        backward_run(run, l, branch, axis, r, end - r,
+                     (nib_operand){ x ? nib_operand_row(&plain, at) : NULL, in, type },
+                     u ? u + at * rank : NULL,
+                     (nib_operand){ nib_operand_row(&dy, at), dy.ld, dy.type },
+                     (nib_operand){ nib_operand_row(&ready, at), ready.ld, ready.type },
+                     dx ? nib_at_mut(dx, type, at * in) : NULL, accumulate, &p);
     }
 }

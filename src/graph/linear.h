@@ -16,8 +16,8 @@ size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t 
 
 /* Rows [r0, r1) of an axis: x [rows, in] and y [rows, out] point at row r0; y has ld values from
  * row to row.  same_x: the call before was of the same rows of the same x,
- * with the same scratch, which nothing has used since.  u [rows, R] takes the low-rank branch's
- * inner values for backward; NULL: scratch is used. */
+ * with the same scratch, which nothing has used since.  u [rows, R], R the greatest rank of the
+ * linear's branches, takes their inner values for backward; NULL: scratch is used. */
 void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
                         const void *x, bool same_x, void *y, size_t ld, nib_dtype y_type, float *u,
                         void *scratch);

@@ -1,24 +1,13 @@
 /* module.h - the objects that own weights: linears, embeddings, norm vectors.
  *
- * A linear owns its weight, its bias and its adapter slots; so does an embedding.
+ * A linear owns its weight, its bias and its adapters' branches; so does an embedding.
  * Adapters fill slots, they never rewrite the graph.  A batch names a slot for each
  * sequence; the linear works over runs of rows of equal slots. */
 #ifndef NIB_GRAPH_MODULE_H
 #define NIB_GRAPH_MODULE_H
 
-#include "graph/param.h"
+#include "graph/branch.h"
 #include "quant/weight.h"
-
-enum { NIB_MAX_SLOTS = 64 };
-
-/* One low-rank branch: y += scale * (dropout(x) A^T) B^T.  On an embedding A is [R, V]
- * and B [D, R]: y += scale * A[:, id] B^T. */
-typedef struct nib_lora {
-    nib_param *a, *b;    /* A [R, in], B [out, R] */
-    float scale;
-    float dropout;       /* of its input while training */
-    uint32_t key;        /* random key of its dropout: a hash of the module's name */
-} nib_lora;
 
 typedef struct nib_linear {
     char *name;          /* module path: "model.layers.0.self_attn.q_proj" */
@@ -30,8 +19,7 @@ typedef struct nib_linear {
     float *frozen_bias;  /* likewise the model's own bias */
     nib_param *bias_param;
     nib_param *full;     /* modules_to_save */
-    nib_lora slots[NIB_MAX_SLOTS];
-    bool trains;         /* slot 0, the bias or the full copy is being trained */
+    nib_branches branches;
 } nib_linear;
 
 typedef struct nib_embedding {
@@ -40,8 +28,7 @@ typedef struct nib_embedding {
     bool owns_weight;
     nib_weight *frozen;
     nib_param *full;
-    nib_lora slots[NIB_MAX_SLOTS];
-    bool trains;
+    nib_branches branches;
 } nib_embedding;
 
 /* Weight (and bias) of a norm. */
@@ -51,7 +38,6 @@ typedef struct nib_norm {
     float *weight, *bias; /* bias NULL for RMS norms; the parameters' values when trained */
     float *frozen_weight, *frozen_bias;
     nib_param *weight_param, *bias_param;
-    bool trains;
 } nib_norm;
 
 /* A learned vector that is neither a bias nor a norm's: the sinks of an attention. */
@@ -61,7 +47,27 @@ typedef struct nib_vector {
     float *value;        /* the parameter's value when it is trained */
     float *frozen;       /* the model's own while an adapter's copy stands in `value` */
     nib_param *param;
-    bool trains;
 } nib_vector;
+
+/* Is any parameter of the module being trained? */
+static inline bool nib_param_wants(const nib_param *p) { return p && p->wants_grad; }
+
+static inline bool nib_linear_trains(const nib_linear *l)
+{
+    return nib_param_wants(l->full) || nib_param_wants(l->bias_param) ||
+           nib_branches_train(&l->branches);
+}
+
+static inline bool nib_embedding_trains(const nib_embedding *e)
+{
+    return nib_param_wants(e->full) || nib_branches_train(&e->branches);
+}
+
+static inline bool nib_norm_trains(const nib_norm *n)
+{
+    return nib_param_wants(n->weight_param) || nib_param_wants(n->bias_param);
+}
+
+static inline bool nib_vector_trains(const nib_vector *v) { return nib_param_wants(v->param); }
 
 #endif

@@ -21,11 +21,9 @@ static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
                          run->batch->inputs[n->row_input], (float *)run->scratch.base };
 }
 
-static const nib_lora *lora_at(const embed_work *w, size_t row)
+static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
 {
-    size_t end;
-    unsigned slot = nib_run_slot(w->run, w->axis, row, &end);
-    return slot < NIB_MAX_SLOTS && w->e->slots[slot].a ? &w->e->slots[slot] : NULL;
+    return nib_branch_at(&w->e->branches, nib_run_slot(w->run, w->axis, row, end));
 }
 
 static void forward_tile(void *arg, size_t tile, unsigned worker)
@@ -38,15 +36,17 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
     nib_tile_rows(tile, nib_run_rows(w->run, w->axis), &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
         uint32_t id = w->ids[r];
-        const nib_lora *lora = lora_at(w, r);
+        size_t end;
+        const nib_branch *branch = branch_at(w, r, &end);
 
         assert(id < vocabulary);
         nib_weight_decode(w->e->weight, id, id + 1, row);
-        for (size_t c = 0; lora && c < width; c++) {
+        for (size_t c = 0; branch && c < width; c++) {
+            size_t rank = branch->a->rows;
             float sum = 0;
-            for (size_t i = 0; i < lora->a->rows; i++)
-                sum += lora->a->value[i * vocabulary + id] * lora->b->value[c * lora->a->rows + i];
-            row[c] += lora->scale * sum;
+            for (size_t i = 0; i < rank; i++)
+                sum += branch->a->value[i * vocabulary + id] * branch->b->value[c * rank + i];
+            row[c] += branch->scale * sum;
         }
         nib_convert(nib_at_mut(w->io->out, type, r * width), type, row, NIB_F32, width);
     }
@@ -58,29 +58,37 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_parallel_for(run->ctx, nib_row_tiles(nib_run_rows(run, w.axis)), forward_tile, &w);
 }
 
+/* A token's part of the gradients of A[:, id] and B. */
+static void add_branch_gradient(const nib_branch *branch, uint32_t id, size_t width, const float *dy)
+{
+    size_t rank = branch->a->rows, vocabulary = branch->a->cols;
+
+    for (size_t i = 0; i < rank; i++) {
+        float a = branch->a->value[i * vocabulary + id], sum = 0;
+        for (size_t c = 0; c < width; c++) {
+            sum += dy[c] * branch->b->value[c * rank + i];
+            branch->b->grad[c * rank + i] += branch->scale * dy[c] * a;
+        }
+        branch->a->grad[i * vocabulary + id] += branch->scale * sum;
+    }
+}
+
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     embed_work w = work_of(run, n, io);
     const nib_embedding *e = n->embedding;
-    size_t width = e->weight->in, vocabulary = e->weight->out;
-    const nib_lora *lora = e->slots[0].a ? &e->slots[0] : NULL;
+    const nib_branch *branch = NULL;
+    size_t width = e->weight->in, end = 0;
     float *dy = w.scratch;
 
     for (size_t t = 0; t < nib_run_rows(run, w.axis); t++) {
         uint32_t id = w.ids[t];
 
+        if (t >= end) branch = branch_at(&w, t, &end);
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,
                     width);
-        if (e->full) run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
-        if (!lora) continue;
-        for (size_t i = 0; i < lora->a->rows; i++) {
-            float a = lora->a->value[i * vocabulary + id], sum = 0;
-            for (size_t c = 0; c < width; c++) {
-                sum += dy[c] * lora->b->value[c * lora->a->rows + i];
-                lora->b->grad[c * lora->a->rows + i] += lora->scale * dy[c] * a;
-            }
-            lora->a->grad[i * vocabulary + id] += lora->scale * sum;
-        }
+        if (nib_param_wants(e->full)) run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
+        if (branch && branch->a->wants_grad) add_branch_gradient(branch, id, width, dy);
     }
 }
 

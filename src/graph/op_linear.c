@@ -8,7 +8,7 @@
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     nib_axis axis = run->graph->values[n->output].axis;
-    float *u = run->training && n->linear->slots[0].a ? io->side : NULL;
+    float *u = run->training && n->linear->branches.count ? io->side : NULL;
 
     nib_linear_forward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->same_input,
                        io->out, n->linear->weight->out, run->graph->type, u, run->scratch.base);

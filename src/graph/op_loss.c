@@ -31,7 +31,7 @@ typedef struct loss_work {
 
 static size_t inner_bytes(const nib_linear *head, size_t chunk)
 {
-    return head->slots[0].a ? nib_round_up(chunk * head->slots[0].a->rows * sizeof(float), 64) : 0;
+    return nib_round_up(chunk * nib_branches_rank(&head->branches) * sizeof(float), 64);
 }
 
 /* Gradients of logits are given to the head as it reads them. */
@@ -120,11 +120,11 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
                    : (nib_operand){ w.logits, w.ld, NIB_F32 };
     assert(nib_operand_is_ready(run->k, w.vocabulary, dz)); /* or scratch is too small */
     total = nib_run_rows(run, w.axis);
-    w.gradient = d_hidden || head->trains;
+    w.gradient = d_hidden || nib_linear_trains(head);
     run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
         const void *x = nib_at(hidden, type, w.r0 * width);
-        float *u = run->training && head->slots[0].a ? w.inner : NULL;
+        float *u = run->training && head->branches.count ? w.inner : NULL;
 
         /* evenly */
         w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));

@@ -23,6 +23,7 @@ typedef struct nib_param {
     size_t rows, cols;   /* a vector has one row */
     float *value, *grad; /* [rows, cols]; inside the parameter list's blocks */
     nib_param_kind kind;
+    bool wants_grad;     /* a training step adds to grad */
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }

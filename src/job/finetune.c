@@ -87,7 +87,7 @@ static nib_status open_adapter(job *j, nib_error *err)
     config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name,
                                                          j->o->model.model, j->model->json);
     status = config.base_model_name_or_path
-                 ? nib_adapter_create(j->model, &config, j->o->train.seed, &j->adapter, err)
+                 ? nib_adapter_create(j->model, &config, 0, j->o->train.seed, &j->adapter, err)
                  : nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
     nib_peft_config_free(j->ctx, &config);
     return status;

@@ -27,7 +27,7 @@ static bool head_differs(const nib_model *m)
     const nib_linear *h = m->head;
 
     if (!m->tied) return false;
-    if (e->slots[0].a || h->slots[0].a) return true;
+    if (e->branches.count || h->branches.count) return true;
     if (e->full && h->full)
         return memcmp(e->full->value, h->full->value, nib_param_count(e->full) * sizeof(float)) !=
                0;
@@ -56,11 +56,11 @@ static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
 }
 
 static void set_weight(nib_merge_item *item, const nib_weight *w, bool transposed,
-                       const nib_lora *lora)
+                       const nib_branch *branch)
 {
     item->kind = NIB_MERGE_WEIGHT;
     item->weight = w;
-    item->lora = lora->a ? lora : NULL;
+    item->branch = branch;
     item->plan.rank = 2;
     item->transposed = transposed;
     item->plan.shape[transposed] = w->out;
@@ -84,8 +84,8 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (!tied && is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
-        if (l->full || l->slots[0].a || tied || !nib_weight_is_dense(base))
-            set_weight(item, l->weight, l->transposed, &l->slots[0]);
+        if (l->full || l->branches.count || tied || !nib_weight_is_dense(base))
+            set_weight(item, l->weight, l->transposed, nib_branch_at(&l->branches, 0));
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         return true;
     }
@@ -114,8 +114,8 @@ static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, boo
         return;
     }
     if (strcmp(base->source, t->name) == 0) {
-        if (e->full || e->slots[0].a || !nib_weight_is_dense(base))
-            set_weight(item, e->weight, false, &e->slots[0]);
+        if (e->full || e->branches.count || !nib_weight_is_dense(base))
+            set_weight(item, e->weight, false, nib_branch_at(&e->branches, 0));
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         item->embedding = true;
         return;
@@ -190,7 +190,7 @@ static nib_status add_head(maker *k, nib_error *err)
     nib_status status = keep_name(k, k->m->head->name, ".weight", &item.plan.name, err);
 
     if (status) return status;
-    set_weight(&item, k->m->head->weight, false, &k->m->head->slots[0]);
+    set_weight(&item, k->m->head->weight, false, nib_branch_at(&k->m->head->branches, 0));
     return append(k, &item, err);
 }
 

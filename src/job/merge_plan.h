@@ -7,7 +7,7 @@
 
 typedef enum nib_merge_kind {
     NIB_MERGE_COPY,   /* the source's values, converted */
-    NIB_MERGE_WEIGHT, /* `weight` decoded, and `lora` added */
+    NIB_MERGE_WEIGHT, /* `weight` decoded, and `branch` added */
     NIB_MERGE_VECTOR  /* `values`: a bias or the weight of a norm that the adapter brings */
 } nib_merge_kind;
 
@@ -16,8 +16,8 @@ typedef struct nib_merge_item {
     nib_tensor_plan plan;     /* name, type and shape in the new file */
     const nib_tensor *source; /* NULL: a head that was tied */
     const nib_weight *weight;
-    const nib_lora *lora;     /* or NULL */
-    bool embedding;           /* lora's A is [R, V], its B [D, R], the weight [V, D] */
+    const nib_branch *branch; /* or NULL */
+    bool embedding;           /* the branch's A is [R, V], its B [D, R], the weight [V, D] */
     bool transposed;          /* the file holds the weight as [in, out] */
     const float *values;
 } nib_merge_item;

@@ -43,7 +43,7 @@ typedef struct work {
 } work;
 
 /* delta[k] = sum over r of B[row, r] A[r, k] */
-static void linear_delta(const nib_lora *l, size_t row, float *delta)
+static void linear_delta(const nib_branch *l, size_t row, float *delta)
 {
     size_t rank = l->a->rows, in = l->a->cols;
     const float *b = l->b->value + row * rank;
@@ -56,7 +56,7 @@ static void linear_delta(const nib_lora *l, size_t row, float *delta)
 }
 
 /* delta[d] = sum over r of A[r, id] B[d, r] */
-static void column_delta(const nib_lora *l, size_t id, float *delta)
+static void column_delta(const nib_branch *l, size_t id, float *delta)
 {
     size_t rank = l->a->rows, width = l->b->rows;
 
@@ -78,10 +78,10 @@ static void merge_row(void *arg, size_t tile, unsigned worker)
 
     if (item->transposed) w->scheme->decode_tile(w, 0, w->out, row, row + 1, to, 1);
     else nib_weight_decode(w, row, row + 1, to);
-    if (item->lora) { /* a row of an embedding is a column of its factors, as here */
-        if (item->embedding || item->transposed) column_delta(item->lora, row, delta);
-        else linear_delta(item->lora, row, delta);
-        for (size_t i = 0; i < width; i++) to[i] += item->lora->scale * delta[i];
+    if (item->branch) { /* a row of an embedding is a column of its factors, as here */
+        if (item->embedding || item->transposed) column_delta(item->branch, row, delta);
+        else linear_delta(item->branch, row, delta);
+        for (size_t i = 0; i < width; i++) to[i] += item->branch->scale * delta[i];
     }
     nib_convert(k->r->narrow + tile * width * nib_dtype_bytes(item->plan.dtype), item->plan.dtype,
                 to, NIB_F32, width);

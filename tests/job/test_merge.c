@@ -198,7 +198,7 @@ static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *
     if (!status && s->saved[0])
         status = nib_peft_names_set(ctx, &cfg.modules_to_save, NIB_PEFT_LIST, s->saved,
                                     list_length(s->saved), err);
-    if (!status) status = nib_adapter_create(m, &cfg, 3, &a, err);
+    if (!status) status = nib_adapter_create(m, &cfg, 0, 3, &a, err);
     if (!status) {
         for (size_t i = 0; i < a->params.count; i++)
             for (size_t k = 0; k < nib_param_count(a->params.items[i]); k++)

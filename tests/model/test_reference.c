@@ -51,6 +51,7 @@ static void load_adapter(fixture *f, const char *dir)
         nib_linear *l = f->model->linears[i];
         const nib_tensor *t[2];
         nib_param *p[2];
+        nib_branch *branch;
 
         if (l == f->model->head) continue;
         t[0] = need(file, "base_model.model.%s.lora_%s.weight", l->name, "A");
@@ -58,10 +59,12 @@ static void load_adapter(fixture *f, const char *dir)
         for (int j = 0; j < 2; j++) {
             REQUIRE(t[j], "%s", l->name);
             p[j] = nib_params_add(f->ctx, &f->params, t[j]->name, t[j]->shape[0], t[j]->shape[1]);
+            p[j]->wants_grad = true;
             memcpy(p[j]->value, t[j]->data, t[j]->bytes);
         }
-        l->slots[0] = (nib_lora){ .a = p[0], .b = p[1], .scale = 2 }; /* alpha 8, r 4 */
-        l->trains = true;
+        branch = nib_branch_add(f->ctx, &l->branches, 0);
+        REQUIRE(branch);
+        *branch = (nib_branch){ .a = p[0], .b = p[1], .scale = 2 }; /* alpha 8, r 4 */
     }
     nib_tensors_close(file);
 }
@@ -250,6 +253,8 @@ static bool open_fixture(fixture *f, const char *dir, bool nf4, int threads)
 
 static void close_fixture(fixture *f)
 {
+    for (size_t i = 0; f->model && i < f->model->linear_count; i++)
+        nib_branch_remove(f->ctx, &f->model->linears[i]->branches, 0);
     nib_model_close(f->model);
     nib_params_free(f->ctx, &f->params);
     nib_tensors_close(f->expected);

@@ -33,6 +33,7 @@ static nib_param *param(lab *l, const char *name, const char *what, size_t rows,
     snprintf(full, sizeof full, "%s.%s", name, what);
     p = nib_params_add(l->ctx, &l->params, full, rows, cols);
     assert(p);
+    p->wants_grad = true;
     fill(l, p->value, rows * cols, size);
     return p;
 }
@@ -51,14 +52,26 @@ static nib_weight *weight_over(lab *l, const float *data, size_t out, size_t in,
     return w;
 }
 
-static nib_lora lora(lab *l, const char *name, size_t out, size_t in, int how)
+static void add_branches(lab *l, nib_branches *table, const char *name, size_t out, size_t in,
+                         int how)
 {
-    enum { RANK = 3 };
-    nib_lora slot = { .scale = 1.5f, .dropout = how & LAB_DROPOUT ? 0.4f : 0, .key = 77 };
+    static const struct { size_t rank; float scale; const char *a, *b; } made[] = {
+        { 3, 1.5f, "lora_A", "lora_B" }, { 5, 0.7f, "second_A", "second_B" }
+    };
 
-    slot.a = param(l, name, "lora_A", RANK, in, 0.6f);
-    slot.b = param(l, name, "lora_B", out, RANK, 0.6f);
-    return slot;
+    for (unsigned i = 0; i < (how & LAB_SECOND ? 2 : how & LAB_LORA ? 1 : 0); i++) {
+        nib_branch *branch = nib_branch_add(l->ctx, table, i);
+        assert(branch);
+        *branch = (nib_branch){ .scale = made[i].scale, .dropout = how & LAB_DROPOUT ? 0.4f : 0,
+                                .key = 77 + i };
+        branch->a = param(l, name, made[i].a, made[i].rank, in, 0.6f);
+        branch->b = param(l, name, made[i].b, out, made[i].rank, 0.6f);
+    }
+}
+
+static void remove_branches(lab *l, nib_branches *table)
+{
+    for (unsigned i = 0; i < NIB_MAX_SLOTS; i++) nib_branch_remove(l->ctx, table, i);
 }
 
 nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how)
@@ -72,8 +85,7 @@ nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how)
     if (how & LAB_TRAIN) x->bias_param = param(l, name, "bias", 1, out, 0.5f);
     if (x->bias_param) x->bias = x->bias_param->value;
     else if (how & LAB_BIAS) x->bias = numbers(l, out, 0.5f);
-    if (how & LAB_LORA) x->slots[0] = lora(l, name, out, in, how);
-    x->trains = how & (LAB_FULL | LAB_TRAIN | LAB_LORA);
+    add_branches(l, &x->branches, name, out, in, how);
     return x;
 }
 
@@ -86,8 +98,7 @@ nib_embedding *lab_embedding(lab *l, const char *name, size_t width, int how)
     if (how & LAB_FULL) x->full = param(l, name, "weight", LAB_IDS, width, 1);
     x->weight = weight_over(l, x->full ? x->full->value : numbers(l, LAB_IDS * width, 1), LAB_IDS,
                             width, how);
-    if (how & LAB_LORA) x->slots[0] = lora(l, name, width, LAB_IDS, how);
-    x->trains = how & (LAB_FULL | LAB_LORA);
+    add_branches(l, &x->branches, name, width, LAB_IDS, how);
     return x;
 }
 
@@ -98,11 +109,10 @@ void lab_norm(lab *l, const char *name, size_t width, bool bias, int how)
     assert(l->norm_count <= LAB_MOST);
     x->name = nib_strdup(l->ctx, name);
     x->width = width;
-    x->trains = how & LAB_TRAIN;
-    if (x->trains) x->weight_param = param(l, name, "weight", 1, width, 1);
-    if (x->trains && bias) x->bias_param = param(l, name, "bias", 1, width, 1);
-    x->weight = x->trains ? x->weight_param->value : numbers(l, width, 1);
-    if (bias) x->bias = x->trains ? x->bias_param->value : numbers(l, width, 1);
+    if (how & LAB_TRAIN) x->weight_param = param(l, name, "weight", 1, width, 1);
+    if (how & LAB_TRAIN && bias) x->bias_param = param(l, name, "bias", 1, width, 1);
+    x->weight = x->weight_param ? x->weight_param->value : numbers(l, width, 1);
+    if (bias) x->bias = x->bias_param ? x->bias_param->value : numbers(l, width, 1);
 }
 
 nib_vector *lab_vector(lab *l, const char *name, size_t width, int how)
@@ -110,9 +120,9 @@ nib_vector *lab_vector(lab *l, const char *name, size_t width, int how)
     nib_vector *x = &l->vectors[l->vector_count++];
 
     assert(l->vector_count <= LAB_MOST);
-    *x = (nib_vector){ .name = nib_strdup(l->ctx, name), .width = width, .trains = how & LAB_TRAIN };
-    if (x->trains) x->param = param(l, name, "value", 1, width, 1);
-    x->value = x->trains ? x->param->value : numbers(l, width, 1);
+    *x = (nib_vector){ .name = nib_strdup(l->ctx, name), .width = width };
+    if (how & LAB_TRAIN) x->param = param(l, name, "value", 1, width, 1);
+    x->value = x->param ? x->param->value : numbers(l, width, 1);
     return x;
 }
 
@@ -289,10 +299,12 @@ void lab_close(lab *l)
     nib_plan_destroy(l->ctx, l->plan);
     nib_graph_destroy(l->b.graph);
     for (size_t i = 0; i < l->linear_count; i++) {
+        remove_branches(l, &l->linears[i].branches);
         nib_weight_destroy(l->ctx, l->linears[i].weight);
         nib_free(l->ctx, l->linears[i].name);
     }
     for (size_t i = 0; i < l->embedding_count; i++) {
+        remove_branches(l, &l->embeddings[i].branches);
         nib_weight_destroy(l->ctx, l->embeddings[i].weight);
         nib_free(l->ctx, l->embeddings[i].name);
     }

@@ -11,10 +11,11 @@
 enum {
     LAB_BIAS = 1,   /* a linear's bias, frozen */
     LAB_TRAIN = 2,  /* bias and norm vectors are trained */
-    LAB_LORA = 4,   /* slot 0, A and B random, rank 3, scale 1.5 */
+    LAB_LORA = 4,   /* a branch in slot 0, A and B random, rank 3, scale 1.5 */
     LAB_FULL = 8,   /* the weight is a trained copy */
     LAB_NF4 = 16,   /* the weight is encoded, block size 32 */
-    LAB_DROPOUT = 32
+    LAB_DROPOUT = 32,
+    LAB_SECOND = 64 /* with LAB_LORA: another one in slot 1, rank 5, scale 0.7 */
 };
 
 enum { LAB_MOST = 24, LAB_IDS = 12, LAB_TARGETS = 9, LAB_ROWS = 160 };

@@ -229,7 +229,7 @@ static double two_steps(bool drop)
     asked = false;
     if (!status)
         status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
-    if (!status) status = nib_adapter_create(model, &config, 1, &adapter, &err);
+    if (!status) status = nib_adapter_create(model, &config, 0, 1, &adapter, &err);
     if (!status) status = nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o.data, .vocabulary = 256 }, &data, &err);
     if (!status)
         status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train,
