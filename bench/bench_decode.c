@@ -66,14 +66,14 @@ static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandw
 
 typedef struct token_times { double best, mean; } token_times;
 
-static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
+static token_times run_tokens(nib_decoder *d, nib_conversation c, const uint32_t *ids)
 {
     token_times t = { INFINITY, 0 };
     nib_error err;
 
     for (int i = 0; i < TOKENS; i++) {
         double start = nib_clock_seconds(), seconds;
-        bench_demand(nib_decoder_push(d, ids + i, 1, 1, &err), &err);
+        bench_demand(nib_decoder_next(d, &c, ids + i, 1, 1, &err), &err);
         seconds = nib_clock_seconds() - start;
         t.best = fmin(t.best, seconds);
         t.mean += seconds / TOKENS;
@@ -82,12 +82,12 @@ static token_times run_tokens(nib_decoder *d, const uint32_t *ids)
 }
 
 /* Means, not the least: now and then the neighbour leaves the processor for one token. */
-static void bench_beside(nib_decoder *d, const uint32_t *ids)
+static void bench_beside(nib_decoder *d, nib_conversation c, const uint32_t *ids)
 {
-    double alone = run_tokens(d, ids).mean, busy;
+    double alone = run_tokens(d, c, ids).mean, busy;
     pid_t neighbour = bench_neighbour_start();
 
-    busy = run_tokens(d, ids).mean;
+    busy = run_tokens(d, c, ids).mean;
     bench_neighbour_stop(neighbour);
     printf("  beside a busy process on one processor: %.2f ms a token, %.2f of the speed\n",
            busy * 1e3, alone / busy);
@@ -101,29 +101,31 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, way how, double ban
     double linear = s->linear * (0.5 + 1 / 64.0), head = s->head * 2, bytes, best, start, prefill;
     uint32_t ids[512];
     nib_decoder *d;
+    nib_conversation c = { .slot = NIB_NO_SLOT };
     nib_error err;
 
     for (size_t i = 0; i < 512; i++) ids[i] = (uint32_t)(3 + i * 37 % 1000);
     model->graph->precision = how.precision;
-    bench_demand(nib_decoder_create(ctx, model->graph, 1024, &d, &err), &err);
+    bench_demand(nib_decoder_create(ctx, model->graph, 1024, 1, &d, &err), &err);
+    bench_demand(nib_state_create(ctx, model->graph, 1024, &c.state, &err), &err);
     bytes = linear + (d->sketch_pays ? head / 2 : head); /* a sketch is half of bfloat16 */
-    nib_decoder_begin(d, NIB_NO_SLOT);
-    bench_demand(nib_decoder_push(d, ids, CONTEXT, 1, &err), &err);
-    best = run_tokens(d, ids).best;
+    bench_demand(nib_decoder_read(d, c, ids, CONTEXT, 1, &err), &err);
+    best = run_tokens(d, c, ids).best;
     prefill = INFINITY;
     for (int i = 0; i < (s->layers > 30 && s->width > 1000 ? 1 : 3); i++) {
-        nib_decoder_begin(d, NIB_NO_SLOT);
+        nib_state_reset(c.state);
         start = nib_clock_seconds();
-        bench_demand(nib_decoder_push(d, ids, 512, 1, &err), &err);
+        bench_demand(nib_decoder_read(d, c, ids, 512, 1, &err), &err);
         prefill = fmin(prefill, nib_clock_seconds() - start);
     }
     printf(
         "  %-14s %-16s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
         s->name, how.name, best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth,
         512 / prefill);
-    if (neighbour) bench_beside(d, ids);
+    if (neighbour) bench_beside(d, c, ids);
     fflush(stdout);
     nib_decoder_destroy(d);
+    nib_state_destroy(c.state);
     nib_model_close(model);
     bench_remove_dir(dir);
 }

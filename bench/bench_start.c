@@ -124,14 +124,16 @@ int main(void)
         double start = nib_clock_seconds();
         nib_model *model;
         nib_decoder *d;
+        nib_conversation c = { .slot = NIB_NO_SLOT };
         bench_demand(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &model, &err),
                      &err);
-        bench_demand(nib_decoder_create(ctx, model->graph, 256, &d, &err), &err);
+        bench_demand(nib_decoder_create(ctx, model->graph, 256, 1, &d, &err), &err);
+        bench_demand(nib_state_create(ctx, model->graph, 256, &c.state, &err), &err);
         opened = fmin(opened, nib_clock_seconds() - start);
-        nib_decoder_begin(d, NIB_NO_SLOT);
-        bench_demand(nib_decoder_push(d, &id, 1, 1, &err), &err);
+        bench_demand(nib_decoder_next(d, &c, &id, 1, 1, &err), &err);
         first = fmin(first, nib_clock_seconds() - start);
         nib_decoder_destroy(d);
+        nib_state_destroy(c.state);
         nib_model_close(model);
     }
     bench_title(ctx, "start, %s, NF4 directory in the page cache", s->name);

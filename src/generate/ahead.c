@@ -1,9 +1,10 @@
 /* ahead.c - pushing guesses, taking back the wrong ones. */
 #include "generate/ahead.h"
 
-nib_ahead nib_ahead_begin(nib_decoder *decoder, size_t guesses)
+nib_ahead nib_ahead_begin(nib_decoder *decoder, nib_conversation conversation, size_t guesses)
 {
-    return (nib_ahead){ .decoder = decoder, .lookup = nib_lookup_begin(guesses), .count = 1 };
+    return (nib_ahead){ .decoder = decoder, .conversation = conversation,
+                        .lookup = nib_lookup_begin(guesses), .count = 1 };
 }
 
 nib_status nib_ahead_logits(const nib_ahead *a, nib_logits *logits, nib_error *err)
@@ -19,6 +20,7 @@ bool nib_ahead_guessed(const nib_ahead *a, uint32_t id)
 nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_t room, size_t most,
                           nib_error *err)
 {
+    nib_state *state = a->conversation.state;
     uint32_t id = ids[count - 1];
 
     if (nib_ahead_guessed(a, id)) {
@@ -26,9 +28,9 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
         return NIB_OK;
     }
     if (a->count > 1) nib_lookup_learn(&a->lookup, a->count - 1, a->at);
-    nib_decoder_take_back(a->decoder, a->count - 1 - a->at);
+    nib_state_truncate(state, state->tokens - (a->count - 1 - a->at));
     a->ids[0] = id;
     a->count = 1 + nib_lookup_guess(&a->lookup, ids, count, room, a->ids + 1);
     a->at = 0;
-    return nib_decoder_try(a->decoder, a->ids, a->count, most, err);
+    return nib_decoder_try(a->decoder, a->conversation, a->ids, a->count, most, err);
 }

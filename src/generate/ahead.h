@@ -7,13 +7,14 @@
 
 typedef struct nib_ahead {
     nib_decoder *decoder;
+    nib_conversation conversation;
     nib_lookup lookup;
     uint32_t ids[NIB_DOT_ROWS]; /* the last certain token, then guesses */
     size_t count, at;           /* of those in the decoder; whose logits come next */
 } nib_ahead;
 
-/* After a prompt was pushed; guesses at a time, at most NIB_MOST_GUESSES, 0: none. */
-nib_ahead nib_ahead_begin(nib_decoder *decoder, size_t guesses);
+/* After a prompt was decoded; guesses at a time, at most NIB_MOST_GUESSES, 0: none. */
+nib_ahead nib_ahead_begin(nib_decoder *decoder, nib_conversation conversation, size_t guesses);
 /* Those after the last certain token; as nib_decoder_logits(). */
 nib_status nib_ahead_logits(const nib_ahead *a, nib_logits *logits, nib_error *err);
 /* Whether `id` is what was guessed to come after it. */

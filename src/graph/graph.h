@@ -45,6 +45,7 @@ enum { NIB_MAX_INPUTS = 8, NIB_NONE = -1 };
 typedef struct nib_graph nib_graph;
 typedef struct nib_node nib_node;
 typedef struct nib_run nib_run;
+typedef struct nib_state nib_state; /* state.h */
 
 /* Heads one after another in a row. */
 static inline nib_heads nib_plain_heads(size_t heads, size_t head_dim)
@@ -94,6 +95,8 @@ typedef struct nib_op {
     size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
     size_t (*state)(const nib_graph *g, const nib_node *node, size_t capacity);
+    /* Copies the node's piece of a state for the tokens that `from` holds. */
+    void (*copy_state)(const nib_node *node, nib_state *to, const nib_state *from);
 } nib_op;
 
 /* Cosines and sines of positions; made once a model for the greatest length in use. */
@@ -138,7 +141,7 @@ struct nib_node {
     nib_input row_input;     /* embedding: which input of the batch names its rows */
     const nib_rope *rope;
     nib_attention_desc attention;
-    size_t state_index;      /* attention: which piece of the generation state */
+    size_t state_index;      /* attention: which piece of a state */
 };
 
 struct nib_graph {
@@ -192,6 +195,10 @@ typedef struct nib_batch {
                                                    positions (from 0 in each sequence), ... */
     const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
+    const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses of
+                                    such: their products are dots (linear.h); NULL: none are */
+    nib_state *const *states;    /* [sequences] what they carry, each its own; NULL entries, or NULL
+                                    for all: nothing */
     const uint32_t *records; /* [sequences] record numbers, for dropout; NULL without training */
     uint32_t epoch;
 } nib_batch;

@@ -1,6 +1,7 @@
-/* linear.c - the products of a linear over runs of equal adapter slots, forward and backward.
+/* linear.c - the products of a linear, forward and backward, over pieces: runs of rows of one
+ * adapter slot and one role.
  *
- * Each run has its own branch, so a batch trains several adapters: the inner values of a run's rows
+ * Each piece has its own branch, so a batch trains several adapters: the inner values of its rows
  * lie one after the other from where those of the greatest rank would begin. */
 #include "graph/linear.h"
 
@@ -30,14 +31,14 @@ static size_t ready_bytes(const nib_graph *g, const nib_linear *l, size_t rows, 
     return dy_ready ? x : nib_max(x, nib_operand_bytes(&g->kernels, g->type, l->weight->out, rows));
 }
 
-static parts divide(const nib_run *run, const nib_linear *l, size_t rows, bool dy_ready,
-                    void *scratch)
+static parts divide(const nib_linear_rows *w, bool dy_ready)
 {
-    char *p = scratch;
+    size_t rows = w->r1 - w->r0;
+    char *p = w->scratch;
     parts d = { .ready = p };
-    d.inner = (float *)(void *)(p += ready_bytes(run->graph, l, rows, dy_ready));
-    d.dropped = p += inner_bytes(l, rows);
-    d.rest = p + dropped_bytes(run->graph, l, rows);
+    d.inner = (float *)(void *)(p += ready_bytes(w->run->graph, w->linear, rows, dy_ready));
+    d.dropped = p += inner_bytes(w->linear, rows);
+    d.rest = p + dropped_bytes(w->run->graph, w->linear, rows);
     return d;
 }
 
@@ -56,23 +57,22 @@ size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t 
 /* --- dropout of the low-rank branch's input --- */
 
 typedef struct drop {
-    nib_run *run;
+    const nib_linear_rows *w; /* of which [first, first + rows) are dropped */
     const nib_branch *branch;
-    nib_axis axis;
-    size_t r0, rows, width, rank;
-    nib_operand x;      /* forward: what is dropped into y */
+    size_t first, rows;
+    nib_operand x;            /* forward: what is dropped into y */
     void *y;
-    const float *v, *a; /* backward: y += mask * (v A) */
+    const float *v;           /* backward: y += mask * (v A) */
 } drop;
 
 /* Scales of four neighbouring channels: 0 or 1 / (1 - p), a function of where they are. */
 static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel,
                         float scale[4])
 {
-    const uint32_t key[2] = { (uint32_t)d->run->dropout_seed ^ d->branch->key,
-                              (uint32_t)(d->run->dropout_seed >> 32) };
+    const uint32_t key[2] = { (uint32_t)d->w->run->dropout_seed ^ d->branch->key,
+                              (uint32_t)(d->w->run->dropout_seed >> 32) };
     const uint32_t counter[4] = { record, (uint32_t)position, (uint32_t)(channel / 4),
-                                  d->run->batch->epoch };
+                                  d->w->run->batch->epoch };
     uint32_t bits[4];
 
     nib_philox(key, counter, bits);
@@ -93,20 +93,21 @@ static void store_value(nib_dtype type, void *x, size_t i, float value)
 
 static void drop_row(const drop *d, size_t row)
 {
-    nib_dtype type = d->run->graph->type;
-    const nib_batch *batch = d->run->batch;
-    size_t position, sequence = nib_run_sequence(d->run, d->axis, d->r0 + row, &position);
-    uint32_t record = batch->records ? batch->records[sequence] : (uint32_t)sequence;
+    const nib_run *run = d->w->run;
+    nib_dtype type = run->graph->type;
+    size_t rank = d->branch->a->rows, width = d->branch->a->cols, position,
+           sequence = nib_run_sequence(run, d->w->axis, d->w->r0 + d->first + row, &position);
+    uint32_t record = run->batch->records ? run->batch->records[sequence] : (uint32_t)sequence;
     const void *x = d->v ? NULL : nib_operand_row(&d->x, row);
 
-    for (size_t c = 0; c < d->width; c += 4) {
+    for (size_t c = 0; c < width; c += 4) {
         float scale[4], sum[4] = { 0 };
         drop_scales(d, record, position, c, scale);
-        for (size_t r = 0; d->v && r < d->rank; r++)
-            for (size_t i = 0; i < 4 && c + i < d->width; i++)
-                sum[i] += d->v[row * d->rank + r] * d->a[r * d->width + c + i];
-        for (size_t i = 0; i < 4 && c + i < d->width; i++) {
-            size_t at = row * d->width + c + i;
+        for (size_t r = 0; d->v && r < rank; r++)
+            for (size_t i = 0; i < 4 && c + i < width; i++)
+                sum[i] += d->v[row * rank + r] * d->branch->a->value[r * width + c + i];
+        for (size_t i = 0; i < 4 && c + i < width; i++) {
+            size_t at = row * width + c + i;
             float value = d->v ? load_value(type, d->y, at) + scale[i] * sum[i]
                                : scale[i] * load_value(d->x.type, x, c + i);
             store_value(type, d->y, at, value);
@@ -129,132 +130,150 @@ static bool drops(const nib_run *run, const nib_branch *branch)
     return run->training && branch && branch->dropout > 0;
 }
 
-/* The input of the low-rank branch: x itself, or x after dropout in `to`. */
-static nib_operand branch_input(nib_run *run, const nib_branch *branch, nib_axis axis, size_t r0,
-                                size_t rows, size_t width, nib_operand x, void *to)
+static nib_operand from_row(nib_operand x, size_t row)
 {
-    drop d = { .run = run, .branch = branch, .axis = axis, .r0 = r0, .rows = rows, .width = width,
-               .x = x, .y = to };
-
-    if (!drops(run, branch)) return x;
-    nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
-    return (nib_operand){ to, width, run->graph->type };
+    if (x.x) x.x = nib_operand_row(&x, row);
+    return x;
 }
 
-/* --- one run of rows with one slot --- */
+/* --- a piece: a run of rows with one slot and one role --- */
 
-/* Few rows of a generation are dots; elsewhere a row's bits hang on no other row. */
-static bool few(const nib_run *run, size_t rows)
+/* Rows [first, end), counted from w->r0. */
+typedef struct piece {
+    const nib_linear_rows *w;
+    const nib_branch *branch;
+    size_t first, end;
+    bool generated; /* its rows are those of generated tokens */
+    parts p;
+} piece;
+
+/* The piece that begins at row `first`. */
+static piece piece_at(const nib_linear_rows *w, const parts *p, size_t first)
 {
-    return rows <= NIB_DOT_ROWS && run->state_capacity;
+    nib_row_run rows = nib_run_alike(w->run, w->axis, w->r0 + first);
+
+    return (piece){ w, nib_branch_at(&w->linear->branches, rows.slot), first,
+                    nib_min(rows.end, w->r1) - w->r0, rows.generated, *p };
+}
+
+/* The input of the low-rank branch: x itself, or x after dropout. */
+static nib_operand branch_input(const piece *s, nib_operand x)
+{
+    drop d = { .w = s->w, .branch = s->branch, .first = s->first, .rows = s->end - s->first, .x = x,
+               .y = s->p.dropped };
+
+    if (!drops(s->w->run, s->branch)) return x;
+    nib_parallel_for(s->w->run->ctx, nib_row_tiles(d.rows), drop_tile, &d);
+    return (nib_operand){ s->p.dropped, s->branch->a->cols, s->w->run->graph->type };
+}
+
+/* Where the inner values of a piece lie. */
+static float *inner_of(const piece *s)
+{
+    return s->w->u ? s->w->u + s->first * nib_branches_rank(&s->w->linear->branches) : s->p.inner;
 }
 
 /* x: as it lies for dots, else ready. */
-static void forward_run(nib_run *run, const nib_linear *l, const nib_branch *branch, nib_axis axis,
-                        size_t r0, size_t rows, nib_operand x, bool dots, void *y, size_t ld,
-                        nib_dtype y_type, float *u, const parts *p)
+static void forward_piece(const piece *s, nib_operand x, bool dots, const nib_linear_out *out)
 {
-    size_t in = l->weight->in;
+    const nib_linear *l = s->w->linear;
+    nib_run *run = s->w->run;
+    size_t rows = s->end - s->first, most = dots ? NIB_DOT_ROWS : rows;
     nib_product_args args = { .type = run->graph->type, .precision = run->graph->precision,
-                              .rows = rows, .x = x, .y = y, .ldy = ld, .y_type = y_type,
-                              .bias = l->bias };
+                              .ldy = out->ld, .y_type = out->type, .bias = l->bias };
+    float *u = NULL;
 
-    if (branch) {
-        args.rank = branch->a->rows;
-        args.factor = branch->b->value;
-        args.u = u ? u : p->inner;
-        nib_lowrank_inner(run->ctx, run->k, rows, in, args.rank,
-                          branch_input(run, branch, axis, r0, rows, in, x, p->dropped),
-                          branch->a->value, branch->scale, u ? u : p->inner, p->rest);
+    if (s->branch) {
+        u = inner_of(s);
+        args.rank = s->branch->a->rows;
+        args.factor = s->branch->b->value;
+        nib_lowrank_inner(run->ctx, run->k, rows, l->weight->in, args.rank, branch_input(s, x),
+                          s->branch->a->value, s->branch->scale, u, s->p.rest);
     }
-    if (dots) nib_product_dot(run->ctx, run->k, l->weight, &args, p->rest);
-    else nib_product_forward(run->ctx, run->k, l->weight, &args, p->rest);
+    for (size_t r = 0; r < rows; r += most) {
+        args.rows = nib_min(most, rows - r);
+        args.x = from_row(x, r);
+        args.y = nib_at_mut(out->y, out->type, (s->first + r) * out->ld);
+        args.u = u ? u + r * args.rank : NULL;
+        if (dots) nib_product_dot(run->ctx, run->k, l->weight, &args, s->p.rest);
+        else nib_product_forward(run->ctx, run->k, l->weight, &args, s->p.rest);
+    }
 }
 
-void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, bool same_x, void *y, size_t ld, nib_dtype y_type, float *u,
-                        void *scratch)
+void nib_linear_forward(const nib_linear_rows *w, const nib_linear_out *out)
 {
-    nib_dtype type = run->graph->type;
-    size_t in = l->weight->in, rank = nib_branches_rank(&l->branches), end;
-    parts p = divide(run, l, r1 - r0, true, scratch);
-    nib_operand plain = { x, in, type }, ready = nib_operand_place(run->k, in, plain, p.ready);
-    bool made = same_x; /* the batch, not the linear, says where runs end and which are few */
+    nib_run *run = w->run;
+    size_t in = w->linear->weight->in, rows = w->r1 - w->r0;
+    parts p = divide(w, true);
+    nib_operand plain = { w->x, in, run->graph->type },
+                ready = nib_operand_place(run->k, in, plain, p.ready);
+    bool made = out->same_x; /* the batch, not the linear, says which rows are dots */
 
-    for (size_t r = r0; r < r1; r = end) {
-        const nib_branch *branch = nib_branch_at(&l->branches, nib_run_slot(run, axis, r, &end));
-        nib_operand from;
-        bool dots;
+    for (size_t r = 0, end; r < rows; r = end) {
+        piece s = piece_at(w, &p, r);
+        bool dots = s.generated || out->dots;
 
-        end = nib_min(end, r1);
-        dots = few(run, end - r);
-        if (!dots && !made) nib_operand_ready(run->ctx, run->k, r1 - r0, in, plain, p.ready);
+        end = s.end;
+        if (!dots && !made) nib_operand_ready(run->ctx, run->k, rows, in, plain, p.ready);
         made |= !dots;
-        from = dots ? plain : ready;
-        from.x = nib_operand_row(&from, r - r0);
-        forward_run(run, l, branch, axis, r, end - r, from, dots,
-                    nib_at_mut(y, y_type, (r - r0) * ld), ld, y_type, u ? u + (r - r0) * rank : NULL,
-                    &p);
+        forward_piece(&s, from_row(dots ? plain : ready, r), dots, out);
     }
 }
 
 /* dy: as it lies, and made ready.  x is read when the branch trains. */
-static void backward_run(nib_run *run, const nib_linear *l, const nib_branch *branch, nib_axis axis,
-                         size_t r0, size_t rows, nib_operand x, const float *u, nib_operand dy,
-                         nib_operand ready, void *dx, bool accumulate, const parts *p)
+static void backward_piece(const piece *s, nib_operand x, nib_operand dy, nib_operand ready,
+                           void *dx, bool accumulate)
 {
-    size_t in = l->weight->in, out = l->weight->out, rank = branch ? branch->a->rows : 0;
-    bool dropping = drops(run, branch);
+    const nib_linear *l = s->w->linear;
+    const nib_branch *branch = s->branch;
+    nib_run *run = s->w->run;
+    size_t in = l->weight->in, out = l->weight->out, rows = s->end - s->first,
+           rank = branch ? branch->a->rows : 0;
     nib_product_args args = { .type = run->graph->type, .rows = rows, .x = ready, .y = dx, .ldy = in,
                               .accumulate = accumulate, .y_type = run->graph->type };
 
     if (branch)
         nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, ready, branch->b->value,
-                               branch->scale, p->inner, p->rest);
+                               branch->scale, s->p.inner, s->p.rest);
     if (branch && branch->a->wants_grad) {
-        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, u, dy, branch->b->grad, p->rest);
-        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, p->inner,
-                           branch_input(run, branch, axis, r0, rows, in, x, p->dropped),
-                           branch->a->grad, p->rest);
+        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, inner_of(s), dy, branch->b->grad,
+                           s->p.rest);
+        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, s->p.inner, branch_input(s, x),
+                           branch->a->grad, s->p.rest);
     }
     if (!dx) return;
-    if (branch && !dropping) {
-        args.u = p->inner;
+    if (branch && !drops(run, branch)) {
+        args.u = s->p.inner;
         args.factor = branch->a->value;
         args.rank = rank;
     }
-    nib_product_backward(run->ctx, run->k, l->weight, &args, p->rest);
-    if (dropping) {
-        drop d = { .run = run, .branch = branch, .axis = axis, .r0 = r0, .rows = rows, .width = in,
-                   .rank = rank, .y = dx, .v = p->inner, .a = branch->a->value };
+    nib_product_backward(run->ctx, run->k, l->weight, &args, s->p.rest);
+    if (drops(run, branch)) {
+        drop d = { .w = s->w, .branch = branch, .first = s->first, .rows = rows, .y = dx,
+                   .v = s->p.inner };
         nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
     }
 }
 
-void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, nib_operand dy, void *dx, bool accumulate,
-                         void *scratch)
+void nib_linear_backward(const nib_linear_rows *w, nib_operand dy, void *dx, bool accumulate)
 {
+    nib_run *run = w->run;
+    const nib_linear *l = w->linear;
     nib_dtype type = run->graph->type;
-    size_t in = l->weight->in, out = l->weight->out, rows = r1 - r0, end,
-           rank = nib_branches_rank(&l->branches);
-    parts p = divide(run, l, rows, nib_operand_is_ready(run->k, out, dy), scratch);
-    nib_operand plain = { x, in, type }, ready = dy;
+    size_t in = l->weight->in, out = l->weight->out, rows = w->r1 - w->r0;
+    bool pieces = dx || l->branches.count;
+    parts p = divide(w, nib_operand_is_ready(run->k, out, dy));
+    nib_operand plain = { w->x, in, type }, ready = dy;
 
-    if (rank || dx) ready = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
+    if (pieces) ready = nib_operand_ready(run->ctx, run->k, rows, out, dy, p.ready);
     if (nib_param_wants(l->bias_param)) nib_sum_rows(run, rows, out, dy, l->bias_param->grad);
     if (nib_param_wants(l->full))
         nib_product_grad_weight(run->ctx, run->k, rows, out, in, dy, plain, l->full->grad, p.rest);
-    for (size_t r = r0; (rank || dx) && r < r1; r = end) {
-        const nib_branch *branch = nib_branch_at(&l->branches, nib_run_slot(run, axis, r, &end));
-        size_t at = r - r0;
+    for (size_t r = 0, end; pieces && r < rows; r = end) {
+        piece s = piece_at(w, &p, r);
 
-        end = nib_min(end, r1);
-        backward_run(run, l, branch, axis, r, end - r,
-                     (nib_operand){ x ? nib_operand_row(&plain, at) : NULL, in, type },
-                     u ? u + at * rank : NULL,
-                     (nib_operand){ nib_operand_row(&dy, at), dy.ld, dy.type },
-                     (nib_operand){ nib_operand_row(&ready, at), ready.ld, ready.type },
-                     dx ? nib_at_mut(dx, type, at * in) : NULL, accumulate, &p);
+        end = s.end;
+        backward_piece(&s, from_row(plain, r), from_row(dy, r), from_row(ready, r),
+                       dx ? nib_at_mut(dx, type, r * in) : NULL, accumulate);
     }
 }

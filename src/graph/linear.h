@@ -1,8 +1,11 @@
-/* linear.h - a linear with its bias and adapters applied to rows: what op_linear and the
- * loss share.
+/* linear.h - a linear with its bias and adapters applied to rows: what op_linear, the loss and
+ * the reading of logits share.
  *
  *     y = x W^T + bias + s (dropout(x) A^T) B^T
  *
+ * Rows of generated tokens are dots (quant/product.h), NIB_DOT_ROWS at a time; all others are
+ * products in tiles.  The batch says which they are (nib_batch.generated), so that a row's bits do
+ * not depend on how many rows there are.
  * Source of the low-rank branch: Hu et al. 2021, arXiv:2106.09685, eq. 3. */
 #ifndef NIB_GRAPH_LINEAR_H
 #define NIB_GRAPH_LINEAR_H
@@ -10,21 +13,34 @@
 #include "graph/run.h"
 #include "quant/operand.h"
 
+/* Rows [r0, r1) of an axis through a linear.  Pointers to their values point at row r0. */
+typedef struct nib_linear_rows {
+    nib_run *run;
+    const nib_linear *linear;
+    nib_axis axis;
+    size_t r0, r1;
+    void *scratch;      /* nib_linear_scratch_bytes() */
+    float *u;           /* [rows, R], R the greatest rank of the linear's branches: takes their inner
+                           values from forward to backward; NULL: scratch is used */
+    const void *x;      /* [rows, in] */
+} nib_linear_rows;
+
+typedef struct nib_linear_out {
+    void *y;            /* [rows, out] */
+    size_t ld;          /* values of y from row to row */
+    nib_dtype type;     /* of y */
+    bool same_x;        /* the call before was of the same rows of the same x, with the same scratch,
+                           which nothing has used since */
+    bool dots;          /* rows are taken as those of generated tokens, whatever they are */
+} nib_linear_out;
+
 /* dy_ready: dy is given as nib_operand_ready() would give it. */
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows,
                                 bool dy_ready);
 
-/* Rows [r0, r1) of an axis: x [rows, in] and y [rows, out] point at row r0; y has ld values from
- * row to row.  same_x: the call before was of the same rows of the same x,
- * with the same scratch, which nothing has used since.  u [rows, R], R the greatest rank of the
- * linear's branches, takes their inner values for backward; NULL: scratch is used. */
-void nib_linear_forward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                        const void *x, bool same_x, void *y, size_t ld, nib_dtype y_type, float *u,
-                        void *scratch);
+void nib_linear_forward(const nib_linear_rows *w, const nib_linear_out *out);
 /* dx (+)= ..., NULL: not wanted; adds to the gradients of what is trained.  x is read only when
  * something is; u as forward gave it. */
-void nib_linear_backward(nib_run *run, const nib_linear *l, nib_axis axis, size_t r0, size_t r1,
-                         const void *x, const float *u, nib_operand dy, void *dx, bool accumulate,
-                         void *scratch);
+void nib_linear_backward(const nib_linear_rows *w, nib_operand dy, void *dx, bool accumulate);
 
 #endif

@@ -3,12 +3,13 @@
  *
  * Forward: one tile a head and 128 queries.  Backward: one tile a head of a sequence,
  * which writes dq and the head's own dk, dv and sink's part in float; then the heads of a group
- * are added in order, and the sequences of a sink.  While generating, keys and values go into the
- * state, and the queries see all of it.
+ * are added in order, and the sequences of a sink.  Keys and values of a sequence that has a state
+ * go into it, and its queries see all of it.
  *
  * Side value: logarithm of the softmax's denominator, [heads, rows] with the batch's rows. */
 #include "graph/operations.h"
 #include "graph/rows.h"
+#include "graph/state.h"
 
 enum { QUERIES_A_TILE = 128 };
 
@@ -22,7 +23,6 @@ typedef struct attention_work {
     float *d_sinks;          /* [sequences, heads] */
     char *scratch;
     size_t scratch_each;
-    size_t state_tokens;     /* before this batch's; the one sequence goes on from there */
 } attention_work;
 
 static size_t value_dim(const nib_node *n)
@@ -59,15 +59,95 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     const nib_value_info *values = run->graph->values;
     nib_axis q_axis = values[n->inputs[0]].axis, kv_axis = values[n->inputs[1]].axis;
-    size_t most = nib_max(run->plan->rows[kv_axis], run->state_capacity);
+    size_t most = nib_max(run->plan->rows[kv_axis], run->positions);
 
     return (attention_work){
         .run = run, .n = n, .args = args_of(run, n, io), .q_axis = q_axis, .kv_axis = kv_axis,
         .q_offsets = run->batch->axes[q_axis].offsets,
         .kv_offsets = run->batch->axes[kv_axis].offsets,
-        .scratch = (char *)run->scratch.base, .scratch_each = head_scratch(n, most),
-        .state_tokens = run->state_capacity ? run->state_tokens : 0
+        .scratch = (char *)run->scratch.base, .scratch_each = head_scratch(n, most)
     };
+}
+
+/* --- keys of a state, [capacity, kv_heads, head_dim], then its values --- */
+
+/* Of d channels a head. */
+static size_t state_part(const nib_graph *g, const nib_node *n, size_t capacity, size_t d)
+{
+    return nib_round_up(capacity * n->attention.kv_heads * d * nib_dtype_bytes(g->type), 64);
+}
+
+static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity)
+{
+    return state_part(g, n, capacity, n->attention.head_dim) +
+           state_part(g, n, capacity, value_dim(n));
+}
+
+static uint8_t *state_values(const nib_state *s, const nib_node *n)
+{
+    return (uint8_t *)nib_state_piece(s, n) +
+           state_part(s->graph, n, s->capacity, n->attention.head_dim);
+}
+
+static void copy_state(const nib_node *n, nib_state *to, const nib_state *from)
+{
+    size_t rows = from->tokens * n->attention.kv_heads * nib_dtype_bytes(from->graph->type);
+
+    memcpy(nib_state_piece(to, n), nib_state_piece(from, n), rows * n->attention.head_dim);
+    memcpy(state_values(to, n), state_values(from, n), rows * value_dim(n));
+}
+
+/* Copies rows [r0, r1) of the batch's keys (or values), of d channels a head, behind those that the
+ * state holds. */
+static void append_rows(const nib_state *state, const nib_node *n, const void *rows, size_t r0,
+                        size_t r1, nib_heads layout, size_t d, void *part)
+{
+    nib_dtype type = state->graph->type;
+    size_t width = n->attention.kv_heads * d;
+
+    for (size_t r = r0; r < r1; r++)
+        for (size_t h = 0; h < n->attention.kv_heads; h++)
+            memcpy(nib_at_mut(part, type, (state->tokens + r - r0) * width + h * d),
+                   nib_at(rows, type, nib_head_at(layout, r, h)), d * nib_dtype_bytes(type));
+}
+
+static void append_state(const attention_work *w, size_t s)
+{
+    const nib_state *state = nib_batch_state(w->run->batch, s);
+    size_t r0 = w->kv_offsets[s], r1 = w->kv_offsets[s + 1];
+
+    if (!state) return;
+    assert(state->tokens + r1 - r0 <= nib_min(state->capacity, w->run->positions));
+    append_rows(state, w->n, w->args.k, r0, r1, w->args.kv_heads_k, w->args.head_dim,
+                nib_state_piece(state, w->n));
+    append_rows(state, w->n, w->args.v, r0, r1, w->args.kv_heads_v, w->args.v_dim,
+                state_values(state, w->n));
+}
+
+/* The keys and values that a sequence's queries see: the batch's own, or all of its state.  The
+ * position of its first query. */
+static size_t place_keys(const attention_work *w, size_t s, nib_attention_args *a)
+{
+    const nib_state *state = nib_batch_state(w->run->batch, s);
+
+    a->kv0 = w->kv_offsets[s];
+    a->kv_len = w->kv_offsets[s + 1] - a->kv0;
+    if (!state) return 0;
+    a->kv0 = 0;
+    a->kv_len += state->tokens;
+    a->k = nib_state_piece(state, w->n);
+    a->v = state_values(state, w->n);
+    a->kv_heads_k = nib_plain_heads(a->kv_heads, a->head_dim);
+    a->kv_heads_v = nib_plain_heads(a->kv_heads, a->v_dim);
+    return state->tokens;
+}
+
+/* --- forward --- */
+
+/* Generated tokens are taken a few at a time, as the kernel takes one (kernel/attention_one.h). */
+static size_t queries_a_tile(const nib_batch *b, size_t s)
+{
+    return b->generated && b->generated[s] ? NIB_DOT_ROWS : QUERIES_A_TILE;
 }
 
 /* Tiles follow each other by sequence, then by head, so that a head's keys and values stay in the
@@ -76,75 +156,39 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const uint32_t *offsets = w->q_offsets, *kv = w->kv_offsets;
+    const uint32_t *offsets = w->q_offsets;
     nib_attention_args a = w->args;
-    size_t s = 0, chunk, chunks, length;
+    size_t s = 0, chunk, chunks, length, most;
 
     for (;; s++) {
         length = offsets[s + 1] - offsets[s];
-        chunks = nib_ceil_div(length, QUERIES_A_TILE);
+        most = queries_a_tile(w->run->batch, s);
+        chunks = nib_ceil_div(length, most);
         if (tile < chunks * a.heads) break;
         tile -= chunks * a.heads;
     }
     a.head = tile / chunks;
-    chunk = (chunks - 1 - tile % chunks) * QUERIES_A_TILE;
+    chunk = (chunks - 1 - tile % chunks) * most;
     a.q0 = offsets[s] + chunk;
-    a.q_len = nib_min(QUERIES_A_TILE, length - chunk);
-    a.pos0 = w->state_tokens + chunk;
-    a.kv0 = w->run->state_capacity ? 0 : kv[s];
-    a.kv_len = w->state_tokens + kv[s + 1] - kv[s];
+    a.q_len = nib_min(most, length - chunk);
+    a.pos0 = place_keys(w, s, &a) + chunk;
     w->run->k->attention_forward(&a, w->scratch + worker * w->scratch_each);
-}
-
-/* Copies the batch's keys (or values), of d channels a head, behind those of the state. */
-static void append_state(nib_run *run, const nib_node *n, const void *rows, nib_heads layout,
-                         size_t d, void *state)
-{
-    nib_dtype type = run->graph->type;
-    size_t width = n->attention.kv_heads * d;
-
-    for (size_t t = 0; t < run->batch->axes[NIB_TOKENS].count; t++)
-        for (size_t h = 0; h < n->attention.kv_heads; h++)
-            memcpy(nib_at_mut(state, type, (run->state_tokens + t) * width + h * d),
-                   nib_at(rows, type, nib_head_at(layout, t, h)), d * nib_dtype_bytes(type));
-}
-
-static size_t state_part(const nib_graph *g, const nib_node *n, size_t capacity, size_t d)
-{
-    return nib_round_up(capacity * n->attention.kv_heads * d * nib_dtype_bytes(g->type), 64);
-}
-
-/* Keys, then values. */
-static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity)
-{
-    return state_part(g, n, capacity, n->attention.head_dim) +
-           state_part(g, n, capacity, value_dim(n));
 }
 
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
     const uint32_t *offsets = w.q_offsets;
-    size_t d = n->attention.head_dim, v_dim = value_dim(n), tiles = 0;
+    size_t tiles = 0;
 
-    if (run->state_capacity) {
-        uint8_t *keys = run->state.base +
-                        n->state_index * state_bytes(run->graph, n, run->state_capacity);
-        uint8_t *values = keys + state_part(run->graph, n, run->state_capacity, d);
-
-        assert(run->batch->sequences == 1);
-        assert(run->state_tokens + run->batch->axes[NIB_TOKENS].count <= run->state_capacity);
-        append_state(run, n, io->in[1], w.args.kv_heads_k, d, keys);
-        append_state(run, n, io->in[2], w.args.kv_heads_v, v_dim, values);
-        w.args.k = keys;
-        w.args.v = values;
-        w.args.kv_heads_k = nib_plain_heads(n->attention.kv_heads, d);
-        w.args.kv_heads_v = nib_plain_heads(n->attention.kv_heads, v_dim);
-    }
+    for (size_t s = 0; s < run->batch->sequences; s++) append_state(&w, s);
     for (size_t s = 0; s < run->batch->sequences; s++)
-        tiles += nib_ceil_div(offsets[s + 1] - offsets[s], QUERIES_A_TILE) * n->attention.heads;
+        tiles += nib_ceil_div(offsets[s + 1] - offsets[s], queries_a_tile(run->batch, s)) *
+                 n->attention.heads;
     nib_parallel_for(run->ctx, tiles, forward_tile, &w);
 }
+
+/* --- backward --- */
 
 static void backward_tile(void *arg, size_t tile, unsigned worker)
 {
@@ -282,4 +326,5 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 
 const nib_op nib_op_attention = { .name = "attention", .forward = forward, .backward = backward,
                                   .keeps_inputs = 7, .keeps_output = true, .keeps_side = true,
-                                  .scratch = scratch, .state = state_bytes };
+                                  .scratch = scratch, .state = state_bytes,
+                                  .copy_state = copy_state };

@@ -23,7 +23,10 @@ static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 
 static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
 {
-    return nib_branch_at(&w->e->branches, nib_run_slot(w->run, w->axis, row, end));
+    nib_row_run alike = nib_run_alike(w->run, w->axis, row);
+
+    *end = alike.end;
+    return nib_branch_at(&w->e->branches, alike.slot);
 }
 
 static void forward_tile(void *arg, size_t tile, unsigned worker)

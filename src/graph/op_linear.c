@@ -5,22 +5,30 @@
 #include "graph/operations.h"
 #include "graph/rows.h"
 
-static void forward(nib_run *run, const nib_node *n, const nib_io *io)
+static nib_linear_rows rows_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     nib_axis axis = run->graph->values[n->output].axis;
-    float *u = run->training && n->linear->branches.count ? io->side : NULL;
 
-    nib_linear_forward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->same_input,
-                       io->out, n->linear->weight->out, run->graph->type, u, run->scratch.base);
+    return (nib_linear_rows){ .run = run, .linear = n->linear, .axis = axis,
+                              .r1 = nib_run_rows(run, axis), .scratch = run->scratch.base,
+                              .u = run->training ? io->side : NULL, .x = io->in[0] };
+}
+
+static void forward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    nib_linear_rows w = rows_of(run, n, io);
+    nib_linear_out out = { .y = io->out, .ld = n->linear->weight->out, .type = run->graph->type,
+                           .same_x = io->same_input };
+
+    nib_linear_forward(&w, &out);
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    nib_axis axis = run->graph->values[n->output].axis;
+    nib_linear_rows w = rows_of(run, n, io);
     nib_operand dy = { io->d_out, n->linear->weight->out, run->graph->type };
 
-    nib_linear_backward(run, n->linear, axis, 0, nib_run_rows(run, axis), io->in[0], io->side, dy,
-                        io->d_in[0], io->accumulate[0], run->scratch.base);
+    nib_linear_backward(&w, dy, io->d_in[0], io->accumulate[0]);
 }
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])

@@ -123,19 +123,20 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
     w.gradient = d_hidden || nib_linear_trains(head);
     run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
-        const void *x = nib_at(hidden, type, w.r0 * width);
-        float *u = run->training && head->branches.count ? w.inner : NULL;
+        nib_linear_rows rows = { .run = run, .linear = head, .axis = w.axis, .r0 = w.r0,
+                                 .scratch = w.rest, .x = nib_at(hidden, type, w.r0 * width) };
+        nib_linear_out out = { .y = w.logits, .ld = w.ld, .type = NIB_F32 };
 
         /* evenly */
         w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));
-        nib_linear_forward(run, head, w.axis, w.r0, w.r0 + w.rows, x, false, w.logits,
-                           w.ld, NIB_F32, u, w.rest);
+        rows.r1 = w.r0 + w.rows;
+        rows.u = run->training && head->branches.count ? w.inner : NULL;
+        nib_linear_forward(&rows, &out);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
-            nib_linear_backward(run, head, w.axis, w.r0, w.r0 + w.rows, x, u, dz,
-                                d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false,
-                                w.rest);
+            nib_linear_backward(&rows, dz, d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL,
+                                false);
     }
 }
 

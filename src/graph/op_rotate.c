@@ -9,6 +9,7 @@ typedef struct rotate_work {
     const void *from;
     void *to;
     nib_heads from_layout, to_layout;
+    nib_rope_table table;
     bool inverse, accumulate;
     size_t rows;
 } rotate_work;
@@ -26,12 +27,13 @@ static void rotate_tile(void *arg, size_t tile, unsigned worker)
     nib_tile_rows(tile, w->rows, &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
         uint32_t position = w->run->batch->inputs[NIB_POSITIONS][r];
+        assert(position < w->table.positions);
         for (size_t h = 0; h < out->heads; h += run_heads) {
             const void *x = nib_at(w->from, type, nib_head_at(from, r, h));
             void *y = nib_at_mut(w->to, type, nib_head_at(to, r, h));
             w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved,
-                              w->inverse, nib_run_cos(w->run, position),
-                              nib_run_sin(w->run, position), x, from.head_stride, y,
+                              w->inverse, w->table.cosines + position * w->table.half,
+                              w->table.sines + position * w->table.half, x, from.head_stride, y,
                               to.head_stride, w->accumulate);
         }
     }
@@ -48,7 +50,7 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     rotate_work w = { .run = run, .n = n, .from = io->in[0], .to = io->out,
                       .from_layout = input_heads(run->graph, n),
                       .to_layout = run->graph->values[n->output].layout,
-                      .rows = nib_node_rows(run, n) };
+                      .table = nib_tables_of(&run->tables, n->rope), .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 
@@ -57,7 +59,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     rotate_work w = { .run = run, .n = n, .from = io->d_out, .to = io->d_in[0],
                       .from_layout = run->graph->values[n->output].layout,
                       .to_layout = input_heads(run->graph, n), .inverse = true,
-                      .accumulate = io->accumulate[0], .rows = nib_node_rows(run, n) };
+                      .accumulate = io->accumulate[0],
+                      .table = nib_tables_of(&run->tables, n->rope), .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 

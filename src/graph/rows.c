@@ -1,4 +1,4 @@
-/* rows.c - runs of equal slots, and sums over rows divided by column. */
+/* rows.c - runs of rows that are alike, and sums over rows divided by column. */
 #include "graph/rows.h"
 
 /* The last sequence that begins at or before the row. */
@@ -33,19 +33,23 @@ static size_t sequence_end(const nib_run *run, nib_axis axis, size_t row, size_t
     return row;
 }
 
-unsigned nib_run_slot(const nib_run *run, nib_axis axis, size_t row, size_t *end)
+static unsigned slot_of(const nib_batch *b, size_t s) { return b->slots ? b->slots[s] : 0; }
+static bool is_generated(const nib_batch *b, size_t s) { return b->generated && b->generated[s]; }
+
+nib_row_run nib_run_alike(const nib_run *run, nib_axis axis, size_t row)
 {
     const nib_batch *b = run->batch;
+    nib_row_run r = { .end = nib_run_rows(run, axis) };
     size_t s, position;
-    unsigned slot;
 
-    *end = nib_run_rows(run, axis);
-    if (!b->slots) return 0;
+    if (!b->slots && !b->generated) return r;
     s = nib_run_sequence(run, axis, row, &position);
-    slot = b->slots[s];
-    while (s + 1 < b->sequences && b->slots[s + 1] == slot) s++;
-    *end = sequence_end(run, axis, row, s);
-    return slot;
+    r.slot = slot_of(b, s);
+    r.generated = is_generated(b, s);
+    while (s + 1 < b->sequences && slot_of(b, s + 1) == r.slot && is_generated(b, s + 1) == r.generated)
+        s++;
+    r.end = sequence_end(run, axis, row, s);
+    return r;
 }
 
 typedef struct sum_rows {

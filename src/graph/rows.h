@@ -1,4 +1,4 @@
-/* rows.h - what the operations share: loops over rows, runs of equal adapter slots. */
+/* rows.h - what the operations share: loops over rows, runs of rows that are alike. */
 #ifndef NIB_GRAPH_ROWS_H
 #define NIB_GRAPH_ROWS_H
 
@@ -57,8 +57,10 @@ static inline size_t nib_node_rows(const nib_run *run, const nib_node *n)
     return nib_run_rows(run, run->graph->values[n->output].axis);
 }
 
-/* The adapter slot of row `row`, and in *end the first row after it of another slot. */
-unsigned nib_run_slot(const nib_run *run, nib_axis axis, size_t row, size_t *end);
+/* Rows of one adapter slot and one role, up to `end`. */
+typedef struct nib_row_run { unsigned slot; bool generated; size_t end; } nib_row_run;
+/* Those from `row` on. */
+nib_row_run nib_run_alike(const nib_run *run, nib_axis axis, size_t row);
 /* The sequence of a row, and the row's place in it. */
 size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *position);
 

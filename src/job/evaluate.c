@@ -7,7 +7,7 @@
 
 #include "base/cpu.h"
 #include "format/safetensors.h"
-#include "graph/run.h"
+#include "graph/readout.h"
 #include "job/open.h"
 #include "job/quantize_config.h"
 #include "train/batch.h"
@@ -69,7 +69,7 @@ static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
     if (e->o->logits) targets = nib_max(targets, longest);
     status = nib_plan_create(e->model->graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);
     if (!status)
-        status = nib_run_create(e->ctx, e->model->graph, e->plan, longest, 0, &e->run, err);
+        status = nib_run_create(e->ctx, e->model->graph, e->plan, longest, &e->run, err);
     if (status || !e->o->logits) return status;
     e->logits = nib_new_array(e->ctx, e->plan->logit_chunk * v, sizeof *e->logits);
     return e->logits ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory for logits");

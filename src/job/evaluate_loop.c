@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "graph/readout.h"
+
 static nib_status make_plan(nib_eval_loop *e, nib_graph *graph, nib_error *err)
 {
     size_t n = nib_dataset_count(e->data);
@@ -23,7 +25,7 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     if (!e->ctx) return NIB_OK;
     status = nib_batch_maker_init(e->ctx, nib_min(e->batch, nib_dataset_count(e->data)), e->tokens,
                                   e->targets, &e->maker, err);
-    return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, 0, &e->run, err);
+    return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
 }
 
 nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data,
@@ -50,7 +52,7 @@ void nib_eval_loop_close(nib_eval_loop *e)
 
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
 {
-    return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest, 0) : 0;
+    return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest) : 0;
 }
 
 size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }

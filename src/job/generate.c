@@ -23,7 +23,8 @@ struct nib_generator {
     nib_generation defaults;     /* generation_config.json's */
     nib_sampler sampler;
     nib_decoder *decoder;
-    size_t capacity;             /* the decoder's, in tokens */
+    nib_state *state;            /* of the text at hand */
+    size_t capacity;             /* the decoder's and the state's, in tokens */
     nib_tokens tokens;
     uint32_t *ids;               /* of the prompt, then of what was generated */
     size_t id_count, ids_capacity;
@@ -97,6 +98,7 @@ void nib_generator_close(nib_generator *g)
 {
     if (!g) return;
     nib_decoder_destroy(g->decoder);
+    nib_state_destroy(g->state);
     nib_sampler_free(&g->sampler);
     for (size_t i = 0; i < g->adapter_count; i++) {
         nib_adapter_close(g->adapters[i]);
@@ -291,10 +293,13 @@ static nib_status make_decoder(nib_generator *g, size_t capacity, nib_error *err
 {
     nib_status status;
 
-    if (g->decoder && g->capacity >= capacity) return NIB_OK;
+    if (g->state && g->capacity >= capacity) return NIB_OK;
     nib_decoder_destroy(g->decoder);
+    nib_state_destroy(g->state);
     g->decoder = NULL;
-    status = nib_decoder_create(g->ctx, g->model->graph, capacity, &g->decoder, err);
+    g->state = NULL;
+    status = nib_decoder_create(g->ctx, g->model->graph, capacity, 1, &g->decoder, err);
+    if (!status) status = nib_state_create(g->ctx, g->model->graph, capacity, &g->state, err);
     if (!status) g->capacity = capacity;
     return status;
 }
@@ -307,11 +312,11 @@ static bool ends(const nib_generation *use, uint32_t id)
 }
 
 /* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
-static nib_status decode(nib_generator *g, const nib_generation *use, size_t most,
+static nib_status decode(nib_generator *g, const nib_generation *use, uint8_t slot, size_t most,
                          nib_generated *text, nib_generate_result *r, nib_error *err)
 {
     size_t guesses = nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES);
-    nib_ahead ahead = nib_ahead_begin(g->decoder, guesses);
+    nib_ahead ahead = nib_ahead_begin(g->decoder, (nib_conversation){ g->state, slot }, guesses);
     nib_status status = NIB_OK;
 
     r->stop_reason = "length";
@@ -367,14 +372,14 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
     start = nib_clock_seconds();
     g->model->graph->precision = use->precision;
-    nib_decoder_begin(g->decoder, slot);
-    status = nib_decoder_push(g->decoder, g->ids, prompt,
+    nib_state_reset(g->state);
+    status = nib_decoder_read(g->decoder, (nib_conversation){ g->state, slot }, g->ids, prompt,
                               nib_sampling_needs(&use->sampling, g->sampler.seen_count), err);
     r->prompt_tokens = prompt;
     r->prefill_seconds = nib_clock_seconds() - start;
     if (status) return status;
     start = nib_clock_seconds();
-    status = decode(g, use, most, text, r, err);
+    status = decode(g, use, slot, most, text, r, err);
     r->decode_seconds = nib_clock_seconds() - start;
     r->peak_memory_bytes = nib_memory_peak();
     return status;

@@ -5,7 +5,7 @@
 
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch)
 {
-    *scratch = nib_run_bytes(t->graph, t->plan, t->longest, 0);
+    *scratch = nib_run_bytes(t->graph, t->plan, t->longest);
     return t->plan->arena_bytes;
 }
 
@@ -73,7 +73,7 @@ done:
 
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err)
 {
-    nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, 0, &t->run, err);
+    nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, &t->run, err);
 
     if (!status)
         status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens,

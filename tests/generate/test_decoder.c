@@ -9,7 +9,17 @@
 #include "generate/decoder.h"
 #include "model/model.h"
 
-enum { TOKENS = 60, MOST = 40 };
+enum { TOKENS = 60, MOST = 40, TRIED = NIB_DOT_ROWS + 3 };
+
+static nib_conversation converse(nib_model *model, uint8_t slot)
+{
+    nib_conversation c = { .slot = slot };
+    nib_error err;
+
+    CHECK(nib_state_create(model->ctx, model->graph, TOKENS, &c.state, &err) == NIB_OK, "%s",
+          err.message);
+    return c;
+}
 
 static nib_model *open_model(nib_ctx *ctx, nib_dtype type, bool quantized)
 {
@@ -48,21 +58,22 @@ static void check_type(nib_dtype type)
     nib_ctx *ctx = test_ctx();
     nib_model *model = open_model(ctx, type, false);
     nib_decoder *full = NULL, *few = NULL;
+    nib_conversation of_full, of_few;
     size_t fewer = 0;
     nib_logits all, some;
     nib_error err;
 
     REQUIRE(model);
-    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &full, &err), err);
-    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &few, &err), err);
-    nib_decoder_begin(full, NIB_NO_SLOT);
-    nib_decoder_begin(few, NIB_NO_SLOT);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, 1, &full, &err), err);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, 1, &few, &err), err);
+    of_full = converse(model, NIB_NO_SLOT);
+    of_few = converse(model, NIB_NO_SLOT);
     for (uint32_t t = 0; t < TOKENS; t++) {
         uint32_t id = 5 + t * 31 % 1900;
         size_t most = mosts[t % NIB_COUNT(mosts)];
 
-        REQUIRE_OK(nib_decoder_push(full, &id, 1, 0, &err), err);
-        REQUIRE_OK(nib_decoder_push(few, &id, 1, most, &err), err);
+        REQUIRE_OK(nib_decoder_next(full, &of_full, &id, 1, 0, &err), err);
+        REQUIRE_OK(nib_decoder_next(few, &of_few, &id, 1, most, &err), err);
         REQUIRE_OK(nib_decoder_logits(full, 0, &all, &err), err);
         REQUIRE_OK(nib_decoder_logits(few, 0, &some, &err), err);
         CHECK(!all.ids && all.count == model->head->weight->out,
@@ -75,6 +86,8 @@ static void check_type(nib_dtype type)
     CHECK(fewer >= 8, "only %zu of %d tokens had fewer logits", fewer, TOKENS);
     nib_decoder_destroy(full);
     nib_decoder_destroy(few);
+    nib_state_destroy(of_full.state);
+    nib_state_destroy(of_few.state);
     nib_model_close(model);
 }
 
@@ -86,6 +99,7 @@ static void check_tries(nib_dtype type, bool quantized, nib_precision precision,
     nib_model *model = open_model(ctx, type, quantized);
     nib_adapter *a = NULL;
     nib_decoder *one = NULL, *few = NULL;
+    nib_conversation of_one, of_few;
     uint8_t slot = adapter ? 0 : NIB_NO_SLOT;
     uint32_t ids[TOKENS];
     nib_logits want, got;
@@ -98,18 +112,18 @@ static void check_tries(nib_dtype type, bool quantized, nib_precision precision,
             nib_adapter_open(model, test_data("tests/golden/train/adapter"), 0, false, &a, &err),
             err);
     for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
-    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &one, &err), err);
-    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &few, &err), err);
-    nib_decoder_begin(one, slot);
-    nib_decoder_begin(few, slot);
-    for (size_t t = 0, count, right; t + NIB_DOT_ROWS <= TOKENS; t += right) {
-        uint32_t tried[NIB_DOT_ROWS] = { 0 };
-        count = 1 + t % NIB_DOT_ROWS;
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, 1, &one, &err), err);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, TRIED, &few, &err), err);
+    of_one = converse(model, slot);
+    of_few = converse(model, slot);
+    for (size_t t = 0, count, right; t + TRIED <= TOKENS; t += right) {
+        uint32_t tried[TRIED] = { 0 };
+        count = 1 + t % TRIED;
         right = 1 + t / 3 % count; /* the rest is wrong, and taken back */
         for (size_t i = 0; i < count; i++) tried[i] = i < right ? ids[t + i] : 7;
-        REQUIRE_OK(nib_decoder_try(few, tried, count, t % 3 ? 3 : 0, &err), err);
+        REQUIRE_OK(nib_decoder_try(few, of_few, tried, count, t % 3 ? 3 : 0, &err), err);
         for (size_t i = 0; i < right; i++) {
-            REQUIRE_OK(nib_decoder_push(one, &ids[t + i], 1, 0, &err), err);
+            REQUIRE_OK(nib_decoder_next(one, &of_one, &ids[t + i], 1, 0, &err), err);
             REQUIRE_OK(nib_decoder_logits(one, 0, &want, &err), err);
             REQUIRE_OK(nib_decoder_logits(few, i, &got, &err), err);
             check_logits(want, got, 3);
@@ -117,10 +131,12 @@ static void check_tries(nib_dtype type, bool quantized, nib_precision precision,
                 CHECK(memcmp(want.values, got.values, want.count * sizeof *want.values) == 0,
                       "token %zu of %zu tried from %zu on differs", i, count, t);
         }
-        nib_decoder_take_back(few, count - right);
+        nib_state_truncate(of_few.state, t + right);
     }
     nib_decoder_destroy(one);
     nib_decoder_destroy(few);
+    nib_state_destroy(of_one.state);
+    nib_state_destroy(of_few.state);
     nib_adapter_close(a);
     nib_model_close(model);
 }
@@ -141,6 +157,7 @@ static void test_precision(void)
     nib_ctx *ctx = test_ctx();
     nib_model *model = open_model(ctx, NIB_F32, true);
     nib_decoder *d = NULL;
+    nib_conversation c;
     uint32_t ids[TOKENS];
     float *highest = nib_new_array(ctx, TOKENS * 4096, sizeof *highest);
     double lost = 0, size = 0;
@@ -149,14 +166,16 @@ static void test_precision(void)
 
     REQUIRE(model && highest && model->head->weight->out <= 4096);
     for (uint32_t t = 0; t < TOKENS; t++) ids[t] = 5 + t * 31 % 1900;
-    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, &d, &err), err);
+    REQUIRE_OK(nib_decoder_create(ctx, model->graph, TOKENS, 1, &d, &err), err);
+    c = converse(model, NIB_NO_SLOT);
     for (int high = 0; high < 2; high++) {
         model->graph->precision = high ? NIB_PRECISION_HIGH : NIB_PRECISION_HIGHEST;
-        nib_decoder_begin(d, NIB_NO_SLOT);
+        nib_state_reset(c.state);
         for (size_t t = PROMPT - 1; t < TOKENS; t++) {
             size_t first = t < PROMPT ? 0 : t;
             float *to = highest + t * 4096;
-            REQUIRE_OK(nib_decoder_push(d, ids + first, t + 1 - first, 0, &err), err);
+            if (t < PROMPT) REQUIRE_OK(nib_decoder_read(d, c, ids + first, t + 1 - first, 0, &err), err);
+            else REQUIRE_OK(nib_decoder_next(d, &c, ids + first, 1, 0, &err), err);
             REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
             if (!high) memcpy(to, got.values, got.count * sizeof *to);
             for (size_t i = 0; high && i < got.count; i++) {
@@ -169,6 +188,7 @@ static void test_precision(void)
     CHECK(!model->graph->kernels.dot4_fixed == !(lost > 0), "high is computed as highest is");
     nib_free(ctx, highest);
     nib_decoder_destroy(d);
+    nib_state_destroy(c.state);
     nib_model_close(model);
 }
 

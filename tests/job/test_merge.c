@@ -9,7 +9,7 @@
 
 #include "adapter/adapter.h"
 #include "base/filemap.h"
-#include "graph/run.h"
+#include "graph/readout.h"
 #include "nibble/merge.h"
 #include "nibble/quantize.h"
 
@@ -50,7 +50,7 @@ static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logi
 
     for (size_t i = 0; i < count; i++) rows[i] = (uint32_t)i;
     good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, &err) &&
-           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, 0, &run, &err);
+           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, &run, &err);
     CHECK(good, "%s", err.message);
     if (good) {
         nib_run_forward(run, &batch);

@@ -11,7 +11,7 @@
 
 #include "format/safetensors.h"
 #include "graph/operations.h"
-#include "graph/run.h"
+#include "graph/readout.h"
 #include "model/model.h"
 #include "test.h"
 
@@ -143,7 +143,7 @@ static void check_logits(fixture *f, const char *prefix, const char *variant)
     REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, f->whole.axes[NIB_TOKENS].count,
                                f->whole.axes[NIB_TOKENS].count, &plan, &err),
                err);
-    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, 0, &run, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
     nib_run_forward(run, &f->whole);
     for (int s = 0; s < SEQUENCES; s++) {
         char name[64];
@@ -177,7 +177,7 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
     REQUIRE_OK(nib_plan_create(f->model->graph, kind, f->supervised.axes[NIB_TOKENS].count,
                                f->supervised.axes[NIB_LOGIT_ROWS].count, &plan, &err),
                err);
-    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, 0, &run, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
     nib_run_step(run, &f->supervised);
     got = run->loss_sum / (double)f->supervised.axes[NIB_LOGIT_ROWS].count;
     CHECK(fabs(got - (double)*(const float *)want->data) <= 1e-5, "%s: %s %.7g, expected %.7g",
@@ -212,7 +212,7 @@ static void check_alone(fixture *f, const char *prefix, const char *variant)
     nib_error err;
 
     REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, tokens, tokens, &plan, &err), err);
-    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, 0, &run, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
     for (int s = 0; s < SEQUENCES; s++) {
         size_t first = f->offsets[s], length = f->offsets[s + 1] - first;
         uint32_t offsets[2] = { 0, (uint32_t)length };

@@ -280,7 +280,7 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     for (size_t a = 0; a < NIB_MAX_AXES; a++)
         rows[a] = a < 2 || l->source ? l->batch.axes[a].count : l->batch.axes[NIB_TOKENS].count;
     status = nib_plan_create_rows(l->b.graph, kind, rows, &l->plan, &err);
-    if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, 0, &l->run, &err);
+    if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, &l->run, &err);
     CHECK(status == NIB_OK, "%s", err.message);
     if (!status) l->run->dropout_seed = 5;
     return status == NIB_OK;

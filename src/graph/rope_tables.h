@@ -1,0 +1,31 @@
+/* rope_tables.h - cosines and sines of all positions, for each rope of a graph. */
+#ifndef NIB_GRAPH_ROPE_TABLES_H
+#define NIB_GRAPH_ROPE_TABLES_H
+
+#include "base/arena.h"
+#include "graph/graph.h"
+
+enum { NIB_MAX_ROPES = 8 };
+
+typedef struct nib_tables {
+    size_t positions, count;
+    const nib_rope *ropes[NIB_MAX_ROPES]; /* no two of one content */
+    const float *cosines[NIB_MAX_ROPES];  /* [positions, rot / 2] */
+    nib_arena memory;
+} nib_tables;
+
+/* One rope's part: row t is of position t. */
+typedef struct nib_rope_table {
+    size_t half, positions;      /* rot / 2 values a row */
+    const float *cosines, *sines;
+} nib_rope_table;
+
+size_t nib_tables_bytes(const nib_graph *g, size_t positions);
+/* NIB_E_NOMEM; NIB_E_UNSUPPORTED: more than NIB_MAX_ROPES. */
+nib_status nib_tables_create(nib_ctx *ctx, const nib_graph *g, size_t positions, nib_tables *out,
+                             nib_error *err);
+void nib_tables_destroy(nib_ctx *ctx, nib_tables *t); /* zeroed is fine */
+/* Of a rope that a node of the graph has. */
+nib_rope_table nib_tables_of(const nib_tables *t, const nib_rope *rope);
+
+#endif

@@ -1,0 +1,46 @@
+/* state.h - what one sequence carries from token to token while generating: the keys and values of
+ * each attention, and whatever other operations keep.
+ *
+ * A batch names a state for each sequence (nib_batch.states): its tokens come after those that the
+ * state holds, and are held by it afterwards.  Sequences of one batch have states of their own, so
+ * one is dropped, reset or added without touching another. */
+#ifndef NIB_GRAPH_STATE_H
+#define NIB_GRAPH_STATE_H
+
+#include "base/arena.h"
+#include "graph/graph.h"
+
+struct nib_state {
+    nib_ctx *ctx;
+    const nib_graph *graph;
+    size_t capacity, tokens; /* room, and what is held */
+    nib_arena memory;
+    size_t *pieces;          /* [graph->attention_count] where each operation's piece begins */
+};
+
+/* What a state for `capacity` tokens takes. */
+size_t nib_state_bytes(const nib_graph *g, size_t capacity);
+/* An empty one; the graph outlives it.  NIB_E_UNSUPPORTED: the graph cannot generate; NIB_E_NOMEM. */
+nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, nib_state **out,
+                            nib_error *err);
+void nib_state_destroy(nib_state *s); /* NULL is fine */
+
+/* Forgets everything, or what came after the first `tokens` tokens. */
+void nib_state_reset(nib_state *s);
+void nib_state_truncate(nib_state *s, size_t tokens);
+/* Makes `to` hold what `from` holds; both are of one graph, and `to` has room for it. */
+void nib_state_copy(nib_state *to, const nib_state *from);
+
+/* The piece of a node whose operation has a state. */
+static inline void *nib_state_piece(const nib_state *s, const nib_node *n)
+{
+    return s->memory.base + s->pieces[n->state_index];
+}
+
+/* The state of a sequence, or NULL. */
+static inline nib_state *nib_batch_state(const nib_batch *b, size_t sequence)
+{
+    return b->states ? b->states[sequence] : NULL;
+}
+
+#endif
