@@ -66,12 +66,13 @@ enum { MOST_STEPS = 1 << 14 };
 typedef struct stage { const nib_node *node; bool backward; double seconds; } stage;
 typedef struct watcher { double last; size_t at, count; stage stages[MOST_STEPS]; } watcher;
 
-static void watch(void *user, const nib_node *node, bool backward)
+static void watch(void *user, const nib_node *node, const nib_io *io, bool backward)
 {
     watcher *w = user;
     double now = nib_clock_seconds();
     stage *s = &w->stages[w->at < MOST_STEPS ? w->at++ : MOST_STEPS - 1];
 
+    (void)io;
     if (w->at > w->count) *s = (stage){ node, backward, now - w->last };
     else s->seconds = fmin(s->seconds, now - w->last);
     w->count = w->count > w->at ? w->count : w->at;
@@ -184,9 +185,9 @@ static double bench(const bench_shape *s, const batch_shape *b, int threads, nib
            4 * s->head * (double)targets + 7 * pairs * (double)(s->width * s->layers);
     /* touches pages: counted only when it is the only one */
     best = run_steps(set.trainer, 1, NULL);
-    if (extra.stages) set.trainer->run->watch = watch, set.trainer->run->watch_user = w;
+    if (extra.stages) set.trainer->run->tap = watch, set.trainer->run->tap_user = w;
     if (steps > 1) best = run_steps(set.trainer, steps - 1, extra.stages ? w : NULL);
-    set.trainer->run->watch = NULL;
+    set.trainer->run->tap = NULL;
     peak = fmax(peak, bench_peak(ctx, type)); /* both: a disturbed one would flatter the share */
     bench_title(ctx, "%s, %s, %s, peak %.0f GF/s", s->name, b->name, nib_dtype_name(type),
                 peak * 1e-9);

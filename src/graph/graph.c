@@ -50,8 +50,20 @@ nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err)
     return NIB_OK;
 }
 
+static void mark_reads(nib_graph *g)
+{
+    for (size_t v = 0; v < g->value_count; v++) g->values[v].last_read = NIB_NONE;
+    for (size_t i = 0; i < g->node_count; i++)
+        for (int j = 0; j < g->nodes[i].input_count; j++) {
+            nib_value_info *v = &g->values[g->nodes[i].inputs[j]];
+            if (v->view_of != NIB_NONE) v = &g->values[v->view_of];
+            if (g->nodes[i].segment > v->last_read) v->last_read = g->nodes[i].segment;
+        }
+}
+
 void nib_graph_mark(nib_graph *g)
 {
+    mark_reads(g);
     for (size_t i = 0; i < g->node_count; i++) {
         nib_node *n = &g->nodes[i];
         bool needs = n->trains = node_trains(n);

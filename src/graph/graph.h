@@ -65,6 +65,8 @@ typedef struct nib_value_info {
     int readers;         /* times that nodes read it */
     size_t viewed;       /* channels that lie in views of it */
     bool needs_grad;     /* a trained parameter lies below it */
+    int last_read;       /* the last segment that reads it or a view of it, the head's of what is read
+                            there; like needs_grad found by nib_graph_mark() */
 } nib_value_info;
 
 /* What one row a sequence is made of. */
@@ -174,7 +176,8 @@ void nib_graph_destroy(nib_graph *g);
  * own axis alone. */
 nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err);
 
-/* Marks which values need a gradient, from what the modules train; call again when that changes. */
+/* Marks which values need a gradient, from what the modules train, and where each is read last;
+ * call again when that changes. */
 void nib_graph_mark(nib_graph *g);
 
 /* True if backward of this node reads input i / its output / its side value. */
@@ -203,5 +206,10 @@ typedef struct nib_batch {
     uint32_t epoch;
 } nib_batch;
 enum { NIB_NO_SLOT = 255 };
+
+static inline size_t nib_batch_rows(const nib_graph *g, const nib_batch *b, nib_axis axis)
+{
+    return g->axes[axis].kind == NIB_AXIS_SEQUENCES ? b->sequences : b->axes[axis].count;
+}
 
 #endif

@@ -14,6 +14,18 @@ typedef struct rotate_work {
     size_t rows;
 } rotate_work;
 
+/* What leads to the tables of a row whose sequence is a long one (longrope). */
+static size_t long_tables(const rotate_work *w, size_t row)
+{
+    nib_axis axis = w->run->graph->values[w->n->output].axis;
+    size_t position;
+
+    if (!w->table.to_long) return 0;
+    return nib_run_length(w->run, axis, nib_run_sequence(w->run, axis, row, &position)) >
+                   w->n->rope->long_from
+               ? w->table.to_long : 0;
+}
+
 static void rotate_tile(void *arg, size_t tile, unsigned worker)
 {
     const rotate_work *w = arg;
@@ -27,14 +39,15 @@ static void rotate_tile(void *arg, size_t tile, unsigned worker)
     nib_tile_rows(tile, w->rows, &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
         uint32_t position = w->run->batch->inputs[NIB_POSITIONS][r];
+        size_t at = position * w->table.half + long_tables(w, r);
+
         assert(position < w->table.positions);
         for (size_t h = 0; h < out->heads; h += run_heads) {
             const void *x = nib_at(w->from, type, nib_head_at(from, r, h));
             void *y = nib_at_mut(w->to, type, nib_head_at(to, r, h));
             w->run->k->rotate(type, run_heads, out->head_dim, rope->rot, rope->interleaved,
-                              w->inverse, w->table.cosines + position * w->table.half,
-                              w->table.sines + position * w->table.half, x, from.head_stride, y,
-                              to.head_stride, w->accumulate);
+                              w->inverse, w->table.cosines + at, w->table.sines + at, x,
+                              from.head_stride, y, to.head_stride, w->accumulate);
         }
     }
 }

@@ -3,10 +3,21 @@
 
 #include <math.h>
 
+static bool same_angles(const nib_rope *a, const float *x, const float *y)
+{
+    return x == y || (x && y && memcmp(x, y, a->rot / 2 * sizeof *x) == 0);
+}
+
 static bool same_rope(const nib_rope *a, const nib_rope *b)
 {
     return a == b || (a->rot == b->rot && a->attention_factor == b->attention_factor &&
-                      memcmp(a->inv, b->inv, a->rot / 2 * sizeof *a->inv) == 0);
+                      same_angles(a, a->inv, b->inv) && same_angles(a, a->long_inv, b->long_inv));
+}
+
+/* Values of a rope's tables. */
+static size_t values_of(const nib_rope *rope, size_t positions)
+{
+    return (rope->long_inv ? 4 : 2) * positions * (rope->rot / 2);
 }
 
 static size_t find(const nib_tables *t, const nib_rope *rope)
@@ -31,10 +42,10 @@ static bool list_ropes(const nib_graph *g, nib_tables *t)
 
 static size_t bytes_of(const nib_tables *t)
 {
-    size_t half = 0;
+    size_t values = 0;
 
-    for (size_t i = 0; i < t->count; i++) half += t->ropes[i]->rot / 2;
-    return 2 * t->positions * half * sizeof(float);
+    for (size_t i = 0; i < t->count; i++) values += values_of(t->ropes[i], t->positions);
+    return values * sizeof(float);
 }
 
 size_t nib_tables_bytes(const nib_graph *g, size_t positions)
@@ -46,14 +57,14 @@ size_t nib_tables_bytes(const nib_graph *g, size_t positions)
 }
 
 /* Angles are rounded to float, as the reference does. */
-static void fill(const nib_rope *rope, size_t positions, float *cosines)
+static void fill(const nib_rope *rope, const float *inv, size_t positions, float *cosines)
 {
     size_t half = rope->rot / 2;
     float *sines = cosines + positions * half;
 
     for (size_t t = 0; t < positions; t++) {
         for (size_t j = 0; j < half; j++) {
-            float angle = (float)t * rope->inv[j];
+            float angle = (float)t * inv[j];
             cosines[t * half + j] = (float)cos((double)angle) * rope->attention_factor;
             sines[t * half + j] = (float)sin((double)angle) * rope->attention_factor;
         }
@@ -77,8 +88,11 @@ nib_status nib_tables_create(nib_ctx *ctx, const nib_graph *g, size_t positions,
     next = (float *)(void *)t.memory.base;
     for (size_t i = 0; i < t.count; i++) {
         t.cosines[i] = next;
-        fill(t.ropes[i], positions, next);
-        next += 2 * positions * (t.ropes[i]->rot / 2);
+        fill(t.ropes[i], t.ropes[i]->inv, positions, next);
+        if (t.ropes[i]->long_inv)
+            fill(t.ropes[i], t.ropes[i]->long_inv, positions,
+                 next + 2 * positions * (t.ropes[i]->rot / 2));
+        next += values_of(t.ropes[i], positions);
     }
     *out = t;
     return NIB_OK;
@@ -95,5 +109,6 @@ nib_rope_table nib_tables_of(const nib_tables *t, const nib_rope *rope)
     size_t i = find(t, rope), half = rope->rot / 2;
 
     assert(i < t->count);
-    return (nib_rope_table){ half, t->positions, t->cosines[i], t->cosines[i] + t->positions * half };
+    return (nib_rope_table){ half, t->positions, t->cosines[i], t->cosines[i] + t->positions * half,
+                             rope->long_inv ? 2 * t->positions * half : 0 };
 }

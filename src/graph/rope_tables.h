@@ -10,14 +10,15 @@ enum { NIB_MAX_ROPES = 8 };
 typedef struct nib_tables {
     size_t positions, count;
     const nib_rope *ropes[NIB_MAX_ROPES]; /* no two of one content */
-    const float *cosines[NIB_MAX_ROPES];  /* [positions, rot / 2] */
+    const float *cosines[NIB_MAX_ROPES];  /* [positions, rot / 2], then sines; then both of long_inv */
     nib_arena memory;
 } nib_tables;
 
-/* One rope's part: row t is of position t. */
+/* One rope's part.  Row t of `half` = rot / 2 values is of position t. */
 typedef struct nib_rope_table {
-    size_t half, positions;      /* rot / 2 values a row */
+    size_t half, positions;
     const float *cosines, *sines;
+    size_t to_long;              /* values from these to the tables of long sequences, or 0 */
 } nib_rope_table;
 
 size_t nib_tables_bytes(const nib_graph *g, size_t positions);

@@ -1,6 +1,8 @@
 /* rows.c - runs of rows that are alike, and sums over rows divided by column. */
 #include "graph/rows.h"
 
+#include "graph/state.h"
+
 /* The last sequence that begins at or before the row. */
 size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *position)
 {
@@ -31,6 +33,14 @@ static size_t sequence_end(const nib_run *run, nib_axis axis, size_t row, size_t
     while (row < rows->count && rows->picks[row] < run->batch->axes[info->parent].offsets[s + 1])
         row++;
     return row;
+}
+
+size_t nib_run_length(const nib_run *run, nib_axis axis, size_t sequence)
+{
+    const uint32_t *offsets = run->batch->axes[axis].offsets;
+    const nib_state *state = nib_batch_state(run->batch, sequence);
+
+    return (state ? state->tokens : 0) + offsets[sequence + 1] - offsets[sequence];
 }
 
 static unsigned slot_of(const nib_batch *b, size_t s) { return b->slots ? b->slots[s] : 0; }

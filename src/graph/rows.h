@@ -64,6 +64,9 @@ nib_row_run nib_run_alike(const nib_run *run, nib_axis axis, size_t row);
 /* The sequence of a row, and the row's place in it. */
 size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *position);
 
+/* The rows of a sequence on an axis that is given, and those that its state holds. */
+size_t nib_run_length(const nib_run *run, nib_axis axis, size_t sequence);
+
 /* dst[c] += sum over rows of x[r, c], in row order: gradients of biases. */
 void nib_sum_rows(nib_run *run, size_t rows, size_t width, nib_operand x, float *dst);
 

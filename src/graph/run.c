@@ -94,25 +94,27 @@ static void begin(nib_run *run, const nib_batch *batch)
     run->training = run->plan->kind != NIB_PLAN_INFERENCE;
 }
 
-static bool same_input(const nib_run *run, size_t i)
+/* Was the step before i, after `first`, one of the same operation on the same input? */
+static bool same_input(const nib_run *run, size_t first, size_t i)
 {
     const nib_plan_step *s = run->plan->steps + i;
     const nib_node *n = &run->graph->nodes[s->node], *before;
 
-    if (i == 0 || s->backward || s[-1].backward) return false;
+    if (i == first || s->backward || s[-1].backward) return false;
     before = &run->graph->nodes[s[-1].node];
     return before->op == n->op && before->inputs[0] == n->inputs[0];
 }
 
-static void run_step(nib_run *run, size_t i)
+/* Step i of those that are run one after the other from `first` on. */
+static void run_step(nib_run *run, size_t first, size_t i)
 {
     const nib_plan_step *s = &run->plan->steps[i];
     const nib_node *n = &run->graph->nodes[s->node];
     nib_io io = io_of(run, s);
 
-    io.same_input = same_input(run, i);
+    io.same_input = same_input(run, first, i);
     (s->backward ? n->op->backward : n->op->forward)(run, n, &io);
-    if (run->watch) run->watch(run->watch_user, n, s->backward);
+    if (run->tap) run->tap(run->tap_user, n, &io, s->backward);
 }
 
 void nib_run_step(nib_run *run, const nib_batch *batch)
@@ -120,19 +122,81 @@ void nib_run_step(nib_run *run, const nib_batch *batch)
     begin(run, batch);
     run->abandoned = false;
     for (size_t i = 0; i < run->plan->count && !run->abandoned; i++) {
-        run_step(run, i);
+        run_step(run, 0, i);
         run->abandoned = run->abandon && run->abandon(run->abandon_user);
     }
 }
 
-void nib_run_forward(nib_run *run, const nib_batch *batch)
+/* The states hold the batch's tokens too. */
+static void keep_tokens(const nib_batch *batch)
 {
     const uint32_t *offsets = batch->axes[NIB_TOKENS].offsets;
 
-    begin(run, batch);
-    for (size_t i = 0; i < run->plan->first_backward; i++) run_step(run, i);
     for (size_t s = 0; s < batch->sequences; s++)
-        if (nib_batch_state(batch, s)) nib_batch_state(batch, s)->tokens += offsets[s + 1] - offsets[s];
+        if (nib_batch_state(batch, s))
+            nib_batch_state(batch, s)->tokens += offsets[s + 1] - offsets[s];
+}
+
+void nib_run_forward(nib_run *run, const nib_batch *batch)
+{
+    begin(run, batch);
+    for (size_t i = 0; i < run->plan->first_backward; i++) run_step(run, 0, i);
+    keep_tokens(batch);
+}
+
+/* --- some of the segments --- */
+
+/* The bytes of value `v` in a batch, or 0 when it does not cross the boundary before `segment`. */
+static size_t crossing_bytes(const nib_graph *g, const nib_batch *batch, int v, int segment)
+{
+    const nib_value_info *info = &g->values[v];
+
+    if (info->node == NIB_NONE || g->nodes[info->node].segment >= segment ||
+        info->last_read < segment)
+        return 0;
+    return nib_batch_rows(g, batch, info->axis) * info->width * nib_dtype_bytes(info->dtype);
+}
+
+size_t nib_boundary_bytes(const nib_graph *g, const nib_batch *batch, int segment)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < g->node_count; i++)
+        bytes += crossing_bytes(g, batch, g->nodes[i].output, segment);
+    return bytes;
+}
+
+/* Copies what crosses a boundary from `in` to its places in the arena, or from there to `out`. */
+static void cross(nib_run *run, int segment, const char *in, char *out)
+{
+    for (size_t i = 0; i < run->plan->first_backward; i++) {
+        const nib_plan_step *s = &run->plan->steps[i];
+        int v = run->graph->nodes[s->node].output;
+        size_t bytes = crossing_bytes(run->graph, run->batch, v, segment);
+
+        if (bytes == 0) continue;
+        assert(in || out);
+        if (in) memcpy(place(run, s->out), in, bytes), in += bytes;
+        else memcpy(out, place(run, s->out), bytes), out += bytes;
+    }
+}
+
+void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, const void *in,
+                   void *out)
+{
+    const nib_graph *g = run->graph;
+    size_t from = 0, end;
+
+    assert(run->plan->kind == NIB_PLAN_INFERENCE && 0 <= first && first < last && last <= g->segments);
+    begin(run, batch);
+    while (from < run->plan->count && g->nodes[run->plan->steps[from].node].segment < first) from++;
+    cross(run, first, in, NULL);
+    for (end = from; end < run->plan->count; end++) {
+        if (g->nodes[run->plan->steps[end].node].segment >= last) break;
+        run_step(run, from, end);
+    }
+    if (last < g->segments) cross(run, last, NULL, out);
+    else keep_tokens(batch);
 }
 
 /* --- looking for the first value that is not finite --- */
@@ -155,7 +219,7 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
         const nib_node *n = &run->graph->nodes[s->node];
         const nib_value_info *out = &run->graph->values[n->output];
 
-        run_step(run, i);
+        run_step(run, 0, i);
         if (!all_finite(out->dtype, run->arena.base + s->out, nib_run_rows(run, out->axis) * out->width)) {
             run->bad_node = s->node;
             if (n->linear || n->norm || n->embedding)

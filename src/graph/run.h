@@ -20,9 +20,11 @@ struct nib_run {
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;
-    /* told after each operation; NULL: nobody */
-    void (*watch)(void *user, const nib_node *node, bool backward);
-    void *watch_user;
+    /* Called after each operation, on the thread that runs, with what it read and made: of a forward
+     * one io->in, [rows of the input's axis, width] of the compute type, or a view of such rows, and
+     * io->out.  It must not touch the run; NULL: nobody. */
+    void (*tap)(void *user, const nib_node *node, const nib_io *io, bool backward);
+    void *tap_user;
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */
@@ -45,14 +47,22 @@ void nib_run_step(nib_run *run, const nib_batch *batch);
 /* Forward; afterwards the head may be read (readout.h), and the sequences' states
  * hold the batch's tokens too. */
 void nib_run_forward(nib_run *run, const nib_batch *batch);
+/* The segments [first, last) of an inference plan's forward pass.  What crosses the boundary before
+ * `first` comes from `in`, what crosses the one before `last` goes to `out`, so that layers can be
+ * run one at a time, as often as one likes, with the batch's values waiting elsewhere.  Nothing
+ * crosses the graph's ends: NULL.  After the last segment all is as after nib_run_forward(). */
+void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, const void *in,
+                   void *out);
+/* What crosses the boundary before `segment`: values made before it and read in it or later, in the
+ * order in which they are made, each [rows of its axis, width] of its type without gaps. */
+size_t nib_boundary_bytes(const nib_graph *g, const nib_batch *batch, int segment);
 /* Runs forward again, looking for the first value that is not finite; its module or operation's
  * name. */
 const char *nib_run_find_bad(nib_run *run, const nib_batch *batch);
 
 static inline size_t nib_run_rows(const nib_run *run, nib_axis axis)
 {
-    bool one_each = run->graph->axes[axis].kind == NIB_AXIS_SEQUENCES;
-    return one_each ? run->batch->sequences : run->batch->axes[axis].count;
+    return nib_batch_rows(run->graph, run->batch, axis);
 }
 
 #endif
