@@ -16,8 +16,15 @@ NIB_INLINE V rms_factor(nib_rms_form form, const float *w, size_t c, size_t n)
     return form == NIB_RMS_ONE_PLUS ? v_add(v_set(1), x) : x;
 }
 
-void NIB_VARIANT(rms_norm)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
-                           const void *x, const float *w, float eps, void *y, float *r)
+/* f(form, ...) with the form as a constant where it is usual. */
+#define WITH_FORM(f, form, ...)                                                                    \
+    do {                                                                                           \
+        if ((form) == NIB_RMS_ROUND_FIRST) f(NIB_RMS_ROUND_FIRST, __VA_ARGS__);                    \
+        else f(form, __VA_ARGS__);                                                                 \
+    } while (0)
+
+NIB_INLINE void rms_norm_of(nib_rms_form form, nib_dtype type, size_t rows, size_t width,
+                            const void *x, const float *w, float eps, void *y, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -28,16 +35,22 @@ void NIB_VARIANT(rms_norm)(nib_dtype type, nib_rms_form form, size_t rows, size_
         if (r) r[row] = s;
         scale = v_set(s);
         EACH(c, width, n) {
-            V xn = v_mul(v_get(type, x, at + c, n), scale);
-            if (form == NIB_RMS_ROUND_FIRST) xn = v_rounded(type, xn);
-            v_put(type, y, at + c, n, v_mul(rms_factor(form, w, c, n), xn));
+            V by = rms_factor(form, w, c, n), xn = v_mul(v_get(type, x, at + c, n), scale);
+            v_put(type, y, at + c, n,
+                  v_mul(by, form == NIB_RMS_ROUND_FIRST ? v_rounded(type, xn) : xn));
         }
     }
 }
 
-void NIB_VARIANT(rms_norm_back)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
-                                const void *x, const float *w, const float *r, const void *dy,
-                                void *dx, bool accumulate, float *dw)
+void NIB_VARIANT(rms_norm)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                           const void *x, const float *w, float eps, void *y, float *r)
+{
+    WITH_FORM(rms_norm_of, form, type, rows, width, x, w, eps, y, r);
+}
+
+NIB_INLINE void rms_norm_back_of(nib_rms_form form, nib_dtype type, size_t rows, size_t width,
+                                 const void *x, const float *w, const float *r, const void *dy,
+                                 void *dx, bool accumulate, float *dw)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -54,6 +67,13 @@ void NIB_VARIANT(rms_norm_back)(nib_dtype type, nib_rms_form form, size_t rows, 
             v_put(type, dx, at + c, n, g);
         }
     }
+}
+
+void NIB_VARIANT(rms_norm_back)(nib_dtype type, nib_rms_form form, size_t rows, size_t width,
+                                const void *x, const float *w, const float *r, const void *dy,
+                                void *dx, bool accumulate, float *dw)
+{
+    WITH_FORM(rms_norm_back_of, form, type, rows, width, x, w, r, dy, dx, accumulate, dw);
 }
 
 void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const void *x,
@@ -310,33 +330,41 @@ void NIB_VARIANT(gated_back)(nib_dtype type, nib_activation a, size_t count, con
         USUAL(gated_back_of, type, a, count, gate, up, dy, dgate, false, dup, false);
 }
 
-void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
-                         bool interleaved, bool inverse, const float *cosine, const float *sine,
-                         const void *x, size_t x_stride, void *y, size_t y_stride,
-                         bool accumulate)
+NIB_INLINE void rotate_of(nib_dtype type, size_t heads, size_t head_dim, size_t rot, bool inverse,
+                          const float *cosine, const float *sine, const void *x, size_t x_stride,
+                          void *y, size_t y_stride, bool add)
 {
     const V sign = v_set(inverse ? -1.0f : 1.0f);
 
-    if (interleaved) { /* GPT-J: pairs side by side; a small part of its time */
-        nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y,
-                       y_stride, accumulate);
-        return;
-    }
     for (size_t h = 0; h < heads; h++) {
         size_t from = h * x_stride, to = h * y_stride, half = rot / 2;
         EACH(j, half, n) {
             V p = v_get(type, x, from + j, n), q = v_get(type, x, from + half + j, n);
             V c = v_get(NIB_F32, cosine, j, n), s = v_mul(sign, v_get(NIB_F32, sine, j, n));
             V first = v_sub(v_mul(p, c), v_mul(q, s)), second = v_add(v_mul(q, c), v_mul(p, s));
-            v_give_each(type, y, to + j, n, &first, 1, accumulate);
-            v_give_each(type, y, to + half + j, n, &second, 1, accumulate);
+            v_give_each(type, y, to + j, n, &first, 1, add);
+            v_give_each(type, y, to + half + j, n, &second, 1, add);
         }
         if (head_dim > rot)
             EACH(c, head_dim - rot, n) {
                 V rest = v_get(type, x, from + rot + c, n);
-                v_give_each(type, y, to + rot + c, n, &rest, 1, accumulate);
+                v_give_each(type, y, to + rot + c, n, &rest, 1, add);
             }
     }
+}
+
+void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t rot,
+                         bool interleaved, bool inverse, const float *cosine, const float *sine,
+                         const void *x, size_t x_stride, void *y, size_t y_stride,
+                         bool accumulate)
+{
+    if (interleaved) /* GPT-J: pairs side by side; a small part of its time */
+        nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y,
+                       y_stride, accumulate);
+    else if (accumulate)
+        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride, y, y_stride, true);
+    else
+        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride, y, y_stride, false);
 }
 
 void NIB_VARIANT(add)(nib_dtype type, size_t count, const void *a, const void *b, void *y)
@@ -406,12 +434,16 @@ void NIB_VARIANT(softmax_scaled)(size_t count, float *x, float lse, float scale,
 {
     V by = v_set(cap > 0 ? 1 / cap : 0);
 
-    EACH(i, count, n) {
-        V a = v_get(NIB_F32, x, i, n), t = v_mul(a, by);
-        V p = v_mul(v_set(scale), v_exp(v_sub(a, v_set(lse))));
-        if (cap > 0) p = v_mul(p, v_sub(v_set(1), v_mul(t, t)));
-        v_put(NIB_F32, x, i, n, p);
+    if (cap > 0) {
+        EACH(i, count, n) {
+            V a = v_get(NIB_F32, x, i, n), t = v_mul(a, by), p = v_exp(v_sub(a, v_set(lse)));
+            p = v_mul(v_mul(v_set(scale), p), v_sub(v_set(1), v_mul(t, t)));
+            v_put(NIB_F32, x, i, n, p);
+        }
+        return;
     }
+    EACH(i, count, n)
+    v_put(NIB_F32, x, i, n, v_mul(v_set(scale), v_exp(v_sub(v_get(NIB_F32, x, i, n), v_set(lse)))));
 }
 
 void NIB_VARIANT(adamw)(const nib_adamw *o, size_t count, float *p, const float *g, float *m,

@@ -99,8 +99,8 @@ static void test_norms(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t t = 0; t < NIB_COUNT(types); t++)
             for (size_t width = 1; width < 70; width++) {
-                for (int f = NIB_RMS_ROUND_FIRST; f <= NIB_RMS_ONE_PLUS; f++)
-                    check_rms_norm(&k, name, types[t], (nib_rms_form)f, 1 + width % 3, width);
+                check_rms_norm(&k, name, types[t], (nib_rms_form)(width / 2 % 3), 1 + width % 3,
+                               width);
                 check_layer_norm(&k, name, types[t], 1 + width % 3, width);
             }
 }
@@ -208,7 +208,7 @@ static void test_rotate(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (size_t t = 0; t < NIB_COUNT(types); t++)
             for (size_t i = 0; i < NIB_COUNT(dims); i++)
-                for (int how = 0; how < 8; how++) {
+                for (int how = 0; how < 8; how += 1 + i % 2) {
                     check_rotate(&k, name, types[t], dims[i], dims[i], how);
                     check_rotate(&k, name, types[t], dims[i], dims[i] / 4 * 2, how);
                     check_rotate(&k, name, types[t], dims[i] + 5, dims[i], how);
