@@ -14,7 +14,7 @@ enum { CAPACITY = 90, MOST = 7, STEPS = 12 };
 static nib_model *open_model(nib_ctx *ctx, const char *dir, nib_dtype type, bool quantized)
 {
     nib_model_options options = { .model = test_data(dir),
-                                  .bnb = { .load_in_4bit = quantized } };
+                                  .settings = quantized ? test_four_bit : NULL };
     nib_model *model = NULL;
     nib_error err;
 

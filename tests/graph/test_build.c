@@ -2,6 +2,7 @@
  * not computed, norms and logits that do not fit; and that only causal graphs generate. */
 #include <string.h>
 
+#include "graph/state.h"
 #include "lab.h"
 #include "test.h"
 
@@ -158,17 +159,17 @@ static void test_generates(void)
     nib_ctx *ctx = test_ctx_threads(1, "ref");
 
     for (int full = 0; full < 2; full++) {
-        nib_run *run = NULL;
+        nib_state *state = NULL;
         nib_error err = { 0 };
         nib_status status;
         lab l;
 
         if (!lab_open(&l, ctx, NIB_F32, build_layer, full)) continue;
-        status = nib_run_create(ctx, l.b.graph, l.plan, LAB_ROWS, 16, &run, &err);
+        status = nib_state_create(ctx, l.b.graph, 16, &state, &err);
         CHECK(status == (full ? NIB_E_UNSUPPORTED : NIB_OK), "full %d: status %d", full, status);
         CHECK(!full || strstr(err.message, "attention of layer 0 sees later tokens"), "%s",
               err.message);
-        nib_run_destroy(run);
+        nib_state_destroy(state);
         lab_close(&l);
     }
     test_ctx_release(ctx);
