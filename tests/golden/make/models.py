@@ -83,7 +83,7 @@ VARIANTS = {
         rope_scaling=dict(type="longrope", short_factor=[1.0 + 0.1 * i for i in range(8)],
                           long_factor=[1.5 + 0.4 * i for i in range(8)]))),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
-                              n_positions=64)),
+                              n_positions=256)),
 }
 
 
