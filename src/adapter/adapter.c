@@ -41,7 +41,7 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
 {
     nib_peft_names *t = &a->config.target_modules, named = { 0 };
     const char *const *defaults = a->model->config->arch->default_targets;
-    size_t count = 0, others = 0, room = a->model->linear_count + a->model->norm_count + 1;
+    size_t count = 0, others = 0, room = a->model->linear_count + a->model->norm_count + a->model->embedding_count;
     const char **targets = NULL;
     nib_status status;
 
@@ -57,7 +57,8 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
         const nib_linear *l = a->model->linears[i];
         targets[nib_branch_at(&l->branches, a->slot) ? count++ : room - ++others] = l->name;
     }
-    targets[room - ++others] = a->model->embedding->name;
+    for (size_t i = 0; i < a->model->embedding_count; i++)
+        targets[room - ++others] = a->model->embeddings[i]->name;
     for (size_t i = 0; i < a->model->norm_count; i++)
         targets[room - ++others] = a->model->norms[i]->name;
     status = nib_peft_condense(a->ctx, targets, count, targets + room - others, others, &named,
@@ -136,7 +137,7 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
 
     for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
         if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i])) {
-            status = nib_attach_full_embedding(a, spellings[i], err);
+            status = nib_attach_full_embedding(a, m->embedding, spellings[i], err);
             if (!status) store_only(m->embedding->full);
         }
         if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {

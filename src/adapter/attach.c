@@ -89,9 +89,9 @@ nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suf
     return NIB_OK;
 }
 
-nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, nib_error *err)
+nib_status nib_attach_full_embedding(nib_adapter *a, nib_embedding *e, const char *suffix,
+                                     nib_error *err)
 {
-    nib_embedding *e = a->model->embedding;
     nib_weight *copy;
     nib_status status;
 
@@ -152,15 +152,14 @@ static nib_status check_saved_bias(const nib_adapter *a, const char *module, con
                     a->dir ? a->dir : "adapter", module);
 }
 
-static nib_status attach_embedding(nib_adapter *a, nib_error *err)
+static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *err)
 {
-    nib_embedding *e = a->model->embedding;
     bool target;
     nib_status status = nib_peft_match(a->match, e->name, false, false, &target, err);
 
     if (status) return status;
     if (nib_peft_saves(&a->config, e->name))
-        return nib_attach_full_embedding(a, ".weight", err);
+        return nib_attach_full_embedding(a, e, ".weight", err);
     if (!target) return NIB_OK;
     return attach_branch(a, e->name, &e->branches, e->weight->out, e->weight->in, true, err);
 }
@@ -212,7 +211,8 @@ static bool means(const char *name, const char *module, bool dotted)
 
 static bool means_any(const nib_model *m, const char *name, bool dotted)
 {
-    if (m->embedding && means(name, m->embedding->name, dotted)) return true;
+    for (size_t i = 0; i < m->embedding_count; i++)
+        if (means(name, m->embeddings[i]->name, dotted)) return true;
     for (size_t i = 0; i < m->linear_count; i++)
         if (means(name, m->linears[i]->name, dotted)) return true;
     for (size_t i = 0; i < m->norm_count; i++)
@@ -256,7 +256,8 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
 
     a->trains = train;
     if (!status && train) status = check_names(a, err);
-    if (!status) status = attach_embedding(a, err);
+    for (size_t i = 0; i < m->embedding_count && !status; i++)
+        status = attach_embedding(a, m->embeddings[i], err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
         status = attach_linear(a, m->linears[i], err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
@@ -336,5 +337,5 @@ void nib_adapter_detach(nib_adapter *a)
 
     for (size_t i = 0; i < m->linear_count; i++) detach_linear(a, m->linears[i]);
     for (size_t i = 0; i < m->norm_count; i++) detach_norm(a, m->norms[i]);
-    if (m->embedding) detach_embedding(a, m->embedding);
+    for (size_t i = 0; i < m->embedding_count; i++) detach_embedding(a, m->embeddings[i]);
 }

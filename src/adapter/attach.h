@@ -11,7 +11,8 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err);
  * may hold one (formats.md 3.6). */
 nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suffix,
                                   nib_error *err);
-nib_status nib_attach_full_embedding(nib_adapter *a, const char *suffix, nib_error *err);
+nib_status nib_attach_full_embedding(nib_adapter *a, nib_embedding *e, const char *suffix,
+                                     nib_error *err);
 /* Takes the adapter's own parameters out; those of others stay. */
 void nib_adapter_detach(nib_adapter *a);
 

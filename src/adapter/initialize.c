@@ -42,14 +42,20 @@ static void initialize_linear(const nib_adapter *a, const nib_branch *l, uint64_
         fill(l->b, seed, ~l->key, false, 1 / sqrt(rank));
 }
 
+static void initialize_embedding(const nib_adapter *a, const nib_branch *e, uint64_t seed)
+{
+    fill(e->b, seed, ~e->key, true, 1);
+    if (strcmp(a->config.init_lora_weights, "false") == 0) fill(e->a, seed, e->key, true, 1);
+}
+
 void nib_adapter_initialize(nib_adapter *a, uint64_t seed)
 {
-    const nib_branch *e = nib_branch_at(&a->model->embedding->branches, a->slot), *l;
+    const nib_branch *l;
 
     for (size_t i = 0; i < a->model->linear_count; i++)
         if ((l = nib_branch_at(&a->model->linears[i]->branches, a->slot)))
             initialize_linear(a, l, seed);
-    if (!e) return;
-    fill(e->b, seed, ~e->key, true, 1);
-    if (strcmp(a->config.init_lora_weights, "false") == 0) fill(e->a, seed, e->key, true, 1);
+    for (size_t i = 0; i < a->model->embedding_count; i++)
+        if ((l = nib_branch_at(&a->model->embeddings[i]->branches, a->slot)))
+            initialize_embedding(a, l, seed);
 }

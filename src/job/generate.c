@@ -133,7 +133,8 @@ static bool changes_modules(const nib_generator *g)
 {
     const nib_model *m = g->model;
 
-    if (m->embedding->frozen) return true;
+    for (size_t i = 0; i < m->embedding_count; i++)
+        if (m->embeddings[i]->frozen) return true;
     for (size_t i = 0; i < m->linear_count; i++)
         if (m->linears[i]->frozen || m->linears[i]->frozen_bias) return true;
     for (size_t i = 0; i < m->norm_count; i++)

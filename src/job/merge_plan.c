@@ -104,22 +104,24 @@ static bool match_norm(const maker *k, const nib_norm *n, const nib_tensor *t, n
     return true;
 }
 
-static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, bool *drop)
+static bool match_embedding(const maker *k, const nib_embedding *e, const nib_tensor *t,
+                            nib_merge_item *item, bool *drop)
 {
-    const nib_embedding *e = k->m->embedding;
     const nib_weight *base = base_weight(e->weight, e->frozen);
 
-    if (is_part_of(k, base, t->name)) {
-        *drop = true;
-        return;
-    }
-    if (strcmp(base->source, t->name) == 0) {
-        if (e->full || e->branches.count || !nib_weight_is_dense(base))
-            set_weight(item, e->weight, false, nib_branch_at(&e->branches, 0));
-        if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
-        item->embedding = true;
-        return;
-    }
+    if (is_part_of(k, base, t->name)) return *drop = true;
+    if (strcmp(base->source, t->name) != 0) return false;
+    if (e->full || e->branches.count || !nib_weight_is_dense(base))
+        set_weight(item, e->weight, false, nib_branch_at(&e->branches, 0));
+    if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
+    item->embedding = true;
+    return true;
+}
+
+static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, bool *drop)
+{
+    for (size_t i = 0; i < k->m->embedding_count; i++)
+        if (match_embedding(k, k->m->embeddings[i], t, item, drop)) return;
     for (size_t i = 0; i < k->m->linear_count; i++)
         if (match_linear(k, k->m->linears[i], t, item, drop)) return;
     for (size_t i = 0; i < k->m->norm_count; i++)
