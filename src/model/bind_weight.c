@@ -150,7 +150,8 @@ static nib_status blank_weight(nib_bind *b, const nib_bind_spec *spec,
 {
     nib_model *m = b->model;
     const nib_held *held = m->stored.format ? &m->stored : &b->asked;
-    bool packed = spec->quantizable && held->format;
+    bool packed = spec->quantizable && held->format &&
+                  !nib_held_skips(m->json, &m->stored, module);
     nib_form form = packed ? held->form : nib_form_dense(b->blank_dtype);
     nib_status status;
 

@@ -4,12 +4,15 @@
 /* A value as the text that settings have: a list or object as JSON, null as NULL. */
 static char *text_of(nib_ctx *ctx, const json_t *value)
 {
-    char *dumped, *text;
+    size_t bytes;
+    char *text;
 
     if (json_is_string(value)) return nib_strdup(ctx, json_string_value(value));
-    dumped = json_dumps(value, JSON_ENCODE_ANY);
-    text = dumped ? nib_strdup(ctx, dumped) : NULL;
-    free(dumped);
+    bytes = json_dumpb(value, NULL, 0, JSON_ENCODE_ANY);
+    text = nib_alloc(ctx, bytes + 1);
+    if (!text) return NULL;
+    json_dumpb(value, text, bytes, JSON_ENCODE_ANY);
+    text[bytes] = 0;
     return text;
 }
 
@@ -40,4 +43,17 @@ nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, 
     for (size_t i = 0; i < count; i++) nib_free(ctx, (char *)(uintptr_t)list[i].value);
     nib_free(ctx, list);
     return status;
+}
+
+bool nib_held_skips(const json_t *config, const nib_held *stored, const char *module)
+{
+    const json_t *q = json_object_get(config, "quantization_config"), *list, *entry;
+    size_t i;
+
+    if (!stored->format) return false;
+    list = json_object_get(q, stored->format->skip_key);
+    json_array_foreach(list, i, entry)
+        if (json_is_string(entry) && stored->format->skips(json_string_value(entry), module))
+            return true;
+    return false;
 }

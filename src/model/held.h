@@ -11,6 +11,9 @@
 nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
                          nib_error *err);
 
+/* Does config.json say that `module` stays dense in what is stored?  False where all is dense. */
+bool nib_held_skips(const json_t *config, const nib_held *stored, const char *module);
+
 static inline nib_part nib_tensor_part(const nib_tensor *t)
 {
     return (nib_part){ .name = t->name, .dtype = t->dtype, .elements = t->elements,

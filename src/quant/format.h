@@ -55,6 +55,11 @@ typedef struct nib_format {
     /* The settings that give a form again, all of them, defaults too. */
     void (*settings)(const nib_form *form, nib_settings *out);
 
+    /* The key of quantization_config that lists modules which stay dense, and whether an entry of
+     * the list means `module`. */
+    const char *skip_key;
+    bool (*skips)(const char *entry, const char *module);
+
     /* What may follow "M.weight" in the name of a tensor that belongs to it; NULL at the end. */
     const char *const *pieces;
     /* The weight of `module` from its tensors, which must outlive it: *w, or NULL where they are

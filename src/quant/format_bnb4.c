@@ -43,6 +43,19 @@ static void settings_of(const nib_form *form, nib_settings *out)
     nib_settings_put_count(out, "bnb_4bit_blocksize", o.blocksize);
 }
 
+/* llm_int8_skip_modules, as transformers reads it: the last name of the path, the whole path, or a
+ * piece of it that ends at a dot. */
+static bool skips(const char *entry, const char *module)
+{
+    const char *last = strrchr(module, '.');
+    size_t n = strlen(entry);
+
+    if (strcmp(entry, module) == 0 || (last && strcmp(entry, last + 1) == 0)) return true;
+    for (const char *p = n ? strstr(module, entry) : NULL; p; p = strstr(p + 1, entry))
+        if (p[n] == '.') return true;
+    return false;
+}
+
 /* --- reading --- */
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
@@ -129,7 +142,8 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 
 const nib_format nib_format_bnb4 = {
     .method = "bitsandbytes", .known = "bitsandbytes with load_in_4bit", .flag = "load_in_4bit",
-    .keys = keys, .read = read_settings, .settings = settings_of, .pieces = nib_bnb4_suffixes,
+    .keys = keys, .read = read_settings, .settings = settings_of,
+    .skip_key = "llm_int8_skip_modules", .skips = skips, .pieces = nib_bnb4_suffixes,
     .open = open_module, .describe = describe, .must_learn = must_learn, .learn = learn,
     .plan = plan, .tensors = nib_bnb4_tensors, .config = config,
 };

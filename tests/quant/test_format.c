@@ -1,0 +1,263 @@
+/* test_format.c - which format a quantization_config and a caller's settings mean, what each writes
+ * it reads, and what is refused with the list of what is known. */
+#include <string.h>
+
+#include "model/held.h"
+#include "quant/format.h"
+#include "test.h"
+
+static nib_status stored(const char *json, nib_held *out, nib_error *err)
+{
+    json_t *config = NULL;
+    char text[600];
+    nib_status status;
+
+    snprintf(text, sizeof text, "{\"quantization_config\": %s}", json);
+    config = json_loads(text, 0, NULL);
+    if (!config) return nib_fail(err, NIB_E_FORMAT, "the test's JSON");
+    status = nib_held_read(test_ctx(), config, "dir/config.json", out, err);
+    json_decref(config);
+    return status;
+}
+
+/* says: the form's text, NULL where dense, or a part of the message of a refusal. */
+static void test_stored(void)
+{
+    static const struct { const char *json; nib_status status; const char *says; } cases[] = {
+        { "null", NIB_OK, NULL },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}", NIB_OK, "nf4 64" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"bnb_4bit_quant_type\": null}",
+          NIB_OK, "nf4 64" },
+        { "{\"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"fp4\","
+          " \"bnb_4bit_use_double_quant\": true, \"llm_int8_skip_modules\": [\"lm_head\"]}",
+          NIB_OK, "fp4 64 double" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": false}",
+          NIB_OK, NULL },
+        { "{\"quant_method\": \"bitsandbytes\"}", NIB_OK, NULL },
+        { "{\"bits\": 4, \"group_size\": 128, \"quant_method\": \"gptq\"}", NIB_E_UNSUPPORTED,
+          "quantized with gptq; known are: bitsandbytes with load_in_4bit" },
+        { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
+          "no quant_method (it has group_size 64, bits 4); known are: bitsandbytes with" },
+        { "{}", NIB_E_UNSUPPORTED, "no quant_method (it has nothing)" },
+        { "{\"quant_method\": null, \"load_in_4bit\": false}", NIB_E_UNSUPPORTED, "no quant_method" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf5\"}",
+          NIB_E_FORMAT, "dir/config.json: quantization_config: bnb_4bit_quant_type: 'nf5'; known are nf4 and fp4" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": 1}", NIB_E_FORMAT,
+          "load_in_4bit: expected true or false, got '1'" },
+        { "[4]", NIB_E_FORMAT, "not an object" },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_held held;
+        nib_error err = { 0 };
+        char text[NIB_FORM_ROOM] = "dense";
+        nib_status status = stored(cases[i].json, &held, &err);
+
+        CHECK(status == cases[i].status, "%s: %d %s", cases[i].json, (int)status, err.message);
+        if (status != cases[i].status) continue;
+        if (status) {
+            CHECK(strstr(err.message, cases[i].says), "%s: %s", cases[i].json, err.message);
+            continue;
+        }
+        if (held.format) nib_form_text(&held.form, text);
+        CHECK(strcmp(text, cases[i].says ? cases[i].says : "dense") == 0, "%s: %s", cases[i].json,
+              text);
+    }
+}
+
+static void test_asked(void)
+{
+    static const struct {
+        nib_setting list[4];
+        nib_status status;
+        const char *says, *idle;
+    } cases[] = {
+        { { { NULL, NULL } }, NIB_OK, NULL, NULL },
+        { { { "load_in_4bit", "true" } }, NIB_OK, "nf4 64", NULL },
+        { { { "load-in-4bit", "True" }, { "bnb-4bit-blocksize", "4096" } }, NIB_OK, "nf4 4096", NULL },
+        { { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", NULL } }, NIB_OK, "nf4 64", NULL },
+        { { { "load_in_4bit", "false" }, { "load_in_4bit", "true" } }, NIB_OK, "nf4 64", NULL },
+        { { { "load_in_4bit", "false" } }, NIB_OK, NULL, NULL },
+        { { { "bnb_4bit_quant_type", "fp4" } }, NIB_OK, NULL, "bnb_4bit_quant_type" },
+        { { { "bnb_4bit_use_double_quant", "false" } }, NIB_OK, NULL, NULL },
+        { { { "bnb_4bit_quant_type", "nf5" } }, NIB_E_INVALID, "'nf5'", NULL }, /* idle, but none */
+        { { { "load_in_4bit", "true" }, { "bnb_4bit_blocksize", "63" } }, NIB_E_INVALID,
+          "bnb_4bit_blocksize: expected a power of two from 32 to 4096, got 63", NULL },
+        { { { "load_in_4bit", "true" }, { "bnb_4bit_blocksize", "-64" } }, NIB_E_INVALID,
+          "expected an integer, got '-64'", NULL },
+        { { { "load_in_4bit", "" } }, NIB_E_INVALID, "expected true or false, got ''", NULL },
+        { { { "bits", "4" } }, NIB_E_INVALID,
+          "unknown setting 'bits' of weights; known are load_in_4bit, bnb_4bit_quant_type", NULL },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_held held;
+        const nib_setting *idle;
+        nib_error err = { 0 };
+        char text[NIB_FORM_ROOM] = "dense";
+        nib_status status = nib_held_asked(cases[i].list, &held, &idle, &err);
+
+        CHECK(status == cases[i].status, "case %zu: %d %s", i, (int)status, err.message);
+        if (status) {
+            CHECK(strstr(err.message, cases[i].says), "case %zu: %s", i, err.message);
+            continue;
+        }
+        if (held.format) nib_form_text(&held.form, text);
+        CHECK(strcmp(text, cases[i].says ? cases[i].says : "dense") == 0, "case %zu: %s", i, text);
+        CHECK(cases[i].idle ? idle && strcmp(idle->key, cases[i].idle) == 0 : !idle,
+              "case %zu: %s is idle", i, idle ? idle->key : "nothing");
+    }
+}
+
+/* --- what is written is read --- */
+
+static bool find_part(void *self, const char *name, nib_part *out)
+{
+    const nib_parts_out *parts = self;
+
+    for (size_t i = 0; i < parts->count; i++) {
+        const nib_part_out *p = &parts->parts[i];
+        if (strcmp(p->name, name) != 0) continue;
+        *out = (nib_part){ .name = p->name, .dtype = p->dtype, .bytes = p->bytes, .data = p->data,
+                           .elements = p->bytes / nib_dtype_bytes(p->dtype) };
+        return true;
+    }
+    return false;
+}
+
+static void check_config(const nib_held *held, const char *text)
+{
+    static const char *const skipped[] = { "lm_head", "a.b", NULL };
+    char *config = held->format->config(test_ctx(), &held->form, skipped);
+    json_t *json = config ? json_loads(config, 0, NULL) : NULL;
+    char again[NIB_FORM_ROOM] = "dense";
+    nib_held read;
+    nib_error err;
+
+    REQUIRE(json, "%s: %s", text, config ? config : "nothing");
+    CHECK(json_array_size(json_object_get(json, held->format->skip_key)) == 2, "%s", config);
+    CHECK(strcmp(json_string_value(json_object_get(json, "quant_method")), held->format->method) ==
+              0, "%s", config);
+    REQUIRE_OK(stored(config, &read, &err), err);
+    if (read.format) nib_form_text(&read.form, again);
+    /* the block size is no key of a config: its readers take it from the tensors */
+    CHECK(strncmp(again, text, 3) == 0 && !strstr(again, "double") == !strstr(text, "double"),
+          "%s became %s", text, again);
+    json_decref(json);
+    nib_free(test_ctx(), config);
+}
+
+static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
+{
+    const nib_format *f = held->format;
+    float values[24 * 70];
+    nib_weight *dense = NULL, *w = NULL, *read = NULL;
+    nib_parts_out planned, parts;
+    nib_learned learned = { 0 };
+    size_t described = 0;
+    bool same = false;
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(values); i++) values[i] = test_rand_float();
+    REQUIRE_OK(nib_weight_dense(ctx, 24, 70, NIB_F32, values, NULL, &dense, &err), err);
+    REQUIRE_OK(nib_form_encode(ctx, &held->form, dense, &w, &err), err);
+    if (f->must_learn(&held->form)) learned = f->learn(w);
+    REQUIRE_OK(f->plan(&held->form, 24, 70, learned, "m.weight", &planned, &err), err);
+    REQUIRE_OK(f->tensors(w, "m.weight", &parts, &err), err);
+    REQUIRE(planned.count == parts.count, "%s: %zu planned", text, planned.count);
+    for (size_t i = 0; i < parts.count; i++) {
+        const nib_part_out *p = &parts.parts[i];
+        const nib_format *whose;
+        uint64_t shape[2] = { 0 };
+        nib_form form;
+        nib_part part;
+        char described_text[NIB_FORM_ROOM];
+
+        CHECK(strcmp(planned.parts[i].name, p->name) == 0 && planned.parts[i].bytes == p->bytes &&
+                  !planned.parts[i].data && p->data,
+              "%s: %s", text, p->name);
+        CHECK(!i || nib_format_has_piece(f, p->name + strlen("m.weight")), "%s: no piece", p->name);
+        REQUIRE(find_part(&parts, p->name, &part), "%s", p->name);
+        REQUIRE_OK(nib_format_describe(&part, &whose, shape, &form, &err), err);
+        if (!whose) continue;
+        nib_form_text(&form, described_text);
+        described++;
+        CHECK(whose == f && shape[0] == 24 && shape[1] == 70 && strcmp(described_text, text) == 0,
+              "%s: described as %s", text, described_text);
+    }
+    CHECK(described == 1, "%s: described by %zu tensors", text, described);
+    REQUIRE_OK(f->open(ctx, (nib_part_finder){ find_part, &parts }, "m", &read, &err), err);
+    REQUIRE(read, "%s: not read", text);
+    REQUIRE_OK(nib_weight_same(ctx, w, read, &same, &err), err);
+    CHECK(same, "%s: read as written", text);
+    nib_weight_destroy(ctx, read);
+    read = w;
+    REQUIRE_OK(f->open(ctx, (nib_part_finder){ find_part, &parts }, "n", &read, &err), err);
+    CHECK(!read, "a module that is not there");
+    nib_weight_destroy(ctx, w);
+    nib_weight_destroy(ctx, dense);
+}
+
+static void test_round_trip(void)
+{
+    static const nib_setting lists[][5] = {
+        { { "load_in_4bit", "true" } },
+        { { "load_in_4bit", "true" }, { "bnb_4bit_use_double_quant", "true" } },
+        { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" }, { "bnb_4bit_blocksize", "128" } },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(lists); i++) {
+        char text[NIB_FORM_ROOM], again[NIB_FORM_ROOM];
+        const nib_setting *idle;
+        nib_settings settings;
+        nib_held held, twice;
+        nib_error err;
+
+        REQUIRE_OK(nib_held_asked(lists[i], &held, &idle, &err), err);
+        nib_form_text(&held.form, text);
+        held.format->settings(&held.form, &settings);
+        for (size_t k = 0; held.format->keys[k]; k++)
+            CHECK(nib_setting_value(settings.items, held.format->keys[k]), "%s is not given",
+                  held.format->keys[k]);
+        REQUIRE_OK(nib_held_asked(settings.items, &twice, &idle, &err), err);
+        nib_form_text(&twice.form, again);
+        CHECK(twice.format == held.format && strcmp(text, again) == 0, "%s became %s", text, again);
+        check_config(&held, text);
+        check_parts(ctx, &held, text);
+    }
+}
+
+/* As transformers' integrations/bitsandbytes.py reads the list. */
+static void test_skips(void)
+{
+    static const struct { const char *entry, *module; bool skipped; } cases[] = {
+        { "lm_head", "lm_head", true },
+        { "q_proj", "model.layers.0.self_attn.q_proj", true },
+        { "model.layers.1.mlp.up_proj", "model.layers.1.mlp.up_proj", true },
+        { "layers.1", "model.layers.1.mlp.up_proj", true },
+        { "layers.1", "model.layers.11.mlp.up_proj", false },
+        { "mlp", "model.layers.1.mlp.up_proj", true },
+        { "proj", "model.layers.1.mlp.up_proj", false },
+        { "up", "model.layers.1.mlp.up_proj", false },
+        { "", "model.layers.1.mlp.up_proj", false },
+    };
+    nib_held held;
+    nib_error err;
+
+    REQUIRE_OK(stored("{\"load_in_4bit\": true}", &held, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(cases); i++)
+        CHECK(held.format->skips(cases[i].entry, cases[i].module) == cases[i].skipped, "%s in %s",
+              cases[i].entry, cases[i].module);
+}
+
+int main(void)
+{
+    static const test_case cases[] = {
+        { "stored", test_stored },
+        { "asked", test_asked },
+        { "round_trip", test_round_trip },
+        { "skips", test_skips },
+    };
+    return test_main("format", cases, NIB_COUNT(cases));
+}
