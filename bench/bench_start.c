@@ -9,8 +9,7 @@
 
 #include "bench.h"
 #include "generate/decoder.h"
-#include "quant/bnb4.h"
-#include "quant/bnb4_file.h"
+#include "quant/dense.h"
 #include "shapes.h"
 
 enum { ROUNDS = 4 };
@@ -49,30 +48,24 @@ static void add(saved *s, nib_tensor_plan plan, const void *data, size_t bytes)
     s->bytes[s->count++] = bytes;
 }
 
-static void add_weight(saved *s, const char *module, const nib_weight *w)
+static void add_weight(saved *s, const nib_format *format, const char *module, const nib_weight *w)
 {
+    const nib_dense *d = nib_weight_as_dense(w);
+    nib_parts_out *to;
     char name[256];
+    nib_error err;
 
     snprintf(name, sizeof name, "%s.weight", module);
-    if (w->scheme == &nib_bnb4_scheme) {
-        nib_bnb4_out *tensors = made(calloc(NIB_BNB4_MOST_TENSORS, sizeof *tensors));
-        size_t count;
-        nib_error err;
-        bench_demand(
-            nib_bnb4_tensors(w, name, made(malloc(NIB_BNB4_STATE_ROOM)), tensors, &count, &err),
-            &err);
-        for (size_t i = 0; i < count; i++)
-            add(s,
-                (nib_tensor_plan){ tensors[i].name,
-                                   tensors[i].dtype,
-                                   tensors[i].rank,
-                                   { tensors[i].shape[0], tensors[i].shape[1] } },
-                tensors[i].data, tensors[i].bytes);
-    } else {
-        const nib_dense *d = &w->as.dense;
-        add(s, (nib_tensor_plan){ name, d->dtype, 2, { w->out, w->in } }, d->data,
-            w->out * w->in * nib_dtype_bytes(d->dtype));
+    if (d) {
+        add(s, (nib_tensor_plan){ name, w->dtype, 2, { w->out, w->in } }, d->data,
+            w->out * w->in * nib_dtype_bytes(w->dtype));
+        return;
     }
+    to = made(calloc(1, sizeof *to));
+    bench_demand(format->tensors(w, name, to, &err), &err);
+    for (const nib_part_out *p = to->parts; p < to->parts + to->count; p++)
+        add(s, (nib_tensor_plan){ p->name, p->dtype, p->rank, { p->shape[0], p->shape[1] } },
+            p->data, p->bytes);
 }
 
 static void save(const nib_model *m, const char *dir)
@@ -82,9 +75,9 @@ static void save(const nib_model *m, const char *dir)
     nib_error err;
 
     for (size_t i = 0; i < m->linear_count; i++)
-        add_weight(&s, m->linears[i]->name, m->linears[i]->weight);
+        add_weight(&s, m->asked.format, m->linears[i]->name, m->linears[i]->weight);
     /* of its shape; the model's own has no values in memory */
-    add_weight(&s, m->embedding->name, m->head->weight);
+    add_weight(&s, m->asked.format, m->embedding->name, m->head->weight);
     for (size_t i = 0; i < m->norm_count; i++) {
         char name[256];
         snprintf(name, sizeof name, "%s.weight", m->norms[i]->name);

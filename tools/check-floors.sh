@@ -34,9 +34,25 @@ check_folder() { # FOLDER ALLOWED...: prints each include that is not allowed
     done
 }
 
+check_private() { # FOLDER HEADERS...: prints each include of one of them from elsewhere
+    local folder=$1 own=${1#src/} header
+    shift
+    for header in "$@"; do
+        [ -e "$folder/$header" ] || echo "$folder/$header: is not there (tools/floors.txt: private)"
+        grep -RnHF --include='*.c' --include='*.h' "#include \"$own/$header\"" src cli |
+        grep -v "^$folder/" | sed "s:\$: is private to $folder (tools/floors.txt):"
+    done
+}
+
 listed=
 while IFS=: read -r folder allowed; do
-    case $folder in ''|'#'*) continue ;; esac
+    case $folder in
+    ''|'#'*) continue ;;
+    private\ *)
+        # shellcheck disable=SC2086 # the headers are words
+        verdict "floors $folder" "$(check_private "${folder#private }" $allowed)"
+        continue ;;
+    esac
     listed="$listed $folder "
     [ -d "$folder" ] || continue
     # shellcheck disable=SC2086 # the allowed folders are words

@@ -1,10 +1,13 @@
 /* test_inspect.c - what inspect and doctor say, as JSON and as text; and a tokenizer by itself. */
 #include "test.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/outfile.h"
 #include "format/json.h"
+#include "format/safetensors.h"
 #include "nibble/inspect.h"
 #include "nibble/quantize.h"
 #include "nibble/tokenize.h"
@@ -66,6 +69,47 @@ static void test_model(void)
     check_number(json_object_get(report, "quantization"), "matrices", 42);
     check_number(json_object_get(report, "quantization"), "bnb_4bit_blocksize", 64);
     json_decref(report);
+}
+
+/* A quantization_config over dense tensors; pieces that nothing here can read. */
+static void test_claims(void)
+{
+    nib_ctx *ctx = test_ctx();
+    char dir[600], path[700];
+    json_t *config = NULL, *report, *q;
+    nib_tensor_plan scales = { .name = "model.layers.0.mlp.up_proj.SCB", .dtype = NIB_F32,
+                               .rank = 1, .shape = { 4 } };
+    nib_tensor_writer *w = NULL;
+    char *text;
+    nib_error err;
+
+    snprintf(dir, sizeof dir, "%s/claims", test_tmpdir());
+    REQUIRE(mkdir(dir, 0777) == 0);
+    snprintf(path, sizeof path, "%s", test_data("models/pico/config.json"));
+    REQUIRE_OK(nib_json_read(ctx, path, 0, &config, &err), err);
+    json_object_set_new(config, "quantization_config",
+                        json_pack("{s:s, s:i}", "quant_method", "gptq", "bits", 4));
+    for (int kind = 0; kind < 2; kind++) {
+        if (kind) json_object_del(config, "quantization_config");
+        text = json_dumps(config, 0);
+        snprintf(path, sizeof path, "%s/config.json", dir);
+        REQUIRE_OK(nib_outfile_replace(ctx, path, text, strlen(text), &err), err);
+        free(text);
+        scales.name = kind ? "model.layers.0.mlp.up_proj.SCB" : "model.norm.weight";
+        REQUIRE_OK(nib_tensor_writer_create(ctx, dir, "model", &scales, 1, 0, &w, &err), err);
+        REQUIRE_OK(nib_tensor_writer_put(w, (float[4]){ 1 }, 16, &err), err);
+        REQUIRE_OK(nib_tensor_writer_commit(w, &err), err);
+        REQUIRE(report = inspect(ctx, dir));
+        q = json_object_get(report, "quantization");
+        check_word(q, "method", kind ? "LLM.int8" : "gptq");
+        check_number(q, "matrices", 0);
+        CHECK(kind ? json_is_null(json_object_get(q, "quantization_config"))
+                   : json_integer_value(json_object_get(json_object_get(q, "quantization_config"),
+                                                        "bits")) == 4,
+              "what config.json says");
+        json_decref(report);
+    }
+    json_decref(config);
 }
 
 static void test_adapter_and_file(void)
@@ -143,6 +187,7 @@ static void test_codec(void)
 
 static const test_case cases[] = {
     { "a model, dense and in 4 bit", test_model },
+    { "claims without packed tensors, pieces without claims", test_claims },
     { "an adapter and a file", test_adapter_and_file },
     { "refusals", test_refusals },
     { "doctor", test_doctor },
