@@ -55,6 +55,16 @@ static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
            nib_format_has_piece(k->m->stored.format, name + n);
 }
 
+/* A tensor of a tied head of its own beside a packed embedding: the merged embedding takes its place,
+ * or a head is written anew. */
+static bool is_packed_copy(const nib_linear *head, const char *name)
+{
+    size_t n = strlen(head->name);
+
+    return !nib_weight_is_dense(base_weight(head->weight, head->frozen)) &&
+           strncmp(name, head->name, n) == 0 && strncmp(name + n, ".weight", 7) == 0;
+}
+
 static void set_weight(nib_merge_item *item, const nib_weight *w, bool transposed,
                        const nib_branch *branch)
 {
@@ -81,7 +91,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     const nib_weight *base = base_weight(l->weight, l->frozen);
     bool tied = l == k->m->head && k->m->tied;
 
-    if (!tied && is_part_of(k, base, t->name)) return *drop = true;
+    if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
         if (l->full || l->branches.count || tied || !nib_weight_is_dense(base))

@@ -145,7 +145,7 @@ static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
 }
 
 /* A weight that is not there, of the shape that config.json gives it. */
-static nib_status blank_weight(nib_bind *b, const nib_bind_spec *spec,
+static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_spec *spec,
                                nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
@@ -188,7 +188,7 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
     char name[NIB_BIND_NAME_ROOM];
     nib_status status;
 
-    if (b->blank) return blank_weight(b, &spec, w, err);
+    if (b->blank) return blank_weight(b, module, &spec, w, err);
     status = open_stored(b, module, spec.transposed, w, err);
     if (!status && spec.quantizable && b->asked.format && !b->model->stored.format)
         status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);

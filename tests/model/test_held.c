@@ -8,6 +8,7 @@
 
 #include "base/outfile.h"
 #include "model/model.h"
+#include "nibble/merge.h"
 #include "test.h"
 
 enum { MOST = 100 };
@@ -151,6 +152,25 @@ static void count_warning(void *user, nib_message_kind kind, const char *text)
     *(size_t *)user += kind == NIB_MESSAGE_WARNING && strstr(text, "differs from the embedding");
 }
 
+/* Merged, all is dense: the embedding has the values it had packed, and no piece is left. */
+static void check_merged(nib_ctx *ctx, const char *dir, const nib_weight *embedding)
+{
+    char out[700], adapter[700];
+    nib_merge_options o = { .model = dir, .adapter = adapter, .out = out };
+    nib_model *m = NULL;
+    bool same = false;
+    nib_error err;
+
+    snprintf(out, sizeof out, "%s-merged", dir);
+    snprintf(adapter, sizeof adapter, "%s/adapter", test_data(golden));
+    REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+    REQUIRE_OK(open_model(ctx, out, false, &m, &err), err);
+    CHECK(!m->stored.format && nib_weight_is_dense(m->embedding->weight), "%s", out);
+    REQUIRE_OK(nib_weight_same(ctx, embedding, m->embedding->weight, &same, &err), err);
+    CHECK(same && m->tied, "%s: the embedding's values", out);
+    nib_model_close(m);
+}
+
 /* The embedding packed; the head, which is tied to it: not there, its values, others, others of
  * another shape, packed alike. */
 static void test_tied_packed(void)
@@ -220,6 +240,7 @@ static void test_tied_packed(void)
         CHECK(warnings - before == (kind == OTHER || kind == SHORT), "kind %d: %zu warnings", kind,
               warnings - before);
         nib_model_close(m);
+        check_merged(ctx, dir.s, packed);
     }
     nib_weight_destroy(ctx, packed);
     nib_weight_destroy(ctx, dense);
