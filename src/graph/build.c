@@ -140,13 +140,20 @@ static void limit_positions(nib_build *b, size_t limit)
 
 nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module)
 {
+    return nib_embed_offset(b, ids, 0, rows, width, module);
+}
+
+nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t rows, size_t width,
+                           const char *module)
+{
     nib_embedding *e = NULL;
 
     if (!check_matrix(b, module, rows, width)) return nothing;
     keep_status(b, b->binder.embedding(b->binder.self, module, rows, width, &e, &b->error));
     if (b->status) return nothing;
-    if (ids == NIB_POSITIONS) limit_positions(b, rows);
-    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e, .row_input = ids },
+    if (ids == NIB_POSITIONS) limit_positions(b, rows - offset);
+    return add_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e, .row_input = ids,
+                                   .row_offset = (uint32_t)offset },
                     b->graph->inputs[ids].axis, width, 0);
 }
 
@@ -223,10 +230,11 @@ static bool has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, 
     return false;
 }
 
-static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, const char *name)
+static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,
+                          const char *name)
 {
     bool layer = node.op == &nib_op_layer_norm;
-    nib_norm_spec spec = { .bias = layer, .one_plus = node.rms_form == NIB_RMS_ONE_PLUS };
+    nib_norm_spec spec = { .bias = bias, .one_plus = node.rms_form == NIB_RMS_ONE_PLUS };
 
     if (b->status) return nothing;
     spec.width = info_of(b, x)->width / heads;
@@ -247,7 +255,8 @@ nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *f
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, name)
+    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, false,
+                           name)
                  : nothing;
 }
 
@@ -262,7 +271,7 @@ nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, floa
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, heads, node, name) : nothing;
+    return named ? add_norm(b, x, heads, node, false, name) : nothing;
 }
 
 nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
@@ -276,7 +285,7 @@ nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_r
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, heads, node, name) : nothing;
+    return named ? add_norm(b, x, heads, node, false, name) : nothing;
 }
 
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
@@ -288,7 +297,23 @@ nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char 
     va_start(args, format);
     named = make_name(b, name, format, args);
     va_end(args);
-    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, name)
+    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, true,
+                           name)
+                 : nothing;
+}
+
+nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const char *format,
+                                     ...)
+{
+    char name[NAME_ROOM];
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = make_name(b, name, format, args);
+    va_end(args);
+    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, false,
+                           name)
                  : nothing;
 }
 

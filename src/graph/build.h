@@ -54,6 +54,9 @@ void nib_set_positions(nib_build *b, size_t positions);
 
 /* Rows of a table [rows, width] by an input of the batch. */
 nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module);
+/* Row ids + offset: tables of positions whose first rows are for padding. */
+nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t rows, size_t width,
+                           const char *module);
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
                            ...) NIB_PRINTF(5, 6);
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
@@ -68,6 +71,9 @@ nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, floa
 nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
                                   float eps, const char *format, ...) NIB_PRINTF(6, 7);
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
+    NIB_PRINTF(4, 5);
+/* The same without a bias. */
+nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,

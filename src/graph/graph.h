@@ -122,7 +122,8 @@ typedef struct nib_attention_desc {
     bool full;              /* later tokens are seen too; such a graph does not generate */
     size_t window;          /* fewer than `window` positions away, on both sides when `full` */
     size_t chunk;           /* in the same chunk of so many positions */
-    const float *alibi_slopes; /* [heads], bfloat16-rounded; lives as long as the graph */
+    const float *alibi_slopes; /* [heads]; lives as long as the graph; added before scaling */
+    bool alibi_exact;          /* slope and product are not rounded to bfloat16 */
     const nib_vector *sinks;   /* [heads]; lives as long as the graph */
 } nib_attention_desc;
 
@@ -140,7 +141,8 @@ struct nib_node {
     float eps, scale;
     nib_activation activation;
     nib_pooling pooling;
-    nib_input row_input;     /* embedding: which input of the batch names its rows */
+    nib_input row_input;     /* embedding: which input of the batch names its rows, */
+    uint32_t row_offset;     /* added to what it names */
     const nib_rope *rope;
     nib_attention_desc attention;
     size_t state_index;      /* attention: which piece of a state */

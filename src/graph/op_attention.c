@@ -46,6 +46,7 @@ static nib_attention_args args_of(const nib_run *run, const nib_node *n, const n
         .type = g->type, .heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
         .v_dim = v_dim, .scale = d->scale, .cap = d->cap, .full = d->full, .window = d->window,
         .chunk = d->chunk, .alibi_slopes = d->alibi_slopes,
+        .alibi_exact = d->alibi_exact,
         .sinks = d->sinks ? d->sinks->value : NULL,
         .q_heads = nib_heads_in(g, n->inputs[0], d->heads, d->head_dim),
         .kv_heads_k = nib_heads_in(g, n->inputs[1], d->kv_heads, d->head_dim),

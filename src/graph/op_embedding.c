@@ -12,13 +12,15 @@ typedef struct embed_work {
     const nib_io *io;
     nib_axis axis;
     const uint32_t *ids;
+    uint32_t offset; /* of the ids in the table */
     float *scratch; /* a row for each worker */
 } embed_work;
 
 static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     return (embed_work){ run, n->embedding, io, run->graph->values[n->output].axis,
-                         run->batch->inputs[n->row_input], (float *)run->scratch.base };
+                         run->batch->inputs[n->row_input], n->row_offset,
+                         (float *)run->scratch.base };
 }
 
 static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
@@ -38,7 +40,7 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
 
     nib_tile_rows(tile, nib_run_rows(w->run, w->axis), &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        uint32_t id = w->ids[r];
+        uint32_t id = w->ids[r] + w->offset;
         size_t end;
         const nib_branch *branch = branch_at(w, r, &end);
 
@@ -85,7 +87,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     float *dy = w.scratch;
 
     for (size_t t = 0; t < nib_run_rows(run, w.axis); t++) {
-        uint32_t id = w.ids[t];
+        uint32_t id = w.ids[t] + w.offset;
 
         if (t >= end) branch = branch_at(&w, t, &end);
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,

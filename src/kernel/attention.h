@@ -45,6 +45,7 @@ typedef struct nib_attention_args {
     bool full;                  /* later positions are seen too */
     size_t window, chunk;       /* 0: none */
     const float *alibi_slopes;  /* [heads] or NULL */
+    bool alibi_exact;           /* slope * j in float; else as Falcon rounds it */
     const float *sinks;         /* [heads] or NULL */
     nib_heads q_heads, kv_heads_k, kv_heads_v; /* views of q, k, v (and dq, dk, dv alike) */
     const void *q, *k, *v;

@@ -32,8 +32,9 @@ static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *
 /* Falcon's bias: slope, position and their product are each rounded to bfloat16. */
 static inline float nib_alibi(const nib_attention_args *a, size_t key)
 {
-    return a->alibi_slopes ? nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key))
-                           : 0;
+    if (!a->alibi_slopes) return 0;
+    if (a->alibi_exact) return a->alibi_slopes[a->head] * (float)key;
+    return nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key));
 }
 
 #endif

@@ -4,27 +4,59 @@
 
 #include <math.h>
 
-void nib_llama_read(nib_reader *r, void *config)
-{
-    nib_llama *m = config;
+const nib_llama_keys nib_llama_plain_keys = {
+    .activation = "silu", .eps = 1e-6f, .theta = 10000, .partial = 1, .inner = 11008, .positions = 2048,
+};
 
+static size_t read_head_dim(nib_reader *r, const nib_llama *m, const nib_llama_keys *keys)
+{
+    const json_t *own = nib_read_any(r, "head_dim");
+
+    if (keys->head_dim && !own) return keys->head_dim;
+    return nib_read_own_head_dim(r, m->width, m->heads);
+}
+
+/* Channels of a head that are rotated. */
+static size_t read_rotated(nib_reader *r, const nib_llama *m, const nib_llama_keys *keys)
+{
+    double partial = keys->partial;
+
+    if (partial < 1 || nib_read_has(r, "partial_rotary_factor"))
+        partial = nib_read_float_or(r, "partial_rotary_factor", partial);
+    if (!(partial > 0 && partial <= 1))
+        nib_read_fail(r, NIB_E_FORMAT, "partial_rotary_factor is %g, expected above 0, at most 1",
+                      partial);
+    return (size_t)((double)m->head_dim * partial);
+}
+
+void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys)
+{
     m->vocabulary = nib_read_size(r, "vocab_size");
     m->width = nib_read_size(r, "hidden_size");
     m->layers = nib_read_layers(r, "num_hidden_layers");
     m->heads = nib_read_size(r, "num_attention_heads");
     m->kv_heads = nib_read_size_or_null(r, "num_key_value_heads", m->heads, m->heads);
-    m->inner = nib_read_size_or(r, "intermediate_size", 11008);
-    m->positions = nib_read_size_or(r, "max_position_embeddings", 2048);
-    m->eps = nib_read_eps(r, "rms_norm_eps", 1e-6f);
-    m->activation = nib_read_activation(r, "hidden_act", "silu");
-    m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", false);
-    m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
-    m->tied = nib_read_bool(r, "tie_word_embeddings", false);
-    m->head_dim = m->default_head_dim && !nib_read_has(r, "head_dim")
-                      ? m->default_head_dim : nib_read_own_head_dim(r, m->width, m->heads);
+    m->inner = nib_read_size_or(r, "intermediate_size", keys->inner);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", keys->positions);
+    m->eps = nib_read_eps(r, keys->eps_key ? keys->eps_key : "rms_norm_eps", keys->eps);
+    m->activation = nib_read_activation(r, "hidden_act", keys->activation);
+    m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", keys->bias);
+    m->tied = nib_read_bool(r, "tie_word_embeddings", keys->tied);
+    m->head_dim = read_head_dim(r, m, keys);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
-    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,
+    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = keys->theta, .scaled = true,
+                                                .rot = read_rotated(r, m, keys),
+                                                .head_dim = m->head_dim,
+                                                .interleaved = keys->interleaved,
                                                 .positions = m->positions });
+}
+
+void nib_llama_read(nib_reader *r, void *config)
+{
+    nib_llama *m = config;
+
+    nib_llama_read_keys(r, m, &nib_llama_plain_keys);
+    m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
 }
 
 size_t nib_llama_window(const nib_llama *m, int i)
@@ -32,21 +64,29 @@ size_t nib_llama_window(const nib_llama *m, int i)
     return !m->sliding || m->sliding[i] ? m->window : 0;
 }
 
-static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
+nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_rope *rope,
+                           nib_value h)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->kv_heads,
                                      .head_dim = m->head_dim, .window = nib_llama_window(m, i),
-                                     .scale = 1 / sqrtf((float)m->head_dim) };
+                                     .scale = m->scale ? m->scale : 1 / sqrtf((float)m->head_dim) };
     size_t q_width = m->heads * m->head_dim, kv_width = m->kv_heads * m->head_dim;
     bool bias = m->qkv_bias;
 
     nib_value q = nib_apply_linear(b, h, q_width, bias, "model.layers.%d.self_attn.q_proj", i);
     nib_value k = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.k_proj", i);
     nib_value v = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.v_proj", i);
-    q = nib_rotate(b, q, m->heads, m->head_dim, &m->rope);
-    k = nib_rotate(b, k, m->kv_heads, m->head_dim, &m->rope);
+    if (rope) {
+        q = nib_rotate(b, q, m->heads, m->head_dim, rope);
+        k = nib_rotate(b, k, m->kv_heads, m->head_dim, rope);
+    }
     nib_value a = nib_attend(b, q, k, v, &attention);
     return nib_apply_linear(b, a, m->width, m->o_bias, "model.layers.%d.self_attn.o_proj", i);
+}
+
+static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
+{
+    return nib_llama_attend(b, m, i, &m->rope, h);
 }
 
 nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h)

@@ -13,14 +13,31 @@ typedef struct nib_llama {
     nib_rope rope;
     size_t window;       /* tokens that a sliding layer sees; 0: none slides */
     const bool *sliding; /* [layers], NULL: all slide */
-    size_t default_head_dim; /* set before reading: of a config without head_dim; 0: from width */
+    float scale;         /* of the scores; 0: by the width of a head */
 } nib_llama;
 
 /* What a layer puts between its first norm and the stream. */
 typedef nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
 
+/* Where the kin differ in their keys: names, and values of keys that are absent. */
+typedef struct nib_llama_keys {
+    const char *eps_key;  /* NULL: rms_norm_eps */
+    const char *activation;
+    float eps;
+    double theta, partial; /* partial: rotated fraction of a head, by partial_rotary_factor */
+    size_t head_dim;      /* 0: width / heads */
+    size_t inner, positions;
+    bool tied, bias;      /* bias: attention_bias */
+    bool interleaved;     /* neighbouring channels are rotated */
+} nib_llama_keys;
+extern const nib_llama_keys nib_llama_plain_keys; /* llama's own */
+
 /* The keys of llama; rope included. */
 void nib_llama_read(nib_reader *r, void *config);
+void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys);
+/* q, k, v, rotation (rope NULL: none), attention and its output projection. */
+nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_rope *rope,
+                           nib_value h);
 /* down(act(gate(h)) * up(h)) of layer i. */
 nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h);
 /* The window of layer i; 0: none. */

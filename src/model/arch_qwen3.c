@@ -7,9 +7,10 @@
 static void read_qwen3(nib_reader *r, void *config)
 {
     nib_llama *m = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
 
-    m->default_head_dim = 128;
-    nib_llama_read(r, config);
+    keys.head_dim = 128;
+    nib_llama_read_keys(r, m, &keys);
     nib_qwen_read_window(r, m);
 }
 
