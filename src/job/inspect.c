@@ -129,7 +129,8 @@ static json_t *quantization(const json_t *config, const packed_weights *p)
         for (size_t i = 0; i < settings.count && good; i++)
             good = json_object_set_new(q, settings.items[i].key,
                                        setting_value(settings.items[i].value)) == 0;
-        good = good && json_object_set_new(q, "dtype", json_string(nib_dtype_name(p->form.dtype))) == 0;
+        good = good && json_object_set_new(q, "dtype",
+                                           json_string(nib_dtype_name(p->form.dtype))) == 0;
     } else {
         const char *method = json_string_value(json_object_get(said, "quant_method"));
         if (!method) method = p->strange;
@@ -137,7 +138,8 @@ static json_t *quantization(const json_t *config, const packed_weights *p)
     }
     good = good && set_count(q, "matrices", p->matrices) &&
            set_count(q, "parameters", p->parameters) &&
-           json_object_set(q, "quantization_config", said ? (json_t *)(uintptr_t)said : json_null()) == 0;
+           json_object_set(q, "quantization_config",
+                           said ? (json_t *)(uintptr_t)said : json_null()) == 0;
     if (good) return q;
     json_decref(q);
     return NULL;

@@ -1,8 +1,8 @@
 /* merge_form.c - see merge_form.h.
  *
- * The difference of a matrix is |W - Q| / |W| in the Frobenius norm, Q being W in the low-bit form. A
- * dense W is encoded.  Of a low-bit one W is not known, but the scheme knows how far each value may
- * have been from what it decodes to. */
+ * The difference of a matrix is |W - Q| / |W| in the Frobenius norm, Q being W in the low-bit form.
+ * A dense W is encoded.  Of a low-bit one W is not known, but the scheme knows how far each value
+ * may have been from what it decodes to. */
 #include "job/merge_form.h"
 
 #include <math.h>

@@ -55,8 +55,8 @@ static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
            nib_format_has_piece(k->m->stored.format, name + n);
 }
 
-/* A tensor of a tied head of its own beside a packed embedding: the merged embedding takes its place,
- * or a head is written anew. */
+/* A tensor of a tied head of its own beside a packed embedding: the merged embedding takes its
+ * place, or a head is written anew. */
 static bool is_packed_copy(const nib_linear *head, const char *name)
 {
     size_t n = strlen(head->name);

@@ -211,7 +211,8 @@ static nib_status plan_matrix(run *r, matrix *m, nib_error *err)
     const nib_tensor *t = m->tensor;
     nib_form form = matrix_form(r, t);
     nib_status status = r->held.format->plan(&form, (size_t)t->shape[m->transposed],
-                                             (size_t)t->shape[!m->transposed], m->learned, t->name, &m->parts, err);
+                                             (size_t)t->shape[!m->transposed], m->learned, t->name,
+                                             &m->parts, err);
 
     for (size_t k = 0; !status && k < m->parts.count; k++) {
         nib_part_out *from = &m->parts.parts[k];

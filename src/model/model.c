@@ -60,7 +60,8 @@ static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_he
         nib_note(m->ctx, "%s is quantized already (%s): its own settings are used", o->model,
                  m->stored.format->known);
     else if (idle)
-        nib_note(m->ctx, "%s is without effect: nothing asks for the weights it is about", idle->key);
+        nib_note(m->ctx, "%s is without effect: nothing asks for the weights it is about",
+                 idle->key);
     return NIB_OK;
 }
 

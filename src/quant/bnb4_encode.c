@@ -180,8 +180,9 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     e.codes = kept + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     nib_parallel_for(ctx, nib_ceil_div(e.elements, e.tile_values), encode_tile, &e);
 
-    made->base = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in, .bytes = kept_bytes,
-                               .owned_bytes = kept_bytes, .dtype = options->dtype };
+    made->base = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in,
+                               .bytes = kept_bytes, .owned_bytes = kept_bytes,
+                               .dtype = options->dtype };
     made->decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4;
     made->codes = e.codes;
     made->blocksize = options->blocksize;

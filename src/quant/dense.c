@@ -238,8 +238,9 @@ nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
     made = nib_new(ctx, sizeof *made);
     if (!made) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
-    *made = (nib_dense){ .base = { .scheme = &nib_dense_scheme, .out = out, .in = in, .dtype = dtype,
-                                   .bytes = (size_t)bytes, .owned_bytes = owned ? (size_t)bytes : 0 },
+    *made = (nib_dense){ .base = { .scheme = &nib_dense_scheme, .out = out, .in = in,
+                                   .bytes = (size_t)bytes, .dtype = dtype,
+                                   .owned_bytes = owned ? (size_t)bytes : 0 },
                          .data = data, .owned = owned };
     *w = &made->base;
     return NIB_OK;

@@ -1,7 +1,8 @@
 /* weight_blank.c - weights that are not there: shapes and sizes without data, for planning.
  *
- * A blank weight knows its shape, the form it is to have and the bytes it would take, and decodes to
- * random values; the graph, the adapters and the memory plan are made over it as over a real one. */
+ * A blank weight knows its shape, the form it is to have and the bytes it would take, and decodes
+ * to random values; the graph, the adapters and the memory plan are made over it as over a real
+ * one. */
 #include "quant/weight.h"
 
 typedef struct blank {
@@ -38,8 +39,8 @@ static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
 static nib_form form(const nib_weight *w) { return ((const blank *)w)->form; }
 
-static const nib_scheme scheme = { .name = "blank", .decode_tile = decode_random, .destroy = destroy,
-                                   .form = form };
+static const nib_scheme scheme = { .name = "blank", .decode_tile = decode_random,
+                                   .destroy = destroy, .form = form };
 
 bool nib_weight_is_blank(const nib_weight *w) { return w->scheme == &scheme; }
 

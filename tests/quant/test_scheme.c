@@ -28,7 +28,8 @@ static nib_weight *original(nib_ctx *ctx, nib_dtype type, size_t out, size_t in)
     nib_error err;
 
     nib_convert(stored, type, values, NIB_F32, out * in);
-    CHECK(nib_weight_dense(ctx, out, in, type, stored, NULL, &w, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_weight_dense(ctx, out, in, type, stored, NULL, &w, &err) == NIB_OK, "%s",
+          err.message);
     return w;
 }
 
@@ -84,7 +85,8 @@ static void check_product(nib_ctx *ctx, const nib_weight *w, const float *decode
     void *scratch = test_guarded(nib_round_up(
         nib_max(nib_product_scratch_bytes(ctx, nib_max(w->in, w->out), 0, rows),
                 nib_product_own_bytes(ctx, w, 0, rows)) + 64, 64));
-    nib_product_args a = { .type = NIB_F32, .y_type = NIB_F32, .rows = rows, .y = y, .ldy = outputs };
+    nib_product_args a = { .type = NIB_F32, .y_type = NIB_F32, .rows = rows, .y = y,
+                           .ldy = outputs };
     double worst = 0;
 
     a.x = run == nib_product_dot ? from : nib_operand_ready(ctx, &k, rows, terms, from, ready);
