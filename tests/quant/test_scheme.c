@@ -7,6 +7,7 @@
 
 #include "base/thread.h"
 #include "quant/product.h"
+#include "quant/transposed.h"
 #include "variants.h"
 
 enum { ROWS = 9 };
@@ -187,6 +188,46 @@ static void test_schemes(void)
             check_scheme(ctx, forms[f].text, forms[f].dtype, shapes[s][0], shapes[s][1]);
 }
 
+/* Whatever is stored, its transpose has its values, form and bytes. */
+static void check_transposed(nib_ctx *ctx, const char *text, nib_dtype dtype, size_t out, size_t in)
+{
+    nib_weight *from = original(ctx, dtype, in, out), *stored = NULL, *w = NULL;
+    nib_form form = { .dtype = dtype }, is;
+    float *columns = test_floats(out * in, 0), *rows = test_floats(out * in, 0);
+    char what[100];
+    nib_error err;
+
+    snprintf(what, sizeof what, "transpose of %s of %s, %zu x %zu", text, nib_dtype_name(dtype),
+             out, in);
+    REQUIRE(from && nib_form_parse(text, &form), "%s is not known", what);
+    form.dtype = dtype;
+    REQUIRE_OK(nib_form_encode(ctx, &form, from, &stored, &err), err);
+    nib_weight_decode(stored, 0, in, columns);
+    REQUIRE_OK(nib_weight_transposed(ctx, stored, &w, &err), err);
+    is = nib_weight_form(w);
+    CHECK(w->out == out && w->in == in && w->bytes == stored->bytes &&
+              memcmp(&is, &form, sizeof is) == 0 &&
+              nib_weight_is_dense(w) == nib_weight_is_dense(stored),
+          "%s: shape, bytes or form", what);
+    for (size_t i = 0; i < out * in; i++) rows[i] = columns[i % in * out + i / in];
+    check_tiles(w, rows, what);
+    for (size_t m = 1; m <= NIB_DOT_ROWS; m++)
+        check_product(ctx, w, rows, m, nib_product_dot, false, what);
+    check_product(ctx, w, rows, ROWS, nib_product_forward, false, what);
+    check_product(ctx, w, rows, ROWS, nib_product_backward, true, what);
+    nib_weight_destroy(ctx, w);
+    nib_weight_destroy(ctx, from);
+}
+
+static void test_transposed(void)
+{
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t f = 0; f < NIB_COUNT(forms); f++)
+        for (size_t s = 0; s < NIB_COUNT(shapes); s++)
+            check_transposed(ctx, forms[f].text, forms[f].dtype, shapes[s][0], shapes[s][1]);
+}
+
 static void test_texts(void)
 {
     static const char *const unknown[] = { "", "nf4", "nf4 63", "nf5 64", "nf4 64 twice", "nf4  64",
@@ -251,6 +292,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "schemes", test_schemes },
+        { "transposed", test_transposed },
         { "texts", test_texts },
         { "own_forward", test_own_forward },
     };
