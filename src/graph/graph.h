@@ -46,6 +46,7 @@ typedef struct nib_graph nib_graph;
 typedef struct nib_node nib_node;
 typedef struct nib_run nib_run;
 typedef struct nib_state nib_state; /* state.h */
+typedef struct nib_backend nib_backend; /* backend.h */
 
 /* Heads one after another in a row. */
 static inline nib_heads nib_plain_heads(size_t heads, size_t head_dim)
@@ -83,10 +84,10 @@ typedef struct nib_io {
                         may have left ready in scratch: nothing between two steps touches that */
 } nib_io;
 
+/* What an operation is, whoever computes it. */
 typedef struct nib_op {
+    int id;                  /* nib_op_id (operations.h) */
     const char *name;
-    void (*forward)(nib_run *run, const nib_node *node, const nib_io *io);
-    void (*backward)(nib_run *run, const nib_node *node, const nib_io *io);
     unsigned keeps_inputs;   /* bit i: backward reads input i; linears decide by keeps() */
     bool keeps_output;
     bool keeps_side;
@@ -100,6 +101,10 @@ typedef struct nib_op {
     /* Copies the node's piece of a state for the tokens that `from` holds. */
     void (*copy_state)(const nib_node *node, nib_state *to, const nib_state *from);
 } nib_op;
+
+/* How it is computed (backend.h). */
+typedef void nib_op_fn(nib_run *run, const nib_node *node, const nib_io *io);
+typedef struct nib_op_functions { nib_op_fn *forward, *backward; } nib_op_functions;
 
 /* Cosines and sines of positions; made once a model for the greatest length in use. */
 typedef struct nib_rope {

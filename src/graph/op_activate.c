@@ -174,12 +174,15 @@ static void scale_backward(nib_run *run, const nib_node *n, const nib_io *io)
     run_all(run, n, io, scale_back_run);
 }
 
-const nib_op nib_op_activate = { .name = "activation", .forward = activate_forward,
-                                 .backward = activate_backward, .keeps_inputs = 1, .cheap = true,
-                                 .row_wise = true };
-const nib_op nib_op_gate = { .name = "gate", .forward = gate_forward, .backward = gate_backward,
-                             .keeps_inputs = 3, .cheap = true, .row_wise = true };
-const nib_op nib_op_add = { .name = "add", .forward = add_forward, .backward = add_backward,
-                            .passes_gradient = true, .row_wise = true };
-const nib_op nib_op_scale = { .name = "scale", .forward = scale_forward,
-                              .backward = scale_backward, .cheap = true, .row_wise = true };
+const nib_op nib_op_activate = { .id = NIB_OP_ACTIVATE, .name = "activation", .keeps_inputs = 1,
+                                 .cheap = true, .row_wise = true };
+const nib_op_functions nib_cpu_activate = { activate_forward, activate_backward };
+const nib_op nib_op_gate = { .id = NIB_OP_GATE, .name = "gate", .keeps_inputs = 3, .cheap = true,
+                             .row_wise = true };
+const nib_op_functions nib_cpu_gate = { gate_forward, gate_backward };
+const nib_op nib_op_add = { .id = NIB_OP_ADD, .name = "add", .passes_gradient = true,
+                            .row_wise = true };
+const nib_op_functions nib_cpu_add = { add_forward, add_backward };
+const nib_op nib_op_scale = { .id = NIB_OP_SCALE, .name = "scale", .cheap = true,
+                              .row_wise = true };
+const nib_op_functions nib_cpu_scale = { scale_forward, scale_backward };

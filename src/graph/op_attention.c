@@ -325,7 +325,7 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
            (trains ? back : 0);
 }
 
-const nib_op nib_op_attention = { .name = "attention", .forward = forward, .backward = backward,
-                                  .keeps_inputs = 7, .keeps_output = true, .keeps_side = true,
-                                  .scratch = scratch, .state = state_bytes,
-                                  .copy_state = copy_state };
+const nib_op nib_op_attention = { .id = NIB_OP_ATTENTION, .name = "attention", .keeps_inputs = 7,
+                                  .keeps_output = true, .keeps_side = true, .scratch = scratch,
+                                  .state = state_bytes, .copy_state = copy_state };
+const nib_op_functions nib_cpu_attention = { forward, backward };

@@ -103,5 +103,5 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
     return nib_round_up(n->embedding->weight->in, 16) * sizeof(float) * nib_threads(g->ctx);
 }
 
-const nib_op nib_op_embedding = { .name = "embedding", .forward = forward, .backward = backward,
-                                  .scratch = scratch };
+const nib_op nib_op_embedding = { .id = NIB_OP_EMBEDDING, .name = "embedding", .scratch = scratch };
+const nib_op_functions nib_cpu_embedding = { forward, backward };

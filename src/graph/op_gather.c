@@ -28,4 +28,5 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     }
 }
 
-const nib_op nib_op_gather = { .name = "gather", .forward = forward, .backward = backward };
+const nib_op nib_op_gather = { .id = NIB_OP_GATHER, .name = "gather" };
+const nib_op_functions nib_cpu_gather = { forward, backward };

@@ -36,5 +36,6 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
     return nib_linear_scratch_bytes(g, n->linear, rows[g->values[n->output].axis], false);
 }
 
-const nib_op nib_op_linear = { .name = "linear", .forward = forward, .backward = backward,
-                               .keeps_side = true, .row_wise = true, .scratch = scratch };
+const nib_op nib_op_linear = { .id = NIB_OP_LINEAR, .name = "linear", .keeps_side = true,
+                               .row_wise = true, .scratch = scratch };
+const nib_op_functions nib_cpu_linear = { forward, backward };

@@ -153,5 +153,6 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     run_loss(run, io->in[0], io->d_in[0]);
 }
 
-const nib_op nib_op_loss = { .name = "loss", .forward = forward, .backward = backward,
-                             .keeps_inputs = 1, .scratch = scratch };
+const nib_op nib_op_loss = { .id = NIB_OP_LOSS, .name = "loss", .keeps_inputs = 1,
+                             .scratch = scratch };
+const nib_op_functions nib_cpu_loss = { forward, backward };

@@ -131,9 +131,11 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
                      : 0;
 }
 
-const nib_op nib_op_rms_norm = { .name = "rms norm", .forward = forward, .backward = backward,
-                                 .keeps_inputs = 1, .keeps_side = true, .cheap = true, .row_wise = true,
+const nib_op nib_op_rms_norm = { .id = NIB_OP_RMS_NORM, .name = "rms norm", .keeps_inputs = 1,
+                                 .keeps_side = true, .cheap = true, .row_wise = true,
                                  .scratch = scratch };
-const nib_op nib_op_layer_norm = { .name = "layer norm", .forward = forward, .backward = backward,
-                                   .keeps_inputs = 1, .keeps_side = true, .cheap = true, .row_wise = true,
+const nib_op_functions nib_cpu_rms_norm = { forward, backward };
+const nib_op nib_op_layer_norm = { .id = NIB_OP_LAYER_NORM, .name = "layer norm", .keeps_inputs = 1,
+                                   .keeps_side = true, .cheap = true, .row_wise = true,
                                    .scratch = scratch };
+const nib_op_functions nib_cpu_layer_norm = { forward, backward };

@@ -83,5 +83,5 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
     return 2 * nib_round_up(g->values[n->output].width, 16) * sizeof(float) * nib_threads(g->ctx);
 }
 
-const nib_op nib_op_pool = { .name = "pool", .forward = forward, .backward = backward,
-                             .scratch = scratch };
+const nib_op nib_op_pool = { .id = NIB_OP_POOL, .name = "pool", .scratch = scratch };
+const nib_op_functions nib_cpu_pool = { forward, backward };

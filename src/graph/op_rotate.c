@@ -77,4 +77,5 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 
-const nib_op nib_op_rotate = { .name = "rotate", .forward = forward, .backward = backward };
+const nib_op nib_op_rotate = { .id = NIB_OP_ROTATE, .name = "rotate" };
+const nib_op_functions nib_cpu_rotate = { forward, backward };

@@ -1,11 +1,35 @@
-/* operations.h - the operations, one op_*.c each. */
+/* operations.h - the operations, one op_*.c each: a description (nib_op), which the builder and the
+ * plan read, and apart from it the two functions that compute it on this machine. */
 #ifndef NIB_GRAPH_OPERATIONS_H
 #define NIB_GRAPH_OPERATIONS_H
 
 #include "graph/graph.h"
 
-extern const nib_op nib_op_embedding, nib_op_linear, nib_op_rms_norm, nib_op_layer_norm,
-    nib_op_activate, nib_op_gate, nib_op_add, nib_op_scale, nib_op_rotate, nib_op_attention,
-    nib_op_gather, nib_op_pool, nib_op_loss;
+/* Every operation once: its id is NIB_OP_<ID>, its description nib_op_<name>, its functions
+ * nib_cpu_<name>. */
+#define NIB_OPERATIONS(OPERATION)                                                              \
+    OPERATION(EMBEDDING, embedding)                                                            \
+    OPERATION(LINEAR, linear)                                                                  \
+    OPERATION(RMS_NORM, rms_norm)                                                              \
+    OPERATION(LAYER_NORM, layer_norm)                                                          \
+    OPERATION(ACTIVATE, activate)                                                              \
+    OPERATION(GATE, gate)                                                                      \
+    OPERATION(ADD, add)                                                                        \
+    OPERATION(SCALE, scale)                                                                    \
+    OPERATION(ROTATE, rotate)                                                                  \
+    OPERATION(ATTENTION, attention)                                                            \
+    OPERATION(GATHER, gather)                                                                  \
+    OPERATION(POOL, pool)                                                                      \
+    OPERATION(LOSS, loss)
+
+#define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,
+typedef enum nib_op_id { NIB_OPERATIONS(NIB_OPERATION_ID) NIB_OP_COUNT } nib_op_id;
+#undef NIB_OPERATION_ID
+
+#define NIB_OPERATION_DECLARE(ID, name)                                                        \
+    extern const nib_op nib_op_##name;                                                         \
+    extern const nib_op_functions nib_cpu_##name;
+NIB_OPERATIONS(NIB_OPERATION_DECLARE)
+#undef NIB_OPERATION_DECLARE
 
 #endif

@@ -1,8 +1,8 @@
 /* readout.c - the head's rows, on demand. */
 #include "graph/readout.h"
 
+#include "graph/backend.h"
 #include "graph/linear.h"
-#include "graph/operations.h"
 #include "graph/rows.h"
 #include "quant/product.h"
 
@@ -41,5 +41,8 @@ void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t c
 void nib_run_loss(nib_run *run)
 {
     nib_io io = { .in = { run->arena.base + run->plan->hidden } };
-    nib_op_loss.forward(run, NULL, &io);
+
+    for (size_t i = 0; i < run->graph->node_count; i++)
+        if (run->graph->nodes[i].op == &nib_op_loss)
+            run->backend->operations[NIB_OP_LOSS]->forward(run, &run->graph->nodes[i], &io);
 }

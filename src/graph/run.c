@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "graph/backend.h"
 #include "graph/state.h"
 
 /* --- making and ending --- */
@@ -42,8 +43,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     nib_status status;
 
     if (!run) return nib_fail(err, NIB_E_NOMEM, "run: out of memory");
-    *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan, .positions = positions,
-                      .bad_node = NIB_NONE };
+    *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan, .backend = &nib_backend_cpu,
+                      .positions = positions, .bad_node = NIB_NONE };
     status = nib_graph_check_length(g, positions, err);
     if (status) goto done;
     status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
@@ -110,10 +111,11 @@ static void run_step(nib_run *run, size_t first, size_t i)
 {
     const nib_plan_step *s = &run->plan->steps[i];
     const nib_node *n = &run->graph->nodes[s->node];
+    const nib_op_functions *f = run->backend->operations[n->op->id];
     nib_io io = io_of(run, s);
 
     io.same_input = same_input(run, first, i);
-    (s->backward ? n->op->backward : n->op->forward)(run, n, &io);
+    (s->backward ? f->backward : f->forward)(run, n, &io);
     if (run->tap) run->tap(run->tap_user, n, &io, s->backward);
 }
 

@@ -11,6 +11,7 @@ struct nib_run {
     nib_ctx *ctx;
     const nib_graph *graph;
     const nib_kernels *k;
+    const nib_backend *backend; /* computes the operations */
     const nib_plan *plan;
     nib_arena arena;         /* values and gradients, at the plan's offsets */
     nib_arena scratch;       /* of the operation that runs */
