@@ -1,26 +1,8 @@
-/* adapter.h - a LoRA adapter on a model: its parameters in the slots of the modules. */
+/* adapter.h - making, reading, writing and closing a LoRA adapter on a model. */
 #ifndef NIB_ADAPTER_ADAPTER_H
 #define NIB_ADAPTER_ADAPTER_H
 
-#include "adapter/peft_match.h"
-#include "model/model.h"
-
-enum { NIB_BASE_FORM_ROOM = NIB_FORM_ROOM };
-
-typedef struct nib_adapter {
-    nib_ctx *ctx;
-    nib_model *model;
-    unsigned slot;
-    nib_peft_config config;
-    nib_peft_matcher *match;
-    bool trains;               /* its parameters get gradients */
-    nib_params params;         /* in the order of the model's modules */
-    nib_weight **copies;       /* weights over trained full copies, in place of the model's */
-    size_t copy_count, copy_capacity;
-    char *dir;                 /* where it was read from, or NULL */
-    /* of the base it was trained on, as the file says; "": it does not */
-    char base_form[NIB_BASE_FORM_ROOM];
-} nib_adapter;
+#include "adapter/lora.h"
 
 /* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size,
  * double-quantized). */

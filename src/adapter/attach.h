@@ -2,7 +2,7 @@
 #ifndef NIB_ADAPTER_ATTACH_H
 #define NIB_ADAPTER_ATTACH_H
 
-#include "adapter/adapter.h"
+#include "adapter/lora.h"
 
 /* Makes every parameter that the config asks for, with zero values (full copies and biases: the
  * model's), in the order of the model's modules.  train: they get gradients. */

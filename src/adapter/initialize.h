@@ -8,7 +8,7 @@
 #ifndef NIB_ADAPTER_INITIALIZE_H
 #define NIB_ADAPTER_INITIALIZE_H
 
-#include "adapter/adapter.h"
+#include "adapter/lora.h"
 
 void nib_adapter_initialize(nib_adapter *a, uint64_t seed);
 

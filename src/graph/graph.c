@@ -1,8 +1,6 @@
 /* graph.c - making a graph, and finding what a gradient must reach. */
 #include "graph/graph.h"
 
-#include "graph/operations.h"
-
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
 {
     nib_graph *g = nib_new(ctx, sizeof *g);
@@ -35,19 +33,6 @@ static bool node_trains(const nib_node *n)
            (n->embedding && nib_embedding_trains(n->embedding)) ||
            (n->norm && nib_norm_trains(n->norm)) ||
            (n->attention.sinks && nib_vector_trains(n->attention.sinks));
-}
-
-nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err)
-{
-    for (size_t i = 0; i < g->node_count; i++) {
-        const nib_node *n = &g->nodes[i];
-        if (n->op == &nib_op_attention && n->attention.full)
-            return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "generate: the attention of layer %d sees later tokens or another "
-                            "text, expected causal attention",
-                            n->segment - 1);
-    }
-    return NIB_OK;
 }
 
 static void mark_reads(nib_graph *g)

@@ -179,10 +179,6 @@ struct nib_graph {
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type); /* NULL: no memory */
 void nib_graph_destroy(nib_graph *g);
 
-/* Fails unless the graph can generate token by token: every attention sees earlier tokens of its
- * own axis alone. */
-nib_status nib_graph_check_generates(const nib_graph *g, nib_error *err);
-
 /* Marks which values need a gradient, from what the modules train, and where each is read last;
  * call again when that changes. */
 void nib_graph_mark(nib_graph *g);

@@ -17,11 +17,25 @@ static size_t divide(const nib_graph *g, size_t capacity, size_t *pieces)
 
 size_t nib_state_bytes(const nib_graph *g, size_t capacity) { return divide(g, capacity, NULL); }
 
+/* Token by token: every attention sees earlier tokens of its own axis alone. */
+static nib_status check_generates(const nib_graph *g, nib_error *err)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->op->state && n->attention.full)
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "generate: the attention of layer %d sees later tokens or another "
+                            "text, expected causal attention",
+                            n->segment - 1);
+    }
+    return NIB_OK;
+}
+
 nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, nib_state **out,
                             nib_error *err)
 {
     nib_state *s = nib_new(ctx, sizeof *s);
-    nib_status status = nib_graph_check_generates(g, err);
+    nib_status status = check_generates(g, err);
 
     if (!s) return nib_fail(err, NIB_E_NOMEM, "state for %zu tokens: out of memory", capacity);
     *s = (nib_state){ .ctx = ctx, .graph = g, .capacity = capacity };

@@ -1,0 +1,25 @@
+/* lora.h - a LoRA adapter on a model: its parameters are in one slot of the modules. */
+#ifndef NIB_ADAPTER_LORA_H
+#define NIB_ADAPTER_LORA_H
+
+#include "adapter/peft_match.h"
+#include "model/model.h"
+
+enum { NIB_BASE_FORM_ROOM = NIB_FORM_ROOM };
+
+typedef struct nib_adapter {
+    nib_ctx *ctx;
+    nib_model *model;
+    unsigned slot;
+    nib_peft_config config;
+    nib_peft_matcher *match;
+    bool trains;               /* its parameters get gradients */
+    nib_params params;         /* in the order of the model's modules */
+    nib_weight **copies;       /* weights over trained full copies, in place of the model's */
+    size_t copy_count, copy_capacity;
+    char *dir;                 /* where it was read from, or NULL */
+    /* of the base it was trained on, as the file says; "": it does not */
+    char base_form[NIB_BASE_FORM_ROOM];
+} nib_adapter;
+
+#endif
