@@ -1,0 +1,60 @@
+/* arch_granite.c - Granite 3: llama with four factors: of the embedding, of the scores, of what a
+ * layer adds to the stream, and of the logits (formats.md 10.38). */
+#include "model/arch_llama.h"
+
+typedef struct granite {
+    nib_llama m;
+    float embedding, residual, logits;
+} granite;
+
+static float read_factor(nib_reader *r, const char *key)
+{
+    double factor = nib_read_float_or(r, key, 1);
+
+    if (!(factor > 0 && factor < 1e6))
+        nib_read_fail(r, NIB_E_FORMAT, "%s is %g, expected above 0", key, factor);
+    return (float)factor;
+}
+
+static void read_granite(nib_reader *r, void *config)
+{
+    granite *g = config;
+
+    nib_llama_read(r, &g->m);
+    g->embedding = read_factor(r, "embedding_multiplier");
+    g->residual = read_factor(r, "residual_multiplier");
+    g->logits = read_factor(r, "logits_scaling");
+    g->m.scale = read_factor(r, "attention_multiplier");
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const granite *g = config;
+    const nib_llama *m = &g->m;
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens"), h;
+
+    (void)task;
+    nib_set_positions(b, m->positions);
+    x = nib_scale(b, x, g->embedding);
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
+        h = nib_llama_attend(b, m, i, &m->rope, h);
+        x = nib_add(b, x, nib_scale(b, h, g->residual));
+        h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
+        x = nib_add(b, x, nib_scale(b, nib_llama_mlp(b, m, i, h), g->residual));
+    }
+    nib_segment(b);
+    x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
+    nib_set_logits(b, 1 / g->logits, 0);
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
+}
+
+static const char *const types[] = { "granite", NULL };
+static const char *const targets[] = { NULL };
+
+const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(granite),
+                                    .read = read_granite, .prefix = "model.",
+                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                    .default_targets = targets };

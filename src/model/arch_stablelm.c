@@ -1,0 +1,58 @@
+/* arch_stablelm.c - StableLM 3B and 2: llama's layer with layer norms and a quarter of each head
+ * rotated; in parallel if the config says so (formats.md 10.40). */
+#include "model/arch_llama.h"
+
+typedef struct stablelm {
+    nib_llama m;
+    bool parallel;
+} stablelm;
+
+static void read_stablelm(nib_reader *r, void *config)
+{
+    stablelm *s = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
+
+    keys.eps_key = "layer_norm_eps";
+    keys.eps = 1e-5f;
+    keys.partial = 0.25;
+    keys.inner = 6912;
+    keys.positions = 4096;
+    nib_llama_read_keys(r, &s->m, &keys);
+    s->m.qkv_bias = nib_read_bool(r, "use_qkv_bias", false);
+    s->m.o_bias = false;
+    s->parallel = nib_read_bool(r, "use_parallel_residual", false);
+    nib_read_must_be_off(r, "qk_layernorm", "norms with a weight for each head are not known");
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const stablelm *s = config;
+    const nib_llama *m = &s->m;
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens"), h, a;
+
+    (void)task;
+    nib_set_positions(b, m->positions);
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        h = nib_apply_layer_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
+        a = nib_llama_attend(b, m, i, &m->rope, h);
+        if (s->parallel) {
+            x = nib_add(b, x, nib_add(b, a, nib_llama_mlp(b, m, i, h)));
+            continue;
+        }
+        x = nib_add(b, x, a);
+        h = nib_apply_layer_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
+        x = nib_add(b, x, nib_llama_mlp(b, m, i, h));
+    }
+    nib_segment(b);
+    x = nib_apply_layer_norm(b, x, m->eps, "model.norm");
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
+}
+
+static const char *const types[] = { "stablelm", NULL };
+
+const nib_arch nib_arch_stablelm = { .model_types = types, .config_bytes = sizeof(stablelm),
+                                     .read = read_stablelm, .prefix = "model.",
+                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                     .default_targets = nib_llama_targets };
