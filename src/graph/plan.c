@@ -23,6 +23,7 @@ typedef struct planner {
     size_t life_count, life_capacity;
     int *value_life;  /* [values] the life that holds the value now, or NIB_NOWHERE */
     int *grad_life;   /* [values] likewise its gradient's */
+    int *shared_by;   /* [values] the addition whose gradient it shares */
     bool *needed;     /* [values] backward reads it, or what backward reads is made from it */
     bool *kept;       /* [values] stays from forward until backward */
     bool out_of_memory;
@@ -178,8 +179,32 @@ static bool share_gradient(planner *p, const nib_node *n, int i)
     if (p->g->values[v].view_of != NIB_NONE) return false;
     if (p->grad_life[v] != NIB_NOWHERE) return false;
     p->grad_life[v] = l;
+    p->shared_by[v] = (int)(n - p->g->nodes);
     p->lives[l].sharers++;
     return true;
+}
+
+/* Before a step of `reader` adds to the gradient of value v: if that place still holds the gradient
+ * of another value that has not been read, or the one that the step itself reads, v's gets a place
+ * of its own, by a step of the addition that made them share. */
+static void unshare(planner *p, const nib_node *reader, int v)
+{
+    const nib_node *n;
+    nib_plan_step s;
+    int l = p->grad_life[v];
+
+    if (l == NIB_NOWHERE || reader->op->passes_gradient) return;
+    if (p->lives[l].sharers <= 1 && l != p->grad_life[reader->output]) return;
+    n = &p->g->nodes[p->shared_by[v]];
+    s = empty_step(p->shared_by[v], true);
+    s.d_out = use_life(p, l);
+    p->grad_life[v] = new_life(p, v);
+    if (p->out_of_memory) return;
+    p->lives[p->grad_life[v]].sharers = 1;
+    p->lives[l].sharers--;
+    for (int i = 0; i < n->input_count && s.d_in[0] == NIB_NOWHERE && s.d_in[1] == NIB_NOWHERE; i++)
+        if (n->inputs[i] == v) s.d_in[i] = p->grad_life[v];
+    add_step(p, s);
 }
 
 static void emit_backward(planner *p, int node)
@@ -209,6 +234,8 @@ static void emit_backward(planner *p, int node)
         if (p->value_life[n->side] == NIB_NOWHERE) emit_forward(p, node);
         side = p->value_life[n->side];
     }
+    for (int i = 0; i < n->input_count && !p->out_of_memory; i++)
+        if (!shared[i]) unshare(p, n, n->inputs[i]);
     if (p->out_of_memory) return;
     for (int i = 0; i < n->input_count; i++) s.in[i] = use_life(p, (int)in[i]);
     s.out = use_life(p, (int)out);
@@ -336,9 +363,10 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
     p.plan = nib_new(ctx, sizeof *p.plan);
     p.value_life = nib_new_array(ctx, g->value_count, sizeof *p.value_life);
     p.grad_life = nib_new_array(ctx, g->value_count, sizeof *p.grad_life);
+    p.shared_by = nib_new_array(ctx, g->value_count, sizeof *p.shared_by);
     p.needed = nib_new_array(ctx, g->value_count, sizeof *p.needed);
     p.kept = nib_new_array(ctx, g->value_count, sizeof *p.kept);
-    if (!p.plan || !p.value_life || !p.grad_life || !p.needed || !p.kept) goto no_memory;
+    if (!p.plan || !p.value_life || !p.grad_life || !p.shared_by || !p.needed || !p.kept) goto no_memory;
     *p.plan = (nib_plan){ .kind = kind };
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
@@ -362,6 +390,7 @@ done:
     nib_free(ctx, p.lives);
     nib_free(ctx, p.value_life);
     nib_free(ctx, p.grad_life);
+    nib_free(ctx, p.shared_by);
     nib_free(ctx, p.needed);
     nib_free(ctx, p.kept);
     return status;

@@ -341,6 +341,27 @@ static void build_add(lab *l)
 }
 static void test_add(void) { check(build_add, 4, "add"); }
 
+/* Two branches of one stream, added together before they join it: the gradient of the stream is
+ * added to while its first place still waits for the other branch.  Or a branch of one operation. */
+static void build_parallel(lab *l)
+{
+    nib_value x = input(l, "embed", 8), a, h;
+
+    l->b.segment++;
+    lab_norm(l, "n", 8, false, LAB_TRAIN);
+    lab_norm(l, "m", 8, false, LAB_TRAIN);
+    lab_linear(l, "w", 8, 8, LAB_LORA);
+    lab_linear(l, "v", 8, 8, LAB_LORA | LAB_TRAIN);
+    a = lab_apply(l, nib_apply_rms_norm(&l->b, x, 1e-3f, "n"), "w");
+    h = l->variant ? x : nib_apply_rms_norm(&l->b, x, 1e-3f, "m");
+    h = lab_apply(l, h, "v");
+    x = nib_add(&l->b, x, l->variant & 2 ? h : nib_add(&l->b, a, h));
+    if (l->variant & 2) x = nib_add(&l->b, a, x);
+    if (l->variant) x = nib_add(&l->b, x, nib_apply_rms_norm(&l->b, x, 1e-3f, "m"));
+    lab_finish(l, x, 8, 0);
+}
+static void test_parallel(void) { check(build_parallel, 3, "parallel branches"); }
+
 /* The gather's input has another reader, before it or after it: its gradient comes first or is
  * added; and what follows works on the supervised rows. */
 static void build_gather(lab *l)
@@ -596,6 +617,7 @@ int main(void)
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
+        { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },
         { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },
         { "embedding", test_embedding }, { "loss", test_loss }, { "loss_in_chunks", test_loss_in_chunks },

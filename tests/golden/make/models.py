@@ -106,6 +106,26 @@ VARIANTS = {
     "phi": ("bfloat16", LLAMA | dict(model_type="phi", num_key_value_heads=2, partial_rotary_factor=0.5)),
     "glm": ("bfloat16", LLAMA | dict(model_type="glm", num_key_value_heads=2, head_dim=16, pad_token_id=0)),
     "glm4": ("bfloat16", LLAMA | dict(model_type="glm4", num_key_value_heads=2, head_dim=16, pad_token_id=0)),
+    "gpt-neox": ("bfloat16", LLAMA | dict(model_type="gpt_neox", rotary_pct=0.5, layer_norm_eps=1e-5)),
+    "gpt-neox-sequential": ("bfloat16", LLAMA | dict(model_type="gpt_neox", use_parallel_residual=False,
+                                                     attention_bias=False, rotary_emb_base=500)),
+    "codegen": ("bfloat16", dict(model_type="codegen", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
+                                 n_positions=256, rotary_dim=8, tie_word_embeddings=False)),
+    "gpt-neo": ("bfloat16", dict(model_type="gpt_neo", vocab_size=VOCABULARY, hidden_size=64, num_layers=2, num_heads=4,
+                                 intermediate_size=64, max_position_embeddings=256, window_size=9,
+                                 attention_types=[[["global", "local"], 1]])),
+    "gpt-bigcode": ("bfloat16", dict(model_type="gpt_bigcode", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4,
+                                     n_inner=64, n_positions=256)),
+    "gpt-bigcode-heads": ("bfloat16", dict(model_type="gpt_bigcode", vocab_size=VOCABULARY, n_embd=64, n_layer=2,
+                                           n_head=4, n_inner=64, n_positions=256, multi_query=False)),
+    "opt": ("bfloat16", dict(model_type="opt", vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, ffn_dim=64,
+                             num_attention_heads=4, max_position_embeddings=256, word_embed_proj_dim=64, pad_token_id=1)),
+    # The form of 350M.
+    "opt-after": ("bfloat16", dict(model_type="opt", vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=1,
+                                   ffn_dim=64, num_attention_heads=4, max_position_embeddings=256,
+                                   word_embed_proj_dim=64, do_layer_norm_before=False, pad_token_id=1)),
+    "bloom": ("bfloat16", dict(model_type="bloom", vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=16,
+                               pad_token_id=3)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
@@ -129,7 +149,7 @@ def fill(model, rng):
                 p.copy_(r * (0.25 if tied else 1.0))
             elif p is model.get_output_embeddings().weight:
                 p.copy_(0.25 * r)
-            elif name.endswith("wpe.weight"):
+            elif name.endswith(("wpe.weight", "embed_positions.weight")):
                 p.copy_(0.3 * r)
             else:
                 p.copy_(r / p.shape[0 if name in transposed else 1] ** 0.5)

@@ -1,0 +1,95 @@
+/* arch_gpt_bigcode.c - SantaCoder and StarCoder: GPT-2 with true linears and, usually, one key and
+ * value head (formats.md 10.16).  arXiv:2305.06161. */
+#include <math.h>
+
+#include "model/arch.h"
+
+typedef struct bigcode {
+    size_t vocabulary, width, layers, heads, head_dim, inner, positions;
+    bool tied, scaled, multi_query;
+    float eps;
+    nib_activation activation;
+} bigcode;
+
+static void read_bigcode(nib_reader *r, void *config)
+{
+    bigcode *m = config;
+
+    m->vocabulary = nib_read_size_or(r, "vocab_size", 50257);
+    m->width = nib_read_size(r, "n_embd");
+    m->layers = nib_read_layers(r, "n_layer");
+    m->heads = nib_read_size(r, "n_head");
+    m->inner = nib_read_size_or_null(r, "n_inner", 4 * m->width, 4 * m->width);
+    m->positions = nib_read_size_or(r, "n_positions", 1024);
+    m->eps = nib_read_eps(r, "layer_norm_epsilon", 1e-5f);
+    m->activation = nib_read_activation(r, "activation_function", "gelu_pytorch_tanh");
+    m->tied = nib_read_bool(r, "tie_word_embeddings", true);
+    m->scaled = nib_read_bool(r, "scale_attn_weights", true);
+    m->multi_query = nib_read_bool(r, "multi_query", true);
+    nib_read_any(r, "attention_softmax_in_fp32"); /* scores are always summed in float */
+    nib_read_any(r, "scale_attention_softmax_in_fp32");
+    nib_read_any(r, "inference_runner"); /* how the original was served */
+    nib_read_any(r, "pre_allocate_kv_cache");
+    nib_read_any(r, "max_batch_size");
+    nib_read_any(r, "max_sequence_length");
+    nib_read_any(r, "pad_key_length");
+    nib_read_any(r, "validate_runner_input");
+    nib_read_any(r, "num_key_value_heads"); /* written beside multi_query, which decides */
+    m->head_dim = nib_read_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
+}
+
+/* Multi-query: all query heads, then the one k, then the one v; else q, k, v head by head. */
+static nib_value attend(nib_build *b, const bigcode *m, int i, nib_value h)
+{
+    size_t d = m->head_dim, n = m->heads, g = m->multi_query ? 1 : n;
+    nib_attention_desc attention = { .heads = n, .kv_heads = g, .head_dim = d,
+                                     .scale = m->scaled ? 1 / sqrtf((float)d) : 1 };
+    nib_heads many = m->multi_query ? nib_plain_heads(n, d)
+                                    : (nib_heads){ .head_stride = 3 * d, .per_group = n };
+    nib_heads one = m->multi_query ? nib_plain_heads(1, d) : many;
+    size_t first = m->multi_query ? m->width : d;
+
+    nib_value qkv = nib_apply_linear(b, h, (n + 2 * g) * d, true, "transformer.h.%d.attn.c_attn", i);
+    nib_value q = nib_heads_of(b, qkv, n, d, 0, many);
+    nib_value k = nib_heads_of(b, qkv, g, d, first, one);
+    nib_value v = nib_heads_of(b, qkv, g, d, first + d, one);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), m->width, true,
+                            "transformer.h.%d.attn.c_proj", i);
+}
+
+static nib_value mlp(nib_build *b, const bigcode *m, int i, nib_value h)
+{
+    h = nib_apply_linear(b, h, m->inner, true, "transformer.h.%d.mlp.c_fc", i);
+    return nib_apply_linear(b, nib_activate(b, h, m->activation), m->width, true,
+                            "transformer.h.%d.mlp.c_proj", i);
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const bigcode *m = config;
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "transformer.wte"), h;
+
+    (void)task;
+    nib_set_positions(b, m->positions);
+    x = nib_add(b, x, nib_embed(b, NIB_POSITIONS, m->positions, m->width, "transformer.wpe"));
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_1", i);
+        x = nib_add(b, x, attend(b, m, i, h));
+        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_2", i);
+        x = nib_add(b, x, mlp(b, m, i, h));
+    }
+    nib_segment(b);
+    x = nib_apply_layer_norm(b, x, m->eps, "transformer.ln_f");
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "transformer.wte" : NULL }, "lm_head");
+}
+
+static const char *const types[] = { "gpt_bigcode", NULL };
+static const char *const targets[] = { "c_attn", NULL };
+
+const nib_arch nib_arch_gpt_bigcode = { .model_types = types, .config_bytes = sizeof(bigcode),
+                                        .read = read_bigcode, .prefix = "transformer.",
+                                        .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                        .default_targets = targets };

@@ -1,0 +1,118 @@
+/* arch_gpt_neo.c - GPT-Neo: learned positions, scores that are not scaled, a window in some layers
+ * (formats.md 10.11).  Black et al. 2021, doi:10.5281/zenodo.5297715. */
+#include "model/arch.h"
+
+typedef struct neo {
+    size_t vocabulary, width, layers, heads, head_dim, inner, positions, window;
+    bool tied;
+    float eps;
+    nib_activation activation;
+    bool *local; /* [layers] */
+} neo;
+
+static void set_local(nib_reader *r, neo *m, size_t i, const json_t *type)
+{
+    const char *name = json_string_value(type);
+
+    m->local[i] = name && strcmp(name, "local") == 0;
+    if (!name || (!m->local[i] && strcmp(name, "global") != 0))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "attention of layer %zu is '%s', known are global, local",
+                      i, name ? name : "not a text");
+}
+
+/* attention_layers, or attention_types: lists of kinds, each with how often it is repeated. */
+static void read_pattern(nib_reader *r, neo *m)
+{
+    const json_t *layers = nib_read_any(r, "attention_layers");
+    const json_t *types = nib_read_any(r, "attention_types");
+    size_t i = 0;
+
+    m->local = nib_read_alloc(r, m->layers, sizeof *m->local);
+    if (!m->local) return;
+    if (layers && !json_is_null(layers)) {
+        for (; i < m->layers && i < json_array_size(layers); i++)
+            set_local(r, m, i, json_array_get(layers, i));
+    } else if (!types) { /* the class's own: global and local in turn */
+        for (; i < m->layers; i++) m->local[i] = i % 2;
+    }
+    for (size_t k = 0; k < json_array_size(types) && !(layers && !json_is_null(layers)); k++) {
+        const json_t *kinds = json_array_get(json_array_get(types, k), 0);
+        json_int_t times = json_integer_value(json_array_get(json_array_get(types, k), 1));
+        for (json_int_t t = 0; t < times && json_array_size(kinds) && i < m->layers; t++)
+            for (size_t j = 0; j < json_array_size(kinds) && i < m->layers; j++)
+                set_local(r, m, i++, json_array_get(kinds, j));
+    }
+    if (i != m->layers)
+        nib_read_fail(r, NIB_E_FORMAT, "attention_layers or attention_types name %zu layers, "
+                      "expected %zu", i, m->layers);
+}
+
+static void read_neo(nib_reader *r, void *config)
+{
+    neo *m = config;
+
+    m->vocabulary = nib_read_size_or(r, "vocab_size", 50257);
+    m->width = nib_read_size(r, "hidden_size");
+    m->layers = nib_read_layers(r, "num_layers");
+    m->heads = nib_read_size(r, "num_heads");
+    m->inner = nib_read_size_or_null(r, "intermediate_size", 4 * m->width, 4 * m->width);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", 2048);
+    m->window = nib_read_size_or(r, "window_size", 256);
+    m->eps = nib_read_eps(r, "layer_norm_epsilon", 1e-5f);
+    m->activation = nib_read_activation(r, "activation_function", "gelu_new");
+    m->tied = nib_read_bool(r, "tie_word_embeddings", true);
+    m->head_dim = nib_read_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
+    read_pattern(r, m);
+    nib_read_any(r, "classifier_dropout");
+}
+
+static nib_value attend(nib_build *b, const neo *m, int i, nib_value h)
+{
+    nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads,
+                                     .head_dim = m->head_dim, .scale = 1,
+                                     .window = m->local[i] ? m->window : 0 };
+    size_t w = m->width;
+
+    nib_value q = nib_apply_linear(b, h, w, false, "transformer.h.%d.attn.attention.q_proj", i);
+    nib_value k = nib_apply_linear(b, h, w, false, "transformer.h.%d.attn.attention.k_proj", i);
+    nib_value v = nib_apply_linear(b, h, w, false, "transformer.h.%d.attn.attention.v_proj", i);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
+                            "transformer.h.%d.attn.attention.out_proj", i);
+}
+
+static nib_value mlp(nib_build *b, const neo *m, int i, nib_value h)
+{
+    h = nib_apply_linear(b, h, m->inner, true, "transformer.h.%d.mlp.c_fc", i);
+    return nib_apply_linear(b, nib_activate(b, h, m->activation), m->width, true,
+                            "transformer.h.%d.mlp.c_proj", i);
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const neo *m = config;
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "transformer.wte"), h;
+
+    (void)task;
+    nib_set_positions(b, m->positions);
+    x = nib_add(b, x, nib_embed(b, NIB_POSITIONS, m->positions, m->width, "transformer.wpe"));
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_1", i);
+        x = nib_add(b, x, attend(b, m, i, h));
+        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_2", i);
+        x = nib_add(b, x, mlp(b, m, i, h));
+    }
+    nib_segment(b);
+    x = nib_apply_layer_norm(b, x, m->eps, "transformer.ln_f");
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "transformer.wte" : NULL }, "lm_head");
+}
+
+static const char *const types[] = { "gpt_neo", NULL };
+static const char *const targets[] = { "q_proj", "v_proj", NULL };
+
+const nib_arch nib_arch_gpt_neo = { .model_types = types, .config_bytes = sizeof(neo),
+                                    .read = read_neo, .prefix = "transformer.",
+                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                    .default_targets = targets };

@@ -1,0 +1,106 @@
+/* arch_gpt_neox.c - GPT-NeoX and Pythia: q, k and v head by head in one projection, attention and
+ * feed-forward on two norms of one stream (formats.md 10.12).  arXiv:2204.06745. */
+#include <math.h>
+
+#include "model/arch.h"
+
+typedef struct neox {
+    size_t vocabulary, width, layers, heads, head_dim, inner, positions;
+    bool tied, parallel, bias;
+    float eps;
+    nib_activation activation;
+    nib_rope rope;
+} neox;
+
+/* rotary_pct and rotary_emb_base, or the names that newer versions write beside them. */
+static nib_rope read_rope(nib_reader *r, const neox *m)
+{
+    const json_t *parameters = nib_read_any(r, "rope_parameters");
+    double partial = nib_read_float_or(r, "rotary_pct", 0.25), theta;
+
+    partial = nib_read_float_or(r, "partial_rotary_factor", partial);
+    if (json_is_object(parameters) && json_object_get(parameters, "partial_rotary_factor"))
+        partial = json_number_value(json_object_get(parameters, "partial_rotary_factor"));
+    theta = nib_read_float_or(r, "rotary_emb_base", 10000);
+    if (!(partial > 0 && partial <= 1))
+        nib_read_fail(r, NIB_E_FORMAT, "rotary_pct is %g, expected above 0 and at most 1", partial);
+    return nib_read_rope(r, (nib_rope_spec){ .theta = theta, .scaled = true,
+                                             .rot = (size_t)((double)m->head_dim * partial),
+                                             .head_dim = m->head_dim, .positions = m->positions });
+}
+
+static void read_neox(nib_reader *r, void *config)
+{
+    neox *m = config;
+
+    m->vocabulary = nib_read_size(r, "vocab_size");
+    m->width = nib_read_size(r, "hidden_size");
+    m->layers = nib_read_layers(r, "num_hidden_layers");
+    m->heads = nib_read_size(r, "num_attention_heads");
+    m->inner = nib_read_size_or(r, "intermediate_size", 24576);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", 2048);
+    m->eps = nib_read_eps(r, "layer_norm_eps", 1e-5f);
+    m->activation = nib_read_activation(r, "hidden_act", "gelu");
+    m->parallel = nib_read_bool(r, "use_parallel_residual", true);
+    m->bias = nib_read_bool(r, "attention_bias", true);
+    m->tied = nib_read_bool(r, "tie_word_embeddings", false);
+    m->head_dim = nib_read_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
+    m->rope = read_rope(r, m);
+    nib_read_any(r, "classifier_dropout");
+}
+
+static nib_value attend(nib_build *b, const neox *m, int i, nib_value h)
+{
+    size_t d = m->head_dim, n = m->heads;
+    nib_attention_desc attention = { .heads = n, .kv_heads = n, .head_dim = d,
+                                     .scale = 1 / sqrtf((float)d) };
+    nib_heads each = { .head_stride = 3 * d, .per_group = n };
+
+    nib_value qkv = nib_apply_linear(b, h, 3 * m->width, m->bias,
+                                     "gpt_neox.layers.%d.attention.query_key_value", i);
+    nib_value q = nib_heads_of(b, qkv, n, d, 0, each);
+    nib_value k = nib_heads_of(b, qkv, n, d, d, each);
+    nib_value v = nib_heads_of(b, qkv, n, d, 2 * d, each);
+    q = nib_rotate(b, q, n, d, &m->rope);
+    k = nib_rotate(b, k, n, d, &m->rope);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), m->width, m->bias,
+                            "gpt_neox.layers.%d.attention.dense", i);
+}
+
+static nib_value mlp(nib_build *b, const neox *m, int i, nib_value h)
+{
+    h = nib_apply_linear(b, h, m->inner, true, "gpt_neox.layers.%d.mlp.dense_h_to_4h", i);
+    return nib_apply_linear(b, nib_activate(b, h, m->activation), m->width, true,
+                            "gpt_neox.layers.%d.mlp.dense_4h_to_h", i);
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const neox *m = config;
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "gpt_neox.embed_in"), h, a;
+
+    (void)task;
+    nib_set_positions(b, m->positions);
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        h = nib_apply_layer_norm(b, x, m->eps, "gpt_neox.layers.%d.input_layernorm", i);
+        a = attend(b, m, i, h);
+        if (!m->parallel) x = nib_add(b, x, a);
+        h = nib_apply_layer_norm(b, x, m->eps, "gpt_neox.layers.%d.post_attention_layernorm", i);
+        h = mlp(b, m, i, h);
+        x = nib_add(b, x, m->parallel ? nib_add(b, a, h) : h);
+    }
+    nib_segment(b);
+    x = nib_apply_layer_norm(b, x, m->eps, "gpt_neox.final_layer_norm");
+    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
+                                    .tied_to = m->tied ? "gpt_neox.embed_in" : NULL }, "embed_out");
+}
+
+static const char *const types[] = { "gpt_neox", NULL };
+static const char *const targets[] = { "query_key_value", NULL };
+
+const nib_arch nib_arch_gpt_neox = { .model_types = types, .config_bytes = sizeof(neox),
+                                     .read = read_neox, .prefix = "gpt_neox.",
+                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                     .default_targets = targets };
