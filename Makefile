@@ -5,7 +5,13 @@
 # *_avx512bf16.c is built a second time with its one instruction emulated
 # (NIB_EMULATE_BF16), so that every AVX-512 machine can test it.  EMULATE=avx512 builds all of
 # them from AVX2 (tests/support/emulate_avx512.h), so that every AVX2 machine can.
-CC      ?= gcc
+#
+# CC, AR, CFLAGS, CPPFLAGS, LDFLAGS, LDLIBS and PKG_CONFIG are the user's, from the environment
+# or from make's command line; what nibble itself needs stands in NIB_* and is always given.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKG_CONFIG ?= pkg-config
 VERSION := 0.1.0
 PREFIX  ?= /usr/local
 BUILD   ?= build$(if $(EMULATE),-emulated)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
@@ -13,22 +19,31 @@ comma   := ,
 space   := $(subst ,, )
 SAN     ?=
 EMULATE ?=
+WERROR  ?=
 
-PACKAGES := jansson libpcre2-8 libutf8proc zlib libzstd
-ifeq ($(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
-LIB_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
-LIBS       := $(shell pkg-config --libs $(PACKAGES)) -lpthread -lm
+# The libraries, by pkg-config's names; tools/install-deps.sh knows the packages that have them.
+PACKAGES := jansson libpcre2-8 libutf8proc zlib libzstd yaml-0.1
+ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
+LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+LIBS       := $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lpthread -lm
 endif
 
 OPT     ?= -O3 -g
+CFLAGS  ?= $(OPT)
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-           -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-format-zero-length -Werror
-CFLAGS  := -std=c17 -D_GNU_SOURCE $(OPT) $(WARN) -ffp-contract=off -fno-math-errno -pthread \
-           $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(FUZZ_FLAGS)
-CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' $(LIB_CFLAGS)
-LDFLAGS := $(if $(SAN),-fsanitize=$(SAN)) -pthread
+           -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-format-zero-length \
+           $(if $(filter-out 0,$(WERROR)),-Werror)
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+NIB_CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' -D_GNU_SOURCE $(LIB_CFLAGS)
+# Behind the user's flags, for they keep a sum's bits: a product is rounded before it is added.
+NIB_CFLAGS = -std=c17 $(WARN) -fno-math-errno -pthread $(SAN_FLAGS) $(FUZZ_FLAGS) \
+             $(CFLAGS) -ffp-contract=off
+NIB_LDFLAGS = $(SAN_FLAGS) -pthread $(LDFLAGS)
+COMPILE = $(CC) $(NIB_CPPFLAGS) $(CPPFLAGS) $(NIB_CFLAGS)
+LINK    = $(CC) $(NIB_LDFLAGS)
 
-ARCH := $(shell uname -m)
+# What the compiler makes code for, which need not be what this machine is.
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 FLAGS_avx2       := -mavx2 -mfma -mf16c
 FLAGS_avx512     := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
@@ -38,7 +53,7 @@ $(error EMULATE=$(EMULATE) on $(ARCH): only avx512 is emulated, on x86_64)
 endif
 FLAGS_avx512     := $(FLAGS_avx2) -include tests/support/emulate_avx512.h
 FLAGS_avx512bf16 := $(FLAGS_avx512)
-CPPFLAGS += -DNIB_EMULATE_AVX512
+NIB_CPPFLAGS += -DNIB_EMULATE_AVX512
 endif
 
 LIB_SRC  := $(sort $(wildcard src/*/*.c))
@@ -62,59 +77,85 @@ TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
 # What a recipe builds, on all processors unless make was told how many.
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
-isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call light,$(1))
+# AVX-512's intrinsics are many small functions: with a sanitizer one file takes six minutes at -O3.
+light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1)
 
-.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz fuzzers tests benches install clean help deps
-all: deps
+.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz fuzzers \
+        tests benches install clean help deps have-packages
+.DEFAULT_GOAL := all
+# The packages are looked at first, and what needs them is built by a second make: it alone has
+# read what pkg-config says of them.
+all: have-packages
 	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
 lib: $(BUILD)/libnibble.a
 
 help:
-	@echo 'make                  build/nibble and build/libnibble.a'
+	@echo 'make                  build/nibble and build/libnibble.a; installs nothing'
+	@echo 'make deps             installs the packages that building and testing need (Debian, root)'
 	@echo 'make demo             quantize, fine-tune and ask the small model in models/, offline'
 	@echo 'make test             every test that needs no network'
 	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
 	@echo 'make SAN=address,undefined test'
+	@echo 'make AREAS=text/* test'
 	@echo 'make bench            the kernels and the training step against the peak of this machine'
 	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp (network; PEERS=--help)'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
 	@echo 'make install          program, library, headers, pkg-config file, man page (PREFIX, DESTDIR)'
 
+# Names the packages that are missing, installs nothing.
+have-packages:
+	@CC="$(CC)" PKG_CONFIG="$(PKG_CONFIG)" tools/install-deps.sh --check
 deps:
-	@tools/install-deps.sh
+	@CC="$(CC)" PKG_CONFIG="$(PKG_CONFIG)" tools/install-deps.sh
 
 $(BUILD)/libnibble.a: $(LIB_OBJ)
 	@rm -f $@
-	@ar rcs $@ $^
+	@$(AR) rcs $@ $^
 
 $(BUILD)/nibble: $(CLI_OBJ) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
 
 $(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<, emulated"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FLAGS_avx512) -DNIB_EMULATE_BF16 -MMD -MP -c -o $@ $<
+	@$(COMPILE) $(FLAGS_avx512) $(call light,$<) -DNIB_EMULATE_BF16 \
+	  -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
-	@$(CC) $(CPPFLAGS) $(if $(filter tests/%,$<),-Itests/support)$(if $(filter bench/%,$<),-Ibench/support) $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+	@$(COMPILE) $(if $(filter tests/%,$<),-Itests/support) $(if $(filter bench/%,$<),-Ibench/support) \
+	  $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BENCH_SUPPORT) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
 
-tests: $(TESTS) $(BUILD)/nibble
+# The fuzz targets without libFuzzer, for their seeds (fuzz/run_seeds.c).
+FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))
+SEEDS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/seeds_%,$(FUZZ_SRC))
+$(BUILD)/fuzz/seeds_%: $(BUILD)/fuzz/fuzz_%.o $(BUILD)/fuzz/run_seeds.o $(BUILD)/libnibble.a
+	@echo "  LD      $@"
+	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
+
+# Loaded into the program by tests/fault; never with a sanitizer of its own.
+$(BUILD)/tests/fault/shim.so: tests/fault/shim.c
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -std=c17 -D_GNU_SOURCE -O1 -g $(WARN) -fPIC -shared -o $@ $< -ldl
+
+tests: $(TESTS) $(BUILD)/nibble $(SEEDS) $(BUILD)/tests/fault/shim.so
 benches: $(BENCHES)
 
 test: deps
-	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble tests
-	@BUILD=$(BUILD) tests/run.sh
+	@$(MAKE) --no-print-directory $(PARALLEL) tests
+	@BUILD=$(BUILD) SAN=$(SAN) CC="$(CC)" tests/run.sh $(if $(AREAS),'$(AREAS)')
 
 # The kernels of instruction sets that this machine may lack, and what is made of them.
 # NIBBLE_ISA=avx512|avx512bf16: the set that models run on.
@@ -136,43 +177,49 @@ bench-peers: all
 
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.
 # One make builds the library and the targets: two that ran side by side would write one archive.
-FUZZ_SRC := $(sort $(wildcard fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 15
+FUZZ_CC ?= clang
 FUZZERS := $(FUZZ_SRC:fuzz/%.c=$(BUILD)/fuzz/%)
 $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	@$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
-	@$(MAKE) --no-print-directory $(PARALLEL) CC=clang BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
+	@$(MAKE) --no-print-directory $(PARALLEL) CC=$(FUZZ_CC) BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
 	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers
 	@for c in $(FUZZ_SRC); do n=$$(basename $$c .c | sed s/^fuzz_//); mkdir -p build-fuzz/corpus/$$n; \
 	  build-fuzz/fuzz/fuzz_$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
 	     -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$n fuzz/seeds/$$n > build-fuzz/$$n.log 2>&1 || \
 	     { tail -40 build-fuzz/$$n.log; echo "FAILED fuzz $$n"; exit 1; }; echo "ok fuzz $$n"; done
 
-demo: all
+demo: deps
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
 	@BUILD=$(BUILD) tools/demo.sh
 
-examples: $(BUILD)/libnibble.a
-	@for e in examples/*.c; do o=$(BUILD)/$$(basename $$e .c); echo "  CC      $$e"; \
-	  $(CC) -std=c17 -Iinclude -O2 -Wall -Wextra -Werror -o $$o $$e $(BUILD)/libnibble.a $(LIBS) || exit 1; done
+examples: $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+$(BUILD)/examples/%: examples/%.c $(BUILD)/libnibble.a
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) -std=c17 -Iinclude $(CPPFLAGS) $(WARN) $(SAN_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(LDLIBS)
 
 $(BUILD)/nibble.1: docs/nibble.1 tools/man.sh $(BUILD)/nibble
 	@tools/man.sh $(BUILD)/nibble docs/nibble.1 > $@.new && mv $@.new $@
 
 install: all
 	@$(MAKE) --no-print-directory $(BUILD)/nibble.1
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/nibble $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/include/nibble $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/nibble $(DESTDIR)$(PREFIX)/bin/nibble
 	install -m 644 $(BUILD)/libnibble.a $(DESTDIR)$(PREFIX)/lib/libnibble.a
 	install -m 644 include/nibble/*.h $(DESTDIR)$(PREFIX)/include/nibble/
 	install -m 644 $(BUILD)/nibble.1 $(DESTDIR)$(PREFIX)/share/man/man1/nibble.1
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' tools/nibble.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/nibble.pc
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
+	    tools/nibble.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/nibble.pc
 
 clean:
 	rm -rf build build-*
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT_OBJ:.o=.d) $(BENCHES:=.d) $(BENCH_SUPPORT:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(SUPPORT_OBJ:.o=.d) $(BENCHES:=.d) \
+         $(BENCH_SUPPORT:.o=.d) $(wildcard $(BUILD)/fuzz/*.d)
 .SECONDARY:

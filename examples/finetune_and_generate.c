@@ -1,10 +1,11 @@
 /* finetune_and_generate.c - trains an adapter on a model and asks it something, with nothing but
- * the public headers.
+ * the public headers.  Builds as C17 and as C++17.
  *
  *     finetune_and_generate MODEL DATA.jsonl ADAPTER_DIR "prompt" */
 #include <stdio.h>
+#include <string.h>
 
-#include "nibble/nibble.h"
+#include <nibble/nibble.h>
 
 static void show_step(void *user, const nib_step_report *r)
 {
@@ -44,21 +45,27 @@ static nib_status finetune(nib_ctx *ctx, char **argv, nib_error *err)
 
 static nib_status ask(nib_ctx *ctx, char **argv, nib_error *err)
 {
-    nib_model_options model = { .model = argv[1], .settings = four_bit };
-    nib_adapter_choice adapter = { .dir = argv[3] };
+    nib_model_options model;
+    nib_adapter_choice adapter;
     nib_generate_options o;
-    nib_generate_result r = { 0 };
+    nib_generate_result r;
     nib_generator *g = NULL;
-    nib_status status = nib_generator_open(ctx, &model, &adapter, 1, &g, err);
+    nib_status status;
 
+    memset(&model, 0, sizeof model);
+    model.model = argv[1];
+    model.settings = four_bit;
+    adapter.name = NULL; /* the only one */
+    adapter.dir = argv[3];
+    status = nib_generator_open(ctx, &model, &adapter, 1, &g, err);
     if (status) return status;
+
+    memset(&r, 0, sizeof r);
     nib_generate_defaults(&o);
     o.temperature = 0;
     o.max_new_tokens = 64;
     o.on_text = show_text;
-    size_t bytes = 0;
-    while (argv[4][bytes]) bytes++;
-    status = nib_generator_run(g, argv[4], bytes, &o, &r, err);
+    status = nib_generator_run(g, argv[4], strlen(argv[4]), &o, &r, err);
     if (!status) putchar('\n');
     nib_generate_result_free(g, &r);
     nib_generator_close(g);

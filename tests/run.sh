@@ -1,23 +1,30 @@
 #!/usr/bin/env bash
-# run.sh - runs every test program that is built, the fuzz targets on their seeds, then the check of
-# the floors, and counts.
+# run.sh - runs every test program that is built, the scripts among the tests, the fuzz targets on
+# their seeds, then the checks of the source, and counts.
 #
-#   BUILD=build tests/run.sh [PATTERN]      PATTERN: only programs whose path matches (a glob)
+#   BUILD=build tests/run.sh [PATTERN]      PATTERN: only those whose name matches (a glob)
 #
-# A program prints a line "ok NAME", "FAILED NAME" or "skipped NAME: reason" for each case
-# (tests/support/test.h).  What a program with a failure printed is shown whole.  One that dies,
+# One prints a line "ok NAME", "FAILED NAME" or "skipped NAME: reason" for each case
+# (tests/support/test.h).  What one with a failure printed is shown whole.  One that dies,
 # hangs past TEST_TIMEOUT seconds (default 600) or exits with an error without naming a failed
 # case counts as one failure.  Ends with "N passed, N failed, N skipped"; exit 1 if a case
 # failed or none ran.  With STRICT_SKIPS=1 a skip that tests/skips.txt does not list fails.
+#
+# TEST_JOBS of them run side by side (default: one for each processor), those first that took
+# longest the last time; what they found is reported in the order of their names.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 build=${BUILD:-build}
 pattern=${1:-*}
 limit=${TEST_TIMEOUT:-600}
-passed=0 failed=0 skipped=0 programs=0
-output=$(mktemp)
-skips=$(mktemp)
-trap 'rm -f "$output" "$skips"' EXIT
+jobs=${TEST_JOBS:-$(nproc)}
+passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+times=$build/tests/times # "SECONDS NAME" of the last run
+trap 'rm -rf "$work"' EXIT
+
+# What must have the machine to itself, because it measures.
+alone=()
 
 # Whether "NAME: reason" begins with a line of tests/skips.txt.
 listed_skip() {
@@ -29,52 +36,108 @@ listed_skip() {
     return 1
 }
 
-run() { # NAME COMMAND...
-    local name=$1 status bad line
-    shift
-    timeout --kill-after=10 "$limit" "$@" >"$output" 2>&1 </dev/null
-    status=$?
-    passed=$((passed + $(grep -c '^ok ' "$output")))
-    bad=$(grep -c '^FAILED ' "$output")
+names=()
+declare -A command
+add() { # NAME COMMAND: both without blanks in a word
+    # shellcheck disable=SC2053 # the pattern is one
+    [[ "$1" == $pattern ]] || return 0
+    names+=("$1")
+    command[$1]=$2
+}
+
+collect() {
+    local program name
+    for program in "$build"/tests/*/test_*; do
+        name=${program#"$build"/tests/}
+        # Not an object file, nor built from a source that is gone.
+        [ -x "$program" ] && [ -e "tests/$name.c" ] && add "$name" "$program"
+    done
+    for program in tests/*/test_*.sh; do
+        [ -x "$program" ] && name=${program#tests/} && add "${name%.sh}" "$program"
+    done
+    for program in "$build"/fuzz/seeds_*; do
+        name=${program#"$build"/fuzz/seeds_}
+        [ -x "$program" ] && [ -e "fuzz/fuzz_$name.c" ] && add "fuzz/$name" "$program fuzz/seeds/$name"
+    done
+    for program in tools/check-*.sh; do
+        name=${program%.sh}
+        add "$name" "$program"
+    done
+}
+
+# Leaves NAME.out, what it printed, and NAME.end, its status and how many seconds it took.
+run() { # NAME
+    local at=$work/${1//\//+} start=$EPOCHREALTIME
+    # shellcheck disable=SC2086 # a command's words
+    BUILD=$build timeout --kill-after=10 "$limit" ${command[$1]} >"$at.out" 2>&1 </dev/null
+    echo "$? $(((${EPOCHREALTIME/[.,]/} - ${start/[.,]/}) / 10000))" >"$at.end"
+}
+
+report() { # NAME
+    local name=$1 at=$work/${1//\//+} status=1 hundredths=0 bad line
+    [ -e "$at.end" ] && read -r status hundredths <"$at.end"
+    passed=$((passed + $(grep -c '^ok ' "$at.out")))
+    bad=$(grep -c '^FAILED ' "$at.out")
     while IFS= read -r line; do
         line=${line#skipped }
         skipped=$((skipped + 1))
-        echo "skipped $line" >>"$skips"
+        echo "skipped $line" >>"$work/skips"
         if [ "${STRICT_SKIPS:-0}" = 1 ] && ! listed_skip "$line"; then
             echo "FAILED $line: this skip is not listed in tests/skips.txt"
             failed=$((failed + 1))
         fi
-    done < <(grep '^skipped ' "$output")
-    if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
+    done < <(grep '^skipped ' "$at.out")
+    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
         case $status in
-        124|137) echo "FAILED $name: not done after $limit s" >>"$output" ;;
-        *) echo "FAILED $name: ended with status $status" >>"$output" ;;
+        124|137) echo "FAILED $name: not done after $limit s" >>"$at.out" ;;
+        *) echo "FAILED $name: ended with status $status" >>"$at.out" ;;
         esac
         bad=1
-    elif [ $status -eq 0 ] && ! grep -qE '^(ok|FAILED|skipped) ' "$output"; then
-        echo "FAILED $name: ran no test" >>"$output"
+    elif [ "$status" -eq 0 ] && ! grep -qE '^(ok|FAILED|skipped) ' "$at.out"; then
+        echo "FAILED $name: ran no test" >>"$at.out"
         bad=1
     fi
     failed=$((failed + bad))
-    [ "$bad" -eq 0 ] || { echo "--- $name"; cat "$output"; }
+    [ "$bad" -eq 0 ] || { echo "--- $name"; cat "$at.out"; }
+    printf '%d.%02d %s\n' $((hundredths / 100)) $((hundredths % 100)) "$name" >>"$work/times"
 }
 
-for program in "$build"/tests/*/test_*; do
-    name=${program#"$build"/tests/}
-    [[ -x "$program" && "$name" == $pattern ]] || continue
-    [ -e "tests/$name.c" ] || continue # an object file, or built from a source that is gone
-    programs=$((programs + 1))
-    run "$name" "$program"
-done
-for program in "$build"/fuzz/seeds_*; do
-    name=${program#"$build"/fuzz/seeds_}
-    [[ -x "$program" && "fuzz/$name" == $pattern && -e "fuzz/fuzz_$name.c" ]] || continue
-    programs=$((programs + 1))
-    run "fuzz/$name" "$program" "fuzz/seeds/$name"
-done
-[ "$pattern" = '*' ] && run check-floors tools/check-floors.sh
+is_alone() {
+    local name
+    for name in "${alone[@]}"; do [ "$name" = "$1" ] && return 0; done
+    return 1
+}
 
-sort -u "$skips"
-[ $programs -gt 0 ] || echo "no test program in $build/tests matches '$pattern': nothing was tested"
+# The names, the longest of the last run first and the unknown before them.
+by_length() {
+    local name
+    { [ ! -e "$times" ] || cat "$times"; printf '9999 %s\n' "${names[@]}"; } |
+        awk '{ if (!($2 in t)) order[++n] = $2; if (!($2 in t) || $1 < 9999) t[$2] = $1; if ($1 == 9999) known[$2] = 1 }
+             END { for (i = 1; i <= n; i++) if (order[i] in known) print t[order[i]], order[i] }' |
+        sort -s -k1,1nr | cut -d' ' -f2
+}
+
+collect
+: >"$work/skips"
+: >"$work/times"
+if [ ${#names[@]} -gt 0 ]; then
+    running=0
+    while IFS= read -r name; do
+        is_alone "$name" && continue
+        [ $running -lt "$jobs" ] || { wait -n; running=$((running - 1)); }
+        run "$name" &
+        running=$((running + 1))
+    done < <(by_length)
+    wait
+    for name in "${names[@]}"; do
+        ! is_alone "$name" || run "$name"
+        report "$name"
+    done
+    [ "$pattern" != '*' ] || cp "$work/times" "$times"
+fi
+
+sort -u "$work/skips"
+[ ${#names[@]} -gt 0 ] || echo "no test in $build/tests matches '$pattern': nothing was tested"
+echo "the longest:$(sort -s -k1,1nr "$work/times" | head -5 | sed 's/^\([^ ]*\) \(.*\)/ \2 \1 s/' | paste -sd,)"
 echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ] && [ $programs -gt 0 ] && [ $passed -gt 0 ]
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -2,6 +2,7 @@
 # install-deps.sh - installs the Debian packages that nibble is built from.
 #
 #   tools/install-deps.sh          what building and testing need
+#   tools/install-deps.sh --check  only names what building needs and this machine lacks, exit 1
 #   tools/install-deps.sh --ci     also what .ci/run needs: clang for the fuzz targets, a Python
 #                                  virtual environment for the tests against the real libraries
 #   tools/install-deps.sh --peers  also what make bench-peers needs: the same environment, llama.cpp
@@ -20,25 +21,34 @@ need() { # PACKAGE REASON CHECK...
     packages+=("$package")
     reasons+=("  $package: $reason")
 }
-has_library() { command -v pkg-config && pkg-config --exists "$1"; }
-has_compiler() { command -v "${CC%% *}" || command -v gcc; }
-has_c_headers() { [ -e /usr/include/stdio.h ]; }
+has_library() { "$PKG_CONFIG" --exists "$1"; }
+has_compiler() { command -v "${CC%% *}"; }
+has_c_headers() { $CC -E -include stdio.h -x c /dev/null; }
 has_clang_runtime() { # the sanitizers and libFuzzer that belong to this clang
     compgen -G "$(clang --print-resource-dir)/lib/linux/libclang_rt.fuzzer-*.a"
 }
 has_venv() { python3 -c 'import venv, ensurepip'; }
 
 CC=${CC:-gcc}
-need gcc            "the C compiler" has_compiler
+PKG_CONFIG=${PKG_CONFIG:-pkg-config}
+need gcc            "the C compiler (${CC%% *})" has_compiler
 need libc6-dev      "the C library's headers" has_c_headers
 need make           "reads the Makefile" command -v make
-need pkg-config     "finds the libraries below" command -v pkg-config
+need pkg-config     "finds the libraries below" command -v "$PKG_CONFIG"
 need libjansson-dev "reads JSON (config.json, tokenizer.json, data)" has_library jansson
 need libpcre2-dev   "runs the patterns in tokenizer.json" has_library libpcre2-8
 need libutf8proc-dev "normalizes Unicode for tokenizers" has_library libutf8proc
 need zlib1g-dev     "unpacks Parquet pages (gzip)" has_library zlib
 need libzstd-dev    "unpacks Parquet pages (Zstandard)" has_library libzstd
 need libyaml-dev    "reads recipes (YAML)" has_library yaml-0.1
+if [ "${1:-}" = --check ]; then
+    [ ${#packages[@]} -gt 0 ] || exit 0
+    { echo "nibble needs packages that this machine lacks:"
+      printf '%s\n' "${reasons[@]}"
+      echo "'make deps' installs them (as root, on Debian): apt-get install ${packages[*]}"; } >&2
+    exit 1
+fi
+need g++ "tests that the headers work in C++" command -v g++
 if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang
     need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime

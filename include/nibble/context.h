@@ -8,6 +8,10 @@
 
 #include "nibble/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_ctx nib_ctx;
 
 typedef enum nib_message_kind { NIB_MESSAGE_NOTE, NIB_MESSAGE_WARNING } nib_message_kind;
@@ -42,4 +46,7 @@ void nib_ctx_destroy(nib_ctx *ctx); /* NULL is fine */
 /* As many threads as affinity and cgroup quota let run at once; at least 1. */
 int nib_threads_allowed(void);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,13 +6,16 @@
 #include "nibble/finetune.h"
 #include "nibble/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_evaluate_options {
     nib_model_options model;
     nib_data_options data;
-    const char *adapter;     /* PEFT directory or NULL */
-    const char
-        *logits; /* .safetensors to write, one [T, V] float32 tensor a record: "0", "1", ... */
-    int batch_size;          /* records at a time; 0: 8 */
+    const char *adapter; /* PEFT directory or NULL */
+    const char *logits;  /* .safetensors to write, float32 [T, V] for each record: "0", "1", ... */
+    int batch_size;      /* records at a time; 0: 8 */
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
 } nib_evaluate_options;
@@ -26,4 +29,7 @@ typedef struct nib_evaluate_result {
 nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
                         nib_evaluate_result *result, nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

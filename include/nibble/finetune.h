@@ -5,6 +5,10 @@
 #include "nibble/context.h"
 #include "nibble/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A name list as PEFT takes it: names (matched by suffix), or one regular expression. */
 typedef struct nib_names {
     const char *const *items;
@@ -36,17 +40,17 @@ typedef struct nib_lora_options {
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
     const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */
-    const char
-        *data_field; /* of a .json file: the member that holds the records; NULL: its only list */
+    const char *data_field;     /* of a .json file: the member that holds the records; NULL: its
+                                 * only list */
     const char *template_text;  /* --template, or NULL */
     const char *prompt_template, *completion_template;
     int max_seq_length;         /* 1024 */
     const char *chat_template;  /* a file, or a directory that has one; NULL: the model's */
     const char *train_on_turns; /* of chats: "all" turns of the assistant, the "last", "everything";
-                                   NULL: all */
+                                 * NULL: all */
     bool train_on_prompt;       /* of prompt and completion: the prompt too */
-    const char *
-        alpaca_ending; /* what follows "### Response:": "newline", "space", "none"; NULL: newline */
+    const char *alpaca_ending;  /* what follows "### Response:": "newline", "space", "none"; NULL:
+                                 * newline */
     bool skip_bad;              /* leave bad records out and count them */
 } nib_data_options;
 
@@ -57,21 +61,21 @@ typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so
      * that a step has 8 x gradient_accumulation_steps records whatever the machine. */
     int per_device_train_batch_size, gradient_accumulation_steps;
-    int tokens_per_batch; /* > 0: a micro-batch is filled with records up to so many tokens,
-                             whatever the batch size */
-    bool group_by_length; /* records of like length together, as transformers'
-                           LengthGroupedSampler */
+    int tokens_per_batch;       /* > 0: a micro-batch is filled with records up to so many tokens,
+                                 * whatever the batch size */
+    bool group_by_length;       /* records of like length together, as transformers'
+                                 * LengthGroupedSampler */
     double num_train_epochs;
     int max_steps;              /* > 0 wins over num_train_epochs */
-    const char
-        *optim; /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit" */
+    const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
+                                 * "paged_adamw_8bit" */
     double learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
-    double loraplus_lr_ratio; /* of B's learning rate to A's; 0: no LoRA+, and the next two are as
-                                 they were */
-    double loraplus_lr_embedding,
-        loraplus_weight_decay;     /* 1e-6; 0, which takes the place of weight_decay */
+    double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are
+                                 * without effect */
+    double loraplus_lr_embedding; /* 1e-6 */
+    double loraplus_weight_decay; /* 0, which takes the place of weight_decay */
     const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts", "constant",
-                                      "constant_with_warmup" */
+                                    * "constant_with_warmup" */
     const nib_pattern *lr_scheduler_kwargs; /* num_cycles, of the cosines: 0.5, with restarts 1 */
     size_t lr_scheduler_kwarg_count;
     int warmup_steps;
@@ -85,8 +89,7 @@ typedef struct nib_train_options {
     int save_total_limit;       /* checkpoints kept, besides the best; 0: all */
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
-    const char
-        *metric_for_best_model; /* "loss", "perplexity", with or without "eval_"; NULL: loss */
+    const char *metric_for_best_model; /* "loss", "perplexity", or with "eval_"; NULL: loss */
     int greater_is_better;      /* -1: as the metric wants it (both: no) */
     int early_stopping_patience; /* evaluations without a better one before the end; 0: never */
     double early_stopping_threshold;
@@ -99,30 +102,30 @@ typedef struct nib_train_options {
 
 typedef struct nib_memory_plan { /* bytes */
     uint64_t weights, adapters, optimizer, activations, scratch, baseline, total, available;
-    uint64_t paged; /* optimizer states in a file of output_dir: the system may write them out, so
-                       not in total */
-    bool checkpointing;         /* what was chosen */
+    uint64_t paged;     /* optimizer states in a file of output_dir: the system may write them out,
+                         * so not in total */
+    bool checkpointing; /* what was chosen */
 } nib_memory_plan;
 
 typedef struct nib_run_report { /* before step 1 */
     uint64_t trainable_parameters, all_parameters;
     const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
-    uint64_t records, truncated, empty, masked_out, duplicate_bos, bad,
-        duplicates;               /* of the data */
-    uint64_t ends;                /* records in which the end token is trained */
+    /* Of the data. */
+    uint64_t records, truncated, empty, masked_out, duplicate_bos, bad, duplicates;
+    uint64_t ends;              /* records in which the end token is trained */
     uint64_t eval_records;
     uint64_t tokens_per_epoch, supervised_per_epoch;
     uint64_t steps;             /* optimizer steps of the whole run */
     nib_memory_plan plan;
-    bool fits;                   /* the plan's total is no more than what is available */
-    bool weights_missing;        /* a dry run without weights: random ones were timed */
-    const char *advice;          /* a micro-batch that would fit, or "" */
+    bool fits;                  /* the plan's total is no more than what is available */
+    bool weights_missing;       /* a dry run without weights: random ones were timed */
+    const char *advice;         /* a micro-batch that would fit, or "" */
     int per_device_train_batch_size, gradient_accumulation_steps; /* as chosen */
-    int tokens_per_batch;         /* in place of the batch size; or 0 */
-    double seconds_per_step, seconds_per_epoch,
-        seconds_total; /* from a short trial; 0: not measured */
-    const char *compute_dtype, *isa,
-        *settings; /* settings: every value that changes the result, lines */
+    int tokens_per_batch;       /* in place of the batch size; or 0 */
+    /* From a short trial; 0: not measured. */
+    double seconds_per_step, seconds_per_epoch, seconds_total;
+    const char *compute_dtype, *isa;
+    const char *settings;       /* every value that changes the result, lines */
 } nib_run_report;
 
 typedef struct nib_step_report {
@@ -172,7 +175,7 @@ typedef struct nib_finetune_options {
     void *user;
 } nib_finetune_options;
 
-/* The defaults of the library that owns each name, with the four that differ (conventions.md). */
+/* The defaults of the library that owns each name, with those that differ (conventions.md). */
 void nib_finetune_defaults(nib_finetune_options *options);
 
 /* Trains and writes output_dir (a PEFT adapter).  NIB_E_INTERRUPTED: the context's should_stop
@@ -182,4 +185,7 @@ void nib_finetune_defaults(nib_finetune_options *options);
  * be there (config.json and the tokenizer must), and a plan that does not fit is no error. */
 nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

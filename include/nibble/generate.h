@@ -5,17 +5,22 @@
 #include "nibble/context.h"
 #include "nibble/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_generator nib_generator;
 
 /* generation_config.json's names; NAN, -1 or NULL: as that file says, else transformers'
  * default. */
 typedef struct nib_generate_options {
     int max_new_tokens;        /* -1: generation_config's, else 256 */
-    int prompt_lookup_num_tokens; /* guesses at a time from what came before, 3 at most: faster, the
-                                     same text. -1: generation_config's, else 3; 0: none */
-    const char *float32_matmul_precision; /* torch's words, of tokens that pass 4-bit weights one to
-                                             four at a time in float32: "high" (NULL too), some 16
-                                             bits, or "highest" */
+    /* Guesses at a time from what came before, 3 at most: faster, the same text.
+     * -1: generation_config's, else 3; 0: none. */
+    int prompt_lookup_num_tokens;
+    /* torch's words, of tokens that pass 4-bit weights one to four at a time in float32: "high"
+     * (NULL too), some 16 bits, or "highest". */
+    const char *float32_matmul_precision;
     int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;
@@ -38,7 +43,7 @@ typedef struct nib_generate_result {
     uint64_t prompt_tokens, new_tokens;
     uint64_t guessed_tokens;   /* of the new tokens: rightly guessed by prompt_lookup_num_tokens */
     double prefill_seconds;    /* of the prompt */
-    double decode_seconds; /* of the new tokens: new_tokens - 1 of them pass through the model */
+    double decode_seconds;     /* of the new tokens: all but the last pass through the model */
     uint64_t peak_memory_bytes; /* the process's peak resident memory so far (VmHWM) */
     const char *stop_reason;   /* "eos", "length", "stop", "callback" */
 } nib_generate_result;
@@ -56,4 +61,7 @@ nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt
                              nib_error *err);
 void nib_generate_result_free(nib_generator *g, nib_generate_result *result);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

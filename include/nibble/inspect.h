@@ -4,6 +4,10 @@
 
 #include "nibble/context.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The report as text (NIB_REPORT_TEXT) or one JSON object (NIB_REPORT_JSON), allocated with the
  * context; nib_report_free() ends it. */
 typedef enum nib_report_form { NIB_REPORT_TEXT, NIB_REPORT_JSON } nib_report_form;
@@ -12,4 +16,7 @@ nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, cha
 nib_status nib_doctor(nib_ctx *ctx, nib_report_form form, char **out, nib_error *err);
 void nib_report_free(nib_ctx *ctx, char *report);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

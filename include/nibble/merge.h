@@ -7,6 +7,10 @@
 #include "nibble/context.h"
 #include "nibble/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_merge_result {
     /* The base's form when the adapter was trained ("dense", "nf4 64", "nf4 64 double": block size,
      * double-quantized scales; "" when the adapter does not say) and MODEL's. */
@@ -31,4 +35,7 @@ typedef struct nib_merge_options {
 
 nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

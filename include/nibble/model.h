@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum nib_compute {
     NIB_COMPUTE_AUTO,    /* bfloat16 where the processor multiplies it, else float32 */
     NIB_COMPUTE_FLOAT32,
@@ -32,4 +36,7 @@ typedef struct nib_model_options {
 /* An adapter by name; name may be NULL when there is only one. */
 typedef struct nib_adapter_choice { const char *name, *dir; } nib_adapter_choice;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,11 +6,16 @@
 #include "nibble/context.h"
 #include "nibble/finetune.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_preview_token {
     uint32_t id;
-    const char *text; /* what it adds to the text, `bytes` long, not NUL-terminated: whole
-                         characters only, so it */
-    size_t bytes;     /* may be empty where a later token completes a character */
+    /* What it adds to the text, not NUL-terminated: whole characters only, so it may be empty where
+     * a later token completes a character. */
+    const char *text;
+    size_t bytes;
     bool special, trained;
 } nib_preview_token;
 
@@ -49,4 +54,7 @@ typedef struct nib_preview_options {
 /* Reads the data as nib_finetune() does, with its errors. */
 nib_status nib_preview(nib_ctx *ctx, const nib_preview_options *options, nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

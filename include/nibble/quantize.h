@@ -5,11 +5,15 @@
 #include "nibble/context.h"
 #include "nibble/model.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_quantize_options {
     const char *model, *out;
     const nib_setting *settings; /* what to quantize to: {"load_in_4bit", "true"}, ..., key NULL */
-    const char
-        *dtype; /* of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's */
+    /* Of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's. */
+    const char *dtype;
     bool overwrite;
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
@@ -24,4 +28,7 @@ typedef struct nib_quantize_result {
 nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
                         nib_quantize_result *result, nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

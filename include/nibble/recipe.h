@@ -10,18 +10,21 @@
 #include "nibble/context.h"
 #include "nibble/finetune.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum nib_recipe_use {
     NIB_RECIPE_USED,    /* sets an option */
     NIB_RECIPE_ALIAS,   /* another name of a key: `help` is that key */
     NIB_RECIPE_IGNORED, /* understood and without effect here: `help` says why */
-    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; the library's default is
-                         accepted */
+    NIB_RECIPE_REFUSED  /* would change numbers: `help` says why; its default is accepted */
 } nib_recipe_use;
 
 typedef struct nib_recipe_key {
     const char *name;    /* with underscores */
     const char *owner;   /* "LoraConfig", "BitsAndBytesConfig", "TrainingArguments", "SFTConfig",
-                          * "from_pretrained",   "create_loraplus_optimizer" (PEFT), "nibble" */
+                          * "from_pretrained", "create_loraplus_optimizer" (PEFT), "nibble" */
     nib_recipe_use use;
     bool flag;           /* true or false */
     const char *example; /* of a value; NULL for flags */
@@ -52,9 +55,12 @@ nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib
 nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out,
                                        nib_error *err);
 
-/* The recipe that reproduces these options, as YAML: every value that changes the result. Borrowed,
- * until the next call; NULL: out of memory.  A run writes the same beside its output, with what was
- * found at run time (types, sizes, names) in place of what was left open. */
+/* The recipe that reproduces these options, as YAML: every value that changes the result.
+ * Borrowed until the next call; NULL: out of memory.  A run writes the same beside its output, with
+ * what was found at run time (types, sizes, names) in place of what was left open. */
 const char *nib_recipe_resolved(nib_recipe *r);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -2,6 +2,10 @@
 #ifndef NIBBLE_STATUS_H
 #define NIBBLE_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum nib_status {
     NIB_OK = 0,
     NIB_E_NOMEM,       /* an allocation failed */
@@ -21,4 +25,7 @@ typedef struct nib_error {
     char message[1024];
 } nib_error;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -7,6 +7,10 @@
 
 #include "nibble/context.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct nib_text_codec nib_text_codec;
 
 nib_status nib_text_codec_open(nib_ctx *ctx, const char *model_dir, nib_text_codec **out,
@@ -19,4 +23,7 @@ nib_status nib_text_codec_decode(nib_text_codec *c, const uint32_t *ids, size_t 
                                  bool skip_special, const char **text, size_t *bytes,
                                  nib_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
