@@ -30,6 +30,7 @@ static int run(int argc, char **argv)
 
     if (argc < 2) {
         print_verbs(stderr);
+        fputs("nibble: missing verb\n", stderr);
         return 2;
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -46,8 +47,10 @@ static int run(int argc, char **argv)
             code = verbs[i].run(argc - 2, argv + 2);
             return code < 0 ? 0 : code; /* -1: help was asked for */
         }
-    fprintf(stderr, "nibble: there is no verb '%s'\n\n", argv[1]);
-    print_verbs(stderr);
+    fprintf(stderr, "usage: nibble VERB ...\nnibble: unknown verb '%s'; the verbs are", argv[1]);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        fprintf(stderr, "%s %s", i ? "," : "", verbs[i].name);
+    fputs(" (see nibble --help)\n", stderr);
     return 2;
 }
 

@@ -11,15 +11,24 @@
 #include <string.h>
 
 static const char *const aliases[][2] = {
-    { "max-length", "max-seq-length" }, { "overwrite-output-dir", "overwrite" }, { "torch-dtype", "compute-dtype" },
-    { "bnb-4bit-compute-dtype", "compute-dtype" }, { "batch-size", "per-device-train-batch-size" },
+    { "max-length", "max-seq-length" },
+    { "overwrite-output-dir", "overwrite" },
+    { "torch-dtype", "compute-dtype" },
+    { "bnb-4bit-compute-dtype", "compute-dtype" },
+    { "batch-size", "per-device-train-batch-size" },
     { "per-device-eval-batch-size", "batch-size" },
 };
 
+static void print_usage_line(const verb *v, FILE *to)
+{
+    fprintf(to, "usage: nibble %s %s%s[options]\n", v->name, v->arguments,
+            *v->arguments ? " " : "");
+}
+
 static void print_usage(const verb *v, FILE *to)
 {
-    fprintf(to, "usage: nibble %s %s%s[options]\n%s\n\n", v->name, v->arguments,
-            *v->arguments ? " " : "", v->summary);
+    print_usage_line(v, to);
+    fprintf(to, "%s\n\n", v->summary);
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
@@ -67,13 +76,32 @@ int options_misuse(const verb *v, const char *format, ...)
 {
     va_list args;
 
+    print_usage_line(v, stderr);
     fprintf(stderr, "nibble %s: ", v->name);
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\n\n");
-    print_usage(v, stderr);
+    fprintf(stderr, " (see nibble %s --help)\n", v->name);
     return 2;
+}
+
+/* The words of v->arguments are positional but for an option and the word behind it. */
+static int missing_argument(const verb *v)
+{
+    const char *word = v->arguments;
+    size_t index = 0;
+
+    for (;;) {
+        size_t n = strcspn(word, " ");
+        if (strncmp(word, "--", 2) == 0) {
+            word += n + (word[n] == ' ');
+            n = strcspn(word, " ");
+        } else if (index++ == v->positional_count) {
+            return options_misuse(v, "missing argument %.*s", (int)n, word);
+        }
+        if (!word[n]) return options_misuse(v, "missing argument");
+        word += n + 1;
+    }
 }
 
 /* Letters to change, add or drop to make one name of the other (Levenshtein 1966). */
@@ -97,12 +125,20 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
+/* The option whose name is most like this one; NULL when half of it would have to change. */
 static const char *nearest(const verb *v, const char *name)
 {
     const char *best = v->options[0].name;
     for (size_t i = 1; i < v->option_count; i++)
         if (distance(name, v->options[i].name) < distance(name, best)) best = v->options[i].name;
-    return best;
+    return distance(name, best) <= strlen(name) / 2 ? best : NULL;
+}
+
+static int unknown_option(const verb *v, const char *name)
+{
+    const char *like = nearest(v, name);
+    return options_misuse(v, "unknown option --%s%s%s", name, like ? "; the nearest is --" : "",
+                          like ? like : "");
 }
 
 static option *find(verb *v, const char *name)
@@ -173,6 +209,17 @@ static bool add_items(option_list *list, char *text)
     return true;
 }
 
+static const char *expected(const option *o)
+{
+    switch (o->kind) {
+    case OPTION_COUNT: return "an integer of 1 or more";
+    case OPTION_NATURAL: case OPTION_SEED: return "an integer of 0 or more";
+    case OPTION_FLOAT: return "a decimal number";
+    case OPTION_LIST: return "fewer values";
+    default: return "a value";
+    }
+}
+
 static bool set_value(const option *o, char *text)
 {
     uint64_t n;
@@ -211,26 +258,24 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
         off = true;
         if (o && !is_flag(o)) o = NULL;
     }
-    if (!o)
-        return options_misuse(v, "unknown option --%s; the nearest is --%s", name,
-                              nearest(v, name));
+    if (!o) return unknown_option(v, name);
     if (is_flag(o)) {
         if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0))
             value = next, *took_next = true;
         if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
-            return options_misuse(v, "--%s takes true or false, not '%s'", o->name, value);
+            return options_misuse(v, "--%s: expected true or false, got '%s'", o->name, value);
         if (!set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off))
             return options_misuse(v, "too many options");
         return 0;
     }
     if (!value) {
-        if (!next) return options_misuse(v, "--%s needs a value", o->name);
+        if (!next)
+            return options_misuse(v, "--%s: missing value, such as %s", o->name, o->example);
         value = next;
         *took_next = true;
     }
     if (!set_value(o, value))
-        return options_misuse(v, "--%s: '%s' is not a value such as %s", o->name, value,
-                              o->example);
+        return options_misuse(v, "--%s: expected %s, got '%s'", o->name, expected(o), value);
     return 0;
 }
 
@@ -257,7 +302,7 @@ int options_parse(verb *v, int argc, char **argv)
         if (only_positional || strncmp(argv[i], "--", 2) != 0) {
             if (v->positional_count ==
                 (v->positional_most ? v->positional_most : v->positional_wanted))
-                return options_misuse(v, "one argument too many: %s", argv[i]);
+                return options_misuse(v, "unexpected argument '%s'", argv[i]);
             v->positional[v->positional_count++] = argv[i];
             continue;
         }
@@ -265,7 +310,6 @@ int options_parse(verb *v, int argc, char **argv)
         if (code) return code;
         i += took_next;
     }
-    if (v->positional_count < v->positional_wanted)
-        return options_misuse(v, "an argument is missing: %s", v->arguments);
+    if (v->positional_count < v->positional_wanted) return missing_argument(v);
     return 0;
 }

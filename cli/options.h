@@ -54,6 +54,7 @@ typedef struct verb {
 
 /* Reads argv behind the verb.  0: go on; otherwise the exit status, -1 when help was printed. */
 int options_parse(verb *v, int argc, char **argv);
+/* The usage in one line, then the error, the last that is printed; 2, the exit status. */
 int options_misuse(const verb *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

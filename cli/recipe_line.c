@@ -56,7 +56,7 @@ int recipe_line_sort(recipe_line *r, verb *v)
         } else if (equals && !(i == 0 && there)) {
             size_t n = (size_t)(equals - text);
             if (r->pairs.count == OPTION_PAIR_ROOM || n >= RECIPE_NAME_ROOM)
-                return options_misuse(v, "'%.60s' is not key=value", text);
+                return options_misuse(v, "expected key=value, got '%.60s'", text);
             snprintf(r->positional_names[i], RECIPE_NAME_ROOM, "%.*s", (int)n, text);
             r->pairs.items[r->pairs.count].key = r->positional_names[i];
             r->pairs.items[r->pairs.count++].value = equals + 1;
@@ -68,7 +68,7 @@ int recipe_line_sort(recipe_line *r, verb *v)
             r->pairs.items[r->pairs.count++].value = text;
         } else {
             return options_misuse(
-                v, "one argument too many: %s (after MODEL or RECIPE comes key=value)", text);
+                v, "unexpected argument '%s': after MODEL or RECIPE, expected key=value", text);
         }
     }
     return 0;
@@ -85,13 +85,11 @@ int recipe_line_read(recipe_line *r, session *s, verb *v, nib_status *status)
     }
     if (!*status) *status = nib_recipe_finetune_options(r->recipe, &r->o, &s->err);
     if (*status) return 0;
-    if (!r->o->model.model)
-        return options_misuse(v,
-                              r->path ? "the recipe names no model: model_name_or_path is missing"
-                                      : "an argument is missing: %s",
-                              v->arguments);
-    if (!r->o->data.data)
-        return options_misuse(v, r->path ? "the recipe names no data" : "--data is missing");
+    if (!r->o->model.model && r->path)
+        return options_misuse(v, "%s: missing key model_name_or_path", r->path);
+    if (!r->o->model.model) return options_misuse(v, "missing argument MODEL or RECIPE");
+    if (!r->o->data.data && r->path) return options_misuse(v, "%s: missing key data", r->path);
+    if (!r->o->data.data) return options_misuse(v, "missing option --data");
     return 0;
 }
 

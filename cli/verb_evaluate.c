@@ -32,7 +32,7 @@ int verb_evaluate(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!o.data.data) return options_misuse(&v, "--data is missing");
+    if (!o.data.data) return options_misuse(&v, "missing option --data");
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;
     o.model.model = v.positional[0];

@@ -249,8 +249,8 @@ int verb_finetune(int argc, char **argv)
     if ((code = recipe_line_sort(&f.line, &v)) || (code = session_begin(&f.s))) return code;
     code = recipe_line_read(&f.line, &f.s, &v, &status);
     if (!code && !status && !f.line.o->output_dir && !f.line.o->dry_run)
-        code = options_misuse(&v, f.line.path ? "the recipe names no output_dir"
-                                              : "--output-dir is missing");
+        code = f.line.path ? options_misuse(&v, "%s: missing key output_dir", f.line.path)
+                           : options_misuse(&v, "missing option --output-dir");
     if (code) {
         recipe_line_free(&f.line);
         nib_ctx_destroy(f.s.ctx);

@@ -220,11 +220,12 @@ int verb_generate(int argc, char **argv)
 
     if ((code = options_parse(&v, argc, argv))) return code;
     if (!g.prompt == !g.prompts)
-        return options_misuse(&v, "one of --prompt and --prompts is needed");
+        return options_misuse(&v, "expected one of --prompt and --prompts, got %s",
+                              g.prompt ? "both" : "none");
     if (!g.o.chat && (g.o.system || g.o.chat_template))
-        return options_misuse(&v, "--system and --chat-template go with --chat");
+        return options_misuse(&v, "--system and --chat-template need --chat");
     if (g.prompt && g.adapters.count > 1 && !g.use)
-        return options_misuse(&v, "--use NAME says which of the adapters answers");
+        return options_misuse(&v, "several adapters: missing option --use NAME");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
     model.model = v.positional[0];

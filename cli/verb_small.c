@@ -92,7 +92,7 @@ int verb_merge(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!o.adapter) return options_misuse(&v, "--adapter is missing");
+    if (!o.adapter) return options_misuse(&v, "missing option --adapter");
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;

@@ -77,23 +77,51 @@ static void test_full_disk(void)
     }
 }
 
-/* Misuse: exit 2, nothing on standard output, the usage of that verb. */
+/* Misuse: exit 2, nothing on standard output; the usage of that verb in one line, and below it,
+ * where no long help pushes it out of sight, what is wrong. */
 static void test_misuse(void)
 {
-    static const char *const runs[][6] = {
-        { "generate", "models/pico" }, { "evaluate", "models/pico" }, { "quantize", "models/pico", "out" },
-        { "merge", "models/pico", "out" }, { "inspect" }, { "inspect", "a", "b" }, { "doctor", "--thread", "1" },
-        { "doctor", "--json=maybe" }, { "doctor", "--threads" }, { "finetune" }, { "finetune", "models/pico" },
+    static const struct { const char *arguments[6], *error; } runs[] = {
+        { { "generate", "models/pico" }, "expected one of --prompt and --prompts, got none" },
+        { { "evaluate", "models/pico" }, "missing option --data" },
+        { { "quantize", "models/pico" }, "missing argument OUT" },
+        { { "quantize", "models/pico", "out" }, "missing option --load-in-4bit" },
+        { { "merge", "models/pico", "out" }, "missing option --adapter" },
+        { { "merge", "models/pico" }, "missing argument OUT" },
+        { { "inspect" }, "missing argument MODEL|ADAPTER|FILE" },
+        { { "inspect", "a", "b" }, "unexpected argument 'b'" },
+        { { "doctor", "--thread", "1" }, "unknown option --thread; the nearest is --threads" },
+        { { "doctor", "--json=maybe" }, "--json: expected true or false, got 'maybe'" },
+        { { "doctor", "--threads" }, "--threads: missing value, such as" },
+        { { "doctor", "--threads", "x" }, "--threads: expected an integer of 0 or more, got 'x'" },
+        { { "generate", "m", "--prompt", "p", "--temperature", "hot" },
+          "--temperature: expected a decimal number, got 'hot'" },
+        { { "finetune" }, "missing argument MODEL or RECIPE" },
+        { { "finetune", "models/pico" }, "missing option --data" },
+        { { "finetune", "models/pico", "--lora-alpa", "8" },
+          "unknown option --lora-alpa; the nearest is --lora-alpha" },
+        { { "finetune", "models/pico", "--zzzz" }, "unknown option --zzzz (" },
+        { { "finetune", "models/pico", "other" }, "unexpected argument 'other'" },
     };
     program_end e;
 
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-        char usage[64];
-        snprintf(usage, sizeof usage, "usage: nibble %s ", runs[i][0]);
-        REQUIRE(program_nibble(&(program_run){ .arguments = runs[i] }, &e));
-        CHECK(e.exit_code == 2 && has(e.said, usage) && !*e.out, "run %zu: %d %s%s", i, e.exit_code,
-              e.out, e.said);
+        const char *const *arguments = runs[i].arguments, *newline;
+        char usage[64], start[200], see[64];
+
+        snprintf(usage, sizeof usage, "usage: nibble %s ", arguments[0]);
+        snprintf(start, sizeof start, "\nnibble %s: %s", arguments[0], runs[i].error);
+        snprintf(see, sizeof see, " (see nibble %s --help)\n", arguments[0]);
+        REQUIRE(program_nibble(&(program_run){ .arguments = arguments }, &e));
+        newline = strchr(e.said, '\n');
+        CHECK(e.exit_code == 2 && strncmp(e.said, usage, strlen(usage)) == 0 && !*e.out &&
+                  newline && strncmp(newline, start, strlen(start)) == 0 &&
+                  is_one_line(newline + 1) && has(newline, see),
+              "run %zu: %d %s%s", i, e.exit_code, e.out, e.said);
     }
+    REQUIRE(NIBBLE(&e, "finetun"));
+    CHECK(e.exit_code == 2 && has(e.said, "\nnibble: unknown verb 'finetun'; the verbs are quantize, "),
+          "%d %s", e.exit_code, e.said);
 }
 
 /* Numbers are finite, decimal and in their range; nothing else is read as one. */
