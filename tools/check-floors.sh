@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# check-floors.sh - proves that every folder includes only what tools/floors.txt allows, and
-# that a file's name is found once in the tree (docs/style.md).
+# check-floors.sh - proves that every folder includes only what tools/floors.txt allows, that
+# files do not need each other in a circle but for those of tools/circles.txt, and that a file's
+# name is found once in the tree (docs/style.md).
 # Prints "ok NAME" or "FAILED NAME" lines as the test programs do; exit 1 if one failed.
-#   tools/check-floors.sh [TOP]     TOP: another tree, for trying the check itself
+#   BUILD=build tools/check-floors.sh [TOP]     TOP: another tree, for trying the check itself
 set -uo pipefail
+build=${BUILD:-build}
 top=${1:-$(cd "$(dirname "$0")/.." && pwd)}
 cd "$top" || exit 1
 status=0
@@ -44,6 +46,73 @@ check_private() { # FOLDER HEADERS...: prints each include of one of them from e
     done
 }
 
+# Who needs whom is read from the object files in $BUILD: a file needs the one that defines a name
+# that it uses.  (Not from the includes: a module's private header may include its public one.)
+# Prints each circle that tools/circles.txt does not allow with the names that make it, and each
+# line of that list that allows nothing.  The circles are the strongly connected components of
+# the files (Tarjan 1972).
+check_circles() {
+    local source objects=()
+    for source in src/*/*.c; do
+        [ ! -e "$build/${source%.c}.o" ] || objects+=("$build/${source%.c}.o")
+    done
+    [ ${#objects[@]} -gt 0 ] || { echo "no object file in $build/src: build it first"; return; }
+    { sed -e 's/#.*//' -e 's/^/allow /' tools/circles.txt
+      "${NM:-nm}" -A "${objects[@]}"
+    } | awk -v build="$build/src/" '
+        function visit(v,   i, n, w, names) {
+            number[v] = low[v] = ++count
+            stack[++depth] = v; on[v] = 1
+            n = split(needs[v], w, " ")
+            for (i = 1; i <= n; i++) {
+                if (!(w[i] in number)) {
+                    visit(w[i])
+                    if (low[w[i]] < low[v]) low[v] = low[w[i]]
+                } else if (on[w[i]] && number[w[i]] < low[v]) low[v] = number[w[i]]
+            }
+            if (low[v] != number[v]) return
+            names = ""
+            do { w[0] = stack[depth--]; on[w[0]] = 0; names = names " " w[0] } while (w[0] != v)
+            if (names != " " v) judge(names)
+        }
+        function judge(names,   i, k, n, w, inside) { # are all of them in one line of the list?
+            n = split(names, w, " ")
+            for (k = 1; k <= lines; k++) {
+                inside = 1
+                for (i = 1; i <= n; i++) if (!((k, w[i]) in allowed)) inside = 0
+                if (inside) { used[k] = 1; return }
+            }
+            print "a circle of files, which tools/circles.txt does not allow:" names
+            for (i = 1; i <= n; i++) for (k = 1; k <= n; k++)
+                if ((w[i], w[k]) in by) print "    " w[i] " needs of " w[k] ":" by[w[i], w[k]]
+        }
+        $1 == "allow" {
+            if (NF == 1) next
+            line[++lines] = $0
+            for (i = 2; i <= NF; i++) allowed[lines, $i] = 1
+            next
+        }
+        {
+            file = substr($1, length(build) + 1)
+            sub(/\.o:.*/, "", file)
+            if ($(NF - 1) ~ /^[TDBRV]$/) home[$NF] = file
+            if ($(NF - 1) == "U") { user[++uses] = file; name[uses] = $NF }
+        }
+        END {
+            for (i = 1; i <= uses; i++) {
+                from = user[i]
+                if (!(name[i] in home)) continue
+                to = home[name[i]]
+                if (!((from, to) in by)) needs[from] = needs[from] " " to
+                by[from, to] = by[from, to] " " name[i]
+                files[from]
+            }
+            for (f in files) if (!(f in number)) visit(f)
+            for (k = 1; k <= lines; k++)
+                if (!(k in used)) print "tools/circles.txt: there is no such circle:" substr(line[k], 6)
+        }'
+}
+
 listed=
 while IFS=: read -r folder allowed; do
     case $folder in
@@ -63,6 +132,7 @@ verdict "floors: every folder of src/ is listed" "$(
     for folder in src/*/; do
         [[ "$listed" == *" ${folder%/} "* ]] || echo "${folder%/} has no line in tools/floors.txt"
     done)"
+verdict "floors: no circles of files" "$(check_circles)"
 verdict "floors: file names are unique" "$(
     find src cli -name '*.c' | sed 's:.*/::' | sort | uniq -d |
     while read -r name; do echo "$name: $(find src cli -name "$name" | tr '\n' ' ')"; done)"

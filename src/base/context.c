@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cgroup.h"
 #include "base/cpu.h"
@@ -133,11 +132,4 @@ void nib_warn(nib_ctx *ctx, const char *format, ...)
 bool nib_should_stop(nib_ctx *ctx)
 {
     return ctx->options.should_stop && ctx->options.should_stop(ctx->options.should_stop_user);
-}
-
-double nib_clock_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

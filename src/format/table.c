@@ -2,7 +2,6 @@
 #include "format/table.h"
 
 #include <strings.h>
-#include <utf8proc.h>
 
 #include "format/csv.h"
 #include "format/parquet.h"
@@ -29,29 +28,6 @@ bool nib_table_kind_of(const char *path, nib_table_kind *out)
     for (size_t i = 0; dot && i < NIB_COUNT(kinds); i++)
         if (!strcasecmp(dot, kinds[i].ending)) return *out = kinds[i].kind, true;
     return false;
-}
-
-void nib_table_release(const nib_table_source *s, size_t begin, size_t end)
-{
-    if (s->map && end > begin) nib_filemap_release(s->map, s->data + begin, end - begin);
-}
-
-size_t nib_text_invalid(const uint8_t *text, size_t bytes)
-{
-    size_t i = 0;
-
-    while (i < bytes) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t n = 1;
-
-        if (text[i] == 0) return i;
-        if (text[i] >= 0x80) {
-            n = utf8proc_iterate(text + i, bytes - i > 4 ? 4 : (utf8proc_ssize_t)(bytes - i), &c);
-            if (n <= 0) return i;
-        }
-        i += (size_t)n;
-    }
-    return bytes;
 }
 
 static nib_status open_reader(nib_table *t, nib_error *err)

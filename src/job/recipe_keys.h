@@ -83,6 +83,7 @@ struct nib_recipe {
 /* Memory that lives as long as the recipe, zeroed; NULL: none. */
 void *nib_recipe_take(nib_recipe *r, size_t bytes);
 char *nib_recipe_copy(nib_recipe *r, const char *text, size_t bytes);
+void nib_recipe_release(nib_recipe *r); /* all of it */
 
 /* The row of a name (dashes as underscores, any case), aliases not followed; SIZE_MAX: none. */
 size_t nib_recipe_find(const char *name);

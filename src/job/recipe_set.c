@@ -3,26 +3,6 @@
 
 #include "job/recipe_keys.h"
 
-struct nib_recipe_block { struct nib_recipe_block *next; };
-
-void *nib_recipe_take(nib_recipe *r, size_t bytes)
-{
-    struct nib_recipe_block *b = nib_new(r->ctx, nib_round_up(sizeof *b, 16) + bytes);
-
-    if (!b) return NULL;
-    b->next = r->blocks;
-    r->blocks = b;
-    return (char *)b + nib_round_up(sizeof *b, 16);
-}
-
-char *nib_recipe_copy(nib_recipe *r, const char *text, size_t bytes)
-{
-    char *copy = nib_recipe_take(r, bytes + 1);
-
-    if (copy) memcpy(copy, text, bytes);
-    return copy;
-}
-
 nib_recipe_values nib_recipe_defaults(void)
 {
     nib_recipe_values v = { .assistant_only_loss = -1, .completion_only_loss = -1 };
@@ -50,10 +30,7 @@ nib_status nib_recipe_create(nib_ctx *ctx, nib_recipe **out, nib_error *err)
 void nib_recipe_destroy(nib_recipe *r)
 {
     if (!r) return;
-    for (struct nib_recipe_block *b = r->blocks, *next; b; b = next) {
-        next = b->next;
-        nib_free(r->ctx, b);
-    }
+    nib_recipe_release(r);
     nib_free(r->ctx, r->given);
     nib_free(r->ctx, r->resolved);
     nib_free(r->ctx, r);
