@@ -33,7 +33,9 @@ CFLAGS  ?= $(OPT)
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-format-zero-length \
            $(if $(filter-out 0,$(WERROR)),-Werror)
-SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+COVERAGE ?=
+SAN_FLAGS := $(if $(COVERAGE),--coverage -fprofile-update=atomic) \
+             $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 NIB_CPPFLAGS := -Isrc -Iinclude -DNIB_VERSION='"$(VERSION)"' -D_GNU_SOURCE $(LIB_CFLAGS)
 # Behind the user's flags, for they keep a sum's bits: a product is rounded before it is added.
 NIB_CFLAGS = -std=c17 $(WARN) -fno-math-errno -pthread $(SAN_FLAGS) $(FUZZ_FLAGS) \
@@ -81,8 +83,8 @@ isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call 
 # AVX-512's intrinsics are many small functions: with a sanitizer one file takes six minutes at -O3.
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1)
 
-.PHONY: all lib examples demo test test-emulated run-emulated bench bench-peers fuzz fuzzers \
-        tests benches install clean help deps have-packages
+.PHONY: all lib examples demo test test-emulated run-emulated test-threads run-threads coverage \
+        tidy bench bench-peers fuzz fuzzers tests benches install clean help deps have-packages
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
 # read what pkg-config says of them.
@@ -97,11 +99,16 @@ help:
 	@echo 'make test             every test that needs no network'
 	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
 	@echo 'make SAN=address,undefined test'
-	@echo 'make AREAS=text/* test'
-	@echo 'make bench            the kernels and the training step against the peak of this machine'
-	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp (network; PEERS=--help)'
+	@echo 'make AREAS=text/* test   only these'
+	@echo 'make test-threads     the pool, the products and a training run, thread sanitizer'
+	@echo 'make coverage         lines and branches that the tests reach (gcovr)'
+	@echo 'make tidy             clang-tidy on what reads files'
+	@echo 'make bench            kernels and the training step against the peak of this machine'
+	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp'
+	@echo '                      (network; PEERS=--help)'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
-	@echo 'make install          program, library, headers, pkg-config file, man page (PREFIX, DESTDIR)'
+	@echo 'make install          program, library, headers, pkg-config file, man page'
+	@echo '                      (PREFIX, DESTDIR)'
 
 # Names the packages that are missing, installs nothing.
 have-packages:
@@ -165,6 +172,29 @@ test-emulated: deps
 run-emulated: $(filter $(EMULATED_AREAS:%=$(BUILD)/tests/%/test_%),$(TESTS))
 	@BUILD=$(BUILD) tests/run.sh '@($(subst $(space),|,$(EMULATED_AREAS)))/*'
 
+# The pool, the products and a short training run under the thread sanitizer.
+THREADED := base/test_thread quant/test_product quant/test_product_dot
+test-threads: deps
+	@$(MAKE) --no-print-directory $(PARALLEL) SAN=thread OPT="-O1 -g" run-threads
+run-threads: $(BUILD)/nibble $(THREADED:%=$(BUILD)/tests/%)
+	@BUILD=$(BUILD) SAN=$(SAN) tests/run.sh '@($(subst $(space),|,$(THREADED))|job/test_threads)'
+
+# Which lines and branches of src/ and cli/ the tests reach.
+GCOVR ?= gcovr
+coverage: deps
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=build-coverage COVERAGE=1 OPT="-O0 -g" tests
+	@find build-coverage -name '*.gcda' -delete
+	@BUILD=build-coverage CC="$(CC)" tests/run.sh
+	@GCOVR="$(GCOVR)" tools/coverage.sh build-coverage
+
+# What reads files, through clang-tidy with the checks of .clang-tidy.
+TIDY ?= clang-tidy
+TIDIED := $(wildcard src/format/*.c src/text/*.c src/model/config*.c src/train/shape*.c \
+          src/train/data*.c src/train/checkpoint*.c src/adapter/peft*.c src/quant/*_file.c)
+tidy: have-packages
+	@printf '%s\n' $(TIDIED) | CPPFLAGS='$(subst ','\'',$(NIB_CPPFLAGS))' TIDY=$(TIDY) \
+	  xargs -P "$$(nproc)" -n 4 tools/tidy.sh
+
 bench: deps
 	$(if $(EMULATE),$(error bench: an emulated build has no speed to measure))
 	@$(MAKE) --no-print-directory $(PARALLEL) benches
@@ -188,10 +218,8 @@ fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
 	@$(MAKE) --no-print-directory $(PARALLEL) CC=$(FUZZ_CC) BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
 	  FUZZ_FLAGS=-fsanitize=fuzzer-no-link fuzzers
-	@for c in $(FUZZ_SRC); do n=$$(basename $$c .c | sed s/^fuzz_//); mkdir -p build-fuzz/corpus/$$n; \
-	  build-fuzz/fuzz/fuzz_$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-	     -artifact_prefix=build-fuzz/ build-fuzz/corpus/$$n fuzz/seeds/$$n > build-fuzz/$$n.log 2>&1 || \
-	     { tail -40 build-fuzz/$$n.log; echo "FAILED fuzz $$n"; exit 1; }; echo "ok fuzz $$n"; done
+	@printf '%s\n' $(FUZZ_SRC:fuzz/fuzz_%.c=%) | \
+	  xargs -P "$$(nproc)" -n 1 tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
 demo: deps
 	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble

@@ -10,6 +10,9 @@
 # case counts as one failure.  Ends with "N passed, N failed, N skipped"; exit 1 if a case
 # failed or none ran.  With STRICT_SKIPS=1 a skip that tests/skips.txt does not list fails.
 #
+# Directories of tests lie in memory (TEST_MEMORY_DIR, /dev/shm where it has a GiB free), because
+# a training run syncs some hundred times; empty: in /tmp.
+#
 # TEST_JOBS of them run side by side (default: one for each processor), those first that took
 # longest the last time; what they found is reported in the order of their names.
 set -uo pipefail
@@ -23,8 +26,13 @@ work=$(mktemp -d)
 times=$build/tests/times # "SECONDS NAME" of the last run
 trap 'rm -rf "$work"' EXIT
 
-# What must have the machine to itself, because it measures.
-alone=()
+# What must have the machine to itself, because it needs most of the memory or measures.
+alone=(interop/test_memory_7b)
+
+if [ -z "${TEST_MEMORY_DIR+set}" ] && [ -w /dev/shm ] &&
+    [ "$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')" -ge 1048576 ]; then
+    export TEST_MEMORY_DIR=/dev/shm
+fi
 
 # Whether "NAME: reason" begins with a line of tests/skips.txt.
 listed_skip() {
@@ -55,9 +63,16 @@ collect() {
     for program in tests/*/test_*.sh; do
         [ -x "$program" ] && name=${program#tests/} && add "${name%.sh}" "$program"
     done
+    if [ -n "${PYTHON:-}" ]; then # the program against the real libraries, for .ci/run
+        for program in tests/interop/test_*.py; do
+            name=${program#tests/}
+            add "${name%.py}" "$PYTHON $program"
+        done
+    fi
     for program in "$build"/fuzz/seeds_*; do
         name=${program#"$build"/fuzz/seeds_}
-        [ -x "$program" ] && [ -e "fuzz/fuzz_$name.c" ] && add "fuzz/$name" "$program fuzz/seeds/$name"
+        [ -x "$program" ] && [ -e "fuzz/fuzz_$name.c" ] &&
+            add "fuzz/$name" "$program fuzz/seeds/$name"
     done
     for program in tools/check-*.sh; do
         name=${program%.sh}
@@ -110,10 +125,8 @@ is_alone() {
 
 # The names, the longest of the last run first and the unknown before them.
 by_length() {
-    local name
-    { [ ! -e "$times" ] || cat "$times"; printf '9999 %s\n' "${names[@]}"; } |
-        awk '{ if (!($2 in t)) order[++n] = $2; if (!($2 in t) || $1 < 9999) t[$2] = $1; if ($1 == 9999) known[$2] = 1 }
-             END { for (i = 1; i <= n; i++) if (order[i] in known) print t[order[i]], order[i] }' |
+    { [ ! -e "$times" ] || cat "$times"; printf 'now %s\n' "${names[@]}"; } |
+        awk '$1 == "now" { print ($2 in took ? took[$2] : 9999), $2; next } { took[$2] = $1 }' |
         sort -s -k1,1nr | cut -d' ' -f2
 }
 
@@ -121,13 +134,14 @@ collect
 : >"$work/skips"
 : >"$work/times"
 if [ ${#names[@]} -gt 0 ]; then
+    by_length >"$work/order"
     running=0
     while IFS= read -r name; do
         is_alone "$name" && continue
         [ $running -lt "$jobs" ] || { wait -n; running=$((running - 1)); }
         run "$name" &
         running=$((running + 1))
-    done < <(by_length)
+    done <"$work/order"
     wait
     for name in "${names[@]}"; do
         ! is_alone "$name" || run "$name"
@@ -138,6 +152,7 @@ fi
 
 sort -u "$work/skips"
 [ ${#names[@]} -gt 0 ] || echo "no test in $build/tests matches '$pattern': nothing was tested"
-echo "the longest:$(sort -s -k1,1nr "$work/times" | head -5 | sed 's/^\([^ ]*\) \(.*\)/ \2 \1 s/' | paste -sd,)"
+echo "the longest:$(sort -s -k1,1nr "$work/times" | head -5 | awk '{ print " " $2 " " $1 " s" }' |
+    paste -sd,)"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -2,6 +2,7 @@
 
 Each test prints `ok NAME`, `FAILED NAME` after a line that says why, or `skipped NAME: reason`, and
 ends with `N passed, N failed, N skipped`.  NIBBLE names the program (default build/nibble)."""
+import datetime
 import json
 import os
 import subprocess
@@ -31,6 +32,17 @@ class Skip(Exception):
 def listed_skip(text):
     with open(os.path.join(TOP, "tests", "skips.txt")) as f:
         return any(text.startswith(line.rstrip("\n")) for line in f if line.strip() and not line.startswith("#"))
+
+
+def of_the_day(cases, most, day=None):
+    """At most `most` of the cases, other ones every day, in their order: all have had their turn after
+    len(cases) / most days.  For cases that are many, slow and alike; NIBBLE_ALL_CASES=1 takes all of them."""
+    cases = list(cases)
+    if os.environ.get("NIBBLE_ALL_CASES") == "1" or len(cases) <= most:
+        return cases
+    day = datetime.date.today().toordinal() if day is None else day
+    chosen = {(day * most + i) % len(cases) for i in range(most)}
+    return [case for i, case in enumerate(cases) if i in chosen]
 
 
 def check(condition, message):

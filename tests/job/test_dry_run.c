@@ -81,10 +81,14 @@ static void test_recipes(void)
         uint64_t trainable, all, steps;
         uint64_t least, most; /* MiB of the plan */
     } cases[] = {
-        { "gptj-quotes", "gpt-j-6b", "gpt2", "recipes/data/quotes.jsonl", "1GiB", 3670016, 6054552800, 10, 3500, 3900 },
-        { "falcon-faq", "falcon-7b", "falcon", "recipes/data/faq.jsonl", "1GiB", 4718592, 6926439296, 80, 3900, 4300 },
-        { "llama2-python", "llama-2-7b", "llama2", "recipes/data/python.jsonl", "1GiB", 33554432, 6771970048, 2, 4000, 4600 },
-        { "smollm2-chat", "smollm2-135m", "smollm", "recipes/data/chat.jsonl", "40MiB", 4884480, 139399488, 12, 180, 420 },
+        { "gptj-quotes", "gpt-j-6b", "gpt2", "recipes/data/quotes.jsonl", "1GiB", 3670016,
+          6054552800, 10, 3500, 3900 },
+        { "falcon-faq", "falcon-7b", "falcon", "recipes/data/faq.jsonl", "1GiB", 4718592,
+          6926439296, 80, 3900, 4300 },
+        { "llama2-python", "llama-2-7b", "llama2", "recipes/data/python.jsonl", "1GiB", 33554432,
+          6771970048, 2, 4000, 4600 },
+        { "smollm2-chat", "smollm2-135m", "smollm", "recipes/data/chat.jsonl", "40MiB", 4884480,
+          139399488, 12, 180, 420 },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -155,7 +159,8 @@ static void test_demo(void)
 }
 
 static const char records[] =
-    "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4]}\n{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": [90, 80, 70, 60]}\n";
+    "{\"input_ids\": [1, 5, 9, 33, 7, 100, 4]}\n{\"input_ids\": [3, 4, 5, 6, 7]}\n{\"input_ids\": "
+    "[90, 80, 70, 60]}\n";
 
 /* What the plan knows from config.json alone is what it knows from the weights, for each family;
  * and a step with random weights of each runs. */
@@ -358,6 +363,7 @@ static void test_paged(void)
     seen s = { 0 };
     nib_error err;
 
+    test_on_disk();
     snprintf(model, sizeof model, "%s", test_data("tests/golden/models/llama"));
     snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
     snprintf(out, sizeof out, "%s/out", test_tmpdir());

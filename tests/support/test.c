@@ -17,8 +17,8 @@ static struct {
     size_t maps_count;
     nib_ctx *contexts[64];
     size_t contexts_count;
-    char tmpdir[64];
-    bool tidying;
+    bool tidying, on_disk;
+    char tmpdir[128];
 } now; /* the state of the case that runs: a test program's one global */
 
 void test_fail(const char *file, int line, const char *format, ...)
@@ -59,10 +59,14 @@ void *test_guarded(size_t bytes)
     return base + room - page - bytes;
 }
 
+void test_on_disk(void) { now.on_disk = true; }
+
 const char *test_tmpdir(void)
 {
     if (!now.tmpdir[0]) {
-        strcpy(now.tmpdir, "/tmp/nibble-test-XXXXXX");
+        const char *memory = now.on_disk ? NULL : getenv("TEST_MEMORY_DIR");
+        snprintf(now.tmpdir, sizeof now.tmpdir, "%.80s/nibble-test-XXXXXX",
+                 memory && *memory ? memory : "/tmp");
         if (!mkdtemp(now.tmpdir)) {
             perror("mkdtemp");
             exit(1);
@@ -151,7 +155,7 @@ static void tidy(void)
         munmap(now.maps[now.maps_count].base, now.maps[now.maps_count].bytes);
     }
     if (now.tmpdir[0]) {
-        char command[128];
+        char command[160];
         snprintf(command, sizeof command, "rm -rf '%s'", now.tmpdir);
         if (system(command)) fprintf(stderr, "%s: not removed\n", now.tmpdir);
     }
@@ -164,7 +168,7 @@ int test_main(const char *program, const test_case *cases, size_t count)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t i = 0; i < count; i++) {
-        now.failed = now.tidying = false;
+        now.failed = now.tidying = now.on_disk = false;
         now.skipped = NULL;
         now.random = 2463534242u;
         cases[i].run();

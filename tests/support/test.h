@@ -34,7 +34,11 @@ uint32_t test_rand(void);          /* seeded anew for each case */
 float test_rand_float(void);       /* uniform in [-1, 1) */
 void *
 test_guarded(size_t bytes); /* 64-byte aligned END: next byte is unreadable; freed after the case */
-const char *test_tmpdir(void);     /* a fresh directory for this case, removed after it */
+/* A fresh directory for this case, removed after it.  It lies in TEST_MEMORY_DIR where that is set
+ * (tests/run.sh: syncing to a disk is most of the time of some tests), unless test_on_disk() was
+ * called before: for paged states, which nibble refuses to keep in memory. */
+const char *test_tmpdir(void);
+void test_on_disk(void);
 const char *test_data(const char *relative); /* path of a file below the repository's top */
 nib_ctx *test_ctx(void);           /* a context with 2 threads, destroyed after the case */
 nib_ctx *test_ctx_threads(int threads, const char *isa);

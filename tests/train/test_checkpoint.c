@@ -173,9 +173,8 @@ static void test_directories(void)
 
 /* Each allocation of a run that goes on from a checkpoint fails once: an error, nothing leaked, and
  * the checkpoint is as good as before. */
-static void test_allocations(void)
+static void allocations(nib_finetune_options o)
 {
-    nib_finetune_options o = run_options("out");
     nib_error err;
     char dir[700];
     bool ended = false;
@@ -201,6 +200,12 @@ static void test_allocations(void)
     }
     CHECK(ended && n > 300, "%zu allocations", n);
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+}
+
+static void test_allocations(void)
+{
+    test_on_disk();
+    allocations(run_options("out"));
 }
 
 /* --- a step that is dropped --- */

@@ -131,8 +131,10 @@ static void test_refused(void)
     static const nib_pattern waves = { "num_waves", 2 }, cycles = { "num_cycles", 2 },
                              negative = { "num_cycles", -1 };
     struct { const char *type; const nib_pattern *argument; const char *says; } bad[] = {
-        { "cosine", &waves, "cosine has no 'num_waves', it has num_cycles" }, { "linear", &cycles, "linear has no 'num_cycles'" },
-        { "constant", &cycles, "constant has no" }, { "cosine_with_restarts", &negative, "num_cycles is -1" },
+        { "cosine", &waves, "cosine has no 'num_waves', it has num_cycles" },
+        { "linear", &cycles, "linear has no 'num_cycles'" },
+        { "constant", &cycles, "constant has no" },
+        { "cosine_with_restarts", &negative, "num_cycles is -1" },
         { "polynomial", NULL, "'polynomial', known are linear, cosine, cosine_with_restarts" },
     };
     nib_train_options t;
@@ -170,8 +172,10 @@ static void test_refused(void)
 static void test_groups(void)
 {
     static const struct { nib_param_kind kind; double decay, plus_rate, plus_decay; } want[] = {
-        { NIB_PARAM_LORA_A, 0.1, 1, 0.2 }, { NIB_PARAM_LORA_B, 0.1, 16, 0.2 }, { NIB_PARAM_LORA_EMBEDDING, 0.1, 5, 0.2 },
-        { NIB_PARAM_LINEAR, 0.1, 1, 0.2 }, { NIB_PARAM_EMBEDDING, 0.1, 1, 0.2 }, { NIB_PARAM_BIAS, 0, 16, 0 },
+        { NIB_PARAM_LORA_A, 0.1, 1, 0.2 }, { NIB_PARAM_LORA_B, 0.1, 16, 0.2 },
+        { NIB_PARAM_LORA_EMBEDDING, 0.1, 5, 0.2 },
+        { NIB_PARAM_LINEAR, 0.1, 1, 0.2 }, { NIB_PARAM_EMBEDDING, 0.1, 1, 0.2 },
+        { NIB_PARAM_BIAS, 0, 16, 0 },
         { NIB_PARAM_RMS_NORM, 0, 16, 0.2 }, { NIB_PARAM_LAYER_NORM, 0, 16, 0 },
     };
     nib_train_options t = options("adamw_torch"), plus = t;
@@ -201,7 +205,8 @@ typedef struct trial { nib_ctx *ctx; nib_kernels k; nib_params params; nib_optim
 static bool begin(trial *t, const char *optim, const char *dir, int threads, nib_error *err)
 {
     static const struct { size_t rows, cols; nib_param_kind kind; } shapes[] = {
-        { 300, 701, NIB_PARAM_LORA_A }, { 90, 50, NIB_PARAM_STORED }, { 64, 64, NIB_PARAM_LORA_B }, { 63, 65, NIB_PARAM_LORA_B },
+        { 300, 701, NIB_PARAM_LORA_A }, { 90, 50, NIB_PARAM_STORED }, { 64, 64, NIB_PARAM_LORA_B },
+        { 63, 65, NIB_PARAM_LORA_B },
         { 70, 60, NIB_PARAM_EMBEDDING }, { 1, 5000, NIB_PARAM_BIAS } };
     nib_train_options o = options(optim);
     uint32_t state = 7;
@@ -259,6 +264,7 @@ static void test_same_bits(void)
     static const char *const pairs[][2] = { { "adamw_torch", "paged_adamw_32bit" },
                                             { "adamw_bnb_8bit", "paged_adamw_8bit" } };
 
+    test_on_disk();
     for (size_t i = 0; i < NIB_COUNT(pairs); i++) {
         trial resident = { 0 }, paged = { 0 };
         nib_error err;
@@ -300,6 +306,7 @@ static void test_file_backed(void)
     nib_error err;
     char line[512];
 
+    test_on_disk();
     REQUIRE(begin(&t, "paged_adamw_8bit", test_tmpdir(), 2, &err), "%s", err.message);
     step(&t);
     for (size_t i = 0; i < nib_optimizer_states(&t.o); i++) {
@@ -368,6 +375,7 @@ static void test_checkpoints(void)
     nib_error err;
     float *scale;
 
+    test_on_disk();
     REQUIRE(begin(&a, "paged_adamw_8bit", test_tmpdir(), 2, &err), "%s", err.message);
     REQUIRE(begin(&b, "adamw_bnb_8bit", NULL, 2, &err), "%s", err.message);
     REQUIRE(begin(&other, "adamw_torch", NULL, 2, &err), "%s", err.message);
@@ -404,8 +412,10 @@ static void test_checkpoints(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "bitsandbytes", test_bitsandbytes }, { "schedules", test_schedules }, { "refused", test_refused }, { "groups", test_groups },
-        { "same_bits", test_same_bits }, { "file_backed", test_file_backed }, { "tmpfs", test_tmpfs }, { "checkpoints", test_checkpoints }, { "bytes", test_bytes },
+        { "bitsandbytes", test_bitsandbytes }, { "schedules", test_schedules },
+        { "refused", test_refused }, { "groups", test_groups },
+        { "same_bits", test_same_bits }, { "file_backed", test_file_backed },
+        { "tmpfs", test_tmpfs }, { "checkpoints", test_checkpoints }, { "bytes", test_bytes },
     };
     return test_main("optimizer", cases, NIB_COUNT(cases));
 }

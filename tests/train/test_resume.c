@@ -139,6 +139,7 @@ static void test_optimizers(void)
     static const nib_pattern cycles = { "num_cycles", 2 };
     const char *first[2] = { NULL, NULL }; /* what the resident forms made */
 
+    test_on_disk();
     for (size_t i = 0; i < NIB_COUNT(optims); i++) {
         char whole_name[32], killed_name[32];
         nib_finetune_options o[2];
@@ -223,7 +224,7 @@ static int run_program(const nib_finetune_options *o, const char *threads, long 
                            "--gradient-accumulation-steps",
                            "2",
                            "--max-steps",
-                           "40",
+                           "20",
                            "--save-steps",
                            "3",
                            "--save-total-limit",
@@ -317,8 +318,13 @@ static void kill_randomly(const char *optim, int kills)
 static void test_random_kills(void)
 {
     kill_randomly("adamw_torch", 12);
-    kill_randomly("paged_adamw_8bit", 8);
     kill_randomly("adamw_bnb_8bit", 6);
+}
+
+static void test_random_kills_paged(void)
+{
+    test_on_disk();
+    kill_randomly("paged_adamw_8bit", 8);
     kill_randomly("paged_adamw_32bit", 6);
 }
 
@@ -709,7 +715,8 @@ static void test_strategies(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "every_step", test_every_step }, { "kinds", test_kinds }, { "optimizers", test_optimizers }, { "random_kills", test_random_kills }, { "interrupted", test_interrupted },
+        { "every_step", test_every_step }, { "kinds", test_kinds }, { "optimizers", test_optimizers }, { "random_kills", test_random_kills },
+                                       { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
         { "directory", test_directory }, { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
