@@ -31,7 +31,8 @@ int main(void)
                     bench_read_bandwidth(ctx) * 1e-9);
         for (size_t t = 0; t < 2; t++)
             for (int twice = 0; twice < 2; twice++) {
-                encode_work e = { .ctx = ctx, .o = { .double_quant = twice, .blocksize = 64, .dtype = types[t] } };
+                encode_work e = { .ctx = ctx, .o = { .double_quant = twice, .blocksize = 64,
+                                                     .dtype = types[t] } };
                 void *values = bench_numbers(types[t], (size_t)OUT * IN, 3);
                 double seconds;
                 nib_error err;

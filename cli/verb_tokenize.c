@@ -75,10 +75,12 @@ int verb_tokenize(int argc, char **argv)
     int code;
     option options[] = {
         { "decode", OPTION_FLAG, &decode, NULL, "ids to text; newlines are printed as \\n" },
-        { "special-tokens", OPTION_FLAG, &special, NULL, "--no-special-tokens leaves out BOS and its like" },
+        { "special-tokens", OPTION_FLAG, &special, NULL,
+          "--no-special-tokens leaves out BOS and its like" },
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "tokenize", .arguments = "MODEL [--decode] < text", .summary = "Token ids, one line a line.",
+    verb v = { .name = "tokenize", .arguments = "MODEL [--decode] < text",
+               .summary = "Token ids, one line a line.",
                .options = options, .option_count = 4, .positional_wanted = 1 };
 
     if ((code = options_parse(&v, argc, argv)) || (code = session_begin(&s))) return code;

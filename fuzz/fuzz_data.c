@@ -50,10 +50,12 @@ static void prepare(void)
     }
     write_template(
         0,
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}");
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if "
+        "add_generation_prompt %}<assistant>{% endif %}");
     write_template(
         1,
-        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ "
+        "m.content }}</s>{% endgeneration %}"
         "{% else %}{{ m.content }}{% endif %}{% endfor %}{{ tools | tojson if tools }}");
     atexit(clean);
 }
@@ -109,7 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     o.data = path;
     o.max_seq_length = 2 + (first >> 4) * 9;
     choose(&o, first, templates[0], templates[1]);
-    if (nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o, .tokenizer = tokenizer, .vocabulary = VOCABULARY }, &d, &err) == NIB_OK) {
+    nib_dataset_source source = { .options = &o, .tokenizer = tokenizer, .vocabulary = VOCABULARY };
+    if (nib_dataset_open(ctx, &source, &d, &err) == NIB_OK) {
         check(d, o.max_seq_length, VOCABULARY);
         nib_dataset_close(d);
     } else if (!err.message[0]) {

@@ -54,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     snprintf(path, sizeof path, "%s/data.%s", dir, ends[data[0] & 3]);
     f = fopen(path, "wb");
     if (!f || fwrite(data + 1, 1, bytes - 1, f) != bytes - 1 || fclose(f)) abort();
-    if (nib_records_open(ctx, &(nib_records_options){ .path = path, .field = data[0] & 4 ? "data" : NULL }, &r, &err)) {
+    nib_records_options o = { .path = path, .field = data[0] & 4 ? "data" : NULL };
+    if (nib_records_open(ctx, &o, &r, &err)) {
         if (!err.message[0]) abort();
     } else {
         read_all(r, bytes);

@@ -21,7 +21,8 @@ check_folder() { # FOLDER ALLOWED...: prints each include that is not allowed
     local folder=$1 own=${1#src/} file number header first
     shift
     # The header's folder decides.  A header without one lies beside the file that includes it.
-    grep -RnHoE --include='*.c' --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]*("[^"]+"|<nibble/[^>]+>)' "$folder" |
+    grep -RnHoE --include='*.c' --include='*.h' \
+        '^[[:space:]]*#[[:space:]]*include[[:space:]]*("[^"]+"|<nibble/[^>]+>)' "$folder" |
     while IFS=: read -r file number header; do
         header=${header#*[\"<]}
         header=${header%[\">]}
@@ -32,7 +33,8 @@ check_folder() { # FOLDER ALLOWED...: prints each include that is not allowed
         esac
         [ "$first" = "$own" ] && continue
         [[ " $* " == *" $first "* ]] && continue
-        echo "$file:$number: $folder may not include \"$header\" (tools/floors.txt allows: ${*:-nothing but include/nibble})"
+        echo "$file:$number: $folder may not include \"$header\"" \
+            "(tools/floors.txt allows: ${*:-nothing but include/nibble})"
     done
 }
 
@@ -109,7 +111,7 @@ check_circles() {
             }
             for (f in files) if (!(f in number)) visit(f)
             for (k = 1; k <= lines; k++)
-                if (!(k in used)) print "tools/circles.txt: there is no such circle:" substr(line[k], 6)
+                if (!(k in used)) print "tools/circles.txt: no such circle:" substr(line[k], 6)
         }'
 }
 

@@ -52,7 +52,7 @@ need g++ "tests that the headers work in C++" command -v g++
 if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang
     need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime
-    need python3-venv "the reference libraries of the interop tests live in a virtual environment" has_venv
+    need python3-venv "the interop tests' libraries live in a virtual environment" has_venv
 fi
 if [ "${1:-}" = --peers ]; then
     need python3-venv "the peers of make bench-peers live in a virtual environment" has_venv
@@ -65,7 +65,8 @@ fi
 echo "nibble needs packages that this machine lacks:"
 printf '%s\n' "${reasons[@]}"
 if ! command -v apt-get >/dev/null; then
-    echo "install-deps: this is not a Debian system (no apt-get): install what these packages hold, then run make again" >&2
+    echo "install-deps: this is not a Debian system (no apt-get): install what these packages" \
+        "hold, then run make again" >&2
     exit 1
 fi
 if [ "$(id -u)" != 0 ]; then

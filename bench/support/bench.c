@@ -126,7 +126,8 @@ static void run_read(void *arg)
 
 double bench_read_bandwidth(nib_ctx *ctx)
 {
-    read_work w = { .ctx = ctx, .read = bench_read_ref, .bytes = bench_bytes(READ_BYTES + 8192, 1) };
+    read_work w = { .ctx = ctx, .read = bench_read_ref,
+                    .bytes = bench_bytes(READ_BYTES + 8192, 1) };
     double seconds;
 
 #if NIB_ARCH_X86

@@ -1,5 +1,5 @@
-/* copyfile.c - a file copied by pieces whose pages are given back, so that copying a tokenizer of 10
- * MB does not raise a run's peak by as much. */
+/* copyfile.c - a file copied by pieces whose pages are given back, so that copying a tokenizer of
+ * 10 MB does not raise a run's peak by as much. */
 #include "base/filemap.h"
 #include "base/outfile.h"
 

@@ -34,7 +34,8 @@ static void processor_name(char *name, size_t room)
 static json_t *sets(uint32_t cpu)
 {
     static const struct { uint32_t bit; const char *name; } known[] = {
-        { NIB_CPU_AVX2, "avx2" }, { NIB_CPU_AVX512, "avx512" }, { NIB_CPU_AVX512BF16, "avx512bf16" },
+        { NIB_CPU_AVX2, "avx2" }, { NIB_CPU_AVX512, "avx512" },
+        { NIB_CPU_AVX512BF16, "avx512bf16" },
     };
     json_t *list = json_array();
 

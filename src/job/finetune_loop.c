@@ -45,10 +45,13 @@ static nib_status report_step(job *j, const nib_trainer_step *s, nib_error *err)
     nib_log_entry e = {
         NIB_LOG_TRAIN, t->step, s->epoch, { s->grad_norm, s->learning_rate, loss }
     };
-    nib_step_report r = { .step = t->step, .steps = t->steps, .epoch = s->epoch, .loss = loss, .grad_norm = s->grad_norm,
+    nib_step_report r = { .step = t->step, .steps = t->steps, .epoch = s->epoch, .loss = loss,
+                          .grad_norm = s->grad_norm,
                           .learning_rate = s->learning_rate,
-                          .tokens_per_second = (double)j->session_tokens / fmax(now - j->window_began, 1e-9),
-                          .seconds_left = (now - j->session_began) / (double)(t->step - j->session_step) *
+                          .tokens_per_second =
+                              (double)j->session_tokens / fmax(now - j->window_began, 1e-9),
+                          .seconds_left =
+                              (now - j->session_began) / (double)(t->step - j->session_step) *
                                           (double)(t->steps - t->step) };
 
     if (j->o->on_step) j->o->on_step(j->o->user, &r);
@@ -205,7 +208,8 @@ static nib_status log_end(job *j, double seconds, nib_error *err)
                                            : (double)steps * t->o.per_device_train_batch_size *
                                                  t->o.gradient_accumulation_steps;
     nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
-                        { j->state.total_flos, t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
+                        { j->state.total_flos,
+                          t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
                           records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };
 
     return log_entry(j, &e, err);
@@ -216,8 +220,10 @@ static void report_end(job *j, double seconds, bool interrupted)
     nib_trainer *t = j->trainer;
     nib_end_report r = { .steps = t->step, .train_runtime = seconds,
                          .train_loss = t->step ? t->loss_total / (double)t->step : 0,
-                         .peak_memory_bytes = nib_memory_peak(), .planned_memory_bytes = j->plan.total,
-                         .arenas = j->plan.activations + j->plan.scratch + j->plan.adapters + j->plan.optimizer,
+                         .peak_memory_bytes = nib_memory_peak(),
+                         .planned_memory_bytes = j->plan.total,
+                         .arenas = j->plan.activations + j->plan.scratch + j->plan.adapters +
+                                   j->plan.optimizer,
                          .weights_resident = j->plan.weights, .baseline = j->plan.baseline,
                          .interrupted = interrupted };
 

@@ -6,11 +6,14 @@ void nib_finetune_defaults(nib_finetune_options *o)
     *o = (nib_finetune_options){
         .lora = { .r = 8, .lora_alpha = 8, .bias = "none", .init_lora_weights = "true" },
         .data = { .max_seq_length = 1024 },
-        .train = { .per_device_train_batch_size = 8, .gradient_accumulation_steps = 1, .num_train_epochs = 3,
-                   .max_steps = -1, .optim = "adamw_torch", .loraplus_lr_embedding = NIB_LORAPLUS_LR_EMBEDDING, .learning_rate = 2e-4, .adam_beta1 = 0.9, .adam_beta2 = 0.999,
-                   .adam_epsilon = 1e-8, .max_grad_norm = 1, .lr_scheduler_type = "linear", .seed = 42,
-                   .data_seed = -1, .logging_strategy = "steps", .logging_steps = 1, .save_strategy = "steps",
+        .train = { .per_device_train_batch_size = 8, .gradient_accumulation_steps = 1,
+                   .num_train_epochs = 3, .max_steps = -1, .optim = "adamw_torch",
+                   .loraplus_lr_embedding = NIB_LORAPLUS_LR_EMBEDDING, .learning_rate = 2e-4,
+                   .adam_beta1 = 0.9, .adam_beta2 = 0.999, .adam_epsilon = 1e-8,
+                   .max_grad_norm = 1, .lr_scheduler_type = "linear", .seed = 42, .data_seed = -1,
+                   .logging_strategy = "steps", .logging_steps = 1, .save_strategy = "steps",
                    .save_steps = 500, .eval_strategy = "no", .per_device_eval_batch_size = 8,
-                   .greater_is_better = -1, .report_to = "none", .shuffle = true, .gradient_checkpointing = -1 },
+                   .greater_is_better = -1, .report_to = "none", .shuffle = true,
+                   .gradient_checkpointing = -1 },
     };
 }

@@ -141,8 +141,8 @@ static nib_status restore(job *j, nib_error *err)
     if (strcmp(c->version, NIB_VERSION) != 0 || strcmp(c->isa, isa) != 0)
         nib_warn(
             j->ctx,
-            "%s was written by nibble %s with %s kernels, this is %s with %s: the result's bits will differ "
-            "from an uninterrupted run's",
+            "%s was written by nibble %s with %s kernels, this is %s with %s: the result's bits "
+            "will differ from an uninterrupted run's",
             j->resume_dir, c->version, c->isa, NIB_VERSION, isa);
     return NIB_OK;
 }

@@ -67,8 +67,10 @@ static uint64_t step_of(const char *checkpoint)
 static nib_status build(job *j, const char *dir, nib_error *err)
 {
     const nib_trainer *t = j->trainer;
-    nib_checkpoint c = { .step = t->step, .loss_total = t->loss_total, .tokens_seen = t->tokens_seen,
-                         .window = j->window, .evaluate_pending = j->evaluate_pending, .started = j->started,
+    nib_checkpoint c = { .step = t->step, .loss_total = t->loss_total,
+                         .tokens_seen = t->tokens_seen,
+                         .window = j->window, .evaluate_pending = j->evaluate_pending,
+                         .started = j->started,
                          .logging_dir = j->logging_dir, .identity = j->identity };
     nib_status status = write_adapter(j, dir, err);
 

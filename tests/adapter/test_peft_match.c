@@ -15,14 +15,22 @@ static const struct { const char *name, *json; } cases_json[] = {
     { "dotted", "'target_modules':['self_attn.v_proj','lm_head','1.q_proj']" },
     { "regex", "'target_modules':'.*\\\\.(q|v)_proj|lm_head'" },
     { "alternatives", "'target_modules':'model\\\\.layers\\\\.\\\\d+\\\\.mlp\\\\.(?!down).*'" },
-    { "exclude-list", "'target_modules':['q_proj','v_proj'],'exclude_modules':['0.self_attn.q_proj','q_proj']" },
-    { "exclude-regex", "'target_modules':['q_proj','v_proj'],'exclude_modules':'model\\\\.layers\\\\.1.*'" },
-    { "saved", "'target_modules':['q_proj','score','dense','lm_head'],'modules_to_save':['score','layers.1']" },
+    { "exclude-list",
+      "'target_modules':['q_proj','v_proj'],'exclude_modules':['0.self_attn.q_proj','q_proj']" },
+    { "exclude-regex",
+      "'target_modules':['q_proj','v_proj'],'exclude_modules':'model\\\\.layers\\\\.1.*'" },
+    { "saved",
+      "'target_modules':['q_proj','score','dense','lm_head'],'modules_to_save':['score',"
+      "'layers.1']" },
     { "layers-list", "'target_modules':['q_proj','up_proj'],'layers_to_transform':[1,11]" },
     { "layers-one", "'target_modules':['q_proj','up_proj'],'layers_to_transform':1" },
-    { "layers-pattern", "'target_modules':['q_proj','up_proj','c_attn'],'layers_to_transform':[1,3],'layers_pattern':['h','layers']" },
-    { "layers-experts", "'target_modules':['up_proj'],'layers_to_transform':[1],'layers_pattern':'experts'" },
-    { "rank", "'rank_pattern':{'q_proj':1,'^model.layers.1.*':2,'.*\\\\.v_proj':3,'0.mlp.down_proj':4,'o|proj':5},'r':99" },
+    { "layers-pattern",
+      "'target_modules':['q_proj','up_proj','c_attn'],'layers_to_transform':[1,3],"
+      "'layers_pattern':['h','layers']" },
+    { "layers-experts",
+      "'target_modules':['up_proj'],'layers_to_transform':[1],'layers_pattern':'experts'" },
+    { "rank", "'rank_pattern':{'q_proj':1,'^model.layers.1.*':2,'.*\\\\.v_proj':3,"
+              "'0.mlp.down_proj':4,'o|proj':5},'r':99" },
 };
 
 static nib_status parse(nib_ctx *ctx, const char *fields, nib_peft_config *cfg, nib_error *err)

@@ -86,7 +86,8 @@ static void test_v1(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "none", test_none }, { "v2", test_v2 }, { "container", test_container }, { "v1", test_v1 },
+        { "none", test_none }, { "v2", test_v2 }, { "container", test_container },
+        { "v1", test_v1 },
     };
     return test_main("cgroup", cases, sizeof cases / sizeof *cases);
 }

@@ -111,7 +111,8 @@ static void test_crowd(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "loops", test_loops }, { "stalls", test_stalls }, { "uneven", test_uneven }, { "crowd", test_crowd },
+        { "loops", test_loops }, { "stalls", test_stalls }, { "uneven", test_uneven },
+        { "crowd", test_crowd },
     };
     return test_main("thread", cases, sizeof cases / sizeof *cases);
 }

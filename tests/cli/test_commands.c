@@ -36,7 +36,8 @@ static void test_help(void)
         REQUIRE(NIBBLE(&e, verbs[i], "--help"));
         CHECK(e.exit_code == 0 && has(e.out, verbs[i]) && has(e.out, "--json") && !*e.said,
               "%s: %d %s", verbs[i], e.exit_code, e.said);
-        REQUIRE(program_nibble(&(program_run){ .arguments = (const char *const[]){ verbs[i], "--help", NULL }, .out_path = "/dev/full" }, &e));
+        const char *const help[] = { verbs[i], "--help", NULL };
+        REQUIRE(program_nibble(&(program_run){ .arguments = help, .out_path = "/dev/full" }, &e));
         CHECK(e.exit_code == 1 && has(e.said, "standard output"), "%s: %d %s", verbs[i],
               e.exit_code, e.said);
     }
@@ -65,13 +66,15 @@ static void test_manual(void)
 static void test_full_disk(void)
 {
     static const char *const runs[][5] = {
-        { "--help" }, { "--version" }, { "finetune", "--keys" }, { "doctor" }, { "doctor", "--json" },
+        { "--help" }, { "--version" }, { "finetune", "--keys" }, { "doctor" },
+        { "doctor", "--json" },
         { "inspect", "models/pico" }, { "inspect", "models/pico/model.safetensors" },
     };
     program_end e;
 
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-        REQUIRE(program_nibble(&(program_run){ .arguments = runs[i], .out_path = "/dev/full" }, &e));
+        REQUIRE(program_nibble(&(program_run){ .arguments = runs[i], .out_path = "/dev/full" },
+                               &e));
         CHECK(e.exit_code == 1 && has(e.said, "standard output") && is_one_line(e.said),
               "run %zu: %d %s", i, e.exit_code, e.said);
     }
@@ -120,7 +123,8 @@ static void test_misuse(void)
               "run %zu: %d %s%s", i, e.exit_code, e.out, e.said);
     }
     REQUIRE(NIBBLE(&e, "finetun"));
-    CHECK(e.exit_code == 2 && has(e.said, "\nnibble: unknown verb 'finetun'; the verbs are quantize, "),
+    CHECK(e.exit_code == 2 &&
+          has(e.said, "\nnibble: unknown verb 'finetun'; the verbs are quantize, "),
           "%d %s", e.exit_code, e.said);
 }
 
@@ -268,7 +272,8 @@ static void test_tokenize(void)
     const char *const decode[] = { "tokenize", test_data("models/pico"), "--decode", NULL };
     program_end e;
 
-    REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "fine\nab\xff" "c\n" }, &e));
+    REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "fine\nab\xff" "c\n" },
+                           &e));
     CHECK(e.exit_code == 1 && has(e.said, "standard input: line 2: byte 2"), "%d %s", e.exit_code,
           e.said);
     REQUIRE(program_nibble(&(program_run){ .arguments = decode, .input = "5\n7 x\n" }, &e));
@@ -277,8 +282,8 @@ static void test_tokenize(void)
     REQUIRE(program_nibble(&(program_run){ .arguments = encode, .input = "one\n\ntwo" }, &e));
     CHECK(e.exit_code == 0, "%s", e.said);
     CHECK(times(e.out, "\n") == 3, "%s", e.out);
-    REQUIRE(program_nibble(&(program_run){ .arguments = (const char *const[]){ "tokenize", test_data("models/pico"), "--json", NULL },
-                                           .input = "one two\n\n" }, &e));
+    const char *const json[] = { "tokenize", test_data("models/pico"), "--json", NULL };
+    REQUIRE(program_nibble(&(program_run){ .arguments = json, .input = "one two\n\n" }, &e));
     CHECK(*e.out == '[' && times(e.out, ", ") > 0 && has(e.out, "]\n[]\n"), "%s", e.out);
     newline_is_shown(decode);
 }

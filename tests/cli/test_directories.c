@@ -79,8 +79,10 @@ static void test_origin(void)
 static void test_elsewhere(void)
 {
     static const struct { const char *option, *value, *word; } cases[] = {
-        { "--modules-to-save", "lm_head", "vLLM refuses" }, { "--alpha-pattern", "q_proj=4", "alpha_pattern: vLLM" },
-        { "--bias", "all", "stops on an adapter with biases" }, { "--use-rslora", "true", "use_rslora: llama.cpp" },
+        { "--modules-to-save", "lm_head", "vLLM refuses" },
+        { "--alpha-pattern", "q_proj=4", "alpha_pattern: vLLM" },
+        { "--bias", "all", "stops on an adapter with biases" },
+        { "--use-rslora", "true", "use_rslora: llama.cpp" },
         { "--r", "4", NULL },
     };
     program_end e;
@@ -134,7 +136,8 @@ static void test_pipe(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "origin", test_origin }, { "elsewhere", test_elsewhere }, { "inputs_are_read", test_inputs_are_read }, { "pipe", test_pipe },
+        { "origin", test_origin }, { "elsewhere", test_elsewhere },
+        { "inputs_are_read", test_inputs_are_read }, { "pipe", test_pipe },
     };
     return test_main("directories", cases, sizeof cases / sizeof *cases);
 }

@@ -87,7 +87,8 @@ static long set_up(scene *s)
     f = fopen(s->data.s, "w");
     if (!f ||
         fputs(
-            "{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [6, 4, 2]}\n",
+            "{\"input_ids\": [1, 2, 3, 4, 5]}\n{\"input_ids\": [9, 8, 7]}\n{\"input_ids\": [6, 4, "
+            "2]}\n",
             f) < 0 ||
         fclose(f))
         return 0;
@@ -153,7 +154,8 @@ static void test_fault(const char *action, long first)
     REQUIRE(calls > 100 && is_right(&s), "%ld calls", calls);
     for (long k = stride == 1 ? 1 : first; k <= calls; k += stride) {
         int now;
-        REQUIRE(clear(&s) && finetune(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));
+        REQUIRE(clear(&s) &&
+                finetune(&s, s.out.s, &(faulty_run){ .call = k, .action = action }, &end));
         now = newest(&s);
         CHECK(kills ? end.exit_code == -1 : end.exit_code == 0 || end.exit_code == 1,
               "%s at call %ld: exit %d", action, k, end.exit_code);

@@ -138,7 +138,8 @@ static void test_killed(bool replaces, const char *action)
     CHECK(calls > 15 && look(&s) == NEW, "%ld calls", calls);
     for (long k = 1; k <= calls; k++) {
         state now;
-        REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
+        REQUIRE(put_back(&s) &&
+                finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
         now = look(&s);
         CHECK(end.exit_code == -1, "call %ld: exit %d", k, end.exit_code);
         CHECK(now != BROKEN && now >= before && kept(&s),
@@ -185,7 +186,8 @@ static void test_failing(bool replaces, const char *action)
             end.said);
     calls = end.calls;
     for (long k = 1; k <= calls; k++) {
-        REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
+        REQUIRE(put_back(&s) &&
+                finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = action }, &end));
         check_failed(&s, action, k, &end);
         failed += end.exit_code == 1;
         left += look(&s) == OLD && faulty_count(s.work.s, ".nibble-", ".tmp");
@@ -211,7 +213,8 @@ static void test_short(void)
             end.said);
     calls = end.calls;
     for (long k = 1; k <= calls; k++) {
-        REQUIRE(put_back(&s) && finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = "short" }, &end));
+        REQUIRE(put_back(&s) &&
+                finetune(&s, s.out.s, "2", &(faulty_run){ .call = k, .action = "short" }, &end));
         CHECK(end.exit_code == 0 && look(&s) == NEW, "call %ld: exit %d: %s", k, end.exit_code,
               end.said);
     }
@@ -321,7 +324,8 @@ static void test_order(void)
     size_t n, moves = 0;
 
     REQUIRE(set_up(&s, true) && put_back(&s));
-    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ .log = s.log.s }, &end) && end.exit_code == 0, "%s", end.said);
+    REQUIRE(finetune(&s, s.out.s, "2", &(faulty_run){ .log = s.log.s }, &end) && end.exit_code == 0,
+            "%s", end.said);
     n = read_log(s.log.s, calls);
     CHECK(n == (size_t)end.calls, "%zu lines of %ld calls", n, end.calls);
     for (size_t i = 0; i < n; i++) moves += is(&calls[i], "exchange");

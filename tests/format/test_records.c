@@ -139,14 +139,18 @@ static void test_going_on(void)
     json_t *record = NULL;
     nib_error err;
 
-    REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = put("a.jsonl", "{\n{\"a\":1}\n") }, &r, &err), err);
+    REQUIRE_OK(nib_records_open(test_ctx(),
+                                &(nib_records_options){ .path = put("a.jsonl", "{\n{\"a\":1}\n") },
+                                &r, &err), err);
     CHECK(nib_records_next(r, &record, &err) == NIB_E_FORMAT && nib_records_can_go_on(r));
     REQUIRE_OK(nib_records_next(r, &record, &err), err);
     CHECK(json_object_size(record) == 1 && strstr(nib_records_where(r), "a.jsonl: line 2"), "%s",
           nib_records_where(r));
     json_decref(record);
     nib_records_close(r);
-    REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = put("a.csv", "a\n1,2\n3\n") }, &r, &err), err);
+    REQUIRE_OK(nib_records_open(test_ctx(),
+                                &(nib_records_options){ .path = put("a.csv", "a\n1,2\n3\n") }, &r,
+                                &err), err);
     CHECK(nib_records_next(r, &record, &err) == NIB_E_FORMAT && !nib_records_can_go_on(r));
     nib_records_close(r);
 }
@@ -160,7 +164,8 @@ static void check_split(const char *folder, const char *split, const char *want)
     nib_error err;
 
     snprintf(path, sizeof path, "%s/%s", test_tmpdir(), folder);
-    REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = path, .split = split }, &r, &err), err);
+    REQUIRE_OK(nib_records_open(test_ctx(), &(nib_records_options){ .path = path, .split = split },
+                                &r, &err), err);
     for (size_t i = 0; i < nib_records_file_count(r); i++) {
         strncat(got, i ? " " : "", sizeof got - strlen(got) - 1);
         strncat(got, nib_records_file(r, i) + strlen(path) + 1, sizeof got - strlen(got) - 1);
@@ -190,7 +195,8 @@ static void test_splits(void)
     check_split("files", "test", "testing.jsonl");
     check_split("files", "trainer", "trainer.jsonl");
     CHECK_REFUSED(
-        "files: no file of the split extra: there are my_val-2.jsonl, testing.jsonl, train.jsonl, trainer.jsonl",
+        "files: no file of the split extra: there are my_val-2.jsonl, testing.jsonl, train.jsonl, "
+        "trainer.jsonl",
         "files", "extra", NULL);
     put_names("folders", (const char *[]){ "train/b.jsonl", "train/a.jsonl", "my-test/train.jsonl",
                                            "valid/x/y.jsonl", "__pycache__/train/z.jsonl", NULL });

@@ -159,7 +159,8 @@ static void test_accepts(void)
         { "{}      ", 0 },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4 },
         { "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[0,0]}}", 0 },
-        { "{\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 2 },
+        { "{\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},\"a\":{\"dtype\":\"U8\","
+          "\"shape\":[1],\"data_offsets\":[0,1]}}", 2 },
         { "{\"a\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1 },
         { "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[3],\"data_offsets\":[0,3],\"more\":1}}", 3 },
         { "{\"__metadata__\":{\"k\":\"v\"}}", 0 },
@@ -183,7 +184,8 @@ static void test_refuses(void)
         { "{\"a\":\"\xff\"}", 0, "unable to decode byte 0xff" },
         { "{}", 1, "the file has 1" },
         { "{" T("a", "U8", "[1]", "0", "1") "," T("a", "U8", "[1]", "0", "1") "}", 1, "duplicate" },
-        { "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "duplicate" },
+        { "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+          "duplicate" },
         { "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "dtype is missing" },
         { "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "shape is missing" },
         { "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "data_offsets is missing" },
@@ -250,7 +252,8 @@ static void test_shards(void)
 
     for (int i = 0; i < 6; i++) {
         snprintf(names[i], sizeof names[i], "t%d", 5 - i);
-        plans[i] = (nib_tensor_plan){ .name = names[i], .dtype = NIB_U8, .rank = 1, .shape = { sizes[i] } };
+        plans[i] = (nib_tensor_plan){ .name = names[i], .dtype = NIB_U8, .rank = 1,
+                                      .shape = { sizes[i] } };
     }
     REQUIRE_OK(nib_tensor_writer_create(ctx, dir, "model", plans, 6, 10, &w, &err), err);
     for (int i = 0; i < 6; i++) {
@@ -292,7 +295,8 @@ static void test_refuses_indexes(void)
         { "{\"weight_map\":{\"a\":\"..\"}}", "plain file name" },
         { "{\"weight_map\":{\"a\":\"missing.safetensors\"}}", "No such file" },
         { "{\"weight_map\":{\"b\":\"one.safetensors\"}}", "does not have it" },
-        { "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"}}", "does not have it" },
+        { "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"}}",
+          "does not have it" },
     };
     nib_ctx *ctx = test_ctx();
     const char *dir = test_tmpdir();

@@ -22,7 +22,8 @@ static const nib_yaml_node *member(const nib_yaml_node *map, const char *key)
 static void test_tree(void)
 {
     static const char text[] =
-        "# a recipe\nr: 16\n\"learning_rate\": 2e-4\nbias: no   # a text\ntarget_modules:\n  - q_proj\n  - 'v_proj'\n"
+        "# a recipe\nr: 16\n\"learning_rate\": 2e-4\nbias: no   # a text\ntarget_modules:\n  - "
+        "q_proj\n  - 'v_proj'\n"
         "rank_pattern: {k_proj: 4, \xc3\xa9: \"8\"}\nblock: |\n  one\n  two\nempty:\nnothing: ~\n";
     nib_yaml *y = NULL;
     nib_error err;

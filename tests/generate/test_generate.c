@@ -18,13 +18,15 @@ static const struct golden {
     const char *reason, *text;
 } goldens[] = {
     { story, 1, 100, 4, 72, "eos",
-      ", there were two friends named Coco and Coco. Coco woke up late. He took the bus to the town. Coco asked, "
-      "\"Do you want to play?\" and Coco said, \"Yes!\" Coco told a funny story about a little dog. Coco was tired, "
-      "but it had been a good day. Coco was proud of what he had done." },
+      ", there were two friends named Coco and Coco. Coco woke up late. He took the bus to the "
+      "town. Coco asked, \"Do you want to play?\" and Coco said, \"Yes!\" Coco told a funny story "
+      "about a little dog. Coco was tired, but it had been a good day. Coco was proud of what he "
+      "had done." },
     { "The cat is", 1, 30, 3, 22, "eos",
       " in the field.\nQuestion: Where is Ivy?\nAnswer: Ivy is in the field.\n" },
     { story, 1.3, 30, 4, 30, "length",
-      ", there were two friends named Coco and Rusty. One warm day, they found an orange hat in the yard. \"I saw it "
+      ", there were two friends named Coco and Rusty. One warm day, they found an orange hat in "
+      "the yard. \"I saw it "
       "first!\" said" },
 };
 
@@ -102,7 +104,8 @@ static void test_greedy(void)
 static void test_lookup(void)
 {
     static const char prompt[] =
-        "Question: Where is Ivy?\nAnswer: Ivy is in the field.\nQuestion: Where is Ivy?\nAnswer: Ivy";
+        "Question: Where is Ivy?\nAnswer: Ivy is in the field.\nQuestion: Where is Ivy?\nAnswer: "
+        "Ivy";
     nib_generator *g = open_generator(1);
     uint64_t guessed = 0;
 

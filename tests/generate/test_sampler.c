@@ -51,7 +51,8 @@ static const struct golden {
 static nib_sampling settings(const struct golden *g, bool do_sample)
 {
     return (nib_sampling){ .do_sample = do_sample, .temperature = g->temperature, .top_p = g->top_p,
-                           .min_p = g->min_p, .repetition_penalty = g->penalty, .top_k = g->top_k, .seed = 7 };
+                           .min_p = g->min_p, .repetition_penalty = g->penalty, .top_k = g->top_k,
+                           .seed = 7 };
 }
 
 static uint32_t draw(nib_sampler *s, const nib_sampling *o, uint64_t number)

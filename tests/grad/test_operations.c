@@ -212,7 +212,8 @@ static void build_norm_heads(lab *l)
     if (view) {
         lab_linear(l, "w", 2 * WIDTH, 2 * WIDTH, LAB_LORA);
         y = lab_apply(l, x, "w");
-        x = apart ? nib_heads_of(&l->b, y, HEADS, D, 0, places) : nib_columns_of(&l->b, y, 0, WIDTH);
+        x = apart ? nib_heads_of(&l->b, y, HEADS, D, 0, places) : nib_columns_of(&l->b, y, 0,
+                                                                                 WIDTH);
         rest = apart ? nib_heads_of(&l->b, y, HEADS, D, D, places)
                      : nib_columns_of(&l->b, y, WIDTH, WIDTH);
     }
@@ -408,7 +409,8 @@ static void build_rotate(lab *l)
     static const size_t rotated[] = { 8, 4 };
     nib_value x = input(l, "embed", 24), y;
 
-    l->rope = (nib_rope){ .rot = rotated[l->variant & 1], .interleaved = l->variant & 2, .inv = angles, .attention_factor = 1.25f };
+    l->rope = (nib_rope){ .rot = rotated[l->variant & 1], .interleaved = l->variant & 2,
+                          .inv = angles, .attention_factor = 1.25f };
     l->b.segment++;
     y = nib_rotate(&l->b, x, 3, 8, &l->rope);
     lab_finish(l, y, 24, 0);
@@ -612,15 +614,18 @@ int main(void)
 {
     static const test_case cases[] = {
         { "linear", test_linear }, { "neighbours", test_neighbours },
-        { "first_linear", test_first_linear }, { "norm", test_norm }, { "first_norm", test_first_norm },
+        { "first_linear", test_first_linear }, { "norm", test_norm },
+        { "first_norm", test_first_norm },
         { "norm_heads", test_norm_heads },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },
-        { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused }, { "values_only", test_values_only },
-        { "embedding", test_embedding }, { "loss", test_loss }, { "loss_in_chunks", test_loss_in_chunks },
+        { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused },
+        { "values_only", test_values_only },
+        { "embedding", test_embedding }, { "loss", test_loss },
+        { "loss_in_chunks", test_loss_in_chunks },
     };
     return test_main("operations", cases, NIB_COUNT(cases));
 }

@@ -99,7 +99,8 @@ static nib_status write_values(dump *d, const char *dir, const nib_params *param
 
     for (size_t i = 0; i < params->count && !status; i++) {
         const nib_param *p = params->items[i];
-        plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = 2, .shape = { p->rows, p->cols } };
+        plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = 2,
+                                      .shape = { p->rows, p->cols } };
     }
     if (!status)
         status = nib_tensor_writer_create(d->ctx, dir, "values", plans, params->count, 0, &w,
@@ -170,7 +171,8 @@ int main(int argc, char **argv)
     if (verb == NIB_COUNT(verbs) || argc < 2 + verbs[verb].arguments) {
         fprintf(
             stderr,
-            "usage: dump_optimizer schedule STEPS | groups MODEL ADAPTER | steps IN OUT STEPS [key=value...]\n");
+            "usage: dump_optimizer schedule STEPS | groups MODEL ADAPTER | steps IN OUT STEPS "
+            "[key=value...]\n");
         return 2;
     }
     status = nib_ctx_create(&(nib_ctx_options){ .threads = 2 }, &d.ctx, &d.err);

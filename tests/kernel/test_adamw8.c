@@ -32,8 +32,10 @@ static bool same(const state *a, const state *b, size_t n)
 static void run(const nib_kernels *k, const nib_moment_maps *maps, int step, size_t n,
                 const float *g, const state *s)
 {
-    nib_adamw o = { .lr = 1e-2, .weight_decay = step % 2 ? 0.1 : 0, .beta1 = 0.9f, .beta2 = 0.99f, .rest1 = (float)(1 - 0.9),
-                    .rest2 = (float)(1 - 0.99), .eps = 1e-8f, .grad_scale = 0.37f, .bias1 = 1 - pow(0.9, step),
+    nib_adamw o = { .lr = 1e-2, .weight_decay = step % 2 ? 0.1 : 0, .beta1 = 0.9f, .beta2 = 0.99f,
+                    .rest1 = (float)(1 - 0.9),
+                    .rest2 = (float)(1 - 0.99), .eps = 1e-8f, .grad_scale = 0.37f,
+                    .bias1 = 1 - pow(0.9, step),
                     .bias2 = 1 - pow(0.99, step) };
 
     k->adamw8(&o, maps, n, s->p, g, (nib_moments8){ s->m, s->v, s->m_absmax, s->v_absmax });

@@ -24,7 +24,8 @@ static codes make_codes(size_t rows, size_t blocks, bool nested, unsigned shift)
 
     for (size_t i = 0; i < rows * c.n / 2; i++) bytes[i] = (uint8_t)test_rand();
     for (size_t i = 0; i < scales; i++) nested_codes[i] = (uint8_t)test_rand();
-    c.d = (nib_dot4){ .codes = bytes, .table = test_floats(16, 1), .rows = rows, .blocks = blocks, .first = first, .shift = shift };
+    c.d = (nib_dot4){ .codes = bytes, .table = test_floats(16, 1), .rows = rows, .blocks = blocks,
+                      .first = first, .shift = shift };
     if (!nested) {
         c.d.scales = test_floats(scales, 1);
     } else {
@@ -113,7 +114,8 @@ static void check_fixed(const nib_kernels *k, const char *name, codes *c)
 }
 
 /* The words of x that could overflow a sum: all of one size and of the sign of the greatest of the
- * table's values; one alone; values near float's ends (sums are made in words of the table, 2^15 times as great). */
+ * table's values; one alone; values near float's ends (sums are made in words of the table, 2^15
+ * times as great). */
 static void check_fixed_ends(const nib_kernels *k, const char *name)
 {
     static const float sizes[] = { 0, 1, 1e-45f, 1e-30f, 1e20f, 1e32f };

@@ -54,7 +54,8 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     uint16_t *y = test_values(NIB_BF16, halves, 1), *y_before = test_values(NIB_BF16, halves, 0),
              *y_row = test_values(NIB_BF16, rounded ? N : 0, 0);
     nib_gemm_end end = { .K = rank, .a = u, .panel = factor,
-                         .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL, .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
+                         .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL,
+                         .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
     const nib_gemm_end *given = rank || how ? &end : NULL;
 
     memcpy(before, c, room * sizeof *c);
@@ -154,7 +155,8 @@ static void test_packers(void)
                 void *lines = test_values(type, (n - 1) * 33 + NIB_PANEL, 1);
                 nib_pack_rows_ref(type, n, lines, 33, (float *)want);
                 k.pack_rows(type, n, lines, 33, (float *)got);
-                CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0, "%s packs %zu rows of %s",
+                CHECK(memcmp(got, want, n * NIB_PANEL * sizeof *got) == 0,
+                      "%s packs %zu rows of %s",
                       name, n, nib_dtype_name(type));
             }
             a[n / 2] = NAN;

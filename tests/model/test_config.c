@@ -24,7 +24,8 @@ static nib_status with(nib_ctx *ctx, const char *type, const char *key, const ch
                        nib_error *err)
 {
     static const char *const plain[][2] = {
-        { "vocab_size", "128" }, { "hidden_size", "64" }, { "num_hidden_layers", "2" }, { "num_attention_heads", "4" },
+        { "vocab_size", "128" }, { "hidden_size", "64" }, { "num_hidden_layers", "2" },
+        { "num_attention_heads", "4" },
         { "n_embd", "64" }, { "n_layer", "2" }, { "n_head", "4" }, { "rotary_dim", "8" },
         { "max_position_embeddings", "256" },
     };
@@ -59,7 +60,9 @@ static void test_refused(void)
         { "llama", "rope_theta", "1e-300", "no numbers" },
         { "llama", "rope_scaling", "{\"type\": \"linear\"}", "factor" },
         { "llama", "rope_scaling", "{\"type\": \"linear\", \"factor\": 1e-45}", "no numbers" },
-        { "llama", "rope_scaling", "{\"type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 0}", "expected above 0" },
+        { "llama", "rope_scaling",
+          "{\"type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 0}",
+          "expected above 0" },
         { "llama", "rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "low_freq_factor" },
         { "llama", "rope_scaling", "{\"type\": \"ntk\", \"factor\": 4}", "'ntk'" },
         { "llama", "rope_scaling", "[]", "rope_scaling is not an object" },

@@ -87,7 +87,8 @@ static float *run(const problem *p, const nib_kernels *k, int way, size_t m0, si
     size_t bytes = nib_product_scratch_bytes(p->ctx, p->s.in, p->s.rank, rows),
            ready = nib_operand_bytes(k, type, depth, rows);
     nib_product_args a = { .type = type, .rows = rows, .y = y, .ldy = wide, .y_type = NIB_F32,
-                           .bias = back ? NULL : p->bias, .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
+                           .bias = back ? NULL : p->bias,
+                           .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
                            .factor = p->factor, .rank = p->s.rank, .accumulate = add };
 
     /* what is there when nothing is added does not matter */
@@ -200,7 +201,8 @@ static void test_lowrank(void)
     nib_ctx *ctx[2] = { test_ctx_threads(1, NULL), test_ctx_threads(2, NULL) };
     nib_kernels k = nib_kernels_for(nib_cpu_detect());
     size_t rows = 77, in = 130, rank = 5, sizes[LOWRANK] = { rows * rank, rank * in, rank * in };
-    float *x = numbers(rows * in), *v = numbers(rows * rank), *a = numbers(rank * in), *got[4][LOWRANK];
+    float *x = numbers(rows * in), *v = numbers(rows * rank), *a = numbers(rank * in),
+        *got[4][LOWRANK];
 
     for (int i = 0; i < 4; i++) {
         nib_ctx *c = ctx[i % 2];

@@ -28,8 +28,10 @@ static float number(void)
 
 static head make(nib_ctx *ctx, nib_dtype weights, nib_dtype type, size_t in)
 {
-    head h = { .ctx = ctx, .type = type, .in = in, .data = test_guarded(ROWS * in * nib_dtype_bytes(weights)),
-               .x = test_guarded(in * nib_dtype_bytes(type)), .wide = test_guarded(in * sizeof(float)) };
+    head h = { .ctx = ctx, .type = type, .in = in,
+               .data = test_guarded(ROWS * in * nib_dtype_bytes(weights)),
+               .x = test_guarded(in * nib_dtype_bytes(type)),
+               .wide = test_guarded(in * sizeof(float)) };
     nib_error err;
 
     for (size_t i = 0; i < ROWS * in; i++) {
@@ -59,7 +61,8 @@ static void outputs(const head *h, const nib_kernels *k, const uint32_t *ids, si
 {
     void *scratch = test_guarded(
         nib_product_scratch_bytes(h->ctx, h->in, 0, 1) / 64 * 64 + 64);
-    nib_product_args a = { .type = h->type, .rows = 1, .x = { h->x, h->in, h->type }, .y = y, .ldy = ROWS, .y_type = NIB_F32 };
+    nib_product_args a = { .type = h->type, .rows = 1, .x = { h->x, h->in, h->type }, .y = y,
+                           .ldy = ROWS, .y_type = NIB_F32 };
 
     if (ids) nib_product_dot_some(h->ctx, k, h->w, &a, ids, count, scratch);
     else nib_product_dot(h->ctx, k, h->w, &a, scratch);

@@ -146,10 +146,13 @@ static void test_refusals(void)
         { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
         { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
         { "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", "not all in the vocabulary" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}",
+          "not all in the vocabulary" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "-1" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": {\"type\": \"Magic\"}}", "Magic" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"Split\", "
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": "
+          "{\"type\": \"Magic\"}}", "Magic" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"pre_tokenizer\": {\"type\": \"Split\", "
           "\"pattern\": {\"Regex\": \"(\"}, \"behavior\": \"Isolated\"}}", "pattern" },
     };
     nib_ctx *ctx = test_ctx();

@@ -23,7 +23,8 @@ static nib_dataset *make_data(const unsigned *lengths, size_t n)
         fprintf(f, "]}\n");
     }
     if (f) fclose(f);
-    if (nib_dataset_open(test_ctx(), &(nib_dataset_source){ .options = &o, .vocabulary = 100, .keep_all = true }, &d, &err)) CHECK(false, "%s", err.message);
+    nib_dataset_source source = { .options = &o, .vocabulary = 100, .keep_all = true };
+    if (nib_dataset_open(test_ctx(), &source, &d, &err)) CHECK(false, "%s", err.message);
     return d;
 }
 
