@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from common import GOLDEN, check, check_logits, evaluate, main, write_ids
+from common import GOLDEN, check, check_logits, evaluate, main, of_the_day, write_ids
 from models import VARIANTS, VOCABULARY, attention_of, round_nf4, run
 
 MODELS = os.path.join(GOLDEN, "models")
@@ -50,4 +50,4 @@ def variant(name):
 
 
 if __name__ == "__main__":
-    main([(f"{name} equals transformers", lambda name=name: variant(name)) for name in VARIANTS])
+    main([(f"{name} equals transformers", lambda name=name: variant(name)) for name in of_the_day(VARIANTS, 8)])

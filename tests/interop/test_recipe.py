@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 
-from common import GOLDEN, NIBBLE, TOP, check, main, nibble
+from common import GOLDEN, NIBBLE, TOP, check, main, nibble, of_the_day
 
 
 def keys():
@@ -119,7 +119,7 @@ def recipes_from_end_to_end():
     cases = [("gptj-quotes", "gptj", "gpt2", "<|endoftext|>", []), ("falcon-faq", "falcon", "falcon", "<|endoftext|>", []),
              ("llama2-python", "llama", "llama2", "</s>", ["r=8", "num_train_epochs=5"]),
              ("smollm2-chat", "llama", "smollm", "<|im_end|>", [])]
-    for name, kind, tokenizer, eos, more in cases:
+    for name, kind, tokenizer, eos, more in of_the_day(cases, 2):
         with tempfile.TemporaryDirectory() as work:
             model, recipe = f"{work}/model", f"{TOP}/recipes/{name}.yaml"
             make_model(kind, tokenizer, eos, model)
