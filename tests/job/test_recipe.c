@@ -403,6 +403,7 @@ static void test_reproduces(void)
     char *x = NULL, *y = NULL;
     size_t n = 0, m = 1;
 
+    test_on_disk();
     for (int i = 0; i < 2; i++) snprintf(out[i], sizeof out[i], "%s/out%d", test_tmpdir(), i);
     snprintf(
         path, sizeof path, "%s",
