@@ -9,8 +9,8 @@
 enum {
     ROWS = 64,
     GRAD_ROWS = 128,
-    MOST_COLUMNS = 192 /* of a tile of a gradient */,
-    PACKED = 128 /* terms of a tile that packs a factor */
+    MOST_COLUMNS = 192, /* of a tile of a gradient */
+    PACKED = 128        /* terms of a tile that packs a factor */
 };
 
 typedef struct lowrank {

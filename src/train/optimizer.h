@@ -5,9 +5,10 @@
  *
  *     adamw_torch         m and v in float, as torch
  *     paged_adamw_32bit   the same bits; m and v in a file-backed map, written out when memory is
- * short adamw_bnb_8bit      m and v in 8 bits as bitsandbytes has them (kernel/adamw8.h); in float
- * where a parameter has fewer than 4096 values or is an embedding paged_adamw_8bit    the same bits
- * as that, in a map
+ *                         short
+ *     adamw_bnb_8bit      m and v in 8 bits as bitsandbytes has them (kernel/adamw8.h); in float
+ *                         where a parameter has fewer than 4096 values or is an embedding
+ *     paged_adamw_8bit    the same bits as that, in a map
  *
  * Learning rate and decay are each parameter's: Trainer's two groups, or LoRA+'s four
  * (optimizer_groups.c). Loshchilov and Hutter 2017, arXiv:1711.05101; Dettmers et al. 2022,
@@ -71,8 +72,8 @@ void nib_optimizer_step(nib_optimizer *o, double factor, double scale);
  * remembers. */
 typedef struct nib_optimizer_state {
     const nib_param *param;
-    const char *name; /* torch's "exp_avg", "exp_avg_sq", or bitsandbytes' "state1", "absmax1",
-                         "qmap1", ... */
+    const char *name;        /* torch's "exp_avg", "exp_avg_sq", or bitsandbytes' "state1",
+                              * "absmax1", "qmap1", ... */
     nib_dtype dtype;
     unsigned rank;
     uint64_t shape[2];
