@@ -13,29 +13,27 @@ bool jin_is_global(jstr name)
     return false;
 }
 
-jval jin_arg(const jargs *a, size_t at, const char *name, jval otherwise)
+/* dict([[key, value], ...]) */
+static void put_pairs(jmachine *m, jval to, jval pairs)
 {
-    if (at < a->n) return a->v[at];
-    for (size_t i = 0; name && i < a->named_count; i++)
-        if (jin_is(a->names[i], name)) return a->named[i];
-    return otherwise;
-}
+    jlist *l = jin_iterate(m, pairs);
 
-bool jin_arguments_fit(jmachine *m, const jargs *a, const char *what, size_t least, size_t most)
-{
-    size_t n = a->n + a->named_count;
-    if (n < least || n > most) jin_fail(m, "%s with %zu arguments", what, n);
-    return !m->status;
+    for (size_t i = 0; l && i < l->n && !m->status; i++) {
+        jval one = l->v[i];
+        if (!jin_is_list(one) || one.u.l->n != 2) jin_fail(m, "namespace and dict take pairs");
+        else jin_put(m, to.u.d, one.u.l->v[0], one.u.l->v[1]);
+    }
 }
 
 static jval make_dict(jmachine *m, const jargs *a, jtype t)
 {
     jval v = jin_dict(m);
 
-    if (a->n > 1 || (a->n && a->v[0].t != J_DICT && a->v[0].t != J_NAMESPACE))
-        jin_fail(m, "namespace and dict take a mapping and names");
-    for (size_t i = 0; a->n && !m->status && i < a->v[0].u.d->n; i++)
-        jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
+    if (a->n > 1) jin_fail(m, "namespace and dict take one mapping, and names");
+    else if (a->n && (a->v[0].t == J_DICT || a->v[0].t == J_NAMESPACE))
+        for (size_t i = 0; !m->status && i < a->v[0].u.d->n; i++)
+            jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
+    else if (a->n) put_pairs(m, v, a->v[0]);
     for (size_t i = 0; i < a->named_count && !m->status; i++) jin_put(m, v.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
     v.t = m->status ? J_UNDEF : t;
     return v;
@@ -46,7 +44,8 @@ static jval range(jmachine *m, const jargs *a)
     int64_t n[3] = { 0, 0, 1 };
     jval l = jin_list(m, J_LIST);
 
-    if (!jin_arguments_fit(m, a, "range", 1, 3)) return l;
+    if (a->named_count || !a->n || a->n > 3)
+        return jin_fail(m, "range takes one to three integers and no names");
     for (size_t i = 0; i < a->n; i++) {
         if (a->v[i].t != J_INT || a->v[i].u.i > INT32_MAX || a->v[i].u.i < INT32_MIN)
             return jin_fail(m, "range of a %s, or too far", jin_type_name(a->v[i]));
@@ -63,18 +62,20 @@ static jval range(jmachine *m, const jargs *a)
 
 jval jin_call_global(jmachine *m, jstr name, const jargs *a)
 {
-    jval v = jin_arg(a, 0, NULL, jin_none());
+    jval bound[NIB_JINJA_PARAMETERS], v;
     char text[512], format[256];
 
     if (jin_is(name, "namespace")) return make_dict(m, a, J_NAMESPACE);
     if (jin_is(name, "dict")) return make_dict(m, a, J_DICT);
     if (jin_is(name, "range")) return range(m, a);
     if (jin_is(name, "raise_exception")) {
-        v = jin_text(m, jin_arg(a, 0, "message", v));
+        if (!jin_bind(m, a, "raise_exception", "message", bound)) return jin_none();
+        v = jin_text(m, bound[0]);
         return jin_fail(m, "the template raises: %.*s", (int)nib_min(v.u.s.n, 300),
                         v.u.s.p ? v.u.s.p : "");
     }
-    v = jin_arg(a, 0, "format", v);
+    if (!jin_bind(m, a, "strftime_now", "format", bound)) return jin_none();
+    v = bound[0];
     if (v.t != J_STR || v.u.s.n >= sizeof format) return jin_fail(m, "strftime_now needs a format");
     if (!m->now) return jin_fail(m, "strftime_now is used, but no time was given");
     memcpy(format, v.u.s.p, v.u.s.n);
@@ -84,7 +85,9 @@ jval jin_call_global(jmachine *m, jstr name, const jargs *a)
 
 static jval call_loop(jmachine *m, jloop *l, jstr name, const jargs *a)
 {
-    if (jin_is(name, "cycle") && a->n) return a->v[l->at % a->n];
+    if (a->named_count) return jin_fail(m, "loop.%.*s takes no names", (int)name.n, name.p);
+    if (jin_is(name, "cycle") && !a->n) return jin_fail(m, "loop.cycle without a value");
+    if (jin_is(name, "cycle")) return a->v[l->at % a->n];
     jval list = jin_list(m, J_LIST), before = { .t = J_LIST, .u.l = l->changed };
     for (size_t i = 0; i < a->n && !m->status; i++) jin_push(m, list.u.l, a->v[i]);
     if (m->status) return list;
@@ -96,6 +99,10 @@ static jval call_loop(jmachine *m, jloop *l, jstr name, const jargs *a)
 jval jin_call(jmachine *m, jval f, const jargs *a)
 {
     if (f.t == J_MACRO) return jin_call_macro(m, f.u.macro, a);
+    if (f.t == J_LOOP && f.u.loop->recursive) {
+        jval bound[NIB_JINJA_PARAMETERS];
+        return jin_bind(m, a, "loop", "iterable", bound) ? jin_call_loop(m, f.u.loop, bound[0]) : f;
+    }
     if (f.t == J_FUNC) return jin_call_global(m, f.u.s, a);
     if (f.t == J_METHOD && f.u.m->self->t == J_LOOP)
         return call_loop(m, f.u.m->self->u.loop, f.u.m->name, a);

@@ -51,34 +51,14 @@ static jval whole_numbers(jmachine *m, int op, int64_t a, int64_t b)
     return over ? jin_fail(m, "a whole number passes 64 bits") : jin_int(r);
 }
 
-/* markupsafe: text joined to |safe text by + is escaped, though nothing else is. */
-static void write_escaped(jmachine *m, jbuf *out, jstr s, bool escape)
-{
-    static const char *const forms[] = {
-        ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['\''] = "&#39;", ['"'] = "&#34;"
-    };
-
-    for (size_t i = 0, n; i < s.n; i += n) {
-        unsigned char c = (unsigned char)s.p[i];
-        const char *form = escape && c < NIB_COUNT(forms) ? forms[c] : NULL;
-        n = 1;
-        if (form) {
-            jin_write(m, out, form, strlen(form));
-            continue;
-        }
-        while (i + n < s.n && !(escape && strchr("&<>'\"", s.p[i + n]))) n++;
-        jin_write(m, out, s.p + i, n);
-    }
-}
-
 static jval join(jmachine *m, jval a, jval b)
 {
     jbuf out = { 0 };
     jval l;
 
     if (a.t == J_STR) {
-        write_escaped(m, &out, a.u.s, !a.safe && b.safe);
-        write_escaped(m, &out, b.u.s, a.safe && !b.safe);
+        jin_write_escaped(m, &out, a.u.s, !a.safe && b.safe);
+        jin_write_escaped(m, &out, b.u.s, a.safe && !b.safe);
         l = jin_take(&out);
         l.safe = a.safe || b.safe;
         return l;
@@ -89,7 +69,7 @@ static jval join(jmachine *m, jval a, jval b)
     return l;
 }
 
-static jval arithmetic(jmachine *m, int op, jval a, jval b)
+jval jin_arithmetic(jmachine *m, int op, jval a, jval b)
 {
     static const char *const signs[] = { "", "+", "-", "*", "/", "//", "%", "**" };
 
@@ -110,6 +90,7 @@ static jval arithmetic(jmachine *m, int op, jval a, jval b)
                          : op == JO_MOD ? rest
                                         : floor((x - rest) / y + 0.5));
     }
+    if (op == JO_MOD && a.t == J_STR) return jin_percent(m, a.u.s, b);
     if (op == JO_ADD && a.t == b.t && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE))
         return join(m, a, b);
     if (op == JO_MUL && (a.t == J_STR || a.t == J_LIST || a.t == J_TUPLE) &&
@@ -168,6 +149,8 @@ jval jin_attribute(jmachine *m, jval v, jstr name)
         if (jin_is(name, "previtem")) return at ? l->items->v[at - 1] : jin_undef(name);
         if (jin_is(name, "nextitem")) return at + 1 < n ? l->items->v[at + 1] : jin_undef(name);
     }
+    if (v.t == J_TUPLE && v.u.l->group && jin_is(name, "grouper")) return v.u.l->v[0];
+    if (v.t == J_TUPLE && v.u.l->group && jin_is(name, "list")) return v.u.l->v[1];
     if (v.t == J_NAMESPACE) found = jin_get(m, v.u.d, (jval){ .t = J_STR, .u.s = name });
     else if (jin_has_method(v, name)) {
         jval bound = { .t = J_METHOD };
@@ -308,7 +291,10 @@ static jval eval(jmachine *m, const jnode *n)
                : n->c       ? jin_eval(m, n->c)
                             : jin_undef((jstr){ "if without else", 15 });
     case JN_COMPARE: return compare(m, n);
-    case JN_BINARY: a = jin_eval(m, n->a); b = jin_eval(m, n->b); return arithmetic(m, n->op, a, b);
+    case JN_BINARY:
+        a = jin_eval(m, n->a);
+        b = jin_eval(m, n->b);
+        return jin_arithmetic(m, n->op, a, b);
     case JN_CONCAT:
         a = jin_eval(m, n->a);
         b = jin_eval(m, n->b);

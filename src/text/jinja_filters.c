@@ -1,21 +1,19 @@
-/* jinja_filters.c - what stands after "|". */
+/* jinja_filters.c - what stands after "|"; filters of sequences are in jinja_lists.c. */
 #include "text/jinja_parts.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
+#include <utf8proc.h>
 
-static jval to_json(jmachine *m, jval v, const jargs *a)
+/* transformers' own tojson: json.dumps without escaping for HTML. */
+static jval to_json(jmachine *m, jval v, jstr name, const jval *a)
 {
-    jval indent = jin_arg(a, 1, "indent", jin_none()),
-         ascii = jin_arg(a, 0, "ensure_ascii", jin_bool(false));
-    jval pair = jin_arg(a, 2, "separators", jin_none()),
-         sort = jin_arg(a, 3, "sort_keys", jin_bool(false));
+    jval indent = jin_or(a[1], jin_none()), pair = jin_or(a[2], jin_none());
     jstr item = { indent.t == J_NONE ? ", " : ",", indent.t == J_NONE ? 2 : 1 },
          colon = { ": ", 2 };
     char spaces[17] = "                ";
     jbuf b = { 0 };
 
+    (void)name;
     if (indent.t != J_NONE && (indent.t != J_INT || indent.u.i < 0 || indent.u.i > 16))
         return jin_fail(m, "tojson with an indent of another kind than 0 to 16");
     if (indent.t == J_INT) spaces[indent.u.i] = 0;
@@ -25,22 +23,18 @@ static jval to_json(jmachine *m, jval v, const jargs *a)
         colon = pair.u.l->v[1].u.s;
     } else if (pair.t != J_NONE)
         return jin_fail(m, "tojson: separators are two texts");
-    jin_json(m, &b, v, indent.t == J_INT ? spaces : NULL, jin_truth(sort), jin_truth(ascii), item,
-             colon, 0);
+    jin_json(m, &b, v, indent.t == J_INT ? spaces : NULL, jin_truth(jin_or(a[3], jin_bool(false))),
+             jin_truth(jin_or(a[0], jin_bool(false))), item, colon, 0);
     return jin_take(&b);
 }
 
-static jval path(jmachine *m, jval v, jval name) /* "a.b" */
+/* --- filters that call filters and tests by name --- */
+
+static bool has_named(const jargs *a, const char *name, jval *out)
 {
-    if (name.t != J_STR) return jin_item(m, v, name);
-    for (jstr s = name.u.s; !m->status;) {
-        size_t dot = jin_find(s, (jstr){ ".", 1 }, 0);
-        v = jin_item(m, v, (jval){ .t = J_STR, .u.s = { s.p, dot == SIZE_MAX ? s.n : dot } });
-        if (dot == SIZE_MAX) break;
-        s.p += dot + 1;
-        s.n -= dot + 1;
-    }
-    return v;
+    for (size_t i = 0; i < a->named_count; i++)
+        if (jin_is(a->names[i], name)) return *out = a->named[i], true;
+    return false;
 }
 
 static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribute)
@@ -50,35 +44,46 @@ static jval choose(jmachine *m, jval v, const jargs *a, bool keep, bool attribut
     size_t skip = attribute;
 
     if (attribute && !a->n) return jin_fail(m, "selectattr and rejectattr need a name");
+    if (a->n > skip && a->v[skip].t != J_STR)
+        return jin_fail(m, "a %s is no name of a test", jin_type_name(a->v[skip]));
+    if (a->n <= skip && a->named_count) return jin_fail(m, "named arguments without a test");
     if (!jin_truth(v)) return out; /* none too, though it cannot be iterated */
     l = jin_iterate(m, v);
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
-        jval x = attribute ? path(m, l->v[i], a->v[0]) : l->v[i];
-        jargs rest = { .v = a->v + skip + 1, .n = a->n > skip + 1 ? a->n - skip - 1 : 0 };
+        jval x = attribute ? jin_path(m, l->v[i], a->v[0]) : l->v[i];
+        jargs rest = *a;
         bool holds;
         if (m->status) break;
-        holds = a->n > skip ? a->v[skip].t == J_STR && jin_test(m, a->v[skip].u.s, x, &rest)
-                            : jin_truth(x);
-        if (holds == keep) jin_push(m, out.u.l, l->v[i]);
+        if (a->n > skip) {
+            rest.v = a->v + skip + 1;
+            rest.n = a->n - skip - 1;
+            holds = jin_test(m, a->v[skip].u.s, x, &rest);
+        } else
+            holds = jin_truth(x);
+        if (holds == keep && !m->status) jin_push(m, out.u.l, l->v[i]);
     }
     return out;
 }
 
 static jval map(jmachine *m, jval v, const jargs *a)
 {
-    jval out = jin_list(m, J_GEN), name = jin_arg(a, 99, "attribute", jin_none()),
-         otherwise = jin_arg(a, 99, "default", jin_undef((jstr){ "map", 3 }));
+    jval out = jin_list(m, J_GEN), name = jin_none(), otherwise = { .t = J_ABSENT };
+    bool by = !a->n && has_named(a, "attribute", &name);
+    size_t known = by ? 1u + has_named(a, "default", &otherwise) : 0;
     jlist *l;
 
     if (!jin_truth(v)) return out;
     l = jin_iterate(m, v);
-    if (name.t == J_NONE && (!a->n || a->v[0].t != J_STR))
+    if (by && a->named_count > known)
+        return jin_fail(m,
+                        "map does not know all of its arguments; attribute and default are known");
+    if (!by && (!a->n || a->v[0].t != J_STR))
         return jin_fail(m, "map needs a filter or attribute=");
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         jval x;
-        if (name.t != J_NONE) {
-            x = path(m, l->v[i], name);
-            if (x.t == J_UNDEF && otherwise.t != J_UNDEF) x = otherwise;
+        if (by) {
+            x = jin_path(m, l->v[i], name);
+            if (x.t == J_UNDEF && otherwise.t != J_ABSENT) x = otherwise;
         } else {
             jargs rest = *a;
             rest.v++;
@@ -90,215 +95,248 @@ static jval map(jmachine *m, jval v, const jargs *a)
     return out;
 }
 
-static jval join(jmachine *m, jval v, const jargs *a)
-{
-    jval between = jin_text(m, jin_arg(a, 0, "d", jin_cstr(""))),
-         name = jin_arg(a, 1, "attribute", jin_none());
-    jlist *l = jin_iterate(m, v);
-    jbuf b = { 0 };
+/* --- texts: what is none is made one --- */
 
-    for (size_t i = 0; l && i < l->n && !m->status; i++) {
-        if (i) jin_write(m, &b, between.u.s.p, between.u.s.n);
-        jin_print(m, &b, name.t == J_NONE ? l->v[i] : path(m, l->v[i], name));
+static jval trim(jmachine *m, jval v, jstr name, const jval *a)
+{
+    jval s = jin_text(m, v);
+    jstr chars;
+    bool given = a[0].t != J_ABSENT && a[0].t != J_NONE;
+
+    (void)name;
+    if (m->status || (given && !jin_words(m, a[0], "trim", "", &chars))) return v;
+    return jin_strip(s.u.s, given ? &chars : NULL, true, true);
+}
+
+static jval cased(jmachine *m, jval v, jstr name, const jval *a)
+{
+    jval s = jin_text(m, v);
+
+    (void)a;
+    return m->status ? v : jin_case(m, s.u.s, jin_is(name, "title") ? 'T' : *name.p);
+}
+
+static jval as_text(jmachine *m, jval v, jstr name, const jval *a)
+{
+    (void)a;
+    if (jin_is(name, "escape") || jin_is(name, "e")) return jin_escape(m, v);
+    if (jin_is(name, "forceescape")) {
+        v = jin_text(m, v);
+        v.safe = false;
+        return jin_escape(m, v);
     }
-    return jin_take(&b);
-}
-
-/* sort, dictsort, unique: by insertion, stable, each comparison a step. */
-static jval lowered(jmachine *m, jval v) { return v.t == J_STR ? jin_case(m, v.u.s, 'l') : v; }
-
-static jval sorted(jmachine *m, jval v, bool reverse, bool exact, jval by)
-{
-    jval out = jin_list(m, J_LIST);
-    jlist *l = jin_iterate(m, v);
-
-    for (size_t i = 0; l && i < l->n && !m->status; i++) {
-        size_t at = i;
-        jval key = by.t == J_NONE ? l->v[i] : path(m, l->v[i], by);
-        if (!exact) key = lowered(m, key);
-        jin_push(m, out.u.l, l->v[i]);
-        for (; at && !m->status; at--) {
-            jval other = by.t == J_NONE ? out.u.l->v[at - 1] : path(m, out.u.l->v[at - 1], by);
-            int c = jin_compare(m, key, exact ? other : lowered(m, other), 0);
-            if (reverse ? c <= 0 : c >= 0) break;
-            out.u.l->v[at] = out.u.l->v[at - 1];
-        }
-        if (!m->status) out.u.l->v[at] = l->v[i];
-    }
-    return out;
-}
-
-static jval extreme(jmachine *m, jstr name, jval v, const jargs *a)
-{
-    jval all = sorted(m, v, jin_is(name, "max"),
-                      jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))),
-                      jin_arg(a, 1, "attribute", jin_none()));
-    return !m->status && all.u.l->n ? all.u.l->v[0] : jin_undef(name);
-}
-
-static jval items(jmachine *m, jval v, bool sort, const jargs *a)
-{
-    jargs none = { 0 };
-
-    if (v.t == J_UNDEF && !sort) return jin_list(m, J_GEN);
-    if (v.t != J_DICT) return jin_fail(m, "items of a %s", jin_type_name(v));
-    v = jin_method(m, v, (jstr){ "items", 5 }, &none);
-    if (m->status) return v;
-    if (!sort) v.t = J_GEN;
-    else
-        v = sorted(
-            m, v, jin_truth(jin_arg(a, 2, "reverse", jin_bool(false))),
-            jin_truth(jin_arg(a, 0, "case_sensitive", jin_bool(false))),
-            jin_int(jin_equal(m, jin_arg(a, 1, "by", jin_cstr("key")), jin_cstr("value"), 0)));
+    v = jin_text(m, v);
+    if (jin_is(name, "safe")) v.safe = true;
     return v;
 }
 
-static jval number(jmachine *m, jval v, const jargs *a, bool whole)
+static jval replace(jmachine *m, jval v, jstr name, const jval *a)
 {
-    char text[64], *end;
-    jval otherwise = jin_arg(a, 0, "default", whole ? jin_int(0) : jin_float(0)),
-         s = v.t == J_STR ? jin_strip(v.u.s, NULL, true, true) : v;
-    double f;
+    jval s = jin_text(m, v), from = jin_text(m, a[0]), to = jin_text(m, a[1]), most = a[2];
+    int64_t count;
 
-    if (v.t == J_INT || v.t == J_BOOL)
-        return whole ? jin_int(v.t == J_INT ? v.u.i : v.u.b)
-                     : jin_float(v.t == J_INT ? (double)v.u.i : v.u.b);
-    if (v.t == J_FLOAT)
-        return whole ? (fabs(v.u.f) < 9e18 ? jin_int((int64_t)v.u.f) : otherwise) : v;
-    if (v.t != J_STR || !s.u.s.n || s.u.s.n >= sizeof text) return otherwise;
-    memcpy(text, s.u.s.p, s.u.s.n);
-    text[s.u.s.n] = 0;
-    if (strpbrk(text, "xXpP")) return otherwise; /* C reads these, Python does not */
-    if (strchr(text, '_')) return jin_fail(m, "'%s' as a number is not supported", text);
-    errno = 0;
-    if (whole) {
-        long long i = strtoll(text, &end, 10);
-        if (!*end && !errno) return jin_int(i);
+    (void)name;
+    if (most.t == J_NONE) most.t = J_ABSENT;
+    if (m->status || !jin_whole(m, most, "replace", -1, &count)) return v;
+    return jin_replace(m, s.u.s, from.u.s, to.u.s, count);
+}
+
+static jval indented(jmachine *m, jval v, jstr name, const jval *a)
+{
+    bool first = jin_truth(jin_or(a[1], jin_bool(false))),
+         blank = jin_truth(jin_or(a[2], jin_bool(false)));
+    jbuf b = { 0 };
+    jval by = a[0], lines, text;
+    int64_t width = 4;
+
+    (void)name;
+    if (v.t != J_STR) return jin_fail(m, "indent of a %s", jin_type_name(v));
+    if (by.t != J_STR) {
+        if (!jin_whole(m, by, "indent", 4, &width)) return v;
+        by = jin_pad(m, (jstr){ "", 0 }, width, (jstr){ " ", 1 }, 'l');
     }
-    f = strtod(text, &end);
-    if (*end) return otherwise;
-    return whole ? (fabs(f) < 9e18 ? jin_int((int64_t)f) : otherwise) : jin_float(f);
-}
-
-static jval repeat_space(jmachine *m, jval count)
-{
-    jbuf b = { 0 };
-    if (count.t != J_INT || count.u.i < 0 || count.u.i > 1000)
-        return jin_fail(m, "indent by something else than 0 to 1000");
-    for (int64_t i = 0; i < count.u.i; i++) jin_write(m, &b, " ", 1);
-    return jin_take(&b);
-}
-
-static jval indented(jmachine *m, jval v, const jargs *a)
-{
-    jval width = jin_arg(a, 0, "width", jin_int(4)),
-         first = jin_arg(a, 1, "first", jin_bool(false)),
-         blank = jin_arg(a, 2, "blank", jin_bool(false));
-    jval s = jin_text(m, v), by = width.t == J_STR ? width : repeat_space(m, width);
-    jbuf b = { 0 };
-
-    for (size_t at = 0; at <= s.u.s.n && !m->status;) {
-        size_t end = jin_find(s.u.s, (jstr){ "\n", 1 }, at), n;
-        n = (end == SIZE_MAX ? s.u.s.n : end) - at;
-        if (at ? (n || jin_truth(blank)) : jin_truth(first)) jin_write(m, &b, by.u.s.p, by.u.s.n);
-        jin_write(m, &b, s.u.s.p + at, n + (end != SIZE_MAX));
-        if (end == SIZE_MAX) break;
-        at = end + 1;
+    jin_write(m, &b, v.u.s.p, v.u.s.n);
+    jin_write(m, &b, "\n", 1);
+    text = jin_take(&b);
+    lines = m->status ? v : jin_lines(m, text.u.s, false);
+    b = (jbuf){ 0 };
+    for (size_t i = 0; !m->status && i < lines.u.l->n; i++) {
+        jstr line = lines.u.l->v[i].u.s;
+        if (i) jin_write(m, &b, "\n", 1);
+        if (i ? line.n || blank : first) jin_write(m, &b, by.u.s.p, by.u.s.n);
+        jin_write(m, &b, line.p, line.n);
     }
     return jin_take(&b);
 }
 
-static jval length(jmachine *m, jval v)
+static jval center(jmachine *m, jval v, jstr name, const jval *a)
 {
-    if (v.t == J_STR) return jin_int((int64_t)jin_length(v.u.s));
-    if (v.t == J_LIST || v.t == J_TUPLE) return jin_int((int64_t)v.u.l->n);
-    if (v.t == J_DICT) return jin_int((int64_t)v.u.d->n);
-    return v.t == J_UNDEF ? jin_int(0) : jin_fail(m, "length of a %s", jin_type_name(v));
+    jval s = jin_text(m, v);
+    int64_t width;
+
+    (void)name;
+    if (m->status || !jin_whole(m, a[0], "center", 80, &width)) return v;
+    return jin_pad(m, s.u.s, width, (jstr){ " ", 1 }, 'c');
 }
 
-static jval listed(jmachine *m, jval v, bool backwards, jtype t)
+static jval truncate(jmachine *m, jval v, jstr name, const jval *a)
 {
-    jval out = jin_list(m, t);
-    jlist *l = jin_iterate(m, v);
-    for (size_t i = 0; l && i < l->n && !m->status; i++)
-        jin_push(m, out.u.l, l->v[backwards ? l->n - 1 - i : i]);
-    return out;
-}
+    int64_t length, leeway, keep;
+    jval slack = a[3];
+    jstr end;
+    jbuf b = { 0 };
 
-static jval unique(jmachine *m, jval v)
-{
-    jval out = jin_list(m, J_GEN);
-    jlist *l = jin_iterate(m, v);
-    for (size_t i = 0; l && i < l->n && !m->status; i++) {
-        bool seen = false;
-        for (size_t k = 0; k < out.u.l->n && !seen; k++)
-            seen = jin_equal(m, lowered(m, out.u.l->v[k]), lowered(m, l->v[i]), 0);
-        if (!seen) jin_push(m, out.u.l, l->v[i]);
+    (void)name;
+    if (v.t != J_STR) return jin_fail(m, "truncate of a %s", jin_type_name(v));
+    if (slack.t == J_NONE) slack.t = J_ABSENT;
+    if (!jin_whole(m, a[0], "truncate", 255, &length) ||
+        !jin_words(m, a[2], "truncate", "...", &end) ||
+        !jin_whole(m, slack, "truncate", 5, &leeway))
+        return v;
+    keep = length - (int64_t)jin_length(end);
+    if (keep < 0 || leeway < 0)
+        return jin_fail(m, "truncate to %" PRId64 ", shorter than its end", length);
+    if ((int64_t)jin_length(v.u.s) <= length + leeway) return v;
+    v.u.s.n = jin_offset(v.u.s, keep);
+    if (!jin_truth(jin_or(a[1], jin_bool(false)))) {
+        size_t space = jin_find_last(v.u.s, (jstr){ " ", 1 });
+        if (space != SIZE_MAX) v.u.s.n = space;
     }
-    return out;
+    jin_write(m, &b, v.u.s.p, v.u.s.n);
+    jin_write(m, &b, end.p, end.n);
+    return jin_take(&b);
 }
 
-static jval text_filter(jmachine *m, jstr name, jval v, const jargs *a)
+static jval wordcount(jmachine *m, jval v, jstr name, const jval *a)
 {
-    jval s = jin_text(m, v), x = jin_arg(a, 0, NULL, jin_none()),
-         y = jin_arg(a, 1, NULL, jin_none());
+    jval s = jin_text(m, v);
+    bool inside = false;
+    int64_t count = 0;
+    int32_t c;
 
-    if (m->status || !jin_step(m, s.u.s.n / 8)) return v;
-    if (jin_is(name, "trim")) return jin_strip(s.u.s, x.t == J_STR ? &x.u.s : NULL, true, true);
-    if (jin_is(name, "upper")) return jin_case(m, s.u.s, 'u');
-    if (jin_is(name, "lower")) return jin_case(m, s.u.s, 'l');
-    if (jin_is(name, "title")) return jin_case(m, s.u.s, 'T');
-    if (jin_is(name, "capitalize")) return jin_case(m, s.u.s, 'c');
-    if (jin_is(name, "string")) return s;
-    if (jin_is(name, "safe")) { s.safe = true; return s; }
-    if (x.t != J_STR || y.t != J_STR) return jin_fail(m, "replace needs two texts");
-    x = jin_replace(m, s.u.s, x.u.s, y.u.s, -1);
-    return x;
+    (void)name, (void)a;
+    for (size_t i = 0; !m->status && i < s.u.s.n;) {
+        i += jin_char(s.u.s.p + i, s.u.s.n - i, &c);
+        utf8proc_category_t k = utf8proc_category(c);
+        bool word = c == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
+                    (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
+        count += word && !inside;
+        inside = word;
+    }
+    return jin_int(count);
+}
+
+/* --- single values --- */
+
+static jval fallback(jmachine *m, jval v, jstr name, const jval *a)
+{
+    bool strict = jin_truth(jin_or(a[1], jin_bool(false)));
+
+    (void)m, (void)name;
+    return v.t == J_UNDEF || (strict && !jin_truth(v)) ? jin_or(a[0], jin_cstr("")) : v;
+}
+
+static jval number(jmachine *m, jval v, jstr name, const jval *a)
+{
+    if (jin_is(name, "int")) return jin_to_int(m, v, a);
+    return jin_is(name, "float") ? jin_to_float(m, v, a) : jin_round(m, v, a);
+}
+
+static jval magnitude(jmachine *m, jval v, jstr name, const jval *a)
+{
+    (void)name, (void)a;
+    if (v.t == J_FLOAT) return jin_float(v.u.f < 0 ? -v.u.f : v.u.f);
+    if (v.t == J_BOOL) return jin_int(v.u.b);
+    if (v.t != J_INT || v.u.i == INT64_MIN) return jin_fail(m, "abs of a %s", jin_type_name(v));
+    return jin_int(v.u.i < 0 ? -v.u.i : v.u.i);
+}
+
+/* An attribute and never a member. */
+static jval attribute(jmachine *m, jval v, jstr name, const jval *a)
+{
+    (void)name;
+    if (a[0].t != J_STR) return jin_fail(m, "attr of a %s", jin_type_name(a[0]));
+    return v.t == J_DICT && !jin_has_method(v, a[0].u.s) ? jin_undef(a[0].u.s)
+                                                         : jin_attribute(m, v, a[0].u.s);
+}
+
+static const struct {
+    const char *name, *signature;
+    jfilter *run;
+} filters[] = { { "tojson", "ensure_ascii? indent? separators? sort_keys?", to_json },
+                { "trim", "chars?", trim },
+                { "upper", "", cased },
+                { "lower", "", cased },
+                { "title", "", cased },
+                { "capitalize", "", cased },
+                { "string", "", as_text },
+                { "safe", "", as_text },
+                { "escape", "", as_text },
+                { "e", "", as_text },
+                { "forceescape", "", as_text },
+                { "replace", "old new count?", replace },
+                { "indent", "width? first? blank?", indented },
+                { "center", "width?", center },
+                { "truncate", "length? killwords? end? leeway?", truncate },
+                { "wordcount", "", wordcount },
+                { "default", "default_value? boolean?", fallback },
+                { "d", "default_value? boolean?", fallback },
+                { "int", "default? base?", number },
+                { "float", "default?", number },
+                { "round", "precision? method?", number },
+                { "abs", "", magnitude },
+                { "attr", "name", attribute } };
+static const char *const by_name[] = { "map",        "select",     "reject",
+                                       "selectattr", "rejectattr", "format" };
+
+static jfilter *look_up(jstr name, const char **signature)
+{
+    for (size_t i = 0; i < NIB_COUNT(filters); i++)
+        if (jin_is(name, filters[i].name)) {
+            *signature = filters[i].signature;
+            return filters[i].run;
+        }
+    return jin_list_filter(name, signature);
+}
+
+bool jin_is_filter(jstr name)
+{
+    const char *signature;
+
+    for (size_t i = 0; i < NIB_COUNT(by_name); i++)
+        if (jin_is(name, by_name[i])) return true;
+    return look_up(name, &signature) != NULL;
+}
+
+/* text | format(values): by % */
+static jval format(jmachine *m, jval v, const jargs *a)
+{
+    jval all = jin_list(m, J_TUPLE), named = jin_dict(m), s = jin_text(m, v);
+
+    if (a->n && a->named_count) return jin_fail(m, "format with values and names at once");
+    for (size_t i = 0; i < a->n && !m->status; i++) jin_push(m, all.u.l, a->v[i]);
+    for (size_t i = 0; i < a->named_count && !m->status; i++)
+        jin_put(m, named.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
+    return m->status ? v : jin_percent(m, s.u.s, a->named_count ? named : all);
 }
 
 jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a)
 {
-    static const char *const texts[] = { "trim",       "upper",  "lower", "title",
-                                         "capitalize", "string", "safe",  "replace" };
-    jlist *l;
+    jval bound[NIB_JINJA_PARAMETERS];
+    const char *signature = NULL;
+    char what[80];
+    jfilter *run = look_up(name, &signature);
 
-    for (size_t i = 0; i < NIB_COUNT(texts); i++)
-        if (jin_is(name, texts[i])) return text_filter(m, name, v, a);
-    if (jin_is(name, "tojson")) return to_json(m, v, a);
-    if (jin_is(name, "length") || jin_is(name, "count")) return length(m, v);
-    if (jin_is(name, "default") || jin_is(name, "d")) {
-        jval strict = jin_arg(a, 1, "boolean", jin_bool(false));
-        return v.t == J_UNDEF || (jin_truth(strict) && !jin_truth(v))
-                   ? jin_arg(a, 0, "default_value", jin_cstr(""))
-                   : v;
+    if (run) {
+        snprintf(what, sizeof what, "the filter '%.*s'", (int)nib_min(name.n, 40), name.p);
+        if (!jin_bind(m, a, what, signature, bound)) return v;
+        return jin_step(m, v.t == J_STR ? v.u.s.n / 8 : 1) ? run(m, v, name, bound) : v;
     }
-    if (jin_is(name, "join")) return join(m, v, a);
-    if (jin_is(name, "first") || jin_is(name, "last")) {
-        if (*name.p == 'l' && v.t == J_GEN) return jin_fail(m, "last of a generator");
-        l = jin_iterate(m, v);
-        return l && l->n ? l->v[*name.p == 'f' ? 0 : l->n - 1] : jin_undef(name);
-    }
-    if (jin_is(name, "list")) return listed(m, v, false, J_LIST);
-    if (jin_is(name, "reverse"))
-        return v.t == J_STR ? jin_substr(m, v.u.s, (int64_t)jin_length(v.u.s) - 1, -1, -1)
-                            : listed(m, v, true, J_GEN);
     if (jin_is(name, "map")) return map(m, v, a);
     if (jin_is(name, "select")) return choose(m, v, a, true, false);
     if (jin_is(name, "reject")) return choose(m, v, a, false, false);
     if (jin_is(name, "selectattr")) return choose(m, v, a, true, true);
     if (jin_is(name, "rejectattr")) return choose(m, v, a, false, true);
-    if (jin_is(name, "items")) return items(m, v, false, a);
-    if (jin_is(name, "dictsort")) return items(m, v, true, a);
-    if (jin_is(name, "sort"))
-        return sorted(m, v, jin_truth(jin_arg(a, 0, "reverse", jin_bool(false))),
-                      jin_truth(jin_arg(a, 1, "case_sensitive", jin_bool(false))),
-                      jin_arg(a, 2, "attribute", jin_none()));
-    if (jin_is(name, "min") || jin_is(name, "max")) return extreme(m, name, v, a);
-    if (jin_is(name, "unique") && !a->n && !a->named_count) return unique(m, v);
-    if (jin_is(name, "int")) return number(m, v, a, true);
-    if (jin_is(name, "float")) return number(m, v, a, false);
-    if (jin_is(name, "indent")) return indented(m, v, a);
-    if (jin_is(name, "abs") && v.t == J_INT && v.u.i > INT64_MIN)
-        return jin_int(v.u.i < 0 ? -v.u.i : v.u.i);
+    if (jin_is(name, "format")) return format(m, v, a);
     return jin_fail(m, "the filter '%.*s' is not supported here", (int)nib_min(name.n, 60), name.p);
 }

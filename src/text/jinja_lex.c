@@ -97,13 +97,42 @@ static void lex_string(lexer *x)
     advance(x, p + 1);
 }
 
+/* 0x1f, 0o17, 0b11: the base, or 0. */
+static int base_of(const char *p, const char *end)
+{
+    char c = end - p > 2 && *p == '0' ? (char)(p[1] | 32) : 0;
+    return c == 'x' ? 16 : c == 'o' ? 8 : c == 'b' ? 2 : 0;
+}
+
+static void lex_based(lexer *x, int base)
+{
+    char text[24];
+    size_t n = 0;
+    const char *p = x->p + 2;
+    char *end;
+
+    for (; p < x->end && n < sizeof text - 1 && (*p == '_' || digit(*p) || letter(*p)); p++)
+        if (*p != '_') text[n++] = *p;
+    text[n] = 0;
+    if (n > (base == 16 ? 15u : base == 8 ? 20u : 22u)) {
+        jin_fail(x->m, "a number of %zu digits", n);
+        return;
+    }
+    int64_t value = strtoll(text, &end, base);
+    if (!n || *end) { jin_fail(x->m, "a bad number"); return; }
+    push(x, JT_INT, x->p, (size_t)(p - x->p), jin_int(value));
+    advance(x, p);
+}
+
 static void lex_number(lexer *x)
 {
     char text[64];
     size_t n = 0;
     bool real = false;
     const char *p = x->p;
+    int base = base_of(x->p, x->end);
 
+    if (base) { lex_based(x, base); return; }
     for (; p < x->end && n < sizeof text - 1; p++) {
         if (*p == '_') continue;
         if (*p == '.' && !real && p + 1 < x->end && digit(p[1])) real = true;

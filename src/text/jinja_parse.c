@@ -18,37 +18,66 @@ static jnode *block(jmachine *m, const char *end)
     return n;
 }
 
-static jnode *target(jmachine *m) /* a name, or names with commas */
-{
-    bool parens = jin_skip(m, JT_OP, "(");
-    jnode *all = jin_node(m, JN_TUPLE), *first = NULL, **tail = &first;
-    bool many = false;
+static jnode *targets(jmachine *m);
 
-    do {
-        jnode *n = jin_node(m, JN_NAME);
-        if (jin_next_is(m, JT_NAME, "in")) break;
-        jstr name = jin_want(m, JT_NAME, NULL);
-        if (m->status) return all;
-        n->s = name;
-        *tail = n;
-        tail = &n->next;
-        many |= jin_next_is(m, JT_OP, ",");
-    } while (jin_skip(m, JT_OP, ","));
-    if (parens) jin_want(m, JT_OP, ")");
-    if (!many) return first ? first : all;
-    if (!m->status) all->list = first;
-    return all;
+/* A name, the attribute of a namespace, or (targets): what a value is unpacked into. */
+static jnode *target(jmachine *m)
+{
+    jnode *n;
+
+    if (jin_skip(m, JT_OP, "(")) {
+        n = targets(m);
+        jin_want(m, JT_OP, ")");
+        return n;
+    }
+    n = jin_node(m, JN_NAME);
+    jstr name = jin_want(m, JT_NAME, NULL);
+    if (m->status) return n;
+    n->s = name;
+    if (jin_skip(m, JT_OP, ".")) {
+        jnode *attribute = jin_node(m, JN_ATTR);
+        name = jin_want(m, JT_NAME, NULL);
+        if (m->status) return n;
+        attribute->a = n;
+        attribute->s = name;
+        return attribute;
+    }
+    return n;
+}
+
+/* One target, or several with commas, each wrapped, since a node stands in one list only. */
+static jnode *targets(jmachine *m)
+{
+    jnode *first, *all, **tail;
+
+    if (++m->depth > NIB_JINJA_DEPTH) jin_fail(m, "nested more than %d deep", NIB_JINJA_DEPTH);
+    first = target(m);
+    all = jin_node(m, JN_TUPLE);
+    tail = m->status ? NULL : &all->list;
+    for (jnode *n = first; !m->status && (n != first || jin_next_is(m, JT_OP, ","));) {
+        jnode *wrapped = jin_node(m, JN_KEYWORD);
+        if (m->status) break;
+        wrapped->a = n;
+        *tail = wrapped;
+        tail = &wrapped->next;
+        if (!jin_skip(m, JT_OP, ",") || jin_next_is(m, JT_NAME, "in") ||
+            jin_next_is(m, JT_OP, ")") || jin_next_is(m, JT_OP, "="))
+            break;
+        n = target(m);
+    }
+    m->depth--;
+    return !m->status && all->list ? all : first;
 }
 
 static void parse_for(jmachine *m, jnode *n)
 {
     jstr ended;
 
-    n->a = target(m);
+    n->a = targets(m);
     jin_want(m, JT_NAME, "in");
     n->b = jin_tuple(m, false);
     if (jin_skip(m, JT_NAME, "if")) n->c = jin_expression(m, true);
-    if (jin_next_is(m, JT_NAME, "recursive")) jin_fail(m, "a recursive loop is not supported");
+    n->op = jin_skip(m, JT_NAME, "recursive"); /* loop(...) renders it again */
     jin_want(m, JT_BLOCKEND, NULL);
     n->list = body(m, end_for, &ended);
     if (!m->status && jin_is(ended, "else")) n->other = block(m, "endfor");
@@ -77,17 +106,7 @@ static void parse_if(jmachine *m, jnode *n)
 
 static void parse_set(jmachine *m, jnode *n)
 {
-    jnode *names = target(m);
-
-    if (jin_skip(m, JT_OP, ".")) {
-        jnode *attribute = jin_node(m, JN_ATTR);
-        jstr name = jin_want(m, JT_NAME, NULL);
-        if (m->status) return;
-        attribute->a = names;
-        attribute->s = name;
-        names = attribute;
-    }
-    n->a = names;
+    n->a = targets(m);
     if (jin_skip(m, JT_OP, "=")) {
         n->b = jin_tuple(m, true);
         return;

@@ -11,6 +11,7 @@
 enum {
     NIB_JINJA_DEPTH = 64,           /* nesting of the source */
     NIB_JINJA_EVAL_DEPTH = 400,     /* nested evaluations, calls included */
+    NIB_JINJA_PARAMETERS = 6,       /* of a function, filter, test or method */
     NIB_JINJA_VALUE_DEPTH = 100,    /* lists in lists that are printed or compared */
     NIB_JINJA_LOOPS = 1000000,
     NIB_JINJA_STEPS = 50000000,
@@ -21,13 +22,25 @@ enum {
 typedef struct jarena { nib_ctx *ctx; struct jchunk *chunks; size_t total; } jarena;
 typedef struct jstr { const char *p; size_t n; } jstr;
 typedef enum jtype { J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_GEN, J_DICT,
-                     J_NAMESPACE, J_MACRO, J_FUNC, J_METHOD, J_LOOP } jtype;
+                     J_NAMESPACE, J_MACRO, J_FUNC, J_METHOD, J_LOOP,
+                     J_ABSENT /* an argument that was not given: jin_bind() */ } jtype;
 typedef struct jval jval;
-typedef struct jlist { jval *v; size_t n, room; } jlist;
+typedef struct jlist {
+    jval *v;
+    size_t n, room;
+    bool group; /* a pair of the filter groupby: its members have names too */
+} jlist;
 typedef struct jdict { jval *k, *v; size_t n, room; } jdict;
 typedef struct jnode jnode;
 typedef struct jscope jscope;
-typedef struct jloop { jlist *items; size_t at; jlist *changed; int level; } jloop;
+typedef struct jloop {
+    jlist *items;
+    size_t at;
+    jlist *changed;
+    int level;
+    const jnode *recursive; /* what loop(...) renders; NULL: the loop is not recursive */
+    jscope *scope;          /* around it */
+} jloop;
 typedef struct jmacro { const jnode *node; jscope *scope; jval *defaults; } jmacro;
 typedef struct jmethod { jval *self; jstr name; } jmethod;
 struct jval {
@@ -179,25 +192,35 @@ int jin_compare(jmachine *m, jval a, jval b, int depth);
 bool jin_contains(jmachine *m, jval in, jval what);
 const char *jin_type_name(jval v);
 jlist *jin_iterate(jmachine *m, jval v);
-/* jinja_print.c */
+/* jinja_buffer.c */
 void jin_write(jmachine *m, jbuf *b, const char *p, size_t n);
 jval jin_take(jbuf *b);
+/* jinja_print.c */
 void jin_print(jmachine *m, jbuf *b, jval v);
 void jin_repr(jmachine *m, jbuf *b, jval v, int depth);
 jval jin_text(jmachine *m, jval v); /* str(v) */
 void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool ascii, jstr item,
               jstr colon, int depth);
-/* jinja_strings.c: positions are code points */
+/* jinja_utf8.c */
 size_t jin_char(const char *p, size_t n, int32_t *c); /* bytes of the first code point */
-size_t jin_length(jstr s);
+size_t jin_length(jstr s);                             /* in code points */
+size_t jin_offset(jstr s, int64_t at); /* bytes before code point `at`, which may be the end */
 bool jin_space(int32_t c);
+size_t jin_find(jstr s, jstr what, size_t from); /* in bytes; SIZE_MAX: not there */
+size_t jin_find_last(jstr s, jstr what);
+/* jinja_strings.c: positions are code points */
 jval jin_strip(jstr s, const jstr *chars, bool left, bool right);
 jval jin_case(jmachine *m, jstr s,
-              int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the filter title */
+              int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the filter title, 's'
+                           swapcase, 'f' casefold */
 jval jin_replace(jmachine *m, jstr s, jstr from, jstr to, int64_t count);
 jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right);
 jval jin_substr(jmachine *m, jstr s, int64_t from, int64_t to, int64_t step);
-size_t jin_find(jstr s, jstr what, size_t from); /* SIZE_MAX: not there */
+jval jin_lines(jmachine *m, jstr s, bool keep_ends); /* str.splitlines */
+/* Padded to `width` code points: 'l' the text stands left, 'r' right, 'c' as str.center does. */
+jval jin_pad(jmachine *m, jstr s, int64_t width, jstr fill, char side);
+void jin_write_escaped(jmachine *m, jbuf *out, jstr s, bool escape);
+jval jin_escape(jmachine *m, jval v); /* markupsafe.escape */
 /* jinja_lex.c, jinja_parse.c, jinja_expression.c */
 void jin_lex(jmachine *m, const char *text, size_t n);
 jnode *jin_parse(jmachine *m);
@@ -209,19 +232,40 @@ jnode *jin_filters(jmachine *m, jnode *node);
 bool jin_next_is(jmachine *m, jtok t, const char *s);
 bool jin_skip(jmachine *m, jtok t, const char *s);
 jstr jin_want(jmachine *m, jtok t, const char *s);
+/* jinja_args.c: arguments by a signature, out[NIB_JINJA_PARAMETERS]; then single ones; false:
+ * failed */
+bool jin_bind(jmachine *m, const jargs *a, const char *what, const char *signature, jval *out);
+bool jin_whole(jmachine *m, jval v, const char *what, int64_t otherwise, int64_t *out);
+bool jin_words(jmachine *m, jval v, const char *what, const char *otherwise, jstr *out);
+jval jin_or(jval v, jval otherwise); /* v, unless it is absent */
+static inline int64_t jin_least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t jin_most(int64_t a, int64_t b) { return a > b ? a : b; }
+/* jinja_format.c: `text % v`, and text.format(...) */
+jval jin_percent(jmachine *m, jstr text, jval v);
+jval jin_format(jmachine *m, jstr text, const jargs *a);
+/* jinja_numbers.c: the filters int, float, round; arguments as bound */
+jval jin_to_int(jmachine *m, jval v, const jval *a);
+jval jin_to_float(jmachine *m, jval v, const jval *a);
+jval jin_round(jmachine *m, jval v, const jval *a);
+/* jinja_lists.c: filters of sequences; NULL: there is none of that name */
+typedef jval jfilter(jmachine *m, jval v, jstr name, const jval *a);
+jfilter *jin_list_filter(jstr name, const char **signature);
+jval jin_path(jmachine *m, jval v, jval name); /* an attribute, or "a.0.b" */
 /* jinja_eval.c, jinja_run.c, jinja_calls.c, jinja_filters.c, jinja_tests.c, jinja_methods.c */
 jval jin_eval(jmachine *m, const jnode *n);
 void jin_run(jmachine *m, const jnode *body, jscope *root);
 jval jin_attribute(jmachine *m, jval v, jstr name);
 jval jin_item(jmachine *m, jval v, jval key);
-jval jin_arg(const jargs *a, size_t at, const char *name, jval otherwise);
-bool jin_arguments_fit(jmachine *m, const jargs *a, const char *what, size_t least, size_t most);
+jval jin_arithmetic(jmachine *m, int op, jval a, jval b);
 jval jin_call(jmachine *m, jval f, const jargs *a);
 jval jin_call_macro(jmachine *m, jmacro *macro, const jargs *a);
+jval jin_call_loop(jmachine *m, jloop *loop, jval items); /* of a recursive one */
 jval jin_call_global(jmachine *m, jstr name, const jargs *a);
 bool jin_is_global(jstr name);
 jval jin_filter(jmachine *m, jstr name, jval v, const jargs *a);
+bool jin_is_filter(jstr name);
 bool jin_test(jmachine *m, jstr name, jval v, const jargs *a);
+bool jin_is_test(jstr name);
 jval jin_method(jmachine *m, jval self, jstr name, const jargs *a);
 bool jin_has_method(jval self, jstr name);
 void jin_set(jmachine *m, jscope *s, jstr name, jval v);

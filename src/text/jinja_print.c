@@ -6,27 +6,7 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-void jin_write(jmachine *m, jbuf *b, const char *p, size_t n)
-{
-    if (m->status || !n) return;
-    if (n > NIB_JINJA_OUTPUT - b->n) {
-        jin_fail(m, "the text passes %d MiB", NIB_JINJA_OUTPUT >> 20);
-        return;
-    }
-    if (b->n + n > b->room) {
-        size_t room = nib_max(b->room * 2, b->n + n + 32);
-        char *grown = jin_alloc(m, room);
-        if (!grown) return;
-        if (b->n) memcpy(grown, b->p, b->n);
-        b->p = grown;
-        b->room = room;
-    }
-    memcpy(b->p + b->n, p, n);
-    b->n += n;
-}
-
 static void put(jmachine *m, jbuf *b, const char *s) { jin_write(m, b, s, strlen(s)); }
-jval jin_take(jbuf *b) { return (jval){ .t = J_STR, .u.s = { b->p ? b->p : "", b->n } }; }
 
 /* The shortest digits that read back the same, laid out as Python does. */
 static void put_float(jmachine *m, jbuf *b, double f, bool json)

@@ -44,7 +44,7 @@ static void assign(jmachine *m, const jnode *to, jval v)
         size_t at = 0, want = 0;
         for (const jnode *n = to->list; n; n = n->next) want++;
         if (l && l->n != want) { jin_fail(m, "%zu names for %zu values", want, l->n); return; }
-        for (const jnode *n = to->list; l && n; n = n->next) assign(m, n, l->v[at++]);
+        for (const jnode *n = to->list; l && n; n = n->next) assign(m, n->a, l->v[at++]);
     }
 }
 
@@ -69,15 +69,16 @@ static jval capture(jmachine *m, const jnode *list)
     return jin_take(&b);
 }
 
-static flow run_for(jmachine *m, const jnode *n)
+static void run_for(jmachine *m, const jnode *n, jval items, jscope *outer)
 {
-    jlist *all = jin_iterate(m, jin_eval(m, n->b));
+    jlist *all = jin_iterate(m, items);
     jval kept = jin_list(m, J_LIST);
-    jloop loop = { .items = all, .level = m->loop_level + 1 }, *shared;
-    jscope *outer = m->scope;
+    jloop loop = { .items = all, .level = m->loop_level + 1, .scope = outer };
+    jloop *shared;
     flow f = GO_ON;
 
-    if (m->status || !all) return f;
+    if (m->status || !all) return;
+    if (n->op) loop.recursive = n;
     if (n->c) {
         for (size_t i = 0; i < all->n && !m->status; i++) {
             jscope s = { .parent = outer };
@@ -89,11 +90,12 @@ static flow run_for(jmachine *m, const jnode *n)
         loop.items = kept.u.l;
     }
     shared = jin_alloc(m, sizeof *shared); /* a template may keep the loop in a namespace */
-    if (m->status) return f;
+    if (m->status) return;
     *shared = loop;
     if (!shared->items->n) {
         jscope s = { 0 };
-        return in_scope(m, n->other, &s);
+        in_scope(m, n->other, &s);
+        return;
     }
     m->loop_level++;
     for (size_t i = 0; i < shared->items->n && !m->status && f != BREAK; i++) {
@@ -107,7 +109,26 @@ static flow run_for(jmachine *m, const jnode *n)
         m->scope = outer;
     }
     m->loop_level--;
-    return GO_ON;
+    shared->recursive = NULL; /* the scopes around it end: a kept loop cannot be called any more */
+}
+
+jval jin_call_loop(jmachine *m, jloop *loop, jval items)
+{
+    jbuf b = { 0 }, *out = m->out;
+    jscope *scope = m->scope;
+    int level = m->loop_level;
+
+    if (++m->depth > NIB_JINJA_EVAL_DEPTH)
+        return jin_fail(m, "calls and blocks nested more than %d deep", NIB_JINJA_EVAL_DEPTH);
+    m->out = &b;
+    m->scope = loop->scope;
+    m->loop_level = loop->level;
+    run_for(m, loop->recursive, items, loop->scope);
+    m->loop_level = level;
+    m->scope = scope;
+    m->out = out;
+    m->depth--;
+    return jin_take(&b);
 }
 
 static jval make_macro(jmachine *m, const jnode *n)
@@ -147,8 +168,12 @@ jval jin_call_macro(jmachine *m, jmacro *macro, const jargs *a)
         jval none = { .t = J_MACRO }, v = at < a->n ? a->v[at] : none;
         bool given = at < a->n;
         for (size_t i = 0; i < a->named_count; i++)
-            if (a->names[i].n == p->s.n && !memcmp(a->names[i].p, p->s.p, p->s.n))
+            if (a->names[i].n == p->s.n && !memcmp(a->names[i].p, p->s.p, p->s.n)) {
+                if (given)
+                    jin_fail(m, "two values for the argument '%.*s' of a macro", (int)p->s.n,
+                             p->s.p);
                 v = a->named[i], given = true, used++;
+            }
         if (!given) v = p->a ? jin_eval(m, p->a) : jin_undef(p->s);
         jin_set(m, &s, p->s, v);
     }
@@ -234,7 +259,7 @@ static flow run_one(jmachine *m, const jnode *n)
             if (n->op != 1) return run(m, n->other); /* op 1: what follows is an elif */
         }
         break;
-    case JN_FOR: return run_for(m, n);
+    case JN_FOR: run_for(m, n, jin_eval(m, n->b), m->scope); break;
     case JN_SET: assign(m, n->a, jin_eval(m, n->b)); break;
     case JN_SETBLOCK: assign(m, n->a, filtered(m, n->b, n->c, capture(m, n->list))); break;
     case JN_MACRO: jin_set(m, m->scope, n->s, make_macro(m, n)); break;

@@ -277,7 +277,8 @@ const char *jin_type_name(jval v)
 {
     static const char *const names[] = { "undefined", "none",  "boolean",  "integer",   "float",
                                          "string",    "list",  "tuple",    "generator", "mapping",
-                                         "namespace", "macro", "function", "method",    "loop" };
+                                         "namespace", "macro", "function", "method",    "loop",
+                                         "missing argument" };
     return names[v.t];
 }
 
