@@ -46,6 +46,8 @@ typedef struct nib_data_options {
     const char *prompt_template, *completion_template;
     int max_seq_length;         /* 1024 */
     const char *chat_template;  /* a file, or a directory that has one; NULL: the model's */
+    const char *chat_template_kwargs; /* JSON object: more variables of the template; a record's own
+                                         win; or NULL */
     const char *train_on_turns; /* of chats: "all" turns of the assistant, the "last", "everything";
                                  * NULL: all */
     bool train_on_prompt;       /* of prompt and completion: the prompt too */

@@ -384,3 +384,24 @@ nib_status nib_chat_render(nib_chat *c, const nib_chat_turns *turns, size_t coun
     json_decref(variables);
     return status;
 }
+
+nib_status nib_chat_parse_kwargs(const char *text, json_t **out, nib_error *err)
+{
+    json_t *read = NULL;
+    nib_status status = nib_json_parse(text, strlen(text), "chat_template_kwargs",
+                                       NIB_JSON_ANY_VALUE | NIB_JSON_ONE_LINE, &read, err);
+
+    if (status)
+        return nib_fail_in(err, NIB_E_INVALID,
+                           "'%.60s' should be a JSON object such as {\"enable_thinking\": false}",
+                           text);
+    if (!json_is_object(read)) {
+        json_decref(read);
+        return nib_fail(err, NIB_E_INVALID,
+                        "chat_template_kwargs: '%.60s' should be a JSON object such as "
+                        "{\"enable_thinking\": false}",
+                        text);
+    }
+    *out = read;
+    return NIB_OK;
+}

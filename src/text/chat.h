@@ -41,7 +41,11 @@ typedef struct nib_chat_turns {
     const json_t *messages; /* an array of {"role", "content", ...} */
     const json_t *tools;    /* an array; or NULL */
     const json_t *extra;    /* an object: more variables (chat_template_kwargs); or NULL */
+    const bool *masked;     /* of each message: not trained, whatever is asked for; or NULL */
 } nib_chat_turns;
+
+/* The JSON text of an object, --chat-template-kwargs; *out is the caller's. */
+nib_status nib_chat_parse_kwargs(const char *text, json_t **out, nib_error *err);
 
 /* Renders the first `count` messages.  NIB_E_INVALID: the template raised (its words), or met an
  * error or a limit. */
@@ -55,14 +59,24 @@ typedef enum nib_chat_loss {
 } nib_chat_loss;
 
 /* Renders the whole chat; out->spans become the bytes that are trained: what the assistant says in
- * the turns from `given` on, or in the last one, or everything from there on.
+ * the turns from `given` on that are not masked, or in the last one, or everything from there on.
+ * None: all those turns are masked.
  *
- * A {% generation %} block says what the assistant says.  Where a template has none, the messages
- * before a turn are rendered by themselves, with the generation prompt, and those up to it: what
- * lies between is the turn, its end token included.  Both must be what the whole begins with:
- * otherwise NIB_E_MISMATCH, for a search for the words would be a guess.
- * NIB_E_FORMAT: there is no such turn, or the template marks nothing of it. */
+ * 1. A {% generation %} block says what the assistant says.
+ * 2. Where a template has none, the messages before a turn are rendered by themselves, with the
+ *    generation prompt, and those up to it: if both are what the whole begins with, the turn lies
+ *    between, its end token included.
+ * 3. Where they are not, the turn lies behind the common prefix: what the template writes behind
+ *    the message before it, and then a generation prompt, is followed as far as the whole says the
+ *    same; its end is found likewise (chat_align.c).
+ *
+ * What 2 and 3 find loses an empty reasoning part in front, "<think>", blanks, "</think>", that
+ * the template wrote; *empty_thoughts, may be NULL, grows by their number.
+ *
+ * NIB_E_MISMATCH: a turn cannot be found in any of these ways.  NIB_E_FORMAT: there is no turn of
+ * the assistant, or the template marks nothing of it. */
 nib_status nib_chat_render_trained(nib_chat *c, const nib_chat_turns *turns, size_t given,
-                                   nib_chat_loss loss, nib_jinja_output *out, nib_error *err);
+                                   nib_chat_loss loss, nib_jinja_output *out,
+                                   uint64_t *empty_thoughts, nib_error *err);
 
 #endif

@@ -20,8 +20,10 @@ static void put_pairs(jmachine *m, jval to, jval pairs)
 
     for (size_t i = 0; l && i < l->n && !m->status; i++) {
         jval one = l->v[i];
-        if (!jin_is_list(one) || one.u.l->n != 2) jin_fail(m, "namespace and dict take pairs");
-        else jin_put(m, to.u.d, one.u.l->v[0], one.u.l->v[1]);
+        if (!jin_is_list(one) || one.u.l->n != 2)
+            jin_fail(m, "namespace and dict take pairs");
+        else
+            jin_put(m, to.u.d, one.u.l->v[0], one.u.l->v[1]);
     }
 }
 
@@ -29,11 +31,13 @@ static jval make_dict(jmachine *m, const jargs *a, jtype t)
 {
     jval v = jin_dict(m);
 
-    if (a->n > 1) jin_fail(m, "namespace and dict take one mapping, and names");
+    if (a->n > 1)
+        jin_fail(m, "namespace and dict take one mapping, and names");
     else if (a->n && (a->v[0].t == J_DICT || a->v[0].t == J_NAMESPACE))
         for (size_t i = 0; !m->status && i < a->v[0].u.d->n; i++)
             jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
-    else if (a->n) put_pairs(m, v, a->v[0]);
+    else if (a->n)
+        put_pairs(m, v, a->v[0]);
     for (size_t i = 0; i < a->named_count && !m->status; i++) jin_put(m, v.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
     v.t = m->status ? J_UNDEF : t;
     return v;

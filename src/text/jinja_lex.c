@@ -119,7 +119,10 @@ static void lex_based(lexer *x, int base)
         return;
     }
     int64_t value = strtoll(text, &end, base);
-    if (!n || *end) { jin_fail(x->m, "a bad number"); return; }
+    if (!n || *end) {
+        jin_fail(x->m, "a bad number");
+        return;
+    }
     push(x, JT_INT, x->p, (size_t)(p - x->p), jin_int(value));
     advance(x, p);
 }
@@ -132,7 +135,10 @@ static void lex_number(lexer *x)
     const char *p = x->p;
     int base = base_of(x->p, x->end);
 
-    if (base) { lex_based(x, base); return; }
+    if (base) {
+        lex_based(x, base);
+        return;
+    }
     for (; p < x->end && n < sizeof text - 1; p++) {
         if (*p == '_') continue;
         if (*p == '.' && !real && p + 1 < x->end && digit(p[1])) real = true;

@@ -9,10 +9,10 @@
 #include "text/jinja_template.h"
 
 enum {
-    NIB_JINJA_DEPTH = 64,           /* nesting of the source */
-    NIB_JINJA_EVAL_DEPTH = 400,     /* nested evaluations, calls included */
-    NIB_JINJA_PARAMETERS = 6,       /* of a function, filter, test or method */
-    NIB_JINJA_VALUE_DEPTH = 100,    /* lists in lists that are printed or compared */
+    NIB_JINJA_DEPTH = 64,        /* nesting of the source */
+    NIB_JINJA_EVAL_DEPTH = 400,  /* nested evaluations, calls included */
+    NIB_JINJA_PARAMETERS = 6,    /* of a function, filter, test or method */
+    NIB_JINJA_VALUE_DEPTH = 100, /* lists in lists that are printed or compared */
     NIB_JINJA_LOOPS = 1000000,
     NIB_JINJA_STEPS = 50000000,
     NIB_JINJA_OUTPUT = 16 << 20,
@@ -21,9 +21,24 @@ enum {
 
 typedef struct jarena { nib_ctx *ctx; struct jchunk *chunks; size_t total; } jarena;
 typedef struct jstr { const char *p; size_t n; } jstr;
-typedef enum jtype { J_UNDEF, J_NONE, J_BOOL, J_INT, J_FLOAT, J_STR, J_LIST, J_TUPLE, J_GEN, J_DICT,
-                     J_NAMESPACE, J_MACRO, J_FUNC, J_METHOD, J_LOOP,
-                     J_ABSENT /* an argument that was not given: jin_bind() */ } jtype;
+typedef enum jtype {
+    J_UNDEF,
+    J_NONE,
+    J_BOOL,
+    J_INT,
+    J_FLOAT,
+    J_STR,
+    J_LIST,
+    J_TUPLE,
+    J_GEN,
+    J_DICT,
+    J_NAMESPACE,
+    J_MACRO,
+    J_FUNC,
+    J_METHOD,
+    J_LOOP,
+    J_ABSENT /* an argument that was not given: jin_bind() */
+} jtype;
 typedef struct jval jval;
 typedef struct jlist {
     jval *v;
@@ -203,16 +218,15 @@ void jin_json(jmachine *m, jbuf *b, jval v, const char *indent, bool sort, bool 
               jstr colon, int depth);
 /* jinja_utf8.c */
 size_t jin_char(const char *p, size_t n, int32_t *c); /* bytes of the first code point */
-size_t jin_length(jstr s);                             /* in code points */
+size_t jin_length(jstr s);                            /* in code points */
 size_t jin_offset(jstr s, int64_t at); /* bytes before code point `at`, which may be the end */
 bool jin_space(int32_t c);
 size_t jin_find(jstr s, jstr what, size_t from); /* in bytes; SIZE_MAX: not there */
 size_t jin_find_last(jstr s, jstr what);
 /* jinja_strings.c: positions are code points */
 jval jin_strip(jstr s, const jstr *chars, bool left, bool right);
-jval jin_case(jmachine *m, jstr s,
-              int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the filter title, 's'
-                           swapcase, 'f' casefold */
+jval jin_case(jmachine *m, jstr s, int how); /* 'u', 'l', 'c' capitalize, 't' str.title, 'T' the
+                                                filter title, 's' swapcase, 'f' casefold */
 jval jin_replace(jmachine *m, jstr s, jstr from, jstr to, int64_t count);
 jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right);
 jval jin_substr(jmachine *m, jstr s, int64_t from, int64_t to, int64_t step);
@@ -238,8 +252,14 @@ bool jin_bind(jmachine *m, const jargs *a, const char *what, const char *signatu
 bool jin_whole(jmachine *m, jval v, const char *what, int64_t otherwise, int64_t *out);
 bool jin_words(jmachine *m, jval v, const char *what, const char *otherwise, jstr *out);
 jval jin_or(jval v, jval otherwise); /* v, unless it is absent */
-static inline int64_t jin_least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t jin_most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t jin_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t jin_most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
 /* jinja_format.c: `text % v`, and text.format(...) */
 jval jin_percent(jmachine *m, jstr text, jval v);
 jval jin_format(jmachine *m, jstr text, const jargs *a);

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <utf8proc.h>
 
-static void put(jmachine *m, jbuf *b, const char *s) { jin_write(m, b, s, strlen(s)); }
+static void put(jmachine *m, jbuf *b, const char *s)
+{
+    jin_write(m, b, s, strlen(s));
+}
 
 /* The shortest digits that read back the same, laid out as Python does. */
 static void put_float(jmachine *m, jbuf *b, double f, bool json)

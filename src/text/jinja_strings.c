@@ -60,8 +60,10 @@ jval jin_case(jmachine *m, jstr s, int how)
         utf8proc_ssize_t made;
         bool up = how == 'u' || (how != 'l' && start);
         n = jin_char(s.p + i, s.n - i, &c);
-        if (how == 's') up = utf8proc_category(c) == UTF8PROC_CATEGORY_LL;
-        else if (how == 'c') start = false;
+        if (how == 's')
+            up = utf8proc_category(c) == UTF8PROC_CATEGORY_LL;
+        else if (how == 'c')
+            start = false;
         else if (how == 't')
             start = c < 128 ? !((c | 32) >= 'a' && (c | 32) <= 'z')
                             : utf8proc_category(c) > UTF8PROC_CATEGORY_LO;
@@ -163,8 +165,10 @@ jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right)
 
     if (m->status) return l;
     if (by && !by->n) return jin_fail(m, "split by an empty text");
-    if (!by && right) split_spaces_right(m, l.u.l, s, max);
-    else if (!by) split_spaces(m, l.u.l, s, max);
+    if (!by && right)
+        split_spaces_right(m, l.u.l, s, max);
+    else if (!by)
+        split_spaces(m, l.u.l, s, max);
     for (; by && !m->status;) {
         size_t hit = SIZE_MAX;
         if (max < 0 || (int64_t)l.u.l->n < max) {

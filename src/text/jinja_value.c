@@ -275,10 +275,10 @@ bool jin_contains(jmachine *m, jval in, jval what)
 
 const char *jin_type_name(jval v)
 {
-    static const char *const names[] = { "undefined", "none",  "boolean",  "integer",   "float",
-                                         "string",    "list",  "tuple",    "generator", "mapping",
-                                         "namespace", "macro", "function", "method",    "loop",
-                                         "missing argument" };
+    static const char *const names[] = { "undefined", "none",    "boolean",   "integer",
+                                         "float",     "string",  "list",      "tuple",
+                                         "generator", "mapping", "namespace", "macro",
+                                         "function",  "method",  "loop",      "missing argument" };
     return names[v.t];
 }
 

@@ -296,6 +296,7 @@ static nib_status read_all(reader *r, nib_error *err)
                           " without a supervised token, %" PRIu64 " bad%s%s)",
                           r->o->data, c->empty, c->masked_out, c->bad,
                           c->bad ? "; the first: " : "", r->first_bad);
+    nib_shaper_report(&r->shaper);
     if (!status) status = keep_template(r, err);
     return status ? status : nib_dataset_recount(r->d, err);
 }

@@ -159,9 +159,13 @@ static bool is_chat(nib_record_shape shape)
 
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err)
 {
+    nib_status status = NIB_OK;
+
     if (!is_chat(s->shape) || s->chat) return NIB_OK;
     s->source.template_path = s->o->chat_template;
-    return nib_chat_open(s->ctx, &s->source, &s->chat, err);
+    if (s->o->chat_template_kwargs)
+        status = nib_chat_parse_kwargs(s->o->chat_template_kwargs, &s->kwargs, err);
+    return status ? status : nib_chat_open(s->ctx, &s->source, &s->chat, err);
 }
 
 void nib_shaper_close(nib_shaper *s)
@@ -170,6 +174,7 @@ void nib_shaper_close(nib_shaper *s)
     nib_chat_close(s->chat);
     nib_text_free(&s->example.text);
     nib_free(s->ctx, s->example.spans);
+    json_decref(s->kwargs);
     *s = (nib_shaper){ 0 };
 }
 

@@ -53,6 +53,14 @@ typedef struct nib_shaper {
     nib_record_shape shape;
     nib_chat *chat;      /* opened when the shape needs it */
     nib_example example; /* of the record at hand; buffers are kept */
+    json_t *kwargs;      /* the options' chat_template_kwargs; or NULL */
+    uint64_t masked_turns;   /* of chats: taken out of the loss by their own record, */
+    uint64_t empty_thoughts; /* begun by an empty reasoning part, which is not trained, */
+    uint64_t asked;          /* messages of other roles whose record asks for them to be trained */
+    uint64_t lost_thoughts;  /* turns whose reasoning the template leaves out */
+    uint64_t lost_calls;     /* of tools, that the template passes over */
+    uint64_t unrendered;     /* messages that the template passes over, the first one's role: */
+    char unrendered_role[64];
 } nib_shaper;
 
 /* Checks the options that have to do with shapes. */
@@ -64,6 +72,8 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
 /* Opens the chat template if the shape needs one. */
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err);
 void nib_shaper_close(nib_shaper *s); /* zeroed is fine */
+/* Tells what a person should know of the chats that were read. */
+void nib_shaper_report(const nib_shaper *s);
 
 /* "prompt + completion", ...: for a person. */
 const char *nib_shape_name(nib_record_shape shape);
@@ -84,6 +94,13 @@ const json_t *nib_shape_field(const json_t *record, const char *key); /* NULL: a
 const char *nib_shape_kind(const json_t *value); /* "a number", "a list", ...: for messages */
 nib_status nib_shape_train(nib_shaper *s, size_t begin, size_t end, const char *where,
                            nib_error *err);
+
+/* shape_message.c: a message as templates want it, *out new also on failure. */
+nib_status nib_shape_message(const json_t *from, const char *place, json_t **out, nib_error *err);
+/* Whether the record takes it out of the loss, or asks for it to be in (weight, train, training,
+ * trainable, loss, mask). */
+nib_status nib_shape_masked(const json_t *message, const char *place, bool *masked, bool *asked,
+                            nib_error *err);
 
 /* shape_text.c */
 nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *where,

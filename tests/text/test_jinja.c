@@ -55,9 +55,11 @@ static void test_calls(void)
     nib_ctx *ctx = test_ctx();
     nib_error err;
 
-    REQUIRE_OK(nib_json_read(test_ctx(), test_data("tests/golden/chat/jinja_calls.json"), 0, &all, &err),
-               err);
-    json_array_foreach(json_object_get(all, "cases"), i, one) {
+    REQUIRE_OK(
+        nib_json_read(test_ctx(), test_data("tests/golden/chat/jinja_calls.json"), 0, &all, &err),
+        err);
+    json_array_foreach(json_object_get(all, "cases"), i, one)
+    {
         const char *text = json_string_value(json_object_get(one, "template"));
         const char *want = json_string_value(json_object_get(one, "text"));
         nib_jinja_output out = { 0 };
@@ -65,8 +67,8 @@ static void test_calls(void)
         CHECK((status != NIB_OK) == (want == NULL), "%s: %s, expected %s", text,
               status ? err.message : out.text, want ? want : "an error");
         if (!status && want)
-            CHECK(out.bytes == strlen(want) && !strcmp(out.text, want), "%s:\n got  %s\n want %s", text,
-                  out.text, want);
+            CHECK(out.bytes == strlen(want) && !strcmp(out.text, want), "%s:\n got  %s\n want %s",
+                  text, out.text, want);
         nib_jinja_output_free(ctx, &out);
     }
     CHECK(i > 700, "%zu cases", i);
@@ -111,15 +113,33 @@ static void test_falsy_sequences(void)
 /* Each is refused, with the line and the name in the message. */
 static void test_refusals(void)
 {
-    static const struct { const char *text, *says; } cases[] = {
-        { "a\n{{ x.y }}", "line 2: 'x' is undefined" }, { "{{ 1 | nosuch }}", "'nosuch'" }, { "{{ 1 is nosuch }}", "'nosuch'" },
-        { "\n\n{% nosuch %}", "line 3: the tag 'nosuch'" }, { "{% if 1 %}", "template ends" }, { "{{ raise_exception('why') }}", "why" },
-        { "{{ [].append(1) }}", "append" }, { "{{ strftime_now('%Y') }}", "no time" }, { "{{ 1 // 0 }}", "zero" }, { "{{ 'a' + 1 }}", "string + integer" },
-        { "{% for a in range(2000) %}{% for b in range(2000) %}{% endfor %}{% endfor %}", "more than" },
-        { "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested" }, { "{% set n = namespace(s='abcdefgh') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}", "MiB" },
-        { "{{ 9223372036854775807 }}", "digits" }, { "{{ \"abc }}", "does not end" }, { "{{ (1 }}", "closes nothing" }, { "{{ 1 + }}", "unexpected" },
-        { "{{ '%c' % 1 }}", "is not supported" }, { "{{ 'a'.find('a', 1, 2, 3) }}", "4 arguments" }, { "{{ 1 | int(bas=2) }}", "'bas'" }, { "{{ 'a'.find() }}", "'sub'" },
-        { "{{ 'x' * 999999999 }}", "MiB" }, { "{{ nosuch() }}", "'nosuch'" },
+    static const struct { const char *text, *says;
+    } cases[] = {
+        { "a\n{{ x.y }}", "line 2: 'x' is undefined" },
+        { "{{ 1 | nosuch }}", "'nosuch'" },
+        { "{{ 1 is nosuch }}", "'nosuch'" },
+        { "\n\n{% nosuch %}", "line 3: the tag 'nosuch'" },
+        { "{% if 1 %}", "template ends" },
+        { "{{ raise_exception('why') }}", "why" },
+        { "{{ [].append(1) }}", "append" },
+        { "{{ strftime_now('%Y') }}", "no time" },
+        { "{{ 1 // 0 }}", "zero" },
+        { "{{ 'a' + 1 }}", "string + integer" },
+        { "{% for a in range(2000) %}{% for b in range(2000) %}{% endfor %}{% endfor %}",
+          "more than" },
+        { "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested" },
+        { "{% set n = namespace(s='abcdefgh') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
+          "MiB" },
+        { "{{ 9223372036854775807 }}", "digits" },
+        { "{{ \"abc }}", "does not end" },
+        { "{{ (1 }}", "closes nothing" },
+        { "{{ 1 + }}", "unexpected" },
+        { "{{ '%c' % 1 }}", "is not supported" },
+        { "{{ 'a'.find('a', 1, 2, 3) }}", "4 arguments" },
+        { "{{ 1 | int(bas=2) }}", "'bas'" },
+        { "{{ 'a'.find() }}", "'sub'" },
+        { "{{ 'x' * 999999999 }}", "MiB" },
+        { "{{ nosuch() }}", "'nosuch'" },
     };
     json_t *none = json_object();
 
@@ -159,11 +179,10 @@ static void test_no_memory(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "golden", test_golden },
-                                       { "calls", test_calls },
-                                       { "generation", test_generation },
-                                       { "falsy_sequences", test_falsy_sequences },
-                                       { "refusals", test_refusals },
-                                       { "no_memory", test_no_memory } };
+    static const test_case cases[] = {
+        { "golden", test_golden },         { "calls", test_calls },
+        { "generation", test_generation }, { "falsy_sequences", test_falsy_sequences },
+        { "refusals", test_refusals },     { "no_memory", test_no_memory }
+    };
     return test_main("jinja", cases, sizeof cases / sizeof *cases);
 }
