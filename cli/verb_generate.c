@@ -170,7 +170,7 @@ static void choose_adapters(const option_list *list, nib_adapter_choice *out)
 static nib_status run(generate *g, nib_model_options *model)
 {
     nib_adapter_choice adapters[OPTION_LIST_ROOM];
-    char text[512];
+    char text[1024];
     nib_status status;
 
     choose_adapters(&g->adapters, adapters);
@@ -198,9 +198,13 @@ int verb_generate(int argc, char **argv)
         { "chat", OPTION_FLAG, &g.o.chat, NULL, "the prompt is what a user says: the chat template is applied" },
         { "system", OPTION_STRING, &g.o.system, "TEXT", "with --chat: a system message before it" },
         { "chat-template", OPTION_STRING, &g.o.chat_template, "FILE", "with --chat: Jinja, in place of the model's own" },
+        { "chat-template-kwargs", OPTION_STRING, &g.o.chat_template_kwargs, "JSON", "with --chat: more variables of the template, as '{\"enable_thinking\": false}'" },
         { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
         { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
         { "max-new-tokens", OPTION_COUNT, &g.o.max_new_tokens, "256", "default: generation_config.json's, else 256" },
+        { "max-length", OPTION_COUNT, &g.o.max_length, "512", "of prompt and text together, in tokens; max-new-tokens wins" },
+        { "min-new-tokens", OPTION_NATURAL, &g.o.min_new_tokens, "8", "no end token before so many" },
+        { "min-length", OPTION_NATURAL, &g.o.min_length, "16", "the same, the prompt's tokens counted" },
         { "prompt-lookup-num-tokens", OPTION_NATURAL, &g.o.prompt_lookup_num_tokens, "3", "guesses at a time, from what came before: faster, the same text; 0: none" },
         { "float32-matmul-precision", OPTION_STRING, &g.o.float32_matmul_precision, "high", "of new tokens in float32: high (some 16 bits, faster) or highest" },
         { "do-sample", OPTION_CHOICE, &g.o.do_sample, NULL, "sample, or --no-do-sample" },
@@ -208,6 +212,10 @@ int verb_generate(int argc, char **argv)
         { "top-k", OPTION_NATURAL, &g.o.top_k, "50", "of the likeliest tokens; 0: of all" },
         { "top-p", OPTION_FLOAT, &g.o.top_p, "0.9", "of the likeliest that together have this probability" },
         { "min-p", OPTION_FLOAT, &g.o.min_p, "0.05", "of those with this share of the likeliest's probability" },
+        { "typical-p", OPTION_FLOAT, &g.o.typical_p, "0.95", "of the tokens whose surprise is nearest to the expected, that together have this probability" },
+        { "epsilon-cutoff", OPTION_FLOAT, &g.o.epsilon_cutoff, "3e-4", "of those at least so likely; 0: of all" },
+        { "eta-cutoff", OPTION_FLOAT, &g.o.eta_cutoff, "3e-4", "the same, lower where many tokens are likely" },
+        { "no-repeat-ngram-size", OPTION_NATURAL, &g.o.no_repeat_ngram_size, "3", "no so many tokens in a row come twice; 0: they may" },
         { "repetition-penalty", OPTION_FLOAT, &g.o.repetition_penalty, "1.1", "above 1 makes tokens that came before less likely" },
         { "seed", OPTION_SEED, &g.o.seed, "42", "of sampling" },
         { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
@@ -222,8 +230,9 @@ int verb_generate(int argc, char **argv)
     if (!g.prompt == !g.prompts)
         return options_misuse(&v, "expected one of --prompt and --prompts, got %s",
                               g.prompt ? "both" : "none");
-    if (!g.o.chat && (g.o.system || g.o.chat_template))
-        return options_misuse(&v, "--system and --chat-template need --chat");
+    if (!g.o.chat && (g.o.system || g.o.chat_template || g.o.chat_template_kwargs))
+        return options_misuse(&v,
+                              "--system, --chat-template and --chat-template-kwargs need --chat");
     if (g.prompt && g.adapters.count > 1 && !g.use)
         return options_misuse(&v, "several adapters: missing option --use NAME");
     model.compute_dtype = compute_of(&v, g.compute, &code);

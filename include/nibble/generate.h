@@ -23,12 +23,17 @@ typedef struct nib_generate_options {
     const char *float32_matmul_precision;
     int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */
     double temperature, top_p, min_p, repetition_penalty;
+    double typical_p, epsilon_cutoff, eta_cutoff;
     int top_k;
+    int max_length;            /* of prompt and text; max_new_tokens wins */
+    int min_length, min_new_tokens, no_repeat_ngram_size;
     uint64_t seed;
-    const char *const *stop;   /* stop strings */
+    const char *const *stop;   /* the text ends before the first of these; stop_strings of
+                                  generation_config.json end it behind them, as in transformers */
     size_t stop_count;
     bool chat;                 /* the prompt is what a user says: rendered by the chat template */
     const char *system;        /* a system message before it, or NULL */
+    const char *chat_template_kwargs; /* JSON object: more variables of the template, or NULL */
     const char *chat_template; /* a file in place of the model's template, or NULL */
     const char *adapter;       /* name of an adapter, NULL: none or the only one */
     bool no_adapter;           /* the bare model though adapters are loaded */

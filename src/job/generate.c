@@ -71,6 +71,7 @@ static nib_status open_all(nib_generator *g, const nib_model_options *o,
         status = nib_generation_read(g->ctx, o->model, g->model->json,
                                      nib_tokenizer_eos(g->tokenizer), &g->defaults, err);
     if (!status) status = nib_sampler_init(g->ctx, g->model->head->weight->out, &g->sampler, err);
+    if (!status) status = nib_generation_check(&g->defaults, g->sampler.vocabulary, err);
     return status;
 }
 
@@ -100,6 +101,7 @@ void nib_generator_close(nib_generator *g)
     nib_decoder_destroy(g->decoder);
     nib_state_destroy(g->state);
     nib_sampler_free(&g->sampler);
+    nib_generation_free(g->ctx, &g->defaults);
     for (size_t i = 0; i < g->adapter_count; i++) {
         nib_adapter_close(g->adapters[i]);
         nib_free(g->ctx, g->names[i]);
@@ -198,7 +200,9 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
     nib_generation use;
     const nib_sampling *s = &use.sampling;
     uint8_t slot;
-    char how[160] = "greedy";
+    char how[160] = "greedy", more[400];
+    size_t most = 0;
+    bool total;
     nib_status status = settle(g, options, &use, &slot, err);
 
     if (status) return status;
@@ -206,13 +210,17 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
         snprintf(how, sizeof how,
                  "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
                  s->temperature, s->top_k, s->top_p, s->min_p, s->seed);
-    snprintf(
-        text, room,
-        "%s; repetition_penalty %g, max_new_tokens %d, prompt_lookup_num_tokens %d, adapter %s, "
-        "%zu stop strings, computed in %s",
-        how, s->repetition_penalty, use.max_new_tokens, use.prompt_lookup_num_tokens,
-        slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
-        computed_in(g->model->graph->type, use.precision));
+    nib_generation_describe(&use, more, sizeof more);
+    /* told as what it is for a prompt of any length */
+    total = nib_generation_most(&use, 0, &most, NULL) == NIB_OK && !use.max_new_tokens &&
+            use.max_length && most != NIB_TRANSFORMERS_LENGTH;
+    snprintf(text, room,
+             "%s; repetition_penalty %g%s, %s %d, prompt_lookup_num_tokens %d, adapter %s, "
+             "%zu stop strings, computed in %s",
+             how, s->repetition_penalty, more, total ? "max_length" : "max_new_tokens",
+             total ? use.max_length : (int)most, use.prompt_lookup_num_tokens,
+             slot == NIB_NO_SLOT ? "none" : g->names[slot], options->stop_count,
+             computed_in(g->model->graph->type, use.precision));
     return NIB_OK;
 }
 
@@ -244,10 +252,14 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
                                .now = (int64_t)time(NULL) };
     nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
     nib_jinja_output out = { 0 };
+    json_t *kwargs = NULL;
     nib_status status = turns.messages ? NIB_OK
                                        : nib_fail(err, NIB_E_INVALID,
                                                   "the prompt or the system message is not UTF-8");
 
+    if (!status && o->chat_template_kwargs)
+        status = nib_chat_parse_kwargs(o->chat_template_kwargs, &kwargs, err);
+    turns.extra = kwargs;
     if (!status && !g->chat) status = nib_chat_open(g->ctx, &source, &g->chat, err);
     if (!status)
         status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
@@ -256,6 +268,7 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
                                       err);
     nib_jinja_output_free(g->ctx, &out);
     json_decref((json_t *)(uintptr_t)turns.messages);
+    json_decref(kwargs);
     return status;
 }
 
@@ -306,6 +319,25 @@ static nib_status make_decoder(nib_generator *g, size_t capacity, nib_error *err
     return status;
 }
 
+/* The text so far, as the processors see it. */
+static nib_sequence sequence_of(const nib_generator *g, const nib_generation *use, size_t prompt,
+                                size_t most)
+{
+    return (nib_sequence){ g->ids,        g->id_count,     prompt,
+                           prompt + most, use->end_tokens, use->end_count };
+}
+
+/* How many of the greatest logits a choice needs, now or `ahead` tokens later; 0: all. */
+static size_t needs(const nib_generator *g, const nib_generation *use, const nib_sequence *s,
+                    size_t ahead)
+{
+    size_t lower = nib_processors_lower(&use->processors, s, ahead), most;
+
+    if (lower == SIZE_MAX) return 0;
+    most = nib_sampling_needs(&use->sampling, g->sampler.seen_count + ahead);
+    return most && most + lower < g->sampler.vocabulary ? most + lower : 0;
+}
+
 static bool ends(const nib_generation *use, uint32_t id)
 {
     for (size_t i = 0; i < use->end_count; i++)
@@ -314,11 +346,12 @@ static bool ends(const nib_generation *use, uint32_t id)
 }
 
 /* Samples until something ends it; the last token is never pushed, for nothing comes after it. */
-static nib_status decode(nib_generator *g, const nib_generation *use, uint8_t slot, size_t most,
-                         nib_generated *text, nib_generate_result *r, nib_error *err)
+static nib_status decode(nib_generator *g, const nib_generation *use, nib_conversation speaks,
+                         nib_sequence so_far, size_t most, nib_generated *text,
+                         nib_generate_result *r, nib_error *err)
 {
     size_t guesses = nib_min((size_t)use->prompt_lookup_num_tokens, NIB_MOST_GUESSES);
-    nib_ahead ahead = nib_ahead_begin(g->decoder, (nib_conversation){ g->state, slot }, guesses);
+    nib_ahead ahead = nib_ahead_begin(g->decoder, speaks, guesses);
     nib_status status = NIB_OK;
 
     r->stop_reason = "length";
@@ -328,7 +361,8 @@ static nib_status decode(nib_generator *g, const nib_generation *use, uint8_t sl
 
         status = nib_ahead_logits(&ahead, &logits, err);
         if (status) break;
-        id = nib_sample(&g->sampler, &use->sampling, logits, i);
+        so_far.count = g->id_count;
+        id = nib_sample(&g->sampler, &use->sampling, &use->processors, &so_far, logits, i);
         r->new_tokens++;
         r->guessed_tokens += nib_ahead_guessed(&ahead, id);
         if (ends(use, id)) {
@@ -339,10 +373,10 @@ static nib_status decode(nib_generator *g, const nib_generation *use, uint8_t sl
         status = nib_generated_push(text, id, err);
         if (status || text->stopped) break;
         g->ids[g->id_count++] = id;
+        so_far.count = g->id_count;
         if (i + 1 < most)
-            status = nib_ahead_push(
-                &ahead, g->ids, g->id_count, most - i - 2,
-                nib_sampling_needs(&use->sampling, g->sampler.seen_count + guesses), err);
+            status = nib_ahead_push(&ahead, g->ids, g->id_count, most - i - 2,
+                                    needs(g, use, &so_far, guesses), err);
     }
     if (!status) status = nib_generated_finish(text, err);
     if (text->stopped) r->stop_reason = text->stopped;
@@ -352,36 +386,42 @@ static nib_status decode(nib_generator *g, const nib_generation *use, uint8_t sl
 static nib_status run(nib_generator *g, const nib_generate_options *o, const nib_generation *use,
                       uint8_t slot, nib_generated *text, nib_generate_result *r, nib_error *err)
 {
-    size_t prompt = g->tokens.count, most = (size_t)use->max_new_tokens;
-    size_t room = g->model->graph->positions - prompt + 1;
+    size_t prompt = g->tokens.count, most, room = g->model->graph->positions - prompt + 1;
+    nib_sequence so_far;
+    nib_conversation speaks;
     double start;
-    nib_status status;
+    nib_status status = nib_generation_most(use, prompt, &most, err);
 
+    if (status) return status;
+    so_far = sequence_of(g, use, prompt, most);
     if (most > room) {
-        nib_note(
-            g->ctx,
-            "max_new_tokens %zu after a prompt of %zu: the model takes %zu tokens, so at most %zu "
-            "are generated",
-            most, prompt, g->model->graph->positions, room);
+        nib_note(g->ctx,
+                 "%zu new tokens after a prompt of %zu: the model takes %zu tokens, so at most %zu "
+                 "are generated",
+                 most, prompt, g->model->graph->positions, room);
         most = room;
     }
     status = make_decoder(g, prompt + most, err);
     if (!status && !nib_grow(g->ctx, &g->ids, &g->ids_capacity, prompt + most, sizeof *g->ids))
         status = nib_fail(err, NIB_E_NOMEM, "%zu tokens: out of memory", prompt + most);
     if (!status) status = nib_generated_open(text, g->ctx, g->tokenizer, o, err);
+    if (!status && use->stop_string_count)
+        status = nib_generated_stop_behind(text, g->tokenizer, use->stop_strings,
+                                           use->stop_string_count, g->ids, prompt, err);
     if (status) return status;
+    so_far.ids = g->ids; /* which have room for the text now */
+    speaks = (nib_conversation){ g->state, slot }; /* made by make_decoder() */
     nib_sampler_forget(&g->sampler);
     for (size_t i = 0; i < prompt; i++) nib_sampler_see(&g->sampler, g->ids[i]);
     start = nib_clock_seconds();
     g->model->graph->precision = use->precision;
     nib_state_reset(g->state);
-    status = nib_decoder_read(g->decoder, (nib_conversation){ g->state, slot }, g->ids, prompt,
-                              nib_sampling_needs(&use->sampling, g->sampler.seen_count), err);
+    status = nib_decoder_read(g->decoder, speaks, g->ids, prompt, needs(g, use, &so_far, 0), err);
     r->prompt_tokens = prompt;
     r->prefill_seconds = nib_clock_seconds() - start;
     if (status) return status;
     start = nib_clock_seconds();
-    status = decode(g, use, slot, most, text, r, err);
+    status = decode(g, use, speaks, so_far, most, text, r, err);
     r->decode_seconds = nib_clock_seconds() - start;
     r->peak_memory_bytes = nib_memory_peak();
     return status;

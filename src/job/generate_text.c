@@ -60,6 +60,23 @@ static void cut(nib_generated *g, size_t end)
     g->text[end] = 0;
 }
 
+/* Keeps prompt and text as one, and tells whether one of the strings that the text ends behind has
+ * just been completed. */
+static nib_status look_behind(nib_generated *g, const char *text, size_t bytes, nib_error *err)
+{
+    size_t old = g->seen_bytes;
+
+    if (!nib_grow(g->ctx, &g->seen, &g->seen_capacity, old + bytes + 1, 1))
+        return nib_fail(err, NIB_E_NOMEM, "text of %zu bytes: out of memory", old + bytes);
+    if (bytes) memcpy(g->seen + old, text, bytes);
+    g->seen_bytes = old + bytes;
+    for (size_t i = 0; i < g->stop_count && bytes; i++) {
+        size_t n = strlen(g->stops[i]), from = old >= n ? old - n + 1 : 0;
+        g->ended |= memmem(g->seen + from, g->seen_bytes - from, g->stops[i], n) != NULL;
+    }
+    return NIB_OK;
+}
+
 static nib_status add(nib_generated *g, const char *text, size_t bytes, nib_error *err)
 {
     size_t stop;
@@ -80,13 +97,39 @@ static nib_status add(nib_generated *g, const char *text, size_t bytes, nib_erro
     return NIB_OK;
 }
 
+nib_status nib_generated_stop_behind(nib_generated *g, nib_tokenizer *t, char *const *stops,
+                                     size_t count, const uint32_t *prompt, size_t tokens,
+                                     nib_error *err)
+{
+    nib_text_stream *stream = NULL;
+    nib_status status = nib_text_stream_create(t, true, &stream, err);
+
+    g->stops = stops;
+    g->stop_count = count;
+    for (size_t i = 0; i < tokens && !status; i++) {
+        const char *text;
+        size_t bytes;
+        status = nib_text_stream_push(stream, prompt[i], &text, &bytes, err);
+        if (!status) status = look_behind(g, text, bytes, err);
+    }
+    g->ended = false; /* what the prompt holds ends nothing */
+    nib_text_stream_destroy(stream);
+    return status;
+}
+
 nib_status nib_generated_push(nib_generated *g, uint32_t id, nib_error *err)
 {
     const char *text;
     size_t bytes;
     nib_status status = nib_text_stream_push(g->stream, id, &text, &bytes, err);
 
-    return status ? status : add(g, text, bytes, err);
+    if (!status && g->stop_count) status = look_behind(g, text, bytes, err);
+    if (!status) status = add(g, text, bytes, err);
+    if (!status && g->ended && !g->stopped) {
+        status = nib_generated_finish(g, err);
+        g->stopped = "stop";
+    }
+    return status;
 }
 
 nib_status nib_generated_finish(nib_generated *g, nib_error *err)
@@ -115,5 +158,6 @@ void nib_generated_close(nib_generated *g)
     if (!g->ctx) return;
     nib_text_stream_destroy(g->stream);
     nib_free(g->ctx, g->text);
+    nib_free(g->ctx, g->seen);
     *g = (nib_generated){ 0 };
 }

@@ -14,36 +14,60 @@ static const uint32_t seen[] = { 3, 7, 0 };
 /* transformers 4.57.6; tests/golden/make/sampler_golden.py prints these. */
 static const struct golden {
     const char *name;
-    double temperature, top_p, min_p, penalty;
+    double temperature, top_p, min_p, penalty, typical, epsilon, eta;
     int top_k;
     uint32_t best;
     double p[WORDS];
 } goldens[] = {
-    { "temperature", 0.7, 1.0, 0.0, 1.0, 0,
+    { "temperature", 0.7, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0,
       3, { 0.0429952, 0.0002897, 0.00352926, 0.366481, 0.0103039, 0.179408,
         0.00352926, 0.00120884, 0.125527, 0.0103039, 8.1451e-06, 0.256417 } },
-    { "top_k", 1.0, 1.0, 0.0, 1.0, 4,
+    { "top_k", 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 4,
       3, { 0, 0, 0, 0.349932, 0, 0.212244,
         0, 0, 0.165296, 0, 0, 0.272527 } },
-    { "top_k with ties", 1.0, 1.0, 0.0, 1.0, 6,
+    { "top_k with ties", 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 6,
       3, { 0.0687613, 0, 0, 0.308167, 0.0252959, 0.186912,
         0, 0, 0.145568, 0.0252959, 0, 0.24 } },
-    { "top_p", 1.0, 0.8, 0.0, 1.0, 0,
+    { "top_p", 1.0, 0.8, 0.0, 1.0, 1.0, 0.0, 0.0, 0,
       3, { 0, 0, 0, 0.349932, 0, 0.212244,
         0, 0, 0.165296, 0, 0, 0.272527 } },
-    { "top_p of one", 1.0, 0.05, 0.0, 1.0, 0,
+    { "top_p of one", 1.0, 0.05, 0.0, 1.0, 1.0, 0.0, 0.0, 0,
       3, { 0, 0, 0, 1, 0, 0,
         0, 0, 0, 0, 0, 0 } },
-    { "min_p", 1.0, 1.0, 0.3, 1.0, 0,
+    { "min_p", 1.0, 1.0, 0.3, 1.0, 1.0, 0.0, 0.0, 0,
       3, { 0, 0, 0, 0.349932, 0, 0.212244,
         0, 0, 0.165296, 0, 0, 0.272527 } },
-    { "penalty", 1.0, 1.0, 0.0, 1.5, 0,
+    { "penalty", 1.0, 1.0, 0.0, 1.5, 1.0, 0.0, 0.0, 0,
       11, { 0.0449791, 0.00264551, 0.0152239, 0.122266, 0.0322289, 0.238142,
         0.0152239, 0.00560055, 0.185465, 0.0322289, 0.000217157, 0.30578 } },
-    { "penalty below one", 1.0, 1.0, 0.0, 0.6, 0,
+    { "penalty below one", 1.0, 1.0, 0.0, 0.6, 1.0, 0.0, 0.0, 0,
       3, { 0.0637036, 0.000507077, 0.00291803, 0.776069, 0.00617746, 0.0456456,
         0.00291803, 0.00168356, 0.0355489, 0.00617746, 4.16234e-05, 0.0586102 } },
-    { "all", 1.4, 0.9, 0.2, 1.2, 8,
+    { "typical", 1.0, 1.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0,
+      3, { 0, 0, 0, 0, 0, 0.326496,
+        0, 0, 0.254275, 0, 0, 0.419229 } },
+    { "typical of little", 1.0, 1.0, 0.0, 1.0, 0.1, 0.0, 0.0, 0,
+      3, { 0, 0, 0, 0, 0, 1,
+        0, 0, 0, 0, 0, 0 } },
+    { "typical, warm", 2.0, 1.0, 0.0, 1.0, 0.8, 0.0, 0.0, 0,
+      3, { 0.107504, 0, 0, 0.227585, 0.0652042, 0.177243,
+        0, 0, 0.156417, 0.0652042, 0, 0.200843 } },
+    { "epsilon", 1.0, 1.0, 0.0, 1.0, 1.0, 0.05, 0.0, 0,
+      3, { 0.0724254, 0, 0, 0.324588, 0, 0.196873,
+        0, 0, 0.153325, 0, 0, 0.252789 } },
+    { "epsilon above all", 1.0, 1.0, 0.0, 1.0, 1.0, 0.9, 0.0, 0,
+      3, { 0, 0, 0, 1, 0, 0,
+        0, 0, 0, 0, 0, 0 } },
+    { "eta", 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.1, 0,
+      3, { 0.0724254, 0, 0, 0.324588, 0, 0.196873,
+        0, 0, 0.153325, 0, 0, 0.252789 } },
+    { "eta of little", 0.5, 1.0, 0.0, 1.0, 1.0, 0.0, 0.02, 0,
+      3, { 0.0221539, 0, 0, 0.444973, 0, 0.163696,
+        0, 0, 0.0992869, 0, 0, 0.26989 } },
+    { "all cuts", 1.3, 0.95, 0.05, 1.0, 0.9, 0.03, 0.05, 9,
+      3, { 0.0932424, 0, 0, 0.295612, 0, 0.201227,
+        0, 0, 0.166023, 0, 0, 0.243896 } },
+    { "all", 1.4, 0.9, 0.2, 1.2, 1.0, 0.0, 0.0, 8,
       11, { 0.0797265, 0, 0, 0.1947, 0.0495217, 0.206641,
         0, 0, 0.172848, 0.0495217, 0, 0.247041 } },
 };
@@ -51,13 +75,14 @@ static const struct golden {
 static nib_sampling settings(const struct golden *g, bool do_sample)
 {
     return (nib_sampling){ .do_sample = do_sample, .temperature = g->temperature, .top_p = g->top_p,
-                           .min_p = g->min_p, .repetition_penalty = g->penalty, .top_k = g->top_k,
-                           .seed = 7 };
+                           .min_p = g->min_p, .repetition_penalty = g->penalty,
+                           .typical_p = g->typical, .epsilon_cutoff = g->epsilon,
+                           .eta_cutoff = g->eta, .top_k = g->top_k, .seed = 7 };
 }
 
 static uint32_t draw(nib_sampler *s, const nib_sampling *o, uint64_t number)
 {
-    return nib_sample(s, o, (nib_logits){ WORDS, logits, NULL }, number);
+    return nib_sample(s, o, NULL, NULL, (nib_logits){ WORDS, logits, NULL }, number);
 }
 
 static bool open_sampler(nib_sampler *s)
@@ -153,7 +178,7 @@ static void test_needs(void)
                 values[count++] = logits[w];
             }
             for (uint64_t d = 0; needs && d < 1000; d++) {
-                uint32_t id = nib_sample(&s, &o, (nib_logits){ count, values, ids }, d);
+                uint32_t id = nib_sample(&s, &o, NULL, NULL, (nib_logits){ count, values, ids }, d);
                 CHECK(id == draw(&s, &o, d), "%s: draw %d of %zu logits is word %u",
                       goldens[i].name, (int)d, count, id);
             }
