@@ -21,6 +21,7 @@ int verb_evaluate(int argc, char **argv)
         { "split", OPTION_STRING, &o.data.split, "test", "of a folder's files; default: train, or all" },
         { "data-field", OPTION_STRING, &o.data.data_field, "data", "the member of a .json file that holds the records" },
         { "chat-template", OPTION_STRING, &o.data.chat_template, "FILE", "Jinja, in place of the model's own" },
+        { "chat-template-kwargs", OPTION_STRING, &o.data.chat_template_kwargs, "JSON", "more variables of the template, as '{\"enable_thinking\": false}'" },
         { "train-on-turns", OPTION_STRING, &o.data.train_on_turns, "all", "of a chat: all turns of the assistant (default), the last, or everything" },
         { "alpaca-ending", OPTION_STRING, &o.data.alpaca_ending, "newline", "what follows '### Response:': newline, space or none" },
         { "skip-bad", OPTION_FLAG, &o.data.skip_bad, NULL, "leave bad records out, and count them" },

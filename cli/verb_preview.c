@@ -147,6 +147,7 @@ static bool is_listed(const char *name)
                                         "split",
                                         "data_field",
                                         "chat_template",
+                                        "chat_template_kwargs",
                                         "train_on_turns",
                                         "train_on_prompt",
                                         "alpaca_ending",

@@ -22,9 +22,11 @@ static nib_status write_template(job *j, const char *dir, nib_error *err)
     char *path;
     nib_status status;
 
-    if (!text || !j->o->data.chat_template) return NIB_OK;
+    if (!j->o->data.chat_template) return nib_copy_templates(j->ctx, j->o->model.model, dir, err);
+    if (!text) return NIB_OK;
     path = nib_sprintf(j->ctx, "%s/chat_template.jinja", dir);
     status = path ? nib_outfile_replace(j->ctx, path, text, strlen(text), err) : no_memory(j, err);
+    if (!status) status = nib_copy_templates(j->ctx, j->o->data.chat_template, dir, err);
     nib_free(j->ctx, path);
     return status;
 }

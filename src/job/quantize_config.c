@@ -92,7 +92,7 @@ nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *
 
     for (size_t i = 0; !status && i < NIB_COUNT(copied); i++)
         status = copy_file(ctx, model, dir, copied[i], err);
-    return status;
+    return status ? status : nib_copy_templates(ctx, model, dir, err);
 }
 
 /* The true path of something that need not exist yet: that of the longest part that does,

@@ -18,6 +18,8 @@ nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *
 /* Of those the tokenizer's and the chat template alone: what lies in an adapter's directory. */
 nib_status nib_copy_tokenizer_files(nib_ctx *ctx, const char *model, const char *dir,
                                     nib_error *err);
+/* DIR/additional_chat_templates/ of a model (copy_templates.c).  None: nothing is done. */
+nib_status nib_copy_templates(nib_ctx *ctx, const char *model, const char *dir, nib_error *err);
 
 /* NIB_E_INVALID when `out` is `model` (or an adapter that is read), lies in it or contains it. */
 nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err);

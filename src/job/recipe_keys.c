@@ -109,6 +109,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("split", OWN, TEXT, o.data.split, "train", "of a folder's files; default: train, or all")
     RESULT("data_field", OWN, TEXT, o.data.data_field, "data", "the member of a .json file that holds the records; default: its only list")
     RESULT("chat_template", OWN, TEXT, o.data.chat_template, "FILE", "Jinja, in place of the model's own")
+    RESULT("chat_template_kwargs", OWN, JSON, o.data.chat_template_kwargs, "JSON", "more variables of the chat template, as '{\"enable_thinking\": false}'; a record's own win")
     WORDS("train_on_turns", OWN, o.data.train_on_turns, "all last everything", "all", "of a chat: all turns of the assistant (default), the last, or everything")
     RESULT("train_on_prompt", OWN, BOOL, o.data.train_on_prompt, NULL, "of prompt and completion the prompt too")
     WORDS("alpaca_ending", OWN, o.data.alpaca_ending, "newline space none", "newline", "what follows '### Response:'")

@@ -17,6 +17,7 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_SIZE,    /* uint64_t bytes: 512MiB */
     NIB_KEY_FLOAT,   /* double */
     NIB_KEY_TEXT,    /* const char *, one of `words` where those are given; null: NULL */
+    NIB_KEY_JSON,    /* const char *: the JSON text of an object; a YAML map is one too */
     NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and said */
     NIB_KEY_NAMES,   /* nib_names */
     NIB_KEY_NUMBERS, /* nib_recipe_numbers: const int *, size_t beside it */
@@ -96,6 +97,9 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
                                  const char *place, bool more, nib_error *err);
 /* Takes a setting back. */
 void nib_recipe_drop_setting(nib_recipe *r, const char *key);
+/* recipe_json.c */
+nib_status nib_recipe_read_json(nib_recipe *r, const nib_yaml_node *n, const char *place,
+                                const char **out, nib_error *err);
 /* Does the value ask for nothing (of an ignored or refused key)? */
 bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 

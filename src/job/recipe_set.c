@@ -49,6 +49,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_FLOAT] = sizeof(double),
                                     [NIB_KEY_TEXT] = sizeof(char *),
                                     [NIB_KEY_WORDS] = sizeof(char *),
+                                    [NIB_KEY_JSON] = sizeof(char *),
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
                                     [NIB_KEY_NUMBERS] = sizeof(int *),
                                     [NIB_KEY_PATTERN] = sizeof(nib_pattern *),

@@ -397,6 +397,7 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
         if (n->kind == NIB_YAML_SCALAR && read_number(n->text, target)) return NIB_OK;
         return wrong(place, n, err, "a number");
     case NIB_KEY_TEXT: return read_text(r, row, n, place, target, err);
+    case NIB_KEY_JSON: return nib_recipe_read_json(r, n, place, target, err);
     case NIB_KEY_WORDS: return read_words(r, row, n, place, target, err);
     case NIB_KEY_NAMES: return read_names(r, n, place, more, target, err);
     case NIB_KEY_NUMBERS: return read_numbers(r, n, place, more, target, count, err);

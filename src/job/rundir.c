@@ -226,14 +226,45 @@ nib_status nib_rundir_finish(nib_rundir *d, nib_error *err)
 
 /* --- the result --- */
 
+/* A directory where one of that name stands: its files go one by one. */
+static nib_status move_into(const nib_rundir *d, const char *from, const char *to, nib_error *err)
+{
+    DIR *dir = opendir(from);
+    nib_status status = NIB_OK;
+
+    if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
+    for (const struct dirent *e; !status && (e = readdir(dir));) {
+        char *a, *b;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        a = nib_sprintf(d->ctx, "%s/%s", from, e->d_name);
+        b = nib_sprintf(d->ctx, "%s/%s", to, e->d_name);
+        if (!a || !b)
+            status = no_memory(d, err);
+        else if (rename(a, b))
+            status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b,
+                              strerror(errno));
+        nib_free(d->ctx, a);
+        nib_free(d->ctx, b);
+    }
+    closedir(dir);
+    if (!status && rmdir(from))
+        status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
+    return status;
+}
+
 static nib_status move_one(const nib_rundir *d, const char *from, const char *name, nib_error *err)
 {
     char *a = nib_sprintf(d->ctx, "%s/%s", from, name),
          *b = nib_sprintf(d->ctx, "%s/%s", d->path, name);
     nib_status status = a && b ? NIB_OK : no_memory(d, err);
 
-    if (!status && rename(a, b))
-        status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b, strerror(errno));
+    if (!status && rename(a, b)) {
+        if (errno == ENOTEMPTY || errno == EEXIST)
+            status = move_into(d, a, b, err);
+        else
+            status = nib_fail(err, NIB_E_IO, "%s: renaming into place failed: %s", b,
+                              strerror(errno));
+    }
     nib_free(d->ctx, a);
     nib_free(d->ctx, b);
     return status;
@@ -253,19 +284,27 @@ static nib_status move_others(const nib_rundir *d, const char *from, nib_error *
     return status;
 }
 
-static nib_status link_all(const nib_rundir *d, const char *from, const char *to, nib_error *err)
+/* deep: `from` may hold directories of files. */
+static nib_status link_all(const nib_rundir *d, const char *from, const char *to, bool deep,
+                           nib_error *err)
 {
     DIR *dir = opendir(from);
     nib_status status = NIB_OK;
 
     if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
     for (const struct dirent *e; !status && (e = readdir(dir));) {
+        struct stat info;
         char *a, *b;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         a = nib_sprintf(d->ctx, "%s/%s", from, e->d_name);
         b = nib_sprintf(d->ctx, "%s/%s", to, e->d_name);
         if (!a || !b) status = no_memory(d, err);
-        else if (link(a, b))
+        else if (deep && lstat(a, &info) == 0 && S_ISDIR(info.st_mode)) {
+            if (mkdir(b, 0777))
+                status = nib_fail(err, NIB_E_IO, "%s: %s", b, strerror(errno));
+            else
+                status = link_all(d, a, b, false, err);
+        } else if (link(a, b))
             status = nib_fail(err,
                               errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK
                                   ? NIB_E_UNSUPPORTED
@@ -290,7 +329,7 @@ static nib_status replace_adapter(nib_rundir *d, const char *from, nib_error *er
     if (!status) status = nib_outdir_drop(out, ".nibble-????????????????.tmp", err);
     if (!status) status = nib_outdir_keep_deep(out, "checkpoint-*", err);
     if (!status) status = nib_outdir_keep_deep(out, "runs", err);
-    if (!status) status = link_all(d, from, nib_outdir_path(out), err);
+    if (!status) status = link_all(d, from, nib_outdir_path(out), true, err);
     if (status) nib_outdir_discard(out);
     else status = nib_outdir_commit(out, err);
     return status;
