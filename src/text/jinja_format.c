@@ -71,13 +71,14 @@ static void print_real(const spec *s, double value, char *out, size_t room)
 static bool number_text(jmachine *m, const spec *s, jval v, char *sign, char *digits)
 {
     bool real = is_float_type(s->type), negative;
-    double f = v.t == J_FLOAT ? v.u.f : v.t == J_INT ? (double)v.u.i : v.u.b;
+    double f;
 
     if (s->precision > 100 || (!jin_is_number(v)) || (v.t == J_FLOAT && !real)) {
         jin_fail(m, "the conversion '%c' of a %s, or with too many digits", s->type,
                  jin_type_name(v));
         return false;
     }
+    f = v.t == J_FLOAT ? v.u.f : v.t == J_INT ? (double)v.u.i : v.u.b;
     if (real) {
         negative = signbit(f) != 0;
         print_real(s, fabs(f), digits, MOST_DIGITS);
