@@ -1,6 +1,4 @@
 /* encode.c - from text to tokens: added tokens first, then the pipeline for what lies between. */
-#include <utf8proc.h>
-
 #include "text/parts.h"
 #include "text/utf8.h"
 
@@ -19,92 +17,6 @@ static nib_status check_utf8(const char *text, size_t bytes, nib_error *err)
         i += n;
     }
     return NIB_OK;
-}
-
-/* --- finding added tokens --- */
-
-/* A letter, mark, digit, connector or joiner: what a regular expression calls a word character. */
-static bool is_word(const char *text, size_t bytes, size_t at)
-{
-    uint32_t c;
-
-    if (at >= bytes) return false;
-    c = nib_utf8_read(text + at);
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
-    default: return c == 0x200c || c == 0x200d;
-    }
-}
-
-static size_t character_before(const char *text, size_t at)
-{
-    do at--;
-    while (((uint8_t)text[at] & 0xc0) == 0x80);
-    return at;
-}
-
-static bool is_blank(const char *text, size_t at)
-{
-    uint32_t c = nib_utf8_read(text + at);
-    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
-/* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search
- * goes on. */
-typedef struct found { const nib_added *token; nib_range range; size_t end; } found;
-
-/* The added token whose content stands at `at`, the longest of several. */
-static const nib_added *added_at(const nib_tokenizer *t, const char *text, size_t bytes, size_t at,
-                                 bool normalized, size_t *n)
-{
-    for (size_t k = 0; k < t->added_count; k++) { /* longer ones come first */
-        const nib_added *a = &t->added[k];
-        const char *content = normalized ? a->normal : a->text;
-
-        *n = normalized ? a->normal_bytes : a->bytes;
-        if (a->normalized == normalized && *n && *n <= bytes - at && text[at] == content[0] &&
-            memcmp(text + at, content, *n) == 0)
-            return a;
-    }
-    return NULL;
-}
-
-/* The first added token whose content stands at or after `from`.  normalized: the pass over
- * normalized text. Contents do not overlap, but one may begin among blanks that the token before it
- * has taken: `taken` is that one's end.  A content that is no word of its own is passed over
- * whole. */
-static bool find_added(const nib_tokenizer *t, const char *text, size_t bytes, size_t from,
-                       size_t taken, bool normalized, found *out)
-{
-    for (size_t i = from, n; i < bytes; i++) {
-        const nib_added *a = added_at(t, text, bytes, i, normalized, &n);
-
-        if (!a) continue;
-        if (a->single_word && ((i > 0 && is_word(text, bytes, character_before(text, i))) ||
-                               is_word(text, bytes, i + n))) {
-            i += n - 1;
-            continue;
-        }
-        *out = (found){ a, { i, i + n }, i + n };
-        while (a->lstrip && out->range.begin > 0 &&
-               is_blank(text, character_before(text, out->range.begin)))
-            out->range.begin = character_before(text, out->range.begin);
-        if (a->lstrip) out->range.begin = nib_max(out->range.begin, taken);
-        while (a->rstrip && out->range.end < bytes && is_blank(text, out->range.end))
-            out->range.end += nib_utf8_length(text[out->range.end]);
-        return true;
-    }
-    return false;
 }
 
 /* --- one stretch without added tokens of the first pass --- */
@@ -131,9 +43,9 @@ static nib_status encode_normalized(nib_tokenizer *t, nib_work *whole, nib_token
                                     nib_error *err)
 {
     size_t at = 0;
-    found f = { 0 };
+    nib_found f = { 0 };
 
-    while (find_added(t, whole->text, whole->bytes, f.end, at, true, &f)) {
+    while (nib_added_find(t, true, whole->text, whole->bytes, f.end, at, &f)) {
         nib_token token = { .id = f.token->id, .begin = whole->origin[f.range.begin].begin,
                             .end = whole->origin[f.range.end - 1].end };
         nib_status status = at < f.range.begin
@@ -176,7 +88,7 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
  * writes for a space. */
 static size_t blank_at(const char *text, size_t at)
 {
-    return is_blank(text, at) || nib_utf8_read(text + at) == 0x120 ? nib_utf8_length(text[at]) : 0;
+    return nib_utf8_is_space(text + at) || nib_utf8_read(text + at) == 0x120 ? nib_utf8_length(text[at]) : 0;
 }
 
 /* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range.  They are counted
@@ -193,12 +105,12 @@ static void trim(const nib_tokenizer *t, const char *text, nib_token *token, boo
     size_t begin = token->begin, end = token->end;
 
     for (; at < bytes && (n = blank_at(name, at)); at += n) leading++;
-    for (at = bytes; at && blank_at(name, character_before(name, at));
-         at = character_before(name, at))
+    for (at = bytes; at && blank_at(name, nib_utf8_before(name, at));
+         at = nib_utf8_before(name, at))
         trailing++;
     if (leading == 1 && t->trim_prefix_space && (first || begin == 0)) leading = 0;
     for (; leading && begin < token->end; leading--) begin += nib_utf8_length(text[begin]);
-    for (; trailing && end > begin; trailing--) end = character_before(text, end);
+    for (; trailing && end > begin; trailing--) end = nib_utf8_before(text, end);
     token->begin = begin;
     token->end = end;
 }
@@ -218,13 +130,13 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
 {
     size_t at = 0, first = out->count, body;
     bool repeated;
-    found f = { 0 };
+    nib_found f = { 0 };
     nib_status status = check_utf8(text, bytes, err);
 
     if (!status && special) status = add_around(t, t->before, t->before_count, out, err);
     if (status) return status;
     body = out->count;
-    while (find_added(t, text, bytes, f.end, at, false, &f)) {
+    while (nib_added_find(t, false, text, bytes, f.end, at, &f)) {
         status = at < f.range.begin ? encode_stretch(t, text, at, f.range.begin, out, err) : NIB_OK;
         if (!status)
             status = nib_tokens_add(
@@ -236,9 +148,9 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
     for (size_t i = body; i < out->count && !status && t->trim_offsets; i++)
         trim(t, text, &out->items[i], i == body);
     /* A text that begins with BOS gets no second one. */
-    repeated = body > first && out->count > body && t->bos >= 0 &&
-               out->items[body - 1].id == (uint32_t)t->bos &&
-               out->items[body].id == (uint32_t)t->bos;
+    repeated = body > first && out->count > body && t->special_tokens.bos.id >= 0 &&
+               out->items[body - 1].id == (uint32_t)t->special_tokens.bos.id &&
+               out->items[body].id == (uint32_t)t->special_tokens.bos.id;
     if (had_bos) *had_bos = repeated;
     if (repeated) {
         memmove(out->items + body - 1, out->items + body, (out->count - body) * sizeof *out->items);

@@ -70,23 +70,16 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
     return NIB_OK;
 }
 
-static bool is_space(uint32_t c)
-{
-    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
 static nib_status strip(nib_tokenizer *t, const nib_stage *s, nib_error *err)
 {
     size_t begin = 0, end = t->work.bytes;
 
-    while (s->left && begin < end && is_space(nib_utf8_read(t->work.text + begin)))
+    while (s->left && begin < end && nib_utf8_is_space(t->work.text + begin))
         begin += nib_utf8_length(t->work.text[begin]);
     while (s->right && end > begin) {
         size_t last = end - 1;
         while (((uint8_t)t->work.text[last] & 0xc0) == 0x80) last--;
-        if (!is_space(nib_utf8_read(t->work.text + last))) break;
+        if (!nib_utf8_is_space(t->work.text + last)) break;
         end = last;
     }
     for (size_t i = begin; i < end; i += nib_utf8_length(t->work.text[i]))

@@ -6,7 +6,10 @@
 #include <jansson.h>
 #include <pcre2.h>
 
+#include "text/special.h"
 #include "text/tokenizer.h"
+
+enum { NIB_MOST_IDS = 1 << 24 };
 
 /* --- tables --- */
 
@@ -14,7 +17,8 @@
 typedef struct nib_word { const char *text; uint32_t bytes, id; } nib_word;
 typedef struct nib_words { nib_word *slots; size_t mask, count; } nib_words;
 bool nib_words_init(nib_ctx *ctx, nib_words *w, size_t expected);
-void nib_words_put(nib_words *w, const char *text, size_t bytes, uint32_t id); /* the first wins */
+/* The first wins; false: no memory. */
+bool nib_words_put(nib_ctx *ctx, nib_words *w, const char *text, size_t bytes, uint32_t id);
 int64_t nib_words_get(const nib_words *w, const char *text, size_t bytes);     /* -1: none */
 
 /* Pairs of ids to (rank, merged id). */
@@ -86,11 +90,31 @@ typedef struct nib_stage {
 
 typedef struct nib_stages { nib_stage *items; size_t count, capacity; } nib_stages;
 
-typedef struct nib_added { const char *text; size_t bytes; uint32_t id;
-                           bool single_word, lstrip, rstrip, normalized, special;
-                           char *normal;
-                           size_t normal_bytes; /* content after the normalizer */
+/* --- added tokens --- */
+
+typedef struct nib_added {
+    const char *text;             /* borrowed: of a file's JSON, or constant */
+    size_t bytes;
+    uint32_t id;
+    bool single_word, lstrip, rstrip, normalized, special;
+    bool follows;                 /* normalized is not said: what special is not */
+    char *normal;                 /* content after the normalizer; owned, NULL unless normalized */
+    size_t normal_bytes;
 } nib_added;
+
+/* What one search looks for, sorted by bytes. */
+typedef struct nib_content { const char *text; size_t bytes; uint32_t index; bool special; } nib_content;
+typedef struct nib_contents {
+    nib_content *items;
+    size_t count;
+    uint32_t first[257];          /* items[first[b] .. first[b + 1]) begin with byte b */
+    uint8_t starts[256];
+    int only;                     /* the one byte that all begin with; -1: no items, -2: several */
+} nib_contents;
+
+/* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search
+ * goes on. */
+typedef struct nib_found { const nib_added *token; nib_range range; size_t end; } nib_found;
 
 typedef struct nib_symbol { uint32_t id; size_t begin, end; int64_t previous, next; } nib_symbol;
 typedef struct nib_candidate_merge {
@@ -102,18 +126,23 @@ typedef struct nib_candidate_merge {
 
 struct nib_tokenizer {
     nib_ctx *ctx;
-    json_t *json, *config;        /* tokenizer.json and tokenizer_config.json: hold all strings */
+    json_t *json;                 /* tokenizer.json */
+    json_t *files[NIB_SPECIAL_FILES]; /* those beside it (special.c); all strings are theirs */
     nib_words vocabulary;
     nib_merges merges;
     const char **tokens;          /* [size] content by id, NULL: none */
     uint8_t *special;             /* [size] */
     uint8_t *is_added;            /* [size] */
-    size_t size;
-    nib_added *added;             /* longest first */
-    size_t added_count;
+    size_t size, id_capacity;
+    nib_added *added;             /* in the order of adding */
+    size_t added_count, added_capacity;
+    nib_words added_words;        /* content to index in added */
+    int64_t greatest_added;       /* id, or -1 */
+    nib_contents contents[2];     /* of tokens with normalized false and true */
+    bool split_special;           /* special tokens are not found in texts */
     bool byte_fallback, fuse_unk, ignore_merges;
     int64_t unk, byte_ids[256];
-    int64_t bos, eos, pad;
+    nib_special_tokens special_tokens;
     nib_stages normalizers, pretokenizers, decoders;
     uint32_t before[8], after[8]; /* the post-processor's tokens around the text */
     size_t before_count, after_count;
@@ -128,6 +157,24 @@ struct nib_tokenizer {
     nib_candidate_merge *heap;
     size_t heap_count, heap_capacity;
 };
+
+/* Adds a token, or changes one of the same content; *given: its id, -1: it is empty. */
+nib_status nib_added_put(nib_tokenizer *t, nib_added a, const char *where, int64_t *given,
+                         nib_error *err);
+/* After the last was added, and the normalizers are there. */
+nib_status nib_added_ready(nib_tokenizer *t, nib_error *err);
+/* The first added token whose content stands at or after `from`.  normalized: in normalized text.
+ * Contents do not overlap, but one may begin among blanks that the token before it has taken:
+ * `taken` is that one's end.  A content that is no word of its own is passed over whole. */
+bool nib_added_find(const nib_tokenizer *t, bool normalized, const char *text, size_t bytes,
+                    size_t from, size_t taken, nib_found *out);
+
+/* What transformers makes of the files beside tokenizer.json in `dir` (special.c). */
+nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err);
+nib_status nib_post_load(nib_tokenizer *t, const json_t *j, const char *where, nib_error *err);
+/* The post-processor: nothing but these tokens around the text. */
+nib_status nib_post_set(nib_tokenizer *t, int64_t before, int64_t after, const char *where,
+                        nib_error *err);
 
 uint32_t nib_byte_to_char(uint8_t byte);      /* GPT-2's map (formats.md 11.4) */
 int nib_char_to_byte(uint32_t c);             /* -1: not in the map */

@@ -3,6 +3,7 @@
 
 #include "format/json.h"
 #include "text/parts.h"
+#include "text/schema.h"
 #include "text/utf8.h"
 
 #define GPT2_PATTERN                                                                               \
@@ -95,17 +96,33 @@ static nib_status read_numbers(const json_t *j, const char *where, nib_stage *s,
     return status;
 }
 
-typedef struct known { const char *type; unsigned in; nib_stage_kind kind; } known;
+/* schema.h; further keys that older files have are known too. */
+#define BYTE_LEVEL "type:s add_prefix_space:b trim_offsets:b use_regex:b?"
+#define METASPACE "type:s replacement:c prepend_scheme:s? add_prefix_space:b?~ split:b?~ str_rep:s?"
+#define PATTERN "type:s pattern:o "
+
+typedef struct known { const char *type; unsigned in; nib_stage_kind kind; const char *schema; } known;
 enum { N = 1 << NIB_NORMALIZERS, P = 1 << NIB_PRETOKENIZERS, D = 1 << NIB_DECODERS };
 static const known table[] = {
-    { "NFC", N, NIB_STAGE_NFC }, { "NFD", N, NIB_STAGE_NFD }, { "NFKC", N, NIB_STAGE_NFKC },
-    { "NFKD", N, NIB_STAGE_NFKD }, { "Lowercase", N, NIB_STAGE_LOWERCASE }, { "Strip", N | D, NIB_STAGE_STRIP },
-    { "StripAccents", N, NIB_STAGE_STRIP_ACCENTS }, { "Replace", N | D, NIB_STAGE_REPLACE },
-    { "Prepend", N, NIB_STAGE_PREPEND }, { "ByteLevel", P | D, NIB_STAGE_BYTE_LEVEL },
-    { "Split", P, NIB_STAGE_SPLIT }, { "Digits", P, NIB_STAGE_DIGITS }, { "Punctuation", P, NIB_STAGE_PUNCTUATION },
-    { "WhitespaceSplit", P, NIB_STAGE_WHITESPACE_SPLIT }, { "Whitespace", P, NIB_STAGE_SPLIT },
-    { "Metaspace", P | D, NIB_STAGE_METASPACE }, { "ByteFallback", D, NIB_STAGE_BYTE_FALLBACK },
-    { "Fuse", D, NIB_STAGE_FUSE },
+    { "NFC", N, NIB_STAGE_NFC, "type:s" },
+    { "NFD", N, NIB_STAGE_NFD, "type:s" },
+    { "NFKC", N, NIB_STAGE_NFKC, "type:s" },
+    { "NFKD", N, NIB_STAGE_NFKD, "type:s" },
+    { "Lowercase", N, NIB_STAGE_LOWERCASE, "type:s" },
+    { "Strip", N, NIB_STAGE_STRIP, "type:s strip_left:b strip_right:b" },
+    { "StripAccents", N, NIB_STAGE_STRIP_ACCENTS, "type:s" },
+    { "Replace", N | D, NIB_STAGE_REPLACE, PATTERN "content:s" },
+    { "Prepend", N, NIB_STAGE_PREPEND, "type:s prepend:s" },
+    { "ByteLevel", P | D, NIB_STAGE_BYTE_LEVEL, BYTE_LEVEL },
+    { "Split", P, NIB_STAGE_SPLIT, PATTERN "behavior:s invert:b" },
+    { "Digits", P, NIB_STAGE_DIGITS, "type:s individual_digits:b" },
+    { "Punctuation", P, NIB_STAGE_PUNCTUATION, "type:s behavior:s?" },
+    { "WhitespaceSplit", P, NIB_STAGE_WHITESPACE_SPLIT, "type:s" },
+    { "Whitespace", P, NIB_STAGE_SPLIT, "type:s" },
+    { "Metaspace", P | D, NIB_STAGE_METASPACE, METASPACE },
+    { "ByteFallback", D, NIB_STAGE_BYTE_FALLBACK, "type:s" },
+    { "Fuse", D, NIB_STAGE_FUSE, "type:s" },
+    { "Strip", D, NIB_STAGE_STRIP, "type:s content:c start:u stop:u" },
 };
 
 static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *where, const char *type,
@@ -144,48 +161,61 @@ static nib_status read_stage(nib_tokenizer *t, const json_t *j, const char *wher
     }
 }
 
-static nib_status load_one(nib_tokenizer *t, const json_t *j, const char *where, int what,
-                           nib_stages *out, nib_error *err)
+static nib_status add_stage(nib_tokenizer *t, const json_t *j, const char *where, int what,
+                            const known *k, nib_stages *out, nib_error *err)
 {
+    nib_stage s = { .kind = k->kind };
+    nib_status status = nib_schema_check(j, where, k->type, k->schema, err);
+
+    if (!status) status = read_stage(t, j, where, k->type, what, &s, err);
+    if (!status && !nib_grow(t->ctx, &out->items, &out->capacity, out->count + 1, sizeof s))
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    if (status) pcre2_code_free(s.pattern);
+    else out->items[out->count++] = s;
+    return status;
+}
+
+static nib_status refuse(const char *where, const char *type, int what, nib_error *err)
+{
+    static const char *const names[] = { "normalizer", "pre_tokenizer", "decoder" };
+    char list[256] = "Sequence";
+    size_t used = strlen(list);
+
+    for (size_t i = 0; i < NIB_COUNT(table) && used < sizeof list; i++)
+        if (table[i].in >> what & 1)
+            used += (size_t)snprintf(list + used, sizeof list - used, ", %s", table[i].type);
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s '%s' is unknown; known: %s", where,
+                    names[what], type, list);
+}
+
+static nib_status load_one(nib_tokenizer *t, const json_t *j, const char *where, int what,
+                           int depth, nib_stages *out, nib_error *err)
+{
+    static const char *const lists[] = { "normalizers", "pretokenizers", "decoders" };
     const char *type = json_string_value(json_object_get(j, "type"));
-    nib_stage s = { 0 };
+    char schema[40];
     nib_status status;
 
-    if (!type) return nib_fail(err, NIB_E_FORMAT, "%s: a component without a type", where);
-    for (size_t i = 0; i < NIB_COUNT(table); i++) {
-        if (strcmp(table[i].type, type) != 0 || !(table[i].in >> what & 1)) continue;
-        s.kind = table[i].kind;
-        status = read_stage(t, j, where, type, what, &s, err);
-        if (!status && !nib_grow(t->ctx, &out->items, &out->capacity, out->count + 1, sizeof s))
-            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-        if (status) pcre2_code_free(s.pattern);
-        else out->items[out->count++] = s;
+    if (!type || depth > 4)
+        return nib_fail(err, NIB_E_FORMAT, "%s: a component of %s has no type", where, lists[what]);
+    if (strcmp(type, "Sequence") == 0) {
+        snprintf(schema, sizeof schema, "type:s %s:a", lists[what]);
+        status = nib_schema_check(j, where, "Sequence", schema, err);
+        j = json_object_get(j, lists[what]);
+        for (size_t i = 0; i < json_array_size(j) && !status; i++)
+            status = load_one(t, json_array_get(j, i), where, what, depth + 1, out, err);
         return status;
     }
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: component '%s' is not known here", where, type);
+    for (size_t i = 0; i < NIB_COUNT(table); i++)
+        if (table[i].in >> what & 1 && strcmp(table[i].type, type) == 0)
+            return add_stage(t, j, where, what, &table[i], out, err);
+    return refuse(where, type, what, err);
 }
 
 nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
                            nib_stages *out, nib_error *err)
 {
-    static const char *const lists[] = { "normalizers", "pretokenizers", "decoders" };
-    const char *type;
-    nib_status status = NIB_OK;
-
-    if (!json || json_is_null(json)) return NIB_OK;
-    type = json_string_value(json_object_get(json, "type"));
-    if (!type || strcmp(type, "Sequence") != 0) return load_one(t, json, where, what, out, err);
-    json = json_object_get(json, lists[what]);
-    if (!json_is_array(json))
-        return nib_fail(err, NIB_E_FORMAT, "%s: a Sequence without %s", where, lists[what]);
-    for (size_t i = 0; i < json_array_size(json) && !status; i++) {
-        const json_t *item = json_array_get(json, i);
-        type = json_string_value(json_object_get(item, "type"));
-        if (type && strcmp(type, "Sequence") == 0)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a Sequence inside a Sequence", where);
-        status = load_one(t, item, where, what, out, err);
-    }
-    return status;
+    return !json || json_is_null(json) ? NIB_OK : load_one(t, json, where, what, 0, out, err);
 }
 
 void nib_stages_free(nib_tokenizer *t, nib_stages *s)

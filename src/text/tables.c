@@ -32,16 +32,37 @@ static nib_word *find_word(const nib_words *w, const char *text, size_t bytes)
     return &w->slots[i];
 }
 
-void nib_words_put(nib_words *w, const char *text, size_t bytes, uint32_t id)
+static bool grow_words(nib_ctx *ctx, nib_words *w)
 {
-    nib_word *slot = find_word(w, text, bytes);
-    if (!slot->text) *slot = (nib_word){ text, (uint32_t)bytes, id };
+    nib_words old = *w;
+
+    if (!nib_words_init(ctx, w, old.slots ? old.mask + 1 : 8)) {
+        *w = old;
+        return false;
+    }
+    for (size_t i = 0; old.slots && i <= old.mask; i++)
+        if (old.slots[i].text) *find_word(w, old.slots[i].text, old.slots[i].bytes) = old.slots[i];
+    w->count = old.count;
+    nib_free(ctx, old.slots);
+    return true;
+}
+
+bool nib_words_put(nib_ctx *ctx, nib_words *w, const char *text, size_t bytes, uint32_t id)
+{
+    nib_word *slot;
+
+    if ((!w->slots || w->count * 2 > w->mask) && !grow_words(ctx, w)) return false;
+    slot = find_word(w, text, bytes);
+    if (slot->text) return true;
+    *slot = (nib_word){ text, (uint32_t)bytes, id };
+    w->count++;
+    return true;
 }
 
 int64_t nib_words_get(const nib_words *w, const char *text, size_t bytes)
 {
-    const nib_word *slot = find_word(w, text, bytes);
-    return slot->text ? (int64_t)slot->id : -1;
+    const nib_word *slot = w->slots ? find_word(w, text, bytes) : NULL;
+    return slot && slot->text ? (int64_t)slot->id : -1;
 }
 
 static size_t hash_pair(uint32_t left, uint32_t right)

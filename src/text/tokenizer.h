@@ -7,6 +7,7 @@
 #define NIB_TEXT_TOKENIZER_H
 
 #include "base/base.h"
+#include "text/special.h"
 
 typedef struct nib_tokenizer nib_tokenizer;
 
@@ -22,9 +23,13 @@ typedef struct nib_tokens {
     size_t count, capacity;
 } nib_tokens;
 
-/* Opens DIR/tokenizer.json and, if there, DIR/tokenizer_config.json (formats.md 11.9).
- * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands. */
+/* Opens DIR/tokenizer.json and the files beside it that say more about it (formats.md 11.9).
+ * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands; where there
+ * are only tokenizers of other formats, the file and how to convert it. */
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
+bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir); /* DIR/tokenizer.json */
+/* Fails with what nib_tokenizer_open() says of a directory without tokenizer.json. */
+nib_status nib_tokenizer_missing(nib_ctx *ctx, const char *dir, nib_error *err);
 void nib_tokenizer_close(nib_tokenizer *t);
 
 /* Appends to `out` the tokens of UTF-8 text.  special: the post-processor's tokens too (BOS);
@@ -38,7 +43,9 @@ void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens);
 nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
                                 bool skip_special, char **out, size_t *out_bytes, nib_error *err);
 
-/* Ids of tokenizer_config.json's tokens; -1 where there is none. */
+/* What every verb asks for special tokens: ids, and where each was found. */
+const nib_special_tokens *nib_tokenizer_special(const nib_tokenizer *t);
+/* Its ids; -1 where there is none. */
 int64_t nib_tokenizer_bos(const nib_tokenizer *t);
 int64_t nib_tokenizer_eos(const nib_tokenizer *t);
 int64_t nib_tokenizer_pad(const nib_tokenizer *t);

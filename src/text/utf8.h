@@ -52,4 +52,21 @@ static inline size_t nib_utf8_valid(const char *p, size_t left)
     return n;
 }
 
+/* Where the character before `at` begins; at > 0. */
+static inline size_t nib_utf8_before(const char *text, size_t at)
+{
+    do at--;
+    while (((uint8_t)text[at] & 0xc0) == 0x80);
+    return at;
+}
+
+/* Unicode's White_Space. */
+static inline bool nib_is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
+}
+static inline bool nib_utf8_is_space(const char *p) { return nib_is_space(nib_utf8_read(p)); }
+
 #endif

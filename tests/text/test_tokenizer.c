@@ -146,14 +146,21 @@ static void test_refusals(void)
         { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
         { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
         { "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}",
-          "not all in the vocabulary" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "-1" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": "
-          "{\"type\": \"Magic\"}}", "Magic" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-          "\"pre_tokenizer\": {\"type\": \"Split\", "
-          "\"pattern\": {\"Regex\": \"(\"}, \"behavior\": \"Isolated\"}}", "pattern" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", "not all in the vocabulary" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "'a'" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": {\"type\": \"Magic\"}}", "Magic" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"Split\", "
+          "\"pattern\": {\"Regex\": \"(\"}, \"behavior\": \"Isolated\", \"invert\": false}}", "pattern" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}", "both have id 0" },
+        { "{\"foo\": 1, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "unknown key 'foo'; known: version" },
+        { "{\"added_tokens\": null, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "added_tokens is null, expected a list" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"ignore_merge\": true}}", "unknown key 'ignore_merge'" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+          "\"add_prefix_space\": null, \"trim_offsets\": true}}", "add_prefix_space is null, expected true or false" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"decoder\": {\"type\": \"WordPiece\"}}",
+          "decoder 'WordPiece' is unknown; known: Sequence, Replace, ByteLevel" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": [{\"id\": 1, \"content\": \"x\"}]}",
+          "single_word is missing" },
     };
     nib_ctx *ctx = test_ctx();
     nib_error err;
