@@ -102,13 +102,13 @@ static void print_histogram(FILE *to, const nib_preview_report *r)
 static void print_end_token(FILE *to, const nib_preview_report *r)
 {
     if (!r->end_token) {
-        fprintf(to, "end token: the tokenizer names none, so no answer learns to end\n");
+        fprintf(to, "end token: none\n");
         return;
     }
     fprintf(to, "end token: ");
     print_text(to, r->end_token, strlen(r->end_token));
-    fprintf(to, " is trained in %llu of %llu records%s\n", (unsigned long long)r->ends,
-            (unsigned long long)r->records, r->ends ? "" : ": generation will not end by itself");
+    fprintf(to, " (%s) is trained in %llu of %llu records\n", r->end_token_where,
+            (unsigned long long)r->ends, (unsigned long long)r->records);
 }
 
 static void on_report(void *user, const nib_preview_report *r)

@@ -30,6 +30,7 @@ enum { NIB_PREVIEW_BUCKETS = 12 };
 typedef struct nib_preview_report {
     const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
     const char *end_token;             /* or NULL */
+    const char *end_token_where;       /* the file, or the tokenizer class, that names it */
     uint64_t read, records;            /* in the file; left to train on */
     uint64_t truncated, empty, masked_out, bad, duplicates, duplicate_bos;
     uint64_t ends;                     /* records in which the end token is trained */

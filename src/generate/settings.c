@@ -28,24 +28,6 @@ void nib_generate_defaults(nib_generate_options *o)
                                  .eta_cutoff = (double)NAN };
 }
 
-static nib_status read_end_tokens(const json_t *json, const char *where, nib_generation *g,
-                                  nib_error *err)
-{
-    const json_t *eos = json_object_get(json, "eos_token_id");
-    size_t n = json_is_array(eos) ? json_array_size(eos) : eos && !json_is_null(eos);
-
-    if (n > NIB_MOST_END_TOKENS)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d", where, n,
-                        NIB_MOST_END_TOKENS);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
-        if (!json_is_integer(id) || json_integer_value(id) < 0)
-            return nib_fail(err, NIB_E_FORMAT, "%s: eos_token_id is not a token id", where);
-        g->end_tokens[g->end_count++] = json_integer_value(id);
-    }
-    return NIB_OK;
-}
-
 void nib_generation_free(nib_ctx *ctx, nib_generation *g)
 {
     nib_processors_free(ctx, &g->processors);
@@ -73,7 +55,7 @@ nib_status nib_generation_most(const nib_generation *g, size_t prompt, size_t *m
     return NIB_OK;
 }
 
-nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const json_t *config, int64_t eos,
+nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const nib_special_tokens *special,
                                nib_generation *out, nib_error *err)
 {
     nib_generation g = { .sampling = { .temperature = 1,
@@ -92,10 +74,9 @@ nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const json_t *conf
     if (nib_file_exists(path)) {
         status = nib_json_read(ctx, path, 0, &json, err);
         if (!status) status = nib_generation_read_keys(ctx, json, path, &g, err);
-        if (!status) status = read_end_tokens(json, path, &g, err);
     }
-    if (!status && g.end_count == 0) status = read_end_tokens(config, "config.json", &g, err);
-    if (!status && g.end_count == 0 && eos >= 0) g.end_tokens[g.end_count++] = eos;
+    g.end_count = special->end_count;
+    memcpy(g.end_tokens, special->ends, sizeof g.end_tokens);
     if (!status && !g.end_count && g.processors.decay_factor != 0)
         status = nib_fail(err, NIB_E_FORMAT,
                           "%s: exponential_decay_length_penalty, but no end token is known", path);

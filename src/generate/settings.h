@@ -7,9 +7,9 @@
 #include "generate/sampler.h"
 #include "nibble/generate.h"
 #include "quant/weight.h"
+#include "text/special.h"
 
 enum {
-    NIB_MOST_END_TOKENS = 32,
     NIB_DEFAULT_NEW_TOKENS = 256,
     NIB_TRANSFORMERS_LENGTH = 20 /* GenerationConfig's default max_length: so many new tokens */
 };
@@ -25,13 +25,13 @@ typedef struct nib_generation {
     int prompt_lookup_num_tokens; /* guesses at a time (lookup.h); at most NIB_MOST_GUESSES are
                                    made */
     nib_precision precision;
-    int64_t end_tokens[NIB_MOST_END_TOKENS];
+    int64_t end_tokens[NIB_MOST_ENDS];
     size_t end_count;
 } nib_generation;
 
-/* DIR/generation_config.json, or, when it is absent, config.json's eos_token_id; eos (-1: none)
- * is the tokenizer's, taken when neither names one. */
-nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const json_t *config, int64_t eos,
+/* DIR/generation_config.json; the tokens that end a text are the tokenizer's finding
+ * (text/special.h). */
+nib_status nib_generation_read(nib_ctx *ctx, const char *dir, const nib_special_tokens *special,
                                nib_generation *out, nib_error *err);
 void nib_generation_free(nib_ctx *ctx, nib_generation *g);
 /* The keys of generation_config.json but eos_token_id, into *g, which has the defaults. */

@@ -170,6 +170,7 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
     bool evaluates = strcmp(t->eval_strategy, "no") != 0;
     nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
 
+    if (!status) nib_dataset_warn_ends(j->data);
     if (!status && o->val_size > 0) {
         status = nib_dataset_hold_out(j->data, o->val_size,
                                       t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,

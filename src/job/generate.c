@@ -68,8 +68,8 @@ static nib_status open_all(nib_generator *g, const nib_model_options *o,
     for (size_t i = 0; i < count && !status; i++)
         status = open_adapter(g, &adapters[i], count == 1, err);
     if (!status)
-        status = nib_generation_read(g->ctx, o->model, g->model->json,
-                                     nib_tokenizer_eos(g->tokenizer), &g->defaults, err);
+        status = nib_generation_read(g->ctx, o->model, nib_tokenizer_special(g->tokenizer),
+                                     &g->defaults, err);
     if (!status) status = nib_sampler_init(g->ctx, g->model->head->weight->out, &g->sampler, err);
     if (!status) status = nib_generation_check(&g->defaults, g->sampler.vocabulary, err);
     return status;

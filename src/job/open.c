@@ -48,13 +48,7 @@ char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, cons
 
 nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
 {
-    char *path = nib_sprintf(ctx, "%s/tokenizer.json", dir);
-    nib_status status = NIB_OK;
-
-    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    if (nib_file_exists(path)) status = nib_tokenizer_open(ctx, dir, out, err);
-    nib_free(ctx, path);
-    return status;
+    return nib_tokenizer_exists(dir) ? nib_tokenizer_open(ctx, dir, out, err) : NIB_OK;
 }
 
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted)

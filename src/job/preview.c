@@ -31,6 +31,7 @@ static nib_status open_data(preview *p, nib_error *err)
     source.vocabulary = (uint32_t)outline.vocabulary;
     status = nib_dataset_open(p->ctx, &source, &p->data, err);
     if (status) goto done;
+    nib_dataset_warn_ends(p->data);
     p->text.ctx = p->ctx;
     p->tokens = nib_new_array(p->ctx, nib_max(nib_dataset_counts(p->data).longest, 1),
                               sizeof *p->tokens);
@@ -128,10 +129,10 @@ static nib_status measure(preview *p, nib_preview_report *r, nib_error *err)
 static nib_status report(preview *p, nib_error *err)
 {
     nib_data_counts c = nib_dataset_counts(p->data);
-    int64_t eos = p->tokenizer ? nib_tokenizer_eos(p->tokenizer) : -1;
+    const nib_special_token *eos = p->tokenizer ? &nib_tokenizer_special(p->tokenizer)->eos : NULL;
     nib_preview_report r = {
         .shape = nib_shape_name(nib_dataset_shape(p->data)), .chat_template = nib_dataset_template(p->data),
-        .end_token = eos >= 0 ? nib_tokenizer_token(p->tokenizer, (uint32_t)eos) : NULL, .read = c.records,
+        .end_token = eos ? eos->content : NULL, .end_token_where = eos ? eos->where : NULL, .read = c.records,
         .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty, .masked_out = c.masked_out, .bad = c.bad,
         .duplicates = c.duplicates, .duplicate_bos = c.had_bos, .ends = c.ends, .tokens = c.tokens, .supervised = c.targets,
         .max_seq_length = p->o->data.max_seq_length

@@ -107,40 +107,37 @@ static int byte_token(const char *p, size_t n)
     return value;
 }
 
+static bool is_utf8(const char *p, size_t n)
+{
+    for (size_t i = 0, length; i < n; i += length)
+        if (!(length = nib_utf8_valid(p + i, n - i))) return false;
+    return true;
+}
+
 /* Runs of byte tokens become characters; a run that is not UTF-8 one U+FFFD a byte. */
 static void byte_fallback(const strings *from, strings *to)
 {
-    for (size_t i = 0; i < from->count;) {
-        size_t n = 0;
-        char run[256];
-        bool valid = true;
+    for (size_t i = 0, n; i < from->count; i += n) {
+        size_t begin = to->used;
 
-        while (i + n < from->count && n < sizeof run) {
+        for (n = 0; i + n < from->count; n++) {
             int b = byte_token(from->bytes + begin_of(from, i + n),
                                from->ends[i + n] - begin_of(from, i + n));
             if (b < 0) break;
-            run[n++] = (char)b;
+            put(to, &(char){ (char)b }, 1);
         }
         if (n == 0) {
             put(to, from->bytes + begin_of(from, i), from->ends[i] - begin_of(from, i));
-            end_string(to);
-            i++;
-            continue;
-        }
-        for (size_t k = 0; k < n && valid;) {
-            size_t length = nib_utf8_valid(run + k, n - k);
-            valid = length > 0;
-            k += length;
-        }
-        if (valid) {
-            put(to, run, n);
-            end_string(to);
-        }
-        for (size_t k = 0; !valid && k < n; k++) {
+            n = 1;
+        } else if (to->good && !is_utf8(to->bytes + begin, n)) {
+            to->used = begin;
+            for (size_t k = 0; k + 1 < n; k++) {
+                put(to, "\xef\xbf\xbd", 3);
+                end_string(to);
+            }
             put(to, "\xef\xbf\xbd", 3);
-            end_string(to);
         }
-        i += n;
+        end_string(to);
     }
 }
 

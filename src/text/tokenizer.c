@@ -1,4 +1,5 @@
 /* tokenizer.c - opening tokenizer.json and tokenizer_config.json (formats.md 11). */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -260,28 +261,24 @@ nib_status nib_tokenizer_parse(nib_ctx *ctx, const char *json, size_t bytes, con
     return open_text(ctx, json, bytes, where, NULL, out, err);
 }
 
-static bool has_file(nib_ctx *ctx, const char *dir, const char *name)
+static bool has_file(const char *dir, const char *name)
 {
-    char *path = nib_sprintf(ctx, "%s/%s", dir, name);
-    bool there = path && nib_file_exists(path);
+    char path[PATH_MAX];
 
-    nib_free(ctx, path);
-    return there;
+    return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path &&
+           nib_file_exists(path);
 }
 
-bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir)
-{
-    return has_file(ctx, dir, "tokenizer.json");
-}
+bool nib_tokenizer_exists(const char *dir) { return has_file(dir, "tokenizer.json"); }
 
-nib_status nib_tokenizer_missing(nib_ctx *ctx, const char *dir, nib_error *err)
+nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
 {
     static const char *const others[] = { "tokenizer.model", "spiece.model", "vocab.json",
                                           "vocab.txt", "tekken.json", "tiktoken.model" };
     const char *found = NULL;
 
     for (size_t i = 0; i < NIB_COUNT(others) && !found; i++)
-        if (has_file(ctx, dir, others[i])) found = others[i];
+        if (has_file(dir, others[i])) found = others[i];
     if (!found)
         return nib_fail(err, NIB_E_IO, "%s: there is no tokenizer.json, and no other tokenizer",
                         dir);
@@ -291,7 +288,7 @@ nib_status nib_tokenizer_missing(nib_ctx *ctx, const char *dir, nib_error *err)
         "\"from transformers import AutoTokenizer as A; "
         "A.from_pretrained('%s').save_pretrained('%s')\"",
         dir, found,
-        strcmp(found, "vocab.json") == 0 && has_file(ctx, dir, "merges.txt") ? " and merges.txt"
+        strcmp(found, "vocab.json") == 0 && has_file(dir, "merges.txt") ? " and merges.txt"
                                                                                : "",
         dir, dir);
 }
@@ -304,7 +301,7 @@ nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out
 
     path = nib_sprintf(ctx, "%s/tokenizer.json", dir);
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    status = nib_file_exists(path) ? NIB_OK : nib_tokenizer_missing(ctx, dir, err);
+    status = nib_file_exists(path) ? NIB_OK : nib_tokenizer_missing(dir, err);
     if (!status) status = nib_file_read(ctx, path, 512u << 20, &text, &bytes, err);
     if (!status) status = open_text(ctx, text, bytes, path, dir, out, err);
     nib_free(ctx, text);

@@ -27,9 +27,9 @@ typedef struct nib_tokens {
  * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands; where there
  * are only tokenizers of other formats, the file and how to convert it. */
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
-bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir); /* DIR/tokenizer.json */
+bool nib_tokenizer_exists(const char *dir); /* DIR/tokenizer.json */
 /* Fails with what nib_tokenizer_open() says of a directory without tokenizer.json. */
-nib_status nib_tokenizer_missing(nib_ctx *ctx, const char *dir, nib_error *err);
+nib_status nib_tokenizer_missing(const char *dir, nib_error *err);
 void nib_tokenizer_close(nib_tokenizer *t);
 
 /* Appends to `out` the tokens of UTF-8 text.  special: the post-processor's tokens too (BOS);

@@ -15,7 +15,7 @@ nib_dataset *nib_dataset_create(nib_ctx *ctx)
 {
     nib_dataset *d = nib_new(ctx, sizeof *d);
 
-    if (d) *d = (nib_dataset){ .ctx = ctx, .eos = -1 };
+    if (d) *d = (nib_dataset){ .ctx = ctx, .special = { .eos = { .id = -1 } } };
     return d;
 }
 
@@ -102,7 +102,7 @@ static nib_status count_duplicates(nib_dataset *d, nib_error *err)
 static bool trains_end(const nib_dataset *d, nib_record r)
 {
     for (uint32_t i = r.length; i-- > 1;)
-        if (r.trained[i] && r.ids[i] == d->eos) return true;
+        if (r.trained[i] && nib_special_ends(&d->special, r.ids[i])) return true;
     return false;
 }
 
@@ -119,6 +119,22 @@ nib_status nib_dataset_recount(nib_dataset *d, nib_error *err)
         if (r.length > c->longest) c->longest = r.length;
     }
     return count_duplicates(d, err);
+}
+
+void nib_dataset_warn_ends(const nib_dataset *d)
+{
+    const nib_special_token *eos = &d->special.eos;
+
+    if (d->shape == NIB_SHAPE_STREAM || d->shape == NIB_SHAPE_TOKENS || d->counts.ends) return;
+    if (eos->id < 0)
+        nib_warn(d->ctx, "no end token is named by tokenizer_config.json, special_tokens_map.json, "
+                         "generation_config.json or config.json: no record is trained to end; set "
+                         "eos_token in tokenizer_config.json");
+    else
+        nib_warn(d->ctx,
+                 "the end token %s (id %" PRId64 ", %s) is trained in 0 of %zu records: generation "
+                 "will not end by itself",
+                 eos->content ? eos->content : "", eos->id, eos->where, d->count);
 }
 
 size_t nib_dataset_count(const nib_dataset *d) { return d->count; }
@@ -189,7 +205,7 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
         goto done;
     }
     h->shape = d->shape;
-    h->eos = d->eos;
+    h->special = d->special;
     nib_torch_randperm(order, (uint32_t)d->count, seed);
     for (size_t i = 0; i < (size_t)wanted; i++) marked[order[i]] = 1;
     for (size_t i = 0; i < d->count && !status; i++)

@@ -53,6 +53,8 @@ size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
+/* Warns where no record trains a token that ends a text, or the tokenizer names none. */
+void nib_dataset_warn_ends(const nib_dataset *d);
 /* The chat template: where it was found, its text's SHA-256 in hex, and the text; NULL: none was
  * used. */
 const char *nib_dataset_template(const nib_dataset *d);

@@ -99,8 +99,7 @@ static nib_status add_text(reader *r, const char *where, nib_error *err)
 
     if (x->empty) return end_record(r, where, err);
     if (!r->in->tokenizer)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json",
-                        where);
+        return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
     r->tokens.count = 0;
     status = nib_tokenizer_encode(r->in->tokenizer, x->text.data ? x->text.data : "", x->text.bytes,
                                   !x->rendered, &r->tokens, &bos_twice, err);
@@ -125,8 +124,7 @@ static nib_status add_stream(reader *r, const json_t *record, const char *where,
     r->fatal = true;
     r->d->shape = r->shaper.shape = NIB_SHAPE_STREAM;
     if (!r->in->tokenizer)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: a text, but the model has no tokenizer.json",
-                        where);
+        return nib_tokenizer_missing(r->in->model_dir, err);
     r->tokens.count = 0;
     status = nib_tokenizer_encode(r->in->tokenizer, json_string_value(text),
                                   json_string_length(text), true, &r->tokens, NULL, err);
@@ -309,7 +307,7 @@ nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_
 
     if (!r.d) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", source->options->data);
     r.shaper = (nib_shaper){ .ctx = ctx, .o = source->options, .source = { .model_dir = source->model_dir, .now = source->now } };
-    if (source->tokenizer) r.d->eos = nib_tokenizer_eos(source->tokenizer);
+    if (source->tokenizer) r.d->special = *nib_tokenizer_special(source->tokenizer);
     status = read_all(&r, err);
     if (status) goto done;
     *out = r.d;

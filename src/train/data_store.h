@@ -14,7 +14,7 @@ struct nib_dataset {
     nib_data_counts counts;
     nib_record_shape shape;
     char *template_name, *template_hash, *template_text;
-    int64_t eos;              /* -1: none */
+    nib_special_tokens special; /* the tokenizer's; its strings live as long as that */
 };
 
 nib_dataset *nib_dataset_create(nib_ctx *ctx); /* NULL: no memory */

@@ -140,6 +140,36 @@ static void test_stream(void)
     nib_tokenizer_close(t);
 }
 
+/* A run of byte tokens is one, however long: characters where all of it is UTF-8, else a
+ * replacement character a byte (as tokenizers 0.22.2 decodes it). */
+static void test_byte_run(void)
+{
+    enum { CHARACTERS = 344 };
+    static const uint8_t one[] = { 0xe9, 0xa7, 0x85 };
+    nib_ctx *ctx = test_ctx();
+    nib_tokenizer *t;
+    uint32_t ids[3 * CHARACTERS + 1];
+    char *text;
+    size_t bytes;
+    nib_error err;
+
+    REQUIRE_OK(nib_tokenizer_open(ctx, test_data("tests/golden/text/llama2"), &t, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(ids); i++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", one[i % 3]);
+        ids[i] = (uint32_t)nib_tokenizer_find(t, name);
+    }
+    REQUIRE_OK(nib_tokenizer_decode(t, ids, 3 * CHARACTERS, true, &text, &bytes, &err), err);
+    CHECK(bytes == 3 * CHARACTERS, "%zu bytes", bytes);
+    for (size_t i = 0; i < bytes; i++)
+        if ((uint8_t)text[i] != one[i % 3]) CHECK(false, "byte %zu", i), i = bytes;
+    nib_free(ctx, text);
+    REQUIRE_OK(nib_tokenizer_decode(t, ids, NIB_COUNT(ids), true, &text, &bytes, &err), err);
+    CHECK(bytes == 3 * NIB_COUNT(ids) && memcmp(text, "\xef\xbf\xbd", 3) == 0, "%zu bytes", bytes);
+    nib_free(ctx, text);
+    nib_tokenizer_close(t);
+}
+
 static void test_refusals(void)
 {
     static const struct { const char *json, *says; } bad[] = {
@@ -208,6 +238,7 @@ int main(void)
     static const test_case cases[] = { { "styles", test_styles },
                                        { "offsets", test_offsets },
                                        { "stream", test_stream },
+                                       { "byte-run", test_byte_run },
                                        { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));
