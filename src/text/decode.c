@@ -169,11 +169,12 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, const char *p, s
                           strings *to, nib_error *err)
 {
     size_t at = 0;
+    nib_matches matches = { 0 };
 
-    while (at < n) {
+    while (n) {
         nib_range found;
         bool yes;
-        nib_status status = nib_pattern_next(t, s->pattern, p, n, at, &found, &yes, err);
+        nib_status status = nib_pattern_next(t, s->pattern, p, n, &matches, &found, &yes, err);
         if (status) return status;
         if (!yes) break;
         put(to, p + at, found.begin - at);

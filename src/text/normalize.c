@@ -45,23 +45,31 @@ static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_erro
     return NIB_OK;
 }
 
+/* An empty match has the end of the character before it. */
+static nib_range origin_of_match(const nib_work *w, nib_range found)
+{
+    if (found.begin < found.end)
+        return (nib_range){ w->origin[found.begin].begin, w->origin[found.end - 1].end };
+    if (found.begin == 0) return (nib_range){ w->origin[0].begin, w->origin[0].begin };
+    return w->origin[found.begin - 1];
+}
+
 static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
 {
     size_t at = 0;
+    nib_matches matches = { 0 };
 
-    while (at < t->work.bytes) {
+    for (bool yes = t->work.bytes > 0; yes;) {
         nib_range found;
-        bool yes;
-        nib_status status = nib_pattern_next(t, s->pattern, t->work.text, t->work.bytes, at, &found,
-                                             &yes, err);
+        nib_status status = nib_pattern_next(t, s->pattern, t->work.text, t->work.bytes, &matches,
+                                             &found, &yes, err);
 
         if (status) return status;
         if (!yes) found = (nib_range){ t->work.bytes, t->work.bytes };
         for (; at < found.begin; at += nib_utf8_length(t->work.text[at]))
             if (!keep(t, at, nib_utf8_length(t->work.text[at]))) return no_memory(err);
         if (yes) {
-            nib_range origin = { t->work.origin[found.begin].begin,
-                                 t->work.origin[found.end - 1].end };
+            nib_range origin = origin_of_match(&t->work, found);
             if (!nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, origin))
                 return no_memory(err);
             at = found.end;

@@ -190,9 +190,12 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
 /* Compiles a pattern for this house's limits; names `where` in errors. */
 nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal,
                                const char *where, pcre2_code **out, nib_error *err);
-/* Next match at or after `from`; false: none. */
+/* Where a search through a text stands; all 0: at its front. */
+typedef struct nib_matches { size_t from, last; bool any; } nib_matches;
+/* The next match, which may be empty but not where the last one ended; *yes false: none. */
 nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char *text,
-                            size_t bytes, size_t from, nib_range *found, bool *yes, nib_error *err);
+                            size_t bytes, nib_matches *at, nib_range *found, bool *yes,
+                            nib_error *err);
 nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
                            nib_stages *out, nib_error *err);
 enum { NIB_NORMALIZERS, NIB_PRETOKENIZERS, NIB_DECODERS };

@@ -29,7 +29,6 @@ static void cut(cutter *c, size_t end)
 /* The next stretch of the piece: a match or what lies between two. */
 static void stretch(cutter *c, size_t begin, size_t end, bool match)
 {
-    if (begin == end) return;
     switch (c->behavior) {
     case NIB_REMOVED:
         if (match) c->begin = end;
@@ -65,16 +64,17 @@ static nib_status split(nib_tokenizer *t, const nib_stage *s, nib_range piece, n
     const char *text = t->work.text + piece.begin;
     size_t bytes = piece.end - piece.begin, at = 0;
     cutter c = cutter_at(t, s->behavior, piece.begin);
+    nib_matches matches = { 0 };
 
-    while (at < bytes) {
-        nib_range found;
-        bool yes;
-        nib_status status = nib_pattern_next(t, s->pattern, text, bytes, at, &found, &yes, err);
+    for (bool yes = true; yes;) {
+        nib_range found = { bytes, bytes };
+        nib_status status = nib_pattern_next(t, s->pattern, text, bytes, &matches, &found, &yes,
+                                             err);
 
         if (status) return status;
-        if (!yes) found = (nib_range){ bytes, bytes };
-        stretch(&c, piece.begin + at, piece.begin + found.begin, s->invert);
-        stretch(&c, piece.begin + found.begin, piece.begin + found.end, !s->invert);
+        if (at < found.begin)
+            stretch(&c, piece.begin + at, piece.begin + found.begin, s->invert);
+        if (yes) stretch(&c, piece.begin + found.begin, piece.begin + found.end, !s->invert);
         at = found.end;
     }
     return finish(&c, piece.end) ? NIB_OK : no_memory(err);
@@ -107,13 +107,13 @@ static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range 
         size_t n = nib_utf8_length(t->work.text[i]);
         uint32_t code = nib_utf8_read(t->work.text + i);
         if (digits ? is_number(code) : is_punctuation(code)) {
-            stretch(&c, plain, i, false);
+            if (plain < i) stretch(&c, plain, i, false);
             stretch(&c, i, i + n, true);
             plain = i + n;
         }
         i += n;
     }
-    stretch(&c, plain, piece.end, false);
+    if (plain < piece.end) stretch(&c, plain, piece.end, false);
     return finish(&c, piece.end) ? NIB_OK : no_memory(err);
 }
 
