@@ -25,6 +25,13 @@ static bool keep(nib_tokenizer *t, size_t at, size_t n)
     return nib_work_add(t->ctx, &t->other, t->work.text + at, n, t->work.origin[at]);
 }
 
+/* What StripAccents takes for an accent: any mark, spacing ones too. */
+static bool is_mark(uint32_t c)
+{
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+}
+
 static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_error *err)
 {
     for (size_t i = 0; i < t->work.bytes;) {
@@ -33,10 +40,12 @@ static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_erro
         char lower[4];
         bool good = true;
 
-        if (kind == NIB_STAGE_LOWERCASE) {
+        if (kind == NIB_STAGE_LOWERCASE && c == 0x130) { /* the one that becomes two */
+            good = nib_work_add(t->ctx, &t->other, "i\xcc\x87", 3, t->work.origin[i]);
+        } else if (kind == NIB_STAGE_LOWERCASE) {
             size_t length = nib_utf8_write((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), lower);
             good = nib_work_add(t->ctx, &t->other, lower, length, t->work.origin[i]);
-        } else if (utf8proc_category((utf8proc_int32_t)c) != UTF8PROC_CATEGORY_MN) {
+        } else if (!is_mark(c)) {
             good = keep(t, i, n);
         }
         if (!good) return no_memory(err);

@@ -109,7 +109,7 @@ static void test_styles(void) { check_styles(test_data("tests/golden/text"), 9);
 /* Normal forms that compose, sort and take characters apart; added tokens that take the blanks
  * around them, beside each other and beside trimmed ranges
  * (tests/golden/make/offsets_golden.py). */
-static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"), 6); }
+static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"), 8); }
 
 /* Streamed text is the decoded text, piece by piece, in whole characters. */
 static void test_stream(void)

@@ -19,6 +19,8 @@ STYLES = {  # name: (tokenizer to begin with, normalizer, what the added tokens 
     "nfkc": ("gpt2", "NFKC", {"lstrip": True}),
     "blanks": ("gpt2", None, {"lstrip": True, "rstrip": True}),
     "blanks-prefix": ("gpt2-prefix", None, {"lstrip": True, "rstrip": True, "normalized": True, "special": False}),
+    "accents": ("qwen2", "NFD+StripAccents", {}),
+    "lower": ("qwen2", "NFKD+Lowercase", {}),
     "words": ("smollm", None, {"lstrip": True, "rstrip": True, "single_word": True}),
 }
 ATOMS = ["a", "b", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "\u0085", "Ġ", "é", "e\u0301", "\u0301", "\u0323", "a\u0308\u0304",
@@ -30,7 +32,8 @@ def changed(style):
     base, form, flags = STYLES[style]
     j = json.load(open(os.path.join(TOP, "tests", "golden", "text", base, "tokenizer.json"), encoding="utf-8"))
     if form:
-        j["normalizer"] = {"type": form}
+        forms = [{"type": f} for f in form.split("+")]
+        j["normalizer"] = forms[0] if len(forms) == 1 else {"type": "Sequence", "normalizers": forms}
     top = max(max(j["model"]["vocab"].values()), max(a["id"] for a in j["added_tokens"]))
     for i, content in enumerate(CONTENTS):
         j["added_tokens"].append({"id": top + 1 + i, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
