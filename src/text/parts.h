@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <pcre2.h>
 
+#include "base/thread.h"
 #include "text/special.h"
 #include "text/tokenizer.h"
 
@@ -147,6 +148,9 @@ struct nib_tokenizer {
     uint32_t before[8], after[8]; /* the post-processor's tokens around the text */
     size_t before_count, after_count;
     bool trim_offsets, trim_prefix_space;
+    bool shared;                  /* all above is another tokenizer's (encode_all.c) */
+    nib_tokenizer **sharers;      /* [sharer_count] one a thread, once they were needed */
+    size_t sharer_count;
     /* scratch, reused */
     pcre2_general_context *pcre;
     pcre2_match_context *match_context;
@@ -187,6 +191,8 @@ nib_status nib_unicode_form(nib_tokenizer *t, int options, nib_error *err);
 nib_status nib_pretokenize(nib_tokenizer *t, nib_error *err);
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+/* What matching needs: contexts and room for a match, with limits. */
+nib_status nib_pattern_open(nib_tokenizer *t, nib_error *err);
 /* Compiles a pattern for this house's limits; names `where` in errors. */
 nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal,
                                const char *where, pcre2_code **out, nib_error *err);

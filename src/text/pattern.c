@@ -4,6 +4,26 @@
 #include "text/oniguruma.h"
 #include "text/parts.h"
 
+/* --- PCRE2's memory through the context --- */
+
+static void *pcre_alloc(PCRE2_SIZE bytes, void *user) { return nib_alloc(user, bytes); }
+static void pcre_free(void *p, void *user) { nib_free(user, p); }
+
+nib_status nib_pattern_open(nib_tokenizer *t, nib_error *err)
+{
+    t->pcre = pcre2_general_context_create(pcre_alloc, pcre_free, t->ctx);
+    t->match_context = t->pcre ? pcre2_match_context_create(t->pcre) : NULL;
+    t->match = t->pcre ? pcre2_match_data_create(4, t->pcre) : NULL;
+    if (!t->match_context || !t->match)
+        return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+    pcre2_set_match_limit(t->match_context, 10000000);
+    pcre2_set_depth_limit(t->match_context, 10000);
+    pcre2_set_heap_limit(t->match_context, 64 << 10);
+    return NIB_OK;
+}
+
+/* --- patterns --- */
+
 nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool literal,
                                const char *where, pcre2_code **out, nib_error *err)
 {

@@ -10,24 +10,6 @@
 #include "text/schema.h"
 #include "text/utf8.h"
 
-/* --- PCRE2's memory through the context --- */
-
-static void *pcre_alloc(PCRE2_SIZE bytes, void *user) { return nib_alloc(user, bytes); }
-static void pcre_free(void *p, void *user) { nib_free(user, p); }
-
-static nib_status open_pcre(nib_tokenizer *t, nib_error *err)
-{
-    t->pcre = pcre2_general_context_create(pcre_alloc, pcre_free, t->ctx);
-    t->match_context = t->pcre ? pcre2_match_context_create(t->pcre) : NULL;
-    t->match = t->pcre ? pcre2_match_data_create(4, t->pcre) : NULL;
-    if (!t->match_context || !t->match)
-        return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
-    pcre2_set_match_limit(t->match_context, 10000000);
-    pcre2_set_depth_limit(t->match_context, 10000);
-    pcre2_set_heap_limit(t->match_context, 64 << 10);
-    return NIB_OK;
-}
-
 /* --- vocabulary and merges --- */
 
 static size_t greatest_id(const json_t *vocab)
@@ -242,7 +224,7 @@ static nib_status open_text(nib_ctx *ctx, const char *json, size_t bytes, const 
     t->ctx = ctx;
     t->unk = -1;
     t->special_tokens = no_special_tokens;
-    status = open_pcre(t, err);
+    status = nib_pattern_open(t, err);
     if (!status) status = nib_json_parse(json, bytes, where, 0, &t->json, err);
     if (!status) status = load_all(t, where, err);
     if (!status && dir) status = nib_special_open(t, dir, err);
@@ -309,15 +291,11 @@ nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out
     return status;
 }
 
-void nib_tokenizer_close(nib_tokenizer *t)
+static void free_read(nib_tokenizer *t)
 {
-    if (!t) return;
     nib_stages_free(t, &t->normalizers);
     nib_stages_free(t, &t->pretokenizers);
     nib_stages_free(t, &t->decoders);
-    pcre2_match_data_free(t->match);
-    pcre2_match_context_free(t->match_context);
-    pcre2_general_context_free(t->pcre);
     for (size_t i = 0; i < t->added_count; i++) nib_free(t->ctx, t->added[i].normal);
     nib_free(t->ctx, t->added);
     nib_free(t->ctx, t->added_words.slots);
@@ -327,12 +305,23 @@ void nib_tokenizer_close(nib_tokenizer *t)
     nib_free(t->ctx, t->tokens);
     nib_free(t->ctx, t->special);
     nib_free(t->ctx, t->is_added);
+    json_decref(t->json);
+    for (size_t i = 0; i < NIB_SPECIAL_FILES; i++) json_decref(t->files[i]);
+}
+
+void nib_tokenizer_close(nib_tokenizer *t)
+{
+    if (!t) return;
+    for (size_t i = 0; i < t->sharer_count; i++) nib_tokenizer_close(t->sharers[i]);
+    nib_free(t->ctx, t->sharers);
+    if (!t->shared) free_read(t);
+    pcre2_match_data_free(t->match);
+    pcre2_match_context_free(t->match_context);
+    pcre2_general_context_free(t->pcre);
     nib_work_free(t->ctx, &t->work);
     nib_work_free(t->ctx, &t->other);
     nib_free(t->ctx, t->symbols);
     nib_free(t->ctx, t->heap);
-    json_decref(t->json);
-    for (size_t i = 0; i < NIB_SPECIAL_FILES; i++) json_decref(t->files[i]);
     nib_free(t->ctx, t);
 }
 

@@ -37,6 +37,21 @@ void nib_tokenizer_close(nib_tokenizer *t);
  * NIB_E_FORMAT on invalid UTF-8, with the byte. */
 nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes, bool special,
                                 nib_tokens *out, bool *had_bos, nib_error *err);
+/* One of many texts: what nib_tokenizer_encode() takes, and gives. */
+typedef struct nib_encoding {
+    const char *text;
+    size_t bytes;
+    bool special;
+    nib_tokens tokens; /* replaced; the caller's, nib_tokens_free() */
+    bool had_bos;
+    nib_status status; /* of this text, with err */
+    nib_error err;
+} nib_encoding;
+
+/* Encodes texts on all threads, each as nib_tokenizer_encode() does: the same tokens for any number
+ * of threads.  Fails only when no text could be encoded: NIB_E_NOMEM. */
+nib_status nib_tokenizer_encode_all(nib_tokenizer *t, nib_encoding *jobs, size_t count,
+                                    nib_error *err);
 void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens);
 
 /* The text of ids, allocated; skip_special drops special tokens.  Equal to the library's decode. */

@@ -111,6 +111,48 @@ static void test_styles(void) { check_styles(test_data("tests/golden/text"), 9);
  * (tests/golden/make/offsets_golden.py). */
 static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"), 8); }
 
+/* Many texts on one thread and on three: what each gives alone, a bad one only its own error. */
+static void test_encode_all(void)
+{
+    enum { TEXTS = 300 };
+    static const char *const words[] = { "Hello", " world", "\n", " caf\xc3\xa9", "123", "<|endoftext|>", "FOO", " x" };
+    char texts[TEXTS][64];
+
+    for (size_t i = 0; i < TEXTS; i++) {
+        texts[i][0] = 0;
+        for (uint32_t n = test_rand() % 7; n; n--) strcat(texts[i], words[test_rand() % NIB_COUNT(words)]);
+    }
+    strcpy(texts[7], "bad \xff");
+    for (int threads = 1; threads <= 3; threads += 2) {
+        nib_ctx *ctx = test_ctx_threads(threads, NULL);
+        nib_tokenizer *t;
+        nib_tokens alone = { 0 };
+        nib_encoding *jobs = nib_new_array(ctx, TEXTS, sizeof *jobs);
+        nib_error err;
+
+        REQUIRE_OK(nib_tokenizer_open(ctx, test_data("tests/golden/text/qwen2"), &t, &err), err);
+        for (size_t i = 0; i < TEXTS; i++)
+            jobs[i] = (nib_encoding){ .text = texts[i], .bytes = strlen(texts[i]), .special = i % 2 };
+        for (int round = 0; round < 2; round++)
+            REQUIRE_OK(nib_tokenizer_encode_all(t, jobs, TEXTS, &err), err);
+        for (size_t i = 0; i < TEXTS; i++) {
+            nib_status status;
+            alone.count = 0;
+            status = nib_tokenizer_encode(t, texts[i], jobs[i].bytes, jobs[i].special, &alone, NULL, &err);
+            CHECK(jobs[i].status == status && (status == NIB_OK) == (i != 7), "text %zu: status %d", i, (int)jobs[i].status);
+            if (status) continue;
+            CHECK(alone.count == jobs[i].tokens.count, "text %zu: %zu tokens", i, jobs[i].tokens.count);
+            for (size_t k = 0; k < alone.count && k < jobs[i].tokens.count; k++)
+                CHECK(alone.items[k].id == jobs[i].tokens.items[k].id && alone.items[k].end == jobs[i].tokens.items[k].end,
+                      "text %zu, token %zu", i, k);
+        }
+        for (size_t i = 0; i < TEXTS; i++) nib_tokens_free(ctx, &jobs[i].tokens);
+        nib_free(ctx, jobs);
+        nib_tokens_free(ctx, &alone);
+        nib_tokenizer_close(t);
+    }
+}
+
 /* Streamed text is the decoded text, piece by piece, in whole characters. */
 static void test_stream(void)
 {
@@ -238,6 +280,7 @@ int main(void)
     static const test_case cases[] = { { "styles", test_styles },
                                        { "offsets", test_offsets },
                                        { "stream", test_stream },
+                                       { "encode-all", test_encode_all },
                                        { "byte-run", test_byte_run },
                                        { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
