@@ -84,7 +84,7 @@ static bool add_unknown(nib_tokenizer *t, size_t *count, size_t begin, size_t en
                 return false;
         return true;
     }
-    if (t->unk < 0) return true;
+    if (t->unk < 0) return !(t->lacks_unk = t->names_unk);
     if (t->fuse_unk && *fused) {
         t->symbols[*count - 1].end = end;
         return true;
@@ -127,7 +127,13 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
                                       piece.end - piece.begin);
         if (whole >= 0) return emit(t, (uint32_t)whole, piece.begin, piece.end, out, err);
     }
-    if (!make_symbols(t, piece, &count)) return no_memory(err);
+    t->lacks_unk = false;
+    if (!make_symbols(t, piece, &count)) {
+        if (!t->lacks_unk) return no_memory(err);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "tokenizer.json: a character is not in the vocabulary, and neither is the "
+                        "model's unk_token");
+    }
     t->heap_count = 0;
     for (size_t i = 0; i + 1 < count; i++)
         if (!push_pair(t, (int64_t)i)) return no_memory(err);

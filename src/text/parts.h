@@ -143,6 +143,7 @@ struct nib_tokenizer {
     bool split_special;           /* special tokens are not found in texts */
     bool byte_fallback, fuse_unk, ignore_merges;
     int64_t unk, byte_ids[256];
+    bool names_unk;               /* the model has an unk_token */
     nib_special_tokens special_tokens;
     nib_stages normalizers, pretokenizers, decoders;
     uint32_t before[8], after[8]; /* the post-processor's tokens around the text */
@@ -156,6 +157,7 @@ struct nib_tokenizer {
     pcre2_match_context *match_context;
     pcre2_match_data *match;
     nib_work work, other;
+    bool lacks_unk;               /* an unknown character met an unk_token that is no token */
     nib_symbol *symbols;
     size_t symbol_capacity;
     nib_candidate_merge *heap;

@@ -130,6 +130,7 @@ static nib_status load_model(nib_tokenizer *t, const char *where, nib_error *err
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: end_of_word_suffix '%s'", where, text);
     if (dropout != 0) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: BPE dropout %g", where, dropout);
     t->unk = unk ? nib_words_get(&t->vocabulary, unk, strlen(unk)) : -1;
+    t->names_unk = unk != NULL;
     for (int i = 0; i < 256; i++) {
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", i);
