@@ -20,8 +20,7 @@ static nib_status no_memory(const char *where, nib_error *err)
 /* Room for `id` in the tables by id. */
 static bool grow_ids(nib_tokenizer *t, size_t id)
 {
-    size_t had = t->size, tokens = t->id_capacity, special = t->id_capacity,
-           added = t->id_capacity;
+    size_t had = t->size, tokens = t->id_capacity, special = t->id_capacity, added = t->id_capacity;
 
     if (id < had) return true;
     if (!nib_grow(t->ctx, &t->tokens, &tokens, id + 1, sizeof *t->tokens) ||
@@ -50,8 +49,10 @@ nib_status nib_added_put(nib_tokenizer *t, nib_added a, const char *where, int64
 
     *given = -1;
     if (a.bytes == 0) return NIB_OK; /* the library passes over it */
-    if (at >= 0) id = t->added[at].id;
-    else id = nib_words_get(&t->vocabulary, a.text, a.bytes);
+    if (at >= 0)
+        id = t->added[at].id;
+    else
+        id = nib_words_get(&t->vocabulary, a.text, a.bytes);
     if (id < 0) id = next_id(t);
     if (id >= NIB_MOST_IDS)
         return nib_fail(err, NIB_E_FORMAT, "%s: token '%s' has id %" PRId64, where, a.text, id);
@@ -161,7 +162,9 @@ static bool is_word(const char *text, size_t bytes, size_t at)
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
     case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC: return true;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
     default: return c == 0x200c || c == 0x200d;
     }
 }
@@ -172,8 +175,10 @@ static uint32_t lower_bound(const nib_contents *s, uint32_t low, uint32_t high, 
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if ((uint8_t)s->items[middle].text[depth] < c) low = middle + 1;
-        else high = middle;
+        if ((uint8_t)s->items[middle].text[depth] < c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -187,7 +192,7 @@ static const nib_content *longest_at(const nib_contents *s, const char *text, si
     const nib_content *best = NULL;
 
     for (size_t depth = 1; low < high; depth++) {
-        if (s->items[low].bytes == depth) { /* shorter ones come first, of equals the first counts */
+        if (s->items[low].bytes == depth) { /* shorter ones come first; of equals the first */
             best = &s->items[low];
             while (low < high && s->items[low].bytes == depth) low++;
         }

@@ -23,8 +23,10 @@ static nib_status share(nib_tokenizer *t, nib_tokenizer **out, nib_error *err)
     s->heap = NULL;
     s->symbol_capacity = s->heap_count = s->heap_capacity = 0;
     status = nib_pattern_open(s, err);
-    if (status) nib_tokenizer_close(s);
-    else *out = s;
+    if (status)
+        nib_tokenizer_close(s);
+    else
+        *out = s;
     return status;
 }
 
@@ -41,7 +43,10 @@ static nib_status open_sharers(nib_tokenizer *t, nib_error *err)
     return status;
 }
 
-typedef struct all { nib_tokenizer *t; nib_encoding *jobs; } all;
+typedef struct all {
+    nib_tokenizer *t;
+    nib_encoding *jobs;
+} all;
 
 static void encode_one(void *arg, size_t tile, unsigned worker)
 {

@@ -5,90 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "text/oniguruma_sets.h"
 #include "text/utf8.h"
 
 enum { MOST_GROUPS = 32, MOST_NESTED = 8 };
 
-#define SPACES                                                                                     \
-    "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}"     \
-    "\\x{205F}\\x{3000}"
-#define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-#define WORD_CHARACTER WORDS "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
-
-/* Members of a class, as PCRE2 writes them between brackets. */
-typedef struct set { const char *name, *members; bool negated, cased; } set;
-/* \d, [[:digit:]] ... */
-static const set escapes[] = {
-    { "d", "\\p{Nd}", false, false }, { "s", SPACES, false, false },
-    { "w", WORDS, false, false }, { "h", "0-9A-Fa-f", false, false },
-};
-/* \w by itself, though not in a class, takes six signs of Latin-1 too. */
-static const set lone_word = { "w", WORD_CHARACTER, false, false };
-static const set brackets[] = {
-    { "alnum", "\\p{Alphabetic}\\p{Nd}", false, false },
-    { "alpha", "\\p{Alphabetic}", false, false },
-    { "ascii", "\\x{0}-\\x{7F}", false, false },
-    { "blank", "\\p{Zs}\\x{9}", false, false },
-    { "cntrl", "\\p{Cc}", false, false },
-    { "digit", "\\p{Nd}", false, false },
-    { "graph", "\\p{Z}\\p{Cc}\\p{Cn}\\p{Cs}", true, false },
-    { "lower", "\\p{Lowercase}", false, true },
-    { "print", "\\p{Zl}\\p{Zp}\\p{Cc}\\p{Cn}\\p{Cs}", true, false },
-    { "punct", "\\p{P}\\p{S}", false, false },
-    { "space", SPACES, false, false },
-    { "upper", "\\p{Uppercase}", false, true },
-    { "word", WORDS, false, false },
-    { "xdigit", "0-9A-Fa-f", false, false },
-};
-/* \p{...}: names in lower case without blanks, dashes and underscores. */
-static const set properties[] = {
-    { "l", "\\p{L}", false, false }, { "letter", "\\p{L}", false, false },
-    { "lu", "\\p{Lu}", false, true }, { "uppercaseletter", "\\p{Lu}", false, true },
-    { "ll", "\\p{Ll}", false, true }, { "lowercaseletter", "\\p{Ll}", false, true },
-    { "lt", "\\p{Lt}", false, true }, { "titlecaseletter", "\\p{Lt}", false, true },
-    { "lm", "\\p{Lm}", false, false }, { "modifierletter", "\\p{Lm}", false, false },
-    { "lo", "\\p{Lo}", false, false }, { "otherletter", "\\p{Lo}", false, false },
-    { "lc", "\\p{L&}", false, true }, { "casedletter", "\\p{L&}", false, true },
-    { "m", "\\p{M}", false, false }, { "mark", "\\p{M}", false, false },
-    { "mn", "\\p{Mn}", false, false }, { "nonspacingmark", "\\p{Mn}", false, false },
-    { "mc", "\\p{Mc}", false, false }, { "spacingmark", "\\p{Mc}", false, false },
-    { "me", "\\p{Me}", false, false }, { "enclosingmark", "\\p{Me}", false, false },
-    { "n", "\\p{N}", false, false }, { "number", "\\p{N}", false, false },
-    { "nd", "\\p{Nd}", false, false }, { "decimalnumber", "\\p{Nd}", false, false },
-    { "nl", "\\p{Nl}", false, false }, { "letternumber", "\\p{Nl}", false, false },
-    { "no", "\\p{No}", false, false }, { "othernumber", "\\p{No}", false, false },
-    { "p", "\\p{P}", false, false }, { "punctuation", "\\p{P}", false, false },
-    { "punct", "\\p{P}", false, false }, { "pc", "\\p{Pc}", false, false },
-    { "pd", "\\p{Pd}", false, false }, { "ps", "\\p{Ps}", false, false },
-    { "pe", "\\p{Pe}", false, false }, { "pi", "\\p{Pi}", false, false },
-    { "pf", "\\p{Pf}", false, false }, { "po", "\\p{Po}", false, false },
-    { "s", "\\p{S}", false, false }, { "symbol", "\\p{S}", false, false },
-    { "sm", "\\p{Sm}", false, false }, { "sc", "\\p{Sc}", false, false },
-    { "sk", "\\p{Sk}", false, false }, { "so", "\\p{So}", false, false },
-    { "z", "\\p{Z}", false, false }, { "separator", "\\p{Z}", false, false },
-    { "zs", "\\p{Zs}", false, false }, { "zl", "\\p{Zl}", false, false },
-    { "zp", "\\p{Zp}", false, false }, { "c", "\\p{C}", false, false },
-    { "cc", "\\p{Cc}", false, false }, { "cf", "\\p{Cf}", false, false },
-    { "cn", "\\p{Cn}", false, false }, { "co", "\\p{Co}", false, false },
-    { "alpha", "\\p{Alphabetic}", false, false }, { "alphabetic", "\\p{Alphabetic}", false, false },
-    { "alnum", "\\p{Alphabetic}\\p{Nd}", false, false }, { "digit", "\\p{Nd}", false, false },
-    { "space", SPACES, false, false }, { "whitespace", SPACES, false, false },
-    { "upper", "\\p{Uppercase}", false, true }, { "uppercase", "\\p{Uppercase}", false, true },
-    { "lower", "\\p{Lowercase}", false, true }, { "lowercase", "\\p{Lowercase}", false, true },
-    { "emoji", "\\p{Emoji}", false, false }, { "any", "\\x{0}-\\x{10FFFF}", false, false },
-    { "ascii", "\\x{0}-\\x{7F}", false, false },
-    { "han", "\\p{sc:Han}", false, false }, { "hiragana", "\\p{sc:Hiragana}", false, false },
-    { "katakana", "\\p{sc:Katakana}", false, false }, { "hangul", "\\p{sc:Hangul}", false, false },
-    { "latin", "\\p{sc:Latin}", false, false }, { "cyrillic", "\\p{sc:Cyrillic}", false, false },
-    { "greek", "\\p{sc:Greek}", false, false }, { "arabic", "\\p{sc:Arabic}", false, false },
-    { "hebrew", "\\p{sc:Hebrew}", false, false }, { "thai", "\\p{sc:Thai}", false, false },
-    { "devanagari", "\\p{sc:Devanagari}", false, false },
-    { "bopomofo", "\\p{sc:Bopomofo}", false, false }, { "khmer", "\\p{sc:Khmer}", false, false },
-    { "lao", "\\p{sc:Lao}", false, false }, { "myanmar", "\\p{sc:Myanmar}", false, false },
-    { "tamil", "\\p{sc:Tamil}", false, false }, { "bengali", "\\p{sc:Bengali}", false, false },
-};
-
-typedef struct text { char *p; size_t n, capacity; } text;
+typedef struct text {
+    char *p;
+    size_t n, capacity;
+} text;
 
 typedef struct reader {
     nib_ctx *ctx;
@@ -101,7 +26,7 @@ typedef struct reader {
     bool group_case[MOST_GROUPS];
     int depth;
     bool caseless;
-    uint32_t last;             /* the literal before, 0: none; for foldings of two characters */
+    uint32_t last; /* the literal before, 0: none; for foldings of two characters */
 } reader;
 
 static nib_status refuse(const reader *r, const char *what)
@@ -119,15 +44,19 @@ static nib_status put(reader *r, text *t, const char *s, size_t n)
     return NIB_OK;
 }
 
-static nib_status puts_(reader *r, text *t, const char *s) { return put(r, t, s, strlen(s)); }
+static nib_status puts_(reader *r, text *t, const char *s)
+{
+    return put(r, t, s, strlen(s));
+}
 
 static nib_status put_character(reader *r, text *t, uint32_t c)
 {
     char code[16];
     bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 
-    return put(r, t, code, (size_t)(plain ? snprintf(code, sizeof code, "%c", (char)c)
-                                          : snprintf(code, sizeof code, "\\x{%" PRIX32 "}", c)));
+    return put(r, t, code,
+               (size_t)(plain ? snprintf(code, sizeof code, "%c", (char)c)
+                              : snprintf(code, sizeof code, "\\x{%" PRIX32 "}", c)));
 }
 
 /* Something that a quantifier can repeat begins at the end of out. */
@@ -140,13 +69,6 @@ static void begin_atom(reader *r)
 
 /* --- escapes --- */
 
-static const set *find_set(const set *sets, size_t count, const char *name, size_t n)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strlen(sets[i].name) == n && memcmp(sets[i].name, name, n) == 0) return &sets[i];
-    return NULL;
-}
-
 /* Digits of a number in base 8 or 16, at most `most`; how many there are. */
 static int read_digits(const char *p, int base, int most, uint32_t *value)
 {
@@ -154,7 +76,7 @@ static int read_digits(const char *p, int base, int most, uint32_t *value)
 
     for (*value = 0; n < most; n++) {
         char c = p[n];
-        int d = c >= '0' && c <= '9' ? c - '0'
+        int d = c >= '0' && c <= '9'   ? c - '0'
                 : c >= 'a' && c <= 'f' ? c - 'a' + 10
                 : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                        : 99;
@@ -165,7 +87,7 @@ static int read_digits(const char *p, int base, int most, uint32_t *value)
 }
 
 /* \p{Name}, \P{Name}, \p{^Name}, of which \p is behind us. */
-static nib_status read_property(reader *r, bool negated, const set **out, bool *is_negated)
+static nib_status read_property(reader *r, bool negated, const nib_onig_set **out, bool *is_negated)
 {
     char name[40];
     size_t n = 0;
@@ -180,7 +102,7 @@ static nib_status read_property(reader *r, bool negated, const set **out, bool *
         if (*p != ' ' && *p != '-' && *p != '_')
             name[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
     name[n] = 0;
-    *out = find_set(properties, NIB_COUNT(properties), name, n);
+    *out = nib_onig_set_named(NIB_ONIG_PROPERTY, name, n);
     if (*p != '}' || !*out) {
         char words[80];
         snprintf(words, sizeof words, "the property \\p{%s}", name);
@@ -199,7 +121,8 @@ static nib_status read_character_escape(reader *r, uint32_t *c, bool *found)
     int n;
 
     *found = true;
-    if (letter) *c = (uint32_t)codes[letter - letters], r->p++;
+    if (letter)
+        *c = (uint32_t)codes[letter - letters], r->p++;
     else if (*r->p == 'x' && r->p[1] == '{') {
         n = read_digits(r->p + 2, 16, 8, c);
         if (!n || r->p[2 + n] != '}' || *c > 0x10ffff) return refuse(r, "this \\x{}");
@@ -220,12 +143,13 @@ static nib_status read_character_escape(reader *r, uint32_t *c, bool *found)
                           (*r->p >= 'a' && *r->p <= 'z'))) {
         *c = nib_utf8_read(r->p);
         r->p += nib_utf8_length(*r->p);
-    } else *found = false;
+    } else
+        *found = false;
     return NIB_OK;
 }
 
 /* \d and its like, \p{...}: r->p is behind the backslash.  *out NULL: it is none. */
-static nib_status read_set_escape(reader *r, const set **out, bool *negated)
+static nib_status read_set_escape(reader *r, const nib_onig_set **out, bool *negated)
 {
     char c = *r->p, lower = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 
@@ -234,7 +158,7 @@ static nib_status read_set_escape(reader *r, const set **out, bool *negated)
         r->p++;
         return read_property(r, c == 'P', out, negated);
     }
-    *out = find_set(escapes, NIB_COUNT(escapes), &lower, 1);
+    *out = nib_onig_set_named(NIB_ONIG_ESCAPE, &lower, 1);
     *negated = c != lower;
     if (*out) r->p++;
     return NIB_OK;
@@ -243,7 +167,9 @@ static nib_status read_set_escape(reader *r, const set **out, bool *negated)
 /* --- classes: text between brackets where that can say it, else alternatives --- */
 
 /* plain: members for one bracket; others: alternatives of one character each, "|" before each. */
-typedef struct members { text plain, others; } members;
+typedef struct members {
+    text plain, others;
+} members;
 
 static void free_members(reader *r, members *m)
 {
@@ -251,7 +177,7 @@ static void free_members(reader *r, members *m)
     nib_free(r->ctx, m->others.p);
 }
 
-static nib_status add_set(reader *r, members *m, const set *s, bool negated)
+static nib_status add_set(reader *r, members *m, const nib_onig_set *s, bool negated)
 {
     nib_status status;
 
@@ -290,7 +216,8 @@ static nib_status read_class(reader *r, text *to, int depth);
 static nib_status read_posix(reader *r, members *m, bool *found)
 {
     const char *name = r->p + 2 + (r->p[2] == '^'), *end = strstr(name, ":]");
-    const set *s = end ? find_set(brackets, NIB_COUNT(brackets), name, (size_t)(end - name)) : NULL;
+    const nib_onig_set *s = end ? nib_onig_set_named(NIB_ONIG_BRACKET, name, (size_t)(end - name))
+                                : NULL;
     bool negated = r->p[2] == '^';
 
     *found = s != NULL;
@@ -320,7 +247,7 @@ static nib_status add_member(reader *r, members *m)
 {
     uint32_t low, high;
     bool found, negated;
-    const set *s;
+    const nib_onig_set *s;
     nib_status status = read_member(r, &low, &found);
 
     if (status) return status;
@@ -357,7 +284,8 @@ static nib_status read_members(reader *r, members *m, int depth)
             r->p++;
             status = puts_(r, &m->others, "|");
             if (!status) status = read_class(r, &m->others, depth + 1);
-        } else status = add_member(r, m);
+        } else
+            status = add_member(r, m);
     }
     return status;
 }
@@ -413,9 +341,12 @@ static void read_interval(const reader *r, unsigned *low, int *high, size_t *byt
     if (*end == ',') {
         const char *second = end + 1;
         m = strtoul(second, &end, 10);
-        if (*second >= '0' && *second <= '9') *high = (int)nib_min(m, 100000);
-        else if (*p == ',') return;
-        else *high = -1, end = (char *)(uintptr_t)second;
+        if (*second >= '0' && *second <= '9')
+            *high = (int)nib_min(m, 100000);
+        else if (*p == ',')
+            return;
+        else
+            *high = -1, end = (char *)(uintptr_t)second;
     }
     if (*end == '}') *bytes = (size_t)(end + 1 - r->p);
 }
@@ -446,9 +377,12 @@ static nib_status read_quantifier(reader *r, size_t interval, unsigned low, int 
         sign[0] = *r->p++;
         if (*r->p == '?' || *r->p == '+') sign[n++] = *r->p++;
     } else {
-        if (high >= 0 && (unsigned)high < low) return refuse(r, "an interval whose ends are swapped");
-        if (high < 0) n = (size_t)snprintf(sign, sizeof sign, "{%u,}", low);
-        else n = (size_t)snprintf(sign, sizeof sign, "{%u,%d}", low, high);
+        if (high >= 0 && (unsigned)high < low)
+            return refuse(r, "an interval whose ends are swapped");
+        if (high < 0)
+            n = (size_t)snprintf(sign, sizeof sign, "{%u,}", low);
+        else
+            n = (size_t)snprintf(sign, sizeof sign, "{%u,%d}", low, high);
         r->p += interval;
         /* {n}? is ({n})?, {n,m}+ is ({n,m})+: the second sign is read as a quantifier of its own */
         if (*r->p == '?' && (high < 0 || (unsigned)high != low)) sign[n++] = *r->p++;
@@ -463,16 +397,20 @@ static nib_status read_quantifier(reader *r, size_t interval, unsigned low, int 
 /* (?i), (?i:, (?m-i: ...; r->p is behind "(?". */
 static nib_status read_options(reader *r)
 {
-    bool on = true, isolated, caseless = r->caseless, empty_before = r->out.n == 0 ||
-                                                                   r->out.n == r->groups[r->depth];
+    bool on = true, isolated, caseless = r->caseless,
+         empty_before = r->out.n == 0 || r->out.n == r->groups[r->depth];
     char sign[16] = "(?";
     size_t n = 2;
 
     for (; *r->p && *r->p != ')' && *r->p != ':'; r->p++) {
-        if (*r->p == '-') on = false, sign[n++] = '-';
-        else if (*r->p == 'i') caseless = on, sign[n++] = 'i';
-        else if (*r->p == 'm') sign[n++] = 's';
-        else return refuse(r, "this option or group");
+        if (*r->p == '-')
+            on = false, sign[n++] = '-';
+        else if (*r->p == 'i')
+            caseless = on, sign[n++] = 'i';
+        else if (*r->p == 'm')
+            sign[n++] = 's';
+        else
+            return refuse(r, "this option or group");
         if (n + 2 > sizeof sign) return refuse(r, "this list of options");
     }
     isolated = *r->p == ')';
@@ -558,16 +496,21 @@ static nib_status put_literal(reader *r, uint32_t c)
 static nib_status read_escape(reader *r)
 {
     /* anchors and the like, which Oniguruma and PCRE2 read alike or nearly so */
-    static const struct { char letter; const char *text; bool atom; } others[] = {
-        { 'A', "\\A", false }, { 'z', "\\z", false }, { 'Z', "\\Z", false },
+    static const struct {
+        char letter;
+        const char *text;
+        bool atom;
+    } others[] = {
+        { 'A', "\\A", false },
+        { 'z', "\\z", false },
+        { 'Z', "\\Z", false },
         { 'R', "(?>\\x{D}\\x{A}|[\\x{A}-\\x{D}\\x{85}\\x{2028}\\x{2029}])", true },
-        { 'N', "[^\\x{A}]", true }, { 'O', "[\\x{0}-\\x{10FFFF}]", true },
-        { 'b', "(?:(?<=[" WORD_CHARACTER "])(?![" WORD_CHARACTER "])|(?<![" WORD_CHARACTER
-               "])(?=[" WORD_CHARACTER "]))", false },
-        { 'B', "(?:(?<=[" WORD_CHARACTER "])(?=[" WORD_CHARACTER "])|(?<![" WORD_CHARACTER
-               "])(?![" WORD_CHARACTER "]))", false },
+        { 'N', "[^\\x{A}]", true },
+        { 'O', "[\\x{0}-\\x{10FFFF}]", true },
+        { 'b', NIB_ONIG_BOUNDARY, false },
+        { 'B', NIB_ONIG_NO_BOUNDARY, false },
     };
-    const set *s;
+    const nib_onig_set *s;
     uint32_t c;
     bool found, negated;
     nib_status status;
@@ -579,7 +522,7 @@ static nib_status read_escape(reader *r)
         members m = { 0 };
         r->last = 0;
         begin_atom(r);
-        if (s->members == escapes[2].members) s = &lone_word;
+        if (s->alone) s = s->alone;
         status = add_set(r, &m, s, false);
         if (!status) status = end_members(r, &m, negated, &r->out);
         free_members(r, &m);

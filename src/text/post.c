@@ -39,11 +39,13 @@ static nib_status load_template(nib_tokenizer *t, const json_t *j, const char *w
         const char *name = json_string_value(json_object_get(token, "id"));
         const json_t *ids = name ? json_object_get(json_object_get(special, name), "ids") : NULL;
 
-        if (json_object_get(item, "Sequence")) texts++;
+        if (json_object_get(item, "Sequence"))
+            texts++;
         else if (!json_is_array(ids))
             return nib_fail(err, NIB_E_FORMAT,
                             "%s: post_processor: item %zu of single is neither the text nor one of "
-                            "special_tokens", where, i);
+                            "special_tokens",
+                            where, i);
         for (size_t k = 0; k < json_array_size(ids) && !status; k++)
             status = add_around(t, json_integer_value(json_array_get(ids, k)), texts == 0, at++,
                                 where, err);
@@ -71,8 +73,8 @@ static nib_status load_bert(nib_tokenizer *t, const json_t *j, const char *where
     nib_status status;
 
     if (!json_is_integer(json_array_get(cls, 1)) || !json_is_integer(json_array_get(sep, 1)))
-        return nib_fail(err, NIB_E_FORMAT,
-                        "%s: post_processor: cls or sep is not [\"token\", id]", where);
+        return nib_fail(err, NIB_E_FORMAT, "%s: post_processor: cls or sep is not [\"token\", id]",
+                        where);
     status = add_around(t, json_integer_value(json_array_get(cls, 1)), true, 0, where, err);
     return status ? status
                   : add_around(t, json_integer_value(json_array_get(sep, 1)), false, 0, where, err);

@@ -6,40 +6,20 @@
  * A key that is null is set to nothing, one that is absent has the class's default.  Then the
  * tokens of added_tokens_decoder and the special tokens are added to the tokenizer, and some
  * classes make the post-processor anew. */
-#include "text/special.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/filemap.h"
 #include "format/json.h"
-#include "text/parts.h"
-#include "text/schema.h"
-#include "text/tokenizer_class.h"
+#include "text/special_parts.h"
 
-enum { CONFIG, MAP, ADDED, MODEL, GENERATION };
-static const char *const file_names[NIB_SPECIAL_FILES] = {
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json",
-    "generation_config.json"
-};
+typedef nib_special_reading reading;
+typedef nib_special_entry named;
+typedef nib_special_list_entry listed;
 
-/* A special token: `added` is transformers' AddedToken, which says more than its text. */
-typedef struct named { nib_added token; bool added; const char *where; } named;
-/* A token of added_tokens_decoder and its number there. */
-typedef struct listed { nib_added token; int64_t index; size_t order; } listed;
-
-typedef struct reading {
-    nib_tokenizer *t;
-    const json_t *files[NIB_SPECIAL_FILES]; /* NULL: absent */
-    const nib_tokenizer_class *class;
-    bool use_map;         /* special_tokens_map.json and added_tokens.json count */
-    const char *alias;    /* the content under which transformers finds alias_token, see there */
-    nib_added alias_token;
-    listed *decoder;
-    size_t decoder_count, decoder_capacity;
-    named *specials;      /* in transformers' order, each content once */
-    size_t special_count, special_capacity;
-} reading;
+const char *const nib_special_files[NIB_SPECIAL_FILES] = { "tokenizer_config.json",
+                                                           "special_tokens_map.json",
+                                                           "added_tokens.json", "config.json",
+                                                           "generation_config.json" };
 
 static nib_status no_memory(nib_error *err)
 {
@@ -61,7 +41,7 @@ static nib_status read_files(reading *r, const char *dir, nib_error *err)
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_SPECIAL_FILES && !status; i++) {
-        char *path = nib_sprintf(t->ctx, "%s/%s", dir, file_names[i]);
+        char *path = nib_sprintf(t->ctx, "%s/%s", dir, nib_special_files[i]);
         if (!path) return no_memory(err);
         if (nib_file_exists(path))
             status = nib_json_read(t->ctx, path, i <= MAP ? NIB_JSON_BIG_NUMBERS : 0, &t->files[i],
@@ -76,11 +56,11 @@ static nib_status read_files(reading *r, const char *dir, nib_error *err)
 }
 
 /* The value of a key, NULL when it is absent, and the file it is from. */
-static const json_t *value_of(const reading *r, const char *key, const char **where)
+const json_t *nib_special_value(const reading *r, const char *key, const char **where)
 {
     const json_t *v = r->use_map ? json_object_get(r->files[MAP], key) : NULL;
 
-    *where = file_names[v ? MAP : CONFIG];
+    *where = nib_special_files[v ? MAP : CONFIG];
     return v ? v : json_object_get(r->files[CONFIG], key);
 }
 
@@ -88,7 +68,7 @@ static nib_status get_flag(const reading *r, const char *key, bool *out, bool *g
                            nib_error *err)
 {
     const char *where;
-    const json_t *v = value_of(r, key, &where);
+    const json_t *v = nib_special_value(r, key, &where);
 
     *given = v && !json_is_null(v);
     if (!v) return NIB_OK;
@@ -103,11 +83,11 @@ static nib_status get_flag(const reading *r, const char *key, bool *out, bool *g
 static nib_status find_class(reading *r, nib_error *err)
 {
     const json_t *name = json_object_get(r->files[CONFIG], "tokenizer_class");
-    const char *where = file_names[CONFIG], *type;
+    const char *where = nib_special_files[CONFIG], *type;
 
     if (!name || json_is_null(name)) {
         name = json_object_get(r->files[MODEL], "tokenizer_class");
-        where = file_names[MODEL];
+        where = nib_special_files[MODEL];
     }
     r->class = nib_tokenizer_class_named("PreTrainedTokenizerFast");
     if (name && !json_is_null(name)) {
@@ -157,7 +137,7 @@ static nib_status check_keys(const reading *r, nib_error *err)
     return status;
 }
 
-/* --- tokens as transformers writes them --- */
+/* --- adding --- */
 
 static bool same_token(const nib_added *a, const nib_added *b)
 {
@@ -165,289 +145,6 @@ static bool same_token(const nib_added *a, const nib_added *b)
            a->single_word == b->single_word && a->lstrip == b->lstrip && a->rstrip == b->rstrip &&
            a->normalized == b->normalized && a->special == b->special;
 }
-
-/* {"content": ..., "lstrip": ..., ...}; `special` where it says nothing. */
-static nib_status read_object(const json_t *j, const char *where, const char *key, bool special,
-                              nib_added *a, nib_error *err)
-{
-    const json_t *normalized = json_object_get(j, "normalized");
-    nib_status status = nib_schema_check(
-        j, where, key, "content:s single_word:b? lstrip:b? rstrip:b? normalized:b? special:b? "
-                       "__type:s?", err);
-
-    if (status) return status;
-    *a = (nib_added){ .text = json_string_value(json_object_get(j, "content")), .special = special };
-    a->bytes = strlen(a->text);
-    a->single_word = json_is_true(json_object_get(j, "single_word"));
-    a->lstrip = json_is_true(json_object_get(j, "lstrip"));
-    a->rstrip = json_is_true(json_object_get(j, "rstrip"));
-    if (json_object_get(j, "special")) a->special |= json_is_true(json_object_get(j, "special"));
-    a->follows = !normalized;
-    a->normalized = normalized ? json_is_true(normalized) : !a->special;
-    return NIB_OK;
-}
-
-static bool add_listed(reading *r, nib_added token, int64_t index)
-{
-    if (!nib_grow(r->t->ctx, &r->decoder, &r->decoder_capacity, r->decoder_count + 1,
-                  sizeof *r->decoder))
-        return false;
-    r->decoder[r->decoder_count] = (listed){ token, index, r->decoder_count };
-    r->decoder_count++;
-    return true;
-}
-
-static nib_status read_decoder(reading *r, nib_error *err)
-{
-    const json_t *decoder = json_object_get(r->files[CONFIG], "added_tokens_decoder");
-    const char *key;
-    json_t *value;
-
-    if (!json_is_object(decoder))
-        return nib_fail(err, NIB_E_FORMAT,
-                        "tokenizer_config.json: added_tokens_decoder is not an object");
-    json_object_foreach((json_t *)(uintptr_t)decoder, key, value) {
-        char *end, what[96];
-        long long index = strtoll(key, &end, 10);
-        nib_added a = { 0 };
-        nib_status status;
-
-        snprintf(what, sizeof what, "added_tokens_decoder: \"%.32s\"", key);
-        if (!*key || *end || index < 0 || index >= NIB_MOST_IDS)
-            return nib_fail(err, NIB_E_FORMAT, "tokenizer_config.json: %s is no token id", what);
-        status = read_object(value, file_names[CONFIG], what, false, &a, err);
-        if (status) return status;
-        if (!add_listed(r, a, index)) return no_memory(err);
-    }
-    return NIB_OK;
-}
-
-/* Is it one of the values of special tokens' keys? */
-static bool names_special(const reading *r, const char *content)
-{
-    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token",
-                                        "pad_token", "cls_token", "mask_token" };
-    const char *where;
-    const json_t *list = value_of(r, "additional_special_tokens", &where);
-
-    for (size_t i = 0; i < NIB_COUNT(keys) + json_array_size(list); i++) {
-        const json_t *v = i < NIB_COUNT(keys) ? value_of(r, keys[i], &where)
-                                              : json_array_get(list, i - NIB_COUNT(keys));
-        if (json_is_object(v)) v = json_object_get(v, "content");
-        if (json_is_string(v) && strcmp(json_string_value(v), content) == 0) return true;
-    }
-    return false;
-}
-
-/* The form before added_tokens_decoder: {"token": id}. */
-static nib_status read_added_file(reading *r, nib_error *err)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach((json_t *)(uintptr_t)r->files[ADDED], key, value) {
-        bool special = names_special(r, key);
-        nib_added a = { .text = key, .bytes = strlen(key), .normalized = !special, .special = special };
-
-        if (!json_is_integer(value))
-            return nib_fail(err, NIB_E_FORMAT, "added_tokens.json: '%s' has no integer id", key);
-        if (!add_listed(r, a, json_integer_value(value))) return no_memory(err);
-        r->alias_token = a;
-    }
-    if (r->decoder_count) {
-        const json_t *list = json_object_get(r->files[MAP], "additional_special_tokens");
-        const json_t *last = json_array_get(list, json_array_size(list) - 1);
-        r->alias = json_string_value(json_is_object(last) ? json_object_get(last, "content") : last);
-    }
-    for (size_t i = 0; i < r->t->added_count; i++) { /* those of tokenizer.json come last */
-        const nib_added *a = &r->t->added[i];
-        for (size_t k = 0; k < r->decoder_count;) {
-            if (r->decoder[k].index == a->id) r->decoder[k] = r->decoder[--r->decoder_count];
-            else k++;
-        }
-    }
-    for (size_t i = 0; i < r->t->added_count; i++)
-        if (!add_listed(r, r->t->added[i], r->t->added[i].id)) return no_memory(err);
-    return NIB_OK;
-}
-
-/* The token of this content with flags that some file gives.  Of added_tokens.json's, transformers
- * 4.57 finds only the last, by a slip under the name of the last additional special token. */
-static const nib_added *find_listed(const reading *r, const char *content)
-{
-    int64_t at = nib_words_get(&r->t->added_words, content, strlen(content));
-    const nib_added *last = NULL;
-
-    if (r->use_map && at >= 0) return &r->t->added[at];
-    if (r->use_map) return r->alias && strcmp(r->alias, content) == 0 ? &r->alias_token : NULL;
-    for (size_t i = 0; i < r->decoder_count; i++)
-        if (strcmp(r->decoder[i].token.text, content) == 0) last = &r->decoder[i].token;
-    return last;
-}
-
-/* --- special tokens --- */
-
-/* A content counts once, but in one list (from `list` on) with flags beside without them. */
-static bool add_special(reading *r, nib_added token, bool added, const char *where, size_t list)
-{
-    for (size_t i = 0; i < r->special_count; i++)
-        if (r->specials[i].token.bytes == token.bytes && (i < list || !added) &&
-            memcmp(r->specials[i].token.text, token.text, token.bytes) == 0)
-            return true;
-    if (!nib_grow(r->t->ctx, &r->specials, &r->special_capacity, r->special_count + 1,
-                  sizeof *r->specials))
-        return false;
-    r->specials[r->special_count++] = (named){ token, added, where };
-    return true;
-}
-
-/* A value of a special token's key, not null: text or a token with its flags. */
-static nib_status read_special(reading *r, const json_t *v, const char *where, const char *key,
-                               bool look_up, nib_added *a, bool *added, nib_error *err)
-{
-    const nib_added *found;
-    nib_status status = NIB_OK;
-
-    *added = json_is_object(v);
-    if (json_is_object(v)) {
-        if (where == file_names[CONFIG] && !json_object_get(v, "__type"))
-            nib_warn(r->t->ctx,
-                     "%s: %s is an object without \"__type\": \"AddedToken\", which transformers "
-                     "4.57 refuses; its content is taken",
-                     where, key);
-        status = read_object(v, where, key, where == file_names[MAP], a, err);
-    } else if (json_is_string(v)) {
-        *a = (nib_added){ .text = json_string_value(v), .bytes = json_string_length(v), .special = true };
-    } else {
-        status = nib_fail(err, NIB_E_FORMAT,
-                          "%s: %s is neither a string, an object with content, nor null", where,
-                          key);
-    }
-    if (status) return status;
-    found = look_up ? find_listed(r, a->text) : NULL;
-    if (found) *a = *found;
-    *added |= found != NULL;
-    return NIB_OK;
-}
-
-/* One of the seven: from the files, else the class's default.  content NULL: there is none. */
-static nib_status read_one(reading *r, const char *key, const char *class_default,
-                           nib_special_token *out, nib_error *err)
-{
-    const char *where, *pad = json_string_value(
-        json_object_get(json_object_get(r->t->json, "padding"), "pad_token"));
-    const json_t *v = value_of(r, key, &where);
-    bool added = false, is_mask = strcmp(key, "mask_token") == 0;
-    nib_added a = { 0 };
-    nib_status status = NIB_OK;
-
-    *out = (nib_special_token){ .id = -1 };
-    if (v && json_is_null(v)) return NIB_OK;
-    if (v) {
-        status = read_special(r, v, where, key, true, &a, &added, err);
-    } else if (class_default) {
-        where = r->class->where;
-        a = (nib_added){ .text = class_default, .bytes = strlen(class_default), .special = true };
-    } else if (strcmp(key, "pad_token") == 0 && pad) {
-        where = "tokenizer.json's padding";
-        a = (nib_added){ .text = pad, .bytes = strlen(pad), .special = true };
-    }
-    if (status || !a.bytes) return status;
-    if (!added && is_mask && r->class->flags & NIB_CLASS_MASK_LSTRIP) a.lstrip = added = true;
-    if (!added && r->class->flags & NIB_CLASS_WRAPS && strchr("beup", key[0])) added = true;
-    out->content = a.text;
-    out->where = where;
-    return add_special(r, a, added, where, SIZE_MAX) ? NIB_OK : no_memory(err);
-}
-
-static nib_status read_list(reading *r, const json_t *list, const char *where, const char *key,
-                            size_t first, nib_error *err)
-{
-    nib_status status = NIB_OK;
-
-    if (!list || json_is_null(list)) return NIB_OK;
-    if (!json_is_array(list))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s is not a list", where, key);
-    for (size_t i = 0; i < json_array_size(list) && !status; i++) {
-        nib_added a = { 0 };
-        bool added;
-        status = read_special(r, json_array_get(list, i), where, key, false, &a, &added, err);
-        if (!status && !add_special(r, a, added, where, first)) status = no_memory(err);
-    }
-    return status;
-}
-
-/* Special tokens that only this class knows. */
-static nib_status read_class_extra(reading *r, nib_error *err)
-{
-    const char *const *extra = r->class->extra, *where;
-
-    for (; extra && *extra; extra += 2) {
-        const json_t *v = value_of(r, extra[0], &where);
-        const char *text = json_is_string(v) ? json_string_value(v) : extra[1];
-        nib_added a = { .text = text, .bytes = strlen(text), .special = true };
-
-        if (v && json_is_null(v)) continue;
-        if (v && !json_is_string(v))
-            return nib_fail(err, NIB_E_FORMAT, "%s: %s is neither a string nor null", where,
-                            extra[0]);
-        if (!add_special(r, a, false, v ? where : r->class->where, SIZE_MAX)) return no_memory(err);
-    }
-    return NIB_OK;
-}
-
-static nib_status read_further(reading *r, nib_error *err)
-{
-    static const char list[] = "additional_special_tokens", extra[] = "extra_special_tokens";
-    const char *where, *key;
-    const json_t *v = json_object_get(r->files[CONFIG], list),
-                 *mapped = r->use_map ? json_object_get(r->files[MAP], list) : NULL;
-    size_t first = r->special_count;
-    json_t *one;
-    nib_status status = NIB_OK;
-
-    if (!mapped || !json_is_null(mapped)) 
-        status = read_list(r, v, file_names[CONFIG], list, first, err);
-    if (!status) status = read_list(r, mapped, file_names[MAP], list, first, err);
-    if (!status) status = read_class_extra(r, err);
-    if (status) return status;
-    v = value_of(r, extra, &where);
-    if (json_is_array(v)) {
-        nib_warn(r->t->ctx, "%s: %s is a list, as transformers 5 writes it: taken as "
-                            "additional_special_tokens", where, extra);
-        return read_list(r, v, where, extra, r->special_count, err);
-    }
-    if (v && !json_is_null(v) && !json_is_object(v))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s is neither an object nor a list", where, extra);
-    json_object_foreach((json_t *)(uintptr_t)v, key, one) {
-        nib_added a = { 0 };
-        bool added;
-        status = read_special(r, one, where, key, false, &a, &added, err);
-        if (!status && !add_special(r, a, added, where, SIZE_MAX)) status = no_memory(err);
-        if (status) break;
-    }
-    return status;
-}
-
-static nib_status read_specials(reading *r, nib_error *err)
-{
-    nib_special_tokens *s = &r->t->special_tokens;
-    const nib_tokenizer_class *c = r->class;
-    nib_special_token unused;
-    nib_status status;
-
-    if ((status = read_one(r, "bos_token", c->bos, &s->bos, err)) ||
-        (status = read_one(r, "eos_token", c->eos, &s->eos, err)) ||
-        (status = read_one(r, "unk_token", c->unk, &s->unk, err)) ||
-        (status = read_one(r, "sep_token", c->sep, &unused, err)) ||
-        (status = read_one(r, "pad_token", c->pad, &s->pad, err)) ||
-        (status = read_one(r, "cls_token", c->cls, &unused, err)) ||
-        (status = read_one(r, "mask_token", c->mask, &unused, err)))
-        return status;
-    return read_further(r, err);
-}
-
-/* --- adding --- */
 
 static int by_index(const void *a, const void *b)
 {
@@ -498,7 +195,7 @@ static nib_status add_all(reading *r, nib_error *err)
 
         if (at >= 0 && (size_t)at < had_count && same_token(&had[at], &a)) continue;
         a.special |= is_special(r, &a);
-        status = add_one(r, a, had, had_count, file_names[r->use_map ? ADDED : CONFIG],
+        status = add_one(r, a, had, had_count, nib_special_files[r->use_map ? ADDED : CONFIG],
                          r->decoder[i].index, err);
     }
     for (size_t i = 0; i < r->special_count && !status; i++) {
@@ -538,20 +235,22 @@ static nib_status rebuild_post(reading *r, nib_error *err)
                         "%s_token; set add_%s_token to false or name the token",
                         bos && s->bos.id < 0 ? "bos" : "eos", r->class->name,
                         bos && s->bos.id < 0 ? "bos" : "eos", bos && s->bos.id < 0 ? "bos" : "eos");
-    return nib_post_set(r->t, bos ? s->bos.id : -1, eos ? s->eos.id : -1, file_names[CONFIG], err);
+    return nib_post_set(r->t, bos ? s->bos.id : -1, eos ? s->eos.id : -1, nib_special_files[CONFIG],
+                        err);
 }
 
 static nib_status set_prefix_space(reading *r, nib_error *err)
 {
     const json_t *pre = json_object_get(r->t->json, "pre_tokenizer");
     const char *type = json_string_value(json_object_get(pre, "type")), *where;
-    const json_t *v = value_of(r, "add_prefix_space", &where);
+    const json_t *v = nib_special_value(r, "add_prefix_space", &where);
     nib_stages *stages = &r->t->pretokenizers;
     bool prefix = false, given;
     nib_status status = get_flag(r, "add_prefix_space", &prefix, &given, err);
 
     if (status) return status;
-    if (type && strcmp(type, "ByteLevel") == 0 && (given || (!v && !(r->class->flags & NIB_CLASS_FROM_SLOW))))
+    if (type && strcmp(type, "ByteLevel") == 0 &&
+        (given || (!v && !(r->class->flags & NIB_CLASS_FROM_SLOW))))
         stages->items[0].prefix_space = prefix;
     for (size_t i = 0; i < stages->count; i++)
         if (r->class->flags & NIB_CLASS_PREFIX_INSIDE && prefix &&
@@ -566,13 +265,15 @@ static nib_status get_trimming(reading *r, const char *key, bool byte_level, boo
                                nib_error *err)
 {
     const char *where;
-    const json_t *v = value_of(r, key, &where);
+    const json_t *v = nib_special_value(r, key, &where);
     bool given;
 
-    if (v && json_is_null(v) && byte_level) *out = true;
+    if (v && json_is_null(v) && byte_level)
+        *out = true;
     else if (v && json_is_null(v))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is null, expected true or false", where, key);
-    else return get_flag(r, key, out, &given, err);
+    else
+        return get_flag(r, key, out, &given, err);
     return NIB_OK;
 }
 
@@ -608,13 +309,13 @@ static nib_status refuse_bos(reading *r, nib_error *err)
 static nib_status apply_class(reading *r, nib_error *err)
 {
     const char *where;
-    const json_t *split = value_of(r, "split_special_tokens", &where);
+    const json_t *split = nib_special_value(r, "split_special_tokens", &where);
     bool given;
     nib_status status = set_prefix_space(r, err);
 
     if (split && json_is_null(split))
-        return nib_fail(err, NIB_E_FORMAT, "%s: split_special_tokens is null, expected true or false",
-                        where);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: split_special_tokens is null, expected true or false", where);
     if (!status) status = get_flag(r, "split_special_tokens", &r->t->split_special, &given, err);
     if (!status && r->class->flags & NIB_CLASS_TRIMS) status = set_trimming(r, err);
     if (!status && r->class->flags & NIB_CLASS_NO_BOS) status = refuse_bos(r, err);
@@ -632,16 +333,16 @@ static nib_status read_ends(reading *r, int file, nib_error *err)
 
     if (s->end_count || n == 0) return NIB_OK;
     if (n > NIB_MOST_ENDS)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d", file_names[file],
-                        n, NIB_MOST_ENDS);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d",
+                        nib_special_files[file], n, NIB_MOST_ENDS);
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_is_array(eos) ? json_array_get(eos, i) : eos;
         if (!json_is_integer(id) || json_integer_value(id) < 0)
             return nib_fail(err, NIB_E_FORMAT, "%s: eos_token_id is not a token id",
-                            file_names[file]);
+                            nib_special_files[file]);
         s->ends[s->end_count++] = json_integer_value(id);
     }
-    s->ends_where = file_names[file];
+    s->ends_where = nib_special_files[file];
     return NIB_OK;
 }
 
@@ -669,8 +370,8 @@ nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err)
 
     if (status || (!r.files[CONFIG] && !r.files[MAP] && !r.files[MODEL])) return status;
     if ((status = find_class(&r, err)) || (status = check_keys(&r, err)) ||
-        (status = r.use_map ? read_added_file(&r, err) : read_decoder(&r, err)) ||
-        (status = read_specials(&r, err)) || (status = add_all(&r, err)))
+        (status = r.use_map ? nib_special_added_file(&r, err) : nib_special_decoder(&r, err)) ||
+        (status = nib_special_named(&r, err)) || (status = add_all(&r, err)))
         goto done;
     set_ids(t);
     status = apply_class(&r, err);
