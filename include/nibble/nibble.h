@@ -7,6 +7,7 @@
 #include "nibble/finetune.h"
 #include "nibble/generate.h"
 #include "nibble/inspect.h"
+#include "nibble/int8.h"
 #include "nibble/merge.h"
 #include "nibble/model.h"
 #include "nibble/preview.h"

@@ -15,6 +15,7 @@
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */
 #include "kernel/quant4.h"      /* 4-bit encoding */
+#include "kernel/rows8.h"       /* rows of signed 8-bit integers */
 
 typedef struct nib_kernels {
 #define KERNEL_OP(op) nib_##op##_fn *op;

@@ -48,3 +48,14 @@ KERNEL(encode8, avx2, NIB_CPU_AVX2)
 KERNEL(dot8, avx512, NIB_CPU_AVX512)
 KERNEL(encode8, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(int8_products, ref, 0)
+KERNEL(int8_encode, ref, 0)
+KERNEL(int8_decode, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(int8_products, avx2, NIB_CPU_AVX2)
+KERNEL(int8_encode, avx2, NIB_CPU_AVX2)
+KERNEL(int8_decode, avx2, NIB_CPU_AVX2)
+KERNEL(int8_products, avx512, NIB_CPU_AVX512)
+KERNEL(int8_encode, avx512, NIB_CPU_AVX512)
+KERNEL(int8_decode, avx512, NIB_CPU_AVX512)
+#endif

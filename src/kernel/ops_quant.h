@@ -15,3 +15,6 @@ KERNEL_OP(panel4_f32) /* panel4.h */
 KERNEL_OP(panel4_bf16)
 KERNEL_OP(panel4_back_f32)
 KERNEL_OP(panel4_back_bf16)
+KERNEL_OP(int8_products) /* rows8.h */
+KERNEL_OP(int8_encode)
+KERNEL_OP(int8_decode)

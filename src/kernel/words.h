@@ -2,7 +2,10 @@
  * floats.
  *
  * W is a vector of bytes, of signed 16-bit words or of 32-bit sums.  Bytes are shuffled and joined
- * within each quarter of 16. */
+ * within each quarter of 16.
+ *
+ * Products of signed bytes a b are those of |b|, unsigned, and of a with the sign of b: two of them
+ * fit a word as long as a is never -128. */
 #ifndef NIB_KERNEL_WORDS_H
 #define NIB_KERNEL_WORDS_H
 
@@ -27,6 +30,29 @@ NIB_INLINE __m128i w_bytes(V numbers, int add) /* 0 to 255, in the lower VN byte
 {
     return _mm512_cvtepi32_epi8(
         _mm512_add_epi32(_mm512_cvtps_epi32(numbers), _mm512_set1_epi32(add)));
+}
+NIB_INLINE W w_abs(W bytes) { return _mm512_abs_epi8(bytes); }
+NIB_INLINE W w_signed_by(W a, W b) /* where b is 0 anything: it meets |b| */
+{
+    return _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(b), _mm512_setzero_si512(), a);
+}
+/* Sums of four products of an unsigned and a signed byte. */
+NIB_INLINE W w_products8(W magnitudes, W a)
+{
+    return _mm512_madd_epi16(_mm512_maddubs_epi16(magnitudes, a), _mm512_set1_epi16(1));
+}
+NIB_INLINE V w_widen(const int8_t *bytes) /* VN of them */
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)bytes)));
+}
+NIB_INLINE V v_round_f16(V a)
+{
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+NIB_INLINE unsigned v_at_least(V a, V least) /* a bit for each lane */
+{
+    return _mm512_cmp_ps_mask(a, least, _CMP_GE_OQ);
 }
 
 #elif defined(__AVX2__)
@@ -55,6 +81,25 @@ NIB_INLINE __m128i w_bytes(V numbers, int add)
     __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(integer),
                                      _mm256_extracti128_si256(integer, 1));
     return _mm_packus_epi16(words, words);
+}
+NIB_INLINE W w_abs(W bytes) { return _mm256_abs_epi8(bytes); }
+NIB_INLINE W w_signed_by(W a, W b) { return _mm256_sign_epi8(a, b); }
+NIB_INLINE W w_products8(W magnitudes, W a)
+{
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, a), _mm256_set1_epi16(1));
+}
+NIB_INLINE V w_widen(const int8_t *bytes)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes)));
+}
+NIB_INLINE V v_round_f16(V a)
+{
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+NIB_INLINE unsigned v_at_least(V a, V least)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, least, _CMP_GE_OQ));
 }
 #endif
 

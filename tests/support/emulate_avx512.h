@@ -29,6 +29,7 @@
 #define __AVX512F__ 1 /* what kernel/simd.h and its kind choose by */
 
 typedef uint16_t __mmask16;
+typedef uint64_t __mmask64;
 typedef union __m512 { __m256 half[2]; float f32[16]; } __m512;
 typedef union __m512i {
     __m256i half[2];
@@ -63,6 +64,7 @@ enum { POISON = 0xa5 };
     }
 
 BY_HALVES_1(__m512, sqrt_ps)
+BY_HALVES_1(__m512i, abs_epi8)
 BY_HALVES_2(__m512, add_ps)
 BY_HALVES_2(__m512, sub_ps)
 BY_HALVES_2(__m512, mul_ps)
@@ -71,6 +73,7 @@ BY_HALVES_2(__m512, max_ps)
 BY_HALVES_2(__m512, min_ps)
 BY_HALVES_2(__m512i, add_epi32)
 BY_HALVES_2(__m512i, madd_epi16)
+BY_HALVES_2(__m512i, maddubs_epi16)
 BY_HALVES_2(__m512i, max_epu32)
 BY_HALVES_2(__m512i, srlv_epi32)
 BY_HALVES_2(__m512i, shuffle_epi8)
@@ -133,7 +136,24 @@ EMULATED __m512i _mm512_cvtepu8_epi32(__m128i a)
 {
     return (__m512i){ { _mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)) } };
 }
+EMULATED __m512i _mm512_cvtepi8_epi32(__m128i a)
+{
+    return (__m512i){ { _mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)) } };
+}
+EMULATED __mmask64 _mm512_movepi8_mask(__m512i a)
+{
+    return (uint64_t)(uint32_t)_mm256_movemask_epi8(a.half[1]) << 32 |
+           (uint32_t)_mm256_movemask_epi8(a.half[0]);
+}
+EMULATED __m512i _mm512_mask_sub_epi8(__m512i otherwise, __mmask64 mask, __m512i a, __m512i b)
+{
+    for (int i = 0; i < 64; i++)
+        if (mask >> i & 1) otherwise.u8[i] = (uint8_t)(a.u8[i] - b.u8[i]);
+    return otherwise;
+}
 /* Immediates must reach the instruction as constants: macros, whose arguments are read twice. */
+#define _mm512_cvtps_ph(a, how)                                                                \
+    _mm256_set_m128i(_mm256_cvtps_ph((a).half[1], how), _mm256_cvtps_ph((a).half[0], how))
 #define _mm512_cmp_ps_mask(a, b, predicate)                                                    \
     ((__mmask16)(_mm256_movemask_ps(_mm256_cmp_ps((a).half[0], (b).half[0], predicate)) |      \
                  _mm256_movemask_ps(_mm256_cmp_ps((a).half[1], (b).half[1], predicate)) << 8))
