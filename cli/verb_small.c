@@ -110,17 +110,19 @@ int verb_quantize(int argc, char **argv)
     nib_quantize_result r;
     nib_status status;
     option options[] = {
-        WEIGHT_OPTIONS(&settings, "quantize to 4 bits (bitsandbytes)"),
+        WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "quantize", .arguments = "MODEL OUT --load-in-4bit", .summary = "Writes a directory that transformers opens.",
-               .options = options, .option_count = 8, .positional_wanted = 2 };
+    verb v = { .name = "quantize", .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit)",
+               .summary = "Writes a directory that transformers opens.", .options = options,
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!settings.count) return options_misuse(&v, "missing option --load-in-4bit");
+    if (!settings.count)
+        return options_misuse(&v, "missing option --load-in-4bit or --load-in-8bit");
     o.settings = settings.items;
     o.model = v.positional[0];
     o.out = v.positional[1];

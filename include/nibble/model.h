@@ -22,7 +22,11 @@ typedef enum nib_compute {
  *     load_in_4bit                true, false    bitsandbytes' 4 bit
  *     bnb_4bit_quant_type         nf4, fp4       default nf4
  *     bnb_4bit_use_double_quant   true, false    the scales in 8 bits too
- *     bnb_4bit_blocksize          64             weights that share a scale: 32, 64, ... 4096 */
+ *     bnb_4bit_blocksize          64             weights that share a scale: 32, 64, ... 4096
+ *     load_in_8bit                true, false    bitsandbytes' 8 bit (LLM.int8)
+ *     llm_int8_threshold          6.0            inputs of this magnitude or more are multiplied as
+ *                                                floats, the others in 8 bits; 0: all in 8 bits
+ *     llm_int8_has_fp16_weight    false          true is refused */
 typedef struct nib_setting { const char *key, *value; } nib_setting;
 
 typedef struct nib_model_options {

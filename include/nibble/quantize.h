@@ -1,4 +1,4 @@
-/* quantize.h - a dense model directory into one with 4-bit weights, one matrix at a time. */
+/* quantize.h - a dense model directory into one with low-bit weights, one matrix at a time. */
 #ifndef NIBBLE_QUANTIZE_H
 #define NIBBLE_QUANTIZE_H
 
@@ -11,7 +11,7 @@ extern "C" {
 
 typedef struct nib_quantize_options {
     const char *model, *out;
-    const nib_setting *settings; /* what to quantize to: {"load_in_4bit", "true"}, ..., key NULL */
+    const nib_setting *settings; /* what to quantize to: {"load_in_8bit", "true"}, ..., key NULL */
     /* Of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's. */
     const char *dtype;
     bool overwrite;

@@ -179,8 +179,9 @@ static void forward_piece(const piece *s, nib_operand x, bool dots, const nib_li
     const nib_linear *l = s->w->linear;
     nib_run *run = s->w->run;
     size_t rows = s->end - s->first, most = dots ? NIB_DOT_ROWS : rows;
-    nib_product_args args = { .type = run->graph->type, .precision = run->graph->precision,
-                              .ldy = out->ld, .y_type = out->type, .bias = l->bias };
+    nib_product_args args = { .type = run->graph->type, .decode = run->training,
+                              .precision = run->graph->precision, .ldy = out->ld,
+                              .y_type = out->type, .bias = l->bias };
     float *u = NULL;
 
     if (s->branch) {

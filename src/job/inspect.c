@@ -84,11 +84,11 @@ static nib_status count_parameters(const nib_tensors *tensors, uint64_t *paramet
 
         for (const nib_strange_piece *s = nib_strange_pieces; s->part && !packed->strange; s++)
             if (ends(t->name, s->part)) packed->strange = s->whose;
-        if (!strstr(t->name, ".weight.")) {
-            total += t->dtype == NIB_U8 ? 0 : t->elements;
+        if (!nib_format_is_piece(&part, nib_tensors_finder(tensors))) {
+            total += t->elements;
             continue;
         }
-        status = nib_format_describe(&part, &format, shape, &form, err);
+        status = nib_format_describe(&part, nib_tensors_finder(tensors), &format, shape, &form, err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
         if (!format) continue;
         if (!packed->matrices++) packed->format = format, packed->form = form;
@@ -103,10 +103,13 @@ static json_t *setting_value(const char *value)
 {
     char *end;
     long long number = strtoll(value, &end, 10);
+    double real;
 
     if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
         return json_boolean(*value == 't');
-    return *value && !*end ? json_integer(number) : json_string(value);
+    if (*value && !*end) return json_integer(number);
+    real = strtod(value, &end);
+    return *value && !*end ? json_real(real) : json_string(value);
 }
 
 /* What config.json says of quantization, and what the tensors are; null: neither anything. */

@@ -49,10 +49,8 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
 /* One of the tensors that lie beside a packed weight's own. */
 static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
 {
-    size_t n = strlen(w->source);
-
-    return !nib_weight_is_dense(w) && strncmp(name, w->source, n) == 0 &&
-           nib_format_has_piece(k->m->stored.format, name + n);
+    return !nib_weight_is_dense(w) &&
+           nib_format_is_piece_of(k->m->stored.format, w->source, name);
 }
 
 /* A tensor of a tied head of its own beside a packed embedding: the merged embedding takes its

@@ -86,7 +86,8 @@ static nib_status check_dense(const run *r, nib_error *err)
         const nib_part part = nib_tensor_part(t);
         const nib_format *format;
         nib_form form;
-        status = nib_format_describe(&part, &format, (uint64_t[2]){ 0 }, &form, err);
+        status = nib_format_describe(&part, nib_tensors_finder(r->tensors), &format,
+                                     (uint64_t[2]){ 0 }, &form, err);
         if (!status && format)
             status = nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already",
                               t->file, t->name);

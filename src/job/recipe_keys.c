@@ -58,7 +58,6 @@
 #define NO_COMPILER "nothing is compiled while running"
 #define SAME_MEMORY "memory is planned, and recomputing leaves the bits alone"
 #define REPORTS "progress is reported in nibble's own way"
-#define EIGHT_BIT "belongs to load_in_8bit"
 #define ALWAYS "always so here"
 #define NO_PADDING "batches are never padded"
 #define NOT_DONE "is not computed here"
@@ -80,6 +79,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     SETTING("bnb_4bit_quant_type", BNB, false, "nf4 fp4", "nf4", "nf4 (default) or fp4")
     SETTING("bnb_4bit_use_double_quant", BNB, true, NULL, NULL, "quantize the scales too")
     SETTING("bnb_4bit_blocksize", BNB, false, NULL, "64", "weights that share a scale")
+    SETTING("load_in_8bit", BNB, true, NULL, NULL, "quantize to 8 bits (LLM.int8) while loading")
+    SETTING("llm_int8_threshold", BNB, false, NULL, "6.0", "inputs of this size or more are multiplied as floats; 0: none")
     ALIAS("bnb_4bit_compute_dtype", BNB, "compute_dtype")
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 
@@ -210,11 +211,9 @@ const nib_recipe_row nib_recipe_rows[] = {
     FLAG_REFUSED("ensure_weight_tying", LORA, "false", "tied adapters " NOT_DONE)
 
     /* BitsAndBytesConfig, the rest */
-    FLAG_REFUSED("load_in_8bit", BNB, "false", "weights are held dense or in 4 bit (load_in_4bit)")
-    IGNORED("llm_int8_threshold", BNB, "6", EIGHT_BIT)
     REFUSED("llm_int8_skip_modules", BNB, "lm_head", "all linears of the layers are quantized, the head is not")
-    FLAG_IGNORED("llm_int8_enable_fp32_cpu_offload", BNB, "false", EIGHT_BIT)
-    FLAG_IGNORED("llm_int8_has_fp16_weight", BNB, "false", EIGHT_BIT)
+    FLAG_IGNORED("llm_int8_enable_fp32_cpu_offload", BNB, "false", NO_CARD)
+    FLAG_REFUSED("llm_int8_has_fp16_weight", BNB, "false", "8-bit weights are frozen, without a float16 copy")
     IGNORED("bnb_4bit_quant_storage", BNB, NULL, "codes are bytes, whatever type they are labelled")
     IGNORED("quant_method", BNB, "bitsandbytes", "the other keys say it")
 

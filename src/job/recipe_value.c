@@ -309,7 +309,7 @@ static nib_status read_setting(nib_recipe *r, const nib_recipe_row *row, const n
                                const char *place, nib_error *err)
 {
     const char *text = NULL;
-    int64_t number;
+    double number;
     bool yes;
     nib_status status = NIB_OK;
 
@@ -318,8 +318,8 @@ static nib_status read_setting(nib_recipe *r, const nib_recipe_row *row, const n
         text = yes ? "true" : "false";
     } else if (row->words) {
         status = read_text(r, row, n, place, &text, err);
-    } else if (!read_integer(n, 0, INT32_MAX, &number)) {
-        status = wrong(place, n, err, "a whole number");
+    } else if (n->kind != NIB_YAML_SCALAR || !read_number(n->text, &number)) {
+        status = wrong(place, n, err, "a number");
     } else if (!(text = nib_recipe_copy(r, n->text, strlen(n->text)))) {
         status = no_memory(place, err);
     }

@@ -93,6 +93,14 @@ static const char *piece_of(const char *name)
     return p ? p + strlen(".weight") : NULL;
 }
 
+/* Is it a tensor beside M.weight, such as M.SCB? */
+static bool is_beside(const nib_format *format, const char *name)
+{
+    const char *last = strrchr(name, '.');
+
+    return last && nib_format_has_piece(format, last);
+}
+
 nib_status nib_bind_check(const nib_bind *b, nib_error *err)
 {
     const nib_tensors *tensors = b->model->tensors;
@@ -103,8 +111,8 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
     for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
         const nib_tensor *t = nib_tensors_at(tensors, i);
         const char *piece = piece_of(t->name);
+        pieces += piece || is_beside(format, t->name);
         if (!piece) continue;
-        pieces++;
         if (nib_format_has_piece(format, piece)) continue;
         if (strange++ < 3)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.120s",
@@ -112,8 +120,8 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
     }
     if (format && !pieces)
         return nib_fail(err, NIB_E_MISMATCH,
-                        "%s: config.json says %s, but no tensor is quantized (M.weight%s and the "
-                        "like are missing): a dense model has no quantization_config",
+                        "%s: config.json says %s, but no tensor is quantized (none ends in "
+                        "%s): a dense model has no quantization_config",
                         b->model->dir, format->known, format->pieces[0]);
     if (!strange) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
@@ -134,8 +142,12 @@ static nib_status check_beside(const nib_bind *b, const char *module, nib_error 
         if (!nib_format_has_piece(b->model->stored.format, p->part) &&
             nib_bind_find(b, module, p->part, name))
             return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "%s: tensor %s is a piece of a quantized weight (%s); known are: %s",
-                            b->model->dir, name, p->whose, known);
+                            "%s: tensor %s is a piece of a quantized weight (%s)%s; known are: %s",
+                            b->model->dir, name, p->whose,
+                            b->model->stored.format ? ""
+                                                    : ", but config.json has no "
+                                                      "quantization_config",
+                            known);
     return NIB_OK;
 }
 
@@ -177,7 +189,9 @@ static nib_status open_stored(nib_bind *b, const char *module, bool transposed, 
     if (status) return status;
     if (!t) return missing(b, name, err);
     *w = NULL;
-    if (format) status = format->open(m->ctx, (nib_part_finder){ find_part, b }, module, w, err);
+    if (format)
+        status = format->open(m->ctx, (nib_part_finder){ find_part, b }, &m->stored.form, module,
+                              w, err);
     if (status) return nib_fail_in(err, status, "%s", t->file);
     return *w ? NIB_OK : open_dense(b, t, transposed, w, err);
 }

@@ -16,6 +16,31 @@ static char *text_of(nib_ctx *ctx, const json_t *value)
     return text;
 }
 
+/* The type that values had before they were encoded, where config.json says it. */
+static void read_dtype(const json_t *config, nib_dtype *dtype)
+{
+    static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
+    const char *type = json_string_value(json_object_get(config, "dtype"));
+
+    if (!type) type = json_string_value(json_object_get(config, "torch_dtype"));
+    for (size_t i = 0; type && i < NIB_COUNT(known); i++)
+        if (strcmp(type, nib_dtype_name(known[i])) == 0) *dtype = known[i];
+}
+
+static bool find_part(void *self, const char *name, nib_part *out)
+{
+    const nib_tensor *t = nib_tensors_find(self, name);
+
+    if (!t) return false;
+    *out = nib_tensor_part(t);
+    return true;
+}
+
+nib_part_finder nib_tensors_finder(const nib_tensors *tensors)
+{
+    return (nib_part_finder){ find_part, (void *)(uintptr_t)tensors };
+}
+
 nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
                          nib_error *err)
 {
@@ -39,6 +64,7 @@ nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, 
         list[count++] = (nib_setting){ key, text };
     }
     if (!status) status = nib_held_stored(list, where, out, err);
+    if (!status) read_dtype(config, &out->form.dtype);
     if (status == NIB_E_INVALID) status = NIB_E_FORMAT; /* a file says it, not the caller */
     for (size_t i = 0; i < count; i++) nib_free(ctx, (char *)(uintptr_t)list[i].value);
     nib_free(ctx, list);

@@ -16,8 +16,12 @@ bool nib_held_skips(const json_t *config, const nib_held *stored, const char *mo
 
 static inline nib_part nib_tensor_part(const nib_tensor *t)
 {
-    return (nib_part){ .name = t->name, .dtype = t->dtype, .elements = t->elements,
+    return (nib_part){ .name = t->name, .dtype = t->dtype, .rank = t->rank,
+                       .shape = { t->shape[0], t->shape[1] }, .elements = t->elements,
                        .bytes = t->bytes, .data = t->data };
 }
+
+/* Finds tensors by their names in the files. */
+nib_part_finder nib_tensors_finder(const nib_tensors *tensors);
 
 #endif

@@ -2,11 +2,13 @@
 #include "quant/format.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "quant/bnb_config.h"
 #include "quant/formats.h"
 
 /* Every format once. */
-static const nib_format *const formats[] = { &nib_format_bnb4 };
+static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8 };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
@@ -30,6 +32,13 @@ static bool has_key(const nib_format *f, const nib_setting *s)
     for (size_t i = 0; f->keys[i]; i++)
         if (nib_setting_is(s, f->keys[i])) return true;
     return false;
+}
+
+/* What recipes spell out beside load_in_4bit, though it is the default of another format. */
+static bool asks_nothing(const nib_setting *s)
+{
+    return strcmp(s->value, "false") == 0 ||
+           (nib_setting_is(s, "llm_int8_threshold") && strtof(s->value, NULL) == NIB_INT8_THRESHOLD);
 }
 
 static nib_status unknown_key(const nib_setting *s, nib_error *err)
@@ -66,8 +75,7 @@ nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_
         bool known = false;
         for (size_t i = 0; i < NIB_COUNT(formats); i++) known |= has_key(formats[i], s);
         if (!known) status = unknown_key(s, err);
-        else if (s->value && !(asked && has_key(asked, s)) && strcmp(s->value, "false") != 0)
-            *idle = s;
+        else if (s->value && !(asked && has_key(asked, s)) && !asks_nothing(s)) *idle = s;
     }
     /* values are checked where they are without effect too */
     for (size_t i = 0; i < NIB_COUNT(formats) && !status; i++) {
@@ -132,15 +140,57 @@ bool nib_format_has_piece(const nib_format *format, const char *piece)
     return false;
 }
 
-nib_status nib_format_describe(const nib_part *tensor, const nib_format **format, uint64_t shape[2],
-                               nib_form *form, nib_error *err)
+bool nib_format_is_piece_of(const nib_format *format, const char *weight, const char *name)
+{
+    size_t n = strlen(weight), stem = n - strlen(".weight");
+
+    return (strncmp(name, weight, n) == 0 && nib_format_has_piece(format, name + n)) ||
+           (strncmp(name, weight, stem) == 0 && nib_format_has_piece(format, name + stem));
+}
+
+static bool ends(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* Do codes lie in `tensor`, M.weight, by the pieces of `f` beside it? */
+static bool has_beside(const nib_format *f, const nib_part *tensor, nib_part_finder find)
+{
+    char name[700];
+    nib_part piece;
+
+    for (size_t i = 0; f->pieces[i]; i++) {
+        int stem = (int)(strlen(tensor->name) - strlen(".weight"));
+        snprintf(name, sizeof name, "%.*s%s", stem, tensor->name, f->pieces[i]);
+        if (find.find(find.self, name, &piece)) return true;
+    }
+    return false;
+}
+
+bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find)
+{
+    if (tensor->dtype == NIB_U8 || strstr(tensor->name, ".weight.")) return true;
+    for (size_t i = 0; i < NIB_COUNT(formats); i++) {
+        for (size_t k = 0; formats[i]->pieces[k]; k++)
+            if (ends(tensor->name, formats[i]->pieces[k])) return true;
+        if (tensor->dtype == NIB_I8 && ends(tensor->name, ".weight") &&
+            has_beside(formats[i], tensor, find))
+            return true;
+    }
+    return false;
+}
+
+nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find,
+                               const nib_format **format, uint64_t shape[2], nib_form *form,
+                               nib_error *err)
 {
     nib_status status = NIB_OK;
 
     *format = NULL;
     for (size_t i = 0; i < NIB_COUNT(formats) && !status && !*format; i++) {
         bool its = false;
-        status = formats[i]->describe(tensor, &its, shape, form, err);
+        status = formats[i]->describe(tensor, find, &its, shape, form, err);
         if (!status && its) *format = formats[i];
     }
     return status;

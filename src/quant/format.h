@@ -13,6 +13,8 @@
 typedef struct nib_part {
     const char *name; /* the whole name */
     nib_dtype dtype;
+    unsigned rank;
+    uint64_t shape[2]; /* the first two */
     uint64_t elements, bytes;
     const void *data;
 } nib_part;
@@ -60,15 +62,17 @@ typedef struct nib_format {
     const char *skip_key;
     bool (*skips)(const char *entry, const char *module);
 
-    /* What may follow "M.weight" in the name of a tensor that belongs to it; NULL at the end. */
+    /* What may follow "M.weight" (".absmax") or M itself (".SCB") in the name of a tensor that
+     * belongs to it; NULL at the end. */
     const char *const *pieces;
     /* The weight of `module` from its tensors, which must outlive it: *w, or NULL where they are
-     * not packed.  NIB_E_FORMAT naming the tensor, NIB_E_UNSUPPORTED, NIB_E_NOMEM. */
-    nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const char *module, nib_weight **w,
-                       nib_error *err);
+     * not packed; `form` is what config.json says, for what the tensors do not tell.  NIB_E_FORMAT
+     * naming the tensor, NIB_E_UNSUPPORTED, NIB_E_NOMEM. */
+    nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const nib_form *form, const char *module,
+                       nib_weight **w, nib_error *err);
     /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form. */
-    nib_status (*describe)(const nib_part *tensor, bool *its, uint64_t shape[2], nib_form *form,
-                           nib_error *err);
+    nib_status (*describe)(const nib_part *tensor, nib_part_finder find, bool *its,
+                           uint64_t shape[2], nib_form *form, nib_error *err);
 
     /* --- writing --- */
 
@@ -105,6 +109,11 @@ nib_status nib_held_stored(const nib_setting *config, const char *where, nib_hel
 /* Does `piece` (".weight.absmax", ".weight_scale": what follows the module's name) belong to a
  * packed weight of this format (NULL: of none)? */
 bool nib_format_has_piece(const nib_format *format, const char *piece);
+/* Is the tensor `name` a piece of the packed weight whose own tensor is `weight`, "M.weight"? */
+bool nib_format_is_piece_of(const nib_format *format, const char *weight, const char *name);
+/* Is a tensor a piece of a packed weight of any format, or its codes?  Then its elements are not the
+ * weight's. */
+bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);
 /* Whose pieces beside M.weight cannot be read: what follows a module's name, and whose it is; part
  * NULL at the end. */
 typedef struct nib_strange_piece { const char *part, *whose; } nib_strange_piece;
@@ -112,7 +121,8 @@ extern const nib_strange_piece nib_strange_pieces[];
 /* "bitsandbytes with load_in_4bit, ...": all formats. */
 void nib_formats_known(char *out, size_t room);
 /* The format and form of the packed matrix that a tensor describes; NULL: it describes none. */
-nib_status nib_format_describe(const nib_part *tensor, const nib_format **format, uint64_t shape[2],
-                               nib_form *form, nib_error *err);
+nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find,
+                               const nib_format **format, uint64_t shape[2], nib_form *form,
+                               nib_error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "quant/bnb4.h"
 #include "quant/bnb4_file.h"
 #include "quant/bnb4_state.h"
+#include "quant/bnb_config.h"
 #include "quant/formats.h"
 
 static const char *const keys[] = { "load_in_4bit", "bnb_4bit_quant_type",
@@ -43,30 +44,18 @@ static void settings_of(const nib_form *form, nib_settings *out)
     nib_settings_put_count(out, "bnb_4bit_blocksize", o.blocksize);
 }
 
-/* llm_int8_skip_modules, as transformers reads it: the last name of the path, the whole path, or a
- * piece of it that ends at a dot. */
-static bool skips(const char *entry, const char *module)
-{
-    const char *last = strrchr(module, '.');
-    size_t n = strlen(entry);
-
-    if (strcmp(entry, module) == 0 || (last && strcmp(entry, last + 1) == 0)) return true;
-    for (const char *p = n ? strstr(module, entry) : NULL; p; p = strstr(p + 1, entry))
-        if (p[n] == '.') return true;
-    return false;
-}
-
 /* --- reading --- */
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
-static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const char *module,
-                              nib_weight **w, nib_error *err)
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form *form,
+                              const char *module, nib_weight **w, nib_error *err)
 {
     nib_bnb4_parts parts = { 0 };
     char name[700];
     nib_status status = NIB_OK;
 
+    (void)form; /* the quant_state tells all of it */
     *w = NULL;
     snprintf(name, sizeof name, "%s.weight", module);
     if (!find.find(find.self, name, &parts.weight)) return NIB_OK;
@@ -80,12 +69,13 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const char *mo
     return nib_bnb4_open(ctx, &parts, w, err);
 }
 
-static nib_status describe(const nib_part *t, bool *its, uint64_t shape[2], nib_form *form,
-                           nib_error *err)
+static nib_status describe(const nib_part *t, nib_part_finder find, bool *its, uint64_t shape[2],
+                           nib_form *form, nib_error *err)
 {
     nib_bnb4_state s;
     nib_status status;
 
+    (void)find;
     *its = strstr(t->name, ".weight.quant_state.bitsandbytes__") != NULL;
     if (!*its) return NIB_OK;
     status = nib_bnb4_state_parse(t->data, (size_t)t->bytes, t->name, &s, err);
@@ -115,35 +105,20 @@ static nib_status plan(const nib_form *form, size_t out, size_t in, nib_learned 
     return nib_bnb4_plan(&o, out, in, learned.offset, name, parts, err);
 }
 
-/* Keys and their order: formats.md 4.1. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
 {
     nib_bnb4_options o = nib_bnb4_form_options(form);
-    char *names = nib_sprintf(ctx, "%s", ""), *more, *text;
 
-    for (size_t i = 0; names && skipped[i]; i++) {
-        more = nib_sprintf(ctx, "%s%s\"%s\"", names, i ? ", " : "", skipped[i]);
-        nib_free(ctx, names);
-        names = more;
-    }
-    if (!names) return NULL;
-    text = nib_sprintf(
-        ctx,
-        "{\"_load_in_4bit\": true, \"_load_in_8bit\": false, "
-        "\"bnb_4bit_compute_dtype\": \"float32\", \"bnb_4bit_quant_storage\": \"uint8\", "
-        "\"bnb_4bit_quant_type\": \"%s\", \"bnb_4bit_use_double_quant\": %s, "
-        "\"llm_int8_enable_fp32_cpu_offload\": false, \"llm_int8_has_fp16_weight\": false, "
-        "\"llm_int8_skip_modules\": [%s], \"llm_int8_threshold\": 6.0, "
-        "\"load_in_4bit\": true, \"load_in_8bit\": false, \"quant_method\": \"bitsandbytes\"}",
-        types[o.fp4], o.double_quant ? "true" : "false", names);
-    nib_free(ctx, names);
-    return text;
+    return nib_bnb_config(ctx, &(nib_bnb_config_values){ .quant_type = types[o.fp4],
+                                                         .double_quant = o.double_quant,
+                                                         .threshold = NIB_INT8_THRESHOLD },
+                          skipped);
 }
 
 const nib_format nib_format_bnb4 = {
     .method = "bitsandbytes", .known = "bitsandbytes with load_in_4bit", .flag = "load_in_4bit",
     .keys = keys, .read = read_settings, .settings = settings_of,
-    .skip_key = "llm_int8_skip_modules", .skips = skips, .pieces = nib_bnb4_suffixes,
+    .skip_key = "llm_int8_skip_modules", .skips = nib_bnb_skips, .pieces = nib_bnb4_suffixes,
     .open = open_module, .describe = describe, .must_learn = must_learn, .learn = learn,
     .plan = plan, .tensors = nib_bnb4_tensors, .config = config,
 };

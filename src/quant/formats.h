@@ -5,5 +5,6 @@
 #include "quant/format.h"
 
 extern const nib_format nib_format_bnb4; /* format_bnb4.c */
+extern const nib_format nib_format_int8; /* format_int8.c */
 
 #endif

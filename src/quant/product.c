@@ -311,7 +311,7 @@ static void run_product(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
 void nib_product_forward(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
                          const nib_product_args *args, void *scratch)
 {
-    if (w->scheme->forward) w->scheme->forward(ctx, k, w, args, scratch);
+    if (w->scheme->forward && !args->decode) w->scheme->forward(ctx, k, w, args, scratch);
     else run_product(ctx, k, w, args, false, scratch);
 }
 

@@ -19,6 +19,7 @@
 
 typedef struct nib_product_args {
     nib_dtype type;       /* the compute type, NIB_F32 or NIB_BF16; weights are rounded to it */
+    bool decode; /* forward: by the decoded weight, whatever product the scheme has of its own */
     nib_precision precision; /* of nib_product_dot in float32; panels are always the highest */
     size_t rows;          /* M */
     nib_operand x;        /* [M, in], or [M, out] backward: as nib_operand_ready() gives it; for

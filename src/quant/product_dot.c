@@ -133,7 +133,7 @@ void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
 {
     dots d = { .ctx = ctx, .k = k, .w = w, .a = args, .count = w->out };
 
-    if (w->scheme->forward) w->scheme->forward(ctx, k, w, args, scratch);
+    if (w->scheme->forward && !args->decode) w->scheme->forward(ctx, k, w, args, scratch);
     else run_dots(&d, scratch);
 }
 

@@ -3,9 +3,11 @@
 
 #include "quant/bnb4.h"
 #include "quant/dense.h"
+#include "quant/int8.h"
 
 /* Every scheme once. */
-static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme };
+static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
+                                            &nib_int8_scheme };
 
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
 {

@@ -2,6 +2,7 @@
 #include "quant/weight_settings.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -52,6 +53,23 @@ nib_status nib_setting_count(const nib_setting *list, const char *where, const c
     return NIB_OK;
 }
 
+nib_status nib_setting_float(const nib_setting *list, const char *where, const char *key,
+                             float *out, nib_error *err)
+{
+    const char *value = nib_setting_value(list, key);
+    double number;
+    char *end;
+
+    if (!value) return NIB_OK;
+    number = strtod(value, &end);
+    if (end == value || *end || !isfinite((float)number) ||
+        value[strspn(value, "+-.0123456789eE")]) /* no hexadecimal, no blanks */
+        return nib_fail(err, NIB_E_INVALID, "%s%s: expected a number, got '%.60s'", where, key,
+                        value);
+    *out = (float)number;
+    return NIB_OK;
+}
+
 nib_status nib_setting_word(const nib_setting *list, const char *where, const char *key,
                             const char *const *words, unsigned *out, nib_error *err)
 {
@@ -81,5 +99,22 @@ void nib_settings_put_count(nib_settings *to, const char *key, unsigned value)
     char *text = to->room[to->count];
 
     snprintf(text, sizeof to->room[0], "%u", value);
+    nib_settings_put(to, key, text);
+}
+
+void nib_setting_float_text(float value, char text[NIB_SETTING_FLOAT_ROOM])
+{
+    int digits = 1;
+
+    do snprintf(text, NIB_SETTING_FLOAT_ROOM, "%.*g", digits, (double)value);
+    while (strtof(text, NULL) != value && ++digits <= 9);
+    if (!strpbrk(text, ".en")) strcat(text, ".0"); /* of infinities and NaN the n */
+}
+
+void nib_settings_put_float(nib_settings *to, const char *key, float value)
+{
+    char *text = to->room[to->count];
+
+    nib_setting_float_text(value, text);
     nib_settings_put(to, key, text);
 }

@@ -9,11 +9,11 @@
 #include "nibble/model.h"
 
 /* Settings whose values are made: texts in `room`. */
-enum { NIB_SETTINGS_MOST = 12 };
+enum { NIB_SETTINGS_MOST = 12, NIB_SETTING_FLOAT_ROOM = 20 };
 typedef struct nib_settings {
     nib_setting items[NIB_SETTINGS_MOST + 1];
     size_t count;
-    char room[NIB_SETTINGS_MOST][16];
+    char room[NIB_SETTINGS_MOST][NIB_SETTING_FLOAT_ROOM];
 } nib_settings;
 
 bool nib_setting_is(const nib_setting *s, const char *key);
@@ -26,11 +26,16 @@ nib_status nib_setting_bool(const nib_setting *list, const char *where, const ch
                             nib_error *err);
 nib_status nib_setting_count(const nib_setting *list, const char *where, const char *key,
                              unsigned *out, nib_error *err);
+nib_status nib_setting_float(const nib_setting *list, const char *where, const char *key,
+                             float *out, nib_error *err); /* finite */
 /* One of `words`, which end with NULL: its index. */
 nib_status nib_setting_word(const nib_setting *list, const char *where, const char *key,
                             const char *const *words, unsigned *out, nib_error *err);
 
+/* The shortest decimal that is read as `value`, with a point or an exponent: "6.0". */
+void nib_setting_float_text(float value, char text[NIB_SETTING_FLOAT_ROOM]);
 void nib_settings_put(nib_settings *to, const char *key, const char *value); /* value: a constant */
 void nib_settings_put_count(nib_settings *to, const char *key, unsigned value);
+void nib_settings_put_float(nib_settings *to, const char *key, float value);
 
 #endif

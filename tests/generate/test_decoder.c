@@ -21,10 +21,13 @@ static nib_conversation converse(nib_model *model, uint8_t slot)
     return c;
 }
 
-static nib_model *open_model(nib_ctx *ctx, nib_dtype type, bool quantized)
+static const nib_setting eight_bit[] = { { "load_in_8bit", "true" },
+                                         { "llm_int8_threshold", "2" },
+                                         { NULL, NULL } };
+
+static nib_model *open_model(nib_ctx *ctx, nib_dtype type, const nib_setting *settings)
 {
-    nib_model_options options = { .model = test_data("models/pico"),
-                                  .settings = quantized ? test_four_bit_double : NULL };
+    nib_model_options options = { .model = test_data("models/pico"), .settings = settings };
     nib_model *model = NULL;
     nib_error err;
 
@@ -56,7 +59,7 @@ static void check_type(nib_dtype type)
 {
     static const size_t mosts[] = { 1, MOST, 0, 1000 };
     nib_ctx *ctx = test_ctx();
-    nib_model *model = open_model(ctx, type, false);
+    nib_model *model = open_model(ctx, type, NULL);
     nib_decoder *full = NULL, *few = NULL;
     nib_conversation of_full, of_few;
     size_t fewer = 0;
@@ -93,10 +96,11 @@ static void check_type(nib_dtype type)
 
 /* Tokens tried a few at a time, some of them taken back, leave the bits that pushing one by one
  * leaves. */
-static void check_tries(nib_dtype type, bool quantized, nib_precision precision, bool adapter)
+static void check_tries(nib_dtype type, const nib_setting *settings, nib_precision precision,
+                        bool adapter)
 {
     nib_ctx *ctx = test_ctx();
-    nib_model *model = open_model(ctx, type, quantized);
+    nib_model *model = open_model(ctx, type, settings);
     nib_adapter *a = NULL;
     nib_decoder *one = NULL, *few = NULL;
     nib_conversation of_one, of_few;
@@ -143,11 +147,13 @@ static void check_tries(nib_dtype type, bool quantized, nib_precision precision,
 
 static void test_tries(void)
 {
-    check_tries(NIB_F32, false, NIB_PRECISION_HIGH, false);
-    check_tries(NIB_F32, true, NIB_PRECISION_HIGHEST, false);
-    check_tries(NIB_F32, true, NIB_PRECISION_HIGH, true);
-    check_tries(NIB_BF16, false, NIB_PRECISION_HIGH, true);
-    check_tries(NIB_BF16, true, NIB_PRECISION_HIGH, false);
+    check_tries(NIB_F32, NULL, NIB_PRECISION_HIGH, false);
+    check_tries(NIB_F32, test_four_bit_double, NIB_PRECISION_HIGHEST, false);
+    check_tries(NIB_F32, test_four_bit_double, NIB_PRECISION_HIGH, true);
+    check_tries(NIB_BF16, NULL, NIB_PRECISION_HIGH, true);
+    check_tries(NIB_BF16, test_four_bit_double, NIB_PRECISION_HIGH, false);
+    check_tries(NIB_F32, eight_bit, NIB_PRECISION_HIGH, true);
+    check_tries(NIB_BF16, eight_bit, NIB_PRECISION_HIGH, false);
 }
 
 /* "high" is not the bits of "highest", but some 15 of them. */
@@ -155,7 +161,7 @@ static void test_precision(void)
 {
     enum { PROMPT = 8 };
     nib_ctx *ctx = test_ctx();
-    nib_model *model = open_model(ctx, NIB_F32, true);
+    nib_model *model = open_model(ctx, NIB_F32, test_four_bit_double);
     nib_decoder *d = NULL;
     nib_conversation c;
     uint32_t ids[TOKENS];

@@ -3,11 +3,12 @@
  * tests/golden/models/<variant>/ holds a tiny random model, a PEFT adapter with random A
  * and B, and what the reference computed in float32: logits, loss and the gradient of
  * each LoRA matrix, plain and with every linear of the layers on the NF4 grid
- * (tests/golden/make/models.py, tests/golden/README.md). */
+ * (tests/golden/make/models.py, tests/golden/README.md), and for some in 8 bits. */
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "format/safetensors.h"
 #include "graph/operations.h"
@@ -234,11 +235,19 @@ static void check_alone(fixture *f, const char *prefix, const char *variant)
     nib_plan_destroy(f->ctx, plan);
 }
 
-static bool open_fixture(fixture *f, const char *dir, bool nf4, int threads)
+/* How the weights are held, and where the numbers lie that are expected then. */
+typedef struct held {
+    const char *mark;     /* in front of their names */
+    const char *numbers;  /* their file, or NULL: expected.safetensors, which has the ids */
+    const nib_setting *settings;
+    int least;            /* models that have such numbers */
+} held;
+
+static bool open_fixture(fixture *f, const char *dir, const held *h, int threads)
 {
     char path[600];
     nib_error err;
-    nib_model_options options = { .model = dir, .settings = nf4 ? test_four_bit : NULL };
+    nib_model_options options = { .model = dir, .settings = h->settings };
 
     *f = (fixture){ .ctx = test_ctx_threads(threads, NULL) };
     snprintf(path, sizeof path, "%s/expected.safetensors", dir);
@@ -248,7 +257,13 @@ static bool open_fixture(fixture *f, const char *dir, bool nf4, int threads)
         return false;
     }
     make_batches(f);
-    return true;
+    if (!h->numbers) return true;
+    nib_tensors_close(f->expected);
+    f->expected = NULL;
+    snprintf(path, sizeof path, "%s/%s", dir, h->numbers);
+    if (!nib_tensors_open(f->ctx, path, &f->expected, &err)) return true;
+    CHECK(false, "%s", err.message);
+    return false;
 }
 
 static void close_fixture(fixture *f)
@@ -261,17 +276,16 @@ static void close_fixture(fixture *f)
     test_ctx_release(f->ctx);
 }
 
-static void check_variant(const char *dir, const char *variant, bool nf4, int threads)
+static void check_variant(const char *dir, const char *variant, const held *h, int threads)
 {
-    const char *mark = nf4 ? "nf4." : "";
     char prefix[32], grads[32], loss[32];
     fixture f;
 
-    if (!open_fixture(&f, dir, nf4, threads)) return;
-    snprintf(prefix, sizeof prefix, "%slora.", mark);
-    snprintf(grads, sizeof grads, "%sgrad.", mark);
-    snprintf(loss, sizeof loss, "%slora.loss", mark);
-    check_logits(&f, mark, variant);
+    if (!open_fixture(&f, dir, h, threads)) return;
+    snprintf(prefix, sizeof prefix, "%slora.", h->mark);
+    snprintf(grads, sizeof grads, "%sgrad.", h->mark);
+    snprintf(loss, sizeof loss, "%slora.loss", h->mark);
+    check_logits(&f, h->mark, variant);
     load_adapter(&f, dir);
     check_logits(&f, prefix, variant);
     check_alone(&f, prefix, variant);
@@ -281,7 +295,7 @@ static void check_variant(const char *dir, const char *variant, bool nf4, int th
 }
 
 /* Calls check for each directory of golden models. */
-static void each_variant(bool nf4)
+static void each_variant(const held *h)
 {
     const char *top = getenv("NIBBLE_GOLDEN_MODELS") ? getenv("NIBBLE_GOLDEN_MODELS")
                                                      : test_data("tests/golden/models");
@@ -291,22 +305,41 @@ static void each_variant(bool nf4)
 
     REQUIRE(d, "%s cannot be read", top);
     while ((entry = readdir(d))) {
-        char dir[512];
+        char dir[512], numbers[600];
         if (entry->d_name[0] == '.') continue;
         snprintf(dir, sizeof dir, "%s/%s", top, entry->d_name);
+        snprintf(numbers, sizeof numbers, "%s/%s", dir, h->numbers ? h->numbers : "");
+        if (h->numbers && access(numbers, R_OK)) continue;
         for (int threads = 1; threads <= 2; threads++)
-            check_variant(dir, entry->d_name, nf4, threads);
+            check_variant(dir, entry->d_name, h, threads);
         count++;
     }
     closedir(d);
-    CHECK(count >= 12, "%d variants", count);
+    CHECK(count >= h->least, "%d variants", count);
 }
 
-static void test_dense(void) { each_variant(false); }
-static void test_nf4(void) { each_variant(true); }
+static void test_dense(void) { each_variant(&(held){ .mark = "", .least = 12 }); }
+
+static void test_nf4(void)
+{
+    each_variant(&(held){ .mark = "nf4.", .settings = test_four_bit, .least = 12 });
+}
+
+/* Logits of eval mode, where x is quantized too; loss and gradients of training mode, where it is
+ * not (tests/golden/make/int8_models.py). */
+static void test_int8(void)
+{
+    static const nib_setting settings[] = { { "load_in_8bit", "true" },
+                                            { "llm_int8_threshold", "2.5" },
+                                            { NULL, NULL } };
+
+    each_variant(&(held){ .mark = "", .numbers = "int8.safetensors", .settings = settings,
+                          .least = 2 });
+}
 
 int main(void)
 {
-    static const test_case cases[] = { { "dense", test_dense }, { "nf4", test_nf4 } };
-    return test_main("reference", cases, 2);
+    static const test_case cases[] = { { "dense", test_dense }, { "nf4", test_nf4 },
+                                       { "int8", test_int8 } };
+    return test_main("reference", cases, NIB_COUNT(cases));
 }

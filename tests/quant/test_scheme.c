@@ -17,6 +17,7 @@ static const struct { const char *text; nib_dtype dtype; } forms[] = {
     { "dense", NIB_F32 },        { "dense", NIB_F16 },         { "dense", NIB_BF16 },
     { "nf4 64", NIB_F32 },       { "nf4 64 double", NIB_BF16 }, { "fp4 32", NIB_F16 },
     { "fp4 128 double", NIB_F32 }, { "nf4 4096", NIB_F32 },
+    { "int8", NIB_F32 },         { "int8", NIB_BF16 },
 };
 static const size_t shapes[][2] = { { 1, 1 }, { 33, 64 }, { 64, 192 }, { 77, 130 }, { 40, 320 } };
 
@@ -86,8 +87,9 @@ static void check_product(nib_ctx *ctx, const nib_weight *w, const float *decode
     void *scratch = test_guarded(nib_round_up(
         nib_max(nib_product_scratch_bytes(ctx, nib_max(w->in, w->out), 0, rows),
                 nib_product_own_bytes(ctx, w, 0, rows)) + 64, 64));
+    /* a forward product of the scheme's own has tests of its own */
     nib_product_args a = { .type = NIB_F32, .y_type = NIB_F32, .rows = rows, .y = y,
-                           .ldy = outputs };
+                           .ldy = outputs, .decode = w->scheme->forward };
     double worst = 0;
 
     a.x = run == nib_product_dot ? from : nib_operand_ready(ctx, &k, rows, terms, from, ready);
@@ -231,7 +233,7 @@ static void test_transposed(void)
 static void test_texts(void)
 {
     static const char *const unknown[] = { "", "nf4", "nf4 63", "nf5 64", "nf4 64 twice", "nf4  64",
-                                           "nf4 64 ", "nf4 064", "dense 8", "fp4 8192", "int8" };
+                                           "nf4 64 ", "nf4 064", "dense 8", "fp4 8192", "int8 64" };
     nib_form form = { .dtype = NIB_F32 };
 
     for (size_t i = 0; i < NIB_COUNT(unknown); i++)

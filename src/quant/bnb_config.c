@@ -1,0 +1,43 @@
+/* bnb_config.c - see bnb_config.h.  Both formats write all keys, in this order. */
+#include "quant/bnb_config.h"
+
+#include "quant/weight_settings.h"
+
+static const char *truth(bool yes) { return yes ? "true" : "false"; }
+
+char *nib_bnb_config(nib_ctx *ctx, const nib_bnb_config_values *v, const char *const *skipped)
+{
+    char *names = nib_sprintf(ctx, "%s", ""), *more, *text;
+    char threshold[NIB_SETTING_FLOAT_ROOM];
+
+    for (size_t i = 0; names && skipped[i]; i++) {
+        more = nib_sprintf(ctx, "%s%s\"%s\"", names, i ? ", " : "", skipped[i]);
+        nib_free(ctx, names);
+        names = more;
+    }
+    if (!names) return NULL;
+    nib_setting_float_text(v->threshold, threshold);
+    text = nib_sprintf(
+        ctx,
+        "{\"_load_in_4bit\": %s, \"_load_in_8bit\": %s, "
+        "\"bnb_4bit_compute_dtype\": \"float32\", \"bnb_4bit_quant_storage\": \"uint8\", "
+        "\"bnb_4bit_quant_type\": \"%s\", \"bnb_4bit_use_double_quant\": %s, "
+        "\"llm_int8_enable_fp32_cpu_offload\": false, \"llm_int8_has_fp16_weight\": false, "
+        "\"llm_int8_skip_modules\": [%s], \"llm_int8_threshold\": %s, "
+        "\"load_in_4bit\": %s, \"load_in_8bit\": %s, \"quant_method\": \"bitsandbytes\"}",
+        truth(!v->eight), truth(v->eight), v->quant_type, truth(v->double_quant), names, threshold,
+        truth(!v->eight), truth(v->eight));
+    nib_free(ctx, names);
+    return text;
+}
+
+bool nib_bnb_skips(const char *entry, const char *module)
+{
+    const char *last = strrchr(module, '.');
+    size_t n = strlen(entry);
+
+    if (strcmp(entry, module) == 0 || (last && strcmp(entry, last + 1) == 0)) return true;
+    for (const char *p = n ? strstr(module, entry) : NULL; p; p = strstr(p + 1, entry))
+        if (p[n] == '.') return true;
+    return false;
+}
