@@ -179,6 +179,22 @@ static void test_values(void)
     nib_recipe_destroy(r);
 }
 
+static void test_eight_bit(void)
+{
+    nib_recipe *r = NULL;
+    const nib_finetune_options *o;
+    nib_error err;
+
+    REQUIRE_OK(load(test_ctx(), "model_name_or_path: dir\ndata: a\noutput_dir: out\n"
+                    "load_in_8bit: true\nllm_int8_threshold: 4.5\n"
+                    "llm_int8_has_fp16_weight: false\nllm_int8_skip_modules: [lm_head]\n", &r, &err),
+               err);
+    REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
+    CHECK(strcmp(nib_setting_value(o->model.settings, "load_in_8bit"), "true") == 0 &&
+          strcmp(nib_setting_value(o->model.settings, "llm_int8_threshold"), "4.5") == 0);
+    nib_recipe_destroy(r);
+}
+
 static void test_mistakes(void)
 {
     static const struct { const char *text, *says; } bad[] = {
@@ -189,6 +205,9 @@ static void test_mistakes(void)
         { "learning_rate: .nan\n", "is not a number" },
         { "learning_rate: 0x10\n", "is not a number" },
         { "load_in_4bit: 1\n", "'1' is not true or false" },
+        { "llm_int8_threshold: much\n", "'much' is not a number" },
+        { "llm_int8_has_fp16_weight: true\n", "llm_int8_has_fp16_weight" },
+        { "llm_int8_skip_modules: [q_proj]\n", "llm_int8_skip_modules" },
         { "bias: some\n", "'some' is not one of none all lora_only" },
         { "data: [a, b]\n", "r.yaml:1:7: data: a list, expected a text" },
         { "target_modules: {q: 1}\n", "a map, expected a list" },
@@ -458,6 +477,7 @@ int main(void)
     static const test_case cases[] = { { "fields", test_fields },
                                        { "table", test_table },
                                        { "values", test_values },
+                                       { "eight bits", test_eight_bit },
                                        { "mistakes", test_mistakes },
                                        { "without_effect", test_without_effect },
                                        { "compute", test_compute },
