@@ -42,6 +42,7 @@ static void settings_of(const nib_form *form, nib_settings *out)
     nib_settings_put(out, "load_in_8bit", "true");
     if (nib_int8_form_threshold(form) >= 0)
         nib_settings_put_float(out, "llm_int8_threshold", nib_int8_form_threshold(form));
+    nib_settings_put(out, "llm_int8_has_fp16_weight", "false");
 }
 
 /* --- reading --- */

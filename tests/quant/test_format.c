@@ -34,6 +34,12 @@ static void test_stored(void)
         { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": false}",
           NIB_OK, NULL },
         { "{\"quant_method\": \"bitsandbytes\"}", NIB_OK, NULL },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true, \"llm_int8_threshold\": 5}",
+          NIB_OK, "int8" },
+        { "{\"load_in_8bit\": true, \"llm_int8_threshold\": \"high\"}", NIB_E_FORMAT,
+          "llm_int8_threshold: expected a number, got 'high'" },
+        { "{\"load_in_8bit\": true, \"llm_int8_has_fp16_weight\": true}", NIB_E_UNSUPPORTED,
+          "llm_int8_has_fp16_weight: true" },
         { "{\"bits\": 4, \"group_size\": 128, \"quant_method\": \"gptq\"}", NIB_E_UNSUPPORTED,
           "quantized with gptq; known are: bitsandbytes with load_in_4bit" },
         { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
@@ -86,6 +92,11 @@ static void test_asked(void)
         { { { "load_in_4bit", "true" }, { "bnb_4bit_blocksize", "-64" } }, NIB_E_INVALID,
           "expected an integer, got '-64'", NULL },
         { { { "load_in_4bit", "" } }, NIB_E_INVALID, "expected true or false, got ''", NULL },
+        { { { "load_in_8bit", "true" }, { "llm-int8-threshold", "0" } }, NIB_OK, "int8", NULL },
+        { { { "load_in_8bit", "true" }, { "load_in_4bit", "true" } }, NIB_E_INVALID, "both set", NULL },
+        { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "6.0" } }, NIB_OK, "nf4 64", NULL },
+        { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "5" } }, NIB_OK, "nf4 64",
+          "llm_int8_threshold" },
         { { { "bits", "4" } }, NIB_E_INVALID,
           "unknown setting 'bits' of weights; known are load_in_4bit, bnb_4bit_quant_type", NULL },
     };
@@ -119,6 +130,7 @@ static bool find_part(void *self, const char *name, nib_part *out)
         const nib_part_out *p = &parts->parts[i];
         if (strcmp(p->name, name) != 0) continue;
         *out = (nib_part){ .name = p->name, .dtype = p->dtype, .bytes = p->bytes, .data = p->data,
+                           .rank = p->rank, .shape = { p->shape[0], p->shape[1] },
                            .elements = p->bytes / nib_dtype_bytes(p->dtype) };
         return true;
     }
@@ -153,6 +165,7 @@ static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
     float values[24 * 70];
     nib_weight *dense = NULL, *w = NULL, *read = NULL;
     nib_parts_out planned, parts;
+    nib_part_finder find = { find_part, &parts };
     nib_learned learned = { 0 };
     size_t described = 0;
     bool same = false;
@@ -176,9 +189,10 @@ static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
         CHECK(strcmp(planned.parts[i].name, p->name) == 0 && planned.parts[i].bytes == p->bytes &&
                   !planned.parts[i].data && p->data,
               "%s: %s", text, p->name);
-        CHECK(!i || nib_format_has_piece(f, p->name + strlen("m.weight")), "%s: no piece", p->name);
+        CHECK(!i || nib_format_is_piece_of(f, "m.weight", p->name), "%s: no piece", p->name);
         REQUIRE(find_part(&parts, p->name, &part), "%s", p->name);
-        REQUIRE_OK(nib_format_describe(&part, &whose, shape, &form, &err), err);
+        CHECK(nib_format_is_piece(&part, find), "%s: counted as values", p->name);
+        REQUIRE_OK(nib_format_describe(&part, find, &whose, shape, &form, &err), err);
         if (!whose) continue;
         nib_form_text(&form, described_text);
         described++;
@@ -186,13 +200,13 @@ static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
               "%s: described as %s", text, described_text);
     }
     CHECK(described == 1, "%s: described by %zu tensors", text, described);
-    REQUIRE_OK(f->open(ctx, (nib_part_finder){ find_part, &parts }, "m", &read, &err), err);
+    REQUIRE_OK(f->open(ctx, find, &held->form, "m", &read, &err), err);
     REQUIRE(read, "%s: not read", text);
     REQUIRE_OK(nib_weight_same(ctx, w, read, &same, &err), err);
     CHECK(same, "%s: read as written", text);
     nib_weight_destroy(ctx, read);
     read = w;
-    REQUIRE_OK(f->open(ctx, (nib_part_finder){ find_part, &parts }, "n", &read, &err), err);
+    REQUIRE_OK(f->open(ctx, find, &held->form, "n", &read, &err), err);
     CHECK(!read, "a module that is not there");
     nib_weight_destroy(ctx, w);
     nib_weight_destroy(ctx, dense);
@@ -204,6 +218,7 @@ static void test_round_trip(void)
         { { "load_in_4bit", "true" } },
         { { "load_in_4bit", "true" }, { "bnb_4bit_use_double_quant", "true" } },
         { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" }, { "bnb_4bit_blocksize", "128" } },
+        { { "load_in_8bit", "true" }, { "llm_int8_threshold", "3.5" } },
     };
     nib_ctx *ctx = test_ctx();
 
