@@ -27,6 +27,10 @@
 
 #include "nibble/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* codes [n] in -127 .. 127.  n zeros, or none, give codes 0 and *absmax 0.
  * NIB_E_NUMERIC: a value is infinite or NaN; nothing is written. */
 nib_status nib_int8_absmax_quantize(const float *x, size_t n, int8_t *codes, float *absmax,
@@ -41,5 +45,9 @@ nib_status nib_int8_zeropoint_quantize(const float *x, size_t n, int8_t *codes, 
                                        int32_t *zero_point, nib_error *err);
 void nib_int8_zeropoint_dequantize(const int8_t *codes, size_t n, float step, int32_t zero_point,
                                    float *x);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
