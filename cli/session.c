@@ -96,14 +96,20 @@ static int should_stop(void *user)
 static void on_message(void *user, nib_message_kind kind, const char *text)
 {
     session *s = user;
+
     session_line(s, "%s%s", kind == NIB_MESSAGE_WARNING ? "warning: " : "", text);
+    if (kind != NIB_MESSAGE_SUMMARY || !s->json || !s->json_lines) return;
+    printf("{");
+    print_json_warnings(stdout, s);
+    printf("}\n");
+    fflush(stdout);
 }
 
 int session_begin(session *s)
 {
     static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
     int allowed = nib_threads_allowed();
-    nib_ctx_options o = { .threads = s->threads, .message = on_message, .message_user = s, .should_stop = should_stop };
+    nib_ctx_options o = { .threads = s->threads, .strict = s->strict, .message = on_message, .message_user = s, .should_stop = should_stop };
     struct sigaction a = { .sa_handler = on_stop };
 
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) sigaction(stops[i], &a, NULL);
@@ -138,11 +144,18 @@ int session_end(session *s, nib_status status)
 
 void session_line(session *s, const char *format, ...)
 {
-    char text[8192];
-    va_list args;
+    char fixed[8192], *text = fixed, *longer = NULL;
+    va_list args, again;
+    int n;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    va_copy(again, args);
+    n = vsnprintf(fixed, sizeof fixed, format, args);
+    if (n >= (int)sizeof fixed && (longer = malloc((size_t)n + 1))) { /* a block of warnings */
+        vsnprintf(longer, (size_t)n + 1, format, again);
+        text = longer;
+    }
+    va_end(again);
     va_end(args);
     if (s->line_open) fprintf(stderr, "\r\033[K");
     s->line_open = false;
@@ -152,6 +165,7 @@ void session_line(session *s, const char *format, ...)
         print_text(stderr, line, strlen(line));
         fputc('\n', stderr);
     }
+    free(longer);
 }
 
 static double now(void)
@@ -243,6 +257,20 @@ void print_json_number(FILE *to, double x)
         if (strtod(text, NULL) == x) break;
     }
     fputs(text, to);
+}
+
+void print_json_warnings(FILE *to, const session *s)
+{
+    fputs("\"warnings\": [", to);
+    for (size_t i = 0; i < nib_ctx_warning_count(s->ctx); i++) {
+        nib_warning w = nib_ctx_warning(s->ctx, i);
+        fputs(i ? ", {\"code\": " : "{\"code\": ", to);
+        print_json_string(to, w.code, strlen(w.code));
+        fputs(", \"text\": ", to);
+        print_json_string(to, w.text, strlen(w.text));
+        fputc('}', to);
+    }
+    fputc(']', to);
 }
 
 nib_compute compute_of(const verb *v, const char *name, int *code)

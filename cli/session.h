@@ -11,7 +11,8 @@ typedef struct session {
     nib_ctx *ctx;
     nib_error err;
     int threads;
-    bool json;
+    bool json, strict;
+    bool json_lines;   /* standard output is an object a line: warnings are one of them */
     bool live;         /* stderr is a terminal: a progress line may be rewritten */
     bool line_open;    /* a progress line stands there */
     double progress_shown;
@@ -20,6 +21,9 @@ typedef struct session {
 #define SESSION_OPTIONS(s) \
     { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
+
+#define STRICT_OPTION(s) \
+    { "strict", OPTION_FLAG, &(s)->strict, NULL, "a warning before the work begins is an error" }
 
 /* How weights are held; settings: option_pairs *. */
 #define WEIGHT_OPTIONS(settings, load) \
@@ -50,6 +54,8 @@ void print_text(FILE *to, const char *text, size_t bytes);
 /* A JSON string or number (shortest that reads back; null when not finite). */
 void print_json_string(FILE *to, const char *text, size_t bytes);
 void print_json_number(FILE *to, double x);
+/* "warnings": [{"code": ..., "text": ...}, ...], all so far. */
+void print_json_warnings(FILE *to, const session *s);
 nib_compute compute_of(const verb *v, const char *name, int *code);
 
 int verb_quantize(int argc, char **argv);

@@ -26,6 +26,7 @@ int verb_evaluate(int argc, char **argv)
         { "alpaca-ending", OPTION_STRING, &o.data.alpaca_ending, "newline", "what follows '### Response:': newline, space or none" },
         { "skip-bad", OPTION_FLAG, &o.data.skip_bad, NULL, "leave bad records out, and count them" },
         MODEL_OPTIONS(&settings, &compute),
+        STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "evaluate", .arguments = "MODEL --data FILE", .summary = "Loss, perplexity, tokens.",
@@ -46,9 +47,14 @@ int verb_evaluate(int argc, char **argv)
         printf(", \"perplexity\": ");
         print_json_number(stdout, r.perplexity);
         printf(
-            ", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, \"truncated\": %llu}\n",
+            ", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, \"truncated\": %llu",
             (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
             (unsigned long long)r.records, (unsigned long long)r.truncated);
+        if (nib_ctx_warning_count(s.ctx)) {
+            printf(", ");
+            print_json_warnings(stdout, &s);
+        }
+        printf("}\n");
     } else if (!status) {
         printf(
             "loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, %llu truncated\n",

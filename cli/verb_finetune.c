@@ -227,7 +227,7 @@ int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
     static option options[RECIPE_MOST_OPTIONS];
-    option own[] = { SESSION_OPTIONS(&f.s),
+    option own[] = { SESSION_OPTIONS(&f.s), STRICT_OPTION(&f.s),
                      { "keys", OPTION_FLAG, &f.list_keys, NULL,
                        "list every key a recipe may hold, and stop" } };
     verb v = {
@@ -243,6 +243,7 @@ int verb_finetune(int argc, char **argv)
     nib_status status;
     int code;
 
+    f.s.json_lines = true;
     v.option_count = recipe_line_options(&f.line, NULL, own, sizeof own / sizeof *own, options);
     if ((code = options_parse(&v, argc, argv))) return code;
     if (f.list_keys) return print_keys();

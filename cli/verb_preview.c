@@ -171,14 +171,15 @@ int verb_preview(int argc, char **argv)
     static option options[RECIPE_MOST_OPTIONS];
     option own[] = { { "records", OPTION_NATURAL, &p.records, "3",
                        "how many are shown; default 3, with --json all" },
-                     SESSION_OPTIONS(&p.s) };
+                     STRICT_OPTION(&p.s), SESSION_OPTIONS(&p.s) };
     verb v = {
         .name = "preview",
         .arguments = "MODEL|RECIPE --data FILE [key=value ...]",
         .summary =
             "Shows what a training run would see: records with what is trained of them, then statistics.\n"
             "Needs config.json and the tokenizer, no weights.  Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"
-            "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained.\n"
+            "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained, and where there\n"
+            "are warnings a last one, {warnings: [{code, text}]}.\n"
             "All keys of a recipe are understood; these have to do with data:",
         .options = options,
         .positional_most = OPTION_POSITIONAL_ROOM
@@ -188,6 +189,7 @@ int verb_preview(int argc, char **argv)
     int code;
 
     p.records = -1;
+    p.s.json_lines = true;
     v.option_count = recipe_line_options(&p.line, is_listed, own, sizeof own / sizeof *own,
                                          options);
     if ((code = options_parse(&v, argc, argv)) || (code = recipe_line_sort(&p.line, &v)) ||

@@ -4,6 +4,7 @@
 #ifndef NIBBLE_CONTEXT_H
 #define NIBBLE_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "nibble/status.h"
@@ -14,7 +15,17 @@ extern "C" {
 
 typedef struct nib_ctx nib_ctx;
 
-typedef enum nib_message_kind { NIB_MESSAGE_NOTE, NIB_MESSAGE_WARNING } nib_message_kind;
+typedef enum nib_message_kind {
+    NIB_MESSAGE_NOTE,
+    NIB_MESSAGE_WARNING,
+    NIB_MESSAGE_SUMMARY /* a job is ready to run: all warnings so far, again, as one text of lines */
+} nib_message_kind;
+
+/* A thing that a person should look at.  The code is for programs and stays the same while the
+ * wording may change: "unused-fields".  Codes: docs/conventions.md, "Warnings". */
+typedef struct nib_warning {
+    const char *code, *text; /* borrowed from the context */
+} nib_warning;
 
 typedef struct nib_ctx_options {
     /* NULL: malloc, realloc and free of the C library.  All three or none. */
@@ -28,7 +39,9 @@ typedef struct nib_ctx_options {
     /* NULL: the best the processor and the operating system have, lowered by the
      * environment's NIBBLE_ISA; else "ref", "avx2", "avx512" or "avx512bf16". */
     const char *isa;
-    /* Notes and warnings, one line each without a newline; NULL: dropped. */
+    /* Every warning of a job's preparation makes the job fail before it runs. */
+    bool strict;
+    /* Notes and warnings, one line each without a newline (a summary has several); NULL: none. */
     void (*message)(void *user, nib_message_kind kind, const char *text);
     void *message_user;
     /* Asked between units of work; true ends the call in an orderly way.  NULL: never. */
@@ -42,6 +55,10 @@ typedef struct nib_ctx_options {
  * ends it with nib_ctx_destroy() after everything made with it. */
 nib_status nib_ctx_create(const nib_ctx_options *options, nib_ctx **out, nib_error *err);
 void nib_ctx_destroy(nib_ctx *ctx); /* NULL is fine */
+
+/* The warnings given so far, in their order, each text once. */
+size_t nib_ctx_warning_count(const nib_ctx *ctx);
+nib_warning nib_ctx_warning(const nib_ctx *ctx, size_t i);
 
 /* As many threads as affinity and cgroup quota let run at once; at least 1. */
 int nib_threads_allowed(void);

@@ -25,9 +25,18 @@ nib_status nib_fail(nib_error *err, nib_status status, const char *format, ...) 
 /* Puts "text: " before a message that a deeper call left in `err`; returns its status. */
 nib_status nib_fail_in(nib_error *err, nib_status status, const char *format, ...) NIB_PRINTF(3, 4);
 
-/* Sends one line to the context's message function. */
+/* Sends one line to the context's message function.  A note tells what was done; a warning is a
+ * thing to look at: it is kept, repeated when the job is prepared, and with `strict` an error.
+ * The same text is given once.  nib_warn() has the code "general". */
 void nib_note(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
+void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...) NIB_PRINTF(3, 4);
+
+/* With `strict`, NIB_E_INVALID when there were warnings since the last repetition.  A job calls it when
+ * all is prepared and nothing is computed or written yet. */
+nib_status nib_warnings_check(nib_ctx *ctx, nib_error *err);
+/* Sends the warnings since the last time as one block, "3 things to look at". */
+void nib_warnings_repeat(nib_ctx *ctx);
 
 /* True when the caller of the library has asked to stop. */
 bool nib_should_stop(nib_ctx *ctx);

@@ -98,36 +98,11 @@ void nib_ctx_destroy(nib_ctx *ctx)
 {
     if (!ctx) return;
     nib_pool_destroy(ctx, ctx->pool);
+    nib_warnings_free(ctx);
     ctx->options.free(ctx->options.alloc_user, ctx);
 }
 
 uint32_t nib_ctx_cpu(const nib_ctx *ctx) { return ctx->cpu; }
-
-static void NIB_PRINTF(3, 0)
-    message(nib_ctx *ctx, nib_message_kind kind, const char *format, va_list args)
-{
-    char text[1024];
-
-    if (!ctx->options.message) return;
-    vsnprintf(text, sizeof text, format, args);
-    ctx->options.message(ctx->options.message_user, kind, text);
-}
-
-void nib_note(nib_ctx *ctx, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    message(ctx, NIB_MESSAGE_NOTE, format, args);
-    va_end(args);
-}
-
-void nib_warn(nib_ctx *ctx, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    message(ctx, NIB_MESSAGE_WARNING, format, args);
-    va_end(args);
-}
 
 bool nib_should_stop(nib_ctx *ctx)
 {

@@ -185,6 +185,8 @@ nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
     *result = (nib_evaluate_result){ 0 };
     status = open_inputs(&e, err);
     if (!status) status = make_buffers(&e, batch, err);
+    if (!status) status = nib_warnings_check(ctx, err);
+    nib_warnings_repeat(ctx);
     if (!status && options->logits) status = open_writer(&e, err);
     if (!status) status = run_all(&e, batch, result, err);
     nib_tensor_writer_discard(e.writer);

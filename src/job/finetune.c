@@ -292,7 +292,7 @@ static void report_start(job *j)
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
-    nib_finetune_warn_elsewhere(j);
+    nib_warnings_repeat(j->ctx);
 }
 
 static nib_status run(job *j, nib_error *err)
@@ -300,6 +300,8 @@ static nib_status run(job *j, nib_error *err)
     nib_status status = prepare(j, err);
 
     if (!status) status = nib_finetune_resolve(j, err);
+    if (!status) nib_finetune_warn_elsewhere(j);
+    if (!status) status = nib_warnings_check(j->ctx, err); /* before anything is written */
     if (!status && !j->o->dry_run) status = nib_finetune_begin(j, err);
     if (!status) status = try_step(j, err);
     if (status) return status;

@@ -155,6 +155,8 @@ nib_status nib_preview(nib_ctx *ctx, const nib_preview_options *options, nib_err
         else status = show(&p, i, &more, err);
     }
     if (!status) status = report(&p, err);
+    if (!status) status = nib_warnings_check(ctx, err);
+    nib_warnings_repeat(ctx);
     nib_text_free(&p.text);
     nib_free(ctx, p.tokens);
     nib_dataset_close(p.data);
