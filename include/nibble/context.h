@@ -59,6 +59,7 @@ void nib_ctx_destroy(nib_ctx *ctx); /* NULL is fine */
 /* The warnings given so far, in their order, each text once. */
 size_t nib_ctx_warning_count(const nib_ctx *ctx);
 nib_warning nib_ctx_warning(const nib_ctx *ctx, size_t i);
+void nib_ctx_warnings_clear(nib_ctx *ctx); /* for a context that serves many jobs */
 
 /* As many threads as affinity and cgroup quota let run at once; at least 1. */
 int nib_threads_allowed(void);

@@ -98,7 +98,7 @@ void nib_ctx_destroy(nib_ctx *ctx)
 {
     if (!ctx) return;
     nib_pool_destroy(ctx, ctx->pool);
-    nib_warnings_free(ctx);
+    nib_ctx_warnings_clear(ctx);
     ctx->options.free(ctx->options.alloc_user, ctx);
 }
 

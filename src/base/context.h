@@ -22,6 +22,5 @@ struct nib_ctx {
 
 nib_status nib_pool_create(nib_ctx *ctx, unsigned threads, nib_pool **out, nib_error *err);
 void nib_pool_destroy(nib_ctx *ctx, nib_pool *pool);
-void nib_warnings_free(nib_ctx *ctx);
 
 #endif

@@ -77,7 +77,7 @@ void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...)
     va_end(args);
 }
 
-void nib_warnings_free(nib_ctx *ctx)
+void nib_ctx_warnings_clear(nib_ctx *ctx)
 {
     nib_warnings *w = &ctx->warnings;
 

@@ -254,6 +254,7 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     if (status) goto done;
     put_weights(&i, j->model->tensors);
     put_data(&i, "data", j->data);
+    put_int(&i, "data rules", NIB_DATA_RULES);
     if (nib_dataset_template(j->data)) {
         char hash[80];
         snprintf(hash, sizeof hash, "sha256:%s", nib_dataset_template_hash(j->data));
@@ -297,14 +298,28 @@ static void describe(nib_text *t, const char *key, const json_t *there, const js
     nib_text_printf(t, " (%s there, %s here)", a, b);
 }
 
+/* A run begun under other rules may have had the same records and settings: it differs nevertheless. */
+static nib_status check_rules(const char *where, const json_t *there, nib_error *err)
+{
+    const json_t *rules = json_object_get(there, "data rules");
+    int64_t begun = json_is_integer(rules) ? json_integer_value(rules) : 1;
+
+    if (!there || begun == NIB_DATA_RULES) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s: not of this run: it began under other rules of which tokens are trained "
+                    "(version %" PRId64 " there, %d here); end it with the nibble that began it, or begin "
+                    "again in another output_dir", where, begun, (int)NIB_DATA_RULES);
+}
+
 nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there,
                              const json_t *here, nib_error *err)
 {
     nib_text t = { .ctx = ctx };
     const char *key;
     json_t *value;
-    nib_status status = NIB_OK;
+    nib_status status = check_rules(where, there, err);
 
+    if (status) return status;
     json_object_foreach((json_t *)(uintptr_t)here, key,
                         value) if (!json_equal(value, json_object_get(there, key)))
         describe(&t, key, json_object_get(there, key), value);

@@ -1,8 +1,8 @@
 /* data.h - a data file or folder as token lists with a mark for each supervised token.
  *
  * Containers are format/records.h's affair, the shapes of records shape.h's.  Text made without a
- * chat template: a token is supervised if its first byte lies in what is trained; the
- * end-of-sequence token is appended where it is missing, and supervised; a truncated record gets
+ * chat template: what is supervised begins where the tokens of the prompt and of the whole text part,
+ * so that a token lying in both is (data_text.c); the end-of-sequence token is appended where it is missing, and supervised; a truncated record gets
  * none.  Text made by one: the template writes all special tokens, and a token is supervised if any
  * byte of it is, as transformers does with {% generation %}.  A .txt file is one stream cut into
  * windows. (conventions.md, "Tokens".) */
@@ -13,6 +13,10 @@
 #include "nibble/finetune.h"
 #include "text/tokenizer.h"
 #include "train/shape.h"
+
+/* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its first
+ * byte was, and no chat whose renderings do not nest.  A run does not resume under others. */
+enum { NIB_DATA_RULES = 2 };
 
 typedef struct nib_dataset nib_dataset;
 
@@ -28,6 +32,8 @@ typedef struct nib_data_counts {
     uint64_t truncated, had_bos;
     uint64_t empty,
         masked_out; /* left out: no text or completion; all that is trained was cut off */
+    uint64_t cut_off;              /* all that is trained lies behind max_seq_length */
+    uint64_t split;                /* the prompt ends inside a token */
     uint64_t bad;                  /* skipped: skip_bad */
     uint64_t duplicates;           /* records with the tokens and marks of another one; kept */
     uint64_t ends;                 /* records in which the end token is trained */

@@ -10,6 +10,7 @@ const char *nib_shape_name(nib_record_shape shape)
         [NIB_SHAPE_TOKENS] = "tokens (input_ids)",
         [NIB_SHAPE_TEXT] = "text",
         [NIB_SHAPE_COMPLETION] = "prompt and completion",
+        [NIB_SHAPE_INPUT_OUTPUT] = "prompt and completion (input, output)",
         [NIB_SHAPE_CHAT_COMPLETION] = "prompt and completion, both chats",
         [NIB_SHAPE_ALPACA] = "Alpaca (instruction, input, output)",
         [NIB_SHAPE_CHAT] = "chat (messages)",
@@ -109,6 +110,7 @@ static nib_record_shape shape_of(const nib_data_options *o, const json_t *record
     if (has(record, "instruction") && has(record, "output")) return NIB_SHAPE_ALPACA;
     if (has(record, "questions") || (has(record, "question") && has(record, "answer")))
         return NIB_SHAPE_FAQ;
+    if (has(record, "input") && has(record, "output")) return NIB_SHAPE_INPUT_OUTPUT;
     return has(record, "text") ? NIB_SHAPE_TEXT : NIB_SHAPE_UNKNOWN;
 }
 
@@ -144,7 +146,7 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
         return nib_fail(
             err, NIB_E_FORMAT,
             "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
-            "completion, instruction and output, question and answer, text, input_ids; --template takes any fields",
+            "completion, instruction and output, question and answer, input and output, text, input_ids; --template takes any fields",
             where, fields);
     }
     s->shape = shape;

@@ -3,12 +3,16 @@
  *   text               {"text"}, all trained
  *   prompt, completion strings; the completion is trained
  *   the same as chats  both lists of messages; what the assistant says in the completion
+ *   input, output      the same under other names
  *   Alpaca             {"instruction", "input"?, "output"}, in the standard prompt
  *   chat               {"messages": [{"role", "content", ...}], "tools"?, "chat_template_kwargs"?}
  *   ShareGPT           {"conversations": [{"from", "value"}], "tools"?}
  *   FAQ                {"question", "answer"}, or {"questions": [...]} of them
  *   templates          any fields, put into a text as the options say
- *   tokens             {"input_ids", "labels"?}
+ *   tokens             {"input_ids", "labels"?, "completion_mask"?, "assistant_masks"?}
+ *
+ * Those with a prompt and chats may have a "system" text, the first three with a prompt that is a
+ * text also a "history" of [question, answer]: they belong to the prompt.
  *
  * The first record's fields decide; every later record must have the same shape.  null and absent
  * mean the same.  Details and sources: docs/formats.md 15.2. */
@@ -26,6 +30,7 @@ typedef enum nib_record_shape {
     NIB_SHAPE_TOKENS,
     NIB_SHAPE_TEXT,
     NIB_SHAPE_COMPLETION,
+    NIB_SHAPE_INPUT_OUTPUT,
     NIB_SHAPE_CHAT_COMPLETION,
     NIB_SHAPE_ALPACA,
     NIB_SHAPE_CHAT,

@@ -90,6 +90,25 @@ static nib_status take_tools(chat *c, const json_t *record, const char *where, n
     return status;
 }
 
+/* A "system" text beside the messages becomes the first of them; a message that says it already
+ * wins, as in LLaMA-Factory. */
+static nib_status take_system(chat *c, const json_t *record, const char *where, nib_error *err)
+{
+    const json_t *system = nib_shape_field(record, "system");
+    const char *role = json_string_value(json_object_get(json_array_get(c->messages, 0), "role"));
+    json_t *message;
+
+    if (!system) return NIB_OK;
+    if (!json_is_string(system))
+        return nib_fail(err, NIB_E_FORMAT, "%s: field 'system' is %s, it should be a string", where,
+                        nib_shape_kind(system));
+    if (!json_string_length(system) || (role && strcmp(role, "system") == 0)) return NIB_OK;
+    message = json_pack("{s:s, s:O}", "role", "system", "content", system);
+    if (!message || json_array_insert_new(c->messages, 0, message)) return no_memory(where, err);
+    if (c->given) c->given++;
+    return NIB_OK;
+}
+
 /* The options' chat_template_kwargs, and the record's own, which win. */
 static nib_status take_extra(nib_shaper *s, chat *c, const json_t *record, const char *where,
                              nib_error *err)
@@ -154,6 +173,7 @@ static nib_status take_all(nib_shaper *s, chat *c, const json_t *record, const c
         status = take_messages(
             s, c, record, shape == NIB_SHAPE_SHAREGPT ? "conversations" : "messages", where, err);
     }
+    if (!status) status = take_system(c, record, where, err);
     if (!status) status = take_tools(c, record, where, err);
     if (!status) status = take_extra(s, c, record, where, err);
     return status ? status : take_masks(s, c, where, err);

@@ -52,3 +52,15 @@ nib_status nib_template_fill(const char *format, const json_t *record, const cha
     }
     return NIB_OK;
 }
+
+bool nib_template_names(const char *format, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (const char *p = format; *p; p++) {
+        if (*p != '{') continue;
+        if (p[1] == '{') p++;
+        else if (strncmp(p + 1, key, n) == 0 && p[1 + n] == '}') return true;
+    }
+    return false;
+}

@@ -12,4 +12,7 @@
 nib_status nib_template_fill(const char *format, const json_t *record, const char *where,
                              nib_text *out, nib_error *err);
 
+/* Does the template insert the field `key`? */
+bool nib_template_names(const char *format, const char *key);
+
 #endif

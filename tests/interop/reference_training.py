@@ -53,8 +53,8 @@ def save_adapter(model, directory):
 
 
 def records(path, tokenizer):
-    """Token ids and labels: prompt and completion tokenized together, end token appended, and only
-    tokens that begin in the completion supervised."""
+    """Token ids and labels: prompt and completion tokenized together, end token appended, and
+    supervised from where the tokens of the prompt alone and of both part, as TRL has it."""
     out = []
     for line in open(path, encoding="utf-8"):
         if not line.strip():
@@ -63,9 +63,9 @@ def records(path, tokenizer):
         text = r["prompt"] + r["completion"]
         if not text.endswith(tokenizer.eos_token):
             text += tokenizer.eos_token
-        e = tokenizer(text, return_offsets_mapping=True)
-        labels = [t if start >= len(r["prompt"]) else -100 for t, (start, _) in zip(e["input_ids"], e["offset_mapping"])]
-        out.append((torch.tensor(e["input_ids"]), torch.tensor(labels)))
+        ids, prompt = tokenizer(text)["input_ids"], tokenizer(r["prompt"])["input_ids"]
+        same = next((i for i, (a, b) in enumerate(zip(prompt, ids)) if a != b), len(prompt))
+        out.append((torch.tensor(ids), torch.tensor([-100] * same + ids[same:])))
     return out
 
 

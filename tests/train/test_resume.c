@@ -4,6 +4,7 @@
  * left alone. */
 #include <jansson.h>
 
+#include "job/finetune_job.h"
 #include "run_support.h"
 
 static nib_status run_here(const nib_finetune_options *o, int threads, nib_error *err)
@@ -369,7 +370,7 @@ static char last_note[1024];
 static void keep_note(void *user, nib_message_kind kind, const char *text)
 {
     (void)user;
-    (void)kind;
+    if (kind == NIB_MESSAGE_SUMMARY) return; /* the same again */
     if (strstr(text, "step") || strstr(text, "checkpoint"))
         snprintf(last_note, sizeof last_note, "%s", text);
 }
@@ -393,6 +394,21 @@ static void check_refused(nib_finetune_options o, const char *key, const char *w
     nib_status status = run_noted(&o, &err);
 
     CHECK(status && strstr(err.message, key), "%s: %s", what, status ? err.message : "accepted");
+}
+
+/* A checkpoint of a nibble that trained other tokens of the same records. */
+static void test_rules(void)
+{
+    json_t *there = json_pack("{s:s}", "seed", "42"),
+           *here = json_pack("{s:s, s:i}", "seed", "42", "data rules", NIB_DATA_RULES);
+    nib_error err = { .message = "accepted" };
+
+    CHECK(nib_finetune_same(test_ctx(), "checkpoint-4", there, here, &err) == NIB_E_MISMATCH &&
+              strstr(err.message, "checkpoint-4: not of this run: it began under other rules") &&
+              strstr(err.message, "version 1 there, 2 here"), "%s", err.message);
+    CHECK(nib_finetune_same(test_ctx(), "checkpoint-4", here, here, &err) == NIB_OK, "%s", err.message);
+    json_decref(there);
+    json_decref(here);
 }
 
 static void test_identity(void)
@@ -724,7 +740,7 @@ int main(void)
     static const test_case cases[] = {
         { "every_step", test_every_step }, { "kinds", test_kinds }, { "optimizers", test_optimizers }, { "random_kills", test_random_kills },
                                        { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
-        { "identity", test_identity }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
+        { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
         { "directory", test_directory }, { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };

@@ -1,0 +1,88 @@
+/* data_fields.c - which fields of a record its shape reads, and the others counted by name: what a
+ * record says and nobody uses is told once. */
+#include <stdio.h>
+
+#include "train/data_reader.h"
+#include "train/template.h"
+
+#define CHAT_FIELDS "tools", "chat_template_kwargs", "system"
+
+static const char *const known[][8] = {
+    [NIB_SHAPE_TOKENS] = { "input_ids", "labels", "completion_mask", "assistant_masks" },
+    [NIB_SHAPE_TEXT] = { "text" },
+    [NIB_SHAPE_COMPLETION] = { "prompt", "completion", "system", "history" },
+    [NIB_SHAPE_INPUT_OUTPUT] = { "input", "output", "system", "history" },
+    [NIB_SHAPE_CHAT_COMPLETION] = { "prompt", "completion", CHAT_FIELDS },
+    [NIB_SHAPE_ALPACA] = { "instruction", "input", "output", "system", "history" },
+    [NIB_SHAPE_CHAT] = { "messages", CHAT_FIELDS },
+    [NIB_SHAPE_SHAREGPT] = { "conversations", CHAT_FIELDS },
+    [NIB_SHAPE_FAQ] = { "questions", "question", "answer" },
+    [NIB_SHAPE_STREAM] = { "text" },
+};
+
+static bool is_read(const nib_data_reader *r, const char *key)
+{
+    const nib_data_options *o = r->o;
+    nib_record_shape shape = r->shaper.shape;
+
+    if (shape == NIB_SHAPE_TEMPLATE) return nib_template_names(o->template_text, key);
+    if (shape == NIB_SHAPE_TEMPLATES)
+        return nib_template_names(o->prompt_template, key) ||
+               nib_template_names(o->completion_template, key);
+    for (size_t i = 0; i < NIB_COUNT(known[0]) && known[shape][i]; i++)
+        if (strcmp(known[shape][i], key) == 0) return true;
+    return false;
+}
+
+static nib_status count(nib_data_reader *r, const char *key, const char *where, nib_error *err)
+{
+    nib_unused_fields *u = &r->unused;
+    size_t i = 0;
+
+    while (i < u->count && strcmp(u->names[i], key) != 0) i++;
+    if (i == NIB_MOST_UNUSED) {
+        u->more = true;
+        return NIB_OK;
+    }
+    if (i == u->count) {
+        u->names[i] = nib_strdup(r->ctx, key);
+        if (!u->names[i]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+        u->count++;
+    }
+    u->records[i]++;
+    return NIB_OK;
+}
+
+nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const char *where,
+                                nib_error *err)
+{
+    const char *key;
+    json_t *value;
+    nib_status status = NIB_OK;
+
+    json_object_foreach((json_t *)(uintptr_t)record, key, value) {
+        if (json_is_null(value) || is_read(r, key)) continue;
+        status = count(r, key, where, err);
+        if (status) break;
+    }
+    return status;
+}
+
+void nib_data_list_unused(const nib_data_reader *r, char *out, size_t room)
+{
+    const nib_unused_fields *u = &r->unused;
+    size_t used = 0, i = 0;
+
+    *out = 0;
+    for (; i < u->count && used + 120 < room; i++)
+        used += (size_t)snprintf(out + used, room - used, "%s'%.60s' (%" PRIu64 " record%s)",
+                                 i ? ", " : "", u->names[i], u->records[i],
+                                 u->records[i] == 1 ? "" : "s");
+    if (i < u->count || u->more) snprintf(out + used, room - used, " and more");
+}
+
+void nib_data_free_fields(nib_data_reader *r)
+{
+    for (size_t i = 0; i < r->unused.count; i++) nib_free(r->ctx, r->unused.names[i]);
+    r->unused = (nib_unused_fields){ 0 };
+}

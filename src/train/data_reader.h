@@ -1,0 +1,56 @@
+/* data_reader.h - what the files that read records share: data_read.c (from record to record),
+ * data_text.c (texts), data_ids.c (records that are tokens), data_fields.c (what nobody used),
+ * data_warn.c (what a person should look at). */
+#ifndef NIB_TRAIN_DATA_READER_H
+#define NIB_TRAIN_DATA_READER_H
+
+#include "train/data_store.h"
+
+enum { NIB_MOST_UNUSED = 64 };
+
+/* Fields that no part of a record's shape reads, by the order in which they were met. */
+typedef struct nib_unused_fields {
+    char *names[NIB_MOST_UNUSED];
+    uint64_t records[NIB_MOST_UNUSED]; /* in which the field is there and not null */
+    size_t count;
+    bool more;                         /* than the table has room for */
+} nib_unused_fields;
+
+typedef struct nib_data_reader {
+    nib_ctx *ctx;
+    const nib_data_options *o;
+    const nib_dataset_source *in;
+    nib_dataset *d;
+    nib_shaper shaper;
+    nib_tokens tokens;    /* of the record at hand */
+    nib_tokens prompt;    /* of its prompt alone, where one is needed */
+    nib_unused_fields unused;
+    bool fatal;           /* what went wrong is no single record's fault */
+    char first_bad[256];  /* what the first skipped record suffered from */
+} nib_data_reader;
+
+/* A token of the record at hand.  NIB_E_MISMATCH: beyond the vocabulary. */
+nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, bool trained,
+                              nib_error *err);
+/* The record is what was added since the last one: kept, or counted and left out. */
+nib_status nib_data_end_record(nib_data_reader *r, const char *where, bool cut, nib_error *err);
+
+/* data_text.c: r->shaper.example; a stream in windows */
+nib_status nib_data_add_text(nib_data_reader *r, const char *where, nib_error *err);
+nib_status nib_data_add_stream(nib_data_reader *r, const json_t *record, const char *where,
+                               nib_error *err);
+/* data_ids.c */
+nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char *where,
+                            nib_error *err);
+
+/* data_fields.c: counts what nobody reads of a record. */
+nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const char *where,
+                                nib_error *err);
+/* "'context' (3 records), 'id' (12 records)" */
+void nib_data_list_unused(const nib_data_reader *r, char *out, size_t room);
+void nib_data_free_fields(nib_data_reader *r);
+
+/* data_warn.c: after the last record.  NIB_E_INVALID: so much was cut off that it cannot be meant. */
+nib_status nib_data_warn(nib_data_reader *r, nib_error *err);
+
+#endif
