@@ -38,7 +38,9 @@ need pkg-config     "finds the libraries below" command -v "$PKG_CONFIG"
 need libjansson-dev "reads JSON (config.json, tokenizer.json, data)" has_library jansson
 need libpcre2-dev   "runs the patterns in tokenizer.json" has_library libpcre2-8
 need libutf8proc-dev "normalizes Unicode for tokenizers" has_library libutf8proc
-need zlib1g-dev     "unpacks Parquet pages (gzip)" has_library zlib
+need zlib1g-dev     "unpacks .gz files and Parquet pages (gzip)" has_library zlib
+need liblz4-dev     "unpacks Parquet pages (LZ4)" has_library liblz4
+need libbrotli-dev  "unpacks Parquet pages (Brotli)" has_library libbrotlidec
 need libzstd-dev    "unpacks Parquet pages (Zstandard)" has_library libzstd
 need libyaml-dev    "reads recipes (YAML)" has_library yaml-0.1
 if [ "${1:-}" = --check ]; then

@@ -1,36 +1,140 @@
-/* json.c - jansson with this house's rules.
+/* json.c - jansson with this house's rules, and its errors in words that say what to look for.
  *
- * jansson rather than cJSON: it keeps integers as integers, refuses duplicate keys,
- * \u0000 and bad UTF-8 itself, and names line and column. */
+ * jansson rather than cJSON: it keeps integers as integers, refuses duplicate keys and bad UTF-8
+ * itself, and names line and column. */
 #include "format/json.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "base/filemap.h"
 
 enum { LARGEST_FILE = 512 << 20 };
 
-nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
-                          json_t **out, nib_error *err)
+/* --- errors --- */
+
+/* What jansson had before it when it stopped: "... near 'TEXT'". */
+static void find_near(const json_error_t *problem, char *near, size_t room)
 {
-    size_t how = JSON_REJECT_DUPLICATES;
+    const char *begin = strstr(problem->text, " near '");
+    size_t length;
+
+    *near = 0;
+    if (!begin) return;
+    length = strlen(begin + 7);
+    snprintf(near, room, " at '%.*s'", (int)(length ? length - 1 : 0), begin + 7);
+}
+
+static const char *explain(const json_error_t *problem)
+{
+    static const char *const constants[] = { "NaN", "Infinity", "-I" };
+
+    switch (json_error_code(problem)) {
+    case json_error_premature_end_of_input: return "the text ends before the value does";
+    case json_error_end_of_input_expected: return "more text follows the value";
+    case json_error_invalid_utf8: return "bytes that are not UTF-8 text";
+    case json_error_null_character: case json_error_null_byte_in_key:
+        return "the character \\u0000, which is taken in the texts of data only";
+    case json_error_duplicate_key: return "the same key a second time";
+    case json_error_numeric_overflow: return "a number beyond what 64 bits hold";
+    case json_error_stack_overflow: return "lists and objects nested too deeply";
+    case json_error_invalid_format: return "neither an object nor a list";
+    default: break;
+    }
+    for (size_t i = 0; i < NIB_COUNT(constants); i++)
+        if (strstr(problem->text, constants[i]))
+            return "a number that JSON does not have (write null, or leave it out)";
+    if (strstr(problem->text, " near ''")) return "single quotes, where JSON has double quotes";
+    if (strstr(problem->text, " near '<")) return "not JSON; it may be a page of HTML";
+    if (strstr(problem->text, " near 'version")) return "not JSON; it may be a git-lfs pointer";
+    if (strstr(problem->text, "control character") || strstr(problem->text, "newline"))
+        return "a line break or control character within a text";
+    return "not JSON: a value, a comma or a bracket is missing, or one too many";
+}
+
+static nib_status fail(const json_error_t *problem, const char *where, unsigned flags,
+                       nib_error *err)
+{
+    char near[JSON_ERROR_TEXT_LENGTH + 8];
+
+    if (json_error_code(problem) == json_error_out_of_memory)
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    find_near(problem, near, sizeof near);
+    if (flags & NIB_JSON_ONE_LINE)
+        return nib_fail(err, NIB_E_FORMAT, "%s, column %d: %s%s", where, problem->column,
+                        explain(problem), near);
+    return nib_fail(err, NIB_E_FORMAT, "%s: line %d, column %d: %s%s", where, problem->line,
+                    problem->column, explain(problem), near);
+}
+
+/* --- NaN --- */
+
+/* A text in which NaN, outside of strings, reads as null; a byte a call, so that `at` is where the
+ * parser stands. */
+typedef struct nan_text {
+    const char *text;
+    size_t bytes, at;
+    const char *pending; /* what is left of "null" */
+    bool in_string, escaped;
+} nan_text;
+
+static size_t next_byte(void *buffer, size_t room, void *user)
+{
+    nan_text *t = user;
+    char c;
+
+    if (!room) return 0;
+    if (*t->pending) {
+        *(char *)buffer = *t->pending++;
+        return 1;
+    }
+    if (t->at == t->bytes) return 0;
+    c = t->text[t->at];
+    if (!t->in_string && t->bytes - t->at >= 3 && !memcmp(t->text + t->at, "NaN", 3)) {
+        t->at += 3;
+        t->pending = "ull";
+        *(char *)buffer = 'n';
+        return 1;
+    }
+    if (t->escaped) t->escaped = false;
+    else if (c == '"') t->in_string = !t->in_string;
+    else if (c == '\\') t->escaped = t->in_string;
+    t->at++;
+    *(char *)buffer = c;
+    return 1;
+}
+
+/* --- reading --- */
+
+nib_status nib_json_parse_first(const char *text, size_t bytes, const char *where, unsigned flags,
+                                json_t **out, size_t *used, nib_error *err)
+{
+    size_t how = JSON_REJECT_DUPLICATES, mark = 0;
     json_error_t problem;
     json_t *value;
 
+    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) mark = 3;
     if (flags & NIB_JSON_BIG_NUMBERS) how |= JSON_DECODE_INT_AS_REAL;
     if (flags & NIB_JSON_ANY_VALUE) how |= JSON_DECODE_ANY;
-    value = json_loadb(text, bytes, how, &problem);
-    if (!value) {
-        if (json_error_code(&problem) == json_error_out_of_memory)
-            return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-        if (flags & NIB_JSON_ONE_LINE)
-            return nib_fail(err, NIB_E_FORMAT, "%s, column %d: %s", where, problem.column,
-                            problem.text);
-        return nib_fail(err, NIB_E_FORMAT, "%s: line %d, column %d: %s", where, problem.line,
-                        problem.column, problem.text);
+    if (flags & NIB_JSON_DATA) how |= JSON_ALLOW_NUL;
+    if (used) how |= JSON_DISABLE_EOF_CHECK;
+    value = json_loadb(text + mark, bytes - mark, how, &problem);
+    if (value && used) *used = mark + (size_t)problem.position;
+    if (!value && (flags & NIB_JSON_DATA) && json_error_code(&problem) == json_error_invalid_syntax &&
+        memmem(text, bytes, "NaN", 3)) {
+        nan_text t = { .text = text, .bytes = bytes, .at = mark, .pending = "" };
+        value = json_load_callback(next_byte, &t, how, &problem);
+        if (value && used) *used = t.at;
     }
+    if (!value) return fail(&problem, where, flags, err);
     *out = value;
     return NIB_OK;
+}
+
+nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
+                          json_t **out, nib_error *err)
+{
+    return nib_json_parse_first(text, bytes, where, flags, out, NULL, err);
 }
 
 nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out,

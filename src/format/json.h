@@ -1,7 +1,8 @@
 /* json.h - JSON as nibble reads it: jansson, with this house's rules and errors.
  *
- * Integers keep their digits, duplicate keys and \u0000 are refused, UTF-8 is
- * checked, nesting is limited.  Every getter names the file and the key. */
+ * Integers keep their digits, duplicate keys are refused, UTF-8 is checked, nesting is limited; a
+ * byte order mark is passed over.  \u0000 and NaN are refused but in data.  Every getter names the
+ * file and the key. */
 #ifndef NIB_FORMAT_JSON_H
 #define NIB_FORMAT_JSON_H
 
@@ -14,6 +15,8 @@ enum {
     NIB_JSON_ANY_VALUE = 2, /* a text, a number, ... by itself is taken too, not only an object or a
                                list */
     NIB_JSON_ONE_LINE = 4,  /* `where` names the line already: errors name the column alone */
+    NIB_JSON_DATA = 8,      /* a record of data: \u0000 is taken, NaN (as Python and pandas write it)
+                               is null */
 };
 
 /* Parses a file (at most 512 MiB) or a piece of text; `where` names it in errors
@@ -22,6 +25,10 @@ nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t 
                          nib_error *err);
 nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
                           json_t **out, nib_error *err);
+
+/* The first value of a text that may go on behind it: *used bytes of it were read. */
+nib_status nib_json_parse_first(const char *text, size_t bytes, const char *where, unsigned flags,
+                                json_t **out, size_t *used, nib_error *err);
 
 /* A key of an object.  Absent or null: *out keeps the value it had (the default).
  * Of another type, or out of [lo, hi]: NIB_E_FORMAT naming where, key and value. */

@@ -236,7 +236,7 @@ static nib_status read_pair(nib_parquet *p, uint32_t pair, json_t *object, nib_e
     nib_status status = read_node(p, key_node, &key, err);
 
     if (status) goto done;
-    if (!json_is_string(key)) {
+    if (!json_is_string(key) || strlen(json_string_value(key)) < json_string_length(key)) {
         status = broken(p, key_node, "a key of a map that is not text", err);
         goto done;
     }

@@ -234,9 +234,19 @@ static const char *uuid(nib_parquet_value v, json_t **out)
     return give_text(text, out);
 }
 
+/* U+0000 is a character of a text as any other. */
+static bool is_text(nib_parquet_value v)
+{
+    for (size_t at = 0; at < v.bytes; at++) {
+        at += nib_text_invalid(v.data + at, v.bytes - at);
+        if (at < v.bytes && v.data[at]) return false;
+    }
+    return true;
+}
+
 static const char *string(nib_parquet_value v, json_t **out)
 {
-    if (nib_text_invalid(v.data, v.bytes) < v.bytes) return "bytes that are not UTF-8 text";
+    if (!is_text(v)) return "bytes that are not UTF-8 text";
     return give(json_stringn_nocheck(v.bytes ? (const char *)v.data : "", v.bytes), out);
 }
 
@@ -247,8 +257,8 @@ size_t nib_parquet_value_growth(const nib_parquet_node *n)
 
 static const char *parsed(nib_parquet_value v, json_t **out)
 {
-    nib_status status = nib_json_parse((const char *)v.data, v.bytes, "", NIB_JSON_ANY_VALUE, out,
-                                       NULL);
+    nib_status status = nib_json_parse((const char *)v.data, v.bytes, "",
+                                       NIB_JSON_ANY_VALUE | NIB_JSON_DATA, out, NULL);
 
     return status == NIB_E_NOMEM ? no_memory
            : status              ? "text that is not JSON, in a column of JSON"

@@ -17,10 +17,16 @@ bool nib_record_kind_of(const char *path, nib_record_kind *out)
         { ".csv", NIB_RECORD_CSV },     { ".tsv", NIB_RECORD_TSV },      { ".parquet", NIB_RECORD_PARQUET },
         { ".txt", NIB_RECORD_TEXT },
     };
-    const char *dot = strrchr(path, '.');
+    size_t length = strlen(path);
+    bool packed = length > 3 && !strcasecmp(path + length - 3, ".gz");
 
-    for (size_t i = 0; dot && i < NIB_COUNT(kinds); i++)
-        if (!strcasecmp(dot, kinds[i].ending)) return *out = kinds[i].kind, true;
+    if (packed) length -= 3;
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
+        size_t n = strlen(kinds[i].ending);
+        if (length >= n && !strncasecmp(path + length - n, kinds[i].ending, n) &&
+            !(packed && kinds[i].kind == NIB_RECORD_PARQUET))
+            return *out = kinds[i].kind, true;
+    }
     return false;
 }
 
@@ -345,7 +351,8 @@ static nib_status refuse_unknown(const char *path, const char *found, nib_error 
                         "to_parquet() or to_json()",
                         path);
     return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt%s%s", path,
+                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and .parquet%s%s",
+                    path,
                     found ? "; there are " : "", found ? found : "");
 }
 

@@ -1,9 +1,13 @@
 /* records.h - one door to the records of a data file, or of a folder of data files.
  *
- *   .jsonl .ndjson   an object a line; blank lines are skipped, a byte order mark too
- *   .json            an array of records, an object that holds one, one record, or lines as above
+ *   .jsonl .ndjson   an object a line; blank lines are skipped; or, as `datasets` reads them, several
+ *                    objects on a line, objects over several lines, or one array of them
+ *   .json            an array of records, an object that holds one, one record, or as above
  *   .csv .tsv .parquet   rows (table.h)
  *   .txt             a stream: one record {"text": the whole file}, to be cut into windows
+ *
+ * All but Parquet may be packed with gzip (NAME.jsonl.gz); a byte order mark is passed over.  In JSON
+ * \u0000 is taken in texts, and NaN is null.
  *
  * One record is held at a time beside the file's map, whose pages are given back as reading goes
  * on; only a .json file that is not lines is parsed whole.  Records come in the order of the files'
@@ -13,7 +17,7 @@
 
 #include <jansson.h>
 
-#include "base/base.h"
+#include "format/table.h"
 
 typedef struct nib_records nib_records;
 
@@ -25,6 +29,10 @@ typedef struct nib_records_options {
     const char
         *field; /* of .json files that hold an object: the member with the records, which must be
                  * there; NULL: its only array.  Other kinds of files take no field. */
+    /* Of a Parquet file, before its first row: may leave out columns (nib_table_use_column), which are
+     * then not decoded at all; NULL: all are read. */
+    nib_status (*choose_columns)(void *user, nib_table *table, nib_error *err);
+    void *user;
 } nib_records_options;
 
 /* Finds the files and opens the first.  On success *out is the caller's, who ends it with

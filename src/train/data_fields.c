@@ -20,10 +20,9 @@ static const char *const known[][8] = {
     [NIB_SHAPE_STREAM] = { "text" },
 };
 
-static bool is_read(const nib_data_reader *r, const char *key)
+static bool is_read(const nib_data_reader *r, nib_record_shape shape, const char *key)
 {
     const nib_data_options *o = r->o;
-    nib_record_shape shape = r->shaper.shape;
 
     if (shape == NIB_SHAPE_TEMPLATE) return nib_template_names(o->template_text, key);
     if (shape == NIB_SHAPE_TEMPLATES)
@@ -61,10 +60,71 @@ nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const 
     nib_status status = NIB_OK;
 
     json_object_foreach((json_t *)(uintptr_t)record, key, value) {
-        if (json_is_null(value) || is_read(r, key)) continue;
+        if (json_is_null(value) || is_read(r, r->shaper.shape, key)) continue;
         status = count(r, key, where, err);
         if (status) break;
     }
+    return status;
+}
+
+nib_status nib_data_note_skipped(nib_data_reader *r, const char *where, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < r->skipped.count && !status; i++)
+        status = count(r, r->skipped.names[i], where, err);
+    return status;
+}
+
+/* --- columns --- */
+
+static void forget_columns(nib_data_reader *r)
+{
+    for (size_t i = 0; i < r->skipped.count; i++) nib_free(r->ctx, r->skipped.names[i]);
+    r->skipped.count = 0;
+}
+
+static nib_status skip_column(nib_data_reader *r, nib_table *table, size_t i, nib_error *err)
+{
+    nib_skipped_columns *s = &r->skipped;
+    char *name = nib_strdup(r->ctx, nib_table_column_name(table, i));
+
+    if (!name || !nib_grow(r->ctx, &s->names, &s->capacity, s->count + 1, sizeof *s->names)) {
+        nib_free(r->ctx, name);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", nib_table_where(table));
+    }
+    s->names[s->count++] = name;
+    nib_table_use_column(table, i, false);
+    return NIB_OK;
+}
+
+/* Whether a prompt is a text or a chat shows in its values only. */
+static bool may_be_read(const nib_data_reader *r, nib_record_shape shape, const char *key)
+{
+    return is_read(r, shape, key) ||
+           (shape == NIB_SHAPE_COMPLETION && is_read(r, NIB_SHAPE_CHAT_COMPLETION, key));
+}
+
+/* The shape follows from the names alone.  Of no shape nothing is left out, for the message tells the
+ * fields. */
+nib_status nib_data_choose_columns(void *reader, nib_table *table, nib_error *err)
+{
+    nib_data_reader *r = reader;
+    nib_record_shape shape = r->shaper.shape;
+    size_t n = nib_table_column_count(table);
+    json_t *names = json_object();
+    nib_status status = NIB_OK;
+
+    forget_columns(r);
+    for (size_t i = 0; i < n; i++) /* a failure shows in their number */
+        json_object_set_new_nocheck(names, nib_table_column_name(table, i), json_true());
+    if (!shape) shape = nib_shape_of(r->o, names);
+    if (json_object_size(names) != n)
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", nib_table_where(table));
+    for (size_t i = 0; i < n && shape && !status; i++)
+        if (!may_be_read(r, shape, nib_table_column_name(table, i)))
+            status = skip_column(r, table, i, err);
+    json_decref(names);
     return status;
 }
 
@@ -85,4 +145,7 @@ void nib_data_free_fields(nib_data_reader *r)
 {
     for (size_t i = 0; i < r->unused.count; i++) nib_free(r->ctx, r->unused.names[i]);
     r->unused = (nib_unused_fields){ 0 };
+    forget_columns(r);
+    nib_free(r->ctx, r->skipped.names);
+    r->skipped = (nib_skipped_columns){ 0 };
 }

@@ -83,6 +83,7 @@ static nib_status add_record(reader *r, const json_t *record, const char *where,
 
     if (status) return forgive(r, status, err);
     status = nib_data_note_fields(r, record, where, err);
+    if (!status) status = nib_data_note_skipped(r, where, err);
     parts = nib_shape_parts(r->shaper.shape, record);
     for (size_t i = 0; i < parts && !status; i++) {
         const json_t *part = nib_shape_part(r->shaper.shape, record, i);
@@ -142,7 +143,8 @@ static nib_status keep_template(reader *r, nib_error *err)
 
 static nib_status read_all(reader *r, nib_error *err)
 {
-    nib_records_options where = { .path = r->o->data, .split = r->o->split, .field = r->o->data_field };
+    nib_records_options where = { .path = r->o->data, .split = r->o->split, .field = r->o->data_field,
+                                  .choose_columns = nib_data_choose_columns, .user = r };
     const nib_data_counts *c = &r->d->counts;
     nib_records *records = NULL;
     nib_status status;

@@ -4,6 +4,7 @@
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
 
+#include "format/table.h"
 #include "train/data_store.h"
 
 enum { NIB_MOST_UNUSED = 64 };
@@ -16,6 +17,11 @@ typedef struct nib_unused_fields {
     bool more;                         /* than the table has room for */
 } nib_unused_fields;
 
+typedef struct nib_skipped_columns { /* of the open Parquet file: not decoded */
+    char **names;
+    size_t count, capacity;
+} nib_skipped_columns;
+
 typedef struct nib_data_reader {
     nib_ctx *ctx;
     const nib_data_options *o;
@@ -25,6 +31,7 @@ typedef struct nib_data_reader {
     nib_tokens tokens;    /* of the record at hand */
     nib_tokens prompt;    /* of its prompt alone, where one is needed */
     nib_unused_fields unused;
+    nib_skipped_columns skipped;
     bool fatal;           /* what went wrong is no single record's fault */
     char first_bad[256];  /* what the first skipped record suffered from */
 } nib_data_reader;
@@ -46,6 +53,9 @@ nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char
 /* data_fields.c: counts what nobody reads of a record. */
 nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const char *where,
                                 nib_error *err);
+nib_status nib_data_note_skipped(nib_data_reader *r, const char *where, nib_error *err);
+/* For nib_records_options: leaves out the columns that nobody reads; `reader` is the reader. */
+nib_status nib_data_choose_columns(void *reader, nib_table *table, nib_error *err);
 /* "'context' (3 records), 'id' (12 records)" */
 void nib_data_list_unused(const nib_data_reader *r, char *out, size_t room);
 void nib_data_free_fields(nib_data_reader *r);

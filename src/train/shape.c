@@ -97,7 +97,7 @@ static bool has(const json_t *record, const char *key)
 }
 
 /* The order of formats.md 15.2: the more telling fields first. */
-static nib_record_shape shape_of(const nib_data_options *o, const json_t *record)
+nib_record_shape nib_shape_of(const nib_data_options *o, const json_t *record)
 {
     if (o->template_text) return NIB_SHAPE_TEMPLATE;
     if (o->prompt_template) return NIB_SHAPE_TEMPLATES;
@@ -139,7 +139,7 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
     if (!json_is_object(record))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
                         nib_shape_kind(record));
-    shape = shape_of(s->o, record);
+    shape = nib_shape_of(s->o, record);
     if (shape == NIB_SHAPE_UNKNOWN) {
         char fields[400];
         list_fields(record, fields, sizeof fields);

@@ -74,6 +74,9 @@ nib_status nib_shape_check(const nib_data_options *o, nib_error *err);
 /* Settles s->shape by the fields of a record.  NIB_E_FORMAT lists the fields that were found. */
 nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *where,
                              nib_error *err);
+/* The shape that records with these fields have, of which the values are not looked at (but for the
+ * prompt of a completion, which may be a text or a chat); NIB_SHAPE_UNKNOWN: none. */
+nib_record_shape nib_shape_of(const nib_data_options *o, const json_t *record);
 /* Opens the chat template if the shape needs one. */
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err);
 void nib_shaper_close(nib_shaper *s); /* zeroed is fine */

@@ -7,6 +7,7 @@
 #include "base/filemap.h"
 #include "format/json.h"
 #include "format/parquet_bits.h"
+#include "format/parquet_unpack.h"
 #include "format/snappy.h"
 #include "format/table.h"
 #include "test.h"
@@ -65,7 +66,8 @@ static void test_equals_pyarrow(void)
         "groups-pages.parquet",  "nested.parquet",        "nested-old-names.parquet",
         "maps.parquet",          "types.parquet",         "int96.parquet",
         "deltas.parquet",        "empty.parquet",         "datasets.parquet",
-        "old-lists.parquet",     "datasets-json.parquet",
+        "old-lists.parquet",     "datasets-json.parquet", "brotli.parquet",
+        "lz4-raw.parquet",
     };
 
     ctx = test_ctx();
@@ -123,10 +125,6 @@ static void test_refuses(void)
     char *data;
 
     ctx = test_ctx();
-    check_refused("refused-brotli.parquet", NULL,
-                  "d.parquet: column text: compressed with BROTLI (codec 4); known are");
-    check_refused("refused-lz4.parquet", "id",
-                  "d.parquet: column id: compressed with LZ4_RAW (codec 7)");
     check_refused("refused-values.parquet", "raw",
                   "column raw: values of this type cannot be read: bytes of a fixed");
     check_refused("refused-values.parquet", "image",
@@ -138,10 +136,38 @@ static void test_refuses(void)
     check_refused("refused-values.parquet", "by_number",
                   "column by_number.key_value.key: a key of a map that is not text");
     /* What is not used does no harm. */
-    data = load("refused-brotli.parquet", &bytes);
-    CHECK(!read_all(data, bytes, "id", &rows) && rows == 3);
     data = load("refused-values.parquet", &bytes);
     CHECK(!read_all(data, bytes, "id", &rows) && rows == 2);
+}
+
+/* Brotli and LZ4 in both its forms: exact lengths only, whatever the bytes. */
+static void test_codecs(void)
+{
+    /* "abcabcabcabcabcabcabcabc" by the reference programs */
+    static const uint8_t block[] = { 0x3a, 'a', 'b', 'c', 3, 0, 0x50, 'b', 'c', 'a', 'b', 'c' };
+    uint8_t framed[sizeof block + 8] = { 0, 0, 0, 22, 0, 0, 0, sizeof block }, out[64];
+    const char *wrong;
+
+    ctx = test_ctx();
+    memcpy(framed + 8, block, sizeof block);
+    CHECK(!nib_parquet_codec_known(NIB_PARQUET_LZO) && !nib_parquet_codec_known(9));
+    wrong = nib_parquet_unpack(ctx, NIB_PARQUET_LZ4_RAW, block, sizeof block, out, 22);
+    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22), "%s: %.22s", wrong ? wrong : "", out);
+    wrong = nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, framed, sizeof framed, out, 22);
+    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22), "Hadoop's frame: %s", wrong ? wrong : "");
+    CHECK(!nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, block, sizeof block, out, 22), "a bare block");
+    for (size_t n = 0; n < 40; n++) {
+        if (n == 22) continue;
+        CHECK(nib_parquet_unpack(ctx, NIB_PARQUET_LZ4_RAW, block, sizeof block, out, n), "%zu", n);
+        CHECK(nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, framed, sizeof framed, out, n), "%zu", n);
+    }
+    for (int i = 0; i < 2000; i++) {
+        uint8_t *junk = test_guarded(40), *to = test_guarded(64);
+        for (int k = 0; k < 40; k++) junk[k] = (uint8_t)test_rand();
+        nib_parquet_unpack(ctx, NIB_PARQUET_BROTLI, junk, 40, to, 64);
+        nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, junk, 40, to, 64);
+        nib_parquet_unpack(ctx, NIB_PARQUET_LZ4_RAW, junk, 40, to, 64);
+    }
 }
 
 static void test_refuses_containers(void)
@@ -350,6 +376,7 @@ int main(void)
         { "parquet refuses broken containers", test_refuses_containers },
         { "parquet cut short", test_cut_short },
         { "parquet with flipped bits", test_flipped_bits },
+        { "Brotli and LZ4", test_codecs },
         { "snappy", test_snappy },
         { "snappy from far back", test_snappy_far },
         { "packed integers", test_bits },

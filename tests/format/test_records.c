@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include "base/base.h"
 #include "format/records.h"
@@ -121,15 +122,89 @@ static void test_refused_files(void)
     CHECK_REFUSED("e.json: no list is in the field 'a'", "e.json", NULL, "a");
     CHECK_REFUSED("b.jsonl: only a .json file has a field", "b.jsonl", NULL, "a");
     put("f.json", "[1] [2]");
-    CHECK_REFUSED("f.json: line 1, column 5: ", "f.json", NULL, NULL);
+    CHECK_REFUSED("f.json: line 1, column 5: more text follows the value at '['", "f.json", NULL, NULL);
     put_bytes("g.txt", "one\nok\xff", 7);
     CHECK_REFUSED("g.txt: line 2, byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
-    put("h.jsonl.gz", "x");
-    CHECK_REFUSED("h.jsonl.gz: a compressed file or archive: unpack it first", "h.jsonl.gz", NULL,
+    put("h.jsonl.zst", "x");
+    CHECK_REFUSED("h.jsonl.zst: a compressed file or archive: unpack it first", "h.jsonl.zst", NULL,
+                  NULL);
+    put("h.parquet.gz", "x");
+    CHECK_REFUSED("h.parquet.gz: a compressed file or archive: unpack it first", "h.parquet.gz", NULL,
                   NULL);
     put("i.yaml", "x");
-    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet and .txt",
+    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and .parquet",
                   "i.yaml", NULL, NULL);
+    /* In plain words, whatever the library says. */
+    put("j.jsonl", "{\"a\": 1}\n{'a': 1}\n");
+    CHECK_REFUSED("j.jsonl: line 2, column 2: single quotes, where JSON has double quotes", "j.jsonl", NULL, NULL);
+    put("k.jsonl", "{\"a\": 1}\n{\"a\": 1\n");
+    CHECK_REFUSED("k.jsonl: line 2, column 7: the text ends before the value does", "k.jsonl", NULL, NULL);
+    put("l.jsonl", "{\"a\": 1, \"a\": 2}\n");
+    CHECK_REFUSED("the same key a second time at '\"a\"'", "l.jsonl", NULL, NULL);
+    put("m.jsonl", "<!DOCTYPE html>\n");
+    CHECK_REFUSED("m.jsonl: line 1, column 1: not JSON; it may be a page of HTML", "m.jsonl", NULL, NULL);
+    put("n.jsonl", "{\"a\": Infinity}\n");
+    CHECK_REFUSED("a number that JSON does not have", "n.jsonl", NULL, NULL);
+}
+
+/* What `datasets` 5.0.1 reads from a file called .jsonl, with the records it gives. */
+static void test_loose_json(void)
+{
+    put("a.jsonl", "[\n {\"a\": 1},\n {\"a\": 2}\n]");
+    CHECK_RECORDS("a.jsonl: record 1|{\"a\":1}\na.jsonl: record 2|{\"a\":2}\n", "a.jsonl", NULL);
+    put("b.jsonl", "\xef\xbb\xbf\n{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}{\"a\": 3}");
+    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\nb.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
+    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\nb.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
+    put("c.jsonl", "{\"a\": 1} {\"a\": 2}\n{\"a\": 3}{\"a\": 4}\n");
+    CHECK_RECORDS("c.jsonl: line 1|{\"a\":1}\nc.jsonl: line 1|{\"a\":2}\nc.jsonl: line 2|{\"a\":3}\nc.jsonl: line 2|{\"a\":4}\n", "c.jsonl", NULL);
+    put("d.jsonl", "{\"a\": NaN, \"b\": \"NaN \\\" NaN\"}\n{\"b\": [NaN, 1]}\n");
+    CHECK_RECORDS("d.jsonl: line 1|{\"a\":null,\"b\":\"NaN \\\" NaN\"}\nd.jsonl: line 2|{\"b\":[null,1]}\n", "d.jsonl", NULL);
+    put("e.jsonl", "{\"a\": \"x\\u0000y\"}\n");
+    CHECK_RECORDS("e.jsonl: line 1|{\"a\":\"x\\u0000y\"}\n", "e.jsonl", NULL);
+    put("f.json", "{\n\"a\": NaN}\n{\n\"a\": 2}\n");
+    CHECK_RECORDS("f.json: line 1|{\"a\":null}\nf.json: line 3|{\"a\":2}\n", "f.json", NULL);
+    put("g.jsonl", "{\n\"a\": 1}\n{\n\"a\" 2}\n");
+    CHECK_REFUSED("g.jsonl: record from line 3: line 2, column 5: not JSON", "g.jsonl", NULL, NULL);
+    put("h.txt", "\xef\xbb\xbfone\n");
+    CHECK_RECORDS("h.txt|{\"text\":\"one\\n\"}\n", "h.txt", NULL);
+}
+
+/* Packed with gzip, in one member and in two; cut short and damaged. */
+static void put_gzip(const char *name, const char *text, size_t members)
+{
+    uint8_t packed[4096];
+    size_t used = 0;
+
+    for (size_t i = 0; i < members; i++) {
+        z_stream z = { .next_in = (Bytef *)(uintptr_t)text, .avail_in = (unsigned)strlen(text) };
+
+        if (deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) abort();
+        z.next_out = packed + used;
+        z.avail_out = (unsigned)(sizeof packed - used);
+        CHECK(deflate(&z, Z_FINISH) == Z_STREAM_END);
+        used = sizeof packed - z.avail_out;
+        deflateEnd(&z);
+    }
+    put_bytes(name, (const char *)packed, used);
+    put_bytes("cut.jsonl.gz", (const char *)packed, used - 9);
+    packed[14] ^= 0x40;
+    put_bytes("damaged.jsonl.gz", (const char *)packed, used);
+}
+
+static void test_gzip(void)
+{
+    put_gzip("a.jsonl.gz", "{\"a\": 1}\n", 2);
+    CHECK_RECORDS("a.jsonl.gz: line 1|{\"a\":1}\na.jsonl.gz: line 2|{\"a\":1}\n", "a.jsonl.gz", NULL);
+    put_gzip("b.json.gz", "[{\"a\": 1}]", 1);
+    CHECK_RECORDS("b.json.gz: record 1|{\"a\":1}\n", "b.json.gz", NULL);
+    put_gzip("c.CSV.GZ", "a\n1\n", 1);
+    CHECK_RECORDS("c.CSV.GZ: line 2|{\"a\":\"1\"}\n", "c.CSV.GZ", NULL);
+    put_gzip("d.jsonl", "{\"a\": 1}\n", 1); /* whatever its name */
+    CHECK_RECORDS("d.jsonl: line 1|{\"a\":1}\n", "d.jsonl", NULL);
+    CHECK_REFUSED("cut.jsonl.gz: the gzip data ends in the middle", "cut.jsonl.gz", NULL, NULL);
+    CHECK_REFUSED("damaged.jsonl.gz: ", "damaged.jsonl.gz", NULL, NULL);
+    put_gzip("e.jsonl.gz", "", 1);
+    CHECK_REFUSED("e.jsonl.gz: empty", "e.jsonl.gz", NULL, NULL);
 }
 
 /* A line that is no JSON can be stepped over; a table with a bad row cannot. */
@@ -218,9 +293,9 @@ static void test_splits(void)
     CHECK_REFUSED("no-train: no file of the split train: there are test.csv", "no-train", NULL,
                   NULL);
     put_names("unknown", (const char *[]){ "a.bin", "b/c.yaml", NULL });
-    CHECK_REFUSED(".txt; there are a.bin, b/c.yaml", "unknown", NULL, NULL);
-    put_names("packed", (const char *[]){ "train.jsonl.gz", "README.md", NULL });
-    CHECK_REFUSED("packed/train.jsonl.gz: a compressed file", "packed", NULL, NULL);
+    CHECK_REFUSED(".parquet; there are a.bin, b/c.yaml", "unknown", NULL, NULL);
+    put_names("packed", (const char *[]){ "train.jsonl.zst", "README.md", NULL });
+    CHECK_REFUSED("packed/train.jsonl.zst: a compressed file", "packed", NULL, NULL);
     put_names("empty", (const char *[]){ "README.md", NULL });
     CHECK_REFUSED("empty: a folder without a data file", "empty", NULL, NULL);
 }
@@ -257,7 +332,7 @@ static void test_every_allocation_fails_once(void)
 }
 
 static const test_case cases[] = {
-    { "kinds", test_kinds },
+    { "kinds", test_kinds }, { "loose_json", test_loose_json }, { "gzip", test_gzip },
     { "refused files", test_refused_files },
     { "going on", test_going_on },
     { "splits", test_splits },

@@ -132,6 +132,17 @@ static void test_limits(void)
     CHECK(nib_yaml_parse(test_ctx(), text, n - 1, "f", &y, &err) == NIB_E_FORMAT, "too deep");
 }
 
+/* Windows' editors put one there; libyaml by itself stumbles over it before a first key. */
+static void test_byte_order_mark(void)
+{
+    nib_yaml *y = NULL;
+    nib_error err;
+
+    REQUIRE_OK(parse("\xef\xbb\xbfmodel: a\nseed: 1\n", &y, &err), err);
+    CHECK(member(nib_yaml_root(y), "model") && member(nib_yaml_root(y), "seed"));
+    nib_yaml_close(y);
+}
+
 static void test_allocations(void)
 {
     static const char text[] = "a: 1\nb: [x, y]\nc: {d: 2}\n";
@@ -180,7 +191,7 @@ int main(void)
                                        { "whole_documents", test_whole_documents },
                                        { "refusals", test_refusals },
                                        { "limits", test_limits },
-                                       { "allocations", test_allocations },
+                                       { "byte_order_mark", test_byte_order_mark }, { "allocations", test_allocations },
                                        { "seeds", test_seeds } };
     return test_main("yaml", cases, NIB_COUNT(cases));
 }

@@ -116,12 +116,15 @@ DELTAS = pa.table({
 })
 
 
+def write_codecs():
+    ids = pa.table({"id": [1, 2, 3], "text": ["a", "b", "c"]})
+    write("brotli.parquet", ids, compression={"id": "none", "text": "brotli"})
+    write("lz4-raw.parquet", ids, compression="lz4")  # arrow writes bare blocks, LZ4_RAW
+
+
 def write_refused():
     """What nibble does not read: no .jsonl beside them."""
-    ids = pa.table({"id": [1, 2, 3], "text": ["a", "b", "c"]})
     how = {"store_schema": False, "write_statistics": False}
-    pq.write_table(ids, os.path.join(OUT, "refused-brotli.parquet"), compression={"id": "none", "text": "brotli"}, **how)
-    pq.write_table(ids, os.path.join(OUT, "refused-lz4.parquet"), compression="lz4", **how)
     odd = pa.table({"id": [1, 2], "raw": pa.array([b"ab", b"cd"], pa.binary(2)), "image": [b"\xff\xd8", b"\0"],
                     "far": [float("inf"), 0.], "much": pa.array([2**64 - 1, 0], pa.uint64()),
                     "by_number": pa.array([[(1, "a")], []], pa.map_(pa.int64(), pa.string()))})
@@ -262,4 +265,5 @@ if __name__ == "__main__":
     write_with_datasets("datasets.parquet")
     write_json_of_datasets("datasets-json.parquet")
     write_old_lists("old-lists.parquet")
+    write_codecs()
     write_refused()
