@@ -18,6 +18,7 @@ int verb_evaluate(int argc, char **argv)
         { "template", OPTION_STRING, &o.data.template_text, "'{a} {b}'", "a text record from named fields" },
         { "prompt-template", OPTION_STRING, &o.data.prompt_template, "'{q}'", "with --completion-template: a masked record" },
         { "completion-template", OPTION_STRING, &o.data.completion_template, "'{a}'", "what is predicted" },
+        { "dataset-config", OPTION_STRING, &o.data.dataset_config, "main", "of a folder whose README.md describes several data sets" },
         { "split", OPTION_STRING, &o.data.split, "test", "of a folder's files; default: train, or all" },
         { "data-field", OPTION_STRING, &o.data.data_field, "data", "the member of a .json file that holds the records" },
         { "chat-template", OPTION_STRING, &o.data.chat_template, "FILE", "Jinja, in place of the model's own" },

@@ -144,6 +144,7 @@ static bool is_listed(const char *name)
 {
     static const char *const keys[] = { "model_name_or_path",
                                         "data",
+                                        "dataset_config",
                                         "split",
                                         "data_field",
                                         "chat_template",

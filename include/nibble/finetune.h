@@ -39,6 +39,8 @@ typedef struct nib_lora_options {
 /* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
+    const char *dataset_config; /* of a folder whose README.md describes several data sets; NULL: the
+                                   only one, or its default */
     const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */
     const char *data_field;     /* of a .json file: the member that holds the records; NULL: its
                                  * only list */

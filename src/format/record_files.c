@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "format/record_configs.h"
+
 enum { MOST_FILES = 65536, MOST_FOLDERS = 4096 };
 
 bool nib_record_kind_of(const char *path, nib_record_kind *out)
@@ -356,6 +358,49 @@ static nib_status refuse_unknown(const char *path, const char *found, nib_error 
                     found ? "; there are " : "", found ? found : "");
 }
 
+/* --- a folder that describes itself --- */
+
+/* Puts the files of the config's patterns first, pattern by pattern, and frees the others. */
+static void choose_matching(nib_ctx *ctx, const nib_record_config *config, nib_record_files *files)
+{
+    size_t top_bytes = strlen(config->folder), kept = 0;
+
+    for (size_t p = 0; p < config->count; p++)
+        for (size_t i = kept; i < files->count; i++) {
+            const char *name = files->paths[i] + top_bytes;
+            char *path = files->paths[i];
+
+            if (!nib_path_matches(config->patterns[p], name + strspn(name, "/"))) continue;
+            memmove(files->paths + kept + 1, files->paths + kept, (i - kept) * sizeof *files->paths);
+            files->paths[kept++] = path;
+        }
+    for (size_t i = kept; i < files->count; i++) nib_free(ctx, files->paths[i]);
+    files->count = kept;
+}
+
+static nib_status find_described(nib_ctx *ctx, const nib_record_config *config,
+                                 nib_record_files *files, nib_error *err)
+{
+    char found[600] = "";
+    nib_status status = list_all(ctx, config->folder, files, err);
+    size_t all = files->count;
+
+    if (status) return status;
+    choose_matching(ctx, config, files);
+    if (files->count == 0)
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: config %s names for split %s '%.200s'%s, which is none of its %zu files",
+                        config->folder, config->name, config->split, config->patterns[0],
+                        config->count > 1 ? " and more" : "", all);
+    nib_note(ctx, "%s: config %s, split %s: %zu of %zu files: %s", config->folder, config->name,
+             config->split, files->count, all,
+             list_text(files, strlen(config->folder), found, sizeof found));
+    filter(ctx, files, is_record_file, NULL);
+    if (files->count == 0) return refuse_unknown(config->folder, found, err);
+    choose_kind(ctx, config->folder, files);
+    return NIB_OK;
+}
+
 static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *split,
                                  nib_record_files *files, nib_error *err)
 {
@@ -377,14 +422,24 @@ static nib_status find_in_folder(nib_ctx *ctx, const char *top, const char *spli
     return status;
 }
 
-nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split,
-                                 nib_record_files *files, nib_error *err)
+nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *config,
+                                 const char *split, nib_record_files *files, nib_error *err)
 {
+    nib_record_config chosen = { 0 };
     nib_record_kind kind;
     struct stat info;
+    nib_status status;
 
     if (stat(path, &info)) return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode)) return find_in_folder(ctx, path, split, files, err);
+    if (S_ISDIR(info.st_mode)) {
+        status = nib_record_config_choose(ctx, path, config, split, &chosen, err);
+        if (!status && chosen.split) status = find_described(ctx, &chosen, files, err);
+        else if (!status) status = find_in_folder(ctx, chosen.folder, split, files, err);
+        nib_record_config_free(ctx, &chosen);
+        return status;
+    }
+    if (config)
+        return nib_fail(err, NIB_E_INVALID, "%s: dataset_config is for folders, this is a file", path);
     if (!nib_record_kind_of(path, &kind)) return refuse_unknown(path, NULL, err);
     return add(ctx, files, nib_strdup(ctx, path), 1, path, err);
 }

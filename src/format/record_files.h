@@ -1,6 +1,7 @@
 /* record_files.h - which files hold the records of a path, as `datasets` chooses them.
  *
- * A file is taken as it is.  A folder is searched with its subfolders; hidden names, names of
+ * A file is taken as it is.  A folder that describes itself (record_configs.h) has the files it
+ * names, and no others.  Any other folder is searched with its subfolders; hidden names, names of
  * folders that begin with two underscores, and the files that describe a data set (README.md,
  * dataset_info.json, state.json, ...) are passed over.  A split is named, in this order, by
  *     data/SPLIT-00000-of-00002.ENDING
@@ -36,9 +37,11 @@ typedef struct nib_record_files {
     size_t count, capacity;
 } nib_record_files;
 
-/* Finds the files of `path`; at least one, all of known kinds.  `files` starts zeroed and is the
+/* Finds the files of `path`; at least one, all of known kinds.  config: of a folder that describes
+ * itself; NULL: the only or the default one.  `files` starts zeroed and is the
  * caller's to free, also after a failure. */
-nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *split,
+nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *config,
+                                 const char *split,
                                  nib_record_files *files, nib_error *err);
 void nib_record_files_free(nib_ctx *ctx, nib_record_files *files);
 

@@ -372,7 +372,7 @@ nib_status nib_records_open(nib_ctx *ctx, const nib_records_options *o, nib_reco
     r->ctx = ctx;
     r->choose_columns = o->choose_columns;
     r->user = o->user;
-    status = nib_record_files_find(ctx, o->path, o->split, &r->files, err);
+    status = nib_record_files_find(ctx, o->path, o->config, o->split, &r->files, err);
     if (status) goto done;
     for (size_t i = 0; i < r->files.count; i++)
         r->where_bytes = nib_max(r->where_bytes, strlen(r->files.paths[i]) + 48);

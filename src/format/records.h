@@ -24,6 +24,7 @@ typedef struct nib_records nib_records;
 /* Strings are borrowed until nib_records_open() returns. */
 typedef struct nib_records_options {
     const char *path;  /* a file or a folder */
+    const char *config; /* of a folder whose README.md names several; NULL: the only or default one */
     const char *split; /* of a folder: the files of this split; NULL: train, or all if no file names
                           a split */
     const char

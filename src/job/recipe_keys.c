@@ -107,6 +107,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("template", OWN, TEXT, o.data.template_text, "'{a} {b}'", "a text record from named fields")
     RESULT("prompt_template", OWN, TEXT, o.data.prompt_template, "'{q}'", "with --completion-template: a masked record")
     RESULT("completion_template", OWN, TEXT, o.data.completion_template, "'{a}'", "what is trained")
+    RESULT("dataset_config", OWN, TEXT, o.data.dataset_config, "main", "of a folder whose README.md describes several data sets")
     RESULT("split", OWN, TEXT, o.data.split, "train", "of a folder's files; default: train, or all")
     RESULT("data_field", OWN, TEXT, o.data.data_field, "data", "the member of a .json file that holds the records; default: its only list")
     RESULT("chat_template", OWN, TEXT, o.data.chat_template, "FILE", "Jinja, in place of the model's own")
@@ -124,6 +125,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     FREE("assistant_only_loss", SFT, CHOICE, assistant_only_loss, NULL, "train-on-turns all; false: everything")
     FREE("completion_only_loss", SFT, CHOICE, completion_only_loss, NULL, "false: train-on-prompt")
     ALIAS("chat_template_path", SFT, "chat_template")
+    ALIAS("dataset_config_name", OWN, "dataset_config")
     ALIAS("dataset_train_split", OWN, "split")
     ALIAS("dataset_test_split", OWN, "eval_split")
 

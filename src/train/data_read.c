@@ -143,7 +143,7 @@ static nib_status keep_template(reader *r, nib_error *err)
 
 static nib_status read_all(reader *r, nib_error *err)
 {
-    nib_records_options where = { .path = r->o->data, .split = r->o->split, .field = r->o->data_field,
+    nib_records_options where = { .path = r->o->data, .config = r->o->dataset_config, .split = r->o->split, .field = r->o->data_field,
                                   .choose_columns = nib_data_choose_columns, .user = r };
     const nib_data_counts *c = &r->d->counts;
     nib_records *records = NULL;
