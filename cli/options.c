@@ -1,6 +1,7 @@
 /* options.c - reading command lines. */
 #include "options.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const aliases[][2] = {
     { "max-length", "max-seq-length" },
@@ -168,6 +170,22 @@ static bool add_pair(option_pairs *pairs, const char *name, const char *value)
     return true;
 }
 
+/* The words of recipes (YAML's), in any case, so that Python's True and False are among them. */
+static bool read_truth(const char *text, bool *out)
+{
+    static const char *const words[] = { "true", "yes", "on", "false", "no", "off" };
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasecmp(text, words[i]) == 0) return *out = i < 3, true;
+    return false;
+}
+
+/* Of a word by itself behind a flag: nothing that could be a file. */
+static bool is_truth_word(const char *text)
+{
+    return text && (strcasecmp(text, "true") == 0 || strcasecmp(text, "false") == 0);
+}
+
 static bool set_flag(const option *o, bool on)
 {
     if (o->kind == OPTION_PAIR_FLAG) return add_pair(o->target, o->name, on ? "true" : "false");
@@ -239,7 +257,13 @@ static bool set_value(const option *o, char *text)
     return false;
 }
 
-static int parse_one(verb *v, char *argument, char *next, bool *took_next)
+static bool takes_one(const verb *v, const option *o)
+{
+    return o->kind != OPTION_LIST && !(v->repeats && v->repeats(o->name));
+}
+
+/* given [option_count]: the values that options had before. */
+static int parse_one(verb *v, char *argument, char *next, const char **given, bool *took_next)
 {
     char name[128], *value = strchr(argument, '=');
     size_t n = value ? (size_t)(value - argument) : strlen(argument);
@@ -260,12 +284,11 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
     }
     if (!o) return unknown_option(v, name);
     if (is_flag(o)) {
-        if (!value && !off && next && (strcmp(next, "true") == 0 || strcmp(next, "false") == 0))
-            value = next, *took_next = true;
-        if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+        bool on = true;
+        if (!value && !off && is_truth_word(next)) value = next, *took_next = true;
+        if (value && !read_truth(value, &on))
             return options_misuse(v, "--%s: expected true or false, got '%s'", o->name, value);
-        if (!set_flag(o, value ? (strcmp(value, "true") == 0) != off : !off))
-            return options_misuse(v, "too many options");
+        if (!set_flag(o, on != off)) return options_misuse(v, "too many options");
         return 0;
     }
     if (!value) {
@@ -274,6 +297,10 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
         value = next;
         *took_next = true;
     }
+    if (takes_one(v, o) && given[o - v->options] && strcmp(given[o - v->options], value) != 0)
+        return options_misuse(v, "--%s is given twice, '%s' and '%s': it takes one value", o->name,
+                              given[o - v->options], value);
+    given[o - v->options] = value;
     if (!set_value(o, value))
         return options_misuse(v, "--%s: expected %s, got '%s'", o->name, expected(o), value);
     return 0;
@@ -282,7 +309,9 @@ static int parse_one(verb *v, char *argument, char *next, bool *took_next)
 int options_parse(verb *v, int argc, char **argv)
 {
     bool only_positional = false;
+    const char *given[OPTION_PAIR_ROOM + 64] = { 0 };
 
+    assert(v->option_count <= sizeof given / sizeof *given);
     for (int i = 0; i < argc; i++) {
         bool took_next;
         int code;
@@ -306,7 +335,8 @@ int options_parse(verb *v, int argc, char **argv)
             v->positional[v->positional_count++] = argv[i];
             continue;
         }
-        code = parse_one(v, argv[i] + 2, i + 1 < argc ? argv[i + 1] : NULL, &took_next);
+        code = parse_one(v, argv[i] + 2, i + 1 < argc ? argv[i + 1] : NULL, given,
+                         &took_next);
         if (code) return code;
         i += took_next;
     }

@@ -8,7 +8,7 @@
 #include "nibble/model.h"
 
 typedef enum option_kind {
-    OPTION_FLAG,    /* bool: --x, --x true|false, --no-x */
+    OPTION_FLAG,    /* bool: --x, --x true|false (any case), --x=yes, --no-x */
     OPTION_CHOICE,  /* int: -1 unset, 0 or 1, given as a flag */
     OPTION_COUNT,   /* int, 1 or more */
     OPTION_NATURAL, /* int, 0 or more */
@@ -49,6 +49,7 @@ typedef struct verb {
     size_t positional_count, positional_wanted;
     /* of the group that an option begins, or NULL; may be NULL */
     const char *(*heading)(const char *name);
+    bool (*repeats)(const char *name); /* may the option come again with another value; NULL: lists only */
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 

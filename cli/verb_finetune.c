@@ -237,6 +237,7 @@ int verb_finetune(int argc, char **argv)
             "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
             "MODEL is a directory; RECIPE a YAML file of the options below, with underscores.",
         .options = options,
+        .repeats = nib_recipe_key_is_list,
         .heading = heading_of,
         .positional_most = OPTION_POSITIONAL_ROOM
     };

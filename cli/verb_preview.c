@@ -183,6 +183,7 @@ int verb_preview(int argc, char **argv)
             "are warnings a last one, {warnings: [{code, text}]}.\n"
             "All keys of a recipe are understood; these have to do with data:",
         .options = options,
+        .repeats = nib_recipe_key_is_list,
         .positional_most = OPTION_POSITIONAL_ROOM
     };
     const char *no_color = getenv("NO_COLOR");

@@ -89,6 +89,9 @@ typedef struct nib_train_options {
     const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch" */
     int logging_steps, save_steps; /* save_steps 0: no checkpoints on the way */
     int eval_steps;             /* 0: logging_steps */
+    /* The same three as fractions of the run's steps, rounded up, as the Trainer takes values below 1;
+     * 0: the numbers above count. */
+    double logging_steps_ratio, save_steps_ratio, eval_steps_ratio;
     bool logging_first_step;
     int save_total_limit;       /* checkpoints kept, besides the best; 0: all */
     int per_device_eval_batch_size;

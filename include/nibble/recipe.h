@@ -31,6 +31,8 @@ typedef struct nib_recipe_key {
     const char *help;
 } nib_recipe_key;
 
+/* Is the key's value a list or a map, which a second value adds to? */
+bool nib_recipe_key_is_list(const char *name);
 /* The table; NULL past its end. */
 const nib_recipe_key *nib_recipe_key_at(size_t i);
 

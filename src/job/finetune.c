@@ -176,10 +176,10 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
                                       t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,
                                       &j->eval_records, err);
         if (!status && !evaluates) {
-            nib_note(
-                j->ctx,
-                "val_size: %zu records are held out; eval_strategy steps or epoch evaluates on them",
-                nib_dataset_count(j->eval_records));
+            nib_warn_code(j->ctx, "not-evaluated",
+                          "val_size: %zu records are held out and nothing is evaluated on them, for "
+                          "eval_strategy is no",
+                          nib_dataset_count(j->eval_records));
             nib_dataset_close(j->eval_records);
             j->eval_records = NULL;
         }
@@ -188,6 +188,9 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
         if (o->eval_data || o->eval_split) eval.split = o->eval_split;
         source.options = &eval;
         status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
+    } else if (!status && (o->eval_data || o->eval_split)) {
+        nib_warn_code(j->ctx, "not-evaluated", "%s: nothing is evaluated on it, for eval_strategy is no",
+                      o->eval_data ? "eval_data" : "eval_split");
     }
     return status;
 }
@@ -299,6 +302,10 @@ static nib_status run(job *j, nib_error *err)
 {
     nib_status status = prepare(j, err);
 
+    if (!status) {
+        nib_finetune_settle_steps(&j->options.train, j->trainer->steps);
+        status = nib_finetune_check_strategies(j->o, err);
+    }
     if (!status) status = nib_finetune_resolve(j, err);
     if (!status) nib_finetune_warn_elsewhere(j);
     if (!status) status = nib_warnings_check(j->ctx, err); /* before anything is written */
@@ -319,9 +326,10 @@ static nib_status check_paging(const job *j, nib_error *err)
 
 nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_error *err)
 {
-    job j = { .ctx = ctx, .o = options, .dir = { .lock = -1 } };
+    job j = { .ctx = ctx, .options = *options, .dir = { .lock = -1 } };
     nib_status status = check_options(options, err);
 
+    j.o = &j.options;
     if (!status) status = check_places(options, err);
     if (!status && !options->dry_run)
         status = nib_rundir_open(ctx, options->output_dir,

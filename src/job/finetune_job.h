@@ -15,7 +15,8 @@ enum { NIB_SETTINGS_ROOM = 4096 };
 
 typedef struct nib_finetune_job {
     nib_ctx *ctx;
-    const nib_finetune_options *o;
+    nib_finetune_options options; /* the caller's, with fractions of steps made numbers */
+    const nib_finetune_options *o; /* those */
     nib_rundir dir;
     nib_tokenizer *tokenizer;
     nib_model *model;
@@ -49,6 +50,8 @@ typedef struct nib_finetune_job {
  * some that do not go together. */
 nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_error *err);
 
+/* Fractions of the run's steps become numbers of steps. */
+void nib_finetune_settle_steps(nib_train_options *t, uint64_t steps);
 int nib_finetune_eval_steps(const nib_train_options *t); /* logging_steps unless set */
 bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);

@@ -12,6 +12,21 @@ static nib_status check_word(const char *key, const char *word, nib_error *err)
                     word ? word : "");
 }
 
+static void settle(int *number, double *ratio, uint64_t steps)
+{
+    if (*ratio > 0) *number = (int)ceil((double)steps * *ratio); /* as TrainerState.compute_steps */
+    *ratio = 0;
+}
+
+void nib_finetune_settle_steps(nib_train_options *t, uint64_t steps)
+{
+    settle(&t->logging_steps, &t->logging_steps_ratio, steps);
+    settle(&t->save_steps, &t->save_steps_ratio, steps);
+    settle(&t->eval_steps, &t->eval_steps_ratio, steps);
+}
+
+static bool is_fraction(double x) { return x >= 0 && x < 1; }
+
 int nib_finetune_eval_steps(const nib_train_options *t)
 {
     return t->eval_steps > 0 ? t->eval_steps : t->logging_steps;
@@ -52,6 +67,7 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
             "load_best_model_at_end: save_strategy is %s and eval_strategy %s, they must "
             "be the same",
             t->save_strategy, t->eval_strategy);
+    if (t->save_steps_ratio > 0 || t->eval_steps_ratio > 0) return NIB_OK; /* once they are numbers */
     if (strcmp(t->save_strategy, "steps") == 0 &&
         (t->save_steps <= 0 || t->save_steps % nib_finetune_eval_steps(t)))
         return nib_fail(err, NIB_E_INVALID,
@@ -75,7 +91,12 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
     if (o->val_size > 0 && (o->eval_data || o->eval_split))
         return nib_fail(err, NIB_E_INVALID, "val_size and %s exclude each other",
                         o->eval_data ? "eval_data" : "eval_split");
-    if (t->logging_steps < 1)
+    if (!is_fraction(t->logging_steps_ratio) || !is_fraction(t->save_steps_ratio) ||
+        !is_fraction(t->eval_steps_ratio))
+        return nib_fail(err, NIB_E_INVALID,
+                        "logging_steps %g, save_steps %g, eval_steps %g: a fraction of the steps is in [0, 1)",
+                        t->logging_steps_ratio, t->save_steps_ratio, t->eval_steps_ratio);
+    if (t->logging_steps < 1 && !(t->logging_steps_ratio > 0))
         return nib_fail(err, NIB_E_INVALID, "logging_steps: %d is less than 1", t->logging_steps);
     if (t->save_steps < 0 || t->eval_steps < 0 || t->save_total_limit < 0)
         return nib_fail(err, NIB_E_INVALID,

@@ -59,3 +59,13 @@ const char *nib_recipe_nearest(const char *name)
     }
     return nearest;
 }
+
+bool nib_recipe_key_is_list(const char *name)
+{
+    size_t found = nib_recipe_find(name);
+    nib_recipe_kind kind = found == SIZE_MAX ? NIB_KEY_NONE
+                                             : nib_recipe_rows[nib_recipe_follow(found)].kind;
+
+    return kind == NIB_KEY_NAMES || kind == NIB_KEY_NUMBERS || kind == NIB_KEY_PATTERN ||
+           kind == NIB_KEY_WORDS;
+}

@@ -33,6 +33,8 @@
 #define NO_WORDS " false=no False=no off=no" /* what YAML's `no` may have become on its way */
 #define COUNTED(name, owner, kind, field, count, example, help) \
     ROW(name, owner, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_ALWAYS, AT(field), AT(count), NULL, example, help),
+#define STEPS(kind, result, name, field, ratio, example, help) \
+    ROW(name, TRAIN, NIB_RECIPE_USED, NIB_KEY_##kind, NIB_RESULT_##result, AT(o.train.field), AT(o.train.ratio), NULL, example, help),
 #define COMPUTE(name, owner, slot, example, help) \
     { { name, owner, NIB_RECIPE_USED, (slot) >= NIB_COMPUTE_BF16, example, help }, NIB_KEY_COMPUTE, (slot) == NIB_COMPUTE_KEY ? NIB_RESULT_ALWAYS : NIB_RESULT_NEVER, slot, 0, NULL },
 /* How weights are held: what is read here is checked by the format it belongs to (quant/format.h). */
@@ -148,20 +150,20 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("loraplus_weight_decay", PLUS, FLOAT, o.train.loraplus_weight_decay, "0.01", "in place of weight-decay, with LoRA+")
     WORDS("lr_scheduler_type", TRAIN, o.train.lr_scheduler_type, "linear cosine cosine_with_restarts constant constant_with_warmup", "linear", "linear, cosine, cosine_with_restarts, constant, constant_with_warmup")
     COUNTED("lr_scheduler_kwargs", TRAIN, PATTERN, o.train.lr_scheduler_kwargs, o.train.lr_scheduler_kwarg_count, "num_cycles=2", "waves of the cosines")
-    RESULT("warmup_steps", TRAIN, INT, o.train.warmup_steps, "10", "default 0")
+    STEPS(WARMUP, ALWAYS, "warmup_steps", warmup_steps, warmup_ratio, "10", "default 0; below 1: warmup-ratio")
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05", "of all steps, when no warmup-steps")
     RESULT("seed", TRAIN, SEED, o.train.seed, "42", "of the adapter, the dropout and the order")
     RESULT("data_seed", TRAIN, LONG, o.train.data_seed, "42", "of the order alone")
     RESULT("shuffle", OWN, BOOL, o.train.shuffle, NULL, "--no-shuffle keeps the file's order")
     FREE_WORDS("logging_strategy", TRAIN, o.train.logging_strategy, "steps epoch no" NO_WORDS, "steps", "steps, epoch or no")
-    FREE("logging_steps", TRAIN, INT, o.train.logging_steps, "1", "steps from one line to the next")
+    STEPS(STEPS, NEVER, "logging_steps", logging_steps, logging_steps_ratio, "1", "steps from one line to the next; below 1: a fraction of all")
     FREE("logging_first_step", TRAIN, BOOL, o.train.logging_first_step, NULL, "a line for step 1 too")
     WORDS_IF(BEST, "save_strategy", TRAIN, o.train.save_strategy, "steps epoch no" NO_WORDS, "steps", "steps, epoch or no")
-    RESULT_IF(BEST, "save_steps", TRAIN, INT, o.train.save_steps, "500", "steps from one checkpoint to the next; 0: none")
+    STEPS(STEPS, BEST, "save_steps", save_steps, save_steps_ratio, "500", "steps from one checkpoint to the next; below 1: a fraction of all; 0: none")
     FREE("save_total_limit", TRAIN, INT, o.train.save_total_limit, "3", "checkpoints kept, besides the best; default: all")
     FREE("resume_from_checkpoint", TRAIN, TEXT, o.resume_from_checkpoint, "last", "last, or a checkpoint's directory")
-    WORDS("eval_strategy", TRAIN, o.train.eval_strategy, "no steps epoch" NO_WORDS, "no", "no, steps or epoch")
-    RESULT_IF(EVALUATED, "eval_steps", TRAIN, INT, o.train.eval_steps, "50", "steps from one evaluation to the next; default: logging-steps")
+    WORDS("eval_strategy", TRAIN, o.train.eval_strategy, "no steps epoch" NO_WORDS, "epoch", "no, steps or epoch; default: epoch where there are records to evaluate on, else no")
+    STEPS(STEPS, EVALUATED, "eval_steps", eval_steps, eval_steps_ratio, "50", "steps from one evaluation to the next; below 1: a fraction of all; default: logging-steps")
     RESULT_IF(EVALUATED, "per_device_eval_batch_size", TRAIN, INT, o.train.per_device_eval_batch_size, "8", "records evaluated at a time")
     RESULT_IF(EVALUATED, "load_best_model_at_end", TRAIN, BOOL, o.train.load_best_model_at_end, NULL, "the adapter is the best evaluated one")
     WORDS_IF(EVALUATED, "metric_for_best_model", TRAIN, o.train.metric_for_best_model, "loss eval_loss perplexity eval_perplexity", "loss", "loss or perplexity")
@@ -323,7 +325,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     IGNORED("pad_token", SFT, NULL, NO_PADDING)
     REFUSED("truncation_mode", SFT, "keep_start", "longer records keep their start")
     FLAG_REFUSED("shuffle_dataset", SFT, "false", "it is a second shuffle, before the Trainer's (shuffle, data_seed)")
-    FLAG_REFUSED("packing", SFT, "false", "it changes which records make a step; batches are ragged, nothing is padded without it")
+    FREE("packing", SFT, CHOICE, packing, NULL, "tokens-per-batch of max-seq-length, unless that is given")
     IGNORED("packing_strategy", SFT, "bfd", "belongs to packing")
     FLAG_REFUSED("eval_packing", SFT, "false", "records are evaluated one by one")
     FLAG_IGNORED("padding_free", SFT, "false true", ALWAYS)

@@ -12,6 +12,8 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_CHOICE,  /* int: -1 unset, 0, 1 */
     NIB_KEY_INT,     /* int */
     NIB_KEY_BATCH,   /* int, or auto: 0 */
+    NIB_KEY_STEPS,   /* int, also written 500.0; or below 1 a fraction of all steps, at `second` */
+    NIB_KEY_WARMUP,  /* the same, whose fraction is a key of its own (warmup_ratio) */
     NIB_KEY_SEED,    /* uint64_t */
     NIB_KEY_LONG,    /* int64_t */
     NIB_KEY_SIZE,    /* uint64_t bytes: 512MiB */
@@ -52,7 +54,7 @@ extern const size_t nib_recipe_row_count;
 typedef struct nib_recipe_values {
     nib_finetune_options o;
     const char *dataset_text_field;
-    int assistant_only_loss, completion_only_loss; /* -1: not given */
+    int assistant_only_loss, completion_only_loss, packing; /* -1: not given */
 } nib_recipe_values;
 
 /* All defaults. */

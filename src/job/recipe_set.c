@@ -5,7 +5,7 @@
 
 nib_recipe_values nib_recipe_defaults(void)
 {
-    nib_recipe_values v = { .assistant_only_loss = -1, .completion_only_loss = -1 };
+    nib_recipe_values v = { .assistant_only_loss = -1, .completion_only_loss = -1, .packing = -1 };
 
     nib_finetune_defaults(&v.o);
     return v;
@@ -43,6 +43,8 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_CHOICE] = sizeof(int),
                                     [NIB_KEY_INT] = sizeof(int),
                                     [NIB_KEY_BATCH] = sizeof(int),
+                                    [NIB_KEY_STEPS] = sizeof(int),
+                                    [NIB_KEY_WARMUP] = sizeof(int),
                                     [NIB_KEY_SEED] = 8,
                                     [NIB_KEY_LONG] = 8,
                                     [NIB_KEY_SIZE] = 8,
@@ -63,7 +65,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
         return;
     }
     memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
-    if (row->second)
+    if (row->second && row->kind != NIB_KEY_WARMUP)
         memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
 }
 
@@ -274,6 +276,33 @@ static nib_status settle_loss(nib_recipe *r, nib_error *err)
     return NIB_OK;
 }
 
+/* Nothing is padded and packed records do not see each other, so what packing asks for is micro-batches
+ * filled up to a length. */
+static void settle_packing(nib_recipe *r)
+{
+    nib_train_options *t = &r->v.o.train;
+
+    if (r->v.packing != 1 || t->tokens_per_batch) return;
+    t->tokens_per_batch = r->v.o.data.max_seq_length;
+    nib_note(r->ctx, "packing: micro-batches are filled with whole records up to %d tokens "
+                     "(tokens_per_batch of max_seq_length), in place of %d records each; records do not "
+                     "see each other",
+             t->tokens_per_batch, t->per_device_train_batch_size);
+}
+
+/* Records to evaluate on are given to be evaluated on. */
+static void settle_evaluation(nib_recipe *r)
+{
+    nib_finetune_options *o = &r->v.o;
+    const char *what = o->eval_data ? "eval_data" : o->eval_split ? "eval_split" : "val_size";
+
+    if (!o->eval_data && !o->eval_split && !(o->val_size > 0)) return;
+    if (!level_of(r, "eval_strategy")) {
+        o->train.eval_strategy = "epoch";
+        nib_note(r->ctx, "%s: evaluated after each epoch (eval_strategy epoch)", what);
+    }
+}
+
 nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out,
                                        nib_error *err)
 {
@@ -282,6 +311,8 @@ nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options
     if (!status) status = settle_text_field(r, err);
     if (!status) status = settle_loss(r, err);
     if (status) return status;
+    settle_packing(r);
+    settle_evaluation(r);
     say_ignored(r);
     *out = &r->v.o;
     return NIB_OK;

@@ -55,6 +55,21 @@ static bool read_number(const char *text, double *out)
     return true;
 }
 
+/* TrainingArguments' numbers of steps: whole, or written as a float that is, or a fraction of all
+ * steps below 1. */
+static nib_status read_steps(const nib_recipe_row *row, const nib_yaml_node *n, const char *place,
+                             int *steps, double *fraction, nib_error *err)
+{
+    double value;
+
+    if (n->kind != NIB_YAML_SCALAR || !read_number(n->text, &value) || value < 0 ||
+        (value >= 1 && (value != floor(value) || value > INT32_MAX)))
+        return wrong(place, n, err, "a number of steps, or a fraction of them below 1");
+    *steps = value >= 1 ? (int)value : 0;
+    if (value > 0 || row->kind == NIB_KEY_STEPS) *fraction = value < 1 ? value : 0;
+    return NIB_OK;
+}
+
 static bool read_size(const nib_yaml_node *n, uint64_t *out)
 {
     static const struct { const char *unit; double factor; } units[] = {
@@ -378,6 +393,8 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
             return wrong(place, n, err, "a whole number above 0, or auto");
         *(int *)target = (int)integer;
         return NIB_OK;
+    case NIB_KEY_STEPS: case NIB_KEY_WARMUP:
+        return read_steps(row, n, place, target, count, err);
     case NIB_KEY_INT:
         if (!read_integer(n, INT32_MIN, INT32_MAX, &integer))
             return wrong(place, n, err, "a whole number");

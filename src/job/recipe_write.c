@@ -154,7 +154,11 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         if (*(const int *)target == 0) say(w, "auto");
         else say(w, "%d", *(const int *)target);
         break;
-    case NIB_KEY_INT: say(w, "%d", *(const int *)target); break;
+    case NIB_KEY_STEPS:
+        if (*(const double *)count > 0) put_number(w, *(const double *)count);
+        else say(w, "%d", *(const int *)target);
+        break;
+    case NIB_KEY_INT: case NIB_KEY_WARMUP: say(w, "%d", *(const int *)target); break;
     case NIB_KEY_SEED: case NIB_KEY_SIZE: say(w, "%" PRIu64, *(const uint64_t *)target); break;
     case NIB_KEY_LONG: say(w, "%" PRId64, *(const int64_t *)target); break;
     case NIB_KEY_FLOAT: put_number(w, *(const double *)target); break;

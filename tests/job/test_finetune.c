@@ -258,14 +258,15 @@ static void test_allocations(void)
         ended = heap.calls < n;
         CHECK(heap.live == 0, "allocation %zu: %zu blocks leaked", n, heap.live);
         CHECK(ended ? status == NIB_OK : true, "without a failure: %s", err.message);
-        /* An error, though jansson does not say that it lacked memory.  Only compiling a pattern to
-         * machine code may fail without harm: PCRE2 then interprets it. */
+        /* An error, though jansson does not say that it lacked memory.  Without harm may fail:
+         * compiling a pattern to machine code (PCRE2 then interprets it), keeping a warning for the
+         * summary, and looking whether a file is lines (it is then read as values). */
         harmless += !ended && status == NIB_OK;
         test_ctx_release(ctx);
         if (n > 400) step = 17; /* all of the opening, then a sample of the many alike */
     }
     json_set_alloc_funcs(malloc, free);
-    CHECK(ended && n > 400 && harmless < 10, "%zu allocations were tried, %d did no harm", n,
+    CHECK(ended && n > 400 && harmless < 40, "%zu allocations were tried, %d did no harm", n,
           harmless);
 }
 
