@@ -118,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     } else if (!err.message[0]) {
         abort();
     }
+    nib_ctx_warnings_clear(ctx);
     unlink(path);
     return 0;
 }
