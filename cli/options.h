@@ -49,7 +49,8 @@ typedef struct verb {
     size_t positional_count, positional_wanted;
     /* of the group that an option begins, or NULL; may be NULL */
     const char *(*heading)(const char *name);
-    bool (*repeats)(const char *name); /* may the option come again with another value; NULL: lists only */
+    /* may the option come again with another value; NULL: lists only */
+    bool (*repeats)(const char *name);
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 

@@ -109,7 +109,8 @@ int session_begin(session *s)
 {
     static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
     int allowed = nib_threads_allowed();
-    nib_ctx_options o = { .threads = s->threads, .strict = s->strict, .message = on_message, .message_user = s, .should_stop = should_stop };
+    nib_ctx_options o = { .threads = s->threads, .strict = s->strict, .message = on_message,
+                          .message_user = s, .should_stop = should_stop };
     struct sigaction a = { .sa_handler = on_stop };
 
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) sigaction(stops[i], &a, NULL);

@@ -1,7 +1,7 @@
 /* fuzz_readme.c - any bytes as the README.md of a data set's folder.
  *
- * The first byte chooses: bit 0 a config's name, bit 1 a split.  Every pattern that comes out is tried
- * on a few paths. */
+ * The first byte chooses: bit 0 a config's name, bit 1 a split.  Every pattern that comes out is
+ * tried on a few paths. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (bytes < 1) return 0;
     f = fopen(path, "wb");
     if (!f || fwrite(data + 1, 1, bytes - 1, f) != bytes - 1 || fclose(f)) abort();
-    if (nib_record_config_choose(ctx, dir, data[0] & 1 ? "one" : NULL, data[0] & 2 ? "test" : NULL, &c, &err)) {
+    if (nib_record_config_choose(ctx, dir, data[0] & 1 ? "one" : NULL, data[0] & 2 ? "test" : NULL,
+                                 &c, &err)) {
         if (!err.message[0]) abort();
     } else if (c.split && (!c.count || !c.name)) {
         abort();

@@ -26,8 +26,8 @@ static void prepare(void)
     atexit(clean);
 }
 
-/* Every record, past those that can be stepped over; never more than the file has bytes, or a packed
- * one may hold. */
+/* Every record, past those that can be stepped over; never more than the file has bytes, or a
+ * packed one may hold. */
 static void read_all(nib_records *r, size_t bytes)
 {
     for (size_t records = 0;; records++) {

@@ -18,7 +18,7 @@ typedef struct nib_ctx nib_ctx;
 typedef enum nib_message_kind {
     NIB_MESSAGE_NOTE,
     NIB_MESSAGE_WARNING,
-    NIB_MESSAGE_SUMMARY /* a job is ready to run: all warnings so far, again, as one text of lines */
+    NIB_MESSAGE_SUMMARY /* a job is prepared: its warnings again, as one text of lines */
 } nib_message_kind;
 
 /* A thing that a person should look at.  The code is for programs and stays the same while the

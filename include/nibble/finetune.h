@@ -39,8 +39,8 @@ typedef struct nib_lora_options {
 /* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
-    const char *dataset_config; /* of a folder whose README.md describes several data sets; NULL: the
-                                   only one, or its default */
+    const char *dataset_config; /* of a folder whose README.md describes several; NULL: the only
+                                   one, or its default */
     const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */
     const char *data_field;     /* of a .json file: the member that holds the records; NULL: its
                                  * only list */
@@ -89,7 +89,7 @@ typedef struct nib_train_options {
     const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch" */
     int logging_steps, save_steps; /* save_steps 0: no checkpoints on the way */
     int eval_steps;             /* 0: logging_steps */
-    /* The same three as fractions of the run's steps, rounded up, as the Trainer takes values below 1;
+    /* The same three as fractions of the run's steps, rounded up (the Trainer's values below 1);
      * 0: the numbers above count. */
     double logging_steps_ratio, save_steps_ratio, eval_steps_ratio;
     bool logging_first_step;

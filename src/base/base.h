@@ -32,8 +32,8 @@ void nib_note(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...) NIB_PRINTF(3, 4);
 
-/* With `strict`, NIB_E_INVALID when there were warnings since the last repetition.  A job calls it when
- * all is prepared and nothing is computed or written yet. */
+/* With `strict`, NIB_E_INVALID when there were warnings since the last repetition.  A job calls it
+ * when all is prepared and nothing is computed or written yet. */
 nib_status nib_warnings_check(nib_ctx *ctx, nib_error *err);
 /* Sends the warnings since the last time as one block, "3 things to look at". */
 void nib_warnings_repeat(nib_ctx *ctx);

@@ -1,5 +1,5 @@
-/* warnings.c - notes and warnings: each sent when it arises; warnings are also kept, so that they can
- * be repeated where a person sees them and counted by a program. */
+/* warnings.c - notes and warnings: each sent when it arises; warnings are also kept, so that they
+ * can be repeated where a person sees them and counted by a program. */
 #include <stdio.h>
 
 #include "base/context.h"
@@ -47,8 +47,7 @@ static void keep(nib_ctx *ctx, const char *code, const char *text)
     nib_free(ctx, own_text);
 }
 
-static void NIB_PRINTF(3, 0)
-    warn(nib_ctx *ctx, const char *code, const char *format, va_list args)
+static void NIB_PRINTF(3, 0) warn(nib_ctx *ctx, const char *code, const char *format, va_list args)
 {
     char text[LINE_BYTES];
 
@@ -89,8 +88,14 @@ void nib_ctx_warnings_clear(nib_ctx *ctx)
     *w = (nib_warnings){ 0 };
 }
 
-size_t nib_ctx_warning_count(const nib_ctx *ctx) { return ctx->warnings.count; }
-nib_warning nib_ctx_warning(const nib_ctx *ctx, size_t i) { return ctx->warnings.items[i]; }
+size_t nib_ctx_warning_count(const nib_ctx *ctx)
+{
+    return ctx->warnings.count;
+}
+nib_warning nib_ctx_warning(const nib_ctx *ctx, size_t i)
+{
+    return ctx->warnings.items[i];
+}
 
 nib_status nib_warnings_check(nib_ctx *ctx, nib_error *err)
 {

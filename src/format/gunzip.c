@@ -16,8 +16,9 @@ static void zlib_free(void *ctx, void *p)
 
 static z_stream stream_of(nib_ctx *ctx, const uint8_t *in)
 {
-    return (z_stream){ .zalloc = zlib_alloc, .zfree = zlib_free, .opaque = ctx,
-                       .next_in = (Bytef *)(uintptr_t)in };
+    return (z_stream){
+        .zalloc = zlib_alloc, .zfree = zlib_free, .opaque = ctx, .next_in = (Bytef *)(uintptr_t)in
+    };
 }
 
 /* Lengths fit zlib's 32 bits: the caller's limit is lower. */
@@ -90,22 +91,24 @@ static nib_status unpack(nib_ctx *ctx, const char *path, const nib_filemap *pack
     while (!status && !(result == Z_STREAM_END && at == packed->bytes)) {
         if (result == Z_STREAM_END) inflateReset(&z); /* the next member */
         if (r->used == r->bytes && r->used >= NIB_GUNZIP_MOST)
-            status = nib_fail(err, NIB_E_UNSUPPORTED,
-                              "%s: more than %d GiB unpacked: unpack it first, then it is read in place",
-                              path, (int)(NIB_GUNZIP_MOST >> 30));
+            status = nib_fail(
+                err, NIB_E_UNSUPPORTED,
+                "%s: more than %d GiB unpacked: unpack it first, then it is read in place", path,
+                (int)(NIB_GUNZIP_MOST >> 30));
         else if (r->used == r->bytes && !grow(r))
             status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory after %zu bytes", path, r->used);
         if (status) break;
         result = step(&z, packed, &at, r);
-        if (result == Z_MEM_ERROR) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        if (result == Z_MEM_ERROR)
+            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
         else if (result == Z_BUF_ERROR && at == packed->bytes && r->used < r->bytes)
-            status = nib_fail(err, NIB_E_FORMAT, "%s: the gzip data ends in the middle: is the file cut short?",
-                              path);
+            status = nib_fail(err, NIB_E_FORMAT,
+                              "%s: the gzip data ends in the middle: is the file cut short?", path);
         else if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
             status = nib_fail(err, NIB_E_FORMAT, "%s: damaged gzip data at byte %zu", path, at);
         else if (result == Z_OK && at == packed->bytes && r->used < r->bytes)
-            status = nib_fail(err, NIB_E_FORMAT, "%s: the gzip data ends in the middle: is the file cut short?",
-                              path);
+            status = nib_fail(err, NIB_E_FORMAT,
+                              "%s: the gzip data ends in the middle: is the file cut short?", path);
     }
     inflateEnd(&z);
     return status;
@@ -126,8 +129,11 @@ nib_status nib_gunzip_open(nib_ctx *ctx, const char *path, nib_filemap *out, nib
     if (!status) {
         size_t page = 4096, kept = nib_round_up(nib_max(r.used, 1), page);
         if (kept < r.bytes) munmap(r.base + kept, r.bytes - kept);
-        *out = (nib_filemap){ .base = r.used ? r.base : NULL, .bytes = r.used, .device = packed.device,
-                              .inode = packed.inode, .mtime_ns = packed.mtime_ns };
+        *out = (nib_filemap){ .base = r.used ? r.base : NULL,
+                              .bytes = r.used,
+                              .device = packed.device,
+                              .inode = packed.inode,
+                              .mtime_ns = packed.mtime_ns };
         if (!r.used) munmap(r.base, kept);
     } else if (r.base) {
         munmap(r.base, r.bytes);

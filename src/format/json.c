@@ -13,13 +13,18 @@ enum { LARGEST_FILE = 512 << 20 };
 
 /* --- errors --- */
 
-/* What jansson had before it when it stopped: "... near 'TEXT'". */
+/* What jansson had before it when it stopped: "... near 'TEXT'"; or a byte that it names. */
 static void find_near(const json_error_t *problem, char *near, size_t room)
 {
     const char *begin = strstr(problem->text, " near '");
     size_t length;
+    unsigned byte;
 
     *near = 0;
+    if (sscanf(problem->text, "unable to decode byte 0x%x", &byte) == 1) {
+        snprintf(near, room, " (0x%02x)", byte);
+        return;
+    }
     if (!begin) return;
     length = strlen(begin + 7);
     snprintf(near, room, " at '%.*s'", (int)(length ? length - 1 : 0), begin + 7);
@@ -32,8 +37,9 @@ static const char *explain(const json_error_t *problem)
     switch (json_error_code(problem)) {
     case json_error_premature_end_of_input: return "the text ends before the value does";
     case json_error_end_of_input_expected: return "more text follows the value";
-    case json_error_invalid_utf8: return "bytes that are not UTF-8 text";
-    case json_error_null_character: case json_error_null_byte_in_key:
+    case json_error_invalid_utf8: return "a byte that is not UTF-8 text";
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
         return "the character \\u0000, which is taken in the texts of data only";
     case json_error_duplicate_key: return "the same key a second time";
     case json_error_numeric_overflow: return "a number beyond what 64 bits hold";
@@ -96,9 +102,12 @@ static size_t next_byte(void *buffer, size_t room, void *user)
         *(char *)buffer = 'n';
         return 1;
     }
-    if (t->escaped) t->escaped = false;
-    else if (c == '"') t->in_string = !t->in_string;
-    else if (c == '\\') t->escaped = t->in_string;
+    if (t->escaped)
+        t->escaped = false;
+    else if (c == '"')
+        t->in_string = !t->in_string;
+    else if (c == '\\')
+        t->escaped = t->in_string;
     t->at++;
     *(char *)buffer = c;
     return 1;
@@ -120,8 +129,8 @@ nib_status nib_json_parse_first(const char *text, size_t bytes, const char *wher
     if (used) how |= JSON_DISABLE_EOF_CHECK;
     value = json_loadb(text + mark, bytes - mark, how, &problem);
     if (value && used) *used = mark + (size_t)problem.position;
-    if (!value && (flags & NIB_JSON_DATA) && json_error_code(&problem) == json_error_invalid_syntax &&
-        memmem(text, bytes, "NaN", 3)) {
+    if (!value && (flags & NIB_JSON_DATA) &&
+        json_error_code(&problem) == json_error_invalid_syntax && memmem(text, bytes, "NaN", 3)) {
         nan_text t = { .text = text, .bytes = bytes, .at = mark, .pending = "" };
         value = json_load_callback(next_byte, &t, how, &problem);
         if (value && used) *used = t.at;

@@ -15,8 +15,7 @@ enum {
     NIB_JSON_ANY_VALUE = 2, /* a text, a number, ... by itself is taken too, not only an object or a
                                list */
     NIB_JSON_ONE_LINE = 4,  /* `where` names the line already: errors name the column alone */
-    NIB_JSON_DATA = 8,      /* a record of data: \u0000 is taken, NaN (as Python and pandas write it)
-                               is null */
+    NIB_JSON_DATA = 8, /* a record of data: \u0000 is taken, NaN (as Python writes it) is null */
 };
 
 /* Parses a file (at most 512 MiB) or a piece of text; `where` names it in errors

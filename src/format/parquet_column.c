@@ -292,7 +292,8 @@ nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chu
         char path[400];
         return nib_fail(
             err, NIB_E_UNSUPPORTED,
-            "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP, BROTLI, ZSTD, LZ4 and LZ4_RAW",
+            "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP, BROTLI, ZSTD, LZ4, "
+            "LZ4_RAW",
             c->source->name, nib_parquet_path(c->file, c->node, path, sizeof path),
             nib_parquet_codec_name(chunk->codec), chunk->codec);
     }

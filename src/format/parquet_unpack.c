@@ -86,7 +86,7 @@ const char *nib_parquet_unpack(nib_ctx *ctx, nib_parquet_codec codec, const uint
                    : "the page is not the Snappy data it says";
     case NIB_PARQUET_GZIP: return nib_gunzip(ctx, in, in_bytes, out, out_bytes);
     case NIB_PARQUET_BROTLI: return unpack_brotli(ctx, in, in_bytes, out, out_bytes);
-    case NIB_PARQUET_LZ4: /* old writers put a bare block there, as Arrow's reader expects them to */
+    case NIB_PARQUET_LZ4: /* old writers put a bare block there: Arrow reads it so, too */
         return unpack_lz4_hadoop(in, in_bytes, out, out_bytes) ||
                        unpack_lz4_raw(in, in_bytes, out, out_bytes)
                    ? NULL

@@ -1,5 +1,5 @@
-/* parquet_unpack.h - the compressions of Parquet pages: none, Snappy, gzip, Zstandard, Brotli and LZ4
- * (bare blocks, or in Hadoop's frame); LZO has no library in use.
+/* parquet_unpack.h - the compressions of Parquet pages: none, Snappy, gzip, Zstandard, Brotli and
+ * LZ4 (bare blocks, or in Hadoop's frame).  LZO is not read.
  * A page's header says how long the text is; a byte more or less is a mistake. */
 #ifndef NIB_FORMAT_PARQUET_UNPACK_H
 #define NIB_FORMAT_PARQUET_UNPACK_H

@@ -88,7 +88,8 @@ static nib_status read_configs(nib_ctx *ctx, const char *folder, const char *nam
 
 static const nib_yaml_node *member(const nib_yaml_node *map, const char *key)
 {
-    for (const nib_yaml_node *n = map && map->kind == NIB_YAML_MAP ? map->first : NULL; n; n = n->next)
+    for (const nib_yaml_node *n = map && map->kind == NIB_YAML_MAP ? map->first : NULL; n;
+         n = n->next)
         if (strcmp(n->key, key) == 0) return nib_yaml_is_null(n) ? NULL : n;
     return NULL;
 }
@@ -133,11 +134,12 @@ static nib_status choose_config(const char *folder, const nib_yaml_node *list, c
     if (defaults == 1) return NIB_OK;
     names_of(list, "config_name", names, sizeof names);
     if (name && !*out)
-        return nib_fail(err, NIB_E_INVALID, "%s: dataset_config: there is no '%.100s', there are %s",
-                        folder, name, names);
+        return nib_fail(err, NIB_E_INVALID,
+                        "%s: dataset_config: there is no '%.100s', there are %s", folder, name,
+                        names);
     return nib_fail(err, NIB_E_INVALID,
-                    "%s: holds %zu data sets: %s; choose one with dataset_config", folder, list->count,
-                    names);
+                    "%s: holds %zu data sets: %s; choose one with dataset_config", folder,
+                    list->count, names);
 }
 
 static nib_status add_pattern(nib_ctx *ctx, const nib_yaml_node *n, nib_record_config *out,
@@ -154,7 +156,8 @@ static nib_status add_pattern(nib_ctx *ctx, const nib_yaml_node *n, nib_record_c
                         "%s: config %s: data_files '%.200s' is not below the folder", out->folder,
                         out->name, text);
     copy = nib_strdup(ctx, strncmp(text, "./", 2) ? text : text + 2);
-    if (!copy || !nib_grow(ctx, &out->patterns, &out->capacity, out->count + 1, sizeof *out->patterns)) {
+    if (!copy ||
+        !nib_grow(ctx, &out->patterns, &out->capacity, out->count + 1, sizeof *out->patterns)) {
         nib_free(ctx, copy);
         return no_memory(out->folder, err);
     }
@@ -179,16 +182,18 @@ static nib_status choose_split(nib_ctx *ctx, const nib_yaml_node *files, const c
 {
     const char *wanted = split ? split : "train";
     const nib_yaml_node *found = NULL;
-    bool splits = files->kind == NIB_YAML_LIST && files->first && files->first->kind == NIB_YAML_MAP;
+    bool splits = files->kind == NIB_YAML_LIST && files->first &&
+                  files->first->kind == NIB_YAML_MAP;
     char names[500];
     nib_status status;
 
     for (const nib_yaml_node *n = splits ? files->first : NULL; n; n = n->next)
-        if (text_of(n, "split") && strcmp(text_of(n, "split"), wanted) == 0) found = member(n, "path");
+        if (text_of(n, "split") && strcmp(text_of(n, "split"), wanted) == 0)
+            found = member(n, "path");
     if (!splits && strcmp(wanted, "train") == 0) found = files;
     if (!found)
-        return nib_fail(err, NIB_E_INVALID, "%s: config %s has no split %s: there are %s", out->folder,
-                        out->name, wanted,
+        return nib_fail(err, NIB_E_INVALID, "%s: config %s has no split %s: there are %s",
+                        out->folder, out->name, wanted,
                         splits ? names_of(files, "split", names, sizeof names) : "train");
     out->split = nib_strdup(ctx, wanted);
     status = out->split ? add_patterns(ctx, found, out, err) : no_memory(out->folder, err);
@@ -201,15 +206,16 @@ static nib_status choose_split(nib_ctx *ctx, const nib_yaml_node *files, const c
 /* What is not read of a config may change how files are read (a separator, a field). */
 static void tell_unused(nib_ctx *ctx, const nib_yaml_node *config, const nib_record_config *out)
 {
-    static const char *const known[] = { "config_name", "data_files", "data_dir", "default",
-                                         "description", "version" };
+    static const char *const known[] = { "config_name", "data_files",  "data_dir",
+                                         "default",     "description", "version" };
 
     for (const nib_yaml_node *n = config->first; n; n = n->next) {
         bool is_known = false;
-        for (size_t i = 0; i < NIB_COUNT(known); i++) is_known = is_known || !strcmp(known[i], n->key);
+        for (size_t i = 0; i < NIB_COUNT(known); i++)
+            is_known = is_known || !strcmp(known[i], n->key);
         if (!is_known)
-            nib_warn_code(ctx, "unused-config-key", "%s: config %s: '%.60s' is not used", out->folder,
-                          out->name, n->key);
+            nib_warn_code(ctx, "unused-config-key", "%s: config %s: '%.60s' is not used",
+                          out->folder, out->name, n->key);
     }
 }
 
@@ -223,8 +229,9 @@ static nib_status take_config(nib_ctx *ctx, const nib_yaml_node *config, const c
     out->name = nib_strdup(ctx, text_of(config, "config_name"));
     if (!out->name) return no_memory(out->folder, err);
     if (below && (*below == '/' || strstr(below, "..")))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: config %s: data_dir '%.200s' is not below the folder",
-                        out->folder, out->name, below);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: config %s: data_dir '%.200s' is not below the folder", out->folder,
+                        out->name, below);
     tell_unused(ctx, config, out);
     if (below) {
         folder = nib_sprintf(ctx, "%s/%s", out->folder, below);
@@ -251,7 +258,8 @@ nib_status nib_record_config_choose(nib_ctx *ctx, const char *folder, const char
     if (!list || (list->kind == NIB_YAML_LIST && !list->count)) {
         if (name)
             status = nib_fail(err, NIB_E_INVALID,
-                              "%s: dataset_config %.100s: its README.md names no configs", folder, name);
+                              "%s: dataset_config %.100s: its README.md names no configs", folder,
+                              name);
         goto done;
     }
     if (list->kind != NIB_YAML_LIST) {

@@ -12,17 +12,17 @@
  *
  * A file .huggingface.yaml with `configs` goes before it.  A config without data_files is a folder
  * with the usual names of splits.  Patterns: * and ? stop at a slash, ** does not.
- * Source: datasets 5.0.1, utils/metadata.py, data_files.py, load.py; tests/format/test_configs.c. */
+ * Source: datasets 5.0.1, utils/metadata.py, data_files.py, load.py. */
 #ifndef NIB_FORMAT_RECORD_CONFIGS_H
 #define NIB_FORMAT_RECORD_CONFIGS_H
 
 #include "format/yaml.h"
 
 typedef struct nib_record_config {
-    char *folder;         /* that the patterns are below: the data set's, or its data_dir */
-    char *name;           /* of the config; NULL: the folder describes none */
-    char *split;          /* that was chosen; NULL: no data_files, the usual names decide */
-    char **patterns;      /* of the split's files, relative to `folder` */
+    char *folder;    /* that the patterns are below: the data set's, or its data_dir */
+    char *name;      /* of the config; NULL: the folder describes none */
+    char *split;     /* that was chosen; NULL: no data_files, the usual names decide */
+    char **patterns; /* of the split's files, relative to `folder` */
     size_t count, capacity;
 } nib_record_config;
 

@@ -353,7 +353,8 @@ static nib_status refuse_unknown(const char *path, const char *found, nib_error 
                         "to_parquet() or to_json()",
                         path);
     return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and .parquet%s%s",
+                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and "
+                    ".parquet%s%s",
                     path,
                     found ? "; there are " : "", found ? found : "");
 }
@@ -371,7 +372,8 @@ static void choose_matching(nib_ctx *ctx, const nib_record_config *config, nib_r
             char *path = files->paths[i];
 
             if (!nib_path_matches(config->patterns[p], name + strspn(name, "/"))) continue;
-            memmove(files->paths + kept + 1, files->paths + kept, (i - kept) * sizeof *files->paths);
+            memmove(files->paths + kept + 1, files->paths + kept,
+                    (i - kept) * sizeof *files->paths);
             files->paths[kept++] = path;
         }
     for (size_t i = kept; i < files->count; i++) nib_free(ctx, files->paths[i]);
@@ -389,7 +391,8 @@ static nib_status find_described(nib_ctx *ctx, const nib_record_config *config,
     choose_matching(ctx, config, files);
     if (files->count == 0)
         return nib_fail(err, NIB_E_FORMAT,
-                        "%s: config %s names for split %s '%.200s'%s, which is none of its %zu files",
+                        "%s: config %s names for split %s '%.200s'%s, which is none of its %zu "
+                        "files",
                         config->folder, config->name, config->split, config->patterns[0],
                         config->count > 1 ? " and more" : "", all);
     nib_note(ctx, "%s: config %s, split %s: %zu of %zu files: %s", config->folder, config->name,
@@ -439,7 +442,8 @@ nib_status nib_record_files_find(nib_ctx *ctx, const char *path, const char *con
         return status;
     }
     if (config)
-        return nib_fail(err, NIB_E_INVALID, "%s: dataset_config is for folders, this is a file", path);
+        return nib_fail(err, NIB_E_INVALID, "%s: dataset_config is for folders, this is a file",
+                        path);
     if (!nib_record_kind_of(path, &kind)) return refuse_unknown(path, NULL, err);
     return add(ctx, files, nib_strdup(ctx, path), 1, path, err);
 }

@@ -79,19 +79,20 @@ static void release_behind(nib_records *r)
 
 static nib_status too_long(const nib_records *r, size_t bytes, nib_error *err)
 {
-    return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, more than the %d of a record", r->where, bytes,
-                    (int)NIB_TABLE_RECORD_BYTES);
+    return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, more than the %d of a record", r->where,
+                    bytes, (int)NIB_TABLE_RECORD_BYTES);
 }
 
-/* The line [begin, end) is not one value: perhaps it is several, {"a": 1} {"a": 2}.  Then the first is
- * taken, and the rest stays to be read as a line of the same number. */
+/* The line [begin, end) is not one value: perhaps it is several, {"a": 1} {"a": 2}.  Then the first
+ * is taken, and the rest stays to be read as a line of the same number. */
 static nib_status take_first(nib_records *r, size_t begin, size_t end, json_t **out)
 {
     const char *text = (const char *)r->map.base;
     size_t used = 0;
     json_t *first = NULL;
-    nib_status status = nib_json_parse_first(text + begin, end - begin, r->where,
-                                             NIB_JSON_DATA | NIB_JSON_ONE_LINE, &first, &used, NULL);
+    unsigned how = NIB_JSON_DATA | NIB_JSON_ONE_LINE;
+    nib_status status = nib_json_parse_first(text + begin, end - begin, r->where, how, &first,
+                                             &used, NULL);
 
     begin += used;
     if (!status) begin += strspn(text + begin, " \t"); /* a bracket or more is behind it */
@@ -330,7 +331,8 @@ static nib_status open_mapped(nib_records *r, nib_error *err)
     if (r->field && r->kind != NIB_RECORD_JSON)
         return nib_fail(err, NIB_E_INVALID, "%s: only a .json file has a field with the records",
                         r->path);
-    if (r->map.bytes >= 3 && !memcmp(r->map.base, "\xef\xbb\xbf", 3)) r->at = 3; /* byte order mark */
+    /* a byte order mark */
+    if (r->map.bytes >= 3 && !memcmp(r->map.base, "\xef\xbb\xbf", 3)) r->at = 3;
     return r->kind == NIB_RECORD_JSON    ? open_json(r, err)
            : r->kind == NIB_RECORD_LINES ? open_lines(r, err)
                                          : NIB_OK;

@@ -1,13 +1,13 @@
 /* records.h - one door to the records of a data file, or of a folder of data files.
  *
- *   .jsonl .ndjson   an object a line; blank lines are skipped; or, as `datasets` reads them, several
- *                    objects on a line, objects over several lines, or one array of them
+ *   .jsonl .ndjson   an object a line; blank lines are skipped; or, as `datasets` reads them,
+ *                    several objects on a line, objects over several lines, or one array
  *   .json            an array of records, an object that holds one, one record, or as above
  *   .csv .tsv .parquet   rows (table.h)
  *   .txt             a stream: one record {"text": the whole file}, to be cut into windows
  *
- * All but Parquet may be packed with gzip (NAME.jsonl.gz); a byte order mark is passed over.  In JSON
- * \u0000 is taken in texts, and NaN is null.
+ * All but Parquet may be packed with gzip (NAME.jsonl.gz); a byte order mark is passed over.  In
+ * JSON \u0000 is taken in texts, and NaN is null.
  *
  * One record is held at a time beside the file's map, whose pages are given back as reading goes
  * on; only a .json file that is not lines is parsed whole.  Records come in the order of the files'
@@ -24,14 +24,15 @@ typedef struct nib_records nib_records;
 /* Strings are borrowed until nib_records_open() returns. */
 typedef struct nib_records_options {
     const char *path;  /* a file or a folder */
-    const char *config; /* of a folder whose README.md names several; NULL: the only or default one */
+    const char *config; /* of a folder whose README.md names several; NULL: the only one, or the
+                           default */
     const char *split; /* of a folder: the files of this split; NULL: train, or all if no file names
                           a split */
     const char
         *field; /* of .json files that hold an object: the member with the records, which must be
                  * there; NULL: its only array.  Other kinds of files take no field. */
-    /* Of a Parquet file, before its first row: may leave out columns (nib_table_use_column), which are
-     * then not decoded at all; NULL: all are read. */
+    /* Of a Parquet file, before its first row: may leave out columns (nib_table_use_column), which
+     * are then not decoded at all; NULL: all are read. */
     nib_status (*choose_columns)(void *user, nib_table *table, nib_error *err);
     void *user;
 } nib_records_options;

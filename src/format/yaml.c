@@ -240,7 +240,8 @@ nib_status nib_yaml_parse(nib_ctx *ctx, const char *text, size_t bytes, const ch
     nib_status status;
 
     if (!y) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) text += 3, bytes -= 3; /* a byte order mark */
+    if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) /* a byte order mark */
+        text += 3, bytes -= 3;
     y->ctx = ctx;
     y->where = nib_strdup(ctx, where);
     if (!y->where) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);

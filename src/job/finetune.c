@@ -189,7 +189,8 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
         source.options = &eval;
         status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
     } else if (!status && (o->eval_data || o->eval_split)) {
-        nib_warn_code(j->ctx, "not-evaluated", "%s: nothing is evaluated on it, for eval_strategy is no",
+        nib_warn_code(j->ctx, "not-evaluated",
+                      "%s: nothing is evaluated on it, for eval_strategy is no",
                       o->eval_data ? "eval_data" : "eval_split");
     }
     return status;

@@ -298,7 +298,7 @@ static void describe(nib_text *t, const char *key, const json_t *there, const js
     nib_text_printf(t, " (%s there, %s here)", a, b);
 }
 
-/* A run begun under other rules may have had the same records and settings: it differs nevertheless. */
+/* A run begun under other rules may have the same records and settings: it differs all the same. */
 static nib_status check_rules(const char *where, const json_t *there, nib_error *err)
 {
     const json_t *rules = json_object_get(there, "data rules");

@@ -67,7 +67,8 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
             "load_best_model_at_end: save_strategy is %s and eval_strategy %s, they must "
             "be the same",
             t->save_strategy, t->eval_strategy);
-    if (t->save_steps_ratio > 0 || t->eval_steps_ratio > 0) return NIB_OK; /* once they are numbers */
+    /* once they are numbers */
+    if (t->save_steps_ratio > 0 || t->eval_steps_ratio > 0) return NIB_OK;
     if (strcmp(t->save_strategy, "steps") == 0 &&
         (t->save_steps <= 0 || t->save_steps % nib_finetune_eval_steps(t)))
         return nib_fail(err, NIB_E_INVALID,
@@ -94,7 +95,8 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
     if (!is_fraction(t->logging_steps_ratio) || !is_fraction(t->save_steps_ratio) ||
         !is_fraction(t->eval_steps_ratio))
         return nib_fail(err, NIB_E_INVALID,
-                        "logging_steps %g, save_steps %g, eval_steps %g: a fraction of the steps is in [0, 1)",
+                        "logging_steps %g, save_steps %g, eval_steps %g: a fraction of the steps "
+                        "is in [0, 1)",
                         t->logging_steps_ratio, t->save_steps_ratio, t->eval_steps_ratio);
     if (t->logging_steps < 1 && !(t->logging_steps_ratio > 0))
         return nib_fail(err, NIB_E_INVALID, "logging_steps: %d is less than 1", t->logging_steps);

@@ -276,8 +276,8 @@ static nib_status settle_loss(nib_recipe *r, nib_error *err)
     return NIB_OK;
 }
 
-/* Nothing is padded and packed records do not see each other, so what packing asks for is micro-batches
- * filled up to a length. */
+/* Nothing is padded and packed records do not see each other, so what packing asks for is
+ * micro-batches filled up to a length. */
 static void settle_packing(nib_recipe *r)
 {
     nib_train_options *t = &r->v.o.train;

@@ -1,11 +1,11 @@
 /* data.h - a data file or folder as token lists with a mark for each supervised token.
  *
  * Containers are format/records.h's affair, the shapes of records shape.h's.  Text made without a
- * chat template: what is supervised begins where the tokens of the prompt and of the whole text part,
- * so that a token lying in both is (data_text.c); the end-of-sequence token is appended where it is missing, and supervised; a truncated record gets
- * none.  Text made by one: the template writes all special tokens, and a token is supervised if any
- * byte of it is, as transformers does with {% generation %}.  A .txt file is one stream cut into
- * windows. (conventions.md, "Tokens".) */
+ * chat template: what is supervised begins where the tokens of the prompt and of the whole text
+ * part, so that a token lying in both is (data_text.c); the end-of-sequence token is appended where
+ * it is missing, and supervised; a truncated record gets none.  Text made by one: the template
+ * writes all special tokens, and a token is supervised if any byte of it is, as transformers does
+ * with {% generation %}.  A .txt file is one stream cut into windows. (conventions.md, "Tokens".) */
 #ifndef NIB_TRAIN_DATA_H
 #define NIB_TRAIN_DATA_H
 
@@ -14,8 +14,8 @@
 #include "text/tokenizer.h"
 #include "train/shape.h"
 
-/* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its first
- * byte was, and no chat whose renderings do not nest.  A run does not resume under others. */
+/* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its
+ * first byte was, and no chat whose renderings do not nest.  A run does not resume under others. */
 enum { NIB_DATA_RULES = 2 };
 
 typedef struct nib_dataset nib_dataset;

@@ -59,7 +59,7 @@ nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const 
     json_t *value;
     nib_status status = NIB_OK;
 
-    json_object_foreach((json_t *)(uintptr_t)record, key, value) {
+    json_object_foreach ((json_t *)(uintptr_t)record, key, value) {
         if (json_is_null(value) || is_read(r, r->shaper.shape, key)) continue;
         status = count(r, key, where, err);
         if (status) break;
@@ -105,8 +105,8 @@ static bool may_be_read(const nib_data_reader *r, nib_record_shape shape, const 
            (shape == NIB_SHAPE_COMPLETION && is_read(r, NIB_SHAPE_CHAT_COMPLETION, key));
 }
 
-/* The shape follows from the names alone.  Of no shape nothing is left out, for the message tells the
- * fields. */
+/* The shape follows from the names alone.  Of no shape nothing is left out, for the message tells
+ * the fields. */
 nib_status nib_data_choose_columns(void *reader, nib_table *table, nib_error *err)
 {
     nib_data_reader *r = reader;

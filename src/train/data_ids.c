@@ -22,10 +22,9 @@ static nib_status take_column(const json_t *record, const char *key, size_t n, c
     if (!json_is_array(list))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, it should be a list as long as input_ids",
                         where, key, nib_shape_kind(list));
-    return json_array_size(list) == n
-               ? NIB_OK
-               : nib_fail(err, NIB_E_FORMAT, "%s: %zu %s for %zu input_ids", where,
-                          json_array_size(list), key, n);
+    return json_array_size(list) == n ? NIB_OK
+                                      : nib_fail(err, NIB_E_FORMAT, "%s: %zu %s for %zu input_ids",
+                                                 where, json_array_size(list), key, n);
 }
 
 static nib_status take_columns(const json_t *record, const char *where, columns *c, nib_error *err)
@@ -51,12 +50,14 @@ static nib_status read_mask(const json_t *mask, const char *key, size_t i, const
     const json_t *bit = json_array_get(mask, i);
 
     if (!mask) return NIB_OK;
-    if (json_is_boolean(bit)) *trained = *trained && json_is_true(bit);
+    if (json_is_boolean(bit))
+        *trained = *trained && json_is_true(bit);
     else if (json_is_integer(bit) && (json_integer_value(bit) | 1) == 1)
         *trained = *trained && json_integer_value(bit);
     else
-        return nib_fail(err, NIB_E_FORMAT, "%s: element %zu of %s is %s, it should be 0 or 1", where,
-                        i, key, json_is_integer(bit) ? "another number" : nib_shape_kind(bit));
+        return nib_fail(err, NIB_E_FORMAT, "%s: element %zu of %s is %s, it should be 0 or 1",
+                        where, i, key,
+                        json_is_integer(bit) ? "another number" : nib_shape_kind(bit));
     return NIB_OK;
 }
 
@@ -86,8 +87,7 @@ static nib_status choose(const nib_data_reader *r, const columns *c, size_t i, c
     if (c->labels) return read_label(c, i, where, trained, err);
     if (!r->o->train_on_prompt)
         status = read_mask(c->completion, "completion_mask", i, where, trained, err);
-    return status ? status
-                  : read_mask(c->assistant, "assistant_masks", i, where, trained, err);
+    return status ? status : read_mask(c->assistant, "assistant_masks", i, where, trained, err);
 }
 
 nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char *where,

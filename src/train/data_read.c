@@ -6,7 +6,8 @@
 
 typedef nib_data_reader reader;
 
-nib_status nib_data_add_token(reader *r, const char *where, int64_t id, bool trained, nib_error *err)
+nib_status nib_data_add_token(reader *r, const char *where, int64_t id, bool trained,
+                              nib_error *err)
 {
     if (id < 0 || id >= r->in->vocabulary) {
         const char *name = r->in->tokenizer && id >= 0 && id <= UINT32_MAX
@@ -143,7 +144,8 @@ static nib_status keep_template(reader *r, nib_error *err)
 
 static nib_status read_all(reader *r, nib_error *err)
 {
-    nib_records_options where = { .path = r->o->data, .config = r->o->dataset_config, .split = r->o->split, .field = r->o->data_field,
+    nib_records_options where = { .path = r->o->data, .config = r->o->dataset_config,
+                                  .split = r->o->split, .field = r->o->data_field,
                                   .choose_columns = nib_data_choose_columns, .user = r };
     const nib_data_counts *c = &r->d->counts;
     nib_records *records = NULL;

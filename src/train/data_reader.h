@@ -14,7 +14,7 @@ typedef struct nib_unused_fields {
     char *names[NIB_MOST_UNUSED];
     uint64_t records[NIB_MOST_UNUSED]; /* in which the field is there and not null */
     size_t count;
-    bool more;                         /* than the table has room for */
+    bool more; /* than the table has room for */
 } nib_unused_fields;
 
 typedef struct nib_skipped_columns { /* of the open Parquet file: not decoded */
@@ -28,12 +28,12 @@ typedef struct nib_data_reader {
     const nib_dataset_source *in;
     nib_dataset *d;
     nib_shaper shaper;
-    nib_tokens tokens;    /* of the record at hand */
-    nib_tokens prompt;    /* of its prompt alone, where one is needed */
+    nib_tokens tokens; /* of the record at hand */
+    nib_tokens prompt; /* of its prompt alone, where one is needed */
     nib_unused_fields unused;
     nib_skipped_columns skipped;
-    bool fatal;           /* what went wrong is no single record's fault */
-    char first_bad[256];  /* what the first skipped record suffered from */
+    bool fatal;          /* what went wrong is no single record's fault */
+    char first_bad[256]; /* what the first skipped record suffered from */
 } nib_data_reader;
 
 /* A token of the record at hand.  NIB_E_MISMATCH: beyond the vocabulary. */
@@ -60,7 +60,7 @@ nib_status nib_data_choose_columns(void *reader, nib_table *table, nib_error *er
 void nib_data_list_unused(const nib_data_reader *r, char *out, size_t room);
 void nib_data_free_fields(nib_data_reader *r);
 
-/* data_warn.c: after the last record.  NIB_E_INVALID: so much was cut off that it cannot be meant. */
+/* data_warn.c: after the last record.  NIB_E_INVALID: more was cut off than can be meant. */
 nib_status nib_data_warn(nib_data_reader *r, nib_error *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* data_text.c - a record's text as tokens: which of them are trained, the end token, windows of a
  * stream.
  *
- * A tokenizer may make one token of the prompt's last bytes and the completion's first ones ("ment:"
- * " " + "positive" gives " positive").  Then what is trained begins where the tokens of the prompt
+ * A tokenizer may make one token of the prompt's last bytes and the completion's first ones (a
+ * space + "positive" gives " positive").  Then what is trained begins where the tokens of the prompt
  * alone and of the whole text part, as TRL has it (sft_trainer.py, data_utils.py:
  * common_prefix_length): the token that lies in both is trained, for the model must learn to
  * choose it, and so is a token of the prompt that was cut otherwise before it. */
@@ -13,8 +13,8 @@
 /* What is trained of r->tokens. */
 typedef struct choice {
     const nib_example *x;
-    size_t first;    /* tokens from here on; SIZE_MAX: by spans */
-    size_t next;     /* the first span that may hold the token at hand */
+    size_t first; /* tokens from here on; SIZE_MAX: by spans */
+    size_t next;  /* the first span that may hold the token at hand */
 } choice;
 
 /* Is token i trained?  Tokens come in the text's order. */
@@ -29,8 +29,8 @@ static bool is_trained(choice *c, const nib_token *t, size_t i)
     return x->spans[c->next].begin <= t->begin || (x->rendered && x->spans[c->next].begin < t->end);
 }
 
-/* The prompt is tokenized by itself as well: byte ranges do not tell, for a tokenizer may trim them,
- * compose characters or cut blanks by what follows them. */
+/* The prompt is tokenized by itself as well: byte ranges do not tell, for a tokenizer may trim
+ * them, compose characters or cut blanks by what follows them. */
 static nib_status choose(nib_data_reader *r, const char *where, choice *c, nib_error *err)
 {
     const nib_example *x = &r->shaper.example;
@@ -63,7 +63,8 @@ static nib_status check_share(nib_data_reader *r, choice c, const char *where, n
         trained += is_trained(&c, &r->tokens.items[i], i);
     }
     if (!x->has_prompt || (trained && trained < own)) return NIB_OK;
-    if (c.first != SIZE_MAX) return NIB_OK; /* all: the prompt is a part of the first token; none:
+    if (c.first != SIZE_MAX)
+        return NIB_OK; /* all: the prompt is a part of the first token; none:
                                                the completion adds no token, the end token is left */
     if (trained)
         return nib_fail(
@@ -81,10 +82,14 @@ static nib_status end_text(nib_data_reader *r, const char *where, bool *cut, nib
     bool ended = n && eos >= 0 && r->tokens.items[n - 1].id == (uint32_t)eos;
 
     *cut = n > limit || (n == limit && eos >= 0 && !ended && !r->shaper.example.rendered);
-    if (*cut) r->d->counts.truncated++;
-    else if (r->shaper.example.rendered || eos < 0 || n == 0) return NIB_OK;
-    else if (!ended) return nib_data_add_token(r, where, eos, true, err);
-    else r->d->trained[r->d->used - 1] = 1; /* an end token that was there is trained as well */
+    if (*cut)
+        r->d->counts.truncated++;
+    else if (r->shaper.example.rendered || eos < 0 || n == 0)
+        return NIB_OK;
+    else if (!ended)
+        return nib_data_add_token(r, where, eos, true, err);
+    else
+        r->d->trained[r->d->used - 1] = 1; /* an end token that was there is trained as well */
     return NIB_OK;
 }
 

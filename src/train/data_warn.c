@@ -4,7 +4,7 @@
 
 #include "train/data_reader.h"
 
-/* Above this fraction of records of which nothing is left to train, a limit is taken for a mistake. */
+/* Above this fraction of records of which nothing is left to train, the limit is a mistake. */
 static const double most_cut_off = 0.05;
 
 static nib_status warn_cut_off(nib_data_reader *r, nib_error *err)
@@ -15,9 +15,10 @@ static nib_status warn_cut_off(nib_data_reader *r, nib_error *err)
 
     if (!c->cut_off) return NIB_OK;
     snprintf(text, sizeof text,
-             "%.300s: %" PRIu64 " of %" PRIu64 " records (%.1f %%) have no trained token among their "
-             "first %d (max_seq_length)", r->o->data, c->cut_off, c->records, 100 * fraction,
-             r->o->max_seq_length);
+             "%.300s: %" PRIu64 " of %" PRIu64
+             " records (%.1f %%) have no trained token among their "
+             "first %d (max_seq_length)",
+             r->o->data, c->cut_off, c->records, 100 * fraction, r->o->max_seq_length);
     if (!r->in->keep_all && !r->o->skip_bad && fraction > most_cut_off)
         return nib_fail(err, NIB_E_INVALID,
                         "%s: raise max_seq_length, or leave them out with skip_bad", text);
@@ -32,15 +33,18 @@ static void warn_left_out(nib_data_reader *r)
 
     if (c->empty)
         nib_warn_code(r->ctx, "empty-records",
-                      "%s: %" PRIu64 " of %" PRIu64 " records are left out: an empty text or completion",
+                      "%s: %" PRIu64 " of %" PRIu64
+                      " records are left out: an empty text or completion",
                       r->o->data, c->empty, c->records);
     if (masked)
         nib_warn_code(r->ctx, "nothing-trained",
-                      "%s: %" PRIu64 " of %" PRIu64 " records are left out: all their tokens are masked",
+                      "%s: %" PRIu64 " of %" PRIu64
+                      " records are left out: all their tokens are masked",
                       r->o->data, masked, c->records);
     if (c->bad)
-        nib_warn_code(r->ctx, "bad-records", "%s: %" PRIu64 " of %" PRIu64
-                      " records are bad and were left out (skip_bad)", r->o->data, c->bad, c->records);
+        nib_warn_code(r->ctx, "bad-records",
+                      "%s: %" PRIu64 " of %" PRIu64 " records are bad and were left out (skip_bad)",
+                      r->o->data, c->bad, c->records);
 }
 
 /* Does any record teach the end of an answer?  A stream of text has no ends. */
@@ -56,11 +60,14 @@ static void warn_end_token(nib_data_reader *r)
     if (!name)
         nib_warn_code(r->ctx, "no-end-token",
                       "%s: the tokenizer names no end token (eos_token), so no record trains one: "
-                      "generation will not end by itself", r->o->data);
+                      "generation will not end by itself",
+                      r->o->data);
     else
-        nib_warn_code(r->ctx, "no-end-token",
-                      "%s: none of %zu records trains the end token %.100s: generation will not end by "
-                      "itself", r->o->data, d->count, name);
+        nib_warn_code(
+            r->ctx, "no-end-token",
+            "%s: none of %zu records trains the end token %.100s: generation will not end by "
+            "itself",
+            r->o->data, d->count, name);
 }
 
 nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
@@ -76,10 +83,12 @@ nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
         nib_warn_code(r->ctx, "unused-fields", "%.200s: not used (the shape is %s): %s", r->o->data,
                       nib_shape_name(r->d->shape), fields);
     if (c->split)
-        nib_warn_code(r->ctx, "split-token",
-                      "%s: %" PRIu64 " of %" PRIu64 " records end their prompt inside a token; training "
-                      "begins with that token, which generation will not see so: end prompts before a "
-                      "space, not behind it", r->o->data, c->split, c->records);
+        nib_warn_code(
+            r->ctx, "split-token",
+            "%s: %" PRIu64 " of %" PRIu64 " records end their prompt inside a token; training "
+            "begins with that token, which generation will not see so: end prompts before a "
+            "space, not behind it",
+            r->o->data, c->split, c->records);
     warn_end_token(r);
     return NIB_OK;
 }

@@ -47,7 +47,7 @@ static void put_string(nib_shaper *s, const json_t *value)
     nib_text_put(&s->example.text, json_string_value(value), json_string_length(value));
 }
 
-/* Turns that went before, [[question, answer], ...] as LLaMA-Factory has them: a part of the prompt.
+/* Turns that went before, [[question, answer], ...] as LLaMA-Factory has them: part of the prompt.
  * Each is put between the given texts. */
 static nib_status put_history(nib_shaper *s, const json_t *record, const char *where,
                               const char *before, const char *between, const char *ending,
@@ -58,15 +58,17 @@ static nib_status put_history(nib_shaper *s, const json_t *record, const char *w
 
     if (!history) return NIB_OK;
     if (!json_is_array(history))
-        return nib_fail(err, NIB_E_FORMAT, "%s: history is %s, it should be a list of pairs of texts",
-                        where, nib_shape_kind(history));
-    json_array_foreach(history, i, turn) {
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: history is %s, it should be a list of pairs of texts", where,
+                        nib_shape_kind(history));
+    json_array_foreach (history, i, turn) {
         const json_t *question = json_array_get(turn, 0), *answer = json_array_get(turn, 1);
 
         if (json_array_size(turn) != 2 || !json_is_string(question) || !json_is_string(answer))
-            return nib_fail(err, NIB_E_FORMAT,
-                            "%s: history[%zu] should be a list of two texts, a question and its answer",
-                            where, i);
+            return nib_fail(
+                err, NIB_E_FORMAT,
+                "%s: history[%zu] should be a list of two texts, a question and its answer", where,
+                i);
         nib_text_puts(&s->example.text, before);
         put_string(s, question);
         nib_text_puts(&s->example.text, between);
@@ -120,11 +122,13 @@ static nib_status put_alpaca_prompt(nib_shaper *s, const json_t *record, const c
     if (!status) status = take_optional(s, record, "input", where, &input, err);
     if (!status) status = take_optional(s, record, "system", where, &system, err);
     if (status) return status;
-    if (system) put_string(s, system);
-    else nib_text_puts(text, input ? with_input : without_input);
+    if (system)
+        put_string(s, system);
+    else
+        nib_text_puts(text, input ? with_input : without_input);
     nib_text_puts(text, "\n\n");
-    status = put_history(s, record, where, "### Instruction:\n", "\n\n### Response:", ending_of(s->o),
-                         err);
+    status = put_history(s, record, where, "### Instruction:\n",
+                         "\n\n### Response:", ending_of(s->o), err);
     if (status) return status;
     nib_text_puts(text, "### Instruction:\n");
     put_string(s, instruction);
@@ -205,8 +209,7 @@ nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *
     switch (s->shape) {
     case NIB_SHAPE_COMPLETION:
         return fill_completion(s, record, "prompt", "completion", where, err);
-    case NIB_SHAPE_INPUT_OUTPUT:
-        return fill_completion(s, record, "input", "output", where, err);
+    case NIB_SHAPE_INPUT_OUTPUT: return fill_completion(s, record, "input", "output", where, err);
     case NIB_SHAPE_ALPACA: return fill_alpaca(s, record, where, err);
     case NIB_SHAPE_FAQ: return fill_faq(s, record, where, err);
     case NIB_SHAPE_TEMPLATES: return fill_templates(s, record, where, err);
