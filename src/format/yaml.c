@@ -58,6 +58,35 @@ static nib_status NIB_PRINTF(4, 5)
                     what);
 }
 
+/* What libyaml's words mean to somebody who wrote the file. */
+static const char *explain(const char *problem)
+{
+    static const struct { const char *says, *means; } words[] = {
+        { "mapping values are not allowed",
+          "a ':' where none may stand: is the line indented wrongly, or a text with ': ' not "
+          "quoted?" },
+        { "could not find expected ':'", "a key without its ':'" },
+        { "did not find expected key",
+          "this line does not fit those above: is it indented wrongly?" },
+        { "did not find expected '-'",
+          "this line does not fit the list above: is it indented wrongly?" },
+        { "did not find expected ',' or", "a list or map in brackets that is not closed" },
+        { "did not find expected <document start>", "text behind the end of the document" },
+        { "cannot start any token",
+          "a character that no value begins with: put a text in quotes, indent with blanks" },
+        { "violates indentation", "a tab, or indentation that does not fit" },
+        { "unexpected end of stream", "the file ends inside a quoted text" },
+        { "unknown escape", "a backslash in double quotes: use single quotes" },
+        { "control characters", "control characters are not allowed" },
+        { "UTF-8", "a byte that is not UTF-8 text" },
+        { "UTF-16", "not UTF-8 text" },
+    };
+
+    for (size_t i = 0; problem && i < NIB_COUNT(words); i++)
+        if (strstr(problem, words[i].says)) return words[i].means;
+    return "it cannot be read from here on";
+}
+
 /* What libyaml found wrong itself. */
 static nib_status parser_failure(const builder *b, const yaml_parser_t *p, const char *text,
                                  size_t bytes, nib_error *err)
@@ -72,8 +101,7 @@ static nib_status parser_failure(const builder *b, const yaml_parser_t *p, const
             else if (((unsigned char)text[i] & 0xc0) != 0x80) at.column++;
         }
     }
-    return refuse(b, &at, err, "not YAML: %s%s%s", p->problem ? p->problem : "it cannot be read",
-                  p->context ? ", " : "", p->context ? p->context : "");
+    return refuse(b, &at, err, "not YAML: %s", explain(p->problem));
 }
 
 static nib_status make_node(builder *b, const yaml_event_t *e, nib_yaml_kind kind,

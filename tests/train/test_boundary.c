@@ -70,7 +70,7 @@ static void test_every_byte(void)
     json_t *lists;
     size_t tried = 0;
 
-    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/text/boundary.json"), 0, &golden, &err), err);
+    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/train/boundary.json"), 0, &golden, &err), err);
     texts = json_object_get(golden, "texts");
     styles = json_object_get(golden, "styles");
     json_object_foreach(styles, style, lists) {

@@ -2,7 +2,7 @@
 
     python tests/golden/make/boundary_golden.py        (trl 1.16.0, transformers 4.57.6)
 
-Writes tests/golden/text/boundary.json: the texts, and for each style of tests/golden/text and each text a
+Writes tests/golden/train/boundary.json: the texts, and for each style of tests/golden/text and each text a
 list of [bytes of the prompt, tokens that are not trained, whether the prompt ends inside a token]."""
 import json
 import os
@@ -34,6 +34,6 @@ for style in sorted(os.listdir(TEXT)):
             same = common_prefix_length(prompt, whole)
             rows.append([len(text[:i].encode()), same, int(same < len(prompt))])
         styles[style].append(rows)
-with open(os.path.join(TEXT, "boundary.json"), "w", encoding="utf-8") as f:
+with open(os.path.join(TOP, "tests", "golden", "train", "boundary.json"), "w", encoding="utf-8") as f:
     f.write('{"texts": ' + json.dumps(TEXTS) + ',\n"styles": {\n')
     f.write(",\n".join(f'"{k}": {json.dumps(v, separators=(",", ":"))}' for k, v in styles.items()) + "}}\n")
