@@ -127,6 +127,19 @@ done:
     return status;
 }
 
+/* Source: git-lfs, docs/spec.md: the first line of a pointer, at most 1024 bytes long. */
+bool nib_file_is_lfs_pointer(const char *path)
+{
+    static const char first[] = "version https://git-lfs.github.com/spec/";
+    char text[sizeof first - 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool is = fd >= 0 && read(fd, text, sizeof text) == (ssize_t)sizeof text &&
+              !memcmp(text, first, sizeof text);
+
+    if (fd >= 0) close(fd);
+    return is;
+}
+
 bool nib_file_exists(const char *path)
 {
     struct stat info;

@@ -31,6 +31,8 @@ nib_status nib_filemap_unchanged(const nib_filemap *map, const char *path, nib_e
  * `limit` bytes long: configuration files, never weights. */
 nib_status nib_file_read(nib_ctx *ctx, const char *path, size_t limit, char **out,
                          size_t *out_bytes, nib_error *err);
+/* A few lines of text that stand for a file which git-lfs keeps elsewhere, not the file. */
+bool nib_file_is_lfs_pointer(const char *path);
 bool nib_file_exists(const char *path); /* anything at all at that path */
 
 #endif

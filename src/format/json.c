@@ -52,7 +52,6 @@ static const char *explain(const json_error_t *problem)
             return "a number that JSON does not have (write null, or leave it out)";
     if (strstr(problem->text, " near ''")) return "single quotes, where JSON has double quotes";
     if (strstr(problem->text, " near '<")) return "not JSON; it may be a page of HTML";
-    if (strstr(problem->text, " near 'version")) return "not JSON; it may be a git-lfs pointer";
     if (strstr(problem->text, "control character") || strstr(problem->text, "newline"))
         return "a line break or control character within a text";
     return "not JSON: a value, a comma or a bracket is missing, or one too many";

@@ -345,6 +345,11 @@ static nib_status open_file(nib_records *r, nib_error *err)
     r->can_go_on = false;
     snprintf(r->where, r->where_bytes, "%s", r->path);
     nib_record_kind_of(r->path, &r->kind);
+    if (nib_file_is_lfs_pointer(r->path))
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a git-lfs pointer, not the data itself: run git lfs pull, or download "
+                        "the file",
+                        r->path);
     switch (r->kind) {
     case NIB_RECORD_CSV: return open_table(r, NIB_TABLE_CSV, err);
     case NIB_RECORD_TSV: return open_table(r, NIB_TABLE_TSV, err);

@@ -143,6 +143,10 @@ static void test_refused_files(void)
     CHECK_REFUSED("the same key a second time at '\"a\"'", "l.jsonl", NULL, NULL);
     put("m.jsonl", "<!DOCTYPE html>\n");
     CHECK_REFUSED("m.jsonl: line 1, column 1: not JSON; it may be a page of HTML", "m.jsonl", NULL, NULL);
+    put("p.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1\n");
+    CHECK_REFUSED("p.csv: a git-lfs pointer, not the data itself", "p.csv", NULL, NULL);
+    put("p.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1\n");
+    CHECK_REFUSED("p.parquet: a git-lfs pointer", "p.parquet", NULL, NULL);
     put("n.jsonl", "{\"a\": Infinity}\n");
     CHECK_REFUSED("a number that JSON does not have", "n.jsonl", NULL, NULL);
 }
