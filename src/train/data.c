@@ -127,11 +127,12 @@ void nib_dataset_warn_ends(const nib_dataset *d)
 
     if (d->shape == NIB_SHAPE_STREAM || d->shape == NIB_SHAPE_TOKENS || d->counts.ends) return;
     if (eos->id < 0)
-        nib_warn(d->ctx, "no end token is named by tokenizer_config.json, special_tokens_map.json, "
+        nib_warn_code(d->ctx, "no-end-token",
+                         "no end token is named by tokenizer_config.json, special_tokens_map.json, "
                          "generation_config.json or config.json: no record is trained to end; set "
                          "eos_token in tokenizer_config.json");
     else
-        nib_warn(d->ctx,
+        nib_warn_code(d->ctx, "no-end-token",
                  "the end token %s (id %" PRId64 ", %s) is trained in 0 of %zu records: generation "
                  "will not end by itself",
                  eos->content ? eos->content : "", eos->id, eos->where, d->count);

@@ -6,34 +6,6 @@
 
 typedef nib_data_reader reader;
 
-nib_status nib_data_add_token(reader *r, const char *where, int64_t id, bool trained,
-                              nib_error *err)
-{
-    if (id < 0 || id >= r->in->vocabulary) {
-        const char *name = r->in->tokenizer && id >= 0 && id <= UINT32_MAX
-                               ? nib_tokenizer_token(r->in->tokenizer, (uint32_t)id)
-                               : NULL;
-        return nib_fail(err, NIB_E_MISMATCH,
-                        "%s: token %" PRId64 "%s%s%s is beyond the model's %u words", where, id,
-                        name ? " ('" : "", name ? name : "", name ? "')" : "", r->in->vocabulary);
-    }
-    return nib_dataset_add(r->d, where, (uint32_t)id, trained, err);
-}
-
-nib_status nib_data_end_record(reader *r, const char *where, bool cut, nib_error *err)
-{
-    nib_dataset *d = r->d;
-    size_t begin = nib_dataset_begin(d), targets = 0;
-
-    for (size_t i = begin + 1; i < d->used; i++) targets += d->trained[i];
-    if (d->used > begin && !targets && cut) d->counts.cut_off++;
-    if (d->used > begin && (targets || r->in->keep_all)) return nib_dataset_end(d, where, err);
-    if (d->used == begin) d->counts.empty++;
-    else d->counts.masked_out++;
-    nib_dataset_drop(d);
-    return NIB_OK;
-}
-
 /* --- records --- */
 
 static nib_status add_part(reader *r, const json_t *record, const char *where, nib_error *err)

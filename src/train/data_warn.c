@@ -47,29 +47,6 @@ static void warn_left_out(nib_data_reader *r)
                       r->o->data, c->bad, c->records);
 }
 
-/* Does any record teach the end of an answer?  A stream of text has no ends. */
-static void warn_end_token(nib_data_reader *r)
-{
-    const nib_dataset *d = r->d;
-    const char *name = r->in->tokenizer && d->eos >= 0
-                           ? nib_tokenizer_token(r->in->tokenizer, (uint32_t)d->eos)
-                           : NULL;
-
-    if (d->counts.ends || r->in->keep_all || d->shape == NIB_SHAPE_STREAM) return;
-    if (!r->in->tokenizer) return;
-    if (!name)
-        nib_warn_code(r->ctx, "no-end-token",
-                      "%s: the tokenizer names no end token (eos_token), so no record trains one: "
-                      "generation will not end by itself",
-                      r->o->data);
-    else
-        nib_warn_code(
-            r->ctx, "no-end-token",
-            "%s: none of %zu records trains the end token %.100s: generation will not end by "
-            "itself",
-            r->o->data, d->count, name);
-}
-
 nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
 {
     const nib_data_counts *c = &r->d->counts;
@@ -89,6 +66,5 @@ nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
             "begins with that token, which generation will not see so: end prompts before a "
             "space, not behind it",
             r->o->data, c->split, c->records);
-    warn_end_token(r);
     return NIB_OK;
 }

@@ -127,8 +127,6 @@ static void test_other_warnings(void)
     check_warning("a.jsonl", "{\"prompt\": \"Sentiment: \", \"completion\": \"positive\"}\n{\"prompt\": \"a:\", \"completion\": \" b\"}\n",
                   "split-token", "1 of 2 records end their prompt inside a token");
     check_warning("b.jsonl", "{\"prompt\": \"Sentiment:\", \"completion\": \" positive\"}\n", "split-token", NULL);
-    check_warning("c.jsonl", "{\"input_ids\": [34, 35]}\n", "no-end-token", "none of 1 records trains the end token");
-    check_warning("d.jsonl", "{\"text\": \"a b\"}\n", "no-end-token", NULL);
     check_warning("e.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"\"}\n", "empty-records", "1 of 2 records");
     check_warning("f.jsonl", "{\"input_ids\": [34, 35]}\n{\"input_ids\": [34, 35], \"labels\": [-100, -100]}\n",
                   "nothing-trained", "1 of 2 records");
