@@ -161,7 +161,7 @@ static void test_refusals(void)
         { "a.jsonl", "{\"messages\": []}\n", plain_chat,
           "line 1: field 'messages' is an empty list" },
         { "a.jsonl", "{\"messages\": \"x\"}\n", plain_chat,
-          "line 1: messages: line 1, column 1: invalid token" },
+          "line 1: messages: line 1, column 1: not JSON" },
         { "a.jsonl", "{\"messages\": \"{}\"}\n", plain_chat,
           "line 1: field 'messages' is an object" },
         { "a.jsonl", "{\"messages\": [3]}\n", plain_chat, "line 1: messages[0] is a number" },
