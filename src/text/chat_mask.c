@@ -265,7 +265,7 @@ static size_t skip_empty_thought(const char *text, size_t begin, size_t end)
 static nib_status find_begin(finder *f, size_t turn, const size_t *ends, size_t *begin, bool *found,
                              nib_error *err)
 {
-    const size_t *starts;
+    const size_t *starts = NULL;
     size_t length = 0;
     nib_status status = NIB_OK;
 
@@ -288,7 +288,7 @@ static nib_status by_common_prefix(finder *f, size_t turn, nib_text_span *out, b
 {
     bool empty = json_string_length(json_object_get(message(f, turn), "content")) == 0 &&
                  !json_object_get(message(f, turn), "tool_calls");
-    const size_t *ends;
+    const size_t *ends = NULL;
     size_t end, length = 0;
     nib_status status = locate(f, true, &ends, found, err);
 
