@@ -39,8 +39,10 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     if (!status && o->adapter)
         status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
     if (!status) {
-        nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = e->tokenizer,
-                                      .vocabulary = (uint32_t)e->model->head->weight->out, .keep_all = true, .now = (int64_t)time(NULL) };
+        nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
+                                      .tokenizer = e->tokenizer,
+                                      .vocabulary = (uint32_t)e->model->head->weight->out,
+                                      .keep_all = true, .now = (int64_t)time(NULL) };
         status = nib_dataset_open(e->ctx, &source, &e->data, err);
     }
     if (status) return status;
@@ -103,7 +105,8 @@ static nib_status open_writer(evaluation *e, nib_error *err)
     for (size_t i = 0; i < n; i++) {
         snprintf(names + 24 * i, 24, "%zu", i);
         plans[i] = (nib_tensor_plan){ .name = names + 24 * i, .dtype = NIB_F32, .rank = 2,
-                                      .shape = { nib_dataset_record(e->data, i).length, e->model->head->weight->out } };
+                                      .shape = { nib_dataset_record(e->data, i).length,
+                                                 e->model->head->weight->out } };
     }
     status = nib_tensor_writer_create(e->ctx, dir, stem, plans, n, 0, &e->writer, err);
 done:
@@ -125,7 +128,8 @@ static nib_status write_logits(evaluation *e, size_t record, nib_error *err)
     batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = batch.axes[NIB_TOKENS].count,
                                                   .picks = e->all_rows };
     nib_run_forward(e->run, &batch);
-    for (size_t r0 = 0; r0 < batch.axes[NIB_LOGIT_ROWS].count && !status; r0 += e->plan->logit_chunk) {
+    for (size_t r0 = 0; r0 < batch.axes[NIB_LOGIT_ROWS].count && !status;
+         r0 += e->plan->logit_chunk) {
         size_t r1 = nib_min(r0 + e->plan->logit_chunk, batch.axes[NIB_LOGIT_ROWS].count);
         nib_run_logits(e->run, r0, r1, e->logits);
         status = nib_tensor_writer_put(e->writer, e->logits, (r1 - r0) * v * sizeof(float), err);

@@ -165,7 +165,8 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
     const nib_finetune_options *o = j->o;
     const nib_train_options *t = &o->train;
     nib_data_options eval = o->data;
-    nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model, .tokenizer = j->tokenizer, .vocabulary = vocabulary,
+    nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
+                                  .tokenizer = j->tokenizer, .vocabulary = vocabulary,
                                   .now = j->started ? j->started : (int64_t)time(NULL) };
     bool evaluates = strcmp(t->eval_strategy, "no") != 0;
     nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
@@ -177,8 +178,8 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
                                       &j->eval_records, err);
         if (!status && !evaluates) {
             nib_warn_code(j->ctx, "not-evaluated",
-                          "val_size: %zu records are held out and nothing is evaluated on them, for "
-                          "eval_strategy is no",
+                          "val_size: %zu records are held out and nothing is evaluated on them, "
+                          "for eval_strategy is no",
                           nib_dataset_count(j->eval_records));
             nib_dataset_close(j->eval_records);
             j->eval_records = NULL;
@@ -279,16 +280,20 @@ static void report_start(job *j)
 {
     nib_data_counts c = nib_dataset_counts(j->data);
     nib_run_report r = {
-        .trainable_parameters = nib_adapter_trainable(j->adapter), .all_parameters = nib_adapter_all(j->adapter),
-        .shape = nib_shape_name(nib_dataset_shape(j->data)), .chat_template = nib_dataset_template(j->data),
-        .bad = c.bad, .duplicates = c.duplicates, .ends = c.ends, .eval_records = j->eval.data ? nib_eval_loop_records(&j->eval) : 0,
+        .trainable_parameters = nib_adapter_trainable(j->adapter),
+        .all_parameters = nib_adapter_all(j->adapter),
+        .shape = nib_shape_name(nib_dataset_shape(j->data)),
+        .chat_template = nib_dataset_template(j->data), .bad = c.bad, .duplicates = c.duplicates,
+        .ends = c.ends, .eval_records = j->eval.data ? nib_eval_loop_records(&j->eval) : 0,
         .records = nib_dataset_count(j->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
         .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
-        .compute_dtype = nib_dtype_name(j->model->graph->type), .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)),
-        .settings = j->settings, .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
+        .compute_dtype = nib_dtype_name(j->model->graph->type),
+        .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)), .settings = j->settings,
+        .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
         .per_device_train_batch_size = j->trainer->o.per_device_train_batch_size,
-        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps, .tokens_per_batch = j->trainer->o.tokens_per_batch
+        .gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps,
+        .tokens_per_batch = j->trainer->o.tokens_per_batch
     };
 
     r.seconds_per_step = j->trial_seconds;

@@ -307,8 +307,8 @@ static nib_status check_rules(const char *where, const json_t *there, nib_error 
     if (!there || begun == NIB_DATA_RULES) return NIB_OK;
     return nib_fail(err, NIB_E_MISMATCH,
                     "%s: not of this run: it began under other rules of which tokens are trained "
-                    "(version %" PRId64 " there, %d here); end it with the nibble that began it, or begin "
-                    "again in another output_dir", where, begun, (int)NIB_DATA_RULES);
+                    "(version %" PRId64 " there, %d here); end it with the nibble that began it, "
+                    "or begin again in another output_dir", where, begun, (int)NIB_DATA_RULES);
 }
 
 nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there,

@@ -127,8 +127,8 @@ nib_status nib_finetune_plan(job *j, nib_error *err)
     if (found)
         snprintf(
             j->advice, sizeof j->advice,
-            "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: the same "
-            "records a step",
+            "per_device_train_batch_size %d with gradient_accumulation_steps %d would fit: "
+            "the same records a step",
             j->trainer->o.per_device_train_batch_size, j->trainer->o.gradient_accumulation_steps);
     status = plan_with(j, chosen ? 1 : batch, chosen ? (int)records : accumulation, err);
     if (!status && !found) advise_paging(j);

@@ -88,7 +88,8 @@ static nib_status count_parameters(const nib_tensors *tensors, uint64_t *paramet
             total += t->elements;
             continue;
         }
-        status = nib_format_describe(&part, nib_tensors_finder(tensors), &format, shape, &form, err);
+        status = nib_format_describe(&part, nib_tensors_finder(tensors), &format, shape,
+                                     &form, err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
         if (!format) continue;
         if (!packed->matrices++) packed->format = format, packed->form = form;
@@ -166,7 +167,8 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     dtype = json_string_value(
         json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||
-        json_object_set_new(report, "architecture", json_incref(json_object_get(json, "model_type"))) ||
+        json_object_set_new(report, "architecture",
+                            json_incref(json_object_get(json, "model_type"))) ||
         !set_count(report, "layers", o.layers) || !set_count(report, "width", o.width) ||
         !set_count(report, "heads", o.heads) ||
         !set_count(report, "key_value_heads", o.kv_heads) ||

@@ -224,7 +224,8 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
     k.add_prefix = k.plan.untied &&
-                   strncmp(embedding, m->config->arch->prefix, strlen(m->config->arch->prefix)) != 0;
+                   strncmp(embedding, m->config->arch->prefix,
+                           strlen(m->config->arch->prefix)) != 0;
     for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
         status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
     if (!status && k.plan.untied && !head_written) status = add_head(&k, err);

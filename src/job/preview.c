@@ -20,7 +20,8 @@ typedef struct preview {
 static nib_status open_data(preview *p, nib_error *err)
 {
     const nib_preview_options *o = p->o;
-    nib_dataset_source source = { .options = &o->data, .model_dir = o->model, .now = (int64_t)time(NULL) };
+    nib_dataset_source source = { .options = &o->data, .model_dir = o->model,
+                                  .now = (int64_t)time(NULL) };
     json_t *json = NULL;
     nib_outline outline;
     nib_status status = nib_open_tokenizer(p->ctx, o->model, &p->tokenizer, err);
@@ -75,12 +76,14 @@ static nib_status fill_texts(preview *p, nib_record r, nib_error *err)
 static nib_status show(preview *p, size_t i, bool *more, nib_error *err)
 {
     nib_record r = nib_dataset_record(p->data, i);
-    nib_preview_record out = { .number = i + 1, .length = r.length, .supervised = r.targets, .tokens = p->tokens };
+    nib_preview_record out = { .number = i + 1, .length = r.length, .supervised = r.targets,
+                               .tokens = p->tokens };
     nib_status status;
 
     for (uint32_t k = 0; k < r.length; k++)
         p->tokens[k] = (nib_preview_token){ .id = r.ids[k], .text = "", .trained = r.trained[k],
-                                            .special = p->tokenizer && nib_tokenizer_is_special(p->tokenizer, r.ids[k]) };
+                                            .special = p->tokenizer &&
+                                                nib_tokenizer_is_special(p->tokenizer, r.ids[k]) };
     status = fill_texts(p, r, err);
     if (!status) *more = p->o->on_record(p->o->user, &out);
     return status;
@@ -131,10 +134,12 @@ static nib_status report(preview *p, nib_error *err)
     nib_data_counts c = nib_dataset_counts(p->data);
     const nib_special_token *eos = p->tokenizer ? &nib_tokenizer_special(p->tokenizer)->eos : NULL;
     nib_preview_report r = {
-        .shape = nib_shape_name(nib_dataset_shape(p->data)), .chat_template = nib_dataset_template(p->data),
-        .end_token = eos ? eos->content : NULL, .end_token_where = eos ? eos->where : NULL, .read = c.records,
-        .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty, .masked_out = c.masked_out, .bad = c.bad,
-        .duplicates = c.duplicates, .duplicate_bos = c.had_bos, .ends = c.ends, .tokens = c.tokens, .supervised = c.targets,
+        .shape = nib_shape_name(nib_dataset_shape(p->data)),
+        .chat_template = nib_dataset_template(p->data), .end_token = eos ? eos->content : NULL,
+        .end_token_where = eos ? eos->where : NULL, .read = c.records,
+        .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty,
+        .masked_out = c.masked_out, .bad = c.bad, .duplicates = c.duplicates,
+        .duplicate_bos = c.had_bos, .ends = c.ends, .tokens = c.tokens, .supervised = c.targets,
         .max_seq_length = p->o->data.max_seq_length
     };
     nib_status status = measure(p, &r, err);

@@ -2,8 +2,8 @@
  *
  * Sizes follow from shapes, so every tensor is declared first; then each is read,
  * encoded, written, and its pages given back: the peak is one matrix.  Where the format's sizes
- * depend on the data (the quant_state text of bitsandbytes' double quantization does, by a number of
- * digits), the matrices are encoded once before to learn them.
+ * depend on the data (the quant_state text of bitsandbytes' double quantization does, by a number
+ * of digits), the matrices are encoded once before to learn them.
  *
  * The graph says which matrices are linears; all but the head are encoded. */
 #include "nibble/quantize.h"

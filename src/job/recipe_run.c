@@ -5,7 +5,8 @@
 
 static nib_names names_of(const nib_peft_names *n)
 {
-    return (nib_names){ .items = (const char *const *)n->names, .count = n->count, .regex = n->kind == NIB_PEFT_REGEX,
+    return (nib_names){ .items = (const char *const *)n->names, .count = n->count,
+                        .regex = n->kind == NIB_PEFT_REGEX,
                         .all_linear = n->kind == NIB_PEFT_ALL_LINEAR };
 }
 

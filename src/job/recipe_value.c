@@ -74,7 +74,8 @@ static bool read_size(const nib_yaml_node *n, uint64_t *out)
 {
     static const struct { const char *unit; double factor; } units[] = {
         { "", 1 }, { "B", 1 }, { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 },
-        { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "K", 1024 }, { "M", 1048576 }, { "G", 1073741824 },
+        { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "K", 1024 }, { "M", 1048576 },
+        { "G", 1073741824 },
     };
     char *end;
     double value;
@@ -238,7 +239,9 @@ static nib_status read_words(nib_recipe *r, const nib_recipe_row *row, const nib
     for (size_t i = 0; i < count; i++) {
         bool known;
         const char *word = find_word(r, row->words, items[i], &known);
-        if (!known) return wrong(place, &(nib_yaml_node){ .text = items[i] }, err, "one of the words of this key: see --help");
+        if (!known)
+            return wrong(place, &(nib_yaml_node){ .text = items[i] }, err,
+                         "one of the words of this key: see --help");
         if (!word) return no_memory(place, err);
         if (!*word)
             nib_note(r->ctx, "without effect here: %s %s (nothing is sent to the network)",

@@ -162,7 +162,9 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
     case NIB_KEY_SEED: case NIB_KEY_SIZE: say(w, "%" PRIu64, *(const uint64_t *)target); break;
     case NIB_KEY_LONG: say(w, "%" PRId64, *(const int64_t *)target); break;
     case NIB_KEY_FLOAT: put_number(w, *(const double *)target); break;
-    case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON: put_text(w, *(const char *const *)target); break;
+    case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON:
+        put_text(w, *(const char *const *)target);
+        break;
     case NIB_KEY_NAMES: put_names(w, target); break;
     case NIB_KEY_NUMBERS:
         numbers = *(const int *const *)target;
