@@ -58,8 +58,8 @@ static nib_status list_tops(nib_parquet *p, nib_error *err)
     if (!p->tops || !p->unused || !p->columns) return no_memory(p, err);
     for (uint32_t i = 1, k = 0; i < nodes[0].next; i = nodes[i].next) p->tops[k++] = i;
     for (size_t i = 0; i < p->file.leaf_count; i++)
-        p->columns[i] = (nib_parquet_column){ .source = p->source, .file = &p->file, .node = p->file.leaves[i],
-                                              .held = &p->held };
+        p->columns[i] = (nib_parquet_column){ .source = p->source, .file = &p->file,
+                                              .node = p->file.leaves[i], .held = &p->held };
     return NIB_OK;
 }
 

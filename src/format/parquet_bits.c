@@ -51,7 +51,8 @@ nib_rle nib_rle_open(const uint8_t *data, size_t bytes, unsigned width)
 nib_rle nib_bit_packed_open(const uint8_t *data, size_t bytes, unsigned width)
 {
     return (nib_rle){ .at = data + bytes, .end = data + bytes, .width = width, .packed = data,
-                      .left = width ? (uint64_t)bytes * 8 / width : UINT64_MAX, .highest_first = true };
+                      .left = width ? (uint64_t)bytes * 8 / width : UINT64_MAX,
+                      .highest_first = true };
 }
 
 static bool next_run(nib_rle *r)

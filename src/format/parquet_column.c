@@ -105,8 +105,9 @@ static nib_status read_header(nib_parquet_column *c, page_words *p, nib_error *e
     nib_thrift t = { .at = c->source->data + c->at, .end = c->source->data + c->end };
     nib_thrift_field f = { 0 };
 
-    *p = (page_words){ .type = -1, .unpacked = -1, .packed = -1, .values = -1, .encoding = -1, .definition_encoding = -1,
-                       .repetition_encoding = -1, .definition_bytes = -1, .repetition_bytes = -1, .is_packed = true };
+    *p = (page_words){ .type = -1, .unpacked = -1, .packed = -1, .values = -1, .encoding = -1,
+                       .definition_encoding = -1, .repetition_encoding = -1,
+                       .definition_bytes = -1, .repetition_bytes = -1, .is_packed = true };
     while (nib_thrift_next(&t, &f)) {
         switch (f.id) {
         case 1: p->type = nib_thrift_i32(&t, &f); break;
@@ -292,8 +293,8 @@ nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chu
         char path[400];
         return nib_fail(
             err, NIB_E_UNSUPPORTED,
-            "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP, BROTLI, ZSTD, LZ4, "
-            "LZ4_RAW",
+            "%s: column %s: compressed with %s (codec %d); known are SNAPPY, GZIP, BROTLI, "
+            "ZSTD, LZ4, LZ4_RAW",
             c->source->name, nib_parquet_path(c->file, c->node, path, sizeof path),
             nib_parquet_codec_name(chunk->codec), chunk->codec);
     }

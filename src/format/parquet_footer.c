@@ -64,7 +64,8 @@ static void read_column_metadata(nib_thrift *t, const nib_thrift_field *field, c
 
 static chunk_words read_chunk_words(nib_thrift *t)
 {
-    chunk_words c = { .type = -1, .codec = -1, .values = -1, .bytes = -1, .data_page = -1, .dictionary_page = -1 };
+    chunk_words c = { .type = -1, .codec = -1, .values = -1, .bytes = -1, .data_page = -1,
+                      .dictionary_page = -1 };
     nib_thrift_field f = { 0 };
 
     while (nib_thrift_next(t, &f)) {
@@ -106,7 +107,8 @@ static nib_status check_chunk(const nib_table_source *s, const nib_parquet_file 
                         s->name, group + 1, path);
     /* no page is read: some writers leave the offsets of an empty group at 0 */
     if (c->values == 0) {
-        *out = (nib_parquet_chunk){ .begin = MAGIC_BYTES, .end = MAGIC_BYTES, .codec = (int32_t)c->codec };
+        *out = (nib_parquet_chunk){ .begin = MAGIC_BYTES, .end = MAGIC_BYTES,
+                                    .codec = (int32_t)c->codec };
         return NIB_OK;
     }
     begin = (uint64_t)c->data_page; /* some writers say 0 where there is no dictionary */
@@ -118,7 +120,8 @@ static nib_status check_chunk(const nib_table_source *s, const nib_parquet_file 
                         "%s: row group %zu, column %s: %" PRId64 " bytes at %" PRIu64
                         " in a file of %zu",
                         s->name, group + 1, path, c->bytes, begin, s->bytes);
-    *out = (nib_parquet_chunk){ .begin = begin, .end = end, .values = c->values, .codec = (int32_t)c->codec };
+    *out = (nib_parquet_chunk){ .begin = begin, .end = end, .values = c->values,
+                                .codec = (int32_t)c->codec };
     return NIB_OK;
 }
 

@@ -15,8 +15,9 @@ enum { MOST_FILES = 65536, MOST_FOLDERS = 4096 };
 bool nib_record_kind_of(const char *path, nib_record_kind *out)
 {
     static const struct { const char *ending; nib_record_kind kind; } kinds[] = {
-        { ".jsonl", NIB_RECORD_LINES }, { ".ndjson", NIB_RECORD_LINES }, { ".json", NIB_RECORD_JSON },
-        { ".csv", NIB_RECORD_CSV },     { ".tsv", NIB_RECORD_TSV },      { ".parquet", NIB_RECORD_PARQUET },
+        { ".jsonl", NIB_RECORD_LINES },     { ".ndjson", NIB_RECORD_LINES },
+        { ".json", NIB_RECORD_JSON },       { ".csv", NIB_RECORD_CSV },
+        { ".tsv", NIB_RECORD_TSV },         { ".parquet", NIB_RECORD_PARQUET },
         { ".txt", NIB_RECORD_TEXT },
     };
     size_t length = strlen(path);
@@ -177,7 +178,8 @@ typedef struct split_query {
 } split_query;
 
 static const char *const split_words[][4] = {
-    { "train", "training" }, { "validation", "valid", "val", "dev" }, { "test", "testing", "eval", "evaluation" },
+    { "train", "training" }, { "validation", "valid", "val", "dev" },
+    { "test", "testing", "eval", "evaluation" },
 };
 
 static bool is_separator(char c)

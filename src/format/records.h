@@ -23,14 +23,14 @@ typedef struct nib_records nib_records;
 
 /* Strings are borrowed until nib_records_open() returns. */
 typedef struct nib_records_options {
-    const char *path;  /* a file or a folder */
+    const char *path;   /* a file or a folder */
     const char *config; /* of a folder whose README.md names several; NULL: the only one, or the
                            default */
-    const char *split; /* of a folder: the files of this split; NULL: train, or all if no file names
-                          a split */
-    const char
-        *field; /* of .json files that hold an object: the member with the records, which must be
-                 * there; NULL: its only array.  Other kinds of files take no field. */
+    const char *split;  /* of a folder: the files of this split; NULL: train, or all if no file
+                           names a split */
+    const char *field;  /* of .json files that hold an object: the member with the records, which
+                           must be there; NULL: its only array.  Other kinds of files take no
+                           field. */
     /* Of a Parquet file, before its first row: may leave out columns (nib_table_use_column), which
      * are then not decoded at all; NULL: all are read. */
     nib_status (*choose_columns)(void *user, nib_table *table, nib_error *err);
