@@ -30,8 +30,8 @@ static nib_status make_matcher(nib_adapter *a, nib_error *err)
     while (defaults[count]) count++;
     if (!count && a->config.target_modules.kind == NIB_PEFT_NONE)
         return nib_fail(err, NIB_E_INVALID,
-                        "target_modules is not given, and PEFT has no default for %s: give names of "
-                        "modules, or all-linear",
+                        "target_modules is not given, and PEFT has no default for %s: "
+                        "give names of modules, or all-linear",
                         a->model->config->arch->model_types[0]);
     return nib_peft_matcher_create(a->ctx, &a->config, defaults, count, &a->match, err);
 }
@@ -41,7 +41,8 @@ static nib_status name_targets(nib_adapter *a, nib_error *err)
 {
     nib_peft_names *t = &a->config.target_modules, named = { 0 };
     const char *const *defaults = a->model->config->arch->default_targets;
-    size_t count = 0, others = 0, room = a->model->linear_count + a->model->norm_count + a->model->embedding_count;
+    size_t count = 0, others = 0;
+    size_t room = a->model->linear_count + a->model->norm_count + a->model->embedding_count;
     const char **targets = NULL;
     nib_status status;
 
@@ -276,7 +277,8 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
         const nib_param *p = a->params.items[i];
         bool vector = nib_param_is_vector(p);
         plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
-                                      .shape = { vector ? p->cols : p->rows, vector ? 0 : p->cols } };
+                                      .shape = { vector ? p->cols : p->rows,
+                                                 vector ? 0 : p->cols } };
     }
     nib_base_form(a->model, form);
     status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0,
