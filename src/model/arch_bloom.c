@@ -11,8 +11,8 @@ typedef struct bloom {
     const float *slopes; /* [heads], for scores that are not scaled yet */
 } bloom;
 
-/* Press et al. 2021, arXiv:2108.12409.  The bias is added to scaled scores; the attention scales what
- * it adds, so slopes are divided by the scale. */
+/* Press et al. 2021, arXiv:2108.12409.  The bias is added to scaled scores; the attention scales
+ * what it adds, so slopes are divided by the scale. */
 static const float *make_slopes(nib_reader *r, size_t heads, double scale)
 {
     float *slopes = nib_read_alloc(r, heads, sizeof *slopes);

@@ -47,7 +47,8 @@ static nib_value attend(nib_build *b, const codegen *m, int i, nib_value h)
                                      .scale = 1 / sqrtf((float)d) };
     nib_heads quarter = { .head_stride = d, .per_group = n / PARTITIONS, .group_stride = 3 * part };
 
-    nib_value qvk = nib_apply_linear(b, h, 3 * m->width, false, "transformer.h.%d.attn.qkv_proj", i);
+    nib_value qvk = nib_apply_linear(b, h, 3 * m->width, false,
+                                     "transformer.h.%d.attn.qkv_proj", i);
     nib_value q = nib_heads_of(b, qvk, n, d, 0, quarter);
     nib_value v = nib_heads_of(b, qvk, n, d, part, quarter);
     nib_value k = nib_heads_of(b, qvk, n, d, 2 * part, quarter);

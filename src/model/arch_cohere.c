@@ -64,7 +64,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     for (int i = 0; i < (int)m->layers; i++) {
         const nib_rope *rope = c->rotates_sliding_only && !m->sliding[i] ? NULL : &m->rope;
         nib_segment(b);
-        nib_value h = nib_apply_layer_norm_plain(b, x, m->eps, "model.layers.%d.input_layernorm", i);
+        nib_value h = nib_apply_layer_norm_plain(b, x, m->eps,
+                                                 "model.layers.%d.input_layernorm", i);
         nib_value a = nib_llama_attend(b, m, i, rope, h);
         x = nib_add(b, x, nib_add(b, a, nib_llama_mlp(b, m, i, h)));
     }

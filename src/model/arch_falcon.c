@@ -78,7 +78,8 @@ static void read_falcon(nib_reader *r, void *config)
     nib_read_any(r, "rope_scaling");
     if (m->alibi) m->slopes = make_slopes(r, m->heads);
     else
-        m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,
+        m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
+                                                    .rot = m->head_dim,
                                                     .positions = m->positions });
 }
 

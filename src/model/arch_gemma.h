@@ -1,4 +1,5 @@
-/* arch_gemma.h - what Gemma 2 and 3 have in common: the keys, the layer of four norms, the whole. */
+/* arch_gemma.h - what Gemma 2 and 3 have in common: the keys,
+ * the layer of four norms, the whole. */
 #ifndef NIB_MODEL_ARCH_GEMMA_H
 #define NIB_MODEL_ARCH_GEMMA_H
 

@@ -23,7 +23,8 @@ void nib_gemma_read(nib_reader *r, nib_gemma *m)
     nib_read_must_be_off(r, "use_bidirectional_attention", "only causal attention is known");
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     if (!(m->scale > 0 && isfinite(m->scale)))
-        nib_read_fail(r, NIB_E_FORMAT, "query_pre_attn_scalar gives a scale of %g, expected above 0",
+        nib_read_fail(r, NIB_E_FORMAT,
+                      "query_pre_attn_scalar gives a scale of %g, expected above 0",
                       (double)m->scale);
 }
 

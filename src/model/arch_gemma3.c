@@ -1,5 +1,5 @@
-/* arch_gemma3.c - Gemma 3, its text part: Gemma 2's layer with norms of the heads of q and k instead
- * of capped scores, and a rope of its own for layers with a window (formats.md 10.33).
+/* arch_gemma3.c - Gemma 3, its text part: Gemma 2's layer with norms of the heads of q and k
+ * instead of capped scores, and a rope of its own for layers with a window (formats.md 10.33).
  * arXiv:2503.19786. */
 #include "model/arch_gemma.h"
 

@@ -1,5 +1,5 @@
-/* arch_gpt2.c - GPT-2: learned positions, one projection for q, k and v, weights stored as [in, out]
- * (formats.md 10.8).  Radford et al. 2019. */
+/* arch_gpt2.c - GPT-2: learned positions, one projection for q, k and v, weights stored as
+ * [in, out] (formats.md 10.8).  Radford et al. 2019. */
 #include <math.h>
 
 #include "model/arch.h"

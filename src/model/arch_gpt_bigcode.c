@@ -50,7 +50,8 @@ static nib_value attend(nib_build *b, const bigcode *m, int i, nib_value h)
     nib_heads one = m->multi_query ? nib_plain_heads(1, d) : many;
     size_t first = m->multi_query ? m->width : d;
 
-    nib_value qkv = nib_apply_linear(b, h, (n + 2 * g) * d, true, "transformer.h.%d.attn.c_attn", i);
+    nib_value qkv = nib_apply_linear(b, h, (n + 2 * g) * d, true,
+                                     "transformer.h.%d.attn.c_attn", i);
     nib_value q = nib_heads_of(b, qkv, n, d, 0, many);
     nib_value k = nib_heads_of(b, qkv, g, d, first, one);
     nib_value v = nib_heads_of(b, qkv, g, d, first + d, one);

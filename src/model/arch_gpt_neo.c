@@ -16,7 +16,8 @@ static void set_local(nib_reader *r, neo *m, size_t i, const json_t *type)
 
     m->local[i] = name && strcmp(name, "local") == 0;
     if (!name || (!m->local[i] && strcmp(name, "global") != 0))
-        nib_read_fail(r, NIB_E_UNSUPPORTED, "attention of layer %zu is '%s', known are global, local",
+        nib_read_fail(r, NIB_E_UNSUPPORTED,
+                      "attention of layer %zu is '%s', known are global, local",
                       i, name ? name : "not a text");
 }
 

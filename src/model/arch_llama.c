@@ -5,7 +5,8 @@
 #include <math.h>
 
 const nib_llama_keys nib_llama_plain_keys = {
-    .activation = "silu", .eps = 1e-6f, .theta = 10000, .partial = 1, .inner = 11008, .positions = 2048,
+    .activation = "silu", .eps = 1e-6f, .theta = 10000, .partial = 1, .inner = 11008,
+    .positions = 2048,
 };
 
 static size_t read_head_dim(nib_reader *r, const nib_llama *m, const nib_llama_keys *keys)

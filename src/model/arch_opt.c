@@ -1,5 +1,5 @@
-/* arch_opt.c - OPT: learned positions after two for padding; the 350M form norms after each half of a
- * layer and has narrower embeddings (formats.md 10.14).  arXiv:2205.01068. */
+/* arch_opt.c - OPT: learned positions after two for padding; the 350M form norms after each half of
+ * a layer and has narrower embeddings (formats.md 10.14).  arXiv:2205.01068. */
 #include <math.h>
 
 #include "model/arch.h"

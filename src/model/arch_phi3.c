@@ -33,8 +33,8 @@ static void read_phi3(nib_reader *r, void *config)
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     partial = nib_read_float_or(r, "partial_rotary_factor", 1);
     if (!(partial > 0 && partial <= 1))
-        nib_read_fail(r, NIB_E_FORMAT, "partial_rotary_factor is %g, expected above 0 and at most 1",
-                      partial);
+        nib_read_fail(r, NIB_E_FORMAT,
+                      "partial_rotary_factor is %g, expected above 0 and at most 1", partial);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
                                                 .rot = (size_t)((double)m->head_dim * partial),
                                                 .head_dim = m->head_dim, .positions = m->positions,

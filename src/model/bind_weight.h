@@ -13,7 +13,8 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 
 /* What is asked of a weight: its shape, and whether it is encoded while loading. */
 typedef struct nib_bind_spec {
-    size_t out, in;   /* of one that is not there; one that is has the file's, which the caller checks */
+    size_t out, in;   /* of one that is not there; one that is has the file's, which the caller
+                         checks */
     bool transposed;  /* a dense one lies in the file as [in, out] */
     bool quantizable;
 } nib_bind_spec;

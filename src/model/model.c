@@ -33,7 +33,8 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
 static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_error *err)
 {
     static const struct { const char *name; nib_dtype dtype; } types[] = {
-        { "float32", NIB_F32 }, { "float16", NIB_F16 }, { "bfloat16", NIB_BF16 }, { "auto", NIB_F32 },
+        { "float32", NIB_F32 }, { "float16", NIB_F16 }, { "bfloat16", NIB_BF16 },
+        { "auto", NIB_F32 },
     };
     const char *type = "float32";
     nib_status status;

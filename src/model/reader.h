@@ -85,7 +85,8 @@ typedef struct nib_rope_spec {
     size_t head_dim;        /* 0: rot */
     bool interleaved;
     size_t positions;       /* max_position_embeddings */
-    size_t original;        /* original_max_position_embeddings where no key gives it; 0: positions */
+    size_t original;        /* original_max_position_embeddings where no key gives it;
+                               0: positions */
 } nib_rope_spec;
 
 /* rope_parameters, else rope_theta and rope_scaling (formats.md 10.3, 10.30). */

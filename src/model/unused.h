@@ -1,7 +1,7 @@
 /* unused.h - which tensors of the files no module of the graph asked for.
  *
- * A tensor that nobody reads is a sign that the model is not what config.json says (norms of q and k
- * that its class does not have, factors of an adapter that was never merged), so it is named. */
+ * A tensor that nobody reads is a sign that the model is not what config.json says (norms of q and
+ * k that its class does not have, factors of an adapter that was never merged), so it is named. */
 #ifndef NIB_MODEL_UNUSED_H
 #define NIB_MODEL_UNUSED_H
 
@@ -17,8 +17,8 @@ typedef struct nib_claims {
 void nib_claim(nib_ctx *ctx, nib_claims *c, const nib_tensor *t);
 void nib_claims_free(nib_ctx *ctx, nib_claims *c);
 
-/* Names the tensors that are not in the list in one warning, but for those that old checkpoints have
- * beside every model (formats.md 10.2).  `dir` names the model. */
+/* Names the tensors that are not in the list in one warning, but for those that old checkpoints
+ * have beside every model (formats.md 10.2).  `dir` names the model. */
 nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors, nib_claims *c,
                            nib_error *err);
 
