@@ -232,17 +232,17 @@ NIB_INLINE V finished(const tile *t, const finish *f, V s, size_t k, bool all, b
 }
 
 /* f(..., all, capped) with both as constants. */
-#define WITH_CASES(f, all, capped, ...)                                                             \
-    do {                                                                                            \
-        bool sees_all_ = (all);                                                                     \
-        if (capped) {                                                                               \
-            if (sees_all_) f(__VA_ARGS__, true, true);                                              \
-            else f(__VA_ARGS__, false, true);                                                       \
-        } else if (sees_all_) {                                                                     \
-            f(__VA_ARGS__, true, false);                                                            \
-        } else {                                                                                    \
-            f(__VA_ARGS__, false, false);                                                           \
-        }                                                                                           \
+#define WITH_CASES(f, all, capped, ...)                                                            \
+    do {                                                                                           \
+        bool sees_all_ = (all);                                                                    \
+        if (capped) {                                                                              \
+            if (sees_all_) f(__VA_ARGS__, true, true);                                             \
+            else f(__VA_ARGS__, false, true);                                                      \
+        } else if (sees_all_) {                                                                    \
+            f(__VA_ARGS__, true, false);                                                           \
+        } else {                                                                                   \
+            f(__VA_ARGS__, false, false);                                                          \
+        }                                                                                          \
     } while (0)
 
 static void clear_unseen(float *s, span seen)

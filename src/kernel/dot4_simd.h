@@ -35,9 +35,9 @@ NIB_INLINE void dot4(size_t M, const nib_dot4 *d, const x_type *x, size_t ldx, b
     }
 }
 
-#define DOT4_VARIANT(name)                                                                          \
-    void name(const nib_dot4 *d, size_t M, const x_type *x, size_t ldx, float *y, size_t ldy)       \
-    {                                                                                               \
-        if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);                            \
-        else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);                                       \
+#define DOT4_VARIANT(name)                                                                         \
+    void name(const nib_dot4 *d, size_t M, const x_type *x, size_t ldx, float *y, size_t ldy)      \
+    {                                                                                              \
+        if (d->scales) NIB_WITH_ROWS(M, dot4, d, x, ldx, false, y, ldy);                           \
+        else NIB_WITH_ROWS(M, dot4, d, x, ldx, true, y, ldy);                                      \
     }

@@ -228,11 +228,11 @@ NIB_INLINE void v_act_each(nib_activation a, V *x, V *slope, int count)
 }
 
 /* Calls inline f(type, a, ...), with constants where it is usual. */
-#define USUAL(f, type, a, ...)                                                                      \
-    do {                                                                                            \
-        if ((a) != NIB_ACT_SILU) f(type, a, __VA_ARGS__);                                           \
-        else if ((type) == NIB_F32) f(NIB_F32, NIB_ACT_SILU, __VA_ARGS__);                          \
-        else f(NIB_BF16, NIB_ACT_SILU, __VA_ARGS__);                                                \
+#define USUAL(f, type, a, ...)                                                                     \
+    do {                                                                                           \
+        if ((a) != NIB_ACT_SILU) f(type, a, __VA_ARGS__);                                          \
+        else if ((type) == NIB_F32) f(NIB_F32, NIB_ACT_SILU, __VA_ARGS__);                         \
+        else f(NIB_BF16, NIB_ACT_SILU, __VA_ARGS__);                                               \
     } while (0)
 
 void NIB_VARIANT(activate)(nib_dtype type, nib_activation a, size_t count, const void *x, void *y)
@@ -362,9 +362,11 @@ void NIB_VARIANT(rotate)(nib_dtype type, size_t heads, size_t head_dim, size_t r
         nib_rotate_ref(type, heads, head_dim, rot, true, inverse, cosine, sine, x, x_stride, y,
                        y_stride, accumulate);
     else if (accumulate)
-        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride, y, y_stride, true);
+        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride,
+                  y, y_stride, true);
     else
-        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride, y, y_stride, false);
+        rotate_of(type, heads, head_dim, rot, inverse, cosine, sine, x, x_stride,
+                  y, y_stride, false);
 }
 
 void NIB_VARIANT(add)(nib_dtype type, size_t count, const void *a, const void *b, void *y)

@@ -15,25 +15,27 @@ NIB_INLINE __m512i pair_at(const uint16_t *a)
 }
 
 /* gemm_tile.h's tile with pairs, and its pointers; the terms of `more` are floats and come last. */
-#define PAIRS_TILE(ROWS, VECTORS)                                                                   \
-    NIB_INLINE void pairs_tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda,                  \
-                                      const uint16_t *b, terms more, results to)                    \
-    {                                                                                               \
-        V s[ROWS][2];                                                                               \
-        const uint16_t *rows[(ROWS + 2) / 3];                                                       \
-        BEGIN_SUMS(ROWS, 2, to)                                                                     \
-        _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) rows[i] = a + 3 * i * lda; \
-        for (size_t k = 0; k < pairs; k++) {                                                        \
-            __m512i b0 = _mm512_loadu_si512(b + k * 32), b1 = _mm512_loadu_si512(b + (pairs + k) * 32); \
-            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
-                __m512i x = pair_at(rows[r / 3] + (size_t)(r % 3) * lda);                           \
-                s[r][0] = dot_pairs(s[r][0], x, b0);                                                \
-                s[r][1] = dot_pairs(s[r][1], x, b1);                                                \
-            }                                                                                       \
-            _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) rows[i] += 2;      \
-        }                                                                                           \
-        ADD_TERMS(ROWS, 2, more)                                                                    \
-        END_SUMS(ROWS, 2, to)                                                                       \
+#define PAIRS_TILE(ROWS, VECTORS)                                                                  \
+    NIB_INLINE void pairs_tile_##ROWS(size_t pairs, const uint16_t *a, size_t lda,                 \
+                                      const uint16_t *b, terms more, results to)                   \
+    {                                                                                              \
+        V s[ROWS][2];                                                                              \
+        const uint16_t *rows[(ROWS + 2) / 3];                                                      \
+        BEGIN_SUMS(ROWS, 2, to)                                                                    \
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++)                       \
+            rows[i] = a + 3 * i * lda;                                                             \
+        for (size_t k = 0; k < pairs; k++) {                                                       \
+            __m512i b0 = _mm512_loadu_si512(b + k * 32);                                           \
+            __m512i b1 = _mm512_loadu_si512(b + (pairs + k) * 32);                                 \
+            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                              \
+                __m512i x = pair_at(rows[r / 3] + (size_t)(r % 3) * lda);                          \
+                s[r][0] = dot_pairs(s[r][0], x, b0);                                               \
+                s[r][1] = dot_pairs(s[r][1], x, b1);                                               \
+            }                                                                                      \
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) rows[i] += 2;     \
+        }                                                                                          \
+        ADD_TERMS(ROWS, 2, more)                                                                   \
+        END_SUMS(ROWS, 2, to)                                                                      \
     }
 TILE_HEIGHTS(PAIRS_TILE, 2)
 

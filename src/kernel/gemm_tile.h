@@ -27,25 +27,28 @@ NIB_INLINE terms terms_at(size_t K, const float *a, size_t lda, const float *pan
 {
     /* from one vector of columns to the other */
     const size_t next = (int)VN == (int)NIB_STRIP ? NIB_STRIP * K : VN;
-    return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP, .bv = next };
+    return (terms){ .K = K, .a = a, .lda = lda, .ka = 1, .b = panel + n * K, .ldb = NIB_STRIP,
+                    .bv = next };
 }
 
 /* s[ROWS][VECTORS] += t.  A pointer for every three rows: an address may have one stride, or twice
  * it. */
-#define ADD_TERMS(ROWS, VECTORS, t)                                                                 \
-    {                                                                                               \
-        const float *at[(ROWS + 2) / 3], *columns = (t).b;                                          \
-        _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) at[i] = (t).a + 3 * i * (t).lda; \
-        for (size_t k = 0; k < (t).K; k++, columns += (t).ldb) {                                    \
-            V column[VECTORS];                                                                      \
-            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++) column[v] = v_load(columns + (size_t)v * (t).bv); \
-            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                               \
-                V x = v_set(at[r / 3][(size_t)(r % 3) * (t).lda]);                                  \
-                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                           \
-                    s[r][v] = v_fma(x, column[v], s[r][v]);                                         \
-            }                                                                                       \
-            _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) at[i] += (t).ka;   \
-        }                                                                                           \
+#define ADD_TERMS(ROWS, VECTORS, t)                                                                \
+    {                                                                                              \
+        const float *at[(ROWS + 2) / 3], *columns = (t).b;                                         \
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++)                       \
+            at[i] = (t).a + 3 * i * (t).lda;                                                       \
+        for (size_t k = 0; k < (t).K; k++, columns += (t).ldb) {                                   \
+            V column[VECTORS];                                                                     \
+            _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                              \
+                column[v] = v_load(columns + (size_t)v * (t).bv);                                  \
+            _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++) {                              \
+                V x = v_set(at[r / 3][(size_t)(r % 3) * (t).lda]);                                 \
+                _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                          \
+                    s[r][v] = v_fma(x, column[v], s[r][v]);                                        \
+            }                                                                                      \
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < (ROWS + 2) / 3; i++) at[i] += (t).ka;  \
+        }                                                                                          \
     }
 
 /* Where the sums of a tile begin and end (nib_gemm_end). */
@@ -72,9 +75,9 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
                       .y = end->y ? end->y + i * end->ldy + n : NULL, .ldy = end->ldy };
 }
 
-#define BEGIN_SUMS(ROWS, VECTORS, to)                                                               \
-    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                         \
-        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
+#define BEGIN_SUMS(ROWS, VECTORS, to)                                                              \
+    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                        \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                  \
             s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
 
 /* What is not a store of floats, `columns` of each row: the bias, and rounding to bfloat16.  One
@@ -94,31 +97,31 @@ static __attribute__((noinline)) void end_rows(size_t rows, size_t columns, cons
         }
 }
 
-#define END_SUMS(ROWS, VECTORS, to)                                                                 \
-    bool plain = !(to).y && !(to).bias;                                                             \
-    float sums[ROWS * VECTORS * VN], *at = plain ? (to).c : sums;                                   \
-    const size_t apart = plain ? (to).ldc : VECTORS * VN;                                           \
-    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                         \
-        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                   \
-            v_store(at + (size_t)r * apart + v * VN, s[r][v]);                                      \
+#define END_SUMS(ROWS, VECTORS, to)                                                                \
+    bool plain = !(to).y && !(to).bias;                                                            \
+    float sums[ROWS * VECTORS * VN], *at = plain ? (to).c : sums;                                  \
+    const size_t apart = plain ? (to).ldc : VECTORS * VN;                                          \
+    _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                        \
+        _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                  \
+            v_store(at + (size_t)r * apart + v * VN, s[r][v]);                                     \
     if (!plain) end_rows(ROWS, VECTORS * VN, sums, to);
 
 /* ROWS rows times VECTORS vectors of columns; the terms of `more` (K may be 0) come last. */
-#define TILE(ROWS, VECTORS)                                                                         \
-    NIB_INLINE void tile_##ROWS##x##VECTORS(terms t, terms more, results to)                        \
-    {                                                                                               \
-        V s[ROWS][VECTORS];                                                                         \
-        BEGIN_SUMS(ROWS, VECTORS, to)                                                               \
-        ADD_TERMS(ROWS, VECTORS, t)                                                                 \
-        ADD_TERMS(ROWS, VECTORS, more)                                                              \
-        END_SUMS(ROWS, VECTORS, to)                                                                 \
+#define TILE(ROWS, VECTORS)                                                                        \
+    NIB_INLINE void tile_##ROWS##x##VECTORS(terms t, terms more, results to)                       \
+    {                                                                                              \
+        V s[ROWS][VECTORS];                                                                        \
+        BEGIN_SUMS(ROWS, VECTORS, to)                                                              \
+        ADD_TERMS(ROWS, VECTORS, t)                                                                \
+        ADD_TERMS(ROWS, VECTORS, more)                                                             \
+        END_SUMS(ROWS, VECTORS, to)                                                                \
     }
 
 #define TILE_HEIGHTS_6(T, V) T(1, V) T(2, V) T(3, V) T(4, V) T(5, V) T(6, V)
 TILE_HEIGHTS_6(TILE, 2)
 #if defined(__AVX512F__)
 enum { TILE_ROWS = 14 };
-#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)                                                     \
+#define TILE_HEIGHTS(T, V) TILE_HEIGHTS_6(T, V)                                                    \
     T(7, V) T(8, V) T(9, V) T(10, V) T(11, V) T(12, V) T(13, V) T(14, V)
 TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2)
 TILE_HEIGHTS(TILE, 1) /* for a last strip alone */

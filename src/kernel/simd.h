@@ -13,12 +13,12 @@
 #define NIB_INLINE static inline __attribute__((always_inline))
 
 /* Calls inline f(M, ...) with M, 1 to 4, as a constant: a loop for each number of rows. */
-#define NIB_WITH_ROWS(M, f, ...)                                                                    \
-    do {                                                                                            \
-        if ((M) == 1) f(1, __VA_ARGS__);                                                            \
-        else if ((M) == 2) f(2, __VA_ARGS__);                                                       \
-        else if ((M) == 3) f(3, __VA_ARGS__);                                                       \
-        else f(4, __VA_ARGS__);                                                                     \
+#define NIB_WITH_ROWS(M, f, ...)                                                                   \
+    do {                                                                                           \
+        if ((M) == 1) f(1, __VA_ARGS__);                                                           \
+        else if ((M) == 2) f(2, __VA_ARGS__);                                                      \
+        else if ((M) == 3) f(3, __VA_ARGS__);                                                      \
+        else f(4, __VA_ARGS__);                                                                    \
     } while (0)
 
 #if defined(__AVX512F__)
