@@ -282,7 +282,7 @@ nib_compute compute_of(const verb *v, const char *name, int *code)
 
     for (size_t i = 0; i < 4; i++)
         if (!name || strcmp(name, names[i]) == 0) return values[i];
-    *code = options_misuse(v, "--compute-dtype: expected auto, float32, bfloat16 or float16, got '%s'",
-                           name);
+    *code = options_misuse(v, "--compute-dtype: expected auto, float32, bfloat16 or float16, "
+                              "got '%s'", name);
     return NIB_COMPUTE_AUTO;
 }

@@ -19,7 +19,8 @@ typedef struct session {
 } session;
 
 #define SESSION_OPTIONS(s) \
-    { "threads", OPTION_NATURAL, &(s)->threads, "2", "threads; default: what affinity and cgroup allow" }, \
+    { "threads", OPTION_NATURAL, &(s)->threads, "2", \
+      "threads; default: what affinity and cgroup allow" }, \
     { "json", OPTION_FLAG, &(s)->json, NULL, "results for programs, as JSON" }
 
 #define STRICT_OPTION(s) \
@@ -30,9 +31,11 @@ typedef struct session {
     { "load-in-4bit", OPTION_PAIR_FLAG, settings, NULL, load }, \
     { "bnb-4bit-quant-type", OPTION_PAIR, settings, "nf4", "nf4 (default) or fp4" }, \
     { "bnb-4bit-use-double-quant", OPTION_PAIR_FLAG, settings, NULL, "quantize the scales too" }, \
-    { "bnb-4bit-blocksize", OPTION_PAIR, settings, "64", "weights that share a scale, 32 to 4096" }, \
+    { "bnb-4bit-blocksize", OPTION_PAIR, settings, "64", \
+      "weights that share a scale, 32 to 4096" }, \
     { "load-in-8bit", OPTION_PAIR_FLAG, settings, NULL, "to 8 bits (LLM.int8)" }, \
-    { "llm-int8-threshold", OPTION_PAIR, settings, "6.0", "inputs of this size or more are multiplied as floats; 0: none" }
+    { "llm-int8-threshold", OPTION_PAIR, settings, "6.0", \
+      "inputs of this size or more are multiplied as floats; 0: none" }
 
 /* How a verb that computes with a model holds it; compute: const char **. */
 #define MODEL_OPTIONS(settings, compute) \

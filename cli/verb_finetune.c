@@ -27,10 +27,12 @@ static void print_plan_json(const nib_run_report *r)
 {
     const nib_memory_plan *p = &r->plan;
     printf(
-        "{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, \"optimizer\": %llu, \"paged\": %llu, \"activations\": %llu, "
-        "\"scratch\": %llu, \"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, \"all_parameters\": %llu, "
-        "\"gradient_checkpointing\": %s, \"available\": %llu, \"fits\": %s, \"per_device_train_batch_size\": %d, "
-        "\"gradient_accumulation_steps\": %d, \"weights_missing\": %s, \"seconds_per_epoch\": ",
+        "{\"planned_memory_bytes\": %llu, \"weights\": %llu, \"adapters\": %llu, "
+        "\"optimizer\": %llu, \"paged\": %llu, \"activations\": %llu, \"scratch\": %llu, "
+        "\"baseline\": %llu, \"steps\": %llu, \"trainable_parameters\": %llu, "
+        "\"all_parameters\": %llu, \"gradient_checkpointing\": %s, \"available\": %llu, "
+        "\"fits\": %s, \"per_device_train_batch_size\": %d, \"gradient_accumulation_steps\": %d, "
+        "\"weights_missing\": %s, \"seconds_per_epoch\": ",
         (unsigned long long)p->total, (unsigned long long)p->weights,
         (unsigned long long)p->adapters, (unsigned long long)p->optimizer,
         (unsigned long long)p->paged, (unsigned long long)p->activations,
@@ -59,8 +61,9 @@ static void print_data(finetune *f, const nib_run_report *r)
                  r->chat_template ? r->chat_template : "");
     session_line(
         &f->s,
-        "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, %llu empty, "
-        "%llu without a supervised token, %llu bad, %llu duplicates, %llu that began with BOS already; %llu train the end token",
+        "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, "
+        "%llu empty, %llu without a supervised token, %llu bad, %llu duplicates, "
+        "%llu that began with BOS already; %llu train the end token",
         (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch,
         (unsigned long long)r->supervised_per_epoch, (unsigned long long)r->truncated,
         (unsigned long long)r->empty, (unsigned long long)r->masked_out, (unsigned long long)r->bad,
@@ -87,8 +90,10 @@ static void on_start(void *user, const nib_run_report *r)
     print_data(f, r);
     session_line(
         &f->s,
-        "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n  adapters     %9.1f MiB, with "
-        "gradients and a copy of the step before\n  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n  program      %9.1f MiB",
+        "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n"
+        "  adapters     %9.1f MiB, with gradients and a copy of the step before\n"
+        "  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n"
+        "  program      %9.1f MiB",
         r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights),
         mib(p->adapters), mib(p->optimizer), mib(p->activations),
         p->checkpointing ? "layers are run again in backward" : "products are kept",
@@ -96,7 +101,8 @@ static void on_start(void *user, const nib_run_report *r)
     if (p->paged)
         session_line(
             &f->s,
-            "  paged        %9.1f MiB of optimizer states in a file of the output directory, beside that",
+            "  paged        %9.1f MiB of optimizer states in a file of the output directory, "
+            "beside that",
             mib(p->paged));
     if (r->tokens_per_batch)
         session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens",
@@ -143,7 +149,8 @@ static void on_step(void *user, const nib_step_report *r)
     }
     fprintf(
         stderr,
-        "step %llu/%llu  epoch %.2f  loss %.4f  grad_norm %.3f  learning_rate %.3g  %.0f tokens/s  %s left%s",
+        "step %llu/%llu  epoch %.2f  loss %.4f  grad_norm %.3f  learning_rate %.3g  "
+        "%.0f tokens/s  %s left%s",
         (unsigned long long)r->step, (unsigned long long)r->steps, r->epoch, r->loss, r->grad_norm,
         r->learning_rate, r->tokens_per_second, time, f->s.live ? "" : "\n");
 }
@@ -185,7 +192,8 @@ static void on_end(void *user, const nib_end_report *r)
     f->s.line_open = false;
     session_line(
         &f->s,
-        "%llu steps in %.1f s, train_loss %.4f; peak memory %.1f MiB, planned %.1f MiB\n  arenas       %9.1f MiB\n"
+        "%llu steps in %.1f s, train_loss %.4f; peak memory %.1f MiB, planned %.1f MiB\n"
+        "  arenas       %9.1f MiB\n"
         "  weights      %9.1f MiB\n  program      %9.1f MiB\nadapter written to %s",
         (unsigned long long)r->steps, r->train_runtime, r->train_loss, mib(r->peak_memory_bytes),
         mib(r->planned_memory_bytes), mib(r->arenas), mib(r->weights_resident), mib(r->baseline),
@@ -197,10 +205,12 @@ static void on_end(void *user, const nib_end_report *r)
 static const char *heading_of(const char *name)
 {
     static const struct { const char *first, *heading; } groups[] = {
-        { "model-name-or-path", "The run" }, { "load-in-4bit", "The frozen weights (BitsAndBytesConfig)" },
+        { "model-name-or-path", "The run" },
+        { "load-in-4bit", "The frozen weights (BitsAndBytesConfig)" },
         { "r", "What is trained (LoraConfig)" }, { "template", "Data (SFTConfig)" },
         { "per-device-train-batch-size", "Training (TrainingArguments)" },
-        { "logging-strategy", "Logs, checkpoints, evaluation" }, { "gradient-checkpointing", "Memory and types" },
+        { "logging-strategy", "Logs, checkpoints, evaluation" },
+        { "gradient-checkpointing", "Memory and types" },
         { "threads", "The program" },
     };
 

@@ -123,7 +123,8 @@ static void on_report(void *user, const nib_preview_report *r)
     }
     fprintf(
         to,
-        "\nrecords: %llu of %llu; %llu bad, %llu empty, %llu without a supervised token are left out; %llu are duplicates of others\n",
+        "\nrecords: %llu of %llu; %llu bad, %llu empty, "
+        "%llu without a supervised token are left out; %llu are duplicates of others\n",
         (unsigned long long)r->records, (unsigned long long)r->read, (unsigned long long)r->bad,
         (unsigned long long)r->empty, (unsigned long long)r->masked_out,
         (unsigned long long)r->duplicates);
@@ -177,10 +178,12 @@ int verb_preview(int argc, char **argv)
         .name = "preview",
         .arguments = "MODEL|RECIPE --data FILE [key=value ...]",
         .summary =
-            "Shows what a training run would see: records with what is trained of them, then statistics.\n"
-            "Needs config.json and the tokenizer, no weights.  Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"
-            "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained, and where there\n"
-            "are warnings a last one, {warnings: [{code, text}]}.\n"
+            "Shows what a training run would see: records with what is trained of them, "
+            "then statistics.\n"
+            "Needs config.json and the tokenizer, no weights.  "
+            "Trained tokens are green on a terminal, elsewhere ⟦so⟧;\n"
+            "--json gives an object a record, {input_ids, labels}, -100 where nothing is trained, "
+            "and where there\nare warnings a last one, {warnings: [{code, text}]}.\n"
             "All keys of a recipe are understood; these have to do with data:",
         .options = options,
         .repeats = nib_recipe_key_is_list,
@@ -204,7 +207,8 @@ int verb_preview(int argc, char **argv)
     }
     p.colour = isatty(STDOUT_FILENO) && !(no_color && *no_color);
     if (!status) {
-        nib_preview_options o = { .model = p.line.o->model.model, .data = p.line.o->data, .on_record = on_record, .on_report = on_report, .user = &p };
+        nib_preview_options o = { .model = p.line.o->model.model, .data = p.line.o->data,
+                                  .on_record = on_record, .on_report = on_report, .user = &p };
         o.records = p.records >= 0 ? (size_t)p.records : p.s.json ? SIZE_MAX : 3;
         status = nib_preview(p.s.ctx, &o, &p.s.err);
     }

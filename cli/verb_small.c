@@ -18,8 +18,9 @@ int verb_inspect(int argc, char **argv)
 {
     session s = { 0 };
     option options[] = { SESSION_OPTIONS(&s) };
-    verb v = { .name = "inspect", .arguments = "MODEL|ADAPTER|FILE", .summary = "Architecture, tensors, types, sizes, quantization.",
-               .options = options, .option_count = 2, .positional_wanted = 1 };
+    verb v = { .name = "inspect", .arguments = "MODEL|ADAPTER|FILE",
+               .summary = "Architecture, tensors, types, sizes, quantization.", .options = options,
+               .option_count = 2, .positional_wanted = 1 };
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
@@ -35,7 +36,8 @@ int verb_doctor(int argc, char **argv)
 {
     session s = { 0 };
     option options[] = { SESSION_OPTIONS(&s) };
-    verb v = { .name = "doctor", .arguments = "", .summary = "Processor, instruction sets, memory, threads, versions.",
+    verb v = { .name = "doctor", .arguments = "",
+               .summary = "Processor, instruction sets, memory, threads, versions.",
                .options = options, .option_count = 2 };
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
@@ -83,12 +85,15 @@ int verb_merge(int argc, char **argv)
     nib_status status;
     option options[] = {
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "the PEFT adapter to merge" },
-        { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of what is written: bfloat16, float16 or float32; default: the model's" },
-        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
+        { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
+          "of what is written: bfloat16, float16 or float32; default: the model's" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
+          "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "merge", .arguments = "MODEL --adapter DIR OUT", .summary = "W0 + s B A, one matrix at a time.",
-               .options = options, .option_count = 5, .positional_wanted = 2 };
+    verb v = { .name = "merge", .arguments = "MODEL --adapter DIR OUT",
+               .summary = "W0 + s B A, one matrix at a time.", .options = options,
+               .option_count = 5, .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
@@ -111,8 +116,10 @@ int verb_quantize(int argc, char **argv)
     nib_status status;
     option options[] = {
         WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
-        { "dtype", OPTION_STRING, &o.dtype, "bfloat16", "of the other tensors; default: the file's" },
-        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace what nibble wrote into OUT before" },
+        { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
+          "of the other tensors; default: the file's" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
+          "replace what nibble wrote into OUT before" },
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "quantize", .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit)",
@@ -130,7 +137,8 @@ int verb_quantize(int argc, char **argv)
     status = nib_quantize(s.ctx, &o, &r, &s.err);
     if (!status && s.json)
         printf(
-            "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, \"bytes_after\": %llu}\n",
+            "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, "
+            "\"bytes_after\": %llu}\n",
             (unsigned long long)r.matrices, (unsigned long long)r.parameters,
             (unsigned long long)r.bytes_before, (unsigned long long)r.bytes_after);
     else if (!status)
