@@ -62,8 +62,9 @@ static void bench(nib_ctx *ctx, nib_dtype type, size_t length, size_t d, float c
     w.dv = buffers[8];
     w.a = (nib_attention_args){ .type = type, .heads = HEADS, .kv_heads = HEADS, .head_dim = d,
                                 .v_dim = d, .scale = 0.125f, .cap = cap,
-                                .q_heads = plain, .kv_heads_k = plain, .kv_heads_v = plain, .q = buffers[0], .k = buffers[1],
-                                .v = buffers[2], .o = buffers[3], .d_o = buffers[4], .dq = buffers[5], .lse = buffers[6],
+                                .q_heads = plain, .kv_heads_k = plain, .kv_heads_v = plain,
+                                .q = buffers[0], .k = buffers[1], .v = buffers[2], .o = buffers[3],
+                                .d_o = buffers[4], .dq = buffers[5], .lse = buffers[6],
                                 .lse_stride = length, .q_len = length, .kv_len = length };
     for (int back = 0; back < 2; back++) {
         double work = (back ? 5.0 : 2.0) * (double)length * (double)length * (double)d * HEADS;

@@ -42,7 +42,8 @@ static const way ways[] = { { "float32, highest", NIB_F32, NIB_PRECISION_HIGHEST
 static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandwidth)
 {
     nib_dtype type = how.type;
-    dot_work d = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)), .codes_each = in * out / 2, .blocks_each = in * out / 64 };
+    dot_work d = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)), .codes_each = in * out / 2,
+                   .blocks_each = in * out / 64 };
     double bytes = (double)d.codes_each + (double)d.blocks_each * 4, seconds;
 
     d.copies = COLD_BYTES / d.codes_each + 1;
@@ -52,11 +53,13 @@ static void bench_dot(nib_ctx *ctx, way how, size_t in, size_t out, double bandw
                       .blocksize = 64, .decode = d.k.decode4 };
     memcpy(d.w.table, nib_nf4_table, sizeof nib_nf4_table);
     d.scratch = bench_bytes(nib_product_scratch_bytes(ctx, in, 1, 1), 1);
-    d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1, .x = { bench_numbers(type, in, 1), in, type },
+    d.args = (nib_product_args){ .type = type, .precision = how.precision, .rows = 1,
+                                 .x = { bench_numbers(type, in, 1), in, type },
                                  .y = bench_bytes(out * 4, 1), .ldy = out, .y_type = type };
     seconds = bench_best(60, run_dot, &d);
     printf(
-        "  one row x %5zu -> %5zu, %-16s %9.3f ms %6.1f G weights/s %6.1f GB/s  %.2f of read bandwidth\n",
+        "  one row x %5zu -> %5zu, %-16s %9.3f ms %6.1f G weights/s %6.1f GB/s  "
+        "%.2f of read bandwidth\n",
         in, out, how.name, seconds * 1e3, (double)(in * out) / seconds * 1e-9,
         bytes / seconds * 1e-9, bytes / seconds / bandwidth);
     fflush(stdout);
@@ -119,7 +122,8 @@ static void bench_tokens(nib_ctx *ctx, const bench_shape *s, way how, double ban
         prefill = fmin(prefill, nib_clock_seconds() - start);
     }
     printf(
-        "  %-14s %-16s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; prefill of 512: %.0f tokens/s\n",
+        "  %-14s %-16s %8.2f ms a token, %7.1f tokens/s, %.0f MB a token, %.2f of read bandwidth; "
+        "prefill of 512: %.0f tokens/s\n",
         s->name, how.name, best * 1e3, 1 / best, bytes * 1e-6, bytes / best / bandwidth,
         512 / prefill);
     if (neighbour) bench_beside(d, c, ids);

@@ -33,7 +33,8 @@ static nib_bnb4 random_nf4(const nib_kernels *k, shape s)
 {
     size_t blocks = s.in * s.out / 64;
     float *absmax = bench_numbers(NIB_F32, blocks, 7);
-    nib_bnb4 w = { .base = { .scheme = &nib_bnb4_scheme, .out = s.out, .in = s.in, .dtype = NIB_F32 },
+    nib_bnb4 w = { .base = { .scheme = &nib_bnb4_scheme, .out = s.out, .in = s.in,
+                             .dtype = NIB_F32 },
                    .codes = bench_bytes(s.in * s.out / 2, 3), .blocksize = 64, .absmax = absmax,
                    .decode = k->decode4 };
 
@@ -54,8 +55,10 @@ static void bench_shape(nib_ctx *ctx, nib_dtype type, shape s, size_t rows, doub
         size_t from = back ? s.out : s.in, to = back ? s.in : s.out;
         p.backward = back;
         p.ready = bench_bytes(nib_operand_bytes(&p.k, type, from, rows) + 1, 1);
-        p.args = (nib_product_args){ .type = type, .rows = rows, .x = { bench_numbers(type, rows * from, 5), from, type },
-                                     .y = bench_bytes(rows * to * 4, 6), .ldy = to, .y_type = type };
+        p.args = (nib_product_args){ .type = type, .rows = rows,
+                                     .x = { bench_numbers(type, rows * from, 5), from, type },
+                                     .y = bench_bytes(rows * to * 4, 6), .ldy = to,
+                                     .y_type = type };
         snprintf(name, sizeof name, "%s %4zu x %5zu -> %5zu %s", nib_dtype_name(type), rows, from,
                  to, back ? "backward" : "forward");
         bench_line(name, 2.0 * (double)rows * (double)s.in * (double)s.out,

@@ -128,7 +128,8 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     snprintf(path, sizeof path, "%s/data.jsonl", dir);
     o.data.data = path;
     s.model = bench_model(ctx, dir, type);
-    source = (nib_dataset_source){ .options = &o.data, .vocabulary = (uint32_t)s.model->head->weight->out };
+    source = (nib_dataset_source){ .options = &o.data,
+                                   .vocabulary = (uint32_t)s.model->head->weight->out };
     bench_demand(nib_lora_config(ctx, &o.lora, &config, &err), &err);
     bench_demand(nib_adapter_create(s.model, &config, 0, 42, &s.adapter, &err), &err);
     bench_demand(nib_dataset_open(ctx, &source, &s.data, &err), &err);
@@ -192,7 +193,8 @@ static double bench(const bench_shape *s, const batch_shape *b, int threads, nib
     bench_title(ctx, "%s, %s, %s, peak %.0f GF/s", s->name, b->name, nib_dtype_name(type),
                 peak * 1e-9);
     printf(
-        "  %.3f s a step, %.0f tokens/s, %.1f records/s, %.1f GF of work, %.1f GF/s, %.2f of peak; resident at most %llu MiB, %s\n",
+        "  %.3f s a step, %.0f tokens/s, %.1f records/s, %.1f GF of work, %.1f GF/s, %.2f of peak; "
+        "resident at most %llu MiB, %s\n",
         best, (double)tokens / best, (double)b->records / best, work * 1e-9, work / best * 1e-9,
         work / best / peak, (unsigned long long)(nib_memory_peak() >> 20),
         set.trainer->plan->kind == NIB_PLAN_KEEP ? "products kept" : "layers run again");
@@ -231,7 +233,8 @@ int main(int argc, char **argv)
     for (int t = 0; t < 2; t++) {
         nib_dtype type = t ? NIB_BF16 : NIB_F32;
         double one = bench(&bench_smollm2, &whole, 1, type, 4, (extras){ 0 });
-        double two = bench(&bench_smollm2, &whole, 2, type, 4, (extras){ .stages = true, .neighbour = true });
+        double two = bench(&bench_smollm2, &whole, 2, type, 4,
+                           (extras){ .stages = true, .neighbour = true });
         printf("  %.2f times as fast on 2 threads as on 1\n", one / two);
         bench(&bench_smollm2, &ragged, 2, type, 8, (extras){ 0 });
     }

@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LLAMA(hidden, inner, layers, heads, kv_heads, theta, tied, words)                                    \
-    "{\"model_type\": \"llama\", \"hidden_size\": " #hidden ", \"intermediate_size\": " #inner               \
-    ", \"num_hidden_layers\": " #layers ", \"num_attention_heads\": " #heads                                 \
-    ", \"num_key_value_heads\": " #kv_heads ", \"rope_theta\": " #theta ", \"rms_norm_eps\": 1e-05"          \
-    ", \"hidden_act\": \"silu\", \"max_position_embeddings\": 4096, \"tie_word_embeddings\": " #tied         \
-    ", \"torch_dtype\": \"bfloat16\", \"vocab_size\": " #words "}"
+#define LLAMA(hidden, inner, layers, heads, kv_heads, theta, tied, words)                          \
+    "{\"model_type\": \"llama\", \"hidden_size\": " #hidden ", \"intermediate_size\": " #inner     \
+    ", \"num_hidden_layers\": " #layers ", \"num_attention_heads\": " #heads                       \
+    ", \"num_key_value_heads\": " #kv_heads ", \"rope_theta\": " #theta                            \
+    ", \"rms_norm_eps\": 1e-05, \"hidden_act\": \"silu\", \"max_position_embeddings\": 4096"       \
+    ", \"tie_word_embeddings\": " #tied ", \"torch_dtype\": \"bfloat16\""                          \
+    ", \"vocab_size\": " #words "}"
 
 const bench_shape bench_smollm2 = { "SmolLM2-135M",
                                     LLAMA(576, 1536, 30, 9, 3, 100000.0, true, 49152),
