@@ -79,8 +79,8 @@ typedef enum nib_prepend { NIB_PREPEND_ALWAYS, NIB_PREPEND_FIRST, NIB_PREPEND_NE
 typedef struct nib_stage {
     nib_stage_kind kind;
     pcre2_code *pattern;      /* split, replace: compiled; owned */
-    const char
-        *content; /* replace, prepend, metaspace's mark, decoder's strip: borrowed from the JSON */
+    const char *content;      /* replace, prepend, metaspace's mark, decoder's strip: borrowed from
+                                 the JSON */
     size_t content_bytes;
     const char *literal;      /* replace: a plain string instead of a pattern */
     nib_behavior behavior;
