@@ -6,7 +6,8 @@
 #include "adapter/adapter.h"
 #include "model/model.h"
 
-static const char *const attention[] = { "q_proj", "v_proj" }, *const saved[] = { "lm_head", "norm" };
+static const char *const attention[] = { "q_proj", "v_proj" };
+static const char *const saved[] = { "lm_head", "norm" };
 
 static nib_model *open_model(nib_ctx *ctx)
 {

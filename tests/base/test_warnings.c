@@ -1,5 +1,5 @@
-/* test_warnings.c - warnings: sent when they arise, once; kept with their code; repeated as a block;
- * an error with `strict`. */
+/* test_warnings.c - warnings: sent when they arise, once; kept with their code;
+ * repeated as a block; an error with `strict`. */
 #include <string.h>
 
 #include "base/base.h"
@@ -45,13 +45,15 @@ static void test_once_and_again(void)
     CHECK(nib_warnings_check(ctx, &err) == NIB_OK, "not strict");
     nib_warnings_repeat(ctx);
     CHECK(h.summaries == 1 &&
-              strcmp(h.last, "2 things to look at:\n  - field 'a' is not used\n  - something else") == 0,
+              strcmp(h.last, "2 things to look at:\n  - field 'a' is not used\n"
+                             "  - something else") == 0,
           "%s", h.last);
     nib_warnings_repeat(ctx);
     CHECK(h.summaries == 1, "nothing new, nothing repeated");
     nib_warn_code(ctx, "unused-fields", "field '%s' is not used", "a"); /* another job's */
     nib_warnings_repeat(ctx);
-    CHECK(h.warnings == 3 && h.summaries == 2 && strstr(h.last, "1 thing to look at:\n"), "%s", h.last);
+    CHECK(h.warnings == 3 && h.summaries == 2 && strstr(h.last, "1 thing to look at:\n"),
+          "%s", h.last);
     nib_ctx_destroy(ctx);
 }
 

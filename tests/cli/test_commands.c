@@ -215,7 +215,8 @@ static void test_training_numbers(void)
     REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
                    test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "1",
                    "--target-modules", "q_proj,nope", "--load-in-4bit"));
-    CHECK(e.exit_code == 0 && times(e.said, "called nope") == 2, "once, and in the block: %s", e.said);
+    CHECK(e.exit_code == 0 && times(e.said, "called nope") == 2,
+          "once, and in the block: %s", e.said);
 }
 
 /* The ways to write an option: dashes, underscores, true and false, `--no-`, an alias. */

@@ -8,7 +8,8 @@
 #include "program.h"
 
 static const char chat[] =
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ word }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ word }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}";
 static const char tools[] = "{{ 'tools' }}{% for m in messages %}{{ m.content }}{% endfor %}";
 
 static const char *path_of(const char *name)
@@ -56,7 +57,8 @@ static const char *make_model(void)
     put_file("m/additional_chat_templates/notes.txt", "no template");
     put_file(
         "d.jsonl",
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n");
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+        "{\"role\": \"assistant\", \"content\": \"b\"}]}\n");
     return path_of("m");
 }
 

@@ -152,9 +152,11 @@ static void test_codecs(void)
     memcpy(framed + 8, block, sizeof block);
     CHECK(!nib_parquet_codec_known(NIB_PARQUET_LZO) && !nib_parquet_codec_known(9));
     wrong = nib_parquet_unpack(ctx, NIB_PARQUET_LZ4_RAW, block, sizeof block, out, 22);
-    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22), "%s: %.22s", wrong ? wrong : "", out);
+    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22),
+          "%s: %.22s", wrong ? wrong : "", out);
     wrong = nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, framed, sizeof framed, out, 22);
-    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22), "Hadoop's frame: %s", wrong ? wrong : "");
+    CHECK(!wrong && !memcmp(out, "abcabcabcabcabcabbcabc", 22),
+          "Hadoop's frame: %s", wrong ? wrong : "");
     CHECK(!nib_parquet_unpack(ctx, NIB_PARQUET_LZ4, block, sizeof block, out, 22), "a bare block");
     for (size_t n = 0; n < 40; n++) {
         if (n == 22) continue;

@@ -122,27 +122,31 @@ static void test_refused_files(void)
     CHECK_REFUSED("e.json: no list is in the field 'a'", "e.json", NULL, "a");
     CHECK_REFUSED("b.jsonl: only a .json file has a field", "b.jsonl", NULL, "a");
     put("f.json", "[1] [2]");
-    CHECK_REFUSED("f.json: line 1, column 5: more text follows the value at '['", "f.json", NULL, NULL);
+    CHECK_REFUSED("f.json: line 1, column 5: more text follows the value at '['", "f.json",
+                  NULL, NULL);
     put_bytes("g.txt", "one\nok\xff", 7);
     CHECK_REFUSED("g.txt: line 2, byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
     put("h.jsonl.zst", "x");
     CHECK_REFUSED("h.jsonl.zst: a compressed file or archive: unpack it first", "h.jsonl.zst", NULL,
                   NULL);
     put("h.parquet.gz", "x");
-    CHECK_REFUSED("h.parquet.gz: a compressed file or archive: unpack it first", "h.parquet.gz", NULL,
-                  NULL);
+    CHECK_REFUSED("h.parquet.gz: a compressed file or archive: unpack it first",
+                  "h.parquet.gz", NULL, NULL);
     put("i.yaml", "x");
-    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and .parquet",
-                  "i.yaml", NULL, NULL);
+    CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, "
+                  ".txt (each also as .gz) and .parquet", "i.yaml", NULL, NULL);
     /* In plain words, whatever the library says. */
     put("j.jsonl", "{\"a\": 1}\n{'a': 1}\n");
-    CHECK_REFUSED("j.jsonl: line 2, column 2: single quotes, where JSON has double quotes", "j.jsonl", NULL, NULL);
+    CHECK_REFUSED("j.jsonl: line 2, column 2: single quotes, where JSON has double quotes",
+                  "j.jsonl", NULL, NULL);
     put("k.jsonl", "{\"a\": 1}\n{\"a\": 1\n");
-    CHECK_REFUSED("k.jsonl: line 2, column 7: the text ends before the value does", "k.jsonl", NULL, NULL);
+    CHECK_REFUSED("k.jsonl: line 2, column 7: the text ends before the value does", "k.jsonl",
+                  NULL, NULL);
     put("l.jsonl", "{\"a\": 1, \"a\": 2}\n");
     CHECK_REFUSED("the same key a second time at '\"a\"'", "l.jsonl", NULL, NULL);
     put("m.jsonl", "<!DOCTYPE html>\n");
-    CHECK_REFUSED("m.jsonl: line 1, column 1: not JSON; it may be a page of HTML", "m.jsonl", NULL, NULL);
+    CHECK_REFUSED("m.jsonl: line 1, column 1: not JSON; it may be a page of HTML", "m.jsonl",
+                  NULL, NULL);
     put("p.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1\n");
     CHECK_REFUSED("p.csv: a git-lfs pointer, not the data itself", "p.csv", NULL, NULL);
     put("p.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 1\n");
@@ -157,12 +161,16 @@ static void test_loose_json(void)
     put("a.jsonl", "[\n {\"a\": 1},\n {\"a\": 2}\n]");
     CHECK_RECORDS("a.jsonl: record 1|{\"a\":1}\na.jsonl: record 2|{\"a\":2}\n", "a.jsonl", NULL);
     put("b.jsonl", "\xef\xbb\xbf\n{\n  \"a\": 1\n}\n{\n  \"a\": 2\n}{\"a\": 3}");
-    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\nb.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
-    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\nb.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
+    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\n"
+                  "b.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
+    CHECK_RECORDS("b.jsonl: line 2|{\"a\":1}\nb.jsonl: line 5|{\"a\":2}\n"
+                  "b.jsonl: line 7|{\"a\":3}\n", "b.jsonl", NULL);
     put("c.jsonl", "{\"a\": 1} {\"a\": 2}\n{\"a\": 3}{\"a\": 4}\n");
-    CHECK_RECORDS("c.jsonl: line 1|{\"a\":1}\nc.jsonl: line 1|{\"a\":2}\nc.jsonl: line 2|{\"a\":3}\nc.jsonl: line 2|{\"a\":4}\n", "c.jsonl", NULL);
+    CHECK_RECORDS("c.jsonl: line 1|{\"a\":1}\nc.jsonl: line 1|{\"a\":2}\n"
+                  "c.jsonl: line 2|{\"a\":3}\nc.jsonl: line 2|{\"a\":4}\n", "c.jsonl", NULL);
     put("d.jsonl", "{\"a\": NaN, \"b\": \"NaN \\\" NaN\"}\n{\"b\": [NaN, 1]}\n");
-    CHECK_RECORDS("d.jsonl: line 1|{\"a\":null,\"b\":\"NaN \\\" NaN\"}\nd.jsonl: line 2|{\"b\":[null,1]}\n", "d.jsonl", NULL);
+    CHECK_RECORDS("d.jsonl: line 1|{\"a\":null,\"b\":\"NaN \\\" NaN\"}\n"
+                  "d.jsonl: line 2|{\"b\":[null,1]}\n", "d.jsonl", NULL);
     put("e.jsonl", "{\"a\": \"x\\u0000y\"}\n");
     CHECK_RECORDS("e.jsonl: line 1|{\"a\":\"x\\u0000y\"}\n", "e.jsonl", NULL);
     put("f.json", "{\n\"a\": NaN}\n{\n\"a\": 2}\n");
@@ -198,7 +206,8 @@ static void put_gzip(const char *name, const char *text, size_t members)
 static void test_gzip(void)
 {
     put_gzip("a.jsonl.gz", "{\"a\": 1}\n", 2);
-    CHECK_RECORDS("a.jsonl.gz: line 1|{\"a\":1}\na.jsonl.gz: line 2|{\"a\":1}\n", "a.jsonl.gz", NULL);
+    CHECK_RECORDS("a.jsonl.gz: line 1|{\"a\":1}\na.jsonl.gz: line 2|{\"a\":1}\n",
+                  "a.jsonl.gz", NULL);
     put_gzip("b.json.gz", "[{\"a\": 1}]", 1);
     CHECK_RECORDS("b.json.gz: record 1|{\"a\":1}\n", "b.json.gz", NULL);
     put_gzip("c.CSV.GZ", "a\n1\n", 1);

@@ -191,7 +191,8 @@ int main(void)
                                        { "whole_documents", test_whole_documents },
                                        { "refusals", test_refusals },
                                        { "limits", test_limits },
-                                       { "byte_order_mark", test_byte_order_mark }, { "allocations", test_allocations },
+                                       { "byte_order_mark", test_byte_order_mark },
+                                       { "allocations", test_allocations },
                                        { "seeds", test_seeds } };
     return test_main("yaml", cases, NIB_COUNT(cases));
 }

@@ -37,9 +37,10 @@ static nib_state *new_state(nib_model *m)
  * dot takes. */
 typedef struct talk { size_t prompt; int from, until; uint8_t slot; } talk;
 
-static const talk talks[MOST] = { { 9, 0, STEPS, 0 },   { 1, 0, 7, NIB_NO_SLOT }, { 40, 3, STEPS, 0 },
-                                  { 3, 4, 8, 0 },       { 17, 5, STEPS, 0 },
-                                  { 2, 5, STEPS, 0 },   { 30, 6, 9, 0 } };
+static const talk talks[MOST] = { { 9, 0, STEPS, 0 },  { 1, 0, 7, NIB_NO_SLOT },
+                                  { 40, 3, STEPS, 0 }, { 3, 4, 8, 0 },
+                                  { 17, 5, STEPS, 0 }, { 2, 5, STEPS, 0 },
+                                  { 30, 6, 9, 0 } };
 
 static uint32_t token(size_t vocabulary, size_t conversation, size_t at)
 {
@@ -179,8 +180,9 @@ static void test_roles(void)
 {
     enum { PROMPT = 3 };
     nib_model *m = open_model(test_ctx(), pico, NIB_F32, true);
-    uint32_t ids[] = { 11, 12, 13, 14, 21, 22, 23, 31 }, offsets[] = { 0, 4, 7, 8 }, picks[] = { 3, 6, 7 },
-             positions[] = { 0, 1, 2, 3, 0, 1, 2, 0 };
+    uint32_t ids[] = { 11, 12, 13, 14, 21, 22, 23, 31 };
+    uint32_t offsets[] = { 0, 4, 7, 8 }, picks[] = { 3, 6, 7 };
+    uint32_t positions[] = { 0, 1, 2, 3, 0, 1, 2, 0 };
     static const bool generated[] = { false, false, true };
     uint8_t slots[] = { NIB_NO_SLOT, NIB_NO_SLOT, NIB_NO_SLOT };
     nib_state *states[PROMPT];
@@ -202,7 +204,8 @@ static void test_roles(void)
         uint32_t own[] = { 0, (uint32_t)count }, last = (uint32_t)count - 1;
         nib_batch b = { .sequences = i < 0 ? PROMPT : 1,
                         .axes = { [NIB_TOKENS] = { count, i < 0 ? offsets : own, NULL },
-                                  [NIB_LOGIT_ROWS] = { i < 0 ? PROMPT : 1, NULL, i < 0 ? picks : &last } },
+                                  [NIB_LOGIT_ROWS] = { i < 0 ? PROMPT : 1, NULL,
+                                                       i < 0 ? picks : &last } },
                         .inputs = { [NIB_IDS] = ids + from, [NIB_POSITIONS] = positions + from },
                         .slots = slots, .generated = generated + (i < 0 ? 0 : i),
                         .states = states + (i < 0 ? 0 : i) };
@@ -214,7 +217,8 @@ static void test_roles(void)
                   "sequence %d has other bits among others", i);
         if (i < 0)
             for (int s = 0; s < PROMPT; s++) {
-                CHECK(states[s]->tokens == offsets[s + 1] - offsets[s], "%zu tokens", states[s]->tokens);
+                CHECK(states[s]->tokens == offsets[s + 1] - offsets[s],
+                      "%zu tokens", states[s]->tokens);
                 nib_state_reset(states[s]);
             }
     }

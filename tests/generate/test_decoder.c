@@ -180,7 +180,8 @@ static void test_precision(void)
         for (size_t t = PROMPT - 1; t < TOKENS; t++) {
             size_t first = t < PROMPT ? 0 : t;
             float *to = highest + t * 4096;
-            if (t < PROMPT) REQUIRE_OK(nib_decoder_read(d, c, ids + first, t + 1 - first, 0, &err), err);
+            if (t < PROMPT)
+                REQUIRE_OK(nib_decoder_read(d, c, ids + first, t + 1 - first, 0, &err), err);
             else REQUIRE_OK(nib_decoder_next(d, &c, ids + first, 1, 0, &err), err);
             REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
             if (!high) memcpy(to, got.values, got.count * sizeof *to);

@@ -343,7 +343,8 @@ static void build_add(lab *l)
 static void test_add(void) { check(build_add, 4, "add"); }
 
 /* Two branches of one stream, added together before they join it: the gradient of the stream is
- * added to while its first place still waits for the other branch.  Or a branch of one operation. */
+ * added to while its first place still waits for the other branch.
+ * Or a branch of one operation. */
 static void build_parallel(lab *l)
 {
     nib_value x = input(l, "embed", 8), a, h;

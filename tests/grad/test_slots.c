@@ -100,14 +100,17 @@ static void check_batch(lab *l, const uint8_t *slots, bool neighbours, const cha
 
         for (size_t j = 0; j < n; j++) {
             float want = (of_second ? 0 : first[j]) + (of_first ? 0 : second[j]);
-            if (of_first) CHECK(second[j] == 0, "%s: %s has a gradient from another's", what, p->name);
-            if (of_second) CHECK(first[j] == 0, "%s: %s has a gradient from another's", what, p->name);
+            if (of_first)
+                CHECK(second[j] == 0, "%s: %s has a gradient from another's", what, p->name);
+            if (of_second)
+                CHECK(first[j] == 0, "%s: %s has a gradient from another's", what, p->name);
             most = fmaxf(most, fabsf(want));
             if (!(fabsf(both[j] - want) <= worst)) worst = fabsf(both[j] - want);
         }
         CHECK(most > 0.01f, "%s: %s has no gradient to speak of", what, p->name);
         if ((of_first && neighbours) || of_second)
-            CHECK(worst == 0, "%s: %s: off by %g of %g", what, p->name, (double)worst, (double)most);
+            CHECK(worst == 0, "%s: %s: off by %g of %g", what, p->name,
+                  (double)worst, (double)most);
         CHECK(worst <= 1e-5f * most, "%s: %s: off by %g of %g", what, p->name, (double)worst,
               (double)most);
         both += n;
@@ -118,7 +121,8 @@ static void check_batch(lab *l, const uint8_t *slots, bool neighbours, const cha
 
 static void check_type(nib_dtype type, const char *what)
 {
-    static const uint8_t neighbours[] = { 0, 0, 1 }, between[] = { 0, 1, 0 }, none[] = { 255, 255, 0 };
+    static const uint8_t neighbours[] = { 0, 0, 1 }, between[] = { 0, 1, 0 };
+    static const uint8_t none[] = { 255, 255, 0 };
 
     for (int variant = 0; variant < 2; variant++) {
         lab l;

@@ -56,7 +56,8 @@ static void test_backend(void)
     nib_backend backend = nib_backend_cpu;
     lab l;
 
-    for (int op = 0; op < NIB_OP_COUNT; op++) CHECK(nib_backend_cpu.operations[op], "operation %d", op);
+    for (int op = 0; op < NIB_OP_COUNT; op++)
+        CHECK(nib_backend_cpu.operations[op], "operation %d", op);
     backend.operations[NIB_OP_LINEAR] = &doubling;
     if (lab_open(&l, test_ctx(), NIB_F32, build, 0)) {
         l.run->tap = keep_linear;

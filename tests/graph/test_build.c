@@ -96,7 +96,8 @@ static void test_views(void)
 static void build_attention(lab *l)
 {
     nib_attention_desc d = { .heads = 4, .kv_heads = 2, .head_dim = 2, .scale = 1 };
-    nib_value q = projection(l, "q", 8), k = projection(l, "k", 4), v = projection(l, "v", 4), other;
+    nib_value q = projection(l, "q", 8), k = projection(l, "k", 4), v = projection(l, "v", 4);
+    nib_value other;
 
     lab_linear(l, "other", 4, 6, 0);
     other = lab_apply(l, lab_source(l, "embed"), "other");

@@ -15,7 +15,8 @@ static nib_rope ropes[] = {
     { .rot = 2 * HALF, .inv = angles, .attention_factor = 1 },
     { .rot = 2 * HALF, .inv = others, .attention_factor = 1.5f },
     { .rot = 2 * HALF, .inv = same, .attention_factor = 1, .interleaved = true },
-    { .rot = 2 * HALF, .inv = angles, .attention_factor = 1, .long_inv = others, .long_from = LONG_FROM },
+    { .rot = 2 * HALF, .inv = angles, .attention_factor = 1, .long_inv = others,
+      .long_from = LONG_FROM },
 };
 
 static void build(lab *l)
@@ -31,7 +32,8 @@ static void build(lab *l)
 static bool is_angle(const float *cosine, const float *sine, size_t t, float inv, float factor)
 {
     float angle = (float)t * inv;
-    return *cosine == (float)cos((double)angle) * factor && *sine == (float)sin((double)angle) * factor;
+    return *cosine == (float)cos((double)angle) * factor &&
+           *sine == (float)sin((double)angle) * factor;
 }
 
 static void test_tables(void)
@@ -72,8 +74,8 @@ static void test_tables(void)
 static void build_one(lab *l)
 {
     lab_embedding(l, "embed", 2 * HALF, 0);
-    lab_finish(l, nib_rotate(&l->b, lab_embed(l, "embed"), 1, 2 * HALF, &ropes[l->variant]), 2 * HALF,
-               0);
+    lab_finish(l, nib_rotate(&l->b, lab_embed(l, "embed"), 1, 2 * HALF, &ropes[l->variant]),
+               2 * HALF, 0);
 }
 
 static void keep_rotated(void *user, const nib_node *node, const nib_io *io, bool backward)

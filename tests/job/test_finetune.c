@@ -100,7 +100,8 @@ static void keep_loss(void *user, const nib_step_report *r)
 static void test_accumulation(void)
 {
     const char *data = write_data(
-        "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n{\"input_ids\": [9, 8]}\n");
+        "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n"
+        "{\"input_ids\": [90, 80, 70, 60]}\n{\"input_ids\": [9, 8]}\n");
     char out[512];
     nib_finetune_options o;
     char *bytes = NULL;
@@ -124,9 +125,12 @@ static void test_accumulation(void)
 static void test_refusals(void)
 {
     static const struct { const char *data, *says; } bad[] = {
-        { "", "empty" }, { "nonsense\n", "line 1" }, { "{\"input_ids\": [1, 2]}\n{\"other\": 1}\n", "line 2" },
-        { "{\"input_ids\": [1, 999999]}\n", "999999" }, { "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n", "no usable record" },
-        { "{\"text\": \"a\"}\n", "no tokenizer.json" }, { "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "1 labels for 2" },
+        { "", "empty" }, { "nonsense\n", "line 1" },
+        { "{\"input_ids\": [1, 2]}\n{\"other\": 1}\n", "line 2" },
+        { "{\"input_ids\": [1, 999999]}\n", "999999" },
+        { "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n", "no usable record" },
+        { "{\"text\": \"a\"}\n", "no tokenizer.json" },
+        { "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "1 labels for 2" },
     };
     nib_ctx *ctx = test_ctx();
     static const struct { const char *model, *saved; } biased[] = {
@@ -179,11 +183,14 @@ static void keep_start(void *user, const nib_run_report *r)
 static void test_chat(void)
 {
     static const char chats[] =
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n"
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+        "{\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, "
+        "{\"role\": \"assistant\", \"content\": \"d\"}]}\n"
         "{\"messages\": [{\"role\": \"user\", \"content\": \"e\"}]}\n";
     static const char text[] =
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}.{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}";
     nib_ctx *ctx = test_ctx();
     nib_finetune_options o;
     nib_error err = { .message = "" };

@@ -166,10 +166,13 @@ static const struct shape {
     bool untied; /* a head of its own afterwards */
 } shapes[] = {
     { "embedding", "llama-bias", { "embed_tokens", "q_proj" }, { 0 }, NIB_PEFT_BIAS_NONE, false },
-    { "tied embedding", "llama-gqa-tied", { "embed_tokens", "q_proj" }, { 0 }, NIB_PEFT_BIAS_NONE, true },
+    { "tied embedding", "llama-gqa-tied", { "embed_tokens", "q_proj" }, { 0 },
+      NIB_PEFT_BIAS_NONE, true },
     { "tied head", "llama-gqa-tied", { "v_proj" }, { "lm_head" }, NIB_PEFT_BIAS_NONE, true },
-    { "tied embedding whole", "falcon-7b", { "dense" }, { "word_embeddings" }, NIB_PEFT_BIAS_NONE, true },
-    { "head and norm whole", "llama-bias", { "o_proj" }, { "lm_head", "norm" }, NIB_PEFT_BIAS_NONE, false },
+    { "tied embedding whole", "falcon-7b", { "dense" }, { "word_embeddings" },
+      NIB_PEFT_BIAS_NONE, true },
+    { "head and norm whole", "llama-bias", { "o_proj" }, { "lm_head", "norm" },
+      NIB_PEFT_BIAS_NONE, false },
     { "every bias", "falcon-rw", { "dense" }, { 0 }, NIB_PEFT_BIAS_ALL, false },
     { "biases of targets", "llama-bias", { "up_proj" }, { 0 }, NIB_PEFT_BIAS_LORA_ONLY, false },
     { "head of gptj", "gptj", { "fc_in" }, { "lm_head" }, NIB_PEFT_BIAS_NONE, false },
@@ -291,7 +294,8 @@ static void test_values(void)
 static nib_status merge_told(nib_ctx *ctx, const char *model, const char *adapter, const char *out,
                              nib_merge_result *r, nib_error *err)
 {
-    nib_merge_options o = { .model = model, .adapter = adapter, .out = out, .overwrite = true, .result = r };
+    nib_merge_options o = { .model = model, .adapter = adapter, .out = out, .overwrite = true,
+                            .result = r };
     return nib_merge(ctx, &o, err);
 }
 
@@ -417,7 +421,8 @@ static void test_no_memory(void)
         test_heap heap = { 0 };
         nib_ctx_options o = { .alloc = count_alloc, .realloc = count_realloc, .free = count_free,
                               .alloc_user = &heap, .threads = 1 };
-        nib_merge_options m = { .model = model.s, .adapter = adapter.s, .out = out.s, .overwrite = true };
+        nib_merge_options m = { .model = model.s, .adapter = adapter.s, .out = out.s,
+                                .overwrite = true };
         nib_ctx *ctx;
         nib_error err;
         nib_status status;

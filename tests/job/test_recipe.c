@@ -24,7 +24,8 @@ static nib_ctx *noting_ctx(void)
     nib_error err;
 
     notes[0] = 0;
-    return nib_ctx_create(&(nib_ctx_options){ .threads = 1, .message = keep_note }, &ctx, &err) ? NULL : ctx;
+    return nib_ctx_create(&(nib_ctx_options){ .threads = 1, .message = keep_note }, &ctx, &err)
+        ? NULL : ctx;
 }
 
 static const char *write_file(const char *name, const char *text)
@@ -108,11 +109,16 @@ static void test_table(void)
 static void test_values(void)
 {
     static const char text[] =
-        "model_name_or_path: dir\ndata: a.jsonl\noutput-dir: out\nload_in_4bit: yes\nbnb_4bit_quant_type: fp4\nr: 16\nlora_alpha: 32\n"
-        "lora_dropout: .05\ntarget_modules: [q_proj, v_proj]\nmodules_to_save: lm_head\nrank_pattern: {'layers.0.q_proj': 4, k_proj: 2}\n"
-        "layers_to_transform: [0, 2]\nbias: none\nlearning_rate: 2e-4\nper_device_train_batch_size: auto\nmax_steps: -1\nseed: 7\n"
-        "template: no\ngradient_checkpointing: off\nmax_memory: 6GiB\ninit_lora_weights: True\nmax_length: 512\nexclude_modules: .*\\.mlp\\..*\n"
-        "optim: adamw_8bit\nlr_scheduler_type: cosine_with_restarts\nlr_scheduler_kwargs: {num_cycles: 3}\nloraplus_lr_ratio: 16\n";
+        "model_name_or_path: dir\ndata: a.jsonl\noutput-dir: out\nload_in_4bit: yes\n"
+        "bnb_4bit_quant_type: fp4\nr: 16\nlora_alpha: 32\n"
+        "lora_dropout: .05\ntarget_modules: [q_proj, v_proj]\nmodules_to_save: lm_head\n"
+        "rank_pattern: {'layers.0.q_proj': 4, k_proj: 2}\n"
+        "layers_to_transform: [0, 2]\nbias: none\nlearning_rate: 2e-4\n"
+        "per_device_train_batch_size: auto\nmax_steps: -1\nseed: 7\n"
+        "template: no\ngradient_checkpointing: off\nmax_memory: 6GiB\ninit_lora_weights: True\n"
+        "max_length: 512\nexclude_modules: .*\\.mlp\\..*\n"
+        "optim: adamw_8bit\nlr_scheduler_type: cosine_with_restarts\n"
+        "lr_scheduler_kwargs: {num_cycles: 3}\nloraplus_lr_ratio: 16\n";
     nib_recipe *r = NULL;
     const nib_finetune_options *o;
     nib_error err;
@@ -187,7 +193,8 @@ static void test_eight_bit(void)
 
     REQUIRE_OK(load(test_ctx(), "model_name_or_path: dir\ndata: a\noutput_dir: out\n"
                     "load_in_8bit: true\nllm_int8_threshold: 4.5\n"
-                    "llm_int8_has_fp16_weight: false\nllm_int8_skip_modules: [lm_head]\n", &r, &err),
+                    "llm_int8_has_fp16_weight: false\nllm_int8_skip_modules: [lm_head]\n",
+                    &r, &err),
                err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
     CHECK(strcmp(nib_setting_value(o->model.settings, "load_in_8bit"), "true") == 0 &&
@@ -198,7 +205,8 @@ static void test_eight_bit(void)
 static void test_mistakes(void)
 {
     static const struct { const char *text, *says; } bad[] = {
-        { "r: 8\nlearning_rat: 1\n", "r.yaml:2:1: unknown key 'learning_rat'; the nearest is learning_rate" },
+        { "r: 8\nlearning_rat: 1\n",
+          "r.yaml:2:1: unknown key 'learning_rat'; the nearest is learning_rate" },
         { "r:  1.5\n", "r.yaml:1:5: r: '1.5' is not a whole number" },
         { "r: 99999999999\n", "is not a whole number" },
         { "learning_rate: fast\n", "r.yaml:1:16: learning_rate: 'fast' is not a number" },
@@ -216,10 +224,15 @@ static void test_mistakes(void)
         { "layers_to_transform: [0, -1]\n", "'-1' is not the number of a layer" },
         { "rank_pattern: {q_proj: many}\n", "'q_proj' has no number" },
         { "max_memory: much\n", "is not a size" },
-        { "max_length: 5\nmax_seq_length: 6\n", "r.yaml:2:1: max_seq_length: the same key as max_length in line 1" },
-        { "optim: adafactor\n", "r.yaml:1:8: optim: 'adafactor' is not one of adamw_torch adamw_bnb_8bit paged_adamw_32bit paged_adamw_8bit" },
-        { "lr_scheduler_kwargs: {num_cycles: many}\n", "lr_scheduler_kwargs: 'num_cycles' has no number" },
-        { "neftune_noise_alpha: 5\n", "r.yaml:1:22: neftune_noise_alpha: refused, it would change numbers" },
+        { "max_length: 5\nmax_seq_length: 6\n",
+          "r.yaml:2:1: max_seq_length: the same key as max_length in line 1" },
+        { "optim: adafactor\n",
+          "r.yaml:1:8: optim: 'adafactor' is not one of adamw_torch adamw_bnb_8bit "
+          "paged_adamw_32bit paged_adamw_8bit" },
+        { "lr_scheduler_kwargs: {num_cycles: many}\n",
+          "lr_scheduler_kwargs: 'num_cycles' has no number" },
+        { "neftune_noise_alpha: 5\n",
+          "r.yaml:1:22: neftune_noise_alpha: refused, it would change numbers" },
         { "use_dora: true\n", "DoRA" },
         { "loftq_config: {bits: 4}\n", "LoftQ" },
         { "per_device_train_batch_size: 0\n", "a whole number above 0, or auto" },
@@ -252,7 +265,8 @@ static void test_without_effect(void)
     REQUIRE_OK(
         load(
             ctx,
-            "tf32: true\npush_to_hub: false\nddp_backend: nccl\nfsdp: full_shard\nreport_to: [wandb, jsonl]\nuse_cpu: true\n",
+            "tf32: true\npush_to_hub: false\nddp_backend: nccl\nfsdp: full_shard\n"
+            "report_to: [wandb, jsonl]\nuse_cpu: true\n",
             &r, &err),
         err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
@@ -371,8 +385,11 @@ static void test_compute(void)
 static void test_resolved(void)
 {
     static const char text[] =
-        "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\ntemplate: \"{a}\\t\xc3\xa9 # no: comment\\N\\u2028\\ufeff\\x01\"\nlearning_rate: 0.1\nlora_alpha: 1e-3\n"
-        "target_modules: \"regex:.*\\\\.(q|v)_proj\"\nrank_pattern: {'.*\"x': 3}\nlayers_to_transform: [1]\nbf16: true\nsave_steps: 3\n";
+        "data: \"a \\\"b\\\"\\n\\\\.jsonl\"\n"
+        "template: \"{a}\\t\xc3\xa9 # no: comment\\N\\u2028\\ufeff\\x01\"\n"
+        "learning_rate: 0.1\nlora_alpha: 1e-3\n"
+        "target_modules: \"regex:.*\\\\.(q|v)_proj\"\nrank_pattern: {'.*\"x': 3}\n"
+        "layers_to_transform: [1]\nbf16: true\nsave_steps: 3\n";
     nib_recipe *r = NULL, *again = NULL;
     const nib_finetune_options *o;
     nib_error err;
@@ -428,12 +445,15 @@ static void test_reproduces(void)
         path, sizeof path, "%s",
         write_file(
             "d.jsonl",
-            "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n{\"input_ids\": [90, 80, 70, 60]}\n"));
+            "{\"input_ids\": [1, 5, 9, 33, 7]}\n{\"input_ids\": [3, 4, 5]}\n"
+            "{\"input_ids\": [90, 80, 70, 60]}\n"));
     snprintf(
         recipe, sizeof recipe,
-        "model_name_or_path: %s\ndata: %s\nload_in_4bit: true\nr: 4\nlora_dropout: 0.25\nper_device_train_batch_size: 2\n"
+        "model_name_or_path: %s\ndata: %s\nload_in_4bit: true\nr: 4\nlora_dropout: 0.25\n"
+        "per_device_train_batch_size: 2\n"
         "max_steps: 5\nlearning_rate: 1e-2\nlr_scheduler_type: cosine\nwarmup_ratio: .2\nseed: 3\n"
-        "optim: paged_adamw\nlr_scheduler_kwargs: {num_cycles: .75}\nloraplus_lr_ratio: 4\nloraplus_weight_decay: .1\n",
+        "optim: paged_adamw\nlr_scheduler_kwargs: {num_cycles: .75}\nloraplus_lr_ratio: 4\n"
+        "loraplus_weight_decay: .1\n",
         test_data("tests/golden/models/llama"), path);
     run_recipe(write_file("r.yaml", recipe), out[0], &x, &n);
     snprintf(path, sizeof path, "%s/recipe.yaml", out[0]);
@@ -447,7 +467,8 @@ static void test_allocations(void)
 {
     const char *path = write_file(
         "r.yaml",
-        "target_modules: [a, b]\nrank_pattern: {a: 1}\nlayers_to_transform: 0,1\ndata: x\nreport_to: jsonl\n"
+        "target_modules: [a, b]\nrank_pattern: {a: 1}\nlayers_to_transform: 0,1\ndata: x\n"
+        "report_to: jsonl\n"
         "dataset_text_field: body\nbias: all\n");
     bool ended = false;
 

@@ -1,5 +1,6 @@
 /* test_settings.c - settings as the Trainer takes them: numbers of steps as floats and fractions,
- * packing, records to evaluate on without a strategy; booleans in Python's words; what is given twice. */
+ * packing, records to evaluate on without a strategy; booleans in Python's words;
+ * what is given twice. */
 #include <string.h>
 
 #include "job/finetune_job.h"
@@ -28,7 +29,8 @@ static void test_steps(void)
 {
     nib_recipe *r = NULL;
     nib_error err = { .message = "" };
-    const nib_finetune_options *o = OPTIONS(&r, &err, "save_steps=0.25", "eval_steps=500.0", "warmup_steps=0.03");
+    const nib_finetune_options *o = OPTIONS(&r, &err, "save_steps=0.25", "eval_steps=500.0",
+                                            "warmup_steps=0.03");
     nib_train_options t;
 
     REQUIRE(o, "%s", err.message);
@@ -41,12 +43,15 @@ static void test_steps(void)
     CHECK(t.logging_steps == 1 && t.eval_steps == 500);
     nib_recipe_destroy(r);
     /* warmup_steps 0 leaves warmup_ratio, more wins over it; the later of two numbers counts */
-    o = OPTIONS(&r, &err, "warmup_ratio=0.1", "warmup_steps=0", "save_steps=0.5", "save_steps=0", "logging_steps=0.2", "logging_steps=4");
+    o = OPTIONS(&r, &err, "warmup_ratio=0.1", "warmup_steps=0", "save_steps=0.5", "save_steps=0",
+                "logging_steps=0.2", "logging_steps=4");
     REQUIRE(o, "%s", err.message);
-    CHECK(o->train.warmup_ratio == 0.1 && o->train.save_steps == 0 && o->train.save_steps_ratio == 0 &&
+    CHECK(o->train.warmup_ratio == 0.1 && o->train.save_steps == 0 &&
+          o->train.save_steps_ratio == 0 &&
           o->train.logging_steps == 4 && o->train.logging_steps_ratio == 0);
     nib_recipe_destroy(r);
-    CHECK(!OPTIONS(&r, &err, "save_steps=2.5") && strstr(err.message, "'2.5' is not a number of steps"), "%s", err.message);
+    CHECK(!OPTIONS(&r, &err, "save_steps=2.5") &&
+          strstr(err.message, "'2.5' is not a number of steps"), "%s", err.message);
     nib_recipe_destroy(r);
     CHECK(!OPTIONS(&r, &err, "logging_steps=-1"), "negative");
     nib_recipe_destroy(r);
@@ -89,18 +94,23 @@ static void test_command_line(void)
     const char *model = test_data("models/pico"), *data = test_data("models/shop.jsonl");
     program_end end;
 
-    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "True", "--bf16=True", "--save-steps", "0.25"));
+    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "True",
+                   "--bf16=True", "--save-steps", "0.25"));
     CHECK(end.exit_code == 0 && strstr(end.said, "compute_dtype bfloat16"), "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "--bf16", "FALSE"));
     CHECK(end.exit_code == 0, "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--bf16=maybe"));
-    CHECK(end.exit_code == 2 && strstr(end.said, "--bf16: expected true or false, got 'maybe'"), "%s", end.said);
+    CHECK(end.exit_code == 2 && strstr(end.said, "--bf16: expected true or false, got 'maybe'"),
+          "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--data", "other.jsonl", "--dry-run"));
     CHECK(end.exit_code == 2 && strstr(end.said, "--data is given twice"), "%s", end.said);
-    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "--target-modules", "q_proj", "--target-modules", "v_proj"));
-    CHECK(end.exit_code == 0 && strstr(end.said, "\"v_proj\"") && strstr(end.said, "\"q_proj\""), "%s", end.said);
+    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run",
+                   "--target-modules", "q_proj", "--target-modules", "v_proj"));
+    CHECK(end.exit_code == 0 && strstr(end.said, "\"v_proj\"") && strstr(end.said, "\"q_proj\""),
+          "%s", end.said);
     REQUIRE(NIBBLE(&end, "evaluate", model, "--data", data, "--adapter", "a", "--adapter", "b"));
-    CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice, 'a' and 'b'"), "%s", end.said);
+    CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice, 'a' and 'b'"),
+          "%s", end.said);
     REQUIRE(NIBBLE(&end, "merge", model, "--adapter", "a", "--adapter", "b", "out"));
     CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice"), "%s", end.said);
 }
@@ -120,13 +130,18 @@ static void test_warnings(void)
     fputs("{\"prompt\": \"a:\", \"completion\": \" b\", \"id\": 1}\n", f);
     fclose(f);
     REQUIRE(NIBBLE(&end, "preview", model, "--data", data));
-    CHECK(end.exit_code == 0 && strstr(end.said, "warning: ") && strstr(end.said, "1 thing to look at:\n  - "), "%s", end.said);
+    CHECK(end.exit_code == 0 && strstr(end.said, "warning: ") &&
+          strstr(end.said, "1 thing to look at:\n  - "), "%s", end.said);
     REQUIRE(NIBBLE(&end, "preview", model, "--data", data, "--json"));
-    CHECK(end.exit_code == 0 && strstr(end.out, "\n{\"warnings\": [{\"code\": \"unused-fields\", \"text\": \""), "%s", end.out);
+    CHECK(end.exit_code == 0 &&
+          strstr(end.out, "\n{\"warnings\": [{\"code\": \"unused-fields\", \"text\": \""),
+          "%s", end.out);
     REQUIRE(NIBBLE(&end, "evaluate", model, "--data", data, "--json"));
-    CHECK(end.exit_code == 0 && strstr(end.out, ", \"warnings\": [{\"code\": \"unused-fields\""), "%s", end.out);
+    CHECK(end.exit_code == 0 && strstr(end.out, ", \"warnings\": [{\"code\": \"unused-fields\""),
+          "%s", end.out);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--output-dir", out, "--strict"));
-    CHECK(end.exit_code == 1 && strstr(end.said, "nibble: strict: 1 warning; the first: "), "%s", end.said);
+    CHECK(end.exit_code == 1 && strstr(end.said, "nibble: strict: 1 warning; the first: "),
+          "%s", end.said);
     snprintf(data, sizeof data, "%s/adapter_config.json", out);
     f = fopen(data, "r");
     CHECK(!f, "nothing is trained");

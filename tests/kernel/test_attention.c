@@ -326,7 +326,8 @@ static void check_unseen(const nib_kernels *k, const char *name, shape s, size_t
     }
     CHECK(
         !wrong && !wrong_back,
-        "%s of type %d, window %zu: %g at token %zu changes %zu tokens that do not see it, %zu backward",
+        "%s of type %d, window %zu: %g at token %zu changes %zu tokens that do not see it, "
+        "%zu backward",
         name, (int)s.type, s.window, (double)with, bad, wrong, wrong_back);
 }
 

@@ -274,8 +274,9 @@ static void test_loss_and_optimizer(void)
         for (size_t n = 1; n < 200; n += n < 40 ? 1 : 13) {
             float *x = test_floats(n, 9), *y = test_floats(n, 0), *z = test_floats(n, 0), m[2],
                   s[2];
-            nib_adamw o = { .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .rest1 = 0.1f, .rest2 = 0.001f, .eps = 1e-8f, .weight_decay = 0.1f,
-                            .grad_scale = 0.5f, .bias1 = 0.1, .bias2 = 0.001 };
+            nib_adamw o = { .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .rest1 = 0.1f,
+                            .rest2 = 0.001f, .eps = 1e-8f, .weight_decay = 0.1f, .grad_scale = 0.5f,
+                            .bias1 = 0.1, .bias2 = 0.001 };
             float *p = test_floats(n, 1), *q = test_floats(n, 0), *g = test_floats(n, 1),
                   *m0 = test_floats(n, 0), *v0 = test_floats(n, 0);
             float *m1 = test_floats(n, 0), *v1 = test_floats(n, 0);

@@ -1,5 +1,6 @@
-/* test_transformers.c - attention with sinks and with a soft cap, and the forms of RMS norm, against
- * transformers' own functions (tests/golden/make/operations_golden.py); the reference too. */
+/* test_transformers.c - attention with sinks and with a soft cap, and the forms of RMS norm,
+ * against transformers' own functions (tests/golden/make/operations_golden.py);
+ * the reference too. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,8 @@
 #include "format/safetensors.h"
 #include "variants.h"
 
-enum { T = 11, HEADS = 4, KV_HEADS = 2, GROUP = HEADS / KV_HEADS, D = 8, NORM_ROWS = 5, WIDTH = 40 };
+enum { T = 11, HEADS = 4, KV_HEADS = 2, GROUP = HEADS / KV_HEADS, D = 8, NORM_ROWS = 5,
+       WIDTH = 40 };
 
 static nib_tensors *golden;
 
@@ -19,7 +21,8 @@ static const void *numbers(nib_dtype type, size_t n, const char *part, const cha
 
     snprintf(full, sizeof full, "%s.%s", part, name);
     t = nib_tensors_find(golden, full);
-    CHECK(t && t->dtype == type && t->elements == n, "%s is not in the golden file like this", full);
+    CHECK(t && t->dtype == type && t->elements == n,
+          "%s is not in the golden file like this", full);
     if (t && t->bytes == n * nib_dtype_bytes(type)) memcpy(copy, t->data, t->bytes);
     return copy;
 }

@@ -45,14 +45,16 @@ static nib_status copy_model(nib_ctx *ctx, const char *from, const char *to, con
     if (n + 1 > MOST) abort();
     for (size_t i = 0; i < n; i++) {
         const nib_tensor *from_t = nib_tensors_at(t, i);
-        plans[i] = (nib_tensor_plan){ .name = from_t->name, .dtype = from_t->dtype, .rank = from_t->rank };
+        plans[i] = (nib_tensor_plan){ .name = from_t->name, .dtype = from_t->dtype,
+                                      .rank = from_t->rank };
         memcpy(plans[i].shape, from_t->shape, sizeof plans[i].shape);
         if (storage && from_t->dtype == NIB_U8 && from_t->rank == 2) {
             plans[i].dtype = NIB_BF16;
             plans[i].shape[0] /= 2;
         }
     }
-    if (extra) plans[n] = (nib_tensor_plan){ .name = extra, .dtype = NIB_F32, .rank = 1, .shape = { 16 } };
+    if (extra)
+        plans[n] = (nib_tensor_plan){ .name = extra, .dtype = NIB_F32, .rank = 1, .shape = { 16 } };
     status = nib_tensor_writer_create(ctx, to, "model", plans, n + (extra != NULL), 0, &w, err);
     for (size_t i = 0; i < n && !status; i++)
         status = nib_tensor_writer_put(w, nib_tensors_at(t, i)->data, nib_tensors_at(t, i)->bytes,
@@ -92,7 +94,7 @@ static void test_strange_pieces(void)
         { false, UP ".SCB", "LLM.int8" },
         { true, UP ".weight_scale", UP ".weight_scale" },
         { true, UP ".weight.quant_state.bitsandbytes__fp4", "is there too" },
-        { false, "model.layers.0.self_attn.rotary_emb.inv_freq", NULL }, /* old checkpoints have it */
+        { false, "model.layers.0.self_attn.rotary_emb.inv_freq", NULL }, /* of old checkpoints */
         { true, "something.else", NULL },
     };
     nib_ctx *ctx = test_ctx();

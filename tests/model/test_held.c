@@ -92,10 +92,13 @@ static void test_refused(void)
 {
     static const struct { const char *quantization, *says; } cases[] = {
         { "null", NULL },
-        { "{\"load_in_4bit\": false, \"load_in_8bit\": false, \"quant_method\": \"bitsandbytes\"}", NULL },
+        { "{\"load_in_4bit\": false, \"load_in_8bit\": false, \"quant_method\": \"bitsandbytes\"}",
+          NULL },
         { "{\"group_size\": 64, \"bits\": 4}", "no quant_method (it has group_size 64, bits 4)" },
-        { "{\"bits\": 4, \"quant_method\": \"gptq\"}", "quantized with gptq; known are: bitsandbytes" },
-        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}", "no tensor is quantized" },
+        { "{\"bits\": 4, \"quant_method\": \"gptq\"}",
+          "quantized with gptq; known are: bitsandbytes" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}",
+          "no tensor is quantized" },
     };
     nib_ctx *ctx = test_ctx();
 

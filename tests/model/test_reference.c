@@ -127,7 +127,8 @@ static void check_one_row(fixture *f, nib_run *run, const float *want, const cha
     one.axes[NIB_LOGIT_ROWS].picks += f->whole.axes[NIB_TOKENS].count - 1;
     nib_run_forward(run, &one);
     nib_run_logits(run, 0, 1, got);
-    CHECK(memcmp(got, want, v * sizeof *got) == 0, "%s: the last row's logits alone differ", variant);
+    CHECK(memcmp(got, want, v * sizeof *got) == 0,
+          "%s: the last row's logits alone differ", variant);
     while (last > 0 && g->nodes[last - 1].op != &nib_op_linear) last--;
     CHECK(last > 0 && g->values[g->nodes[last - 1].output].axis == NIB_LOGIT_ROWS,
           "%s: the last layer computes rows that nobody reads", variant);
@@ -206,13 +207,15 @@ static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, c
 static void check_alone(fixture *f, const char *prefix, const char *variant)
 {
     size_t v = f->model->head->weight->out;
-    float *packed = test_guarded(64 * v * sizeof *packed), *alone = test_guarded(64 * v * sizeof *alone);
+    float *packed = test_guarded(64 * v * sizeof *packed);
+    float *alone = test_guarded(64 * v * sizeof *alone);
     size_t tokens = f->whole.axes[NIB_TOKENS].count;
     nib_plan *plan;
     nib_run *run;
     nib_error err;
 
-    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, tokens, tokens, &plan, &err), err);
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, tokens, tokens, &plan, &err),
+               err);
     REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
     for (int s = 0; s < SEQUENCES; s++) {
         size_t first = f->offsets[s], length = f->offsets[s + 1] - first;

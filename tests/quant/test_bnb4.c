@@ -170,15 +170,18 @@ static void check_golden(nib_ctx *ctx, const nib_tensors *pico, const golden *g)
     REQUIRE_OK(nib_weight_dense(ctx, g->out, g->in, dtypes[g->dtype], values, owned, &dense, &err),
                err);
     REQUIRE_OK(nib_bnb4_encode(ctx, &options, g->out, g->in, rows_of, dense, &w, &err), err);
-    CHECK(fnv(((const nib_bnb4 *)w)->codes, nib_ceil_div(g->out * g->in, 2)) == g->codes, "%s: codes", what);
+    CHECK(fnv(((const nib_bnb4 *)w)->codes, nib_ceil_div(g->out * g->in, 2)) == g->codes,
+          "%s: codes", what);
     REQUIRE_OK(nib_bnb4_encode_weight(ctx, &options, dense, &direct, &err), err);
     CHECK(memcmp(((const nib_bnb4 *)direct)->owned, ((const nib_bnb4 *)w)->owned, w->bytes) == 0 ||
               !nib_bnb4_finite(w),
           "%s: read where it lies", what);
-    CHECK(memcmp(((const nib_bnb4 *)direct)->codes, ((const nib_bnb4 *)w)->codes, nib_ceil_div(g->out * g->in, 2)) == 0,
+    CHECK(memcmp(((const nib_bnb4 *)direct)->codes, ((const nib_bnb4 *)w)->codes,
+                 nib_ceil_div(g->out * g->in, 2)) == 0,
           "%s: codes, read where it lies", what);
     nib_weight_destroy(ctx, direct);
-    CHECK(hash_absmax(((const nib_bnb4 *)w)->absmax, nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax,
+    CHECK(hash_absmax(((const nib_bnb4 *)w)->absmax,
+                      nib_ceil_div(g->out * g->in, g->blocksize)) == g->absmax,
           "%s: absmax", what);
     if (g->nested) {
         options.double_quant = true;

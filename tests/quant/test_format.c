@@ -26,7 +26,8 @@ static void test_stored(void)
     static const struct { const char *json; nib_status status; const char *says; } cases[] = {
         { "null", NIB_OK, NULL },
         { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}", NIB_OK, "nf4 64" },
-        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"bnb_4bit_quant_type\": null}",
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
+          "\"bnb_4bit_quant_type\": null}",
           NIB_OK, "nf4 64" },
         { "{\"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"fp4\","
           " \"bnb_4bit_use_double_quant\": true, \"llm_int8_skip_modules\": [\"lm_head\"]}",
@@ -45,9 +46,12 @@ static void test_stored(void)
         { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
           "no quant_method (it has group_size 64, bits 4); known are: bitsandbytes with" },
         { "{}", NIB_E_UNSUPPORTED, "no quant_method (it has nothing)" },
-        { "{\"quant_method\": null, \"load_in_4bit\": false}", NIB_E_UNSUPPORTED, "no quant_method" },
-        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf5\"}",
-          NIB_E_FORMAT, "dir/config.json: quantization_config: bnb_4bit_quant_type: 'nf5'; known are nf4 and fp4" },
+        { "{\"quant_method\": null, \"load_in_4bit\": false}", NIB_E_UNSUPPORTED,
+          "no quant_method" },
+        { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
+          "\"bnb_4bit_quant_type\": \"nf5\"}", NIB_E_FORMAT,
+          "dir/config.json: quantization_config: bnb_4bit_quant_type: 'nf5'; "
+          "known are nf4 and fp4" },
         { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": 1}", NIB_E_FORMAT,
           "load_in_4bit: expected true or false, got '1'" },
         { "[4]", NIB_E_FORMAT, "not an object" },
@@ -80,7 +84,8 @@ static void test_asked(void)
     } cases[] = {
         { { { NULL, NULL } }, NIB_OK, NULL, NULL },
         { { { "load_in_4bit", "true" } }, NIB_OK, "nf4 64", NULL },
-        { { { "load-in-4bit", "True" }, { "bnb-4bit-blocksize", "4096" } }, NIB_OK, "nf4 4096", NULL },
+        { { { "load-in-4bit", "True" }, { "bnb-4bit-blocksize", "4096" } },
+          NIB_OK, "nf4 4096", NULL },
         { { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", NULL } }, NIB_OK, "nf4 64", NULL },
         { { { "load_in_4bit", "false" }, { "load_in_4bit", "true" } }, NIB_OK, "nf4 64", NULL },
         { { { "load_in_4bit", "false" } }, NIB_OK, NULL, NULL },
@@ -93,7 +98,8 @@ static void test_asked(void)
           "expected an integer, got '-64'", NULL },
         { { { "load_in_4bit", "" } }, NIB_E_INVALID, "expected true or false, got ''", NULL },
         { { { "load_in_8bit", "true" }, { "llm-int8-threshold", "0" } }, NIB_OK, "int8", NULL },
-        { { { "load_in_8bit", "true" }, { "load_in_4bit", "true" } }, NIB_E_INVALID, "both set", NULL },
+        { { { "load_in_8bit", "true" }, { "load_in_4bit", "true" } },
+          NIB_E_INVALID, "both set", NULL },
         { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "6.0" } }, NIB_OK, "nf4 64", NULL },
         { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "5" } }, NIB_OK, "nf4 64",
           "llm_int8_threshold" },
@@ -217,7 +223,8 @@ static void test_round_trip(void)
     static const nib_setting lists[][5] = {
         { { "load_in_4bit", "true" } },
         { { "load_in_4bit", "true" }, { "bnb_4bit_use_double_quant", "true" } },
-        { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" }, { "bnb_4bit_blocksize", "128" } },
+        { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" },
+          { "bnb_4bit_blocksize", "128" } },
         { { "load_in_8bit", "true" }, { "llm_int8_threshold", "3.5" } },
     };
     nib_ctx *ctx = test_ctx();

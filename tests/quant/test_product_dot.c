@@ -72,7 +72,8 @@ static void *run(const problem *p, size_t m0, size_t rows, const uint32_t *ids, 
 {
     size_t in = p->w->in, outputs = ids ? count : OUT;
     nib_product_args a = { .type = p->way->type, .precision = p->way->precision, .rows = rows,
-                           .x = { (char *)p->x + m0 * in * nib_dtype_bytes(p->way->type), in, p->way->type },
+                           .x = { (char *)p->x + m0 * in * nib_dtype_bytes(p->way->type),
+                                  in, p->way->type },
                            .y_type = p->way->y_type, .ldy = outputs + 1, .bias = p->bias,
                            .u = p->u + m0 * RANK, .factor = p->b, .rank = RANK };
     void *scratch = test_guarded(

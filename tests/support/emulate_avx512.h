@@ -52,15 +52,17 @@ enum { POISON = 0xa5 };
     {                                                                                              \
         return (type){ { _mm256_##name(a.half[0]), _mm256_##name(a.half[1]) } };                   \
     }
-#define BY_HALVES_2(type, name)                                                                            \
-    EMULATED type _mm512_##name(type a, type b)                                                            \
-    {                                                                                                      \
-        return (type){ { _mm256_##name(a.half[0], b.half[0]), _mm256_##name(a.half[1], b.half[1]) } };     \
+#define BY_HALVES_2(type, name)                                                                    \
+    EMULATED type _mm512_##name(type a, type b)                                                    \
+    {                                                                                              \
+        return (type){ { _mm256_##name(a.half[0], b.half[0]),                                      \
+                         _mm256_##name(a.half[1], b.half[1]) } };                                  \
     }
-#define BY_HALVES_COUNT(name)                                                                              \
-    EMULATED __m512i _mm512_##name(__m512i a, unsigned count)                                              \
-    {                                                                                                      \
-        return (__m512i){ { _mm256_##name(a.half[0], (int)count), _mm256_##name(a.half[1], (int)count) } }; \
+#define BY_HALVES_COUNT(name)                                                                      \
+    EMULATED __m512i _mm512_##name(__m512i a, unsigned count)                                      \
+    {                                                                                              \
+        return (__m512i){ { _mm256_##name(a.half[0], (int)count),                                  \
+                            _mm256_##name(a.half[1], (int)count) } };                              \
     }
 
 BY_HALVES_1(__m512, sqrt_ps)
@@ -188,7 +190,8 @@ EMULATED __m512i nib_reversed_epi8(__m512i a)
     for (int i = 0; i < 64; i++) r.u8[i] = a.u8[63 - i];
     return r;
 }
-#define _mm512_set_epi8(...) nib_reversed_epi8((__m512i){ .u8 = { __VA_ARGS__ } }) /* the highest first */
+/* the highest first */
+#define _mm512_set_epi8(...) nib_reversed_epi8((__m512i){ .u8 = { __VA_ARGS__ } })
 
 EMULATED __m512 _mm512_castsi512_ps(__m512i a)
 {
@@ -374,13 +377,14 @@ EMULATED __m512 _mm512_scalef_ps(__m512 a, __m512 n)
 
 /* --- across lanes: halves against halves, the order of gcc and clang --- */
 
-#define REDUCE_PS(name)                                                                         \
-    EMULATED float _mm512_reduce_##name##_ps(__m512 a)                                          \
-    {                                                                                           \
-        __m256 eight = _mm256_##name##_ps(a.half[1], a.half[0]);                                \
-        __m128 four = _mm_##name##_ps(_mm256_extractf128_ps(eight, 1), _mm256_castps256_ps128(eight)); \
-        __m128 two = _mm_##name##_ps(_mm_movehl_ps(four, four), four);                          \
-        return _mm_cvtss_f32(_mm_##name##_ss(two, _mm_shuffle_ps(two, two, 1)));                \
+#define REDUCE_PS(name)                                                                            \
+    EMULATED float _mm512_reduce_##name##_ps(__m512 a)                                             \
+    {                                                                                              \
+        __m256 eight = _mm256_##name##_ps(a.half[1], a.half[0]);                                   \
+        __m128 four = _mm_##name##_ps(_mm256_extractf128_ps(eight, 1),                             \
+                                       _mm256_castps256_ps128(eight));                             \
+        __m128 two = _mm_##name##_ps(_mm_movehl_ps(four, four), four);                             \
+        return _mm_cvtss_f32(_mm_##name##_ss(two, _mm_shuffle_ps(two, two, 1)));                   \
     }
 REDUCE_PS(add)
 REDUCE_PS(max)

@@ -103,7 +103,8 @@ static json_t *long_chat(size_t turns)
 static void test_long(void)
 {
     static const char nested[] =
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}";
     nib_ctx *ctx = test_ctx();
     nib_chat *c = open_chat(ctx, nested);
     json_t *chat = long_chat(800);
@@ -165,7 +166,8 @@ static void test_marks(void)
 static void test_everything(void)
 {
     static const char plain[] =
-        "{% for m in messages %}<{{ m.role }}>{{ '<think>\n\n</think>\n\n' if m.role == 'assistant' }}{{ m.content }}</s>{% endfor %}"
+        "{% for m in messages %}<{{ m.role }}>"
+        "{{ '<think>\n\n</think>\n\n' if m.role == 'assistant' }}{{ m.content }}</s>{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}";
     nib_ctx *ctx = test_ctx();
     nib_chat *c = open_chat(ctx, plain);

@@ -78,8 +78,8 @@ static void test_calls(void)
 /* Spans hold exactly what the blocks wrote. */
 static void test_generation(void)
 {
-    const char
-        *text = "a{% for i in [1, 2] %}x{% generation %}é{{ i }}{% endgeneration %}{% endfor %}z";
+    const char *text =
+        "a{% for i in [1, 2] %}x{% generation %}é{{ i }}{% endgeneration %}{% endfor %}z";
     json_t *none = json_object();
     nib_jinja_output out = { 0 };
     nib_error err;
@@ -101,8 +101,9 @@ static void test_falsy_sequences(void)
 
     REQUIRE_OK(
         render(
-            "{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}"
-            "{{ []|min is defined }}{{ '<&'|safe + '<b>' }}{{ '\"\\'' + 'é'|safe + '&' }}",
+            "{{ none|selectattr('x')|list }}{{ none|map('upper')|list }}{{ nothing|reject|list }}"
+            "{{ [3, 1, 2]|min }}{{ ['b', 'C']|max }}{{ []|min is defined }}{{ '<&'|safe + '<b>' }}"
+            "{{ '\"\\'' + 'é'|safe + '&' }}",
             none, &out, &err),
         err);
     CHECK(!strcmp(out.text, "[][][]1CFalse<&&lt;b&gt;&#34;&#39;é&amp;"), "%s", out.text);
@@ -128,7 +129,8 @@ static void test_refusals(void)
         { "{% for a in range(2000) %}{% for b in range(2000) %}{% endfor %}{% endfor %}",
           "more than" },
         { "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested" },
-        { "{% set n = namespace(s='abcdefgh') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}",
+        { "{% set n = namespace(s='abcdefgh') %}{% for a in range(99) %}{% set n.s = n.s + n.s %}"
+          "{% endfor %}",
           "MiB" },
         { "{{ 9223372036854775807 }}", "digits" },
         { "{{ \"abc }}", "does not end" },
@@ -157,7 +159,8 @@ static void test_refusals(void)
 static void test_no_memory(void)
 {
     const char *text =
-        "{% macro f(x) %}{{ x | upper }}{% endmacro %}{% set n = namespace(a=[1]) %}{% for i in range(900) %}{{ f('a' ~ i) }}{% endfor %}";
+        "{% macro f(x) %}{{ x | upper }}{% endmacro %}{% set n = namespace(a=[1]) %}"
+        "{% for i in range(900) %}{{ f('a' ~ i) }}{% endfor %}";
     json_t *none = json_object();
     bool done = false;
 

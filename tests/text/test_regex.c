@@ -37,7 +37,8 @@ static void check_text(nib_tokenizer *t, const char *pattern, const char *behavi
                      (nib_range){ i, i + nib_utf8_length(text[i]) });
     nib_work_add_piece(t->ctx, &t->work, 0, bytes);
     if (nib_pretokenize(t, &err)) CHECK(false, "%s: %s", pattern, err.message);
-    CHECK(t->work.piece_count * 2 == json_array_size(expected), "%s, %s: '%s': %zu pieces, expected %zu",
+    CHECK(t->work.piece_count * 2 == json_array_size(expected),
+          "%s, %s: '%s': %zu pieces, expected %zu",
           pattern, behavior, text, t->work.piece_count, json_array_size(expected) / 2);
     for (; k < t->work.piece_count && 2 * k + 1 < json_array_size(expected); k++) {
         nib_range want = { (size_t)json_integer_value(json_array_get(expected, 2 * k)),
@@ -51,7 +52,8 @@ static void check_text(nib_tokenizer *t, const char *pattern, const char *behavi
 
 static void check_pattern(nib_ctx *ctx, const json_t *case_, const json_t *texts)
 {
-    static const char *const names[] = { "Isolated", "Removed" }, *const keys[] = { "isolated", "removed" };
+    static const char *const names[] = { "Isolated", "Removed" };
+    static const char *const keys[] = { "isolated", "removed" };
     const char *pattern = json_string_value(json_object_get(case_, "pattern"));
     bool refused = json_is_true(json_object_get(case_, "refused"));
     nib_error err;
@@ -62,7 +64,8 @@ static void check_pattern(nib_ctx *ctx, const json_t *case_, const json_t *texts
         nib_status status = open_split(ctx, pattern, names[b], &t, &err);
 
         if (refused) {
-            CHECK(status && strstr(err.message, pattern), "%s: %s", pattern, status ? err.message : "accepted");
+            CHECK(status && strstr(err.message, pattern),
+                  "%s: %s", pattern, status ? err.message : "accepted");
         } else CHECK(!status, "%s", status ? err.message : "");
         for (size_t i = 0; t && !refused && i < json_array_size(texts); i++)
             check_text(t, pattern, names[b], json_string_value(json_array_get(texts, i)),
@@ -79,7 +82,8 @@ static void test_cases(void)
     size_t bytes, count = 0;
     nib_error err;
 
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/regex/cases.jsonl"), 64 << 20, &text, &bytes, &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/regex/cases.jsonl"), 64 << 20, &text,
+                             &bytes, &err), err);
     for (line = text; line && *line; line = next, count++) {
         json_t *case_ = NULL;
 

@@ -173,7 +173,8 @@ static void test_cases(void)
 
         next = strchr(line, '\n');
         if (next) *next++ = 0;
-        if (nib_json_parse(line, strlen(line), "case", 0, &case_, &err)) CHECK(false, "%s", err.message);
+        if (nib_json_parse(line, strlen(line), "case", 0, &case_, &err))
+            CHECK(false, "%s", err.message);
         if (!texts) {
             texts = json_incref(json_object_get(case_, "texts"));
             json_decref(case_);
@@ -184,7 +185,8 @@ static void test_cases(void)
                  (int)json_integer_value(json_object_get(case_, "base")));
         if (nib_json_read(ctx, name, 0, &base, &err)) CHECK(false, "%s", err.message);
         write_file(dir, "tokenizer.json", base);
-        json_object_foreach(json_object_get(case_, "files"), file, data) write_file(dir, file, data);
+        json_object_foreach(json_object_get(case_, "files"), file, data)
+            write_file(dir, file, data);
         check_case(ctx, dir, texts, case_);
         json_decref(base);
         json_decref(case_);
@@ -201,7 +203,8 @@ static void test_ends(void)
 {
     static const struct { const char *config, *generation, *tokenizer; int64_t eos, first, second;
                           const char *where; } cases[] = {
-        { "{\"eos_token_id\": 1}", "{\"eos_token_id\": [7, 2]}", "{}", 7, 7, 2, "generation_config.json" },
+        { "{\"eos_token_id\": 1}", "{\"eos_token_id\": [7, 2]}", "{}", 7, 7, 2,
+          "generation_config.json" },
         { "{\"eos_token_id\": [1, 3]}", NULL, "{}", 1, 1, 3, "config.json" },
         { "{\"eos_token_id\": 1}", "{\"eos_token_id\": null}", "{}", 1, 1, -1, "config.json" },
         { "{\"eos_token_id\": 1}", NULL, "{\"eos_token\": \"</s>\"}", 2, 1, -1, "config.json" },
@@ -218,7 +221,8 @@ static void test_ends(void)
         nib_error err;
 
         remove_files(dir);
-        REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/special/base-0.json"), 0, &base, &err), err);
+        REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/special/base-0.json"), 0, &base,
+                                 &err), err);
         write_file(dir, "tokenizer.json", base);
         files[0] = json_loads(cases[i].config, 0, NULL);
         files[1] = cases[i].generation ? json_loads(cases[i].generation, 0, NULL) : NULL;
@@ -229,10 +233,14 @@ static void test_ends(void)
         REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
         s = nib_tokenizer_special(t);
         CHECK(s->eos.id == cases[i].eos, "case %zu: eos %d", i, (int)s->eos.id);
-        CHECK(s->end_count == (size_t)(cases[i].first >= 0) + (cases[i].second >= 0), "case %zu: %zu ends", i, s->end_count);
-        CHECK(s->end_count < 1 || s->ends[0] == cases[i].first, "case %zu: ends at %d", i, (int)s->ends[0]);
-        CHECK(s->end_count < 2 || s->ends[1] == cases[i].second, "case %zu: ends at %d", i, (int)s->ends[1]);
-        CHECK(!s->ends_where == !cases[i].where && (!s->ends_where || strcmp(s->ends_where, cases[i].where) == 0),
+        CHECK(s->end_count == (size_t)(cases[i].first >= 0) + (cases[i].second >= 0),
+              "case %zu: %zu ends", i, s->end_count);
+        CHECK(s->end_count < 1 || s->ends[0] == cases[i].first,
+              "case %zu: ends at %d", i, (int)s->ends[0]);
+        CHECK(s->end_count < 2 || s->ends[1] == cases[i].second,
+              "case %zu: ends at %d", i, (int)s->ends[1]);
+        CHECK(!s->ends_where == !cases[i].where &&
+              (!s->ends_where || strcmp(s->ends_where, cases[i].where) == 0),
               "case %zu: found in %s", i, s->ends_where ? s->ends_where : "nothing");
         CHECK(cases[i].second < 0 || nib_special_ends(s, cases[i].second), "case %zu", i);
         CHECK(!nib_special_ends(s, 250), "case %zu: 250 ends", i);
@@ -259,7 +267,8 @@ static void test_other_formats(void)
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         REQUIRE((f = fopen(path, "w")), "%s", path);
         fclose(f);
-        CHECK(nib_tokenizer_open(ctx, dir, &t, &err) == NIB_E_UNSUPPORTED, "%s: accepted", names[i]);
+        CHECK(nib_tokenizer_open(ctx, dir, &t, &err) == NIB_E_UNSUPPORTED,
+              "%s: accepted", names[i]);
         CHECK(strstr(err.message, names[i]) && strstr(err.message, "save_pretrained"), "%s",
               err.message);
         unlink(path);

@@ -115,12 +115,14 @@ static void test_offsets(void) { check_styles(test_data("tests/golden/offsets"),
 static void test_encode_all(void)
 {
     enum { TEXTS = 300 };
-    static const char *const words[] = { "Hello", " world", "\n", " caf\xc3\xa9", "123", "<|endoftext|>", "FOO", " x" };
+    static const char *const words[] = { "Hello", " world", "\n", " caf\xc3\xa9", "123",
+                                         "<|endoftext|>", "FOO", " x" };
     char texts[TEXTS][64];
 
     for (size_t i = 0; i < TEXTS; i++) {
         texts[i][0] = 0;
-        for (uint32_t n = test_rand() % 7; n; n--) strcat(texts[i], words[test_rand() % NIB_COUNT(words)]);
+        for (uint32_t n = test_rand() % 7; n; n--)
+            strcat(texts[i], words[test_rand() % NIB_COUNT(words)]);
     }
     strcpy(texts[7], "bad \xff");
     for (int threads = 1; threads <= 3; threads += 2) {
@@ -132,18 +134,23 @@ static void test_encode_all(void)
 
         REQUIRE_OK(nib_tokenizer_open(ctx, test_data("tests/golden/text/qwen2"), &t, &err), err);
         for (size_t i = 0; i < TEXTS; i++)
-            jobs[i] = (nib_encoding){ .text = texts[i], .bytes = strlen(texts[i]), .special = i % 2 };
+            jobs[i] = (nib_encoding){ .text = texts[i], .bytes = strlen(texts[i]),
+                                      .special = i % 2 };
         for (int round = 0; round < 2; round++)
             REQUIRE_OK(nib_tokenizer_encode_all(t, jobs, TEXTS, &err), err);
         for (size_t i = 0; i < TEXTS; i++) {
             nib_status status;
             alone.count = 0;
-            status = nib_tokenizer_encode(t, texts[i], jobs[i].bytes, jobs[i].special, &alone, NULL, &err);
-            CHECK(jobs[i].status == status && (status == NIB_OK) == (i != 7), "text %zu: status %d", i, (int)jobs[i].status);
+            status = nib_tokenizer_encode(t, texts[i], jobs[i].bytes, jobs[i].special, &alone,
+                                          NULL, &err);
+            CHECK(jobs[i].status == status && (status == NIB_OK) == (i != 7),
+                  "text %zu: status %d", i, (int)jobs[i].status);
             if (status) continue;
-            CHECK(alone.count == jobs[i].tokens.count, "text %zu: %zu tokens", i, jobs[i].tokens.count);
+            CHECK(alone.count == jobs[i].tokens.count,
+                  "text %zu: %zu tokens", i, jobs[i].tokens.count);
             for (size_t k = 0; k < alone.count && k < jobs[i].tokens.count; k++)
-                CHECK(alone.items[k].id == jobs[i].tokens.items[k].id && alone.items[k].end == jobs[i].tokens.items[k].end,
+                CHECK(alone.items[k].id == jobs[i].tokens.items[k].id &&
+                      alone.items[k].end == jobs[i].tokens.items[k].end,
                       "text %zu, token %zu", i, k);
         }
         for (size_t i = 0; i < TEXTS; i++) nib_tokens_free(ctx, &jobs[i].tokens);
@@ -218,20 +225,30 @@ static void test_refusals(void)
         { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
         { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
         { "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}", "not all in the vocabulary" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}",
+          "not all in the vocabulary" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "'a'" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"normalizer\": {\"type\": \"Magic\"}}", "Magic" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"Split\", "
-          "\"pattern\": {\"Regex\": \"(\"}, \"behavior\": \"Isolated\", \"invert\": false}}", "pattern" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}", "both have id 0" },
-        { "{\"foo\": 1, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "unknown key 'foo'; known: version" },
-        { "{\"added_tokens\": null, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}", "added_tokens is null, expected a list" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], \"ignore_merge\": true}}", "unknown key 'ignore_merge'" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", "
-          "\"add_prefix_space\": null, \"trim_offsets\": true}}", "add_prefix_space is null, expected true or false" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"decoder\": {\"type\": \"WordPiece\"}}",
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"normalizer\": {\"type\": \"Magic\"}}", "Magic" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"Regex\": \"(\"}, "
+          "\"behavior\": \"Isolated\", \"invert\": false}}", "pattern" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 0}, \"merges\": []}}",
+          "both have id 0" },
+        { "{\"foo\": 1, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}",
+          "unknown key 'foo'; known: version" },
+        { "{\"added_tokens\": null, \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, "
+          "\"merges\": []}}", "added_tokens is null, expected a list" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [], "
+          "\"ignore_merge\": true}}", "unknown key 'ignore_merge'" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": null, "
+          "\"trim_offsets\": true}}", "add_prefix_space is null, expected true or false" },
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"decoder\": {\"type\": \"WordPiece\"}}",
           "decoder 'WordPiece' is unknown; known: Sequence, Replace, ByteLevel" },
-        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": [{\"id\": 1, \"content\": \"x\"}]}",
+        { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
+          "\"added_tokens\": [{\"id\": 1, \"content\": \"x\"}]}",
           "single_word is missing" },
     };
     nib_ctx *ctx = test_ctx();

@@ -1,5 +1,5 @@
-/* shape_support.h - records written to a file, opened with the small model's tokenizer, and shown as text
- * with what is trained in brackets. */
+/* shape_support.h - records written to a file, opened with the small model's tokenizer, and shown
+ * as text with what is trained in brackets. */
 #ifndef NIB_TESTS_SHAPE_SUPPORT_H
 #define NIB_TESTS_SHAPE_SUPPORT_H
 
@@ -38,7 +38,8 @@ static inline nib_status open_data(const nib_data_options *o, nib_dataset **out,
     nib_ctx *ctx = opened_with = test_ctx();
     nib_tokenizer *t = NULL;
     nib_status status = nib_tokenizer_open(ctx, test_data("models/pico"), &t, err);
-    nib_dataset_source source = { .options = o, .model_dir = test_data("models/pico"), .tokenizer = t, .vocabulary = 2048, .now = 86400 };
+    nib_dataset_source source = { .options = o, .model_dir = test_data("models/pico"),
+                                  .tokenizer = t, .vocabulary = 2048, .now = 86400 };
 
     *out = NULL;
     if (!status) status = nib_dataset_open(ctx, &source, out, err);

@@ -31,13 +31,15 @@ static const char *write_records(const json_t *text, const json_t *rows)
 static void check_text(const char *style, nib_tokenizer *t, const json_t *text, const json_t *rows)
 {
     nib_data_options o = { .data = write_records(text, rows), .max_seq_length = 1024 };
-    nib_dataset_source source = { .options = &o, .tokenizer = t, .vocabulary = 1 << 20, .keep_all = true };
+    nib_dataset_source source = { .options = &o, .tokenizer = t, .vocabulary = 1 << 20,
+                                  .keep_all = true };
     nib_dataset *d = NULL;
     nib_error err = { .message = "" };
     uint64_t split = 0;
     int failures = 0;
 
-    REQUIRE(nib_dataset_open(test_ctx(), &source, &d, &err) == NIB_OK, "%s: %s", style, err.message);
+    REQUIRE(nib_dataset_open(test_ctx(), &source, &d, &err) == NIB_OK,
+            "%s: %s", style, err.message);
     CHECK(nib_dataset_count(d) == json_array_size(rows), "%s: %zu records of %zu", style,
           nib_dataset_count(d), json_array_size(rows));
     for (size_t i = 0; i < nib_dataset_count(d) && failures < 3; i++) {
@@ -55,7 +57,8 @@ static void check_text(const char *style, nib_tokenizer *t, const json_t *text, 
               json_string_value(text), (int)json_integer_value(json_array_get(row, 0)), (int)first,
               want);
     }
-    CHECK(failures || nib_dataset_counts(d).split == split, "%s: %d prompts end inside a token, TRL has %d",
+    CHECK(failures || nib_dataset_counts(d).split == split,
+          "%s: %d prompts end inside a token, TRL has %d",
           style, (int)nib_dataset_counts(d).split, (int)split);
     nib_dataset_close(d);
 }
@@ -70,7 +73,8 @@ static void test_every_byte(void)
     json_t *lists;
     size_t tried = 0;
 
-    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/train/boundary.json"), 0, &golden, &err), err);
+    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/train/boundary.json"), 0, &golden, &err),
+               err);
     texts = json_object_get(golden, "texts");
     styles = json_object_get(golden, "styles");
     json_object_foreach(styles, style, lists) {

@@ -10,20 +10,32 @@
 
 /* json.dumps(..., indent=2, sort_keys=True) of the same values, from Python. */
 static const char expected[] =
-    "{\n  \"best_global_step\": 4,\n  \"best_metric\": 0.1,\n  \"best_model_checkpoint\": \"out/\\u00e9/checkpoint-4\",\n"
-    "  \"epoch\": 0.3333333333333333,\n  \"eval_steps\": 4,\n  \"global_step\": 4,\n  \"is_hyper_param_search\": false,\n"
-    "  \"is_local_process_zero\": true,\n  \"is_world_process_zero\": true,\n  \"log_history\": [\n    {\n"
-    "      \"epoch\": 0.25,\n      \"grad_norm\": 1e-07,\n      \"learning_rate\": 0.0002,\n      \"loss\": 2.3457,\n"
-    "      \"step\": 3\n    },\n    {\n      \"epoch\": 0.3333333333333333,\n      \"eval_loss\": 0.1,\n"
-    "      \"eval_perplexity\": 1.1051709180756477,\n      \"eval_runtime\": 2.5,\n      \"eval_samples_per_second\": 4.001,\n"
-    "      \"eval_steps_per_second\": 1.0,\n      \"step\": 4\n    }\n  ],\n  \"logging_steps\": 3,\n  \"max_steps\": 12,\n"
-    "  \"num_input_tokens_seen\": 77,\n  \"num_train_epochs\": 1,\n  \"save_steps\": 4,\n  \"stateful_callbacks\": {\n"
+    "{\n  \"best_global_step\": 4,\n  \"best_metric\": 0.1,\n"
+    "  \"best_model_checkpoint\": \"out/\\u00e9/checkpoint-4\",\n"
+    "  \"epoch\": 0.3333333333333333,\n  \"eval_steps\": 4,\n  \"global_step\": 4,\n"
+    "  \"is_hyper_param_search\": false,\n"
+    "  \"is_local_process_zero\": true,\n  \"is_world_process_zero\": true,\n  \"log_history\": [\n"
+    "    {\n"
+    "      \"epoch\": 0.25,\n      \"grad_norm\": 1e-07,\n      \"learning_rate\": 0.0002,\n"
+    "      \"loss\": 2.3457,\n"
+    "      \"step\": 3\n    },\n    {\n      \"epoch\": 0.3333333333333333,\n"
+    "      \"eval_loss\": 0.1,\n"
+    "      \"eval_perplexity\": 1.1051709180756477,\n      \"eval_runtime\": 2.5,\n"
+    "      \"eval_samples_per_second\": 4.001,\n"
+    "      \"eval_steps_per_second\": 1.0,\n      \"step\": 4\n    }\n  ],\n"
+    "  \"logging_steps\": 3,\n  \"max_steps\": 12,\n"
+    "  \"num_input_tokens_seen\": 77,\n  \"num_train_epochs\": 1,\n  \"save_steps\": 4,\n"
+    "  \"stateful_callbacks\": {\n"
     "    \"EarlyStoppingCallback\": {\n      \"args\": {\n        \"early_stopping_patience\": 3,\n"
     "        \"early_stopping_threshold\": 0.0\n      },\n      \"attributes\": {\n"
-    "        \"early_stopping_patience_counter\": 2\n      }\n    },\n    \"TrainerControl\": {\n      \"args\": {\n"
-    "        \"should_epoch_stop\": false,\n        \"should_evaluate\": false,\n        \"should_log\": false,\n"
-    "        \"should_save\": true,\n        \"should_training_stop\": false\n      },\n      \"attributes\": {}\n    }\n"
-    "  },\n  \"total_flos\": 1e+20,\n  \"train_batch_size\": 8,\n  \"trial_name\": null,\n  \"trial_params\": null\n}\n";
+    "        \"early_stopping_patience_counter\": 2\n      }\n    },\n    \"TrainerControl\": {\n"
+    "      \"args\": {\n"
+    "        \"should_epoch_stop\": false,\n        \"should_evaluate\": false,\n"
+    "        \"should_log\": false,\n"
+    "        \"should_save\": true,\n        \"should_training_stop\": false\n      },\n"
+    "      \"attributes\": {}\n    }\n"
+    "  },\n  \"total_flos\": 1e+20,\n  \"train_batch_size\": 8,\n  \"trial_name\": null,\n"
+    "  \"trial_params\": null\n}\n";
 
 static void test_history(void)
 {
@@ -77,13 +89,15 @@ static void test_broken_history(void)
 {
     static const struct { const char *text, *says; } bad[] = {
         { "", "state" }, { "[]", "not an object" }, { "{}", "global_step is missing" },
-        { "{\"global_step\": 1}", "max_steps is missing" }, { "{\"global_step\": -1, \"max_steps\": 2}", "global_step is -1" },
+        { "{\"global_step\": 1}", "max_steps is missing" },
+        { "{\"global_step\": -1, \"max_steps\": 2}", "global_step is -1" },
         { "{\"global_step\": 1.5, \"max_steps\": 2}", "expected an integer" },
         { "{\"global_step\": 1, \"max_steps\": 2}", "log_history is missing" },
         { "{\"global_step\": 1, \"max_steps\": 2, \"log_history\": {}}", "not a list" },
         { "{\"global_step\": 1, \"max_steps\": 2, \"log_history\": [3]}", "not an object" },
         { "{\"global_step\": 1, \"max_steps\": 2, \"log_history\": [{\"loss\": 1}]}", "no step" },
-        { "{\"global_step\": 1, \"max_steps\": 2, \"log_history\": [{\"step\": 1, \"loss\": \"x\"}]}", "loss" },
+        { "{\"global_step\": 1, \"max_steps\": 2, \"log_history\": [{\"step\": 1, "
+          "\"loss\": \"x\"}]}", "loss" },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -103,12 +117,16 @@ static void test_broken_state(void)
 {
 #define SUMS "\"since_last_log\": {\"loss\": 0.5, \"tokens\": 3, \"steps\": 1}"
     static const struct { const char *text, *says; } bad[] = {
-        { "x", "state" }, { "[]", "not an object" }, { "{}", "format is missing" }, { "{\"format\": 2}", "format 2" },
-        { "{\"format\": 1}", "since_last_log" }, { "{\"format\": 1, " SUMS "}", "identity is missing" },
+        { "x", "state" }, { "[]", "not an object" }, { "{}", "format is missing" },
+        { "{\"format\": 2}", "format 2" },
+        { "{\"format\": 1}", "since_last_log" },
+        { "{\"format\": 1, " SUMS "}", "identity is missing" },
         { "{\"format\": 1, " SUMS ", \"identity\": {}}", "step is missing" },
         { "{\"format\": 1, " SUMS ", \"identity\": {}, \"step\": -2}", "step is -2" },
-        { "{\"format\": 1, " SUMS ", \"identity\": {}, \"step\": 2, \"tokens_seen\": 1}", "version or isa" },
-        { "{\"format\": 1, " SUMS ", \"identity\": {}, \"step\": 2, \"step\": 3, \"tokens_seen\": 1}", "step" },
+        { "{\"format\": 1, " SUMS ", \"identity\": {}, \"step\": 2, \"tokens_seen\": 1}",
+          "version or isa" },
+        { "{\"format\": 1, " SUMS ", \"identity\": {}, \"step\": 2, \"step\": 3, "
+          "\"tokens_seen\": 1}", "step" },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -229,13 +247,17 @@ static double two_steps(bool drop)
     nib_trainer_step s = { .loss = -1 };
     nib_error err = { .message = "" };
     nib_ctx *ctx;
-    nib_status status = nib_ctx_create(&(nib_ctx_options){ .threads = 1, .should_stop = wants_stop }, &ctx, &err);
+    nib_ctx_options options = { .threads = 1, .should_stop = wants_stop };
+    nib_status status = nib_ctx_create(&options, &ctx, &err);
 
     asked = false;
     if (!status)
         status = nib_model_open(ctx, &o.model, NIB_F32, (nib_model_progress){ 0 }, &model, &err);
     if (!status) status = nib_adapter_create(model, &config, 0, 1, &adapter, &err);
-    if (!status) status = nib_dataset_open(ctx, &(nib_dataset_source){ .options = &o.data, .vocabulary = 256 }, &data, &err);
+    if (!status)
+        status = nib_dataset_open(ctx,
+                                  &(nib_dataset_source){ .options = &o.data, .vocabulary = 256 },
+                                  &data, &err);
     if (!status)
         status = nib_trainer_create(ctx, model->graph, &adapter->params, data, &o.train,
                                     (uint64_t)1 << 30, NULL, &t, &err);

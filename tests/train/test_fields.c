@@ -23,7 +23,8 @@ static void check_warning(const char *name, const char *text, const char *code, 
 
     REQUIRE(open_data(&o, &d, &err) == NIB_OK, "%s: %s", name, err.message);
     got = warning(code);
-    CHECK(want ? got && strstr(got, want) : !got, "%s: %s: %s", name, code, got ? got : "no such warning");
+    CHECK(want ? got && strstr(got, want) : !got,
+          "%s: %s: %s", name, code, got ? got : "no such warning");
     nib_dataset_close(d);
 }
 
@@ -42,9 +43,12 @@ static void test_masks(void)
     static const struct { const char *text, *want; } cases[] = {
         { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": [0, 0, 1, 1]}\n", "?@[AB]" },
         { "{\"input_ids\": [34, 35, 36, 37], \"assistant_masks\": [0, 1, 0, 1]}\n", "?[@]A[B]" },
-        { "{\"input_ids\": [34, 35, 36, 37], \"assistant_masks\": [0, 1, 0, 1], \"completion_mask\": [0, 0, 1, 1]}\n", "?@A[B]" },
-        { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": [false, true, true, true]}\n", "?[@AB]" },
-        { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": [0, 0, 1, 1], \"labels\": [-100, 35, 36, 37]}\n", "?[@AB]" },
+        { "{\"input_ids\": [34, 35, 36, 37], \"assistant_masks\": [0, 1, 0, 1], "
+          "\"completion_mask\": [0, 0, 1, 1]}\n", "?@A[B]" },
+        { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": [false, true, true, true]}\n",
+          "?[@AB]" },
+        { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": [0, 0, 1, 1], "
+          "\"labels\": [-100, 35, 36, 37]}\n", "?[@AB]" },
         { "{\"input_ids\": [34, 35, 36, 37], \"completion_mask\": null}\n", "[?@AB]" },
     };
     nib_data_options o;
@@ -56,41 +60,58 @@ static void test_masks(void)
     o = options("ids.jsonl", cases[0].text);
     o.train_on_prompt = true; /* completion_only_loss false */
     check_record(&o, 0, "[?@AB]");
-    check_refused("a.jsonl", "{\"input_ids\": [34, 35], \"completion_mask\": [1]}\n", "1 completion_mask for 2 input_ids");
-    check_refused("b.jsonl", "{\"input_ids\": [34, 35], \"completion_mask\": [0, 2]}\n", "element 1 of completion_mask");
-    check_refused("c.jsonl", "{\"input_ids\": [34, 35], \"assistant_masks\": 1}\n", "assistant_masks is a number");
+    check_refused("a.jsonl", "{\"input_ids\": [34, 35], \"completion_mask\": [1]}\n",
+                  "1 completion_mask for 2 input_ids");
+    check_refused("b.jsonl", "{\"input_ids\": [34, 35], \"completion_mask\": [0, 2]}\n",
+                  "element 1 of completion_mask");
+    check_refused("c.jsonl", "{\"input_ids\": [34, 35], \"assistant_masks\": 1}\n",
+                  "assistant_masks is a number");
 }
 
 static void test_system_and_history(void)
 {
     nib_data_options o = options("a.jsonl",
-        "{\"instruction\": \"Add\", \"output\": \"3\", \"system\": \"Be kind.\", \"history\": [[\"Hi\", \"Ho\"], [\"You?\", \"I.\"]]}\n");
+        "{\"instruction\": \"Add\", \"output\": \"3\", \"system\": \"Be kind.\", "
+        "\"history\": [[\"Hi\", \"Ho\"], [\"You?\", \"I.\"]]}\n");
 
-    check_record(&o, 0, "Be kind.\n\n### Instruction:\nHi\n\n### Response:\nHo\n\n### Instruction:\nYou?\n\n"
+    check_record(&o, 0, "Be kind.\n\n### Instruction:\nHi\n\n### Response:\nHo\n\n"
+                        "### Instruction:\nYou?\n\n"
                         "### Response:\nI.\n\n### Instruction:\nAdd\n\n### Response:\n[3$]");
-    o = options("b.jsonl", "{\"prompt\": \"Q:\", \"completion\": \" A\", \"system\": \"Be kind.\", \"history\": [[\"Hi\", \"Ho\"]]}\n");
+    o = options("b.jsonl", "{\"prompt\": \"Q:\", \"completion\": \" A\", \"system\": \"Be kind.\", "
+                           "\"history\": [[\"Hi\", \"Ho\"]]}\n");
     check_record(&o, 0, "Be kind.\n\nHi\nHo\n\nQ:[ A$]");
-    o = options("c.jsonl", "{\"prompt\": \"Q:\", \"completion\": \" A\", \"system\": \"\", \"history\": []}\n");
+    o = options("c.jsonl", "{\"prompt\": \"Q:\", \"completion\": \" A\", \"system\": \"\", "
+                           "\"history\": []}\n");
     check_record(&o, 0, "Q:[ A$]");
-    o = options("d.jsonl", "{\"input\": \"Q: 1+1\\nA:\", \"output\": \" 2\"}\n"); /* artidoro/qlora */
+    /* artidoro/qlora */
+    o = options("d.jsonl", "{\"input\": \"Q: 1+1\\nA:\", \"output\": \" 2\"}\n");
     check_record(&o, 0, "Q: 1+1\nA:[ 2$]");
-    check_refused("e.jsonl", "{\"prompt\": \"Q\", \"completion\": \"A\", \"history\": [[\"one\"]]}\n", "history[0]");
-    check_refused("f.jsonl", "{\"prompt\": \"Q\", \"completion\": \"A\", \"system\": 1}\n", "'system' is a number");
+    check_refused("e.jsonl",
+                  "{\"prompt\": \"Q\", \"completion\": \"A\", \"history\": [[\"one\"]]}\n",
+                  "history[0]");
+    check_refused("f.jsonl", "{\"prompt\": \"Q\", \"completion\": \"A\", \"system\": 1}\n",
+                  "'system' is a number");
 }
 
 static void test_system_of_chats(void)
 {
-    static const char chat[] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}";
+    static const char chat[] =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}";
     char path[600];
     nib_data_options o = options("a.jsonl",
-        "{\"system\": \"Answer like a pirate.\", \"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \"value\": \"Ahoy.\"}]}\n"
-        "{\"system\": \"Not this.\", \"conversations\": [{\"from\": \"system\", \"value\": \"This.\"}, {\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \"value\": \"Ahoy.\"}]}\n");
+        "{\"system\": \"Answer like a pirate.\", \"conversations\": ["
+        "{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \"value\": \"Ahoy.\"}]}\n"
+        "{\"system\": \"Not this.\", \"conversations\": ["
+        "{\"from\": \"system\", \"value\": \"This.\"}, {\"from\": \"human\", \"value\": \"Hi\"}, "
+        "{\"from\": \"gpt\", \"value\": \"Ahoy.\"}]}\n");
 
     snprintf(path, sizeof path, "%s", put_file("c.jinja", chat));
     o.chat_template = path;
     check_record(&o, 0, "<system>Answer like a pirate.</s><user>Hi</s>[<assistant>Ahoy.</s>]");
     check_record(&o, 1, "<system>This.</s><user>Hi</s>[<assistant>Ahoy.</s>]");
-    o = options("b.jsonl", "{\"system\": \"S\", \"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"Ho\"}]}\n");
+    o = options("b.jsonl", "{\"system\": \"S\", \"messages\": ["
+                           "{\"role\": \"user\", \"content\": \"Hi\"}, "
+                           "{\"role\": \"assistant\", \"content\": \"Ho\"}]}\n");
     o.chat_template = path;
     check_record(&o, 0, "<system>S</s><user>Hi</s>[<assistant>Ho</s>]");
 }
@@ -98,11 +119,16 @@ static void test_system_of_chats(void)
 static void test_unused_fields(void)
 {
     check_warning("a.jsonl", "{\"question\": \"a\", \"context\": \"b\", \"answer\": \"c\"}\n"
-                  "{\"question\": \"a\", \"context\": null, \"id\": 3, \"answer\": \"d\"}\n{\"question\": \"a\", \"id\": 4, \"answer\": \"d\"}\n",
+                  "{\"question\": \"a\", \"context\": null, \"id\": 3, \"answer\": \"d\"}\n"
+                  "{\"question\": \"a\", \"id\": 4, \"answer\": \"d\"}\n",
                   "unused-fields", "'context' (1 record), 'id' (2 records)");
-    check_warning("b.jsonl", "{\"question\": \"a\", \"context\": null, \"answer\": \"c\"}\n", "unused-fields", NULL);
-    check_warning("c.csv", "prompt,completion,source\na, b,x\n", "unused-fields", "'source' (1 record)");
-    check_warning("d.jsonl", "{\"questions\": [{\"question\": \"a\", \"answer\": \"c\", \"hint\": \"h\"}], \"title\": \"t\"}\n",
+    check_warning("b.jsonl", "{\"question\": \"a\", \"context\": null, \"answer\": \"c\"}\n",
+                  "unused-fields", NULL);
+    check_warning("c.csv", "prompt,completion,source\na, b,x\n", "unused-fields",
+                  "'source' (1 record)");
+    check_warning("d.jsonl",
+                  "{\"questions\": [{\"question\": \"a\", \"answer\": \"c\", \"hint\": \"h\"}], "
+                  "\"title\": \"t\"}\n",
                   "unused-fields", "'title' (1 record), 'hint' (1 record)");
     {
         nib_data_options o = options("e.jsonl", "{\"a\": \"x\", \"b\": \"y\", \"c\": \"z\"}\n");
@@ -111,8 +137,8 @@ static void test_unused_fields(void)
 
         o.template_text = "{a} {{b}} {c}";
         REQUIRE_OK(open_data(&o, &d, &err), err);
-        CHECK(warning("unused-fields") && strstr(warning("unused-fields"), ": 'b' (1 record)"), "%s",
-              warning("unused-fields"));
+        CHECK(warning("unused-fields") && strstr(warning("unused-fields"), ": 'b' (1 record)"),
+              "%s", warning("unused-fields"));
         nib_dataset_close(d);
     }
 }
@@ -124,18 +150,25 @@ static void test_other_warnings(void)
     nib_dataset *d;
     nib_error err = { .message = "" };
 
-    check_warning("a.jsonl", "{\"prompt\": \"Sentiment: \", \"completion\": \"positive\"}\n{\"prompt\": \"a:\", \"completion\": \" b\"}\n",
+    check_warning("a.jsonl",
+                  "{\"prompt\": \"Sentiment: \", \"completion\": \"positive\"}\n"
+                  "{\"prompt\": \"a:\", \"completion\": \" b\"}\n",
                   "split-token", "1 of 2 records end their prompt inside a token");
-    check_warning("b.jsonl", "{\"prompt\": \"Sentiment:\", \"completion\": \" positive\"}\n", "split-token", NULL);
-    check_warning("e.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"\"}\n", "empty-records", "1 of 2 records");
-    check_warning("f.jsonl", "{\"input_ids\": [34, 35]}\n{\"input_ids\": [34, 35], \"labels\": [-100, -100]}\n",
+    check_warning("b.jsonl", "{\"prompt\": \"Sentiment:\", \"completion\": \" positive\"}\n",
+                  "split-token", NULL);
+    check_warning("e.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"\"}\n", "empty-records",
+                  "1 of 2 records");
+    check_warning("f.jsonl",
+                  "{\"input_ids\": [34, 35]}\n"
+                  "{\"input_ids\": [34, 35], \"labels\": [-100, -100]}\n",
                   "nothing-trained", "1 of 2 records");
     for (int i = 0; i < 24; i++) strcat(text, "{\"prompt\": \"a\", \"completion\": \" b\"}\n");
     strcat(text, "{\"prompt\": \"one two three four five six seven\", \"completion\": \" end\"}\n");
     o = options("g.jsonl", text);
     o.max_seq_length = 6;
     REQUIRE_OK(open_data(&o, &d, &err), err);
-    CHECK(warning("cut-off") && strstr(warning("cut-off"), "1 of 25 records (4.0 %)"), "%s", warning("cut-off"));
+    CHECK(warning("cut-off") && strstr(warning("cut-off"), "1 of 25 records (4.0 %)"),
+          "%s", warning("cut-off"));
     nib_dataset_close(d);
 }
 

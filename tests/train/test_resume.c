@@ -406,7 +406,8 @@ static void test_rules(void)
     CHECK(nib_finetune_same(test_ctx(), "checkpoint-4", there, here, &err) == NIB_E_MISMATCH &&
               strstr(err.message, "checkpoint-4: not of this run: it began under other rules") &&
               strstr(err.message, "version 1 there, 2 here"), "%s", err.message);
-    CHECK(nib_finetune_same(test_ctx(), "checkpoint-4", here, here, &err) == NIB_OK, "%s", err.message);
+    CHECK(nib_finetune_same(test_ctx(), "checkpoint-4", here, here, &err) == NIB_OK,
+          "%s", err.message);
     json_decref(there);
     json_decref(here);
 }
@@ -623,7 +624,8 @@ static nib_finetune_options eval_options(const char *out)
     nib_finetune_options o = run_options(out);
     o.eval_data = run_write(
         "eval.jsonl",
-        "{\"input_ids\": [9, 33, 7, 100, 4]}\n{\"input_ids\": [60, 2, 61]}\n{\"input_ids\": [8, 7]}\n");
+        "{\"input_ids\": [9, 33, 7, 100, 4]}\n{\"input_ids\": [60, 2, 61]}\n"
+        "{\"input_ids\": [8, 7]}\n");
     o.train.eval_strategy = o.train.save_strategy = "steps";
     o.train.eval_steps = 1;
     o.train.save_steps = 1;
@@ -738,10 +740,12 @@ static void test_strategies(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "every_step", test_every_step }, { "kinds", test_kinds }, { "optimizers", test_optimizers }, { "random_kills", test_random_kills },
-                                       { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
-        { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa }, { "torn", test_torn }, { "by_name", test_by_name },
-        { "directory", test_directory }, { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
+        { "every_step", test_every_step }, { "kinds", test_kinds },
+        { "optimizers", test_optimizers }, { "random_kills", test_random_kills },
+        { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
+        { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa },
+        { "torn", test_torn }, { "by_name", test_by_name }, { "directory", test_directory },
+        { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
     return test_main("resume", cases, NIB_COUNT(cases));

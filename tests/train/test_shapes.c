@@ -3,10 +3,12 @@
 #include "shape_support.h"
 
 static const char plain_chat[] =
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}";
 static const char marked_chat[] =
-    "{{ '[tools]' if tools else '' }}{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}"
-    "{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+    "{{ '[tools]' if tools else '' }}{% for m in messages %}<{{ m.role }}>"
+    "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}"
+    "{{ m.content }}</s>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}";
 
 #define ALPACA_TOP "Below is an instruction that describes a task"
@@ -30,10 +32,12 @@ static void test_plain_shapes(void)
         { "d.jsonl", "{\"instruction\": \"Add\", \"output\": \"3\"}\n", 0,
           ALPACA_TOP "." ALPACA_REST "### Response:\n[3$]" },
         { "faq.json",
-          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}, {\"question\": \"You?\", \"answer\": \"No.\"}]}",
+          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}, "
+          "{\"question\": \"You?\", \"answer\": \"No.\"}]}",
           1, "Question: You?\nAnswer:[ No.$]" },
         { "faq.jsonl",
-          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}]}\n{\"questions\": [{\"question\": \"A?\", \"answer\": \"B\"}, "
+          "{\"questions\": [{\"question\": \"Who?\", \"answer\": \"I.\"}]}\n"
+          "{\"questions\": [{\"question\": \"A?\", \"answer\": \"B\"}, "
           "{\"question\": \"You?\", \"answer\": \"No.\"}]}\n",
           2, "Question: You?\nAnswer:[ No.$]" },
         { "faq.csv", "question,answer\nWho?,I.\n", 0, "Question: Who?\nAnswer:[ I.$]" },
@@ -68,8 +72,10 @@ static void test_plain_options(void)
 static void test_chats(void)
 {
     static const char turns[] =
-        "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
-        "\"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\", \"name\": null}, {\"role\": \"assistant\", \"content\": \"d\"}]}\n";
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, "
+        "{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}, "
+        "{\"role\": \"user\", \"content\": \"c\", \"name\": null}, "
+        "{\"role\": \"assistant\", \"content\": \"d\"}]}\n";
     static const char
         whole[] = "<system>s</s><user>a</s><assistant>[b</s>]<user>c</s><assistant>[d</s>]";
     const char *templates[] = { put_file("plain.jinja", plain_chat),
@@ -90,13 +96,17 @@ static void test_chats(void)
                      "[<system>s</s><user>a</s><assistant>b</s><user>c</s><assistant>d</s>]");
         o = options(
             "b.json",
-            "[{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, {\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": "
-            "\"b\"}, {\"from\": \"user\", \"value\": \"c\"}, {\"from\": \"assistant\", \"value\": \"d\"}]}]");
+            "[{\"conversations\": [{\"from\": \"system\", \"value\": \"s\"}, "
+            "{\"from\": \"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}, "
+            "{\"from\": \"user\", \"value\": \"c\"}, "
+            "{\"from\": \"assistant\", \"value\": \"d\"}]}]");
         o.chat_template = i ? marked : plain;
         check_record(&o, 0, whole);
         o = options(
             "c.jsonl",
-            "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}, {\"role\": \"user\", \"content\": \"c\"}], "
+            "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}, "
+            "{\"role\": \"assistant\", \"content\": \"b\"}, "
+            "{\"role\": \"user\", \"content\": \"c\"}], "
             "\"completion\": [{\"role\": \"assistant\", \"content\": \"d\"}]}\n");
         o.chat_template = i ? marked : plain;
         check_record(&o, 0, "<user>a</s><assistant>b</s><user>c</s><assistant>[d</s>]");
@@ -106,7 +116,8 @@ static void test_chats(void)
     {
         nib_data_options o = options(
             "t.jsonl",
-            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[{\\\"x\\\": 1}]\"}\n");
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+            "{\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[{\\\"x\\\": 1}]\"}\n");
         o.chat_template = marked;
         check_record(&o, 0, "[tools]<user>a</s><assistant>[b</s>]");
     }
@@ -117,14 +128,16 @@ static void test_variables(void)
 {
     const char *path = put_file(
         "v.jinja",
-        "{{ strftime_now('%Y') }}{{ eos_token }}{{ kind }}{% for m in messages %}{{ m.role[0] }}:{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}");
+        "{{ strftime_now('%Y') }}{{ eos_token }}{{ kind }}{% for m in messages %}{{ m.role[0] }}:"
+        "{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}");
     char copy[600];
     nib_data_options o;
 
     snprintf(copy, sizeof copy, "%s", path);
     o = options(
         "a.jsonl",
-        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], \"chat_template_kwargs\": {\"kind\": \"k\"}}\n");
+        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], "
+        "\"chat_template_kwargs\": {\"kind\": \"k\"}}\n");
     o.chat_template = copy;
     check_record(&o, 0, "1970$ka:[b]");
 }
@@ -173,7 +186,8 @@ static void test_refusals(void)
           "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"weight\": 0.5}]}\n",
           plain_chat, "message 1: 'weight' is a number that is none of 0, 1, true, false" },
         { "a.jsonl",
-          "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"train\": true, \"loss\": 0}]}\n",
+          "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"train\": true, "
+          "\"loss\": 0}]}\n",
           plain_chat, "'train' and 'loss' contradict each other" },
         { "a.jsonl",
           "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"train_detail\": []}]}\n",
@@ -181,7 +195,8 @@ static void test_refusals(void)
         { "a.jsonl", "{\"conversations\": [{\"from\": \"function_call\", \"value\": \"f(1)\"}]}\n",
           plain_chat, "conversations[0]" },
         { "a.jsonl",
-          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"chat_template_kwargs\": \"[]\"}\n",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], "
+          "\"chat_template_kwargs\": \"[]\"}\n",
           plain_chat, "chat_template_kwargs is a list" },
         { "a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}\n", plain_chat,
           "messages[0]: content is missing" },
@@ -197,15 +212,18 @@ static void test_refusals(void)
         { "a.jsonl", "{\"conversations\": [{\"from\": \"robot\", \"value\": \"x\"}]}\n", plain_chat,
           "the roles are 'robot'" },
         { "a.jsonl",
-          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+          "{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
           "{% for m in messages %}{{ messages | length }}{{ m.content | length }}{% endfor %}",
           "line 1: the first 1 messages rendered by themselves" },
         { "a.jsonl",
-          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+          "{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
           "x{{ messages[0].content }}{% if false %}{% generation %}{% endgeneration %}{% endif %}",
           "none of them wrote anything" },
         { "a.jsonl",
-          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n",
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+          "{\"role\": \"assistant\", \"content\": \"b\"}]}\n",
           "{% for m in messages %}\n{{ raise_exception('not ' ~ m.role) }}{% endfor %}",
           "not user" },
         { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n",
@@ -236,7 +254,8 @@ static void test_skip_bad(void)
 {
     nib_data_options o = options(
         "a.jsonl",
-        "nonsense\n{\"other\": 1}\n{\"text\": \"one\"}\n{\"text\": null}\n{\"text\": \"\"}\n{\"text\": \"two\"}\n{\"text\": \"one\"}\n");
+        "nonsense\n{\"other\": 1}\n{\"text\": \"one\"}\n{\"text\": null}\n{\"text\": \"\"}\n"
+        "{\"text\": \"two\"}\n{\"text\": \"one\"}\n");
     nib_dataset *d;
     nib_error err = { .message = "" };
     nib_data_counts c;
@@ -261,14 +280,16 @@ static void test_truncation(void)
 {
     nib_data_options o = options(
         "a.jsonl",
-        "{\"prompt\": \"one two three four five six seven\", \"completion\": \" end\"}\n{\"prompt\": \"a\", \"completion\": \" b c d e f g h i\"}\n");
+        "{\"prompt\": \"one two three four five six seven\", \"completion\": \" end\"}\n"
+        "{\"prompt\": \"a\", \"completion\": \" b c d e f g h i\"}\n");
     nib_dataset *d;
     nib_error err = { .message = "" };
     nib_data_counts c;
 
     o.max_seq_length = 6;
     CHECK(open_data(&o, &d, &err) == NIB_E_INVALID &&
-              strstr(err.message, "1 of 2 records (50.0 %) have no trained token among their first 6"),
+              strstr(err.message,
+                     "1 of 2 records (50.0 %) have no trained token among their first 6"),
           "more than 5 %% cannot be meant: %s", err.message);
     o.skip_bad = true;
     REQUIRE_OK(open_data(&o, &d, &err), err);
@@ -326,7 +347,8 @@ static void test_allocations(void)
     char chat[600];
     nib_data_options o = options(
         "a.jsonl",
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n");
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+        "{\"role\": \"assistant\", \"content\": \"b\"}]}\n");
     bool ended = false;
     size_t n = 1;
 
@@ -339,7 +361,8 @@ static void test_allocations(void)
         nib_dataset *d = NULL;
         nib_error err = { .message = "" };
         nib_status status = nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err);
-        nib_dataset_source source = { .options = &o, .model_dir = test_data("models/pico"), .tokenizer = t, .vocabulary = 2048 };
+        nib_dataset_source source = { .options = &o, .model_dir = test_data("models/pico"),
+                                      .tokenizer = t, .vocabulary = 2048 };
 
         if (!status) status = nib_dataset_open(ctx, &source, &d, &err);
         ended = heap.calls < n;
