@@ -69,3 +69,8 @@ bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
     if (n->linear) return n->trains; /* dA and dW need x; dx needs only the weight */
     return n->op->keeps_inputs >> i & 1;
 }
+
+size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows)
+{
+    return nib_min(nib_max((48u << 20) / (vocabulary * sizeof(float)), 64), nib_max(logit_rows, 1));
+}

@@ -337,11 +337,6 @@ static void write_steps(planner *p)
     for (size_t i = g->node_count; i-- > 0 && !p->out_of_memory;) emit_backward(p, (int)i);
 }
 
-size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows)
-{
-    return nib_min(nib_max((48u << 20) / (vocabulary * sizeof(float)), 64), nib_max(logit_rows, 1));
-}
-
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err)
 {

@@ -38,8 +38,6 @@ typedef struct nib_plan {
     size_t logit_chunk;             /* rows of logits at a time */
 } nib_plan;
 
-/* Rows of logits at a time: 48 MiB of them, but enough for the product to be worth its panels. */
-size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows);
 /* rows: the most that a batch may have on each axis of the graph. */
 nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t rows[NIB_MAX_AXES],
                                 nib_plan **out, nib_error *err);
