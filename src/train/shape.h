@@ -93,7 +93,7 @@ const json_t *nib_shape_part(nib_record_shape shape, const json_t *record, size_
 /* Makes s->example of a record.  Not for tokens and streams. */
 nib_status nib_shaper_fill(nib_shaper *s, const json_t *record, const char *where, nib_error *err);
 
-/* --- what the shapes' files share --- */
+/* --- what the shapes' files share (shape_fields.c) --- */
 
 /* A field that must be a string. */
 nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key,
