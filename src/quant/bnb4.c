@@ -1,4 +1,4 @@
-/* bnb4.c - decoding bitsandbytes' 4-bit weights: value = table[code] * absmax of its block.
+/* bnb4.c - the scheme of bitsandbytes' 4-bit weights: value = table[code] * absmax of its block.
  *
  * Codes are packed two a byte over the flattened matrix, high nibble first, and
  * blocks are counted over it too, so a row may begin in the middle of a byte and
@@ -8,20 +8,9 @@
 #include <math.h>
 #include <stdio.h>
 
-static const nib_bnb4 *of(const nib_weight *w) { return (const nib_bnb4 *)w; }
+#include "quant/bnb4_encode.h"
 
-const float nib_nf4_table[16] = {
-    -0x1p+0f,        -0x1.647362p-1f, -0x1.0cd66p-1f,  -0x1.94654p-2f,
-    -0x1.23449ap-2f, -0x1.7a6a7ep-3f, -0x1.74f0e2p-4f, 0,
-    0x1.45f5fep-4f,  0x1.4995c6p-3f,  0x1.f809bap-3f,  0x1.5a0674p-2f,
-    0x1.c3497p-2f,   0x1.200f56p-1f,  0x1.722766p-1f,  0x1p+0f,
-};
-const float nib_fp4_table[16] = {
-    0, 0x1.555556p-8f,  0x1.555556p-1f,  0x1p+0f,   0x1.555556p-2f,
-    0x1p-1f,            0x1.555556p-3f,  0x1p-2f, /* code 8 is +0 in files, so here: */
-    0, -0x1.555556p-8f, -0x1.555556p-1f, -0x1p+0f,  -0x1.555556p-2f,
-    -0x1p-1f,           -0x1.555556p-3f, -0x1p-2f,
-};
+static const nib_bnb4 *of(const nib_weight *w) { return (const nib_bnb4 *)w; }
 
 /* Panels take their scales for every 64 values (or every 32), whatever the blocks: a larger block's
  * is repeated.  Units lie within blocks when rows are whole units, also where blocks cross rows. */
@@ -208,6 +197,16 @@ static void error_row(const nib_weight *w, size_t row, float *most)
     }
 }
 
+bool nib_bnb4_finite(const nib_weight *w)
+{
+    const nib_bnb4 *b = (const nib_bnb4 *)w;
+    size_t blocks = nib_ceil_div(w->out * w->in, b->blocksize);
+
+    for (size_t i = 0; i < blocks; i++)
+        if (!isfinite(nib_bnb4_absmax(b, i))) return false;
+    return true;
+}
+
 /* --- the form --- */
 
 enum { FP4, DOUBLE, BLOCKSIZE }; /* of nib_form.settings */
@@ -272,14 +271,54 @@ static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
     return true;
 }
 
+/* --- encoding: bnb4_encode.c's weight gets the scheme, which it does not know --- */
+
+static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options,
+                                const nib_bnb4_matrix *from, nib_weight **w, nib_error *err)
+{
+    nib_bnb4 *made;
+    nib_status status = nib_bnb4_encode_matrix(ctx, options, from, &made, err);
+
+    if (status) return status;
+    made->base.scheme = &nib_bnb4_scheme;
+    *w = &made->base;
+    return NIB_OK;
+}
+
+nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
+                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
+{
+    nib_bnb4_matrix from = { .out = out, .in = in, .rows = rows, .arg = arg };
+
+    return encode_matrix(ctx, options, &from, w, err);
+}
+
+static void rows_of(void *arg, size_t r0, size_t r1, float *dst)
+{
+    nib_weight_decode(arg, r0, r1, dst);
+}
+
+nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
+                                  const nib_weight *from, nib_weight **w, nib_error *err)
+{
+    nib_bnb4_matrix matrix = { .out = from->out, .in = from->in,
+                               .dense = nib_weight_as_dense(from), .rows = rows_of,
+                               .arg = (void *)(uintptr_t)from };
+
+    return encode_matrix(ctx, options, &matrix, w, err);
+}
+
+static nib_status encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,
+                         nib_error *err)
+{
+    nib_bnb4_options options = nib_bnb4_form_options(f);
+
+    return nib_bnb4_encode_weight(ctx, &options, from, w, err);
+}
+
 const nib_scheme nib_bnb4_scheme = {
     .name = "bnb4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
     .error_row = error_row, .finite = nib_bnb4_finite, .pack = pack, .dot_kind = dot_kind,
     .dot_ready = dot_ready, .dot = dot, .describe = describe, .parse = parse, .bytes = bytes_of,
-    .encode = nib_bnb4_form_encode,
+    .encode = encode,
 };
-
-bool nib_bnb4_blocksize_known(uint64_t blocksize)
-{
-    return blocksize >= 32 && blocksize <= 4096 && (blocksize & (blocksize - 1)) == 0;
-}

@@ -59,8 +59,6 @@ nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t
 /* The same from a weight of any scheme; a dense one is read where it lies, which is faster. */
 nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
                                   const nib_weight *from, nib_weight **w, nib_error *err);
-nib_status nib_bnb4_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
-                                nib_weight **w, nib_error *err); /* the scheme's */
 bool nib_bnb4_finite(const nib_weight *w); /* every block scale is a finite number */
 
 #endif

@@ -4,12 +4,12 @@
  * it lies; otherwise a worker asks for the rows that a tile touches, in its own buffer.
  * Either way source values pass through the cache once.  A short last block has rules
  * of its own. */
+#include "quant/bnb4_encode.h"
+
 #include <math.h>
 
 #include "base/thread.h"
 #include "kernel/kernels.h"
-#include "quant/bnb4.h"
-#include "quant/dense.h"
 #include "quant/dynamic_map.h"
 
 enum { TILE_VALUES = 32768 }; /* 128 KiB of float: half of a small second-level cache */
@@ -17,9 +17,7 @@ enum { TILE_VALUES = 32768 }; /* 128 KiB of float: half of a small second-level 
 typedef struct encoding {
     const nib_bnb4_options *options;
     nib_encode4_fn *encode4;
-    const nib_dense *dense; /* or NULL: */
-    nib_rows_fn rows;
-    void *arg;
+    const nib_bnb4_matrix *from;
     size_t in, elements, tile_values, buffer_values;
     float *buffers; /* one of buffer_values for each worker */
     uint8_t *codes;
@@ -54,15 +52,16 @@ static void encode_tile(void *arg, size_t tile, unsigned worker)
     size_t r0 = first / e->in, r1 = nib_ceil_div(last, e->in), blocksize = e->options->blocksize;
     size_t whole = (last - first) / blocksize, rest = (last - first) % blocksize;
     size_t done = whole * blocksize;
-    nib_dtype type = e->dense ? e->dense->base.dtype : NIB_F32;
+    const nib_dense *dense = e->from->dense;
+    nib_dtype type = dense ? dense->base.dtype : NIB_F32;
     const char *x;
 
-    if (e->dense) {
-        x = (const char *)e->dense->data + first * nib_dtype_bytes(type);
+    if (dense) {
+        x = (const char *)dense->data + first * nib_dtype_bytes(type);
     } else {
         float *buffer = e->buffers + worker * e->buffer_values;
         assert((r1 - r0) * e->in <= e->buffer_values);
-        e->rows(e->arg, r0, r1, buffer);
+        e->from->rows(e->from->arg, r0, r1, buffer);
         x = (const char *)(buffer + (first - r0 * e->in));
     }
     e->encode4(e->codes + first / 2, e->absmax + first / blocksize, x, type, whole,
@@ -137,12 +136,11 @@ done:
     return status;
 }
 
-/* dense NULL: through rows. */
-static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, size_t out,
-                                size_t in, const nib_dense *dense, nib_rows_fn rows, void *arg,
-                                nib_weight **w, nib_error *err)
+nib_status nib_bnb4_encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options,
+                                  const nib_bnb4_matrix *from, nib_bnb4 **w, nib_error *err)
 {
-    encoding e = { .options = options, .dense = dense, .rows = rows, .arg = arg, .in = in };
+    const size_t out = from->out, in = from->in;
+    encoding e = { .options = options, .from = from, .in = in };
     uint64_t elements, bytes;
     size_t blocks, nested, kept_bytes;
     float *absmax = NULL; /* as float: part of `kept`, or for a while when nested */
@@ -169,8 +167,8 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
                  (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     made = nib_new(ctx, sizeof *made);
     kept = nib_alloc(ctx, kept_bytes);
-    e.buffers = nib_new_array(ctx, dense ? 1 : nib_threads(ctx),
-                              dense ? 1 : e.buffer_values * sizeof(float));
+    e.buffers = nib_new_array(ctx, from->dense ? 1 : nib_threads(ctx),
+                              from->dense ? 1 : e.buffer_values * sizeof(float));
     absmax = nested ? nib_new_array(ctx, blocks, sizeof(float)) : (float *)kept;
     if (!made || !kept || !e.buffers || !absmax) {
         status = nib_fail(err, NIB_E_NOMEM, "quantizing %zu x %zu values: out of memory", out, in);
@@ -180,9 +178,8 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
     e.codes = kept + (nested ? nested * sizeof(float) + blocks : blocks * sizeof(float));
     nib_parallel_for(ctx, nib_ceil_div(e.elements, e.tile_values), encode_tile, &e);
 
-    made->base = (nib_weight){ .scheme = &nib_bnb4_scheme, .out = out, .in = in,
-                               .bytes = kept_bytes, .owned_bytes = kept_bytes,
-                               .dtype = options->dtype };
+    made->base = (nib_weight){ .out = out, .in = in, .bytes = kept_bytes,
+                               .owned_bytes = kept_bytes, .dtype = options->dtype };
     made->decode = nib_kernels_for(nib_ctx_cpu(ctx)).decode4;
     made->codes = e.codes;
     made->blocksize = options->blocksize;
@@ -196,7 +193,7 @@ static nib_status encode_matrix(nib_ctx *ctx, const nib_bnb4_options *options, s
         made->absmax = absmax;
     }
     made->owned = kept;
-    *w = &made->base;
+    *w = made;
     made = NULL; /* handed over */
     kept = NULL;
 done:
@@ -205,41 +202,4 @@ done:
     nib_free(ctx, kept);
     nib_free(ctx, made);
     return status;
-}
-
-nib_status nib_bnb4_encode(nib_ctx *ctx, const nib_bnb4_options *options, size_t out, size_t in,
-                           nib_rows_fn rows, void *arg, nib_weight **w, nib_error *err)
-{
-    return encode_matrix(ctx, options, out, in, NULL, rows, arg, w, err);
-}
-
-static void rows_of(void *arg, size_t r0, size_t r1, float *dst)
-{
-    nib_weight_decode(arg, r0, r1, dst);
-}
-
-nib_status nib_bnb4_encode_weight(nib_ctx *ctx, const nib_bnb4_options *options,
-                                  const nib_weight *from, nib_weight **w, nib_error *err)
-{
-    const nib_dense *dense = nib_weight_as_dense(from);
-    return encode_matrix(ctx, options, from->out, from->in, dense, rows_of, (void *)(uintptr_t)from,
-                         w, err);
-}
-
-nib_status nib_bnb4_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
-                                nib_weight **w, nib_error *err)
-{
-    nib_bnb4_options options = nib_bnb4_form_options(f);
-
-    return nib_bnb4_encode_weight(ctx, &options, from, w, err);
-}
-
-bool nib_bnb4_finite(const nib_weight *w)
-{
-    const nib_bnb4 *b = (const nib_bnb4 *)w;
-    size_t blocks = nib_ceil_div(w->out * w->in, b->blocksize);
-
-    for (size_t i = 0; i < blocks; i++)
-        if (!isfinite(nib_bnb4_absmax(b, i))) return false;
-    return true;
 }

@@ -1,14 +1,6 @@
 /* weight.c - what all schemes share. */
 #include "quant/weight.h"
 
-#include "quant/bnb4.h"
-#include "quant/dense.h"
-#include "quant/int8.h"
-
-/* Every scheme once. */
-static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
-                                            &nib_int8_scheme };
-
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
 {
     if (w) w->scheme->destroy(ctx, w);
@@ -30,13 +22,6 @@ nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *
     }
     nib_free(ctx, rows);
     return NIB_OK;
-}
-
-bool nib_form_parse(const char *text, nib_form *f)
-{
-    for (size_t i = 0; i < NIB_COUNT(schemes); i++)
-        if (schemes[i]->parse(text, f)) return true;
-    return false;
 }
 
 nib_status nib_form_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,

@@ -1,0 +1,15 @@
+/* schemes.c - the list of schemes, and what asks all of them. */
+#include "quant/bnb4.h"
+#include "quant/dense.h"
+#include "quant/int8.h"
+
+/* Every scheme once. */
+static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
+                                             &nib_int8_scheme };
+
+bool nib_form_parse(const char *text, nib_form *f)
+{
+    for (size_t i = 0; i < NIB_COUNT(schemes); i++)
+        if (schemes[i]->parse(text, f)) return true;
+    return false;
+}
