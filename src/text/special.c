@@ -16,21 +16,9 @@ typedef nib_special_reading reading;
 typedef nib_special_entry named;
 typedef nib_special_list_entry listed;
 
-const char *const nib_special_files[NIB_SPECIAL_FILES] = { "tokenizer_config.json",
-                                                           "special_tokens_map.json",
-                                                           "added_tokens.json", "config.json",
-                                                           "generation_config.json" };
-
 static nib_status no_memory(nib_error *err)
 {
     return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
-}
-
-bool nib_special_ends(const nib_special_tokens *s, int64_t id)
-{
-    for (size_t i = 0; i < s->end_count; i++)
-        if (s->ends[i] == id) return true;
-    return id >= 0 && s->eos.id == id;
 }
 
 /* --- files --- */
@@ -53,15 +41,6 @@ static nib_status read_files(reading *r, const char *dir, nib_error *err)
     }
     r->use_map = !json_object_get(r->files[CONFIG], "added_tokens_decoder");
     return status;
-}
-
-/* The value of a key, NULL when it is absent, and the file it is from. */
-const json_t *nib_special_value(const reading *r, const char *key, const char **where)
-{
-    const json_t *v = r->use_map ? json_object_get(r->files[MAP], key) : NULL;
-
-    *where = nib_special_files[v ? MAP : CONFIG];
-    return v ? v : json_object_get(r->files[CONFIG], key);
 }
 
 static nib_status get_flag(const reading *r, const char *key, bool *out, bool *given,

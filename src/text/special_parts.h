@@ -1,6 +1,6 @@
 /* special_parts.h - what the files share that find special tokens: special.c (which files count, the
  * class, adding), special_listed.c (tokens with their flags), special_named.c (bos_token and its
- * like). */
+ * like), special_parts.c (the value of a key). */
 #ifndef NIB_TEXT_SPECIAL_PARTS_H
 #define NIB_TEXT_SPECIAL_PARTS_H
 
