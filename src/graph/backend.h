@@ -1,7 +1,7 @@
 /* backend.h - who computes a graph's operations.
  *
- * The graph, its plan and its states are made from descriptions alone (operations.h); a run computes
- * with the functions of one backend.  There is one, the processor's. */
+ * The graph, its plan and its states are made from descriptions alone (operations.h); a run
+ * computes with the functions of one backend.  There is one, the processor's. */
 #ifndef NIB_GRAPH_BACKEND_H
 #define NIB_GRAPH_BACKEND_H
 

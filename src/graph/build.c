@@ -175,7 +175,8 @@ static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, con
     l = bind_linear(b, name, spec);
     if (!l) return nothing;
     /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
-    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id }, .input_count = 1 },
+    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
+                                   .input_count = 1 },
                     info_of(b, x)->axis, spec.out, 1);
 }
 
@@ -442,9 +443,9 @@ nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim,
         return nothing;
     }
     view = add_value(b, (nib_value_info){ .axis = info_of(b, x)->axis, .width = heads * head_dim,
-                                          .dtype = b->graph->type, .node = NIB_NONE, .view_of = x.id,
-                                          .offset = offset, .layout = layout, .heads = heads,
-                                          .head_dim = head_dim });
+                                          .dtype = b->graph->type, .node = NIB_NONE,
+                                          .view_of = x.id, .offset = offset, .layout = layout,
+                                          .heads = heads, .head_dim = head_dim });
     check_view(b, view);
     return view;
 }
@@ -592,7 +593,8 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)
 void nib_set_logits(nib_build *b, float scale, float cap)
 {
     if (!(scale > 0) || !(cap >= 0)) {
-        nib_build_fail(b, NIB_E_FORMAT, "logits: scale %g and cap %g, expected above 0 and at least 0",
+        nib_build_fail(b, NIB_E_FORMAT,
+                       "logits: scale %g and cap %g, expected above 0 and at least 0",
                        (double)scale, (double)cap);
         return;
     }
@@ -613,7 +615,8 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
     if (b->status) return;
     b->graph->head = l;
     b->graph->hidden = hidden.id;
-    add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id }, .input_count = 1 },
+    add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id },
+                            .input_count = 1 },
              info_of(b, hidden)->axis, 1, 0);
 }
 

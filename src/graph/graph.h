@@ -51,7 +51,8 @@ typedef struct nib_backend nib_backend; /* backend.h */
 /* Heads one after another in a row. */
 static inline nib_heads nib_plain_heads(size_t heads, size_t head_dim)
 {
-    return (nib_heads){ .row_stride = heads * head_dim, .head_stride = head_dim, .per_group = heads };
+    return (nib_heads){ .row_stride = heads * head_dim, .head_stride = head_dim,
+                        .per_group = heads };
 }
 
 typedef struct nib_value_info {
@@ -66,8 +67,8 @@ typedef struct nib_value_info {
     int readers;         /* times that nodes read it */
     size_t viewed;       /* channels that lie in views of it */
     bool needs_grad;     /* a trained parameter lies below it */
-    int last_read;       /* the last segment that reads it or a view of it, the head's of what is read
-                            there; like needs_grad found by nib_graph_mark() */
+    int last_read;       /* the last segment that reads it or a view of it, the head's of what is
+                            read there; like needs_grad found by nib_graph_mark() */
 } nib_value_info;
 
 /* What one row a sequence is made of. */
@@ -204,8 +205,8 @@ typedef struct nib_batch {
                                                    positions (from 0 in each sequence), ... */
     const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
-    const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses of
-                                    such: their products are dots (linear.h); NULL: none are */
+    const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses
+                                    of such: their products are dots (linear.h); NULL: none are */
     nib_state *const *states;    /* [sequences] what they carry, each its own; NULL entries, or NULL
                                     for all: nothing */
     const uint32_t *records; /* [sequences] record numbers, for dropout; NULL without training */

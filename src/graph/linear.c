@@ -230,7 +230,8 @@ static void backward_piece(const piece *s, nib_operand x, nib_operand dy, nib_op
     nib_run *run = s->w->run;
     size_t in = l->weight->in, out = l->weight->out, rows = s->end - s->first,
            rank = branch ? branch->a->rows : 0;
-    nib_product_args args = { .type = run->graph->type, .rows = rows, .x = ready, .y = dx, .ldy = in,
+    nib_product_args args = { .type = run->graph->type, .rows = rows,
+                              .x = ready, .y = dx, .ldy = in,
                               .accumulate = accumulate, .y_type = run->graph->type };
 
     if (branch)

@@ -20,8 +20,8 @@ typedef struct nib_linear_rows {
     nib_axis axis;
     size_t r0, r1;
     void *scratch;      /* nib_linear_scratch_bytes() */
-    float *u;           /* [rows, R], R the greatest rank of the linear's branches: takes their inner
-                           values from forward to backward; NULL: scratch is used */
+    float *u;           /* [rows, R], R the greatest rank of the linear's branches: takes their
+                           inner values from forward to backward; NULL: scratch is used */
     const void *x;      /* [rows, in] */
 } nib_linear_rows;
 
@@ -29,8 +29,8 @@ typedef struct nib_linear_out {
     void *y;            /* [rows, out] */
     size_t ld;          /* values of y from row to row */
     nib_dtype type;     /* of y */
-    bool same_x;        /* the call before was of the same rows of the same x, with the same scratch,
-                           which nothing has used since */
+    bool same_x;        /* the call before was of the same rows of the same x, with the same
+                           scratch, which nothing has used since */
     bool dots;          /* rows are taken as those of generated tokens, whatever they are */
 } nib_linear_out;
 

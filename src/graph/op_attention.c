@@ -152,8 +152,8 @@ static size_t queries_a_tile(const nib_batch *b, size_t s)
 }
 
 /* Tiles follow each other by sequence, then by head, so that a head's keys and values stay in the
- * caches, then by queries, the last ones first: they see the most keys, and what is long goes before
- * what is short. */
+ * caches, then by queries, the last ones first: they see the most keys, and what is long goes
+ * before what is short. */
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;

@@ -64,7 +64,8 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 }
 
 /* A token's part of the gradients of A[:, id] and B. */
-static void add_branch_gradient(const nib_branch *branch, uint32_t id, size_t width, const float *dy)
+static void add_branch_gradient(const nib_branch *branch, uint32_t id, size_t width,
+                                const float *dy)
 {
     size_t rank = branch->a->rows, vocabulary = branch->a->cols;
 
@@ -92,7 +93,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
         if (t >= end) branch = branch_at(&w, t, &end);
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,
                     width);
-        if (nib_param_wants(e->full)) run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
+        if (nib_param_wants(e->full))
+            run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
         if (branch && branch->a->wants_grad) add_branch_gradient(branch, id, width, dy);
     }
 }

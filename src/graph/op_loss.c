@@ -68,8 +68,8 @@ static loss_work work_of(nib_run *run)
 
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
-    size_t v = n->linear->weight->out, chunk = nib_logit_chunk(v, rows[g->values[n->inputs[0]].axis]),
-           ld = logit_ld(v);
+    size_t v = n->linear->weight->out, ld = logit_ld(v);
+    size_t chunk = nib_logit_chunk(v, rows[g->values[n->inputs[0]].axis]);
 
     return nib_round_up(chunk * ld * sizeof(float), 64) +
            rounded_bytes(g, n->linear, chunk, ld) + nib_round_up(chunk * sizeof(double), 64) +
@@ -135,8 +135,8 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
         if (w.gradient)
-            nib_linear_backward(&rows, dz, d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL,
-                                false);
+            nib_linear_backward(&rows, dz,
+                                d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false);
     }
 }
 

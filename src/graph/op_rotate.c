@@ -63,7 +63,8 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     rotate_work w = { .run = run, .n = n, .from = io->in[0], .to = io->out,
                       .from_layout = input_heads(run->graph, n),
                       .to_layout = run->graph->values[n->output].layout,
-                      .table = nib_tables_of(&run->tables, n->rope), .rows = nib_node_rows(run, n) };
+                      .table = nib_tables_of(&run->tables, n->rope),
+                      .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 
@@ -73,7 +74,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
                       .from_layout = run->graph->values[n->output].layout,
                       .to_layout = input_heads(run->graph, n), .inverse = true,
                       .accumulate = io->accumulate[0],
-                      .table = nib_tables_of(&run->tables, n->rope), .rows = nib_node_rows(run, n) };
+                      .table = nib_tables_of(&run->tables, n->rope),
+                      .rows = nib_node_rows(run, n) };
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), rotate_tile, &w);
 }
 

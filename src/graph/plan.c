@@ -361,7 +361,8 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
     p.shared_by = nib_new_array(ctx, g->value_count, sizeof *p.shared_by);
     p.needed = nib_new_array(ctx, g->value_count, sizeof *p.needed);
     p.kept = nib_new_array(ctx, g->value_count, sizeof *p.kept);
-    if (!p.plan || !p.value_life || !p.grad_life || !p.shared_by || !p.needed || !p.kept) goto no_memory;
+    if (!p.plan || !p.value_life || !p.grad_life || !p.shared_by || !p.needed || !p.kept)
+        goto no_memory;
     *p.plan = (nib_plan){ .kind = kind };
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;

@@ -1,5 +1,5 @@
-/* readout.h - reading the head after a forward pass: logits of some rows, the loss, or what the head
- * reads.  No array of all logits exists. */
+/* readout.h - reading the head after a forward pass: logits of some rows, the loss, or what the
+ * head reads.  No array of all logits exists. */
 #ifndef NIB_GRAPH_READOUT_H
 #define NIB_GRAPH_READOUT_H
 

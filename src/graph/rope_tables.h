@@ -10,7 +10,8 @@ enum { NIB_MAX_ROPES = 8 };
 typedef struct nib_tables {
     size_t positions, count;
     const nib_rope *ropes[NIB_MAX_ROPES]; /* no two of one content */
-    const float *cosines[NIB_MAX_ROPES];  /* [positions, rot / 2], then sines; then both of long_inv */
+    const float *cosines[NIB_MAX_ROPES];  /* [positions, rot / 2], then sines; then both of
+                                             long_inv */
     nib_arena memory;
 } nib_tables;
 

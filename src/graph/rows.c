@@ -56,7 +56,8 @@ nib_row_run nib_run_alike(const nib_run *run, nib_axis axis, size_t row)
     s = nib_run_sequence(run, axis, row, &position);
     r.slot = slot_of(b, s);
     r.generated = is_generated(b, s);
-    while (s + 1 < b->sequences && slot_of(b, s + 1) == r.slot && is_generated(b, s + 1) == r.generated)
+    while (s + 1 < b->sequences && slot_of(b, s + 1) == r.slot &&
+           is_generated(b, s + 1) == r.generated)
         s++;
     r.end = sequence_end(run, axis, row, s);
     return r;

@@ -43,8 +43,8 @@ nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan
     nib_status status;
 
     if (!run) return nib_fail(err, NIB_E_NOMEM, "run: out of memory");
-    *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan, .backend = &nib_backend_cpu,
-                      .positions = positions, .bad_node = NIB_NONE };
+    *run = (nib_run){ .ctx = ctx, .graph = g, .k = &g->kernels, .plan = plan,
+                      .backend = &nib_backend_cpu, .positions = positions, .bad_node = NIB_NONE };
     status = nib_graph_check_length(g, positions, err);
     if (status) goto done;
     status = nib_arena_create(ctx, plan->arena_bytes, &run->arena, err);
@@ -77,7 +77,8 @@ static void *place(const nib_run *run, int64_t offset)
 
 static nib_io io_of(const nib_run *run, const nib_plan_step *s)
 {
-    nib_io io = { .out = place(run, s->out), .side = place(run, s->side), .d_out = place(run, s->d_out) };
+    nib_io io = { .out = place(run, s->out), .side = place(run, s->side),
+                  .d_out = place(run, s->d_out) };
 
     for (int i = 0; i < NIB_MAX_INPUTS; i++) {
         io.in[i] = place(run, s->in[i]);
@@ -189,7 +190,8 @@ void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, co
     const nib_graph *g = run->graph;
     size_t from = 0, end;
 
-    assert(run->plan->kind == NIB_PLAN_INFERENCE && 0 <= first && first < last && last <= g->segments);
+    assert(run->plan->kind == NIB_PLAN_INFERENCE);
+    assert(0 <= first && first < last && last <= g->segments);
     begin(run, batch);
     while (from < run->plan->count && g->nodes[run->plan->steps[from].node].segment < first) from++;
     cross(run, first, in, NULL);
@@ -222,7 +224,8 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
         const nib_value_info *out = &run->graph->values[n->output];
 
         run_step(run, 0, i);
-        if (!all_finite(out->dtype, run->arena.base + s->out, nib_run_rows(run, out->axis) * out->width)) {
+        if (!all_finite(out->dtype, run->arena.base + s->out,
+                        nib_run_rows(run, out->axis) * out->width)) {
             run->bad_node = s->node;
             if (n->linear || n->norm || n->embedding)
                 return n->linear ? n->linear->name : n->norm ? n->norm->name : n->embedding->name;

@@ -16,14 +16,15 @@ struct nib_run {
     nib_arena arena;         /* values and gradients, at the plan's offsets */
     nib_arena scratch;       /* of the operation that runs */
     nib_tables tables;       /* cosines and sines */
-    size_t positions;        /* the most tokens of a sequence, those that its state holds among them */
+    size_t positions;        /* the most tokens of a sequence, those that its state holds among
+                                them */
     uint64_t dropout_seed;   /* with training */
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;
-    /* Called after each operation, on the thread that runs, with what it read and made: of a forward
-     * one io->in, [rows of the input's axis, width] of the compute type, or a view of such rows, and
-     * io->out.  It must not touch the run; NULL: nobody. */
+    /* Called after each operation, on the thread that runs, with what it read and made: of a
+     * forward one io->in, [rows of the input's axis, width] of the compute type, or a view of such
+     * rows, and io->out.  It must not touch the run; NULL: nobody. */
     void (*tap)(void *user, const nib_node *node, const nib_io *io, bool backward);
     void *tap_user;
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
@@ -33,7 +34,8 @@ struct nib_run {
     int bad_node; /* first node whose output was not finite, found by nib_run_find_bad() */
 };
 
-/* Fails with NIB_E_UNSUPPORTED when sequences of `positions` tokens are longer than the model takes. */
+/* Fails with NIB_E_UNSUPPORTED when sequences of `positions` tokens are longer than the model
+ * takes. */
 nib_status nib_graph_check_length(const nib_graph *g, size_t positions, nib_error *err);
 /* Makes buffers for the plan, for sequences of at most `positions` tokens. */
 nib_status nib_run_create(nib_ctx *ctx, const nib_graph *g, const nib_plan *plan, size_t positions,

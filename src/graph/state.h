@@ -20,7 +20,8 @@ struct nib_state {
 
 /* What a state for `capacity` tokens takes. */
 size_t nib_state_bytes(const nib_graph *g, size_t capacity);
-/* An empty one; the graph outlives it.  NIB_E_UNSUPPORTED: the graph cannot generate; NIB_E_NOMEM. */
+/* An empty one; the graph outlives it.  NIB_E_UNSUPPORTED: the graph cannot generate;
+ * NIB_E_NOMEM. */
 nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, nib_state **out,
                             nib_error *err);
 void nib_state_destroy(nib_state *s); /* NULL is fine */

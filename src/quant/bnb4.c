@@ -158,9 +158,11 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
 {
     const nib_bnb4 *q = of(w);
     size_t blocks = w->in / NIB_DOT4_BLOCK;
-    nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = q->table, .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
-                   .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK), .scales = q->absmax,
-                   .scale_codes = q->absmax_q, .scale_table = q->nested_table, .nested = q->nested_absmax, .offset = q->nested_offset };
+    nib_dot4 d = { .codes = q->codes + r0 * w->in / 2, .table = q->table,
+                   .rows = r1 - r0, .blocks = blocks, .first = r0 * blocks,
+                   .shift = shift_of(q) - (unsigned)__builtin_ctz(NIB_DOT4_BLOCK),
+                   .scales = q->absmax, .scale_codes = q->absmax_q, .scale_table = q->nested_table,
+                   .nested = q->nested_absmax, .offset = q->nested_offset };
 
     if (kind == NIB_DOT_PAIRS) k->dot4_bf16(&d, M, ready, w->in, y, ldy);
     else if (kind == NIB_DOT_FIXED) k->dot4_fixed(&d, M, ready, 2 * w->in, y, ldy);

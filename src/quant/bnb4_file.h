@@ -18,8 +18,8 @@ typedef struct nib_bnb4_parts {
     bool fp4; /* by the name of quant_state */
 } nib_bnb4_parts;
 
-/* What may follow "M.weight", for looking the tensors up; the last two are quant_state's, and NULL is
- * the end. */
+/* What may follow "M.weight", for looking the tensors up; the last two are quant_state's, and NULL
+ * is the end. */
 enum { NIB_BNB4_SUFFIXES = 6 };
 extern const char *const nib_bnb4_suffixes[NIB_BNB4_SUFFIXES + 1]; /* ".absmax", ... */
 

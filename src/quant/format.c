@@ -38,7 +38,8 @@ static bool has_key(const nib_format *f, const nib_setting *s)
 static bool asks_nothing(const nib_setting *s)
 {
     return strcmp(s->value, "false") == 0 ||
-           (nib_setting_is(s, "llm_int8_threshold") && strtof(s->value, NULL) == NIB_INT8_THRESHOLD);
+           (nib_setting_is(s, "llm_int8_threshold") &&
+            strtof(s->value, NULL) == NIB_INT8_THRESHOLD);
 }
 
 static nib_status unknown_key(const nib_setting *s, nib_error *err)

@@ -1,8 +1,9 @@
 /* format.h - how a checkpoint holds weights in a scheme: one object for each library's way.
  *
  * A format reads and writes what belongs to a packed matrix, and knows what config.json says of it.
- * Without one a checkpoint is dense.  This floor knows no file format: tensors come and go as views,
- * and config.json's quantization_config as settings.  All formats stand in one list, format.c. */
+ * Without one a checkpoint is dense.  This floor knows no file format: tensors come and go as
+ * views, and config.json's quantization_config as settings.  All formats stand in one list,
+ * format.c. */
 #ifndef NIB_QUANT_FORMAT_H
 #define NIB_QUANT_FORMAT_H
 
@@ -97,8 +98,8 @@ typedef struct nib_held {
 } nib_held;
 
 /* What a caller's settings ask for.  NIB_E_INVALID: an unknown key, with those that are known, a
- * value that is none, or two formats at once.  *idle: a key that was given but is without effect, for
- * the flag it belongs to is not set, or NULL. */
+ * value that is none, or two formats at once.  *idle: a key that was given but is without effect,
+ * for the flag it belongs to is not set, or NULL. */
 nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_setting **idle,
                           nib_error *err);
 /* What a quantization_config says, given as settings (numbers and truth values as their text).
@@ -111,8 +112,8 @@ nib_status nib_held_stored(const nib_setting *config, const char *where, nib_hel
 bool nib_format_has_piece(const nib_format *format, const char *piece);
 /* Is the tensor `name` a piece of the packed weight whose own tensor is `weight`, "M.weight"? */
 bool nib_format_is_piece_of(const nib_format *format, const char *weight, const char *name);
-/* Is a tensor a piece of a packed weight of any format, or its codes?  Then its elements are not the
- * weight's. */
+/* Is a tensor a piece of a packed weight of any format, or its codes?  Then its elements are not
+ * the weight's. */
 bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);
 /* Whose pieces beside M.weight cannot be read: what follows a module's name, and whose it is; part
  * NULL at the end. */

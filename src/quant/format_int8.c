@@ -101,7 +101,8 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
     if (!part(find, module, ".weight", &weight)) return NIB_OK;
     if (!part(find, module, ".SCB", &scb)) {
         if (weight.dtype != NIB_I8) return NIB_OK;
-        return nib_fail(err, NIB_E_FORMAT, "%s is int8, but %s.SCB is missing", weight.name, module);
+        return nib_fail(err, NIB_E_FORMAT, "%s is int8, but %s.SCB is missing", weight.name,
+                        module);
     }
     if (weight.dtype != NIB_I8)
         return nib_fail(err, NIB_E_FORMAT, "%s is there, but %s is %s, expected int8", scb.name,

@@ -1,6 +1,7 @@
 /* int8_product.c - LLM.int8's forward product: rows of x in 8 bits, their outliers apart.
  *
- *     y[m, o] = (sum of xq[m, i] q[o, i]) * (r[m] * SCB[o]) / 127^2  +  sum over outliers x[m, i] W[o, i]
+ *     y[m, o] = (sum of xq[m, i] q[o, i]) * (r[m] * SCB[o]) / 127^2
+ *               + sum over outliers x[m, i] W[o, i]
  *
  * r[m] is the greatest magnitude of row m that is no outlier, xq its codes (kernel/rows8.h), 0 at
  * outliers.  The first sum is of integers, the second of floats in the order of columns, W rounded

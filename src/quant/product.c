@@ -3,8 +3,8 @@
  * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the
  * tile's worker decodes the weight into a panel in its own second-level cache, and the micro-kernel
  * adds into a float block of results; the low-rank part and the bias come with the last block, and
- * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum runs
- * over k in order in every tiling. */
+ * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum
+ * runs over k in order in every tiling. */
 #include "quant/product.h"
 
 #include "base/thread.h"
@@ -94,7 +94,9 @@ typedef struct tile {
 /* The scheme's own packer, when it has one for this piece. */
 static bool pack_fused(const product *p, size_t c0, size_t t0, size_t terms, char *panel)
 {
-    nib_pack piece = { .kind = p->pairs ? NIB_PACK_PAIRS : p->a->type == NIB_BF16 ? NIB_PACK_ROUNDED : NIB_PACK_F32,
+    nib_pack piece = { .kind = p->pairs                 ? NIB_PACK_PAIRS
+                               : p->a->type == NIB_BF16 ? NIB_PACK_ROUNDED
+                                                        : NIB_PACK_F32,
                        .backward = p->backward, .c0 = c0, .t0 = t0, .terms = terms };
 
     return p->w->scheme->pack && p->w->scheme->pack(p->w, p->k, &piece, panel);

@@ -99,7 +99,8 @@ nib_status nib_sketch_create(nib_ctx *ctx, const nib_kernels *k, nib_dtype type,
         m.decoded = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.decoded);
         m.through = nib_new_array(ctx, nib_threads(ctx), w->in * sizeof *m.through);
     }
-    if (!s || !s->codes || !s->scale || !s->found || !s->most || !s->x || !m.decoded || !m.through) {
+    if (!s || !s->codes || !s->scale || !s->found || !s->most || !s->x || !m.decoded ||
+        !m.through) {
         status = nib_fail(err, NIB_E_NOMEM, "sketch of %zu x %zu: out of memory", w->out, w->in);
         goto done;
     }

@@ -1,7 +1,8 @@
 /* transposed.c - the transpose of a stored weight, without a copy of it.
  *
- * A panel of the transpose forward is a panel of what is stored backward, and the other way round, so
- * the stored weight's own packers serve both.  The product of few rows runs along the stored rows:
+ * A panel of the transpose forward is a panel of what is stored backward, and the other way round,
+ * so the stored weight's own packers serve both.  The product of few rows runs along the stored
+ * rows:
  *
  *     y[n] = sum over k of x[k] stored[k, n] */
 #include "quant/transposed.h"

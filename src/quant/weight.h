@@ -85,8 +85,8 @@ struct nib_scheme {
     void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
     /* Optional, both: the forward product in the scheme's own way, for any number of rows, each
-     * from that row alone.  It takes the place of nib_product_forward() and nib_product_dot(), whose
-     * arguments it gets (x as they do: ready, or as it lies); the backward product decodes.
+     * from that row alone.  It takes the place of nib_product_forward() and nib_product_dot(),
+     * whose arguments it gets (x as they do: ready, or as it lies); the backward product decodes.
      * `scratch` holds forward_bytes() for up to so many rows, aligned to 64. */
     size_t (*forward_bytes)(nib_ctx *ctx, const nib_weight *w, size_t max_rank, size_t max_rows);
     void (*forward)(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,
@@ -111,7 +111,8 @@ struct nib_weight {
     size_t bytes;       /* what the weight takes, on a map or owned */
     size_t owned_bytes; /* of these the owned ones, which no map gives again */
     nib_dtype dtype;    /* nib_form.dtype */
-    const char *source; /* tensor name in its file, borrowed from the file's view; "" or NULL: none */
+    const char *source; /* tensor name in its file, borrowed from the file's view; "" or NULL:
+                           none */
 };
 
 /* A dense weight over `data`, which must outlive it unless `owned` (freed with it). */

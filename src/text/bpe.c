@@ -113,7 +113,8 @@ static bool make_symbols(nib_tokenizer *t, nib_range piece, size_t *count)
 static nib_status emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out,
                        nib_error *err)
 {
-    nib_token token = { .id = id, .begin = t->work.origin[begin].begin, .end = t->work.origin[end - 1].end };
+    nib_token token = { .id = id, .begin = t->work.origin[begin].begin,
+                        .end = t->work.origin[end - 1].end };
     return nib_tokens_add(t->ctx, out, token, err);
 }
 

@@ -46,7 +46,8 @@ static nib_status add(nib_chat *c, const char *name, const char *where, char *te
                         MOST_TEMPLATES);
     }
     c->count++;
-    *n = (named){ .name = nib_strdup(c->ctx, name), .where = nib_strdup(c->ctx, where), .text = text, .bytes = bytes };
+    *n = (named){ .name = nib_strdup(c->ctx, name), .where = nib_strdup(c->ctx, where),
+                  .text = text, .bytes = bytes };
     return n->name && n->where && n->text ? NIB_OK : no_memory(where, err);
 }
 

@@ -156,9 +156,9 @@ static nib_status prefix(const finder *f, size_t count, bool prompt, size_t *len
     if (same < part.bytes)
         status = nib_fail(
             err, NIB_E_MISMATCH,
-            "the first %zu messages rendered by themselves%s are not what the whole chat begins with "
-            "(byte %zu of %zu differs), and the template changes with the texts: where the turn "
-            "begins would be a guess.  A template with {%% generation %%} blocks says it "
+            "the first %zu messages rendered by themselves%s are not what the whole chat begins "
+            "with (byte %zu of %zu differs), and the template changes with the texts: where the "
+            "turn begins would be a guess.  A template with {%% generation %%} blocks says it "
             "(chat_template; this is %s)",
             count, prompt ? ", with the generation prompt," : "", same + 1, part.bytes,
             nib_chat_name(f->c));

@@ -88,7 +88,9 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
  * writes for a space. */
 static size_t blank_at(const char *text, size_t at)
 {
-    return nib_utf8_is_space(text + at) || nib_utf8_read(text + at) == 0x120 ? nib_utf8_length(text[at]) : 0;
+    bool blank = nib_utf8_is_space(text + at) || nib_utf8_read(text + at) == 0x120;
+
+    return blank ? nib_utf8_length(text[at]) : 0;
 }
 
 /* ByteLevel's trim_offsets: blanks at a token's ends do not belong to its range.  They are counted
@@ -121,7 +123,8 @@ static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < count && !status; i++)
-        status = nib_tokens_add(t->ctx, out, (nib_token){ .id = ids[i], .added_by_template = true }, err);
+        status = nib_tokens_add(t->ctx, out,
+                                (nib_token){ .id = ids[i], .added_by_template = true }, err);
     return status;
 }
 

@@ -38,7 +38,8 @@ static jval make_dict(jmachine *m, const jargs *a, jtype t)
             jin_put(m, v.u.d, a->v[0].u.d->k[i], a->v[0].u.d->v[i]);
     else if (a->n)
         put_pairs(m, v, a->v[0]);
-    for (size_t i = 0; i < a->named_count && !m->status; i++) jin_put(m, v.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
+    for (size_t i = 0; i < a->named_count && !m->status; i++)
+        jin_put(m, v.u.d, (jval){ .t = J_STR, .u.s = a->names[i] }, a->named[i]);
     v.t = m->status ? J_UNDEF : t;
     return v;
 }

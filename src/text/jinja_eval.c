@@ -185,7 +185,8 @@ jval jin_item(jmachine *m, jval v, jval key)
 
 static jval slice(jmachine *m, const jnode *n)
 {
-    jval of = jin_eval(m, n->a), part[3] = { { .t = J_NONE }, { .t = J_NONE }, { .t = J_NONE } }, made;
+    jval of = jin_eval(m, n->a), made;
+    jval part[3] = { { .t = J_NONE }, { .t = J_NONE }, { .t = J_NONE } };
     const jnode *parts[3] = { n->b, n->c, n->other };
     int64_t size, step, at[2];
 
@@ -219,7 +220,8 @@ static void arguments(jmachine *m, const jnode *list, jargs *a)
 {
     size_t n = 0;
     for (const jnode *p = list; p; p = p->next) n++;
-    *a = (jargs){ .v = jin_alloc(m, n * sizeof(jval)), .names = jin_alloc(m, n * sizeof(jstr)), .named = jin_alloc(m, n * sizeof(jval)) };
+    *a = (jargs){ .v = jin_alloc(m, n * sizeof(jval)), .names = jin_alloc(m, n * sizeof(jstr)),
+                  .named = jin_alloc(m, n * sizeof(jval)) };
     for (const jnode *p = list; p && !m->status; p = p->next) {
         jval v = jin_eval(m, p->a);
         if (m->status) return;

@@ -182,7 +182,8 @@ jval jin_split(jmachine *m, jstr s, const jstr *by, int64_t max, bool right)
             break;
         }
         if (right) {
-            jin_push(m, l.u.l, (jval){ .t = J_STR, .u.s = { s.p + hit + by->n, s.n - hit - by->n } });
+            jin_push(m, l.u.l,
+                     (jval){ .t = J_STR, .u.s = { s.p + hit + by->n, s.n - hit - by->n } });
             s.n = hit;
         } else {
             jin_push(m, l.u.l, (jval){ .t = J_STR, .u.s = { s.p, hit } });

@@ -104,7 +104,12 @@ typedef struct nib_added {
 } nib_added;
 
 /* What one search looks for, sorted by bytes. */
-typedef struct nib_content { const char *text; size_t bytes; uint32_t index; bool special; } nib_content;
+typedef struct nib_content {
+    const char *text;
+    size_t bytes;
+    uint32_t index;
+    bool special;
+} nib_content;
 typedef struct nib_contents {
     nib_content *items;
     size_t count;

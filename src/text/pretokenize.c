@@ -214,7 +214,8 @@ static nib_status cut_pieces(nib_tokenizer *t, const nib_stage *s, nib_error *er
 /* Where Metaspace splits, each mark begins a piece. */
 static nib_status split_at_marks(nib_tokenizer *t, const nib_stage *s, nib_error *err)
 {
-    nib_stage at_marks = { .kind = NIB_STAGE_SPLIT, .pattern = s->pattern, .behavior = NIB_MERGED_WITH_NEXT };
+    nib_stage at_marks = { .kind = NIB_STAGE_SPLIT, .pattern = s->pattern,
+                           .behavior = NIB_MERGED_WITH_NEXT };
     return cut_pieces(t, &at_marks, err);
 }
 

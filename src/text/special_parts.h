@@ -1,6 +1,6 @@
-/* special_parts.h - what the files share that find special tokens: special.c (which files count, the
- * class, adding), special_listed.c (tokens with their flags), special_named.c (bos_token and its
- * like), special_parts.c (the value of a key). */
+/* special_parts.h - what the files share that find special tokens: special.c (which files count,
+ * the class, adding), special_listed.c (tokens with their flags), special_named.c (bos_token and
+ * its like), special_parts.c (the value of a key). */
 #ifndef NIB_TEXT_SPECIAL_PARTS_H
 #define NIB_TEXT_SPECIAL_PARTS_H
 
@@ -12,9 +12,17 @@ enum { CONFIG, MAP, ADDED, MODEL, GENERATION }; /* indices of files */
 extern const char *const nib_special_files[NIB_SPECIAL_FILES]; /* their names */
 
 /* A special token: `added` is transformers' AddedToken, which says more than its text. */
-typedef struct nib_special_entry { nib_added token; bool added; const char *where; } nib_special_entry;
+typedef struct nib_special_entry {
+    nib_added token;
+    bool added;
+    const char *where;
+} nib_special_entry;
 /* A token of added_tokens_decoder and its number there. */
-typedef struct nib_special_list_entry { nib_added token; int64_t index; size_t order; } nib_special_list_entry;
+typedef struct nib_special_list_entry {
+    nib_added token;
+    int64_t index;
+    size_t order;
+} nib_special_list_entry;
 
 typedef struct nib_special_reading {
     nib_tokenizer *t;

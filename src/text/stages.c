@@ -101,7 +101,12 @@ static nib_status read_numbers(const json_t *j, const char *where, nib_stage *s,
 #define METASPACE "type:s replacement:c prepend_scheme:s? add_prefix_space:b?~ split:b?~ str_rep:s?"
 #define PATTERN "type:s pattern:o "
 
-typedef struct known { const char *type; unsigned in; nib_stage_kind kind; const char *schema; } known;
+typedef struct known {
+    const char *type;
+    unsigned in;
+    nib_stage_kind kind;
+    const char *schema;
+} known;
 enum { N = 1 << NIB_NORMALIZERS, P = 1 << NIB_PRETOKENIZERS, D = 1 << NIB_DECODERS };
 static const known table[] = {
     { "NFC", N, NIB_STAGE_NFC, "type:s" },

@@ -23,8 +23,8 @@ enum {
 typedef struct nib_tokenizer_class {
     const char *name;            /* with "Fast" */
     const char *where;           /* "NAME's default", for messages */
-    const char *bos, *eos, *unk, *sep, *pad, *cls, *mask; /* NULL: none; pad "": not tokenizer.json's
-                                                             padding either */
+    const char *bos, *eos, *unk, *sep, *pad, *cls, *mask; /* NULL: none; pad "": not
+                                                             tokenizer.json's padding either */
     unsigned flags;
     const char *const *extra;    /* further special tokens: key, default, ..., NULL; or NULL */
     const char *models;          /* model_type's that use it where no file names a class */

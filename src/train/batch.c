@@ -4,7 +4,8 @@
 nib_status nib_batch_maker_init(nib_ctx *ctx, size_t sequences, size_t tokens, size_t logit_rows,
                                 nib_batch_maker *out, nib_error *err)
 {
-    nib_batch_maker b = { .ctx = ctx, .sequences = sequences, .tokens = tokens, .logit_rows = logit_rows };
+    nib_batch_maker b = { .ctx = ctx, .sequences = sequences, .tokens = tokens,
+                          .logit_rows = logit_rows };
 
     b.offsets = nib_new_array(ctx, sequences + 1, sizeof *b.offsets);
     b.records = nib_new_array(ctx, sequences, sizeof *b.records);

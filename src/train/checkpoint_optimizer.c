@@ -22,7 +22,8 @@ nib_status nib_checkpoint_write_optimizer(nib_ctx *ctx, const char *dir, const n
         nib_optimizer_state s = nib_optimizer_state_at(o, named);
         names[named] = nib_sprintf(ctx, "%s.%s", s.param->name, s.name);
         if (!names[named]) status = no_memory(dir, err);
-        plans[named] = (nib_tensor_plan){ .name = names[named], .dtype = s.dtype, .rank = s.rank, .shape = { s.shape[0], s.shape[1] } };
+        plans[named] = (nib_tensor_plan){ .name = names[named], .dtype = s.dtype, .rank = s.rank,
+                                          .shape = { s.shape[0], s.shape[1] } };
     }
     if (!status) status = nib_tensor_writer_create(ctx, dir, "optimizer", plans, n, 0, &w, err);
     for (size_t i = 0; i < n && !status; i++) {

@@ -148,7 +148,8 @@ const char *nib_dataset_template_text(const nib_dataset *d) { return d->template
 nib_record nib_dataset_record(const nib_dataset *d, size_t i)
 {
     size_t begin = i ? d->ends[i - 1] : 0;
-    nib_record r = { .ids = d->ids + begin, .trained = d->trained + begin, .length = (uint32_t)(d->ends[i] - begin) };
+    nib_record r = { .ids = d->ids + begin, .trained = d->trained + begin,
+                     .length = (uint32_t)(d->ends[i] - begin) };
 
     for (uint32_t k = 1; k < r.length; k++) r.targets += r.trained[k];
     return r;
@@ -196,7 +197,8 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     if (!(size > 0) || wanted != floor(wanted) || wanted >= (double)d->count)
         return nib_fail(
             err, NIB_E_INVALID,
-            "val_size: %g of %zu records is neither a share below 1 nor a number of them that leaves some",
+            "val_size: %g of %zu records is neither a share below 1 nor a number of them that "
+            "leaves some",
             size, d->count);
     h = nib_dataset_create(d->ctx);
     order = nib_new_array(d->ctx, d->count, sizeof *order);

@@ -5,7 +5,8 @@
  * part, so that a token lying in both is (data_text.c); the end-of-sequence token is appended where
  * it is missing, and supervised; a truncated record gets none.  Text made by one: the template
  * writes all special tokens, and a token is supervised if any byte of it is, as transformers does
- * with {% generation %}.  A .txt file is one stream cut into windows. (conventions.md, "Tokens".) */
+ * with {% generation %}.  A .txt file is one stream cut into windows.
+ * (conventions.md, "Tokens".) */
 #ifndef NIB_TRAIN_DATA_H
 #define NIB_TRAIN_DATA_H
 

@@ -1,6 +1,6 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
- * data_add.c (a record's tokens), data_text.c (texts), data_ids.c (records that are tokens), data_fields.c (what nobody used),
- * data_warn.c (what a person should look at). */
+ * data_add.c (a record's tokens), data_text.c (texts), data_ids.c (records that are tokens),
+ * data_fields.c (what nobody used), data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
 

@@ -2,8 +2,8 @@
  * stream.
  *
  * A tokenizer may make one token of the prompt's last bytes and the completion's first ones (a
- * space + "positive" gives " positive").  Then what is trained begins where the tokens of the prompt
- * alone and of the whole text part, as TRL has it (sft_trainer.py, data_utils.py:
+ * space + "positive" gives " positive").  Then what is trained begins where the tokens of the
+ * prompt alone and of the whole text part, as TRL has it (sft_trainer.py, data_utils.py:
  * common_prefix_length): the token that lies in both is trained, for the model must learn to
  * choose it, and so is a token of the prompt that was cut otherwise before it. */
 #include <stdio.h>
@@ -63,13 +63,14 @@ static nib_status check_share(nib_data_reader *r, choice c, const char *where, n
         trained += is_trained(&c, &r->tokens.items[i], i);
     }
     if (!x->has_prompt || (trained && trained < own)) return NIB_OK;
-    if (c.first != SIZE_MAX)
-        return NIB_OK; /* all: the prompt is a part of the first token; none:
-                                               the completion adds no token, the end token is left */
+    /* all: the prompt is a part of the first token; none: the completion adds no token, the end
+     * token is left */
+    if (c.first != SIZE_MAX) return NIB_OK;
     if (trained)
         return nib_fail(
             err, NIB_E_FORMAT,
-            "%s: all %zu tokens would be trained, though the shape (%s) gives a prompt that is not: is it empty?",
+            "%s: all %zu tokens would be trained, though the shape (%s) gives a prompt that is "
+            "not: is it empty?",
             where, own, nib_shape_name(r->shaper.shape));
     return nib_fail(err, NIB_E_FORMAT, "%s: none of its %zu tokens would be trained", where, own);
 }

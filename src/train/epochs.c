@@ -154,9 +154,12 @@ nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_trai
                            nib_epochs *out, nib_error *err)
 {
     size_t n = nib_dataset_count(data);
-    nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size, .budget = (size_t)o->tokens_per_batch,
-                     .accumulation = (size_t)o->gradient_accumulation_steps, .shuffle = o->shuffle, .grouped = o->group_by_length,
-                     .seed = o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed, .at = UINT64_MAX };
+    nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size,
+                     .budget = (size_t)o->tokens_per_batch,
+                     .accumulation = (size_t)o->gradient_accumulation_steps,
+                     .shuffle = o->shuffle, .grouped = o->group_by_length,
+                     .seed = o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed,
+                     .at = UINT64_MAX };
     nib_status status;
 
     e.order = nib_new_array(ctx, n, sizeof *e.order);

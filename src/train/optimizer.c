@@ -91,10 +91,13 @@ nib_status nib_optimizer_init(nib_ctx *ctx, const nib_kernels *k, nib_params *pa
     size_t bytes = nib_optimizer_layout(params, f->eight_bit, NULL, NULL);
     nib_status status;
 
-    *out = (nib_optimizer){ .ctx = ctx, .k = k, .params = params, .eight_bit = f->eight_bit, .paged = f->paged,
+    *out = (nib_optimizer){ .ctx = ctx, .k = k, .params = params,
+                            .eight_bit = f->eight_bit, .paged = f->paged,
                             .beta1 = o->adam_beta1, .beta2 = o->adam_beta2,
-                            .settings = { .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
-                                          .rest1 = (float)(1 - o->adam_beta1), .rest2 = (float)(1 - o->adam_beta2),
+                            .settings = { .beta1 = (float)o->adam_beta1,
+                                          .beta2 = (float)o->adam_beta2,
+                                          .rest1 = (float)(1 - o->adam_beta1),
+                                          .rest2 = (float)(1 - o->adam_beta2),
                                           .eps = (float)o->adam_epsilon } };
     out->moments = nib_new_array(ctx, params->count, sizeof *out->moments);
     if (f->eight_bit) out->maps = nib_new(ctx, sizeof *out->maps);

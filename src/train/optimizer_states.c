@@ -71,7 +71,8 @@ size_t nib_optimizer_states(const nib_optimizer *o)
 
 static nib_optimizer_state vector(const nib_param *p, const char *name, float *data, size_t count)
 {
-    return (nib_optimizer_state){ .param = p, .name = name, .dtype = NIB_F32, .rank = 1, .shape = { count }, .data = data,
+    return (nib_optimizer_state){ .param = p, .name = name, .dtype = NIB_F32,
+                                  .rank = 1, .shape = { count }, .data = data,
                                   .bytes = count * sizeof *data };
 }
 
@@ -99,7 +100,11 @@ nib_optimizer_state nib_optimizer_state_at(const nib_optimizer *o, size_t i)
         s.scale = true;
         return s;
     }
-    return (nib_optimizer_state){ .param = p, .name = torch ? i ? "exp_avg_sq" : "exp_avg" : names[i],
-                                  .dtype = m->eight_bit ? NIB_U8 : NIB_F32, .rank = 2, .shape = { p->rows, p->cols },
-                                  .data = i ? m->v : m->m, .bytes = nib_param_count(p) * (m->eight_bit ? 1 : sizeof(float)) };
+    return (nib_optimizer_state){ .param = p,
+                                  .name = torch ? i ? "exp_avg_sq" : "exp_avg" : names[i],
+                                  .dtype = m->eight_bit ? NIB_U8 : NIB_F32,
+                                  .rank = 2, .shape = { p->rows, p->cols },
+                                  .data = i ? m->v : m->m,
+                                  .bytes = nib_param_count(p) *
+                                           (m->eight_bit ? 1 : sizeof(float)) };
 }

@@ -82,7 +82,8 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
         return nib_fail(
             err, NIB_E_FORMAT,
             "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
-            "completion, instruction and output, question and answer, input and output, text, input_ids; --template takes any fields",
+            "completion, instruction and output, question and answer, input and output, text, "
+            "input_ids; --template takes any fields",
             where, fields);
     }
     s->shape = shape;

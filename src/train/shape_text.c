@@ -4,10 +4,11 @@
 
 /* How the two prompts of the Alpaca data set begin (Stanford, tatsu-lab/stanford_alpaca). */
 static const char with_input[] =
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.";
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.";
 static const char without_input[] =
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.";
 
 /* Of a shape with a prompt: all up to here is given, the rest is the completion. */
 static nib_status end_prompt(nib_shaper *s, size_t prompt, const char *where, nib_error *err)

@@ -137,7 +137,8 @@ static void put_callbacks(nib_text *t, const nib_trainer_state *s)
     nib_text_printf(
         t,
         "    \"TrainerControl\": {\n      \"args\": {\n        \"should_epoch_stop\": false,\n"
-        "        \"should_evaluate\": %s,\n        \"should_log\": %s,\n        \"should_save\": %s,\n"
+        "        \"should_evaluate\": %s,\n        \"should_log\": %s,\n"
+        "        \"should_save\": %s,\n"
         "        \"should_training_stop\": %s\n      },\n      \"attributes\": {}\n    }\n  },\n",
         truth(s->should_evaluate), truth(s->should_log), truth(s->should_save),
         truth(s->should_training_stop));
@@ -181,8 +182,10 @@ void nib_trainer_state_put(nib_text *t, const nib_trainer_state *s)
 static nib_status read_entry(nib_trainer_state *s, const json_t *o, const char *where,
                              nib_error *err)
 {
-    nib_log_entry e = { .kind = json_object_get(o, "eval_loss") || json_object_get(o, "eval_runtime") ? NIB_LOG_EVAL
-                              : json_object_get(o, "train_runtime") ? NIB_LOG_END : NIB_LOG_TRAIN };
+    bool eval = json_object_get(o, "eval_loss") || json_object_get(o, "eval_runtime");
+    nib_log_entry e = { .kind = eval                                  ? NIB_LOG_EVAL
+                                : json_object_get(o, "train_runtime") ? NIB_LOG_END
+                                                                      : NIB_LOG_TRAIN };
     const char *const *names = nib_log_names(e.kind);
     int64_t step = -1;
     nib_status status;
