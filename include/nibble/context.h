@@ -28,7 +28,8 @@ typedef struct nib_warning {
 } nib_warning;
 
 typedef struct nib_ctx_options {
-    /* NULL: malloc, realloc and free of the C library.  All three or none. */
+    /* NULL: malloc, realloc and free of the C library.  All three or none.  The context's threads
+     * call them at once. */
     void *(*alloc)(void *user, size_t bytes);
     void *(*realloc)(void *user, void *p, size_t bytes);
     void (*free)(void *user, void *p);

@@ -1,4 +1,8 @@
-/* data_read.c - from the records of a file or folder to tokens with marks. */
+/* data_read.c - from the records of a file or folder to tokens with marks.
+ *
+ * Texts wait until there are some hundred, which are encoded on all threads and then finished in
+ * the order in which they came.  What is wrong with a record is reported after what is wrong with
+ * those before it. */
 #include <stdio.h>
 
 #include "format/records.h"
@@ -15,7 +19,7 @@ static nib_status add_part(reader *r, const json_t *record, const char *where, n
     r->d->counts.records++;
     if (r->shaper.shape == NIB_SHAPE_TOKENS) return nib_data_add_ids(r, record, where, err);
     status = nib_shaper_fill(&r->shaper, record, where, err);
-    return status ? status : nib_data_add_text(r, where, err);
+    return status ? status : nib_data_queue_add(r, where, err);
 }
 
 /* A bad record is counted with skip_bad, and what there is of it dropped. */
@@ -33,6 +37,30 @@ static nib_status forgive(reader *r, nib_status status, nib_error *err)
         nib_warn(r->ctx, "skipped: %s%s", err->message,
                  c->bad == WORDS ? "; later ones are only counted" : "");
     return NIB_OK;
+}
+
+/* Whatever waits. */
+static nib_status finish_waiting(reader *r, nib_error *err)
+{
+    nib_data_queue *q = &r->queue;
+    nib_status status = nib_data_queue_encode(r, err);
+
+    for (size_t i = 0; i < q->count && !status; i++)
+        status = forgive(r, nib_data_add_text(r, &q->items[i], err), err);
+    q->count = q->bytes = 0;
+    return status;
+}
+
+/* A record is bad, by no fault of its own if fatal: those before it come first. */
+static nib_status judge(reader *r, nib_status status, bool fatal, nib_error *err)
+{
+    nib_error own = *err;
+    nib_status before = finish_waiting(r, err);
+
+    if (before) return before;
+    *err = own;
+    r->fatal = fatal;
+    return forgive(r, status, err);
 }
 
 /* The first good record settles the shape. */
@@ -54,7 +82,7 @@ static nib_status add_record(reader *r, const json_t *record, const char *where,
     size_t parts;
     nib_status status = detect(r, record, where, err);
 
-    if (status) return forgive(r, status, err);
+    if (status) return judge(r, status, r->fatal, err);
     status = nib_data_note_fields(r, record, where, err);
     if (!status) status = nib_data_note_skipped(r, where, err);
     parts = nib_shape_parts(r->shaper.shape, record);
@@ -67,9 +95,18 @@ static nib_status add_record(reader *r, const json_t *record, const char *where,
             status = nib_data_note_fields(r, part, where, err);
             if (status) break;
         }
-        status = forgive(r, add_part(r, part, part == record ? where : place, err), err);
+        status = add_part(r, part, part == record ? where : place, err);
+        if (status) status = judge(r, status, r->fatal, err);
+        else if (nib_data_queue_full(r)) status = finish_waiting(r, err);
     }
     return status;
+}
+
+static nib_status add_stream(reader *r, const json_t *record, const char *where, nib_error *err)
+{
+    nib_status status = finish_waiting(r, err);
+
+    return status ? status : nib_data_add_stream(r, record, where, err);
 }
 
 static nib_status read_records(reader *r, nib_records *records, nib_error *err)
@@ -80,8 +117,7 @@ static nib_status read_records(reader *r, nib_records *records, nib_error *err)
         json_t *record = NULL;
         status = nib_records_next(records, &record, err);
         if (status) {
-            r->fatal = !nib_records_can_go_on(records);
-            status = forgive(r, status, err);
+            status = judge(r, status, !nib_records_can_go_on(records), err);
             continue;
         }
         if (!record) break;
@@ -89,11 +125,11 @@ static nib_status read_records(reader *r, nib_records *records, nib_error *err)
             status = nib_fail(err, NIB_E_INTERRUPTED, "interrupted while reading %s",
                               nib_records_where(records));
         else if (nib_records_is_stream(records))
-            status = nib_data_add_stream(r, record, nib_records_where(records), err);
+            status = add_stream(r, record, nib_records_where(records), err);
         else status = add_record(r, record, nib_records_where(records), err);
         json_decref(record);
     }
-    return status;
+    return status ? status : finish_waiting(r, err);
 }
 
 static nib_status keep_template(reader *r, nib_error *err)
@@ -158,8 +194,7 @@ nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_
     r.d = NULL; /* handed over */
 done:
     nib_shaper_close(&r.shaper);
-    nib_tokens_free(ctx, &r.tokens);
-    nib_tokens_free(ctx, &r.prompt);
+    nib_data_queue_free(&r);
     nib_data_free_fields(&r);
     nib_dataset_close(r.d);
     return status;

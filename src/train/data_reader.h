@@ -1,6 +1,7 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
- * data_add.c (a record's tokens), data_text.c (texts), data_ids.c (records that are tokens),
- * data_fields.c (what nobody used), data_warn.c (what a person should look at). */
+ * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
+ * (encoded texts), data_ids.c (records that are tokens), data_fields.c (what nobody used),
+ * data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
 
@@ -22,14 +23,28 @@ typedef struct nib_skipped_columns { /* of the open Parquet file: not decoded */
     size_t count, capacity;
 } nib_skipped_columns;
 
+/* An example that waits for its turn, and its tokens once it was encoded. */
+typedef struct nib_waiting {
+    nib_example example;
+    char *where;
+    nib_encoding *text;
+    nib_encoding *prompt; /* its nib_data_prompt_bytes() by themselves */
+} nib_waiting;
+
+enum { NIB_MOST_WAITING = 256 };
+typedef struct nib_data_queue {
+    nib_waiting *items;  /* [NIB_MOST_WAITING] in the order in which they came; buffers are kept */
+    nib_encoding *jobs;  /* [2 * NIB_MOST_WAITING] */
+    size_t count, bytes; /* of their texts */
+} nib_data_queue;
+
 typedef struct nib_data_reader {
     nib_ctx *ctx;
     const nib_data_options *o;
     const nib_dataset_source *in;
     nib_dataset *d;
     nib_shaper shaper;
-    nib_tokens tokens; /* of the record at hand */
-    nib_tokens prompt; /* of its prompt alone, where one is needed */
+    nib_data_queue queue;
     nib_unused_fields unused;
     nib_skipped_columns skipped;
     bool fatal;          /* what went wrong is no single record's fault */
@@ -42,8 +57,17 @@ nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id,
 /* The record is what was added since the last one: kept, or counted and left out. */
 nib_status nib_data_end_record(nib_data_reader *r, const char *where, bool cut, nib_error *err);
 
-/* data_text.c: r->shaper.example; a stream in windows */
-nib_status nib_data_add_text(nib_data_reader *r, const char *where, nib_error *err);
+/* data_queue.c: takes r->shaper.example into the queue, which is not full; encodes all that waits,
+ * on all threads: each has its own status then. */
+nib_status nib_data_queue_add(nib_data_reader *r, const char *where, nib_error *err);
+bool nib_data_queue_full(const nib_data_reader *r);
+nib_status nib_data_queue_encode(nib_data_reader *r, nib_error *err);
+void nib_data_queue_free(nib_data_reader *r);
+
+/* data_text.c: an example that was encoded; a stream in windows */
+nib_status nib_data_add_text(nib_data_reader *r, const nib_waiting *w, nib_error *err);
+/* How many of an example's bytes are a prompt that is to be encoded by itself as well; 0: none. */
+size_t nib_data_prompt_bytes(const nib_example *x);
 nib_status nib_data_add_stream(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err);
 /* data_ids.c */

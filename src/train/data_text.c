@@ -10,7 +10,7 @@
 
 #include "train/data_reader.h"
 
-/* What is trained of r->tokens. */
+/* What is trained of an example's tokens. */
 typedef struct choice {
     const nib_example *x;
     size_t first; /* tokens from here on; SIZE_MAX: by spans */
@@ -29,40 +29,47 @@ static bool is_trained(choice *c, const nib_token *t, size_t i)
     return x->spans[c->next].begin <= t->begin || (x->rendered && x->spans[c->next].begin < t->end);
 }
 
-/* The prompt is tokenized by itself as well: byte ranges do not tell, for a tokenizer may trim
- * them, compose characters or cut blanks by what follows them. */
-static nib_status choose(nib_data_reader *r, const char *where, choice *c, nib_error *err)
+size_t nib_data_prompt_bytes(const nib_example *x)
 {
-    const nib_example *x = &r->shaper.example;
-    size_t at = x->span_count ? x->spans[0].begin : 0, same = 0, own = 0;
-    nib_status status;
+    bool alone = !x->empty && !x->rendered && x->has_prompt && x->span_count;
 
-    *c = (choice){ x, SIZE_MAX, 0 };
-    if (x->rendered || !x->has_prompt || !at) return NIB_OK;
-    r->prompt.count = 0;
-    status = nib_tokenizer_encode(r->in->tokenizer, x->text.data, at, true, &r->prompt, NULL, err);
-    if (status) return nib_fail_in(err, status, "%s", where);
-    while (same < r->prompt.count && same < r->tokens.count &&
-           r->prompt.items[same].id == r->tokens.items[same].id)
+    return alone ? x->spans[0].begin : 0;
+}
+
+/* The prompt was tokenized by itself as well: byte ranges do not tell, for a tokenizer may trim
+ * them, compose characters or cut blanks by what follows them. */
+static nib_status choose(nib_data_reader *r, const nib_waiting *w, choice *c, nib_error *err)
+{
+    const nib_tokens *whole = &w->text->tokens, *prompt = &w->prompt->tokens;
+    size_t same = 0, own = 0;
+
+    *c = (choice){ &w->example, SIZE_MAX, 0 };
+    if (!nib_data_prompt_bytes(&w->example)) return NIB_OK;
+    if (w->prompt->status) {
+        *err = w->prompt->err;
+        return nib_fail_in(err, w->prompt->status, "%s", w->where);
+    }
+    while (same < prompt->count && same < whole->count &&
+           prompt->items[same].id == whole->items[same].id)
         same++;
     c->first = same;
-    for (size_t i = same; i < r->prompt.count; i++) own += !r->prompt.items[i].added_by_template;
+    for (size_t i = same; i < prompt->count; i++) own += !prompt->items[i].added_by_template;
     r->d->counts.split += own > 0;
     return NIB_OK;
 }
 
 /* A shape with a prompt must leave something untrained and something trained: all or nothing is a
  * mistake in the record or in the template.  Before truncation. */
-static nib_status check_share(nib_data_reader *r, choice c, const char *where, nib_error *err)
+static nib_status check_share(nib_data_reader *r, const nib_waiting *w, choice c, nib_error *err)
 {
-    const nib_example *x = &r->shaper.example;
+    const nib_tokens *tokens = &w->text->tokens;
     size_t trained = 0, own = 0;
 
-    for (size_t i = 0; i < r->tokens.count; i++) {
-        own += !r->tokens.items[i].added_by_template;
-        trained += is_trained(&c, &r->tokens.items[i], i);
+    for (size_t i = 0; i < tokens->count; i++) {
+        own += !tokens->items[i].added_by_template;
+        trained += is_trained(&c, &tokens->items[i], i);
     }
-    if (!x->has_prompt || (trained && trained < own)) return NIB_OK;
+    if (!w->example.has_prompt || (trained && trained < own)) return NIB_OK;
     /* all: the prompt is a part of the first token; none: the completion adds no token, the end
      * token is left */
     if (c.first != SIZE_MAX) return NIB_OK;
@@ -71,53 +78,54 @@ static nib_status check_share(nib_data_reader *r, choice c, const char *where, n
             err, NIB_E_FORMAT,
             "%s: all %zu tokens would be trained, though the shape (%s) gives a prompt that is "
             "not: is it empty?",
-            where, own, nib_shape_name(r->shaper.shape));
-    return nib_fail(err, NIB_E_FORMAT, "%s: none of its %zu tokens would be trained", where, own);
+            w->where, own, nib_shape_name(r->shaper.shape));
+    return nib_fail(err, NIB_E_FORMAT, "%s: none of its %zu tokens would be trained", w->where,
+                    own);
 }
 
 /* The end token where it is missing.  A record that fills the limit without it is cut as well. */
-static nib_status end_text(nib_data_reader *r, const char *where, bool *cut, nib_error *err)
+static nib_status end_text(nib_data_reader *r, const nib_waiting *w, bool *cut, nib_error *err)
 {
-    size_t n = r->tokens.count, limit = (size_t)r->o->max_seq_length;
+    size_t n = w->text->tokens.count, limit = (size_t)r->o->max_seq_length;
     int64_t eos = nib_tokenizer_eos(r->in->tokenizer);
-    bool ended = n && eos >= 0 && r->tokens.items[n - 1].id == (uint32_t)eos;
+    bool ended = n && eos >= 0 && w->text->tokens.items[n - 1].id == (uint32_t)eos;
 
-    *cut = n > limit || (n == limit && eos >= 0 && !ended && !r->shaper.example.rendered);
+    *cut = n > limit || (n == limit && eos >= 0 && !ended && !w->example.rendered);
     if (*cut)
         r->d->counts.truncated++;
-    else if (r->shaper.example.rendered || eos < 0 || n == 0)
+    else if (w->example.rendered || eos < 0 || n == 0)
         return NIB_OK;
     else if (!ended)
-        return nib_data_add_token(r, where, eos, true, err);
+        return nib_data_add_token(r, w->where, eos, true, err);
     else
         r->d->trained[r->d->used - 1] = 1; /* an end token that was there is trained as well */
     return NIB_OK;
 }
 
-nib_status nib_data_add_text(nib_data_reader *r, const char *where, nib_error *err)
+nib_status nib_data_add_text(nib_data_reader *r, const nib_waiting *w, nib_error *err)
 {
-    const nib_example *x = &r->shaper.example;
+    const nib_tokens *tokens = &w->text->tokens;
     size_t limit = (size_t)r->o->max_seq_length;
-    bool bos_twice = false, cut = false;
+    bool cut = false;
     choice c;
     nib_status status;
 
-    if (x->empty) return nib_data_end_record(r, where, false, err);
+    if (w->example.empty) return nib_data_end_record(r, w->where, false, err);
     if (!r->in->tokenizer)
         return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
-    r->tokens.count = 0;
-    status = nib_tokenizer_encode(r->in->tokenizer, x->text.data ? x->text.data : "", x->text.bytes,
-                                  !x->rendered, &r->tokens, &bos_twice, err);
-    if (status) return nib_fail_in(err, status, "%s", where);
-    r->d->counts.had_bos += bos_twice;
-    status = choose(r, where, &c, err);
-    if (!status) status = check_share(r, c, where, err);
-    for (size_t i = 0; i < nib_min(r->tokens.count, limit) && !status; i++) {
-        const nib_token *t = &r->tokens.items[i];
-        status = nib_data_add_token(r, where, t->id, is_trained(&c, t, i), err);
+    if (w->text->status) {
+        *err = w->text->err;
+        return nib_fail_in(err, w->text->status, "%s", w->where);
     }
-    if (!status) status = end_text(r, where, &cut, err);
-    return status ? status : nib_data_end_record(r, where, cut, err);
+    r->d->counts.had_bos += w->text->had_bos;
+    status = choose(r, w, &c, err);
+    if (!status) status = check_share(r, w, c, err);
+    for (size_t i = 0; i < nib_min(tokens->count, limit) && !status; i++) {
+        const nib_token *t = &tokens->items[i];
+        status = nib_data_add_token(r, w->where, t->id, is_trained(&c, t, i), err);
+    }
+    if (!status) status = end_text(r, w, &cut, err);
+    return status ? status : nib_data_end_record(r, w->where, cut, err);
 }
 
 /* One stream of tokens, cut into windows; everything is trained, no end token is added. */
@@ -126,22 +134,23 @@ nib_status nib_data_add_stream(nib_data_reader *r, const json_t *record, const c
 {
     const json_t *text = json_object_get(record, "text");
     size_t window = (size_t)r->o->max_seq_length;
+    nib_tokens tokens = { 0 };
     nib_status status;
 
     r->fatal = true;
     r->d->shape = r->shaper.shape = NIB_SHAPE_STREAM;
     if (!r->in->tokenizer)
         return nib_tokenizer_missing(r->in->model_dir, err);
-    r->tokens.count = 0;
     status = nib_tokenizer_encode(r->in->tokenizer, json_string_value(text),
-                                  json_string_length(text), true, &r->tokens, NULL, err);
-    if (status) return nib_fail_in(err, status, "%s", where);
-    for (size_t i = 0; i < r->tokens.count && !status; i++) {
-        status = nib_data_add_token(r, where, r->tokens.items[i].id, true, err);
-        if (!status && ((i + 1) % window == 0 || i + 1 == r->tokens.count)) {
+                                  json_string_length(text), true, &tokens, NULL, err);
+    if (status) nib_fail_in(err, status, "%s", where);
+    for (size_t i = 0; i < tokens.count && !status; i++) {
+        status = nib_data_add_token(r, where, tokens.items[i].id, true, err);
+        if (!status && ((i + 1) % window == 0 || i + 1 == tokens.count)) {
             r->d->counts.records++;
             status = nib_data_end_record(r, where, false, err);
         }
     }
+    nib_tokens_free(r->ctx, &tokens);
     return status;
 }

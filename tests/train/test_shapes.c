@@ -276,6 +276,85 @@ static void test_skip_bad(void)
           "%s", err.message);
 }
 
+/* --- many records: some hundred are encoded at once --- */
+
+enum { MANY = 700, FAR = 290, WRONG = 300 }; /* FAR's tokens are beyond the vocabulary */
+
+static uint32_t greatest_id(nib_tokenizer *t, const char *text)
+{
+    nib_tokens tokens = { 0 };
+    nib_error err = { .message = "" };
+    uint32_t most = 0;
+
+    CHECK(nib_tokenizer_encode(t, text, strlen(text), true, &tokens, NULL, &err) == NIB_OK, "%s",
+          err.message);
+    for (size_t i = 0; i < tokens.count; i++) most = nib_max(most, tokens.items[i].id);
+    nib_tokens_free(test_ctx(), &tokens);
+    return most;
+}
+
+/* Records 0, 1 ... of digits; FAR and WRONG (of which a field is no string) are bad. */
+static const char *many_records(void)
+{
+    static char text[MANY * 80];
+    size_t used = 0;
+
+    for (int i = 0; i < MANY; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "{\"prompt\": %s%d:\", \"completion\": \"%s%d\"}\n",
+                                 i == WRONG ? "1, \"x\": \"" : "\"", i,
+                                 i == FAR ? " the story" : "", i * 7);
+    return text;
+}
+
+/* The same records, counts and first bad one for any number of threads, in the file's order: what
+ * is found while a record is read comes after what is found when those before it are encoded. */
+static void test_many(void)
+{
+    nib_data_options o = options("a.jsonl", many_records());
+    const char *dir = test_data("models/pico");
+
+    for (int round = 0; round < 4; round++) {
+        nib_ctx *ctx = test_ctx_threads(round % 2 ? 3 : 1, NULL);
+        nib_error err = { .message = "" };
+        nib_dataset *d = NULL;
+        nib_tokenizer *t;
+        nib_dataset_source source;
+        nib_status status;
+
+        REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
+        source = (nib_dataset_source){ .options = &o, .model_dir = dir, .tokenizer = t,
+                                       .vocabulary = greatest_id(t, "0123456789:") + 1 };
+        REQUIRE(greatest_id(t, " the story") >= source.vocabulary, "of another tokenizer");
+        o.skip_bad = round >= 2;
+        status = nib_dataset_open(ctx, &source, &d, &err);
+        if (!o.skip_bad) {
+            CHECK(status == NIB_E_MISMATCH && strstr(err.message, "line 291"), "%s", err.message);
+        } else {
+            REQUIRE_OK(status, err);
+            CHECK(nib_dataset_count(d) == MANY - 2 && nib_dataset_counts(d).bad == 2 &&
+                      nib_dataset_counts(d).records == MANY, "%zu records", nib_dataset_count(d));
+            for (int i = 0, at = 0; i < MANY; i++) {
+                nib_tokens tokens = { 0 };
+                char want[40];
+                nib_record r;
+
+                if (i == FAR || i == WRONG) continue;
+                snprintf(want, sizeof want, "%d:%d", i, i * 7);
+                r = nib_dataset_record(d, (size_t)at++);
+                REQUIRE_OK(nib_tokenizer_encode(t, want, strlen(want), true, &tokens, NULL, &err),
+                           err);
+                CHECK(r.length == tokens.count + 1, "record %d: %u tokens", i, r.length);
+                for (size_t k = 0; k < tokens.count && k < r.length; k++)
+                    CHECK(r.ids[k] == tokens.items[k].id, "record %d, token %zu", i, k);
+                nib_tokens_free(ctx, &tokens);
+            }
+        }
+        nib_dataset_close(d);
+        nib_tokenizer_close(t);
+    }
+}
+
 static void test_truncation(void)
 {
     nib_data_options o = options(
@@ -384,6 +463,7 @@ int main(void)
                                        { "variables", test_variables },
                                        { "refusals", test_refusals },
                                        { "skip_bad", test_skip_bad },
+                                       { "many", test_many },
                                        { "truncation", test_truncation },
                                        { "hold_out", test_hold_out },
                                        { "allocations", test_allocations } };
