@@ -17,10 +17,22 @@ bool nib_ahead_guessed(const nib_ahead *a, uint32_t id)
     return a->at + 1 < a->count && a->ids[a->at + 1] == id;
 }
 
+/* The text is about to become so long that all of it is rotated otherwise (longrope): it is read
+ * again, as the reference does.  ids[count - 1] is still to come. */
+static nib_status read_again(nib_ahead *a, const uint32_t *ids, size_t count, nib_error *err)
+{
+    nib_state *state = a->conversation.state;
+
+    nib_state_reset(state);
+    state->reach = count;
+    return nib_decoder_read(a->decoder, a->conversation, ids, count - 1, 1, err);
+}
+
 nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_t room, size_t most,
                           nib_error *err)
 {
     nib_state *state = a->conversation.state;
+    size_t edge = state->graph->length_switch;
     uint32_t id = ids[count - 1];
 
     if (nib_ahead_guessed(a, id)) {
@@ -29,6 +41,11 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
     }
     if (a->count > 1) nib_lookup_learn(&a->lookup, a->count - 1, a->at);
     nib_state_truncate(state, state->tokens - (a->count - 1 - a->at));
+    if (edge && state->tokens == edge && state->reach <= edge) {
+        nib_status status = read_again(a, ids, count, err);
+        if (status) return status;
+    }
+    if (edge && state->reach <= edge) room = nib_min(room, edge - state->tokens - 1);
     a->ids[0] = id;
     a->count = 1 + nib_lookup_guess(&a->lookup, ids, count, room, a->ids + 1);
     a->at = 0;

@@ -214,6 +214,7 @@ nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logi
 nib_status nib_decoder_read(nib_decoder *d, nib_conversation c, const uint32_t *ids, size_t count,
                             size_t most, nib_error *err)
 {
+    c.state->reach = nib_max(c.state->reach, c.state->tokens + count);
     for (size_t done = 0; done < count;) {
         size_t chunk = nib_min(nib_min(count - done, NIB_PREFILL_CHUNK), d->plan->rows[NIB_TOKENS]);
         if (nib_should_stop(d->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");

@@ -173,6 +173,7 @@ struct nib_graph {
     nib_linear *head;
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
+    size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */
     float logit_scale, logit_cap; /* of the head's values (nib_set_logits) */
     size_t attention_count;
 };

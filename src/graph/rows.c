@@ -39,8 +39,9 @@ size_t nib_run_length(const nib_run *run, nib_axis axis, size_t sequence)
 {
     const uint32_t *offsets = run->batch->axes[axis].offsets;
     const nib_state *state = nib_batch_state(run->batch, sequence);
+    size_t length = offsets[sequence + 1] - offsets[sequence];
 
-    return (state ? state->tokens : 0) + offsets[sequence + 1] - offsets[sequence];
+    return state ? nib_max(state->tokens + length, state->reach) : length;
 }
 
 static unsigned slot_of(const nib_batch *b, size_t s) { return b->slots ? b->slots[s] : 0; }

@@ -59,7 +59,7 @@ void nib_state_destroy(nib_state *s)
     nib_free(s->ctx, s);
 }
 
-void nib_state_reset(nib_state *s) { s->tokens = 0; }
+void nib_state_reset(nib_state *s) { s->tokens = s->reach = 0; }
 
 void nib_state_truncate(nib_state *s, size_t tokens)
 {
@@ -75,4 +75,5 @@ void nib_state_copy(nib_state *to, const nib_state *from)
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].op->state) g->nodes[i].op->copy_state(&g->nodes[i], to, from);
     to->tokens = from->tokens;
+    to->reach = from->reach;
 }

@@ -14,6 +14,7 @@ struct nib_state {
     nib_ctx *ctx;
     const nib_graph *graph;
     size_t capacity, tokens; /* room, and what is held */
+    size_t reach;            /* the sequence is known to become at least so long; 0: nothing is */
     nib_arena memory;
     size_t *pieces;          /* [graph->attention_count] where each operation's piece begins */
 };
@@ -26,7 +27,9 @@ nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, n
                             nib_error *err);
 void nib_state_destroy(nib_state *s); /* NULL is fine */
 
-/* Forgets everything, or what came after the first `tokens` tokens. */
+/* Forgets everything, or what came after the first `tokens` tokens.  What depends on the length of
+ * the sequence (longrope) follows `reach`, where that is more than the tokens so far: who knows that
+ * a prompt comes in pieces sets it before the first. */
 void nib_state_reset(nib_state *s);
 void nib_state_truncate(nib_state *s, size_t tokens);
 /* Makes `to` hold what `from` holds; both are of one graph, and `to` has room for it. */

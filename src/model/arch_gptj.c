@@ -26,6 +26,8 @@ static void read_gptj(nib_reader *r, void *config)
     m->eps = nib_read_eps(r, "layer_norm_epsilon", 1e-5f);
     m->activation = nib_read_activation(r, "activation_function", "gelu_new");
     m->tied = nib_read_bool(r, "tie_word_embeddings", false);
+    nib_read_any(r, "rotary"); /* in published files; both are always so */
+    nib_read_any(r, "scale_attn_weights");
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
     rotary = nib_read_size_or_null(r, "rotary_dim", 64, m->head_dim);

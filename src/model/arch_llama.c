@@ -43,6 +43,8 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
     m->activation = nib_read_activation(r, "hidden_act", keys->activation);
     m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", keys->bias);
     m->tied = nib_read_bool(r, "tie_word_embeddings", keys->tied);
+    nib_read_must_be_off(r, "rope_interleaved", "halves of a head are rotated together");
+    nib_read_must_be_off(r, "use_mrope", "positions in several dimensions are not known");
     m->head_dim = read_head_dim(r, m, keys);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = keys->theta, .scaled = true,

@@ -25,6 +25,7 @@ static void read_phi3(nib_reader *r, void *config)
     m->inner = nib_read_size_or(r, "intermediate_size", 8192);
     m->positions = nib_read_size_or(r, "max_position_embeddings", 4096);
     nib_read_any(r, "original_max_position_embeddings"); /* longrope's; written without it too */
+    nib_read_any(r, "attention_bias"); /* in published files; there are no biases */
     m->window = nib_read_size_or_null(r, "sliding_window", 0, 0);
     m->eps = nib_read_eps(r, "rms_norm_eps", 1e-5f);
     m->activation = nib_read_activation(r, "hidden_act", "silu");
