@@ -1,5 +1,5 @@
-/* test_long.c - a model whose rotation changes with the length of the text (longrope): a prompt read
- * in pieces, and a text that grows beyond the edge, have the logits of the whole text at once. */
+/* test_long.c - a model whose rotation changes with the length of the text (longrope): a prompt in
+ * pieces, and a text that grows beyond the edge, have the logits of the whole text at once. */
 #include "test.h"
 
 #include <math.h>
