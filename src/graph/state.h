@@ -28,8 +28,8 @@ nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, n
 void nib_state_destroy(nib_state *s); /* NULL is fine */
 
 /* Forgets everything, or what came after the first `tokens` tokens.  What depends on the length of
- * the sequence (longrope) follows `reach`, where that is more than the tokens so far: who knows that
- * a prompt comes in pieces sets it before the first. */
+ * the sequence (longrope) follows `reach` where that is more than the tokens so far; who reads a
+ * prompt in pieces sets it before the first. */
 void nib_state_reset(nib_state *s);
 void nib_state_truncate(nib_state *s, size_t tokens);
 /* Makes `to` hold what `from` holds; both are of one graph, and `to` has room for it. */
