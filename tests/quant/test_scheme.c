@@ -13,6 +13,13 @@
 enum { ROWS = 9 };
 
 /* Forms by their text, and the type of the original. */
+/* Member by member: there is room between them that nobody sets. */
+static bool same_form(const nib_form *a, const nib_form *b)
+{
+    return a->scheme == b->scheme && a->dtype == b->dtype &&
+           memcmp(a->settings, b->settings, sizeof a->settings) == 0;
+}
+
 static const struct { const char *text; nib_dtype dtype; } forms[] = {
     { "dense", NIB_F32 },        { "dense", NIB_F16 },         { "dense", NIB_BF16 },
     { "nf4 64", NIB_F32 },       { "nf4 64 double", NIB_BF16 }, { "fp4 32", NIB_F16 },
@@ -118,7 +125,7 @@ static void check_form(const nib_weight *w, const nib_form *form, const char *wh
     nib_form_text(&is, twice);
     CHECK(strcmp(text, twice) == 0 && is.dtype == form->dtype && w->dtype == form->dtype,
           "%s: is %s %s", what, twice, nib_dtype_name(is.dtype));
-    CHECK(nib_form_parse(twice, &again) && memcmp(&again, form, sizeof again) == 0, "%s: read back",
+    CHECK(nib_form_parse(twice, &again) && same_form(&again, form), "%s: read back",
           what);
     CHECK(form->scheme->bytes(form, w->out, w->in, &bytes) && bytes == w->bytes &&
               w->bytes == w->owned_bytes,
@@ -136,7 +143,7 @@ static void check_blank(nib_ctx *ctx, const nib_form *form, size_t out, size_t i
 
     REQUIRE_OK(nib_weight_blank(ctx, form, out, in, &blank, &err), err);
     is = nib_weight_form(blank);
-    CHECK(nib_weight_is_blank(blank) && memcmp(&is, form, sizeof is) == 0 &&
+    CHECK(nib_weight_is_blank(blank) && same_form(&is, form) &&
               blank->bytes == bytes && !blank->owned_bytes,
           "%s: blank, %zu bytes", what, blank->bytes);
     REQUIRE_OK(nib_form_encode(ctx, form, blank, &filled, &err), err);
@@ -208,7 +215,7 @@ static void check_transposed(nib_ctx *ctx, const char *text, nib_dtype dtype, si
     REQUIRE_OK(nib_weight_transposed(ctx, stored, &w, &err), err);
     is = nib_weight_form(w);
     CHECK(w->out == out && w->in == in && w->bytes == stored->bytes &&
-              memcmp(&is, &form, sizeof is) == 0 &&
+              same_form(&is, &form) &&
               nib_weight_is_dense(w) == nib_weight_is_dense(stored),
           "%s: shape, bytes or form", what);
     for (size_t i = 0; i < out * in; i++) rows[i] = columns[i % in * out + i / in];
