@@ -12,7 +12,6 @@
 
 enum { ROWS = 9 };
 
-/* Forms by their text, and the type of the original. */
 /* Member by member: there is room between them that nobody sets. */
 static bool same_form(const nib_form *a, const nib_form *b)
 {
@@ -20,6 +19,7 @@ static bool same_form(const nib_form *a, const nib_form *b)
            memcmp(a->settings, b->settings, sizeof a->settings) == 0;
 }
 
+/* Forms by their text, and the type of the original. */
 static const struct { const char *text; nib_dtype dtype; } forms[] = {
     { "dense", NIB_F32 },        { "dense", NIB_F16 },         { "dense", NIB_BF16 },
     { "nf4 64", NIB_F32 },       { "nf4 64 double", NIB_BF16 }, { "fp4 32", NIB_F16 },
