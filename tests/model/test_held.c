@@ -103,7 +103,7 @@ static void test_refused(void)
     nib_ctx *ctx = test_ctx();
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
-        char name[8];
+        char name[16];
         char from[4096];
         path dir;
         nib_model *m = NULL;
@@ -210,7 +210,7 @@ static void test_tied_packed(void)
         tensor_list l = { .count = 0 };
         nib_model *m = NULL;
         size_t before = warnings;
-        char name[8];
+        char name[16];
         bool same = false;
         path dir;
 

@@ -75,7 +75,7 @@ static void make_batches(fixture *f)
     size_t t = 0, rows = 0;
 
     for (int s = 0; s < SEQUENCES; s++) {
-        char number[8];
+        char number[16];
         const nib_tensor *ids, *labels;
         snprintf(number, sizeof number, "%d", s);
         ids = need(f->expected, "%s%s", "ids.", number);
