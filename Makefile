@@ -213,7 +213,7 @@ FUZZERS := $(FUZZ_SRC:fuzz/%.c=$(BUILD)/fuzz/%)
 $(BUILD)/fuzz/%: fuzz/%.c $(BUILD)/libnibble.a
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(LINK) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	@$(COMPILE) -fsanitize=fuzzer -o $@ $^ $(LDFLAGS) $(LIBS)
 fuzzers: $(FUZZERS) # only for fuzz, which says how
 fuzz:
 	@$(MAKE) --no-print-directory $(PARALLEL) CC=$(FUZZ_CC) BUILD=build-fuzz SAN=address,undefined OPT="-O1 -g" \
