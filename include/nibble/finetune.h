@@ -34,6 +34,10 @@ typedef struct nib_lora_options {
     const int *layers_to_transform;
     size_t layers_to_transform_count;
     nib_names layers_pattern;
+    /* The fields that somebody gave a value, by their names, NULL at the end; NULL: those that are
+     * not the default.  With nib_finetune_options.adapter each must be the adapter's own value
+     * (NIB_E_INVALID), for that is what is used. */
+    const char *const *given;
 } nib_lora_options;
 
 /* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "job/finetune_job.h"
+#include "job/lora_continue.h"
 #include "job/lora_options.h"
 #include "job/memory.h"
 #include "job/open.h"
@@ -81,7 +82,10 @@ static nib_status open_adapter(job *j, nib_error *err)
     nib_peft_config config = nib_peft_config_default();
     nib_status status;
 
-    if (j->o->adapter) return nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
+    if (j->o->adapter) {
+        status = nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
+        return status ? status : nib_lora_continues(j->adapter, &j->o->lora, err);
+    }
     status = nib_lora_config(j->ctx, &j->o->lora, &config, err);
     if (status) return status;
     config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name,

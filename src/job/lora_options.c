@@ -27,6 +27,11 @@ static nib_status copy_patterns(nib_ctx *ctx, const nib_pattern *from, size_t co
     return NIB_OK;
 }
 
+bool nib_lora_knows_init(const char *init)
+{
+    return strcmp(init, "true") == 0 || strcmp(init, "false") == 0 || strcmp(init, "gaussian") == 0;
+}
+
 static nib_status read_words(const nib_lora_options *o, nib_peft_config *c, nib_error *err)
 {
     const char *bias = o->bias ? o->bias : "none",
@@ -36,7 +41,7 @@ static nib_status read_words(const nib_lora_options *o, nib_peft_config *c, nib_
     else if (strcmp(bias, "all") == 0) c->bias = NIB_PEFT_BIAS_ALL;
     else if (strcmp(bias, "lora_only") == 0) c->bias = NIB_PEFT_BIAS_LORA_ONLY;
     else return nib_fail(err, NIB_E_INVALID, "bias: '%s' is not none, all or lora_only", bias);
-    if (strcmp(init, "true") != 0 && strcmp(init, "false") != 0 && strcmp(init, "gaussian") != 0)
+    if (!nib_lora_knows_init(init))
         return nib_fail(err, NIB_E_INVALID,
                         "init_lora_weights: '%s' is not true, false or gaussian", init);
     strcpy(c->init_lora_weights, init);

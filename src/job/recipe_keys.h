@@ -68,6 +68,7 @@ typedef struct nib_recipe_given { /* of a row */
     unsigned char level; /* 0 not given, 1 in a file, 2 by nib_recipe_set() */
     unsigned line;
     const char *name;    /* the name that was used */
+    bool is_null;        /* null: the default */
 } nib_recipe_given;
 
 enum { NIB_RECIPE_SETTINGS = 16 };

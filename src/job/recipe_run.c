@@ -1,6 +1,7 @@
 /* recipe_run.c - the recipe of a run that has been opened: what was left open is filled in. */
 #include "base/outfile.h"
 #include "job/finetune_job.h"
+#include "job/lora_options.h"
 #include "job/recipe_keys.h"
 
 static nib_names names_of(const nib_peft_names *n)
@@ -10,11 +11,57 @@ static nib_names names_of(const nib_peft_names *n)
                         .all_linear = n->kind == NIB_PEFT_ALL_LINEAR };
 }
 
+/* Lists of a config as options have them. */
+typedef struct lists { nib_pattern *rank, *alpha; int *layers; } lists;
+
+static nib_pattern *patterns_of(nib_ctx *ctx, const nib_peft_pattern *p, size_t count)
+{
+    nib_pattern *made = nib_new_array(ctx, count, sizeof *made);
+
+    for (size_t i = 0; made && i < count; i++)
+        made[i] = (nib_pattern){ .name = p[i].key, .value = p[i].value };
+    return made;
+}
+
+/* The adapter's own config as options, which then give it again. */
+static nib_status options_of(nib_ctx *ctx, const nib_peft_config *c, nib_lora_options *o,
+                             lists *made, nib_error *err)
+{
+    static const char *const biases[] = { "none", "all", "lora_only" };
+
+    made->rank = patterns_of(ctx, c->rank_pattern, c->rank_count);
+    made->alpha = patterns_of(ctx, c->alpha_pattern, c->alpha_count);
+    made->layers = nib_new_array(ctx, c->layers_count, sizeof *made->layers);
+    if (!made->rank || !made->alpha || !made->layers)
+        return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    for (size_t i = 0; i < c->layers_count; i++) made->layers[i] = (int)c->layers[i];
+    o->r = (int)c->r;
+    o->lora_alpha = c->lora_alpha;
+    o->lora_dropout = c->lora_dropout;
+    o->use_rslora = c->use_rslora;
+    o->bias = biases[c->bias];
+    /* One that only PEFT initialises with is the adapter's own, which goes on being used. */
+    o->init_lora_weights = nib_lora_knows_init(c->init_lora_weights) ? c->init_lora_weights : NULL;
+    o->target_modules = names_of(&c->target_modules);
+    o->exclude_modules = names_of(&c->exclude_modules);
+    o->modules_to_save = names_of(&c->modules_to_save);
+    o->layers_pattern = names_of(&c->layers_pattern);
+    o->rank_pattern = made->rank;
+    o->rank_patterns = c->rank_count;
+    o->alpha_pattern = made->alpha;
+    o->alpha_patterns = c->alpha_count;
+    o->layers_to_transform = made->layers;
+    o->layers_to_transform_count = c->layers_count;
+    return NIB_OK;
+}
+
 nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
 {
     nib_finetune_options o = *j->o;
     const nib_peft_config *c = &j->adapter->config;
     nib_settings settings;
+    lists made = { 0 };
+    nib_status status;
 
     o.model.compute_dtype = j->model->graph->type == NIB_BF16 ? NIB_COMPUTE_BFLOAT16
                                                               : NIB_COMPUTE_FLOAT32;
@@ -22,15 +69,15 @@ nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
         j->model->asked.format->settings(&j->model->asked.form, &settings);
         o.model.settings = settings.items;
     }
-    o.lora.r = (int)c->r;
-    o.lora.lora_alpha = c->lora_alpha;
-    o.lora.lora_dropout = c->lora_dropout;
-    o.lora.use_rslora = c->use_rslora;
-    o.lora.target_modules = names_of(&c->target_modules);
+    status = options_of(j->ctx, c, &o.lora, &made, err);
     o.train.eval_steps = nib_finetune_eval_steps(&j->o->train);
     o.train.per_device_train_batch_size = j->trainer->o.per_device_train_batch_size;
     o.train.gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps;
-    return nib_recipe_write(j->ctx, &o, &j->recipe, err);
+    if (!status) status = nib_recipe_write(j->ctx, &o, &j->recipe, err);
+    nib_free(j->ctx, made.rank);
+    nib_free(j->ctx, made.alpha);
+    nib_free(j->ctx, made.layers);
+    return status;
 }
 
 nib_status nib_finetune_save_recipe(nib_finetune_job *j, const char *dir, nib_error *err)

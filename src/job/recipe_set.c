@@ -101,7 +101,7 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
     }
     if (status) return status;
     *given = (nib_recipe_given){ empty && row->key.use != NIB_RECIPE_USED ? 0 : level, n->key_line,
-                                 nib_recipe_rows[found].key.name };
+                                 nib_recipe_rows[found].key.name, empty };
     if (empty && row->kind == NIB_KEY_COMPUTE) given->level = 0;
     return NIB_OK;
 }
@@ -303,6 +303,23 @@ static void settle_evaluation(nib_recipe *r)
     }
 }
 
+/* Which of LoraConfig's fields were given a value, for an adapter that is trained further. */
+static nib_status list_lora(nib_recipe *r, nib_error *err)
+{
+    const char **given = nib_recipe_take(r, (nib_recipe_row_count + 1) * sizeof *given);
+    size_t count = 0;
+
+    if (!given) return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
+    for (size_t i = 0; i < nib_recipe_row_count; i++) {
+        const nib_recipe_row *row = &nib_recipe_rows[i];
+        if (row->key.use == NIB_RECIPE_USED && r->given[i].level && !r->given[i].is_null &&
+            strcmp(row->key.owner, "LoraConfig") == 0)
+            given[count++] = row->key.name;
+    }
+    r->v.o.lora.given = given;
+    return NIB_OK;
+}
+
 nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options **out,
                                        nib_error *err)
 {
@@ -310,6 +327,7 @@ nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options
 
     if (!status) status = settle_text_field(r, err);
     if (!status) status = settle_loss(r, err);
+    if (!status) status = list_lora(r, err);
     if (status) return status;
     settle_packing(r);
     settle_evaluation(r);

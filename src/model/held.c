@@ -1,6 +1,12 @@
 /* held.c - see held.h. */
 #include "model/held.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "quant/weight_settings.h"
+
 /* A value as the text that settings have: a list or object as JSON, null as NULL. */
 static char *text_of(nib_ctx *ctx, const json_t *value)
 {
@@ -82,4 +88,48 @@ bool nib_held_skips(const json_t *config, const nib_held *stored, const char *mo
         if (json_is_string(entry) && stored->format->skips(json_string_value(entry), module))
             return true;
     return false;
+}
+
+/* The same setting in two spellings: words of truth and numbers by what they mean. */
+static bool same_setting(const char *a, const char *b)
+{
+    const nib_setting x[] = { { "value", a }, { NULL } }, y[] = { { "value", b }, { NULL } };
+    bool truth = false, other = false;
+    char *end, *other_end;
+    double number = strtod(a, &end), other_number = strtod(b, &other_end);
+    nib_error ignored;
+
+    if (strcasecmp(a, b) == 0) return true;
+    if (*a && *b && !*end && !*other_end) return number == other_number;
+    return !nib_setting_bool(x, "", "value", &truth, &ignored) &&
+           !nib_setting_bool(y, "", "value", &other, &ignored) && truth == other;
+}
+
+nib_status nib_held_agrees(const nib_held *stored, const nib_setting *settings, const char *model,
+                           const nib_setting **idle, nib_error *err)
+{
+    char found[512] = "", form[NIB_FORM_ROOM];
+    nib_settings has = { 0 };
+    size_t used = 0;
+
+    *idle = NULL;
+    stored->format->settings(&stored->form, &has);
+    nib_form_text(&stored->form, form);
+    for (const nib_setting *s = settings; s && s->key && used < sizeof found; s++) {
+        const char *value = NULL;
+        bool flag = strncmp(s->key, "load_in_", 8) == 0;
+
+        for (size_t i = 0; i < has.count; i++)
+            if (nib_setting_is(s, has.items[i].key)) value = has.items[i].value;
+        if (!value && flag) value = nib_setting_is(s, stored->format->flag) ? "true" : "false";
+        if (s->value && !value) *idle = s;
+        if (!s->value || !value || same_setting(s->value, value)) continue;
+        used += (size_t)snprintf(found + used, sizeof found - used, "%s%s %s (stored: %s)",
+                                 used ? ", " : "", s->key, s->value, value);
+    }
+    if (!used) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID,
+                    "%s is quantized already (%s, %s), and these options contradict it: %s; leave "
+                    "them out, or take the model before it was quantized",
+                    model, stored->format->known, form, found);
 }

@@ -11,6 +11,12 @@
 nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
                          nib_error *err);
 
+/* Are the settings those that the model is stored with?  NIB_E_INVALID names all that are not, with
+ * both values, for a stored form is not changed.  *idle: one that belongs to another format, and so
+ * is without effect, or NULL. */
+nib_status nib_held_agrees(const nib_held *stored, const nib_setting *settings, const char *model,
+                           const nib_setting **idle, nib_error *err);
+
 /* Does config.json say that `module` stays dense in what is stored?  False where all is dense. */
 bool nib_held_skips(const json_t *config, const nib_held *stored, const char *module);
 

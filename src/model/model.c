@@ -57,13 +57,11 @@ static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_he
     nib_status status = nib_held_asked(o->settings, asked, &idle, err);
 
     if (status) return status;
-    if (asked->format && m->stored.format)
-        nib_note(m->ctx, "%s is quantized already (%s): its own settings are used", o->model,
-                 m->stored.format->known);
-    else if (idle)
+    if (m->stored.format) status = nib_held_agrees(&m->stored, o->settings, o->model, &idle, err);
+    if (!status && idle)
         nib_note(m->ctx, "%s is without effect: nothing asks for the weights it is about",
                  idle->key);
-    return NIB_OK;
+    return status;
 }
 
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
