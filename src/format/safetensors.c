@@ -55,6 +55,10 @@ static nib_status open_shard(nib_tensors *t, shard *s, char *path, nib_error *er
 
     s->path = path;
     if (!path) return nib_fail(err, NIB_E_NOMEM, "out of memory");
+    if (nib_file_is_lfs_pointer(path))
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a git-lfs pointer, not the weights themselves: run git lfs pull in "
+                        "its directory, or download the file", path);
     status = nib_filemap_open(path, &s->map, err);
     if (status) return status;
     status = nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);

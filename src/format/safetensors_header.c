@@ -194,6 +194,27 @@ static nib_status check_layout(const char *where, const nib_safetensors_header *
     return NIB_OK;
 }
 
+/* A download that broke off: tensors that pass the end of the file, and none that say otherwise.
+ * header: the bytes before the data. */
+static nib_status check_whole(json_t *root, const char *where, uint64_t header,
+                              uint64_t data_bytes, nib_error *err)
+{
+    uint64_t end = 0;
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(root, key, value) {
+        json_t *offset = json_array_get(json_object_get(value, "data_offsets"), 1);
+        if (json_integer_value(offset) > 0 && (uint64_t)json_integer_value(offset) > end)
+            end = (uint64_t)json_integer_value(offset);
+    }
+    if (end <= data_bytes) return NIB_OK;
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: truncated: its tensors end at byte %" PRIu64 " (data_offsets), the file "
+                    "has %" PRIu64 " bytes; download or copy it again",
+                    where, end + header, header + data_bytes);
+}
+
 static nib_status list_tensors(nib_ctx *ctx, json_t *root, const char *where, const uint8_t *data,
                                uint64_t data_bytes, nib_safetensors_header *h, nib_error *err)
 {
@@ -244,11 +265,12 @@ nib_status nib_safetensors_parse(nib_ctx *ctx, const uint8_t *base, size_t bytes
     header_bytes = nib_load_le64(base);
     if (header_bytes > NIB_SAFETENSORS_LARGEST_HEADER)
         return nib_fail(err, NIB_E_FORMAT,
-                        "%s: a header of %" PRIu64 " bytes, at most %d are allowed", where,
-                        header_bytes, NIB_SAFETENSORS_LARGEST_HEADER);
+                        "%s: a header of %" PRIu64 " bytes, at most %d are allowed: no "
+                        "safetensors file", where, header_bytes, NIB_SAFETENSORS_LARGEST_HEADER);
     if (header_bytes > bytes - 8) /* not "8 + header_bytes": it can wrap */
-        return nib_fail(err, NIB_E_FORMAT, "%s: a header of %" PRIu64 " bytes in a file of %zu",
-                        where, header_bytes, bytes);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: truncated, or no safetensors file: a header of %" PRIu64
+                        " bytes in a file of %zu", where, header_bytes, bytes);
     if (header_bytes < 2)
         return nib_fail(err, NIB_E_FORMAT,
                         "%s: a header of %" PRIu64 " bytes, at least 2 are needed", where,
@@ -267,6 +289,8 @@ nib_status nib_safetensors_parse(nib_ctx *ctx, const uint8_t *base, size_t bytes
         status = nib_fail(err, NIB_E_FORMAT, "%s: the header is not one JSON object", where);
         goto done;
     }
+    status = check_whole(root, where, 8 + header_bytes, bytes - 8 - header_bytes, err);
+    if (status) goto done;
     status = list_tensors(ctx, root, where, text + header_bytes, bytes - 8 - header_bytes, &h, err);
     if (status) goto done;
 
