@@ -149,12 +149,28 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     return status;
 }
 
+/* A parameter's tensor: under its name, or as some files have it with the adapter's name, which
+ * PEFT calls "default": M.lora_A.default.weight, M.lora_embedding_A.default. */
+static const nib_tensor *find_param(const nib_tensors *file, const nib_param *p)
+{
+    const nib_tensor *t = nib_tensors_find(file, p->name);
+    const char *branch = strstr(p->name, ".lora_"), *dot;
+    char name[640];
+
+    if (t || !branch) return t;
+    for (const char *next; (next = strstr(branch + 1, ".lora_"));) branch = next;
+    dot = strchr(branch + 1, '.');
+    if (!dot) dot = p->name + strlen(p->name);
+    snprintf(name, sizeof name, "%.*s.default%s", (int)(dot - p->name), p->name, dot);
+    return nib_tensors_find(file, name);
+}
+
 static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file,
                               nib_error *err)
 {
     for (size_t i = 0; i < a->params.count; i++) {
         nib_param *p = a->params.items[i];
-        const nib_tensor *t = nib_tensors_find(file, p->name);
+        const nib_tensor *t = find_param(file, p);
         nib_status status;
 
         if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", dir, p->name);
@@ -164,14 +180,56 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
     return NIB_OK;
 }
 
+/* PEFT holds one adapter for a tied embedding and head, and loads the head's values last: what it
+ * writes is twice the same.  Two that differ mean that somebody changed one of them. */
+static nib_status check_tied_values(const nib_adapter *a, const char *where, nib_error *err)
+{
+    const nib_branch *e = nib_branch_at(&a->model->embedding->branches, a->slot);
+    const nib_branch *h = nib_branch_at(&a->model->head->branches, a->slot);
+    bool same = true;
+
+    if (!a->config.ensure_weight_tying || !a->model->tied || !e || !h) return NIB_OK;
+    same = e->a->rows == h->b->cols && e->a->cols == h->b->rows && e->b->rows == h->a->cols &&
+           e->b->cols == h->a->rows;
+    for (size_t r = 0; same && r < e->a->rows; r++) {
+        for (size_t v = 0; same && v < e->a->cols; v++)
+            same = e->a->value[r * e->a->cols + v] == h->b->value[v * h->b->cols + r];
+        for (size_t d = 0; same && d < e->b->rows; d++)
+            same = e->b->value[d * e->b->cols + r] == h->a->value[r * h->a->cols + d];
+    }
+    if (same) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s: ensure_weight_tying is set, and the adapters of %s and %s differ",
+                    where, a->model->embedding->name, a->model->head->name);
+}
+
+/* Of a module saved whole PEFT may store its copy and the base's own weight once more
+ * (save_embedding_layers); what it loads is M.weight alone. */
+static bool is_saved_twice(const nib_adapter *a, const char *name)
+{
+    static const char *const infixes[] = { ".modules_to_save.", ".original_module." };
+
+    for (size_t i = 0; i < NIB_COUNT(infixes); i++) {
+        const char *at = strstr(name, infixes[i]), *rest;
+        char plain[640];
+
+        if (!at) continue;
+        rest = at + strlen(infixes[i]);
+        snprintf(plain, sizeof plain, "%.*s.%s", (int)(at - name), name, rest);
+        for (size_t k = 0; k < a->params.count; k++)
+            if (strcmp(a->params.items[k]->name, plain) == 0) return true;
+    }
+    return false;
+}
+
 /* Tensors that belong to no module mean another model, or a variant that is not computed. */
 static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file, nib_error *err)
 {
     for (size_t i = 0; i < nib_tensors_count(file); i++) {
         const nib_tensor *t = nib_tensors_at(file, i);
-        bool known = false;
+        bool known = is_saved_twice(a, t->name);
         for (size_t j = 0; j < a->params.count && !known; j++)
-            known = strcmp(a->params.items[j]->name, t->name) == 0;
+            known = find_param(file, a->params.items[j]) == t;
         if (!known)
             return nib_fail(err, NIB_E_MISMATCH,
                             "%s: tensor %s belongs to no module that adapter_config.json "
@@ -192,6 +250,7 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     status = nib_tensors_open(a->ctx, path, &file, err);
     if (!status && attach) status = attach_saved_embeddings(a, file, err);
     if (!status) status = read_values(a, dir, file, err);
+    if (!status) status = check_tied_values(a, dir, err);
     if (!status) status = refuse_leftovers(a, file, err);
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
@@ -205,18 +264,6 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
 nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err)
 {
     return read_tensors(a, dir, false, err);
-}
-
-/* Initialisers after which the adapter fits only a changed base (formats.md 3.3). */
-static bool changes_base(const char *init)
-{
-    static const char *const harmless[] = {
-        "true", "false", "gaussian", "eva", "orthogonal", "mica"
-    };
-
-    for (size_t i = 0; i < NIB_COUNT(harmless); i++)
-        if (strcmp(init, harmless[i]) == 0) return false;
-    return true;
 }
 
 nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
@@ -234,7 +281,7 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
         goto done;
     }
     status = nib_peft_config_read(model->ctx, dir, &a->config, err);
-    if (!status && changes_base(a->config.init_lora_weights))
+    if (!status && nib_peft_init_changes_base(a->config.init_lora_weights))
         status = nib_fail(err, NIB_E_UNSUPPORTED,
                           "%s: init_lora_weights is '%s', which changed the base model: "
                           "the adapter does not fit the original one",

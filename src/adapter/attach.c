@@ -152,12 +152,52 @@ static nib_status check_saved_bias(const nib_adapter *a, const char *module, con
                     a->dir ? a->dir : "adapter", module);
 }
 
+/* PEFT's ensure_weight_tying: where the embedding and the head are one tensor, and the targets name
+ * one of them by embed_tokens or lm_head (its EMBEDDING_LAYER_NAMES), both get the same adapter,
+ * the head the embedding's transposed.  Files hold both. */
+static nib_status is_tied_target(const nib_adapter *a, bool *yes, nib_error *err)
+{
+    static const char *const known[] = { "embed_tokens", "lm_head" };
+    const nib_peft_names *targets = &a->config.target_modules;
+    nib_status status = NIB_OK;
+
+    *yes = false;
+    if (!a->config.ensure_weight_tying || !a->model->tied) return NIB_OK;
+    for (size_t k = 0; k < NIB_COUNT(known) && !status && !*yes; k++) {
+        if (targets->kind == NIB_PEFT_REGEX)
+            status = nib_peft_match(a->match, known[k], false, false, yes, err);
+        for (size_t i = 0; targets->kind == NIB_PEFT_LIST && i < targets->count; i++) {
+            const char *dot = strrchr(targets->names[i], '.');
+            *yes |= strcmp(dot ? dot + 1 : targets->names[i], known[k]) == 0;
+        }
+    }
+    return status;
+}
+
+/* Two parameters that are one in PEFT would part when trained. */
+static nib_status check_tied(const nib_adapter *a, nib_error *err)
+{
+    bool saved = nib_peft_saves(&a->config, a->model->embedding->name) ||
+                 nib_peft_saves(&a->config, a->model->head->name);
+    bool target;
+    nib_status status = is_tied_target(a, &target, err);
+
+    if (status || !a->trains || !a->config.ensure_weight_tying || !a->model->tied) return status;
+    if (!target && !saved) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: ensure_weight_tying makes the adapters of %s and %s one, which is "
+                    "evaluated, merged and generated with but not trained further",
+                    a->dir ? a->dir : "adapter", a->model->embedding->name, a->model->head->name);
+}
+
 static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *err)
 {
-    bool target;
+    bool target, tied = false;
     nib_status status = nib_peft_match(a->match, e->name, false, false, &target, err);
 
+    if (!status && e == a->model->embedding) status = is_tied_target(a, &tied, err);
     if (status) return status;
+    target |= tied;
     if (nib_peft_saves(&a->config, e->name))
         return nib_attach_full_embedding(a, e, ".weight", err);
     if (!target) return NIB_OK;
@@ -166,10 +206,12 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
 
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
-    bool target, saved = nib_peft_saves(&a->config, l->name);
+    bool target, saved = nib_peft_saves(&a->config, l->name), tied = false;
     nib_status status = nib_peft_match(a->match, l->name, true, l == a->model->head, &target, err);
 
+    if (!status && l == a->model->head) status = is_tied_target(a, &tied, err);
     if (status) return status;
+    target |= tied;
     if (saved) {
         status = check_saved_bias(a, l->name, l->bias, err);
         if (status) return status;
@@ -180,7 +222,7 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     if (target) {
         status = attach_branch(a, l->name, &l->branches, l->weight->in, l->weight->out, false, err);
         if (status) return status;
-        }
+    }
     if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
                     (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
         status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", err);
@@ -255,6 +297,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
     nib_status status = check_slot(a, err);
 
     a->trains = train;
+    if (!status) status = check_tied(a, err);
     if (!status && train) status = check_names(a, err);
     for (size_t i = 0; i < m->embedding_count && !status; i++)
         status = attach_embedding(a, m->embeddings[i], err);

@@ -161,6 +161,16 @@ static nib_status read_text(const reader *r, const char *key, char **out)
     return *out ? NIB_OK : no_memory(r);
 }
 
+bool nib_peft_init_changes_base(const char *init)
+{
+    static const char *const harmless[] = { "true", "false", "gaussian", "eva", "orthogonal",
+                                            "mica" };
+
+    for (size_t i = 0; i < NIB_COUNT(harmless); i++)
+        if (strcmp(init, harmless[i]) == 0) return false;
+    return true;
+}
+
 static nib_status read_init(const reader *r, nib_peft_config *cfg)
 {
     static const char *const known[] = { "gaussian", "pissa", "olora", "eva", "corda", "loftq",
@@ -179,7 +189,7 @@ static nib_status read_init(const reader *r, nib_peft_config *cfg)
         return nib_fail(r->err, NIB_E_FORMAT, "%s: init_lora_weights %.100s is not known", r->where,
                         text ? text : "is neither true, false nor a string, and");
     strcpy(cfg->init_lora_weights, text);
-    if (strcmp(text, "gaussian") && strcmp(text, "orthogonal") && strcmp(text, "eva"))
+    if (nib_peft_init_changes_base(text))
         nib_warn(r->ctx, "%s: init_lora_weights is %s, which changed the base model's weights when "
                  "training began: the adapter fits only that changed base", r->where, text);
     return NIB_OK;
@@ -246,11 +256,6 @@ static nib_status refuse_variants(const reader *r)
     if (!off(json_object_get(r->root, "velora_config")))
         nib_warn(r->ctx, "%s: velora_config saves memory in training only, and is ignored",
                  r->where);
-    if (!off(json_object_get(r->root, "ensure_weight_tying")))
-        nib_warn(r->ctx,
-                 "%s: ensure_weight_tying is ignored: each use of a tied weight has its own "
-                 "adapter",
-                 r->where);
     json_object_foreach((json_t *)r->root, key, value) {
         bool known = false;
         for (size_t i = 0; i < NIB_COUNT(variants); i++) known |= strcmp(key, variants[i]) == 0;
@@ -304,6 +309,9 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = nib_json_get_bool(o, r->where, "fan_in_fan_out", &cfg->fan_in_fan_out, r->err)))
         return s;
     if ((s = nib_json_get_bool(o, r->where, "inference_mode", &cfg->inference_mode, r->err)))
+        return s;
+    if ((s = nib_json_get_bool(o, r->where, "ensure_weight_tying", &cfg->ensure_weight_tying,
+                               r->err)))
         return s;
     if ((s = read_bias(r, cfg))) return s;
     if ((s = read_init(r, cfg))) return s;

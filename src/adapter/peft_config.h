@@ -35,6 +35,7 @@ typedef struct nib_peft_config {
     double lora_alpha;      /* scale = alpha / r, or alpha / sqrt(r) with use_rslora */
     double lora_dropout;    /* [0, 1) */
     bool use_rslora, fan_in_fan_out, inference_mode;
+    bool ensure_weight_tying; /* embedding and head of a tied model have one adapter */
     nib_peft_bias bias;
     nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;
     int64_t *layers;        /* layers_to_transform */
@@ -57,6 +58,10 @@ nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *
                                 nib_error *err);
 nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
                                  nib_peft_config *out, nib_error *err);
+
+/* Did training begin by changing the base model's weights, so that the adapter fits only the
+ * changed ones (formats.md 3.3)? */
+bool nib_peft_init_changes_base(const char *init_lora_weights);
 
 /* The rules between fields that PEFT raises errors for; also for a config made here. */
 nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, nib_error *err);

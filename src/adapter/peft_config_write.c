@@ -117,7 +117,7 @@ static void put_config(nib_text *t, const nib_peft_config *cfg)
     text_or_null(t, "base_model_name_or_path", cfg->base_model_name_or_path);
     text_or_null(t, "bias", bias[cfg->bias]);
     raw(t, "corda_config", "null");
-    raw(t, "ensure_weight_tying", "false");
+    raw(t, "ensure_weight_tying", cfg->ensure_weight_tying ? "true" : "false");
     raw(t, "eva_config", "null");
     names(t, "exclude_modules", &cfg->exclude_modules);
     boolean(t, "fan_in_fan_out", cfg->fan_in_fan_out);

@@ -1,0 +1,170 @@
+/* test_adapter_files.c - the forms of adapter files that PEFT 0.21.2 writes and reads: the logits
+ * are its own (tests/golden/make/adapter_files_golden.py), with the adapter and merged. */
+#include "test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapter/adapter.h"
+#include "base/filemap.h"
+#include "base/outfile.h"
+#include "graph/readout.h"
+#include "nibble/merge.h"
+
+enum { VOCABULARY = 32, TOKENS = 12 };
+static const char top[] = "tests/golden/adapter-files";
+
+typedef struct path { char s[600]; } path;
+
+static path joined(const char *dir, const char *name)
+{
+    path p;
+    if ((size_t)snprintf(p.s, sizeof p.s, "%s/%s", dir, name) >= sizeof p.s) abort();
+    return p;
+}
+
+static path golden(const char *name) { return joined(test_data(top), name); }
+
+static nib_status open_model(nib_ctx *ctx, const char *dir, nib_model **out, nib_error *err)
+{
+    nib_model_options o = { .model = dir };
+    return nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
+}
+
+static bool compute(nib_model *m, const uint32_t *ids, float *logits)
+{
+    uint32_t offsets[2] = { 0, TOKENS }, rows[TOKENS];
+    nib_batch batch = { .sequences = 1,
+                        .axes = { [NIB_TOKENS] = { .count = TOKENS, .offsets = offsets },
+                                  [NIB_LOGIT_ROWS] = { .count = TOKENS, .picks = rows } },
+                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
+    nib_plan *plan = NULL;
+    nib_run *run = NULL;
+    nib_error err;
+    bool good;
+
+    for (uint32_t i = 0; i < TOKENS; i++) rows[i] = i;
+    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, TOKENS, TOKENS, &plan, &err) &&
+           !nib_run_create(m->ctx, m->graph, plan, TOKENS, &run, &err);
+    CHECK(good, "%s", err.message);
+    if (good) {
+        nib_run_forward(run, &batch);
+        nib_run_logits(run, 0, TOKENS, logits);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(m->ctx, plan);
+    return good;
+}
+
+/* Are the model's logits, with the adapter or (NULL) without, those that the golden file has? */
+static void check_logits(nib_ctx *ctx, const char *dir, const char *adapter, const char *name)
+{
+    float got[TOKENS * VOCABULARY];
+    char key[64];
+    nib_tensors *expected = NULL;
+    nib_model *m = NULL;
+    nib_adapter *a = NULL;
+    nib_error err;
+    bool good = !nib_tensors_open(ctx, golden("expected.safetensors").s, &expected, &err) &&
+                !open_model(ctx, dir, &m, &err) &&
+                (!adapter || !nib_adapter_open(m, adapter, 0, false, &a, &err));
+
+    CHECK(good, "%s: %s", name, err.message);
+    snprintf(key, sizeof key, "%s.logits", name);
+    if (good && compute(m, nib_tensors_find(expected, "ids")->data, got)) {
+        const float *want = nib_tensors_find(expected, key)->data;
+        double worst = 0;
+        for (size_t i = 0; i < NIB_COUNT(got); i++) {
+            double d = fabs((double)got[i] - (double)want[i]);
+            if (!(d <= worst)) worst = d;
+        }
+        CHECK(worst <= 1e-5, "%s: logits differ by %g", name, worst);
+    }
+    nib_adapter_close(a);
+    nib_model_close(m);
+    nib_tensors_close(expected);
+}
+
+static const struct { const char *base, *name; } forms[] = {
+    { "base", "default-keys" }, { "base", "saved-twice" }, { "base", "mica" },
+    { "tied", "tied-targets" }, { "tied", "tied-head" },   { "tied", "tied-saved" },
+};
+
+static void test_forms(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(forms); i++) {
+        nib_ctx *ctx = test_ctx();
+        path base = golden(forms[i].base), adapter = golden(forms[i].name);
+        path out = joined(test_tmpdir(), forms[i].name);
+        nib_merge_options o = { .model = base.s, .adapter = adapter.s, .out = out.s,
+                                .dtype = "float32" };
+        nib_error err;
+
+        check_logits(ctx, base.s, adapter.s, forms[i].name);
+        CHECK(nib_ctx_warning_count(ctx) == 0, "%s: %s", forms[i].name,
+              nib_ctx_warning(ctx, 0).text);
+        REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+        check_logits(ctx, out.s, NULL, forms[i].name);
+    }
+}
+
+static void check_refused(const char *base, const char *adapter, bool train, nib_status want,
+                          const char *said)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_model *m = NULL;
+    nib_adapter *a = NULL;
+    nib_error err = { 0 };
+
+    REQUIRE_OK(open_model(ctx, golden(base).s, &m, &err), err);
+    CHECK(nib_adapter_open(m, adapter, 0, train, &a, &err) == want && strstr(err.message, said),
+          "%s: %s", adapter, err.message);
+    nib_adapter_close(a);
+    nib_model_close(m);
+}
+
+/* A copy of `from` in which each `find` of adapter_model.safetensors is `put`, as long. */
+static path edited(const char *from, const char *find, const char *put)
+{
+    static const char *const files[] = { "adapter_config.json", "adapter_model.safetensors" };
+    path dir = { 0 };
+    nib_ctx *ctx = test_ctx();
+
+    snprintf(dir.s, sizeof dir.s, "%s", test_tmpdir());
+    for (size_t i = 0; i < NIB_COUNT(files); i++) {
+        path file = joined(golden(from).s, files[i]);
+        char *text, *at;
+        size_t bytes, changed = 0;
+        nib_error err;
+
+        if (nib_file_read(ctx, file.s, 1 << 20, &text, &bytes, &err)) abort();
+        at = i == 1 ? text : NULL;
+        while (at && (at = memmem(at, bytes - (size_t)(at - text), find, strlen(find)))) {
+            memcpy(at, put, strlen(put));
+            changed++;
+        }
+        CHECK(i == 0 || changed, "%s is not in %s", find, file.s);
+        if (nib_outfile_replace(ctx, joined(dir.s, files[i]).s, text, bytes, &err)) abort();
+        nib_free(ctx, text);
+    }
+    return dir;
+}
+
+static void test_refusals(void)
+{
+    check_refused("tied", golden("tied-targets").s, true, NIB_E_UNSUPPORTED, "ensure_weight_tying");
+    check_refused("tied", golden("tied-saved").s, true, NIB_E_UNSUPPORTED, "ensure_weight_tying");
+    /* the name of another adapter than PEFT's "default" is none of this file's */
+    check_refused("base", edited("default-keys", ".default.", ".another.").s, false,
+                  NIB_E_MISMATCH, "lora_A.weight is missing");
+    /* what is stored beside a module that is not saved whole */
+    check_refused("base", edited("saved-twice", "lm_head.original_", "lm_tail.original_").s, false,
+                  NIB_E_MISMATCH, "lm_tail.original_module.weight belongs to no module");
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "forms", test_forms }, { "refusals", test_refusals } };
+    return test_main("adapter_files", cases, NIB_COUNT(cases));
+}
