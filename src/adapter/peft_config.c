@@ -2,6 +2,7 @@
 #include "adapter/peft_config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "base/filemap.h"
@@ -9,7 +10,8 @@
 
 nib_peft_config nib_peft_config_default(void)
 {
-    return (nib_peft_config){ .r = 8, .lora_alpha = 8, .init_lora_weights = "true" };
+    return (nib_peft_config){ .r = 8, .lora_alpha = 8, .init_lora_weights = "true",
+                              .peft_type = "LORA" };
 }
 
 void nib_peft_names_free(nib_ctx *ctx, nib_peft_names *names)
@@ -34,6 +36,7 @@ void nib_peft_config_free(nib_ctx *ctx, nib_peft_config *cfg)
     free_pattern(ctx, cfg->rank_pattern, cfg->rank_count);
     free_pattern(ctx, cfg->alpha_pattern, cfg->alpha_count);
     nib_free(ctx, cfg->layers);
+    nib_free(ctx, cfg->not_computed);
     nib_free(ctx, cfg->task_type);
     nib_free(ctx, cfg->base_model_name_or_path);
     nib_free(ctx, cfg->revision);
@@ -66,6 +69,7 @@ typedef struct reader {
     const json_t *root;
     const char *where;
     nib_error *err;
+    bool describes; /* what is not computed is noted, not refused */
 } reader;
 
 static nib_status no_memory(const reader *r)
@@ -204,13 +208,43 @@ static bool off(const json_t *value)
            (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static nib_status refuse_variants(const reader *r)
+/* Kinds of adapters that are LoRA by peft_type and are not computed, by the key that asks for
+ * them. */
+static const struct { const char *key, *name; } variants[] = {
+    { "use_dora", "DoRA" },
+    { "lora_bias", "a bias of the low-rank branch" },
+    { "alora_invocation_tokens", "activated LoRA" },
+    { "arrow_config", "Arrow routing" },
+    { "kasa_config", "KaSA" },
+    { "use_bdlora", "block-diagonal LoRA" },
+    { "use_qalora", "QA-LoRA" },
+    { "monteclora_config", "MonteCLoRA" },
+    { "layer_replication", "repeated layers" },
+    { "target_parameters", "LoRA on bare parameters" },
+    { "trainable_token_indices", "trainable tokens" },
+    { "megatron_config", "Megatron layers" },
+};
+
+/* One more kind that is not computed: an error, or a part of the description. */
+static nib_status note_variant(const reader *r, nib_peft_config *cfg, const char *name,
+                               const char *key)
 {
-    static const char *const variants[] = {
-        "use_dora", "lora_bias", "alora_invocation_tokens", "arrow_config", "kasa_config",
-        "use_bdlora", "use_qalora", "monteclora_config", "layer_replication", "target_parameters",
-        "trainable_token_indices", "megatron_config",
-    };
+    char *longer;
+
+    if (!r->describes)
+        return nib_fail(r->err, NIB_E_UNSUPPORTED,
+                        "%s: %s is set (%s), and nibble does not compute this kind of adapter",
+                        r->where, key, name);
+    longer = nib_sprintf(r->ctx, "%s%s%s (%s)", cfg->not_computed ? cfg->not_computed : "",
+                         cfg->not_computed ? ", " : "", name, key);
+    if (!longer) return no_memory(r);
+    nib_free(r->ctx, cfg->not_computed);
+    cfg->not_computed = longer;
+    return NIB_OK;
+}
+
+static nib_status read_variants(const reader *r, nib_peft_config *cfg)
+{
     /* those read, and those that do not change a loaded adapter */
     static const char *const fields[] = {
         "peft_type",
@@ -244,38 +278,39 @@ static nib_status refuse_variants(const reader *r)
         "velora_config",
         "runtime_config",
     };
+    nib_status status;
     json_t *value;
     const char *key;
 
-    for (size_t i = 0; i < NIB_COUNT(variants); i++)
-        if (!off(json_object_get(r->root, variants[i])))
-            return nib_fail(r->err, NIB_E_UNSUPPORTED,
-                            "%s: %s is set, and nibble does not compute this "
-                            "kind of adapter",
-                            r->where, variants[i]);
+    for (size_t i = 0; i < NIB_COUNT(variants); i++) {
+        if (off(json_object_get(r->root, variants[i].key))) continue;
+        status = note_variant(r, cfg, variants[i].name, variants[i].key);
+        if (status) return status;
+    }
     if (!off(json_object_get(r->root, "velora_config")))
         nib_warn(r->ctx, "%s: velora_config saves memory in training only, and is ignored",
                  r->where);
     json_object_foreach((json_t *)r->root, key, value) {
         bool known = false;
-        for (size_t i = 0; i < NIB_COUNT(variants); i++) known |= strcmp(key, variants[i]) == 0;
+        for (size_t i = 0; i < NIB_COUNT(variants); i++) known |= strcmp(key, variants[i].key) == 0;
         for (size_t i = 0; i < NIB_COUNT(fields); i++) known |= strcmp(key, fields[i]) == 0;
         if (!known) nib_warn(r->ctx, "%s: %.200s is not known, and ignored", r->where, key);
     }
     return NIB_OK;
 }
 
-static nib_status read_type(const reader *r)
+static nib_status read_type(const reader *r, nib_peft_config *cfg)
 {
     const char *type = NULL;
     nib_status status = nib_json_get_string(r->root, r->where, "peft_type", &type, r->err);
 
     if (status) return status;
     if (!type) return nib_fail(r->err, NIB_E_FORMAT, "%s: peft_type is missing", r->where);
-    if (strcmp(type, "LORA"))
-        return nib_fail(r->err, NIB_E_UNSUPPORTED, "%s: peft_type %.100s, only LORA is supported",
-                        r->where, type);
-    return NIB_OK;
+    snprintf(cfg->peft_type, sizeof cfg->peft_type, "%s", type);
+    if (strcmp(type, "LORA") == 0) return NIB_OK;
+    if (r->describes) return note_variant(r, cfg, cfg->peft_type, "peft_type");
+    return nib_fail(r->err, NIB_E_UNSUPPORTED, "%s: peft_type %.100s, only LORA is supported",
+                    r->where, type);
 }
 
 static nib_status read_bias(const reader *r, nib_peft_config *cfg)
@@ -300,8 +335,11 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     const json_t *o = r->root;
     nib_status s;
 
-    if ((s = read_type(r))) return s;
-    if ((s = refuse_variants(r))) return s;
+    if ((s = read_type(r, cfg))) return s;
+    if ((s = read_text(r, "task_type", &cfg->task_type))) return s;
+    if ((s = read_text(r, "base_model_name_or_path", &cfg->base_model_name_or_path))) return s;
+    if (strcmp(cfg->peft_type, "LORA") != 0) return NIB_OK; /* described: other fields */
+    if ((s = read_variants(r, cfg))) return s;
     if ((s = nib_json_get_int(o, r->where, "r", 1, INT32_MAX, &cfg->r, r->err))) return s;
     if ((s = nib_json_get_float(o, r->where, "lora_alpha", &cfg->lora_alpha, r->err))) return s;
     if ((s = nib_json_get_float(o, r->where, "lora_dropout", &cfg->lora_dropout, r->err))) return s;
@@ -323,8 +361,6 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = read_pattern(r, "rank_pattern", true, &cfg->rank_pattern, &cfg->rank_count))) return s;
     if ((s = read_pattern(r, "alpha_pattern", false, &cfg->alpha_pattern, &cfg->alpha_count)))
         return s;
-    if ((s = read_text(r, "task_type", &cfg->task_type))) return s;
-    if ((s = read_text(r, "base_model_name_or_path", &cfg->base_model_name_or_path))) return s;
     if ((s = read_text(r, "revision", &cfg->revision))) return s;
     if ((s = read_text(r, "peft_version", &cfg->peft_version))) return s;
     if (cfg->target_modules.kind == NIB_PEFT_REGEX &&
@@ -357,12 +393,12 @@ nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, 
     return NIB_OK;
 }
 
-nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
-                                 nib_peft_config *out, nib_error *err)
+static nib_status parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                        bool describes, nib_peft_config *out, nib_error *err)
 {
     nib_peft_config cfg = nib_peft_config_default();
     json_t *root = NULL;
-    reader r = { .ctx = ctx, .where = where, .err = err };
+    reader r = { .ctx = ctx, .where = where, .err = err, .describes = describes };
     nib_status status = nib_json_parse(text, bytes, where, 0, &root, err);
 
     if (status) goto done;
@@ -381,7 +417,14 @@ done:
     return status;
 }
 
-nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *out, nib_error *err)
+nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                                 nib_peft_config *out, nib_error *err)
+{
+    return parse(ctx, text, bytes, where, false, out, err);
+}
+
+static nib_status read_file(nib_ctx *ctx, const char *dir, bool describes, nib_peft_config *out,
+                            nib_error *err)
 {
     enum { LARGEST = 64 << 20 };
     char *path = nib_sprintf(ctx, "%s/adapter_config.json", dir), *text = NULL;
@@ -390,8 +433,19 @@ nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     status = nib_file_read(ctx, path, LARGEST, &text, &bytes, err);
-    if (!status) status = nib_peft_config_parse(ctx, text, bytes, path, out, err);
+    if (!status) status = parse(ctx, text, bytes, path, describes, out, err);
     nib_free(ctx, text);
     nib_free(ctx, path);
     return status;
+}
+
+nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *out, nib_error *err)
+{
+    return read_file(ctx, dir, false, out, err);
+}
+
+nib_status nib_peft_config_describe(nib_ctx *ctx, const char *dir, nib_peft_config *out,
+                                    nib_error *err)
+{
+    return read_file(ctx, dir, true, out, err);
 }

@@ -44,6 +44,9 @@ typedef struct nib_peft_config {
     nib_peft_pattern *rank_pattern, *alpha_pattern;
     size_t rank_count, alpha_count;
     char init_lora_weights[32]; /* "true", "false", "gaussian", "pissa", ... */
+    char peft_type[32];         /* "LORA"; another only in a description */
+    /* Of a description: what nibble does not compute, "DoRA (use_dora), ..."; NULL: nothing. */
+    char *not_computed;
     char *task_type, *base_model_name_or_path, *revision, *peft_version; /* NULL: null */
 } nib_peft_config;
 
@@ -58,6 +61,11 @@ nib_status nib_peft_config_read(nib_ctx *ctx, const char *dir, nib_peft_config *
                                 nib_error *err);
 nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
                                  nib_peft_config *out, nib_error *err);
+
+/* The same for showing it: a variant, or another method than LoRA, is no error but stands in
+ * out->not_computed.  Of another method only base_model_name_or_path and task_type are read. */
+nib_status nib_peft_config_describe(nib_ctx *ctx, const char *dir, nib_peft_config *out,
+                                    nib_error *err);
 
 /* Did training begin by changing the base model's weights, so that the adapter fits only the
  * changed ones (formats.md 3.3)? */

@@ -207,9 +207,39 @@ static json_t *names_value(const nib_peft_names *names)
     return list;
 }
 
-static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+/* Why the other verbs refuse the adapter; NULL: they do not. */
+static json_t *why_refused(nib_ctx *ctx, const nib_peft_config *cfg)
+{
+    bool changed = nib_peft_init_changes_base(cfg->init_lora_weights);
+    char *text = nib_sprintf(ctx, "%s%s%s%s", cfg->not_computed ? cfg->not_computed : "",
+                             cfg->not_computed && changed ? ", " : "",
+                             changed ? "a base model that init_lora_weights changed: "
+                                       "the adapter does not fit the original one"
+                                     : "",
+                             cfg->not_computed ? "; only inspect takes such an adapter" : "");
+    json_t *made = text ? json_string(text) : NULL;
+
+    nib_free(ctx, text);
+    return made;
+}
+
+static bool set_lora(json_t *report, const nib_peft_config *cfg)
 {
     static const char *const biases[] = { "none", "all", "lora_only" };
+
+    return set_count(report, "rank", (uint64_t)cfg->r) &&
+           !json_object_set_new(report, "alpha", json_real(cfg->lora_alpha)) &&
+           !json_object_set_new(report, "dropout", json_real(cfg->lora_dropout)) &&
+           !json_object_set_new(report, "rslora", json_boolean(cfg->use_rslora)) &&
+           !json_object_set_new(report, "init_lora_weights",
+                                json_string(cfg->init_lora_weights)) &&
+           !json_object_set_new(report, "bias", json_string(biases[cfg->bias])) &&
+           !json_object_set_new(report, "target_modules", names_value(&cfg->target_modules)) &&
+           !json_object_set_new(report, "modules_to_save", names_value(&cfg->modules_to_save));
+}
+
+static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
+{
     nib_peft_config cfg = { 0 };
     nib_tensors *tensors = NULL;
     char *file = nib_sprintf(ctx, "%s/adapter_model.safetensors", path);
@@ -217,19 +247,16 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
     nib_status status;
 
     if (!file) return no_memory(path, err);
-    status = nib_peft_config_read(ctx, path, &cfg, err);
+    status = nib_peft_config_describe(ctx, path, &cfg, err);
     if (!status) status = nib_tensors_open(ctx, file, &tensors, err);
     if (status) goto done;
     if (json_object_set_new(report, "kind", json_string("adapter")) ||
+        json_object_set_new(report, "peft_type", json_string(cfg.peft_type)) ||
+        ((cfg.not_computed || nib_peft_init_changes_base(cfg.init_lora_weights)) &&
+         json_object_set_new(report, "not_computed", why_refused(ctx, &cfg))) ||
         json_object_set_new(report, "base_model", cfg.base_model_name_or_path
                             ? json_string(cfg.base_model_name_or_path) : json_null()) ||
-        !set_count(report, "rank", (uint64_t)cfg.r) ||
-        json_object_set_new(report, "alpha", json_real(cfg.lora_alpha)) ||
-        json_object_set_new(report, "dropout", json_real(cfg.lora_dropout)) ||
-        json_object_set_new(report, "rslora", json_boolean(cfg.use_rslora)) ||
-        json_object_set_new(report, "bias", json_string(biases[cfg.bias])) ||
-        json_object_set_new(report, "target_modules", names_value(&cfg.target_modules)) ||
-        json_object_set_new(report, "modules_to_save", names_value(&cfg.modules_to_save)) ||
+        (strcmp(cfg.peft_type, "LORA") == 0 && !set_lora(report, &cfg)) ||
         !sum_tensors(tensors, &sum) || !set_count(report, "parameters", sum.elements) ||
         !set_totals(report, &sum))
         status = no_memory(path, err);
@@ -292,7 +319,7 @@ static nib_status holds(nib_ctx *ctx, const char *dir, const char *name, bool *y
 
 static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
-    bool adapter = false, model = false;
+    bool adapter = false, model = false, weights = false;
     struct stat at;
     nib_status status;
 
@@ -302,8 +329,10 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
     if (!S_ISDIR(at.st_mode)) return report_file(ctx, path, report, err);
     status = holds(ctx, path, "adapter_config.json", &adapter, err);
     if (!status) status = holds(ctx, path, "config.json", &model, err);
+    /* A trainer that saves an adapter may put its base's config.json beside it. */
+    if (!status) status = holds(ctx, path, "adapter_model.safetensors", &weights, err);
     if (status) return status;
-    if (model) return report_model(ctx, path, report, err);
+    if (model && !(adapter && weights)) return report_model(ctx, path, report, err);
     if (adapter) return report_adapter(ctx, path, report, err);
     return nib_fail(err, NIB_E_FORMAT,
                     "%s: holds neither config.json (a model) nor adapter_config.json "

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/filemap.h"
 #include "base/outfile.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -138,6 +139,56 @@ static void test_adapter_and_file(void)
     nib_report_free(ctx, text);
 }
 
+/* What other verbs refuse is shown, with the reason; a config.json beside an adapter is its
+ * base's. */
+static void test_shown_adapters(void)
+{
+    static const struct { const char *name, *init, *why; } shown[] = {
+        { "dora", "true", "DoRA (use_dora)" },
+        { "tokens", "true", "trainable tokens (trainable_token_indices)" },
+        { "pissa", "pissa", "init_lora_weights changed" },
+        { "mica", "mica", NULL },
+    };
+    static const char other[] = "{\"peft_type\": \"IA3\", \"base_model_name_or_path\": \"b\"}";
+    nib_ctx *ctx = test_ctx();
+    char path[600], file[700], *bytes;
+    size_t count;
+    json_t *report;
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(shown); i++) {
+        const char *why;
+        snprintf(path, sizeof path, "%s/%s", test_data("tests/golden/adapter-files"),
+                 shown[i].name);
+        REQUIRE(report = inspect(ctx, path));
+        check_word(report, "kind", "adapter");
+        check_word(report, "peft_type", "LORA");
+        check_word(report, "init_lora_weights", shown[i].init);
+        check_number(report, "rank", 2);
+        why = json_string_value(json_object_get(report, "not_computed"));
+        CHECK(shown[i].why ? why && strstr(why, shown[i].why) : !why, "%s: %s", shown[i].name,
+              why ? why : "computed");
+        json_decref(report);
+    }
+    snprintf(path, sizeof path, "%s", test_tmpdir());
+    snprintf(file, sizeof file, "%s/adapter_model.safetensors",
+             test_data("tests/golden/adapter-files/mica"));
+    REQUIRE_OK(nib_file_read(ctx, file, 1 << 20, &bytes, &count, &err), err);
+    snprintf(file, sizeof file, "%s/adapter_model.safetensors", path);
+    REQUIRE_OK(nib_outfile_replace(ctx, file, bytes, count, &err), err);
+    nib_free(ctx, bytes);
+    snprintf(file, sizeof file, "%s/adapter_config.json", path);
+    REQUIRE_OK(nib_outfile_replace(ctx, file, other, strlen(other), &err), err);
+    snprintf(file, sizeof file, "%s/config.json", path);
+    REQUIRE_OK(nib_outfile_replace(ctx, file, "{}", 2, &err), err);
+    REQUIRE(report = inspect(ctx, path));
+    check_word(report, "kind", "adapter");
+    check_word(report, "peft_type", "IA3");
+    check_number(report, "parameters", 64);
+    CHECK(!json_object_get(report, "rank") && json_object_get(report, "not_computed"), "IA3");
+    json_decref(report);
+}
+
 static void test_refusals(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -189,6 +240,7 @@ static const test_case cases[] = {
     { "a model, dense and in 4 bit", test_model },
     { "claims without packed tensors, pieces without claims", test_claims },
     { "an adapter and a file", test_adapter_and_file },
+    { "adapters that are only shown", test_shown_adapters },
     { "refusals", test_refusals },
     { "doctor", test_doctor },
     { "a tokenizer by itself", test_codec },
