@@ -7,6 +7,7 @@
 #include "adapter/attach.h"
 #include "adapter/initialize.h"
 #include "adapter/peft_card.h"
+#include "base/filemap.h"
 
 /* In __metadata__ of adapter_model.safetensors: PEFT and safetensors hand it on unread, and it goes
  * where the weights go, while PEFT warns of keys in adapter_config.json that it does not know. */
@@ -239,10 +240,24 @@ static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file
     return NIB_OK;
 }
 
+char *nib_adapter_file(nib_ctx *ctx, const char *dir)
+{
+    char *path = nib_sprintf(ctx, "%s/adapter_model.safetensors", dir), *older;
+
+    if (!path || nib_file_exists(path)) return path;
+    older = nib_sprintf(ctx, "%s/adapter_model.bin", dir);
+    if (older && !nib_file_exists(older)) { /* then the first is the one to ask for */
+        nib_free(ctx, older);
+        return path;
+    }
+    nib_free(ctx, path);
+    return older;
+}
+
 /* attach: the file may hold embeddings that the config does not name. */
 static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib_error *err)
 {
-    char *path = nib_sprintf(a->ctx, "%s/adapter_model.safetensors", dir);
+    char *path = nib_adapter_file(a->ctx, dir);
     nib_tensors *file = NULL;
     nib_status status;
 

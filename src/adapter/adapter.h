@@ -21,7 +21,11 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
  * else; before the model is closed. */
 void nib_adapter_close(nib_adapter *a);
 
-/* Takes the values of DIR/adapter_model.safetensors, which must have exactly the adapter's
+/* DIR/adapter_model.safetensors, else, where only that is there, adapter_model.bin.  The caller's;
+ * NULL: no memory. */
+char *nib_adapter_file(nib_ctx *ctx, const char *dir);
+
+/* Takes the values of nib_adapter_file(), which must have exactly the adapter's
  * parameters. */
 nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err);
 

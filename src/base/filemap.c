@@ -45,6 +45,17 @@ done:
     return status;
 }
 
+nib_status nib_filemap_memory(size_t bytes, nib_filemap *out, nib_error *err)
+{
+    /* Shared: of private pages MADV_DONTNEED would throw away the values. */
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return nib_fail(err, NIB_E_NOMEM, "no memory for %zu bytes: %s", bytes, strerror(errno));
+    *out = (nib_filemap){ .base = p, .bytes = bytes };
+    return NIB_OK;
+}
+
 void nib_filemap_close(nib_filemap *map)
 {
     if (map->base) munmap((void *)map->base, map->bytes);

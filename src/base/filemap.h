@@ -15,6 +15,9 @@ typedef struct nib_filemap {
 
 /* Maps `path` (a regular file; links are followed).  NIB_E_IO with the reason. */
 nib_status nib_filemap_open(const char *path, nib_filemap *out, nib_error *err);
+/* Memory that looks like a map, zeroed, to be written once before others read it: its pages keep
+ * what they hold when they are given back.  NIB_E_NOMEM. */
+nib_status nib_filemap_memory(size_t bytes, nib_filemap *out, nib_error *err);
 void nib_filemap_close(nib_filemap *map); /* a zeroed map is fine */
 
 /* Gives the pages of [p, p + bytes) back to the system; they can be read again. */

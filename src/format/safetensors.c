@@ -7,10 +7,12 @@
 
 #include "format/json.h"
 #include "format/safetensors_header.h"
+#include "format/torchfile.h"
 
 typedef struct shard {
     char *path;
     nib_filemap map;
+    nib_filemap copies; /* of tensors that lie scattered in a PyTorch file */
     nib_safetensors_header header;
 } shard;
 
@@ -48,6 +50,12 @@ static nib_status make_table(nib_tensors *t, const char *where, nib_error *err)
     return NIB_OK;
 }
 
+static bool lies_in(const nib_filemap *map, const nib_tensor *t)
+{
+    const uint8_t *data = t->data;
+    return map->base && data >= map->base && data < map->base + map->bytes;
+}
+
 /* Maps and checks one file; `path` is taken over. */
 static nib_status open_shard(nib_tensors *t, shard *s, char *path, nib_error *err)
 {
@@ -61,10 +69,14 @@ static nib_status open_shard(nib_tensors *t, shard *s, char *path, nib_error *er
                         "its directory, or download the file", path);
     status = nib_filemap_open(path, &s->map, err);
     if (status) return status;
-    status = nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);
+    status = nib_torchfile_is(path)
+                 ? nib_torchfile_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header,
+                                       &s->copies, err)
+                 : nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);
     if (status) return status;
     for (size_t i = 0; i < s->header.count; i++) {
-        s->header.tensors[i].map = &s->map;
+        bool copied = lies_in(&s->copies, &s->header.tensors[i]);
+        s->header.tensors[i].map = copied ? &s->copies : &s->map;
         s->header.tensors[i].file = s->path;
     }
     return NIB_OK;
@@ -214,7 +226,8 @@ static bool ends_with(const char *s, const char *end)
 /* What to open for a directory: the file, else the index.  The caller frees it. */
 static nib_status find_in(nib_ctx *ctx, const char *directory, char **out, nib_error *err)
 {
-    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json" };
+    static const char *const names[] = { "model.safetensors", "model.safetensors.index.json",
+                                         "pytorch_model.bin", "pytorch_model.bin.index.json" };
 
     for (size_t i = 0; i < NIB_COUNT(names); i++) {
         char *path = nib_sprintf(ctx, "%s/%s", directory, names[i]);
@@ -225,7 +238,8 @@ static nib_status find_in(nib_ctx *ctx, const char *directory, char **out, nib_e
         }
         nib_free(ctx, path);
     }
-    return nib_fail(err, NIB_E_IO, "%s: has neither %s nor %s", directory, names[0], names[1]);
+    return nib_fail(err, NIB_E_IO, "%s: has none of %s, %s, %s and %s", directory, names[0],
+                    names[1], names[2], names[3]);
 }
 
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err)
@@ -269,6 +283,7 @@ void nib_tensors_close(nib_tensors *t)
     ctx = t->ctx;
     for (size_t i = 0; i < t->shard_count; i++) {
         nib_safetensors_header_free(ctx, &t->shards[i].header);
+        nib_filemap_close(&t->shards[i].copies);
         nib_filemap_close(&t->shards[i].map);
         nib_free(ctx, t->shards[i].path);
     }

@@ -30,8 +30,10 @@ typedef struct nib_tensor {
 /* One file, or all shards of a directory, as one set of named tensors. */
 typedef struct nib_tensors nib_tensors;
 
-/* path: a .safetensors file, a model.safetensors.index.json, or a directory holding
- * model.safetensors or the index (that order).  NIB_E_IO, NIB_E_FORMAT, NIB_E_NOMEM. */
+/* path: a .safetensors file, a PyTorch file (.bin, .pt, .pth: formats.md 2), an index of shards of
+ * either, or a directory holding one of model.safetensors, its index, pytorch_model.bin, its index
+ * (that order, transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file),
+ * NIB_E_NOMEM. */
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err);
 void nib_tensors_close(nib_tensors *t); /* NULL is fine; every view ends here */
 

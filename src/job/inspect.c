@@ -1,4 +1,4 @@
-/* inspect.c - what lies in a model directory, an adapter directory or a .safetensors file.
+/* inspect.c - what lies in a model directory, an adapter directory or a file of weights.
  *
  * The report is a JSON object; its text form is printed from that object, so that both say the
  * same. */
@@ -6,7 +6,7 @@
 
 #include <sys/stat.h>
 
-#include "adapter/peft_config.h"
+#include "adapter/adapter.h"
 #include "base/filemap.h"
 #include "format/safetensors.h"
 #include "job/report.h"
@@ -242,7 +242,7 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
 {
     nib_peft_config cfg = { 0 };
     nib_tensors *tensors = NULL;
-    char *file = nib_sprintf(ctx, "%s/adapter_model.safetensors", path);
+    char *file = nib_adapter_file(ctx, path);
     totals sum = { 0 };
     nib_status status;
 
@@ -331,6 +331,7 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
     if (!status) status = holds(ctx, path, "config.json", &model, err);
     /* A trainer that saves an adapter may put its base's config.json beside it. */
     if (!status) status = holds(ctx, path, "adapter_model.safetensors", &weights, err);
+    if (!status && !weights) status = holds(ctx, path, "adapter_model.bin", &weights, err);
     if (status) return status;
     if (model && !(adapter && weights)) return report_model(ctx, path, report, err);
     if (adapter) return report_adapter(ctx, path, report, err);

@@ -11,6 +11,7 @@
 #include "base/outfile.h"
 #include "graph/readout.h"
 #include "nibble/merge.h"
+#include "nibble/quantize.h"
 
 enum { VOCABULARY = 32, TOKENS = 12 };
 static const char top[] = "tests/golden/adapter-files";
@@ -109,6 +110,34 @@ static void test_forms(void)
     }
 }
 
+/* Weights and an adapter in PyTorch's files, whole and in shards; quantized from one, they are the
+ * bytes that are made of the safetensors file. */
+static void test_pytorch(void)
+{
+    nib_ctx *ctx = test_ctx();
+    path bin = golden("bin"), base = golden("base");
+    const char *from[] = { bin.s, base.s };
+    char *bytes[2];
+    size_t count[2];
+    nib_error err;
+
+    check_logits(ctx, bin.s, NULL, "base");
+    check_logits(ctx, golden("bin-shards").s, NULL, "bin-shards");
+    check_logits(ctx, bin.s, golden("bin-adapter").s, "mica");
+    check_logits(ctx, bin.s, golden("bin-zip64").s, "mica");
+    for (int i = 0; i < 2; i++) {
+        path out = joined(test_tmpdir(), i ? "b" : "a");
+        nib_quantize_options q = { .model = from[i], .out = out.s, .settings = test_four_bit };
+        REQUIRE_OK(nib_quantize(ctx, &q, NULL, &err), err);
+        REQUIRE_OK(nib_file_read(ctx, joined(out.s, "model.safetensors").s, 1 << 20, &bytes[i],
+                                 &count[i], &err), err);
+    }
+    CHECK(count[0] == count[1] && memcmp(bytes[0], bytes[1], count[0]) == 0,
+          "quantized files differ");
+    nib_free(ctx, bytes[0]);
+    nib_free(ctx, bytes[1]);
+}
+
 static void check_refused(const char *base, const char *adapter, bool train, nib_status want,
                           const char *said)
 {
@@ -165,6 +194,8 @@ static void test_refusals(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "forms", test_forms }, { "refusals", test_refusals } };
+    static const test_case cases[] = { { "forms", test_forms },
+                                       { "pytorch", test_pytorch },
+                                       { "refusals", test_refusals } };
     return test_main("adapter_files", cases, NIB_COUNT(cases));
 }

@@ -7,6 +7,7 @@ tests/golden/README.md says what the files hold."""
 import json
 import os
 import shutil
+import struct
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -64,6 +65,29 @@ def expect(base, name):
 def rename(name, change):
     path = f"{TOP}/{name}/adapter_model.safetensors"
     save_file({change(k): v for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def write_zip64(path, out):
+    """The archive with the records of one above 4 GiB: zip64 fields for every size and place."""
+    data = open(path, "rb").read()
+    end = data.rindex(b"PK\5\6")
+    count, _, start = struct.unpack("<HII", data[end + 10:end + 20])
+    directory, at = b"", start
+    for _ in range(count):
+        head = bytearray(data[at:at + 46])
+        csize, usize = struct.unpack("<II", head[20:28])
+        name, extra, comment = struct.unpack("<HHH", head[28:34])
+        offset = struct.unpack("<I", head[42:46])[0]
+        field = struct.pack("<HHQQQ", 1, 24, usize, csize, offset)
+        head[20:28], head[42:46] = b"\xff" * 8, b"\xff" * 4
+        head[30:34] = struct.pack("<HH", len(field), 0)
+        directory += bytes(head) + data[at + 46:at + 46 + name] + field
+        at += 46 + name + extra + comment
+    place = start + len(directory)
+    end64 = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, len(directory), start)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, place, 1)
+    last = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0xffff, 0xffff, 0xffffffff, 0xffffffff, 0)
+    open(out, "wb").write(data[:start] + directory + end64 + locator + last)
 
 
 def main():
@@ -129,6 +153,10 @@ def main():
         EXPECTED["bin-shards.logits"] = shards(IDS).logits[0].contiguous()
     torch.save(load_file(f"{TOP}/mica/adapter_model.safetensors"), f"{TOP}/bin-adapter/adapter_model.bin")
     shutil.copy(f"{TOP}/mica/adapter_config.json", f"{TOP}/bin-adapter")
+    os.makedirs(f"{TOP}/bin-zip64")
+    write_zip64(f"{TOP}/bin-adapter/adapter_model.bin", f"{TOP}/bin-zip64/adapter_model.bin")
+    torch.load(f"{TOP}/bin-zip64/adapter_model.bin", weights_only=True)
+    shutil.copy(f"{TOP}/mica/adapter_config.json", f"{TOP}/bin-zip64")
     EXPECTED["ids"] = IDS[0].to(torch.int32)
     save_file(EXPECTED, f"{TOP}/expected.safetensors")
 
