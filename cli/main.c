@@ -8,6 +8,7 @@
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
     { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model" },
+    { "convert-recipe", verb_convert_recipe, "another tool's recipe into one for finetune" },
     { "preview", verb_preview, "what a training run would see of a data file" },
     { "generate", verb_generate, "text from a model, with or without adapters" },
     { "evaluate", verb_evaluate, "loss and perplexity on a data file" },
@@ -21,7 +22,7 @@ static void print_verbs(FILE *to)
 {
     fprintf(to, "usage: nibble VERB ...   (nibble VERB --help says more)\n\n");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
+        fprintf(to, "  %-14s %s\n", verbs[i].name, verbs[i].summary);
 }
 
 static int run(int argc, char **argv)

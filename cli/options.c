@@ -1,6 +1,8 @@
 /* options.c - reading command lines. */
 #include "options.h"
 
+#include "nibble/recipe.h"
+
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -127,18 +129,22 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-/* The option whose name is most like this one; NULL when half of it would have to change. */
+/* The option whose name is most like this one; NULL when more than a fifth of it would have to
+ * change: then it is another word. */
 static const char *nearest(const verb *v, const char *name)
 {
     const char *best = v->options[0].name;
     for (size_t i = 1; i < v->option_count; i++)
         if (distance(name, v->options[i].name) < distance(name, best)) best = v->options[i].name;
-    return distance(name, best) <= strlen(name) / 2 ? best : NULL;
+    return distance(name, best) <= strlen(name) / 5 ? best : NULL;
 }
 
 static int unknown_option(const verb *v, const char *name)
 {
+    const char *key = v->repeats ? nib_recipe_key_of_others(name) : NULL;
     const char *like = nearest(v, name);
+
+    if (key) return options_misuse(v, "unknown option --%s; here it is %s", name, key);
     return options_misuse(v, "unknown option --%s%s%s", name, like ? "; the nearest is --" : "",
                           like ? like : "");
 }

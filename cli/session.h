@@ -63,6 +63,7 @@ nib_compute compute_of(const verb *v, const char *name, int *code);
 
 int verb_quantize(int argc, char **argv);
 int verb_finetune(int argc, char **argv);
+int verb_convert_recipe(int argc, char **argv);
 int verb_preview(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);

@@ -36,6 +36,10 @@ bool nib_recipe_key_is_list(const char *name);
 /* The table; NULL past its end. */
 const nib_recipe_key *nib_recipe_key_at(size_t i);
 
+/* What a key of LLaMA-Factory, axolotl, mlx-lm or torchtune is called here; NULL: another name
+ * would not do, or none of them has it. */
+const char *nib_recipe_key_of_others(const char *name);
+
 typedef struct nib_recipe nib_recipe;
 
 /* All defaults.  The caller ends it with nib_recipe_destroy(), after the run. */
@@ -61,6 +65,21 @@ nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options
  * Borrowed until the next call; NULL: out of memory.  A run writes the same beside its output, with
  * what was found at run time (types, sizes, names) in place of what was left open. */
 const char *nib_recipe_resolved(nib_recipe *r);
+
+typedef struct nib_convert_options {
+    const char *recipe; /* a file of LLaMA-Factory, axolotl, mlx-lm or torchtune */
+    const char *out;    /* where the recipe is written, whole or not at all; NULL: nowhere */
+    bool overwrite;     /* replace what is there */
+} nib_convert_options;
+
+/* Another tool's recipe as one of nibble.  The tool is found by its keys and named in a note and in
+ * the first line.  A key without a counterpart becomes a comment with the reason, and so does a
+ * value that nibble does not take (a warning "not-converted" too): what is written always loads.
+ * What the tool does by default and nibble does not is written.  *text (text may be NULL) is the
+ * recipe; nib_report_free() ends it.
+ * NIB_E_IO, NIB_E_FORMAT (YAML), NIB_E_INVALID (no such recipe; `out` is there). */
+nib_status nib_recipe_convert(nib_ctx *ctx, const nib_convert_options *options, char **text,
+                              nib_error *err);
 
 #ifdef __cplusplus
 }

@@ -57,7 +57,7 @@ const char *nib_recipe_nearest(const char *name)
         size_t d = distance(name, nib_recipe_rows[i].key.name);
         if (d < best) best = d, nearest = nib_recipe_rows[i].key.name;
     }
-    return nearest;
+    return best * 5 <= strlen(name) ? nearest : NULL; /* a fifth: else it is another word */
 }
 
 bool nib_recipe_key_is_list(const char *name)

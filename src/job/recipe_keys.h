@@ -92,6 +92,7 @@ void nib_recipe_release(nib_recipe *r); /* all of it */
 /* The row of a name (dashes as underscores, any case), aliases not followed; SIZE_MAX: none. */
 size_t nib_recipe_find(const char *name);
 size_t nib_recipe_follow(size_t row);        /* an alias to its key */
+/* The key with the fewest letters to change, at most a fifth of the name; NULL: none is near. */
 const char *nib_recipe_nearest(const char *name);
 
 /* Reads a value into the row's target.  place: "file:line:column: key" or "key".  more: a list is

@@ -1,6 +1,7 @@
-/* recipe_set.c - a recipe: made, read from a file, set key by key, turned into options. */
+/* recipe_set.c - a recipe: made, set key by key, turned into options. */
 #include <stdio.h>
 
+#include "job/foreign_words.h"
 #include "job/recipe_keys.h"
 
 nib_recipe_values nib_recipe_defaults(void)
@@ -69,6 +70,26 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
         memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
 }
 
+/* Another tool's word, a slip of the pen, or neither. */
+static nib_status fail_unknown(const char *name, const char *place, nib_error *err)
+{
+    const nib_word *w = nib_word_find(NIB_TOOLS, name);
+    const char *nearest = nib_recipe_nearest(name);
+
+    if (w && w->how == NIB_WORD_SAME)
+        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; %s's %s is %s here", place,
+                        name, nib_tool_name(w->tool), w->name, w->key);
+    if (w)
+        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s', of %s%s%s", place, name,
+                        nib_tool_name(w->tool), w->why ? "; here: " : "", w->why ? w->why : "");
+    if (nearest)
+        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; the nearest is %s", place,
+                        name, nearest);
+    return nib_fail(err, NIB_E_INVALID,
+                    "%sunknown key '%.100s', and none is near; nibble finetune --keys lists all",
+                    place, name);
+}
+
 /* level 1: from a file, 2: set by itself. */
 static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, const char *place,
                       const char *name_place, unsigned char level, nib_error *err)
@@ -79,9 +100,7 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
     nib_status status = NIB_OK;
     bool more, empty;
 
-    if (found == SIZE_MAX)
-        return nib_fail(err, NIB_E_INVALID, "%sunknown key '%.100s'; the nearest is %s", name_place,
-                        name, nib_recipe_nearest(name));
+    if (found == SIZE_MAX) return fail_unknown(name, name_place, err);
     index = nib_recipe_follow(found);
     row = &nib_recipe_rows[index];
     given = &r->given[index];
@@ -106,35 +125,45 @@ static nib_status set(nib_recipe *r, const char *name, const nib_yaml_node *n, c
     return NIB_OK;
 }
 
+static nib_status take_key(nib_recipe *r, const nib_yaml_node *n, const char *path, nib_error *err)
+{
+    char *place = nib_sprintf(r->ctx, "%s:%u:%u: %.100s", path, n->line, n->column, n->key);
+    char *name_place = nib_sprintf(r->ctx, "%s:%u:%u: ", path, n->key_line, n->key_column);
+    nib_status status = place && name_place
+        ? set(r, n->key, n, place, name_place, 1, err)
+        : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+
+    nib_free(r->ctx, place);
+    nib_free(r->ctx, name_place);
+    return status;
+}
+
+/* One mistake is the error itself; of several each is a note, and the error counts them. */
 nib_status nib_recipe_take_yaml(nib_recipe *r, const nib_yaml *y, nib_error *err)
 {
     const nib_yaml_node *root = nib_yaml_root(y);
     const char *path = nib_yaml_where(y);
-    nib_status status = NIB_OK;
+    nib_error first = { 0 }, what = { 0 };
+    nib_status status = NIB_OK, worst = NIB_OK;
+    size_t mistakes = 0;
 
     if (!root || root->kind != NIB_YAML_MAP)
         return nib_fail(err, NIB_E_INVALID,
                         "%s:%u:%u: a recipe is a map of keys and values, `learning_rate: 2e-4`",
                         path, root ? root->line : 1, root ? root->column : 1);
     for (const nib_yaml_node *n = root->first; n && !status; n = n->next) {
-        char *place = nib_sprintf(r->ctx, "%s:%u:%u: %.100s", path, n->line, n->column, n->key);
-        char *name_place = nib_sprintf(r->ctx, "%s:%u:%u: ", path, n->key_line, n->key_column);
-        status = place && name_place ? set(r, n->key, n, place, name_place, 1, err)
-                                     : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-        nib_free(r->ctx, place);
-        nib_free(r->ctx, name_place);
+        status = take_key(r, n, path, &what);
+        if (status == NIB_OK || status == NIB_E_NOMEM) continue;
+        if (mistakes++ == 1) nib_note(r->ctx, "%s", first.message);
+        if (mistakes > 1) nib_note(r->ctx, "%s", what.message);
+        else first = what, worst = status;
+        status = NIB_OK;
     }
-    return status;
-}
-
-nib_status nib_recipe_load(nib_recipe *r, const char *path, nib_error *err)
-{
-    nib_yaml *y = NULL;
-    nib_status status = nib_yaml_read(r->ctx, path, &y, err);
-
-    if (!status) status = nib_recipe_take_yaml(r, y, err);
-    nib_yaml_close(y);
-    return status;
+    if (status) return nib_fail(err, status, "%s", what.message);
+    if (mistakes > 1)
+        return nib_fail(err, worst, "%s: %zu keys are to be corrected, all of them named above",
+                        path, mistakes);
+    return mistakes ? nib_fail(err, worst, "%s", first.message) : NIB_OK;
 }
 
 nib_status nib_recipe_set(nib_recipe *r, const char *key, const char *value, nib_error *err)

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
-                                     "merge",    "inspect",  "tokenize", "doctor" };
+                                     "merge",    "inspect",  "tokenize", "doctor",
+                                     "convert-recipe" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
