@@ -287,6 +287,10 @@ nib_status nib_foreign_add_value(nib_foreign *f, const nib_word *w, const nib_ya
     switch (w->how) {
     case NIB_WORD_MAP: return add_mapped(f, w, n, path, err);
     case NIB_WORD_NONE: return nib_foreign_add(f, n, path, NULL, NULL, w->why, err);
+    case NIB_WORD_LOST:
+        return n->kind == NIB_YAML_SCALAR && strcmp(plain_word(n, false), "false") == 0
+            ? nib_foreign_add(f, n, path, NULL, NULL, w->why, err)
+            : nib_foreign_lose(f, n, path, w->why, err);
     case NIB_WORD_FILES: return add_files(f, w, n, path, err);
     case NIB_WORD_NAMED: return add_named(f, w, n, path, err);
     case NIB_WORD_MODULES: return add_modules(f, w, n, path, err);

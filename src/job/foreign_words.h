@@ -18,6 +18,7 @@ typedef enum nib_word_how {
     NIB_WORD_SAME,     /* the same value under `key` */
     NIB_WORD_MAP,      /* by the value: `map` */
     NIB_WORD_NONE,     /* no counterpart: `why` */
+    NIB_WORD_LOST,     /* none either, and it may change what is trained, unless it is false */
     NIB_WORD_FILES,    /* axolotl: a list of data sets; `key` is the file */
     NIB_WORD_NAMED,    /* LLaMA-Factory: a name in dataset_info.json; `key` is the file */
     NIB_WORD_MODULES,  /* torchtune: names of attention's projections, beside two flags */
