@@ -18,6 +18,8 @@ typedef struct nib_names {
 } nib_names;
 
 typedef struct nib_pattern { const char *name; double value; } nib_pattern;
+/* A named argument: a number, or text where that is not NULL. */
+typedef struct nib_argument { const char *name; double value; const char *text; } nib_argument;
 
 /* LoraConfig; nib_lora_defaults() gives PEFT's defaults. */
 typedef struct nib_lora_options {
@@ -82,9 +84,12 @@ typedef struct nib_train_options {
                                  * without effect */
     double loraplus_lr_embedding; /* 1e-6 */
     double loraplus_weight_decay; /* 0, which takes the place of weight_decay */
-    const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts", "constant",
-                                    * "constant_with_warmup" */
-    const nib_pattern *lr_scheduler_kwargs; /* num_cycles, of the cosines: 0.5, with restarts 1 */
+    const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts",
+                                    * "cosine_with_min_lr", "cosine_warmup_with_min_lr",
+                                    * "polynomial", "inverse_sqrt", "warmup_stable_decay",
+                                    * "constant", "constant_with_warmup" */
+    const nib_argument *lr_scheduler_kwargs; /* the names of transformers' functions (conventions.md,
+                                              * "Optimizers") */
     size_t lr_scheduler_kwarg_count;
     int warmup_steps;
     double warmup_ratio;

@@ -67,5 +67,5 @@ bool nib_recipe_key_is_list(const char *name)
                                              : nib_recipe_rows[nib_recipe_follow(found)].kind;
 
     return kind == NIB_KEY_NAMES || kind == NIB_KEY_NUMBERS || kind == NIB_KEY_PATTERN ||
-           kind == NIB_KEY_WORDS;
+           kind == NIB_KEY_ARGUMENTS || kind == NIB_KEY_WORDS;
 }

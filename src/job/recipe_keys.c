@@ -206,10 +206,14 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("loraplus_weight_decay", PLUS, FLOAT, o.train.loraplus_weight_decay, "0.01",
            "in place of weight-decay, with LoRA+")
     WORDS("lr_scheduler_type", TRAIN, o.train.lr_scheduler_type,
-          "linear cosine cosine_with_restarts constant constant_with_warmup", "linear",
-          "linear, cosine, cosine_with_restarts, constant, constant_with_warmup")
-    COUNTED("lr_scheduler_kwargs", TRAIN, PATTERN, o.train.lr_scheduler_kwargs,
-            o.train.lr_scheduler_kwarg_count, "num_cycles=2", "waves of the cosines")
+          "linear cosine cosine_with_restarts cosine_with_min_lr cosine_warmup_with_min_lr "
+          "polynomial inverse_sqrt warmup_stable_decay constant constant_with_warmup",
+          "linear",
+          "linear, cosine, cosine_with_restarts, cosine_with_min_lr, cosine_warmup_with_min_lr, "
+          "polynomial, inverse_sqrt, warmup_stable_decay, constant, constant_with_warmup")
+    COUNTED("lr_scheduler_kwargs", TRAIN, ARGUMENTS, o.train.lr_scheduler_kwargs,
+            o.train.lr_scheduler_kwarg_count, "num_cycles=2",
+            "the schedule's own: num_cycles, min_lr_rate, lr_end, num_decay_steps, ...")
     STEPS(WARMUP, ALWAYS, "warmup_steps", warmup_steps, warmup_ratio, "10",
           "default 0; below 1: warmup-ratio")
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05",

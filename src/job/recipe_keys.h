@@ -24,6 +24,7 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_NAMES,   /* nib_names */
     NIB_KEY_NUMBERS, /* nib_recipe_numbers: const int *, size_t beside it */
     NIB_KEY_PATTERN, /* const nib_pattern *, its count at `second` */
+    NIB_KEY_ARGUMENTS, /* const nib_argument *, likewise */
     NIB_KEY_SETTING, /* of options.model.settings, under the row's name: true or false of a flag,
                         one of `words`, or without those a number, which its format checks */
     NIB_KEY_COMPUTE, /* nib_recipe.compute[offset]: a type, or a flag that names one */

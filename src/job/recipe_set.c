@@ -56,6 +56,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
                                     [NIB_KEY_NUMBERS] = sizeof(int *),
                                     [NIB_KEY_PATTERN] = sizeof(nib_pattern *),
+                                    [NIB_KEY_ARGUMENTS] = sizeof(nib_argument *),
                                     [NIB_KEY_SETTING] = 0,
                                     [NIB_KEY_COMPUTE] = 0 };
     nib_recipe_values defaults = nib_recipe_defaults();

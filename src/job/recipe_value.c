@@ -277,33 +277,98 @@ static nib_status read_numbers(nib_recipe *r, const nib_yaml_node *n, const char
 }
 
 /* {name: number, ...}, or name=number with commas. */
+/* Pairs of a name and a value: the members of a map, or the items "name=value" of a list. */
+typedef struct pairs {
+    const char **items;
+    const nib_yaml_node *member;
+    size_t count, at;
+} pairs;
+
+static nib_status open_pairs(nib_recipe *r, const nib_yaml_node *n, const char *place, pairs *out,
+                             nib_error *err)
+{
+    *out = (pairs){ .member = n->first, .count = n->count };
+    return n->kind == NIB_YAML_MAP ? NIB_OK
+                                   : read_list(r, n, place, 0, &out->items, &out->count, err);
+}
+
+/* *null: the value is YAML's null. */
+static bool next_pair(pairs *p, const char **name, size_t *name_bytes, const char **value,
+                      bool *null)
+{
+    const char *item, *equals;
+
+    if (p->at == p->count) return false;
+    *null = false;
+    if (p->items) {
+        item = p->items[p->at];
+        equals = strrchr(item, '=');
+        *name = item;
+        *name_bytes = equals ? (size_t)(equals - item) : strlen(item);
+        *value = equals ? equals + 1 : "";
+    } else {
+        *name = p->member->key;
+        *name_bytes = strlen(*name);
+        *value = p->member->kind == NIB_YAML_SCALAR ? p->member->text : "";
+        *null = nib_yaml_is_null(p->member);
+        p->member = p->member->next;
+    }
+    p->at++;
+    return true;
+}
+
 static nib_status read_pattern(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
                                const nib_pattern **out, size_t *count, nib_error *err)
 {
-    size_t used = more ? *count : 0, given = n->count;
-    const nib_yaml_node *c = n->first;
-    const char **items = NULL;
+    size_t used = more ? *count : 0, bytes;
+    const char *name, *value;
+    bool null;
+    pairs p;
     nib_pattern *made;
-    nib_status status;
+    nib_status status = open_pairs(r, n, place, &p, err);
 
-    if (n->kind != NIB_YAML_MAP && (status = read_list(r, n, place, 0, &items, &given, err)))
-        return status;
-    made = nib_recipe_take(r, (used + given + 1) * sizeof *made);
+    if (status) return status;
+    made = nib_recipe_take(r, (used + p.count + 1) * sizeof *made);
     if (!made) return no_memory(place, err);
     for (size_t i = 0; i < used; i++) made[i] = (*out)[i];
-    for (size_t i = 0; i < given; i++, used++) {
-        const char *equals = items ? strrchr(items[i], '=') : NULL,
-                   *name = items ? items[i] : c->key;
-        const char *value = items                        ? equals ? equals + 1 : ""
-                            : c->kind == NIB_YAML_SCALAR ? c->text
-                                                         : "";
-
+    for (; next_pair(&p, &name, &bytes, &value, &null); used++) {
         if (!read_number(value, &made[used].value))
-            return nib_fail(err, NIB_E_INVALID, "%s: '%.200s' has no number, as q_proj=4 has",
-                            place, name);
-        made[used].name = nib_recipe_copy(r, name, items ? (size_t)(equals - name) : strlen(name));
+            return nib_fail(err, NIB_E_INVALID, "%s: '%.*s' has no number, as q_proj=4 has", place,
+                            (int)nib_min(bytes, 200), name);
+        made[used].name = nib_recipe_copy(r, name, bytes);
         if (!made[used].name) return no_memory(place, err);
-        if (c) c = c->next;
+    }
+    *out = made;
+    *count = used;
+    return NIB_OK;
+}
+
+/* Numbers and texts; null is what a function's argument is by default, and left out. */
+static nib_status read_arguments(nib_recipe *r, const nib_yaml_node *n, const char *place,
+                                 bool more, const nib_argument **out, size_t *count,
+                                 nib_error *err)
+{
+    size_t used = more ? *count : 0, bytes;
+    const char *name, *value;
+    bool null, is_text;
+    pairs p;
+    nib_argument *made;
+    nib_status status = open_pairs(r, n, place, &p, err);
+
+    if (status) return status;
+    made = nib_recipe_take(r, (used + p.count + 1) * sizeof *made);
+    if (!made) return no_memory(place, err);
+    for (size_t i = 0; i < used; i++) made[i] = (*out)[i];
+    while (next_pair(&p, &name, &bytes, &value, &null)) {
+        if (null) continue;
+        if (!*value)
+            return nib_fail(err, NIB_E_INVALID, "%s: '%.*s' has no value, as num_cycles=2 has",
+                            place, (int)nib_min(bytes, 200), name);
+        made[used] = (nib_argument){ .name = nib_recipe_copy(r, name, bytes) };
+        is_text = !read_number(value, &made[used].value);
+        if (is_text) made[used].text = nib_recipe_copy(r, value, strlen(value));
+        if (!made[used].name || (is_text && !made[used].text)) return no_memory(place, err);
+        used++;
     }
     *out = made;
     *count = used;
@@ -422,6 +487,8 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
     case NIB_KEY_NAMES: return read_names(r, n, place, more, target, err);
     case NIB_KEY_NUMBERS: return read_numbers(r, n, place, more, target, count, err);
     case NIB_KEY_PATTERN: return read_pattern(r, n, place, more, target, count, err);
+    case NIB_KEY_ARGUMENTS:
+        return read_arguments(r, n, place, more, target, count, err);
     case NIB_KEY_SETTING: return read_setting(r, row, n, place, err);
     case NIB_KEY_COMPUTE: return read_compute(r, row->offset, n, place, err);
     case NIB_KEY_NONE: break;

@@ -109,6 +109,19 @@ static void put_pattern(writer *w, const nib_pattern *p, size_t count)
     put(w, "}", 1);
 }
 
+static void put_arguments(writer *w, const nib_argument *a, size_t count)
+{
+    put(w, "{", 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i) put(w, ", ", 2);
+        put_text(w, a[i].name);
+        put(w, ": ", 2);
+        if (a[i].text) put_text(w, a[i].text);
+        else put_number(w, a[i].value);
+    }
+    put(w, "}", 1);
+}
+
 /* Left out: what was not given and has no default. */
 static bool is_absent(const nib_recipe_row *row, const void *target, const void *count)
 {
@@ -116,7 +129,8 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
     case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON: return !*(const char *const *)target;
     case NIB_KEY_NAMES:
         return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
-    case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: return !*(const size_t *)count;
+    case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: case NIB_KEY_ARGUMENTS:
+        return !*(const size_t *)count;
     case NIB_KEY_CHOICE: return *(const int *)target < 0;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
     case NIB_KEY_SIZE: return !*(const uint64_t *)target;
@@ -174,6 +188,9 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         break;
     case NIB_KEY_PATTERN:
         put_pattern(w, *(const nib_pattern *const *)target, *(const size_t *)count);
+        break;
+    case NIB_KEY_ARGUMENTS:
+        put_arguments(w, *(const nib_argument *const *)target, *(const size_t *)count);
         break;
     case NIB_KEY_SETTING:
         if (row->words) put_text(w, setting);

@@ -118,7 +118,7 @@ static void test_values(void)
         "template: no\ngradient_checkpointing: off\nmax_memory: 6GiB\ninit_lora_weights: True\n"
         "max_length: 512\nexclude_modules: .*\\.mlp\\..*\n"
         "optim: adamw_8bit\nlr_scheduler_type: cosine_with_restarts\n"
-        "lr_scheduler_kwargs: {num_cycles: 3}\nloraplus_lr_ratio: 16\n";
+        "lr_scheduler_kwargs: {num_cycles: 3, min_lr: null}\nloraplus_lr_ratio: 16\n";
     nib_recipe *r = NULL;
     const nib_finetune_options *o;
     nib_error err;
@@ -229,8 +229,8 @@ static void test_mistakes(void)
         { "optim: adafactor\n",
           "r.yaml:1:8: optim: 'adafactor' is not one of adamw_torch adamw_bnb_8bit "
           "paged_adamw_32bit paged_adamw_8bit" },
-        { "lr_scheduler_kwargs: {num_cycles: many}\n",
-          "lr_scheduler_kwargs: 'num_cycles' has no number" },
+        { "lr_scheduler_kwargs: {num_cycles: [1]}\n",
+          "lr_scheduler_kwargs: 'num_cycles' has no value" },
         { "neftune_noise_alpha: 5\n",
           "r.yaml:1:22: neftune_noise_alpha: refused, it would change numbers" },
         { "use_dora: true\n", "DoRA" },

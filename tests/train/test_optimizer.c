@@ -95,57 +95,124 @@ static void test_bitsandbytes(void)
 
 /* --- schedules --- */
 
+enum { MOST_ARGUMENTS = 8 };
+
+/* "name=value,name=value" or "-", cut in place. */
+static void cut_arguments(char *text, nib_argument *out, size_t *count)
+{
+    *count = 0;
+    if (strcmp(text, "-") == 0) return;
+    for (char *p = strtok(text, ","); p; p = strtok(NULL, ",")) {
+        char *value = strchr(p, '='), *end;
+
+        REQUIRE(value && *count < MOST_ARGUMENTS, "%s: no argument", p);
+        *value++ = 0;
+        out[*count] = (nib_argument){ p, strtod(value, &end), NULL };
+        if (*end) out[*count].text = value; /* "1-sqrt" begins like a number */
+        ++*count;
+    }
+}
+
 static void test_schedules(void)
 {
     FILE *f = fopen(test_data("tests/golden/train/schedules.txt"), "r");
-    char name[32], text[40];
+    char name[32], given[160], text[40];
     int steps, warmup, lines = 0;
-    double cycles;
 
     REQUIRE(f, "schedules.txt");
-    for (; fscanf(f, "%31s %d %d %lf", name, &steps, &warmup, &cycles) == 4; lines++) {
+    for (; fscanf(f, "%31s %d %d %159s", name, &steps, &warmup, given) == 4; lines++) {
         nib_train_options t = options("adamw_torch");
-        nib_pattern argument = { "num_cycles", cycles };
+        nib_argument arguments[MOST_ARGUMENTS];
         nib_schedule s;
         nib_error err;
 
+        t.learning_rate = 3e-4;
         t.lr_scheduler_type = name;
         t.warmup_steps = warmup;
-        t.lr_scheduler_kwargs = &argument;
-        t.lr_scheduler_kwarg_count = cycles > 0;
+        t.lr_scheduler_kwargs = arguments;
+        cut_arguments(given, arguments, &t.lr_scheduler_kwarg_count);
         REQUIRE_OK(nib_schedule_init(&t, (uint64_t)steps, &s, &err), err);
         for (int i = 0; i < steps; i++) {
             double got = nib_schedule_factor(&s, (uint64_t)i), want;
             REQUIRE(fscanf(f, "%39s", text) == 1, "%s: too short a line", name);
             want = strtod(text, NULL);
-            CHECK(fabs(got - want) <= 1e-15, "%s %d %d %g, step %d: %.17g, expected %.17g", name,
-                  steps, warmup, cycles, i, got, want);
+            CHECK(fabs(got - want) <= 1e-15, "%s %d %d %s, step %d: %.17g, expected %.17g", name,
+                  steps, warmup, given, i, got, want);
         }
     }
     fclose(f);
-    CHECK(lines == 28, "%d lines", lines);
+    CHECK(lines == 84, "%d lines", lines);
+}
+
+/* Whether a run may be given more steps. */
+static void test_agreement(void)
+{
+    static const nib_argument stable[] = { { "num_decay_steps", 4, NULL },
+                                           { "num_stable_steps", 6, NULL } };
+    struct { const char *type; size_t arguments; uint64_t steps; bool agrees; } cases[] = {
+        { "constant", 0, 10, true },
+        { "constant_with_warmup", 0, 10, true },
+        { "inverse_sqrt", 0, 10, true },
+        { "warmup_stable_decay", 2, 10, true },
+        { "warmup_stable_decay", 1, 6, true }, /* the decay has not begun */
+        { "warmup_stable_decay", 1, 10, false },
+        { "linear", 0, 10, false },
+        { "linear", 0, 3, true }, /* within the warm-up and its end */
+        { "cosine", 0, 10, false },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_train_options t = options("adamw_torch");
+        nib_schedule shorter, longer;
+        nib_error err;
+
+        t.lr_scheduler_type = cases[i].type;
+        t.lr_scheduler_kwargs = stable;
+        t.lr_scheduler_kwarg_count = cases[i].arguments;
+        t.warmup_steps = 2;
+        REQUIRE_OK(nib_schedule_init(&t, 10, &shorter, &err), err);
+        REQUIRE_OK(nib_schedule_init(&t, 20, &longer, &err), err);
+        CHECK(nib_schedule_agrees(&shorter, &longer, cases[i].steps) == cases[i].agrees,
+              "%s, the first %d steps", cases[i].type, (int)cases[i].steps);
+    }
 }
 
 static void test_refused(void)
 {
-    static const nib_pattern waves = { "num_waves", 2 }, cycles = { "num_cycles", 2 },
-                             negative = { "num_cycles", -1 };
-    struct { const char *type; const nib_pattern *argument; const char *says; } bad[] = {
-        { "cosine", &waves, "cosine has no 'num_waves', it has num_cycles" },
-        { "linear", &cycles, "linear has no 'num_cycles'" },
-        { "constant", &cycles, "constant has no" },
-        { "cosine_with_restarts", &negative, "num_cycles is -1" },
-        { "polynomial", NULL, "'polynomial', known are linear, cosine, cosine_with_restarts" },
-    };
+    static const nib_argument waves = { "num_waves", 2, NULL }, cycles = { "num_cycles", 2, NULL },
+                              negative = { "num_cycles", -1, NULL },
+                              half = { "num_decay_steps", 2.5, NULL },
+                              many = { "num_decay_steps", 0, "many" },
+                              end = { "lr_end", 1, NULL }, wavy = { "decay_type", 0, "wavy" },
+                              number = { "decay_type", 1, NULL },
+                              both[] = { { "min_lr", 0, NULL }, { "min_lr_rate", 0, NULL } };
+    struct { const char *type; const nib_argument *arguments; size_t count; const char *says; }
+        bad[] = {
+            { "cosine", &waves, 1, "cosine has no 'num_waves', it has num_cycles" },
+            { "linear", &cycles, 1, "linear has no 'num_cycles', it has none" },
+            { "constant", &cycles, 1, "constant has no" },
+            { "polynomial", &cycles, 1, "polynomial has no 'num_cycles', it has lr_end, power" },
+            { "cosine_with_restarts", &negative, 1, "num_cycles is -1" },
+            { "wavy", NULL, 0, "'wavy', known are linear, cosine, cosine_with_restarts" },
+            { "cosine_with_min_lr", NULL, 0, "needs min_lr or min_lr_rate" },
+            { "cosine_with_min_lr", both, 2, "exclude each other" },
+            { "polynomial", &end, 1, "lr_end 1, which must be below learning_rate" },
+            { "warmup_stable_decay", NULL, 0, "needs num_decay_steps" },
+            { "warmup_stable_decay", &half, 1, "num_decay_steps is 2.5, expected a whole number" },
+            { "warmup_stable_decay", &many, 1, "num_decay_steps is 'many', expected a whole" },
+            { "warmup_stable_decay", &wavy, 1, "decay_type is 'wavy', known are linear, cosine" },
+            { "warmup_stable_decay", &number, 1, "decay_type is 'a number', known are" },
+        };
     nib_train_options t;
     nib_schedule s;
     nib_error err;
 
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         t = options("adamw_torch");
+        t.learning_rate = 1e-3;
         t.lr_scheduler_type = bad[i].type;
-        t.lr_scheduler_kwargs = bad[i].argument;
-        t.lr_scheduler_kwarg_count = bad[i].argument != NULL;
+        t.lr_scheduler_kwargs = bad[i].arguments;
+        t.lr_scheduler_kwarg_count = bad[i].count;
         CHECK(nib_schedule_init(&t, 5, &s, &err) == NIB_E_INVALID &&
                   strstr(err.message, bad[i].says),
               "%s: %s", bad[i].type, err.message);
@@ -413,6 +480,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "bitsandbytes", test_bitsandbytes }, { "schedules", test_schedules },
+        { "agreement", test_agreement },
         { "refused", test_refused }, { "groups", test_groups },
         { "same_bits", test_same_bits }, { "file_backed", test_file_backed },
         { "tmpfs", test_tmpfs }, { "checkpoints", test_checkpoints }, { "bytes", test_bytes },

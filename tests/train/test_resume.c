@@ -137,7 +137,7 @@ static void test_optimizers(void)
     static const char *const optims[] = { "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
                                           "paged_adamw_8bit" },
                              *const head[] = { "lm_head" };
-    static const nib_pattern cycles = { "num_cycles", 2 };
+    static const nib_argument cycles = { "num_cycles", 2, NULL };
     const char *first[2] = { NULL, NULL }; /* what the resident forms made */
 
     test_on_disk();

@@ -7,7 +7,7 @@ import os
 import bitsandbytes
 import torch
 from safetensors.torch import save_file
-from transformers import get_scheduler
+from transformers import get_inverse_sqrt_schedule, get_scheduler
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train")
 COUNT, STEPS = 4096 + 300, 10
@@ -37,20 +37,33 @@ def adamw8():
     return {"value": p.detach(), **{k: s[k] for k in ("state1", "state2", "absmax1", "absmax2", "qmap1", "qmap2")}}
 
 
+LEARNING_RATE = 3e-4
+SCHEDULES = [
+    ("linear", {}), ("cosine", {}), ("cosine", {"num_cycles": 1.25}), ("cosine_with_restarts", {}),
+    ("cosine_with_restarts", {"num_cycles": 3}), ("constant", {}), ("constant_with_warmup", {}),
+    ("cosine_with_min_lr", {"min_lr": 1e-5}), ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+    ("cosine_with_min_lr", {"min_lr_rate": 0.3, "num_cycles": 1.5}),
+    ("cosine_warmup_with_min_lr", {"min_lr": 1e-5}), ("cosine_warmup_with_min_lr", {"min_lr_rate": 0.2, "warmup_lr_rate": 0.05}),
+    ("polynomial", {}), ("polynomial", {"power": 2, "lr_end": 1e-5}), ("polynomial", {"power": 0.7, "lr_end": 0}),
+    ("inverse_sqrt", {}), ("inverse_sqrt", {"timescale": 3}),
+    ("warmup_stable_decay", {"num_decay_steps": 3}),
+    ("warmup_stable_decay", {"num_decay_steps": 3, "num_stable_steps": 2, "min_lr_ratio": 0.1, "num_cycles": 0.3}),
+    ("warmup_stable_decay", {"num_decay_steps": 4, "warmup_type": "cosine", "decay_type": "linear", "min_lr_ratio": 0.1}),
+    ("warmup_stable_decay", {"num_decay_steps": 5, "warmup_type": "1-sqrt", "decay_type": "1-sqrt"}),
+]
+
+
 def schedules():
-    """A line each: name, steps, warm-up, num_cycles (0: not given), then the factors as hexadecimal doubles."""
-    for (name, cycles), (steps, warmup) in itertools.product(
-            [("linear", 0), ("cosine", 0), ("cosine", 1.25), ("cosine_with_restarts", 0), ("cosine_with_restarts", 3), ("constant", 0),
-             ("constant_with_warmup", 0)], [(1, 0), (9, 0), (11, 4), (5, 7)]):
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        more = {"scheduler_specific_kwargs": {"num_cycles": cycles}} if cycles else {}
-        schedule = get_scheduler(name, optimizer, warmup, steps, **more)
-        factors = []
-        for _ in range(steps):
-            factors.append(float(schedule.get_last_lr()[0]).hex())
-            optimizer.step()
-            schedule.step()
-        yield " ".join([name, str(steps), str(warmup), str(cycles), *factors])
+    """A line each: name, steps, warm-up, its arguments ("-": none), then the factors as hexadecimal doubles."""
+    for (name, arguments), (steps, warmup) in itertools.product(SCHEDULES, [(1, 0), (9, 0), (11, 4), (5, 7)]):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LEARNING_RATE)
+        if name == "inverse_sqrt":  # get_scheduler() drops its argument
+            schedule = get_inverse_sqrt_schedule(optimizer, warmup, **arguments)
+        else:
+            schedule = get_scheduler(name, optimizer, warmup, steps, scheduler_specific_kwargs=arguments)
+        factors = [float(schedule.lr_lambdas[0](t)).hex() for t in range(steps)]
+        given = ",".join(f"{k}={v!r}".replace("'", "") for k, v in arguments.items())
+        yield " ".join([name, str(steps), str(warmup), given or "-", *factors])
 
 
 if __name__ == "__main__":
