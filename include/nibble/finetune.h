@@ -88,11 +88,13 @@ typedef struct nib_train_options {
                                     * "cosine_with_min_lr", "cosine_warmup_with_min_lr",
                                     * "polynomial", "inverse_sqrt", "warmup_stable_decay",
                                     * "constant", "constant_with_warmup" */
-    const nib_argument *lr_scheduler_kwargs; /* the names of transformers' functions (conventions.md,
+    const nib_argument *lr_scheduler_kwargs; /* of transformers' functions (conventions.md,
                                               * "Optimizers") */
     size_t lr_scheduler_kwarg_count;
     int warmup_steps;
     double warmup_ratio;
+    double label_smoothing_factor; /* [0, 1): the share of each target that goes to all words */
+    double neftune_noise_alpha; /* 0: no noise on the embedding's output */
     uint64_t seed;
     int64_t data_seed;          /* -1: seed */
     const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch" */

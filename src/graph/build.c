@@ -591,6 +591,11 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)
                     sequence_axis(b), info_of(b, x)->width, 0);
 }
 
+void nib_set_noise_scale(nib_build *b, float scale)
+{
+    b->graph->noise_scale = scale;
+}
+
 void nib_set_logits(nib_build *b, float scale, float cap)
 {
     if (!(scale > 0) || !(cap >= 0)) {

@@ -108,6 +108,8 @@ nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
 /* Logits are cap * tanh(scale * z / cap) of the head's values z, or scale * z when cap is 0;
  * without a call, z.  scale > 0, so that the order of the words stays. */
 void nib_set_logits(nib_build *b, float scale, float cap);
+/* nib_graph's noise_scale; without a call, 1. */
+void nib_set_noise_scale(nib_build *b, float scale);
 /* The head: a linear that the loss and the sampler pull rows from. */
 typedef struct nib_head_spec {
     size_t rows;         /* words of the vocabulary, or classes */

@@ -175,6 +175,8 @@ struct nib_graph {
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */
     float logit_scale, logit_cap; /* of the head's values (nib_set_logits) */
+    float noise_scale;            /* of the embedding's noise: 1, or where the library's embedding
+                                   * multiplies by a scale itself, one by that */
     size_t attention_count;
 };
 

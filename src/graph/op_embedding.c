@@ -2,7 +2,14 @@
  * The ids are an input of the batch: tokens, positions where those are learned, types.
  *
  * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy.
- * Tokens are taken in order, so sums have a fixed order. */
+ * Tokens are taken in order, so sums have a fixed order.
+ *
+ * While training, the tokens' embedding may get NEFTune's noise: of a sequence of L tokens each
+ * value uniform in +-alpha / sqrt(L width), a function of where it is and of the epoch.  It is a
+ * constant of the step, so the gradients are the same sums. */
+#include <math.h>
+
+#include "base/random.h"
 #include "graph/operations.h"
 #include "graph/rows.h"
 
@@ -14,13 +21,15 @@ typedef struct embed_work {
     const uint32_t *ids;
     uint32_t offset; /* of the ids in the table */
     float *scratch; /* a row for each worker */
+    bool noisy;
 } embed_work;
 
 static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     return (embed_work){ run, n->embedding, io, run->graph->values[n->output].axis,
                          run->batch->inputs[n->row_input], n->row_offset,
-                         (float *)run->scratch.base };
+                         (float *)run->scratch.base,
+                         run->training && run->noise > 0 && n->row_input == NIB_IDS };
 }
 
 static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
@@ -29,6 +38,31 @@ static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
 
     *end = alike.end;
     return nib_branch_at(&w->e->branches, alike.slot);
+}
+
+/* Adds the noise of a token to its row. */
+static void add_noise(const embed_work *w, size_t r, float *row)
+{
+    static const uint32_t noise_key = 0x6e656674; /* apart from the keys of branches, which are
+                                                   * hashes of names */
+    const nib_run *run = w->run;
+    size_t position, sequence = nib_run_sequence(run, w->axis, r, &position);
+    size_t width = w->e->weight->in, length = nib_run_length(run, w->axis, sequence);
+    double most = run->noise / sqrt((double)length * (double)width);
+    float reach = (float)most * run->graph->noise_scale;
+    const uint32_t key[2] = { (uint32_t)run->dropout_seed ^ noise_key,
+                              (uint32_t)(run->dropout_seed >> 32) };
+    uint32_t record = run->batch->records ? run->batch->records[sequence] : (uint32_t)sequence;
+
+    for (size_t c = 0; c < width; c += 4) {
+        const uint32_t counter[4] = { record, (uint32_t)position, (uint32_t)(c / 4),
+                                      run->batch->epoch };
+        uint32_t bits[4];
+
+        nib_philox(key, counter, bits);
+        for (size_t i = 0; i < 4 && c + i < width; i++)
+            row[c + i] += reach * (2 * nib_unit_float(bits[i]) - 1);
+    }
 }
 
 static void forward_tile(void *arg, size_t tile, unsigned worker)
@@ -53,6 +87,7 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
                 sum += branch->a->value[i * vocabulary + id] * branch->b->value[c * rank + i];
             row[c] += branch->scale * sum;
         }
+        if (w->noisy) add_noise(w, r, row);
         nib_convert(nib_at_mut(w->io->out, type, r * width), type, row, NIB_F32, width);
     }
 }

@@ -6,6 +6,11 @@
  * with z = cap * tanh(scale * h / cap) of the head's h where the graph has a cap; then
  * dh = dz scale (1 - (z / cap)^2).
  *
+ * With a label smoothing e of the run a target is 1 - e of its word and e / V of each:
+ *
+ *     loss = sum_r (logsumexp_v z_rv - (1 - e) z_r,target - e mean_v z_rv)
+ *     dz_rv = softmax(z_r)_v - (1 - e) [v = target] - e / V
+ *
  * The head's logits exist for one chunk only; the gradient is made in their place and goes
  * straight back through the head.  The sum is not divided: that happens once a step, by
  * all of its supervised tokens. */
@@ -86,10 +91,37 @@ static void round_row(const loss_work *w, float *z)
                          nib_min(NIB_COUNT(through), w->vocabulary - v), z + v, through);
 }
 
+static double mean(size_t n, const float *z)
+{
+    double sums[8] = { 0 }, sum = 0; /* eight, that do not wait for one another */
+
+    for (size_t v = 0; v < n; v++) sums[v % 8] += (double)z[v];
+    for (int i = 0; i < 8; i++) sum += sums[i];
+    return sum / (double)n;
+}
+
+/* z becomes slope * (exp(z - lse) - even), the slope being that of nib_softmax_scaled_fn. */
+static void smooth_gradient(const loss_work *w, float *z, float lse, float even)
+{
+    const nib_graph *g = w->run->graph;
+    float before[512];
+
+    for (size_t v = 0; v < w->vocabulary; v += NIB_COUNT(before)) {
+        size_t n = nib_min(NIB_COUNT(before), w->vocabulary - v);
+        memcpy(before, z + v, n * sizeof *before);
+        w->run->k->softmax_scaled(n, z + v, lse, g->logit_scale, g->logit_cap);
+        for (size_t i = 0; i < n; i++) {
+            float t = g->logit_cap > 0 ? before[i] / g->logit_cap : 0;
+            z[v + i] -= g->logit_scale * (1 - t * t) * even;
+        }
+    }
+}
+
 static void row_tile(void *arg, size_t tile, unsigned worker)
 {
     const loss_work *w = arg;
     const nib_graph *g = w->run->graph;
+    double smoothing = w->run->label_smoothing, picked;
     float *z = w->logits + tile * w->ld, max, sum, lse, t;
     uint32_t target = w->run->batch->targets[w->r0 + tile];
 
@@ -98,11 +130,15 @@ static void row_tile(void *arg, size_t tile, unsigned worker)
     nib_finish_logits(w->run, w->vocabulary, z);
     w->run->k->logsumexp(w->vocabulary, z, &max, &sum);
     lse = max + logf(sum);
-    w->losses[tile] = (double)lse - (double)z[target];
+    picked = (double)z[target];
+    if (smoothing > 0) picked += smoothing * (mean(w->vocabulary, z) - picked);
+    w->losses[tile] = (double)lse - picked;
     if (!w->gradient) return;
     t = g->logit_cap > 0 ? z[target] / g->logit_cap : 0;
-    w->run->k->softmax_scaled(w->vocabulary, z, lse, g->logit_scale, g->logit_cap);
-    z[target] -= g->logit_scale * (1 - t * t);
+    if (smoothing > 0)
+        smooth_gradient(w, z, lse, (float)(smoothing / (double)w->vocabulary));
+    else w->run->k->softmax_scaled(w->vocabulary, z, lse, g->logit_scale, g->logit_cap);
+    z[target] -= g->logit_scale * (1 - t * t) * (float)(1 - smoothing);
     if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
     else round_row(w, z);
 }

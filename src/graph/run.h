@@ -18,7 +18,10 @@ struct nib_run {
     nib_tables tables;       /* cosines and sines */
     size_t positions;        /* the most tokens of a sequence, those that its state holds among
                                 them */
-    uint64_t dropout_seed;   /* with training */
+    uint64_t dropout_seed;   /* with training; of the noise too */
+    double label_smoothing;  /* of the loss: the share of a target that goes to all words */
+    double noise;            /* NEFTune's alpha: uniform noise on the embedding's output while
+                              * training; 0: none */
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;

@@ -50,6 +50,12 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "adam_epsilon: %g is not above 0", t->adam_epsilon);
     if (!(t->max_grad_norm >= 0))
         return nib_fail(err, NIB_E_INVALID, "max_grad_norm: %g is negative", t->max_grad_norm);
+    if (!(t->label_smoothing_factor >= 0 && t->label_smoothing_factor < 1))
+        return nib_fail(err, NIB_E_INVALID, "label_smoothing_factor: %g is not in [0, 1)",
+                        t->label_smoothing_factor);
+    if (!(t->neftune_noise_alpha >= 0 && isfinite(t->neftune_noise_alpha)))
+        return nib_fail(err, NIB_E_INVALID, "neftune_noise_alpha: %g is not a number from 0 on",
+                        t->neftune_noise_alpha);
     if (o->data.max_seq_length < 2)
         return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
                         o->data.max_seq_length);
@@ -230,7 +236,9 @@ static nib_status prepare(job *j, nib_error *err)
             j->plan.available >> 20,
             *j->advice ? j->advice : "lower max_seq_length, or take a smaller model");
     status = nib_trainer_allocate(j->trainer, j->dir.path, err);
-    return status ? status : nib_eval_loop_allocate(&j->eval, err);
+    if (!status) status = nib_eval_loop_allocate(&j->eval, err);
+    if (!status && j->eval.run) j->eval.run->label_smoothing = o->train.label_smoothing_factor;
+    return status;
 }
 
 /* A dry run takes memory only when there is enough, and then times a step. */

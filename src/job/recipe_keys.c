@@ -218,6 +218,10 @@ const nib_recipe_row nib_recipe_rows[] = {
           "default 0; below 1: warmup-ratio")
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05",
            "of all steps, when no warmup-steps")
+    RESULT("label_smoothing_factor", TRAIN, FLOAT, o.train.label_smoothing_factor, "0.1",
+           "the share of each target that goes to all words; default 0")
+    RESULT("neftune_noise_alpha", TRAIN, FLOAT, o.train.neftune_noise_alpha, "5",
+           "NEFTune: noise on the embedding while training; default 0, none")
     RESULT("seed", TRAIN, SEED, o.train.seed, "42", "of the adapter, the dropout and the order")
     RESULT("data_seed", TRAIN, LONG, o.train.data_seed, "42", "of the order alone")
     RESULT("shuffle", OWN, BOOL, o.train.shuffle, NULL, "--no-shuffle keeps the file's order")
@@ -371,7 +375,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     REFUSED("parallelism_config", TRAIN, NULL,
             "one process trains; it can change how batches are cut")
     IGNORED("deepspeed", TRAIN, NULL, ONE_PROCESS)
-    REFUSED("label_smoothing_factor", TRAIN, "0", "label smoothing " NOT_DONE)
     REFUSED("optim_args", TRAIN, NULL, "the optimizer's numbers have keys of their own")
     FLAG_REFUSED("adafactor", TRAIN, "false", "Adafactor is not computed here; optim names what is")
     REFUSED("optim_target_modules", TRAIN, NULL, "GaLore and its kin are not computed here")
@@ -407,7 +410,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     IGNORED("torch_compile_mode", TRAIN, NULL, NO_COMPILER)
     FLAG_IGNORED("include_tokens_per_second", TRAIN, "false true", ALWAYS)
     IGNORED("include_num_input_tokens_seen", TRAIN, "false no", REPORTS)
-    REFUSED("neftune_noise_alpha", TRAIN, "0", "NEFTune's noise " NOT_DONE)
     FLAG_IGNORED("use_liger_kernel", TRAIN, "false", "logits are never held whole anyway")
     IGNORED("liger_kernel_config", TRAIN, NULL, "logits are never held whole anyway")
     FLAG_IGNORED("average_tokens_across_devices", TRAIN, "true false", ONE_PROCESS)

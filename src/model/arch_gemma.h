@@ -15,6 +15,7 @@ typedef struct nib_gemma {
     nib_rope sliding_rope;  /* of layers with a window */
     bool *sliding;          /* [layers] */
     bool head_norms;        /* q and k are normed head by head */
+    bool scaled_embedding;  /* the library's embedding multiplies by the scale itself */
 } nib_gemma;
 
 /* All keys but those of the ropes and the pattern of windows. */

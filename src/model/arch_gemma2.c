@@ -108,10 +108,12 @@ void nib_gemma_build(nib_build *b, const void *config, nib_task task)
 {
     const nib_gemma *m = config;
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
+    float scale = nib_rounded_factor(b, sqrtf((float)m->width));
 
     (void)task;
     nib_set_positions(b, m->positions);
-    x = nib_scale(b, x, nib_rounded_factor(b, sqrtf((float)m->width)));
+    if (m->scaled_embedding) nib_set_noise_scale(b, 1 / scale);
+    x = nib_scale(b, x, scale);
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
         x = layer(b, m, i, x);

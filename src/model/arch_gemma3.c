@@ -14,6 +14,7 @@ static void read_gemma3(nib_reader *r, void *config)
     nib_read_any(r, "attn_logit_softcapping");  /* read by the reference, and never used */
     m->logit_cap = (float)nib_read_float_or_null(r, "final_logit_softcapping", 0, 0);
     m->head_norms = true;
+    m->scaled_embedding = true;
     spec.rot = m->head_dim;
     spec.positions = m->positions;
     m->rope = nib_read_rope(r, spec);

@@ -85,6 +85,8 @@ nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error 
         status = nib_arena_create(t->ctx, nib_params_trained_bytes(t->params), &t->before, err);
     if (status) return status;
     t->run->dropout_seed = t->o.seed;
+    t->run->label_smoothing = t->o.label_smoothing_factor;
+    t->run->noise = t->o.neftune_noise_alpha;
     t->run->abandon = is_overdue;
     t->run->abandon_user = t;
     return NIB_OK;

@@ -598,6 +598,67 @@ static void build_capped_loss(lab *l)
 }
 static void test_capped_loss(void) { check(build_capped_loss, 3, "capped loss"); }
 
+/* Targets of which a part goes to all words, alone and with a scale and a soft cap. */
+static void build_smoothed_loss(lab *l)
+{
+    l->label_smoothing = l->variant == 0 ? 0.1 : 0.45;
+    if (l->variant == 2) nib_set_logits(&l->b, 1.4f, 1.5f);
+    lab_finish(l, input(l, "embed", 10), 10, l->variant == 1 ? LAB_FULL : LAB_LORA);
+}
+static void test_smoothed_loss(void) { check(build_smoothed_loss, 3, "smoothed loss"); }
+
+/* The embedding's noise: a constant of the step. */
+static void build_noisy_embedding(lab *l)
+{
+    l->noise = 3;
+    build_embedding(l);
+}
+static void test_noisy_embedding(void)
+{
+    check(build_noisy_embedding, NIB_COUNT(embeddings), "embedding with noise");
+}
+
+enum { NOISE_WIDTH = 10, NOISE_ROWS = 20 };
+
+static void keep_embedding(void *user, const nib_node *node, const nib_io *io, bool backward)
+{
+    if (!backward && node->embedding)
+        memcpy(user, io->out, NOISE_ROWS * NOISE_WIDTH * sizeof(float));
+}
+
+/* Within alpha / sqrt(L width) of each sequence, evenly, another in each place; none of it when
+ * not training. */
+static void test_noise(void)
+{
+    static const size_t ends[] = { 7, 8, NOISE_ROWS }; /* lab_start()'s lengths */
+    static float plain[NOISE_ROWS][NOISE_WIDTH], noisy[NOISE_ROWS][NOISE_WIDTH];
+    double sum = 0, squares = 0;
+    lab l;
+
+    if (lab_open(&l, test_ctx(), NIB_F32, build_embedding, 0)) {
+        l.run->tap = keep_embedding;
+        l.run->tap_user = plain;
+        lab_step(&l);
+        l.run->tap_user = noisy;
+        l.run->noise = 3;
+        lab_step(&l);
+    }
+    lab_close(&l);
+    for (size_t s = 0, r = 0; s < NIB_COUNT(ends); s++) {
+        double length = (double)(ends[s] - r), most = 3 / sqrt(length * NOISE_WIDTH);
+        for (; r < ends[s]; r++)
+            for (size_t c = 0; c < NOISE_WIDTH; c++) {
+                double x = ((double)noisy[r][c] - (double)plain[r][c]) / most;
+                CHECK(fabs(x) <= 1.00001 && x != 0, "row %zu, column %zu: %g of the most", r, c,
+                      x);
+                sum += x;
+                squares += x * x;
+            }
+    }
+    /* 200 values: the mean is 0 +- 0.04, that of the squares 1/3 +- 0.02 */
+    CHECK(fabs(sum / 200) < 0.17 && fabs(squares / 200 - 1. / 3) < 0.09, "%g, %g", sum, squares);
+}
+
 /* So many words that the rows are taken 64 at a time. */
 static void build_loss_in_chunks(lab *l)
 {
@@ -620,6 +681,8 @@ int main(void)
         { "norm_heads", test_norm_heads },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
+        { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },
+        { "noise", test_noise },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },

@@ -231,8 +231,6 @@ static void test_mistakes(void)
           "paged_adamw_32bit paged_adamw_8bit" },
         { "lr_scheduler_kwargs: {num_cycles: [1]}\n",
           "lr_scheduler_kwargs: 'num_cycles' has no value" },
-        { "neftune_noise_alpha: 5\n",
-          "r.yaml:1:22: neftune_noise_alpha: refused, it would change numbers" },
         { "use_dora: true\n", "DoRA" },
         { "loftq_config: {bits: 4}\n", "LoftQ" },
         { "per_device_train_batch_size: 0\n", "a whole number above 0, or auto" },

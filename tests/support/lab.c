@@ -282,7 +282,11 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     status = nib_plan_create_rows(l->b.graph, kind, rows, &l->plan, &err);
     if (!status) status = nib_run_create(l->ctx, l->b.graph, l->plan, LAB_ROWS, &l->run, &err);
     CHECK(status == NIB_OK, "%s", err.message);
-    if (!status) l->run->dropout_seed = 5;
+    if (!status) {
+        l->run->dropout_seed = 5;
+        l->run->label_smoothing = l->label_smoothing;
+        l->run->noise = l->noise;
+    }
     return status == NIB_OK;
 }
 

@@ -39,6 +39,7 @@ struct lab {
     uint32_t lengths[4];    /* of the sequences, 0 ends; may be changed by the build function */
     size_t targets;         /* rows of the head */
     size_t elements;        /* of each matrix that are tried */
+    double label_smoothing, noise; /* of the run; may be set by the build function */
     int variant;            /* for the build function */
     nib_plan *plan;
     nib_run *run;

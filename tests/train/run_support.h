@@ -39,8 +39,8 @@ static inline const char *run_write(const char *name, const char *text)
     return path;
 }
 
-/* Dropout, accumulation, shuffling: seven steps over three epochs and a bit; a checkpoint every
- * two. */
+/* Dropout, noise, accumulation, shuffling: seven steps over three epochs and a bit; a checkpoint
+ * every two. */
 static inline nib_finetune_options run_options(const char *out)
 {
     nib_finetune_options o;
@@ -55,6 +55,8 @@ static inline nib_finetune_options run_options(const char *out)
     o.lora.lora_dropout = 0.2;
     o.lora.target_modules.all_linear = true;
     o.train.learning_rate = 1e-2;
+    o.train.label_smoothing_factor = 0.1;
+    o.train.neftune_noise_alpha = 5;
     o.train.per_device_train_batch_size = 1;
     o.train.gradient_accumulation_steps = 2;
     o.train.max_steps = 7;
