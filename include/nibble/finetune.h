@@ -97,7 +97,8 @@ typedef struct nib_train_options {
     double neftune_noise_alpha; /* 0: no noise on the embedding's output */
     uint64_t seed;
     int64_t data_seed;          /* -1: seed */
-    const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch" */
+    const char *logging_strategy, *save_strategy, *eval_strategy; /* "no", "steps", "epoch";
+                                 * save_strategy also "best": where an evaluation is */
     int logging_steps, save_steps; /* save_steps 0: no checkpoints on the way */
     int eval_steps;             /* 0: logging_steps */
     /* The same three as fractions of the run's steps, rounded up (the Trainer's values below 1);

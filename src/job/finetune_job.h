@@ -40,6 +40,7 @@ typedef struct nib_finetune_job {
         saved_step; /* first step of this process; tokens since the last line */
     double session_began, window_began;
     bool evaluate_pending; /* the checkpoint was written before its step's evaluation was done */
+    bool best_now;        /* the last step's evaluation was the best so far */
     bool weights_missing; /* random ones stand in, in a dry run */
     char advice[256];     /* a micro-batch that would fit */
     char settings[NIB_SETTINGS_ROOM];
@@ -84,6 +85,9 @@ nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 
 /* Trains from the trainer's step to the last one, saving on the way, and writes the adapter. */
 nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
+
+/* Warns of a run that diverged or stands still, by its history (finetune_outcome.c). */
+void nib_finetune_judge_end(nib_finetune_job *j);
 
 /* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory,
  * with the micro-batch asked for or, for auto, the greatest that fits; else advice says which

@@ -25,6 +25,7 @@ static bool is_save_due(const job *j)
     bool last = j->trainer->step == j->trainer->steps && strcmp(o->save_strategy, "steps") == 0 &&
                 o->save_steps > 0;
 
+    if (strcmp(o->save_strategy, "best") == 0) return j->best_now;
     return last || is_due(j, o->save_strategy, o->save_steps);
 }
 
@@ -135,6 +136,7 @@ static nib_status evaluate(job *j, nib_error *err)
     e.values[4] = (double)nib_eval_loop_batches(&j->eval) / seconds;
     if (nib_finetune_wants_best(&j->o->train))
         r.best = judge(j, nib_finetune_metric_is_perplexity(&j->o->train) ? r.perplexity : loss);
+    j->best_now = r.best;
     if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);
     status = log_entry(j, &e, err);
     j->evaluate_pending = false;
@@ -168,6 +170,7 @@ static nib_status train(job *j, nib_error *err)
         if (nib_should_stop(j->ctx))
             return nib_fail(err, NIB_E_INTERRUPTED,
                             "interrupted after step %" PRIu64 " of %" PRIu64, t->step, t->steps);
+        j->best_now = false;
         status = step(j, err);
         if (!status && is_due(j, o->eval_strategy, nib_finetune_eval_steps(o)))
             status = evaluate(j, err);
@@ -317,7 +320,10 @@ nib_status nib_finetune_train(job *j, nib_error *err)
     else if (status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC)
         status = keep(j, status, &kept, err);
     else return status;
+    if (!status) nib_finetune_judge_end(j);
     if (!status || ((status == NIB_E_INTERRUPTED || status == NIB_E_NUMERIC) && kept))
         report_end(j, nib_clock_seconds() - j->session_began, status == NIB_E_INTERRUPTED);
+    if (!status) status = nib_warnings_check(j->ctx, err);
+    nib_warnings_repeat(j->ctx);
     return status;
 }

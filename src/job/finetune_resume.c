@@ -207,7 +207,7 @@ static size_t entries_to_come(const job *j)
 
 static bool saves_checkpoints(const nib_train_options *t)
 {
-    return strcmp(t->save_strategy, "epoch") == 0 ||
+    return strcmp(t->save_strategy, "epoch") == 0 || strcmp(t->save_strategy, "best") == 0 ||
            (strcmp(t->save_strategy, "steps") == 0 && t->save_steps > 0);
 }
 

@@ -5,11 +5,13 @@
 
 static nib_status check_word(const char *key, const char *word, nib_error *err)
 {
+    const char *more = strcmp(key, "save_strategy") == 0 ? ", best" : "";
+
     if (word &&
         (strcmp(word, "no") == 0 || strcmp(word, "steps") == 0 || strcmp(word, "epoch") == 0))
         return NIB_OK;
-    return nib_fail(err, NIB_E_INVALID, "%s: '%s', known are no, steps, epoch", key,
-                    word ? word : "");
+    return nib_fail(err, NIB_E_INVALID, "%s: '%s', known are no, steps, epoch%s", key,
+                    word ? word : "", more);
 }
 
 static void settle(int *number, double *ratio, uint64_t steps)
@@ -43,6 +45,20 @@ bool nib_finetune_metric_is_perplexity(const nib_train_options *t)
     return m && strcmp(strncmp(m, "eval_", 5) == 0 ? m + 5 : m, "perplexity") == 0;
 }
 
+/* As the Trainer: without the name of a metric nothing is the best. */
+static nib_status check_save_best(const nib_train_options *t, nib_error *err)
+{
+    if (strcmp(t->save_strategy, "best") != 0) return NIB_OK;
+    if (strcmp(t->eval_strategy, "no") == 0)
+        return nib_fail(err, NIB_E_INVALID,
+                        "save_strategy best needs eval_strategy steps or epoch, and records to "
+                        "evaluate on (eval_data, eval_split or val_size)");
+    if (!t->metric_for_best_model)
+        return nib_fail(err, NIB_E_INVALID,
+                        "save_strategy best needs metric_for_best_model, loss or perplexity");
+    return NIB_OK;
+}
+
 static nib_status check_best(const nib_train_options *t, nib_error *err)
 {
     const char *m = t->metric_for_best_model;
@@ -60,7 +76,7 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "%s needs eval_strategy steps or epoch",
                         t->load_best_model_at_end ? "load_best_model_at_end"
                                                   : "early_stopping_patience");
-    if (!t->load_best_model_at_end) return NIB_OK;
+    if (!t->load_best_model_at_end || strcmp(t->save_strategy, "best") == 0) return NIB_OK;
     if (strcmp(t->eval_strategy, t->save_strategy) != 0)
         return nib_fail(
             err, NIB_E_INVALID,
@@ -83,7 +99,8 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
     unsigned to;
     nib_status status = check_word("logging_strategy", t->logging_strategy, err);
 
-    if (!status) status = check_word("save_strategy", t->save_strategy, err);
+    if (!status && (!t->save_strategy || strcmp(t->save_strategy, "best") != 0))
+        status = check_word("save_strategy", t->save_strategy, err);
     if (!status) status = check_word("eval_strategy", t->eval_strategy, err);
     if (!status) status = nib_report_to(t->report_to, &to, err);
     if (status) return status;
@@ -113,5 +130,6 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
             return nib_fail(err, NIB_E_INVALID, "per_device_eval_batch_size: %d is less than 1",
                             t->per_device_eval_batch_size);
     }
-    return check_best(t, err);
+    status = check_save_best(t, err);
+    return status ? status : check_best(t, err);
 }

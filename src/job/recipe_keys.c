@@ -231,8 +231,8 @@ const nib_recipe_row nib_recipe_rows[] = {
           "steps from one line to the next; below 1: a fraction of all")
     FREE("logging_first_step", TRAIN, BOOL, o.train.logging_first_step, NULL,
          "a line for step 1 too")
-    WORDS_IF(BEST, "save_strategy", TRAIN, o.train.save_strategy, "steps epoch no" NO_WORDS,
-             "steps", "steps, epoch or no")
+    WORDS_IF(BEST, "save_strategy", TRAIN, o.train.save_strategy, "steps epoch best no" NO_WORDS,
+             "steps", "steps, epoch, best (each evaluation better than all before) or no")
     STEPS(STEPS, BEST, "save_steps", save_steps, save_steps_ratio, "500",
           "steps from one checkpoint to the next; below 1: a fraction of all; 0: none")
     FREE("save_total_limit", TRAIN, INT, o.train.save_total_limit, "3",

@@ -683,6 +683,42 @@ static void test_best(void)
     json_decref(state);
 }
 
+static bool was_best[64];
+static void keep_best(void *user, const nib_eval_report *r)
+{
+    (void)user;
+    if (r->step < 64) was_best[r->step] = r->best;
+}
+
+/* save_strategy best: a checkpoint where an evaluation is better than all before, no other. */
+static void test_save_best(void)
+{
+    nib_finetune_options o = eval_options("whole"), other = eval_options("steps");
+    int saved = 0;
+    nib_error err;
+
+    o.train.save_strategy = "best";
+    o.train.metric_for_best_model = "loss";
+    o.train.save_total_limit = 0;
+    o.train.save_steps = 500;
+    o.on_evaluate = keep_best;
+    REQUIRE_OK(run_here(&o, 2, &err), err);
+    for (int i = 1; i <= 12; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "checkpoint-%d/nibble_state.json", i);
+        CHECK(run_exists(o.output_dir, name) == was_best[i], "step %d: %s", i,
+              was_best[i] ? "the best, and not saved" : "saved, and not the best");
+        saved += was_best[i];
+    }
+    CHECK(saved > 1 && saved < 12, "%d of 12 are the best so far: the test shows nothing", saved);
+    REQUIRE_OK(run_here(&other, 2, &err), err);
+    CHECK(run_same(o.output_dir, other.output_dir, "adapter_model.safetensors"), "another best");
+    o.train.metric_for_best_model = NULL;
+    check_refused(o, "needs metric_for_best_model", "no metric");
+    o.train.eval_strategy = "no";
+    check_refused(o, "save_strategy best needs eval_strategy", "no evaluation");
+}
+
 static void test_early_stopping(void)
 {
     nib_finetune_options o = eval_options("whole"), killed = eval_options("killed");
@@ -745,7 +781,8 @@ int main(void)
         { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa },
         { "torn", test_torn }, { "by_name", test_by_name }, { "directory", test_directory },
-        { "limit", test_limit }, { "best", test_best }, { "early_stopping", test_early_stopping },
+        { "limit", test_limit }, { "best", test_best }, { "save_best", test_save_best },
+        { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
     return test_main("resume", cases, NIB_COUNT(cases));
