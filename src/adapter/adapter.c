@@ -12,6 +12,7 @@
 /* In __metadata__ of adapter_model.safetensors: PEFT and safetensors hand it on unread, and it goes
  * where the weights go, while PEFT warns of keys in adapter_config.json that it does not know. */
 static const char base_form_key[] = "nibble.base_form";
+static const char unfinished_key[] = "nibble.unfinished";
 
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 {
@@ -269,7 +270,9 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status) status = refuse_leftovers(a, file, err);
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
+        const char *unfinished = nib_tensors_metadata(file, unfinished_key);
         snprintf(a->base_form, sizeof a->base_form, "%s", form ? form : "");
+        snprintf(a->unfinished, sizeof a->unfinished, "%s", unfinished ? unfinished : "");
     }
     nib_tensors_close(file);
     nib_free(a->ctx, path);
@@ -305,6 +308,9 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
     if (!status) status = nib_adapter_attach(a, train, err);
     if (!status) status = read_tensors(a, a->dir, true, err);
     if (status) goto done;
+    if (a->unfinished[0])
+        nib_warn_code(a->ctx, "unfinished-adapter", "%s: the run that wrote this adapter was %s",
+                      dir, a->unfinished);
     *out = a;
     a = NULL; /* handed over */
 done:
@@ -332,6 +338,8 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     nib_tensor_plan *plans = nib_new_array(a->ctx, a->params.count, sizeof *plans);
     nib_tensor_writer *w = NULL;
     char form[NIB_BASE_FORM_ROOM];
+    const char *notes[] = { base_form_key, form, a->unfinished[0] ? unfinished_key : NULL,
+                            a->unfinished, NULL };
     nib_status status;
 
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -344,7 +352,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     }
     nib_base_form(a->model, form);
     status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0,
-                                            base_form_key, form, &w, err);
+                                            notes, &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++)
         status = nib_tensor_writer_put(w, a->params.items[i]->value,
                                        nib_param_count(a->params.items[i]) * sizeof(float), err);
@@ -354,12 +362,13 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     return status;
 }
 
-nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *err)
+nib_status nib_adapter_save(const nib_adapter *a, const char *dir, const char *training,
+                            nib_error *err)
 {
     nib_status status = write_tensors(a, dir, err);
 
     if (!status) status = nib_peft_config_write(a->ctx, dir, &a->config, err);
-    if (!status) status = nib_peft_card_write(a->ctx, dir, &a->config, NULL, err);
+    if (!status) status = nib_peft_card_write(a->ctx, dir, &a->config, training, err);
     return status;
 }
 

@@ -29,8 +29,10 @@ char *nib_adapter_file(nib_ctx *ctx, const char *dir);
  * parameters. */
 nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err);
 
-/* Writes DIR/adapter_model.safetensors and adapter_config.json and README.md; DIR exists. */
-nib_status nib_adapter_save(const nib_adapter *a, const char *dir, nib_error *err);
+/* Writes DIR/adapter_model.safetensors and adapter_config.json and README.md; DIR exists.
+ * training: Markdown on how it was trained, for README.md, or NULL. */
+nib_status nib_adapter_save(const nib_adapter *a, const char *dir, const char *training,
+                            nib_error *err);
 
 /* Elements trained, and of the whole model with the adapter (PEFT's "all params"). */
 uint64_t nib_adapter_trainable(const nib_adapter *a);

@@ -20,6 +20,8 @@ typedef struct nib_adapter {
     char *dir;                 /* where it was read from, or NULL */
     /* of the base it was trained on, as the file says; "": it does not */
     char base_form[NIB_BASE_FORM_ROOM];
+    char unfinished[80]; /* "interrupted after step 3 of 10": what is written is not the end of its
+                          * run, what was read was not; "": it is */
 } nib_adapter;
 
 #endif

@@ -37,6 +37,16 @@ static void put_scalar(nib_text *t, const char *prefix, const char *value)
     nib_text_free(&whole);
 }
 
+/* A page that is published names no directory of the machine that wrote it: of a path its last
+ * part. */
+static const char *shown_name(const char *base)
+{
+    const char *slash = strrchr(base, '/');
+    bool path = strchr("/.~", base[0]) || (slash && strchr(base, '/') != slash);
+
+    return *base && path && slash && slash[1] ? slash + 1 : base;
+}
+
 static void put_front(nib_text *t, const nib_peft_config *cfg, const char *base)
 {
     nib_text_puts(t, "---\nbase_model: ");
@@ -52,14 +62,6 @@ static void put_front(nib_text *t, const nib_peft_config *cfg, const char *base)
 static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base,
                      const char *training)
 {
-    static const char *const to_fill[] = {
-        "What it is for",
-        "What it should not be used for",
-        "Data it was trained on",
-        "How it was measured",
-        "Licence",
-    };
-
     nib_text_puts(t, "# A LoRA adapter\n\nAn adapter for `");
     nib_text_puts(t, *base ? base : "an unnamed base model");
     nib_text_puts(t, "`, in the format of PEFT.\n\n## Values\n\n| | |\n|---|---|\n");
@@ -71,11 +73,6 @@ static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base,
         nib_text_puts(t, training);
         nib_text_puts(t, "\n");
     }
-    for (size_t i = 0; i < NIB_COUNT(to_fill); i++) {
-        nib_text_puts(t, "## ");
-        nib_text_puts(t, to_fill[i]);
-        nib_text_puts(t, "\n\n[More Information Needed]\n\n");
-    }
     nib_text_puts(t, "### Framework versions\n\n- PEFT 0.21.2 (file format)\n- nibble " NIB_VERSION
                      "\n");
 }
@@ -83,7 +80,8 @@ static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base,
 nib_status nib_peft_card_write(nib_ctx *ctx, const char *dir, const nib_peft_config *cfg,
                                const char *training, nib_error *err)
 {
-    const char *base = cfg->base_model_name_or_path ? cfg->base_model_name_or_path : "";
+    const char *base = cfg->base_model_name_or_path ? shown_name(cfg->base_model_name_or_path)
+                                                    : "";
     nib_text text = { .ctx = ctx };
     char *path = nib_sprintf(ctx, "%s/README.md", dir);
     nib_status status = NIB_OK;

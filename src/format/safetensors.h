@@ -67,10 +67,11 @@ typedef struct nib_tensor_plan {
 nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *stem,
                                     const nib_tensor_plan *plans, size_t count,
                                     uint64_t shard_bytes, nib_tensor_writer **out, nib_error *err);
-/* The same with one more entry of __metadata__, key and note, in every file; both NULL: none. */
+/* The same with more entries of __metadata__ in every file: keys and texts in turn, ended by a key
+ * that is NULL. */
 nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
                                           const nib_tensor_plan *plans, size_t count,
-                                          uint64_t shard_bytes, const char *key, const char *note,
+                                          uint64_t shard_bytes, const char *const *notes,
                                           nib_tensor_writer **out, nib_error *err);
 nib_status nib_tensor_writer_put(nib_tensor_writer *w, const void *data, size_t bytes,
                                  nib_error *err);

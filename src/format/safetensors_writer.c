@@ -36,7 +36,7 @@ struct nib_tensor_writer {
     uint64_t total_bytes;
     size_t current;      /* the tensor whose data comes next */
     uint64_t done_bytes; /* of it */
-    const char *note_key, *note; /* one more entry of __metadata__, or NULL; only while creating */
+    const char *const *notes; /* more entries of __metadata__; only while creating */
     nib_error failure;   /* status != NIB_OK: every later call fails so */
 };
 
@@ -134,11 +134,11 @@ static nib_status write_header(nib_tensor_writer *w, size_t shard, size_t first,
     nib_status status;
 
     nib_text_puts(&text, "{\"__metadata__\":{\"format\":\"pt\"");
-    if (w->note) {
+    for (const char *const *note = w->notes; *note; note += 2) {
         nib_text_put(&text, ",", 1);
-        nib_text_json_string(&text, w->note_key, false);
+        nib_text_json_string(&text, note[0], false);
         nib_text_put(&text, ":", 1);
-        nib_text_json_string(&text, w->note, false);
+        nib_text_json_string(&text, note[1], false);
     }
     nib_text_put(&text, "}", 1);
     for (size_t i = first; i < last; i++) {
@@ -200,13 +200,15 @@ nib_status nib_tensor_writer_create(nib_ctx *ctx, const char *dir, const char *s
                                     const nib_tensor_plan *plans, size_t count,
                                     uint64_t shard_bytes, nib_tensor_writer **out, nib_error *err)
 {
-    return nib_tensor_writer_create_noted(ctx, dir, stem, plans, count, shard_bytes, NULL, NULL,
-                                          out, err);
+    static const char *const none[] = { NULL };
+
+    return nib_tensor_writer_create_noted(ctx, dir, stem, plans, count, shard_bytes, none, out,
+                                          err);
 }
 
 nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const char *stem,
                                           const nib_tensor_plan *plans, size_t count,
-                                          uint64_t shard_bytes, const char *key, const char *note,
+                                          uint64_t shard_bytes, const char *const *notes,
                                           nib_tensor_writer **out, nib_error *err)
 {
     nib_tensor_writer *w = nib_new(ctx, sizeof *w);
@@ -215,8 +217,7 @@ nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const c
 
     if (!w) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     w->ctx = ctx;
-    w->note_key = key;
-    w->note = note;
+    w->notes = notes;
     w->dir = nib_strdup(ctx, dir);
     w->stem = nib_strdup(ctx, stem);
     w->places = nib_new_array(ctx, count, sizeof *w->places);
@@ -248,7 +249,7 @@ nib_status nib_tensor_writer_create_noted(nib_ctx *ctx, const char *dir, const c
         status = write_header(w, s, first, last, err);
         if (status) goto done;
     }
-    w->note_key = w->note = NULL; /* the caller's */
+    w->notes = NULL; /* the caller's */
     *out = w;
     w = NULL; /* handed over */
 done:

@@ -90,6 +90,7 @@ static nib_status open_adapter(job *j, nib_error *err)
 
     if (j->o->adapter) {
         status = nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
+        if (!status) j->adapter->unfinished[0] = 0; /* of the run before; this one is its own */
         return status ? status : nib_lora_continues(j->adapter, &j->o->lora, err);
     }
     status = nib_lora_config(j->ctx, &j->o->lora, &config, err);

@@ -5,6 +5,7 @@
 #define NIB_JOB_FINETUNE_JOB_H
 
 #include "adapter/adapter.h"
+#include "format/jsontext.h"
 #include "job/evaluate_loop.h"
 #include "job/run_logs.h"
 #include "job/rundir.h"
@@ -80,6 +81,8 @@ void nib_finetune_end(nib_finetune_job *j); /* frees what the two above made */
 /* Writes output_dir/checkpoint-STEP, then deletes old ones. */
 nib_status nib_finetune_save_checkpoint(nib_finetune_job *j, nib_error *err);
 nib_status nib_finetune_prune(nib_finetune_job *j, nib_error *err); /* old ones alone */
+/* How the adapter was trained so far, as Markdown. */
+void nib_finetune_card(const nib_finetune_job *j, nib_text *t);
 /* Writes the adapter into output_dir. */
 nib_status nib_finetune_save_adapter(nib_finetune_job *j, nib_error *err);
 

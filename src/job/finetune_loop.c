@@ -3,6 +3,7 @@
  * After a step in this order, as the Trainer does: log, evaluate, save.  So a checkpoint holds
  * what was logged and found out at its own step. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/outfile.h"
 #include "job/finetune_job.h"
@@ -299,6 +300,10 @@ static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
     if (why == NIB_E_INTERRUPTED && (j->saved_step != j->trainer->step || j->evaluate_pending))
         status = save(j, &save_error);
     if (why == NIB_E_NUMERIC && !go_back_to_good(j)) return why;
+    snprintf(j->adapter->unfinished, sizeof j->adapter->unfinished,
+             "%s after step %" PRIu64 " of %" PRIu64,
+             why == NIB_E_INTERRUPTED ? "interrupted" : "ended by a loss that was not finite",
+             j->trainer->step, j->trainer->steps);
     if (!status) status = nib_finetune_save_adapter(j, &save_error);
     if (status) return nib_fail_in(err, status, "%s", save_error.message);
     *kept = true;

@@ -34,9 +34,13 @@ static nib_status write_template(job *j, const char *dir, nib_error *err)
 /* What PEFT loads. */
 static nib_status write_adapter(job *j, const char *dir, nib_error *err)
 {
+    nib_text card = { .ctx = j->ctx };
     nib_status status = nib_tensors_unchanged(j->model->tensors, err);
 
-    if (!status) status = nib_adapter_save(j->adapter, dir, err);
+    nib_finetune_card(j, &card);
+    if (!status && card.failed) status = no_memory(j, err);
+    if (!status) status = nib_adapter_save(j->adapter, dir, card.data, err);
+    nib_text_free(&card);
     if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, dir, err);
     if (!status) status = write_template(j, dir, err);
     if (!status) status = nib_finetune_save_recipe(j, dir, err);

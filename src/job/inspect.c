@@ -243,6 +243,7 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
     nib_peft_config cfg = { 0 };
     nib_tensors *tensors = NULL;
     char *file = nib_adapter_file(ctx, path);
+    const char *unfinished;
     totals sum = { 0 };
     nib_status status;
 
@@ -259,6 +260,10 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
         (strcmp(cfg.peft_type, "LORA") == 0 && !set_lora(report, &cfg)) ||
         !sum_tensors(tensors, &sum) || !set_count(report, "parameters", sum.elements) ||
         !set_totals(report, &sum))
+        status = no_memory(path, err);
+    unfinished = nib_tensors_metadata(tensors, "nibble.unfinished");
+    if (!status && unfinished &&
+        json_object_set_new(report, "unfinished", json_string(unfinished)))
         status = no_memory(path, err);
 done:
     json_decref(sum.dtypes);

@@ -350,10 +350,19 @@ static void test_adapters_by_name(void)
 
 /* --- a run that diverges --- */
 
-static bool same_file(const char *one, const char *other)
+/* At the first value: behind 8 bytes of the header's length, and the header. */
+static bool at_values(FILE *f)
+{
+    uint64_t header = 0;
+
+    return f && fread(&header, sizeof header, 1, f) == 1 && fseek(f, (long)header, SEEK_CUR) == 0;
+}
+
+/* Files of one layout: their values; the headers' notes may differ. */
+static bool same_values(const char *one, const char *other)
 {
     FILE *a = fopen(one, "rb"), *b = fopen(other, "rb");
-    bool same = a && b;
+    bool same = at_values(a) && at_values(b);
     int c;
 
     while (same) {
@@ -391,7 +400,10 @@ static void test_diverging(void)
                   (has(e.said, " of layer 0") || has(e.said, "model.layers.0.")),
               "%d %s", e.exit_code, e.said);
         CHECK(has(e.said, "step 1 is taken back"), "%s", e.said);
-        CHECK(same_file(good, file), "%s: not the adapter that the run began with", rates[i]);
+        REQUIRE(NIBBLE(&e, "inspect", out));
+        CHECK(has(e.out, "unfinished: ended by a loss that was not finite after step 0 of 9"),
+              "%s", e.out);
+        CHECK(same_values(good, file), "%s: not the adapter that the run began with", rates[i]);
     }
 }
 

@@ -206,7 +206,7 @@ static nib_status make_adapter(nib_ctx *ctx, const struct shape *s, const char *
         for (size_t i = 0; i < a->params.count; i++)
             for (size_t k = 0; k < nib_param_count(a->params.items[i]); k++)
                 a->params.items[i]->value[k] += 0.1f * test_rand_float();
-        status = nib_adapter_save(a, dir, err);
+        status = nib_adapter_save(a, dir, NULL, err);
     }
     nib_adapter_close(a);
     nib_peft_config_free(ctx, &cfg);

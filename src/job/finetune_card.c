@@ -1,0 +1,52 @@
+/* finetune_card.c - what a run knows of itself, as Markdown for the adapter's README.md. */
+#include "job/finetune_job.h"
+
+/* The file's own name, without the directories of this machine. */
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static void put_data(const nib_finetune_job *j, nib_text *t)
+{
+    nib_data_counts c = nib_dataset_counts(j->data);
+
+    nib_text_printf(t, "- data: `%s`, %zu records, %" PRIu64 " tokens an epoch, %" PRIu64
+                       " of them trained\n",
+                    last_part(j->o->data.data), nib_dataset_count(j->data), c.tokens, c.targets);
+}
+
+/* The last lines of the history. */
+static void put_losses(const nib_finetune_job *j, nib_text *t)
+{
+    double train = -1, eval = -1;
+
+    for (size_t i = 0; i < j->state.log_count; i++) {
+        const nib_log_entry *e = &j->state.log[i];
+        if (e->kind == NIB_LOG_TRAIN) train = e->values[2];
+        if (e->kind == NIB_LOG_EVAL) eval = e->values[0];
+    }
+    if (train >= 0) nib_text_printf(t, "- loss in the end: %.4f\n", train);
+    if (eval >= 0) nib_text_printf(t, "- loss on the %zu records held out: %.4f\n",
+                                   nib_eval_loop_records(&j->eval), eval);
+}
+
+void nib_finetune_card(const nib_finetune_job *j, nib_text *t)
+{
+    const nib_train_options *o = &j->trainer->o;
+    char form[NIB_BASE_FORM_ROOM];
+
+    nib_base_form(j->model, form);
+    if (j->adapter->unfinished[0])
+        nib_text_printf(t, "**Not the end of its run: %s.**\n\n", j->adapter->unfinished);
+    nib_text_printf(t, "- weights of the base model: %s; computed in %s\n", form,
+                    nib_dtype_name(j->model->graph->type));
+    put_data(j, t);
+    nib_text_printf(t, "- steps: %" PRIu64 " of %" PRIu64 ", epoch %.2f\n", j->trainer->step,
+                    j->trainer->steps, j->state.epoch);
+    nib_text_printf(t, "- learning rate: %g, %s; optimizer: %s; seed: %" PRIu64 "\n",
+                    o->learning_rate, o->lr_scheduler_type, o->optim, o->seed);
+    put_losses(j, t);
+    nib_text_puts(t, "- every setting: `recipe.yaml`\n");
+}
