@@ -65,6 +65,11 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err);
 nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *there,
                              const json_t *here, nib_error *err);
 
+/* The same of the run that is here and one of no more steps, of which `done` are done: with fewer
+ * steps there it is NIB_E_MISMATCH only when the schedule had other learning rates in those. */
+nib_status nib_finetune_same_or_longer(nib_finetune_job *j, const char *where, const json_t *there,
+                                       uint64_t done, nib_error *err);
+
 /* resume_from_checkpoint: NULL, "last" (Trainer.train() takes True for it) or a directory. */
 const char *nib_finetune_resume_from(const nib_finetune_options *o);
 /* Finds the checkpoint to go on from, after the directory was opened and before the model is: fills

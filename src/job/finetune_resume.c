@@ -127,7 +127,7 @@ static nib_status restore(job *j, nib_error *err)
 {
     const nib_checkpoint *c = &j->resume;
     const char *isa = nib_cpu_name(nib_ctx_cpu(j->ctx));
-    nib_status status = nib_finetune_same(j->ctx, j->resume_dir, c->identity, j->identity, err);
+    nib_status status = nib_finetune_same_or_longer(j, j->resume_dir, c->identity, c->step, err);
 
     if (!status) status = nib_adapter_read_values(j->adapter, j->resume_dir, err);
     if (!status)
@@ -235,8 +235,9 @@ nib_status nib_finetune_begin(job *j, nib_error *err)
     if (!j->identity) return err ? err->status : NIB_E_NOMEM;
     nib_trainer_state_init(j->ctx, &j->state);
     if (j->dir.mark) {
-        status = nib_finetune_same(j->ctx, j->dir.path, json_object_get(j->dir.mark, "identity"),
-                                   j->identity, err);
+        status = nib_finetune_same_or_longer(j, j->dir.path,
+                                             json_object_get(j->dir.mark, "identity"),
+                                             j->resume_dir ? j->resume.step : 0, err);
         if (status == NIB_E_MISMATCH)
             status = nib_fail_in(err, status,
                                  "an unfinished run stands there (--overwrite begins anew)");

@@ -683,6 +683,43 @@ static void test_best(void)
     json_decref(state);
 }
 
+/* A finished run that is given more steps: it is the longer run, or is told why not. */
+static void test_longer(void)
+{
+    static const char *const types[] = { "constant", "constant_with_warmup", "inverse_sqrt" };
+    nib_finetune_options whole, o;
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(types); i++) {
+        char names[2][32];
+        snprintf(names[0], sizeof names[0], "whole-%s", types[i]);
+        snprintf(names[1], sizeof names[1], "longer-%s", types[i]);
+        whole = run_options(names[0]);
+        o = run_options(names[1]);
+        whole.train.lr_scheduler_type = o.train.lr_scheduler_type = types[i];
+        whole.train.warmup_steps = o.train.warmup_steps = i > 0 ? 2 : 0;
+        whole.train.max_steps = 11;
+        REQUIRE_OK(run_here(&whole, 2, &err), err);
+        REQUIRE_OK(run_here(&o, 2, &err), err);
+        o.train.max_steps = 11;
+        o.resume_from_checkpoint = "last";
+        REQUIRE_OK(run_here(&o, 1, &err), err);
+        CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
+              "%s: other bytes than 11 steps at once", types[i]);
+    }
+    o = run_options("linear");
+    REQUIRE_OK(run_here(&o, 2, &err), err);
+    o.train.max_steps = 11;
+    o.resume_from_checkpoint = "last";
+    check_refused(o, "cannot go on from 7 to 11 steps: with 11 the linear schedule", "linear");
+    o.train.lr_scheduler_type = "constant";
+    check_refused(o, "lr_scheduler_type", "another schedule");
+    o = run_options("longer-constant");
+    o.train.lr_scheduler_type = "constant";
+    o.resume_from_checkpoint = "last";
+    check_refused(o, "max_steps (11 there, 7 here)", "fewer steps");
+}
+
 static bool was_best[64];
 static void keep_best(void *user, const nib_eval_report *r)
 {
@@ -781,7 +818,8 @@ int main(void)
         { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa },
         { "torn", test_torn }, { "by_name", test_by_name }, { "directory", test_directory },
-        { "limit", test_limit }, { "best", test_best }, { "save_best", test_save_best },
+        { "limit", test_limit },
+        { "longer", test_longer }, { "best", test_best }, { "save_best", test_save_best },
         { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
