@@ -17,17 +17,18 @@ static const char *put_model(const char *config)
     static const char *const files[] = { "config.json", "model.safetensors", "tokenizer.json",
                                          "tokenizer_config.json" };
     static char dir[600];
-    char path[700], target[700];
+    char path[700], target[700], *from = realpath(test_data("models/pico"), NULL);
     FILE *f;
 
+    if (!from) return NULL;
     snprintf(dir, sizeof dir, "%s", test_tmpdir());
     for (size_t i = 0; i < NIB_COUNT(files); i++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        snprintf(target, sizeof target, "%s/%s", realpath(test_data("models/pico"), NULL),
-                 files[i]);
+        snprintf(target, sizeof target, "%s/%s", from, files[i]);
         unlink(path);
-        if (symlink(target, path)) return NULL;
+        if (symlink(target, path)) break;
     }
+    free(from);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
     f = fopen(path, "w");
     if (!f) return NULL;

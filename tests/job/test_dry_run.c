@@ -389,6 +389,9 @@ static void test_paged(void)
     CHECK(p[3].optimizer + p[3].paged == p[1].optimizer && p[3].optimizer < 1 << 18,
           "paged 8 bits: %" PRIu64, p[3].optimizer);
 
+#ifdef __SANITIZE_ADDRESS__
+    return; /* what is freed stays resident there, so that no limit of memory can be met */
+#endif
     settings[5] = "false";
     snprintf(memory, sizeof memory, "%" PRIu64,
              nib_memory_resident() + p[0].total - p[0].baseline - p[0].optimizer / 2);
