@@ -70,7 +70,7 @@ def make_model(tokenizer, template, where):
     hf.chat_template = text
     config["vocab_size"] = len(hf) + 1
     os.makedirs(where, exist_ok=True)
-    for name, value in ("config.json", config), ("tokenizer_config.json", tokens):
+    for name, value in ("config.json", config), ("tokenizer_config.json", tokens | {"tokenizer_class": "PreTrainedTokenizerFast"}):
         with open(f"{where}/{name}", "w") as f:
             json.dump(value, f)
     with open(f"{where}/tokenizer.json", "wb") as f, open(path, "rb") as g:
@@ -151,7 +151,8 @@ def preview(model, chats, *more):
         f.flush()
         done = subprocess.run([NIBBLE, "preview", model, "--data", f.name, "--max-seq-length", "100000", "--json", *more],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    return done.returncode, json_lines(done.stdout.decode()), done.stderr.decode(errors="replace")
+    records = [line for line in json_lines(done.stdout.decode()) if "input_ids" in line]  # not the warnings
+    return done.returncode, records, done.stderr.decode(errors="replace")
 
 
 def compare(template, tokenizer, work, seen):

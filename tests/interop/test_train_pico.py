@@ -9,16 +9,17 @@ from common import GOLDEN, PICO, SHOP, check, json_lines, main, nibble
 TRAIN = os.path.join(GOLDEN, "train")
 
 
-def curve(*more):
+def curve(batch=None, accumulation=1):
     stored = json.load(open(os.path.join(TRAIN, "steps.json")))
     s, want = stored["settings"], stored["steps"]
     with tempfile.TemporaryDirectory() as work:
         lines = json_lines(nibble(
             "finetune", PICO, "--data", SHOP, "--output-dir", os.path.join(work, "out"),
             "--adapter", os.path.join(TRAIN, "adapter"), "--compute-dtype", "float32",
-            "--per-device-train-batch-size", s["batch"], "--max-steps", s["steps"], "--seed", s["seed"],
+            "--per-device-train-batch-size", batch or s["batch"],
+            "--gradient-accumulation-steps", accumulation, "--max-steps", s["steps"], "--seed", s["seed"],
             "--learning-rate", s["learning_rate"], "--warmup-steps", s["warmup_steps"],
-            "--lr-scheduler-type", "linear", "--max-grad-norm", s["max_grad_norm"], "--json", *more))
+            "--lr-scheduler-type", "linear", "--max-grad-norm", s["max_grad_norm"], "--json"))
     got = [line for line in lines if "step" in line and "grad_norm" in line]
     check(len(got) == len(want), f"{len(got)} steps reported, expected {len(want)}")
     for g, w in zip(got, want):
@@ -33,4 +34,4 @@ def curve(*more):
 if __name__ == "__main__":
     main([("fifty steps equal PEFT's", curve),
           ("fifty steps with batches of 4 and 2 accumulated equal PEFT's",
-           lambda: curve("--per-device-train-batch-size", "4", "--gradient-accumulation-steps", "2"))])
+           lambda: curve(4, 2))])
