@@ -93,7 +93,8 @@ bool nib_held_skips(const json_t *config, const nib_held *stored, const char *mo
 /* The same setting in two spellings: words of truth and numbers by what they mean. */
 static bool same_setting(const char *a, const char *b)
 {
-    const nib_setting x[] = { { "value", a }, { NULL } }, y[] = { { "value", b }, { NULL } };
+    const nib_setting x[] = { { "value", a }, { NULL, NULL } };
+    const nib_setting y[] = { { "value", b }, { NULL, NULL } };
     bool truth = false, other = false;
     char *end, *other_end;
     double number = strtod(a, &end), other_number = strtod(b, &other_end);
