@@ -8,7 +8,7 @@ For NF4 and FP4, plain and double-quantized:
   codes are compared, and scales to that unit);
 - what nibble wrote opens with from_pretrained, and its layers dequantize to the same values;
 - what transformers saved is read by nibble: evaluate gives the same logits for both directories.
-Ends with `N passed, N failed`; exit 1 if any failed."""
+A line `ok NAME` or `FAILED NAME` for each form; exit 1 if any failed."""
 import os
 import shutil
 import subprocess
@@ -117,12 +117,13 @@ def one(quant_type, double, work):
 def main():
     for quant_type in ("nf4", "fp4"):
         for double in (False, True):
-            work = tempfile.mkdtemp(prefix="nibble-bnb4-")
+            work, before = tempfile.mkdtemp(prefix="nibble-bnb4-"), failed
             try:
                 one(quant_type, double, work)
             finally:
                 shutil.rmtree(work)
-    print(f"{passed} passed, {failed} failed")
+            print(f"{'ok' if failed == before else 'FAILED'} {quant_type}{' double' if double else ''}")
+    print(f"{passed} checks passed, {failed} failed")
     return 1 if failed else 0
 
 
