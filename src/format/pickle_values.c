@@ -152,7 +152,7 @@ static nib_status push_tensor(nib_pickler *m, global_kind call, const nib_pickle
     const nib_pickled *item = nib_pickle_items(m, arguments);
     nib_pickle_tensor t = { .elements = 1 };
     const storage *s;
-    unsigned strides;
+    unsigned strides = 0;
     nib_status status;
 
     if (arguments->count < least[call] || arguments->count > least[call] + (call != REBUILD) ||
