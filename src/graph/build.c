@@ -166,11 +166,14 @@ static nib_linear *bind_linear(nib_build *b, const char *name, nib_linear_spec s
     return b->status ? NULL : l;
 }
 
-static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
+/* The name of the module is made of format and args. */
+static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *format,
+                            va_list args)
 {
+    char name[NAME_ROOM];
     nib_linear *l;
 
-    if (!is_plain(b, x, "linear")) return nothing;
+    if (!make_name(b, name, format, args) || !is_plain(b, x, "linear")) return nothing;
     spec.in = info_of(b, x)->width;
     l = bind_linear(b, name, spec);
     if (!l) return nothing;
@@ -183,29 +186,25 @@ static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, con
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
                            ...)
 {
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_linear(b, x, (nib_linear_spec){ .out = out, .bias = bias }, format, args);
     va_end(args);
-    return named ? add_linear(b, x, (nib_linear_spec){ .out = out, .bias = bias }, name) : nothing;
+    return y;
 }
 
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
 {
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_linear(b, x, (nib_linear_spec){ .out = out, .bias = true, .transposed = true }, format,
+                   args);
     va_end(args);
-    return named ? add_linear(b, x,
-                              (nib_linear_spec){ .out = out, .bias = true, .transposed = true },
-                              name)
-                 : nothing;
+    return y;
 }
 
 static const char *axis_name(const nib_build *b, nib_value x)
@@ -231,13 +230,15 @@ static bool has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, 
     return false;
 }
 
+/* The name of the module is made of format and args. */
 static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,
-                          const char *name)
+                          const char *format, va_list args)
 {
     bool layer = node.op == &nib_op_layer_norm;
     nib_norm_spec spec = { .bias = bias, .one_plus = node.rms_form == NIB_RMS_ONE_PLUS };
+    char name[NAME_ROOM];
 
-    if (b->status) return nothing;
+    if (!make_name(b, name, format, args)) return nothing;
     spec.width = info_of(b, x)->width / heads;
     if (!has_heads(b, x, heads, spec.width, name)) return nothing;
     keep_status(b, b->binder.norm(b->binder.self, name, &spec, &node.norm, &b->error));
@@ -249,73 +250,62 @@ static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node
 
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
 {
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_norm(b, x, 1, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, false, format, args);
     va_end(args);
-    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, false,
-                           name)
-                 : nothing;
+    return y;
 }
 
 nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, float eps,
                                    const char *format, ...)
 {
-    nib_node node = { .op = &nib_op_rms_norm, .eps = eps };
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_norm(b, x, heads, (nib_node){ .op = &nib_op_rms_norm, .eps = eps }, false, format,
+                 args);
     va_end(args);
-    return named ? add_norm(b, x, heads, node, false, name) : nothing;
+    return y;
 }
 
 nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
                                   float eps, const char *format, ...)
 {
-    nib_node node = { .op = &nib_op_rms_norm, .rms_form = form, .eps = eps };
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_norm(b, x, heads, (nib_node){ .op = &nib_op_rms_norm, .rms_form = form, .eps = eps },
+                 false, format, args);
     va_end(args);
-    return named ? add_norm(b, x, heads, node, false, name) : nothing;
+    return y;
 }
 
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
 {
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, true, format, args);
     va_end(args);
-    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, true,
-                           name)
-                 : nothing;
+    return y;
 }
 
 nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const char *format,
                                      ...)
 {
-    char name[NAME_ROOM];
     va_list args;
-    bool named;
+    nib_value y;
 
     va_start(args, format);
-    named = make_name(b, name, format, args);
+    y = add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, false, format, args);
     va_end(args);
-    return named ? add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, false,
-                           name)
-                 : nothing;
+    return y;
 }
 
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)

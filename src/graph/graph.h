@@ -180,6 +180,12 @@ struct nib_graph {
     size_t attention_count;
 };
 
+/* The value whose memory v lies in: its base when it is a view, else itself. */
+static inline int nib_value_base(const nib_graph *g, int v)
+{
+    return g->values[v].view_of >= 0 ? g->values[v].view_of : v;
+}
+
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type); /* NULL: no memory */
 void nib_graph_destroy(nib_graph *g);
 

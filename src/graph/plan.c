@@ -29,11 +29,6 @@ typedef struct planner {
     bool out_of_memory;
 } planner;
 
-static int base_of(const nib_graph *g, int v)
-{
-    return g->values[v].view_of >= 0 ? g->values[v].view_of : v;
-}
-
 static size_t value_bytes(const planner *p, int v)
 {
     const nib_value_info *info = &p->g->values[v];
@@ -84,13 +79,13 @@ static void emit_forward(planner *p, int node)
     nib_plan_step s = empty_step(node, false);
 
     for (int i = 0; i < n->input_count; i++) {
-        int v = base_of(p->g, n->inputs[i]);
+        int v = nib_value_base(p->g, n->inputs[i]);
         if (p->value_life[v] == NIB_NOWHERE && !p->out_of_memory)
             emit_forward(p, p->g->values[v].node);
     }
     if (p->out_of_memory) return;
     for (int i = 0; i < n->input_count; i++)
-        s.in[i] = use_life(p, p->value_life[base_of(p->g, n->inputs[i])]);
+        s.in[i] = use_life(p, p->value_life[nib_value_base(p->g, n->inputs[i])]);
     p->value_life[n->output] = new_life(p, n->output);
     s.out = p->value_life[n->output];
     if (n->side != NIB_NONE) {
@@ -102,7 +97,7 @@ static void emit_forward(planner *p, int node)
 
 static int64_t read_value(planner *p, int v)
 {
-    v = base_of(p->g, v);
+    v = nib_value_base(p->g, v);
     if (p->value_life[v] == NIB_NOWHERE && !p->out_of_memory) emit_forward(p, p->g->values[v].node);
     return p->value_life[v];
 }
@@ -129,7 +124,8 @@ static void find_needed(planner *p)
 
         if (runs_backward(p, n)) {
             for (int j = 0; j < n->input_count; j++)
-                if (nib_node_keeps_input(g, n, j)) p->needed[base_of(g, n->inputs[j])] = true;
+                if (nib_node_keeps_input(g, n, j))
+                    p->needed[nib_value_base(g, n->inputs[j])] = true;
             if (n->op->keeps_output) p->needed[n->output] = true;
             if (keeps_side(n)) p->needed[n->side] = true;
         }
@@ -142,7 +138,7 @@ static void find_needed(planner *p)
             p->kept[n->side] = p->needed[n->side] &&
                                (p->plan->kind == NIB_PLAN_KEEP || n->segment == last_segment);
         for (int j = 0; j < n->input_count; j++) {
-            int v = base_of(g, n->inputs[j]);
+            int v = nib_value_base(g, n->inputs[j]);
             bool remade = (p->needed[n->output] && !p->kept[n->output]) ||
                           (n->side != NIB_NONE && p->needed[n->side] && !p->kept[n->side]);
             if (remade) p->needed[v] = true;
@@ -155,7 +151,7 @@ static void find_needed(planner *p)
 /* The gradient of value v gets a contribution from the step being written. */
 static int64_t contribute(planner *p, int v, bool *accumulate)
 {
-    int base = base_of(p->g, v);
+    int base = nib_value_base(p->g, v);
 
     *accumulate = false;
     if (!p->g->values[base].needs_grad) return NIB_NOWHERE;

@@ -13,11 +13,6 @@ typedef struct sinker {
     size_t count, capacity;
 } sinker;
 
-static int base_of(const nib_graph *g, int v)
-{
-    return g->values[v].view_of >= 0 ? g->values[v].view_of : v;
-}
-
 static bool picks_logit_rows(const nib_graph *g, const nib_node *n)
 {
     return n->op == &nib_op_gather && g->values[n->output].axis == NIB_LOGIT_ROWS;
@@ -35,7 +30,7 @@ static void find_sinking(sinker *s)
         s->sinks[i] = n->op->row_wise && g->values[n->output].axis == NIB_TOKENS &&
                       !s->held[n->output] && !s->barred[i];
         if (s->sinks[i] || picks_logit_rows(g, n)) continue;
-        for (int j = 0; j < n->input_count; j++) s->held[base_of(g, n->inputs[j])] = true;
+        for (int j = 0; j < n->input_count; j++) s->held[nib_value_base(g, n->inputs[j])] = true;
     }
 }
 

@@ -2,6 +2,7 @@
  * head in one projection (formats.md 10.15).  arXiv:2211.05100. */
 #include <math.h>
 
+#include "model/alibi.h"
 #include "model/arch.h"
 
 typedef struct bloom {
@@ -10,24 +11,6 @@ typedef struct bloom {
     float eps;
     const float *slopes; /* [heads], for scores that are not scaled yet */
 } bloom;
-
-/* Press et al. 2021, arXiv:2108.12409.  The bias is added to scaled scores; the attention scales
- * what it adds, so slopes are divided by the scale. */
-static const float *make_slopes(nib_reader *r, size_t heads, double scale)
-{
-    float *slopes = nib_read_alloc(r, heads, sizeof *slopes);
-    size_t power = 1, count = 0;
-    double base, between;
-
-    if (!slopes) return NULL;
-    while (power * 2 <= heads) power *= 2;
-    base = exp2(-exp2(-(log2((double)power) - 3)));
-    between = exp2(-exp2(-(log2((double)(2 * power)) - 3)));
-    for (size_t i = 1; i <= power; i++) slopes[count++] = (float)(pow(base, (double)i) / scale);
-    for (size_t i = 1; count < heads; i += 2)
-        slopes[count++] = (float)(pow(between, (double)i) / scale);
-    return slopes;
-}
 
 static void read_bloom(nib_reader *r, void *config)
 {
@@ -43,7 +26,8 @@ static void read_bloom(nib_reader *r, void *config)
     m->tied = nib_read_bool(r, "tie_word_embeddings", true);
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
-    m->slopes = make_slopes(r, m->heads, 1 / sqrt((double)m->head_dim));
+    /* Added to scaled scores; the attention scales what it adds. */
+    m->slopes = nib_alibi_slopes(r, m->heads, 1 / sqrt((double)m->head_dim));
     nib_read_any(r, "slow_but_exact"); /* how the original was split over machines */
     nib_read_any(r, "skip_bias_add");
     nib_read_any(r, "skip_bias_add_qkv");

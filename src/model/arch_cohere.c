@@ -36,7 +36,6 @@ static void read_cohere2(nib_reader *r, void *config)
     cohere *c = config;
     nib_llama *m = &c->m;
     size_t period = nib_read_size_or(r, "sliding_window_pattern", 4);
-    bool *sliding;
 
     read_common(r, c);
     nib_read_any(r, "_sliding_window_pattern"); /* the same, as the library saves it again */
@@ -45,12 +44,7 @@ static void read_cohere2(nib_reader *r, void *config)
     nib_read_any(r, "rotary_pct");
     c->rotates_sliding_only = true;
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
-    sliding = nib_read_sliding_layers(r, m->layers);
-    if (!sliding) {
-        sliding = nib_read_alloc(r, m->layers, sizeof *sliding);
-        for (size_t i = 0; sliding && i < m->layers; i++) sliding[i] = (i + 1) % period != 0;
-    }
-    m->sliding = sliding;
+    m->sliding = nib_read_sliding_pattern(r, m->layers, period);
 }
 
 static void build(nib_build *b, const void *config, nib_task task)

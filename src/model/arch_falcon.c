@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/dtype.h"
+#include "model/alibi.h"
 #include "model/arch.h"
 
 typedef struct falcon {
@@ -18,20 +19,12 @@ typedef struct falcon {
     const float *slopes; /* [heads] with alibi */
 } falcon;
 
-/* Press et al. 2021, arXiv:2108.12409; rounded to bfloat16 as the reference does. */
+/* Rounded to bfloat16, as the reference does. */
 static const float *make_slopes(nib_reader *r, size_t heads)
 {
-    float *slopes = nib_read_alloc(r, heads, sizeof *slopes);
-    size_t power = 1, count = 0;
-    double base, between;
+    float *slopes = nib_alibi_slopes(r, heads, 1);
 
-    if (!slopes) return NULL;
-    while (power * 2 <= heads) power *= 2;
-    base = exp2(-exp2(-(log2((double)power) - 3)));
-    between = exp2(-exp2(-(log2((double)(2 * power)) - 3)));
-    for (size_t i = 1; i <= power; i++) slopes[count++] = (float)pow(base, (double)i);
-    for (size_t i = 1; count < heads; i += 2) slopes[count++] = (float)pow(between, (double)i);
-    for (size_t i = 0; i < heads; i++) slopes[i] = nib_round_bf16(slopes[i]);
+    for (size_t i = 0; slopes && i < heads; i++) slopes[i] = nib_round_bf16(slopes[i]);
     return slopes;
 }
 

@@ -20,8 +20,6 @@ typedef struct nib_gemma {
 
 /* All keys but those of the ropes and the pattern of windows. */
 void nib_gemma_read(nib_reader *r, nib_gemma *m);
-/* The pattern where layer_types is absent: layer i sees everything if (i + 1) % period == 0. */
-void nib_gemma_read_pattern(nib_reader *r, nib_gemma *m, size_t period);
 void nib_gemma_build(nib_build *b, const void *config, nib_task task);
 
 #endif

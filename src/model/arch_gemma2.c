@@ -28,14 +28,6 @@ void nib_gemma_read(nib_reader *r, nib_gemma *m)
                       (double)m->scale);
 }
 
-void nib_gemma_read_pattern(nib_reader *r, nib_gemma *m, size_t period)
-{
-    m->sliding = nib_read_sliding_layers(r, m->layers);
-    if (m->sliding) return;
-    m->sliding = nib_read_alloc(r, m->layers, sizeof *m->sliding);
-    for (size_t i = 0; m->sliding && i < m->layers; i++) m->sliding[i] = (i + 1) % period != 0;
-}
-
 static float read_cap(nib_reader *r, const char *key, double fallback)
 {
     double cap = nib_read_float_or_null(r, key, fallback, 0);
@@ -49,7 +41,7 @@ static void read_gemma2(nib_reader *r, void *config)
     nib_gemma *m = config;
 
     nib_gemma_read(r, m);
-    nib_gemma_read_pattern(r, m, 2);
+    m->sliding = nib_read_sliding_pattern(r, m->layers, 2);
     m->cap = read_cap(r, "attn_logit_softcapping", 50);
     m->logit_cap = read_cap(r, "final_logit_softcapping", 30);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,

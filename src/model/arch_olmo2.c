@@ -30,16 +30,10 @@ static void read_olmo3(nib_reader *r, void *config)
 {
     olmo2 *o = config;
     nib_llama *m = &o->m;
-    bool *sliding;
 
     read_plain(r, m, 10000);
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
-    sliding = nib_read_sliding_layers(r, m->layers);
-    if (!sliding) {
-        sliding = nib_read_alloc(r, m->layers, sizeof *sliding);
-        for (size_t i = 0; sliding && i < m->layers; i++) sliding[i] = (i + 1) % 4 != 0;
-    }
-    m->sliding = sliding;
+    m->sliding = nib_read_sliding_pattern(r, m->layers, 4);
     o->sliding_rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .rot = m->head_dim,
                                                         .layer_type = "sliding_attention",
                                                         .positions = m->positions });

@@ -221,3 +221,13 @@ bool *nib_read_sliding_layers(nib_reader *r, size_t layers)
     }
     return sliding;
 }
+
+bool *nib_read_sliding_pattern(nib_reader *r, size_t layers, size_t period)
+{
+    bool *sliding = nib_read_sliding_layers(r, layers);
+
+    if (sliding) return sliding;
+    sliding = nib_read_alloc(r, layers, sizeof *sliding);
+    for (size_t i = 0; sliding && i < layers; i++) sliding[i] = (i + 1) % period != 0;
+    return sliding;
+}

@@ -74,6 +74,9 @@ void *nib_read_alloc(nib_reader *r, size_t count, size_t size);
 /* layer_types: true where a layer is "sliding_attention", false where "full_attention"; another
  * type is refused.  NULL when the key is absent or null. */
 bool *nib_read_sliding_layers(nib_reader *r, size_t layers);
+/* The same, and where it is NULL all layers slide but each one whose number, counted from 1, is a
+ * multiple of `period`. */
+bool *nib_read_sliding_pattern(nib_reader *r, size_t layers, size_t period);
 
 /* Which rope of a model is read. */
 typedef struct nib_rope_spec {
