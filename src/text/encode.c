@@ -117,48 +117,65 @@ static void trim(const nib_tokenizer *t, const char *text, nib_token *token, boo
     token->end = end;
 }
 
-static nib_status add_around(nib_tokenizer *t, const uint32_t *ids, size_t count, nib_tokens *out,
-                             nib_error *err)
+nib_status nib_encode_text(nib_tokenizer *t, const char *text, size_t bytes, nib_tokens *out,
+                           nib_error *err)
 {
-    nib_status status = NIB_OK;
+    size_t at = 0;
+    nib_found f = { 0 };
+    nib_status status = check_utf8(text, bytes, err);
 
-    for (size_t i = 0; i < count && !status; i++)
-        status = nib_tokens_add(t->ctx, out,
-                                (nib_token){ .id = ids[i], .added_by_template = true }, err);
-    return status;
+    if (status) return status;
+    while (nib_added_find(t, false, text, bytes, f.end, at, &f)) {
+        nib_token token = { .id = f.token->id, .begin = f.range.begin, .end = f.range.end };
+
+        status = at < f.range.begin ? encode_stretch(t, text, at, f.range.begin, out, err) : NIB_OK;
+        if (!status) status = nib_tokens_add(t->ctx, out, token, err);
+        if (status) return status;
+        at = f.range.end;
+    }
+    return encode_stretch(t, text, at, bytes, out, err);
+}
+
+void nib_trim_offsets(const nib_tokenizer *t, const char *text, nib_token *tokens, size_t count)
+{
+    for (size_t i = 0; i < count && t->trim_offsets; i++) trim(t, text, &tokens[i], i == 0);
+}
+
+/* A text that begins with BOS gets no second one: the text's tokens begin at `body`. */
+static bool drop_repeated_bos(const nib_tokenizer *t, size_t first, size_t body, nib_tokens *out)
+{
+    int64_t bos = t->special_tokens.bos.id;
+
+    if (body == first || body == out->count || bos < 0 || out->items[body - 1].id != bos ||
+        out->items[body].id != bos)
+        return false;
+    memmove(out->items + body - 1, out->items + body, (out->count - body) * sizeof *out->items);
+    out->count--;
+    return true;
 }
 
 nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes, bool special,
                                 nib_tokens *out, bool *had_bos, nib_error *err)
 {
-    size_t at = 0, first = out->count, body;
-    bool repeated;
-    nib_found f = { 0 };
-    nib_status status = check_utf8(text, bytes, err);
+    size_t first = out->count;
+    bool repeated = false;
+    nib_status status = NIB_OK;
 
-    if (!status && special) status = add_around(t, t->before, t->before_count, out, err);
-    if (status) return status;
-    body = out->count;
-    while (nib_added_find(t, false, text, bytes, f.end, at, &f)) {
-        status = at < f.range.begin ? encode_stretch(t, text, at, f.range.begin, out, err) : NIB_OK;
-        if (!status)
+    for (size_t i = 0; i < t->single.count && !status; i++) {
+        const nib_template_item *item = &t->single.items[i];
+        size_t body = out->count;
+
+        if (item->text == 0) {
+            status = nib_encode_text(t, text, bytes, out, err);
+            for (size_t k = body; k < out->count; k++) out->items[k].type = item->type;
+            if (!status) nib_trim_offsets(t, text, out->items + body, out->count - body);
+            if (!status) repeated = drop_repeated_bos(t, first, body, out);
+        } else if (special) {
             status = nib_tokens_add(
-                t->ctx, out, (nib_token){ f.token->id, f.range.begin, f.range.end, false }, err);
-        if (status) return status;
-        at = f.range.end;
+                t->ctx, out,
+                (nib_token){ .id = item->id, .added_by_template = true, .type = item->type }, err);
+        }
     }
-    status = encode_stretch(t, text, at, bytes, out, err);
-    for (size_t i = body; i < out->count && !status && t->trim_offsets; i++)
-        trim(t, text, &out->items[i], i == body);
-    /* A text that begins with BOS gets no second one. */
-    repeated = body > first && out->count > body && t->special_tokens.bos.id >= 0 &&
-               out->items[body - 1].id == (uint32_t)t->special_tokens.bos.id &&
-               out->items[body].id == (uint32_t)t->special_tokens.bos.id;
     if (had_bos) *had_bos = repeated;
-    if (repeated) {
-        memmove(out->items + body - 1, out->items + body, (out->count - body) * sizeof *out->items);
-        out->count--;
-    }
-    if (!status && special) status = add_around(t, t->after, t->after_count, out, err);
     return status;
 }

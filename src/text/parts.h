@@ -122,6 +122,21 @@ typedef struct nib_contents {
  * goes on. */
 typedef struct nib_found { const nib_added *token; nib_range range; size_t end; } nib_found;
 
+/* --- the post-processor's order of texts and tokens --- */
+
+enum { NIB_TEMPLATE_TOKEN = -1, NIB_TEMPLATE_ITEMS = 24 };
+typedef struct nib_template_item {
+    int text;                     /* 0, 1: that text; NIB_TEMPLATE_TOKEN: the token id */
+    uint32_t id;
+    uint8_t type;                 /* token_type_id */
+} nib_template_item;
+typedef struct nib_template {
+    nib_template_item items[NIB_TEMPLATE_ITEMS];
+    size_t count;
+    bool types_later;             /* windows after a text's first have the type, too; else 0 of the
+                                     first text, 1 of the second (pair.c) */
+} nib_template;
+
 typedef struct nib_symbol { uint32_t id; size_t begin, end; int64_t previous, next; } nib_symbol;
 typedef struct nib_candidate_merge {
     uint32_t rank;
@@ -151,8 +166,8 @@ struct nib_tokenizer {
     bool names_unk;               /* the model has an unk_token */
     nib_special_tokens special_tokens;
     nib_stages normalizers, pretokenizers, decoders;
-    uint32_t before[8], after[8]; /* the post-processor's tokens around the text */
-    size_t before_count, after_count;
+    nib_template single, pair;    /* what the post-processor makes of one text, of two */
+    bool has_template;            /* a post-processor gave them */
     bool trim_offsets, trim_prefix_space;
     bool shared;                  /* all above is another tokenizer's (encode_all.c) */
     nib_tokenizer **sharers;      /* [sharer_count] one a thread, once they were needed */
@@ -182,8 +197,9 @@ bool nib_added_find(const nib_tokenizer *t, bool normalized, const char *text, s
 
 /* What transformers makes of the files beside tokenizer.json in `dir` (special.c). */
 nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err);
+/* The post-processor; without one a text stands alone, and two behind each other. */
 nib_status nib_post_load(nib_tokenizer *t, const json_t *j, const char *where, nib_error *err);
-/* The post-processor: nothing but these tokens around the text. */
+/* The post-processor: nothing but these tokens around each text, -1: none. */
 nib_status nib_post_set(nib_tokenizer *t, int64_t before, int64_t after, const char *where,
                         nib_error *err);
 
@@ -196,6 +212,12 @@ nib_status nib_normalize(nib_tokenizer *t, nib_error *err);
  * COMPAT. */
 nib_status nib_unicode_form(nib_tokenizer *t, int options, nib_error *err);
 nib_status nib_pretokenize(nib_tokenizer *t, nib_error *err);
+/* Appends the tokens of a text without what the post-processor does: neither tokens of its own nor
+ * trimmed ranges. */
+nib_status nib_encode_text(nib_tokenizer *t, const char *text, size_t bytes, nib_tokens *out,
+                           nib_error *err);
+/* The post-processor's trim_offsets, if it has it, of one text's or window's tokens. */
+void nib_trim_offsets(const nib_tokenizer *t, const char *text, nib_token *tokens, size_t count);
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
 /* What matching needs: contexts and room for a match, with limits. */

@@ -15,6 +15,8 @@ typedef struct nib_token {
     uint32_t id;
     size_t begin, end; /* byte range in the input; 0, 0 for a token the post-processor added */
     bool added_by_template;
+    uint8_t text; /* of a pair: 0 the first, 1 the second; 0 for what the post-processor added */
+    uint8_t type; /* token_type_id, as the post-processor gives it */
 } nib_token;
 
 /* A growing list of tokens, reused from call to call. */
@@ -37,6 +39,45 @@ void nib_tokenizer_close(nib_tokenizer *t);
  * NIB_E_FORMAT on invalid UTF-8, with the byte. */
 nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes, bool special,
                                 nib_tokens *out, bool *had_bos, nib_error *err);
+
+/* --- one text or two, as an encoder takes them: types, truncation, windows (formats-encoder.md
+ * 6.3, 6.4) --- */
+
+typedef enum nib_truncation {
+    NIB_LONGEST_FIRST, /* what truncation=True means */
+    NIB_ONLY_FIRST,
+    NIB_ONLY_SECOND
+} nib_truncation;
+
+typedef struct nib_inputs {
+    const char *text, *pair;    /* pair NULL: one text */
+    size_t bytes, pair_bytes;
+    bool special;               /* the post-processor's tokens too */
+    size_t max_length;          /* 0: no truncation; special tokens count */
+    nib_truncation truncation;
+    bool from_left;             /* truncation_side left: the beginning is cut off */
+    bool windows;               /* what is cut off makes further windows, as
+                                   return_overflowing_tokens does */
+    size_t stride;              /* tokens that a window repeats of the one before */
+} nib_inputs;
+
+/* Windows one after another, the first at 0: window i is items[ends[i - 1] .. ends[i]). */
+typedef struct nib_windows {
+    nib_tokens tokens;
+    size_t *ends, count, capacity;
+} nib_windows;
+
+/* Replaces `out` (the caller's, nib_windows_free()) by the one window, or the windows, of the
+ * inputs: the tokenizers library's ids, type ids and ranges.  No BOS is left out, unlike
+ * nib_tokenizer_encode().  NIB_E_FORMAT: invalid UTF-8, with the byte; NIB_E_INVALID: max_length
+ * is too small for the special tokens or for the text that may not be cut, or does not exceed the
+ * stride. */
+nib_status nib_tokenizer_encode_inputs(nib_tokenizer *t, const nib_inputs *in, nib_windows *out,
+                                       nib_error *err);
+void nib_windows_free(nib_ctx *ctx, nib_windows *w);
+
+/* --- many texts --- */
+
 /* One of many texts: what nib_tokenizer_encode() takes, and gives. */
 typedef struct nib_encoding {
     const char *text;
