@@ -248,8 +248,8 @@ static json_t *messages_of(const char *system, const char *prompt, size_t bytes)
 static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt,
                               size_t bytes, nib_error *err)
 {
-    nib_chat_source source = { .model_dir = g->dir, .template_path = o->chat_template,
-                               .now = (int64_t)time(NULL) };
+    nib_chat_source source = { .model_dir = g->dir, .tokenizer = g->tokenizer,
+                               .template_path = o->chat_template, .now = (int64_t)time(NULL) };
     nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
     nib_jinja_output out = { 0 };
     json_t *kwargs = NULL;

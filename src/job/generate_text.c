@@ -12,6 +12,7 @@ nib_status nib_generated_open(nib_generated *g, nib_ctx *ctx, nib_tokenizer *t,
     if (!nib_grow(ctx, &g->text, &g->capacity, 1, 1))
         return nib_fail(err, NIB_E_NOMEM, "text: out of memory");
     *g->text = 0;
+    g->tidy.on = nib_tokenizer_cleans_up(t);
     return nib_text_stream_create(t, true, &g->stream, err);
 }
 
@@ -77,13 +78,15 @@ static nib_status look_behind(nib_generated *g, const char *text, size_t bytes, 
     return NIB_OK;
 }
 
-static nib_status add(nib_generated *g, const char *text, size_t bytes, nib_error *err)
+/* last: no text comes after this one. */
+static nib_status add(nib_generated *g, const char *text, size_t bytes, bool last, nib_error *err)
 {
-    size_t stop;
+    size_t stop, room = g->bytes + bytes + 2 * NIB_TIDY_HELD + 1;
 
-    if (!nib_grow(g->ctx, &g->text, &g->capacity, g->bytes + bytes + 1, 1))
-        return nib_fail(err, NIB_E_NOMEM, "text of %zu bytes: out of memory", g->bytes + bytes);
-    if (bytes) memcpy(g->text + g->bytes, text, bytes);
+    if (!nib_grow(g->ctx, &g->text, &g->capacity, room, 1))
+        return nib_fail(err, NIB_E_NOMEM, "text of %zu bytes: out of memory", room);
+    bytes = nib_tidy_push(&g->tidy, text, bytes, g->text + g->bytes);
+    if (last) bytes += nib_tidy_finish(&g->tidy, g->text + g->bytes + bytes);
     cut(g, g->bytes + bytes);
     stop = find_stop(g);
     if (stop < g->bytes) {
@@ -124,7 +127,7 @@ nib_status nib_generated_push(nib_generated *g, uint32_t id, nib_error *err)
     nib_status status = nib_text_stream_push(g->stream, id, &text, &bytes, err);
 
     if (!status && g->stop_count) status = look_behind(g, text, bytes, err);
-    if (!status) status = add(g, text, bytes, err);
+    if (!status) status = add(g, text, bytes, false, err);
     if (!status && g->ended && !g->stopped) {
         status = nib_generated_finish(g, err);
         g->stopped = "stop";
@@ -140,7 +143,7 @@ nib_status nib_generated_finish(nib_generated *g, nib_error *err)
 
     if (g->stopped) return NIB_OK;
     status = nib_text_stream_finish(g->stream, &text, &bytes, err);
-    if (!status) status = add(g, text, bytes, err);
+    if (!status) status = add(g, text, bytes, true, err);
     if (!status && !g->stopped) tell(g, g->bytes);
     return status;
 }

@@ -5,12 +5,14 @@
 #define NIB_JOB_GENERATE_TEXT_H
 
 #include "nibble/generate.h"
+#include "text/tidy.h"
 #include "text/tokenizer.h"
 
 typedef struct nib_generated {
     nib_ctx *ctx;
     const nib_generate_options *options; /* stop strings and callback; borrowed */
     nib_text_stream *stream;
+    nib_tidy tidy;         /* of the text, not of what is compared with `stops` */
     char *text;            /* all that came, NUL-terminated */
     size_t bytes, capacity;
     size_t told;           /* bytes given to the callback */

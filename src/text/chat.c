@@ -23,7 +23,7 @@ struct nib_chat {
     nib_ctx *ctx;
     named items[MOST_TEMPLATES];
     size_t count;
-    json_t *tokens; /* bos_token, eos_token, ... */
+    json_t *tokens; /* bos_token, eos_token, ...; shared with the tokenizer, not changed */
     struct tm now;
 };
 
@@ -175,82 +175,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name ? x->name : "", y->name ? y->name : "");
 }
 
-/* --- special tokens --- */
-
-/* A string, or an object with its content. */
-static const json_t *content_of(const json_t *token)
-{
-    return json_is_object(token) ? json_object_get(token, "content") : token;
-}
-
-static bool set_token(nib_chat *c, const char *key, const json_t *token)
-{
-    const json_t *content = content_of(token);
-
-    if (!json_is_string(content) || json_string_length(content) == 0) return true;
-    return json_object_set_new(
-               c->tokens, key,
-               json_stringn(json_string_value(content), json_string_length(content))) == 0;
-}
-
-static bool set_list(nib_chat *c, const char *key, const json_t *list)
-{
-    json_t *made, *one;
-    size_t i;
-    bool good = true;
-
-    if (!json_is_array(list) || json_array_size(list) == 0) return true;
-    made = json_array();
-    json_array_foreach(list, i, one) if (json_is_string(content_of(one)))
-        good = good &&
-               json_array_append_new(made, json_string(json_string_value(content_of(one)))) == 0;
-    return json_object_set_new(c->tokens, key, made) == 0 && good;
-}
-
-static bool take_tokens(nib_chat *c, const json_t *root)
-{
-    static const char *const keys[] = { "bos_token", "eos_token", "unk_token", "sep_token",
-                                        "pad_token", "cls_token", "mask_token" };
-    const json_t *extra = json_object_get(root, "extra_special_tokens"), *one;
-    const char *key;
-    bool good = true;
-
-    for (size_t i = 0; i < NIB_COUNT(keys); i++)
-        if (!json_object_get(c->tokens, keys[i]))
-            good = good && set_token(c, keys[i], json_object_get(root, keys[i]));
-    if (!json_object_get(c->tokens, "additional_special_tokens"))
-        good = good && set_list(c, "additional_special_tokens",
-                                json_object_get(root, "additional_special_tokens"));
-    /* image_token, ... */
-    json_object_foreach((json_t *)(uintptr_t)extra, key, one) good = good && set_token(c, key, one);
-    return good;
-}
-
-/* tokenizer_config.json; of older directories special_tokens_map.json too. */
-static nib_status read_tokens(nib_chat *c, const char *dir, nib_error *err)
-{
-    static const char *const files[] = { "tokenizer_config.json", "special_tokens_map.json" };
-    nib_status status = NIB_OK;
-
-    c->tokens = json_object();
-    if (!c->tokens) return no_memory(dir, err);
-    for (size_t i = 0; i < NIB_COUNT(files) && !status; i++) {
-        char *path = nib_sprintf(c->ctx, "%s/%s", dir, files[i]);
-        json_t *root = NULL;
-        bool complete = false;
-
-        if (!path) return no_memory(dir, err);
-        if (nib_file_exists(path))
-            status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
-        if (!status && root && !take_tokens(c, root)) status = no_memory(path, err);
-        complete = json_object_get(root, "added_tokens_decoder") != NULL;
-        json_decref(root);
-        nib_free(c->ctx, path);
-        if (complete) break;
-    }
-    return status;
-}
-
 /* --- the template --- */
 
 static const named *look_up(const nib_chat *c, const char *name)
@@ -295,9 +219,10 @@ nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat *
     if (!c) return no_memory("chat template", err);
     c->ctx = ctx;
     if (!localtime_r(&now, &c->now)) memset(&c->now, 0, sizeof c->now);
+    if (source->tokenizer)
+        c->tokens = json_incref((json_t *)(uintptr_t)nib_tokenizer_named(source->tokenizer));
     status = find(c, source, err);
     qsort(c->items, c->count, sizeof *c->items, by_name); /* a directory's order is no order */
-    if (!status) status = read_tokens(c, source->model_dir, err);
     if (!status) status = use(c, false, &parsed, err);
     if (status) goto done;
     *out = c;
@@ -357,7 +282,7 @@ static json_t *first_messages(const json_t *messages, size_t count)
 
 static json_t *variables_of(const nib_chat *c, const nib_chat_turns *t, size_t count, bool prompt)
 {
-    json_t *v = json_copy(c->tokens);
+    json_t *v = c->tokens ? json_copy(c->tokens) : json_object();
     int bad = !v || json_object_set_new(v, "messages", first_messages(t->messages, count));
 
     if (!bad)

@@ -12,11 +12,14 @@
 
 #include "base/hash.h"
 #include "text/jinja_template.h"
+#include "text/tokenizer.h"
 
 typedef struct nib_chat nib_chat;
 
 typedef struct nib_chat_source {
-    const char *model_dir;     /* its special tokens, and its template unless another is named */
+    const char *model_dir;     /* its template, unless another is named */
+    const nib_tokenizer *tokenizer; /* names special tokens; NULL: the template sees none.  Not
+                                     * needed once the template is open */
     const char *template_path; /* a file, or a directory to look in as above; or NULL */
     int64_t now;               /* what strftime_now prints, in local time: seconds since 1970 */
 } nib_chat_source;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "text/parts.h"
+#include "text/tidy.h"
 #include "text/utf8.h"
 
 static nib_status no_memory(nib_error *err)
@@ -208,8 +209,9 @@ static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *fro
     return status;
 }
 
-nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
-                                bool skip_special, char **out, size_t *out_bytes, nib_error *err)
+/* The text without clean_up_tokenization_spaces. */
+static nib_status decode(nib_tokenizer *t, const uint32_t *ids, size_t count, bool skip_special,
+                         char **out, size_t *out_bytes, nib_error *err)
 {
     strings now = { .ctx = t->ctx, .good = true };
     nib_status status = NIB_OK;
@@ -239,6 +241,19 @@ nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t co
     *out = now.bytes;
     *out_bytes = now.used;
     nib_free(t->ctx, now.ends);
+    return NIB_OK;
+}
+
+nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
+                                bool skip_special, char **out, size_t *out_bytes, nib_error *err)
+{
+    nib_tidy tidy = { .on = t->cleans_up };
+    nib_status status = decode(t, ids, count, skip_special, out, out_bytes, err);
+
+    if (status) return status;
+    *out_bytes = nib_tidy_push(&tidy, *out, *out_bytes, *out);
+    *out_bytes += nib_tidy_finish(&tidy, *out + *out_bytes);
+    (*out)[*out_bytes] = 0;
     return NIB_OK;
 }
 
@@ -278,14 +293,13 @@ static nib_status advance(nib_text_stream *s, bool last, const char **text, size
 {
     char *before = NULL, *after = NULL;
     size_t before_bytes, after_bytes;
-    nib_status status = nib_tokenizer_decode(s->t, s->ids, s->shown, s->skip_special, &before,
-                                             &before_bytes, err);
+    nib_status status = decode(s->t, s->ids, s->shown, s->skip_special, &before, &before_bytes,
+                               err);
 
     *text = "";
     *bytes = 0;
     if (!status)
-        status = nib_tokenizer_decode(s->t, s->ids, s->count, s->skip_special, &after, &after_bytes,
-                                      err);
+        status = decode(s->t, s->ids, s->count, s->skip_special, &after, &after_bytes, err);
     if (!status && after_bytes > before_bytes &&
         (last || after_bytes < 3 || memcmp(after + after_bytes - 3, "\xef\xbf\xbd", 3) != 0)) {
         size_t keep = s->shown;

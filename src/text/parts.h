@@ -160,6 +160,8 @@ struct nib_tokenizer {
     nib_words added_words;        /* content to index in added */
     int64_t greatest_added;       /* id, or -1 */
     nib_contents contents[2];     /* of tokens with normalized false and true */
+    bool cleans_up;               /* clean_up_tokenization_spaces */
+    json_t *named;                /* nib_tokenizer_named(); NULL: no file names any */
     bool split_special;           /* special tokens are not found in texts */
     bool byte_fallback, fuse_unk, ignore_merges;
     int64_t unk, byte_ids[256];

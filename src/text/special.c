@@ -290,12 +290,14 @@ static nib_status apply_class(reading *r, nib_error *err)
     const char *where;
     const json_t *split = nib_special_value(r, "split_special_tokens", &where);
     bool given;
-    nib_status status = set_prefix_space(r, err);
+    nib_status status = get_flag(r, "clean_up_tokenization_spaces", &r->t->cleans_up, &given, err);
 
+    if (!status) status = set_prefix_space(r, err);
+    if (status) return status;
     if (split && json_is_null(split))
         return nib_fail(err, NIB_E_FORMAT,
                         "%s: split_special_tokens is null, expected true or false", where);
-    if (!status) status = get_flag(r, "split_special_tokens", &r->t->split_special, &given, err);
+    status = get_flag(r, "split_special_tokens", &r->t->split_special, &given, err);
     if (!status && r->class->flags & NIB_CLASS_TRIMS) status = set_trimming(r, err);
     if (!status && r->class->flags & NIB_CLASS_NO_BOS) status = refuse_bos(r, err);
     if (!status && r->class->flags & NIB_CLASS_REBUILDS) status = rebuild_post(r, err);

@@ -26,6 +26,41 @@ static bool add_special(reading *r, nib_added token, bool added, const char *whe
     return true;
 }
 
+/* A token under the key by which chat templates know it. */
+static bool name_token(reading *r, const char *key, const nib_added *a)
+{
+    return json_object_set_new(r->t->named, key, json_stringn(a->text, a->bytes)) == 0;
+}
+
+static const char *text_of(const json_t *v)
+{
+    const char *text = json_string_value(json_is_object(v) ? json_object_get(v, "content") : v);
+    return text ? text : "";
+}
+
+/* Does the list hold this token before `count`?  Text and a token with flags differ. */
+static bool has_token(const json_t *list, size_t count, const json_t *v)
+{
+    for (size_t i = 0; i < count; i++) {
+        const json_t *one = json_array_get(list, i);
+        if (json_typeof(one) == json_typeof(v) && strcmp(text_of(one), text_of(v)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* One of additional_special_tokens. */
+static bool name_additional(reading *r, const nib_added *a)
+{
+    json_t *list = json_object_get(r->t->named, "additional_special_tokens");
+
+    if (!list) {
+        list = json_array();
+        if (json_object_set_new(r->t->named, "additional_special_tokens", list)) return false;
+    }
+    return json_array_append_new(list, json_stringn(a->text, a->bytes)) == 0;
+}
+
 /* A value of a special token's key, not null: text or a token with its flags. */
 static nib_status read_special(reading *r, const json_t *v, const char *where, const char *key,
                                bool look_up, nib_added *a, bool *added, nib_error *err)
@@ -84,7 +119,8 @@ static nib_status read_one(reading *r, const char *key, const char *class_defaul
     if (!added && r->class->flags & NIB_CLASS_WRAPS && strchr("beup", key[0])) added = true;
     out->content = a.text;
     out->where = where;
-    return add_special(r, a, added, where, SIZE_MAX) ? NIB_OK : no_memory(err);
+    return add_special(r, a, added, where, SIZE_MAX) && name_token(r, key, &a) ? NIB_OK
+                                                                               : no_memory(err);
 }
 
 static nib_status read_list(reading *r, const json_t *list, const char *where, const char *key,
@@ -96,10 +132,17 @@ static nib_status read_list(reading *r, const json_t *list, const char *where, c
     if (!json_is_array(list))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is not a list", where, key);
     for (size_t i = 0; i < json_array_size(list) && !status; i++) {
+        const json_t *v = json_array_get(list, i),
+                     *config = json_object_get(r->files[CONFIG], key);
+        bool mapped = where == nib_special_files[MAP], added, repeated;
         nib_added a = { 0 };
-        bool added;
-        status = read_special(r, json_array_get(list, i), where, key, false, &a, &added, err);
-        if (!status && !add_special(r, a, added, where, first)) status = no_memory(err);
+
+        status = read_special(r, v, where, key, false, &a, &added, err);
+        if (status) break;
+        repeated = mapped && (has_token(config, json_array_size(config), v) ||
+                              has_token(list, i, v));
+        if (!add_special(r, a, added, where, first) || (!repeated && !name_additional(r, &a)))
+            status = no_memory(err);
     }
     return status;
 }
@@ -118,7 +161,9 @@ static nib_status read_class_extra(reading *r, nib_error *err)
         if (v && !json_is_string(v))
             return nib_fail(err, NIB_E_FORMAT, "%s: %s is neither a string nor null", where,
                             extra[0]);
-        if (!add_special(r, a, false, v ? where : r->class->where, SIZE_MAX)) return no_memory(err);
+        if (!add_special(r, a, false, v ? where : r->class->where, SIZE_MAX) ||
+            !name_additional(r, &a))
+            return no_memory(err);
     }
     return NIB_OK;
 }
@@ -153,7 +198,9 @@ static nib_status read_further(reading *r, nib_error *err)
         nib_added a = { 0 };
         bool added;
         status = read_special(r, one, where, key, false, &a, &added, err);
-        if (!status && !add_special(r, a, added, where, SIZE_MAX)) status = no_memory(err);
+        if (!status && a.bytes &&
+            !(add_special(r, a, added, where, SIZE_MAX) && name_token(r, key, &a)))
+            status = no_memory(err);
         if (status) break;
     }
     return status;
@@ -166,6 +213,8 @@ nib_status nib_special_named(reading *r, nib_error *err)
     nib_special_token unused;
     nib_status status;
 
+    r->t->named = json_object();
+    if (!r->t->named) return no_memory(err);
     if ((status = read_one(r, "bos_token", c->bos, &s->bos, err)) ||
         (status = read_one(r, "eos_token", c->eos, &s->eos, err)) ||
         (status = read_one(r, "unk_token", c->unk, &s->unk, err)) ||

@@ -47,7 +47,7 @@ nib_status nib_special_decoder(nib_special_reading *r, nib_error *err);
 nib_status nib_special_added_file(nib_special_reading *r, nib_error *err);
 /* The token of this content with flags that some file gives; NULL: none. */
 const nib_added *nib_special_listed(const nib_special_reading *r, const char *content);
-/* Fills r->specials, and the four of r->t->special_tokens but for their ids. */
+/* Fills r->specials, r->t->named, and the four of r->t->special_tokens but for their ids. */
 nib_status nib_special_named(nib_special_reading *r, nib_error *err);
 
 #endif

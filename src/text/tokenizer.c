@@ -16,6 +16,7 @@ static void free_read(nib_tokenizer *t)
     nib_free(t->ctx, t->special);
     nib_free(t->ctx, t->is_added);
     json_decref(t->json);
+    json_decref(t->named);
     for (size_t i = 0; i < NIB_SPECIAL_FILES; i++) json_decref(t->files[i]);
 }
 
@@ -47,6 +48,8 @@ const char *nib_tokenizer_token(const nib_tokenizer *t, uint32_t id)
 {
     return id < t->size ? t->tokens[id] : NULL;
 }
+const json_t *nib_tokenizer_named(const nib_tokenizer *t) { return t->named; }
+bool nib_tokenizer_cleans_up(const nib_tokenizer *t) { return t->cleans_up; }
 bool nib_tokenizer_is_special(const nib_tokenizer *t, uint32_t id)
 {
     return id < t->size && t->special[id];

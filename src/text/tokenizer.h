@@ -6,6 +6,8 @@
 #ifndef NIB_TEXT_TOKENIZER_H
 #define NIB_TEXT_TOKENIZER_H
 
+#include <jansson.h>
+
 #include "base/base.h"
 #include "text/special.h"
 
@@ -95,22 +97,30 @@ nib_status nib_tokenizer_encode_all(nib_tokenizer *t, nib_encoding *jobs, size_t
                                     nib_error *err);
 void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens);
 
-/* The text of ids, allocated; skip_special drops special tokens.  Equal to the library's decode. */
+/* The text of ids, allocated; skip_special drops special tokens.  Equal to transformers' decode,
+ * clean_up_tokenization_spaces (text/tidy.h) included. */
 nib_status nib_tokenizer_decode(nib_tokenizer *t, const uint32_t *ids, size_t count,
                                 bool skip_special, char **out, size_t *out_bytes, nib_error *err);
 
 /* What every verb asks for special tokens: ids, and where each was found. */
 const nib_special_tokens *nib_tokenizer_special(const nib_tokenizer *t);
+/* {"bos_token": "<s>", ...}, with those of its class and of extra_special_tokens, and the list
+ * additional_special_tokens: transformers' special_tokens_map, which chat templates see.  Borrowed;
+ * NULL: there are none. */
+const json_t *nib_tokenizer_named(const nib_tokenizer *t);
 /* Its ids; -1 where there is none. */
 int64_t nib_tokenizer_bos(const nib_tokenizer *t);
 int64_t nib_tokenizer_eos(const nib_tokenizer *t);
 int64_t nib_tokenizer_pad(const nib_tokenizer *t);
 const char *nib_tokenizer_token(const nib_tokenizer *t, uint32_t id); /* content; NULL: none */
 int64_t nib_tokenizer_find(const nib_tokenizer *t, const char *content); /* -1: none */
+/* Does the model's directory ask for text/tidy.h when texts are decoded? */
+bool nib_tokenizer_cleans_up(const nib_tokenizer *t);
 bool nib_tokenizer_is_special(const nib_tokenizer *t, uint32_t id);
 size_t nib_tokenizer_size(const nib_tokenizer *t); /* greatest id + 1 */
 
-/* Streaming decode: text that is final after each id (whole UTF-8 characters only). */
+/* Streaming decode, without clean_up_tokenization_spaces: text that is final after each id (whole
+ * UTF-8 characters only). */
 typedef struct nib_text_stream nib_text_stream;
 nib_status nib_text_stream_create(nib_tokenizer *t, bool skip_special, nib_text_stream **out,
                                   nib_error *err);

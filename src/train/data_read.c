@@ -186,7 +186,8 @@ nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_
 
     if (!r.d) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", source->options->data);
     r.shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
-                             .source = { .model_dir = source->model_dir, .now = source->now } };
+                             .source = { .model_dir = source->model_dir,
+                                         .tokenizer = source->tokenizer, .now = source->now } };
     if (source->tokenizer) r.d->special = *nib_tokenizer_special(source->tokenizer);
     status = read_all(&r, err);
     if (status) goto done;

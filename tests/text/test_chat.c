@@ -22,12 +22,22 @@ static void put_file(const char *name, const char *text)
 static nib_chat *open_chat(nib_ctx *ctx, const char *template)
 {
     nib_chat_source source = { .model_dir = test_tmpdir() };
+    nib_tokenizer *t = NULL;
     nib_chat *c = NULL;
+    json_t *base = NULL;
+    char path[700];
     nib_error err;
 
     put_file("tokenizer_config.json", tokens);
     put_file("chat_template.jinja", template);
+    snprintf(path, sizeof path, "%s/tokenizer.json", test_tmpdir());
+    if (nib_json_read(ctx, test_data("tests/golden/special/base-0.json"), 0, &base, &err) ||
+        json_dump_file(base, path, 0) || nib_tokenizer_open(ctx, source.model_dir, &t, &err))
+        CHECK(false, "%s", path);
+    source.tokenizer = t;
     CHECK(!nib_chat_open(ctx, &source, &c, &err), "%s", err.message);
+    nib_tokenizer_close(t); /* a chat needs it no longer */
+    json_decref(base);
     return c;
 }
 

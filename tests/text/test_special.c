@@ -113,8 +113,26 @@ static void check_id(const char *name, const char *key, nib_special_token got, c
 /* Keys that change nothing here may have any value. */
 static bool is_without_effect(const char *name)
 {
-    return strncmp(name, "model_max_length", 16) == 0 || strncmp(name, "clean_up", 8) == 0 ||
-           strncmp(name, "legacy", 6) == 0;
+    return strncmp(name, "model_max_length", 16) == 0 || strncmp(name, "legacy", 6) == 0;
+}
+
+/* A flag that is neither true nor false: Python's truth of a list or number is not taken. */
+static bool is_flag(const char *name)
+{
+    return strncmp(name, "add_", 4) == 0 || strncmp(name, "clean_up", 8) == 0;
+}
+
+/* What chat templates see; where transformers has no list of further tokens it has none. */
+static void check_named(nib_tokenizer *t, const char *name, const json_t *want)
+{
+    const json_t *named = nib_tokenizer_named(t);
+    json_t *got = named ? json_copy((json_t *)(uintptr_t)named) : json_object();
+    char *shown = json_dumps(got, JSON_COMPACT), *wanted = json_dumps(want, JSON_COMPACT);
+
+    CHECK(json_equal(got, want), "%s: named %s, expected %s", name, shown, wanted);
+    free(shown);
+    free(wanted);
+    json_decref(got);
 }
 
 static void check_case(nib_ctx *ctx, const char *dir, const json_t *texts, const json_t *case_)
@@ -131,8 +149,7 @@ static void check_case(nib_ctx *ctx, const char *dir, const json_t *texts, const
     status = nib_tokenizer_open(ctx, dir, &t, &err);
     CHECK(!refused || status || warnings || is_without_effect(name),
           "%s: transformers refuses it, and nothing is said", name);
-    /* A flag that is neither true nor false: Python's truth of a list or number is not taken. */
-    if (!refused && !(status && strncmp(name, "add_", 4) == 0))
+    if (!refused && !(status && is_flag(name)))
         CHECK(status == NIB_OK, "%s: %s", name, status ? err.message : "");
     if (refused || status) {
         nib_tokenizer_close(t);
@@ -146,6 +163,9 @@ static void check_case(nib_ctx *ctx, const char *dir, const json_t *texts, const
         check_decoded(ctx, t, name, ids,
                       json_string_value(json_array_get(json_object_get(case_, "decoded"), i)));
     }
+    check_named(t, name, json_object_get(case_, "map"));
+    CHECK(nib_tokenizer_cleans_up(t) == json_is_true(json_object_get(case_, "tidy")),
+          "%s: clean_up_tokenization_spaces", name);
     s = nib_tokenizer_special(t);
     check_id(name, "bos", s->bos, case_);
     check_id(name, "eos", s->eos, case_);

@@ -4,9 +4,12 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/filemap.h"
+#include "format/json.h"
 #include "test.h"
+#include "text/tidy.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_parse.h"
 
@@ -219,6 +222,68 @@ static void test_byte_run(void)
     nib_tokenizer_close(t);
 }
 
+/* The tiny model's tokenizer, whose texts are to be cleaned. */
+static const char *tidy_directory(void)
+{
+    const char *dir = test_tmpdir();
+    char path[512], target[512];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    if (!realpath(test_data("models/pico/tokenizer.json"), target) || symlink(target, path))
+        CHECK(false, "%s", path);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", dir);
+    f = fopen(path, "w");
+    if (f) fputs("{\"clean_up_tokenization_spaces\": true}", f), fclose(f);
+    return dir;
+}
+
+/* clean_up_tokenization_spaces against transformers (make/tidy_golden.py), whole and byte by byte;
+ * then as decoding obeys it. */
+static void test_tidy(void)
+{
+    nib_ctx *ctx = test_ctx();
+    json_t *all = NULL, *one;
+    nib_tokenizer *t;
+    nib_tokens tokens = { 0 };
+    uint32_t ids[64];
+    char *text;
+    size_t i, bytes;
+    nib_error err;
+
+    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/special/tidy.json"), 0, &all, &err), err);
+    json_array_foreach(all, i, one)
+    {
+        const char *from = json_string_value(json_array_get(one, 0)),
+                   *want = json_string_value(json_array_get(one, 1));
+        char out[256];
+        nib_tidy y = { .on = true };
+        size_t n = nib_tidy_push(&y, from, strlen(from), out);
+
+        n += nib_tidy_finish(&y, out + n);
+        CHECK(n == strlen(want) && !memcmp(out, want, n), "'%s': '%.*s'", from, (int)n, out);
+        n = 0;
+        for (const char *p = from; *p; p++) n += nib_tidy_push(&y, p, 1, out + n);
+        n += nib_tidy_finish(&y, out + n);
+        CHECK(n == strlen(want) && !memcmp(out, want, n), "'%s' by bytes: '%.*s'", from, (int)n,
+              out);
+    }
+    CHECK(i > 400, "%zu cases", i);
+    REQUIRE_OK(nib_tokenizer_open(ctx, test_data("models/pico"), &t, &err), err);
+    CHECK(!nib_tokenizer_cleans_up(t), "nothing asks for it");
+    nib_tokenizer_close(t);
+    REQUIRE_OK(nib_tokenizer_open(ctx, tidy_directory(), &t, &err), err);
+    REQUIRE_OK(nib_tokenizer_encode(t, "I do n't , he 's .", 18, false, &tokens, NULL, &err), err);
+    REQUIRE(tokens.count <= NIB_COUNT(ids), "%zu tokens", tokens.count);
+    for (size_t k = 0; k < tokens.count; k++) ids[k] = tokens.items[k].id;
+    REQUIRE_OK(nib_tokenizer_decode(t, ids, tokens.count, true, &text, &bytes, &err), err);
+    CHECK(bytes == 14 && !strcmp(text, "I don't, he's."), "'%s'", text);
+    nib_free(ctx, text);
+    nib_tokens_free(ctx, &tokens);
+    nib_tokenizer_close(t);
+    json_decref(all);
+}
+
 static void test_refusals(void)
 {
     static const struct { const char *json, *says; } bad[] = {
@@ -299,6 +364,7 @@ int main(void)
                                        { "stream", test_stream },
                                        { "encode-all", test_encode_all },
                                        { "byte-run", test_byte_run },
+                                       { "tidy", test_tidy },
                                        { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));

@@ -4,8 +4,8 @@
 
 Writes tests/golden/special/base-N.json, small tokenizer.json files, and tests/golden/special/cases.jsonl, a case a
 line: {"name", "base": N, "files": {"tokenizer_config.json": {...}, ...}} and either "refused": true or "ids" of each
-of the texts (of the first line) with special tokens, "plain" without, "decoded" of ids with special ones left out, and the ids "bos", "eos",
-"unk", "pad" (null: none).  The test writes each case's files beside its tokenizer.json and opens the directory."""
+of the texts (of the first line) with special tokens, "plain" without, "decoded" of ids with special ones left out, the ids "bos", "eos",
+"unk", "pad" (null: none), "map", which is what chat templates see, and "tidy", whether decoding cleans up.  The test writes each case's files beside its tokenizer.json and opens the directory."""
 import copy
 import json
 import os
@@ -103,7 +103,7 @@ def fixed():
     """Every key of a config set to null, a wrong type, another name, and removed; every token in each place."""
     full = {"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
             "add_bos_token": True, "add_eos_token": False, "legacy": True, "additional_special_tokens": ["<new>"],
-            "model_max_length": 512, "clean_up_tokenization_spaces": False, "added_tokens_decoder":
+            "model_max_length": 512, "clean_up_tokenization_spaces": True, "added_tokens_decoder":
             {"1": {"content": "<s>", "lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}}}
     for key in full:
         for what, value in [("null", None), ("type", [5]), ("number", 7)]:
@@ -112,6 +112,7 @@ def fixed():
         yield f"{key} removed", 1, {"config.json": CONFIG, "tokenizer_config.json": rest}
         yield f"{key} renamed", 1, {"config.json": CONFIG, "tokenizer_config.json": {**rest, "x_" + key: full[key]}}
     for b in range(len(BASES)):
+        yield "clean_up in special_tokens_map.json", b, {"config.json": CONFIG, "special_tokens_map.json": {"clean_up_tokenization_spaces": True}}
         for key in KEYS if b % 2 else KEYS[:2]:
             for file in ["tokenizer_config.json", "special_tokens_map.json"]:
                 yield f"{key} in {file}", b, {"config.json": CONFIG, "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"},
@@ -134,11 +135,12 @@ def answer(directory):
         return {"refused": True}
     plain = [t(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
     decoded = [t.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=False) for i in ids]
-    return {"ids": ids, "plain": plain, "decoded": decoded, "bos": t.bos_token_id, "eos": t.eos_token_id, "unk": t.unk_token_id, "pad": t.pad_token_id}
+    return {"ids": ids, "plain": plain, "decoded": decoded, "bos": t.bos_token_id, "eos": t.eos_token_id, "unk": t.unk_token_id, "pad": t.pad_token_id,
+            "map": t.special_tokens_map, "tidy": bool(t.clean_up_tokenization_spaces)}
 
 
 def main():
-    count, seed = int(sys.argv[1]) if len(sys.argv) > 1 else 160, int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    count, seed = int(sys.argv[1]) if len(sys.argv) > 1 else 120, int(sys.argv[2]) if len(sys.argv) > 2 else 1
     out = sys.argv[3] if len(sys.argv) > 3 else OUT
     rng = random.Random(seed)
     os.makedirs(out, exist_ok=True)
