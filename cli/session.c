@@ -274,6 +274,13 @@ void print_json_warnings(FILE *to, const session *s)
     fputc(']', to);
 }
 
+void print_json_member_warnings(FILE *to, const session *s)
+{
+    if (!nib_ctx_warning_count(s->ctx)) return;
+    fputs(", ", to);
+    print_json_warnings(to, s);
+}
+
 nib_compute compute_of(const verb *v, const char *name, int *code)
 {
     static const char *const names[] = { "auto", "float32", "bfloat16", "float16" };

@@ -59,6 +59,8 @@ void print_json_string(FILE *to, const char *text, size_t bytes);
 void print_json_number(FILE *to, double x);
 /* "warnings": [{"code": ..., "text": ...}, ...], all so far. */
 void print_json_warnings(FILE *to, const session *s);
+/* The same behind the members of an object, where there are any. */
+void print_json_member_warnings(FILE *to, const session *s);
 nib_compute compute_of(const verb *v, const char *name, int *code);
 
 int verb_quantize(int argc, char **argv);

@@ -20,6 +20,7 @@ int verb_convert_recipe(int argc, char **argv)
     nib_status status;
     option options[] = {
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace OUT" },
+        STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "convert-recipe", .arguments = "FILE [OUT]",

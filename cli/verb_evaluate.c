@@ -68,10 +68,7 @@ int verb_evaluate(int argc, char **argv)
             "\"truncated\": %llu",
             (unsigned long long)r.tokens, (unsigned long long)r.supervised_tokens,
             (unsigned long long)r.records, (unsigned long long)r.truncated);
-        if (nib_ctx_warning_count(s.ctx)) {
-            printf(", ");
-            print_json_warnings(stdout, &s);
-        }
+        print_json_member_warnings(stdout, &s);
         printf("}\n");
     } else if (!status) {
         printf(

@@ -25,9 +25,10 @@ static bool on_text(void *user, const char *text, size_t bytes)
     return fflush(stdout) == 0;
 }
 
-/* {"prompt", "completion"} and, when `counts`, what it took, on a line of its own. */
+/* {"prompt", "completion"} and, when `counts`, what it took, on a line of its own; the warnings of
+ * that session, or NULL: they have a line before the answers. */
 static void print_answer(const char *prompt, size_t bytes, const nib_generate_result *r,
-                         bool counts)
+                         bool counts, const session *warnings)
 {
     printf("{\"prompt\": ");
     print_json_string(stdout, prompt, bytes);
@@ -44,6 +45,7 @@ static void print_answer(const char *prompt, size_t bytes, const nib_generate_re
         print_json_number(stdout, r->decode_seconds);
         printf(", \"peak_memory_bytes\": %llu", (unsigned long long)r->peak_memory_bytes);
     }
+    if (warnings) print_json_member_warnings(stdout, warnings);
     printf("}\n");
 }
 
@@ -70,7 +72,7 @@ static nib_status one_prompt(generate *g)
     status = nib_generator_run(g->g, g->prompt, strlen(g->prompt), &g->o, &r, &g->s.err);
     if (status) return status;
     if (g->s.json) {
-        print_answer(g->prompt, strlen(g->prompt), &r, true);
+        print_answer(g->prompt, strlen(g->prompt), &r, true, &g->s);
     } else if (g->s.live && g->last != '\n') {
         putchar('\n');
     }
@@ -127,7 +129,8 @@ static nib_status one_line(generate *g, const char *line, size_t bytes, size_t n
         line_error(g, number, status, g->s.err.message);
         goto done;
     }
-    print_answer(json_string_value(prompt), json_string_length(prompt), &r, g->s.json);
+    print_answer(json_string_value(prompt), json_string_length(prompt), &r, g->s.json,
+                 NULL);
     fflush(stdout);
     nib_generate_result_free(g->g, &r);
 done:
@@ -239,6 +242,7 @@ int verb_generate(int argc, char **argv)
         { "seed", OPTION_SEED, &g.o.seed, "42", "of sampling" },
         { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
         MODEL_OPTIONS(&g.settings, &g.compute),
+        STRICT_OPTION(&g.s),
         SESSION_OPTIONS(&g.s),
     };
     verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",
@@ -258,6 +262,7 @@ int verb_generate(int argc, char **argv)
     if (code) return code;
     model.model = v.positional[0];
     model.settings = g.settings.items;
+    g.s.json_lines = g.prompts != NULL;
     if ((code = session_begin(&g.s))) return code;
     return session_end(&g.s, run(&g, &model));
 }

@@ -17,10 +17,10 @@ static int print_report(session *s, nib_status status, char *report)
 int verb_inspect(int argc, char **argv)
 {
     session s = { 0 };
-    option options[] = { SESSION_OPTIONS(&s) };
+    option options[] = { STRICT_OPTION(&s), SESSION_OPTIONS(&s) };
     verb v = { .name = "inspect", .arguments = "MODEL|ADAPTER|FILE",
                .summary = "Architecture, tensors, types, sizes, quantization.", .options = options,
-               .option_count = 2, .positional_wanted = 1 };
+               .option_count = 3, .positional_wanted = 1 };
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
@@ -49,7 +49,7 @@ int verb_doctor(int argc, char **argv)
     return print_report(&s, status, report);
 }
 
-static void print_merge_json(const nib_merge_result *r)
+static void print_merge_json(const session *s, const nib_merge_result *r)
 {
     printf("{\"trained_form\": ");
     print_json_string(stdout, r->trained_form, strlen(r->trained_form));
@@ -60,21 +60,8 @@ static void print_merge_json(const nib_merge_result *r)
                       r->other_form && r->greatest_change >= 0 ? r->greatest_change : (double)NAN);
     printf(", \"change_is_bound\": %s, \"matrix\": ", r->change_is_bound ? "true" : "false");
     print_json_string(stdout, r->matrix, strlen(r->matrix));
+    print_json_member_warnings(stdout, s);
     printf("}\n");
-}
-
-/* Merged into other weights than it was trained on, an adapter is not quite what it was. */
-static void say_other_form(session *s, const nib_merge_result *r)
-{
-    char change[400] = "";
-
-    if (!r->other_form) return;
-    if (r->greatest_change >= 0)
-        snprintf(change, sizeof change,
-                 ": between the two a matrix differs by %s %.2g %% of its norm (%s)",
-                 r->change_is_bound ? "less than" : "up to", 100 * r->greatest_change, r->matrix);
-    session_line(s, "warning: the adapter was trained on %s weights and is merged into %s ones%s",
-                 r->trained_form, r->model_form, change);
 }
 
 int verb_merge(int argc, char **argv)
@@ -89,11 +76,12 @@ int verb_merge(int argc, char **argv)
           "of what is written: bfloat16, float16 or float32; default: the model's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
           "replace what nibble wrote into OUT before" },
+        STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "merge", .arguments = "MODEL --adapter DIR OUT",
                .summary = "W0 + s B A, one matrix at a time.", .options = options,
-               .option_count = 5, .positional_wanted = 2 };
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
@@ -102,8 +90,7 @@ int verb_merge(int argc, char **argv)
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;
     status = nib_merge(s.ctx, &o, &s.err);
-    if (!status) say_other_form(&s, &result);
-    if (!status && s.json) print_merge_json(&result);
+    if (!status && s.json) print_merge_json(&s, &result);
     return session_end(&s, status);
 }
 
@@ -120,6 +107,7 @@ int verb_quantize(int argc, char **argv)
           "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
           "replace what nibble wrote into OUT before" },
+        STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "quantize", .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit)",
@@ -135,13 +123,15 @@ int verb_quantize(int argc, char **argv)
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;
     status = nib_quantize(s.ctx, &o, &r, &s.err);
-    if (!status && s.json)
+    if (!status && s.json) {
         printf(
             "{\"matrices\": %llu, \"parameters\": %llu, \"bytes_before\": %llu, "
-            "\"bytes_after\": %llu}\n",
+            "\"bytes_after\": %llu",
             (unsigned long long)r.matrices, (unsigned long long)r.parameters,
             (unsigned long long)r.bytes_before, (unsigned long long)r.bytes_after);
-    else if (!status)
+        print_json_member_warnings(stdout, &s);
+        printf("}\n");
+    } else if (!status)
         session_line(&s, "%llu matrices quantized, %.1f MB became %.1f MB in %.1f s",
                      (unsigned long long)r.matrices, (double)r.bytes_before / 1e6,
                      (double)r.bytes_after / 1e6, r.seconds);

@@ -77,11 +77,13 @@ int verb_tokenize(int argc, char **argv)
         { "decode", OPTION_FLAG, &decode, NULL, "ids to text; newlines are printed as \\n" },
         { "special-tokens", OPTION_FLAG, &special, NULL,
           "--no-special-tokens leaves out BOS and its like" },
+        STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "tokenize", .arguments = "MODEL [--decode] < text",
                .summary = "Token ids, one line a line.",
-               .options = options, .option_count = 4, .positional_wanted = 1 };
+               .options = options, .option_count = sizeof options / sizeof *options,
+               .positional_wanted = 1 };
 
     if ((code = options_parse(&v, argc, argv)) || (code = session_begin(&s))) return code;
     status = nib_text_codec_open(s.ctx, v.positional[0], &codec, &s.err);

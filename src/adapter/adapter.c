@@ -6,6 +6,7 @@
 
 #include "adapter/attach.h"
 #include "adapter/initialize.h"
+#include "adapter/merged.h"
 #include "adapter/peft_card.h"
 #include "base/filemap.h"
 
@@ -311,6 +312,7 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
     if (a->unfinished[0])
         nib_warn_code(a->ctx, "unfinished-adapter", "%s: the run that wrote this adapter was %s",
                       dir, a->unfinished);
+    nib_merged_warn(a);
     *out = a;
     a = NULL; /* handed over */
 done:

@@ -271,8 +271,8 @@ static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const
     for (size_t i = 0; list->kind == NIB_PEFT_LIST && i < list->count; i++) {
         if (means_any(a->model, list->names[i], dotted)) *found = true;
         else if (a->model->tensors) /* once: a plan ahead of the weights comes by too */
-            nib_warn(a->ctx, "%s: no module of %s is called %s", what, a->model->dir,
-                     list->names[i]);
+            nib_warn_code(a->ctx, "no-module", "%s: no module of %s is called %s", what,
+                          a->model->dir, list->names[i]);
     }
 }
 

@@ -294,7 +294,9 @@ static nib_status read_variants(const reader *r, nib_peft_config *cfg)
         bool known = false;
         for (size_t i = 0; i < NIB_COUNT(variants); i++) known |= strcmp(key, variants[i].key) == 0;
         for (size_t i = 0; i < NIB_COUNT(fields); i++) known |= strcmp(key, fields[i]) == 0;
-        if (!known) nib_warn(r->ctx, "%s: %.200s is not known, and ignored", r->where, key);
+        if (!known)
+            nib_warn_code(r->ctx, "unused-key", "%s: %.200s is not known, and ignored", r->where,
+                          key);
     }
     return NIB_OK;
 }

@@ -100,7 +100,9 @@ static nib_status check_keys(const source *s, nib_error *err)
             used += (size_t)snprintf(unknown + used, sizeof unknown - used, "%s'%.60s'",
                                      used ? ", " : "", key);
     }
-    if (used) nib_warn(s->ctx, "%s: unknown keys, without effect: %s", s->where, unknown);
+    if (used)
+        nib_warn_code(s->ctx, "unused-key", "%s: unknown keys, without effect: %s", s->where,
+                      unknown);
     return NIB_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "format/safetensors.h"
 #include "graph/readout.h"
 #include "job/open.h"
+#include "job/other_form.h"
 #include "job/quantize_config.h"
 #include "train/batch.h"
 
@@ -38,6 +39,8 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
     if (!status && o->adapter)
         status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
+    if (!status && o->adapter)
+        status = nib_compare_forms(e->adapter, "evaluated on", true, &(nib_merge_result){ 0 }, err);
     if (!status) {
         nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
                                       .tokenizer = e->tokenizer,

@@ -13,6 +13,7 @@
 #include "job/lora_options.h"
 #include "job/memory.h"
 #include "job/open.h"
+#include "job/other_form.h"
 #include "job/quantize_config.h"
 
 typedef nib_finetune_job job;
@@ -91,7 +92,9 @@ static nib_status open_adapter(job *j, nib_error *err)
     if (j->o->adapter) {
         status = nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
         if (!status) j->adapter->unfinished[0] = 0; /* of the run before; this one is its own */
-        return status ? status : nib_lora_continues(j->adapter, &j->o->lora, err);
+        if (!status) status = nib_lora_continues(j->adapter, &j->o->lora, err);
+        return status ? status : nib_compare_forms(j->adapter, "trained further on", false,
+                                                   &(nib_merge_result){ 0 }, err);
     }
     status = nib_lora_config(j->ctx, &j->o->lora, &config, err);
     if (status) return status;

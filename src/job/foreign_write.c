@@ -95,6 +95,24 @@ static nib_status save(nib_ctx *ctx, const nib_convert_options *o, const char *t
     return nib_outfile_replace(ctx, o->out, text, strlen(text), err);
 }
 
+/* Names what is lost, and counts the rest. */
+static void report(nib_ctx *ctx, const nib_foreign *f, nib_tool tool, const char *recipe)
+{
+    size_t taken = 0, without = 0;
+
+    for (size_t i = 0; i < f->count; i++) {
+        const nib_change *c = &f->items[i];
+        if (c->key) taken++;
+        else without++;
+        if (c->lost)
+            nib_warn_code(ctx, "not-converted", "%s is not taken: %s", c->old ? c->old : "",
+                          c->why);
+    }
+    nib_note(ctx, "%s: a recipe of %s: %zu keys converted, %zu without a counterpart "
+                  "(comments with the reason)",
+             recipe, nib_tool_name(tool), taken, without);
+}
+
 nib_status nib_recipe_convert(nib_ctx *ctx, const nib_convert_options *o, char **out,
                               nib_error *err)
 {
@@ -102,7 +120,6 @@ nib_status nib_recipe_convert(nib_ctx *ctx, const nib_convert_options *o, char *
     nib_foreign f = { .ctx = ctx };
     nib_tool tool = NIB_TOOLS;
     char *text = NULL;
-    size_t taken = 0, without = 0;
     nib_status status = nib_yaml_read(ctx, o->recipe, &y, err);
 
     if (!status) tool = nib_foreign_detect(nib_yaml_root(y), 1);
@@ -113,23 +130,15 @@ nib_status nib_recipe_convert(nib_ctx *ctx, const nib_convert_options *o, char *
                           o->recipe);
     if (!status) status = nib_foreign_convert(ctx, nib_yaml_root(y), tool, &f, err);
     if (!status) status = nib_foreign_write(&f, o->recipe, &text, err);
-    if (!status && o->out) status = save(ctx, o, text, err);
     if (!status) {
-        for (size_t i = 0; i < f.count; i++) {
-            const nib_change *c = &f.items[i];
-            if (c->key) taken++;
-            else without++;
-            if (c->lost)
-                nib_warn_code(ctx, "not-converted", "%s is not taken: %s", c->old ? c->old : "",
-                              c->why);
-        }
-        nib_note(ctx, "%s: a recipe of %s: %zu keys converted, %zu without a counterpart "
-                      "(comments with the reason)",
-                 o->recipe, nib_tool_name(tool), taken, without);
-        if (out) {
-            *out = text;
-            text = NULL;
-        }
+        report(ctx, &f, tool, o->recipe);
+        status = nib_warnings_check(ctx, err);
+        nib_warnings_repeat(ctx);
+    }
+    if (!status && o->out) status = save(ctx, o, text, err);
+    if (!status && out) {
+        *out = text;
+        text = NULL;
     }
     nib_free(ctx, text);
     nib_foreign_release(&f);

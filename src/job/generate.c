@@ -9,6 +9,7 @@
 #include "job/generate_text.h"
 #include "job/memory.h"
 #include "job/open.h"
+#include "job/other_form.h"
 #include "text/chat.h"
 
 struct nib_generator {
@@ -37,6 +38,7 @@ static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choic
 {
     size_t slot = g->adapter_count;
     const char *name = choice->name ? choice->name : "default";
+    nib_status status;
 
     if (!choice->name && !only)
         return nib_fail(err, NIB_E_INVALID, "%s: has no name, which each of several adapters needs",
@@ -48,7 +50,10 @@ static nib_status open_adapter(nib_generator *g, const nib_adapter_choice *choic
     g->names[slot] = nib_strdup(g->ctx, name);
     if (!g->names[slot]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", choice->dir);
     g->adapter_count++;
-    return nib_adapter_open(g->model, choice->dir, (unsigned)slot, false, &g->adapters[slot], err);
+    status = nib_adapter_open(g->model, choice->dir, (unsigned)slot, false, &g->adapters[slot],
+                              err);
+    return status ? status : nib_compare_forms(g->adapters[slot], "used on", false,
+                                               &(nib_merge_result){ 0 }, err);
 }
 
 static nib_status open_all(nib_generator *g, const nib_model_options *o,
@@ -72,6 +77,8 @@ static nib_status open_all(nib_generator *g, const nib_model_options *o,
                                      &g->defaults, err);
     if (!status) status = nib_sampler_init(g->ctx, g->model->head->weight->out, &g->sampler, err);
     if (!status) status = nib_generation_check(&g->defaults, g->sampler.vocabulary, err);
+    if (!status) status = nib_warnings_check(g->ctx, err);
+    nib_warnings_repeat(g->ctx);
     return status;
 }
 

@@ -149,6 +149,24 @@ static json_t *quantization(const json_t *config, const packed_weights *p)
     return NULL;
 }
 
+/* Keys of config.json and, of a dense model, tensors that no verb would use. */
+static nib_status warn_unused(nib_ctx *ctx, const char *path, const nib_tensors *tensors,
+                              bool dense, nib_error *err)
+{
+    nib_model_options options = { .model = path };
+    nib_config *config = NULL;
+    nib_model *model = NULL;
+    json_t *json = NULL;
+    nib_status status = nib_config_open(ctx, path, true, &json, &config, err);
+
+    if (!status && dense) status = nib_model_open_blank(ctx, &options, NIB_F32, &model, err);
+    if (!status && dense) status = nib_model_warn_unused(model, tensors, err);
+    nib_model_close(model);
+    nib_config_free(ctx, config);
+    json_decref(json);
+    return status;
+}
+
 static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
     nib_outline o;
@@ -158,10 +176,16 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     const char *dtype;
     totals sum = { 0 };
     uint64_t parameters = 0;
+    const json_t *said;
+    bool dense;
     nib_status status = nib_config_outline(ctx, path, &json, &o, err);
 
     if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
     if (!status) status = count_parameters(tensors, &parameters, &packed, err);
+    if (status) goto done;
+    said = json_object_get(json, "quantization_config");
+    dense = !packed.matrices && !packed.strange && (!said || json_is_null(said));
+    status = warn_unused(ctx, path, tensors, dense, err);
     if (status) goto done;
     quantized = quantization(json, &packed);
     dtype = json_string_value(
@@ -346,12 +370,31 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
                     path);
 }
 
+/* {"code", "text"} of each warning from `first` on. */
+static nib_status report_warnings(nib_ctx *ctx, size_t first, json_t *report, nib_error *err)
+{
+    json_t *list = json_array();
+    int bad = 0;
+
+    for (size_t i = first; i < nib_ctx_warning_count(ctx); i++) {
+        nib_warning w = nib_ctx_warning(ctx, i);
+        bad |= json_array_append_new(list, json_pack("{s:s, s:s}", "code", w.code, "text", w.text));
+    }
+    if (json_array_size(list)) bad |= json_object_set(report, "warnings", list);
+    json_decref(list);
+    return bad ? no_memory("warnings", err) : NIB_OK;
+}
+
 nib_status nib_inspect(nib_ctx *ctx, const char *path, nib_report_form form, char **out,
                        nib_error *err)
 {
     json_t *report = json_object();
+    size_t before = nib_ctx_warning_count(ctx);
     nib_status status = report ? report_any(ctx, path, report, err) : no_memory(path, err);
 
+    if (!status) status = nib_warnings_check(ctx, err);
+    nib_warnings_repeat(ctx);
+    if (!status && form == NIB_REPORT_JSON) status = report_warnings(ctx, before, report, err);
     if (!status) status = nib_report_make(ctx, report, form, out, err);
     json_decref(report);
     return status;

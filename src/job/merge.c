@@ -8,10 +8,11 @@
 
 #include <stdio.h>
 
+#include "adapter/merged.h"
 #include "base/outfile.h"
-#include "job/merge_form.h"
 #include "job/merge_plan.h"
 #include "job/merge_rows.h"
+#include "job/other_form.h"
 #include "job/python_json.h"
 #include "job/quantize_config.h"
 
@@ -92,15 +93,21 @@ static nib_status write_item(run *r, const nib_merge_item *item, nib_error *err)
 static nib_status write_weights(run *r, nib_error *err)
 {
     nib_tensor_plan *plans = nib_new_array(r->ctx, r->plan.count, sizeof *plans);
+    char *merged = nib_merged_list(r->ctx, r->model->tensors, r->adapter);
+    const char *const notes[] = { NIB_MERGED_KEY, merged, NULL };
     nib_tensor_writer *writer;
-    nib_status status;
+    nib_status status = NIB_OK;
 
-    if (!plans) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", r->plan.count);
-    for (size_t i = 0; i < r->plan.count; i++) plans[i] = r->plan.items[i].plan;
-    status = nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", plans,
-                                      r->plan.count, (uint64_t)SHARD_BYTES_MILLIONS * 1000000,
-                                      &r->writer, err);
+    for (size_t i = 0; plans && i < r->plan.count; i++) plans[i] = r->plan.items[i].plan;
+    if (!plans || !merged)
+        status = nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", r->plan.count);
+    else
+        status = nib_tensor_writer_create_noted(r->ctx, nib_outdir_path(r->out), "model", plans,
+                                                r->plan.count,
+                                                (uint64_t)SHARD_BYTES_MILLIONS * 1000000, notes,
+                                                &r->writer, err);
     nib_free(r->ctx, plans);
+    nib_free(r->ctx, merged);
     for (size_t i = 0; i < r->plan.count && !status; i++) {
         status = write_item(r, &r->plan.items[i], err);
         if (!status) status = progress(r, i + 1, r->plan.items[i].plan.name, err);
@@ -154,9 +161,11 @@ static nib_status merge(run *r, nib_error *err)
     nib_status status = read_dtype(r->options, &convert, &dtype, err);
 
     if (!status) status = open_all(r, err);
-    if (!status) status = nib_merge_compare_forms(r->adapter, &r->result, err);
+    if (!status) status = nib_compare_forms(r->adapter, "merged into", true, &r->result, err);
     if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
     if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
+    if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
+    nib_warnings_repeat(r->ctx);
     if (!status) status = open_out(r, err);
     if (!status) status = write_weights(r, err);
     if (!status)

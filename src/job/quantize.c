@@ -8,6 +8,7 @@
  * The graph says which matrices are linears; all but the head are encoded. */
 #include "nibble/quantize.h"
 
+#include "adapter/merged.h"
 #include "base/outfile.h"
 #include "format/safetensors.h"
 #include "job/quantize_config.h"
@@ -299,12 +300,18 @@ static nib_status write_other(run *r, const nib_tensor *t, nib_error *err)
 
 static nib_status write_all(run *r, nib_error *err)
 {
+    char *merged = nib_merged_list(r->ctx, r->tensors, NULL);
+    const char *const notes[] = { merged && *merged ? NIB_MERGED_KEY : NULL, merged, NULL };
     nib_tensor_writer *writer;
-    nib_status status;
+    nib_status status = NIB_OK;
 
-    status =
-        nib_tensor_writer_create(r->ctx, nib_outdir_path(r->out), "model", r->plans, r->plans_count,
-                                 (uint64_t)SHARD_BYTES_MILLIONS * 1000000, &r->writer, err);
+    if (!merged) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->options->model);
+    if (!status)
+        status = nib_tensor_writer_create_noted(r->ctx, nib_outdir_path(r->out), "model", r->plans,
+                                                r->plans_count,
+                                                (uint64_t)SHARD_BYTES_MILLIONS * 1000000, notes,
+                                                &r->writer, err);
+    nib_free(r->ctx, merged);
     for (size_t i = 0; !status && i < nib_tensors_count(r->tensors); i++) {
         const nib_tensor *t = nib_tensors_at(r->tensors, i);
         status = r->matrix_of[i] ? write_matrix(r, &r->matrices[r->matrix_of[i] - 1], err)
@@ -352,6 +359,8 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status) status = nib_outdir_create(r->ctx, options->out, options->overwrite, &r->out, err);
     if (!status) status = drop_old(r->out, err);
     if (!status) status = plan_all(r, err);
+    if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
+    nib_warnings_repeat(r->ctx);
     if (!status) status = write_all(r, err);
     if (!status)
         status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);

@@ -21,6 +21,8 @@ nib_status nib_text_codec_open(nib_ctx *ctx, const char *model_dir, nib_text_cod
     if (!c) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model_dir);
     c->ctx = ctx;
     status = nib_tokenizer_open(ctx, model_dir, &c->tokenizer, err);
+    if (!status) status = nib_warnings_check(ctx, err);
+    nib_warnings_repeat(ctx);
     if (status) goto done;
     *out = c;
     c = NULL; /* handed over */

@@ -103,8 +103,10 @@ static nib_status check_tied_copy(nib_bind *b, const char *module, const nib_wei
     nib_status status = nib_bind_same(b, module, embedding, &same, err);
 
     if (!status && !same)
-        nib_warn(b->model->ctx, "%s: %s.weight differs from the embedding it is tied to; the "
-                 "embedding is used", b->model->dir, module);
+        nib_warn_code(b->model->ctx, "unused-tensors",
+                      "%s: %s.weight differs from the embedding it is tied to; the embedding is "
+                      "used",
+                      b->model->dir, module);
     return status;
 }
 

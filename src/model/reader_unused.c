@@ -65,6 +65,6 @@ void nib_read_warn_unused(nib_reader *r)
                                      used ? ", " : "", key);
     }
     if (count)
-        nib_warn(r->ctx, "%s: %zu key%s not used: %s%s", r->where, count, count == 1 ? "" : "s",
-                 names, count > 8 ? ", ..." : "");
+        nib_warn_code(r->ctx, "unused-key", "%s: %zu key%s not used: %s%s", r->where, count,
+                      count == 1 ? "" : "s", names, count > 8 ? ", ..." : "");
 }

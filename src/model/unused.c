@@ -63,8 +63,8 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
                                      used ? ", " : "", t->name);
     }
     if (unused)
-        nib_warn(ctx, "%s: %zu tensor%s that no module uses: %s%s", dir, unused,
-                 unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
+        nib_warn_code(ctx, "unused-tensors", "%s: %zu tensor%s that no module uses: %s%s", dir,
+                      unused, unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
     return NIB_OK;
 }
 

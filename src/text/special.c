@@ -75,10 +75,10 @@ static nib_status find_class(reading *r, nib_error *err)
         if (nib_tokenizer_class_named(json_string_value(name)))
             r->class = nib_tokenizer_class_named(json_string_value(name));
         else
-            nib_warn(r->t->ctx,
-                     "%s: tokenizer_class '%s' is unknown: it is read as PreTrainedTokenizerFast, "
-                     "without the class's own defaults",
-                     where, json_string_value(name));
+            nib_warn_code(r->t->ctx, "tokenizer",
+                          "%s: tokenizer_class '%s' is unknown: it is read as "
+                          "PreTrainedTokenizerFast, without the class's own defaults",
+                          where, json_string_value(name));
     } else {
         type = json_string_value(json_object_get(r->files[MODEL], "model_type"));
         if (type && nib_tokenizer_class_of_model(type))
@@ -105,14 +105,15 @@ static nib_status check_keys(const reading *r, nib_error *err)
                         "tokenizer_config.json: fix_mistral_regex is not computed here; save the "
                         "tokenizer with transformers once, so that tokenizer.json has the pattern");
     if (json_is_string(json_object_get(config, "tokenizer_file")))
-        nib_warn(r->t->ctx, "tokenizer_config.json: tokenizer_file is passed over: tokenizer.json "
-                            "of the same directory is read");
+        nib_warn_code(r->t->ctx, "tokenizer",
+                      "tokenizer_config.json: tokenizer_file is passed over: tokenizer.json "
+                      "of the same directory is read");
     status = get_flag(r, "add_prefix_space", &flag, &given, err);
     if (!status && given && r->class->flags & NIB_CLASS_FROM_SLOW)
-        nib_warn(r->t->ctx,
-                 "tokenizer_config.json: with add_prefix_space, transformers makes a %s from "
-                 "tokenizer.model; here tokenizer.json is read",
-                 r->class->name);
+        nib_warn_code(r->t->ctx, "tokenizer",
+                      "tokenizer_config.json: with add_prefix_space, transformers makes a %s from "
+                      "tokenizer.model; here tokenizer.json is read",
+                      r->class->name);
     return status;
 }
 
@@ -151,10 +152,10 @@ static nib_status add_one(reading *r, nib_added a, const nib_added *had, size_t 
     if (at >= 0 && (size_t)at < had_count && same_token(&had[at], &a)) return NIB_OK;
     status = nib_added_put(r->t, a, where, &id, err);
     if (!status && id >= 0 && index >= 0 && id != index)
-        nib_warn(r->t->ctx,
-                 "%s: token '%s' has number %" PRId64 " there, but becomes %" PRId64
-                 ", as in transformers",
-                 where, a.text, index, id);
+        nib_warn_code(r->t->ctx, "tokenizer",
+                      "%s: token '%s' has number %" PRId64 " there, but becomes %" PRId64
+                      ", as in transformers",
+                      where, a.text, index, id);
     return status;
 }
 

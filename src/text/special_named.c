@@ -71,10 +71,10 @@ static nib_status read_special(reading *r, const json_t *v, const char *where, c
     *added = json_is_object(v);
     if (json_is_object(v)) {
         if (where == nib_special_files[CONFIG] && !json_object_get(v, "__type"))
-            nib_warn(r->t->ctx,
-                     "%s: %s is an object without \"__type\": \"AddedToken\", which transformers "
-                     "4.57 refuses; its content is taken",
-                     where, key);
+            nib_warn_code(r->t->ctx, "tokenizer",
+                          "%s: %s is an object without \"__type\": \"AddedToken\", which "
+                          "transformers 4.57 refuses; its content is taken",
+                          where, key);
         status = nib_special_object(v, where, key, where == nib_special_files[MAP], a, err);
     } else if (json_is_string(v)) {
         *a = (nib_added){ .text = json_string_value(v),
@@ -185,10 +185,10 @@ static nib_status read_further(reading *r, nib_error *err)
     if (status) return status;
     v = nib_special_value(r, extra, &where);
     if (json_is_array(v)) {
-        nib_warn(r->t->ctx,
-                 "%s: %s is a list, as transformers 5 writes it: taken as "
-                 "additional_special_tokens",
-                 where, extra);
+        nib_warn_code(r->t->ctx, "tokenizer",
+                      "%s: %s is a list, as transformers 5 writes it: taken as "
+                      "additional_special_tokens",
+                      where, extra);
         return read_list(r, v, where, extra, r->special_count, err);
     }
     if (v && !json_is_null(v) && !json_is_object(v))

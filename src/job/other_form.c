@@ -1,9 +1,9 @@
-/* merge_form.c - see merge_form.h.
+/* other_form.c - see other_form.h.
  *
  * The difference of a matrix is |W - Q| / |W| in the Frobenius norm, Q being W in the low-bit form.
  * A dense W is encoded.  Of a low-bit one W is not known, but the scheme knows how far each value
  * may have been from what it decodes to. */
-#include "job/merge_form.h"
+#include "job/other_form.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -71,29 +71,54 @@ static nib_status change_of(const nib_adapter *a, const nib_linear *l, nib_form 
     return status;
 }
 
-nib_status nib_merge_compare_forms(const nib_adapter *a, nib_merge_result *out, nib_error *err)
+/* Sets the greatest difference of a matrix, and which one has it. */
+static nib_status measure_change(const nib_adapter *a, nib_form form, nib_merge_result *out,
+                                 nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < a->model->linear_count && !status; i++) {
+        const nib_linear *l = a->model->linears[i];
+        double change;
+        /* the head stays dense in both */
+        if (l == a->model->head || nib_should_stop(a->ctx)) continue;
+        status = change_of(a, l, form, out->change_is_bound, &change, err);
+        if (status || !(change > out->greatest_change)) continue;
+        out->greatest_change = change;
+        snprintf(out->matrix, sizeof out->matrix, "%s", l->name);
+    }
+    return status;
+}
+
+/* On other weights than it was trained on, an adapter is not quite what it was. */
+static void warn(const nib_adapter *a, const char *use, const nib_merge_result *r)
+{
+    char change[400] = "";
+
+    if (r->greatest_change >= 0)
+        snprintf(change, sizeof change,
+                 ": between the two a matrix differs by %s %.2g %% of its norm (%s)",
+                 r->change_is_bound ? "less than" : "up to", 100 * r->greatest_change, r->matrix);
+    nib_warn_code(a->ctx, "other-form",
+                  "%s: the adapter was trained on %s weights and is %s %s ones%s", a->dir,
+                  r->trained_form, use, r->model_form, change);
+}
+
+nib_status nib_compare_forms(const nib_adapter *a, const char *use, bool measure,
+                             nib_merge_result *out, nib_error *err)
 {
     nib_form form = nib_form_dense(NIB_F32);
-    bool to_dense, bound;
+    bool to_dense;
     nib_status status = NIB_OK;
 
     *out = (nib_merge_result){ .greatest_change = -1 };
     nib_base_form(a->model, out->model_form);
     snprintf(out->trained_form, sizeof out->trained_form, "%s", a->base_form);
     out->other_form = a->base_form[0] && strcmp(out->model_form, a->base_form) != 0;
+    if (!out->other_form) return NIB_OK;
     to_dense = strcmp(out->model_form, "dense") == 0 && nib_form_parse(a->base_form, &form);
-    bound = strcmp(a->base_form, "dense") == 0;
-    if (!out->other_form || !(to_dense || bound)) return NIB_OK;
-    out->change_is_bound = bound;
-    for (size_t i = 0; i < a->model->linear_count && !status; i++) {
-        const nib_linear *l = a->model->linears[i];
-        double change;
-        /* the head stays dense in both */
-        if (l == a->model->head || nib_should_stop(a->ctx)) continue;
-        status = change_of(a, l, form, bound, &change, err);
-        if (status || !(change > out->greatest_change)) continue;
-        out->greatest_change = change;
-        snprintf(out->matrix, sizeof out->matrix, "%s", l->name);
-    }
+    out->change_is_bound = strcmp(a->base_form, "dense") == 0;
+    if (measure && (to_dense || out->change_is_bound)) status = measure_change(a, form, out, err);
+    if (!status) warn(a, use, out);
     return status;
 }
