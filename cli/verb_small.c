@@ -98,11 +98,14 @@ int verb_quantize(int argc, char **argv)
 {
     session s = { 0 };
     option_pairs settings = { 0 };
+    option_list skipped = { .commas = true };
     nib_quantize_options o = { .on_progress = session_progress, .user = &s };
     nib_quantize_result r;
     nib_status status;
     option options[] = {
         WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
+        { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
+          "linears that stay dense; default: the head" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
           "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
@@ -119,6 +122,8 @@ int verb_quantize(int argc, char **argv)
     if (!settings.count)
         return options_misuse(&v, "missing option --load-in-4bit or --load-in-8bit");
     o.settings = settings.items;
+    o.skip_modules = skipped.items;
+    o.skip_count = skipped.count;
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;

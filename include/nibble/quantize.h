@@ -14,6 +14,10 @@ typedef struct nib_quantize_options {
     const nib_setting *settings; /* what to quantize to: {"load_in_8bit", "true"}, ..., key NULL */
     /* Of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's. */
     const char *dtype;
+    /* llm_int8_skip_modules: linears that stay dense, by the last part of their names, the whole or
+     * a part up to a dot.  The head must be among them.  NULL: the head. */
+    const char *const *skip_modules;
+    size_t skip_count;
     bool overwrite;
     void (*on_progress)(void *user, const char *what, double share);
     void *user;

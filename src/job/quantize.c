@@ -5,7 +5,8 @@
  * depend on the data (the quant_state text of bitsandbytes' double quantization does, by a number
  * of digits), the matrices are encoded once before to learn them.
  *
- * The graph says which matrices are linears; all but the head are encoded. */
+ * The graph says which matrices are linears; all are encoded but the head and those that
+ * llm_int8_skip_modules names. */
 #include "nibble/quantize.h"
 
 #include "adapter/merged.h"
@@ -124,18 +125,51 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
     return status;
 }
 
-/* The linears of the graph but for the head. */
+/* Does the caller want this module to stay dense? */
+static bool stays_dense(const run *r, const char *module)
+{
+    for (size_t i = 0; i < r->options->skip_count; i++)
+        if (r->held.format->skips(r->options->skip_modules[i], module)) return true;
+    return false;
+}
+
+/* transformers quantizes the head where the list does not name it. */
+static nib_status check_skipped(run *r, nib_error *err)
+{
+    const char *head = r->model->head->name;
+
+    if (r->options->skip_count && !stays_dense(r, head))
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "llm_int8_skip_modules does not name %s, so that the head would be "
+                        "quantized too, which is not done here; add %s to the list",
+                        head, head);
+    for (size_t i = 0; i < r->options->skip_count; i++) {
+        const char *name = r->options->skip_modules[i];
+        bool found = false;
+
+        for (size_t k = 0; k < r->model->linear_count && !found; k++)
+            found = r->held.format->skips(name, r->model->linears[k]->name);
+        if (!found)
+            nib_warn_code(r->ctx, "no-module", "llm_int8_skip_modules: no linear of %s is called "
+                          "%s", r->options->model, name);
+    }
+    return NIB_OK;
+}
+
+/* The linears of the graph but for the head and those that the caller leaves out. */
 static nib_status find_matrices(run *r, nib_error *err)
 {
     size_t count = nib_tensors_count(r->tensors);
-    nib_status status = NIB_OK;
+    nib_status status = check_skipped(r, err);
 
+    if (status) return status;
     r->matrices = nib_new_array(r->ctx, r->model->linear_count, sizeof *r->matrices);
     r->matrix_of = nib_new_array(r->ctx, count, sizeof *r->matrix_of);
     if (!r->matrices || !r->matrix_of)
         return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
     for (size_t i = 0; i < r->model->linear_count && !status; i++)
-        if (r->model->linears[i] != r->model->head)
+        if (r->model->linears[i] != r->model->head &&
+            !stays_dense(r, r->model->linears[i]->name))
             status = add_matrix(r, r->model->linears[i], err);
     if (!status && !r->matrix_count)
         status = nib_fail(err, NIB_E_MISMATCH, "%s: no matrix to quantize among %zu tensors",

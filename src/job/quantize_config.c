@@ -24,13 +24,17 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err)
 {
-    const char *const skipped[] = { model->head->name, NULL };
+    size_t count = nib_max(options->skip_count, 1);
+    const char **skipped = nib_new_array(ctx, count + 1, sizeof *skipped);
     json_t *config = json_deep_copy(model->json), *quantization = NULL;
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
-    char *text = held->format->config(ctx, &held->form, skipped);
+    char *text = NULL;
     nib_status status = NIB_OK;
 
+    for (size_t i = 0; skipped && i < count; i++)
+        skipped[i] = options->skip_count ? options->skip_modules[i] : model->head->name;
+    if (skipped) text = held->format->config(ctx, &held->form, skipped);
     if (text) quantization = json_loads(text, 0, NULL);
     if (!config || !path || !quantization ||
         json_object_set(config, "quantization_config", quantization) ||
@@ -41,6 +45,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
         status = nib_python_json_write(ctx, path, config, err);
     json_decref(quantization);
     json_decref(config);
+    nib_free(ctx, skipped);
     nib_free(ctx, text);
     nib_free(ctx, path);
     return status;

@@ -307,7 +307,8 @@ const nib_recipe_row nib_recipe_rows[] = {
 
     /* BitsAndBytesConfig, the rest */
     REFUSED("llm_int8_skip_modules", BNB, "lm_head",
-            "all linears of the layers are quantized, the head is not")
+            "while loading, all linears of the layers are quantized, the head is not; "
+            "nibble quantize --llm-int8-skip-modules leaves others dense")
     FLAG_IGNORED("llm_int8_enable_fp32_cpu_offload", BNB, "false", NO_CARD)
     FLAG_REFUSED("llm_int8_has_fp16_weight", BNB, "false",
                  "8-bit weights are frozen, without a float16 copy")

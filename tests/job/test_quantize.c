@@ -10,6 +10,7 @@
 #include "base/outfile.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "model/model.h"
 #include "nibble/quantize.h"
 #include "quant/bnb4_file.h"
 
@@ -270,6 +271,44 @@ static void test_not_finite(void)
     CHECK(!nib_file_exists(out), "left %s", out);
 }
 
+/* llm_int8_skip_modules: what it names stays dense, in the file, in config.json and when the result
+ * is opened; a list without the head is refused, for transformers would quantize the head. */
+static void test_skipped(void)
+{
+    static const char *const names[] = { "lm_head", "down_proj", "layers.1.self_attn", "nothing" };
+    nib_ctx *ctx = test_ctx();
+    path out = joined(test_tmpdir(), "out");
+    nib_quantize_options o = options_for(test_data("tests/golden/models/llama"), out.s);
+    nib_model_options opened = { .model = out.s };
+    nib_quantize_result result;
+    nib_model *m = NULL;
+    size_t dense = 0;
+    nib_error err;
+
+    o.skip_modules = names + 1;
+    o.skip_count = 1;
+    refuse(ctx, &o, NIB_E_UNSUPPORTED, "add lm_head to the list");
+    o.skip_modules = names;
+    o.skip_count = NIB_COUNT(names);
+    REQUIRE_OK(nib_quantize(ctx, &o, &result, &err), err);
+    CHECK(result.matrices == 2 * 7 - 2 - 4, "%d matrices", (int)result.matrices);
+    CHECK(nib_ctx_warning_count(ctx) == 1 && strstr(nib_ctx_warning(ctx, 0).text, "nothing"),
+          "%zu warnings", nib_ctx_warning_count(ctx));
+    REQUIRE_OK(nib_model_open(ctx, &opened, NIB_F32, (nib_model_progress){ 0 }, &m, &err), err);
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const nib_linear *l = m->linears[i];
+        bool skipped = l == m->head || strstr(l->name, "down_proj") ||
+                       strstr(l->name, "layers.1.self_attn");
+        CHECK(nib_weight_is_dense(l->weight) == skipped, "%s", l->name);
+        dense += skipped;
+    }
+    CHECK(dense == 1 + 2 + 4, "%zu dense linears", dense);
+    CHECK(json_array_size(json_object_get(json_object_get(m->json, "quantization_config"),
+                                          "llm_int8_skip_modules")) == NIB_COUNT(names),
+          "config.json has another list");
+    nib_model_close(m);
+}
+
 /* An allocator of its own: a case may hold few contexts of test_ctx_heap(). */
 static void *count_alloc(void *user, size_t bytes)
 {
@@ -340,6 +379,7 @@ int main(void)
         { "writes", test_writes },
         { "refuses", test_refuses },
         { "not_finite", test_not_finite },
+        { "skipped", test_skipped },
         { "allocation_failures", test_allocation_failures },
     };
     return test_main("quantize", cases, NIB_COUNT(cases));
