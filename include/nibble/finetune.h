@@ -176,7 +176,7 @@ typedef struct nib_finetune_options {
     /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of
      * eval_data); or val_size records held out of data (a number, or below 1 a share), chosen by
      * the seed. */
-    const char *eval_data, *eval_split;
+    const char *eval_data, *eval_split, *eval_dataset_config;
     double val_size;
     /* "last" (or "true"): the newest complete checkpoint of output_dir, or the beginning when there
      * is none; or a checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe

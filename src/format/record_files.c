@@ -24,6 +24,7 @@ bool nib_record_kind_of(const char *path, nib_record_kind *out)
     bool packed = length > 3 && !strcasecmp(path + length - 3, ".gz");
 
     if (packed) length -= 3;
+    else if (length > 4 && !strcasecmp(path + length - 4, ".zst")) packed = true, length -= 4;
     for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
         size_t n = strlen(kinds[i].ending);
         if (length >= n && !strncasecmp(path + length - n, kinds[i].ending, n) &&
@@ -355,8 +356,8 @@ static nib_status refuse_unknown(const char *path, const char *found, nib_error 
                         "to_parquet() or to_json()",
                         path);
     return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz) and "
-                    ".parquet%s%s",
+                    "%s: known are .jsonl, .ndjson, .json, .csv, .tsv, .txt (each also as .gz "
+                    "and .zst) and .parquet%s%s",
                     path,
                     found ? "; there are " : "", found ? found : "");
 }

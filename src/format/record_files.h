@@ -29,7 +29,8 @@ typedef enum nib_record_kind {
     NIB_RECORD_TEXT
 } nib_record_kind;
 
-/* The kind that the name's ending says, in any case, also before ".gz" (but for parquet).
+/* The kind that the name's ending says, in any case, also before ".gz" and ".zst" (but for
+ * parquet).
  * False: none of them. */
 bool nib_record_kind_of(const char *path, nib_record_kind *out);
 

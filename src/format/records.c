@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "format/gunzip.h"
+#include "format/unpacked.h"
 #include "format/json.h"
 #include "format/record_files.h"
 #include "format/table_source.h"
@@ -324,7 +324,7 @@ static nib_status open_table(nib_records *r, nib_table_kind kind, nib_error *err
 
 static nib_status open_mapped(nib_records *r, nib_error *err)
 {
-    nib_status status = nib_gunzip_open(r->ctx, r->path, &r->map, err);
+    nib_status status = nib_unpacked_open(r->ctx, r->path, &r->map, err);
 
     if (status) return status;
     if (r->map.bytes == 0) return nib_fail(err, NIB_E_FORMAT, "%s: empty", r->path);

@@ -4,7 +4,7 @@
 #include <strings.h>
 
 #include "format/csv.h"
-#include "format/gunzip.h"
+#include "format/unpacked.h"
 #include "format/parquet.h"
 #include "format/table_source.h"
 
@@ -60,7 +60,7 @@ static nib_status open_table(nib_ctx *ctx, const char *path, const void *data, s
     }
     if (path) {
         status = kind == NIB_TABLE_PARQUET ? nib_filemap_open(path, &t->map, err)
-                                           : nib_gunzip_open(ctx, path, &t->map, err);
+                                           : nib_unpacked_open(ctx, path, &t->map, err);
         if (status) goto done;
         t->source.map = &t->map;
         data = t->map.base;

@@ -201,8 +201,13 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
     } else if (!status && evaluates) {
         if (o->eval_data) eval.data = o->eval_data;
         if (o->eval_data || o->eval_split) eval.split = o->eval_split;
+        if (o->eval_data || o->eval_dataset_config) eval.dataset_config = o->eval_dataset_config;
         source.options = &eval;
         status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
+        if (status)
+            nib_fail_in(err, status, o->eval_data ? "eval_data (with eval_dataset_config and "
+                                                    "eval_split)"
+                                                  : "eval_split");
     } else if (!status && (o->eval_data || o->eval_split)) {
         nib_warn_code(j->ctx, "not-evaluated",
                       "%s: nothing is evaluated on it, for eval_strategy is no",

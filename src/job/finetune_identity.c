@@ -168,6 +168,7 @@ static bool is_settled(const char *key, size_t bytes)
         "warmup_ratio",
         "data_seed",
         "eval_data",
+        "eval_dataset_config",
         "eval_strategy",
         "eval_steps",
         "per_device_eval_batch_size",

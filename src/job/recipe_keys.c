@@ -162,6 +162,8 @@ const nib_recipe_row nib_recipe_rows[] = {
               "records to evaluate on, in the shape of data")
     RESULT_IF(EVALUATED, "eval_split", OWN, TEXT, o.eval_split, "test",
               "the split of data (or eval-data) to evaluate on")
+    RESULT_IF(EVALUATED, "eval_dataset_config", OWN, TEXT, o.eval_dataset_config, "main",
+              "of an eval-data folder whose README.md describes several data sets")
     RESULT("val_size", OWN, FLOAT, o.val_size, "0.1",
            "records held out of data and evaluated on: a share, or a number")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024", "longer records are cut")

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #include "base/base.h"
 #include "format/records.h"
@@ -126,15 +127,15 @@ static void test_refused_files(void)
                   NULL, NULL);
     put_bytes("g.txt", "one\nok\xff", 7);
     CHECK_REFUSED("g.txt: line 2, byte 3 (0xff) is not UTF-8 text", "g.txt", NULL, NULL);
-    put("h.jsonl.zst", "x");
-    CHECK_REFUSED("h.jsonl.zst: a compressed file or archive: unpack it first", "h.jsonl.zst", NULL,
+    put("h.jsonl.bz2", "x");
+    CHECK_REFUSED("h.jsonl.bz2: a compressed file or archive: unpack it first", "h.jsonl.bz2", NULL,
                   NULL);
     put("h.parquet.gz", "x");
     CHECK_REFUSED("h.parquet.gz: a compressed file or archive: unpack it first",
                   "h.parquet.gz", NULL, NULL);
     put("i.yaml", "x");
     CHECK_REFUSED("i.yaml: known are .jsonl, .ndjson, .json, .csv, .tsv, "
-                  ".txt (each also as .gz) and .parquet", "i.yaml", NULL, NULL);
+                  ".txt (each also as .gz and .zst) and .parquet", "i.yaml", NULL, NULL);
     /* In plain words, whatever the library says. */
     put("j.jsonl", "{\"a\": 1}\n{'a': 1}\n");
     CHECK_REFUSED("j.jsonl: line 2, column 2: single quotes, where JSON has double quotes",
@@ -218,6 +219,36 @@ static void test_gzip(void)
     CHECK_REFUSED("damaged.jsonl.gz: ", "damaged.jsonl.gz", NULL, NULL);
     put_gzip("e.jsonl.gz", "", 1);
     CHECK_REFUSED("e.jsonl.gz: empty", "e.jsonl.gz", NULL, NULL);
+}
+
+/* Packed with Zstandard, in one frame and in two; cut short and damaged. */
+static void put_zstd(const char *name, const char *text, size_t frames)
+{
+    char packed[4096];
+    size_t used = 0;
+
+    for (size_t i = 0; i < frames; i++)
+        used += ZSTD_compress(packed + used, sizeof packed - used, text, strlen(text), 3);
+    put_bytes(name, packed, used);
+    put_bytes("cut.jsonl.zst", packed, used - 3);
+    packed[5] ^= 0x55;
+    packed[used / 2] ^= 0x40;
+    put_bytes("damaged.jsonl.zst", packed, used);
+}
+
+static void test_zstd(void)
+{
+    put_zstd("a.jsonl.zst", "{\"a\": 1}\n", 2);
+    CHECK_RECORDS("a.jsonl.zst: line 1|{\"a\":1}\na.jsonl.zst: line 2|{\"a\":1}\n",
+                  "a.jsonl.zst", NULL);
+    CHECK_REFUSED("cut.jsonl.zst: the Zstandard data ends in the middle", "cut.jsonl.zst", NULL,
+                  NULL);
+    CHECK_REFUSED("damaged.jsonl.zst: damaged Zstandard data at byte", "damaged.jsonl.zst", NULL,
+                  NULL);
+    put_zstd("c.CSV.ZST", "a\n1\n", 1);
+    CHECK_RECORDS("c.CSV.ZST: line 2|{\"a\":\"1\"}\n", "c.CSV.ZST", NULL);
+    put_zstd("e.jsonl.zst", "", 1);
+    CHECK_REFUSED("e.jsonl.zst: empty", "e.jsonl.zst", NULL, NULL);
 }
 
 /* A line that is no JSON can be stepped over; a table with a bad row cannot. */
@@ -307,8 +338,8 @@ static void test_splits(void)
                   NULL);
     put_names("unknown", (const char *[]){ "a.bin", "b/c.yaml", NULL });
     CHECK_REFUSED(".parquet; there are a.bin, b/c.yaml", "unknown", NULL, NULL);
-    put_names("packed", (const char *[]){ "train.jsonl.zst", "README.md", NULL });
-    CHECK_REFUSED("packed/train.jsonl.zst: a compressed file", "packed", NULL, NULL);
+    put_names("packed", (const char *[]){ "train.jsonl.xz", "README.md", NULL });
+    CHECK_REFUSED("packed/train.jsonl.xz: a compressed file", "packed", NULL, NULL);
     put_names("empty", (const char *[]){ "README.md", NULL });
     CHECK_REFUSED("empty: a folder without a data file", "empty", NULL, NULL);
 }
@@ -345,7 +376,7 @@ static void test_every_allocation_fails_once(void)
 }
 
 static const test_case cases[] = {
-    { "kinds", test_kinds }, { "loose_json", test_loose_json }, { "gzip", test_gzip },
+    { "kinds", test_kinds }, { "loose_json", test_loose_json }, { "gzip", test_gzip }, { "zstd", test_zstd },
     { "refused files", test_refused_files },
     { "going on", test_going_on },
     { "splits", test_splits },

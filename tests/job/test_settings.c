@@ -2,6 +2,7 @@
  * packing, records to evaluate on without a strategy; booleans in Python's words;
  * what is given twice. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "job/finetune_job.h"
 #include "nibble/recipe.h"
@@ -115,6 +116,44 @@ static void test_command_line(void)
     CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice"), "%s", end.said);
 }
 
+static bool put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    if (f) fputs(text, f);
+    return f && !fclose(f);
+}
+
+/* A folder of several data sets to evaluate on has a choice of its own. */
+static void test_eval_config(void)
+{
+    static const char readme[] = "---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n"
+                                 "- config_name: b\n  data_files: b.jsonl\n---\n";
+    static const char record[] = "{\"prompt\": \"a:\", \"completion\": \" b\"}\n";
+    const char *model = test_data("models/pico"), *data = test_data("models/shop.jsonl");
+    char dir[500], path[600];
+    program_end end;
+
+    snprintf(dir, sizeof dir, "%s/sets", test_tmpdir());
+    REQUIRE(mkdir(dir, 0777) == 0);
+    snprintf(path, sizeof path, "%s/README.md", dir);
+    REQUIRE(put(path, readme));
+    snprintf(path, sizeof path, "%s/a.jsonl", dir);
+    REQUIRE(put(path, record));
+    snprintf(path, sizeof path, "%s/b.jsonl", dir);
+    REQUIRE(put(path, record));
+    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--eval-data", dir, "--dry-run"));
+    CHECK(end.exit_code == 1 && strstr(end.said, "eval_data (with eval_dataset_config and "
+                                                 "eval_split): ") &&
+          strstr(end.said, "holds 2 data sets: a, b"), "%s", end.said);
+    REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--eval-data", dir, "--dry-run",
+                   "--eval-dataset-config", "b"));
+    CHECK(end.exit_code == 0 && strstr(end.said, "config b, "), "%s", end.said);
+    REQUIRE(NIBBLE(&end, "finetune", model, "--data", dir, "--eval-data", data, "--dry-run",
+                   "--dataset-config", "a"));
+    CHECK(end.exit_code == 0, "a file to evaluate on takes no config: %s", end.said);
+}
+
 /* A warning: a line, a block, an object, and with --strict an error before anything is written. */
 static void test_warnings(void)
 {
@@ -153,7 +192,7 @@ int main(void)
     static const test_case cases[] = {
         { "steps", test_steps },           { "packing", test_packing },
         { "evaluation", test_evaluation }, { "command_line", test_command_line },
-        { "warnings", test_warnings },
+        { "warnings", test_warnings },     { "eval_config", test_eval_config },
     };
     return test_main("test_settings", cases, NIB_COUNT(cases));
 }
