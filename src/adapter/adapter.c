@@ -8,6 +8,7 @@
 #include "adapter/initialize.h"
 #include "adapter/merged.h"
 #include "adapter/peft_card.h"
+#include "adapter/targets.h"
 #include "base/filemap.h"
 
 /* In __metadata__ of adapter_model.safetensors: PEFT and safetensors hand it on unread, and it goes
@@ -27,52 +28,16 @@ void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 
 static nib_status make_matcher(nib_adapter *a, nib_error *err)
 {
-    const char *const *defaults = a->model->config->arch->default_targets;
-    size_t count = 0;
+    const nib_config *c = a->model->config;
+    size_t count;
+    const char *const *defaults = nib_default_targets(c, &count);
 
-    while (defaults[count]) count++;
     if (!count && a->config.target_modules.kind == NIB_PEFT_NONE)
         return nib_fail(err, NIB_E_INVALID,
                         "target_modules is not given, and PEFT has no default for %s: "
                         "give names of modules, or all-linear",
-                        a->model->config->arch->model_types[0]);
+                        c->wrapper ? c->wrapper->model_type : c->arch->model_types[0]);
     return nib_peft_matcher_create(a->ctx, &a->config, defaults, count, &a->match, err);
-}
-
-/* What lands in the file: for null the family's names, for all-linear the modules it meant. */
-static nib_status name_targets(nib_adapter *a, nib_error *err)
-{
-    nib_peft_names *t = &a->config.target_modules, named = { 0 };
-    const char *const *defaults = a->model->config->arch->default_targets;
-    size_t count = 0, others = 0;
-    size_t room = a->model->linear_count + a->model->norm_count + a->model->embedding_count;
-    const char **targets = NULL;
-    nib_status status;
-
-    if (t->kind == NIB_PEFT_LIST || t->kind == NIB_PEFT_REGEX) return NIB_OK;
-    if (t->kind == NIB_PEFT_NONE) {
-        while (defaults[count]) count++;
-        return nib_peft_names_set(a->ctx, t, NIB_PEFT_LIST, defaults, count, err);
-    }
-    targets = nib_new_array(a->ctx, room, sizeof *targets);
-    if (!targets) return nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
-    /* targets from the front, others from the back */
-    for (size_t i = 0; i < a->model->linear_count; i++) {
-        const nib_linear *l = a->model->linears[i];
-        targets[nib_branch_at(&l->branches, a->slot) ? count++ : room - ++others] = l->name;
-    }
-    for (size_t i = 0; i < a->model->embedding_count; i++)
-        targets[room - ++others] = a->model->embeddings[i]->name;
-    for (size_t i = 0; i < a->model->norm_count; i++)
-        targets[room - ++others] = a->model->norms[i]->name;
-    status = nib_peft_condense(a->ctx, targets, count, targets + room - others, others, &named,
-                               err);
-    if (!status) {
-        nib_peft_names_free(a->ctx, t);
-        *t = named;
-    }
-    nib_free(a->ctx, targets);
-    return status;
 }
 
 nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigned slot,
@@ -87,7 +52,7 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigne
     *config = nib_peft_config_default(); /* taken over */
     status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, true, err);
-    if (!status) status = name_targets(a, err);
+    if (!status) status = nib_name_targets(a, err);
     if (status) goto done;
     nib_adapter_initialize(a, seed);
     *out = a;
@@ -152,20 +117,34 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     return status;
 }
 
-/* A parameter's tensor: under its name, or as some files have it with the adapter's name, which
- * PEFT calls "default": M.lora_A.default.weight, M.lora_embedding_A.default. */
-static const nib_tensor *find_param(const nib_tensors *file, const nib_param *p)
+/* A tensor by its name, or as some files have it with the adapter's name, which PEFT calls
+ * "default": M.lora_A.default.weight, M.lora_embedding_A.default. */
+static const nib_tensor *find_named(const nib_tensors *file, const char *name)
 {
-    const nib_tensor *t = nib_tensors_find(file, p->name);
-    const char *branch = strstr(p->name, ".lora_"), *dot;
-    char name[640];
+    const nib_tensor *t = nib_tensors_find(file, name);
+    const char *branch = strstr(name, ".lora_"), *dot;
+    char longer[700];
 
     if (t || !branch) return t;
     for (const char *next; (next = strstr(branch + 1, ".lora_"));) branch = next;
     dot = strchr(branch + 1, '.');
-    if (!dot) dot = p->name + strlen(p->name);
-    snprintf(name, sizeof name, "%.*s.default%s", (int)(dot - p->name), p->name, dot);
-    return nib_tensors_find(file, name);
+    if (!dot) dot = name + strlen(name);
+    snprintf(longer, sizeof longer, "%.*s.default%s", (int)(dot - name), name, dot);
+    return nib_tensors_find(file, longer);
+}
+
+/* A parameter's tensor; inside a wrapper under the module's older name too. */
+static const nib_tensor *find_param(const nib_adapter *a, const nib_tensors *file,
+                                    const nib_param *p)
+{
+    const nib_tensor *t = find_named(file, p->name);
+    char module[NIB_MODULE_NAME_ROOM], name[NIB_MODULE_NAME_ROOM + sizeof NIB_PEFT_PREFIX];
+
+    if (t || !a->model->config->wrapper ||
+        !nib_wrapper_older(p->name + strlen(NIB_PEFT_PREFIX), module))
+        return t;
+    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s", module);
+    return find_named(file, name);
 }
 
 static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file,
@@ -173,7 +152,7 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
 {
     for (size_t i = 0; i < a->params.count; i++) {
         nib_param *p = a->params.items[i];
-        const nib_tensor *t = find_param(file, p);
+        const nib_tensor *t = find_param(a, file, p);
         nib_status status;
 
         if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", dir, p->name);
@@ -225,20 +204,38 @@ static bool is_saved_twice(const nib_adapter *a, const char *name)
     return false;
 }
 
+/* PEFT gives the modules beside a wrapper's text adapters too where their names match. */
+static bool is_beside(const nib_adapter *a, const char *name)
+{
+    size_t n = strlen(NIB_PEFT_PREFIX);
+
+    return strncmp(name, NIB_PEFT_PREFIX, n) == 0 &&
+           nib_wrapper_is_beside(a->model->config->wrapper, name + n);
+}
+
 /* Tensors that belong to no module mean another model, or a variant that is not computed. */
 static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file, nib_error *err)
 {
+    size_t beside = 0;
+
     for (size_t i = 0; i < nib_tensors_count(file); i++) {
         const nib_tensor *t = nib_tensors_at(file, i);
         bool known = is_saved_twice(a, t->name);
+        if (is_beside(a, t->name)) {
+            beside++;
+            continue;
+        }
         for (size_t j = 0; j < a->params.count && !known; j++)
-            known = find_param(file, a->params.items[j]) == t;
+            known = find_param(a, file, a->params.items[j]) == t;
         if (!known)
             return nib_fail(err, NIB_E_MISMATCH,
                             "%s: tensor %s belongs to no module that adapter_config.json "
                             "and %s name",
                             t->file, t->name, a->model->dir);
     }
+    if (beside)
+        nib_warn(a->ctx, "%s: %zu tensors adapt other media than text: they are not read, and not "
+                 "in what is merged or trained from here", a->dir ? a->dir : "adapter", beside);
     return NIB_OK;
 }
 

@@ -119,6 +119,16 @@ static nib_status write_weights(run *r, nib_error *err)
     return nib_tensor_writer_commit(writer, err);
 }
 
+/* Inside a wrapper transformers 4 reads the text's key and 5 the outer one. */
+static bool untie(json_t *config)
+{
+    static const char key[] = "tie_word_embeddings";
+    json_t *text = json_object_get(config, "text_config");
+
+    return !json_object_set_new(config, key, json_false()) &&
+           (!json_is_object(text) || !json_object_set_new(text, key, json_false()));
+}
+
 /* config.json of a dense model: no quantization, the type of the weights, tied only if they are. */
 static nib_status write_config(run *r, nib_error *err)
 {
@@ -131,7 +141,7 @@ static nib_status write_config(run *r, nib_error *err)
     if (config) json_object_del(config, "quantization_config");
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
-        (r->plan.untied && json_object_set_new(config, "tie_word_embeddings", json_false())))
+        (r->plan.untied && !untie(config)))
         status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
     else
         status = nib_python_json_write(r->ctx, path, config, err);

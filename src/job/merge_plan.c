@@ -42,7 +42,7 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
     const nib_tensor *found;
 
     snprintf(name, sizeof name, "%s%s", module, part);
-    found = nib_model_tensor(k->m->tensors, k->m->config->arch, name);
+    found = nib_model_tensor(k->m->tensors, k->m->config, name);
     return found && strcmp(found->name, t->name) == 0;
 }
 
@@ -186,7 +186,7 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
                         t->file, t->name, t->dtype_name);
     if (k->add_prefix && !is_tensor(k, t, k->m->head->name, ".weight")) {
-        status = keep_name(k, k->m->config->arch->prefix, t->name, &item.plan.name, err);
+        status = keep_name(k, nib_config_prefix(k->m->config), t->name, &item.plan.name, err);
         if (status) return status;
     }
     return append(k, &item, err);
@@ -224,8 +224,8 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
     k.add_prefix = k.plan.untied &&
-                   strncmp(embedding, m->config->arch->prefix,
-                           strlen(m->config->arch->prefix)) != 0;
+                   strncmp(embedding, nib_config_prefix(m->config),
+                           strlen(nib_config_prefix(m->config))) != 0;
     for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
         status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
     if (!status && k.plan.untied && !head_written) status = add_head(&k, err);

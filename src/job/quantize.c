@@ -102,7 +102,7 @@ static nib_status check_dense(const run *r, nib_error *err)
 static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
 {
     char *name = nib_sprintf(r->ctx, "%s.weight", l->name);
-    const nib_tensor *t = name ? nib_model_tensor(r->tensors, r->model->config->arch, name) : NULL;
+    const nib_tensor *t = name ? nib_model_tensor(r->tensors, r->model->config, name) : NULL;
     nib_status status = NIB_OK;
 
     if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);

@@ -20,20 +20,37 @@ static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
     return good;
 }
 
+/* The modules that stay dense: those the user names or else the head, and what a wrapper holds
+ * beside the text.  A NULL-ended array of the caller's to free; NULL without memory. */
+static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *options,
+                                 const nib_model *model)
+{
+    const nib_wrapper *w = model->config->wrapper;
+    const char *const *beside = w ? w->beside : NULL;
+    size_t extra = 0, n = 0;
+    const char **names;
+
+    while (beside && beside[extra]) extra++;
+    names = nib_new_array(ctx, nib_max(options->skip_count, 1) + extra + 1, sizeof *names);
+    if (!names) return NULL;
+    for (size_t i = 0; i < options->skip_count; i++) names[n++] = options->skip_modules[i];
+    if (!options->skip_count) names[n++] = model->head->name;
+    for (size_t i = 0; i < extra; i++) names[n++] = beside[i];
+    names[n] = NULL;
+    return names;
+}
+
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err)
 {
-    size_t count = nib_max(options->skip_count, 1);
-    const char **skipped = nib_new_array(ctx, count + 1, sizeof *skipped);
+    const char **skipped = list_skipped(ctx, options, model);
     json_t *config = json_deep_copy(model->json), *quantization = NULL;
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
     char *text = NULL;
     nib_status status = NIB_OK;
 
-    for (size_t i = 0; skipped && i < count; i++)
-        skipped[i] = options->skip_count ? options->skip_modules[i] : model->head->name;
     if (skipped) text = held->format->config(ctx, &held->form, skipped);
     if (text) quantization = json_loads(text, 0, NULL);
     if (!config || !path || !quantization ||

@@ -18,8 +18,9 @@ typedef struct nib_gemma {
     bool scaled_embedding;  /* the library's embedding multiplies by the scale itself */
 } nib_gemma;
 
-/* All keys but those of the ropes and the pattern of windows. */
-void nib_gemma_read(nib_reader *r, nib_gemma *m);
+/* All keys but those of the ropes and the pattern of windows.  Published files leave keys out:
+ * `vocabulary` and `positions` are those of the class. */
+void nib_gemma_read(nib_reader *r, nib_gemma *m, size_t vocabulary, size_t positions);
 void nib_gemma_build(nib_build *b, const void *config, nib_task task);
 
 #endif

@@ -4,16 +4,16 @@
 
 #include <math.h>
 
-void nib_gemma_read(nib_reader *r, nib_gemma *m)
+void nib_gemma_read(nib_reader *r, nib_gemma *m, size_t vocabulary, size_t positions)
 {
-    m->vocabulary = nib_read_size(r, "vocab_size");
-    m->width = nib_read_size(r, "hidden_size");
-    m->layers = nib_read_layers(r, "num_hidden_layers");
-    m->heads = nib_read_size(r, "num_attention_heads");
+    m->vocabulary = nib_read_size_or(r, "vocab_size", vocabulary);
+    m->width = nib_read_size_or(r, "hidden_size", 2304);
+    m->layers = nib_read_layers_or(r, "num_hidden_layers", 26);
+    m->heads = nib_read_size_or(r, "num_attention_heads", 8);
     m->kv_heads = nib_read_size_or(r, "num_key_value_heads", 4);
     m->head_dim = nib_read_size_or(r, "head_dim", 256);
     m->inner = nib_read_size_or(r, "intermediate_size", 9216);
-    m->positions = nib_read_size_or(r, "max_position_embeddings", 8192);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", positions);
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
     m->eps = nib_read_eps(r, "rms_norm_eps", 1e-6f);
     m->scale = (float)(1 / sqrt(nib_read_float_or(r, "query_pre_attn_scalar", 256)));
@@ -40,7 +40,7 @@ static void read_gemma2(nib_reader *r, void *config)
 {
     nib_gemma *m = config;
 
-    nib_gemma_read(r, m);
+    nib_gemma_read(r, m, 256000, 8192);
     m->sliding = nib_read_sliding_pattern(r, m->layers, 2);
     m->cap = read_cap(r, "attn_logit_softcapping", 50);
     m->logit_cap = read_cap(r, "final_logit_softcapping", 30);

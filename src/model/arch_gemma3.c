@@ -8,12 +8,13 @@ static void read_gemma3(nib_reader *r, void *config)
     nib_gemma *m = config;
     nib_rope_spec spec = { .theta = 1e6, .scaled = true, .layer_type = "full_attention" };
 
-    nib_gemma_read(r, m);
+    nib_gemma_read(r, m, 262208, 131072);
     m->sliding = nib_read_sliding_pattern(r, m->layers,
                                           nib_read_size_or(r, "sliding_window_pattern", 6));
     nib_read_any(r, "_sliding_window_pattern"); /* the same, as the library saves it again */
     nib_read_any(r, "attn_logit_softcapping");  /* read by the reference, and never used */
     m->logit_cap = (float)nib_read_float_or_null(r, "final_logit_softcapping", 0, 0);
+    if (r->config->wrapper) m->logit_cap = 0; /* the class with pictures does not know the key */
     m->head_norms = true;
     m->scaled_embedding = true;
     spec.rot = m->head_dim;

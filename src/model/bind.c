@@ -88,10 +88,22 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
     nib_free(ctx, l);
 }
 
+/* The module's name in the library; NULL: no memory. */
+static char *library_name(const nib_model *m, const char *module)
+{
+    char name[NIB_MODULE_NAME_ROOM];
+
+    nib_wrapper_module(m->config->wrapper, module, name);
+    return nib_strdup(m->ctx, name);
+}
+
 static nib_embedding *find_embedding(const nib_model *m, const char *module)
 {
+    char name[NIB_MODULE_NAME_ROOM];
+
+    nib_wrapper_module(m->config->wrapper, module, name);
     for (size_t i = 0; i < m->embedding_count; i++)
-        if (strcmp(m->embeddings[i]->name, module) == 0) return m->embeddings[i];
+        if (strcmp(m->embeddings[i]->name, name) == 0) return m->embeddings[i];
     return NULL;
 }
 
@@ -132,15 +144,15 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     nib_linear *l = nib_new(m->ctx, sizeof *l);
     nib_status status;
 
-    if (!l || !(l->name = nib_strdup(m->ctx, module))) {
+    if (!l || !(l->name = library_name(m, module))) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
         goto done;
     }
     l->owns_weight = true;
     l->transposed = spec->transposed;
     status = spec->tied_to ? tied_weight(b, l, spec, err)
-                           : nib_bind_weight(b, module, wanted, &l->weight, err);
-    if (!status) status = check_shape(b, module, l->weight, spec->out, spec->in, err);
+                           : nib_bind_weight(b, l->name, wanted, &l->weight, err);
+    if (!status) status = check_shape(b, l->name, l->weight, spec->out, spec->in, err);
     if (!status) status = bind_bias(b, l, spec->bias, err);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
@@ -160,7 +172,7 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     nib_embedding *e = nib_new(m->ctx, sizeof *e);
     nib_status status;
 
-    if (!e || !(e->name = nib_strdup(m->ctx, module)) ||
+    if (!e || !(e->name = library_name(m, module)) ||
         !nib_grow(m->ctx, &m->embeddings, &m->embedding_capacity, m->embedding_count + 1,
                   sizeof *m->embeddings)) {
         if (e) nib_free(m->ctx, e->name);
@@ -170,9 +182,9 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     m->embeddings[m->embedding_count++] = e; /* the model frees it, whole or half built */
     if (!m->embedding) m->embedding = e;
     e->owns_weight = true;
-    status = nib_bind_weight(b, module, (nib_bind_spec){ .out = rows, .in = width },
+    status = nib_bind_weight(b, e->name, (nib_bind_spec){ .out = rows, .in = width },
                              &e->weight, err);
-    if (!status) status = check_shape(b, module, e->weight, rows, width, err);
+    if (!status) status = check_shape(b, e->name, e->weight, rows, width, err);
     if (!status) *out = e;
     return status;
 }
@@ -185,7 +197,7 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     nib_norm *n = nib_new(m->ctx, sizeof *n);
     nib_status status;
 
-    if (!n || !(n->name = nib_strdup(m->ctx, module)) ||
+    if (!n || !(n->name = library_name(m, module)) ||
         !nib_grow(m->ctx, &m->norms, &m->norm_capacity, m->norm_count + 1, sizeof *m->norms)) {
         if (n) nib_free(m->ctx, n->name);
         nib_free(m->ctx, n);
@@ -199,11 +211,11 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
         if (!status) *out = n;
         return status;
     }
-    status = open_vector(b, module, ".weight", n->width, &n->weight, err);
-    if (!status && spec->bias) status = open_vector(b, module, ".bias", n->width, &n->bias, err);
+    status = open_vector(b, n->name, ".weight", n->width, &n->weight, err);
+    if (!status && spec->bias) status = open_vector(b, n->name, ".bias", n->width, &n->bias, err);
     if (status) return status;
     if (!n->weight || (spec->bias && !n->bias))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.%s is missing", m->dir, module,
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.%s is missing", m->dir, n->name,
                         n->weight ? "bias" : "weight");
     *out = n;
     return NIB_OK;

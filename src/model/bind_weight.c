@@ -15,7 +15,7 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 
     snprintf(name, NIB_BIND_NAME_ROOM, "%s%s", module, part);
     if (b->blank) return NULL;
-    t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    t = nib_model_tensor(b->model->tensors, b->model->config, name);
     nib_claim(b->model->ctx, b->claims, t);
     return t;
 }
@@ -73,7 +73,7 @@ static nib_status open_dense(nib_bind *b, const nib_tensor *t, bool transposed, 
 static bool find_part(void *self, const char *name, nib_part *out)
 {
     const nib_bind *b = self;
-    const nib_tensor *t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    const nib_tensor *t = nib_model_tensor(b->model->tensors, b->model->config, name);
 
     nib_claim(b->model->ctx, b->claims, t);
     if (!t) return false;

@@ -4,7 +4,7 @@
 
 #include "model/bind.h"
 
-enum { NIB_BIND_NAME_ROOM = 600 };
+enum { NIB_BIND_NAME_ROOM = NIB_MODULE_NAME_ROOM };
 
 /* The tensor module + part ("model.norm" ".weight"), whose whole name comes back in `name`; NULL:
  * absent, as all are without tensors. */

@@ -30,34 +30,74 @@ static nib_status unknown_type(const char *where, const char *model_type, nib_er
                     known);
 }
 
-nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
-                            nib_config **config, nib_error *err)
+static nib_status read_type(const json_t *json, const char *where, const char **model_type,
+                            nib_error *err)
 {
-    const char *model_type = NULL;
-    nib_config *c = NULL;
-    nib_reader r = { .ctx = ctx, .json = json, .where = where };
-    nib_status status;
+    nib_status status = NIB_OK;
 
+    *model_type = NULL;
     if (!json_is_object(json)) return nib_fail(err, NIB_E_FORMAT, "%s: not an object", where);
-    status = nib_json_get_string(json, where, "model_type", &model_type, err);
+    status = nib_json_get_string(json, where, "model_type", model_type, err);
+    if (!status && !*model_type)
+        status = nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", where);
+    return status;
+}
+
+/* The keys of a model that stands alone, or of the text in another. */
+static nib_status read_values(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
+                              nib_config *c, nib_error *err)
+{
+    nib_reader r = { .ctx = ctx, .json = json, .where = where, .config = c };
+    const char *model_type;
+    nib_status status = read_type(json, where, &model_type, err);
+
     if (status) return status;
-    if (!model_type) return nib_fail(err, NIB_E_FORMAT, "%s: model_type is missing", where);
-    r.config = c = nib_new(ctx, sizeof *c);
-    if (!c) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     c->arch = find_arch(model_type);
-    if (!c->arch) {
-        status = unknown_type(where, model_type, err);
-        goto done;
-    }
+    if (!c->arch) return unknown_type(where, model_type, err);
     c->values = nib_new(ctx, c->arch->config_bytes);
     if (c->values) c->arch->read(&r, c->values);
     else nib_read_fail(&r, NIB_E_NOMEM, "out of memory");
-    status = r.status;
-    if (status) {
+    if (r.status) {
         if (err) *err = r.error;
-        goto done;
+        return r.status;
     }
     if (warn) nib_read_warn_unused(&r);
+    return NIB_OK;
+}
+
+static nib_status read_wrapped(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
+                               nib_config *c, nib_error *err)
+{
+    nib_reader r = { .ctx = ctx, .json = json, .where = where, .config = c };
+    char *inside = nib_sprintf(ctx, "%s: text_config", where);
+    json_t *text = NULL;
+    nib_status status = inside ? nib_wrapper_text(c->wrapper, json, where, &text, err)
+                               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+
+    if (!status) status = read_values(ctx, text, inside, warn, c, err);
+    nib_read_any(&r, "text_config");
+    nib_read_any(&r, "tie_word_embeddings");
+    for (const char *const *k = c->wrapper->keys; *k; k++) nib_read_any(&r, *k);
+    if (!status && warn) nib_read_warn_unused(&r);
+    json_decref(text);
+    nib_free(ctx, inside);
+    return status;
+}
+
+nib_status nib_config_parse(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
+                            nib_config **config, nib_error *err)
+{
+    const char *model_type;
+    nib_config *c = NULL;
+    nib_status status = read_type(json, where, &model_type, err);
+
+    if (status) return status;
+    c = nib_new(ctx, sizeof *c);
+    if (!c) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    c->wrapper = nib_wrapper_find(model_type);
+    status = c->wrapper ? read_wrapped(ctx, json, where, warn, c, err)
+                        : read_values(ctx, json, where, warn, c, err);
+    if (status) goto done;
     *config = c;
     c = NULL; /* handed over */
 done:
@@ -109,12 +149,17 @@ void nib_config_free(nib_ctx *ctx, nib_config *config)
     nib_free(ctx, config);
 }
 
-const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
+const char *nib_config_prefix(const nib_config *config)
+{
+    return config->wrapper ? "" : config->arch->prefix;
+}
+
+const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_config *config,
                                    const char *name)
 {
-    const nib_tensor *t = nib_tensors_find(tensors, name);
-    size_t n = strlen(arch->prefix);
+    const nib_tensor *t = nib_wrapper_tensor(config->wrapper, tensors, name);
+    size_t n = strlen(nib_config_prefix(config));
 
-    if (t || strncmp(name, arch->prefix, n) != 0) return t;
+    if (t || !n || strncmp(name, nib_config_prefix(config), n) != 0) return t;
     return nib_tensors_find(tensors, name + n);
 }

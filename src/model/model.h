@@ -69,8 +69,11 @@ void nib_config_free(nib_ctx *ctx, nib_config *config);
 /* Warns of tensors that no module of the model, which may be blank, would read. */
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err);
 
-/* A tensor by the name the architecture uses; files without the prefix are understood. */
-const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_arch *arch,
+/* What names of tensors begin with, and lack in a base-only export; "" where none may lack it. */
+const char *nib_config_prefix(const nib_config *config);
+/* A tensor by the name of the model's module and part; files without the prefix are understood, and
+ * older names inside a wrapper. */
+const nib_tensor *nib_model_tensor(const nib_tensors *tensors, const nib_config *config,
                                    const char *name);
 
 #endif

@@ -72,14 +72,22 @@ size_t nib_read_size_or_null(nib_reader *r, const char *key, size_t fallback, si
     return read_size(r, key, LARGEST, (int64_t)fallback, (int64_t)if_null);
 }
 
-size_t nib_read_layers(nib_reader *r, const char *key)
+static size_t check_layers(nib_reader *r, const char *key, size_t layers)
 {
-    size_t layers = nib_read_size(r, key);
-
     if (layers > MOST_LAYERS)
         nib_read_fail(r, NIB_E_FORMAT, "absurd sizes: %s is %zu, at most %d are read", key, layers,
                       MOST_LAYERS);
     return layers;
+}
+
+size_t nib_read_layers(nib_reader *r, const char *key)
+{
+    return check_layers(r, key, nib_read_size(r, key));
+}
+
+size_t nib_read_layers_or(nib_reader *r, const char *key, size_t fallback)
+{
+    return check_layers(r, key, nib_read_size_or(r, key, fallback));
 }
 
 int64_t nib_read_int_or(nib_reader *r, const char *key, int64_t lo, int64_t hi, int64_t fallback)

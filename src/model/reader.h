@@ -10,6 +10,7 @@
 
 #include "format/json.h"
 #include "graph/graph.h"
+#include "model/wrapper.h"
 
 enum { NIB_READER_KEYS = 128, NIB_CONFIG_BLOCKS = 16 };
 
@@ -18,6 +19,7 @@ typedef struct nib_arch nib_arch;
 /* What config.json says, read by its architecture. */
 typedef struct nib_config {
     const nib_arch *arch;
+    const nib_wrapper *wrapper;       /* NULL: the model stands alone */
     void *values;                     /* the architecture's struct */
     void *blocks[NIB_CONFIG_BLOCKS];  /* what it points to: angles of ropes, kinds of layers */
     size_t block_count;
@@ -50,6 +52,7 @@ size_t nib_read_size_or(nib_reader *r, const char *key, size_t fallback);
 size_t nib_read_size_or_null(nib_reader *r, const char *key, size_t fallback, size_t if_null);
 /* The number of layers: a size of at most 10000. */
 size_t nib_read_layers(nib_reader *r, const char *key);
+size_t nib_read_layers_or(nib_reader *r, const char *key, size_t fallback);
 /* An integer in [lo, hi]. */
 int64_t nib_read_int_or(nib_reader *r, const char *key, int64_t lo, int64_t hi, int64_t fallback);
 /* Finite. */

@@ -45,11 +45,23 @@ static bool is_buffer(const char *name)
     return false;
 }
 
-nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors, nib_claims *c,
-                           nib_error *err)
+/* What the file holds beside the text is whole as it is: it is told, and nothing to look at. */
+static void tell_beside(nib_ctx *ctx, const char *dir, const nib_wrapper *w, size_t count)
+{
+    char names[200] = "";
+    size_t used = 0;
+
+    for (const char *const *b = w->beside; *b && used < sizeof names; b++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", *b);
+    nib_note(ctx, "%s: %zu tensors of other media are not read (%s): %s takes text only here", dir,
+             count, names, w->model_type);
+}
+
+nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
+                           const nib_wrapper *wrapper, nib_claims *c, nib_error *err)
 {
     char names[500] = "";
-    size_t used = 0, unused = 0;
+    size_t used = 0, unused = 0, beside = 0;
 
     if (c->failed) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     if (c->count) qsort(c->tensors, c->count, sizeof *c->tensors, by_address);
@@ -58,6 +70,10 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
         if (is_buffer(t->name) ||
             (c->count && bsearch(&t, c->tensors, c->count, sizeof *c->tensors, by_address)))
             continue;
+        if (nib_wrapper_is_beside(wrapper, t->name)) {
+            beside++;
+            continue;
+        }
         if (unused++ < 4)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.100s",
                                      used ? ", " : "", t->name);
@@ -65,6 +81,7 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
     if (unused)
         nib_warn_code(ctx, "unused-tensors", "%s: %zu tensor%s that no module uses: %s%s", dir,
                       unused, unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
+    if (beside) tell_beside(ctx, dir, wrapper, beside);
     return NIB_OK;
 }
 
@@ -76,7 +93,7 @@ static void claim_module(const nib_model *m, const nib_tensors *tensors, nib_cla
 
     for (size_t i = 0; i < NIB_COUNT(parts); i++) {
         snprintf(name, sizeof name, "%s%s", module, parts[i]);
-        nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, name));
+        nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, name));
     }
 }
 
@@ -89,7 +106,7 @@ nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors,
     for (size_t i = 0; i < m->norm_count; i++) claim_module(m, tensors, &c, m->norms[i]->name);
     for (size_t i = 0; i < m->embedding_count; i++)
         claim_module(m, tensors, &c, m->embeddings[i]->name);
-    status = nib_warn_unused(m->ctx, m->dir, tensors, &c, err);
+    status = nib_warn_unused(m->ctx, m->dir, tensors, m->config->wrapper, &c, err);
     nib_claims_free(m->ctx, &c);
     return status;
 }

@@ -5,7 +5,7 @@
 #ifndef NIB_MODEL_UNUSED_H
 #define NIB_MODEL_UNUSED_H
 
-#include "format/safetensors.h"
+#include "model/wrapper.h"
 
 /* The tensors that were asked for, in any order, some twice. */
 typedef struct nib_claims {
@@ -18,8 +18,9 @@ void nib_claim(nib_ctx *ctx, nib_claims *c, const nib_tensor *t);
 void nib_claims_free(nib_ctx *ctx, nib_claims *c);
 
 /* Names the tensors that are not in the list in one warning, but for those that old checkpoints
- * have beside every model (formats.md 10.2).  `dir` names the model. */
-nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors, nib_claims *c,
-                           nib_error *err);
+ * have beside every model (formats.md 10.2).  Those of a wrapper's other media are counted in a
+ * note.  `dir` names the model; wrapper: NULL for none. */
+nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
+                           const nib_wrapper *wrapper, nib_claims *c, nib_error *err);
 
 #endif

@@ -311,8 +311,11 @@ static nib_status read_ends(reading *r, int file, nib_error *err)
 {
     nib_special_tokens *s = &r->t->special_tokens;
     const json_t *eos = json_object_get(r->files[file], "eos_token_id");
-    size_t n = json_is_array(eos) ? json_array_size(eos) : eos && !json_is_null(eos);
+    size_t n;
 
+    if (!eos) /* of the text inside a model of several media */
+        eos = json_object_get(json_object_get(r->files[file], "text_config"), "eos_token_id");
+    n = json_is_array(eos) ? json_array_size(eos) : eos && !json_is_null(eos);
     if (s->end_count || n == 0) return NIB_OK;
     if (n > NIB_MOST_ENDS)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %zu end tokens, at most %d",

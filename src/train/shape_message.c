@@ -33,6 +33,31 @@ static bool is_call(const char *from)
     return strcmp(from, "function_call") == 0 || strcmp(from, "tool_call") == 0;
 }
 
+/* A picture, sound or film, as the libraries name parts of a message, or NULL. */
+static const char *medium_of(const char *type)
+{
+    static const char *const media[] = { "image", "image_url", "input_image", "video", "video_url",
+                                         "audio", "audio_url", "input_audio", "file" };
+
+    for (size_t i = 0; i < NIB_COUNT(media); i++)
+        if (strcmp(type, media[i]) == 0) return media[i];
+    return NULL;
+}
+
+static nib_status check_part(const json_t *part, const char *place, size_t i, nib_error *err)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+
+    if (!type)
+        return nib_fail(err, NIB_E_FORMAT, "%s: content[%zu] is %s without a string 'type'", place,
+                        i, nib_shape_kind(part));
+    if (medium_of(type))
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: content[%zu] has type '%s': only text is computed here", place, i,
+                        type);
+    return NIB_OK;
+}
+
 /* A string; null where tools are called; or a list of {"type", ...}. */
 static nib_status check_content(const json_t *message, const char *place, nib_error *err)
 {
@@ -46,11 +71,11 @@ static nib_status check_content(const json_t *message, const char *place, nib_er
                         "%s: content is %s, it should be a string, or a list of parts; null only "
                         "beside tool_calls",
                         place, nib_shape_kind(json_object_get(message, "content")));
-    json_array_foreach(content, i, part) if (
-        !json_is_string(json_object_get(
-            part, "type"))) return nib_fail(err, NIB_E_FORMAT,
-                                            "%s: content[%zu] is %s without a string 'type'", place,
-                                            i, nib_shape_kind(part));
+    json_array_foreach(content, i, part)
+    {
+        nib_status status = check_part(part, place, i, err);
+        if (status) return status;
+    }
     return NIB_OK;
 }
 

@@ -5,10 +5,10 @@ import tempfile
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from common import GOLDEN, check, check_logits, evaluate, main, of_the_day, write_ids
-from models import VARIANTS, VOCABULARY, attention_of, round_nf4, run
+from models import VARIANTS, VOCABULARY, attention_of, class_of, round_nf4, run
 
 MODELS = os.path.join(GOLDEN, "models")
 NF4 = ("--load-in-4bit", "--bnb-4bit-quant-type", "nf4")
@@ -33,9 +33,9 @@ def variant(name):
         path = os.path.join(work, "data.jsonl")
         write_ids(path, data)
         for nf4 in (False, True):
-            model = AutoModelForCausalLM.from_pretrained(
-                directory, dtype=torch.float32,
-                attn_implementation=attention_of(AutoConfig.from_pretrained(directory))).eval()
+            config = AutoConfig.from_pretrained(directory)
+            model = class_of(config).from_pretrained(directory, dtype=torch.float32,
+                                                     attn_implementation=attention_of(config)).eval()
             if nf4:
                 round_nf4(model)
             for with_adapter in (False, True):

@@ -226,6 +226,7 @@ static void test_ends(void)
         { "{\"eos_token_id\": 1}", "{\"eos_token_id\": [7, 2]}", "{}", 7, 7, 2,
           "generation_config.json" },
         { "{\"eos_token_id\": [1, 3]}", NULL, "{}", 1, 1, 3, "config.json" },
+        { "{\"text_config\": {\"eos_token_id\": [1, 3]}}", NULL, "{}", 1, 1, 3, "config.json" },
         { "{\"eos_token_id\": 1}", "{\"eos_token_id\": null}", "{}", 1, 1, -1, "config.json" },
         { "{\"eos_token_id\": 1}", NULL, "{\"eos_token\": \"</s>\"}", 2, 1, -1, "config.json" },
         { "{}", NULL, "{\"eos_token\": \"</s>\"}", 2, 2, -1, "tokenizer_config.json" },

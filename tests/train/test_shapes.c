@@ -202,6 +202,14 @@ static void test_refusals(void)
           "messages[0]: content is missing" },
         { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": [3]}]}\n", plain_chat,
           "messages[0]: content[0] is a number" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", "
+          "\"text\": \"a\"}, {\"type\": \"image\"}]}]}\n",
+          plain_chat, "messages[0]: content[1] has type 'image': only text is computed here" },
+        { "a.jsonl",
+          "{\"messages\": [{\"role\": \"user\", \"content\": "
+          "[{\"type\": \"input_audio\"}]}]}\n",
+          plain_chat, "content[0] has type 'input_audio'" },
         { "a.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", plain_chat,
           "line 1: no message has the role assistant" },
         { "a.jsonl",

@@ -17,7 +17,7 @@ import bitsandbytes.functional as F
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models")
 LENGTHS = (37, 12)
@@ -28,6 +28,12 @@ LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=64, intermed
              tie_word_embeddings=False)
 FALCON = dict(model_type="falcon", vocab_size=VOCABULARY, hidden_size=64, ffn_hidden_size=64, num_hidden_layers=2,
               num_attention_heads=4, max_position_embeddings=256)
+
+# Beside the text, which is all that is looked at.
+SIGLIP = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+              num_attention_heads=2, image_size=8, patch_size=4)
+PIXTRAL = dict(model_type="pixtral", hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+               head_dim=4, image_size=8, patch_size=4)
 
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
 # of differences; the smaller ones keep the repository small and the three readers tested.
@@ -75,6 +81,15 @@ VARIANTS = {
                                         rope_scaling=dict(rope_type="linear", factor=4.0),
                                         hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True,
                                         pad_token_id=0)),
+    # Text inside models with pictures; the class does not know the cap of the logits.
+    "gemma3-wrapped": ("bfloat16", dict(
+        model_type="gemma3", mm_tokens_per_image=1, vision_config=SIGLIP, text_config=LLAMA | dict(
+            model_type="gemma3_text", num_key_value_heads=1, head_dim=32, sliding_window=9, num_hidden_layers=2,
+            query_pre_attn_scalar=24, final_logit_softcapping=0.5, layer_types=["sliding_attention", "full_attention"],
+            hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True, pad_token_id=0))),
+    "mistral3-wrapped": ("bfloat16", dict(
+        model_type="mistral3", vision_config=PIXTRAL, image_token_index=5, tie_word_embeddings=False,
+        text_config=LLAMA | dict(model_type="mistral", num_hidden_layers=1, num_key_value_heads=2, sliding_window=None))),
     "phi3": ("bfloat16", LLAMA | dict(model_type="phi3", num_key_value_heads=2, sliding_window=9,
                                       partial_rotary_factor=0.5, pad_token_id=0)),
     # The first sequence is longer than the original length, the second is not.
@@ -155,6 +170,18 @@ def fill(model, rng):
                 p.copy_(r / p.shape[0 if name in transposed else 1] ** 0.5)
 
 
+def is_text(name):
+    """Not of the pictures' part of a model, nor of the projector between the two."""
+    return "vision_tower" not in name and "multi_modal_projector" not in name
+
+
+def text_targets(model):
+    """all-linear, inside a wrapper of the text alone, as nibble means it."""
+    if not hasattr(model.config, "text_config"):
+        return "all-linear"
+    return r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
 def conv1ds(model):
     """GPT-2's linears, whose weight is [in, out]."""
     return {name: m for name, m in model.named_modules() if type(m).__name__ == "Conv1D"}
@@ -164,7 +191,8 @@ def round_nf4(model):
     """Puts the weight of every linear but the head on the NF4 grid, as bitsandbytes quantizes it."""
     for name, module in model.named_modules():
         kind = type(module).__name__
-        if kind not in ("Linear", "FalconLinear", "Conv1D") or module is model.get_output_embeddings():
+        if kind not in ("Linear", "FalconLinear", "Conv1D") or module is model.get_output_embeddings() \
+                or not is_text(name):
             continue
         w = module.weight.data.T.contiguous() if kind == "Conv1D" else module.weight.data
         assert w.shape[1] % 64 == 0, name  # else blocks cross rows, where the library's AVX-512 decoding is wrong
@@ -210,6 +238,11 @@ def record(out, prefix, model, ids, labels, gradients=False):
                 out[f"{prefix.replace('lora.', 'grad.')}{name.replace('.default', '')}"] = p.grad.contiguous()
 
 
+def class_of(config):
+    """The auto class that has the model: transformers 4.57's class of causal models lacks mistral3."""
+    return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+
+
 def attention_of(config):
     """Eager attention, but for ALiBi: transformers 4.57's eager Falcon adds the bias twice, once to
     the scores and once inside the mask; its sdpa path, the default, adds it once."""
@@ -226,7 +259,7 @@ def make(variant):
     settings = dict(settings)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     config._attn_implementation = attention_of(config)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention_of(config)).float().eval()
+    model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
     model.to(getattr(torch, dtype)).save_pretrained(directory)
     generation = os.path.join(directory, "generation_config.json")
@@ -239,15 +272,15 @@ def make(variant):
         out[f"ids.{i}"], out[f"labels.{i}"] = x.int(), y.int()
     lora = None
     for prefix in ("", "nf4."):
-        model = AutoModelForCausalLM.from_pretrained(directory, torch_dtype=torch.float32,
-                                                     attn_implementation=attention_of(config)).eval()
+        model = class_of(config).from_pretrained(directory, torch_dtype=torch.float32,
+                                                 attn_implementation=attention_of(config)).eval()
         if prefix:
             round_nf4(model)
         with torch.no_grad():
             record(out, prefix, model, ids, labels)
         model.name_or_path = f"nibble/{variant}"
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8,
-                                                 target_modules="all-linear"))
+                                                 target_modules=text_targets(model)))
         if lora is None:
             lora = {n: torch.randn(p.shape, generator=rng) * (0.1 if "lora_B" in n else p.shape[1] ** -0.5)
                     for n, p in model.named_parameters() if p.requires_grad}
@@ -261,7 +294,8 @@ def make(variant):
             os.remove(os.path.join(adapter, "README.md"))
             config_path = os.path.join(adapter, "adapter_config.json")
             stored = json.load(open(config_path))
-            stored["target_modules"].sort()  # PEFT keeps a set: its order changes from run to run
+            if isinstance(stored["target_modules"], list):
+                stored["target_modules"].sort()  # PEFT keeps a set: its order changes from run to run
             json.dump(stored, open(config_path, "w"), indent=2, sort_keys=True)
         record(out, prefix + "lora.", model.eval(), ids, labels, gradients=True)
     save_file(out, os.path.join(directory, "expected.safetensors"))
