@@ -113,6 +113,8 @@ typedef struct nib_rope {
     bool interleaved;
     const float *inv;        /* [rot / 2] angle of position 1 */
     float attention_factor;  /* multiplies cosine and sine (yarn, longrope) */
+    float growth;            /* they grow with the position t too: */
+    size_t growth_every;     /* by 1 + growth ln(1 + floor(t / growth_every)); 0: they do not */
     const float *long_inv;   /* longrope: the angles in sequences longer than long_from; or NULL */
     size_t long_from;
     size_t limit;            /* positions beyond have no angles here; 0: none has */

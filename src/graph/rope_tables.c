@@ -11,6 +11,7 @@ static bool same_angles(const nib_rope *a, const float *x, const float *y)
 static bool same_rope(const nib_rope *a, const nib_rope *b)
 {
     return a == b || (a->rot == b->rot && a->attention_factor == b->attention_factor &&
+                      a->growth == b->growth && a->growth_every == b->growth_every &&
                       same_angles(a, a->inv, b->inv) && same_angles(a, a->long_inv, b->long_inv));
 }
 
@@ -56,6 +57,13 @@ size_t nib_tables_bytes(const nib_graph *g, size_t positions)
     return bytes_of(&t);
 }
 
+/* Llama 4's growth of the queries, which ministral3 has. */
+static float factor_at(const nib_rope *rope, size_t t)
+{
+    if (!rope->growth_every) return rope->attention_factor;
+    return rope->attention_factor * (1 + rope->growth * logf(1 + (float)(t / rope->growth_every)));
+}
+
 /* Angles are rounded to float, as the reference does. */
 static void fill(const nib_rope *rope, const float *inv, size_t positions, float *cosines)
 {
@@ -63,10 +71,11 @@ static void fill(const nib_rope *rope, const float *inv, size_t positions, float
     float *sines = cosines + positions * half;
 
     for (size_t t = 0; t < positions; t++) {
+        float factor = factor_at(rope, t);
         for (size_t j = 0; j < half; j++) {
             float angle = (float)t * inv[j];
-            cosines[t * half + j] = (float)cos((double)angle) * rope->attention_factor;
-            sines[t * half + j] = (float)sin((double)angle) * rope->attention_factor;
+            cosines[t * half + j] = (float)cos((double)angle) * factor;
+            sines[t * half + j] = (float)sin((double)angle) * factor;
         }
     }
 }

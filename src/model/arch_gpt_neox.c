@@ -15,17 +15,10 @@ typedef struct neox {
 /* rotary_pct and rotary_emb_base, or the names that newer versions write beside them. */
 static nib_rope read_rope(nib_reader *r, const neox *m)
 {
-    const json_t *parameters = nib_read_any(r, "rope_parameters");
-    double partial = nib_read_float_or(r, "rotary_pct", 0.25), theta;
+    double theta = nib_read_float_or(r, "rotary_emb_base", 10000);
+    size_t rot = nib_read_rotated(r, m->head_dim, "rotary_pct", 0.25);
 
-    partial = nib_read_float_or(r, "partial_rotary_factor", partial);
-    if (json_is_object(parameters) && json_object_get(parameters, "partial_rotary_factor"))
-        partial = json_number_value(json_object_get(parameters, "partial_rotary_factor"));
-    theta = nib_read_float_or(r, "rotary_emb_base", 10000);
-    if (!(partial > 0 && partial <= 1))
-        nib_read_fail(r, NIB_E_FORMAT, "rotary_pct is %g, expected above 0 and at most 1", partial);
-    return nib_read_rope(r, (nib_rope_spec){ .theta = theta, .scaled = true,
-                                             .rot = (size_t)((double)m->head_dim * partial),
+    return nib_read_rope(r, (nib_rope_spec){ .theta = theta, .scaled = true, .rot = rot,
                                              .head_dim = m->head_dim, .positions = m->positions });
 }
 

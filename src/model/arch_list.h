@@ -2,6 +2,7 @@
  * list that model_type is looked up in. */
 ARCH(llama)
 ARCH(mistral)
+ARCH(ministral3)
 ARCH(qwen2)
 ARCH(gptj)
 ARCH(falcon)

@@ -17,19 +17,6 @@ static size_t read_head_dim(nib_reader *r, const nib_llama *m, const nib_llama_k
     return nib_read_own_head_dim(r, m->width, m->heads);
 }
 
-/* Channels of a head that are rotated. */
-static size_t read_rotated(nib_reader *r, const nib_llama *m, const nib_llama_keys *keys)
-{
-    double partial = keys->partial;
-
-    if (partial < 1 || nib_read_has(r, "partial_rotary_factor"))
-        partial = nib_read_float_or(r, "partial_rotary_factor", partial);
-    if (!(partial > 0 && partial <= 1))
-        nib_read_fail(r, NIB_E_FORMAT, "partial_rotary_factor is %g, expected above 0, at most 1",
-                      partial);
-    return (size_t)((double)m->head_dim * partial);
-}
-
 void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys)
 {
     m->vocabulary = nib_read_size(r, "vocab_size");
@@ -48,9 +35,11 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
     m->head_dim = read_head_dim(r, m, keys);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = keys->theta, .scaled = true,
-                                                .rot = read_rotated(r, m, keys),
+                                                .rot = nib_read_rotated(r, m->head_dim, NULL,
+                                                                        keys->partial),
                                                 .head_dim = m->head_dim,
                                                 .interleaved = keys->interleaved,
+                                                .grows = keys->grows,
                                                 .positions = m->positions });
 }
 
@@ -80,7 +69,7 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
     nib_value k = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.k_proj", i);
     nib_value v = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.v_proj", i);
     if (rope) {
-        q = nib_rotate(b, q, m->heads, m->head_dim, rope);
+        q = nib_rotate(b, q, m->heads, m->head_dim, m->q_rope.rot ? &m->q_rope : rope);
         k = nib_rotate(b, k, m->kv_heads, m->head_dim, rope);
     }
     nib_value a = nib_attend(b, q, k, v, &attention);

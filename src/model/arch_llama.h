@@ -11,6 +11,7 @@ typedef struct nib_llama {
     nib_activation activation;
     bool qkv_bias, o_bias, mlp_bias;
     nib_rope rope;
+    nib_rope q_rope;     /* of queries, where it is another one; else rot is 0 */
     size_t window;       /* tokens that a sliding layer sees; 0: none slides */
     const bool *sliding; /* [layers], NULL: all slide */
     float scale;         /* of the scores; 0: by the width of a head */
@@ -29,6 +30,7 @@ typedef struct nib_llama_keys {
     size_t inner, positions;
     bool tied, bias;      /* bias: attention_bias */
     bool interleaved;     /* neighbouring channels are rotated */
+    bool grows;           /* nib_rope_spec's */
 } nib_llama_keys;
 extern const nib_llama_keys nib_llama_plain_keys; /* llama's own */
 

@@ -1,5 +1,5 @@
-/* arch_mistral.c - Mistral: llama's layer with a sliding window (formats.md 10.5).
- * Jiang et al. 2023, arXiv:2310.06825. */
+/* arch_mistral.c - Mistral: llama's layer with a sliding window (formats.md 10.5); Ministral 3:
+ * with queries that grow with the position (10.43).  Jiang et al. 2023, arXiv:2310.06825. */
 #include "model/arch_llama.h"
 
 static void read_mistral(nib_reader *r, void *config)
@@ -11,9 +11,41 @@ static void read_mistral(nib_reader *r, void *config)
     m->qkv_bias = m->o_bias = m->mlp_bias = false;
 }
 
-static const char *const types[] = { "mistral", NULL };
+/* The scale of the queries stands among the keys of the rope, whose growth it is here. */
+static void read_ministral3(nib_reader *r, void *config)
+{
+    nib_llama *m = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
+    const json_t *parameters = nib_read_any(r, "rope_parameters");
+
+    if (!json_is_object(parameters) || !json_object_get(parameters, "llama_4_scaling_beta"))
+        nib_read_fail(r, NIB_E_FORMAT,
+                      "rope_parameters is missing or has no llama_4_scaling_beta (0: none)");
+    keys.head_dim = 128;
+    keys.eps = 1e-5f;
+    keys.inner = 14336;
+    keys.positions = 262144;
+    keys.theta = 1e6;
+    keys.grows = true;
+    nib_llama_read_keys(r, m, &keys);
+    m->window = nib_read_size_or_null(r, "sliding_window", 0, 0);
+    m->qkv_bias = m->o_bias = false;
+    m->q_rope = m->rope;
+    m->rope.growth_every = 0;
+    if (m->q_rope.growth_every && m->rope.rot != m->head_dim)
+        nib_read_fail(r, NIB_E_UNSUPPORTED,
+                      "llama_4_scaling_beta with %zu of %zu channels rotated is not known",
+                      m->rope.rot, m->head_dim);
+}
+
+static const char *const types[] = { "mistral", NULL }, *const types3[] = { "ministral3", NULL };
+static const char *const no_targets[] = { NULL };
 
 const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                     .read = read_mistral, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
                                     .default_targets = nib_llama_targets };
+const nib_arch nib_arch_ministral3 = { .model_types = types3, .config_bytes = sizeof(nib_llama),
+                                       .read = read_ministral3, .prefix = "model.",
+                                       .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
+                                       .default_targets = no_targets };

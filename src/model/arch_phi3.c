@@ -15,7 +15,6 @@ typedef struct phi3 {
 static void read_phi3(nib_reader *r, void *config)
 {
     phi3 *m = config;
-    double partial;
 
     m->vocabulary = nib_read_size(r, "vocab_size");
     m->width = nib_read_size(r, "hidden_size");
@@ -32,12 +31,8 @@ static void read_phi3(nib_reader *r, void *config)
     m->tied = nib_read_bool(r, "tie_word_embeddings", false);
     m->head_dim = nib_read_own_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
-    partial = nib_read_float_or(r, "partial_rotary_factor", 1);
-    if (!(partial > 0 && partial <= 1))
-        nib_read_fail(r, NIB_E_FORMAT,
-                      "partial_rotary_factor is %g, expected above 0 and at most 1", partial);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
-                                                .rot = (size_t)((double)m->head_dim * partial),
+                                                .rot = nib_read_rotated(r, m->head_dim, NULL, 1),
                                                 .head_dim = m->head_dim, .positions = m->positions,
                                                 .original = 4096 });
 }

@@ -1,6 +1,7 @@
 /* config_open.c - from config.json to an architecture and what it read. */
 #include <stdio.h>
 
+#include "base/words.h"
 #include "model/model.h"
 
 static const nib_arch *const architectures[] = {
@@ -17,17 +18,52 @@ static const nib_arch *find_arch(const char *model_type)
     return NULL;
 }
 
+/* --- a type that is not known --- */
+
+enum { MOST_NEAREST = 3 };
+
+/* The known types nearest to a name, the nearest first. */
+typedef struct nearest {
+    const char *name;
+    size_t known; /* how many there are */
+    const char *types[MOST_NEAREST];
+    size_t apart[MOST_NEAREST], count;
+} nearest;
+
+/* Half of the letters others is another name. */
+static void look_at(void *self, const char *type)
+{
+    nearest *n = self;
+    size_t apart = nib_words_apart(n->name, type), i;
+
+    n->known++;
+    if (2 * apart > strlen(n->name)) return;
+    for (i = n->count; i > 0 && n->apart[i - 1] > apart; i--) {
+        if (i == MOST_NEAREST) continue;
+        n->types[i] = n->types[i - 1];
+        n->apart[i] = n->apart[i - 1];
+    }
+    if (i == MOST_NEAREST) return;
+    n->types[i] = type;
+    n->apart[i] = apart;
+    if (n->count < MOST_NEAREST) n->count++;
+}
+
 static nib_status unknown_type(const char *where, const char *model_type, nib_error *err)
 {
-    char known[1024] = "";
+    nearest n = { .name = model_type };
+    char names[200] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < NIB_COUNT(architectures); i++)
-        for (const char *const *t = architectures[i]->model_types; *t && used < sizeof known; t++)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
-                                     *t);
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model_type '%s', known are %s", where, model_type,
-                    known);
+        for (const char *const *t = architectures[i]->model_types; *t; t++) look_at(&n, *t);
+    nib_wrapper_types(look_at, &n);
+    for (size_t i = 0; i < n.count && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "",
+                                 n.types[i]);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: model_type '%s' is none of the %zu that are known%s%s (README.md lists "
+                    "them)", where, model_type, n.known, used ? ", nearest: " : "", names);
 }
 
 static nib_status read_type(const json_t *json, const char *where, const char **model_type,

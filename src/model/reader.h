@@ -93,10 +93,15 @@ typedef struct nib_rope_spec {
     size_t positions;       /* max_position_embeddings */
     size_t original;        /* original_max_position_embeddings where no key gives it;
                                0: positions */
+    bool grows;             /* llama_4_scaling_beta is known: nib_rope's growth */
+    bool proportional;      /* a type "proportional" is known: of all channels, some at angle 0 */
 } nib_rope_spec;
 
 /* rope_parameters, else rope_theta and rope_scaling (formats.md 10.3, 10.30). */
 nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec);
+/* How many channels of a head are rotated: a fraction of all, by rope_parameters, else the key
+ * partial_rotary_factor, else `older` (NULL: there is none), else the fallback. */
+size_t nib_read_rotated(nib_reader *r, size_t head_dim, const char *older, double fallback);
 
 /* Warns of the keys that nobody asked for and that are not known to be without effect. */
 void nib_read_warn_unused(nib_reader *r);

@@ -16,6 +16,7 @@ typedef struct rope_keys {
     const char *type;
     double theta, factor, low, high, original, beta_fast, beta_slow, attention, mscale, mscale_all;
     double partial;     /* partial_rotary_factor, where rope_parameters has it; else 0 */
+    double growth;      /* llama_4_scaling_beta */
     bool truncate;
 } rope_keys;
 
@@ -63,7 +64,7 @@ static void find_object(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
 
 /* --- its keys --- */
 
-static void check_known(nib_reader *r, const rope_keys *k)
+static void check_known(nib_reader *r, const nib_rope_spec *spec, const rope_keys *k)
 {
     static const char *const known[] = {
         "type", "rope_type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
@@ -77,6 +78,8 @@ static void check_known(nib_reader *r, const rope_keys *k)
     json_object_foreach((json_t *)(uintptr_t)k->json, key, value) {
         bool found = false;
         for (size_t i = 0; i < NIB_COUNT(known); i++) found |= strcmp(key, known[i]) == 0;
+        found |= spec->grows && (strcmp(key, "llama_4_scaling_beta") == 0 ||
+                                 strcmp(key, "max_position_embeddings") == 0);
         if (!found)
             nib_read_fail(r, NIB_E_UNSUPPORTED,
                           "%s: '%s' is not a known key; known are type, rope_type, rope_theta, "
@@ -118,7 +121,7 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     k->theta = nib_read_float_or(r, theta_key, spec->theta);
     find_object(r, spec, k);
     if (!k->json || r->status) return;
-    check_known(r, k);
+    check_known(r, spec, k);
     read_type(r, k);
     read_number(r, k, "rope_theta", &k->theta);
     read_number(r, k, "factor", &k->factor);
@@ -131,6 +134,7 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     read_number(r, k, "mscale", &k->mscale);
     read_number(r, k, "mscale_all_dim", &k->mscale_all);
     read_number(r, k, "partial_rotary_factor", &k->partial);
+    if (spec->grows) read_number(r, k, "llama_4_scaling_beta", &k->growth);
     if (!r->status)
         r->status = nib_json_get_bool(k->json, r->where, "truncate", &k->truncate, &r->error);
 }
@@ -237,6 +241,35 @@ static void longrope_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *
     else if (factor > 1) rope->attention_factor = (float)sqrt(1 + log(factor) / log(original));
 }
 
+/* Angle 0 behind a fraction of the pairs, each of a channel and the one half a head on; the others'
+ * angles are those of a rotation of the whole head. */
+static void proportional_angles(nib_reader *r, const nib_rope *rope, const rope_keys *k, float *inv)
+{
+    double partial = k->partial > 0 ? k->partial : 1;
+    size_t live = (size_t)(partial * (double)rope->rot / 2);
+
+    if (partial > 1)
+        nib_read_fail(r, NIB_E_FORMAT, "%s: partial_rotary_factor is %g, expected at most 1",
+                      k->name, partial);
+    for (size_t j = 0; j < rope->rot / 2; j++) {
+        if (k->factor > 0) inv[j] /= (float)k->factor;
+        if (j >= live) inv[j] = 0;
+    }
+}
+
+/* Channels are counted by the architecture; what rope_parameters says must be what it counted. */
+static void check_partial(nib_reader *r, const nib_rope *rope, const nib_rope_spec *spec,
+                          const rope_keys *k)
+{
+    size_t head_dim = spec->head_dim ? spec->head_dim : rope->rot;
+
+    if (!(k->partial > 0) || strcmp(k->type, "proportional") == 0) return;
+    if ((size_t)((double)head_dim * k->partial) != rope->rot)
+        nib_read_fail(r, NIB_E_UNSUPPORTED,
+                      "%s: partial_rotary_factor %g of %zu channels, %zu are rotated in this model",
+                      k->name, k->partial, head_dim, rope->rot);
+}
+
 /* A theta near 0, a factor of 1e300 or an original length of 0 are numbers, but no rotation. */
 static void check_angles(nib_reader *r, const nib_rope *rope, const rope_keys *k)
 {
@@ -264,11 +297,39 @@ static void scale_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spe
     } else if (strcmp(k->type, "dynamic") == 0) {
         need_factor(r, k);
         rope->limit = spec->positions; /* plain up to there; beyond, angles hang on the length */
+    } else if (strcmp(k->type, "proportional") == 0 && spec->proportional) {
+        proportional_angles(r, rope, k, inv);
     } else {
         nib_read_fail(r, NIB_E_UNSUPPORTED,
                       "rope_type '%s', known are default, linear, dynamic, llama3, yarn, longrope, "
                       "su", k->type);
     }
+}
+
+static void set_growth(nib_reader *r, nib_rope *rope, const rope_keys *k)
+{
+    if (!(k->growth > 0 && k->growth < 1e6 && k->original >= 1 && k->original < 1e15)) {
+        nib_read_fail(r, NIB_E_FORMAT,
+                      "%s: llama_4_scaling_beta %g, original_max_position_embeddings %g, expected "
+                      "above 0", k->name, k->growth, k->original);
+        return;
+    }
+    rope->growth = (float)k->growth;
+    rope->growth_every = (size_t)k->original;
+}
+
+size_t nib_read_rotated(nib_reader *r, size_t head_dim, const char *older, double fallback)
+{
+    static const char key[] = "partial_rotary_factor";
+    const json_t *parameters = nib_read_any(r, "rope_parameters");
+    double partial = older ? nib_read_float_or(r, older, fallback) : fallback;
+
+    partial = nib_read_float_or(r, key, partial);
+    if (!r->status && json_is_object(parameters))
+        r->status = nib_json_get_float(parameters, r->where, key, &partial, &r->error);
+    if (!(partial > 0 && partial <= 1))
+        nib_read_fail(r, NIB_E_FORMAT, "%s is %g, expected above 0, at most 1", key, partial);
+    return r->status ? 0 : (size_t)((double)head_dim * partial);
 }
 
 nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
@@ -291,5 +352,7 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
     rope.inv = inv;
     scale_angles(r, &rope, &spec, &k, inv);
     if (!r->status) check_angles(r, &rope, &k);
+    if (!r->status) check_partial(r, &rope, &spec, &k);
+    if (!r->status && k.growth != 0) set_growth(r, &rope, &k);
     return rope;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/arch_llama.h"
 #include "model/model.h"
 #include "test.h"
 
@@ -68,9 +69,15 @@ static void test_refused(void)
         { "llama", "rope_scaling", "[]", "rope_scaling is not an object" },
         { "llama", "hidden_act", "\"mish\"", "'mish'" },
         { "llama", "tie_word_embeddings", "1", "tie_word_embeddings" },
+        { "ministral3", "sliding_window", "null", "llama_4_scaling_beta" },
+        { "ministral3", "rope_parameters",
+          "{\"rope_type\": \"default\", \"llama_4_scaling_beta\": -1}", "llama_4_scaling_beta -1" },
         { "gptj", "rotary_dim", "7", "7 rotated channels" },
         { "gptj", "rotary_dim", "64", "64 rotated channels in heads of 16" },
-        { "mamba", "hidden_size", "64", "known are llama, mistral, qwen2, gptj, falcon" },
+        { "mamba", "hidden_size", "64", "model_type 'mamba' is none of the " },
+        { "gemma9", "hidden_size", "64", "nearest: gemma2, gemma, gemma3 (" },
+        { "qwen-2", "hidden_size", "64", "that are known, nearest: qwen2, qwen3 (" },
+        { "x", "hidden_size", "64", "that are known (README.md" },
     };
     nib_ctx *ctx = test_ctx();
     nib_error err;
@@ -87,6 +94,37 @@ static void test_refused(void)
     }
 }
 
-static const test_case cases[] = { { "values that cannot be are refused by key", test_refused } };
+/* Transformers 5 has the fraction of a head that is rotated in rope_parameters. */
+static void test_partial(void)
+{
+    static const struct { const char *more; size_t rotated; } forms[] = {
+        { "", 8 },
+        { ", \"partial_rotary_factor\": 0.25", 4 },
+        { ", \"rope_parameters\": {\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.75}", 12 },
+        { ", \"partial_rotary_factor\": 0.25, "
+          "\"rope_parameters\": {\"rope_type\": \"default\"}", 4 },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_error err;
+
+    for (size_t i = 0; i < NIB_COUNT(forms); i++) {
+        char text[400];
+        nib_config *config = NULL;
+        json_t *json;
+
+        snprintf(text, sizeof text,
+                 "{\"model_type\": \"phi\", \"vocab_size\": 9, \"hidden_size\": 64, "
+                 "\"num_hidden_layers\": 1, \"num_attention_heads\": 4%s}", forms[i].more);
+        REQUIRE_OK(nib_json_parse(text, strlen(text), "config.json", 0, &json, &err), err);
+        REQUIRE_OK(nib_config_parse(ctx, json, "config.json", false, &config, &err), err);
+        CHECK(((const nib_llama *)config->values)->rope.rot == forms[i].rotated, "%s: %zu channels",
+              forms[i].more, ((const nib_llama *)config->values)->rope.rot);
+        nib_config_free(ctx, config);
+        json_decref(json);
+    }
+}
+
+static const test_case cases[] = { { "values that cannot be are refused by key", test_refused },
+                                   { "the rotated part of a head", test_partial } };
 
 int main(void) { return test_main("test_config", cases, NIB_COUNT(cases)); }

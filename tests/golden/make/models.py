@@ -3,6 +3,7 @@ it, and what transformers and PEFT compute with them in float32.
 
 Run from the top of the repository, in an environment with tests/requirements.txt:
     python tests/golden/make/models.py [VARIANT...]
+Those of VARIANTS_5 need transformers 5 (they were made with 5.24.0): the same in an environment with it.
 tests/golden/README.md says what the files hold.  The seed of a variant is made of its name, so one
 variant can be made again alone."""
 import json
@@ -15,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # PEFT would look for the base model there w
 
 import bitsandbytes.functional as F
 import torch
+import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
@@ -144,6 +146,17 @@ VARIANTS = {
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
+
+# What transformers 4.57 lacks or computes otherwise.
+VARIANTS_5 = {
+    # Queries grow from position 16 on; the rope is scaled.
+    "ministral3": ("bfloat16", LLAMA | dict(
+        model_type="ministral3", num_key_value_heads=2, head_dim=16, sliding_window=None, rope_parameters=dict(
+            rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=16, beta_fast=32.0,
+            beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5))),
+}
+if transformers.__version__.startswith("5."):
+    VARIANTS = VARIANTS_5
 
 
 def generator(name):
