@@ -207,7 +207,10 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
     bool target, saved = nib_peft_saves(&a->config, l->name), tied = false;
-    nib_status status = nib_peft_match(a->match, l->name, true, l == a->model->head, &target, err);
+    nib_status status;
+
+    if (l->parameter) return NIB_OK;
+    status = nib_peft_match(a->match, l->name, !l->router, l == a->model->head, &target, err);
 
     if (!status && l == a->model->head) status = is_tied_target(a, &tied, err);
     if (status) return status;

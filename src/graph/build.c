@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "graph/build_node.h"
 #include "graph/operations.h"
 
 enum { NAME_ROOM = 512 };
@@ -45,6 +46,7 @@ static const char *value_name(const nib_build *b, int v)
                                              ? info->node : b->graph->values[info->view_of].node];
 
     if (n->linear) return n->linear->name;
+    if (n->experts) return n->experts[0]->name;
     if (n->norm) return n->norm->name;
     return n->embedding ? n->embedding->name : n->op->name;
 }
@@ -91,6 +93,12 @@ static nib_value add_node(nib_build *b, nib_node node, nib_axis axis, size_t wid
     g->nodes[g->node_count++] = node;
     if (g->segments <= b->segment) g->segments = b->segment + 1;
     return out;
+}
+
+nib_value nib_build_node(nib_build *b, nib_node node, nib_axis axis, size_t width,
+                         size_t side_width)
+{
+    return add_node(b, node, axis, width, side_width);
 }
 
 /* A value handed on by an architecture must exist, and not be a view where a plain one is due. */
@@ -541,7 +549,7 @@ static nib_axis add_axis(nib_build *b, nib_axis_info info)
 
 nib_axis nib_add_axis(nib_build *b, const char *name)
 {
-    return add_axis(b, (nib_axis_info){ name, NIB_AXIS_GIVEN, NIB_NONE });
+    return add_axis(b, (nib_axis_info){ name, NIB_AXIS_GIVEN, NIB_NONE, 1 });
 }
 
 nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis)
@@ -562,7 +570,8 @@ static nib_axis sequence_axis(nib_build *b)
 {
     for (size_t a = 0; a < b->graph->axis_count; a++)
         if (b->graph->axes[a].kind == NIB_AXIS_SEQUENCES) return (nib_axis)a;
-    return add_axis(b, (nib_axis_info){ "sequences", NIB_AXIS_SEQUENCES, NIB_NONE });
+    return add_axis(b, (nib_axis_info){ "sequences", NIB_AXIS_SEQUENCES, NIB_NONE,
+                                          1 });
 }
 
 nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)

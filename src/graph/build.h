@@ -16,6 +16,12 @@ typedef struct nib_linear_spec {
     bool bias;
     bool transposed;     /* the file holds [in, out] (GPT-2's Conv1D) */
     bool head;           /* the graph's head: never quantized while loading */
+    bool router;         /* it chooses experts: all-linear does not mean it */
+    bool parameter;      /* the reference has a bare parameter here and no Linear: no target means
+                            it, and its weight stays dense */
+    const char *stack;   /* the tensor of which it is slice `slice` of `slices`, NULL: none; and */
+    const char *stack_bias; /* that of the biases, or NULL */
+    size_t slice, slices;
     const char *tied_to; /* the embedding whose table it is, or NULL */
 } nib_linear_spec;
 

@@ -9,8 +9,8 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
     *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE,
                       .logit_scale = 1, .noise_scale = 1 };
     g->kernels = nib_kernels_for(g->cpu);
-    g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS };
-    g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ "logit rows", NIB_AXIS_PICKED, NIB_TOKENS };
+    g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS, 1 };
+    g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ "logit rows", NIB_AXIS_PICKED, NIB_TOKENS, 1 };
     g->axis_count = NIB_LOGIT_ROWS + 1;
     g->inputs[NIB_IDS] = (nib_input_info){ "ids", NIB_TOKENS };
     g->inputs[NIB_POSITIONS] = (nib_input_info){ "positions", NIB_TOKENS };
@@ -21,15 +21,33 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
 void nib_graph_destroy(nib_graph *g)
 {
     if (!g) return;
+    for (size_t i = 0; i < g->node_count; i++) nib_free(g->ctx, g->nodes[i].experts);
     nib_free(g->ctx, g->nodes);
     nib_free(g->ctx, g->values);
     nib_free(g->ctx, g);
 }
 
+static bool experts_train(const nib_node *n)
+{
+    for (size_t e = 0; n->experts && e < n->route.experts; e++)
+        if (nib_linear_trains(n->experts[e])) return true;
+    return false;
+}
+
+/* The greatest rank of its branches. */
+static size_t node_rank(const nib_node *n)
+{
+    size_t rank = n->linear ? nib_branches_rank(&n->linear->branches) : 0;
+
+    for (size_t e = 0; n->experts && e < n->route.experts; e++)
+        rank = nib_max(rank, nib_branches_rank(&n->experts[e]->branches));
+    return rank;
+}
+
 /* Does a trained parameter belong to the node itself? */
 static bool node_trains(const nib_node *n)
 {
-    return (n->linear && nib_linear_trains(n->linear)) ||
+    return (n->linear && nib_linear_trains(n->linear)) || experts_train(n) ||
            (n->embedding && nib_embedding_trains(n->embedding)) ||
            (n->norm && nib_norm_trains(n->norm)) ||
            (n->attention.sinks && nib_vector_trains(n->attention.sinks));
@@ -54,19 +72,21 @@ void nib_graph_mark(nib_graph *g)
         bool needs = n->trains = node_trains(n);
 
         for (int j = 0; j < n->input_count; j++) needs |= g->values[n->inputs[j]].needs_grad;
+        needs &= !n->op->constant;
         g->values[n->output].needs_grad = needs;
         /* Views follow their base: they were made after it and before its users. */
         for (size_t v = (size_t)n->output + 1; v < g->value_count; v++)
             if (g->values[v].view_of == n->output) g->values[v].needs_grad = needs;
-        if (n->side != NIB_NONE && n->linear)
-            g->values[n->side].width = nib_max(nib_branches_rank(&n->linear->branches), 1);
+        if (n->side != NIB_NONE && (n->linear || n->experts))
+            g->values[n->side].width = nib_max(node_rank(n), 1);
     }
 }
 
 bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
 {
     (void)g;
-    if (n->linear) return n->trains; /* dA and dW need x; dx needs only the weight */
+    if (i == 0 && (n->linear || n->experts))
+        return n->trains; /* dA and dW need x; dx needs only the weight */
     return n->op->keeps_inputs >> i & 1;
 }
 

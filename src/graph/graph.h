@@ -21,13 +21,16 @@ enum { NIB_TOKENS, NIB_LOGIT_ROWS, NIB_MAX_AXES = 8 };
 typedef enum nib_axis_kind {
     NIB_AXIS_GIVEN,    /* the batch brings them with their offsets: tokens, source tokens */
     NIB_AXIS_PICKED,   /* rows of the parent that the batch lists: those that get logits */
-    NIB_AXIS_SEQUENCES /* one row a sequence */
+    NIB_AXIS_SEQUENCES, /* one row a sequence */
+    NIB_AXIS_ROUTED    /* each row of the parent as often as it chooses experts, in an order that
+                          a value says (routes.h) */
 } nib_axis_kind;
 
 typedef struct nib_axis_info {
     const char *name;
     nib_axis_kind kind;
-    nib_axis parent; /* of a picked axis; else the axis itself */
+    nib_axis parent; /* of a picked or routed axis; else the axis itself */
+    size_t times;    /* rows for each of the parent; 1 but for a routed axis */
 } nib_axis_info;
 
 /* An index into graph->inputs: what a batch brings for each row of an axis, 32-bit integers.
@@ -95,6 +98,7 @@ typedef struct nib_op {
     bool cheap;              /* its output is computed again rather than kept */
     bool row_wise;           /* a row of the output depends on that row of the inputs alone */
     bool passes_gradient;    /* dx = dy for every input: gradients may share one buffer */
+    bool constant;           /* no gradient goes through it: a choice */
     /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
     size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
@@ -135,6 +139,24 @@ typedef struct nib_attention_desc {
     const nib_vector *sinks;   /* [heads]; lives as long as the graph */
 } nib_attention_desc;
 
+/* How tokens choose experts, and how much each of these counts (op_route.c). */
+typedef enum nib_route_scores {
+    NIB_ROUTE_SOFTMAX, /* of all logits */
+    NIB_ROUTE_SIGMOID, /* of each */
+    NIB_ROUTE_CHOSEN   /* softmax of the logits of those chosen, which are the greatest */
+} nib_route_scores;
+
+typedef struct nib_route_desc {
+    size_t experts, top;     /* how many there are, how many a row takes */
+    nib_route_scores scores;
+    size_t groups, top_groups; /* only experts of the best groups are taken; 0: of all */
+    bool group_pairs;        /* a group counts what its best two make; else what its best does */
+    const nib_vector *bias;  /* [experts] added to scores for choosing alone, or NULL; lives as long
+                                as the graph */
+    bool normalize;          /* weights are divided by their sum + eps */
+    float eps, scale;        /* and multiplied by scale (0: 1) */
+} nib_route_desc;
+
 struct nib_node {
     const nib_op *op;
     int inputs[NIB_MAX_INPUTS];
@@ -143,6 +165,8 @@ struct nib_node {
     int segment;
     bool trains;             /* owns a trained parameter */
     nib_linear *linear;
+    nib_linear **experts;    /* [route.experts] the same linear of each, the graph's array */
+    nib_route_desc route;
     nib_embedding *embedding;
     nib_norm *norm;
     nib_rms_form rms_form;
@@ -227,7 +251,11 @@ enum { NIB_NO_SLOT = 255 };
 
 static inline size_t nib_batch_rows(const nib_graph *g, const nib_batch *b, nib_axis axis)
 {
-    return g->axes[axis].kind == NIB_AXIS_SEQUENCES ? b->sequences : b->axes[axis].count;
+    const nib_axis_info *info = &g->axes[axis];
+
+    if (info->kind == NIB_AXIS_SEQUENCES) return b->sequences;
+    return info->kind == NIB_AXIS_ROUTED ? info->times * b->axes[info->parent].count
+                                         : b->axes[axis].count;
 }
 
 #endif

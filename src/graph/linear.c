@@ -91,12 +91,18 @@ static void store_value(nib_dtype type, void *x, size_t i, float value)
     else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
 }
 
+/* Row `row` of those that are worked on, as a row of the axis. */
+static size_t place_of(const nib_linear_rows *w, size_t row)
+{
+    return w->places ? w->places[row] : w->r0 + row;
+}
+
 static void drop_row(const drop *d, size_t row)
 {
     const nib_run *run = d->w->run;
     nib_dtype type = run->graph->type;
     size_t rank = d->branch->a->rows, width = d->branch->a->cols, position,
-           sequence = nib_run_sequence(run, d->w->axis, d->w->r0 + d->first + row, &position);
+           sequence = nib_run_sequence(run, d->w->axis, place_of(d->w, d->first + row), &position);
     uint32_t record = run->batch->records ? run->batch->records[sequence] : (uint32_t)sequence;
     const void *x = d->v ? NULL : nib_operand_row(&d->x, row);
 
@@ -150,10 +156,13 @@ typedef struct piece {
 /* The piece that begins at row `first`. */
 static piece piece_at(const nib_linear_rows *w, const parts *p, size_t first)
 {
-    nib_row_run rows = nib_run_alike(w->run, w->axis, w->r0 + first);
+    nib_row_run rows = nib_run_alike(w->run, w->axis, place_of(w, first));
+    size_t end = first;
 
-    return (piece){ w, nib_branch_at(&w->linear->branches, rows.slot), first,
-                    nib_min(rows.end, w->r1) - w->r0, rows.generated, *p };
+    if (!w->places) end = nib_min(rows.end, w->r1) - w->r0;
+    while (w->places && end < w->r1 && w->places[end] < rows.end) end++;
+    return (piece){ w, nib_branch_at(&w->linear->branches, rows.slot), first, end, rows.generated,
+                    *p };
 }
 
 /* The input of the low-rank branch: x itself, or x after dropout. */

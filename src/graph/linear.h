@@ -23,6 +23,8 @@ typedef struct nib_linear_rows {
     float *u;           /* [rows, R], R the greatest rank of the linear's branches: takes their
                            inner values from forward to backward; NULL: scratch is used */
     const void *x;      /* [rows, in] */
+    const uint32_t *places; /* [rows] the rows of `axis` that they are, ascending; r0 is 0 then.
+                               NULL: r0 and those that follow */
 } nib_linear_rows;
 
 typedef struct nib_linear_out {

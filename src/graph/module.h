@@ -14,6 +14,10 @@ typedef struct nib_linear {
     nib_weight *weight;  /* [out, in]; over full->value when a full copy is trained */
     bool owns_weight;    /* false: tied to another module's */
     bool transposed;     /* dense files hold it as [in, out] */
+    bool router;         /* it chooses experts: all-linear does not mean it */
+    bool parameter;      /* no Linear of the reference: no target means it */
+    char *stack;         /* the tensor of which it is slice `slice`, or NULL */
+    size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */
     float *frozen_bias;  /* likewise the model's own bias */

@@ -20,6 +20,12 @@
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(GATHER, gather)                                                                  \
     OPERATION(POOL, pool)                                                                      \
+    OPERATION(CHOOSE, choose)                                                                  \
+    OPERATION(WEIGH, weigh)                                                                    \
+    OPERATION(DISPATCH, dispatch)                                                              \
+    OPERATION(EXPERTS, experts)                                                                \
+    OPERATION(COMBINE, combine)                                                                \
+    OPERATION(GATE_ROWS, gate_rows)                                                            \
     OPERATION(LOSS, loss)
 
 #define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,

@@ -109,7 +109,7 @@ static bool runs_backward(const planner *p, const nib_node *n)
 
 static bool keeps_side(const nib_node *n)
 {
-    return n->side != NIB_NONE && n->op->keeps_side && (!n->linear || n->trains);
+    return n->side != NIB_NONE && n->op->keeps_side && (!(n->linear || n->experts) || n->trains);
 }
 
 /* Which values backward reads, directly or to make others again; and which are kept. */
@@ -343,6 +343,14 @@ nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size
     return nib_plan_create_rows(g, kind, rows, out, err);
 }
 
+/* Routed rows follow from those they are chosen for. */
+static void count_routed(const nib_graph *g, size_t rows[NIB_MAX_AXES])
+{
+    for (size_t a = 0; a < g->axis_count; a++)
+        if (g->axes[a].kind == NIB_AXIS_ROUTED)
+            rows[a] = g->axes[a].times * rows[g->axes[a].parent];
+}
+
 nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t rows[NIB_MAX_AXES],
                                 nib_plan **out, nib_error *err)
 {
@@ -361,6 +369,7 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
         goto no_memory;
     *p.plan = (nib_plan){ .kind = kind };
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
+    count_routed(g, p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
     p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out, rows[g->values[g->hidden].axis]);
     write_steps(&p);

@@ -38,7 +38,7 @@ typedef struct nib_plan {
     size_t logit_chunk;             /* rows of logits at a time */
 } nib_plan;
 
-/* rows: the most that a batch may have on each axis of the graph. */
+/* rows: the most that a batch may have on each axis of the graph; routed ones are counted. */
 nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t rows[NIB_MAX_AXES],
                                 nib_plan **out, nib_error *err);
 /* The same for at most `tokens` tokens, `logit_rows` of which get logits.  Other axes have room for

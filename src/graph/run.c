@@ -224,9 +224,10 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
         const nib_value_info *out = &run->graph->values[n->output];
 
         run_step(run, 0, i);
-        if (!all_finite(out->dtype, run->arena.base + s->out,
+        if (out->dtype != NIB_U32 && !all_finite(out->dtype, run->arena.base + s->out,
                         nib_run_rows(run, out->axis) * out->width)) {
             run->bad_node = s->node;
+            if (n->experts) return n->experts[0]->name;
             if (n->linear || n->norm || n->embedding)
                 return n->linear ? n->linear->name : n->norm ? n->norm->name : n->embedding->name;
             /* counted from 0 */

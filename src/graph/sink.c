@@ -18,6 +18,23 @@ static bool picks_logit_rows(const nib_graph *g, const nib_node *n)
     return n->op == &nib_op_gather && g->values[n->output].axis == NIB_LOGIT_ROWS;
 }
 
+/* Rows of tokens, or rows that were made of such. */
+static bool of_tokens(const nib_graph *g, nib_axis axis)
+{
+    const nib_axis_info *info = &g->axes[axis];
+    return axis == NIB_TOKENS || (info->kind == NIB_AXIS_ROUTED && info->parent == NIB_TOKENS);
+}
+
+/* Can rows be picked of a value? Not of a view; not of routed rows, or of what says where they lie:
+ * that changes with the rows that there are. */
+static bool can_pick(const nib_graph *g, int v)
+{
+    const nib_value_info *info = &g->values[v];
+
+    if (info->view_of != NIB_NONE) return false;
+    return g->axes[info->axis].kind != NIB_AXIS_ROUTED && !g->nodes[info->node].op->constant;
+}
+
 /* Which nodes may work on logit rows, by what reads them; readers stand behind their inputs. */
 static void find_sinking(sinker *s)
 {
@@ -27,15 +44,15 @@ static void find_sinking(sinker *s)
     for (size_t i = g->node_count; i-- > 0;) {
         const nib_node *n = &g->nodes[i];
 
-        s->sinks[i] = n->op->row_wise && g->values[n->output].axis == NIB_TOKENS &&
+        s->sinks[i] = n->op->row_wise && of_tokens(g, g->values[n->output].axis) &&
                       !s->held[n->output] && !s->barred[i];
         if (s->sinks[i] || picks_logit_rows(g, n)) continue;
         for (int j = 0; j < n->input_count; j++) s->held[nib_value_base(g, n->inputs[j])] = true;
     }
 }
 
-/* A view's rows cannot be picked: who reads one sinks only together with its base. */
-static bool bar_readers_of_views(sinker *s)
+/* Who reads what cannot be picked sinks only together with who makes it. */
+static bool bar_readers(sinker *s)
 {
     nib_graph *g = s->g;
     bool changed = false;
@@ -44,7 +61,7 @@ static bool bar_readers_of_views(sinker *s)
         const nib_node *n = &g->nodes[i];
         for (int j = 0; s->sinks[i] && j < n->input_count; j++) {
             int v = n->inputs[j];
-            if (g->values[v].view_of >= 0 && !s->sinks[g->values[g->values[v].view_of].node])
+            if (!can_pick(g, v) && !s->sinks[g->values[nib_value_base(g, v)].node])
                 changed = s->barred[i] = true;
         }
         s->sinks[i] &= !s->barred[i];
@@ -69,7 +86,7 @@ static int picked_rows(sinker *s, int v, int segment)
     nib_graph *g = s->g;
     nib_value_info info = g->values[v];
 
-    if (info.axis == NIB_LOGIT_ROWS) return v;
+    if (info.axis == NIB_LOGIT_ROWS || g->axes[info.axis].kind == NIB_AXIS_ROUTED) return v;
     if (s->picked[v] != NIB_NONE) return s->picked[v];
     info.axis = NIB_LOGIT_ROWS;
     info.layout = nib_plain_heads(1, info.width);
@@ -82,12 +99,24 @@ static int picked_rows(sinker *s, int v, int segment)
                ? s->picked[v] : NIB_NONE;
 }
 
+/* Logit rows, or rows that are made of these as those of `axis` are of tokens. */
+static nib_axis picked_axis(const nib_graph *g, nib_axis axis)
+{
+    for (size_t a = 0; axis != NIB_TOKENS && a < g->axis_count; a++)
+        if (g->axes[a].kind == NIB_AXIS_ROUTED && g->axes[a].parent == NIB_LOGIT_ROWS &&
+            g->axes[a].times == g->axes[axis].times)
+            return (nib_axis)a;
+    return NIB_LOGIT_ROWS;
+}
+
 static void move_to_logit_rows(nib_graph *g, const nib_node *n)
 {
-    g->values[n->output].axis = NIB_LOGIT_ROWS;
-    if (n->side != NIB_NONE) g->values[n->side].axis = NIB_LOGIT_ROWS;
+    nib_axis axis = picked_axis(g, g->values[n->output].axis);
+
+    g->values[n->output].axis = axis;
+    if (n->side != NIB_NONE) g->values[n->side].axis = axis;
     for (size_t v = 0; v < g->value_count; v++)
-        if (g->values[v].view_of == n->output) g->values[v].axis = NIB_LOGIT_ROWS;
+        if (g->values[v].view_of == n->output) g->values[v].axis = axis;
 }
 
 /* A picking that the sinking has made needless: its readers read its input. */
@@ -139,7 +168,7 @@ nib_status nib_sink_logit_rows(nib_graph *g, nib_error *err)
 
     if (!s.sinks || !s.barred || !s.held || !s.picked) goto no_memory;
     do find_sinking(&s);
-    while (bar_readers_of_views(&s));
+    while (bar_readers(&s));
     if (!rewrite(&s)) goto no_memory;
     nib_free(ctx, g->nodes);
     g->nodes = s.nodes;

@@ -76,7 +76,7 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
     return nib_apply_linear(b, a, m->width, m->o_bias, "model.layers.%d.self_attn.o_proj", i);
 }
 
-static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
+nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h)
 {
     return nib_llama_attend(b, m, i, &m->rope, h);
 }
@@ -92,23 +92,29 @@ nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h)
 }
 
 /* h = x + attention(norm(x));  y = h + mlp(norm(h)). */
-static nib_value layer(nib_build *b, const nib_llama *m, nib_llama_attention *attention, int i,
-                       nib_value x)
+static nib_value layer(nib_build *b, const nib_llama *m, nib_llama_half *attention,
+                       nib_llama_half *mlp, int i, nib_value x)
 {
     nib_value h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
     x = nib_add(b, x, attention(b, m, i, h));
     h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
-    return nib_add(b, x, nib_llama_mlp(b, m, i, h));
+    return nib_add(b, x, mlp(b, m, i, h));
 }
 
-void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_attention *attention)
+void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_half *attention)
+{
+    nib_llama_stack_of(b, m, attention, nib_llama_mlp);
+}
+
+void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attention,
+                        nib_llama_half *mlp)
 {
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
 
     nib_set_positions(b, m->positions);
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
-        x = layer(b, m, attention, i, x);
+        x = layer(b, m, attention, mlp, i, x);
     }
     nib_segment(b);
     x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
@@ -119,7 +125,7 @@ void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_attention *atte
 void nib_llama_build(nib_build *b, const void *config, nib_task task)
 {
     (void)task;
-    nib_llama_stack(b, config, attend);
+    nib_llama_stack(b, config, nib_llama_attention);
 }
 
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };

@@ -17,8 +17,8 @@ typedef struct nib_llama {
     float scale;         /* of the scores; 0: by the width of a head */
 } nib_llama;
 
-/* What a layer puts between its first norm and the stream. */
-typedef nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
+/* What a layer puts between one of its norms and the stream. */
+typedef nib_value nib_llama_half(nib_build *b, const nib_llama *m, int i, nib_value h);
 
 /* Where the kin differ in their keys: names, and values of keys that are absent. */
 typedef struct nib_llama_keys {
@@ -44,8 +44,14 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
 nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h);
 /* The window of layer i; 0: none. */
 size_t nib_llama_window(const nib_llama *m, int i);
-/* The whole model with its own attention in llama's layers. */
-void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_attention *attend);
+/* The whole model with its own attention in llama's layers; with its own of both halves. */
+void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_half *attend);
+void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attend,
+                        nib_llama_half *mlp);
+/* Llama's attention as a half. */
+nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
+/* Qwen3's: heads of q and k are normed before the rotation. */
+nib_value nib_qwen3_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
 void nib_llama_build(nib_build *b, const void *config, nib_task task);
 extern const char *const nib_llama_targets[];
 

@@ -14,7 +14,7 @@ static void read_qwen3(nib_reader *r, void *config)
     nib_qwen_read_window(r, m);
 }
 
-static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
+nib_value nib_qwen3_attention(nib_build *b, const nib_llama *m, int i, nib_value h)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->kv_heads,
                                      .head_dim = m->head_dim, .window = nib_llama_window(m, i),
@@ -36,7 +36,7 @@ static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
 static void build(nib_build *b, const void *config, nib_task task)
 {
     (void)task;
-    nib_llama_stack(b, config, attend);
+    nib_llama_stack(b, config, nib_qwen3_attention);
 }
 
 static const char *const types[] = { "qwen3", NULL };

@@ -42,10 +42,38 @@ static nib_status blank_vector(nib_bind *b, size_t width, float value, float **o
 
 /* --- modules --- */
 
-static nib_status bind_bias(nib_bind *b, nib_linear *l, bool wanted, nib_error *err)
+/* The bias of an expert: a row of a tensor that holds those of all. */
+static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
+                                    nib_error *err)
 {
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t = nib_bind_find(b, spec->stack_bias, "", name);
+
+    if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
+    if (!is_float(t->dtype) || t->rank != 2 || t->shape[0] != spec->slices ||
+        t->shape[1] != spec->out)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is %s [%" PRIu64 ", ...] of %" PRIu64 " elements, expected floats "
+                        "[%zu, %zu]",
+                        t->file, name, t->dtype_name, t->rank ? t->shape[0] : 0, t->elements,
+                        spec->slices, spec->out);
+    l->bias = nib_new_array(b->model->ctx, spec->out, sizeof(float));
+    if (!l->bias) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    nib_convert(l->bias, NIB_F32,
+                (const char *)t->data + spec->slice * spec->out * nib_dtype_bytes(t->dtype),
+                t->dtype, spec->out);
+    b->model->parameters += spec->out;
+    b->model->owned_bytes += spec->out * sizeof(float);
+    return NIB_OK;
+}
+
+static nib_status bind_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec, nib_error *err)
+{
+    bool wanted = spec->bias;
     nib_status status;
 
+    if (spec->stack && !b->blank)
+        return spec->stack_bias ? bind_stacked_bias(b, l, spec, err) : NIB_OK;
     if (b->blank) return wanted ? blank_vector(b, l->weight->out, 0, &l->bias, err) : NIB_OK;
     status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
     if (status) return status;
@@ -83,6 +111,7 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
 {
     if (!l) return;
     if (l->owns_weight) nib_weight_destroy(ctx, l->weight);
+    nib_free(ctx, l->stack);
     nib_free(ctx, l->bias);
     nib_free(ctx, l->name);
     nib_free(ctx, l);
@@ -140,20 +169,26 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     nib_bind *b = self;
     nib_model *m = b->model;
     nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
-                             .quantizable = !spec->head };
+                             .quantizable = !spec->head && !spec->parameter,
+                             .stack = spec->stack, .slice = spec->slice,
+                             .slices = spec->slices };
     nib_linear *l = nib_new(m->ctx, sizeof *l);
     nib_status status;
 
-    if (!l || !(l->name = library_name(m, module))) {
+    if (!l || !(l->name = library_name(m, module)) ||
+        (spec->stack && !(l->stack = nib_strdup(m->ctx, spec->stack)))) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
         goto done;
     }
     l->owns_weight = true;
     l->transposed = spec->transposed;
+    l->router = spec->router;
+    l->parameter = spec->parameter;
+    l->slice = spec->slice;
     status = spec->tied_to ? tied_weight(b, l, spec, err)
                            : nib_bind_weight(b, l->name, wanted, &l->weight, err);
     if (!status) status = check_shape(b, l->name, l->weight, spec->out, spec->in, err);
-    if (!status) status = bind_bias(b, l, spec->bias, err);
+    if (!status) status = bind_bias(b, l, spec, err);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
     if (spec->head) m->head = l;

@@ -196,6 +196,36 @@ static nib_status open_stored(nib_bind *b, const char *module, bool transposed, 
     return *w ? NIB_OK : open_dense(b, t, transposed, w, err);
 }
 
+/* A matrix of a tensor that holds those of all experts; it is never in a format's form. */
+static nib_status open_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight **w, nib_error *err)
+{
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t = nib_bind_find(b, spec->stack, "", name);
+    size_t rows = spec->transposed ? spec->in : spec->out,
+           columns = spec->transposed ? spec->out : spec->in;
+    nib_weight *stored = NULL;
+    nib_status status;
+
+    if (!t) return missing(b, name, err);
+    if (!is_float(t->dtype) || t->rank != 3 || t->shape[0] != spec->slices ||
+        t->shape[1] != rows || t->shape[2] != columns)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is %s of rank %u with %" PRIu64 " elements, the sizes in "
+                        "config.json make it floats [%zu, %zu, %zu]",
+                        t->file, name, t->dtype_name, t->rank, t->elements, spec->slices, rows,
+                        columns);
+    status = nib_weight_dense(b->model->ctx, rows, columns, t->dtype,
+                              (const char *)t->data +
+                                  spec->slice * rows * columns * nib_dtype_bytes(t->dtype),
+                              NULL, &stored, err);
+    if (status) return status;
+    stored->source = t->name;
+    *w = stored;
+    if (spec->transposed) status = nib_weight_transposed(b->model->ctx, stored, w, err);
+    if (status) nib_weight_destroy(b->model->ctx, stored);
+    return status;
+}
+
 nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, nib_weight **w,
                            nib_error *err)
 {
@@ -203,7 +233,8 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
     nib_status status;
 
     if (b->blank) return blank_weight(b, module, &spec, w, err);
-    status = open_stored(b, module, spec.transposed, w, err);
+    status = spec.stack ? open_slice(b, &spec, w, err)
+                        : open_stored(b, module, spec.transposed, w, err);
     if (!status && spec.quantizable && b->asked.format && !b->model->stored.format)
         status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);
     if (status) return status;

@@ -17,6 +17,8 @@ typedef struct nib_bind_spec {
                          checks */
     bool transposed;  /* a dense one lies in the file as [in, out] */
     bool quantizable;
+    const char *stack; /* the tensor of which it is slice `slice` of `slices`, or NULL */
+    size_t slice, slices;
 } nib_bind_spec;
 
 /* The weight of `module`, the caller's to destroy.  Counts it in the model's sums.

@@ -135,6 +135,7 @@ void nib_model_close(nib_model *m)
     for (size_t i = 0; i < m->linear_count; i++) {
         nib_linear *l = m->linears[i];
         if (l->owns_weight) nib_weight_destroy(m->ctx, l->weight);
+        nib_free(m->ctx, l->stack);
         nib_free(m->ctx, l->bias);
         nib_free(m->ctx, l->name);
         nib_free(m->ctx, l);

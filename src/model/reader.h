@@ -12,7 +12,7 @@
 #include "graph/graph.h"
 #include "model/wrapper.h"
 
-enum { NIB_READER_KEYS = 128, NIB_CONFIG_BLOCKS = 16 };
+enum { NIB_READER_KEYS = 128, NIB_READER_NOTES = 4, NIB_CONFIG_BLOCKS = 16 };
 
 typedef struct nib_arch nib_arch;
 
@@ -32,6 +32,8 @@ typedef struct nib_reader {
     nib_config *config;
     const char *asked[NIB_READER_KEYS];
     size_t asked_count;
+    const char *notes[NIB_READER_NOTES]; /* what is not taken of what was asked for */
+    size_t note_count;
     nib_status status;
     nib_error error;
 } nib_reader;
@@ -103,6 +105,8 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec);
  * partial_rotary_factor, else `older` (NULL: there is none), else the fallback. */
 size_t nib_read_rotated(nib_reader *r, size_t head_dim, const char *older, double fallback);
 
+/* What the user is warned of beside them: text that lives as long as the program. */
+void nib_read_note(nib_reader *r, const char *text);
 /* Warns of the keys that nobody asked for and that are not known to be without effect. */
 void nib_read_warn_unused(nib_reader *r);
 

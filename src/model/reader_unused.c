@@ -51,6 +51,11 @@ static bool is_known(const nib_reader *r, const char *key)
     return is_dropout(key);
 }
 
+void nib_read_note(nib_reader *r, const char *text)
+{
+    if (r->note_count < NIB_READER_NOTES) r->notes[r->note_count++] = text;
+}
+
 void nib_read_warn_unused(nib_reader *r)
 {
     char names[400] = "";
@@ -58,6 +63,7 @@ void nib_read_warn_unused(nib_reader *r)
     const char *key;
     json_t *value;
 
+    for (size_t i = 0; i < r->note_count; i++) nib_warn(r->ctx, "%s: %s", r->where, r->notes[i]);
     json_object_foreach((json_t *)(uintptr_t)r->json, key, value) {
         if (is_known(r, key)) continue;
         if (count++ < 8 && used < sizeof names)

@@ -174,6 +174,16 @@ static void test_windows(void)
     check_model("tests/golden/models/falcon-rw", NIB_F32, false, NULL);
 }
 
+/* Experts, whose rows are those of several conversations. */
+static void test_experts(void)
+{
+    static const char moe[] = "tests/golden/models/qwen3-moe";
+
+    check_model(moe, NIB_F32, false, "tests/golden/models/qwen3-moe/adapter");
+    check_model(moe, NIB_F32, true, NULL);
+    check_model(moe, NIB_BF16, false, "tests/golden/models/qwen3-moe/adapter");
+}
+
 /* Two short prompts beside a generated token in one batch, more rows than dots take: all have the
  * bits they have alone. */
 static void test_roles(void)
@@ -275,6 +285,7 @@ static const test_case cases[] = {
     { "alone and together, float32", test_float32 },
     { "alone and together, bfloat16", test_bfloat16 },
     { "windows and ALiBi", test_windows },
+        { "experts", test_experts },
     { "prompts beside generated tokens", test_roles },
     { "copies, and tokens cut off", test_copy },
 };

@@ -1,146 +1,13 @@
-/* test_operations.c - the gradient of every operation against finite differences of the loss.
+/* test_operations.c - the gradient of every operation against finite differences of the loss
+ * (support/differences.h).
  *
  * Each case builds a graph of a trained embedding, the operation, and a head with the loss; so the
- * gradient of the embedding is that of the operation's input, and its own parameters have theirs.
- *
- * Differences: (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h with h = 2^-5.  Steps are exact in
- * float; the formula's own error is h^4 / 30 of the fifth derivative, 3e-8 of it.  A row's loss is
- * a float of about 2, so that the sum of 13 rows, made in double, is off by some 4e-7 and the
- * quotient by some 2e-5, where the greatest gradients are 0.2 to 10: up to 2e-4 of a matrix's
- * greatest was seen, 5e-4 is allowed, and a wrong term is 1e-2 or more.
- *
- * In bfloat16 differences say nothing (a value has 8 bits); there the gradients are held to those
- * of float32: every value on the way is rounded by up to 2^-9, a handful of times; 1.1 % of the
- * greatest was seen, 3 % is allowed. */
+ * embedding's gradient is that of the operation's input, and its own parameters have theirs. */
 #include <math.h>
 #include <string.h>
 
-#include "base/cpu.h"
-#include "lab.h"
+#include "differences.h"
 #include "test.h"
-
-static const float H = 0.03125f;
-
-static double difference(lab *l, float *x)
-{
-    float at = *x;
-    double f[4];
-    static const float steps[] = { -2, -1, 1, 2 };
-
-    for (int i = 0; i < 4; i++) {
-        *x = at + steps[i] * H;
-        f[i] = lab_step(l);
-    }
-    *x = at;
-    return (8 * (f[2] - f[1]) - (f[3] - f[0])) / (12 * (double)H);
-}
-
-static float greatest(const float *g, size_t n)
-{
-    float most = 0;
-    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(g[i]));
-    return most;
-}
-
-static size_t all_elements(const lab *l)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < l->params.count; i++) n += nib_param_count(l->params.items[i]);
-    return n;
-}
-
-/* The gradients of a step, one parameter after another. */
-static float *gradients(lab *l)
-{
-    float *g = test_guarded(all_elements(l) * sizeof *g), *to = g;
-
-    lab_step(l);
-    for (size_t i = 0; i < l->params.count; i++) {
-        memcpy(to, l->params.items[i]->grad, nib_param_count(l->params.items[i]) * sizeof *g);
-        to += nib_param_count(l->params.items[i]);
-    }
-    return g;
-}
-
-static void check_differences(lab *l, const float *g, const char *what, const char *isa)
-{
-    for (size_t i = 0; i < l->params.count; i++) {
-        nib_param *p = l->params.items[i];
-        size_t n = nib_param_count(p), step = n / l->elements + 1;
-        double most = (double)greatest(g, n), worst = 0;
-
-        CHECK(most > 0.01, "%s %d on %s: %s has no gradient to speak of", what, l->variant, isa,
-              p->name);
-        for (size_t j = 0; j < n; j += step) {
-            double d = difference(l, &p->value[j]) - (double)g[j];
-            if (!(fabs(d) <= worst)) worst = fabs(d);
-        }
-        CHECK(worst <= 5e-4 * most, "%s %d on %s: %s: off by %g, greatest %g", what, l->variant,
-              isa, p->name, worst, most);
-        g += n;
-    }
-}
-
-static void check_bf16(nib_ctx *ctx, lab_build *build, int variant, const float *g,
-                       const char *what, const char *isa)
-{
-    lab l;
-
-    if (lab_open(&l, ctx, NIB_BF16, build, variant)) {
-        float *half = gradients(&l);
-        if (lab_plan(&l, NIB_PLAN_CHECKPOINT))
-            CHECK(memcmp(half, gradients(&l), all_elements(&l) * sizeof *half) == 0,
-                  "%s %d on %s in bfloat16: other bits when segments are run again", what, variant,
-                  isa);
-        for (size_t i = 0; i < l.params.count; i++) {
-            size_t n = nib_param_count(l.params.items[i]);
-            float most = greatest(g, n), worst = 0;
-            for (size_t j = 0; j < n; j++)
-                if (!(fabsf(g[j] - half[j]) <= worst)) worst = fabsf(g[j] - half[j]);
-            CHECK(worst <= 0.03f * most, "%s %d on %s in bfloat16: %s: off by %g, greatest %g",
-                  what, variant, isa, l.params.items[i]->name, (double)worst, (double)most);
-            g += n;
-            half += n;
-        }
-    }
-    lab_close(&l);
-}
-
-static void check_on(const char *isa, lab_build *build, int variant, const char *what)
-{
-    nib_ctx *ctx = test_ctx_threads(1, isa);
-    float *g = NULL;
-    lab l;
-
-    if (lab_open(&l, ctx, NIB_F32, build, variant)) {
-        g = gradients(&l);
-        check_differences(&l, g, what, isa);
-        if (lab_plan(&l, NIB_PLAN_CHECKPOINT))
-            CHECK(memcmp(g, gradients(&l), all_elements(&l) * sizeof *g) == 0,
-                  "%s %d on %s: other bits when segments are run again", what, variant, isa);
-    }
-    lab_close(&l);
-    if (g) check_bf16(ctx, build, variant, g, what, isa);
-    test_ctx_release(ctx);
-}
-
-/* Variants 0 .. count - 1 of a build function, on every instruction set of this machine. */
-static void check(lab_build *build, int count, const char *what)
-{
-    static const char *const names[] = { "ref", "avx2", "avx512", "avx512bf16" };
-    uint32_t cpu;
-
-    for (size_t i = 0; i < NIB_COUNT(names); i++)
-        if (nib_cpu_from_name(names[i], &cpu) && (nib_cpu_detect() & cpu) == cpu)
-            for (int v = 0; v < count; v++) check_on(names[i], build, v, what);
-}
-
-/* The input: values of an embedding whose table is trained. */
-static nib_value input(lab *l, const char *name, size_t width)
-{
-    lab_embedding(l, name, width, LAB_FULL);
-    return lab_embed(l, name);
-}
 
 static const int linears[] = { LAB_LORA | LAB_TRAIN,   LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS,
                                LAB_LORA | LAB_DROPOUT, LAB_BIAS, LAB_FULL | LAB_TRAIN | LAB_LORA };
@@ -154,7 +21,7 @@ static void build_linear(lab *l)
     y = lab_apply(l, x, "w");
     lab_finish(l, y, 11, 0);
 }
-static void test_linear(void) { check(build_linear, NIB_COUNT(linears), "linear"); }
+static void test_linear(void) { check_gradients(build_linear, NIB_COUNT(linears), "linear"); }
 
 /* Three of one input, which the second and the third find ready; with room for other ranks each. */
 static void build_neighbours(lab *l)
@@ -170,7 +37,7 @@ static void build_neighbours(lab *l)
     v = lab_apply(l, x, "v");
     lab_finish(l, nib_add(&l->b, q, nib_add(&l->b, k, v)), 11, 0);
 }
-static void test_neighbours(void) { check(build_neighbours, 1, "neighbours"); }
+static void test_neighbours(void) { check_gradients(build_neighbours, 1, "neighbours"); }
 
 /* Nothing below is trained: no gradient of the input is wanted. */
 static void build_first_linear(lab *l)
@@ -184,7 +51,7 @@ static void build_first_linear(lab *l)
     l->b.segment++;
     lab_finish(l, lab_apply(l, y, "x"), 5, 0);
 }
-static void test_first_linear(void) { check(build_first_linear, 1, "first linear"); }
+static void test_first_linear(void) { check_gradients(build_first_linear, 1, "first linear"); }
 
 static void build_norm(lab *l)
 {
@@ -197,7 +64,7 @@ static void build_norm(lab *l)
               : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
     lab_finish(l, y, 13, 0);
 }
-static void test_norm(void) { check(build_norm, 4, "norm"); }
+static void test_norm(void) { check_gradients(build_norm, 4, "norm"); }
 
 /* Each head of a value, or of a view of one, whose other half goes on as it is; all forms. */
 static void build_norm_heads(lab *l)
@@ -222,7 +89,7 @@ static void build_norm_heads(lab *l)
     y = nib_apply_rms_norm_form(&l->b, x, HEADS, form, 1e-2f, "n");
     lab_finish(l, nib_add(&l->b, y, rest), WIDTH, 0);
 }
-static void test_norm_heads(void) { check(build_norm_heads, 9, "norm of heads"); }
+static void test_norm_heads(void) { check_gradients(build_norm_heads, 9, "norm of heads"); }
 
 /* Only the norm is trained, its input is not. */
 static void build_first_norm(lab *l)
@@ -236,7 +103,7 @@ static void build_first_norm(lab *l)
                    : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
     lab_finish(l, y, 13, 0);
 }
-static void test_first_norm(void) { check(build_first_norm, 2, "first norm"); }
+static void test_first_norm(void) { check_gradients(build_first_norm, 2, "first norm"); }
 
 /* Keeps all values of an embedding as far from 0, where ReLU has its corner, as two steps reach. */
 static void avoid_zero(nib_embedding *e)
@@ -257,7 +124,10 @@ static void build_activation(lab *l)
     l->b.segment++;
     lab_finish(l, nib_activate(&l->b, x, (nib_activation)l->variant), 10, 0);
 }
-static void test_activation(void) { check(build_activation, NIB_ACT_QUICK_GELU + 1, "activation"); }
+static void test_activation(void)
+{
+    check_gradients(build_activation, NIB_ACT_QUICK_GELU + 1, "activation");
+}
 
 static void build_gate(lab *l)
 {
@@ -270,7 +140,7 @@ static void build_gate(lab *l)
     l->b.segment++;
     lab_finish(l, nib_gate(&l->b, gate, up, (nib_activation)l->variant), 10, 0);
 }
-static void test_gate(void) { check(build_gate, NIB_ACT_QUICK_GELU + 1, "gate"); }
+static void test_gate(void) { check_gradients(build_gate, NIB_ACT_QUICK_GELU + 1, "gate"); }
 
 /* phi3's gate and up: halves of one projection; heads of a projection in between; one value twice;
  * and a value that others read too, whose gradient is added to. */
@@ -308,7 +178,7 @@ static void build_gate_of(lab *l)
     y = nib_gate(&l->b, gate, up, NIB_ACT_GELU_TANH);
     lab_finish(l, nib_add(&l->b, nib_gate(&l->b, y, x, NIB_ACT_SILU), y), WIDTH, 0);
 }
-static void test_gate_of(void) { check(build_gate_of, 4, "gate of views"); }
+static void test_gate_of(void) { check_gradients(build_gate_of, 4, "gate of views"); }
 
 /* Of a value that others read too, before and after. */
 static void build_scale(lab *l)
@@ -320,7 +190,7 @@ static void build_scale(lab *l)
     x = l->variant ? nib_activate(&l->b, x, NIB_ACT_SILU) : nib_scale(&l->b, x, -1.25f);
     lab_finish(l, nib_add(&l->b, x, y), 10, 0);
 }
-static void test_scale(void) { check(build_scale, 2, "scale"); }
+static void test_scale(void) { check_gradients(build_scale, 2, "scale"); }
 
 /* Values that several operations read: gradients are added up, in every order of add's inputs. */
 static void build_add(lab *l)
@@ -340,7 +210,7 @@ static void build_add(lab *l)
                      NIB_ACT_SILU);
     lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_GELU), z), 8, 0);
 }
-static void test_add(void) { check(build_add, 4, "add"); }
+static void test_add(void) { check_gradients(build_add, 4, "add"); }
 
 /* Two branches of one stream, added together before they join it: the gradient of the stream is
  * added to while its first place still waits for the other branch.
@@ -362,7 +232,7 @@ static void build_parallel(lab *l)
     if (l->variant) x = nib_add(&l->b, x, nib_apply_rms_norm(&l->b, x, 1e-3f, "m"));
     lab_finish(l, x, 8, 0);
 }
-static void test_parallel(void) { check(build_parallel, 3, "parallel branches"); }
+static void test_parallel(void) { check_gradients(build_parallel, 3, "parallel branches"); }
 
 /* The gather's input has another reader, before it or after it: its gradient comes first or is
  * added; and what follows works on the supervised rows. */
@@ -384,7 +254,7 @@ static void build_gather(lab *l)
     lab_linear(l, "head", l->targets, 8, 0);
     lab_head(l, y);
 }
-static void test_gather(void) { check(build_gather, 2, "gather"); }
+static void test_gather(void) { check_gradients(build_gather, 2, "gather"); }
 
 /* One row a sequence: a trained linear on that axis, and the loss of one target a sequence. */
 static void build_pool(lab *l)
@@ -399,7 +269,7 @@ static void build_pool(lab *l)
     lab_linear(l, "head", l->targets, 8, 0);
     lab_head(l, y);
 }
-static void test_pool(void) { check(build_pool, NIB_POOL_MEAN + 1, "pool"); }
+static void test_pool(void) { check_gradients(build_pool, NIB_POOL_MEAN + 1, "pool"); }
 
 /* --- rotation and attention --- */
 
@@ -416,7 +286,7 @@ static void build_rotate(lab *l)
     y = nib_rotate(&l->b, x, 3, 8, &l->rope);
     lab_finish(l, y, 24, 0);
 }
-static void test_rotate(void) { check(build_rotate, 4, "rotation"); }
+static void test_rotate(void) { check_gradients(build_rotate, 4, "rotation"); }
 
 static const float slopes[] = { 0.5f, 0.25f, 0.0625f, 0.0078125f, 0.703125f, 0.125f };
 
@@ -466,7 +336,10 @@ static void build_attention(lab *l)
     l->b.segment++;
     lab_finish(l, nib_attend(&l->b, q, k, v, &d), c.heads * v_dim, 0);
 }
-static void test_attention(void) { check(build_attention, NIB_COUNT(attentions), "attention"); }
+static void test_attention(void)
+{
+    check_gradients(build_attention, NIB_COUNT(attentions), "attention");
+}
 
 /* Fused projections as views: grouped as in Falcon's new form, thirds, and a shared last pair. */
 static void build_fused(lab *l)
@@ -504,7 +377,7 @@ static void build_fused(lab *l)
     k = nib_rotate(&l->b, k, kv, D, &l->rope);
     lab_finish(l, nib_attend(&l->b, q, k, v, &d), heads * D, 0);
 }
-static void test_fused(void) { check(build_fused, 3, "fused attention"); }
+static void test_fused(void) { check_gradients(build_fused, 3, "fused attention"); }
 
 /* Queries, keys and values that more than one operation reads: k is v, both are another layer's, a
  * rotated value goes on as it is too. */
@@ -527,7 +400,7 @@ static void build_shared(lab *l)
     a = nib_add(&l->b, a, nib_attend(&l->b, a, turned, v, &d));
     lab_finish(l, nib_add(&l->b, a, nib_attend(&l->b, q, k, k, &d)), HEADS * D, 0);
 }
-static void test_shared(void) { check(build_shared, 4, "shared keys and values"); }
+static void test_shared(void) { check_gradients(build_shared, 4, "shared keys and values"); }
 
 /* A second text, longer here, shorter there and once empty; its values have two readers. */
 static void build_cross(lab *l)
@@ -551,7 +424,7 @@ static void build_cross(lab *l)
     l->b.segment++;
     lab_finish(l, nib_add(&l->b, q, nib_attend(&l->b, q, k, v, &d)), HEADS * D, 0);
 }
-static void test_cross(void) { check(build_cross, 2, "cross attention"); }
+static void test_cross(void) { check_gradients(build_cross, 2, "cross attention"); }
 
 /* Only v's projection is trained: gradients of q and k are not wanted. */
 static void build_values_only(lab *l)
@@ -566,7 +439,10 @@ static void build_values_only(lab *l)
     v = input(l, "v", 8);
     lab_finish(l, nib_attend(&l->b, q, k, v, &d), 8, 0);
 }
-static void test_values_only(void) { check(build_values_only, 2, "attention, part trained"); }
+static void test_values_only(void)
+{
+    check_gradients(build_values_only, 2, "attention, part trained");
+}
 
 /* --- both ends --- */
 
@@ -577,7 +453,10 @@ static void build_embedding(lab *l)
     lab_embedding(l, "embed", 10, embeddings[l->variant]);
     lab_finish(l, lab_embed(l, "embed"), 10, 0);
 }
-static void test_embedding(void) { check(build_embedding, NIB_COUNT(embeddings), "embedding"); }
+static void test_embedding(void)
+{
+    check_gradients(build_embedding, NIB_COUNT(embeddings), "embedding");
+}
 
 static const int heads[] = { 0, LAB_BIAS, LAB_LORA | LAB_TRAIN, LAB_FULL,
                              LAB_NF4 | LAB_LORA | LAB_DROPOUT };
@@ -586,7 +465,7 @@ static void build_loss(lab *l)
 {
     lab_finish(l, input(l, "embed", 10), 10, heads[l->variant]);
 }
-static void test_loss(void) { check(build_loss, NIB_COUNT(heads), "loss"); }
+static void test_loss(void) { check_gradients(build_loss, NIB_COUNT(heads), "loss"); }
 
 /* Logits with a scale and a soft cap, as they are small and as they fill it. */
 static void build_capped_loss(lab *l)
@@ -596,7 +475,7 @@ static void build_capped_loss(lab *l)
     nib_set_logits(&l->b, l->variant == 1 ? 0.7f : 1.4f, caps[l->variant]);
     lab_finish(l, input(l, "embed", 10), 10, l->variant == 1 ? LAB_FULL | LAB_TRAIN : LAB_LORA);
 }
-static void test_capped_loss(void) { check(build_capped_loss, 3, "capped loss"); }
+static void test_capped_loss(void) { check_gradients(build_capped_loss, 3, "capped loss"); }
 
 /* Targets of which a part goes to all words, alone and with a scale and a soft cap. */
 static void build_smoothed_loss(lab *l)
@@ -605,7 +484,7 @@ static void build_smoothed_loss(lab *l)
     if (l->variant == 2) nib_set_logits(&l->b, 1.4f, 1.5f);
     lab_finish(l, input(l, "embed", 10), 10, l->variant == 1 ? LAB_FULL : LAB_LORA);
 }
-static void test_smoothed_loss(void) { check(build_smoothed_loss, 3, "smoothed loss"); }
+static void test_smoothed_loss(void) { check_gradients(build_smoothed_loss, 3, "smoothed loss"); }
 
 /* The embedding's noise: a constant of the step. */
 static void build_noisy_embedding(lab *l)
@@ -615,7 +494,7 @@ static void build_noisy_embedding(lab *l)
 }
 static void test_noisy_embedding(void)
 {
-    check(build_noisy_embedding, NIB_COUNT(embeddings), "embedding with noise");
+    check_gradients(build_noisy_embedding, NIB_COUNT(embeddings), "embedding with noise");
 }
 
 enum { NOISE_WIDTH = 10, NOISE_ROWS = 20 };
@@ -669,7 +548,7 @@ static void build_loss_in_chunks(lab *l)
 }
 static void test_loss_in_chunks(void)
 {
-    check_on(nib_cpu_name(nib_cpu_detect()), build_loss_in_chunks, 0, "loss in chunks");
+    check_gradients_on(nib_cpu_name(nib_cpu_detect()), build_loss_in_chunks, 0, "loss in chunks");
 }
 
 int main(void)

@@ -1,12 +1,32 @@
 /* test_slots.c - a training step over sequences with different adapters gives each the gradients
  * that training it alone gives. */
+#include "graph/build_experts.h"
 #include "lab.h"
 #include "test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { SEQUENCES = 3, BOTH = LAB_LORA | LAB_SECOND };
+
+/* Two of three experts for each row, with both adapters. */
+static nib_value experts(lab *l, nib_value x, int how)
+{
+    const nib_route_desc route = { .experts = 3, .top = 2, .normalize = true };
+    nib_expert_spec spec = { "w", 10, NIB_EXPERT_MODULES, NULL };
+    nib_experts e;
+
+    lab_linear(l, "router", 3, 10, 0);
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "moe.%d.w", i);
+        lab_linear(l, name, 10, 10, how);
+    }
+    e = nib_route(&l->b, lab_apply(l, x, "router"), &route);
+    x = nib_apply_experts(&l->b, nib_dispatch(&l->b, x, e), e, spec, "moe");
+    return nib_combine(&l->b, x, e);
+}
 
 /* Two adapters on everything that can have one, dense and 4-bit, with dropout in odd variants; a
  * bias and a full copy that all sequences train. */
@@ -26,6 +46,8 @@ static void build(lab *l)
     x = nib_add(&l->b, x, lab_apply(l, y, "down"));
     l->b.segment++;
     x = nib_add(&l->b, x, lab_apply(l, x, "whole"));
+    l->b.segment++;
+    x = nib_add(&l->b, x, experts(l, x, BOTH | LAB_BIAS | dropout));
     lab_finish(l, x, 10, BOTH | dropout);
 }
 

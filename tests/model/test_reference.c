@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 #include "graph/operations.h"
 #include "graph/readout.h"
+#include "graph/state.h"
 #include "model/model.h"
 #include "test.h"
 
@@ -165,6 +166,44 @@ static void check_logits(fixture *f, const char *prefix, const char *variant)
     nib_plan_destroy(f->ctx, plan);
 }
 
+/* Token by token, as generating does it, a sequence has the same logits. */
+static void check_steps(fixture *f, const char *prefix, const char *variant)
+{
+    enum { ALONE = SEQUENCES - 1 };
+    size_t v = f->model->head->weight->out, first = f->offsets[ALONE],
+           length = f->offsets[SEQUENCES] - first;
+    const nib_tensor *want = need(f->expected, "%s%s", prefix, "logits.1");
+    float *got = test_guarded(v * sizeof *got), worst = 0;
+    bool generated = true;
+    nib_state *state;
+    nib_plan *plan;
+    nib_run *run;
+    nib_error err;
+
+    REQUIRE(want, "no logits");
+    REQUIRE_OK(nib_plan_create(f->model->graph, NIB_PLAN_INFERENCE, 1, 1, &plan, &err), err);
+    REQUIRE_OK(nib_run_create(f->ctx, f->model->graph, plan, 64, &run, &err), err);
+    REQUIRE_OK(nib_state_create(f->ctx, f->model->graph, length, &state, &err), err);
+    for (size_t t = 0; t < length; t++) {
+        static const uint32_t offsets[] = { 0, 1 }, pick = 0;
+        nib_batch one = { .sequences = 1, .states = &state, .generated = &generated };
+
+        one.axes[NIB_TOKENS] = (nib_axis_rows){ .count = 1, .offsets = offsets };
+        one.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = 1, .picks = &pick };
+        one.inputs[NIB_IDS] = f->ids + first + t;
+        one.inputs[NIB_POSITIONS] = f->positions + first + t;
+        nib_run_forward(run, &one);
+        nib_run_logits(run, 0, 1, got);
+        float d = greatest_difference(got, (const float *)want->data + t * v, v);
+        if (!(d <= worst)) worst = d;
+    }
+    CHECK(worst <= 1e-4f, "%s %s: token by token logits differ by %g", variant, prefix,
+          (double)worst);
+    nib_state_destroy(state);
+    nib_run_destroy(run);
+    nib_plan_destroy(f->ctx, plan);
+}
+
 static void check_gradients(fixture *f, nib_plan_kind kind, const char *grads, const char *loss,
                             const char *variant)
 {
@@ -292,6 +331,7 @@ static void check_variant(const char *dir, const char *variant, const held *h, i
     load_adapter(&f, dir);
     check_logits(&f, prefix, variant);
     check_alone(&f, prefix, variant);
+    check_steps(&f, prefix, variant);
     check_gradients(&f, NIB_PLAN_KEEP, grads, loss, variant);
     check_gradients(&f, NIB_PLAN_CHECKPOINT, grads, loss, variant);
     close_fixture(&f);

@@ -143,6 +143,11 @@ VARIANTS = {
                                    word_embed_proj_dim=64, do_layer_norm_before=False, pad_token_id=1)),
     "bloom": ("bfloat16", dict(model_type="bloom", vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=16,
                                pad_token_id=3)),
+    # The first layer has no experts.
+    "qwen3-moe": ("bfloat16", LLAMA | dict(model_type="qwen3_moe", num_key_value_heads=1, head_dim=32,
+                                           num_attention_heads=2, num_hidden_layers=2, num_experts=4,
+                                           num_experts_per_tok=2, moe_intermediate_size=64, norm_topk_prob=True,
+                                           decoder_sparse_step=1, mlp_only_layers=[0], rope_theta=1000000.0)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }

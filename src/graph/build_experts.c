@@ -1,0 +1,262 @@
+/* build_experts.c - see build_experts.h. */
+#include "graph/build_experts.h"
+
+#include <stdio.h>
+
+#include "graph/build_node.h"
+#include "graph/operations.h"
+#include "graph/routes.h"
+
+enum { NAME_ROOM = 512 };
+static const nib_value nothing = { NIB_NONE };
+
+static const nib_value_info *info_of(const nib_build *b, nib_value v)
+{
+    return &b->graph->values[v.id];
+}
+
+static const nib_axis_info *axis_of(const nib_build *b, nib_value v)
+{
+    return &b->graph->axes[info_of(b, v)->axis];
+}
+
+static bool is_plain(nib_build *b, nib_value x, const char *what)
+{
+    if (b->status) return false;
+    if (info_of(b, x)->view_of == NIB_NONE) return true;
+    nib_build_fail(b, NIB_E_UNSUPPORTED, "%s of a view", what);
+    return false;
+}
+
+/* --- axes --- */
+
+static nib_axis find_routed(const nib_graph *g, nib_axis parent, size_t times)
+{
+    for (size_t a = 0; a < g->axis_count; a++)
+        if (g->axes[a].kind == NIB_AXIS_ROUTED && g->axes[a].parent == parent &&
+            g->axes[a].times == times)
+            return (nib_axis)a;
+    return NIB_NONE;
+}
+
+/* The axis of the routed rows of tokens, and at once that of logit rows: picking may sink through
+ * experts (sink.c). */
+static nib_axis routed_axis(nib_build *b, size_t times)
+{
+    static const nib_axis parents[] = { NIB_LOGIT_ROWS, NIB_TOKENS };
+    nib_graph *g = b->graph;
+
+    for (size_t i = 0; i < NIB_COUNT(parents); i++) {
+        if (find_routed(g, parents[i], times) != NIB_NONE) continue;
+        if (g->axis_count == NIB_MAX_AXES) {
+            nib_build_fail(b, NIB_E_UNSUPPORTED, "axis routed rows: a graph has at most %d axes",
+                           NIB_MAX_AXES);
+            return NIB_TOKENS;
+        }
+        g->axes[g->axis_count++] = (nib_axis_info){ "routed rows", NIB_AXIS_ROUTED, parents[i],
+                                                    times };
+    }
+    return find_routed(g, NIB_TOKENS, times);
+}
+
+/* --- routing --- */
+
+static void check_route(nib_build *b, nib_value logits, const nib_route_desc *d)
+{
+    if (info_of(b, logits)->width != d->experts)
+        nib_build_fail(b, NIB_E_MISMATCH, "router: %zu logits for %zu experts",
+                       info_of(b, logits)->width, d->experts);
+    if (info_of(b, logits)->axis != NIB_TOKENS)
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "router of %s, expected tokens",
+                       axis_of(b, logits)->name);
+    if (d->top < 1 || d->top > d->experts)
+        nib_build_fail(b, NIB_E_FORMAT, "router: %zu of %zu experts for each token", d->top,
+                       d->experts);
+    if (d->groups && (d->experts % d->groups || d->top_groups < 1 || d->top_groups > d->groups ||
+                      d->top > d->top_groups * (d->experts / d->groups) ||
+                      (d->group_pairs && d->experts / d->groups < 2)))
+        nib_build_fail(b, NIB_E_FORMAT,
+                       "router: %zu experts of the best %zu of %zu groups, of %zu experts in all",
+                       d->top, d->top_groups, d->groups, d->experts);
+    if (d->bias && d->bias->width != d->experts)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], expected one for each of %zu experts",
+                       d->bias->name, d->bias->width, d->experts);
+}
+
+nib_experts nib_route(nib_build *b, nib_value logits, const nib_route_desc *d)
+{
+    nib_experts e = { nothing, nothing, *d };
+    nib_node node = { .op = &nib_op_choose, .route = *d, .inputs = { logits.id },
+                      .input_count = 1 };
+
+    if (!is_plain(b, logits, "router")) return e;
+    check_route(b, logits, d);
+    e.choices = nib_build_node(b, node, NIB_TOKENS, NIB_ROUTE_WORDS * d->top, 0);
+    if (b->status) return e;
+    b->graph->values[e.choices.id].dtype = NIB_U32;
+    node.op = &nib_op_weigh;
+    node.inputs[1] = e.choices.id;
+    node.input_count = 2;
+    e.weights = nib_build_node(b, node, NIB_TOKENS, d->top, 0);
+    return e;
+}
+
+static nib_value apply_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
+{
+    nib_linear *l = NULL;
+
+    if (!is_plain(b, x, name)) return nothing;
+    spec.in = info_of(b, x)->width;
+    b->status = b->binder.linear(b->binder.self, name, &spec, &l, &b->error);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
+                                         .input_count = 1 },
+                          info_of(b, x)->axis, spec.out, 1);
+}
+
+static bool make_name(nib_build *b, char name[NAME_ROOM], const char *format, va_list args)
+{
+    if (b->status) return false;
+    if (vsnprintf(name, NAME_ROOM, format, args) < NAME_ROOM) return true;
+    nib_build_fail(b, NIB_E_INVALID, "module name longer than %d: %.60s...", NAME_ROOM, name);
+    return false;
+}
+
+nib_value nib_apply_router(nib_build *b, nib_value x, size_t experts, const char *format, ...)
+{
+    char name[NAME_ROOM];
+    va_list args;
+    bool good;
+
+    va_start(args, format);
+    good = make_name(b, name, format, args);
+    va_end(args);
+    return good ? apply_linear(b, x, (nib_linear_spec){ .out = experts, .router = true }, name)
+                : nothing;
+}
+
+nib_value nib_apply_bare_router(nib_build *b, nib_value x, size_t experts, bool bias,
+                                const char *format, ...)
+{
+    nib_linear_spec spec = { .out = experts, .bias = bias, .router = true, .parameter = true };
+    char name[NAME_ROOM];
+    va_list args;
+    bool good;
+
+    va_start(args, format);
+    good = make_name(b, name, format, args);
+    va_end(args);
+    return good ? apply_linear(b, x, spec, name) : nothing;
+}
+
+/* --- on routed rows --- */
+
+/* A value of the rows that chose is given to op, on the routed axis. */
+static bool fits(nib_build *b, nib_value x, nib_experts e, bool routed, const char *what)
+{
+    nib_axis wanted;
+
+    if (!is_plain(b, x, what)) return false;
+    wanted = routed ? find_routed(b->graph, info_of(b, e.choices)->axis, e.route.top)
+                    : info_of(b, e.choices)->axis;
+    if (info_of(b, x)->axis == wanted) return true;
+    nib_build_fail(b, NIB_E_MISMATCH, "%s of %s, expected %s", what, axis_of(b, x)->name,
+                   routed ? "routed rows" : axis_of(b, e.choices)->name);
+    return false;
+}
+
+nib_value nib_dispatch(nib_build *b, nib_value x, nib_experts e)
+{
+    nib_axis axis = b->status ? NIB_TOKENS : routed_axis(b, e.route.top);
+
+    if (!fits(b, x, e, false, "dispatch")) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_dispatch, .route = e.route,
+                                         .inputs = { x.id, e.choices.id }, .input_count = 2 },
+                          axis, info_of(b, x)->width, 0);
+}
+
+/* The linear of expert `i`, whose module path begins with `of`. */
+static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spec, size_t in,
+                               size_t i, size_t count)
+{
+    nib_linear_spec linear = { .out = spec.out, .in = in, .slice = i, .slices = count };
+    char name[NAME_ROOM], stack[NAME_ROOM], bias[NAME_ROOM];
+    bool stacked = spec.form != NIB_EXPERT_MODULES;
+    nib_linear *l = NULL;
+
+    if (stacked) snprintf(name, sizeof name, "%s.%s.%zu", of, spec.part, i);
+    else snprintf(name, sizeof name, "%s.%zu.%s", of, i, spec.part);
+    snprintf(stack, sizeof stack, "%s.%s", of, spec.part);
+    snprintf(bias, sizeof bias, "%s.%s", of, spec.bias ? spec.bias : "");
+    if (stacked) {
+        linear.stack = stack;
+        linear.stack_bias = spec.bias ? bias : NULL;
+        linear.bias = spec.bias != NULL;
+        linear.parameter = true;
+        linear.transposed = spec.form == NIB_EXPERT_STACK_IN_OUT;
+    }
+    b->status = b->binder.linear(b->binder.self, name, &linear, &l, &b->error);
+    return b->status ? NULL : l;
+}
+
+/* The same linear of all experts, in an array that will be the graph's; NULL after an error. */
+static nib_linear **bind_experts(nib_build *b, const char *of, nib_expert_spec spec, size_t in,
+                                 size_t count)
+{
+    nib_linear **experts = nib_new_array(b->graph->ctx, count, sizeof(nib_linear *));
+
+    if (!experts) {
+        nib_build_fail(b, NIB_E_NOMEM, "%s: out of memory", of);
+        return NULL;
+    }
+    for (size_t i = 0; i < count && !b->status; i++)
+        experts[i] = bind_expert(b, of, spec, in, i, count);
+    if (!b->status) return experts;
+    nib_free(b->graph->ctx, experts);
+    return NULL;
+}
+
+nib_value nib_apply_experts(nib_build *b, nib_value x, nib_experts e, nib_expert_spec spec,
+                            const char *format, ...)
+{
+    nib_node node = { .op = &nib_op_experts, .route = e.route, .inputs = { x.id, e.choices.id },
+                      .input_count = 2 };
+    char name[NAME_ROOM / 2]; /* room for what follows it */
+    va_list args;
+    nib_value y;
+
+    if (!fits(b, x, e, true, "experts")) return nothing;
+    va_start(args, format);
+    if (vsnprintf(name, sizeof name, format, args) >= (int)sizeof name)
+        nib_build_fail(b, NIB_E_INVALID, "module name longer than %zu: %.60s...", sizeof name,
+                       name);
+    va_end(args);
+    if (!b->status)
+        node.experts = bind_experts(b, name, spec, info_of(b, x)->width, e.route.experts);
+    if (b->status) return nothing;
+    y = nib_build_node(b, node, info_of(b, x)->axis, spec.out, 1);
+    if (b->status) nib_free(b->graph->ctx, node.experts); /* no node has it */
+    return y;
+}
+
+nib_value nib_combine(nib_build *b, nib_value y, nib_experts e)
+{
+    if (!fits(b, y, e, true, "combine")) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_combine, .route = e.route,
+                                         .inputs = { y.id, e.weights.id, e.choices.id },
+                                         .input_count = 3 },
+                          info_of(b, e.choices)->axis, info_of(b, y)->width, 0);
+}
+
+nib_value nib_gate_rows(nib_build *b, nib_value x, nib_value z)
+{
+    if (!is_plain(b, x, "gate of rows") || !is_plain(b, z, "gate of rows")) return nothing;
+    if (info_of(b, z)->width != 1 || info_of(b, z)->axis != info_of(b, x)->axis) {
+        nib_build_fail(b, NIB_E_MISMATCH, "gate of rows: %zu channels of %s for %s",
+                       info_of(b, z)->width, axis_of(b, z)->name, axis_of(b, x)->name);
+        return nothing;
+    }
+    return nib_build_node(b, (nib_node){ .op = &nib_op_gate_rows, .inputs = { x.id, z.id },
+                                         .input_count = 2 },
+                          info_of(b, x)->axis, info_of(b, x)->width, 0);
+}
