@@ -156,7 +156,8 @@ static nib_status check_skipped(run *r, nib_error *err)
     return NIB_OK;
 }
 
-/* The linears of the graph but for the head and those that the caller leaves out. */
+/* The linears of the graph but for the head, what is no Linear in the reference, and those that the
+ * caller leaves out. */
 static nib_status find_matrices(run *r, nib_error *err)
 {
     size_t count = nib_tensors_count(r->tensors);
@@ -168,7 +169,7 @@ static nib_status find_matrices(run *r, nib_error *err)
     if (!r->matrices || !r->matrix_of)
         return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
     for (size_t i = 0; i < r->model->linear_count && !status; i++)
-        if (r->model->linears[i] != r->model->head &&
+        if (r->model->linears[i] != r->model->head && !r->model->linears[i]->parameter &&
             !stays_dense(r, r->model->linears[i]->name))
             status = add_matrix(r, r->model->linears[i], err);
     if (!status && !r->matrix_count)

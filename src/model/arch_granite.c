@@ -1,11 +1,6 @@
 /* arch_granite.c - Granite 3: llama with four factors: of the embedding, of the scores, of what a
  * layer adds to the stream, and of the logits (formats.md 10.38). */
-#include "model/arch_llama.h"
-
-typedef struct granite {
-    nib_llama m;
-    float embedding, residual, logits;
-} granite;
+#include "model/arch_granite.h"
 
 static float read_factor(nib_reader *r, const char *key)
 {
@@ -16,24 +11,22 @@ static float read_factor(nib_reader *r, const char *key)
     return (float)factor;
 }
 
-static void read_granite(nib_reader *r, void *config)
+void nib_granite_read(nib_reader *r, void *config)
 {
-    granite *g = config;
+    nib_granite *g = config;
 
-    nib_llama_read(r, &g->m);
+    nib_llama_read(r, &g->moe.m);
     g->embedding = read_factor(r, "embedding_multiplier");
     g->residual = read_factor(r, "residual_multiplier");
     g->logits = read_factor(r, "logits_scaling");
-    g->m.scale = read_factor(r, "attention_multiplier");
+    g->moe.m.scale = read_factor(r, "attention_multiplier");
 }
 
-static void build(nib_build *b, const void *config, nib_task task)
+void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp)
 {
-    const granite *g = config;
-    const nib_llama *m = &g->m;
+    const nib_llama *m = &g->moe.m;
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens"), h;
 
-    (void)task;
     nib_set_positions(b, m->positions);
     x = nib_scale(b, x, g->embedding);
     for (int i = 0; i < (int)m->layers; i++) {
@@ -42,7 +35,7 @@ static void build(nib_build *b, const void *config, nib_task task)
         h = nib_llama_attend(b, m, i, &m->rope, h);
         x = nib_add(b, x, nib_scale(b, h, g->residual));
         h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
-        x = nib_add(b, x, nib_scale(b, nib_llama_mlp(b, m, i, h), g->residual));
+        x = nib_add(b, x, nib_scale(b, mlp(b, m, i, h), g->residual));
     }
     nib_segment(b);
     x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
@@ -51,10 +44,16 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    (void)task;
+    nib_granite_stack(b, config, nib_llama_mlp);
+}
+
 static const char *const types[] = { "granite", NULL };
 static const char *const targets[] = { NULL };
 
-const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(granite),
-                                    .read = read_granite, .prefix = "model.",
+const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(nib_granite),
+                                    .read = nib_granite_read, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
                                     .default_targets = targets };

@@ -1,6 +1,8 @@
 /* experts.c - see experts.h. */
 #include "model/experts.h"
 
+#include <stdio.h>
+
 const char *const nib_expert_names[3] = { "gate_proj", "up_proj", "down_proj" };
 
 static size_t read_experts(nib_reader *r, size_t fallback)
@@ -67,4 +69,31 @@ nib_value nib_apply_gated_experts(nib_build *b, const nib_moe *m, nib_experts e,
     x = nib_gate(b, g, u, m->m.activation);
     x = nib_apply_experts(b, x, e, down, experts, i);
     return nib_combine(b, x, e);
+}
+
+nib_value nib_apply_stacked_experts(nib_build *b, const nib_moe *m, nib_experts e, int i,
+                                    nib_value x, const char *of, const char *gate_up,
+                                    const char *down)
+{
+    nib_expert_spec both = { gate_up, 2 * m->inner, NIB_EXPERT_STACK, NULL };
+    nib_expert_spec back = { down, m->m.width, NIB_EXPERT_STACK, NULL };
+
+    x = nib_dispatch(b, x, e);
+    x = nib_apply_experts(b, x, e, both, of, i);
+    x = nib_gate(b, nib_columns_of(b, x, 0, m->inner), nib_columns_of(b, x, m->inner, m->inner),
+                 m->m.activation);
+    x = nib_apply_experts(b, x, e, back, of, i);
+    return nib_combine(b, x, e);
+}
+
+nib_value nib_apply_shared_expert(nib_build *b, const nib_moe *m, int i, nib_value x,
+                                  const char *of)
+{
+    char name[128];
+
+    snprintf(name, sizeof name, of, i);
+    nib_value gate = nib_apply_linear(b, x, m->shared, false, "%s.gate_proj", name);
+    nib_value up = nib_apply_linear(b, x, m->shared, false, "%s.up_proj", name);
+    x = nib_gate(b, gate, up, m->m.activation);
+    return nib_apply_linear(b, x, m->m.width, false, "%s.down_proj", name);
 }

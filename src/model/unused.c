@@ -97,12 +97,27 @@ static void claim_module(const nib_model *m, const nib_tensors *tensors, nib_cla
     }
 }
 
+/* A tensor of all experts, and that of their biases (gpt_oss's names). */
+static void claim_stack(const nib_model *m, const nib_tensors *tensors, nib_claims *c,
+                        const char *stack)
+{
+    char bias[NIB_BIND_NAME_ROOM];
+
+    snprintf(bias, sizeof bias, "%s_bias", stack);
+    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, stack));
+    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, bias));
+}
+
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err)
 {
     nib_claims c = { 0 };
     nib_status status;
 
-    for (size_t i = 0; i < m->linear_count; i++) claim_module(m, tensors, &c, m->linears[i]->name);
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const nib_linear *l = m->linears[i];
+        if (l->stack) claim_stack(m, tensors, &c, l->stack);
+        else claim_module(m, tensors, &c, l->name);
+    }
     for (size_t i = 0; i < m->norm_count; i++) claim_module(m, tensors, &c, m->norms[i]->name);
     for (size_t i = 0; i < m->embedding_count; i++)
         claim_module(m, tensors, &c, m->embeddings[i]->name);

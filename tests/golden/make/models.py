@@ -148,6 +148,17 @@ VARIANTS = {
                                            num_attention_heads=2, num_hidden_layers=2, num_experts=4,
                                            num_experts_per_tok=2, moe_intermediate_size=64, norm_topk_prob=True,
                                            decoder_sparse_step=1, mlp_only_layers=[0], rope_theta=1000000.0)),
+    "qwen2-moe": ("bfloat16", LLAMA | dict(model_type="qwen2_moe", num_attention_heads=2, num_key_value_heads=1,
+                                           num_hidden_layers=1, num_experts=4, num_experts_per_tok=3,
+                                           moe_intermediate_size=64, shared_expert_intermediate_size=128)),
+    "mixtral": ("bfloat16", LLAMA | dict(model_type="mixtral", num_attention_heads=2, num_key_value_heads=1,
+                                         num_hidden_layers=1, num_local_experts=4, num_experts_per_tok=2,
+                                         sliding_window=9)),
+    # All experts in one tensor, which has no adapter.
+    "granitemoe": ("bfloat16", LLAMA | dict(model_type="granitemoe", num_attention_heads=2, num_key_value_heads=1,
+                                            num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
+                                            embedding_multiplier=3.0, attention_multiplier=0.2,
+                                            residual_multiplier=0.5, logits_scaling=2.0)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
@@ -185,7 +196,7 @@ def fill(model, rng):
             elif name.endswith(("wpe.weight", "embed_positions.weight")):
                 p.copy_(0.3 * r)
             else:
-                p.copy_(r / p.shape[0 if name in transposed else 1] ** 0.5)
+                p.copy_(r / p.shape[-2 if name in transposed else -1] ** 0.5)
 
 
 def is_text(name):

@@ -1,0 +1,16 @@
+/* arch_granite.h - what granite and granitemoe have in common: factors around llama's layers. */
+#ifndef NIB_MODEL_ARCH_GRANITE_H
+#define NIB_MODEL_ARCH_GRANITE_H
+
+#include "model/experts.h"
+
+typedef struct nib_granite {
+    nib_moe moe; /* first; of granite the model alone, which has no experts */
+    float embedding, residual, logits;
+} nib_granite;
+
+void nib_granite_read(nib_reader *r, void *config);
+/* The whole model, with the half of a layer that follows the attention. */
+void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp);
+
+#endif

@@ -1,0 +1,38 @@
+/* arch_granitemoe.c - Granite 3 with experts: those of a layer are two tensors, gate and up in one
+ * (formats.md 10.50, its experts; 10.38, its factors). */
+#include "model/arch_granite.h"
+
+static void read_granitemoe(nib_reader *r, void *config)
+{
+    nib_granite *g = config;
+
+    nib_granite_read(r, g);
+    nib_read_route(r, &g->moe.route, 8, 2);
+    g->moe.route.scores = NIB_ROUTE_CHOSEN;
+    g->moe.inner = g->moe.m.inner;
+}
+
+static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
+{
+    const nib_moe *m = (const nib_moe *)llama;
+    nib_value logits = nib_apply_router(b, h, m->route.experts,
+                                        "model.layers.%d.block_sparse_moe.router.layer", i);
+
+    return nib_apply_stacked_experts(b, m, nib_route(b, logits, &m->route), i, h,
+                                     "model.layers.%d.block_sparse_moe", "input_linear.weight",
+                                     "output_linear.weight");
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    (void)task;
+    nib_granite_stack(b, config, mlp);
+}
+
+static const char *const types[] = { "granitemoe", NULL };
+static const char *const targets[] = { NULL };
+
+const nib_arch nib_arch_granitemoe = { .model_types = types, .config_bytes = sizeof(nib_granite),
+                                       .read = read_granitemoe, .prefix = "model.",
+                                       .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                       .default_targets = targets };
