@@ -59,3 +59,11 @@ KERNEL(int8_products, avx512, NIB_CPU_AVX512)
 KERNEL(int8_encode, avx512, NIB_CPU_AVX512)
 KERNEL(int8_decode, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(grouped_down, ref, 0)
+KERNEL(grouped_across, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(grouped_down, avx2, NIB_CPU_AVX2)
+KERNEL(grouped_across, avx2, NIB_CPU_AVX2)
+KERNEL(grouped_down, avx512, NIB_CPU_AVX512)
+KERNEL(grouped_across, avx512, NIB_CPU_AVX512)
+#endif

@@ -18,3 +18,5 @@ KERNEL_OP(panel4_back_bf16)
 KERNEL_OP(int8_products) /* rows8.h */
 KERNEL_OP(int8_encode)
 KERNEL_OP(int8_decode)
+KERNEL_OP(grouped_down) /* grouped_panel.h */
+KERNEL_OP(grouped_across)

@@ -24,6 +24,20 @@ NIB_INLINE W w_join_first(W low, W high) { return _mm512_unpacklo_epi8(low, high
 NIB_INLINE W w_join_second(W low, W high) { return _mm512_unpackhi_epi8(low, high); }
 NIB_INLINE W w_products(W a, W b) { return _mm512_madd_epi16(a, b); } /* sums of two */
 NIB_INLINE W w_add(W a, W b) { return _mm512_add_epi32(a, b); }
+NIB_INLINE W w_set(uint32_t lane) { return _mm512_set1_epi32((int)lane); }
+NIB_INLINE void w_store(void *p, W a) { _mm512_storeu_si512(p, a); }
+NIB_INLINE W w_and(W a, W b) { return _mm512_and_si512(a, b); }
+NIB_INLINE W w_or(W a, W b) { return _mm512_or_si512(a, b); }
+NIB_INLINE W w_xor(W a, W b) { return _mm512_xor_si512(a, b); }
+NIB_INLINE W w_right(W lanes, unsigned n) { return _mm512_srli_epi32(lanes, n); } /* of 32 bits */
+NIB_INLINE W w_left(W lanes, unsigned n) { return _mm512_slli_epi32(lanes, n); }
+NIB_INLINE W w_right_each(W lanes, W n) { return _mm512_srlv_epi32(lanes, n); }
+NIB_INLINE W w_quads(const uint32_t words[4]) /* each in the four lanes of a quarter */
+{
+    const W which = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    __m128i four = _mm_loadu_si128((const __m128i *)(const void *)words);
+    return _mm512_permutexvar_epi32(which, _mm512_castsi128_si512(four));
+}
 NIB_INLINE int32_t w_sum(W a) { return _mm512_reduce_add_epi32(a); }
 NIB_INLINE V w_to_floats(W a) { return _mm512_cvtepi32_ps(a); }
 NIB_INLINE __m128i w_bytes(V numbers, int add) /* 0 to 255, in the lower VN bytes */
@@ -68,6 +82,18 @@ NIB_INLINE W w_join_first(W low, W high) { return _mm256_unpacklo_epi8(low, high
 NIB_INLINE W w_join_second(W low, W high) { return _mm256_unpackhi_epi8(low, high); }
 NIB_INLINE W w_products(W a, W b) { return _mm256_madd_epi16(a, b); }
 NIB_INLINE W w_add(W a, W b) { return _mm256_add_epi32(a, b); }
+NIB_INLINE W w_set(uint32_t lane) { return _mm256_set1_epi32((int)lane); }
+NIB_INLINE void w_store(void *p, W a) { _mm256_storeu_si256((W *)p, a); }
+NIB_INLINE W w_and(W a, W b) { return _mm256_and_si256(a, b); }
+NIB_INLINE W w_or(W a, W b) { return _mm256_or_si256(a, b); }
+NIB_INLINE W w_xor(W a, W b) { return _mm256_xor_si256(a, b); }
+NIB_INLINE W w_right(W lanes, unsigned n) { return _mm256_srli_epi32(lanes, (int)n); }
+NIB_INLINE W w_left(W lanes, unsigned n) { return _mm256_slli_epi32(lanes, (int)n); }
+NIB_INLINE W w_right_each(W lanes, W n) { return _mm256_srlv_epi32(lanes, n); }
+NIB_INLINE W w_quads(const uint32_t words[2])
+{
+    return _mm256_set_m128i(_mm_set1_epi32((int)words[1]), _mm_set1_epi32((int)words[0]));
+}
 NIB_INLINE int32_t w_sum(W a)
 {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));

@@ -95,6 +95,16 @@ EMULATED __m512i _mm512_and_si512(__m512i a, __m512i b)
     return (__m512i){ { _mm256_and_si256(a.half[0], b.half[0]),
                         _mm256_and_si256(a.half[1], b.half[1]) } };
 }
+EMULATED __m512i _mm512_or_si512(__m512i a, __m512i b)
+{
+    return (__m512i){ { _mm256_or_si256(a.half[0], b.half[0]),
+                        _mm256_or_si256(a.half[1], b.half[1]) } };
+}
+EMULATED __m512i _mm512_xor_si512(__m512i a, __m512i b)
+{
+    return (__m512i){ { _mm256_xor_si256(a.half[0], b.half[0]),
+                        _mm256_xor_si256(a.half[1], b.half[1]) } };
+}
 EMULATED __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c)
 {
     return (__m512){ { _mm256_fmadd_ps(a.half[0], b.half[0], c.half[0]),

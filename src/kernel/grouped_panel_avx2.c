@@ -1,0 +1,2 @@
+/* grouped_panel_avx2.c - grouped_panel_simd.h built for its vectors. */
+#include "kernel/grouped_panel_simd.h"
