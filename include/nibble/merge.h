@@ -14,7 +14,7 @@ extern "C" {
 typedef struct nib_merge_result {
     /* The base's form when the adapter was trained ("dense", "nf4 64", "nf4 64 double": block size,
      * double-quantized scales; "" when the adapter does not say) and MODEL's. */
-    char trained_form[32], model_form[32];
+    char trained_form[48], model_form[48];
     bool other_form;         /* they differ: the merged model is not quite what was trained */
     /* Then the greatest difference between the two bases that a matrix has, relative to its norm,
      * and that matrix.  A dense MODEL is encoded to know it; of a 4-bit one the dense original is

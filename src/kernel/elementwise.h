@@ -91,5 +91,6 @@ typedef void nib_adamw_fn(const nib_adamw *o, size_t n, float *p, const float *g
 /* n values between F32 and BF16, rounding to nearest even. */
 typedef void nib_to_bf16_fn(size_t n, const float *x, uint16_t *y);
 typedef void nib_from_bf16_fn(size_t n, const uint16_t *x, float *y);
+typedef void nib_from_f16_fn(size_t n, const uint16_t *x, float *y);
 
 #endif

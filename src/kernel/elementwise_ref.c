@@ -267,3 +267,8 @@ void nib_from_bf16_ref(size_t n, const uint16_t *x, float *y)
 {
     for (size_t i = 0; i < n; i++) y[i] = nib_bf16_to_f32(x[i]);
 }
+
+void nib_from_f16_ref(size_t n, const uint16_t *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] = nib_f16_to_f32(x[i]);
+}

@@ -480,3 +480,11 @@ void NIB_VARIANT(from_bf16)(size_t count, const uint16_t *x, float *y)
 {
     EACH(i, count, n) v_put(NIB_F32, y, i, n, v_get(NIB_BF16, x, i, n));
 }
+
+void NIB_VARIANT(from_f16)(size_t count, const uint16_t *x, float *y)
+{
+    size_t i = 0;
+
+    for (; i + VN <= count; i += VN) v_store(y + i, v_load_f16(x + i));
+    nib_from_f16_ref(count - i, x + i, y + i);
+}

@@ -31,7 +31,8 @@ typedef struct nib_grouped_codes {
     const float *scales, *zeros;
     bool by_term;
     const int32_t *groups; /* not by_term: the group of each term; NULL: */
-    size_t group;          /* terms of a group, a multiple of 32, the first term beginning one */
+    size_t group, begun;   /* terms of a group, and of the first one those before the first term:
+                              multiples of 32 */
     nib_dtype through;     /* NIB_F32, NIB_F16, NIB_BF16 */
 } nib_grouped_codes;
 
@@ -72,7 +73,7 @@ static inline unsigned nib_grouped_code(const nib_grouped_codes *c, const uint8_
 /* The group of a term. */
 static inline size_t nib_grouped_group(const nib_grouped_codes *c, size_t term)
 {
-    return c->groups ? (size_t)c->groups[term] : term / c->group;
+    return c->groups ? (size_t)c->groups[term] : (term + c->begun) / c->group;
 }
 
 #endif

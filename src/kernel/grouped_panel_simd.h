@@ -155,17 +155,18 @@ NIB_INLINE W code_across(const nib_grouped_codes *c, const uint8_t *stream, unsi
     return w_and(w_right_each(w_quads(quads), shifts), w_set((1u << bits) - 1));
 }
 
-/* Terms t and, when there are two, t + 1. */
+/* Terms t and, when there are two, t + 1; scales and zeros: their group's, or NULL. */
 NIB_INLINE void terms_across(unsigned bits, nib_dtype through, const nib_grouped_codes *c, W shifts,
-                             size_t t, size_t count, nib_grouped_kind kind, char *panel,
-                             size_t strip)
+                             const float *scales, const float *zeros, size_t t, size_t count,
+                             nib_grouped_kind kind, char *panel, size_t strip)
 {
 #pragma GCC unroll 4
     for (unsigned n = 0; n < NIB_PANEL; n += VN) {
         V x[2];
         for (size_t i = 0; i < count; i++)
             x[i] = value(code_across(c, c->words + (t + i) * c->other, bits, shifts, n),
-                         of_term(c, c->scales, t + i, n), of_term(c, c->zeros, t + i, n), through);
+                         scales ? v_load(scales + n) : of_term(c, c->scales, t + i, n),
+                         zeros ? v_load(zeros + n) : of_term(c, c->zeros, t + i, n), through);
         if (count == 2) {
             put(kind, x, panel + n / NIB_STRIP * strip, t, n % NIB_STRIP);
         } else {
@@ -176,15 +177,26 @@ NIB_INLINE void terms_across(unsigned bits, nib_dtype through, const nib_grouped
     }
 }
 
+/* Terms that share a group are a run: dividing for each of them would take longer than decoding. */
 NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, const nib_grouped_codes *c,
                        size_t terms, nib_grouped_kind kind, char *panel, size_t strip)
 {
     const W shifts = shifts_across(bits, awq);
-    size_t t = 0;
+    const bool runs = !c->by_term && !c->groups;
 
-    for (; t + 2 <= terms; t += 2)
-        terms_across(bits, through, c, shifts, t, 2, kind, panel, strip);
-    if (t < terms) terms_across(bits, through, c, shifts, t, 1, kind, panel, strip);
+    for (size_t t = 0, end; t < terms; t = end) {
+        const float *scales = NULL, *zeros = NULL;
+        end = terms;
+        if (runs) {
+            size_t group = nib_grouped_group(c, t);
+            scales = c->scales + group * NIB_PANEL;
+            zeros = c->zeros + group * NIB_PANEL;
+            end = nib_min(terms, (group + 1) * c->group - c->begun);
+        }
+        for (; t + 2 <= end; t += 2)
+            terms_across(bits, through, c, shifts, scales, zeros, t, 2, kind, panel, strip);
+        if (t < end) terms_across(bits, through, c, shifts, scales, zeros, t, 1, kind, panel, strip);
+    }
 }
 
 void NIB_VARIANT(grouped_across)(const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,

@@ -91,6 +91,10 @@ NIB_INLINE V v_load_bf16(const uint16_t *p)
 {
     return v_from_bf16(_mm256_loadu_si256((const __m256i *)p));
 }
+NIB_INLINE V v_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
 {
     return v_from_bf16(_mm256_maskz_loadu_epi16(v_first(n), p));
@@ -202,6 +206,10 @@ NIB_INLINE V v_round_bf16(V a) /* in place: the bits of v_from_bf16(v_to_bf16(a)
 NIB_INLINE V v_load_bf16(const uint16_t *p)
 {
     return v_from_bf16(_mm_loadu_si128((const __m128i *)p));
+}
+NIB_INLINE V v_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 NIB_INLINE V v_load_bf16_n(const uint16_t *p, size_t n)
 {

@@ -1,11 +1,12 @@
 /* schemes.c - the list of schemes, and what asks all of them. */
 #include "quant/bnb4.h"
 #include "quant/dense.h"
+#include "quant/grouped.h"
 #include "quant/int8.h"
 
 /* Every scheme once. */
 static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
-                                             &nib_int8_scheme };
+                                             &nib_int8_scheme, &nib_grouped_scheme };
 
 bool nib_form_parse(const char *text, nib_form *f)
 {

@@ -20,7 +20,7 @@ struct nib_product_args;
 
 /* A scheme and its settings: how a matrix is held, or is to be.  Two forms are one if their texts
  * (nib_form_text) and types are. */
-enum { NIB_FORM_SETTINGS = 6, NIB_FORM_ROOM = 32 };
+enum { NIB_FORM_SETTINGS = 6, NIB_FORM_ROOM = 48 };
 typedef struct nib_form {
     const nib_scheme *scheme;
     nib_dtype dtype; /* of the values: what is stored dense, or what was before it was encoded */

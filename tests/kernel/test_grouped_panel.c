@@ -56,6 +56,8 @@ static void check_scales(const nib_kernels *k, const char *name, nib_grouped_cod
     c.zeros = random_zeros(nib_max(terms, GROUPS * NIB_PANEL), c.bits);
     for (size_t t = 0; t < terms; t++) groups[t] = (int32_t)(test_rand() % GROUPS);
     check(k, name, &c, down, terms);
+    c.begun = c.group - 32;
+    check(k, name, &c, down, nib_min(terms, (GROUPS - 1) * c.group + 32));
     c.groups = groups;
     check(k, name, &c, down, terms);
     c.groups = NULL;
