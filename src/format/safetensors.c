@@ -1,10 +1,12 @@
-/* safetensors.c - one .safetensors file, or the shards of an index, as one set of tensors. */
+/* safetensors.c - one file of tensors, or the shards of an index or of a split GGUF, as one set. */
 #include "format/safetensors.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors_header.h"
 #include "format/torchfile.h"
@@ -14,6 +16,7 @@ typedef struct shard {
     nib_filemap map;
     nib_filemap copies; /* of tensors that lie scattered in a PyTorch file */
     nib_safetensors_header header;
+    nib_gguf gguf;      /* of a GGUF file: its keys; the tensors are moved to the header */
 } shard;
 
 struct nib_tensors {
@@ -24,6 +27,7 @@ struct nib_tensors {
     size_t count;
     uint32_t *slots; /* hash table, open addressing: number of the tensor + 1, 0 is free */
     size_t slot_mask;
+    bool gguf;
 };
 
 static uint64_t hash_of(const char *name)
@@ -44,7 +48,12 @@ static nib_status make_table(nib_tensors *t, const char *where, nib_error *err)
     t->slot_mask = slots - 1;
     for (size_t i = 0; i < t->count; i++) {
         size_t at = hash_of(t->tensors[i].name) & t->slot_mask;
-        while (t->slots[at]) at = (at + 1) & t->slot_mask;
+        while (t->slots[at] && strcmp(t->tensors[t->slots[at] - 1].name, t->tensors[i].name))
+            at = (at + 1) & t->slot_mask;
+        if (t->slots[at]) /* in two files: within one its reader has looked */
+            return nib_fail(err, NIB_E_FORMAT, "%s: the tensor %s is there twice, in %s and %s",
+                            where, t->tensors[i].name, t->tensors[t->slots[at] - 1].file,
+                            t->tensors[i].file);
         t->slots[at] = (uint32_t)(i + 1); /* a header of 10^8 bytes holds fewer than 2^32 */
     }
     return NIB_OK;
@@ -54,6 +63,28 @@ static bool lies_in(const nib_filemap *map, const nib_tensor *t)
 {
     const uint8_t *data = t->data;
     return map->base && data >= map->base && data < map->base + map->bytes;
+}
+
+/* Tells the tensors where they lie. */
+static void point_at_shard(shard *s)
+{
+    for (size_t i = 0; i < s->header.count; i++) {
+        bool copied = lies_in(&s->copies, &s->header.tensors[i]);
+        s->header.tensors[i].map = copied ? &s->copies : &s->map;
+        s->header.tensors[i].file = s->path;
+    }
+}
+
+static nib_status parse_gguf(nib_tensors *t, shard *s, nib_error *err)
+{
+    nib_status status = nib_gguf_parse(t->ctx, s->map.base, s->map.bytes, s->path, &s->gguf, err);
+
+    if (status) return status;
+    t->gguf = true;
+    s->header.tensors = s->gguf.tensors;
+    s->header.count = s->gguf.count;
+    s->gguf.tensors = NULL;
+    return NIB_OK;
 }
 
 /* Maps and checks one file; `path` is taken over. */
@@ -69,17 +100,90 @@ static nib_status open_shard(nib_tensors *t, shard *s, char *path, nib_error *er
                         "its directory, or download the file", path);
     status = nib_filemap_open(path, &s->map, err);
     if (status) return status;
-    status = nib_torchfile_is(path)
-                 ? nib_torchfile_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header,
-                                       &s->copies, err)
-                 : nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);
+    if (nib_gguf_is(s->map.base, s->map.bytes))
+        status = parse_gguf(t, s, err);
+    else if (nib_torchfile_is(path))
+        status = nib_torchfile_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header,
+                                     &s->copies, err);
+    else
+        status = nib_safetensors_parse(t->ctx, s->map.base, s->map.bytes, path, &s->header, err);
     if (status) return status;
-    for (size_t i = 0; i < s->header.count; i++) {
-        bool copied = lies_in(&s->copies, &s->header.tensors[i]);
-        s->header.tensors[i].map = copied ? &s->copies : &s->map;
-        s->header.tensors[i].file = s->path;
-    }
+    point_at_shard(s);
     return NIB_OK;
+}
+
+/* --- the files of a split GGUF: PREFIX-00001-of-0000N.gguf (formats.md 12.7) --- */
+
+static bool split_count(const nib_gguf *g, const char *key, uint64_t *out)
+{
+    return nib_gguf_count(nib_gguf_find(g, key), 0, out);
+}
+
+static nib_status check_split(const shard *s, uint64_t number, uint64_t files, nib_error *err)
+{
+    uint64_t no = 0, count = 0;
+
+    if (split_count(&s->gguf, "split.no", &no) && split_count(&s->gguf, "split.count", &count) &&
+        no == number && count == files)
+        return NIB_OK;
+    return nib_fail(err, NIB_E_FORMAT, "%s: is part %" PRIu64 " of %" PRIu64 " by its keys "
+                    "split.no and split.count, expected part %" PRIu64 " of %" PRIu64, s->path,
+                    no + 1, count, number + 1, files);
+}
+
+/* All tensors of all files in one list. */
+static nib_status join_splits(nib_tensors *t, nib_error *err)
+{
+    uint64_t total = 0, said;
+    size_t at = 0;
+
+    for (size_t i = 0; i < t->shard_count; i++) total += t->shards[i].header.count;
+    if (split_count(&t->shards[0].gguf, "split.tensors.count", &said) && said != total)
+        return nib_fail(err, NIB_E_FORMAT, "%s: split.tensors.count is %" PRIu64 ", the files have "
+                        "%" PRIu64 " tensors", t->shards[0].path, said, total);
+    t->tensors = nib_new_array(t->ctx, (size_t)total + 1, sizeof *t->tensors);
+    if (!t->tensors) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->shards[0].path);
+    for (size_t i = 0; i < t->shard_count; i++) {
+        const nib_safetensors_header *h = &t->shards[i].header;
+        memcpy(t->tensors + at, h->tensors, h->count * sizeof *h->tensors);
+        at += h->count;
+    }
+    t->count = at;
+    return NIB_OK;
+}
+
+/* The other files, where the first is one of several. */
+static nib_status open_splits(nib_tensors *t, const char *path, nib_error *err)
+{
+    size_t n = strlen(path), tail = strlen("-00001-of-00001.gguf");
+    unsigned first = 0, named = 0;
+    uint64_t files = 1;
+    shard *all;
+    nib_status status;
+
+    if (!split_count(&t->shards[0].gguf, "split.count", &files) || files < 2) return NIB_OK;
+    if (n < tail || sscanf(path + n - tail, "-%5u-of-%5u.gguf", &first, &named) != 2 ||
+        named != files)
+        return nib_fail(err, NIB_E_FORMAT, "%s: one of %" PRIu64 " files by its key split.count, "
+                        "whose names end in -00001-of-%05" PRIu64 ".gguf", path, files, files);
+    if (first != 1)
+        return nib_fail(err, NIB_E_INVALID, "%s: part %u of %" PRIu64 " files: give the first of "
+                        "them", path, first, files);
+    all = nib_resize(t->ctx, t->shards, (size_t)files * sizeof *all);
+    if (!all) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    memset(all + 1, 0, ((size_t)files - 1) * sizeof *all);
+    t->shards = all; /* moved: the first one's tensors are pointed at it anew below */
+    status = check_split(&all[0], 0, files, err);
+    for (uint64_t i = 1; i < files && !status; i++) {
+        t->shard_count = (size_t)i + 1; /* also a half-open one is closed */
+        status = open_shard(t, &all[i],
+                            nib_sprintf(t->ctx, "%.*s-%05" PRIu64 "-of-%05" PRIu64 ".gguf",
+                                        (int)(n - tail), path, i + 1, files), err);
+        if (!status) status = check_split(&all[i], i, files, err);
+    }
+    if (status) return status;
+    point_at_shard(&all[0]);
+    return join_splits(t, err);
 }
 
 static nib_status open_file(nib_tensors *t, const char *path, nib_error *err)
@@ -91,6 +195,8 @@ static nib_status open_file(nib_tensors *t, const char *path, nib_error *err)
     t->shard_count = 1;
     status = open_shard(t, &t->shards[0], nib_strdup(t->ctx, path), err);
     if (status) return status;
+    if (t->gguf) status = open_splits(t, path, err);
+    if (status || t->tensors) return status;
     t->tensors = t->shards[0].header.tensors;
     t->count = t->shards[0].header.count;
     t->shards[0].header.tensors = NULL; /* taken over */
@@ -283,6 +389,7 @@ void nib_tensors_close(nib_tensors *t)
     ctx = t->ctx;
     for (size_t i = 0; i < t->shard_count; i++) {
         nib_safetensors_header_free(ctx, &t->shards[i].header);
+        nib_gguf_free(ctx, &t->shards[i].gguf);
         nib_filemap_close(&t->shards[i].copies);
         nib_filemap_close(&t->shards[i].map);
         nib_free(ctx, t->shards[i].path);
@@ -308,6 +415,11 @@ const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name)
         if (strcmp(found->name, name) == 0) return found;
     }
     return NULL;
+}
+
+const nib_gguf *nib_tensors_gguf(const nib_tensors *t)
+{
+    return t->gguf ? &t->shards[0].gguf : NULL;
 }
 
 const char *nib_tensors_metadata(const nib_tensors *t, const char *key)

@@ -31,7 +31,8 @@ typedef struct nib_tensor {
 typedef struct nib_tensors nib_tensors;
 
 /* path: a .safetensors file, a PyTorch file (.bin, .pt, .pth: formats.md 2), an index of shards of
- * either, or a directory holding one of model.safetensors, its index, pytorch_model.bin, its index
+ * either, a GGUF file or the first of those it is split into (formats.md 12), or a directory holding
+ * one of model.safetensors, its index, pytorch_model.bin, its index
  * (that order, transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file),
  * NIB_E_NOMEM. */
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err);
@@ -41,6 +42,9 @@ size_t nib_tensors_count(const nib_tensors *t);
 const nib_tensor *nib_tensors_at(const nib_tensors *t,
                                  size_t i); /* in data order, shard by shard */
 const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name); /* NULL: none; hashed */
+/* The keys of a GGUF file, of the first where it is split; NULL: the tensors are not from one. */
+typedef struct nib_gguf nib_gguf;
+const nib_gguf *nib_tensors_gguf(const nib_tensors *t);
 /* Value of a __metadata__ key of the first file, or NULL. */
 const char *nib_tensors_metadata(const nib_tensors *t, const char *key);
 /* NIB_E_IO if a mapped file was replaced or written since it was opened. */

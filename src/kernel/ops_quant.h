@@ -20,3 +20,5 @@ KERNEL_OP(int8_encode)
 KERNEL_OP(int8_decode)
 KERNEL_OP(grouped_down) /* grouped_panel.h */
 KERNEL_OP(grouped_across)
+KERNEL_OP(blocks_decode) /* blocks.h */
+KERNEL_OP(blocks_dot)

@@ -1,0 +1,48 @@
+/* blocks.h - kernels of ggml's block formats: decoding whole blocks, and dots of rows of them.
+ *
+ * A block holds 32 or 256 values, in parts of 32.  Every format is at bottom the same: a part has
+ * 32 small integers, and each half of it a scale and an offset,
+ *
+ *     value = code * scale - offset         product and difference rounded by themselves
+ *
+ * so that a format is one function that unpacks a part.
+ * Source: ggml, src/ggml-quants.c; formats.md 12.3, 12.4, formats-quant.md 7.9. */
+#ifndef NIB_KERNEL_BLOCKS_H
+#define NIB_KERNEL_BLOCKS_H
+
+#include "base/base.h"
+#include "kernel/dot4.h"
+
+typedef enum nib_block_kind {
+    NIB_BLOCK_Q4_0, NIB_BLOCK_Q4_1, NIB_BLOCK_Q5_0, NIB_BLOCK_Q5_1, NIB_BLOCK_Q8_0,
+    NIB_BLOCK_Q2_K, NIB_BLOCK_Q3_K, NIB_BLOCK_Q4_K, NIB_BLOCK_Q5_K, NIB_BLOCK_Q6_K,
+    NIB_BLOCK_IQ4_NL, NIB_BLOCK_IQ4_XS, NIB_BLOCK_MXFP4, NIB_BLOCK_KINDS
+} nib_block_kind;
+
+enum { NIB_BLOCK_PART = 32, NIB_BLOCK_HALF = 16 };
+
+typedef struct nib_block_layout {
+    const char *name; /* as GGUF has it: "Q4_K" */
+    uint16_t values, bytes;
+    bool has_offset;
+} nib_block_layout;
+extern const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS];
+
+typedef struct nib_block_part {
+    int8_t codes[NIB_BLOCK_PART];
+    float scale[2], offset[2]; /* of the values up to 16, and of the others */
+} nib_block_part;
+
+/* Part `part` of a block, of any kind: what the other formats' vector variants use too. */
+void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out);
+
+/* dst[count * values] of `count` blocks, at any address.  Every variant gives the same bits. */
+typedef void nib_blocks_decode_fn(nib_block_kind kind, size_t count, const uint8_t *blocks,
+                                  float *dst);
+
+/* y[m * ldy] = row of `count` blocks . row m < M of x, M at most NIB_DOT_ROWS.  x [M, count *
+ * values].  Sums in float, in an order of the variant's own, which is the same for every M. */
+typedef void nib_blocks_dot_fn(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
+                               const float *x, float *y, size_t ldy);
+
+#endif

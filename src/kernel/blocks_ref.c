@@ -1,0 +1,241 @@
+/* blocks_ref.c - ggml's block formats, a part of 32 values at a time. */
+#include "base/dtype.h"
+#include "kernel/kernels.h"
+
+const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS] = {
+    [NIB_BLOCK_Q4_0] = { "Q4_0", 32, 18, false },    [NIB_BLOCK_Q4_1] = { "Q4_1", 32, 20, true },
+    [NIB_BLOCK_Q5_0] = { "Q5_0", 32, 22, false },    [NIB_BLOCK_Q5_1] = { "Q5_1", 32, 24, true },
+    [NIB_BLOCK_Q8_0] = { "Q8_0", 32, 34, false },    [NIB_BLOCK_Q2_K] = { "Q2_K", 256, 84, true },
+    [NIB_BLOCK_Q3_K] = { "Q3_K", 256, 110, false },  [NIB_BLOCK_Q4_K] = { "Q4_K", 256, 144, true },
+    [NIB_BLOCK_Q5_K] = { "Q5_K", 256, 176, true },   [NIB_BLOCK_Q6_K] = { "Q6_K", 256, 210, false },
+    [NIB_BLOCK_IQ4_NL] = { "IQ4_NL", 32, 18, false },
+    [NIB_BLOCK_IQ4_XS] = { "IQ4_XS", 256, 136, false },
+    [NIB_BLOCK_MXFP4] = { "MXFP4", 32, 17, false },
+};
+
+/* Not evenly spaced: IQ4's values, and twice those of E2M1. */
+static const int8_t iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
+                                       1, 13, 25, 38, 53, 69, 89, 113 };
+static const int8_t e2m1_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+
+static float half_at(const uint8_t *p) { return nib_f16_to_f32(nib_load_le16(p)); }
+
+static void set_scale(nib_block_part *p, float scale, float offset)
+{
+    p->scale[0] = p->scale[1] = scale;
+    p->offset[0] = p->offset[1] = offset;
+}
+
+/* Low nibbles of 16 bytes are the first half, high ones the second. */
+static void nibbles(const uint8_t *qs, nib_block_part *p)
+{
+    for (size_t i = 0; i < NIB_BLOCK_HALF; i++) {
+        p->codes[i] = (int8_t)(qs[i] & 15);
+        p->codes[i + NIB_BLOCK_HALF] = (int8_t)(qs[i] >> 4);
+    }
+}
+
+static void look_up(nib_block_part *p, const int8_t table[16])
+{
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++) p->codes[i] = table[p->codes[i] & 15];
+}
+
+static void add_bit(nib_block_part *p, uint32_t bits, int less)
+{
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+        p->codes[i] = (int8_t)(p->codes[i] + (int)((bits >> i & 1) << 4) - less);
+}
+
+static void q4_0(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    nibbles(b + 2, p);
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++) p->codes[i] = (int8_t)(p->codes[i] - 8);
+    set_scale(p, half_at(b), 0);
+}
+
+static void q4_1(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    nibbles(b + 4, p);
+    set_scale(p, half_at(b), -half_at(b + 2));
+}
+
+static void q5_0(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    nibbles(b + 6, p);
+    add_bit(p, nib_load_le32(b + 2), 16);
+    set_scale(p, half_at(b), 0);
+}
+
+static void q5_1(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    nibbles(b + 8, p);
+    add_bit(p, nib_load_le32(b + 4), 0);
+    set_scale(p, half_at(b), -half_at(b + 2));
+}
+
+static void q8_0(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    memcpy(p->codes, b + 2, NIB_BLOCK_PART);
+    set_scale(p, half_at(b), 0);
+}
+
+/* scales[16], qs[64], d, dmin: part 4 t + u is bits 2 u of qs[32 t ..]. */
+static void q2_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    const uint8_t *qs = b + 16 + part / 4 * 32;
+    float d = half_at(b + 80), least = half_at(b + 82);
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+        p->codes[i] = (int8_t)(qs[i] >> part % 4 * 2 & 3);
+    for (size_t h = 0; h < 2; h++) {
+        uint8_t s = b[2 * part + h];
+        p->scale[h] = d * (float)(s & 15);
+        p->offset[h] = least * (float)(s >> 4);
+    }
+}
+
+/* hmask[32], qs[64], scales[12], d: two bits as in Q2_K, the third from hmask, 0 meaning -4. */
+static void q3_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    const uint8_t *qs = b + 32 + part / 4 * 32, *s = b + 96;
+    float d = half_at(b + 108);
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+        p->codes[i] = (int8_t)((qs[i] >> part % 4 * 2 & 3) - (b[i] >> part & 1 ? 0 : 4));
+    for (size_t h = 0; h < 2; h++) {
+        size_t k = 2 * part + h;
+        int low = k < 8 ? s[k] & 15 : s[k - 8] >> 4;
+        int high = s[8 + k % 4] >> k / 4 * 2 & 3;
+        p->scale[h] = d * (float)((low | high << 4) - 32);
+        p->offset[h] = 0;
+    }
+}
+
+/* Scale and offset of part j, 6 bits each, of Q4_K and Q5_K. */
+static void scale_and_offset(const uint8_t *b, size_t j, nib_block_part *p)
+{
+    const uint8_t *s = b + 4;
+    int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
+    int offset = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4;
+
+    set_scale(p, half_at(b) * (float)scale, half_at(b + 2) * (float)offset);
+}
+
+/* d, dmin, scales[12], qs[128]: parts 2 t and 2 t + 1 are the nibbles of qs[32 t ..]. */
+static void q4_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    const uint8_t *qs = b + 16 + part / 2 * 32;
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+        p->codes[i] = (int8_t)(qs[i] >> part % 2 * 4 & 15);
+    scale_and_offset(b, part, p);
+}
+
+/* The same with qh[32] before qs. */
+static void q5_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    const uint8_t *qs = b + 48 + part / 2 * 32, *qh = b + 16;
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+        p->codes[i] = (int8_t)((qs[i] >> part % 2 * 4 & 15) | (qh[i] >> part & 1) << 4);
+    scale_and_offset(b, part, p);
+}
+
+/* ql[128], qh[64], scales[16], d. */
+static void q6_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    const uint8_t *ql = b + part / 4 * 64 + part % 2 * 32, *qh = b + 128 + part / 4 * 32;
+    const int8_t *scales = (const int8_t *)b + 192;
+    float d = half_at(b + 208);
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++) {
+        int low = ql[i] >> part % 4 / 2 * 4 & 15, high = qh[i] >> part % 4 * 2 & 3;
+        p->codes[i] = (int8_t)((low | high << 4) - 32);
+    }
+    for (size_t h = 0; h < 2; h++) {
+        p->scale[h] = d * (float)scales[2 * part + h];
+        p->offset[h] = 0;
+    }
+}
+
+static void iq4_nl(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    (void)part;
+    nibbles(b + 2, p);
+    look_up(p, iq4_values);
+    set_scale(p, half_at(b), 0);
+}
+
+/* d, scales_h (u16), scales_l[4], qs[128]. */
+static void iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    int low = b[4 + part / 2] >> part % 2 * 4 & 15, high = nib_load_le16(b + 2) >> part * 2 & 3;
+
+    nibbles(b + 8 + part * 16, p);
+    look_up(p, iq4_values);
+    set_scale(p, half_at(b) * (float)((low | high << 4) - 32), 0);
+}
+
+/* The scale is half a power of two, for the table has doubled values. */
+static void mxfp4(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    uint32_t bits = b[0] < 2 ? (uint32_t)0x200000 << b[0] : (uint32_t)(b[0] - 1) << 23;
+    float scale;
+
+    (void)part;
+    nibbles(b + 1, p);
+    look_up(p, e2m1_values);
+    memcpy(&scale, &bits, sizeof scale);
+    set_scale(p, scale, 0);
+}
+
+void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out)
+{
+    static void (*const unpack[NIB_BLOCK_KINDS])(const uint8_t *, size_t, nib_block_part *) = {
+        [NIB_BLOCK_Q4_0] = q4_0, [NIB_BLOCK_Q4_1] = q4_1, [NIB_BLOCK_Q5_0] = q5_0,
+        [NIB_BLOCK_Q5_1] = q5_1, [NIB_BLOCK_Q8_0] = q8_0, [NIB_BLOCK_Q2_K] = q2_k,
+        [NIB_BLOCK_Q3_K] = q3_k, [NIB_BLOCK_Q4_K] = q4_k, [NIB_BLOCK_Q5_K] = q5_k,
+        [NIB_BLOCK_Q6_K] = q6_k, [NIB_BLOCK_IQ4_NL] = iq4_nl, [NIB_BLOCK_IQ4_XS] = iq4_xs,
+        [NIB_BLOCK_MXFP4] = mxfp4,
+    };
+
+    unpack[kind](block, part, out);
+}
+
+void nib_blocks_decode_ref(nib_block_kind kind, size_t count, const uint8_t *blocks, float *dst)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    nib_block_part p;
+
+    for (size_t b = 0; b < count; b++)
+        for (size_t part = 0; part < l->values / NIB_BLOCK_PART; part++, dst += NIB_BLOCK_PART) {
+            nib_block_unpack(kind, blocks + b * l->bytes, part, &p);
+            for (size_t i = 0; i < NIB_BLOCK_PART; i++)
+                dst[i] = (float)p.codes[i] * p.scale[i / NIB_BLOCK_HALF] -
+                         p.offset[i / NIB_BLOCK_HALF];
+        }
+}
+
+void nib_blocks_dot_ref(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
+                        const float *x, float *y, size_t ldy)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t in = count * l->values;
+    float values[256];
+
+    for (size_t m = 0; m < M; m++) y[m * ldy] = 0;
+    for (size_t b = 0; b < count; b++) {
+        nib_blocks_decode_ref(kind, 1, blocks + b * l->bytes, values);
+        for (size_t m = 0; m < M; m++) {
+            const float *row = x + m * in + b * l->values;
+            float sum = 0;
+            for (size_t i = 0; i < l->values; i++) sum += values[i] * row[i];
+            y[m * ldy] += sum;
+        }
+    }
+}

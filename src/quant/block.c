@@ -1,0 +1,173 @@
+/* block.c - see block.h; the formats themselves are kernel/blocks.h's. */
+#include "quant/block.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "quant/stored.h"
+
+static const nib_block *of(const nib_weight *w) { return (const nib_block *)w; }
+
+static const uint8_t *row_at(const nib_block *b, size_t row)
+{
+    return b->data + (b->rows ? b->rows[row] : row) * b->row_bytes;
+}
+
+/* Columns [k0, k1) of a row: whole blocks straight to dst, of the others what is asked for. */
+static void decode_row(const nib_block *b, size_t row, size_t k0, size_t k1, float *dst)
+{
+    const nib_block_layout *l = &nib_block_layouts[b->kind];
+    const uint8_t *blocks = row_at(b, row);
+    float values[256];
+
+    while (k0 < k1) {
+        size_t at = k0 / l->values, skip = k0 % l->values, whole = (k1 - k0) / l->values, n;
+        if (!skip && whole) {
+            n = whole * l->values;
+            b->decode(b->kind, whole, blocks + at * l->bytes, dst);
+        } else {
+            n = nib_min(l->values - skip, k1 - k0);
+            b->decode(b->kind, 1, blocks + at * l->bytes, values);
+            memcpy(dst, values + skip, n * sizeof *dst);
+        }
+        dst += n;
+        k0 += n;
+    }
+}
+
+static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
+                        size_t ld)
+{
+    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
+    for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
+}
+
+static void destroy(nib_ctx *ctx, nib_weight *w)
+{
+    nib_free(ctx, ((nib_block *)w)->owned);
+    nib_free(ctx, w);
+}
+
+/* --- few rows: the values are used as they decode, so not where they are rounded first --- */
+
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision)
+{
+    (void)w, (void)k, (void)precision;
+    return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
+{
+    (void)k, (void)kind;
+    memcpy(ready, x, w->in * sizeof(float));
+}
+
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
+{
+    const nib_block *b = of(w);
+    size_t count = w->in / nib_block_layouts[b->kind].values;
+
+    (void)kind;
+    for (size_t r = r0; r < r1; r++)
+        k->blocks_dot(b->kind, M, count, row_at(b, r), ready, y + r - r0, ldy);
+}
+
+/* --- the form --- */
+
+enum { KIND }; /* of nib_form.settings */
+
+static nib_form form(const nib_weight *w)
+{
+    return (nib_form){ .scheme = &nib_block_scheme, .dtype = w->dtype,
+                       .settings = { [KIND] = of(w)->kind } };
+}
+
+static void describe(const nib_form *f, char text[NIB_FORM_ROOM])
+{
+    snprintf(text, NIB_FORM_ROOM, "%s", nib_block_layouts[f->settings[KIND]].name);
+}
+
+static bool kind_named(const char *name, nib_block_kind *kind)
+{
+    for (unsigned i = 0; i < NIB_BLOCK_KINDS; i++)
+        if (strcmp(nib_block_layouts[i].name, name) == 0) {
+            *kind = (nib_block_kind)i;
+            return true;
+        }
+    return false;
+}
+
+static bool parse(const char *text, nib_form *f)
+{
+    nib_block_kind kind;
+
+    if (!kind_named(text, &kind)) return false;
+    *f = (nib_form){ .scheme = &nib_block_scheme, .dtype = f->dtype,
+                     .settings = { [KIND] = kind } };
+    return true;
+}
+
+/* Rows end with a block: one that `in` does not fill counts whole. */
+static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
+{
+    const nib_block_layout *l = &nib_block_layouts[f->settings[KIND]];
+
+    return nib_mul_u64(nib_ceil_div(in, l->values), l->bytes, bytes) &&
+           nib_mul_u64(*bytes, out, bytes) && *bytes <= SIZE_MAX / 2;
+}
+
+const nib_scheme nib_block_scheme = {
+    .name = "block", .decode_tile = decode_tile, .destroy = destroy, .form = form,
+    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .parse = parse, .bytes = bytes_of,
+};
+
+bool nib_stored_is_known(const char *type)
+{
+    nib_block_kind kind;
+
+    return kind_named(type, &kind);
+}
+
+void nib_stored_known(char *out, size_t room)
+{
+    size_t used = 0;
+
+    *out = 0;
+    for (unsigned i = 0; i < NIB_BLOCK_KINDS && used < room; i++)
+        used += (size_t)snprintf(out + used, room - used, "%s%s", i ? ", " : "",
+                                 nib_block_layouts[i].name);
+}
+
+nib_status nib_weight_blocks(nib_ctx *ctx, const char *type, size_t out, size_t in,
+                             const void *data, const uint32_t *rows, nib_weight **w,
+                             nib_error *err)
+{
+    nib_block *made;
+    nib_block_kind kind;
+    nib_form f = { .dtype = NIB_F32 };
+    uint64_t bytes;
+    char known[200];
+
+    if (!kind_named(type, &kind)) {
+        nib_stored_known(known, sizeof known);
+        return nib_fail(err, NIB_E_UNSUPPORTED, "blocks of %s; known are %s", type, known);
+    }
+    parse(type, &f);
+    if (in % nib_block_layouts[kind].values || !bytes_of(&f, out, in, &bytes))
+        return nib_fail(err, NIB_E_FORMAT, "a %s weight of %zu x %zu values: rows are no whole "
+                        "blocks, or too large", type, out, in);
+    made = nib_new(ctx, sizeof *made);
+    if (!made) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
+    *made = (nib_block){ .base = { .scheme = &nib_block_scheme, .out = out, .in = in,
+                                   .bytes = (size_t)bytes, .dtype = NIB_F32 },
+                         .kind = kind, .data = data, .rows = rows,
+                         .row_bytes = in / nib_block_layouts[kind].values *
+                                      nib_block_layouts[kind].bytes,
+                         .decode = nib_kernels_for(nib_ctx_cpu(ctx)).blocks_decode };
+    *w = &made->base;
+    return NIB_OK;
+}

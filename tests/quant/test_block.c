@@ -1,0 +1,206 @@
+/* test_block.c - ggml's block formats: every variant decodes to the bits of the gguf package
+ * (tests/golden/make/blocks_golden.py), any rectangle of a matrix is a piece of the whole, rows may
+ * lie in another order, and the dots are those of the decoded rows. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/safetensors.h"
+#include "quant/stored.h"
+#include "variants.h"
+
+static const nib_block_kind kinds[] = {
+    NIB_BLOCK_Q4_0, NIB_BLOCK_Q4_1, NIB_BLOCK_Q5_0, NIB_BLOCK_Q5_1, NIB_BLOCK_Q8_0,
+    NIB_BLOCK_Q2_K, NIB_BLOCK_Q3_K, NIB_BLOCK_Q4_K, NIB_BLOCK_Q5_K, NIB_BLOCK_Q6_K,
+    NIB_BLOCK_IQ4_NL, NIB_BLOCK_IQ4_XS, NIB_BLOCK_MXFP4,
+};
+
+static void check_golden(const nib_kernels *k, const char *variant)
+{
+    nib_tensors *t = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/quant/blocks.safetensors"), &t,
+                                &err), err);
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
+        const nib_block_layout *l = &nib_block_layouts[kinds[i]];
+        char name[40];
+        const nib_tensor *blocks, *values;
+        uint8_t *at;
+        float *got;
+        snprintf(name, sizeof name, "%s.blocks", l->name);
+        blocks = nib_tensors_find(t, name);
+        snprintf(name, sizeof name, "%s.values", l->name);
+        values = nib_tensors_find(t, name);
+        REQUIRE(blocks && values && blocks->bytes / l->bytes == values->elements / l->values, "%s",
+                l->name);
+        at = test_guarded((size_t)blocks->bytes);
+        got = test_guarded((size_t)values->bytes);
+        memcpy(at, blocks->data, (size_t)blocks->bytes);
+        k->blocks_decode(kinds[i], (size_t)blocks->bytes / l->bytes, at, got);
+        CHECK(memcmp(got, values->data, (size_t)values->bytes) == 0, "%s: %s differs", variant,
+              l->name);
+    }
+    nib_tensors_close(t);
+}
+
+/* Blocks with scales of a size that sums can be compared with. */
+static uint8_t *random_blocks(nib_block_kind kind, size_t count)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    uint8_t *data = test_guarded(count * l->bytes);
+    static const uint16_t half_scales[] = { 0x2e66, 0xae66, 0x2a66, 0x0001 }; /* .1, -.1, .05 */
+
+    for (size_t i = 0; i < count * l->bytes; i++) data[i] = (uint8_t)test_rand();
+    for (size_t b = 0; b < count; b++) {
+        uint8_t *block = data + b * l->bytes;
+        size_t at = kind == NIB_BLOCK_Q2_K ? 80 : kind == NIB_BLOCK_Q3_K ? 108
+                                              : kind == NIB_BLOCK_Q6_K ? 208 : 0;
+        if (kind == NIB_BLOCK_MXFP4) {
+            block[0] = (uint8_t)(120 + test_rand() % 8);
+            continue;
+        }
+        memcpy(block + at, &half_scales[test_rand() % 4], 2);
+        if (l->has_offset) memcpy(block + at + 2, &half_scales[test_rand() % 4], 2);
+    }
+    return data;
+}
+
+static void check_dot(const nib_kernels *k, const char *variant, nib_block_kind kind, size_t M,
+                      size_t count)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t in = count * l->values;
+    uint8_t *row = random_blocks(kind, count);
+    float *x = test_guarded(M * in * sizeof *x), *values = test_guarded(in * sizeof *values);
+    float *y = test_guarded(((M - 1) * 3 + 1) * sizeof *y), one;
+
+    for (size_t i = 0; i < M * in; i++) x[i] = test_rand_float();
+    nib_blocks_decode_ref(kind, count, row, values);
+    k->blocks_dot(kind, M, count, row, x, y, 3);
+    for (size_t m = 0; m < M; m++) {
+        double sum = 0, size = 0;
+        for (size_t i = 0; i < in; i++) {
+            sum += (double)values[i] * (double)x[m * in + i];
+            size += fabs((double)values[i] * (double)x[m * in + i]);
+        }
+        CHECK(fabs((double)y[m * 3] - sum) <= 1e-6 * size + 1e-12, "%s: %s: %g, expected %g",
+              variant, l->name, (double)y[m * 3], sum);
+        k->blocks_dot(kind, 1, count, row, x + m * in, &one, 1);
+        CHECK(memcmp(&one, &y[m * 3], sizeof one) == 0,
+              "%s: %s: a row of %zu has other bits than alone", variant, l->name, M);
+    }
+}
+
+static void check_dots(const nib_kernels *k, const char *variant)
+{
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++)
+        for (size_t M = 1; M <= 4; M++) check_dot(k, variant, kinds[i], M, 3);
+}
+
+static void each_variant(void (*check)(const nib_kernels *, const char *))
+{
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    check(&k, "ref");
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check(&k, name);
+}
+
+static void test_golden(void) { each_variant(check_golden); }
+static void test_dots(void) { each_variant(check_dots); }
+
+/* Rows in another order: what a tile decodes to is a piece of the whole, whose rows are moved. */
+static void check_weight(nib_block_kind kind)
+{
+    enum { ROWS = 5 };
+    static const uint32_t order[ROWS] = { 4, 0, 3, 1, 2 };
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t in = 3 * (size_t)l->values;
+    uint8_t *data = random_blocks(kind, ROWS * 3);
+    float *all = test_guarded(ROWS * in * sizeof *all), *tile;
+    nib_weight *w = NULL;
+    nib_error err;
+
+    nib_blocks_decode_ref(kind, ROWS * 3, data, all);
+    REQUIRE_OK(nib_weight_blocks(test_ctx(), l->name, ROWS, in, data, order, &w, &err), err);
+    CHECK(w->bytes == ROWS * 3 * (size_t)l->bytes && !w->owned_bytes);
+    for (int n = 0; n < 30; n++) {
+        size_t r0 = test_rand() % ROWS, r1 = r0 + test_rand() % (ROWS - r0) + 1;
+        size_t k0 = test_rand() % in, k1 = k0 + test_rand() % (in - k0) + 1;
+        tile = test_guarded((r1 - r0) * (k1 - k0) * sizeof *tile);
+        w->scheme->decode_tile(w, r0, r1, k0, k1, tile, k1 - k0);
+        for (size_t r = r0; r < r1; r++)
+            CHECK(memcmp(tile + (r - r0) * (k1 - k0), all + order[r] * in + k0,
+                         (k1 - k0) * sizeof *tile) == 0,
+                  "%s: rows %zu to %zu, columns %zu to %zu", l->name, r0, r1, k0, k1);
+    }
+    nib_weight_destroy(test_ctx(), w);
+}
+
+static void test_weights(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_weight(kinds[i]);
+}
+
+static void test_forms(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
+        const nib_block_layout *l = &nib_block_layouts[kinds[i]];
+        char text[NIB_FORM_ROOM];
+        nib_form f = { .dtype = NIB_F32 };
+        uint64_t bytes = 0;
+        REQUIRE(nib_form_parse(l->name, &f), "%s", l->name);
+        nib_form_text(&f, text);
+        CHECK(strcmp(text, l->name) == 0, "%s became %s", l->name, text);
+        CHECK(f.scheme->bytes(&f, 7, 512, &bytes) && bytes == 7u * 512 / l->values * l->bytes);
+        CHECK(!f.scheme->bytes(&f, SIZE_MAX / 2, 512, &bytes));
+    }
+}
+
+static void test_refusals(void)
+{
+    nib_weight *w = NULL;
+    nib_error err;
+
+    CHECK(nib_weight_blocks(test_ctx(), "IQ2_XS", 4, 256, "", NULL, &w, &err) ==
+              NIB_E_UNSUPPORTED && strstr(err.message, "IQ2_XS") && strstr(err.message, "IQ4_XS"),
+          "%s", err.message);
+    CHECK(nib_weight_blocks(test_ctx(), "Q4_K", 4, 128, "", NULL, &w, &err) == NIB_E_FORMAT);
+}
+
+/* Dense rows in another order, dots included. */
+static void test_reordered(void)
+{
+    static const uint32_t order[3] = { 2, 0, 1 };
+    float values[3][4], x[4], got[12], y[3];
+    nib_kernels k = nib_kernels_for(0);
+    nib_weight *dense = NULL, *w = NULL;
+    nib_error err;
+
+    for (size_t i = 0; i < 12; i++) values[i / 4][i % 4] = (float)i;
+    for (size_t i = 0; i < 4; i++) x[i] = (float)(i + 1);
+    REQUIRE_OK(nib_weight_dense(test_ctx(), 3, 4, NIB_F32, values, NULL, &dense, &err), err);
+    REQUIRE_OK(nib_weight_reordered(test_ctx(), dense, order, &w, &err), err);
+    nib_weight_decode(w, 0, 3, got);
+    w->scheme->dot(w, &k, w->scheme->dot_kind(w, &k, NIB_F32, NIB_PRECISION_HIGHEST), 1, x, 0, 3, y,
+                   3);
+    for (size_t r = 0; r < 3; r++) {
+        float sum = 0;
+        for (size_t i = 0; i < 4; i++) {
+            CHECK(got[4 * r + i] == values[order[r]][i]);
+            sum += values[order[r]][i] * x[i];
+        }
+        CHECK(y[r] == sum);
+    }
+    nib_weight_destroy(test_ctx(), w);
+}
+
+int main(void)
+{
+    static const test_case cases[] = {
+        { "golden", test_golden }, { "dots", test_dots }, { "weights", test_weights },
+        { "forms", test_forms }, { "refusals", test_refusals }, { "reordered", test_reordered },
+    };
+    return test_main("quant/test_block", cases, NIB_COUNT(cases));
+}
