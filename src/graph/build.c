@@ -532,6 +532,12 @@ nib_value nib_to_logit_rows(nib_build *b, nib_value x)
                     NIB_LOGIT_ROWS, info_of(b, x)->width, 0);
 }
 
+nib_value nib_to_one_row(nib_build *b, nib_value x, nib_rows_read which)
+{
+    b->graph->rows_read = which;
+    return nib_to_logit_rows(b, x);
+}
+
 static nib_axis add_axis(nib_build *b, nib_axis_info info)
 {
     nib_graph *g = b->graph;
@@ -620,8 +626,8 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
     if (b->status) return;
     b->graph->head = l;
     b->graph->hidden = hidden.id;
-    add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .inputs = { hidden.id },
-                            .input_count = 1 },
+    add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .loss = spec.loss,
+                            .inputs = { hidden.id }, .input_count = 1 },
              info_of(b, hidden)->axis, 1, 0);
 }
 

@@ -105,6 +105,8 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
  * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);
+/* The same where a batch picks one row of each sequence (graph.h, nib_rows_read). */
+nib_value nib_to_one_row(nib_build *b, nib_value x, nib_rows_read which);
 /* One row a sequence, of the axis of sequences, which is made when it is first asked for. */
 nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling);
 /* Another axis whose rows the batch brings (source tokens), and another input of an axis's rows
@@ -121,6 +123,7 @@ typedef struct nib_head_spec {
     size_t rows;         /* words of the vocabulary, or classes */
     bool bias;
     const char *tied_to; /* the embedding whose table it is, or NULL */
+    nib_loss_kind loss;
 } nib_head_spec;
 
 /* On the hidden states as they are. */

@@ -85,6 +85,7 @@ void nib_graph_mark(nib_graph *g)
 bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
 {
     (void)g;
+    if (n->op->objective) return true;
     if (i == 0 && (n->linear || n->experts))
         return n->trains; /* dA and dW need x; dx needs only the weight */
     return n->op->keeps_inputs >> i & 1;

@@ -74,6 +74,21 @@ typedef struct nib_value_info {
                             read there; like needs_grad found by nib_graph_mark() */
 } nib_value_info;
 
+/* Which rows of a sequence NIB_LOGIT_ROWS holds. */
+typedef enum nib_rows_read {
+    NIB_READ_LISTED, /* those that the batch wants answers for: words, tags */
+    NIB_READ_FIRST,  /* one a sequence, the first (BERT's classifiers) */
+    NIB_READ_LAST    /* one a sequence, the last that is no padding (a decoder's score) */
+} nib_rows_read;
+
+/* What a head is trained for, z being its values and N the rows (weighted by the batch's weights):
+ * sums over rows, divided by nib_run's loss_weight once a step (op_loss.c). */
+typedef enum nib_loss_kind {
+    NIB_LOSS_CROSS_ENTROPY, /* one of the head's rows is right: words, classes, tags */
+    NIB_LOSS_BINARY,        /* each of the head's rows is right or not: several labels */
+    NIB_LOSS_SQUARED        /* numbers: regression */
+} nib_loss_kind;
+
 /* What one row a sequence is made of. */
 typedef enum nib_pooling { NIB_POOL_FIRST, NIB_POOL_LAST, NIB_POOL_MEAN } nib_pooling;
 
@@ -99,6 +114,8 @@ typedef struct nib_op {
     bool row_wise;           /* a row of the output depends on that row of the inputs alone */
     bool passes_gradient;    /* dx = dy for every input: gradients may share one buffer */
     bool constant;           /* no gradient goes through it: a choice */
+    bool objective;          /* gradients begin here: backward has no d_out, reads the inputs, and
+                                does forward's work too, which a training plan leaves out */
     /* Bytes of scratch for a batch of at most `rows` on the node's axis (0 when NULL). */
     size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
@@ -173,6 +190,7 @@ struct nib_node {
     float eps, scale;
     nib_activation activation;
     nib_pooling pooling;
+    nib_loss_kind loss;      /* of an objective, whose head is `linear` */
     nib_input row_input;     /* embedding: which input of the batch names its rows, */
     uint32_t row_offset;     /* added to what it names */
     const nib_rope *rope;
@@ -197,6 +215,7 @@ struct nib_graph {
     int segments;            /* front 0, layers 1 .. L, back L + 1 */
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;
+    nib_rows_read rows_read; /* which rows a batch has to pick */
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */
@@ -239,6 +258,9 @@ typedef struct nib_batch {
     const uint32_t *inputs[NIB_MAX_ROW_INPUTS]; /* [rows of the input's axis]: the ids, the
                                                    positions (from 0 in each sequence), ... */
     const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
+    const float *wanted;         /* [rows of the head's axis, rows of the head] instead, for losses
+                                    that are no cross-entropy: 0 and 1, or numbers */
+    const float *weights;        /* [rows of the head's axis] of the rows in the loss; NULL: 1 */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
     const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses
                                     of such: their products are dots (linear.h); NULL: none are */

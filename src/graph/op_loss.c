@@ -1,19 +1,31 @@
-/* op_loss.c - the sum of cross-entropies of the rows that have a target, a chunk of rows at a time.
- * They are the rows of the axis that the final hidden states live on.
+/* op_loss.c - objectives: the sum of the losses of the rows that have an answer, a chunk of rows at
+ * a time.  They are the rows of the axis that the final hidden states live on; w_r is the weight of
+ * a row (1 without weights), and a node has its own head and its own kind of loss.
  *
- *     loss = sum_r (logsumexp_v z_rv - z_r,target)      dz_rv = softmax(z_r)_v - [v = target]
+ * Cross-entropy (words, classes, tags):
+ *
+ *     loss = sum_r w_r (logsumexp_v z_rv - z_r,target)
+ *     dz_rv = w_r (softmax(z_r)_v - [v = target])                     divisor sum_r w_r
+ *
+ * so weights of classes, as torch has them, are weights of rows.
  *
  * with z = cap * tanh(scale * h / cap) of the head's h where the graph has a cap; then
  * dh = dz scale (1 - (z / cap)^2).
  *
  * With a label smoothing e of the run a target is 1 - e of its word and e / V of each:
  *
- *     loss = sum_r (logsumexp_v z_rv - (1 - e) z_r,target - e mean_v z_rv)
- *     dz_rv = softmax(z_r)_v - (1 - e) [v = target] - e / V
+ *     loss = sum_r w_r (logsumexp_v z_rv - (1 - e) z_r,target - e mean_v z_rv)
+ *     dz_rv = w_r (softmax(z_r)_v - (1 - e) [v = target] - e / V)
+ *
+ * Several labels y in [0, 1], and numbers y, one for each of the head's V rows:
+ *
+ *     loss = sum_r w_r sum_v (softplus(z_rv) - z_rv y_rv)   dz_rv = w_r (sigmoid(z_rv) - y_rv)
+ *     loss = sum_r w_r sum_v (z_rv - y_rv)^2                dz_rv = 2 w_r (z_rv - y_rv)
+ *                                                                     divisor V sum_r w_r
  *
  * The head's logits exist for one chunk only; the gradient is made in their place and goes
- * straight back through the head.  The sum is not divided: that happens once a step, by
- * all of its supervised tokens. */
+ * straight back through the head.  The sum is not divided: that happens once a step, by the
+ * divisors of all its batches. */
 #include <math.h>
 
 #include "graph/linear.h"
@@ -22,8 +34,10 @@
 
 typedef struct loss_work {
     nib_run *run;
+    const nib_linear *head;
+    nib_loss_kind kind;
     nib_axis axis;
-    size_t r0, rows, vocabulary;
+    size_t r0, rows, chunk, vocabulary;
     size_t ld; /* from row to row: rows that begin on pages would fall into the same sets of the
                   caches */
     float *logits;     /* [chunk, ld] */
@@ -53,21 +67,23 @@ static size_t rounded_bytes(const nib_graph *g, const nib_linear *head, size_t c
 /* Never a multiple of 4096 bytes, in either type: such rows are not ready (quant/operand.h). */
 static size_t logit_ld(size_t v) { return v * sizeof(float) % 4096 ? v : v + 32; }
 
-static loss_work work_of(nib_run *run)
+static loss_work work_of(nib_run *run, const nib_node *n)
 {
     const nib_graph *g = run->graph;
-    size_t chunk = run->plan->logit_chunk, v = g->head->weight->out, ld = logit_ld(v);
+    nib_axis axis = g->values[n->inputs[0]].axis;
+    size_t v = n->linear->weight->out, ld = logit_ld(v);
+    size_t chunk = nib_logit_chunk(v, run->plan->rows[axis]);
     char *p = (char *)run->scratch.base;
-    loss_work w = { .run = run, .axis = g->values[g->hidden].axis, .vocabulary = v, .ld = ld,
-                    .logits = (float *)p };
+    loss_work w = { .run = run, .head = n->linear, .kind = n->loss, .axis = axis, .chunk = chunk,
+                    .vocabulary = v, .ld = ld, .logits = (float *)p };
 
     p += nib_round_up(chunk * ld * sizeof(float), 64);
-    w.rounded = gives_bf16(g, g->head) ? (uint16_t *)p : NULL;
-    p += rounded_bytes(g, g->head, chunk, ld);
+    w.rounded = gives_bf16(g, n->linear) ? (uint16_t *)p : NULL;
+    p += rounded_bytes(g, n->linear, chunk, ld);
     w.losses = (double *)p;
     p += nib_round_up(chunk * sizeof(double), 64);
     w.inner = (float *)p;
-    w.rest = p + inner_bytes(g->head, chunk);
+    w.rest = p + inner_bytes(n->linear, chunk);
     return w;
 }
 
@@ -100,8 +116,9 @@ static double mean(size_t n, const float *z)
     return sum / (double)n;
 }
 
-/* z becomes slope * (exp(z - lse) - even), the slope being that of nib_softmax_scaled_fn. */
-static void smooth_gradient(const loss_work *w, float *z, float lse, float even)
+/* z becomes slope * (exp(z - lse) - even), the slope being that of nib_softmax_scaled_fn with
+ * `scale`. */
+static void smooth_gradient(const loss_work *w, float *z, float lse, float scale, float even)
 {
     const nib_graph *g = w->run->graph;
     float before[512];
@@ -109,47 +126,82 @@ static void smooth_gradient(const loss_work *w, float *z, float lse, float even)
     for (size_t v = 0; v < w->vocabulary; v += NIB_COUNT(before)) {
         size_t n = nib_min(NIB_COUNT(before), w->vocabulary - v);
         memcpy(before, z + v, n * sizeof *before);
-        w->run->k->softmax_scaled(n, z + v, lse, g->logit_scale, g->logit_cap);
+        w->run->k->softmax_scaled(n, z + v, lse, scale, g->logit_cap);
         for (size_t i = 0; i < n; i++) {
             float t = g->logit_cap > 0 ? before[i] / g->logit_cap : 0;
-            z[v + i] -= g->logit_scale * (1 - t * t) * even;
+            z[v + i] -= scale * (1 - t * t) * even;
         }
     }
 }
 
-static void row_tile(void *arg, size_t tile, unsigned worker)
+/* Of row `r`: its loss; z becomes the gradient. */
+static double cross_entropy(const loss_work *w, size_t r, float weight, float *z)
 {
-    const loss_work *w = arg;
     const nib_graph *g = w->run->graph;
     double smoothing = w->run->label_smoothing, picked;
-    float *z = w->logits + tile * w->ld, max, sum, lse, t;
-    uint32_t target = w->run->batch->targets[w->r0 + tile];
+    float scale = g->logit_scale * weight, max, sum, lse, t;
+    uint32_t target = w->run->batch->targets[r];
 
-    (void)worker;
     assert(target < w->vocabulary);
     nib_finish_logits(w->run, w->vocabulary, z);
     w->run->k->logsumexp(w->vocabulary, z, &max, &sum);
     lse = max + logf(sum);
     picked = (double)z[target];
     if (smoothing > 0) picked += smoothing * (mean(w->vocabulary, z) - picked);
-    w->losses[tile] = (double)lse - picked;
-    if (!w->gradient) return;
+    if (!w->gradient) return (double)weight * ((double)lse - picked);
     t = g->logit_cap > 0 ? z[target] / g->logit_cap : 0;
     if (smoothing > 0)
-        smooth_gradient(w, z, lse, (float)(smoothing / (double)w->vocabulary));
-    else w->run->k->softmax_scaled(w->vocabulary, z, lse, g->logit_scale, g->logit_cap);
-    z[target] -= g->logit_scale * (1 - t * t) * (float)(1 - smoothing);
+        smooth_gradient(w, z, lse, scale, (float)(smoothing / (double)w->vocabulary));
+    else w->run->k->softmax_scaled(w->vocabulary, z, lse, scale, g->logit_cap);
+    z[target] -= scale * (1 - t * t) * (float)(1 - smoothing);
+    return (double)weight * ((double)lse - picked);
+}
+
+static double of_each(const loss_work *w, size_t r, float weight, float *z)
+{
+    const float *y = w->run->batch->wanted + r * w->vocabulary;
+    double loss = 0;
+
+    for (size_t v = 0; v < w->vocabulary; v++) {
+        double x = (double)z[v], slope;
+        if (w->kind == NIB_LOSS_BINARY) {
+            loss += fmax(x, 0) + log1p(exp(-fabs(x))) - x * (double)y[v];
+            slope = 1 / (1 + exp(-x)) - (double)y[v];
+        } else {
+            loss += (x - (double)y[v]) * (x - (double)y[v]);
+            slope = 2 * (x - (double)y[v]);
+        }
+        z[v] = (float)((double)weight * slope);
+    }
+    return (double)weight * loss;
+}
+
+static float weight_of(const loss_work *w, size_t r)
+{
+    return w->run->batch->weights ? w->run->batch->weights[r] : 1;
+}
+
+static void row_tile(void *arg, size_t tile, unsigned worker)
+{
+    const loss_work *w = arg;
+    size_t r = w->r0 + tile;
+    float *z = w->logits + tile * w->ld;
+
+    (void)worker;
+    w->losses[tile] = w->kind == NIB_LOSS_CROSS_ENTROPY ? cross_entropy(w, r, weight_of(w, r), z)
+                                                        : of_each(w, r, weight_of(w, r), z);
+    if (!w->gradient) return;
     if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
     else round_row(w, z);
 }
 
 /* All chunks; d_hidden NULL: the loss alone. */
-static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
+static void run_loss(nib_run *run, const nib_node *n, const void *hidden, void *d_hidden)
 {
-    const nib_linear *head = run->graph->head;
+    const nib_linear *head = n->linear;
     nib_dtype type = run->graph->type;
     size_t width = head->weight->in, total;
-    loss_work w = work_of(run);
+    loss_work w = work_of(run, n);
     nib_operand dz;
 
     dz = w.rounded ? (nib_operand){ w.rounded, w.ld, NIB_BF16 }
@@ -157,19 +209,22 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
     assert(nib_operand_is_ready(run->k, w.vocabulary, dz)); /* or scratch is too small */
     total = nib_run_rows(run, w.axis);
     w.gradient = d_hidden || nib_linear_trains(head);
-    run->loss_sum = 0;
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
         nib_linear_rows rows = { .run = run, .linear = head, .axis = w.axis, .r0 = w.r0,
                                  .scratch = w.rest, .x = nib_at(hidden, type, w.r0 * width) };
         nib_linear_out out = { .y = w.logits, .ld = w.ld, .type = NIB_F32 };
 
         /* evenly */
-        w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, run->plan->logit_chunk));
+        w.rows = nib_ceil_div(total - w.r0, nib_ceil_div(total - w.r0, w.chunk));
         rows.r1 = w.r0 + w.rows;
         rows.u = run->training && head->branches.count ? w.inner : NULL;
         nib_linear_forward(&rows, &out);
         nib_parallel_for(run->ctx, w.rows, row_tile, &w);
-        for (size_t r = 0; r < w.rows; r++) run->loss_sum += w.losses[r];
+        for (size_t r = 0; r < w.rows; r++) {
+            run->loss_sum += w.losses[r];
+            run->loss_weight += (double)weight_of(&w, w.r0 + r) *
+                                (double)(w.kind == NIB_LOSS_CROSS_ENTROPY ? 1 : w.vocabulary);
+        }
         if (w.gradient)
             nib_linear_backward(&rows, dz,
                                 d_hidden ? nib_at_mut(d_hidden, type, w.r0 * width) : NULL, false);
@@ -179,16 +234,14 @@ static void run_loss(nib_run *run, const void *hidden, void *d_hidden)
 /* In a training step forward has nothing to do: backward makes the logits once, for both. */
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    (void)n;
-    run_loss(run, io->in[0], NULL);
+    run_loss(run, n, io->in[0], NULL);
 }
 
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    (void)n;
-    run_loss(run, io->in[0], io->d_in[0]);
+    run_loss(run, n, io->in[0], io->d_in[0]);
 }
 
-const nib_op nib_op_loss = { .id = NIB_OP_LOSS, .name = "loss", .keeps_inputs = 1,
+const nib_op nib_op_loss = { .id = NIB_OP_LOSS, .name = "loss", .objective = true,
                              .scratch = scratch };
 const nib_op_functions nib_cpu_loss = { forward, backward };

@@ -206,14 +206,14 @@ static void unshare(planner *p, const nib_node *reader, int v)
 static void emit_backward(planner *p, int node)
 {
     const nib_node *n = &p->g->nodes[node];
-    bool loss = n->op == &nib_op_loss;
     int64_t in[NIB_MAX_INPUTS], out = NIB_NOWHERE, side = NIB_NOWHERE;
     nib_plan_step s = empty_step(node, true);
     bool shared[NIB_MAX_INPUTS] = { false };
     int to_write = 0;
 
-    if (!runs_backward(p, n) || (!loss && p->grad_life[n->output] == NIB_NOWHERE)) return;
-    if (!loss) p->lives[p->grad_life[n->output]].sharers--;
+    if (!runs_backward(p, n)) return;
+    if (!n->op->objective && p->grad_life[n->output] == NIB_NOWHERE) return;
+    if (!n->op->objective) p->lives[p->grad_life[n->output]].sharers--;
     if (n->op->passes_gradient) {
         for (int i = 0; i < n->input_count; i++) {
             shared[i] = share_gradient(p, n, i);
@@ -223,8 +223,7 @@ static void emit_backward(planner *p, int node)
     }
     /* Values that must be made again come first: their steps stand before this one. */
     for (int i = 0; i < n->input_count; i++)
-        in[i] = nib_node_keeps_input(p->g, n, i) || loss ? read_value(p, n->inputs[i])
-                                                         : NIB_NOWHERE;
+        in[i] = nib_node_keeps_input(p->g, n, i) ? read_value(p, n->inputs[i]) : NIB_NOWHERE;
     if (n->op->keeps_output) out = read_value(p, n->output);
     if (keeps_side(n)) {
         if (p->value_life[n->side] == NIB_NOWHERE) emit_forward(p, node);
@@ -236,7 +235,7 @@ static void emit_backward(planner *p, int node)
     for (int i = 0; i < n->input_count; i++) s.in[i] = use_life(p, (int)in[i]);
     s.out = use_life(p, (int)out);
     s.side = use_life(p, (int)side);
-    if (!loss) s.d_out = use_life(p, p->grad_life[n->output]);
+    if (!n->op->objective) s.d_out = use_life(p, p->grad_life[n->output]);
     for (int i = 0; i < n->input_count; i++)
         if (!shared[i]) s.d_in[i] = contribute(p, n->inputs[i], &s.accumulate[i]);
     add_step(p, s);
@@ -321,7 +320,7 @@ static void write_steps(planner *p)
 
     if (training) find_needed(p);
     for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op != &nib_op_loss) emit_forward(p, (int)i);
+        if (!g->nodes[i].op->objective) emit_forward(p, (int)i);
     p->plan->first_backward = p->plan->count;
     if (!training) {
         int l = p->value_life[g->hidden];

@@ -42,7 +42,10 @@ void nib_run_loss(nib_run *run)
 {
     nib_io io = { .in = { run->arena.base + run->plan->hidden } };
 
-    for (size_t i = 0; i < run->graph->node_count; i++)
-        if (run->graph->nodes[i].op == &nib_op_loss)
-            run->backend->operations[NIB_OP_LOSS]->forward(run, &run->graph->nodes[i], &io);
+    run->loss_sum = run->loss_weight = 0;
+    for (size_t i = 0; i < run->graph->node_count; i++) {
+        const nib_node *n = &run->graph->nodes[i];
+        if (n->op->objective && n->inputs[0] == run->graph->hidden)
+            run->backend->operations[n->op->id]->forward(run, n, &io);
+    }
 }

@@ -15,7 +15,7 @@ void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t c
                          float *logits);
 /* The head's input of a row, of the compute type. */
 const void *nib_run_hidden(const nib_run *run, size_t row);
-/* Sets loss_sum, from the batch's targets. */
+/* Sets loss_sum and loss_weight, from the batch's targets. */
 void nib_run_loss(nib_run *run);
 
 #endif

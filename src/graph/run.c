@@ -91,6 +91,7 @@ static nib_io io_of(const nib_run *run, const nib_plan_step *s)
 static void begin(nib_run *run, const nib_batch *batch)
 {
     run->batch = batch;
+    run->loss_sum = run->loss_weight = 0;
     for (nib_axis a = 0; a < (nib_axis)run->graph->axis_count; a++)
         assert(nib_run_rows(run, a) <= run->plan->rows[a]);
     run->training = run->plan->kind != NIB_PLAN_INFERENCE;

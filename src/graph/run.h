@@ -33,6 +33,8 @@ struct nib_run {
     bool abandoned;          /* the last step was given up: gradients and loss mean nothing */
     const nib_batch *batch;
     double loss_sum;         /* over the batch's targets, after a training step or a loss */
+    double loss_weight;      /* what its mean divides that by: the weights of the rows, times the
+                                head's rows where each has an answer of its own */
     char bad_name[64];       /* what it returned, where the node has no module */
     int bad_node; /* first node whose output was not finite, found by nib_run_find_bad() */
 };
@@ -48,7 +50,7 @@ void nib_run_destroy(nib_run *run);
 size_t nib_run_bytes(const nib_graph *g, const nib_plan *plan, size_t positions);
 
 /* Forward and backward: adds the gradients of the summed loss to the parameters' gradients
- * and sets loss_sum.  Allocates nothing. */
+ * and sets loss_sum and loss_weight.  Allocates nothing. */
 void nib_run_step(nib_run *run, const nib_batch *batch);
 /* Forward; afterwards the head may be read (readout.h), and the sequences' states
  * hold the batch's tokens too. */

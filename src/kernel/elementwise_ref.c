@@ -126,7 +126,9 @@ static float act(nib_activation a, float x)
     case NIB_ACT_GELU_TANH:
         return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case NIB_ACT_RELU: return x > 0 || x != x ? x : 0;
-    case NIB_ACT_QUICK_GELU: break;
+    case NIB_ACT_TANH: return tanhf(x);
+    case NIB_ACT_SIGMOID: return sigmoid(x);
+    case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return x * sigmoid(1.702f * x);
 }
@@ -145,7 +147,13 @@ static float act_slope(nib_activation a, float x)
         t = tanhf(0.79788456f * (x + 0.044715f * x * x * x));
         return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * 0.79788456f * (1 + 0.134145f * x * x);
     case NIB_ACT_RELU: return x > 0;
-    case NIB_ACT_QUICK_GELU: break;
+    case NIB_ACT_TANH:
+        t = tanhf(x);
+        return 1 - t * t;
+    case NIB_ACT_SIGMOID:
+        s = sigmoid(x);
+        return s * (1 - s);
+    case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = sigmoid(1.702f * x);
     return s * (1 + 1.702f * x * (1 - s));

@@ -175,7 +175,9 @@ NIB_INLINE V v_act(nib_activation a, V x)
     case NIB_ACT_GELU_TANH:
         return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1), v_tanh(v_cubic(x))));
     case NIB_ACT_RELU: return v_max(v_zero(), x);
-    case NIB_ACT_QUICK_GELU: break;
+    case NIB_ACT_TANH: return v_tanh(x);
+    case NIB_ACT_SIGMOID: return v_sigmoid(x);
+    case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
 }
@@ -213,7 +215,15 @@ NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
     case NIB_ACT_RELU:
         *slope = v_min(one, v_max(v_zero(), v_mul(x, v_set(0x1p126f)))); /* 1 above 2^-126 */
         return v_max(v_zero(), x);
-    case NIB_ACT_QUICK_GELU: break;
+    case NIB_ACT_TANH:
+        t = v_tanh(x);
+        *slope = v_sub(one, v_mul(t, t));
+        return t;
+    case NIB_ACT_SIGMOID:
+        s = v_sigmoid(x);
+        *slope = v_mul(s, v_sub(one, s));
+        return s;
+    case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = v_sigmoid(v_mul(v_set(1.702f), x));
     *slope = v_mul(s, v_fma(v_mul(v_set(1.702f), x), v_sub(one, s), one));

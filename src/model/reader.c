@@ -145,7 +145,8 @@ nib_activation nib_read_activation(nib_reader *r, const char *key, const char *f
         { "silu", NIB_ACT_SILU }, { "swish", NIB_ACT_SILU }, { "gelu", NIB_ACT_GELU },
         { "gelu_new", NIB_ACT_GELU_TANH }, { "gelu_fast", NIB_ACT_GELU_TANH },
         { "gelu_pytorch_tanh", NIB_ACT_GELU_TANH }, { "relu", NIB_ACT_RELU },
-        { "quick_gelu", NIB_ACT_QUICK_GELU },
+        { "quick_gelu", NIB_ACT_QUICK_GELU }, { "tanh", NIB_ACT_TANH },
+        { "sigmoid", NIB_ACT_SIGMOID },
     };
     const json_t *j = nib_read_any(r, key);
     const char *name = j ? json_string_value(j) : fallback;
@@ -155,7 +156,7 @@ nib_activation nib_read_activation(nib_reader *r, const char *key, const char *f
         if (strcmp(name, known[i].name) == 0) return known[i].activation;
     nib_read_fail(r, name ? NIB_E_UNSUPPORTED : NIB_E_FORMAT,
                   "%s is %s%s%s, known are silu, swish, gelu, gelu_new, gelu_fast, "
-                  "gelu_pytorch_tanh, relu, quick_gelu",
+                  "gelu_pytorch_tanh, relu, quick_gelu, tanh, sigmoid",
                   key, name ? "'" : "not a text", name ? name : "", name ? "'" : "");
     return NIB_ACT_SILU;
 }

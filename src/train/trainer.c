@@ -191,7 +191,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
                             t->step + 1, t->bad_module);
         }
         loss += t->run->loss_sum;
-        targets += (double)batch->axes[NIB_LOGIT_ROWS].count;
+        targets += t->run->loss_weight;
         out->tokens += batch->axes[NIB_TOKENS].count;
         t->records_seen += count;
     }

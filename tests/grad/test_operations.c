@@ -126,7 +126,7 @@ static void build_activation(lab *l)
 }
 static void test_activation(void)
 {
-    check_gradients(build_activation, NIB_ACT_QUICK_GELU + 1, "activation");
+    check_gradients(build_activation, NIB_ACT_COUNT, "activation");
 }
 
 static void build_gate(lab *l)
@@ -140,7 +140,7 @@ static void build_gate(lab *l)
     l->b.segment++;
     lab_finish(l, nib_gate(&l->b, gate, up, (nib_activation)l->variant), 10, 0);
 }
-static void test_gate(void) { check_gradients(build_gate, NIB_ACT_QUICK_GELU + 1, "gate"); }
+static void test_gate(void) { check_gradients(build_gate, NIB_ACT_COUNT, "gate"); }
 
 /* phi3's gate and up: halves of one projection; heads of a projection in between; one value twice;
  * and a value that others read too, whose gradient is added to. */
@@ -477,6 +477,37 @@ static void build_capped_loss(lab *l)
 }
 static void test_capped_loss(void) { check_gradients(build_capped_loss, 3, "capped loss"); }
 
+/* Several labels, and numbers; and rows with weights, which words have too. */
+static void build_objective(lab *l)
+{
+    static const nib_loss_kind kinds[] = { NIB_LOSS_BINARY, NIB_LOSS_SQUARED,
+                                           NIB_LOSS_CROSS_ENTROPY };
+
+    l->loss = kinds[l->variant % 3];
+    l->weighted = l->variant >= 2;
+    if (l->variant == 5) l->label_smoothing = 0.2;
+    lab_finish(l, input(l, "embed", 10), 10, l->variant % 2 ? LAB_LORA : LAB_FULL | LAB_TRAIN);
+}
+
+/* The divisor of the mean: the weights of the rows, times the answers that each has. */
+static void test_objective(void)
+{
+    check_gradients(build_objective, 6, "objective");
+    for (int variant = 0; variant < 6; variant++) {
+        lab l;
+        if (lab_open(&l, test_ctx(), NIB_F32, build_objective, variant)) {
+            double want = 0;
+            size_t each = l.loss == NIB_LOSS_CROSS_ENTROPY ? 1 : l.targets;
+            for (size_t r = 0; r < l.batch.axes[NIB_LOGIT_ROWS].count; r++)
+                want += (double)each * (l.weighted ? (double)l.weights[r] : 1);
+            lab_step(&l);
+            CHECK(fabs(l.run->loss_weight - want) < 1e-9, "objective %d: divisor %g, expected %g",
+                  variant, l.run->loss_weight, want);
+        }
+        lab_close(&l);
+    }
+}
+
 /* Targets of which a part goes to all words, alone and with a scale and a soft cap. */
 static void build_smoothed_loss(lab *l)
 {
@@ -560,6 +591,7 @@ int main(void)
         { "norm_heads", test_norm_heads },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
+        { "objective", test_objective },
         { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },
         { "noise", test_noise },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },

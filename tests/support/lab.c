@@ -164,7 +164,7 @@ nib_value lab_source(lab *l, const char *name)
 
 void lab_head(lab *l, nib_value hidden)
 {
-    nib_set_head(&l->b, hidden, (nib_head_spec){ .rows = l->targets }, "head");
+    nib_set_head(&l->b, hidden, (nib_head_spec){ .rows = l->targets, .loss = l->loss }, "head");
 }
 
 /* --- the binder: modules by name --- */
@@ -233,6 +233,17 @@ static void make_batch(lab *l)
     }
 }
 
+/* Answers for each of the head's rows, and weights: some rows count for nothing. */
+static void add_answers(lab *l)
+{
+    for (size_t i = 0; l->loss != NIB_LOSS_CROSS_ENTROPY && i < NIB_COUNT(l->wanted); i++)
+        l->wanted[i] = l->loss == NIB_LOSS_BINARY ? (float)(lab_random(l) < 0) : lab_random(l);
+    for (size_t r = 0; l->weighted && r < NIB_COUNT(l->weights); r++)
+        l->weights[r] = r % 5 == 2 ? 0 : lab_random(l) + 1.5f;
+    if (l->loss != NIB_LOSS_CROSS_ENTROPY) l->batch.wanted = l->wanted;
+    if (l->weighted) l->batch.weights = l->weights;
+}
+
 static void add_source(lab *l)
 {
     nib_axis_rows *rows = &l->batch.axes[l->b.graph->inputs[l->source].axis];
@@ -263,6 +274,7 @@ bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int varian
     if (l->b.status) return false;
     make_batch(l);
     if (l->source) add_source(l);
+    add_answers(l);
     return lab_plan(l, NIB_PLAN_KEEP);
 }
 

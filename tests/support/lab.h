@@ -39,6 +39,8 @@ struct lab {
     uint32_t lengths[4];    /* of the sequences, 0 ends; may be changed by the build function */
     size_t targets;         /* rows of the head */
     size_t elements;        /* of each matrix that are tried */
+    nib_loss_kind loss;     /* of the head; may be set by the build function before the head */
+    bool weighted;          /* the rows of the loss have weights */
     double label_smoothing, noise; /* of the run; may be set by the build function */
     int variant;            /* for the build function */
     nib_plan *plan;
@@ -48,6 +50,7 @@ struct lab {
     uint32_t source_lengths[4], source_offsets[5], source_ids[LAB_ROWS];
     uint32_t offsets[5], ids[LAB_ROWS], positions[LAB_ROWS], logit_index[LAB_ROWS],
         logit_targets[LAB_ROWS];
+    float wanted[LAB_ROWS * LAB_TARGETS], weights[LAB_ROWS];
 };
 
 /* Builds, whatever l->b.status then is.  lab_close() in any case. */
