@@ -10,6 +10,17 @@
 extern "C" {
 #endif
 
+/* What a model is for: PEFT's task types, and masked words. */
+typedef enum nib_task {
+    NIB_TASK_AUTO,       /* as config.json's architectures say; else what the family is made for */
+    NIB_TASK_CAUSAL_LM,
+    NIB_TASK_SEQ_CLS,
+    NIB_TASK_TOKEN_CLS,
+    NIB_TASK_FEATURE_EXTRACTION,
+    NIB_TASK_MASKED_LM,
+    NIB_TASK_QUESTION_ANS
+} nib_task;
+
 typedef enum nib_compute {
     NIB_COMPUTE_AUTO,    /* bfloat16 where the processor multiplies it, else float32 */
     NIB_COMPUTE_FLOAT32,
@@ -35,6 +46,13 @@ typedef struct nib_model_options {
      * NULL: not at all. */
     const nib_setting *settings;
     nib_compute compute_dtype;
+    nib_task task;
+    /* Of classifiers: classes or labels, where config.json's number is not wanted (a head of
+     * another size is then made anew); 0: config.json's. */
+    int num_labels;
+    const char *problem_type;   /* NULL: config.json's, else regression for one label and
+                                   single_label_classification for several */
+    uint64_t head_seed;         /* of the parts of a head that the model's files lack */
 } nib_model_options;
 
 /* An adapter by name; name may be NULL when there is only one. */

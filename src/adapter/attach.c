@@ -250,7 +250,9 @@ static bool means(const char *name, const char *module, bool dotted)
 {
     size_t n = strlen(name), m = strlen(module);
 
-    if (n > m || strcmp(module + m - n, name) != 0) return false;
+    for (; !dotted && m > n; m--) /* a module that this one lies in */
+        if ((!module[m] || module[m] == '.') && strncmp(module + m - n, name, n) == 0) return true;
+    if (n > m || strncmp(module + m - n, name, n) != 0) return false;
     return !dotted || n == m || module[m - n - 1] == '.';
 }
 

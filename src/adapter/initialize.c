@@ -10,13 +10,6 @@ static float uniform(uint32_t bits, double bound)
     return (float)(((double)bits + 0.5) * 0x1p-31 * bound - bound);
 }
 
-/* Box and Muller 1958. */
-static float normal(uint32_t first, uint32_t second, double deviation)
-{
-    double radius = sqrt(-2 * log(((double)first + 1) * 0x1p-32));
-    return (float)(deviation * radius * cos(2 * 3.14159265358979323846 * (double)second * 0x1p-32));
-}
-
 static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, double size)
 {
     const uint32_t keys[2] = { (uint32_t)seed ^ key, (uint32_t)(seed >> 32) ^ 0x696e6974 };
@@ -26,7 +19,7 @@ static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, doubl
         size_t draw = gaussian ? i / 2 : i / 4;
         const uint32_t counter[4] = { (uint32_t)draw, (uint32_t)(draw >> 32), 0, 0 };
         if (i % (gaussian ? 2 : 4) == 0) nib_philox(keys, counter, bits);
-        p->value[i] = gaussian ? normal(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size)
+        p->value[i] = gaussian ? nib_normal_float(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size)
                                : uniform(bits[i % 4], size);
     }
 }

@@ -14,12 +14,6 @@ struct nib_peft_matcher {
     regexes target, exclude, saved, layer, rank, alpha;
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 /* name ends with "." + item */
 static bool has_suffix(const char *name, const char *item)
 {
@@ -224,9 +218,20 @@ nib_status nib_peft_rank(const nib_peft_matcher *m, const char *name, int64_t *r
     return NIB_OK;
 }
 
+/* PEFT wraps each module whose path ends so, with all modules inside it. */
+static bool ends_within(const char *path, const char *end)
+{
+    size_t e = strlen(end);
+
+    for (size_t n = 0; n <= strlen(path); n++)
+        if ((path[n] == '.' || !path[n]) && n >= e && strncmp(path + n - e, end, e) == 0)
+            return true;
+    return false;
+}
+
 bool nib_peft_saves(const nib_peft_config *cfg, const char *name)
 {
     for (size_t i = 0; i < cfg->modules_to_save.count; i++)
-        if (ends_with(name, cfg->modules_to_save.names[i])) return true;
+        if (ends_within(name, cfg->modules_to_save.names[i])) return true;
     return false;
 }

@@ -29,8 +29,8 @@ nib_status nib_peft_match(const nib_peft_matcher *m, const char *name, bool is_l
 nib_status nib_peft_rank(const nib_peft_matcher *m, const char *name, int64_t *r, double *alpha,
                          nib_error *err);
 
-/* The module is trained and stored whole: its name ends with an item of modules_to_save, without
- * regard to dots ("head" means lm_head too). */
+/* The module is trained and stored whole: its name, or that of a module that it lies in, ends with
+ * an item of modules_to_save, without regard to dots ("head" means lm_head too). */
 bool nib_peft_saves(const nib_peft_config *cfg, const char *name);
 
 /* What PEFT stores for a list of `count` module paths, when `others` are all modules not meant: the

@@ -1,6 +1,8 @@
 /* random.c - Philox 4x32-10, MT19937, torch's randperm. */
 #include "base/random.h"
 
+#include <math.h>
+
 /* Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
 void nib_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4])
 {
@@ -20,6 +22,12 @@ void nib_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4
     out[1] = c1;
     out[2] = c2;
     out[3] = c3;
+}
+
+float nib_normal_float(uint32_t first, uint32_t second, double deviation)
+{
+    double radius = sqrt(-2 * log(((double)first + 1) * 0x1p-32));
+    return (float)(deviation * radius * cos(2 * 3.14159265358979323846 * (double)second * 0x1p-32));
 }
 
 /* Matsumoto and Nishimura 1998. */

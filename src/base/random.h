@@ -16,6 +16,9 @@ static inline float nib_unit_float(uint32_t bits)
     return (float)(bits >> 8) * 0x1p-24f;
 } /* [0, 1) */
 
+/* A normal value of two numbers (Box and Muller 1958). */
+float nib_normal_float(uint32_t first, uint32_t second, double deviation);
+
 typedef struct nib_mt19937 { uint32_t state[624]; unsigned next; } nib_mt19937;
 void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed);
 uint32_t nib_mt19937_next(nib_mt19937 *g);

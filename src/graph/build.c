@@ -174,6 +174,14 @@ static nib_linear *bind_linear(nib_build *b, const char *name, nib_linear_spec s
     return b->status ? NULL : l;
 }
 
+/* The side value holds the inner values of the low-rank branch; its width is set by mark. */
+static nib_value add_bound(nib_build *b, nib_value x, nib_linear *l, size_t out)
+{
+    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
+                                   .input_count = 1 },
+                    info_of(b, x)->axis, out, 1);
+}
+
 /* The name of the module is made of format and args. */
 static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *format,
                             va_list args)
@@ -184,11 +192,7 @@ static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, con
     if (!make_name(b, name, format, args) || !is_plain(b, x, "linear")) return nothing;
     spec.in = info_of(b, x)->width;
     l = bind_linear(b, name, spec);
-    if (!l) return nothing;
-    /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
-    return add_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
-                                   .input_count = 1 },
-                    info_of(b, x)->axis, spec.out, 1);
+    return l ? add_bound(b, x, l, spec.out) : nothing;
 }
 
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
@@ -201,6 +205,17 @@ nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, con
     y = add_linear(b, x, (nib_linear_spec){ .out = out, .bias = bias }, format, args);
     va_end(args);
     return y;
+}
+
+nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module)
+{
+    nib_linear_spec spec = { .out = out, .bias = true, .may_be_new = true };
+    nib_linear *l;
+
+    if (!is_plain(b, x, "linear")) return nothing;
+    spec.in = info_of(b, x)->width;
+    l = bind_linear(b, module, spec);
+    return l ? add_bound(b, x, l, out) : nothing;
 }
 
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
@@ -620,7 +635,9 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
     if (!is_plain(b, hidden, "head")) return;
     l = bind_linear(b, module, (nib_linear_spec){ .out = spec.rows, .in = info_of(b, hidden)->width,
                                                   .bias = spec.bias, .head = true,
-                                                  .tied_to = spec.tied_to });
+                                                  .may_be_new = spec.may_be_new,
+                                                  .tied_to = spec.tied_to,
+                                                  .bias_name = spec.bias_name });
     if (!l) return;
     check_views(b);
     if (b->status) return;
@@ -629,6 +646,12 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
     add_node(b, (nib_node){ .op = &nib_op_loss, .linear = l, .loss = spec.loss,
                             .inputs = { hidden.id }, .input_count = 1 },
              info_of(b, hidden)->axis, 1, 0);
+}
+
+void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module)
+{
+    nib_set_head(b, x, (nib_head_spec){ .rows = b->labels, .bias = bias, .loss = b->loss,
+                                        .may_be_new = true }, module);
 }
 
 void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module)

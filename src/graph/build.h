@@ -22,7 +22,9 @@ typedef struct nib_linear_spec {
     const char *stack;   /* the tensor of which it is slice `slice` of `slices`, NULL: none; and */
     const char *stack_bias; /* that of the biases, or NULL */
     size_t slice, slices;
+    bool may_be_new;     /* a checkpoint made for another task lacks it: it begins at random */
     const char *tied_to; /* the embedding whose table it is, or NULL */
+    const char *bias_name; /* the tensor of its bias; NULL: "<module>.bias" */
 } nib_linear_spec;
 
 typedef struct nib_norm_spec {
@@ -47,6 +49,8 @@ typedef struct nib_build {
     nib_graph *graph;
     nib_binder binder;
     int segment;
+    size_t labels;       /* of a classifier: rows of its head; 0: the model gives words */
+    nib_loss_kind loss;  /* of a classifier */
     nib_status status;
     nib_error error;
 } nib_build;
@@ -65,6 +69,8 @@ nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t ro
                            const char *module);
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
                            ...) NIB_PRINTF(5, 6);
+/* The same of a part of a classifier before its head, with a bias: it may be new. */
+nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module);
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
     NIB_PRINTF(4, 5);
@@ -124,10 +130,14 @@ typedef struct nib_head_spec {
     bool bias;
     const char *tied_to; /* the embedding whose table it is, or NULL */
     nib_loss_kind loss;
+    bool may_be_new;
+    const char *bias_name; /* the tensor of its bias; NULL: "<module>.bias" */
 } nib_head_spec;
 
 /* On the hidden states as they are. */
 void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module);
+/* A classifier's, of the builder's labels and loss, on the hidden states as they are. */
+void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module);
 /* On the rows that get logits. */
 void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module);
 

@@ -14,7 +14,8 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
     g->axis_count = NIB_LOGIT_ROWS + 1;
     g->inputs[NIB_IDS] = (nib_input_info){ "ids", NIB_TOKENS };
     g->inputs[NIB_POSITIONS] = (nib_input_info){ "positions", NIB_TOKENS };
-    g->input_count = NIB_POSITIONS + 1;
+    g->inputs[NIB_TYPES] = (nib_input_info){ "token types", NIB_TOKENS };
+    g->input_count = NIB_TYPES + 1;
     return g;
 }
 

@@ -34,9 +34,10 @@ typedef struct nib_axis_info {
 } nib_axis_info;
 
 /* An index into graph->inputs: what a batch brings for each row of an axis, 32-bit integers.
- * Every graph has the first two, on NIB_TOKENS; the builder adds others (type ids). */
+ * Every graph has the first three, on NIB_TOKENS; the builder adds others. */
 typedef int nib_input;
-enum { NIB_IDS, NIB_POSITIONS, NIB_MAX_ROW_INPUTS = 8 };
+enum { NIB_IDS, NIB_POSITIONS, NIB_TYPES /* 0: the first text, 1: the second */ };
+enum { NIB_MAX_ROW_INPUTS = 8 };
 
 typedef struct nib_input_info {
     const char *name;
@@ -256,7 +257,8 @@ typedef struct nib_batch {
     size_t sequences;
     nib_axis_rows axes[NIB_MAX_AXES];    /* NIB_LOGIT_ROWS: tokens whose next token counts */
     const uint32_t *inputs[NIB_MAX_ROW_INPUTS]; /* [rows of the input's axis]: the ids, the
-                                                   positions (from 0 in each sequence), ... */
+                                                   positions (from 0 in each sequence), ...;
+                                                   NULL: all are 0 */
     const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
     const float *wanted;         /* [rows of the head's axis, rows of the head] instead, for losses
                                     that are no cross-entropy: 0 and 1, or numbers */

@@ -32,6 +32,11 @@ static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
                          run->training && run->noise > 0 && n->row_input == NIB_IDS };
 }
 
+static uint32_t row_id(const embed_work *w, size_t r)
+{
+    return (w->ids ? w->ids[r] : 0) + w->offset;
+}
+
 static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)
 {
     nib_row_run alike = nib_run_alike(w->run, w->axis, row);
@@ -74,7 +79,7 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
 
     nib_tile_rows(tile, nib_run_rows(w->run, w->axis), &r0, &r1);
     for (size_t r = r0; r < r1; r++) {
-        uint32_t id = w->ids[r] + w->offset;
+        uint32_t id = row_id(w, r);
         size_t end;
         const nib_branch *branch = branch_at(w, r, &end);
 

@@ -70,6 +70,9 @@ static nib_status open_all(nib_generator *g, const nib_model_options *o,
     status = nib_tokenizer_open(g->ctx, o->model, &g->tokenizer, err);
     if (!status)
         status = nib_model_open(g->ctx, o, compute, (nib_model_progress){ 0 }, &g->model, err);
+    if (!status && g->model->purpose.task != NIB_TASK_CAUSAL_LM)
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s does not generate text",
+                          o->model, nib_task_name(g->model->purpose.task));
     for (size_t i = 0; i < count && !status; i++)
         status = open_adapter(g, &adapters[i], count == 1, err);
     if (!status)

@@ -8,16 +8,7 @@
 
 #include "graph/build.h"
 #include "model/reader.h"
-
-/* What a model is for: PEFT's task types, and masked words. */
-typedef enum nib_task {
-    NIB_TASK_CAUSAL_LM,
-    NIB_TASK_SEQ_CLS,
-    NIB_TASK_TOKEN_CLS,
-    NIB_TASK_FEATURE_EXTRACTION,
-    NIB_TASK_MASKED_LM,
-    NIB_TASK_QUESTION_ANS
-} nib_task;
+#include "nibble/model.h"
 
 struct nib_arch {
     const char *const *model_types;     /* config.json's names for it, NULL at the end */
@@ -26,7 +17,7 @@ struct nib_arch {
     void (*read)(nib_reader *r, void *config);
     const char *prefix;                 /* "model.": may be missing in a base-only export */
     unsigned tasks;                     /* bit 1 << nib_task: what it can be built for */
-    /* Builds the whole model; dimensions and biases stand at the calls. */
+    /* Builds the whole model for one of its tasks; dimensions and biases stand at the calls. */
     void (*build)(nib_build *b, const void *config, nib_task task);
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
 };

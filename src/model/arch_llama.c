@@ -118,6 +118,10 @@ void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attent
     }
     nib_segment(b);
     x = nib_apply_rms_norm(b, x, m->eps, "model.norm");
+    if (b->labels) {
+        nib_class_head(b, nib_to_one_row(b, x, NIB_READ_LAST), false, "score");
+        return;
+    }
     nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
@@ -133,5 +137,6 @@ static const char *const types[] = { "llama", NULL };
 
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = nib_llama_read, .prefix = "model.",
-                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
+                                  .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .build = nib_llama_build,
                                   .default_targets = nib_llama_targets };

@@ -32,5 +32,6 @@ static const char *const types[] = { "qwen2", NULL };
 
 const nib_arch nib_arch_qwen2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen2, .prefix = "model.",
-                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
+                                  .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .build = nib_llama_build,
                                   .default_targets = nib_llama_targets };

@@ -43,5 +43,6 @@ static const char *const types[] = { "qwen3", NULL };
 
 const nib_arch nib_arch_qwen3 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen3, .prefix = "model.",
-                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
+                                  .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .build = build,
                                   .default_targets = nib_llama_targets };

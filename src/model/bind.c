@@ -4,15 +4,19 @@
 #include <stdio.h>
 
 #include "model/bind_weight.h"
+#include "model/new_head.h"
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
-/* A vector of `width` floats, copied and widened; NIB_OK with NULL when the tensor is absent. */
-static nib_status open_vector(nib_bind *b, const char *module, const char *part, size_t width,
-                              float **out, nib_error *err)
+/* A vector of `width` floats, copied and widened; NIB_OK with NULL when the tensor is absent.
+ * `older`: what TensorFlow's checkpoints called the part, or NULL. */
+static nib_status open_vector(nib_bind *b, const char *module, const char *part, const char *older,
+                              size_t width, float **out, nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
     const nib_tensor *t = nib_bind_find(b, module, part, name);
+
+    if (!t && older) t = nib_bind_find(b, module, older, name);
 
     *out = NULL;
     if (!t) return NIB_OK;
@@ -47,8 +51,11 @@ static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear
                                     nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
-    const nib_tensor *t = nib_bind_find(b, spec->stack_bias, "", name);
+    char module[NIB_MODULE_NAME_ROOM];
+    const nib_tensor *t;
 
+    nib_wrapper_module(b->model->config->wrapper, spec->stack_bias, module);
+    t = nib_bind_find(b, module, "", name);
     if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
     if (!is_float(t->dtype) || t->rank != 2 || t->shape[0] != spec->slices ||
         t->shape[1] != spec->out)
@@ -67,19 +74,22 @@ static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear
     return NIB_OK;
 }
 
-static nib_status bind_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec, nib_error *err)
+static nib_status bind_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
+                            nib_error *err)
 {
+    const char *module = spec->bias_name ? spec->bias_name : l->name;
+    const char *part = spec->bias_name ? "" : ".bias";
     bool wanted = spec->bias;
     nib_status status;
 
     if (spec->stack && !b->blank)
         return spec->stack_bias ? bind_stacked_bias(b, l, spec, err) : NIB_OK;
     if (b->blank) return wanted ? blank_vector(b, l->weight->out, 0, &l->bias, err) : NIB_OK;
-    status = open_vector(b, l->name, ".bias", l->weight->out, &l->bias, err);
+    status = open_vector(b, module, part, NULL, l->weight->out, &l->bias, err);
     if (status) return status;
     if (wanted && !l->bias)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.bias is missing", b->model->dir,
-                        l->name);
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s%s is missing", b->model->dir, module,
+                        part);
     if (!wanted && l->bias)
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: tensor %s.bias is there, but config.json says that "
@@ -163,20 +173,47 @@ static nib_status tied_weight(nib_bind *b, nib_linear *l, const nib_linear_spec 
     return check_tied_copy(b, l->name, e->weight, err);
 }
 
+/* A part of a head that the files lack, or hold for another number of labels than asked for. */
+static bool is_new(nib_bind *b, const nib_linear_spec *spec, const char *module)
+{
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t = nib_bind_find(b, module, ".weight", name);
+
+    if (!spec->may_be_new || b->blank) return false;
+    return !t || (spec->head && b->options->num_labels && t->shape[0] != spec->out);
+}
+
+static nib_status bind_weight_and_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
+                                       nib_error *err)
+{
+    nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
+                             .quantizable = !spec->head && !spec->parameter,
+                             .stack = l->stack, .slice = spec->slice,
+                             .slices = spec->slices };
+    nib_status status;
+
+    if (is_new(b, spec, l->name)) return nib_new_head(b->model, l, spec, b->options, err);
+    status = spec->tied_to ? tied_weight(b, l, spec, err)
+                           : nib_bind_weight(b, l->name, wanted, &l->weight, err);
+    if (!status && spec->head && spec->may_be_new && l->weight->out != spec->out)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is a head for %zu labels, config.json names %zu: give "
+                        "num_labels %zu to begin a new head",
+                        b->model->dir, l->name, l->weight->out, spec->out, spec->out);
+    if (!status) status = check_shape(b, l->name, l->weight, spec->out, spec->in, err);
+    return status ? status : bind_bias(b, l, spec, err);
+}
+
 static nib_status bind_linear(void *self, const char *module, const nib_linear_spec *spec,
                               nib_linear **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
-    nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
-                             .quantizable = !spec->head && !spec->parameter,
-                             .stack = spec->stack, .slice = spec->slice,
-                             .slices = spec->slices };
     nib_linear *l = nib_new(m->ctx, sizeof *l);
     nib_status status;
 
     if (!l || !(l->name = library_name(m, module)) ||
-        (spec->stack && !(l->stack = nib_strdup(m->ctx, spec->stack)))) {
+        (spec->stack && !(l->stack = library_name(m, spec->stack)))) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
         goto done;
     }
@@ -185,10 +222,7 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     l->router = spec->router;
     l->parameter = spec->parameter;
     l->slice = spec->slice;
-    status = spec->tied_to ? tied_weight(b, l, spec, err)
-                           : nib_bind_weight(b, l->name, wanted, &l->weight, err);
-    if (!status) status = check_shape(b, l->name, l->weight, spec->out, spec->in, err);
-    if (!status) status = bind_bias(b, l, spec, err);
+    status = bind_weight_and_bias(b, l, spec, err);
     if (!status) status = add_linear(m, l, err);
     if (status) goto done;
     if (spec->head) m->head = l;
@@ -246,8 +280,9 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
         if (!status) *out = n;
         return status;
     }
-    status = open_vector(b, n->name, ".weight", n->width, &n->weight, err);
-    if (!status && spec->bias) status = open_vector(b, n->name, ".bias", n->width, &n->bias, err);
+    status = open_vector(b, n->name, ".weight", ".gamma", n->width, &n->weight, err);
+    if (!status && spec->bias)
+        status = open_vector(b, n->name, ".bias", ".beta", n->width, &n->bias, err);
     if (status) return status;
     if (!n->weight || (spec->bias && !n->bias))
         return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s.%s is missing", m->dir, n->name,

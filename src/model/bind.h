@@ -12,6 +12,7 @@ typedef struct nib_bind {
     nib_model_progress progress;
     size_t expected;             /* linears in all, for the progress line */
     nib_claims *claims;          /* takes the tensors that were asked for */
+    const nib_model_options *options; /* num_labels and head_seed; may be NULL */
     bool blank;                  /* without tensors (model/blank.h): */
     nib_dtype blank_dtype;       /* of what is not quantized */
 } nib_bind;

@@ -16,11 +16,12 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
 
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
-    nib_build b = { .binder = nib_bind_make(bind) };
+    nib_build b = { .binder = nib_bind_make(bind), .labels = m->purpose.labels,
+                    .loss = m->purpose.loss };
 
     m->graph = b.graph = nib_graph_create(m->ctx, compute);
     if (!m->graph) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", m->dir);
-    m->config->arch->build(&b, m->config->values, NIB_TASK_CAUSAL_LM);
+    m->config->arch->build(&b, m->config->values, m->purpose.task);
     if (b.status) {
         if (err) *err = b.error;
         return b.status;
@@ -68,7 +69,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
                              bool blank, nib_model_progress progress, nib_error *err)
 {
     nib_claims claims = { 0 };
-    nib_bind bind = { .model = m, .progress = progress, .claims = &claims, .blank = blank };
+    nib_bind bind = { .model = m, .progress = progress, .claims = &claims,
+                      .options = o, .blank = blank };
     char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
     nib_outline outline;
     nib_status status;
@@ -79,6 +81,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
         goto done;
     }
     status = nib_config_open(m->ctx, o->model, !blank, &m->json, &m->config, err);
+    if (!status)
+        status = nib_purpose_read(m->json, m->config->arch, o, where, &m->purpose, err);
     if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
     if (!status) status = nib_held_read(m->ctx, m->json, where, &m->stored, err);
     if (!status) status = read_settings(m, o, &bind.asked, err);
@@ -141,6 +145,7 @@ void nib_model_close(nib_model *m)
         nib_free(m->ctx, l);
     }
     nib_free(m->ctx, m->linears);
+    nib_free(m->ctx, m->new_linears);
     for (size_t i = 0; i < m->norm_count; i++) {
         nib_free(m->ctx, m->norms[i]->name);
         nib_free(m->ctx, m->norms[i]->weight);

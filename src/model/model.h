@@ -8,7 +8,7 @@
 #include "format/safetensors.h"
 #include "model/held.h"
 #include "model/outline.h"
-#include "nibble/model.h"
+#include "model/purpose.h"
 
 typedef struct nib_model {
     nib_ctx *ctx;
@@ -25,6 +25,9 @@ typedef struct nib_model {
     nib_norm **norms;
     size_t norm_count, norm_capacity;
     nib_linear *head;
+    nib_linear **new_linears;    /* parts of the head that the files lack: they begin at random */
+    size_t new_count, new_capacity;
+    nib_purpose purpose;         /* what it is built for */
     bool tied;                   /* the head is the embedding */
     nib_held stored;             /* how config.json says the file holds its weights */
     nib_held asked;              /* what the caller's settings ask for */

@@ -2,6 +2,7 @@
 #include "model/outline.h"
 
 #include "graph/sink.h"
+#include "model/purpose.h"
 
 /* Modules live as long as the outline is made. */
 typedef struct shapes {
@@ -95,7 +96,7 @@ nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *
     nib_status status;
 
     if (!b.graph) return no_memory(where, err);
-    config->arch->build(&b, config->values, NIB_TASK_CAUSAL_LM);
+    config->arch->build(&b, config->values, nib_arch_words(config->arch));
     status = b.status ? nib_fail(err, b.status, "%s: %s", where, b.error.message)
                       : nib_sink_logit_rows(b.graph, err);
     if (!status) read_off(b.graph, &s, out);

@@ -1,7 +1,8 @@
 /* outline.h - what config.json alone says of a model: its sizes, without a tensor.
  *
- * The architecture's function builds its graph over weights that are shapes and nothing else, and
- * the sizes are read off the graph, so that they cannot disagree with it. */
+ * The architecture's function builds its graph, with the head that gives words, over weights that
+ * are shapes and nothing else, and the sizes are read off the graph, so that they cannot disagree
+ * with it. */
 #ifndef NIB_MODEL_OUTLINE_H
 #define NIB_MODEL_OUTLINE_H
 

@@ -18,7 +18,7 @@ static const char *const without_effect[] = {
     "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
     "id2label", "initializer_range", "is_decoder", "is_encoder_decoder", "is_llama_config",
     "label2id", "length_penalty", "max_length", "min_length", "model_type",
-    "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+    "no_repeat_ngram_size", "num_beam_groups", "num_labels", "num_beams", "num_return_sequences",
     "output_attentions", "output_hidden_states", "output_scores", "pad_token_id", "prefix",
     "pretraining_tp", "problem_type", "pruned_heads", "quantization_config",
     "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate",
@@ -35,7 +35,9 @@ static bool is_dropout(const char *key)
     static const char *const names[] = { "attention_dropout", "hidden_dropout", "resid_pdrop",
                                          "embd_pdrop", "attn_pdrop", "embedding_dropout",
                                          "residual_dropout", "resid_dropout", "embed_dropout",
-                                         "dropout", "activation_dropout" };
+                                         "dropout", "activation_dropout", "hidden_dropout_prob",
+                                         "attention_probs_dropout_prob", "classifier_dropout",
+                                         "seq_classif_dropout", "qa_dropout" };
 
     for (size_t i = 0; i < NIB_COUNT(names); i++)
         if (strcmp(key, names[i]) == 0) return true;

@@ -34,11 +34,13 @@ static bool ends(const char *name, const char *end)
     return n >= e && strcmp(name + n - e, end) == 0;
 }
 
-/* Buffers of the reference's modules that old versions saved: angles of rotation, causal masks. */
+/* Buffers of the reference's modules that old versions saved: angles of rotation, causal masks,
+ * positions. */
 static bool is_buffer(const char *name)
 {
     static const char *const ends_of[] = { "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
-                                           ".attention.bias", ".attention.masked_bias" };
+                                           ".attention.bias", ".attention.masked_bias",
+                                           "embeddings.position_ids", "embeddings.token_type_ids" };
 
     for (size_t i = 0; i < NIB_COUNT(ends_of); i++)
         if (ends(name, ends_of[i])) return true;
@@ -104,8 +106,8 @@ static void claim_stack(const nib_model *m, const nib_tensors *tensors, nib_clai
     char bias[NIB_BIND_NAME_ROOM];
 
     snprintf(bias, sizeof bias, "%s_bias", stack);
-    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, stack));
-    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config->arch, bias));
+    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, stack));
+    nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, bias));
 }
 
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err)

@@ -1,0 +1,162 @@
+/* arch_bert.c - BERT: an encoder with norms behind each half of a layer (formats.md 10.17,
+ * formats-encoder.md).  Devlin et al. 2018, arXiv:1810.04805. */
+#include "model/arch_bert.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static void refuse_variants(nib_reader *r)
+{
+    const json_t *kind = nib_read_any(r, "position_embedding_type");
+    const char *name = json_string_value(kind);
+
+    if (kind && !json_is_null(kind) && (!name || strcmp(name, "absolute") != 0))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "position_embedding_type is '%s', known is absolute",
+                      name ? name : "no text");
+    nib_read_must_be_off(r, "is_decoder", "an encoder that is used as a decoder is not known");
+    nib_read_must_be_off(r, "add_cross_attention", "cross attention is not known here");
+    if (!nib_read_bool(r, "tie_word_embeddings", true))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
+                      "predicted with the embedding's table");
+}
+
+void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding)
+{
+    m->prefix = prefix;
+    m->vocabulary = nib_read_size_or(r, "vocab_size", after_padding ? 50265 : 30522);
+    m->width = nib_read_size_or(r, "hidden_size", 768);
+    m->layers = nib_read_has(r, "num_hidden_layers") ? nib_read_layers(r, "num_hidden_layers") : 12;
+    m->heads = nib_read_size_or(r, "num_attention_heads", 12);
+    m->inner = nib_read_size_or(r, "intermediate_size", 3072);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", 512);
+    m->types = nib_read_size_or(r, "type_vocab_size", 2);
+    m->eps = nib_read_eps(r, "layer_norm_eps", 1e-12f);
+    m->activation = nib_read_activation(r, "hidden_act", "gelu");
+    m->embedded = m->width;
+    if (after_padding)
+        m->first = (size_t)nib_read_int_or(r, "pad_token_id", 0, 1 << 30, 1) + 1;
+    m->head_dim = nib_read_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
+    if (!r->status && m->first >= m->positions)
+        nib_read_fail(r, NIB_E_FORMAT, "max_position_embeddings %zu, but positions begin at %zu, "
+                      "behind pad_token_id", m->positions, m->first);
+    refuse_variants(r);
+}
+
+/* A table of the embeddings, named by its part. */
+static nib_value table(nib_build *b, const nib_bert *m, nib_input input, size_t first, size_t rows,
+                       const char *part)
+{
+    char name[100];
+
+    snprintf(name, sizeof name, "%s.embeddings.%s", m->prefix, part);
+    return nib_embed_offset(b, input, first, rows, m->embedded, name);
+}
+
+nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
+{
+    nib_value x = table(b, m, NIB_IDS, 0, m->vocabulary, "word_embeddings");
+
+    nib_set_positions(b, m->positions - m->first);
+    if (m->types)
+        x = nib_add(b, x, table(b, m, NIB_TYPES, 0, m->types, "token_type_embeddings"));
+    x = nib_add(b, x, table(b, m, NIB_POSITIONS, m->first, m->positions, "position_embeddings"));
+    return nib_apply_layer_norm(b, x, m->eps, "%s.embeddings.LayerNorm", m->prefix);
+}
+
+static nib_value attend(nib_build *b, const nib_bert *m, int i, nib_value x)
+{
+    nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
+                                     .head_dim = m->head_dim,
+                                     .scale = 1 / sqrtf((float)m->head_dim) };
+    const char *p = m->prefix;
+    size_t w = m->width;
+
+    nib_value q = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.query", p, i);
+    nib_value k = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.key", p, i);
+    nib_value v = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.value", p, i);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
+                            "%s.encoder.layer.%d.attention.output.dense", p, i);
+}
+
+/* h = norm(x + attention(x));  y = norm(h + mlp(h)). */
+static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
+{
+    const char *p = m->prefix;
+
+    nib_value h = nib_add(b, attend(b, m, i, x), x);
+    h = nib_apply_layer_norm(b, h, m->eps, "%s.encoder.layer.%d.attention.output.LayerNorm", p, i);
+    nib_value f = nib_apply_linear(b, h, m->inner, true, "%s.encoder.layer.%d.intermediate.dense",
+                                   p, i);
+    f = nib_activate(b, f, m->activation);
+    f = nib_apply_linear(b, f, m->width, true, "%s.encoder.layer.%d.output.dense", p, i);
+    return nib_apply_layer_norm(b, nib_add(b, f, h), m->eps, "%s.encoder.layer.%d.output.LayerNorm",
+                                p, i);
+}
+
+nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x)
+{
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        x = layer(b, m, i, x);
+    }
+    nib_segment(b);
+    return x;
+}
+
+void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activation activation)
+{
+    x = nib_apply_new_linear(b, nib_to_one_row(b, x, NIB_READ_FIRST), m->width, "classifier.dense");
+    nib_class_head(b, nib_activate(b, x, activation), true, "classifier.out_proj");
+}
+
+void nib_bert_tag(nib_build *b, nib_value x)
+{
+    nib_class_head(b, nib_to_logit_rows(b, x), true, "classifier");
+}
+
+void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
+                            const nib_bert_words *words)
+{
+    x = nib_apply_linear(b, nib_to_logit_rows(b, x), words->width, true, "%s", words->dense);
+    x = nib_activate(b, x, words->activation);
+    x = nib_apply_layer_norm(b, x, m->eps, "%s", words->norm);
+    nib_set_head(b, x, (nib_head_spec){ .rows = m->vocabulary, .bias = true,
+                                        .tied_to = words->table, .bias_name = words->bias },
+                 words->head);
+}
+
+/* --- BERT itself --- */
+
+static void read_bert(nib_reader *r, void *config) { nib_bert_read_keys(r, config, "bert", false); }
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const nib_bert *m = config;
+    const nib_bert_words words = {
+        .dense = "cls.predictions.transform.dense", .norm = "cls.predictions.transform.LayerNorm",
+        .head = "cls.predictions.decoder", .bias = "cls.predictions.bias",
+        .table = "bert.embeddings.word_embeddings", .width = m->width,
+        .activation = m->activation,
+    };
+    nib_value x = nib_bert_encode(b, m, nib_bert_embed(b, m));
+
+    if (task == NIB_TASK_SEQ_CLS) {
+        x = nib_to_one_row(b, x, NIB_READ_FIRST);
+        x = nib_apply_new_linear(b, x, m->width, "bert.pooler.dense");
+        nib_class_head(b, nib_activate(b, x, NIB_ACT_TANH), true, "classifier");
+    } else if (task == NIB_TASK_TOKEN_CLS) {
+        nib_bert_tag(b, x);
+    } else {
+        nib_bert_predict_words(b, m, x, &words);
+    }
+}
+
+static const char *const types[] = { "bert", NULL };
+static const char *const targets[] = { "query", "value", NULL };
+
+const nib_arch nib_arch_bert = { .model_types = types, .config_bytes = sizeof(nib_bert),
+                                 .read = read_bert, .prefix = "bert.",
+                                 .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
+                                          1 << NIB_TASK_MASKED_LM,
+                                 .build = build, .default_targets = targets };

@@ -1,0 +1,39 @@
+/* arch_bert.h - what BERT and its kin have in common: the keys, the layer, the classifiers. */
+#ifndef NIB_MODEL_ARCH_BERT_H
+#define NIB_MODEL_ARCH_BERT_H
+
+#include "model/arch.h"
+
+typedef struct nib_bert {
+    const char *prefix;  /* of the encoder's modules: "bert" */
+    size_t vocabulary, width, layers, heads, head_dim, inner;
+    size_t embedded;     /* channels of the embeddings */
+    size_t positions;    /* rows of the table */
+    size_t first;        /* the row of a text's first token */
+    size_t types;
+    float eps;
+    nib_activation activation;
+} nib_bert;
+
+/* The keys, with the values that the class gives where they are absent; first: where positions
+ * begin behind the padding's row (RoBERTa), pad_token_id + 1. */
+void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
+/* Words, positions and types added and normed, of m->embedded channels. */
+nib_value nib_bert_embed(nib_build *b, const nib_bert *m);
+/* The layers, each a segment, norms behind each half; then the segment of what follows. */
+nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x);
+/* A classifier of two linears on the first token: out_proj(act(dense(x))). */
+void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activation activation);
+/* A classifier of each token. */
+void nib_bert_tag(nib_build *b, nib_value x);
+/* Masked words: dense, activation and norm on the rows that get logits, then the table of the words
+ * with a bias of its own. */
+typedef struct nib_bert_words {
+    const char *dense, *norm, *head, *bias, *table; /* modules; bias: a tensor */
+    size_t width;        /* behind dense */
+    nib_activation activation;
+} nib_bert_words;
+void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
+                            const nib_bert_words *words);
+
+#endif

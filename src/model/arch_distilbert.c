@@ -1,0 +1,92 @@
+/* arch_distilbert.c - DistilBERT: BERT's layers under other names, no types, no pooler
+ * (formats-encoder.md 3.1).  Sanh et al. 2019, arXiv:1910.01108. */
+#include <math.h>
+
+#include "model/arch_bert.h"
+
+static const float EPS = 1e-12f; /* no key has it */
+
+static void read_distilbert(nib_reader *r, void *config)
+{
+    nib_bert *m = config;
+
+    m->prefix = "distilbert";
+    m->vocabulary = nib_read_size_or(r, "vocab_size", 30522);
+    m->width = m->embedded = nib_read_size_or(r, "dim", 768);
+    m->layers = nib_read_has(r, "n_layers") ? nib_read_layers(r, "n_layers") : 6;
+    m->heads = nib_read_size_or(r, "n_heads", 12);
+    m->inner = nib_read_size_or(r, "hidden_dim", 3072);
+    m->positions = nib_read_size_or(r, "max_position_embeddings", 512);
+    m->eps = EPS;
+    m->activation = nib_read_activation(r, "activation", "gelu");
+    nib_read_any(r, "sinusoidal_pos_embds"); /* the table is stored either way */
+    if (!nib_read_bool(r, "tie_word_embeddings", true))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
+                      "predicted with the embedding's table");
+    m->head_dim = nib_read_head_dim(r, m->width, m->heads);
+    nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
+}
+
+static nib_value attend(nib_build *b, const nib_bert *m, int i, nib_value x)
+{
+    nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
+                                     .head_dim = m->head_dim,
+                                     .scale = 1 / sqrtf((float)m->head_dim) };
+    size_t w = m->width;
+
+    nib_value q = nib_apply_linear(b, x, w, true, "distilbert.transformer.layer.%d.attention.q_lin",
+                                   i);
+    nib_value k = nib_apply_linear(b, x, w, true, "distilbert.transformer.layer.%d.attention.k_lin",
+                                   i);
+    nib_value v = nib_apply_linear(b, x, w, true, "distilbert.transformer.layer.%d.attention.v_lin",
+                                   i);
+    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
+                            "distilbert.transformer.layer.%d.attention.out_lin", i);
+}
+
+static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
+{
+    nib_value h = nib_add(b, attend(b, m, i, x), x);
+    h = nib_apply_layer_norm(b, h, m->eps, "distilbert.transformer.layer.%d.sa_layer_norm", i);
+    nib_value f = nib_apply_linear(b, h, m->inner, true, "distilbert.transformer.layer.%d.ffn.lin1",
+                                   i);
+    f = nib_apply_linear(b, nib_activate(b, f, m->activation), m->width, true,
+                         "distilbert.transformer.layer.%d.ffn.lin2", i);
+    return nib_apply_layer_norm(b, nib_add(b, f, h), m->eps,
+                                "distilbert.transformer.layer.%d.output_layer_norm", i);
+}
+
+static void build(nib_build *b, const void *config, nib_task task)
+{
+    const nib_bert *m = config;
+    const nib_bert_words words = {
+        .dense = "vocab_transform", .norm = "vocab_layer_norm", .head = "vocab_projector",
+        .bias = "vocab_projector.bias", .table = "distilbert.embeddings.word_embeddings",
+        .width = m->width, .activation = m->activation,
+    };
+    nib_value x = nib_bert_embed(b, m);
+
+    for (int i = 0; i < (int)m->layers; i++) {
+        nib_segment(b);
+        x = layer(b, m, i, x);
+    }
+    nib_segment(b);
+    if (task == NIB_TASK_SEQ_CLS) {
+        x = nib_to_one_row(b, x, NIB_READ_FIRST);
+        x = nib_apply_new_linear(b, x, m->width, "pre_classifier");
+        nib_class_head(b, nib_activate(b, x, NIB_ACT_RELU), true, "classifier");
+    } else if (task == NIB_TASK_TOKEN_CLS) {
+        nib_bert_tag(b, x);
+    } else {
+        nib_bert_predict_words(b, m, x, &words);
+    }
+}
+
+static const char *const types[] = { "distilbert", NULL };
+static const char *const targets[] = { NULL };
+
+const nib_arch nib_arch_distilbert = { .model_types = types, .config_bytes = sizeof(nib_bert),
+                                       .read = read_distilbert, .prefix = "distilbert.",
+                                       .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
+                                                1 << NIB_TASK_MASKED_LM,
+                                       .build = build, .default_targets = targets };

@@ -1,0 +1,31 @@
+/* purpose.h - what a model is opened for: its task and, of a classifier, its labels. */
+#ifndef NIB_MODEL_PURPOSE_H
+#define NIB_MODEL_PURPOSE_H
+
+#include "format/json.h"
+#include "model/arch.h"
+
+typedef struct nib_purpose {
+    nib_task task;
+    size_t labels;       /* of SEQ_CLS and TOKEN_CLS; else 0 */
+    nib_loss_kind loss;
+} nib_purpose;
+
+/* "SEQ_CLS"; AUTO: "auto". */
+const char *nib_task_name(nib_task task);
+/* false: no task is called so. */
+bool nib_task_parse(const char *name, nib_task *task);
+/* The names of a set of tasks (bits 1 << nib_task), "CAUSAL_LM, SEQ_CLS". */
+void nib_task_names(unsigned tasks, char names[160]);
+
+/* What the family gives without a classifier: words. */
+nib_task nib_arch_words(const nib_arch *arch);
+
+/* From what the caller asks for (NULL: nothing) and from config.json's architectures, id2label,
+ * num_labels and problem_type.  NIB_E_UNSUPPORTED: the family has no such task; NIB_E_FORMAT and
+ * NIB_E_INVALID name what is wrong with the labels. */
+nib_status nib_purpose_read(const json_t *config, const nib_arch *arch,
+                            const nib_model_options *asked, const char *where, nib_purpose *out,
+                            nib_error *err);
+
+#endif

@@ -1,0 +1,179 @@
+"""Makes tests/golden/encoders/: a tiny random model of each encoder family and head (and of a
+decoder with a classifier), a PEFT adapter for it, and what transformers and PEFT compute with them
+in float32.
+
+Run from the top of the repository, in an environment with tests/requirements.txt:
+    python tests/golden/make/encoders.py [VARIANT...]
+tests/golden/README.md says what the files hold.  The seed of a variant is made of its name, so one
+variant can be made again alone."""
+import json
+import os
+import shutil
+import sys
+import zlib
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # PEFT would look for the base model there when saving
+
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoConfig
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "encoders")
+LENGTHS = (19, 6, 11)
+VOCABULARY = 96
+
+BERT = dict(model_type="bert", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=40, layer_norm_eps=1e-5, pad_token_id=0)
+ROBERTA = BERT | dict(model_type="roberta", type_vocab_size=1, pad_token_id=1)
+ELECTRA = BERT | dict(model_type="electra", embedding_size=16)
+DISTILBERT = dict(model_type="distilbert", vocab_size=VOCABULARY, dim=32, hidden_dim=48, n_layers=2, n_heads=4,
+                  max_position_embeddings=40, pad_token_id=0)
+LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
+
+SEQUENCE, TOKEN, MASKED = "SequenceClassification", "TokenClassification", "MaskedLM"
+# variant -> (head, config.json, LoRA's targets where PEFT has no default)
+VARIANTS = {
+    "bert-seq": (SEQUENCE, BERT | dict(num_labels=3), None),
+    "bert-multi": (SEQUENCE, BERT | dict(num_labels=4, problem_type="multi_label_classification"), None),
+    "bert-regression": (SEQUENCE, BERT | dict(num_labels=1, problem_type="regression"), None),
+    "bert-regression-two": (SEQUENCE, BERT | dict(num_labels=2, problem_type="regression"), None),
+    "bert-token": (TOKEN, BERT | dict(num_labels=5, hidden_act="gelu_new"), None),
+    "bert-mlm": (MASKED, BERT, None),
+    "roberta-seq": (SEQUENCE, ROBERTA | dict(num_labels=2), None),
+    "roberta-token": (TOKEN, ROBERTA | dict(num_labels=3), None),
+    "roberta-mlm": (MASKED, ROBERTA, None),
+    "xlm-roberta-seq": (SEQUENCE, ROBERTA | dict(model_type="xlm-roberta", num_labels=3), None),
+    "electra-seq": (SEQUENCE, ELECTRA | dict(num_labels=3), None),
+    "electra-token": (TOKEN, ELECTRA | dict(num_labels=3, embedding_size=32), None),
+    "electra-mlm": (MASKED, ELECTRA, None),
+    "distilbert-seq": (SEQUENCE, DISTILBERT | dict(num_labels=3), ["q_lin", "v_lin"]),
+    "distilbert-token": (TOKEN, DISTILBERT | dict(num_labels=3, activation="relu"), ["q_lin", "v_lin"]),
+    "distilbert-mlm": (MASKED, DISTILBERT, ["q_lin", "v_lin"]),
+    "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
+}
+PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
+
+
+def generator(name):
+    return torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+
+def fill(model, rng):
+    """Random weights that keep activations and logits near 1."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            r = torch.randn(p.shape, generator=rng)
+            if p.dim() == 1:
+                p.copy_(0.2 * r if name.endswith("bias") else 1 + 0.2 * r)
+            else:
+                p.copy_(r * (0.5 if "embeddings" in name or "embed_tokens" in name else p.shape[1] ** -0.5))
+
+
+def batch_of(head, config, rng):
+    """Sequences, their type ids and answers; words 0 to 4 are kept for padding and the like."""
+    ids = [torch.randint(5, VOCABULARY, (n,), generator=rng) for n in LENGTHS]
+    types = [(torch.arange(n) >= n // 2).long() for n in LENGTHS]
+    c = config.num_labels
+    if head == TOKEN or head == MASKED:
+        most = c if head == TOKEN else VOCABULARY
+        labels = [torch.randint(0, most, (n,), generator=rng) for n in LENGTHS]
+        for y in labels:
+            y[0] = y[-1] = y[len(y) // 3] = -100
+    elif config.problem_type == "regression":
+        labels = [torch.randn(c, generator=rng) for _ in LENGTHS]
+    elif config.problem_type == "multi_label_classification":
+        labels = [(torch.rand(c, generator=rng) < 0.5).float() for _ in LENGTHS]
+    else:
+        labels = [torch.randint(0, c, (), generator=rng) for _ in LENGTHS]
+    return ids, types, labels
+
+
+def takes_types(config):
+    return getattr(config, "type_vocab_size", 0) > 1
+
+
+def padded(rows, value):
+    longest = max(len(x) for x in rows)
+    return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=value) for x in rows])
+
+
+def record(out, prefix, model, batch, gradients=False):
+    """Logits of each sequence alone; the loss, and gradients, of the padded batch."""
+    ids, types, labels = batch
+    config = model.config
+    for i, x in enumerate(ids):
+        more = dict(token_type_ids=types[i][None]) if takes_types(config) else {}
+        with torch.no_grad():
+            out[f"{prefix}logits.{i}"] = model(input_ids=x[None], **more).logits[0].contiguous()
+    more = dict(token_type_ids=padded(types, 0)) if takes_types(config) else {}
+    one_each = labels[0].dim() == 0 or len(labels[0]) != len(ids[0])
+    y = torch.stack(labels) if one_each else padded(labels, -100)
+    if one_each and config.num_labels == 1:
+        y = y[:, 0]
+    x = padded(ids, config.pad_token_id)
+    loss = model(input_ids=x, attention_mask=(x != config.pad_token_id).long(), labels=y, **more).loss
+    out[f"{prefix}loss"] = loss.detach()
+    if gradients:
+        loss.backward()
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                plain = name.replace(".default", "").replace(".modules_to_save", "")
+                out[f"grad.{plain}"] = p.grad.contiguous()
+
+
+def save_adapter(model, directory):
+    model.save_pretrained(directory)
+    os.remove(os.path.join(directory, "README.md"))
+    path = os.path.join(directory, "adapter_config.json")
+    stored = json.load(open(path))
+    stored["target_modules"].sort()  # PEFT keeps a set: its order changes from run to run
+    json.dump(stored, open(path, "w"), indent=2, sort_keys=True)
+
+
+def make(variant):
+    head, settings, targets = VARIANTS[variant]
+    directory = os.path.join(TOP, variant)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    rng = generator(variant)
+    settings = dict(settings)
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    auto = getattr(transformers, "AutoModelFor" + head)
+    model = auto.from_config(config, attn_implementation="eager").float().eval()
+    fill(model, rng)
+    model.to(torch.bfloat16).save_pretrained(directory)
+
+    batch = batch_of(head, config, rng)
+    out = {}
+    for i, (x, t, y) in enumerate(zip(*batch)):
+        out[f"ids.{i}"], out[f"types.{i}"] = x.int(), t.int() * int(takes_types(config))
+        out[f"labels.{i}"] = y.float().reshape(-1) if y.is_floating_point() else y.int().reshape(-1)
+    model = auto.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad():
+        record(out, "", model, batch)
+    model.name_or_path = f"nibble/{variant}"
+    model = get_peft_model(model, LoraConfig(task_type=PEFT_TASK[head], r=4, lora_alpha=8, target_modules=targets))
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if p.requires_grad:
+                r = torch.randn(p.shape, generator=rng)
+                if "lora_" in n:
+                    p.copy_(r * (0.2 if "lora_B" in n else p.shape[1] ** -0.5))
+                else:
+                    p.add_(0.1 * r)
+    save_adapter(model, os.path.join(directory, "adapter"))
+    record(out, "lora.", model.eval(), batch, gradients=True)
+    save_file(out, os.path.join(directory, "expected.safetensors"))
+
+    size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(directory) for f in fs)
+    small = min(float(v.abs().max()) for k, v in out.items() if k.startswith("grad."))
+    print(f"{variant}: {size / 1000:.0f} KB, loss {float(out['loss']):.4f}, with the adapter "
+          f"{float(out['lora.loss']):.4f}, smallest of the greatest gradients {small:.2g}")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or VARIANTS:
+        make(name)
