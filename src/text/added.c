@@ -5,9 +5,9 @@
  * from the byte where one may begin, a range of them narrows byte by byte until nothing longer
  * fits, so that a text costs the same with five tokens and with thousands. */
 #include <stdlib.h>
-#include <utf8proc.h>
 
 #include "text/parts.h"
+#include "text/unicode_sets.h"
 #include "text/utf8.h"
 
 static nib_status no_memory(const char *where, nib_error *err)
@@ -38,7 +38,7 @@ static bool grow_ids(nib_tokenizer *t, size_t id)
 /* The library numbers what is new by the size of the vocabulary, not by what a file says. */
 static int64_t next_id(const nib_tokenizer *t)
 {
-    int64_t words = (int64_t)t->vocabulary.count;
+    int64_t words = (int64_t)t->vocabulary_size;
     return t->greatest_added >= words ? t->greatest_added + 1 : words;
 }
 
@@ -146,27 +146,10 @@ nib_status nib_added_ready(nib_tokenizer *t, nib_error *err)
 
 /* --- searching --- */
 
-/* A letter, mark, digit, connector or joiner: what a regular expression calls a word character. */
+/* What a regular expression calls a word character. */
 static bool is_word(const char *text, size_t bytes, size_t at)
 {
-    uint32_t c;
-
-    if (at >= bytes) return false;
-    c = nib_utf8_read(text + at);
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: return c == 0x200c || c == 0x200d;
-    }
+    return at < bytes && nib_unicode_in(NIB_SET_WORD, nib_utf8_read(text + at));
 }
 
 /* First place in [low, high) whose byte at `depth` is at least c; all are longer than depth. */

@@ -84,7 +84,7 @@ static bool add_unknown(nib_tokenizer *t, size_t *count, size_t begin, size_t en
                 return false;
         return true;
     }
-    if (t->unk < 0) return !(t->lacks_unk = t->names_unk);
+    if (t->unk < 0) return !(t->lacks_unk = t->unk_name != NULL);
     if (t->fuse_unk && *fused) {
         t->symbols[*count - 1].end = end;
         return true;
@@ -93,13 +93,26 @@ static bool add_unknown(nib_tokenizer *t, size_t *count, size_t begin, size_t en
     return add_symbol(t, count, (uint32_t)t->unk, begin, end);
 }
 
+/* A character of a word, with what the vocabulary has before and behind it. */
+static int64_t find_character(const nib_tokenizer *t, nib_range piece, size_t at, size_t bytes)
+{
+    char name[NIB_MOST_AFFIXES + 8];
+    const char *before = at > piece.begin && t->bpe_prefix ? t->bpe_prefix : "",
+               *after = at + bytes == piece.end && t->bpe_suffix ? t->bpe_suffix : "";
+    int n;
+
+    if (!*before && !*after) return nib_words_get(&t->vocabulary, t->work.text + at, bytes);
+    n = snprintf(name, sizeof name, "%s%.*s%s", before, (int)bytes, t->work.text + at, after);
+    return nib_words_get(&t->vocabulary, name, (size_t)n);
+}
+
 static bool make_symbols(nib_tokenizer *t, nib_range piece, size_t *count)
 {
     bool fused = false; /* the last symbol is an unk that may grow */
 
     for (size_t i = piece.begin; i < piece.end;) {
         size_t n = nib_utf8_length(t->work.text[i]);
-        int64_t id = nib_words_get(&t->vocabulary, t->work.text + i, n);
+        int64_t id = find_character(t, piece, i, n);
         bool good = id >= 0 ? add_symbol(t, count, (uint32_t)id, i, i + n)
                             : add_unknown(t, count, i, i + n, &fused);
 
@@ -110,14 +123,6 @@ static bool make_symbols(nib_tokenizer *t, nib_range piece, size_t *count)
     return true;
 }
 
-static nib_status emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out,
-                       nib_error *err)
-{
-    nib_token token = { .id = id, .begin = t->work.origin[begin].begin,
-                        .end = t->work.origin[end - 1].end };
-    return nib_tokens_add(t->ctx, out, token, err);
-}
-
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err)
 {
     size_t count = 0;
@@ -126,7 +131,7 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
     if (t->ignore_merges) {
         int64_t whole = nib_words_get(&t->vocabulary, t->work.text + piece.begin,
                                       piece.end - piece.begin);
-        if (whole >= 0) return emit(t, (uint32_t)whole, piece.begin, piece.end, out, err);
+        if (whole >= 0) return nib_emit(t, (uint32_t)whole, piece.begin, piece.end, out, err);
     }
     t->lacks_unk = false;
     if (!make_symbols(t, piece, &count)) {
@@ -155,6 +160,6 @@ nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error
         if (!push_pair(t, (int64_t)m.position)) return no_memory(err);
     }
     for (int64_t i = count ? 0 : -1; i >= 0 && !status; i = t->symbols[i].next)
-        status = emit(t, t->symbols[i].id, t->symbols[i].begin, t->symbols[i].end, out, err);
+        status = nib_emit(t, t->symbols[i].id, t->symbols[i].begin, t->symbols[i].end, out, err);
     return status;
 }

@@ -186,6 +186,100 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, const char *p, s
     return NIB_OK;
 }
 
+/* Every `from` becomes `to`, in place. */
+static void substitute(strings *s, size_t begin, const char *from, const char *to)
+{
+    size_t n = strlen(from), m = strlen(to), used;
+    char *rest;
+
+    if (!s->good || n == 0) return;
+    for (size_t i = begin; i + n <= s->used;) {
+        if (memcmp(s->bytes + i, from, n) != 0) {
+            i++;
+            continue;
+        }
+        used = s->used - n + m;
+        s->good = nib_grow(s->ctx, &s->bytes, &s->byte_capacity, nib_max(used, s->used) + 1, 1);
+        if (!s->good) return;
+        rest = s->bytes + i;
+        memmove(rest + m, rest + n, s->used - i - n);
+        memcpy(rest, to, m);
+        s->used = used;
+        i += m;
+    }
+}
+
+/* What English writes together, in the string from `begin` on. */
+static void clean_up(strings *s, size_t begin)
+{
+    static const char *const pairs[][2] = {
+        { " .", "." }, { " ?", "?" }, { " !", "!" }, { " ,", "," }, { " ' ", "'" },
+        { " n't", "n't" }, { " 'm", "'m" }, { " do not", " don't" }, { " 's", "'s" },
+        { " 've", "'ve" }, { " 're", "'re" },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(pairs); i++)
+        substitute(s, begin, pairs[i][0], pairs[i][1]);
+}
+
+/* Behind the first, a token loses the prefix or gains a space. */
+static void wordpiece(const nib_stage *s, const char *p, size_t n, bool first, strings *to)
+{
+    size_t begin = to->used;
+
+    if (first) put(to, p, n);
+    else if (n >= s->content_bytes && memcmp(p, s->content, s->content_bytes) == 0)
+        put(to, p + s->content_bytes, n - s->content_bytes);
+    else {
+        put(to, " ", 1);
+        put(to, p, n);
+    }
+    if (s->cleanup) clean_up(to, begin);
+}
+
+/* A token that repeats the one before is dropped, and padding, and then what is empty. */
+static void ctc(const nib_stage *s, const strings *from, strings *to)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const char *p = from->bytes + begin_of(from, i), *last = NULL;
+        size_t n = from->ends[i] - begin_of(from, i), begin = to->used;
+
+        if (i) last = from->bytes + begin_of(from, i - 1);
+        if (i && (size_t)(p - last) == n && memcmp(p, last, n) == 0) continue;
+        put(to, p, n);
+        substitute(to, begin, s->content, "");
+        if (s->cleanup) {
+            clean_up(to, begin);
+            substitute(to, begin, s->delimiter, " ");
+        }
+        if (to->used > begin) end_string(to);
+    }
+}
+
+static nib_status apply_each(nib_tokenizer *t, const nib_stage *s, const strings *from,
+                             strings *to, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < from->count && !status; i++) {
+        const char *p = from->bytes + begin_of(from, i);
+        size_t n = from->ends[i] - begin_of(from, i), begin = to->used;
+
+        switch (s->kind) {
+        case NIB_STAGE_STRIP: strip(s, p, n, to); break;
+        case NIB_STAGE_METASPACE: metaspace(s, p, n, i == 0, to); break;
+        case NIB_STAGE_WORDPIECE: wordpiece(s, p, n, i == 0, to); break;
+        case NIB_STAGE_SUFFIX:
+            put(to, p, n);
+            substitute(to, begin, s->content, i + 1 == from->count ? "" : " ");
+            break;
+        default: status = replace(t, s, p, n, to, err); break;
+        }
+        end_string(to);
+    }
+    return status;
+}
+
 static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *from, strings *to,
                         nib_error *err)
 {
@@ -196,16 +290,8 @@ static nib_status apply(nib_tokenizer *t, const nib_stage *s, const strings *fro
     else if (s->kind == NIB_STAGE_FUSE) {
         put(to, from->bytes, from->used);
         end_string(to);
-    } else {
-        for (size_t i = 0; i < from->count && !status; i++) {
-            const char *p = from->bytes + begin_of(from, i);
-            size_t n = from->ends[i] - begin_of(from, i);
-            if (s->kind == NIB_STAGE_STRIP) strip(s, p, n, to);
-            else if (s->kind == NIB_STAGE_METASPACE) metaspace(s, p, n, i == 0, to);
-            else status = replace(t, s, p, n, to, err);
-            end_string(to);
-        }
-    }
+    } else if (s->kind == NIB_STAGE_CTC) ctc(s, from, to);
+    else status = apply_each(t, s, from, to, err);
     return status;
 }
 

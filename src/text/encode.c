@@ -28,14 +28,17 @@ static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piec
     nib_status status;
 
     if (piece.begin == piece.end) return NIB_OK;
-    t->work.bytes = t->work.piece_count = 0;
-    for (size_t i = piece.begin; i < piece.end; i++)
-        if (!nib_work_add(t->ctx, &t->work, whole->text + i, 1, whole->origin[i]))
-            return no_memory(err);
+    t->work.bytes = piece.end - piece.begin;
+    t->work.piece_count = 0;
+    if (!nib_work_reserve(t->ctx, &t->work, t->work.bytes)) return no_memory(err);
+    memcpy(t->work.text, whole->text + piece.begin, t->work.bytes);
+    memcpy(t->work.origin, whole->origin + piece.begin, t->work.bytes * sizeof *t->work.origin);
     if (!nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes)) return no_memory(err);
     status = nib_pretokenize(t, err);
     for (size_t i = 0; i < t->work.piece_count && !status; i++)
-        status = nib_bpe(t, t->work.pieces[i], out, err);
+        status = t->kind == NIB_MODEL_BPE         ? nib_bpe(t, t->work.pieces[i], out, err)
+                 : t->kind == NIB_MODEL_WORDPIECE ? nib_wordpiece(t, t->work.pieces[i], out, err)
+                                                  : nib_unigram(t, t->work.pieces[i], out, err);
     return status;
 }
 
@@ -65,12 +68,13 @@ static nib_status encode_stretch(nib_tokenizer *t, const char *text, size_t begi
     nib_status status;
 
     if (begin == end) return NIB_OK;
-    t->work.bytes = t->work.piece_count = 0;
-    for (size_t i = begin; i < end;) {
-        size_t n = nib_utf8_length(text[i]);
-        if (!nib_work_add(t->ctx, &t->work, text + i, n, (nib_range){ i, i + n }))
-            return no_memory(err);
-        i += n;
+    t->work.bytes = end - begin;
+    t->work.piece_count = 0;
+    if (!nib_work_reserve(t->ctx, &t->work, t->work.bytes)) return no_memory(err);
+    memcpy(t->work.text, text + begin, t->work.bytes);
+    for (size_t i = begin, n; i < end; i += n) {
+        n = nib_utf8_length(text[i]);
+        for (size_t k = 0; k < n; k++) t->work.origin[i - begin + k] = (nib_range){ i, i + n };
     }
     status = nib_normalize(t, err);
     if (status) return status;

@@ -21,6 +21,8 @@ static nib_status share(nib_tokenizer *t, nib_tokenizer **out, nib_error *err)
     s->work = s->other = (nib_work){ 0 };
     s->symbols = NULL;
     s->heap = NULL;
+    s->lattice = NULL;
+    s->lattice_capacity = 0;
     s->symbol_capacity = s->heap_count = s->heap_capacity = 0;
     status = nib_pattern_open(s, err);
     if (status)

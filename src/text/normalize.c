@@ -1,7 +1,8 @@
 /* normalize.c - the normalizers, each character keeping the range of the input it comes from. */
 #include <utf8proc.h>
 
-#include "text/parts.h"
+#include "text/normalize_parts.h"
+#include "text/unicode_sets.h"
 #include "text/utf8.h"
 
 static nib_status no_memory(nib_error *err)
@@ -20,47 +21,43 @@ static bool swap_work(nib_tokenizer *t)
     return nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes);
 }
 
-static bool keep(nib_tokenizer *t, size_t at, size_t n)
+static bool lowercase(nib_tokenizer *t)
 {
-    return nib_work_add(t->ctx, &t->other, t->work.text + at, n, t->work.origin[at]);
-}
+    bool good = true;
 
-/* What StripAccents takes for an accent: any mark, spacing ones too. */
-static bool is_mark(uint32_t c)
-{
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
-}
-
-static nib_status each_character(nib_tokenizer *t, nib_stage_kind kind, nib_error *err)
-{
-    for (size_t i = 0; i < t->work.bytes;) {
-        size_t n = nib_utf8_length(t->work.text[i]);
+    for (size_t i = 0; i < t->work.bytes && good; i += nib_utf8_length(t->work.text[i])) {
         uint32_t c = nib_utf8_read(t->work.text + i);
         char lower[4];
-        bool good = true;
 
-        if (kind == NIB_STAGE_LOWERCASE && c == 0x130) { /* the one that becomes two */
-            good = nib_work_add(t->ctx, &t->other, "i\xcc\x87", 3, t->work.origin[i]);
-        } else if (kind == NIB_STAGE_LOWERCASE) {
-            size_t length = nib_utf8_write((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), lower);
-            good = nib_work_add(t->ctx, &t->other, lower, length, t->work.origin[i]);
-        } else if (!is_mark(c)) {
-            good = keep(t, i, n);
-        }
-        if (!good) return no_memory(err);
-        i += n;
+        if (c == 0x130) /* the one that becomes two */
+            good = nib_replace_character(t, i, "i\xcc\x87", 3);
+        else
+            good = nib_replace_character(t, i, lower,
+                                         nib_utf8_write(nib_unicode_lower(c), lower));
     }
-    return NIB_OK;
+    return good;
 }
 
-/* An empty match has the end of the character before it. */
+/* Bytes become the characters of byte-level vocabularies. */
+static bool map_bytes(nib_tokenizer *t)
+{
+    bool good = true;
+
+    for (size_t i = 0; i < t->work.bytes && good; i++) {
+        char mapped[4];
+        size_t n = nib_utf8_write(nib_byte_to_char((uint8_t)t->work.text[i]), mapped);
+
+        good = nib_replace_character(t, i, mapped, n);
+    }
+    return good;
+}
+
+/* What replaces a match has the range of the match's last character; an empty one that of the
+ * character before. */
 static nib_range origin_of_match(const nib_work *w, nib_range found)
 {
-    if (found.begin < found.end)
-        return (nib_range){ w->origin[found.begin].begin, w->origin[found.end - 1].end };
-    if (found.begin == 0) return (nib_range){ w->origin[0].begin, w->origin[0].begin };
-    return w->origin[found.begin - 1];
+    if (found.end) return w->origin[found.end - 1];
+    return (nib_range){ w->origin[0].begin, w->origin[0].begin };
 }
 
 static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
@@ -76,7 +73,7 @@ static nib_status replace(nib_tokenizer *t, const nib_stage *s, nib_error *err)
         if (status) return status;
         if (!yes) found = (nib_range){ t->work.bytes, t->work.bytes };
         for (; at < found.begin; at += nib_utf8_length(t->work.text[at]))
-            if (!keep(t, at, nib_utf8_length(t->work.text[at]))) return no_memory(err);
+            if (!nib_keep_character(t, at)) return no_memory(err);
         if (yes) {
             nib_range origin = origin_of_match(&t->work, found);
             if (!nib_work_add(t->ctx, &t->other, s->content, s->content_bytes, origin))
@@ -100,14 +97,14 @@ static nib_status strip(nib_tokenizer *t, const nib_stage *s, nib_error *err)
         end = last;
     }
     for (size_t i = begin; i < end; i += nib_utf8_length(t->work.text[i]))
-        if (!keep(t, i, nib_utf8_length(t->work.text[i]))) return no_memory(err);
+        if (!nib_keep_character(t, i)) return no_memory(err);
     return NIB_OK;
 }
 
 static nib_status keep_all(nib_tokenizer *t, nib_error *err)
 {
     for (size_t i = 0; i < t->work.bytes; i += nib_utf8_length(t->work.text[i]))
-        if (!keep(t, i, nib_utf8_length(t->work.text[i]))) return no_memory(err);
+        if (!nib_keep_character(t, i)) return no_memory(err);
     return NIB_OK;
 }
 
@@ -120,7 +117,16 @@ static nib_status normalize_one(nib_tokenizer *t, const nib_stage *s, nib_error 
     case NIB_STAGE_NFD: return nib_unicode_form(t, UTF8PROC_DECOMPOSE, err);
     case NIB_STAGE_NFKC: return nib_unicode_form(t, UTF8PROC_COMPOSE | compat, err);
     case NIB_STAGE_NFKD: return nib_unicode_form(t, UTF8PROC_DECOMPOSE | compat, err);
-    case NIB_STAGE_LOWERCASE: case NIB_STAGE_STRIP_ACCENTS: return each_character(t, s->kind, err);
+    case NIB_STAGE_LOWERCASE: return lowercase(t) ? NIB_OK : no_memory(err);
+    case NIB_STAGE_BERT_CLEAN:
+    case NIB_STAGE_BERT_CHINESE:
+    case NIB_STAGE_BERT_MARKS:
+    case NIB_STAGE_STRIP_ACCENTS:
+    case NIB_STAGE_NMT: return nib_normalize_each(t, s->kind) ? NIB_OK : no_memory(err);
+    case NIB_STAGE_BYTE_LEVEL: return map_bytes(t) ? NIB_OK : no_memory(err);
+    case NIB_STAGE_PRECOMPILED:
+        if (!s->charsmap) return keep_all(t, err);
+        return nib_normalize_precompiled(t, s->charsmap) ? NIB_OK : no_memory(err);
     case NIB_STAGE_REPLACE: return replace(t, s, err);
     case NIB_STAGE_STRIP: return strip(t, s, err);
     case NIB_STAGE_PREPEND: /* takes the range of the first character */

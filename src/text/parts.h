@@ -9,8 +9,9 @@
 #include "base/thread.h"
 #include "text/special.h"
 #include "text/tokenizer.h"
+#include "text/trie.h"
 
-enum { NIB_MOST_IDS = 1 << 24 };
+enum { NIB_MOST_IDS = 1 << 24, NIB_MOST_AFFIXES = 64 };
 
 /* --- tables --- */
 
@@ -40,6 +41,8 @@ typedef struct nib_work {
     nib_range *pieces;     /* pre-tokens, as ranges of text, in order */
     size_t piece_count, piece_capacity;
 } nib_work;
+/* Room for `bytes` in all. */
+bool nib_work_reserve(nib_ctx *ctx, nib_work *w, size_t bytes);
 bool nib_work_add(nib_ctx *ctx, nib_work *w, const char *text, size_t bytes, nib_range origin);
 bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin,
                         size_t end); /* empty ones are left out */
@@ -57,14 +60,25 @@ typedef enum nib_stage_kind {
     NIB_STAGE_STRIP_ACCENTS,
     NIB_STAGE_REPLACE,
     NIB_STAGE_PREPEND,
+    NIB_STAGE_BERT_CLEAN,
+    NIB_STAGE_BERT_CHINESE,
+    NIB_STAGE_BERT_MARKS,
+    NIB_STAGE_NMT,
+    NIB_STAGE_PRECOMPILED,
     NIB_STAGE_BYTE_LEVEL,
     NIB_STAGE_SPLIT,
     NIB_STAGE_DIGITS,
     NIB_STAGE_PUNCTUATION,
     NIB_STAGE_WHITESPACE_SPLIT,
+    NIB_STAGE_WHITESPACE,
+    NIB_STAGE_BERT_WORDS,
+    NIB_STAGE_FIXED_LENGTH,
     NIB_STAGE_METASPACE,
     NIB_STAGE_BYTE_FALLBACK,
-    NIB_STAGE_FUSE
+    NIB_STAGE_FUSE,
+    NIB_STAGE_WORDPIECE,
+    NIB_STAGE_SUFFIX,
+    NIB_STAGE_CTC
 } nib_stage_kind;
 
 typedef enum nib_behavior {
@@ -76,6 +90,8 @@ typedef enum nib_behavior {
 } nib_behavior;
 typedef enum nib_prepend { NIB_PREPEND_ALWAYS, NIB_PREPEND_FIRST, NIB_PREPEND_NEVER } nib_prepend;
 
+typedef struct nib_charsmap nib_charsmap; /* charsmap.h */
+
 typedef struct nib_stage {
     nib_stage_kind kind;
     pcre2_code *pattern;      /* split, replace: compiled; owned */
@@ -86,7 +102,10 @@ typedef struct nib_stage {
     nib_behavior behavior;
     nib_prepend prepend;
     bool invert, individual, prefix_space, use_regex, split, left, right;
-    int start, stop;          /* decoder's strip */
+    int start, stop;          /* decoder's strip; start: pre-tokenizer's fixed length */
+    bool cleanup;             /* decoders WordPiece and CTC */
+    const char *delimiter;    /* CTC; borrowed from the JSON */
+    nib_charsmap *charsmap;   /* precompiled; owned */
 } nib_stage;
 
 typedef struct nib_stages { nib_stage *items; size_t count, capacity; } nib_stages;
@@ -145,12 +164,31 @@ typedef struct nib_candidate_merge {
     uint32_t left, right;
 } nib_candidate_merge;
 
+typedef enum nib_model_kind {
+    NIB_MODEL_BPE,
+    NIB_MODEL_WORDPIECE,
+    NIB_MODEL_UNIGRAM
+} nib_model_kind;
+
+/* A place in a text that Viterbi's search has reached: by the best last token, from where. */
+typedef struct nib_lattice { double score; uint32_t id, from; } nib_lattice;
+
 struct nib_tokenizer {
     nib_ctx *ctx;
+    nib_model_kind kind;
     json_t *json;                 /* tokenizer.json */
     json_t *files[NIB_SPECIAL_FILES]; /* those beside it (special.c); all strings are theirs */
     nib_words vocabulary;
+    size_t vocabulary_size;       /* entries, from where new tokens are numbered */
     nib_merges merges;
+    nib_trie pieces, later;       /* WordPiece: what begins a word, what goes on with it; Unigram:
+                                     pieces alone */
+    size_t most_characters;       /* WordPiece: a longer word is unknown */
+    double *scores, unk_score;    /* Unigram: [vocabulary_size]; of an unknown character */
+    const char *bpe_prefix, *bpe_suffix; /* BPE: of characters that do not begin a word, that end
+                                            it; NULL: none */
+    size_t prefix_characters;
+    const char *unk_name;         /* the model's unk_token */
     const char **tokens;          /* [size] content by id, NULL: none */
     uint8_t *special;             /* [size] */
     uint8_t *is_added;            /* [size] */
@@ -165,7 +203,6 @@ struct nib_tokenizer {
     bool split_special;           /* special tokens are not found in texts */
     bool byte_fallback, fuse_unk, ignore_merges;
     int64_t unk, byte_ids[256];
-    bool names_unk;               /* the model has an unk_token */
     nib_special_tokens special_tokens;
     nib_stages normalizers, pretokenizers, decoders;
     nib_template single, pair;    /* what the post-processor makes of one text, of two */
@@ -184,6 +221,8 @@ struct nib_tokenizer {
     size_t symbol_capacity;
     nib_candidate_merge *heap;
     size_t heap_count, heap_capacity;
+    nib_lattice *lattice;
+    size_t lattice_capacity;
 };
 
 /* Adds a token, or changes one of the same content; *given: its id, -1: it is empty. */
@@ -208,6 +247,11 @@ nib_status nib_post_set(nib_tokenizer *t, int64_t before, int64_t after, const c
 uint32_t nib_byte_to_char(uint8_t byte);      /* GPT-2's map (formats.md 11.4) */
 int nib_char_to_byte(uint32_t c);             /* -1: not in the map */
 
+/* Writes c to t->other in the place of what stands at *at of t->work, with the range that the
+ * library's counts give it: change 0 takes the place of one character there, -n swallows n more, 1
+ * is new and has the range of the one before.  false: no memory. */
+bool nib_put_changed(nib_tokenizer *t, size_t *at, uint32_t c, ptrdiff_t change);
+
 /* Each works on all pieces of t->work and leaves its result there. */
 nib_status nib_normalize(nib_tokenizer *t, nib_error *err);
 /* One of the normal forms, for nib_normalize(): utf8proc's COMPOSE or DECOMPOSE, perhaps with
@@ -222,6 +266,21 @@ nib_status nib_encode_text(nib_tokenizer *t, const char *text, size_t bytes, nib
 void nib_trim_offsets(const nib_tokenizer *t, const char *text, nib_token *tokens, size_t count);
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+nib_status nib_wordpiece(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+nib_status nib_unigram(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+/* A token of t->work.text[begin .. end), which is not empty. */
+nib_status nib_emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out,
+                    nib_error *err);
+/* tokenizer.json's model. */
+nib_status nib_model_load(nib_tokenizer *t, const json_t *model, const char *where, nib_error *err);
+nib_status nib_unigram_load(nib_tokenizer *t, const json_t *model, const char *where,
+                            nib_error *err);
+/* Tables for ids below `size`, without tokens. */
+nib_status nib_ids_init(nib_tokenizer *t, size_t size, const char *where, nib_error *err);
+/* Looks up <0x00> .. <0xFF>. */
+void nib_byte_ids_find(nib_tokenizer *t);
+/* Puts the pieces of the vocabulary into the tries of WordPiece. */
+nib_status nib_wordpiece_ready(nib_tokenizer *t, const char *prefix, nib_error *err);
 /* What matching needs: contexts and room for a match, with limits. */
 nib_status nib_pattern_open(nib_tokenizer *t, nib_error *err);
 /* Compiles a pattern for this house's limits; names `where` in errors. */
@@ -236,6 +295,11 @@ nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char
 nib_status nib_stages_load(nib_tokenizer *t, const json_t *json, const char *where, int what,
                            nib_stages *out, nib_error *err);
 enum { NIB_NORMALIZERS, NIB_PRETOKENIZERS, NIB_DECODERS };
+/* BertNormalizer's switches; strips: strip_accents, or where that is null as lowercase. */
+typedef struct nib_bert_rules { bool clean, chinese, strips, lowercase; } nib_bert_rules;
+nib_bert_rules nib_bert_rules_of(const json_t *j);
+nib_status nib_stages_add_bert(nib_tokenizer *t, nib_bert_rules rules, const char *where,
+                               nib_stages *out, nib_error *err);
 void nib_stages_free(nib_tokenizer *t, nib_stages *s);
 nib_status nib_tokens_add(nib_ctx *ctx, nib_tokens *out, nib_token token, nib_error *err);
 

@@ -2,6 +2,7 @@
 #include <utf8proc.h>
 
 #include "text/parts.h"
+#include "text/unicode_sets.h"
 #include "text/utf8.h"
 
 static nib_status no_memory(nib_error *err)
@@ -86,14 +87,7 @@ static bool is_number(uint32_t c)
     return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
 }
 
-static bool is_punctuation(uint32_t c)
-{
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    if (c < 128)
-        return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
-               (c >= 123 && c <= 126);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
-}
+static bool is_punctuation(uint32_t c) { return nib_unicode_in(NIB_SET_PUNCTUATION, c); }
 
 static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range piece,
                                 nib_error *err)
@@ -115,6 +109,72 @@ static nib_status split_by_kind(nib_tokenizer *t, const nib_stage *s, nib_range 
     }
     if (plain < piece.end) stretch(&c, plain, piece.end, false);
     return finish(&c, piece.end) ? NIB_OK : no_memory(err);
+}
+
+/* BertPreTokenizer: between blanks, each punctuation character by itself. */
+static bool split_bert(nib_tokenizer *t, nib_range piece)
+{
+    size_t begin = piece.begin;
+    bool good = true;
+
+    for (size_t i = piece.begin, n; i < piece.end && good; i += n) {
+        uint32_t c = nib_utf8_read(t->work.text + i);
+        bool blank = nib_is_space(c);
+
+        n = nib_utf8_length(t->work.text[i]);
+        if (!blank && !is_punctuation(c)) continue;
+        good = nib_work_add_piece(t->ctx, &t->other, begin, i) &&
+               (blank || nib_work_add_piece(t->ctx, &t->other, i, i + n));
+        begin = i + n;
+    }
+    return good && nib_work_add_piece(t->ctx, &t->other, begin, piece.end);
+}
+
+/* Whitespace: runs of word characters, and of what is neither word nor blank. */
+static bool split_words(nib_tokenizer *t, nib_range piece)
+{
+    size_t begin = piece.begin;
+    int was = 0; /* blank, word, other */
+    bool good = true;
+
+    for (size_t i = piece.begin; i < piece.end && good; i += nib_utf8_length(t->work.text[i])) {
+        uint32_t c = nib_utf8_read(t->work.text + i);
+        int is = nib_is_space(c) ? 0 : nib_unicode_in(NIB_SET_WORD, c) ? 1 : 2;
+
+        if (is == was) continue;
+        if (was) good = nib_work_add_piece(t->ctx, &t->other, begin, i);
+        begin = i;
+        was = is;
+    }
+    return good && (!was || nib_work_add_piece(t->ctx, &t->other, begin, piece.end));
+}
+
+static bool split_lengths(nib_tokenizer *t, size_t most, nib_range piece)
+{
+    size_t begin = piece.begin, count = 0;
+    bool good = true;
+
+    for (size_t i = piece.begin; i < piece.end && good; i += nib_utf8_length(t->work.text[i]))
+        if (count++ == most) {
+            good = nib_work_add_piece(t->ctx, &t->other, begin, i);
+            begin = i;
+            count = 1;
+        }
+    return good && nib_work_add_piece(t->ctx, &t->other, begin, piece.end);
+}
+
+static nib_status cut_one(nib_tokenizer *t, const nib_stage *s, nib_range piece, nib_error *err)
+{
+    bool good;
+
+    switch (s->kind) {
+    case NIB_STAGE_DIGITS: case NIB_STAGE_PUNCTUATION: return split_by_kind(t, s, piece, err);
+    case NIB_STAGE_BERT_WORDS: good = split_bert(t, piece); break;
+    case NIB_STAGE_WHITESPACE: good = split_words(t, piece); break;
+    case NIB_STAGE_FIXED_LENGTH: good = split_lengths(t, (size_t)s->start, piece); break;
+    default: return split(t, s, piece, err);
+    }
+    return good ? NIB_OK : no_memory(err);
 }
 
 /* --- mapping: the text is written anew, pieces stay --- */
@@ -196,9 +256,7 @@ static nib_status cut_pieces(nib_tokenizer *t, const nib_stage *s, nib_error *er
 
     t->other.piece_count = 0;
     for (size_t i = 0; i < t->work.piece_count && !status; i++)
-        status = s->kind == NIB_STAGE_DIGITS || s->kind == NIB_STAGE_PUNCTUATION
-                     ? split_by_kind(t, s, t->work.pieces[i], err)
-                     : split(t, s, t->work.pieces[i], err);
+        status = cut_one(t, s, t->work.pieces[i], err);
     pieces = t->work.pieces; /* the text stays, the lists change places */
     count = t->other.piece_count;
     capacity = t->work.piece_capacity;

@@ -272,6 +272,35 @@ static nib_status set_trimming(reading *r, nib_error *err)
     return status;
 }
 
+/* The classes of BERT's kind go by their own arguments, whatever tokenizer.json's BertNormalizer
+ * says: an absent do_lower_case is true there. */
+static nib_status set_bert(reading *r, nib_error *err)
+{
+    static const char *const keys[] = { "do_lower_case", "tokenize_chinese_chars",
+                                        "strip_accents" };
+    const json_t *j = json_object_get(r->t->json, "normalizer");
+    const char *type = json_string_value(json_object_get(j, "type")), *where;
+    bool values[] = { true, true, false }, given = false;
+    nib_bert_rules rules = nib_bert_rules_of(j);
+    nib_status status = NIB_OK;
+
+    if (!type || strcmp(type, "BertNormalizer") != 0) return NIB_OK;
+    for (size_t i = 0; i < NIB_COUNT(keys) && !status; i++) {
+        const json_t *v = nib_special_value(r, keys[i], &where);
+
+        if (i < 2 && json_is_null(v))
+            return nib_fail(err, NIB_E_FORMAT, "%s: %s is null, expected true or false", where,
+                            keys[i]);
+        status = get_flag(r, keys[i], &values[i], &given, err);
+    }
+    if (status) return status;
+    rules.lowercase = values[0];
+    if (r->class->flags & NIB_CLASS_CHINESE) rules.chinese = values[1];
+    rules.strips = given ? values[2] : values[0];
+    nib_stages_free(r->t, &r->t->normalizers);
+    return nib_stages_add_bert(r->t, rules, nib_special_files[CONFIG], &r->t->normalizers, err);
+}
+
 /* CodeGenTokenizerFast cannot add BOS, and transformers refuses to try. */
 static nib_status refuse_bos(reading *r, nib_error *err)
 {
@@ -300,6 +329,7 @@ static nib_status apply_class(reading *r, nib_error *err)
                         "%s: split_special_tokens is null, expected true or false", where);
     status = get_flag(r, "split_special_tokens", &r->t->split_special, &given, err);
     if (!status && r->class->flags & NIB_CLASS_TRIMS) status = set_trimming(r, err);
+    if (!status && r->class->flags & NIB_CLASS_BERT) status = set_bert(r, err);
     if (!status && r->class->flags & NIB_CLASS_NO_BOS) status = refuse_bos(r, err);
     if (!status && r->class->flags & NIB_CLASS_REBUILDS) status = rebuild_post(r, err);
     return status;
@@ -355,6 +385,7 @@ nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err)
 
     if (status || (!r.files[CONFIG] && !r.files[MAP] && !r.files[MODEL])) return status;
     if ((status = find_class(&r, err)) || (status = check_keys(&r, err)) ||
+        (status = nib_special_extra_ids(&r, err)) ||
         (status = r.use_map ? nib_special_added_file(&r, err) : nib_special_decoder(&r, err)) ||
         (status = nib_special_named(&r, err)) || (status = add_all(&r, err)))
         goto done;

@@ -206,6 +206,48 @@ static nib_status read_further(reading *r, nib_error *err)
     return status;
 }
 
+enum { MOST_EXTRA_IDS = 10000 };
+
+nib_status nib_special_extra_ids(reading *r, nib_error *err)
+{
+    static const char list_key[] = "additional_special_tokens";
+    const char *where, *text;
+    const json_t *v = nib_special_value(r, "extra_ids", &where),
+                 *had = nib_special_value(r, list_key, &where);
+    double number = v ? json_number_value(v) : 100; /* not an integer where numbers may be big */
+    int64_t count = (v && !json_is_number(v)) || !(number >= 0 && number <= MOST_EXTRA_IDS)
+                        ? -1 : (int64_t)number;
+    size_t found = 0;
+    json_t *list;
+    bool good;
+
+    if (!(r->class->flags & NIB_CLASS_EXTRA_IDS)) return NIB_OK;
+    if (count < 0)
+        return nib_fail(err, NIB_E_FORMAT, "%s: extra_ids is not a number from 0 to %d",
+                        nib_special_files[CONFIG], MOST_EXTRA_IDS);
+    for (size_t i = 0; i < json_array_size(had); i++) {
+        text = json_string_value(json_array_get(had, i));
+        if (!text) text = json_string_value(json_object_get(json_array_get(had, i), "content"));
+        found += text && strstr(text, "<extra_id_");
+    }
+    if (found && count && found != (size_t)count)
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: extra_ids is %" PRId64 ", but %zu of additional_special_tokens are "
+                        "<extra_id_...>",
+                        nib_special_files[CONFIG], count, found);
+    if (found) return NIB_OK;
+    list = json_is_array(had) ? json_copy((json_t *)(uintptr_t)had) : json_array();
+    good = list != NULL;
+    for (int64_t i = 0; i < count && good; i++)
+        good = json_array_append_new(list, json_sprintf("<extra_id_%d>", (int)i)) == 0;
+    if (!r->t->files[CONFIG]) r->files[CONFIG] = r->t->files[CONFIG] = json_object();
+    if (!r->t->files[CONFIG] || !good) {
+        json_decref(list);
+        return no_memory(err);
+    }
+    return json_object_set_new(r->t->files[CONFIG], list_key, list) ? no_memory(err) : NIB_OK;
+}
+
 nib_status nib_special_named(reading *r, nib_error *err)
 {
     nib_special_tokens *s = &r->t->special_tokens;

@@ -42,6 +42,8 @@ const json_t *nib_special_value(const nib_special_reading *r, const char *key, c
 /* {"content": ..., "lstrip": ..., ...}; `special` where it says nothing. */
 nib_status nib_special_object(const json_t *j, const char *where, const char *key, bool special,
                               nib_added *a, nib_error *err);
+/* Of T5's class: <extra_id_0> ... join additional_special_tokens, unless some are there. */
+nib_status nib_special_extra_ids(nib_special_reading *r, nib_error *err);
 /* Fill r->decoder: from added_tokens_decoder; from added_tokens.json and tokenizer.json. */
 nib_status nib_special_decoder(nib_special_reading *r, nib_error *err);
 nib_status nib_special_added_file(nib_special_reading *r, nib_error *err);

@@ -1,4 +1,6 @@
-/* tables.c - the tokenizer's hash tables and its text on the way. */
+/* tables.c - the tokenizer's hash tables, and its tables by id and by byte. */
+#include <stdio.h>
+
 #include "text/parts.h"
 
 static uint32_t hash_bytes(const char *p, size_t n)
@@ -97,34 +99,6 @@ const nib_merge *nib_merges_get(const nib_merges *m, uint32_t left, uint32_t rig
     return NULL;
 }
 
-bool nib_work_add(nib_ctx *ctx, nib_work *w, const char *text, size_t bytes, nib_range origin)
-{
-    if (!nib_grow(ctx, &w->text, &w->text_capacity, w->bytes + bytes + 1, 1) ||
-        !nib_grow(ctx, &w->origin, &w->origin_capacity, w->bytes + bytes + 1, sizeof *w->origin))
-        return false;
-    memcpy(w->text + w->bytes, text, bytes);
-    for (size_t i = 0; i < bytes; i++) w->origin[w->bytes + i] = origin;
-    w->bytes += bytes;
-    return true;
-}
-
-bool nib_work_add_piece(nib_ctx *ctx, nib_work *w, size_t begin, size_t end)
-{
-    if (begin == end) return true;
-    if (!nib_grow(ctx, &w->pieces, &w->piece_capacity, w->piece_count + 1, sizeof *w->pieces))
-        return false;
-    w->pieces[w->piece_count++] = (nib_range){ begin, end };
-    return true;
-}
-
-void nib_work_free(nib_ctx *ctx, nib_work *w)
-{
-    nib_free(ctx, w->text);
-    nib_free(ctx, w->origin);
-    nib_free(ctx, w->pieces);
-    *w = (nib_work){ 0 };
-}
-
 uint32_t nib_byte_to_char(uint8_t byte)
 {
     if ((byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174) return byte;
@@ -141,16 +115,24 @@ int nib_char_to_byte(uint32_t c)
     return c == 256 + 33 + 34 ? 173 : -1;
 }
 
-nib_status nib_tokens_add(nib_ctx *ctx, nib_tokens *out, nib_token token, nib_error *err)
+nib_status nib_ids_init(nib_tokenizer *t, size_t size, const char *where, nib_error *err)
 {
-    if (!nib_grow(ctx, &out->items, &out->capacity, out->count + 1, sizeof *out->items))
-        return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
-    out->items[out->count++] = token;
-    return NIB_OK;
+    t->size = t->id_capacity = size;
+    if (t->size > NIB_MOST_IDS)
+        return nib_fail(err, NIB_E_FORMAT, "%s: an id of %zu", where, t->size - 1);
+    t->tokens = nib_new_array(t->ctx, t->size, sizeof *t->tokens);
+    t->special = nib_new_array(t->ctx, t->size, 1);
+    t->is_added = nib_new_array(t->ctx, t->size, 1);
+    return t->tokens && t->special && t->is_added && nib_words_init(t->ctx, &t->vocabulary, size)
+               ? NIB_OK
+               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
 }
 
-void nib_tokens_free(nib_ctx *ctx, nib_tokens *tokens)
+void nib_byte_ids_find(nib_tokenizer *t)
 {
-    nib_free(ctx, tokens->items);
-    *tokens = (nib_tokens){ 0 };
+    for (int i = 0; i < 256; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", i);
+        t->byte_ids[i] = nib_words_get(&t->vocabulary, name, 6);
+    }
 }

@@ -12,6 +12,9 @@ static void free_read(nib_tokenizer *t)
     for (size_t i = 0; i < NIB_COUNT(t->contents); i++) nib_free(t->ctx, t->contents[i].items);
     nib_free(t->ctx, t->vocabulary.slots);
     nib_free(t->ctx, t->merges.slots);
+    nib_trie_free(t->ctx, &t->pieces);
+    nib_trie_free(t->ctx, &t->later);
+    nib_free(t->ctx, t->scores);
     nib_free(t->ctx, t->tokens);
     nib_free(t->ctx, t->special);
     nib_free(t->ctx, t->is_added);
@@ -33,6 +36,7 @@ void nib_tokenizer_close(nib_tokenizer *t)
     nib_work_free(t->ctx, &t->other);
     nib_free(t->ctx, t->symbols);
     nib_free(t->ctx, t->heap);
+    nib_free(t->ctx, t->lattice);
     nib_free(t->ctx, t);
 }
 

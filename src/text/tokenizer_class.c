@@ -4,6 +4,9 @@
 
 #define NAMED(class) class, class "'s default"
 #define END "<|endoftext|>"
+#define BERT NULL, NULL, "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"
+#define BERT_FLAGS NIB_CLASS_BERT | NIB_CLASS_CHINESE, NULL
+#define ALBERT "[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]"
 #define ROBERTA "<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"
 
 static const char *const code_llama_extra[] = {
@@ -50,6 +53,30 @@ static const nib_tokenizer_class table[] = {
       "bridgetower clap data2vec-text ibert mega mra roberta roberta-prelayernorm" },
     { NAMED("LongformerTokenizerFast"), ROBERTA, NIB_CLASS_TRIMS | NIB_CLASS_MASK_LSTRIP, NULL,
       "longformer" },
+    { NAMED("BertTokenizerFast"), BERT, BERT_FLAGS,
+      "align bark bert blip bros chinese_clip ernie git grounding-dino megatron-bert "
+      "mm-grounding-dino nezha qdqbert tvp vilt visual_bert" },
+    { NAMED("DistilBertTokenizerFast"), BERT, BERT_FLAGS, "distilbert" },
+    { NAMED("ElectraTokenizerFast"), BERT, BERT_FLAGS, "electra" },
+    { NAMED("MobileBertTokenizerFast"), BERT, BERT_FLAGS, "mobilebert" },
+    { NAMED("ConvBertTokenizerFast"), BERT, BERT_FLAGS, "convbert" },
+    { NAMED("SqueezeBertTokenizerFast"), BERT, BERT_FLAGS, "squeezebert" },
+    { NAMED("LayoutLMTokenizerFast"), BERT, BERT_FLAGS, "layoutlm" },
+    { NAMED("MPNetTokenizerFast"), "<s>", "</s>", "[UNK]", "</s>", "<pad>", "<s>", "<mask>",
+      NIB_CLASS_BERT | NIB_CLASS_WRAPS | NIB_CLASS_MASK_LSTRIP, NULL, "mpnet" },
+    { NAMED("XLMRobertaTokenizerFast"), ROBERTA, NIB_CLASS_MASK_LSTRIP, NULL,
+      "kosmos-2 metaclip_2 xlm-roberta xlm-roberta-xl xmod" },
+    { NAMED("XGLMTokenizerFast"), "<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", NULL, 0, NULL,
+      "xglm" },
+    { NAMED("T5TokenizerFast"), NULL, "</s>", "<unk>", NULL, "<pad>", NULL, NULL,
+      NIB_CLASS_EXTRA_IDS, NULL,
+      "longt5 musicgen musicgen_melody pix2struct switch_transformers t5 umt5" },
+    { NAMED("AlbertTokenizerFast"), ALBERT, NIB_CLASS_MASK_LSTRIP, NULL,
+      "albert nystromformer yoso" },
+    { NAMED("DebertaV2TokenizerFast"), "[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]",
+      "[MASK]", 0, NULL, "deberta-v2" },
+    { NAMED("DebertaTokenizerFast"), "[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]",
+      NIB_CLASS_MASK_LSTRIP, NULL, "deberta" },
 };
 
 const nib_tokenizer_class *nib_tokenizer_class_named(const char *name)

@@ -16,6 +16,9 @@ enum {
     NIB_CLASS_FROM_SLOW = 16,    /* add_prefix_space makes it anew from tokenizer.model */
     NIB_CLASS_MASK_LSTRIP = 32,  /* a mask token given by its text takes the blanks before it */
     NIB_CLASS_NO_BOS = 128,      /* add_bos_token is refused */
+    NIB_CLASS_BERT = 256,        /* resets lowercase and strip_accents of a BertNormalizer */
+    NIB_CLASS_CHINESE = 512,     /* and its handle_chinese_chars */
+    NIB_CLASS_EXTRA_IDS = 1024,  /* has the special tokens <extra_id_0>, ... */
     NIB_CLASS_WRAPS = 64         /* bos, eos, unk and pad given by their text overrule the flags
                                     that tokenizer.json has for them */
 };

@@ -10,139 +10,6 @@
 #include "text/schema.h"
 #include "text/utf8.h"
 
-/* --- vocabulary and merges --- */
-
-static size_t greatest_id(const json_t *vocab)
-{
-    const char *key;
-    json_t *value;
-    json_int_t most = -1;
-
-    json_object_foreach((json_t *)(uintptr_t)vocab, key,
-                        value) if (json_is_integer(value) && json_integer_value(value) > most)
-        most = json_integer_value(value);
-    return most < 0 ? 0 : (size_t)most;
-}
-
-static nib_status load_vocabulary(nib_tokenizer *t, const json_t *vocab, const char *where,
-                                  nib_error *err)
-{
-    const char *key;
-    json_t *value;
-
-    t->size = t->id_capacity = greatest_id(vocab) + 1;
-    if (t->size > NIB_MOST_IDS)
-        return nib_fail(err, NIB_E_FORMAT, "%s: an id of %zu", where, t->size - 1);
-    t->tokens = nib_new_array(t->ctx, t->size, sizeof *t->tokens);
-    t->special = nib_new_array(t->ctx, t->size, 1);
-    t->is_added = nib_new_array(t->ctx, t->size, 1);
-    if (!t->tokens || !t->special || !t->is_added ||
-        !nib_words_init(t->ctx, &t->vocabulary, json_object_size(vocab)))
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    json_object_foreach((json_t *)(uintptr_t)vocab, key, value) {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-
-        if (id < 0)
-            return nib_fail(err, NIB_E_FORMAT, "%s: model.vocab: token '%s' has no id from 0 on",
-                            where, key);
-        if (t->tokens[id])
-            return nib_fail(err, NIB_E_FORMAT,
-                            "%s: model.vocab: '%s' and '%s' both have id %" JSON_INTEGER_FORMAT,
-                            where, t->tokens[id], key, id);
-        t->tokens[id] = key;
-        if (!nib_words_put(t->ctx, &t->vocabulary, key, strlen(key), (uint32_t)id))
-            return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    }
-    return NIB_OK;
-}
-
-/* One merge, ["a", "b"] or "a b": both and their concatenation must be in the vocabulary. */
-static nib_status load_merge(nib_tokenizer *t, const json_t *j, size_t rank, const char *where,
-                             nib_error *err)
-{
-    const char *left, *right, *both = json_string_value(j);
-    size_t left_bytes, right_bytes;
-    char joined[2048];
-    int64_t l, r, id;
-
-    if (json_is_array(j) && json_array_size(j) == 2) {
-        left = json_string_value(json_array_get(j, 0));
-        right = json_string_value(json_array_get(j, 1));
-        if (!left || !right)
-            return nib_fail(err, NIB_E_FORMAT, "%s: merge %zu is not two strings", where, rank);
-        left_bytes = strlen(left);
-    } else if (both && strchr(both, ' ')) {
-        left = both;
-        left_bytes = (size_t)(strchr(both, ' ') - both);
-        right = both + left_bytes + 1;
-    } else {
-        return nib_fail(err, NIB_E_FORMAT, "%s: merge %zu is neither a pair nor \"a b\"", where,
-                        rank);
-    }
-    right_bytes = strlen(right);
-    if (left_bytes + right_bytes > sizeof joined)
-        return nib_fail(err, NIB_E_FORMAT, "%s: merge %zu is too long", where, rank);
-    memcpy(joined, left, left_bytes);
-    memcpy(joined + left_bytes, right, right_bytes);
-    l = nib_words_get(&t->vocabulary, left, left_bytes);
-    r = nib_words_get(&t->vocabulary, right, right_bytes);
-    id = nib_words_get(&t->vocabulary, joined, left_bytes + right_bytes);
-    if (l < 0 || r < 0 || id < 0)
-        return nib_fail(err, NIB_E_FORMAT,
-                        "%s: merge %zu, '%.*s' and '%s': not all in the vocabulary", where, rank,
-                        (int)left_bytes, left, right);
-    nib_merges_put(&t->merges,
-                   (nib_merge){ (uint32_t)l, (uint32_t)r, (uint32_t)rank, (uint32_t)id });
-    return NIB_OK;
-}
-
-static nib_status load_model(nib_tokenizer *t, const char *where, nib_error *err)
-{
-    const json_t *model = json_object_get(t->json, "model"), *merges;
-    const char *type = json_string_value(json_object_get(model, "type")), *unk = NULL, *text = NULL;
-    double dropout = 0;
-    nib_status status;
-
-    if (!json_is_object(model)) return nib_fail(err, NIB_E_FORMAT, "%s: model is missing", where);
-    merges = json_object_get(model, "merges");
-    if ((type && strcmp(type, "BPE") != 0) || (!type && !merges))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model '%s', known is BPE", where,
-                        type ? type : "without merges");
-    if ((status = nib_schema_check(model, where, "model",
-                                   "type:s? dropout:n?~ unk_token:s?~ "
-                                   "continuing_subword_prefix:s?~ end_of_word_suffix:s?~ "
-                                   "fuse_unk:b?~ byte_fallback:b?~ ignore_merges:b?~ vocab:o "
-                                   "merges:a", err)) ||
-        (status = load_vocabulary(t, json_object_get(model, "vocab"), where, err)) ||
-        (status = nib_json_get_bool(model, where, "byte_fallback", &t->byte_fallback, err)) ||
-        (status = nib_json_get_bool(model, where, "fuse_unk", &t->fuse_unk, err)) ||
-        (status = nib_json_get_bool(model, where, "ignore_merges", &t->ignore_merges, err)) ||
-        (status = nib_json_get_string(model, where, "unk_token", &unk, err)) ||
-        (status = nib_json_get_float(model, where, "dropout", &dropout, err)) ||
-        (status = nib_json_get_string(model, where, "continuing_subword_prefix", &text, err)))
-        return status;
-    if (text && *text)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: continuing_subword_prefix '%s'", where, text);
-    text = NULL;
-    if ((status = nib_json_get_string(model, where, "end_of_word_suffix", &text, err)))
-        return status;
-    if (text && *text)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: end_of_word_suffix '%s'", where, text);
-    if (dropout != 0) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: BPE dropout %g", where, dropout);
-    t->unk = unk ? nib_words_get(&t->vocabulary, unk, strlen(unk)) : -1;
-    t->names_unk = unk != NULL;
-    for (int i = 0; i < 256; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "<0x%02X>", i);
-        t->byte_ids[i] = nib_words_get(&t->vocabulary, name, 6);
-    }
-    if (!nib_merges_init(t->ctx, &t->merges, json_array_size(merges)))
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    for (size_t i = 0; i < json_array_size(merges) && !status; i++)
-        status = load_merge(t, json_array_get(merges, i), i, where, err);
-    return status;
-}
-
 /* --- added tokens --- */
 
 static nib_status load_added_one(nib_tokenizer *t, const json_t *j, const char *where,
@@ -202,7 +69,7 @@ static nib_status load_all(nib_tokenizer *t, const char *where, nib_error *err)
     if (status) return status;
     if (strcmp(version, "1.0") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: version '%s', expected 1.0", where, version);
-    if ((status = load_model(t, where, err)) ||
+    if ((status = nib_model_load(t, json_object_get(t->json, "model"), where, err)) ||
         (status = nib_stages_load(t, json_object_get(t->json, "normalizer"), where, NIB_NORMALIZERS,
                                   &t->normalizers, err)) ||
         (status = nib_stages_load(t, json_object_get(t->json, "pre_tokenizer"), where,
@@ -224,6 +91,7 @@ static nib_status open_text(nib_ctx *ctx, const char *json, size_t bytes, const 
     if (!t) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     t->ctx = ctx;
     t->unk = -1;
+    for (int i = 0; i < 256; i++) t->byte_ids[i] = -1;
     t->special_tokens = no_special_tokens;
     status = nib_pattern_open(t, err);
     if (!status) status = nib_json_parse(json, bytes, where, 0, &t->json, err);

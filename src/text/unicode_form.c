@@ -14,6 +14,7 @@
 #include <utf8proc.h>
 
 #include "text/parts.h"
+#include "text/unicode_sets.h"
 #include "text/utf8.h"
 
 typedef struct point {
@@ -48,7 +49,10 @@ static bool attaches(uint32_t c)
 static nib_status decompose(former *f, uint32_t c, nib_error *err)
 {
     utf8proc_int32_t parts[32]; /* the longest there is has 18 */
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32, f->options, NULL);
+    utf8proc_ssize_t n = 1;
+
+    if (c < 128 || nib_unicode_in(NIB_SET_LATE_FORMS, c)) parts[0] = (utf8proc_int32_t)c;
+    else n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, 32, f->options, NULL);
 
     if (n < 0 || n > 32)
         return nib_fail(err, NIB_E_FORMAT, "tokenizer: U+%04" PRIX32 " cannot be normalized", c);
@@ -111,21 +115,11 @@ static void compose(former *f)
 /* Writes the cluster, each character with its range, and uses up the input by the counts. */
 static bool put_points(former *f)
 {
-    nib_work *in = &f->t->work;
+    bool good = true;
 
-    for (size_t i = 0; i < f->count; i++) {
-        const point *p = &f->points[i];
-        nib_range origin = p->change <= 0 ? in->origin[f->at]
-                           : f->at        ? in->origin[f->at - 1]
-                                          : (nib_range){ in->origin[0].begin, in->origin[0].begin };
-        char text[4];
-
-        if (!nib_work_add(f->t->ctx, &f->t->other, text, nib_utf8_write((uint32_t)p->c, text),
-                          origin))
-            return false;
-        for (ptrdiff_t n = p->change; n <= 0; n++) f->at += nib_utf8_length(in->text[f->at]);
-    }
-    return true;
+    for (size_t i = 0; i < f->count && good; i++)
+        good = nib_put_changed(f->t, &f->at, (uint32_t)f->points[i].c, f->points[i].change);
+    return good;
 }
 
 nib_status nib_unicode_form(nib_tokenizer *t, int options, nib_error *err)

@@ -289,7 +289,8 @@ static void test_refusals(void)
     static const struct { const char *json, *says; } bad[] = {
         { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
         { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
-        { "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram" },
+        { "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {}}}",
+          "known: BPE, WordPiece, Unigram" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}",
           "not all in the vocabulary" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "'a'" },
@@ -310,8 +311,8 @@ static void test_refusals(void)
           "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": null, "
           "\"trim_offsets\": true}}", "add_prefix_space is null, expected true or false" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
-          "\"decoder\": {\"type\": \"WordPiece\"}}",
-          "decoder 'WordPiece' is unknown; known: Sequence, Replace, ByteLevel" },
+          "\"decoder\": {\"type\": \"Word\"}}",
+          "decoder 'Word' is unknown; known: Sequence, Replace, ByteLevel" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}, "
           "\"added_tokens\": [{\"id\": 1, \"content\": \"x\"}]}",
           "single_word is missing" },
