@@ -35,9 +35,9 @@ static void read_codegen(nib_reader *r, void *config)
     if (!r->status && m->heads % PARTITIONS)
         nib_read_fail(r, NIB_E_FORMAT, "n_head is %zu, expected a multiple of %d", m->heads,
                       PARTITIONS);
-    rotary = nib_read_size_or_null(r, "rotary_dim", 64, m->head_dim);
-    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .rot = rotary, .interleaved = true,
-                                                .head_dim = m->head_dim,
+    rotary = nib_read_size_or(r, "rotary_dim", 64);
+    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .fixed = true, .rot = rotary,
+                                                .interleaved = true, .head_dim = m->head_dim,
                                                 .positions = m->positions });
     nib_read_any(r, "n_ctx"); /* an older name of n_positions, beside it */
 }

@@ -16,6 +16,7 @@ static void read_common(nib_reader *r, cohere *c)
     keys.eps_key = "layer_norm_eps";
     keys.eps = 1e-5f;
     keys.tied = true;
+    keys.no_null_head_dim = true;
     keys.interleaved = true;
     keys.inner = 22528;
     keys.positions = 8192;
@@ -45,6 +46,7 @@ static void read_cohere2(nib_reader *r, void *config)
     c->rotates_sliding_only = true;
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
     m->sliding = nib_read_sliding_pattern(r, m->layers, period);
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
 }
 
 static void build(nib_build *b, const void *config, nib_task task)

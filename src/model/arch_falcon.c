@@ -54,7 +54,10 @@ static void read_falcon(nib_reader *r, void *config)
     m->activation = nib_read_activation(r, "activation", "gelu");
     m->grouped = is_grouped(r);
     m->multi_query = nib_read_bool(r, "multi_query", true);
-    m->parallel = nib_read_bool(r, "parallel_attn", true) || m->grouped;
+    m->parallel = nib_read_bool(r, "parallel_attn", true);
+    if (m->grouped && !m->parallel)
+        nib_read_fail(r, NIB_E_UNSUPPORTED,
+                      "parallel_attn is off, which new_decoder_architecture cannot be");
     m->bias = nib_read_bool(r, "bias", false);
     m->alibi = nib_read_bool(r, "alibi", false);
     m->norms = nib_read_size_or_null(r, "num_ln_in_parallel_attn", 2, 2);
@@ -67,13 +70,10 @@ static void read_falcon(nib_reader *r, void *config)
     m->kv_heads = m->grouped ? kv_heads : m->multi_query ? 1 : m->heads;
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
-    nib_read_any(r, "rope_theta"); /* there with alibi too, without effect */
-    nib_read_any(r, "rope_scaling");
     if (m->alibi) m->slopes = make_slopes(r, m->heads);
-    else
-        m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
-                                                    .rot = m->head_dim,
-                                                    .positions = m->positions });
+    /* with alibi too: the keys are there, and without effect */
+    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
+                                                .rot = m->head_dim, .positions = m->positions });
 }
 
 /* The heads of q, k and v inside the fused projection:

@@ -14,6 +14,9 @@ static void read_gemma(nib_reader *r, void *config)
     keys.inner = 24576;
     keys.positions = 8192;
     keys.tied = true;
+    keys.no_null_head_dim = true;
+    keys.kv_heads = 16;
+    keys.no_null_kv_heads = true;
     keys.activation = "gelu_pytorch_tanh";
     nib_llama_read_keys(r, m, &keys);
     /* The older key says "gelu" in published files and is not followed by the reference. */

@@ -42,6 +42,7 @@ static void read_gemma2(nib_reader *r, void *config)
 
     nib_gemma_read(r, m, 256000, 8192);
     m->sliding = nib_read_sliding_pattern(r, m->layers, 2);
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
     m->cap = read_cap(r, "attn_logit_softcapping", 50);
     m->logit_cap = read_cap(r, "final_logit_softcapping", 30);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true, .rot = m->head_dim,

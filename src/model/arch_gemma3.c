@@ -11,6 +11,7 @@ static void read_gemma3(nib_reader *r, void *config)
     nib_gemma_read(r, m, 262208, 131072);
     m->sliding = nib_read_sliding_pattern(r, m->layers,
                                           nib_read_size_or(r, "sliding_window_pattern", 6));
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
     nib_read_any(r, "_sliding_window_pattern"); /* the same, as the library saves it again */
     nib_read_any(r, "attn_logit_softcapping");  /* read by the reference, and never used */
     m->logit_cap = (float)nib_read_float_or_null(r, "final_logit_softcapping", 0, 0);

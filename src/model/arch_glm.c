@@ -17,6 +17,9 @@ static void read_glm(nib_reader *r, void *config)
     keys.partial = 0.5;
     keys.interleaved = true;
     keys.eps = 1.5625e-7f;
+    keys.no_null_head_dim = true;
+    keys.kv_heads = 2;
+    keys.no_null_kv_heads = true;
     keys.inner = 13696;
     keys.positions = 131072;
     keys.bias = true;

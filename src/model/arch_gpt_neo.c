@@ -21,31 +21,40 @@ static void set_local(nib_reader *r, neo *m, size_t i, const json_t *type)
                       i, name ? name : "not a text");
 }
 
-/* attention_layers, or attention_types: lists of kinds, each with how often it is repeated. */
+/* Lists of kinds, each with how often it is repeated; absent, the class's own: global and local,
+ * 12 times. */
+static void read_types(nib_reader *r, neo *m)
+{
+    const json_t *types = nib_read_any(r, "attention_types");
+    size_t named = types ? 0 : 24;
+
+    for (size_t i = 0; !types && i < m->layers; i++) m->local[i] = i % 2;
+    for (size_t k = 0; k < json_array_size(types) && !r->status; k++) {
+        const json_t *kinds = json_array_get(json_array_get(types, k), 0);
+        json_int_t times = json_integer_value(json_array_get(json_array_get(types, k), 1));
+        for (json_int_t t = 0; t < times && json_array_size(kinds) && named <= m->layers; t++)
+            for (size_t j = 0; j < json_array_size(kinds) && named <= m->layers; j++, named++)
+                if (named < m->layers) set_local(r, m, named, json_array_get(kinds, j));
+    }
+    if (named != m->layers)
+        nib_read_fail(r, NIB_E_FORMAT, "attention_types names %s%zu layers, expected %zu",
+                      named > m->layers && types ? "more than " : "",
+                      named > m->layers && types ? m->layers : named, m->layers);
+}
+
+/* attention_types, and attention_layers over it. */
 static void read_pattern(nib_reader *r, neo *m)
 {
     const json_t *layers = nib_read_any(r, "attention_layers");
-    const json_t *types = nib_read_any(r, "attention_types");
-    size_t i = 0;
 
     m->local = nib_read_alloc(r, m->layers, sizeof *m->local);
-    if (!m->local) return;
-    if (layers && !json_is_null(layers)) {
-        for (; i < m->layers && i < json_array_size(layers); i++)
-            set_local(r, m, i, json_array_get(layers, i));
-    } else if (!types) { /* the class's own: global and local in turn */
-        for (; i < m->layers; i++) m->local[i] = i % 2;
-    }
-    for (size_t k = 0; k < json_array_size(types) && !(layers && !json_is_null(layers)); k++) {
-        const json_t *kinds = json_array_get(json_array_get(types, k), 0);
-        json_int_t times = json_integer_value(json_array_get(json_array_get(types, k), 1));
-        for (json_int_t t = 0; t < times && json_array_size(kinds) && i < m->layers; t++)
-            for (size_t j = 0; j < json_array_size(kinds) && i < m->layers; j++)
-                set_local(r, m, i++, json_array_get(kinds, j));
-    }
-    if (i != m->layers)
-        nib_read_fail(r, NIB_E_FORMAT, "attention_layers or attention_types name %zu layers, "
-                      "expected %zu", i, m->layers);
+    if (m->local) read_types(r, m);
+    if (!layers || r->status) return;
+    if (json_array_size(layers) != m->layers)
+        nib_read_fail(r, NIB_E_FORMAT, "attention_layers has %zu entries, expected a list of %zu",
+                      json_array_size(layers), m->layers);
+    for (size_t i = 0; i < m->layers && !r->status; i++)
+        set_local(r, m, i, json_array_get(layers, i));
 }
 
 static void read_neo(nib_reader *r, void *config)

@@ -12,13 +12,15 @@ typedef struct neox {
     nib_rope rope;
 } neox;
 
-/* rotary_pct and rotary_emb_base, or the names that newer versions write beside them. */
+/* rotary_pct and rotary_emb_base; the names that newer versions write beside them are overruled by
+ * these and their defaults (4.57.6), but for what stands in rope_parameters. */
 static nib_rope read_rope(nib_reader *r, const neox *m)
 {
-    double theta = nib_read_float_or(r, "rotary_emb_base", 10000);
     size_t rot = nib_read_rotated(r, m->head_dim, "rotary_pct", 0.25);
 
-    return nib_read_rope(r, (nib_rope_spec){ .theta = theta, .scaled = true, .rot = rot,
+    nib_read_any(r, "rope_theta");
+    return nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .theta_key = "rotary_emb_base",
+                                             .scaled = true, .rot = rot,
                                              .head_dim = m->head_dim, .positions = m->positions });
 }
 

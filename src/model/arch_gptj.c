@@ -30,9 +30,9 @@ static void read_gptj(nib_reader *r, void *config)
     nib_read_any(r, "scale_attn_weights");
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
-    rotary = nib_read_size_or_null(r, "rotary_dim", 64, m->head_dim);
-    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .rot = rotary, .interleaved = true,
-                                                .head_dim = m->head_dim,
+    rotary = nib_read_size_or(r, "rotary_dim", 64);
+    m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .fixed = true, .rot = rotary,
+                                                .interleaved = true, .head_dim = m->head_dim,
                                                 .positions = m->positions });
 }
 

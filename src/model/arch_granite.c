@@ -14,8 +14,11 @@ static float read_factor(nib_reader *r, const char *key)
 void nib_granite_read(nib_reader *r, void *config)
 {
     nib_granite *g = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
 
-    nib_llama_read(r, &g->moe.m);
+    keys.no_null_head_dim = true;
+    nib_llama_read_keys(r, &g->moe.m, &keys);
+    g->moe.m.mlp_bias = nib_read_bool(r, "mlp_bias", false);
     g->embedding = read_factor(r, "embedding_multiplier");
     g->residual = read_factor(r, "residual_multiplier");
     g->logits = read_factor(r, "logits_scaling");

@@ -14,7 +14,7 @@ static size_t read_head_dim(nib_reader *r, const nib_llama *m, const nib_llama_k
     const json_t *own = nib_read_any(r, "head_dim");
 
     if (keys->head_dim && !own) return keys->head_dim;
-    return nib_read_own_head_dim(r, m->width, m->heads);
+    return nib_read_own_head_dim(r, m->width, m->heads, !keys->no_null_head_dim);
 }
 
 void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys)
@@ -23,7 +23,10 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
     m->width = nib_read_size(r, "hidden_size");
     m->layers = nib_read_layers(r, "num_hidden_layers");
     m->heads = nib_read_size(r, "num_attention_heads");
-    m->kv_heads = nib_read_size_or_null(r, "num_key_value_heads", m->heads, m->heads);
+    m->kv_heads = keys->no_null_kv_heads
+                      ? nib_read_size_or(r, "num_key_value_heads", keys->kv_heads)
+                      : nib_read_size_or_null(r, "num_key_value_heads",
+                                              keys->kv_heads ? keys->kv_heads : m->heads, m->heads);
     m->inner = nib_read_size_or(r, "intermediate_size", keys->inner);
     m->positions = nib_read_size_or(r, "max_position_embeddings", keys->positions);
     m->eps = nib_read_eps(r, keys->eps_key ? keys->eps_key : "rms_norm_eps", keys->eps);

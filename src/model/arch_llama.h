@@ -27,6 +27,9 @@ typedef struct nib_llama_keys {
     float eps;
     double theta, partial; /* partial: rotated fraction of a head, by partial_rotary_factor */
     size_t head_dim;      /* 0: width / heads */
+    bool no_null_head_dim; /* head_dim null is an error; else it is width / heads */
+    size_t kv_heads;      /* 0: heads */
+    bool no_null_kv_heads; /* num_key_value_heads null is an error; else it is heads */
     size_t inner, positions;
     bool tied, bias;      /* bias: attention_bias */
     bool interleaved;     /* neighbouring channels are rotated */

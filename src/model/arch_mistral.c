@@ -5,8 +5,10 @@
 static void read_mistral(nib_reader *r, void *config)
 {
     nib_llama *m = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
 
-    nib_llama_read(r, config);
+    keys.kv_heads = 8;
+    nib_llama_read_keys(r, m, &keys);
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
     m->qkv_bias = m->o_bias = m->mlp_bias = false;
 }

@@ -14,6 +14,7 @@ static void read_plain(nib_reader *r, nib_llama *m, double theta)
     nib_llama_keys keys = nib_llama_plain_keys;
 
     keys.eps = 1e-5f;
+    keys.no_null_head_dim = true;
     keys.theta = theta;
     nib_llama_read_keys(r, m, &keys);
 }
@@ -34,6 +35,7 @@ static void read_olmo3(nib_reader *r, void *config)
     read_plain(r, m, 10000);
     m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
     m->sliding = nib_read_sliding_pattern(r, m->layers, 4);
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
     o->sliding_rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .rot = m->head_dim,
                                                         .layer_type = "sliding_attention",
                                                         .positions = m->positions });

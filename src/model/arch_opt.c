@@ -27,7 +27,7 @@ static void read_opt(nib_reader *r, void *config)
     m->activation = nib_read_activation(r, "activation_function", "relu");
     m->before = nib_read_bool(r, "do_layer_norm_before", true);
     m->bias = nib_read_bool(r, "enable_bias", true);
-    m->final_norm = m->before && !nib_read_bool(r, "_remove_final_layer_norm", false);
+    m->final_norm = !nib_read_bool(r, "_remove_final_layer_norm", false) && m->before;
     m->tied = nib_read_bool(r, "tie_word_embeddings", true);
     if (!nib_read_bool(r, "layer_norm_elementwise_affine", true))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "layer_norm_elementwise_affine is false: norms without "

@@ -11,6 +11,7 @@ static void read_phi(nib_reader *r, void *config)
 
     keys.eps_key = "layer_norm_eps";
     keys.eps = 1e-5f;
+    keys.no_null_head_dim = true;
     keys.activation = "gelu_new";
     keys.partial = 0.5;
     keys.inner = 8192;

@@ -29,7 +29,7 @@ static void read_phi3(nib_reader *r, void *config)
     m->eps = nib_read_eps(r, "rms_norm_eps", 1e-5f);
     m->activation = nib_read_activation(r, "hidden_act", "silu");
     m->tied = nib_read_bool(r, "tie_word_embeddings", false);
-    m->head_dim = nib_read_own_head_dim(r, m->width, m->heads);
+    m->head_dim = nib_read_own_head_dim(r, m->width, m->heads, false);
     nib_read_check_heads(r, m->heads, m->kv_heads, m->head_dim);
     m->rope = nib_read_rope(r, (nib_rope_spec){ .theta = 10000, .scaled = true,
                                                 .rot = nib_read_rotated(r, m->head_dim, NULL, 1),

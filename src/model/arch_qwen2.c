@@ -9,6 +9,7 @@ void nib_qwen_read_window(nib_reader *r, nib_llama *m)
     int64_t first = nib_read_int_or(r, "max_window_layers", 0, 1 << 20, 28);
     bool *sliding = nib_read_sliding_layers(r, m->layers);
 
+    nib_read_check_window(r, windowed ? window : 0, sliding, m->layers);
     if (!windowed || !window || r->status) return;
     m->window = window;
     if (!sliding) {
@@ -21,8 +22,11 @@ void nib_qwen_read_window(nib_reader *r, nib_llama *m)
 static void read_qwen2(nib_reader *r, void *config)
 {
     nib_llama *m = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
 
-    nib_llama_read(r, config);
+    keys.no_null_head_dim = true;
+    keys.kv_heads = 32;
+    nib_llama_read_keys(r, m, &keys);
     m->qkv_bias = true;
     m->o_bias = m->mlp_bias = false;
     nib_qwen_read_window(r, m);

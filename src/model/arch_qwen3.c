@@ -10,6 +10,7 @@ static void read_qwen3(nib_reader *r, void *config)
     nib_llama_keys keys = nib_llama_plain_keys;
 
     keys.head_dim = 128;
+    keys.kv_heads = 32;
     nib_llama_read_keys(r, m, &keys);
     nib_qwen_read_window(r, m);
 }

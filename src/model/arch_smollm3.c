@@ -32,6 +32,8 @@ static void read_smollm3(nib_reader *r, void *config)
 
     keys.theta = 2e6;
     keys.tied = true;
+    keys.no_null_head_dim = true;
+    keys.kv_heads = 4;
     keys.positions = 32768;
     nib_llama_read_keys(r, m, &keys);
     m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
@@ -39,6 +41,7 @@ static void read_smollm3(nib_reader *r, void *config)
     m->window = nib_read_size_or_null(r, "sliding_window", 0, 0);
     sliding = nib_read_sliding_layers(r, m->layers);
     if (!windowed) m->window = 0;
+    nib_read_check_window(r, m->window, sliding, m->layers);
     if (!sliding && m->window) {
         sliding = nib_read_alloc(r, m->layers, sizeof *sliding);
         for (size_t i = 0; sliding && i < m->layers; i++) sliding[i] = !s->rotates[i];

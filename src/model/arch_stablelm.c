@@ -14,6 +14,8 @@ static void read_stablelm(nib_reader *r, void *config)
 
     keys.eps_key = "layer_norm_eps";
     keys.eps = 1e-5f;
+    keys.kv_heads = 32;
+    keys.no_null_kv_heads = true;
     keys.partial = 0.25;
     keys.inner = 6912;
     keys.positions = 4096;

@@ -11,12 +11,15 @@ static void read_starcoder2(nib_reader *r, void *config)
     keys.eps = 1e-5f;
     keys.activation = "gelu_pytorch_tanh";
     keys.tied = true;
+    keys.kv_heads = 2;
+    keys.no_null_kv_heads = true;
     keys.inner = 12288;
     keys.positions = 4096;
     nib_llama_read_keys(r, m, &keys);
     m->qkv_bias = m->o_bias = m->mlp_bias = nib_read_bool(r, "use_bias", true);
     m->window = nib_read_size_or_null(r, "sliding_window", 0, 0);
     m->sliding = nib_read_sliding_layers(r, m->layers);
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
     nib_read_any(r, "mlp_type"); /* in published files; the code has one type of each */
     nib_read_any(r, "norm_type");
 }

@@ -79,6 +79,23 @@ static nib_status read_type(const json_t *json, const char *where, const char **
     return status;
 }
 
+/* dtype, before transformers 4.56 torch_dtype: a type of torch, by its name there. */
+static void check_dtype(nib_reader *r)
+{
+    static const char *const known[] = { "float32", "float16", "bfloat16", "float64", "float",
+                                         "half", "double", "float8_e4m3fn", "float8_e5m2" };
+    const char *key = nib_read_either(r, "dtype", "torch_dtype");
+    const json_t *value = nib_read_any(r, key);
+    const char *name = json_string_value(value);
+
+    if (!value || json_is_null(value)) return;
+    for (size_t i = 0; name && i < NIB_COUNT(known); i++)
+        if (strcmp(name, known[i]) == 0) return;
+    nib_read_fail(r, NIB_E_FORMAT, "%s is %s%s%s, known are float32, float16, bfloat16, float64, "
+                  "float8_e4m3fn, float8_e5m2", key, name ? "'" : "", name ? name : "not a text",
+                  name ? "'" : "");
+}
+
 /* The keys of a model that stands alone, or of the text in another. */
 static nib_status read_values(nib_ctx *ctx, const json_t *json, const char *where, bool warn,
                               nib_config *c, nib_error *err)
@@ -93,6 +110,7 @@ static nib_status read_values(nib_ctx *ctx, const json_t *json, const char *wher
     c->values = nib_new(ctx, c->arch->config_bytes);
     if (c->values) c->arch->read(&r, c->values);
     else nib_read_fail(&r, NIB_E_NOMEM, "out of memory");
+    check_dtype(&r);
     if (r.status) {
         if (err) *err = r.error;
         return r.status;

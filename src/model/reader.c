@@ -188,12 +188,12 @@ size_t nib_read_head_dim(nib_reader *r, size_t width, size_t heads)
     return nib_max(width / heads, 1);
 }
 
-size_t nib_read_own_head_dim(nib_reader *r, size_t width, size_t heads)
+size_t nib_read_own_head_dim(nib_reader *r, size_t width, size_t heads, bool null_means)
 {
     const json_t *own = nib_read_any(r, "head_dim");
 
-    return own && !json_is_null(own) ? nib_read_size(r, "head_dim")
-                                     : nib_read_head_dim(r, width, heads);
+    return own && !(null_means && json_is_null(own)) ? nib_read_size(r, "head_dim")
+                                                     : nib_read_head_dim(r, width, heads);
 }
 
 void *nib_read_alloc(nib_reader *r, size_t count, size_t size)
@@ -229,6 +229,16 @@ bool *nib_read_sliding_layers(nib_reader *r, size_t layers)
                           i, type ? type : "not a text");
     }
     return sliding;
+}
+
+void nib_read_check_window(nib_reader *r, size_t window, const bool *sliding, size_t layers)
+{
+    if (r->status || window || !sliding) return;
+    for (size_t i = 0; i < layers; i++)
+        if (sliding[i])
+            nib_read_fail(r, NIB_E_FORMAT,
+                          "layer %zu is of sliding_attention, and sliding_window is null or off; "
+                          "give its size, or full_attention in layer_types", i);
 }
 
 bool *nib_read_sliding_pattern(nib_reader *r, size_t layers, size_t period)

@@ -72,8 +72,8 @@ void nib_read_must_be_off(nib_reader *r, const char *key, const char *why);
 void nib_read_check_heads(nib_reader *r, size_t heads, size_t kv_heads, size_t head_dim);
 /* width / heads, which must be whole. */
 size_t nib_read_head_dim(nib_reader *r, size_t width, size_t heads);
-/* "head_dim" where it is there and not null, else the same. */
-size_t nib_read_own_head_dim(nib_reader *r, size_t width, size_t heads);
+/* "head_dim" where it is there, else the same, which null is too where it has a meaning. */
+size_t nib_read_own_head_dim(nib_reader *r, size_t width, size_t heads, bool null_means);
 /* Memory that lives as long as the config, zeroed; NULL after an error. */
 void *nib_read_alloc(nib_reader *r, size_t count, size_t size);
 /* layer_types: true where a layer is "sliding_attention", false where "full_attention"; another
@@ -83,9 +83,13 @@ bool *nib_read_sliding_layers(nib_reader *r, size_t layers);
  * multiple of `period`. */
 bool *nib_read_sliding_pattern(nib_reader *r, size_t layers, size_t period);
 
+/* A layer of the list slides, and there is no window: an error. */
+void nib_read_check_window(nib_reader *r, size_t window, const bool *sliding, size_t layers);
+
 /* Which rope of a model is read. */
 typedef struct nib_rope_spec {
     double theta;           /* where no key gives it */
+    bool fixed;             /* no key gives it, and none scales it */
     const char *theta_key;  /* NULL: "rope_theta" */
     bool scaled;            /* rope_scaling applies to it */
     const char *layer_type; /* its entry in a rope_parameters of one entry a layer type */
@@ -101,8 +105,9 @@ typedef struct nib_rope_spec {
 
 /* rope_parameters, else rope_theta and rope_scaling (formats.md 10.3, 10.30). */
 nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec);
-/* How many channels of a head are rotated: a fraction of all, by rope_parameters, else the key
- * partial_rotary_factor, else `older` (NULL: there is none), else the fallback. */
+/* How many channels of a head are rotated: a fraction of all, by rope_parameters, else by `older`
+ * where the architecture has such a key (NULL: it has none), which then decides also when it is
+ * absent, else by partial_rotary_factor; else the fallback. */
 size_t nib_read_rotated(nib_reader *r, size_t head_dim, const char *older, double fallback);
 
 /* What the user is warned of beside them: text that lives as long as the program. */

@@ -118,6 +118,8 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
 
     *k = (rope_keys){ .type = "default", .beta_fast = 32, .beta_slow = 1, .truncate = true,
                       .original = (double)(spec->original ? spec->original : spec->positions) };
+    k->theta = spec->theta;
+    if (spec->fixed) return;
     k->theta = nib_read_float_or(r, theta_key, spec->theta);
     find_object(r, spec, k);
     if (!k->json || r->status) return;
@@ -151,6 +153,10 @@ static void need_factor(nib_reader *r, const rope_keys *k)
 static void llama3_angles(nib_reader *r, const nib_rope *rope, const rope_keys *k, float *inv)
 {
     need_factor(r, k);
+    if (!json_is_number(json_object_get(k->json, "original_max_position_embeddings")))
+        nib_read_fail(r, NIB_E_FORMAT,
+                      "%s of type llama3 needs original_max_position_embeddings, a number",
+                      k->name);
     if (k->low <= 0 || k->high <= k->low)
         nib_read_fail(r, NIB_E_FORMAT, "%s: low_freq_factor %g and high_freq_factor %g", k->name,
                       k->low, k->high);
@@ -322,9 +328,9 @@ size_t nib_read_rotated(nib_reader *r, size_t head_dim, const char *older, doubl
 {
     static const char key[] = "partial_rotary_factor";
     const json_t *parameters = nib_read_any(r, "rope_parameters");
-    double partial = older ? nib_read_float_or(r, older, fallback) : fallback;
+    double partial = nib_read_float_or(r, older ? older : key, fallback);
 
-    partial = nib_read_float_or(r, key, partial);
+    nib_read_any(r, key);
     if (!r->status && json_is_object(parameters))
         r->status = nib_json_get_float(parameters, r->where, key, &partial, &r->error);
     if (!(partial > 0 && partial <= 1))

@@ -28,6 +28,8 @@ VOCABULARY = 128
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=256, rms_norm_eps=1e-5,
              tie_word_embeddings=False)
+NORMS = {k: v for k, v in LLAMA.items() if k != "rms_norm_eps"}  # of kin with layer norms
+NEOX = {k: v for k, v in NORMS.items() if k != "num_key_value_heads"}
 FALCON = dict(model_type="falcon", vocab_size=VOCABULARY, hidden_size=64, ffn_hidden_size=64, num_hidden_layers=2,
               num_attention_heads=4, max_position_embeddings=256)
 
@@ -110,21 +112,21 @@ VARIANTS = {
     "olmo3": ("bfloat16", LLAMA | dict(model_type="olmo3", num_key_value_heads=2, num_hidden_layers=4, sliding_window=9,
                                        rope_theta=500.0, rope_scaling=dict(
                                            rope_type="yarn", factor=4.0, original_max_position_embeddings=32))),
-    "cohere": ("bfloat16", LLAMA | dict(model_type="cohere", num_key_value_heads=2, tie_word_embeddings=True,
+    "cohere": ("bfloat16", NORMS | dict(model_type="cohere", num_key_value_heads=2, tie_word_embeddings=True,
                                         logit_scale=0.5, pad_token_id=0)),
-    "cohere2": ("bfloat16", LLAMA | dict(model_type="cohere2", num_key_value_heads=2, tie_word_embeddings=True,
+    "cohere2": ("bfloat16", NORMS | dict(model_type="cohere2", num_key_value_heads=2, tie_word_embeddings=True,
                                          num_hidden_layers=2, sliding_window=9, sliding_window_pattern=2,
                                          logit_scale=0.5, pad_token_id=0)),
-    "starcoder2": ("bfloat16", LLAMA | dict(model_type="starcoder2", num_key_value_heads=2, sliding_window=9,
+    "starcoder2": ("bfloat16", NORMS | dict(model_type="starcoder2", num_key_value_heads=2, sliding_window=9,
                                             tie_word_embeddings=True)),
-    "stablelm": ("bfloat16", LLAMA | dict(model_type="stablelm", num_key_value_heads=2, use_qkv_bias=True,
+    "stablelm": ("bfloat16", NORMS | dict(model_type="stablelm", num_key_value_heads=2, use_qkv_bias=True,
                                           partial_rotary_factor=0.5)),
-    "stablelm-parallel": ("bfloat16", LLAMA | dict(model_type="stablelm", use_parallel_residual=True)),
-    "phi": ("bfloat16", LLAMA | dict(model_type="phi", num_key_value_heads=2, partial_rotary_factor=0.5)),
+    "stablelm-parallel": ("bfloat16", NORMS | dict(model_type="stablelm", use_parallel_residual=True)),
+    "phi": ("bfloat16", NORMS | dict(model_type="phi", num_key_value_heads=2, partial_rotary_factor=0.5)),
     "glm": ("bfloat16", LLAMA | dict(model_type="glm", num_key_value_heads=2, head_dim=16, pad_token_id=0)),
     "glm4": ("bfloat16", LLAMA | dict(model_type="glm4", num_key_value_heads=2, head_dim=16, pad_token_id=0)),
-    "gpt-neox": ("bfloat16", LLAMA | dict(model_type="gpt_neox", rotary_pct=0.5, layer_norm_eps=1e-5)),
-    "gpt-neox-sequential": ("bfloat16", LLAMA | dict(model_type="gpt_neox", use_parallel_residual=False,
+    "gpt-neox": ("bfloat16", NEOX | dict(model_type="gpt_neox", rotary_pct=0.5, layer_norm_eps=1e-5)),
+    "gpt-neox-sequential": ("bfloat16", NEOX | dict(model_type="gpt_neox", use_parallel_residual=False,
                                                      attention_bias=False, rotary_emb_base=500)),
     "codegen": ("bfloat16", dict(model_type="codegen", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                                  n_positions=256, rotary_dim=8, tie_word_embeddings=False)),
