@@ -218,6 +218,20 @@ nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char
     return l ? add_bound(b, x, l, out) : nothing;
 }
 
+const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
+{
+    char name[NAME_ROOM];
+    nib_vector *v = NULL;
+    va_list args;
+    bool good;
+
+    va_start(args, format);
+    good = make_name(b, name, format, args);
+    va_end(args);
+    if (good) keep_status(b, b->binder.vector(b->binder.self, name, width, &v, &b->error));
+    return b->status ? NULL : v;
+}
+
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
 {
     va_list args;

@@ -43,6 +43,8 @@ typedef struct nib_binder {
                             nib_embedding **out, nib_error *err);
     nib_status (*norm)(void *self, const char *module, const nib_norm_spec *spec, nib_norm **out,
                        nib_error *err);
+    nib_status (*vector)(void *self, const char *name, size_t width, nib_vector **out,
+                         nib_error *err);
 } nib_binder;
 
 typedef struct nib_build {
@@ -124,6 +126,10 @@ nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
 void nib_set_logits(nib_build *b, float scale, float cap);
 /* nib_graph's noise_scale; without a call, 1. */
 void nib_set_noise_scale(nib_build *b, float scale);
+/* A learned vector [width] by the name of its tensor (sinks of an attention, the bias of a choice);
+ * NULL after an error. */
+const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
+    NIB_PRINTF(3, 4);
 /* The head: a linear that the loss and the sampler pull rows from. */
 typedef struct nib_head_spec {
     size_t rows;         /* words of the vocabulary, or classes */

@@ -260,3 +260,16 @@ nib_value nib_gate_rows(nib_build *b, nib_value x, nib_value z)
                                          .input_count = 2 },
                           info_of(b, x)->axis, info_of(b, x)->width, 0);
 }
+
+nib_value nib_gate_pairs(nib_build *b, nib_value x, float limit)
+{
+    if (!is_plain(b, x, "gate of neighbours")) return nothing;
+    if (info_of(b, x)->width % 2) {
+        nib_build_fail(b, NIB_E_MISMATCH, "gate of neighbours: %zu channels, expected pairs",
+                       info_of(b, x)->width);
+        return nothing;
+    }
+    return nib_build_node(b, (nib_node){ .op = &nib_op_gate_pairs, .scale = limit,
+                                         .inputs = { x.id }, .input_count = 1 },
+                          info_of(b, x)->axis, info_of(b, x)->width / 2, 0);
+}

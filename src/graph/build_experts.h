@@ -51,5 +51,7 @@ nib_value nib_apply_experts(nib_build *b, nib_value x, nib_experts e, nib_expert
 nib_value nib_combine(nib_build *b, nib_value y, nib_experts e);
 /* sigmoid(z) x, z [rows, 1]: how much a shared expert counts. */
 nib_value nib_gate_rows(nib_build *b, nib_value x, nib_value z);
+/* gpt_oss's gate of x [rows, 2 I], gate and up neighbours, neither beyond the limit: [rows, I]. */
+nib_value nib_gate_pairs(nib_build *b, nib_value x, float limit);
 
 #endif

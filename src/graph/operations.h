@@ -26,6 +26,7 @@
     OPERATION(EXPERTS, experts)                                                                \
     OPERATION(COMBINE, combine)                                                                \
     OPERATION(GATE_ROWS, gate_rows)                                                            \
+    OPERATION(GATE_PAIRS, gate_pairs)                                                          \
     OPERATION(LOSS, loss)
 
 #define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,

@@ -291,6 +291,32 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     return NIB_OK;
 }
 
+static nib_status bind_vector(void *self, const char *name, size_t width, nib_vector **out,
+                              nib_error *err)
+{
+    nib_bind *b = self;
+    nib_model *m = b->model;
+    nib_vector *v = nib_new(m->ctx, sizeof *v);
+    nib_status status;
+
+    if (!v || !(v->name = nib_strdup(m->ctx, name)) ||
+        !nib_grow(m->ctx, &m->vectors, &m->vector_capacity, m->vector_count + 1,
+                  sizeof *m->vectors)) {
+        if (v) nib_free(m->ctx, v->name);
+        nib_free(m->ctx, v);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    }
+    m->vectors[m->vector_count++] = v;
+    v->width = width;
+    status = b->blank ? blank_vector(b, width, 0, &v->value, err)
+                      : open_vector(b, name, "", NULL, width, &v->value, err);
+    if (status) return status;
+    if (!v->value)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, name);
+    *out = v;
+    return NIB_OK;
+}
+
 /* Rows of an embedding are read here and there; one that is the head too is read whole. */
 void nib_bind_advise(const nib_bind *b)
 {
@@ -308,5 +334,5 @@ void nib_bind_advise(const nib_bind *b)
 nib_binder nib_bind_make(nib_bind *bind)
 {
     return (nib_binder){ .self = bind, .linear = bind_linear, .embedding = bind_embedding,
-                         .norm = bind_norm };
+                         .norm = bind_norm, .vector = bind_vector };
 }

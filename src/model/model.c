@@ -153,6 +153,12 @@ void nib_model_close(nib_model *m)
         nib_free(m->ctx, m->norms[i]);
     }
     nib_free(m->ctx, m->norms);
+    for (size_t i = 0; i < m->vector_count; i++) {
+        nib_free(m->ctx, m->vectors[i]->name);
+        nib_free(m->ctx, m->vectors[i]->value);
+        nib_free(m->ctx, m->vectors[i]);
+    }
+    nib_free(m->ctx, m->vectors);
     for (size_t i = 0; i < m->embedding_count; i++) {
         if (m->embeddings[i]->owns_weight) nib_weight_destroy(m->ctx, m->embeddings[i]->weight);
         nib_free(m->ctx, m->embeddings[i]->name);

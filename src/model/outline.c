@@ -72,6 +72,17 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     return NIB_OK;
 }
 
+static nib_status bind_vector(void *self, const char *name, size_t width, nib_vector **out,
+                              nib_error *err)
+{
+    nib_vector *v = take(self, sizeof *v);
+
+    if (!v) return no_memory(name, err);
+    v->width = width;
+    *out = v;
+    return NIB_OK;
+}
+
 static void read_off(const nib_graph *g, const shapes *s, nib_outline *o)
 {
     *o = (nib_outline){ .vocabulary = g->head->weight->out, .width = g->head->weight->in,
@@ -92,7 +103,7 @@ nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *
 {
     shapes s = { .ctx = ctx };
     nib_build b = { .graph = nib_graph_create(ctx, NIB_F32),
-                    .binder = { &s, bind_linear, bind_embedding, bind_norm } };
+                    .binder = { &s, bind_linear, bind_embedding, bind_norm, bind_vector } };
     nib_status status;
 
     if (!b.graph) return no_memory(where, err);

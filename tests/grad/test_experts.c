@@ -171,6 +171,26 @@ static void build_gate_rows(lab *l)
 }
 static void test_gate_rows(void) { check_gradients(build_gate_rows, 2, "gate of rows"); }
 
+/* gate and up side by side, some beyond the limit, none within two steps of it; read again. */
+static void build_gate_pairs(lab *l)
+{
+    const float limit = 0.6f, near = 0.1f;
+    nib_embedding *e = lab_embedding(l, "embed", 2 * WIDTH, LAB_FULL);
+    nib_value x, y;
+
+    for (size_t i = 0; i < nib_param_count(e->full); i++) {
+        float *v = &e->full->value[i];
+        if (fabsf(fabsf(*v) - limit) < near) *v += *v < 0 ? -2 * near : 2 * near;
+    }
+    x = lab_embed(l, "embed");
+    l->b.segment++;
+    y = nib_gate_pairs(&l->b, x, limit);
+    if (l->variant) lab_linear(l, "w", WIDTH, 2 * WIDTH, LAB_LORA);
+    if (l->variant) y = nib_add(&l->b, y, lab_apply(l, x, "w"));
+    lab_finish(l, y, WIDTH, 0);
+}
+static void test_gate_pairs(void) { check_gradients(build_gate_pairs, 2, "gate of neighbours"); }
+
 /* --- what is read --- */
 
 static void build_small(lab *l)
@@ -219,6 +239,7 @@ int main(void)
 {
     static const test_case cases[] = { { "routes", test_routes }, { "part", test_part },
                                        { "gate_rows", test_gate_rows },
+                                       { "gate_pairs", test_gate_pairs },
                                        { "unread", test_unread } };
     return test_main("experts", cases, NIB_COUNT(cases));
 }

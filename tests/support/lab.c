@@ -196,6 +196,17 @@ static nib_status find_embedding(void *self, const char *module, size_t rows, si
     return missing(module, err);
 }
 
+static nib_status find_vector(void *self, const char *name, size_t width, nib_vector **out,
+                              nib_error *err)
+{
+    lab *l = self;
+
+    for (size_t i = 0; i < l->vector_count; i++)
+        if (strcmp(l->vectors[i].name, name) == 0 && l->vectors[i].width == width)
+            return *out = &l->vectors[i], NIB_OK;
+    return missing(name, err);
+}
+
 static nib_status find_norm(void *self, const char *module, const nib_norm_spec *spec,
                             nib_norm **out, nib_error *err)
 {
@@ -263,7 +274,7 @@ void lab_start(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int varia
     *l = (lab){ .ctx = ctx, .random = 12345, .lengths = { 7, 1, 12 }, .targets = LAB_TARGETS,
                 .elements = 60, .variant = variant };
     l->b = (nib_build){ .graph = nib_graph_create(ctx, type),
-                        .binder = { l, find_linear, find_embedding, find_norm } };
+                        .binder = { l, find_linear, find_embedding, find_norm, find_vector } };
     build(l);
 }
 

@@ -161,6 +161,12 @@ VARIANTS = {
                                             num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
                                             embedding_multiplier=3.0, attention_multiplier=0.2,
                                             residual_multiplier=0.5, logits_scaling=2.0)),
+    # Some gates and ups are beyond the limit; the first layer has a window.
+    "gpt-oss": ("bfloat16", LLAMA | dict(model_type="gpt_oss", num_attention_heads=2, num_key_value_heads=1, head_dim=32,
+                                         num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
+                                         sliding_window=9, rope_theta=500.0, rope_scaling=dict(
+                                             rope_type="yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0,
+                                             truncate=False, original_max_position_embeddings=32))),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
@@ -191,6 +197,9 @@ def fill(model, rng):
             if p.dim() == 1:
                 centred = name.endswith("bias") or model.config.model_type.startswith("gemma")
                 p.copy_(0.2 * r if centred else 1 + 0.2 * r)
+            elif name.endswith(("_proj_bias", "experts.gate_up_proj", "experts.down_proj")):  # gpt_oss
+                wide = 3.0 if "gate_up" in name else 1.0
+                p.copy_(0.2 * r if p.dim() == 2 else wide * r / p.shape[1] ** 0.5)
             elif p is model.get_input_embeddings().weight:
                 p.copy_(r * (0.25 if tied else 1.0))
             elif p is model.get_output_embeddings().weight:
