@@ -1,7 +1,7 @@
 /* peft_match.c - which modules an adapter config means (contract: peft_match.h). */
 #include "adapter/peft_match.h"
 
-#include "adapter/python_regex.h"
+#include "base/python_regex.h"
 
 /* Several expressions, one after another. */
 typedef struct regexes { nib_python_regex **at; size_t count; } regexes;

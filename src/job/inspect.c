@@ -68,8 +68,8 @@ static bool ends(const char *text, const char *end)
 }
 
 /* Weights as the model means them: packed matrices by their own shape, their scales not at all. */
-static nib_status count_parameters(const nib_tensors *tensors, uint64_t *parameters,
-                                   packed_weights *packed, nib_error *err)
+static nib_status count_parameters(const nib_tensors *tensors, const nib_held *held,
+                                   uint64_t *parameters, packed_weights *packed, nib_error *err)
 {
     uint64_t total = 0;
 
@@ -88,8 +88,8 @@ static nib_status count_parameters(const nib_tensors *tensors, uint64_t *paramet
             total += t->elements;
             continue;
         }
-        status = nib_format_describe(&part, nib_tensors_finder(tensors), &format, shape,
-                                     &form, err);
+        status = nib_format_describe(&part, nib_tensors_finder(tensors), held, &format, shape, &form,
+                                     err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
         if (!format) continue;
         if (!packed->matrices++) packed->format = format, packed->form = form;
@@ -178,10 +178,13 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     uint64_t parameters = 0;
     const json_t *said;
     bool dense;
+    nib_held held = { 0 };
     nib_status status = nib_config_outline(ctx, path, &json, &o, err);
 
     if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
-    if (!status) status = count_parameters(tensors, &parameters, &packed, err);
+    /* what cannot be read is shown all the same */
+    if (!status && nib_held_read(ctx, json, path, &held, NULL)) nib_held_free(ctx, &held);
+    if (!status) status = count_parameters(tensors, &held, &parameters, &packed, err);
     if (status) goto done;
     said = json_object_get(json, "quantization_config");
     dense = !packed.matrices && !packed.strange && (!said || json_is_null(said));
@@ -206,6 +209,7 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
         !set_totals(report, &sum))
         status = no_memory(path, err);
 done:
+    nib_held_free(ctx, &held);
     json_decref(sum.dtypes);
     json_decref(quantized);
     nib_tensors_close(tensors);

@@ -49,7 +49,7 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
 /* One of the tensors that lie beside a packed weight's own. */
 static bool is_part_of(const maker *k, const nib_weight *w, const char *name)
 {
-    return !nib_weight_is_dense(w) &&
+    return !nib_weight_is_dense(w) && w->source &&
            nib_format_is_piece_of(k->m->stored.format, w->source, name);
 }
 
@@ -171,6 +171,21 @@ static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
     return NIB_OK;
 }
 
+/* What is written is called M.weight, whatever held it ("M.qweight"). */
+static nib_status set_name(maker *k, const nib_tensor *t, nib_merge_item *item, nib_error *err)
+{
+    static const char end[] = ".weight";
+    const char *last = strrchr(t->name, '.');
+    bool rename = item->kind == NIB_MERGE_WEIGHT && last && strcmp(last, end) != 0;
+    bool prefix = k->add_prefix && !is_tensor(k, t, k->m->head->name, end);
+    char name[NAME_ROOM];
+
+    if (!rename && !prefix) return NIB_OK;
+    snprintf(name, sizeof name, "%.*s%s", rename ? (int)(last - t->name) : NAME_ROOM, t->name,
+             rename ? end : "");
+    return keep_name(k, prefix ? nib_config_prefix(k->m->config) : "", name, &item->plan.name, err);
+}
+
 static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, nib_error *err)
 {
     nib_merge_item item = { .kind = NIB_MERGE_COPY, .source = t,
@@ -181,15 +196,13 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
     memcpy(item.plan.shape, t->shape, sizeof item.plan.shape);
     match(k, t, &item, &drop);
     if (drop) return NIB_OK;
-    if (is_tensor(k, t, k->m->head->name, ".weight")) *head_written = true;
+    if (is_tensor(k, t, k->m->head->name, ".weight") || item.weight == k->m->head->weight)
+        *head_written = true;
     if (!nib_dtype_bytes(item.plan.dtype))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
                         t->file, t->name, t->dtype_name);
-    if (k->add_prefix && !is_tensor(k, t, k->m->head->name, ".weight")) {
-        status = keep_name(k, nib_config_prefix(k->m->config), t->name, &item.plan.name, err);
-        if (status) return status;
-    }
-    return append(k, &item, err);
+    status = set_name(k, t, &item, err);
+    return status ? status : append(k, &item, err);
 }
 
 /* The head that was the embedding, in the embedding's type. */

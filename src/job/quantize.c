@@ -54,7 +54,7 @@ static nib_status read_options(run *r, nib_error *err)
 {
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
     const nib_setting *idle;
-    char formats[200];
+    char formats[NIB_FORMATS_ROOM];
     nib_status status = nib_held_asked(r->options->settings, &r->held, &idle, err);
 
     if (status) return status;
@@ -88,7 +88,7 @@ static nib_status check_dense(const run *r, nib_error *err)
         const nib_part part = nib_tensor_part(t);
         const nib_format *format;
         nib_form form;
-        status = nib_format_describe(&part, nib_tensors_finder(r->tensors), &format,
+        status = nib_format_describe(&part, nib_tensors_finder(r->tensors), NULL, &format,
                                      (uint64_t[2]){ 0 }, &form, err);
         if (!status && format)
             status = nib_fail(err, NIB_E_MISMATCH, "%s: %s: the model is quantized already",

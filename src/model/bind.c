@@ -187,7 +187,7 @@ static nib_status bind_weight_and_bias(nib_bind *b, nib_linear *l, const nib_lin
                                        nib_error *err)
 {
     nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
-                             .quantizable = !spec->head && !spec->parameter,
+                             .quantizable = !spec->head && !spec->parameter, .head = spec->head,
                              .stack = l->stack, .slice = spec->slice,
                              .slices = spec->slices };
     nib_status status;
@@ -251,7 +251,7 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     m->embeddings[m->embedding_count++] = e; /* the model frees it, whole or half built */
     if (!m->embedding) m->embedding = e;
     e->owns_weight = true;
-    status = nib_bind_weight(b, e->name, (nib_bind_spec){ .out = rows, .in = width },
+    status = nib_bind_weight(b, e->name, (nib_bind_spec){ .out = rows, .in = width, .embedding = true },
                              &e->weight, err);
     if (!status) status = check_shape(b, e->name, e->weight, rows, width, err);
     if (!status) *out = e;

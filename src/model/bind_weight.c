@@ -101,17 +101,31 @@ static bool is_beside(const nib_format *format, const char *name)
     return last && nib_format_has_piece(format, last);
 }
 
+static nib_status check_tensor(const nib_bind *b, const nib_tensor *t, nib_error *err)
+{
+    const nib_format *format = b->model->stored.format;
+    const nib_part part = nib_tensor_part(t);
+    nib_status status;
+
+    if (!format || !format->check) return NIB_OK;
+    status = format->check(&part, nib_tensors_finder(b->model->tensors), err);
+    return status ? nib_fail_in(err, status, "%s", t->file) : NIB_OK;
+}
+
 nib_status nib_bind_check(const nib_bind *b, nib_error *err)
 {
     const nib_tensors *tensors = b->model->tensors;
     const nib_format *format = b->model->stored.format;
     char names[400] = "";
     size_t strange = 0, used = 0, pieces = 0;
+    nib_status status;
 
     for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
         const nib_tensor *t = nib_tensors_at(tensors, i);
         const char *piece = piece_of(t->name);
         pieces += piece || is_beside(format, t->name);
+        status = check_tensor(b, t, err);
+        if (status) return status;
         if (!piece) continue;
         if (nib_format_has_piece(format, piece)) continue;
         if (strange++ < 3)
@@ -135,7 +149,7 @@ nib_status nib_bind_check(const nib_bind *b, nib_error *err)
  * what its own tensor says. */
 static nib_status check_beside(const nib_bind *b, const char *module, nib_error *err)
 {
-    char name[NIB_BIND_NAME_ROOM], known[200];
+    char name[NIB_BIND_NAME_ROOM], known[NIB_FORMATS_ROOM];
 
     nib_formats_known(known, sizeof known);
     for (const nib_strange_piece *p = nib_strange_pieces; p->part; p++)
@@ -156,17 +170,29 @@ static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
     return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
 }
 
+static nib_format_module module_of(const char *name, const nib_bind_spec *spec)
+{
+    return (nib_format_module){ .name = name,
+                                .class = spec->embedding    ? "Embedding"
+                                         : spec->transposed ? "Conv1D"
+                                                            : "Linear",
+                                .head = spec->head };
+}
+
 /* A weight that is not there, of the shape that config.json gives it. */
 static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_spec *spec,
                                nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
-    const nib_held *held = m->stored.format ? &m->stored : &b->asked;
-    bool packed = spec->quantizable && held->format &&
-                  !nib_held_skips(m->json, &m->stored, module);
-    nib_form form = packed ? held->form : nib_form_dense(b->blank_dtype);
-    nib_status status;
+    const nib_format_module is = module_of(module, spec);
+    nib_form form = b->asked.form;
+    bool packed = spec->quantizable && b->asked.format;
+    nib_status status = NIB_OK;
 
+    if (m->stored.format && (spec->quantizable || spec->head || spec->embedding))
+        status = m->stored.format->packs(&m->stored, &is, &packed, &form, err);
+    if (status) return nib_fail_in(err, status, "%s", m->dir);
+    if (!packed) form = nib_form_dense(b->blank_dtype);
     form.dtype = b->blank_dtype;
     status = nib_weight_blank(m->ctx, &form, spec->out, spec->in, w, err);
     if (status) return status;
@@ -176,24 +202,24 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
     return NIB_OK;
 }
 
-/* The weight as the file holds it. */
-static nib_status open_stored(nib_bind *b, const char *module, bool transposed, nib_weight **w,
-                              nib_error *err)
+/* The weight as the file holds it: as its format says, or dense. */
+static nib_status open_stored(nib_bind *b, const char *module, const nib_bind_spec *spec,
+                              nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
-    const nib_format *format = m->stored.format;
+    const nib_format_module is = module_of(module, spec);
     char name[NIB_BIND_NAME_ROOM];
     const nib_tensor *t = nib_bind_find(b, module, ".weight", name);
     nib_status status = check_beside(b, module, err);
 
     if (status) return status;
-    if (!t) return missing(b, name, err);
     *w = NULL;
-    if (format)
-        status = format->open(m->ctx, (nib_part_finder){ find_part, b }, &m->stored.form, module,
-                              w, err);
-    if (status) return nib_fail_in(err, status, "%s", t->file);
-    return *w ? NIB_OK : open_dense(b, t, transposed, w, err);
+    if (m->stored.format)
+        status = m->stored.format->open(m->ctx, (nib_part_finder){ find_part, b }, &m->stored, &is,
+                                        w, err);
+    if (status) return nib_fail_in(err, status, "%s", t ? t->file : m->dir);
+    if (*w) return NIB_OK;
+    return t ? open_dense(b, t, spec->transposed, w, err) : missing(b, name, err);
 }
 
 /* A matrix of a tensor that holds those of all experts; it is never in a format's form. */
@@ -234,7 +260,7 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
 
     if (b->blank) return blank_weight(b, module, &spec, w, err);
     status = spec.stack ? open_slice(b, &spec, w, err)
-                        : open_stored(b, module, spec.transposed, w, err);
+                        : open_stored(b, module, &spec, w, err);
     if (!status && spec.quantizable && b->asked.format && !b->model->stored.format)
         status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);
     if (status) return status;
@@ -252,7 +278,7 @@ nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, b
 
     *same = true;
     if (!nib_bind_find(b, module, ".weight", name)) return NIB_OK;
-    status = open_stored(b, module, false, &other, err);
+    status = open_stored(b, module, &(nib_bind_spec){ .head = true }, &other, err);
     if (!status) status = nib_weight_same(b->model->ctx, w, other, same, err);
     nib_weight_destroy(b->model->ctx, other);
     return status;

@@ -19,6 +19,7 @@ typedef struct nib_bind_spec {
     bool quantizable;
     const char *stack; /* the tensor of which it is slice `slice` of `slices`, or NULL */
     size_t slice, slices;
+    bool head, embedding; /* what it is of */
 } nib_bind_spec;
 
 /* The weight of `module`, the caller's to destroy.  Counts it in the model's sums.

@@ -47,47 +47,80 @@ nib_part_finder nib_tensors_finder(const nib_tensors *tensors)
     return (nib_part_finder){ find_part, (void *)(uintptr_t)tensors };
 }
 
+/* The settings of an object: what is nested comes behind a slash (quant/format.h). */
+typedef struct flat {
+    nib_ctx *ctx;
+    nib_setting *list;
+    size_t count, capacity;
+} flat;
+
+enum { DEEPEST = 6 }; /* deeper members are in the text of what they lie in */
+
+static bool put_flat(flat *f, char *key, char *text)
+{
+    /* one more: the end of the list */
+    if (key && nib_grow(f->ctx, &f->list, &f->capacity, f->count + 2, sizeof *f->list)) {
+        f->list[f->count++] = (nib_setting){ key, text };
+        f->list[f->count] = (nib_setting){ 0 };
+        return true;
+    }
+    nib_free(f->ctx, key);
+    nib_free(f->ctx, text);
+    return false;
+}
+
+static bool flatten(flat *f, const char *path, const json_t *value, int depth)
+{
+    const char *slash = *path ? "/" : "";
+    bool good = true;
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    if (*path) {
+        char *text = json_is_null(value) ? NULL : text_of(f->ctx, value);
+        good = (text || json_is_null(value)) && put_flat(f, nib_strdup(f->ctx, path), text);
+    }
+    if (depth == DEEPEST) return good;
+    json_object_foreach((json_t *)(uintptr_t)value, key, member) {
+        char *inner = good ? nib_sprintf(f->ctx, "%s%s%s", path, slash, key) : NULL;
+        good = inner && flatten(f, inner, member, depth + 1);
+        nib_free(f->ctx, inner);
+    }
+    json_array_foreach(value, i, member) {
+        char *inner = good ? nib_sprintf(f->ctx, "%s%s%zu", path, slash, i) : NULL;
+        good = inner && flatten(f, inner, member, depth + 1);
+        nib_free(f->ctx, inner);
+    }
+    return good;
+}
+
+static void free_flat(flat *f)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        nib_free(f->ctx, (char *)(uintptr_t)f->list[i].key);
+        nib_free(f->ctx, (char *)(uintptr_t)f->list[i].value);
+    }
+    nib_free(f->ctx, f->list);
+}
+
 nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
                          nib_error *err)
 {
     const json_t *q = json_object_get(config, "quantization_config");
-    size_t count = 0;
-    nib_setting *list;
-    const char *key;
-    json_t *value;
+    flat f = { .ctx = ctx };
     nib_status status = NIB_OK;
 
     *out = (nib_held){ 0 };
     if (!q || json_is_null(q)) return NIB_OK;
     if (!json_is_object(q))
         return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);
-    list = nib_new_array(ctx, json_object_size(q) + 1, sizeof *list);
-    if (!list) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    json_object_foreach((json_t *)(uintptr_t)q, key, value) {
-        char *text = json_is_null(value) ? NULL : text_of(ctx, value);
-        if (!json_is_null(value) && !text)
-            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-        list[count++] = (nib_setting){ key, text };
-    }
-    if (!status) status = nib_held_stored(list, where, out, err);
+    if (!flatten(&f, "", q, 0)) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    if (!status) status = nib_held_stored(ctx, f.list, where, out, err);
     if (!status) read_dtype(config, &out->form.dtype);
     if (status == NIB_E_INVALID) status = NIB_E_FORMAT; /* a file says it, not the caller */
-    for (size_t i = 0; i < count; i++) nib_free(ctx, (char *)(uintptr_t)list[i].value);
-    nib_free(ctx, list);
+    free_flat(&f);
     return status;
-}
-
-bool nib_held_skips(const json_t *config, const nib_held *stored, const char *module)
-{
-    const json_t *q = json_object_get(config, "quantization_config"), *list, *entry;
-    size_t i;
-
-    if (!stored->format) return false;
-    list = json_object_get(q, stored->format->skip_key);
-    json_array_foreach(list, i, entry)
-        if (json_is_string(entry) && stored->format->skips(json_string_value(entry), module))
-            return true;
-    return false;
 }
 
 /* The same setting in two spellings: words of truth and numbers by what they mean. */
@@ -122,7 +155,9 @@ nib_status nib_held_agrees(const nib_held *stored, const nib_setting *settings, 
 
         for (size_t i = 0; i < has.count; i++)
             if (nib_setting_is(s, has.items[i].key)) value = has.items[i].value;
-        if (!value && flag) value = nib_setting_is(s, stored->format->flag) ? "true" : "false";
+        if (!value && flag)
+            value = stored->format->flag && nib_setting_is(s, stored->format->flag) ? "true"
+                                                                                    : "false";
         if (s->value && !value) *idle = s;
         if (!s->value || !value || same_setting(s->value, value)) continue;
         used += (size_t)snprintf(found + used, sizeof found - used, "%s%s %s (stored: %s)",

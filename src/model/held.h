@@ -6,7 +6,8 @@
 #include "format/safetensors.h"
 #include "quant/format.h"
 
-/* What config.json's quantization_config says; absent or null: dense.  `where` names the file.
+/* What config.json's quantization_config says; absent or null: dense.  `where` names the file; *out
+ * is freed with nib_held_free(), after a failure too.
  * NIB_E_UNSUPPORTED: a method that is not known.  NIB_E_FORMAT: it is no object. */
 nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, nib_held *out,
                          nib_error *err);
@@ -16,9 +17,6 @@ nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, 
  * is without effect, or NULL. */
 nib_status nib_held_agrees(const nib_held *stored, const nib_setting *settings, const char *model,
                            const nib_setting **idle, nib_error *err);
-
-/* Does config.json say that `module` stays dense in what is stored?  False where all is dense. */
-bool nib_held_skips(const json_t *config, const nib_held *stored, const char *module);
 
 static inline nib_part nib_tensor_part(const nib_tensor *t)
 {

@@ -165,6 +165,7 @@ void nib_model_close(nib_model *m)
         nib_free(m->ctx, m->embeddings[i]);
     }
     nib_free(m->ctx, m->embeddings);
+    nib_held_free(m->ctx, &m->stored);
     nib_tensors_close(m->tensors);
     nib_config_free(m->ctx, m->config);
     json_decref(m->json);

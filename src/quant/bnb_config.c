@@ -1,7 +1,7 @@
 /* bnb_config.c - see bnb_config.h.  Both formats write all keys, in this order. */
 #include "quant/bnb_config.h"
 
-#include "quant/weight_settings.h"
+#include "quant/names.h"
 
 static const char *truth(bool yes) { return yes ? "true" : "false"; }
 
@@ -40,4 +40,29 @@ bool nib_bnb_skips(const char *entry, const char *module)
     for (const char *p = n ? strstr(module, entry) : NULL; p; p = strstr(p + 1, entry))
         if (p[n] == '.') return true;
     return false;
+}
+
+nib_status nib_bnb_read_config(nib_ctx *ctx, const nib_setting *config, const char *where,
+                               nib_held *out, nib_error *err)
+{
+    nib_status status = out->format->read(config, where, &out->form, err);
+
+    if (status) return status;
+    return nib_names_read(ctx, config, "llm_int8_skip_modules", where, (nib_names **)&out->rules,
+                          err);
+}
+
+void nib_bnb_free_rules(nib_ctx *ctx, void *rules) { nib_names_free(ctx, rules); }
+
+nib_status nib_bnb_packs(const nib_held *held, const nib_format_module *module, bool *packed,
+                         nib_form *form, nib_error *err)
+{
+    const nib_names *skipped = held->rules;
+
+    (void)err;
+    *packed = !module->head && strcmp(module->class, "Embedding") != 0;
+    for (size_t i = 0; skipped && i < skipped->count; i++)
+        if (nib_bnb_skips(skipped->at[i], module->name)) *packed = false;
+    *form = held->form;
+    return NIB_OK;
 }

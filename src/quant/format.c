@@ -8,14 +8,31 @@
 #include "quant/formats.h"
 
 /* Every format once. */
-static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8 };
+static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8, &nib_format_gptq,
+                                             &nib_format_awq, &nib_format_packed };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
     { ".biases", "MLX" }, { ".g_idx", "GPTQ" }, { ".SCB", "LLM.int8" },
     { ".weight_format", "LLM.int8" }, { ".codes", "AQLM" }, { ".codebooks", "AQLM" },
     { ".weight_packed", "compressed-tensors" }, { ".weight_scale", "scaled float8 or int8" },
-    { ".weight_scale_inv", "scaled float8" }, { NULL, NULL },
+    { ".weight_zero_point", "compressed-tensors" }, { ".weight_shape", "compressed-tensors" },
+    { ".weight_g_idx", "compressed-tensors" }, { ".weight_scale_inv", "scaled float8" },
+    { ".weight_scale_2", "NVFP4" }, { ".weight_global_scale", "NVFP4" },
+    { ".compressed", "sparse compressed-tensors" }, { ".bitmask", "sparse compressed-tensors" },
+    { ".W_q", "HQQ" }, { ".trellis", "EXL3" }, { ".q_weight", "EXL2" }, { ".q_scale_max", "EXL2" },
+    { NULL, NULL },
+};
+
+/* Known by the name that quant_method gives them, and not read. */
+static const struct { const char *method, *name; } unread[] = {
+    { "exl2", "EXL2" }, { "exl3", "EXL3" }, { "hqq", "HQQ" }, { "torchao", "torchao" },
+    { "marlin", "Marlin" }, { "gptq_marlin", "Marlin" }, { "bitblas", "BitBLAS" },
+    { "bitnet", "BitNet" }, { "eetq", "EETQ" }, { "quanto", "Quanto" }, { "vptq", "VPTQ" },
+    { "higgs", "HIGGS" }, { "spqr", "SpQR" }, { "fp_quant", "FP-Quant" }, { "quark", "Quark" },
+    { "fbgemm_fp8", "FBGEMM float8" }, { "fp8", "float8" }, { "mxfp4", "MXFP4" },
+    { "modelopt", "ModelOpt" }, { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" }, { "qqq", "QQQ" },
+    { "humming", "Humming" },
 };
 
 void nib_formats_known(char *out, size_t room)
@@ -44,7 +61,7 @@ static bool asks_nothing(const nib_setting *s)
 
 static nib_status unknown_key(const nib_setting *s, nib_error *err)
 {
-    char known[400] = "";
+    char known[600] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < NIB_COUNT(formats); i++)
@@ -55,21 +72,43 @@ static nib_status unknown_key(const nib_setting *s, nib_error *err)
                     known);
 }
 
+/* Do settings ask for this format? */
+static nib_status asks(const nib_setting *settings, const nib_format *f, bool *yes, nib_error *err)
+{
+    const char *name = nib_setting_value(settings, "format");
+
+    *yes = !f->flag && name && strcmp(name, f->name) == 0;
+    return f->flag ? nib_setting_bool(settings, "", f->flag, yes, err) : NIB_OK;
+}
+
+/* "format" has a value that is none. */
+static nib_status check_name(const nib_setting *settings, nib_error *err)
+{
+    const char *names[NIB_COUNT(formats) + 1];
+    size_t count = 0;
+
+    for (size_t i = 0; i < NIB_COUNT(formats); i++)
+        if (!formats[i]->flag) names[count++] = formats[i]->name;
+    names[count] = NULL;
+    return nib_setting_word(settings, "", "format", names, &(unsigned){ 0 }, err);
+}
+
 nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_setting **idle,
                           nib_error *err)
 {
     const nib_format *asked = NULL;
-    nib_status status = NIB_OK;
+    nib_status status = check_name(settings, err);
 
     *out = (nib_held){ 0 };
     *idle = NULL;
     for (size_t i = 0; i < NIB_COUNT(formats) && !status; i++) {
         bool set = false;
-        status = nib_setting_bool(settings, "", formats[i]->flag, &set, err);
+        status = asks(settings, formats[i], &set, err);
         if (status || !set) continue;
         if (asked)
             status = nib_fail(err, NIB_E_INVALID, "%s and %s are both set: weights have one form",
-                              asked->flag, formats[i]->flag);
+                              asked->flag ? asked->flag : asked->name,
+                              formats[i]->flag ? formats[i]->flag : formats[i]->name);
         asked = formats[i];
     }
     for (const nib_setting *s = settings; s && s->key && !status; s++) {
@@ -78,35 +117,61 @@ nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_
         if (!known) status = unknown_key(s, err);
         else if (s->value && !(asked && has_key(asked, s)) && !asks_nothing(s)) *idle = s;
     }
-    /* values are checked where they are without effect too */
+    /* values are checked where they are without effect too, but for those whose bounds are another
+     * format's */
     for (size_t i = 0; i < NIB_COUNT(formats) && !status; i++) {
         nib_form form;
+        if (!formats[i]->flag && formats[i] != asked) continue;
         status = formats[i]->read(settings, "", &form, err);
-        if (!status && formats[i] == asked) *out = (nib_held){ asked, form };
+        if (!status && formats[i] == asked) *out = (nib_held){ .format = asked, .form = form };
     }
     return status;
 }
 
+/* --- what config.json says --- */
+
+/* What it is not known to be, or known not to be read. */
 static nib_status not_known(const nib_setting *config, const char *where, const char *method,
                             bool eight, nib_error *err)
 {
-    char known[200], keys[120] = "";
+    char known[NIB_FORMATS_ROOM], keys[120] = "";
+    const char *name = NULL;
     size_t used = 0;
 
     nib_formats_known(known, sizeof known);
+    for (size_t i = 0; method && i < NIB_COUNT(unread); i++)
+        if (strcmp(method, unread[i].method) == 0) name = unread[i].name;
+    if (name)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %s (quant_method %s), which is "
+                        "not read; known are: %s; take the model as it was before", where, name,
+                        method, known);
     if (method)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %.60s%s; known are: %s", where,
                         method, eight ? " (8 bit)" : "", known);
     for (const nib_setting *s = config; s && s->key && used < sizeof keys; s++)
-        used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%.30s%s%.20s",
-                                 used ? ", " : "", s->key, s->value ? " " : "",
-                                 s->value ? s->value : "");
+        if (!strchr(s->key, '/'))
+            used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%.30s%s%.20s",
+                                     used ? ", " : "", s->key, s->value ? " " : "",
+                                     s->value ? s->value : "");
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: quantization_config has no quant_method (it has %s); known are: %s", where,
                     *keys ? keys : "nothing", known);
 }
 
-nib_status nib_held_stored(const nib_setting *config, const char *where, nib_held *out,
+/* Is config what this format writes? */
+static nib_status is_meant(const nib_setting *config, const char *place, const nib_format *f,
+                           bool *yes, nib_error *err)
+{
+    const char *method = nib_setting_value(config, "quant_method");
+
+    *yes = false;
+    if (f->means) *yes = f->means(config);
+    else if (!method || strcmp(method, f->method) == 0)
+        return nib_setting_bool(config, place, f->flag, yes, err);
+    return NIB_OK;
+}
+
+nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where, nib_held *out,
                            nib_error *err)
 {
     const char *method = nib_setting_value(config, "quant_method");
@@ -119,13 +184,11 @@ nib_status nib_held_stored(const nib_setting *config, const char *where, nib_hel
     status = nib_setting_bool(config, place, "load_in_4bit", &four, err);
     if (!status) status = nib_setting_bool(config, place, "load_in_8bit", &eight, err);
     for (size_t i = 0; i < NIB_COUNT(formats) && !status; i++) {
-        const nib_format *f = formats[i];
-        bool set = false;
-        if (method && strcmp(method, f->method) != 0) continue;
-        status = nib_setting_bool(config, place, f->flag, &set, err);
-        if (status || !set) continue;
-        *out = (nib_held){ .format = f };
-        return f->read(config, place, &out->form, err);
+        bool meant = false;
+        status = is_meant(config, place, formats[i], &meant, err);
+        if (status || !meant) continue;
+        *out = (nib_held){ .format = formats[i] };
+        return formats[i]->read_config(ctx, config, place, out, err);
     }
     if (status) return status;
     /* as transformers has it: both flags false is a model that is not quantized */
@@ -134,6 +197,14 @@ nib_status nib_held_stored(const nib_setting *config, const char *where, nib_hel
                      err);
 }
 
+void nib_held_free(nib_ctx *ctx, nib_held *held)
+{
+    if (held->rules) held->format->free_rules(ctx, held->rules);
+    *held = (nib_held){ 0 };
+}
+
+/* --- pieces --- */
+
 bool nib_format_has_piece(const nib_format *format, const char *piece)
 {
     for (size_t i = 0; format && format->pieces[i]; i++)
@@ -141,12 +212,14 @@ bool nib_format_has_piece(const nib_format *format, const char *piece)
     return false;
 }
 
-bool nib_format_is_piece_of(const nib_format *format, const char *weight, const char *name)
+bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name)
 {
-    size_t n = strlen(weight), stem = n - strlen(".weight");
+    const char *last = strrchr(source, '.');
+    size_t n = strlen(source), stem = last ? (size_t)(last - source) : n;
 
-    return (strncmp(name, weight, n) == 0 && nib_format_has_piece(format, name + n)) ||
-           (strncmp(name, weight, stem) == 0 && nib_format_has_piece(format, name + stem));
+    if (strcmp(source, name) == 0) return false;
+    return (strncmp(name, source, n) == 0 && nib_format_has_piece(format, name + n)) ||
+           (strncmp(name, source, stem) == 0 && nib_format_has_piece(format, name + stem));
 }
 
 static bool ends(const char *text, const char *end)
@@ -182,7 +255,7 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find)
     return false;
 }
 
-nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find,
+nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find, const nib_held *held,
                                const nib_format **format, uint64_t shape[2], nib_form *form,
                                nib_error *err)
 {
@@ -191,7 +264,8 @@ nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find,
     *format = NULL;
     for (size_t i = 0; i < NIB_COUNT(formats) && !status && !*format; i++) {
         bool its = false;
-        status = formats[i]->describe(tensor, find, &its, shape, form, err);
+        const nib_held *said = held && held->format == formats[i] ? held : NULL;
+        status = formats[i]->describe(tensor, find, said, &its, shape, form, err);
         if (!status && its) *format = formats[i];
     }
     return status;

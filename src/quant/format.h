@@ -2,8 +2,9 @@
  *
  * A format reads and writes what belongs to a packed matrix, and knows what config.json says of it.
  * Without one a checkpoint is dense.  This floor knows no file format: tensors come and go as
- * views, and config.json's quantization_config as settings.  All formats stand in one list,
- * format.c. */
+ * views, and config.json's quantization_config as settings, what is nested in it behind a slash
+ * ("config_groups/group_0/targets/0"; the object or list itself, as JSON, in front of its members, all
+ * in the file's order).  All formats stand in one list, format.c. */
 #ifndef NIB_QUANT_FORMAT_H
 #define NIB_QUANT_FORMAT_H
 
@@ -47,10 +48,27 @@ typedef struct nib_parts_out {
 /* What sizes of a file depend on beside the shape: learned from a matrix that was encoded. */
 typedef struct nib_learned { float offset; } nib_learned;
 
-typedef struct nib_format {
+typedef struct nib_format nib_format;
+
+/* How a checkpoint holds its weights, or is to: format NULL is dense. */
+typedef struct nib_held {
+    const nib_format *format;
+    nib_form form; /* of a matrix about which no rule says otherwise */
+    void *rules;   /* the format's own: what config.json says of single modules; or NULL */
+} nib_held;
+
+/* A module of the model that has a matrix. */
+typedef struct nib_format_module {
+    const char *name;  /* its path */
+    const char *class; /* of torch: "Linear", "Conv1D", "Embedding" */
+    bool head;
+} nib_format_module;
+
+struct nib_format {
     const char *method; /* quant_method in config.json */
     const char *known;  /* in lists of what is known: "bitsandbytes with load_in_4bit" */
-    const char *flag;   /* the setting, true or false, that asks for it */
+    /* What asks for it: a setting, true or false, or, where NULL, the value `name` of "format". */
+    const char *flag, *name;
     const char *const *keys; /* all its settings, the flag too; NULL at the end */
     /* The form that settings ask for, the flag being true.  Keys of others are passed over. */
     nib_status (*read)(const nib_setting *settings, const char *where, nib_form *form,
@@ -58,22 +76,34 @@ typedef struct nib_format {
     /* The settings that give a form again, all of them, defaults too. */
     void (*settings)(const nib_form *form, nib_settings *out);
 
-    /* The key of quantization_config that lists modules which stay dense, and whether an entry of
-     * the list means `module`. */
-    const char *skip_key;
-    bool (*skips)(const char *entry, const char *module);
+    /* --- what config.json says; without `means` it is `method` and the flag, and `read` reads it --- */
+
+    bool (*means)(const nib_setting *config);
+    /* Fills out->form and out->rules, which free_rules() frees, after a failure too. */
+    nib_status (*read_config)(nib_ctx *ctx, const nib_setting *config, const char *where,
+                              nib_held *out, nib_error *err);
+    void (*free_rules)(nib_ctx *ctx, void *rules);
+    /* Whether config.json has `module` packed, and in which form. */
+    nib_status (*packs)(const nib_held *held, const nib_format_module *module, bool *packed,
+                        nib_form *form, nib_error *err);
+
+    /* --- reading --- */
 
     /* What may follow "M.weight" (".absmax") or M itself (".SCB") in the name of a tensor that
      * belongs to it; NULL at the end. */
     const char *const *pieces;
+    /* Optional: refuses a tensor that a model in this format cannot have.  Of every one there is. */
+    nib_status (*check)(const nib_part *tensor, nib_part_finder find, nib_error *err);
     /* The weight of `module` from its tensors, which must outlive it: *w, or NULL where they are
-     * not packed; `form` is what config.json says, for what the tensors do not tell.  NIB_E_FORMAT
-     * naming the tensor, NIB_E_UNSUPPORTED, NIB_E_NOMEM. */
-    nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const nib_form *form, const char *module,
-                       nib_weight **w, nib_error *err);
-    /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form. */
-    nib_status (*describe)(const nib_part *tensor, nib_part_finder find, bool *its,
-                           uint64_t shape[2], nib_form *form, nib_error *err);
+     * not packed; `held` is what config.json says, for what the tensors do not tell.  NIB_E_FORMAT
+     * naming the tensor, NIB_E_MISMATCH where config.json says otherwise, NIB_E_UNSUPPORTED,
+     * NIB_E_NOMEM. */
+    nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                       const nib_format_module *module, nib_weight **w, nib_error *err);
+    /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form.  held:
+     * what config.json says, or NULL. */
+    nib_status (*describe)(const nib_part *tensor, nib_part_finder find, const nib_held *held,
+                           bool *its, uint64_t shape[2], nib_form *form, nib_error *err);
 
     /* --- writing --- */
 
@@ -89,29 +119,26 @@ typedef struct nib_format {
     /* quantization_config as JSON; skipped: modules that stay dense, NULL at the end.  The caller's
      * to free; NULL: no memory. */
     char *(*config)(nib_ctx *ctx, const nib_form *form, const char *const *skipped);
-} nib_format;
-
-/* How a checkpoint holds its weights, or is to: format NULL is dense. */
-typedef struct nib_held {
-    const nib_format *format;
-    nib_form form;
-} nib_held;
+};
 
 /* What a caller's settings ask for.  NIB_E_INVALID: an unknown key, with those that are known, a
  * value that is none, or two formats at once.  *idle: a key that was given but is without effect,
  * for the flag it belongs to is not set, or NULL. */
 nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_setting **idle,
                           nib_error *err);
-/* What a quantization_config says, given as settings (numbers and truth values as their text).
- * NIB_E_UNSUPPORTED naming what it is, with the list of what is known. */
-nib_status nib_held_stored(const nib_setting *config, const char *where, nib_held *out,
+/* What a quantization_config says, given as settings (numbers and truth values as their text); *out
+ * is freed with nib_held_free().  NIB_E_UNSUPPORTED naming what it is, with the list of what is
+ * known. */
+nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where, nib_held *out,
                            nib_error *err);
+void nib_held_free(nib_ctx *ctx, nib_held *held); /* what it owns; it is dense then */
 
 /* Does `piece` (".weight.absmax", ".weight_scale": what follows the module's name) belong to a
  * packed weight of this format (NULL: of none)? */
 bool nib_format_has_piece(const nib_format *format, const char *piece);
-/* Is the tensor `name` a piece of the packed weight whose own tensor is `weight`, "M.weight"? */
-bool nib_format_is_piece_of(const nib_format *format, const char *weight, const char *name);
+/* Is the tensor `name` a piece of the packed weight whose own tensor is `source`, "M.weight" or
+ * "M.qweight"? */
+bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name);
 /* Is a tensor a piece of a packed weight of any format, or its codes?  Then its elements are not
  * the weight's. */
 bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);
@@ -119,10 +146,12 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);
  * NULL at the end. */
 typedef struct nib_strange_piece { const char *part, *whose; } nib_strange_piece;
 extern const nib_strange_piece nib_strange_pieces[];
+enum { NIB_FORMATS_ROOM = 300 };
 /* "bitsandbytes with load_in_4bit, ...": all formats. */
 void nib_formats_known(char *out, size_t room);
-/* The format and form of the packed matrix that a tensor describes; NULL: it describes none. */
-nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find,
+/* The format and form of the packed matrix that a tensor describes; NULL: it describes none.  held:
+ * what config.json says, or NULL. */
+nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find, const nib_held *held,
                                const nib_format **format, uint64_t shape[2], nib_form *form,
                                nib_error *err);
 

@@ -48,20 +48,20 @@ static void settings_of(const nib_form *form, nib_settings *out)
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
-static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form *form,
-                              const char *module, nib_weight **w, nib_error *err)
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, nib_weight **w, nib_error *err)
 {
     nib_bnb4_parts parts = { 0 };
     char name[700];
     nib_status status = NIB_OK;
 
-    (void)form; /* the quant_state tells all of it */
+    (void)held; /* the quant_state tells all of it */
     *w = NULL;
-    snprintf(name, sizeof name, "%s.weight", module);
+    snprintf(name, sizeof name, "%s.weight", module->name);
     if (!find.find(find.self, name, &parts.weight)) return NIB_OK;
     for (size_t i = 0; nib_bnb4_suffixes[i] && !status; i++) {
         nib_part part;
-        snprintf(name, sizeof name, "%s.weight%s", module, nib_bnb4_suffixes[i]);
+        snprintf(name, sizeof name, "%s.weight%s", module->name, nib_bnb4_suffixes[i]);
         if (find.find(find.self, name, &part)) status = nib_bnb4_parts_add(&parts, &part, err);
     }
     /* bnb_4bit_quant_storage may be a float type: then the quant_state tells */
@@ -69,13 +69,13 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
     return nib_bnb4_open(ctx, &parts, w, err);
 }
 
-static nib_status describe(const nib_part *t, nib_part_finder find, bool *its, uint64_t shape[2],
-                           nib_form *form, nib_error *err)
+static nib_status describe(const nib_part *t, nib_part_finder find, const nib_held *held, bool *its,
+                           uint64_t shape[2], nib_form *form, nib_error *err)
 {
     nib_bnb4_state s;
     nib_status status;
 
-    (void)find;
+    (void)find, (void)held;
     *its = strstr(t->name, ".weight.quant_state.bitsandbytes__") != NULL;
     if (!*its) return NIB_OK;
     status = nib_bnb4_state_parse(t->data, (size_t)t->bytes, t->name, &s, err);
@@ -118,7 +118,8 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 const nib_format nib_format_bnb4 = {
     .method = "bitsandbytes", .known = "bitsandbytes with load_in_4bit", .flag = "load_in_4bit",
     .keys = keys, .read = read_settings, .settings = settings_of,
-    .skip_key = "llm_int8_skip_modules", .skips = nib_bnb_skips, .pieces = nib_bnb4_suffixes,
+    .read_config = nib_bnb_read_config,
+    .free_rules = nib_bnb_free_rules, .packs = nib_bnb_packs, .pieces = nib_bnb4_suffixes,
     .open = open_module, .describe = describe, .must_learn = must_learn, .learn = learn,
     .plan = plan, .tensors = nib_bnb4_tensors, .config = config,
 };

@@ -89,8 +89,8 @@ static nib_status check_order(const nib_part *order, nib_error *err)
                     code < NIB_COUNT(names) ? names[code] : "unknown");
 }
 
-static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form *form,
-                              const char *module, nib_weight **w, nib_error *err)
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, nib_weight **w, nib_error *err)
 {
     nib_part weight, scb, order;
     float *copy = NULL;
@@ -98,11 +98,11 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
     nib_status status;
 
     *w = NULL;
-    if (!part(find, module, ".weight", &weight)) return NIB_OK;
-    if (!part(find, module, ".SCB", &scb)) {
+    if (!part(find, module->name, ".weight", &weight)) return NIB_OK;
+    if (!part(find, module->name, ".SCB", &scb)) {
         if (weight.dtype != NIB_I8) return NIB_OK;
         return nib_fail(err, NIB_E_FORMAT, "%s is int8, but %s.SCB is missing", weight.name,
-                        module);
+                        module->name);
     }
     if (weight.dtype != NIB_I8)
         return nib_fail(err, NIB_E_FORMAT, "%s is there, but %s is %s, expected int8", scb.name,
@@ -111,7 +111,7 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
         return nib_fail(err, NIB_E_FORMAT, "%s has rank %u, expected a matrix", weight.name,
                         weight.rank);
     status = check_scales(&scb, (size_t)weight.shape[0], err);
-    if (!status && part(find, module, ".weight_format", &order)) status = check_order(&order, err);
+    if (!status && part(find, module->name, ".weight_format", &order)) status = check_order(&order, err);
     if (status) return status;
     scales = scb.data;
     if ((uintptr_t)scb.data % _Alignof(float)) {
@@ -119,7 +119,7 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
         if (!copy) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", scb.name);
         memcpy(copy, scb.data, (size_t)scb.bytes);
     }
-    status = nib_int8_create(ctx, form, (size_t)weight.shape[0], (size_t)weight.shape[1],
+    status = nib_int8_create(ctx, &held->form, (size_t)weight.shape[0], (size_t)weight.shape[1],
                              weight.data, scales, copy, w, err);
     if (status) {
         nib_free(ctx, copy);
@@ -129,14 +129,14 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_form
     return NIB_OK;
 }
 
-static nib_status describe(const nib_part *t, nib_part_finder find, bool *its, uint64_t shape[2],
-                           nib_form *form, nib_error *err)
+static nib_status describe(const nib_part *t, nib_part_finder find, const nib_held *held, bool *its,
+                           uint64_t shape[2], nib_form *form, nib_error *err)
 {
     nib_part weight;
     size_t n = strlen(t->name), end = strlen(".SCB");
     char module[600];
 
-    (void)err;
+    (void)err, (void)held;
     *its = n > end && n < sizeof module && strcmp(t->name + n - end, ".SCB") == 0;
     if (!*its) return NIB_OK;
     snprintf(module, sizeof module, "%.*s", (int)(n - end), t->name);
@@ -220,7 +220,8 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 const nib_format nib_format_int8 = {
     .method = "bitsandbytes", .known = "bitsandbytes with load_in_8bit", .flag = "load_in_8bit",
     .keys = keys, .read = read_settings, .settings = settings_of,
-    .skip_key = "llm_int8_skip_modules", .skips = nib_bnb_skips, .pieces = pieces,
+    .read_config = nib_bnb_read_config,
+    .free_rules = nib_bnb_free_rules, .packs = nib_bnb_packs, .pieces = pieces,
     .open = open_module, .describe = describe, .must_learn = must_learn,
     .plan = plan, .tensors = tensors, .config = config,
 };

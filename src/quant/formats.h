@@ -6,5 +6,8 @@
 
 extern const nib_format nib_format_bnb4; /* format_bnb4.c */
 extern const nib_format nib_format_int8; /* format_int8.c */
+extern const nib_format nib_format_gptq; /* format_gptq.c */
+extern const nib_format nib_format_awq;  /* format_awq.c */
+extern const nib_format nib_format_packed; /* format_packed.c: compressed-tensors */
 
 #endif

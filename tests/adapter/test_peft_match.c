@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "adapter/peft_match.h"
-#include "adapter/python_regex.h"
+#include "base/python_regex.h"
 #include "base/filemap.h"
 #include "test.h"
 

@@ -95,8 +95,9 @@ static void test_refused(void)
         { "{\"load_in_4bit\": false, \"load_in_8bit\": false, \"quant_method\": \"bitsandbytes\"}",
           NULL },
         { "{\"group_size\": 64, \"bits\": 4}", "no quant_method (it has group_size 64, bits 4)" },
-        { "{\"bits\": 4, \"quant_method\": \"gptq\"}",
-          "quantized with gptq; known are: bitsandbytes" },
+        { "{\"bits\": 4, \"quant_method\": \"hqq\"}",
+          "quantized with HQQ (quant_method hqq), which is not read; known are: bitsandbytes" },
+        { "{\"bits\": 4, \"quant_method\": \"gptq\"}", "no tensor is quantized" },
         { "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}",
           "no tensor is quantized" },
     };

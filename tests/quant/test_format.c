@@ -6,7 +6,7 @@
 #include "quant/format.h"
 #include "test.h"
 
-static nib_status stored(const char *json, nib_held *out, nib_error *err)
+static nib_status stored(nib_ctx *ctx, const char *json, nib_held *out, nib_error *err)
 {
     json_t *config = NULL;
     char text[600];
@@ -15,7 +15,7 @@ static nib_status stored(const char *json, nib_held *out, nib_error *err)
     snprintf(text, sizeof text, "{\"quantization_config\": %s}", json);
     config = json_loads(text, 0, NULL);
     if (!config) return nib_fail(err, NIB_E_FORMAT, "the test's JSON");
-    status = nib_held_read(test_ctx(), config, "dir/config.json", out, err);
+    status = nib_held_read(ctx, config, "dir/config.json", out, err);
     json_decref(config);
     return status;
 }
@@ -41,8 +41,12 @@ static void test_stored(void)
           "llm_int8_threshold: expected a number, got 'high'" },
         { "{\"load_in_8bit\": true, \"llm_int8_has_fp16_weight\": true}", NIB_E_UNSUPPORTED,
           "llm_int8_has_fp16_weight: true" },
-        { "{\"bits\": 4, \"group_size\": 128, \"quant_method\": \"gptq\"}", NIB_E_UNSUPPORTED,
-          "quantized with gptq; known are: bitsandbytes with load_in_4bit" },
+        { "{\"bits\": 4, \"group_size\": 128, \"quant_method\": \"gptq\"}", NIB_OK,
+          "gptq 4 128 sym" },
+        { "{\"bits\": 4, \"quant_method\": \"gpt5\"}", NIB_E_UNSUPPORTED,
+          "quantized with gpt5; known are: bitsandbytes with load_in_4bit" },
+        { "{\"quant_method\": \"exl3\", \"bits\": 3.5}", NIB_E_UNSUPPORTED,
+          "quantized with EXL3 (quant_method exl3), which is not read; known are: bitsandbytes" },
         { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
           "no quant_method (it has group_size 64, bits 4); known are: bitsandbytes with" },
         { "{}", NIB_E_UNSUPPORTED, "no quant_method (it has nothing)" },
@@ -57,11 +61,13 @@ static void test_stored(void)
         { "[4]", NIB_E_FORMAT, "not an object" },
     };
 
+    nib_ctx *ctx = test_ctx();
+
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         nib_held held;
         nib_error err = { 0 };
         char text[NIB_FORM_ROOM] = "dense";
-        nib_status status = stored(cases[i].json, &held, &err);
+        nib_status status = stored(ctx, cases[i].json, &held, &err);
 
         CHECK(status == cases[i].status, "%s: %d %s", cases[i].json, (int)status, err.message);
         if (status != cases[i].status) continue;
@@ -72,6 +78,7 @@ static void test_stored(void)
         if (held.format) nib_form_text(&held.form, text);
         CHECK(strcmp(text, cases[i].says ? cases[i].says : "dense") == 0, "%s: %s", cases[i].json,
               text);
+        nib_held_free(ctx, &held);
     }
 }
 
@@ -103,8 +110,19 @@ static void test_asked(void)
         { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "6.0" } }, NIB_OK, "nf4 64", NULL },
         { { { "load_in_4bit", "true" }, { "llm_int8_threshold", "5" } }, NIB_OK, "nf4 64",
           "llm_int8_threshold" },
-        { { { "bits", "4" } }, NIB_E_INVALID,
-          "unknown setting 'bits' of weights; known are load_in_4bit, bnb_4bit_quant_type", NULL },
+        { { { "bits", "4" } }, NIB_OK, NULL, "bits" },
+        { { { "tidbits", "4" } }, NIB_E_INVALID,
+          "unknown setting 'tidbits' of weights; known are load_in_4bit, bnb_4bit_quant_type", NULL },
+        { { { "format", "gptq" }, { "bits", "3" } }, NIB_OK, "gptq 3 128 sym", NULL },
+        { { { "format", "awq" }, { "bits", "3" } }, NIB_E_INVALID, "AWQ packs 4, got 3", NULL },
+        { { { "format", "gptq" }, { "bits", "5" } }, NIB_E_INVALID, "expected 2, 3, 4 or 8, got 5",
+          NULL },
+        { { { "format", "gptq" }, { "group_size", "0" } }, NIB_E_INVALID, "expected -1 (a row)",
+          NULL },
+        { { { "format", "gguf" } }, NIB_E_INVALID,
+          "format: 'gguf'; known are gptq, awq and compressed-tensors", NULL },
+        { { { "format", "gptq" }, { "load_in_4bit", "true" } }, NIB_E_INVALID,
+          "load_in_4bit and gptq are both set", NULL },
     };
 
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
@@ -143,32 +161,47 @@ static bool find_part(void *self, const char *name, nib_part *out)
     return false;
 }
 
-static void check_config(const nib_held *held, const char *text)
+static void check_config(nib_ctx *ctx, const nib_held *held, const char *text)
 {
-    static const char *const skipped[] = { "lm_head", "a.b", NULL };
-    char *config = held->format->config(test_ctx(), &held->form, skipped);
+    static const char *const skipped[] = { "lm_head", NULL };
+    static const nib_format_module modules[] = {
+        { "lm_head", "Linear", true }, { "model.embed_tokens", "Embedding", false },
+        { "model.layers.0.self_attn.q_proj", "Linear", false } };
+    char *config = held->format->config(ctx, &held->form, skipped);
     json_t *json = config ? json_loads(config, 0, NULL) : NULL;
     char again[NIB_FORM_ROOM] = "dense";
     nib_held read;
     nib_error err;
 
     REQUIRE(json, "%s: %s", text, config ? config : "nothing");
-    CHECK(json_array_size(json_object_get(json, held->format->skip_key)) == 2, "%s", config);
     CHECK(strcmp(json_string_value(json_object_get(json, "quant_method")), held->format->method) ==
               0, "%s", config);
-    REQUIRE_OK(stored(config, &read, &err), err);
+    REQUIRE_OK(stored(ctx, config, &read, &err), err);
     if (read.format) nib_form_text(&read.form, again);
     /* the block size is no key of a config: its readers take it from the tensors */
     CHECK(strncmp(again, text, 3) == 0 && !strstr(again, "double") == !strstr(text, "double"),
           "%s became %s", text, again);
+    for (size_t i = 0; i < NIB_COUNT(modules); i++) {
+        bool packed;
+        nib_form form;
+        REQUIRE_OK(read.format->packs(&read, &modules[i], &packed, &form, &err), err);
+        CHECK(packed == (i > 1), "%s: %s packed %d", text, modules[i].name, packed);
+    }
+    nib_held_free(ctx, &read);
     json_decref(json);
-    nib_free(test_ctx(), config);
+    nib_free(ctx, config);
 }
 
 static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
 {
     const nib_format *f = held->format;
-    float values[24 * 70];
+    const nib_format_module m = { .name = "m", .class = "Linear" };
+    /* grouped integers pack whole words */
+    const size_t out = f->flag ? 24 : 64, in = f->flag ? 70 : 256;
+    static float values[64 * 256];
+    static const char *const skipped[] = { "lm_head", NULL };
+    char *config = f->config(ctx, &held->form, skipped);
+    nib_held said = { 0 };
     nib_weight *dense = NULL, *w = NULL, *read = NULL;
     nib_parts_out planned, parts;
     nib_part_finder find = { find_part, &parts };
@@ -177,11 +210,13 @@ static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
     bool same = false;
     nib_error err;
 
-    for (size_t i = 0; i < NIB_COUNT(values); i++) values[i] = test_rand_float();
-    REQUIRE_OK(nib_weight_dense(ctx, 24, 70, NIB_F32, values, NULL, &dense, &err), err);
+    for (size_t i = 0; i < out * in; i++) values[i] = test_rand_float();
+    REQUIRE_OK(stored(ctx, config, &said, &err), err);
+    nib_free(ctx, config);
+    REQUIRE_OK(nib_weight_dense(ctx, out, in, NIB_F32, values, NULL, &dense, &err), err);
     REQUIRE_OK(nib_form_encode(ctx, &held->form, dense, &w, &err), err);
     if (f->must_learn(&held->form)) learned = f->learn(w);
-    REQUIRE_OK(f->plan(&held->form, 24, 70, learned, "m.weight", &planned, &err), err);
+    REQUIRE_OK(f->plan(&held->form, out, in, learned, "m.weight", &planned, &err), err);
     REQUIRE_OK(f->tensors(w, "m.weight", &parts, &err), err);
     REQUIRE(planned.count == parts.count, "%s: %zu planned", text, planned.count);
     for (size_t i = 0; i < parts.count; i++) {
@@ -195,27 +230,29 @@ static void check_parts(nib_ctx *ctx, const nib_held *held, const char *text)
         CHECK(strcmp(planned.parts[i].name, p->name) == 0 && planned.parts[i].bytes == p->bytes &&
                   !planned.parts[i].data && p->data,
               "%s: %s", text, p->name);
-        CHECK(!i || nib_format_is_piece_of(f, "m.weight", p->name), "%s: no piece", p->name);
+        CHECK(!i || nib_format_is_piece_of(f, parts.parts[0].name, p->name), "%s: no piece", p->name);
         REQUIRE(find_part(&parts, p->name, &part), "%s", p->name);
         CHECK(nib_format_is_piece(&part, find), "%s: counted as values", p->name);
-        REQUIRE_OK(nib_format_describe(&part, find, &whose, shape, &form, &err), err);
+        REQUIRE_OK(nib_format_describe(&part, find, &said, &whose, shape, &form, &err), err);
         if (!whose) continue;
         nib_form_text(&form, described_text);
         described++;
-        CHECK(whose == f && shape[0] == 24 && shape[1] == 70 && strcmp(described_text, text) == 0,
+        CHECK(whose == f && shape[0] == out && shape[1] == in && strcmp(described_text, text) == 0,
               "%s: described as %s", text, described_text);
     }
     CHECK(described == 1, "%s: described by %zu tensors", text, described);
-    REQUIRE_OK(f->open(ctx, find, &held->form, "m", &read, &err), err);
+    REQUIRE_OK(f->open(ctx, find, &said, &m, &read, &err), err);
     REQUIRE(read, "%s: not read", text);
     REQUIRE_OK(nib_weight_same(ctx, w, read, &same, &err), err);
     CHECK(same, "%s: read as written", text);
     nib_weight_destroy(ctx, read);
     read = w;
-    REQUIRE_OK(f->open(ctx, find, &held->form, "n", &read, &err), err);
+    REQUIRE_OK(f->open(ctx, find, &said, &(nib_format_module){ .name = "n", .class = "Linear" },
+                       &read, &err), err);
     CHECK(!read, "a module that is not there");
     nib_weight_destroy(ctx, w);
     nib_weight_destroy(ctx, dense);
+    nib_held_free(ctx, &said);
 }
 
 static void test_round_trip(void)
@@ -226,6 +263,15 @@ static void test_round_trip(void)
         { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" },
           { "bnb_4bit_blocksize", "128" } },
         { { "load_in_8bit", "true" }, { "llm_int8_threshold", "3.5" } },
+        { { "format", "gptq" } },
+        { { "format", "gptq" }, { "bits", "3" }, { "group-size", "-1" } },
+        { { "format", "gptq" }, { "bits", "8" }, { "group_size", "32" }, { "sym", "false" } },
+        { { "format", "gptq" }, { "bits", "2" }, { "group_size", "64" }, { "sym", "false" } },
+        { { "format", "awq" }, { "group_size", "64" } },
+        { { "format", "awq" }, { "sym", "true" } },
+        { { "format", "compressed-tensors" } },
+        { { "format", "compressed-tensors" }, { "bits", "3" }, { "sym", "false" } },
+        { { "format", "compressed-tensors" }, { "bits", "8" }, { "group_size", "-1" } },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -245,7 +291,7 @@ static void test_round_trip(void)
         REQUIRE_OK(nib_held_asked(settings.items, &twice, &idle, &err), err);
         nib_form_text(&twice.form, again);
         CHECK(twice.format == held.format && strcmp(text, again) == 0, "%s became %s", text, again);
-        check_config(&held, text);
+        check_config(ctx, &held, text);
         check_parts(ctx, &held, text);
     }
 }
@@ -264,13 +310,23 @@ static void test_skips(void)
         { "up", "model.layers.1.mlp.up_proj", false },
         { "", "model.layers.1.mlp.up_proj", false },
     };
-    nib_held held;
-    nib_error err;
+    nib_ctx *ctx = test_ctx();
 
-    REQUIRE_OK(stored("{\"load_in_4bit\": true}", &held, &err), err);
-    for (size_t i = 0; i < NIB_COUNT(cases); i++)
-        CHECK(held.format->skips(cases[i].entry, cases[i].module) == cases[i].skipped, "%s in %s",
-              cases[i].entry, cases[i].module);
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        const nib_format_module m = { .name = cases[i].module, .class = "Linear" };
+        char config[200];
+        bool packed = false;
+        nib_form form;
+        nib_held held;
+        nib_error err;
+
+        snprintf(config, sizeof config,
+                 "{\"load_in_4bit\": true, \"llm_int8_skip_modules\": [\"%s\"]}", cases[i].entry);
+        REQUIRE_OK(stored(ctx, config, &held, &err), err);
+        REQUIRE_OK(held.format->packs(&held, &m, &packed, &form, &err), err);
+        CHECK(packed != cases[i].skipped, "%s in %s", cases[i].entry, cases[i].module);
+        nib_held_free(ctx, &held);
+    }
 }
 
 int main(void)

@@ -305,9 +305,10 @@ static parts good_parts(void)
 
 static nib_status open_parts(parts *p, nib_weight **w, nib_error *err)
 {
-    nib_form f = nib_int8_form(NIB_BF16, 4);
+    const nib_held held = { .format = &nib_format_int8, .form = nib_int8_form(NIB_BF16, 4) };
 
-    return nib_format_int8.open(test_ctx(), (nib_part_finder){ find_part, p }, &f, "m", w, err);
+    return nib_format_int8.open(test_ctx(), (nib_part_finder){ find_part, p }, &held,
+                                &(nib_format_module){ .name = "m", .class = "Linear" }, w, err);
 }
 
 static void test_opens(void)
@@ -432,7 +433,9 @@ static void test_allocation_failures(void)
         status = nib_weight_dense(ctx, 2, 3, NIB_F32, values, NULL, &dense, &err);
         if (!status) status = nib_form_encode(ctx, &f, dense, &a, &err);
         if (!status)
-            status = nib_format_int8.open(ctx, (nib_part_finder){ find_part, &p }, &f, "m", &b,
+            status = nib_format_int8.open(ctx, (nib_part_finder){ find_part, &p },
+                                          &(nib_held){ .format = &nib_format_int8, .form = f },
+                                          &(nib_format_module){ .name = "m", .class = "Linear" }, &b,
                                           &err);
         nib_weight_destroy(ctx, dense);
         nib_weight_destroy(ctx, a);

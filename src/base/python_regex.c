@@ -4,7 +4,7 @@
  * {,n}, [:alpha:], verbs, recursion), so that a difference is an error and never a
  * module more or less. */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "adapter/python_regex.h"
+#include "base/python_regex.h"
 
 #include <pcre2.h>
 

@@ -1,6 +1,6 @@
 /* python_regex.h - regular expressions of Python's re, run by PCRE2 under limits. */
-#ifndef NIB_ADAPTER_PYTHON_REGEX_H
-#define NIB_ADAPTER_PYTHON_REGEX_H
+#ifndef NIB_BASE_PYTHON_REGEX_H
+#define NIB_BASE_PYTHON_REGEX_H
 
 #include "base/base.h"
 

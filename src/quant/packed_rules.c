@@ -1,0 +1,267 @@
+/* packed_rules.c - see packed_rules.h. */
+#include "quant/packed_rules.h"
+
+#include <stdio.h>
+
+#include "quant/names.h"
+
+/* The value of PATH/key. */
+static const char *inner(const nib_setting *config, const char *path, const char *key)
+{
+    char whole[300];
+
+    snprintf(whole, sizeof whole, "%.200s/%s", path, key);
+    return nib_setting_value(config, whole);
+}
+
+static bool says(const char *value, const char *word) { return value && strcmp(value, word) == 0; }
+
+/* Null, {}, or absent. */
+static bool is_empty(const char *value) { return !value || says(value, "{}"); }
+
+/* --- targets --- */
+
+static void free_targets(nib_ctx *ctx, nib_packed_targets *t)
+{
+    for (size_t i = 0; i < t->count; i++) nib_python_regex_destroy(ctx, t->at[i].regex);
+    nib_free(ctx, t->at);
+    nib_names_free(ctx, t->names);
+}
+
+static nib_status read_targets(nib_ctx *ctx, const nib_setting *config, const char *key,
+                               const char *where, nib_packed_targets *t, nib_error *err)
+{
+    nib_names *names = NULL;
+    nib_status status = nib_names_read(ctx, config, key, where, &names, err);
+
+    if (status || !names) return status;
+    t->names = names;
+    t->at = nib_new_array(ctx, names->count, sizeof *t->at);
+    if (!t->at) return nib_fail(err, NIB_E_NOMEM, "%s%s: out of memory", where, key);
+    for (size_t i = 0; i < names->count && !status; i++) {
+        t->at[t->count++].text = names->at[i];
+        if (strncmp(names->at[i], "re:", 3) == 0)
+            status = nib_python_regex_create(ctx, key, "", names->at[i] + 3, "", &t->at[i].regex,
+                                             err);
+    }
+    return status;
+}
+
+typedef enum match { NONE, CLASS, EXPRESSION, NAME } match; /* the better after the worse */
+
+static nib_status best_match(const nib_packed_targets *t, const nib_format_module *module,
+                             match *best, nib_error *err)
+{
+    *best = NONE;
+    for (size_t i = 0; i < t->count; i++) {
+        const nib_packed_target *target = &t->at[i];
+        match found = NONE;
+        bool yes = false;
+        nib_status status = NIB_OK;
+
+        if (target->regex)
+            status = nib_python_regex_match(target->regex, module->name, false, &yes, NULL, err);
+        if (status) return status;
+        if (yes) found = EXPRESSION;
+        else if (strcmp(target->text, module->name) == 0) found = NAME;
+        else if (says(target->text, module->class) || says(target->text, "Module")) found = CLASS;
+        if (found > *best) *best = found;
+    }
+    return NIB_OK;
+}
+
+nib_status nib_packed_rules_find(const nib_packed_rules *rules, const nib_format_module *module,
+                                 const nib_packed_group **group, nib_error *err)
+{
+    match best, found = NONE;
+    nib_status status = best_match(&rules->ignore, module, &best, err);
+
+    *group = NULL;
+    if (status || best) return status;
+    for (size_t i = 0; i < rules->count; i++) {
+        status = best_match(&rules->groups[i].targets, module, &best, err);
+        if (status) return status;
+        if (best <= found) continue;
+        found = best;
+        *group = &rules->groups[i];
+    }
+    return NIB_OK;
+}
+
+/* --- one group --- */
+
+static void cannot(nib_packed_group *g, const char *format, const char *what)
+{
+    snprintf(g->why, sizeof g->why, format, what);
+    g->unread = g->why;
+}
+
+/* "W4A16", whose members are its targets. */
+static bool read_preset(const char *name, nib_packed_group *g)
+{
+    char asym[8] = "";
+    unsigned bits = 0, activations = 0;
+
+    g->preset = true;
+    g->options.group = 128;
+    if (strcmp(name, "INT8") == 0 || strcmp(name, "W8A8") == 0) {
+        g->options.bits = 8;
+        g->options.group = NIB_GROUP_ROW;
+        return true;
+    }
+    if (sscanf(name, "W%uA%u%7s", &bits, &activations, asym) < 2 || bits < 2 || bits > 8)
+        return false;
+    g->options.bits = bits;
+    g->options.asymmetric = strcmp(asym, "_ASYM") == 0;
+    return !*asym || g->options.asymmetric;
+}
+
+static nib_status read_strategy(const nib_setting *config, const char *where, const char *weights,
+                                nib_packed_group *g, nib_error *err)
+{
+    const char *strategy = inner(config, weights, "strategy");
+    const char *size = inner(config, weights, "group_size");
+    const nib_setting own[] = { { "group_size", size }, { 0 } };
+    unsigned group = NIB_GROUP_ROW;
+    nib_status status = nib_setting_group(own, where, "group_size", &group, err);
+
+    if (status) return status;
+    if (!strategy) strategy = !size ? "tensor" : group == NIB_GROUP_ROW ? "channel" : "group";
+    if (says(strategy, "tensor")) g->options.group = NIB_GROUP_TENSOR;
+    else if (says(strategy, "channel")) g->options.group = NIB_GROUP_ROW;
+    else if (says(strategy, "group")) g->options.group = group;
+    else cannot(g, "strategy %.40s (known are group, channel and tensor)", strategy);
+    return NIB_OK;
+}
+
+static nib_status read_weights(const nib_setting *config, const char *where, const char *weights,
+                               nib_packed_group *g, nib_error *err)
+{
+    const char *type = inner(config, weights, "type"), *order = inner(config, weights, "actorder");
+    const char *dynamic = inner(config, weights, "dynamic");
+    const nib_setting own[] = { { "num_bits", inner(config, weights, "num_bits") },
+                                { "symmetric", inner(config, weights, "symmetric") }, { 0 } };
+    bool symmetric = true;
+    nib_status status;
+
+    g->options.bits = 8;
+    status = nib_setting_count(own, where, "num_bits", &g->options.bits, err);
+    if (!status) status = nib_setting_bool(own, where, "symmetric", &symmetric, err);
+    if (!status) status = read_strategy(config, where, weights, g, err);
+    if (status) return status;
+    g->options.asymmetric = !symmetric;
+    g->by_order = says(order, "group") || says(order, "dynamic") || says(order, "true");
+    if (type && strcmp(type, "int") != 0) cannot(g, "weights of type %.40s", type);
+    else if (g->options.bits < 2 || g->options.bits > 8)
+        cannot(g, "num_bits %.40s (known are 2 to 8)", own[0].value);
+    else if (dynamic && strcmp(dynamic, "false") != 0) cannot(g, "weights with dynamic %.40s", dynamic);
+    return NIB_OK;
+}
+
+/* Sparse and repacked layouts. */
+static const char *unread_format(const char *format)
+{
+    static const char *const names[] = { "sparse-24-bitmask", "sparse-bitmask", "marlin-24",
+                                         "fakequant" };
+
+    for (size_t i = 0; format && i < NIB_COUNT(names); i++)
+        if (strcmp(format, names[i]) == 0) return names[i];
+    return NULL;
+}
+
+static nib_status read_group(nib_ctx *ctx, const nib_setting *config, const char *where,
+                             const nib_setting *s, const char *name, nib_packed_group *g,
+                             nib_error *err)
+{
+    char weights[300], targets[300], place[600];
+    const char *format = inner(config, s->key, "format");
+    bool preset = s->value && s->value[0] == '[';
+    nib_status status;
+
+    snprintf(place, sizeof place, "%.400s%.150s: ", where, s->key);
+    snprintf(weights, sizeof weights, "%.200s/weights", s->key);
+    snprintf(targets, sizeof targets, "%.200s%s", s->key, preset ? "" : "/targets");
+    g->options.maker = NIB_GROUPED_PACK;
+    status = read_targets(ctx, config, targets, where, &g->targets, err);
+    if (status) return status;
+    if (preset) {
+        if (!read_preset(name, g)) cannot(g, "the preset %.40s", name);
+        return NIB_OK;
+    }
+    if (is_empty(nib_setting_value(config, weights))) {
+        cannot(g, "no weights (%.40s)", "activations alone");
+        return NIB_OK;
+    }
+    status = read_weights(config, place, weights, g, err);
+    if (status) return status;
+    if (!is_empty(inner(config, s->key, "output_activations")))
+        cannot(g, "%.40s: outputs would have to be rounded", "output_activations");
+    if (unread_format(format))
+        cannot(g, "format %.40s", format);
+    return NIB_OK;
+}
+
+static nib_status read_groups(nib_ctx *ctx, const nib_setting *config, const char *where,
+                              nib_packed_rules *rules, nib_error *err)
+{
+    const nib_setting *at = config, *s;
+    const char *name;
+    size_t count = 0;
+    nib_status status = NIB_OK;
+
+    while (nib_setting_member(&at, "config_groups", &name)) count++;
+    if (!count)
+        return nib_fail(err, NIB_E_FORMAT, "%sconfig_groups is missing or has no group", where);
+    rules->groups = nib_new_array(ctx, count, sizeof *rules->groups);
+    if (!rules->groups) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
+    for (at = config; !status && (s = nib_setting_member(&at, "config_groups", &name));)
+        status = read_group(ctx, config, where, s, name, &rules->groups[rules->count++], err);
+    return status;
+}
+
+/* What holds for the whole file. */
+static nib_status check_whole(nib_ctx *ctx, const nib_setting *config, const char *where,
+                              nib_error *err)
+{
+    const char *format = nib_setting_value(config, "format");
+    const char *sparse = nib_setting_value(config, "sparsity_config/format");
+    const char *status = nib_setting_value(config, "quantization_status");
+
+    if (unread_format(format))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-quantized and "
+                        "int-quantized: take the checkpoint before it was made sparse or repacked",
+                        where, format);
+    if (sparse && strcmp(sparse, "dense") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%ssparsity_config with format %.40s; known is dense",
+                        where, sparse);
+    if (!is_empty(nib_setting_value(config, "transform_config")))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%stransform_config: the weights are rotated, and "
+                        "activations would have to be; known is none", where);
+    if (!says(status, "compressed"))
+        nib_warn(ctx, "%squantization_status is %.40s, not compressed: transformers does not unpack "
+                 "such a file", where, status ? status : "missing");
+    return NIB_OK;
+}
+
+nib_status nib_packed_rules_read(nib_ctx *ctx, const nib_setting *config, const char *where,
+                                 nib_packed_rules **out, nib_error *err)
+{
+    nib_packed_rules *rules = nib_new(ctx, sizeof *rules);
+    nib_status status;
+
+    *out = rules;
+    if (!rules) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
+    status = check_whole(ctx, config, where, err);
+    if (!status) status = read_targets(ctx, config, "ignore", where, &rules->ignore, err);
+    if (!status) status = read_groups(ctx, config, where, rules, err);
+    return status;
+}
+
+void nib_packed_rules_free(nib_ctx *ctx, nib_packed_rules *rules)
+{
+    if (!rules) return;
+    free_targets(ctx, &rules->ignore);
+    for (size_t i = 0; i < rules->count; i++) free_targets(ctx, &rules->groups[i].targets);
+    nib_free(ctx, rules->groups);
+    nib_free(ctx, rules);
+}
