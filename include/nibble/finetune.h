@@ -62,6 +62,8 @@ typedef struct nib_data_options {
     const char *alpaca_ending;  /* what follows "### Response:": "newline", "space", "none"; NULL:
                                  * newline */
     bool skip_bad;              /* leave bad records out and count them */
+    const char *class_weights;  /* "balanced": classes count alike in a classifier's loss; NULL: its
+                                 * records do */
 } nib_data_options;
 
 #define NIB_LORAPLUS_LR_EMBEDDING 1e-6
@@ -172,6 +174,7 @@ typedef struct nib_finetune_options {
     nib_data_options data;
     nib_train_options train;
     const char *adapter;         /* start from this PEFT adapter, or NULL */
+    const char *task_type;       /* PEFT's: "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"; NULL: model.task */
     const char *output_dir;
     /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of
      * eval_data); or val_size records held out of data (a number, or below 1 a share), chosen by

@@ -7,6 +7,7 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
 
     if (!g) return NULL;
     *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE,
+                      .padding = -1,
                       .logit_scale = 1, .noise_scale = 1 };
     g->kernels = nib_kernels_for(g->cpu);
     g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS, 1 };

@@ -217,6 +217,7 @@ struct nib_graph {
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;
     nib_rows_read rows_read; /* which rows a batch has to pick */
+    int64_t padding;         /* NIB_READ_LAST passes over such tokens at the end; -1: none */
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */

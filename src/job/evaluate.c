@@ -69,7 +69,7 @@ static nib_status make_buffers(evaluation *e, size_t batch, nib_error *err)
     if (!e->order || !e->all_rows) return nib_fail(err, NIB_E_NOMEM, "evaluate: out of memory");
     for (size_t i = 0; i < longest; i++) e->all_rows[i] = (uint32_t)i;
     nib_batch_extent(e->data, batch, false, 0, 1, e->order, &tokens, &targets);
-    status = nib_batch_maker_init(e->ctx, batch, tokens, targets, &e->maker, err);
+    status = nib_batch_maker_init(e->ctx, e->model->graph, batch, tokens, targets, &e->maker, err);
     if (status) return status;
     if (e->o->logits) targets = nib_max(targets, longest);
     status = nib_plan_create(e->model->graph, NIB_PLAN_INFERENCE, tokens, targets, &e->plan, err);

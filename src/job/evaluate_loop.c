@@ -23,8 +23,8 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     nib_status status;
 
     if (!e->ctx) return NIB_OK;
-    status = nib_batch_maker_init(e->ctx, nib_min(e->batch, nib_dataset_count(e->data)), e->tokens,
-                                  e->targets, &e->maker, err);
+    status = nib_batch_maker_init(e->ctx, e->graph, nib_min(e->batch, nib_dataset_count(e->data)),
+                                  e->tokens, e->targets, &e->maker, err);
     return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
 }
 
@@ -81,7 +81,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
                 "not comes out of %s",
                 e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
         sum += e->run->loss_sum;
-        targets += (double)b->axes[NIB_LOGIT_ROWS].count;
+        targets += e->run->loss_weight;
     }
     *loss = sum / targets;
     return NIB_OK;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "job/finetune_job.h"
+#include "job/labelled.h"
 #include "job/lora_continue.h"
 #include "job/lora_options.h"
 #include "job/memory.h"
@@ -100,7 +101,9 @@ static nib_status open_adapter(job *j, nib_error *err)
     if (status) return status;
     config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name,
                                                          j->o->model.model, j->model->json);
-    status = config.base_model_name_or_path
+    status = nib_lora_for_task(j->ctx, j->model, &config, err);
+    if (!status)
+        status = config.base_model_name_or_path
                  ? nib_adapter_create(j->model, &config, 0, j->o->train.seed, &j->adapter, err)
                  : nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
     nib_peft_config_free(j->ctx, &config);
@@ -173,19 +176,75 @@ static nib_status open_model(job *j, bool quantizes, nib_error *err)
     return status ? status : nib_finetune_plan(j, err);
 }
 
+/* What the model is trained for, from the option or from config.json. */
+static nib_status choose_task(job *j, const json_t *json, const nib_config *config, nib_error *err)
+{
+    nib_model_options *o = &j->options.model;
+    const char *type = j->o->task_type;
+    nib_purpose p;
+    nib_status status;
+
+    if (type && !nib_task_parse(type, &o->task))
+        return nib_fail(err, NIB_E_INVALID,
+                        "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS", type);
+    status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
+    if (status) return status;
+    o->task = p.task;
+    o->head_seed = j->o->train.seed;
+    if (p.task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(p.task)) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: config.json makes it a model for %s, which is not trained: set task_type "
+                    "to SEQ_CLS or TOKEN_CLS", o->model, nib_task_name(p.task));
+}
+
+/* A classifier's own labels are the known ones, unless a new head is asked for. */
+static nib_status know_labels(job *j, const json_t *json, const nib_config *config,
+                              nib_labels *labels, nib_error *err)
+{
+    nib_model_options stored = { .task = NIB_TASK_AUTO };
+    nib_purpose p;
+    bool named = false;
+    nib_status status = nib_purpose_read(json, config->arch, &stored, j->o->model.model, &p, err);
+
+    if (status || p.task != j->o->model.task) return status;
+    if (j->o->model.num_labels && (size_t)j->o->model.num_labels != p.labels) return NIB_OK;
+    if (!nib_task_has_labels(p.task) || p.loss == NIB_LOSS_SQUARED) return NIB_OK;
+    status = nib_labels_of_config(json, j->o->model.model, p.labels, labels, &named, err);
+    if (!named) nib_labels_free(labels);
+    labels->ctx = j->ctx;
+    return status;
+}
+
+/* After the records were read: what they say of the model. */
+static nib_status take_labels(job *j, const json_t *json, const nib_config *config, nib_error *err)
+{
+    nib_labels *l = nib_dataset_labels_mut(j->data);
+    nib_status status = NIB_OK;
+
+    if (!nib_task_has_labels(j->o->model.task)) return NIB_OK;
+    if (j->o->data.class_weights) status = nib_labels_balance(l, err);
+    return status ? status : nib_labels_apply(l, json, config->arch, &j->options.model, err);
+}
+
 /* The records to train on, and those to evaluate on. */
-static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
+static nib_status open_data(job *j, const nib_outline *outline, const nib_labels *known,
+                            nib_error *err)
 {
     const nib_finetune_options *o = j->o;
     const nib_train_options *t = &o->train;
     nib_data_options eval = o->data;
     nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
-                                  .tokenizer = j->tokenizer, .vocabulary = vocabulary,
+                                  .tokenizer = j->tokenizer,
+                                  .vocabulary = (uint32_t)outline->vocabulary,
+                                  .task = o->model.task, .positions = outline->positions,
+                                  .labels = known->known ? known : NULL,
+                                  .regression = o->model.problem_type &&
+                                                strcmp(o->model.problem_type, "regression") == 0,
                                   .now = j->started ? j->started : (int64_t)time(NULL) };
     bool evaluates = strcmp(t->eval_strategy, "no") != 0;
     nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
 
-    if (!status) nib_dataset_warn_ends(j->data);
+    if (!status && !nib_task_has_labels(o->model.task)) nib_dataset_warn_ends(j->data);
     if (!status && o->val_size > 0) {
         status = nib_dataset_hold_out(j->data, o->val_size,
                                       t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,
@@ -203,6 +262,7 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
         if (o->eval_data || o->eval_split) eval.split = o->eval_split;
         if (o->eval_data || o->eval_dataset_config) eval.dataset_config = o->eval_dataset_config;
         source.options = &eval;
+        source.labels = nib_task_has_labels(o->model.task) ? nib_dataset_labels(j->data) : NULL;
         status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
         if (status)
             nib_fail_in(err, status, o->eval_data ? "eval_data (with eval_dataset_config and "
@@ -216,27 +276,72 @@ static nib_status open_data(job *j, uint32_t vocabulary, nib_error *err)
     return status;
 }
 
+static void report_labels(job *j)
+{
+    const nib_labels *l = nib_dataset_labels(j->data);
+    char names[400] = "", room[24];
+    size_t used = 0;
+
+    if (!nib_task_has_labels(j->o->model.task)) return;
+    for (size_t i = 0; l->kind != NIB_LABEL_NUMBERS && i < l->count && used + 60 < sizeof names;
+         i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.40s", i ? ", " : ": ",
+                                 nib_label_name(l, i, room));
+    nib_note(j->ctx, "%s, %s, %d label%s%s", nib_task_name(j->o->model.task),
+             j->o->model.problem_type ? j->o->model.problem_type : "a class a token",
+             j->o->model.num_labels, j->o->model.num_labels == 1 ? "" : "s", names);
+    used = 0;
+    for (size_t i = 0; i < j->model->new_count && used + 100 < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.80s", i ? ", " : "",
+                                 j->model->new_linears[i]->name);
+    if (j->model->new_count)
+        nib_note(j->ctx, "not in the model's files, begun at random (seed %" PRIu64 "): %s",
+                 j->o->train.seed, names);
+}
+
+/* The tokenizer, the task and the records; *quantizes: the weights will be while they are
+ * loaded. */
+static nib_status open_inputs(job *j, bool *quantizes, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_config *config = NULL;
+    json_t *json = NULL;
+    nib_outline outline;
+    nib_labels known = { .ctx = j->ctx };
+    nib_held asked = { 0 };
+    nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
+
+    if (!status)
+        status = nib_config_open(j->ctx, o->model.model, false, &json, &config, err);
+    if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &outline, err);
+    if (!status) status = choose_task(j, json, config, err);
+    if (!status) status = know_labels(j, json, config, &known, err);
+    if (!status) status = open_data(j, &outline, &known, err);
+    if (!status) status = take_labels(j, json, config, err);
+    if (!status)
+        status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);
+    *quantizes = asked.format && !json_is_object(json_object_get(json, "quantization_config"));
+    nib_labels_free(&known);
+    nib_config_free(j->ctx, config);
+    json_decref(json);
+    return status;
+}
+
 static nib_status prepare(job *j, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
-    json_t *json = NULL;
-    nib_outline outline;
-    nib_held asked = { 0 };
-    bool quantizes;
-    nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
+    bool quantizes = false;
+    nib_status status = open_inputs(j, &quantizes, err);
 
-    if (!status) status = nib_config_outline(j->ctx, o->model.model, &json, &outline, err);
-    if (!status) status = open_data(j, (uint32_t)outline.vocabulary, err);
-    if (!status)
-        status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);
-    quantizes = asked.format && !json_is_object(json_object_get(json, "quantization_config"));
-    json_decref(json);
     if (status) return status;
     j->plan.baseline = nib_memory_resident();
     j->plan.available = nib_memory_free() + j->plan.baseline;
     if (o->train.max_memory && o->train.max_memory < j->plan.available)
         j->plan.available = o->train.max_memory;
     status = open_model(j, quantizes, err);
+    if (!status) status = nib_check_types(j->model->graph, j->data, err);
+    if (!status && j->eval.data) status = nib_check_types(j->model->graph, j->eval.data, err);
+    if (!status) report_labels(j);
     if (status || o->dry_run) return status;
     if (!nib_finetune_fits(j))
         return nib_fail(

@@ -108,6 +108,7 @@ static void put_data(identity *i, const char *key, const nib_dataset *d)
     for (size_t k = 0; k < nib_dataset_count(d); k++) {
         nib_record r = nib_dataset_record(d, k);
         add_u64(&h, r.length);
+        if (r.types) nib_sha256_add(&h, r.answers, r.answer_count * sizeof *r.answers);
         nib_sha256_add(&h, r.ids, r.length * sizeof *r.ids);
         nib_sha256_add(&h, r.trained, r.length);
     }

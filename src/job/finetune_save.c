@@ -5,6 +5,7 @@
 #include "base/outfile.h"
 #include "base/outname.h"
 #include "job/finetune_job.h"
+#include "job/labelled.h"
 #include "job/quantize_config.h"
 
 typedef nib_finetune_job job;
@@ -43,6 +44,8 @@ static nib_status write_adapter(job *j, const char *dir, nib_error *err)
     nib_text_free(&card);
     if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, dir, err);
     if (!status) status = write_template(j, dir, err);
+    if (!status && nib_task_has_labels(j->model->purpose.task))
+        status = nib_write_label_config(j->model, nib_dataset_labels(j->data), dir, err);
     if (!status) status = nib_finetune_save_recipe(j, dir, err);
     return status;
 }

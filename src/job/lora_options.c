@@ -99,8 +99,7 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
     c.layers_is_list = o->layers_to_transform_count > 0;
     if (c.layers_is_list)
         c.layers = nib_new_array(ctx, o->layers_to_transform_count, sizeof *c.layers);
-    c.task_type = nib_strdup(ctx, "CAUSAL_LM");
-    if ((c.layers_is_list && !c.layers) || !c.task_type) {
+    if (c.layers_is_list && !c.layers) {
         status = no_memory(err);
         goto done;
     }

@@ -107,6 +107,17 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("bnb_4bit_compute_dtype", BNB, "compute_dtype")
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 
+    /* the task */
+    WORDS("task_type", LORA, o.task_type, "CAUSAL_LM SEQ_CLS TOKEN_CLS", "SEQ_CLS",
+          "CAUSAL_LM, SEQ_CLS or TOKEN_CLS; default: as config.json's architectures say")
+    RESULT("num_labels", LOAD, COUNT, o.model.num_labels, "3",
+           "labels of a new classifier; default: the data's")
+    WORDS("problem_type", LOAD, o.model.problem_type,
+          "regression single_label_classification multi_label_classification", "regression",
+          "default: as the labels look")
+    WORDS("class_weights", OWN, o.data.class_weights, "balanced", "balanced",
+          "classes count alike, however many records they have")
+
     /* LoRA */
     RESULT("r", LORA, INT, o.lora.r, "16", "rank; default 8")
     RESULT("lora_alpha", LORA, FLOAT, o.lora.lora_alpha, "32",
@@ -278,7 +289,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("per_gpu_eval_batch_size", TRAIN, "per_device_eval_batch_size")
 
     /* LoraConfig, the rest */
-    REFUSED("task_type", LORA, "CAUSAL_LM", "only CAUSAL_LM is trained")
     REFUSED("peft_type", LORA, "LORA", "only LORA is trained")
     REFUSED("auto_mapping", LORA, NULL, "custom models are not loaded")
     IGNORED("peft_version", LORA, NULL, "written by whoever saves")

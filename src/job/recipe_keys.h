@@ -11,6 +11,7 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_BOOL,    /* bool */
     NIB_KEY_CHOICE,  /* int: -1 unset, 0, 1 */
     NIB_KEY_INT,     /* int */
+    NIB_KEY_COUNT,   /* int; 0: not given */
     NIB_KEY_BATCH,   /* int, or auto: 0 */
     NIB_KEY_STEPS,   /* int, also written 500.0; or below 1 a fraction of all steps, at `second` */
     NIB_KEY_WARMUP,  /* the same, whose fraction is a key of its own (warmup_ratio) */

@@ -42,7 +42,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
 {
     static const size_t sizes[] = { [NIB_KEY_BOOL] = sizeof(bool),
                                     [NIB_KEY_CHOICE] = sizeof(int),
-                                    [NIB_KEY_INT] = sizeof(int),
+                                    [NIB_KEY_INT] = sizeof(int), [NIB_KEY_COUNT] = sizeof(int),
                                     [NIB_KEY_BATCH] = sizeof(int),
                                     [NIB_KEY_STEPS] = sizeof(int),
                                     [NIB_KEY_WARMUP] = sizeof(int),

@@ -463,7 +463,7 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
         return NIB_OK;
     case NIB_KEY_STEPS: case NIB_KEY_WARMUP:
         return read_steps(row, n, place, target, count, err);
-    case NIB_KEY_INT:
+    case NIB_KEY_INT: case NIB_KEY_COUNT:
         if (!read_integer(n, INT32_MIN, INT32_MAX, &integer))
             return wrong(place, n, err, "a whole number");
         *(int *)target = (int)integer;

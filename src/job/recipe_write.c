@@ -132,6 +132,7 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
     case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: case NIB_KEY_ARGUMENTS:
         return !*(const size_t *)count;
     case NIB_KEY_CHOICE: return *(const int *)target < 0;
+    case NIB_KEY_COUNT: return !*(const int *)target;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
     case NIB_KEY_SIZE: return !*(const uint64_t *)target;
     default: return false;
@@ -172,7 +173,9 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         if (*(const double *)count > 0) put_number(w, *(const double *)count);
         else say(w, "%d", *(const int *)target);
         break;
-    case NIB_KEY_INT: case NIB_KEY_WARMUP: say(w, "%d", *(const int *)target); break;
+    case NIB_KEY_INT: case NIB_KEY_COUNT: case NIB_KEY_WARMUP:
+        say(w, "%d", *(const int *)target);
+        break;
     case NIB_KEY_SEED: case NIB_KEY_SIZE: say(w, "%" PRIu64, *(const uint64_t *)target); break;
     case NIB_KEY_LONG: say(w, "%" PRId64, *(const int64_t *)target); break;
     case NIB_KEY_FLOAT: put_number(w, *(const double *)target); break;

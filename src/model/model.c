@@ -26,6 +26,10 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
         if (err) *err = b.error;
         return b.status;
     }
+    if (m->graph->rows_read == NIB_READ_LAST) {
+        const json_t *padding = json_object_get(m->json, "pad_token_id");
+        m->graph->padding = json_is_integer(padding) ? json_integer_value(padding) : -1;
+    }
     nib_bind_advise(bind);
     return nib_sink_logit_rows(m->graph, err);
 }

@@ -1,20 +1,35 @@
 /* batch.c - from records to the arrays of a batch. */
 #include "train/batch.h"
 
-nib_status nib_batch_maker_init(nib_ctx *ctx, size_t sequences, size_t tokens, size_t logit_rows,
-                                nib_batch_maker *out, nib_error *err)
+static nib_loss_kind loss_of(const nib_graph *g)
 {
-    nib_batch_maker b = { .ctx = ctx, .sequences = sequences, .tokens = tokens,
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].op->objective) return g->nodes[i].loss;
+    return NIB_LOSS_CROSS_ENTROPY;
+}
+
+nib_status nib_batch_maker_init(nib_ctx *ctx, const nib_graph *graph, size_t sequences,
+                                size_t tokens, size_t logit_rows, nib_batch_maker *out,
+                                nib_error *err)
+{
+    nib_batch_maker b = { .ctx = ctx, .graph = graph, .sequences = sequences, .tokens = tokens,
                           .logit_rows = logit_rows };
+    bool of_each = loss_of(graph) != NIB_LOSS_CROSS_ENTROPY;
 
     b.offsets = nib_new_array(ctx, sequences + 1, sizeof *b.offsets);
     b.records = nib_new_array(ctx, sequences, sizeof *b.records);
     b.ids = nib_new_array(ctx, tokens, sizeof *b.ids);
     b.positions = nib_new_array(ctx, tokens, sizeof *b.positions);
+    b.types = nib_new_array(ctx, tokens, sizeof *b.types);
+    b.weights = nib_new_array(ctx, logit_rows, sizeof *b.weights);
+    if (of_each)
+        b.wanted = nib_new_array(ctx, logit_rows * graph->head->weight->out, sizeof *b.wanted);
     b.logit_index = nib_new_array(ctx, logit_rows, sizeof *b.logit_index);
     b.targets = nib_new_array(ctx, logit_rows, sizeof *b.targets);
     *out = b;
-    if (b.offsets && b.records && b.ids && b.positions && b.logit_index && b.targets) return NIB_OK;
+    if (b.offsets && b.records && b.ids && b.positions && b.types && b.logit_index && b.targets &&
+        b.weights && (b.wanted || !of_each))
+        return NIB_OK;
     nib_batch_maker_free(out);
     return nib_fail(err, NIB_E_NOMEM, "batch: out of memory for %zu tokens", tokens);
 }
@@ -26,21 +41,60 @@ void nib_batch_maker_free(nib_batch_maker *b)
     nib_free(b->ctx, b->records);
     nib_free(b->ctx, b->ids);
     nib_free(b->ctx, b->positions);
+    nib_free(b->ctx, b->types);
+    nib_free(b->ctx, b->wanted);
+    nib_free(b->ctx, b->weights);
     nib_free(b->ctx, b->logit_index);
     nib_free(b->ctx, b->targets);
     *b = (nib_batch_maker){ 0 };
 }
 
-static void add_record(nib_batch_maker *b, nib_record r)
+/* The row that a classifier reads. */
+static size_t row_read(const nib_graph *g, nib_record r)
+{
+    size_t row = g->rows_read == NIB_READ_LAST ? r.length - 1 : 0;
+
+    while (row > 0 && (int64_t)r.ids[row] == g->padding) row--; /* only behind the last */
+    return row;
+}
+
+static void add_row(nib_batch_maker *b, const nib_labels *l, size_t token, float answer)
+{
+    nib_axis_rows *logits = &b->batch.axes[NIB_LOGIT_ROWS];
+
+    b->logit_index[logits->count] = (uint32_t)token;
+    b->targets[logits->count] = (uint32_t)answer;
+    b->weights[logits->count++] = l->class_weights ? l->class_weights[(size_t)answer] : 1;
+}
+
+/* What the head should say of a record with labels; answers are numbers of classes, or numbers. */
+static void add_answers(nib_batch_maker *b, const nib_labels *l, nib_record r)
+{
+    size_t first = b->batch.axes[NIB_TOKENS].count, rows = b->graph->head->weight->out;
+    float *wanted = b->wanted ? b->wanted + b->batch.axes[NIB_LOGIT_ROWS].count * rows : NULL;
+    bool numbers = l->kind == NIB_LABEL_NUMBERS;
+
+    for (uint32_t i = 0; l->kind == NIB_LABEL_TAGS && i < r.answer_count; i++)
+        if (r.answers[i] >= 0) add_row(b, l, first + i, r.answers[i]);
+    if (l->kind == NIB_LABEL_TAGS) return;
+    if (wanted) memset(wanted, 0, rows * sizeof *wanted);
+    for (uint32_t i = 0; wanted && i < r.answer_count; i++)
+        wanted[numbers ? i : (size_t)r.answers[i]] = numbers ? r.answers[i] : 1;
+    add_row(b, l, first + row_read(b->graph, r), r.answer_count && !wanted ? r.answers[0] : 0);
+}
+
+static void add_record(nib_batch_maker *b, const nib_labels *l, nib_record r)
 {
     nib_axis_rows *tokens = &b->batch.axes[NIB_TOKENS], *logits = &b->batch.axes[NIB_LOGIT_ROWS];
 
     assert(tokens->count + r.length <= b->tokens && logits->count + r.targets <= b->logit_rows);
+    if (r.types) add_answers(b, l, r);
     for (uint32_t i = 0; i < r.length; i++) {
         size_t t = tokens->count + i;
         b->ids[t] = r.ids[i];
         b->positions[t] = i;
-        if (i > 0 && r.trained[i]) {
+        b->types[t] = r.types ? r.types[i] : 0;
+        if (i > 0 && r.trained[i] && !r.types) {
             b->logit_index[logits->count] = (uint32_t)t - 1;
             b->targets[logits->count++] = r.ids[i];
         }
@@ -58,10 +112,13 @@ const nib_batch *nib_batch_make(nib_batch_maker *b, const nib_dataset *d, const 
     b->batch.axes[NIB_LOGIT_ROWS].picks = b->logit_index;
     b->batch.inputs[NIB_IDS] = b->ids;
     b->batch.inputs[NIB_POSITIONS] = b->positions;
+    b->batch.inputs[NIB_TYPES] = b->types;
+    b->batch.wanted = b->wanted;
+    if (nib_dataset_labels(d)->class_weights) b->batch.weights = b->weights;
     b->offsets[0] = 0;
     for (size_t i = 0; i < count; i++) {
         b->records[i] = order[i];
-        add_record(b, nib_dataset_record(d, order[i]));
+        add_record(b, nib_dataset_labels(d), nib_dataset_record(d, order[i]));
     }
     return &b->batch;
 }

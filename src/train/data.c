@@ -15,7 +15,9 @@ nib_dataset *nib_dataset_create(nib_ctx *ctx)
 {
     nib_dataset *d = nib_new(ctx, sizeof *d);
 
-    if (d) *d = (nib_dataset){ .ctx = ctx, .special = { .eos = { .id = -1 } } };
+    if (d)
+        *d = (nib_dataset){ .ctx = ctx, .special = { .eos = { .id = -1 } },
+                            .labels = { .ctx = ctx } };
     return d;
 }
 
@@ -25,6 +27,8 @@ void nib_dataset_close(nib_dataset *d)
     nib_free(d->ctx, d->ids);
     nib_free(d->ctx, d->trained);
     nib_free(d->ctx, d->ends);
+    nib_free(d->ctx, d->answer_ends);
+    nib_labels_free(&d->labels);
     nib_free(d->ctx, d->template_name);
     nib_free(d->ctx, d->template_hash);
     nib_free(d->ctx, d->template_text);
@@ -34,16 +38,41 @@ void nib_dataset_close(nib_dataset *d)
 /* --- filling --- */
 
 size_t nib_dataset_begin(const nib_dataset *d) { return d->count ? d->ends[d->count - 1] : 0; }
-void nib_dataset_drop(nib_dataset *d) { d->used = nib_dataset_begin(d); }
+static size_t answers_begin(const nib_dataset *d)
+{
+    return d->count && d->answer_ends ? d->answer_ends[d->count - 1] : 0;
+}
 
-nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained,
+void nib_dataset_drop(nib_dataset *d)
+{
+    d->used = nib_dataset_begin(d);
+    d->labels.used = answers_begin(d);
+}
+
+/* Rows with an answer among those of one record. */
+static size_t count_targets(const nib_labels *l, const float *answers, size_t n)
+{
+    size_t targets = 0;
+
+    if (l->kind != NIB_LABEL_TAGS) return 1;
+    for (size_t i = 0; i < n; i++) targets += answers[i] >= 0;
+    return targets;
+}
+
+size_t nib_dataset_targets(const nib_dataset *d)
+{
+    size_t begin = answers_begin(d);
+    return count_targets(&d->labels, d->labels.answers + begin, d->labels.used - begin);
+}
+
+nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, uint8_t mark,
                            nib_error *err)
 {
     if (!nib_grow(d->ctx, &d->ids, &d->id_capacity, d->used + 1, sizeof *d->ids) ||
         !nib_grow(d->ctx, &d->trained, &d->trained_capacity, d->used + 1, 1))
         return no_memory(where, err);
     d->ids[d->used] = id;
-    d->trained[d->used++] = trained;
+    d->trained[d->used++] = mark;
     return NIB_OK;
 }
 
@@ -54,6 +83,12 @@ nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu records", where, d->count);
     if (!nib_grow(d->ctx, &d->ends, &d->end_capacity, d->count + 1, sizeof *d->ends))
         return no_memory(where, err);
+    if (d->shape == NIB_SHAPE_LABELLED || d->shape == NIB_SHAPE_TAGGED) {
+        if (!nib_grow(d->ctx, &d->answer_ends, &d->answer_end_capacity, d->count + 1,
+                      sizeof *d->answer_ends))
+            return no_memory(where, err);
+        d->answer_ends[d->count] = d->labels.used;
+    }
     d->ends[d->count++] = d->used;
     return NIB_OK;
 }
@@ -68,6 +103,11 @@ static uint64_t hash_record(nib_record r) /* FNV-1a */
 
     for (uint32_t i = 0; i < r.length; i++)
         h = (h ^ (2 * (uint64_t)r.ids[i] + r.trained[i])) * 0x100000001b3;
+    for (uint32_t i = 0; i < r.answer_count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &r.answers[i], sizeof bits);
+        h = (h ^ bits) * 0x100000001b3;
+    }
     return h;
 }
 
@@ -80,7 +120,9 @@ static int by_hash(const void *a, const void *b)
 static bool is_same(nib_record a, nib_record b)
 {
     return a.length == b.length && memcmp(a.ids, b.ids, a.length * sizeof *a.ids) == 0 &&
-           memcmp(a.trained, b.trained, a.length) == 0;
+           memcmp(a.trained, b.trained, a.length) == 0 && a.answer_count == b.answer_count &&
+           (!a.answer_count ||
+            memcmp(a.answers, b.answers, a.answer_count * sizeof *a.answers) == 0);
 }
 
 static nib_status count_duplicates(nib_dataset *d, nib_error *err)
@@ -101,6 +143,7 @@ static nib_status count_duplicates(nib_dataset *d, nib_error *err)
 
 static bool trains_end(const nib_dataset *d, nib_record r)
 {
+    if (r.types) return false;
     for (uint32_t i = r.length; i-- > 1;)
         if (r.trained[i] && nib_special_ends(&d->special, r.ids[i])) return true;
     return false;
@@ -125,7 +168,9 @@ void nib_dataset_warn_ends(const nib_dataset *d)
 {
     const nib_special_token *eos = &d->special.eos;
 
-    if (d->shape == NIB_SHAPE_STREAM || d->shape == NIB_SHAPE_TOKENS || d->counts.ends) return;
+    if (d->shape == NIB_SHAPE_STREAM || d->shape == NIB_SHAPE_TOKENS || d->answer_ends ||
+        d->counts.ends)
+        return;
     if (eos->id < 0)
         nib_warn_code(d->ctx, "no-end-token",
                          "no end token is named by tokenizer_config.json, special_tokens_map.json, "
@@ -141,6 +186,8 @@ void nib_dataset_warn_ends(const nib_dataset *d)
 size_t nib_dataset_count(const nib_dataset *d) { return d->count; }
 nib_data_counts nib_dataset_counts(const nib_dataset *d) { return d->counts; }
 nib_record_shape nib_dataset_shape(const nib_dataset *d) { return d->shape; }
+const nib_labels *nib_dataset_labels(const nib_dataset *d) { return &d->labels; }
+nib_labels *nib_dataset_labels_mut(nib_dataset *d) { return &d->labels; }
 const char *nib_dataset_template(const nib_dataset *d) { return d->template_name; }
 const char *nib_dataset_template_hash(const nib_dataset *d) { return d->template_hash; }
 const char *nib_dataset_template_text(const nib_dataset *d) { return d->template_text; }
@@ -151,6 +198,14 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i)
     nib_record r = { .ids = d->ids + begin, .trained = d->trained + begin,
                      .length = (uint32_t)(d->ends[i] - begin) };
 
+    if (d->answer_ends) {
+        size_t first = i ? d->answer_ends[i - 1] : 0;
+        r.types = r.trained;
+        r.answers = d->labels.answers + first;
+        r.answer_count = (uint32_t)(d->answer_ends[i] - first);
+        r.targets = (uint32_t)count_targets(&d->labels, r.answers, r.answer_count);
+        return r;
+    }
     for (uint32_t k = 1; k < r.length; k++) r.targets += r.trained[k];
     return r;
 }
@@ -163,16 +218,25 @@ static nib_status copy_record(nib_dataset *to, nib_record r, nib_error *err)
 
     for (uint32_t k = 0; k < r.length && !status; k++)
         status = nib_dataset_add(to, "val_size", r.ids[k], r.trained[k], err);
+    for (uint32_t k = 0; k < r.answer_count && !status; k++)
+        status = nib_labels_put(&to->labels, r.answers[k], "val_size", err);
     return status ? status : nib_dataset_end(to, "val_size", err);
 }
 
 /* Keeps the records that are not marked, in place. */
 static void compact(nib_dataset *d, const uint8_t *marked)
 {
-    size_t kept = 0, used = 0, begin = 0;
+    size_t kept = 0, used = 0, begin = 0, answers = 0, first = 0;
 
     for (size_t i = 0; i < d->count; i++) {
-        size_t end = d->ends[i], n = end - begin;
+        size_t end = d->ends[i], n = end - begin, last = d->answer_ends ? d->answer_ends[i] : 0;
+        if (!marked[i] && d->answer_ends) {
+            memmove(d->labels.answers + answers, d->labels.answers + first,
+                    (last - first) * sizeof *d->labels.answers);
+            answers += last - first;
+            d->answer_ends[kept] = answers;
+        }
+        first = last;
         if (!marked[i]) {
             memmove(d->ids + used, d->ids + begin, n * sizeof *d->ids);
             memmove(d->trained + used, d->trained + begin, n);
@@ -183,6 +247,7 @@ static void compact(nib_dataset *d, const uint8_t *marked)
     }
     d->count = kept;
     d->used = used;
+    d->labels.used = answers;
 }
 
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
@@ -209,6 +274,8 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     }
     h->shape = d->shape;
     h->special = d->special;
+    status = nib_labels_copy_names(&d->labels, &h->labels, err);
+    if (status) goto done;
     nib_torch_randperm(order, (uint32_t)d->count, seed);
     for (size_t i = 0; i < (size_t)wanted; i++) marked[order[i]] = 1;
     for (size_t i = 0; i < d->count && !status; i++)

@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "nibble/finetune.h"
 #include "text/tokenizer.h"
+#include "train/labels.h"
 #include "train/shape.h"
 
 /* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its
@@ -23,9 +24,14 @@ typedef struct nib_dataset nib_dataset;
 
 typedef struct nib_record {
     const uint32_t *ids;   /* [length], borrowed */
-    const uint8_t *trained;/* [length]: token i is a target (it is predicted from i - 1) */
-    uint32_t length;
-    uint32_t targets;      /* trained tokens at positions >= 1: what the loss is divided by */
+    const uint8_t *trained;/* [length]: token i is a target (it is predicted from i - 1); of records
+                              with labels none is */
+    const uint8_t *types;  /* [length] of records with labels: 0 the first text, 1 the second; else
+                              NULL */
+    const float *answers;  /* [answer_count] of records with labels (labels.h); else NULL */
+    uint32_t length, answer_count;
+    uint32_t targets;      /* trained tokens at positions >= 1, or rows that have an answer: what
+                              the loss is divided by */
 } nib_record;
 
 typedef struct nib_data_counts {
@@ -47,6 +53,12 @@ typedef struct nib_dataset_source {
     const char *model_dir;      /* for its chat template; may be NULL when there are no chats */
     nib_tokenizer *tokenizer;   /* may be NULL when records are tokens */
     uint32_t vocabulary;        /* a greater id is refused by its token */
+    nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels */
+    bool regression;            /* labels are numbers, whatever they look like */
+    bool unlabelled;            /* labels may be missing */
+    const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
+    size_t positions;           /* of records with labels: the most tokens that the model takes; 0:
+                                   any number */
     bool keep_all;              /* evaluation keeps fully masked records: their logits are wanted */
     int64_t now;                /* what strftime_now prints: seconds since 1970 */
 } nib_dataset_source;
@@ -60,6 +72,8 @@ size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
+const nib_labels *nib_dataset_labels(const nib_dataset *d);
+nib_labels *nib_dataset_labels_mut(nib_dataset *d);
 /* Warns where no record trains a token that ends a text, or the tokenizer names none. */
 void nib_dataset_warn_ends(const nib_dataset *d);
 /* The chat template: where it was found, its text's SHA-256 in hex, and the text; NULL: none was

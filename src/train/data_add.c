@@ -1,7 +1,7 @@
 /* data_add.c - a token of the record at hand, and the record's end. */
 #include "train/data_reader.h"
 
-nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, bool trained,
+nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, uint8_t mark,
                               nib_error *err)
 {
     if (id < 0 || id >= r->in->vocabulary) {
@@ -12,7 +12,7 @@ nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id,
                         "%s: token %" PRId64 "%s%s%s is beyond the model's %u words", where, id,
                         name ? " ('" : "", name ? name : "", name ? "')" : "", r->in->vocabulary);
     }
-    return nib_dataset_add(r->d, where, (uint32_t)id, trained, err);
+    return nib_dataset_add(r->d, where, (uint32_t)id, mark, err);
 }
 
 nib_status nib_data_end_record(nib_data_reader *r, const char *where, bool cut, nib_error *err)

@@ -23,7 +23,13 @@ static const char *const known[][8] = {
 static bool is_read(const nib_data_reader *r, nib_record_shape shape, const char *key)
 {
     const nib_data_options *o = r->o;
+    const char *const fields[] = { r->labelled.first, r->labelled.second, r->labelled.label };
 
+    if (nib_data_is_labelled(r)) {
+        for (size_t i = 0; i < NIB_COUNT(fields); i++)
+            if (fields[i] && strcmp(fields[i], key) == 0) return true;
+        return false;
+    }
     if (shape == NIB_SHAPE_TEMPLATE) return nib_template_names(o->template_text, key);
     if (shape == NIB_SHAPE_TEMPLATES)
         return nib_template_names(o->prompt_template, key) ||
@@ -118,7 +124,10 @@ nib_status nib_data_choose_columns(void *reader, nib_table *table, nib_error *er
     forget_columns(r);
     for (size_t i = 0; i < n; i++) /* a failure shows in their number */
         json_object_set_new_nocheck(names, nib_table_column_name(table, i), json_true());
-    if (!shape) shape = nib_shape_of(r->o, names);
+    if (nib_data_is_labelled(r)) {
+        nib_labelled_settle(r, names);
+        shape = r->labelled.first ? NIB_SHAPE_LABELLED : NIB_SHAPE_UNKNOWN;
+    } else if (!shape) shape = nib_shape_of(r->o, names);
     if (json_object_size(names) != n)
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", nib_table_where(table));
     for (size_t i = 0; i < n && shape && !status; i++)

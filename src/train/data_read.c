@@ -17,6 +17,7 @@ static nib_status add_part(reader *r, const json_t *record, const char *where, n
     nib_status status;
 
     r->d->counts.records++;
+    if (nib_data_is_labelled(r)) return nib_data_add_labelled(r, record, where, err);
     if (r->shaper.shape == NIB_SHAPE_TOKENS) return nib_data_add_ids(r, record, where, err);
     status = nib_shaper_fill(&r->shaper, record, where, err);
     return status ? status : nib_data_queue_add(r, where, err);
@@ -69,7 +70,8 @@ static nib_status detect(reader *r, const json_t *record, const char *where, nib
     nib_status status;
 
     if (r->shaper.shape) return NIB_OK;
-    status = nib_shaper_detect(&r->shaper, record, where, err);
+    status = nib_data_is_labelled(r) ? nib_labelled_detect(r, record, where, err)
+                                     : nib_shaper_detect(&r->shaper, record, where, err);
     if (status) return status;
     r->d->shape = r->shaper.shape;
     status = nib_shaper_open(&r->shaper, err);
@@ -173,6 +175,7 @@ static nib_status read_all(reader *r, nib_error *err)
                           " of them cut off by max_seq_length %d, %" PRIu64 " bad%s%s)",
                           r->o->data, c->empty, c->masked_out, c->cut_off, r->o->max_seq_length,
                           c->bad, c->bad ? "; the first: " : "", r->first_bad);
+    if (!status) status = nib_labels_settle(&r->d->labels, r->o->data, err);
     if (!status) status = keep_template(r, err);
     if (!status) status = nib_dataset_recount(r->d, err);
     return status ? status : nib_data_warn(r, err);
@@ -189,7 +192,8 @@ nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_
                              .source = { .model_dir = source->model_dir,
                                          .tokenizer = source->tokenizer, .now = source->now } };
     if (source->tokenizer) r.d->special = *nib_tokenizer_special(source->tokenizer);
-    status = read_all(&r, err);
+    status = source->labels ? nib_labels_copy_names(source->labels, &r.d->labels, err) : NIB_OK;
+    if (!status) status = read_all(&r, err);
     if (status) goto done;
     *out = r.d;
     r.d = NULL; /* handed over */
@@ -197,6 +201,7 @@ done:
     nib_shaper_close(&r.shaper);
     nib_data_queue_free(&r);
     nib_data_free_fields(&r);
+    nib_labelled_free(&r);
     nib_dataset_close(r.d);
     return status;
 }

@@ -1,6 +1,6 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
  * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
- * (encoded texts), data_ids.c (records that are tokens), data_fields.c (what nobody used),
+ * (encoded texts), data_labelled.c (records with labels), data_ids.c (records that are tokens), data_fields.c (what nobody used),
  * data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
@@ -38,6 +38,15 @@ typedef struct nib_data_queue {
     size_t count, bytes; /* of their texts */
 } nib_data_queue;
 
+/* Of records with labels: the fields that the first one settled, and room for tokens. */
+typedef struct nib_labelled {
+    const char *first, *second, *label; /* second NULL: one text; label NULL: none is given */
+    nib_windows windows;
+    nib_windows frame;      /* what the post-processor puts around a word, and the word: */
+    size_t before, behind;  /* where it begins, where what stands behind it does */
+    bool has_frame, cut;    /* the record at hand was cut */
+} nib_labelled;
+
 typedef struct nib_data_reader {
     nib_ctx *ctx;
     const nib_data_options *o;
@@ -45,6 +54,7 @@ typedef struct nib_data_reader {
     nib_dataset *d;
     nib_shaper shaper;
     nib_data_queue queue;
+    nib_labelled labelled;
     nib_unused_fields unused;
     nib_skipped_columns skipped;
     bool fatal;          /* what went wrong is no single record's fault */
@@ -52,7 +62,7 @@ typedef struct nib_data_reader {
 } nib_data_reader;
 
 /* A token of the record at hand.  NIB_E_MISMATCH: beyond the vocabulary. */
-nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, bool trained,
+nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, uint8_t mark,
                               nib_error *err);
 /* The record is what was added since the last one: kept, or counted and left out. */
 nib_status nib_data_end_record(nib_data_reader *r, const char *where, bool cut, nib_error *err);
@@ -73,6 +83,19 @@ nib_status nib_data_add_stream(nib_data_reader *r, const json_t *record, const c
 /* data_ids.c */
 nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char *where,
                             nib_error *err);
+
+/* data_labelled.c: records of classifiers.  Settles the fields by a record's names (once); the same
+ * with an error that lists them; adds a record. */
+static inline bool nib_data_is_labelled(const nib_data_reader *r)
+{
+    return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS;
+}
+void nib_labelled_settle(nib_data_reader *r, const json_t *record);
+nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
+                               nib_error *err);
+nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
+                                 nib_error *err);
+void nib_labelled_free(nib_data_reader *r);
 
 /* data_fields.c: counts what nobody reads of a record. */
 nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const char *where,

@@ -7,10 +7,13 @@
 struct nib_dataset {
     nib_ctx *ctx;
     uint32_t *ids;
-    uint8_t *trained;
+    uint8_t *trained;         /* of records with labels: the tokens' types */
     size_t used, id_capacity, trained_capacity;
     size_t *ends;             /* of record i in ids */
     size_t count, end_capacity;
+    nib_labels labels;        /* kind NIB_LABEL_NONE: the records have none */
+    size_t *answer_ends;      /* of record i in labels.answers */
+    size_t answer_end_capacity;
     nib_data_counts counts;
     nib_record_shape shape;
     char *template_name, *template_hash, *template_text;
@@ -20,12 +23,14 @@ struct nib_dataset {
 nib_dataset *nib_dataset_create(nib_ctx *ctx); /* NULL: no memory */
 
 /* A token of the record at hand, which begins behind the last one's end. */
-nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, bool trained,
+nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, uint8_t mark,
                            nib_error *err);
 /* The record at hand is whole, or is dropped. */
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err);
 void nib_dataset_drop(nib_dataset *d);
 size_t nib_dataset_begin(const nib_dataset *d); /* of the record at hand */
+/* Rows that have an answer in the record at hand, which has labels. */
+size_t nib_dataset_targets(const nib_dataset *d);
 
 /* Counts tokens, targets, ends, duplicates and the longest anew. */
 nib_status nib_dataset_recount(nib_dataset *d, nib_error *err);

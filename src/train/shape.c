@@ -50,24 +50,6 @@ nib_record_shape nib_shape_of(const nib_data_options *o, const json_t *record)
     return has(record, "text") ? NIB_SHAPE_TEXT : NIB_SHAPE_UNKNOWN;
 }
 
-/* "'a', 'b', 'c'": the fields that are there. */
-static void list_fields(const json_t *record, char *out, size_t room)
-{
-    const char *key;
-    json_t *value;
-    size_t used = 0;
-
-    snprintf(out, room, "none");
-    json_object_foreach((json_t *)(uintptr_t)record, key, value) {
-        int n = snprintf(out + used, room - used, "%s'%.40s'", used ? ", " : "", key);
-        if (n < 0 || used + (size_t)n + 8 >= room) {
-            snprintf(out + used, room - used, ", ...");
-            return;
-        }
-        used += (size_t)n;
-    }
-}
-
 nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *where, nib_error *err)
 {
     nib_record_shape shape;
@@ -78,7 +60,7 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
     shape = nib_shape_of(s->o, record);
     if (shape == NIB_SHAPE_UNKNOWN) {
         char fields[400];
-        list_fields(record, fields, sizeof fields);
+        nib_shape_list_fields(record, fields, sizeof fields);
         return nib_fail(
             err, NIB_E_FORMAT,
             "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "

@@ -38,7 +38,9 @@ typedef enum nib_record_shape {
     NIB_SHAPE_FAQ,
     NIB_SHAPE_TEMPLATE,
     NIB_SHAPE_TEMPLATES,
-    NIB_SHAPE_STREAM
+    NIB_SHAPE_STREAM,
+    NIB_SHAPE_LABELLED, /* of classifiers (data_labelled.c) */
+    NIB_SHAPE_TAGGED
 } nib_record_shape;
 
 /* One text to be tokenized, and the bytes of it that are trained, ascending. */
@@ -94,6 +96,9 @@ const json_t *nib_shape_part(nib_record_shape shape, const json_t *record, size_
 nib_status nib_shaper_fill(nib_shaper *s, const json_t *record, const char *where, nib_error *err);
 
 /* --- what the shapes' files share (shape_fields.c) --- */
+
+/* "'a', 'b', 'c'": the fields that are there. */
+void nib_shape_list_fields(const json_t *record, char *out, size_t room);
 
 /* A field that must be a string. */
 nib_status nib_shape_string(const nib_shaper *s, const json_t *record, const char *key,

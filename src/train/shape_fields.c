@@ -2,6 +2,8 @@
  * spans that are trained. */
 #include "train/shape.h"
 
+#include <stdio.h>
+
 const char *nib_shape_name(nib_record_shape shape)
 {
     static const char *const names[] = {
@@ -17,7 +19,9 @@ const char *nib_shape_name(nib_record_shape shape)
         [NIB_SHAPE_FAQ] = "FAQ (question, answer)",
         [NIB_SHAPE_TEMPLATE] = "fields in a template",
         [NIB_SHAPE_TEMPLATES] = "fields in templates of prompt and completion",
-        [NIB_SHAPE_STREAM] = "one text, cut into windows"
+        [NIB_SHAPE_STREAM] = "one text, cut into windows",
+        [NIB_SHAPE_LABELLED] = "texts with labels",
+        [NIB_SHAPE_TAGGED] = "words with tags"
     };
     return names[shape];
 }
@@ -34,6 +38,23 @@ const char *nib_shape_kind(const json_t *value)
     case JSON_NULL: break;
     }
     return "null";
+}
+
+void nib_shape_list_fields(const json_t *record, char *out, size_t room)
+{
+    const char *key;
+    json_t *value;
+    size_t used = 0;
+
+    snprintf(out, room, "none");
+    json_object_foreach((json_t *)(uintptr_t)record, key, value) {
+        int n = snprintf(out + used, room - used, "%s'%.40s'", used ? ", " : "", key);
+        if (n < 0 || used + (size_t)n + 8 >= room) {
+            snprintf(out + used, room - used, ", ...");
+            return;
+        }
+        used += (size_t)n;
+    }
 }
 
 const json_t *nib_shape_field(const json_t *record, const char *key)

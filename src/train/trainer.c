@@ -76,7 +76,7 @@ nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error 
     nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, &t->run, err);
 
     if (!status)
-        status = nib_batch_maker_init(t->ctx, t->layout.sequences, t->layout.tokens,
+        status = nib_batch_maker_init(t->ctx, t->graph, t->layout.sequences, t->layout.tokens,
                                       t->layout.targets, &t->maker, err);
     if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
         status = nib_optimizer_init(t->ctx, &t->graph->kernels, t->params, &t->o, page_dir,

@@ -1,0 +1,278 @@
+/* data_labelled.c - records of classifiers: a text or two with a label, words with a tag each.
+ *
+ *     {text | sentence, label}         {sentence1, sentence2, label}
+ *     {premise, hypothesis, label}     {question1, question2, label}
+ *     {question, sentence, label}      {query, passage, label}
+ *     {text, text_pair, label}         {tokens | words, ner_tags | tags | pos_tags | labels}
+ *
+ * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
+ * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
+ * first token of a word has its tag (formats-encoder.md 6). */
+#include <stdio.h>
+
+#include "train/data_reader.h"
+
+static const struct { const char *first, *second; } texts[] = {
+    { "sentence1", "sentence2" }, { "premise", "hypothesis" }, { "question1", "question2" },
+    { "text", "text_pair" }, { "query", "passage" }, { "question", "sentence" },
+    { "text", NULL }, { "sentence", NULL },
+};
+static const char *const labels[] = { "label", "labels", "label_ids", NULL };
+static const char *const words[] = { "tokens", "words", NULL };
+static const char *const tags[] = { "ner_tags", "tags", "pos_tags", "labels", NULL };
+
+static const char *find(const json_t *record, const char *const *names)
+{
+    for (; *names; names++)
+        if (json_object_get(record, *names)) return *names;
+    return NULL;
+}
+
+void nib_labelled_settle(nib_data_reader *r, const json_t *record)
+{
+    nib_labelled *l = &r->labelled;
+
+    if (l->first) return;
+    if (r->in->task == NIB_TASK_TOKEN_CLS) {
+        l->first = find(record, words);
+        l->label = find(record, tags);
+        return;
+    }
+    l->label = find(record, labels);
+    for (size_t i = 0; i < NIB_COUNT(texts) && !l->first; i++) {
+        if (!json_object_get(record, texts[i].first)) continue;
+        if (texts[i].second && !json_object_get(record, texts[i].second)) continue;
+        l->first = texts[i].first;
+        l->second = texts[i].second;
+    }
+}
+
+nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
+                               nib_error *err)
+{
+    bool of_words = r->in->task == NIB_TASK_TOKEN_CLS;
+    char fields[400];
+
+    if (!json_is_object(record))
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
+                        nib_shape_kind(record));
+    nib_labelled_settle(r, record);
+    if (r->labelled.first && (r->labelled.label || r->in->unlabelled)) {
+        r->shaper.shape = of_words ? NIB_SHAPE_TAGGED : NIB_SHAPE_LABELLED;
+        return NIB_OK;
+    }
+    r->labelled = (nib_labelled){ .windows = r->labelled.windows };
+    nib_shape_list_fields(record, fields, sizeof fields);
+    return nib_fail(err, NIB_E_FORMAT,
+                    of_words ? "%s: its fields are %s; expected tokens (or words) and ner_tags "
+                               "(or tags, pos_tags, labels)"
+                             : "%s: its fields are %s; expected a text (text, sentence) or a pair "
+                               "(sentence1 and sentence2, premise and hypothesis, question1 and "
+                               "question2, question and sentence, query and passage, text and "
+                               "text_pair), and label (or labels, label_ids)",
+                    where, fields);
+}
+
+static size_t limit_of(const nib_data_reader *r)
+{
+    size_t limit = (size_t)r->o->max_seq_length;
+
+    return r->in->positions && r->in->positions < limit ? r->in->positions : limit;
+}
+
+static nib_status add_tokens(nib_data_reader *r, const nib_token *items, size_t count,
+                             const char *where, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < count && !status; i++)
+        status = nib_data_add_token(r, where, items[i].id, items[i].type, err);
+    return status;
+}
+
+/* --- texts --- */
+
+static nib_status read_text(const nib_data_reader *r, const json_t *record, const char *field,
+                            const char *where, const char **text, size_t *bytes, nib_error *err)
+{
+    const json_t *value;
+    nib_status status;
+
+    if (!field) return NIB_OK;
+    status = nib_shape_string(&r->shaper, record, field, where, &value, err);
+    if (status) return status;
+    *text = json_string_value(value);
+    *bytes = json_string_length(value);
+    return NIB_OK;
+}
+
+static nib_status add_texts(nib_data_reader *r, const json_t *record, const char *where,
+                            nib_error *err)
+{
+    nib_windows *w = &r->labelled.windows;
+    nib_inputs in = { .special = true };
+    nib_status status = read_text(r, record, r->labelled.first, where, &in.text, &in.bytes, err);
+
+    if (!status)
+        status = read_text(r, record, r->labelled.second, where, &in.pair, &in.pair_bytes, err);
+    if (status) return status;
+    status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
+    if (!status && w->tokens.count > limit_of(r)) {
+        in.max_length = limit_of(r);
+        r->d->counts.truncated++;
+        status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
+    }
+    if (status) return nib_fail_in(err, status, "%s", where);
+    return add_tokens(r, w->tokens.items, w->tokens.count, where, err);
+}
+
+static nib_status add_label(nib_data_reader *r, const json_t *record, const char *where,
+                            nib_error *err)
+{
+    const char *field = r->labelled.label;
+    const json_t *value = field ? nib_shape_field(record, field) : NULL;
+    nib_labels *l = &r->d->labels;
+    nib_status status;
+
+    if (!value && r->in->unlabelled) return NIB_OK;
+    if (!value)
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a label", where, field,
+                        nib_shape_kind(json_object_get(record, field)));
+    status = nib_labels_detect(l, value, r->in->regression, where, field, err);
+    return status ? status : nib_labels_add(l, value, where, field, err);
+}
+
+/* --- words --- */
+
+/* The tokens that the post-processor puts before and behind a text. */
+static nib_status find_frame(nib_data_reader *r, nib_error *err)
+{
+    nib_labelled *l = &r->labelled;
+    nib_inputs in = { .text = "x", .bytes = 1, .special = true };
+    nib_status status;
+
+    if (l->has_frame) return NIB_OK;
+    status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, &l->frame, err);
+    if (status) return status;
+    while (l->before < l->frame.tokens.count && l->frame.tokens.items[l->before].added_by_template)
+        l->before++;
+    l->behind = l->before;
+    while (l->behind < l->frame.tokens.count && !l->frame.tokens.items[l->behind].added_by_template)
+        l->behind++;
+    l->has_frame = true;
+    return NIB_OK;
+}
+
+/* The tokens of one word, as far as there is room, and its tag on the first. */
+static nib_status add_word(nib_data_reader *r, const json_t *word, int tag, size_t *room,
+                           const char *where, nib_error *err)
+{
+    nib_windows *w = &r->labelled.windows;
+    nib_inputs in = { .text = json_string_value(word), .bytes = json_string_length(word) };
+    size_t fit;
+    nib_status status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
+
+    if (status) return nib_fail_in(err, status, "%s", where);
+    fit = nib_min(w->tokens.count, *room);
+    r->labelled.cut |= fit < w->tokens.count;
+    *room -= fit;
+    for (size_t i = 0; i < fit && !status; i++) {
+        status = add_tokens(r, &w->tokens.items[i], 1, where, err);
+        if (!status)
+            status = nib_labels_put(&r->d->labels, i ? NIB_NO_TAG : (float)tag, where, err);
+    }
+    return status;
+}
+
+static nib_status add_frame(nib_data_reader *r, size_t from, size_t to, const char *where,
+                            nib_error *err)
+{
+    nib_status status = add_tokens(r, r->labelled.frame.tokens.items + from, to - from, where, err);
+
+    for (size_t i = from; i < to && !status; i++)
+        status = nib_labels_put(&r->d->labels, NIB_NO_TAG, where, err);
+    return status;
+}
+
+static nib_status check_words(nib_data_reader *r, const json_t *record, const char *where,
+                              const json_t **list, const json_t **marks, nib_error *err)
+{
+    const char *field = r->labelled.label;
+
+    *list = json_object_get(record, r->labelled.first);
+    *marks = field ? nib_shape_field(record, field) : NULL;
+    if (!json_is_array(*list))
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of words", where,
+                        r->labelled.first, nib_shape_kind(*list));
+    if (!*marks && r->in->unlabelled) return NIB_OK;
+    if (!json_is_array(*marks))
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of tags", where,
+                        field, nib_shape_kind(*marks));
+    if (json_array_size(*list) != json_array_size(*marks))
+        return nib_fail(err, NIB_E_FORMAT, "%s: %zu tags in '%s' for %zu words in '%s'", where,
+                        json_array_size(*marks), field, json_array_size(*list),
+                        r->labelled.first);
+    return NIB_OK;
+}
+
+static nib_status add_tagged(nib_data_reader *r, const json_t *record, const char *where,
+                             nib_error *err)
+{
+    nib_labelled *l = &r->labelled;
+    const json_t *list, *marks;
+    size_t room, frame, n;
+    nib_status status = check_words(r, record, where, &list, &marks, err);
+
+    r->d->labels.kind = NIB_LABEL_TAGS;
+    if (!status) status = find_frame(r, err);
+    if (status) return status;
+    frame = l->before + l->frame.tokens.count - l->behind;
+    if (limit_of(r) <= frame)
+        return nib_fail(err, NIB_E_INVALID,
+                        "max_seq_length: %zu leaves no room beside %zu special tokens",
+                        limit_of(r), frame);
+    room = limit_of(r) - frame;
+    n = json_array_size(list);
+    l->cut = false;
+    status = add_frame(r, 0, l->before, where, err);
+    for (size_t i = 0; i < n && !status; i++) {
+        const json_t *word = json_array_get(list, i), *mark = json_array_get(marks, i);
+        int tag = 0;
+
+        if (!json_is_string(word))
+            return nib_fail(err, NIB_E_FORMAT, "%s: field '%s': word %zu is %s", where, l->first,
+                            i, nib_shape_kind(word));
+        if (json_is_integer(mark) && json_integer_value(mark) == -100) tag = NIB_NO_TAG;
+        else if (marks) status = nib_labels_class(&r->d->labels, mark, where, l->label, &tag, err);
+        if (!status) status = add_word(r, word, tag, &room, where, err);
+    }
+    r->d->counts.truncated += l->cut;
+    return status ? status : add_frame(r, l->behind, l->frame.tokens.count, where, err);
+}
+
+/* --- records --- */
+
+nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
+                                 nib_error *err)
+{
+    nib_status status;
+
+    if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
+    if (r->shaper.shape == NIB_SHAPE_TAGGED) {
+        status = add_tagged(r, record, where, err);
+    } else {
+        status = add_label(r, record, where, err);
+        if (!status) status = add_texts(r, record, where, err);
+    }
+    if (status) return status;
+    if (nib_dataset_targets(r->d) || r->in->keep_all) return nib_dataset_end(r->d, where, err);
+    r->d->counts.masked_out++;
+    nib_dataset_drop(r->d);
+    return NIB_OK;
+}
+
+void nib_labelled_free(nib_data_reader *r)
+{
+    nib_windows_free(r->ctx, &r->labelled.windows);
+    nib_windows_free(r->ctx, &r->labelled.frame);
+}

@@ -1,0 +1,170 @@
+"""Makes tests/golden/classify/: a tiny BERT without a classifier, records of every kind of label, an
+adapter to begin from, and what PEFT makes of them in some steps of AdamW in float32, without dropout.
+
+Run from the top of the repository, in an environment with tests/requirements.txt:
+    python tests/golden/make/classify_golden.py
+tests/golden/README.md says what the files hold."""
+import json
+import os
+import random
+import shutil
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import AutoModelForTokenClassification, get_linear_schedule_with_warmup
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "classify")
+BASE = os.path.join(TOP, "base")
+TOKENIZER = os.path.join(TOP, "..", "pairs", "4.json")  # <s> A </s> B </s>, the second text of type 1
+STEPS, BATCH, RATE, LIMIT = 6, 4, 1e-2, 24
+WORDS = "good bad fine poor old new red blue".split()
+rng = random.Random(3)
+
+
+def words(most):
+    return [rng.choice(WORDS) for _ in range(rng.randint(2, most))]
+
+
+def records(kind):
+    for _ in range(STEPS * BATCH):
+        if kind == "token":
+            w = words(7)
+            yield dict(tokens=w, ner_tags=["Q" if x in WORDS[:4] else "C" if x in WORDS[6:] else "O" for x in w])
+        elif kind == "regression":
+            yield dict(sentence1=" ".join(words(5)), sentence2=" ".join(words(3)), label=round(rng.uniform(0, 5), 2))
+        elif kind == "multi":
+            yield dict(text=" ".join(words(6)), labels=[x for x in ("sport", "art", "news") if rng.random() < 0.5])
+        else:
+            yield dict(premise=" ".join(words(5)), hypothesis=" ".join(words(9)),
+                       label=rng.choice(["no", "no", "yes", "maybe"]))
+
+
+def encode(tokenizer, kind, rows):
+    """Token ids, type ids and answers, from the tokenizers library."""
+    names = {"class": ["maybe", "no", "yes"], "balanced": ["maybe", "no", "yes"], "multi": ["art", "news", "sport"],
+             "token": ["C", "O", "Q"], "regression": ["LABEL_0"]}[kind]
+    tokenizer.enable_truncation(LIMIT)
+    for r in rows:
+        if kind == "token":
+            e = tokenizer.encode(r["tokens"], is_pretokenized=True)
+            answer, before = [], None
+            for w in e.word_ids:
+                answer.append(-100 if w is None or w == before else names.index(r["ner_tags"][w]))
+                before = w
+            answer = torch.tensor(answer)
+        elif kind == "regression":
+            e, answer = tokenizer.encode(r["sentence1"], r["sentence2"]), torch.tensor(r["label"])
+        elif kind == "multi":
+            e, answer = tokenizer.encode(r["text"]), torch.tensor([float(n in r["labels"]) for n in names])
+        else:
+            e, answer = tokenizer.encode(r["premise"], r["hypothesis"]), torch.tensor(names.index(r["label"]))
+        yield torch.tensor(e.ids), torch.tensor(e.type_ids), answer
+
+
+def padded(rows, value=0):
+    longest = max(len(x) for x in rows)
+    return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=value) for x in rows])
+
+
+def forward(model, batch, kind, weight=None):
+    ids, types, answers = zip(*batch)
+    labels = padded(answers, -100) if kind == "token" else torch.stack(answers)
+    mask = padded([torch.ones_like(x) for x in ids])
+    out = model(input_ids=padded(ids), token_type_ids=padded(types), attention_mask=mask, labels=labels)
+    if weight is None:
+        return out.loss, out.logits, mask
+    return torch.nn.functional.cross_entropy(out.logits, labels, weight=weight), out.logits, mask
+
+
+def make_base():
+    os.makedirs(BASE)
+    config = AutoConfig.for_model("bert", vocab_size=276, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                                  num_attention_heads=2, max_position_embeddings=32, layer_norm_eps=1e-5)
+    model = AutoModelForMaskedLM.from_config(config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            r = torch.randn(p.shape)
+            p.copy_(1 + 0.1 * r if name.endswith("LayerNorm.weight") else 0.1 * r if p.dim() == 1 else
+                    0.5 * r if "embeddings" in name else r / p.shape[1] ** 0.5)
+    model.to(torch.bfloat16).save_pretrained(BASE)
+    shutil.copy(TOKENIZER, os.path.join(BASE, "tokenizer.json"))
+
+
+def open_model(kind):
+    labels = 1 if kind == "regression" else 3
+    problem = {"regression": "regression", "multi": "multi_label_classification"}.get(kind, "single_label_classification")
+    auto = AutoModelForTokenClassification if kind == "token" else AutoModelForSequenceClassification
+    more = {} if kind == "token" else dict(problem_type=problem)
+    model = auto.from_pretrained(BASE, dtype=torch.float32, attn_implementation="eager", num_labels=labels,
+                                 hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **more)
+    save = ["classifier"] if kind == "token" else ["pooler", "classifier"]
+    lora = LoraConfig(task_type="TOKEN_CLS" if kind == "token" else "SEQ_CLS", r=2, lora_alpha=4, modules_to_save=save)
+    model = get_peft_model(model, lora)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                p.copy_(torch.randn(p.shape) * (0.2 if "lora_B" in name else p.shape[-1] ** -0.5))
+    return model
+
+
+def save_adapter(model, directory):
+    model.save_pretrained(directory)
+    os.remove(os.path.join(directory, "README.md"))
+    path = os.path.join(directory, "adapter_config.json")
+    stored = json.load(open(path))
+    stored["target_modules"].sort()
+    stored["base_model_name_or_path"] = "nibble/classify"
+    json.dump(stored, open(path, "w"), indent=2, sort_keys=True)
+
+
+def train(model, data, kind):
+    weight = None
+    if kind == "balanced":
+        count = torch.bincount(torch.stack([a for _, _, a in data]))
+        weight = len(data) / (len(count) * count.float())
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, 0, STEPS)
+    losses, norms = [], []
+    for s in range(STEPS):
+        loss, _, _ = forward(model, data[s * BATCH:(s + 1) * BATCH], kind, weight)
+        loss.backward()
+        losses.append(float(loss))
+        norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 1.0)))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return losses, norms
+
+
+def make(kind):
+    directory = os.path.join(TOP, kind)
+    os.makedirs(directory)
+    rows = list(records(kind))
+    with open(os.path.join(directory, "train.jsonl"), "w") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
+    data = list(encode(Tokenizer.from_file(TOKENIZER), kind, rows))
+    model = open_model(kind)
+    save_adapter(model, os.path.join(directory, "begin"))
+    losses, norms = train(model, data, kind)
+    with torch.no_grad():
+        loss, logits, mask = forward(model.eval(), data, kind)
+    picked = padded([a for _, _, a in data], -100) != -100 if kind == "token" else None
+    out = dict(losses=losses, grad_norms=norms, loss=float(loss), tokens=[x.tolist() for x, _, _ in data],
+               types=[t.tolist() for _, t, _ in data],
+               logits=[z[p].tolist() for z, p in zip(logits, picked)] if kind == "token" else logits.tolist())
+    json.dump(out, open(os.path.join(directory, "expected.json"), "w"))
+    print(kind, [round(x, 4) for x in losses], round(float(loss), 4))
+
+
+if __name__ == "__main__":
+    shutil.rmtree(TOP, ignore_errors=True)
+    torch.manual_seed(11)
+    make_base()
+    for kind in ("class", "balanced", "multi", "regression", "token"):
+        make(kind)

@@ -1,0 +1,275 @@
+/* test_classify.c - classifiers trained as PEFT trains them: losses, norms of the gradient and what
+ * the trained model says of its records, for every kind of label; the labels' names in config.json;
+ * what records and options are refused for.
+ *
+ * tests/golden/classify/ holds a BERT without a classifier, records, an adapter to begin from and
+ * PEFT's numbers (tests/golden/make/classify_golden.py). */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/filemap.h"
+#include "nibble/finetune.h"
+#include "test.h"
+
+typedef struct log { double loss[8], norm[8]; size_t count; } steps;
+
+static void on_step(void *user, const nib_step_report *r)
+{
+    steps *l = user;
+
+    if (l->count == NIB_COUNT(l->loss)) return;
+    l->loss[l->count] = r->loss;
+    l->norm[l->count++] = r->grad_norm;
+}
+
+static const char *golden(const char *name)
+{
+    static char path[8][600];
+    static int next;
+    char *p = path[next++ % 8];
+
+    snprintf(p, 600, "%s/%s", test_data("tests/golden/classify"), name);
+    return p;
+}
+
+static const char *inside(const char *dir, const char *name)
+{
+    static char path[8][700];
+    static int next;
+    char *p = path[next++ % 8];
+
+    snprintf(p, 700, "%s/%s", dir, name);
+    return p;
+}
+
+static nib_finetune_options options_for(const char *data, const char *out, const char *task)
+{
+    nib_finetune_options o;
+
+    nib_finetune_defaults(&o);
+    o.model.model = golden("base");
+    o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
+    o.task_type = task;
+    o.data.data = data;
+    o.data.max_seq_length = 24;
+    o.output_dir = out;
+    o.overwrite = true;
+    o.train.learning_rate = 1e-2;
+    o.train.weight_decay = 0;
+    o.train.per_device_train_batch_size = 4;
+    o.train.max_steps = 6;
+    o.train.save_steps = 0;
+    o.train.shuffle = false;
+    return o;
+}
+
+static const struct kind {
+    const char *name, *task, *weights, *problem;
+    size_t labels;
+    const char *names[3];
+} kinds[] = {
+    { "class", "SEQ_CLS", NULL, "single_label_classification", 3, { "maybe", "no", "yes" } },
+    { "balanced", "SEQ_CLS", "balanced", "single_label_classification", 3,
+      { "maybe", "no", "yes" } },
+    { "multi", "SEQ_CLS", NULL, "multi_label_classification", 3, { "art", "news", "sport" } },
+    { "regression", "SEQ_CLS", NULL, "regression", 1, { "LABEL_0" } },
+    { "token", "TOKEN_CLS", NULL, NULL, 3, { "C", "O", "Q" } },
+};
+
+static json_t *expected_of(const char *kind)
+{
+    json_error_t why;
+    json_t *j = json_load_file(inside(golden(kind), "expected.json"), 0, &why);
+
+    CHECK(j, "%s: %s", kind, why.text);
+    return j;
+}
+
+static double number(const json_t *j, const char *key, size_t i)
+{
+    return json_number_value(json_array_get(json_object_get(j, key), i));
+}
+
+/* What transformers reads beside the adapter. */
+static void check_config(const struct kind *k, const char *dir)
+{
+    json_t *j = json_load_file(inside(dir, "config.json"), 0, NULL);
+    json_t *names = json_object_get(j, "id2label"), *ids = json_object_get(j, "label2id");
+    const char *problem = json_string_value(json_object_get(j, "problem_type"));
+    const char *class = json_string_value(json_array_get(json_object_get(j, "architectures"), 0));
+
+    REQUIRE(j, "%s: no config.json", k->name);
+    CHECK(json_object_size(names) == k->labels && json_object_size(ids) == k->labels,
+          "%s: %zu labels", k->name, json_object_size(names));
+    for (size_t i = 0; i < k->labels; i++) {
+        char key[8];
+        const char *name;
+        snprintf(key, sizeof key, "%u", (unsigned)i);
+        name = json_string_value(json_object_get(names, key));
+        CHECK(name && strcmp(name, k->names[i]) == 0, "%s: label %zu is %s", k->name, i, name);
+        CHECK(json_integer_value(json_object_get(ids, k->names[i])) == (json_int_t)i, "%s: id of %s",
+              k->name, k->names[i]);
+    }
+    CHECK((!k->problem && !problem) || (problem && strcmp(problem, k->problem) == 0),
+          "%s: problem_type %s", k->name, problem);
+    CHECK(class && strcmp(class, k->problem ? "BertForSequenceClassification"
+                                            : "BertForTokenClassification") == 0,
+          "%s: class %s", k->name, class);
+    json_decref(j);
+}
+
+static void check_kind(const struct kind *k)
+{
+    steps l = { 0 };
+    nib_error err;
+    json_t *want = expected_of(k->name);
+    char *out = nib_sprintf(test_ctx(), "%s/%s", test_tmpdir(), k->name);
+    nib_finetune_options o = options_for(inside(golden(k->name), "train.jsonl"), out, k->task);
+
+    o.adapter = inside(golden(k->name), "begin");
+    o.data.class_weights = k->weights;
+    o.on_step = on_step;
+    o.user = &l;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    CHECK(l.count == 6, "%s: %zu steps", k->name, l.count);
+    for (size_t i = 0; i < l.count; i++) {
+        double loss = number(want, "losses", i), norm = number(want, "grad_norms", i);
+        CHECK(fabs(l.loss[i] - loss) <= 2e-4 * fmax(1, loss), "%s: loss of step %zu is %.7g, PEFT's %.7g",
+              k->name, i + 1, l.loss[i], loss);
+        CHECK(fabs(l.norm[i] - norm) <= 1e-3 * fmax(1, norm), "%s: norm of step %zu is %.7g, PEFT's %.7g",
+              k->name, i + 1, l.norm[i], norm);
+    }
+    check_config(k, out);
+    json_decref(want);
+    nib_free(test_ctx(), out);
+}
+
+static void test_kinds(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_kind(&kinds[i]);
+}
+
+/* --- a new head, held-out records, labels of other forms --- */
+
+static const char *write_data(const char *text)
+{
+    FILE *f = fopen(inside(test_tmpdir(), "data.jsonl"), "w");
+
+    if (f) fputs(text, f), fclose(f);
+    return inside(test_tmpdir(), "data.jsonl");
+}
+
+static nib_status train(const char *text, const char *task, void change(nib_finetune_options *),
+                        nib_error *err)
+{
+    nib_finetune_options o = options_for(write_data(text), inside(test_tmpdir(), "new"), task);
+
+    o.train.max_steps = 2;
+    if (change) change(&o);
+    return nib_finetune(test_ctx(), &o, err);
+}
+
+static json_t *saved_modules(void)
+{
+    json_t *j = json_load_file(inside(inside(test_tmpdir(), "new"), "adapter_config.json"), 0, NULL);
+    json_t *list = json_incref(json_object_get(j, "modules_to_save"));
+
+    json_decref(j);
+    return list;
+}
+
+static void hold_out(nib_finetune_options *o)
+{
+    o->val_size = 2;
+    o->train.eval_strategy = "epoch";
+    o->data.class_weights = "balanced";
+}
+
+/* A head that the files lack is trained and saved, the pooler too; numbers are labels as they are;
+ * records are held out with their answers. */
+static void test_new_head(void)
+{
+    nib_error err;
+    json_t *saved;
+
+    REQUIRE_OK(train("{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 0}\n"
+                     "{\"text\": \"c\", \"label\": 3}\n{\"text\": \"d\", \"label\": 0}\n"
+                     "{\"text\": \"e\", \"label\": 2}\n", "SEQ_CLS", hold_out, &err),
+               err);
+    saved = saved_modules();
+    CHECK(json_array_size(saved) == 3, "%zu modules saved", json_array_size(saved));
+    CHECK(strcmp(json_string_value(json_array_get(saved, 0)), "classifier") == 0 &&
+              strcmp(json_string_value(json_array_get(saved, 1)), "score") == 0 &&
+              strcmp(json_string_value(json_array_get(saved, 2)), "pooler") == 0,
+          "%s, %s, %s", json_string_value(json_array_get(saved, 0)),
+          json_string_value(json_array_get(saved, 1)), json_string_value(json_array_get(saved, 2)));
+    json_decref(saved);
+    REQUIRE_OK(train("{\"tokens\": [\"a\", \"b\"], \"tags\": [1, 0]}\n", "TOKEN_CLS", NULL, &err),
+               err);
+    saved = saved_modules();
+    CHECK(json_array_size(saved) == 2, "%zu modules saved", json_array_size(saved));
+    json_decref(saved);
+}
+
+static void as_numbers(nib_finetune_options *o) { o->model.problem_type = "regression"; }
+static void two_labels(nib_finetune_options *o) { o->model.num_labels = 2; }
+static void balance(nib_finetune_options *o) { o->data.class_weights = "balanced"; }
+static void short_limit(nib_finetune_options *o) { o->data.max_seq_length = 2; }
+
+static void test_refusals(void)
+{
+    static const struct {
+        const char *task, *text;
+        void (*change)(nib_finetune_options *);
+        const char *what;
+    } cases[] = {
+        { NULL, "{\"text\": \"a\", \"label\": 1}", NULL,
+          "config.json makes it a model for MASKED_LM, which is not trained: set task_type" },
+        { "CAUSAL_LM", "{\"text\": \"a\"}", NULL, "has no CAUSAL_LM here" },
+        { "SEQ_CLS", "{\"text\": \"a\"}", NULL, "its fields are 'text'; expected a text" },
+        { "SEQ_CLS", "{\"texts\": \"a\", \"label\": 1}", NULL,
+          "its fields are 'texts', 'label'; expected" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"a\", \"label\": \"b\"}", NULL,
+          "field 'label' is a word, those before it are numbers" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"a\", \"label\": 0.5}", NULL,
+          "is a number, expected a word or an integer" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": -1}", NULL,
+          "field 'label' is -1, expected a label from 0 to" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": null}", NULL,
+          "field 'label' is null, expected a label" },
+        { "SEQ_CLS", "{\"text\": 5, \"label\": 1}", NULL, "field 'text' is a number" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": \"x\"}", as_numbers,
+          "field 'label' is x, expected a finite number" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 4}", two_labels,
+          "num_labels: 2, but the records have 5 labels" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": [1.0, 0.5]}", NULL,
+          "value 1 is 0.5, expected 0 or 1" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1.5}", balance,
+          "class_weights: balanced is for one class" },
+        { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}", short_limit,
+          "max_seq_length: 2 leaves no room beside 2 special tokens" },
+        { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}", NULL,
+          "2 tags in 'tags' for 1 words in 'tokens'" },
+        { "TOKEN_CLS", "{\"tokens\": \"a\", \"tags\": [\"O\"]}", NULL,
+          "field 'tokens' is a string, expected a list of words" },
+        { "TOKEN_CLS", "{\"tokens\": [7], \"tags\": [\"O\"]}", NULL, "word 0 is a number" },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_error err = { 0 };
+        nib_status status = train(cases[i].text, cases[i].task, cases[i].change, &err);
+        CHECK(status && strstr(err.message, cases[i].what), "case %zu: status %d, '%s', expected '%s'",
+              i, (int)status, err.message, cases[i].what);
+    }
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "kinds", test_kinds },
+                                       { "new_head", test_new_head },
+                                       { "refusals", test_refusals } };
+    return test_main("classify", cases, NIB_COUNT(cases));
+}
