@@ -87,6 +87,10 @@ struct nib_format {
     nib_status (*packs)(const nib_held *held, const nib_format_module *module, bool *packed,
                         nib_form *form, nib_error *err);
 
+    /* Whether `entry` of a caller's list of modules that stay dense (llm_int8_skip_modules) means
+     * `module`; NULL: the format has no such list. */
+    bool (*skips)(const char *entry, const char *module);
+
     /* --- reading --- */
 
     /* What may follow "M.weight" (".absmax") or M itself (".SCB") in the name of a tensor that
