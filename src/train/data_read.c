@@ -176,6 +176,7 @@ static nib_status read_all(reader *r, nib_error *err)
                           r->o->data, c->empty, c->masked_out, c->cut_off, r->o->max_seq_length,
                           c->bad, c->bad ? "; the first: " : "", r->first_bad);
     if (!status) status = nib_labels_settle(&r->d->labels, r->o->data, err);
+    if (!status) nib_shaper_report(&r->shaper);
     if (!status) status = keep_template(r, err);
     if (!status) status = nib_dataset_recount(r->d, err);
     return status ? status : nib_data_warn(r, err);

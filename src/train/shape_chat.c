@@ -302,34 +302,37 @@ nib_status nib_shape_fill_chat(nib_shaper *s, const json_t *record, const char *
 
 void nib_shaper_report(const nib_shaper *s)
 {
+    const char *data = s->o->data;
+
     if (s->masked_turns)
         nib_note(s->ctx,
-                 "%" PRIu64 " turns of the assistant are not trained: their records say so "
+                 "%s: %" PRIu64 " turns of the assistant are not trained: their records say so "
                  "(weight, train, loss or mask)",
-                 s->masked_turns);
+                 data, s->masked_turns);
     if (s->empty_thoughts)
         nib_note(s->ctx,
-                 "%" PRIu64 " turns begin with an empty reasoning part that the chat template "
+                 "%s: %" PRIu64 " turns begin with an empty reasoning part that the chat template "
                  "writes (<think></think>): it is not trained",
-                 s->empty_thoughts);
+                 data, s->empty_thoughts);
     if (s->asked && !(s->o->train_on_turns && strcmp(s->o->train_on_turns, "everything") == 0))
-        nib_warn(s->ctx,
-                 "%" PRIu64 " messages of other roles than the assistant ask to be trained "
-                 "(weight, train or loss), and are not; train_on_turns everything trains all",
-                 s->asked);
+        nib_warn_code(s->ctx, "not-trained-turns",
+                      "%s: %" PRIu64 " messages of other roles than the assistant ask to be "
+                      "trained (weight, train or loss), and are not; train_on_turns everything "
+                      "trains all",
+                      data, s->asked);
     if (s->lost_thoughts)
         nib_note(s->ctx,
-                 "the chat template leaves out the reasoning of %" PRIu64 " turns, so that it "
+                 "%s: the chat template leaves out the reasoning of %" PRIu64 " turns, so that it "
                  "is not trained",
-                 s->lost_thoughts);
+                 data, s->lost_thoughts);
     if (s->lost_calls)
-        nib_warn(s->ctx,
-                 "%" PRIu64 " calls of tools are passed over by the chat template, which "
-                 "knows none",
-                 s->lost_calls);
+        nib_warn_code(s->ctx, "lost-calls",
+                      "%s: %" PRIu64 " calls of tools are passed over by the chat template, which "
+                      "knows none; take one that does with chat_template",
+                      data, s->lost_calls);
     if (s->unrendered)
-        nib_warn(s->ctx,
-                 "%" PRIu64 " messages are passed over by the chat template, the first of "
-                 "the role '%s'",
-                 s->unrendered, s->unrendered_role);
+        nib_warn_code(s->ctx, "lost-messages",
+                      "%s: %" PRIu64 " messages are passed over by the chat template, the first "
+                      "of the role '%s'",
+                      data, s->unrendered, s->unrendered_role);
 }

@@ -145,9 +145,48 @@ static void test_every_verb(void)
     }
 }
 
+/* What a chat template passes over, and turns that ask for another loss than they get. */
+static void test_chats(void)
+{
+    static const char records[] =
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \"3 km?\"}, {\"from\": "
+        "\"function_call\", \"value\": \"{\\\"name\\\": \\\"convert\\\", "
+        "\\\"arguments\\\": {}}\"}, {\"from\": \"observation\", \"value\": \"1.86\"}, "
+        "{\"from\": \"gpt\", \"value\": \"1.86 miles\"}]}\n"
+        "{\"conversations\": [{\"from\": \"human\", \"value\": \"a\", \"train\": true}, "
+        "{\"from\": \"gpt\", \"value\": \"b\", \"weight\": 0}, {\"from\": \"human\", "
+        "\"value\": \"c\"}, {\"from\": \"gpt\", \"value\": \"<think>why</think>d\"}]}\n";
+    static const char template[] =
+        "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ "
+        "m.content.split('</think>')[-1] }}{{ eos_token }}{% elif m.role == 'tool' %}<tool>{% "
+        "endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    place data = in_tmp("chats.jsonl"), jinja = in_tmp("t.jinja");
+    program_end e;
+    FILE *f = fopen(data.s, "w");
+
+    REQUIRE(f && fputs(records, f) > 0 &&
+            fputs("{\"conversations\": [{\"from\": \"narrator\", \"value\": \"x\"}, {\"from\": "
+                  "\"human\", \"value\": \"a\"}, {\"from\": \"gpt\", \"value\": \"b\"}]}\n",
+                  f) > 0 && !fclose(f));
+    f = fopen(jinja.s, "w");
+    REQUIRE(f && fputs(template, f) > 0 && !fclose(f));
+    REQUIRE(NIBBLE(&e, "preview", test_data("models/pico"), "--data", data.s, "--chat-template",
+                   jinja.s, "--json"));
+    CHECK(e.exit_code == 0 && has(e.out, "\"lost-calls\"") && has(e.out, "\"lost-messages\"") &&
+              has(e.out, "\"not-trained-turns\""),
+          "%s%s", e.out, e.said);
+    CHECK(has(e.said, "1 calls of tools are passed over") &&
+              has(e.said, "1 messages are passed over by the chat template, the first of the role "
+                          "'narrator'") &&
+              has(e.said, "1 turns of the assistant are not trained: their records say so") &&
+              has(e.said, "leaves out the reasoning of 1 turns"),
+          "%s", e.said);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "other-base", test_other_base },
-                                       { "every-verb", test_every_verb } };
+                                       { "every-verb", test_every_verb },
+                                       { "chats", test_chats } };
     return test_main("warned", cases, sizeof cases / sizeof *cases);
 }
