@@ -1,6 +1,7 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
  * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
- * (encoded texts), data_labelled.c (records with labels), data_ids.c (records that are tokens), data_fields.c (what nobody used),
+ * (encoded texts), data_labelled.c (records with labels), data_ids.c (records that are tokens),
+ * data_fields.c (what nobody used),
  * data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H

@@ -110,8 +110,8 @@ static void check_config(const struct kind *k, const char *dir)
         snprintf(key, sizeof key, "%u", (unsigned)i);
         name = json_string_value(json_object_get(names, key));
         CHECK(name && strcmp(name, k->names[i]) == 0, "%s: label %zu is %s", k->name, i, name);
-        CHECK(json_integer_value(json_object_get(ids, k->names[i])) == (json_int_t)i, "%s: id of %s",
-              k->name, k->names[i]);
+        CHECK(json_integer_value(json_object_get(ids, k->names[i])) == (json_int_t)i,
+              "%s: id of %s", k->name, k->names[i]);
     }
     CHECK((!k->problem && !problem) || (problem && strcmp(problem, k->problem) == 0),
           "%s: problem_type %s", k->name, problem);
@@ -137,10 +137,10 @@ static void check_kind(const struct kind *k)
     CHECK(l.count == 6, "%s: %zu steps", k->name, l.count);
     for (size_t i = 0; i < l.count; i++) {
         double loss = number(want, "losses", i), norm = number(want, "grad_norms", i);
-        CHECK(fabs(l.loss[i] - loss) <= 2e-4 * fmax(1, loss), "%s: loss of step %zu is %.7g, PEFT's %.7g",
-              k->name, i + 1, l.loss[i], loss);
-        CHECK(fabs(l.norm[i] - norm) <= 1e-3 * fmax(1, norm), "%s: norm of step %zu is %.7g, PEFT's %.7g",
-              k->name, i + 1, l.norm[i], norm);
+        CHECK(fabs(l.loss[i] - loss) <= 2e-4 * fmax(1, loss),
+              "%s: loss of step %zu is %.7g, PEFT's %.7g", k->name, i + 1, l.loss[i], loss);
+        CHECK(fabs(l.norm[i] - norm) <= 1e-3 * fmax(1, norm),
+              "%s: norm of step %zu is %.7g, PEFT's %.7g", k->name, i + 1, l.norm[i], norm);
     }
     check_config(k, out);
     json_decref(want);
@@ -174,7 +174,7 @@ static nib_status train(const char *text, const char *task, void change(nib_fine
 
 static json_t *saved_modules(void)
 {
-    json_t *j = json_load_file(inside(inside(test_tmpdir(), "new"), "adapter_config.json"), 0, NULL);
+    json_t *j = json_load_file(inside(test_tmpdir(), "new/adapter_config.json"), 0, NULL);
     json_t *list = json_incref(json_object_get(j, "modules_to_save"));
 
     json_decref(j);
@@ -261,8 +261,9 @@ static void test_refusals(void)
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         nib_error err = { 0 };
         nib_status status = train(cases[i].text, cases[i].task, cases[i].change, &err);
-        CHECK(status && strstr(err.message, cases[i].what), "case %zu: status %d, '%s', expected '%s'",
-              i, (int)status, err.message, cases[i].what);
+        CHECK(status && strstr(err.message, cases[i].what),
+              "case %zu: status %d, '%s', expected '%s'", i, (int)status, err.message,
+              cases[i].what);
     }
 }
 
