@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum {
     HEADER = 24,
@@ -463,6 +464,21 @@ void nib_gguf_free(nib_ctx *ctx, nib_gguf *g)
 bool nib_gguf_is(const uint8_t *base, size_t bytes)
 {
     return bytes >= 4 && memcmp(base, "GGUF", 4) == 0;
+}
+
+bool nib_gguf_is_file(const char *path)
+{
+    struct stat info;
+    uint8_t begin[4];
+    FILE *f;
+    bool is;
+
+    if (stat(path, &info) || !S_ISREG(info.st_mode)) return false; /* a FIFO would wait */
+    f = fopen(path, "rb");
+    if (!f) return false;
+    is = fread(begin, 1, sizeof begin, f) == sizeof begin && nib_gguf_is(begin, sizeof begin);
+    fclose(f);
+    return is;
 }
 
 /* --- values --- */

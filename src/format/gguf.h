@@ -50,8 +50,9 @@ struct nib_gguf {
     size_t data_at;      /* where the data begin */
 };
 
-/* Do the bytes begin as such a file does? */
+/* Do the bytes, and those of the regular file at `path`, begin as such a file does? */
 bool nib_gguf_is(const uint8_t *base, size_t bytes);
+bool nib_gguf_is_file(const char *path);
 
 /* Checks a whole file by every rule of formats.md 12.9 and lists what it holds.  `where` names it
  * in errors.  NIB_E_FORMAT; NIB_E_UNSUPPORTED: version 1, a big-endian file, a tensor type that is

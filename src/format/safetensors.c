@@ -28,6 +28,8 @@ struct nib_tensors {
     uint32_t *slots; /* hash table, open addressing: number of the tensor + 1, 0 is free */
     size_t slot_mask;
     bool gguf;
+    void **kept; /* nib_tensors_alloc() */
+    size_t kept_count, kept_capacity;
 };
 
 static uint64_t hash_of(const char *name)
@@ -394,6 +396,8 @@ void nib_tensors_close(nib_tensors *t)
         nib_filemap_close(&t->shards[i].map);
         nib_free(ctx, t->shards[i].path);
     }
+    for (size_t i = 0; i < t->kept_count; i++) nib_free(ctx, t->kept[i]);
+    nib_free(ctx, t->kept);
     nib_free(ctx, t->shards);
     nib_free(ctx, t->tensors);
     nib_free(ctx, t->slots);
@@ -415,6 +419,29 @@ const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name)
         if (strcmp(found->name, name) == 0) return found;
     }
     return NULL;
+}
+
+void *nib_tensors_alloc(nib_tensors *t, size_t bytes)
+{
+    void *p;
+
+    if (!nib_grow(t->ctx, &t->kept, &t->kept_capacity, t->kept_count + 1, sizeof *t->kept))
+        return NULL;
+    p = nib_alloc(t->ctx, bytes);
+    if (p) t->kept[t->kept_count++] = p;
+    return p;
+}
+
+nib_status nib_tensors_change(nib_tensors *t,
+                              nib_status (*change)(void *self, nib_tensor *t, nib_error *err),
+                              void *self, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < t->count && !status; i++) status = change(self, &t->tensors[i], err);
+    if (status || !t->count) return status;
+    nib_free(t->ctx, t->slots);
+    return make_table(t, t->tensors[0].file, err);
 }
 
 const nib_gguf *nib_tensors_gguf(const nib_tensors *t)

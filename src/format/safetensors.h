@@ -25,15 +25,19 @@ typedef struct nib_tensor {
     uint64_t elements;
     const nib_filemap *map;/* for giving pages back */
     const char *file;      /* path, for messages */
+    /* Where a GGUF holds a tensor otherwise than the family's own files do: */
+    const uint32_t *rows;  /* row r (value r of a vector) lies at rows[r]; NULL: at r */
+    float offset;          /* to be added to each value */
+    bool straight;         /* as [out, in], where theirs are [in, out] */
 } nib_tensor;
 
 /* One file, or all shards of a directory, as one set of named tensors. */
 typedef struct nib_tensors nib_tensors;
 
 /* path: a .safetensors file, a PyTorch file (.bin, .pt, .pth: formats.md 2), an index of shards of
- * either, a GGUF file or the first of those it is split into (formats.md 12), or a directory holding
- * one of model.safetensors, its index, pytorch_model.bin, its index
- * (that order, transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file),
+ * either, a GGUF file or the first of those it is split into (formats.md 12), or a directory
+ * holding one of model.safetensors, its index, pytorch_model.bin, its index (that order,
+ * transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file),
  * NIB_E_NOMEM. */
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err);
 void nib_tensors_close(nib_tensors *t); /* NULL is fine; every view ends here */
@@ -45,6 +49,12 @@ const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name); /* N
 /* The keys of a GGUF file, of the first where it is split; NULL: the tensors are not from one. */
 typedef struct nib_gguf nib_gguf;
 const nib_gguf *nib_tensors_gguf(const nib_tensors *t);
+/* Lets `change` alter each tensor's name and how it is held; names of no two may be equal then. */
+nib_status nib_tensors_change(nib_tensors *t,
+                              nib_status (*change)(void *self, nib_tensor *t, nib_error *err),
+                              void *self, nib_error *err);
+/* Memory that lives as long as the tensors, for their names and rows; NULL: none. */
+void *nib_tensors_alloc(nib_tensors *t, size_t bytes);
 /* Value of a __metadata__ key of the first file, or NULL. */
 const char *nib_tensors_metadata(const nib_tensors *t, const char *key);
 /* NIB_E_IO if a mapped file was replaced or written since it was opened. */

@@ -7,6 +7,7 @@
 #define NIB_MODEL_ARCH_H
 
 #include "graph/build.h"
+#include "model/gguf_family.h"
 #include "model/reader.h"
 #include "nibble/model.h"
 
@@ -20,6 +21,7 @@ struct nib_arch {
     /* Builds the whole model for one of its tasks; dimensions and biases stand at the calls. */
     void (*build)(nib_build *b, const void *config, nib_task task);
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
+    const nib_gguf_family *gguf;        /* its names in GGUF; NULL: it has none there */
 };
 
 #define ARCH(name) extern const nib_arch nib_arch_##name;

@@ -90,7 +90,30 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "bloom", NULL };
 static const char *const targets[] = { "query_key_value", NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "transformer.word_embeddings", NIB_GGUF_AS_IS },
+    { "token_embd_norm", "transformer.word_embeddings_layernorm", NIB_GGUF_AS_IS },
+    { "output_norm", "transformer.ln_f", NIB_GGUF_AS_IS },
+    { "output", "lm_head", NIB_GGUF_AS_IS },
+    { "attn_norm", "transformer.h.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "attn_qkv", "transformer.h.%d.self_attention.query_key_value", NIB_GGUF_HEADS },
+    { "attn_output", "transformer.h.%d.self_attention.dense", NIB_GGUF_AS_IS },
+    { "ffn_norm", "transformer.h.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_up", "transformer.h.%d.mlp.dense_h_to_4h", NIB_GGUF_AS_IS },
+    { "ffn_down", "transformer.h.%d.mlp.dense_4h_to_h", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "seq_length" }, { "embedding_length", "hidden_size" },
+    { "block_count", "n_layer" }, { "attention.head_count", "n_head" },
+    { "attention.layer_norm_epsilon", "layer_norm_epsilon" },
+    { 0 },
+};
+static const nib_gguf_family gguf = { "bloom", "bloom", "BloomForCausalLM", gguf_names, gguf_keys,
+                                      NULL, NULL, NULL };
+
 const nib_arch nib_arch_bloom = { .model_types = types, .config_bytes = sizeof(bloom),
                                   .read = read_bloom, .prefix = "transformer.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                  .default_targets = targets };
+                                  .default_targets = targets,
+                                  .gguf = &gguf };

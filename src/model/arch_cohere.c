@@ -75,11 +75,34 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "cohere", NULL }, *const types2[] = { "cohere2", NULL };
 static const char *const targets[] = { NULL };
 
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.layer_norm_epsilon", "layer_norm_eps" },
+    { "logit_scale", "logit_scale" },
+    { "attention.sliding_window", "sliding_window" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    if (nib_gguf_has(c, "blk.0.attn_q_norm.weight")) nib_gguf_set(c, "use_qk_norm", json_true());
+}
+
+static const nib_gguf_family gguf = { "command-r", "cohere", "CohereForCausalLM",
+                                      nib_gguf_plain_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf2 = { "cohere2", "cohere2", "Cohere2ForCausalLM",
+                                       nib_gguf_plain_names, gguf_keys, nib_gguf_set_sliding,
+                                       NULL, NULL };
+
 const nib_arch nib_arch_cohere = { .model_types = types, .config_bytes = sizeof(cohere),
                                    .read = read_cohere, .prefix = "model.",
                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                   .default_targets = targets };
+                                   .default_targets = targets,
+                                   .gguf = &gguf };
+
+
 const nib_arch nib_arch_cohere2 = { .model_types = types2, .config_bytes = sizeof(cohere),
                                     .read = read_cohere2, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets,
+                                    .gguf = &gguf2 };

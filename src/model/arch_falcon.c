@@ -147,7 +147,55 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "falcon", "RefinedWeb", "RefinedWebModel", NULL };
 static const char *const targets[] = { "query_key_value", NULL };
 
+#define GGUF_NAMES                                                                                 \
+    { "token_embd", "transformer.word_embeddings", NIB_GGUF_AS_IS },                               \
+    { "output_norm", "transformer.ln_f", NIB_GGUF_AS_IS },                                         \
+    { "output", "lm_head", NIB_GGUF_AS_IS },                                                       \
+    { "attn_qkv", "transformer.h.%d.self_attention.query_key_value", NIB_GGUF_GROUPS },            \
+    { "attn_output", "transformer.h.%d.self_attention.dense", NIB_GGUF_AS_IS },                    \
+    { "ffn_up", "transformer.h.%d.mlp.dense_h_to_4h", NIB_GGUF_AS_IS },                            \
+    { "ffn_down", "transformer.h.%d.mlp.dense_4h_to_h", NIB_GGUF_AS_IS }
+static const nib_gguf_name gguf_names[] = {
+    GGUF_NAMES,
+    { "attn_norm", "transformer.h.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_name gguf_names_of_two[] = {
+    GGUF_NAMES,
+    { "attn_norm", "transformer.h.%d.ln_mlp", NIB_GGUF_AS_IS },
+    { "attn_norm_2", "transformer.h.%d.ln_attn", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
+    { "block_count", "num_hidden_layers" },
+    { "attention.head_count", "num_attention_heads" },
+    { "attention.head_count_kv", "num_kv_heads" },
+    { "attention.layer_norm_epsilon", "layer_norm_epsilon" },
+    { "rope.freq_base", "rope_theta" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    bool two = nib_gguf_has(c, "blk.0.attn_norm_2.weight");
+
+    nib_gguf_set_inner(c, "ffn_hidden_size");
+    nib_gguf_set(c, "new_decoder_architecture",
+                 json_boolean(two || nib_gguf_get(c, "attention.head_count_kv", 1) != 1));
+    nib_gguf_set(c, "num_ln_in_parallel_attn", json_integer(two ? 2 : 1));
+    nib_gguf_set(c, "multi_query", json_true());
+    nib_gguf_set(c, "parallel_attn", json_true());
+    nib_gguf_set(c, "bias", json_boolean(nib_gguf_has(c, "blk.0.attn_qkv.bias")));
+    nib_gguf_set(c, "alibi", json_false());
+}
+
+static const nib_gguf_family gguf = { "falcon", "falcon", "FalconForCausalLM", gguf_names,
+                                      gguf_keys, gguf_finish, "blk.0.attn_norm_2.weight",
+                                      gguf_names_of_two };
+
 const nib_arch nib_arch_falcon = { .model_types = types, .config_bytes = sizeof(falcon),
                                    .read = read_falcon, .prefix = "transformer.",
                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                   .default_targets = targets };
+                                   .default_targets = targets,
+                                   .gguf = &gguf };

@@ -54,7 +54,19 @@ static void build(nib_build *b, const void *config, nib_task task)
 
 static const char *const types[] = { "gemma", NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_ONE_PLUS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_MLP,
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_ONE_PLUS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_ONE_PLUS },
+    { 0 },
+};
+static const nib_gguf_family gguf = { "gemma", "gemma", "GemmaForCausalLM", gguf_names,
+                                      nib_gguf_llama_keys, NULL, NULL, NULL };
+
 const nib_arch nib_arch_gemma = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_gemma, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                  .default_targets = nib_llama_targets };
+                                  .default_targets = nib_llama_targets,
+                                  .gguf = &gguf };

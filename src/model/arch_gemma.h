@@ -21,6 +21,10 @@ typedef struct nib_gemma {
 /* All keys but those of the ropes and the pattern of windows.  Published files leave keys out:
  * `vocabulary` and `positions` are those of the class. */
 void nib_gemma_read(nib_reader *r, nib_gemma *m, size_t vocabulary, size_t positions);
+/* Names in GGUF; and how llama.cpp scales scores, which no key says: by the width of a head, but in
+ * the 27B sizes, of so many layers, by width / heads. */
+extern const nib_gguf_name nib_gemma_gguf_names[];
+void nib_gemma_gguf_scale(nib_gguf_config *c, size_t largest);
 void nib_gemma_build(nib_build *b, const void *config, nib_task task);
 
 #endif

@@ -121,7 +121,49 @@ void nib_gemma_build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "gemma2", NULL };
 static const char *const targets[] = { "q_proj", "v_proj", NULL };
 
+const nib_gguf_name nib_gemma_gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_ONE_PLUS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_MLP,
+    { "attn_q_norm", "model.layers.%d.self_attn.q_norm", NIB_GGUF_ONE_PLUS },
+    { "attn_k_norm", "model.layers.%d.self_attn.k_norm", NIB_GGUF_ONE_PLUS },
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_ONE_PLUS },
+    { "post_attention_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_ONE_PLUS },
+    { "ffn_norm", "model.layers.%d.pre_feedforward_layernorm", NIB_GGUF_ONE_PLUS },
+    { "post_ffw_norm", "model.layers.%d.post_feedforward_layernorm", NIB_GGUF_ONE_PLUS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { "attn_logit_softcapping", "attn_logit_softcapping" },
+    { "final_logit_softcapping", "final_logit_softcapping" },
+    { 0 },
+};
+
+void nib_gemma_gguf_scale(nib_gguf_config *c, size_t largest)
+{
+    double by_heads = nib_gguf_get(c, "embedding_length", 0) /
+                      nib_gguf_get(c, "attention.head_count", 1);
+    double own = nib_gguf_get(c, "attention.key_length", by_heads);
+    bool large = nib_gguf_get(c, "block_count", 0) == (double)largest;
+
+    nib_gguf_set(c, "query_pre_attn_scalar", json_real(large ? by_heads : own));
+}
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gemma_gguf_scale(c, 46);
+    nib_gguf_set_sliding(c);
+}
+
+static const nib_gguf_family gguf = { "gemma2", "gemma2", "Gemma2ForCausalLM",
+                                      nib_gemma_gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_gemma2 = { .model_types = types, .config_bytes = sizeof(nib_gemma),
                                    .read = read_gemma2, .prefix = "model.",
                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_gemma_build,
-                                   .default_targets = targets };
+                                   .default_targets = targets,
+                                   .gguf = &gguf };

@@ -31,7 +31,29 @@ static void read_gemma3(nib_reader *r, void *config)
 static const char *const types[] = { "gemma3_text", NULL };
 static const char *const targets[] = { "q_proj", "v_proj", NULL };
 
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { "rope.freq_base_swa", "rope_local_base_freq" },
+    { "final_logit_softcapping", "final_logit_softcapping" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    if (nib_gguf_get(c, "attention.sliding_window", 0) == 0)
+        nib_gguf_set(c, "sliding_window", json_null()); /* and not the default of the family */
+    nib_gemma_gguf_scale(c, 62);
+    nib_gguf_set_sliding(c);
+}
+
+static const nib_gguf_family gguf = { "gemma3", "gemma3_text", "Gemma3ForCausalLM",
+                                      nib_gemma_gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_gemma3 = { .model_types = types, .config_bytes = sizeof(nib_gemma),
                                    .read = read_gemma3, .prefix = "model.",
                                    .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_gemma_build,
-                                   .default_targets = targets };
+                                   .default_targets = targets,
+                                   .gguf = &gguf };

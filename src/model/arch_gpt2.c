@@ -78,7 +78,33 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "gpt2", NULL };
 static const char *const targets[] = { "c_attn", NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "transformer.wte", NIB_GGUF_AS_IS },
+    { "position_embd", "transformer.wpe", NIB_GGUF_AS_IS },
+    { "output_norm", "transformer.ln_f", NIB_GGUF_AS_IS },
+    { "output", "lm_head", NIB_GGUF_AS_IS },
+    { "attn_norm", "transformer.h.%d.ln_1", NIB_GGUF_AS_IS },
+    { "attn_qkv", "transformer.h.%d.attn.c_attn", NIB_GGUF_STRAIGHT },
+    { "attn_output", "transformer.h.%d.attn.c_proj", NIB_GGUF_STRAIGHT },
+    { "ffn_norm", "transformer.h.%d.ln_2", NIB_GGUF_AS_IS },
+    { "ffn_up", "transformer.h.%d.mlp.c_fc", NIB_GGUF_STRAIGHT },
+    { "ffn_down", "transformer.h.%d.mlp.c_proj", NIB_GGUF_STRAIGHT },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "n_positions" }, { "embedding_length", "n_embd" },
+    { "block_count", "n_layer" }, { "attention.head_count", "n_head" },
+    { "attention.layer_norm_epsilon", "layer_norm_epsilon" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c) { nib_gguf_set_inner(c, "n_inner"); }
+
+static const nib_gguf_family gguf = { "gpt2", "gpt2", "GPT2LMHeadModel", gguf_names, gguf_keys,
+                                      gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_gpt2 = { .model_types = types, .config_bytes = sizeof(gpt2),
                                  .read = read_gpt2, .prefix = "transformer.",
                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                 .default_targets = targets };
+                                 .default_targets = targets,
+                                 .gguf = &gguf };

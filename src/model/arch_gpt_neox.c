@@ -95,7 +95,39 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "gpt_neox", NULL };
 static const char *const targets[] = { "query_key_value", NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "gpt_neox.embed_in", NIB_GGUF_AS_IS },
+    { "output_norm", "gpt_neox.final_layer_norm", NIB_GGUF_AS_IS },
+    { "output", "embed_out", NIB_GGUF_AS_IS },
+    { "attn_norm", "gpt_neox.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "attn_qkv", "gpt_neox.layers.%d.attention.query_key_value", NIB_GGUF_HEADS },
+    { "attn_output", "gpt_neox.layers.%d.attention.dense", NIB_GGUF_AS_IS },
+    { "ffn_norm", "gpt_neox.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_up", "gpt_neox.layers.%d.mlp.dense_h_to_4h", NIB_GGUF_AS_IS },
+    { "ffn_down", "gpt_neox.layers.%d.mlp.dense_4h_to_h", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
+    { "block_count", "num_hidden_layers" }, { "feed_forward_length", "intermediate_size" },
+    { "attention.head_count", "num_attention_heads" },
+    { "attention.layer_norm_epsilon", "layer_norm_eps" },
+    { "rope.freq_base", "rotary_emb_base" },
+    { "use_parallel_residual", "use_parallel_residual" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set_partial(c, "rotary_pct");
+    nib_gguf_set(c, "attention_bias", json_boolean(nib_gguf_has(c, "blk.0.attn_qkv.bias")));
+}
+
+static const nib_gguf_family gguf = { "gptneox", "gpt_neox", "GPTNeoXForCausalLM", gguf_names,
+                                      gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_gpt_neox = { .model_types = types, .config_bytes = sizeof(neox),
                                      .read = read_neox, .prefix = "gpt_neox.",
                                      .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                     .default_targets = targets };
+                                     .default_targets = targets,
+                                     .gguf = &gguf };

@@ -1,5 +1,7 @@
 /* arch_granite.c - Granite 3: llama with four factors: of the embedding, of the scores, of what a
  * layer adds to the stream, and of the logits (formats.md 10.38). */
+#include <math.h>
+
 #include "model/arch_granite.h"
 
 static float read_factor(nib_reader *r, const char *key)
@@ -56,7 +58,32 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "granite", NULL };
 static const char *const targets[] = { NULL };
 
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "embedding_scale", "embedding_multiplier" },
+    { "residual_scale", "residual_multiplier" },
+    { "logit_scale", "logits_scaling" },
+    { 0 },
+};
+
+/* Without its key llama.cpp scales scores by the width of a head. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    double head = nib_gguf_get(c, "embedding_length", 1) /
+                  nib_gguf_get(c, "attention.head_count", 1);
+    double scale = nib_gguf_get(c, "attention.scale", 0);
+
+    nib_gguf_llama_finish(c);
+    nib_gguf_set(c, "attention_multiplier", json_real(scale != 0 ? scale : 1 / sqrt(head)));
+}
+
+static const nib_gguf_family gguf = { "granite", "granite", "GraniteForCausalLM",
+                                      nib_gguf_llama_names, gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(nib_granite),
                                     .read = nib_granite_read, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets,
+                                    .gguf = &gguf };

@@ -138,8 +138,13 @@ void nib_llama_build(nib_build *b, const void *config, nib_task task)
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
 static const char *const types[] = { "llama", NULL };
 
+static const nib_gguf_family gguf = { "llama", "llama", "LlamaForCausalLM",
+                                       nib_gguf_llama_names, nib_gguf_llama_keys,
+                                       nib_gguf_llama_finish, NULL, NULL };
+
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = nib_llama_read, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
                                   .build = nib_llama_build,
-                                  .default_targets = nib_llama_targets };
+                                  .default_targets = nib_llama_targets,
+                                  .gguf = &gguf };

@@ -92,10 +92,37 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "olmo2", NULL }, *const types3[] = { "olmo3", NULL };
 static const char *const targets[] = { NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_MLP,
+    { "attn_q_norm", "model.layers.%d.self_attn.q_norm", NIB_GGUF_AS_IS },
+    { "attn_k_norm", "model.layers.%d.self_attn.k_norm", NIB_GGUF_AS_IS },
+    { "post_attention_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "post_ffw_norm", "model.layers.%d.post_feedforward_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+
+/* OLMo 3 has the same name there; its windows make it another model. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    double window = nib_gguf_get(c, "attention.sliding_window", 0);
+
+    if (window == 0) return;
+    nib_gguf_set(c, "model_type", json_string("olmo3"));
+    nib_gguf_set(c, "architectures", json_pack("[s]", "Olmo3ForCausalLM"));
+    nib_gguf_set(c, "sliding_window", json_integer((json_int_t)window));
+    nib_gguf_set_sliding(c);
+}
+
+static const nib_gguf_family gguf = { "olmo2", "olmo2", "Olmo2ForCausalLM", gguf_names,
+                                      nib_gguf_llama_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_olmo2 = { .model_types = types, .config_bytes = sizeof(olmo2),
                                   .read = read_olmo2, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                  .default_targets = targets };
+                                  .default_targets = targets,
+                                  .gguf = &gguf };
 const nib_arch nib_arch_olmo3 = { .model_types = types3, .config_bytes = sizeof(olmo2),
                                   .read = read_olmo3, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,

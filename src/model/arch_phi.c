@@ -64,7 +64,36 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "phi", NULL };
 static const char *const targets[] = { "q_proj", "v_proj", "fc1", "fc2", NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "model.embed_tokens", NIB_GGUF_AS_IS },
+    { "output_norm", "model.final_layernorm", NIB_GGUF_AS_IS },
+    { "output", "lm_head", NIB_GGUF_AS_IS },
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "attn_q", "model.layers.%d.self_attn.q_proj", NIB_GGUF_AS_IS },
+    { "attn_k", "model.layers.%d.self_attn.k_proj", NIB_GGUF_AS_IS },
+    { "attn_v", "model.layers.%d.self_attn.v_proj", NIB_GGUF_AS_IS },
+    { "attn_output", "model.layers.%d.self_attn.dense", NIB_GGUF_AS_IS },
+    { "ffn_up", "model.layers.%d.mlp.fc1", NIB_GGUF_AS_IS },
+    { "ffn_down", "model.layers.%d.mlp.fc2", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.layer_norm_epsilon", "layer_norm_eps" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set_inner(c, "intermediate_size");
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+}
+
+static const nib_gguf_family gguf = { "phi2", "phi", "PhiForCausalLM", gguf_names, gguf_keys,
+                                      gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_phi = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                 .read = read_phi, .prefix = "model.",
                                 .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                .default_targets = targets };
+                                .default_targets = targets,
+                                .gguf = &gguf };

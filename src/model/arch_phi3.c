@@ -87,7 +87,35 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "phi3", NULL };
 static const char *const targets[] = { NULL }; /* PEFT has none: target_modules must be given */
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "attn_qkv", "model.layers.%d.self_attn.qkv_proj", NIB_GGUF_AS_IS },
+    { "attn_output", "model.layers.%d.self_attn.o_proj", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_up", "model.layers.%d.mlp.gate_up_proj", NIB_GGUF_AS_IS },
+    { "ffn_down", "model.layers.%d.mlp.down_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+    if (nib_gguf_get(c, "attention.sliding_window", 0) == 0)
+        nib_gguf_set(c, "sliding_window", json_null());
+}
+
+static const nib_gguf_family gguf = { "phi3", "phi3", "Phi3ForCausalLM", gguf_names, gguf_keys,
+                                      gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_phi3 = { .model_types = types, .config_bytes = sizeof(phi3),
                                  .read = read_phi3, .prefix = "model.",
                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                 .default_targets = targets };
+                                 .default_targets = targets,
+                                 .gguf = &gguf };

@@ -34,8 +34,13 @@ static void read_qwen2(nib_reader *r, void *config)
 
 static const char *const types[] = { "qwen2", NULL };
 
+static const nib_gguf_family gguf = { "qwen2", "qwen2", "Qwen2ForCausalLM",
+                                       nib_gguf_plain_names, nib_gguf_llama_keys,
+                                       NULL, NULL, NULL };
+
 const nib_arch nib_arch_qwen2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen2, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
                                   .build = nib_llama_build,
-                                  .default_targets = nib_llama_targets };
+                                  .default_targets = nib_llama_targets,
+                                  .gguf = &gguf };

@@ -42,8 +42,13 @@ static void build(nib_build *b, const void *config, nib_task task)
 
 static const char *const types[] = { "qwen3", NULL };
 
+static const nib_gguf_family gguf = { "qwen3", "qwen3", "Qwen3ForCausalLM",
+                                       nib_gguf_plain_names, nib_gguf_llama_keys,
+                                       nib_gguf_llama_finish, NULL, NULL };
+
 const nib_arch nib_arch_qwen3 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen3, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
                                   .build = build,
-                                  .default_targets = nib_llama_targets };
+                                  .default_targets = nib_llama_targets,
+                                  .gguf = &gguf };

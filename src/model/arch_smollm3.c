@@ -64,7 +64,12 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "smollm3", NULL };
 static const char *const targets[] = { NULL };
 
+static const nib_gguf_family gguf = { "smollm3", "smollm3", "SmolLM3ForCausalLM",
+                                      nib_gguf_llama_names, nib_gguf_llama_keys,
+                                      nib_gguf_llama_finish, NULL, NULL };
+
 const nib_arch nib_arch_smollm3 = { .model_types = types, .config_bytes = sizeof(smollm3),
                                     .read = read_smollm3, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets,
+                                    .gguf = &gguf };

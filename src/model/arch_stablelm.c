@@ -54,7 +54,25 @@ static void build(nib_build *b, const void *config, nib_task task)
 
 static const char *const types[] = { "stablelm", NULL };
 
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.layer_norm_epsilon", "layer_norm_eps" },
+    { "use_parallel_residual", "use_parallel_residual" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+    nib_gguf_set(c, "use_qkv_bias", json_boolean(nib_gguf_has(c, "blk.0.attn_q.bias")));
+    nib_gguf_set(c, "qk_layernorm", json_boolean(nib_gguf_has(c, "blk.0.attn_q_norm.weight")));
+}
+
+static const nib_gguf_family gguf = { "stablelm", "stablelm", "StableLmForCausalLM",
+                                      nib_gguf_plain_names, gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_stablelm = { .model_types = types, .config_bytes = sizeof(stablelm),
                                      .read = read_stablelm, .prefix = "model.",
                                      .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                     .default_targets = nib_llama_targets };
+                                     .default_targets = nib_llama_targets,
+                                     .gguf = &gguf };

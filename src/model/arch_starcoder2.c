@@ -54,7 +54,31 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "starcoder2", NULL };
 static const char *const targets[] = { NULL };
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_up", "model.layers.%d.mlp.c_fc", NIB_GGUF_AS_IS },
+    { "ffn_down", "model.layers.%d.mlp.c_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.layer_norm_epsilon", "norm_epsilon" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set(c, "use_bias", json_boolean(nib_gguf_has(c, "blk.0.attn_q.bias")));
+}
+
+static const nib_gguf_family gguf = { "starcoder2", "starcoder2", "Starcoder2ForCausalLM",
+                                      gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+
 const nib_arch nib_arch_starcoder2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                        .read = read_starcoder2, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                       .default_targets = targets };
+                                       .default_targets = targets,
+                                       .gguf = &gguf };

@@ -27,7 +27,11 @@ static nib_status open_vector(nib_bind *b, const char *module, const char *part,
                         t->file, name, t->dtype_name, t->elements, t->rank, width);
     *out = nib_new_array(b->model->ctx, t->elements, sizeof(float));
     if (!*out) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
-    nib_convert(*out, NIB_F32, t->data, t->dtype, t->elements);
+    for (uint64_t i = 0; t->rows && i < t->elements; i++)
+        nib_convert(*out + i, NIB_F32,
+                    (const uint8_t *)t->data + t->rows[i] * nib_dtype_bytes(t->dtype), t->dtype, 1);
+    if (!t->rows) nib_convert(*out, NIB_F32, t->data, t->dtype, t->elements);
+    for (uint64_t i = 0; t->offset != 0 && i < t->elements; i++) (*out)[i] += t->offset;
     b->model->parameters += t->elements;
     b->model->owned_bytes += t->elements * sizeof(float);
     return NIB_OK;

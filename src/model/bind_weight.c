@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "quant/stored.h"
 #include "quant/transposed.h"
 
 const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const char *part,
@@ -22,7 +23,7 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
-/* Encodes a dense weight and takes the encoded one's place. */
+/* Encodes a dense weight and takes its place. */
 static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
 {
     nib_ctx *ctx = b->model->ctx;
@@ -30,6 +31,11 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
     nib_weight *encoded = NULL;
     nib_status status;
 
+    if (t->dtype == NIB_DTYPE_OTHER)
+        return nib_fail(err, NIB_E_INVALID,
+                        "%s: %s is stored as %s already, and %s would encode it again; leave the "
+                        "option out: an adapter is trained on the weights as they lie",
+                        t->file, t->name, t->dtype_name, b->asked.format->flag);
     if (nib_should_stop(ctx))
         return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
     form.dtype = t->dtype;
@@ -47,26 +53,38 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
     return NIB_OK;
 }
 
-static nib_status open_dense(nib_bind *b, const nib_tensor *t, bool transposed, nib_weight **w,
-                             nib_error *err)
+static nib_status not_computable(const nib_tensor *t, nib_error *err)
 {
+    char known[200];
+
+    nib_stored_known(known, sizeof known);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: %s is %s, expected float32, float16 or bfloat16, or in a GGUF file %s",
+                    t->file, t->name, t->dtype_name, known);
+}
+
+/* Values or blocks that the tensor's own type tells, each row where the file has it. */
+static nib_status open_own(nib_bind *b, const nib_tensor *t, bool transposed, nib_weight **w,
+                           nib_error *err)
+{
+    nib_ctx *ctx = b->model->ctx;
+    size_t out = (size_t)t->shape[0], in = (size_t)t->shape[1];
     nib_weight *stored = NULL;
     nib_status status;
 
-    if (!is_float(t->dtype))
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: %s is %s, expected float32, float16 or bfloat16", t->file, t->name,
-                        t->dtype_name);
+    if (!is_float(t->dtype) && !nib_stored_is_known(t->dtype_name)) return not_computable(t, err);
     if (t->rank != 2)
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file,
                         t->name, t->rank);
-    status = nib_weight_dense(b->model->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype,
-                              t->data, NULL, &stored, err);
-    if (status) return status;
+    status = is_float(t->dtype)
+                 ? nib_weight_dense(ctx, out, in, t->dtype, t->data, NULL, &stored, err)
+                 : nib_weight_blocks(ctx, t->dtype_name, out, in, t->data, t->rows, &stored, err);
+    if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     stored->source = t->name;
     *w = stored;
-    if (transposed) status = nib_weight_transposed(b->model->ctx, stored, w, err);
-    if (status) nib_weight_destroy(b->model->ctx, stored);
+    if (t->rows && is_float(t->dtype)) status = nib_weight_reordered(ctx, stored, t->rows, w, err);
+    else if (transposed && !t->straight) status = nib_weight_transposed(ctx, stored, w, err);
+    if (status) nib_weight_destroy(ctx, stored);
     return status;
 }
 
@@ -179,6 +197,20 @@ static nib_format_module module_of(const char *name, const nib_bind_spec *spec)
                                 .head = spec->head };
 }
 
+/* The form of a weight that is not read: of a GGUF's tensors each tells its own. */
+static void blank_form(const nib_bind *b, const char *module, nib_form *form)
+{
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t;
+
+    if (!b->model->tensors) return;
+    snprintf(name, sizeof name, "%s.weight", module);
+    t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    if (!t) return;
+    if (nib_stored_is_known(t->dtype_name)) nib_form_parse(t->dtype_name, form);
+    else if (is_float(t->dtype)) *form = nib_form_dense(t->dtype);
+}
+
 /* A weight that is not there, of the shape that config.json gives it. */
 static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_spec *spec,
                                nib_weight **w, nib_error *err)
@@ -194,6 +226,7 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
     if (status) return nib_fail_in(err, status, "%s", m->dir);
     if (!packed) form = nib_form_dense(b->blank_dtype);
     form.dtype = b->blank_dtype;
+    if (!packed) blank_form(b, module, &form);
     status = nib_weight_blank(m->ctx, &form, spec->out, spec->in, w, err);
     if (status) return status;
     m->quantized_now |= packed && !m->stored.format;
@@ -219,7 +252,7 @@ static nib_status open_stored(nib_bind *b, const char *module, const nib_bind_sp
                                         w, err);
     if (status) return nib_fail_in(err, status, "%s", t ? t->file : m->dir);
     if (*w) return NIB_OK;
-    return t ? open_dense(b, t, spec->transposed, w, err) : missing(b, name, err);
+    return t ? open_own(b, t, spec->transposed, w, err) : missing(b, name, err);
 }
 
 /* A matrix of a tensor that holds those of all experts; it is never in a format's form. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/words.h"
+#include "model/gguf_model.h"
 #include "model/model.h"
 
 static const nib_arch *const architectures[] = {
@@ -162,12 +163,13 @@ done:
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **json,
                            nib_config **config, nib_error *err)
 {
-    char *path = nib_sprintf(ctx, "%s/config.json", dir);
+    bool gguf = nib_gguf_is_file(dir);
+    char *path = nib_sprintf(ctx, "%s%s", dir, gguf ? "" : "/config.json");
     json_t *j = NULL;
     nib_status status;
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    status = nib_json_read(ctx, path, 0, &j, err);
+    status = gguf ? nib_gguf_config_make(ctx, dir, &j, err) : nib_json_read(ctx, path, 0, &j, err);
     if (!status) status = nib_config_parse(ctx, j, path, warn, config, err);
     if (status) goto done;
     *json = j;

@@ -3,6 +3,7 @@
 
 #include "graph/sink.h"
 #include "model/bind.h"
+#include "model/gguf_model.h"
 
 nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
 {
@@ -75,7 +76,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     nib_claims claims = { 0 };
     nib_bind bind = { .model = m, .progress = progress, .claims = &claims,
                       .options = o, .blank = blank };
-    char *where = nib_sprintf(m->ctx, "%s/config.json", o->model);
+    bool gguf = nib_gguf_is_file(o->model);
+    char *where = nib_sprintf(m->ctx, "%s%s", o->model, gguf ? "" : "/config.json");
     nib_outline outline;
     nib_status status;
 
@@ -90,9 +92,10 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
     if (!status) status = nib_held_read(m->ctx, m->json, where, &m->stored, err);
     if (!status) status = read_settings(m, o, &bind.asked, err);
-    if (!status)
-        status = blank ? read_blank(m, where, &bind, err)
-                       : nib_tensors_open(m->ctx, o->model, &m->tensors, err);
+    if (!status && blank) status = read_blank(m, where, &bind, err);
+    /* of a GGUF the tensors alone tell what each is stored as */
+    if (!status && (!blank || gguf))
+        status = nib_model_tensors_open(m->ctx, o->model, &m->tensors, err);
     if (status) goto done;
     m->asked = bind.asked;
     bind.expected = outline.linears;

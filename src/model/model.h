@@ -59,7 +59,8 @@ nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *
 /* The compute type of NIB_COMPUTE_AUTO and the others on this machine; float16 becomes float32. */
 nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute);
 
-/* config.json read by its architecture, without weights; freed with nib_config_free().  warn: keys
+/* config.json, of a GGUF file one made of its keys, read by its architecture, without weights;
+ * freed with nib_config_free().  warn: keys
  * that are not used are named in a warning.  *json: json_decref(). */
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **json,
                            nib_config **config, nib_error *err);

@@ -35,12 +35,14 @@ static bool ends(const char *name, const char *end)
 }
 
 /* Buffers of the reference's modules that old versions saved: angles of rotation, causal masks,
- * positions. */
+ * positions; and the divisors of angles that a GGUF's config.json is made of. */
 static bool is_buffer(const char *name)
 {
     static const char *const ends_of[] = { "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
                                            ".attention.bias", ".attention.masked_bias",
-                                           "embeddings.position_ids", "embeddings.token_type_ids" };
+                                           "embeddings.position_ids", "embeddings.token_type_ids",
+                                           "rope_freqs.weight", "rope_factors_long.weight",
+                                           "rope_factors_short.weight" };
 
     for (size_t i = 0; i < NIB_COUNT(ends_of); i++)
         if (ends(name, ends_of[i])) return true;

@@ -8,6 +8,7 @@
 
 #include "base/filemap.h"
 #include "format/json.h"
+#include "text/model_file.h"
 
 enum { MOST_TEMPLATES = 32, TEMPLATE_BYTES = 4 << 20 };
 
@@ -97,18 +98,17 @@ static nib_status add_additional(nib_chat *c, const char *dir, nib_error *err)
 }
 
 /* The key chat_template of a JSON file: a string, or a list of named ones. */
-static nib_status add_json(nib_chat *c, const char *path, nib_error *err)
+static nib_status add_json(nib_chat *c, const char *dir, const char *file, nib_error *err)
 {
     json_t *root = NULL;
     const json_t *value, *one;
-    char where[512];
+    char path[400], where[512];
     size_t i;
-    nib_status status;
+    nib_status status = nib_model_file_read(c->ctx, dir, file, NIB_JSON_BIG_NUMBERS, &root, err);
 
-    if (!nib_file_exists(path)) return NIB_OK;
-    status = nib_json_read(c->ctx, path, NIB_JSON_BIG_NUMBERS, &root, err);
-    if (status) return status;
+    if (status || !root) return status;
     value = json_object_get(root, "chat_template");
+    snprintf(path, sizeof path, "%.300s/%.80s", dir, file);
     snprintf(where, sizeof where, "%s: chat_template", path);
     if (json_is_string(value)) {
         status = add_string(c, "default", where, value, err);
@@ -137,14 +137,12 @@ static nib_status add_json(nib_chat *c, const char *path, nib_error *err)
 static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
 {
     char *jinja = nib_sprintf(c->ctx, "%s/chat_template.jinja", dir);
-    char *config = nib_sprintf(c->ctx, "%s/tokenizer_config.json", dir);
-    char *old = nib_sprintf(c->ctx, "%s/chat_template.json", dir);
-    nib_status status = jinja && config && old ? NIB_OK : no_memory(dir, err);
+    nib_status status = jinja ? NIB_OK : no_memory(dir, err);
 
     if (!status) status = add_file(c, "default", jinja, err);
     if (!status) status = add_additional(c, dir, err);
-    if (!status && !c->count) status = add_json(c, config, err);
-    if (!status && !c->count) status = add_json(c, old, err);
+    if (!status && !c->count) status = add_json(c, dir, "tokenizer_config.json", err);
+    if (!status && !c->count) status = add_json(c, dir, "chat_template.json", err);
     if (!status && !c->count)
         status = nib_fail(
             err, NIB_E_IO,
@@ -152,8 +150,6 @@ static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
             "tokenizer_config.json; --chat-template names a file",
             dir);
     nib_free(c->ctx, jinja);
-    nib_free(c->ctx, config);
-    nib_free(c->ctx, old);
     return status;
 }
 

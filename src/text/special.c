@@ -8,8 +8,8 @@
  * classes make the post-processor anew. */
 #include <stdlib.h>
 
-#include "base/filemap.h"
 #include "format/json.h"
+#include "text/model_file.h"
 #include "text/special_parts.h"
 
 typedef nib_special_reading reading;
@@ -29,15 +29,13 @@ static nib_status read_files(reading *r, const char *dir, nib_error *err)
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_SPECIAL_FILES && !status; i++) {
-        char *path = nib_sprintf(t->ctx, "%s/%s", dir, nib_special_files[i]);
-        if (!path) return no_memory(err);
-        if (nib_file_exists(path))
-            status = nib_json_read(t->ctx, path, i <= MAP ? NIB_JSON_BIG_NUMBERS : 0, &t->files[i],
-                                   err); /* model_max_length may be 10^30 */
+        status = nib_model_file_read(t->ctx, dir, nib_special_files[i],
+                                     i <= MAP ? NIB_JSON_BIG_NUMBERS : 0, &t->files[i],
+                                     err); /* model_max_length may be 10^30 */
         if (!status && t->files[i] && !json_is_object(t->files[i]))
-            status = nib_fail(err, NIB_E_FORMAT, "%s: not an object", path);
+            status = nib_fail(err, NIB_E_FORMAT, "%s/%s: not an object", dir,
+                              nib_special_files[i]);
         r->files[i] = t->files[i];
-        nib_free(t->ctx, path);
     }
     r->use_map = !json_object_get(r->files[CONFIG], "added_tokens_decoder");
     return status;

@@ -5,6 +5,7 @@
 
 #include "base/filemap.h"
 #include "format/json.h"
+#include "text/model_file.h"
 #include "text/tokenizer_parse.h"
 #include "text/parts.h"
 #include "text/schema.h"
@@ -81,20 +82,23 @@ static nib_status load_all(nib_tokenizer *t, const char *where, nib_error *err)
     return nib_post_load(t, json_object_get(t->json, "post_processor"), where, err);
 }
 
-/* tokenizer.json's text, and what lies beside it in `dir` unless that is NULL. */
-static nib_status open_text(nib_ctx *ctx, const char *json, size_t bytes, const char *where,
-                            const char *dir, nib_tokenizer **out, nib_error *err)
+/* tokenizer.json, taken over, and what lies beside it in `dir` unless that is NULL. */
+static nib_status open_json(nib_ctx *ctx, json_t *json, const char *where, const char *dir,
+                            nib_tokenizer **out, nib_error *err)
 {
     nib_tokenizer *t = nib_new(ctx, sizeof *t);
     nib_status status;
 
-    if (!t) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    if (!t) {
+        json_decref(json);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    }
     t->ctx = ctx;
+    t->json = json;
     t->unk = -1;
     for (int i = 0; i < 256; i++) t->byte_ids[i] = -1;
     t->special_tokens = no_special_tokens;
     status = nib_pattern_open(t, err);
-    if (!status) status = nib_json_parse(json, bytes, where, 0, &t->json, err);
     if (!status) status = load_all(t, where, err);
     if (!status && dir) status = nib_special_open(t, dir, err);
     if (!status) status = nib_added_ready(t, err);
@@ -109,7 +113,10 @@ done:
 nib_status nib_tokenizer_parse(nib_ctx *ctx, const char *json, size_t bytes, const char *where,
                                nib_tokenizer **out, nib_error *err)
 {
-    return open_text(ctx, json, bytes, where, NULL, out, err);
+    json_t *parsed = NULL;
+    nib_status status = nib_json_parse(json, bytes, where, 0, &parsed, err);
+
+    return status ? status : open_json(ctx, parsed, where, NULL, out, err);
 }
 
 static bool has_file(const char *dir, const char *name)
@@ -120,7 +127,10 @@ static bool has_file(const char *dir, const char *name)
            nib_file_exists(path);
 }
 
-bool nib_tokenizer_exists(const char *dir) { return has_file(dir, "tokenizer.json"); }
+bool nib_tokenizer_exists(const char *dir)
+{
+    return nib_model_is_gguf(dir) || has_file(dir, "tokenizer.json");
+}
 
 nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
 {
@@ -146,15 +156,20 @@ nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
 
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
 {
-    char *path, *text = NULL;
+    bool gguf = nib_model_is_gguf(dir);
+    char *path = nib_sprintf(ctx, "%s%s", dir, gguf ? "" : "/tokenizer.json"), *text = NULL;
+    json_t *json = NULL;
     size_t bytes;
-    nib_status status;
+    nib_status status = NIB_OK;
 
-    path = nib_sprintf(ctx, "%s/tokenizer.json", dir);
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    status = nib_file_exists(path) ? NIB_OK : nib_tokenizer_missing(dir, err);
-    if (!status) status = nib_file_read(ctx, path, 512u << 20, &text, &bytes, err);
-    if (!status) status = open_text(ctx, text, bytes, path, dir, out, err);
+    if (!gguf && !nib_file_exists(path)) status = nib_tokenizer_missing(dir, err);
+    if (!status && gguf) status = nib_model_file_read(ctx, dir, "tokenizer.json", 0, &json, err);
+    if (!status && gguf && !json)
+        status = nib_fail(err, NIB_E_IO, "%s: the file has no tokenizer", dir);
+    if (!status && !gguf) status = nib_file_read(ctx, path, 512u << 20, &text, &bytes, err);
+    if (!status && !gguf) status = nib_json_parse(text, bytes, path, 0, &json, err);
+    if (!status) status = open_json(ctx, json, path, dir, out, err);
     nib_free(ctx, text);
     nib_free(ctx, path);
     return status;

@@ -1,0 +1,100 @@
+/* gguf_family.h - how a family's tensors and keys are called in GGUF (formats-quant.md 7.3): a
+ * table in the file of its architecture.
+ *
+ * A GGUF model is read as the directory that it was converted from: its keys become a config.json,
+ * its tensors get their names there, and what the converter moved is undone where a tensor is
+ * read.  So architectures, adapters and merges know of the family alone. */
+#ifndef NIB_MODEL_GGUF_FAMILY_H
+#define NIB_MODEL_GGUF_FAMILY_H
+
+#include "format/gguf.h"
+#include "format/json.h"
+
+/* How the file holds a tensor otherwise than the family's own files do. */
+typedef enum nib_gguf_held {
+    NIB_GGUF_AS_IS,
+    NIB_GGUF_Q_ROWS,   /* each head's halves are interleaved: [heads, d / 2, 2], theirs [heads, 2,
+                          d / 2] */
+    NIB_GGUF_K_ROWS,   /* the same with the key/value heads */
+    NIB_GGUF_HEADS,    /* all q, all k, all v: [3, heads, d], theirs [heads, 3, d] */
+    NIB_GGUF_GROUPS,   /* the same where a group is its query heads, then k, then v */
+    NIB_GGUF_ONE_PLUS, /* a norm's weight with 1 added */
+    NIB_GGUF_STRAIGHT  /* a Conv1D's weight as [out, in] */
+} nib_gguf_held;
+
+typedef struct nib_gguf_name {
+    const char *gguf;   /* "attn_q" of "blk.0.attn_q.weight"; "output_norm" */
+    const char *module; /* "model.layers.%d.self_attn.q_proj"; with %d of each layer */
+    nib_gguf_held held;
+} nib_gguf_name;
+
+/* "attention.head_count", behind the architecture and a dot, and config.json's name for it. */
+typedef struct nib_gguf_key { const char *gguf, *config; } nib_gguf_key;
+
+/* A config.json in the making.  It keeps its first error, and later calls do nothing. */
+typedef struct nib_gguf_config {
+    nib_ctx *ctx;
+    const char *where;          /* the file */
+    const char *architecture;
+    const nib_tensors *tensors; /* under their own names */
+    const nib_gguf *keys;
+    json_t *json;
+    nib_status status;
+    nib_error error;
+} nib_gguf_config;
+
+typedef struct nib_gguf_family {
+    const char *architecture;   /* general.architecture */
+    const char *model_type, *class_name; /* config.json's */
+    const nib_gguf_name *names; /* NULL at the end */
+    const nib_gguf_key *keys;   /* NULL at the end; those that are absent are left out */
+    void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
+    const char *variant;        /* where this tensor is there, the names are variant_names; or
+                                   NULL */
+    const nib_gguf_name *variant_names;
+} nib_gguf_family;
+
+/* Is the tensor there ("blk.0.attn_q.bias")? */
+bool nib_gguf_has(const nib_gguf_config *c, const char *tensor);
+/* A number among the architecture's keys. */
+double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback);
+/* Sets a key of config.json; `value` is taken over, also on failure. */
+void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
+void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
+    NIB_PRINTF(3, 4);
+
+/* What llama and its kin share. */
+extern const nib_gguf_name nib_gguf_llama_names[], nib_gguf_plain_names[];
+extern const nib_gguf_key nib_gguf_llama_keys[];
+/* As macros, for families that add their own. */
+#define NIB_GGUF_LLAMA_ATTENTION(q, k)                                                             \
+    { "attn_q", "model.layers.%d.self_attn.q_proj", q },                                           \
+    { "attn_k", "model.layers.%d.self_attn.k_proj", k },                                           \
+    { "attn_v", "model.layers.%d.self_attn.v_proj", NIB_GGUF_AS_IS },                              \
+    { "attn_output", "model.layers.%d.self_attn.o_proj", NIB_GGUF_AS_IS }
+#define NIB_GGUF_LLAMA_MLP                                                                         \
+    { "ffn_gate", "model.layers.%d.mlp.gate_proj", NIB_GGUF_AS_IS },                               \
+    { "ffn_up", "model.layers.%d.mlp.up_proj", NIB_GGUF_AS_IS },                                   \
+    { "ffn_down", "model.layers.%d.mlp.down_proj", NIB_GGUF_AS_IS }
+#define NIB_GGUF_LLAMA_ENDS(norm)                                                                  \
+    { "token_embd", "model.embed_tokens", NIB_GGUF_AS_IS },                                        \
+    { "output_norm", "model.norm", norm },                                                         \
+    { "output", "lm_head", NIB_GGUF_AS_IS }
+/* All of nib_gguf_llama_keys but the epsilon. */
+#define NIB_GGUF_LLAMA_KEYS                                                                        \
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },        \
+    { "block_count", "num_hidden_layers" }, { "feed_forward_length", "intermediate_size" },        \
+    { "attention.head_count", "num_attention_heads" },                                             \
+    { "attention.head_count_kv", "num_key_value_heads" },                                          \
+    { "rope.freq_base", "rope_theta" }
+/* attention.sliding_window_pattern, where it is there: layer_types of an array, a number as
+ * sliding_window_pattern. */
+void nib_gguf_set_sliding(nib_gguf_config *c);
+void nib_gguf_llama_finish(nib_gguf_config *c); /* attention_bias, mlp_bias where they are true */
+/* The feed-forward part's width, of its tensor: converters write 4 * width as the key of some
+ * families, whatever their models have. */
+void nib_gguf_set_inner(nib_gguf_config *c, const char *key);
+/* rope.dimension_count as the fraction of a head that `key` is. */
+void nib_gguf_set_partial(nib_gguf_config *c, const char *key);
+
+#endif

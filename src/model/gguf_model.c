@@ -1,0 +1,232 @@
+/* gguf_model.c - a GGUF's tensors under the names of its family, and which family that is. */
+#include "model/gguf_model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const nib_arch *const architectures[] = {
+#define ARCH(name) &nib_arch_##name,
+#include "model/arch_list.h"
+#undef ARCH
+};
+
+const nib_gguf_family *nib_gguf_family_named(const char *architecture)
+{
+    for (size_t i = 0; i < NIB_COUNT(architectures); i++) {
+        const nib_gguf_family *f = architectures[i]->gguf;
+        if (f && strcmp(f->architecture, architecture) == 0) return f;
+    }
+    return NULL;
+}
+
+void nib_gguf_families_known(char *out, size_t room)
+{
+    size_t used = 0;
+
+    *out = 0;
+    for (size_t i = 0; i < NIB_COUNT(architectures) && used < room; i++)
+        if (architectures[i]->gguf)
+            used += (size_t)snprintf(out + used, room - used, "%s%s", used ? ", " : "",
+                                     architectures[i]->gguf->architecture);
+}
+
+nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *out, size_t room,
+                                 nib_error *err)
+{
+    nib_gguf_text text;
+
+    if (!nib_gguf_one_text(nib_gguf_find(keys, "general.architecture"), &text) ||
+        text.bytes >= room || memchr(text.at, 0, text.bytes))
+        return nib_fail(err, NIB_E_FORMAT, "%s: general.architecture is missing, or no name",
+                        where);
+    memcpy(out, text.at, text.bytes);
+    out[text.bytes] = 0;
+    return NIB_OK;
+}
+
+nib_status nib_gguf_family_of(const nib_gguf *keys, const char *where,
+                              const nib_gguf_family **family, nib_error *err)
+{
+    char name[64], known[600];
+    nib_gguf_text type;
+    nib_status status = nib_gguf_architecture(keys, where, name, sizeof name, err);
+
+    if (status) return status;
+    if (nib_gguf_one_text(nib_gguf_find(keys, "general.type"), &type) &&
+        !nib_gguf_text_is(type, "model"))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.type is %.*s, expected a model", where,
+                        (int)nib_min(type.bytes, 60), type.at);
+    *family = nib_gguf_family_named(name);
+    if (*family) return NIB_OK;
+    nib_gguf_families_known(known, sizeof known);
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: general.architecture '%s', known are %s", where,
+                    name, known);
+}
+
+/* --- tensors --- */
+
+typedef struct changing {
+    nib_tensors *tensors;
+    const char *where;
+    const nib_gguf_family *family;
+    const nib_gguf_name *names;
+    uint64_t heads, kv_heads, head_dim;
+    uint32_t *rows[NIB_GGUF_STRAIGHT]; /* by nib_gguf_held, made at the first use */
+    uint64_t count[NIB_GGUF_STRAIGHT];
+} changing;
+
+static uint64_t size_of(const nib_gguf *keys, const char *architecture, const char *key,
+                        uint64_t fallback)
+{
+    char name[200];
+    uint64_t out = fallback;
+
+    snprintf(name, sizeof name, "%s.%s", architecture, key);
+    return nib_gguf_count(nib_gguf_find(keys, name), 0, &out) ? out : fallback;
+}
+
+static void read_heads(changing *c, const nib_gguf *keys)
+{
+    const char *a = c->family->architecture;
+    uint64_t width = size_of(keys, a, "embedding_length", 0);
+
+    c->heads = size_of(keys, a, "attention.head_count", 0);
+    c->kv_heads = size_of(keys, a, "attention.head_count_kv", c->heads);
+    c->head_dim = size_of(keys, a, "attention.key_length", c->heads ? width / c->heads : 0);
+}
+
+/* Where row r of the family's matrix lies in the file: see nib_gguf_held. */
+static uint64_t place_of(const changing *c, nib_gguf_held held, uint64_t r)
+{
+    uint64_t d = c->head_dim, in = r % d, head = r / d, per = c->heads / c->kv_heads, group, of;
+
+    switch (held) {
+    case NIB_GGUF_Q_ROWS: case NIB_GGUF_K_ROWS:
+        return head * d + 2 * (in % (d / 2)) + in / (d / 2);
+    case NIB_GGUF_HEADS: return (head % 3 * c->heads + head / 3) * d + in;
+    case NIB_GGUF_GROUPS:
+        group = head / (per + 2);
+        of = head % (per + 2);
+        if (of < per) return (group * per + of) * d + in;
+        return (c->heads + (of - per) * c->kv_heads + group) * d + in;
+    case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT: break;
+    }
+    return r;
+}
+
+/* How many rows a matrix held so must have. */
+static uint64_t rows_of(const changing *c, nib_gguf_held held)
+{
+    uint64_t heads = held == NIB_GGUF_Q_ROWS   ? c->heads
+                     : held == NIB_GGUF_K_ROWS ? c->kv_heads
+                     : held == NIB_GGUF_HEADS  ? 3 * c->heads
+                                               : c->heads + 2 * c->kv_heads;
+    return heads * c->head_dim;
+}
+
+static nib_status set_rows(changing *c, nib_tensor *t, nib_gguf_held held, nib_error *err)
+{
+    uint64_t rows = t->shape[0];
+
+    if (!c->heads || !c->kv_heads || !c->head_dim || c->heads > 65536 || c->kv_heads > c->heads ||
+        c->heads % c->kv_heads || c->head_dim > 65536 || c->head_dim % 2 ||
+        rows != rows_of(c, held))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " rows; the keys say %" PRIu64
+                        " heads, %" PRIu64 " for keys and values, of %" PRIu64 " channels",
+                        c->where, t->name, rows, c->heads, c->kv_heads, c->head_dim);
+    if (!c->rows[held]) {
+        c->rows[held] = nib_tensors_alloc(c->tensors, (size_t)rows * sizeof(uint32_t));
+        if (!c->rows[held]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
+        for (uint64_t r = 0; r < rows; r++) c->rows[held][r] = (uint32_t)place_of(c, held, r);
+    }
+    t->rows = c->rows[held];
+    return NIB_OK;
+}
+
+/* "blk.12.attn_q.weight": the number of the layer, and what follows it; -1: of no layer. */
+static long layer_of(const char *name, const char **rest)
+{
+    char *end;
+    long layer;
+
+    *rest = name;
+    if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') return -1;
+    layer = strtol(name + 4, &end, 10);
+    if (*end != '.' || layer > 100000) return -1;
+    *rest = end + 1;
+    return layer;
+}
+
+static const nib_gguf_name *find_name(const nib_gguf_name *names, bool layered, const char *stem,
+                                      size_t bytes)
+{
+    for (const nib_gguf_name *n = names; n->gguf; n++)
+        if (strlen(n->gguf) == bytes && memcmp(n->gguf, stem, bytes) == 0 &&
+            (strstr(n->module, "%d") != NULL) == layered)
+            return n;
+    return NULL;
+}
+
+static nib_status rename_tensor(changing *c, nib_tensor *t, const char *module, long layer,
+                                const char *part, nib_error *err)
+{
+    const char *mark = strstr(module, "%d");
+    size_t room = strlen(module) + strlen(part) + 24;
+    char *name = nib_tensors_alloc(c->tensors, room);
+
+    if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
+    if (mark)
+        snprintf(name, room, "%.*s%ld%s%s", (int)(mark - module), module, layer, mark + 2, part);
+    else snprintf(name, room, "%s%s", module, part);
+    t->name = name;
+    return NIB_OK;
+}
+
+static nib_status change(void *self, nib_tensor *t, nib_error *err)
+{
+    changing *c = self;
+    const char *rest, *part;
+    long layer = layer_of(t->name, &rest);
+    const nib_gguf_name *n;
+    nib_status status = NIB_OK;
+
+    part = strrchr(rest, '.');
+    if (!part) return NIB_OK;
+    n = find_name(c->names, layer >= 0, rest, (size_t)(part - rest));
+    if (!n) return NIB_OK; /* it is reported as one that no module uses */
+    switch (n->held) {
+    case NIB_GGUF_AS_IS: break;
+    case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
+    case NIB_GGUF_STRAIGHT: t->straight = true; break;
+    default:
+        if (n->held != NIB_GGUF_GROUPS || c->kv_heads != 1) status = set_rows(c, t, n->held, err);
+        break;
+    }
+    return status ? status : rename_tensor(c, t, n->module, layer, part, err);
+}
+
+nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors **out,
+                                  nib_error *err)
+{
+    changing c = { .where = model };
+    nib_tensors *t = NULL;
+    const nib_gguf *keys;
+    nib_status status = nib_tensors_open(ctx, model, &t, err);
+
+    if (status) return status;
+    keys = nib_tensors_gguf(t);
+    if (keys) {
+        c.tensors = t;
+        status = nib_gguf_family_of(keys, model, &c.family, err);
+        if (!status) {
+            const char *variant = c.family->variant;
+            c.names = variant && nib_tensors_find(t, variant) ? c.family->variant_names
+                                                              : c.family->names;
+            read_heads(&c, keys);
+        }
+        if (!status) status = nib_tensors_change(t, change, &c, err);
+    }
+    if (status) nib_tensors_close(t);
+    else *out = t;
+    return status;
+}

@@ -1,0 +1,188 @@
+"""Makes tests/golden/gguf/: a tiny random model of each family that nibble and llama.cpp both know, as llama.cpp's own
+converter writes it, and the logits that transformers computes with it in float32.
+
+Run from the top of the repository, in an environment with tests/requirements.txt and the source of llama.cpp (it lies
+in the source archive of llama-cpp-python 0.3.36, vendor/llama.cpp):
+    LLAMA_CPP=.../vendor/llama.cpp python tests/golden/make/gguf_golden.py [NAME...]
+
+NAME.gguf has no tokenizer; its matrices are float16 (which the weights are exactly), or the type that NAME ends in.
+expected.safetensors: ids int32 [T], and NAME [T, 64] float32, of the float16 weights, or of the blocks decoded."""
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+LLAMA = os.environ["LLAMA_CPP"]
+sys.path[:0] = [LLAMA, os.path.join(LLAMA, "gguf-py")]
+
+import gguf
+import numpy
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from conversion import ModelBase, ModelType, get_model_class
+from convert_hf_to_gguf import get_model_architecture
+
+TOP = Path(__file__).resolve().parent.parent / "gguf"
+LLAMA_CONFIG = dict(model_type="llama", vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-6,
+                    tie_word_embeddings=False)
+FALCON = dict(model_type="falcon", vocab_size=64, hidden_size=32, ffn_hidden_size=64, num_hidden_layers=2,
+              num_attention_heads=4, max_position_embeddings=128)
+GEMMA = LLAMA_CONFIG | dict(head_dim=16, tie_word_embeddings=True, query_pre_attn_scalar=16)
+GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
+
+MODELS = {
+    "llama": LLAMA_CONFIG,
+    "llama-tied": LLAMA_CONFIG | dict(tie_word_embeddings=True, head_dim=16, rope_theta=500.0),
+    "llama-bias": LLAMA_CONFIG | dict(attention_bias=True, rope_scaling=dict(rope_type="linear", factor=4.0)),
+    "llama-llama3": LLAMA_CONFIG | dict(max_position_embeddings=1024, rope_theta=10000.0, rope_scaling=dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+        original_max_position_embeddings=128)),
+    "llama-yarn": LLAMA_CONFIG | dict(rope_scaling=dict(rope_type="yarn", factor=4.0,
+                                                        original_max_position_embeddings=32)),
+    "mistral": LLAMA_CONFIG | dict(model_type="mistral", sliding_window=None),
+    "qwen2": LLAMA_CONFIG | dict(model_type="qwen2", rope_theta=1000000.0),
+    "qwen3": LLAMA_CONFIG | dict(model_type="qwen3", head_dim=16),
+    "gemma": GEMMA | dict(model_type="gemma"),
+    "gemma2": GEMMA | dict(model_type="gemma2", sliding_window=5),
+    "gemma3": GEMMA | dict(model_type="gemma3_text", sliding_window=5, num_hidden_layers=6, rope_theta=1e6,
+                           rope_local_base_freq=10000.0),
+    "phi3": LLAMA_CONFIG | dict(model_type="phi3", pad_token_id=0, sliding_window=None),
+    "phi3-longrope": LLAMA_CONFIG | dict(
+        model_type="phi3", pad_token_id=0, sliding_window=None, original_max_position_embeddings=32,
+        rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.0, 1.5, 2.0, 4.0])),
+    "phi": LLAMA_CONFIG | dict(model_type="phi", intermediate_size=128, num_key_value_heads=4, layer_norm_eps=1e-5,
+                               partial_rotary_factor=0.5),
+    "granite": LLAMA_CONFIG | dict(model_type="granite", embedding_multiplier=3.0, residual_multiplier=0.5,
+                                   logits_scaling=2.0, attention_multiplier=0.25),
+    "smollm3": LLAMA_CONFIG | dict(model_type="smollm3", num_hidden_layers=4, pad_token_id=0),
+    "olmo2": LLAMA_CONFIG | dict(model_type="olmo2"),
+    "stablelm": LLAMA_CONFIG | dict(model_type="stablelm", use_qkv_bias=True, partial_rotary_factor=0.25,
+                                    layer_norm_eps=1e-5),
+    "starcoder2": LLAMA_CONFIG | dict(model_type="starcoder2", tie_word_embeddings=True, norm_epsilon=1e-5,
+                                      sliding_window=None),
+    "cohere": LLAMA_CONFIG | dict(model_type="cohere", tie_word_embeddings=True, logit_scale=0.25,
+                                  layer_norm_eps=1e-5),
+    "cohere2": LLAMA_CONFIG | dict(model_type="cohere2", tie_word_embeddings=True, logit_scale=0.25, rotary_pct=1.0,
+                                   layer_norm_eps=1e-5, sliding_window=5, num_hidden_layers=4),
+    "gpt2": GPT | dict(model_type="gpt2"),
+    "gpt-bigcode": GPT | dict(model_type="gpt_bigcode", multi_query=True),
+    "gpt-neox": dict(model_type="gpt_neox", vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                     num_attention_heads=4, max_position_embeddings=128, rotary_pct=0.5),
+    "bloom": dict(model_type="bloom", vocab_size=64, hidden_size=32, n_layer=2, n_head=4, seq_length=128),
+    "falcon-7b": FALCON | dict(multi_query=True, parallel_attn=True, bias=False, new_decoder_architecture=False,
+                               alibi=False),
+    "falcon-40b": FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, bias=False, num_ln_in_parallel_attn=2,
+                                tie_word_embeddings=False),
+    "llama-Q8_0": LLAMA_CONFIG,
+    "llama-Q5_1": LLAMA_CONFIG,
+}
+
+
+def make_model(name, directory):
+    torch.manual_seed(zlib.crc32(name.encode()))
+    config = MODELS[name]
+    # special ids lie outside the default vocabulary of many classes
+    config = AutoConfig.for_model(**(config | dict(bos_token_id=1, eos_token_id=2)))
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if p.dim() > 1:
+                p.normal_(0, 0.15)
+            else:
+                p.add_(torch.randn_like(p) * 0.2)
+            p.copy_(p.half().float())
+    model.save_pretrained(directory, safe_serialization=True)
+    return model
+
+
+def convert(directory, out):
+    with torch.inference_mode():
+        hparams = ModelBase.load_hparams(directory, False)
+        # newer transformers leave out what the converter asks for
+        hparams.update({k: v for k, v in MODELS[out.stem].items() if k in ("n_ctx", "rotary_pct", "seq_length")})
+        if not hparams.get("new_decoder_architecture", True):
+            del hparams["num_kv_heads"]  # the published 7B has none
+        # gemma's converters count the words
+        vocab = {str(i): i for i in range(64)}
+        (directory / "tokenizer.json").write_text(json.dumps(dict(model=dict(vocab=vocab), added_tokens=[])))
+        cls = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
+        cls.set_vocab = lambda self: None
+        instance = cls(directory, gguf.LlamaFileType.MOSTLY_F16, out, hparams=hparams)
+        instance.write()
+
+
+def requantize(path, name):
+    """Matrices of the layers as blocks; the values that they decode to, by their names in the file."""
+    kind = gguf.GGMLQuantizationType[name]
+    reader = gguf.GGUFReader(path)
+    temp = path.with_suffix(".tmp")
+    writer = gguf.GGUFWriter(temp, "llama")
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        sub = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), field.types[0], sub)
+    values = {}
+    for t in reader.tensors:
+        data = t.data
+        if len(t.shape) == 2:
+            data = gguf.quants.quantize(t.data.astype(numpy.float32), kind)
+            values[t.name] = gguf.quants.dequantize(data, kind)
+            writer.add_tensor(t.name, data, raw_dtype=kind)
+        else:
+            writer.add_tensor(t.name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    os.replace(temp, path)
+    return values
+
+
+def load_blocks(model, values):
+    """Undoes the reordering of q and k and puts the values into the model."""
+    names = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+             "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+             "ffn_down": "mlp.down_proj"}
+    state = model.state_dict()
+    for name, value in values.items():
+        parts = name.split(".")
+        if parts[0] != "blk":
+            key = {"token_embd": "model.embed_tokens", "output": "lm_head"}[parts[0]] + ".weight"
+        else:
+            key = f"model.layers.{parts[1]}.{names[parts[2]]}.weight"
+        if parts[-2] in ("attn_q", "attn_k"):
+            rows, columns = value.shape
+            value = value.reshape(-1, 4, 2, columns).swapaxes(1, 2).reshape(rows, columns)
+        state[key].copy_(torch.from_numpy(value.copy()))
+
+
+def main(names):
+    TOP.mkdir(exist_ok=True)
+    expected = TOP / "expected.safetensors"
+    tensors = load_file(expected) if expected.exists() else {}
+    torch.manual_seed(7)
+    ids = torch.randint(0, 64, (1, 40))
+    tensors["ids"] = ids[0].int()
+    for name in names or MODELS:
+        directory = Path(tempfile.mkdtemp())
+        model = make_model(name, directory)
+        out = TOP / f"{name}.gguf"
+        convert(directory, out)
+        if name.rpartition("-")[2] in gguf.GGMLQuantizationType.__members__:
+            load_blocks(model, requantize(out, name.rpartition("-")[2]))
+        with torch.no_grad():
+            tensors[name] = model(ids).logits[0].float().contiguous()
+        shutil.rmtree(directory)
+        print(name, out.stat().st_size)
+    save_file(tensors, expected)
+
+
+main(sys.argv[1:])
