@@ -51,7 +51,7 @@ int recipe_line_sort(recipe_line *r, verb *v)
         struct stat info;
         bool there = stat(text, &info) == 0;
 
-        if (i == 0 && there && !S_ISDIR(info.st_mode)) {
+        if (i == 0 && there && !S_ISDIR(info.st_mode) && !ends(text, ".gguf")) {
             r->path = text;
         } else if (equals && !(i == 0 && there)) {
             size_t n = (size_t)(equals - text);

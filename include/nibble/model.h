@@ -41,7 +41,9 @@ typedef enum nib_compute {
 typedef struct nib_setting { const char *key, *value; } nib_setting;
 
 typedef struct nib_model_options {
-    const char *model;          /* a Hugging Face directory: dense, or quantized by bitsandbytes */
+    /* A Hugging Face directory: dense, or quantized by bitsandbytes; or a GGUF file, the first of
+     * those it is split into. */
+    const char *model;
     /* How the linears of a dense model are quantized while it is loaded; the last has a key NULL.
      * NULL: not at all. */
     const nib_setting *settings;

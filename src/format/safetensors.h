@@ -29,6 +29,7 @@ typedef struct nib_tensor {
     const uint32_t *rows;  /* row r (value r of a vector) lies at rows[r]; NULL: at r */
     float offset;          /* to be added to each value */
     bool straight;         /* as [out, in], where theirs are [in, out] */
+    bool foreign;          /* theirs have no such tensor */
 } nib_tensor;
 
 /* One file, or all shards of a directory, as one set of named tensors. */

@@ -8,6 +8,7 @@
 
 #include "base/filemap.h"
 #include "base/hash.h"
+#include "format/gguf.h"
 #include "job/finetune_job.h"
 #include "job/recipe_keys.h"
 
@@ -96,6 +97,20 @@ static void put_weights(identity *i, const nib_tensors *tensors)
         nib_filemap_release(t->map, t->data, nib_min(t->bytes, 65536)); /* what came around it */
     }
     put_hash(i, "model weights", &h);
+}
+
+/* What a GGUF says before its data, where there are no other files. */
+static void put_keys(identity *i, const nib_tensors *tensors)
+{
+    const nib_gguf *g = nib_tensors_gguf(tensors);
+    nib_sha256 h;
+
+    nib_sha256_begin(&h);
+    for (size_t k = 0; k < g->value_count; k++) {
+        add_string(&h, g->values[k].key);
+        nib_sha256_add(&h, g->values[k].at, g->values[k].bytes);
+    }
+    put_hash(i, "model keys", &h);
 }
 
 /* Tokens and marks of every record: the same for two files that give the same ones. */
@@ -251,8 +266,13 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     nib_status status = NIB_OK;
 
     if (!i.json) i.failed = true;
-    status = put_file(&i, "model config.json", j->o->model.model, "config.json", err);
-    if (!status) status = put_file(&i, "tokenizer.json", j->o->model.model, "tokenizer.json", err);
+    if (nib_tensors_gguf(j->model->tensors)) {
+        put_keys(&i, j->model->tensors);
+    } else {
+        const char *model = j->o->model.model;
+        status = put_file(&i, "model config.json", model, "config.json", err);
+        if (!status) status = put_file(&i, "tokenizer.json", model, "tokenizer.json", err);
+    }
     if (status) goto done;
     put_weights(&i, j->model->tensors);
     put_data(&i, "data", j->data);

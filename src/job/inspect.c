@@ -10,6 +10,7 @@
 #include "base/filemap.h"
 #include "format/safetensors.h"
 #include "job/report.h"
+#include "model/gguf_model.h"
 #include "model/model.h"
 
 typedef struct totals {
@@ -167,6 +168,31 @@ static nib_status warn_unused(nib_ctx *ctx, const char *path, const nib_tensors 
     return status;
 }
 
+/* The same of a GGUF, whose tensors each tell what they are. */
+static json_t *block_types(const nib_tensors *tensors)
+{
+    json_t *types = json_object(), *q;
+    uint64_t matrices = 0, parameters = 0, bytes = 0;
+
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        json_int_t so_far = json_integer_value(json_object_get(types, t->dtype_name));
+        if (t->rank < 2) continue;
+        parameters += t->elements;
+        bytes += t->bytes;
+        matrices += t->dtype == NIB_DTYPE_OTHER;
+        json_object_set_new(types, t->dtype_name, json_integer(so_far + 1));
+    }
+    if (!matrices) {
+        json_decref(types);
+        return json_null();
+    }
+    q = json_pack("{s:s, s:I, s:I, s:f, s:o}", "method", "gguf", "matrices",
+                  (json_int_t)matrices, "parameters", (json_int_t)parameters, "bits_per_weight",
+                  8 * (double)bytes / (double)parameters, "matrices_by_type", types);
+    return q;
+}
+
 static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
     nib_outline o;
@@ -181,7 +207,7 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     nib_held held = { 0 };
     nib_status status = nib_config_outline(ctx, path, &json, &o, err);
 
-    if (!status) status = nib_tensors_open(ctx, path, &tensors, err);
+    if (!status) status = nib_model_tensors_open(ctx, path, &tensors, err);
     /* what cannot be read is shown all the same */
     if (!status && nib_held_read(ctx, json, path, &held, NULL)) nib_held_free(ctx, &held);
     if (!status) status = count_parameters(tensors, &held, &parameters, &packed, err);
@@ -190,7 +216,7 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     dense = !packed.matrices && !packed.strange && (!said || json_is_null(said));
     status = warn_unused(ctx, path, tensors, dense, err);
     if (status) goto done;
-    quantized = quantization(json, &packed);
+    quantized = nib_tensors_gguf(tensors) ? block_types(tensors) : quantization(json, &packed);
     dtype = json_string_value(
         json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||
@@ -350,6 +376,24 @@ static nib_status holds(nib_ctx *ctx, const char *dir, const char *name, bool *y
     return NIB_OK;
 }
 
+/* A GGUF of a family that is known; of others, adapters and importance matrices, the tensors are
+ * listed. */
+static nib_status is_gguf_model(nib_ctx *ctx, const char *path, bool *yes, nib_error *err)
+{
+    const nib_gguf_family *family;
+    nib_tensors *tensors = NULL;
+    nib_error ignored;
+    nib_status status = NIB_OK;
+
+    *yes = false;
+    if (!nib_gguf_is_file(path)) return NIB_OK;
+    status = nib_tensors_open(ctx, path, &tensors, err);
+    if (!status)
+        *yes = nib_gguf_family_of(nib_tensors_gguf(tensors), path, &family, &ignored) == NIB_OK;
+    nib_tensors_close(tensors);
+    return status;
+}
+
 static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib_error *err)
 {
     bool adapter = false, model = false, weights = false;
@@ -359,7 +403,11 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
     if (!nib_file_exists(path) || stat(path, &at))
         return nib_fail(err, NIB_E_IO, "%s: no such file or directory", path);
     if (json_object_set_new(report, "path", json_string(path))) return no_memory(path, err);
-    if (!S_ISDIR(at.st_mode)) return report_file(ctx, path, report, err);
+    if (!S_ISDIR(at.st_mode)) {
+        status = is_gguf_model(ctx, path, &model, err);
+        if (status) return status;
+        return (model ? report_model : report_file)(ctx, path, report, err);
+    }
     status = holds(ctx, path, "adapter_config.json", &adapter, err);
     if (!status) status = holds(ctx, path, "config.json", &model, err);
     /* A trainer that saves an adapter may put its base's config.json beside it. */

@@ -92,7 +92,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
-        if (l->full || l->branches.count || tied || !nib_weight_is_dense(base))
+        if (l->full || l->branches.count || tied || !nib_weight_is_dense(base) || t->straight)
             set_weight(item, l->weight, l->transposed, nib_branch_at(&l->branches, 0));
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         return true;
@@ -193,6 +193,7 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
     bool drop = false;
     nib_status status;
 
+    if (t->foreign) return NIB_OK; /* divisors of angles: config.json has them */
     memcpy(item.plan.shape, t->shape, sizeof item.plan.shape);
     match(k, t, &item, &drop);
     if (drop) return NIB_OK;

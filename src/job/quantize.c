@@ -15,6 +15,7 @@
 #include "job/quantize_config.h"
 #include "model/model.h"
 #include "quant/transposed.h"
+#include "text/model_file.h"
 
 enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
 
@@ -387,6 +388,10 @@ static nib_status quantize(run *r, nib_error *err)
     nib_status status;
 
     status = read_options(r, err);
+    if (!status && nib_model_is_gguf(options->model))
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: a GGUF file; quantize takes a dense model directory",
+                          options->model);
     if (!status) status = nib_quantize_check_places(options->model, options->out, err);
     /* names the keys that are not used, which a model without weights does not */
     if (!status) status = nib_config_open(r->ctx, options->model, true, &json, &known, err);

@@ -9,6 +9,7 @@
 #include "base/outfile.h"
 #include "job/open.h"
 #include "job/python_json.h"
+#include "text/model_file.h"
 
 /* So that an adapter trained on the result names the original. */
 static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
@@ -85,6 +86,18 @@ static const char *const copied[] = {
     "preprocessor_config.json",
 };
 
+/* What a GGUF file says in place of the file. */
+static nib_status write_made(nib_ctx *ctx, const char *model, const char *to, const char *name,
+                             nib_error *err)
+{
+    json_t *made = NULL;
+    nib_status status = nib_model_file_read(ctx, model, name, 0, &made, err);
+
+    if (!status && made) status = nib_python_json_write(ctx, to, made, err);
+    json_decref(made);
+    return status;
+}
+
 static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, const char *name,
                             nib_error *err)
 {
@@ -92,6 +105,7 @@ static nib_status copy_file(nib_ctx *ctx, const char *model, const char *dir, co
     nib_status status = NIB_OK;
 
     if (!from || !to) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    else if (nib_model_is_gguf(model)) status = write_made(ctx, model, to, name, err);
     else if (nib_file_exists(from)) status = nib_outfile_copy(ctx, from, to, err);
     nib_free(ctx, from);
     nib_free(ctx, to);

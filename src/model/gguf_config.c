@@ -1,102 +1,8 @@
 /* gguf_config.c - config.json made of a GGUF's keys (formats.md 12.5; formats-quant.md 7.2,
  * 7.6). */
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "model/gguf_model.h"
-
-void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
-{
-    char text[sizeof c->error.message];
-    va_list args;
-
-    if (c->status) return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    c->status = nib_fail(&c->error, status, "%s: %s", c->where, text);
-}
-
-void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value)
-{
-    if (c->status) json_decref(value);
-    else if (!value || json_object_set_new(c->json, key, value))
-        nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
-}
-
-bool nib_gguf_has(const nib_gguf_config *c, const char *tensor)
-{
-    return nib_tensors_find(c->tensors, tensor) != NULL;
-}
-
-/* The value of a key of the architecture; NULL: absent. */
-static const nib_gguf_value *find_value(const nib_gguf_config *c, const char *key)
-{
-    char name[200];
-
-    snprintf(name, sizeof name, "%s.%s", c->architecture, key);
-    return nib_gguf_find(c->keys, name);
-}
-
-/* One number, or the same for every layer. */
-static bool one_number(nib_gguf_config *c, const nib_gguf_value *v, double *out)
-{
-    double other;
-
-    if (!nib_gguf_number(v, 0, out)) {
-        nib_gguf_fail(c, NIB_E_FORMAT, "%s is not a number", v->key);
-        return false;
-    }
-    for (uint64_t i = 1; i < v->count; i++)
-        if (!nib_gguf_number(v, i, &other) || other != *out) {
-            nib_gguf_fail(c, NIB_E_UNSUPPORTED,
-                          "%s is %g in layer 0 and %g in layer %" PRIu64
-                          "; one value for all layers is known",
-                          v->key, *out, other, i);
-            return false;
-        }
-    return true;
-}
-
-double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback)
-{
-    const nib_gguf_value *v = find_value(c, key);
-    double out = fallback;
-
-    if (!c->status && v && !one_number(c, v, &out)) return fallback;
-    return out;
-}
-
-/* The shortest decimal that is this float: 1e-6, and not 9.999999974752427e-07. */
-static double shortest(float value)
-{
-    char text[40];
-
-    for (int digits = 1; digits < 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value) return strtod(text, NULL);
-    }
-    return (double)value;
-}
-
-static json_t *json_of(const nib_gguf_value *v, double number)
-{
-    if (v->entry == NIB_GGUF_BOOL) return json_boolean(number != 0);
-    if (v->entry == NIB_GGUF_F32) return json_real(shortest((float)number));
-    if (v->entry == NIB_GGUF_F64) return json_real(number);
-    return json_integer((json_int_t)number);
-}
-
-static void copy_key(nib_gguf_config *c, const nib_gguf_value *v, const char *to)
-{
-    double number = 0;
-
-    if (!v || c->status || !one_number(c, v, &number)) return;
-    if (!isfinite(number)) nib_gguf_fail(c, NIB_E_FORMAT, "%s is no finite number", v->key);
-    else if (fabs(number) > 0x1p53) nib_gguf_fail(c, NIB_E_FORMAT, "%s is %g", v->key, number);
-    else nib_gguf_set(c, to, json_of(v, number));
-}
 
 /* --- ropes --- */
 
@@ -164,7 +70,7 @@ static void set_scaling(nib_gguf_config *c)
         { "rope.scaling.yarn_beta_slow", "beta_slow" },
         { "rope.scaling.yarn_attn_factor", "attention_factor" },
     };
-    const nib_gguf_value *type = find_value(c, "rope.scaling.type");
+    const nib_gguf_value *type = nib_gguf_key_value(c, "rope.scaling.type");
     json_t *config = c->json, *rope;
     nib_gguf_text text;
     bool yarn;
@@ -185,49 +91,9 @@ static void set_scaling(nib_gguf_config *c)
     c->json = rope; /* keys of the object inside */
     nib_gguf_set(c, "rope_type", json_string(yarn ? "yarn" : "linear"));
     for (size_t i = 0; i < (yarn ? NIB_COUNT(keys) : 1); i++)
-        copy_key(c, find_value(c, keys[i].gguf), keys[i].config);
+        nib_gguf_copy(c, nib_gguf_key_value(c, keys[i].gguf), keys[i].config);
     c->json = config;
     nib_gguf_set(c, "rope_scaling", rope);
-}
-
-void nib_gguf_set_inner(nib_gguf_config *c, const char *key)
-{
-    const nib_tensor *t = nib_tensors_find(c->tensors, "blk.0.ffn_up.weight");
-
-    if (!t || t->rank != 2) nib_gguf_fail(c, NIB_E_MISMATCH, "blk.0.ffn_up.weight is missing");
-    else nib_gguf_set(c, key, json_integer((json_int_t)t->shape[0]));
-}
-
-void nib_gguf_set_partial(nib_gguf_config *c, const char *key)
-{
-    double heads = nib_gguf_get(c, "attention.head_count", 1);
-    double width = nib_gguf_get(c, "embedding_length", 1);
-    double head = nib_gguf_get(c, "attention.key_length", width / heads);
-    double rotated = nib_gguf_get(c, "rope.dimension_count", head);
-
-    if (!(head >= 1 && rotated >= 1 && rotated <= head))
-        nib_gguf_fail(c, NIB_E_FORMAT, "rope.dimension_count is %g of heads of %g", rotated, head);
-    nib_gguf_set(c, key, json_real(rotated / head));
-}
-
-void nib_gguf_set_sliding(nib_gguf_config *c)
-{
-    const nib_gguf_value *v = find_value(c, "attention.sliding_window_pattern");
-    json_t *types;
-    double number;
-
-    if (!v || c->status) return;
-    if (v->kind != NIB_GGUF_ARRAY) {
-        copy_key(c, v, "sliding_window_pattern");
-        return;
-    }
-    types = json_array();
-    for (uint64_t i = 0; i < v->count && v->count <= 10000; i++) {
-        bool sliding = nib_gguf_number(v, i, &number) && number != 0;
-        json_array_append_new(types,
-                              json_string(sliding ? "sliding_attention" : "full_attention"));
-    }
-    nib_gguf_set(c, "layer_types", types);
 }
 
 /* --- the whole --- */
@@ -256,8 +122,8 @@ static void set_common(nib_gguf_config *c, const nib_gguf_family *f)
     nib_gguf_set(c, "dtype", json_string(dtype_of(c)));
     nib_gguf_set(c, "vocab_size", json_integer((json_int_t)embedding->shape[0]));
     nib_gguf_set(c, "tie_word_embeddings", json_boolean(!nib_gguf_has(c, "output.weight")));
-    copy_key(c, nib_gguf_find(c->keys, "tokenizer.ggml.bos_token_id"), "bos_token_id");
-    copy_key(c, nib_gguf_find(c->keys, "tokenizer.ggml.eos_token_id"), "eos_token_id");
+    nib_gguf_copy(c, nib_gguf_find(c->keys, "tokenizer.ggml.bos_token_id"), "bos_token_id");
+    nib_gguf_copy(c, nib_gguf_find(c->keys, "tokenizer.ggml.eos_token_id"), "eos_token_id");
 }
 
 static nib_status make(nib_gguf_config *c, const nib_gguf_family *f)
@@ -266,7 +132,7 @@ static nib_status make(nib_gguf_config *c, const nib_gguf_family *f)
     if (!c->json) nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
     set_common(c, f);
     for (const nib_gguf_key *k = f->keys; k->gguf; k++)
-        copy_key(c, find_value(c, k->gguf), k->config);
+        nib_gguf_copy(c, nib_gguf_key_value(c, k->gguf), k->config);
     set_scaling(c);
     if (f->finish && !c->status) f->finish(c);
     return c->status;

@@ -58,6 +58,10 @@ typedef struct nib_gguf_family {
 bool nib_gguf_has(const nib_gguf_config *c, const char *tensor);
 /* A number among the architecture's keys. */
 double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback);
+/* The value of a key of the architecture; NULL: absent. */
+const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *key);
+/* A number, one or the same for every layer, under another name; v NULL: nothing. */
+void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to);
 /* Sets a key of config.json; `value` is taken over, also on failure. */
 void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
 void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)

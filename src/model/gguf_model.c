@@ -191,9 +191,9 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     nib_status status = NIB_OK;
 
     part = strrchr(rest, '.');
-    if (!part) return NIB_OK;
-    n = find_name(c->names, layer >= 0, rest, (size_t)(part - rest));
-    if (!n) return NIB_OK; /* it is reported as one that no module uses */
+    n = part ? find_name(c->names, layer >= 0, rest, (size_t)(part - rest)) : NULL;
+    t->foreign = !n; /* it is reported as one that no module uses */
+    if (!n) return NIB_OK;
     switch (n->held) {
     case NIB_GGUF_AS_IS: break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;

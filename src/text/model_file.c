@@ -44,6 +44,20 @@ static nib_status read_gguf(nib_ctx *ctx, const char *path, make_fn *make, json_
     return status;
 }
 
+bool nib_gguf_has_tokenizer(nib_ctx *ctx, const char *path)
+{
+    nib_filemap map = { 0 };
+    nib_gguf g = { 0 };
+    nib_error ignored;
+    bool has = nib_filemap_open(path, &map, &ignored) ||
+               nib_gguf_parse(ctx, map.base, map.bytes, path, &g, &ignored) ||
+               nib_gguf_find(&g, "tokenizer.ggml.model");
+
+    nib_gguf_free(ctx, &g);
+    nib_filemap_close(&map);
+    return has;
+}
+
 nib_status nib_model_file_read(nib_ctx *ctx, const char *model, const char *name, unsigned flags,
                                json_t **out, nib_error *err)
 {

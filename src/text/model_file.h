@@ -14,7 +14,9 @@
  * a kind of tokenizer that is not known, with those that are. */
 nib_status nib_model_file_read(nib_ctx *ctx, const char *model, const char *name, unsigned flags,
                                json_t **out, nib_error *err);
-/* Whether `model` is a GGUF file. */
+/* Whether `model` is a GGUF file, and one that can be read and has a tokenizer, or cannot: opening
+ * it says why. */
 bool nib_model_is_gguf(const char *model);
+bool nib_gguf_has_tokenizer(nib_ctx *ctx, const char *path);
 
 #endif

@@ -127,9 +127,10 @@ static bool has_file(const char *dir, const char *name)
            nib_file_exists(path);
 }
 
-bool nib_tokenizer_exists(const char *dir)
+bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir)
 {
-    return nib_model_is_gguf(dir) || has_file(dir, "tokenizer.json");
+    return nib_model_is_gguf(dir) ? nib_gguf_has_tokenizer(ctx, dir)
+                                  : has_file(dir, "tokenizer.json");
 }
 
 nib_status nib_tokenizer_missing(const char *dir, nib_error *err)

@@ -1,0 +1,137 @@
+/* gguf_family.c - a config.json in the making, a key at a time: see gguf_family.h. */
+#include "model/gguf_family.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
+{
+    char text[sizeof c->error.message];
+    va_list args;
+
+    if (c->status) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    c->status = nib_fail(&c->error, status, "%s: %s", c->where, text);
+}
+
+void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value)
+{
+    if (c->status) json_decref(value);
+    else if (!value || json_object_set_new(c->json, key, value))
+        nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
+}
+
+bool nib_gguf_has(const nib_gguf_config *c, const char *tensor)
+{
+    return nib_tensors_find(c->tensors, tensor) != NULL;
+}
+
+const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *key)
+{
+    char name[200];
+
+    snprintf(name, sizeof name, "%s.%s", c->architecture, key);
+    return nib_gguf_find(c->keys, name);
+}
+
+/* One number, or the same for every layer. */
+static bool one_number(nib_gguf_config *c, const nib_gguf_value *v, double *out)
+{
+    double other;
+
+    if (!nib_gguf_number(v, 0, out)) {
+        nib_gguf_fail(c, NIB_E_FORMAT, "%s is not a number", v->key);
+        return false;
+    }
+    for (uint64_t i = 1; i < v->count; i++)
+        if (!nib_gguf_number(v, i, &other) || other != *out) {
+            nib_gguf_fail(c, NIB_E_UNSUPPORTED,
+                          "%s is %g in layer 0 and %g in layer %" PRIu64
+                          "; one value for all layers is known",
+                          v->key, *out, other, i);
+            return false;
+        }
+    return true;
+}
+
+double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, key);
+    double out = fallback;
+
+    if (!c->status && v && !one_number(c, v, &out)) return fallback;
+    return out;
+}
+
+/* The shortest decimal that is this float: 1e-6, and not 9.999999974752427e-07. */
+static double shortest(float value)
+{
+    char text[40];
+
+    for (int digits = 1; digits < 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value) return strtod(text, NULL);
+    }
+    return (double)value;
+}
+
+static json_t *json_of(const nib_gguf_value *v, double number)
+{
+    if (v->entry == NIB_GGUF_BOOL) return json_boolean(number != 0);
+    if (v->entry == NIB_GGUF_F32) return json_real(shortest((float)number));
+    if (v->entry == NIB_GGUF_F64) return json_real(number);
+    return json_integer((json_int_t)number);
+}
+
+void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to)
+{
+    double number = 0;
+
+    if (!v || c->status || !one_number(c, v, &number)) return;
+    if (!isfinite(number)) nib_gguf_fail(c, NIB_E_FORMAT, "%s is no finite number", v->key);
+    else if (fabs(number) > 0x1p53) nib_gguf_fail(c, NIB_E_FORMAT, "%s is %g", v->key, number);
+    else nib_gguf_set(c, to, json_of(v, number));
+}
+
+void nib_gguf_set_inner(nib_gguf_config *c, const char *key)
+{
+    const nib_tensor *t = nib_tensors_find(c->tensors, "blk.0.ffn_up.weight");
+
+    if (!t || t->rank != 2) nib_gguf_fail(c, NIB_E_MISMATCH, "blk.0.ffn_up.weight is missing");
+    else nib_gguf_set(c, key, json_integer((json_int_t)t->shape[0]));
+}
+
+void nib_gguf_set_partial(nib_gguf_config *c, const char *key)
+{
+    double heads = nib_gguf_get(c, "attention.head_count", 1);
+    double width = nib_gguf_get(c, "embedding_length", 1);
+    double head = nib_gguf_get(c, "attention.key_length", width / heads);
+    double rotated = nib_gguf_get(c, "rope.dimension_count", head);
+
+    if (!(head >= 1 && rotated >= 1 && rotated <= head))
+        nib_gguf_fail(c, NIB_E_FORMAT, "rope.dimension_count is %g of heads of %g", rotated, head);
+    nib_gguf_set(c, key, json_real(rotated / head));
+}
+
+void nib_gguf_set_sliding(nib_gguf_config *c)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, "attention.sliding_window_pattern");
+    json_t *types;
+    double number;
+
+    if (!v || c->status) return;
+    if (v->kind != NIB_GGUF_ARRAY) {
+        nib_gguf_copy(c, v, "sliding_window_pattern");
+        return;
+    }
+    types = json_array();
+    for (uint64_t i = 0; i < v->count && v->count <= 10000; i++) {
+        bool sliding = nib_gguf_number(v, i, &number) && number != 0;
+        json_array_append_new(types,
+                              json_string(sliding ? "sliding_attention" : "full_attention"));
+    }
+    nib_gguf_set(c, "layer_types", types);
+}
