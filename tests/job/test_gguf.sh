@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# test_gguf.sh - GGUF files as MODEL of the verbs, a family for each way in which a file may hold
+# tensors otherwise than the family's own: an adapter trained on the file, merged into a dense
+# directory, gives the loss that it gives on the file.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+nibble=${BUILD:-build}/nibble
+golden=tests/golden/gguf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+say() { # say STATUS TEXT
+    if [ "$1" = 0 ]; then echo "ok gguf: $2"
+    else
+        echo "FAILED gguf: $2"
+        sed 's/^/  /' "$work/log"
+        failed=1
+    fi
+}
+
+for i in 1 2 3; do echo "{\"input_ids\": [$i, 5, 9, 33, 7, 60, 4, 11, $((i + 20)), 13]}"; done >"$work/data.jsonl"
+
+loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
+    "$nibble" evaluate "$@" --data "$work/data.jsonl" --compute-dtype float32 --json 2>>"$work/log" |
+        grep -o '"loss": *[0-9.eE+-]*' | head -1 | grep -o '[0-9.eE+-]*$'
+}
+
+for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope; do
+    model=$golden/$name.gguf
+    : >"$work/log"
+    "$nibble" finetune "$model" --data "$work/data.jsonl" --output-dir "$work/$name" \
+        --target-modules all-linear --compute-dtype float32 --max-steps 2 --learning-rate 1e-2 \
+        --init-lora-weights false --threads 2 >"$work/log" 2>&1 &&
+        "$nibble" merge "$model" --adapter "$work/$name" "$work/$name-merged" >>"$work/log" 2>&1
+    say $? "$name: trained and merged"
+    plain=$(loss_of "$model")
+    on_file=$(loss_of "$model" --adapter "$work/$name")
+    merged=$(loss_of "$work/$name-merged")
+    echo "losses: $plain without the adapter, $on_file with it, $merged merged" >>"$work/log"
+    awk -v p="$plain" -v a="$on_file" -v m="$merged" \
+        'BEGIN { d = a - m; exit !(p != "" && a != "" && p != a && d * d < 1e-8 * a * a) }'
+    say $? "$name: the merged directory has the loss of file and adapter"
+done
+
+"$nibble" inspect "$golden/llama-Q8_0.gguf" >"$work/log" 2>&1 &&
+    grep -q '^kind: model' "$work/log" && grep -q 'method gguf' "$work/log"
+say $? "inspect: what it is"
+! "$nibble" quantize "$golden/llama.gguf" "$work/q" --load-in-4bit >"$work/log" 2>&1 &&
+    grep -q 'a GGUF file' "$work/log"
+say $? "quantize: refused"
+! "$nibble" finetune "$golden/llama-Q8_0.gguf" --data "$work/data.jsonl" --output-dir "$work/q" \
+    --load-in-4bit >"$work/log" 2>&1 && grep -q 'is stored as Q8_0 already' "$work/log"
+say $? "finetune: blocks are not encoded again"
+exit $failed
