@@ -197,7 +197,8 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
     memcpy(item.plan.shape, t->shape, sizeof item.plan.shape);
     match(k, t, &item, &drop);
     if (drop) return NIB_OK;
-    if (is_tensor(k, t, k->m->head->name, ".weight") || item.weight == k->m->head->weight)
+    if (is_tensor(k, t, k->m->head->name, ".weight") ||
+        (!k->m->tied && item.weight == k->m->head->weight))
         *head_written = true;
     if (!nib_dtype_bytes(item.plan.dtype))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",

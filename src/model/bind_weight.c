@@ -205,7 +205,7 @@ static void blank_form(const nib_bind *b, const char *module, nib_form *form)
 
     if (!b->model->tensors) return;
     snprintf(name, sizeof name, "%s.weight", module);
-    t = nib_model_tensor(b->model->tensors, b->model->config->arch, name);
+    t = nib_model_tensor(b->model->tensors, b->model->config, name);
     if (!t) return;
     if (nib_stored_is_known(t->dtype_name)) nib_form_parse(t->dtype_name, form);
     else if (is_float(t->dtype)) *form = nib_form_dense(t->dtype);
