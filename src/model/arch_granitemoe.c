@@ -5,7 +5,12 @@
 static void read_granitemoe(nib_reader *r, void *config)
 {
     nib_granite *g = config;
+    const json_t *positions = nib_read_any(r, "position_embedding_type");
+    const char *type = json_string_value(positions);
 
+    if (positions && (!type || strcmp(type, "rope") != 0))
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "position_embedding_type is '%s', known is rope",
+                      type ? type : "not a text");
     nib_granite_read(r, g);
     nib_read_route(r, &g->moe.route, 8, 2);
     g->moe.route.scores = NIB_ROUTE_CHOSEN;

@@ -10,6 +10,7 @@ static void read_mixtral(nib_reader *r, void *config)
     keys.eps = 1e-5f;
     keys.theta = 1e6;
     keys.inner = 14336;
+    keys.kv_heads = 8;
     keys.positions = 4096 * 32;
     nib_llama_read_keys(r, &m->m, &keys);
     m->m.window = nib_read_size_or_null(r, "sliding_window", 0, 0);

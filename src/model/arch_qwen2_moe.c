@@ -8,6 +8,8 @@ static void read_qwen2_moe(nib_reader *r, void *config)
     nib_llama_keys keys = nib_llama_plain_keys;
 
     keys.inner = 5632;
+    keys.kv_heads = 16;
+    keys.no_null_kv_heads = keys.no_null_head_dim = true;
     keys.positions = 32768;
     nib_llama_read_keys(r, &m->m, &keys);
     m->m.qkv_bias = nib_read_bool(r, "qkv_bias", true);

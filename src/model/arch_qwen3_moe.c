@@ -7,6 +7,8 @@ static void read_qwen3_moe(nib_reader *r, void *config)
     nib_llama_keys keys = nib_llama_plain_keys;
 
     keys.inner = 6144;
+    keys.kv_heads = 4;
+    keys.no_null_kv_heads = keys.no_null_head_dim = true;
     keys.positions = 32768;
     nib_llama_read_keys(r, &m->m, &keys);
     nib_qwen_read_window(r, &m->m);

@@ -130,6 +130,11 @@ static nib_status read_wrapped(nib_ctx *ctx, const json_t *json, const char *whe
                                : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
 
     if (!status) status = read_values(ctx, text, inside, warn, c, err);
+    check_dtype(&r);
+    if (!status && r.status) {
+        if (err) *err = r.error;
+        status = r.status;
+    }
     nib_read_any(&r, "text_config");
     nib_read_any(&r, "tie_word_embeddings");
     for (const char *const *k = c->wrapper->keys; *k; k++) nib_read_any(&r, *k);

@@ -181,6 +181,11 @@ static void test_chats(void)
               has(e.said, "1 turns of the assistant are not trained: their records say so") &&
               has(e.said, "leaves out the reasoning of 1 turns"),
           "%s", e.said);
+    /* the tiny model's own template ends its turns with another token than generation ends at */
+    REQUIRE(NIBBLE(&e, "preview", test_data("models/pico"), "--data", data.s, "--json"));
+    CHECK(e.exit_code == 0 && has(e.out, "\"no-end-token\"") &&
+              has(e.said, "warning: the end token <|endoftext|> "),
+          "%s%s", e.out, e.said);
 }
 
 int main(void)

@@ -323,6 +323,33 @@ static void test_refuses_indexes(void)
     nib_tensors_close(t);
 }
 
+/* A git-lfs pointer in place of the weights, and a file cut short, are called what they are. */
+static void test_no_weights(void)
+{
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:"
+                                  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+                                  "\nsize 157640\n";
+    static const char header[] = "{\"a\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]}}";
+    const char *dir = test_tmpdir();
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *t = NULL;
+    char cut[8 + sizeof header + 3] = { (char)(sizeof header - 1) };
+    nib_error err;
+
+    put_shard(ctx, dir, "model.safetensors", pointer);
+    CHECK(nib_tensors_open(ctx, dir, &t, &err) == NIB_E_FORMAT, "a pointer is opened");
+    CHECK(strstr(err.message, "model.safetensors: a git-lfs pointer") &&
+              strstr(err.message, "git lfs pull"),
+          "%s", err.message);
+    memcpy(cut + 8, header, sizeof header - 1);
+    REQUIRE_OK(nib_outfile_replace(ctx, in(dir, "model.safetensors"), cut, sizeof header + 10,
+                                   &err), err);
+    CHECK(nib_tensors_open(ctx, dir, &t, &err) == NIB_E_FORMAT, "a file cut short is opened");
+    CHECK(strstr(err.message, "model.safetensors: truncated: its tensors end at byte ") &&
+              strstr(err.message, "download or copy it again"),
+          "%s", err.message);
+}
+
 static void test_writer_refuses(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -388,6 +415,7 @@ int main(void)
         { "refuses", test_refuses },
         { "shards", test_shards },
         { "refuses_indexes", test_refuses_indexes },
+        { "no_weights", test_no_weights },
         { "writer_refuses", test_writer_refuses },
         { "allocations", test_allocations },
     };

@@ -271,6 +271,70 @@ static void test_not_finite(void)
     CHECK(!nib_file_exists(out), "left %s", out);
 }
 
+/* The golden model with what a merge left behind, and a norm that its architecture lacks. */
+static bool with_leftovers(nib_ctx *ctx, const char *dir)
+{
+    static const char lora[] = "model.layers.0.self_attn.q_proj.lora_A.weight",
+                      extra[] = "model.layers.0.self_attn.q_norm.weight";
+    const char *from = test_data("tests/golden/models/llama");
+    static const float values[4 * 64];
+    nib_tensor_plan plans[64];
+    nib_tensors *t = NULL;
+    nib_tensor_writer *w = NULL;
+    char *config = NULL;
+    size_t n = 0, bytes;
+    nib_error err;
+    bool good;
+
+    if (mkdir(dir, 0777) || nib_tensors_open(ctx, from, &t, &err)) return false;
+    for (; n < nib_tensors_count(t); n++) {
+        const nib_tensor *x = nib_tensors_at(t, n);
+        plans[n] = (nib_tensor_plan){ .name = x->name, .dtype = x->dtype, .rank = x->rank,
+                                      .shape = { x->shape[0], x->shape[1] } };
+    }
+    plans[n] = (nib_tensor_plan){ .name = lora, .dtype = NIB_F32, .rank = 2, .shape = { 4, 64 } };
+    plans[n + 1] = (nib_tensor_plan){ .name = extra, .dtype = NIB_F32, .rank = 1,
+                                      .shape = { 16 } };
+    good = !nib_tensor_writer_create(ctx, dir, "model", plans, n + 2, 0, &w, &err);
+    for (size_t i = 0; i < n && good; i++)
+        good = !nib_tensor_writer_put(w, nib_tensors_at(t, i)->data, nib_tensors_at(t, i)->bytes,
+                                      &err);
+    good = good && !nib_tensor_writer_put(w, values, sizeof values, &err) &&
+           !nib_tensor_writer_put(w, values, 16 * sizeof *values, &err) &&
+           !nib_tensor_writer_commit(w, &err) &&
+           !nib_file_read(ctx, joined(from, "config.json").s, 1 << 20, &config, &bytes, &err) &&
+           !nib_outfile_replace(ctx, joined(dir, "config.json").s, config, bytes, &err);
+    nib_free(ctx, config);
+    nib_tensors_close(t);
+    return good;
+}
+
+/* Tensors that no module uses are named, and not encoded. */
+static void test_leftovers(void)
+{
+    nib_ctx *ctx = test_ctx();
+    path model = joined(test_tmpdir(), "model"), out = joined(test_tmpdir(), "out");
+    nib_quantize_options o = options_for(model.s, out.s);
+    nib_quantize_result result;
+    nib_tensors *t = NULL;
+    const nib_tensor *lora;
+    nib_error err;
+
+    REQUIRE(with_leftovers(ctx, model.s));
+    REQUIRE_OK(nib_quantize(ctx, &o, &result, &err), err);
+    CHECK(result.matrices == 2 * 7, "%d matrices", (int)result.matrices);
+    REQUIRE(nib_ctx_warning_count(ctx) == 1, "%zu warnings", nib_ctx_warning_count(ctx));
+    CHECK(strcmp(nib_ctx_warning(ctx, 0).code, "unused-tensors") == 0 &&
+              strstr(nib_ctx_warning(ctx, 0).text,
+                     ": 2 tensors that no module uses: model.layers.0.self_attn.q_norm.weight, "
+                     "model.layers.0.self_attn.q_proj.lora_A.weight"),
+          "%s", nib_ctx_warning(ctx, 0).text);
+    REQUIRE_OK(nib_tensors_open(ctx, out.s, &t, &err), err);
+    lora = nib_tensors_find(t, "model.layers.0.self_attn.q_proj.lora_A.weight");
+    CHECK(lora && lora->dtype == NIB_F32, "it is encoded");
+    nib_tensors_close(t);
+}
+
 /* llm_int8_skip_modules: what it names stays dense, in the file, in config.json and when the result
  * is opened; a list without the head is refused, for transformers would quantize the head. */
 static void test_skipped(void)
@@ -380,6 +444,7 @@ int main(void)
         { "refuses", test_refuses },
         { "not_finite", test_not_finite },
         { "skipped", test_skipped },
+        { "leftovers", test_leftovers },
         { "allocation_failures", test_allocation_failures },
     };
     return test_main("quantize", cases, NIB_COUNT(cases));

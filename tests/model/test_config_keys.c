@@ -114,6 +114,7 @@ static void enter(nib_ctx *ctx, variant *v, const char *name)
 
 static json_t *value_of(const char *change)
 {
+    if (strchr("{[\"0123456789", *change)) return json_loads(change, JSON_DECODE_ANY, NULL);
     if (strcmp(change, "null") == 0) return json_null();
     if (strcmp(change, "text") == 0) return json_string("seven");
     if (strcmp(change, "fraction") == 0) return json_real(2.5);
@@ -153,8 +154,10 @@ static bool is_elsewhere(const char *key)
         "architectures", "pad_token_id", "initializer_range", "pretraining_tp", "n_ctx",
         "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
         "resid_dropout", "embed_dropout", "dropout", "embedding_dropout", "residual_dropout",
+        "image_token_index", "mm_tokens_per_image",
     };
 
+    if (strrchr(key, '.')) key = strrchr(key, '.') + 1;
     for (size_t i = 0; i < NIB_COUNT(keys); i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;
@@ -213,6 +216,20 @@ static void check_renamed(nib_ctx *ctx, const variant *v, const char *key)
     json_decref(json);
 }
 
+/* Each of the changes, which are separated by commas, or the one that is a value. */
+static void check_changes(nib_ctx *ctx, const variant *v, line l, size_t *count)
+{
+    char *text = (char *)(uintptr_t)l.change, *rest = NULL;
+    bool value = strchr("{[\"0123456789", *text) != NULL;
+
+    for (l.change = value ? text : strtok_r(text, ",", &rest); l.change;
+         l.change = value ? NULL : strtok_r(NULL, ",", &rest)) {
+        check_line(ctx, v, &l);
+        if (strcmp(l.change, "removed") == 0) check_renamed(ctx, v, l.key);
+        ++*count;
+    }
+}
+
 static bool split(char *text, line *l)
 {
     char *rest;
@@ -224,7 +241,7 @@ static bool split(char *text, line *l)
     return l->outcome != NULL;
 }
 
-static void test_keys(void)
+static void check_file(const char *name, size_t least)
 {
     nib_ctx_options options = { .threads = 1 };
     nib_ctx *ctx = NULL;
@@ -234,26 +251,96 @@ static void test_keys(void)
     nib_error err;
 
     REQUIRE_OK(nib_ctx_create(&options, &ctx, &err), err);
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/config-keys.tsv"), 4 << 20, &text, &bytes,
-                             &err), err);
-    for (at = text; at && *at; at = next, lines++) {
+    REQUIRE_OK(nib_file_read(ctx, test_data(name), 4 << 20, &text, &bytes, &err), err);
+    for (at = text; at && *at; at = next) {
         line l;
 
         next = strchr(at, '\n');
         if (next) *next++ = 0;
-        REQUIRE(split(at, &l), "line %zu", lines + 1);
+        REQUIRE(split(at, &l), "change %zu", lines + 1);
         if (strcmp(v.name, l.variant) != 0) enter(ctx, &v, l.variant);
-        check_line(ctx, &v, &l);
-        if (strcmp(l.change, "removed") == 0) check_renamed(ctx, &v, l.key);
+        check_changes(ctx, &v, l, &lines);
     }
-    CHECK(lines > 4000, "%zu lines", lines);
+    CHECK(lines > least, "%zu changes", lines);
     json_decref(v.json);
     nib_free(ctx, text);
     nib_ctx_destroy(ctx);
 }
 
+static void test_keys(void) { check_file("tests/golden/config-keys.tsv", 4000); }
+
+/* Single values: ropes, kinds of layers, what is said of quantization. */
+static void test_values(void) { check_file("tests/golden/config-values.tsv", 20); }
+
+/* --- the same model in other words --- */
+
+static void check_same(nib_ctx *ctx, const variant *v, json_t *config, const char *what,
+                       const float *want)
+{
+    float got[VOCABULARY];
+    nib_model *m = NULL;
+    nib_error err;
+    double worst = 0;
+
+    write_config(v, config);
+    nib_ctx_warnings_clear(ctx);
+    REQUIRE_OK(open_model(ctx, v, &m, &err), err);
+    CHECK(nib_ctx_warning_count(ctx) == 0, "%s: %s", what,
+          nib_ctx_warning_count(ctx) ? nib_ctx_warning(ctx, 0).text : "");
+    CHECK(last_logits(m, v, got), "%s", what);
+    for (size_t i = 0; i < VOCABULARY; i++)
+        worst = fmax(worst, fabs((double)got[i] - (double)want[i]));
+    CHECK(worst < 1e-5, "%s: logits differ by %g", what, worst);
+    nib_model_close(m);
+    json_decref(config);
+}
+
+/* Falcon 40B as it was published, RefinedWeb with names of its own and a new architecture that no
+ * key says; rope_parameters, as transformers 5 writes them, flat and for each kind of layer. */
+static void test_other_words(void)
+{
+    nib_ctx *ctx = test_ctx();
+    variant v = { 0 };
+    json_t *config;
+    float turned[VOCABULARY];
+    nib_model *m = NULL;
+    nib_error err;
+
+    enter(ctx, &v, "falcon-new-2norms");
+    config = json_deep_copy(v.json);
+    json_object_set_new(config, "model_type", json_string("RefinedWeb"));
+    json_object_set(config, "n_head", json_object_get(config, "num_attention_heads"));
+    json_object_set(config, "n_layer", json_object_get(config, "num_hidden_layers"));
+    json_object_set(config, "n_head_kv", json_object_get(config, "num_kv_heads"));
+    json_object_del(config, "num_attention_heads");
+    json_object_del(config, "num_hidden_layers");
+    json_object_del(config, "num_kv_heads");
+    json_object_del(config, "new_decoder_architecture");
+    check_same(ctx, &v, config, "RefinedWeb", v.base);
+
+    enter(ctx, &v, "llama");
+    config = json_deep_copy(v.json);
+    json_object_set_new(config, "rope_theta", json_real(500));
+    write_config(&v, config);
+    REQUIRE_OK(open_model(ctx, &v, &m, &err), err);
+    CHECK(last_logits(m, &v, turned) && fabsf(turned[0] - v.base[0]) > 1e-3f, "theta 500");
+    nib_model_close(m);
+    json_object_del(config, "rope_theta");
+    json_object_del(config, "rope_scaling");
+    json_object_set_new(config, "rope_parameters",
+                        json_pack("{s:s, s:f}", "rope_type", "default", "rope_theta", 500.0));
+    check_same(ctx, &v, json_incref(config), "rope_parameters", turned);
+    json_object_set_new(config, "rope_parameters",
+                        json_pack("{s:{s:s, s:f}}", "full_attention", "rope_type", "default",
+                                  "rope_theta", 500.0));
+    check_same(ctx, &v, config, "rope_parameters of a kind of layer", turned);
+    json_decref(v.json);
+}
+
 int main(void)
 {
-    static const test_case cases[] = { { "keys", test_keys } };
+    static const test_case cases[] = { { "keys", test_keys },
+                                       { "values", test_values },
+                                       { "other-words", test_other_words } };
     return test_main("config_keys", cases, NIB_COUNT(cases));
 }

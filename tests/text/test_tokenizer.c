@@ -222,6 +222,31 @@ static void test_byte_run(void)
     nib_tokenizer_close(t);
 }
 
+/* StripAccents takes every combining mark, those that space (Mc) too: a Devanagari vowel sign is
+ * one (as tokenizers 0.22.2 does). */
+static void test_accents(void)
+{
+    static const char json[] =
+        "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": {\"type\": \"Sequence\", "
+        "\"normalizers\": [{\"type\": \"NFD\"}, {\"type\": \"StripAccents\"}]}, "
+        "\"pre_tokenizer\": null, \"post_processor\": null, \"decoder\": null, \"model\": {"
+        "\"type\": \"BPE\", \"vocab\": {\"e\": 0, \"\u0915\": 1, \"\u093f\": 2, \"a\": 3}, \"merges\": []}}";
+    static const char text[] = "\xc3\xa9\xe0\xa4\x95\xe0\xa4\xbf" "a"; /* e with acute, ki, a */
+    static const uint32_t want[] = { 0, 1, 3 };
+    nib_ctx *ctx = test_ctx();
+    nib_tokenizer *t = NULL;
+    nib_tokens tokens = { 0 };
+    nib_error err;
+
+    REQUIRE_OK(nib_tokenizer_parse(ctx, json, sizeof json - 1, "t.json", &t, &err), err);
+    REQUIRE_OK(nib_tokenizer_encode(t, text, sizeof text - 1, false, &tokens, NULL, &err), err);
+    CHECK(tokens.count == NIB_COUNT(want), "%zu tokens", tokens.count);
+    for (size_t i = 0; i < nib_min(tokens.count, NIB_COUNT(want)); i++)
+        CHECK(tokens.items[i].id == want[i], "token %zu: %u", i, tokens.items[i].id);
+    nib_tokens_free(ctx, &tokens);
+    nib_tokenizer_close(t);
+}
+
 /* The tiny model's tokenizer, whose texts are to be cleaned. */
 static const char *tidy_directory(void)
 {
@@ -366,6 +391,7 @@ int main(void)
                                        { "encode-all", test_encode_all },
                                        { "byte-run", test_byte_run },
                                        { "tidy", test_tidy },
+                                       { "accents", test_accents },
                                        { "refusals", test_refusals },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));

@@ -1,12 +1,12 @@
 """What transformers makes of a config.json of which one key is changed.
 
-    python tests/golden/make/config_keys_golden.py        (transformers 4.57.6, torch 2.13)
+    python tests/golden/make/config_keys_golden.py [--values | VARIANT...]       (transformers 4.57.6, torch 2.13)
 
 Each key of each config in tests/golden/models/, and each of an object in it ("rope_scaling.factor"), is set to null, a text, a number with a
-fraction, a list, true, and removed; so are keys that other models have.  Writes tests/golden/config-keys.tsv, a line for each:
-    variant  key  change  outcome
+fraction, a list, true, and removed; so are keys that other models have.  Writes tests/golden/config-keys.tsv, a line for each outcome:
+    variant  key  changes  outcome
 where the outcome is "same" (the logits of the unchanged model), "refused" (it cannot be opened, or lacks weights), or four logits of the last
-token of ids.0."""
+token of ids.0.  With --values: tests/golden/config-values.tsv, the same for single values, whose change is the value as JSON."""
 import copy
 import json
 import os
@@ -28,6 +28,30 @@ ABSENT = object()
 OTHERS = ["head_dim", "num_key_value_heads", "rope_scaling", "rope_parameters", "rope_theta", "partial_rotary_factor", "sliding_window",
           "layer_types", "attention_bias", "tie_word_embeddings"]
 CHANGES = {"null": None, "text": "seven", "fraction": 2.5, "list": [5], "true": True, "removed": ABSENT}
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+VALUES = [("llama", "rope_scaling", value) for value in [
+    YARN, {**YARN, "truncate": False}, {**YARN, "beta_fast": 20, "beta_slow": 2}, {**YARN, "attention_factor": 1.5},
+    {**YARN, "mscale": 0.7, "mscale_all_dim": 0.5}, {"rope_type": "dynamic", "factor": 2.0}, {"type": "linear", "factor": 4.0},
+    {"rope_type": "linear", "factor": None}, {"rope_type": "linear"}, {}, {"type": None}, {"rope_type": "ntk", "factor": 2.0}]]
+VALUES += [(v, "layer_types", ["full_attention"] * 2) for v in ("qwen2", "qwen2-window")]
+VALUES += [(v, "layer_types", ["sliding_attention"] * 2) for v in ("qwen2", "qwen2-window")]
+VALUES += [("qwen2", "layer_types", ["full_attention"]), ("qwen2", "layer_types", ["chunked_attention"] * 2),
+           ("llama", "quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": False, "load_in_8bit": False}),
+           ("llama", "quantization_config", {"bits": 4, "group_size": 64}), ("llama", "num_key_value_heads", 2), ("llama", "vocab_size", 127),
+           ("llama", "hidden_act", "gelu"), ("llama", "pretraining_tp", 2), ("llama", "max_position_embeddings", 37)]
+
+
+def values():
+    with open(os.path.join(TOP, "config-values.tsv"), "w") as out:
+        for variant, key, value in VALUES:
+            directory = os.path.abspath(os.path.join(TOP, "models", variant))
+            config = json.load(open(os.path.join(directory, "config.json")))
+            ids = load_file(os.path.join(directory, "expected.safetensors"))["ids.0"].long()[None]
+            base = logits(directory, False, ids)
+            config[key] = value
+            out.write("\t".join([variant, key, json.dumps(value), outcome(config, os.path.join(directory, "model.safetensors"), ids, base)]) + "\n")
 
 
 def logits(directory, alibi, ids):
@@ -61,11 +85,15 @@ def main():
             weights = os.path.join(directory, "model.safetensors")
             config = json.load(open(os.path.join(directory, "config.json")))
             ids = load_file(os.path.join(directory, "expected.safetensors"))["ids.0"].long()[None]
-            base = logits(directory, config.get("alibi"), ids)
-            paths = [(k,) for k in config if k not in ("transformers_version",)]
+            try:
+                base = logits(directory, config.get("alibi"), ids)
+            except Exception:  # newer than 4.57.6, or inside a model of several media
+                continue
+            paths = [(k,) for k in config if k not in ("transformers_version", "vision_config")]
             paths += [(k,) for k in OTHERS if k not in config]
-            paths += [(k, inner) for k, v in config.items() if isinstance(v, dict) for inner in v]
+            paths += [(k, inner) for k, v in config.items() if isinstance(v, dict) and k != "vision_config" for inner in v]
             for path in paths:
+                found = {}
                 for name, value in CHANGES.items():
                     changed = copy.deepcopy(config)
                     place = changed if len(path) == 1 else changed[path[0]]
@@ -76,8 +104,10 @@ def main():
                         continue
                     else:
                         place[path[-1]] = value
-                    out.write("\t".join([variant, ".".join(path), name, outcome(changed, weights, ids, base)]) + "\n")
+                    found.setdefault(outcome(changed, weights, ids, base), []).append(name)
+                for result, names in found.items():
+                    out.write("\t".join([variant, ".".join(path), ",".join(names), result]) + "\n")
             out.flush()
 
 
-main()
+values() if "--values" in sys.argv else main()
