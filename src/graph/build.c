@@ -509,6 +509,32 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
     return y;
 }
 
+nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, bool shared)
+{
+    size_t first, second;
+    nib_value out;
+
+    if (b->status) return nothing;
+    first = info_of(b, x)->width / heads;
+    second = info_of(b, y)->width / (shared ? 1 : heads);
+    if (!has_heads(b, x, heads, first, "join of heads") ||
+        !has_heads(b, y, shared ? 1 : heads, second, "join of heads"))
+        return nothing;
+    if (info_of(b, x)->axis != info_of(b, y)->axis) {
+        nib_build_fail(b, NIB_E_MISMATCH, "join of heads of %s and of %s", axis_name(b, x),
+                       axis_name(b, y));
+        return nothing;
+    }
+    out = add_node(b, (nib_node){ .op = &nib_op_join, .inputs = { x.id, y.id },
+                                  .input_count = 2 },
+                   info_of(b, x)->axis, heads * (first + second), 0);
+    if (b->status) return nothing;
+    b->graph->values[out.id].layout = nib_plain_heads(heads, first + second);
+    b->graph->values[out.id].heads = heads;
+    b->graph->values[out.id].head_dim = first + second;
+    return out;
+}
+
 static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                             const nib_attention_desc *d)
 {

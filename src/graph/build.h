@@ -107,6 +107,8 @@ nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim,
 nib_value nib_columns_of(nib_build *b, nib_value x, size_t offset, size_t width);
 nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
+/* Heads [x_h | y_h]; shared: y is one head that all get.  Either may be a view. */
+nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, bool shared);
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);

@@ -27,6 +27,7 @@
     OPERATION(COMBINE, combine)                                                                \
     OPERATION(GATE_ROWS, gate_rows)                                                            \
     OPERATION(GATE_PAIRS, gate_pairs)                                                          \
+    OPERATION(JOIN, join)                                                                      \
     OPERATION(LOSS, loss)
 
 #define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,

@@ -288,6 +288,38 @@ static void build_rotate(lab *l)
 }
 static void test_rotate(void) { check_gradients(build_rotate, 4, "rotation"); }
 
+/* Heads of two parts: views of one value, or plain and read again; a part of one head for all. */
+static void build_join(lab *l)
+{
+    enum { HEADS = 3, A = 4, B = 2 };
+    bool views = l->variant & 1, shared = l->variant & 2;
+    size_t second = shared ? B : HEADS * B, width = HEADS * A + second;
+    nib_value x = input(l, "embed", width), y = x, a, b;
+
+    l->b.segment++;
+    l->elements = 30;
+    lab_linear(l, "w", HEADS * (A + B), width, LAB_LORA);
+    if (views) {
+        lab_linear(l, "v", width, width, LAB_LORA);
+        y = lab_apply(l, x, "v");
+        b = nib_heads_of(&l->b, y, shared ? 1 : HEADS, B, HEADS * A,
+                         nib_plain_heads(shared ? 1 : HEADS, B));
+        a = nib_heads_of(&l->b, y, HEADS, A, 0, nib_plain_heads(HEADS, A));
+        y = nib_join_heads(&l->b, a, b, HEADS, shared);
+        y = nib_add(&l->b, y, lab_apply(l, x, "w"));
+    } else {
+        lab_linear(l, "a", HEADS * A, width, LAB_LORA);
+        lab_linear(l, "b", second, width, LAB_LORA);
+        lab_linear(l, "again", HEADS * (A + B), second, LAB_LORA);
+        a = lab_apply(l, x, "a");
+        b = lab_apply(l, x, "b");
+        y = nib_add(&l->b, nib_join_heads(&l->b, a, b, HEADS, shared), lab_apply(l, x, "w"));
+        y = nib_add(&l->b, y, lab_apply(l, b, "again"));
+    }
+    lab_finish(l, y, HEADS * (A + B), 0);
+}
+static void test_join(void) { check_gradients(build_join, 4, "join of heads"); }
+
 static const float slopes[] = { 0.5f, 0.25f, 0.0625f, 0.0078125f, 0.703125f, 0.125f };
 
 static const struct attention_case {
@@ -597,7 +629,7 @@ int main(void)
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },
-        { "rotate", test_rotate }, { "attention", test_attention }, { "fused", test_fused },
+        { "rotate", test_rotate }, { "join", test_join }, { "attention", test_attention }, { "fused", test_fused },
         { "values_only", test_values_only },
         { "embedding", test_embedding }, { "loss", test_loss },
         { "loss_in_chunks", test_loss_in_chunks },

@@ -39,6 +39,10 @@ SIGLIP = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size
 PIXTRAL = dict(model_type="pixtral", hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
                head_dim=4, image_size=8, patch_size=4)
 
+DEEPSEEK = LLAMA | dict(num_attention_heads=2, num_key_value_heads=2, qk_nope_head_dim=32, qk_rope_head_dim=16,
+                        v_head_dim=32, kv_lora_rank=64, moe_intermediate_size=64, n_routed_experts=4,
+                        num_experts_per_tok=2)
+
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
 # of differences; the smaller ones keep the repository small and the three readers tested.
 VARIANTS = {
@@ -167,6 +171,15 @@ VARIANTS = {
                                          sliding_window=9, rope_theta=500.0, rope_scaling=dict(
                                              rope_type="yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0,
                                              truncate=False, original_max_position_embeddings=32))),
+    "deepseek-v2": ("bfloat16", DEEPSEEK | dict(model_type="deepseek_v2", q_lora_rank=None, num_hidden_layers=1,
+                                                first_k_dense_replace=0, n_shared_experts=1,
+                                                topk_method="group_limited_greedy", n_group=2, topk_group=1)),
+    # The scores are sharpened by the rope's scale.
+    "deepseek-v3": ("bfloat16", DEEPSEEK | dict(model_type="deepseek_v3", q_lora_rank=64, num_hidden_layers=1,
+                                                first_k_dense_replace=0, n_shared_experts=1, n_group=2, topk_group=1,
+                                                routed_scaling_factor=2.5, rope_scaling=dict(
+                                                    rope_type="yarn", factor=4.0, mscale=1.0, mscale_all_dim=0.7,
+                                                    original_max_position_embeddings=32))),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
@@ -220,6 +233,13 @@ def text_targets(model):
     if not hasattr(model.config, "text_config"):
         return "all-linear"
     return r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def fill_buffers(model, rng):
+    """What is stored but no parameter: how much DeepSeek's experts are favoured."""
+    for name, b in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            b.copy_((0.1 * torch.randn(b.shape, generator=rng)).bfloat16())
 
 
 def conv1ds(model):
@@ -301,6 +321,7 @@ def make(variant):
     config._attn_implementation = attention_of(config)
     model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
+    fill_buffers(model, rng)
     model.to(getattr(torch, dtype)).save_pretrained(directory)
     generation = os.path.join(directory, "generation_config.json")
     if os.path.exists(generation):
