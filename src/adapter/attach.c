@@ -244,6 +244,30 @@ static nib_status check_slot(const nib_adapter *a, nib_error *err)
                     a->dir ? a->dir : "adapter");
 }
 
+/* What PEFT would give to modules that are no linears here: it adapts convolutions too, saves
+ * modules whole, and trains every parameter with "bias" in its name. */
+static nib_status check_vector(const nib_adapter *a, const char *tensor, nib_error *err)
+{
+    char module[640];
+    const char *dot = strrchr(tensor, '.');
+    bool target;
+    nib_status status;
+
+    snprintf(module, sizeof module, "%.*s", (int)(dot ? dot - tensor : 0), tensor);
+    status = nib_peft_match(a->match, module, false, false, &target, err);
+    if (!status && (target || nib_peft_saves(&a->config, module)))
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: %s is a convolution or a recurrence, which stays as it is; name the "
+                          "linears around it",
+                          target ? "target_modules" : "modules_to_save", module);
+    if (!status && a->config.bias == NIB_PEFT_BIAS_ALL && strstr(dot ? dot : tensor, "bias"))
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "bias all: %s would be trained, which is not known of a convolution or a "
+                          "recurrence; set bias to lora_only or none",
+                          tensor);
+    return status;
+}
+
 /* --- names that mean nothing --- */
 
 static bool means(const char *name, const char *module, bool dotted)
@@ -328,6 +352,8 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
         if (!status && saved) status = check_saved_bias(a, name, m->norms[i]->bias, err);
         if (!status) status = attach_norm(a, m->norms[i], saved, bias, err);
     }
+    for (size_t i = 0; i < m->vector_count && !status; i++)
+        status = check_vector(a, m->vectors[i]->name, err);
     if (status) return status;
     if (a->params.count == before)
         return nib_fail(err, NIB_E_MISMATCH, "target_modules: no module of %s matched", m->dir);

@@ -4,7 +4,7 @@
 nib_ahead nib_ahead_begin(nib_decoder *decoder, nib_conversation conversation, size_t guesses)
 {
     return (nib_ahead){ .decoder = decoder, .conversation = conversation,
-                        .lookup = nib_lookup_begin(guesses), .count = 1 };
+                        .lookup = nib_lookup_begin(guesses), .count = 1, .certain = 1 };
 }
 
 nib_status nib_ahead_logits(const nib_ahead *a, nib_logits *logits, nib_error *err)
@@ -32,22 +32,29 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
                           nib_error *err)
 {
     nib_state *state = a->conversation.state;
-    size_t edge = state->graph->length_switch;
-    uint32_t id = ids[count - 1];
+    size_t edge = state->graph->length_switch, held, guesses;
 
-    if (nib_ahead_guessed(a, id)) {
+    if (nib_ahead_guessed(a, ids[count - 1])) {
         a->at++; /* its logits are there */
         return NIB_OK;
     }
-    if (a->count > 1) nib_lookup_learn(&a->lookup, a->count - 1, a->at);
-    nib_state_truncate(state, state->tokens - (a->count - 1 - a->at));
+    if (a->count > a->certain)
+        nib_lookup_learn(&a->lookup, a->count - a->certain, a->at + 1 - a->certain);
+    /* Guesses that were right come again where the state could not be cut behind them. */
+    held = nib_state_truncate(state, state->tokens - (a->count - 1 - a->at));
     if (edge && state->tokens == edge && state->reach <= edge) {
         nib_status status = read_again(a, ids, count, err);
         if (status) return status;
+        held = state->tokens;
     }
-    if (edge && state->reach <= edge) room = nib_min(room, edge - state->tokens - 1);
-    a->ids[0] = id;
-    a->count = 1 + nib_lookup_guess(&a->lookup, ids, count, room, a->ids + 1);
-    a->at = 0;
+    a->certain = count - held;
+    assert(a->certain >= 1 && a->certain <= NIB_DOT_ROWS);
+    if (edge && state->reach <= edge) room = nib_min(room, edge - count);
+    room = nib_min(room, NIB_DOT_ROWS - a->certain);
+    memcpy(a->ids, ids + held, a->certain * sizeof *ids);
+    guesses = nib_lookup_guess(&a->lookup, ids, count, room, a->ids + a->certain);
+    if (guesses) nib_state_mark(state);
+    a->count = a->certain + guesses;
+    a->at = a->certain - 1;
     return nib_decoder_try(a->decoder, a->conversation, a->ids, a->count, most, err);
 }

@@ -9,8 +9,9 @@ typedef struct nib_ahead {
     nib_decoder *decoder;
     nib_conversation conversation;
     nib_lookup lookup;
-    uint32_t ids[NIB_DOT_ROWS]; /* the last certain token, then guesses */
-    size_t count, at;           /* of those in the decoder; whose logits come next */
+    uint32_t ids[NIB_DOT_ROWS]; /* the last certain tokens, then guesses */
+    size_t count, certain, at;  /* of those in the decoder; how many were certain, mostly one; whose
+                                   logits come next */
 } nib_ahead;
 
 /* After a prompt was decoded; guesses at a time, at most NIB_MOST_GUESSES, 0: none. */

@@ -1,12 +1,10 @@
 /* build.c - adding operations: shapes are checked here, once. */
-#include "graph/build.h"
-
 #include <stdio.h>
 
 #include "graph/build_node.h"
 #include "graph/operations.h"
 
-enum { NAME_ROOM = 512 };
+enum { NAME_ROOM = NIB_NAME_ROOM };
 static const nib_value nothing = { NIB_NONE };
 
 void nib_build_fail(nib_build *b, nib_status status, const char *format, ...)
@@ -220,6 +218,7 @@ nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char
 
 const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
 {
+    nib_vector_spec spec = { .rank = 1, .shape = { width } };
     char name[NAME_ROOM];
     nib_vector *v = NULL;
     va_list args;
@@ -228,7 +227,7 @@ const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format
     va_start(args, format);
     good = make_name(b, name, format, args);
     va_end(args);
-    if (good) keep_status(b, b->binder.vector(b->binder.self, name, width, &v, &b->error));
+    if (good) keep_status(b, b->binder.vector(b->binder.self, name, &spec, &v, &b->error));
     return b->status ? NULL : v;
 }
 
@@ -573,9 +572,9 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
     check_attention(b, q, k, v, d);
     y = add_node(b, (nib_node){ .op = &nib_op_attention, .attention = *d,
                                 .inputs = { q.id, k.id, v.id }, .input_count = 3,
-                                .state_index = b->graph->attention_count },
+                                .state_index = b->graph->state_count },
                  info_of(b, q)->axis, d->heads * v_dim, d->heads);
-    b->graph->attention_count++;
+    b->graph->state_count++;
     return y;
 }
 
@@ -697,4 +696,16 @@ void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module)
 void nib_head(nib_build *b, nib_value x, nib_head_spec spec, const char *module)
 {
     nib_set_head(b, nib_to_logit_rows(b, x), spec, module);
+}
+
+/* --- for the builder's other files --- */
+
+bool nib_build_name(nib_build *b, char name[NIB_NAME_ROOM], const char *format, va_list args)
+{
+    return make_name(b, name, format, args);
+}
+
+bool nib_build_has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, const char *what)
+{
+    return has_heads(b, x, heads, head_dim, what);
 }

@@ -33,8 +33,30 @@ typedef struct nib_norm_spec {
     bool one_plus; /* it multiplies by 1 + weight */
 } nib_norm_spec;
 
-/* How the builder gets weights: by module path.  The binder checks the file against the spec, or
- * makes blank weights of it.  What is returned belongs to the binder. */
+/* How the numbers of a vector lie in memory. */
+typedef enum nib_vector_form {
+    NIB_VECTOR_PLAIN, /* as in the file */
+    NIB_VECTOR_TAPS,  /* [channels, 1, k] as [k, channels]: a depthwise convolution's */
+    NIB_VECTOR_MIX    /* m as the two taps 1 - m and m: a token mixed with the one before */
+} nib_vector_form;
+
+typedef struct nib_vector_spec {
+    nib_vector_form form;
+    unsigned rank;
+    size_t shape[3]; /* of the tensor */
+} nib_vector_spec;
+
+/* The numbers that a vector of this spec holds. */
+static inline size_t nib_vector_count(const nib_vector_spec *spec)
+{
+    size_t n = spec->form == NIB_VECTOR_MIX ? 2 : 1;
+    for (unsigned i = 0; i < spec->rank; i++) n *= spec->shape[i];
+    return n;
+}
+
+/* How the builder gets weights: by module path, vectors by the whole name of their tensor.  The
+ * binder checks the file against the spec, or makes blank weights of it.  What is
+ * returned belongs to the binder. */
 typedef struct nib_binder {
     void *self;
     nib_status (*linear)(void *self, const char *module, const nib_linear_spec *spec,
@@ -43,8 +65,8 @@ typedef struct nib_binder {
                             nib_embedding **out, nib_error *err);
     nib_status (*norm)(void *self, const char *module, const nib_norm_spec *spec, nib_norm **out,
                        nib_error *err);
-    nib_status (*vector)(void *self, const char *name, size_t width, nib_vector **out,
-                         nib_error *err);
+    nib_status (*vector)(void *self, const char *tensor, const nib_vector_spec *spec,
+                         nib_vector **out, nib_error *err);
 } nib_binder;
 
 typedef struct nib_build {
@@ -112,6 +134,17 @@ nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, b
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
+/* A depthwise causal convolution of tokens with the taps <module>.weight [channels, 1, taps], which
+ * generation carries rows for.  x may be a view; it is channels [offset, offset + its width). */
+typedef struct nib_conv_spec {
+    size_t taps, channels, offset;
+    bool bias, silu;
+} nib_conv_spec;
+nib_value nib_convolve(nib_build *b, nib_value x, const nib_conv_spec *spec, const char *format,
+                       ...) NIB_PRINTF(4, 5);
+/* m x + (1 - m) times the row before, or nothing before the first; m is the tensor named [1, 1,
+ * width]. */
+nib_value nib_mix_before(nib_build *b, nib_value x, const char *format, ...) NIB_PRINTF(3, 4);
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
  * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);

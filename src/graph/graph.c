@@ -90,6 +90,7 @@ bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
     if (n->op->objective) return true;
     if (i == 0 && (n->linear || n->experts))
         return n->trains; /* dA and dW need x; dx needs only the weight */
+    if (n->conv.taps && !n->conv.silu) return false; /* dx needs only the taps */
     return n->op->keeps_inputs >> i & 1;
 }
 

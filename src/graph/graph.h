@@ -121,8 +121,10 @@ typedef struct nib_op {
     size_t (*scratch)(const nib_graph *g, const nib_node *node, const size_t rows[NIB_MAX_AXES]);
     /* Bytes of state for generation with room for `capacity` tokens. */
     size_t (*state)(const nib_graph *g, const nib_node *node, size_t capacity);
-    /* Copies the node's piece of a state for the tokens that `from` holds. */
+    /* Copies the node's piece of a state for the tokens that `from` holds; NULL: all of it. */
     void (*copy_state)(const nib_node *node, nib_state *to, const nib_state *from);
+    bool folds;              /* its state is made of all tokens so far, so that the last ones cannot
+                                be taken out of it, and it is one size whatever the capacity */
 } nib_op;
 
 /* How it is computed (backend.h). */
@@ -175,6 +177,15 @@ typedef struct nib_route_desc {
     float eps, scale;        /* and multiplied by scale (0: 1) */
 } nib_route_desc;
 
+/* A depthwise causal convolution (kernel/conv.h): each channel over the row and those before. */
+typedef struct nib_conv_desc {
+    size_t taps;              /* 0: the node is none */
+    size_t channels, offset;  /* of the taps: all of them, and the first that is used */
+    const nib_vector *weight; /* [taps, channels] */
+    const nib_vector *bias;   /* [channels] or NULL */
+    bool silu;
+} nib_conv_desc;
+
 struct nib_node {
     const nib_op *op;
     int inputs[NIB_MAX_INPUTS];
@@ -196,7 +207,8 @@ struct nib_node {
     uint32_t row_offset;     /* added to what it names */
     const nib_rope *rope;
     nib_attention_desc attention;
-    size_t state_index;      /* attention: which piece of a state */
+    nib_conv_desc conv;
+    size_t state_index;      /* which piece of a state, where the operation has one */
 };
 
 struct nib_graph {
@@ -224,7 +236,7 @@ struct nib_graph {
     float logit_scale, logit_cap; /* of the head's values (nib_set_logits) */
     float noise_scale;            /* of the embedding's noise: 1, or where the library's embedding
                                    * multiplies by a scale itself, one by that */
-    size_t attention_count;
+    size_t state_count;      /* nodes whose operation has a state */
 };
 
 /* The value whose memory v lies in: its base when it is a view, else itself. */

@@ -44,7 +44,8 @@ typedef struct nib_norm {
     nib_param *weight_param, *bias_param;
 } nib_norm;
 
-/* A learned vector that is neither a bias nor a norm's: the sinks of an attention. */
+/* Learned numbers that are neither a bias nor a norm's: the taps of a convolution, the decays of a
+ * recurrence, the sinks of an attention.  `width` counts them all. */
 typedef struct nib_vector {
     char *name;
     size_t width;

@@ -18,6 +18,7 @@
     OPERATION(SCALE, scale)                                                                    \
     OPERATION(ROTATE, rotate)                                                                  \
     OPERATION(ATTENTION, attention)                                                            \
+    OPERATION(CONV, conv)                                                                      \
     OPERATION(GATHER, gather)                                                                  \
     OPERATION(POOL, pool)                                                                      \
     OPERATION(CHOOSE, choose)                                                                  \

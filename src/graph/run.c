@@ -17,7 +17,7 @@ static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t pos
     memcpy(rows, plan->rows, sizeof rows);
     for (size_t a = 0; a < NIB_MAX_AXES; a++) rows[a] = nib_max(rows[a], positions);
     for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op->state)
+        if (g->nodes[i].op->state && !g->nodes[i].op->folds)
             bytes = nib_max(bytes, g->nodes[i].op->scratch(g, &g->nodes[i], rows));
     return bytes;
 }

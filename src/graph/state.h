@@ -10,13 +10,17 @@
 #include "base/arena.h"
 #include "graph/graph.h"
 
+#define NIB_UNMARKED SIZE_MAX
+
 struct nib_state {
     nib_ctx *ctx;
     const nib_graph *graph;
     size_t capacity, tokens; /* room, and what is held */
     size_t reach;            /* the sequence is known to become at least so long; 0: nothing is */
     nib_arena memory;
-    size_t *pieces;          /* [graph->attention_count] where each operation's piece begins */
+    size_t *pieces;          /* [graph->state_count] where each operation's piece begins, */
+    size_t *marks;           /* and where the copy of one that cannot be cut does (nib_op.folds) */
+    size_t mark;             /* tokens at the mark; NIB_UNMARKED: there is none */
 };
 
 /* What a state for `capacity` tokens takes. */
@@ -27,11 +31,15 @@ nib_status nib_state_create(nib_ctx *ctx, const nib_graph *g, size_t capacity, n
                             nib_error *err);
 void nib_state_destroy(nib_state *s); /* NULL is fine */
 
-/* Forgets everything, or what came after the first `tokens` tokens.  What depends on the length of
- * the sequence (longrope) follows `reach` where that is more than the tokens so far; who reads a
- * prompt in pieces sets it before the first. */
+/* Forgets everything.  What depends on the length of the sequence (longrope) follows `reach` where
+ * that is more than the tokens so far; who reads a prompt in pieces sets it before the first. */
 void nib_state_reset(nib_state *s);
-void nib_state_truncate(nib_state *s, size_t tokens);
+/* Marks the tokens held now as those that nib_state_truncate() can go back to. */
+void nib_state_mark(nib_state *s);
+/* Forgets what came after the first `tokens` tokens, and where a recurrence cannot be cut there
+ * what came after the mark, or everything.  The tokens held then: whoever wants the others runs
+ * them again. */
+size_t nib_state_truncate(nib_state *s, size_t tokens);
 /* Makes `to` hold what `from` holds; both are of one graph, and `to` has room for it. */
 void nib_state_copy(nib_state *to, const nib_state *from);
 

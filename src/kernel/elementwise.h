@@ -37,7 +37,8 @@ typedef void nib_layer_norm_back_fn(nib_dtype type, size_t rows, size_t width, c
 
 typedef enum nib_activation {
     NIB_ACT_SILU, NIB_ACT_GELU /* exact, erf */, NIB_ACT_GELU_TANH, NIB_ACT_RELU,
-    NIB_ACT_QUICK_GELU, NIB_ACT_TANH, NIB_ACT_SIGMOID, NIB_ACT_COUNT
+    NIB_ACT_QUICK_GELU, NIB_ACT_TANH, NIB_ACT_SIGMOID,
+    NIB_ACT_NONE /* x itself */, NIB_ACT_COUNT
 } nib_activation;
 /* y = act(x); n values.  May be in place. */
 typedef void nib_activate_fn(nib_dtype type, nib_activation act, size_t n, const void *x, void *y);

@@ -128,6 +128,7 @@ static float act(nib_activation a, float x)
     case NIB_ACT_RELU: return x > 0 || x != x ? x : 0;
     case NIB_ACT_TANH: return tanhf(x);
     case NIB_ACT_SIGMOID: return sigmoid(x);
+    case NIB_ACT_NONE: return x;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return x * sigmoid(1.702f * x);
@@ -153,6 +154,7 @@ static float act_slope(nib_activation a, float x)
     case NIB_ACT_SIGMOID:
         s = sigmoid(x);
         return s * (1 - s);
+    case NIB_ACT_NONE: return 1;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = sigmoid(1.702f * x);

@@ -137,19 +137,6 @@ void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, con
 
 /* --- activations --- */
 
-/* Of one or two vectors. */
-NIB_INLINE void v_sigmoid_each(const V *x, V *s, int count)
-{
-    for (int j = 0; j < count; j++) s[j] = v_sub(v_zero(), x[j]);
-    v_exp_each(s, count);
-    for (int j = 0; j < count; j++) s[j] = v_div(v_set(1), v_add(v_set(1), s[j]));
-}
-NIB_INLINE V v_sigmoid(V x)
-{
-    V s;
-    v_sigmoid_each(&x, &s, 1);
-    return s;
-}
 /* Abramowitz and Stegun 7.1.26: error below 1.5e-7. */
 NIB_INLINE V v_erf(V x)
 {
@@ -177,6 +164,7 @@ NIB_INLINE V v_act(nib_activation a, V x)
     case NIB_ACT_RELU: return v_max(v_zero(), x);
     case NIB_ACT_TANH: return v_tanh(x);
     case NIB_ACT_SIGMOID: return v_sigmoid(x);
+    case NIB_ACT_NONE: return x;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
@@ -223,6 +211,7 @@ NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
         s = v_sigmoid(x);
         *slope = v_mul(s, v_sub(one, s));
         return s;
+    case NIB_ACT_NONE: *slope = one; return x;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = v_sigmoid(v_mul(v_set(1.702f), x));

@@ -10,6 +10,7 @@
 #include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/blocks.h"      /* ggml's block formats */
+#include "kernel/conv.h"        /* depthwise causal convolution */
 #include "kernel/dot4.h"        /* one row times low-bit rows */
 #include "kernel/dot8.h"        /* rows of 8-bit codes, a sketch of a matrix */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */

@@ -2,5 +2,6 @@
 #include "kernel/list_gemm.h"
 #include "kernel/list_elementwise.h"
 #include "kernel/list_attention.h"
+#include "kernel/list_recurrence.h"
 #include "kernel/list_quant.h"
 #include "kernel/list_optimizer.h"

@@ -336,6 +336,20 @@ NIB_INLINE V v_tanh(V x)
     return v_sub(v_set(1), v_div(v_set(2), v_add(e, v_set(1))));
 }
 
+/* 1 / (1 + e^-x) of one or two vectors. */
+NIB_INLINE void v_sigmoid_each(const V *x, V *s, int count)
+{
+    for (int j = 0; j < count; j++) s[j] = v_sub(v_zero(), x[j]);
+    v_exp_each(s, count);
+    for (int j = 0; j < count; j++) s[j] = v_div(v_set(1), v_add(v_set(1), s[j]));
+}
+NIB_INLINE V v_sigmoid(V x)
+{
+    V s;
+    v_sigmoid_each(&x, &s, 1);
+    return s;
+}
+
 /* 2^x for x <= 127: the error is that of x, below 2 units in the last place for the rest; below
  * -126, and of -inf, 2^-126; NaN stays NaN.  The polynomial is the best of degree 6 on [-1/2, 1/2]
  * (Remez). */

@@ -1,4 +1,4 @@
-/* bind.c - linears, embeddings and norms made of the file's tensors. */
+/* bind.c - linears, embeddings, norms and vectors made of the file's tensors. */
 #include "model/bind.h"
 
 #include <stdio.h>
@@ -295,30 +295,78 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     return NIB_OK;
 }
 
-static nib_status bind_vector(void *self, const char *name, size_t width, nib_vector **out,
-                              nib_error *err)
+/* --- vectors --- */
+
+static nib_status check_vector(const nib_tensor *t, const nib_vector_spec *spec, nib_error *err)
+{
+    char found[80] = "", wanted[80] = "";
+    bool same = t->rank == spec->rank && is_float(t->dtype);
+    size_t used[2] = { 0 };
+
+    for (unsigned i = 0; i < t->rank && used[0] < 60; i++) {
+        used[0] += (size_t)snprintf(found + used[0], sizeof found - used[0], "%s%" PRIu64,
+                                    i ? ", " : "", t->shape[i]);
+        same = same && t->shape[i] == spec->shape[i];
+    }
+    for (unsigned i = 0; i < spec->rank; i++)
+        used[1] += (size_t)snprintf(wanted + used[1], sizeof wanted - used[1], "%s%zu",
+                                    i ? ", " : "", spec->shape[i]);
+    if (same) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s: %s is %s [%s], the sizes in config.json make it floats [%s]", t->file,
+                    t->name, t->dtype_name, found, wanted);
+}
+
+/* From the file's numbers to the form that is computed with. */
+static void form_vector(const nib_vector_spec *spec, const float *from, size_t count, float *to)
+{
+    size_t k = spec->form == NIB_VECTOR_TAPS ? spec->shape[spec->rank - 1] : 1;
+
+    for (size_t i = 0; i < count; i++) {
+        if (spec->form == NIB_VECTOR_MIX) to[i] = 1 - from[i], to[count + i] = from[i];
+        else to[i % k * (count / k) + i / k] = from[i];
+    }
+}
+
+static nib_status read_vector(nib_bind *b, const nib_tensor *t, const nib_vector_spec *spec,
+                              float *to, nib_error *err)
+{
+    float *numbers = nib_new_array(b->model->ctx, t->elements, sizeof *numbers);
+
+    if (!numbers) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->name);
+    nib_convert(numbers, NIB_F32, t->data, t->dtype, t->elements);
+    form_vector(spec, numbers, t->elements, to);
+    nib_free(b->model->ctx, numbers);
+    return NIB_OK;
+}
+
+static nib_status bind_vector(void *self, const char *tensor, const nib_vector_spec *spec,
+                              nib_vector **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
+    char name[NIB_BIND_NAME_ROOM];
     nib_vector *v = nib_new(m->ctx, sizeof *v);
-    nib_status status;
+    const nib_tensor *t = nib_bind_find(b, tensor, "", name);
 
-    if (!v || !(v->name = nib_strdup(m->ctx, name)) ||
+    if (!v || !(v->name = nib_strdup(m->ctx, tensor)) ||
         !nib_grow(m->ctx, &m->vectors, &m->vector_capacity, m->vector_count + 1,
                   sizeof *m->vectors)) {
         if (v) nib_free(m->ctx, v->name);
         nib_free(m->ctx, v);
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", tensor);
     }
-    m->vectors[m->vector_count++] = v;
-    v->width = width;
-    status = b->blank ? blank_vector(b, width, 0, &v->value, err)
-                      : open_vector(b, name, "", NULL, width, &v->value, err);
-    if (status) return status;
-    if (!v->value)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, name);
+    m->vectors[m->vector_count++] = v; /* the model frees it, whole or half built */
+    v->width = nib_vector_count(spec);
     *out = v;
-    return NIB_OK;
+    if (b->blank) return blank_vector(b, v->width, 0.5f, &v->value, err);
+    if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, tensor);
+    if (check_vector(t, spec, err)) return err->status;
+    v->value = nib_new_array(m->ctx, v->width, sizeof *v->value);
+    if (!v->value) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", tensor);
+    m->parameters += t->elements;
+    m->owned_bytes += v->width * sizeof *v->value;
+    return read_vector(b, t, spec, v->value, err);
 }
 
 /* Rows of an embedding are read here and there; one that is the head too is read whole. */

@@ -24,7 +24,7 @@ typedef struct nib_model {
     nib_embedding *embedding;    /* the first: of the words */
     nib_norm **norms;
     size_t norm_count, norm_capacity;
-    nib_vector **vectors;
+    nib_vector **vectors;        /* by the names of their tensors */
     size_t vector_count, vector_capacity;
     nib_linear *head;
     nib_linear **new_linears;    /* parts of the head that the files lack: they begin at random */

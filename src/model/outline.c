@@ -72,13 +72,13 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     return NIB_OK;
 }
 
-static nib_status bind_vector(void *self, const char *name, size_t width, nib_vector **out,
-                              nib_error *err)
+static nib_status bind_vector(void *self, const char *tensor, const nib_vector_spec *spec,
+                              nib_vector **out, nib_error *err)
 {
     nib_vector *v = take(self, sizeof *v);
 
-    if (!v) return no_memory(name, err);
-    v->width = width;
+    if (!v) return no_memory(tensor, err);
+    v->width = nib_vector_count(spec);
     *out = v;
     return NIB_OK;
 }

@@ -124,8 +124,7 @@ nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors,
     }
     for (size_t i = 0; i < m->norm_count; i++) claim_module(m, tensors, &c, m->norms[i]->name);
     for (size_t i = 0; i < m->vector_count; i++)
-        nib_claim(m->ctx, &c,
-                  nib_model_tensor(tensors, m->config, m->vectors[i]->name));
+        nib_claim(m->ctx, &c, nib_model_tensor(tensors, m->config, m->vectors[i]->name));
     for (size_t i = 0; i < m->embedding_count; i++)
         claim_module(m, tensors, &c, m->embeddings[i]->name);
     status = nib_warn_unused(m->ctx, m->dir, tensors, m->config->wrapper, &c, err);

@@ -118,6 +118,35 @@ static void test_refusal(void)
     nib_model_close(m);
 }
 
+/* A convolution is no linear, and its bias is not trained: said, where PEFT would do either. */
+static void test_vectors(void)
+{
+    static const char *const conv[] = { "conv", "in_proj" }, *const plain[] = { "in_proj" };
+    nib_model_options o = { .model = test_data("tests/golden/models/lfm2-bias") };
+    nib_model *m = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_model_open(test_ctx(), &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err), err);
+    for (int how = 0; how < 4; how++) {
+        nib_peft_config config = nib_peft_config_default();
+        nib_adapter *a = NULL;
+        nib_status want = how ? NIB_E_UNSUPPORTED : NIB_OK, status;
+
+        status = nib_peft_names_set(m->ctx, &config.target_modules, NIB_PEFT_LIST,
+                                    how == 1 ? conv : plain, how == 1 ? 2 : 1, &err);
+        if (!status && how == 2)
+            status = nib_peft_names_set(m->ctx, &config.modules_to_save, NIB_PEFT_LIST, conv, 2,
+                                        &err);
+        if (how == 3) config.bias = NIB_PEFT_BIAS_ALL;
+        if (!status) status = nib_adapter_create(m, &config, 0, 3, &a, &err);
+        CHECK(status == want, "%d: status %d: %s", how, (int)status, err.message);
+        CHECK(!status || strstr(err.message, "conv.conv"), "%s", err.message);
+        nib_adapter_close(a);
+        nib_peft_config_free(m->ctx, &config);
+    }
+    nib_model_close(m);
+}
+
 /* Each allocation of a second adapter fails once: the first one stays whole, and nothing leaks. */
 static void test_no_memory(void)
 {
@@ -155,6 +184,7 @@ static void test_no_memory(void)
 static const test_case cases[] = {
     { "closing one adapter leaves the other", test_close },
     { "a second adapter that changes modules", test_refusal },
+    { "convolutions stay as they are", test_vectors },
     { "every allocation fails once", test_no_memory },
 };
 

@@ -217,6 +217,17 @@ static nib_status find_norm(void *self, const char *module, const nib_norm_spec 
     return missing(module, err);
 }
 
+static nib_status find_vector(void *self, const char *tensor, const nib_vector_spec *spec,
+                              nib_vector **out, nib_error *err)
+{
+    lab *l = self;
+    for (size_t i = 0; i < l->vector_count; i++)
+        if (strcmp(l->vectors[i].name, tensor) == 0 &&
+            l->vectors[i].width == nib_vector_count(spec))
+            return *out = &l->vectors[i], NIB_OK;
+    return missing(tensor, err);
+}
+
 /* --- making and running --- */
 
 /* Two of three rows are supervised; ids and targets are random. */

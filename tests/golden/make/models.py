@@ -180,6 +180,14 @@ VARIANTS = {
                                                 routed_scaling_factor=2.5, rope_scaling=dict(
                                                     rope_type="yarn", factor=4.0, mscale=1.0, mscale_all_dim=0.7,
                                                     original_max_position_embeddings=32))),
+    # The last layer is attention here, a convolution there.
+    "lfm2": ("bfloat16", dict(model_type="lfm2", vocab_size=VOCABULARY, hidden_size=64, block_ff_dim=96,
+                              block_multiple_of=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                              max_position_embeddings=256, layer_types=["conv", "full_attention"])),
+    "lfm2-bias": ("bfloat16", dict(model_type="lfm2", vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64,
+                                   block_auto_adjust_ff_dim=False, num_hidden_layers=2, num_attention_heads=4,
+                                   num_key_value_heads=1, max_position_embeddings=256, full_attn_idxs=[0],
+                                   conv_L_cache=5, conv_bias=True, rope_theta=500.0)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }

@@ -1,0 +1,2 @@
+KERNEL_OP(conv)
+KERNEL_OP(conv_slope)
