@@ -145,6 +145,21 @@ nib_value nib_convolve(nib_build *b, nib_value x, const nib_conv_spec *spec, con
 /* m x + (1 - m) times the row before, or nothing before the first; m is the tensor named [1, 1,
  * width]. */
 nib_value nib_mix_before(nib_build *b, nib_value x, const char *format, ...) NIB_PRINTF(3, 4);
+/* The gated delta rule (formats.md 10.47) of q and k [key heads of `rows`], made unit vectors, v
+ * [heads of `columns`], and for each head b and a; <module>.A_log and dt_bias.  All may be
+ * views. */
+typedef struct nib_scan_spec {
+    size_t heads, key_heads, rows, columns;
+    float least, most; /* of the state space's steps */
+} nib_scan_spec;
+nib_value nib_apply_delta_rule(nib_build *b, nib_value q, nib_value k, nib_value v, nib_value beta,
+                               nib_value a, const nib_scan_spec *spec, const char *format, ...)
+    NIB_PRINTF(8, 9);
+/* Mamba-2's state space (formats.md 10.50): reads [key heads of `rows`] C, writes B, x [heads of
+ * `columns`], and a step for each head; <module>.A_log, dt_bias and D. */
+nib_value nib_apply_state_space(nib_build *b, nib_value reads, nib_value writes, nib_value x,
+                                nib_value steps, const nib_scan_spec *spec, const char *format,
+                                ...) NIB_PRINTF(7, 8);
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
  * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);

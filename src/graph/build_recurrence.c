@@ -1,5 +1,5 @@
 /* build_recurrence.c - adding the operations that carry something from token to token besides
- * attention: convolutions. */
+ * attention: convolutions and recurrences. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -87,4 +87,66 @@ nib_value nib_mix_before(nib_build *b, nib_value x, const char *format, ...)
                            (nib_vector_spec){ .form = NIB_VECTOR_MIX, .rank = 3,
                                               .shape = { 1, 1, d.channels } });
     return b->status ? nothing : add_conv(b, x, &d);
+}
+
+/* --- the delta rule and state spaces --- */
+
+static nib_value add_scan(nib_build *b, const nib_value in[5], int inputs, nib_scan_desc d,
+                          const char *name)
+{
+    nib_vector_spec each = { .rank = 1, .shape = { d.heads } };
+    nib_node node = { .op = &nib_op_scan, .input_count = inputs };
+
+    for (int i = 0; i < inputs; i++) {
+        if (!is_of_tokens(b, in[i], name)) return nothing;
+        node.inputs[i] = in[i].id;
+    }
+    if (!d.heads || !d.key_heads || d.heads % d.key_heads)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu heads for %zu of keys", name, d.heads,
+                       d.key_heads);
+    if (!nib_build_has_heads(b, in[0], d.key_heads, d.rows, name) ||
+        !nib_build_has_heads(b, in[1], d.key_heads, d.rows, name) ||
+        !nib_build_has_heads(b, in[2], d.heads, d.columns, name))
+        return nothing;
+    for (int i = 3; i < inputs; i++)
+        if (!nib_build_has_heads(b, in[i], d.heads, 1, name)) return nothing;
+    d.log_decay = bind_vector(b, name, ".A_log", each);
+    d.dt_bias = bind_vector(b, name, ".dt_bias", each);
+    if (!d.delta) d.skip = bind_vector(b, name, ".D", each);
+    if (b->status) return nothing;
+    node.scan = d;
+    node.state_index = b->graph->state_count++;
+    return nib_build_node(b, node, NIB_TOKENS, d.heads * d.columns, 0);
+}
+
+nib_value nib_apply_delta_rule(nib_build *b, nib_value q, nib_value k, nib_value v, nib_value beta,
+                               nib_value a, const nib_scan_spec *spec, const char *format, ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_scan_desc d = { .heads = spec->heads, .key_heads = spec->key_heads, .rows = spec->rows,
+                        .columns = spec->columns, .delta = true };
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    return named ? add_scan(b, (nib_value[5]){ q, k, v, a, beta }, 5, d, name) : nothing;
+}
+
+nib_value nib_apply_state_space(nib_build *b, nib_value reads, nib_value writes, nib_value x,
+                                nib_value steps, const nib_scan_spec *spec, const char *format,
+                                ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_scan_desc d = { .heads = spec->heads, .key_heads = spec->key_heads, .rows = spec->rows,
+                        .columns = spec->columns, .least = spec->least, .most = spec->most };
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    return named ? add_scan(b, (nib_value[5]){ reads, writes, x, steps, nothing }, 4, d, name)
+                 : nothing;
 }

@@ -186,6 +186,17 @@ typedef struct nib_conv_desc {
     bool silu;
 } nib_conv_desc;
 
+/* A recurrence over a matrix of each head (kernel/scan.h, op_scan.c): the gated delta rule, or
+ * Mamba-2's state space.  Head h of v has the queries and keys of head h / (heads / key_heads). */
+typedef struct nib_scan_desc {
+    size_t heads, key_heads, rows, columns; /* the matrix's: widths of a head of q and k, and of v;
+                                               heads 0: the node is none */
+    bool delta;
+    const nib_vector *log_decay, *dt_bias;  /* [heads] A_log, dt_bias */
+    const nib_vector *skip;                 /* [heads] D, or NULL */
+    float least, most;                      /* the state space's steps are kept within */
+} nib_scan_desc;
+
 struct nib_node {
     const nib_op *op;
     int inputs[NIB_MAX_INPUTS];
@@ -208,6 +219,7 @@ struct nib_node {
     const nib_rope *rope;
     nib_attention_desc attention;
     nib_conv_desc conv;
+    nib_scan_desc scan;
     size_t state_index;      /* which piece of a state, where the operation has one */
 };
 

@@ -19,6 +19,7 @@
     OPERATION(ROTATE, rotate)                                                                  \
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
+    OPERATION(SCAN, scan)                                                                      \
     OPERATION(GATHER, gather)                                                                  \
     OPERATION(POOL, pool)                                                                      \
     OPERATION(CHOOSE, choose)                                                                  \

@@ -1,2 +1,6 @@
 KERNEL_OP(conv)
 KERNEL_OP(conv_slope)
+KERNEL_OP(scan)
+KERNEL_OP(scan_back)
+KERNEL_OP(unit)
+KERNEL_OP(unit_back)

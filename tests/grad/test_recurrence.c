@@ -1,5 +1,5 @@
 /* test_recurrence.c - gradients of what is carried from token to token besides keys and values:
- * convolutions. */
+ * convolutions, the delta rule, state spaces. */
 #include <math.h>
 #include <string.h>
 
@@ -51,8 +51,68 @@ static void build_mix(lab *l)
 }
 static void test_mix(void) { check_gradients(build_mix, 1, "mix with the row before"); }
 
+static const struct scan_case {
+    size_t heads, key_heads, rows, columns;
+    bool delta, long_one, views;
+    float most;
+} scans[] = {
+    { 2, 2, 5, 4, true, false, false, 0 },
+    { 4, 2, 3, 6, true, false, true, 0 },
+    { 3, 1, 6, 37, true, true, false, 0 },
+    { 2, 2, 5, 4, false, false, false, INFINITY },
+    { 4, 2, 3, 6, false, false, true, INFINITY },
+    { 3, 1, 6, 37, false, true, false, INFINITY },
+    { 2, 1, 5, 4, false, false, false, 3 }, /* the first head's steps are all beyond it */
+};
+
+/* Keys, queries and values from one projection, of which they may be views; gates of their own. */
+static void build_scan(lab *l)
+{
+    struct scan_case c = scans[l->variant];
+    nib_scan_spec spec = { c.heads, c.key_heads, c.rows, c.columns, 0, c.most };
+    size_t qk = c.key_heads * c.rows, width = c.heads * c.columns;
+    nib_value x = input(l, "embed", 7), y, q, k, v, a, b;
+    nib_vector *bias;
+
+    l->elements = c.long_one ? 8 : 25;
+    if (c.long_one) memcpy(l->lengths, (uint32_t[4]){ 3, 70, 2, 0 }, sizeof l->lengths);
+    l->b.segment++;
+    lab_linear(l, "qkv", 2 * qk + width, 7, LAB_LORA | LAB_TRAIN);
+    lab_linear(l, "ba", 2 * c.heads, 7, LAB_LORA | LAB_FULL);
+    lab_vector(l, "s.A_log", c.heads, 0);
+    bias = lab_vector(l, "s.dt_bias", c.heads, 0);
+    lab_vector(l, "s.D", c.heads, 0);
+    if (l->variant == 6) bias->value[0] = 9;
+    y = lab_apply(l, x, "qkv");
+    if (c.views) { /* per key head: q, k, then the heads of v */
+        size_t group = c.heads / c.key_heads, all = 2 * c.rows + group * c.columns;
+        nib_heads one = { .head_stride = c.rows, .per_group = 1, .group_stride = all };
+        nib_heads many = { .head_stride = c.columns, .per_group = group, .group_stride = all };
+        q = nib_heads_of(&l->b, y, c.key_heads, c.rows, 0, one);
+        k = nib_heads_of(&l->b, y, c.key_heads, c.rows, c.rows, one);
+        v = nib_heads_of(&l->b, y, c.heads, c.columns, 2 * c.rows, many);
+    } else {
+        q = nib_columns_of(&l->b, y, 0, qk);
+        k = nib_columns_of(&l->b, y, qk, qk);
+        v = nib_columns_of(&l->b, y, 2 * qk, width);
+    }
+    y = lab_apply(l, x, "ba");
+    b = nib_columns_of(&l->b, y, 0, c.heads);
+    a = nib_columns_of(&l->b, y, c.heads, c.heads);
+    if (c.delta) {
+        y = nib_apply_delta_rule(&l->b, q, k, v, b, a, &spec, "s");
+    } else {
+        a = nib_scale(&l->b, nib_gate(&l->b, b, a, NIB_ACT_SILU), 0.5f);
+        y = nib_apply_state_space(&l->b, q, k, v, a, &spec, "s");
+    }
+    if (c.long_one && !c.delta) y = nib_scale(&l->b, y, 0.125f); /* small, for differences */
+    lab_finish(l, y, width, 0);
+}
+static void test_scan(void) { check_gradients(build_scan, NIB_COUNT(scans), "recurrence"); }
+
 int main(void)
 {
-    static const test_case cases[] = { { "conv", test_conv }, { "mix", test_mix } };
+    static const test_case cases[] = { { "conv", test_conv }, { "mix", test_mix },
+                                       { "scan", test_scan } };
     return test_main("recurrence", cases, NIB_COUNT(cases));
 }

@@ -1,0 +1,2 @@
+/* scan_avx2.c - scan_simd.h built for its vectors. */
+#include "kernel/scan_simd.h"
