@@ -196,17 +196,6 @@ static nib_status find_embedding(void *self, const char *module, size_t rows, si
     return missing(module, err);
 }
 
-static nib_status find_vector(void *self, const char *name, size_t width, nib_vector **out,
-                              nib_error *err)
-{
-    lab *l = self;
-
-    for (size_t i = 0; i < l->vector_count; i++)
-        if (strcmp(l->vectors[i].name, name) == 0 && l->vectors[i].width == width)
-            return *out = &l->vectors[i], NIB_OK;
-    return missing(name, err);
-}
-
 static nib_status find_norm(void *self, const char *module, const nib_norm_spec *spec,
                             nib_norm **out, nib_error *err)
 {

@@ -2,7 +2,7 @@
 
     python tests/golden/make/encoder_tokenizers_golden.py        (transformers 4.57.6, tokenizers 0.22.2, sentencepiece 0.2)
 
-Writes tests/golden/encoders/strings (each ended by a byte 0) and of each style tests/golden/encoders/<style>/: tokenizer.json and the
+Writes tests/golden/encoder_tokenizers/strings (each ended by a byte 0) and of each style tests/golden/encoder_tokenizers/<style>/: tokenizer.json and the
 files beside it; slow/, the files from which the class makes the same tokenizer without tokenizer.json; expected: a line a string,
 "id:begin-end ..." in bytes, "|", the decoded text in hexadecimal; and points: a line for each 1024 code points of the first plane or
 two, the FNV-1a hash of what the text of all of them becomes."""
@@ -20,7 +20,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer, decoders, models, norm
 from transformers import AutoTokenizer
 
 TOP = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
-OUT = os.path.join(TOP, "tests", "golden", "encoders")
+OUT = os.path.join(TOP, "tests", "golden", "encoder_tokenizers")
 WORLD = "你好世界 こんにちは мир привет שלום नमस्ते café naïve Straße İstanbul 한글 é ½ ² ٣ ﬁne ﬀ Ａｂｃ １２３ … ™ don't we'll `` '' ÀÉÎ "
 CORPUS = [open(os.path.join(TOP, "docs", "style.md"), encoding="utf-8").read()[:9000], WORLD * 3]
 ATOMS = ["hello", "World", " ", "  ", "\n", "\t", "\r\n", "123", "½", "²", "é", "e\u0301x", "ﬁ", "你好", "こ", "мир", "שלום", "नमस्ते", "👩‍👩‍👧",

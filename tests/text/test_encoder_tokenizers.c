@@ -1,4 +1,4 @@
-/* test_encoders.c - the tokenizers of encoders against transformers' fast classes: WordPiece and
+/* test_encoder_tokenizers.c - the tokenizers of encoders against transformers' fast classes: WordPiece,
  * Unigram, what tokenizer_config.json overrides, odd strings and the code points of two planes
  * (tests/golden/make/encoder_tokenizers_golden.py). */
 #include <dirent.h>
@@ -54,7 +54,7 @@ static void print_decoded(nib_tokenizer *t, nib_ctx *ctx, const nib_tokens *toke
 static void check_strings(nib_tokenizer *t, nib_ctx *ctx, const char *style, char *expected)
 {
     size_t bytes, room = 0, at = 0;
-    char *strings = read_file(ctx, test_data("tests/golden/encoders/strings"), &bytes), *got = NULL;
+    char *strings = read_file(ctx, test_data("tests/golden/encoder_tokenizers/strings"), &bytes), *got = NULL;
     char decoded[8192];
     nib_tokens tokens = { 0 };
     nib_error err;
@@ -153,11 +153,11 @@ static void check_directory(nib_ctx *ctx, const char *dir, const char *style)
     nib_error err;
 
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    snprintf(path, sizeof path, "%s/%s/expected", test_data("tests/golden/encoders"), style);
+    snprintf(path, sizeof path, "%s/%s/expected", test_data("tests/golden/encoder_tokenizers"), style);
     expected = read_file(ctx, path, &bytes);
     check_strings(t, ctx, style, expected);
     nib_free(ctx, expected);
-    snprintf(path, sizeof path, "%s/%s/points", test_data("tests/golden/encoders"), style);
+    snprintf(path, sizeof path, "%s/%s/points", test_data("tests/golden/encoder_tokenizers"), style);
     if (nib_file_exists(path)) {
         expected = read_file(ctx, path, &bytes);
         check_points(t, ctx, style, expected);
@@ -174,7 +174,7 @@ static void each_style(bool slow, int styles)
     struct dirent *e;
     int count = 0;
 
-    snprintf(top, sizeof top, "%s", test_data("tests/golden/encoders"));
+    snprintf(top, sizeof top, "%s", test_data("tests/golden/encoder_tokenizers"));
     d = opendir(top);
     REQUIRE(d, "%s cannot be read", top);
     while ((e = readdir(d))) {
@@ -195,5 +195,5 @@ static void test_fast(void) { each_style(false, 19); }
 int main(void)
 {
     static const test_case cases[] = { { "fast", test_fast } };
-    return test_main("encoders", cases, NIB_COUNT(cases));
+    return test_main("encoder_tokenizers", cases, NIB_COUNT(cases));
 }
