@@ -103,8 +103,7 @@ static void choose_adapter(generate *g)
 /* One line of a prompts file: {"prompt": ..., "adapter": NAME or null}. */
 static nib_status one_line(generate *g, const char *line, size_t bytes, size_t number)
 {
-    json_error_t problem;
-    json_t *j = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &problem);
+    json_t *j = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
     const json_t *prompt = json_object_get(j, "prompt"), *adapter = json_object_get(j, "adapter");
     nib_generate_result r = { 0 };
     nib_status status = NIB_OK;
@@ -114,7 +113,7 @@ static nib_status one_line(generate *g, const char *line, size_t bytes, size_t n
         status = line_error(
             g, number, NIB_E_FORMAT,
             j ? "not an object with a string 'prompt' (and perhaps a string 'adapter')"
-              : problem.text);
+              : "not JSON; each line is an object as {\"prompt\": \"...\"}, with double quotes");
         goto done;
     }
     g->o.on_text = NULL;

@@ -73,9 +73,11 @@ static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
         return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected a float type", t->file, t->name,
                         t->dtype_name);
     if (!vector && (t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols))
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s is [%" PRIu64 ", %" PRIu64 "], the model and "
-                        "adapter_config.json need [%zu, %zu]", t->file, t->name, t->shape[0],
-                        t->rank > 1 ? t->shape[1] : 1, p->rows, p->cols);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is [%" PRIu64 ", %" PRIu64 "], the model and adapter_config.json "
+                        "need [%zu, %zu]: take the model that it was trained on",
+                        t->file, t->name, t->shape[0], t->rank > 1 ? t->shape[1] : 1, p->rows,
+                        p->cols);
     nib_convert(p->value, NIB_F32, t->data, t->dtype, t->elements);
     for (size_t i = 0; i < t->elements; i++)
         if (!isfinite(p->value[i]))
@@ -155,7 +157,11 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
         const nib_tensor *t = find_param(a, file, p);
         nib_status status;
 
-        if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", dir, p->name);
+        if (!t)
+            return nib_fail(err, NIB_E_MISMATCH,
+                            "%s: tensor %s is missing, which adapter_config.json and the model ask "
+                            "for: take the model that it was trained on",
+                            dir, p->name);
         status = read_param(p, t, err);
         if (status) return status;
     }
@@ -230,7 +236,7 @@ static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file
         if (!known)
             return nib_fail(err, NIB_E_MISMATCH,
                             "%s: tensor %s belongs to no module that adapter_config.json "
-                            "and %s name",
+                            "and %s name: take the model that it was trained on",
                             t->file, t->name, a->model->dir);
     }
     if (beside)

@@ -312,8 +312,31 @@ static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const
     }
 }
 
+/* The last parts of the linears' names, each once: what target_modules may hold. */
+static const char *list_linears(const nib_model *m, char *out, size_t room)
+{
+    size_t used = 0;
+
+    *out = 0;
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const char *dot = strrchr(m->linears[i]->name, '.'),
+                   *name = dot ? dot + 1 : m->linears[i]->name, *at = out;
+        size_t n = strlen(name);
+        bool listed = false;
+
+        while ((at = strstr(at, name)) && !listed) {
+            listed = (at == out || at[-1] == ' ') && (!at[n] || at[n] == ',');
+            at += n;
+        }
+        if (listed || used + n + 3 > room) continue;
+        used += (size_t)snprintf(out + used, room - used, "%s%s", used ? ", " : "", name);
+    }
+    return out;
+}
+
 static nib_status check_names(const nib_adapter *a, nib_error *err)
 {
+    char names[400];
     const nib_peft_names *saved = &a->config.modules_to_save;
     bool found;
 
@@ -321,8 +344,9 @@ static nib_status check_names(const nib_adapter *a, nib_error *err)
     tell_unknown(a, &a->config.exclude_modules, "exclude_modules", true, &found);
     tell_unknown(a, saved, "modules_to_save", false, &found);
     if (saved->kind == NIB_PEFT_LIST && saved->count && !found)
-        return nib_fail(err, NIB_E_MISMATCH, "modules_to_save: no module of %s matched",
-                        a->model->dir);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "modules_to_save: no module of %s matched; its linears are called %s",
+                        a->model->dir, list_linears(a->model, names, sizeof names));
     return NIB_OK;
 }
 
@@ -330,6 +354,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
 {
     nib_model *m = a->model;
     size_t before = a->params.count;
+    char names[400];
     nib_status status = check_slot(a, err);
 
     a->trains = train;
@@ -347,7 +372,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
         if (!status && target && !saved)
             status = nib_fail(err, NIB_E_UNSUPPORTED,
                               "target_modules: %s is a norm, which cannot have a "
-                              "low-rank adapter",
+                              "low-rank adapter; modules_to_save trains it whole",
                               name);
         if (!status && saved) status = check_saved_bias(a, name, m->norms[i]->bias, err);
         if (!status) status = attach_norm(a, m->norms[i], saved, bias, err);
@@ -356,7 +381,9 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
         status = check_vector(a, m->vectors[i]->name, err);
     if (status) return status;
     if (a->params.count == before)
-        return nib_fail(err, NIB_E_MISMATCH, "target_modules: no module of %s matched", m->dir);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "target_modules: no module of %s matched; its linears are called %s",
+                        m->dir, list_linears(m, names, sizeof names));
     return NIB_OK;
 }
 

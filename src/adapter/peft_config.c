@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/filemap.h"
+#include "base/place.h"
 #include "format/json.h"
 
 nib_peft_config nib_peft_config_default(void)
@@ -434,7 +435,8 @@ static nib_status read_file(nib_ctx *ctx, const char *dir, bool describes, nib_p
     nib_status status;
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    status = nib_file_read(ctx, path, LARGEST, &text, &bytes, err);
+    status = nib_place_check(dir, "adapter_config.json", NIB_PLACE_ADAPTER, err);
+    if (!status) status = nib_file_read(ctx, path, LARGEST, &text, &bytes, err);
     if (!status) status = parse(ctx, text, bytes, path, describes, out, err);
     nib_free(ctx, text);
     nib_free(ctx, path);

@@ -131,7 +131,10 @@ static nib_status check_target(const nib_outdir *d, bool *nonempty, nib_error *e
     nib_status status = look_at(d->path, nonempty, err);
 
     if (!status && *nonempty && !d->replace)
-        status = nib_fail(err, NIB_E_IO, "%s: is there and not empty", d->path);
+        status = nib_fail(err, NIB_E_IO,
+                          "%s: is there and not empty; overwrite replaces what nibble writes, or "
+                          "name another directory",
+                          d->path);
     return status;
 }
 

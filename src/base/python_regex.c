@@ -135,8 +135,10 @@ nib_status nib_python_regex_create(nib_ctx *ctx, const char *what, const char *b
         /* ERR21: heap failed */
         if (number == PCRE2_ERROR_NOMEMORY || number == 121) goto no_memory;
         pcre2_get_error_message(number, why, sizeof why);
-        status = nib_fail(err, NIB_E_FORMAT, "%s: \"%.300s\": %s", what, pattern,
-                          (const char *)why);
+        status = nib_fail(err, NIB_E_FORMAT,
+                          "%s: \"%.300s\" cannot be read as a regular expression (in PCRE2's "
+                          "words: %s); names of modules can be given as a list instead",
+                          what, pattern, (const char *)why);
         goto done;
     }
     re->data = pcre2_match_data_create_from_pattern(re->code, re->general);
@@ -173,8 +175,11 @@ nib_status nib_python_regex_match(const nib_python_regex *re, const char *subjec
     if (result < 0 && result != PCRE2_ERROR_NOMATCH) {
         PCRE2_UCHAR why[128] = { 0 };
         pcre2_get_error_message(result, why, sizeof why);
-        return nib_fail(err, NIB_E_FORMAT, "pattern \"%.300s\" on %.300s: %s", re->pattern, subject,
-                        (const char *)why);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "pattern \"%.300s\": to match it with %.300s takes more steps than are "
+                        "tried (in PCRE2's words: %s); write it without nested repeats, or give "
+                        "names as a list",
+                        re->pattern, subject, (const char *)why);
     }
     *yes = result > 0;
     if (group) {

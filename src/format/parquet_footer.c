@@ -12,7 +12,8 @@ static nib_status no_memory(const nib_table_source *s, nib_error *err)
 
 static nib_status broken(const nib_table_source *s, nib_error *err)
 {
-    return nib_fail(err, NIB_E_FORMAT, "%s: the footer is broken", s->name);
+    return nib_fail(err, NIB_E_FORMAT, "%s: the footer is broken: download or write the file again",
+                    s->name);
 }
 
 /* The bytes of FileMetaData. */
@@ -26,10 +27,14 @@ static nib_status find_footer(const nib_table_source *s, nib_thrift *out, nib_er
                         s->name);
     tail = s->data + s->bytes - TAIL_BYTES;
     if (!memcmp(tail + 4, "PARE", 4) || !memcmp(s->data, "PARE", 4))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: an encrypted Parquet file", s->name);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: an encrypted Parquet file, which is not read: write it without "
+                        "encryption",
+                        s->name);
     if (memcmp(tail + 4, "PAR1", 4) != 0 || memcmp(s->data, "PAR1", 4) != 0)
         return nib_fail(err, NIB_E_FORMAT,
-                        "%s: a Parquet file that does not end with PAR1: it is cut off", s->name);
+                        "%s: a Parquet file that does not end with PAR1: it is cut off; download "
+                        "or write it again", s->name);
     bytes = nib_load_le32(tail);
     if (bytes > s->bytes - MAGIC_BYTES - TAIL_BYTES)
         return nib_fail(err, NIB_E_FORMAT, "%s: a footer of %u bytes in a file of %zu", s->name,
@@ -96,7 +101,9 @@ static nib_status check_chunk(const nib_table_source *s, const nib_parquet_file 
 
     nib_parquet_path(file, node, path, sizeof path);
     if (c->encrypted)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s is encrypted", s->name, path);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: column %s is encrypted: write the file without encryption", s->name,
+                        path);
     if (c->elsewhere)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: column %s lies in another file", s->name,
                         path);

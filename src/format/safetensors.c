@@ -346,8 +346,10 @@ static nib_status find_in(nib_ctx *ctx, const char *directory, char **out, nib_e
         }
         nib_free(ctx, path);
     }
-    return nib_fail(err, NIB_E_IO, "%s: has none of %s, %s, %s and %s", directory, names[0],
-                    names[1], names[2], names[3]);
+    return nib_fail(err, NIB_E_IO,
+                    "%s: has no weights: none of %s, %s, %s and %s is there; is the download "
+                    "complete?",
+                    directory, names[0], names[1], names[2], names[3]);
 }
 
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err)

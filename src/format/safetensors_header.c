@@ -261,7 +261,9 @@ nib_status nib_safetensors_parse(nib_ctx *ctx, const uint8_t *base, size_t bytes
     nib_status status;
 
     if (bytes < 8)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %zu bytes, too short for a header", where, bytes);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %zu bytes, too short for a header: download or copy it again", where,
+                        bytes);
     header_bytes = nib_load_le64(base);
     if (header_bytes > NIB_SAFETENSORS_LARGEST_HEADER)
         return nib_fail(err, NIB_E_FORMAT,
@@ -270,7 +272,8 @@ nib_status nib_safetensors_parse(nib_ctx *ctx, const uint8_t *base, size_t bytes
     if (header_bytes > bytes - 8) /* not "8 + header_bytes": it can wrap */
         return nib_fail(err, NIB_E_FORMAT,
                         "%s: truncated, or no safetensors file: a header of %" PRIu64
-                        " bytes in a file of %zu", where, header_bytes, bytes);
+                        " bytes in a file of %zu; download or copy it again",
+                        where, header_bytes, bytes);
     if (header_bytes < 2)
         return nib_fail(err, NIB_E_FORMAT,
                         "%s: a header of %" PRIu64 " bytes, at least 2 are needed", where,

@@ -349,8 +349,10 @@ nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *ther
         if (!json_object_get(here, key)) describe(&t, key, value, NULL);
     if (t.failed) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     else if (t.bytes)
-        status = nib_fail(err, NIB_E_MISMATCH, "%s: not of this run, these differ: %s", where,
-                          t.data);
+        status = nib_fail(err, NIB_E_MISMATCH,
+                          "%s: not of this run, these differ: %s; go on with the same settings, or "
+                          "name another output_dir",
+                          where, t.data);
     nib_text_free(&t);
     return status;
 }

@@ -401,7 +401,10 @@ static nib_status report_any(nib_ctx *ctx, const char *path, json_t *report, nib
     nib_status status;
 
     if (!nib_file_exists(path) || stat(path, &at))
-        return nib_fail(err, NIB_E_IO, "%s: no such file or directory", path);
+        return nib_fail(err, NIB_E_IO,
+                        "%s: there is no such file or directory; inspect takes a model, an "
+                        "adapter or a file of weights",
+                        path);
     if (json_object_set_new(report, "path", json_string(path))) return no_memory(path, err);
     if (!S_ISDIR(at.st_mode)) {
         status = is_gguf_model(ctx, path, &model, err);

@@ -106,7 +106,8 @@ static nib_status put(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_i
 
     for (size_t i = 0; i < count; i++)
         if (!fits(values[i], type))
-            return nib_fail(err, NIB_E_NUMERIC, "%s: value %" PRIu64 " is %g, which %s cannot hold",
+            return nib_fail(err, NIB_E_NUMERIC,
+                            "%s: value %" PRIu64 " is %g, which %s cannot hold; take dtype float32",
                             item->plan.name, first + i, (double)values[i], nib_dtype_name(type));
     return nib_tensor_writer_put(w, r->narrow, count * nib_dtype_bytes(type), err);
 }

@@ -170,7 +170,9 @@ nib_status nib_quantize_check_places(const char *model, const char *out, nib_err
 {
     char from[PATH_MAX], to[PATH_MAX];
 
-    if (!realpath(model, from)) return nib_fail(err, NIB_E_IO, "%s: %s", model, strerror(errno));
+    if (!realpath(model, from))
+        return nib_fail(err, NIB_E_IO, "%s: %s: a model or an adapter is a directory", model,
+                        strerror(errno));
     if (!*out || !true_path(out, to))
         return nib_fail(err, NIB_E_IO, "%s: %s", out, *out ? strerror(errno) : "no name");
     if (lies_in(to, from))

@@ -217,7 +217,7 @@ static nib_status settle_compute(nib_recipe *r, nib_error *err)
     if (given[NIB_COMPUTE_BF16]->level &&
         given[NIB_COMPUTE_BF16]->level == given[NIB_COMPUTE_FP16]->level &&
         r->compute_flag[NIB_COMPUTE_BF16] && r->compute_flag[NIB_COMPUTE_FP16])
-        return nib_fail(err, NIB_E_INVALID, "bf16 and fp16 are both true");
+        return nib_fail(err, NIB_E_INVALID, "bf16 and fp16 are both true: leave one out");
     for (unsigned level = 2; level && !best; level--)
         for (size_t i = 0; i < NIB_COMPUTE_KEYS && !best; i++) {
             if (given[i]->level != level || (i >= NIB_COMPUTE_BF16 && !r->compute_flag[i]))

@@ -1,6 +1,7 @@
 /* config_open.c - from config.json to an architecture and what it read. */
 #include <stdio.h>
 
+#include "base/place.h"
 #include "base/words.h"
 #include "model/gguf_model.h"
 #include "model/model.h"
@@ -174,7 +175,9 @@ nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **js
     nib_status status;
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    status = gguf ? nib_gguf_config_make(ctx, dir, &j, err) : nib_json_read(ctx, path, 0, &j, err);
+    status = gguf ? nib_gguf_config_make(ctx, dir, &j, err)
+                  : nib_place_check(dir, "config.json", NIB_PLACE_MODEL, err);
+    if (!status && !gguf) status = nib_json_read(ctx, path, 0, &j, err);
     if (!status) status = nib_config_parse(ctx, j, path, warn, config, err);
     if (status) goto done;
     *json = j;

@@ -52,7 +52,9 @@ nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool liter
                           code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY
                               ? NIB_E_NOMEM
                               : NIB_E_FORMAT,
-                          "%s: pattern %s: %s", where, pattern, (const char *)message);
+                          "%s: '%.300s' cannot be read as a pattern, at its byte %zu (in PCRE2's "
+                          "words: %s); take the file as it was published",
+                          where, pattern, at, (const char *)message);
         goto done;
     }
     pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where there is none the interpreter runs */
@@ -76,7 +78,9 @@ nib_status nib_pattern_next(nib_tokenizer *t, const pcre2_code *code, const char
             return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
         if (n < 0)
             return nib_fail(err, NIB_E_FORMAT,
-                            "tokenizer.json: a pattern passed its match limits (code %d)", n);
+                            "tokenizer.json: a pattern takes more steps on a text of %zu bytes "
+                            "than are tried (PCRE2's match, depth and heap limits, code %d): "
+                            "break the text into lines", bytes, n);
         if (v[0] == v[1] && at->any && at->last == v[1]) { /* an empty one, found already */
             at->from++;
             while (at->from < bytes && ((uint8_t)s[at->from] & 0xc0) == 0x80) at->from++;

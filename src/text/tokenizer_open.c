@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/filemap.h"
+#include "base/place.h"
 #include "format/json.h"
 #include "text/model_file.h"
 #include "text/tokenizer_parse.h"
@@ -141,9 +142,7 @@ nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
 
     for (size_t i = 0; i < NIB_COUNT(others) && !found; i++)
         if (has_file(dir, others[i])) found = others[i];
-    if (!found)
-        return nib_fail(err, NIB_E_IO, "%s: there is no tokenizer.json, and no other tokenizer",
-                        dir);
+    if (!found) return nib_place_check(dir, "tokenizer.json", NIB_PLACE_MODEL, err);
     return nib_fail(
         err, NIB_E_UNSUPPORTED,
         "%s: there is no tokenizer.json, only %s%s, which is not read; to convert it: python -c "

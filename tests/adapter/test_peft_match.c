@@ -110,7 +110,8 @@ static void test_defaults_and_all_linear(void)
     nib_peft_matcher_destroy(m);
     nib_peft_config_free(ctx, &cfg);
     REQUIRE_OK(parse(ctx, "'modules_to_save':['head']", &cfg, &err), err);
-    CHECK(nib_peft_saves(&cfg, "lm_head") && !nib_peft_saves(&cfg, "head.x"));
+    CHECK(nib_peft_saves(&cfg, "lm_head") && nib_peft_saves(&cfg, "head.x")); /* all inside */
+    CHECK(!nib_peft_saves(&cfg, "header") && !nib_peft_saves(&cfg, "head_x.y"));
     nib_peft_config_free(ctx, &cfg);
 }
 

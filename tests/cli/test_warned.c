@@ -188,10 +188,42 @@ static void test_chats(void)
           "%s%s", e.out, e.said);
 }
 
+/* What is not there, or is something else, is answered with what is wanted. */
+static void test_places(void)
+{
+    const char *data = test_data("models/shop-test.jsonl"), *model = test_data("models/pico");
+    const struct { const char *arguments[8], *says; } runs[] = {
+        { { "evaluate", "org/name", "--data", data },
+          "org/name: there is no such directory, and nothing is downloaded here; a name of the hub "
+          "is fetched with: hf download org/name" },
+        { { "evaluate", "./nowhere", "--data", data },
+          "./nowhere: there is no such directory; a model is a directory with config.json" },
+        { { "evaluate", data, "--data", data }, ": a file; a model is a directory with" },
+        { { "generate", test_tmpdir(), "--prompt", "a" }, ": there is no tokenizer.json in it; " },
+        { { "evaluate", test_tmpdir(), "--data", data }, ": there is no config.json in it; " },
+        { { "evaluate", model, "--data", data, "--adapter", "./nowhere" },
+          "./nowhere: there is no such directory; an adapter is a directory with" },
+        { { "evaluate", model, "--data", data, "--adapter", model },
+          ": there is no adapter_config.json in it; an adapter is" },
+        { { "finetune", model, "--data", data, "--dry-run", "--target-modules", "query" },
+          "matched; its linears are called q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+          "down_proj, lm_head" },
+        { { "inspect", "./nowhere" }, "./nowhere: there is no such file or directory; inspect " },
+    };
+    program_end e;
+
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        REQUIRE(program_nibble(&(program_run){ .arguments = runs[i].arguments }, &e));
+        CHECK(e.exit_code == 1 && has(e.said, runs[i].says), "run %zu: %d %s", i, e.exit_code,
+              e.said);
+    }
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "other-base", test_other_base },
                                        { "every-verb", test_every_verb },
-                                       { "chats", test_chats } };
+                                       { "chats", test_chats },
+                                       { "places", test_places } };
     return test_main("warned", cases, sizeof cases / sizeof *cases);
 }
