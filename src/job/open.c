@@ -48,7 +48,7 @@ char *nib_base_model_name(nib_ctx *ctx, const char *given, const char *dir, cons
 
 nib_status nib_open_tokenizer(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
 {
-    return nib_tokenizer_exists(ctx, dir) ? nib_tokenizer_open(ctx, dir, out, err) : NIB_OK;
+    return nib_tokenizer_open_any(ctx, dir, out, err);
 }
 
 nib_dtype nib_open_compute(nib_ctx *ctx, nib_compute wanted)

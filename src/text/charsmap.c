@@ -111,6 +111,22 @@ done:
     return status;
 }
 
+char *nib_charsmap_to_base64(nib_ctx *ctx, const uint8_t *bytes, size_t count)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = nib_alloc(ctx, count / 3 * 4 + 5), *to = text;
+
+    for (size_t i = 0; i < count && text; i += 3) {
+        size_t n = nib_min(count - i, 3);
+        uint32_t v = (uint32_t)bytes[i] << 16 | (n > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) |
+                     (n > 2 ? bytes[i + 2] : 0);
+
+        for (size_t k = 0; k < 4; k++) *to++ = k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
+    }
+    if (text) *to = 0;
+    return text;
+}
+
 static size_t offset_of(uint32_t unit) { return (size_t)(unit >> 10) << ((unit & 512) >> 6); }
 
 const char *nib_charsmap_find(const nib_charsmap *m, const char *text, size_t bytes)

@@ -236,8 +236,6 @@ nib_status nib_added_ready(nib_tokenizer *t, nib_error *err);
 bool nib_added_find(const nib_tokenizer *t, bool normalized, const char *text, size_t bytes,
                     size_t from, size_t taken, nib_found *out);
 
-/* What transformers makes of the files beside tokenizer.json in `dir` (special.c). */
-nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err);
 /* The post-processor; without one a text stands alone, and two behind each other. */
 nib_status nib_post_load(nib_tokenizer *t, const json_t *j, const char *where, nib_error *err);
 /* The post-processor: nothing but these tokens around each text, -1: none. */

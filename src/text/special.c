@@ -376,22 +376,32 @@ static nib_status find_ends(reading *r, nib_error *err)
     return NIB_OK;
 }
 
-nib_status nib_special_open(nib_tokenizer *t, const char *dir, nib_error *err)
+nib_status nib_special_read(reading *r, const char *dir, nib_error *err)
 {
-    reading r = { .t = t };
-    nib_status status = read_files(&r, dir, err);
+    nib_status status = read_files(r, dir, err);
 
-    if (status || (!r.files[CONFIG] && !r.files[MAP] && !r.files[MODEL])) return status;
-    if ((status = find_class(&r, err)) || (status = check_keys(&r, err)) ||
-        (status = nib_special_extra_ids(&r, err)) ||
-        (status = r.use_map ? nib_special_added_file(&r, err) : nib_special_decoder(&r, err)) ||
-        (status = nib_special_named(&r, err)) || (status = add_all(&r, err)))
-        goto done;
-    set_ids(t);
-    status = apply_class(&r, err);
-    if (!status) status = find_ends(&r, err);
-done:
-    nib_free(t->ctx, r.decoder);
-    nib_free(t->ctx, r.specials);
-    return status;
+    r->found = r->files[CONFIG] || r->files[MAP] || r->files[MODEL];
+    if (status || !r->found) return status;
+    status = find_class(r, err);
+    return status ? status : nib_special_extra_ids(r, err);
+}
+
+nib_status nib_special_apply(reading *r, nib_error *err)
+{
+    nib_status status;
+
+    if (!r->found) return NIB_OK;
+    if ((status = check_keys(r, err)) ||
+        (status = r->use_map ? nib_special_added_file(r, err) : nib_special_decoder(r, err)) ||
+        (status = nib_special_named(r, err)) || (status = add_all(r, err)))
+        return status;
+    set_ids(r->t);
+    status = apply_class(r, err);
+    return status ? status : find_ends(r, err);
+}
+
+void nib_special_free(reading *r)
+{
+    nib_free(r->t->ctx, r->decoder);
+    nib_free(r->t->ctx, r->specials);
 }

@@ -28,6 +28,7 @@ typedef struct nib_special_reading {
     nib_tokenizer *t;
     const json_t *files[NIB_SPECIAL_FILES]; /* NULL: absent */
     const nib_tokenizer_class *class;
+    bool found;           /* some file was there */
     bool use_map;         /* special_tokens_map.json and added_tokens.json count */
     const char *alias;    /* the content under which transformers finds alias_token, see there */
     nib_added alias_token;
@@ -37,6 +38,12 @@ typedef struct nib_special_reading {
     size_t special_count, special_capacity;
 } nib_special_reading;
 
+/* Reads the files beside tokenizer.json and finds the class, before the tokenizer is read;
+ * nib_special_apply() is for behind it. */
+nib_status nib_special_read(nib_special_reading *r, const char *dir, nib_error *err);
+/* What transformers makes of them: tokens, ends, what the class changes. */
+nib_status nib_special_apply(nib_special_reading *r, nib_error *err);
+void nib_special_free(nib_special_reading *r);
 /* The value of a key, NULL when it is absent, and the file it is from. */
 const json_t *nib_special_value(const nib_special_reading *r, const char *key, const char **where);
 /* {"content": ..., "lstrip": ..., ...}; `special` where it says nothing. */

@@ -27,14 +27,16 @@ typedef struct nib_tokens {
     size_t count, capacity;
 } nib_tokens;
 
-/* Opens DIR/tokenizer.json and the files beside it that say more about it (formats.md 11.9); of a
- * GGUF file what its keys say (formats-quant.md 7.4, 7.5).
+/* Opens DIR/tokenizer.json and the files beside it that say more about it (formats.md 11.9);
+ * without it vocab.txt, vocab.json with merges.txt, or a SentencePiece model (convert.h); of a GGUF
+ * file what its keys say (formats-quant.md 7.4, 7.5).
  * NIB_E_FORMAT / NIB_E_UNSUPPORTED name the file, the component and where it stands; where there
  * are only tokenizers of other formats, the file and how to convert it. */
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err);
-/* DIR/tokenizer.json, or a GGUF file that has a tokenizer. */
-bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir);
-/* Fails with what nib_tokenizer_open() says of a directory without tokenizer.json. */
+/* The same, but *out is left as it was where there is none that can be read. */
+nib_status nib_tokenizer_open_any(nib_ctx *ctx, const char *dir, nib_tokenizer **out,
+                                  nib_error *err);
+/* Fails with what nib_tokenizer_open() says of a directory without a tokenizer. */
 nib_status nib_tokenizer_missing(const char *dir, nib_error *err);
 void nib_tokenizer_close(nib_tokenizer *t);
 

@@ -75,6 +75,8 @@ static const nib_tokenizer_class table[] = {
       "albert nystromformer yoso" },
     { NAMED("DebertaV2TokenizerFast"), "[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]",
       "[MASK]", 0, NULL, "deberta-v2" },
+    { NAMED("EsmTokenizerFast"), NULL, "<eos>", "<unk>", NULL, "<pad>", "<cls>", "<mask>", 0, NULL,
+      "esm" },
     { NAMED("DebertaTokenizerFast"), "[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]",
       NIB_CLASS_MASK_LSTRIP, NULL, "deberta" },
 };

@@ -1,4 +1,5 @@
-/* tokenizer_open.c - opening tokenizer.json and tokenizer_config.json (formats.md 11). */
+/* tokenizer_open.c - opening tokenizer.json and tokenizer_config.json (formats.md 11), or
+ * the files that stand for it. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,10 +7,10 @@
 #include "base/filemap.h"
 #include "base/place.h"
 #include "format/json.h"
+#include "text/convert.h"
 #include "text/model_file.h"
-#include "text/tokenizer_parse.h"
-#include "text/parts.h"
 #include "text/schema.h"
+#include "text/tokenizer_parse.h"
 #include "text/utf8.h"
 
 /* --- added tokens --- */
@@ -83,42 +84,7 @@ static nib_status load_all(nib_tokenizer *t, const char *where, nib_error *err)
     return nib_post_load(t, json_object_get(t->json, "post_processor"), where, err);
 }
 
-/* tokenizer.json, taken over, and what lies beside it in `dir` unless that is NULL. */
-static nib_status open_json(nib_ctx *ctx, json_t *json, const char *where, const char *dir,
-                            nib_tokenizer **out, nib_error *err)
-{
-    nib_tokenizer *t = nib_new(ctx, sizeof *t);
-    nib_status status;
-
-    if (!t) {
-        json_decref(json);
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    }
-    t->ctx = ctx;
-    t->json = json;
-    t->unk = -1;
-    for (int i = 0; i < 256; i++) t->byte_ids[i] = -1;
-    t->special_tokens = no_special_tokens;
-    status = nib_pattern_open(t, err);
-    if (!status) status = load_all(t, where, err);
-    if (!status && dir) status = nib_special_open(t, dir, err);
-    if (!status) status = nib_added_ready(t, err);
-    if (status) goto done;
-    *out = t;
-    t = NULL; /* handed over */
-done:
-    nib_tokenizer_close(t);
-    return status;
-}
-
-nib_status nib_tokenizer_parse(nib_ctx *ctx, const char *json, size_t bytes, const char *where,
-                               nib_tokenizer **out, nib_error *err)
-{
-    json_t *parsed = NULL;
-    nib_status status = nib_json_parse(json, bytes, where, 0, &parsed, err);
-
-    return status ? status : open_json(ctx, parsed, where, NULL, out, err);
-}
+/* --- directories --- */
 
 static bool has_file(const char *dir, const char *name)
 {
@@ -128,16 +94,11 @@ static bool has_file(const char *dir, const char *name)
            nib_file_exists(path);
 }
 
-bool nib_tokenizer_exists(nib_ctx *ctx, const char *dir)
-{
-    return nib_model_is_gguf(dir) ? nib_gguf_has_tokenizer(ctx, dir)
-                                  : has_file(dir, "tokenizer.json");
-}
-
 nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
 {
-    static const char *const others[] = { "tokenizer.model", "spiece.model", "vocab.json",
-                                          "vocab.txt", "tekken.json", "tiktoken.model" };
+    static const char *const others[] = { "tokenizer.model", "spiece.model",
+                                          "sentencepiece.bpe.model", "vocab.json", "vocab.txt",
+                                          "tekken.json", "tiktoken.model" };
     const char *found = NULL;
 
     for (size_t i = 0; i < NIB_COUNT(others) && !found; i++)
@@ -145,32 +106,122 @@ nib_status nib_tokenizer_missing(const char *dir, nib_error *err)
     if (!found) return nib_place_check(dir, "tokenizer.json", NIB_PLACE_MODEL, err);
     return nib_fail(
         err, NIB_E_UNSUPPORTED,
-        "%s: there is no tokenizer.json, only %s%s, which is not read; to convert it: python -c "
-        "\"from transformers import AutoTokenizer as A; "
+        "%s: there is no tokenizer.json, only %s, which is not read for the class that "
+        "tokenizer_config.json or config.json names; read are those of BERT's kind, MPNet, ESM, "
+        "GPT-2, CodeGen, RoBERTa, Longformer, T5, XLM-RoBERTa, ALBERT, XGLM, Llama; to convert it: "
+        "python -c \"from transformers import AutoTokenizer as A; "
         "A.from_pretrained('%s').save_pretrained('%s')\"",
-        dir, found,
-        strcmp(found, "vocab.json") == 0 && has_file(dir, "merges.txt") ? " and merges.txt"
-                                                                               : "",
-        dir, dir);
+        dir, found, dir, dir);
+}
+
+/* Without tokenizer.json: what transformers makes one of. */
+static nib_status make_json(nib_special_reading *r, const char *dir, char **path, bool *missing,
+                            nib_error *err)
+{
+    nib_tokenizer *t = r->t;
+    const char *file = "tokenizer.json";
+    nib_convert_form form = r->class ? nib_convert_form_of(r->class, &file) : NIB_CONVERT_NONE;
+
+    nib_free(t->ctx, *path);
+    *path = nib_sprintf(t->ctx, "%s/%s", dir, file);
+    if (!*path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (form == NIB_CONVERT_NONE || !nib_file_exists(*path)) {
+        if (missing) *missing = true;
+        return missing ? NIB_OK : nib_tokenizer_missing(dir, err);
+    }
+    return form >= NIB_CONVERT_T5 ? nib_convert_model(r, form, *path, &t->json, err)
+                                  : nib_convert_vocab(r, form, dir, &t->json, err);
+}
+
+/* What a directory or a GGUF file has as its tokenizer, and the path that errors name. */
+static nib_status find_json(nib_special_reading *r, const char *dir, char **path, bool *missing,
+                            nib_error *err)
+{
+    nib_tokenizer *t = r->t;
+    bool gguf = nib_model_is_gguf(dir);
+    char *text = NULL;
+    size_t bytes;
+    nib_status status;
+
+    *path = nib_sprintf(t->ctx, "%s%s", dir, gguf ? "" : "/tokenizer.json");
+    if (!*path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (gguf) {
+        status = nib_model_file_read(t->ctx, dir, "tokenizer.json", 0, &t->json, err);
+        return status || t->json ? status
+                                 : nib_fail(err, NIB_E_IO, "%s: the file has no tokenizer", dir);
+    }
+    if (!nib_file_exists(*path)) return make_json(r, dir, path, missing, err);
+    status = nib_file_read(t->ctx, *path, 512u << 20, &text, &bytes, err);
+    if (!status) status = nib_json_parse(text, bytes, *path, 0, &t->json, err);
+    nib_free(t->ctx, text);
+    return status;
+}
+
+static nib_status new_tokenizer(nib_ctx *ctx, nib_tokenizer **out, nib_error *err)
+{
+    nib_tokenizer *t = nib_new(ctx, sizeof *t);
+    nib_status status;
+
+    if (!t) return nib_fail(err, NIB_E_NOMEM, "tokenizer: out of memory");
+    t->ctx = ctx;
+    t->unk = -1;
+    for (int i = 0; i < 256; i++) t->byte_ids[i] = -1;
+    t->special_tokens = no_special_tokens;
+    status = nib_pattern_open(t, err);
+    if (status) nib_tokenizer_close(t);
+    else *out = t;
+    return status;
+}
+
+nib_status nib_tokenizer_parse(nib_ctx *ctx, const char *json, size_t bytes, const char *where,
+                               nib_tokenizer **out, nib_error *err)
+{
+    nib_tokenizer *t = NULL;
+    nib_status status = new_tokenizer(ctx, &t, err);
+
+    if (!status) status = nib_json_parse(json, bytes, where, 0, &t->json, err);
+    if (!status) status = load_all(t, where, err);
+    if (!status) status = nib_added_ready(t, err);
+    if (status) nib_tokenizer_close(t);
+    else *out = t;
+    return status;
+}
+
+/* missing NULL: where there is no tokenizer, that is an error; else it is reported there. */
+static nib_status open_directory(nib_ctx *ctx, const char *dir, bool *missing, nib_tokenizer **out,
+                                 nib_error *err)
+{
+    nib_special_reading r = { 0 };
+    nib_tokenizer *t = NULL;
+    char *path = NULL;
+    nib_status status = new_tokenizer(ctx, &t, err);
+
+    if (status) return status;
+    r.t = t;
+    if (missing && nib_model_is_gguf(dir) && !nib_gguf_has_tokenizer(ctx, dir)) goto done;
+    if ((status = nib_special_read(&r, dir, err)) ||
+        (status = find_json(&r, dir, &path, missing, err)) || !t->json ||
+        (status = load_all(t, path, err)) || (status = nib_special_apply(&r, err)) ||
+        (status = nib_added_ready(t, err)))
+        goto done;
+    *out = t;
+    t = NULL; /* handed over */
+done:
+    nib_special_free(&r);
+    nib_tokenizer_close(t);
+    nib_free(ctx, path);
+    return status;
 }
 
 nib_status nib_tokenizer_open(nib_ctx *ctx, const char *dir, nib_tokenizer **out, nib_error *err)
 {
-    bool gguf = nib_model_is_gguf(dir);
-    char *path = nib_sprintf(ctx, "%s%s", dir, gguf ? "" : "/tokenizer.json"), *text = NULL;
-    json_t *json = NULL;
-    size_t bytes;
-    nib_status status = NIB_OK;
+    return open_directory(ctx, dir, NULL, out, err);
+}
 
-    if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    if (!gguf && !nib_file_exists(path)) status = nib_tokenizer_missing(dir, err);
-    if (!status && gguf) status = nib_model_file_read(ctx, dir, "tokenizer.json", 0, &json, err);
-    if (!status && gguf && !json)
-        status = nib_fail(err, NIB_E_IO, "%s: the file has no tokenizer", dir);
-    if (!status && !gguf) status = nib_file_read(ctx, path, 512u << 20, &text, &bytes, err);
-    if (!status && !gguf) status = nib_json_parse(text, bytes, path, 0, &json, err);
-    if (!status) status = open_json(ctx, json, path, dir, out, err);
-    nib_free(ctx, text);
-    nib_free(ctx, path);
-    return status;
+nib_status nib_tokenizer_open_any(nib_ctx *ctx, const char *dir, nib_tokenizer **out,
+                                  nib_error *err)
+{
+    bool missing = false;
+
+    return open_directory(ctx, dir, &missing, out, err);
 }

@@ -1,5 +1,6 @@
-/* test_encoder_tokenizers.c - the tokenizers of encoders against transformers' fast classes: WordPiece,
- * Unigram, what tokenizer_config.json overrides, odd strings and the code points of two planes
+/* test_encoder_tokenizers.c - the tokenizers of encoders against transformers' fast classes:
+ * WordPiece and Unigram, from tokenizer.json and without it, what tokenizer_config.json overrides,
+ * odd strings and the code points of two planes
  * (tests/golden/make/encoder_tokenizers_golden.py). */
 #include <dirent.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ static void print_decoded(nib_tokenizer *t, nib_ctx *ctx, const nib_tokens *toke
 static void check_strings(nib_tokenizer *t, nib_ctx *ctx, const char *style, char *expected)
 {
     size_t bytes, room = 0, at = 0;
-    char *strings = read_file(ctx, test_data("tests/golden/encoder_tokenizers/strings"), &bytes), *got = NULL;
+    char *strings = read_file(ctx, test_data("tests/golden/tokenizers/strings"), &bytes);
+    char *got = NULL;
     char decoded[8192];
     nib_tokens tokens = { 0 };
     nib_error err;
@@ -153,12 +155,12 @@ static void check_directory(nib_ctx *ctx, const char *dir, const char *style)
     nib_error err;
 
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
-    snprintf(path, sizeof path, "%s/%s/expected", test_data("tests/golden/encoder_tokenizers"), style);
+    snprintf(path, sizeof path, "%s/%s/expected", test_data("tests/golden/tokenizers"), style);
     expected = read_file(ctx, path, &bytes);
     check_strings(t, ctx, style, expected);
     nib_free(ctx, expected);
-    snprintf(path, sizeof path, "%s/%s/points", test_data("tests/golden/encoder_tokenizers"), style);
-    if (nib_file_exists(path)) {
+    snprintf(path, sizeof path, "%s/%s/points", test_data("tests/golden/tokenizers"), style);
+    if (!strstr(dir, "slow") && nib_file_exists(path)) {
         expected = read_file(ctx, path, &bytes);
         check_points(t, ctx, style, expected);
         nib_free(ctx, expected);
@@ -174,15 +176,17 @@ static void each_style(bool slow, int styles)
     struct dirent *e;
     int count = 0;
 
-    snprintf(top, sizeof top, "%s", test_data("tests/golden/encoder_tokenizers"));
+    snprintf(top, sizeof top, "%s", test_data("tests/golden/tokenizers"));
     d = opendir(top);
     REQUIRE(d, "%s cannot be read", top);
     while ((e = readdir(d))) {
         char path[600];
 
         if (e->d_name[0] == '.' || strcmp(e->d_name, "strings") == 0) continue;
-        snprintf(path, sizeof path, "%s/%s%s", top, e->d_name, slow ? "/slow" : "");
-        if (slow && !nib_file_exists(path)) continue;
+        snprintf(path, sizeof path, "%s/%s%s", top, e->d_name,
+                 slow ? "/slow/config.json" : "/tokenizer.json");
+        if (!nib_file_exists(path)) continue;
+        *strrchr(path, '/') = 0;
         check_directory(ctx, path, e->d_name);
         count++;
     }
@@ -190,10 +194,11 @@ static void each_style(bool slow, int styles)
     CHECK(count == styles, "%d styles", count);
 }
 
-static void test_fast(void) { each_style(false, 19); }
+static void test_fast(void) { each_style(false, 23); }
+static void test_slow(void) { each_style(true, 19); }
 
 int main(void)
 {
-    static const test_case cases[] = { { "fast", test_fast } };
-    return test_main("encoder_tokenizers", cases, NIB_COUNT(cases));
+    static const test_case cases[] = { { "fast", test_fast }, { "slow", test_slow } };
+    return test_main("encoder-tokenizers", cases, NIB_COUNT(cases));
 }

@@ -277,7 +277,6 @@ static void test_special(void)
     text_key(&b, "tokenizer.chat_template.tool_use", "tools");
     snprintf(path, sizeof path, "%s/m.gguf", test_tmpdir());
     write_keys(path, &b);
-    CHECK(nib_tokenizer_exists(ctx, path));
     REQUIRE_OK(nib_tokenizer_open(ctx, path, &t, &err), err);
     special = nib_tokenizer_special(t);
     CHECK(nib_tokenizer_bos(t) == 3 && nib_tokenizer_eos(t) == 5 && special->end_count == 2 &&

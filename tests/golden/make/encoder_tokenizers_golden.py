@@ -2,7 +2,7 @@
 
     python tests/golden/make/encoder_tokenizers_golden.py        (transformers 4.57.6, tokenizers 0.22.2, sentencepiece 0.2)
 
-Writes tests/golden/encoder_tokenizers/strings (each ended by a byte 0) and of each style tests/golden/encoder_tokenizers/<style>/: tokenizer.json and the
+Writes tests/golden/tokenizers/strings (each ended by a byte 0) and of each style tests/golden/tokenizers/<style>/: tokenizer.json and the
 files beside it; slow/, the files from which the class makes the same tokenizer without tokenizer.json; expected: a line a string,
 "id:begin-end ..." in bytes, "|", the decoded text in hexadecimal; and points: a line for each 1024 code points of the first plane or
 two, the FNV-1a hash of what the text of all of them becomes."""
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import struct
 
@@ -20,21 +21,21 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer, decoders, models, norm
 from transformers import AutoTokenizer
 
 TOP = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
-OUT = os.path.join(TOP, "tests", "golden", "encoder_tokenizers")
+OUT = os.path.join(TOP, "tests", "golden", "tokenizers")
 WORLD = "你好世界 こんにちは мир привет שלום नमस्ते café naïve Straße İstanbul 한글 é ½ ² ٣ ﬁne ﬀ Ａｂｃ １２３ … ™ don't we'll `` '' ÀÉÎ "
 CORPUS = [open(os.path.join(TOP, "docs", "style.md"), encoding="utf-8").read()[:9000], WORLD * 3]
 ATOMS = ["hello", "World", " ", "  ", "\n", "\t", "\r\n", "123", "½", "²", "é", "e\u0301x", "ﬁ", "你好", "こ", "мир", "שלום", "नमस्ते", "👩‍👩‍👧",
          "\u00a0", "\u3000", "\u200b", "\u0085", "don't", "I'LL", "[CLS]", "[MASK]", " [SEP]", "<mask>", "</s>", "<s>", "...", "!?", "_x", "{",
          "한글", "\x07", "ß", "İ", "x" * 20, "``a''", "Ａ", "ｔ\u030c", "\ufffd", "\u2581", "¢", "$5", "𠀀", "\u1734", "á\u0327", "\x01", "naïve",
-         "<extra_id_1>", "x" * 101]
+         "<extra_id_1>", "x" * 101, "MKTAYIAK", "mk L"]
 PAIRS = [("ﬁ", "fi"), ("ﬀ", "ff"), ("Ａ", "A"), ("ｔ", "t"), ("e\u0301", "é"), ("\x01", ""), ("\t", " "), ("\n", " "), ("\r", " "), ("\u00a0", " "),
          ("\u3000", " "), ("…", "..."), ("½", "1⁄2"), ("²", "2"), ("\u200b", " "), ("１", "1"), ("™", "TM"), ("á\u0327", "x"), ("\x07", "")]
 
 
 def strings():
     rng = random.Random(5)
-    made = ["".join(rng.choice(ATOMS) for _ in range(rng.randint(0, 10))) for _ in range(130)]
-    return made + ["\x01ab c", "\x07", " ", "  a", "a  "] + [CORPUS[0][i:i + 150] for i in range(0, 3000, 200)] + ["A" * 100 + " b"]
+    made = ["".join(rng.choice(ATOMS) for _ in range(rng.randint(0, 10))) for _ in range(60)]
+    return made + ["\x01ab c", "\x07", " ", "  a", "a  "] + [CORPUS[0][i:i + 150] for i in range(0, 1600, 200)] + ["A" * 100 + " b"]
 
 
 def point_texts(planes):
@@ -132,6 +133,12 @@ SLOW = {
     "t5": lambda p: spiece(p, "spiece.model", "T5Tokenizer", "t5", {"extra_ids": 4}, **T5),
     "xlm-roberta": lambda p: spiece(p, "sentencepiece.bpe.model", "XLMRobertaTokenizer", "xlm-roberta", model_type="unigram"),
     "albert": lambda p: spiece(p, "spiece.model", "AlbertTokenizer", "albert", **ALBERT),
+    "albert-accents": lambda p: spiece(p, "spiece.model", "AlbertTokenizer", "albert", {"keep_accents": True, "do_lower_case": False}, **ALBERT),
+    "t5-new": lambda p: spiece(p, "spiece.model", "T5Tokenizer", "t5", {"extra_ids": 2, "legacy": False}, **T5),
+    "gpt2-bos": lambda p: byte_level(p, "GPT2Tokenizer", "gpt2", ["<|endoftext|>"], {"add_bos_token": True, "add_prefix_space": True}),
+    "llama-new": lambda p: spiece(p, "tokenizer.model", "LlamaTokenizer", "llama", {"legacy": False}, model_type="bpe", byte_fallback=True,
+                                  vocab_size=560, normalization_rule_name="identity", normalization_rule_tsv="",
+                                  remove_extra_whitespaces=False, split_digits=True),
     "llama": lambda p: spiece(p, "tokenizer.model", "LlamaTokenizer", "llama", model_type="bpe", byte_fallback=True, vocab_size=560,
                               normalization_rule_name="identity", normalization_rule_tsv="", remove_extra_whitespaces=False, split_digits=True),
     "xglm": lambda p: spiece(p, "sentencepiece.bpe.model", "XGLMTokenizer", "xglm", model_type="unigram"),
@@ -144,6 +151,27 @@ OVERRIDES = {
     "override-none": ("bert-cased", {"tokenizer_class": "PreTrainedTokenizerFast"}),
     "override-prefix": ("roberta", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True}),
 }
+
+
+def esm(path, texts):
+    """A Python tokenizer without a fast one: ids by it, ranges by the rule that every line of vocab.txt is cut out of the text."""
+    letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>".split()
+    slow = os.path.join(path, "slow")
+    write(slow, "vocab.txt", "\n".join(letters))
+    write(slow, "tokenizer_config.json", {"tokenizer_class": "EsmTokenizer"})
+    write(slow, "config.json", {"model_type": "esm"})
+    t = AutoTokenizer.from_pretrained(slow)
+    pattern = re.compile("(" + "|".join(re.escape(x) for x in sorted(letters, key=len, reverse=True)) + r")|(\S+?)(?=\s|$|" +
+                         "|".join(re.escape(x) for x in letters) + ")")
+    with open(os.path.join(path, "expected"), "w") as f:
+        for text in texts:
+            found = [(letters.index(m.group(1)) if m.group(1) else 3, len(text[:m.start()].encode()), len(text[:m.end()].encode()))
+                     for m in pattern.finditer(text)]
+            ids = [0] + [i for i, _, _ in found] + [2]
+            assert t(text)["input_ids"] == ids, (text, ids, t(text)["input_ids"])
+            tokens = " ".join(f"{i}:{b}-{e}" for i, b, e in [(0, 0, 0), *found, (2, 0, 0)])
+            decoded = " ".join(letters[i] for i in ids if letters[i] not in t.all_special_tokens)
+            f.write(f"{tokens}|{decoded.encode().hex()}\n")
 
 
 def finish(path, texts, points):
@@ -175,7 +203,9 @@ def main():
                 os.remove(os.path.join(path, name))
         for name in ("tokenizer_config.json", "config.json"):
             shutil.copy(os.path.join(slow, name), path)
-        finish(path, texts, {"bert-uncased": 2, "bert-cased": 1, "xlm-roberta": 1, "albert": 2}.get(style, 0))
+        finish(path, texts, {"bert-uncased": 2, "bert-cased": 1, "xlm-roberta": 1, "albert": 1}.get(style, 0))
+    os.makedirs(os.path.join(OUT, "esm"))
+    esm(os.path.join(OUT, "esm"), texts)
     for style, (base, config) in OVERRIDES.items():
         path = os.path.join(OUT, style)
         os.makedirs(path)
