@@ -318,6 +318,25 @@ static void close_fixture(fixture *f)
     test_ctx_release(f->ctx);
 }
 
+/* Modules of which the decoded weight is there, bit for bit. */
+static void check_decoded(fixture *f, const char *variant)
+{
+    for (size_t i = 0; i < f->model->linear_count; i++) {
+        const nib_linear *l = f->model->linears[i];
+        char name[600];
+        const nib_tensor *want;
+        float *got;
+
+        snprintf(name, sizeof name, "decoded.%s", l->name);
+        want = nib_tensors_find(f->expected, name);
+        if (!want) continue;
+        got = test_guarded(want->bytes);
+        nib_weight_decode(l->weight, 0, l->weight->out, got);
+        CHECK(memcmp(got, want->data, want->bytes) == 0, "%s: %s decodes otherwise", variant,
+              l->name);
+    }
+}
+
 static void check_variant(const char *dir, const char *variant, const held *h, int threads)
 {
     char prefix[32], grads[32], loss[32];
@@ -327,6 +346,7 @@ static void check_variant(const char *dir, const char *variant, const held *h, i
     snprintf(prefix, sizeof prefix, "%slora.", h->mark);
     snprintf(grads, sizeof grads, "%sgrad.", h->mark);
     snprintf(loss, sizeof loss, "%slora.loss", h->mark);
+    check_decoded(&f, variant);
     check_logits(&f, h->mark, variant);
     load_adapter(&f, dir);
     check_logits(&f, prefix, variant);
@@ -338,10 +358,8 @@ static void check_variant(const char *dir, const char *variant, const held *h, i
 }
 
 /* Calls check for each directory of golden models. */
-static void each_variant(const held *h)
+static void each_variant(const char *top, const held *h)
 {
-    const char *top = getenv("NIBBLE_GOLDEN_MODELS") ? getenv("NIBBLE_GOLDEN_MODELS")
-                                                     : test_data("tests/golden/models");
     DIR *d = opendir(top);
     struct dirent *entry;
     int count = 0;
@@ -361,11 +379,17 @@ static void each_variant(const held *h)
     CHECK(count >= h->least, "%d variants", count);
 }
 
-static void test_dense(void) { each_variant(&(held){ .mark = "", .least = 12 }); }
+static const char *models(void)
+{
+    const char *top = getenv("NIBBLE_GOLDEN_MODELS");
+    return top ? top : test_data("tests/golden/models");
+}
+
+static void test_dense(void) { each_variant(models(), &(held){ .mark = "", .least = 12 }); }
 
 static void test_nf4(void)
 {
-    each_variant(&(held){ .mark = "nf4.", .settings = test_four_bit, .least = 12 });
+    each_variant(models(), &(held){ .mark = "nf4.", .settings = test_four_bit, .least = 12 });
 }
 
 /* Logits of eval mode, where x is quantized too; loss and gradients of training mode, where it is
@@ -376,13 +400,19 @@ static void test_int8(void)
                                             { "llm_int8_threshold", "2.5" },
                                             { NULL, NULL } };
 
-    each_variant(&(held){ .mark = "", .numbers = "int8.safetensors", .settings = settings,
+    each_variant(models(), &(held){ .mark = "", .numbers = "int8.safetensors", .settings = settings,
                           .least = 2 });
+}
+
+/* GPTQ, AWQ and compressed-tensors files; what is expected is computed with the decoded weights. */
+static void test_grouped(void)
+{
+    each_variant(test_data("tests/golden/grouped"), &(held){ .mark = "", .least = 7 });
 }
 
 int main(void)
 {
     static const test_case cases[] = { { "dense", test_dense }, { "nf4", test_nf4 },
-                                       { "int8", test_int8 } };
+                                       { "int8", test_int8 }, { "grouped", test_grouped } };
     return test_main("reference", cases, NIB_COUNT(cases));
 }
