@@ -104,6 +104,12 @@ int verb_quantize(int argc, char **argv)
     nib_status status;
     option options[] = {
         WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
+        { "format", OPTION_PAIR, &settings, "gptq",
+          "gptq, awq or compressed-tensors: rounded to nearest" },
+        { "bits", OPTION_PAIR, &settings, "4", "gptq: 2, 3, 4, 8; compressed-tensors: 2 to 8" },
+        { "group-size", OPTION_PAIR, &settings, "128",
+          "inputs that share a scale; -1: all of a row" },
+        { "sym", OPTION_PAIR, &settings, "true", "true: no zero points; default but for awq" },
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
           "linears that stay dense; default: the head" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
@@ -113,14 +119,17 @@ int verb_quantize(int argc, char **argv)
         STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "quantize", .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit)",
-               .summary = "Writes a directory that transformers opens.", .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 2 };
+    verb v = { .name = "quantize",
+               .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit | --format NAME)",
+               .summary = "Writes a directory that transformers opens.",
+               .options = options,
+               .option_count = sizeof options / sizeof *options,
+               .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
     if (!settings.count)
-        return options_misuse(&v, "missing option --load-in-4bit or --load-in-8bit");
+        return options_misuse(&v, "missing option --load-in-4bit, --load-in-8bit or --format");
     o.settings = settings.items;
     o.skip_modules = skipped.items;
     o.skip_count = skipped.count;

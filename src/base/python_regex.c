@@ -175,6 +175,8 @@ nib_status nib_python_regex_match(const nib_python_regex *re, const char *subjec
     if (result < 0 && result != PCRE2_ERROR_NOMATCH) {
         PCRE2_UCHAR why[128] = { 0 };
         pcre2_get_error_message(result, why, sizeof why);
+        if (result == PCRE2_ERROR_NOMEMORY)
+            return nib_fail(err, NIB_E_NOMEM, "pattern \"%.300s\": out of memory", re->pattern);
         return nib_fail(err, NIB_E_FORMAT,
                         "pattern \"%.300s\": to match it with %.300s takes more steps than are "
                         "tried (in PCRE2's words: %s); write it without nested repeats, or give "

@@ -7,8 +7,7 @@
  *   .txt             a stream: one record {"text": the whole file}, to be cut into windows
  *
  * All but Parquet may be packed with gzip or Zstandard (NAME.jsonl.gz, NAME.jsonl.zst); a byte
- * order mark is passed over.  In
- * JSON \u0000 is taken in texts, and NaN is null.
+ * order mark is passed over.  In JSON \u0000 is taken in texts, and NaN is null.
  *
  * One record is held at a time beside the file's map, whose pages are given back as reading goes
  * on; only a .json file that is not lines is parsed whole.  Records come in the order of the files'

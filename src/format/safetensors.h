@@ -38,8 +38,7 @@ typedef struct nib_tensors nib_tensors;
 /* path: a .safetensors file, a PyTorch file (.bin, .pt, .pth: formats.md 2), an index of shards of
  * either, a GGUF file or the first of those it is split into (formats.md 12), or a directory
  * holding one of model.safetensors, its index, pytorch_model.bin, its index (that order,
- * transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file),
- * NIB_E_NOMEM. */
+ * transformers').  NIB_E_IO, NIB_E_FORMAT, NIB_E_UNSUPPORTED (of a PyTorch file), NIB_E_NOMEM. */
 nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, nib_error *err);
 void nib_tensors_close(nib_tensors *t); /* NULL is fine; every view ends here */
 

@@ -89,8 +89,8 @@ static nib_status count_parameters(const nib_tensors *tensors, const nib_held *h
             total += t->elements;
             continue;
         }
-        status = nib_format_describe(&part, nib_tensors_finder(tensors), held, &format, shape, &form,
-                                     err);
+        status = nib_format_describe(&part, nib_tensors_finder(tensors), held, &format, shape,
+                                     &form, err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
         if (!format) continue;
         if (!packed->matrices++) packed->format = format, packed->form = form;

@@ -255,7 +255,8 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     m->embeddings[m->embedding_count++] = e; /* the model frees it, whole or half built */
     if (!m->embedding) m->embedding = e;
     e->owns_weight = true;
-    status = nib_bind_weight(b, e->name, (nib_bind_spec){ .out = rows, .in = width, .embedding = true },
+    status = nib_bind_weight(b, e->name,
+                             (nib_bind_spec){ .out = rows, .in = width, .embedding = true },
                              &e->weight, err);
     if (!status) status = check_shape(b, e->name, e->weight, rows, width, err);
     if (!status) *out = e;

@@ -171,8 +171,8 @@ static nib_status is_meant(const nib_setting *config, const char *place, const n
     return NIB_OK;
 }
 
-nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where, nib_held *out,
-                           nib_error *err)
+nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where,
+                           nib_held *out, nib_error *err)
 {
     const char *method = nib_setting_value(config, "quant_method");
     char place[600];

@@ -3,8 +3,8 @@
  * A format reads and writes what belongs to a packed matrix, and knows what config.json says of it.
  * Without one a checkpoint is dense.  This floor knows no file format: tensors come and go as
  * views, and config.json's quantization_config as settings, what is nested in it behind a slash
- * ("config_groups/group_0/targets/0"; the object or list itself, as JSON, in front of its members, all
- * in the file's order).  All formats stand in one list, format.c. */
+ * ("config_groups/group_0/targets/0"; the object or list itself, as JSON, in front of its members,
+ * all in the file's order).  All formats stand in one list, format.c. */
 #ifndef NIB_QUANT_FORMAT_H
 #define NIB_QUANT_FORMAT_H
 
@@ -76,7 +76,8 @@ struct nib_format {
     /* The settings that give a form again, all of them, defaults too. */
     void (*settings)(const nib_form *form, nib_settings *out);
 
-    /* --- what config.json says; without `means` it is `method` and the flag, and `read` reads it --- */
+    /* --- what config.json says; without `means` it is `method` and the flag, and `read` reads it
+     * --- */
 
     bool (*means)(const nib_setting *config);
     /* Fills out->form and out->rules, which free_rules() frees, after a failure too. */
@@ -96,7 +97,8 @@ struct nib_format {
     /* What may follow "M.weight" (".absmax") or M itself (".SCB") in the name of a tensor that
      * belongs to it; NULL at the end. */
     const char *const *pieces;
-    /* Optional: refuses a tensor that a model in this format cannot have.  Of every one there is. */
+    /* Optional: refuses a tensor that a model in this format cannot have.  Of every one there is.
+     * */
     nib_status (*check)(const nib_part *tensor, nib_part_finder find, nib_error *err);
     /* The weight of `module` from its tensors, which must outlive it: *w, or NULL where they are
      * not packed; `held` is what config.json says, for what the tensors do not tell.  NIB_E_FORMAT
@@ -104,8 +106,8 @@ struct nib_format {
      * NIB_E_NOMEM. */
     nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                        const nib_format_module *module, nib_weight **w, nib_error *err);
-    /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form.  held:
-     * what config.json says, or NULL. */
+    /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form.
+     * held: what config.json says, or NULL. */
     nib_status (*describe)(const nib_part *tensor, nib_part_finder find, const nib_held *held,
                            bool *its, uint64_t shape[2], nib_form *form, nib_error *err);
 
@@ -133,8 +135,8 @@ nib_status nib_held_asked(const nib_setting *settings, nib_held *out, const nib_
 /* What a quantization_config says, given as settings (numbers and truth values as their text); *out
  * is freed with nib_held_free().  NIB_E_UNSUPPORTED naming what it is, with the list of what is
  * known. */
-nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where, nib_held *out,
-                           nib_error *err);
+nib_status nib_held_stored(nib_ctx *ctx, const nib_setting *config, const char *where,
+                           nib_held *out, nib_error *err);
 void nib_held_free(nib_ctx *ctx, nib_held *held); /* what it owns; it is dense then */
 
 /* Does `piece` (".weight.absmax", ".weight_scale": what follows the module's name) belong to a

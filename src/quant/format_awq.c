@@ -1,5 +1,5 @@
-/* format_awq.c - AWQ's checkpoints, version gemm: of AutoAWQ, GPTQModel and AutoRound (formats.md 7;
- * formats-quant.md 5).
+/* format_awq.c - AWQ's checkpoints, version gemm: of AutoAWQ, GPTQModel and AutoRound (formats.md
+ * 7; formats-quant.md 5).
  *
  *     M.qweight  I32  [in, out / 8]       4-bit codes along the outputs, in AWQ's order
  *     M.qzeros   I32  [groups, out / 8]   zero points, as they are
@@ -130,8 +130,10 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
     if (!nib_module_part(find, module, ".scales", &p->scales))
         return nib_fail(err, NIB_E_FORMAT, "%s.scales is missing", module);
     if (nib_module_part(find, module, ".g_idx", &other))
-        return nib_fail(err, NIB_E_FORMAT, "%s: a GPTQ file has such a tensor, but config.json says "
-                        "awq", other.name);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a GPTQ file has such a tensor, but config.json says "
+                        "awq",
+                        other.name);
     if (nib_module_part(find, module, ".weight", &other))
         return nib_fail(err, NIB_E_FORMAT, "%s and %s are both there", p->qweight.name, other.name);
     return NIB_OK;
@@ -149,9 +151,10 @@ static nib_status check_parts(const stored_parts *p, const nib_grouped_options *
         return nib_fail(err, NIB_E_FORMAT, "%s: %s of rank %u, expected a matrix of int32", q->name,
                         nib_dtype_name(q->dtype), q->rank);
     if (p->scales.rank == 2 && p->scales.shape[1] == q->shape[1])
-        return nib_fail(err, NIB_E_FORMAT, "%s: [%" PRIu64 ", %" PRIu64 "] has one word for each of "
-                        "%" PRIu64 " scales: GPTQ's layout, but config.json says awq", q->name, in,
-                        q->shape[1], q->shape[1]);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: [%" PRIu64 ", %" PRIu64 "] has one word for each of "
+                        "%" PRIu64 " scales: GPTQ's layout, but config.json says awq",
+                        q->name, in, q->shape[1], q->shape[1]);
     *groups = o->group == NIB_GROUP_ROW ? 1 : (size_t)nib_ceil_div(in, o->group);
     if (o->group != NIB_GROUP_ROW && in % o->group)
         return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " inputs are no whole groups of %u",

@@ -116,11 +116,22 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 }
 
 const nib_format nib_format_bnb4 = {
-    .method = "bitsandbytes", .known = "bitsandbytes with load_in_4bit", .flag = "load_in_4bit",
-    .keys = keys, .read = read_settings, .settings = settings_of,
+    .method = "bitsandbytes",
+    .known = "bitsandbytes with load_in_4bit",
+    .flag = "load_in_4bit",
+    .keys = keys,
+    .read = read_settings,
+    .settings = settings_of,
     .read_config = nib_bnb_read_config,
-    .free_rules = nib_bnb_free_rules, .packs = nib_bnb_packs, .skips = nib_bnb_skips,
+    .free_rules = nib_bnb_free_rules,
+    .packs = nib_bnb_packs,
     .pieces = nib_bnb4_suffixes,
-    .open = open_module, .describe = describe, .must_learn = must_learn, .learn = learn,
-    .plan = plan, .tensors = nib_bnb4_tensors, .config = config,
+    .open = open_module,
+    .describe = describe,
+    .skips = nib_bnb_skips,
+    .must_learn = must_learn,
+    .learn = learn,
+    .plan = plan,
+    .tensors = nib_bnb4_tensors,
+    .config = config,
 };

@@ -121,7 +121,10 @@ static unsigned zero_of(const void *self, size_t group, size_t o)
 
 /* --- reading --- */
 
-typedef struct stored_parts { nib_part qweight, qzeros, scales, g_idx; bool has_groups; } stored_parts;
+typedef struct stored_parts {
+    nib_part qweight, qzeros, scales, g_idx;
+    bool has_groups;
+} stored_parts;
 
 static nib_status find_parts(nib_part_finder find, const char *module, stored_parts *p, bool *there,
                              nib_error *err)
@@ -145,8 +148,8 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
 }
 
 /* Sizes from the shapes, held to what config.json says: bits and group are never guessed. */
-static nib_status check_parts(const stored_parts *p, const nib_grouped_options *o, size_t *in, size_t *out,
-                              size_t *groups, nib_error *err)
+static nib_status check_parts(const stored_parts *p, const nib_grouped_options *o, size_t *in,
+                              size_t *out, size_t *groups, nib_error *err)
 {
     const nib_part *q = &p->qweight;
     uint64_t values;
@@ -202,8 +205,10 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
     z = (zeros){ p.qzeros.data, (size_t)p.qzeros.shape[1] * 4, o.bits,
                  nib_gptq_zeros_of(held->rules, o.bits) };
     if (o.asymmetric && z.stored == NIB_ZEROS_FIELDS)
-        nib_warn(ctx, "%s: zero points stored less 1, by a writer that is not known: where one was 0 "
-                 "its neighbours may be lost", module->name);
+        nib_warn(ctx,
+                 "%s: zero points stored less 1, by a writer that is not known: where one was 0 "
+                 "its neighbours may be lost",
+                 module->name);
     made.base = (nib_weight){ .out = out, .in = in, .dtype = o.dtype };
     made.options = o;
     made.order = NIB_WORDS_DOWN;
@@ -310,8 +315,8 @@ static nib_status tensors(const nib_weight *w, const char *name, nib_parts_out *
     return list(&q->options, q, w->out, w->in, name, parts, err);
 }
 
-/* The keys that all readers know, and none of a writer: with one, some take the file as of a certain
- * version of GPTQModel. */
+/* The keys that all readers know, and none of a writer: with one, some take the file as of a
+ * certain version of GPTQModel. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
 {
     nib_grouped_options o = nib_grouped_form_options(form);
@@ -327,9 +332,22 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 }
 
 const nib_format nib_format_gptq = {
-    .method = "gptq", .known = "gptq (GPTQModel, AutoGPTQ, AutoRound)", .name = "gptq",
-    .keys = keys, .read = read_settings, .settings = settings_of, .means = means,
-    .read_config = read_config, .free_rules = free_rules, .packs = packs, .pieces = pieces, .check = nib_check_lone_scales,
-    .open = open_module, .describe = describe, .must_learn = must_learn, .plan = plan,
-    .tensors = tensors, .config = config,
+    .method = "gptq",
+    .known = "gptq (GPTQModel, AutoGPTQ, AutoRound)",
+    .name = "gptq",
+    .keys = keys,
+    .read = read_settings,
+    .settings = settings_of,
+    .means = means,
+    .read_config = read_config,
+    .free_rules = free_rules,
+    .packs = packs,
+    .pieces = pieces,
+    .check = nib_check_lone_scales,
+    .open = open_module,
+    .describe = describe,
+    .must_learn = must_learn,
+    .plan = plan,
+    .tensors = tensors,
+    .config = config,
 };

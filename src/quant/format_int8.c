@@ -111,7 +111,8 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
         return nib_fail(err, NIB_E_FORMAT, "%s has rank %u, expected a matrix", weight.name,
                         weight.rank);
     status = check_scales(&scb, (size_t)weight.shape[0], err);
-    if (!status && part(find, module->name, ".weight_format", &order)) status = check_order(&order, err);
+    if (!status && part(find, module->name, ".weight_format", &order))
+        status = check_order(&order, err);
     if (status) return status;
     scales = scb.data;
     if ((uintptr_t)scb.data % _Alignof(float)) {

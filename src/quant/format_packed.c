@@ -10,8 +10,8 @@
  *     M.weight             I8   [out, in]
  *     M.weight_scale, M.weight_zero_point (I8, as the scale)
  *
- * Codes are signed and stored with 2^(bits-1) added.  Of 3, 5, 6 and 7 bits old files hold as many whole
- * codes as fit a word, and unpacked zero points: shapes tell. */
+ * Codes are signed and stored with 2^(bits-1) added.  Of 3, 5, 6 and 7 bits old files hold as many
+ * whole codes as fit a word, and unpacked zero points: shapes tell. */
 #include <stdio.h>
 
 #include "quant/formats.h"
@@ -80,8 +80,10 @@ static nib_status read_config(nib_ctx *ctx, const nib_setting *config, const cha
             out->form = nib_grouped_form(&rules->groups[i].options);
             return NIB_OK;
         }
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%scompressed-tensors with %s; known are weights of type "
-                    "int", where, rules->groups[0].unread);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%scompressed-tensors with %s; known are weights of type "
+                    "int",
+                    where, rules->groups[0].unread);
 }
 
 static void free_rules(nib_ctx *ctx, void *rules) { nib_packed_rules_free(ctx, rules); }
@@ -133,8 +135,10 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
                         "not read; known are integers, in int32", p->codes.name,
                         nib_dtype_name(p->codes.dtype));
     if (p->bytes && dense.dtype != NIB_I8)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s with a scale (float8) is not read; known is "
-                        "int8", dense.name, nib_dtype_name(dense.dtype));
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s with a scale (float8) is not read; known is "
+                        "int8",
+                        dense.name, nib_dtype_name(dense.dtype));
     if (packed && !nib_module_part(find, module, ".weight_shape", &p->shape))
         return lacks(module, ".weight_shape", err);
     p->has_zeros = nib_module_part(find, module, ".weight_zero_point", &p->zeros);
@@ -152,16 +156,18 @@ static nib_status read_shape(stored_parts *p, nib_error *err)
     memcpy(shape, p->codes.shape, sizeof shape);
     if (!p->bytes) {
         if (p->shape.dtype != NIB_I64 || p->shape.elements != 2)
-            return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values of %s, expected two of int64",
-                            p->shape.name, p->shape.elements, nib_dtype_name(p->shape.dtype));
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: %" PRIu64 " values of %s, expected two of int64", p->shape.name,
+                            p->shape.elements, nib_dtype_name(p->shape.dtype));
         memcpy(shape, p->shape.data, sizeof shape);
     }
     p->out = (size_t)shape[0];
     p->in = (size_t)shape[1];
     if (!p->out || !p->in || shape[0] != p->codes.shape[0] || shape[1] > UINT32_MAX)
-        return nib_fail(err, NIB_E_FORMAT, "%s: a weight of [%" PRIu64 ", %" PRIu64 "], but its codes "
-                        "have %" PRIu64 " rows", p->codes.name, shape[0], shape[1],
-                        p->codes.shape[0]);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: a weight of [%" PRIu64 ", %" PRIu64 "], but its codes "
+                        "have %" PRIu64 " rows",
+                        p->codes.name, shape[0], shape[1], p->codes.shape[0]);
     return NIB_OK;
 }
 
@@ -171,7 +177,8 @@ static size_t words_of(size_t n, unsigned bits, unsigned per_word)
     return per_word ? nib_ceil_div(n, per_word) : nib_ceil_div(n * bits, 32);
 }
 
-static nib_status check_words(const stored_parts *p, unsigned bits, unsigned *per_word, nib_error *err)
+static nib_status check_words(const stored_parts *p, unsigned bits, unsigned *per_word,
+                              nib_error *err)
 {
     size_t has = (size_t)p->codes.shape[1], dense = words_of(p->in, bits, 0),
            old = words_of(p->in, bits, 32 / bits);
@@ -180,8 +187,10 @@ static nib_status check_words(const stored_parts *p, unsigned bits, unsigned *pe
     if (has == dense) return NIB_OK;
     *per_word = 32 / bits;
     if (has == old) return NIB_OK;
-    return nib_fail(err, NIB_E_FORMAT, "%s: %zu words a row, expected %zu (or, of old files, %zu): %zu "
-                    "inputs of %u bits", p->codes.name, has, dense, old, p->in, bits);
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: %zu words a row, expected %zu (or, of old files, %zu): %zu "
+                    "inputs of %u bits",
+                    p->codes.name, has, dense, old, p->in, bits);
 }
 
 /* The scale's shape says how many groups there are; the scheme how many there should be. */
@@ -200,8 +209,8 @@ static nib_status check_groups(stored_parts *p, const nib_packed_group *g, nib_g
     }
     p->groups = o->group == NIB_GROUP_ROW ? 1 : nib_ceil_div(p->in, o->group);
     if (o->group != NIB_GROUP_ROW && p->in % o->group)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %zu inputs are no whole groups of %u", s->name, p->in,
-                        o->group);
+        return nib_fail(err, NIB_E_FORMAT, "%s: %zu inputs are no whole groups of %u", s->name,
+                        p->in, o->group);
     if (s->rank > 2 || s->shape[0] != p->out || columns != p->groups || s->rank == 0)
         return nib_fail(err, NIB_E_MISMATCH, "%s: [%" PRIu64 ", %" PRIu64 "], config.json makes it "
                         "[%zu, %zu]", s->name, s->rank ? s->shape[0] : 1, columns, p->out,
@@ -253,9 +262,11 @@ static nib_status check_zeros(const stored_parts *p, const nib_grouped_options *
         z->per_word = t->shape[0] == dense ? 0 : 32 / o->bits;
         return NIB_OK;
     }
-    return nib_fail(err, NIB_E_FORMAT, "%s: %s, %" PRIu64 " values, first side %" PRIu64 "; expected "
-                    "int32 [%zu, %zu], or int8 as the scales", t->name, nib_dtype_name(t->dtype),
-                    t->elements, t->rank ? t->shape[0] : 1, dense, p->groups);
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: %s, %" PRIu64 " values, first side %" PRIu64 "; expected "
+                    "int32 [%zu, %zu], or int8 as the scales",
+                    t->name, nib_dtype_name(t->dtype), t->elements, t->rank ? t->shape[0] : 1,
+                    dense, p->groups);
 }
 
 /* --- reading --- */
@@ -270,8 +281,10 @@ static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_form
 
     if (status) return status;
     if (!g)
-        return nib_fail(err, NIB_E_MISMATCH, "%s is packed, but in config.json no group's targets name "
-                        "the module, or ignore does", p->codes.name);
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s is packed, but in config.json no group's targets name "
+                        "the module, or ignore does",
+                        p->codes.name);
     if (g->unread) return unread(module->name, g, err);
     *o = g->options;
     o->dtype = held->form.dtype;
@@ -282,7 +295,8 @@ static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_form
     if (!status) status = nib_check_scales(ctx, &p->scale, false, err);
     if (!status) status = check_zeros(p, o, z, err);
     if (!status && g->by_order && !p->has_groups)
-        nib_warn(ctx, "%s: actorder is group, but weight_g_idx is missing: taken as groups in order",
+        nib_warn(ctx,
+                 "%s: actorder is group, but weight_g_idx is missing: taken as groups in order",
                  module->name);
     return status;
 }
@@ -453,9 +467,22 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 }
 
 const nib_format nib_format_packed = {
-    .method = "compressed-tensors", .known = "compressed-tensors (pack-quantized and int-quantized)",
-    .name = "compressed-tensors", .keys = keys, .read = read_settings, .settings = settings_of,
-    .means = means, .read_config = read_config, .free_rules = free_rules, .packs = packs,
-    .pieces = pieces, .check = check, .open = open_module, .describe = describe,
-    .must_learn = must_learn, .plan = plan, .tensors = tensors, .config = config,
+    .method = "compressed-tensors",
+    .known = "compressed-tensors (pack-quantized and int-quantized)",
+    .name = "compressed-tensors",
+    .keys = keys,
+    .read = read_settings,
+    .settings = settings_of,
+    .means = means,
+    .read_config = read_config,
+    .free_rules = free_rules,
+    .packs = packs,
+    .pieces = pieces,
+    .check = check,
+    .open = open_module,
+    .describe = describe,
+    .must_learn = must_learn,
+    .plan = plan,
+    .tensors = tensors,
+    .config = config,
 };

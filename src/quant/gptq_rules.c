@@ -57,8 +57,9 @@ static nib_status read_rule(const nib_setting *config, const char *where, const 
     status = nib_gptq_settings(own, where, &o, err);
     if (status) return status;
     r->bits = nib_setting_value(own, "bits") ? (int)o.bits : -1;
-    r->group = !nib_setting_value(own, "group_size") ? -2 : o.group == NIB_GROUP_ROW ? -1
-                                                                                     : (long)o.group;
+    r->group = !nib_setting_value(own, "group_size") ? -2
+               : o.group == NIB_GROUP_ROW            ? -1
+                                                     : (long)o.group;
     r->symmetric = nib_setting_value(own, "sym") ? !o.asymmetric : -1;
     r->skip |= r->bits >= 16; /* AutoRound */
     return NIB_OK;
@@ -95,7 +96,8 @@ static nib_status read_patterns(nib_ctx *ctx, const nib_setting *config, const c
     if (!rules->rules) return nib_fail(err, NIB_E_NOMEM, "%sout of memory", where);
     for (at = config; !status && (s = nib_setting_member(&at, key, &pattern));) {
         status = add_rule(ctx, where, s, pattern, rules, err);
-        if (!status) status = read_rule(config, where, s->key, &rules->rules[rules->count - 1], err);
+        if (!status)
+            status = read_rule(config, where, s->key, &rules->rules[rules->count - 1], err);
     }
     return status;
 }
@@ -200,8 +202,10 @@ nib_gptq_zeros nib_gptq_zeros_of(const nib_gptq_rules *rules, unsigned bits)
 
 nib_status nib_gptq_rules_contradict(const char *name, nib_error *err)
 {
-    return nib_fail(err, NIB_E_MISMATCH, "%s is there, but quantization_config in config.json leaves "
-                    "the module dense", name);
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s is there, but quantization_config in config.json leaves "
+                    "the module dense",
+                    name);
 }
 
 nib_status nib_check_lone_scales(const nib_part *tensor, nib_part_finder find, nib_error *err)

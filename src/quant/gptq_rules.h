@@ -1,5 +1,5 @@
-/* gptq_rules.h - what a GPTQ or AutoRound config.json says of modules, and how zero points are stored
- * (formats.md 6.3, 6.5; formats-quant.md 4.1, 4.2, 4.4). */
+/* gptq_rules.h - what a GPTQ or AutoRound config.json says of modules, and how zero points are
+ * stored (formats.md 6.3, 6.5; formats-quant.md 4.1, 4.2, 4.4). */
 #ifndef NIB_QUANT_GPTQ_RULES_H
 #define NIB_QUANT_GPTQ_RULES_H
 
@@ -44,12 +44,13 @@ nib_gptq_zeros nib_gptq_zeros_of(const nib_gptq_rules *rules, unsigned bits);
 
 /* A module that config.json leaves dense has its tensor `name`: NIB_E_MISMATCH. */
 nib_status nib_gptq_rules_contradict(const char *name, nib_error *err);
-/* A format's check: scales of what has no codes.  AWQ folds its scaling behind a GELU into such a tensor
- * of the activation, which its output is divided by; who passes it over computes nonsense. */
+/* A format's check: scales of what has no codes.  AWQ folds its scaling behind a GELU into such a
+ * tensor of the activation, which its output is divided by; who passes it over computes nonsense.
+ * */
 nib_status nib_check_lone_scales(const nib_part *tensor, nib_part_finder find, nib_error *err);
 
-/* Settings that GPTQ, AWQ and AutoRound spell alike: bits (w_bit, wbits), group_size (q_group_size),
- * sym (zero_point, the other way round).  o holds the defaults. */
+/* Settings that GPTQ, AWQ and AutoRound spell alike: bits (w_bit, wbits), group_size
+ * (q_group_size), sym (zero_point, the other way round).  o holds the defaults. */
 nib_status nib_gptq_settings(const nib_setting *list, const char *where, nib_grouped_options *o,
                              nib_error *err);
 /* "auto-round" with a packing_format that begins so? */

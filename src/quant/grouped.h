@@ -1,16 +1,16 @@
-/* grouped.h - the scheme of grouped integers: GPTQ's, AWQ's and compressed-tensors' weights, for quant/
- * alone.
+/* grouped.h - the scheme of grouped integers: GPTQ's, AWQ's and compressed-tensors' weights, for
+ * quant/ alone.
  *
  *     W[o, i] = (code[o, i] - zero[group of i][o]) * scale[group of i][o]
  *
- * the product rounded to the scales' type, as the libraries compute it.  Codes of 2 to 8 bits stay on
- * the map in the file's order, and so do scales; zero points, a byte each, are taken apart once, for
- * files pack them in five ways, unless all are the same.
+ * the product rounded to the scales' type, as the libraries compute it.  Codes of 2 to 8 bits stay
+ * on the map in the file's order, and so do scales; zero points, a byte each, are taken apart once,
+ * for files pack them in five ways, unless all are the same.
  *
- * Act-order (GPTQ's desc_act): input channel i has the group g_idx[i].  The scales are chosen channel
- * by channel while packing, from a table of all groups that lies in the first cache.  x could be
- * permuted instead, but a word holds codes of neighbouring channels, whose groups differ: the words
- * would have to be written anew, and linears of one input could not share it.
+ * Act-order (GPTQ's desc_act): input channel i has the group g_idx[i].  The scales are chosen
+ * channel by channel while packing, from a table of all groups that lies in the first cache.  x
+ * could be permuted instead, but a word holds codes of neighbouring channels, whose groups differ:
+ * the words would have to be written anew, and linears of one input could not share it.
  *
  * Source: formats.md 6, 7; formats-quant.md 2. */
 #ifndef NIB_QUANT_GROUPED_H
@@ -77,14 +77,14 @@ static inline const nib_grouped *nib_as_grouped(const nib_weight *w)
     return (const nib_grouped *)w;
 }
 
-/* A weight as `made` describes it, its kernels and scheme set; base.out, in, bytes, owned_bytes, dtype
- * and source are the caller's.  made->owned is freed with it, and stays the caller's after a failure.
- * NIB_E_NOMEM. */
+/* A weight as `made` describes it, its kernels and scheme set; base.out, in, bytes, owned_bytes,
+ * dtype and source are the caller's.  made->owned is freed with it, and stays the caller's after a
+ * failure. NIB_E_NOMEM. */
 nib_status nib_grouped_create(nib_ctx *ctx, const nib_grouped *made, nib_weight **w,
                               nib_error *err);
 
-/* The sizes of what a file of such a form holds of a matrix, in bytes; what a form does not have is 0.
- * False: too large. */
+/* The sizes of what a file of such a form holds of a matrix, in bytes; what a form does not have is
+ * 0. False: too large. */
 typedef struct nib_grouped_sizes {
     uint64_t codes, scales, zeros, groups; /* groups: g_idx */
     uint64_t unpacked;                     /* the zero points, taken apart */
@@ -109,9 +109,14 @@ void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_ki
                            const void *x, void *ready);
 void nib_grouped_dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                      const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
-/* grouped_encode.c: round to nearest, as the maker's library does it. */
+/* grouped_encode.c: round to nearest, as the maker's library does it, as nib_grouped_create() takes
+ * it; made->owned is the caller's. */
 nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
-                              nib_weight **w, nib_error *err);
+                              nib_grouped *made, nib_error *err);
+/* grouped_form.c */
+nib_form nib_grouped_form_of(const nib_scheme *scheme, const nib_grouped_options *o);
+void nib_grouped_describe(const nib_form *f, char text[NIB_FORM_ROOM]);
+bool nib_grouped_parse(const nib_scheme *scheme, const char *text, nib_form *f);
 
 /* --- streams of codes --- */
 

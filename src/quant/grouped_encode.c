@@ -1,7 +1,7 @@
 /* grouped_encode.c - round to nearest: grouped integers of a matrix, as each maker's own library
  * computes them.
  *
- *     gptq             in float; the range holds 0; symmetric: absmax / (maxq / 2) around 2^(bits-1)
+ * gptq             in float; the range holds 0; symmetric: absmax / (maxq / 2) around 2^(bits-1)
  *     awq              in float16 throughout; the range need not hold 0
  *     pack-quantized   in the weight's own type; clamped before it is rounded
  *
@@ -164,8 +164,8 @@ static void put_code(const encoding *e, size_t o, size_t i, unsigned code)
     }
 }
 
-/* As the file has it: GPTQ's first version holds one less, which loses a zero point of 0, so that the
- * second is written where there may be one. */
+/* As the file has it: GPTQ's first version holds one less, which loses a zero point of 0, so that
+ * the second is written where there may be one. */
 static void put_zero(const encoding *e, size_t group, size_t o, unsigned zero)
 {
     size_t groups = e->sizes.group_count, words = nib_ceil_div(e->from->out * e->o.bits, 32) * 4;
@@ -224,15 +224,20 @@ static nib_status check_shape(const encoding *e, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED, "rounding to nearest knows no order of activations "
                         "and no scale of a whole matrix; known are groups in order, and rows");
     if (o->maker == NIB_GROUPED_GPTQ && (in * o->bits % 32 || out * o->bits % 32))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "a matrix of %zu x %zu: GPTQ packs whole words of 32 "
-                        "bits, and %u-bit codes of a row or column do not fill them", out, in,
-                        o->bits);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "a matrix of %zu x %zu: GPTQ packs whole words of 32 "
+                        "bits, and %u-bit codes of a row or column do not fill them",
+                        out, in, o->bits);
     if (o->maker == NIB_GROUPED_AWQ && (out % 8 || in % group))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "a matrix of %zu x %zu: AWQ needs outputs that are a "
-                        "multiple of 8, and inputs of whole groups of %zu", out, in, group);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "a matrix of %zu x %zu: AWQ needs outputs that are a "
+                        "multiple of 8, and inputs of whole groups of %zu",
+                        out, in, group);
     if (o->maker >= NIB_GROUPED_PACK && in % group)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "a matrix with %zu inputs: compressed-tensors takes "
-                        "whole groups only, of %zu", in, group);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "a matrix with %zu inputs: compressed-tensors takes "
+                        "whole groups only, of %zu",
+                        in, group);
     return NIB_OK;
 }
 
@@ -292,34 +297,29 @@ static void describe(const encoding *e, nib_grouped *made)
 }
 
 nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
-                              nib_weight **w, nib_error *err)
+                              nib_grouped *made, nib_error *err)
 {
     encoding e = { .from = from, .o = nib_grouped_form_options(f) };
-    nib_grouped made = { 0 };
     nib_status status;
 
     if (!nib_grouped_sizes_of(&e.o, from->out, from->in, &e.sizes))
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", from->out,
                         from->in);
     status = check_shape(&e, err);
-    if (status) return status;
-    status = take(ctx, &e, &made, err);
+    if (!status) status = take(ctx, &e, made, err);
     if (status) goto done;
-    describe(&e, &made);
-    e.scale_type = made.scale_type;
-    e.row_bytes = made.row_bytes;
+    describe(&e, made);
+    e.scale_type = made->scale_type;
+    e.row_bytes = made->row_bytes;
     for (size_t i = 0; e.sizes.groups && i < from->in; i++) {
         int32_t group = (int32_t)(i / e.sizes.group);
-        memcpy((char *)(uintptr_t)made.file_groups + i * 4, &group, 4);
+        memcpy((char *)(uintptr_t)made->file_groups + i * 4, &group, 4);
     }
     nib_parallel_for(ctx, nib_ceil_div(from->out, ROWS), encode_rows, &e);
     /* bytes of int-quantized are taken with 128 added, whatever the bits */
     for (size_t i = 0; e.o.maker == NIB_GROUPED_INT && e.unpacked && i < e.sizes.unpacked; i++)
         e.unpacked[i] = (uint8_t)(e.unpacked[i] + 128 - (1u << (e.o.bits - 1)));
-    status = nib_grouped_create(ctx, &made, w, err);
-    if (!status) made.owned = NULL; /* handed over */
 done:
-    nib_free(ctx, made.owned);
     nib_free(ctx, e.rows);
     return status;
 }

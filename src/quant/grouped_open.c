@@ -68,15 +68,17 @@ static nib_status check_groups(nib_ctx *ctx, const nib_grouped *q, const nib_par
     bool none = q->groups > 1;
 
     if (p->dtype != NIB_I32 || p->rank != 1 || p->elements != q->base.in)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values of %s, expected %zu of int32, the "
-                        "inputs of the weight", p->name, p->elements, nib_dtype_name(p->dtype),
-                        q->base.in);
+        return nib_fail(err, NIB_E_FORMAT,
+                        "%s: %" PRIu64 " values of %s, expected %zu of int32, the "
+                        "inputs of the weight",
+                        p->name, p->elements, nib_dtype_name(p->dtype), q->base.in);
     *in_order = true;
     for (size_t i = 0; i < q->base.in; i++) {
         uint32_t g = nib_load_le32((const uint8_t *)p->data + i * 4);
         if (g >= q->groups)
-            return nib_fail(err, NIB_E_FORMAT, "%s: value %zu is %d, expected a group from 0 to %zu",
-                            p->name, i, (int)(int32_t)g, q->groups - 1);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: value %zu is %d, expected a group from 0 to %zu", p->name, i,
+                            (int)(int32_t)g, q->groups - 1);
         *in_order &= g == i / q->group;
         none &= g == 0;
     }

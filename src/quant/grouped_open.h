@@ -1,4 +1,5 @@
-/* grouped_open.h - grouped integers from a file's tensors: what the formats that hold them share. */
+/* grouped_open.h - grouped integers from a file's tensors: what the formats that hold them share.
+ * */
 #ifndef NIB_QUANT_GROUPED_OPEN_H
 #define NIB_QUANT_GROUPED_OPEN_H
 
@@ -11,15 +12,15 @@ bool nib_module_part(nib_part_finder find, const char *module, const char *piece
 /* Is it a matrix [rows, columns] of `dtype`?  NIB_E_FORMAT naming it with both shapes. */
 nib_status nib_check_matrix(const nib_part *p, nib_dtype dtype, uint64_t rows, uint64_t columns,
                             nib_error *err);
-/* Float16, bfloat16 or float32, all finite; of 0 a warning, and where they may not be negative that is
- * refused too.  NIB_E_FORMAT naming the value. */
+/* Float16, bfloat16 or float32, all finite; of 0 a warning, and where they may not be negative that
+ * is refused too.  NIB_E_FORMAT naming the value. */
 nib_status nib_check_scales(nib_ctx *ctx, const nib_part *scales, bool negative, nib_error *err);
 
 /* Zero point of group g and output o as its file has it, `self` being the file's. */
 typedef unsigned nib_zero_of_fn(const void *self, size_t group, size_t output);
 
-/* Makes the weight of what is filled in: base.out, in and dtype, options, order, codes and how they lie,
- * group, groups, scales and how they lie, flip.  zero_of NULL: all zero points are made->zero.
+/* Makes the weight of what is filled in: base.out, in and dtype, options, order, codes and how they
+ * lie, group, groups, scales and how they lie, flip.  zero_of NULL: all zero points are made->zero.
  * g_idx, int32 [in], may be NULL; in order it is the same as none.  bytes: of the file's tensors.
  * NIB_E_FORMAT naming the value of g_idx, NIB_E_NOMEM. */
 nib_status nib_grouped_open(nib_ctx *ctx, nib_grouped *made, nib_zero_of_fn *zero_of,

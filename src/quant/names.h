@@ -9,8 +9,8 @@ typedef struct nib_names {
     const char *at[]; /* their text lies behind */
 } nib_names;
 
-/* Members of a setting "path/..." that are no deeper: the next one after *at, or NULL.  What follows
- * the slash comes back in *name.  Begin with *at at the list. */
+/* Members of a setting "path/..." that are no deeper: the next one after *at, or NULL.  What
+ * follows the slash comes back in *name.  Begin with *at at the list. */
 const nib_setting *nib_setting_member(const nib_setting **at, const char *path, const char **name);
 
 /* The texts of the list `key` ("ignore"), in order; absent or null: *out is NULL. NIB_E_NOMEM. */

@@ -154,7 +154,8 @@ static nib_status read_weights(const nib_setting *config, const char *where, con
     if (type && strcmp(type, "int") != 0) cannot(g, "weights of type %.40s", type);
     else if (g->options.bits < 2 || g->options.bits > 8)
         cannot(g, "num_bits %.40s (known are 2 to 8)", own[0].value);
-    else if (dynamic && strcmp(dynamic, "false") != 0) cannot(g, "weights with dynamic %.40s", dynamic);
+    else if (dynamic && strcmp(dynamic, "false") != 0)
+        cannot(g, "weights with dynamic %.40s", dynamic);
     return NIB_OK;
 }
 
@@ -232,14 +233,16 @@ static nib_status check_whole(nib_ctx *ctx, const nib_setting *config, const cha
                         "int-quantized: take the checkpoint before it was made sparse or repacked",
                         where, format);
     if (sparse && strcmp(sparse, "dense") != 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%ssparsity_config with format %.40s; known is dense",
-                        where, sparse);
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%ssparsity_config with format %.40s; known is dense", where, sparse);
     if (!is_empty(nib_setting_value(config, "transform_config")))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%stransform_config: the weights are rotated, and "
                         "activations would have to be; known is none", where);
     if (!says(status, "compressed"))
-        nib_warn(ctx, "%squantization_status is %.40s, not compressed: transformers does not unpack "
-                 "such a file", where, status ? status : "missing");
+        nib_warn(ctx,
+                 "%squantization_status is %.40s, not compressed: transformers does not unpack "
+                 "such a file",
+                 where, status ? status : "missing");
     return NIB_OK;
 }
 

@@ -435,8 +435,8 @@ static void test_allocation_failures(void)
         if (!status)
             status = nib_format_int8.open(ctx, (nib_part_finder){ find_part, &p },
                                           &(nib_held){ .format = &nib_format_int8, .form = f },
-                                          &(nib_format_module){ .name = "m", .class = "Linear" }, &b,
-                                          &err);
+                                          &(nib_format_module){ .name = "m", .class = "Linear" },
+                                          &b, &err);
         nib_weight_destroy(ctx, dense);
         nib_weight_destroy(ctx, a);
         nib_weight_destroy(ctx, b);

@@ -1,0 +1,259 @@
+/* test_grouped_files.c - models of grouped integers (GPTQ, AWQ, compressed-tensors) through the
+ * verbs: reported, merged into dense ones, written, opened again, and what is refused. */
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/json.h"
+#include "graph/readout.h"
+#include "model/model.h"
+#include "nibble/inspect.h"
+#include "nibble/merge.h"
+#include "nibble/quantize.h"
+#include "test.h"
+
+enum { VOCABULARY = 128, MOST_TOKENS = 64 };
+
+/* form and matrices: what inspect shows of the first matrix in the file, and how many there are. */
+static const struct { const char *name, *method, *form; int matrices; } variants[] = {
+    { "gptq", "gptq", NULL, 15 },
+    { "gptq-order", "gptq", NULL, 7 },
+    { "auto-round", "gptq", "gptq 2 row asym", 14 },
+    { "gptq-3", "gptq", "gptq 3 32 sym", 14 },
+    { "awq", "awq", "awq 4 32 asym", 14 },
+    { "ct-packed", "compressed-tensors", NULL, 11 },
+    { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14 },
+};
+
+typedef struct path { char s[600]; } path;
+
+static path joined(const char *dir, const char *name)
+{
+    path p;
+    if ((size_t)snprintf(p.s, sizeof p.s, "%s/%s", dir, name) >= sizeof p.s) abort();
+    return p;
+}
+
+static path golden(size_t i, const char *name)
+{
+    return joined(joined(test_data("tests/golden/grouped"), variants[i].name).s, name);
+}
+
+static json_t *report_of(nib_ctx *ctx, const char *dir)
+{
+    char *text = NULL;
+    json_t *report = NULL;
+    nib_error err;
+
+    CHECK(nib_inspect(ctx, dir, NIB_REPORT_JSON, &text, &err) == NIB_OK &&
+              nib_json_parse(text, strlen(text), "report", 0, &report, &err) == NIB_OK,
+          "%s", err.message);
+    nib_report_free(ctx, text);
+    return report;
+}
+
+/* Packed or not, the model has the same parameters. */
+static void test_reported(void)
+{
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(variants); i++) {
+        json_t *report = report_of(ctx, golden(i, ".").s), *q;
+        const char *form, *method;
+
+        REQUIRE(report, "%s", variants[i].name);
+        q = json_object_get(report, "quantization");
+        form = json_string_value(json_object_get(q, "form"));
+        method = json_string_value(json_object_get(q, "method"));
+        CHECK(json_integer_value(json_object_get(report, "parameters")) == 78144,
+              "%s: %d parameters", variants[i].name,
+              (int)json_integer_value(json_object_get(report, "parameters")));
+        CHECK(json_integer_value(json_object_get(q, "matrices")) == variants[i].matrices,
+              "%s: %d matrices", variants[i].name,
+              (int)json_integer_value(json_object_get(q, "matrices")));
+        CHECK(form && method && strcmp(method, variants[i].method) == 0 &&
+                  (!variants[i].form || strcmp(form, variants[i].form) == 0),
+              "%s: %s %s", variants[i].name, method ? method : "no method",
+              form ? form : "no form");
+        json_decref(report);
+    }
+}
+
+/* Logits [count, VOCABULARY] of one sequence. */
+static bool compute(nib_model *m, const uint32_t *ids, size_t count, float *logits)
+{
+    uint32_t offsets[2] = { 0, (uint32_t)count }, rows[MOST_TOKENS];
+    nib_batch batch = { .sequences = 1,
+                        .axes = { [NIB_TOKENS] = { .count = count, .offsets = offsets },
+                                  [NIB_LOGIT_ROWS] = { .count = count, .picks = rows } },
+                        .inputs = { [NIB_IDS] = ids, [NIB_POSITIONS] = rows } };
+    nib_plan *plan = NULL;
+    nib_run *run = NULL;
+    nib_error err;
+    bool good;
+
+    for (size_t i = 0; i < count; i++) rows[i] = (uint32_t)i;
+    good = !nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, &err) &&
+           !nib_run_create(m->ctx, m->graph, plan, MOST_TOKENS, &run, &err);
+    CHECK(good, "%s", err.message);
+    if (good) {
+        nib_run_forward(run, &batch);
+        nib_run_logits(run, 0, count, logits);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(m->ctx, plan);
+    return good;
+}
+
+static nib_model *open_model(nib_ctx *ctx, const char *dir)
+{
+    nib_model_options o = { .model = dir };
+    nib_model *m = NULL;
+    nib_error err;
+
+    CHECK(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err) == NIB_OK, "%s",
+          err.message);
+    return m;
+}
+
+/* Sequence 1's greatest difference of logits from what is expected of the adapter. */
+static float worst_logit(nib_model *m, size_t i)
+{
+    static float logits[MOST_TOKENS * VOCABULARY];
+    nib_tensors *expected = NULL;
+    const nib_tensor *ids, *want;
+    float worst = INFINITY;
+    nib_error err;
+
+    CHECK(!nib_tensors_open(m->ctx, golden(i, "expected.safetensors").s, &expected, &err), "%s",
+          err.message);
+    ids = expected ? nib_tensors_find(expected, "ids.1") : NULL;
+    want = expected ? nib_tensors_find(expected, "lora.logits.1") : NULL;
+    if (ids && want && compute(m, ids->data, ids->elements, logits)) {
+        worst = 0;
+        for (size_t k = 0; k < want->elements; k++)
+            worst = fmaxf(worst, fabsf(logits[k] - ((const float *)want->data)[k]));
+    }
+    nib_tensors_close(expected);
+    return worst;
+}
+
+/* A merged model is dense, under the names of dense ones, and has the logits of base and adapter.
+ * */
+static void test_merged(void)
+{
+    for (size_t i = 0; i < NIB_COUNT(variants); i++) {
+        nib_ctx *ctx = test_ctx();
+        path out = joined(test_tmpdir(), variants[i].name), adapter = golden(i, "adapter");
+        path base = golden(i, ".");
+        nib_merge_options o = { .model = base.s, .adapter = adapter.s, .out = out.s,
+                                .dtype = "float32" };
+        nib_model *m;
+        float worst;
+        nib_error err;
+
+        REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+        m = open_model(ctx, out.s);
+        REQUIRE(m);
+        CHECK(!m->stored.format && nib_tensors_find(m->tensors, "lm_head.weight"), "%s",
+              variants[i].name);
+        for (size_t k = 0; k < nib_tensors_count(m->tensors); k++)
+            CHECK(nib_tensors_at(m->tensors, k)->dtype == NIB_F32, "%s is %s",
+                  nib_tensors_at(m->tensors, k)->name, nib_tensors_at(m->tensors, k)->dtype_name);
+        worst = worst_logit(m, i);
+        CHECK(worst <= 1e-4f, "%s merged: logits differ by %g", variants[i].name, (double)worst);
+        nib_model_close(m);
+        test_ctx_release(ctx);
+    }
+}
+
+/* What is stored is not packed again, and not quantized while loading. */
+static void test_packed_twice(void)
+{
+    static const nib_setting four[] = { { "load_in_4bit", "true" }, { NULL, NULL } };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(variants); i++) {
+        path base = golden(i, "."), out = joined(test_tmpdir(), "twice");
+        nib_model_options o = { .model = base.s, .settings = four };
+        nib_quantize_options q = { .model = base.s, .out = out.s, .settings = four };
+        nib_model *m = NULL;
+        nib_error err = { 0 };
+
+        CHECK(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err) ==
+                      NIB_E_INVALID && strstr(err.message, "is quantized already") &&
+                  strstr(err.message, "load_in_4bit true (stored: false)"),
+              "%s: %s", variants[i].name, err.message);
+        nib_model_close(m);
+        CHECK(nib_quantize(ctx, &q, NULL, &err) == NIB_E_MISMATCH &&
+                  strstr(err.message, "quantized already"),
+              "%s: %s", variants[i].name, err.message);
+    }
+}
+
+/* --- written --- */
+
+/* Every linear of the layers in the form asked for, with the bits of encoding it. */
+static void check_written(nib_ctx *ctx, const nib_setting *asked, const char *text)
+{
+    path dense = joined(test_data("tests/golden/models/llama"), "."), out;
+    nib_quantize_options q = { .model = dense.s, .settings = asked };
+    nib_model *from = open_model(ctx, dense.s), *m;
+    size_t packed = 0;
+    nib_error err;
+
+    out = joined(test_tmpdir(), text);
+    q.out = out.s;
+    REQUIRE_OK(nib_quantize(ctx, &q, NULL, &err), err);
+    m = open_model(ctx, out.s);
+    REQUIRE(m && from);
+    for (size_t i = 0; i < m->linear_count; i++) {
+        nib_form form = nib_weight_form(m->linears[i]->weight);
+        char is[NIB_FORM_ROOM];
+        nib_weight *again = NULL;
+        bool same = false;
+
+        nib_form_text(&form, is);
+        if (m->linears[i] == m->head) {
+            CHECK(strcmp(is, "dense") == 0, "the head is %s", is);
+            continue;
+        }
+        packed++;
+        CHECK(strcmp(is, text) == 0, "%s is %s, expected %s", m->linears[i]->name, is, text);
+        REQUIRE_OK(nib_form_encode(ctx, &form, from->linears[i]->weight, &again, &err), err);
+        REQUIRE_OK(nib_weight_same(ctx, again, m->linears[i]->weight, &same, &err), err);
+        CHECK(same, "%s: %s is not what encoding gives", text, m->linears[i]->name);
+        nib_weight_destroy(ctx, again);
+    }
+    CHECK(packed == 14, "%zu linears", packed);
+    nib_model_close(m);
+    nib_model_close(from);
+}
+
+static void test_written(void)
+{
+    static const struct { nib_setting asked[5]; const char *text;
+    } cases[] = {
+        { { { "format", "gptq" }, { "group_size", "32" } }, "gptq 4 32 sym" },
+        { { { "format", "gptq" }, { "bits", "3" }, { "group-size", "-1" }, { "sym", "false" } },
+          "gptq 3 row asym" },
+        { { { "format", "awq" }, { "group_size", "64" } }, "awq 4 64 asym" },
+        { { { "format", "compressed-tensors" }, { "group_size", "32" } },
+          "pack-quantized 4 32 sym" },
+        { { { "format", "compressed-tensors" }, { "bits", "8" }, { "group_size", "-1" } },
+          "pack-quantized 8 row sym" },
+    };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) check_written(ctx, cases[i].asked, cases[i].text);
+}
+
+static const test_case cases[] = {
+    { "reported", test_reported },
+    { "merged", test_merged },
+    { "packed twice", test_packed_twice },
+    { "written", test_written },
+};
+
+int main(void) { return test_main("grouped_files", cases, NIB_COUNT(cases)); }
