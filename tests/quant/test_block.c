@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "format/safetensors.h"
+#include "quant/product.h"
 #include "quant/stored.h"
 #include "variants.h"
 
@@ -143,6 +144,50 @@ static void test_weights(void)
     for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_weight(kinds[i]);
 }
 
+/* Products with blocks, forward and backward, have the bits of those with the values they decode to,
+ * and so have gradients of adapters. */
+static void check_products(nib_ctx *ctx, nib_block_kind kind, nib_dtype type)
+{
+    enum { OUT = 70, ROWS = 6 };
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    nib_kernels k = nib_kernels_for(nib_ctx_cpu(ctx));
+    size_t in = 2 * (size_t)l->values, wide = nib_max(in, OUT);
+    uint8_t *data = random_blocks(kind, OUT * 2);
+    float *values = test_guarded(OUT * in * sizeof *values);
+    void *x = test_values(type, ROWS * wide, 1), *ready = test_guarded(ROWS * (wide + 64) * 4);
+    void *scratch = test_guarded(nib_round_up(nib_product_scratch_bytes(ctx, in, 1, ROWS), 64));
+    float *y[2] = { test_guarded(ROWS * wide * 4), test_guarded(ROWS * wide * 4) };
+    nib_weight *w[2] = { NULL, NULL };
+    nib_error err;
+
+    nib_blocks_decode_ref(kind, OUT * 2, data, values);
+    REQUIRE_OK(nib_weight_blocks(ctx, l->name, OUT, in, data, NULL, &w[0], &err), err);
+    REQUIRE_OK(nib_weight_dense(ctx, OUT, in, NIB_F32, values, NULL, &w[1], &err), err);
+    for (int back = 0; back < 2; back++) {
+        size_t from = back ? OUT : in, to = back ? in : OUT;
+        for (int i = 0; i < 2; i++) {
+            nib_operand rows = { x, from, type };
+            nib_product_args args = { .type = type, .rows = ROWS, .y = y[i], .ldy = to,
+                                      .y_type = NIB_F32,
+                                      .x = nib_operand_ready(ctx, &k, ROWS, from, rows, ready) };
+            (back ? nib_product_backward : nib_product_forward)(ctx, &k, w[i], &args, scratch);
+        }
+        CHECK(memcmp(y[0], y[1], ROWS * to * sizeof(float)) == 0, "%s, %s, %s: other bits",
+              l->name, nib_dtype_name(type), back ? "backward" : "forward");
+    }
+    for (int i = 0; i < 2; i++) nib_weight_destroy(ctx, w[i]);
+}
+
+static void test_products(void)
+{
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
+        check_products(ctx, kinds[i], NIB_F32);
+        check_products(ctx, kinds[i], NIB_BF16);
+    }
+}
+
 static void test_forms(void)
 {
     for (size_t i = 0; i < NIB_COUNT(kinds); i++) {
@@ -200,6 +245,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "golden", test_golden }, { "dots", test_dots }, { "weights", test_weights },
+        { "products", test_products },
         { "forms", test_forms }, { "refusals", test_refusals }, { "reordered", test_reordered },
     };
     return test_main("quant/test_block", cases, NIB_COUNT(cases));
