@@ -245,7 +245,8 @@ int verb_finetune(int argc, char **argv)
         .arguments = "MODEL|RECIPE --data FILE --output-dir DIR [key=value ...]",
         .summary =
             "Trains a LoRA adapter on the frozen model and writes it as PEFT does.\n"
-            "MODEL is a directory or a .gguf; RECIPE a YAML file of the options below, with underscores.",
+            "MODEL is a directory or a .gguf file; RECIPE a YAML file of the options below, with\n"
+            "underscores.",
         .options = options,
         .repeats = nib_recipe_key_is_list,
         .heading = heading_of,

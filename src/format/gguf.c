@@ -107,7 +107,7 @@ static nib_status take(cursor *c, size_t bytes, const char *what, const uint8_t 
 
 static nib_status take_u32(cursor *c, const char *what, uint32_t *out, nib_error *err)
 {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     nib_status status = take(c, 4, what, &p, err);
 
     if (!status) *out = nib_load_le32(p);
@@ -116,7 +116,7 @@ static nib_status take_u32(cursor *c, const char *what, uint32_t *out, nib_error
 
 static nib_status take_u64(cursor *c, const char *what, uint64_t *out, nib_error *err)
 {
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     nib_status status = take(c, 8, what, &p, err);
 
     if (!status) *out = nib_load_le64(p);
@@ -127,7 +127,7 @@ static nib_status take_text(cursor *c, const char *what, uint64_t most, nib_gguf
                             nib_error *err)
 {
     uint64_t bytes = 0;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     nib_status status = take_u64(c, what, &bytes, err);
 
     if (status) return status;
@@ -223,7 +223,7 @@ static nib_status read_keys(cursor *c, nib_gguf *g, char **room, nib_error *err)
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < g->value_count && !status; i++) {
-        nib_gguf_text key;
+        nib_gguf_text key = { NULL, 0 };
         status = take_text(c, "a key", LONGEST_KEY, &key, err);
         if (!status) status = keep_name(c, key, "a key", room, &g->values[i].key, err);
         if (!status) status = read_value(c, &g->values[i], err);
@@ -305,7 +305,7 @@ static nib_status read_type(cursor *c, nib_tensor *t, uint64_t fastest, nib_erro
 static nib_status read_tensor(cursor *c, nib_tensor *t, char **room, uint64_t *offset,
                               nib_error *err)
 {
-    nib_gguf_text name;
+    nib_gguf_text name = { NULL, 0 };
     uint64_t fastest = 1;
     nib_status status = take_text(c, "the name of a tensor", LONGEST_NAME, &name, err);
 
@@ -417,7 +417,7 @@ static nib_status count_names(const cursor *from, const nib_gguf *g, size_t *roo
     for (size_t i = 0; i < g->value_count && !status; i++) {
         char name[200] = ""; /* for messages */
         nib_gguf_value v = { .key = name };
-        nib_gguf_text key;
+        nib_gguf_text key = { NULL, 0 };
         status = take_text(&c, "a key", LONGEST_KEY, &key, err);
         if (status) break;
         *room += key.bytes + 1;
@@ -494,7 +494,7 @@ const nib_gguf_value *nib_gguf_find(const nib_gguf *g, const char *key)
 bool nib_gguf_number(const nib_gguf_value *v, uint64_t i, double *out)
 {
     unsigned each = v ? kind_bytes(v->entry) : 0;
-    const uint8_t *p;
+    const uint8_t *p = NULL;
     uint32_t bits;
     uint64_t wide;
     float f;

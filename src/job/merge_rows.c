@@ -142,8 +142,8 @@ nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
     return status;
 }
 
-/* Values at .. at + n of a tensor as they lie, or, where a GGUF moved or changed them, as they were;
- * of its matrices only vectors come here. */
+/* Values at .. at + n of a tensor as they lie, or, where a GGUF moved or changed those of a vector,
+ * as they were. */
 static void widen(nib_merge_rows *r, const nib_tensor *t, uint64_t at, size_t n)
 {
     size_t each = nib_dtype_bytes(t->dtype);

@@ -19,11 +19,13 @@ say() { # say STATUS TEXT
     fi
 }
 
-for i in 1 2 3; do echo "{\"input_ids\": [$i, 5, 9, 33, 7, 60, 4, 11, $((i + 20)), 13]}"; done >"$work/data.jsonl"
+for i in 1 2 3; do
+    echo "{\"input_ids\": [$i, 5, 9, 33, 7, 60, 4, 11, $((i + 20)), 13]}"
+done >"$work/data.jsonl"
 
 loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
-    "$nibble" evaluate "$@" --data "$work/data.jsonl" --compute-dtype float32 --json 2>>"$work/log" |
-        grep -o '"loss": *[0-9.eE+-]*' | head -1 | grep -o '[0-9.eE+-]*$'
+    "$nibble" evaluate "$@" --data "$work/data.jsonl" --compute-dtype float32 --json \
+        2>>"$work/log" | grep -o '"loss": *[0-9.eE+-]*' | head -1 | grep -o '[0-9.eE+-]*$'
 }
 
 for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope; do

@@ -144,8 +144,8 @@ static void test_weights(void)
     for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_weight(kinds[i]);
 }
 
-/* Products with blocks, forward and backward, have the bits of those with the values they decode to,
- * and so have gradients of adapters. */
+/* Products with blocks, forward and backward, have the bits of those with the values they decode
+ * to, and so have gradients of adapters. */
 static void check_products(nib_ctx *ctx, nib_block_kind kind, nib_dtype type)
 {
     enum { OUT = 70, ROWS = 6 };
