@@ -281,6 +281,21 @@ void print_json_member_warnings(FILE *to, const session *s)
     print_json_warnings(to, s);
 }
 
+nib_task task_of(const verb *v, const char *name, int *code)
+{
+    static const struct { const char *name; nib_task task; } known[] = {
+        { "CAUSAL_LM", NIB_TASK_CAUSAL_LM }, { "SEQ_CLS", NIB_TASK_SEQ_CLS },
+        { "TOKEN_CLS", NIB_TASK_TOKEN_CLS },
+    };
+
+    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++)
+        if (strcmp(name, known[i].name) == 0) return known[i].task;
+    if (name)
+        *code = options_misuse(v, "--task-type: expected CAUSAL_LM, SEQ_CLS or TOKEN_CLS, got '%s'",
+                               name);
+    return NIB_TASK_AUTO;
+}
+
 nib_compute compute_of(const verb *v, const char *name, int *code)
 {
     static const char *const names[] = { "auto", "float32", "bfloat16", "float16" };

@@ -62,6 +62,7 @@ void print_json_warnings(FILE *to, const session *s);
 /* The same behind the members of an object, where there are any. */
 void print_json_member_warnings(FILE *to, const session *s);
 nib_compute compute_of(const verb *v, const char *name, int *code);
+nib_task task_of(const verb *v, const char *name, int *code); /* NULL: auto */
 
 int verb_quantize(int argc, char **argv);
 int verb_finetune(int argc, char **argv);
@@ -69,6 +70,7 @@ int verb_convert_recipe(int argc, char **argv);
 int verb_preview(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);
+int verb_predict(int argc, char **argv);
 int verb_merge(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);

@@ -1,11 +1,84 @@
 /* verb_evaluate.c - nibble evaluate. */
+#include <string.h>
+
 #include "session.h"
+
+static void print_score(const char *name, double value, const char *before)
+{
+    if (value == value) printf("%s\"%s\": ", before, name), print_json_number(stdout, value);
+}
+
+/* Members of the object that the verb prints. */
+static void print_scores_json(const nib_scores *r)
+{
+    printf("\"rows\": %llu", (unsigned long long)r->rows);
+    print_score("accuracy", r->accuracy, ", ");
+    print_score("f1", r->f1, ", ");
+    print_score("matthews_correlation", r->matthews_correlation, ", ");
+    print_score("mse", r->mse, ", ");
+    print_score("pearson", r->pearson, ", ");
+    print_score("spearmanr", r->spearmanr, ", ");
+    for (size_t i = 0; r->classes && i < r->labels; i++) {
+        printf(i ? ", " : ", \"classes\": {");
+        print_json_string(stdout, r->classes[i].name, strlen(r->classes[i].name));
+        print_score("precision", r->classes[i].precision, ": {");
+        print_score("recall", r->classes[i].recall, ", ");
+        print_score("f1", r->classes[i].f1, ", ");
+        printf(", \"support\": %llu}", (unsigned long long)r->classes[i].support);
+    }
+    if (r->classes) printf("}");
+    for (size_t i = 0; r->confusion && i < r->labels; i++) {
+        printf(i ? ", [" : ", \"confusion\": [[");
+        for (size_t k = 0; k < r->labels; k++)
+            printf(k ? ", %llu" : "%llu", (unsigned long long)r->confusion[i * r->labels + k]);
+        printf("]");
+    }
+    if (r->confusion) printf("]");
+    printf(", ");
+}
+
+static void print_line(const char *name, double value)
+{
+    if (value == value) printf("%s %.4f\n", name, value);
+}
+
+static void print_scores(const nib_scores *r)
+{
+    print_line("accuracy", r->accuracy);
+    print_line("f1 (macro)", r->f1);
+    print_line("matthews_correlation", r->matthews_correlation);
+    print_line("mse", r->mse);
+    print_line("pearson", r->pearson);
+    print_line("spearmanr", r->spearmanr);
+    for (size_t i = 0; r->classes && i < r->labels; i++) {
+        const nib_class_scores *c = &r->classes[i];
+        print_text(stdout, c->name, strlen(c->name));
+        printf(": precision %.4f, recall %.4f, f1 %.4f, %llu rows\n", c->precision, c->recall,
+               c->f1, (unsigned long long)c->support);
+    }
+    if (r->confusion && r->labels <= 20)
+        printf("rows by right class (lines) and predicted class (columns):\n");
+    for (size_t i = 0; r->confusion && r->labels <= 20 && i < r->labels; i++)
+        for (size_t k = 0; k < r->labels; k++)
+            printf("%8llu%s", (unsigned long long)r->confusion[i * r->labels + k],
+                   k + 1 == r->labels ? "\n" : "");
+}
+
+/* The numbers are the library's until it returns: what is printed waits no longer. */
+static void on_scores(void *user, const nib_scores *scores)
+{
+    const session *s = user;
+
+    if (s->json) printf("{"), print_scores_json(scores);
+    else print_scores(scores);
+}
 
 int verb_evaluate(int argc, char **argv)
 {
     session s = { 0 };
     nib_evaluate_options o = { .data = { .max_seq_length = 1024 }, .on_progress = session_progress,
-                               .user = &s };
+                               .on_scores = on_scores, .user = &s };
+    const char *task = NULL;
     nib_evaluate_result r;
     const char *compute = NULL;
     option_pairs settings = { 0 };
@@ -14,6 +87,8 @@ int verb_evaluate(int argc, char **argv)
         { "data", OPTION_STRING, &o.data.data, "FILE",
           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
+        { "task-type", OPTION_STRING, &task, "SEQ_CLS",
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS; default: the adapter's, or config.json's" },
         { "logits", OPTION_STRING, &o.logits, "OUT.safetensors",
           "write the logits, one [T, V] tensor a record" },
         { "max-seq-length", OPTION_COUNT, &o.data.max_seq_length, "1024",
@@ -46,12 +121,15 @@ int verb_evaluate(int argc, char **argv)
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "evaluate", .arguments = "MODEL --data FILE",
-               .summary = "Loss, perplexity, tokens.", .options = options,
+               .summary = "Loss, perplexity, tokens; of a classifier what it gets right.",
+               .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
     if (!o.data.data) return options_misuse(&v, "missing option --data");
+    o.model.task = task_of(&v, task, &code);
+    if (code) return code;
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;
     o.model.model = v.positional[0];
@@ -59,10 +137,9 @@ int verb_evaluate(int argc, char **argv)
     if ((code = session_begin(&s))) return code;
     status = nib_evaluate(s.ctx, &o, &r, &s.err);
     if (!status && s.json) {
-        printf("{\"loss\": ");
+        printf(r.perplexity == r.perplexity ? "{\"loss\": " : "\"loss\": ");
         print_json_number(stdout, r.loss);
-        printf(", \"perplexity\": ");
-        print_json_number(stdout, r.perplexity);
+        print_score("perplexity", r.perplexity, ", ");
         printf(
             ", \"tokens\": %llu, \"supervised_tokens\": %llu, \"records\": %llu, "
             "\"truncated\": %llu",
@@ -70,6 +147,10 @@ int verb_evaluate(int argc, char **argv)
             (unsigned long long)r.records, (unsigned long long)r.truncated);
         print_json_member_warnings(stdout, &s);
         printf("}\n");
+    } else if (!status && r.perplexity != r.perplexity) {
+        printf("loss %.6f\n%llu records, %llu tokens, %llu truncated\n", r.loss,
+               (unsigned long long)r.records, (unsigned long long)r.tokens,
+               (unsigned long long)r.truncated);
     } else if (!status) {
         printf(
             "loss %.6f\nperplexity %.4f\ntokens %llu (%llu supervised) in %llu records, "

@@ -155,6 +155,36 @@ static void on_step(void *user, const nib_step_report *r)
         r->learning_rate, r->tokens_per_second, time, f->s.live ? "" : "\n");
 }
 
+/* The scores that have a meaning for the labels, as members of an object or as words. */
+static void put_scores(FILE *to, const nib_scores *s, bool json)
+{
+    const struct { const char *name; double value; } all[] = {
+        { "accuracy", s->accuracy }, { "f1", s->f1 },
+        { "matthews_correlation", s->matthews_correlation }, { "mse", s->mse },
+        { "pearson", s->pearson }, { "spearmanr", s->spearmanr },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i].value != all[i].value) continue;
+        fprintf(to, json ? ", \"eval_%s\": " : "  %s ", all[i].name);
+        if (json) print_json_number(to, all[i].value);
+        else fprintf(to, "%.4f", all[i].value);
+    }
+}
+
+static void line_of_scores(finetune *f, const nib_eval_report *r)
+{
+    char text[300] = "";
+    FILE *to = fmemopen(text, sizeof text, "w");
+
+    if (to) {
+        put_scores(to, r->scores, false);
+        fclose(to);
+    }
+    session_line(&f->s, "step %llu  eval_loss %.4f%s%s", (unsigned long long)r->step, r->eval_loss,
+                 text, r->best ? "  the best so far" : "");
+}
+
 static void on_evaluate(void *user, const nib_eval_report *r)
 {
     finetune *f = user;
@@ -164,15 +194,18 @@ static void on_evaluate(void *user, const nib_eval_report *r)
         print_json_number(stdout, r->epoch);
         printf(", \"eval_loss\": ");
         print_json_number(stdout, r->eval_loss);
-        printf(", \"eval_perplexity\": ");
-        print_json_number(stdout, r->perplexity);
+        if (r->scores) put_scores(stdout, r->scores, true);
+        else printf(", \"eval_perplexity\": "), print_json_number(stdout, r->perplexity);
         printf(", \"eval_runtime\": ");
         print_json_number(stdout, r->eval_runtime);
         printf("}\n");
         fflush(stdout);
     }
-    session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s", (unsigned long long)r->step,
-                 r->eval_loss, r->perplexity, r->best ? "  the best so far" : "");
+    if (r->scores) line_of_scores(f, r);
+    else
+        session_line(&f->s, "step %llu  eval_loss %.4f  perplexity %.4g%s",
+                     (unsigned long long)r->step, r->eval_loss, r->perplexity,
+                     r->best ? "  the best so far" : "");
 }
 
 static void on_end(void *user, const nib_end_report *r)

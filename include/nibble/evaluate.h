@@ -10,13 +10,35 @@
 extern "C" {
 #endif
 
+/* Of one class. */
+typedef struct nib_class_scores {
+    const char *name;
+    double precision, recall, f1;
+    uint64_t support;    /* rows whose right answer it is */
+} nib_class_scores;
+
+/* How well a classifier does, measured as scikit-learn and scipy do; what has no meaning for its
+ * labels is NaN. */
+typedef struct nib_scores {
+    uint64_t rows;       /* records, or words with a tag */
+    double accuracy;     /* of several labels: records of which all are right */
+    double f1;           /* macro */
+    double matthews_correlation;
+    double mse, pearson, spearmanr; /* of numbers, the mean over those of a record */
+    size_t labels;
+    const nib_class_scores *classes; /* [labels]; NULL of numbers */
+    const uint64_t *confusion; /* [labels, labels], the right class, then the predicted one, of one
+                                * class a row and at most 1000 labels; else NULL */
+} nib_scores;
+
 typedef struct nib_evaluate_options {
-    nib_model_options model;
+    nib_model_options model;     /* its task: the adapter's, where that is AUTO and it says one */
     nib_data_options data;
     const char *adapter; /* PEFT directory or NULL */
     const char *logits;  /* .safetensors to write, float32 [T, V] for each record: "0", "1", ... */
     int batch_size;      /* records at a time; 0: 8 */
     void (*on_progress)(void *user, const char *what, double share);
+    void (*on_scores)(void *user, const nib_scores *scores); /* of a classifier, at the end */
     void *user;
 } nib_evaluate_options;
 

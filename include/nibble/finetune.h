@@ -110,8 +110,10 @@ typedef struct nib_train_options {
     int save_total_limit;       /* checkpoints kept, besides the best; 0: all */
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
-    const char *metric_for_best_model; /* "loss", "perplexity", or with "eval_"; NULL: loss */
-    int greater_is_better;      /* -1: as the metric wants it (both: no) */
+    /* "loss", "perplexity", of classifiers "accuracy", "f1", "matthews_correlation", "mse",
+     * "pearson", "spearmanr", or with "eval_"; NULL: loss */
+    const char *metric_for_best_model;
+    int greater_is_better;      /* -1: as the metric wants it */
     int early_stopping_patience; /* evaluations without a better one before the end; 0: never */
     double early_stopping_threshold;
     const char *report_to;      /* "none", "jsonl", "tensorboard", "all", or a comma list */
@@ -154,9 +156,12 @@ typedef struct nib_step_report {
     double epoch, loss, grad_norm, learning_rate, tokens_per_second, seconds_left;
 } nib_step_report;
 
+struct nib_scores; /* evaluate.h */
+
 typedef struct nib_eval_report {
     uint64_t step;
     double epoch, eval_loss, perplexity, eval_runtime;
+    const struct nib_scores *scores; /* of a classifier, else NULL; perplexity is then NaN */
     bool best;                   /* better than any before it */
 } nib_eval_report;
 

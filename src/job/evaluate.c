@@ -1,14 +1,15 @@
-/* evaluate.c - loss and perplexity over a data file; on request all logits. */
+/* evaluate.c - loss and perplexity over a data file; on request all logits; of a classifier what it
+ * gets right. */
 #include "nibble/evaluate.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base/cpu.h"
 #include "format/safetensors.h"
 #include "graph/readout.h"
-#include "job/open.h"
+#include "job/classifier.h"
+#include "job/evaluate_loop.h"
 #include "job/other_form.h"
 #include "job/quantize_config.h"
 #include "train/batch.h"
@@ -16,9 +17,8 @@
 typedef struct evaluation {
     nib_ctx *ctx;
     const nib_evaluate_options *o;
-    nib_model *model;
-    nib_adapter *adapter;
-    nib_tokenizer *tokenizer;
+    nib_classifier c;        /* or any other model */
+    nib_model *model;        /* its own */
     nib_dataset *data;
     nib_plan *plan;
     nib_run *run;
@@ -33,23 +33,24 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
 {
     const nib_evaluate_options *o = e->o;
     nib_model_progress progress = { o->on_progress, o->user };
-    nib_dtype compute = nib_open_compute(e->ctx, o->model.compute_dtype);
-    nib_status status = nib_open_tokenizer(e->ctx, o->model.model, &e->tokenizer, err);
+    nib_status status = nib_classifier_open(e->ctx, &o->model, o->adapter, progress, &e->c, err);
 
-    if (!status) status = nib_model_open(e->ctx, &o->model, compute, progress, &e->model, err);
     if (!status && o->adapter)
-        status = nib_adapter_open(e->model, o->adapter, 0, false, &e->adapter, err);
-    if (!status && o->adapter)
-        status = nib_compare_forms(e->adapter, "evaluated on", true, &(nib_merge_result){ 0 }, err);
+        status = nib_compare_forms(e->c.adapter, "evaluated on", true, &(nib_merge_result){ 0 },
+                                   err);
     if (!status) {
-        nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
-                                      .tokenizer = e->tokenizer,
-                                      .vocabulary = (uint32_t)e->model->head->weight->out,
-                                      .keep_all = true, .now = (int64_t)time(NULL) };
-        status = nib_dataset_open(e->ctx, &source, &e->data, err);
+        nib_dataset_source source = nib_classifier_source(&e->c, &o->data);
+        nib_task task = e->c.model->purpose.task;
+        e->model = e->c.model;
+        if (task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(task))
+            status = nib_dataset_open(e->ctx, &source, &e->data, err);
+        else
+            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is not evaluated",
+                              o->model.model, nib_task_name(task));
     }
+    if (!status) status = nib_classifier_fits(&e->c, e->data, err);
     if (status) return status;
-    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(compute),
+    nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(e->model->graph->type),
              nib_cpu_name(nib_ctx_cpu(e->ctx)));
     if (nib_dataset_counts(e->data).had_bos)
         nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one",
@@ -182,20 +183,55 @@ static nib_status run_all(evaluation *e, size_t batch, nib_evaluate_result *resu
     return status;
 }
 
+/* A classifier: the loop of training runs, which counts what is right as well. */
+static nib_status run_labelled(evaluation *e, size_t batch, nib_evaluate_result *result,
+                               nib_error *err)
+{
+    nib_eval_loop loop = { 0 };
+    nib_data_counts counts = nib_dataset_counts(e->data);
+    nib_dataset *data = e->data;
+    double start = nib_clock_seconds();
+    nib_scores scores;
+    nib_status status;
+
+    if (e->o->logits)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "logits are written of models of words; nibble "
+                        "predict gives a classifier's scores");
+    e->data = NULL; /* handed over */
+    result->records = nib_dataset_count(data);
+    status = nib_eval_loop_open(e->ctx, e->model->graph, e->o->data.data, data, batch, &loop, err);
+    if (!status) status = nib_eval_loop_allocate(&loop, err);
+    if (!status) status = nib_eval_loop_run(&loop, &result->loss, err);
+    if (!status) {
+        scores = nib_scorer_scores(&loop.scorer);
+        if (e->o->on_scores) e->o->on_scores(e->o->user, &scores);
+    }
+    result->perplexity = (double)NAN;
+    result->tokens = counts.tokens;
+    result->supervised_tokens = counts.targets;
+    result->truncated = counts.truncated;
+    result->seconds = nib_clock_seconds() - start;
+    nib_eval_loop_close(&loop);
+    return status;
+}
+
 nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
                         nib_evaluate_result *result, nib_error *err)
 {
     evaluation e = { .ctx = ctx, .o = options };
     size_t batch = options->batch_size > 0 ? (size_t)options->batch_size : 8;
+    bool labelled;
     nib_status status;
 
     *result = (nib_evaluate_result){ 0 };
     status = open_inputs(&e, err);
-    if (!status) status = make_buffers(&e, batch, err);
+    labelled = !status && nib_task_has_labels(e.model->purpose.task);
+    if (!status && !labelled) status = make_buffers(&e, batch, err);
     if (!status) status = nib_warnings_check(ctx, err);
     nib_warnings_repeat(ctx);
-    if (!status && options->logits) status = open_writer(&e, err);
-    if (!status) status = run_all(&e, batch, result, err);
+    if (!status && !labelled && options->logits) status = open_writer(&e, err);
+    if (!status)
+        status = labelled ? run_labelled(&e, batch, result, err) : run_all(&e, batch, result, err);
     nib_tensor_writer_discard(e.writer);
     nib_free(ctx, e.logits);
     nib_free(ctx, e.all_rows);
@@ -204,8 +240,6 @@ nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
     nib_plan_destroy(ctx, e.plan);
     nib_batch_maker_free(&e.maker);
     nib_dataset_close(e.data);
-    nib_adapter_close(e.adapter);
-    nib_model_close(e.model);
-    nib_tokenizer_close(e.tokenizer);
+    nib_classifier_close(&e.c);
     return status;
 }

@@ -25,7 +25,14 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     if (!e->ctx) return NIB_OK;
     status = nib_batch_maker_init(e->ctx, e->graph, nib_min(e->batch, nib_dataset_count(e->data)),
                                   e->tokens, e->targets, &e->maker, err);
-    return status ? status : nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
+    if (!status) status = nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
+    if (status || !nib_dataset_labels(e->data)->kind) return status;
+    status = nib_scorer_create(e->ctx, nib_dataset_labels(e->data), e->graph->head->weight->out,
+                               (size_t)nib_dataset_counts(e->data).targets, &e->scorer, err);
+    if (status) return status;
+    e->logits = nib_new_array(e->ctx, e->plan->logit_chunk * e->graph->head->weight->out,
+                              sizeof *e->logits);
+    return e->logits ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "evaluation: out of memory");
 }
 
 nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, nib_dataset *data,
@@ -46,13 +53,17 @@ void nib_eval_loop_close(nib_eval_loop *e)
     nib_run_destroy(e->run);
     nib_plan_destroy(e->ctx, e->plan);
     nib_free(e->ctx, e->order);
+    nib_free(e->ctx, e->logits);
+    nib_scorer_free(&e->scorer);
     nib_dataset_close(e->data);
     *e = (nib_eval_loop){ 0 };
 }
 
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
 {
-    return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest) : 0;
+    return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest) +
+                         nib_scorer_bytes(&e->scorer)
+                   : 0;
 }
 
 size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }
@@ -61,11 +72,28 @@ size_t nib_eval_loop_batches(const nib_eval_loop *e)
     return nib_ceil_div(nib_dataset_count(e->data), e->batch);
 }
 
+/* What the model says of the batch's rows, beside what is right. */
+static void score(nib_eval_loop *e, const nib_batch *b)
+{
+    size_t rows = b->axes[NIB_LOGIT_ROWS].count, width = e->graph->head->weight->out;
+
+    for (size_t r0 = 0; r0 < rows; r0 += e->plan->logit_chunk) {
+        size_t r1 = nib_min(r0 + e->plan->logit_chunk, rows);
+        nib_run_logits(e->run, r0, r1, e->logits);
+        for (size_t r = r0; r < r1; r++) {
+            const float *z = e->logits + (r - r0) * width;
+            if (b->wanted) nib_scorer_add_each(&e->scorer, z, b->wanted + r * width);
+            else nib_scorer_add_class(&e->scorer, z, b->targets[r]);
+        }
+    }
+}
+
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
 {
     size_t n = nib_dataset_count(e->data);
     double sum = 0, targets = 0;
 
+    nib_scorer_clear(&e->scorer);
     for (size_t first = 0; first < n; first += e->batch) {
         size_t count = nib_min(e->batch, n - first);
         const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, count, 0);
@@ -80,6 +108,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
                 "%s: records %zu to %zu: the loss is not finite; the first value that is "
                 "not comes out of %s",
                 e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
+        if (e->logits) score(e, b);
         sum += e->run->loss_sum;
         targets += e->run->loss_weight;
     }

@@ -3,6 +3,7 @@
 #define NIB_JOB_EVALUATE_LOOP_H
 
 #include "graph/run.h"
+#include "job/scores.h"
 #include "train/batch.h"
 
 typedef struct nib_eval_loop {
@@ -15,6 +16,8 @@ typedef struct nib_eval_loop {
     nib_run *run;
     nib_batch_maker maker;
     uint32_t *order;
+    nib_scorer scorer;         /* of records with labels */
+    float *logits;             /* [the plan's chunk, rows of the head] of these */
     size_t batch;
 } nib_eval_loop;
 

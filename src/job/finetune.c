@@ -176,6 +176,16 @@ static nib_status open_model(job *j, bool quantizes, nib_error *err)
     return status ? status : nib_finetune_plan(j, err);
 }
 
+static nib_status check_metric(const nib_train_options *t, nib_task task, nib_error *err)
+{
+    const char *metric = nib_finetune_metric(t);
+    bool of_words = nib_finetune_metric_is_perplexity(t);
+
+    if (strcmp(metric, "eval_loss") == 0 || of_words != nib_task_has_labels(task)) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of %s",
+                    metric + 5, nib_task_name(task));
+}
+
 /* What the model is trained for, from the option or from config.json. */
 static nib_status choose_task(job *j, const json_t *json, const nib_config *config, nib_error *err)
 {
@@ -190,6 +200,8 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
     if (status) return status;
     o->task = p.task;
+    status = check_metric(&j->o->train, p.task, err);
+    if (status) return status;
     o->head_seed = j->o->train.seed;
     if (p.task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(p.task)) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,

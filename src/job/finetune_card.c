@@ -25,7 +25,7 @@ static void put_losses(const nib_finetune_job *j, nib_text *t)
     for (size_t i = 0; i < j->state.log_count; i++) {
         const nib_log_entry *e = &j->state.log[i];
         if (e->kind == NIB_LOG_TRAIN) train = e->values[2];
-        if (e->kind == NIB_LOG_EVAL) eval = e->values[0];
+        if (e->kind == NIB_LOG_EVAL) eval = e->values[NIB_EVAL_LOSS];
     }
     if (train >= 0) nib_text_printf(t, "- loss in the end: %.4f\n", train);
     if (eval >= 0) nib_text_printf(t, "- loss on the %zu records held out: %.4f\n",

@@ -246,8 +246,8 @@ static void put_choice(identity *i, const nib_finetune_job *j)
     put_int(i, "eval_steps", t->eval_steps > 0 ? t->eval_steps : t->logging_steps);
     put_int(i, "per_device_eval_batch_size", t->per_device_eval_batch_size);
     put_text(i, "metric_for_best_model",
-             nib_finetune_metric_is_perplexity(t) ? "perplexity" : "loss");
-    put_int(i, "greater_is_better", t->greater_is_better == 1);
+             nib_finetune_metric_is_perplexity(t) ? "perplexity" : nib_finetune_metric(t) + 5);
+    put_int(i, "greater_is_better", nib_finetune_greater_is_better(t));
     put_float(i, "early_stopping_threshold", t->early_stopping_threshold);
 }
 

@@ -57,6 +57,8 @@ void nib_finetune_settle_steps(nib_train_options *t, uint64_t steps);
 int nib_finetune_eval_steps(const nib_train_options *t); /* logging_steps unless set */
 bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);
+const char *nib_finetune_metric(const nib_train_options *t); /* "eval_loss", ... */
+bool nib_finetune_greater_is_better(const nib_train_options *t);
 
 /* Everything that changes numbers, as key -> value; hashes begin with "sha256:".  After opening,
  * before any step.  NULL: no memory, or a model file that cannot be read (err is filled). */

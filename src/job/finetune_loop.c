@@ -89,8 +89,9 @@ static nib_status step(job *j, nib_error *err)
 static bool is_better(const job *j, double metric, double threshold)
 {
     double best = j->state.best_metric;
-    bool greater = j->o->train.greater_is_better == 1;
+    bool greater = nib_finetune_greater_is_better(&j->o->train);
 
+    if (isnan(metric)) return false;
     if (isnan(best)) return true;
     return (greater ? metric > best : metric < best) &&
            !(threshold > 0 && fabs(metric - best) <= threshold);
@@ -117,10 +118,36 @@ static bool is_early_end(const job *j)
            j->state.early_stopping_patience_counter >= j->state.early_stopping_patience;
 }
 
+static void log_scores(nib_log_entry *e, const nib_scores *s, bool scored)
+{
+    for (size_t i = 0; i < NIB_LOG_VALUES; i++) e->values[i] = (double)NAN;
+    if (!scored) return;
+    e->values[NIB_EVAL_ACCURACY] = s->accuracy;
+    e->values[NIB_EVAL_F1] = s->f1;
+    e->values[NIB_EVAL_MATTHEWS] = s->matthews_correlation;
+    e->values[NIB_EVAL_MSE] = s->mse;
+    e->values[NIB_EVAL_PEARSON] = s->pearson;
+    e->values[NIB_EVAL_SPEARMANR] = s->spearmanr;
+}
+
+/* What metric_for_best_model names. */
+static double metric_of(const job *j, const nib_eval_report *r)
+{
+    const char *name = j->o->train.metric_for_best_model;
+    double value;
+    bool greater;
+
+    if (nib_finetune_metric_is_perplexity(&j->o->train)) return r->perplexity;
+    if (name && r->scores && nib_score_named(name, r->scores, &value, &greater)) return value;
+    return r->eval_loss;
+}
+
 static nib_status evaluate(job *j, nib_error *err)
 {
     double began = nib_clock_seconds(), loss = 0, seconds;
     nib_log_entry e = { NIB_LOG_EVAL, j->trainer->step, j->state.epoch, { 0 } };
+    bool scored = j->eval.logits != NULL;
+    nib_scores scores = { 0 };
     nib_eval_report r;
     nib_status status;
 
@@ -129,14 +156,16 @@ static nib_status evaluate(job *j, nib_error *err)
     if (status) return status;
     seconds = fmax(nib_clock_seconds() - began, 1e-9);
     r = (nib_eval_report){ .step = j->trainer->step, .epoch = j->state.epoch, .eval_loss = loss,
-                           .perplexity = exp(loss), .eval_runtime = seconds };
-    e.values[0] = loss;
-    e.values[1] = r.perplexity;
-    e.values[2] = seconds;
-    e.values[3] = (double)nib_eval_loop_records(&j->eval) / seconds;
-    e.values[4] = (double)nib_eval_loop_batches(&j->eval) / seconds;
-    if (nib_finetune_wants_best(&j->o->train))
-        r.best = judge(j, nib_finetune_metric_is_perplexity(&j->o->train) ? r.perplexity : loss);
+                           .perplexity = scored ? (double)NAN : exp(loss),
+                           .eval_runtime = seconds };
+    if (scored) scores = nib_scorer_scores(&j->eval.scorer), r.scores = &scores;
+    log_scores(&e, &scores, scored);
+    e.values[NIB_EVAL_LOSS] = loss;
+    e.values[NIB_EVAL_PERPLEXITY] = r.perplexity;
+    e.values[NIB_EVAL_RUNTIME] = seconds;
+    e.values[NIB_EVAL_SAMPLES] = (double)nib_eval_loop_records(&j->eval) / seconds;
+    e.values[NIB_EVAL_STEPS] = (double)nib_eval_loop_batches(&j->eval) / seconds;
+    if (nib_finetune_wants_best(&j->o->train)) r.best = judge(j, metric_of(j, &r));
     j->best_now = r.best;
     if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);
     status = log_entry(j, &e, err);
@@ -198,7 +227,7 @@ static nib_status load_best(job *j, nib_error *err)
     if (!status) status = nib_adapter_read_values(j->adapter, dir, err);
     if (!status)
         nib_note(j->ctx, "the best state is that of step %" PRIu64 ", %s %.6g", c.step,
-                 nib_finetune_metric_is_perplexity(&j->o->train) ? "perplexity" : "eval_loss",
+                 nib_finetune_metric(&j->o->train),
                  j->state.best_metric);
     nib_checkpoint_free(j->ctx, &c);
     return status;

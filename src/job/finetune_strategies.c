@@ -45,6 +45,30 @@ bool nib_finetune_metric_is_perplexity(const nib_train_options *t)
     return m && strcmp(strncmp(m, "eval_", 5) == 0 ? m + 5 : m, "perplexity") == 0;
 }
 
+const char *nib_finetune_metric(const nib_train_options *t)
+{
+    static const char *const names[] = { "eval_perplexity", "eval_accuracy", "eval_f1",
+                                         "eval_matthews_correlation", "eval_mse", "eval_pearson",
+                                         "eval_spearmanr" };
+    const char *m = t->metric_for_best_model;
+
+    if (m && strncmp(m, "eval_", 5) == 0) m += 5;
+    for (size_t i = 0; m && i < NIB_COUNT(names); i++)
+        if (strcmp(names[i] + 5, m) == 0) return names[i];
+    return "eval_loss";
+}
+
+bool nib_finetune_greater_is_better(const nib_train_options *t)
+{
+    nib_scores none = { 0 };
+    double value;
+    bool greater = false;
+
+    if (t->greater_is_better >= 0) return t->greater_is_better == 1;
+    (void)nib_score_named(nib_finetune_metric(t), &none, &value, &greater);
+    return greater;
+}
+
 /* As the Trainer: without the name of a metric nothing is the best. */
 static nib_status check_save_best(const nib_train_options *t, nib_error *err)
 {
@@ -64,9 +88,10 @@ static nib_status check_best(const nib_train_options *t, nib_error *err)
     const char *m = t->metric_for_best_model;
     const char *bare = m && strncmp(m, "eval_", 5) == 0 ? m + 5 : m;
 
-    if (m && strcmp(bare, "loss") != 0 && strcmp(bare, "perplexity") != 0)
+    if (m && strcmp(bare, "loss") != 0 && strcmp(nib_finetune_metric(t), "eval_loss") == 0)
         return nib_fail(err, NIB_E_INVALID,
-                        "metric_for_best_model: '%s', known are loss and perplexity", m);
+                        "metric_for_best_model: '%s', known are loss, perplexity, and of "
+                        "classifiers %s", m, nib_score_names());
     if (t->early_stopping_patience < 0 || !(t->early_stopping_threshold >= 0))
         return nib_fail(err, NIB_E_INVALID,
                         "early_stopping_patience %d and early_stopping_threshold %g: from 0",

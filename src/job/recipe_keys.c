@@ -262,7 +262,11 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT_IF(EVALUATED, "load_best_model_at_end", TRAIN, BOOL, o.train.load_best_model_at_end,
               NULL, "the adapter is the best evaluated one")
     WORDS_IF(EVALUATED, "metric_for_best_model", TRAIN, o.train.metric_for_best_model,
-             "loss eval_loss perplexity eval_perplexity", "loss", "loss or perplexity")
+             "loss eval_loss perplexity eval_perplexity accuracy eval_accuracy f1 eval_f1 "
+             "matthews_correlation eval_matthews_correlation mse eval_mse pearson eval_pearson "
+             "spearmanr eval_spearmanr", "loss",
+             "loss or perplexity; of classifiers accuracy, f1, matthews_correlation, mse, pearson "
+             "or spearmanr")
     RESULT_IF(EVALUATED, "greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL,
               "default: as the metric wants it")
     RESULT_IF(EVALUATED, "early_stopping_patience", OWN, INT, o.train.early_stopping_patience, "3",

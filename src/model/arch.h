@@ -20,6 +20,8 @@ struct nib_arch {
     unsigned tasks;                     /* bit 1 << nib_task: what it can be built for */
     /* Builds the whole model for one of its tasks; dimensions and biases stand at the calls. */
     void (*build)(nib_build *b, const void *config, nib_task task);
+    /* How tensors of heads begin that only some tasks read, NULL at the end; NULL: none does. */
+    const char *const *other_heads;
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
     const nib_gguf_family *gguf;        /* its names in GGUF; NULL: it has none there */
 };

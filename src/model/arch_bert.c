@@ -152,6 +152,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
 }
 
+static const char *const heads[] = { "cls.", "classifier.", "qa_outputs.", "bert.pooler.",
+                                     "pooler.", NULL };
 static const char *const types[] = { "bert", NULL };
 static const char *const targets[] = { "query", "value", NULL };
 
@@ -159,4 +161,5 @@ const nib_arch nib_arch_bert = { .model_types = types, .config_bytes = sizeof(ni
                                  .read = read_bert, .prefix = "bert.",
                                  .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                           1 << NIB_TASK_MASKED_LM,
-                                 .build = build, .default_targets = targets };
+                                 .build = build, .default_targets = targets,
+                                 .other_heads = heads };

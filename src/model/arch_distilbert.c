@@ -82,6 +82,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
 }
 
+static const char *const heads[] = { "vocab_", "pre_classifier.", "classifier.", "qa_outputs.",
+                                     NULL };
 static const char *const types[] = { "distilbert", NULL };
 static const char *const targets[] = { NULL };
 
@@ -89,4 +91,5 @@ const nib_arch nib_arch_distilbert = { .model_types = types, .config_bytes = siz
                                        .read = read_distilbert, .prefix = "distilbert.",
                                        .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                                 1 << NIB_TASK_MASKED_LM,
-                                       .build = build, .default_targets = targets };
+                                       .build = build, .default_targets = targets,
+                                       .other_heads = heads };

@@ -29,6 +29,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     else nib_bert_predict_words(b, m, x, &words);
 }
 
+static const char *const heads[] = { "generator_", "discriminator_predictions.", "classifier.",
+                                     "qa_outputs.", NULL };
 static const char *const types[] = { "electra", NULL };
 static const char *const targets[] = { "query", "value", NULL };
 
@@ -36,4 +38,5 @@ const nib_arch nib_arch_electra = { .model_types = types, .config_bytes = sizeof
                                     .read = read_electra, .prefix = "electra.",
                                     .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                              1 << NIB_TASK_MASKED_LM,
-                                    .build = build, .default_targets = targets };
+                                    .build = build, .default_targets = targets,
+                                    .other_heads = heads };

@@ -136,6 +136,7 @@ void nib_llama_build(nib_build *b, const void *config, nib_task task)
 }
 
 const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
+const char *const nib_llama_heads[] = { "lm_head.", "score.", NULL };
 static const char *const types[] = { "llama", NULL };
 
 static const nib_gguf_family gguf = { "llama", "llama", "LlamaForCausalLM",
@@ -145,6 +146,7 @@ static const nib_gguf_family gguf = { "llama", "llama", "LlamaForCausalLM",
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = nib_llama_read, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .other_heads = nib_llama_heads,
                                   .build = nib_llama_build,
                                   .default_targets = nib_llama_targets,
                                   .gguf = &gguf };

@@ -57,6 +57,7 @@ nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value
 nib_value nib_qwen3_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
 void nib_llama_build(nib_build *b, const void *config, nib_task task);
 extern const char *const nib_llama_targets[];
+extern const char *const nib_llama_heads[]; /* other_heads of those that are classifiers too */
 
 /* use_sliding_window, sliding_window and max_window_layers, as the Qwen models have them. */
 void nib_qwen_read_window(nib_reader *r, nib_llama *m);

@@ -41,6 +41,7 @@ static const nib_gguf_family gguf = { "qwen2", "qwen2", "Qwen2ForCausalLM",
 const nib_arch nib_arch_qwen2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen2, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .other_heads = nib_llama_heads,
                                   .build = nib_llama_build,
                                   .default_targets = nib_llama_targets,
                                   .gguf = &gguf };

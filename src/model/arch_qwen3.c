@@ -49,6 +49,7 @@ static const nib_gguf_family gguf = { "qwen3", "qwen3", "Qwen3ForCausalLM",
 const nib_arch nib_arch_qwen3 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen3, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM | 1 << NIB_TASK_SEQ_CLS,
+                                  .other_heads = nib_llama_heads,
                                   .build = build,
                                   .default_targets = nib_llama_targets,
                                   .gguf = &gguf };

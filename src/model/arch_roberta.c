@@ -23,6 +23,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     else nib_bert_predict_words(b, m, x, &words);
 }
 
+static const char *const heads[] = { "lm_head.", "classifier.", "qa_outputs.",
+                                     "roberta.pooler.", "pooler.", NULL };
 static const char *const types[] = { "roberta", "xlm-roberta", NULL };
 static const char *const targets[] = { "query", "value", NULL };
 
@@ -30,4 +32,5 @@ const nib_arch nib_arch_roberta = { .model_types = types, .config_bytes = sizeof
                                     .read = read_roberta, .prefix = "roberta.",
                                     .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                              1 << NIB_TASK_MASKED_LM,
-                                    .build = build, .default_targets = targets };
+                                    .build = build, .default_targets = targets,
+                                    .other_heads = heads };

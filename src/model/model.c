@@ -102,7 +102,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
     if (!status && !blank)
-        status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config->wrapper, &claims, err);
+        status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config->wrapper,
+                                 m->config->arch->other_heads, &claims, err);
 done:
     nib_claims_free(m->ctx, &claims);
     nib_free(m->ctx, where);

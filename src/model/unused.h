@@ -19,8 +19,10 @@ void nib_claims_free(nib_ctx *ctx, nib_claims *c);
 
 /* Names the tensors that are not in the list in one warning, but for those that old checkpoints
  * have beside every model (formats.md 10.2).  Those of a wrapper's other media are counted in a
- * note.  `dir` names the model; wrapper: NULL for none. */
+ * note, and so are those of heads for another task, which begin as `heads` say (NULL at the end;
+ * NULL for none).  `dir` names the model; wrapper: NULL for none. */
 nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
-                           const nib_wrapper *wrapper, nib_claims *c, nib_error *err);
+                           const nib_wrapper *wrapper, const char *const *heads, nib_claims *c,
+                           nib_error *err);
 
 #endif

@@ -55,7 +55,7 @@ typedef struct nib_dataset_source {
     uint32_t vocabulary;        /* a greater id is refused by its token */
     nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels */
     bool regression;            /* labels are numbers, whatever they look like */
-    bool unlabelled;            /* labels may be missing */
+    bool unlabelled;            /* labels are not read; the answers of words are their numbers */
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
     size_t positions;           /* of records with labels: the most tokens that the model takes; 0:
                                    any number */
@@ -67,6 +67,10 @@ typedef struct nib_dataset_source {
  * nothing is left.  With skip_bad a bad record is counted and left out. */
 nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out,
                             nib_error *err);
+/* The same of one record with labels, which `where` names in errors. */
+nib_status nib_dataset_of_record(nib_ctx *ctx, const nib_dataset_source *source,
+                                 const json_t *record, const char *where, nib_dataset **out,
+                                 nib_error *err);
 void nib_dataset_close(nib_dataset *d);
 size_t nib_dataset_count(const nib_dataset *d);
 nib_record nib_dataset_record(const nib_dataset *d, size_t i);

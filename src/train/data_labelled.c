@@ -134,7 +134,7 @@ static nib_status add_label(nib_data_reader *r, const json_t *record, const char
     nib_labels *l = &r->d->labels;
     nib_status status;
 
-    if (!value && r->in->unlabelled) return NIB_OK;
+    if (r->in->unlabelled) return NIB_OK;
     if (!value)
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a label", where, field,
                         nib_shape_kind(json_object_get(record, field)));
@@ -204,7 +204,7 @@ static nib_status check_words(nib_data_reader *r, const json_t *record, const ch
     if (!json_is_array(*list))
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of words", where,
                         r->labelled.first, nib_shape_kind(*list));
-    if (!*marks && r->in->unlabelled) return NIB_OK;
+    if (r->in->unlabelled) return *marks = NULL, NIB_OK;
     if (!json_is_array(*marks))
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of tags", where,
                         field, nib_shape_kind(*marks));
@@ -237,7 +237,7 @@ static nib_status add_tagged(nib_data_reader *r, const json_t *record, const cha
     status = add_frame(r, 0, l->before, where, err);
     for (size_t i = 0; i < n && !status; i++) {
         const json_t *word = json_array_get(list, i), *mark = json_array_get(marks, i);
-        int tag = 0;
+        int tag = (int)i; /* without tags a word is found again by its number */
 
         if (!json_is_string(word))
             return nib_fail(err, NIB_E_FORMAT, "%s: field '%s': word %zu is %s", where, l->first,

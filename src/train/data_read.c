@@ -182,27 +182,58 @@ static nib_status read_all(reader *r, nib_error *err)
     return status ? status : nib_data_warn(r, err);
 }
 
+/* A reader without data yet; r->d is NULL where there is no memory. */
+static nib_status begin_reader(nib_ctx *ctx, const nib_dataset_source *source, reader *r,
+                               nib_error *err)
+{
+    *r = (reader){ .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
+    if (!r->d) return nib_fail(err, NIB_E_NOMEM, "data: out of memory");
+    r->shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
+                              .source = { .model_dir = source->model_dir, .now = source->now } };
+    if (source->tokenizer) r->d->special = *nib_tokenizer_special(source->tokenizer);
+    return source->labels ? nib_labels_copy_names(source->labels, &r->d->labels, err) : NIB_OK;
+}
+
+static void end_reader(reader *r)
+{
+    nib_shaper_close(&r->shaper);
+    nib_data_queue_free(r);
+    nib_data_free_fields(r);
+    nib_labelled_free(r);
+    nib_dataset_close(r->d);
+}
+
 nib_status nib_dataset_open(nib_ctx *ctx, const nib_dataset_source *source, nib_dataset **out,
                             nib_error *err)
 {
-    reader r = { .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
-    nib_status status;
+    reader r;
+    nib_status status = begin_reader(ctx, source, &r, err);
 
-    if (!r.d) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", source->options->data);
-    r.shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
-                             .source = { .model_dir = source->model_dir,
-                                         .tokenizer = source->tokenizer, .now = source->now } };
-    if (source->tokenizer) r.d->special = *nib_tokenizer_special(source->tokenizer);
-    status = source->labels ? nib_labels_copy_names(source->labels, &r.d->labels, err) : NIB_OK;
     if (!status) status = read_all(&r, err);
     if (status) goto done;
     *out = r.d;
     r.d = NULL; /* handed over */
 done:
-    nib_shaper_close(&r.shaper);
-    nib_data_queue_free(&r);
-    nib_data_free_fields(&r);
-    nib_labelled_free(&r);
-    nib_dataset_close(r.d);
+    end_reader(&r);
+    return status;
+}
+
+nib_status nib_dataset_of_record(nib_ctx *ctx, const nib_dataset_source *source,
+                                 const json_t *record, const char *where, nib_dataset **out,
+                                 nib_error *err)
+{
+    reader r;
+    nib_status status = begin_reader(ctx, source, &r, err);
+
+    assert(nib_data_is_labelled(&r));
+    if (!status) status = nib_labelled_detect(&r, record, where, err);
+    if (!status) r.d->shape = r.shaper.shape;
+    if (!status) status = nib_data_add_labelled(&r, record, where, err);
+    if (!status) status = nib_dataset_recount(r.d, err);
+    if (status) goto done;
+    *out = r.d;
+    r.d = NULL; /* handed over */
+done:
+    end_reader(&r);
     return status;
 }

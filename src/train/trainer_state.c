@@ -7,12 +7,11 @@
 #include "format/json.h"
 
 static const char *const train_names[] = { "grad_norm", "learning_rate", "loss", NULL };
-static const char *const eval_names[] = { "eval_loss",
-                                          "eval_perplexity",
-                                          "eval_runtime",
-                                          "eval_samples_per_second",
-                                          "eval_steps_per_second",
-                                          NULL };
+static const char *const eval_names[] = {
+    "eval_accuracy", "eval_f1", "eval_loss", "eval_matthews_correlation", "eval_mse",
+    "eval_pearson", "eval_perplexity", "eval_runtime", "eval_samples_per_second", "eval_spearmanr",
+    "eval_steps_per_second", NULL
+};
 static const char *const end_names[] = { "total_flos",
                                          "train_loss",
                                          "train_runtime",

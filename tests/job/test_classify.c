@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 
 #include "base/filemap.h"
+#include "nibble/evaluate.h"
 #include "nibble/finetune.h"
+#include "nibble/predict.h"
 #include "test.h"
 
 typedef struct log { double loss[8], norm[8]; size_t count; } steps;
@@ -121,6 +123,137 @@ static void check_config(const struct kind *k, const char *dir)
     json_decref(j);
 }
 
+/* --- the trained model is asked --- */
+
+typedef struct said { nib_scores scores; char names[3][20]; uint64_t confusion[9]; } said;
+
+static void on_scores(void *user, const nib_scores *scores)
+{
+    said *s = user;
+
+    s->scores = *scores;
+    for (size_t i = 0; scores->classes && i < 3; i++)
+        snprintf(s->names[i], sizeof s->names[i], "%s", scores->classes[i].name);
+    if (scores->confusion) memcpy(s->confusion, scores->confusion, sizeof s->confusion);
+}
+
+/* The loss over all records, and how many of them PEFT's logits get right. */
+static void check_evaluation(const struct kind *k, const char *dir, const json_t *want)
+{
+    nib_evaluate_options o = { .model = { .model = golden("base"),
+                                          .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                               .data = { .data = inside(golden(k->name), "train.jsonl"),
+                                         .max_seq_length = 24 },
+                               .adapter = dir, .on_scores = on_scores };
+    nib_evaluate_result r;
+    nib_error err;
+    said s = { 0 };
+    uint64_t rows = 0;
+
+    o.user = &s;
+    REQUIRE_OK(nib_evaluate(test_ctx(), &o, &r, &err), err);
+    CHECK(fabs(r.loss - json_number_value(json_object_get(want, "loss"))) <= 5e-4 * fmax(1, r.loss),
+          "%s: loss %.7g", k->name, r.loss);
+    CHECK(isnan(r.perplexity) && r.records == 24, "%s: %g", k->name, r.perplexity);
+    for (size_t i = 0; i < k->labels && s.scores.classes; i++)
+        CHECK(strcmp(s.names[i], k->names[i]) == 0, "%s: class %zu is %s", k->name, i, s.names[i]);
+    for (size_t i = 0; i < 9; i++) rows += s.confusion[i];
+    if (s.scores.confusion) CHECK(rows == s.scores.rows, "%s: %d rows", k->name, (int)rows);
+    if (strcmp(k->name, "regression") == 0)
+        CHECK(fabs(s.scores.mse - r.loss) < 1e-5 && isnan(s.scores.accuracy), "%s: mse %g", k->name,
+              s.scores.mse);
+}
+
+typedef struct lines { json_t *list; const char *data; size_t next; } lines;
+
+static void on_line(void *user, const char *line, size_t bytes)
+{
+    lines *l = user;
+    json_t *j = json_loadb(line, bytes, 0, NULL);
+
+    CHECK(j, "no JSON: %.*s", (int)bytes, line);
+    json_array_append_new(l->list, j);
+}
+
+static const char *next_line(void *user, size_t *bytes)
+{
+    lines *l = user;
+    const char *line = l->data + l->next;
+
+    if (!*line) return NULL;
+    *bytes = strcspn(line, "\n");
+    l->next += *bytes + (line[*bytes] == '\n');
+    return line;
+}
+
+/* Probabilities of PEFT's logits. */
+static double score_of(const json_t *z, size_t i, bool one)
+{
+    double most = -1e9, sum = 0, x = json_number_value(json_array_get(z, i));
+
+    if (!one) return 1 / (1 + exp(-x));
+    for (size_t k = 0; k < 3; k++)
+        most = fmax(most, json_number_value(json_array_get(z, k)));
+    for (size_t k = 0; k < 3; k++)
+        sum += exp(json_number_value(json_array_get(z, k)) - most);
+    return exp(x - most) / sum;
+}
+
+static void check_line(const struct kind *k, const json_t *line, const json_t *z)
+{
+    const json_t *scores = json_object_get(line, "scores");
+
+    if (k->problem && strcmp(k->problem, "regression") == 0) {
+        double x = json_number_value(json_array_get(z, 0));
+        CHECK(fabs(json_number_value(json_object_get(line, "value")) - x) < 2e-3, "%g", x);
+        return;
+    }
+    for (size_t i = 0; k->problem && i < 3; i++) {
+        double want = score_of(z, i, strcmp(k->problem, "single_label_classification") == 0);
+        double got = json_number_value(json_object_get(scores, k->names[i]));
+        CHECK(fabs(got - want) < 1e-3, "%s: score %g of %s, PEFT's %g", k->name, got, k->names[i],
+              want);
+    }
+    for (size_t w = 0; !k->problem && w < json_array_size(scores); w++) {
+        const json_t *row = json_array_get(z, w);
+        double best = fmax(score_of(row, 0, true),
+                           fmax(score_of(row, 1, true), score_of(row, 2, true)));
+        double got = json_number_value(json_array_get(scores, w));
+        CHECK(fabs(got - best) < 1e-3, "%s: score %g of word %zu, PEFT's %g", k->name, got, w,
+              best);
+    }
+    if (!k->problem)
+        CHECK(json_array_size(scores) == json_array_size(z), "%zu words, expected %zu",
+              json_array_size(scores), json_array_size(z));
+}
+
+/* From the file in batches, and line by line. */
+static void check_prediction(const struct kind *k, const char *dir, const json_t *want)
+{
+    char *text;
+    size_t bytes;
+    nib_error err;
+
+    REQUIRE_OK(nib_file_read(test_ctx(), inside(golden(k->name), "train.jsonl"), 1 << 20, &text,
+                             &bytes, &err), err);
+    for (int from_lines = 0; from_lines < 2; from_lines++) {
+        lines l = { json_array(), text, 0 };
+        nib_predict_options o = { .model = { .model = golden("base"),
+                                             .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                                  .data = { .max_seq_length = 24 }, .adapter = dir, .batch_size = 5,
+                                  .next_line = next_line, .on_line = on_line, .user = &l };
+
+        if (!from_lines) o.data.data = inside(golden(k->name), "train.jsonl");
+        REQUIRE_OK(nib_predict(test_ctx(), &o, &err), err);
+        CHECK(json_array_size(l.list) == 24, "%s: %zu lines", k->name, json_array_size(l.list));
+        for (size_t i = 0; i < json_array_size(l.list); i++)
+            check_line(k, json_array_get(l.list, i),
+                       json_array_get(json_object_get(want, "logits"), i));
+        json_decref(l.list);
+    }
+    nib_free(test_ctx(), text);
+}
+
 static void check_kind(const struct kind *k)
 {
     steps l = { 0 };
@@ -143,6 +276,8 @@ static void check_kind(const struct kind *k)
               "%s: norm of step %zu is %.7g, PEFT's %.7g", k->name, i + 1, l.norm[i], norm);
     }
     check_config(k, out);
+    check_evaluation(k, out, want);
+    check_prediction(k, out, want);
     json_decref(want);
     nib_free(test_ctx(), out);
 }
@@ -186,6 +321,9 @@ static void hold_out(nib_finetune_options *o)
     o->val_size = 2;
     o->train.eval_strategy = "epoch";
     o->data.class_weights = "balanced";
+    o->train.metric_for_best_model = "accuracy";
+    o->train.load_best_model_at_end = true;
+    o->train.save_strategy = "epoch";
 }
 
 /* A head that the files lack is trained and saved, the pooler too; numbers are labels as they are;
@@ -216,6 +354,10 @@ static void test_new_head(void)
 
 static void as_numbers(nib_finetune_options *o) { o->model.problem_type = "regression"; }
 static void two_labels(nib_finetune_options *o) { o->model.num_labels = 2; }
+static void by_perplexity(nib_finetune_options *o)
+{
+    o->train.metric_for_best_model = "perplexity";
+}
 static void balance(nib_finetune_options *o) { o->data.class_weights = "balanced"; }
 static void short_limit(nib_finetune_options *o) { o->data.max_seq_length = 2; }
 
@@ -251,6 +393,8 @@ static void test_refusals(void)
           "class_weights: balanced is for one class" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}", short_limit,
           "max_seq_length: 2 leaves no room beside 2 special tokens" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", by_perplexity,
+          "metric_for_best_model: perplexity is not measured of SEQ_CLS" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}", NULL,
           "2 tags in 'tags' for 1 words in 'tokens'" },
         { "TOKEN_CLS", "{\"tokens\": \"a\", \"tags\": [\"O\"]}", NULL,

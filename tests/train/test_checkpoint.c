@@ -41,7 +41,13 @@ static void test_history(void)
 {
     nib_ctx *ctx = test_ctx();
     nib_log_entry train = { NIB_LOG_TRAIN, 3, 0.25, { 1e-7, 2e-4, 2.34567 } };
-    nib_log_entry eval = { NIB_LOG_EVAL, 4, 1.0 / 3, { 0.1, 1.1051709180756477, 2.5, 4.00099, 1 } };
+    nib_log_entry eval = { NIB_LOG_EVAL, 4, 1.0 / 3,
+                           { [NIB_EVAL_LOSS] = 0.1, [NIB_EVAL_PERPLEXITY] = 1.1051709180756477,
+                             [NIB_EVAL_RUNTIME] = 2.5, [NIB_EVAL_SAMPLES] = 4.00099,
+                             [NIB_EVAL_STEPS] = 1, [NIB_EVAL_ACCURACY] = (double)NAN,
+                             [NIB_EVAL_F1] = (double)NAN, [NIB_EVAL_MATTHEWS] = (double)NAN,
+                             [NIB_EVAL_MSE] = (double)NAN, [NIB_EVAL_PEARSON] = (double)NAN,
+                             [NIB_EVAL_SPEARMANR] = (double)NAN } };
     nib_trainer_state s, back;
     nib_text t = { .ctx = ctx };
     nib_error err;
@@ -70,7 +76,7 @@ static void test_history(void)
               back.best_metric == 0.1 && back.early_stopping_patience_counter == 2 &&
               back.num_input_tokens_seen == 77 && strcmp(back.best_model_checkpoint, path) == 0,
           "read back differently");
-    CHECK(back.log[1].kind == NIB_LOG_EVAL && back.log[1].values[0] == 0.1 &&
+    CHECK(back.log[1].kind == NIB_LOG_EVAL && back.log[1].values[NIB_EVAL_LOSS] == 0.1 &&
               back.log[0].values[1] == 2e-4,
           "entries");
     t.bytes = 0;

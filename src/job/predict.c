@@ -1,0 +1,265 @@
+/* predict.c - a line of JSON for each record: what a classifier says of it. */
+#include "nibble/predict.h"
+
+#include <math.h>
+
+#include "format/jsontext.h"
+#include "graph/readout.h"
+#include "job/classifier.h"
+#include "train/batch.h"
+
+typedef struct prediction {
+    nib_ctx *ctx;
+    const nib_predict_options *o;
+    nib_classifier c;
+    nib_plan *plan;
+    nib_run *run;
+    nib_batch_maker maker;
+    float *logits;     /* [the plan's chunk, labels] */
+    nib_text line;
+} prediction;
+
+/* --- lines --- */
+
+static void put_name(prediction *p, size_t label)
+{
+    char room[24];
+
+    nib_text_json_string(&p->line, nib_label_name(&p->c.labels, label, room), true);
+}
+
+/* In place: from logits to probabilities. */
+static void finish(const prediction *p, float *z, size_t n)
+{
+    float most = z[0], sum = 0;
+
+    if (p->c.model->purpose.loss == NIB_LOSS_BINARY) {
+        for (size_t i = 0; i < n; i++) z[i] = 1 / (1 + expf(-z[i]));
+        return;
+    }
+    for (size_t i = 1; i < n; i++) most = fmaxf(most, z[i]);
+    for (size_t i = 0; i < n; i++) sum += z[i] = expf(z[i] - most);
+    for (size_t i = 0; i < n; i++) z[i] /= sum;
+}
+
+static size_t greatest(const float *z, size_t n)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < n; i++)
+        if (z[i] > z[best]) best = i;
+    return best;
+}
+
+static void put_numbers(prediction *p, const float *z, size_t n)
+{
+    if (n == 1) {
+        nib_text_printf(&p->line, "{\"value\": %.6g}", (double)z[0]);
+        return;
+    }
+    nib_text_puts(&p->line, "{\"values\": [");
+    for (size_t i = 0; i < n; i++)
+        nib_text_printf(&p->line, "%s%.6g", i ? ", " : "", (double)z[i]);
+    nib_text_puts(&p->line, "]}");
+}
+
+/* One class, or the labels above one half; then the scores of all. */
+static void put_classes(prediction *p, float *z, size_t n)
+{
+    bool several = p->c.model->purpose.loss == NIB_LOSS_BINARY, any = false;
+
+    finish(p, z, n);
+    nib_text_puts(&p->line, several ? "{\"labels\": [" : "{\"label\": ");
+    if (!several) put_name(p, greatest(z, n));
+    for (size_t i = 0; several && i < n; i++) {
+        if (!(z[i] > 0.5f)) continue;
+        nib_text_puts(&p->line, any ? ", " : "");
+        put_name(p, i);
+        any = true;
+    }
+    nib_text_puts(&p->line, several ? "], \"scores\": {" : ", \"scores\": {");
+    for (size_t i = 0; i < n; i++) {
+        nib_text_puts(&p->line, i ? ", " : "");
+        put_name(p, i);
+        nib_text_printf(&p->line, ": %.6g", (double)z[i]);
+    }
+    nib_text_puts(&p->line, "}}");
+}
+
+/* `first`: of the record's rows among those picked.  The answers of a record without labels are the
+ * numbers of its words. */
+static void put_tags(prediction *p, nib_record r, size_t first)
+{
+    size_t n = p->c.model->head->weight->out;
+    nib_text scores = { .ctx = p->ctx };
+    int word = 0;
+
+    nib_text_puts(&p->line, "{\"tags\": [");
+    for (uint32_t i = 0; i < r.answer_count; i++) {
+        size_t best;
+        if (r.answers[i] < 0) continue;
+        for (; word < (int)r.answers[i]; word++) {
+            nib_text_puts(&p->line, word ? ", null" : "null");
+            nib_text_puts(&scores, word ? ", null" : "null");
+        }
+        nib_run_logits(p->run, first, first + 1, p->logits);
+        first++;
+        finish(p, p->logits, n);
+        best = greatest(p->logits, n);
+        nib_text_puts(&p->line, word ? ", " : "");
+        put_name(p, best);
+        nib_text_printf(&scores, "%s%.6g", word ? ", " : "", (double)p->logits[best]);
+        word++;
+    }
+    nib_text_puts(&p->line, "], \"scores\": [");
+    if (scores.bytes) nib_text_put(&p->line, scores.data, scores.bytes);
+    nib_text_puts(&p->line, "]}");
+    p->line.failed |= scores.failed;
+    nib_text_free(&scores);
+}
+
+static nib_status put_record(prediction *p, nib_record r, size_t first, nib_error *err)
+{
+    size_t n = p->c.model->head->weight->out;
+
+    p->line.bytes = 0;
+    if (p->c.model->purpose.task == NIB_TASK_TOKEN_CLS) {
+        put_tags(p, r, first);
+    } else {
+        nib_run_logits(p->run, first, first + 1, p->logits);
+        for (size_t i = 0; i < n; i++)
+            if (!isfinite(p->logits[i]))
+                return nib_fail(err, NIB_E_NUMERIC, "a score is not finite");
+        if (p->c.model->purpose.loss == NIB_LOSS_SQUARED) put_numbers(p, p->logits, n);
+        else put_classes(p, p->logits, n);
+    }
+    if (p->line.failed) return nib_fail(err, NIB_E_NOMEM, "predict: out of memory");
+    p->o->on_line(p->o->user, p->line.data, p->line.bytes);
+    return NIB_OK;
+}
+
+/* --- records --- */
+
+static nib_status make_run(prediction *p, size_t records, size_t tokens, size_t rows,
+                           size_t longest, nib_error *err)
+{
+    const nib_graph *g = p->c.model->graph;
+    nib_status status = nib_batch_maker_init(p->ctx, g, records, tokens, rows, &p->maker, err);
+
+    if (!status)
+        status = nib_plan_create(p->c.model->graph, NIB_PLAN_INFERENCE, tokens, rows, &p->plan,
+                                 err);
+    if (!status) status = nib_run_create(p->ctx, g, p->plan, longest, &p->run, err);
+    if (status) return status;
+    p->logits = nib_new_array(p->ctx, g->head->weight->out, sizeof *p->logits);
+    return p->logits ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "predict: out of memory");
+}
+
+static nib_status predict_batch(prediction *p, const nib_dataset *d, const uint32_t *order,
+                                size_t count, nib_error *err)
+{
+    size_t first = 0;
+    nib_status status = NIB_OK;
+
+    if (nib_should_stop(p->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
+    nib_run_forward(p->run, nib_batch_make(&p->maker, d, order, count, 0));
+    for (size_t i = 0; i < count && !status; i++) {
+        nib_record r = nib_dataset_record(d, order[i]);
+        status = put_record(p, r, first, err);
+        first += r.targets;
+    }
+    return status;
+}
+
+static nib_status predict_all(prediction *p, const nib_dataset *d, nib_error *err)
+{
+    size_t n = nib_dataset_count(d), tokens, targets;
+    size_t batch = p->o->batch_size > 0 ? (size_t)p->o->batch_size : 8;
+    uint32_t *order = nib_new_array(p->ctx, n, sizeof *order);
+    nib_status status;
+
+    if (!order) return nib_fail(err, NIB_E_NOMEM, "predict: out of memory");
+    nib_batch_extent(d, batch, false, 0, 1, order, &tokens, &targets);
+    nib_dataset_order(d, false, 0, 0, order);
+    status = make_run(p, batch, tokens, targets, nib_max(nib_dataset_counts(d).longest, 1), err);
+    for (size_t i = 0; i < n && !status; i += batch) {
+        status = predict_batch(p, d, order + i, nib_min(batch, n - i), err);
+        if (p->o->on_progress)
+            p->o->on_progress(p->o->user, "predicting",
+                              (double)nib_min(i + batch, n) / (double)n);
+    }
+    nib_free(p->ctx, order);
+    return status;
+}
+
+static nib_status predict_file(prediction *p, nib_error *err)
+{
+    nib_dataset_source source = nib_classifier_source(&p->c, &p->o->data);
+    nib_dataset *d = NULL;
+    nib_status status;
+
+    source.unlabelled = true;
+    status = nib_dataset_open(p->ctx, &source, &d, err);
+    if (!status) status = nib_check_types(p->c.model->graph, d, err);
+    if (!status) status = predict_all(p, d, err);
+    nib_dataset_close(d);
+    return status;
+}
+
+static nib_status predict_line(prediction *p, const nib_dataset_source *source, const char *line,
+                               size_t bytes, const char *where, nib_error *err)
+{
+    static const uint32_t first = 0;
+    nib_dataset *d = NULL;
+    json_t *record = NULL;
+    nib_status status = nib_json_parse(line, bytes, where, 0, &record, err);
+
+    if (!status) status = nib_dataset_of_record(p->ctx, source, record, where, &d, err);
+    if (!status) status = nib_check_types(p->c.model->graph, d, err);
+    if (!status) status = predict_batch(p, d, &first, 1, err);
+    nib_dataset_close(d);
+    json_decref(record);
+    return status;
+}
+
+/* Each is answered before the next one is asked for. */
+static nib_status predict_lines(prediction *p, nib_error *err)
+{
+    nib_dataset_source source = nib_classifier_source(&p->c, &p->o->data);
+    size_t limit = (size_t)p->o->data.max_seq_length, bytes, number = 0;
+    const char *line;
+    char where[64];
+    nib_status status;
+
+    source.unlabelled = true;
+    if (source.positions && source.positions < limit) limit = source.positions;
+    status = make_run(p, 1, limit, limit, limit, err);
+    while (!status && (line = p->o->next_line(p->o->user, &bytes))) {
+        snprintf(where, sizeof where, "standard input: line %zu", ++number);
+        if (bytes) status = predict_line(p, &source, line, bytes, where, err);
+    }
+    return status;
+}
+
+nib_status nib_predict(nib_ctx *ctx, const nib_predict_options *options, nib_error *err)
+{
+    prediction p = { .ctx = ctx, .o = options, .line = { .ctx = ctx } };
+    nib_model_progress progress = { options->on_progress, options->user };
+    nib_status status = nib_classifier_open(ctx, &options->model, options->adapter, progress, &p.c,
+                                            err);
+
+    if (!status && !nib_task_has_labels(p.c.model->purpose.task))
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is no classifier",
+                          options->model.model, nib_task_name(p.c.model->purpose.task));
+    if (!status) status = nib_warnings_check(ctx, err);
+    if (!status)
+        status = options->data.data ? predict_file(&p, err) : predict_lines(&p, err);
+    nib_warnings_repeat(ctx);
+    nib_text_free(&p.line);
+    nib_free(ctx, p.logits);
+    nib_run_destroy(p.run);
+    nib_plan_destroy(ctx, p.plan);
+    nib_batch_maker_free(&p.maker);
+    nib_classifier_close(&p.c);
+    return status;
+}
