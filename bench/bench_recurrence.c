@@ -49,6 +49,61 @@ static void bench_conv(nib_ctx *ctx, size_t width, size_t taps, bool silu, doubl
     }
 }
 
+typedef struct scan_work {
+    nib_kernels k;
+    nib_scan_args a;
+    size_t heads, blocks;
+    float *state, *scratch;
+    bool back;
+} scan_work;
+
+/* One head after another, each in its blocks of columns. */
+static void run_scan(void *arg)
+{
+    scan_work *w = arg;
+    size_t block = w->a.rows * NIB_SCAN_COLUMNS;
+
+    for (size_t i = 0; i < w->heads * w->blocks; i++) {
+        if (w->back) w->k.scan_back(&w->a, w->scratch);
+        else w->k.scan(&w->a, w->state + i % 4 * block);
+    }
+}
+
+static void bench_scan(nib_ctx *ctx, size_t heads, size_t rows, size_t columns, bool delta,
+                       double peak)
+{
+    size_t qk = TOKENS * rows, v = TOKENS * columns, block = rows * NIB_SCAN_COLUMNS;
+    scan_work w = { .k = nib_kernels_for(nib_ctx_cpu(ctx)), .heads = heads,
+                    .blocks = columns / NIB_SCAN_COLUMNS,
+                    .state = bench_numbers(NIB_F32, 4 * block, 1),
+                    .scratch = bench_numbers(NIB_F32, nib_scan_scratch(rows, TOKENS), 2) };
+    float *gates = bench_numbers(NIB_F32, TOKENS, 3), *keys = bench_numbers(NIB_F32, qk, 5);
+    char name[80];
+
+    for (size_t t = 0; t < TOKENS; t++) gates[t] = 0.9f + 0.1f * gates[t];
+    w.a = (nib_scan_args){ .type = NIB_F32, .delta = delta, .tokens = TOKENS, .rows = rows,
+                           .columns = NIB_SCAN_COLUMNS, .q = bench_numbers(NIB_F32, qk, 4),
+                           .k = keys, .qk_stride = rows, .fade = gates,
+                           .beta = bench_numbers(NIB_F32, TOKENS, 6), .gate_stride = 1,
+                           .v = bench_numbers(NIB_F32, v, 7), .o = bench_numbers(NIB_F32, v, 8),
+                           .d_o = bench_numbers(NIB_F32, v, 9), .dv = bench_numbers(NIB_F32, v, 10),
+                           .dq = bench_numbers(NIB_F32, qk, 11),
+                           .dk = bench_numbers(NIB_F32, qk, 12),
+                           .dqk_stride = rows, .v_stride = columns, .o_stride = columns,
+                           .d_log_fade = bench_numbers(NIB_F32, TOKENS, 13),
+                           .d_beta = bench_numbers(NIB_F32, TOKENS, 14) };
+    for (size_t i = 0; i < qk; i++) keys[i] *= 0.1f; /* so that S stays small */
+    for (int back = 0; back < 2; back++) {
+        double each = delta ? (back ? 16 : 6) : (back ? 12 : 4); /* an element of S and a token */
+        w.back = back;
+        snprintf(name, sizeof name, "%s, %zu heads of [%zu, %zu], %s",
+                 delta ? "delta rule" : "state space", heads, rows, columns,
+                 back ? "backward" : "forward");
+        bench_line(name, each * (double)(TOKENS * heads * rows * columns),
+                   bench_best(4, run_scan, &w), peak);
+    }
+}
+
 int main(void)
 {
     nib_ctx *ctx = bench_ctx(1);
@@ -58,6 +113,8 @@ int main(void)
                 peak * 1e-9);
     bench_conv(ctx, 1024, 3, false, peak); /* LFM2-350M */
     bench_conv(ctx, 6144, 4, true, peak);  /* Qwen3.5-0.8B, by the defaults of its configuration */
+    bench_scan(ctx, 16, 128, 128, true, peak); /* Qwen3.5-0.8B: its heads */
+    bench_scan(ctx, 48, 128, 32, false, peak); /* Granite-4.0-H-350M: heads of 32 channels */
     nib_ctx_destroy(ctx);
     return 0;
 }

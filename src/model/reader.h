@@ -100,6 +100,7 @@ typedef struct nib_rope_spec {
     size_t original;        /* original_max_position_embeddings where no key gives it;
                                0: positions */
     bool grows;             /* llama_4_scaling_beta is known: nib_rope's growth */
+    bool axes;              /* mrope's keys are known: in text all axes have one position */
     bool proportional;      /* a type "proportional" is known: of all channels, some at angle 0 */
 } nib_rope_spec;
 

@@ -80,6 +80,8 @@ static void check_known(nib_reader *r, const nib_rope_spec *spec, const rope_key
         for (size_t i = 0; i < NIB_COUNT(known); i++) found |= strcmp(key, known[i]) == 0;
         found |= spec->grows && (strcmp(key, "llama_4_scaling_beta") == 0 ||
                                  strcmp(key, "max_position_embeddings") == 0);
+        found |= spec->axes && (strcmp(key, "mrope_section") == 0 ||
+                                strcmp(key, "mrope_interleaved") == 0);
         if (!found)
             nib_read_fail(r, NIB_E_UNSUPPORTED,
                           "%s: '%s' is not a known key; known are type, rope_type, rope_theta, "

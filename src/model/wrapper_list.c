@@ -22,9 +22,17 @@ static const char mistral3_text[] =
     "\"rms_norm_eps\": 1e-5, \"rope_theta\": 1e9, \"sliding_window\": null, "
     "\"vocab_size\": 131072}";
 
+static const char *const qwen3_5_texts[] = { "qwen3_5_text", NULL };
+static const char *const qwen3_5_moe_texts[] = { "qwen3_5_moe_text", NULL };
+static const char *const qwen3_5_keys[] = { "vision_config", "image_token_id", "video_token_id",
+                                            "vision_start_token_id", "vision_end_token_id", NULL };
+static const char *const qwen3_5_beside[] = { "visual", "mtp", NULL }; /* mtp: guesses ahead */
+
 static const nib_wrapper wrappers[] = {
     { "gemma3", gemma3_texts, NULL, gemma3_keys, towers, no_targets },
     { "mistral3", mistral3_texts, mistral3_text, mistral3_keys, towers, no_targets },
+    { "qwen3_5", qwen3_5_texts, NULL, qwen3_5_keys, qwen3_5_beside, no_targets },
+    { "qwen3_5_moe", qwen3_5_moe_texts, NULL, qwen3_5_keys, qwen3_5_beside, no_targets },
 };
 
 const nib_wrapper *nib_wrapper_find(const char *model_type)

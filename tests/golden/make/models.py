@@ -42,6 +42,10 @@ PIXTRAL = dict(model_type="pixtral", hidden_size=8, intermediate_size=8, num_hid
 DEEPSEEK = LLAMA | dict(num_attention_heads=2, num_key_value_heads=2, qk_nope_head_dim=32, qk_rope_head_dim=16,
                         v_head_dim=32, kv_lora_rank=64, moe_intermediate_size=64, n_routed_experts=4,
                         num_experts_per_tok=2)
+DELTA = LLAMA | dict(num_attention_heads=2, num_key_value_heads=1, head_dim=32, linear_num_key_heads=2,
+                     linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
+                     layer_types=["linear_attention", "full_attention"])
+ROPE_5 = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.25)
 
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
 # of differences; the smaller ones keep the repository small and the three readers tested.
@@ -188,12 +192,30 @@ VARIANTS = {
                                    block_auto_adjust_ff_dim=False, num_hidden_layers=2, num_attention_heads=4,
                                    num_key_value_heads=1, max_position_embeddings=256, full_attn_idxs=[0],
                                    conv_L_cache=5, conv_bias=True, rope_theta=500.0)),
+    # Projections lie key head by key head.
+    "qwen3-next": ("bfloat16", DELTA | dict(model_type="qwen3_next", num_hidden_layers=1, use_cache=False,
+                                            layer_types=["linear_attention"], num_experts=3, num_experts_per_tok=2, moe_intermediate_size=64, decoder_sparse_step=1,
+                                            shared_expert_intermediate_size=64, norm_topk_prob=True, rope_theta=500.0,
+                                            partial_rotary_factor=0.25)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
 
 # What transformers 4.57 lacks or computes otherwise.
 VARIANTS_5 = {
+    # A layer of each kind; two heads of values for each of keys, matrices that are not square.
+    "qwen3-5": ("bfloat16", DELTA | dict(model_type="qwen3_5_text", rope_parameters=ROPE_5)),
+    "qwen3-5-wrapped": ("bfloat16", dict(
+        model_type="qwen3_5", image_token_id=5, video_token_id=6, vision_start_token_id=7, vision_end_token_id=8,
+        text_config=DELTA | dict(model_type="qwen3_5_text", num_hidden_layers=1, layer_types=["linear_attention"], use_cache=False,
+                                 rope_parameters=ROPE_5 | dict(mrope_section=[2, 1, 1], mrope_interleaved=True)),
+        vision_config=dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=64, patch_size=2,
+                           spatial_merge_size=1, temporal_patch_size=1, num_position_embeddings=4))),
+    # All experts in one tensor, which has no adapter.
+    "qwen3-5-moe": ("bfloat16", DELTA | dict(model_type="qwen3_5_moe_text", num_hidden_layers=1, num_experts=3,
+                                             layer_types=["linear_attention"], use_cache=False, num_experts_per_tok=2,
+                                             moe_intermediate_size=64, shared_expert_intermediate_size=64,
+                                             rope_parameters=ROPE_5)),
     # Queries grow from position 16 on; the rope is scaled.
     "ministral3": ("bfloat16", LLAMA | dict(
         model_type="ministral3", num_key_value_heads=2, head_dim=16, sliding_window=None, rope_parameters=dict(
@@ -216,9 +238,12 @@ def fill(model, rng):
         for name, p in model.named_parameters():
             r = torch.randn(p.shape, generator=rng)
             if p.dim() == 1:
-                centred = name.endswith("bias") or model.config.model_type.startswith("gemma")
-                p.copy_(0.2 * r if centred else 1 + 0.2 * r)
-            elif name.endswith(("_proj_bias", "experts.gate_up_proj", "experts.down_proj")):  # gpt_oss
+                centred = name.endswith("bias") or (model.config.model_type.startswith(("gemma", "qwen3_5", "qwen3_next"))
+                                                    and "linear_attn" not in name)
+                slow = name.endswith("A_log")  # so that what came long before still counts
+                p.copy_(0.5 * r - 2 if slow else 0.2 * r if centred else 1 + 0.2 * r)
+            elif (model.config.model_type == "gpt_oss"
+                  and name.endswith(("_proj_bias", "experts.gate_up_proj", "experts.down_proj"))):
                 wide = 3.0 if "gate_up" in name else 1.0
                 p.copy_(0.2 * r if p.dim() == 2 else wide * r / p.shape[1] ** 0.5)
             elif p is model.get_input_embeddings().weight:
@@ -233,14 +258,15 @@ def fill(model, rng):
 
 def is_text(name):
     """Not of the pictures' part of a model, nor of the projector between the two."""
-    return "vision_tower" not in name and "multi_modal_projector" not in name
+    return "vision_tower" not in name and "multi_modal_projector" not in name and ".visual." not in name
 
 
 def text_targets(model):
     """all-linear, inside a wrapper of the text alone, as nibble means it."""
     if not hasattr(model.config, "text_config"):
         return "all-linear"
-    return r".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+    more = "|in_proj_qkv|in_proj_z|in_proj_a|in_proj_b|out_proj" if model.config.model_type == "qwen3_5" else ""
+    return rf".*language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj{more})"
 
 
 def fill_buffers(model, rng):
@@ -330,7 +356,8 @@ def make(variant):
     model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
     fill_buffers(model, rng)
-    model.to(getattr(torch, dtype)).save_pretrained(directory)
+    fused = {"save_original_format": False} if "moe" in variant and VARIANTS is VARIANTS_5 else {}  # as published
+    model.to(getattr(torch, dtype)).save_pretrained(directory, **fused)
     generation = os.path.join(directory, "generation_config.json")
     if os.path.exists(generation):
         os.remove(generation)
