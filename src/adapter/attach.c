@@ -120,6 +120,11 @@ static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
 static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bias,
                               nib_error *err)
 {
+    if (weight && n->weights == NIB_NORM_BARE) return NIB_OK; /* there is nothing to be saved */
+    if (weight && n->rows)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "modules_to_save: %s has a weight for each of %zu heads, which is not "
+                        "trained", n->name, n->rows);
     if (weight) {
         nib_param_kind kind = n->bias ? NIB_PARAM_LAYER_NORM : NIB_PARAM_RMS_NORM;
         n->weight_param = add_param(a, kind, n->name, ".weight", 1, n->width);
@@ -207,6 +212,7 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
     bool target, saved = nib_peft_saves(&a->config, l->name), tied = false;
+    const float *bias = l->bias_name ? NULL : l->bias; /* the module's own */
     nib_status status;
 
     if (l->parameter) return NIB_OK;
@@ -216,18 +222,22 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     if (status) return status;
     target |= tied;
     if (saved) {
-        status = check_saved_bias(a, l->name, l->bias, err);
+        status = check_saved_bias(a, l->name, bias, err);
         if (status) return status;
         status = nib_attach_full_linear(a, l, ".weight", err);
-        if (!status && l->bias) status = attach_bias(a, l, ".bias", err);
+        if (!status && bias) status = attach_bias(a, l, ".bias", err);
         return status;
     }
     if (target) {
         status = attach_branch(a, l->name, &l->branches, l->weight->in, l->weight->out, false, err);
         if (status) return status;
     }
-    if (l->bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
-                    (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
+    if (l->bias_name && a->config.bias == NIB_PEFT_BIAS_ALL)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "bias all: %s, which is no module's bias but a parameter of its own, is "
+                        "not trained; use lora_only or none", l->bias_name);
+    if (bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
+                 (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
         status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", err);
     return status;
 }

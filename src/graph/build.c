@@ -216,6 +216,28 @@ nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char
     return l ? add_bound(b, x, l, out) : nothing;
 }
 
+static nib_value add_named_linear(nib_build *b, nib_value x, nib_linear_spec spec,
+                                  const char *format, ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_linear(b, x, spec, format, args);
+    va_end(args);
+    return y;
+}
+
+nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const char *bias_name,
+                                   const char *format, int layer)
+{
+    char name[NAME_ROOM];
+
+    snprintf(name, sizeof name, bias_name, layer);
+    return add_named_linear(b, x, (nib_linear_spec){ .out = out, .bias = true, .bias_name = name },
+                            format, layer);
+}
+
 const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
 {
     nib_vector_spec spec = { .rank = 1, .shape = { width } };
@@ -267,21 +289,29 @@ static bool has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim, 
 }
 
 /* The name of the module is made of format and args. */
-static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,
-                          const char *format, va_list args)
+static nib_value add_norm_of(nib_build *b, nib_value x, size_t heads, nib_node node,
+                             nib_norm_spec spec, const char *format, va_list args)
 {
     bool layer = node.op == &nib_op_layer_norm;
-    nib_norm_spec spec = { .bias = bias, .one_plus = node.rms_form == NIB_RMS_ONE_PLUS };
     char name[NAME_ROOM];
 
     if (!make_name(b, name, format, args)) return nothing;
+    spec.one_plus = node.rms_form == NIB_RMS_ONE_PLUS;
     spec.width = info_of(b, x)->width / heads;
     if (!has_heads(b, x, heads, spec.width, name)) return nothing;
+    if (spec.weights == NIB_NORM_ROWS || spec.weights == NIB_NORM_APART)
+        spec.rows = heads, spec.width *= heads;
     keep_status(b, b->binder.norm(b->binder.self, name, &spec, &node.norm, &b->error));
     if (b->status) return nothing;
     node.inputs[0] = x.id;
     node.input_count = 1;
     return add_node(b, node, info_of(b, x)->axis, info_of(b, x)->width, (layer ? 2 : 1) * heads);
+}
+
+static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,
+                          const char *format, va_list args)
+{
+    return add_norm_of(b, x, heads, node, (nib_norm_spec){ .bias = bias }, format, args);
 }
 
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
@@ -340,6 +370,34 @@ nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const
 
     va_start(args, format);
     y = add_norm(b, x, 1, (nib_node){ .op = &nib_op_layer_norm, .eps = eps }, false, format, args);
+    va_end(args);
+    return y;
+}
+
+nib_value nib_apply_layer_norm_heads(nib_build *b, nib_value x, size_t heads,
+                                     nib_norm_weights weights, bool bias, float eps,
+                                     const char *format, ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_norm_of(b, x, heads, (nib_node){ .op = &nib_op_layer_norm, .eps = eps },
+                    (nib_norm_spec){ .bias = bias, .weights = weights }, format, args);
+    va_end(args);
+    return y;
+}
+
+nib_value nib_rms_heads(nib_build *b, nib_value x, size_t heads, float eps, const char *format, ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_norm_of(b, x, heads,
+                    (nib_node){ .op = &nib_op_rms_norm, .rms_form = NIB_RMS_ROUND_LAST,
+                                .eps = eps },
+                    (nib_norm_spec){ .weights = NIB_NORM_BARE }, format, args);
     va_end(args);
     return y;
 }
@@ -532,6 +590,20 @@ nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, b
     b->graph->values[out.id].heads = heads;
     b->graph->values[out.id].head_dim = first + second;
     return out;
+}
+
+nib_value nib_add_sinusoid(nib_build *b, nib_value x, size_t offset, const float *frequencies)
+{
+    if (!is_plain(b, x, "sinusoidal positions")) return nothing;
+    if (info_of(b, x)->axis != NIB_TOKENS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "sinusoidal positions of %s, expected tokens",
+                       axis_name(b, x));
+        return nothing;
+    }
+    return add_node(b, (nib_node){ .op = &nib_op_sinusoid, .frequencies = frequencies,
+                                   .row_offset = (uint32_t)offset, .inputs = { x.id },
+                                   .input_count = 1 },
+                    NIB_TOKENS, info_of(b, x)->width, 0);
 }
 
 static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,

@@ -28,9 +28,11 @@ typedef struct nib_linear_spec {
 } nib_linear_spec;
 
 typedef struct nib_norm_spec {
-    size_t width;
+    size_t width;  /* numbers of the weight, those of all rows */
     bool bias;     /* it has "<module>.bias" */
     bool one_plus; /* it multiplies by 1 + weight */
+    nib_norm_weights weights;
+    size_t rows;   /* nib_norm's */
 } nib_norm_spec;
 
 /* How the numbers of a vector lie in memory. */
@@ -95,6 +97,10 @@ nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, con
                            ...) NIB_PRINTF(5, 6);
 /* The same of a part of a classifier before its head, with a bias: it may be new. */
 nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module);
+/* The same with a bias whose tensor is no part of the module: bias_name and format are
+ * formats of the layer's number. */
+nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const char *bias_name,
+                                   const char *format, int layer);
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
     NIB_PRINTF(4, 5);
@@ -111,6 +117,13 @@ nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char 
 /* The same without a bias. */
 nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
+/* Layer norm of each of `heads` heads of x; bias: of NIB_NORM_SHARED alone. */
+nib_value nib_apply_layer_norm_heads(nib_build *b, nib_value x, size_t heads,
+                                     nib_norm_weights weights, bool bias, float eps,
+                                     const char *format, ...) NIB_PRINTF(7, 8);
+/* x / sqrt(mean(x^2) + eps) of each head, without a weight; `format` names it in errors. */
+nib_value nib_rms_heads(nib_build *b, nib_value x, size_t heads, float eps, const char *format, ...)
+    NIB_PRINTF(5, 6);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
                    nib_activation activation); /* act(gate) * up */
@@ -131,6 +144,9 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                      const nib_rope *rope);
 /* Heads [x_h | y_h]; shared: y is one head that all get.  Either may be a view. */
 nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, bool shared);
+/* x + [sin(w (p + offset)) | cos(w (p + offset))] of tokens at position p, w = `frequencies`
+ * [width / 2], which live as long as the graph. */
+nib_value nib_add_sinusoid(nib_build *b, nib_value x, size_t offset, const float *frequencies);
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);

@@ -20,6 +20,7 @@ typedef struct nib_linear {
     size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */
+    char *bias_name;     /* of its tensor; NULL: "<name>.bias" */
     float *frozen_bias;  /* likewise the model's own bias */
     nib_param *bias_param;
     nib_param *full;     /* modules_to_save */
@@ -35,14 +36,30 @@ typedef struct nib_embedding {
     nib_branches branches;
 } nib_embedding;
 
+/* Where a norm of heads has its weights. */
+typedef enum nib_norm_weights {
+    NIB_NORM_SHARED, /* <name>.weight [d] for all heads; of a whole row too */
+    NIB_NORM_ROWS,   /* <name>.weight [heads, d] */
+    NIB_NORM_APART,  /* <name>.norms.<head>.weight [d] */
+    NIB_NORM_BARE    /* nowhere: all are 1 */
+} nib_norm_weights;
+
 /* Weight (and bias) of a norm. */
 typedef struct nib_norm {
     char *name;
-    size_t width;
+    nib_norm_weights weights;
+    size_t rows;          /* heads with a weight of their own; 0: one weight for all */
+    size_t width;         /* numbers of the weight, those of all rows */
     float *weight, *bias; /* bias NULL for RMS norms; the parameters' values when trained */
     float *frozen_weight, *frozen_bias;
     nib_param *weight_param, *bias_param;
 } nib_norm;
+
+/* Channels that are normed together. */
+static inline size_t nib_norm_channels(const nib_norm *n)
+{
+    return n->width / (n->rows ? n->rows : 1);
+}
 
 /* Learned numbers that are neither a bias nor a norm's: the taps of a convolution, the decays of a
  * recurrence, the sinks of an attention.  `width` counts them all. */

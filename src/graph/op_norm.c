@@ -1,5 +1,5 @@
 /* op_norm.c - root-mean-square and layer normalization over the channels of a row, or of each head
- * of a row (qwen3's q and k), with one weight for all heads.
+ * of a row (qwen3's q and k), with one weight for all heads or one for each (cohere's).
  *
  *     rms    y = w * x / sqrt(mean(x^2) + eps)      three forms: kernel/elementwise.h
  *     layer  y = w * (x - mean) / sqrt(var + eps) + b
@@ -22,7 +22,7 @@ typedef struct norm_work {
 static norm_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
     const nib_value_info *x = &run->graph->values[n->inputs[0]];
-    size_t d = n->norm->width;
+    size_t d = nib_norm_channels(n->norm);
     norm_work w = { .run = run, .n = n, .io = io, .rows = nib_node_rows(run, n),
                     .heads = run->graph->values[n->output].width / d };
 
@@ -30,7 +30,14 @@ static norm_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
     w.x = nib_heads_in(run->graph, n->inputs[0], w.heads, d);
     if (x->view_of != NIB_NONE)
         w.run_heads = w.x.head_stride == d ? nib_min(w.x.per_group, w.heads) : 1;
+    if (n->norm->rows) w.run_heads = 1; /* each has its weight */
     return w;
+}
+
+/* Where the weight of the norm lies whose statistics are the `at`th. */
+static size_t weight_at(const norm_work *w, size_t at)
+{
+    return w->n->norm->rows ? at % w->heads * nib_norm_channels(w->n->norm) : 0;
 }
 
 /* `count` norms from one place in x, one in y and dy, and one in the statistics on. */
@@ -40,13 +47,14 @@ static void forward_run(const norm_work *w, size_t count, size_t x_at, size_t y_
     const nib_norm *norm = w->n->norm;
     const void *x = nib_at(w->io->in[0], type, x_at);
     void *y = nib_at_mut(w->io->out, type, y_at);
+    const float *weight = norm->weight + weight_at(w, at);
+    size_t d = nib_norm_channels(norm);
     float *side = w->io->side;
 
     if (w->n->op == &nib_op_rms_norm)
-        w->run->k->rms_norm(type, w->n->rms_form, count, norm->width, x, norm->weight, w->n->eps, y,
-                            side + at);
+        w->run->k->rms_norm(type, w->n->rms_form, count, d, x, weight, w->n->eps, y, side + at);
     else
-        w->run->k->layer_norm(type, count, norm->width, x, norm->weight, norm->bias, w->n->eps, y,
+        w->run->k->layer_norm(type, count, d, x, weight, norm->bias, w->n->eps, y,
                               side + at, side + w->rows * w->heads + at);
 }
 
@@ -57,14 +65,16 @@ static void backward_run(const norm_work *w, size_t count, size_t x_at, size_t y
     const void *x = nib_at(w->io->in[0], type, x_at), *dy = nib_at(w->io->d_out, type, y_at);
     void *dx = nib_at_mut(w->io->d_in[0], type, x_at);
     const float *side = w->io->side;
-    float *dw = norm->weight_param ? norm->weight_param->grad : NULL;
+    size_t d = nib_norm_channels(norm), own = weight_at(w, at);
+    const float *weight = norm->weight + own;
+    float *dw = norm->weight_param ? norm->weight_param->grad + own : NULL;
     float *db = norm->bias_param ? norm->bias_param->grad : NULL;
 
     if (w->n->op == &nib_op_rms_norm)
-        w->run->k->rms_norm_back(type, w->n->rms_form, count, norm->width, x, norm->weight,
+        w->run->k->rms_norm_back(type, w->n->rms_form, count, d, x, weight,
                                  side + at, dy, dx, w->io->accumulate[0], dw);
     else
-        w->run->k->layer_norm_back(type, count, norm->width, x, norm->weight, side + at,
+        w->run->k->layer_norm_back(type, count, d, x, weight, side + at,
                                    side + w->rows * w->heads + at, dy, dx, w->io->accumulate[0],
                                    dw, db);
 }

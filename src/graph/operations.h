@@ -17,6 +17,7 @@
     OPERATION(ADD, add)                                                                        \
     OPERATION(SCALE, scale)                                                                    \
     OPERATION(ROTATE, rotate)                                                                  \
+    OPERATION(SINUSOID, sinusoid)                                                              \
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
     OPERATION(SCAN, scan)                                                                      \

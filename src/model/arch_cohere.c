@@ -26,10 +26,17 @@ static void read_common(nib_reader *r, cohere *c)
     c->logit_scale = (float)scale;
 }
 
+static nib_value norm_heads(nib_build *b, const nib_llama *m, int i, char of, nib_value x,
+                            size_t heads)
+{
+    return nib_apply_layer_norm_heads(b, x, heads, NIB_NORM_ROWS, false, m->eps,
+                                      "model.layers.%d.self_attn.%c_norm", i, of);
+}
+
 static void read_cohere(nib_reader *r, void *config)
 {
     read_common(r, config);
-    nib_read_must_be_off(r, "use_qk_norm", "norms with a weight for each head are not known");
+    if (nib_read_bool(r, "use_qk_norm", false)) ((cohere *)config)->m.head_norm = norm_heads;
 }
 
 static void read_cohere2(nib_reader *r, void *config)

@@ -71,6 +71,10 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
     nib_value q = nib_apply_linear(b, h, q_width, bias, "model.layers.%d.self_attn.q_proj", i);
     nib_value k = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.k_proj", i);
     nib_value v = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.v_proj", i);
+    if (m->head_norm) {
+        q = m->head_norm(b, m, i, 'q', q, m->heads);
+        k = m->head_norm(b, m, i, 'k', k, m->kv_heads);
+    }
     if (rope) {
         q = nib_rotate(b, q, m->heads, m->head_dim, m->q_rope.rot ? &m->q_rope : rope);
         k = nib_rotate(b, k, m->kv_heads, m->head_dim, rope);
@@ -104,17 +108,9 @@ static nib_value layer(nib_build *b, const nib_llama *m, nib_llama_half *attenti
     return nib_add(b, x, mlp(b, m, i, h));
 }
 
-void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_half *attention)
+void nib_llama_layers(nib_build *b, const nib_llama *m, nib_llama_half *attention,
+                      nib_llama_half *mlp, nib_value x)
 {
-    nib_llama_stack_of(b, m, attention, nib_llama_mlp);
-}
-
-void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attention,
-                        nib_llama_half *mlp)
-{
-    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
-
-    nib_set_positions(b, m->positions);
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
         x = layer(b, m, attention, mlp, i, x);
@@ -127,6 +123,20 @@ void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attent
     }
     nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
+}
+
+void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attention,
+                        nib_llama_half *mlp)
+{
+    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens");
+
+    nib_set_positions(b, m->positions);
+    nib_llama_layers(b, m, attention, mlp, x);
+}
+
+void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_half *attention)
+{
+    nib_llama_stack_of(b, m, attention, nib_llama_mlp);
 }
 
 void nib_llama_build(nib_build *b, const void *config, nib_task task)

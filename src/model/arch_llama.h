@@ -4,7 +4,13 @@
 
 #include "model/arch.h"
 
-typedef struct nib_llama {
+typedef struct nib_llama nib_llama;
+
+/* Norms the heads of q or k (`of`: 'q', 'k') of layer i. */
+typedef nib_value nib_llama_head_norm(nib_build *b, const nib_llama *m, int i, char of, nib_value x,
+                                      size_t heads);
+
+struct nib_llama {
     size_t vocabulary, width, layers, heads, kv_heads, head_dim, inner, positions;
     bool tied; /* the head is the embedding */
     float eps;
@@ -15,7 +21,8 @@ typedef struct nib_llama {
     size_t window;       /* tokens that a sliding layer sees; 0: none slides */
     const bool *sliding; /* [layers], NULL: all slide */
     float scale;         /* of the scores; 0: by the width of a head */
-} nib_llama;
+    nib_llama_head_norm *head_norm; /* of q and of k before the rotation, or NULL */
+};
 
 /* What a layer puts between one of its norms and the stream. */
 typedef nib_value nib_llama_half(nib_build *b, const nib_llama *m, int i, nib_value h);
@@ -47,14 +54,18 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
 nib_value nib_llama_mlp(nib_build *b, const nib_llama *m, int i, nib_value h);
 /* The window of layer i; 0: none. */
 size_t nib_llama_window(const nib_llama *m, int i);
+/* The layers on embedded tokens, the norm behind them and the head. */
+void nib_llama_layers(nib_build *b, const nib_llama *m, nib_llama_half *attend,
+                      nib_llama_half *mlp, nib_value x);
 /* The whole model with its own attention in llama's layers; with its own of both halves. */
 void nib_llama_stack(nib_build *b, const nib_llama *m, nib_llama_half *attend);
 void nib_llama_stack_of(nib_build *b, const nib_llama *m, nib_llama_half *attend,
                         nib_llama_half *mlp);
 /* Llama's attention as a half. */
 nib_value nib_llama_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
-/* Qwen3's: heads of q and k are normed before the rotation. */
-nib_value nib_qwen3_attention(nib_build *b, const nib_llama *m, int i, nib_value h);
+/* Qwen3's norm of heads. */
+nib_value nib_qwen3_norm_heads(nib_build *b, const nib_llama *m, int i, char of, nib_value x,
+                               size_t heads);
 void nib_llama_build(nib_build *b, const void *config, nib_task task);
 extern const char *const nib_llama_targets[];
 extern const char *const nib_llama_heads[]; /* other_heads of those that are classifiers too */

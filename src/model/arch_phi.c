@@ -4,6 +4,13 @@
 
 #include "model/arch_llama.h"
 
+static nib_value norm_heads(nib_build *b, const nib_llama *m, int i, char of, nib_value x,
+                            size_t heads)
+{
+    return nib_apply_layer_norm_heads(b, x, heads, NIB_NORM_SHARED, true, m->eps,
+                                      "model.layers.%d.self_attn.%c_layernorm", i, of);
+}
+
 static void read_phi(nib_reader *r, void *config)
 {
     nib_llama *m = config;
@@ -16,7 +23,7 @@ static void read_phi(nib_reader *r, void *config)
     keys.partial = 0.5;
     keys.inner = 8192;
     nib_llama_read_keys(r, m, &keys);
-    nib_read_must_be_off(r, "qk_layernorm", "layer norms of heads are not known");
+    if (nib_read_bool(r, "qk_layernorm", false)) m->head_norm = norm_heads;
 }
 
 static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
@@ -29,6 +36,10 @@ static nib_value attend(nib_build *b, const nib_llama *m, int i, nib_value h)
     nib_value q = nib_apply_linear(b, h, q_width, true, "model.layers.%d.self_attn.q_proj", i);
     nib_value k = nib_apply_linear(b, h, kv_width, true, "model.layers.%d.self_attn.k_proj", i);
     nib_value v = nib_apply_linear(b, h, kv_width, true, "model.layers.%d.self_attn.v_proj", i);
+    if (m->head_norm) {
+        q = m->head_norm(b, m, i, 'q', q, m->heads);
+        k = m->head_norm(b, m, i, 'k', k, m->kv_heads);
+    }
     q = nib_rotate(b, q, m->heads, m->head_dim, &m->rope);
     k = nib_rotate(b, k, m->kv_heads, m->head_dim, &m->rope);
     return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), m->width, true,

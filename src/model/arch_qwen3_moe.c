@@ -12,6 +12,7 @@ static void read_qwen3_moe(nib_reader *r, void *config)
     keys.positions = 32768;
     nib_llama_read_keys(r, &m->m, &keys);
     nib_qwen_read_window(r, &m->m);
+    m->m.head_norm = nib_qwen3_norm_heads;
     nib_read_route(r, &m->route, 128, 8);
     m->route.normalize = nib_read_bool(r, "norm_topk_prob", false);
     m->inner = nib_read_size_or(r, "moe_intermediate_size", 768);
@@ -33,7 +34,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     const nib_moe *m = config;
 
     (void)task;
-    nib_llama_stack_of(b, &m->m, nib_qwen3_attention, mlp);
+    nib_llama_stack_of(b, &m->m, nib_llama_attention, mlp);
 }
 
 static const char *const types[] = { "qwen3_moe", NULL };

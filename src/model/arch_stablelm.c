@@ -7,6 +7,13 @@ typedef struct stablelm {
     bool parallel;
 } stablelm;
 
+static nib_value norm_heads(nib_build *b, const nib_llama *m, int i, char of, nib_value x,
+                            size_t heads)
+{
+    return nib_apply_layer_norm_heads(b, x, heads, NIB_NORM_APART, false, m->eps,
+                                      "model.layers.%d.self_attn.%c_layernorm", i, of);
+}
+
 static void read_stablelm(nib_reader *r, void *config)
 {
     stablelm *s = config;
@@ -23,7 +30,7 @@ static void read_stablelm(nib_reader *r, void *config)
     s->m.qkv_bias = nib_read_bool(r, "use_qkv_bias", false);
     s->m.o_bias = false;
     s->parallel = nib_read_bool(r, "use_parallel_residual", false);
-    nib_read_must_be_off(r, "qk_layernorm", "norms with a weight for each head are not known");
+    if (nib_read_bool(r, "qk_layernorm", false)) s->m.head_norm = norm_heads;
 }
 
 static void build(nib_build *b, const void *config, nib_task task)

@@ -50,6 +50,15 @@ static nib_status blank_vector(nib_bind *b, size_t width, float value, float **o
 
 /* --- modules --- */
 
+/* The module's name in the library; NULL: no memory. */
+static char *library_name(const nib_model *m, const char *module)
+{
+    char name[NIB_MODULE_NAME_ROOM];
+
+    nib_wrapper_module(m->config->wrapper, module, name);
+    return nib_strdup(m->ctx, name);
+}
+
 /* The bias of an expert: a row of a tensor that holds those of all. */
 static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
                                     nib_error *err)
@@ -81,11 +90,14 @@ static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear
 static nib_status bind_bias(nib_bind *b, nib_linear *l, const nib_linear_spec *spec,
                             nib_error *err)
 {
-    const char *module = spec->bias_name ? spec->bias_name : l->name;
-    const char *part = spec->bias_name ? "" : ".bias";
+    const char *part = spec->bias_name ? "" : ".bias", *module = l->name;
     bool wanted = spec->bias;
     nib_status status;
 
+    if (spec->bias_name) {
+        module = l->bias_name = library_name(b->model, spec->bias_name);
+        if (!module) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
+    }
     if (spec->stack && !b->blank)
         return spec->stack_bias ? bind_stacked_bias(b, l, spec, err) : NIB_OK;
     if (b->blank) return wanted ? blank_vector(b, l->weight->out, 0, &l->bias, err) : NIB_OK;
@@ -127,17 +139,9 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
     if (l->owns_weight) nib_weight_destroy(ctx, l->weight);
     nib_free(ctx, l->stack);
     nib_free(ctx, l->bias);
+    nib_free(ctx, l->bias_name);
     nib_free(ctx, l->name);
     nib_free(ctx, l);
-}
-
-/* The module's name in the library; NULL: no memory. */
-static char *library_name(const nib_model *m, const char *module)
-{
-    char name[NIB_MODULE_NAME_ROOM];
-
-    nib_wrapper_module(m->config->wrapper, module, name);
-    return nib_strdup(m->ctx, name);
 }
 
 static nib_embedding *find_embedding(const nib_model *m, const char *module)
@@ -263,6 +267,70 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
     return status;
 }
 
+/* M.weight [rows, channels]. */
+static nib_status open_rows(nib_bind *b, nib_norm *n, nib_error *err)
+{
+    char name[NIB_BIND_NAME_ROOM];
+    const nib_tensor *t = nib_bind_find(b, n->name, ".weight", name);
+
+    if (!t) return NIB_OK;
+    if (!is_float(t->dtype) || t->rank != 2 || t->shape[0] != n->rows ||
+        t->shape[1] != nib_norm_channels(n))
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is %s with %" PRIu64 " elements and rank %u, expected floats "
+                        "[%zu, %zu]",
+                        t->file, name, t->dtype_name, t->elements, t->rank, n->rows,
+                        nib_norm_channels(n));
+    n->weight = nib_new_array(b->model->ctx, n->width, sizeof(float));
+    if (!n->weight) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    nib_convert(n->weight, NIB_F32, t->data, t->dtype, n->width);
+    b->model->parameters += n->width;
+    b->model->owned_bytes += n->width * sizeof(float);
+    return NIB_OK;
+}
+
+/* A tensor for each row. */
+static nib_status open_apart(nib_bind *b, nib_norm *n, nib_error *err)
+{
+    size_t d = nib_norm_channels(n);
+    nib_status status = NIB_OK;
+
+    n->weight = nib_new_array(b->model->ctx, n->width, sizeof(float));
+    if (!n->weight) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", n->name);
+    for (size_t h = 0; h < n->rows && !status; h++) {
+        char part[40];
+        float *row = NULL;
+
+        snprintf(part, sizeof part, NIB_NORM_APART_PART, h);
+        status = open_vector(b, n->name, part, NULL, d, &row, err);
+        if (!status && !row)
+            status = nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s%s is missing", b->model->dir,
+                              n->name, part);
+        if (row) memcpy(n->weight + h * d, row, d * sizeof *row);
+        nib_free(b->model->ctx, row);
+    }
+    return status;
+}
+
+static nib_status open_norm_weight(nib_bind *b, nib_norm *n, nib_error *err)
+{
+    switch (n->weights) {
+    case NIB_NORM_ROWS: return open_rows(b, n, err);
+    case NIB_NORM_APART: return open_apart(b, n, err);
+    case NIB_NORM_BARE: case NIB_NORM_SHARED: break;
+    }
+    return open_vector(b, n->name, ".weight", ".gamma", n->width, &n->weight, err);
+}
+
+/* A weight of ones that no tensor has. */
+static nib_status make_ones(nib_bind *b, nib_norm *n, nib_error *err)
+{
+    n->weight = nib_new_array(b->model->ctx, n->width, sizeof(float));
+    if (!n->weight) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", n->name);
+    for (size_t i = 0; i < n->width; i++) n->weight[i] = 1;
+    return NIB_OK;
+}
+
 static nib_status bind_norm(void *self, const char *module, const nib_norm_spec *spec,
                             nib_norm **out, nib_error *err)
 {
@@ -279,13 +347,20 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
     }
     m->norms[m->norm_count++] = n;
     n->width = spec->width;
+    n->weights = spec->weights;
+    n->rows = spec->rows;
+    if (n->weights == NIB_NORM_BARE) {
+        status = make_ones(b, n, err);
+        if (!status) *out = n;
+        return status;
+    }
     if (b->blank) {
         status = blank_vector(b, n->width, 1, &n->weight, err);
         if (!status && spec->bias) status = blank_vector(b, n->width, 0, &n->bias, err);
         if (!status) *out = n;
         return status;
     }
-    status = open_vector(b, n->name, ".weight", ".gamma", n->width, &n->weight, err);
+    status = open_norm_weight(b, n, err);
     if (!status && spec->bias)
         status = open_vector(b, n->name, ".bias", ".beta", n->width, &n->bias, err);
     if (status) return status;

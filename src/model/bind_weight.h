@@ -4,6 +4,9 @@
 
 #include "model/bind.h"
 
+/* The part of a head's own tensor in a norm of NIB_NORM_APART. */
+#define NIB_NORM_APART_PART ".norms.%zu.weight"
+
 enum { NIB_BIND_NAME_ROOM = NIB_MODULE_NAME_ROOM };
 
 /* The tensor module + part ("model.norm" ".weight"), whose whole name comes back in `name`; NULL:

@@ -68,6 +68,7 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
 
     if (!n) return no_memory(module, err);
     n->width = spec->width;
+    n->rows = spec->rows;
     *out = n;
     return NIB_OK;
 }

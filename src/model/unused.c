@@ -127,6 +127,18 @@ static void claim_stack(const nib_model *m, const nib_tensors *tensors, nib_clai
     nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, bias));
 }
 
+static void claim_norm(const nib_model *m, const nib_tensors *tensors, nib_claims *c,
+                       const nib_norm *n)
+{
+    char name[NIB_BIND_NAME_ROOM];
+
+    claim_module(m, tensors, c, n->name);
+    for (size_t h = 0; n->weights == NIB_NORM_APART && h < n->rows; h++) {
+        snprintf(name, sizeof name, "%s" NIB_NORM_APART_PART, n->name, h);
+        nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, name));
+    }
+}
+
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err)
 {
     nib_claims c = { 0 };
@@ -136,8 +148,10 @@ nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors,
         const nib_linear *l = m->linears[i];
         if (l->stack) claim_stack(m, tensors, &c, l->stack);
         else claim_module(m, tensors, &c, l->name);
+        if (l->bias_name)
+            nib_claim(m->ctx, &c, nib_model_tensor(tensors, m->config, l->bias_name));
     }
-    for (size_t i = 0; i < m->norm_count; i++) claim_module(m, tensors, &c, m->norms[i]->name);
+    for (size_t i = 0; i < m->norm_count; i++) claim_norm(m, tensors, &c, m->norms[i]);
     for (size_t i = 0; i < m->vector_count; i++)
         nib_claim(m->ctx, &c, nib_model_tensor(tensors, m->config, m->vectors[i]->name));
     for (size_t i = 0; i < m->embedding_count; i++)

@@ -147,6 +147,35 @@ static void test_vectors(void)
     nib_model_close(m);
 }
 
+/* A bias that is a parameter of its own is no module's: PEFT stores it under another name. */
+static void test_bias_apart(void)
+{
+    nib_model_options o = { .model = test_data("tests/golden/models/gpt-neox-japanese") };
+    static const nib_peft_bias biases[] = { NIB_PEFT_BIAS_ALL, NIB_PEFT_BIAS_LORA_ONLY };
+    nib_model *m = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_model_open(test_ctx(), &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(biases); i++) {
+        nib_peft_config config = nib_peft_config_default();
+        nib_adapter *a = NULL;
+        nib_status status = nib_peft_names_set(m->ctx, &config.target_modules, NIB_PEFT_ALL_LINEAR,
+                                               NULL, 0, &err);
+
+        config.bias = biases[i];
+        if (!status) status = nib_adapter_create(m, &config, 0, 3, &a, &err);
+        if (i == 0)
+            CHECK(status == NIB_E_UNSUPPORTED && strstr(err.message, "layers.1.attention.dense_b"),
+                  "%s", status ? err.message : "taken");
+        else
+            CHECK(status == NIB_OK && a->params.count == 2 * (m->linear_count - 1), "%s",
+                  status ? err.message : "other parameters");
+        nib_adapter_close(a);
+        nib_peft_config_free(m->ctx, &config);
+    }
+    nib_model_close(m);
+}
+
 /* Each allocation of a second adapter fails once: the first one stays whole, and nothing leaks. */
 static void test_no_memory(void)
 {
@@ -186,6 +215,7 @@ static const test_case cases[] = {
     { "a second adapter that changes modules", test_refusal },
     { "convolutions stay as they are", test_vectors },
     { "every allocation fails once", test_no_memory },
+    { "a bias apart from its linear", test_bias_apart },
 };
 
 int main(void) { return test_main("test_attach", cases, NIB_COUNT(cases)); }

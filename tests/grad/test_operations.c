@@ -91,6 +91,45 @@ static void build_norm_heads(lab *l)
 }
 static void test_norm_heads(void) { check_gradients(build_norm_heads, 9, "norm of heads"); }
 
+/* Layer norms of heads, with one weight and a bias for all, or a weight for each. */
+static void build_layer_norm_heads(lab *l)
+{
+    enum { HEADS = 3, D = 6, WIDTH = HEADS * D };
+    bool rows = l->variant & 1, view = l->variant & 2;
+    nib_value x = input(l, "embed", view ? 2 * WIDTH : WIDTH), rest = x, y;
+
+    l->b.segment++;
+    if (view) {
+        lab_linear(l, "w", 2 * WIDTH, 2 * WIDTH, LAB_LORA);
+        y = lab_apply(l, x, "w");
+        x = nib_columns_of(&l->b, y, 0, WIDTH);
+        rest = nib_columns_of(&l->b, y, WIDTH, WIDTH);
+    }
+    lab_norm(l, "n", rows ? WIDTH : D, !rows, LAB_TRAIN);
+    if (rows) lab_norm_rows(l, HEADS);
+    l->elements = 30;
+    y = nib_apply_layer_norm_heads(&l->b, x, HEADS, rows ? NIB_NORM_ROWS : NIB_NORM_SHARED, !rows,
+                                   1e-2f, "n");
+    lab_finish(l, nib_add(&l->b, y, rest), WIDTH, 0);
+}
+static void test_layer_norm_heads(void)
+{
+    check_gradients(build_layer_norm_heads, 4, "layer norm of heads");
+}
+
+/* Positions that are added, on what something else reads too or nothing does. */
+static void build_sinusoid(lab *l)
+{
+    static const float frequencies[] = { 1, 0.3f, 0.1f, 0.02f };
+    nib_value x = input(l, "embed", 9), y;
+
+    l->b.segment++;
+    y = nib_add_sinusoid(&l->b, x, 2, frequencies);
+    if (l->variant) y = nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_SILU), x);
+    lab_finish(l, y, 9, 0);
+}
+static void test_sinusoid(void) { check_gradients(build_sinusoid, 2, "sinusoid"); }
+
 /* Only the norm is trained, its input is not. */
 static void build_first_norm(lab *l)
 {
@@ -621,6 +660,7 @@ int main(void)
         { "first_linear", test_first_linear }, { "norm", test_norm },
         { "first_norm", test_first_norm },
         { "norm_heads", test_norm_heads },
+        { "layer_norm_heads", test_layer_norm_heads }, { "sinusoid", test_sinusoid },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "objective", test_objective },

@@ -115,6 +115,12 @@ void lab_norm(lab *l, const char *name, size_t width, bool bias, int how)
     if (bias) x->bias = x->bias_param ? x->bias_param->value : numbers(l, width, 1);
 }
 
+void lab_norm_rows(lab *l, size_t rows)
+{
+    l->norms[l->norm_count - 1].rows = rows;
+    l->norms[l->norm_count - 1].weights = NIB_NORM_ROWS;
+}
+
 nib_vector *lab_vector(lab *l, const char *name, size_t width, int how)
 {
     nib_vector *x = &l->vectors[l->vector_count++];

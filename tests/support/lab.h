@@ -75,6 +75,8 @@ void lab_head(lab *l, nib_value hidden);
 nib_value lab_source(lab *l, const char *embedding);
 nib_vector *lab_vector(lab *l, const char *name, size_t width, int how);
 void lab_norm(lab *l, const char *name, size_t width, bool bias, int how);
+/* The last norm has a weight for each of `rows` heads: its width is that of all. */
+void lab_norm_rows(lab *l, size_t rows);
 /* Logit rows and a head [l->targets, width] behind `hidden`. */
 void lab_finish(lab *l, nib_value hidden, size_t width, int how);
 

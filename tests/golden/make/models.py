@@ -6,6 +6,7 @@ Run from the top of the repository, in an environment with tests/requirements.tx
 Those of VARIANTS_5 need transformers 5 (they were made with 5.24.0): the same in an environment with it.
 tests/golden/README.md says what the files hold.  The seed of a variant is made of its name, so one
 variant can be made again alone."""
+import contextlib
 import json
 import os
 import shutil
@@ -125,6 +126,13 @@ VARIANTS = {
     "cohere2": ("bfloat16", NORMS | dict(model_type="cohere2", num_key_value_heads=2, tie_word_embeddings=True,
                                          num_hidden_layers=2, sliding_window=9, sliding_window_pattern=2,
                                          logit_scale=0.5, pad_token_id=0)),
+    # A norm for each head of q and k, each with its own weight: one tensor, or a tensor each.
+    "cohere-norms": ("bfloat16", NORMS | dict(model_type="cohere", num_hidden_layers=1, num_key_value_heads=2,
+                                              use_qk_norm=True, tie_word_embeddings=True, pad_token_id=0)),
+    "stablelm-norms": ("bfloat16", NORMS | dict(model_type="stablelm", num_hidden_layers=1, num_key_value_heads=2,
+                                                qk_layernorm=True)),
+    "phi-norms": ("bfloat16", NORMS | dict(model_type="phi", num_hidden_layers=1, num_key_value_heads=2,
+                                           qk_layernorm=True)),
     "starcoder2": ("bfloat16", NORMS | dict(model_type="starcoder2", num_key_value_heads=2, sliding_window=9,
                                             tie_word_embeddings=True)),
     "stablelm": ("bfloat16", NORMS | dict(model_type="stablelm", num_key_value_heads=2, use_qkv_bias=True,
@@ -151,6 +159,15 @@ VARIANTS = {
     "opt-after": ("bfloat16", dict(model_type="opt", vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=1,
                                    ffn_dim=64, num_attention_heads=4, max_position_embeddings=256,
                                    word_embed_proj_dim=64, do_layer_norm_before=False, pad_token_id=1)),
+    # Positions that no tensor holds.
+    "xglm": ("bfloat16", dict(model_type="xglm", vocab_size=VOCABULARY, d_model=64, num_layers=2, ffn_dim=64,
+                              attention_heads=4, max_position_embeddings=256)),
+    "open-llama": ("bfloat16", LLAMA | dict(model_type="open-llama")),
+    "open-llama-head": ("bfloat16", LLAMA | dict(model_type="open-llama", shared_input_output_embedding=False,
+                                                 use_stable_embedding=False, num_hidden_layers=1)),
+    "gpt-neox-japanese": ("bfloat16", dict(model_type="gpt_neox_japanese", vocab_size=VOCABULARY, hidden_size=64,
+                                           num_hidden_layers=2, num_attention_heads=4, intermediate_multiple_size=1,
+                                           rotary_pct=0.5, max_position_embeddings=256)),
     "bloom": ("bfloat16", dict(model_type="bloom", vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=16,
                                pad_token_id=3)),
     # The first layer has no experts.
@@ -230,9 +247,16 @@ def generator(name):
     return torch.Generator().manual_seed(zlib.crc32(name.encode()))
 
 
+def head_of(model):
+    """The weight of the head; open-llama's shared one is no module."""
+    if getattr(model.config, "shared_input_output_embedding", False):
+        return model.get_input_embeddings().weight
+    return model.get_output_embeddings().weight
+
+
 def fill(model, rng):
     """Random weights that keep activations near 1 and logits near 2, whatever the depth."""
-    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    tied = head_of(model) is model.get_input_embeddings().weight
     transposed = {f"{name}.weight" for name in conv1ds(model)}
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -248,7 +272,7 @@ def fill(model, rng):
                 p.copy_(0.2 * r if p.dim() == 2 else wide * r / p.shape[1] ** 0.5)
             elif p is model.get_input_embeddings().weight:
                 p.copy_(r * (0.25 if tied else 1.0))
-            elif p is model.get_output_embeddings().weight:
+            elif p is head_of(model):
                 p.copy_(0.25 * r)
             elif name.endswith(("wpe.weight", "embed_positions.weight")):
                 p.copy_(0.3 * r)
@@ -285,7 +309,7 @@ def round_nf4(model):
     """Puts the weight of every linear but the head on the NF4 grid, as bitsandbytes quantizes it."""
     for name, module in model.named_modules():
         kind = type(module).__name__
-        if kind not in ("Linear", "FalconLinear", "Conv1D") or module is model.get_output_embeddings() \
+        if kind not in ("Linear", "FalconLinear", "Conv1D") or module.weight is head_of(model) \
                 or not is_text(name):
             continue
         w = module.weight.data.T.contiguous() if kind == "Conv1D" else module.weight.data
@@ -337,6 +361,13 @@ def class_of(config):
     return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
 
 
+def uninitialized(config):
+    """transformers 4.57 loads StableLM with norms of heads, but stumbles over their missing biases when it sets first values."""
+    if config.model_type == "stablelm" and config.qk_layernorm:
+        return transformers.modeling_utils.no_init_weights()
+    return contextlib.nullcontext()
+
+
 def attention_of(config):
     """Eager attention, but for ALiBi: transformers 4.57's eager Falcon adds the bias twice, once to
     the scores and once inside the mask; its sdpa path, the default, adds it once."""
@@ -353,7 +384,8 @@ def make(variant):
     settings = dict(settings)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     config._attn_implementation = attention_of(config)
-    model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
+    with uninitialized(config):
+        model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
     fill_buffers(model, rng)
     fused = {"save_original_format": False} if "moe" in variant and VARIANTS is VARIANTS_5 else {}  # as published
