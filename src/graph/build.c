@@ -418,6 +418,14 @@ nib_value nib_scale(nib_build *b, nib_value x, float c)
                     info_of(b, x)->axis, info_of(b, x)->width, 0);
 }
 
+nib_value nib_scale_by(nib_build *b, nib_value x, const nib_vector *c)
+{
+    if (b->status) return nothing;
+    return add_node(b, (nib_node){ .op = &nib_op_scale, .scale_by = c, .inputs = { x.id },
+                                   .input_count = 1 },
+                    info_of(b, x)->axis, info_of(b, x)->width, 0);
+}
+
 float nib_rounded_factor(const nib_build *b, float c)
 {
     return b->graph->type == NIB_BF16 ? nib_round_bf16(c) : c;

@@ -131,6 +131,8 @@ nib_value nib_add(nib_build *b, nib_value x, nib_value y);
 /* c x, rounded once; x itself when c is 1.  Where the reference rounds the factor to the compute
  * type first (gemma's sqrt(H)), c is nib_rounded_factor(b, ...). */
 nib_value nib_scale(nib_build *b, nib_value x, float c);
+/* The same by the number that a vector holds; it gets no gradient. */
+nib_value nib_scale_by(nib_build *b, nib_value x, const nib_vector *c);
 float nib_rounded_factor(const nib_build *b, float c);
 /* `heads` heads of `head_dim` inside a wider value: a view, not a copy, for norms, rotation,
  * attention and what works value by value.  The views of one value must not overlap, and together

@@ -211,6 +211,7 @@ struct nib_node {
     nib_norm *norm;
     nib_rms_form rms_form;
     float eps, scale;
+    const nib_vector *scale_by; /* scale: its first number in the place of `scale`; or NULL */
     nib_activation activation;
     nib_pooling pooling;
     nib_loss_kind loss;      /* of an objective, whose head is `linear` */

@@ -156,13 +156,18 @@ static void add_backward(nib_run *run, const nib_node *n, const nib_io *io)
 
 /* --- y = c x --- */
 
+static float factor_of(const nib_node *n)
+{
+    return n->scale_by ? n->scale_by->value[0] : n->scale;
+}
+
 static void scale_run(const flat_work *w, flat_run at)
 {
-    w->run->k->scale(w->type, at.count, w->n->scale, x_at(w, 0, at), y_at(w, at), false);
+    w->run->k->scale(w->type, at.count, factor_of(w->n), x_at(w, 0, at), y_at(w, at), false);
 }
 static void scale_back_run(const flat_work *w, flat_run at)
 {
-    w->run->k->scale(w->type, at.count, w->n->scale, dy_at(w, at), dx_at(w, 0, at),
+    w->run->k->scale(w->type, at.count, factor_of(w->n), dy_at(w, at), dx_at(w, 0, at),
                      w->io->accumulate[0]);
 }
 static void scale_forward(nib_run *run, const nib_node *n, const nib_io *io)

@@ -423,20 +423,21 @@ static nib_status bind_vector(void *self, const char *tensor, const nib_vector_s
     nib_model *m = b->model;
     char name[NIB_BIND_NAME_ROOM];
     nib_vector *v = nib_new(m->ctx, sizeof *v);
-    const nib_tensor *t = nib_bind_find(b, tensor, "", name);
+    const nib_tensor *t;
 
-    if (!v || !(v->name = nib_strdup(m->ctx, tensor)) ||
+    if (!v || !(v->name = library_name(m, tensor)) ||
         !nib_grow(m->ctx, &m->vectors, &m->vector_capacity, m->vector_count + 1,
                   sizeof *m->vectors)) {
         if (v) nib_free(m->ctx, v->name);
         nib_free(m->ctx, v);
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", tensor);
     }
+    t = nib_bind_find(b, v->name, "", name);
     m->vectors[m->vector_count++] = v; /* the model frees it, whole or half built */
     v->width = nib_vector_count(spec);
     *out = v;
     if (b->blank) return blank_vector(b, v->width, 0.5f, &v->value, err);
-    if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, tensor);
+    if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, v->name);
     if (check_vector(t, spec, err)) return err->status;
     v->value = nib_new_array(m->ctx, v->width, sizeof *v->value);
     if (!v->value) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", tensor);

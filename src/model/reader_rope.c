@@ -124,6 +124,10 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     if (spec->fixed) return;
     k->theta = nib_read_float_or(r, theta_key, spec->theta);
     find_object(r, spec, k);
+    if (!k->json && spec->proportional > 0) {
+        k->type = "proportional";
+        k->partial = spec->proportional;
+    }
     if (!k->json || r->status) return;
     check_known(r, spec, k);
     read_type(r, k);
@@ -305,7 +309,7 @@ static void scale_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spe
     } else if (strcmp(k->type, "dynamic") == 0) {
         need_factor(r, k);
         rope->limit = spec->positions; /* plain up to there; beyond, angles hang on the length */
-    } else if (strcmp(k->type, "proportional") == 0 && spec->proportional) {
+    } else if (strcmp(k->type, "proportional") == 0 && spec->proportional > 0) {
         proportional_angles(r, rope, k, inv);
     } else {
         nib_read_fail(r, NIB_E_UNSUPPORTED,

@@ -27,9 +27,18 @@ static const char *const qwen3_5_moe_texts[] = { "qwen3_5_moe_text", NULL };
 static const char *const qwen3_5_keys[] = { "vision_config", "image_token_id", "video_token_id",
                                             "vision_start_token_id", "vision_end_token_id", NULL };
 static const char *const qwen3_5_beside[] = { "visual", "mtp", NULL }; /* mtp: guesses ahead */
+static const char *const gemma4_texts[] = { "gemma4_text", NULL };
+static const char *const gemma4_keys[] = { "vision_config", "audio_config", "boi_token_id",
+                                           "eoi_token_id", "image_token_id", "video_token_id",
+                                           "boa_token_id", "eoa_token_id", "eoa_token_index",
+                                           "audio_token_id", NULL };
+static const char *const gemma4_beside[] = { "vision_tower", "audio_tower", "embed_vision",
+                                             "embed_audio", NULL };
+static const char *const gemma4_targets[] = { "q_proj", "v_proj", NULL };
 
 static const nib_wrapper wrappers[] = {
     { "gemma3", gemma3_texts, NULL, gemma3_keys, towers, no_targets },
+    { "gemma4", gemma4_texts, NULL, gemma4_keys, gemma4_beside, gemma4_targets },
     { "mistral3", mistral3_texts, mistral3_text, mistral3_keys, towers, no_targets },
     { "qwen3_5", qwen3_5_texts, NULL, qwen3_5_keys, qwen3_5_beside, no_targets },
     { "qwen3_5_moe", qwen3_5_moe_texts, NULL, qwen3_5_keys, qwen3_5_beside, no_targets },

@@ -219,6 +219,9 @@ VARIANTS = {
 }
 
 # What transformers 4.57 lacks or computes otherwise.
+GEMMA4 = dict(vocab_size=VOCABULARY, vocab_size_per_layer_input=VOCABULARY, hidden_size=64, intermediate_size=64,
+              num_attention_heads=4, num_key_value_heads=2, head_dim=16, global_head_dim=32, sliding_window=9,
+              max_position_embeddings=256, final_logit_softcapping=4.0, pad_token_id=0)
 VARIANTS_5 = {
     # A layer of each kind; two heads of values for each of keys, matrices that are not square.
     "qwen3-5": ("bfloat16", DELTA | dict(model_type="qwen3_5_text", rope_parameters=ROPE_5)),
@@ -233,6 +236,16 @@ VARIANTS_5 = {
                                              layer_types=["linear_attention"], use_cache=False, num_experts_per_tok=2,
                                              moe_intermediate_size=64, shared_expert_intermediate_size=64,
                                              rope_parameters=ROPE_5)),
+    # Wider heads in layers that see everything; the last one reads the keys and values of the one before; pieces of a
+    # second embedding.
+    "gemma4": ("bfloat16", GEMMA4 | dict(model_type="gemma4_text", num_hidden_layers=3, num_kv_shared_layers=1,
+                                         num_key_value_heads=1, use_double_wide_mlp=True,
+                                         hidden_size_per_layer_input=64,
+                                         layer_types=["sliding_attention", "full_attention", "full_attention"])),
+    # Values that are the keys in the last layer, with fewer of them; no second embedding; inside a model with pictures.
+    "gemma4-wrapped": ("bfloat16", dict(model_type="gemma4", vision_config=None, audio_config=None, text_config=GEMMA4 | dict(
+        model_type="gemma4_text", num_hidden_layers=2, attention_k_eq_v=True, num_global_key_value_heads=1,
+        hidden_size_per_layer_input=0, layer_types=["sliding_attention", "full_attention"]))),
     # Queries grow from position 16 on; the rope is scaled.
     "ministral3": ("bfloat16", LLAMA | dict(
         model_type="ministral3", num_key_value_heads=2, head_dim=16, sliding_window=None, rope_parameters=dict(
@@ -262,8 +275,9 @@ def fill(model, rng):
         for name, p in model.named_parameters():
             r = torch.randn(p.shape, generator=rng)
             if p.dim() == 1:
-                centred = name.endswith("bias") or (model.config.model_type.startswith(("gemma", "qwen3_5", "qwen3_next"))
-                                                    and "linear_attn" not in name)
+                kind = model.config.model_type
+                centred = (name.endswith("bias") or kind.startswith(("gemma", "qwen3_5", "qwen3_next"))
+                           and not kind.startswith("gemma4") and "linear_attn" not in name)
                 slow = name.endswith("A_log")  # so that what came long before still counts
                 p.copy_(0.5 * r - 2 if slow else 0.2 * r if centred else 1 + 0.2 * r)
             elif (model.config.model_type == "gpt_oss"
@@ -294,10 +308,12 @@ def text_targets(model):
 
 
 def fill_buffers(model, rng):
-    """What is stored but no parameter: how much DeepSeek's experts are favoured."""
+    """What is stored but no parameter: how much DeepSeek's experts are favoured, gemma4's factors of whole layers."""
     for name, b in model.named_buffers():
         if name.endswith("e_score_correction_bias"):
             b.copy_((0.1 * torch.randn(b.shape, generator=rng)).bfloat16())
+        elif name.endswith("layer_scalar"):
+            b.copy_(0.5 + torch.rand(1, generator=rng))
 
 
 def conv1ds(model):
