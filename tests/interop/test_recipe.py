@@ -81,6 +81,11 @@ def make_model(kind, tokenizer, eos, where):
         "gptj": lambda: transformers.GPTJConfig(n_embd=64, n_head=4, n_layer=2, rotary_dim=8, n_positions=512, **small),
         "falcon": lambda: transformers.FalconConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=2, new_decoder_architecture=False,
                                                     multi_query=True, parallel_attn=True, bias=False, alibi=False, **small),
+        "neox": lambda: transformers.GPTNeoXConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_hidden_layers=2, **small),
+        "qwen3": lambda: transformers.Qwen3Config(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+                                                  num_hidden_layers=2, **small),
+        "gemma3": lambda: transformers.Gemma3TextConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=1,
+                                                        head_dim=16, num_hidden_layers=2, sliding_window=32, **small),
         "llama": lambda: transformers.LlamaConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2,
                                                   num_hidden_layers=2, **small),
     }[kind]()
@@ -89,7 +94,7 @@ def make_model(kind, tokenizer, eos, where):
     shutil.copy(f"{GOLDEN}/text/{tokenizer}/tokenizer.json", where)
     shutil.copy(f"{GOLDEN}/recipes/chat_template.jinja", where)
     with open(f"{where}/tokenizer_config.json", "w") as f:
-        json.dump({"eos_token": eos}, f)
+        json.dump({"eos_token": eos, "tokenizer_class": "PreTrainedTokenizerFast"}, f)
 
 
 def run(recipe, out, *more, kill_after=None):
@@ -118,7 +123,8 @@ def read(path):
 def recipes_from_end_to_end():
     cases = [("gptj-quotes", "gptj", "gpt2", "<|endoftext|>", []), ("falcon-faq", "falcon", "falcon", "<|endoftext|>", []),
              ("llama2-python", "llama", "llama2", "</s>", ["r=8", "num_train_epochs=5"]),
-             ("smollm2-chat", "llama", "smollm", "<|im_end|>", [])]
+             ("smollm2-chat", "llama", "smollm", "<|im_end|>", []), ("neox-quotes", "neox", "gpt2", "<|endoftext|>", []),
+             ("qwen3-chat", "qwen3", "smollm", "<|im_end|>", []), ("gemma3-sort", "gemma3", "gpt2", "<|endoftext|>", [])]
     for name, kind, tokenizer, eos, more in of_the_day(cases, 2):
         with tempfile.TemporaryDirectory() as work:
             model, recipe = f"{work}/model", f"{TOP}/recipes/{name}.yaml"

@@ -71,8 +71,8 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 }
 
 /* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these
- * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; all-linear on SmolLM2 by
- * hand). */
+ * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; GPT-NeoX-20B: 20,554,567,680
+ * and 8,650,752; the others by hand). */
 static void test_recipes(void)
 {
     static const struct {
@@ -89,6 +89,12 @@ static void test_recipes(void)
           6771970048, 2, 4000, 4600 },
         { "smollm2-chat", "smollm2-135m", "smollm", "recipes/data/chat.jsonl", "40MiB", 4884480,
           139399488, 12, 180, 420 },
+        { "neox-quotes", "gpt-neox-20b", "gpt2", "recipes/data/quotes.jsonl", "1GiB", 8650752,
+          20563218432, 10, 10200, 10900 },
+        { "qwen3-chat", "qwen3-0.6b", "smollm", "recipes/data/chat.jsonl", "200MiB", 10092544,
+          606142464, 12, 600, 900 },
+        { "gemma3-sort", "gemma-3-270m", "llama2", "recipes/data/messages.jsonl", "200MiB",
+          1898496, 269996672, 15, 540, 700 },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -130,9 +136,8 @@ static void test_recipes(void)
         mib = (p->plan.total - p->plan.baseline) >> 20;
         CHECK(mib >= cases[i].least && mib <= cases[i].most, "%s: %" PRIu64 " MiB", cases[i].recipe,
               mib);
-        CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps == (i < 2    ? 4
-                                                                                  : i == 2 ? 8
-                                                                                           : 4),
+        CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps ==
+                  (i == 2 || i == 6 ? 8 : 4),
               "%s: records of a step", cases[i].recipe);
         CHECK(p->truncated == 0 && p->masked_out == 0 && p->records >= 16, "%s: its data",
               cases[i].recipe);
