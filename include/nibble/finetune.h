@@ -89,7 +89,8 @@ typedef struct nib_train_options {
     const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts",
                                     * "cosine_with_min_lr", "cosine_warmup_with_min_lr",
                                     * "polynomial", "inverse_sqrt", "warmup_stable_decay",
-                                    * "constant", "constant_with_warmup" */
+                                    * "constant", "constant_with_warmup",
+                                    * "reduce_lr_on_plateau" */
     const nib_argument *lr_scheduler_kwargs; /* of transformers' functions (conventions.md,
                                               * "Optimizers") */
     size_t lr_scheduler_kwarg_count;

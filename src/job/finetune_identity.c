@@ -240,7 +240,9 @@ static void put_choice(identity *i, const nib_finetune_job *j)
 
     put_bool(i, "load_best_model_at_end", t->load_best_model_at_end);
     put_int(i, "early_stopping_patience", t->early_stopping_patience);
-    if (!j->eval.data || !(t->load_best_model_at_end || t->early_stopping_patience)) return;
+    if (!j->eval.data || !(t->load_best_model_at_end || t->early_stopping_patience ||
+                           j->trainer->schedule.kind == NIB_SCHEDULE_PLATEAU))
+        return;
     put_data(i, "eval_data", j->eval.data);
     put_text(i, "eval_strategy", t->eval_strategy);
     put_int(i, "eval_steps", t->eval_steps > 0 ? t->eval_steps : t->logging_steps);

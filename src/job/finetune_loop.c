@@ -167,6 +167,8 @@ static nib_status evaluate(job *j, nib_error *err)
     e.values[NIB_EVAL_STEPS] = (double)nib_eval_loop_batches(&j->eval) / seconds;
     if (nib_finetune_wants_best(&j->o->train)) r.best = judge(j, metric_of(j, &r));
     j->best_now = r.best;
+    nib_trainer_judge(j->trainer, nib_finetune_metric_is_perplexity(&j->o->train) ? r.perplexity
+                                                                                  : loss);
     if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);
     status = log_entry(j, &e, err);
     j->evaluate_pending = false;

@@ -123,6 +123,16 @@ static nib_status find_best(job *j, nib_error *err)
     return NIB_OK;
 }
 
+/* The rates that the evaluations so far have left: they follow from the history. */
+static void judge_again(job *j)
+{
+    size_t which = nib_finetune_metric_is_perplexity(&j->o->train) ? 1 : 0;
+
+    for (size_t i = 0; i < j->state.log_count; i++)
+        if (j->state.log[i].kind == NIB_LOG_EVAL)
+            nib_trainer_judge(j->trainer, j->state.log[i].values[which]);
+}
+
 static nib_status restore(job *j, nib_error *err)
 {
     const nib_checkpoint *c = &j->resume;
@@ -134,6 +144,7 @@ static nib_status restore(job *j, nib_error *err)
         status = nib_checkpoint_restore(j->ctx, j->resume_dir, c, j->trainer, &j->state, err);
     if (!status) status = find_best(j, err);
     if (status) return status;
+    judge_again(j);
     j->window = c->window;
     j->evaluate_pending = c->evaluate_pending;
     nib_note(j->ctx, "going on from %s, step %" PRIu64 " of %" PRIu64, j->resume_dir, c->step,

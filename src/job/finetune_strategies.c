@@ -155,6 +155,11 @@ nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_erro
             return nib_fail(err, NIB_E_INVALID, "per_device_eval_batch_size: %d is less than 1",
                             t->per_device_eval_batch_size);
     }
+    if (strcmp(t->lr_scheduler_type, "reduce_lr_on_plateau") == 0 &&
+        strcmp(t->eval_strategy, "no") == 0)
+        return nib_fail(err, NIB_E_INVALID,
+                        "lr_scheduler_type reduce_lr_on_plateau needs eval_strategy steps or "
+                        "epoch, and records to evaluate on (eval_data, eval_split or val_size)");
     status = check_save_best(t, err);
     return status ? status : check_best(t, err);
 }

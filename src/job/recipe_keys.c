@@ -220,10 +220,12 @@ const nib_recipe_row nib_recipe_rows[] = {
            "in place of weight-decay, with LoRA+")
     WORDS("lr_scheduler_type", TRAIN, o.train.lr_scheduler_type,
           "linear cosine cosine_with_restarts cosine_with_min_lr cosine_warmup_with_min_lr "
-          "polynomial inverse_sqrt warmup_stable_decay constant constant_with_warmup",
+          "polynomial inverse_sqrt warmup_stable_decay constant constant_with_warmup "
+          "reduce_lr_on_plateau",
           "linear",
           "linear, cosine, cosine_with_restarts, cosine_with_min_lr, cosine_warmup_with_min_lr, "
-          "polynomial, inverse_sqrt, warmup_stable_decay, constant, constant_with_warmup")
+          "polynomial, inverse_sqrt, warmup_stable_decay, constant, constant_with_warmup, "
+          "reduce_lr_on_plateau")
     COUNTED("lr_scheduler_kwargs", TRAIN, ARGUMENTS, o.train.lr_scheduler_kwargs,
             o.train.lr_scheduler_kwarg_count, "num_cycles=2",
             "the schedule's own: num_cycles, min_lr_rate, lr_end, num_decay_steps, ...")

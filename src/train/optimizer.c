@@ -166,6 +166,12 @@ static void update_tile(void *arg, size_t tile, unsigned worker)
         u->o->k->adamw(&u->s, n, p, g, (float *)m->m + at, (float *)m->v + at);
 }
 
+void nib_optimizer_lower_rates(nib_optimizer *o, const nib_plateau *p)
+{
+    for (size_t i = 0; i < o->params->count; i++)
+        o->moments[i].learning_rate = nib_plateau_lower(p, o->moments[i].learning_rate);
+}
+
 void nib_optimizer_step(nib_optimizer *o, double factor, double scale)
 {
     assert(o->moments);

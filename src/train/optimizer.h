@@ -22,6 +22,7 @@
 #include "graph/param.h"
 #include "kernel/kernels.h"
 #include "nibble/finetune.h"
+#include "train/plateau.h"
 
 /* What is kept for one parameter. */
 typedef struct nib_moments {
@@ -66,6 +67,9 @@ double nib_gradient_norm(const nib_kernels *k, const nib_params *params, double 
 /* One update: rates times `factor` (the schedule's), gradients times `scale` (1 / supervised
  * tokens, and clipping).  Allocates nothing. */
 void nib_optimizer_step(nib_optimizer *o, double factor, double scale);
+
+/* Each group's rate becomes what a plateau lowers it to. */
+void nib_optimizer_lower_rates(nib_optimizer *o, const nib_plateau *p);
 
 /* The states as named tensors, for checkpoints: tensor i of nib_optimizer_states(), in a fixed
  * order. `data` may be written to unless `fixed`; with o->step they are all that an optimizer

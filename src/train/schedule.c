@@ -15,6 +15,7 @@ static const char *const names[] = {
     [NIB_SCHEDULE_STABLE_DECAY] = "warmup_stable_decay",
     [NIB_SCHEDULE_CONSTANT] = "constant",
     [NIB_SCHEDULE_CONSTANT_WARMUP] = "constant_with_warmup",
+    [NIB_SCHEDULE_PLATEAU] = "reduce_lr_on_plateau",
 };
 
 static const double pi = 3.14159265358979323846;
@@ -31,7 +32,7 @@ nib_status nib_schedule_init(const nib_train_options *o, uint64_t steps, nib_sch
         return nib_fail(err, NIB_E_INVALID,
                         "lr_scheduler_type: '%s', known are linear, cosine, cosine_with_restarts, "
                         "cosine_with_min_lr, cosine_warmup_with_min_lr, polynomial, inverse_sqrt, "
-                        "warmup_stable_decay, constant, constant_with_warmup",
+                        "warmup_stable_decay, constant, constant_with_warmup, reduce_lr_on_plateau",
                         o->lr_scheduler_type);
     if (o->warmup_steps < 0 || !(o->warmup_ratio >= 0 && o->warmup_ratio <= 1))
         return nib_fail(err, NIB_E_INVALID,
@@ -40,6 +41,10 @@ nib_status nib_schedule_init(const nib_train_options *o, uint64_t steps, nib_sch
     s.kind = (nib_schedule_kind)i;
     s.warmup = o->warmup_steps > 0 ? (uint64_t)o->warmup_steps
                                    : (uint64_t)ceil((double)steps * o->warmup_ratio);
+    if (s.kind == NIB_SCHEDULE_PLATEAU && s.warmup)
+        return nib_fail(err, NIB_E_INVALID,
+                        "lr_scheduler_type: reduce_lr_on_plateau has no warm-up; leave out "
+                        "warmup_steps and warmup_ratio");
     status = nib_schedule_arguments(o, names[i], &s, err);
     if (!status) *out = s;
     return status;
@@ -114,7 +119,8 @@ double nib_schedule_factor(const nib_schedule *s, uint64_t t)
     case NIB_SCHEDULE_INVERSE_SQRT:
         return 1 / sqrt((now + (s->timescale - warmup)) / s->timescale);
     case NIB_SCHEDULE_STABLE_DECAY: return stable_decay(s, now - warmup);
-    case NIB_SCHEDULE_CONSTANT: case NIB_SCHEDULE_CONSTANT_WARMUP: break;
+    case NIB_SCHEDULE_CONSTANT: case NIB_SCHEDULE_CONSTANT_WARMUP: case NIB_SCHEDULE_PLATEAU:
+        break;
     }
     return 1;
 }

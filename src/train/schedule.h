@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "nibble/finetune.h"
+#include "train/plateau.h"
 
 typedef enum nib_schedule_kind {
     NIB_SCHEDULE_LINEAR,
@@ -16,7 +17,8 @@ typedef enum nib_schedule_kind {
     NIB_SCHEDULE_INVERSE_SQRT,
     NIB_SCHEDULE_STABLE_DECAY,
     NIB_SCHEDULE_CONSTANT,
-    NIB_SCHEDULE_CONSTANT_WARMUP
+    NIB_SCHEDULE_CONSTANT_WARMUP,
+    NIB_SCHEDULE_PLATEAU /* factor 1; evaluations lower the rates themselves */
 } nib_schedule_kind;
 
 /* How warmup_stable_decay rises and falls. */
@@ -33,6 +35,7 @@ typedef struct nib_schedule {
     double timescale;    /* inverse_sqrt: steps */
     double stable, decay; /* warmup_stable_decay: steps after the warm-up; stable may be negative */
     nib_slope rise, fall;
+    nib_plateau plateau; /* as it begins */
 } nib_schedule;
 
 /* NIB_E_INVALID on an unknown name (with the known ones), a warm-up out of range, or an entry of

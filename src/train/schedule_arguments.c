@@ -5,7 +5,7 @@
 
 #include "train/schedule.h"
 
-typedef enum value_range { AT_LEAST_0, STEPS, STEPS_ABOVE_0, SLOPE } value_range;
+typedef enum value_range { AT_LEAST_0, STEPS, STEPS_ABOVE_0, BELOW_1, WORDS } value_range;
 
 enum {
     CYCLES = 1 << 0,
@@ -19,17 +19,37 @@ enum {
     STABLE_STEPS = 1 << 8,
     WARMUP_TYPE = 1 << 9,
     DECAY_TYPE = 1 << 10,
-    MIN_LR_RATIO = 1 << 11
+    MIN_LR_RATIO = 1 << 11,
+    FACTOR = 1 << 12,
+    PATIENCE = 1 << 13,
+    THRESHOLD = 1 << 14,
+    COOLDOWN = 1 << 15,
+    EPS = 1 << 16,
+    MODE = 1 << 17,
+    THRESHOLD_MODE = 1 << 18
 };
 
-/* In the order of the bits. */
-static const struct argument { const char *name; value_range range; } arguments[] = {
-    { "num_cycles", AT_LEAST_0 },     { "min_lr", AT_LEAST_0 },
-    { "min_lr_rate", AT_LEAST_0 },    { "warmup_lr_rate", AT_LEAST_0 },
-    { "lr_end", AT_LEAST_0 },         { "power", AT_LEAST_0 },
-    { "timescale", STEPS_ABOVE_0 },   { "num_decay_steps", STEPS },
-    { "num_stable_steps", STEPS },    { "warmup_type", SLOPE },
-    { "decay_type", SLOPE },          { "min_lr_ratio", AT_LEAST_0 },
+/* In the order of nib_slope, and of what is false and true. */
+static const char *const slopes[] = { "linear", "cosine", "1-sqrt", NULL };
+static const char *const modes[] = { "min", "max", NULL };
+static const char *const threshold_modes[] = { "rel", "abs", NULL };
+
+/* In the order of the bits; words: the texts that it may be. */
+static const struct argument {
+    const char *name;
+    value_range range;
+    const char *const *words;
+} arguments[] = {
+    { "num_cycles", AT_LEAST_0, NULL },   { "min_lr", AT_LEAST_0, NULL },
+    { "min_lr_rate", AT_LEAST_0, NULL },  { "warmup_lr_rate", AT_LEAST_0, NULL },
+    { "lr_end", AT_LEAST_0, NULL },       { "power", AT_LEAST_0, NULL },
+    { "timescale", STEPS_ABOVE_0, NULL }, { "num_decay_steps", STEPS, NULL },
+    { "num_stable_steps", STEPS, NULL },  { "warmup_type", WORDS, slopes },
+    { "decay_type", WORDS, slopes },      { "min_lr_ratio", AT_LEAST_0, NULL },
+    { "factor", BELOW_1, NULL },          { "patience", STEPS, NULL },
+    { "threshold", AT_LEAST_0, NULL },    { "cooldown", STEPS, NULL },
+    { "eps", AT_LEAST_0, NULL },          { "mode", WORDS, modes },
+    { "threshold_mode", WORDS, threshold_modes },
 };
 
 static const unsigned known[] = {
@@ -44,11 +64,13 @@ static const unsigned known[] = {
                                   MIN_LR_RATIO | CYCLES,
     [NIB_SCHEDULE_CONSTANT] = 0,
     [NIB_SCHEDULE_CONSTANT_WARMUP] = 0,
+    [NIB_SCHEDULE_PLATEAU] = FACTOR | PATIENCE | THRESHOLD | COOLDOWN | EPS | MODE |
+                             THRESHOLD_MODE | MIN_LR,
 };
 
 typedef struct given {
     unsigned mask;
-    double value[NIB_COUNT(arguments)]; /* of a slope: a nib_slope */
+    double value[NIB_COUNT(arguments)]; /* of a word: which */
 } given;
 
 static double value_of(const given *g, unsigned bit, double otherwise)
@@ -73,31 +95,36 @@ static nib_status unknown_name(const char *schedule, nib_schedule_kind kind, con
                     name, used ? list : "none");
 }
 
-static nib_status read_slope(const nib_argument *a, double *out, nib_error *err)
+static nib_status read_word(const nib_argument *a, const char *const *words, double *out,
+                            nib_error *err)
 {
-    static const char *const slopes[] = { [NIB_SLOPE_LINEAR] = "linear",
-                                          [NIB_SLOPE_COSINE] = "cosine",
-                                          [NIB_SLOPE_SQRT] = "1-sqrt" };
+    char list[64] = "";
+    size_t used = 0;
 
-    for (size_t i = 0; a->text && i < NIB_COUNT(slopes); i++)
-        if (strcmp(a->text, slopes[i]) == 0) {
+    for (size_t i = 0; words[i]; i++) {
+        if (a->text && strcmp(a->text, words[i]) == 0) {
             *out = (double)i;
             return NIB_OK;
         }
-    return nib_fail(err, NIB_E_INVALID,
-                    "lr_scheduler_kwargs: %s is '%s', known are linear, cosine, 1-sqrt", a->name,
-                    a->text ? a->text : "a number");
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", words[i]);
+    }
+    return nib_fail(err, NIB_E_INVALID, "lr_scheduler_kwargs: %s is '%s', known are %s", a->name,
+                    a->text ? a->text : "a number", list);
 }
 
-static nib_status read_value(const nib_argument *a, value_range range, double *out, nib_error *err)
+static nib_status read_value(const nib_argument *a, const struct argument *known_as, double *out,
+                             nib_error *err)
 {
+    value_range range = known_as->range;
     static const char *const ranges[] = { [AT_LEAST_0] = "a number from 0 on",
                                           [STEPS] = "a whole number of steps from 0 on",
-                                          [STEPS_ABOVE_0] = "a whole number of steps from 1 on" };
+                                          [STEPS_ABOVE_0] = "a whole number of steps from 1 on",
+                                          [BELOW_1] = "a number from 0 to below 1" };
     double x = a->value;
     bool fits = isfinite(x) && x >= 0;
 
-    if (range == SLOPE) return read_slope(a, out, err);
+    if (range == WORDS) return read_word(a, known_as->words, out, err);
+    if (range == BELOW_1) fits = fits && x < 1;
     if (range == STEPS_ABOVE_0) fits = fits && x > 0;
     if (range == STEPS || range == STEPS_ABOVE_0) fits = fits && x == floor(x) && x < 0x1p53;
     *out = x;
@@ -120,7 +147,7 @@ static nib_status read_all(const nib_train_options *o, const char *name, nib_sch
         while (i < NIB_COUNT(arguments) && strcmp(arguments[i].name, a->name) != 0) i++;
         if (i == NIB_COUNT(arguments) || !(known[kind] >> i & 1))
             return unknown_name(name, kind, a->name, err);
-        status = read_value(a, arguments[i].range, &g->value[i], err);
+        status = read_value(a, &arguments[i], &g->value[i], err);
         if (status) return status;
         g->mask |= 1u << i;
     }
@@ -173,6 +200,23 @@ static nib_status settle_stable_decay(const given *g, nib_schedule *s, nib_error
     return NIB_OK;
 }
 
+static nib_status settle_plateau(const given *g, nib_schedule *s)
+{
+    nib_plateau p = nib_plateau_default();
+
+    p.factor = value_of(g, FACTOR, p.factor);
+    p.patience = value_of(g, PATIENCE, p.patience);
+    p.threshold = value_of(g, THRESHOLD, p.threshold);
+    p.cooldown = value_of(g, COOLDOWN, p.cooldown);
+    p.min_lr = value_of(g, MIN_LR, p.min_lr);
+    p.eps = value_of(g, EPS, p.eps);
+    p.greater = value_of(g, MODE, 0) > 0;
+    p.absolute = value_of(g, THRESHOLD_MODE, 0) > 0;
+    if (p.greater) p.best = -HUGE_VAL;
+    s->plateau = p;
+    return NIB_OK;
+}
+
 nib_status nib_schedule_arguments(const nib_train_options *o, const char *name, nib_schedule *s,
                                   nib_error *err)
 {
@@ -188,6 +232,7 @@ nib_status nib_schedule_arguments(const nib_train_options *o, const char *name, 
         return settle_floor(&g, name, o->learning_rate, s, err);
     case NIB_SCHEDULE_POLYNOMIAL: return settle_polynomial(&g, o->learning_rate, s, err);
     case NIB_SCHEDULE_STABLE_DECAY: return settle_stable_decay(&g, s, err);
+    case NIB_SCHEDULE_PLATEAU: return settle_plateau(&g, s);
     default: return NIB_OK;
     }
 }

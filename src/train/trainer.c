@@ -60,6 +60,7 @@ nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
     t->steps = t->layout.steps;
     t->epochs = t->layout.count;
     if (!status) status = nib_schedule_init(o, t->steps, &t->schedule, err);
+    t->plateau = t->schedule.plateau;
     if (status) goto done;
     t->longest = longest_sequence(data);
     status = make_plan(t, memory, err);
@@ -215,6 +216,13 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     t->loss_total += out->loss;
     t->tokens_seen += out->tokens;
     return NIB_OK;
+}
+
+void nib_trainer_judge(nib_trainer *t, double metric)
+{
+    if (t->schedule.kind != NIB_SCHEDULE_PLATEAU || !nib_plateau_judge(&t->plateau, metric)) return;
+    nib_optimizer_lower_rates(&t->optimizer, &t->plateau);
+    t->o.learning_rate = nib_plateau_lower(&t->plateau, t->o.learning_rate);
 }
 
 bool nib_trainer_take_back(nib_trainer *t)

@@ -26,6 +26,7 @@ typedef struct nib_trainer {
     nib_batch_maker maker;
     nib_optimizer optimizer;
     nib_schedule schedule;
+    nib_plateau plateau; /* of reduce_lr_on_plateau, after the evaluations so far */
     nib_arena
         before; /* what was trained as it was before the last update: what a diverged run keeps */
     bool can_take_back;         /* `before` holds that, of an update made by this process */
@@ -72,6 +73,10 @@ typedef struct nib_trainer_step {
  * parameters are as before.  NIB_E_NUMERIC: the loss or a gradient is not finite, parameters are as
  * before. */
 nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error *err);
+
+/* An evaluation's metric: with reduce_lr_on_plateau it may lower the learning rates of the steps to
+ * come; with another schedule nothing happens. */
+void nib_trainer_judge(nib_trainer *t, double metric);
 
 /* Parameters as they were before the last update, whose loss was finite, and `step` one less; the
  * optimizer's states stay.  false: nothing was changed, for the last update was not this process's
