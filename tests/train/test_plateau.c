@@ -100,7 +100,8 @@ static void test_run(void)
     snprintf(parts, sizeof parts, "%s/parts", test_tmpdir());
     REQUIRE(train(whole, "6", "--no-overwrite", &e));
     CHECK(e.exit_code == 0, "%s", e.said);
-    CHECK(strstr(e.out, "\"learning_rate\": 0.0002") && strstr(e.out, "\"learning_rate\": 0.0001") &&
+    CHECK(strstr(e.out, "\"learning_rate\": 0.0002") &&
+              strstr(e.out, "\"learning_rate\": 0.0001") &&
               strstr(e.out, "\"learning_rate\": 5e-05"),
           "%s", e.out);
     REQUIRE(train(parts, "3", "--no-overwrite", &e));
