@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "format/yaml.h"
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

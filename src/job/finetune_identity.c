@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "format/gguf.h"
 #include "job/finetune_job.h"
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 typedef struct identity {
     nib_ctx *ctx;

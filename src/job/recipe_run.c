@@ -2,7 +2,7 @@
 #include "base/outfile.h"
 #include "job/finetune_job.h"
 #include "job/lora_options.h"
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 static nib_names names_of(const nib_peft_names *n)
 {

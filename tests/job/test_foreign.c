@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "job/foreign_words.h"
-#include "job/recipe_keys.h"
+#include "recipe/foreign_words.h"
+#include "recipe/recipe_keys.h"
 #include "nibble/nibble.h"
 #include "program.h"
 

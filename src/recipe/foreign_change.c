@@ -1,7 +1,7 @@
 /* foreign_change.c - the list of changes of a foreign recipe, and the texts they hold. */
 #include <stdio.h>
 
-#include "job/foreign.h"
+#include "recipe/foreign.h"
 
 /* --- texts --- */
 

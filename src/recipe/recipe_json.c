@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "format/json.h"
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 /* A scalar by YAML's own rules: what is in quotes is a text. */
 static json_t *scalar(const nib_yaml_node *n)

@@ -1,5 +1,5 @@
 /* recipe_find.c - names of keys: dashes, aliases, and the nearest to one that is unknown. */
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 #include "base/words.h"
 

@@ -1,8 +1,8 @@
 /* foreign_words.h - the words of other tools' recipes, and what they are called here.
  *
  * A word is a key by its path ("lora_parameters.rank").  Nothing is converted here: foreign.h. */
-#ifndef NIB_JOB_FOREIGN_WORDS_H
-#define NIB_JOB_FOREIGN_WORDS_H
+#ifndef NIB_RECIPE_FOREIGN_WORDS_H
+#define NIB_RECIPE_FOREIGN_WORDS_H
 
 #include "base/base.h"
 

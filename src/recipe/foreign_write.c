@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/outfile.h"
-#include "job/foreign.h"
+#include "recipe/foreign.h"
 
 enum { VALUE_BYTES = 60 }; /* of an old value that are shown */
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "job/foreign.h"
+#include "recipe/foreign.h"
 
 enum { PATH_ROOM = 256 };
 

@@ -1,6 +1,6 @@
 /* recipe_keys.h - a row of the table of keys, and the recipe that rows write into. */
-#ifndef NIB_JOB_RECIPE_KEYS_H
-#define NIB_JOB_RECIPE_KEYS_H
+#ifndef NIB_RECIPE_KEYS_H
+#define NIB_RECIPE_KEYS_H
 
 #include "base/base.h"
 #include "format/yaml.h"

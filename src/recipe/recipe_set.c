@@ -1,8 +1,8 @@
 /* recipe_set.c - a recipe: made, set key by key, turned into options. */
 #include <stdio.h>
 
-#include "job/foreign_words.h"
-#include "job/recipe_keys.h"
+#include "recipe/foreign_words.h"
+#include "recipe/recipe_keys.h"
 
 nib_recipe_values nib_recipe_defaults(void)
 {

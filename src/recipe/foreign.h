@@ -7,12 +7,12 @@
  *
  * The words are in foreign_words.c, nowhere else.  Each value is tried on a recipe of ours as soon
  * as it is made: what that refuses becomes a comment with its reason, so what is written loads. */
-#ifndef NIB_JOB_FOREIGN_H
-#define NIB_JOB_FOREIGN_H
+#ifndef NIB_RECIPE_FOREIGN_H
+#define NIB_RECIPE_FOREIGN_H
 
-#include "job/foreign_words.h"
-#include "job/recipe_keys.h"
-#include "job/yaml_flow.h"
+#include "recipe/foreign_words.h"
+#include "recipe/recipe_keys.h"
+#include "recipe/yaml_flow.h"
 
 typedef struct nib_change {
     unsigned line;         /* of the old key; 0: it was not given */

@@ -1,6 +1,6 @@
 /* yaml_flow.h - values as YAML on one line: [a, b], {a: 1}, texts in quotes where they need it. */
-#ifndef NIB_JOB_YAML_FLOW_H
-#define NIB_JOB_YAML_FLOW_H
+#ifndef NIB_RECIPE_YAML_FLOW_H
+#define NIB_RECIPE_YAML_FLOW_H
 
 #include "format/yaml.h"
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 #include "quant/weight_settings.h"
 #include "text/utf8.h"
 

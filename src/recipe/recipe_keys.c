@@ -3,7 +3,7 @@
  * A new option is one line: RESULT when it changes numbers (it then stands in the resolved recipe),
  * FREE when it does not.  tests/golden/recipes/fields.txt holds the fields of the four classes as
  * the libraries have them; tests/job/test_recipe.c holds this table to it. */
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 #define OWN "nibble"
 #define LOAD "from_pretrained"

@@ -4,7 +4,7 @@
 #include <strings.h>
 
 #include "format/json.h"
-#include "job/foreign.h"
+#include "recipe/foreign.h"
 
 static nib_status no_memory(nib_error *err)
 {

@@ -1,5 +1,5 @@
 /* recipe_memory.c - what a recipe's options point to: blocks that live as long as it. */
-#include "job/recipe_keys.h"
+#include "recipe/recipe_keys.h"
 
 struct nib_recipe_block { struct nib_recipe_block *next; };
 

@@ -1,5 +1,5 @@
 /* yaml_flow.c - see yaml_flow.h. */
-#include "job/yaml_flow.h"
+#include "recipe/yaml_flow.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* recipe_load.c - a recipe from a file, which may be one of another tool. */
-#include "job/foreign.h"
+#include "recipe/foreign.h"
 
 /* A file that bears another tool's words is answered with all that is to be changed. */
 static nib_status refuse_foreign(nib_recipe *r, const nib_yaml *y, nib_tool tool, nib_error *err)

@@ -3,7 +3,7 @@
  * Sources: the classes that read those recipes, LLaMA-Factory 0.9.5 (hparams), axolotl 0.19.0
  * (utils/schemas), mlx-lm 0.32.2 (lora.py), torchtune 0.6.1 (recipes/configs).  A key that has the
  * same name and meaning here needs no line: recipe_keys.c has it. */
-#include "job/foreign_words.h"
+#include "recipe/foreign_words.h"
 
 #include "nibble/recipe.h"
 
