@@ -192,7 +192,8 @@ nib_status nib_pool_create(nib_ctx *ctx, unsigned threads, nib_pool **out, nib_e
         *w = (worker){ .pool = pool, .index = i };
         code = pthread_create(&w->thread, NULL, worker_main, w);
         if (code) {
-            status = nib_fail(err, NIB_E_IO, "thread %u of %u cannot be started: %s; lower --threads", i, threads,
+            status = nib_fail(err, NIB_E_IO,
+                              "thread %u of %u cannot be started: %s; lower --threads", i, threads,
                               strerror(code));
             goto done;
         }

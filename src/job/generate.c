@@ -290,7 +290,8 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
     nib_status status;
 
     g->tokens.count = 0;
-    if (bytes == 0) return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to go on from");
+    if (bytes == 0)
+        return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to go on from");
     status = o->chat ? encode_chat(g, o, prompt, bytes, err)
                      : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos,
                                             err);
@@ -299,8 +300,8 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
     if (g->tokens.count > most)
         return nib_fail(err, NIB_E_INVALID,
-                        "the prompt has %zu tokens, the model takes at most %zu: shorten it", g->tokens.count,
-                        most);
+                        "the prompt has %zu tokens, the model takes at most %zu: shorten it",
+                        g->tokens.count, most);
     if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, g->tokens.count, sizeof *g->ids))
         return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", g->tokens.count);
     g->id_count = g->tokens.count;

@@ -230,7 +230,8 @@ static void test_accents(void)
         "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": {\"type\": \"Sequence\", "
         "\"normalizers\": [{\"type\": \"NFD\"}, {\"type\": \"StripAccents\"}]}, "
         "\"pre_tokenizer\": null, \"post_processor\": null, \"decoder\": null, \"model\": {"
-        "\"type\": \"BPE\", \"vocab\": {\"e\": 0, \"\u0915\": 1, \"\u093f\": 2, \"a\": 3}, \"merges\": []}}";
+        "\"type\": \"BPE\", \"vocab\": {\"e\": 0, \"\u0915\": 1, \"\u093f\": 2, \"a\": 3}, "
+        "\"merges\": []}}";
     static const char text[] = "\xc3\xa9\xe0\xa4\x95\xe0\xa4\xbf" "a"; /* e with acute, ki, a */
     static const uint32_t want[] = { 0, 1, 3 };
     nib_ctx *ctx = test_ctx();
