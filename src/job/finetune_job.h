@@ -57,6 +57,8 @@ void nib_finetune_settle_steps(nib_train_options *t, uint64_t steps);
 int nib_finetune_eval_steps(const nib_train_options *t); /* logging_steps unless set */
 bool nib_finetune_wants_best(const nib_train_options *t);
 bool nib_finetune_metric_is_perplexity(const nib_train_options *t);
+/* Shows an evaluation to a schedule that goes by them (nib_trainer_judge()). */
+void nib_finetune_judge_rates(nib_finetune_job *j, const nib_log_entry *e);
 const char *nib_finetune_metric(const nib_train_options *t); /* "eval_loss", ... */
 bool nib_finetune_greater_is_better(const nib_train_options *t);
 

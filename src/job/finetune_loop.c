@@ -142,6 +142,17 @@ static double metric_of(const job *j, const nib_eval_report *r)
     return r->eval_loss;
 }
 
+void nib_finetune_judge_rates(job *j, const nib_log_entry *e)
+{
+    const nib_train_options *o = &j->o->train;
+    const char *const *names = nib_log_names(NIB_LOG_EVAL),
+               *metric = nib_finetune_metric_is_perplexity(o) ? "eval_perplexity"
+                                                              : nib_finetune_metric(o);
+
+    for (size_t i = 0; names[i]; i++)
+        if (strcmp(names[i], metric) == 0) nib_trainer_judge(j->trainer, e->values[i]);
+}
+
 static nib_status evaluate(job *j, nib_error *err)
 {
     double began = nib_clock_seconds(), loss = 0, seconds;
@@ -167,8 +178,7 @@ static nib_status evaluate(job *j, nib_error *err)
     e.values[NIB_EVAL_STEPS] = (double)nib_eval_loop_batches(&j->eval) / seconds;
     if (nib_finetune_wants_best(&j->o->train)) r.best = judge(j, metric_of(j, &r));
     j->best_now = r.best;
-    nib_trainer_judge(j->trainer, nib_finetune_metric_is_perplexity(&j->o->train) ? r.perplexity
-                                                                                  : loss);
+    nib_finetune_judge_rates(j, &e);
     if (j->o->on_evaluate) j->o->on_evaluate(j->o->user, &r);
     status = log_entry(j, &e, err);
     j->evaluate_pending = false;

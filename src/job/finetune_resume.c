@@ -126,11 +126,8 @@ static nib_status find_best(job *j, nib_error *err)
 /* The rates that the evaluations so far have left: they follow from the history. */
 static void judge_again(job *j)
 {
-    size_t which = nib_finetune_metric_is_perplexity(&j->o->train) ? 1 : 0;
-
     for (size_t i = 0; i < j->state.log_count; i++)
-        if (j->state.log[i].kind == NIB_LOG_EVAL)
-            nib_trainer_judge(j->trainer, j->state.log[i].values[which]);
+        if (j->state.log[i].kind == NIB_LOG_EVAL) nib_finetune_judge_rates(j, &j->state.log[i]);
 }
 
 static nib_status restore(job *j, nib_error *err)

@@ -189,7 +189,8 @@ static nib_status begin_reader(nib_ctx *ctx, const nib_dataset_source *source, r
     *r = (reader){ .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
     if (!r->d) return nib_fail(err, NIB_E_NOMEM, "data: out of memory");
     r->shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
-                              .source = { .model_dir = source->model_dir, .now = source->now } };
+                              .source = { .model_dir = source->model_dir,
+                                         .tokenizer = source->tokenizer, .now = source->now } };
     if (source->tokenizer) r->d->special = *nib_tokenizer_special(source->tokenizer);
     return source->labels ? nib_labels_copy_names(source->labels, &r->d->labels, err) : NIB_OK;
 }
