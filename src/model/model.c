@@ -70,6 +70,24 @@ static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_he
     return status;
 }
 
+/* Experts in one tensor stay as they are stored in a model whose linears are low-bit. */
+static void note_dense_experts(const nib_model *m)
+{
+    size_t tensors = 0;
+    uint64_t bytes = 0;
+
+    if (!m->asked.format && !m->stored.format) return;
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const nib_linear *l = m->linears[i];
+        if (!l->stack || !nib_weight_is_dense(l->weight)) continue;
+        tensors += l->slice == 0;
+        bytes += l->weight->bytes;
+    }
+    if (tensors)
+        nib_note(m->ctx, "%s: %zu tensors of experts stay dense, %.1f MiB: they are no linears",
+                 m->dir, tensors, (double)bytes / (1 << 20));
+}
+
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
                              bool blank, nib_model_progress progress, nib_error *err)
 {
@@ -104,6 +122,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (!status && !blank)
         status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config->wrapper,
                                  m->config->arch->other_heads, &claims, err);
+    if (!status && !blank) note_dense_experts(m); /* once: a plan ahead of the weights comes by */
 done:
     nib_claims_free(m->ctx, &claims);
     nib_free(m->ctx, where);
