@@ -166,7 +166,7 @@ static nib_status add_all(reading *r, nib_error *err)
 
     if (!had) return no_memory(err);
     if (had_count) memcpy(had, t->added, had_count * sizeof *had);
-    qsort(r->decoder, r->decoder_count, sizeof *r->decoder, by_index);
+    if (r->decoder_count) qsort(r->decoder, r->decoder_count, sizeof *r->decoder, by_index);
     for (size_t i = 0; i < r->decoder_count && !status; i++) {
         nib_added a = r->decoder[i].token;
         int64_t at = nib_words_get(&t->added_words, a.text, a.bytes);
