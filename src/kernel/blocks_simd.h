@@ -1,7 +1,7 @@
 /* blocks_simd.h - ggml's block formats: the body of blocks_avx2.c and blocks_avx512.c.
  *
- * The formats that are used most are unpacked with vectors of bytes, the others as the reference
- * does it; scales and dots are the same for all. */
+ * A part's 32 codes are unpacked as one vector of bytes (but for MXFP4, as the reference does it);
+ * values and dots are made of them alike for all formats. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
@@ -42,36 +42,143 @@ NIB_INLINE void unpack_q4_1(const uint8_t *b, nib_block_part *p)
     same_scale(p, f16_at(b), -f16_at(b + 2));
 }
 
+/* 16 in each byte whose bit is set, of 32 bits. */
+NIB_INLINE __m256i fifth_bits(uint32_t bits)
+{
+    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                             0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i each = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which);
+
+    each = _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
+    return _mm256_and_si256(each, _mm256_set1_epi8(16));
+}
+
+NIB_INLINE void unpack_q5_0(const uint8_t *b, nib_block_part *p)
+{
+    __m256i codes = _mm256_or_si256(nibbles_of(b + 6), fifth_bits(nib_load_le32(b + 2)));
+
+    put_codes(p, _mm256_sub_epi8(codes, _mm256_set1_epi8(16)));
+    same_scale(p, f16_at(b), 0);
+}
+
+NIB_INLINE void unpack_q5_1(const uint8_t *b, nib_block_part *p)
+{
+    put_codes(p, _mm256_or_si256(nibbles_of(b + 8), fifth_bits(nib_load_le32(b + 4))));
+    same_scale(p, f16_at(b), -f16_at(b + 2));
+}
+
+/* IQ4's values, by the nibbles of 16 bytes. */
+NIB_INLINE __m256i iq4_values_of(const uint8_t *qs)
+{
+    const __m128i t = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69,
+                                    89, 113);
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(qs));
+}
+
+NIB_INLINE void unpack_iq4_nl(const uint8_t *b, nib_block_part *p)
+{
+    put_codes(p, iq4_values_of(b + 2));
+    same_scale(p, f16_at(b), 0);
+}
+
+NIB_INLINE void unpack_iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    int low = b[4 + part / 2] >> part % 2 * 4 & 15, high = nib_load_le16(b + 2) >> part * 2 & 3;
+
+    put_codes(p, iq4_values_of(b + 8 + part * 16));
+    same_scale(p, f16_at(b) * (float)((low | high << 4) - 32), 0);
+}
+
+/* Bits at .. at + 2 of each of 32 bytes. */
+NIB_INLINE __m256i two_bits(const uint8_t *bytes, size_t at)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    return _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(3));
+}
+
+/* Bit `at` of each, where bit `to` is. */
+NIB_INLINE __m256i one_bit(const uint8_t *bytes, size_t at, int to)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    b = _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(1));
+    return _mm256_slli_epi16(b, to);
+}
+
+NIB_INLINE void unpack_q2_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    float d = f16_at(b + 80), least = f16_at(b + 82);
+
+    put_codes(p, two_bits(b + 16 + part / 4 * 32, part % 4 * 2));
+    for (size_t h = 0; h < 2; h++) {
+        uint8_t s = b[2 * part + h];
+        p->scale[h] = d * (float)(s & 15);
+        p->offset[h] = least * (float)(s >> 4);
+    }
+}
+
+NIB_INLINE void unpack_q3_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    __m256i low = two_bits(b + 32 + part / 4 * 32, part % 4 * 2), high = one_bit(b, part, 2);
+    const uint8_t *s = b + 96;
+    float d = f16_at(b + 108);
+
+    put_codes(p, _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(4)));
+    for (size_t h = 0; h < 2; h++) {
+        size_t k = 2 * part + h;
+        int below = k < 8 ? s[k] & 15 : s[k - 8] >> 4;
+        p->scale[h] = d * (float)((below | (s[8 + k % 4] >> k / 4 * 2 & 3) << 4) - 32);
+        p->offset[h] = 0;
+    }
+}
+
 NIB_INLINE void unpack_q8_0(const uint8_t *b, nib_block_part *p)
 {
     put_codes(p, _mm256_loadu_si256((const __m256i *)(const void *)(b + 2)));
     same_scale(p, f16_at(b), 0);
 }
 
-NIB_INLINE void unpack_q4_k(const uint8_t *b, size_t part, nib_block_part *p)
+/* The scale and offset of a part of Q4_K and Q5_K. */
+NIB_INLINE void scale_of(const uint8_t *b, size_t part, nib_block_part *p)
 {
-    __m256i qs = _mm256_loadu_si256((const __m256i *)(const void *)(b + 16 + part / 2 * 32));
     const uint8_t *s = b + 4;
     int scale = part < 4 ? s[part] & 63 : (s[part + 4] & 15) | s[part - 4] >> 6 << 4;
     int offset = part < 4 ? s[part + 4] & 63 : s[part + 4] >> 4 | s[part] >> 6 << 4;
 
-    if (part % 2) qs = _mm256_srli_epi16(qs, 4);
-    put_codes(p, _mm256_and_si256(qs, _mm256_set1_epi8(15)));
     same_scale(p, f16_at(b) * (float)scale, f16_at(b + 2) * (float)offset);
+}
+
+/* The low nibbles of 32 bytes, or the high ones. */
+NIB_INLINE __m256i nibble_of(const uint8_t *bytes, bool high)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    return _mm256_and_si256(high ? _mm256_srli_epi16(b, 4) : b, _mm256_set1_epi8(15));
+}
+
+NIB_INLINE void unpack_q4_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    put_codes(p, nibble_of(b + 16 + part / 2 * 32, part % 2));
+    scale_of(b, part, p);
+}
+
+NIB_INLINE void unpack_q5_k(const uint8_t *b, size_t part, nib_block_part *p)
+{
+    put_codes(p, _mm256_or_si256(nibble_of(b + 48 + part / 2 * 32, part % 2),
+                                 one_bit(b + 16, part, 4)));
+    scale_of(b, part, p);
 }
 
 NIB_INLINE void unpack_q6_k(const uint8_t *b, size_t part, nib_block_part *p)
 {
-    const uint8_t *at = b + part / 4 * 64 + part % 2 * 32, *above = b + 128 + part / 4 * 32;
-    __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
-    __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)above);
+    __m256i low = nibble_of(b + part / 4 * 64 + part % 2 * 32, part % 4 >= 2);
+    __m256i high = _mm256_slli_epi16(two_bits(b + 128 + part / 4 * 32, part % 4 * 2), 4);
     const int8_t *scales = (const int8_t *)b + 192 + 2 * part;
     float d = f16_at(b + 208);
 
-    if (part % 4 >= 2) low = _mm256_srli_epi16(low, 4);
-    high = _mm256_srl_epi16(high, _mm_cvtsi32_si128((int)(part % 4 * 2)));
-    low = _mm256_and_si256(low, _mm256_set1_epi8(15));
-    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4);
     put_codes(p, _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32)));
     p->scale[0] = d * (float)scales[0];
     p->scale[1] = d * (float)scales[1];
@@ -84,10 +191,17 @@ NIB_INLINE void unpack(nib_block_kind kind, const uint8_t *b, size_t part, nib_b
     switch (kind) {
     case NIB_BLOCK_Q4_0: unpack_q4_0(b, p); break;
     case NIB_BLOCK_Q4_1: unpack_q4_1(b, p); break;
+    case NIB_BLOCK_Q5_0: unpack_q5_0(b, p); break;
+    case NIB_BLOCK_Q5_1: unpack_q5_1(b, p); break;
     case NIB_BLOCK_Q8_0: unpack_q8_0(b, p); break;
+    case NIB_BLOCK_Q2_K: unpack_q2_k(b, part, p); break;
+    case NIB_BLOCK_Q3_K: unpack_q3_k(b, part, p); break;
     case NIB_BLOCK_Q4_K: unpack_q4_k(b, part, p); break;
+    case NIB_BLOCK_Q5_K: unpack_q5_k(b, part, p); break;
     case NIB_BLOCK_Q6_K: unpack_q6_k(b, part, p); break;
-    default: nib_block_unpack(kind, b, part, p); break;
+    case NIB_BLOCK_IQ4_NL: unpack_iq4_nl(b, p); break;
+    case NIB_BLOCK_IQ4_XS: unpack_iq4_xs(b, part, p); break;
+    case NIB_BLOCK_MXFP4: case NIB_BLOCK_KINDS: nib_block_unpack(kind, b, part, p); break;
     }
 }
 
@@ -105,10 +219,18 @@ NIB_INLINE V value(const nib_block_part *p, size_t i, bool offset)
     switch (kind) {                                                                                \
     case NIB_BLOCK_Q4_0: f(NIB_BLOCK_Q4_0, false, __VA_ARGS__); break;                             \
     case NIB_BLOCK_Q4_1: f(NIB_BLOCK_Q4_1, true, __VA_ARGS__); break;                              \
+    case NIB_BLOCK_Q5_0: f(NIB_BLOCK_Q5_0, false, __VA_ARGS__); break;                             \
+    case NIB_BLOCK_Q5_1: f(NIB_BLOCK_Q5_1, true, __VA_ARGS__); break;                              \
     case NIB_BLOCK_Q8_0: f(NIB_BLOCK_Q8_0, false, __VA_ARGS__); break;                             \
+    case NIB_BLOCK_Q2_K: f(NIB_BLOCK_Q2_K, true, __VA_ARGS__); break;                              \
+    case NIB_BLOCK_Q3_K: f(NIB_BLOCK_Q3_K, false, __VA_ARGS__); break;                             \
     case NIB_BLOCK_Q4_K: f(NIB_BLOCK_Q4_K, true, __VA_ARGS__); break;                              \
+    case NIB_BLOCK_Q5_K: f(NIB_BLOCK_Q5_K, true, __VA_ARGS__); break;                              \
     case NIB_BLOCK_Q6_K: f(NIB_BLOCK_Q6_K, false, __VA_ARGS__); break;                             \
-    default: f(kind, true, __VA_ARGS__); break;                                                    \
+    case NIB_BLOCK_IQ4_NL: f(NIB_BLOCK_IQ4_NL, false, __VA_ARGS__); break;                         \
+    case NIB_BLOCK_IQ4_XS: f(NIB_BLOCK_IQ4_XS, false, __VA_ARGS__); break;                         \
+    case NIB_BLOCK_MXFP4: f(NIB_BLOCK_MXFP4, false, __VA_ARGS__); break;                           \
+    case NIB_BLOCK_KINDS: break;                                                                   \
     }
 
 NIB_INLINE void decode(nib_block_kind kind, bool offset, size_t count, const uint8_t *blocks,
