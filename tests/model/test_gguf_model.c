@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/filemap.h"
 #include "graph/readout.h"
 #include "model/gguf_model.h"
 #include "model/model.h"
@@ -99,8 +100,64 @@ static void test_families(void)
     CHECK(count >= 20, "%d models", count);
 }
 
+/* --- the same file with a value changed --- */
+
+/* Behind the name of a key and its type. */
+static uint8_t *value_of(uint8_t *file, size_t bytes, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (size_t i = 0; i + n + 12 < bytes; i++)
+        if (memcmp(file + i, key, n) == 0) return file + i + n + 4;
+    return NULL;
+}
+
+static void check_refused(const char *key, const char *value, size_t value_bytes,
+                          nib_status status, const char *says)
+{
+    nib_ctx *ctx = test_ctx();
+    char path[600], *file = NULL;
+    nib_model_options options = { .model = path };
+    nib_model *m = NULL;
+    size_t bytes = 0;
+    uint8_t *at;
+    FILE *f;
+    nib_status got;
+    nib_error err = { 0 };
+
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/gguf/llama.gguf"), 1 << 24, &file, &bytes,
+                             &err), err);
+    at = value_of((uint8_t *)file, bytes, key);
+    REQUIRE(at, "%s is not there", key);
+    memcpy(at, value, value_bytes);
+    snprintf(path, sizeof path, "%s/changed.gguf", test_tmpdir());
+    f = fopen(path, "wb");
+    REQUIRE(f && fwrite(file, 1, bytes, f) == bytes && !fclose(f), "%s", path);
+    got = nib_model_open(ctx, &options, NIB_F32, (nib_model_progress){ 0 }, &m, &err);
+    CHECK(got == status && strstr(err.message, says) && strstr(err.message, "changed.gguf"),
+          "%s: status %d: %s", key, (int)got, err.message);
+    nib_model_close(m);
+    nib_free(ctx, file);
+}
+
+static void test_refusals(void)
+{
+    check_refused("general.architecture", "\5\0\0\0\0\0\0\0llamx", 13, NIB_E_UNSUPPORTED,
+                  "'llamx', known are");
+    check_refused("llama.attention.head_count", "\10\0\0\0", 4, NIB_E_MISMATCH,
+                  " rows; the keys say 8 heads, 2 for keys and values");
+    check_refused("llama.block_count", "\3\0\0\0", 4, NIB_E_MISMATCH,
+                  "model.layers.2.input_layernorm.weight is missing");
+    check_refused("llama.block_count", "\0\0\0\200", 4, NIB_E_FORMAT, "num_hidden_layers");
+    check_refused("llama.feed_forward_length", "\100\1\0\0", 4, NIB_E_MISMATCH, "[320, 32]");
+    check_refused("llama.embedding_length", "\0\0\0\0", 4, NIB_E_FORMAT, "hidden_size");
+    check_refused("llama.attention.layer_norm_rms_epsilon", "\0\0\300\177", 4, NIB_E_FORMAT,
+                  "no finite number");
+}
+
 int main(void)
 {
-    static const test_case cases[] = { { "families", test_families } };
+    static const test_case cases[] = { { "families", test_families },
+                                       { "refusals", test_refusals } };
     return test_main("model/test_gguf_model", cases, NIB_COUNT(cases));
 }
