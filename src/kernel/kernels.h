@@ -15,6 +15,7 @@
 #include "kernel/dot8.h"        /* rows of 8-bit codes, a sketch of a matrix */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
+#include "kernel/grouped_dot.h" /* few rows times grouped integers */
 #include "kernel/grouped_panel.h" /* grouped integers into panels */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */
 #include "kernel/quant4.h"      /* 4-bit encoding */

@@ -22,3 +22,5 @@ KERNEL_OP(grouped_down) /* grouped_panel.h */
 KERNEL_OP(grouped_across)
 KERNEL_OP(blocks_decode) /* blocks.h */
 KERNEL_OP(blocks_dot)
+KERNEL_OP(grouped_arrange) /* grouped_dot.h */
+KERNEL_OP(grouped_dot)

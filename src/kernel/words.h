@@ -40,6 +40,7 @@ NIB_INLINE W w_quads(const uint32_t words[4]) /* each in the four lanes of a qua
 }
 NIB_INLINE int32_t w_sum(W a) { return _mm512_reduce_add_epi32(a); }
 NIB_INLINE V w_to_floats(W a) { return _mm512_cvtepi32_ps(a); }
+NIB_INLINE W w_whole(V a) { return _mm512_cvtps_epi32(a); } /* to even */
 NIB_INLINE __m128i w_bytes(V numbers, int add) /* 0 to 255, in the lower VN bytes */
 {
     return _mm512_cvtepi32_epi8(
@@ -101,6 +102,7 @@ NIB_INLINE int32_t w_sum(W a)
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 NIB_INLINE V w_to_floats(W a) { return _mm256_cvtepi32_ps(a); }
+NIB_INLINE W w_whole(V a) { return _mm256_cvtps_epi32(a); }
 NIB_INLINE __m128i w_bytes(V numbers, int add)
 {
     W integer = _mm256_add_epi32(_mm256_cvtps_epi32(numbers), _mm256_set1_epi32(add));

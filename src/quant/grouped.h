@@ -102,6 +102,16 @@ void nib_grouped_decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k
 /* Scales of outputs [o0, o0 + count) for a group. */
 void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
                         size_t count, float *scales);
+/* Scales and zero points of a piece of a panel: of 32 columns times 256 groups, or the terms. */
+enum { NIB_GROUPED_SCALES = 8192 };
+typedef struct nib_grouped_tables {
+    float scales[NIB_GROUPED_SCALES], zeros[NIB_GROUPED_SCALES];
+} nib_grouped_tables;
+/* Whether kernel/grouped_dot.h takes it; then sums[m * 32 + n] = output o0 + n, o0 a multiple of
+ * 32, for M rows of x, arranged, ldx bytes apart. */
+bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
+void nib_grouped_dot_panel(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                           size_t ldx, size_t o0, float *sums);
 /* grouped_dot.c */
 nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                                   nib_precision precision);

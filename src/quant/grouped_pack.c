@@ -4,8 +4,8 @@
 #include "kernel/gemm.h"
 
 enum {
-    MOST_SCALES = 8192, /* of a piece of a panel: 32 columns times 256 groups, or the terms */
-    TURNED = 512,       /* terms whose words are turned at a time */
+    MOST_SCALES = NIB_GROUPED_SCALES,
+    TURNED = 512, /* terms whose words are turned at a time */
     TURNED_WORDS = TURNED * 8 / 32
 };
 
@@ -47,10 +47,10 @@ static void zeros_of(const nib_grouped *q, size_t group, size_t o0, size_t count
     else for (size_t i = 0; i < count; i++) zeros[i] = (float)q->zero;
 }
 
-typedef struct tables { float scales[MOST_SCALES], zeros[MOST_SCALES]; } tables;
+typedef nib_grouped_tables tables;
 
-/* For 32 outputs from o0 on and the groups of terms (inputs) from t0 on.  False: they do not fit, or
- * groups begin between the blocks of 32 terms. */
+/* For 32 outputs from o0 on and the groups of terms (inputs) from t0 on.  False: they do not fit,
+ * or groups begin between the blocks of 32 terms. */
 static bool column_tables(const nib_grouped *q, const nib_kernels *k, size_t o0, size_t t0,
                           size_t terms, nib_grouped_codes *c, tables *t)
 {
@@ -100,8 +100,21 @@ static nib_grouped_kind kind_of(const nib_pack *p)
                                          : NIB_GROUPED_FLOATS;
 }
 
-/* Streams that are 32 rows of words from `rows` on: their words are turned first, so that those of 16
- * rows lie side by side. */
+/* From term t on. */
+static void skip_terms(nib_grouped_codes *c, size_t t)
+{
+    if (c->by_term) {
+        c->scales += t;
+        c->zeros += t;
+    } else if (c->groups) {
+        c->groups += t;
+    } else {
+        c->begun += t;
+    }
+}
+
+/* Streams that are 32 rows of words from `rows` on: their words are turned first, so that those of
+ * 16 rows lie side by side. */
 static void pack_turned(const nib_grouped *q, const nib_kernels *k, nib_grouped_codes c,
                         const uint8_t *rows, size_t terms, const nib_pack *p, char *panel)
 {
@@ -118,14 +131,7 @@ static void pack_turned(const nib_grouped *q, const nib_kernels *k, nib_grouped_
         k->pack_transposed(count, (const uint32_t *)(const void *)(rows + t * c.bits / 8),
                            q->row_bytes / sizeof *words, words);
         piece.second = count * NIB_STRIP * sizeof *words;
-        if (c.by_term) {
-            piece.scales += t;
-            piece.zeros += t;
-        } else if (c.groups) {
-            piece.groups += t;
-        } else {
-            piece.begun += t;
-        }
+        skip_terms(&piece, t);
         k->grouped_down(&piece, some, kind_of(p), panel + t * NIB_STRIP * bytes, strip);
     }
 }
@@ -194,10 +200,56 @@ bool nib_grouped_pack(const nib_weight *w, const nib_kernels *k, const nib_pack 
                             .flip = q->flip, .through = q->scale_type };
     tables t;
 
-    if (q->options.maker == NIB_GROUPED_INT) c.bits = 8; /* a byte a code, however few bits it has */
+    if (q->options.maker == NIB_GROUPED_INT)
+        c.bits = 8; /* a byte a code, however few bits it has */
     if (q->per_word || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
     return p->backward ? pack_backward(q, k, p, &c, &t, panel)
                        : pack_forward(q, k, p, &c, &t, panel);
+}
+
+/* --- few rows --- */
+
+bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
+{
+    unsigned bits = q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits;
+
+    return k->grouped_dot && (bits == 2 || bits == 4 || bits == 8) && !q->per_word && !q->g_idx &&
+           q->order != NIB_WORDS_OUT && q->base.in % 32 == 0 && q->base.out % NIB_PANEL == 0 &&
+           (q->groups == 1 || q->group % 32 == 0) && q->groups * NIB_PANEL <= MOST_SCALES &&
+           (q->order == NIB_WORDS_DOWN || can_turn(q));
+}
+
+void nib_grouped_dot_panel(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                           size_t ldx, size_t o0, float *sums)
+{
+    nib_grouped_codes c = { .bits = q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits,
+                            .flip = q->flip };
+    uint32_t words[TURNED_WORDS * NIB_PANEL];
+    size_t in = q->base.in, some = in;
+    tables t;
+
+    memset(sums, 0, M * NIB_PANEL * sizeof *sums);
+    column_tables(q, k, o0, 0, in, &c, &t);
+    c.words = q->codes + o0 * 4;
+    c.next = q->row_bytes;
+    c.other = 4;
+    c.second = NIB_STRIP * 4;
+    for (size_t at = 0; at < in; at += some) {
+        const nib_grouped_x x = nib_grouped_x_at(ready, in, at, ldx);
+        nib_grouped_codes piece = c;
+        skip_terms(&piece, at);
+        if (q->order == NIB_WORDS_ROWS) {
+            size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
+            k->pack_transposed(count,
+                               (const uint32_t *)(const void *)(q->codes + o0 * q->row_bytes +
+                                                                at * c.bits / 8),
+                               q->row_bytes / sizeof *words, words);
+            piece.words = (const uint8_t *)words;
+            piece.next = NIB_STRIP * sizeof *words;
+            piece.second = count * NIB_STRIP * sizeof *words;
+        }
+        k->grouped_dot(&piece, some, M, &x, sums);
+    }
 }
 
 /* --- tiles --- */

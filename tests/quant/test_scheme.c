@@ -130,6 +130,44 @@ static void check_product(nib_ctx *ctx, const nib_weight *w, const float *decode
     CHECK(worst < 2e-6, "%s: a sum is off by %g of its terms' size", what, worst);
 }
 
+/* Where float32 may lose precision: within it, and with the bits that a row has alone, whichever of
+ * its outputs are wanted. */
+static void check_high(nib_ctx *ctx, const nib_weight *w, const float *decoded, const char *what)
+{
+    nib_kernels k = nib_kernels_for(nib_ctx_cpu(ctx));
+    const float *x = test_floats(NIB_DOT_ROWS * w->in, 1);
+    float *y = test_floats(NIB_DOT_ROWS * w->out, 0), *one = test_floats(w->out, 0), some = 0;
+    const uint32_t last = (uint32_t)w->out - 1;
+    void *scratch = test_guarded(
+        nib_round_up(nib_product_dot_scratch_bytes(ctx, w->in, NIB_DOT_ROWS) + 64, 64));
+    nib_product_args a = { .type = NIB_F32, .y_type = NIB_F32, .precision = NIB_PRECISION_HIGH,
+                           .rows = NIB_DOT_ROWS, .x = { x, w->in, NIB_F32 }, .y = y,
+                           .ldy = w->out };
+    double worst = 0;
+
+    if (w->scheme->forward) return; /* has tests of its own */
+    nib_product_dot(ctx, &k, w, &a, scratch);
+    a.rows = 1;
+    a.y = one;
+    nib_product_dot(ctx, &k, w, &a, scratch);
+    CHECK(memcmp(one, y, w->out * sizeof *one) == 0, "%s: a row alone", what);
+    a.y = &some;
+    nib_product_dot_some(ctx, &k, w, &a, &last, 1, scratch);
+    CHECK(some == one[last], "%s: an output alone", what);
+    for (size_t n = 0; n < NIB_DOT_ROWS * w->out; n++) {
+        double sum = 0, size = 1e-30;
+        for (size_t i = 0; i < w->in; i++) {
+            double v = (double)decoded[n % w->out * w->in + i] *
+                       (double)x[n / w->out * w->in + i];
+            sum += v;
+            size += fabs(v);
+        }
+        worst = fmax(worst, fabs((double)y[n] - sum) / size);
+    }
+    /* codes are multiplied, not values that are rounded to bfloat16 */
+    CHECK(worst < 4e-3, "%s: a sum is off by %g of its terms' size", what, worst);
+}
+
 static void check_form(const nib_weight *w, const nib_form *form, const char *what)
 {
     nib_form again = { .dtype = form->dtype };
@@ -191,6 +229,7 @@ static void check_scheme(nib_ctx *ctx, const char *text, nib_dtype dtype, size_t
     check_errors(from, w, rows, what);
     for (size_t m = 1; m <= NIB_DOT_ROWS; m++)
         check_product(ctx, w, rows, m, nib_product_dot, false, what);
+    check_high(ctx, w, rows, what);
     for (size_t m = 1; m <= ROWS; m += 4) {
         check_product(ctx, w, rows, m, nib_product_forward, false, what);
         check_product(ctx, w, rows, m, nib_product_backward, true, what);

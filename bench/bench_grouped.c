@@ -1,0 +1,99 @@
+/* bench_grouped.c - grouped integers beside NF4: the product of rows, forward and backward, and of
+ * one row from memory, a row for each form; what a form's reaches of NF4's in the same run stands
+ * behind it. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench.h"
+#include "quant/product.h"
+
+enum { SIDE = 4096, ROWS = 512 };
+
+typedef struct work {
+    nib_ctx *ctx;
+    nib_kernels k;
+    nib_weight *w;
+    nib_product_args args;
+    void *scratch, *ready;
+    enum { FORWARD, BACKWARD, ONE_ROW } kind;
+} work;
+
+static void run(void *arg)
+{
+    work *p = arg;
+    nib_product_args a = p->args;
+
+    if (p->kind != ONE_ROW)
+        a.x = nib_operand_ready(p->ctx, &p->k, a.rows, a.x.ld, a.x, p->ready);
+    if (p->kind == FORWARD) nib_product_forward(p->ctx, &p->k, p->w, &a, p->scratch);
+    else if (p->kind == BACKWARD) nib_product_backward(p->ctx, &p->k, p->w, &a, p->scratch);
+    else nib_product_dot(p->ctx, &p->k, p->w, &a, p->scratch);
+}
+
+static nib_weight *encoded(nib_ctx *ctx, const char *text, const float *values)
+{
+    nib_weight *dense = NULL, *w = NULL;
+    nib_form form = { .dtype = NIB_F32 };
+    nib_error err;
+
+    if (!nib_form_parse(text, &form) ||
+        nib_weight_dense(ctx, SIDE, SIDE, NIB_F32, values, NULL, &dense, &err) ||
+        nib_form_encode(ctx, &form, dense, &w, &err)) {
+        fprintf(stderr, "%s: %s\n", text, err.message);
+        exit(1);
+    }
+    nib_weight_destroy(ctx, dense);
+    return w;
+}
+
+/* The rates of one form; those of the first, NF4, are what the others are compared with. */
+static void bench_form(work *p, const char *text, double first[3])
+{
+    static const char *const names[] = { "forward", "backward", "one row" };
+
+    for (int i = 0; i < 3; i++) {
+        double seconds, amount = 2.0 * ROWS * SIDE * SIDE, rate;
+        p->kind = i;
+        p->args.rows = i == ONE_ROW ? 1 : ROWS;
+        p->args.precision = i == ONE_ROW ? NIB_PRECISION_HIGH : NIB_PRECISION_HIGHEST;
+        seconds = bench_best(i == ONE_ROW ? 30 : 5, run, p);
+        if (i == ONE_ROW) amount = (double)p->w->bytes;
+        rate = amount / seconds * 1e-9;
+        if (first[i] == 0) first[i] = rate;
+        printf("  %-26s %-8s %8.2f %s  %5.2f of NF4\n", text, names[i], rate,
+               i == ONE_ROW ? "GB/s" : "GF/s", rate / first[i]);
+    }
+}
+
+int main(void)
+{
+    static const char *const forms[] = {
+        "nf4 64", "gptq 4 128 sym", "gptq 4 128 asym", "gptq 8 128 sym", "gptq 3 128 sym",
+        "gptq 2 128 sym", "awq 4 128 asym", "pack-quantized 4 128 sym", "pack-quantized 8 128 sym",
+        "pack-quantized 3 128 sym", "int-quantized 8 row sym",
+    };
+    nib_ctx *ctx = bench_ctx(1);
+    float *values = bench_numbers(NIB_F32, (size_t)SIDE * SIDE, 7);
+    work p = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)) };
+    double first[3] = { 0 };
+
+    p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, SIDE, 0, ROWS) + 64, 1);
+    p.ready = bench_bytes(nib_operand_bytes(&p.k, NIB_F32, SIDE, ROWS) + 64, 1);
+    p.args = (nib_product_args){ .type = NIB_F32, .y_type = NIB_F32, .ldy = SIDE,
+                                 .x = { bench_numbers(NIB_F32, (size_t)ROWS * SIDE, 5), SIDE,
+                                        NIB_F32 },
+                                 .y = bench_bytes((size_t)ROWS * SIDE * sizeof(float), 6) };
+    bench_title(ctx, "grouped integers, %d x %d, %d rows, float32", SIDE, SIDE, ROWS);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        p.w = encoded(ctx, forms[i], values);
+        bench_form(&p, forms[i], first);
+        nib_weight_destroy(ctx, p.w);
+    }
+    free((void *)(uintptr_t)p.args.x.x);
+    free(p.args.y);
+    free(p.ready);
+    free(p.scratch);
+    free(values);
+    nib_ctx_destroy(ctx);
+    return 0;
+}
