@@ -3,8 +3,8 @@
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
-/* Calls inline f(bits, awq, through, ...) with its first three as constants: shifts are then numbers in
- * the instructions, and rounding is no question asked for each value. */
+/* Calls inline f(bits, awq, through, ...) with its first three as constants: shifts are then
+ * numbers in the instructions, and rounding is no question asked for each value. */
 #define WITH_THROUGH(f, bits, awq, c, ...)                                                         \
     do {                                                                                           \
         if ((c)->through == NIB_F16) f(bits, awq, NIB_F16, c, __VA_ARGS__);                        \
@@ -195,7 +195,8 @@ NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, const nib_gro
         }
         for (; t + 2 <= end; t += 2)
             terms_across(bits, through, c, shifts, scales, zeros, t, 2, kind, panel, strip);
-        if (t < end) terms_across(bits, through, c, shifts, scales, zeros, t, 1, kind, panel, strip);
+        if (t < end)
+            terms_across(bits, through, c, shifts, scales, zeros, t, 1, kind, panel, strip);
     }
 }
 

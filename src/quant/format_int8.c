@@ -219,10 +219,21 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 }
 
 const nib_format nib_format_int8 = {
-    .method = "bitsandbytes", .known = "bitsandbytes with load_in_8bit", .flag = "load_in_8bit",
-    .keys = keys, .read = read_settings, .settings = settings_of,
+    .method = "bitsandbytes",
+    .known = "bitsandbytes with load_in_8bit",
+    .flag = "load_in_8bit",
+    .keys = keys,
+    .read = read_settings,
+    .settings = settings_of,
     .read_config = nib_bnb_read_config,
-    .free_rules = nib_bnb_free_rules, .packs = nib_bnb_packs, .skips = nib_bnb_skips, .pieces = pieces,
-    .open = open_module, .describe = describe, .must_learn = must_learn,
-    .plan = plan, .tensors = tensors, .config = config,
+    .free_rules = nib_bnb_free_rules,
+    .packs = nib_bnb_packs,
+    .skips = nib_bnb_skips,
+    .pieces = pieces,
+    .open = open_module,
+    .describe = describe,
+    .must_learn = must_learn,
+    .plan = plan,
+    .tensors = tensors,
+    .config = config,
 };
