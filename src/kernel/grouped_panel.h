@@ -1,8 +1,8 @@
 /* grouped_panel.h - packing grouped integer codes of 2 to 8 bits into the product's panels
  * (gemm.h), 32 columns each: two strips.
  *
- * value = (code - zero) * scale        one product, rounded to the scales' type, `through`, as the
- *                                          libraries that write such files compute it
+ *     value = (code - zero) * scale        one product, rounded to `through`, the scales' type, as
+ *                                          the libraries that write such files compute it
  *
  * and then to bfloat16 where the panel asks for it.  Codes are streams of words of 32 bits, least
  * significant bit first: code v of a stream is its bits [v * bits, (v + 1) * bits), so that 3, 5, 6
@@ -12,8 +12,8 @@
  *     down     a column is a stream, its terms the codes of it        16 words side by side
  *     across   a term is a stream, its columns are 32 codes of it
  *
- * Every variant gives the same bits.  Source of the layouts: formats.md 6.2, 7.1; formats-quant.md
- * 2.3. */
+ * Every variant gives the same bits.
+ * Source of the layouts: formats.md 6.2, 7.1; formats-quant.md 2.3. */
 #ifndef NIB_KERNEL_GROUPED_PANEL_H
 #define NIB_KERNEL_GROUPED_PANEL_H
 

@@ -4,6 +4,7 @@
 #include "base/place.h"
 #include "base/words.h"
 #include "model/gguf_model.h"
+#include "base/filemap.h"
 #include "model/model.h"
 
 static const nib_arch *const architectures[] = {
@@ -166,6 +167,34 @@ done:
     return status;
 }
 
+/* What older writers (AutoGPTQ, AutoAWQ) say of quantization lies in a file of its own; config.json
+ * wins where it says anything. */
+static nib_status add_quantization(nib_ctx *ctx, const char *dir, json_t *config, nib_error *err)
+{
+    static const struct { const char *file, *method; } files[] = {
+        { "quantize_config.json", "gptq" }, { "quant_config.json", "awq" } };
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < NIB_COUNT(files) && !status; i++) {
+        char *path = nib_sprintf(ctx, "%s/%s", dir, files[i].file);
+        json_t *said = NULL;
+
+        if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+        if (!json_object_get(config, "quantization_config") && nib_file_exists(path)) {
+            status = nib_json_read(ctx, path, 0, &said, err);
+            if (!status && json_is_object(said) && !json_object_get(said, "quant_method") &&
+                !json_object_get(said, "method") &&
+                json_object_set_new(said, "quant_method", json_string(files[i].method)))
+                status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+            if (!status && json_object_set(config, "quantization_config", said))
+                status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        }
+        json_decref(said);
+        nib_free(ctx, path);
+    }
+    return status;
+}
+
 nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **json,
                            nib_config **config, nib_error *err)
 {
@@ -178,6 +207,7 @@ nib_status nib_config_open(nib_ctx *ctx, const char *dir, bool warn, json_t **js
     status = gguf ? nib_gguf_config_make(ctx, dir, &j, err)
                   : nib_place_check(dir, "config.json", NIB_PLACE_MODEL, err);
     if (!status && !gguf) status = nib_json_read(ctx, path, 0, &j, err);
+    if (!status && !gguf && json_is_object(j)) status = add_quantization(ctx, dir, j, err);
     if (!status) status = nib_config_parse(ctx, j, path, warn, config, err);
     if (status) goto done;
     *json = j;

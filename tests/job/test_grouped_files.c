@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "format/json.h"
 #include "graph/readout.h"
@@ -117,8 +119,8 @@ static nib_model *open_model(nib_ctx *ctx, const char *dir)
     return m;
 }
 
-/* Sequence 1's greatest difference of logits from what is expected of the adapter. */
-static float worst_logit(nib_model *m, size_t i)
+/* Sequence 1's greatest difference of logits from those that are expected by `name`. */
+static float worst_logit(nib_model *m, size_t i, const char *name)
 {
     static float logits[MOST_TOKENS * VOCABULARY];
     nib_tensors *expected = NULL;
@@ -129,7 +131,7 @@ static float worst_logit(nib_model *m, size_t i)
     CHECK(!nib_tensors_open(m->ctx, golden(i, "expected.safetensors").s, &expected, &err), "%s",
           err.message);
     ids = expected ? nib_tensors_find(expected, "ids.1") : NULL;
-    want = expected ? nib_tensors_find(expected, "lora.logits.1") : NULL;
+    want = expected ? nib_tensors_find(expected, name) : NULL;
     if (ids && want && compute(m, ids->data, ids->elements, logits)) {
         worst = 0;
         for (size_t k = 0; k < want->elements; k++)
@@ -161,7 +163,7 @@ static void test_merged(void)
         for (size_t k = 0; k < nib_tensors_count(m->tensors); k++)
             CHECK(nib_tensors_at(m->tensors, k)->dtype == NIB_F32, "%s is %s",
                   nib_tensors_at(m->tensors, k)->name, nib_tensors_at(m->tensors, k)->dtype_name);
-        worst = worst_logit(m, i);
+        worst = worst_logit(m, i, "lora.logits.1");
         CHECK(worst <= 1e-4f, "%s merged: logits differ by %g", variants[i].name, (double)worst);
         nib_model_close(m);
         test_ctx_release(ctx);
@@ -190,6 +192,34 @@ static void test_packed_twice(void)
                   strstr(err.message, "quantized already"),
               "%s: %s", variants[i].name, err.message);
     }
+}
+
+/* Older writers have the settings in a file of their own. */
+static void test_settings_beside(void)
+{
+    nib_ctx *ctx = test_ctx();
+    path dir = joined(test_tmpdir(), "old");
+    char from[4096];
+    json_t *config = NULL, *said;
+    nib_model *m;
+    float worst;
+    nib_error err;
+
+    REQUIRE_OK(nib_json_read(ctx, golden(3, "config.json").s, 0, &config, &err), err);
+    said = json_incref(json_object_get(config, "quantization_config"));
+    json_object_del(config, "quantization_config");
+    json_object_del(said, "quant_method");
+    REQUIRE(mkdir(dir.s, 0777) == 0 && realpath(golden(3, "model.safetensors").s, from) &&
+            symlink(from, joined(dir.s, "model.safetensors").s) == 0 &&
+            json_dump_file(config, joined(dir.s, "config.json").s, 0) == 0 &&
+            json_dump_file(said, joined(dir.s, "quantize_config.json").s, 0) == 0);
+    json_decref(config);
+    json_decref(said);
+    m = open_model(ctx, dir.s);
+    REQUIRE(m && m->stored.format);
+    worst = worst_logit(m, 3, "logits.1");
+    CHECK(worst <= 1e-4f, "logits differ by %g", (double)worst);
+    nib_model_close(m);
 }
 
 /* --- written --- */
@@ -253,6 +283,7 @@ static const test_case cases[] = {
     { "reported", test_reported },
     { "merged", test_merged },
     { "packed twice", test_packed_twice },
+    { "settings beside", test_settings_beside },
     { "written", test_written },
 };
 
