@@ -100,23 +100,23 @@ static uint32_t word_constant(const zeros *z, size_t word)
     return ones;
 }
 
+static uint32_t whole_word(const zeros *z, const uint8_t *row, size_t word)
+{
+    return nib_load_le32(row + word * 4) + word_constant(z, word);
+}
+
 static unsigned zero_of(const void *self, size_t group, size_t o)
 {
     const zeros *z = self;
     const uint8_t *row = z->words + group * z->row_bytes;
-    size_t first = o * z->bits / 32, last = ((o + 1) * z->bits - 1) / 32;
-    uint8_t two[8];
+    size_t word = o * z->bits / 32, shift = o * z->bits % 32;
+    uint32_t mask = (1u << z->bits) - 1, code;
 
     if (z->stored == NIB_ZEROS_PLAIN) return nib_stream_code(row, 4, z->bits, o);
-    if (z->stored == NIB_ZEROS_FIELDS)
-        return (nib_stream_code(row, 4, z->bits, o) + 1) & ((1u << z->bits) - 1);
-    for (size_t i = first; i <= last; i++) {
-        uint32_t word = nib_load_le32(row + i * 4) + word_constant(z, i);
-        memcpy(two + (i - first) * 4, &word, 4);
-    }
-    return (unsigned)(nib_load_le32(two) >> o * z->bits % 32 |
-                      (last > first ? nib_load_le32(two + 4) << (32 - o * z->bits % 32) : 0)) &
-           ((1u << z->bits) - 1);
+    if (z->stored == NIB_ZEROS_FIELDS) return (nib_stream_code(row, 4, z->bits, o) + 1) & mask;
+    code = whole_word(z, row, word) >> shift;
+    if (shift + z->bits > 32) code |= whole_word(z, row, word + 1) << (32 - shift);
+    return code & mask;
 }
 
 /* --- reading --- */
