@@ -227,10 +227,10 @@ static void on_end(void *user, const nib_end_report *r)
         &f->s,
         "%llu steps in %.1f s, train_loss %.4f; peak memory %.1f MiB, planned %.1f MiB\n"
         "  arenas       %9.1f MiB\n"
-        "  weights      %9.1f MiB\n  program      %9.1f MiB\nadapter written to %s",
+        "  weights      %9.1f MiB\n  program      %9.1f MiB\n%s written to %s",
         (unsigned long long)r->steps, r->train_runtime, r->train_loss, mib(r->peak_memory_bytes),
         mib(r->planned_memory_bytes), mib(r->arenas), mib(r->weights_resident), mib(r->baseline),
-        f->o.output_dir);
+        f->o.full || f->o.train_head_only ? "model" : "adapter", f->o.output_dir);
 }
 
 /* --- the command line: the keys of the recipe, with dashes --- */

@@ -180,6 +180,9 @@ typedef struct nib_finetune_options {
     nib_data_options data;
     nib_train_options train;
     const char *adapter;         /* start from this PEFT adapter, or NULL */
+    /* Train the model itself, in float32, and write a model: all its parameters, or those of its
+     * head alone.  The LoRA options are then without effect. */
+    bool full, train_head_only;
     const char *task_type;       /* PEFT's: "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"; NULL: model.task */
     const char *output_dir;
     /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of

@@ -16,6 +16,7 @@
 #include "job/open.h"
 #include "job/other_form.h"
 #include "job/quantize_config.h"
+#include "job/whole.h"
 
 typedef nib_finetune_job job;
 
@@ -25,6 +26,11 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
 
     if (!o->model.model || !o->data.data)
         return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
+    if (o->full && o->train_head_only)
+        return nib_fail(err, NIB_E_INVALID, "full and train_head_only exclude each other");
+    if (nib_finetune_is_whole(o) && o->adapter)
+        return nib_fail(err, NIB_E_INVALID, "adapter goes with LoRA, not with %s",
+                        o->full ? "full" : "train_head_only");
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
     if (t->per_device_train_batch_size < 0)
         return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1",
@@ -97,11 +103,17 @@ static nib_status open_adapter(job *j, nib_error *err)
         return status ? status : nib_compare_forms(j->adapter, "trained further on", false,
                                                    &(nib_merge_result){ 0 }, err);
     }
-    status = nib_lora_config(j->ctx, &j->o->lora, &config, err);
-    if (status) return status;
+    status = nib_finetune_is_whole(j->o)
+                 ? nib_whole_config(j->ctx, j->model, j->o->full, &config, err)
+                 : nib_lora_config(j->ctx, &j->o->lora, &config, err);
+    if (status) {
+        nib_peft_config_free(j->ctx, &config);
+        return status;
+    }
     config.base_model_name_or_path = nib_base_model_name(j->ctx, j->o->base_model_name,
                                                          j->o->model.model, j->model->json);
-    status = nib_lora_for_task(j->ctx, j->model, &config, err);
+    status = nib_finetune_is_whole(j->o) ? NIB_OK
+                                         : nib_lora_for_task(j->ctx, j->model, &config, err);
     if (!status)
         status = config.base_model_name_or_path
                  ? nib_adapter_create(j->model, &config, 0, j->o->train.seed, &j->adapter, err)

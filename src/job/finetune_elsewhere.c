@@ -8,6 +8,7 @@ void nib_finetune_warn_elsewhere(const nib_finetune_job *j)
 {
     const nib_peft_config *c = &j->adapter->config;
 
+    if (nib_finetune_is_whole(j->o)) return;
     if (c->modules_to_save.count)
         nib_warn(
             j->ctx,

@@ -48,6 +48,12 @@ typedef struct nib_finetune_job {
     char *recipe; /* that gives this run again */
 } nib_finetune_job;
 
+/* Does the run train the model's own parameters? */
+static inline bool nib_finetune_is_whole(const nib_finetune_options *o)
+{
+    return o->full || o->train_head_only;
+}
+
 /* Settles save_strategy, eval_strategy, report_to, ... : NIB_E_INVALID on an unknown word, or on
  * some that do not go together. */
 nib_status nib_finetune_check_strategies(const nib_finetune_options *o, nib_error *err);

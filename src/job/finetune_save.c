@@ -7,6 +7,7 @@
 #include "job/finetune_job.h"
 #include "job/labelled.h"
 #include "job/quantize_config.h"
+#include "job/whole.h"
 
 typedef nib_finetune_job job;
 
@@ -32,20 +33,31 @@ static nib_status write_template(job *j, const char *dir, nib_error *err)
     return status;
 }
 
-/* What PEFT loads. */
-static nib_status write_adapter(job *j, const char *dir, nib_error *err)
+/* What PEFT loads; or, of a run that trains the model itself, the model.  A checkpoint has what was
+ * trained in an adapter's form in any case. */
+static nib_status write_trained(job *j, const char *dir, bool checkpoint, nib_error *err)
 {
     nib_text card = { .ctx = j->ctx };
-    nib_status status = nib_tensors_unchanged(j->model->tensors, err);
+    nib_status status = NIB_OK;
 
+    if (nib_finetune_is_whole(j->o) && !checkpoint)
+        return nib_whole_save(j->model, nib_dataset_labels(j->data), dir, err);
     nib_finetune_card(j, &card);
-    if (!status && card.failed) status = no_memory(j, err);
+    if (card.failed) status = no_memory(j, err);
     if (!status) status = nib_adapter_save(j->adapter, dir, card.data, err);
     nib_text_free(&card);
+    if (!status && nib_task_has_labels(j->model->purpose.task))
+        status = nib_write_label_config(j->model, nib_dataset_labels(j->data), false, dir, err);
+    return status;
+}
+
+static nib_status write_adapter(job *j, const char *dir, bool checkpoint, nib_error *err)
+{
+    nib_status status = nib_tensors_unchanged(j->model->tensors, err);
+
+    if (!status) status = write_trained(j, dir, checkpoint, err);
     if (!status) status = nib_copy_tokenizer_files(j->ctx, j->o->model.model, dir, err);
     if (!status) status = write_template(j, dir, err);
-    if (!status && nib_task_has_labels(j->model->purpose.task))
-        status = nib_write_label_config(j->model, nib_dataset_labels(j->data), dir, err);
     if (!status) status = nib_finetune_save_recipe(j, dir, err);
     return status;
 }
@@ -81,7 +93,7 @@ static nib_status build(job *j, const char *dir, nib_error *err)
                          .window = j->window, .evaluate_pending = j->evaluate_pending,
                          .started = j->started,
                          .logging_dir = j->logging_dir, .identity = j->identity };
-    nib_status status = write_adapter(j, dir, err);
+    nib_status status = write_adapter(j, dir, true, err);
 
     j->state.global_step = t->step;
     j->state.num_input_tokens_seen = t->tokens_seen;
@@ -141,9 +153,11 @@ nib_status nib_finetune_save_adapter(job *j, nib_error *err)
     if (!temp) return NIB_E_NOMEM;
     made = mkdir(temp, 0777) == 0;
     if (!made) status = nib_fail(err, NIB_E_IO, "%s: %s", temp, strerror(errno));
-    if (!status) status = write_adapter(j, temp, err);
+    if (!status) status = write_adapter(j, temp, false, err);
     if (!status) status = write_history(j, temp, err);
-    if (!status) status = nib_rundir_publish(&j->dir, temp, err);
+    if (!status) status = nib_rundir_publish(&j->dir, temp, nib_finetune_is_whole(j->o) ? "config.json"
+                                                                                : "adapter_config.json",
+                                    err);
     if (status && made) (void)nib_tree_remove(j->ctx, temp, &ignored);
     nib_free(j->ctx, temp);
     return status;

@@ -269,18 +269,23 @@ static const char *problem_name(nib_loss_kind loss)
                                      : "single_label_classification";
 }
 
-nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, const char *dir,
-                                  nib_error *err)
+nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, bool whole,
+                                  const char *dir, nib_error *err)
 {
     json_t *config = json_deep_copy(m->json);
     char *path = nib_sprintf(m->ctx, "%s/config.json", dir);
-    bool good = config && path && set_class(config, m->purpose.task) &&
-                set_labels(config, l, m->purpose.labels);
+    bool labelled = nib_task_has_labels(m->purpose.task);
+    bool good = config && path && (!labelled || (set_class(config, m->purpose.task) &&
+                                                 set_labels(config, l, m->purpose.labels)));
     nib_status status = NIB_OK;
 
     if (good && m->purpose.task == NIB_TASK_SEQ_CLS)
         good = !json_object_set_new(config, "problem_type",
                                     json_string(problem_name(m->purpose.loss)));
+    if (good && whole) {
+        json_object_del(config, "torch_dtype");
+        good = !json_object_set_new(config, "dtype", json_string("float32"));
+    }
     status = good ? nib_python_json_write(m->ctx, path, config, err) : no_memory(err);
     json_decref(config);
     nib_free(m->ctx, path);

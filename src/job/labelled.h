@@ -37,8 +37,9 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
  * NIB_E_UNSUPPORTED. */
 nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *err);
 
-/* DIR/config.json: the model's, with the labels' names and the class of the task. */
-nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, const char *dir,
-                                  nib_error *err);
+/* DIR/config.json: the model's, with the labels' names and the class of the task; whole: of weights
+ * that are written in float32.  A model of words keeps its class. */
+nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, bool whole,
+                                  const char *dir, nib_error *err);
 
 #endif

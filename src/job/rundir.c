@@ -15,8 +15,7 @@
 #include "base/outname.h"
 #include "format/json.h"
 
-static const char lock_name[] = ".nibble-lock", mark_name[] = ".nibble-run.json",
-                  config_name[] = "adapter_config.json";
+static const char lock_name[] = ".nibble-lock", mark_name[] = ".nibble-run.json";
 
 static nib_status no_memory(const nib_rundir *d, nib_error *err)
 {
@@ -270,7 +269,8 @@ static nib_status move_one(const nib_rundir *d, const char *from, const char *na
     return status;
 }
 
-static nib_status move_others(const nib_rundir *d, const char *from, nib_error *err)
+static nib_status move_others(const nib_rundir *d, const char *from, const char *key,
+                              nib_error *err)
 {
     DIR *dir = opendir(from);
     nib_status status = NIB_OK;
@@ -278,7 +278,7 @@ static nib_status move_others(const nib_rundir *d, const char *from, nib_error *
     if (!dir) return nib_fail(err, NIB_E_IO, "%s: %s", from, strerror(errno));
     for (const struct dirent *e; !status && (e = readdir(dir));)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-            strcmp(e->d_name, config_name) != 0)
+            strcmp(e->d_name, key) != 0)
             status = move_one(d, from, e->d_name, err);
     closedir(dir);
     return status;
@@ -335,27 +335,28 @@ static nib_status replace_adapter(nib_rundir *d, const char *from, nib_error *er
     return status;
 }
 
-/* adapter_config.json goes first and comes last: without it nothing takes the files in between for
- * an adapter. */
-static nib_status move_in(nib_rundir *d, const char *from, const char *config, nib_error *err)
+/* The key goes first and comes last: without it nothing takes the files in between for an
+ * adapter. */
+static nib_status move_in(nib_rundir *d, const char *from, const char *key, const char *config,
+                          nib_error *err)
 {
     nib_status status = NIB_OK;
 
     if (unlink(config) == 0) status = sync_directory(d, err);
     else if (errno != ENOENT)
         status = nib_fail(err, NIB_E_IO, "%s: cannot be replaced: %s", config, strerror(errno));
-    if (!status) status = move_others(d, from, err);
+    if (!status) status = move_others(d, from, key, err);
     if (!status) status = sync_directory(d, err);
-    if (!status) status = move_one(d, from, config_name, err);
+    if (!status) status = move_one(d, from, key, err);
     if (!status) status = sync_directory(d, err);
     if (!status && rmdir(from))
         status = nib_fail(err, NIB_E_IO, "%s: cannot be removed: %s", from, strerror(errno));
     return status;
 }
 
-nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
+nib_status nib_rundir_publish(nib_rundir *d, const char *from, const char *key, nib_error *err)
 {
-    char *config = nib_sprintf(d->ctx, "%s/%s", d->path, config_name);
+    char *config = nib_sprintf(d->ctx, "%s/%s", d->path, key);
     nib_status status = NIB_E_UNSUPPORTED;
     nib_error why;
 
@@ -366,7 +367,7 @@ nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err)
             nib_warn(d->ctx, "%s; its files are replaced one after the other", why.message);
         else if (status && err) *err = why;
     }
-    if (status == NIB_E_UNSUPPORTED) status = move_in(d, from, config, err);
+    if (status == NIB_E_UNSUPPORTED) status = move_in(d, from, key, config, err);
     nib_free(d->ctx, config);
     return status;
 }

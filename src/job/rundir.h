@@ -40,11 +40,12 @@ nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
 /* Takes the mark away: the run is finished. */
 nib_status nib_rundir_finish(nib_rundir *d, nib_error *err);
 
-/* Moves the files of `from`, a directory inside this one whose files are synced, into this one, and
+/* `key` is the file without which nothing takes the others for what they are
+ * ("adapter_config.json").  Moves the files of `from`, a directory inside this one whose files are synced, into this one, and
  * removes it.  Where an adapter stands already, the old one or the new one is there at every
  * moment; but for a place that cannot be replaced as a whole (a mount point, a parent that may not
- * be written to), and where there is none, the files come one after the other, adapter_config.json
+ * be written to), and where there is none, the files come one after the other, the key
  * last. */
-nib_status nib_rundir_publish(nib_rundir *d, const char *from, nib_error *err);
+nib_status nib_rundir_publish(nib_rundir *d, const char *from, const char *key, nib_error *err);
 
 #endif

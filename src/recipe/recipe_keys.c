@@ -110,6 +110,10 @@ const nib_recipe_row nib_recipe_rows[] = {
     /* the task */
     WORDS("task_type", LORA, o.task_type, "CAUSAL_LM SEQ_CLS TOKEN_CLS", "SEQ_CLS",
           "CAUSAL_LM, SEQ_CLS or TOKEN_CLS; default: as config.json's architectures say")
+    RESULT("full", OWN, BOOL, o.full, NULL,
+           "train all of the model's parameters in float32, write a model")
+    RESULT("train_head_only", OWN, BOOL, o.train_head_only, NULL,
+           "train the classifier alone, on the frozen model")
     RESULT("num_labels", LOAD, COUNT, o.model.num_labels, "3",
            "labels of a new classifier; default: the data's")
     WORDS("problem_type", LOAD, o.model.problem_type,

@@ -287,6 +287,67 @@ static void test_kinds(void)
     for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_kind(&kinds[i]);
 }
 
+/* --- the model itself --- */
+
+static void file_of(const char *dir, char **bytes, size_t *count)
+{
+    nib_error err;
+
+    REQUIRE_OK(nib_file_read(test_ctx(), inside(dir, "model.safetensors"), 1 << 24, bytes, count,
+                             &err), err);
+}
+
+/* A run of six steps, and the second half of it from its checkpoint: the same bytes. */
+static void check_whole(const char *how, bool full)
+{
+    json_t *all = json_load_file(golden("whole/expected.json"), 0, NULL);
+    json_t *want = json_object_get(all, how);
+    char *out = nib_sprintf(test_ctx(), "%s/%s", test_tmpdir(), how);
+    char *again = nib_sprintf(test_ctx(), "%s/%s-again", test_tmpdir(), how), *a, *b;
+    nib_finetune_options o = options_for(golden("whole/train.jsonl"), out, NULL);
+    nib_evaluate_options e = { .model = { .model = out, .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                               .data = { .data = o.data.data, .max_seq_length = 24 } };
+    nib_evaluate_result r;
+    steps l = { 0 };
+    nib_error err;
+    size_t n, m;
+
+    o.model.model = golden("whole");
+    o.train.weight_decay = 0.1;
+    o.train.save_steps = 3;
+    o.full = full;
+    o.train_head_only = !full;
+    o.on_step = on_step;
+    o.user = &l;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    for (size_t i = 0; i < l.count; i++)
+        CHECK(fabs(l.loss[i] - number(want, "losses", i)) <= 5e-4 &&
+                  fabs(l.norm[i] - number(want, "grad_norms", i)) <= 2e-3 * fmax(1, l.norm[i]),
+              "%s: step %zu: loss %.7g, norm %.7g, torch's %.7g, %.7g", how, i + 1, l.loss[i],
+              l.norm[i], number(want, "losses", i), number(want, "grad_norms", i));
+    CHECK(l.count == 6, "%zu steps", l.count);
+    REQUIRE_OK(nib_evaluate(test_ctx(), &e, &r, &err), err);
+    CHECK(fabs(r.loss - json_number_value(json_object_get(want, "loss"))) <= 1e-3, "%s: loss %.7g",
+          how, r.loss);
+    o.output_dir = again;
+    o.resume_from_checkpoint = inside(out, "checkpoint-3");
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    file_of(out, &a, &n);
+    file_of(again, &b, &m);
+    CHECK(n == m && memcmp(a, b, n) == 0, "%s: a resumed run writes other bytes", how);
+    nib_free(test_ctx(), a);
+    nib_free(test_ctx(), b);
+    nib_free(test_ctx(), out);
+    nib_free(test_ctx(), again);
+    json_decref(all);
+}
+
+static void test_whole(void)
+{
+    check_whole("full", true);
+    check_whole("head", false);
+}
+
 /* --- a new head, held-out records, labels of other forms --- */
 
 static const char *write_data(const char *text)
@@ -358,6 +419,12 @@ static void by_perplexity(nib_finetune_options *o)
 {
     o->train.metric_for_best_model = "perplexity";
 }
+static void quantized(nib_finetune_options *o)
+{
+    o->full = true;
+    o->model.settings = test_four_bit;
+}
+static void both(nib_finetune_options *o) { o->full = o->train_head_only = true; }
 static void balance(nib_finetune_options *o) { o->data.class_weights = "balanced"; }
 static void short_limit(nib_finetune_options *o) { o->data.max_seq_length = 2; }
 
@@ -393,6 +460,10 @@ static void test_refusals(void)
           "class_weights: balanced is for one class" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}", short_limit,
           "max_seq_length: 2 leaves no room beside 2 special tokens" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", quantized,
+          "its weights are quantized, and only dense ones are trained" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", both,
+          "full and train_head_only exclude each other" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", by_perplexity,
           "metric_for_best_model: perplexity is not measured of SEQ_CLS" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}", NULL,
@@ -415,6 +486,7 @@ int main(void)
 {
     static const test_case cases[] = { { "kinds", test_kinds },
                                        { "new_head", test_new_head },
+                                       { "whole", test_whole },
                                        { "refusals", test_refusals } };
     return test_main("classify", cases, NIB_COUNT(cases));
 }

@@ -70,6 +70,35 @@ def padded(rows, value=0):
     return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=value) for x in rows])
 
 
+def make_whole():
+    """A classifier that is trained itself: all of it, and its head alone."""
+    directory = os.path.join(TOP, "whole")
+    model = AutoModelForSequenceClassification.from_pretrained(BASE, num_labels=3)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith("classifier") or "pooler" in name:
+                p.copy_(torch.randn(p.shape) * 0.3)
+    model.to(torch.bfloat16).save_pretrained(directory)
+    shutil.copy(TOKENIZER, os.path.join(directory, "tokenizer.json"))
+    rows = list(records("class"))
+    with open(os.path.join(directory, "train.jsonl"), "w") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
+    data = list(encode(Tokenizer.from_file(TOKENIZER), "class", rows))
+    out = {}
+    for how in ("full", "head"):
+        model = AutoModelForSequenceClassification.from_pretrained(
+            directory, dtype=torch.float32, attn_implementation="eager", hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0)
+        for name, p in model.named_parameters():
+            p.requires_grad = how == "full" or name.startswith("classifier")
+        losses, norms = train(model, data, "class", decay=0.1)
+        with torch.no_grad():
+            loss, _, _ = forward(model.eval(), data, "class")
+        out[how] = dict(losses=losses, grad_norms=norms, loss=float(loss))
+        print(how, [round(x, 4) for x in losses], round(float(loss), 4))
+    json.dump(out, open(os.path.join(directory, "expected.json"), "w"))
+
+
 def forward(model, batch, kind, weight=None):
     ids, types, answers = zip(*batch)
     labels = padded(answers, -100) if kind == "token" else torch.stack(answers)
@@ -83,7 +112,8 @@ def forward(model, batch, kind, weight=None):
 def make_base():
     os.makedirs(BASE)
     config = AutoConfig.for_model("bert", vocab_size=276, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-                                  num_attention_heads=2, max_position_embeddings=32, layer_norm_eps=1e-5)
+                                  num_attention_heads=2, max_position_embeddings=32, layer_norm_eps=1e-5,
+                                  pad_token_id=275)  # no word of the records: torch gives its row no gradient
     model = AutoModelForMaskedLM.from_config(config)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -121,14 +151,17 @@ def save_adapter(model, directory):
     json.dump(stored, open(path, "w"), indent=2, sort_keys=True)
 
 
-def train(model, data, kind):
+def train(model, data, kind, decay=0.0):
     weight = None
     if kind == "balanced":
         count = torch.bincount(torch.stack([a for _, _, a in data]))
         weight = len(data) / (len(count) * count.float())
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    plain = [p for n, p in model.named_parameters() if p.requires_grad and ("LayerNorm" in n or n.endswith("bias"))]
+    decayed = [p for p in trained if not any(p is q for q in plain)]
+    optimizer = torch.optim.AdamW([dict(params=decayed, weight_decay=decay), dict(params=plain, weight_decay=0.0)],
+                                  lr=RATE)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, STEPS)
     losses, norms = [], []
     for s in range(STEPS):
@@ -168,3 +201,4 @@ if __name__ == "__main__":
     make_base()
     for kind in ("class", "balanced", "multi", "regression", "token"):
         make(kind)
+    make_whole()

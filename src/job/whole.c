@@ -1,0 +1,186 @@
+/* whole.c - see whole.h. */
+#include "job/whole.h"
+
+#include "job/labelled.h"
+#include "job/python_json.h"
+
+static nib_status no_memory(nib_error *err)
+{
+    return nib_fail(err, NIB_E_NOMEM, "model: out of memory");
+}
+
+/* --- what is trained --- */
+
+static nib_status check_linear(const nib_model *m, const nib_linear *l, nib_error *err)
+{
+    if (!nib_weight_is_dense(l->weight) && !nib_weight_is_blank(l->weight))
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s is quantized, and only dense weights are trained themselves: take "
+                        "an adapter",
+                        m->dir, l->name);
+    if (l->transposed || l->stack || l->parameter)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s lies in its file as a piece or across, which is not trained whole: "
+                        "take an adapter",
+                        m->dir, l->name);
+    return NIB_OK;
+}
+
+static nib_status check_model(const nib_model *m, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    if (m->tied)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: the head is the embedding, which is not trained whole: take an adapter",
+                        m->dir);
+    if (m->stored.format || m->asked.format)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: its weights are quantized, and only dense ones are trained "
+                        "themselves: take an adapter",
+                        m->dir);
+    for (size_t i = 0; i < m->graph->node_count; i++)
+        if (m->graph->nodes[i].attention.sinks)
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: an attention with sinks is not trained whole", m->dir);
+    for (size_t i = 0; i < m->linear_count && !status; i++)
+        status = check_linear(m, m->linears[i], err);
+    return status;
+}
+
+static nib_status save_all(nib_ctx *ctx, const nib_model *m, nib_peft_config *config,
+                           nib_error *err)
+{
+    size_t n = 0, count = m->embedding_count + m->linear_count + m->norm_count;
+    const char **names = nib_new_array(ctx, count, sizeof *names);
+    nib_status status;
+
+    if (!names) return no_memory(err);
+    for (size_t i = 0; i < m->embedding_count; i++) names[n++] = m->embeddings[i]->name;
+    for (size_t i = 0; i < m->linear_count; i++) names[n++] = m->linears[i]->name;
+    for (size_t i = 0; i < m->norm_count; i++) names[n++] = m->norms[i]->name;
+    status = nib_peft_names_set(ctx, &config->modules_to_save, NIB_PEFT_LIST, names, n, err);
+    nib_free(ctx, names);
+    return status;
+}
+
+nib_status nib_whole_config(nib_ctx *ctx, const nib_model *m, bool full, nib_peft_config *config,
+                            nib_error *err)
+{
+    nib_status status = check_model(m, err);
+
+    if (status) return status;
+    if (!full && !nib_task_has_labels(m->purpose.task))
+        return nib_fail(err, NIB_E_INVALID,
+                        "train_head_only: a model for %s has no head of its own; SEQ_CLS and "
+                        "TOKEN_CLS have",
+                        nib_task_name(m->purpose.task));
+    config->target_modules.kind = NIB_PEFT_LIST; /* of nothing */
+    return full ? save_all(ctx, m, config, err) : nib_lora_for_task(ctx, m, config, err);
+}
+
+/* --- what is written --- */
+
+typedef struct writing {
+    nib_ctx *ctx;
+    nib_tensor_plan *plans;
+    char **names;
+    size_t count;
+    bool failed;
+} writing;
+
+static void plan(writing *w, const char *module, const char *part, size_t rows, size_t cols)
+{
+    char *name = nib_sprintf(w->ctx, "%s%s", module, part);
+
+    w->failed |= !name;
+    w->names[w->count] = name;
+    w->plans[w->count++] = (nib_tensor_plan){ .name = name ? name : "", .dtype = NIB_F32,
+                                              .rank = rows ? 2 : 1,
+                                              .shape = { rows ? rows : cols, rows ? cols : 0 } };
+}
+
+static void plan_all(writing *w, const nib_model *m)
+{
+    for (size_t i = 0; i < m->embedding_count; i++) {
+        const nib_embedding *e = m->embeddings[i];
+        plan(w, e->name, ".weight", e->weight->out, e->weight->in);
+    }
+    for (size_t i = 0; i < m->linear_count; i++) {
+        const nib_linear *l = m->linears[i];
+        plan(w, l->name, ".weight", l->weight->out, l->weight->in);
+        if (l->bias) plan(w, l->name, ".bias", 0, l->weight->out);
+    }
+    for (size_t i = 0; i < m->norm_count; i++) {
+        plan(w, m->norms[i]->name, ".weight", 0, m->norms[i]->width);
+        if (m->norms[i]->bias) plan(w, m->norms[i]->name, ".bias", 0, m->norms[i]->width);
+    }
+}
+
+static nib_status put_weight(nib_tensor_writer *out, const nib_weight *weight, nib_error *err)
+{
+    float rows[16384];
+    size_t at_once = nib_max(NIB_COUNT(rows) / weight->in, 1);
+    nib_status status = NIB_OK;
+
+    if (weight->in > NIB_COUNT(rows))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "a row of %zu values is too long", weight->in);
+    for (size_t r = 0; r < weight->out && !status; r += at_once) {
+        size_t end = nib_min(r + at_once, weight->out);
+        nib_weight_decode(weight, r, end, rows);
+        status = nib_tensor_writer_put(out, rows, (end - r) * weight->in * sizeof *rows, err);
+    }
+    return status;
+}
+
+static nib_status put_vector(nib_tensor_writer *out, const float *values, size_t n, nib_error *err)
+{
+    return values ? nib_tensor_writer_put(out, values, n * sizeof *values, err) : NIB_OK;
+}
+
+static nib_status put_all(nib_tensor_writer *out, const nib_model *m, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < m->embedding_count && !status; i++)
+        status = put_weight(out, m->embeddings[i]->weight, err);
+    for (size_t i = 0; i < m->linear_count && !status; i++) {
+        const nib_linear *l = m->linears[i];
+        status = put_weight(out, l->weight, err);
+        if (!status) status = put_vector(out, l->bias, l->weight->out, err);
+    }
+    for (size_t i = 0; i < m->norm_count && !status; i++) {
+        status = put_vector(out, m->norms[i]->weight, m->norms[i]->width, err);
+        if (!status) status = put_vector(out, m->norms[i]->bias, m->norms[i]->width, err);
+    }
+    return status;
+}
+
+static nib_status write_weights(const nib_model *m, const char *dir, nib_error *err)
+{
+    size_t room = m->embedding_count + 2 * (m->linear_count + m->norm_count);
+    writing w = { .ctx = m->ctx, .plans = nib_new_array(m->ctx, room, sizeof *w.plans),
+                  .names = nib_new_array(m->ctx, room, sizeof *w.names) };
+    nib_tensor_writer *out = NULL;
+    nib_status status = w.plans && w.names ? NIB_OK : no_memory(err);
+
+    if (!status) plan_all(&w, m);
+    if (!status && w.failed) status = no_memory(err);
+    if (!status)
+        status = nib_tensor_writer_create(m->ctx, dir, "model", w.plans, w.count, 0, &out, err);
+    if (!status) status = put_all(out, m, err);
+    if (status) nib_tensor_writer_discard(out);
+    else status = nib_tensor_writer_commit(out, err);
+    for (size_t i = 0; i < w.count; i++) nib_free(m->ctx, w.names[i]);
+    nib_free(m->ctx, w.names);
+    nib_free(m->ctx, w.plans);
+    return status;
+}
+
+nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *dir,
+                          nib_error *err)
+{
+    nib_status status = write_weights(m, dir, err);
+
+    return status ? status : nib_write_label_config(m, labels, true, dir, err);
+}
