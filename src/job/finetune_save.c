@@ -142,6 +142,7 @@ static nib_status write_history(job *j, const char *dir, nib_error *err)
 
 nib_status nib_finetune_save_adapter(job *j, nib_error *err)
 {
+    const char *key = nib_finetune_is_whole(j->o) ? "config.json" : "adapter_config.json";
     char *beside = nib_sprintf(j->ctx, "%s/adapter", j->dir.path), *temp = NULL;
     nib_error ignored;
     bool made;
@@ -155,9 +156,7 @@ nib_status nib_finetune_save_adapter(job *j, nib_error *err)
     if (!made) status = nib_fail(err, NIB_E_IO, "%s: %s", temp, strerror(errno));
     if (!status) status = write_adapter(j, temp, false, err);
     if (!status) status = write_history(j, temp, err);
-    if (!status) status = nib_rundir_publish(&j->dir, temp, nib_finetune_is_whole(j->o) ? "config.json"
-                                                                                : "adapter_config.json",
-                                    err);
+    if (!status) status = nib_rundir_publish(&j->dir, temp, key, err);
     if (status && made) (void)nib_tree_remove(j->ctx, temp, &ignored);
     nib_free(j->ctx, temp);
     return status;

@@ -40,12 +40,11 @@ nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
 /* Takes the mark away: the run is finished. */
 nib_status nib_rundir_finish(nib_rundir *d, nib_error *err);
 
-/* `key` is the file without which nothing takes the others for what they are
- * ("adapter_config.json").  Moves the files of `from`, a directory inside this one whose files are synced, into this one, and
- * removes it.  Where an adapter stands already, the old one or the new one is there at every
- * moment; but for a place that cannot be replaced as a whole (a mount point, a parent that may not
- * be written to), and where there is none, the files come one after the other, the key
- * last. */
+/* Moves the files of `from`, a directory inside this one whose files are synced, into this one, and
+ * removes it.  `key` is the file without which nothing takes the others for what they are
+ * ("adapter_config.json").  Where one stands already, the old files or the new ones are there at
+ * every moment; but for a place that cannot be replaced as a whole (a mount point, a parent that
+ * may not be written to), and where there is none, they come one after the other, the key last. */
 nib_status nib_rundir_publish(nib_rundir *d, const char *from, const char *key, nib_error *err);
 
 #endif

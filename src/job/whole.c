@@ -32,7 +32,8 @@ static nib_status check_model(const nib_model *m, nib_error *err)
 
     if (m->tied)
         return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: the head is the embedding, which is not trained whole: take an adapter",
+                        "%s: the head is the embedding, which is not trained whole: take an "
+                        "adapter",
                         m->dir);
     if (m->stored.format || m->asked.format)
         return nib_fail(err, NIB_E_UNSUPPORTED,
