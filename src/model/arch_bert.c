@@ -64,7 +64,7 @@ nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
     return nib_apply_layer_norm(b, x, m->eps, "%s.embeddings.LayerNorm", m->prefix);
 }
 
-static nib_value attend(nib_build *b, const nib_bert *m, int i, nib_value x)
+nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
                                      .head_dim = m->head_dim,
@@ -84,7 +84,7 @@ static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     const char *p = m->prefix;
 
-    nib_value h = nib_add(b, attend(b, m, i, x), x);
+    nib_value h = nib_add(b, nib_bert_attend(b, m, i, x), x);
     h = nib_apply_layer_norm(b, h, m->eps, "%s.encoder.layer.%d.attention.output.LayerNorm", p, i);
     nib_value f = nib_apply_linear(b, h, m->inner, true, "%s.encoder.layer.%d.intermediate.dense",
                                    p, i);

@@ -30,6 +30,12 @@ ROBERTA = BERT | dict(model_type="roberta", type_vocab_size=1, pad_token_id=1)
 ELECTRA = BERT | dict(model_type="electra", embedding_size=16)
 DISTILBERT = dict(model_type="distilbert", vocab_size=VOCABULARY, dim=32, hidden_dim=48, n_layers=2, n_heads=4,
                   max_position_embeddings=40, pad_token_id=0)
+# The second layer sees 3 tokens on each side.
+MODERNBERT = dict(model_type="modernbert", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=24,
+                  num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=40, local_attention=6,
+                  global_rope_theta=500.0, local_rope_theta=50.0, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                  cls_token_id=1, sep_token_id=2, reference_compile=False)
+PRELAYERNORM = ROBERTA | dict(model_type="roberta-prelayernorm")
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -52,6 +58,13 @@ VARIANTS = {
     "distilbert-seq": (SEQUENCE, DISTILBERT | dict(num_labels=3), ["q_lin", "v_lin"]),
     "distilbert-token": (TOKEN, DISTILBERT | dict(num_labels=3, activation="relu"), ["q_lin", "v_lin"]),
     "distilbert-mlm": (MASKED, DISTILBERT, ["q_lin", "v_lin"]),
+    "prelayernorm-seq": (SEQUENCE, PRELAYERNORM | dict(num_labels=3), ["query", "value"]),
+    "prelayernorm-mlm": (MASKED, PRELAYERNORM, ["query", "value"]),
+    "modernbert-seq": (SEQUENCE, MODERNBERT | dict(num_labels=3), ["Wqkv"]),
+    "modernbert-mean": (SEQUENCE, MODERNBERT | dict(num_labels=3, classifier_pooling="mean", norm_bias=True, mlp_bias=True,
+                                                    attention_bias=True, classifier_bias=True), ["Wqkv", "Wi"]),
+    "modernbert-token": (TOKEN, MODERNBERT | dict(num_labels=3), ["Wqkv"]),
+    "modernbert-mlm": (MASKED, MODERNBERT, ["Wqkv", "Wo"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
