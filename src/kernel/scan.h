@@ -23,7 +23,7 @@
 #include "base/base.h"
 #include "base/dtype.h"
 
-enum { NIB_SCAN_COLUMNS = 32, NIB_SCAN_CHUNK = 32 };
+enum { NIB_SCAN_COLUMNS = 32, NIB_SCAN_CHUNK = 16 };
 
 typedef struct nib_scan_args {
     nib_dtype type;              /* of v, o and their gradients */

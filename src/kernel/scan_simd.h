@@ -107,51 +107,57 @@ void NIB_VARIANT(scan)(const nib_scan_args *a, float *state)
 
 /* --- backward --- */
 
-/* What a token's rows are combined with: columns of Do, d, c Dr and Dr. */
-typedef struct back_columns { V out[NV], d[NV], faded_dr[NV], dr[NV], fade; } back_columns;
+/* What a token's rows are combined with: columns of Do, d and Dr. */
+typedef struct back_columns { V out[NV], d[NV], dr[NV], fade; } back_columns;
 
-/* Row i: G becomes that before the token; the parts of Dq and Dk by lanes; *log += <G, S>. */
-NIB_INLINE void row_back(const back_columns *c, float k, const float *s, float *g, V *dq, V *dk,
-                         V *log)
+/* `count` rows, at most four, whose sums over columns are made together: G becomes that before the
+ * token; the parts of Dq and Dk; log += <G, c S>, which has a vector for each of the four. */
+NIB_INLINE void rows_some(const back_columns *c, size_t count, const float *k, const float *s,
+                          float *g, float dq[4], float dk[4], V log[4])
 {
-    V by = v_set(k);
+    V q[4], kk[4];
 
-    *dq = *dk = v_zero();
-    for (size_t j = 0; j < NV; j++) {
-        V x = v_load(s + j * VN), y = v_load(g + j * VN);
-        *dq = v_fma(x, c->out[j], *dq);
-        *dk = v_fma(y, c->d[j], *dk);
-        *dk = v_fma(x, c->faded_dr[j], *dk);
-        y = v_fma(by, c->dr[j], y);
-        *log = v_fma(y, x, *log);
-        v_store(g + j * VN, v_mul(c->fade, y));
+    for (size_t m = 0; m < 4; m++) q[m] = kk[m] = v_zero();
+#pragma GCC unroll 4
+    for (size_t m = 0; m < count; m++) {
+        V by = v_set(k[m]);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < NV; j++) {
+            size_t at = m * WIDE + j * VN;
+            V x = v_mul(c->fade, v_load(s + at)), y = v_load(g + at);
+            q[m] = v_fma(x, c->out[j], q[m]);
+            kk[m] = v_fma(y, c->d[j], kk[m]);
+            kk[m] = v_fma(x, c->dr[j], kk[m]);
+            y = v_fma(by, c->dr[j], y);
+            log[m] = v_fma(y, x, log[m]);
+            v_store(g + at, v_mul(c->fade, y));
+        }
     }
+    v_sum4(q, dq);
+    v_sum4(kk, dk);
 }
 
-/* All rows, four at a time. */
 NIB_INLINE void rows_back(const nib_scan_args *a, size_t t, const back_columns *c, const float *s,
                           float *g)
 {
     const float *k = a->k + t * a->qk_stride;
     float *dq = a->dq + t * a->dqk_stride, *dk = a->dk + t * a->dqk_stride;
-    float fade = a->fade[t * a->gate_stride], along, sums[2][4];
-    V log = v_zero(), both[NV];
+    float along, sums[2][4];
+    V log[4] = { v_zero(), v_zero(), v_zero(), v_zero() }, both[NV];
 
     for (size_t j = 0; j < NV; j++) both[j] = v_mul(c->out[j], c->d[j]);
     along = sum_columns(both); /* <d, Do>: what the token itself added to S */
     for (size_t i = 0; i < a->rows; i += 4) {
         size_t n = nib_min(4, a->rows - i);
-        V q[4] = { v_zero(), v_zero(), v_zero(), v_zero() }, kk[4] = { q[0], q[0], q[0], q[0] };
-        for (size_t m = 0; m < n; m++)
-            row_back(c, k[i + m], s + (i + m) * WIDE, g + (i + m) * WIDE, &q[m], &kk[m], &log);
-        v_sum4(q, sums[0]);
-        v_sum4(kk, sums[1]);
+        if (n == 4) rows_some(c, 4, k + i, s + i * WIDE, g + i * WIDE, sums[0], sums[1], log);
+        else rows_some(c, n, k + i, s + i * WIDE, g + i * WIDE, sums[0], sums[1], log);
         for (size_t m = 0; m < n; m++) {
-            dq[i + m] += fade * sums[0][m] + k[i + m] * along;
+            dq[i + m] += sums[0][m] + k[i + m] * along;
             dk[i + m] += sums[1][m];
         }
     }
-    a->d_log_fade[t * a->gate_stride] += fade * v_sum(log);
+    a->d_log_fade[t * a->gate_stride] +=
+        v_sum(v_add(v_add(log[0], log[1]), v_add(log[2], log[3])));
 }
 
 /* G += q Do^T, and Dd = G^T k. */
@@ -183,7 +189,6 @@ NIB_INLINE void step_back(const nib_scan_args *a, size_t t, const float *s, cons
     for (size_t j = 0; j < NV; j++) {
         c.d[j] = v_load(d + j * VN);
         c.dr[j] = a->delta ? v_sub(v_zero(), v_mul(beta, dd[j])) : v_zero();
-        c.faded_dr[j] = v_mul(c.fade, c.dr[j]);
         difference[j] = v_mul(dd[j], v_sub(v[j], v_load(r + j * VN)));
         dv[j] = v_fma(beta, dd[j], v_mul(v_set(a->skip), c.out[j]));
     }
