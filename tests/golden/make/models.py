@@ -222,6 +222,9 @@ VARIANTS = {
 GEMMA4 = dict(vocab_size=VOCABULARY, vocab_size_per_layer_input=VOCABULARY, hidden_size=64, intermediate_size=64,
               num_attention_heads=4, num_key_value_heads=2, head_dim=16, global_head_dim=32, sliding_window=9,
               max_position_embeddings=256, final_logit_softcapping=4.0, pad_token_id=0)
+MODERN = dict(model_type="modernbert-decoder", vocab_size=VOCABULARY, hidden_size=64, intermediate_size=64,
+              num_attention_heads=4, local_attention=18, max_position_embeddings=256, pad_token_id=0, bos_token_id=1,
+              eos_token_id=2, cls_token_id=1, sep_token_id=2)
 VARIANTS_5 = {
     # A layer of each kind; two heads of values for each of keys, matrices that are not square.
     "qwen3-5": ("bfloat16", DELTA | dict(model_type="qwen3_5_text", rope_parameters=ROPE_5)),
@@ -246,6 +249,11 @@ VARIANTS_5 = {
     "gemma4-wrapped": ("bfloat16", dict(model_type="gemma4", vision_config=None, audio_config=None, text_config=GEMMA4 | dict(
         model_type="gemma4_text", num_hidden_layers=2, attention_k_eq_v=True, num_global_key_value_heads=1,
         hidden_size_per_layer_input=0, layer_types=["sliding_attention", "full_attention"]))),
+    # Two ropes; a window in all layers but the first; a linear and a norm before the words.
+    "modernbert-decoder": ("bfloat16", MODERN | dict(num_hidden_layers=2)),
+    "modernbert-decoder-bias": ("bfloat16", MODERN | dict(num_hidden_layers=1, norm_bias=True, attention_bias=True, mlp_bias=True,
+                                                          classifier_bias=True, decoder_bias=False,
+                                                          tie_word_embeddings=False)),
     # Queries grow from position 16 on; the rope is scaled.
     "ministral3": ("bfloat16", LLAMA | dict(
         model_type="ministral3", num_key_value_heads=2, head_dim=16, sliding_window=None, rope_parameters=dict(
