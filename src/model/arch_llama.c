@@ -43,6 +43,7 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
                                                 .head_dim = m->head_dim,
                                                 .interleaved = keys->interleaved,
                                                 .grows = keys->grows, .axes = keys->axes,
+                                                .alpha = keys->alpha,
                                                 .positions = m->positions });
 }
 
@@ -71,13 +72,17 @@ nib_value nib_llama_attend(nib_build *b, const nib_llama *m, int i, const nib_ro
     nib_value q = nib_apply_linear(b, h, q_width, bias, "model.layers.%d.self_attn.q_proj", i);
     nib_value k = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.k_proj", i);
     nib_value v = nib_apply_linear(b, h, kv_width, bias, "model.layers.%d.self_attn.v_proj", i);
-    if (m->head_norm) {
+    if (m->head_norm && !m->norm_behind) {
         q = m->head_norm(b, m, i, 'q', q, m->heads);
         k = m->head_norm(b, m, i, 'k', k, m->kv_heads);
     }
     if (rope) {
         q = nib_rotate(b, q, m->heads, m->head_dim, m->q_rope.rot ? &m->q_rope : rope);
         k = nib_rotate(b, k, m->kv_heads, m->head_dim, rope);
+    }
+    if (m->head_norm && m->norm_behind) {
+        q = m->head_norm(b, m, i, 'q', q, m->heads);
+        k = m->head_norm(b, m, i, 'k', k, m->kv_heads);
     }
     nib_value a = nib_attend(b, q, k, v, &attention);
     return nib_apply_linear(b, a, m->width, m->o_bias, "model.layers.%d.self_attn.o_proj", i);

@@ -22,6 +22,7 @@ struct nib_llama {
     const bool *sliding; /* [layers], NULL: all slide */
     float scale;         /* of the scores; 0: by the width of a head */
     nib_llama_head_norm *head_norm; /* of q and of k before the rotation, or NULL */
+    bool norm_behind;    /* it comes behind the rotation */
 };
 
 /* What a layer puts between one of its norms and the stream. */
@@ -40,7 +41,7 @@ typedef struct nib_llama_keys {
     size_t inner, positions;
     bool tied, bias;      /* bias: attention_bias */
     bool interleaved;     /* neighbouring channels are rotated */
-    bool grows, axes;     /* nib_rope_spec's */
+    bool grows, axes, alpha; /* nib_rope_spec's */
 } nib_llama_keys;
 extern const nib_llama_keys nib_llama_plain_keys; /* llama's own */
 

@@ -40,7 +40,27 @@ static void read_ministral3(nib_reader *r, void *config)
                       m->rope.rot, m->head_dim);
 }
 
+/* Mistral's with a window in the layers that layer_types names; without it in all. */
+static void read_ministral(nib_reader *r, void *config)
+{
+    nib_llama *m = config;
+    nib_llama_keys keys = nib_llama_plain_keys;
+
+    keys.kv_heads = 8;
+    keys.inner = 14336;
+    keys.positions = 131072;
+    keys.no_null_head_dim = true;
+    if (!nib_read_has(r, "head_dim")) /* the class has no default that works */
+        nib_read_fail(r, NIB_E_FORMAT, "head_dim is missing");
+    nib_llama_read_keys(r, m, &keys);
+    m->window = nib_read_size_or_null(r, "sliding_window", 4096, 0);
+    m->sliding = nib_read_sliding_layers(r, m->layers);
+    if (m->sliding) nib_read_check_window(r, m->window, m->sliding, m->layers);
+    m->qkv_bias = m->o_bias = m->mlp_bias = false;
+}
+
 static const char *const types[] = { "mistral", NULL }, *const types3[] = { "ministral3", NULL };
+static const char *const types1[] = { "ministral", NULL };
 static const char *const no_targets[] = { NULL };
 
 const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof(nib_llama),
@@ -49,6 +69,10 @@ const nib_arch nib_arch_mistral = { .model_types = types, .config_bytes = sizeof
                                     .other_heads = nib_llama_heads,
                                     .build = nib_llama_build,
                                     .default_targets = nib_llama_targets };
+const nib_arch nib_arch_ministral = { .model_types = types1, .config_bytes = sizeof(nib_llama),
+                                      .read = read_ministral, .prefix = "model.",
+                                      .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,
+                                      .default_targets = no_targets };
 const nib_arch nib_arch_ministral3 = { .model_types = types3, .config_bytes = sizeof(nib_llama),
                                        .read = read_ministral3, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = nib_llama_build,

@@ -101,6 +101,8 @@ typedef struct nib_rope_spec {
                                0: positions */
     bool grows;             /* llama_4_scaling_beta is known: nib_rope's growth */
     bool axes;              /* mrope's keys are known: in text all axes have one position */
+    bool alpha;             /* a key "alpha" is known: "dynamic" then multiplies theta by a power
+                               of it, whatever the length */
     double proportional;    /* above 0: a type "proportional" is known, of all channels, some at
                                angle 0; and without keys this is the live fraction */
 } nib_rope_spec;

@@ -17,6 +17,7 @@ typedef struct rope_keys {
     double theta, factor, low, high, original, beta_fast, beta_slow, attention, mscale, mscale_all;
     double partial;     /* partial_rotary_factor, where rope_parameters has it; else 0 */
     double growth;      /* llama_4_scaling_beta */
+    double alpha;
     bool truncate;
 } rope_keys;
 
@@ -82,6 +83,7 @@ static void check_known(nib_reader *r, const nib_rope_spec *spec, const rope_key
                                  strcmp(key, "max_position_embeddings") == 0);
         found |= spec->axes && (strcmp(key, "mrope_section") == 0 ||
                                 strcmp(key, "mrope_interleaved") == 0);
+        found |= spec->alpha && strcmp(key, "alpha") == 0;
         if (!found)
             nib_read_fail(r, NIB_E_UNSUPPORTED,
                           "%s: '%s' is not a known key; known are type, rope_type, rope_theta, "
@@ -143,6 +145,7 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     read_number(r, k, "mscale_all_dim", &k->mscale_all);
     read_number(r, k, "partial_rotary_factor", &k->partial);
     if (spec->grows) read_number(r, k, "llama_4_scaling_beta", &k->growth);
+    if (spec->alpha) read_number(r, k, "alpha", &k->alpha);
     if (!r->status)
         r->status = nib_json_get_bool(k->json, r->where, "truncate", &k->truncate, &r->error);
 }
@@ -359,6 +362,8 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
                       spec.head_dim ? spec.head_dim : spec.rot);
     inv = nib_read_alloc(r, nib_max(spec.rot / 2, 1), sizeof *inv);
     if (!inv) return rope;
+    if (k.alpha != 0 && strcmp(k.type, "dynamic") == 0 && spec.rot > 2)
+        k.theta *= pow(k.alpha, (double)spec.rot / (double)(spec.rot - 2));
     for (size_t j = 0; j < spec.rot / 2; j++)
         inv[j] = (float)(1 / pow(k.theta, (double)(2 * j) / (double)spec.rot));
     rope.inv = inv;

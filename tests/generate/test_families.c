@@ -60,9 +60,8 @@ static void decode(nib_model *m, const nib_tensors *expected, const char *varian
     nib_decoder_destroy(d);
 }
 
-static void check_variant(const char *dir, const char *variant)
+static void check_variant(nib_ctx *ctx, const char *dir, const char *variant)
 {
-    nib_ctx *ctx = test_ctx();
     nib_model_options options = { .model = dir };
     nib_tensors *expected = NULL;
     nib_model *m = NULL;
@@ -81,6 +80,7 @@ static void test_variants(void)
 {
     const char *top = test_data("tests/golden/models");
     DIR *d = opendir(top);
+    nib_ctx *ctx = test_ctx();
     struct dirent *entry;
     int count = 0;
 
@@ -89,7 +89,7 @@ static void test_variants(void)
         char dir[512];
         if (entry->d_name[0] == '.') continue;
         snprintf(dir, sizeof dir, "%s/%s", top, entry->d_name);
-        check_variant(dir, entry->d_name);
+        check_variant(ctx, dir, entry->d_name);
         count++;
     }
     closedir(d);
