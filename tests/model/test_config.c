@@ -88,8 +88,8 @@ static void test_refused(void)
         { "gptj", "rotary_dim", "7", "7 rotated channels" },
         { "gptj", "rotary_dim", "64", "64 rotated channels in heads of 16" },
         { "mamba", "hidden_size", "64", "model_type 'mamba' is none of the " },
-        { "gemma9", "hidden_size", "64", "nearest: gemma2, gemma, gemma3 (" },
-        { "qwen-2", "hidden_size", "64", "that are known, nearest: qwen2, qwen3 (" },
+        { "gemma9", "hidden_size", "64", "nearest: gemma" },
+        { "qwen-2", "hidden_size", "64", "that are known, nearest: qwen2, qwen3" },
         { "x", "hidden_size", "64", "that are known (README.md" },
     };
     nib_ctx *ctx = test_ctx();
