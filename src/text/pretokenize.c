@@ -1,6 +1,4 @@
 /* pretokenize.c - cutting the text into pieces, and mapping it to the vocabulary's characters. */
-#include <utf8proc.h>
-
 #include "text/parts.h"
 #include "text/unicode_sets.h"
 #include "text/utf8.h"
@@ -81,11 +79,7 @@ static nib_status split(nib_tokenizer *t, const nib_stage *s, nib_range piece, n
     return finish(&c, piece.end) ? NIB_OK : no_memory(err);
 }
 
-static bool is_number(uint32_t c)
-{
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
+static bool is_number(uint32_t c) { return nib_unicode_in(NIB_SET_NUMBERS, c); }
 
 static bool is_punctuation(uint32_t c) { return nib_unicode_in(NIB_SET_PUNCTUATION, c); }
 

@@ -12,6 +12,7 @@ static const struct {
     [NIB_SET_MARKS] = { marks, NIB_COUNT(marks) },
     [NIB_SET_PUNCTUATION] = { punctuation, NIB_COUNT(punctuation) },
     [NIB_SET_WORD] = { word, NIB_COUNT(word) },
+    [NIB_SET_NUMBERS] = { numbers, NIB_COUNT(numbers) },
     [NIB_SET_LATE_FORMS] = { late_forms, NIB_COUNT(late_forms) },
 };
 

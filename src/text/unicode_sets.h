@@ -13,6 +13,7 @@ typedef enum nib_unicode_set {
     NIB_SET_MARKS,       /* StripAccents does */
     NIB_SET_PUNCTUATION, /* BertPreTokenizer, Punctuation */
     NIB_SET_WORD,        /* \w of Whitespace and of single_word */
+    NIB_SET_NUMBERS,     /* Digits */
     NIB_SET_LATE_FORMS   /* decomposed by Unicode today, but not by the library */
 } nib_unicode_set;
 

@@ -39,6 +39,7 @@ SETS = [("controls", "what BertNormalizer's clean_text removes", removed(bert(cl
         ("marks", "what StripAccents removes", removed(N.StripAccents())),
         ("punctuation", "what BertPreTokenizer and Punctuation isolate", cut(P.Punctuation("isolated"), lambda c: ["a", c, "b"])),
         ("word", "what Whitespace keeps together with letters", cut(P.Whitespace(), lambda c: ["a" + c + "b"])),
+        ("numbers", "what Digits isolates", cut(P.Digits(individual_digits=True), lambda c: ["a", c, "b"])),
         ("late_forms", "what has no decomposition in its normal forms, but has one in Unicode", late_forms())]
 assert SETS[3][2] == cut(P.BertPreTokenizer(), lambda c: ["a", c, "b"])
 print("""/* unicode_ranges.h - characters as the tokenizers library 0.22.2 takes them, which goes by several
