@@ -1,7 +1,7 @@
 /* blocks_simd.h - ggml's block formats: the body of blocks_avx2.c and blocks_avx512.c.
  *
- * A part's 32 codes are unpacked as one vector of bytes (but for MXFP4, as the reference does it);
- * values and dots are made of them alike for all formats. */
+ * A part's 32 codes are unpacked as one vector of bytes; values and dots are made of them alike for
+ * all formats. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
@@ -89,6 +89,18 @@ NIB_INLINE void unpack_iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
 
     put_codes(p, iq4_values_of(b + 8 + part * 16));
     same_scale(p, f16_at(b) * (float)((low | high << 4) - 32), 0);
+}
+
+/* Twice the values of E2M1, and half the power of two. */
+NIB_INLINE void unpack_mxfp4(const uint8_t *b, nib_block_part *p)
+{
+    const __m128i t = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    uint32_t bits = b[0] < 2 ? (uint32_t)0x200000 << b[0] : (uint32_t)(b[0] - 1) << 23;
+    float scale;
+
+    memcpy(&scale, &bits, sizeof scale);
+    put_codes(p, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(b + 1)));
+    same_scale(p, scale, 0);
 }
 
 /* Bits at .. at + 2 of each of 32 bytes. */
@@ -201,7 +213,8 @@ NIB_INLINE void unpack(nib_block_kind kind, const uint8_t *b, size_t part, nib_b
     case NIB_BLOCK_Q6_K: unpack_q6_k(b, part, p); break;
     case NIB_BLOCK_IQ4_NL: unpack_iq4_nl(b, p); break;
     case NIB_BLOCK_IQ4_XS: unpack_iq4_xs(b, part, p); break;
-    case NIB_BLOCK_MXFP4: case NIB_BLOCK_KINDS: nib_block_unpack(kind, b, part, p); break;
+    case NIB_BLOCK_MXFP4: unpack_mxfp4(b, p); break;
+    case NIB_BLOCK_KINDS: break;
     }
 }
 
