@@ -39,6 +39,7 @@ typedef struct nib_norm_spec {
 typedef enum nib_vector_form {
     NIB_VECTOR_PLAIN, /* as in the file */
     NIB_VECTOR_TAPS,  /* [channels, 1, k] as [k, channels]: a depthwise convolution's */
+    NIB_VECTOR_DECAY, /* d as -e^d */
     NIB_VECTOR_MIX    /* m as the two taps 1 - m and m: a token mixed with the one before */
 } nib_vector_form;
 
@@ -178,6 +179,10 @@ nib_value nib_apply_delta_rule(nib_build *b, nib_value q, nib_value k, nib_value
 nib_value nib_apply_state_space(nib_build *b, nib_value reads, nib_value writes, nib_value x,
                                 nib_value steps, const nib_scan_spec *spec, const char *format,
                                 ...) NIB_PRINTF(7, 8);
+/* RWKV's averages of v over time, weighted by k (formats.md 10.54): <module>.time_decay and
+ * time_first. */
+nib_value nib_average_before(nib_build *b, nib_value k, nib_value v, const char *format, ...)
+    NIB_PRINTF(4, 5);
 /* From token rows to logit rows: everything after this works on supervised rows only.  x itself
  * when it is there already. */
 nib_value nib_to_logit_rows(nib_build *b, nib_value x);

@@ -150,3 +150,33 @@ nib_value nib_apply_state_space(nib_build *b, nib_value reads, nib_value writes,
     return named ? add_scan(b, (nib_value[5]){ reads, writes, x, steps, nothing }, 4, d, name)
                  : nothing;
 }
+
+/* --- averages over time --- */
+
+nib_value nib_average_before(nib_build *b, nib_value k, nib_value v, const char *format, ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_vector_spec first = { .rank = 1 }, decay = { .rank = 1, .form = NIB_VECTOR_DECAY };
+    nib_node node = { .op = &nib_op_wkv, .inputs = { k.id, v.id }, .input_count = 2 };
+    const nib_value_info *values;
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (!named || !is_of_tokens(b, k, name) || !is_of_tokens(b, v, name)) return nothing;
+    values = b->graph->values;
+    if (values[k.id].view_of != NIB_NONE || values[v.id].view_of != NIB_NONE ||
+        values[k.id].width != values[v.id].width)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: %zu channels of keys and %zu of values, expected "
+                       "two plain values of one width", name, values[k.id].width,
+                       values[v.id].width);
+    if (b->status) return nothing;
+    first.shape[0] = decay.shape[0] = values[k.id].width;
+    node.wkv.decay = bind_vector(b, name, ".time_decay", decay);
+    node.wkv.first = bind_vector(b, name, ".time_first", first);
+    if (b->status) return nothing;
+    node.state_index = b->graph->state_count++;
+    return nib_build_node(b, node, NIB_TOKENS, first.shape[0], 0);
+}

@@ -197,6 +197,11 @@ typedef struct nib_scan_desc {
     float least, most;                      /* the state space's steps are kept within */
 } nib_scan_desc;
 
+/* RWKV's averages over time (kernel/wkv.h). */
+typedef struct nib_wkv_desc {
+    const nib_vector *decay, *first; /* [width] -e^time_decay, time_first; NULL: the node is none */
+} nib_wkv_desc;
+
 struct nib_node {
     const nib_op *op;
     int inputs[NIB_MAX_INPUTS];
@@ -222,6 +227,7 @@ struct nib_node {
     nib_attention_desc attention;
     nib_conv_desc conv;
     nib_scan_desc scan;
+    nib_wkv_desc wkv;
     size_t state_index;      /* which piece of a state, where the operation has one */
 };
 

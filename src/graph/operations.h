@@ -21,6 +21,7 @@
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
     OPERATION(SCAN, scan)                                                                      \
+    OPERATION(WKV, wkv)                                                                        \
     OPERATION(GATHER, gather)                                                                  \
     OPERATION(POOL, pool)                                                                      \
     OPERATION(CHOOSE, choose)                                                                  \

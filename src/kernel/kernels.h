@@ -21,6 +21,7 @@
 #include "kernel/quant4.h"      /* 4-bit encoding */
 #include "kernel/rows8.h"       /* rows of signed 8-bit integers */
 #include "kernel/scan.h"        /* the delta rule and state spaces */
+#include "kernel/wkv.h"         /* RWKV's averages */
 
 typedef struct nib_kernels {
 #define KERNEL_OP(op) nib_##op##_fn *op;

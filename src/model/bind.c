@@ -1,6 +1,7 @@
 /* bind.c - linears, embeddings, norms and vectors made of the file's tensors. */
 #include "model/bind.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "model/bind_weight.h"
@@ -400,6 +401,7 @@ static void form_vector(const nib_vector_spec *spec, const float *from, size_t c
 
     for (size_t i = 0; i < count; i++) {
         if (spec->form == NIB_VECTOR_MIX) to[i] = 1 - from[i], to[count + i] = from[i];
+        else if (spec->form == NIB_VECTOR_DECAY) to[i] = -expf(from[i]);
         else to[i % k * (count / k) + i / k] = from[i];
     }
 }
@@ -436,7 +438,10 @@ static nib_status bind_vector(void *self, const char *tensor, const nib_vector_s
     m->vectors[m->vector_count++] = v; /* the model frees it, whole or half built */
     v->width = nib_vector_count(spec);
     *out = v;
-    if (b->blank) return blank_vector(b, v->width, 0.5f, &v->value, err);
+    if (b->blank) {
+        float value = spec->form == NIB_VECTOR_DECAY ? -1 : 0.5f;
+        return blank_vector(b, v->width, value, &v->value, err);
+    }
     if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", m->dir, v->name);
     if (check_vector(t, spec, err)) return err->status;
     v->value = nib_new_array(m->ctx, v->width, sizeof *v->value);

@@ -13,7 +13,7 @@
 enum { LENGTH = 40, PROMPT = 12, MOST_WORDS = 256 };
 
 static const char *const models[] = { "lfm2", "lfm2-bias", "qwen3-5", "qwen3-5-wrapped",
-                                      "qwen3-next" };
+                                      "qwen3-next", "rwkv" };
 
 /* Five tokens again and again, but every ninth is another one: guesses are right and wrong. */
 static const uint32_t *text_of(void)

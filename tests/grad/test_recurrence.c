@@ -110,9 +110,30 @@ static void build_scan(lab *l)
 }
 static void test_scan(void) { check_gradients(build_scan, NIB_COUNT(scans), "recurrence"); }
 
+/* One block of channels and two; keys far apart, so that the maximum changes. */
+static void build_wkv(lab *l)
+{
+    size_t width = l->variant ? 70 : 11;
+    nib_value x = input(l, "embed", 7), k, v;
+    nib_vector *decay;
+
+    l->elements = l->variant ? 8 : 30;
+    if (l->variant) memcpy(l->lengths, (uint32_t[4]){ 3, 50, 2, 0 }, sizeof l->lengths);
+    l->b.segment++;
+    lab_linear(l, "k", width, 7, LAB_LORA | LAB_FULL);
+    lab_linear(l, "v", width, 7, LAB_LORA | LAB_TRAIN);
+    decay = lab_vector(l, "a.time_decay", width, 0);
+    for (size_t i = 0; i < width; i++) decay->value[i] = -0.5f * fabsf(decay->value[i]);
+    lab_vector(l, "a.time_first", width, 0);
+    k = lab_apply(l, x, "k");
+    v = lab_apply(l, x, "v");
+    lab_finish(l, nib_add(&l->b, nib_average_before(&l->b, k, v, "a"), v), width, 0);
+}
+static void test_wkv(void) { check_gradients(build_wkv, 2, "averages over time"); }
+
 int main(void)
 {
     static const test_case cases[] = { { "conv", test_conv }, { "mix", test_mix },
-                                       { "scan", test_scan } };
+                                       { "scan", test_scan }, { "wkv", test_wkv } };
     return test_main("recurrence", cases, NIB_COUNT(cases));
 }

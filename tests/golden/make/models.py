@@ -223,6 +223,8 @@ VARIANTS = {
                                             layer_types=["linear_attention"], num_experts=3, num_experts_per_tok=2, moe_intermediate_size=64, decoder_sparse_step=1,
                                             shared_expert_intermediate_size=64, norm_topk_prob=True, rope_theta=500.0,
                                             partial_rotary_factor=0.25)),
+    "rwkv": ("bfloat16", dict(model_type="rwkv", vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2,
+                              intermediate_size=64, context_length=256, use_cache=False)),
     "gpt2": ("bfloat16", dict(model_type="gpt2", vocab_size=VOCABULARY, n_embd=64, n_layer=2, n_head=4, n_inner=64,
                               n_positions=256)),
 }
@@ -295,7 +297,7 @@ def fill(model, rng):
                 kind = model.config.model_type
                 centred = (name.endswith("bias") or kind.startswith(("gemma", "qwen3_5", "qwen3_next"))
                            and not kind.startswith("gemma4") and "linear_attn" not in name)
-                slow = name.endswith("A_log")  # so that what came long before still counts
+                slow = name.endswith(("A_log", "time_decay"))  # so that what came long before still counts
                 p.copy_(0.5 * r - 2 if slow else 0.2 * r if centred else 1 + 0.2 * r)
             elif (model.config.model_type == "gpt_oss"
                   and name.endswith(("_proj_bias", "experts.gate_up_proj", "experts.down_proj"))):
@@ -305,6 +307,8 @@ def fill(model, rng):
                 p.copy_(r * (0.25 if tied else 1.0))
             elif p is head_of(model):
                 p.copy_(0.25 * r)
+            elif "time_mix" in name:
+                p.copy_(torch.rand(p.shape, generator=rng))
             elif name.endswith(("wpe.weight", "embed_positions.weight")):
                 p.copy_(0.3 * r)
             else:

@@ -1,0 +1,2 @@
+/* wkv_avx2.c - wkv_simd.h built for its vectors. */
+#include "kernel/wkv_simd.h"
