@@ -3,26 +3,26 @@
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
-/* Calls inline f(bits, awq, through, ...) with its first three as constants: shifts are then
- * numbers in the instructions, and rounding is no question asked for each value. */
+/* Calls inline f(bits, awq, through, ...) with its first two as constants, so that shifts are
+ * numbers in the instructions; `through` too with the widths that files have most, so that rounding
+ * is not asked for value by value. */
 #define WITH_THROUGH(f, bits, awq, c, ...)                                                         \
     do {                                                                                           \
         if ((c)->through == NIB_F16) f(bits, awq, NIB_F16, c, __VA_ARGS__);                        \
-        else if ((c)->through == NIB_BF16) f(bits, awq, NIB_BF16, c, __VA_ARGS__);                 \
-        else f(bits, awq, NIB_F32, c, __VA_ARGS__);                                                \
+        else f(bits, awq, (c)->through, c, __VA_ARGS__);                                           \
     } while (0)
 #define WITH_CODES(f, c, ...)                                                                      \
     switch ((c)->bits) {                                                                           \
-    case 2: WITH_THROUGH(f, 2, false, c, __VA_ARGS__); break;                                      \
-    case 3: WITH_THROUGH(f, 3, false, c, __VA_ARGS__); break;                                      \
+    case 2: f(2, false, (c)->through, c, __VA_ARGS__); break;                                      \
+    case 3: f(3, false, (c)->through, c, __VA_ARGS__); break;                                      \
     case 4:                                                                                        \
         if ((c)->awq) WITH_THROUGH(f, 4, true, c, __VA_ARGS__);                                    \
         else WITH_THROUGH(f, 4, false, c, __VA_ARGS__);                                            \
         break;                                                                                     \
-    case 5: WITH_THROUGH(f, 5, false, c, __VA_ARGS__); break;                                      \
-    case 6: WITH_THROUGH(f, 6, false, c, __VA_ARGS__); break;                                      \
-    case 7: WITH_THROUGH(f, 7, false, c, __VA_ARGS__); break;                                      \
-    default: WITH_THROUGH(f, 8, false, c, __VA_ARGS__); break;                                     \
+    case 5: f(5, false, (c)->through, c, __VA_ARGS__); break;                                      \
+    case 6: f(6, false, (c)->through, c, __VA_ARGS__); break;                                      \
+    case 7: f(7, false, (c)->through, c, __VA_ARGS__); break;                                      \
+    default: f(8, false, (c)->through, c, __VA_ARGS__); break;                                     \
     }
 
 NIB_INLINE V value(W code, V scale, V zero, nib_dtype through)
