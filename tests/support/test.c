@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MOST_THINGS = 16384 };
+enum { MOST_THINGS = 16384, MOST_CONTEXTS = 256 };
 
 static struct {
     bool failed;
@@ -15,7 +15,7 @@ static struct {
     uint32_t random;
     struct { void *base; size_t bytes; } maps[MOST_THINGS];
     size_t maps_count;
-    nib_ctx *contexts[64];
+    nib_ctx *contexts[MOST_CONTEXTS];
     size_t contexts_count;
     bool tidying, on_disk;
     char tmpdir[128];
@@ -89,8 +89,9 @@ static nib_ctx *keep(const nib_ctx_options *options)
 {
     nib_error err;
     nib_ctx *ctx = NULL;
-    if (now.contexts_count == 64 || nib_ctx_create(options, &ctx, &err) != NIB_OK) {
-        fprintf(stderr, "test context: %s\n", now.contexts_count == 64 ? "too many" : err.message);
+    if (now.contexts_count == MOST_CONTEXTS || nib_ctx_create(options, &ctx, &err) != NIB_OK) {
+        fprintf(stderr, "test context: %s\n",
+                now.contexts_count == MOST_CONTEXTS ? "too many" : err.message);
         exit(1);
     }
     return now.contexts[now.contexts_count++] = ctx;
