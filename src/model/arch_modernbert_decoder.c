@@ -1,5 +1,5 @@
-/* arch_modernbert_decoder.c - ModernBERT's decoders (Ettin): gated feed-forward parts on layer norms,
- * without biases, two ropes, a window in two layers of three, and a head with a linear and
+/* arch_modernbert_decoder.c - ModernBERT's decoders (Ettin): gated feed-forward parts on layer
+ * norms, without biases, two ropes, a window in two layers of three, and a head with a linear and
  * a norm before the words (formats.md 10.57).  arXiv:2507.11412. */
 #include <math.h>
 
