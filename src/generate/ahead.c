@@ -32,7 +32,7 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
                           nib_error *err)
 {
     nib_state *state = a->conversation.state;
-    size_t edge = state->graph->length_switch, held, guesses;
+    size_t edge = state->graph->length_switch, plain = state->graph->length_grows, held, guesses;
 
     if (nib_ahead_guessed(a, ids[count - 1])) {
         a->at++; /* its logits are there */
@@ -50,6 +50,7 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
     a->certain = count - held;
     assert(a->certain >= 1 && a->certain <= NIB_DOT_ROWS);
     if (edge && state->reach <= edge) room = nib_min(room, edge - count);
+    if (plain) room = count < plain ? nib_min(room, plain - count) : 0; /* a guess would be longer */
     room = nib_min(room, NIB_DOT_ROWS - a->certain);
     memcpy(a->ids, ids + held, a->certain * sizeof *ids);
     guesses = nib_lookup_guess(&a->lookup, ids, count, room, a->ids + a->certain);

@@ -563,6 +563,7 @@ nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, c
     }
     limit_positions(b, rope->limit);
     if (rope->long_inv && !b->status) b->graph->length_switch = rope->long_from;
+    if (rope->grows_from && !b->status) b->graph->length_grows = rope->grows_from;
     y = add_node(b, (nib_node){ .op = &nib_op_rotate, .rope = rope, .inputs = { x.id },
                                 .input_count = 1 },
                  info_of(b, x)->axis, heads * head_dim, 0);

@@ -131,6 +131,8 @@ typedef struct nib_op {
 typedef void nib_op_fn(nib_run *run, const nib_node *node, const nib_io *io);
 typedef struct nib_op_functions { nib_op_fn *forward, *backward; } nib_op_functions;
 
+enum { NIB_MOST_GROWN = 512 }; /* rotated channels of a head whose angles grow with the length */
+
 /* Cosines and sines of positions; made once a model for the greatest length in use. */
 typedef struct nib_rope {
     size_t rot;              /* rotated channels of a head */
@@ -141,6 +143,8 @@ typedef struct nib_rope {
     size_t growth_every;     /* by 1 + growth ln(1 + floor(t / growth_every)); 0: they do not */
     const float *long_inv;   /* longrope: the angles in sequences longer than long_from; or NULL */
     size_t long_from;
+    double base, growth_factor; /* dynamic: the base of the angles, and how it grows with the */
+    size_t grows_from;       /* length of sequences longer than this; 0: of none */
     size_t limit;            /* positions beyond have no angles here; 0: none has */
 } nib_rope;
 
@@ -253,6 +257,7 @@ struct nib_graph {
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */
+    size_t length_grows;     /* longer ones are rotated by their length (dynamic); 0: none are */
     float logit_scale, logit_cap; /* of the head's values (nib_set_logits) */
     float noise_scale;            /* of the embedding's noise: 1, or where the library's embedding
                                    * multiplies by a scale itself, one by that */

@@ -12,6 +12,8 @@ static bool same_rope(const nib_rope *a, const nib_rope *b)
 {
     return a == b || (a->rot == b->rot && a->attention_factor == b->attention_factor &&
                       a->growth == b->growth && a->growth_every == b->growth_every &&
+                      a->base == b->base && a->growth_factor == b->growth_factor &&
+                      a->grows_from == b->grows_from &&
                       same_angles(a, a->inv, b->inv) && same_angles(a, a->long_inv, b->long_inv));
 }
 
@@ -105,6 +107,16 @@ nib_status nib_tables_create(nib_ctx *ctx, const nib_graph *g, size_t positions,
     }
     *out = t;
     return NIB_OK;
+}
+
+void nib_tables_grown(const nib_rope *rope, size_t length, double *inv)
+{
+    double grown = rope->growth_factor * (double)length / (double)rope->grows_from -
+                   (rope->growth_factor - 1);
+    double base = rope->base * pow(grown, (double)rope->rot / (double)(rope->rot - 2));
+
+    for (size_t j = 0; j < rope->rot / 2; j++)
+        inv[j] = 1 / pow(base, (double)(2 * j) / (double)rope->rot);
 }
 
 void nib_tables_destroy(nib_ctx *ctx, nib_tables *t)

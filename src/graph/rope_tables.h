@@ -29,5 +29,8 @@ nib_status nib_tables_create(nib_ctx *ctx, const nib_graph *g, size_t positions,
 void nib_tables_destroy(nib_ctx *ctx, nib_tables *t); /* zeroed is fine */
 /* Of a rope that a node of the graph has. */
 nib_rope_table nib_tables_of(const nib_tables *t, const nib_rope *rope);
+/* The angles of position 1, [rot / 2], in a sequence longer than rope->grows_from (dynamic scaling
+ * by NTK: formats.md 10.3). */
+void nib_tables_grown(const nib_rope *rope, size_t length, double *inv);
 
 #endif

@@ -179,10 +179,13 @@ static nib_status set_name(maker *k, const nib_tensor *t, nib_merge_item *item, 
     bool rename = item->kind == NIB_MERGE_WEIGHT && last && strcmp(last, end) != 0;
     bool prefix = k->add_prefix && !is_tensor(k, t, k->m->head->name, end);
     char name[NAME_ROOM];
+    size_t kept = rename ? (size_t)(last - t->name) : strlen(t->name);
 
     if (!rename && !prefix) return NIB_OK;
-    snprintf(name, sizeof name, "%.*s%s", rename ? (int)(last - t->name) : NAME_ROOM, t->name,
-             rename ? end : "");
+    if (kept + sizeof end > sizeof name)
+        return nib_fail(err, NIB_E_INVALID, "%s: too long a name", t->name);
+    memcpy(name, t->name, kept);
+    strcpy(name + kept, rename ? end : "");
     return keep_name(k, prefix ? nib_config_prefix(k->m->config) : "", name, &item->plan.name, err);
 }
 

@@ -296,6 +296,25 @@ static void check_angles(nib_reader *r, const nib_rope *rope, const rope_keys *k
                       k->name);
 }
 
+/* Plain up to the model's length; beyond, the base grows with the length of the sequence.  With an
+ * alpha (hunyuan) the growth beyond is not known. */
+static void dynamic_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spec,
+                           const rope_keys *k)
+{
+    need_factor(r, k);
+    if (k->alpha != 0) {
+        rope->limit = spec->positions;
+        return;
+    }
+    if (rope->rot <= 2 || rope->rot > NIB_MOST_GROWN)
+        nib_read_fail(r, NIB_E_UNSUPPORTED,
+                      "%s of type dynamic with %zu rotated channels, expected 4 to %d", k->name,
+                      rope->rot, NIB_MOST_GROWN);
+    rope->base = k->theta;
+    rope->growth_factor = k->factor;
+    rope->grows_from = spec->positions;
+}
+
 static void scale_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spec,
                          const rope_keys *k, float *inv)
 {
@@ -310,8 +329,7 @@ static void scale_angles(nib_reader *r, nib_rope *rope, const nib_rope_spec *spe
     } else if (strcmp(k->type, "longrope") == 0 || strcmp(k->type, "su") == 0) {
         longrope_angles(r, rope, spec, k, inv);
     } else if (strcmp(k->type, "dynamic") == 0) {
-        need_factor(r, k);
-        rope->limit = spec->positions; /* plain up to there; beyond, angles hang on the length */
+        dynamic_angles(r, rope, spec, k);
     } else if (strcmp(k->type, "proportional") == 0 && spec->proportional > 0) {
         proportional_angles(r, rope, k, inv);
     } else {

@@ -63,7 +63,7 @@ static void check_strings(nib_tokenizer *t, nib_ctx *ctx, const char *style, cha
     int failures = 0;
 
     for (char *line = expected, *next; at < bytes && failures < 3; line = next + 1) {
-        size_t end = (size_t)((char *)memchr(strings + at, 0, bytes - at) - strings), used;
+        size_t end = at + strlen(strings + at), used; /* each is ended by a 0 */
         bool had_bos;
         char *bar;
 

@@ -110,6 +110,9 @@ VARIANTS = {
         model_type="phi3", num_key_value_heads=2, pad_token_id=0, original_max_position_embeddings=20,
         rope_scaling=dict(type="longrope", short_factor=[1.0 + 0.1 * i for i in range(8)],
                           long_factor=[1.5 + 0.4 * i for i in range(8)]))),
+    # The first sequence is longer than the model's length, the second is not.
+    "llama-dynamic": ("bfloat16", LLAMA | dict(num_hidden_layers=1, num_key_value_heads=1, max_position_embeddings=20,
+                                               rope_scaling=dict(rope_type="dynamic", factor=3.0))),
     "gemma": ("bfloat16", LLAMA | dict(model_type="gemma", num_key_value_heads=1, head_dim=32, tie_word_embeddings=True,
                                        hidden_activation="gelu_pytorch_tanh", pad_token_id=0)),
     "smollm3": ("bfloat16", LLAMA | dict(model_type="smollm3", num_key_value_heads=2, num_hidden_layers=3,
