@@ -37,9 +37,11 @@ typedef struct session {
     { "llm-int8-threshold", OPTION_PAIR, settings, "6.0", \
       "inputs of this size or more are multiplied as floats; 0: none" }
 
-/* How a verb that computes with a model holds it; compute: const char **. */
-#define MODEL_OPTIONS(settings, compute) \
+/* How a verb that computes with a model holds it; experts: bool *, compute: const char **. */
+#define MODEL_OPTIONS(settings, experts, compute) \
     WEIGHT_OPTIONS(settings, "quantize a dense model while loading"), \
+    { "quantize-experts", OPTION_FLAG, experts, NULL, \
+      "those of one tensor too, each expert a matrix" }, \
     { "compute-dtype", OPTION_STRING, compute, "auto", "auto, float32, bfloat16, float16" }
 
 /* Opens the context; 0 or an exit status. */

@@ -116,7 +116,7 @@ int verb_evaluate(int argc, char **argv)
           "what follows '### Response:': newline, space or none" },
         { "skip-bad", OPTION_FLAG, &o.data.skip_bad, NULL,
           "leave bad records out, and count them" },
-        MODEL_OPTIONS(&settings, &compute),
+        MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
         STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };

@@ -240,7 +240,7 @@ int verb_generate(int argc, char **argv)
           "above 1 makes tokens that came before less likely" },
         { "seed", OPTION_SEED, &g.o.seed, "42", "of sampling" },
         { "stop", OPTION_LIST, &g.stops, "TEXT", "end before this text; may be repeated" },
-        MODEL_OPTIONS(&g.settings, &g.compute),
+        MODEL_OPTIONS(&g.settings, &model.quantize_experts, &g.compute),
         STRICT_OPTION(&g.s),
         SESSION_OPTIONS(&g.s),
     };

@@ -60,7 +60,7 @@ int verb_predict(int argc, char **argv)
           "of a folder's files; default: train, or all" },
         { "data-field", OPTION_STRING, &o.data.data_field, "data",
           "the member of a .json file that holds the records" },
-        MODEL_OPTIONS(&settings, &compute),
+        MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
         STRICT_OPTION(&in.s),
         SESSION_OPTIONS(&in.s),
     };

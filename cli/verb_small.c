@@ -99,6 +99,7 @@ int verb_quantize(int argc, char **argv)
     session s = { 0 };
     option_pairs settings = { 0 };
     option_list skipped = { .commas = true };
+    bool experts = false;
     nib_quantize_options o = { .on_progress = session_progress, .user = &s };
     nib_quantize_result r;
     nib_status status;
@@ -112,6 +113,8 @@ int verb_quantize(int argc, char **argv)
         { "sym", OPTION_PAIR, &settings, "true", "true: no zero points; default but for awq" },
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
           "linears that stay dense; default: the head" },
+        { "quantize-experts", OPTION_FLAG, &experts, NULL,
+          "only while a model is loaded: no file form is known" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
           "of the other tensors; default: the file's" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
@@ -130,6 +133,11 @@ int verb_quantize(int argc, char **argv)
     if (code) return code;
     if (!settings.count)
         return options_misuse(&v, "missing option --load-in-4bit, --load-in-8bit or --format");
+    if (experts)
+        return options_misuse(&v, "--quantize-experts: no file form holds experts of one tensor in "
+                                  "4 or 8 bits; quantize without it, and give it to finetune, "
+                                  "evaluate, predict and generate, which quantize them while "
+                                  "loading");
     o.settings = settings.items;
     o.skip_modules = skipped.items;
     o.skip_count = skipped.count;

@@ -47,6 +47,9 @@ typedef struct nib_model_options {
     /* How the linears of a dense model are quantized while it is loaded; the last has a key NULL.
      * NULL: not at all. */
     const nib_setting *settings;
+    /* Experts that a file holds in one tensor are quantized as the linears are, each a matrix of
+     * its own; bitsandbytes leaves them dense. */
+    bool quantize_experts;
     nib_compute compute_dtype;
     nib_task task;
     /* Of classifiers: classes or labels, where config.json's number is not wanted (a head of

@@ -9,6 +9,7 @@
 typedef struct nib_bind {
     nib_model *model;
     nib_held asked;              /* what dense linears of the layers are encoded in */
+    nib_held experts;            /* and experts of one tensor; its rules are not its own */
     nib_model_progress progress;
     size_t expected;             /* linears in all, for the progress line */
     nib_claims *claims;          /* takes the tensors that were asked for */

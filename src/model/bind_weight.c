@@ -23,11 +23,22 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
 
 static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
 
+/* The values of a weight that lie in the tensor, given back to the map. */
+static void release(const nib_tensor *t, const nib_bind_spec *spec)
+{
+    size_t bytes = spec->stack ? t->bytes / spec->slices : t->bytes;
+
+    nib_filemap_release(t->map, (const char *)t->data + (spec->stack ? spec->slice * bytes : 0),
+                        bytes);
+}
+
 /* Encodes a dense weight and takes its place. */
-static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_error *err)
+static nib_status encode(nib_bind *b, const nib_tensor *t, const nib_bind_spec *spec,
+                         nib_weight **w, nib_error *err)
 {
     nib_ctx *ctx = b->model->ctx;
-    nib_form form = b->asked.form;
+    const nib_held *held = spec->stack ? &b->experts : &b->asked;
+    nib_form form = held->form;
     nib_weight *encoded = NULL;
     nib_status status;
 
@@ -35,18 +46,18 @@ static nib_status encode(nib_bind *b, const nib_tensor *t, nib_weight **w, nib_e
         return nib_fail(err, NIB_E_INVALID,
                         "%s: %s is stored as %s already, and %s would encode it again; leave the "
                         "option out: an adapter is trained on the weights as they lie",
-                        t->file, t->name, t->dtype_name, b->asked.format->flag);
+                        t->file, t->name, t->dtype_name, held->format->flag);
     if (nib_should_stop(ctx))
         return nib_fail(err, NIB_E_INTERRUPTED, "interrupted while the weights were quantized");
     form.dtype = t->dtype;
     status = nib_form_encode(ctx, &form, *w, &encoded, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
     encoded->source = t->name;
-    nib_filemap_release(t->map, t->data, t->bytes);
+    release(t, spec);
     nib_weight_destroy(ctx, *w);
     *w = encoded;
     b->model->owned_bytes += encoded->bytes;
-    b->model->quantized_now = true;
+    b->model->quantized_now |= !b->model->stored.format;
     if (b->progress.report && b->expected)
         b->progress.report(b->progress.user, "quantizing",
                            (double)(b->model->linear_count + 1) / (double)b->expected);
@@ -217,8 +228,9 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
 {
     nib_model *m = b->model;
     const nib_format_module is = module_of(module, spec);
-    nib_form form = b->asked.form;
-    bool packed = spec->quantizable && b->asked.format;
+    const nib_held *held = spec->stack ? &b->experts : &b->asked;
+    nib_form form = held->form;
+    bool packed = (spec->stack || spec->quantizable) && held->format;
     nib_status status = NIB_OK;
 
     if (m->stored.format && (spec->quantizable || spec->head || spec->embedding))
@@ -255,7 +267,8 @@ static nib_status open_stored(nib_bind *b, const char *module, const nib_bind_sp
     return t ? open_own(b, t, spec->transposed, w, err) : missing(b, name, err);
 }
 
-/* A matrix of a tensor that holds those of all experts; it is never in a format's form. */
+/* A matrix of a tensor that holds those of all experts; in a file it is never in a format's form.
+ */
 static nib_status open_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight **w, nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
@@ -290,12 +303,17 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
 {
     char name[NIB_BIND_NAME_ROOM];
     nib_status status;
+    bool encodes;
 
     if (b->blank) return blank_weight(b, module, &spec, w, err);
     status = spec.stack ? open_slice(b, &spec, w, err)
                         : open_stored(b, module, &spec, w, err);
-    if (!status && spec.quantizable && b->asked.format && !b->model->stored.format)
-        status = encode(b, nib_bind_find(b, module, ".weight", name), w, err);
+    encodes = spec.stack ? b->experts.format != NULL
+                         : spec.quantizable && b->asked.format && !b->model->stored.format;
+    if (!status && encodes)
+        status = encode(b, nib_bind_find(b, spec.stack ? spec.stack : module,
+                                         spec.stack ? "" : ".weight", name),
+                        &spec, w, err);
     if (status) return status;
     b->model->parameters += (uint64_t)(*w)->out * (*w)->in;
     b->model->weight_bytes += (*w)->bytes;

@@ -55,37 +55,67 @@ static nib_status read_blank(nib_model *m, const char *where, nib_bind *b, nib_e
     return NIB_OK;
 }
 
+/* quantize_experts: in the form of the linears, stored or asked for. */
+static nib_status choose_experts(nib_model *m, nib_bind *bind, nib_error *err)
+{
+    const nib_held *held = m->stored.format ? &m->stored : &bind->asked;
+
+    if (!held->format)
+        return nib_fail(err, NIB_E_INVALID,
+                        "quantize_experts without load_in_4bit or load_in_8bit: experts are "
+                        "quantized as the linears are");
+    if (!held->format->flag)
+        return nib_fail(err, NIB_E_INVALID,
+                        "quantize_experts: %s is stored as %s; known are models in the forms of "
+                        "load_in_4bit and load_in_8bit, stored or while loading",
+                        m->dir, held->format->known);
+    bind->experts = *held;
+    return NIB_OK;
+}
+
 /* The settings of weights: what they ask for, and where they are without effect. */
-static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_held *asked,
+static nib_status read_settings(nib_model *m, const nib_model_options *o, nib_bind *bind,
                                 nib_error *err)
 {
     const nib_setting *idle;
-    nib_status status = nib_held_asked(o->settings, asked, &idle, err);
+    nib_status status = nib_held_asked(o->settings, &bind->asked, &idle, err);
 
     if (status) return status;
     if (m->stored.format) status = nib_held_agrees(&m->stored, o->settings, o->model, &idle, err);
     if (!status && idle)
         nib_note(m->ctx, "%s is without effect: nothing asks for the weights it is about",
                  idle->key);
+    if (!status && o->quantize_experts) status = choose_experts(m, bind, err);
     return status;
 }
 
-/* Experts in one tensor stay as they are stored in a model whose linears are low-bit. */
-static void note_dense_experts(const nib_model *m)
+/* Experts in one tensor stay as they are stored in a model whose linears are low-bit, or are
+ * quantized on request. */
+static void note_experts(const nib_model *m, bool asked)
 {
-    size_t tensors = 0;
+    size_t tensors = 0, dense = 0;
     uint64_t bytes = 0;
 
     if (!m->asked.format && !m->stored.format) return;
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
-        if (!l->stack || !nib_weight_is_dense(l->weight)) continue;
+        if (!l->stack) continue;
         tensors += l->slice == 0;
+        dense += l->slice == 0 && nib_weight_is_dense(l->weight);
         bytes += l->weight->bytes;
     }
-    if (tensors)
-        nib_note(m->ctx, "%s: %zu tensors of experts stay dense, %.1f MiB: they are no linears",
+    if (dense)
+        nib_note(m->ctx, "%s: %zu tensors of experts stay dense, %.1f MiB: they are no linears; "
+                         "quantize_experts quantizes them while loading",
+                 m->dir, dense, (double)bytes / (1 << 20));
+    else if (tensors)
+        nib_note(m->ctx, "%s: %zu tensors of experts are quantized, each expert a matrix, to %.1f "
+                         "MiB",
                  m->dir, tensors, (double)bytes / (1 << 20));
+    else if (asked)
+        nib_note(m->ctx, "quantize_experts is without effect: no tensor of %s holds several "
+                         "experts",
+                 m->dir);
 }
 
 static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
@@ -109,7 +139,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
         status = nib_purpose_read(m->json, m->config->arch, o, where, &m->purpose, err);
     if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
     if (!status) status = nib_held_read(m->ctx, m->json, where, &m->stored, err);
-    if (!status) status = read_settings(m, o, &bind.asked, err);
+    if (!status) status = read_settings(m, o, &bind, err);
     if (!status && blank) status = read_blank(m, where, &bind, err);
     /* of a GGUF the tensors alone tell what each is stored as */
     if (!status && (!blank || gguf))
@@ -122,7 +152,8 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (!status && !blank)
         status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config->wrapper,
                                  m->config->arch->other_heads, &claims, err);
-    if (!status && !blank) note_dense_experts(m); /* once: a plan ahead of the weights comes by */
+    /* once: a plan ahead of the weights comes by */
+    if (!status && !blank) note_experts(m, o->quantize_experts);
 done:
     nib_claims_free(m->ctx, &claims);
     nib_free(m->ctx, where);

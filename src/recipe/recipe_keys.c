@@ -104,6 +104,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     SETTING("load_in_8bit", BNB, true, NULL, NULL, "quantize to 8 bits (LLM.int8) while loading")
     SETTING("llm_int8_threshold", BNB, false, NULL, "6.0",
             "inputs of this size or more are multiplied as floats; 0: none")
+    RESULT("quantize_experts", OWN, BOOL, o.model.quantize_experts, NULL,
+           "those of one tensor too, each expert a matrix; default: they stay dense")
     ALIAS("bnb_4bit_compute_dtype", BNB, "compute_dtype")
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 
