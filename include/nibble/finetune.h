@@ -27,6 +27,7 @@ typedef struct nib_lora_options {
     double lora_alpha, lora_dropout;
     bool use_rslora;
     nib_names target_modules;  /* count 0 and not all_linear: the family's defaults */
+    nib_names target_parameters; /* tensors of experts: "experts.gate_up_proj" */
     nib_names exclude_modules;
     nib_names modules_to_save;
     const char *bias;          /* "none", "all", "lora_only" */

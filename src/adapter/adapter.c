@@ -8,6 +8,7 @@
 #include "adapter/initialize.h"
 #include "adapter/merged.h"
 #include "adapter/peft_card.h"
+#include "adapter/stacks.h"
 #include "adapter/targets.h"
 #include "base/filemap.h"
 
@@ -32,7 +33,8 @@ static nib_status make_matcher(nib_adapter *a, nib_error *err)
     size_t count;
     const char *const *defaults = nib_default_targets(c, &count);
 
-    if (!count && a->config.target_modules.kind == NIB_PEFT_NONE)
+    if (!count && a->config.target_modules.kind == NIB_PEFT_NONE &&
+        !a->config.target_parameters.count)
         return nib_fail(err, NIB_E_INVALID,
                         "target_modules is not given, and PEFT has no default for %s: "
                         "give names of modules, or all-linear",
@@ -149,23 +151,62 @@ static const nib_tensor *find_param(const nib_adapter *a, const nib_tensors *fil
     return find_named(file, name);
 }
 
+static nib_status missing(const char *dir, const char *name, nib_error *err)
+{
+    return nib_fail(err, NIB_E_MISMATCH,
+                    "%s: tensor %s is missing, which adapter_config.json and the model ask for: "
+                    "take the model that it was trained on",
+                    dir, name);
+}
+
+/* Branches of tensors of experts.  Whether inputs and outputs are swapped is the same for all that
+ * lie as [E, in, out]; where they are equally many, the others tell. */
+static nib_status read_stacks(nib_adapter *a, const char *dir, const nib_tensors *file,
+                              nib_error *err)
+{
+    bool swapped = false, told = false, tells, transposed = false;
+
+    for (size_t pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < a->stack_count; i++) {
+            const nib_stack *s = &a->stacks[i];
+            const nib_tensor *ab[2];
+            nib_status status;
+
+            for (size_t k = 0; k < 2; k++)
+                if (!(ab[k] = find_named(file, s->names[k])))
+                    return missing(dir, s->names[k], err);
+            if (pass == 0 && !told) {
+                swapped = nib_stack_is_swapped(a, s, ab, &tells);
+                told = tells;
+            }
+            transposed |= s->transposed;
+            if (pass == 0) continue;
+            status = nib_stack_read(a, s, ab, swapped && s->transposed, err);
+            if (status) return status;
+        }
+    }
+    if (transposed && !told)
+        nib_warn_code(a->ctx, "parameter-order",
+                      "%s: experts have as many inputs as outputs, so that the file does not tell "
+                      "whether PEFT ran on transformers 4, which swaps A and B; read as of 5", dir);
+    return NIB_OK;
+}
+
 static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors *file,
                               nib_error *err)
 {
     for (size_t i = 0; i < a->params.count; i++) {
         nib_param *p = a->params.items[i];
-        const nib_tensor *t = find_param(a, file, p);
+        const nib_tensor *t;
         nib_status status;
 
-        if (!t)
-            return nib_fail(err, NIB_E_MISMATCH,
-                            "%s: tensor %s is missing, which adapter_config.json and the model ask "
-                            "for: take the model that it was trained on",
-                            dir, p->name);
+        if (nib_stacks_at(a, i)) continue;
+        t = find_param(a, file, p);
+        if (!t) return missing(dir, p->name, err);
         status = read_param(p, t, err);
         if (status) return status;
     }
-    return NIB_OK;
+    return read_stacks(a, dir, file, err);
 }
 
 /* PEFT holds one adapter for a tied embedding and head, and loads the head's values last: what it
@@ -231,8 +272,13 @@ static nib_status refuse_leftovers(const nib_adapter *a, const nib_tensors *file
             beside++;
             continue;
         }
-        for (size_t j = 0; j < a->params.count && !known; j++)
-            known = find_param(a, file, a->params.items[j]) == t;
+        for (size_t j = 0; j < 2 * a->stack_count && !known; j++)
+            known = find_named(file, a->stacks[j / 2].names[j % 2]) == t;
+        for (size_t j = 0; j < a->params.count && !known; j++) {
+            const nib_stack *stack = nib_stacks_at(a, j);
+            if (stack) j += 2 * stack->experts - 1;
+            else known = find_param(a, file, a->params.items[j]) == t;
+        }
         if (!known)
             return nib_fail(err, NIB_E_MISMATCH,
                             "%s: tensor %s belongs to no module that adapter_config.json "
@@ -327,6 +373,7 @@ void nib_adapter_close(nib_adapter *a)
 {
     if (!a) return;
     nib_adapter_detach(a);
+    nib_stacks_free(a);
     for (size_t i = 0; i < a->copy_count; i++) nib_weight_destroy(a->ctx, a->copies[i]);
     nib_free(a->ctx, a->copies);
     nib_params_free(a->ctx, &a->params);
@@ -342,6 +389,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
 {
     nib_tensor_plan *plans = nib_new_array(a->ctx, a->params.count, sizeof *plans);
     nib_tensor_writer *w = NULL;
+    size_t count = 0;
     char form[NIB_BASE_FORM_ROOM];
     const char *notes[] = { base_form_key, form, a->unfinished[0] ? unfinished_key : NULL,
                             a->unfinished, NULL };
@@ -350,17 +398,31 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
+        const nib_stack *stack = nib_stacks_at(a, i);
         bool vector = nib_param_is_vector(p);
-        plans[i] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32, .rank = vector ? 1 : 2,
-                                      .shape = { vector ? p->cols : p->rows,
-                                                 vector ? 0 : p->cols } };
+
+        if (stack && stack->first == i) {
+            nib_stack_plan(a, stack, plans + count);
+            count += 2;
+        }
+        if (!stack)
+            plans[count++] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32,
+                                                .rank = vector ? 1 : 2,
+                                                .shape = { vector ? p->cols : p->rows,
+                                                           vector ? 0 : p->cols } };
     }
     nib_base_form(a->model, form);
-    status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, a->params.count, 0,
-                                            notes, &w, err);
-    for (size_t i = 0; i < a->params.count && !status; i++)
-        status = nib_tensor_writer_put(w, a->params.items[i]->value,
-                                       nib_param_count(a->params.items[i]) * sizeof(float), err);
+    status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, count, 0, notes,
+                                            &w, err);
+    for (size_t i = 0; i < a->params.count && !status; i++) {
+        const nib_stack *stack = nib_stacks_at(a, i);
+
+        if (stack && stack->first == i) status = nib_stack_write(a, stack, w, err);
+        if (!stack)
+            status = nib_tensor_writer_put(w, a->params.items[i]->value,
+                                           nib_param_count(a->params.items[i]) * sizeof(float),
+                                           err);
+    }
     if (status) nib_tensor_writer_discard(w);
     else status = nib_tensor_writer_commit(w, err);
     nib_free(a->ctx, plans);

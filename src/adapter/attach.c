@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "adapter/stacks.h"
+
 enum { NAME_ROOM = 640 };
 
 static nib_status no_memory(const char *name, nib_error *err)
@@ -34,15 +36,17 @@ static uint32_t hash_name(const char *name) /* FNV-1a */
 
 /* --- low-rank branches --- */
 
-static nib_status attach_branch(nib_adapter *a, const char *module, nib_branches *table, size_t in,
-                                size_t out, bool embedding, nib_error *err)
+/* known: the name by which patterns know the module. */
+static nib_status attach_branch(nib_adapter *a, const char *module, const char *known,
+                                nib_branches *table, size_t in, size_t out, bool embedding,
+                                nib_error *err)
 {
     const char *suffix_a = embedding ? ".lora_embedding_A" : ".lora_A.weight";
     const char *suffix_b = embedding ? ".lora_embedding_B" : ".lora_B.weight";
     nib_branch branch = { .dropout = (float)a->config.lora_dropout, .key = hash_name(module) }, *to;
     int64_t rank;
     double alpha;
-    nib_status status = nib_peft_rank(a->match, module, &rank, &alpha, err);
+    nib_status status = nib_peft_rank(a->match, known, &rank, &alpha, err);
 
     if (status) return status;
     branch.scale = (float)(alpha / (a->config.use_rslora ? sqrt((double)rank) : (double)rank));
@@ -206,7 +210,25 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
     if (nib_peft_saves(&a->config, e->name))
         return nib_attach_full_embedding(a, e, ".weight", err);
     if (!target) return NIB_OK;
-    return attach_branch(a, e->name, &e->branches, e->weight->out, e->weight->in, true, err);
+    return attach_branch(a, e->name, e->name, &e->branches, e->weight->out, e->weight->in, true,
+                         err);
+}
+
+/* A bare parameter of the reference. */
+static nib_status attach_parameter(nib_adapter *a, nib_linear *l, nib_error *err)
+{
+    nib_status status;
+
+    if (l->bias && a->config.bias == NIB_PEFT_BIAS_ALL)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "bias all: the bias of %s, which is no module's but a parameter of its "
+                        "own, is not trained; use lora_only or none",
+                        l->stack ? l->stack : l->name);
+    if (!nib_stack_is_target(&a->config, l)) return NIB_OK;
+    status = nib_stacks_add(a, l, err);
+    if (status) return status;
+    return attach_branch(a, l->name, l->stack, &l->branches, l->weight->in, l->weight->out, false,
+                         err);
 }
 
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
@@ -215,7 +237,7 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     const float *bias = l->bias_name ? NULL : l->bias; /* the module's own */
     nib_status status;
 
-    if (l->parameter) return NIB_OK;
+    if (l->parameter) return attach_parameter(a, l, err);
     status = nib_peft_match(a->match, l->name, !l->router, l == a->model->head, &target, err);
 
     if (!status && l == a->model->head) status = is_tied_target(a, &tied, err);
@@ -229,7 +251,8 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
         return status;
     }
     if (target) {
-        status = attach_branch(a, l->name, &l->branches, l->weight->in, l->weight->out, false, err);
+        status = attach_branch(a, l->name, l->name, &l->branches, l->weight->in, l->weight->out,
+                               false, err);
         if (status) return status;
     }
     if (l->bias_name && a->config.bias == NIB_PEFT_BIAS_ALL)
@@ -369,11 +392,13 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
 
     a->trains = train;
     if (!status) status = check_tied(a, err);
+    if (!status) status = nib_stacks_check(a, err);
     if (!status && train) status = check_names(a, err);
     for (size_t i = 0; i < m->embedding_count && !status; i++)
         status = attach_embedding(a, m->embeddings[i], err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
         status = attach_linear(a, m->linears[i], err);
+    if (!status) status = nib_stacks_name(a, err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
         const char *name = m->norms[i]->name;
         bool saved = nib_peft_saves(&a->config, name), target;

@@ -7,6 +7,15 @@
 
 enum { NIB_BASE_FORM_ROOM = NIB_FORM_ROOM };
 
+/* The branches of a tensor of experts (stacks.h): parameters `first` to first + 2 experts, A and B
+ * of each. */
+typedef struct nib_stack {
+    const char *tensor; /* borrowed from the model */
+    size_t first, experts;
+    bool transposed;    /* it lies as [E, in, out] */
+    char *names[2];     /* of A and B in the file */
+} nib_stack;
+
 typedef struct nib_adapter {
     nib_ctx *ctx;
     nib_model *model;
@@ -15,6 +24,8 @@ typedef struct nib_adapter {
     nib_peft_matcher *match;
     bool trains;               /* its parameters get gradients */
     nib_params params;         /* in the order of the model's modules */
+    nib_stack *stacks;
+    size_t stack_count, stack_capacity;
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;
     char *dir;                 /* where it was read from, or NULL */

@@ -31,6 +31,7 @@ static void free_pattern(nib_ctx *ctx, nib_peft_pattern *pattern, size_t count)
 void nib_peft_config_free(nib_ctx *ctx, nib_peft_config *cfg)
 {
     nib_peft_names_free(ctx, &cfg->target_modules);
+    nib_peft_names_free(ctx, &cfg->target_parameters);
     nib_peft_names_free(ctx, &cfg->exclude_modules);
     nib_peft_names_free(ctx, &cfg->modules_to_save);
     nib_peft_names_free(ctx, &cfg->layers_pattern);
@@ -221,7 +222,6 @@ static const struct { const char *key, *name; } variants[] = {
     { "use_qalora", "QA-LoRA" },
     { "monteclora_config", "MonteCLoRA" },
     { "layer_replication", "repeated layers" },
-    { "target_parameters", "LoRA on bare parameters" },
     { "trainable_token_indices", "trainable tokens" },
     { "megatron_config", "Megatron layers" },
 };
@@ -260,6 +260,7 @@ static nib_status read_variants(const reader *r, nib_peft_config *cfg)
         "use_rslora",
         "lora_dropout",
         "target_modules",
+        "target_parameters",
         "exclude_modules",
         "bias",
         "modules_to_save",
@@ -357,6 +358,7 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = read_bias(r, cfg))) return s;
     if ((s = read_init(r, cfg))) return s;
     if ((s = read_names(r, "target_modules", NIB_PEFT_REGEX, &cfg->target_modules))) return s;
+    if ((s = read_names(r, "target_parameters", NIB_PEFT_NONE, &cfg->target_parameters))) return s;
     if ((s = read_names(r, "exclude_modules", NIB_PEFT_REGEX, &cfg->exclude_modules))) return s;
     if ((s = read_names(r, "modules_to_save", NIB_PEFT_NONE, &cfg->modules_to_save))) return s;
     if ((s = read_names(r, "layers_pattern", NIB_PEFT_REGEX, &cfg->layers_pattern))) return s;

@@ -38,6 +38,7 @@ typedef struct nib_peft_config {
     bool ensure_weight_tying; /* embedding and head of a tied model have one adapter */
     nib_peft_bias bias;
     nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;
+    nib_peft_names target_parameters; /* a list or null */
     int64_t *layers;        /* layers_to_transform */
     size_t layers_count;    /* 0: all */
     bool layers_is_list;    /* false: written as one number */

@@ -146,7 +146,7 @@ static void put_config(nib_text *t, const nib_peft_config *cfg)
     pattern(t, "rank_pattern", cfg->rank_pattern, cfg->rank_count);
     text_or_null(t, "revision", cfg->revision);
     names(t, "target_modules", &cfg->target_modules);
-    raw(t, "target_parameters", "null");
+    names(t, "target_parameters", &cfg->target_parameters);
     text_or_null(t, "task_type", cfg->task_type);
     raw(t, "trainable_token_indices", "null");
     raw(t, "use_bdlora", "null");

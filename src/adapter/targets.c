@@ -25,6 +25,7 @@ static nib_status name_linears(nib_adapter *a, nib_error *err)
     /* targets from the front, others from the back */
     for (size_t i = 0; i < a->model->linear_count; i++) {
         const nib_linear *l = a->model->linears[i];
+        if (l->parameter) continue; /* no module */
         targets[nib_branch_at(&l->branches, a->slot) ? count++ : room - ++others] = l->name;
     }
     for (size_t i = 0; i < a->model->embedding_count; i++)
@@ -82,12 +83,13 @@ static bool find_ends(const nib_adapter *a, ends *e)
     *e = (ends){ .count = 0 };
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
-        if (!nib_branch_at(&l->branches, a->slot) || has_end(e, l->name)) continue;
+        if (l->parameter || !nib_branch_at(&l->branches, a->slot) || has_end(e, l->name)) continue;
         if (e->count == MOST_ENDS) return false;
         e->names[e->count++] = last_part(l->name);
     }
     for (size_t i = 0; i < m->linear_count; i++)
-        exact &= is_meant(e, m->linears[i]->name) ==
+        exact &= m->linears[i]->parameter ||
+                 is_meant(e, m->linears[i]->name) ==
                  (nib_branch_at(&m->linears[i]->branches, a->slot) != NULL);
     for (size_t i = 0; i < m->embedding_count; i++)
         exact &= is_meant(e, m->embeddings[i]->name) ==
@@ -122,6 +124,7 @@ nib_status nib_name_targets(nib_adapter *a, nib_error *err)
     nib_status status = NIB_OK;
 
     if (t->kind == NIB_PEFT_REGEX) return NIB_OK;
+    if (t->kind == NIB_PEFT_NONE && !count) return NIB_OK; /* target_parameters alone */
     if (t->kind == NIB_PEFT_NONE)
         status = nib_peft_names_set(a->ctx, t, NIB_PEFT_LIST, defaults, count, err);
     else if (t->kind == NIB_PEFT_ALL_LINEAR)

@@ -56,6 +56,7 @@ static void put_value(nib_text *t, const nib_peft_config *c, const char *key)
     else if (strcmp(key, "bias") == 0) nib_text_puts(t, biases[c->bias]);
     else if (strcmp(key, "init_lora_weights") == 0) nib_text_puts(t, c->init_lora_weights);
     else if (strcmp(key, "target_modules") == 0) put_names(t, &c->target_modules);
+    else if (strcmp(key, "target_parameters") == 0) put_names(t, &c->target_parameters);
     else if (strcmp(key, "exclude_modules") == 0) put_names(t, &c->exclude_modules);
     else if (strcmp(key, "modules_to_save") == 0) put_names(t, &c->modules_to_save);
     else if (strcmp(key, "layers_pattern") == 0) put_names(t, &c->layers_pattern);
@@ -108,6 +109,8 @@ static bool same_value(const nib_peft_config *x, const nib_peft_config *y, const
         return strcmp(x->init_lora_weights, y->init_lora_weights) == 0;
     if (strcmp(key, "target_modules") == 0)
         return same_names(&x->target_modules, &y->target_modules);
+    if (strcmp(key, "target_parameters") == 0)
+        return same_names(&x->target_parameters, &y->target_parameters);
     if (strcmp(key, "exclude_modules") == 0)
         return same_names(&x->exclude_modules, &y->exclude_modules);
     if (strcmp(key, "modules_to_save") == 0)
@@ -158,6 +161,7 @@ static nib_status chooses_same(const comparison *c, const nib_peft_config *mixed
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         const nib_linear *l = m->linears[i];
         bool yes = false, has = nib_branch_at(&l->branches, c->a->slot) != NULL;
+        if (l->parameter) continue; /* target_parameters is compared as it is */
         status = nib_peft_match(match, l->name, true, l == m->head, &yes, err);
         *same = *same && (yes && !nib_peft_saves(c->has, l->name)) == has;
     }
@@ -198,7 +202,7 @@ nib_status nib_lora_continues(const nib_adapter *a, const nib_lora_options *o, n
 {
     static const char *const plain[] = { "r", "lora_alpha", "lora_dropout", "use_rslora", "bias",
                                          "init_lora_weights", "modules_to_save", "rank_pattern",
-                                         "alpha_pattern" };
+                                         "alpha_pattern", "target_parameters" };
     comparison c = { .a = a, .has = &a->config, .found = { .ctx = a->ctx } };
     nib_status status;
 

@@ -70,6 +70,9 @@ static nib_status check_numbers(const nib_lora_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID,
                         "layers_to_transform and layers_pattern go with a list of "
                         "target_modules, not with a regular expression");
+    if (o->target_parameters.regex || o->target_parameters.all_linear)
+        return nib_fail(err, NIB_E_INVALID,
+                        "target_parameters is a list of names, such as experts.gate_up_proj");
     if (o->layers_pattern.count && !o->layers_to_transform_count)
         return nib_fail(err, NIB_E_INVALID, "layers_pattern needs layers_to_transform");
     return NIB_OK;
@@ -88,6 +91,7 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
 
     if ((status = check_numbers(o, err)) || (status = read_words(o, &c, err)) ||
         (status = copy_names(ctx, &o->target_modules, &c.target_modules, err)) ||
+        (status = copy_names(ctx, &o->target_parameters, &c.target_parameters, err)) ||
         (status = copy_names(ctx, &o->exclude_modules, &c.exclude_modules, err)) ||
         (status = copy_names(ctx, &o->modules_to_save, &c.modules_to_save, err)) ||
         (status = copy_names(ctx, &o->layers_pattern, &c.layers_pattern, err)) ||

@@ -78,6 +78,9 @@ static nib_status write_item(run *r, const nib_merge_item *item, nib_error *err)
     case NIB_MERGE_WEIGHT:
         status = nib_merge_write_weight(&r->rows, r->writer, item, err);
         break;
+    case NIB_MERGE_STACK:
+        status = nib_merge_write_stack(&r->rows, r->writer, item, err);
+        break;
     case NIB_MERGE_VECTOR:
         status = nib_merge_write_values(&r->rows, r->writer, item, err);
         break;

@@ -75,6 +75,18 @@ static void set_weight(nib_merge_item *item, const nib_weight *w, bool transpose
     item->plan.shape[!transposed] = w->in;
 }
 
+/* `first` and the linears behind it are the slices. */
+static void set_stack(const maker *k, nib_merge_item *item, const nib_linear *first)
+{
+    size_t i = 0;
+
+    while (k->m->linears[i] != first) i++;
+    item->kind = NIB_MERGE_STACK;
+    item->slices = k->m->linears + i;
+    item->transposed = first->transposed;
+    item->weight = first->weight; /* for the width of a row */
+}
+
 static void set_vector(nib_merge_item *item, const float *values)
 {
     item->kind = NIB_MERGE_VECTOR;
@@ -92,6 +104,10 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
+        if (l->stack) {
+            if (l->branches.count) set_stack(k, item, l);
+            return true;
+        }
         if (l->full || l->branches.count || tied || !nib_weight_is_dense(base) || t->straight)
             set_weight(item, l->weight, l->transposed, nib_branch_at(&l->branches, 0));
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;

@@ -8,6 +8,7 @@
 typedef enum nib_merge_kind {
     NIB_MERGE_COPY,   /* the source's values, converted */
     NIB_MERGE_WEIGHT, /* `weight` decoded, and `branch` added */
+    NIB_MERGE_STACK,  /* `slices` of one tensor, each decoded and its branch added */
     NIB_MERGE_VECTOR  /* `values`: a bias or the weight of a norm that the adapter brings */
 } nib_merge_kind;
 
@@ -20,6 +21,7 @@ typedef struct nib_merge_item {
     bool embedding;           /* the branch's A is [R, V], its B [D, R], the weight [V, D] */
     bool transposed;          /* the file holds the weight as [in, out] */
     const float *values;
+    nib_linear *const *slices; /* plan.shape[0] linears; borrowed from the model */
 } nib_merge_item;
 
 /* Values of a row in the file. */

@@ -128,6 +128,23 @@ nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w,
     return status;
 }
 
+nib_status nib_merge_write_stack(nib_merge_rows *r, nib_tensor_writer *w,
+                                 const nib_merge_item *item, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (uint64_t i = 0; i < item->plan.shape[0] && !status; i++) {
+        const nib_linear *l = item->slices[i];
+        nib_merge_item slice = *item;
+
+        slice.weight = l->weight;
+        slice.branch = nib_branch_at(&l->branches, 0);
+        slice.plan.shape[0] = item->plan.shape[1];
+        status = nib_merge_write_weight(r, w, &slice, err);
+    }
+    return status;
+}
+
 nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
                                   const nib_merge_item *item, nib_error *err)
 {

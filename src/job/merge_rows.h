@@ -20,6 +20,9 @@ void nib_merge_rows_free(nib_merge_rows *r); /* a zeroed one is fine */
  * the weight, rounded once.  NIB_E_NUMERIC: a value that the new type cannot hold. */
 nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w,
                                   const nib_merge_item *item, nib_error *err);
+/* The same of each slice of a stack. */
+nib_status nib_merge_write_stack(nib_merge_rows *r, nib_tensor_writer *w,
+                                 const nib_merge_item *item, nib_error *err);
 nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
                                   const nib_merge_item *item, nib_error *err);
 nib_status nib_merge_write_copy(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,

@@ -80,8 +80,8 @@ static nib_status measure_change(const nib_adapter *a, nib_form form, nib_merge_
     for (size_t i = 0; i < a->model->linear_count && !status; i++) {
         const nib_linear *l = a->model->linears[i];
         double change;
-        /* the head stays dense in both, and so do experts of one tensor */
-        if (l == a->model->head || l->stack || nib_should_stop(a->ctx)) continue;
+        /* the head stays dense in both, and so do bare parameters */
+        if (l == a->model->head || l->parameter || nib_should_stop(a->ctx)) continue;
         status = change_of(a, l, form, out->change_is_bound, &change, err);
         if (status || !(change > out->greatest_change)) continue;
         out->greatest_change = change;

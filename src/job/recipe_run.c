@@ -43,6 +43,7 @@ static nib_status options_of(nib_ctx *ctx, const nib_peft_config *c, nib_lora_op
     /* One that only PEFT initialises with is the adapter's own, which goes on being used. */
     o->init_lora_weights = nib_lora_knows_init(c->init_lora_weights) ? c->init_lora_weights : NULL;
     o->target_modules = names_of(&c->target_modules);
+    o->target_parameters = names_of(&c->target_parameters);
     o->exclude_modules = names_of(&c->exclude_modules);
     o->modules_to_save = names_of(&c->modules_to_save);
     o->layers_pattern = names_of(&c->layers_pattern);

@@ -255,7 +255,7 @@ const nib_word nib_words[] = {
     NONE("processor_type", ONLY_TEXT)
     NONE("use_kernels", NO_CARD)
     NONE("fused_attn_kernel", ONE_ATTENTION)
-    LOST("lora_target_parameters", "LoRA on bare parameters " NOT_DONE)
+    SAME("lora_target_parameters", "target_parameters")
     NONE("load_in_16bit", "weights are held as the file has them, unless quantized")
     NONE("gptq", "GPTQ models are not trained here")
     LOST("rl*", "only supervised fine-tuning is done")

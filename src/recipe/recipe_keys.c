@@ -132,6 +132,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("use_rslora", LORA, BOOL, o.lora.use_rslora, NULL, "scale by alpha / sqrt(r)")
     RESULT("target_modules", LORA, NAMES, o.lora.target_modules, "q_proj,v_proj",
            "a comma list, all-linear, or regex:...; default: the family's")
+    RESULT("target_parameters", LORA, NAMES, o.lora.target_parameters, "experts.down_proj",
+           "tensors that hold all experts of a layer")
     RESULT("exclude_modules", LORA, NAMES, o.lora.exclude_modules, "o_proj",
            "the same, wins over target-modules")
     RESULT("modules_to_save", LORA, NAMES, o.lora.modules_to_save, "lm_head",
@@ -323,7 +325,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     REFUSED("layer_replication", LORA, NULL, "repeating layers makes another model")
     IGNORED("runtime_config", LORA, NULL, NO_CARD)
     FLAG_REFUSED("lora_bias", LORA, "false", "a bias of the low-rank branch " NOT_DONE)
-    REFUSED("target_parameters", LORA, NULL, "LoRA on bare parameters " NOT_DONE)
     REFUSED("use_bdlora", LORA, NULL, "block-diagonal LoRA " NOT_DONE)
     REFUSED("arrow_config", LORA, NULL, "Arrow's routing " NOT_DONE)
     REFUSED("kasa_config", LORA, NULL, "KaSA " NOT_DONE)

@@ -93,8 +93,8 @@ static void test_refuses(void)
         { "{\"peft_type\":\"LORA\",\"use_qalora\":true}", NIB_E_UNSUPPORTED, "qalora" },
         { "{\"peft_type\":\"LORA\",\"layer_replication\":[[0,1]]}", NIB_E_UNSUPPORTED,
           "replication" },
-        { "{\"peft_type\":\"LORA\",\"target_parameters\":[\"a\"]}", NIB_E_UNSUPPORTED,
-          "parameters" },
+        { "{\"peft_type\":\"LORA\",\"target_parameters\":\"a\"}", NIB_E_FORMAT,
+          "target_parameters is neither null nor a list" },
         { "{\"peft_type\":\"LORA\",\"megatron_config\":{\"a\":1}}", NIB_E_UNSUPPORTED, "megatron" },
     };
     nib_ctx *ctx = test_ctx();
