@@ -149,6 +149,12 @@ nib_value nib_apply_bare_router(nib_build *b, nib_value x, size_t experts, bool 
     return good ? apply_linear(b, x, spec, name) : nothing;
 }
 
+nib_value nib_wide_logits(nib_build *b, nib_value logits)
+{
+    if (!b->status) b->graph->values[logits.id].dtype = NIB_F32;
+    return logits;
+}
+
 /* --- on routed rows --- */
 
 /* A value of the rows that chose is given to op, on the routed axis. */

@@ -27,6 +27,9 @@ nib_value nib_apply_router(nib_build *b, nib_value x, size_t experts, const char
 /* A router that is a bare parameter of the reference, with a bias or without. */
 nib_value nib_apply_bare_router(nib_build *b, nib_value x, size_t experts, bool bias,
                                 const char *format, ...) NIB_PRINTF(5, 6);
+/* Logits of a linear that only a router reads, in float whatever the compute type; their gradient
+ * has the compute type. */
+nib_value nib_wide_logits(nib_build *b, nib_value logits);
 /* x [rows, D] -> [rows * top, D], the rows of an expert one after another. */
 nib_value nib_dispatch(nib_build *b, nib_value x, nib_experts e);
 

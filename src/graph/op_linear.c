@@ -17,8 +17,8 @@ static nib_linear_rows rows_of(nib_run *run, const nib_node *n, const nib_io *io
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     nib_linear_rows w = rows_of(run, n, io);
-    nib_linear_out out = { .y = io->out, .ld = n->linear->weight->out, .type = run->graph->type,
-                           .same_x = io->same_input };
+    nib_linear_out out = { .y = io->out, .ld = n->linear->weight->out,
+                           .type = run->graph->values[n->output].dtype, .same_x = io->same_input };
 
     nib_linear_forward(&w, &out);
 }

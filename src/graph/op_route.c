@@ -59,7 +59,7 @@ static void score(const nib_route_desc *d, float *l)
 
 static void load_logits(const route_work *w, size_t row, float *l)
 {
-    nib_dtype type = w->run->graph->type;
+    nib_dtype type = w->run->graph->values[w->n->inputs[0]].dtype; /* nib_wide_logits() */
 
     nib_convert(l, NIB_F32, nib_at(w->io->in[0], type, row * w->d->experts), type, w->d->experts);
 }

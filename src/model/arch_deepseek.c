@@ -207,8 +207,9 @@ static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
                                      "model.layers.%d.mlp.gate.e_score_correction_bias", i);
     nib_value logits = nib_apply_bare_router(b, h, route.experts, false, "model.layers.%d.mlp.gate",
                                              i);
-    nib_value x = nib_apply_gated_experts(b, &d->moe, nib_route(b, logits, &route), i, h,
-                                          "model.layers.%d.mlp.experts", nib_expert_names);
+    nib_experts e = nib_route(b, nib_wide_logits(b, logits), &route);
+    nib_value x = nib_apply_gated_experts(b, &d->moe, e, i, h, "model.layers.%d.mlp.experts",
+                                          nib_expert_names);
     if (!d->moe.shared) return x;
     return nib_add(b, x, nib_apply_shared_expert(b, &d->moe, i, h,
                                                  "model.layers.%d.mlp.shared_experts"));

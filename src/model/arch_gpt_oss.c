@@ -21,13 +21,12 @@ static void read_gpt_oss(nib_reader *r, void *config)
     keys.inner = 2880;
     keys.positions = 131072;
     keys.bias = true;
-    if (!nib_read_has(r, "rope_scaling") && !nib_read_has(r, "rope_parameters"))
-        nib_read_fail(r, NIB_E_UNSUPPORTED,
-                      "neither rope_scaling nor rope_parameters is there; write the rope of the "
-                      "model out");
+    keys.rope = "{\"rope_type\": \"yarn\", \"factor\": 32, \"beta_fast\": 32, \"beta_slow\": 1, "
+                "\"truncate\": false, \"original_max_position_embeddings\": 4096}";
     nib_llama_read_keys(r, m, &keys);
     m->window = nib_read_size_or_null(r, "sliding_window", 128, 0);
     m->sliding = nib_read_sliding_pattern(r, m->layers, 2);
+    nib_read_check_window(r, m->window, m->sliding, m->layers);
     nib_read_route(r, &g->moe.route, 128, 4);
     nib_read_has(r, "experts_per_token"); /* the same number again */
     g->moe.route.scores = NIB_ROUTE_CHOSEN;

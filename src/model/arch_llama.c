@@ -42,6 +42,7 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
                                                                         keys->partial),
                                                 .head_dim = m->head_dim,
                                                 .interleaved = keys->interleaved,
+                                                .absent = keys->rope,
                                                 .grows = keys->grows, .axes = keys->axes,
                                                 .alpha = keys->alpha,
                                                 .positions = m->positions });

@@ -41,6 +41,7 @@ typedef struct nib_llama_keys {
     size_t inner, positions;
     bool tied, bias;      /* bias: attention_bias */
     bool interleaved;     /* neighbouring channels are rotated */
+    const char *rope;     /* nib_rope_spec's absent */
     bool grows, axes, alpha; /* nib_rope_spec's */
 } nib_llama_keys;
 extern const nib_llama_keys nib_llama_plain_keys; /* llama's own */

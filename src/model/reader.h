@@ -99,6 +99,7 @@ typedef struct nib_rope_spec {
     size_t positions;       /* max_position_embeddings */
     size_t original;        /* original_max_position_embeddings where no key gives it;
                                0: positions */
+    const char *absent;     /* the object, as JSON, where neither key is there; NULL: plain */
     bool grows;             /* llama_4_scaling_beta is known: nib_rope's growth */
     bool axes;              /* mrope's keys are known: in text all axes have one position */
     bool alpha;             /* a key "alpha" is known: "dynamic" then multiplies theta by a power

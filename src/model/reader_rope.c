@@ -13,6 +13,7 @@ static const double two_pi = 2 * 3.14159265358979323846;
 typedef struct rope_keys {
     const char *name;   /* of the object, for errors */
     const json_t *json; /* NULL: plain */
+    json_t *made;       /* from spec->absent */
     const char *type;
     double theta, factor, low, high, original, beta_fast, beta_slow, attention, mscale, mscale_all;
     double partial;     /* partial_rotary_factor, where rope_parameters has it; else 0 */
@@ -57,6 +58,10 @@ static void find_object(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     const json_t *object = parameters && !json_is_null(parameters) ? parameters : scaling;
 
     k->name = object == scaling ? "rope_scaling" : "rope_parameters";
+    if (!object && spec->absent) {
+        object = scaling = k->made = json_loads(spec->absent, 0, NULL);
+        if (!object) nib_read_fail(r, NIB_E_NOMEM, "rope_scaling: out of memory");
+    }
     if (!object || json_is_null(object) || (object == scaling && !spec->scaled)) return;
     if (!json_is_object(object))
         nib_read_fail(r, NIB_E_FORMAT, "%s is not an object", k->name);
@@ -146,7 +151,8 @@ static void read_keys(nib_reader *r, const nib_rope_spec *spec, rope_keys *k)
     read_number(r, k, "partial_rotary_factor", &k->partial);
     if (spec->grows) read_number(r, k, "llama_4_scaling_beta", &k->growth);
     if (spec->alpha) read_number(r, k, "alpha", &k->alpha);
-    if (!r->status)
+    if (json_is_null(json_object_get(k->json, "truncate"))) k->truncate = false; /* Python's */
+    else if (!r->status)
         r->status = nib_json_get_bool(k->json, r->where, "truncate", &k->truncate, &r->error);
 }
 
@@ -379,7 +385,10 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
         nib_read_fail(r, NIB_E_FORMAT, "%zu rotated channels in heads of %zu", spec.rot,
                       spec.head_dim ? spec.head_dim : spec.rot);
     inv = nib_read_alloc(r, nib_max(spec.rot / 2, 1), sizeof *inv);
-    if (!inv) return rope;
+    if (!inv) {
+        json_decref(k.made);
+        return rope;
+    }
     if (k.alpha != 0 && strcmp(k.type, "dynamic") == 0 && spec.rot > 2)
         k.theta *= pow(k.alpha, (double)spec.rot / (double)(spec.rot - 2));
     for (size_t j = 0; j < spec.rot / 2; j++)
@@ -389,5 +398,6 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
     if (!r->status) check_angles(r, &rope, &k);
     if (!r->status) check_partial(r, &rope, &spec, &k);
     if (!r->status && k.growth != 0) set_growth(r, &rope, &k);
+    json_decref(k.made);
     return rope;
 }
