@@ -12,6 +12,7 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
     { "preview", verb_preview, "what a training run would see of a data file" },
     { "generate", verb_generate, "text from a model, with or without adapters" },
     { "evaluate", verb_evaluate, "loss and perplexity, or a classifier's scores, on a data file" },
+    { "perplexity", verb_perplexity, "how well a text is predicted, as papers measure it" },
     { "predict", verb_predict, "what a classifier says of records" },
     { "merge", verb_merge, "a model and an adapter into one dense model" },
     { "inspect", verb_inspect, "what a model, an adapter or a file holds" },

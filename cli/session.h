@@ -72,6 +72,7 @@ int verb_convert_recipe(int argc, char **argv);
 int verb_preview(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);
+int verb_perplexity(int argc, char **argv);
 int verb_predict(int argc, char **argv);
 int verb_merge(int argc, char **argv);
 int verb_inspect(int argc, char **argv);

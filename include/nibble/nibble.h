@@ -10,6 +10,7 @@
 #include "nibble/int8.h"
 #include "nibble/merge.h"
 #include "nibble/model.h"
+#include "nibble/perplexity.h"
 #include "nibble/predict.h"
 #include "nibble/preview.h"
 #include "nibble/quantize.h"

@@ -10,7 +10,7 @@
 
 static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
                                      "merge",    "inspect",  "tokenize", "doctor",
-                                     "convert-recipe" };
+                                     "convert-recipe", "perplexity" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
@@ -88,6 +88,9 @@ static void test_misuse(void)
     static const struct { const char *arguments[6], *error; } runs[] = {
         { { "generate", "models/pico" }, "expected one of --prompt and --prompts, got none" },
         { { "evaluate", "models/pico" }, "missing option --data" },
+        { { "perplexity", "models/pico" }, "missing option --data" },
+        { { "perplexity", "models/pico", "--data", "x", "--preset=ppl" },
+          "--preset: expected gptq or llama.cpp, got 'ppl'" },
         { { "quantize", "models/pico" }, "missing argument OUT" },
         { { "quantize", "models/pico", "out" }, "missing option --load-in-4bit" },
         { { "merge", "models/pico", "out" }, "missing option --adapter" },
