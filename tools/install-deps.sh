@@ -42,6 +42,8 @@ need zlib1g-dev     "unpacks .gz files and Parquet pages (gzip)" has_library zli
 need liblz4-dev     "unpacks Parquet pages (LZ4)" has_library liblz4
 need libbrotli-dev  "unpacks Parquet pages (Brotli)" has_library libbrotlidec
 need libzstd-dev    "unpacks Parquet pages (Zstandard)" has_library libzstd
+need liblapacke-dev "decomposes matrices (GPTQ)" has_library lapacke
+need libopenblas-serial-dev "multiplies and decomposes matrices (GPTQ)" has_library openblas
 need libyaml-dev    "reads recipes (YAML)" has_library yaml-0.1
 if [ "${1:-}" = --check ]; then
     [ ${#packages[@]} -gt 0 ] || exit 0

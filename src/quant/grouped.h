@@ -123,6 +123,17 @@ void nib_grouped_dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kin
  * it; made->owned is the caller's. */
 nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
                               nib_grouped *made, nib_error *err);
+/* What a calibrated encoder found of a matrix [out, in]. */
+typedef struct nib_grouped_found {
+    const uint8_t *codes;    /* [out, in] */
+    const float *scales;     /* [groups, out] */
+    const uint8_t *zeros;    /* [groups, out] */
+    const int32_t *group_of; /* [in] */
+} nib_grouped_found;
+/* The same of what was found.  NIB_E_UNSUPPORTED: the layout does not take the shape. */
+nib_status nib_grouped_encode_found(nib_ctx *ctx, const nib_form *f, size_t out, size_t in,
+                                    const nib_grouped_found *found, nib_grouped *made,
+                                    nib_error *err);
 /* grouped_form.c */
 nib_form nib_grouped_form_of(const nib_scheme *scheme, const nib_grouped_options *o);
 void nib_grouped_describe(const nib_form *f, char text[NIB_FORM_ROOM]);

@@ -1,24 +1,23 @@
 /* grouped_encode.c - round to nearest: grouped integers of a matrix, as each maker's own library
  * computes them.
  *
- * gptq             in float; the range holds 0; symmetric: absmax / (maxq / 2) around 2^(bits-1)
+ *     gptq             gptq_grid.h
  *     awq              in float16 throughout; the range need not hold 0
  *     pack-quantized   in the weight's own type; clamped before it is rounded
  *
- * One thing differs from GPTQModel's: it gives a symmetric group without negative values half the
- * step, which clips the upper half of it.  Source: formats.md 6.6, 7.3; formats-quant.md 2.4. */
+ * Or what a calibrated encoder found, packed alike.
+ *
+ * Source: formats.md 7.3; formats-quant.md 2.4. */
 #include <math.h>
 
 #include "base/thread.h"
-#include "quant/grouped.h"
+#include "quant/gptq_grid.h"
 
 enum { ROWS = 32 }; /* outputs of a piece: whole words of everything that is packed along them */
 
-/* What one group becomes. */
-typedef struct grid { float scale, zero; } grid;
-
 typedef struct encoding {
-    const nib_weight *from;
+    const nib_weight *from;          /* of what was found its shape alone */
+    const nib_grouped_found *found;  /* NULL: rounded to nearest */
     nib_grouped_options o;
     nib_grouped_sizes sizes;
     uint8_t *codes, *zeros, *unpacked;
@@ -36,9 +35,6 @@ static float to_type(nib_dtype type, float x)
 
 static float clamp(float x, float low, float high) { return fminf(fmaxf(x, low), high); }
 
-static float most_code(const nib_grouped_options *o) { return (float)((1u << o->bits) - 1); }
-static float middle(const nib_grouped_options *o) { return (float)(1u << (o->bits - 1)); }
-
 static void range_of(const float *w, size_t n, float *low, float *high)
 {
     *low = *high = w[0];
@@ -50,58 +46,35 @@ static void range_of(const float *w, size_t n, float *low, float *high)
         if (!isfinite(w[i])) *high = w[i]; /* the scale shows it */
 }
 
-/* --- gptq --- */
-
-static grid gptq_grid(const nib_grouped_options *o, float low, float high)
-{
-    grid g;
-
-    low = fminf(low, 0);
-    high = fmaxf(high, 0);
-    if (!o->asymmetric) {
-        high = fmaxf(-low, high);
-        low = -high;
-    }
-    if (low == 0 && high == 0) low = -1, high = 1;
-    g.scale = (high - low) / most_code(o);
-    g.zero = o->asymmetric ? rintf(-low / g.scale) : middle(o);
-    return g;
-}
-
-static float gptq_code(const nib_grouped_options *o, grid g, float w)
-{
-    return clamp(rintf(w / g.scale) + g.zero, 0, most_code(o));
-}
-
 /* --- awq --- */
 
-static grid awq_grid(const nib_grouped_options *o, float low, float high)
+static nib_grid awq_grid(const nib_grouped_options *o, float low, float high)
 {
     const float least = to_type(NIB_F16, 1e-5f);
-    grid g;
+    nib_grid g;
 
     if (!o->asymmetric) {
         g.scale = to_type(NIB_F16, fmaxf(fmaxf(-low, high), least) / 7);
-        g.zero = middle(o);
+        g.zero = nib_grid_middle(o);
         return g;
     }
-    g.scale = to_type(NIB_F16, fmaxf(to_type(NIB_F16, high - low), least) / most_code(o));
-    g.zero = clamp(-rintf(to_type(NIB_F16, low / g.scale)), 0, most_code(o));
+    g.scale = to_type(NIB_F16, fmaxf(to_type(NIB_F16, high - low), least) / nib_grid_most(o));
+    g.zero = clamp(-rintf(to_type(NIB_F16, low / g.scale)), 0, nib_grid_most(o));
     return g;
 }
 
-static float awq_code(const nib_grouped_options *o, grid g, float w)
+static float awq_code(const nib_grouped_options *o, nib_grid g, float w)
 {
-    return clamp(rintf(to_type(NIB_F16, w / g.scale)) + g.zero, 0, most_code(o));
+    return clamp(rintf(to_type(NIB_F16, w / g.scale)) + g.zero, 0, nib_grid_most(o));
 }
 
 /* --- compressed-tensors: codes are signed there, and 2^(bits-1) is added --- */
 
-static grid pack_grid(const nib_grouped_options *o, float low, float high)
+static nib_grid pack_grid(const nib_grouped_options *o, float low, float high)
 {
     const nib_dtype t = o->dtype;
-    const float bottom = -middle(o), top = middle(o) - 1;
-    grid g = { .zero = 0 };
+    const float bottom = -nib_grid_middle(o), top = nib_grid_middle(o) - 1;
+    nib_grid g = { .zero = 0 };
 
     low = fminf(low, 0);
     high = fmaxf(high, 0);
@@ -110,36 +83,36 @@ static grid pack_grid(const nib_grouped_options *o, float low, float high)
     if (g.scale == 0) g.scale = t == NIB_BF16 ? 0x1p-7f : t == NIB_F16 ? 0x1p-10f : 0x1p-23f;
     if (o->asymmetric)
         g.zero = rintf(clamp(to_type(t, bottom - to_type(t, low / g.scale)), bottom, top));
-    g.zero += middle(o);
+    g.zero += nib_grid_middle(o);
     return g;
 }
 
-static float pack_code(const nib_grouped_options *o, grid g, float w)
+static float pack_code(const nib_grouped_options *o, nib_grid g, float w)
 {
     const nib_dtype t = o->dtype;
     float x = to_type(t, w / g.scale);
 
-    if (o->asymmetric) x = to_type(t, x + (g.zero - middle(o)));
-    return rintf(clamp(x, -middle(o), middle(o) - 1)) + middle(o);
+    if (o->asymmetric) x = to_type(t, x + (g.zero - nib_grid_middle(o)));
+    return rintf(clamp(x, -nib_grid_middle(o), nib_grid_middle(o) - 1)) + nib_grid_middle(o);
 }
 
 /* --- one matrix --- */
 
-static grid grid_of(const encoding *e, const float *w, size_t n)
+static nib_grid grid_of(const encoding *e, const float *w, size_t n)
 {
     float low, high;
-    grid g;
+    nib_grid g;
 
     range_of(w, n, &low, &high);
-    g = e->o.maker == NIB_GROUPED_GPTQ  ? gptq_grid(&e->o, low, high)
+    g = e->o.maker == NIB_GROUPED_GPTQ  ? nib_gptq_grid(&e->o, low, high)
         : e->o.maker == NIB_GROUPED_AWQ ? awq_grid(&e->o, low, high)
                                         : pack_grid(&e->o, low, high);
     return g;
 }
 
-static unsigned code_of(const encoding *e, grid g, float w)
+static unsigned code_of(const encoding *e, nib_grid g, float w)
 {
-    float code = e->o.maker == NIB_GROUPED_GPTQ  ? gptq_code(&e->o, g, w)
+    float code = e->o.maker == NIB_GROUPED_GPTQ  ? nib_gptq_code(&e->o, g, w)
                  : e->o.maker == NIB_GROUPED_AWQ ? awq_code(&e->o, g, w)
                                                  : pack_code(&e->o, g, w);
     return isfinite(code) ? (unsigned)code : 0;
@@ -194,12 +167,29 @@ static void put_scale(const encoding *e, size_t group, size_t o, float scale)
     else memcpy((char *)e->scales + at * 2, &h, 2);
 }
 
+static void put_found(const encoding *e, size_t r0, size_t r1)
+{
+    size_t in = e->from->in, out = e->from->out;
+
+    for (size_t o = r0; o < r1; o++) {
+        for (size_t g = 0; g < e->sizes.group_count; g++) {
+            put_scale(e, g, o, e->found->scales[g * out + o]);
+            put_zero(e, g, o, e->found->zeros[g * out + o]);
+        }
+        for (size_t i = 0; i < in; i++) put_code(e, o, i, e->found->codes[o * in + i]);
+    }
+}
+
 static void encode_rows(void *arg, size_t piece, unsigned worker)
 {
     const encoding *e = arg;
     size_t in = e->from->in, r0 = piece * ROWS, r1 = nib_min(r0 + ROWS, e->from->out);
     float *rows = e->rows + worker * ROWS * in;
 
+    if (e->found) {
+        put_found(e, r0, r1);
+        return;
+    }
     nib_weight_decode(e->from, r0, r1, rows);
     for (size_t i = 0; e->o.maker == NIB_GROUPED_AWQ && i < (r1 - r0) * in; i++)
         rows[i] = to_type(NIB_F16, rows[i]);
@@ -207,7 +197,7 @@ static void encode_rows(void *arg, size_t piece, unsigned worker)
         for (size_t g = 0; g < e->sizes.group_count; g++) {
             size_t i0 = g * e->sizes.group, i1 = nib_min(i0 + e->sizes.group, in);
             const float *row = rows + (o - r0) * in;
-            grid found = grid_of(e, row + i0, i1 - i0);
+            nib_grid found = grid_of(e, row + i0, i1 - i0);
             put_scale(e, g, o, found.scale);
             put_zero(e, g, o, isfinite(found.zero) ? (unsigned)found.zero : 0);
             for (size_t i = i0; i < i1; i++) put_code(e, o, i, code_of(e, found, row[i]));
@@ -220,7 +210,7 @@ static nib_status check_shape(const encoding *e, nib_error *err)
     const nib_grouped_options *o = &e->o;
     size_t out = e->from->out, in = e->from->in, group = e->sizes.group;
 
-    if (o->act_order || o->group == NIB_GROUP_TENSOR)
+    if ((o->act_order && !e->found) || o->group == NIB_GROUP_TENSOR)
         return nib_fail(err, NIB_E_UNSUPPORTED, "rounding to nearest knows no order of activations "
                         "and no scale of a whole matrix; known are groups in order, and rows");
     if (o->maker == NIB_GROUPED_GPTQ && (in * o->bits % 32 || out * o->bits % 32))
@@ -252,7 +242,8 @@ static nib_status take(nib_ctx *ctx, encoding *e, nib_grouped *made, nib_error *
 
     for (size_t i = 0; i < NIB_COUNT(sizes); i++) all += nib_round_up((size_t)sizes[i], 8);
     block = nib_new(ctx, all);
-    e->rows = nib_new_array(ctx, nib_threads(ctx) * ROWS, e->from->in * sizeof *e->rows);
+    e->rows = nib_new_array(ctx, e->found ? 1 : nib_threads(ctx) * ROWS,
+                            e->from->in * sizeof *e->rows);
     made->owned = block;
     if (!block || !e->rows)
         return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", e->from->out,
@@ -296,10 +287,10 @@ static void describe(const encoding *e, nib_grouped *made)
     made->zero = o->maker == NIB_GROUPED_INT ? 128 : 1u << (o->bits - 1);
 }
 
-nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
-                              nib_grouped *made, nib_error *err)
+static nib_status encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
+                         const nib_grouped_found *found, nib_grouped *made, nib_error *err)
 {
-    encoding e = { .from = from, .o = nib_grouped_form_options(f) };
+    encoding e = { .from = from, .found = found, .o = nib_grouped_form_options(f) };
     nib_status status;
 
     if (!nib_grouped_sizes_of(&e.o, from->out, from->in, &e.sizes))
@@ -312,9 +303,10 @@ nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight 
     e.scale_type = made->scale_type;
     e.row_bytes = made->row_bytes;
     for (size_t i = 0; e.sizes.groups && i < from->in; i++) {
-        int32_t group = (int32_t)(i / e.sizes.group);
+        int32_t group = found ? found->group_of[i] : (int32_t)(i / e.sizes.group);
         memcpy((char *)(uintptr_t)made->file_groups + i * 4, &group, 4);
     }
+    if (e.o.act_order) made->g_idx = made->file_groups;
     nib_parallel_for(ctx, nib_ceil_div(from->out, ROWS), encode_rows, &e);
     /* bytes of int-quantized are taken with 128 added, whatever the bits */
     for (size_t i = 0; e.o.maker == NIB_GROUPED_INT && e.unpacked && i < e.sizes.unpacked; i++)
@@ -322,4 +314,19 @@ nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight 
 done:
     nib_free(ctx, e.rows);
     return status;
+}
+
+nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
+                              nib_grouped *made, nib_error *err)
+{
+    return encode(ctx, f, from, NULL, made, err);
+}
+
+nib_status nib_grouped_encode_found(nib_ctx *ctx, const nib_form *f, size_t out, size_t in,
+                                    const nib_grouped_found *found, nib_grouped *made,
+                                    nib_error *err)
+{
+    nib_weight shape = { .out = out, .in = in };
+
+    return encode(ctx, f, &shape, found, made, err);
 }
