@@ -15,6 +15,7 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
     { "perplexity", verb_perplexity, "how well a text is predicted, as papers measure it" },
     { "predict", verb_predict, "what a classifier says of records" },
     { "merge", verb_merge, "a model and an adapter into one dense model" },
+    { "export", verb_export, "a model, with or without an adapter, as a GGUF file" },
     { "inspect", verb_inspect, "what a model, an adapter or a file holds" },
     { "tokenize", verb_tokenize, "text to token ids and back" },
     { "doctor", verb_doctor, "what this machine has and what nibble uses of it" },

@@ -75,6 +75,7 @@ int verb_evaluate(int argc, char **argv);
 int verb_perplexity(int argc, char **argv);
 int verb_predict(int argc, char **argv);
 int verb_merge(int argc, char **argv);
+int verb_export(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_doctor(int argc, char **argv);

@@ -4,6 +4,7 @@
 
 #include "nibble/context.h"
 #include "nibble/evaluate.h"
+#include "nibble/export.h"
 #include "nibble/finetune.h"
 #include "nibble/generate.h"
 #include "nibble/inspect.h"

@@ -68,6 +68,14 @@ static void column_delta(const nib_branch *l, size_t id, float *delta)
     }
 }
 
+void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *delta, float *to,
+                       size_t width)
+{
+    if (columns) column_delta(l, row, delta);
+    else linear_delta(l, row, delta);
+    for (size_t i = 0; i < width; i++) to[i] += l->scale * delta[i];
+}
+
 static void merge_row(void *arg, size_t tile, unsigned worker)
 {
     const work *k = arg;
@@ -78,11 +86,9 @@ static void merge_row(void *arg, size_t tile, unsigned worker)
 
     if (item->transposed) w->scheme->decode_tile(w, 0, w->out, row, row + 1, to, 1);
     else nib_weight_decode(w, row, row + 1, to);
-    if (item->branch) { /* a row of an embedding is a column of its factors, as here */
-        if (item->embedding || item->transposed) column_delta(item->branch, row, delta);
-        else linear_delta(item->branch, row, delta);
-        for (size_t i = 0; i < width; i++) to[i] += item->branch->scale * delta[i];
-    }
+    /* a row of an embedding is a column of its factors, as here */
+    if (item->branch)
+        nib_merge_add_row(item->branch, item->embedding || item->transposed, row, delta, to, width);
     nib_convert(k->r->narrow + tile * width * nib_dtype_bytes(item->plan.dtype), item->plan.dtype,
                 to, NIB_F32, width);
 }

@@ -27,5 +27,9 @@ nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
                                   const nib_merge_item *item, nib_error *err);
 nib_status nib_merge_write_copy(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
                                 nib_error *err);
+/* to[width] += s times row `row` of B A, or with `columns` of its transpose.  delta [width]: room
+ * for it. */
+void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *delta, float *to,
+                       size_t width);
 
 #endif

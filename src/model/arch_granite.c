@@ -65,6 +65,7 @@ static const nib_gguf_key gguf_keys[] = {
     { "embedding_scale", "embedding_multiplier" },
     { "residual_scale", "residual_multiplier" },
     { "logit_scale", "logits_scaling" },
+    { "attention.scale", "attention_multiplier" },
     { 0 },
 };
 
@@ -73,10 +74,10 @@ static void gguf_finish(nib_gguf_config *c)
 {
     double head = nib_gguf_get(c, "embedding_length", 1) /
                   nib_gguf_get(c, "attention.head_count", 1);
-    double scale = nib_gguf_get(c, "attention.scale", 0);
 
     nib_gguf_llama_finish(c);
-    nib_gguf_set(c, "attention_multiplier", json_real(scale != 0 ? scale : 1 / sqrt(head)));
+    if (nib_gguf_get(c, "attention.scale", 0) == 0)
+        nib_gguf_set(c, "attention_multiplier", json_real(1 / sqrt(head)));
 }
 
 static const nib_gguf_family gguf = { "granite", "granite", "GraniteForCausalLM",

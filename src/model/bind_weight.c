@@ -95,7 +95,10 @@ static nib_status open_own(nib_bind *b, const nib_tensor *t, bool transposed, ni
     *w = stored;
     if (t->rows && is_float(t->dtype)) status = nib_weight_reordered(ctx, stored, t->rows, w, err);
     else if (transposed && !t->straight) status = nib_weight_transposed(ctx, stored, w, err);
-    if (status) nib_weight_destroy(ctx, stored);
+    if (status) {
+        nib_weight_destroy(ctx, stored);
+        *w = NULL;
+    }
     return status;
 }
 

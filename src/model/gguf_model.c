@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/gguf_rows.h"
+
 static const nib_arch *const architectures[] = {
 #define ARCH(name) &nib_arch_##name,
 #include "model/arch_list.h"
@@ -70,7 +72,7 @@ typedef struct changing {
     const char *where;
     const nib_gguf_family *family;
     const nib_gguf_name *names;
-    uint64_t heads, kv_heads, head_dim;
+    nib_gguf_heads heads;
     uint32_t *rows[NIB_GGUF_STRAIGHT]; /* by nib_gguf_held, made at the first use */
     uint64_t count[NIB_GGUF_STRAIGHT];
 } changing;
@@ -89,55 +91,27 @@ static void read_heads(changing *c, const nib_gguf *keys)
 {
     const char *a = c->family->architecture;
     uint64_t width = size_of(keys, a, "embedding_length", 0);
+    nib_gguf_heads *h = &c->heads;
 
-    c->heads = size_of(keys, a, "attention.head_count", 0);
-    c->kv_heads = size_of(keys, a, "attention.head_count_kv", c->heads);
-    c->head_dim = size_of(keys, a, "attention.key_length", c->heads ? width / c->heads : 0);
-}
-
-/* Where row r of the family's matrix lies in the file: see nib_gguf_held. */
-static uint64_t place_of(const changing *c, nib_gguf_held held, uint64_t r)
-{
-    uint64_t d = c->head_dim, in = r % d, head = r / d, per = c->heads / c->kv_heads, group, of;
-
-    switch (held) {
-    case NIB_GGUF_Q_ROWS: case NIB_GGUF_K_ROWS:
-        return head * d + 2 * (in % (d / 2)) + in / (d / 2);
-    case NIB_GGUF_HEADS: return (head % 3 * c->heads + head / 3) * d + in;
-    case NIB_GGUF_GROUPS:
-        group = head / (per + 2);
-        of = head % (per + 2);
-        if (of < per) return (group * per + of) * d + in;
-        return (c->heads + (of - per) * c->kv_heads + group) * d + in;
-    case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT: break;
-    }
-    return r;
-}
-
-/* How many rows a matrix held so must have. */
-static uint64_t rows_of(const changing *c, nib_gguf_held held)
-{
-    uint64_t heads = held == NIB_GGUF_Q_ROWS   ? c->heads
-                     : held == NIB_GGUF_K_ROWS ? c->kv_heads
-                     : held == NIB_GGUF_HEADS  ? 3 * c->heads
-                                               : c->heads + 2 * c->kv_heads;
-    return heads * c->head_dim;
+    h->heads = size_of(keys, a, "attention.head_count", 0);
+    h->kv_heads = size_of(keys, a, "attention.head_count_kv", h->heads);
+    h->head_dim = size_of(keys, a, "attention.key_length", h->heads ? width / h->heads : 0);
 }
 
 static nib_status set_rows(changing *c, nib_tensor *t, nib_gguf_held held, nib_error *err)
 {
     uint64_t rows = t->shape[0];
 
-    if (!c->heads || !c->kv_heads || !c->head_dim || c->heads > 65536 || c->kv_heads > c->heads ||
-        c->heads % c->kv_heads || c->head_dim > 65536 || c->head_dim % 2 ||
-        rows != rows_of(c, held))
+    if (!nib_gguf_rows_fit(&c->heads, held, rows))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " rows; the keys say %" PRIu64
                         " heads, %" PRIu64 " for keys and values, of %" PRIu64 " channels",
-                        c->where, t->name, rows, c->heads, c->kv_heads, c->head_dim);
+                        c->where, t->name, rows, c->heads.heads, c->heads.kv_heads,
+                        c->heads.head_dim);
     if (!c->rows[held]) {
         c->rows[held] = nib_tensors_alloc(c->tensors, (size_t)rows * sizeof(uint32_t));
         if (!c->rows[held]) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
-        for (uint64_t r = 0; r < rows; r++) c->rows[held][r] = (uint32_t)place_of(c, held, r);
+        for (uint64_t r = 0; r < rows; r++)
+            c->rows[held][r] = (uint32_t)nib_gguf_place(&c->heads, held, r);
     }
     t->rows = c->rows[held];
     return NIB_OK;
@@ -199,7 +173,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
     default:
-        if (n->held != NIB_GGUF_GROUPS || c->kv_heads != 1) status = set_rows(c, t, n->held, err);
+        if (nib_gguf_reorders(&c->heads, n->held)) status = set_rows(c, t, n->held, err);
         break;
     }
     return status ? status : rename_tensor(c, t, n->module, layer, part, err);

@@ -134,7 +134,8 @@ static nib_status add_json(nib_chat *c, const char *dir, const char *file, nib_e
     return status;
 }
 
-static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
+/* The templates of a directory, if there are any. */
+static nib_status collect(nib_chat *c, const char *dir, nib_error *err)
 {
     char *jinja = nib_sprintf(c->ctx, "%s/chat_template.jinja", dir);
     nib_status status = jinja ? NIB_OK : no_memory(dir, err);
@@ -143,13 +144,20 @@ static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
     if (!status) status = add_additional(c, dir, err);
     if (!status && !c->count) status = add_json(c, dir, "tokenizer_config.json", err);
     if (!status && !c->count) status = add_json(c, dir, "chat_template.json", err);
+    nib_free(c->ctx, jinja);
+    return status;
+}
+
+static nib_status find_in(nib_chat *c, const char *dir, nib_error *err)
+{
+    nib_status status = collect(c, dir, err);
+
     if (!status && !c->count)
         status = nib_fail(
             err, NIB_E_IO,
             "%s: there is no chat template: neither chat_template.jinja nor chat_template in "
             "tokenizer_config.json; --chat-template names a file",
             dir);
-    nib_free(c->ctx, jinja);
     return status;
 }
 
@@ -224,6 +232,24 @@ nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat *
     *out = c;
     c = NULL; /* handed over */
 done:
+    nib_chat_close(c);
+    return status;
+}
+
+nib_status nib_chat_each(nib_ctx *ctx, const char *dir, nib_chat_template_fn *each, void *self,
+                         nib_error *err)
+{
+    nib_chat *c = nib_new(ctx, sizeof *c);
+    nib_status status;
+
+    if (!c) return no_memory(dir, err);
+    c->ctx = ctx;
+    status = collect(c, dir, err);
+    qsort(c->items, c->count, sizeof *c->items, by_name);
+    for (size_t i = 0; i < c->count && !status; i++) {
+        const named *n = &c->items[i];
+        each(self, strcmp(n->name, "default") == 0 ? "" : n->name, n->text, n->bytes);
+    }
     nib_chat_close(c);
     return status;
 }

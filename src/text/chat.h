@@ -29,6 +29,10 @@ typedef struct nib_chat_source {
  * template's line. */
 nib_status nib_chat_open(nib_ctx *ctx, const nib_chat_source *source, nib_chat **out,
                          nib_error *err);
+/* Every template of a model as it stands in its files, by name, "" for the default, not parsed. */
+typedef void nib_chat_template_fn(void *self, const char *name, const char *text, size_t bytes);
+nib_status nib_chat_each(nib_ctx *ctx, const char *dir, nib_chat_template_fn *each, void *self,
+                         nib_error *err);
 void nib_chat_close(nib_chat *c); /* NULL is fine */
 const char *nib_chat_name(const nib_chat *c); /* where it was found; borrowed */
 const char *

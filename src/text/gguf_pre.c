@@ -36,7 +36,7 @@ static const nib_gguf_pre known[] = {
     BYTES("modern-bert"), BYTES("gigachat"), BYTES("a.x-4.0"), BYTES("mellum"),
     DIGITS("starcoder"), DIGITS("smollm"), DIGITS("refact"), DIGITS("command-r"),
     DIGITS("codeshell"), DIGITS("exaone"),
-    LLAMA("llama3"), LLAMA("llama-v3"), LLAMA("llama-bpe"), LLAMA("falcon3"), LLAMA("falcon-h1"),
+    LLAMA("llama-bpe"), LLAMA("llama3"), LLAMA("llama-v3"), LLAMA("falcon3"), LLAMA("falcon-h1"),
     LLAMA("pixtral"), LLAMA("midm-2.0"), LLAMA("lfm2"),
     SPLIT("dbrx", LLAMA3), SPLIT("smaug-bpe", LLAMA3), SPLIT("chatglm-bpe", LLAMA3),
     { .name = "glm4", .kind = NIB_GGUF_PRE_SPLIT, .patterns = { LLAMA3 }, .ignore_merges = true },
@@ -119,4 +119,75 @@ json_t *nib_gguf_pre_json(const nib_gguf_pre *pre)
         return NULL;
     }
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}
+
+/* --- the way back --- */
+
+/* The stages of a pre_tokenizer, one or a Sequence of them. */
+static size_t stage_count(const json_t *pre)
+{
+    const json_t *list = json_object_get(pre, "pretokenizers");
+
+    return list ? json_array_size(list) : 1;
+}
+
+static const json_t *stage_at(const json_t *pre, size_t i)
+{
+    const json_t *list = json_object_get(pre, "pretokenizers");
+
+    return list ? json_array_get(list, i) : pre;
+}
+
+/* Of an absent key what the tokenizers library takes. */
+static bool flag(const json_t *stage, const char *key, bool fallback)
+{
+    const json_t *v = json_object_get(stage, key);
+
+    return json_is_boolean(v) ? json_is_true(v) : fallback;
+}
+
+static bool same_text(const json_t *a, const json_t *b)
+{
+    return json_is_string(a) && json_is_string(b) && json_equal(a, b);
+}
+
+static bool same_stage(const json_t *a, const json_t *b)
+{
+    const char *type = json_string_value(json_object_get(a, "type"));
+
+    if (!type || !same_text(json_object_get(a, "type"), json_object_get(b, "type"))) return false;
+    if (strcmp(type, "ByteLevel") == 0)
+        return flag(a, "use_regex", true) == flag(b, "use_regex", true) &&
+               flag(a, "add_prefix_space", true) == flag(b, "add_prefix_space", true);
+    if (strcmp(type, "Digits") == 0)
+        return flag(a, "individual_digits", false) == flag(b, "individual_digits", false);
+    if (!same_text(json_object_get(a, "behavior"), json_object_get(b, "behavior"))) return false;
+    if (strcmp(type, "Punctuation") == 0) return true;
+    return strcmp(type, "Split") == 0 && flag(a, "invert", false) == flag(b, "invert", false) &&
+           same_text(json_object_get(json_object_get(a, "pattern"), "Regex"),
+                     json_object_get(json_object_get(b, "pattern"), "Regex"));
+}
+
+static bool same_stages(const json_t *a, const json_t *b)
+{
+    size_t count = stage_count(a);
+
+    if (count != stage_count(b)) return false;
+    for (size_t i = 0; i < count; i++)
+        if (!same_stage(stage_at(a, i), stage_at(b, i))) return false;
+    return true;
+}
+
+const nib_gguf_pre *nib_gguf_pre_like(const json_t *pre, bool nfc, bool ignore_merges)
+{
+    for (size_t i = 0; i < NIB_COUNT(known); i++) {
+        json_t *own;
+        bool same;
+        if (known[i].nfc != nfc || known[i].ignore_merges != ignore_merges) continue;
+        own = nib_gguf_pre_json(&known[i]);
+        same = own && same_stages(pre, own);
+        json_decref(own);
+        if (same) return &known[i];
+    }
+    return NULL;
 }

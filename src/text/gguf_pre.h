@@ -22,5 +22,7 @@ const nib_gguf_pre *nib_gguf_pre_named(const char *name, size_t bytes); /* NULL:
 void nib_gguf_pre_known(char *out, size_t room);
 /* tokenizer.json's pre_tokenizer; NULL: no memory. */
 json_t *nib_gguf_pre_json(const nib_gguf_pre *pre);
+/* The first whose stages are tokenizer.json's pre_tokenizer `pre`; NULL: none is known. */
+const nib_gguf_pre *nib_gguf_pre_like(const json_t *pre, bool nfc, bool ignore_merges);
 
 #endif

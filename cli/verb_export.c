@@ -1,0 +1,52 @@
+/* verb_export.c - nibble export: a model as a GGUF file. */
+#include "session.h"
+
+static void print_result(session *s, const nib_export_result *r)
+{
+    if (s->json) {
+        printf("{\"tensors\": %llu, \"bytes\": %llu, \"prompts\": %d, \"difference\": ",
+               (unsigned long long)r->tensors, (unsigned long long)r->bytes, r->prompts);
+        print_json_number(stdout, r->greatest_difference);
+        print_json_member_warnings(stdout, s);
+        printf("}\n");
+        return;
+    }
+    session_line(s, "%llu tensors, %.1f MB", (unsigned long long)r->tensors,
+                 (double)r->bytes / 1e6);
+    if (r->prompts)
+        session_line(s, "read back: the logits of %d prompts differ by at most %.2g of the largest",
+                     r->prompts, r->greatest_difference);
+}
+
+int verb_export(int argc, char **argv)
+{
+    session s = { 0 };
+    nib_export_options o = { .on_progress = session_progress, .user = &s };
+    nib_export_result r;
+    bool verify = true;
+    nib_status status;
+    option options[] = {
+        { "quantize", OPTION_STRING, &o.quantize, "Q8_0",
+          "type of the matrices: F32, F16 (default), BF16, Q8_0" },
+        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
+        { "verify", OPTION_FLAG, &verify, NULL,
+          "read the file back and compare five prompts; default: true" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace OUT" },
+        STRICT_OPTION(&s),
+        SESSION_OPTIONS(&s),
+    };
+    verb v = { .name = "export", .arguments = "MODEL OUT.gguf",
+               .summary = "One GGUF file for llama.cpp and its kin, one matrix at a time.",
+               .options = options, .option_count = sizeof options / sizeof *options,
+               .positional_wanted = 2 };
+    int code = options_parse(&v, argc, argv);
+
+    if (code) return code;
+    o.model = v.positional[0];
+    o.out = v.positional[1];
+    o.no_verify = !verify;
+    if ((code = session_begin(&s))) return code;
+    status = nib_export(s.ctx, &o, &r, &s.err);
+    if (!status) print_result(&s, &r);
+    return session_end(&s, status);
+}

@@ -1,0 +1,39 @@
+/* export.h - a model, with or without an adapter, as a GGUF file for llama.cpp and its kin. */
+#ifndef NIBBLE_EXPORT_H
+#define NIBBLE_EXPORT_H
+
+#include <stdbool.h>
+
+#include "nibble/context.h"
+#include "nibble/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nib_export_options {
+    const char *model;
+    const char *adapter;     /* merged on the way; NULL: none */
+    const char *out;         /* the file */
+    const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16 */
+    bool overwrite;
+    bool no_verify;          /* what was written is not read back and compared */
+    void (*on_progress)(void *user, const char *what, double share);
+    void *user;
+} nib_export_options;
+
+typedef struct nib_export_result {
+    uint64_t tensors, bytes; /* of the file's data */
+    int prompts;             /* that were compared; 0: none */
+    double greatest_difference; /* of their logits, relative to the largest logit */
+} nib_export_result;
+
+/* NIB_E_UNSUPPORTED: a family, a tokenizer, a module or a setting that GGUF has no place for;
+ * NIB_E_MISMATCH: what was written does not compute what MODEL does; then nothing is left. */
+nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,
+                      nib_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,190 @@
+/* export.c - a model, with or without an adapter, as one GGUF file, a few rows at a time.
+ *
+ * The file is built beside its place, read back, and renamed when it answers as the model does. */
+#include "nibble/export.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "adapter/adapter.h"
+#include "base/filemap.h"
+#include "base/outname.h"
+#include "job/export_plan.h"
+#include "job/export_rows.h"
+#include "job/export_verify.h"
+#include "job/open.h"
+#include "job/quantize_config.h"
+#include "text/gguf_tokens.h"
+
+typedef struct run {
+    nib_ctx *ctx;
+    const nib_export_options *options;
+    const nib_export_type *type;
+    nib_model *model;
+    nib_adapter *adapter;
+    nib_tokenizer *tokenizer; /* NULL: the model has none */
+    nib_gguf_naming naming;
+    nib_gguf_keys_out keys;
+    nib_export_plan plan;
+    nib_gguf_writer *writer;
+    char *temporary;          /* the whole file, not yet checked */
+    nib_export_result result;
+} run;
+
+static nib_status read_options(run *r, nib_error *err)
+{
+    const nib_export_options *o = r->options;
+    const char *name = o->quantize ? o->quantize : "F16";
+    char known[300];
+    nib_status status;
+
+    r->type = nib_export_type_named(name);
+    if (!r->type) {
+        nib_export_types_known(known, sizeof known);
+        return nib_fail(err, NIB_E_INVALID, "quantize '%s', known are %s", name, known);
+    }
+    status = nib_quantize_check_places(o->model, o->out, err);
+    if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->out, err);
+    if (!status && !o->overwrite && nib_file_exists(o->out))
+        status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it",
+                          o->out);
+    return status;
+}
+
+static nib_status open_all(run *r, nib_error *err)
+{
+    const nib_export_options *o = r->options;
+    nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_status status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 },
+                                       &r->model, err);
+
+    if (!status && o->adapter)
+        status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
+    if (!status) status = nib_open_tokenizer(r->ctx, o->model, &r->tokenizer, err);
+    if (!status && !r->tokenizer)
+        nib_warn_code(r->ctx, "gguf-tokenizer", "%s: there is no tokenizer; programs that read "
+                      "text will not take %s", o->model, o->out);
+    return status;
+}
+
+static nib_status declare(run *r, nib_error *err)
+{
+    nib_status status = nib_gguf_naming_of(r->model, &r->naming, err);
+
+    if (!status) status = nib_gguf_writer_create(r->ctx, &r->writer, err);
+    if (!status)
+        status = nib_gguf_put_model(r->model, &r->naming, r->type->file_type, r->writer, &r->keys,
+                                    err);
+    if (!status && r->tokenizer)
+        status = nib_gguf_put_tokenizer(r->tokenizer, r->options->model,
+                                        r->model->embedding->weight->out, r->writer, err);
+    if (!status)
+        status = nib_export_plan_make(r->model, &r->naming, r->type, &r->keys, &r->plan, err);
+    for (size_t i = 0; i < r->plan.count && !status; i++) {
+        const nib_export_item *item = &r->plan.items[i];
+        nib_gguf_add_tensor(r->writer, item->name, item->type, item->rank, item->shape);
+    }
+    if (!status && r->plan.fallbacks)
+        nib_warn_code(r->ctx, "gguf-fallback", "%zu matrices have rows that are no whole blocks of "
+                      "%s and get another type", r->plan.fallbacks, r->type->name);
+    return status;
+}
+
+static nib_status progress(run *r, size_t done, const char *name, nib_error *err)
+{
+    const nib_export_options *o = r->options;
+
+    if (o->on_progress) o->on_progress(o->user, name, (double)done / (double)r->plan.count);
+    if (nib_should_stop(r->ctx))
+        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+    return NIB_OK;
+}
+
+static nib_status write_file(run *r, nib_error *err)
+{
+    nib_gguf_writer *writer;
+    nib_status status;
+
+    r->result.bytes = nib_gguf_writer_bytes(r->writer);
+    r->result.tensors = r->plan.count;
+    r->temporary = nib_temp_beside(r->ctx, r->options->out, err);
+    if (!r->temporary) return NIB_E_NOMEM;
+    status = nib_gguf_writer_open(r->writer, r->temporary, err);
+    for (size_t i = 0; i < r->plan.count && !status; i++) {
+        const nib_export_item *item = &r->plan.items[i];
+        status = nib_export_write(r->ctx, item, &r->naming.heads, r->writer, err);
+        if (!status) status = progress(r, i + 1, item->name, err);
+    }
+    if (!status) status = nib_tensors_unchanged(r->model->tensors, err);
+    if (status) return status;
+    writer = r->writer;
+    r->writer = NULL;
+    return nib_gguf_writer_commit(writer, err);
+}
+
+/* The greatest difference of logits that rounding the weights so explains. */
+static double most_difference(const nib_export_type *type)
+{
+    static const struct { const char *base; double most; } bounds[] = {
+        { "F32", 1e-4 }, { "F16", 0.02 }, { "BF16", 0.1 }, { "Q8_0", 0.15 },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(bounds); i++)
+        if (strcmp(bounds[i].base, type->base) == 0) return bounds[i].most;
+    return 0.75;
+}
+
+static nib_status verify(run *r, nib_error *err)
+{
+    nib_export_check check = { 0 };
+    nib_status status;
+
+    if (r->options->no_verify) return nib_export_verify_keys(r->model, r->temporary, err);
+    status = nib_export_verify(r->model, r->tokenizer, r->temporary, most_difference(r->type),
+                               &check, err);
+    r->result.prompts = check.prompts;
+    r->result.greatest_difference = check.greatest;
+    return status;
+}
+
+static nib_status put_in_place(run *r, nib_error *err)
+{
+    if (rename(r->temporary, r->options->out))
+        return nib_fail(err, NIB_E_IO, "%s: cannot be renamed to: %s", r->options->out,
+                        strerror(errno));
+    nib_free(r->ctx, r->temporary);
+    r->temporary = NULL;
+    return nib_sync_parent(r->ctx, r->options->out, err);
+}
+
+static nib_status export(run *r, nib_error *err)
+{
+    nib_status status = read_options(r, err);
+
+    if (!status) status = open_all(r, err);
+    if (!status) status = declare(r, err);
+    if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
+    nib_warnings_repeat(r->ctx);
+    if (!status) status = write_file(r, err);
+    if (!status) status = verify(r, err);
+    return status ? status : put_in_place(r, err);
+}
+
+nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,
+                      nib_error *err)
+{
+    run r = { .ctx = ctx, .options = options };
+    nib_status status = export(&r, err);
+
+    if (!status && result) *result = r.result;
+    nib_gguf_writer_discard(r.writer);
+    if (r.temporary) unlink(r.temporary);
+    nib_free(ctx, r.temporary);
+    nib_export_plan_free(ctx, &r.plan);
+    nib_gguf_keys_out_free(ctx, &r.keys);
+    nib_tokenizer_close(r.tokenizer);
+    nib_adapter_close(r.adapter);
+    nib_model_close(r.model);
+    return status;
+}

@@ -1,0 +1,162 @@
+/* export_plan.c - see export_plan.h; types: formats-quant.md 7.8. */
+#include "job/export_plan.h"
+
+#include <stdio.h>
+
+#define FLOATS(name, number) { name, number, name, name }
+
+static const nib_export_type types[] = {
+    FLOATS("F32", 0), FLOATS("F16", 1), FLOATS("BF16", 32), FLOATS("Q8_0", 7),
+};
+
+const nib_export_type *nib_export_type_named(const char *name)
+{
+    for (size_t i = 0; i < NIB_COUNT(types); i++)
+        if (strcmp(types[i].name, name) == 0) return &types[i];
+    return NULL;
+}
+
+void nib_export_types_known(char *out, size_t room)
+{
+    size_t used = 0;
+
+    *out = 0;
+    for (size_t i = 0; i < NIB_COUNT(types) && used < room; i++)
+        used += (size_t)snprintf(out + used, room - used, "%s%s", i ? ", " : "", types[i].name);
+}
+
+typedef struct maker {
+    const nib_model *m;
+    const nib_gguf_naming *n;
+    const nib_export_type *type;
+    bool untied;  /* the head is written, though it was the embedding */
+    nib_export_plan plan;
+} maker;
+
+static nib_status append(maker *k, const nib_export_item *item, nib_error *err)
+{
+    nib_export_plan *p = &k->plan;
+
+    if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
+    p->items[p->count++] = *item;
+    if (item->weight) p->widest = nib_max(p->widest, item->weight->in);
+    return NIB_OK;
+}
+
+/* "blk.0.attn_q.weight" of a module. */
+static nib_status name_item(const maker *k, const char *module, const char *part,
+                            nib_export_item *item, nib_error *err)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+    const nib_gguf_name *found = nib_gguf_name_of(k->n, module, name);
+
+    if (!found)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s%s", k->m->dir,
+                        k->n->family->architecture, module, part);
+    snprintf(item->name, sizeof item->name, "%s%s", name, part);
+    item->held = found->held;
+    return NIB_OK;
+}
+
+/* The type, or where rows are no whole blocks of it the next that can hold them. */
+static const nib_gguf_type *type_for(maker *k, const char *name, size_t width)
+{
+    const nib_gguf_type *type = nib_gguf_type_named(name);
+
+    if (width % type->elements == 0) return type;
+    k->plan.fallbacks++;
+    return nib_gguf_type_named("F16");
+}
+
+static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
+                             const nib_branch *branch, bool columns, bool head, nib_error *err)
+{
+    nib_export_item item = { .rank = 2, .shape = { w->out, w->in }, .weight = w, .branch = branch,
+                             .columns = columns };
+    nib_status status = name_item(k, module, ".weight", &item, err);
+
+    if (status) return status;
+    if (nib_gguf_reorders(&k->n->heads, item.held) &&
+        !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
+                        "heads", k->m->dir, module, w->out);
+    if (strcmp(item.name, "position_embd.weight") == 0) item.type = nib_gguf_type_named("F32");
+    else item.type = type_for(k, head ? k->type->head : k->type->base, w->in);
+    return append(k, &item, err);
+}
+
+static nib_status add_values(maker *k, const char *module, const char *part, const float *values,
+                             size_t rows, size_t count, nib_error *err)
+{
+    nib_export_item item = { .rank = rows ? 2 : 1, .shape = { count }, .values = values,
+                             .type = nib_gguf_type_named("F32") };
+    nib_status status;
+
+    if (!values) return NIB_OK;
+    if (rows) item.shape[0] = rows, item.shape[1] = count / rows;
+    status = name_item(k, module, part, &item, err);
+    if (item.held == NIB_GGUF_ONE_PLUS) item.offset = 1;
+    return status ? status : append(k, &item, err);
+}
+
+/* Is the tied head another matrix than the embedding by now? */
+static bool head_differs(const nib_model *m)
+{
+    return m->tied && (m->embedding->branches.count || m->head->branches.count ||
+                       m->embedding->full || m->head->full);
+}
+
+static nib_status add_modules(maker *k, nib_error *err)
+{
+    const nib_model *m = k->m;
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < m->embedding_count && !status; i++) {
+        const nib_embedding *e = m->embeddings[i];
+        status = add_matrix(k, e->name, e->weight, nib_branch_at(&e->branches, 0), true,
+                            e == m->embedding && m->tied && !k->untied, err);
+    }
+    for (size_t i = 0; i < m->linear_count && !status; i++) {
+        const nib_linear *l = m->linears[i];
+        if (l != m->head || !m->tied || k->untied)
+            status = add_matrix(k, l->name, l->weight, nib_branch_at(&l->branches, 0), false,
+                                l == m->head, err);
+        if (!status) status = add_values(k, l->name, ".bias", l->bias, 0, l->weight->out, err);
+    }
+    for (size_t i = 0; i < m->norm_count && !status; i++) {
+        const nib_norm *n = m->norms[i];
+        if (n->weights == NIB_NORM_BARE) continue;
+        status = add_values(k, n->name, ".weight", n->weight, n->rows, n->width, err);
+        if (!status) status = add_values(k, n->name, ".bias", n->bias, n->rows, n->width, err);
+    }
+    if (!status && m->vector_count)
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", m->dir,
+                          k->n->family->architecture, m->vectors[0]->name);
+    return status;
+}
+
+nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
+                                const nib_export_type *type, const nib_gguf_keys_out *keys,
+                                nib_export_plan *out, nib_error *err)
+{
+    maker k = { .m = m, .n = n, .type = type, .untied = head_differs(m) };
+    nib_status status = add_modules(&k, err);
+
+    for (size_t i = 0; i < keys->divisor_count && !status; i++) {
+        nib_export_item item = { .rank = 1, .shape = { keys->divisors[i].count },
+                                 .values = keys->divisors[i].values,
+                                 .type = nib_gguf_type_named("F32") };
+        snprintf(item.name, sizeof item.name, "%s", keys->divisors[i].name);
+        status = append(&k, &item, err);
+    }
+    if (status) nib_export_plan_free(m->ctx, &k.plan);
+    else *out = k.plan;
+    return status;
+}
+
+void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan)
+{
+    nib_free(ctx, plan->items);
+    *plan = (nib_export_plan){ 0 };
+}

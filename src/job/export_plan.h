@@ -1,0 +1,44 @@
+/* export_plan.h - the tensors of a GGUF file: what each is made of, and its type there. */
+#ifndef NIB_JOB_EXPORT_PLAN_H
+#define NIB_JOB_EXPORT_PLAN_H
+
+#include "model/gguf_keys.h"
+
+/* What --quantize names. */
+typedef struct nib_export_type {
+    const char *name;
+    unsigned file_type; /* general.file_type */
+    const char *base;   /* of the matrices */
+    const char *head;   /* of the head, and of the embedding where it is the head */
+} nib_export_type;
+const nib_export_type *nib_export_type_named(const char *name); /* NULL: not known */
+void nib_export_types_known(char *out, size_t room);
+
+typedef struct nib_export_item {
+    char name[NIB_GGUF_NAME_ROOM + 8];
+    const nib_gguf_type *type;
+    unsigned rank;
+    uint64_t shape[2];
+    const nib_weight *weight; /* a matrix, and what an adapter adds to it, or NULL */
+    const nib_branch *branch;
+    bool columns;             /* of an embedding: nib_merge_add_row() */
+    nib_gguf_held held;
+    const float *values;      /* else these, plus `offset` */
+    float offset;
+} nib_export_item;
+
+typedef struct nib_export_plan {
+    nib_export_item *items;
+    size_t count, capacity;
+    size_t widest;            /* columns of the widest matrix */
+    size_t fallbacks;         /* matrices whose rows are no whole blocks of the type */
+} nib_export_plan;
+
+/* Borrows from the model, its adapter in slot 0 and the divisors.  NIB_E_UNSUPPORTED: a module that
+ * GGUF has no place for. */
+nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
+                                const nib_export_type *type, const nib_gguf_keys_out *keys,
+                                nib_export_plan *out, nib_error *err);
+void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan); /* zeroed is fine */
+
+#endif

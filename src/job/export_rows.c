@@ -1,0 +1,139 @@
+/* export_rows.c - see export_rows.h. */
+#include "job/export_rows.h"
+
+#include <math.h>
+
+#include "base/thread.h"
+#include "job/merge_rows.h"
+#include "quant/block_encode.h"
+
+enum { PIECE_VALUES = 1 << 18 };
+
+typedef struct work {
+    const nib_export_item *item;
+    nib_block_kind kind;    /* where the type is blocks */
+    const uint32_t *order;  /* [rows] which row of the family's lies here; NULL: in their order */
+    size_t row0, width, row_bytes;
+    float *wide, *delta;    /* [threads, width] each */
+    uint8_t *out;           /* [rows of a piece, row_bytes] */
+    uint8_t *bad;           /* [rows of a piece] the row holds what cannot be written */
+} work;
+
+/* Whether all values are finite, also as the type rounds them. */
+static bool all_fit(const float *values, size_t count, nib_dtype type)
+{
+    bool fit = true;
+
+    for (size_t i = 0; i < count; i++) {
+        float v = values[i];
+        if (type == NIB_F16) v = fabsf(v) < 65520 ? v : INFINITY; /* what rounds to 65504 */
+        if (type == NIB_BF16) v = nib_round_bf16(v);
+        fit &= isfinite(v) != 0;
+    }
+    return fit;
+}
+
+static void encode_row(void *arg, size_t tile, unsigned worker)
+{
+    const work *k = arg;
+    const nib_export_item *item = k->item;
+    const nib_gguf_type *type = item->type;
+    size_t at = k->row0 + tile, row = k->order ? k->order[at] : at;
+    float *wide = k->wide + worker * k->width;
+    uint8_t *to = k->out + tile * k->row_bytes;
+
+    nib_weight_decode(item->weight, row, row + 1, wide);
+    if (item->branch)
+        nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * k->width, wide,
+                          k->width);
+    k->bad[tile] = !all_fit(wide, k->width, type->dtype);
+    if (k->bad[tile]) return;
+    if (type->dtype == NIB_DTYPE_OTHER)
+        nib_block_encode(k->kind, k->width / type->elements, wide, to);
+    else nib_convert(to, type->dtype, wide, NIB_F32, k->width);
+}
+
+static nib_status make_order(nib_ctx *ctx, const nib_export_item *item,
+                             const nib_gguf_heads *heads, uint32_t **out, nib_error *err)
+{
+    size_t rows = item->weight->out;
+    uint32_t *order;
+
+    if (!nib_gguf_reorders(heads, item->held)) return NIB_OK;
+    *out = order = nib_new_array(ctx, rows, sizeof *order);
+    if (!order) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+    for (size_t r = 0; r < rows; r++) order[nib_gguf_place(heads, item->held, r)] = (uint32_t)r;
+    return NIB_OK;
+}
+
+static nib_status write_pieces(nib_ctx *ctx, work *k, size_t rows, size_t most, nib_gguf_writer *w,
+                               nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (; k->row0 < rows && !status; k->row0 += most) {
+        size_t n = nib_min(most, rows - k->row0);
+        nib_parallel_for(ctx, n, encode_row, k);
+        for (size_t i = 0; i < n && !status; i++)
+            if (k->bad[i])
+                status = nib_fail(err, NIB_E_NUMERIC, "%s: row %zu holds a value that is not "
+                                  "finite, or that %s cannot hold; F32 or BF16 may",
+                                  k->item->name, k->row0 + i, k->item->type->name);
+        if (!status) status = nib_gguf_writer_put(w, k->out, n * k->row_bytes, err);
+    }
+    return status;
+}
+
+static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
+                               const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
+{
+    const nib_gguf_type *type = item->type;
+    size_t in = item->weight->in, most = nib_max(PIECE_VALUES / nib_max(in, 1), 16);
+    work k = { .item = item, .width = in, .row_bytes = in / type->elements * type->bytes };
+    uint32_t *order = NULL;
+    bool known = type->dtype != NIB_DTYPE_OTHER || nib_block_encodes(type->name, &k.kind);
+    nib_status status = make_order(ctx, item, heads, &order, err);
+
+    assert(known);
+    (void)known;
+    k.order = order;
+    k.wide = nib_new_array(ctx, nib_threads(ctx) * in, sizeof *k.wide);
+    k.delta = nib_new_array(ctx, nib_threads(ctx) * in, sizeof *k.delta);
+    k.out = nib_new_array(ctx, most, k.row_bytes);
+    k.bad = nib_new_array(ctx, most, 1);
+    if (!status && (!k.wide || !k.delta || !k.out || !k.bad))
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+    if (!status) status = write_pieces(ctx, &k, item->weight->out, most, w, err);
+    nib_free(ctx, order);
+    nib_free(ctx, k.wide);
+    nib_free(ctx, k.delta);
+    nib_free(ctx, k.out);
+    nib_free(ctx, k.bad);
+    return status;
+}
+
+static nib_status write_values(nib_ctx *ctx, const nib_export_item *item,
+                               const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
+{
+    size_t count = (size_t)(item->shape[0] * (item->rank > 1 ? item->shape[1] : 1));
+    bool moved = nib_gguf_reorders(heads, item->held);
+    float *made;
+    nib_status status;
+
+    if (!all_fit(item->values, count, NIB_F32))
+        return nib_fail(err, NIB_E_NUMERIC, "%s holds a value that is not finite", item->name);
+    made = nib_new_array(ctx, count, sizeof *made);
+    if (!made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+    for (size_t i = 0; i < count; i++)
+        made[moved ? nib_gguf_place(heads, item->held, i) : i] = item->values[i] + item->offset;
+    status = nib_gguf_writer_put(w, made, count * sizeof *made, err);
+    nib_free(ctx, made);
+    return status;
+}
+
+nib_status nib_export_write(nib_ctx *ctx, const nib_export_item *item, const nib_gguf_heads *heads,
+                            nib_gguf_writer *w, nib_error *err)
+{
+    return item->weight ? write_matrix(ctx, item, heads, w, err)
+                        : write_values(ctx, item, heads, w, err);
+}

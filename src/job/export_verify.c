@@ -1,0 +1,142 @@
+/* export_verify.c - see export_verify.h. */
+#include "job/export_verify.h"
+
+#include <math.h>
+
+#include "graph/readout.h"
+#include "model/gguf_keys.h"
+
+enum { TOKENS = 24 };
+
+static const char *const prompts[] = {
+    "The capital of France is",
+    "def main():\n    return 1234567890 + 0.5",
+    "Once upon a time, in a village by the sea, there lived a",
+    "Grüße aus München: 3 × 7 = 21. Ça va? 你好",
+    "1. First\n2. Second\n3.",
+};
+
+/* logits [count, V] after each of the tokens. */
+static nib_status run_logits(nib_model *m, const uint32_t *ids, uint32_t count, float *logits,
+                             nib_error *err)
+{
+    uint32_t positions[TOKENS], offsets[2] = { 0, count };
+    nib_batch batch = { .sequences = 1 };
+    nib_plan *plan = NULL;
+    nib_run *run = NULL;
+    nib_status status;
+
+    for (uint32_t i = 0; i < count; i++) positions[i] = i;
+    batch.axes[NIB_TOKENS] = (nib_axis_rows){ .count = count, .offsets = offsets };
+    batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = count, .picks = positions };
+    batch.inputs[NIB_IDS] = ids;
+    batch.inputs[NIB_POSITIONS] = positions;
+    status = nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, err);
+    if (!status) status = nib_run_create(m->ctx, m->graph, plan, count, &run, err);
+    if (!status) {
+        nib_run_forward(run, &batch);
+        nib_run_logits(run, 0, count, logits);
+    }
+    nib_run_destroy(run);
+    nib_plan_destroy(m->ctx, plan);
+    return status;
+}
+
+/* Tokens of a prompt; without a tokenizer some that depend on its number. */
+static nib_status take_tokens(nib_ctx *ctx, nib_tokenizer *t, size_t prompt, size_t vocabulary,
+                              uint32_t *ids, uint32_t *count, nib_error *err)
+{
+    nib_tokens tokens = { 0 };
+    nib_status status;
+
+    *count = TOKENS;
+    for (uint32_t i = 0; !t && i < TOKENS; i++)
+        ids[i] = (uint32_t)((prompt * 7919 + i * i * 31 + i * 17 + 1) % vocabulary);
+    if (!t) return NIB_OK;
+    status = nib_tokenizer_encode(t, prompts[prompt], strlen(prompts[prompt]), true, &tokens, NULL,
+                                  err);
+    *count = (uint32_t)nib_min(tokens.count, TOKENS);
+    for (uint32_t i = 0; !status && i < *count; i++) ids[i] = tokens.items[i].id;
+    nib_tokens_free(ctx, &tokens);
+    return status;
+}
+
+static double compare(const float *a, const float *b, size_t count)
+{
+    double worst = 0, most = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        most = fmax(most, fabs((double)a[i]));
+        if (!(d <= worst)) worst = d; /* NaN stays */
+    }
+    return most > 0 ? worst / most : worst;
+}
+
+static nib_status check_prompt(nib_model *m, nib_model *w, nib_tokenizer *tokenizers[2],
+                               size_t prompt, double *difference, nib_error *err)
+{
+    size_t v = m->head->weight->out;
+    float *logits = nib_new_array(m->ctx, 2 * TOKENS * v, sizeof *logits);
+    uint32_t ids[2][TOKENS], count[2] = { 0, 0 };
+    nib_status status = NIB_OK;
+
+    if (!logits) return nib_fail(err, NIB_E_NOMEM, "the logits of a prompt: out of memory");
+    for (int i = 0; i < 2 && !status; i++)
+        status = take_tokens(m->ctx, tokenizers[i], prompt, v, ids[i], &count[i], err);
+    if (!status && (count[0] != count[1] ||
+                    memcmp(ids[0], ids[1], count[0] * sizeof *ids[0]) != 0))
+        status = nib_fail(err, NIB_E_MISMATCH, "'%s' has other tokens in the file written than in "
+                          "%s", prompts[prompt], m->dir);
+    if (!status && count[0]) {
+        status = run_logits(m, ids[0], count[0], logits, err);
+        if (!status) status = run_logits(w, ids[0], count[0], logits + TOKENS * v, err);
+        if (!status) *difference = compare(logits, logits + TOKENS * v, count[0] * v);
+    }
+    nib_free(m->ctx, logits);
+    return status;
+}
+
+static nib_status open_written(const nib_model *m, const char *path, nib_model **w, nib_error *err)
+{
+    nib_model_options options = { .model = path, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+
+    return nib_model_open(m->ctx, &options, NIB_F32, (nib_model_progress){ 0 }, w, err);
+}
+
+nib_status nib_export_verify_keys(const nib_model *m, const char *path, nib_error *err)
+{
+    nib_model *w = NULL;
+    nib_status status = open_written(m, path, &w, err);
+
+    if (!status) status = nib_gguf_compare_graphs(m, w, err);
+    nib_model_close(w);
+    return status;
+}
+
+nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, double most,
+                             nib_export_check *out, nib_error *err)
+{
+    nib_export_check check = { 0 };
+    nib_tokenizer *tokenizers[2] = { t, NULL };
+    nib_model *w = NULL;
+    nib_status status = open_written(m, path, &w, err);
+
+    if (!status) status = nib_gguf_compare_graphs(m, w, err);
+    if (!status && t) status = nib_tokenizer_open(m->ctx, path, &tokenizers[1], err);
+    for (size_t i = 0; i < NIB_COUNT(prompts) && !status; i++) {
+        double difference = 0;
+        status = check_prompt(m, w, tokenizers, i, &difference, err);
+        if (status) break;
+        if (!(difference <= check.greatest)) check.greatest = difference;
+        check.prompts++;
+        if (!(difference <= most))
+            status = nib_fail(err, NIB_E_MISMATCH, "the file written answers prompt %zu with "
+                              "logits that differ by %.3g of the largest, expected at most %g; "
+                              "--no-verify writes it all the same", i + 1, difference, most);
+    }
+    nib_tokenizer_close(tokenizers[1]);
+    nib_model_close(w);
+    if (!status) *out = check;
+    return status;
+}

@@ -1,0 +1,22 @@
+/* export_verify.h - whether a file that was written answers as the model does that it was made
+ * of. */
+#ifndef NIB_JOB_EXPORT_VERIFY_H
+#define NIB_JOB_EXPORT_VERIFY_H
+
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+typedef struct nib_export_check {
+    int prompts;
+    double greatest; /* difference of two logits, relative to the largest of the prompt */
+} nib_export_check;
+
+/* Reads `path` back and compares what it computes, its tokenizer and the logits of five prompts
+ * with those of `m`.  t: NULL without a tokenizer; most: the greatest difference that the types
+ * explain.  NIB_E_MISMATCH, NIB_E_UNSUPPORTED: they differ, with what and by how much. */
+nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, double most,
+                             nib_export_check *out, nib_error *err);
+/* The first of it alone: what the file's keys make of the model. */
+nib_status nib_export_verify_keys(const nib_model *m, const char *path, nib_error *err);
+
+#endif

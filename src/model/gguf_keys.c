@@ -1,0 +1,339 @@
+/* gguf_keys.c - see gguf_keys.h.
+ *
+ * Sizes come from the graph, which knows the defaults of every family; what has a key of its own in
+ * the family's table comes from config.json. */
+#include "model/gguf_keys.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { KEY_ROOM = 200 };
+
+typedef struct keys {
+    const nib_model *m;
+    const nib_gguf_naming *n;
+    nib_gguf_writer *w;
+    nib_gguf_keys_out *out;
+    const json_t *config; /* of the text, where the model has several media */
+    const json_t *rope;   /* rope_parameters or rope_scaling; NULL: none */
+    const json_t *local;  /* that of the sliding layers, where they have one of their own */
+} keys;
+
+static const char *full_key(const keys *k, const char *key, char room[KEY_ROOM])
+{
+    snprintf(room, KEY_ROOM, "%s.%s", k->n->family->architecture, key);
+    return room;
+}
+
+static void put(const keys *k, const char *key, nib_gguf_kind kind, double value)
+{
+    char room[KEY_ROOM];
+
+    nib_gguf_put_number(k->w, full_key(k, key, room), kind, value);
+}
+
+static void put_count(const keys *k, const char *key, size_t value)
+{
+    put(k, key, NIB_GGUF_U32, (double)value);
+}
+
+static bool has_key(const keys *k, const char *key)
+{
+    for (const nib_gguf_key *f = k->n->family->keys; f->gguf; f++)
+        if (strcmp(f->gguf, key) == 0) return true;
+    return false;
+}
+
+/* --- config.json --- */
+
+/* transformers 5 keeps the ropes of kinds of layers apart. */
+static void find_ropes(keys *k)
+{
+    const json_t *rope = json_object_get(k->config, "rope_parameters"), *full;
+
+    if (!json_is_object(rope)) rope = json_object_get(k->config, "rope_scaling");
+    full = json_object_get(rope, "full_attention");
+    if (json_is_object(full)) {
+        k->local = json_object_get(rope, "sliding_attention");
+        rope = full;
+    }
+    k->rope = json_is_object(rope) ? rope : NULL;
+}
+
+/* Of a key of the family's table; NULL: absent or null. */
+static const json_t *value_of(const keys *k, const nib_gguf_key *key)
+{
+    const json_t *v = json_object_get(k->config, key->config);
+
+    if (!v && strcmp(key->gguf, "rope.freq_base") == 0) {
+        v = json_object_get(k->rope, "rope_theta");
+        if (!v) v = json_object_get(k->config, "rope_theta");
+    }
+    if (!v && strcmp(key->gguf, "rope.freq_base_swa") == 0)
+        v = json_object_get(k->local, "rope_theta");
+    return json_is_null(v) ? NULL : v;
+}
+
+/* --- sizes --- */
+
+static const nib_attention_desc *attention_of(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].attention.heads) return &g->nodes[i].attention;
+    return NULL;
+}
+
+static const nib_rope *rope_of(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].rope) return g->nodes[i].rope;
+    return NULL;
+}
+
+/* Width of the feed-forward part: rows of the matrix up. */
+static size_t inner_of(const keys *k)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+
+    for (size_t i = 0; i < k->m->linear_count; i++) {
+        const nib_linear *l = k->m->linears[i];
+        if (nib_gguf_name_of(k->n, l->name, name) && strcmp(name, "blk.0.ffn_up") == 0)
+            return l->weight->out;
+    }
+    return 0;
+}
+
+/* A norm's epsilon, under the name that the family's table has for it. */
+static double epsilon_of(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].norm) return (double)g->nodes[i].eps;
+    return 0;
+}
+
+/* Keys that follow from the graph; true: it was one, and is put. */
+static bool put_from_graph(const keys *k, const char *key)
+{
+    const nib_graph *g = k->m->graph;
+    const nib_attention_desc *a = attention_of(g);
+
+    if (strcmp(key, "context_length") == 0) put_count(k, key, g->positions);
+    else if (strcmp(key, "embedding_length") == 0) put_count(k, key, g->head->weight->in);
+    else if (strcmp(key, "block_count") == 0) put_count(k, key, (size_t)g->segments - 2);
+    else if (strcmp(key, "attention.head_count") == 0) put_count(k, key, a->heads);
+    else if (strcmp(key, "attention.head_count_kv") == 0) put_count(k, key, a->kv_heads);
+    else if (strcmp(key, "attention.key_length") == 0) put_count(k, key, a->head_dim);
+    else if (strstr(key, "epsilon")) put(k, key, NIB_GGUF_F32, epsilon_of(g));
+    else return false;
+    return true;
+}
+
+static nib_status put_table(const keys *k, nib_error *err)
+{
+    static const char *const floats[] = { "scale", "freq_base", "softcapping" };
+
+    for (const nib_gguf_key *f = k->n->family->keys; f->gguf; f++) {
+        const json_t *v = value_of(k, f);
+        bool length = strcmp(f->gguf, "context_length") == 0 && v, real = false;
+        if ((!length && put_from_graph(k, f->gguf)) || !v) continue;
+        for (size_t i = 0; i < NIB_COUNT(floats); i++) real |= strstr(f->gguf, floats[i]) != NULL;
+        if (!json_is_number(v) && !json_is_boolean(v))
+            return nib_fail(err, NIB_E_FORMAT, "%s: %s in config.json is no number", k->m->dir,
+                            f->config);
+        if (json_is_boolean(v)) put(k, f->gguf, NIB_GGUF_BOOL, json_is_true(v));
+        else put(k, f->gguf, real ? NIB_GGUF_F32 : NIB_GGUF_U32, json_number_value(v));
+    }
+    return NIB_OK;
+}
+
+/* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
+static nib_status put_others(const keys *k, nib_error *err)
+{
+    const nib_attention_desc *a = attention_of(k->m->graph);
+    const nib_rope *rope = rope_of(k->m->graph);
+    size_t inner = inner_of(k);
+
+    if (!has_key(k, "feed_forward_length")) {
+        if (!inner)
+            return nib_fail(err, NIB_E_MISMATCH, "%s: layer 0 has no ffn_up", k->m->dir);
+        put_count(k, "feed_forward_length", inner);
+    }
+    if (!has_key(k, "attention.head_count_kv") && a->kv_heads != a->heads)
+        put_count(k, "attention.head_count_kv", a->kv_heads);
+    if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
+    if (rope) put_count(k, "rope.dimension_count", rope->rot);
+    return NIB_OK;
+}
+
+/* Which layers slide, where only some do. */
+static void put_windows(const keys *k)
+{
+    const nib_graph *g = k->m->graph;
+    char room[KEY_ROOM];
+    size_t layers = 0, sliding = 0;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].attention.heads) continue;
+        layers++;
+        sliding += g->nodes[i].attention.window != 0;
+    }
+    if (!has_key(k, "attention.sliding_window") || !sliding || sliding == layers) return;
+    nib_gguf_put_array(k->w, full_key(k, "attention.sliding_window_pattern", room), NIB_GGUF_BOOL,
+                       layers);
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].attention.heads)
+            nib_gguf_entry_number(k->w, NIB_GGUF_BOOL, g->nodes[i].attention.window != 0);
+}
+
+/* --- ropes --- */
+
+static double rope_number(const keys *k, const char *key, double fallback)
+{
+    const json_t *v = json_object_get(k->rope, key);
+
+    return json_is_number(v) ? json_number_value(v) : fallback;
+}
+
+static nib_status add_divisors(keys *k, const char *name, size_t count, float **values,
+                               nib_error *err)
+{
+    float *made = nib_new_array(k->m->ctx, count, sizeof *made);
+
+    if (!made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
+    k->out->divisors[k->out->divisor_count++] = (nib_gguf_divisors){ name, made, count };
+    *values = made;
+    return NIB_OK;
+}
+
+/* Divisors of each frequency: 1 for the fast ones, `factor` for the slow ones, between them a
+ * mixture; in float, as the converter computes them. */
+static nib_status put_llama3(keys *k, const nib_rope *rope, double theta, nib_error *err)
+{
+    float factor = (float)rope_number(k, "factor", 8), low = (float)rope_number(k,
+                                                                              "low_freq_factor", 1);
+    float high = (float)rope_number(k, "high_freq_factor", 4), *d = NULL;
+    float original = (float)rope_number(k, "original_max_position_embeddings", 8192);
+    nib_status status = add_divisors(k, "rope_freqs.weight", rope->rot / 2, &d, err);
+
+    for (size_t i = 0; !status && i < rope->rot / 2; i++) {
+        float inv = 1 / powf((float)theta, (float)(2 * i) / (float)rope->rot);
+        float length = 6.283185307179586f / inv, smooth;
+        smooth = (original / length - low) / (high - low);
+        d[i] = length < original / high ? 1
+               : length > original / low ? factor
+                                         : 1 / ((1 - smooth) / factor + smooth);
+    }
+    return status;
+}
+
+static nib_status copy_divisors(keys *k, const char *name, const char *key, const nib_rope *rope,
+                                nib_error *err)
+{
+    const json_t *list = json_object_get(k->rope, key);
+    float *values = NULL;
+    nib_status status;
+
+    if (json_array_size(list) != rope->rot / 2)
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s has %zu entries, expected %zu", k->m->dir, key,
+                        json_array_size(list), rope->rot / 2);
+    status = add_divisors(k, name, rope->rot / 2, &values, err);
+    for (size_t i = 0; !status && i < rope->rot / 2; i++)
+        values[i] = (float)json_number_value(json_array_get(list, i));
+    return status;
+}
+
+static nib_status put_longrope(keys *k, const nib_rope *rope, nib_error *err)
+{
+    const json_t *original = json_object_get(k->rope, "original_max_position_embeddings");
+    bool alike = json_equal(json_object_get(k->rope, "short_factor"),
+                            json_object_get(k->rope, "long_factor"));
+    nib_status status;
+
+    if (alike && rope->attention_factor == 1) /* llama 3's, read back from a GGUF */
+        return copy_divisors(k, "rope_freqs.weight", "long_factor", rope, err);
+    if (strcmp(k->n->family->architecture, "phi3") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type longrope has a form in GGUF for "
+                        "phi3 alone", k->m->dir);
+    if (!original) original = json_object_get(k->config, "original_max_position_embeddings");
+    if (!json_is_integer(original))
+        return nib_fail(err, NIB_E_FORMAT, "%s: original_max_position_embeddings is missing",
+                        k->m->dir);
+    put_count(k, "rope.scaling.original_context_length", (size_t)json_integer_value(original));
+    put(k, "rope.scaling.attn_factor", NIB_GGUF_F32, (double)rope->attention_factor);
+    status = copy_divisors(k, "rope_factors_long.weight", "long_factor", rope, err);
+    return status ? status
+                  : copy_divisors(k, "rope_factors_short.weight", "short_factor", rope, err);
+}
+
+static void put_yarn(const keys *k)
+{
+    static const struct { const char *config, *gguf; } pairs[] = {
+        { "beta_fast", "rope.scaling.yarn_beta_fast" },
+        { "beta_slow", "rope.scaling.yarn_beta_slow" },
+        { "attention_factor", "rope.scaling.yarn_attn_factor" },
+    };
+    double original = rope_number(k, "original_max_position_embeddings",
+                                  (double)k->m->graph->positions);
+
+    put(k, "rope.scaling.original_context_length", NIB_GGUF_U32, original);
+    for (size_t i = 0; i < NIB_COUNT(pairs); i++)
+        if (json_is_number(json_object_get(k->rope, pairs[i].config)))
+            put(k, pairs[i].gguf, NIB_GGUF_F32, rope_number(k, pairs[i].config, 0));
+}
+
+static nib_status put_rope(keys *k, nib_error *err)
+{
+    const nib_rope *rope = rope_of(k->m->graph);
+    const json_t *type = json_object_get(k->rope, "rope_type");
+    const nib_gguf_key base = { "rope.freq_base", "rope_theta" };
+    const json_t *theta = value_of(k, &base);
+    const char *name;
+    char room[KEY_ROOM];
+
+    if (!json_is_string(type)) type = json_object_get(k->rope, "type");
+    name = json_is_string(type) ? json_string_value(type) : "default";
+    if (!rope || !k->rope || strcmp(name, "default") == 0) return NIB_OK;
+    if (strcmp(name, "llama3") == 0)
+        return put_llama3(k, rope, theta ? json_number_value(theta) : 10000, err);
+    if (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0) return put_longrope(k, rope, err);
+    if (strcmp(name, "linear") != 0 && strcmp(name, "yarn") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type %s has no form in GGUF; those that "
+                        "have are default, linear, yarn, llama3 and phi3's longrope", k->m->dir,
+                        name);
+    nib_gguf_put_text(k->w, full_key(k, "rope.scaling.type", room), name, strlen(name));
+    put(k, "rope.scaling.factor", NIB_GGUF_F32, rope_number(k, "factor", 1));
+    if (strcmp(name, "yarn") == 0) put_yarn(k);
+    return NIB_OK;
+}
+
+/* --- the whole --- */
+
+nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsigned file_type,
+                              nib_gguf_writer *w, nib_gguf_keys_out *out, nib_error *err)
+{
+    keys k = { .m = m, .n = n, .w = w, .out = out, .config = m->json };
+    const char *architecture = n->family->architecture;
+    const json_t *text = json_object_get(m->json, "text_config");
+    nib_status status;
+
+    if (m->config->wrapper && json_is_object(text)) k.config = text;
+    if (!attention_of(m->graph))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model without attention", m->dir);
+    find_ropes(&k);
+    nib_gguf_put_text(w, "general.architecture", architecture, strlen(architecture));
+    nib_gguf_put_text(w, "general.type", "model", 5);
+    nib_gguf_put_number(w, "general.file_type", NIB_GGUF_U32, file_type);
+    nib_gguf_put_number(w, "general.quantization_version", NIB_GGUF_U32, 2);
+    status = put_table(&k, err);
+    if (!status) status = put_others(&k, err);
+    put_windows(&k);
+    if (!status) status = put_rope(&k, err);
+    if (status) nib_gguf_keys_out_free(m->ctx, out);
+    return status;
+}
+
+void nib_gguf_keys_out_free(nib_ctx *ctx, nib_gguf_keys_out *out)
+{
+    for (size_t i = 0; i < out->divisor_count; i++) nib_free(ctx, out->divisors[i].values);
+    *out = (nib_gguf_keys_out){ 0 };
+}

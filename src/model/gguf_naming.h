@@ -1,0 +1,25 @@
+/* gguf_naming.h - the way out: a module's name in GGUF. */
+#ifndef NIB_MODEL_GGUF_NAMING_H
+#define NIB_MODEL_GGUF_NAMING_H
+
+#include "model/gguf_rows.h"
+#include "model/model.h"
+
+enum { NIB_GGUF_NAME_ROOM = 80 };
+
+/* What the keys and tensors of a model are called. */
+typedef struct nib_gguf_naming {
+    const nib_gguf_family *family;
+    const nib_gguf_name *names;
+    nib_gguf_heads heads;
+} nib_gguf_naming;
+
+/* NIB_E_UNSUPPORTED: the family has no names in GGUF, with those that have. */
+nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_error *err);
+
+/* "blk.3.attn_q" of "model.layers.3.self_attn.q_proj", and how it is held; NULL: GGUF has no place
+ * for the module. */
+const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
+                                      char out[NIB_GGUF_NAME_ROOM]);
+
+#endif
