@@ -14,6 +14,7 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
     { "evaluate", verb_evaluate, "loss and perplexity, or a classifier's scores, on a data file" },
     { "perplexity", verb_perplexity, "how well a text is predicted, as papers measure it" },
     { "predict", verb_predict, "what a classifier says of records" },
+    { "embed", verb_embed, "texts as vectors, from an encoder" },
     { "merge", verb_merge, "a model and an adapter into one dense model" },
     { "export", verb_export, "a model, with or without an adapter, as a GGUF file" },
     { "inspect", verb_inspect, "what a model, an adapter or a file holds" },

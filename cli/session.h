@@ -74,6 +74,7 @@ int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);
 int verb_perplexity(int argc, char **argv);
 int verb_predict(int argc, char **argv);
+int verb_embed(int argc, char **argv);
 int verb_merge(int argc, char **argv);
 int verb_export(int argc, char **argv);
 int verb_inspect(int argc, char **argv);

@@ -3,6 +3,7 @@
 #define NIBBLE_NIBBLE_H
 
 #include "nibble/context.h"
+#include "nibble/embed.h"
 #include "nibble/evaluate.h"
 #include "nibble/export.h"
 #include "nibble/finetune.h"

@@ -768,6 +768,13 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
              info_of(b, hidden)->axis, 1, 0);
 }
 
+void nib_give_rows(nib_build *b, nib_value x)
+{
+    x = nib_to_logit_rows(b, x);
+    if (!b->status) check_views(b);
+    if (!b->status) b->graph->hidden = x.id;
+}
+
 void nib_class_head(nib_build *b, nib_value x, bool bias, const char *module)
 {
     nib_set_head(b, x, (nib_head_spec){ .rows = b->labels, .bias = bias, .loss = b->loss,

@@ -213,6 +213,8 @@ typedef struct nib_head_spec {
     const char *bias_name; /* the tensor of its bias; NULL: "<module>.bias" */
 } nib_head_spec;
 
+/* Without a head: the rows that a batch picks are what the graph gives (readout.h). */
+void nib_give_rows(nib_build *b, nib_value x);
 /* On the hidden states as they are. */
 void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char *module);
 /* A classifier's, of the builder's labels and loss, on the hidden states as they are. */

@@ -251,7 +251,7 @@ struct nib_graph {
     size_t input_count;
     int segments;            /* front 0, layers 1 .. L, back L + 1 */
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
-    nib_linear *head;
+    nib_linear *head;        /* NULL: the graph gives hidden states */
     nib_rows_read rows_read; /* which rows a batch has to pick */
     int64_t padding;         /* NIB_READ_LAST passes over such tokens at the end; -1: none */
     size_t positions;        /* the most tokens of a sequence that the model was made for */

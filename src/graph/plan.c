@@ -370,7 +370,9 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
     count_routed(g, p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
-    p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out, rows[g->values[g->hidden].axis]);
+    if (g->head)
+        p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out,
+                                              rows[g->values[g->hidden].axis]);
     write_steps(&p);
     if (p.out_of_memory || !place_lives(&p)) goto no_memory;
     p.plan->hidden = kind == NIB_PLAN_INFERENCE

@@ -9,7 +9,7 @@
 const void *nib_run_hidden(const nib_run *run, size_t row)
 {
     return nib_at(run->arena.base + run->plan->hidden, run->graph->type,
-                  row * run->graph->head->weight->in);
+                  row * run->graph->values[run->graph->hidden].width);
 }
 
 void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits)

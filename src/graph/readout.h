@@ -13,7 +13,7 @@ void nib_run_logits(nib_run *run, size_t r0, size_t r1, float *logits);
  * bits that nib_run_logits() gives.  Only where the head has no branch in the row's slot. */
 void nib_run_some_logits(nib_run *run, size_t row, const uint32_t *ids, size_t count,
                          float *logits);
-/* The head's input of a row, of the compute type. */
+/* The head's input of a row, or what a graph without one gives, of the compute type. */
 const void *nib_run_hidden(const nib_run *run, size_t row);
 /* Sets loss_sum and loss_weight, from the batch's targets. */
 void nib_run_loss(nib_run *run);

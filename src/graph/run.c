@@ -237,5 +237,5 @@ const char *nib_run_find_bad(nib_run *run, const nib_batch *batch)
             return run->bad_name;
         }
     }
-    return run->graph->head->name;
+    return run->graph->head ? run->graph->head->name : "the last layer";
 }

@@ -147,6 +147,8 @@ static void build(nib_build *b, const void *config, nib_task task)
         nib_class_head(b, nib_activate(b, x, NIB_ACT_TANH), true, "classifier");
     } else if (task == NIB_TASK_TOKEN_CLS) {
         nib_bert_tag(b, x);
+    } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
+        nib_give_rows(b, x);
     } else {
         nib_bert_predict_words(b, m, x, &words);
     }
@@ -160,6 +162,7 @@ static const char *const targets[] = { "query", "value", NULL };
 const nib_arch nib_arch_bert = { .model_types = types, .config_bytes = sizeof(nib_bert),
                                  .read = read_bert, .prefix = "bert.",
                                  .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
+                                          1 << NIB_TASK_FEATURE_EXTRACTION |
                                           1 << NIB_TASK_MASKED_LM,
                                  .build = build, .default_targets = targets,
                                  .other_heads = heads };

@@ -147,6 +147,8 @@ static void build(nib_build *b, const void *config, nib_task task)
         nib_class_head(b, before_head(b, m, x), true, "classifier");
     } else if (task == NIB_TASK_TOKEN_CLS) {
         nib_class_head(b, before_head(b, m, nib_to_logit_rows(b, x)), true, "classifier");
+    } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
+        nib_give_rows(b, x);
     } else {
         x = before_head(b, m, nib_to_logit_rows(b, x));
         nib_set_head(b, x, (nib_head_spec){ .rows = m->vocabulary, .bias = m->decoder_bias,
@@ -155,13 +157,14 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
 }
 
-static const char *const heads[] = { "decoder.", "classifier.", NULL };
+static const char *const heads[] = { "head.", "decoder.", "classifier.", NULL };
 static const char *const types[] = { "modernbert", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_modernbert = { .model_types = types, .config_bytes = sizeof(modernbert),
                                        .read = read_modernbert, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
+                                                1 << NIB_TASK_FEATURE_EXTRACTION |
                                                 1 << NIB_TASK_MASKED_LM,
                                        .build = build, .other_heads = heads,
                                        .default_targets = targets };

@@ -460,7 +460,7 @@ void nib_bind_advise(const nib_bind *b)
     for (size_t i = 0; i < m->embedding_count; i++) {
         const nib_embedding *e = m->embeddings[i];
         const nib_tensor *t = nib_bind_find(b, e->name, ".weight", name);
-        if (t && t->map && e->weight != m->head->weight)
+        if (t && t->map && !(m->head && e->weight == m->head->weight))
             nib_filemap_sparse(t->map, t->data, (size_t)t->bytes);
     }
 }

@@ -118,9 +118,28 @@ static void note_experts(const nib_model *m, bool asked)
                  m->dir);
 }
 
-static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
-                             bool blank, nib_model_progress progress, nib_error *err)
+typedef enum opening { OPEN_WHOLE, OPEN_BLANK, OPEN_FEATURES } opening;
+
+/* Without a head most of what is done with a model has no meaning: it is opened so on purpose. */
+static nib_status read_purpose(nib_model *m, const nib_model_options *o, opening how,
+                               const char *where, nib_error *err)
 {
+    const nib_arch *arch = m->config->arch;
+    nib_model_options wanted = *o;
+
+    if (how == OPEN_FEATURES)
+        wanted.task = arch->tasks >> NIB_TASK_FEATURE_EXTRACTION & 1
+                          ? NIB_TASK_FEATURE_EXTRACTION : NIB_TASK_CAUSAL_LM;
+    else if (o->task == NIB_TASK_FEATURE_EXTRACTION)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: FEATURE_EXTRACTION: embed alone opens a "
+                        "model for it", where);
+    return nib_purpose_read(m->json, arch, &wanted, where, &m->purpose, err);
+}
+
+static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype compute,
+                             opening how, nib_model_progress progress, nib_error *err)
+{
+    bool blank = how == OPEN_BLANK;
     nib_claims claims = { 0 };
     nib_bind bind = { .model = m, .progress = progress, .claims = &claims,
                       .options = o, .blank = blank };
@@ -136,7 +155,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     }
     status = nib_config_open(m->ctx, o->model, !blank, &m->json, &m->config, err);
     if (!status)
-        status = nib_purpose_read(m->json, m->config->arch, o, where, &m->purpose, err);
+        status = read_purpose(m, o, how, where, err);
     if (!status) status = nib_outline_make(m->ctx, m->config, where, &outline, err);
     if (!status) status = nib_held_read(m->ctx, m->json, where, &m->stored, err);
     if (!status) status = read_settings(m, o, &bind, err);
@@ -161,7 +180,7 @@ done:
 }
 
 static nib_status open_model(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
-                             bool blank, nib_model_progress progress, nib_model **out,
+                             opening how, nib_model_progress progress, nib_model **out,
                              nib_error *err)
 {
     nib_model *m = nib_new(ctx, sizeof *m);
@@ -169,7 +188,7 @@ static nib_status open_model(nib_ctx *ctx, const nib_model_options *options, nib
 
     if (!m) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", options->model);
     m->ctx = ctx;
-    status = open_parts(m, options, compute, blank, progress, err);
+    status = open_parts(m, options, compute, how, progress, err);
     if (status) goto done;
     *out = m;
     m = NULL; /* handed over */
@@ -181,13 +200,20 @@ done:
 nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                           nib_model_progress progress, nib_model **out, nib_error *err)
 {
-    return open_model(ctx, options, compute, false, progress, out, err);
+    return open_model(ctx, options, compute, OPEN_WHOLE, progress, out, err);
+}
+
+nib_status nib_model_open_features(nib_ctx *ctx, const nib_model_options *options,
+                                   nib_dtype compute, nib_model_progress progress,
+                                   nib_model **out, nib_error *err)
+{
+    return open_model(ctx, options, compute, OPEN_FEATURES, progress, out, err);
 }
 
 nib_status nib_model_open_blank(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                                 nib_model **out, nib_error *err)
 {
-    return open_model(ctx, options, compute, true, (nib_model_progress){ 0 }, out, err);
+    return open_model(ctx, options, compute, OPEN_BLANK, (nib_model_progress){ 0 }, out, err);
 }
 
 void nib_model_close(nib_model *m)

@@ -26,7 +26,7 @@ typedef struct nib_model {
     size_t norm_count, norm_capacity;
     nib_vector **vectors;        /* by the names of their tensors */
     size_t vector_count, vector_capacity;
-    nib_linear *head;
+    nib_linear *head;            /* NULL: opened for its features */
     nib_linear **new_linears;    /* parts of the head that the files lack: they begin at random */
     size_t new_count, new_capacity;
     nib_purpose purpose;         /* what it is built for */
@@ -47,6 +47,11 @@ typedef struct nib_model_progress {
 /* Opens a model for computing.  compute: NIB_F32 or NIB_BF16. */
 nib_status nib_model_open(nib_ctx *ctx, const nib_model_options *options, nib_dtype compute,
                           nib_model_progress progress, nib_model **out, nib_error *err);
+/* The same for NIB_TASK_FEATURE_EXTRACTION: without a head.  Of a family that only gives words the
+ * model is opened for these; what its head reads are the features. */
+nib_status nib_model_open_features(nib_ctx *ctx, const nib_model_options *options,
+                                   nib_dtype compute, nib_model_progress progress,
+                                   nib_model **out, nib_error *err);
 void nib_model_close(nib_model *m);
 
 /* The same without the weights, which need not be there: their shapes follow from config.json, they

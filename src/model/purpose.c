@@ -56,7 +56,7 @@ static nib_task task_of_class(const json_t *config, const nib_arch *arch)
     for (size_t i = 0; i < NIB_COUNT(tasks); i++) {
         size_t e = strlen(tasks[i].ending);
         if (n >= e && strcmp(name + n - e, tasks[i].ending) == 0 &&
-            arch->tasks >> tasks[i].task & 1)
+            arch->tasks >> tasks[i].task & 1 && tasks[i].task != NIB_TASK_FEATURE_EXTRACTION)
             return tasks[i].task;
     }
     return nib_arch_words(arch);

@@ -53,7 +53,9 @@ typedef struct nib_dataset_source {
     const char *model_dir;      /* for its chat template; may be NULL when there are no chats */
     nib_tokenizer *tokenizer;   /* may be NULL when records are tokens */
     uint32_t vocabulary;        /* a greater id is refused by its token */
-    nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels */
+    nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels,
+                                   FEATURE_EXTRACTION one text a record, and of a .txt a line */
+    const char *prompt;         /* FEATURE_EXTRACTION: in front of each text; NULL: nothing */
     bool regression;            /* labels are numbers, whatever they look like */
     bool unlabelled;            /* labels are not read; the answers of words are their numbers */
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */

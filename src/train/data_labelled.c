@@ -5,6 +5,8 @@
  *     {question, sentence, label}      {query, passage, label}
  *     {text, text_pair, label}         {tokens | words, ner_tags | tags | pos_tags | labels}
  *
+ * FEATURE_EXTRACTION reads {text | sentence} alone, behind a prompt.
+ *
  * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
  * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
  * first token of a word has its tag (formats-encoder.md 6). */
@@ -18,6 +20,7 @@ static const struct { const char *first, *second; } texts[] = {
     { "text", NULL }, { "sentence", NULL },
 };
 static const char *const labels[] = { "label", "labels", "label_ids", NULL };
+static const char *const single[] = { "text", "sentence", NULL };
 static const char *const words[] = { "tokens", "words", NULL };
 static const char *const tags[] = { "ner_tags", "tags", "pos_tags", "labels", NULL };
 
@@ -38,6 +41,10 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
         l->label = find(record, tags);
         return;
     }
+    if (r->in->task == NIB_TASK_FEATURE_EXTRACTION) {
+        l->first = find(record, single);
+        return;
+    }
     l->label = find(record, labels);
     for (size_t i = 0; i < NIB_COUNT(texts) && !l->first; i++) {
         if (!json_object_get(record, texts[i].first)) continue;
@@ -51,6 +58,7 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                                nib_error *err)
 {
     bool of_words = r->in->task == NIB_TASK_TOKEN_CLS;
+    bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION;
     char fields[400];
 
     if (!json_is_object(record))
@@ -64,7 +72,8 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
     r->labelled = (nib_labelled){ .windows = r->labelled.windows };
     nib_shape_list_fields(record, fields, sizeof fields);
     return nib_fail(err, NIB_E_FORMAT,
-                    of_words ? "%s: its fields are %s; expected tokens (or words) and ner_tags "
+                    of_one ? "%s: its fields are %s; expected text (or sentence)"
+                    : of_words ? "%s: its fields are %s; expected tokens (or words) and ner_tags "
                                "(or tags, pos_tags, labels)"
                              : "%s: its fields are %s; expected a text (text, sentence) or a pair "
                                "(sentence1 and sentence2, premise and hypothesis, question1 and "
@@ -106,6 +115,23 @@ static nib_status read_text(const nib_data_reader *r, const json_t *record, cons
     return NIB_OK;
 }
 
+/* The prompt and the text, in room that is kept from record to record. */
+static nib_status put_prompt(nib_data_reader *r, nib_inputs *in, const char *where,
+                             nib_error *err)
+{
+    nib_labelled *l = &r->labelled;
+    size_t n = r->in->prompt ? strlen(r->in->prompt) : 0;
+
+    if (!n) return NIB_OK;
+    if (!nib_grow(r->ctx, &l->prompted, &l->prompted_room, n + in->bytes, 1))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    memcpy(l->prompted, r->in->prompt, n);
+    memcpy(l->prompted + n, in->text, in->bytes);
+    in->text = l->prompted;
+    in->bytes += n;
+    return NIB_OK;
+}
+
 static nib_status add_texts(nib_data_reader *r, const json_t *record, const char *where,
                             nib_error *err)
 {
@@ -115,6 +141,7 @@ static nib_status add_texts(nib_data_reader *r, const json_t *record, const char
 
     if (!status)
         status = read_text(r, record, r->labelled.second, where, &in.pair, &in.pair_bytes, err);
+    if (!status) status = put_prompt(r, &in, where, err);
     if (status) return status;
     status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
     if (!status && w->tokens.count > limit_of(r)) {
@@ -271,8 +298,37 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     return NIB_OK;
 }
 
+nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
+                              nib_error *err)
+{
+    const json_t *text = json_object_get(record, "text");
+    const char *at = json_string_value(text), *end = at + json_string_length(text);
+    nib_status status = NIB_OK;
+
+    r->fatal = true;
+    r->d->shape = r->shaper.shape = NIB_SHAPE_LABELLED;
+    r->labelled.first = "text";
+    for (size_t line = 1; at < end && !status; line++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t n = (size_t)((stop ? stop : end) - at);
+        char place[600];
+        json_t *one;
+
+        snprintf(place, sizeof place, "%.500s: line %zu", where, line);
+        if (n && at[n - 1] == '\r') n--;
+        one = n ? json_pack("{s:s%}", "text", at, n) : NULL;
+        if (n && !one) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", place);
+        if (one) status = nib_data_add_labelled(r, one, place, err);
+        r->d->counts.records += one != NULL;
+        json_decref(one);
+        at = stop ? stop + 1 : end;
+    }
+    return status;
+}
+
 void nib_labelled_free(nib_data_reader *r)
 {
+    nib_free(r->ctx, r->labelled.prompted);
     nib_windows_free(r->ctx, &r->labelled.windows);
     nib_windows_free(r->ctx, &r->labelled.frame);
 }

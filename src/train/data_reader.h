@@ -46,6 +46,8 @@ typedef struct nib_labelled {
     nib_windows frame;      /* what the post-processor puts around a word, and the word: */
     size_t before, behind;  /* where it begins, where what stands behind it does */
     bool has_frame, cut;    /* the record at hand was cut */
+    char *prompted;         /* a text behind the prompt */
+    size_t prompted_room;
 } nib_labelled;
 
 typedef struct nib_data_reader {
@@ -89,13 +91,17 @@ nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char
  * with an error that lists them; adds a record. */
 static inline bool nib_data_is_labelled(const nib_data_reader *r)
 {
-    return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS;
+    return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS ||
+           r->in->task == NIB_TASK_FEATURE_EXTRACTION;
 }
 void nib_labelled_settle(nib_data_reader *r, const json_t *record);
 nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err);
 nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
                                  nib_error *err);
+/* The lines of a .txt, those that are not empty. */
+nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
+                              nib_error *err);
 void nib_labelled_free(nib_data_reader *r);
 
 /* data_fields.c: counts what nobody reads of a record. */

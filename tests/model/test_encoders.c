@@ -352,7 +352,8 @@ static void refused(const char *variant, nib_model_options o, nib_status status,
 static void test_refusals(void)
 {
     refused("bert-seq", (nib_model_options){ .task = NIB_TASK_CAUSAL_LM }, NIB_E_UNSUPPORTED,
-            "model_type 'bert' has no CAUSAL_LM here, known are SEQ_CLS, TOKEN_CLS, MASKED_LM");
+            "model_type 'bert' has no CAUSAL_LM here, known are SEQ_CLS, TOKEN_CLS, "
+            "FEATURE_EXTRACTION, MASKED_LM");
     refused("bert-seq", (nib_model_options){ .num_labels = -1 }, NIB_E_INVALID, "num_labels: -1");
     refused("bert-seq", (nib_model_options){ .problem_type = "ranking" }, NIB_E_INVALID,
             "problem_type is ranking, known are regression");

@@ -1,0 +1,251 @@
+/* sentence.c - see sentence.h. */
+#include "job/sentence.h"
+
+#include <stdio.h>
+
+#include "base/filemap.h"
+
+/* DIR/PATH/NAME, or without the middle. */
+static char *join(nib_ctx *ctx, const char *dir, const char *path, const char *name)
+{
+    return nib_sprintf(ctx, "%s%s%s%s%s", dir, *path ? "/" : "", path, *name ? "/" : "", name);
+}
+
+/* NULL with NIB_OK: there is no such file.  *where is the caller's in any case. */
+static nib_status read_object(nib_ctx *ctx, const char *dir, const char *path, const char *name,
+                              char **where, json_t **out, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    *out = NULL;
+    *where = join(ctx, dir, path, name);
+    if (!*where) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (nib_file_exists(*where)) status = nib_json_read(ctx, *where, 0, out, err);
+    if (!status && *out && !json_is_object(*out) && strcmp(name, "modules.json") != 0) {
+        json_decref(*out);
+        *out = NULL;
+        status = nib_fail(err, NIB_E_FORMAT, "%s: expected an object", *where);
+    }
+    return status;
+}
+
+/* --- the Transformer --- */
+
+static nib_status read_limits(nib_sentence *s, const json_t *config, const char *where,
+                              nib_error *err)
+{
+    const char *task = "feature-extraction";
+    bool lower = false;
+    nib_status status = nib_json_get_int(config, where, "max_seq_length", 1, 1 << 30, &s->longest,
+                                         err);
+
+    if (!status) status = nib_json_get_bool(config, where, "do_lower_case", &lower, err);
+    if (!status) status = nib_json_get_string(config, where, "transformer_task", &task, err);
+    if (status) return status;
+    if (lower)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: do_lower_case is true, which is only known of "
+                        "tokenizers", where);
+    if (strcmp(task, "feature-extraction") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: transformer_task is '%s', known is "
+                        "feature-extraction", where, task);
+    return NIB_OK;
+}
+
+static nib_status read_transformer(nib_sentence *s, const char *dir, const char *path,
+                                   nib_error *err)
+{
+    static const char *const files[] = {
+        "sentence_bert_config.json", "sentence_roberta_config.json",
+        "sentence_distilbert_config.json", "sentence_camembert_config.json",
+        "sentence_albert_config.json", "sentence_xlm-roberta_config.json",
+        "sentence_mpnet_config.json", "sentence_xlnet_config.json",
+    };
+    nib_status status = NIB_OK;
+    bool found = false;
+
+    s->model_dir = join(s->ctx, dir, path, "");
+    if (!s->model_dir) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    for (size_t i = 0; i < NIB_COUNT(files) && !status && !found; i++) {
+        json_t *config;
+        char *where;
+        status = read_object(s->ctx, s->model_dir, "", files[i], &where, &config, err);
+        if (!status && config) status = read_limits(s, config, where, err);
+        found = config != NULL;
+        json_decref(config);
+        nib_free(s->ctx, where);
+    }
+    return status;
+}
+
+/* What limits the tokenizer where no file of sentence-transformers does. */
+static nib_status read_tokenizer_limit(nib_sentence *s, nib_error *err)
+{
+    json_t *config = NULL;
+    char *where = NULL;
+    const json_t *most;
+    nib_status status = NIB_OK;
+
+    if (s->longest) return NIB_OK;
+    status = read_object(s->ctx, s->model_dir, "", "tokenizer_config.json", &where, &config, err);
+    most = json_object_get(config, "model_max_length"); /* 1e30 where nothing is known */
+    if (!status && json_is_integer(most) && json_integer_value(most) > 0 &&
+        json_integer_value(most) < 1 << 30)
+        s->longest = json_integer_value(most);
+    json_decref(config);
+    nib_free(s->ctx, where);
+    return status;
+}
+
+/* --- Pooling --- */
+
+static nib_status add_mode(nib_sentence *s, const json_t *mode, const char *where, nib_error *err)
+{
+    if (!json_is_string(mode))
+        return nib_fail(err, NIB_E_FORMAT, "%s: pooling_mode is no name and no list of names",
+                        where);
+    return nib_pooler_add(&s->pooler, json_string_value(mode), json_string_length(mode), where,
+                          err);
+}
+
+/* Older files have a switch for each. */
+static nib_status read_switches(nib_sentence *s, const json_t *config, const char *where,
+                                nib_error *err)
+{
+    static const char *const keys[NIB_POOL_MODES] = {
+        [NIB_MODE_CLS] = "pooling_mode_cls_token", [NIB_MODE_MAX] = "pooling_mode_max_tokens",
+        [NIB_MODE_MEAN] = "pooling_mode_mean_tokens",
+        [NIB_MODE_MEAN_SQRT] = "pooling_mode_mean_sqrt_len_tokens",
+        [NIB_MODE_WEIGHTED] = "pooling_mode_weightedmean_tokens",
+        [NIB_MODE_LAST] = "pooling_mode_lasttoken",
+    };
+    nib_status status = NIB_OK;
+
+    for (int m = 0; m < NIB_POOL_MODES && !status; m++) {
+        bool on = false;
+        status = nib_json_get_bool(config, where, keys[m], &on, err);
+        if (!status && on) s->pooler.modes[s->pooler.count++] = (nib_pool_mode)m;
+    }
+    return status;
+}
+
+static nib_status read_pooling(nib_sentence *s, const char *dir, const char *path, nib_error *err)
+{
+    json_t *config;
+    char *where;
+    const json_t *mode;
+    bool with_prompt = true;
+    nib_status status = read_object(s->ctx, dir, path, "config.json", &where, &config, err);
+
+    if (!status && !config) status = nib_fail(err, NIB_E_IO, "%s: is missing", where);
+    mode = json_object_get(config, "pooling_mode");
+    if (!status) status = nib_json_get_bool(config, where, "include_prompt", &with_prompt, err);
+    if (!status && json_is_array(mode))
+        for (size_t i = 0; i < json_array_size(mode) && !status; i++)
+            status = add_mode(s, json_array_get(mode, i), where, err);
+    else if (!status && mode) status = add_mode(s, mode, where, err);
+    else if (!status) status = read_switches(s, config, where, err);
+    s->without_prompt = !with_prompt;
+    json_decref(config);
+    nib_free(s->ctx, where);
+    return status;
+}
+
+/* --- modules.json --- */
+
+/* sentence_transformers.models.Pooling, whatever the folders before it. */
+static const char *class_of(const char *type)
+{
+    const char *dot = strrchr(type, '.');
+    return dot ? dot + 1 : type;
+}
+
+static nib_status add_module(nib_sentence *s, const json_t *module, size_t i, const char *dir,
+                             const char *where, nib_error *err)
+{
+    const char *type = json_string_value(json_object_get(module, "type"));
+    const char *path = json_string_value(json_object_get(module, "path"));
+    const char *name = type ? class_of(type) : "";
+
+    if (!type || !path)
+        return nib_fail(err, NIB_E_FORMAT, "%s: module %zu has no type or no path", where, i);
+    if (*path == '/' || strstr(path, ".."))
+        return nib_fail(err, NIB_E_INVALID, "%s: the path '%s' of module %zu leaves the directory",
+                        where, path, i);
+    if (i == 0 && strcmp(name, "Transformer") == 0) return read_transformer(s, dir, path, err);
+    if (i == 1 && strcmp(name, "Pooling") == 0) return read_pooling(s, dir, path, err);
+    if (i > 1 && strcmp(name, "Normalize") == 0) return s->normalize = true, NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: module %zu is '%s', known are Transformer, "
+                    "Pooling and Normalize, in this order", where, i, type);
+}
+
+static nib_status read_modules(nib_sentence *s, const char *dir, nib_error *err)
+{
+    json_t *modules;
+    char *where;
+    nib_status status = read_object(s->ctx, dir, "", "modules.json", &where, &modules, err);
+
+    if (!status && !modules) status = read_transformer(s, dir, "", err);
+    else if (!status && (!json_is_array(modules) || !json_array_size(modules)))
+        status = nib_fail(err, NIB_E_FORMAT, "%s: expected a list of modules", where);
+    for (size_t i = 0; i < json_array_size(modules) && !status; i++)
+        status = add_module(s, json_array_get(modules, i), i, dir, where, err);
+    json_decref(modules);
+    nib_free(s->ctx, where);
+    return status;
+}
+
+nib_status nib_sentence_open(nib_ctx *ctx, const char *dir, nib_sentence *out, nib_error *err)
+{
+    nib_status status;
+
+    *out = (nib_sentence){ .ctx = ctx };
+    status = read_modules(out, dir, err);
+    if (!status) status = read_tokenizer_limit(out, err);
+    if (!status)
+        status = read_object(ctx, dir, "", "config_sentence_transformers.json", &out->where,
+                             &out->settings, err);
+    if (!out->pooler.count) out->pooler = (nib_pooler){ .modes = { NIB_MODE_MEAN }, .count = 1 };
+    if (status) nib_sentence_close(out);
+    return status;
+}
+
+void nib_sentence_close(nib_sentence *s)
+{
+    if (!s->ctx) return;
+    nib_free(s->ctx, s->model_dir);
+    nib_free(s->ctx, s->where);
+    json_decref(s->settings);
+    *s = (nib_sentence){ 0 };
+}
+
+static void list_prompts(json_t *prompts, char *out, size_t room)
+{
+    const char *name;
+    json_t *value;
+    size_t used = 0;
+
+    snprintf(out, room, "none");
+    json_object_foreach(prompts, name, value)
+        if (used + 2 < room)
+            used += (size_t)snprintf(out + used, room - used, "%s%.60s", used ? ", " : "", name);
+}
+
+nib_status nib_sentence_prompt(const nib_sentence *s, const char *name, const char **text,
+                               nib_error *err)
+{
+    json_t *prompts = json_object_get(s->settings, "prompts");
+    const json_t *prompt;
+    char known[400];
+    nib_status status = NIB_OK;
+
+    *text = NULL;
+    if (!name && s->settings)
+        status = nib_json_get_string(s->settings, s->where, "default_prompt_name", &name, err);
+    if (status || !name) return status;
+    prompt = json_object_get(prompts, name);
+    *text = json_string_value(prompt);
+    if (*text) return NIB_OK;
+    list_prompts(prompts, known, sizeof known);
+    return nib_fail(err, NIB_E_INVALID, "%s: there is no prompt '%s', known are: %s",
+                    s->where, name, known);
+}

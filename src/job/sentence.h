@@ -1,0 +1,29 @@
+/* sentence.h - a sentence-transformers directory: which of its folders is the model, how rows are
+ * pooled, what stands before a text (formats-encoder.md 7). */
+#ifndef NIB_JOB_SENTENCE_H
+#define NIB_JOB_SENTENCE_H
+
+#include "format/json.h"
+#include "job/pooling.h"
+
+typedef struct nib_sentence {
+    nib_ctx *ctx;
+    char *model_dir;      /* of the Transformer */
+    char *where;          /* the file of the prompts, for errors */
+    nib_pooler pooler;    /* mean where nothing names one */
+    bool normalize;
+    bool without_prompt;  /* the prompt's tokens are left out of the pooling */
+    int64_t longest;      /* tokens of a text; 0: nothing limits them */
+    json_t *settings;     /* config_sentence_transformers.json; NULL: there is none */
+} nib_sentence;
+
+/* A directory without modules.json is a model by itself.  On failure there is nothing to close. */
+nib_status nib_sentence_open(nib_ctx *ctx, const char *dir, nib_sentence *out, nib_error *err);
+void nib_sentence_close(nib_sentence *s);
+
+/* The prompt called `name`, NULL: the default one; *text stays NULL where there is none.  Borrowed.
+ * NIB_E_INVALID: no prompt has that name, with those that there are. */
+nib_status nib_sentence_prompt(const nib_sentence *s, const char *name, const char **text,
+                               nib_error *err);
+
+#endif
