@@ -16,6 +16,7 @@ typedef struct nib_linear {
     bool transposed;     /* dense files hold it as [in, out] */
     bool router;         /* it chooses experts: all-linear does not mean it */
     bool parameter;      /* no Linear of the reference: no target means it */
+    bool of_head;        /* a part of a head: quantizing leaves it dense */
     char *stack;         /* the tensor of which it is slice `slice`, or NULL */
     size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */

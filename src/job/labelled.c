@@ -269,19 +269,23 @@ static const char *problem_name(nib_loss_kind loss)
                                      : "single_label_classification";
 }
 
+bool nib_set_label_config(json_t *config, const nib_model *m, const nib_labels *l)
+{
+    if (!nib_task_has_labels(m->purpose.task)) return true;
+    if (!set_class(config, m->purpose.task) || !set_labels(config, l, m->purpose.labels))
+        return false;
+    return m->purpose.task != NIB_TASK_SEQ_CLS ||
+           !json_object_set_new(config, "problem_type", json_string(problem_name(m->purpose.loss)));
+}
+
 nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, bool whole,
                                   const char *dir, nib_error *err)
 {
     json_t *config = json_deep_copy(m->json);
     char *path = nib_sprintf(m->ctx, "%s/config.json", dir);
-    bool labelled = nib_task_has_labels(m->purpose.task);
-    bool good = config && path && (!labelled || (set_class(config, m->purpose.task) &&
-                                                 set_labels(config, l, m->purpose.labels)));
+    bool good = config && path && nib_set_label_config(config, m, l);
     nib_status status = NIB_OK;
 
-    if (good && m->purpose.task == NIB_TASK_SEQ_CLS)
-        good = !json_object_set_new(config, "problem_type",
-                                    json_string(problem_name(m->purpose.loss)));
     if (good && whole) {
         json_object_del(config, "torch_dtype");
         good = !json_object_set_new(config, "dtype", json_string("float32"));

@@ -37,6 +37,10 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
  * NIB_E_UNSUPPORTED. */
 nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *err);
 
+/* What a classifier's config.json has beside the model's keys: the class of its task, the labels'
+ * names, problem_type.  Of a model of words nothing.  false: no memory. */
+bool nib_set_label_config(json_t *config, const nib_model *m, const nib_labels *l);
+
 /* DIR/config.json: the model's, with the labels' names and the class of the task; whole: of weights
  * that are written in float32.  A model of words keeps its class. */
 nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, bool whole,

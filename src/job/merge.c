@@ -3,13 +3,15 @@
  * Every tensor of the source is written in its order under its own name.  A weight's rows are
  * decoded to float, the product is added in float, and the sum is rounded once; a few rows are
  * in memory at a time.  The packed tensors of a 4-bit weight become one dense tensor.
- * A head tied to the embedding becomes a tensor of its own when the two differ afterwards. */
+ * A head tied to the embedding becomes a tensor of its own when the two differ afterwards.
+ * A classifier that the adapter brings stands behind the others, and its labels in config.json. */
 #include "nibble/merge.h"
 
 #include <stdio.h>
 
 #include "adapter/merged.h"
 #include "base/outfile.h"
+#include "job/labelled.h"
 #include "job/merge_plan.h"
 #include "job/merge_rows.h"
 #include "job/other_form.h"
@@ -23,6 +25,8 @@ typedef struct run {
     const nib_merge_options *options;
     nib_model *model;
     nib_adapter *adapter;
+    nib_labels labels; /* of a classifier */
+    char *problem_type;
     nib_merge_plan plan;
     nib_outdir *out;
     nib_tensor_writer *writer;
@@ -51,14 +55,20 @@ static nib_status open_all(run *r, nib_error *err)
 {
     const nib_merge_options *o = r->options;
     nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    bool named;
     nib_status status;
 
     status = nib_quantize_check_places(o->model, o->out, err);
     if (!status) status = nib_quantize_check_places(o->adapter, o->out, err);
     if (!status)
+        status = nib_labels_of_adapter(r->ctx, o->adapter, &model, &r->labels, &r->problem_type,
+                                       err);
+    if (!status)
         status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
     if (!status) status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
-    return status;
+    if (status || !nib_task_has_labels(r->model->purpose.task) || r->labels.known) return status;
+    return nib_labels_of_config(r->model->json, o->model, r->model->purpose.labels, &r->labels,
+                                &named, err);
 }
 
 static nib_status progress(run *r, size_t done, const char *name, nib_error *err)
@@ -144,7 +154,8 @@ static nib_status write_config(run *r, nib_error *err)
     if (config) json_object_del(config, "quantization_config");
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
-        (r->plan.untied && !untie(config)))
+        (r->plan.untied && !untie(config)) ||
+        !nib_set_label_config(config, r->model, &r->labels))
         status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
     else
         status = nib_python_json_write(r->ctx, path, config, err);
@@ -192,7 +203,7 @@ static nib_status merge(run *r, nib_error *err)
 
 nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *err)
 {
-    run r = { .ctx = ctx, .options = options };
+    run r = { .ctx = ctx, .options = options, .labels = { .ctx = ctx } };
     nib_status status = merge(&r, err);
 
     if (!status && options->result) *options->result = r.result;
@@ -202,5 +213,7 @@ nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *
     nib_merge_plan_free(ctx, &r.plan);
     nib_adapter_close(r.adapter);
     nib_model_close(r.model);
+    nib_labels_free(&r.labels);
+    nib_free(ctx, r.problem_type);
     return status;
 }

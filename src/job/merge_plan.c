@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "job/labelled.h"
+
 enum { NAME_ROOM = 700 };
 
 typedef struct maker {
@@ -44,6 +46,24 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
     snprintf(name, sizeof name, "%s%s", module, part);
     found = nib_model_tensor(k->m->tensors, k->m->config, name);
     return found && strcmp(found->name, t->name) == 0;
+}
+
+static bool is_new(const nib_model *m, const nib_linear *l)
+{
+    for (size_t i = 0; i < m->new_count; i++)
+        if (m->new_linears[i] == l) return true;
+    return false;
+}
+
+/* Of a head for another task: what a classifier's files lack in transformers too. */
+static bool is_foreign_head(const nib_model *m, const nib_tensor *t)
+{
+    const char *const *heads = m->config->arch->other_heads;
+
+    if (!nib_task_has_labels(m->purpose.task)) return false;
+    for (; heads && *heads; heads++)
+        if (strncmp(t->name, *heads, strlen(*heads)) == 0) return true;
+    return false;
 }
 
 /* One of the tensors that lie beside a packed weight's own. */
@@ -101,6 +121,8 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     const nib_weight *base = base_weight(l->weight, l->frozen);
     bool tied = l == k->m->head && k->m->tied;
 
+    if (is_new(k->m, l)) /* written behind the others; the file's is for other labels */
+        return *drop = is_tensor(k, t, l->name, ".weight") || is_tensor(k, t, l->name, ".bias");
     if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name)) return *drop = true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
@@ -113,19 +135,20 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
         return true;
     }
-    if (l->bias_param && is_tensor(k, t, l->name, ".bias")) {
-        set_vector(item, l->bias);
-        return true;
-    }
-    return false;
+    if (!is_tensor(k, t, l->bias_name ? l->bias_name : l->name, l->bias_name ? "" : ".bias"))
+        return false;
+    if (l->bias_param) set_vector(item, l->bias);
+    return true;
 }
 
 static bool match_norm(const maker *k, const nib_norm *n, const nib_tensor *t, nib_merge_item *item)
 {
-    if (n->weight_param && is_tensor(k, t, n->name, ".weight")) set_vector(item, n->weight);
-    else if (n->bias_param && is_tensor(k, t, n->name, ".bias")) set_vector(item, n->bias);
-    else return false;
-    return true;
+    bool weight = is_tensor(k, t, n->name, ".weight") || is_tensor(k, t, n->name, ".gamma");
+    bool bias = is_tensor(k, t, n->name, ".bias") || is_tensor(k, t, n->name, ".beta");
+
+    if (weight && n->weight_param) set_vector(item, n->weight);
+    if (bias && n->bias_param) set_vector(item, n->bias);
+    return weight || bias;
 }
 
 static bool match_embedding(const maker *k, const nib_embedding *e, const nib_tensor *t,
@@ -150,6 +173,7 @@ static void match(const maker *k, const nib_tensor *t, nib_merge_item *item, boo
         if (match_linear(k, k->m->linears[i], t, item, drop)) return;
     for (size_t i = 0; i < k->m->norm_count; i++)
         if (match_norm(k, k->m->norms[i], t, item)) return;
+    *drop = is_foreign_head(k->m, t);
 }
 
 /* --- the list --- */
@@ -238,6 +262,28 @@ static nib_status add_head(maker *k, nib_error *err)
     return append(k, &item, err);
 }
 
+/* A part of the classifier that the source has not, in the type of the layers. */
+static nib_status add_new(maker *k, const nib_linear *l, nib_error *err)
+{
+    nib_merge_item weight = { .plan = { .dtype = k->plan.dtype } };
+    nib_merge_item bias = { .plan = { .dtype = k->plan.dtype, .rank = 1,
+                                      .shape = { l->weight->out } } };
+    nib_status status = keep_name(k, l->name, ".weight", &weight.plan.name, err);
+
+    if (!l->full)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s: %s is neither in its files nor in the adapter, which was trained "
+                        "over random values of it: train with %s among modules_to_save",
+                        k->m->dir, l->name, l->name);
+    if (status) return status;
+    set_weight(&weight, l->weight, false, nib_branch_at(&l->branches, 0));
+    status = append(k, &weight, err);
+    if (status || !l->bias) return status;
+    set_vector(&bias, l->bias);
+    status = keep_name(k, l->name, ".bias", &bias.plan.name, err);
+    return status ? status : append(k, &bias, err);
+}
+
 /* The type of the weights of the layers, for config.json. */
 static nib_dtype linear_dtype(const maker *k)
 {
@@ -257,12 +303,14 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     k.plan.untied = head_differs(m);
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
-    k.add_prefix = k.plan.untied &&
+    k.add_prefix = (k.plan.untied || m->new_count) &&
                    strncmp(embedding, nib_config_prefix(m->config),
                            strlen(nib_config_prefix(m->config))) != 0;
     for (size_t i = 0; i < nib_tensors_count(m->tensors) && !status; i++)
         status = add_tensor(&k, nib_tensors_at(m->tensors, i), &head_written, err);
     if (!status && k.plan.untied && !head_written) status = add_head(&k, err);
+    for (size_t i = 0; i < m->new_count && !status; i++)
+        status = add_new(&k, m->new_linears[i], err);
     if (status) nib_merge_plan_free(m->ctx, &k.plan);
     else *out = k.plan;
     return status;

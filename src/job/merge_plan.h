@@ -15,7 +15,8 @@ typedef enum nib_merge_kind {
 typedef struct nib_merge_item {
     nib_merge_kind kind;
     nib_tensor_plan plan;     /* name, type and shape in the new file */
-    const nib_tensor *source; /* NULL: a head that was tied */
+    const nib_tensor *source; /* NULL: the source has none (a head that
+                                 was tied, a new classifier) */
     const nib_weight *weight;
     const nib_branch *branch; /* or NULL */
     bool embedding;           /* the branch's A is [R, V], its B [D, R], the weight [V, D] */
@@ -41,7 +42,8 @@ typedef struct nib_merge_plan {
 } nib_merge_plan;
 
 /* convert: every float tensor becomes `dtype`; else each keeps its own (a 4-bit one takes that of
- * its original).  NIB_E_UNSUPPORTED: a tensor whose type cannot be written.  Borrows from the model
+ * its original).  NIB_E_UNSUPPORTED: a tensor whose type cannot be written.  NIB_E_MISMATCH: a part
+ * of a classifier that neither the files nor the adapter have.  Borrows from the model
  * and its adapter in slot 0. */
 nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,
                                nib_error *err);

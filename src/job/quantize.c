@@ -5,8 +5,8 @@
  * depend on the data (the quant_state text of bitsandbytes' double quantization does, by a number
  * of digits), the matrices are encoded once before to learn them.
  *
- * The graph says which matrices are linears; all are encoded but the head and those that
- * llm_int8_skip_modules names. */
+ * The graph says which matrices are linears; all are encoded but the head (of an encoder all parts
+ * of it, which are trained with an adapter) and those that llm_int8_skip_modules names. */
 #include "nibble/quantize.h"
 
 #include "adapter/merged.h"
@@ -175,7 +175,7 @@ static nib_status find_matrices(run *r, nib_error *err)
     if (!r->matrices || !r->matrix_of)
         return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
     for (size_t i = 0; i < r->model->linear_count && !status; i++)
-        if (r->model->linears[i] != r->model->head && !r->model->linears[i]->parameter &&
+        if (!r->model->linears[i]->of_head && !r->model->linears[i]->parameter &&
             !stays_dense(r, r->model->linears[i]->name))
             status = add_matrix(r, r->model->linears[i], err);
     if (!status && !r->matrix_count)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/filemap.h"
@@ -10,6 +11,8 @@
 #include "job/open.h"
 #include "job/python_json.h"
 #include "text/model_file.h"
+
+enum { MOST_HEADS = 16 }; /* prefixes of heads of a family */
 
 /* So that an adapter trained on the result names the original. */
 static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
@@ -21,22 +24,51 @@ static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
     return good;
 }
 
+static bool has(const char *const *names, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+/* The parts of an encoder's heads, those for other tasks too: who begins a classifier on the result
+ * has it dense. */
+static size_t list_heads(const nib_model *m, char (*made)[NIB_MODULE_NAME_ROOM],
+                         const char **names, size_t n)
+{
+    const char *const *h = m->config->arch->other_heads;
+
+    for (size_t i = 0; i < m->linear_count; i++)
+        if (m->linears[i]->of_head && !has(names, n, m->linears[i]->name))
+            names[n++] = m->linears[i]->name;
+    for (size_t k = 0; h && k < MOST_HEADS && h[k]; k++) {
+        size_t bytes = strlen(h[k]);
+        if (h[k][bytes - 1] != '.') continue; /* of several modules, which no list can mean */
+        snprintf(made[k], sizeof made[k], "%.*s", (int)bytes - 1, h[k]);
+        if (!has(names, n, made[k])) names[n++] = made[k];
+    }
+    return n;
+}
+
 /* The modules that stay dense: those the user names or else the head, and what a wrapper holds
  * beside the text.  A NULL-ended array of the caller's to free; NULL without memory. */
 static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *options,
-                                 const nib_model *model)
+                                 const nib_model *model, char (*made)[NIB_MODULE_NAME_ROOM])
 {
     const nib_wrapper *w = model->config->wrapper;
     const char *const *beside = w ? w->beside : NULL;
+    bool encoder = nib_arch_words(model->config->arch) == NIB_TASK_MASKED_LM;
     size_t extra = 0, n = 0;
     const char **names;
 
     while (beside && beside[extra]) extra++;
-    names = nib_new_array(ctx, nib_max(options->skip_count, 1) + extra + 1, sizeof *names);
+    names = nib_new_array(ctx, nib_max(options->skip_count, 1) + extra + model->linear_count +
+                                   MOST_HEADS + 1, sizeof *names);
     if (!names) return NULL;
     for (size_t i = 0; i < options->skip_count; i++) names[n++] = options->skip_modules[i];
     if (!options->skip_count) names[n++] = model->head->name;
     for (size_t i = 0; i < extra; i++) names[n++] = beside[i];
+    if (encoder) n = list_heads(model, made, names, n);
     names[n] = NULL;
     return names;
 }
@@ -45,7 +77,8 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err)
 {
-    const char **skipped = list_skipped(ctx, options, model);
+    char (*made)[NIB_MODULE_NAME_ROOM] = nib_new_array(ctx, MOST_HEADS, sizeof *made);
+    const char **skipped = made ? list_skipped(ctx, options, model, made) : NULL;
     json_t *config = json_deep_copy(model->json), *quantization = NULL;
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
@@ -64,6 +97,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
     json_decref(quantization);
     json_decref(config);
     nib_free(ctx, skipped);
+    nib_free(ctx, made);
     nib_free(ctx, text);
     nib_free(ctx, path);
     return status;

@@ -197,7 +197,7 @@ static nib_status bind_weight_and_bias(nib_bind *b, nib_linear *l, const nib_lin
 {
     nib_bind_spec wanted = { .out = spec->out, .in = spec->in, .transposed = spec->transposed,
                              .quantizable = !spec->head && !spec->parameter, .head = spec->head,
-                             .stack = l->stack, .slice = spec->slice,
+                             .stays_dense = l->of_head, .stack = l->stack, .slice = spec->slice,
                              .slices = spec->slices };
     nib_status status;
 
@@ -230,6 +230,7 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     l->transposed = spec->transposed;
     l->router = spec->router;
     l->parameter = spec->parameter;
+    l->of_head = spec->head || spec->may_be_new || nib_arch_is_of_head(m->config->arch, l->name);
     l->slice = spec->slice;
     status = bind_weight_and_bias(b, l, spec, err);
     if (!status) status = add_linear(m, l, err);

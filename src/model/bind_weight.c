@@ -233,7 +233,7 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
     const nib_format_module is = module_of(module, spec);
     const nib_held *held = spec->stack ? &b->experts : &b->asked;
     nib_form form = held->form;
-    bool packed = (spec->stack || spec->quantizable) && held->format;
+    bool packed = (spec->stack || (spec->quantizable && !spec->stays_dense)) && held->format;
     nib_status status = NIB_OK;
 
     if (m->stored.format && (spec->quantizable || spec->head || spec->embedding))
@@ -312,7 +312,8 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
     status = spec.stack ? open_slice(b, &spec, w, err)
                         : open_stored(b, module, &spec, w, err);
     encodes = spec.stack ? b->experts.format != NULL
-                         : spec.quantizable && b->asked.format && !b->model->stored.format;
+                         : spec.quantizable && !spec.stays_dense && b->asked.format &&
+                               !b->model->stored.format;
     if (!status && encodes)
         status = encode(b, nib_bind_find(b, spec.stack ? spec.stack : module,
                                          spec.stack ? "" : ".weight", name),

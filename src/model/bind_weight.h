@@ -19,7 +19,8 @@ typedef struct nib_bind_spec {
     size_t out, in;   /* of one that is not there; one that is has the file's, which the caller
                          checks */
     bool transposed;  /* a dense one lies in the file as [in, out] */
-    bool quantizable;
+    bool quantizable; /* a format may hold it packed */
+    bool stays_dense; /* though it is quantizable, it is not encoded here */
     const char *stack; /* the tensor of which it is slice `slice` of `slices`, or NULL */
     size_t slice, slices;
     bool head, embedding; /* what it is of */

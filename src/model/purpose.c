@@ -46,6 +46,14 @@ nib_task nib_arch_words(const nib_arch *arch)
     return arch->tasks >> NIB_TASK_CAUSAL_LM & 1 ? NIB_TASK_CAUSAL_LM : NIB_TASK_MASKED_LM;
 }
 
+bool nib_arch_is_of_head(const nib_arch *arch, const char *module)
+{
+    if (nib_arch_words(arch) != NIB_TASK_MASKED_LM) return false;
+    for (const char *const *h = arch->other_heads; h && *h; h++)
+        if (strncmp(module, *h, strlen(*h)) == 0) return true;
+    return false;
+}
+
 /* The task that the name of a class ends with, if the family has it here. */
 static nib_task task_of_class(const json_t *config, const nib_arch *arch)
 {

@@ -1,6 +1,6 @@
 /* test_classify.c - classifiers trained as PEFT trains them: losses, norms of the gradient and what
  * the trained model says of its records, for every kind of label; the labels' names in config.json;
- * what records and options are refused for.
+ * what records and options are refused for; the merged and the quantized classifier.
  *
  * tests/golden/classify/ holds a BERT without a classifier, records, an adapter to begin from and
  * PEFT's numbers (tests/golden/make/classify_golden.py). */
@@ -10,10 +10,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "adapter/adapter.h"
 #include "base/filemap.h"
 #include "nibble/evaluate.h"
 #include "nibble/finetune.h"
+#include "nibble/merge.h"
 #include "nibble/predict.h"
+#include "nibble/quantize.h"
 #include "test.h"
 
 typedef struct log { double loss[8], norm[8]; size_t count; } steps;
@@ -138,9 +141,10 @@ static void on_scores(void *user, const nib_scores *scores)
 }
 
 /* The loss over all records, and how many of them PEFT's logits get right. */
-static void check_evaluation(const struct kind *k, const char *dir, const json_t *want)
+static void check_evaluation(const struct kind *k, const char *model, const char *dir,
+                             const json_t *want)
 {
-    nib_evaluate_options o = { .model = { .model = golden("base"),
+    nib_evaluate_options o = { .model = { .model = model,
                                           .compute_dtype = NIB_COMPUTE_FLOAT32 },
                                .data = { .data = inside(golden(k->name), "train.jsonl"),
                                          .max_seq_length = 24 },
@@ -228,7 +232,8 @@ static void check_line(const struct kind *k, const json_t *line, const json_t *z
 }
 
 /* From the file in batches, and line by line. */
-static void check_prediction(const struct kind *k, const char *dir, const json_t *want)
+static void check_prediction(const struct kind *k, const char *model, const char *dir,
+                             const json_t *want)
 {
     char *text;
     size_t bytes;
@@ -238,7 +243,7 @@ static void check_prediction(const struct kind *k, const char *dir, const json_t
                              &bytes, &err), err);
     for (int from_lines = 0; from_lines < 2; from_lines++) {
         lines l = { json_array(), text, 0 };
-        nib_predict_options o = { .model = { .model = golden("base"),
+        nib_predict_options o = { .model = { .model = model,
                                              .compute_dtype = NIB_COMPUTE_FLOAT32 },
                                   .data = { .max_seq_length = 24 }, .adapter = dir, .batch_size = 5,
                                   .next_line = next_line, .on_line = on_line, .user = &l };
@@ -252,6 +257,27 @@ static void check_prediction(const struct kind *k, const char *dir, const json_t
         json_decref(l.list);
     }
     nib_free(test_ctx(), text);
+}
+
+/* A model of its own that does the same: the head is in its files, and the words' head is not. */
+static void check_merged(const struct kind *k, const char *adapter, const json_t *want)
+{
+    const char *out = inside(test_tmpdir(), "merged");
+    nib_merge_options o = { .model = golden("base"), .adapter = adapter, .out = out,
+                            .dtype = "float32", .overwrite = true };
+    nib_tensors *tensors;
+    nib_error err;
+
+    REQUIRE_OK(nib_merge(test_ctx(), &o, &err), err);
+    check_config(k, out);
+    check_evaluation(k, out, NULL, want);
+    check_prediction(k, out, NULL, want);
+    REQUIRE_OK(nib_tensors_open(test_ctx(), out, &tensors, &err), err);
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++)
+        CHECK(strncmp(nib_tensors_at(tensors, i)->name, "cls.", 4) != 0, "%s is there",
+              nib_tensors_at(tensors, i)->name);
+    CHECK(nib_tensors_find(tensors, "classifier.weight"), "%s: no classifier", k->name);
+    nib_tensors_close(tensors);
 }
 
 static void check_kind(const struct kind *k)
@@ -276,15 +302,96 @@ static void check_kind(const struct kind *k)
               "%s: norm of step %zu is %.7g, PEFT's %.7g", k->name, i + 1, l.norm[i], norm);
     }
     check_config(k, out);
-    check_evaluation(k, out, want);
-    check_prediction(k, out, want);
+    check_evaluation(k, golden("base"), out, want);
+    check_prediction(k, golden("base"), out, want);
+    check_merged(k, out, want);
     json_decref(want);
     nib_free(test_ctx(), out);
 }
 
-static void test_kinds(void)
+static void test_class(void) { check_kind(&kinds[0]); }
+static void test_balanced(void) { check_kind(&kinds[1]); }
+static void test_multi(void) { check_kind(&kinds[2]); }
+static void test_regression(void) { check_kind(&kinds[3]); }
+static void test_token(void) { check_kind(&kinds[4]); }
+
+/* Without the pooler, which PEFT leaves random and does not save, no model can be written. */
+static void test_merge_incomplete(void)
 {
-    for (size_t i = 0; i < NIB_COUNT(kinds); i++) check_kind(&kinds[i]);
+    static const char *const saved[] = { "classifier", "score" };
+    nib_model_options m = { .model = golden("base"), .task = NIB_TASK_SEQ_CLS, .num_labels = 3 };
+    nib_peft_config config = nib_peft_config_default();
+    const char *dir = inside(test_tmpdir(), "incomplete");
+    nib_merge_options o = { .model = m.model, .adapter = dir,
+                            .out = inside(test_tmpdir(), "never") };
+    nib_model *model = NULL;
+    nib_adapter *adapter = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_model_open(test_ctx(), &m, NIB_F32, (nib_model_progress){ 0 }, &model, &err),
+               err);
+    config.task_type = nib_strdup(test_ctx(), "SEQ_CLS");
+    REQUIRE_OK(nib_peft_names_set(test_ctx(), &config.modules_to_save, NIB_PEFT_LIST, saved, 2,
+                                  &err), err);
+    REQUIRE_OK(nib_adapter_create(model, &config, 0, 1, &adapter, &err), err);
+    CHECK(!mkdir(dir, 0777), "%s", dir);
+    REQUIRE_OK(nib_adapter_save(adapter, dir, NULL, &err), err);
+    nib_adapter_close(adapter);
+    nib_model_close(model);
+    nib_peft_config_free(test_ctx(), &config);
+    CHECK(nib_merge(test_ctx(), &o, &err) == NIB_E_MISMATCH &&
+              strstr(err.message, "bert.pooler.dense is neither in its files nor in the adapter"),
+          "%s", err.message);
+    CHECK(!nib_file_exists(o.out), "something is written");
+}
+
+/* --- a quantized base --- */
+
+/* Layers are packed, the classifier is not; a run on the result is one on the base that is
+ * quantized while loading, to the bit. */
+static void check_quantized(const char *model, const nib_setting *settings, const char *part)
+{
+    const char *packed = inside(test_tmpdir(), "packed");
+    nib_quantize_options q = { .model = golden(model), .out = packed, .overwrite = true,
+                               .settings = settings };
+    nib_finetune_options o = options_for(inside(golden("class"), "train.jsonl"),
+                                         inside(test_tmpdir(), "on-packed"), "SEQ_CLS");
+    steps l[2] = { 0 };
+    nib_tensors *tensors;
+    nib_error err;
+    char name[100];
+
+    REQUIRE_OK(nib_quantize(test_ctx(), &q, NULL, &err), err);
+    REQUIRE_OK(nib_tensors_open(test_ctx(), packed, &tensors, &err), err);
+    snprintf(name, sizeof name, "bert.encoder.layer.0.output.dense.%s", part);
+    CHECK(nib_tensors_find(tensors, name), "%s: no %s", model, name);
+    for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
+        const nib_tensor *t = nib_tensors_at(tensors, i);
+        bool head = strncmp(t->name, "cl", 2) == 0 || strstr(t->name, "pooler");
+        CHECK(!head || t->dtype == NIB_BF16, "%s is %s", t->name, t->dtype_name);
+    }
+    nib_tensors_close(tensors);
+    o.on_step = on_step;
+    for (int while_loading = 0; while_loading < 2; while_loading++) {
+        o.user = &l[while_loading];
+        o.model.model = while_loading ? golden(model) : packed;
+        o.model.settings = while_loading ? settings : NULL;
+        REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    }
+    CHECK(l[0].count == 6 && l[0].loss[5] < l[0].loss[0], "loss %g to %g", l[0].loss[0],
+          l[0].loss[5]);
+    for (size_t i = 0; i < 6; i++)
+        CHECK(l[0].loss[i] == l[1].loss[i], "%s: step %zu: %.9g, quantized while loading %.9g",
+              model, i, l[0].loss[i], l[1].loss[i]);
+}
+
+static void test_quantized(void)
+{
+    static const nib_setting eight[] = { { "load_in_8bit", "true" }, { NULL, NULL } };
+
+    check_quantized("whole", test_four_bit, "weight.absmax");
+    check_quantized("base", test_four_bit, "weight.absmax");
+    check_quantized("whole", eight, "SCB");
 }
 
 /* --- the model itself --- */
@@ -484,8 +591,14 @@ static void test_refusals(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "kinds", test_kinds },
+    static const test_case cases[] = { { "class", test_class },
+                                       { "balanced", test_balanced },
+                                       { "multi", test_multi },
+                                       { "regression", test_regression },
+                                       { "token", test_token },
                                        { "new_head", test_new_head },
+                                       { "merge_incomplete", test_merge_incomplete },
+                                       { "quantized", test_quantized },
                                        { "whole", test_whole },
                                        { "refusals", test_refusals } };
     return test_main("classify", cases, NIB_COUNT(cases));
