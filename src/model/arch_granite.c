@@ -27,7 +27,8 @@ void nib_granite_read(nib_reader *r, void *config)
     g->moe.m.scale = read_factor(r, "attention_multiplier");
 }
 
-void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp)
+void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mix,
+                       nib_llama_half *mlp)
 {
     const nib_llama *m = &g->moe.m;
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embed_tokens"), h;
@@ -37,8 +38,7 @@ void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp)
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
         h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.input_layernorm", i);
-        h = nib_llama_attend(b, m, i, &m->rope, h);
-        x = nib_add(b, x, nib_scale(b, h, g->residual));
+        x = nib_add(b, x, nib_scale(b, mix(b, m, i, h), g->residual));
         h = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.post_attention_layernorm", i);
         x = nib_add(b, x, nib_scale(b, mlp(b, m, i, h), g->residual));
     }
@@ -52,7 +52,7 @@ void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp)
 static void build(nib_build *b, const void *config, nib_task task)
 {
     (void)task;
-    nib_granite_stack(b, config, nib_llama_mlp);
+    nib_granite_stack(b, config, nib_llama_attention, nib_llama_mlp);
 }
 
 static const char *const types[] = { "granite", NULL };

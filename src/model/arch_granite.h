@@ -1,4 +1,4 @@
-/* arch_granite.h - what granite and granitemoe have in common: factors around llama's layers. */
+/* arch_granite.h - what the granite families have in common: factors around llama's layers. */
 #ifndef NIB_MODEL_ARCH_GRANITE_H
 #define NIB_MODEL_ARCH_GRANITE_H
 
@@ -10,7 +10,10 @@ typedef struct nib_granite {
 } nib_granite;
 
 void nib_granite_read(nib_reader *r, void *config);
-/* The whole model, with the half of a layer that follows the attention. */
-void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mlp);
+/* The whole model, with both halves of a layer. */
+void nib_granite_stack(nib_build *b, const nib_granite *g, nib_llama_half *mix,
+                       nib_llama_half *mlp);
+/* The experts as the second half; m is the model of a nib_granite. */
+nib_value nib_granite_experts(nib_build *b, const nib_llama *m, int i, nib_value h);
 
 #endif

@@ -17,7 +17,7 @@ static void read_granitemoe(nib_reader *r, void *config)
     g->moe.inner = g->moe.m.inner;
 }
 
-static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
+nib_value nib_granite_experts(nib_build *b, const nib_llama *llama, int i, nib_value h)
 {
     const nib_moe *m = (const nib_moe *)llama;
     nib_value logits = nib_apply_router(b, h, m->route.experts,
@@ -31,7 +31,7 @@ static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
 static void build(nib_build *b, const void *config, nib_task task)
 {
     (void)task;
-    nib_granite_stack(b, config, mlp);
+    nib_granite_stack(b, config, nib_llama_attention, nib_granite_experts);
 }
 
 static const char *const types[] = { "granitemoe", NULL };

@@ -46,6 +46,9 @@ DEEPSEEK = LLAMA | dict(num_attention_heads=2, num_key_value_heads=2, qk_nope_he
 DELTA = LLAMA | dict(num_attention_heads=2, num_key_value_heads=1, head_dim=32, linear_num_key_heads=2,
                      linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=16,
                      layer_types=["linear_attention", "full_attention"])
+GRANITE4 = LLAMA | dict(model_type="granitemoehybrid", num_attention_heads=2, num_key_value_heads=1, mamba_n_heads=8,
+                        mamba_d_state=24, mamba_chunk_size=16, shared_intermediate_size=64, embedding_multiplier=3.0,
+                        attention_multiplier=0.2, residual_multiplier=0.5, logits_scaling=2.0)
 ROPE_5 = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.25)
 
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
@@ -198,6 +201,12 @@ VARIANTS = {
                                             num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
                                             embedding_multiplier=3.0, attention_multiplier=0.2,
                                             residual_multiplier=0.5, logits_scaling=2.0)),
+    # A layer of each kind, in either order: without experts and rotation, and with both.
+    "granite-hybrid": ("bfloat16", GRANITE4 | dict(layer_types=["mamba", "attention"], num_local_experts=0,
+                                                   tie_word_embeddings=True)),
+    "granite-hybrid-experts": ("bfloat16", GRANITE4 | dict(
+        layer_types=["attention", "mamba"], mamba_expand=1, num_local_experts=3, num_experts_per_tok=2, intermediate_size=8,
+        tie_word_embeddings=True, position_embedding_type="rope", rope_theta=500.0, mamba_conv_bias=False, mamba_proj_bias=True)),
     # Some gates and ups are beyond the limit; the first layer has a window.
     "gpt-oss": ("bfloat16", LLAMA | dict(model_type="gpt_oss", num_attention_heads=2, num_key_value_heads=1, head_dim=32,
                                          num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
