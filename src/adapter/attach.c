@@ -231,6 +231,13 @@ static nib_status attach_parameter(nib_adapter *a, nib_linear *l, nib_error *err
                          err);
 }
 
+static nib_status refuse_bypassed(const nib_linear *l, nib_error *err)
+{
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "target_modules: %s has no adapter in PEFT, because the reference's kernels "
+                    "read its weight past the module; leave it out (all-linear does)", l->name);
+}
+
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
     bool target, saved = nib_peft_saves(&a->config, l->name), tied = false;
@@ -238,8 +245,9 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     nib_status status;
 
     if (l->parameter) return attach_parameter(a, l, err);
-    status = nib_peft_match(a->match, l->name, !l->router, l == a->model->head, &target, err);
-
+    status = nib_peft_match(a->match, l->name, !l->router && !l->bypassed, l == a->model->head,
+                            &target, err);
+    if (!status && target && l->bypassed) return refuse_bypassed(l, err);
     if (!status && l == a->model->head) status = is_tied_target(a, &tied, err);
     if (status) return status;
     target |= tied;

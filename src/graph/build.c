@@ -205,6 +205,19 @@ nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, con
     return y;
 }
 
+nib_value nib_apply_bypassed_linear(nib_build *b, nib_value x, size_t out, bool bias,
+                                    const char *format, ...)
+{
+    nib_linear_spec spec = { .out = out, .bias = bias, .bypassed = true };
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_linear(b, x, spec, format, args);
+    va_end(args);
+    return y;
+}
+
 nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module)
 {
     nib_linear_spec spec = { .out = out, .bias = true, .may_be_new = true };
@@ -299,7 +312,8 @@ static nib_value add_norm_of(nib_build *b, nib_value x, size_t heads, nib_node n
     spec.one_plus = node.rms_form == NIB_RMS_ONE_PLUS;
     spec.width = info_of(b, x)->width / heads;
     if (!has_heads(b, x, heads, spec.width, name)) return nothing;
-    if (spec.weights == NIB_NORM_ROWS || spec.weights == NIB_NORM_APART)
+    if (spec.weights == NIB_NORM_ROWS || spec.weights == NIB_NORM_APART ||
+        spec.weights == NIB_NORM_GROUPS)
         spec.rows = heads, spec.width *= heads;
     keep_status(b, b->binder.norm(b->binder.self, name, &spec, &node.norm, &b->error));
     if (b->status) return nothing;
@@ -347,6 +361,20 @@ nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_r
     va_start(args, format);
     y = add_norm(b, x, heads, (nib_node){ .op = &nib_op_rms_norm, .rms_form = form, .eps = eps },
                  false, format, args);
+    va_end(args);
+    return y;
+}
+
+nib_value nib_apply_rms_norm_groups(nib_build *b, nib_value x, size_t groups, float eps,
+                                    const char *format, ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_norm_of(b, x, groups, (nib_node){ .op = &nib_op_rms_norm, .eps = eps },
+                    (nib_norm_spec){ .weights = groups > 1 ? NIB_NORM_GROUPS : NIB_NORM_SHARED },
+                    format, args);
     va_end(args);
     return y;
 }

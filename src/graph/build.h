@@ -19,6 +19,7 @@ typedef struct nib_linear_spec {
     bool router;         /* it chooses experts: all-linear does not mean it */
     bool parameter;      /* the reference has a bare parameter here and no Linear: no target means
                             it, and its weight stays dense */
+    bool bypassed;       /* PEFT refuses adapters of it: all-linear does not mean it */
     const char *stack;   /* the tensor of which it is slice `slice` of `slices`, NULL: none; and */
     const char *stack_bias; /* that of the biases, or NULL */
     size_t slice, slices;
@@ -96,6 +97,10 @@ nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t ro
                            const char *module);
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
                            ...) NIB_PRINTF(5, 6);
+/* The same of one that PEFT refuses adapters of, because the reference's kernels read its weight
+ * past the module. */
+nib_value nib_apply_bypassed_linear(nib_build *b, nib_value x, size_t out, bool bias,
+                                    const char *format, ...) NIB_PRINTF(5, 6);
 /* The same of a part of a classifier before its head, with a bias: it may be new. */
 nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module);
 /* The same with a bias whose tensor is no part of the module: bias_name and format are
@@ -113,6 +118,9 @@ nib_value nib_apply_rms_norm_heads(nib_build *b, nib_value x, size_t heads, floa
 /* The same (1 head: of the whole row) in another of the reference's forms: gemma's, olmo2's. */
 nib_value nib_apply_rms_norm_form(nib_build *b, nib_value x, size_t heads, nib_rms_form form,
                                   float eps, const char *format, ...) NIB_PRINTF(6, 7);
+/* Of each of `groups` parts of x, each with its weights in one [width]. */
+nib_value nib_apply_rms_norm_groups(nib_build *b, nib_value x, size_t groups, float eps,
+                                    const char *format, ...) NIB_PRINTF(5, 6);
 nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 /* The same without a bias. */

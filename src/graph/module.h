@@ -17,6 +17,7 @@ typedef struct nib_linear {
     bool router;         /* it chooses experts: all-linear does not mean it */
     bool parameter;      /* no Linear of the reference: no target means it */
     bool of_head;        /* a part of a head: quantizing leaves it dense */
+    bool bypassed;       /* PEFT refuses adapters of it: kernels read its weight past the module */
     char *stack;         /* the tensor of which it is slice `slice`, or NULL */
     size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
@@ -41,6 +42,7 @@ typedef struct nib_embedding {
 typedef enum nib_norm_weights {
     NIB_NORM_SHARED, /* <name>.weight [d] for all heads; of a whole row too */
     NIB_NORM_ROWS,   /* <name>.weight [heads, d] */
+    NIB_NORM_GROUPS, /* <name>.weight [heads * d] */
     NIB_NORM_APART,  /* <name>.norms.<head>.weight [d] */
     NIB_NORM_BARE    /* nowhere: all are 1 */
 } nib_norm_weights;

@@ -231,6 +231,7 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     l->router = spec->router;
     l->parameter = spec->parameter;
     l->of_head = spec->head || spec->may_be_new || nib_arch_is_of_head(m->config->arch, l->name);
+    l->bypassed = spec->bypassed;
     l->slice = spec->slice;
     status = bind_weight_and_bias(b, l, spec, err);
     if (!status) status = add_linear(m, l, err);
@@ -319,7 +320,7 @@ static nib_status open_norm_weight(nib_bind *b, nib_norm *n, nib_error *err)
     switch (n->weights) {
     case NIB_NORM_ROWS: return open_rows(b, n, err);
     case NIB_NORM_APART: return open_apart(b, n, err);
-    case NIB_NORM_BARE: case NIB_NORM_SHARED: break;
+    case NIB_NORM_BARE: case NIB_NORM_SHARED: case NIB_NORM_GROUPS: break;
     }
     return open_vector(b, n->name, ".weight", ".gamma", n->width, &n->weight, err);
 }

@@ -64,24 +64,64 @@ void nib_mamba_read(nib_reader *r, nib_mamba *m, size_t width, size_t inner)
 
 /* --- the layer --- */
 
+typedef struct parts { nib_value z, x, writes, reads, steps; } parts;
+
+static const char conv_name[] = "model.layers.%d.mamba.conv1d";
+
+/* x, B and C through one convolution. */
+static parts convolve(nib_build *b, const nib_mamba *m, nib_conv_spec conv, int i, nib_value all)
+{
+    size_t inner = m->scan.heads * m->scan.columns, group = m->scan.key_heads * m->scan.rows;
+    parts p = { .z = nib_columns_of(b, all, 0, inner) };
+    nib_value x = nib_columns_of(b, all, inner, conv.channels);
+
+    p.steps = nib_columns_of(b, all, inner + conv.channels, m->scan.heads);
+    x = nib_convolve(b, x, &conv, conv_name, i);
+    p.x = nib_columns_of(b, x, 0, inner);
+    p.writes = nib_columns_of(b, x, inner, group);
+    p.reads = nib_columns_of(b, x, inner + group, group);
+    return p;
+}
+
+/* Each through its channels of it, because each has its factor. */
+static parts convolve_scaled(nib_build *b, const nib_mamba *m, nib_conv_spec conv, int i,
+                             nib_value all)
+{
+    size_t inner = m->scan.heads * m->scan.columns, group = m->scan.key_heads * m->scan.rows;
+    const size_t widths[5] = { inner, inner, group, group, m->scan.heads };
+    nib_value v[5];
+
+    for (size_t j = 0, at = 0; j < 5; at += widths[j++]) {
+        v[j] = nib_scale(b, nib_columns_of(b, all, at, widths[j]), m->factors[j]);
+        if (j == 0 || j == 4) continue;
+        conv.offset = at - inner;
+        v[j] = nib_convolve(b, v[j], &conv, conv_name, i);
+    }
+    return (parts){ .z = v[0], .x = v[1], .writes = v[2], .reads = v[3], .steps = v[4] };
+}
+
+static nib_value norm(nib_build *b, const nib_mamba *m, int i, nib_value x)
+{
+    return nib_apply_rms_norm_groups(b, x, m->scan.key_heads, m->eps,
+                                     "model.layers.%d.mamba.norm", i);
+}
+
 nib_value nib_apply_mamba(nib_build *b, const nib_mamba *m, int i, nib_value h)
 {
-    static const char of[] = "model.layers.%d.mamba";
+    static const char out[] = "model.layers.%d.mamba.out_proj";
     const nib_scan_spec *s = &m->scan;
-    size_t inner = s->heads * s->columns, group = s->key_heads * s->rows;
-    nib_conv_spec conv = { .taps = m->taps, .channels = inner + 2 * group, .bias = m->conv_bias,
-                           .silu = true };
+    size_t inner = s->heads * s->columns;
+    nib_conv_spec conv = { .taps = m->taps, .channels = inner + 2 * s->key_heads * s->rows,
+                           .bias = m->conv_bias, .silu = true };
 
     nib_value all = nib_apply_linear(b, h, inner + conv.channels + s->heads, m->in_bias,
                                      "model.layers.%d.mamba.in_proj", i);
-    nib_value z = nib_columns_of(b, all, 0, inner);
-    nib_value x = nib_columns_of(b, all, inner, conv.channels);
-    nib_value steps = nib_columns_of(b, all, inner + conv.channels, s->heads);
-    x = nib_convolve(b, x, &conv, "model.layers.%d.mamba.conv1d", i);
-    nib_value writes = nib_columns_of(b, x, inner, group);
-    nib_value reads = nib_columns_of(b, x, inner + group, group);
-    x = nib_apply_state_space(b, reads, writes, nib_columns_of(b, x, 0, inner), steps, s, of, i);
-    x = nib_gate(b, z, x, NIB_ACT_SILU);
-    x = nib_apply_rms_norm(b, x, m->eps, "model.layers.%d.mamba.norm", i);
-    return nib_apply_linear(b, x, m->width, m->out_bias, "model.layers.%d.mamba.out_proj", i);
+    parts p = m->scaled ? convolve_scaled(b, m, conv, i, all) : convolve(b, m, conv, i, all);
+    nib_value x = nib_apply_state_space(b, p.reads, p.writes, p.x, p.steps, s,
+                                        "model.layers.%d.mamba", i);
+    if (m->norm == NIB_MAMBA_NORM_GATE) x = norm(b, m, i, x);
+    x = nib_gate(b, p.z, x, NIB_ACT_SILU);
+    if (m->norm == NIB_MAMBA_GATE_NORM) x = norm(b, m, i, x);
+    return m->bypassed ? nib_apply_bypassed_linear(b, x, m->width, m->out_bias, out, i)
+                       : nib_apply_linear(b, x, m->width, m->out_bias, out, i);
 }

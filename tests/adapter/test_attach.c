@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "adapter/adapter.h"
+#include "adapter/lora.h"
 #include "model/model.h"
 
 static const char *const attention[] = { "q_proj", "v_proj" };
@@ -147,6 +148,35 @@ static void test_vectors(void)
     nib_model_close(m);
 }
 
+/* A linear of which PEFT refuses adapters: not meant by all-linear, and refused by name. */
+static void test_bypassed(void)
+{
+    static const char *const all[] = { "all-linear" }, *const named[] = { "in_proj", "out_proj" };
+    nib_model_options o = { .model = test_data("tests/golden/models/falcon-h1") };
+    nib_model *m = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_model_open(test_ctx(), &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err), err);
+    for (int how = 0; how < 2; how++) {
+        nib_peft_config config = nib_peft_config_default();
+        nib_adapter *a = NULL;
+        nib_status status;
+
+        status = nib_peft_names_set(m->ctx, &config.target_modules,
+                                    how ? NIB_PEFT_LIST : NIB_PEFT_ALL_LINEAR,
+                                    how ? named : all, how ? 2 : 1, &err);
+        if (!status) status = nib_adapter_create(m, &config, 0, 3, &a, &err);
+        CHECK(status == (how ? NIB_E_UNSUPPORTED : NIB_OK), "%d: status %d: %s", how, (int)status,
+              err.message);
+        CHECK(!status || strstr(err.message, "mamba.out_proj"), "%s", err.message);
+        CHECK(status || a->params.count == 2 * (m->linear_count - 2), "%zu matrices of %zu linears",
+              a ? a->params.count : 0, m->linear_count); /* without it and the head */
+        nib_adapter_close(a);
+        nib_peft_config_free(m->ctx, &config);
+    }
+    nib_model_close(m);
+}
+
 /* A bias that is a parameter of its own is no module's: PEFT stores it under another name. */
 static void test_bias_apart(void)
 {
@@ -214,6 +244,7 @@ static const test_case cases[] = {
     { "closing one adapter leaves the other", test_close },
     { "a second adapter that changes modules", test_refusal },
     { "convolutions stay as they are", test_vectors },
+    { "a linear past which kernels read", test_bypassed },
     { "every allocation fails once", test_no_memory },
     { "a bias apart from its linear", test_bias_apart },
 };

@@ -14,7 +14,7 @@ enum { LENGTH = 40, PROMPT = 12, MOST_WORDS = 256 };
 
 static const char *const models[] = { "lfm2", "lfm2-bias", "qwen3-5", "qwen3-5-wrapped",
                                       "qwen3-next", "rwkv", "granite-hybrid",
-                                      "granite-hybrid-experts" };
+                                      "granite-hybrid-experts", "falcon-h1" };
 
 /* Five tokens again and again, but every ninth is another one: guesses are right and wrong. */
 static const uint32_t *text_of(void)

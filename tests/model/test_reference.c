@@ -55,7 +55,7 @@ static void load_adapter(fixture *f, const char *dir)
         nib_param *p[2];
         nib_branch *branch;
 
-        if (l == f->model->head || l->parameter) continue;
+        if (l == f->model->head || l->parameter || l->bypassed) continue;
         t[0] = need(file, "base_model.model.%s.lora_%s.weight", l->name, "A");
         t[1] = need(file, "base_model.model.%s.lora_%s.weight", l->name, "B");
         for (int j = 0; j < 2; j++) {

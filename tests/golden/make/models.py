@@ -49,6 +49,11 @@ DELTA = LLAMA | dict(num_attention_heads=2, num_key_value_heads=1, head_dim=32, 
 GRANITE4 = LLAMA | dict(model_type="granitemoehybrid", num_attention_heads=2, num_key_value_heads=1, mamba_n_heads=8,
                         mamba_d_state=24, mamba_chunk_size=16, shared_intermediate_size=64, embedding_multiplier=3.0,
                         attention_multiplier=0.2, residual_multiplier=0.5, logits_scaling=2.0)
+FALCON_H1 = LLAMA | dict(model_type="falcon_h1", num_attention_heads=2, num_key_value_heads=1, mamba_d_ssm=64, mamba_n_heads=4,
+                         mamba_n_groups=2, mamba_d_state=12, mamba_chunk_size=16, rope_theta=500.0, embedding_multiplier=1.5,
+                         lm_head_multiplier=0.75, key_multiplier=0.8, attention_in_multiplier=1.2,
+                         attention_out_multiplier=0.9, ssm_in_multiplier=0.7, ssm_out_multiplier=1.3,
+                         mlp_multipliers=[0.9, 1.1], ssm_multipliers=[1.2, 0.8, 1.4, 0.7, 0.9], tie_word_embeddings=True)
 ROPE_5 = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.25)
 
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
@@ -207,6 +212,11 @@ VARIANTS = {
     "granite-hybrid-experts": ("bfloat16", GRANITE4 | dict(
         layer_types=["attention", "mamba"], mamba_expand=1, num_local_experts=3, num_experts_per_tok=2, intermediate_size=8,
         tie_word_embeddings=True, position_embedding_type="rope", rope_theta=500.0, mamba_conv_bias=False, mamba_proj_bias=True)),
+    # Factors everywhere and two groups of heads; a norm of the groups before the gate, and behind it.
+    "falcon-h1": ("bfloat16", FALCON_H1 | dict(num_hidden_layers=1, projectors_bias=True)),
+    "falcon-h1-norm": ("bfloat16", FALCON_H1 | dict(num_hidden_layers=1, mamba_rms_norm=True, mamba_proj_bias=True)),
+    "falcon-h1-gate-norm": ("bfloat16", FALCON_H1 | dict(num_hidden_layers=1, mamba_rms_norm=True,
+                                                         mamba_norm_before_gate=False, ssm_multipliers=None)),
     # Some gates and ups are beyond the limit; the first layer has a window.
     "gpt-oss": ("bfloat16", LLAMA | dict(model_type="gpt_oss", num_attention_heads=2, num_key_value_heads=1, head_dim=32,
                                          num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
@@ -334,6 +344,8 @@ def is_text(name):
 
 def text_targets(model):
     """all-linear, inside a wrapper of the text alone, as nibble means it."""
+    if model.config.model_type == "falcon_h1":  # PEFT refuses out_proj
+        return ["in_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     if not hasattr(model.config, "text_config"):
         return "all-linear"
     more = "|in_proj_qkv|in_proj_z|in_proj_a|in_proj_b|out_proj" if model.config.model_type == "qwen3_5" else ""
