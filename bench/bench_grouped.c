@@ -1,10 +1,11 @@
-/* bench_grouped.c - grouped integers beside NF4: the product of rows, forward and backward, and of
- * one row from memory, a row for each form; what a form's reaches of NF4's in the same run stands
- * behind it. */
+/* bench_grouped.c - grouped integers and FP8 beside NF4: the product of rows, forward and
+ * backward, and of one row from memory, a row for each form; what a form's reaches of NF4's in the
+ * same run stands behind it. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
+#include "quant/float8.h"
 #include "quant/product.h"
 
 enum { SIDE = 4096, ROWS = 512 };
@@ -46,6 +47,19 @@ static nib_weight *encoded(nib_ctx *ctx, const char *text, const float *values)
     return w;
 }
 
+/* E4M3 in blocks of 128 x 128 over codes that are never NaN. */
+static nib_weight *float8(nib_ctx *ctx, const uint8_t *codes, const void *scales)
+{
+    nib_float8 made = { .base = { .out = SIDE, .in = SIDE, .bytes = (size_t)SIDE * SIDE },
+                        .options = { .rows = 128, .columns = 128 }, .codes = codes,
+                        .scales = scales, .scale_type = NIB_F32, .round = NIB_F32 };
+    nib_weight *w = NULL;
+    nib_error err;
+
+    bench_demand(nib_float8_create(ctx, &made, &w, &err), &err);
+    return w;
+}
+
 /* The rates of one form; those of the first, NF4, are what the others are compared with. */
 static void bench_form(work *p, const char *text, double first[3])
 {
@@ -76,6 +90,7 @@ int main(void)
     float *values = bench_numbers(NIB_F32, (size_t)SIDE * SIDE, 7);
     work p = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)) };
     double first[3] = { 0 };
+    uint8_t *codes;
 
     p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, SIDE, 0, ROWS) + 64, 1);
     p.ready = bench_bytes(nib_operand_bytes(&p.k, NIB_F32, SIDE, ROWS) + 64, 1);
@@ -89,6 +104,12 @@ int main(void)
         bench_form(&p, forms[i], first);
         nib_weight_destroy(ctx, p.w);
     }
+    codes = bench_bytes((size_t)SIDE * SIDE, 3);
+    for (size_t i = 0; i < (size_t)SIDE * SIDE; i++) codes[i] &= 0xbf;
+    p.w = float8(ctx, codes, values);
+    bench_form(&p, "fp8 128x128", first);
+    nib_weight_destroy(ctx, p.w);
+    free(codes);
     free((void *)(uintptr_t)p.args.x.x);
     free(p.args.y);
     free(p.ready);

@@ -6,7 +6,7 @@
 size_t nib_dtype_bytes(nib_dtype t)
 {
     switch (t) {
-    case NIB_U8: case NIB_I8: case NIB_BOOL: return 1;
+    case NIB_U8: case NIB_I8: case NIB_BOOL: case NIB_F8_E4M3: case NIB_F8_E8M0: return 1;
     case NIB_F16: case NIB_BF16: case NIB_I16: case NIB_U16: return 2;
     case NIB_F32: case NIB_I32: case NIB_U32: return 4;
     case NIB_F64: case NIB_I64: case NIB_U64: return 8;
@@ -19,7 +19,8 @@ const char *nib_dtype_name(nib_dtype t)
 {
     static const char *const names[] = { "float32", "float16", "bfloat16", "float64", "uint8",
                                          "int8",    "int16",   "uint16",   "int32",   "uint32",
-                                         "int64",   "uint64",  "bool",     "other" };
+                                         "int64",   "uint64",  "bool",
+                                         "float8_e4m3fn", "float8_e8m0fnu", "other" };
     return names[t];
 }
 

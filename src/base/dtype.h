@@ -13,7 +13,8 @@
 typedef enum nib_dtype {
     NIB_F32, NIB_F16, NIB_BF16, NIB_F64,
     NIB_U8, NIB_I8, NIB_I16, NIB_U16, NIB_I32, NIB_U32, NIB_I64, NIB_U64, NIB_BOOL,
-    NIB_DTYPE_OTHER /* known to a format, but not computable here: float8, ... */
+    NIB_F8_E4M3, NIB_F8_E8M0, /* of quantized weights and their scales: kernel/float8.h */
+    NIB_DTYPE_OTHER /* known to a format, but not computable here: float8_e5m2, ... */
 } nib_dtype;
 
 size_t nib_dtype_bytes(nib_dtype t);      /* 0 for NIB_DTYPE_OTHER */

@@ -41,7 +41,7 @@ static const struct global {
     { "torch", "uint16", DTYPE, { "U16", 2, NIB_U16 } },
     { "torch", "uint32", DTYPE, { "U32", 4, NIB_U32 } },
     { "torch", "uint64", DTYPE, { "U64", 8, NIB_U64 } },
-    { "torch", "float8_e4m3fn", DTYPE, { "F8_E4M3", 1, NIB_DTYPE_OTHER } },
+    { "torch", "float8_e4m3fn", DTYPE, { "F8_E4M3", 1, NIB_F8_E4M3 } },
     { "torch", "float8_e5m2", DTYPE, { "F8_E5M2", 1, NIB_DTYPE_OTHER } },
     { "torch", "complex64", DTYPE, { "C64", 8, NIB_DTYPE_OTHER } },
 };

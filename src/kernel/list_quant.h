@@ -67,6 +67,11 @@ KERNEL(grouped_across, avx2, NIB_CPU_AVX2)
 KERNEL(grouped_down, avx512, NIB_CPU_AVX512)
 KERNEL(grouped_across, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(float8_decode, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(float8_decode, avx2, NIB_CPU_AVX2)
+KERNEL(float8_decode, avx512, NIB_CPU_AVX512)
+#endif
 KERNEL(blocks_decode, ref, 0)
 KERNEL(blocks_dot, ref, 0)
 #if NIB_ARCH_X86

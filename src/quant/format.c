@@ -9,7 +9,8 @@
 
 /* Every format once. */
 static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8, &nib_format_gptq,
-                                             &nib_format_awq, &nib_format_packed };
+                                             &nib_format_awq, &nib_format_packed, &nib_format_fp8,
+                                             &nib_format_modelopt };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
@@ -30,9 +31,8 @@ static const struct { const char *method, *name; } unread[] = {
     { "marlin", "Marlin" }, { "gptq_marlin", "Marlin" }, { "bitblas", "BitBLAS" },
     { "bitnet", "BitNet" }, { "eetq", "EETQ" }, { "quanto", "Quanto" }, { "vptq", "VPTQ" },
     { "higgs", "HIGGS" }, { "spqr", "SpQR" }, { "fp_quant", "FP-Quant" }, { "quark", "Quark" },
-    { "fbgemm_fp8", "FBGEMM float8" }, { "fp8", "float8" }, { "mxfp4", "MXFP4" },
-    { "modelopt", "ModelOpt" }, { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" }, { "qqq", "QQQ" },
-    { "humming", "Humming" },
+    { "fbgemm_fp8", "FBGEMM float8" }, { "mxfp4", "MXFP4" },
+    { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" }, { "qqq", "QQQ" }, { "humming", "Humming" },
 };
 
 void nib_formats_known(char *out, size_t room)
@@ -77,7 +77,7 @@ static nib_status asks(const nib_setting *settings, const nib_format *f, bool *y
 {
     const char *name = nib_setting_value(settings, "format");
 
-    *yes = !f->flag && name && strcmp(name, f->name) == 0;
+    *yes = f->name && name && strcmp(name, f->name) == 0;
     return f->flag ? nib_setting_bool(settings, "", f->flag, yes, err) : NIB_OK;
 }
 
@@ -88,7 +88,7 @@ static nib_status check_name(const nib_setting *settings, nib_error *err)
     size_t count = 0;
 
     for (size_t i = 0; i < NIB_COUNT(formats); i++)
-        if (!formats[i]->flag) names[count++] = formats[i]->name;
+        if (formats[i]->name) names[count++] = formats[i]->name;
     names[count] = NULL;
     return nib_setting_word(settings, "", "format", names, &(unsigned){ 0 }, err);
 }
@@ -248,8 +248,8 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find)
     for (size_t i = 0; i < NIB_COUNT(formats); i++) {
         for (size_t k = 0; formats[i]->pieces[k]; k++)
             if (ends(tensor->name, formats[i]->pieces[k])) return true;
-        if (tensor->dtype == NIB_I8 && ends(tensor->name, ".weight") &&
-            has_beside(formats[i], tensor, find))
+        if ((tensor->dtype == NIB_I8 || tensor->dtype == NIB_F8_E4M3) &&
+            ends(tensor->name, ".weight") && has_beside(formats[i], tensor, find))
             return true;
     }
     return false;
@@ -259,13 +259,16 @@ nib_status nib_format_describe(const nib_part *tensor, nib_part_finder find, con
                                const nib_format **format, uint64_t shape[2], nib_form *form,
                                nib_error *err)
 {
+    bool its = false;
     nib_status status = NIB_OK;
 
     *format = NULL;
-    for (size_t i = 0; i < NIB_COUNT(formats) && !status && !*format; i++) {
-        bool its = false;
-        const nib_held *said = held && held->format == formats[i] ? held : NULL;
-        status = formats[i]->describe(tensor, find, said, &its, shape, form, err);
+    if (held && held->format) { /* first: formats may share what their tensors look like */
+        status = held->format->describe(tensor, find, held, &its, shape, form, err);
+        if (status || its) return *format = its ? held->format : NULL, status;
+    }
+    for (size_t i = 0; i < NIB_COUNT(formats) && !status && !its; i++) {
+        status = formats[i]->describe(tensor, find, NULL, &its, shape, form, err);
         if (!status && its) *format = formats[i];
     }
     return status;

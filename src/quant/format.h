@@ -67,7 +67,8 @@ typedef struct nib_format_module {
 struct nib_format {
     const char *method; /* quant_method in config.json */
     const char *known;  /* in lists of what is known: "bitsandbytes with load_in_4bit" */
-    /* What asks for it: a setting, true or false, or, where NULL, the value `name` of "format". */
+    /* What asks for it: a setting, true or false, or, where NULL, the value `name` of "format".
+     * Both NULL: it is read alone, and all that writes is NULL. */
     const char *flag, *name;
     const char *const *keys; /* all its settings, the flag too; NULL at the end */
     /* The form that settings ask for, the flag being true.  Keys of others are passed over. */
@@ -152,7 +153,7 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);
  * NULL at the end. */
 typedef struct nib_strange_piece { const char *part, *whose; } nib_strange_piece;
 extern const nib_strange_piece nib_strange_pieces[];
-enum { NIB_FORMATS_ROOM = 300 };
+enum { NIB_FORMATS_ROOM = 400 };
 /* "bitsandbytes with load_in_4bit, ...": all formats. */
 void nib_formats_known(char *out, size_t room);
 /* The format and form of the packed matrix that a tensor describes; NULL: it describes none.  held:

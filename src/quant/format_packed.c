@@ -1,4 +1,5 @@
-/* format_packed.c - compressed-tensors' checkpoints with integer weights (formats-quant.md 2).
+/* format_packed.c - compressed-tensors' checkpoints of integers and of E4M3 floats
+ * (formats-quant.md 2).
  *
  *     pack-quantized
  *     M.weight_packed      I32  [out, ceil(in * bits / 32)]      rows of words
@@ -9,6 +10,8 @@
  *     int-quantized
  *     M.weight             I8   [out, in]
  *     M.weight_scale, M.weight_zero_point (I8, as the scale)
+ *     float-quantized
+ *     M.weight, M.weight_scale             quant/float8_open.h
  *
  * Codes are signed and stored with 2^(bits-1) added.  Of 3, 5, 6 and 7 bits old files hold as many
  * whole codes as fit a word, and unpacked zero points: shapes tell. */
@@ -45,6 +48,7 @@ static void settings_of(const nib_form *form, nib_settings *out)
 
     *out = (nib_settings){ 0 };
     nib_settings_put(out, "format", "compressed-tensors");
+    if (form->scheme == &nib_float8_scheme) return;
     nib_settings_put_count(out, "bits", o.bits);
     if (o.group == NIB_GROUP_TENSOR) nib_settings_put(out, "group_size", "tensor");
     else nib_settings_put_group(out, "group_size", o.group);
@@ -63,7 +67,12 @@ static bool means(const nib_setting *config)
 static nib_status unread(const char *module, const nib_packed_group *g, nib_error *err)
 {
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: compressed-tensors with %s is not read; known are "
-                    "weights of type int", module, g->unread);
+                    "weights of type int, and float of 8 bits", module, g->unread);
+}
+
+static nib_form form_of(const nib_packed_group *g)
+{
+    return g->floats ? nib_float8_form(&g->float8.options) : nib_grouped_form(&g->options);
 }
 
 /* The first group's form stands for all; one that is not read is refused when a module has it. */
@@ -77,12 +86,12 @@ static nib_status read_config(nib_ctx *ctx, const nib_setting *config, const cha
     if (status) return status;
     for (size_t i = 0; i < rules->count; i++)
         if (!rules->groups[i].unread) {
-            out->form = nib_grouped_form(&rules->groups[i].options);
+            out->form = form_of(&rules->groups[i]);
             return NIB_OK;
         }
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%scompressed-tensors with %s; known are weights of type "
-                    "int",
+                    "int, and float of 8 bits",
                     where, rules->groups[0].unread);
 }
 
@@ -97,7 +106,7 @@ static nib_status packs(const nib_held *held, const nib_format_module *module, b
     *packed = g != NULL;
     if (status || !g) return status;
     if (g->unread) return unread(module->name, g, err);
-    *form = nib_grouped_form(&g->options);
+    *form = form_of(g);
     return NIB_OK;
 }
 
@@ -136,8 +145,8 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
                         nib_dtype_name(p->codes.dtype));
     if (p->bytes && dense.dtype != NIB_I8)
         return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: %s with a scale (float8) is not read; known is "
-                        "int8",
+                        "%s: %s with a scale is not read; known are int8 and "
+                        "float8_e4m3fn",
                         dense.name, nib_dtype_name(dense.dtype));
     if (packed && !nib_module_part(find, module, ".weight_shape", &p->shape))
         return lacks(module, ".weight_shape", err);
@@ -271,21 +280,34 @@ static nib_status check_zeros(const stored_parts *p, const nib_grouped_options *
 
 /* --- reading --- */
 
+/* The group of a module whose weight `tensor` is packed. */
+static nib_status find_group(const nib_held *held, const nib_format_module *module,
+                             const char *tensor, bool floats, const nib_packed_group **g,
+                             nib_error *err)
+{
+    nib_status status = nib_packed_rules_find(held->rules, module, g, err);
+
+    if (status) return status;
+    if (!*g)
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "%s is packed, but in config.json no group's targets name "
+                        "the module, or ignore does",
+                        tensor);
+    if ((*g)->unread) return unread(module->name, *g, err);
+    if ((*g)->floats == floats) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "%s: %s, but config.json says weights of type %s", tensor,
+                    floats ? "float8_e4m3fn" : "integers", floats ? "int" : "float");
+}
+
 /* Checks what the tensors and config.json say of one another. */
 static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_format_module *module,
                               stored_parts *p, nib_grouped *made, zeros *z, nib_error *err)
 {
     const nib_packed_group *g = NULL;
     nib_grouped_options *o = &made->options;
-    nib_status status = nib_packed_rules_find(held->rules, module, &g, err);
+    nib_status status = find_group(held, module, p->codes.name, false, &g, err);
 
     if (status) return status;
-    if (!g)
-        return nib_fail(err, NIB_E_MISMATCH,
-                        "%s is packed, but in config.json no group's targets name "
-                        "the module, or ignore does",
-                        p->codes.name);
-    if (g->unread) return unread(module->name, g, err);
     *o = g->options;
     o->dtype = held->form.dtype;
     if (p->bytes) o->maker = NIB_GROUPED_INT;
@@ -301,8 +323,22 @@ static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_form
     return status;
 }
 
-static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
-                              const nib_format_module *module, nib_weight **w, nib_error *err)
+static nib_status open_floats(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, const char *tensor, nib_weight **w,
+                              nib_error *err)
+{
+    const nib_packed_group *g = NULL;
+    nib_float8_said said;
+    nib_status status = find_group(held, module, tensor, true, &g, err);
+
+    if (status) return status;
+    said = g->float8;
+    said.options.dtype = held->form.dtype;
+    return nib_float8_open(ctx, find, module->name, &said, w, err);
+}
+
+static nib_status open_integers(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                                const nib_format_module *module, nib_weight **w, nib_error *err)
 {
     nib_grouped made = { 0 };
     stored_parts p = { 0 };
@@ -334,6 +370,30 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
     return status;
 }
 
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, nib_weight **w, nib_error *err)
+{
+    nib_part weight;
+
+    *w = NULL;
+    if (nib_module_part(find, module->name, ".weight", &weight) && weight.dtype == NIB_F8_E4M3)
+        return open_floats(ctx, find, held, module, weight.name, w, err);
+    return open_integers(ctx, find, held, module, w, err);
+}
+
+/* Of E4M3 weights, M.weight: the file's blocks are those of the first group of floats. */
+static bool describe_floats(const nib_part *t, nib_part_finder find, const nib_held *held,
+                            uint64_t shape[2], nib_form *form)
+{
+    const nib_packed_rules *rules = held->rules;
+    nib_float8_options o = { .dtype = held->form.dtype };
+
+    for (size_t i = 0; i < rules->count && !o.rows; i++)
+        if (rules->groups[i].floats) o.rows = rules->groups[i].float8.options.rows,
+                                     o.columns = rules->groups[i].float8.options.columns;
+    return nib_float8_describe(t, find, &o, shape, form);
+}
+
 /* M.weight_packed, or M.weight_scale beside a weight of bytes. */
 static nib_status describe(const nib_part *t, nib_part_finder find, const nib_held *held, bool *its,
                            uint64_t shape[2], nib_form *form, nib_error *err)
@@ -345,7 +405,8 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
     char module[600];
     stored_parts p = { 0 };
 
-    *its = false;
+    *its = held && describe_floats(t, find, held, shape, form);
+    if (*its) return NIB_OK;
     if (!last || (!words && strcmp(last, scale) != 0) || (size_t)(last - t->name) >= sizeof module)
         return NIB_OK;
     snprintf(module, sizeof module, "%.*s", (int)(last - t->name), t->name);
@@ -384,7 +445,8 @@ static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
     for (size_t i = 0; last && i < NIB_COUNT(sparse); i++)
         if (strcmp(last, sparse[i]) == 0)
             return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a piece of a sparse weight, which is not "
-                            "read; known are pack-quantized and int-quantized", t->name);
+                            "read; known are pack-quantized, int-quantized and float-quantized",
+                            t->name);
     return NIB_OK;
 }
 
@@ -468,7 +530,7 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 
 const nib_format nib_format_packed = {
     .method = "compressed-tensors",
-    .known = "compressed-tensors (pack-quantized and int-quantized)",
+    .known = "compressed-tensors (pack-, int- and float-quantized)",
     .name = "compressed-tensors",
     .keys = keys,
     .read = read_settings,

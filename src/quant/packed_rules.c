@@ -96,6 +96,13 @@ static void cannot(nib_packed_group *g, const char *format, const char *what)
     g->unread = g->why;
 }
 
+static void set_float8(nib_packed_group *g, unsigned rows, unsigned columns)
+{
+    g->floats = true;
+    g->float8 = (nib_float8_said){ .options = { .rows = rows, .columns = columns },
+                                   .exact = true, .rounded = true };
+}
+
 /* "W4A16", whose members are its targets. */
 static bool read_preset(const char *name, nib_packed_group *g)
 {
@@ -104,6 +111,9 @@ static bool read_preset(const char *name, nib_packed_group *g)
 
     g->preset = true;
     g->options.group = 128;
+    if (strcmp(name, "FP8") == 0) return set_float8(g, 0, 0), true;
+    if (strcmp(name, "FP8_DYNAMIC") == 0) return set_float8(g, 1, 0), true;
+    if (strcmp(name, "FP8_BLOCK") == 0) return set_float8(g, 128, 128), true;
     if (strcmp(name, "INT8") == 0 || strcmp(name, "W8A8") == 0) {
         g->options.bits = 8;
         g->options.group = NIB_GROUP_ROW;
@@ -114,6 +124,35 @@ static bool read_preset(const char *name, nib_packed_group *g)
     g->options.bits = bits;
     g->options.asymmetric = strcmp(asym, "_ASYM") == 0;
     return !*asym || g->options.asymmetric;
+}
+
+/* Weights of type float with 8 bits: E4M3. */
+static nib_status read_float8(const nib_setting *config, const char *where, const char *weights,
+                              nib_packed_group *g, nib_error *err)
+{
+    const char *strategy = inner(config, weights, "strategy");
+    const char *text = inner(config, weights, "block_structure");
+    const nib_setting own[] = { { "rows", inner(config, weights, "block_structure/0") },
+                                { "columns", inner(config, weights, "block_structure/1") },
+                                { 0 } };
+    unsigned rows = 0, columns = 0;
+    nib_status status;
+
+    if (!strategy || says(strategy, "tensor")) return set_float8(g, 0, 0), NIB_OK;
+    if (says(strategy, "channel")) return set_float8(g, 1, 0), NIB_OK;
+    if (!says(strategy, "block")) {
+        cannot(g, "floats with strategy %.40s (known are tensor, channel and block)", strategy);
+        return NIB_OK;
+    }
+    status = nib_setting_count(own, where, "rows", &rows, err);
+    if (!status) status = nib_setting_count(own, where, "columns", &columns, err);
+    if (status) return status;
+    if (!rows && text) sscanf(text, "%ux%u", &rows, &columns); /* "128x128", of old files */
+    if (!rows || !columns)
+        return nib_fail(err, NIB_E_FORMAT, "%sblock_structure: expected two numbers above 0, got "
+                        "%.40s", where, text ? text : "nothing");
+    set_float8(g, rows, columns);
+    return NIB_OK;
 }
 
 static nib_status read_strategy(const nib_setting *config, const char *where, const char *weights,
@@ -147,6 +186,8 @@ static nib_status read_weights(const nib_setting *config, const char *where, con
     g->options.bits = 8;
     status = nib_setting_count(own, where, "num_bits", &g->options.bits, err);
     if (!status) status = nib_setting_bool(own, where, "symmetric", &symmetric, err);
+    if (!status && says(type, "float") && g->options.bits == 8)
+        return read_float8(config, where, weights, g, err);
     if (!status) status = read_strategy(config, where, weights, g, err);
     if (status) return status;
     g->options.asymmetric = !symmetric;
@@ -229,8 +270,9 @@ static nib_status check_whole(nib_ctx *ctx, const nib_setting *config, const cha
     const char *status = nib_setting_value(config, "quantization_status");
 
     if (unread_format(format))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-quantized and "
-                        "int-quantized: take the checkpoint before it was made sparse or repacked",
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-quantized, "
+                        "int-quantized and float-quantized: take the checkpoint before it was "
+                        "made sparse or repacked",
                         where, format);
     if (sparse && strcmp(sparse, "dense") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED,

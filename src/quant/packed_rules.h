@@ -4,6 +4,7 @@
 #define NIB_QUANT_PACKED_RULES_H
 
 #include "base/python_regex.h"
+#include "quant/float8_open.h"
 #include "quant/grouped_open.h"
 
 /* A name, a class, or after "re:" an expression that is matched from the start of the name. */
@@ -21,6 +22,8 @@ typedef struct nib_packed_group {
     const char *unread; /* why its weights are not read ("float weights of 8 bits"), or NULL */
     char why[160];
     nib_grouped_options options; /* maker: NIB_GROUPED_PACK */
+    bool floats;             /* E4M3 instead: */
+    nib_float8_said float8;
     bool preset;    /* by its name: whether scales are of rows or groups is the tensors' to say */
     bool by_order;  /* actorder group: weight_g_idx must be there */
 } nib_packed_group;

@@ -1,5 +1,6 @@
-/* test_grouped_files.c - models of grouped integers (GPTQ, AWQ, compressed-tensors) through the
- * verbs: reported, merged into dense ones, written, opened again, and what is refused. */
+/* test_grouped_files.c - models of grouped integers (GPTQ, AWQ, compressed-tensors) and of E4M3
+ * floats through the verbs: reported, merged into dense ones, written, opened again, and what is
+ * refused. */
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,15 +18,22 @@
 
 enum { VOCABULARY = 128, MOST_TOKENS = 64 };
 
-/* form and matrices: what inspect shows of the first matrix in the file, and how many there are. */
-static const struct { const char *name, *method, *form; int matrices; } variants[] = {
-    { "gptq", "gptq", NULL, 15 },
-    { "gptq-order", "gptq", NULL, 7 },
-    { "auto-round", "gptq", "gptq 2 row asym", 14 },
-    { "gptq-3", "gptq", "gptq 3 32 sym", 14 },
-    { "awq", "awq", "awq 4 32 asym", 14 },
-    { "ct-packed", "compressed-tensors", NULL, 11 },
-    { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14 },
+/* dir: of tests/golden.  form and matrices: what inspect shows of the first matrix in the file,
+ * and how many there are. */
+static const struct { const char *name, *method, *form; int matrices; const char *dir;
+} variants[] = {
+    { "gptq", "gptq", NULL, 15, "grouped" },
+    { "gptq-order", "gptq", NULL, 7, "grouped" },
+    { "auto-round", "gptq", "gptq 2 row asym", 14, "grouped" },
+    { "gptq-3", "gptq", "gptq 3 32 sym", 14, "grouped" },
+    { "awq", "awq", "awq 4 32 asym", 14, "grouped" },
+    { "ct-packed", "compressed-tensors", NULL, 11, "grouped" },
+    { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14, "grouped" },
+    { "fp8-block", "fp8", "fp8 32x48", 11, "floats" },
+    { "fp8-power", "fp8", "fp8 32x48", 14, "floats" },
+    { "fp8-inverse", "fp8", "fp8 channel inverse", 14, "floats" },
+    { "modelopt", "modelopt", "fp8 tensor", 11, "floats" },
+    { "ct-float", "compressed-tensors", "fp8 channel", 14, "floats" },
 };
 
 typedef struct path { char s[600]; } path;
@@ -39,7 +47,9 @@ static path joined(const char *dir, const char *name)
 
 static path golden(size_t i, const char *name)
 {
-    return joined(joined(test_data("tests/golden/grouped"), variants[i].name).s, name);
+    path dir = joined(test_data("tests/golden"), variants[i].dir);
+
+    return joined(joined(dir.s, variants[i].name).s, name);
 }
 
 static json_t *report_of(nib_ctx *ctx, const char *dir)

@@ -410,9 +410,16 @@ static void test_grouped(void)
     each_variant(test_data("tests/golden/grouped"), &(held){ .mark = "", .least = 7 });
 }
 
+/* E4M3 weights: fp8, modelopt and compressed-tensors files. */
+static void test_floats(void)
+{
+    each_variant(test_data("tests/golden/floats"), &(held){ .mark = "", .least = 5 });
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "dense", test_dense }, { "nf4", test_nf4 },
-                                       { "int8", test_int8 }, { "grouped", test_grouped } };
+                                       { "int8", test_int8 }, { "grouped", test_grouped },
+                                       { "floats", test_floats } };
     return test_main("reference", cases, NIB_COUNT(cases));
 }

@@ -254,8 +254,11 @@ static void test_packed(void)
           "transform_config: the weights are rotated" },
         { "{\"quant_method\": \"compressed-tensors\"}", 0, NOTHING, "config_groups is missing" },
         { "{\"quant_method\": \"compressed-tensors\", \"quantization_status\": \"compressed\", "
+          "\"config_groups\": {\"NVFP4A16\": [\"Linear\"]}}", 0, NOTHING,
+          "the preset NVFP4A16" },
+        { "{\"quant_method\": \"compressed-tensors\", \"quantization_status\": \"compressed\", "
           "\"config_groups\": {\"FP8_DYNAMIC\": [\"Linear\"]}}", 0, NOTHING,
-          "the preset FP8_DYNAMIC" },
+          "m.weight_packed: integers, but config.json says weights of type float" },
     };
 
     check_refusals(asked, cases, NIB_COUNT(cases));

@@ -221,7 +221,6 @@ def make_packed(variant):
 
 
 def make_library(variant):
-    from compressed_tensors.compressors import ModelCompressor
     from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
     from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
     from compressed_tensors.quantization.utils import calculate_qparams
@@ -242,6 +241,12 @@ def make_library(variant):
             m.weight_zero_point.data.copy_(zero)
         q = quantize(w, m.weight_scale, getattr(m, "weight_zero_point", None), args, dtype=torch.int8)
         decoded[name] = dequantize(q, m.weight_scale, getattr(m, "weight_zero_point", None), args).float()
+    write_library(variant, model, "grouped " + variant, decoded, rng)
+
+
+def write_library(variant, model, seed, decoded, rng):
+    from compressed_tensors.compressors import ModelCompressor
+
     compressor = ModelCompressor.from_pretrained_model(model)
     compressor.compress_model(model)
     tensors = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
@@ -253,7 +258,7 @@ def make_library(variant):
     with open(os.path.join(scratch, "config.json")) as f:
         quantization = json.load(f)["quantization_config"]
     shutil.rmtree(scratch)
-    fresh = new_model(generator("grouped " + variant))
+    fresh = new_model(generator(seed))
     finish(variant, fresh, tensors, decoded, quantization, rng)
 
 

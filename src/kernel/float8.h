@@ -1,0 +1,25 @@
+/* float8.h - decoding runs of E4M3 (float8_e4m3fn), an 8-bit float.
+ *
+ *     s eeee mmm    e = 0: m * 2^-9,  else (1 + m / 8) * 2^(e - 7);  0x7f and 0xff are NaN,
+ *                   and there is no infinity: 0x7e is 448
+ *
+ * Sources: Micikevicius et al. 2022, arXiv:2209.05433; formats-quant.md 1.1. */
+#ifndef NIB_KERNEL_FLOAT8_H
+#define NIB_KERNEL_FLOAT8_H
+
+#include "base/base.h"
+#include "base/dtype.h"
+
+/* What the codes of a run are multiplied or divided by, and the type that the result is rounded to:
+ * NIB_F32 (not again), NIB_BF16 or NIB_F16. */
+typedef struct nib_float8_scale {
+    float by;
+    bool divide;
+    nib_dtype round;
+} nib_float8_scale;
+
+/* dst[i] = codes[i] * by, or / by; each a float operation of its own.  Any n, any address. */
+typedef void nib_float8_decode_fn(size_t n, const uint8_t *codes, nib_float8_scale scale,
+                                  float *dst);
+
+#endif

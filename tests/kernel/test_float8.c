@@ -1,0 +1,79 @@
+/* test_float8.c - E4M3: values of the format's definition, and every variant against the reference,
+ * bit for bit but for the payload of NaN: it is one product a value, no sum to reorder. */
+#include <math.h>
+#include <string.h>
+
+#include "variants.h"
+
+/* formats-quant.md 1.1, checked there against torch. */
+static void test_definition(void)
+{
+    static const struct { uint8_t code; float value; } known[] = {
+        { 0x00, 0 }, { 0x01, 0x1p-9f }, { 0x07, 0x7p-9f }, { 0x08, 0x1p-6f }, { 0x30, 0.5f },
+        { 0x38, 1 }, { 0x3c, 1.5f }, { 0x40, 2 }, { 0x77, 240 }, { 0x7e, 448 }, { 0xfe, -448 },
+        { 0x81, -0x1p-9f },
+    };
+    static const uint8_t nan[2] = { 0x7f, 0xff };
+    nib_float8_scale one = { .by = 1, .round = NIB_F32 };
+    float got[2];
+
+    for (size_t i = 0; i < NIB_COUNT(known); i++) {
+        nib_float8_decode_ref(1, &known[i].code, one, got);
+        CHECK(got[0] == known[i].value, "%#x is %g, expected %g", known[i].code, (double)got[0],
+              (double)known[i].value);
+    }
+    nib_float8_decode_ref(2, nan, one, got);
+    CHECK(isnan(got[0]) && isnan(got[1]));
+    nib_float8_decode_ref(1, &(uint8_t){ 0x80 }, one, got);
+    CHECK(got[0] == 0 && signbit(got[0]), "0x80 is -0");
+}
+
+static void check_run(const nib_kernels *k, const char *variant, const uint8_t *codes, size_t n,
+                      nib_float8_scale scale)
+{
+    float *want = test_guarded(n * sizeof *want), *got = test_guarded(n * sizeof *got);
+
+    nib_float8_decode_ref(n, codes, scale, want);
+    k->float8_decode(n, codes, scale, got);
+    for (size_t i = 0; i < n; i++)
+        CHECK(memcmp(&got[i], &want[i], sizeof *got) == 0 || (isnan(got[i]) && isnan(want[i])),
+              "%s: code %#x %s %g in %s is %a, expected %a", variant, codes[i],
+              scale.divide ? "/" : "*", (double)scale.by, nib_dtype_name(scale.round),
+              (double)got[i], (double)want[i]);
+}
+
+static void check_variant(const nib_kernels *k, const char *variant)
+{
+    static const nib_dtype types[] = { NIB_F32, NIB_BF16, NIB_F16 };
+    static const float scales[] = { 1, 0.0123f, 7e-6f, 3e-38f, 12345.6f, 0x1p-127f };
+    uint8_t *all = test_guarded(256);
+
+    for (size_t i = 0; i < 256; i++) all[i] = (uint8_t)i;
+    for (size_t t = 0; t < NIB_COUNT(types); t++)
+        for (size_t s = 0; s < NIB_COUNT(scales); s++)
+            for (int divide = 0; divide < 2; divide++)
+                check_run(k, variant, all, 256,
+                          (nib_float8_scale){ scales[s], divide != 0, types[t] });
+    for (size_t n = 1; n < 40; n++) {
+        uint8_t *codes = test_guarded(n);
+        for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)test_rand();
+        check_run(k, variant, codes, n, (nib_float8_scale){ 0.3f, false, NIB_F32 });
+    }
+}
+
+static void test_variants(void)
+{
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    check_variant(&k, "ref");
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_variant(&k, name);
+}
+
+int main(void)
+{
+    static const test_case cases[] = {
+        { "definition", test_definition }, { "variants", test_variants },
+    };
+    return test_main("kernel/test_float8", cases, NIB_COUNT(cases));
+}
