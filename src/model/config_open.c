@@ -167,12 +167,24 @@ done:
     return status;
 }
 
-/* What older writers (AutoGPTQ, AutoAWQ) say of quantization lies in a file of its own; config.json
- * wins where it says anything. */
+/* hf_quant_config.json has its settings in a member of its own. */
+static void unwrap(json_t **said)
+{
+    json_t *inner = json_object_get(*said, "quantization");
+
+    if (!json_is_object(inner)) return;
+    json_incref(inner);
+    json_decref(*said);
+    *said = inner;
+}
+
+/* What older writers (AutoGPTQ, AutoAWQ, ModelOpt) say of quantization lies in a file of its own;
+ * config.json wins where it says anything. */
 static nib_status add_quantization(nib_ctx *ctx, const char *dir, json_t *config, nib_error *err)
 {
     static const struct { const char *file, *method; } files[] = {
-        { "quantize_config.json", "gptq" }, { "quant_config.json", "awq" } };
+        { "quantize_config.json", "gptq" }, { "quant_config.json", "awq" },
+        { "hf_quant_config.json", "modelopt" } };
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_COUNT(files) && !status; i++) {
@@ -182,6 +194,7 @@ static nib_status add_quantization(nib_ctx *ctx, const char *dir, json_t *config
         if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
         if (!json_object_get(config, "quantization_config") && nib_file_exists(path)) {
             status = nib_json_read(ctx, path, 0, &said, err);
+            if (!status) unwrap(&said);
             if (!status && json_is_object(said) && !json_object_get(said, "quant_method") &&
                 !json_object_get(said, "method") &&
                 json_object_set_new(said, "quant_method", json_string(files[i].method)))

@@ -204,32 +204,43 @@ static void test_packed_twice(void)
     }
 }
 
-/* Older writers have the settings in a file of their own. */
-static void test_settings_beside(void)
+/* Older writers have the settings in a file of their own: variant i's, called `name`, inside
+ * `member`, or NULL. */
+static void check_beside(size_t i, const char *name, const char *member)
 {
     nib_ctx *ctx = test_ctx();
-    path dir = joined(test_tmpdir(), "old");
+    path dir = joined(test_tmpdir(), name);
     char from[4096];
     json_t *config = NULL, *said;
     nib_model *m;
     float worst;
     nib_error err;
 
-    REQUIRE_OK(nib_json_read(ctx, golden(3, "config.json").s, 0, &config, &err), err);
+    REQUIRE_OK(nib_json_read(ctx, golden(i, "config.json").s, 0, &config, &err), err);
     said = json_incref(json_object_get(config, "quantization_config"));
     json_object_del(config, "quantization_config");
     json_object_del(said, "quant_method");
-    REQUIRE(mkdir(dir.s, 0777) == 0 && realpath(golden(3, "model.safetensors").s, from) &&
+    if (member) said = json_pack("{s:o}", member, said);
+    REQUIRE(mkdir(dir.s, 0777) == 0 && realpath(golden(i, "model.safetensors").s, from) &&
             symlink(from, joined(dir.s, "model.safetensors").s) == 0 &&
             json_dump_file(config, joined(dir.s, "config.json").s, 0) == 0 &&
-            json_dump_file(said, joined(dir.s, "quantize_config.json").s, 0) == 0);
+            json_dump_file(said, joined(dir.s, name).s, 0) == 0);
     json_decref(config);
     json_decref(said);
     m = open_model(ctx, dir.s);
     REQUIRE(m && m->stored.format);
-    worst = worst_logit(m, 3, "logits.1");
+    worst = worst_logit(m, i, "logits.1");
     CHECK(worst <= 1e-4f, "logits differ by %g", (double)worst);
     nib_model_close(m);
+}
+
+static void test_settings_beside(void)
+{
+    size_t modelopt = 0;
+
+    check_beside(3, "quantize_config.json", NULL);
+    while (strcmp(variants[modelopt].name, "modelopt") != 0) modelopt++;
+    check_beside(modelopt, "hf_quant_config.json", "quantization");
 }
 
 /* --- written --- */
