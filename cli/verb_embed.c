@@ -57,7 +57,7 @@ int verb_embed(int argc, char **argv)
           "of a folder's files; default: train, or all" },
         { "data-field", OPTION_STRING, &o.data.data_field, "data",
           "the member of a .json file that holds the records" },
-        MODEL_OPTIONS(&settings, &compute),
+        MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
         STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };

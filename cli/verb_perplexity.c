@@ -113,7 +113,7 @@ int verb_perplexity(int argc, char **argv)
           "also: KL divergence, agreement and worst tokens against this model" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter on MODEL" },
         { "worst", OPTION_COUNT, &o.worst, "10", "how many of the worst tokens are listed" },
-        MODEL_OPTIONS(&settings, &compute),
+        MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
         STRICT_OPTION(&p.s),
         SESSION_OPTIONS(&p.s),
     };
