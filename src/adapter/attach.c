@@ -125,6 +125,10 @@ static nib_status attach_norm(nib_adapter *a, nib_norm *n, bool weight, bool bia
                               nib_error *err)
 {
     if (weight && n->weights == NIB_NORM_BARE) return NIB_OK; /* there is nothing to be saved */
+    if (weight && n->weights == NIB_NORM_SCALE)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "modules_to_save: %s has a scale of its own, which is not trained",
+                        n->name);
     if (weight && n->rows)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "modules_to_save: %s has a weight for each of %zu heads, which is not "

@@ -430,6 +430,20 @@ nib_value nib_rms_heads(nib_build *b, nib_value x, size_t heads, float eps, cons
     return y;
 }
 
+nib_value nib_apply_rms_norm_scale(nib_build *b, nib_value x, float eps, const char *format, ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_norm_of(b, x, 1,
+                    (nib_node){ .op = &nib_op_rms_norm, .rms_form = NIB_RMS_ROUND_LAST,
+                                .eps = eps },
+                    (nib_norm_spec){ .weights = NIB_NORM_SCALE }, format, args);
+    va_end(args);
+    return y;
+}
+
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
 {
     if (b->status) return nothing;

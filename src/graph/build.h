@@ -133,6 +133,9 @@ nib_value nib_apply_layer_norm_heads(nib_build *b, nib_value x, size_t heads,
 /* x / sqrt(mean(x^2) + eps) of each head, without a weight; `format` names it in errors. */
 nib_value nib_rms_heads(nib_build *b, nib_value x, size_t heads, float eps, const char *format, ...)
     NIB_PRINTF(5, 6);
+/* A whole row with a weight in the tensor M.scale. */
+nib_value nib_apply_rms_norm_scale(nib_build *b, nib_value x, float eps, const char *format, ...)
+    NIB_PRINTF(4, 5);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
                    nib_activation activation); /* act(gate) * up */

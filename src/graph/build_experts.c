@@ -78,6 +78,9 @@ static void check_route(nib_build *b, nib_value logits, const nib_route_desc *d)
         nib_build_fail(b, NIB_E_FORMAT,
                        "router: %zu experts of the best %zu of %zu groups, of %zu experts in all",
                        d->top, d->top_groups, d->groups, d->experts);
+    if (d->gains && d->gains->width != d->experts)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], expected one for each of %zu experts",
+                       d->gains->name, d->gains->width, d->experts);
     if (d->bias && d->bias->width != d->experts)
         nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], expected one for each of %zu experts",
                        d->bias->name, d->bias->width, d->experts);

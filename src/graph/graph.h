@@ -179,6 +179,7 @@ typedef struct nib_route_desc {
                                 as the graph */
     bool normalize;          /* weights are divided by their sum + eps */
     float eps, scale;        /* and multiplied by scale (0: 1) */
+    const nib_vector *gains; /* [experts] and by that of the expert, or NULL; not trained */
 } nib_route_desc;
 
 /* A depthwise causal convolution (kernel/conv.h): each channel over the row and those before. */

@@ -44,6 +44,7 @@ typedef enum nib_norm_weights {
     NIB_NORM_ROWS,   /* <name>.weight [heads, d] */
     NIB_NORM_GROUPS, /* <name>.weight [heads * d] */
     NIB_NORM_APART,  /* <name>.norms.<head>.weight [d] */
+    NIB_NORM_SCALE,  /* <name>.scale [d] */
     NIB_NORM_BARE    /* nowhere: all are 1 */
 } nib_norm_weights;
 

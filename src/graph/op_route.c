@@ -6,7 +6,8 @@
  * gradient.
  *
  * Weighing: w_j = scale p_j / (sum_i p_i + eps), or scale p_j where they are not normalized, with p
- * the scores of those chosen without the bias, or their softmax among themselves.  Backward:
+ * the scores of those chosen without the bias, or their softmax among themselves; and times the
+ * gain of each expert, where they have one, which dw is multiplied by first.  Backward:
  *
  *     normalized     dp_j = scale / S (dw_j - sum_i dw_i p_i / S), S = sum_i p_i + eps
  *     softmax of all dl_e = s_e ([e chosen] dp_e - sum_j dp_j p_j)   for every e
@@ -193,6 +194,7 @@ static void weigh_row(const route_work *w, size_t row, float *room)
     for (size_t j = 0; j < d->top; j++) {
         if (d->normalize) c.p[j] /= c.sum;
         if (d->scale != 0) c.p[j] *= d->scale;
+        if (d->gains) c.p[j] *= d->gains->value[c.experts[j]];
     }
     nib_convert(nib_at_mut(w->io->out, type, row * d->top), type, c.p, NIB_F32, d->top);
 }
@@ -219,6 +221,7 @@ static void weigh_back_row(const route_work *w, size_t row, float *room)
     float dot = 0, *dl = room;
 
     nib_convert(c.dp, NIB_F32, nib_at(w->io->d_out, type, row * d->top), type, d->top);
+    for (size_t j = 0; d->gains && j < d->top; j++) c.dp[j] *= d->gains->value[c.experts[j]];
     unweigh(d, &c);
     for (size_t j = 0; d->scores != NIB_ROUTE_SIGMOID && j < d->top; j++) dot += c.dp[j] * c.p[j];
     for (size_t e = 0; e < d->experts; e++)

@@ -1,9 +1,9 @@
 /* arch_gemma4.c - Gemma 4, its text part: Gemma 3's layer of four norms with wider heads where a
- * layer sees everything, keys and values that later layers share, and a second embedding of which
- * each layer reads its own piece (formats.md 10.48). */
+ * layer sees everything, keys and values that later layers share, a second embedding of which each
+ * layer reads its own piece, and experts beside the dense part (formats.md 10.48). */
 #include <math.h>
 
-#include "model/arch.h"
+#include "model/experts.h"
 
 typedef struct gemma4_layer {
     bool sliding;
@@ -19,6 +19,8 @@ typedef struct gemma4 {
     nib_activation activation;
     nib_rope rope, sliding_rope;
     gemma4_layer *layer; /* [layers] */
+    bool experts;        /* beside the dense part of each layer: */
+    nib_moe moe;         /* their sizes and activation, and how they are chosen */
 } gemma4;
 
 /* --- keys --- */
@@ -125,6 +127,26 @@ static void read_ropes(nib_reader *r, gemma4 *m)
                                                         .positions = m->positions });
 }
 
+static void read_experts(nib_reader *r, gemma4 *m)
+{
+    nib_moe *moe = &m->moe;
+
+    m->experts = nib_read_bool(r, "enable_moe_block", false);
+    if (!m->experts) {
+        nib_read_any(r, "num_experts");
+        nib_read_any(r, "top_k_experts");
+        nib_read_any(r, "moe_intermediate_size");
+        return;
+    }
+    *moe = (nib_moe){ .m = { .width = m->width, .activation = m->activation },
+                      .route = { .experts = nib_read_size(r, "num_experts"),
+                                 .top = nib_read_size(r, "top_k_experts"), .normalize = true },
+                      .inner = nib_read_size(r, "moe_intermediate_size") };
+    if (!r->status && (moe->route.experts > 1 << 16 || moe->route.top > moe->route.experts))
+        nib_read_fail(r, NIB_E_FORMAT, "top_k_experts is %zu of num_experts %zu, at most %d",
+                      moe->route.top, moe->route.experts, 1 << 16);
+}
+
 static void read_gemma4(nib_reader *r, void *config)
 {
     gemma4 *m = config;
@@ -149,10 +171,7 @@ static void read_gemma4(nib_reader *r, void *config)
         !(json_is_string(seen) && strcmp(json_string_value(seen), "vision") == 0))
         nib_read_fail(r, NIB_E_UNSUPPORTED,
                       "use_bidirectional_attention: known are null and \"vision\"");
-    nib_read_must_be_off(r, "enable_moe_block", "gemma4 with experts is not known");
-    nib_read_any(r, "num_experts");
-    nib_read_any(r, "top_k_experts");
-    nib_read_any(r, "moe_intermediate_size");
+    read_experts(r, m);
     read_layers(r, m);
     share_values(r, m);
     read_ropes(r, m);
@@ -211,6 +230,22 @@ static nib_value mlp(nib_build *b, const gemma4 *m, int i, nib_value h)
                             "model.layers.%d.mlp.down_proj", i);
 }
 
+/* The dense part's h beside experts, which are chosen by the stream itself. */
+static nib_value add_experts(nib_build *b, const gemma4 *m, int i, nib_value x, nib_value h)
+{
+    nib_route_desc route = m->moe.route;
+    nib_value z = nib_apply_rms_norm_scale(b, x, m->eps, "model.layers.%d.router", i), y;
+
+    z = nib_scale(b, z, 1 / sqrtf((float)m->width));
+    z = nib_apply_router(b, z, route.experts, "model.layers.%d.router.proj", i);
+    route.gains = nib_bind_vector(b, route.experts, "model.layers.%d.router.per_expert_scale", i);
+    y = norm(b, m, x, 1, "model.layers.%d.pre_feedforward_layernorm_2", i);
+    y = nib_apply_stacked_experts(b, &m->moe, nib_route(b, z, &route), i, y,
+                                  "model.layers.%d.experts", "gate_up_proj", "down_proj");
+    h = norm(b, m, h, 1, "model.layers.%d.post_feedforward_layernorm_1", i);
+    return nib_add(b, h, norm(b, m, y, 1, "model.layers.%d.post_feedforward_layernorm_2", i));
+}
+
 /* What layer i reads of its own of the second embedding, behind a gate. */
 static nib_value add_piece(nib_build *b, const gemma4 *m, int i, nib_value pieces, nib_value x)
 {
@@ -229,7 +264,9 @@ static nib_value layer(nib_build *b, const gemma4 *m, int i, pair pairs[], nib_v
     h = norm(b, m, attend(b, m, i, pairs, h), 1, "model.layers.%d.post_attention_layernorm", i);
     x = nib_add(b, x, h);
     h = norm(b, m, x, 1, "model.layers.%d.pre_feedforward_layernorm", i);
-    h = norm(b, m, mlp(b, m, i, h), 1, "model.layers.%d.post_feedforward_layernorm", i);
+    h = mlp(b, m, i, h);
+    if (m->experts) h = add_experts(b, m, i, x, h);
+    h = norm(b, m, h, 1, "model.layers.%d.post_feedforward_layernorm", i);
     x = nib_add(b, x, h);
     if (m->piece) x = add_piece(b, m, i, pieces, x);
     return nib_scale_by(b, x, nib_bind_vector(b, 1, "model.layers.%d.layer_scalar", i));

@@ -320,6 +320,7 @@ static nib_status open_norm_weight(nib_bind *b, nib_norm *n, nib_error *err)
     switch (n->weights) {
     case NIB_NORM_ROWS: return open_rows(b, n, err);
     case NIB_NORM_APART: return open_apart(b, n, err);
+    case NIB_NORM_SCALE: return open_vector(b, n->name, ".scale", NULL, n->width, &n->weight, err);
     case NIB_NORM_BARE: case NIB_NORM_SHARED: case NIB_NORM_GROUPS: break;
     }
     return open_vector(b, n->name, ".weight", ".gamma", n->width, &n->weight, err);

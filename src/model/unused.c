@@ -133,6 +133,9 @@ static void claim_norm(const nib_model *m, const nib_tensors *tensors, nib_claim
     char name[NIB_BIND_NAME_ROOM];
 
     claim_module(m, tensors, c, n->name);
+    snprintf(name, sizeof name, "%s.scale", n->name);
+    if (n->weights == NIB_NORM_SCALE)
+        nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, name));
     for (size_t h = 0; n->weights == NIB_NORM_APART && h < n->rows; h++) {
         snprintf(name, sizeof name, "%s" NIB_NORM_APART_PART, n->name, h);
         nib_claim(m->ctx, c, nib_model_tensor(tensors, m->config, name));

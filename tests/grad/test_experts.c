@@ -19,6 +19,9 @@ enum { WIDTH = 9, INNER = 6, EXPERTS = 4, GROUPED = 6 };
 static float favour[] = { 0.3f, -0.2f, 0.1f, 0, 0.2f, -0.1f };
 static const nib_vector favours = { .width = GROUPED, .value = favour };
 
+static float gain[] = { 0.7f, 1.3f, -0.4f, 2 };
+static const nib_vector gains = { .width = EXPERTS, .value = gain };
+
 static const nib_route_desc routes[] = {
     { .experts = EXPERTS, .top = 2, .normalize = true },
     { .experts = EXPERTS, .top = 2, .scale = 1.5f },
@@ -29,6 +32,7 @@ static const nib_route_desc routes[] = {
     { .experts = GROUPED, .top = 3, .scores = NIB_ROUTE_SIGMOID, .groups = 3, .top_groups = 2,
       .group_pairs = true, .normalize = true, .bias = &favours },
     { .experts = EXPERTS, .top = 1, .scores = NIB_ROUTE_SIGMOID },
+    { .experts = EXPERTS, .top = 3, .normalize = true, .gains = &gains },
 };
 
 /* The scores of a row by which experts are chosen. */

@@ -79,7 +79,7 @@ static void test_refused(void)
         { "ministral3", "sliding_window", "null", "llama_4_scaling_beta" },
         { "ministral3", "rope_parameters",
           "{\"rope_type\": \"default\", \"llama_4_scaling_beta\": -1}", "llama_4_scaling_beta -1" },
-        { "gemma4_text", "enable_moe_block", "true", "enable_moe_block is set" },
+        { "gemma4_text", "enable_moe_block", "true", "num_experts" },
         { "gemma4_text", "use_bidirectional_attention", "\"all\"", "known are null" },
         { "gemma4_text", "num_kv_shared_layers", "2", "makes keys" },
         { "gemma4_text", "per_layer_config", "{\"2\": {\"head_dim\": 8}}", "'2' is no layer of 2" },

@@ -278,6 +278,11 @@ VARIANTS_5 = {
                                          num_key_value_heads=1, use_double_wide_mlp=True,
                                          hidden_size_per_layer_input=64,
                                          layer_types=["sliding_attention", "full_attention", "full_attention"])),
+    # Experts beside the dense part, each with a gain; the router sees the stream itself.
+    "gemma4-moe": ("bfloat16", GEMMA4 | dict(model_type="gemma4_text", num_hidden_layers=1, num_key_value_heads=1,
+                                             hidden_size_per_layer_input=0, layer_types=["full_attention"],
+                                             enable_moe_block=True, num_experts=4, top_k_experts=2,
+                                             moe_intermediate_size=64)),
     # Values that are the keys in the last layer, with fewer of them; no second embedding; inside a model with pictures.
     "gemma4-wrapped": ("bfloat16", dict(model_type="gemma4", vision_config=None, audio_config=None, text_config=GEMMA4 | dict(
         model_type="gemma4_text", num_hidden_layers=2, attention_k_eq_v=True, num_global_key_value_heads=1,
