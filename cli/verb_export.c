@@ -27,7 +27,8 @@ int verb_export(int argc, char **argv)
     nib_status status;
     option options[] = {
         { "quantize", OPTION_STRING, &o.quantize, "Q8_0",
-          "type of the matrices: F32, F16 (default), BF16, Q8_0" },
+          "type of the matrices: F32, F16 (default), BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, "
+          "Q4_K_S, Q5_1, Q5_0, Q4_1 or Q4_0" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "verify", OPTION_FLAG, &verify, NULL,
           "read the file back and compare five prompts; default: true" },

@@ -128,6 +128,7 @@ static double most_difference(const nib_export_type *type)
 {
     static const struct { const char *base; double most; } bounds[] = {
         { "F32", 1e-4 }, { "F16", 0.02 }, { "BF16", 0.1 }, { "Q8_0", 0.15 },
+        { "Q6_K", 0.25 }, { "Q5_K", 0.5 }, { "Q5_0", 0.5 }, { "Q5_1", 0.5 },
     };
 
     for (size_t i = 0; i < NIB_COUNT(bounds); i++)

@@ -3,10 +3,16 @@
 
 #include <stdio.h>
 
-#define FLOATS(name, number) { name, number, name, name }
+#define ALL(name, number) { name, number, name, name, NIB_EXPORT_PLAIN }
+#define MOST(name, number) { name, number, name, "Q6_K", NIB_EXPORT_PLAIN }
 
 static const nib_export_type types[] = {
-    FLOATS("F32", 0), FLOATS("F16", 1), FLOATS("BF16", 32), FLOATS("Q8_0", 7),
+    ALL("F32", 0), ALL("F16", 1), ALL("BF16", 32), ALL("Q8_0", 7), ALL("Q6_K", 18),
+    { "Q5_K_M", 17, "Q5_K", "Q6_K", NIB_EXPORT_MEDIUM },
+    { "Q5_K_S", 16, "Q5_K", "Q6_K", NIB_EXPORT_SMALL },
+    { "Q4_K_M", 15, "Q4_K", "Q6_K", NIB_EXPORT_MEDIUM },
+    { "Q4_K_S", 14, "Q4_K", "Q6_K", NIB_EXPORT_SMALL },
+    MOST("Q5_1", 9), MOST("Q5_0", 8), MOST("Q4_1", 3), MOST("Q4_0", 2),
 };
 
 const nib_export_type *nib_export_type_named(const char *name)
@@ -62,11 +68,61 @@ static nib_status name_item(const maker *k, const char *module, const char *part
 /* The type, or where rows are no whole blocks of it the next that can hold them. */
 static const nib_gguf_type *type_for(maker *k, const char *name, size_t width)
 {
+    static const char *const next[][2] = { { "Q4_K", "Q5_0" }, { "Q5_K", "Q5_1" },
+                                           { "Q6_K", "Q8_0" } };
     const nib_gguf_type *type = nib_gguf_type_named(name);
 
     if (width % type->elements == 0) return type;
     k->plan.fallbacks++;
+    for (size_t i = 0; i < NIB_COUNT(next); i++)
+        if (strcmp(name, next[i][0]) == 0 && width % 32 == 0)
+            return nib_gguf_type_named(next[i][1]);
     return nib_gguf_type_named("F16");
+}
+
+/* The first and the last eighth of the layers, and every third between them. */
+static bool takes_more(size_t i, size_t n)
+{
+    return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* llama-quantize's choice among the matrices of the layers (formats-quant.md 7.8). */
+static const char *mixed_type(maker *k, const char *name)
+{
+    const nib_export_type *t = k->type;
+    const nib_gguf_heads *h = &k->n->heads;
+    const char *architecture = k->n->family->architecture;
+    size_t n = (size_t)k->m->graph->segments - 2, i;
+    bool falcon = strcmp(architecture, "falcon") == 0;
+    bool medium = t->mix == NIB_EXPORT_MEDIUM, four = strcmp(t->base, "Q4_K") == 0;
+
+    if (t->mix == NIB_EXPORT_PLAIN) return t->base;
+    if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")) {
+        bool large = n == 80 && h->kv_heads < h->heads && strcmp(architecture, "llama") == 0;
+        i = k->plan.values++;
+        if (medium && takes_more(i, n)) return "Q6_K";
+        return four && ((!medium && i < 4) || large) ? "Q5_K" : t->base;
+    }
+    if (!ends_with(name, ".ffn_down.weight")) return t->base;
+    i = k->plan.downs++;
+    if (medium && four && falcon)
+        return i < n / 16 ? "Q6_K" : takes_more(i, n) ? "Q5_K" : "Q4_K";
+    if (medium && takes_more(i, n)) return "Q6_K";
+    return !medium && four && !falcon && i < n / 8 ? "Q5_K" : t->base;
+}
+
+static const char *head_type(const maker *k)
+{
+    bool falcon = strcmp(k->n->family->architecture, "falcon") == 0;
+
+    return falcon && strcmp(k->type->head, "Q6_K") == 0 ? "Q8_0" : k->type->head;
 }
 
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
@@ -82,7 +138,7 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
                         "heads", k->m->dir, module, w->out);
     if (strcmp(item.name, "position_embd.weight") == 0) item.type = nib_gguf_type_named("F32");
-    else item.type = type_for(k, head ? k->type->head : k->type->base, w->in);
+    else item.type = type_for(k, head ? head_type(k) : mixed_type(k, item.name), w->in);
     return append(k, &item, err);
 }
 

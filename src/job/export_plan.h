@@ -10,6 +10,7 @@ typedef struct nib_export_type {
     unsigned file_type; /* general.file_type */
     const char *base;   /* of the matrices */
     const char *head;   /* of the head, and of the embedding where it is the head */
+    enum { NIB_EXPORT_PLAIN, NIB_EXPORT_SMALL, NIB_EXPORT_MEDIUM } mix; /* _S, _M */
 } nib_export_type;
 const nib_export_type *nib_export_type_named(const char *name); /* NULL: not known */
 void nib_export_types_known(char *out, size_t room);
@@ -31,6 +32,7 @@ typedef struct nib_export_plan {
     nib_export_item *items;
     size_t count, capacity;
     size_t widest;            /* columns of the widest matrix */
+    size_t values, downs;     /* matrices of values, and down, so far: the mixes count them */
     size_t fallbacks;         /* matrices whose rows are no whole blocks of the type */
 } nib_export_plan;
 

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/dtype.h"
+#include "quant/block_encode_parts.h"
 
 enum { LEGACY = 32, HALF = LEGACY / 2 };
 
@@ -91,6 +92,8 @@ static void encode_q5_1(const float *x, uint8_t *block) { encode_offset(x, block
 static encode_fn *const encoders[NIB_BLOCK_KINDS] = {
     [NIB_BLOCK_Q8_0] = encode_q8_0, [NIB_BLOCK_Q4_0] = encode_q4_0, [NIB_BLOCK_Q4_1] = encode_q4_1,
     [NIB_BLOCK_Q5_0] = encode_q5_0, [NIB_BLOCK_Q5_1] = encode_q5_1,
+    [NIB_BLOCK_Q4_K] = nib_encode_q4_k, [NIB_BLOCK_Q5_K] = nib_encode_q5_k,
+    [NIB_BLOCK_Q6_K] = nib_encode_q6_k,
 };
 
 bool nib_block_encodes(const char *type, nib_block_kind *kind)

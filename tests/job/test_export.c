@@ -103,6 +103,8 @@ static void test_types(void)
 {
     static const struct { const char *type; double most; } cases[] = {
         { "F32", 0 }, { "F16", 1e-5 }, { "BF16", 0 }, { "Q8_0", 0.05 },
+        { "Q6_K", 0.05 }, { "Q5_K_M", 0.2 }, { "Q4_K_M", 0.4 }, { "Q4_K_S", 0.4 }, { "Q5_1", 0.2 },
+        { "Q5_0", 0.2 }, { "Q4_1", 0.5 }, { "Q4_0", 0.5 },
     };
     nib_ctx *ctx = test_ctx();
     nib_export_result r;

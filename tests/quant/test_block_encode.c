@@ -1,0 +1,76 @@
+/* test_block_encode.c - blocks of rows of values equal those of ggml's own quantizers, byte for
+ * byte (tests/golden/make/encode_golden.py); what they decode to is near the values. */
+#include <math.h>
+#include <string.h>
+
+#include "format/safetensors.h"
+#include "kernel/kernels.h"
+#include "quant/block_encode.h"
+#include "test.h"
+
+static const char *const types[] = { "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K",
+                                     "Q6_K" };
+
+static void check_type(const nib_tensor *values, const nib_tensor *want, const char *type)
+{
+    const nib_block_layout *l;
+    nib_block_kind kind;
+    size_t each, bytes;
+    int bad = 0;
+
+    REQUIRE(nib_block_encodes(type, &kind), "%s", type);
+    l = &nib_block_layouts[kind];
+    each = 256 / l->values;
+    bytes = each * l->bytes;
+    REQUIRE(want && want->bytes == values->shape[0] * bytes, "%s", type);
+    for (size_t row = 0; row < values->shape[0]; row++) {
+        uint8_t *got = test_guarded(bytes);
+        const uint8_t *expected = (const uint8_t *)want->data + row * bytes;
+        memset(got, 0xAA, bytes);
+        nib_block_encode(kind, each, (const float *)values->data + row * 256, got);
+        for (size_t i = 0; i < bytes && bad < 5; i++)
+            if (got[i] != expected[i]) {
+                CHECK(false, "%s: row %zu, byte %zu is %d, expected %d", type, row, i, got[i],
+                      expected[i]);
+                bad++;
+                break;
+            }
+    }
+}
+
+static void test_golden(void)
+{
+    nib_tensors *golden = NULL;
+    nib_error err;
+
+    REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/quant/encode.safetensors"),
+                                &golden, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(types); i++)
+        check_type(nib_tensors_find(golden, "values"), nib_tensors_find(golden, types[i]),
+                   types[i]);
+    nib_tensors_close(golden);
+}
+
+/* Decoded by the scalar kernel: nearer the more bits there are. */
+static void test_near(void)
+{
+    static const float most[] = { 0.15f, 0.12f, 0.08f, 0.06f, 0.008f, 0.12f, 0.06f, 0.03f };
+    float x[256], got[256];
+    uint8_t blocks[272];
+
+    for (int i = 0; i < 256; i++) x[i] = test_rand_float();
+    for (size_t t = 0; t < NIB_COUNT(types); t++) {
+        nib_block_kind kind;
+        float worst = 0;
+        REQUIRE(nib_block_encodes(types[t], &kind), "%s", types[t]);
+        nib_block_encode(kind, 256 / nib_block_layouts[kind].values, x, blocks);
+        nib_blocks_decode_ref(kind, 256 / nib_block_layouts[kind].values, blocks, got);
+        for (int i = 0; i < 256; i++) worst = fmaxf(worst, fabsf(got[i] - x[i]));
+        CHECK(worst > 0 && worst <= most[t], "%s: %g, expected at most %g", types[t],
+              (double)worst, (double)most[t]);
+    }
+}
+
+static const test_case cases[] = { { "ggml's bytes", test_golden }, { "near", test_near } };
+
+int main(void) { return test_main("test_block_encode", cases, NIB_COUNT(cases)); }
