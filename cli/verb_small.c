@@ -94,13 +94,21 @@ int verb_merge(int argc, char **argv)
     return session_end(&s, status);
 }
 
+static void on_matrix(void *user, const nib_matrix_report *r)
+{
+    session_line(user, "%s: error %.3g %%, rounded to nearest %.3g %% (%llu rows, %.1f s)",
+                 r->module, 100 * r->error, 100 * r->error_rounded, (unsigned long long)r->rows,
+                 r->seconds);
+}
+
 int verb_quantize(int argc, char **argv)
 {
     session s = { 0 };
     option_pairs settings = { 0 };
     option_list skipped = { .commas = true };
     bool experts = false;
-    nib_quantize_options o = { .on_progress = session_progress, .user = &s };
+    nib_quantize_options o = { .on_matrix = on_matrix, .on_progress = session_progress,
+                               .user = &s };
     nib_quantize_result r;
     nib_status status;
     option options[] = {
@@ -111,6 +119,22 @@ int verb_quantize(int argc, char **argv)
         { "group-size", OPTION_PAIR, &settings, "128",
           "inputs that share a scale; -1: all of a row" },
         { "sym", OPTION_PAIR, &settings, "true", "true: no zero points; default but for awq" },
+        { "algorithm", OPTION_STRING, &o.algorithm, "gptq",
+          "rtn (round to nearest) or gptq; default: gptq with --calibration-data" },
+        { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",
+          "gptq: texts or chats that the model is made for" },
+        { "num-calibration-samples", OPTION_COUNT, &o.num_calibration_samples, "128",
+          "the first records of it" },
+        { "calibration-length", OPTION_COUNT, &o.calibration.max_seq_length, "512",
+          "longer ones are cut" },
+        { "damp-percent", OPTION_FLOAT, &o.damp_percent, "0.05",
+          "gptq: of the inputs' mean square, added to each" },
+        { "desc-act", OPTION_FLAG, &o.desc_act, NULL, "gptq: great inputs first" },
+        { "static-groups", OPTION_FLAG, &o.static_groups, NULL,
+          "gptq: scales from the matrix as it was; keeps groups in order" },
+        { "true-sequential", OPTION_FLAG, &o.true_sequential, NULL,
+          "gptq: within a layer too, each sees what those before it became" },
+        { "mse", OPTION_FLOAT, &o.mse, "2.4", "gptq: search smaller ranges by this exponent" },
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
           "linears that stay dense; default: the head" },
         { "quantize-experts", OPTION_FLAG, &experts, NULL,

@@ -3,11 +3,21 @@
 #define NIBBLE_QUANTIZE_H
 
 #include "nibble/context.h"
+#include "nibble/finetune.h"
 #include "nibble/model.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Of one matrix that was calibrated.  Errors are shares: |X (W - Q)^T|^2 / |X W^T|^2. */
+typedef struct nib_matrix_report {
+    const char *module;
+    double error, error_rounded; /* what is left, and what rounding to nearest would leave */
+    double damp;                 /* the damping that was used */
+    uint64_t rows;               /* of inputs that were observed */
+    double seconds;
+} nib_matrix_report;
 
 typedef struct nib_quantize_options {
     const char *model, *out;
@@ -19,6 +29,15 @@ typedef struct nib_quantize_options {
     const char *const *skip_modules;
     size_t skip_count;
     bool overwrite;
+    /* "rtn", "gptq" (format gptq alone), or NULL: gptq where calibration.data is given. */
+    const char *algorithm;
+    nib_data_options calibration;   /* max_seq_length 0: 512 */
+    int num_calibration_samples;    /* the first records of the data; 0: 128 */
+    double damp_percent, mse;       /* GPTQ's, quant/gptq.h; damp_percent 0: .05 */
+    bool desc_act, static_groups;
+    bool true_sequential;           /* the linears of a layer that read one value at a time, each
+                                       on what those before it make of the inputs */
+    void (*on_matrix)(void *user, const nib_matrix_report *report);
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
 } nib_quantize_options;

@@ -12,6 +12,7 @@
 #include "adapter/merged.h"
 #include "base/outfile.h"
 #include "format/safetensors.h"
+#include "job/calibrate.h"
 #include "job/quantize_config.h"
 #include "model/model.h"
 #include "quant/transposed.h"
@@ -22,8 +23,10 @@ enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
 typedef struct matrix {
     const nib_tensor *tensor;
     bool transposed; /* it is stored as [in, out], and packed as [out, in] */
+    const char *module;
     nib_learned learned;
     nib_parts_out parts;
+    nib_weight *made; /* calibrated before; or NULL */
 } matrix;
 
 typedef struct run {
@@ -120,7 +123,8 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
                         t->file, t->name, t->rank ? t->shape[0] : 0, t->rank > 1 ? t->shape[1] : 0,
                         l->transposed ? l->weight->in : l->weight->out,
                         l->transposed ? l->weight->out : l->weight->in);
-    r->matrices[r->matrix_count++] = (matrix){ .tensor = t, .transposed = l->transposed };
+    r->matrices[r->matrix_count++] = (matrix){ .tensor = t, .transposed = l->transposed,
+                                                .module = l->name };
     for (size_t i = 0; i < nib_tensors_count(r->tensors); i++)
         if (nib_tensors_at(r->tensors, i) == t) r->matrix_of[i] = r->matrix_count;
     return status;
@@ -194,13 +198,18 @@ static nib_form matrix_form(const run *r, const nib_tensor *t)
     return form;
 }
 
-static nib_status encode(run *r, const matrix *m, nib_weight **w, nib_error *err)
+static nib_status encode(run *r, matrix *m, nib_weight **w, nib_error *err)
 {
     const nib_tensor *t = m->tensor;
     nib_form form = matrix_form(r, t);
     nib_weight *dense = NULL, *made = NULL;
     nib_status status;
 
+    if (m->made) {
+        *w = m->made;
+        m->made = NULL; /* handed over */
+        return NIB_OK;
+    }
     status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
                               NULL, &dense, err);
     if (!status && m->transposed) status = nib_weight_transposed(r->ctx, dense, &dense, err);
@@ -307,9 +316,66 @@ static nib_status plan_all(run *r, nib_error *err)
     return status;
 }
 
+/* --- calibrating --- */
+
+static bool uses_gptq(const nib_quantize_options *o)
+{
+    return o->algorithm ? strcmp(o->algorithm, "gptq") == 0 : o->calibration.data != NULL;
+}
+
+static nib_status check_algorithm(run *r, nib_error *err)
+{
+    const nib_quantize_options *o = r->options;
+    const nib_gptq_options order = { .desc_act = o->desc_act, .static_groups = o->static_groups };
+    const char *format = r->held.format->name ? r->held.format->name : r->held.format->known;
+
+    if (o->algorithm && !uses_gptq(o) && strcmp(o->algorithm, "rtn") != 0)
+        return nib_fail(err, NIB_E_INVALID, "algorithm '%s'; known are rtn (round to nearest) and "
+                        "gptq", o->algorithm);
+    if (!uses_gptq(o) && (o->desc_act || o->static_groups || o->true_sequential || o->mse > 0 ||
+                          o->damp_percent > 0 || o->calibration.data))
+        return nib_fail(err, NIB_E_INVALID, "calibration data, desc_act, static_groups, "
+                        "true_sequential, damp_percent and mse are GPTQ's: with --algorithm gptq");
+    if (!uses_gptq(o)) return NIB_OK;
+    if (strcmp(format, "gptq") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "algorithm gptq writes --format gptq, not %s",
+                        format);
+    if (!o->calibration.data)
+        return nib_fail(err, NIB_E_INVALID, "algorithm gptq needs texts that the model is made "
+                        "for: --calibration-data FILE");
+    r->held.form = nib_gptq_form(&r->held.form, &order);
+    if (o->desc_act && !o->static_groups)
+        nib_warn_code(r->ctx, "desc-act", "desc_act with groups writes a g_idx that vLLM refuses; "
+                      "--static-groups true keeps the groups in order");
+    return NIB_OK;
+}
+
+static nib_status calibrate(run *r, nib_error *err)
+{
+    nib_calibration_target *targets;
+    nib_status status;
+
+    if (!uses_gptq(r->options)) return NIB_OK;
+    targets = nib_new_array(r->ctx, r->matrix_count, sizeof *targets);
+    if (!targets) return nib_fail(err, NIB_E_NOMEM, "%zu matrices: out of memory", r->matrix_count);
+    for (size_t i = 0; i < r->matrix_count; i++)
+        targets[i] = (nib_calibration_target){
+            .module = r->matrices[i].module,
+            .form = matrix_form(r, r->matrices[i].tensor)
+        };
+    status = nib_calibrate(r->ctx, r->options, targets, r->matrix_count, err);
+    for (size_t i = 0; i < r->matrix_count; i++) r->matrices[i].made = targets[i].made;
+    for (size_t i = 0; !status && i < r->matrix_count; i++)
+        if (!targets[i].made)
+            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: no calibration text reaches it",
+                              targets[i].module);
+    nib_free(r->ctx, targets);
+    return status;
+}
+
 /* --- writing --- */
 
-static nib_status write_matrix(run *r, const matrix *m, nib_error *err)
+static nib_status write_matrix(run *r, matrix *m, nib_error *err)
 {
     nib_parts_out parts;
     nib_weight *w = NULL;
@@ -388,6 +454,7 @@ static nib_status quantize(run *r, nib_error *err)
     nib_status status;
 
     status = read_options(r, err);
+    if (!status) status = check_algorithm(r, err);
     if (!status && nib_model_is_gguf(options->model))
         status = nib_fail(err, NIB_E_UNSUPPORTED,
                           "%s: a GGUF file; quantize takes a dense model directory",
@@ -406,6 +473,7 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status) status = plan_all(r, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
+    if (!status) status = calibrate(r, err);
     if (!status) status = write_all(r, err);
     if (!status)
         status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
@@ -436,6 +504,7 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
     nib_outdir_discard(r.out);
     nib_tensors_close(r.tensors);
     nib_model_close(r.model);
+    for (size_t i = 0; i < r.matrix_count; i++) nib_weight_destroy(ctx, r.matrices[i].made);
     nib_free(ctx, r.plans);
     nib_free(ctx, r.matrices);
     nib_free(ctx, r.matrix_of);

@@ -325,10 +325,11 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 
     (void)skipped; /* the head alone, which lm_head names */
     if (o.group != NIB_GROUP_ROW) snprintf(group, sizeof group, "%u", o.group);
-    return nib_sprintf(ctx, "{\"bits\": %u, \"checkpoint_format\": \"%s\", \"desc_act\": false, "
+    return nib_sprintf(ctx, "{\"bits\": %u, \"checkpoint_format\": \"%s\", \"desc_act\": %s, "
                        "\"format\": \"%s\", \"group_size\": %s, \"lm_head\": false, "
                        "\"pack_dtype\": \"int32\", \"quant_method\": \"gptq\", \"sym\": %s}",
-                       o.bits, version, version, group, o.asymmetric ? "false" : "true");
+                       o.bits, version, o.act_order ? "true" : "false", version, group,
+                       o.asymmetric ? "false" : "true");
 }
 
 const nib_format nib_format_gptq = {

@@ -269,6 +269,14 @@ static nib_status encode(job *j, const nib_form *form, nib_weight **w, nib_gptq_
     return status;
 }
 
+nib_form nib_gptq_form(const nib_form *form, const nib_gptq_options *options)
+{
+    nib_grouped_options o = nib_grouped_form_options(form);
+
+    o.act_order = options->desc_act && !options->static_groups && o.group != NIB_GROUP_ROW;
+    return nib_grouped_form(&o);
+}
+
 nib_status nib_gptq_encode(const nib_hessian *h, const nib_form *form, const nib_weight *from,
                            const nib_gptq_options *options, nib_weight **w,
                            nib_gptq_report *report, nib_error *err)

@@ -28,6 +28,9 @@ typedef struct nib_gptq_report {
     size_t dead;            /* inputs that were always 0: their weights became 0 */
 } nib_gptq_report;
 
+/* `form` as nib_gptq_encode() makes it: with the order of activations that the options bring. */
+nib_form nib_gptq_form(const nib_form *form, const nib_gptq_options *options);
+
 /* `from` in `form`, one of GPTQ's containers (nib_format_gptq), whose act_order is set here.  *w is
  * the caller's.  Same bits for any number of threads.
  * NIB_E_NUMERIC: inputs or weights that are not finite, or no damping made H positive definite;
