@@ -266,6 +266,16 @@ const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format
     return b->status ? NULL : v;
 }
 
+const nib_vector *nib_bind_table(nib_build *b, size_t rows, size_t width, const char *tensor)
+{
+    nib_vector_spec spec = { .rank = 2, .shape = { rows, width } };
+    nib_vector *v = NULL;
+
+    if (!b->status)
+        keep_status(b, b->binder.vector(b->binder.self, tensor, &spec, &v, &b->error));
+    return b->status ? NULL : v;
+}
+
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
 {
     va_list args;
@@ -674,6 +684,13 @@ static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                        "attention from %s to %s: expected one that sees all, without a window, "
                        "chunks or positions",
                        axis_name(b, q), axis_name(b, k));
+    if (d->buckets && (rows != seen || !d->full || d->cap > 0 || d->alibi_slopes ||
+                       d->bucket_count < 4 || d->bucket_count % 4 ||
+                       d->bucket_reach <= d->bucket_count / 4 ||
+                       d->buckets->width < d->bucket_count * d->heads))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention: %zu buckets up to a distance of %zu, expected one that sees all "
+                       "of its own axis, without a cap", d->bucket_count, d->bucket_reach);
     if (d->kv_heads == 0 || d->heads % d->kv_heads)
         nib_build_fail(b, NIB_E_MISMATCH, "attention: %zu heads of q for %zu of k and v", d->heads,
                        d->kv_heads);

@@ -214,6 +214,8 @@ void nib_set_noise_scale(nib_build *b, float scale);
  * NULL after an error. */
 const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
     NIB_PRINTF(3, 4);
+/* The same of a table [rows, width]. */
+const nib_vector *nib_bind_table(nib_build *b, size_t rows, size_t width, const char *tensor);
 /* The head: a linear that the loss and the sampler pull rows from. */
 typedef struct nib_head_spec {
     size_t rows;         /* words of the vocabulary, or classes */

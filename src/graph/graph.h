@@ -161,6 +161,11 @@ typedef struct nib_attention_desc {
     const float *alibi_slopes; /* [heads]; lives as long as the graph; added before scaling */
     bool alibi_exact;          /* slope and product are not rounded to bfloat16 */
     const nib_vector *sinks;   /* [heads]; lives as long as the graph */
+    /* [rows, heads] added to the scaled score by the distance from query to key, T5's buckets of
+     * both directions; full, of one axis, without a cap; not trained; lives as long as the graph */
+    const nib_vector *buckets;
+    size_t bucket_count;       /* of the rows, those of both directions */
+    size_t bucket_reach;       /* distances from here on are in the last one */
 } nib_attention_desc;
 
 /* How tokens choose experts, and how much each of these counts (op_route.c). */

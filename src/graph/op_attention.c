@@ -6,12 +6,17 @@
  * are added in order, and the sequences of a sink.  Keys and values of a sequence that has a state
  * go into it, and its queries see all of it.
  *
+ * Numbers by distance (buckets) are laid out for the longest sequence of the batch before either.
+ *
  * Side value: logarithm of the softmax's denominator, [heads, rows] with the batch's rows. */
+#include <math.h>
+#include <stdlib.h>
+
 #include "graph/operations.h"
 #include "graph/rows.h"
 #include "graph/state.h"
 
-enum { QUERIES_A_TILE = 128 };
+enum { QUERIES_A_TILE = 128, BEHIND = 16 }; /* BEHIND: numbers behind a head's distances */
 
 typedef struct attention_work {
     nib_run *run;
@@ -143,6 +148,50 @@ static size_t place_keys(const attention_work *w, size_t s, nib_attention_args *
     return state->tokens;
 }
 
+/* --- distances --- */
+
+/* T5's bucket of a key `distance` behind the query (before it: below 0): near ones have one each,
+ * far ones share them by their logarithm. */
+static size_t bucket_of(const nib_attention_desc *d, int64_t distance)
+{
+    size_t half = d->bucket_count / 2, near = half / 2, n = (size_t)llabs(distance), far;
+    size_t first = distance > 0 ? half : 0;
+
+    if (n < near) return first + n;
+    far = near + (size_t)(logf((float)n / (float)near) /
+                          logf((float)d->bucket_reach / (float)near) * (float)(half - near));
+    return first + nib_min(far, half - 1);
+}
+
+/* Floats that the distances of sequences of at most `rows` rows take. */
+static size_t distance_floats(const nib_node *n, size_t rows)
+{
+    const nib_attention_desc *d = &n->attention;
+    return d->buckets ? nib_round_up(d->heads * (2 * rows + BEHIND), 16) : 0;
+}
+
+/* Fills `to`, divided by the scale, which the kernel multiplies with. */
+static void lay_out_distances(attention_work *w, float *to)
+{
+    const nib_attention_desc *d = &w->n->attention;
+    size_t longest = 1;
+
+    if (!d->buckets) return;
+    for (size_t s = 0; s < w->run->batch->sequences; s++)
+        longest = nib_max(longest, w->kv_offsets[s + 1] - w->kv_offsets[s]);
+    w->args.distances = to;
+    w->args.reach = longest - 1;
+    w->args.distances_ld = 2 * longest - 1 + BEHIND;
+    for (size_t i = 0; i < 2 * longest - 1; i++) { /* query - key = i - reach */
+        const float *row = d->buckets->value +
+                           bucket_of(d, (int64_t)w->args.reach - (int64_t)i) * d->heads;
+        for (size_t h = 0; h < d->heads; h++)
+            to[h * w->args.distances_ld + i] = row[h] / d->scale;
+    }
+    for (size_t h = 0; h < d->heads; h++)
+        memset(to + h * w->args.distances_ld + 2 * longest - 1, 0, BEHIND * sizeof *to);
+}
+
 /* --- forward --- */
 
 /* Generated tokens are taken a few at a time, as the kernel takes one (kernel/attention_one.h). */
@@ -182,6 +231,7 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
     const uint32_t *offsets = w.q_offsets;
     size_t tiles = 0;
 
+    lay_out_distances(&w, (float *)(w.scratch + w.scratch_each * nib_threads(run->ctx)));
     for (size_t s = 0; s < run->batch->sequences; s++) append_state(&w, s);
     for (size_t s = 0; s < run->batch->sequences; s++)
         tiles += nib_ceil_div(offsets[s + 1] - offsets[s], queries_a_tile(run->batch, s)) *
@@ -301,6 +351,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 
     assert(run->batch->sequences <= run->plan->rows[NIB_TOKENS]);
     w.dk = (float *)(w.scratch + w.scratch_each * nib_threads(run->ctx));
+    lay_out_distances(&w, w.dk);
+    w.dk += distance_floats(n, run->plan->rows[w.kv_axis]);
     w.dv = w.dk + sizes.dk;
     if (sinks && sinks->param) w.d_sinks = w.dv + sizes.dv;
     dq = w.dv + sizes.dv + sizes.sinks; /* has its place to go to when nobody wants it */
@@ -322,6 +374,7 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
     size_t back = (sizes.dk + sizes.dv + sizes.sinks + sizes.dq) * sizeof(float);
 
     return head_scratch(n, rows[g->values[n->inputs[1]].axis]) * nib_threads(g->ctx) +
+           distance_floats(n, rows[g->values[n->inputs[1]].axis]) * sizeof(float) +
            (trains ? back : 0);
 }
 

@@ -40,10 +40,12 @@ static nib_status check_model(const nib_model *m, nib_error *err)
                         "%s: its weights are quantized, and only dense ones are trained "
                         "themselves: take an adapter",
                         m->dir);
-    for (size_t i = 0; i < m->graph->node_count; i++)
-        if (m->graph->nodes[i].attention.sinks)
-            return nib_fail(err, NIB_E_UNSUPPORTED,
-                            "%s: an attention with sinks is not trained whole", m->dir);
+    for (size_t i = 0; i < m->graph->node_count; i++) {
+        const nib_attention_desc *d = &m->graph->nodes[i].attention;
+        if (d->sinks || d->buckets)
+            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: an attention with %s is not trained whole",
+                            m->dir, d->sinks ? "sinks" : "numbers by distance");
+    }
     for (size_t i = 0; i < m->linear_count && !status; i++)
         status = check_linear(m, m->linears[i], err);
     return status;

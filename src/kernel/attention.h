@@ -9,9 +9,10 @@
  * Position i sees j when j <= i, or at all when `full`; with a window w > 0 only if |i - j| < w;
  * with chunks of n > 0 positions only if i / n = j / n.  A query that sees no key gives zeros.
  *
- * bias: ALiBi as Falcon does it, slope[h] * j with slope and product rounded to bfloat16
- * (formats.md 10.13); NULL: none.  sink: a learned logit of a head that joins the denominator and
- * has no value; NULL: none, e^sink is 0.  Query head h uses key/value head h / (heads / kv_heads).
+ * bias: a number for each distance i - j of a head (distances); or ALiBi as Falcon does it,
+ * slope[h] * j with slope and product rounded to bfloat16 (formats.md 10.13); NULL: none.  sink: a
+ * learned logit of a head that joins the denominator and has no value; NULL: none, e^sink is 0.
+ * Query head h uses key/value head h / (heads / kv_heads).
  * Source: Dao et al. 2022 (arXiv:2205.14135), tiling and the recomputation of p from the row's
  * log-sum-exp in backward; soft cap: Gemma Team 2024 (arXiv:2408.00118), section 2; sinks: Xiao et
  * al. 2023 (arXiv:2309.17453), section 3.3, with one learned number a head. */
@@ -46,6 +47,10 @@ typedef struct nib_attention_args {
     size_t window, chunk;       /* 0: none */
     const float *alibi_slopes;  /* [heads] or NULL */
     bool alibi_exact;           /* slope * j in float; else as Falcon rounds it */
+    /* Of head h at distance i - j: distances[h * distances_ld + i - j + reach], whose distances are
+     * at most `reach`; behind each head's 2 reach + 1 numbers at least 16 are readable.  NULL. */
+    const float *distances;
+    size_t distances_ld, reach;
     const float *sinks;         /* [heads] or NULL */
     nib_heads q_heads, kv_heads_k, kv_heads_v; /* views of q, k, v (and dq, dk, dv alike) */
     const void *q, *k, *v;

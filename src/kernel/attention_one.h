@@ -173,6 +173,8 @@ NIB_INLINE void forward_one(const nib_attention_args *a, nib_dtype type, size_t 
     widen(type, a->q, a->q_heads, row, 1, a->head, d, wide, q);
     one_dots(q, keys, end - first, d, p);
     for (size_t j = 0; a->alibi_slopes && j < end - first; j++) p[j] += nib_alibi(a, first + j);
+    for (size_t j = 0; a->distances && j < end - first; j++)
+        p[j] += *nib_distances(a, i, first + j);
     if (a->cap > 0) one_cap(a, p, end - first);
     if (a->sinks) sink = a->sinks[a->head] * LOG2_E;
     total = one_softmax(p, end - first, a->cap > 0 ? 1 : a->scale * LOG2_E, sink, &most);

@@ -37,4 +37,16 @@ static inline float nib_alibi(const nib_attention_args *a, size_t key)
     return nib_round_bf16(a->alibi_slopes[a->head] * nib_round_bf16((float)key));
 }
 
+/* The numbers of a head's distances from query i to key j, and to the keys before it behind. */
+static inline const float *nib_distances(const nib_attention_args *a, size_t i, size_t j)
+{
+    return a->distances + a->head * a->distances_ld + a->reach + a->pos0 + i - j;
+}
+
+/* What is added to q_i . k_j. */
+static inline float nib_score_bias(const nib_attention_args *a, size_t i, size_t j)
+{
+    return nib_alibi(a, j) + (a->distances ? *nib_distances(a, i, j) : 0);
+}
+
 #endif

@@ -51,7 +51,7 @@ static float score(const nib_attention_args *a, size_t i, size_t j, float *slope
 
     for (size_t c = 0; c < a->head_dim; c++)
         sum += (double)get(a, a->q, q_at(a, i) + c) * (double)get(a, a->k, k_at(a, j) + c);
-    s = ((float)sum + nib_alibi(a, j)) * a->scale;
+    s = ((float)sum + nib_score_bias(a, i, j)) * a->scale;
     *slope = a->scale;
     if (a->cap <= 0) return s;
     t = tanhf(s / a->cap);

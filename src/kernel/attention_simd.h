@@ -209,12 +209,15 @@ static bool sees_all(const tile *t, size_t i, span seen)
 typedef struct finish {
     V scale, first, end;
     score_cap cap;
+    const float *distances; /* of the queries to the tile's first key; or NULL */
 } finish;
 
 NIB_INLINE finish finish_of(const tile *t, size_t i, bool capped)
 {
-    return (finish){ .scale = v_set(t->a->scale * LOG2_E), .first = v_load(t->first + i),
-                     .end = v_load(t->end + i),
+    const float *distances = t->a->distances ? nib_distances(t->a, t->i0 + i, t->j0) : NULL;
+
+    return (finish){ .scale = v_set(t->a->scale * LOG2_E), .distances = distances,
+                     .first = v_load(t->first + i), .end = v_load(t->end + i),
                      .cap = capped ? score_cap_of(t->a) : (score_cap){ v_zero(), v_zero() } };
 }
 
@@ -224,6 +227,7 @@ NIB_INLINE V finished(const tile *t, const finish *f, V s, size_t k, bool all, b
     V key = v_set((float)k);
 
     if (t->a->alibi_slopes) s = v_add(s, v_set(nib_alibi(t->a, t->j0 + k)));
+    if (f->distances) s = v_add(s, v_load(f->distances - k));
     if (capped) *tanh = v_tanh(v_mul(s, f->cap.in));
     s = capped ? v_mul(*tanh, f->cap.out) : v_mul(s, f->scale);
     if (all) return s;

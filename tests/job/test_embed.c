@@ -72,7 +72,7 @@ static void check_case(nib_ctx *ctx, const nib_tensors *all, nib_embed_options o
 
 static void test_reference(void)
 {
-    static const char *const models[] = { "bare", "decoder" };
+    static const char *const models[] = { "bare", "decoder", "mpnet" };
     static const char *const modes[] = { "cls", "max", "mean", "mean_sqrt_len_tokens",
                                          "weightedmean", "lasttoken" };
     nib_ctx *ctx = test_ctx();

@@ -20,7 +20,7 @@ typedef struct shape {
     size_t queries;                  /* of the last positions; 0: all (and backward too) */
     size_t chunk, v_dim;             /* v_dim 0: d */
     float cap;
-    bool full, sinks, add;           /* add: dq is added to what is there */
+    bool full, sinks, distances, add;           /* add: dq is added to what is there */
     bool cross;                      /* `queries` of another sequence than the keys; backward too */
 } shape;
 
@@ -68,6 +68,11 @@ static problem make(shape s, size_t head)
         a.kv_heads_v = (nib_heads){ KV_HEADS * dv, dv, KV_HEADS, 0 };
     }
     p.d_o = test_values(s.type, rows * HEADS * dv, 1);
+    if (s.distances) {
+        a.reach = s.length - 1;
+        a.distances_ld = 2 * s.length - 1 + 16;
+        a.distances = test_floats(HEADS * a.distances_ld, 1);
+    }
     p.scratch = test_guarded(
         nib_round_up(nib_attention_scratch_bytes(nib_max(d, dv), s.length), 64));
     a.q = p.q;
@@ -218,6 +223,8 @@ static void test_descriptors(void)
         { .d = 32, .sinks = true },
         { .d = 20, .sinks = true, .window = 12, .place = 2, .add = true },
         { .d = 16, .add = true, .fused = true },
+        { .d = 24, .full = true, .distances = true },
+        { .d = 16, .full = true, .distances = true, .place = 3, .sinks = true, .window = 40 },
         { .d = 24, .v_dim = 17, .cap = 3, .sinks = true, .full = true, .window = 33, .add = true },
     };
     nib_kernels k;

@@ -272,7 +272,7 @@ static void test_families(void)
         count++;
     }
     closedir(d);
-    CHECK(count >= 23, "%d variants", count);
+    CHECK(count >= 25, "%d variants", count);
 }
 
 static nib_status open_as(nib_ctx *ctx, const char *variant, nib_model_options o, nib_model **m,

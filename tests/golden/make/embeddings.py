@@ -134,6 +134,8 @@ def main():
     make_bare(out, "decoder", dict(model_type="llama", hidden_size=32, intermediate_size=48, num_hidden_layers=1,
                                    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=40,
                                    pad_token_id=0, tie_word_embeddings=True))
+    make_bare(out, "mpnet", {k: v for k, v in BERT.items() if k != "num_hidden_layers"} |
+              dict(model_type="mpnet", pad_token_id=1, num_hidden_layers=1))
     save_file(out, os.path.join(TOP, "expected.safetensors"))
     size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(TOP) for f in fs)
     print(f"{size / 1000:.0f} KB")

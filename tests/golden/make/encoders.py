@@ -36,6 +36,7 @@ MODERNBERT = dict(model_type="modernbert", vocab_size=VOCABULARY, hidden_size=32
                   global_rope_theta=500.0, local_rope_theta=50.0, pad_token_id=0, bos_token_id=1, eos_token_id=2,
                   cls_token_id=1, sep_token_id=2, reference_compile=False)
 PRELAYERNORM = ROBERTA | dict(model_type="roberta-prelayernorm")
+MPNET = BERT | dict(model_type="mpnet", pad_token_id=1)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -65,6 +66,8 @@ VARIANTS = {
                                                     attention_bias=True, classifier_bias=True), ["Wqkv", "Wi"]),
     "modernbert-token": (TOKEN, MODERNBERT | dict(num_labels=3), ["Wqkv"]),
     "modernbert-mlm": (MASKED, MODERNBERT, ["Wqkv", "Wo"]),
+    "mpnet-seq": (SEQUENCE, MPNET | dict(num_labels=3), ["q", "v"]),
+    "mpnet-mlm": (MASKED, MPNET, ["q", "k", "v", "o"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
