@@ -57,6 +57,8 @@ typedef struct nib_model_options {
     int num_labels;
     const char *problem_type;   /* NULL: config.json's, else regression for one label and
                                    single_label_classification for several */
+    /* Dropout of the frozen model while it is trained, as config.json says (encoders have 0.1). */
+    bool base_dropout;
     uint64_t head_seed;         /* of the parts of a head that the model's files lack */
 } nib_model_options;
 

@@ -24,6 +24,15 @@ void nib_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4
     out[3] = c3;
 }
 
+void nib_dropout_factors(float p, const uint32_t key[2], const uint32_t counter[4],
+                         float factors[4])
+{
+    uint32_t bits[4];
+
+    nib_philox(key, counter, bits);
+    for (int i = 0; i < 4; i++) factors[i] = nib_unit_float(bits[i]) < p ? 0 : 1 / (1 - p);
+}
+
 float nib_normal_float(uint32_t first, uint32_t second, double deviation)
 {
     double radius = sqrt(-2 * log(((double)first + 1) * 0x1p-32));

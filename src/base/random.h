@@ -16,6 +16,10 @@ static inline float nib_unit_float(uint32_t bits)
     return (float)(bits >> 8) * 0x1p-24f;
 } /* [0, 1) */
 
+/* What four neighbours are multiplied by under dropout: 0 with probability p, else 1 / (1 - p). */
+void nib_dropout_factors(float p, const uint32_t key[2], const uint32_t counter[4],
+                         float factors[4]);
+
 /* A normal value of two numbers (Box and Muller 1958). */
 float nib_normal_float(uint32_t first, uint32_t second, double deviation);
 

@@ -470,6 +470,24 @@ nib_value nib_scale(nib_build *b, nib_value x, float c)
                     info_of(b, x)->axis, info_of(b, x)->width, 0);
 }
 
+/* Places are numbered whether they are there or not, so that a p of 0 moves no other's key. */
+static nib_drop next_drop(nib_build *b, float p)
+{
+    static const uint32_t salt = 0x64726f70; /* apart from the keys of branches, which are hashes */
+
+    return (nib_drop){ b->drops ? p : 0, salt ^ b->dropouts++ * 0x9e3779b9u };
+}
+
+nib_value nib_dropout(nib_build *b, nib_value x, float p)
+{
+    nib_drop drop = next_drop(b, p);
+
+    if (drop.p == 0 || !is_plain(b, x, "dropout")) return b->status ? nothing : x;
+    return add_node(b, (nib_node){ .op = &nib_op_dropout, .drop = drop, .inputs = { x.id },
+                                   .input_count = 1 },
+                    info_of(b, x)->axis, info_of(b, x)->width, 0);
+}
+
 nib_value nib_scale_by(nib_build *b, nib_value x, const nib_vector *c)
 {
     if (b->status) return nothing;
@@ -703,6 +721,7 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d)
 {
     size_t v_dim = d->v_dim ? d->v_dim : d->head_dim;
+    nib_attention_desc own = *d;
     nib_value y;
 
     if (!has_heads(b, q, d->heads, d->head_dim, "attention: q") ||
@@ -710,7 +729,8 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
         !has_heads(b, v, d->kv_heads, v_dim, "attention: v"))
         return nothing;
     check_attention(b, q, k, v, d);
-    y = add_node(b, (nib_node){ .op = &nib_op_attention, .attention = *d,
+    own.drop = next_drop(b, d->drop.p);
+    y = add_node(b, (nib_node){ .op = &nib_op_attention, .attention = own,
                                 .inputs = { q.id, k.id, v.id }, .input_count = 3,
                                 .state_index = b->graph->state_count },
                  info_of(b, q)->axis, d->heads * v_dim, d->heads);

@@ -79,6 +79,8 @@ typedef struct nib_build {
     int segment;
     size_t labels;       /* of a classifier: rows of its head; 0: the model gives words */
     nib_loss_kind loss;  /* of a classifier */
+    bool drops;          /* dropout is built in; else it is asked for and not there */
+    uint32_t dropouts;   /* places of it so far, there or not */
     nib_status status;
     nib_error error;
 } nib_build;
@@ -140,6 +142,8 @@ nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
                    nib_activation activation); /* act(gate) * up */
 nib_value nib_add(nib_build *b, nib_value x, nib_value y);
+/* x under dropout while training; x itself where p is 0 or the graph has none. */
+nib_value nib_dropout(nib_build *b, nib_value x, float p);
 /* c x, rounded once; x itself when c is 1.  Where the reference rounds the factor to the compute
  * type first (gemma's sqrt(H)), c is nib_rounded_factor(b, ...). */
 nib_value nib_scale(nib_build *b, nib_value x, float c);

@@ -148,6 +148,12 @@ typedef struct nib_rope {
     size_t limit;            /* positions beyond have no angles here; 0: none has */
 } nib_rope;
 
+/* Dropout while training (op_dropout.c, kernel/attention.h); p 0: none. */
+typedef struct nib_drop {
+    float p;
+    uint32_t key; /* of the place in the model */
+} nib_drop;
+
 /* What an attention is; what is 0, false or NULL is not there (formulas: kernel/attention.h).
  * Keys and values may live on another axis than queries: each sequence then sees all of its rows
  * there (cross attention), and `full` must be set. */
@@ -166,6 +172,7 @@ typedef struct nib_attention_desc {
     const nib_vector *buckets;
     size_t bucket_count;       /* of the rows, those of both directions */
     size_t bucket_reach;       /* distances from here on are in the last one */
+    nib_drop drop;             /* of the probabilities; the key is the builder's */
 } nib_attention_desc;
 
 /* How tokens choose experts, and how much each of these counts (op_route.c). */
@@ -226,6 +233,7 @@ struct nib_node {
     nib_norm *norm;
     nib_rms_form rms_form;
     float eps, scale;
+    nib_drop drop;           /* of a dropout */
     const nib_vector *scale_by; /* scale: its first number in the place of `scale`; or NULL */
     nib_activation activation;
     nib_pooling pooling;

@@ -53,6 +53,10 @@ static nib_attention_args args_of(const nib_run *run, const nib_node *n, const n
         .chunk = d->chunk, .alibi_slopes = d->alibi_slopes,
         .alibi_exact = d->alibi_exact,
         .sinks = d->sinks ? d->sinks->value : NULL,
+        .drop_p = run->training ? d->drop.p : 0,
+        .drop_key = { (uint32_t)run->dropout_seed ^ d->drop.key,
+                      (uint32_t)(run->dropout_seed >> 32) },
+        .epoch = run->batch->epoch,
         .q_heads = nib_heads_in(g, n->inputs[0], d->heads, d->head_dim),
         .kv_heads_k = nib_heads_in(g, n->inputs[1], d->kv_heads, d->head_dim),
         .kv_heads_v = nib_heads_in(g, n->inputs[2], d->kv_heads, v_dim),
@@ -192,6 +196,11 @@ static void lay_out_distances(attention_work *w, float *to)
         memset(to + h * w->args.distances_ld + 2 * longest - 1, 0, BEHIND * sizeof *to);
 }
 
+static uint32_t record_of(const nib_batch *b, size_t s)
+{
+    return b->records ? b->records[s] : (uint32_t)s;
+}
+
 /* --- forward --- */
 
 /* Generated tokens are taken a few at a time, as the kernel takes one (kernel/attention_one.h). */
@@ -222,6 +231,7 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
     a.q0 = offsets[s] + chunk;
     a.q_len = nib_min(most, length - chunk);
     a.pos0 = place_keys(w, s, &a) + chunk;
+    a.record = record_of(w->run->batch, s);
     w->run->k->attention_forward(&a, w->scratch + worker * w->scratch_each);
 }
 
@@ -250,6 +260,7 @@ static void backward_tile(void *arg, size_t tile, unsigned worker)
     a.head = tile % a.heads;
     a.q0 = w->q_offsets[s];
     a.q_len = w->q_offsets[s + 1] - a.q0;
+    a.record = record_of(w->run->batch, s);
     a.kv0 = w->kv_offsets[s];
     a.kv_len = w->kv_offsets[s + 1] - a.kv0;
     at = a.kv0 * a.heads + a.head * a.kv_len;

@@ -32,6 +32,7 @@
     OPERATION(GATE_ROWS, gate_rows)                                                            \
     OPERATION(GATE_PAIRS, gate_pairs)                                                          \
     OPERATION(JOIN, join)                                                                      \
+    OPERATION(DROPOUT, dropout)                                                                \
     OPERATION(LOSS, loss)
 
 #define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,

@@ -5,6 +5,7 @@ void nib_finetune_defaults(nib_finetune_options *o)
 {
     *o = (nib_finetune_options){
         .lora = { .r = 8, .lora_alpha = 8, .bias = "none", .init_lora_weights = "true" },
+        .model = { .base_dropout = true },
         .data = { .max_seq_length = 1024 },
         .train = { .per_device_train_batch_size = 8, .gradient_accumulation_steps = 1,
                    .num_train_epochs = 3, .max_steps = -1, .optim = "adamw_torch",

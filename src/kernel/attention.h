@@ -62,6 +62,10 @@ typedef struct nib_attention_args {
      * positions 0 .. kv_len (a cache when generating; the sequence itself in training; another
      * sequence in cross attention, where `full` is set).  kv_len may be 0. */
     size_t q0, q_len, pos0, kv0, kv_len, head;
+    /* Dropout of the probabilities: p_ij in o and dp_ij are multiplied by 0 or 1 / (1 - drop_p), a
+     * function of the key, the record, head, i, j and the epoch.  pos0 is a multiple of 4 then. */
+    float drop_p;               /* 0: none */
+    uint32_t drop_key[2], record, epoch;
     /* backward only */
     const void *d_o;            /* [rows, heads * v_dim], plain */
     void *dq;                   /* like q */

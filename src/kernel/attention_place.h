@@ -2,6 +2,7 @@
 #ifndef NIB_KERNEL_ATTENTION_PLACE_H
 #define NIB_KERNEL_ATTENTION_PLACE_H
 
+#include "base/random.h"
 #include "kernel/attention.h"
 
 enum { NIB_ATTENTION_QUERIES = 64, NIB_ATTENTION_KEYS = 64 }; /* of a tile of scores */
@@ -27,6 +28,18 @@ static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *
         *end = nib_min(*end, (position / a->chunk + 1) * a->chunk);
     }
     *first = nib_min(*first, *end);
+}
+
+/* The factors of dropout of queries i .. i + 3 (counted from q0, i a multiple of 4) and key j. */
+static inline void nib_attention_kept(const nib_attention_args *a, size_t i, size_t j,
+                                      float factors[4])
+{
+    const uint32_t key[2] = { a->drop_key[0] ^ (uint32_t)a->head * 0x85ebca6bu, a->drop_key[1] };
+    const uint32_t counter[4] = { a->record, (uint32_t)((a->pos0 + i) / 4), (uint32_t)j,
+                                  a->epoch };
+
+    assert(a->pos0 % 4 == 0);
+    nib_dropout_factors(a->drop_p, key, counter, factors);
 }
 
 /* Falcon's bias: slope, position and their product are each rounded to bfloat16. */

@@ -5,12 +5,13 @@
 #include "kernel/kernels.h"
 
 /* The vector forms: keys, values and their sums, queries and do twice, results, two tiles of
- * scores, five numbers a query.  One query, and the reference: a row of scores and a query. */
+ * scores and one of dropout's factors, five numbers a query.  One query, and the reference: a row
+ * of scores and a query. */
 size_t nib_attention_scratch_bytes(size_t head_dim, size_t max_len)
 {
     size_t wide = nib_round_up(head_dim, 16), keys = NIB_ATTENTION_KEYS,
            queries = NIB_ATTENTION_QUERIES;
-    size_t tile = keys * wide * 4 + queries * wide * 5 + 2 * keys * queries + 5 * queries;
+    size_t tile = keys * wide * 4 + queries * wide * 5 + 3 * keys * queries + 5 * queries;
 
     return (nib_max(tile, nib_round_up(max_len, 16) + 2 * wide) + 64) * sizeof(float);
 }
@@ -41,6 +42,15 @@ static size_t v_at(const nib_attention_args *a, size_t j)
 static size_t o_at(const nib_attention_args *a, size_t i)
 {
     return ((a->q0 + i) * a->heads + a->head) * a->v_dim;
+}
+
+static float kept(const nib_attention_args *a, size_t i, size_t j)
+{
+    float factors[4];
+
+    if (a->drop_p == 0) return 1;
+    nib_attention_kept(a, i / 4 * 4, j, factors);
+    return factors[i % 4];
 }
 
 /* The score, and its derivative by q . k. */
@@ -80,13 +90,15 @@ void nib_attention_forward_ref(const nib_attention_args *a, void *scratch)
         for (size_t c = 0; c < a->v_dim; c++) {
             double o = 0;
             for (size_t j = first; j < end; j++)
-                o += exp((double)s[j - first] - (double)lse) * (double)get(a, a->v, v_at(a, j) + c);
+                o += exp((double)s[j - first] - (double)lse) * (double)kept(a, i, j) *
+                     (double)get(a, a->v, v_at(a, j) + c);
             put(a, a->o, o_at(a, i) + c, (float)o);
         }
     }
 }
 
-/* ds_ij = p_ij (do_i . v_j - do_i . o_i) slope_ij;  dq = ds k;  dk = ds^T q;  dv = p^T do;
+/* ds_ij = p_ij (m_ij do_i . v_j - do_i . o_i) slope_ij;  dq = ds k;  dk = ds^T q;
+ * dv = (m p)^T do, m dropout's factors (1 without): sum_j p_ij m_ij do_i . v_j is do_i . o_i still;
  * dsink = -sum_i p_sink,i do_i . o_i. */
 void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
 {
@@ -106,14 +118,14 @@ void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
         if (a->d_sink) d_sink -= exp((double)a->sinks[a->head] - (double)lse) * own;
         nib_seen_keys(a, i, &first, &end);
         for (size_t j = first; j < end; j++) {
-            float slope, p = expf(score(a, i, j, &slope) - lse), ds;
+            float slope, p = expf(score(a, i, j, &slope) - lse), ds, m = kept(a, i, j);
             double dp = 0;
             for (size_t c = 0; c < a->v_dim; c++) {
                 float d = get(a, a->d_o, o_at(a, i) + c);
                 dp += (double)d * (double)get(a, a->v, v_at(a, j) + c);
-                a->dv[j * a->v_dim + c] += p * d;
+                a->dv[j * a->v_dim + c] += m * p * d;
             }
-            ds = p * (float)(dp - own) * slope;
+            ds = p * (float)((double)m * dp - own) * slope;
             for (size_t c = 0; c < a->head_dim; c++) {
                 dq[c] += ds * get(a, a->k, k_at(a, j) + c);
                 a->dk[j * a->head_dim + c] += ds * get(a, a->q, q_at(a, i) + c);

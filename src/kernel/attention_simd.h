@@ -9,6 +9,8 @@
  *     backward    s and p again, dp = v do^T        ds = p (dp - own) slope     own = do . o
  *                 dv += p do    dk += ds q          dq += ds^T k
  *
+ * Under dropout p in o and dv, and dp, are multiplied by the same factors.
+ *
  * Tiles of keys begin at multiples of 64, and keys that a query does not see leave its sums as they
  * are, so a query's result does not depend on how queries are divided into tiles.  What strips of
  * queries do not see is not computed, but for the rest of a strip.
@@ -37,6 +39,7 @@ typedef struct tile {
     float *q, *d_o;         /* [QUERIES, wide and v_wide], zeros behind d and behind count */
     float *qt, *dot;        /* the same as strips: [QUERIES / 16][d][16] */
     float *s, *ds;          /* [KEYS, QUERIES] */
+    float *kept;            /* [KEYS, QUERIES] dropout's factors */
     float *o;               /* [QUERIES, v_wide]; backward: dq [QUERIES, wide] */
     float *dk, *dv;         /* [KEYS, ...] when their channels are not a whole number of strips */
     float *most, *total, *keep; /* [QUERIES]; backward: log-sum-exp to base 2, and own */
@@ -64,6 +67,7 @@ static tile divide(const nib_attention_args *a, void *scratch)
     t.dot = take(&at, QUERIES * t.v_wide);
     t.s = take(&at, KEYS * QUERIES);
     t.ds = take(&at, KEYS * QUERIES);
+    t.kept = take(&at, KEYS * QUERIES);
     t.o = take(&at, QUERIES * nib_max(t.wide, t.v_wide));
     t.dk = take(&at, KEYS * t.wide);
     t.dv = take(&at, KEYS * t.v_wide);
@@ -280,6 +284,28 @@ NIB_INLINE void softmax(const tile *t, size_t i, span seen, bool all, bool cappe
     v_store(t->keep + i, keep);
 }
 
+/* --- dropout --- */
+
+/* The factors of what the tile's queries see. */
+static void draw_kept(const tile *t)
+{
+    span all = seen_by(t, 0, t->count);
+
+    if (t->a->drop_p == 0) return;
+    for (size_t k = all.lo; k < all.hi; k++)
+        for (size_t i = 0; i < QUERIES; i += 4)
+            nib_attention_kept(t->a, t->i0 + i, t->j0 + k, t->kept + k * QUERIES + i);
+}
+
+static void drop(const tile *t, float *s)
+{
+    span all = seen_by(t, 0, t->count);
+
+    if (t->a->drop_p == 0) return;
+    for (size_t at = all.lo * QUERIES; at < all.hi * QUERIES; at += VN)
+        v_store(s + at, v_mul(v_load(t->kept + at), v_load(s + at)));
+}
+
 static bool all_finite(rows x, size_t r0, size_t r1, size_t wide)
 {
     V sum = v_zero();
@@ -324,6 +350,8 @@ static void forward_tile(tile *t)
             for (size_t c = 0; c < t->v_wide; c += VN)
                 v_store(t->o + i * t->v_wide + c,
                         v_mul(v_set(t->keep[i]), v_load(t->o + i * t->v_wide + c)));
+    draw_kept(t);
+    drop(t, t->s);
     gather_keys(t, t->s, t->v, t->v_wide, t->o);
 }
 
@@ -361,7 +389,7 @@ void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
     tile t;
 
-    if (a->q_len <= NIB_DOT_ROWS) {
+    if (a->q_len <= NIB_DOT_ROWS && a->drop_p == 0) {
         for (size_t i = 0; i < a->q_len; i++)
             if (a->type == NIB_F32) forward_one(a, NIB_F32, i, scratch);
             else forward_one(a, NIB_BF16, i, scratch);
@@ -425,6 +453,8 @@ static void backward_tile(tile *t)
     }
     dots(t, t->k, t->d, t->qt, t->s);
     dots(t, t->v, t->v_d, t->dot, t->ds);
+    draw_kept(t);
+    drop(t, t->ds);
     for (size_t n = 0; n < t->count; n += TILE_COLUMNS) {
         span seen = seen_by(t, n, TILE_COLUMNS);
         for (size_t i = n; i < n + TILE_COLUMNS; i += VN) {
@@ -434,6 +464,7 @@ static void backward_tile(tile *t)
             clear_unseen(t->ds + i, seen);
         }
     }
+    drop(t, t->s);
     gather_queries(t, t->s, t->d_o, t->v_wide, dv);
     gather_queries(t, t->ds, t->q, t->wide, dk);
     gather_keys(t, t->ds, t->k, t->wide, t->o);

@@ -33,6 +33,9 @@ void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool aft
     m->eps = nib_read_eps(r, "layer_norm_eps", 1e-12f);
     m->activation = nib_read_activation(r, "hidden_act", "gelu");
     m->embedded = m->width;
+    m->dropout = nib_read_dropout(r, "hidden_dropout_prob", 0.1, false);
+    m->attention_dropout = nib_read_dropout(r, "attention_probs_dropout_prob", 0.1, false);
+    m->head_dropout = nib_read_dropout(r, "classifier_dropout", (double)m->dropout, true);
     if (after_padding)
         m->first = (size_t)nib_read_int_or(r, "pad_token_id", 0, 1 << 30, 1) + 1;
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
@@ -61,22 +64,25 @@ nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
     if (m->types)
         x = nib_add(b, x, table(b, m, NIB_TYPES, 0, m->types, "token_type_embeddings"));
     x = nib_add(b, x, table(b, m, NIB_POSITIONS, m->first, m->positions, "position_embeddings"));
-    return nib_apply_layer_norm(b, x, m->eps, "%s.embeddings.LayerNorm", m->prefix);
+    x = nib_apply_layer_norm(b, x, m->eps, "%s.embeddings.LayerNorm", m->prefix);
+    return nib_dropout(b, x, m->dropout);
 }
 
 nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
                                      .head_dim = m->head_dim,
-                                     .scale = 1 / sqrtf((float)m->head_dim) };
+                                     .scale = 1 / sqrtf((float)m->head_dim),
+                                     .drop = { .p = m->attention_dropout } };
     const char *p = m->prefix;
     size_t w = m->width;
 
     nib_value q = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.query", p, i);
     nib_value k = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.key", p, i);
     nib_value v = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.value", p, i);
-    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
-                            "%s.encoder.layer.%d.attention.output.dense", p, i);
+    x = nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
+                         "%s.encoder.layer.%d.attention.output.dense", p, i);
+    return nib_dropout(b, x, m->dropout);
 }
 
 /* h = norm(x + attention(x));  y = norm(h + mlp(h)). */
@@ -90,6 +96,7 @@ static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
                                    p, i);
     f = nib_activate(b, f, m->activation);
     f = nib_apply_linear(b, f, m->width, true, "%s.encoder.layer.%d.output.dense", p, i);
+    f = nib_dropout(b, f, m->dropout);
     return nib_apply_layer_norm(b, nib_add(b, f, h), m->eps, "%s.encoder.layer.%d.output.LayerNorm",
                                 p, i);
 }
@@ -106,13 +113,15 @@ nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x)
 
 void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activation activation)
 {
-    x = nib_apply_new_linear(b, nib_to_one_row(b, x, NIB_READ_FIRST), m->width, "classifier.dense");
-    nib_class_head(b, nib_activate(b, x, activation), true, "classifier.out_proj");
+    x = nib_dropout(b, nib_to_one_row(b, x, NIB_READ_FIRST), m->head_dropout);
+    x = nib_activate(b, nib_apply_new_linear(b, x, m->width, "classifier.dense"), activation);
+    nib_class_head(b, nib_dropout(b, x, m->head_dropout), true, "classifier.out_proj");
 }
 
-void nib_bert_tag(nib_build *b, nib_value x)
+void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x)
 {
-    nib_class_head(b, nib_to_logit_rows(b, x), true, "classifier");
+    x = nib_dropout(b, nib_to_logit_rows(b, x), m->head_dropout);
+    nib_class_head(b, x, true, "classifier");
 }
 
 void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
@@ -144,9 +153,10 @@ static void build(nib_build *b, const void *config, nib_task task)
     if (task == NIB_TASK_SEQ_CLS) {
         x = nib_to_one_row(b, x, NIB_READ_FIRST);
         x = nib_apply_new_linear(b, x, m->width, "bert.pooler.dense");
-        nib_class_head(b, nib_activate(b, x, NIB_ACT_TANH), true, "classifier");
+        x = nib_dropout(b, nib_activate(b, x, NIB_ACT_TANH), m->head_dropout);
+        nib_class_head(b, x, true, "classifier");
     } else if (task == NIB_TASK_TOKEN_CLS) {
-        nib_bert_tag(b, x);
+        nib_bert_tag(b, m, x);
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
         nib_give_rows(b, x);
     } else {

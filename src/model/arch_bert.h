@@ -13,6 +13,7 @@ typedef struct nib_bert {
     size_t types;
     float eps;
     nib_activation activation;
+    float dropout, attention_dropout, head_dropout; /* while training */
 } nib_bert;
 
 /* The keys, with the values that the class gives where they are absent; first: where positions
@@ -27,7 +28,7 @@ nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x);
 /* A classifier of two linears on the first token: out_proj(act(dense(x))). */
 void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activation activation);
 /* A classifier of each token. */
-void nib_bert_tag(nib_build *b, nib_value x);
+void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x);
 /* Masked words: dense, activation and norm on the rows that get logits, then the table of the words
  * with a bias of its own. */
 typedef struct nib_bert_words {

@@ -19,6 +19,9 @@ static void read_distilbert(nib_reader *r, void *config)
     m->positions = nib_read_size_or(r, "max_position_embeddings", 512);
     m->eps = EPS;
     m->activation = nib_read_activation(r, "activation", "gelu");
+    m->dropout = nib_read_dropout(r, "dropout", 0.1, false);
+    m->attention_dropout = nib_read_dropout(r, "attention_dropout", 0.1, false);
+    m->head_dropout = nib_read_dropout(r, "seq_classif_dropout", 0.2, false);
     nib_read_any(r, "sinusoidal_pos_embds"); /* the table is stored either way */
     if (!nib_read_bool(r, "tie_word_embeddings", true))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
@@ -31,7 +34,8 @@ static nib_value attend(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
                                      .head_dim = m->head_dim,
-                                     .scale = 1 / sqrtf((float)m->head_dim) };
+                                     .scale = 1 / sqrtf((float)m->head_dim),
+                                     .drop = { .p = m->attention_dropout } };
     size_t w = m->width;
 
     nib_value q = nib_apply_linear(b, x, w, true, "distilbert.transformer.layer.%d.attention.q_lin",
@@ -52,6 +56,7 @@ static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
                                    i);
     f = nib_apply_linear(b, nib_activate(b, f, m->activation), m->width, true,
                          "distilbert.transformer.layer.%d.ffn.lin2", i);
+    f = nib_dropout(b, f, m->dropout);
     return nib_apply_layer_norm(b, nib_add(b, f, h), m->eps,
                                 "distilbert.transformer.layer.%d.output_layer_norm", i);
 }
@@ -64,6 +69,7 @@ static void build(nib_build *b, const void *config, nib_task task)
         .bias = "vocab_projector.bias", .table = "distilbert.embeddings.word_embeddings",
         .width = m->width, .activation = m->activation,
     };
+    nib_bert tags = *m;
     nib_value x = nib_bert_embed(b, m);
 
     for (int i = 0; i < (int)m->layers; i++) {
@@ -74,9 +80,11 @@ static void build(nib_build *b, const void *config, nib_task task)
     if (task == NIB_TASK_SEQ_CLS) {
         x = nib_to_one_row(b, x, NIB_READ_FIRST);
         x = nib_apply_new_linear(b, x, m->width, "pre_classifier");
-        nib_class_head(b, nib_activate(b, x, NIB_ACT_RELU), true, "classifier");
+        x = nib_dropout(b, nib_activate(b, x, NIB_ACT_RELU), m->head_dropout);
+        nib_class_head(b, x, true, "classifier");
     } else if (task == NIB_TASK_TOKEN_CLS) {
-        nib_bert_tag(b, x);
+        tags.head_dropout = m->dropout; /* seq_classif_dropout is of sequences alone */
+        nib_bert_tag(b, &tags, x);
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
         nib_give_rows(b, x);
     } else {

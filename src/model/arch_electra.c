@@ -25,7 +25,7 @@ static void build(nib_build *b, const void *config, nib_task task)
         x = nib_apply_linear(b, x, m->width, true, "electra.embeddings_project");
     x = nib_bert_encode(b, m, x);
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify(b, m, x, NIB_ACT_GELU);
-    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, x);
+    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, m, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, m, x, &words);
 }

@@ -10,7 +10,7 @@
 typedef struct modernbert {
     size_t vocabulary, width, layers, heads, head_dim, inner, positions, every, window;
     bool norm_bias, attention_bias, mlp_bias, decoder_bias, classifier_bias, mean;
-    float eps;
+    float eps, embedding_dropout, attention_dropout, mlp_dropout, classifier_dropout;
     nib_activation activation, classifier_activation;
     nib_rope global, local;
 } modernbert;
@@ -50,6 +50,10 @@ static void read_modernbert(nib_reader *r, void *config)
     m->every = nib_read_size_or(r, "global_attn_every_n_layers", 3);
     m->window = nib_read_size_or(r, "local_attention", 128) / 2 + 1; /* as near as that is seen */
     m->eps = nib_read_eps(r, "norm_eps", 1e-5f);
+    m->embedding_dropout = nib_read_dropout(r, "embedding_dropout", 0, false);
+    m->attention_dropout = nib_read_dropout(r, "attention_dropout", 0, false);
+    m->mlp_dropout = nib_read_dropout(r, "mlp_dropout", 0, false);
+    m->classifier_dropout = nib_read_dropout(r, "classifier_dropout", 0, false);
     m->norm_bias = nib_read_bool(r, "norm_bias", false);
     m->attention_bias = nib_read_bool(r, "attention_bias", false);
     m->mlp_bias = nib_read_bool(r, "mlp_bias", false);
@@ -96,7 +100,8 @@ static nib_value attend(nib_build *b, const modernbert *m, int i, nib_value h)
     size_t n = m->heads, d = m->head_dim, w = m->width;
     nib_attention_desc attention = { .heads = n, .kv_heads = n, .head_dim = d, .full = true,
                                      .window = global ? 0 : m->window,
-                                     .scale = 1 / sqrtf((float)d) };
+                                     .scale = 1 / sqrtf((float)d),
+                                     .drop = { .p = m->attention_dropout } };
 
     nib_value qkv = nib_apply_linear(b, h, 3 * w, m->attention_bias, "model.layers.%d.attn.Wqkv",
                                      i);
@@ -105,8 +110,9 @@ static nib_value attend(nib_build *b, const modernbert *m, int i, nib_value h)
     nib_value v = nib_heads_of(b, qkv, n, d, 2 * w, nib_plain_heads(n, d));
     q = nib_rotate(b, q, n, d, global ? &m->global : &m->local);
     k = nib_rotate(b, k, n, d, global ? &m->global : &m->local);
-    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, m->attention_bias,
-                            "model.layers.%d.attn.Wo", i);
+    h = nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, m->attention_bias,
+                         "model.layers.%d.attn.Wo", i);
+    return nib_dropout(b, h, m->attention_dropout);
 }
 
 /* h = x + attention(norm(x)), without that norm in the first layer;  y = h + mlp(norm(h)). */
@@ -118,6 +124,7 @@ static nib_value layer(nib_build *b, const modernbert *m, int i, nib_value x)
     nib_value both = nib_apply_linear(b, h, 2 * m->inner, m->mlp_bias, "model.layers.%d.mlp.Wi", i);
     h = nib_gate(b, nib_columns_of(b, both, 0, m->inner),
                  nib_columns_of(b, both, m->inner, m->inner), m->activation);
+    h = nib_dropout(b, h, m->mlp_dropout);
     h = nib_apply_linear(b, h, m->width, m->mlp_bias, "model.layers.%d.mlp.Wo", i);
     return nib_add(b, x, h);
 }
@@ -135,7 +142,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "model.embeddings.tok_embeddings");
 
     nib_set_positions(b, m->positions);
-    x = norm_of(b, m, x, "model.embeddings.norm");
+    x = nib_dropout(b, norm_of(b, m, x, "model.embeddings.norm"), m->embedding_dropout);
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
         x = layer(b, m, i, x);
@@ -144,9 +151,11 @@ static void build(nib_build *b, const void *config, nib_task task)
     x = norm_of(b, m, x, "model.final_norm");
     if (task == NIB_TASK_SEQ_CLS) {
         x = m->mean ? nib_pool_rows(b, x, NIB_POOL_MEAN) : nib_to_one_row(b, x, NIB_READ_FIRST);
-        nib_class_head(b, before_head(b, m, x), true, "classifier");
+        x = nib_dropout(b, before_head(b, m, x), m->classifier_dropout);
+        nib_class_head(b, x, true, "classifier");
     } else if (task == NIB_TASK_TOKEN_CLS) {
-        nib_class_head(b, before_head(b, m, nib_to_logit_rows(b, x)), true, "classifier");
+        x = before_head(b, m, nib_to_logit_rows(b, x));
+        nib_class_head(b, nib_dropout(b, x, m->classifier_dropout), true, "classifier");
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
         nib_give_rows(b, x);
     } else {

@@ -19,7 +19,7 @@ static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
     h = nib_apply_linear(b, h, m->inner, true, PREFIX ".encoder.layer.%d.intermediate.dense", i);
     h = nib_apply_linear(b, nib_activate(b, h, m->activation), m->width, true,
                          PREFIX ".encoder.layer.%d.output.dense", i);
-    return nib_add(b, h, x);
+    return nib_add(b, nib_dropout(b, h, m->dropout), x);
 }
 
 static void build(nib_build *b, const void *config, nib_task task)
@@ -39,7 +39,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_segment(b);
     x = nib_apply_layer_norm(b, x, m->eps, PREFIX ".LayerNorm");
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify(b, m, x, NIB_ACT_TANH);
-    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, x);
+    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, m, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, m, x, &words);
 }

@@ -18,7 +18,7 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
     nib_build b = { .binder = nib_bind_make(bind), .labels = m->purpose.labels,
-                    .loss = m->purpose.loss };
+                    .loss = m->purpose.loss, .drops = bind->options->base_dropout };
 
     m->graph = b.graph = nib_graph_create(m->ctx, compute);
     if (!m->graph) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", m->dir);

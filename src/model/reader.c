@@ -119,6 +119,17 @@ double nib_read_float_or(nib_reader *r, const char *key, double fallback)
     return nib_read_float_or_null(r, key, fallback, fallback);
 }
 
+float nib_read_dropout(nib_reader *r, const char *key, double fallback, bool null_means)
+{
+    double p = null_means ? nib_read_float_or_null(r, key, fallback, fallback)
+                          : nib_read_float_or(r, key, fallback);
+
+    if (!r->status && !(p >= 0 && p < 1))
+        nib_read_fail(r, NIB_E_FORMAT, "%s is %g, expected a probability from 0 to less than 1",
+                      key, p);
+    return (float)p;
+}
+
 float nib_read_eps(nib_reader *r, const char *key, float fallback)
 {
     double value = nib_read_float_or(r, key, (double)fallback);

@@ -62,6 +62,8 @@ double nib_read_float_or(nib_reader *r, const char *key, double fallback);
 double nib_read_float_or_null(nib_reader *r, const char *key, double fallback, double if_null);
 /* A norm's epsilon: 0 to 1. */
 float nib_read_eps(nib_reader *r, const char *key, float fallback);
+/* A probability of dropout: 0 to less than 1.  null: `fallback` where it has a meaning. */
+float nib_read_dropout(nib_reader *r, const char *key, double fallback, bool null_means);
 /* null is false, as in Python. */
 bool nib_read_bool(nib_reader *r, const char *key, bool fallback);
 nib_activation nib_read_activation(nib_reader *r, const char *key, const char *fallback);

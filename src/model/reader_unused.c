@@ -29,7 +29,8 @@ static const char *const without_effect[] = {
     "unsloth_version", "use_bfloat16", "use_cache",
 };
 
-/* Dropout of the base is for training from scratch; nibble trains adapters on a base without it. */
+/* Decoders are trained without dropout of the base, which their files mostly say too; encoders ask
+ * for what they have. */
 static bool is_dropout(const char *key)
 {
     static const char *const names[] = { "attention_dropout", "hidden_dropout", "resid_pdrop",

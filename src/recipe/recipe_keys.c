@@ -121,6 +121,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     WORDS("problem_type", LOAD, o.model.problem_type,
           "regression single_label_classification multi_label_classification", "regression",
           "default: as the labels look")
+    RESULT("base_dropout", LOAD, BOOL, o.model.base_dropout, NULL,
+           "false: an encoder is trained without config.json's dropout; default true")
     WORDS("class_weights", OWN, o.data.class_weights, "balanced", "balanced",
           "classes count alike, however many records they have")
 

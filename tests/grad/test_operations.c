@@ -367,7 +367,7 @@ static const struct attention_case {
     bool full;
     int sinks; /* 1: frozen, 2: trained */
     size_t chunk, v_dim;
-    float cap;
+    float cap, drop;
 } attentions[] = {
     { .heads = 3, .kv_heads = 3, .head_dim = 5 },
     { .heads = 4, .kv_heads = 2, .head_dim = 6 },
@@ -388,6 +388,8 @@ static const struct attention_case {
     { .heads = 4, .kv_heads = 2, .head_dim = 5, .sinks = 2, .window = 4 },
     { .heads = 2, .kv_heads = 2, .head_dim = 6, .sinks = 2, .long_one = true, .window = 9 },
     { .heads = 2, .kv_heads = 2, .head_dim = 6, .sinks = 1, .cap = 1, .v_dim = 4, .full = true },
+    { .heads = 4, .kv_heads = 2, .head_dim = 5, .drop = 0.2f, .full = true },
+    { .heads = 2, .kv_heads = 2, .head_dim = 6, .drop = 0.4f, .long_one = true, .window = 9 },
 };
 
 static void build_attention(lab *l)
@@ -396,11 +398,12 @@ static void build_attention(lab *l)
     size_t v_dim = c.v_dim ? c.v_dim : c.head_dim;
     nib_attention_desc d = { .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim,
                              .v_dim = c.v_dim, .window = c.window, .chunk = c.chunk,
-                             .full = c.full, .cap = c.cap, .scale = 0.6f,
+                             .full = c.full, .cap = c.cap, .scale = 0.6f, .drop = { .p = c.drop },
                              .alibi_slopes = c.alibi ? slopes : NULL };
     nib_value q = input(l, "q", c.heads * c.head_dim), k = input(l, "k", c.kv_heads * c.head_dim);
     nib_value v = input(l, "v", c.kv_heads * v_dim);
 
+    l->b.drops = true;
     if (c.sinks) d.sinks = lab_vector(l, "sinks", c.heads, c.sinks == 2 ? LAB_TRAIN : 0);
     l->elements = c.long_one ? 15 : 30;
     if (c.long_one) memcpy(l->lengths, (uint32_t[4]){ 3, 115, 2, 0 }, sizeof l->lengths);
@@ -640,6 +643,62 @@ static void test_noise(void)
     CHECK(fabs(sum / 200) < 0.17 && fabs(squares / 200 - 1. / 3) < 0.09, "%g, %g", sum, squares);
 }
 
+/* Dropout of a value that has another reader, of one behind the picking of rows, and of none. */
+static void build_dropout(lab *l)
+{
+    static const float p[] = { 0.3f, 0.6f, 0 };
+    nib_value x = input(l, "embed", 10), y;
+
+    l->b.drops = true;
+    y = nib_add(&l->b, nib_dropout(&l->b, x, p[l->variant % 3]), x);
+    if (l->variant > 2) y = nib_dropout(&l->b, nib_to_logit_rows(&l->b, y), 0.5f);
+    lab_finish(l, y, 10, 0);
+}
+static void test_dropout(void) { check_gradients(build_dropout, 6, "dropout"); }
+
+typedef struct dropped { float in[NOISE_ROWS][NOISE_WIDTH], out[NOISE_ROWS][NOISE_WIDTH]; } dropped;
+
+static void keep_dropped(void *user, const nib_node *node, const nib_io *io, bool backward)
+{
+    dropped *d = user;
+
+    if (backward || node->drop.p == 0) return;
+    memcpy(d->in, io->in[0], sizeof d->in);
+    memcpy(d->out, io->out, sizeof d->out);
+}
+
+static void build_one_dropout(lab *l)
+{
+    l->b.drops = true;
+    lab_finish(l, nib_dropout(&l->b, input(l, "embed", NOISE_WIDTH), 0.3f), NOISE_WIDTH, 0);
+}
+
+/* Values become 0 or x / (1 - p), the former with probability p; others in another epoch. */
+static void test_dropout_law(void)
+{
+    static dropped d[2];
+    size_t zeros = 0, other = 0;
+    lab l;
+
+    if (lab_open(&l, test_ctx(), NIB_F32, build_one_dropout, 0)) {
+        l.run->tap = keep_dropped;
+        for (uint32_t epoch = 0; epoch < 2; epoch++) {
+            l.batch.epoch = epoch;
+            l.run->tap_user = &d[epoch];
+            lab_step(&l);
+        }
+    }
+    lab_close(&l);
+    for (size_t r = 0; r < NOISE_ROWS; r++)
+        for (size_t c = 0; c < NOISE_WIDTH; c++) {
+            float x = d[0].in[r][c], y = d[0].out[r][c];
+            CHECK(y == 0 || fabsf(y - x / 0.7f) < 1e-5f, "%g of %g", (double)y, (double)x);
+            zeros += y == 0;
+            other += (y == 0) != (d[1].out[r][c] == 0);
+        }
+    CHECK(zeros > 37 && zeros < 83 && other > 40, "%zu zeros of 200, %zu others", zeros, other);
+}
+
 /* So many words that the rows are taken 64 at a time. */
 static void build_loss_in_chunks(lab *l)
 {
@@ -666,6 +725,7 @@ int main(void)
         { "objective", test_objective },
         { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },
         { "noise", test_noise },
+        { "dropout", test_dropout }, { "dropout_law", test_dropout_law },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },

@@ -21,6 +21,7 @@ typedef struct shape {
     size_t chunk, v_dim;             /* v_dim 0: d */
     float cap;
     bool full, sinks, distances, add;           /* add: dq is added to what is there */
+    float drop;                      /* probability of dropout */
     bool cross;                      /* `queries` of another sequence than the keys; backward too */
 } shape;
 
@@ -49,7 +50,8 @@ static problem make(shape s, size_t head)
         .alibi_slopes = s.alibi ? slopes : NULL, .sinks = s.sinks ? sinks : NULL,
         .lse_stride = rows + 3, .q0 = rows - p.queries, .q_len = p.queries,
         .pos0 = s.cross ? 0 : s.length - p.queries, .kv0 = s.place, .kv_len = s.length,
-        .head = head, .add_dq = s.add
+        .head = head, .add_dq = s.add, .drop_p = s.drop, .drop_key = { 11, 12 }, .record = 7,
+        .epoch = 2
     };
 
     if (s.fused) {
@@ -242,6 +244,61 @@ static void test_descriptors(void)
                 }
 }
 
+/* Dropout of probabilities; of a few queries too. */
+static void test_dropout(void)
+{
+    static const size_t lengths[] = { 1, 3, 5, 64, 65, 130 };
+    static const shape shapes[] = {
+        { .d = 16, .full = true, .drop = 0.1f },
+        { .d = 20, .drop = 0.5f, .window = 9, .place = 3, .fused = true },
+        { .d = 32, .full = true, .window = 70, .drop = 0.3f, .add = true, .cap = 2 },
+    };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < NIB_COUNT(lengths); i++)
+            for (size_t j = 0; j < NIB_COUNT(shapes); j++) {
+                shape s = shapes[j];
+                s.type = (i + j) % 2 ? NIB_BF16 : NIB_F32;
+                s.length = lengths[i];
+                check(&k, name, s);
+            }
+}
+
+/* Of equal scores and values 1 an output is the share of what is kept, times 1 / (1 - p): 1 in the
+ * mean, and another for each query, head, record and epoch. */
+static void test_dropout_law(void)
+{
+    enum { N = 128 };
+    shape s = { .type = NIB_F32, .length = N, .d = 1, .full = true, .drop = 0.25f };
+    nib_kernels k = nib_kernels_for(0);
+    float first[4] = { 0 };
+
+    for (size_t how = 0; how < 4; how++) {
+        problem p = make(s, how == 1);
+        result r = results(&p);
+        double sum = 0, squares = 0;
+
+        p.a.record += how == 2;
+        p.a.epoch += how == 3;
+        memset(p.q, 0, N * HEADS * sizeof(float));
+        for (size_t i = 0; i < N * KV_HEADS; i++) ((float *)p.v)[i] = 1;
+        forward(&k, &p, &r);
+        for (size_t i = 0; i < N; i++) {
+            double o = (double)((float *)r.o)[i * HEADS + p.a.head];
+            sum += o;
+            squares += (o - 1) * (o - 1);
+        }
+        first[how] = ((float *)r.o)[p.a.head] + 3 * ((float *)r.o)[HEADS + p.a.head];
+        /* of a query: 1 +- sqrt(1/3 / 128); of all: 1 +- .0045 */
+        CHECK(fabs(sum / N - 1) < 0.02 && fabs(squares / N * N - 1. / 3) < 0.2, "%g, %g", sum / N,
+              squares);
+    }
+    CHECK(first[0] != first[1] && first[0] != first[2] && first[0] != first[3], "%g %g %g %g",
+          (double)first[0], (double)first[1], (double)first[2], (double)first[3]);
+}
+
 /* Queries of one sequence, keys of another, which may be empty: what nobody sees gives zeros. */
 static void test_cross(void)
 {
@@ -369,6 +426,7 @@ int main(void)
     static const test_case cases[] = {
         { "lengths", test_lengths },           { "heads", test_heads },
         { "few_queries", test_few_queries },   { "descriptors", test_descriptors },
+        { "dropout", test_dropout },           { "dropout_law", test_dropout_law },
         { "cross", test_cross },               { "queries_alone", test_queries_alone },
         { "later_tokens", test_later_tokens }, { "left_the_window", test_left_the_window }
     };
