@@ -33,6 +33,8 @@ typedef struct nib_embedding {
     char *name;
     nib_weight *weight;  /* [V, D] */
     bool owns_weight;
+    bool has_padding;    /* torch's padding_idx: a trained copy's row `padding` gets no gradient */
+    uint32_t padding;
     nib_weight *frozen;
     nib_param *full;
     nib_branches branches;

@@ -1,7 +1,8 @@
 /* op_embedding.c - rows of the table by id, and its adapter: y = E[id] + s A[:, id]^T B^T.
  * The ids are an input of the batch: tokens, positions where those are learned, types.
  *
- * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy.
+ * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy, but for
+ * the row of padding.
  * Tokens are taken in order, so sums have a fixed order.
  *
  * While training, the tokens' embedding may get NEFTune's noise: of a sequence of L tokens each
@@ -133,7 +134,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
         if (t >= end) branch = branch_at(&w, t, &end);
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,
                     width);
-        if (nib_param_wants(e->full))
+        if (nib_param_wants(e->full) && !(e->has_padding && id == e->padding))
             run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
         if (branch && branch->a->wants_grad) add_branch_gradient(branch, id, width, dy);
     }

@@ -15,6 +15,17 @@ nib_dtype nib_compute_type(nib_ctx *ctx, nib_compute compute)
     return NIB_F32;
 }
 
+/* An encoder's words are torch's Embedding with padding_idx pad_token_id. */
+static void know_padding(nib_model *m)
+{
+    const json_t *padding = json_object_get(m->json, "pad_token_id");
+    json_int_t id = json_is_integer(padding) ? json_integer_value(padding) : -1;
+
+    if (nib_arch_words(m->config->arch) != NIB_TASK_MASKED_LM || id < 0) return;
+    m->embedding->has_padding = (uint64_t)id < m->embedding->weight->out;
+    m->embedding->padding = (uint32_t)id;
+}
+
 static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, nib_error *err)
 {
     nib_build b = { .binder = nib_bind_make(bind), .labels = m->purpose.labels,
@@ -31,6 +42,7 @@ static nib_status build_graph(nib_model *m, nib_bind *bind, nib_dtype compute, n
         const json_t *padding = json_object_get(m->json, "pad_token_id");
         m->graph->padding = json_is_integer(padding) ? json_integer_value(padding) : -1;
     }
+    know_padding(m);
     nib_bind_advise(bind);
     return nib_sink_logit_rows(m->graph, err);
 }

@@ -643,6 +643,33 @@ static void test_noise(void)
     CHECK(fabs(sum / 200) < 0.17 && fabs(squares / 200 - 1. / 3) < 0.09, "%g, %g", sum, squares);
 }
 
+/* The row of padding gets no gradient, as torch's padding_idx has it. */
+static void build_padded(lab *l)
+{
+    nib_embedding *e = lab_embedding(l, "embed", 10, LAB_FULL);
+
+    e->has_padding = l->variant;
+    e->padding = l->variant ? 3 : 0;
+    lab_finish(l, lab_embed(l, "embed"), 10, 0);
+}
+static void test_padding(void)
+{
+    for (int padded = 0; padded < 2; padded++) {
+        lab l;
+
+        if (lab_open(&l, test_ctx(), NIB_F32, build_padded, padded)) {
+            for (size_t i = 0; i < 5; i++) l.ids[i] = (uint32_t)i % 2 + 3;
+            lab_step(&l);
+            for (size_t row = 3; row < 5; row++) {
+                const float *grad = l.embeddings[0].full->grad + row * 10;
+                CHECK((grad[0] == 0) == (padded && row == 3), "padding %d: row %zu has %g", padded,
+                      row, (double)grad[0]);
+            }
+        }
+        lab_close(&l);
+    }
+}
+
 /* Dropout of a value that has another reader, of one behind the picking of rows, and of none. */
 static void build_dropout(lab *l)
 {
@@ -725,6 +752,7 @@ int main(void)
         { "objective", test_objective },
         { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },
         { "noise", test_noise },
+        { "padding", test_padding },
         { "dropout", test_dropout }, { "dropout_law", test_dropout_law },
         { "activation", test_activation }, { "gate", test_gate }, { "add", test_add },
         { "parallel", test_parallel },
