@@ -19,6 +19,7 @@ static void read_mpnet(nib_reader *r, void *config)
     nib_bert_read_keys(r, &m->bert, "mpnet", true);
     m->bert.vocabulary = nib_read_size_or(r, "vocab_size", 30527);
     m->bert.types = 0;
+    m->bert.head_dropout = m->bert.dropout; /* classifier_dropout is not looked at */
     m->bert.first = PADDING + 1; /* whatever pad_token_id is */
     m->rows = nib_read_size_or(r, "relative_attention_num_buckets", BUCKETS);
     if (!r->status && m->rows < BUCKETS)
@@ -36,14 +37,16 @@ static nib_value attend(nib_build *b, const nib_bert *m, const nib_vector *table
                                      .head_dim = m->head_dim,
                                      .scale = 1 / sqrtf((float)m->head_dim),
                                      .buckets = table, .bucket_count = BUCKETS,
-                                     .bucket_reach = REACH };
+                                     .bucket_reach = REACH,
+                                     .drop = { .p = m->attention_dropout } };
     size_t w = m->width;
 
     nib_value q = nib_apply_linear(b, x, w, true, "mpnet.encoder.layer.%d.attention.attn.q", i);
     nib_value k = nib_apply_linear(b, x, w, true, "mpnet.encoder.layer.%d.attention.attn.k", i);
     nib_value v = nib_apply_linear(b, x, w, true, "mpnet.encoder.layer.%d.attention.attn.v", i);
-    return nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
-                            "mpnet.encoder.layer.%d.attention.attn.o", i);
+    x = nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
+                         "mpnet.encoder.layer.%d.attention.attn.o", i);
+    return nib_dropout(b, x, m->dropout);
 }
 
 /* h = norm(x + attention(x));  y = norm(h + mlp(h)). */
@@ -56,6 +59,7 @@ static nib_value layer(nib_build *b, const nib_bert *m, const nib_vector *table,
                                    "mpnet.encoder.layer.%d.intermediate.dense", i);
     f = nib_apply_linear(b, nib_activate(b, f, m->activation), m->width, true,
                          "mpnet.encoder.layer.%d.output.dense", i);
+    f = nib_dropout(b, f, m->dropout);
     return nib_apply_layer_norm(b, nib_add(b, f, h), m->eps,
                                 "mpnet.encoder.layer.%d.output.LayerNorm", i);
 }
@@ -78,7 +82,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
     nib_segment(b);
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify(b, &m->bert, x, NIB_ACT_TANH);
-    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, x);
+    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, &m->bert, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, &m->bert, x, &words);
 }
