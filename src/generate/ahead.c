@@ -50,7 +50,8 @@ nib_status nib_ahead_push(nib_ahead *a, const uint32_t *ids, size_t count, size_
     a->certain = count - held;
     assert(a->certain >= 1 && a->certain <= NIB_DOT_ROWS);
     if (edge && state->reach <= edge) room = nib_min(room, edge - count);
-    if (plain) room = count < plain ? nib_min(room, plain - count) : 0; /* a guess would be longer */
+    /* With guesses the text would be longer than it is, and rotated as such. */
+    if (plain) room = count < plain ? nib_min(room, plain - count) : 0;
     room = nib_min(room, NIB_DOT_ROWS - a->certain);
     memcpy(a->ids, ids + held, a->certain * sizeof *ids);
     guesses = nib_lookup_guess(&a->lookup, ids, count, room, a->ids + a->certain);
