@@ -139,6 +139,8 @@ static json_t *quantization(const json_t *config, const packed_weights *p)
     } else {
         const char *method = json_string_value(json_object_get(said, "quant_method"));
         if (!method) method = p->strange;
+        if (!method && json_object_get(said, "bits") && json_object_get(said, "group_size"))
+            method = "mlx"; /* which names no method */
         good = json_object_set_new(q, "method", method ? json_string(method) : json_null()) == 0;
     }
     good = good && set_count(q, "matrices", p->matrices) &&

@@ -141,6 +141,11 @@ static nib_status not_known(const nib_setting *config, const char *where, const 
     nib_formats_known(known, sizeof known);
     for (size_t i = 0; method && i < NIB_COUNT(unread); i++)
         if (strcmp(method, unread[i].method) == 0) name = unread[i].name;
+    if (!method && nib_setting_value(config, "bits") && nib_setting_value(config, "group_size"))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with MLX (bits and group_size "
+                        "without a quant_method), which is not read; known are: %s; take the "
+                        "model as it was before, or what mlx_lm.convert --dequantize makes of it",
+                        where, known);
     if (name)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %s (quant_method %s), which is "
                         "not read; known are: %s; take the model as it was before", where, name,

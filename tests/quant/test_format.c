@@ -48,7 +48,10 @@ static void test_stored(void)
         { "{\"quant_method\": \"exl3\", \"bits\": 3.5}", NIB_E_UNSUPPORTED,
           "quantized with EXL3 (quant_method exl3), which is not read; known are: bitsandbytes" },
         { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
-          "no quant_method (it has group_size 64, bits 4); known are: bitsandbytes with" },
+          "quantized with MLX (bits and group_size without a quant_method), which is not read; "
+          "known are: bitsandbytes with" },
+        { "{\"group_size\": 64, \"beads\": 4}", NIB_E_UNSUPPORTED,
+          "no quant_method (it has group_size 64, beads 4); known are: bitsandbytes with" },
         { "{}", NIB_E_UNSUPPORTED, "no quant_method (it has nothing)" },
         { "{\"quant_method\": null, \"load_in_4bit\": false}", NIB_E_UNSUPPORTED,
           "no quant_method" },
