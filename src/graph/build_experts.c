@@ -7,25 +7,11 @@
 #include "graph/operations.h"
 #include "graph/routes.h"
 
-enum { NAME_ROOM = 512 };
 static const nib_value nothing = { NIB_NONE };
-
-static const nib_value_info *info_of(const nib_build *b, nib_value v)
-{
-    return &b->graph->values[v.id];
-}
 
 static const nib_axis_info *axis_of(const nib_build *b, nib_value v)
 {
-    return &b->graph->axes[info_of(b, v)->axis];
-}
-
-static bool is_plain(nib_build *b, nib_value x, const char *what)
-{
-    if (b->status) return false;
-    if (info_of(b, x)->view_of == NIB_NONE) return true;
-    nib_build_fail(b, NIB_E_UNSUPPORTED, "%s of a view", what);
-    return false;
+    return &b->graph->axes[nib_info_of(b, v)->axis];
 }
 
 /* --- axes --- */
@@ -63,10 +49,10 @@ static nib_axis routed_axis(nib_build *b, size_t times)
 
 static void check_route(nib_build *b, nib_value logits, const nib_route_desc *d)
 {
-    if (info_of(b, logits)->width != d->experts)
+    if (nib_info_of(b, logits)->width != d->experts)
         nib_build_fail(b, NIB_E_MISMATCH, "router: %zu logits for %zu experts",
-                       info_of(b, logits)->width, d->experts);
-    if (info_of(b, logits)->axis != NIB_TOKENS)
+                       nib_info_of(b, logits)->width, d->experts);
+    if (nib_info_of(b, logits)->axis != NIB_TOKENS)
         nib_build_fail(b, NIB_E_UNSUPPORTED, "router of %s, expected tokens",
                        axis_of(b, logits)->name);
     if (d->top < 1 || d->top > d->experts)
@@ -92,7 +78,7 @@ nib_experts nib_route(nib_build *b, nib_value logits, const nib_route_desc *d)
     nib_node node = { .op = &nib_op_choose, .route = *d, .inputs = { logits.id },
                       .input_count = 1 };
 
-    if (!is_plain(b, logits, "router")) return e;
+    if (!nib_build_is_plain(b, logits, "router")) return e;
     check_route(b, logits, d);
     e.choices = nib_build_node(b, node, NIB_TOKENS, NIB_ROUTE_WORDS * d->top, 0);
     if (b->status) return e;
@@ -108,31 +94,23 @@ static nib_value apply_linear(nib_build *b, nib_value x, nib_linear_spec spec, c
 {
     nib_linear *l = NULL;
 
-    if (!is_plain(b, x, name)) return nothing;
-    spec.in = info_of(b, x)->width;
+    if (!nib_build_is_plain(b, x, name)) return nothing;
+    spec.in = nib_info_of(b, x)->width;
     b->status = b->binder.linear(b->binder.self, name, &spec, &l, &b->error);
     if (b->status) return nothing;
     return nib_build_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
                                          .input_count = 1 },
-                          info_of(b, x)->axis, spec.out, 1);
-}
-
-static bool make_name(nib_build *b, char name[NAME_ROOM], const char *format, va_list args)
-{
-    if (b->status) return false;
-    if (vsnprintf(name, NAME_ROOM, format, args) < NAME_ROOM) return true;
-    nib_build_fail(b, NIB_E_INVALID, "module name longer than %d: %.60s...", NAME_ROOM, name);
-    return false;
+                          nib_info_of(b, x)->axis, spec.out, 1);
 }
 
 nib_value nib_apply_router(nib_build *b, nib_value x, size_t experts, const char *format, ...)
 {
-    char name[NAME_ROOM];
+    char name[NIB_NAME_ROOM];
     va_list args;
     bool good;
 
     va_start(args, format);
-    good = make_name(b, name, format, args);
+    good = nib_build_name(b, name, format, args);
     va_end(args);
     return good ? apply_linear(b, x, (nib_linear_spec){ .out = experts, .router = true }, name)
                 : nothing;
@@ -142,12 +120,12 @@ nib_value nib_apply_bare_router(nib_build *b, nib_value x, size_t experts, bool 
                                 const char *format, ...)
 {
     nib_linear_spec spec = { .out = experts, .bias = bias, .router = true, .parameter = true };
-    char name[NAME_ROOM];
+    char name[NIB_NAME_ROOM];
     va_list args;
     bool good;
 
     va_start(args, format);
-    good = make_name(b, name, format, args);
+    good = nib_build_name(b, name, format, args);
     va_end(args);
     return good ? apply_linear(b, x, spec, name) : nothing;
 }
@@ -165,10 +143,10 @@ static bool fits(nib_build *b, nib_value x, nib_experts e, bool routed, const ch
 {
     nib_axis wanted;
 
-    if (!is_plain(b, x, what)) return false;
-    wanted = routed ? find_routed(b->graph, info_of(b, e.choices)->axis, e.route.top)
-                    : info_of(b, e.choices)->axis;
-    if (info_of(b, x)->axis == wanted) return true;
+    if (!nib_build_is_plain(b, x, what)) return false;
+    wanted = routed ? find_routed(b->graph, nib_info_of(b, e.choices)->axis, e.route.top)
+                    : nib_info_of(b, e.choices)->axis;
+    if (nib_info_of(b, x)->axis == wanted) return true;
     nib_build_fail(b, NIB_E_MISMATCH, "%s of %s, expected %s", what, axis_of(b, x)->name,
                    routed ? "routed rows" : axis_of(b, e.choices)->name);
     return false;
@@ -181,7 +159,7 @@ nib_value nib_dispatch(nib_build *b, nib_value x, nib_experts e)
     if (!fits(b, x, e, false, "dispatch")) return nothing;
     return nib_build_node(b, (nib_node){ .op = &nib_op_dispatch, .route = e.route,
                                          .inputs = { x.id, e.choices.id }, .input_count = 2 },
-                          axis, info_of(b, x)->width, 0);
+                          axis, nib_info_of(b, x)->width, 0);
 }
 
 /* The linear of expert `i`, whose module path begins with `of`. */
@@ -189,7 +167,7 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
                                size_t i, size_t count)
 {
     nib_linear_spec linear = { .out = spec.out, .in = in, .slice = i, .slices = count };
-    char name[NAME_ROOM], stack[NAME_ROOM], bias[NAME_ROOM];
+    char name[NIB_NAME_ROOM], stack[NIB_NAME_ROOM], bias[NIB_NAME_ROOM];
     bool stacked = spec.form != NIB_EXPERT_MODULES;
     nib_linear *l = NULL;
 
@@ -230,7 +208,7 @@ nib_value nib_apply_experts(nib_build *b, nib_value x, nib_experts e, nib_expert
 {
     nib_node node = { .op = &nib_op_experts, .route = e.route, .inputs = { x.id, e.choices.id },
                       .input_count = 2 };
-    char name[NAME_ROOM / 2]; /* room for what follows it */
+    char name[NIB_NAME_ROOM / 2]; /* room for what follows it */
     va_list args;
     nib_value y;
 
@@ -241,9 +219,9 @@ nib_value nib_apply_experts(nib_build *b, nib_value x, nib_experts e, nib_expert
                        name);
     va_end(args);
     if (!b->status)
-        node.experts = bind_experts(b, name, spec, info_of(b, x)->width, e.route.experts);
+        node.experts = bind_experts(b, name, spec, nib_info_of(b, x)->width, e.route.experts);
     if (b->status) return nothing;
-    y = nib_build_node(b, node, info_of(b, x)->axis, spec.out, 1);
+    y = nib_build_node(b, node, nib_info_of(b, x)->axis, spec.out, 1);
     if (b->status) nib_free(b->graph->ctx, node.experts); /* no node has it */
     return y;
 }
@@ -254,31 +232,32 @@ nib_value nib_combine(nib_build *b, nib_value y, nib_experts e)
     return nib_build_node(b, (nib_node){ .op = &nib_op_combine, .route = e.route,
                                          .inputs = { y.id, e.weights.id, e.choices.id },
                                          .input_count = 3 },
-                          info_of(b, e.choices)->axis, info_of(b, y)->width, 0);
+                          nib_info_of(b, e.choices)->axis, nib_info_of(b, y)->width, 0);
 }
 
 nib_value nib_gate_rows(nib_build *b, nib_value x, nib_value z)
 {
-    if (!is_plain(b, x, "gate of rows") || !is_plain(b, z, "gate of rows")) return nothing;
-    if (info_of(b, z)->width != 1 || info_of(b, z)->axis != info_of(b, x)->axis) {
+    if (!nib_build_is_plain(b, x, "gate of rows") || !nib_build_is_plain(b, z, "gate of rows"))
+        return nothing;
+    if (nib_info_of(b, z)->width != 1 || nib_info_of(b, z)->axis != nib_info_of(b, x)->axis) {
         nib_build_fail(b, NIB_E_MISMATCH, "gate of rows: %zu channels of %s for %s",
-                       info_of(b, z)->width, axis_of(b, z)->name, axis_of(b, x)->name);
+                       nib_info_of(b, z)->width, axis_of(b, z)->name, axis_of(b, x)->name);
         return nothing;
     }
     return nib_build_node(b, (nib_node){ .op = &nib_op_gate_rows, .inputs = { x.id, z.id },
                                          .input_count = 2 },
-                          info_of(b, x)->axis, info_of(b, x)->width, 0);
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
 }
 
 nib_value nib_gate_pairs(nib_build *b, nib_value x, float limit)
 {
-    if (!is_plain(b, x, "gate of neighbours")) return nothing;
-    if (info_of(b, x)->width % 2) {
+    if (!nib_build_is_plain(b, x, "gate of neighbours")) return nothing;
+    if (nib_info_of(b, x)->width % 2) {
         nib_build_fail(b, NIB_E_MISMATCH, "gate of neighbours: %zu channels, expected pairs",
-                       info_of(b, x)->width);
+                       nib_info_of(b, x)->width);
         return nothing;
     }
     return nib_build_node(b, (nib_node){ .op = &nib_op_gate_pairs, .scale = limit,
                                          .inputs = { x.id }, .input_count = 1 },
-                          info_of(b, x)->axis, info_of(b, x)->width / 2, 0);
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width / 2, 0);
 }

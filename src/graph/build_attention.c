@@ -1,0 +1,127 @@
+/* build_attention.c - adding attention, and what says where tokens stand. */
+#include "graph/build_node.h"
+#include "graph/operations.h"
+
+static const nib_value nothing = { NIB_NONE };
+
+nib_value nib_rotate(nib_build *b, nib_value x, size_t heads, size_t head_dim, const nib_rope *rope)
+{
+    nib_value y;
+
+    if (!nib_build_has_heads(b, x, heads, head_dim, "rotation")) return nothing;
+    if (nib_info_of(b, x)->axis != NIB_TOKENS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "rotation of %s, expected tokens",
+                       nib_build_axis(b, x));
+        return nothing;
+    }
+    if (rope->rot > head_dim || rope->rot % 2) {
+        nib_build_fail(b, NIB_E_FORMAT, "rotation of %zu channels in heads of %zu", rope->rot,
+                       head_dim);
+        return nothing;
+    }
+    nib_build_limit(b, rope->limit);
+    if (rope->long_inv && !b->status) b->graph->length_switch = rope->long_from;
+    if (rope->grows_from && !b->status) b->graph->length_grows = rope->grows_from;
+    y = nib_build_node(b, (nib_node){ .op = &nib_op_rotate, .rope = rope, .inputs = { x.id },
+                                      .input_count = 1 },
+                       nib_info_of(b, x)->axis, heads * head_dim, 0);
+    if (!b->status) {
+        b->graph->values[y.id].layout = nib_plain_heads(heads, head_dim);
+        b->graph->values[y.id].heads = heads;
+        b->graph->values[y.id].head_dim = head_dim;
+    }
+    return y;
+}
+
+nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, bool shared)
+{
+    size_t first, second;
+    nib_value out;
+
+    if (b->status) return nothing;
+    first = nib_info_of(b, x)->width / heads;
+    second = nib_info_of(b, y)->width / (shared ? 1 : heads);
+    if (!nib_build_has_heads(b, x, heads, first, "join of heads") ||
+        !nib_build_has_heads(b, y, shared ? 1 : heads, second, "join of heads"))
+        return nothing;
+    if (nib_info_of(b, x)->axis != nib_info_of(b, y)->axis) {
+        nib_build_fail(b, NIB_E_MISMATCH, "join of heads of %s and of %s", nib_build_axis(b, x),
+                       nib_build_axis(b, y));
+        return nothing;
+    }
+    out = nib_build_node(b, (nib_node){ .op = &nib_op_join, .inputs = { x.id, y.id },
+                                        .input_count = 2 },
+                         nib_info_of(b, x)->axis, heads * (first + second), 0);
+    if (b->status) return nothing;
+    b->graph->values[out.id].layout = nib_plain_heads(heads, first + second);
+    b->graph->values[out.id].heads = heads;
+    b->graph->values[out.id].head_dim = first + second;
+    return out;
+}
+
+nib_value nib_add_sinusoid(nib_build *b, nib_value x, size_t offset, const float *frequencies)
+{
+    if (!nib_build_is_plain(b, x, "sinusoidal positions")) return nothing;
+    if (nib_info_of(b, x)->axis != NIB_TOKENS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "sinusoidal positions of %s, expected tokens",
+                       nib_build_axis(b, x));
+        return nothing;
+    }
+    return nib_build_node(b, (nib_node){ .op = &nib_op_sinusoid, .frequencies = frequencies,
+                                         .row_offset = (uint32_t)offset, .inputs = { x.id },
+                                         .input_count = 1 },
+                          NIB_TOKENS, nib_info_of(b, x)->width, 0);
+}
+
+static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
+                            const nib_attention_desc *d)
+{
+    nib_axis rows = nib_info_of(b, q)->axis, seen = nib_info_of(b, k)->axis;
+
+    if (b->graph->axes[rows].kind != NIB_AXIS_GIVEN || b->graph->axes[seen].kind != NIB_AXIS_GIVEN)
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention from %s to %s, expected rows with offsets", nib_build_axis(b, q),
+                       nib_build_axis(b, k));
+    if (nib_info_of(b, v)->axis != seen)
+        nib_build_fail(b, NIB_E_MISMATCH, "attention: keys of %s, but values of %s",
+                       nib_build_axis(b, k), nib_build_axis(b, v));
+    if (rows != seen && (!d->full || d->window || d->chunk || d->alibi_slopes))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention from %s to %s: expected one that sees all, without a window, "
+                       "chunks or positions",
+                       nib_build_axis(b, q), nib_build_axis(b, k));
+    if (d->buckets && (rows != seen || !d->full || d->cap > 0 || d->alibi_slopes ||
+                       d->bucket_count < 4 || d->bucket_count % 4 ||
+                       d->bucket_reach <= d->bucket_count / 4 ||
+                       d->buckets->width < d->bucket_count * d->heads))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention: %zu buckets up to a distance of %zu, expected one that sees all "
+                       "of its own axis, without a cap", d->bucket_count, d->bucket_reach);
+    if (d->kv_heads == 0 || d->heads % d->kv_heads)
+        nib_build_fail(b, NIB_E_MISMATCH, "attention: %zu heads of q for %zu of k and v", d->heads,
+                       d->kv_heads);
+    if (d->sinks && d->sinks->width != d->heads)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], expected a sink for each of %zu heads",
+                       d->sinks->name, d->sinks->width, d->heads);
+}
+
+nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
+                     const nib_attention_desc *d)
+{
+    size_t v_dim = d->v_dim ? d->v_dim : d->head_dim;
+    nib_attention_desc own = *d;
+    nib_value y;
+
+    if (!nib_build_has_heads(b, q, d->heads, d->head_dim, "attention: q") ||
+        !nib_build_has_heads(b, k, d->kv_heads, d->head_dim, "attention: k") ||
+        !nib_build_has_heads(b, v, d->kv_heads, v_dim, "attention: v"))
+        return nothing;
+    check_attention(b, q, k, v, d);
+    own.drop = nib_build_drop(b, d->drop.p);
+    y = nib_build_node(b, (nib_node){ .op = &nib_op_attention, .attention = own,
+                                      .inputs = { q.id, k.id, v.id }, .input_count = 3,
+                                      .state_index = b->graph->state_count },
+                       nib_info_of(b, q)->axis, d->heads * v_dim, d->heads);
+    b->graph->state_count++;
+    return y;
+}

@@ -1,0 +1,173 @@
+/* build_values.c - adding what works value by value, and views. */
+#include "graph/build_node.h"
+#include "graph/operations.h"
+
+static const nib_value nothing = { NIB_NONE };
+
+nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
+{
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_activate, .activation = activation,
+                                         .inputs = { x.id }, .input_count = 1 },
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+nib_value nib_scale(nib_build *b, nib_value x, float c)
+{
+    if (b->status || c == 1) return b->status ? nothing : x;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_scale, .scale = c, .inputs = { x.id },
+                                         .input_count = 1 },
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+/* Places are numbered whether they are there or not, so that a p of 0 moves no other's key. */
+nib_drop nib_build_drop(nib_build *b, float p)
+{
+    static const uint32_t salt = 0x64726f70; /* apart from the keys of branches, which are hashes */
+
+    return (nib_drop){ b->drops ? p : 0, salt ^ b->dropouts++ * 0x9e3779b9u };
+}
+
+nib_value nib_dropout(nib_build *b, nib_value x, float p)
+{
+    nib_drop drop = nib_build_drop(b, p);
+
+    if (drop.p == 0 || !nib_build_is_plain(b, x, "dropout")) return b->status ? nothing : x;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_dropout, .drop = drop, .inputs = { x.id },
+                                         .input_count = 1 },
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+nib_value nib_scale_by(nib_build *b, nib_value x, const nib_vector *c)
+{
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_scale, .scale_by = c, .inputs = { x.id },
+                                         .input_count = 1 },
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+float nib_rounded_factor(const nib_build *b, float c)
+{
+    return b->graph->type == NIB_BF16 ? nib_round_bf16(c) : c;
+}
+
+/* Two views go together when their heads do, or one is columns. */
+static bool views_fit(nib_build *b, nib_value x, nib_value y, const char *what)
+{
+    const nib_value_info *p = nib_info_of(b, x), *q = nib_info_of(b, y);
+
+    if (p->view_of == NIB_NONE || q->view_of == NIB_NONE || p->heads == q->heads ||
+        p->heads == 1 || q->heads == 1)
+        return true;
+    nib_build_fail(b, NIB_E_MISMATCH, "%s of views of %zu heads of %zu and %zu of %zu", what,
+                   p->heads, p->head_dim, q->heads, q->head_dim);
+    return false;
+}
+
+static nib_value add_pair(nib_build *b, nib_node node, nib_value x, nib_value y)
+{
+    if (b->status || !views_fit(b, x, y, node.op->name)) return nothing;
+    if (nib_info_of(b, x)->width != nib_info_of(b, y)->width ||
+        nib_info_of(b, x)->axis != nib_info_of(b, y)->axis) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%s of %zu channels of %s and %zu of %s", node.op->name,
+                       nib_info_of(b, x)->width, nib_build_axis(b, x), nib_info_of(b, y)->width,
+                       nib_build_axis(b, y));
+        return nothing;
+    }
+    node.inputs[0] = x.id;
+    node.inputs[1] = y.id;
+    node.input_count = 2;
+    return nib_build_node(b, node, nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+nib_value nib_gate(nib_build *b, nib_value gate, nib_value up, nib_activation activation)
+{
+    return add_pair(b, (nib_node){ .op = &nib_op_gate, .activation = activation }, gate, up);
+}
+
+nib_value nib_add(nib_build *b, nib_value x, nib_value y)
+{
+    return add_pair(b, (nib_node){ .op = &nib_op_add }, x, y);
+}
+
+static bool views_overlap(const nib_value_info *x, const nib_value_info *y)
+{
+    for (size_t h = 0; h < x->heads; h++)
+        for (size_t i = 0; i < y->heads; i++) {
+            size_t p = x->offset + nib_head_at(x->layout, 0, h),
+                   q = y->offset + nib_head_at(y->layout, 0, i);
+            if (p < q + y->head_dim && q < p + x->head_dim) return true;
+        }
+    return false;
+}
+
+/* A new view has its channels alone, and nothing reads the whole. */
+static void check_view(nib_build *b, nib_value view)
+{
+    const nib_value_info *info;
+    nib_value_info *base;
+
+    if (b->status) return;
+    info = nib_info_of(b, view);
+    base = &b->graph->values[info->view_of];
+    for (int v = info->view_of + 1; v < view.id; v++)
+        if (b->graph->values[v].view_of == info->view_of &&
+            views_overlap(&b->graph->values[v], info))
+            nib_build_fail(b, NIB_E_UNSUPPORTED,
+                           "views of %s overlap: of %zu channels from channel %zu on, and of %zu "
+                           "from %zu on",
+                           nib_build_value_name(b, view.id), b->graph->values[v].width,
+                           b->graph->values[v].offset, info->width, info->offset);
+    if (base->readers)
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "%s is read whole, but %zu channels of it are a view",
+                       nib_build_value_name(b, view.id), info->width);
+    base->viewed += info->width;
+}
+
+/* Views cover what they are of, and each is read: else parts of its gradient would not be made. */
+void nib_build_check_views(nib_build *b)
+{
+    for (int v = 0; !b->status && v < (int)b->graph->value_count; v++) {
+        const nib_value_info *info = &b->graph->values[v];
+        if (info->viewed && info->viewed != info->width)
+            nib_build_fail(b, NIB_E_MISMATCH, "%s: views cover %zu of its %zu channels",
+                           nib_build_value_name(b, v), info->viewed, info->width);
+        if (info->view_of != NIB_NONE && !info->readers)
+            nib_build_fail(b, NIB_E_MISMATCH,
+                           "a view of %zu channels of %s, from channel %zu on, is read by nothing",
+                           info->width, nib_build_value_name(b, v), info->offset);
+    }
+}
+
+nib_value nib_heads_of(nib_build *b, nib_value x, size_t heads, size_t head_dim, size_t offset,
+                       nib_heads layout)
+{
+    nib_value view;
+    size_t last;
+
+    if (!nib_build_is_plain(b, x, "view")) return nothing;
+    layout.row_stride = nib_info_of(b, x)->width;
+    last = offset + (heads - 1) / layout.per_group * layout.group_stride +
+           (heads - 1) % layout.per_group * layout.head_stride + head_dim;
+    if (last > nib_info_of(b, x)->width) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%zu heads of %zu channels reach channel %zu of %zu",
+                       heads, head_dim, last, nib_info_of(b, x)->width);
+        return nothing;
+    }
+    view = nib_build_value(b, (nib_value_info){ .axis = nib_info_of(b, x)->axis,
+                                                .width = heads * head_dim,
+                                                .dtype = b->graph->type,
+                                                .node = NIB_NONE,
+                                                .view_of = x.id,
+                                                .offset = offset,
+                                                .layout = layout,
+                                                .heads = heads,
+                                                .head_dim = head_dim });
+    check_view(b, view);
+    return view;
+}
+
+nib_value nib_columns_of(nib_build *b, nib_value x, size_t offset, size_t width)
+{
+    return nib_heads_of(b, x, 1, width, offset, nib_plain_heads(1, width));
+}
