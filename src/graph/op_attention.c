@@ -16,7 +16,7 @@
 #include "graph/rows.h"
 #include "graph/state.h"
 
-enum { QUERIES_A_TILE = 128, BEHIND = 16 }; /* BEHIND: numbers behind a head's distances */
+enum { QUERIES_A_TILE = 128, BEHIND = 32 }; /* BEHIND: numbers behind a head's distances */
 
 typedef struct attention_work {
     nib_run *run;

@@ -48,7 +48,7 @@ typedef struct nib_attention_args {
     const float *alibi_slopes;  /* [heads] or NULL */
     bool alibi_exact;           /* slope * j in float; else as Falcon rounds it */
     /* Of head h at distance i - j: distances[h * distances_ld + i - j + reach], whose distances are
-     * at most `reach`; behind each head's 2 reach + 1 numbers at least 16 are readable.  NULL. */
+     * at most `reach`; behind each head's 2 reach + 1 numbers at least 32 are readable.  NULL. */
     const float *distances;
     size_t distances_ld, reach;
     const float *sinks;         /* [heads] or NULL */

@@ -72,7 +72,7 @@ static problem make(shape s, size_t head)
     p.d_o = test_values(s.type, rows * HEADS * dv, 1);
     if (s.distances) {
         a.reach = s.length - 1;
-        a.distances_ld = 2 * s.length - 1 + 16;
+        a.distances_ld = 2 * s.length - 1 + 32;
         a.distances = test_floats(HEADS * a.distances_ld, 1);
     }
     p.scratch = test_guarded(
