@@ -21,6 +21,12 @@ typedef struct awq_rules {
     nib_gptq_rules *rules;
 } awq_rules;
 
+static nib_status check_bits(const char *where, unsigned bits, nib_error *err)
+{
+    if (bits == 4) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "%sbits: AWQ packs 4, got %u", where, bits);
+}
+
 static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
                                 nib_error *err)
 {
@@ -28,8 +34,7 @@ static nib_status read_settings(const nib_setting *s, const char *where, nib_for
                               .asymmetric = true, .dtype = NIB_F16 };
     nib_status status = nib_gptq_settings(s, where, &o, err);
 
-    if (!status && o.bits != 4)
-        status = nib_fail(err, NIB_E_INVALID, "%sbits: AWQ packs 4, got %u", where, o.bits);
+    if (!status) status = check_bits(where, o.bits, err);
     if (!status) *form = nib_grouped_form(&o);
     return status;
 }
@@ -98,6 +103,7 @@ static nib_status packs(const nib_held *held, const nib_format_module *module, b
 
     for (size_t i = 0; rules->skipped && i < rules->skipped->count; i++)
         if (strstr(module->name, rules->skipped->at[i])) *packed = false;
+    if (!status && *packed) status = check_bits("dynamic: ", o.bits, err);
     *form = nib_grouped_form(&o);
     return status;
 }

@@ -199,7 +199,8 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
     o = nib_grouped_form_options(&form);
     if (!packed && !module->head && strcmp(module->class, "Embedding") != 0)
         return nib_gptq_rules_contradict(p.qweight.name, err);
-    status = check_parts(&p, &o, &in, &out, &made.groups, err);
+    status = check_bits("dynamic: ", o.bits, err); /* packs() has not, of what rules leave dense */
+    if (!status) status = check_parts(&p, &o, &in, &out, &made.groups, err);
     if (!status) status = nib_check_scales(ctx, &p.scales, true, err);
     if (status) return status;
     z = (zeros){ p.qzeros.data, (size_t)p.qzeros.shape[1] * 4, o.bits,

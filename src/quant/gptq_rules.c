@@ -56,7 +56,7 @@ static nib_status read_rule(const nib_setting *config, const char *where, const 
             own[count++] = (nib_setting){ name, s->value };
     status = nib_gptq_settings(own, where, &o, err);
     if (status) return status;
-    r->bits = nib_setting_value(own, "bits") ? (int)o.bits : -1;
+    r->bits = nib_setting_value(own, "bits") ? (int)nib_min(o.bits, 99) : -1;
     r->group = !nib_setting_value(own, "group_size") ? -2
                : o.group == NIB_GROUP_ROW            ? -1
                                                      : (long)o.group;
@@ -182,7 +182,7 @@ nib_status nib_gptq_rules_apply(const nib_gptq_rules *rules, const nib_format_mo
         if (status) return status;
         if (!yes && strcmp(r->pattern, module->name) != 0) continue;
         if (r->skip) *packed = false;
-        if (r->bits > 0) o->bits = (unsigned)r->bits;
+        if (r->bits >= 0) o->bits = (unsigned)r->bits;
         if (r->group > -2) o->group = r->group < 0 ? NIB_GROUP_ROW : (unsigned)r->group;
         if (r->symmetric >= 0) o->asymmetric = !r->symmetric;
         break;

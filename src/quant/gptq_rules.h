@@ -15,7 +15,7 @@ typedef enum nib_gptq_zeros {
 } nib_gptq_zeros;
 
 typedef struct nib_gptq_rule {
-    const char *pattern; /* in the block of the rules */
+    const char *pattern; /* the rule's own */
     nib_python_regex *regex;
     bool skip;           /* its modules stay dense */
     int bits, symmetric; /* -1: as all */
@@ -53,7 +53,7 @@ nib_status nib_check_lone_scales(const nib_part *tensor, nib_part_finder find, n
  * (q_group_size), sym (zero_point, the other way round).  o holds the defaults. */
 nib_status nib_gptq_settings(const nib_setting *list, const char *where, nib_grouped_options *o,
                              nib_error *err);
-/* "auto-round" with a packing_format that begins so? */
+/* "auto-round" with one of these as packing_format ("auto_round" where it has none)? */
 bool nib_autoround_is(const nib_setting *config, const char *const *packings);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct nib_packed_targets {
 /* A member of config_groups. */
 typedef struct nib_packed_group {
     nib_packed_targets targets;
-    const char *unread; /* why its weights are not read ("float weights of 8 bits"), or NULL */
+    const char *unread; /* why its weights are not read ("weights of type float"), or NULL */
     char why[160];
     nib_grouped_options options; /* maker: NIB_GROUPED_PACK */
     bool floats;             /* E4M3 instead: */
