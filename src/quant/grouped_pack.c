@@ -41,10 +41,9 @@ void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group
 
 static void zeros_of(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros)
 {
-    const uint8_t *from = q->zeros + group * q->base.out + o0;
+    const uint8_t *from = q->zeros ? q->zeros + group * q->base.out + o0 : NULL;
 
-    if (q->zeros) for (size_t i = 0; i < count; i++) zeros[i] = from[i];
-    else for (size_t i = 0; i < count; i++) zeros[i] = (float)q->zero;
+    for (size_t i = 0; i < count; i++) zeros[i] = from ? (float)from[i] : (float)q->zero;
 }
 
 typedef nib_grouped_tables tables;

@@ -172,7 +172,8 @@ nib_status nib_tokenizer_encode(nib_tokenizer *t, const char *text, size_t bytes
         if (item->text == 0) {
             status = nib_encode_text(t, text, bytes, out, err);
             for (size_t k = body; k < out->count; k++) out->items[k].type = item->type;
-            if (!status) nib_trim_offsets(t, text, out->items + body, out->count - body);
+            if (!status && out->count > body)
+                nib_trim_offsets(t, text, out->items + body, out->count - body);
             if (!status) repeated = drop_repeated_bos(t, first, body, out);
         } else if (special) {
             status = nib_tokens_add(
