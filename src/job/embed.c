@@ -4,6 +4,7 @@
 #include <math.h>
 #include <time.h>
 
+#include "base/filemap.h"
 #include "graph/readout.h"
 #include "job/embedding_file.h"
 #include "job/labelled.h"
@@ -68,6 +69,8 @@ static nib_status choose(embedding *e, nib_error *err)
     nib_status status = out ? nib_embedding_file_check(out, err) : NIB_OK;
 
     if (!status && out) status = nib_quantize_check_places(e->o->model.model, out, err);
+    if (!status && out && e->o->data.data && nib_file_exists(e->o->data.data))
+        status = nib_quantize_check_places(e->o->data.data, out, err);
     if (!status) status = nib_sentence_open(e->ctx, e->o->model.model, &e->sentence, err);
     if (!status) status = choose_pooling(e, err);
     return status ? status : choose_prompt(e, err);
@@ -146,6 +149,7 @@ static nib_status make_run(embedding *e, nib_error *err)
     size_t n = nib_dataset_count(e->texts), tokens = 0, longest = 1;
     nib_status status;
 
+    e->batch = nib_min(e->batch, nib_max(n, 1));
     for (size_t i = 0; i < n; i += e->batch) {
         size_t t = 0;
         for (size_t k = i; k < nib_min(i + e->batch, n); k++) {

@@ -51,6 +51,13 @@ static size_t greatest(const float *z, size_t n)
     return best;
 }
 
+static bool all_finite(const float *z, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(z[i])) return false;
+    return true;
+}
+
 static void put_numbers(prediction *p, const float *z, size_t n)
 {
     if (n == 1) {
@@ -88,7 +95,7 @@ static void put_classes(prediction *p, float *z, size_t n)
 
 /* `first`: of the record's rows among those picked.  The answers of a record without labels are the
  * numbers of its words. */
-static void put_tags(prediction *p, nib_record r, size_t first)
+static nib_status put_tags(prediction *p, nib_record r, size_t first, nib_error *err)
 {
     size_t n = p->c.model->head->weight->out;
     nib_text scores = { .ctx = p->ctx };
@@ -104,6 +111,10 @@ static void put_tags(prediction *p, nib_record r, size_t first)
         }
         nib_run_logits(p->run, first, first + 1, p->logits);
         first++;
+        if (!all_finite(p->logits, n)) {
+            nib_text_free(&scores);
+            return nib_fail(err, NIB_E_NUMERIC, "word %d: a score is not finite", word);
+        }
         finish(p, p->logits, n);
         best = greatest(p->logits, n);
         nib_text_puts(&p->line, word ? ", " : "");
@@ -116,20 +127,22 @@ static void put_tags(prediction *p, nib_record r, size_t first)
     nib_text_puts(&p->line, "]}");
     p->line.failed |= scores.failed;
     nib_text_free(&scores);
+    return NIB_OK;
 }
 
 static nib_status put_record(prediction *p, nib_record r, size_t first, nib_error *err)
 {
     size_t n = p->c.model->head->weight->out;
+    nib_status status = NIB_OK;
 
     p->line.bytes = 0;
     if (p->c.model->purpose.task == NIB_TASK_TOKEN_CLS) {
-        put_tags(p, r, first);
+        status = put_tags(p, r, first, err);
+        if (status) return status;
     } else {
         nib_run_logits(p->run, first, first + 1, p->logits);
-        for (size_t i = 0; i < n; i++)
-            if (!isfinite(p->logits[i]))
-                return nib_fail(err, NIB_E_NUMERIC, "a score is not finite");
+        if (!all_finite(p->logits, n))
+            return nib_fail(err, NIB_E_NUMERIC, "a score is not finite");
         if (p->c.model->purpose.loss == NIB_LOSS_SQUARED) put_numbers(p, p->logits, n);
         else put_classes(p, p->logits, n);
     }
@@ -174,7 +187,8 @@ static nib_status predict_batch(prediction *p, const nib_dataset *d, const uint3
 static nib_status predict_all(prediction *p, const nib_dataset *d, nib_error *err)
 {
     size_t n = nib_dataset_count(d), tokens, targets;
-    size_t batch = p->o->batch_size > 0 ? (size_t)p->o->batch_size : 8;
+    size_t batch = nib_min(p->o->batch_size > 0 ? (size_t)p->o->batch_size : 8,
+                           nib_max(n, 1));
     uint32_t *order = nib_new_array(p->ctx, n, sizeof *order);
     nib_status status;
 
