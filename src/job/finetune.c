@@ -91,6 +91,21 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
     return status;
 }
 
+static bool has_names(const nib_names *n) { return n->count || n->all_linear; }
+
+/* What chooses modules for adapters, where there are none. */
+static void note_unused(job *j)
+{
+    const nib_lora_options *l = &j->o->lora;
+    const char *key = has_names(&l->target_modules)      ? "target_modules"
+                      : has_names(&l->target_parameters) ? "target_parameters"
+                                                         : NULL;
+
+    if (key && nib_finetune_is_whole(j->o))
+        nib_note(j->ctx, "without effect here: %s, for with %s there is no adapter", key,
+                 j->o->full ? "full" : "train_head_only");
+}
+
 static nib_status open_adapter(job *j, nib_error *err)
 {
     nib_peft_config config = nib_peft_config_default();
@@ -103,6 +118,7 @@ static nib_status open_adapter(job *j, nib_error *err)
         return status ? status : nib_compare_forms(j->adapter, "trained further on", false,
                                                    &(nib_merge_result){ 0 }, err);
     }
+    note_unused(j);
     status = nib_finetune_is_whole(j->o)
                  ? nib_whole_config(j->ctx, j->model, j->o->full, &config, err)
                  : nib_lora_config(j->ctx, &j->o->lora, &config, err);
@@ -198,6 +214,27 @@ static nib_status check_metric(const nib_train_options *t, nib_task task, nib_er
                     metric + 5, nib_task_name(task));
 }
 
+/* Of classes others are measured than of numbers; what is not has no best. */
+static nib_status check_score(const nib_train_options *t, nib_label_kind kind, nib_error *err)
+{
+    const char *metric = nib_finetune_metric(t) + strlen("eval_");
+    bool numbers = strcmp(metric, "mse") == 0 || strcmp(metric, "pearson") == 0 ||
+                   strcmp(metric, "spearmanr") == 0;
+
+    if (strcmp(metric, "loss") == 0) return NIB_OK;
+    if (numbers == (kind == NIB_LABEL_NUMBERS) &&
+        !(kind == NIB_LABEL_SET && strcmp(metric, "matthews_correlation") == 0))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of records with "
+                    "%s; take %s", metric,
+                    kind == NIB_LABEL_NUMBERS ? "numbers"
+                    : kind == NIB_LABEL_SET   ? "several labels"
+                                              : "classes",
+                    kind == NIB_LABEL_NUMBERS ? "loss, mse, pearson or spearmanr"
+                    : kind == NIB_LABEL_SET   ? "loss, accuracy or f1"
+                                              : "loss, accuracy, f1 or matthews_correlation");
+}
+
 /* What the model is trained for, from the option or from config.json. */
 static nib_status choose_task(job *j, const json_t *json, const nib_config *config, nib_error *err)
 {
@@ -247,6 +284,7 @@ static nib_status take_labels(job *j, const json_t *json, const nib_config *conf
 
     if (!nib_task_has_labels(j->o->model.task)) return NIB_OK;
     if (j->o->data.class_weights) status = nib_labels_balance(l, err);
+    if (!status) status = check_score(&j->o->train, l->kind, err);
     return status ? status : nib_labels_apply(l, json, config->arch, &j->options.model, err);
 }
 

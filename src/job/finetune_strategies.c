@@ -79,7 +79,8 @@ static nib_status check_save_best(const nib_train_options *t, nib_error *err)
                         "evaluate on (eval_data, eval_split or val_size)");
     if (!t->metric_for_best_model)
         return nib_fail(err, NIB_E_INVALID,
-                        "save_strategy best needs metric_for_best_model, loss or perplexity");
+                        "save_strategy best needs metric_for_best_model: loss, perplexity, or of "
+                        "classifiers %s", nib_score_names());
     return NIB_OK;
 }
 

@@ -569,6 +569,8 @@ static void by_perplexity(nib_finetune_options *o)
 {
     o->train.metric_for_best_model = "perplexity";
 }
+static void by_accuracy(nib_finetune_options *o) { o->train.metric_for_best_model = "accuracy"; }
+static void by_mse(nib_finetune_options *o) { o->train.metric_for_best_model = "eval_mse"; }
 static void quantized(nib_finetune_options *o)
 {
     o->full = true;
@@ -616,6 +618,10 @@ static void test_refusals(void)
           "full and train_head_only exclude each other" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", by_perplexity,
           "metric_for_best_model: perplexity is not measured of SEQ_CLS" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1.5}", by_accuracy,
+          "metric_for_best_model: accuracy is not measured of records with numbers" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1}", by_mse,
+          "metric_for_best_model: mse is not measured of records with classes" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}", NULL,
           "2 tags in 'tags' for 1 words in 'tokens'" },
         { "TOKEN_CLS", "{\"tokens\": \"a\", \"tags\": [\"O\"]}", NULL,
