@@ -114,7 +114,7 @@ int verb_quantize(int argc, char **argv)
     option options[] = {
         WEIGHT_OPTIONS(&settings, "to 4 bits (bitsandbytes)"),
         { "format", OPTION_PAIR, &settings, "gptq",
-          "gptq, awq or compressed-tensors: rounded to nearest" },
+          "gptq, awq or compressed-tensors: rounded to nearest, but for --algorithm gptq" },
         { "bits", OPTION_PAIR, &settings, "4", "gptq: 2, 3, 4, 8; compressed-tensors: 2 to 8" },
         { "group-size", OPTION_PAIR, &settings, "128",
           "inputs that share a scale; -1: all of a row" },

@@ -312,7 +312,7 @@ nib_status nib_calibrate(nib_ctx *ctx, const nib_quantize_options *options,
                .gptq = nib_gptq_defaults };
     nib_status status;
 
-    if (options->damp_percent > 0) w.gptq.damp_percent = options->damp_percent;
+    if (options->damp_percent != 0) w.gptq.damp_percent = options->damp_percent;
     w.gptq.desc_act = options->desc_act;
     w.gptq.static_groups = options->static_groups;
     w.gptq.mse = options->mse;

@@ -66,6 +66,9 @@ static nib_status read_options(run *r, nib_error *err)
     if (!r->held.format)
         return nib_fail(err, NIB_E_INVALID, "no setting says what to quantize to; known are: %s",
                         formats);
+    if (idle)
+        nib_note(r->ctx, "%s is without effect: nothing asks for the weights it is about",
+                 idle->key);
     if (!r->options->dtype) return NIB_OK;
     for (size_t i = 0; i < NIB_COUNT(known); i++)
         if (strcmp(r->options->dtype, nib_dtype_name(known[i])) == 0) {
@@ -332,10 +335,12 @@ static nib_status check_algorithm(run *r, nib_error *err)
     if (o->algorithm && !uses_gptq(o) && strcmp(o->algorithm, "rtn") != 0)
         return nib_fail(err, NIB_E_INVALID, "algorithm '%s'; known are rtn (round to nearest) and "
                         "gptq", o->algorithm);
-    if (!uses_gptq(o) && (o->desc_act || o->static_groups || o->true_sequential || o->mse > 0 ||
-                          o->damp_percent > 0 || o->calibration.data))
-        return nib_fail(err, NIB_E_INVALID, "calibration data, desc_act, static_groups, "
-                        "true_sequential, damp_percent and mse are GPTQ's: with --algorithm gptq");
+    if (!uses_gptq(o) && (o->desc_act || o->static_groups || o->true_sequential || o->mse != 0 ||
+                          o->damp_percent != 0 || o->calibration.data ||
+                          o->calibration.max_seq_length || o->num_calibration_samples))
+        return nib_fail(err, NIB_E_INVALID, "calibration data, their number and length, desc_act, "
+                        "static_groups, true_sequential, damp_percent and mse are GPTQ's: with "
+                        "--calibration-data FILE, or --algorithm gptq");
     if (!uses_gptq(o)) return NIB_OK;
     if (strcmp(format, "gptq") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "algorithm gptq writes --format gptq, not %s",

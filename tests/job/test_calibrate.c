@@ -157,6 +157,14 @@ static void test_refused(void)
     o.desc_act = true;
     CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
               strstr(err.message, "desc_act"), "%s", err.message);
+    o = options(out.s, false);
+    o.num_calibration_samples = 3;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
+              strstr(err.message, "--calibration-data"), "%s", err.message);
+    o = options(out.s, true);
+    o.damp_percent = -.5;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
+              strstr(err.message, "damp_percent"), "%s", err.message);
     o = options(out.s, true);
     o.damp_percent = 1.5;
     CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
