@@ -138,9 +138,12 @@ static nib_status open_text(job *j, nib_error *err)
     nib_status status = tokenizer ? NIB_OK : nib_tokenizer_missing(o->model.model, err);
 
     if (!status) status = read_text(j->ctx, o->data, &t, err);
-    if (!status)
-        status = nib_tokenizer_encode(tokenizer, t.bytes ? t.bytes : "", bytes_used(j, &t), true,
-                                      &tokens, NULL, err);
+    if (status) { /* the message names the file */
+        nib_free(j->ctx, t.bytes);
+        return status;
+    }
+    status = nib_tokenizer_encode(tokenizer, t.bytes ? t.bytes : "", bytes_used(j, &t), true,
+                                  &tokens, NULL, err);
     if (!status) status = take_tokens(j, &tokens, err);
     if (!status && j->side_count > 1) status = check_same_tokens(j, &t, &tokens, err);
     if (!status)
