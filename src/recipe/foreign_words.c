@@ -27,7 +27,7 @@
 #define ADAM "AdamW's numbers are weight_decay, adam_beta1, adam_beta2, adam_epsilon"
 #define GENERATES "finetune does not generate; nibble generate has options for it"
 #define NOT_DONE "is not computed here"
-#define ONLY_LORA "only LoRA adapters are trained"
+#define ONLY_LORA "LoRA adapters are trained; all parameters where you write full: true"
 #define ONLY_TEXT "only text is trained on"
 #define FIELDS "fields are found by their names; other names: prompt_template, completion_template"
 #define OWN_TEMPLATE \

@@ -11,6 +11,7 @@ expected.safetensors holds what models.py's does, and `decoded.NAME`, the weight
 import json
 import os
 import shutil
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -250,8 +251,7 @@ def write_library(variant, model, seed, decoded, rng):
     compressor = ModelCompressor.from_pretrained_model(model)
     compressor.compress_model(model)
     tensors = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
-    scratch = "/tmp/ct-config"
-    os.makedirs(scratch, exist_ok=True)
+    scratch = tempfile.mkdtemp()
     with open(os.path.join(scratch, "config.json"), "w") as f:
         f.write("{}")
     compressor.update_config(scratch)
