@@ -1,5 +1,6 @@
 /* finetune_elsewhere.c - what other programs cannot take of the adapter that a run will write. */
 #include "job/finetune_job.h"
+#include "job/labelled.h"
 
 /* Sources: vLLM's PEFTHelper (modules_to_save raises, alpha_pattern is not read); llama.cpp's
  * convert_lora_to_gguf.py (stops on any tensor that is not lora_A or lora_B; one alpha for all,
@@ -8,7 +9,8 @@ void nib_finetune_warn_elsewhere(const nib_finetune_job *j)
 {
     const nib_peft_config *c = &j->adapter->config;
 
-    if (nib_finetune_is_whole(j->o)) return;
+    /* both take adapters of models that generate, and a classifier's has its head in any case */
+    if (nib_finetune_is_whole(j->o) || nib_task_has_labels(j->model->purpose.task)) return;
     if (c->modules_to_save.count)
         nib_warn(
             j->ctx,

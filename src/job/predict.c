@@ -17,6 +17,7 @@ typedef struct prediction {
     nib_batch_maker maker;
     float *logits;     /* [the plan's chunk, labels] */
     nib_text line;
+    uint64_t cut;      /* records that were too long */
 } prediction;
 
 /* --- lines --- */
@@ -215,7 +216,10 @@ static nib_status predict_file(prediction *p, nib_error *err)
     source.unlabelled = true;
     status = nib_dataset_open(p->ctx, &source, &d, err);
     if (!status) status = nib_check_types(p->c.model->graph, d, err);
+    if (!status) status = nib_warnings_check(p->ctx, err);
+    nib_warnings_repeat(p->ctx);
     if (!status) status = predict_all(p, d, err);
+    if (!status) p->cut += nib_dataset_counts(d).truncated;
     nib_dataset_close(d);
     return status;
 }
@@ -231,6 +235,7 @@ static nib_status predict_line(prediction *p, const nib_dataset_source *source, 
     if (!status) status = nib_dataset_of_record(p->ctx, source, record, where, &d, err);
     if (!status) status = nib_check_types(p->c.model->graph, d, err);
     if (!status) status = predict_batch(p, d, &first, 1, err);
+    if (!status) p->cut += nib_dataset_counts(d).truncated;
     nib_dataset_close(d);
     json_decref(record);
     return status;
@@ -247,7 +252,9 @@ static nib_status predict_lines(prediction *p, nib_error *err)
 
     source.unlabelled = true;
     if (source.positions && source.positions < limit) limit = source.positions;
-    status = make_run(p, 1, limit, limit, limit, err);
+    status = nib_warnings_check(p->ctx, err);
+    nib_warnings_repeat(p->ctx);
+    if (!status) status = make_run(p, 1, limit, limit, limit, err);
     while (!status && (line = p->o->next_line(p->o->user, &bytes))) {
         snprintf(where, sizeof where, "standard input: line %zu", ++number);
         if (bytes) status = predict_line(p, &source, line, bytes, where, err);
@@ -265,10 +272,11 @@ nib_status nib_predict(nib_ctx *ctx, const nib_predict_options *options, nib_err
     if (!status && !nib_task_has_labels(p.c.model->purpose.task))
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is no classifier",
                           options->model.model, nib_task_name(p.c.model->purpose.task));
-    if (!status) status = nib_warnings_check(ctx, err);
     if (!status)
         status = options->data.data ? predict_file(&p, err) : predict_lines(&p, err);
-    nib_warnings_repeat(ctx);
+    if (p.cut)
+        nib_note(ctx, "%" PRIu64 " records were longer than max_seq_length or the model's "
+                 "positions, and cut: words behind have no tag", p.cut);
     nib_text_free(&p.line);
     nib_free(ctx, p.logits);
     nib_run_destroy(p.run);

@@ -119,6 +119,9 @@ static nib_status class_of_word(nib_labels *l, const char *word, const char *whe
 
     for (size_t i = 0; i < l->count; i++)
         if (strcmp(nib_label_name(l, i, name), word) == 0) return *id = (int)i, NIB_OK;
+    if (!*word && !l->known)
+        return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is empty, expected a label", where,
+                        field);
     if (l->known) {
         list_names(l, known, sizeof known);
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is '%.60s', known labels are %s", where,

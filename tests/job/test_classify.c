@@ -601,6 +601,8 @@ static void test_refusals(void)
           "field 'label' is -1, expected a label from 0 to" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": null}", NULL,
           "field 'label' is null, expected a label" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": \"\"}", NULL,
+          "field 'label' is empty, expected a label" },
         { "SEQ_CLS", "{\"text\": 5, \"label\": 1}", NULL, "field 'text' is a number" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": \"x\"}", as_numbers,
           "field 'label' is x, expected a finite number" },
