@@ -231,6 +231,10 @@ static nib_status check_words(nib_data_reader *r, const json_t *record, const ch
     if (!json_is_array(*list))
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of words", where,
                         r->labelled.first, nib_shape_kind(*list));
+    for (size_t i = 0; i < json_array_size(*list); i++)
+        if (!json_is_string(json_array_get(*list, i)))
+            return nib_fail(err, NIB_E_FORMAT, "%s: field '%s': word %zu is %s", where,
+                            r->labelled.first, i, nib_shape_kind(json_array_get(*list, i)));
     if (r->in->unlabelled) return *marks = NULL, NIB_OK;
     if (!json_is_array(*marks))
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of tags", where,
@@ -266,9 +270,6 @@ static nib_status add_tagged(nib_data_reader *r, const json_t *record, const cha
         const json_t *word = json_array_get(list, i), *mark = json_array_get(marks, i);
         int tag = (int)i; /* without tags a word is found again by its number */
 
-        if (!json_is_string(word))
-            return nib_fail(err, NIB_E_FORMAT, "%s: field '%s': word %zu is %s", where, l->first,
-                            i, nib_shape_kind(word));
         if (json_is_integer(mark) && json_integer_value(mark) == -100) tag = NIB_NO_TAG;
         else if (marks) status = nib_labels_class(&r->d->labels, mark, where, l->label, &tag, err);
         if (!status) status = add_word(r, word, tag, &room, where, err);
@@ -279,6 +280,7 @@ static nib_status add_tagged(nib_data_reader *r, const json_t *record, const cha
 
 /* --- records --- */
 
+/* The label comes last: that of a record which is left out for its text is no class. */
 nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
                                  nib_error *err)
 {
@@ -288,8 +290,8 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     if (r->shaper.shape == NIB_SHAPE_TAGGED) {
         status = add_tagged(r, record, where, err);
     } else {
-        status = add_label(r, record, where, err);
-        if (!status) status = add_texts(r, record, where, err);
+        status = add_texts(r, record, where, err);
+        if (!status) status = add_label(r, record, where, err);
     }
     if (status) return status;
     if (nib_dataset_targets(r->d) || r->in->keep_all) return nib_dataset_end(r->d, where, err);
