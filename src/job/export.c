@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adapter/adapter.h"
@@ -37,6 +38,7 @@ static nib_status read_options(run *r, nib_error *err)
     const nib_export_options *o = r->options;
     const char *name = o->quantize ? o->quantize : "F16";
     char known[300];
+    struct stat there;
     nib_status status;
 
     r->type = nib_export_type_named(name);
@@ -49,6 +51,8 @@ static nib_status read_options(run *r, nib_error *err)
     if (!status && !o->overwrite && nib_file_exists(o->out))
         status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it",
                           o->out);
+    if (!status && lstat(o->out, &there) == 0 && !S_ISREG(there.st_mode))
+        status = nib_fail(err, NIB_E_INVALID, "%s: is there and not a regular file", o->out);
     return status;
 }
 

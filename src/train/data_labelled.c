@@ -61,6 +61,11 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
     bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION;
     char fields[400];
 
+    if (r->o->template_text || r->o->prompt_template)
+        return r->fatal = true,
+               nib_fail(err, NIB_E_INVALID, "%s: records of classifiers are read by their fields; "
+                        "leave it out",
+                        r->o->template_text ? "template" : "prompt_template");
     if (!json_is_object(record))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
                         nib_shape_kind(record));
