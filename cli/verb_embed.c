@@ -70,7 +70,7 @@ int verb_embed(int argc, char **argv)
     if (code) return code;
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;
-    if (!o.data.data) return options_misuse(&v, "--data is missing");
+    if (!o.data.data) return options_misuse(&v, "missing option --data");
     if (s.json && !o.out)
         return options_misuse(&v, "--json is about the run: give --out for the embeddings");
     o.model.model = v.positional[0];

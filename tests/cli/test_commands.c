@@ -10,7 +10,8 @@
 
 static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
                                      "merge",    "inspect",  "tokenize", "doctor",
-                                     "convert-recipe", "perplexity" };
+                                     "convert-recipe", "perplexity", "predict", "embed",
+                                     "export", "preview" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
@@ -89,6 +90,8 @@ static void test_misuse(void)
         { { "generate", "models/pico" }, "expected one of --prompt and --prompts, got none" },
         { { "evaluate", "models/pico" }, "missing option --data" },
         { { "perplexity", "models/pico" }, "missing option --data" },
+        { { "embed", "models/pico" }, "missing option --data" },
+        { { "predict" }, "missing argument MODEL" },
         { { "perplexity", "models/pico", "--data", "x", "--preset=ppl" },
           "--preset: expected gptq or llama.cpp, got 'ppl'" },
         { { "quantize", "models/pico" }, "missing argument OUT" },
