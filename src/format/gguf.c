@@ -473,7 +473,7 @@ bool nib_gguf_is_file(const char *path)
     FILE *f;
     bool is;
 
-    if (stat(path, &info) || !S_ISREG(info.st_mode)) return false; /* a FIFO would wait */
+    if (!path || stat(path, &info) || !S_ISREG(info.st_mode)) return false; /* a FIFO would wait */
     f = fopen(path, "rb");
     if (!f) return false;
     is = fread(begin, 1, sizeof begin, f) == sizeof begin && nib_gguf_is(begin, sizeof begin);

@@ -50,7 +50,7 @@ struct nib_gguf {
     size_t data_at;      /* where the data begin */
 };
 
-/* Do the bytes, and those of the regular file at `path`, begin as such a file does? */
+/* Do the bytes, and those of the regular file at `path` (NULL: none), begin as such a file does? */
 bool nib_gguf_is(const uint8_t *base, size_t bytes);
 bool nib_gguf_is_file(const char *path);
 
