@@ -88,13 +88,24 @@ static float group_score(const nib_route_desc *d, const float *s)
     return s[best] + second;
 }
 
-/* Experts outside the best groups are out of reach.  of: [groups]. */
+/* The first of the greatest that is not NaN; n: all are. */
+static size_t greatest_left(size_t n, const float *s)
+{
+    size_t best = n;
+
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(s[i]) && (best == n || s[i] > s[best])) best = i;
+    return best;
+}
+
+/* Experts outside the best groups are out of reach.  of: [groups], NaN: taken. */
 static void limit_groups(const nib_route_desc *d, float *s, float *of)
 {
-    size_t n = d->experts / d->groups;
+    size_t n = d->experts / d->groups, best;
 
     for (size_t g = 0; g < d->groups; g++) of[g] = group_score(d, s + g * n);
-    for (size_t i = 0; i < d->top_groups; i++) of[greatest(d->groups, of)] = NAN;
+    for (size_t i = 0; i < d->top_groups; i++)
+        if ((best = greatest_left(d->groups, of)) < d->groups) of[best] = NAN;
     for (size_t g = 0; g < d->groups; g++)
         for (size_t e = 0; !isnan(of[g]) && e < n; e++) s[g * n + e] = -INFINITY;
 }
