@@ -18,11 +18,34 @@ static nib_status check_linear(const nib_model *m, const nib_linear *l, nib_erro
                         "%s: %s is quantized, and only dense weights are trained themselves: take "
                         "an adapter",
                         m->dir, l->name);
-    if (l->transposed || l->stack || l->parameter)
+    if (l->transposed || l->stack || l->parameter || l->bias_name)
         return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: %s lies in its file as a piece or across, which is not trained whole: "
-                        "take an adapter",
+                        "%s: %s lies in its file as a piece or across, or has a bias of another "
+                        "name, and is not trained whole: take an adapter",
                         m->dir, l->name);
+    return NIB_OK;
+}
+
+/* What save_all() and plan_all() do not know: it would stay as it is, or be missing in the file. */
+static nib_status check_others(const nib_model *m, nib_error *err)
+{
+    if (m->config->wrapper)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: only the text of %s is read, so that it is not written whole: take an "
+                        "adapter",
+                        m->dir, m->config->wrapper->model_type);
+    if (m->vector_count)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: %s is not trained, and so the model not whole: take an adapter",
+                        m->dir, m->vectors[0]->name);
+    for (size_t i = 0; i < m->norm_count; i++) {
+        const nib_norm *n = m->norms[i];
+        if (n->rows || n->weights == NIB_NORM_SCALE || n->weights == NIB_NORM_BARE)
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: the norm %s has no plain weight, and is not trained whole: take "
+                            "an adapter",
+                            m->dir, n->name);
+    }
     return NIB_OK;
 }
 
@@ -58,7 +81,7 @@ static nib_status check_model(const nib_model *m, nib_error *err)
     }
     for (size_t i = 0; i < m->linear_count && !status; i++)
         status = check_linear(m, m->linears[i], err);
-    return status;
+    return status ? status : check_others(m, err);
 }
 
 static nib_status save_all(nib_ctx *ctx, const nib_model *m, nib_peft_config *config,
