@@ -13,6 +13,7 @@ typedef struct modernbert {
     float eps, embedding_dropout, attention_dropout, mlp_dropout, classifier_dropout;
     nib_activation activation, classifier_activation;
     nib_rope global, local;
+    const bool *sliding; /* [layers] what layer_types says, or NULL */
 } modernbert;
 
 static void read_pooling(nib_reader *r, modernbert *m)
@@ -32,8 +33,10 @@ static void read_ropes(nib_reader *r, modernbert *m)
     double local = nib_read_float_or_null(r, "local_rope_theta", 10000, global);
 
     m->global = nib_read_rope(r, (nib_rope_spec){ .theta = global, .theta_key = "global_rope_theta",
+                                                  .layer_type = "full_attention",
                                                   .rot = m->head_dim, .positions = m->positions });
     m->local = nib_read_rope(r, (nib_rope_spec){ .theta = local, .theta_key = "no rope_theta",
+                                                 .layer_type = "sliding_attention",
                                                  .rot = m->head_dim, .positions = m->positions });
 }
 
@@ -64,6 +67,7 @@ static void read_modernbert(nib_reader *r, void *config)
     m->head_dim = nib_read_head_dim(r, m->width, m->heads);
     nib_read_check_heads(r, m->heads, m->heads, m->head_dim);
     read_pooling(r, m);
+    m->sliding = nib_read_sliding_layers(r, m->layers);
     if (!r->status) read_ropes(r, m);
     if (!nib_read_bool(r, "tie_word_embeddings", true))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
@@ -96,7 +100,7 @@ static nib_value norm_of(nib_build *b, const modernbert *m, nib_value x, const c
 
 static nib_value attend(nib_build *b, const modernbert *m, int i, nib_value h)
 {
-    bool global = (size_t)i % m->every == 0;
+    bool global = m->sliding ? !m->sliding[i] : (size_t)i % m->every == 0;
     size_t n = m->heads, d = m->head_dim, w = m->width;
     nib_attention_desc attention = { .heads = n, .kv_heads = n, .head_dim = d, .full = true,
                                      .window = global ? 0 : m->window,
