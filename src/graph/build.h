@@ -81,6 +81,7 @@ typedef struct nib_build {
     nib_loss_kind loss;  /* of a classifier */
     bool drops;          /* dropout is built in; else it is asked for and not there */
     uint32_t dropouts;   /* places of it so far, there or not */
+    size_t matrices;     /* of experts so far */
     nib_status status;
     nib_error error;
 } nib_build;

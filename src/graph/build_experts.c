@@ -9,6 +9,10 @@
 
 static const nib_value nothing = { NIB_NONE };
 
+/* Matrices of experts in a graph, far above any model's: each costs memory before a tensor is
+ * looked at. */
+enum { MOST_MATRICES = 1 << 20 };
+
 static const nib_axis_info *axis_of(const nib_build *b, nib_value v)
 {
     return &b->graph->axes[nib_info_of(b, v)->axis];
@@ -190,8 +194,15 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
 static nib_linear **bind_experts(nib_build *b, const char *of, nib_expert_spec spec, size_t in,
                                  size_t count)
 {
-    nib_linear **experts = nib_new_array(b->graph->ctx, count, sizeof(nib_linear *));
+    nib_linear **experts;
 
+    b->matrices += count;
+    if (b->matrices > MOST_MATRICES) {
+        nib_build_fail(b, NIB_E_FORMAT, "absurd sizes: more than %d matrices of experts",
+                       MOST_MATRICES);
+        return NULL;
+    }
+    experts = nib_new_array(b->graph->ctx, count, sizeof *experts);
     if (!experts) {
         nib_build_fail(b, NIB_E_NOMEM, "%s: out of memory", of);
         return NULL;
