@@ -111,7 +111,7 @@ static void gguf_finish(nib_gguf_config *c)
     if (window == 0) return;
     nib_gguf_set(c, "model_type", json_string("olmo3"));
     nib_gguf_set(c, "architectures", json_pack("[s]", "Olmo3ForCausalLM"));
-    nib_gguf_set(c, "sliding_window", json_integer((json_int_t)window));
+    nib_gguf_copy(c, nib_gguf_key_value(c, "attention.sliding_window"), "sliding_window");
     nib_gguf_set_sliding(c);
 }
 

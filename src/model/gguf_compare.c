@@ -13,7 +13,9 @@ static bool same_rope(const nib_rope *a, const nib_rope *b)
     if (!a || !b) return a == b;
     if (a->rot != b->rot || a->interleaved != b->interleaved || a->limit != b->limit ||
         !a->long_inv != !b->long_inv || (a->long_inv && a->long_from != b->long_from) ||
-        a->growth_every != b->growth_every ||
+        a->growth_every != b->growth_every || a->grows_from != b->grows_from ||
+        !close_to((double)a->growth, (double)b->growth) ||
+        !close_to(a->growth_factor, b->growth_factor) ||
         !close_to((double)a->attention_factor, (double)b->attention_factor))
         return false;
     for (size_t i = 0; i < a->rot / 2; i++)

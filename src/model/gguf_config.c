@@ -56,6 +56,10 @@ static bool set_divisors(nib_gguf_config *c)
         if (rope) json_object_set_new(rope, "attention_factor", json_real(1));
         original = positions;
     }
+    if (!(original >= 0 && original <= 0x1p53)) {
+        nib_gguf_fail(c, NIB_E_FORMAT, "the original context length is %g", original);
+        original = 0;
+    }
     nib_gguf_set(c, "original_max_position_embeddings", json_integer((json_int_t)original));
     nib_gguf_set(c, "rope_scaling", rope);
     return true;
