@@ -39,6 +39,8 @@ static const uint8_t *read_kinds(nib_reader *r, size_t layers)
     json_t *item;
 
     if (!kinds) return listed;
+    if (list && !json_is_null(list) && !json_is_array(list))
+        nib_read_fail(r, NIB_E_FORMAT, "full_attn_idxs is not a list");
     memset(kinds, !list || json_is_null(list), layers);
     json_array_foreach(list, j, item) {
         json_int_t i = json_integer_value(item);
