@@ -28,7 +28,7 @@ static const nib_route_desc routes[] = {
     { .experts = EXPERTS, .top = 3, .scores = NIB_ROUTE_CHOSEN },
     { .experts = EXPERTS, .top = 2, .scores = NIB_ROUTE_SIGMOID, .normalize = true, .eps = 1e-20f,
       .scale = 2.5f },
-    { .experts = GROUPED, .top = 2, .groups = 3, .top_groups = 2, .scale = 1.5f },
+    { .experts = GROUPED, .top = 3, .groups = 3, .top_groups = 2, .scale = 1.5f },
     { .experts = GROUPED, .top = 3, .scores = NIB_ROUTE_SIGMOID, .groups = 3, .top_groups = 2,
       .group_pairs = true, .normalize = true, .bias = &favours },
     { .experts = EXPERTS, .top = 1, .scores = NIB_ROUTE_SIGMOID },
@@ -144,6 +144,44 @@ static void build_routes(lab *l)
 }
 static void test_routes(void) { check_gradients(build_routes, NIB_COUNT(routes), "experts"); }
 
+typedef struct choices { const nib_run *run; size_t rows, wrong; } choices;
+
+static void compare_choices(void *user, const nib_node *n, const nib_io *io, bool backward)
+{
+    choices *c = user;
+    const nib_route_desc *d = &n->route;
+    nib_routes r;
+
+    if (backward || n->op != &nib_op_choose) return;
+    r = nib_routes_of(c->run, n, NIB_NONE, io->out);
+    for (size_t row = 0; row < r.rows; row++) {
+        float s[GROUPED];
+        score(d, (const float *)io->in[0] + row * d->experts, s);
+        for (size_t j = 0; j < d->top; j++)
+            c->wrong += !is_chosen(d, s, r.expert[r.place[row * d->top + j]]);
+    }
+    c->rows += r.rows;
+}
+
+/* Who is chosen, which gradients do not tell. */
+static void test_choices(void)
+{
+    for (int i = 0; i < (int)NIB_COUNT(routes); i++) {
+        choices c = { 0 };
+        lab l;
+
+        if (lab_open(&l, test_ctx(), NIB_F32, build_routes, i)) {
+            c.run = l.run;
+            l.run->tap = compare_choices;
+            l.run->tap_user = &c;
+            lab_step(&l);
+            CHECK(c.rows && !c.wrong, "route %d: %zu wrong choices of %zu rows", i, c.wrong,
+                  c.rows);
+        }
+        lab_close(&l);
+    }
+}
+
 /* Nothing below the layer is trained, nor its router; or nothing in it but the router. */
 static void build_part(lab *l)
 {
@@ -241,7 +279,8 @@ static void test_unread(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "routes", test_routes }, { "part", test_part },
+    static const test_case cases[] = { { "routes", test_routes }, { "choices", test_choices },
+                                       { "part", test_part },
                                        { "gate_rows", test_gate_rows },
                                        { "gate_pairs", test_gate_pairs },
                                        { "unread", test_unread } };
