@@ -421,15 +421,32 @@ static nib_status read_vector(nib_bind *b, const nib_tensor *t, const nib_vector
     return NIB_OK;
 }
 
+/* Taps that several convolutions of a layer read parts of are bound by each: the same vector, among
+ * the last ones.  NULL: it is new. */
+static nib_vector *find_vector(const nib_model *m, const char *tensor)
+{
+    char name[NIB_MODULE_NAME_ROOM];
+
+    nib_wrapper_module(m->config->wrapper, tensor, name);
+    for (size_t i = m->vector_count; i > 0 && m->vector_count - i < 4; i--)
+        if (strcmp(m->vectors[i - 1]->name, name) == 0) return m->vectors[i - 1];
+    return NULL;
+}
+
 static nib_status bind_vector(void *self, const char *tensor, const nib_vector_spec *spec,
                               nib_vector **out, nib_error *err)
 {
     nib_bind *b = self;
     nib_model *m = b->model;
     char name[NIB_BIND_NAME_ROOM];
-    nib_vector *v = nib_new(m->ctx, sizeof *v);
+    nib_vector *v = find_vector(m, tensor);
     const nib_tensor *t;
 
+    if (v) {
+        *out = v;
+        return NIB_OK;
+    }
+    v = nib_new(m->ctx, sizeof *v);
     if (!v || !(v->name = library_name(m, tensor)) ||
         !nib_grow(m->ctx, &m->vectors, &m->vector_capacity, m->vector_count + 1,
                   sizeof *m->vectors)) {
