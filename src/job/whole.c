@@ -63,16 +63,6 @@ static nib_status check_model(const nib_model *m, nib_error *err)
                         "%s: its weights are quantized, and only dense ones are trained "
                         "themselves: take an adapter",
                         m->dir);
-    if (m->vector_count)
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: %s is neither a matrix nor a norm, which is not trained whole: take "
-                        "an adapter",
-                        m->dir, m->vectors[0]->name);
-    if (m->config->wrapper)
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "%s: the text of a model of several media, whose other parts would be "
-                        "missing from a model trained whole: take an adapter",
-                        m->dir);
     for (size_t i = 0; i < m->graph->node_count; i++) {
         const nib_attention_desc *d = &m->graph->nodes[i].attention;
         if (d->sinks || d->buckets)

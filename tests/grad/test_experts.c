@@ -250,14 +250,14 @@ static void keep_choices(void *user, const nib_node *n, const nib_io *io, bool b
 /* Of experts that no row chose there may be no weights at all. */
 static void test_unread(void)
 {
-    uint32_t choices[2 * NIB_ROUTE_WORDS], *used = choices + 2;
+    uint32_t taken[2 * NIB_ROUTE_WORDS], *used = taken + 2;
     size_t dropped = 0;
     double loss;
     lab l;
 
     if (lab_open(&l, test_ctx(), NIB_F32, build_small, 0)) {
         l.run->tap = keep_choices;
-        l.run->tap_user = choices;
+        l.run->tap_user = taken;
         loss = lab_step(&l);
         CHECK(used[0] < EXPERTS && used[0] <= used[1] && used[1] < EXPERTS, "%u, %u", used[0],
               used[1]);
