@@ -83,8 +83,8 @@ NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, const nib
     W words[8];
 
 #pragma GCC unroll 8
-    for (size_t i = 0; i < bits; i++)
-        words[i] = w_xor(w_load(at + i * c->next), w_set(c->flip));
+    for (size_t i = 0; i < 8; i++)
+        words[i] = i < bits ? w_xor(w_load(at + i * c->next), w_set(c->flip)) : w_set(0);
 #pragma GCC unroll 16
     for (unsigned v = 0; v < 32; v += 2) {
         V x[2];
