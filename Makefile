@@ -59,6 +59,9 @@ FLAGS_avx512bf16 := $(FLAGS_avx512)
 NIB_CPPFLAGS += -DNIB_EMULATE_AVX512
 endif
 
+# One body in place of one for each constant, where an instruction is a function or is checked.
+NIB_CPPFLAGS += $(if $(SAN)$(EMULATE),-DNIB_ONE_BODY)
+
 LIB_SRC  := $(sort $(wildcard src/*/*.c))
 ifneq ($(ARCH),x86_64)
 LIB_SRC  := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(LIB_SRC))

@@ -5,10 +5,10 @@
 
 /* Calls inline f(bits, awq, through, ...) with its first two as constants, so that shifts are
  * numbers in the instructions; `through` too with the widths that files have most, so that rounding
- * is not asked for value by value.  Where each instruction is a function (emulated, for tests) one
- * body that asks is enough: it gives the same bits, and the ten take a quarter of an hour to
- * compile. */
-#ifdef NIB_EMULATE_AVX512
+ * is not asked for value by value.  Where each instruction is a function or is checked (builds for
+ * tests: Makefile) one body that asks is enough: it gives the same bits, and the ten take a quarter
+ * of an hour to compile. */
+#ifdef NIB_ONE_BODY
 #define WITH_CODES(f, c, ...) f((c)->bits, (c)->awq, (c)->through, c, __VA_ARGS__);
 #else
 #define WITH_THROUGH(f, bits, awq, c, ...)                                                         \
