@@ -22,6 +22,7 @@ static nib_conv_args random_args(nib_dtype in, nib_dtype out, size_t width, size
 static void check(const nib_kernels *k, const char *name, nib_dtype in, nib_dtype out,
                   size_t width, int how)
 {
+    size_t kept = test_guarded_count();
     nib_conv_args a = random_args(in, out, width, 1 + width % TAPS, how);
     nib_kernels ref = nib_kernels_for(0);
     float near = out == NIB_F32 ? 1e-5f : 0x1p-7f;
@@ -41,6 +42,7 @@ static void check(const nib_kernels *k, const char *name, nib_dtype in, nib_dtyp
     k->conv_slope(&a, dy, dz);
     CHECK(test_worst(NIB_F32, dz, dz_want, width) < 1e-5f, "%s: slope of %zu channels, type %d",
           name, width, (int)in);
+    test_free_guarded(kept);
 }
 
 static void test_variants(void)

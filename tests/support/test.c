@@ -59,6 +59,16 @@ void *test_guarded(size_t bytes)
     return base + room - page - bytes;
 }
 
+void test_free_guarded(size_t kept)
+{
+    while (now.maps_count > kept) {
+        now.maps_count--;
+        munmap(now.maps[now.maps_count].base, now.maps[now.maps_count].bytes);
+    }
+}
+
+size_t test_guarded_count(void) { return now.maps_count; }
+
 void test_on_disk(void) { now.on_disk = true; }
 
 const char *test_tmpdir(void)
@@ -151,10 +161,7 @@ static void tidy(void)
 {
     now.tidying = true; /* what a heap counted in may have been the case's own variable */
     while (now.contexts_count) nib_ctx_destroy(now.contexts[--now.contexts_count]);
-    while (now.maps_count) {
-        now.maps_count--;
-        munmap(now.maps[now.maps_count].base, now.maps[now.maps_count].bytes);
-    }
+    test_free_guarded(0);
     if (now.tmpdir[0]) {
         char command[160];
         snprintf(command, sizeof command, "rm -rf '%s'", now.tmpdir);

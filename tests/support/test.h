@@ -34,6 +34,9 @@ uint32_t test_rand(void);          /* seeded anew for each case */
 float test_rand_float(void);       /* uniform in [-1, 1) */
 void *
 test_guarded(size_t bytes); /* 64-byte aligned END: next byte is unreadable; freed after the case */
+/* Frees all but the first `kept` of them, where a case makes thousands. */
+void test_free_guarded(size_t kept);
+size_t test_guarded_count(void);
 /* A fresh directory for this case, removed after it.  It lies in TEST_MEMORY_DIR where that is set
  * (tests/run.sh: syncing to a disk is most of the time of some tests), unless test_on_disk() was
  * called before: for paged states, which nibble refuses to keep in memory. */
