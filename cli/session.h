@@ -26,6 +26,15 @@ typedef struct session {
 #define STRICT_OPTION(s) \
     { "strict", OPTION_FLAG, &(s)->strict, NULL, "a warning before the work begins is an error" }
 
+/* Which records of a folder or a file are read; data: nib_data_options *. */
+#define PLACE_OPTIONS(data) \
+    { "dataset-config", OPTION_STRING, &(data)->dataset_config, "main", \
+      "of a folder whose README.md describes several data sets" }, \
+    { "split", OPTION_STRING, &(data)->split, "test", \
+      "of a folder's files; default: train, or all" }, \
+    { "data-field", OPTION_STRING, &(data)->data_field, "data", \
+      "the member of a .json file that holds the records" }
+
 /* How weights are held; settings: option_pairs *. */
 #define WEIGHT_OPTIONS(settings, load) \
     { "load-in-4bit", OPTION_PAIR_FLAG, settings, NULL, load }, \
