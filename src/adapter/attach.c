@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "adapter/stacks.h"
+#include "base/hash.h"
 
 enum { NAME_ROOM = 640 };
 
@@ -27,13 +28,6 @@ static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *mod
     return p;
 }
 
-static uint32_t hash_name(const char *name) /* FNV-1a */
-{
-    uint32_t h = 2166136261u;
-    for (; *name; name++) h = (h ^ (uint8_t)*name) * 16777619u;
-    return h;
-}
-
 /* --- low-rank branches --- */
 
 /* known: the name by which patterns know the module. */
@@ -43,7 +37,8 @@ static nib_status attach_branch(nib_adapter *a, const char *module, const char *
 {
     const char *suffix_a = embedding ? ".lora_embedding_A" : ".lora_A.weight";
     const char *suffix_b = embedding ? ".lora_embedding_B" : ".lora_B.weight";
-    nib_branch branch = { .dropout = (float)a->config.lora_dropout, .key = hash_name(module) }, *to;
+    nib_branch branch = { .dropout = (float)a->config.lora_dropout,
+                          .key = nib_fnv1a(module, strlen(module)) }, *to;
     int64_t rank;
     double alpha;
     nib_status status = nib_peft_rank(a->match, known, &rank, &alpha, err);

@@ -38,6 +38,18 @@ static inline uint16_t nib_f32_to_bf16(float f)
 
 static inline float nib_round_bf16(float f) { return nib_bf16_to_f32(nib_f32_to_bf16(f)); }
 
+/* Value i of floats, or of bfloat16. */
+static inline float nib_get(nib_dtype type, const void *x, size_t i)
+{
+    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
+}
+
+static inline void nib_put(nib_dtype type, void *x, size_t i, float value)
+{
+    if (type == NIB_F32) ((float *)x)[i] = value;
+    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
+}
+
 float nib_f16_to_f32(uint16_t h);
 uint16_t nib_f32_to_f16(float f);
 

@@ -80,17 +80,6 @@ static void drop_scales(const drop *d, uint32_t record, size_t position, size_t 
         scale[i] = nib_unit_float(bits[i]) < d->branch->dropout ? 0 : 1 / (1 - d->branch->dropout);
 }
 
-static float load_value(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
-static void store_value(nib_dtype type, void *x, size_t i, float value)
-{
-    if (type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
-}
-
 /* Row `row` of those that are worked on, as a row of the axis. */
 static size_t place_of(const nib_linear_rows *w, size_t row)
 {
@@ -114,9 +103,9 @@ static void drop_row(const drop *d, size_t row)
                 sum[i] += d->v[row * rank + r] * d->branch->a->value[r * width + c + i];
         for (size_t i = 0; i < 4 && c + i < width; i++) {
             size_t at = row * width + c + i;
-            float value = d->v ? load_value(type, d->y, at) + scale[i] * sum[i]
-                               : scale[i] * load_value(d->x.type, x, c + i);
-            store_value(type, d->y, at, value);
+            float value = d->v ? nib_get(type, d->y, at) + scale[i] * sum[i]
+                               : scale[i] * nib_get(d->x.type, x, c + i);
+            nib_put(type, d->y, at, value);
         }
     }
 }

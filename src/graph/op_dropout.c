@@ -20,17 +20,6 @@ typedef struct drop_work {
     bool add;
 } drop_work;
 
-static float load(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
-static void store(nib_dtype type, void *x, size_t i, float value)
-{
-    if (type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
-}
-
 static void drop_row(const drop_work *w, size_t row)
 {
     const nib_batch *batch = w->run->batch;
@@ -47,8 +36,8 @@ static void drop_row(const drop_work *w, size_t row)
         nib_dropout_factors(d->p, key, counter, kept);
         for (size_t i = 0; i < 4 && c + i < w->width; i++) {
             size_t at = row * w->width + c + i;
-            float value = kept[i] * load(w->type, w->from, at);
-            store(w->type, w->to, at, w->add ? load(w->type, w->to, at) + value : value);
+            float value = kept[i] * nib_get(w->type, w->from, at);
+            nib_put(w->type, w->to, at, w->add ? nib_get(w->type, w->to, at) + value : value);
         }
     }
 }

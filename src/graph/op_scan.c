@@ -83,16 +83,10 @@ static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool
 
 /* --- from the inputs to what the recurrence reads --- */
 
-static float get(nib_dtype type, const void *x, size_t at)
-{
-    return type == NIB_F32 ? ((const float *)x)[at] : nib_bf16_to_f32(((const uint16_t *)x)[at]);
-}
-
 static void give(nib_dtype type, void *x, size_t at, float value, bool add)
 {
-    if (add) value += get(type, x, at);
-    if (type == NIB_F32) ((float *)x)[at] = value;
-    else ((uint16_t *)x)[at] = nib_f32_to_bf16(value);
+    if (add) value += nib_get(type, x, at);
+    nib_put(type, x, at, value);
 }
 
 static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
@@ -105,7 +99,8 @@ static float scale_of(const scan_work *w, int i)
 
 static float step_input(const scan_work *w, size_t row, size_t h)
 {
-    return get(w->type, w->io->in[A], nib_head_at(w->layout[A], row, h)) + w->d->dt_bias->value[h];
+    return nib_get(w->type, w->io->in[A], nib_head_at(w->layout[A], row, h)) +
+           w->d->dt_bias->value[h];
 }
 
 static void make_gates(const scan_work *w, size_t row, size_t h)
@@ -114,7 +109,7 @@ static void make_gates(const scan_work *w, size_t row, size_t h)
     float step = softplus(step_input(w, row, h)), *beta = &w->beta[row * d->heads + h];
 
     if (d->delta)
-        *beta = sigmoid(get(w->type, w->io->in[BETA], nib_head_at(w->layout[BETA], row, h)));
+        *beta = sigmoid(nib_get(w->type, w->io->in[BETA], nib_head_at(w->layout[BETA], row, h)));
     else
         *beta = step = fminf(fmaxf(step, d->least), d->most);
     w->fade[row * d->heads + h] = expf(-expf(d->log_decay->value[h]) * step);

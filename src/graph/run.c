@@ -208,11 +208,8 @@ void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, co
 
 static bool all_finite(nib_dtype type, const void *x, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        float f = type == NIB_F32 ? ((const float *)x)[i]
-                                  : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-        if (!isfinite(f)) return false;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(nib_get(type, x, i))) return false;
     return true;
 }
 

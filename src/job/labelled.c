@@ -41,12 +41,9 @@ nib_status nib_labels_of_config(const json_t *config, const char *where, size_t 
 
 static const char *problem_of(const nib_labels *l)
 {
-    switch (l->kind) {
-    case NIB_LABEL_SET: return "multi_label_classification";
-    case NIB_LABEL_NUMBERS: return "regression";
-    case NIB_LABEL_NONE: case NIB_LABEL_CLASS: case NIB_LABEL_TAGS: break;
-    }
-    return "single_label_classification";
+    return nib_problem_type(l->kind == NIB_LABEL_SET       ? NIB_LOSS_BINARY
+                            : l->kind == NIB_LABEL_NUMBERS ? NIB_LOSS_SQUARED
+                                                           : NIB_LOSS_CROSS_ENTROPY);
 }
 
 nib_status nib_labels_apply(const nib_labels *l, const json_t *config, const nib_arch *arch,
@@ -262,20 +259,14 @@ static bool set_labels(json_t *config, const nib_labels *l, size_t count)
     return good;
 }
 
-static const char *problem_name(nib_loss_kind loss)
-{
-    return loss == NIB_LOSS_SQUARED ? "regression"
-           : loss == NIB_LOSS_BINARY ? "multi_label_classification"
-                                     : "single_label_classification";
-}
-
 bool nib_set_label_config(json_t *config, const nib_model *m, const nib_labels *l)
 {
     if (!nib_task_has_labels(m->purpose.task)) return true;
     if (!set_class(config, m->purpose.task) || !set_labels(config, l, m->purpose.labels))
         return false;
     return m->purpose.task != NIB_TASK_SEQ_CLS ||
-           !json_object_set_new(config, "problem_type", json_string(problem_name(m->purpose.loss)));
+           !json_object_set_new(config, "problem_type",
+                                json_string(nib_problem_type(m->purpose.loss)));
 }
 
 nib_status nib_write_label_config(const nib_model *m, const nib_labels *l, bool whole,

@@ -16,17 +16,6 @@ size_t nib_attention_scratch_bytes(size_t head_dim, size_t max_len)
     return (nib_max(tile, nib_round_up(max_len, 16) + 2 * wide) + 64) * sizeof(float);
 }
 
-static float get(const nib_attention_args *a, const void *x, size_t i)
-{
-    return a->type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
-static void put(const nib_attention_args *a, void *x, size_t i, float value)
-{
-    if (a->type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
-}
-
 static size_t q_at(const nib_attention_args *a, size_t i)
 {
     return nib_head_at(a->q_heads, a->q0 + i, a->head);
@@ -60,7 +49,8 @@ static float score(const nib_attention_args *a, size_t i, size_t j, float *slope
     float s, t;
 
     for (size_t c = 0; c < a->head_dim; c++)
-        sum += (double)get(a, a->q, q_at(a, i) + c) * (double)get(a, a->k, k_at(a, j) + c);
+        sum += (double)nib_get(a->type, a->q, q_at(a, i) + c) *
+               (double)nib_get(a->type, a->k, k_at(a, j) + c);
     s = ((float)sum + nib_score_bias(a, i, j)) * a->scale;
     *slope = a->scale;
     if (a->cap <= 0) return s;
@@ -91,8 +81,8 @@ void nib_attention_forward_ref(const nib_attention_args *a, void *scratch)
             double o = 0;
             for (size_t j = first; j < end; j++)
                 o += exp((double)s[j - first] - (double)lse) * (double)kept(a, i, j) *
-                     (double)get(a, a->v, v_at(a, j) + c);
-            put(a, a->o, o_at(a, i) + c, (float)o);
+                     (double)nib_get(a->type, a->v, v_at(a, j) + c);
+            nib_put(a->type, a->o, o_at(a, i) + c, (float)o);
         }
     }
 }
@@ -114,26 +104,27 @@ void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
 
         memset(dq, 0, a->head_dim * sizeof *dq);
         for (size_t c = 0; c < a->v_dim; c++)
-            own += (double)get(a, a->o, o_at(a, i) + c) * (double)get(a, a->d_o, o_at(a, i) + c);
+            own += (double)nib_get(a->type, a->o, o_at(a, i) + c) *
+                   (double)nib_get(a->type, a->d_o, o_at(a, i) + c);
         if (a->d_sink) d_sink -= exp((double)a->sinks[a->head] - (double)lse) * own;
         nib_seen_keys(a, i, &first, &end);
         for (size_t j = first; j < end; j++) {
             float slope, p = expf(score(a, i, j, &slope) - lse), ds, m = kept(a, i, j);
             double dp = 0;
             for (size_t c = 0; c < a->v_dim; c++) {
-                float d = get(a, a->d_o, o_at(a, i) + c);
-                dp += (double)d * (double)get(a, a->v, v_at(a, j) + c);
+                float d = nib_get(a->type, a->d_o, o_at(a, i) + c);
+                dp += (double)d * (double)nib_get(a->type, a->v, v_at(a, j) + c);
                 a->dv[j * a->v_dim + c] += m * p * d;
             }
             ds = p * (float)((double)m * dp - own) * slope;
             for (size_t c = 0; c < a->head_dim; c++) {
-                dq[c] += ds * get(a, a->k, k_at(a, j) + c);
-                a->dk[j * a->head_dim + c] += ds * get(a, a->q, q_at(a, i) + c);
+                dq[c] += ds * nib_get(a->type, a->k, k_at(a, j) + c);
+                a->dk[j * a->head_dim + c] += ds * nib_get(a->type, a->q, q_at(a, i) + c);
             }
         }
         for (size_t c = 0; c < a->head_dim; c++) {
             size_t at = q_at(a, i) + c;
-            put(a, a->dq, at, a->add_dq ? get(a, a->dq, at) + dq[c] : dq[c]);
+            nib_put(a->type, a->dq, at, a->add_dq ? nib_get(a->type, a->dq, at) + dq[c] : dq[c]);
         }
     }
     if (a->d_sink) *a->d_sink = (float)d_sink;

@@ -4,17 +4,6 @@
 
 #include "kernel/kernels.h"
 
-static float get(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
-static void put(nib_dtype type, void *x, size_t i, float value)
-{
-    if (type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
-}
-
 static float rounded(nib_dtype type, float value)
 {
     return type == NIB_F32 ? value : nib_round_bf16(value);
@@ -22,7 +11,7 @@ static float rounded(nib_dtype type, float value)
 
 static void put_or_add(nib_dtype type, void *x, size_t i, float value, bool add)
 {
-    put(type, x, i, add ? get(type, x, i) + value : value);
+    nib_put(type, x, i, add ? nib_get(type, x, i) + value : value);
 }
 
 static float rms_factor(nib_rms_form form, float w)
@@ -38,13 +27,13 @@ void nib_rms_norm_ref(nib_dtype type, nib_rms_form form, size_t rows, size_t wid
         double sum = 0;
         float scale;
         for (size_t c = 0; c < width; c++)
-            sum += (double)get(type, x, at + c) * (double)get(type, x, at + c);
+            sum += (double)nib_get(type, x, at + c) * (double)nib_get(type, x, at + c);
         scale = 1 / sqrtf((float)(sum / (double)width) + eps);
         if (r) r[row] = scale;
         for (size_t c = 0; c < width; c++) {
-            float xn = get(type, x, at + c) * scale;
+            float xn = nib_get(type, x, at + c) * scale;
             if (form == NIB_RMS_ROUND_FIRST) xn = rounded(type, xn);
-            put(type, y, at + c, rms_factor(form, w[c]) * xn);
+            nib_put(type, y, at + c, rms_factor(form, w[c]) * xn);
         }
     }
 }
@@ -58,11 +47,11 @@ void nib_rms_norm_back_ref(nib_dtype type, nib_rms_form form, size_t rows, size_
         size_t at = row * width;
         double sum = 0;
         for (size_t c = 0; c < width; c++)
-            sum += (double)(get(type, x, at + c) * r[row]) *
-                   (double)(get(type, dy, at + c) * rms_factor(form, w[c]));
+            sum += (double)(nib_get(type, x, at + c) * r[row]) *
+                   (double)(nib_get(type, dy, at + c) * rms_factor(form, w[c]));
         sum /= (double)width;
         for (size_t c = 0; c < width; c++) {
-            float xn = get(type, x, at + c) * r[row], d = get(type, dy, at + c);
+            float xn = nib_get(type, x, at + c) * r[row], d = nib_get(type, dy, at + c);
             if (dw) dw[c] += d * xn;
             put_or_add(type, dx, at + c, r[row] * (d * rms_factor(form, w[c]) - xn * (float)sum),
                        accumulate);
@@ -77,17 +66,18 @@ void nib_layer_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x
         size_t at = row * width;
         double sum = 0, square = 0;
         float m, scale;
-        for (size_t c = 0; c < width; c++) sum += (double)get(type, x, at + c);
+        for (size_t c = 0; c < width; c++) sum += (double)nib_get(type, x, at + c);
         m = (float)(sum / (double)width);
         for (size_t c = 0; c < width; c++) {
-            double d = (double)get(type, x, at + c) - (double)m;
+            double d = (double)nib_get(type, x, at + c) - (double)m;
             square += d * d;
         }
         scale = 1 / sqrtf((float)(square / (double)width) + eps);
         if (mean) mean[row] = m;
         if (r) r[row] = scale;
         for (size_t c = 0; c < width; c++)
-            put(type, y, at + c, (get(type, x, at + c) - m) * scale * w[c] + (b ? b[c] : 0));
+            nib_put(type, y, at + c,
+                    (nib_get(type, x, at + c) - m) * scale * w[c] + (b ? b[c] : 0));
     }
 }
 
@@ -100,14 +90,15 @@ void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const vo
         size_t at = row * width;
         double plain = 0, against = 0;
         for (size_t c = 0; c < width; c++) {
-            double g = (double)(get(type, dy, at + c) * w[c]);
+            double g = (double)(nib_get(type, dy, at + c) * w[c]);
             plain += g;
-            against += g * (double)((get(type, x, at + c) - mean[row]) * r[row]);
+            against += g * (double)((nib_get(type, x, at + c) - mean[row]) * r[row]);
         }
         plain /= (double)width;
         against /= (double)width;
         for (size_t c = 0; c < width; c++) {
-            float xn = (get(type, x, at + c) - mean[row]) * r[row], d = get(type, dy, at + c);
+            float xn = (nib_get(type, x, at + c) - mean[row]) * r[row],
+                  d = nib_get(type, dy, at + c);
             if (dw) dw[c] += d * xn;
             if (db) db[c] += d;
             put_or_add(type, dx, at + c, r[row] * (d * w[c] - (float)plain - xn * (float)against),
@@ -163,21 +154,22 @@ static float act_slope(nib_activation a, float x)
 
 void nib_activate_ref(nib_dtype type, nib_activation a, size_t n, const void *x, void *y)
 {
-    for (size_t i = 0; i < n; i++) put(type, y, i, act(a, get(type, x, i)));
+    for (size_t i = 0; i < n; i++) nib_put(type, y, i, act(a, nib_get(type, x, i)));
 }
 
 void nib_activate_back_ref(nib_dtype type, nib_activation a, size_t n, const void *x,
                            const void *dy, void *dx, bool accumulate)
 {
     for (size_t i = 0; i < n; i++)
-        put_or_add(type, dx, i, get(type, dy, i) * act_slope(a, get(type, x, i)), accumulate);
+        put_or_add(type, dx, i, nib_get(type, dy, i) * act_slope(a, nib_get(type, x, i)),
+                   accumulate);
 }
 
 void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up,
                    void *y)
 {
     for (size_t i = 0; i < n; i++)
-        put(type, y, i, rounded(type, act(a, get(type, gate, i))) * get(type, up, i));
+        nib_put(type, y, i, rounded(type, act(a, nib_get(type, gate, i))) * nib_get(type, up, i));
 }
 
 void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *gate,
@@ -185,7 +177,7 @@ void nib_gated_back_ref(nib_dtype type, nib_activation a, size_t n, const void *
                         bool add_up)
 {
     for (size_t i = 0; i < n; i++) {
-        float d = get(type, dy, i), g = get(type, gate, i), u = get(type, up, i);
+        float d = nib_get(type, dy, i), g = nib_get(type, gate, i), u = nib_get(type, up, i);
         if (dgate) put_or_add(type, dgate, i, d * u * act_slope(a, g), add_gate);
         if (dup) put_or_add(type, dup, i, d * rounded(type, act(a, g)), add_up);
     }
@@ -199,23 +191,23 @@ void nib_rotate_ref(nib_dtype type, size_t heads, size_t head_dim, size_t rot, b
         for (size_t j = 0; j < rot / 2; j++) {
             size_t a = interleaved ? 2 * j : j, b = interleaved ? 2 * j + 1 : j + rot / 2;
             float s = inverse ? -sine[j] : sine[j];
-            float p = get(type, x, h * x_stride + a), q = get(type, x, h * x_stride + b);
+            float p = nib_get(type, x, h * x_stride + a), q = nib_get(type, x, h * x_stride + b);
             put_or_add(type, y, h * y_stride + a, p * cosine[j] - q * s, accumulate);
             put_or_add(type, y, h * y_stride + b, q * cosine[j] + p * s, accumulate);
         }
         for (size_t c = rot; c < head_dim; c++)
-            put_or_add(type, y, h * y_stride + c, get(type, x, h * x_stride + c), accumulate);
+            put_or_add(type, y, h * y_stride + c, nib_get(type, x, h * x_stride + c), accumulate);
     }
 }
 
 void nib_add_ref(nib_dtype type, size_t n, const void *a, const void *b, void *y)
 {
-    for (size_t i = 0; i < n; i++) put(type, y, i, get(type, a, i) + get(type, b, i));
+    for (size_t i = 0; i < n; i++) nib_put(type, y, i, nib_get(type, a, i) + nib_get(type, b, i));
 }
 
 void nib_scale_ref(nib_dtype type, size_t n, float c, const void *x, void *y, bool accumulate)
 {
-    for (size_t i = 0; i < n; i++) put_or_add(type, y, i, c * get(type, x, i), accumulate);
+    for (size_t i = 0; i < n; i++) put_or_add(type, y, i, c * nib_get(type, x, i), accumulate);
 }
 
 void nib_axpy_ref(size_t n, float s, const float *x, float *y)

@@ -45,8 +45,7 @@ void nib_pack_rows_ref(nib_dtype type, size_t rows, const void *src, size_t ld, 
     for (size_t i = 0; i < rows; i++)
         for (size_t n = 0; n < NIB_PANEL; n++)
             dst[(n / NIB_STRIP * rows + i) * NIB_STRIP + n % NIB_STRIP] =
-                type == NIB_F32 ? ((const float *)src)[i * ld + n]
-                                : nib_bf16_to_f32(((const uint16_t *)src)[i * ld + n]);
+                nib_get(type, src, i * ld + n);
 }
 
 void nib_pack_pairs_ref(size_t n, const float *a, const float *b, uint32_t *dst)

@@ -6,17 +6,6 @@
 
 enum { WIDE = NIB_SCAN_COLUMNS };
 
-static float get(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
-static void put(nib_dtype type, void *x, size_t i, float value)
-{
-    if (type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
-}
-
 /* From S to the state after token t, which may lie in the same place; r and d of its columns. */
 static void step(const nib_scan_args *a, size_t t, const float *from, float *to, float *r, float *d)
 {
@@ -24,7 +13,7 @@ static void step(const nib_scan_args *a, size_t t, const float *from, float *to,
     float fade = a->fade[t * a->gate_stride], beta = a->beta[t * a->gate_stride];
 
     for (size_t j = 0; j < WIDE; j++) {
-        float v = j < a->columns ? get(a->type, a->v, t * a->v_stride + j) : 0;
+        float v = j < a->columns ? nib_get(a->type, a->v, t * a->v_stride + j) : 0;
         r[j] = 0;
         for (size_t i = 0; a->delta && i < a->rows; i++) r[j] += from[i * WIDE + j] * k[i];
         r[j] *= fade;
@@ -42,9 +31,9 @@ void nib_scan_ref(const nib_scan_args *a, float *state)
         const float *q = a->q + t * a->qk_stride;
         step(a, t, state, state, r, d);
         for (size_t j = 0; j < a->columns; j++) {
-            float o = a->skip * get(a->type, a->v, t * a->v_stride + j);
+            float o = a->skip * nib_get(a->type, a->v, t * a->v_stride + j);
             for (size_t i = 0; i < a->rows; i++) o += state[i * WIDE + j] * q[i];
-            put(a->type, a->o, t * a->o_stride + j, o);
+            nib_put(a->type, a->o, t * a->o_stride + j, o);
         }
     }
 }
@@ -58,8 +47,8 @@ static void step_back(const nib_scan_args *a, size_t t, const float *s, const fl
     float fade = a->fade[t * a->gate_stride], beta = a->beta[t * a->gate_stride];
 
     for (size_t j = 0; j < a->columns; j++) {
-        float out = get(a->type, a->d_o, t * a->o_stride + j), dd = 0, dr, dv;
-        float v = get(a->type, a->v, t * a->v_stride + j);
+        float out = nib_get(a->type, a->d_o, t * a->o_stride + j), dd = 0, dr, dv;
+        float v = nib_get(a->type, a->v, t * a->v_stride + j);
         for (size_t i = 0; i < a->rows; i++) {
             g[i * WIDE + j] += q[i] * out;
             dd += g[i * WIDE + j] * k[i];
@@ -75,8 +64,8 @@ static void step_back(const nib_scan_args *a, size_t t, const float *s, const fl
             a->d_log_fade[t * a->gate_stride] += g[i * WIDE + j] * faded;
             g[i * WIDE + j] *= fade;
         }
-        if (a->dv && a->add_dv) dv += get(a->type, a->dv, t * a->v_stride + j);
-        if (a->dv) put(a->type, a->dv, t * a->v_stride + j, dv);
+        if (a->dv && a->add_dv) dv += nib_get(a->type, a->dv, t * a->v_stride + j);
+        if (a->dv) nib_put(a->type, a->dv, t * a->v_stride + j, dv);
     }
 }
 
@@ -107,14 +96,14 @@ void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
 static float inverse_length(nib_dtype type, size_t n, const void *x)
 {
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)get(type, x, i) * (double)get(type, x, i);
+    for (size_t i = 0; i < n; i++) sum += (double)nib_get(type, x, i) * (double)nib_get(type, x, i);
     return 1 / sqrtf((float)sum + 1e-6f);
 }
 
 void nib_unit_ref(nib_dtype type, size_t n, const void *x, float scale, float *y)
 {
     float by = scale * inverse_length(type, n, x);
-    for (size_t i = 0; i < n; i++) y[i] = by * get(type, x, i);
+    for (size_t i = 0; i < n; i++) y[i] = by * nib_get(type, x, i);
 }
 
 void nib_unit_back_ref(nib_dtype type, size_t n, const void *x, float scale, const float *dy,
@@ -123,9 +112,9 @@ void nib_unit_back_ref(nib_dtype type, size_t n, const void *x, float scale, con
     float by = inverse_length(type, n, x);
     double along = 0;
 
-    for (size_t i = 0; i < n; i++) along += (double)(by * get(type, x, i)) * (double)dy[i];
+    for (size_t i = 0; i < n; i++) along += (double)(by * nib_get(type, x, i)) * (double)dy[i];
     for (size_t i = 0; i < n; i++) {
-        float d = scale * by * (dy[i] - by * get(type, x, i) * (float)along);
-        put(type, dx, i, accumulate ? get(type, dx, i) + d : d);
+        float d = scale * by * (dy[i] - by * nib_get(type, x, i) * (float)along);
+        nib_put(type, dx, i, accumulate ? nib_get(type, dx, i) + d : d);
     }
 }

@@ -5,16 +5,10 @@
 
 enum { WIDE = NIB_WKV_CHANNELS };
 
-static float get(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
 static void give(nib_dtype type, void *x, size_t i, float value, bool add)
 {
-    if (add) value += get(type, x, i);
-    if (type == NIB_F32) ((float *)x)[i] = value;
-    else ((uint16_t *)x)[i] = nib_f32_to_bf16(value);
+    if (add) value += nib_get(type, x, i);
+    nib_put(type, x, i, value);
 }
 
 /* The average of a token, its q, its own share and the denominator. */
@@ -41,8 +35,8 @@ void nib_wkv_ref(const nib_wkv_args *a, float *state)
 {
     for (size_t t = 0; t < a->tokens; t++)
         for (size_t c = 0; c < a->channels; c++) {
-            float k = get(a->type, a->k, t * a->k_stride + c),
-                  v = get(a->type, a->v, t * a->v_stride + c);
+            float k = nib_get(a->type, a->k, t * a->k_stride + c),
+                  v = nib_get(a->type, a->v, t * a->v_stride + c);
             give(a->type, a->y, t * a->y_stride + c,
                  average_of(state + c, a->first[c], k, v).y, false);
             step(state + c, a->decay[c], k, v, state + c);
@@ -55,10 +49,10 @@ static void channel_back(const nib_wkv_args *a, size_t c, const float *s)
     float ga = 0, gb = 0, n = NIB_WKV_NONE, w = a->decay[c];
 
     for (size_t t = a->tokens; t-- > 0;) {
-        float k = get(a->type, a->k, t * a->k_stride + c),
-              v = get(a->type, a->v, t * a->v_stride + c);
+        float k = nib_get(a->type, a->k, t * a->k_stride + c),
+              v = nib_get(a->type, a->v, t * a->v_stride + c);
         average m = average_of(s + t * 3 * WIDE, a->first[c], k, v);
-        float d = get(a->type, a->dy, t * a->y_stride + c) / m.den, p = m.own * d;
+        float d = nib_get(a->type, a->dy, t * a->y_stride + c) / m.den, p = m.own * d;
         float later = expf(k + n), to = fmaxf(-m.q, w + n);
         if (a->dv) give(a->type, a->dv, t * a->v_stride + c, p + later * ga, a->add_dv);
         if (a->dk)
@@ -78,8 +72,8 @@ void nib_wkv_back_ref(const nib_wkv_args *a, float *scratch)
         s[0] = s[WIDE] = 0;
         s[2 * WIDE] = NIB_WKV_NONE;
         for (size_t t = 0; t + 1 < a->tokens; t++)
-            step(s + t * 3 * WIDE, a->decay[c], get(a->type, a->k, t * a->k_stride + c),
-                 get(a->type, a->v, t * a->v_stride + c), s + (t + 1) * 3 * WIDE);
+            step(s + t * 3 * WIDE, a->decay[c], nib_get(a->type, a->k, t * a->k_stride + c),
+                 nib_get(a->type, a->v, t * a->v_stride + c), s + (t + 1) * 3 * WIDE);
         channel_back(a, c, s);
     }
 }

@@ -9,16 +9,10 @@
 
 enum { SALT = 0x68656164 }; /* apart from the keys of other draws of the seed */
 
-static uint32_t hash_name(const char *name) /* FNV-1a */
-{
-    uint32_t h = 2166136261u;
-    for (; *name; name++) h = (h ^ (uint8_t)*name) * 16777619u;
-    return h;
-}
-
 static void draw(float *out, size_t n, double deviation, uint64_t seed, const char *module)
 {
-    const uint32_t key[2] = { (uint32_t)seed ^ hash_name(module), (uint32_t)(seed >> 32) ^ SALT };
+    const uint32_t key[2] = { (uint32_t)seed ^ nib_fnv1a(module, strlen(module)),
+                              (uint32_t)(seed >> 32) ^ SALT };
 
     for (size_t i = 0; i < n; i += 2) {
         const uint32_t counter[4] = { (uint32_t)(i / 2), (uint32_t)(i >> 33), 0, 0 };

@@ -101,22 +101,31 @@ static nib_status count_labels(const json_t *config, const nib_model_options *as
     return NIB_OK;
 }
 
+static const struct { const char *name; nib_loss_kind loss; } problems[] = {
+    { "regression", NIB_LOSS_SQUARED },
+    { "single_label_classification", NIB_LOSS_CROSS_ENTROPY },
+    { "multi_label_classification", NIB_LOSS_BINARY },
+};
+
+const char *nib_problem_type(nib_loss_kind loss)
+{
+    size_t i = 0;
+
+    while (problems[i].loss != loss) i++;
+    return problems[i].name;
+}
+
 static nib_status read_loss(const json_t *config, const nib_model_options *asked,
                             const char *where, nib_purpose *p, nib_error *err)
 {
-    static const struct { const char *name; nib_loss_kind loss; } known[] = {
-        { "regression", NIB_LOSS_SQUARED },
-        { "single_label_classification", NIB_LOSS_CROSS_ENTROPY },
-        { "multi_label_classification", NIB_LOSS_BINARY },
-    };
     const json_t *stored = json_object_get(config, "problem_type");
     bool own = asked && asked->problem_type;
     const char *type = own ? asked->problem_type : json_string_value(stored);
 
     p->loss = p->labels == 1 ? NIB_LOSS_SQUARED : NIB_LOSS_CROSS_ENTROPY;
     if (!own && (!stored || json_is_null(stored))) return NIB_OK;
-    for (size_t i = 0; type && i < NIB_COUNT(known); i++)
-        if (strcmp(type, known[i].name) == 0) return p->loss = known[i].loss, NIB_OK;
+    for (size_t i = 0; type && i < NIB_COUNT(problems); i++)
+        if (strcmp(type, problems[i].name) == 0) return p->loss = problems[i].loss, NIB_OK;
     return nib_fail(err, own ? NIB_E_INVALID : NIB_E_FORMAT,
                     "%s%sproblem_type is %s, known are regression, single_label_classification, "
                     "multi_label_classification",

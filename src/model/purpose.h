@@ -11,6 +11,8 @@ typedef struct nib_purpose {
     nib_loss_kind loss;
 } nib_purpose;
 
+/* What problem_type calls a loss. */
+const char *nib_problem_type(nib_loss_kind loss);
 /* "SEQ_CLS"; AUTO: "auto". */
 const char *nib_task_name(nib_task task);
 /* false: no task is called so. */

@@ -42,11 +42,7 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
     for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
 }
 
-static void destroy(nib_ctx *ctx, nib_weight *w)
-{
-    nib_free(ctx, ((nib_block *)w)->owned);
-    nib_free(ctx, w);
-}
+static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
 /* --- few rows: the values are used as they decode, so not where they are rounded first --- */
 

@@ -14,7 +14,6 @@ typedef struct nib_block {
     size_t row_bytes;
     const uint32_t *rows; /* where each row lies; NULL: as it is numbered */
     nib_blocks_decode_fn *decode;
-    void *owned;          /* what to free, or NULL when data lies on a map */
 } nib_block;
 
 extern const nib_scheme nib_block_scheme;

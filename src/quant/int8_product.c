@@ -60,12 +60,6 @@ static space space_of(const int8_product *p, unsigned worker)
     return (space){ values, (uint32_t *)(void *)(values + p->w->base.in) };
 }
 
-static float value_of(const nib_operand *x, const void *row, size_t i)
-{
-    return x->type == NIB_F32 ? ((const float *)row)[i]
-                              : nib_bf16_to_f32(((const uint16_t *)row)[i]);
-}
-
 static void make_row(void *arg, size_t m, unsigned worker)
 {
     const int8_product *p = arg;
@@ -93,7 +87,7 @@ static size_t list_outliers(const int8_product *p, size_t m, const space *s)
         for (uint64_t bits = p->outliers[m * p->words + word]; bits; bits &= bits - 1) {
             size_t i = word * 64 + (size_t)__builtin_ctzll(bits);
             s->columns[count] = (uint32_t)i;
-            s->values[count++] = value_of(x, row, i);
+            s->values[count++] = nib_get(x->type, row, i);
         }
     return count;
 }

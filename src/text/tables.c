@@ -1,12 +1,12 @@
 /* tables.c - the tokenizer's hash tables, and its tables by id and by byte. */
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "text/parts.h"
 
 static uint32_t hash_bytes(const char *p, size_t n)
 {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)p[i]) * 16777619u;
+    uint32_t h = nib_fnv1a(p, n);
     return h ^ h >> 15;
 }
 

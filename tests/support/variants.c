@@ -33,17 +33,12 @@ void *test_values(nib_dtype type, size_t n, float size)
 
 float *test_floats(size_t n, float size) { return test_values(NIB_F32, n, size); }
 
-static float value(nib_dtype type, const void *x, size_t i)
-{
-    return type == NIB_F32 ? ((const float *)x)[i] : nib_bf16_to_f32(((const uint16_t *)x)[i]);
-}
-
 float test_worst(nib_dtype type, const void *a, const void *b, size_t n)
 {
     float worst = 0;
 
     for (size_t i = 0; i < n; i++) {
-        float x = value(type, a, i), y = value(type, b, i), off = fabsf(x - y) / (1 + fabsf(y));
+        float x = nib_get(type, a, i), y = nib_get(type, b, i), off = fabsf(x - y) / (1 + fabsf(y));
         if (isnan(x) && isnan(y)) continue;
         if (isnan(off)) off = x == y ? 0 : INFINITY; /* equal infinities, or NaN against a number */
         worst = fmaxf(worst, off);
