@@ -298,7 +298,7 @@ static nib_status plan_other(run *r, const nib_tensor *t, nib_error *err)
 static nib_status plan_all(run *r, nib_error *err)
 {
     size_t count = nib_tensors_count(r->tensors);
-    bool twice = r->held.format->must_learn(&r->held.form);
+    bool twice = r->held.format->must_learn && r->held.format->must_learn(&r->held.form);
     nib_status status = find_matrices(r, err);
 
     if (!status) status = nib_model_warn_unused(r->model, r->tensors, err);

@@ -203,25 +203,6 @@ done:
 
 /* --- writing --- */
 
-static nib_status add(nib_parts_out *to, const char *name, const char *suffix, nib_dtype dtype,
-                      uint64_t rows, uint64_t columns, const void *data, nib_error *err)
-{
-    nib_part_out *t = &to->parts[to->count];
-    int n = snprintf(t->name, sizeof t->name, "%s%s", name, suffix);
-
-    if (n < 0 || (size_t)n >= sizeof t->name)
-        return nib_fail(err, NIB_E_INVALID, "%.100s...: a name of %zu bytes is too long", name,
-                        strlen(name));
-    t->dtype = dtype;
-    t->rank = columns ? 2 : 1;
-    t->shape[0] = rows;
-    t->shape[1] = columns;
-    t->data = data;
-    t->bytes = (size_t)(rows * nib_dtype_bytes(dtype));
-    to->count++;
-    return NIB_OK;
-}
-
 /* b NULL: planning. */
 static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const char *name,
                        nib_parts_out *to, nib_error *err)
@@ -233,21 +214,25 @@ static nib_status list(const nib_bnb4_state *state, const nib_bnb4 *b, const cha
     nib_status status;
 
     to->count = 0;
-    status = add(to, name, "", NIB_U8, elements / 2 + elements % 2, 1, b ? b->codes : NULL, err);
+    status = nib_parts_put(to, name, "", NIB_U8, 2, elements / 2 + elements % 2, 1,
+                           b ? b->codes : NULL, err);
     if (!status && state->nested)
-        status = add(to, name, ".absmax", NIB_U8, blocks, 0, b ? b->absmax_q : NULL, err);
+        status = nib_parts_put(to, name, ".absmax", NIB_U8, 1, blocks, 0, b ? b->absmax_q : NULL,
+                               err);
     else if (!status)
-        status = add(to, name, ".absmax", NIB_F32, blocks, 0, b ? b->absmax : NULL, err);
-    if (!status) status = add(to, name, ".quant_map", NIB_F32, 16, 0, b ? b->table : NULL, err);
-    if (!status && state->nested)
-        status = add(to, name, ".nested_absmax", NIB_F32, nested, 0, b ? b->nested_absmax : NULL,
-                     err);
-    if (!status && state->nested)
-        status = add(to, name, ".nested_quant_map", NIB_F32, 256, 0, b ? b->nested_table : NULL,
-                     err);
+        status = nib_parts_put(to, name, ".absmax", NIB_F32, 1, blocks, 0, b ? b->absmax : NULL,
+                               err);
     if (!status)
-        status = add(to, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8, text_bytes, 0,
-                     b ? to->text : NULL, err);
+        status = nib_parts_put(to, name, ".quant_map", NIB_F32, 1, 16, 0, b ? b->table : NULL, err);
+    if (!status && state->nested)
+        status = nib_parts_put(to, name, ".nested_absmax", NIB_F32, 1, nested, 0,
+                               b ? b->nested_absmax : NULL, err);
+    if (!status && state->nested)
+        status = nib_parts_put(to, name, ".nested_quant_map", NIB_F32, 1, 256, 0,
+                               b ? b->nested_table : NULL, err);
+    if (!status)
+        status = nib_parts_put(to, name, nib_bnb4_suffixes[state->fp4 ? 5 : 4], NIB_U8, 1,
+                               text_bytes, 0, b ? to->text : NULL, err);
     return status;
 }
 

@@ -45,6 +45,13 @@ typedef struct nib_parts_out {
     char text[NIB_PARTS_TEXT]; /* what a part may borrow */
 } nib_parts_out;
 
+/* Adds a tensor to those that are written.  NIB_E_INVALID: too long a name. */
+nib_status nib_parts_put(nib_parts_out *to, const char *module, const char *piece, nib_dtype dtype,
+                         unsigned rank, uint64_t rows, uint64_t columns, const void *data,
+                         nib_error *err);
+/* The module of weight `name`, "M.weight". */
+void nib_module_of_weight(const char *name, char module[512]);
+
 /* What sizes of a file depend on beside the shape: learned from a matrix that was encoded. */
 typedef struct nib_learned { float offset; } nib_learned;
 
@@ -114,7 +121,7 @@ struct nib_format {
 
     /* --- writing --- */
 
-    /* Must a matrix be encoded before its tensors can be planned? */
+    /* Must a matrix be encoded before its tensors can be planned?  NULL: never. */
     bool (*must_learn)(const nib_form *form);
     nib_learned (*learn)(const nib_weight *w);
     /* The tensors of weight `name` ("M.weight") without data.  NIB_E_INVALID: too long a name. */

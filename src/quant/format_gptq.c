@@ -268,54 +268,6 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 
 /* --- writing --- */
 
-static bool must_learn(const nib_form *form)
-{
-    (void)form;
-    return false;
-}
-
-static nib_status list(const nib_grouped_options *o, const nib_grouped *q, size_t out, size_t in,
-                       const char *name, nib_parts_out *parts, nib_error *err)
-{
-    char module[512];
-    nib_grouped_sizes s;
-    nib_status status;
-
-    nib_module_of_weight(name, module);
-    parts->count = 0;
-    if (!nib_grouped_sizes_of(o, out, in, &s))
-        return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
-    status = nib_parts_put(parts, module, ".qweight", NIB_I32, 2, nib_ceil_div(in * o->bits, 32),
-                           out, q ? q->codes : NULL, err);
-    if (!status)
-        status = nib_parts_put(parts, module, ".qzeros", NIB_I32, 2, s.group_count,
-                               nib_ceil_div(out * o->bits, 32), q ? q->file_zeros : NULL, err);
-    if (!status)
-        status = nib_parts_put(parts, module, ".scales", NIB_F16, 2, s.group_count, out,
-                               q ? q->scales : NULL, err);
-    if (!status)
-        status = nib_parts_put(parts, module, ".g_idx", NIB_I32, 1, in, 0,
-                               q ? q->file_groups : NULL, err);
-    return status;
-}
-
-static nib_status plan(const nib_form *form, size_t out, size_t in, nib_learned learned,
-                       const char *name, nib_parts_out *parts, nib_error *err)
-{
-    nib_grouped_options o = nib_grouped_form_options(form);
-
-    (void)learned;
-    return list(&o, NULL, out, in, name, parts, err);
-}
-
-static nib_status tensors(const nib_weight *w, const char *name, nib_parts_out *parts,
-                          nib_error *err)
-{
-    const nib_grouped *q = nib_as_grouped(w);
-
-    return list(&q->options, q, w->out, w->in, name, parts, err);
-}
-
 /* The keys that all readers know, and none of a writer: with one, some take the file as of a
  * certain version of GPTQModel. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
@@ -348,8 +300,7 @@ const nib_format nib_format_gptq = {
     .check = nib_check_lone_scales,
     .open = open_module,
     .describe = describe,
-    .must_learn = must_learn,
-    .plan = plan,
-    .tensors = tensors,
+    .plan = nib_grouped_plan,
+    .tensors = nib_grouped_tensors,
     .config = config,
 };

@@ -151,48 +151,19 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 
 /* --- writing --- */
 
-static bool must_learn(const nib_form *form)
-{
-    (void)form;
-    return false;
-}
-
-static nib_status add(nib_parts_out *to, const char *module, const char *piece, nib_dtype dtype,
-                      unsigned rank, uint64_t rows, uint64_t columns, const void *data,
-                      nib_error *err)
-{
-    nib_part_out *p = &to->parts[to->count];
-    uint64_t elements = (rank > 0 ? rows : 1) * (rank > 1 ? columns : 1);
-    int n = snprintf(p->name, sizeof p->name, "%s%s", module, piece);
-
-    if (n < 0 || (size_t)n >= sizeof p->name)
-        return nib_fail(err, NIB_E_INVALID, "%.100s...: a name of %zu bytes is too long", module,
-                        strlen(module));
-    p->dtype = dtype;
-    p->rank = rank;
-    p->shape[0] = rows;
-    p->shape[1] = columns;
-    p->data = data;
-    p->bytes = (size_t)(elements * nib_dtype_bytes(dtype));
-    to->count++;
-    return NIB_OK;
-}
-
 static nib_status list(const nib_int8 *q, size_t out, size_t in, const char *name,
                        nib_parts_out *parts, nib_error *err)
 {
     static const uint8_t row_major = 0;
-    size_t n = strlen(name), end = strlen(".weight");
     char module[sizeof parts->parts[0].name];
     nib_status status;
 
-    assert(n > end && strcmp(name + n - end, ".weight") == 0);
-    snprintf(module, sizeof module, "%.*s", (int)(n - end), name);
+    nib_module_of_weight(name, module);
     parts->count = 0;
-    status = add(parts, module, ".weight", NIB_I8, 2, out, in, q ? q->codes : NULL, err);
-    if (!status) status = add(parts, module, ".SCB", NIB_F32, 1, out, 0, q ? q->scb : NULL, err);
+    status = nib_parts_put(parts, module, ".weight", NIB_I8, 2, out, in, q ? q->codes : NULL, err);
+    if (!status) status = nib_parts_put(parts, module, ".SCB", NIB_F32, 1, out, 0, q ? q->scb : NULL, err);
     if (!status)
-        status = add(parts, module, ".weight_format", NIB_U8, 0, 0, 0, q ? &row_major : NULL, err);
+        status = nib_parts_put(parts, module, ".weight_format", NIB_U8, 0, 0, 0, q ? &row_major : NULL, err);
     return status;
 }
 
@@ -232,7 +203,6 @@ const nib_format nib_format_int8 = {
     .pieces = pieces,
     .open = open_module,
     .describe = describe,
-    .must_learn = must_learn,
     .plan = plan,
     .tensors = tensors,
     .config = config,

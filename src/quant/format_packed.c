@@ -452,57 +452,6 @@ static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
 
 /* --- writing --- */
 
-static bool must_learn(const nib_form *form)
-{
-    (void)form;
-    return false;
-}
-
-static nib_status list(const nib_grouped_options *o, const nib_grouped *q, size_t out, size_t in,
-                       const char *name, nib_parts_out *parts, nib_error *err)
-{
-    const int64_t shape[2] = { (int64_t)out, (int64_t)in };
-    char module[512];
-    nib_grouped_sizes s;
-    nib_status status;
-
-    nib_module_of_weight(name, module);
-    parts->count = 0;
-    if (!nib_grouped_sizes_of(o, out, in, &s))
-        return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", out, in);
-    memcpy(parts->text, shape, sizeof shape);
-    status = nib_parts_put(parts, module, ".weight_packed", NIB_I32, 2, out,
-                           words_of(in, o->bits, 0), q ? q->codes : NULL, err);
-    if (!status)
-        status = nib_parts_put(parts, module, ".weight_scale", o->dtype, 2, out, s.group_count,
-                               q ? q->scales : NULL, err);
-    if (!status)
-        status = nib_parts_put(parts, module, ".weight_shape", NIB_I64, 1, 2, 0,
-                               q ? parts->text : NULL, err);
-    if (!status && o->asymmetric)
-        status = nib_parts_put(parts, module, ".weight_zero_point", NIB_I32, 2,
-                               words_of(out, o->bits, 0), s.group_count,
-                               q ? q->file_zeros : NULL, err);
-    return status;
-}
-
-static nib_status plan(const nib_form *form, size_t out, size_t in, nib_learned learned,
-                       const char *name, nib_parts_out *parts, nib_error *err)
-{
-    nib_grouped_options o = nib_grouped_form_options(form);
-
-    (void)learned;
-    return list(&o, NULL, out, in, name, parts, err);
-}
-
-static nib_status tensors(const nib_weight *w, const char *name, nib_parts_out *parts,
-                          nib_error *err)
-{
-    const nib_grouped *q = nib_as_grouped(w);
-
-    return list(&q->options, q, w->out, w->in, name, parts, err);
-}
-
 /* formats-quant.md 2.6: the keys that vLLM and transformers need, and the group's own format. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
 {
@@ -543,8 +492,7 @@ const nib_format nib_format_packed = {
     .check = check,
     .open = open_module,
     .describe = describe,
-    .must_learn = must_learn,
-    .plan = plan,
-    .tensors = tensors,
+    .plan = nib_grouped_plan,
+    .tensors = nib_grouped_tensors,
     .config = config,
 };

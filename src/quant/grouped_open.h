@@ -1,5 +1,5 @@
-/* grouped_open.h - grouped integers from a file's tensors: what the formats that hold them share.
- * */
+/* grouped_open.h - grouped integers from and to a file's tensors: what the formats that hold them
+ * share. */
 #ifndef NIB_QUANT_GROUPED_OPEN_H
 #define NIB_QUANT_GROUPED_OPEN_H
 
@@ -27,12 +27,11 @@ nib_status nib_grouped_open(nib_ctx *ctx, nib_grouped *made, nib_zero_of_fn *zer
                             const void *self, const nib_part *g_idx, uint64_t bytes, nib_weight **w,
                             nib_error *err);
 
-/* Adds a tensor to those that are written.  NIB_E_INVALID: too long a name. */
-nib_status nib_parts_put(nib_parts_out *to, const char *module, const char *piece, nib_dtype dtype,
-                         unsigned rank, uint64_t rows, uint64_t columns, const void *data,
-                         nib_error *err);
-/* The module of weight `name`, "M.weight". */
-void nib_module_of_weight(const char *name, char module[512]);
+/* The tensors that are written: nib_format's plan and tensors (grouped_parts.c). */
+nib_status nib_grouped_plan(const nib_form *form, size_t out, size_t in, nib_learned learned,
+                            const char *name, nib_parts_out *parts, nib_error *err);
+nib_status nib_grouped_tensors(const nib_weight *w, const char *name, nib_parts_out *parts,
+                               nib_error *err);
 
 /* --- settings that these formats share --- */
 
