@@ -94,19 +94,6 @@ nib_experts nib_route(nib_build *b, nib_value logits, const nib_route_desc *d)
     return e;
 }
 
-static nib_value apply_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
-{
-    nib_linear *l = NULL;
-
-    if (!nib_build_is_plain(b, x, name)) return nothing;
-    spec.in = nib_info_of(b, x)->width;
-    b->status = b->binder.linear(b->binder.self, name, &spec, &l, &b->error);
-    if (b->status) return nothing;
-    return nib_build_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
-                                         .input_count = 1 },
-                          nib_info_of(b, x)->axis, spec.out, 1);
-}
-
 nib_value nib_apply_router(nib_build *b, nib_value x, size_t experts, const char *format, ...)
 {
     char name[NIB_NAME_ROOM];
@@ -116,7 +103,7 @@ nib_value nib_apply_router(nib_build *b, nib_value x, size_t experts, const char
     va_start(args, format);
     good = nib_build_name(b, name, format, args);
     va_end(args);
-    return good ? apply_linear(b, x, (nib_linear_spec){ .out = experts, .router = true }, name)
+    return good ? nib_build_linear(b, x, (nib_linear_spec){ .out = experts, .router = true }, name)
                 : nothing;
 }
 
@@ -131,7 +118,7 @@ nib_value nib_apply_bare_router(nib_build *b, nib_value x, size_t experts, bool 
     va_start(args, format);
     good = nib_build_name(b, name, format, args);
     va_end(args);
-    return good ? apply_linear(b, x, spec, name) : nothing;
+    return good ? nib_build_linear(b, x, spec, name) : nothing;
 }
 
 nib_value nib_wide_logits(nib_build *b, nib_value logits)
@@ -173,7 +160,6 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
     nib_linear_spec linear = { .out = spec.out, .in = in, .slice = i, .slices = count };
     char name[NIB_NAME_ROOM], stack[NIB_NAME_ROOM], bias[NIB_NAME_ROOM];
     bool stacked = spec.form != NIB_EXPERT_MODULES;
-    nib_linear *l = NULL;
 
     if (stacked) snprintf(name, sizeof name, "%s.%s.%zu", of, spec.part, i);
     else snprintf(name, sizeof name, "%s.%zu.%s", of, i, spec.part);
@@ -186,8 +172,7 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
         linear.parameter = true;
         linear.transposed = spec.form == NIB_EXPERT_STACK_IN_OUT;
     }
-    b->status = b->binder.linear(b->binder.self, name, &linear, &l, &b->error);
-    return b->status ? NULL : l;
+    return nib_build_bind(b, name, linear);
 }
 
 /* The same linear of all experts, in an array that will be the graph's; NULL after an error. */

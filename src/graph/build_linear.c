@@ -37,7 +37,7 @@ nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t ro
                           b->graph->inputs[ids].axis, width, 0);
 }
 
-static nib_linear *bind_linear(nib_build *b, const char *name, nib_linear_spec spec)
+nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
 {
     nib_linear *l = NULL;
 
@@ -54,18 +54,23 @@ static nib_value add_bound(nib_build *b, nib_value x, nib_linear *l, size_t out)
                           nib_info_of(b, x)->axis, out, 1);
 }
 
+nib_value nib_build_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
+{
+    nib_linear *l;
+
+    if (!nib_build_is_plain(b, x, "linear")) return nothing;
+    spec.in = nib_info_of(b, x)->width;
+    l = nib_build_bind(b, name, spec);
+    return l ? add_bound(b, x, l, spec.out) : nothing;
+}
+
 /* The name of the module is made of format and args. */
 static nib_value add_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *format,
                             va_list args)
 {
     char name[NIB_NAME_ROOM];
-    nib_linear *l;
 
-    if (!nib_build_name(b, name, format, args) || !nib_build_is_plain(b, x, "linear"))
-        return nothing;
-    spec.in = nib_info_of(b, x)->width;
-    l = bind_linear(b, name, spec);
-    return l ? add_bound(b, x, l, spec.out) : nothing;
+    return nib_build_name(b, name, format, args) ? nib_build_linear(b, x, spec, name) : nothing;
 }
 
 nib_value nib_apply_linear(nib_build *b, nib_value x, size_t out, bool bias, const char *format,
@@ -96,12 +101,8 @@ nib_value nib_apply_bypassed_linear(nib_build *b, nib_value x, size_t out, bool 
 nib_value nib_apply_new_linear(nib_build *b, nib_value x, size_t out, const char *module)
 {
     nib_linear_spec spec = { .out = out, .bias = true, .may_be_new = true };
-    nib_linear *l;
 
-    if (!nib_build_is_plain(b, x, "linear")) return nothing;
-    spec.in = nib_info_of(b, x)->width;
-    l = bind_linear(b, module, spec);
-    return l ? add_bound(b, x, l, out) : nothing;
+    return nib_build_linear(b, x, spec, module);
 }
 
 static nib_value add_named_linear(nib_build *b, nib_value x, nib_linear_spec spec,
@@ -168,7 +169,7 @@ void nib_set_head(nib_build *b, nib_value hidden, nib_head_spec spec, const char
     nib_linear *l;
 
     if (!nib_build_is_plain(b, hidden, "head")) return;
-    l = bind_linear(b, module, (nib_linear_spec){ .out = spec.rows,
+    l = nib_build_bind(b, module, (nib_linear_spec){ .out = spec.rows,
                                                   .in = nib_info_of(b, hidden)->width,
                                                   .bias = spec.bias, .head = true,
                                                   .may_be_new = spec.may_be_new,

@@ -32,6 +32,10 @@ bool nib_build_is_plain(nib_build *b, nib_value x, const char *what);
 /* Checks that x can be read as heads: any plain value, a view of these heads, or columns. */
 bool nib_build_has_heads(nib_build *b, nib_value x, size_t heads, size_t head_dim,
                          const char *what);
+/* A linear of the binder, whose sizes are possible ones; NULL after an error. */
+nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec);
+/* x through a linear of it; spec.in is x's width. */
+nib_value nib_build_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name);
 /* Checks that views cover their values, when all operations are there. */
 void nib_build_check_views(nib_build *b);
 /* No sequence may have more than `limit` tokens; 0: any number. */

@@ -90,15 +90,19 @@ nib_value nib_add(nib_build *b, nib_value x, nib_value y)
     return add_pair(b, (nib_node){ .op = &nib_op_add }, x, y);
 }
 
-static bool views_overlap(const nib_value_info *x, const nib_value_info *y)
+/* Marks the channels of a view; true: one of them was. */
+static bool mark_channels(const nib_value_info *view, uint8_t *marks, uint8_t mark)
 {
-    for (size_t h = 0; h < x->heads; h++)
-        for (size_t i = 0; i < y->heads; i++) {
-            size_t p = x->offset + nib_head_at(x->layout, 0, h),
-                   q = y->offset + nib_head_at(y->layout, 0, i);
-            if (p < q + y->head_dim && q < p + x->head_dim) return true;
+    bool any = false;
+
+    for (size_t h = 0; h < view->heads; h++) {
+        uint8_t *at = marks + view->offset + nib_head_at(view->layout, 0, h);
+        for (size_t c = 0; c < view->head_dim; c++) {
+            any = any || at[c];
+            at[c] |= mark;
         }
-    return false;
+    }
+    return any;
 }
 
 /* A new view has its channels alone, and nothing reads the whole. */
@@ -106,18 +110,26 @@ static void check_view(nib_build *b, nib_value view)
 {
     const nib_value_info *info;
     nib_value_info *base;
+    uint8_t *marks;
 
     if (b->status) return;
     info = nib_info_of(b, view);
     base = &b->graph->values[info->view_of];
+    marks = nib_new_array(b->graph->ctx, base->width, 1);
+    if (!marks) {
+        nib_build_fail(b, NIB_E_NOMEM, "graph: out of memory");
+        return;
+    }
+    mark_channels(info, marks, 1);
     for (int v = info->view_of + 1; v < view.id; v++)
         if (b->graph->values[v].view_of == info->view_of &&
-            views_overlap(&b->graph->values[v], info))
+            mark_channels(&b->graph->values[v], marks, 0))
             nib_build_fail(b, NIB_E_UNSUPPORTED,
                            "views of %s overlap: of %zu channels from channel %zu on, and of %zu "
                            "from %zu on",
                            nib_build_value_name(b, view.id), b->graph->values[v].width,
                            b->graph->values[v].offset, info->width, info->offset);
+    nib_free(b->graph->ctx, marks);
     if (base->readers)
         nib_build_fail(b, NIB_E_UNSUPPORTED, "%s is read whole, but %zu channels of it are a view",
                        nib_build_value_name(b, view.id), info->width);

@@ -161,9 +161,11 @@ static nib_status list(const nib_int8 *q, size_t out, size_t in, const char *nam
     nib_module_of_weight(name, module);
     parts->count = 0;
     status = nib_parts_put(parts, module, ".weight", NIB_I8, 2, out, in, q ? q->codes : NULL, err);
-    if (!status) status = nib_parts_put(parts, module, ".SCB", NIB_F32, 1, out, 0, q ? q->scb : NULL, err);
     if (!status)
-        status = nib_parts_put(parts, module, ".weight_format", NIB_U8, 0, 0, 0, q ? &row_major : NULL, err);
+        status = nib_parts_put(parts, module, ".SCB", NIB_F32, 1, out, 0, q ? q->scb : NULL, err);
+    if (!status)
+        status = nib_parts_put(parts, module, ".weight_format", NIB_U8, 0, 0, 0,
+                               q ? &row_major : NULL, err);
     return status;
 }
 
