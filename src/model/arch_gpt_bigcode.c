@@ -2,18 +2,17 @@
  * value head (formats.md 10.16).  arXiv:2305.06161. */
 #include <math.h>
 
-#include "model/arch.h"
+#include "model/arch_gpt2.h"
 
 typedef struct bigcode {
-    size_t vocabulary, width, layers, heads, head_dim, inner, positions;
-    bool tied, scaled, multi_query;
-    float eps;
-    nib_activation activation;
+    nib_gpt2 m;
+    bool scaled, multi_query;
 } bigcode;
 
 static void read_bigcode(nib_reader *r, void *config)
 {
-    bigcode *m = config;
+    bigcode *own = config;
+    nib_gpt2 *m = &own->m;
 
     m->vocabulary = nib_read_size_or(r, "vocab_size", 50257);
     m->width = nib_read_size(r, "n_embd");
@@ -24,8 +23,8 @@ static void read_bigcode(nib_reader *r, void *config)
     m->eps = nib_read_eps(r, "layer_norm_epsilon", 1e-5f);
     m->activation = nib_read_activation(r, "activation_function", "gelu_pytorch_tanh");
     m->tied = nib_read_bool(r, "tie_word_embeddings", true);
-    m->scaled = nib_read_bool(r, "scale_attn_weights", true);
-    m->multi_query = nib_read_bool(r, "multi_query", true);
+    own->scaled = nib_read_bool(r, "scale_attn_weights", true);
+    own->multi_query = nib_read_bool(r, "multi_query", true);
     nib_read_any(r, "attention_softmax_in_fp32"); /* scores are always summed in float */
     nib_read_any(r, "scale_attention_softmax_in_fp32");
     nib_read_any(r, "inference_runner"); /* how the original was served */
@@ -40,15 +39,16 @@ static void read_bigcode(nib_reader *r, void *config)
 }
 
 /* Multi-query: all query heads, then the one k, then the one v; else q, k, v head by head. */
-static nib_value attend(nib_build *b, const bigcode *m, int i, nib_value h)
+static nib_value attend(nib_build *b, const nib_gpt2 *m, int i, nib_value h)
 {
-    size_t d = m->head_dim, n = m->heads, g = m->multi_query ? 1 : n;
+    const bigcode *own = (const bigcode *)m;
+    size_t d = m->head_dim, n = m->heads, g = own->multi_query ? 1 : n;
     nib_attention_desc attention = { .heads = n, .kv_heads = g, .head_dim = d,
-                                     .scale = m->scaled ? 1 / sqrtf((float)d) : 1 };
-    nib_heads many = m->multi_query ? nib_plain_heads(n, d)
+                                     .scale = own->scaled ? 1 / sqrtf((float)d) : 1 };
+    nib_heads many = own->multi_query ? nib_plain_heads(n, d)
                                     : (nib_heads){ .head_stride = 3 * d, .per_group = n };
-    nib_heads one = m->multi_query ? nib_plain_heads(1, d) : many;
-    size_t first = m->multi_query ? m->width : d;
+    nib_heads one = own->multi_query ? nib_plain_heads(1, d) : many;
+    size_t first = own->multi_query ? m->width : d;
 
     nib_value qkv = nib_apply_linear(b, h, (n + 2 * g) * d, true,
                                      "transformer.h.%d.attn.c_attn", i);
@@ -59,32 +59,10 @@ static nib_value attend(nib_build *b, const bigcode *m, int i, nib_value h)
                             "transformer.h.%d.attn.c_proj", i);
 }
 
-static nib_value mlp(nib_build *b, const bigcode *m, int i, nib_value h)
-{
-    h = nib_apply_linear(b, h, m->inner, true, "transformer.h.%d.mlp.c_fc", i);
-    return nib_apply_linear(b, nib_activate(b, h, m->activation), m->width, true,
-                            "transformer.h.%d.mlp.c_proj", i);
-}
-
 static void build(nib_build *b, const void *config, nib_task task)
 {
-    const bigcode *m = config;
-    nib_value x = nib_embed(b, NIB_IDS, m->vocabulary, m->width, "transformer.wte"), h;
-
     (void)task;
-    nib_set_positions(b, m->positions);
-    x = nib_add(b, x, nib_embed(b, NIB_POSITIONS, m->positions, m->width, "transformer.wpe"));
-    for (int i = 0; i < (int)m->layers; i++) {
-        nib_segment(b);
-        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_1", i);
-        x = nib_add(b, x, attend(b, m, i, h));
-        h = nib_apply_layer_norm(b, x, m->eps, "transformer.h.%d.ln_2", i);
-        x = nib_add(b, x, mlp(b, m, i, h));
-    }
-    nib_segment(b);
-    x = nib_apply_layer_norm(b, x, m->eps, "transformer.ln_f");
-    nib_head(b, x, (nib_head_spec){ .rows = m->vocabulary,
-                                    .tied_to = m->tied ? "transformer.wte" : NULL }, "lm_head");
+    nib_gpt2_stack(b, config, attend, nib_gpt2_linear_mlp);
 }
 
 static const char *const types[] = { "gpt_bigcode", NULL };
@@ -103,12 +81,6 @@ static const nib_gguf_name gguf_names[] = {
     { "ffn_down", "transformer.h.%d.mlp.c_proj", NIB_GGUF_AS_IS },
     { 0 },
 };
-static const nib_gguf_key gguf_keys[] = {
-    { "context_length", "n_positions" }, { "embedding_length", "n_embd" },
-    { "block_count", "n_layer" }, { "attention.head_count", "n_head" },
-    { "attention.layer_norm_epsilon", "layer_norm_epsilon" },
-    { 0 },
-};
 
 static void gguf_finish(nib_gguf_config *c)
 {
@@ -117,7 +89,7 @@ static void gguf_finish(nib_gguf_config *c)
 }
 
 static const nib_gguf_family gguf = { "starcoder", "gpt_bigcode", "GPTBigCodeForCausalLM",
-                                      gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+                                      gguf_names, nib_gpt2_gguf_keys, gguf_finish, NULL, NULL };
 
 const nib_arch nib_arch_gpt_bigcode = { .model_types = types, .config_bytes = sizeof(bigcode),
                                         .read = read_bigcode, .prefix = "transformer.",
