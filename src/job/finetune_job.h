@@ -107,6 +107,12 @@ nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
 /* Warns of a run that diverged or stands still, by its history (finetune_outcome.c). */
 void nib_finetune_judge_end(nib_finetune_job *j);
 
+/* The tokenizer, the task and the records; *quantizes: the weights will be while they are
+ * loaded. */
+nib_status nib_finetune_open_inputs(nib_finetune_job *j, bool *quantizes, nib_error *err);
+/* Notes a classifier's labels, and the parts of its head that begin at random. */
+void nib_finetune_report_labels(nib_finetune_job *j);
+
 /* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory,
  * with the micro-batch asked for or, for auto, the greatest that fits; else advice says which
  * would.  Model, adapter and data are open. */

@@ -83,19 +83,18 @@ static void read_modernbert(nib_reader *r, void *config)
     nib_read_any(r, "layer_norm_eps");
 }
 
-static nib_value norm(nib_build *b, const modernbert *m, nib_value x, const char *format, int i)
-{
-    char name[100];
-
-    snprintf(name, sizeof name, "model.layers.%d.%s", i, format);
-    return m->norm_bias ? nib_apply_layer_norm(b, x, m->eps, "%s", name)
-                        : nib_apply_layer_norm_plain(b, x, m->eps, "%s", name);
-}
-
 static nib_value norm_of(nib_build *b, const modernbert *m, nib_value x, const char *name)
 {
     return m->norm_bias ? nib_apply_layer_norm(b, x, m->eps, "%s", name)
                         : nib_apply_layer_norm_plain(b, x, m->eps, "%s", name);
+}
+
+static nib_value norm(nib_build *b, const modernbert *m, nib_value x, const char *part, int i)
+{
+    char name[100];
+
+    snprintf(name, sizeof name, "model.layers.%d.%s", i, part);
+    return norm_of(b, m, x, name);
 }
 
 static nib_value attend(nib_build *b, const modernbert *m, int i, nib_value h)

@@ -1,0 +1,194 @@
+/* finetune_inputs.c - what a run is made of before a weight is loaded: the tokenizer, the task, the
+ * records and their labels. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "job/finetune_job.h"
+#include "job/labelled.h"
+#include "job/open.h"
+
+typedef nib_finetune_job job;
+
+static nib_status check_metric(const nib_train_options *t, nib_task task, nib_error *err)
+{
+    const char *metric = nib_finetune_metric(t);
+    bool of_words = nib_finetune_metric_is_perplexity(t);
+
+    if (strcmp(metric, "eval_loss") == 0 || of_words != nib_task_has_labels(task)) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of %s",
+                    metric + 5, nib_task_name(task));
+}
+
+/* Of classes others are measured than of numbers; what is not has no best. */
+static nib_status check_score(const nib_train_options *t, nib_label_kind kind, nib_error *err)
+{
+    const char *metric = nib_finetune_metric(t) + strlen("eval_");
+    bool numbers = strcmp(metric, "mse") == 0 || strcmp(metric, "pearson") == 0 ||
+                   strcmp(metric, "spearmanr") == 0;
+
+    if (strcmp(metric, "loss") == 0) return NIB_OK;
+    if (numbers == (kind == NIB_LABEL_NUMBERS) &&
+        !(kind == NIB_LABEL_SET && strcmp(metric, "matthews_correlation") == 0))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of records with "
+                    "%s; take %s", metric,
+                    kind == NIB_LABEL_NUMBERS ? "numbers"
+                    : kind == NIB_LABEL_SET   ? "several labels"
+                                              : "classes",
+                    kind == NIB_LABEL_NUMBERS ? "loss, mse, pearson or spearmanr"
+                    : kind == NIB_LABEL_SET   ? "loss, accuracy or f1"
+                                              : "loss, accuracy, f1 or matthews_correlation");
+}
+
+/* What the model is trained for, from the option or from config.json. */
+static nib_status choose_task(job *j, const json_t *json, const nib_config *config, nib_error *err)
+{
+    nib_model_options *o = &j->options.model;
+    const char *type = j->o->task_type;
+    nib_purpose p;
+    nib_status status;
+
+    if (type && !nib_task_parse(type, &o->task))
+        return nib_fail(err, NIB_E_INVALID,
+                        "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS", type);
+    status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
+    if (status) return status;
+    o->task = p.task;
+    status = check_metric(&j->o->train, p.task, err);
+    if (status) return status;
+    o->head_seed = j->o->train.seed;
+    if (p.task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(p.task)) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: config.json makes it a model for %s, which is not trained: set task_type "
+                    "to SEQ_CLS or TOKEN_CLS", o->model, nib_task_name(p.task));
+}
+
+/* A classifier's own labels are the known ones, unless a new head is asked for. */
+static nib_status know_labels(job *j, const json_t *json, const nib_config *config,
+                              nib_labels *labels, nib_error *err)
+{
+    nib_model_options stored = { .task = NIB_TASK_AUTO };
+    nib_purpose p;
+    bool named = false;
+    nib_status status = nib_purpose_read(json, config->arch, &stored, j->o->model.model, &p, err);
+
+    if (status || p.task != j->o->model.task) return status;
+    if (j->o->model.num_labels && (size_t)j->o->model.num_labels != p.labels) return NIB_OK;
+    if (!nib_task_has_labels(p.task) || p.loss == NIB_LOSS_SQUARED) return NIB_OK;
+    status = nib_labels_of_config(json, j->o->model.model, p.labels, labels, &named, err);
+    if (!named) nib_labels_free(labels);
+    labels->ctx = j->ctx;
+    return status;
+}
+
+/* After the records were read: what they say of the model. */
+static nib_status take_labels(job *j, const json_t *json, const nib_config *config, nib_error *err)
+{
+    nib_labels *l = nib_dataset_labels_mut(j->data);
+    nib_status status = NIB_OK;
+
+    if (!nib_task_has_labels(j->o->model.task)) return NIB_OK;
+    if (j->o->data.class_weights) status = nib_labels_balance(l, err);
+    if (!status) status = check_score(&j->o->train, l->kind, err);
+    return status ? status : nib_labels_apply(l, json, config->arch, &j->options.model, err);
+}
+
+/* The records to train on, and those to evaluate on. */
+static nib_status open_data(job *j, const nib_outline *outline, const nib_labels *known,
+                            nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    const nib_train_options *t = &o->train;
+    nib_data_options eval = o->data;
+    nib_dataset_source source = { .options = &o->data, .model_dir = o->model.model,
+                                  .tokenizer = j->tokenizer,
+                                  .vocabulary = (uint32_t)outline->vocabulary,
+                                  .task = o->model.task, .positions = outline->positions,
+                                  .labels = known->known ? known : NULL,
+                                  .regression = o->model.problem_type &&
+                                                strcmp(o->model.problem_type, "regression") == 0,
+                                  .now = j->started ? j->started : (int64_t)time(NULL) };
+    bool evaluates = strcmp(t->eval_strategy, "no") != 0;
+    nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
+
+    if (!status && !nib_task_has_labels(o->model.task)) nib_dataset_warn_ends(j->data);
+    if (!status && o->val_size > 0) {
+        status = nib_dataset_hold_out(j->data, o->val_size,
+                                      t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,
+                                      &j->eval_records, err);
+        if (!status && !evaluates) {
+            nib_warn_code(j->ctx, "not-evaluated",
+                          "val_size: %zu records are held out and nothing is evaluated on them, "
+                          "for eval_strategy is no",
+                          nib_dataset_count(j->eval_records));
+            nib_dataset_close(j->eval_records);
+            j->eval_records = NULL;
+        }
+    } else if (!status && evaluates) {
+        if (o->eval_data) eval.data = o->eval_data;
+        if (o->eval_data || o->eval_split) eval.split = o->eval_split;
+        if (o->eval_data || o->eval_dataset_config) eval.dataset_config = o->eval_dataset_config;
+        source.options = &eval;
+        source.labels = nib_task_has_labels(o->model.task) ? nib_dataset_labels(j->data) : NULL;
+        status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
+        if (status)
+            nib_fail_in(err, status, o->eval_data ? "eval_data (with eval_dataset_config and "
+                                                    "eval_split)"
+                                                  : "eval_split");
+    } else if (!status && (o->eval_data || o->eval_split)) {
+        nib_warn_code(j->ctx, "not-evaluated",
+                      "%s: nothing is evaluated on it, for eval_strategy is no",
+                      o->eval_data ? "eval_data" : "eval_split");
+    }
+    return status;
+}
+
+void nib_finetune_report_labels(job *j)
+{
+    const nib_labels *l = nib_dataset_labels(j->data);
+    char names[400] = "", room[24];
+    size_t used = 0;
+
+    if (!nib_task_has_labels(j->o->model.task)) return;
+    for (size_t i = 0; l->kind != NIB_LABEL_NUMBERS && i < l->count && used + 60 < sizeof names;
+         i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.40s", i ? ", " : ": ",
+                                 nib_label_name(l, i, room));
+    nib_note(j->ctx, "%s, %s, %d label%s%s", nib_task_name(j->o->model.task),
+             j->o->model.problem_type ? j->o->model.problem_type : "a class a token",
+             j->o->model.num_labels, j->o->model.num_labels == 1 ? "" : "s", names);
+    used = 0;
+    for (size_t i = 0; i < j->model->new_count && used + 100 < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.80s", i ? ", " : "",
+                                 j->model->new_linears[i]->name);
+    if (j->model->new_count)
+        nib_note(j->ctx, "not in the model's files, begun at random (seed %" PRIu64 "): %s",
+                 j->o->train.seed, names);
+}
+
+nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_config *config = NULL;
+    json_t *json = NULL;
+    nib_outline outline;
+    nib_labels known = { .ctx = j->ctx };
+    nib_held asked = { 0 };
+    nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
+
+    if (!status)
+        status = nib_config_open(j->ctx, o->model.model, false, &json, &config, err);
+    if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &outline, err);
+    if (!status) status = choose_task(j, json, config, err);
+    if (!status) status = know_labels(j, json, config, &known, err);
+    if (!status) status = open_data(j, &outline, &known, err);
+    if (!status) status = take_labels(j, json, config, err);
+    if (!status)
+        status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);
+    *quantizes = asked.format && !json_is_object(json_object_get(json, "quantization_config"));
+    nib_labels_free(&known);
+    nib_config_free(j->ctx, config);
+    json_decref(json);
+    return status;
+}
