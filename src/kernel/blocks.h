@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "kernel/dot4.h"
+#include "kernel/fixed.h"
 
 typedef enum nib_block_kind {
     NIB_BLOCK_Q4_0, NIB_BLOCK_Q4_1, NIB_BLOCK_Q5_0, NIB_BLOCK_Q5_1, NIB_BLOCK_Q8_0,
@@ -44,5 +45,10 @@ typedef void nib_blocks_decode_fn(nib_block_kind kind, size_t count, const uint8
  * values].  Sums in float, in an order of the variant's own, which is the same for every M. */
 typedef void nib_blocks_dot_fn(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
                                const float *x, float *y, size_t ldy);
+
+/* The same with x in fixed point (fixed.h, NIB_FIXED_EVEN_ODD), from the row's first term on. */
+typedef void nib_blocks_dot_fixed_fn(nib_block_kind kind, size_t M, size_t count,
+                                     const uint8_t *blocks, const nib_fixed_x *x, float *y,
+                                     size_t ldy);
 
 #endif

@@ -239,3 +239,36 @@ void nib_blocks_dot_ref(nib_block_kind kind, size_t M, size_t count, const uint8
         }
     }
 }
+
+/* One part times one row of x, from the part's first term on. */
+static float part_dot(const nib_block_part *p, const nib_fixed_x *x)
+{
+    int32_t products[2] = { 0, 0 };
+    float sum = 0;
+
+    for (size_t i = 0; i < NIB_BLOCK_PART; i++) {
+        size_t at = nib_fixed_place(NIB_FIXED_EVEN_ODD, i);
+        products[at / NIB_BLOCK_HALF] += p->codes[at] * x->words[i];
+    }
+    for (size_t h = 0; h < 2; h++)
+        sum += p->scale[h] * ((float)products[h] * x->steps[0]) - p->offset[h] * x->sums[h];
+    return sum;
+}
+
+void nib_blocks_dot_fixed_ref(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
+                              const nib_fixed_x *x, float *y, size_t ldy)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t parts = l->values / NIB_BLOCK_PART;
+    nib_block_part part;
+
+    for (size_t m = 0; m < M; m++) {
+        nib_fixed_x row = nib_fixed_row(x, m);
+        y[m * ldy] = 0;
+        for (size_t p = 0; p < count * parts; p++) {
+            nib_block_unpack(kind, blocks + p / parts * l->bytes, p % parts, &part);
+            y[m * ldy] += part_dot(&part, &row);
+            row = (nib_fixed_x){ row.words + NIB_BLOCK_PART, row.steps + 1, row.sums + 2, 0 };
+        }
+    }
+}

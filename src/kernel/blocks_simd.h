@@ -2,13 +2,8 @@
  *
  * A part's 32 codes are unpacked as one vector of bytes; values and dots are made of them alike for
  * all formats. */
+#include "kernel/blocks_bits.h"
 #include "kernel/kernels.h"
-#include "kernel/words.h"
-
-NIB_INLINE float f16_at(const uint8_t *p)
-{
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(nib_load_le16(p))));
-}
 
 NIB_INLINE void put_codes(nib_block_part *p, __m256i codes)
 {
@@ -21,15 +16,6 @@ NIB_INLINE void same_scale(nib_block_part *p, float scale, float offset)
     p->offset[0] = p->offset[1] = offset;
 }
 
-/* 16 bytes as 32 codes, low nibbles first. */
-NIB_INLINE __m256i nibbles_of(const uint8_t *qs)
-{
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)qs);
-    __m256i both = _mm256_set_m128i(_mm_srli_epi16(b, 4), b);
-
-    return _mm256_and_si256(both, _mm256_set1_epi8(15));
-}
-
 NIB_INLINE void unpack_q4_0(const uint8_t *b, nib_block_part *p)
 {
     put_codes(p, _mm256_sub_epi8(nibbles_of(b + 2), _mm256_set1_epi8(8)));
@@ -40,18 +26,6 @@ NIB_INLINE void unpack_q4_1(const uint8_t *b, nib_block_part *p)
 {
     put_codes(p, nibbles_of(b + 4));
     same_scale(p, f16_at(b), -f16_at(b + 2));
-}
-
-/* 16 in each byte whose bit is set, of 32 bits. */
-NIB_INLINE __m256i fifth_bits(uint32_t bits)
-{
-    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
-                                             0x0303030303030303);
-    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
-    __m256i each = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which);
-
-    each = _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
-    return _mm256_and_si256(each, _mm256_set1_epi8(16));
 }
 
 NIB_INLINE void unpack_q5_0(const uint8_t *b, nib_block_part *p)
@@ -68,15 +42,6 @@ NIB_INLINE void unpack_q5_1(const uint8_t *b, nib_block_part *p)
     same_scale(p, f16_at(b), -f16_at(b + 2));
 }
 
-/* IQ4's values, by the nibbles of 16 bytes. */
-NIB_INLINE __m256i iq4_values_of(const uint8_t *qs)
-{
-    const __m128i t = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69,
-                                    89, 113);
-
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(qs));
-}
-
 NIB_INLINE void unpack_iq4_nl(const uint8_t *b, nib_block_part *p)
 {
     put_codes(p, iq4_values_of(b + 2));
@@ -91,33 +56,10 @@ NIB_INLINE void unpack_iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
     same_scale(p, f16_at(b) * (float)((low | high << 4) - 32), 0);
 }
 
-/* Twice the values of E2M1, and half the power of two. */
 NIB_INLINE void unpack_mxfp4(const uint8_t *b, nib_block_part *p)
 {
-    const __m128i t = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    uint32_t bits = b[0] < 2 ? (uint32_t)0x200000 << b[0] : (uint32_t)(b[0] - 1) << 23;
-    float scale;
-
-    memcpy(&scale, &bits, sizeof scale);
-    put_codes(p, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(b + 1)));
-    same_scale(p, scale, 0);
-}
-
-/* Bits at .. at + 2 of each of 32 bytes. */
-NIB_INLINE __m256i two_bits(const uint8_t *bytes, size_t at)
-{
-    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
-
-    return _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(3));
-}
-
-/* Bit `at` of each, where bit `to` is. */
-NIB_INLINE __m256i one_bit(const uint8_t *bytes, size_t at, int to)
-{
-    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
-
-    b = _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(1));
-    return _mm256_slli_epi16(b, to);
+    put_codes(p, e2m1_values_of(b + 1));
+    same_scale(p, half_of_power(b[0]), 0);
 }
 
 NIB_INLINE void unpack_q2_k(const uint8_t *b, size_t part, nib_block_part *p)
@@ -161,14 +103,6 @@ NIB_INLINE void scale_of(const uint8_t *b, size_t part, nib_block_part *p)
     int offset = part < 4 ? s[part + 4] & 63 : s[part + 4] >> 4 | s[part] >> 6 << 4;
 
     same_scale(p, f16_at(b) * (float)scale, f16_at(b + 2) * (float)offset);
-}
-
-/* The low nibbles of 32 bytes, or the high ones. */
-NIB_INLINE __m256i nibble_of(const uint8_t *bytes, bool high)
-{
-    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
-
-    return _mm256_and_si256(high ? _mm256_srli_epi16(b, 4) : b, _mm256_set1_epi8(15));
 }
 
 NIB_INLINE void unpack_q4_k(const uint8_t *b, size_t part, nib_block_part *p)
@@ -226,28 +160,14 @@ NIB_INLINE V value(const nib_block_part *p, size_t i, bool offset)
     return offset ? v_sub(v, v_set(p->offset[i / NIB_BLOCK_HALF])) : v;
 }
 
-/* --- one loop a kind: f(kind, has_offset, ...) with constants --- */
+/* Has the format an offset, with codes as it counts them? */
+NIB_INLINE bool has_offset(nib_block_kind kind)
+{
+    return kind == NIB_BLOCK_Q4_1 || kind == NIB_BLOCK_Q5_1 || kind == NIB_BLOCK_Q2_K ||
+           kind == NIB_BLOCK_Q4_K || kind == NIB_BLOCK_Q5_K;
+}
 
-#define WITH_KIND(kind, f, ...)                                                                    \
-    switch (kind) {                                                                                \
-    case NIB_BLOCK_Q4_0: f(NIB_BLOCK_Q4_0, false, __VA_ARGS__); break;                             \
-    case NIB_BLOCK_Q4_1: f(NIB_BLOCK_Q4_1, true, __VA_ARGS__); break;                              \
-    case NIB_BLOCK_Q5_0: f(NIB_BLOCK_Q5_0, false, __VA_ARGS__); break;                             \
-    case NIB_BLOCK_Q5_1: f(NIB_BLOCK_Q5_1, true, __VA_ARGS__); break;                              \
-    case NIB_BLOCK_Q8_0: f(NIB_BLOCK_Q8_0, false, __VA_ARGS__); break;                             \
-    case NIB_BLOCK_Q2_K: f(NIB_BLOCK_Q2_K, true, __VA_ARGS__); break;                              \
-    case NIB_BLOCK_Q3_K: f(NIB_BLOCK_Q3_K, false, __VA_ARGS__); break;                             \
-    case NIB_BLOCK_Q4_K: f(NIB_BLOCK_Q4_K, true, __VA_ARGS__); break;                              \
-    case NIB_BLOCK_Q5_K: f(NIB_BLOCK_Q5_K, true, __VA_ARGS__); break;                              \
-    case NIB_BLOCK_Q6_K: f(NIB_BLOCK_Q6_K, false, __VA_ARGS__); break;                             \
-    case NIB_BLOCK_IQ4_NL: f(NIB_BLOCK_IQ4_NL, false, __VA_ARGS__); break;                         \
-    case NIB_BLOCK_IQ4_XS: f(NIB_BLOCK_IQ4_XS, false, __VA_ARGS__); break;                         \
-    case NIB_BLOCK_MXFP4: f(NIB_BLOCK_MXFP4, false, __VA_ARGS__); break;                           \
-    case NIB_BLOCK_KINDS: break;                                                                   \
-    }
-
-NIB_INLINE void decode(nib_block_kind kind, bool offset, size_t count, const uint8_t *blocks,
-                       float *dst)
+NIB_INLINE void decode(nib_block_kind kind, size_t count, const uint8_t *blocks, float *dst)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
     size_t bytes = l->bytes, parts = l->values / NIB_BLOCK_PART;
@@ -256,19 +176,19 @@ NIB_INLINE void decode(nib_block_kind kind, bool offset, size_t count, const uin
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < parts; part++, dst += NIB_BLOCK_PART) {
             unpack(kind, blocks + b * bytes, part, &p);
-            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) v_store(dst + i, value(&p, i, offset));
+            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) v_store(dst + i, value(&p, i, has_offset(kind)));
         }
 }
 
 void NIB_VARIANT(blocks_decode)(nib_block_kind kind, size_t count, const uint8_t *blocks,
                                 float *dst)
 {
-    WITH_KIND(kind, decode, count, blocks, dst)
+    NIB_WITH_BLOCK_KIND(kind, decode, count, blocks, dst)
 }
 
 /* Two sums a row of x: a product need not wait for the one before. */
-NIB_INLINE void dot(size_t M, nib_block_kind kind, bool offset, size_t count,
-                    const uint8_t *blocks, const float *x, float *y, size_t ldy)
+NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
+                    const float *x, float *y, size_t ldy)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
     size_t bytes = l->bytes, parts = l->values / NIB_BLOCK_PART, in = count * l->values;
@@ -282,7 +202,7 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, bool offset, size_t count,
             unpack(kind, blocks + b * bytes, part, &p);
 #pragma GCC unroll 4
             for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) {
-                V v = value(&p, i, offset);
+                V v = value(&p, i, has_offset(kind));
 #pragma GCC unroll 4
                 for (size_t m = 0; m < M; m++)
                     sums[m][i / VN % 2] = v_fma(v, v_load(x + m * in + i), sums[m][i / VN % 2]);
@@ -292,10 +212,10 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, bool offset, size_t count,
     for (size_t m = 0; m < M; m++) y[m * ldy] = v_sum(v_add(sums[m][0], sums[m][1]));
 }
 
-#define DOT(kind, offset, M, ...) NIB_WITH_ROWS(M, dot, kind, offset, __VA_ARGS__)
+#define DOT(kind, M, ...) NIB_WITH_ROWS(M, dot, kind, __VA_ARGS__)
 
 void NIB_VARIANT(blocks_dot)(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
                              const float *x, float *y, size_t ldy)
 {
-    WITH_KIND(kind, DOT, M, count, blocks, x, y, ldy)
+    NIB_WITH_BLOCK_KIND(kind, DOT, M, count, blocks, x, y, ldy)
 }

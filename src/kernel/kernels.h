@@ -16,6 +16,7 @@
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
 #include "kernel/float8.h"      /* E4M3 to float */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
+#include "kernel/fixed.h"       /* a row in fixed point */
 #include "kernel/grouped_dot.h" /* few rows times grouped integers */
 #include "kernel/grouped_panel.h" /* grouped integers into panels */
 #include "kernel/panel4.h"      /* 4-bit codes into panels */

@@ -80,11 +80,16 @@ KERNEL(blocks_dot, avx2, NIB_CPU_AVX2)
 KERNEL(blocks_decode, avx512, NIB_CPU_AVX512)
 KERNEL(blocks_dot, avx512, NIB_CPU_AVX512)
 #endif
-KERNEL(grouped_arrange, ref, 0)
+KERNEL(arrange_fixed, ref, 0)
 KERNEL(grouped_dot, ref, 0)
 #if NIB_ARCH_X86
-KERNEL(grouped_arrange, avx2, NIB_CPU_AVX2)
+KERNEL(arrange_fixed, avx2, NIB_CPU_AVX2)
 KERNEL(grouped_dot, avx2, NIB_CPU_AVX2)
-KERNEL(grouped_arrange, avx512, NIB_CPU_AVX512)
+KERNEL(arrange_fixed, avx512, NIB_CPU_AVX512)
 KERNEL(grouped_dot, avx512, NIB_CPU_AVX512)
+#endif
+KERNEL(blocks_dot_fixed, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(blocks_dot_fixed, avx2, NIB_CPU_AVX2)
+KERNEL(blocks_dot_fixed, avx512, NIB_CPU_AVX512)
 #endif

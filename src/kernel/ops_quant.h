@@ -23,5 +23,6 @@ KERNEL_OP(grouped_across)
 KERNEL_OP(float8_decode) /* float8.h */
 KERNEL_OP(blocks_decode) /* blocks.h */
 KERNEL_OP(blocks_dot)
-KERNEL_OP(grouped_arrange) /* grouped_dot.h */
-KERNEL_OP(grouped_dot)
+KERNEL_OP(blocks_dot_fixed)
+KERNEL_OP(arrange_fixed) /* fixed.h */
+KERNEL_OP(grouped_dot) /* grouped_dot.h */

@@ -44,20 +44,22 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
 
 static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
-/* --- few rows: the values are used as they decode, so not where they are rounded first --- */
+/* --- few rows --- */
 
+/* In fixed point nothing is rounded to a type of 16 bits, which is finer; the floats' dot uses the
+ * values as they decode, so not where they are rounded first. */
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
 {
-    (void)w, (void)k, (void)precision;
-    return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
+    (void)w, (void)k;
+    return type == NIB_BF16 || precision == NIB_PRECISION_HIGH ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
 }
 
 static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready)
 {
-    (void)k, (void)kind;
-    memcpy(ready, x, w->in * sizeof(float));
+    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_EVEN_ODD, x, ready);
+    else memcpy(ready, x, w->in * sizeof(float));
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -65,10 +67,13 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
 {
     const nib_block *b = of(w);
     size_t count = w->in / nib_block_layouts[b->kind].values;
+    const nib_fixed_x x = nib_fixed_x_at(ready, w->in, 0, w->in * sizeof(float));
 
-    (void)kind;
     for (size_t r = r0; r < r1; r++)
-        k->blocks_dot(b->kind, M, count, row_at(b, r), ready, y + r - r0, ldy);
+        if (kind == NIB_DOT_FIXED)
+            k->blocks_dot_fixed(b->kind, M, count, row_at(b, r), &x, y + r - r0, ldy);
+        else
+            k->blocks_dot(b->kind, M, count, row_at(b, r), ready, y + r - r0, ldy);
 }
 
 /* --- the form --- */

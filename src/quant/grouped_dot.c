@@ -18,7 +18,7 @@ void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_ki
     const nib_grouped *q = nib_as_grouped(w);
     unsigned bits = q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits;
 
-    if (kind == NIB_DOT_FIXED) k->grouped_arrange(w->in, bits, x, ready);
+    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, (nib_fixed_order)bits, x, ready);
     else memcpy(ready, x, w->in * sizeof(float));
 }
 

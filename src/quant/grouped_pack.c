@@ -234,7 +234,7 @@ void nib_grouped_dot_panel(const nib_grouped *q, const nib_kernels *k, size_t M,
     c.other = 4;
     c.second = NIB_STRIP * 4;
     for (size_t at = 0; at < in; at += some) {
-        const nib_grouped_x x = nib_grouped_x_at(ready, in, at, ldx);
+        const nib_fixed_x x = nib_fixed_x_at(ready, in, at, ldx);
         nib_grouped_codes piece = c;
         skip_terms(&piece, at);
         if (q->order == NIB_WORDS_ROWS) {

@@ -93,10 +93,46 @@ static void check_dot(const nib_kernels *k, const char *variant, nib_block_kind 
     }
 }
 
+/* In fixed point a value of x loses up to 2^-16 of the greatest of its block. */
+static void check_fixed(const nib_kernels *k, const char *variant, nib_block_kind kind, size_t M,
+                        size_t count)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t in = count * l->values, ld = nib_fixed_bytes(in);
+    uint8_t *row = random_blocks(kind, count);
+    float *x = test_floats(M * in, 2), *values = test_guarded(in * sizeof *values);
+    float *y = test_guarded(((M - 1) * 3 + 1) * sizeof *y), one;
+    char *ready = test_guarded(M * ld);
+    nib_fixed_x all, alone;
+
+    nib_blocks_decode_ref(kind, count, row, values);
+    for (size_t m = 0; m < M; m++)
+        k->arrange_fixed(in, NIB_FIXED_EVEN_ODD, x + m * in, ready + m * ld);
+    all = nib_fixed_x_at(ready, in, 0, ld);
+    k->blocks_dot_fixed(kind, M, count, row, &all, y, 3);
+    for (size_t m = 0; m < M; m++) {
+        double sum = 0, size = 0;
+        for (size_t i = 0; i < in; i++) {
+            sum += (double)values[i] * (double)x[m * in + i];
+            size += fabs((double)values[i]) * 2;
+        }
+        CHECK(fabs((double)y[m * 3] - sum) <= 2e-5 * size + 1e-12, "%s: %s: %g, expected %g",
+              variant, l->name, (double)y[m * 3], sum);
+        alone = nib_fixed_row(&all, m);
+        k->blocks_dot_fixed(kind, 1, count, row, &alone, &one, 1);
+        CHECK(memcmp(&one, &y[m * 3], sizeof one) == 0,
+              "%s: %s: a row of %zu has other bits than alone", variant, l->name, M);
+    }
+}
+
 static void check_dots(const nib_kernels *k, const char *variant)
 {
     for (size_t i = 0; i < NIB_COUNT(kinds); i++)
-        for (size_t M = 1; M <= 4; M++) check_dot(k, variant, kinds[i], M, 3);
+        for (size_t M = 1; M <= 4; M++) {
+            check_dot(k, variant, kinds[i], M, 3);
+            check_fixed(k, variant, kinds[i], M, 3);
+            check_fixed(k, variant, kinds[i], M, 8);
+        }
 }
 
 static void each_variant(void (*check)(const nib_kernels *, const char *))

@@ -1,0 +1,106 @@
+/* blocks_bits.h - what ggml's block formats keep, as vectors: the codes of a part as 32 bytes, and
+ * scales.  For the files of AVX2 and AVX-512 alone. */
+#ifndef NIB_KERNEL_BLOCKS_BITS_H
+#define NIB_KERNEL_BLOCKS_BITS_H
+
+#include "kernel/blocks.h"
+#include "kernel/words.h"
+
+/* One loop a kind: f(kind, ...) with the kind as a constant. */
+#define NIB_WITH_BLOCK_KIND(kind, f, ...)                                                          \
+    switch (kind) {                                                                                \
+    case NIB_BLOCK_Q4_0: f(NIB_BLOCK_Q4_0, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q4_1: f(NIB_BLOCK_Q4_1, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q5_0: f(NIB_BLOCK_Q5_0, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q5_1: f(NIB_BLOCK_Q5_1, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q8_0: f(NIB_BLOCK_Q8_0, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q2_K: f(NIB_BLOCK_Q2_K, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q3_K: f(NIB_BLOCK_Q3_K, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q4_K: f(NIB_BLOCK_Q4_K, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q5_K: f(NIB_BLOCK_Q5_K, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_Q6_K: f(NIB_BLOCK_Q6_K, __VA_ARGS__); break;                                    \
+    case NIB_BLOCK_IQ4_NL: f(NIB_BLOCK_IQ4_NL, __VA_ARGS__); break;                                \
+    case NIB_BLOCK_IQ4_XS: f(NIB_BLOCK_IQ4_XS, __VA_ARGS__); break;                                \
+    case NIB_BLOCK_MXFP4: f(NIB_BLOCK_MXFP4, __VA_ARGS__); break;                                  \
+    case NIB_BLOCK_KINDS: break;                                                                   \
+    }
+
+NIB_INLINE float f16_at(const uint8_t *p)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(nib_load_le16(p))));
+}
+
+/* 16 bytes as 32 codes, low nibbles first. */
+NIB_INLINE __m256i nibbles_of(const uint8_t *qs)
+{
+    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)qs);
+    __m256i both = _mm256_set_m128i(_mm_srli_epi16(b, 4), b);
+
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+/* The low nibbles of 32 bytes, or the high ones. */
+NIB_INLINE __m256i nibble_of(const uint8_t *bytes, bool high)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    return _mm256_and_si256(high ? _mm256_srli_epi16(b, 4) : b, _mm256_set1_epi8(15));
+}
+
+/* 16 in each byte whose bit is set, of 32 bits. */
+NIB_INLINE __m256i fifth_bits(uint32_t bits)
+{
+    const __m256i which = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                             0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i each = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), which);
+
+    each = _mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit);
+    return _mm256_and_si256(each, _mm256_set1_epi8(16));
+}
+
+/* Bits at .. at + 2 of each of 32 bytes. */
+NIB_INLINE __m256i two_bits(const uint8_t *bytes, size_t at)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    return _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(3));
+}
+
+/* Bit `at` of each, where bit `to` is. */
+NIB_INLINE __m256i one_bit(const uint8_t *bytes, size_t at, int to)
+{
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+
+    b = _mm256_and_si256(_mm256_srl_epi16(b, _mm_cvtsi32_si128((int)at)), _mm256_set1_epi8(1));
+    return _mm256_slli_epi16(b, to);
+}
+
+/* IQ4's values, by the nibbles of 16 bytes. */
+NIB_INLINE __m256i iq4_values_of(const uint8_t *qs)
+{
+    const __m128i t = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69,
+                                    89, 113);
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(qs));
+}
+
+/* Twice the values of E2M1. */
+NIB_INLINE __m256i e2m1_values_of(const uint8_t *qs)
+{
+    const __m128i t = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(qs));
+}
+
+/* Half the power of two that a byte of E8M0 is. */
+NIB_INLINE float half_of_power(uint8_t e)
+{
+    uint32_t bits = e < 2 ? (uint32_t)0x200000 << e : (uint32_t)(e - 1) << 23;
+    float scale;
+
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
+}
+
+#endif

@@ -1,0 +1,2 @@
+/* blocks_fixed_avx2.c - blocks_fixed_simd.h built for its vectors. */
+#include "kernel/blocks_fixed_simd.h"

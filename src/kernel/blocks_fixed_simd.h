@@ -1,0 +1,353 @@
+/* blocks_fixed_simd.h - few rows of x in fixed point times rows of ggml's blocks: the body of
+ * blocks_fixed_avx2.c and blocks_fixed_avx512.c, with vectors of 32 bytes in both.
+ *
+ * Scales are made for eight parts at a time, a vector of them.  The codes of a part become words,
+ * the even ones and the odd ones, by a mask and a shift; a product of words adds two terms.  Its
+ * eight sums are in order: the first four are of the part's first half. */
+#include "kernel/blocks_bits.h"
+#include "kernel/kernels.h"
+
+enum { GROUP = 8 }; /* parts whose scales are made at a time */
+
+typedef struct words { __m256i even, odd; } words;
+
+NIB_INLINE words of_unsigned(__m256i bytes)
+{
+    return (words){ _mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8) };
+}
+
+NIB_INLINE words of_signed(__m256i bytes)
+{
+    return (words){ _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8),
+                    _mm256_srai_epi16(bytes, 8) };
+}
+
+/* Low nibbles of the bytes. */
+NIB_INLINE words of_nibbles(__m256i bytes)
+{
+    const __m256i mask = _mm256_set1_epi16(15);
+
+    return (words){ _mm256_and_si256(bytes, mask),
+                    _mm256_and_si256(_mm256_srli_epi16(bytes, 8), mask) };
+}
+
+/* 16 bytes: low nibbles, then high ones. */
+NIB_INLINE words of_16(const uint8_t *qs)
+{
+    const __m256i shifts = _mm256_setr_epi64x(0, 0, 4, 4);
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)qs);
+
+    return of_nibbles(_mm256_srlv_epi64(_mm256_broadcastsi128_si256(bytes), shifts));
+}
+
+/* 32 bytes: low nibbles or high ones. */
+NIB_INLINE words of_32(const uint8_t *qs, bool high)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)qs);
+
+    return of_nibbles(high ? _mm256_srli_epi16(bytes, 4) : bytes);
+}
+
+/* The codes of a part; those that the format counts from below 0 are taken from 0 on, and the
+ * difference is in the offset.  kind and part are constants. */
+NIB_INLINE words codes_of(nib_block_kind kind, const uint8_t *b, size_t part)
+{
+    const uint8_t *quarter = b + part / 4 * 32;
+    size_t two = part % 4 * 2;
+
+    switch (kind) {
+    case NIB_BLOCK_Q4_0: return of_16(b + 2);
+    case NIB_BLOCK_Q4_1: return of_16(b + 4);
+    case NIB_BLOCK_Q5_0:
+        return of_unsigned(_mm256_or_si256(nibbles_of(b + 6), fifth_bits(nib_load_le32(b + 2))));
+    case NIB_BLOCK_Q5_1:
+        return of_unsigned(_mm256_or_si256(nibbles_of(b + 8), fifth_bits(nib_load_le32(b + 4))));
+    case NIB_BLOCK_Q8_0:
+        return of_signed(_mm256_loadu_si256((const __m256i *)(const void *)(b + 2)));
+    case NIB_BLOCK_Q2_K: return of_unsigned(two_bits(quarter + 16, two));
+    case NIB_BLOCK_Q3_K:
+        return of_unsigned(_mm256_or_si256(two_bits(quarter + 32, two), one_bit(b, part, 2)));
+    case NIB_BLOCK_Q4_K: return of_32(b + 16 + part / 2 * 32, part % 2);
+    case NIB_BLOCK_Q5_K:
+        return of_unsigned(_mm256_or_si256(nibble_of(b + 48 + part / 2 * 32, part % 2),
+                                           one_bit(b + 16, part, 4)));
+    case NIB_BLOCK_Q6_K:
+        return of_unsigned(_mm256_or_si256(
+            nibble_of(b + part / 4 * 64 + part % 2 * 32, part % 4 >= 2),
+            _mm256_slli_epi16(two_bits(quarter + 128, two), 4)));
+    case NIB_BLOCK_IQ4_NL: return of_signed(iq4_values_of(b + 2));
+    case NIB_BLOCK_IQ4_XS: return of_signed(iq4_values_of(b + 8 + part * 16));
+    case NIB_BLOCK_MXFP4: return of_signed(e2m1_values_of(b + 1));
+    case NIB_BLOCK_KINDS: break;
+    }
+    return of_unsigned(_mm256_setzero_si256());
+}
+
+/* --- scales and offsets of a group of parts --- */
+
+/* scale[0]: of each part, or, where halves have scales of their own, [0] and [1]: of each half;
+ * offset: of each half. */
+typedef struct scales { __m256 scale[2], offset[2]; } scales;
+
+NIB_INLINE bool halves_differ(nib_block_kind kind)
+{
+    return kind == NIB_BLOCK_Q2_K || kind == NIB_BLOCK_Q3_K || kind == NIB_BLOCK_Q6_K;
+}
+
+/* Has the format an offset here, where codes count from 0? */
+NIB_INLINE bool has_offset(nib_block_kind kind)
+{
+    return kind != NIB_BLOCK_Q8_0 && kind != NIB_BLOCK_IQ4_NL && kind != NIB_BLOCK_IQ4_XS &&
+           kind != NIB_BLOCK_MXFP4;
+}
+
+/* Each of eight numbers twice. */
+NIB_INLINE void twice(__m256 of, __m256 to[2])
+{
+    to[0] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+    to[1] = _mm256_permutevar8x32_ps(of, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
+}
+
+NIB_INLINE __m256 floats_of(__m128i bytes) /* the lower eight, unsigned */
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+}
+
+/* The half-precision numbers at `at` of `parts` blocks, at most 8; 0 behind them. */
+NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts, size_t at)
+{
+    uint16_t half[GROUP] = { 0 };
+
+    if (parts == GROUP) {
+        const uint8_t *p = b + at;
+        return _mm256_cvtph_ps(_mm_setr_epi16(
+            (short)nib_load_le16(p), (short)nib_load_le16(p + bytes),
+            (short)nib_load_le16(p + 2 * bytes), (short)nib_load_le16(p + 3 * bytes),
+            (short)nib_load_le16(p + 4 * bytes), (short)nib_load_le16(p + 5 * bytes),
+            (short)nib_load_le16(p + 6 * bytes), (short)nib_load_le16(p + 7 * bytes)));
+    }
+    for (size_t i = 0; i < parts; i++) half[i] = nib_load_le16(b + i * bytes + at);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
+}
+
+NIB_INLINE __m256 powers_of(const uint8_t *b, size_t bytes, size_t parts)
+{
+    float scale[GROUP] = { 0 };
+
+    for (size_t i = 0; i < parts; i++) scale[i] = half_of_power(b[i * bytes]);
+    return _mm256_loadu_ps(scale);
+}
+
+/* Q4_K and Q5_K: eight scales of 6 bits and eight offsets in 12 bytes. */
+NIB_INLINE scales scales_of_k4(const uint8_t *b)
+{
+    uint32_t first = nib_load_le32(b + 4), second = nib_load_le32(b + 8);
+    uint32_t third = nib_load_le32(b + 12);
+    int scale_low = (int)(first & 0x3f3f3f3f), offset_low = (int)(second & 0x3f3f3f3f);
+    int scale_high = (int)((third & 0x0f0f0f0f) | (first >> 6 & 0x03030303) << 4);
+    int offset_high = (int)((third >> 4 & 0x0f0f0f0f) | (second >> 6 & 0x03030303) << 4);
+    __m128i all = _mm_setr_epi32(scale_low, scale_high, offset_low, offset_high);
+    scales s;
+
+    s.scale[0] = s.scale[1] = _mm256_mul_ps(floats_of(all), _mm256_set1_ps(f16_at(b)));
+    twice(_mm256_mul_ps(floats_of(_mm_srli_si128(all, 8)), _mm256_set1_ps(f16_at(b + 2))),
+          s.offset);
+    return s;
+}
+
+NIB_INLINE scales scales_of_q2_k(const uint8_t *b)
+{
+    __m128i all = _mm_loadu_si128((const __m128i *)(const void *)b);
+    __m128i scale = _mm_and_si128(all, _mm_set1_epi8(15));
+    __m128i offset = _mm_and_si128(_mm_srli_epi16(all, 4), _mm_set1_epi8(15));
+    __m256 d = _mm256_set1_ps(f16_at(b + 80)), least = _mm256_set1_ps(f16_at(b + 82));
+
+    return (scales){ .scale = { _mm256_mul_ps(floats_of(scale), d),
+                                _mm256_mul_ps(floats_of(_mm_srli_si128(scale, 8)), d) },
+                     .offset = { _mm256_mul_ps(floats_of(offset), least),
+                                 _mm256_mul_ps(floats_of(_mm_srli_si128(offset, 8)), least) } };
+}
+
+/* Sixteen signed scales, and codes that count from `zero`. */
+NIB_INLINE scales scales_of_16(__m128i bytes, float d, float zero)
+{
+    scales s;
+
+    for (int h = 0; h < 2; h++) {
+        __m128i eight = h ? _mm_srli_si128(bytes, 8) : bytes;
+        s.scale[h] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)),
+                                   _mm256_set1_ps(d));
+        s.offset[h] = _mm256_mul_ps(s.scale[h], _mm256_set1_ps(zero));
+    }
+    return s;
+}
+
+NIB_INLINE scales scales_of_q3_k(const uint8_t *b)
+{
+    uint32_t first = nib_load_le32(b + 96), second = nib_load_le32(b + 100);
+    uint32_t high = nib_load_le32(b + 104), low = 0x0f0f0f0f, two = 0x03030303;
+    __m128i all = _mm_setr_epi32((int)((first & low) | (high & two) << 4),
+                                 (int)((second & low) | (high >> 2 & two) << 4),
+                                 (int)((first >> 4 & low) | (high >> 4 & two) << 4),
+                                 (int)((second >> 4 & low) | (high >> 6 & two) << 4));
+
+    return scales_of_16(_mm_sub_epi8(all, _mm_set1_epi8(32)), f16_at(b + 108), 4);
+}
+
+NIB_INLINE __m256 scales_of_iq4_xs(const uint8_t *b)
+{
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32((int)nib_load_le32(b + 4)),
+                                    _mm256_slli_epi32(order, 2));
+    __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(nib_load_le16(b + 2)),
+                                     _mm256_slli_epi32(order, 1));
+    __m256i all = _mm256_or_si256(
+        _mm256_and_si256(low, _mm256_set1_epi32(15)),
+        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
+
+    all = _mm256_sub_epi32(all, _mm256_set1_epi32(32));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(all), _mm256_set1_ps(f16_at(b)));
+}
+
+NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
+{
+    size_t bytes = nib_block_layouts[kind].bytes;
+    scales s = { .scale[0] = _mm256_setzero_ps() };
+
+    switch (kind) {
+    case NIB_BLOCK_Q4_0: case NIB_BLOCK_Q5_0:
+        s.scale[0] = numbers_of(b, bytes, parts, 0);
+        twice(_mm256_mul_ps(s.scale[0], _mm256_set1_ps(kind == NIB_BLOCK_Q4_0 ? 8 : 16)), s.offset);
+        break;
+    case NIB_BLOCK_Q4_1: case NIB_BLOCK_Q5_1:
+        s.scale[0] = numbers_of(b, bytes, parts, 0);
+        twice(_mm256_sub_ps(_mm256_setzero_ps(), numbers_of(b, bytes, parts, 2)), s.offset);
+        break;
+    case NIB_BLOCK_Q8_0: case NIB_BLOCK_IQ4_NL:
+        s.scale[0] = numbers_of(b, bytes, parts, 0);
+        break;
+    case NIB_BLOCK_Q2_K: return scales_of_q2_k(b);
+    case NIB_BLOCK_Q3_K: return scales_of_q3_k(b);
+    case NIB_BLOCK_Q4_K: case NIB_BLOCK_Q5_K: return scales_of_k4(b);
+    case NIB_BLOCK_Q6_K:
+        return scales_of_16(_mm_loadu_si128((const __m128i *)(const void *)(b + 192)),
+                            f16_at(b + 208), 32);
+    case NIB_BLOCK_IQ4_XS: s.scale[0] = scales_of_iq4_xs(b); break;
+    case NIB_BLOCK_MXFP4: s.scale[0] = powers_of(b, bytes, parts); break;
+    case NIB_BLOCK_KINDS: break;
+    }
+    return s;
+}
+
+/* --- the dot --- */
+
+typedef struct sums { __m256 products[4], offsets[4]; } sums;
+
+/* The first n of eight numbers, 0 behind them. */
+NIB_INLINE __m256 first_of(const float *p, size_t n)
+{
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+
+    if (n >= GROUP) return _mm256_loadu_ps(p);
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), order));
+}
+
+/* by[]: scale times step of each part, or of each half of one. */
+NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixed_x *x,
+                            size_t parts, float by[2 * GROUP])
+{
+    __m256 steps = first_of(x->steps, parts), each[2];
+
+    if (halves_differ(kind)) {
+        twice(steps, each);
+        for (size_t h = 0; h < 2; h++)
+            _mm256_storeu_ps(by + GROUP * h, _mm256_mul_ps(s->scale[h], each[h]));
+    } else {
+        _mm256_storeu_ps(by, _mm256_mul_ps(s->scale[0], steps));
+    }
+}
+
+/* What the sums of part p are multiplied by. */
+NIB_INLINE __m256 factor_of(nib_block_kind kind, const float by[2 * GROUP], size_t p)
+{
+    if (!halves_differ(kind)) return _mm256_broadcast_ss(by + p);
+    return _mm256_blend_ps(_mm256_broadcast_ss(by + 2 * p), _mm256_broadcast_ss(by + 2 * p + 1),
+                           0xf0);
+}
+
+/* Parts that follow one another, of one block where it has 256 values, at most 8; x from the first
+ * of them on. */
+NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
+                          const nib_fixed_x x[4], sums *s)
+{
+    size_t bytes = nib_block_layouts[kind].bytes, of = nib_block_layouts[kind].values;
+    scales by = scales_of(kind, b, parts);
+    float factors[4][2 * GROUP];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) {
+        times_steps(kind, &by, &x[m], parts, factors[m]);
+        if (!has_offset(kind)) continue;
+        s->offsets[m] = _mm256_fmadd_ps(by.offset[0], first_of(x[m].sums, 2 * parts),
+                                        s->offsets[m]);
+        if (2 * parts <= GROUP) continue;
+        s->offsets[m] = _mm256_fmadd_ps(by.offset[1], first_of(x[m].sums + GROUP, 2 * parts - GROUP),
+                                        s->offsets[m]);
+    }
+#pragma GCC unroll 8
+    for (size_t p = 0; p < parts; p++) {
+        words codes = codes_of(kind, of == NIB_BLOCK_PART ? b + p * bytes : b, p);
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++) {
+            const __m256i *at = (const __m256i *)(const void *)(x[m].words + p * NIB_BLOCK_PART);
+            __m256i sum = _mm256_add_epi32(
+                _mm256_madd_epi16(codes.even, _mm256_loadu_si256(at)),
+                _mm256_madd_epi16(codes.odd, _mm256_loadu_si256(at + 1)));
+            s->products[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
+                                             factor_of(kind, factors[m], p), s->products[m]);
+        }
+    }
+}
+
+NIB_INLINE float sum_of(__m256 a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
+                    const nib_fixed_x *x, float *y, size_t ldy)
+{
+    const nib_block_layout *l = &nib_block_layouts[kind];
+    size_t parts = count * (l->values / NIB_BLOCK_PART), a_group = l->bytes * 256u / l->values;
+    nib_fixed_x row[4];
+    sums s;
+
+    for (size_t m = 0; m < M; m++) {
+        row[m] = nib_fixed_row(x, m);
+        s.products[m] = s.offsets[m] = _mm256_setzero_ps();
+    }
+    for (size_t p = 0; p < parts; p += GROUP, blocks += a_group) {
+        for (size_t at = 0; at < a_group; at += 64)
+            _mm_prefetch((const char *)blocks + at + AHEAD, _MM_HINT_T0);
+        /* eight as a constant: the loop over them is unrolled, and their bits are known */
+        if (parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, &s);
+        else add_group(M, kind, blocks, parts - p, row, &s);
+        for (size_t m = 0; m < M; m++)
+            row[m] = (nib_fixed_x){ row[m].words + GROUP * NIB_FIXED_BLOCK, row[m].steps + GROUP,
+                                    row[m].sums + 2 * GROUP, 0 };
+    }
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] = sum_of(_mm256_sub_ps(s.products[m], s.offsets[m]));
+}
+
+#define DOT(kind, M, ...) NIB_WITH_ROWS(M, dot, kind, __VA_ARGS__)
+
+void NIB_VARIANT(blocks_dot_fixed)(nib_block_kind kind, size_t M, size_t count,
+                                   const uint8_t *blocks, const nib_fixed_x *x, float *y,
+                                   size_t ldy)
+{
+    NIB_WITH_BLOCK_KIND(kind, DOT, M, count, blocks, x, y, ldy)
+}

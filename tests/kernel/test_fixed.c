@@ -1,0 +1,61 @@
+/* test_fixed.c - a row in fixed point is the same in every variant: order, steps and sums, of blocks
+ * of zeros, of great values and of values that are not finite. */
+#include <math.h>
+#include <string.h>
+
+#include "variants.h"
+
+enum { TERMS = 192 };
+
+static void check(const nib_kernels *k, const char *name, nib_fixed_order order)
+{
+    size_t bytes = nib_fixed_bytes(TERMS);
+    float *x = test_floats(TERMS, 3);
+    void *want = test_guarded(bytes), *got = test_guarded(bytes);
+
+    memset(x + 32, 0, 32 * sizeof *x);
+    x[70] = 1e30f;
+    x[100] = NAN;
+    x[130] = -INFINITY;
+    nib_arrange_fixed_ref(TERMS, order, x, want);
+    k->arrange_fixed(TERMS, order, x, got);
+    for (size_t i = 0; i < TERMS / NIB_FIXED_BLOCK; i++) { /* NaN has many bits */
+        nib_fixed_x a = nib_fixed_x_at(want, TERMS, i * NIB_FIXED_BLOCK, 0);
+        nib_fixed_x b = nib_fixed_x_at(got, TERMS, i * NIB_FIXED_BLOCK, 0);
+        CHECK(isnan(*a.steps) == isnan(*b.steps) && isnan(*a.steps) == (i == 3 || i == 4),
+              "%s: step %zu", name, i);
+        CHECK(memcmp(a.words, b.words, NIB_FIXED_BLOCK * sizeof *a.words) == 0, "%s: block %zu",
+              name, i);
+        if (isnan(*a.steps)) CHECK(isnan(b.sums[0]) && isnan(b.sums[1]), "%s: sums %zu", name, i);
+        else CHECK(memcmp(a.sums, b.sums, 2 * sizeof *a.sums) == 0 && *a.steps == *b.steps,
+                   "%s: order %d, block %zu", name, (int)order, i);
+    }
+}
+
+static void test_arrange(void)
+{
+    static const nib_fixed_order orders[] = { NIB_FIXED_EVEN_ODD, NIB_FIXED_CODES2,
+                                              NIB_FIXED_CODES4, NIB_FIXED_CODES8 };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t i = 0; i < NIB_COUNT(orders); i++) check(&k, name, orders[i]);
+}
+
+/* Each order is a permutation of a block. */
+static void test_orders(void)
+{
+    for (int order = 1; order <= 8; order *= 2) {
+        uint32_t seen = 0;
+        for (size_t i = 0; i < NIB_FIXED_BLOCK; i++)
+            seen |= 1u << nib_fixed_place((nib_fixed_order)order, i);
+        CHECK(seen == UINT32_MAX, "order %d: %x", order, seen);
+    }
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "orders", test_orders }, { "arrange", test_arrange } };
+    return test_main("fixed", cases, NIB_COUNT(cases));
+}
