@@ -14,11 +14,25 @@
 #include "kernel/dot4.h"
 #include "kernel/fixed.h"
 
-typedef enum nib_block_kind {
-    NIB_BLOCK_Q4_0, NIB_BLOCK_Q4_1, NIB_BLOCK_Q5_0, NIB_BLOCK_Q5_1, NIB_BLOCK_Q8_0,
-    NIB_BLOCK_Q2_K, NIB_BLOCK_Q3_K, NIB_BLOCK_Q4_K, NIB_BLOCK_Q5_K, NIB_BLOCK_Q6_K,
-    NIB_BLOCK_IQ4_NL, NIB_BLOCK_IQ4_XS, NIB_BLOCK_MXFP4, NIB_BLOCK_KINDS
-} nib_block_kind;
+/* Name, values and bytes of a block, whether it has offsets. */
+#define NIB_BLOCK_LIST(X)                                                                          \
+    X(Q4_0, 32, 18, false)                                                                         \
+    X(Q4_1, 32, 20, true)                                                                          \
+    X(Q5_0, 32, 22, false)                                                                         \
+    X(Q5_1, 32, 24, true)                                                                          \
+    X(Q8_0, 32, 34, false)                                                                         \
+    X(Q2_K, 256, 84, true)                                                                         \
+    X(Q3_K, 256, 110, false)                                                                       \
+    X(Q4_K, 256, 144, true)                                                                        \
+    X(Q5_K, 256, 176, true)                                                                        \
+    X(Q6_K, 256, 210, false)                                                                       \
+    X(IQ4_NL, 32, 18, false)                                                                       \
+    X(IQ4_XS, 256, 136, false)                                                                     \
+    X(MXFP4, 32, 17, false)
+
+#define NIB_BLOCK_KIND(name, values, bytes, offset) NIB_BLOCK_##name,
+typedef enum nib_block_kind { NIB_BLOCK_LIST(NIB_BLOCK_KIND) NIB_BLOCK_KINDS } nib_block_kind;
+#undef NIB_BLOCK_KIND
 
 enum { NIB_BLOCK_PART = 32, NIB_BLOCK_HALF = 16 };
 
@@ -28,6 +42,19 @@ typedef struct nib_block_layout {
     bool has_offset;
 } nib_block_layout;
 extern const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS];
+
+/* The same as constants, where the kind is one. */
+static inline nib_block_layout nib_block_layout_of(nib_block_kind kind)
+{
+    switch (kind) {
+#define NIB_BLOCK_CASE(name, values, bytes, offset)                                                \
+    case NIB_BLOCK_##name: return (nib_block_layout){ #name, values, bytes, offset };
+        NIB_BLOCK_LIST(NIB_BLOCK_CASE)
+#undef NIB_BLOCK_CASE
+    case NIB_BLOCK_KINDS: break;
+    }
+    return (nib_block_layout){ "", 0, 0, false };
+}
 
 typedef struct nib_block_part {
     int8_t codes[NIB_BLOCK_PART];

@@ -6,7 +6,7 @@
 #include "kernel/blocks.h"
 #include "kernel/words.h"
 
-/* One loop a kind: f(kind, ...) with the kind as a constant. */
+/* Calls inline f(kind, ...) with the kind as a constant: a loop for each. */
 #define NIB_WITH_BLOCK_KIND(kind, f, ...)                                                          \
     switch (kind) {                                                                                \
     case NIB_BLOCK_Q4_0: f(NIB_BLOCK_Q4_0, __VA_ARGS__); break;                                    \

@@ -130,12 +130,19 @@ NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts, size_
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
 }
 
+/* half_of_power() of the first byte of each block. */
 NIB_INLINE __m256 powers_of(const uint8_t *b, size_t bytes, size_t parts)
 {
-    float scale[GROUP] = { 0 };
+    uint64_t eight = 0;
+    __m256i e, normal, subnormal;
 
-    for (size_t i = 0; i < parts; i++) scale[i] = half_of_power(b[i * bytes]);
-    return _mm256_loadu_ps(scale);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < parts; i++) eight |= (uint64_t)b[i * bytes] << 8 * i;
+    e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)eight));
+    normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(
+        normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
 }
 
 /* Q4_K and Q5_K: eight scales of 6 bits and eight offsets in 12 bytes. */
@@ -211,7 +218,7 @@ NIB_INLINE __m256 scales_of_iq4_xs(const uint8_t *b)
 
 NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 {
-    size_t bytes = nib_block_layouts[kind].bytes;
+    size_t bytes = nib_block_layout_of(kind).bytes;
     scales s = { .scale[0] = _mm256_setzero_ps() };
 
     switch (kind) {
@@ -241,7 +248,8 @@ NIB_INLINE scales scales_of(nib_block_kind kind, const uint8_t *b, size_t parts)
 
 /* --- the dot --- */
 
-typedef struct sums { __m256 products[4], offsets[4]; } sums;
+/* Of each row; two of products, for one waits four cycles for the one before. */
+typedef struct sums { __m256 products[4][2], offsets[4]; } sums;
 
 /* The first n of eight numbers, 0 behind them. */
 NIB_INLINE __m256 first_of(const float *p, size_t n)
@@ -280,7 +288,7 @@ NIB_INLINE __m256 factor_of(nib_block_kind kind, const float by[2 * GROUP], size
 NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
                           const nib_fixed_x x[4], sums *s)
 {
-    size_t bytes = nib_block_layouts[kind].bytes, of = nib_block_layouts[kind].values;
+    size_t bytes = nib_block_layout_of(kind).bytes, of = nib_block_layout_of(kind).values;
     scales by = scales_of(kind, b, parts);
     float factors[4][2 * GROUP];
 
@@ -303,8 +311,9 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
             __m256i sum = _mm256_add_epi32(
                 _mm256_madd_epi16(codes.even, _mm256_loadu_si256(at)),
                 _mm256_madd_epi16(codes.odd, _mm256_loadu_si256(at + 1)));
-            s->products[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
-                                             factor_of(kind, factors[m], p), s->products[m]);
+            s->products[m][p % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
+                                                    factor_of(kind, factors[m], p),
+                                                    s->products[m][p % 2]);
         }
     }
 }
@@ -320,14 +329,15 @@ NIB_INLINE float sum_of(__m256 a)
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
                     const nib_fixed_x *x, float *y, size_t ldy)
 {
-    const nib_block_layout *l = &nib_block_layouts[kind];
-    size_t parts = count * (l->values / NIB_BLOCK_PART), a_group = l->bytes * 256u / l->values;
+    const nib_block_layout l = nib_block_layout_of(kind);
+    size_t parts = count * (l.values / NIB_BLOCK_PART), a_group = l.bytes * 256u / l.values;
     nib_fixed_x row[4];
     sums s;
 
+#pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) {
         row[m] = nib_fixed_row(x, m);
-        s.products[m] = s.offsets[m] = _mm256_setzero_ps();
+        s.products[m][0] = s.products[m][1] = s.offsets[m] = _mm256_setzero_ps();
     }
     for (size_t p = 0; p < parts; p += GROUP, blocks += a_group) {
         for (size_t at = 0; at < a_group; at += 64)
@@ -335,12 +345,15 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
         /* eight as a constant: the loop over them is unrolled, and their bits are known */
         if (parts - p >= GROUP) add_group(M, kind, blocks, GROUP, row, &s);
         else add_group(M, kind, blocks, parts - p, row, &s);
+#pragma GCC unroll 4
         for (size_t m = 0; m < M; m++)
             row[m] = (nib_fixed_x){ row[m].words + GROUP * NIB_FIXED_BLOCK, row[m].steps + GROUP,
                                     row[m].sums + 2 * GROUP, 0 };
     }
+#pragma GCC unroll 4
     for (size_t m = 0; m < M; m++)
-        y[m * ldy] = sum_of(_mm256_sub_ps(s.products[m], s.offsets[m]));
+        y[m * ldy] = sum_of(_mm256_sub_ps(_mm256_add_ps(s.products[m][0], s.products[m][1]),
+                                         s.offsets[m]));
 }
 
 #define DOT(kind, M, ...) NIB_WITH_ROWS(M, dot, kind, __VA_ARGS__)

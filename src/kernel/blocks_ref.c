@@ -2,16 +2,8 @@
 #include "base/dtype.h"
 #include "kernel/kernels.h"
 
-const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS] = {
-    [NIB_BLOCK_Q4_0] = { "Q4_0", 32, 18, false },    [NIB_BLOCK_Q4_1] = { "Q4_1", 32, 20, true },
-    [NIB_BLOCK_Q5_0] = { "Q5_0", 32, 22, false },    [NIB_BLOCK_Q5_1] = { "Q5_1", 32, 24, true },
-    [NIB_BLOCK_Q8_0] = { "Q8_0", 32, 34, false },    [NIB_BLOCK_Q2_K] = { "Q2_K", 256, 84, true },
-    [NIB_BLOCK_Q3_K] = { "Q3_K", 256, 110, false },  [NIB_BLOCK_Q4_K] = { "Q4_K", 256, 144, true },
-    [NIB_BLOCK_Q5_K] = { "Q5_K", 256, 176, true },   [NIB_BLOCK_Q6_K] = { "Q6_K", 256, 210, false },
-    [NIB_BLOCK_IQ4_NL] = { "IQ4_NL", 32, 18, false },
-    [NIB_BLOCK_IQ4_XS] = { "IQ4_XS", 256, 136, false },
-    [NIB_BLOCK_MXFP4] = { "MXFP4", 32, 17, false },
-};
+#define LAYOUT(name, values, bytes, offset) [NIB_BLOCK_##name] = { #name, values, bytes, offset },
+const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS] = { NIB_BLOCK_LIST(LAYOUT) };
 
 /* Not evenly spaced: IQ4's values, and twice those of E2M1. */
 static const int8_t iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,

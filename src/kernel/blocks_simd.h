@@ -160,23 +160,16 @@ NIB_INLINE V value(const nib_block_part *p, size_t i, bool offset)
     return offset ? v_sub(v, v_set(p->offset[i / NIB_BLOCK_HALF])) : v;
 }
 
-/* Has the format an offset, with codes as it counts them? */
-NIB_INLINE bool has_offset(nib_block_kind kind)
-{
-    return kind == NIB_BLOCK_Q4_1 || kind == NIB_BLOCK_Q5_1 || kind == NIB_BLOCK_Q2_K ||
-           kind == NIB_BLOCK_Q4_K || kind == NIB_BLOCK_Q5_K;
-}
-
 NIB_INLINE void decode(nib_block_kind kind, size_t count, const uint8_t *blocks, float *dst)
 {
-    const nib_block_layout *l = &nib_block_layouts[kind];
-    size_t bytes = l->bytes, parts = l->values / NIB_BLOCK_PART;
+    const nib_block_layout l = nib_block_layout_of(kind);
+    size_t bytes = l.bytes, parts = l.values / NIB_BLOCK_PART;
     nib_block_part p;
 
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < parts; part++, dst += NIB_BLOCK_PART) {
             unpack(kind, blocks + b * bytes, part, &p);
-            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) v_store(dst + i, value(&p, i, has_offset(kind)));
+            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) v_store(dst + i, value(&p, i, l.has_offset));
         }
 }
 
@@ -190,8 +183,8 @@ void NIB_VARIANT(blocks_decode)(nib_block_kind kind, size_t count, const uint8_t
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
                     const float *x, float *y, size_t ldy)
 {
-    const nib_block_layout *l = &nib_block_layouts[kind];
-    size_t bytes = l->bytes, parts = l->values / NIB_BLOCK_PART, in = count * l->values;
+    const nib_block_layout l = nib_block_layout_of(kind);
+    size_t bytes = l.bytes, parts = l.values / NIB_BLOCK_PART, in = count * l.values;
     V sums[4][2];
     nib_block_part p;
 
@@ -202,7 +195,7 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
             unpack(kind, blocks + b * bytes, part, &p);
 #pragma GCC unroll 4
             for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) {
-                V v = value(&p, i, has_offset(kind));
+                V v = value(&p, i, l.has_offset);
 #pragma GCC unroll 4
                 for (size_t m = 0; m < M; m++)
                     sums[m][i / VN % 2] = v_fma(v, v_load(x + m * in + i), sums[m][i / VN % 2]);
