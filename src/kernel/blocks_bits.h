@@ -4,6 +4,7 @@
 #define NIB_KERNEL_BLOCKS_BITS_H
 
 #include "kernel/blocks.h"
+#include "kernel/float4.h"
 #include "kernel/words.h"
 
 /* Calls inline f(kind, ...) with the kind as a constant: a loop for each. */
@@ -88,19 +89,9 @@ NIB_INLINE __m256i iq4_values_of(const uint8_t *qs)
 /* Twice the values of E2M1. */
 NIB_INLINE __m256i e2m1_values_of(const uint8_t *qs)
 {
-    const __m128i t = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const __m128i t = _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice);
 
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), nibbles_of(qs));
-}
-
-/* Half the power of two that a byte of E8M0 is. */
-NIB_INLINE float half_of_power(uint8_t e)
-{
-    uint32_t bits = e < 2 ? (uint32_t)0x200000 << e : (uint32_t)(e - 1) << 23;
-    float scale;
-
-    memcpy(&scale, &bits, sizeof scale);
-    return scale;
 }
 
 #endif

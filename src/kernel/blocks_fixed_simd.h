@@ -130,7 +130,7 @@ NIB_INLINE __m256 numbers_of(const uint8_t *b, size_t bytes, size_t parts, size_
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)half));
 }
 
-/* half_of_power() of the first byte of each block. */
+/* nib_e8m0_half() of the first byte of each block. */
 NIB_INLINE __m256 powers_of(const uint8_t *b, size_t bytes, size_t parts)
 {
     uint64_t eight = 0;

@@ -5,10 +5,9 @@
 #define LAYOUT(name, values, bytes, offset) [NIB_BLOCK_##name] = { #name, values, bytes, offset },
 const nib_block_layout nib_block_layouts[NIB_BLOCK_KINDS] = { NIB_BLOCK_LIST(LAYOUT) };
 
-/* Not evenly spaced: IQ4's values, and twice those of E2M1. */
+/* Not evenly spaced. */
 static const int8_t iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10,
                                        1, 13, 25, 38, 53, 69, 89, 113 };
-static const int8_t e2m1_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 static float half_at(const uint8_t *p) { return nib_f16_to_f32(nib_load_le16(p)); }
 
@@ -173,17 +172,12 @@ static void iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
     set_scale(p, half_at(b) * (float)((low | high << 4) - 32), 0);
 }
 
-/* The scale is half a power of two, for the table has doubled values. */
 static void mxfp4(const uint8_t *b, size_t part, nib_block_part *p)
 {
-    uint32_t bits = b[0] < 2 ? (uint32_t)0x200000 << b[0] : (uint32_t)(b[0] - 1) << 23;
-    float scale;
-
     (void)part;
     nibbles(b + 1, p);
-    look_up(p, e2m1_values);
-    memcpy(&scale, &bits, sizeof scale);
-    set_scale(p, scale, 0);
+    look_up(p, nib_e2m1_twice);
+    set_scale(p, nib_e8m0_half(b[0]), 0);
 }
 
 void nib_block_unpack(nib_block_kind kind, const uint8_t *block, size_t part, nib_block_part *out)

@@ -59,7 +59,7 @@ NIB_INLINE void unpack_iq4_xs(const uint8_t *b, size_t part, nib_block_part *p)
 NIB_INLINE void unpack_mxfp4(const uint8_t *b, nib_block_part *p)
 {
     put_codes(p, e2m1_values_of(b + 1));
-    same_scale(p, half_of_power(b[0]), 0);
+    same_scale(p, nib_e8m0_half(b[0]), 0);
 }
 
 NIB_INLINE void unpack_q2_k(const uint8_t *b, size_t part, nib_block_part *p)

@@ -14,6 +14,7 @@
 #include "kernel/dot4.h"        /* one row times low-bit rows */
 #include "kernel/dot8.h"        /* rows of 8-bit codes, a sketch of a matrix */
 #include "kernel/elementwise.h" /* norms, activations, rotation, softmax and loss, optimizer */
+#include "kernel/float4.h"      /* E2M1 under shared scales */
 #include "kernel/float8.h"      /* E4M3 to float */
 #include "kernel/gemm.h"        /* micro-kernels, packers, dots, 4-bit decoding */
 #include "kernel/fixed.h"       /* a row in fixed point */

@@ -93,3 +93,11 @@ KERNEL(blocks_dot_fixed, ref, 0)
 KERNEL(blocks_dot_fixed, avx2, NIB_CPU_AVX2)
 KERNEL(blocks_dot_fixed, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(float4_decode, ref, 0)
+KERNEL(float4_dot, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(float4_decode, avx2, NIB_CPU_AVX2)
+KERNEL(float4_dot, avx2, NIB_CPU_AVX2)
+KERNEL(float4_decode, avx512, NIB_CPU_AVX512)
+KERNEL(float4_dot, avx512, NIB_CPU_AVX512)
+#endif

@@ -1,0 +1,118 @@
+/* test_float4.c - E2M1 under shared scales: values of the format's definition; every variant
+ * against the reference, decoded bit for bit, dots to the order of their sums. */
+#include <math.h>
+#include <string.h>
+
+#include "variants.h"
+
+enum { MOST = 320 };
+
+static float halves[256];
+
+static void make_halves(bool mx)
+{
+    for (unsigned e = 0; e < 256; e++)
+        halves[e] = mx ? nib_e8m0_half((uint8_t)e) : 0.0171f * (float)(e % 61 + 1);
+}
+
+/* formats-quant.md 3.1: two codes a byte, low nibble first. */
+static void test_definition(void)
+{
+    static const uint8_t codes[16] = { 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe,
+                                       0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe };
+    static const float values[16] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6,
+                                      0, -0.5f, -1, -1.5f, -2, -3, -4, -6 };
+    static const struct { uint8_t scale; float size; } scales[] = {
+        { 127, 1 }, { 128, 2 }, { 0, 0x1p-127f }, { 1, 0x1p-126f }, { 2, 0x1p-125f },
+        { 250, 0x1p+123f },
+    };
+    nib_float4_row r = { .codes = codes, .halves = halves, .group = 32 };
+    float got[32];
+
+    make_halves(true);
+    for (size_t s = 0; s < NIB_COUNT(scales); s++) {
+        r.scales = &scales[s].scale;
+        nib_float4_decode_ref(&r, 32, got);
+        for (size_t i = 0; i < 32; i++)
+            CHECK(got[i] == values[i % 16] * scales[s].size, "code %zu, scale %u: %g", i % 16,
+                  scales[s].scale, (double)got[i]);
+    }
+}
+
+/* The block of ggml with the same codes has the same values, in its own order. */
+static void test_block(void)
+{
+    uint8_t block[17], codes[16], scale;
+    float theirs[32], ours[32];
+
+    make_halves(true);
+    for (int n = 0; n < 20; n++) {
+        block[0] = scale = (uint8_t)(test_rand() % 255);
+        for (size_t i = 0; i < 16; i++) codes[i] = (uint8_t)test_rand();
+        for (size_t i = 0; i < 32; i++) { /* value i of ours is nibble i / 16 of their byte i % 16 */
+            uint8_t code = codes[i / 2] >> i % 2 * 4 & 15;
+            if (i < 16) block[1 + i] = code;
+            else block[1 + i - 16] |= (uint8_t)(code << 4);
+        }
+        nib_blocks_decode_ref(NIB_BLOCK_MXFP4, 1, block, theirs);
+        nib_float4_decode_ref(&(nib_float4_row){ codes, &scale, halves, 32, false }, 32, ours);
+        CHECK(memcmp(ours, theirs, sizeof ours) == 0, "scale %u", scale);
+    }
+}
+
+static void check_dots(const nib_kernels *k, const char *variant, const nib_float4_row *r, size_t n)
+{
+    float *x = test_floats(4 * n, 1), want[4], got[4], alone;
+
+    nib_float4_dot_ref(r, 4, n, x, want, 1);
+    for (size_t M = 1; M <= 4; M++) {
+        k->float4_dot(r, M, n, x, got, 1);
+        for (size_t m = 0; m < M; m++)
+            CHECK(fabsf(got[m] - want[m]) <= 1e-5f * (float)n, "%s: %zu values: %g, expected %g",
+                  variant, n, (double)got[m], (double)want[m]);
+        k->float4_dot(r, 1, n, x + (M - 1) * n, &alone, 1);
+        CHECK(memcmp(&alone, &got[M - 1], sizeof alone) == 0, "%s: row %zu of %zu has other bits "
+              "than alone", variant, M - 1, M);
+    }
+}
+
+static void check_variant(const nib_kernels *k, const char *variant)
+{
+    for (unsigned group = 16; group <= 32; group += 16)
+        for (int mx = 0; mx < 2; mx++)
+            for (size_t n = group; n <= MOST; n += group) {
+                nib_float4_row r = { .halves = halves, .group = group, .round = !mx };
+                uint8_t *codes = test_guarded(n / 2), *scales = test_guarded(n / group);
+                float *want = test_guarded(n * sizeof *want), *got = test_guarded(n * sizeof *got);
+
+                make_halves(mx);
+                for (size_t i = 0; i < n / 2; i++) codes[i] = (uint8_t)test_rand();
+                for (size_t i = 0; i < n / group; i++) scales[i] = (uint8_t)(test_rand() % 255);
+                r.codes = codes;
+                r.scales = scales;
+                nib_float4_decode_ref(&r, n, want);
+                k->float4_decode(&r, n, got);
+                CHECK(memcmp(got, want, n * sizeof *got) == 0, "%s: %zu in groups of %u", variant,
+                      n, group);
+                for (size_t i = 0; i < n / group; i++) scales[i] = (uint8_t)(120 + i % 12);
+                check_dots(k, variant, &r, n);
+            }
+}
+
+static void test_variants(void)
+{
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    check_variant(&k, "ref");
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_variant(&k, name);
+}
+
+int main(void)
+{
+    static const test_case cases[] = {
+        { "definition", test_definition }, { "ggml's block of the same codes", test_block },
+        { "variants", test_variants },
+    };
+    return test_main("kernel/test_float4", cases, NIB_COUNT(cases));
+}
