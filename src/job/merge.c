@@ -3,6 +3,8 @@
  * Every tensor of the source is written in its order under its own name.  A weight's rows are
  * decoded to float, the product is added in float, and the sum is rounded once; a few rows are
  * in memory at a time.  The packed tensors of a 4-bit weight become one dense tensor.
+ * Experts of MXFP4 that the adapter does not change are copied as they are, unless --dtype is
+ * given.
  * A head tied to the embedding becomes a tensor of its own when the two differ afterwards.
  * A classifier that the adapter brings stands behind the others, and its labels in config.json. */
 #include "nibble/merge.h"
@@ -142,7 +144,8 @@ static bool untie(json_t *config)
            (!json_is_object(text) || !json_object_set_new(text, key, json_false()));
 }
 
-/* config.json of a dense model: no quantization, the type of the weights, tied only if they are. */
+/* config.json of a dense model, but for experts that stay packed: no quantization, the type of the
+ * weights, tied only if they are. */
 static nib_status write_config(run *r, nib_error *err)
 {
     json_t *config = json_deep_copy(r->model->json);
@@ -151,7 +154,7 @@ static nib_status write_config(run *r, nib_error *err)
     bool set = r->options->dtype || r->model->stored.format || !json_object_get(config, key);
     nib_status status;
 
-    if (config) json_object_del(config, "quantization_config");
+    if (config && !r->plan.keeps_experts) json_object_del(config, "quantization_config");
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
         (r->plan.untied && !untie(config)) ||

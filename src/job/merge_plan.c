@@ -95,16 +95,36 @@ static void set_weight(nib_merge_item *item, const nib_weight *w, bool transpose
     item->plan.shape[!transposed] = w->in;
 }
 
-/* `first` and the linears behind it are the slices. */
+/* `first` and the linears behind it are the slices; of packed ones the tensor is the dense one's.
+ */
 static void set_stack(const maker *k, nib_merge_item *item, const nib_linear *first)
 {
+    uint64_t count = item->plan.shape[0];
     size_t i = 0;
 
     while (k->m->linears[i] != first) i++;
+    set_weight(item, first->weight, first->transposed, NULL);
     item->kind = NIB_MERGE_STACK;
     item->slices = k->m->linears + i;
-    item->transposed = first->transposed;
-    item->weight = first->weight; /* for the width of a row */
+    item->plan.rank = 3;
+    item->plan.shape[2] = item->plan.shape[1];
+    item->plan.shape[1] = item->plan.shape[0];
+    item->plan.shape[0] = count;
+    item->plan.dtype = first->weight->dtype;
+}
+
+/* Are there packed tensors of experts, and no adapter of any? */
+static bool keeps_experts(const maker *k)
+{
+    bool packed = false;
+
+    for (size_t i = 0; i < k->m->linear_count; i++) {
+        const nib_linear *l = k->m->linears[i];
+        if (!l->stack || nib_weight_is_dense(l->weight)) continue;
+        if (l->branches.count || k->convert) return false;
+        packed = true;
+    }
+    return packed;
 }
 
 static void set_vector(nib_merge_item *item, const float *values)
@@ -123,11 +143,13 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
 
     if (is_new(k->m, l)) /* written behind the others; the file's is for other labels */
         return *drop = is_tensor(k, t, l->name, ".weight") || is_tensor(k, t, l->name, ".bias");
-    if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name)) return *drop = true;
+    if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name))
+        return *drop = !(l->stack && k->plan.keeps_experts), true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
         if (l->stack) {
-            if (l->branches.count) set_stack(k, item, l);
+            if (l->branches.count || (!nib_weight_is_dense(l->weight) && !k->plan.keeps_experts))
+                set_stack(k, item, l);
             return true;
         }
         if (l->full || l->branches.count || tied || !nib_weight_is_dense(base) || t->straight)
@@ -211,17 +233,20 @@ static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
     return NIB_OK;
 }
 
-/* What is written is called M.weight, whatever held it ("M.qweight"). */
+/* What is written is called M.weight, whatever held it ("M.qweight"), and experts' tensors as dense
+ * ones are. */
 static nib_status set_name(maker *k, const nib_tensor *t, nib_merge_item *item, nib_error *err)
 {
     static const char end[] = ".weight";
     const char *last = strrchr(t->name, '.');
     bool rename = item->kind == NIB_MERGE_WEIGHT && last && strcmp(last, end) != 0;
+    size_t stack = item->kind == NIB_MERGE_STACK
+                       ? nib_format_stack_bytes(k->m->stored.format, t->name) : 0;
     bool prefix = k->add_prefix && !is_tensor(k, t, k->m->head->name, end);
     char name[NAME_ROOM];
-    size_t kept = rename ? (size_t)(last - t->name) : strlen(t->name);
+    size_t kept = rename ? (size_t)(last - t->name) : stack ? stack : strlen(t->name);
 
-    if (!rename && !prefix) return NIB_OK;
+    if (!rename && !stack && !prefix) return NIB_OK;
     if (kept + sizeof end > sizeof name)
         return nib_fail(err, NIB_E_INVALID, "%s: too long a name", t->name);
     memcpy(name, t->name, kept);
@@ -301,6 +326,7 @@ nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_
     nib_status status = NIB_OK;
 
     k.plan.untied = head_differs(m);
+    k.plan.keeps_experts = keeps_experts(&k);
     k.plan.dtype = linear_dtype(&k);
     /* Beside a head of its own, names without the prefix would no longer be understood. */
     k.add_prefix = (k.plan.untied || m->new_count) &&

@@ -37,12 +37,15 @@ typedef struct nib_merge_plan {
     char **names;             /* names that are not the source's */
     size_t name_count, name_capacity;
     bool untied;              /* head and embedding were one tensor and are two now */
+    bool keeps_experts;       /* packed tensors of experts are copied: the adapter has none */
     nib_dtype dtype;          /* of the first linear: what config.json says */
     size_t widest;            /* columns of the widest weight */
 } nib_merge_plan;
 
 /* convert: every float tensor becomes `dtype`; else each keeps its own (a 4-bit one takes that of
- * its original).  NIB_E_UNSUPPORTED: a tensor whose type cannot be written.  NIB_E_MISMATCH: a part
+ * its original).  Packed tensors of experts stay so unless they are converted or the adapter
+ * changes one of them: then all become dense.
+ * NIB_E_UNSUPPORTED: a tensor whose type cannot be written.  NIB_E_MISMATCH: a part
  * of a classifier that neither the files nor the adapter have.  Borrows from the model
  * and its adapter in slot 0. */
 nib_status nib_merge_plan_make(nib_model *m, bool convert, nib_dtype dtype, nib_merge_plan *out,

@@ -5,7 +5,7 @@
 
 #include "base/thread.h"
 
-enum { PIECE_VALUES = 1 << 18 };
+enum { PIECE_VALUES = 1 << 18, TILE_ROWS = 8 };
 
 nib_status nib_merge_rows_init(nib_ctx *ctx, size_t widest, nib_merge_rows *out, nib_error *err)
 {
@@ -34,12 +34,12 @@ void nib_merge_rows_free(nib_merge_rows *r)
     *r = (nib_merge_rows){ 0 };
 }
 
-/* --- one row a tile --- */
+/* --- a few rows a tile --- */
 
 typedef struct work {
     const nib_merge_rows *r;
     const nib_merge_item *item;
-    size_t row0;
+    size_t row0, count;
 } work;
 
 /* delta[k] = sum over r of B[row, r] A[r, k] */
@@ -76,21 +76,36 @@ void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *del
     for (size_t i = 0; i < width; i++) to[i] += l->scale * delta[i];
 }
 
-static void merge_row(void *arg, size_t tile, unsigned worker)
+/* Rows row0 .. of the file that are columns of the weight: a few at a time, for schemes decode
+ * groups of columns. */
+static void decode_columns(const nib_weight *w, size_t row0, size_t count, float *to)
+{
+    float piece[64 * TILE_ROWS];
+
+    for (size_t o = 0; o < w->out; o += 64) {
+        size_t outs = nib_min(64, w->out - o);
+        w->scheme->decode_tile(w, o, o + outs, row0, row0 + count, piece, count);
+        for (size_t r = 0; r < count; r++)
+            for (size_t i = 0; i < outs; i++) to[r * w->out + o + i] = piece[i * count + r];
+    }
+}
+
+static void merge_rows(void *arg, size_t tile, unsigned worker)
 {
     const work *k = arg;
     const nib_merge_item *item = k->item;
-    const nib_weight *w = item->weight;
-    size_t row = k->row0 + tile, width = nib_merge_row_width(item);
-    float *to = k->r->wide + tile * width, *delta = k->r->delta + worker * k->r->widest;
+    size_t width = nib_merge_row_width(item), first = tile * TILE_ROWS;
+    size_t row0 = k->row0 + first, count = nib_min(TILE_ROWS, k->count - first);
+    float *to = k->r->wide + first * width, *delta = k->r->delta + worker * k->r->widest;
 
-    if (item->transposed) w->scheme->decode_tile(w, 0, w->out, row, row + 1, to, 1);
-    else nib_weight_decode(w, row, row + 1, to);
+    if (item->transposed) decode_columns(item->weight, row0, count, to);
+    else nib_weight_decode(item->weight, row0, row0 + count, to);
     /* a row of an embedding is a column of its factors, as here */
-    if (item->branch)
-        nib_merge_add_row(item->branch, item->embedding || item->transposed, row, delta, to, width);
-    nib_convert(k->r->narrow + tile * width * nib_dtype_bytes(item->plan.dtype), item->plan.dtype,
-                to, NIB_F32, width);
+    for (size_t i = 0; item->branch && i < count; i++)
+        nib_merge_add_row(item->branch, item->embedding || item->transposed, row0 + i, delta,
+                          to + i * width, width);
+    nib_convert(k->r->narrow + first * width * nib_dtype_bytes(item->plan.dtype), item->plan.dtype,
+                to, NIB_F32, count * width);
 }
 
 /* --- putting --- */
@@ -127,8 +142,8 @@ nib_status nib_merge_write_weight(nib_merge_rows *r, nib_tensor_writer *w,
 
     for (size_t row = 0; row < rows && !status; row += most) {
         size_t n = nib_min(most, rows - row);
-        work k = { .r = r, .item = item, .row0 = row };
-        nib_parallel_for(r->ctx, n, merge_row, &k);
+        work k = { .r = r, .item = item, .row0 = row, .count = n };
+        nib_parallel_for(r->ctx, nib_ceil_div(n, TILE_ROWS), merge_rows, &k);
         status = put(r, w, item, r->wide, (uint64_t)row * in, n * in, err);
     }
     return status;

@@ -116,7 +116,9 @@ nib_status nib_compare_forms(const nib_adapter *a, const char *use, bool measure
     snprintf(out->trained_form, sizeof out->trained_form, "%s", a->base_form);
     out->other_form = a->base_form[0] && strcmp(out->model_form, a->base_form) != 0;
     if (!out->other_form) return NIB_OK;
-    to_dense = strcmp(out->model_form, "dense") == 0 && nib_form_parse(a->base_form, &form);
+    /* of a form that is only read nothing can be measured */
+    to_dense = strcmp(out->model_form, "dense") == 0 && nib_form_parse(a->base_form, &form) &&
+               form.scheme->encode;
     out->change_is_bound = strcmp(a->base_form, "dense") == 0;
     if (measure && (to_dense || out->change_is_bound)) status = measure_change(a, form, out, err);
     if (!status) warn(a, use, out);

@@ -205,7 +205,8 @@ static nib_status missing(const nib_bind *b, const char *name, nib_error *err)
 static nib_format_module module_of(const char *name, const nib_bind_spec *spec)
 {
     return (nib_format_module){ .name = name,
-                                .class = spec->embedding    ? "Embedding"
+                                .class = spec->stack        ? "Experts"
+                                         : spec->embedding  ? "Embedding"
                                          : spec->transposed ? "Conv1D"
                                                             : "Linear",
                                 .head = spec->head };
@@ -230,13 +231,14 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
                                nib_weight **w, nib_error *err)
 {
     nib_model *m = b->model;
-    const nib_format_module is = module_of(module, spec);
+    const nib_format_module is = module_of(spec->stack ? spec->stack : module, spec);
     const nib_held *held = spec->stack ? &b->experts : &b->asked;
     nib_form form = held->form;
     bool packed = (spec->stack || (spec->quantizable && !spec->stays_dense)) && held->format;
     nib_status status = NIB_OK;
 
-    if (m->stored.format && (spec->quantizable || spec->head || spec->embedding))
+    if (m->stored.format && (spec->stack ? m->stored.format->open_slice != NULL && !held->format
+                                         : spec->quantizable || spec->head || spec->embedding))
         status = m->stored.format->packs(&m->stored, &is, &packed, &form, err);
     if (status) return nib_fail_in(err, status, "%s", m->dir);
     if (!packed) form = nib_form_dense(b->blank_dtype);
@@ -270,8 +272,35 @@ static nib_status open_stored(nib_bind *b, const char *module, const nib_bind_sp
     return t ? open_own(b, t, spec->transposed, w, err) : missing(b, name, err);
 }
 
-/* A matrix of a tensor that holds those of all experts; in a file it is never in a format's form.
- */
+/* The same where the format of the files has packed tensors of experts; *w stays NULL where this
+ * is none. */
+static nib_status open_packed_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight **w,
+                                    nib_error *err)
+{
+    const nib_held *stored = &b->model->stored;
+    const nib_format_slice slice = { spec->stack, spec->slice, spec->slices, spec->out, spec->in };
+    nib_status status;
+
+    *w = NULL;
+    if (!stored->format || !stored->format->open_slice) return NIB_OK;
+    status = stored->format->open_slice(b->model->ctx, (nib_part_finder){ find_part, b }, stored,
+                                        &slice, w, err);
+    return status ? nib_fail_in(err, status, "%s", b->model->dir) : NIB_OK;
+}
+
+/* No tensor of experts, but perhaps one that only a format makes a meaning of. */
+static nib_status missing_stack(const nib_bind *b, const char *name, nib_error *err)
+{
+    const char *last = strrchr(name, '.');
+    char module[NIB_BIND_NAME_ROOM];
+    nib_status status;
+
+    snprintf(module, sizeof module, "%.*s", (int)(last ? last - name : 0), name);
+    status = check_beside(b, module, err);
+    return status ? status : missing(b, name, err);
+}
+
+/* A matrix of a tensor that holds those of all experts. */
 static nib_status open_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight **w, nib_error *err)
 {
     char name[NIB_BIND_NAME_ROOM];
@@ -279,9 +308,10 @@ static nib_status open_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight 
     size_t rows = spec->transposed ? spec->in : spec->out,
            columns = spec->transposed ? spec->out : spec->in;
     nib_weight *stored = NULL;
-    nib_status status;
+    nib_status status = open_packed_slice(b, spec, w, err);
 
-    if (!t) return missing(b, name, err);
+    if (status || *w) return status;
+    if (!t) return missing_stack(b, name, err);
     if (!is_float(t->dtype) || t->rank != 3 || t->shape[0] != spec->slices ||
         t->shape[1] != rows || t->shape[2] != columns)
         return nib_fail(err, NIB_E_MISMATCH,

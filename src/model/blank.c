@@ -5,11 +5,10 @@
 static nib_status fill(nib_ctx *ctx, nib_weight **w, nib_error *err)
 {
     nib_weight *blank = *w, *filled = NULL;
-    nib_form form = nib_weight_form(blank);
     nib_status status;
 
     if (!nib_weight_is_blank(blank)) return NIB_OK;
-    status = nib_form_encode(ctx, &form, blank, &filled, err);
+    status = nib_weight_fill(ctx, blank, &filled, err);
     if (status) return status;
     filled->source = "";
     nib_weight_destroy(ctx, blank);

@@ -21,8 +21,8 @@ nib_status nib_held_agrees(const nib_held *stored, const nib_setting *settings, 
 static inline nib_part nib_tensor_part(const nib_tensor *t)
 {
     return (nib_part){ .name = t->name, .dtype = t->dtype, .rank = t->rank,
-                       .shape = { t->shape[0], t->shape[1] }, .elements = t->elements,
-                       .bytes = t->bytes, .data = t->data };
+                       .shape = { t->shape[0], t->shape[1], t->shape[2], t->shape[3] },
+                       .elements = t->elements, .bytes = t->bytes, .data = t->data };
 }
 
 /* Finds tensors by their names in the files. */

@@ -42,7 +42,11 @@ static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, si
     for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
 }
 
-static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
+static void destroy(nib_ctx *ctx, nib_weight *w)
+{
+    nib_free(ctx, ((nib_float8 *)w)->owned);
+    nib_free(ctx, w);
+}
 
 nib_status nib_float8_create(nib_ctx *ctx, const nib_float8 *made, nib_weight **w, nib_error *err)
 {
@@ -127,7 +131,32 @@ static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
            *bytes <= SIZE_MAX / 8 && scales <= SIZE_MAX / 32 && (*bytes += 4 * scales, true);
 }
 
+static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, size_t in,
+                                nib_weight **w, nib_error *err)
+{
+    nib_float8 made = { .base = { .out = out, .in = in, .source = "" },
+                        .options = nib_float8_form_options(f), .scale_type = NIB_F32,
+                        .round = NIB_F32 };
+    float scale = made.options.divide ? 1e4f : 1e-4f;
+    uint8_t *codes;
+    uint64_t bytes;
+    nib_status status;
+
+    if (!bytes_of(f, out, in, &bytes)) return nib_fail(err, NIB_E_FORMAT, "too large a weight");
+    codes = nib_alloc(ctx, (size_t)bytes);
+    if (!codes) return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", out, in);
+    nib_random_bytes(out * in, codes);
+    for (size_t i = 0; i < out * in; i++) codes[i] &= 0xf7; /* no NaN */
+    for (size_t i = out * in; i < bytes; i += sizeof scale) memcpy(codes + i, &scale, sizeof scale);
+    made.codes = made.owned = codes;
+    made.scales = codes + out * in;
+    made.base.bytes = made.base.owned_bytes = (size_t)bytes;
+    status = nib_float8_create(ctx, &made, w, err);
+    if (status) nib_free(ctx, codes);
+    return status;
+}
+
 const nib_scheme nib_float8_scheme = {
     .name = "fp8", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .describe = describe, .parse = parse, .bytes = bytes_of,
+    .describe = describe, .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

@@ -30,6 +30,7 @@ typedef struct nib_float8 {
     size_t rows, columns;  /* of a block, none of them 0 */
     size_t grid;           /* scales of a row of blocks */
     nib_dtype round;       /* of the values; NIB_F32: not again */
+    void *owned;           /* codes and scales, or NULL: they are on the map */
     nib_float8_decode_fn *decode;
 } nib_float8;
 
@@ -37,8 +38,8 @@ extern const nib_scheme nib_float8_scheme;
 
 /* Scale `i` of a tensor of scales. */
 float nib_float8_scale_at(nib_dtype type, const uint8_t *scales, size_t i);
-/* A weight as `made` describes it: options, codes, scales and their type, round, and base.out, in,
- * bytes and source; the rest is set here.  NIB_E_NOMEM. */
+/* A weight as `made` describes it: options, codes, scales and their type, round, owned, and
+ * base.out, in, bytes and source; the rest is set here.  NIB_E_NOMEM. */
 nib_status nib_float8_create(nib_ctx *ctx, const nib_float8 *made, nib_weight **w, nib_error *err);
 
 #endif

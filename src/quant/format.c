@@ -10,7 +10,7 @@
 /* Every format once. */
 static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8, &nib_format_gptq,
                                              &nib_format_awq, &nib_format_packed, &nib_format_fp8,
-                                             &nib_format_modelopt };
+                                             &nib_format_modelopt, &nib_format_mxfp4 };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
@@ -21,6 +21,7 @@ const nib_strange_piece nib_strange_pieces[] = {
     { ".weight_g_idx", "compressed-tensors" }, { ".weight_scale_inv", "scaled float8" },
     { ".weight_scale_2", "NVFP4" }, { ".weight_global_scale", "NVFP4" },
     { ".compressed", "sparse compressed-tensors" }, { ".bitmask", "sparse compressed-tensors" },
+    { ".gate_up_proj_blocks", "MXFP4" }, { ".down_proj_blocks", "MXFP4" },
     { ".W_q", "HQQ" }, { ".trellis", "EXL3" }, { ".q_weight", "EXL2" }, { ".q_scale_max", "EXL2" },
     { NULL, NULL },
 };
@@ -31,8 +32,8 @@ static const struct { const char *method, *name; } unread[] = {
     { "marlin", "Marlin" }, { "gptq_marlin", "Marlin" }, { "bitblas", "BitBLAS" },
     { "bitnet", "BitNet" }, { "eetq", "EETQ" }, { "quanto", "Quanto" }, { "vptq", "VPTQ" },
     { "higgs", "HIGGS" }, { "spqr", "SpQR" }, { "fp_quant", "FP-Quant" }, { "quark", "Quark" },
-    { "fbgemm_fp8", "FBGEMM float8" }, { "mxfp4", "MXFP4" },
-    { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" }, { "qqq", "QQQ" }, { "humming", "Humming" },
+    { "fbgemm_fp8", "FBGEMM float8" }, { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" },
+    { "qqq", "QQQ" }, { "humming", "Humming" },
 };
 
 void nib_formats_known(char *out, size_t room)
@@ -217,20 +218,31 @@ bool nib_format_has_piece(const nib_format *format, const char *piece)
     return false;
 }
 
-bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name)
-{
-    const char *last = strrchr(source, '.');
-    size_t n = strlen(source), stem = last ? (size_t)(last - source) : n;
-
-    if (strcmp(source, name) == 0) return false;
-    return (strncmp(name, source, n) == 0 && nib_format_has_piece(format, name + n)) ||
-           (strncmp(name, source, stem) == 0 && nib_format_has_piece(format, name + stem));
-}
-
 static bool ends(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+size_t nib_format_stack_bytes(const nib_format *format, const char *name)
+{
+    const char *end = format ? format->stack_ends[0] : NULL;
+
+    return end && ends(name, end) ? strlen(name) - strlen(end) : 0;
+}
+
+bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name)
+{
+    const char *last = strrchr(source, '.');
+    size_t n = strlen(source), stem = last ? (size_t)(last - source) : n;
+    size_t stack = nib_format_stack_bytes(format, source);
+
+    if (strcmp(source, name) == 0) return false;
+    if (stack)
+        return strncmp(name, source, stack) == 0 &&
+               strcmp(name + stack, format->stack_ends[1]) == 0;
+    return (strncmp(name, source, n) == 0 && nib_format_has_piece(format, name + n)) ||
+           (strncmp(name, source, stem) == 0 && nib_format_has_piece(format, name + stem));
 }
 
 /* Do codes lie in `tensor`, M.weight, by the pieces of `f` beside it? */

@@ -16,7 +16,7 @@ typedef struct nib_part {
     const char *name; /* the whole name */
     nib_dtype dtype;
     unsigned rank;
-    uint64_t shape[2]; /* the first two */
+    uint64_t shape[4]; /* the first four */
     uint64_t elements, bytes;
     const void *data;
 } nib_part;
@@ -67,9 +67,16 @@ typedef struct nib_held {
 /* A module of the model that has a matrix. */
 typedef struct nib_format_module {
     const char *name;  /* its path */
-    const char *class; /* of torch: "Linear", "Conv1D", "Embedding" */
+    const char *class; /* of torch: "Linear", "Conv1D", "Embedding"; of a tensor of experts, which
+                          `name` then is: "Experts" */
     bool head;
 } nib_format_module;
+
+/* A matrix of a tensor that holds those of all experts, and what config.json makes of its sizes. */
+typedef struct nib_format_slice {
+    const char *stack; /* the tensor's name when it is dense */
+    size_t slice, slices, out, in;
+} nib_format_slice;
 
 struct nib_format {
     const char *method; /* quant_method in config.json */
@@ -114,8 +121,13 @@ struct nib_format {
      * NIB_E_NOMEM. */
     nib_status (*open)(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                        const nib_format_module *module, nib_weight **w, nib_error *err);
+    /* Optional: the same of a slice, whose tensor has an own name where it is packed:
+     * stack + stack_ends[0] for the codes, stack + stack_ends[1] for what belongs to them. */
+    nib_status (*open_slice)(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                             const nib_format_slice *slice, nib_weight **w, nib_error *err);
+    const char *stack_ends[2];
     /* If the tensor is the one that tells the shape of a packed matrix: *its, shape and form.
-     * held: what config.json says, or NULL. */
+     * held: what config.json says, or NULL.  Those of all experts are one, [experts out, in]. */
     nib_status (*describe)(const nib_part *tensor, nib_part_finder find, const nib_held *held,
                            bool *its, uint64_t shape[2], nib_form *form, nib_error *err);
 
@@ -153,6 +165,8 @@ bool nib_format_has_piece(const nib_format *format, const char *piece);
 /* Is the tensor `name` a piece of the packed weight whose own tensor is `source`, "M.weight" or
  * "M.qweight"? */
 bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name);
+/* Bytes of `name` without what the codes of a tensor of experts have behind it; 0: it is none. */
+size_t nib_format_stack_bytes(const nib_format *format, const char *name);
 /* Is a tensor a piece of a packed weight of any format, or its codes?  Then its elements are not
  * the weight's. */
 bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find);

@@ -2,6 +2,7 @@
 #include "quant/block.h"
 #include "quant/bnb4.h"
 #include "quant/dense.h"
+#include "quant/float4.h"
 #include "quant/float8.h"
 #include "quant/grouped.h"
 #include "quant/int8.h"
@@ -9,7 +10,8 @@
 /* Every scheme once. */
 static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
                                              &nib_int8_scheme, &nib_grouped_scheme,
-                                             &nib_block_scheme, &nib_float8_scheme };
+                                             &nib_block_scheme, &nib_float8_scheme,
+                                             &nib_float4_scheme };
 
 bool nib_form_parse(const char *text, nib_form *f)
 {

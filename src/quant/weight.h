@@ -102,6 +102,10 @@ struct nib_scheme {
     /* Optional: the weight `from`, of any scheme, in this form.  source is the caller's to set. */
     nib_status (*encode)(nib_ctx *ctx, const nib_form *f, const nib_weight *from, nib_weight **w,
                          nib_error *err);
+    /* Of schemes that do not encode: a weight of random values of about those of models, which owns
+     * them. */
+    nib_status (*random)(nib_ctx *ctx, const nib_form *f, size_t out, size_t in, nib_weight **w,
+                         nib_error *err);
 };
 
 /* What all weights have; a scheme's own struct begins with it. */
@@ -120,11 +124,14 @@ nib_status nib_weight_dense(nib_ctx *ctx, size_t out, size_t in, nib_dtype dtype
                             void *owned, nib_weight **w, nib_error *err);
 bool nib_weight_is_dense(const nib_weight *w); /* its values are stored as they are */
 /* A weight that is not there: it decodes to random values, takes no memory, and `bytes` is what it
- * would be in `form`, which nib_weight_form() gives.  Encoding it in its form fills it.
+ * would be in `form`, which nib_weight_form() gives.
  * NIB_E_FORMAT: too large. */
 nib_status nib_weight_blank(nib_ctx *ctx, const nib_form *form, size_t out, size_t in,
                             nib_weight **w, nib_error *err);
 bool nib_weight_is_blank(const nib_weight *w);
+/* A blank weight in its own form with random values.  NIB_E_UNSUPPORTED, NIB_E_NOMEM. */
+nib_status nib_weight_fill(nib_ctx *ctx, const nib_weight *blank, nib_weight **w, nib_error *err);
+void nib_random_bytes(size_t n, uint8_t *to); /* the same each time */
 void nib_weight_destroy(nib_ctx *ctx, nib_weight *w); /* NULL is fine */
 
 /* One row range decoded to float, unrounded (embedding, merging, reports). */

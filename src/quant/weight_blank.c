@@ -35,6 +35,14 @@ static void decode_random(const nib_weight *w, size_t r0, size_t r1, size_t k0, 
     }
 }
 
+void nib_random_bytes(size_t n, uint8_t *to)
+{
+    for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
+        uint64_t bits = number(n, i);
+        memcpy(to + i, &bits, nib_min(n - i, sizeof bits));
+    }
+}
+
 static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
 
 static nib_form form(const nib_weight *w) { return ((const blank *)w)->form; }
@@ -60,4 +68,14 @@ nib_status nib_weight_blank(nib_ctx *ctx, const nib_form *f, size_t out, size_t 
                      .form = *f };
     *w = &made->base;
     return NIB_OK;
+}
+
+nib_status nib_weight_fill(nib_ctx *ctx, const nib_weight *of, nib_weight **w, nib_error *err)
+{
+    nib_form f = form(of);
+
+    assert(nib_weight_is_blank(of));
+    if (!f.scheme->encode && f.scheme->random)
+        return f.scheme->random(ctx, &f, of->out, of->in, w, err);
+    return nib_form_encode(ctx, &f, of, w, err);
 }

@@ -72,6 +72,22 @@ def command_line():
                 check(part in text, f"{arguments}: '{part}' is not in {text[:2000]}")
 
 
+def pack_experts(where):
+    """The experts of a dense gpt_oss as published ones are stored."""
+    import sys
+    from safetensors.torch import load_file, save_file
+    sys.path.insert(0, f"{GOLDEN}/make")
+    from mxfp4_golden import QUANTIZATION, pack
+    tensors = load_file(f"{where}/model.safetensors")
+    for name in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+        tensors[name + "_blocks"], tensors[name + "_scales"] = (t.contiguous() for t in pack(tensors.pop(name)))
+    save_file(tensors, f"{where}/model.safetensors", {"format": "pt"})
+    with open(f"{where}/config.json") as f:
+        config = json.load(f)
+    with open(f"{where}/config.json", "w") as f:
+        json.dump(config | {"quantization_config": QUANTIZATION}, f)
+
+
 def make_model(kind, tokenizer, eos, where):
     """A random model with a small tokenizer of tests/golden/text."""
     import torch
@@ -86,11 +102,15 @@ def make_model(kind, tokenizer, eos, where):
                                                   num_hidden_layers=2, **small),
         "gemma3": lambda: transformers.Gemma3TextConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=1,
                                                         head_dim=16, num_hidden_layers=2, sliding_window=32, **small),
+        "gpt_oss": lambda: transformers.GptOssConfig(hidden_size=64, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+                                                     num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2, **small),
         "llama": lambda: transformers.LlamaConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2,
                                                   num_hidden_layers=2, **small),
     }[kind]()
     torch.manual_seed(1)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(where)
+    if kind == "gpt_oss":
+        pack_experts(where)
     shutil.copy(f"{GOLDEN}/text/{tokenizer}/tokenizer.json", where)
     shutil.copy(f"{GOLDEN}/recipes/chat_template.jinja", where)
     with open(f"{where}/tokenizer_config.json", "w") as f:
@@ -124,7 +144,8 @@ def recipes_from_end_to_end():
     cases = [("gptj-quotes", "gptj", "gpt2", "<|endoftext|>", []), ("falcon-faq", "falcon", "falcon", "<|endoftext|>", []),
              ("llama2-python", "llama", "llama2", "</s>", ["r=8", "num_train_epochs=5"]),
              ("smollm2-chat", "llama", "smollm", "<|im_end|>", []), ("neox-quotes", "neox", "gpt2", "<|endoftext|>", []),
-             ("qwen3-chat", "qwen3", "smollm", "<|im_end|>", []), ("gemma3-sort", "gemma3", "gpt2", "<|endoftext|>", [])]
+             ("qwen3-chat", "qwen3", "smollm", "<|im_end|>", []), ("gemma3-sort", "gemma3", "gpt2", "<|endoftext|>", []),
+             ("gpt-oss-20b", "gpt_oss", "smollm", "<|im_end|>", [])]
     for name, kind, tokenizer, eos, more in of_the_day(cases, 2):
         with tempfile.TemporaryDirectory() as work:
             model, recipe = f"{work}/model", f"{TOP}/recipes/{name}.yaml"

@@ -72,7 +72,7 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 
 /* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these
  * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; GPT-NeoX-20B: 20,554,567,680
- * and 8,650,752; the others by hand). */
+ * and 8,650,752; gpt-oss-20b: 20,914,757,184, its experts in MXFP4; the others by hand). */
 static void test_recipes(void)
 {
     static const struct {
@@ -95,6 +95,8 @@ static void test_recipes(void)
           606142464, 12, 600, 900 },
         { "gemma3-sort", "gemma-3-270m", "llama2", "recipes/data/messages.jsonl", "200MiB",
           1898496, 269996672, 15, 540, 700 },
+        { "gpt-oss-20b", "gpt-oss-20b", "smollm", "recipes/data/chat.jsonl", "1GiB", 7962624,
+          20922719808, 12, 12100, 12600 },
     };
     nib_ctx *ctx = test_ctx();
 

@@ -49,7 +49,7 @@ static void test_block(void)
     for (int n = 0; n < 20; n++) {
         block[0] = scale = (uint8_t)(test_rand() % 255);
         for (size_t i = 0; i < 16; i++) codes[i] = (uint8_t)test_rand();
-        for (size_t i = 0; i < 32; i++) { /* value i of ours is nibble i / 16 of their byte i % 16 */
+        for (size_t i = 0; i < 32; i++) { /* theirs: nibble i / 16 of byte i % 16 */
             uint8_t code = codes[i / 2] >> i % 2 * 4 & 15;
             if (i < 16) block[1 + i] = code;
             else block[1 + i - 16] |= (uint8_t)(code << 4);
