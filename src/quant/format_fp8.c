@@ -1,25 +1,30 @@
 /* format_fp8.c - checkpoints of E4M3 floats: quant_method "fp8", whose scales belong to blocks of
  * 128 x 128 (DeepSeek-V3, Qwen3), rows or whole matrices, GPTQModel's, whose scales divide, and
- * NVIDIA's, "modelopt" (formats-quant.md 1, 3.5).
+ * NVIDIA's, "modelopt", which has NVFP4 too (formats-quant.md 1, 3.4, 3.5).
  *
- * float8_open.h has the tensors.  Which weights are quantized the tensors say: libraries read the
- * lists of modules that stay dense in different ways. */
+ * float8_open.h and float4_open.h have the tensors.  Which weights are quantized the tensors say:
+ * libraries read the lists of modules that stay dense in different ways. */
 #include <fnmatch.h>
 #include <stdio.h>
 
+#include "quant/float4_open.h"
 #include "quant/float8_open.h"
 #include "quant/formats.h"
+#include "quant/grouped_open.h"
 #include "quant/names.h"
 
 static const char *const keys[] = { NULL };
 static const char *const pieces[] = { ".weight_scale_inv", ".weight_scale", ".input_scale",
-                                      ".k_scale", ".v_scale", NULL };
+                                      ".k_scale", ".v_scale", ".weight_scale_2", NULL };
+static const nib_float4_names float4_names = { ".weight", ".weight_scale", ".weight_scale_2",
+                                               false };
 
 /* What config.json says of modules. */
 typedef struct fp8_rules {
     nib_float8_said said;
     nib_names *skipped;
     bool patterns; /* of the shell, for whole names; else parts of names */
+    bool float4;   /* NVFP4, not E4M3 */
 } fp8_rules;
 
 /* Nothing is encoded in E4M3: no setting asks for it. */
@@ -129,18 +134,20 @@ static nib_status read_fp8(nib_ctx *ctx, const nib_setting *config, const char *
     return NIB_OK;
 }
 
-/* The algorithms of E4M3 weights: what their scales belong to. */
-static bool read_algorithm(const char *name, nib_float8_options *o)
+/* The algorithms: what the scales of E4M3 weights belong to, or NVFP4. */
+static bool read_algorithm(const char *name, fp8_rules *rules)
 {
-    static const struct { const char *name; unsigned rows, columns; } known[] = {
-        { "FP8", 0, 0 }, { "FP8_PER_CHANNEL_PER_TOKEN", 1, 0 }, { "FP8_PB_WO", 128, 128 },
-        { "FP8_BLOCK_SCALES", 128, 128 },
+    static const struct { const char *name; unsigned rows, columns; bool float4; } known[] = {
+        { "FP8", 0, 0, false }, { "FP8_PER_CHANNEL_PER_TOKEN", 1, 0, false },
+        { "FP8_PB_WO", 128, 128, false }, { "FP8_BLOCK_SCALES", 128, 128, false },
+        { "NVFP4", 0, 0, true }, { "W4A16_NVFP4", 0, 0, true },
     };
 
     for (size_t i = 0; name && i < NIB_COUNT(known); i++)
         if (strcmp(name, known[i].name) == 0) {
-            o->rows = known[i].rows;
-            o->columns = known[i].columns;
+            rules->said.options.rows = known[i].rows;
+            rules->said.options.columns = known[i].columns;
+            rules->float4 = known[i].float4;
             return true;
         }
     return false;
@@ -154,17 +161,18 @@ static nib_status read_modelopt(nib_ctx *ctx, const nib_setting *config, const c
     nib_status status = new_rules(ctx, where, out, &rules, err);
 
     if (status) return status;
-    if (!read_algorithm(algorithm, &rules->said.options))
+    if (!read_algorithm(algorithm, rules))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%squant_algo %.60s; known are FP8, "
-                        "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO and FP8_BLOCK_SCALES", where,
-                        algorithm ? algorithm : "is missing");
+                        "FP8_PER_CHANNEL_PER_TOKEN, FP8_PB_WO, FP8_BLOCK_SCALES, NVFP4 and "
+                        "W4A16_NVFP4", where, algorithm ? algorithm : "is missing");
     rules->patterns = true;
     rules->said.exact = true;
     rules->said.options.dtype = NIB_BF16;
     status = nib_names_read(ctx, config, "ignore", where, &rules->skipped, err);
     if (!status && !rules->skipped)
         status = nib_names_read(ctx, config, "exclude_modules", where, &rules->skipped, err);
-    out->form = nib_float8_form(&rules->said.options);
+    out->form = rules->float4 ? nib_float4_form(NIB_NVFP4, NIB_BF16)
+                              : nib_float8_form(&rules->said.options);
     return status;
 }
 
@@ -195,26 +203,55 @@ static nib_status packs(const nib_held *held, const nib_format_module *module, b
 
 /* --- reading --- */
 
-/* Weights in E4M3 with pieces that change what they mean. */
+/* Pieces that change what weights mean, or that are beside E4M3. */
 static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
 {
     static const char *const others[] = { ".pre_quant_scale", ".svdquant_lora_a",
                                           ".weight_scale_2" };
     const char *last = strrchr(t->name, '.');
+    char module[600];
+    nib_part codes;
 
-    (void)find;
-    for (size_t i = 0; last && i < NIB_COUNT(others); i++)
-        if (strcmp(last, others[i]) == 0)
-            return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a piece of NVFP4, of AWQ or of SVDQuant; "
-                            "known are weights of float8_e4m3fn with weight_scale", t->name);
+    for (size_t i = 0; last && i < NIB_COUNT(others); i++) {
+        if (strcmp(last, others[i]) != 0) continue;
+        snprintf(module, sizeof module, "%.*s", (int)nib_min((size_t)(last - t->name), 590),
+                 t->name);
+        if (strcmp(last, float4_names.global) == 0 &&
+            nib_module_part(find, module, float4_names.codes, &codes) && codes.dtype == NIB_U8)
+            continue;
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a piece of NVFP4, of AWQ or of SVDQuant; "
+                        "known are weights of float8_e4m3fn with weight_scale, and of ModelOpt's "
+                        "NVFP4", t->name);
+    }
     return NIB_OK;
+}
+
+/* NVFP4 where the codes are bytes; what is dense stays so. */
+static nib_status open_float4(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const char *module, nib_weight **w, nib_error *err)
+{
+    nib_part codes = { .name = "" }, scales;
+    bool weight = nib_module_part(find, module, float4_names.codes, &codes);
+    bool scaled = nib_module_part(find, module, float4_names.scales, &scales);
+
+    *w = NULL;
+    nib_module_part(find, module, ".input_scale", &scales); /* a use of it: it is not reported */
+    if (!weight && scaled)
+        return nib_fail(err, NIB_E_FORMAT, "%s%s is missing", module, float4_names.codes);
+    if (weight && codes.dtype != NIB_U8 && (scaled || codes.dtype == NIB_F8_E4M3))
+        return nib_fail(err, NIB_E_MISMATCH, "%s is %s, but quant_algo NVFP4 in config.json makes "
+                        "it uint8", codes.name, nib_dtype_name(codes.dtype));
+    if (!weight || codes.dtype != NIB_U8) return NIB_OK;
+    return nib_float4_open(ctx, find, module, &float4_names, NIB_NVFP4, held->form.dtype, w, err);
 }
 
 static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                               const nib_format_module *module, nib_weight **w, nib_error *err)
 {
-    nib_float8_said said = ((const fp8_rules *)held->rules)->said;
+    const fp8_rules *rules = held->rules;
+    nib_float8_said said = rules->said;
 
+    if (rules->float4) return open_float4(ctx, find, held, module->name, w, err);
     said.options.dtype = held->form.dtype;
     return nib_float8_open(ctx, find, module->name, &said, w, err);
 }
@@ -225,8 +262,9 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
     nib_float8_options o = { .rows = 128, .columns = 128, .dtype = NIB_BF16 };
 
     (void)err;
-    if (held) o = nib_float8_form_options(&held->form);
-    *its = nib_float8_describe(t, find, &o, shape, form);
+    if (held && held->form.scheme == &nib_float8_scheme) o = nib_float8_form_options(&held->form);
+    *its = nib_float8_describe(t, find, &o, shape, form) ||
+           nib_float4_describe(t, find, &float4_names, o.dtype, shape, form);
     return NIB_OK;
 }
 
@@ -237,7 +275,7 @@ const nib_format nib_format_fp8 = {
 };
 
 const nib_format nib_format_modelopt = {
-    .method = "modelopt", .known = "modelopt (FP8)", .keys = keys, .read = read_settings,
+    .method = "modelopt", .known = "modelopt (FP8, NVFP4)", .keys = keys, .read = read_settings,
     .settings = settings_of, .means = means_modelopt, .read_config = read_modelopt,
     .free_rules = free_rules, .packs = packs, .pieces = pieces, .check = check,
     .open = open_module, .describe = describe,

@@ -1,5 +1,5 @@
-/* format_packed.c - compressed-tensors' checkpoints of integers and of E4M3 floats
- * (formats-quant.md 2).
+/* format_packed.c - compressed-tensors' checkpoints of integers, E4M3 and E2M1 floats
+ * (formats-quant.md 2, 3).
  *
  *     pack-quantized
  *     M.weight_packed      I32  [out, ceil(in * bits / 32)]      rows of words
@@ -12,18 +12,24 @@
  *     M.weight_scale, M.weight_zero_point (I8, as the scale)
  *     float-quantized
  *     M.weight, M.weight_scale             quant/float8_open.h
+ *     nvfp4-pack-quantized, mxfp4-pack-quantized
+ *     M.weight_packed (U8), M.weight_scale, M.weight_global_scale     quant/float4_open.h
  *
  * Codes are signed and stored with 2^(bits-1) added.  Of 3, 5, 6 and 7 bits old files hold as many
  * whole codes as fit a word, and unpacked zero points: shapes tell. */
 #include <stdio.h>
 
+#include "quant/float4_open.h"
 #include "quant/formats.h"
 #include "quant/packed_rules.h"
 
 static const char *const keys[] = { "format", "bits", "group_size", "sym", NULL };
 static const char *const pieces[] = { ".weight_packed", ".weight_scale", ".weight_shape",
                                       ".weight_zero_point", ".weight_g_idx", ".input_scale",
-                                      ".input_zero_point", NULL };
+                                      ".input_zero_point", ".weight_global_scale",
+                                      ".input_global_scale", NULL };
+static const nib_float4_names float4_names = { ".weight_packed", ".weight_scale",
+                                               ".weight_global_scale", true };
 
 static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
                                 nib_error *err)
@@ -48,7 +54,7 @@ static void settings_of(const nib_form *form, nib_settings *out)
 
     *out = (nib_settings){ 0 };
     nib_settings_put(out, "format", "compressed-tensors");
-    if (form->scheme == &nib_float8_scheme) return;
+    if (form->scheme == &nib_float8_scheme || form->scheme == &nib_float4_scheme) return;
     nib_settings_put_count(out, "bits", o.bits);
     if (o.group == NIB_GROUP_TENSOR) nib_settings_put(out, "group_size", "tensor");
     else nib_settings_put_group(out, "group_size", o.group);
@@ -67,12 +73,14 @@ static bool means(const nib_setting *config)
 static nib_status unread(const char *module, const nib_packed_group *g, nib_error *err)
 {
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: compressed-tensors with %s is not read; known are "
-                    "weights of type int, and float of 8 bits", module, g->unread);
+                    "weights of type int, and float of 8 and 4 bits", module, g->unread);
 }
 
 static nib_form form_of(const nib_packed_group *g)
 {
-    return g->floats ? nib_float8_form(&g->float8.options) : nib_grouped_form(&g->options);
+    if (g->type == NIB_PACKED_FLOAT4) return nib_float4_form(g->float4, g->options.dtype);
+    return g->type == NIB_PACKED_FLOAT8 ? nib_float8_form(&g->float8.options)
+                                        : nib_grouped_form(&g->options);
 }
 
 /* The first group's form stands for all; one that is not read is refused when a module has it. */
@@ -91,7 +99,7 @@ static nib_status read_config(nib_ctx *ctx, const nib_setting *config, const cha
         }
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%scompressed-tensors with %s; known are weights of type "
-                    "int, and float of 8 bits",
+                    "int, and float of 8 and 4 bits",
                     where, rules->groups[0].unread);
 }
 
@@ -140,9 +148,8 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
     p->bytes = !packed;
     if (p->bytes) p->codes = dense;
     if (packed && p->codes.dtype != NIB_I32)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s: codes of floats (NVFP4, MXFP4, MXFP6) are "
-                        "not read; known are integers, in int32", p->codes.name,
-                        nib_dtype_name(p->codes.dtype));
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s, expected integers in int32",
+                        p->codes.name, nib_dtype_name(p->codes.dtype));
     if (p->bytes && dense.dtype != NIB_I8)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: %s with a scale is not read; known are int8 and "
@@ -282,9 +289,11 @@ static nib_status check_zeros(const stored_parts *p, const nib_grouped_options *
 
 /* The group of a module whose weight `tensor` is packed. */
 static nib_status find_group(const nib_held *held, const nib_format_module *module,
-                             const char *tensor, bool floats, const nib_packed_group **g,
-                             nib_error *err)
+                             const char *tensor, nib_packed_type type,
+                             const nib_packed_group **g, nib_error *err)
 {
+    static const char *const names[] = { "integers", "float8_e4m3fn", "floats of 4 bits" };
+    static const char *const said[] = { "int", "float and 8 bits", "float and 4 bits" };
     nib_status status = nib_packed_rules_find(held->rules, module, g, err);
 
     if (status) return status;
@@ -294,9 +303,9 @@ static nib_status find_group(const nib_held *held, const nib_format_module *modu
                         "the module, or ignore does",
                         tensor);
     if ((*g)->unread) return unread(module->name, *g, err);
-    if ((*g)->floats == floats) return NIB_OK;
+    if ((*g)->type == type) return NIB_OK;
     return nib_fail(err, NIB_E_MISMATCH, "%s: %s, but config.json says weights of type %s", tensor,
-                    floats ? "float8_e4m3fn" : "integers", floats ? "int" : "float");
+                    names[type], said[(*g)->type]);
 }
 
 /* Checks what the tensors and config.json say of one another. */
@@ -305,7 +314,8 @@ static nib_status check_parts(nib_ctx *ctx, const nib_held *held, const nib_form
 {
     const nib_packed_group *g = NULL;
     nib_grouped_options *o = &made->options;
-    nib_status status = find_group(held, module, p->codes.name, false, &g, err);
+    nib_status status = find_group(held, module, p->codes.name, NIB_PACKED_INTEGERS, &g,
+                                   err);
 
     if (status) return status;
     *o = g->options;
@@ -329,12 +339,29 @@ static nib_status open_floats(nib_ctx *ctx, nib_part_finder find, const nib_held
 {
     const nib_packed_group *g = NULL;
     nib_float8_said said;
-    nib_status status = find_group(held, module, tensor, true, &g, err);
+    nib_status status = find_group(held, module, tensor, NIB_PACKED_FLOAT8, &g, err);
 
     if (status) return status;
     said = g->float8;
     said.options.dtype = held->form.dtype;
     return nib_float8_open(ctx, find, module->name, &said, w, err);
+}
+
+/* Codes are packed into bytes. */
+static nib_status open_float4(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, const char *tensor, nib_weight **w,
+                              nib_error *err)
+{
+    const nib_packed_group *g = NULL;
+    nib_part unused;
+    nib_status status = find_group(held, module, tensor, NIB_PACKED_FLOAT4, &g, err);
+
+    if (status) return status;
+    nib_module_part(find, module->name, ".input_global_scale", &unused); /* not reported */
+    if (nib_module_part(find, module->name, ".weight", &unused))
+        return nib_fail(err, NIB_E_FORMAT, "%s and %s are both there", tensor, unused.name);
+    return nib_float4_open(ctx, find, module->name, &float4_names, g->float4, held->form.dtype, w,
+                           err);
 }
 
 static nib_status open_integers(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
@@ -378,6 +405,8 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
     *w = NULL;
     if (nib_module_part(find, module->name, ".weight", &weight) && weight.dtype == NIB_F8_E4M3)
         return open_floats(ctx, find, held, module, weight.name, w, err);
+    if (nib_module_part(find, module->name, ".weight_packed", &weight) && weight.dtype == NIB_U8)
+        return open_float4(ctx, find, held, module, weight.name, w, err);
     return open_integers(ctx, find, held, module, w, err);
 }
 
@@ -389,8 +418,10 @@ static bool describe_floats(const nib_part *t, nib_part_finder find, const nib_h
     nib_float8_options o = { .dtype = held->form.dtype };
 
     for (size_t i = 0; i < rules->count && !o.rows; i++)
-        if (rules->groups[i].floats) o.rows = rules->groups[i].float8.options.rows,
-                                     o.columns = rules->groups[i].float8.options.columns;
+        if (rules->groups[i].type == NIB_PACKED_FLOAT8) {
+            o.rows = rules->groups[i].float8.options.rows;
+            o.columns = rules->groups[i].float8.options.columns;
+        }
     return nib_float8_describe(t, find, &o, shape, form);
 }
 
@@ -405,7 +436,9 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
     char module[600];
     stored_parts p = { 0 };
 
-    *its = held && describe_floats(t, find, held, shape, form);
+    *its = (held && describe_floats(t, find, held, shape, form)) ||
+           nib_float4_describe(t, find, &float4_names, held ? held->form.dtype : NIB_BF16, shape,
+                               form);
     if (*its) return NIB_OK;
     if (!last || (!words && strcmp(last, scale) != 0) || (size_t)(last - t->name) >= sizeof module)
         return NIB_OK;
@@ -445,8 +478,8 @@ static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
     for (size_t i = 0; last && i < NIB_COUNT(sparse); i++)
         if (strcmp(last, sparse[i]) == 0)
             return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a piece of a sparse weight, which is not "
-                            "read; known are pack-quantized, int-quantized and float-quantized",
-                            t->name);
+                            "read; known are pack-, int-, float-, nvfp4-pack- and "
+                            "mxfp4-pack-quantized", t->name);
     return NIB_OK;
 }
 
@@ -479,7 +512,7 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
 
 const nib_format nib_format_packed = {
     .method = "compressed-tensors",
-    .known = "compressed-tensors (pack-, int- and float-quantized)",
+    .known = "compressed-tensors (integers, FP8, NVFP4 and MXFP4)",
     .name = "compressed-tensors",
     .keys = keys,
     .read = read_settings,

@@ -98,9 +98,16 @@ static void cannot(nib_packed_group *g, const char *format, const char *what)
 
 static void set_float8(nib_packed_group *g, unsigned rows, unsigned columns)
 {
-    g->floats = true;
+    g->type = NIB_PACKED_FLOAT8;
     g->float8 = (nib_float8_said){ .options = { .rows = rows, .columns = columns },
                                    .exact = true, .rounded = true };
+}
+
+static bool set_float4(nib_packed_group *g, nib_float4_kind kind)
+{
+    g->type = NIB_PACKED_FLOAT4;
+    g->float4 = kind;
+    return true;
 }
 
 /* "W4A16", whose members are its targets. */
@@ -114,6 +121,11 @@ static bool read_preset(const char *name, nib_packed_group *g)
     if (strcmp(name, "FP8") == 0) return set_float8(g, 0, 0), true;
     if (strcmp(name, "FP8_DYNAMIC") == 0) return set_float8(g, 1, 0), true;
     if (strcmp(name, "FP8_BLOCK") == 0) return set_float8(g, 128, 128), true;
+    if (strcmp(name, "NVFP4") == 0 || strcmp(name, "NVFP4A16") == 0)
+        return set_float4(g, NIB_NVFP4);
+    if (strcmp(name, "MXFP4") == 0 || strcmp(name, "MXFP4A16") == 0 ||
+        strcmp(name, "MXFP4XFP8") == 0)
+        return set_float4(g, NIB_MXFP4);
     if (strcmp(name, "INT8") == 0 || strcmp(name, "W8A8") == 0) {
         g->options.bits = 8;
         g->options.group = NIB_GROUP_ROW;
@@ -155,6 +167,26 @@ static nib_status read_float8(const nib_setting *config, const char *where, cons
     return NIB_OK;
 }
 
+/* Weights of type float with 4 bits: E2M1, whose groups and their scales are one of two kinds. */
+static nib_status read_float4(const nib_setting *config, const char *where, const char *weights,
+                              nib_packed_group *g, nib_error *err)
+{
+    const char *strategy = inner(config, weights, "strategy");
+    const nib_setting own[] = { { "group_size", inner(config, weights, "group_size") }, { 0 } };
+    unsigned group = NIB_GROUP_ROW;
+    nib_status status = nib_setting_group(own, where, "group_size", &group, err);
+
+    if (status) return status;
+    if (group == 16 && says(strategy, "tensor_group")) set_float4(g, NIB_NVFP4);
+    else if (group == 32 && (!strategy || says(strategy, "group"))) set_float4(g, NIB_MXFP4);
+    else
+        snprintf(g->why, sizeof g->why, "floats of 4 bits with strategy %.40s and group_size %.20s "
+                 "(known: tensor_group, 16; group, 32)",
+                 strategy ? strategy : "null", own[0].value ? own[0].value : "null");
+    if (*g->why) g->unread = g->why;
+    return NIB_OK;
+}
+
 static nib_status read_strategy(const nib_setting *config, const char *where, const char *weights,
                                 nib_packed_group *g, nib_error *err)
 {
@@ -188,6 +220,8 @@ static nib_status read_weights(const nib_setting *config, const char *where, con
     if (!status) status = nib_setting_bool(own, where, "symmetric", &symmetric, err);
     if (!status && says(type, "float") && g->options.bits == 8)
         return read_float8(config, where, weights, g, err);
+    if (!status && says(type, "float") && g->options.bits == 4 && symmetric)
+        return read_float4(config, where, weights, g, err);
     if (!status) status = read_strategy(config, where, weights, g, err);
     if (status) return status;
     g->options.asymmetric = !symmetric;
@@ -270,8 +304,8 @@ static nib_status check_whole(nib_ctx *ctx, const nib_setting *config, const cha
     const char *status = nib_setting_value(config, "quantization_status");
 
     if (unread_format(format))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-quantized, "
-                        "int-quantized and float-quantized: take the checkpoint before it was "
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%sformat %s; known are pack-, int-, float-, "
+                        "nvfp4-pack- and mxfp4-pack-quantized: take the checkpoint before it was "
                         "made sparse or repacked",
                         where, format);
     if (sparse && strcmp(sparse, "dense") != 0)

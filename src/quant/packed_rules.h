@@ -4,6 +4,7 @@
 #define NIB_QUANT_PACKED_RULES_H
 
 #include "base/python_regex.h"
+#include "quant/float4.h"
 #include "quant/float8_open.h"
 #include "quant/grouped_open.h"
 
@@ -16,14 +17,22 @@ typedef struct nib_packed_targets {
     void *names; /* whose texts they are */
 } nib_packed_targets;
 
+/* What codes are. */
+typedef enum nib_packed_type {
+    NIB_PACKED_INTEGERS,
+    NIB_PACKED_FLOAT8, /* E4M3 */
+    NIB_PACKED_FLOAT4  /* E2M1 */
+} nib_packed_type;
+
 /* A member of config_groups. */
 typedef struct nib_packed_group {
     nib_packed_targets targets;
     const char *unread; /* why its weights are not read ("weights of type float"), or NULL */
     char why[160];
+    nib_packed_type type;
     nib_grouped_options options; /* maker: NIB_GROUPED_PACK */
-    bool floats;             /* E4M3 instead: */
     nib_float8_said float8;
+    nib_float4_kind float4;
     bool preset;    /* by its name: whether scales are of rows or groups is the tensors' to say */
     bool by_order;  /* actorder group: weight_g_idx must be there */
 } nib_packed_group;

@@ -1,6 +1,6 @@
 /* test_grouped_files.c - models of grouped integers (GPTQ, AWQ, compressed-tensors) and of E4M3
- * floats through the verbs: reported, merged into dense ones, written, opened again, and what is
- * refused. */
+ * and E2M1 floats through the verbs: reported, merged into dense ones, written, opened again, and
+ * what is refused. */
 #include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
@@ -34,6 +34,9 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "fp8-inverse", "fp8", "fp8 channel inverse", 14, "floats" },
     { "modelopt", "modelopt", "fp8 tensor", 11, "floats" },
     { "ct-float", "compressed-tensors", "fp8 channel", 14, "floats" },
+    { "ct-nvfp4", "compressed-tensors", "nvfp4", 13, "floats" },
+    { "ct-mxfp4", "compressed-tensors", "mxfp4", 13, "floats" },
+    { "modelopt-nvfp4", "modelopt", "nvfp4", 11, "floats" },
 };
 
 typedef struct path { char s[600]; } path;

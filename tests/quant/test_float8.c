@@ -4,29 +4,16 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/held.h"
-#include "quant/format.h"
-#include "quant/product.h"
-#include "variants.h"
+#include "kernel/kernels.h"
+#include "opened.h"
 
 enum { OUT = 70, IN = 130, ROWS = 6, DOWN = 3, ACROSS = 5 }; /* blocks of 32 x 32 */
-
-/* The tensors of module m. */
-typedef struct parts { nib_part items[4]; size_t count; } parts;
-
-static bool find_part(void *self, const char *name, nib_part *out)
-{
-    const parts *p = self;
-
-    for (size_t i = 0; i < p->count; i++)
-        if (strcmp(p->items[i].name, name) == 0) return *out = p->items[i], true;
-    return false;
-}
 
 static uint8_t codes[OUT * IN];
 static float scales[OUT * 2]; /* room for what a case calls more */
 
-static void make_parts(parts *p, const char *scale, unsigned rank, uint64_t rows, uint64_t columns)
+static void make_parts(test_parts *p, const char *scale, unsigned rank, uint64_t rows,
+                       uint64_t columns)
 {
     uint64_t count = (rank > 0 ? rows : 1) * (rank > 1 ? columns : 1);
 
@@ -34,28 +21,12 @@ static void make_parts(parts *p, const char *scale, unsigned rank, uint64_t rows
         do codes[i] = (uint8_t)test_rand();
         while ((codes[i] & 0x7f) == 0x7f);
     for (size_t i = 0; i < NIB_COUNT(scales); i++) scales[i] = 1e-3f * (float)(i % 7 + 1);
-    *p = (parts){ { { .name = "m.weight", .dtype = NIB_F8_E4M3, .rank = 2, .shape = { OUT, IN },
-                      .elements = OUT * IN, .bytes = OUT * IN, .data = codes },
-                    { .name = scale, .dtype = NIB_F32, .rank = rank, .shape = { rows, columns },
-                      .elements = count, .bytes = count * 4, .data = scales } }, 2 };
-}
-
-static nib_status open_held(nib_ctx *ctx, const char *json, parts *p, nib_weight **w,
-                            nib_error *err)
-{
-    const nib_format_module m = { .name = "m", .class = "Linear" };
-    json_t *config = json_pack("{s:o}", "quantization_config", json_loads(json, 0, NULL));
-    nib_held held = { 0 };
-    nib_status status = nib_held_read(ctx, config, "config.json", &held, err);
-
-    *w = NULL;
-    for (size_t i = 0; !status && held.format->check && i < p->count; i++)
-        status = held.format->check(&p->items[i], (nib_part_finder){ find_part, p }, err);
-    if (!status)
-        status = held.format->open(ctx, (nib_part_finder){ find_part, p }, &held, &m, w, err);
-    nib_held_free(ctx, &held);
-    json_decref(config);
-    return status;
+    *p = (test_parts){ { { .name = "m.weight", .dtype = NIB_F8_E4M3, .rank = 2,
+                           .shape = { OUT, IN }, .elements = OUT * IN, .bytes = OUT * IN,
+                           .data = codes },
+                         { .name = scale, .dtype = NIB_F32, .rank = rank,
+                           .shape = { rows, columns }, .elements = count, .bytes = count * 4,
+                           .data = scales } }, 2 };
 }
 
 #define BLOCKS "{\"quant_method\": \"fp8\", \"weight_block_size\": [32, 32]"
@@ -77,48 +48,6 @@ static float expected(size_t o, size_t i, const char *form, bool divide)
     nib_float8_decode_ref(1, &codes[o * IN + i],
                           (nib_float8_scale){ scales[at], divide, NIB_F32 }, &x);
     return x;
-}
-
-static void check_tiles(const nib_weight *w, const float *all)
-{
-    for (int n = 0; n < 40; n++) {
-        size_t r0 = test_rand() % OUT, r1 = r0 + test_rand() % (OUT - r0) + 1;
-        size_t k0 = test_rand() % IN, k1 = k0 + test_rand() % (IN - k0) + 1;
-        float *tile = test_guarded((r1 - r0) * (k1 - k0) * sizeof *tile);
-
-        w->scheme->decode_tile(w, r0, r1, k0, k1, tile, k1 - k0);
-        for (size_t r = r0; r < r1; r++)
-            CHECK(memcmp(tile + (r - r0) * (k1 - k0), all + r * IN + k0,
-                         (k1 - k0) * sizeof *tile) == 0,
-                  "rows %zu to %zu, columns %zu to %zu", r0, r1, k0, k1);
-    }
-}
-
-static void check_products(nib_ctx *ctx, const nib_weight *w, const float *all, nib_dtype type)
-{
-    nib_kernels k = nib_kernels_for(nib_ctx_cpu(ctx));
-    void *x = test_values(type, ROWS * IN, 1), *ready = test_guarded(ROWS * (IN + 64) * 4);
-    void *scratch = test_guarded(nib_round_up(nib_product_scratch_bytes(ctx, IN, 1, ROWS), 64));
-    float *y[2] = { test_guarded(ROWS * IN * 4), test_guarded(ROWS * IN * 4) };
-    const nib_weight *pair[2] = { w };
-    nib_weight *dense = NULL;
-    nib_error err;
-
-    REQUIRE_OK(nib_weight_dense(ctx, OUT, IN, NIB_F32, all, NULL, &dense, &err), err);
-    pair[1] = dense;
-    for (int back = 0; back < 2; back++) {
-        size_t from = back ? OUT : IN, to = back ? IN : OUT;
-        for (int i = 0; i < 2; i++) {
-            nib_operand rows = { x, from, type };
-            nib_product_args args = { .type = type, .rows = ROWS, .y = y[i], .ldy = to,
-                                      .y_type = NIB_F32,
-                                      .x = nib_operand_ready(ctx, &k, ROWS, from, rows, ready) };
-            (back ? nib_product_backward : nib_product_forward)(ctx, &k, pair[i], &args, scratch);
-        }
-        CHECK(memcmp(y[0], y[1], ROWS * to * sizeof(float)) == 0, "%s, %s: other bits",
-              nib_dtype_name(type), back ? "backward" : "forward");
-    }
-    nib_weight_destroy(ctx, dense);
 }
 
 static const struct { const char *config, *scale, *form; unsigned rank; uint64_t rows, columns;
@@ -150,12 +79,12 @@ static void test_kinds(void)
         char text[NIB_FORM_ROOM];
         nib_weight *w = NULL;
         nib_form form, again = { .dtype = NIB_BF16 };
-        parts p;
+        test_parts p;
         nib_error err;
 
         make_parts(&p, kinds[i].scale, kinds[i].rank, kinds[i].rows, kinds[i].columns);
         for (size_t k = 0; divide && k < NIB_COUNT(scales); k++) scales[k] *= 1e6f;
-        REQUIRE_OK(open_held(ctx, kinds[i].config, &p, &w, &err), err);
+        REQUIRE_OK(test_open_weight(ctx, kinds[i].config, &p, &w, &err), err);
         form = nib_weight_form(w);
         nib_form_text(&form, text);
         CHECK(strcmp(text, kinds[i].form) == 0, "%s, expected %s", text, kinds[i].form);
@@ -169,9 +98,9 @@ static void test_kinds(void)
         }
         CHECK(w->bytes == OUT * IN + 4 * p.items[1].elements && !w->owned_bytes, "%zu bytes",
               w->bytes);
-        check_tiles(w, all);
-        check_products(ctx, w, all, NIB_F32);
-        check_products(ctx, w, all, NIB_BF16);
+        test_check_tiles(w, all);
+        test_check_products(ctx, w, all, NIB_F32, ROWS);
+        test_check_products(ctx, w, all, NIB_BF16, ROWS);
         nib_weight_destroy(ctx, w);
     }
 }
@@ -198,7 +127,7 @@ static void test_bytes(void)
 typedef enum change { NOTHING, NO_SCALE, NO_WEIGHT, BOTH_SCALES, INT8, SCALE_TYPE, FEWER, ZERO,
                       NEGATIVE, INFINITE, LARGE, RANK, AWQ_SCALE } change;
 
-static void apply(parts *p, change what)
+static void apply(test_parts *p, change what)
 {
     static float one[1] = { 1 };
     nib_part *scale = &p->items[1];
@@ -251,7 +180,8 @@ static void test_refusals(void)
         { FP8 ", \"weight_block_size\": [16, 32]}", NOTHING, "expected [5, 5]" },
         { FP8 "}", NOTHING, "15 scales of rank 2, expected one, or 70, one a row" },
         { MODELOPT "\"FP8\"}", NOTHING, "15 scales of rank 2, expected one" },
-        { MODELOPT "\"NVFP4\"}", NOTHING, "quant_algo NVFP4; known are FP8," },
+        { MODELOPT "\"NVFP4\"}", NOTHING, "m.weight is float8_e4m3fn, but quant_algo NVFP4" },
+        { MODELOPT "\"W4A8_AWQ\"}", NOTHING, "quant_algo W4A8_AWQ; known are FP8," },
         { MODELOPT "null}", NOTHING, "quant_algo is missing" },
         { CT("\"strategy\": \"block\", \"block_structure\": [32, 32]"), NOTHING, NULL },
         { CT("\"strategy\": \"block\""), NOTHING, "block_structure: expected two numbers above 0" },
@@ -267,12 +197,12 @@ static void test_refusals(void)
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         nib_weight *w = NULL;
         nib_error err = { 0 };
-        parts p;
+        test_parts p;
         nib_status status;
 
         make_parts(&p, "m.weight_scale_inv", 2, DOWN, ACROSS);
         apply(&p, cases[i].what);
-        status = open_held(ctx, cases[i].config, &p, &w, &err);
+        status = test_open_weight(ctx, cases[i].config, &p, &w, &err);
         if (cases[i].says)
             CHECK(status && !w && strstr(err.message, cases[i].says), "%s: '%s', expected '%s'",
                   cases[i].config, status ? err.message : "taken", cases[i].says);
@@ -294,10 +224,10 @@ static void test_contradictions(void)
     for (size_t i = 0; i < NIB_COUNT(cases); i++) {
         nib_weight *w = NULL;
         nib_error err = { 0 };
-        parts p;
+        test_parts p;
 
         make_parts(&p, "m.weight_scale", 1, cases[i].scales, 0);
-        CHECK(open_held(ctx, cases[i].config, &p, &w, &err) == NIB_E_MISMATCH &&
+        CHECK(test_open_weight(ctx, cases[i].config, &p, &w, &err) == NIB_E_MISMATCH &&
                   strstr(err.message, cases[i].says), "%s", err.message);
         nib_weight_destroy(ctx, w);
     }
@@ -316,11 +246,11 @@ static void test_allocation_failures(void)
         size_t live = heap.live;
         nib_error err;
         nib_status status;
-        parts p;
+        test_parts p;
 
         make_parts(&p, "m.weight_scale_inv", 2, DOWN, ACROSS);
         heap.fail_at = heap.calls + at;
-        status = open_held(ctx, config, &p, &w, &err);
+        status = test_open_weight(ctx, config, &p, &w, &err);
         nib_weight_destroy(ctx, w);
         CHECK(heap.live == live, "allocation %zu: %zu left", at, heap.live - live);
         test_ctx_release(ctx);
