@@ -18,6 +18,7 @@ NIBBLE = os.environ.get("NIBBLE") or os.path.join(TOP, "build", "nibble")
 PICO = os.path.join(TOP, "models", "pico")
 SHOP = os.path.join(TOP, "models", "shop.jsonl")
 GOLDEN = os.path.join(TOP, "tests", "golden")
+PYTHON5 = os.environ.get("PYTHON5") or os.path.join(TOP, ".venv-interop-5", "bin", "python")
 sys.path.insert(0, os.path.join(GOLDEN, "make"))
 
 
@@ -36,13 +37,37 @@ def listed_skip(text):
 
 def of_the_day(cases, most, day=None):
     """At most `most` of the cases, other ones every day, in their order: all have had their turn after
-    len(cases) / most days.  For cases that are many, slow and alike; NIBBLE_ALL_CASES=1 takes all of them."""
+    len(cases) / most days.  For cases that are many, slow and alike; NIBBLE_ALL_CASES=1, or --all, takes all of them,
+    and so does a command line that names some."""
     cases = list(cases)
-    if os.environ.get("NIBBLE_ALL_CASES") == "1" or len(cases) <= most:
+    if os.environ.get("NIBBLE_ALL_CASES") == "1" or sys.argv[1:] or len(cases) <= most:
         return cases
     day = datetime.date.today().toordinal() if day is None else day
     chosen = {(day * most + i) % len(cases) for i in range(most)}
     return [case for i, case in enumerate(cases) if i in chosen]
+
+
+class WithTransformers5:
+    """Cases of a script that need transformers 5, while it runs with 4: one run of the script with PYTHON5, by default the
+    environment that .ci/run makes, and what it prints by case.  The same names must be known there."""
+    def __init__(self, script, names):
+        self.command, self.found = [PYTHON5, script, *names], None
+
+    def run(self):
+        if not os.path.exists(PYTHON5):
+            raise Skip(f"no {os.path.relpath(PYTHON5, TOP)}")
+        done = subprocess.run(self.command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self.found, lines = {}, []
+        for line in done.stdout.splitlines():
+            lines.append(line)
+            if line.startswith(("ok ", "FAILED ")):
+                self.found[line.split(" ", 1)[1]], lines = lines, []
+
+    def case(self, name):
+        if self.found is None:
+            self.run()
+        lines = self.found.get(name, ["it did not run"])
+        check(lines[-1].startswith("ok "), "\n".join(lines[:-1] or lines))
 
 
 def check(condition, message):
@@ -90,10 +115,11 @@ def check_logits(got, want, limit, what):
 
 
 def main(tests):
-    """Runs (name, function) pairs; the command line may name some of them."""
+    """Runs (name, function) pairs; the command line may name some of them, or be --all."""
     passed = failed = skipped = 0
+    named = [a for a in sys.argv[1:] if a != "--all"]
     for name, function in tests:
-        if sys.argv[1:] and name not in sys.argv[1:]:
+        if named and name not in named:
             continue
         try:
             function()

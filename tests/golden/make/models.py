@@ -58,7 +58,7 @@ ROPE_5 = dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.25)
 
 # variant -> (dtype of the file, config.json).  Each dtype is exact in float32, so it is no source
 # of differences; the smaller ones keep the repository small and the three readers tested.
-VARIANTS = {
+VARIANTS_4 = {
     "llama": ("float32", LLAMA),
     "llama-gqa-tied": ("bfloat16", LLAMA | dict(num_key_value_heads=2, tie_word_embeddings=True, num_hidden_layers=3)),
     "llama-bias": ("bfloat16", LLAMA | dict(num_key_value_heads=2, attention_bias=True, mlp_bias=True)),
@@ -298,8 +298,7 @@ VARIANTS_5 = {
             rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=16, beta_fast=32.0,
             beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5))),
 }
-if transformers.__version__.startswith("5."):
-    VARIANTS = VARIANTS_5
+VARIANTS = VARIANTS_5 if transformers.__version__.startswith("5.") else VARIANTS_4
 
 
 def generator(name):
@@ -440,13 +439,8 @@ def attention_of(config):
     return "sdpa" if getattr(config, "alibi", False) else "eager"
 
 
-def make(variant):
-    dtype, settings = VARIANTS[variant]
-    directory = os.path.join(TOP, variant)
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
-    rng = generator(variant)
-
+def write_model(directory, dtype, settings, rng):
+    """A random model's config.json and model.safetensors; the configuration."""
     settings = dict(settings)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     config._attn_implementation = attention_of(config)
@@ -454,11 +448,37 @@ def make(variant):
         model = class_of(config).from_config(config, attn_implementation=attention_of(config)).float().eval()
     fill(model, rng)
     fill_buffers(model, rng)
-    fused = {"save_original_format": False} if "moe" in variant and VARIANTS is VARIANTS_5 else {}  # as published
+    fused = {"save_original_format": False} if "num_experts" in settings and VARIANTS is VARIANTS_5 else {}  # as published
     model.to(getattr(torch, dtype)).save_pretrained(directory, **fused)
     generation = os.path.join(directory, "generation_config.json")
     if os.path.exists(generation):
         os.remove(generation)
+    return config
+
+
+def random_lora(model, rng):
+    return {n: torch.randn(p.shape, generator=rng) * (0.1 if "lora_B" in n else p.shape[1] ** -0.5)
+            for n, p in model.named_parameters() if p.requires_grad}
+
+
+def with_lora(model, rng, lora=None):
+    """The model with an adapter on all linears, A and B random, or `lora`; and these values."""
+    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=text_targets(model)))
+    lora = lora or random_lora(model, rng)
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if p.requires_grad:
+                p.copy_(lora[n])
+    return model, lora
+
+
+def make(variant):
+    dtype, settings = VARIANTS[variant]
+    directory = os.path.join(TOP, variant)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    rng = generator(variant)
+    config = write_model(directory, dtype, settings, rng)
 
     ids, labels = sequences(rng)
     out = {}
@@ -473,15 +493,7 @@ def make(variant):
         with torch.no_grad():
             record(out, prefix, model, ids, labels)
         model.name_or_path = f"nibble/{variant}"
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8,
-                                                 target_modules=text_targets(model)))
-        if lora is None:
-            lora = {n: torch.randn(p.shape, generator=rng) * (0.1 if "lora_B" in n else p.shape[1] ** -0.5)
-                    for n, p in model.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for n, p in model.named_parameters():
-                if p.requires_grad:
-                    p.copy_(lora[n])
+        model, lora = with_lora(model, rng, lora)
         if not prefix:
             adapter = os.path.join(directory, "adapter")
             model.save_pretrained(adapter)
