@@ -86,8 +86,9 @@ def padded_loss_sum(model, chosen):
 
 def train(model, tokenizer, path, seed, batch, steps, learning_rate, warmup_steps, max_grad_norm, padded=False,
           make_optimizer=None, schedule="linear", schedule_arguments=None):
-    """make_optimizer: called with the model in place of AdamW over its parameters."""
-    data = records(path, tokenizer)
+    """path: a file of prompts and completions, or a list of (ids, labels), which needs no tokenizer.
+    make_optimizer: called with the model in place of AdamW over its parameters."""
+    data = path if isinstance(path, list) else records(path, tokenizer)
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(model) if make_optimizer else torch.optim.AdamW(
         params, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
