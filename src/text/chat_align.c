@@ -8,7 +8,7 @@
  * marks out must give the chat again, byte for byte; then they say where each text ends.  What
  * a template writes behind a text (an end token, the next header) is seen where the messages up to
  * it are rendered alone, and compared with what follows in the whole: their common prefix counts.
- */
+ * Calls of tools stand behind the text, so there the mark is in the last tool's name. */
 #include "text/chat_turns.h"
 
 enum { FIRST_MARK = 0xf0000, MOST_MARKS = 0xfffd, MARK_BYTES = 4 };
@@ -126,6 +126,13 @@ static nib_status render_marked(nib_chat *c, const nib_chat_turns *t, size_t fir
 
 /* --- reading them --- */
 
+static bool calls_tools(const nib_chat_turns *t, size_t message)
+{
+    const json_t *m = json_array_get(t->messages, message);
+
+    return json_array_size(json_object_get(m, "tool_calls")) > 0;
+}
+
 nib_status nib_chat_locate(nib_chat *c, const nib_chat_turns *t, const nib_jinja_output *whole,
                            bool end, size_t *at, bool *found, nib_error *err)
 {
@@ -144,8 +151,10 @@ nib_status nib_chat_locate(nib_chat *c, const nib_chat_turns *t, const nib_jinja
     for (size_t k = 0; k < out.bytes && *found;) {
         size_t j = mark_at(out.text + k, out.bytes - k);
         if (j < n) {
-            if (at[j] != NIB_NOWHERE) *found = false; /* written twice */
-            at[j] = i;
+            bool again = at[j] != NIB_NOWHERE;
+            /* A result may name its tool once more (gemma4, gpt-oss): the call stands before it. */
+            if (again && !calls_tools(t, j)) *found = false;
+            if (!again) at[j] = i;
             k += MARK_BYTES;
         } else
             *found = i < whole->bytes && out.text[k++] == whole->text[i++];

@@ -241,25 +241,35 @@ static nib_status follow(finder *f, size_t i, bool prompt, size_t end, bool *kno
     return status;
 }
 
+static bool is_blank(char c)
+{
+    return c == '\n' || c == ' ';
+}
+
+static size_t skip_blanks(const char *text, size_t p, size_t end)
+{
+    while (p < end && is_blank(text[p])) p++;
+    return p;
+}
+
 /* Past an empty reasoning part that the template wrote, or the rest of one whose beginning is in
  * the generation prompt. */
 static size_t skip_empty_thought(const char *text, size_t begin, size_t end)
 {
     static const char open[] = "<think>", close[] = "</think>";
     enum { OPEN = sizeof open - 1, CLOSE = sizeof close - 1 };
-    size_t p = begin, before = begin;
+    size_t p = skip_blanks(text, begin, end), before = begin;
 
     if (end - p >= OPEN && memcmp(text + p, open, OPEN) == 0)
         p += OPEN;
     else {
-        while (before && (text[before - 1] == '\n' || text[before - 1] == ' ')) before--;
+        p = begin;
+        while (before && is_blank(text[before - 1])) before--;
         if (before < OPEN || memcmp(text + before - OPEN, open, OPEN) != 0) return begin;
     }
-    while (p < end && (text[p] == '\n' || text[p] == ' ')) p++;
+    p = skip_blanks(text, p, end);
     if (end - p < CLOSE || memcmp(text + p, close, CLOSE) != 0) return begin;
-    p += CLOSE;
-    while (p < end && (text[p] == '\n' || text[p] == ' ')) p++;
-    return p;
+    return skip_blanks(text, p + CLOSE, end);
 }
 
 static nib_status find_begin(finder *f, size_t turn, const size_t *ends, size_t *begin, bool *found,

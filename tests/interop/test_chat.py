@@ -10,17 +10,12 @@ import tempfile
 
 from common import GOLDEN, NIBBLE, PICO, check, json_lines, main
 from llama_cpp import llama_cpp
+from turns_golden import CALL, FIVE_TURNS, WEATHER
 
 TOKENIZERS = ["gpt2", "llama2", "llama3", "qwen2", "smollm", "mistral"]
 
 # What these templates use and the renderer lacks, as its error names it.
 NOT_SUPPORTED = {}
-
-WEATHER = {"type": "function", "function": {"name": "weather", "description": "The weather of a <place> & its 'surroundings'.", "parameters": {
-    "type": "object", "properties": {"place": {"type": "string", "description": "A town, \"Zürich\""}, "days": {"type": "integer", "description": "how many"}},
-    "required": ["place"]}}}
-CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "abcdefghi", "type": "function", "function": {"name": "weather", "arguments": {"place": "Zürich", "days": 2}}}]}
-
 
 def say(*texts, system=None):
     roles = ["user", "assistant"]
@@ -29,6 +24,7 @@ def say(*texts, system=None):
 
 
 CHATS = [
+    *FIVE_TURNS,
     {"messages": say("Hello", "Hi there.")},
     {"messages": say("Hello", "Hi there.", system="You are brief.")},
     {"messages": say("One?", "Two.", "Three?", "Four.", "Five?", "Six.")},
@@ -140,8 +136,23 @@ def past_empty_thought(whole, begin, end):
     """What a template writes where a turn has no reasoning is not trained."""
     import re
     opened = re.search(r"<think>[ \n]*\Z", whole[:begin])
-    found = re.match(r"[ \n]*</think>[ \n]*" if opened else r"<think>[ \n]*</think>[ \n]*", whole[begin:end])
+    found = re.match(r"[ \n]*</think>[ \n]*" if opened else r"[ \n]*<think>[ \n]*</think>[ \n]*", whole[begin:end])
     return begin + found.end() if found else begin
+
+
+def trained_words(hf, chat, whole, record):
+    """Of the texts that stand in the whole once: those of the assistant are trained, the others are not."""
+    whole, trained = ("".join(x.split()) for x in (whole, hf.decode([i for i in record["labels"] if i >= 0])))
+    for m in chat["messages"]:
+        text = "".join(m["content"].split("</think>")[-1].split()) if isinstance(m["content"], str) else ""
+        if len(text) >= 4 and whole.count(text) == 1:
+            check((text in trained) == (m["role"] == "assistant"), f"{m['role']}'s {text!r} in what is trained: {trained!r}")
+
+
+def loses_calls(hf, chat, whole):
+    """Whether the template passes over calls of tools: a turn of nothing is none to be trained."""
+    bare = [{k: v for k, v in m.items() if k != "tool_calls"} for m in chat["messages"]]
+    return bare != chat["messages"] and render(hf, chat, bare, tokenize=False) == whole
 
 
 def preview(model, chats, *more):
@@ -169,7 +180,13 @@ def compare(template, tokenizer, work, seen):
         mask = mask_of(hf, chat)
         if mask == UNKNOWN:  # tests/text/test_chat.c has these, with turns that a search finds
             code, records, error = preview(work, [chat])
-            check((code == 0 and any(i >= 0 for i in records[0]["labels"])) or (code == 1 and "line 1" in error), f"{name}: {chat}: {error[:300]}")
+            check(code == 0 or (code == 1 and "line 1" in error), f"{name}: {chat}: {error[:300]}")
+            whole = render(hf, chat, tokenize=False)
+            if code == 0:
+                check(any(i >= 0 for i in records[0]["labels"]), f"{name}: {chat}: nothing is trained")
+                trained_words(hf, chat, whole, records[0])
+            else:
+                check(chat not in FIVE_TURNS or loses_calls(hf, chat, whole), f"{name}: {chat}: {error[:300]}")
             seen["aligned"] += code == 0
             continue
         (unmasked if mask is None else masked).append((chat, ids, mask))

@@ -47,15 +47,16 @@ static bool is_off(const json_t *m, const char *key)
     return json_is_false(v) || (json_is_integer(v) && json_integer_value(v) == 0);
 }
 
-/* Against turns that a search found in transformers' renderings (make/turns_golden.py). */
-static void test_turns(void)
+/* Against turns that a search found in transformers' renderings, or that the template marks
+ * (make/turns_golden.py). */
+static void check_turns(const char *path, size_t least)
 {
     nib_ctx *ctx = test_ctx();
     json_t *all = NULL, *one;
     nib_error err;
     size_t i;
 
-    REQUIRE_OK(nib_json_read(ctx, test_data("tests/golden/chat/turns.json"), 0, &all, &err), err);
+    REQUIRE_OK(nib_json_read(ctx, test_data(path), 0, &all, &err), err);
     json_array_foreach(json_object_get(all, "cases"), i, one)
     {
         const char *name = json_string_value(json_object_get(one, "template"));
@@ -64,7 +65,8 @@ static void test_turns(void)
         nib_chat *c = open_chat(
             ctx, json_string_value(json_object_get(json_object_get(all, "templates"), name)));
         bool masked[64] = { false };
-        nib_chat_turns turns = { .messages = messages, .masked = masked };
+        nib_chat_turns turns = { .messages = messages, .masked = masked,
+                                 .tools = json_object_get(one, "tools") };
         nib_jinja_output out = { 0 };
         nib_status status;
 
@@ -90,8 +92,20 @@ static void test_turns(void)
         nib_jinja_output_free(ctx, &out);
         nib_chat_close(c);
     }
-    CHECK(i > 60, "%zu cases", i);
+    CHECK(i >= least, "%zu cases", i);
     json_decref(all);
+}
+
+static void test_turns(void)
+{
+    check_turns("tests/golden/chat/turns.json", 60);
+}
+
+/* A system message, thinking and calls of tools, for the template of each family; with generation
+ * blocks and without. */
+static void test_five_turns(void)
+{
+    check_turns("tests/golden/chat/five_turns.json", 20);
 }
 
 static json_t *long_chat(size_t turns)
@@ -207,6 +221,7 @@ static void test_everything(void)
 int main(void)
 {
     static const test_case cases[] = { { "turns", test_turns },
+                                       { "five turns of each family", test_five_turns },
                                        { "long", test_long },
                                        { "marks", test_marks },
                                        { "everything", test_everything } };
