@@ -1,4 +1,4 @@
-/* verb_export.c - nibble export: a model as a GGUF file. */
+/* verb_export.c - nibble export: a model, or an adapter, as a GGUF file. */
 #include "session.h"
 
 static void print_result(session *s, const nib_export_result *r)
@@ -28,16 +28,19 @@ int verb_export(int argc, char **argv)
     option options[] = {
         { "quantize", OPTION_STRING, &o.quantize, "Q8_0",
           "type of the matrices: F32, F16 (default), BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, "
-          "Q4_K_S, Q5_1, Q5_0, Q4_1 or Q4_0" },
+          "Q4_K_S, Q5_1, Q5_0, Q4_1 or Q4_0; of an adapter F32 (default), F16 or BF16" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
+        { "base", OPTION_STRING, &o.base, "MODEL",
+          "the base of an adapter; default: the model that its adapter_config.json names" },
         { "verify", OPTION_FLAG, &verify, NULL,
           "read the file back and compare five prompts; default: true" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace OUT" },
         STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "export", .arguments = "MODEL OUT.gguf",
-               .summary = "One GGUF file for llama.cpp and its kin, one matrix at a time.",
+    verb v = { .name = "export", .arguments = "MODEL|ADAPTER OUT.gguf",
+               .summary = "One GGUF file for llama.cpp and its kin, one matrix at a time: a model, "
+                          "or a LoRA adapter alone.",
                .options = options, .option_count = sizeof options / sizeof *options,
                .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);

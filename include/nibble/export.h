@@ -1,4 +1,5 @@
-/* export.h - a model, with or without an adapter, as a GGUF file for llama.cpp and its kin. */
+/* export.h - a model, with or without an adapter, or an adapter alone, as a GGUF file for llama.cpp
+ * and its kin. */
 #ifndef NIBBLE_EXPORT_H
 #define NIBBLE_EXPORT_H
 
@@ -12,10 +13,11 @@ extern "C" {
 #endif
 
 typedef struct nib_export_options {
-    const char *model;
+    const char *model;       /* or an adapter's directory: then `base`, or the model that it names */
     const char *adapter;     /* merged on the way; NULL: none */
     const char *out;         /* the file */
-    const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16 */
+    const char *base;        /* NULL: none is given */
+    const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16, of an adapter F32 */
     bool overwrite;
     bool no_verify;          /* what was written is not read back and compared */
     void (*on_progress)(void *user, const char *what, double share);

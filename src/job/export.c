@@ -3,19 +3,16 @@
  * The file is built beside its place, read back, and renamed when it answers as the model does. */
 #include "nibble/export.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "adapter/adapter.h"
-#include "base/filemap.h"
 #include "base/outname.h"
+#include "job/export_adapter.h"
+#include "job/export_place.h"
 #include "job/export_plan.h"
 #include "job/export_rows.h"
 #include "job/export_verify.h"
 #include "job/open.h"
-#include "job/quantize_config.h"
 #include "text/gguf_tokens.h"
 
 typedef struct run {
@@ -38,22 +35,11 @@ static nib_status read_options(run *r, nib_error *err)
     const nib_export_options *o = r->options;
     const char *name = o->quantize ? o->quantize : "F16";
     char known[300];
-    struct stat there;
-    nib_status status;
 
     r->type = nib_export_type_named(name);
-    if (!r->type) {
-        nib_export_types_known(known, sizeof known);
-        return nib_fail(err, NIB_E_INVALID, "quantize '%s', known are %s", name, known);
-    }
-    status = nib_quantize_check_places(o->model, o->out, err);
-    if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->out, err);
-    if (!status && !o->overwrite && nib_file_exists(o->out))
-        status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it",
-                          o->out);
-    if (!status && lstat(o->out, &there) == 0 && !S_ISREG(there.st_mode))
-        status = nib_fail(err, NIB_E_INVALID, "%s: is there and not a regular file", o->out);
-    return status;
+    if (r->type) return nib_export_check_place(o, err);
+    nib_export_types_known(known, sizeof known);
+    return nib_fail(err, NIB_E_INVALID, "quantize '%s', known are %s", name, known);
 }
 
 static nib_status open_all(run *r, nib_error *err)
@@ -67,8 +53,8 @@ static nib_status open_all(run *r, nib_error *err)
         status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
     if (!status) status = nib_open_tokenizer(r->ctx, o->model, &r->tokenizer, err);
     if (!status && !r->tokenizer)
-        nib_warn_code(r->ctx, "gguf-tokenizer", "%s: there is no tokenizer; programs that read "
-                      "text will not take %s", o->model, o->out);
+        nib_warn_code(r->ctx, "gguf-tokenizer", "%s: there is no tokenizer: programs will not read "
+                      "text with %s", o->model, o->out);
     return status;
 }
 
@@ -83,6 +69,7 @@ static nib_status declare(run *r, nib_error *err)
     if (!status && r->tokenizer)
         status = nib_gguf_put_tokenizer(r->tokenizer, r->options->model,
                                         r->model->embedding->weight->out, r->writer, err);
+    if (!status && !r->tokenizer) nib_gguf_put_no_tokenizer(r->model, &r->naming, r->writer);
     if (!status)
         status = nib_export_plan_make(r->model, &r->naming, r->type, &r->keys, &r->plan, err);
     for (size_t i = 0; i < r->plan.count && !status; i++) {
@@ -153,16 +140,6 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
-static nib_status put_in_place(run *r, nib_error *err)
-{
-    if (rename(r->temporary, r->options->out))
-        return nib_fail(err, NIB_E_IO, "%s: cannot be renamed to: %s", r->options->out,
-                        strerror(errno));
-    nib_free(r->ctx, r->temporary);
-    r->temporary = NULL;
-    return nib_sync_parent(r->ctx, r->options->out, err);
-}
-
 static nib_status export(run *r, nib_error *err)
 {
     nib_status status = read_options(r, err);
@@ -173,18 +150,24 @@ static nib_status export(run *r, nib_error *err)
     nib_warnings_repeat(r->ctx);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
-    return status ? status : put_in_place(r, err);
+    if (status) return status;
+    return nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
 }
 
 nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,
                       nib_error *err)
 {
     run r = { .ctx = ctx, .options = options };
-    nib_status status = export(&r, err);
+    nib_status status = NIB_OK;
 
+    if (nib_export_is_adapter(options->model))
+        return nib_export_adapter(ctx, options, result, err);
+    if (options->base)
+        return nib_fail(err, NIB_E_INVALID, "base: %s is no adapter", options->model);
+    status = export(&r, err);
     if (!status && result) *result = r.result;
     nib_gguf_writer_discard(r.writer);
-    if (r.temporary) unlink(r.temporary);
+    if (r.temporary) unlink(r.temporary); /* nothing is there after the rename */
     nib_free(ctx, r.temporary);
     nib_export_plan_free(ctx, &r.plan);
     nib_gguf_keys_out_free(ctx, &r.keys);

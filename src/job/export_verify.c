@@ -97,6 +97,18 @@ static nib_status check_prompt(nib_model *m, nib_model *w, nib_tokenizer *tokeni
     return status;
 }
 
+/* One more prompt, its difference held to `most`. */
+static nib_status count_prompt(double difference, double most, nib_export_check *check,
+                               nib_error *err)
+{
+    if (!(difference <= check->greatest)) check->greatest = difference;
+    check->prompts++;
+    if (difference <= most) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "the file written answers prompt %d with logits that "
+                    "differ by %.3g of the largest, expected at most %g; --no-verify writes it all "
+                    "the same", check->prompts, difference, most);
+}
+
 static nib_status open_written(const nib_model *m, const char *path, nib_model **w, nib_error *err)
 {
     nib_model_options options = { .model = path, .compute_dtype = NIB_COMPUTE_FLOAT32 };
@@ -127,16 +139,47 @@ nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, d
     for (size_t i = 0; i < NIB_COUNT(prompts) && !status; i++) {
         double difference = 0;
         status = check_prompt(m, w, tokenizers, i, &difference, err);
-        if (status) break;
-        if (!(difference <= check.greatest)) check.greatest = difference;
-        check.prompts++;
-        if (!(difference <= most))
-            status = nib_fail(err, NIB_E_MISMATCH, "the file written answers prompt %zu with "
-                              "logits that differ by %.3g of the largest, expected at most %g; "
-                              "--no-verify writes it all the same", i + 1, difference, most);
+        if (!status) status = count_prompt(difference, most, &check, err);
     }
     nib_tokenizer_close(tokenizers[1]);
     nib_model_close(w);
+    if (!status) *out = check;
+    return status;
+}
+
+static nib_status check_swapped(nib_model *m, nib_tokenizer *t, size_t prompt,
+                                void (*swap)(void *self), void *self, double *difference,
+                                nib_error *err)
+{
+    size_t v = m->head->weight->out;
+    float *logits = nib_new_array(m->ctx, 2 * TOKENS * v, sizeof *logits);
+    uint32_t ids[TOKENS], count = 0;
+    nib_status status;
+
+    if (!logits) return nib_fail(err, NIB_E_NOMEM, "the logits of a prompt: out of memory");
+    status = take_tokens(m->ctx, t, prompt, v, ids, &count, err);
+    if (!status && count) {
+        status = run_logits(m, ids, count, logits, err);
+        swap(self);
+        if (!status) status = run_logits(m, ids, count, logits + TOKENS * v, err);
+        swap(self);
+        if (!status) *difference = compare(logits, logits + TOKENS * v, count * v);
+    }
+    nib_free(m->ctx, logits);
+    return status;
+}
+
+nib_status nib_export_verify_swap(nib_model *m, nib_tokenizer *t, void (*swap)(void *self),
+                                  void *self, double most, nib_export_check *out, nib_error *err)
+{
+    nib_export_check check = { 0 };
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < NIB_COUNT(prompts) && !status; i++) {
+        double difference = 0;
+        status = check_swapped(m, t, i, swap, self, &difference, err);
+        if (!status) status = count_prompt(difference, most, &check, err);
+    }
     if (!status) *out = check;
     return status;
 }

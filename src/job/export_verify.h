@@ -16,6 +16,9 @@ typedef struct nib_export_check {
  * explain.  NIB_E_MISMATCH, NIB_E_UNSUPPORTED: they differ, with what and by how much. */
 nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, double most,
                              nib_export_check *out, nib_error *err);
+/* The logits of the prompts, with those after swap(self), which a second call undoes. */
+nib_status nib_export_verify_swap(nib_model *m, nib_tokenizer *t, void (*swap)(void *self),
+                                  void *self, double most, nib_export_check *out, nib_error *err);
 /* The first of it alone: what the file's keys make of the model. */
 nib_status nib_export_verify_keys(const nib_model *m, const char *path, nib_error *err);
 

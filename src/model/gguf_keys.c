@@ -332,6 +332,14 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     return status;
 }
 
+void nib_gguf_put_no_tokenizer(const nib_model *m, const nib_gguf_naming *n, nib_gguf_writer *w)
+{
+    const keys k = { .m = m, .n = n, .w = w };
+
+    put_count(&k, "vocab_size", m->embedding->weight->out);
+    nib_gguf_put_text(w, "tokenizer.ggml.model", "no_vocab", 8);
+}
+
 void nib_gguf_keys_out_free(nib_ctx *ctx, nib_gguf_keys_out *out)
 {
     for (size_t i = 0; i < out->divisor_count; i++) nib_free(ctx, out->divisors[i].values);

@@ -23,6 +23,16 @@ static make_fn *maker_of(const char *name)
 
 bool nib_model_is_gguf(const char *model) { return nib_gguf_is_file(model); }
 
+/* A file of weights alone has no key, or says so. */
+static bool has_tokenizer(const nib_gguf *g)
+{
+    const nib_gguf_value *v = nib_gguf_find(g, "tokenizer.ggml.model");
+    nib_gguf_text model;
+
+    return v && !(nib_gguf_one_text(v, &model) && (nib_gguf_text_is(model, "no_vocab") ||
+                                                   nib_gguf_text_is(model, "none")));
+}
+
 static nib_status read_gguf(nib_ctx *ctx, const char *path, make_fn *make, json_t **out,
                             nib_error *err)
 {
@@ -32,7 +42,7 @@ static nib_status read_gguf(nib_ctx *ctx, const char *path, make_fn *make, json_
     nib_status status = nib_filemap_open(path, &map, err);
 
     if (!status) status = nib_gguf_parse(ctx, map.base, map.bytes, path, &g, err);
-    if (!status && nib_gguf_find(&g, "tokenizer.ggml.model")) {
+    if (!status && has_tokenizer(&g)) {
         status = nib_gguf_vocabulary_open(ctx, &g, path, &v, err);
         if (!status) {
             status = make(&v, out, err);
@@ -51,7 +61,7 @@ bool nib_gguf_has_tokenizer(nib_ctx *ctx, const char *path)
     nib_error ignored;
     bool has = nib_filemap_open(path, &map, &ignored) ||
                nib_gguf_parse(ctx, map.base, map.bytes, path, &g, &ignored) ||
-               nib_gguf_find(&g, "tokenizer.ggml.model");
+               has_tokenizer(&g);
 
     nib_gguf_free(ctx, &g);
     nib_filemap_close(&map);
