@@ -13,6 +13,7 @@
 #include "job/export_rows.h"
 #include "job/export_verify.h"
 #include "job/open.h"
+#include "job/other_form.h"
 #include "text/gguf_tokens.h"
 
 typedef struct run {
@@ -46,11 +47,14 @@ static nib_status open_all(run *r, nib_error *err)
 {
     const nib_export_options *o = r->options;
     nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_merge_result forms;
     nib_status status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 },
                                        &r->model, err);
 
     if (!status && o->adapter)
         status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
+    if (!status && o->adapter)
+        status = nib_compare_forms(r->adapter, "merged into", false, &forms, err);
     if (!status) status = nib_open_tokenizer(r->ctx, o->model, &r->tokenizer, err);
     if (!status && !r->tokenizer)
         nib_warn_code(r->ctx, "gguf-tokenizer", "%s: there is no tokenizer: programs will not read "

@@ -21,7 +21,9 @@ class Room(ctypes.Structure):
 
 
 class Context(ctypes.Structure):
-    _fields_ = [("n_ctx", ctypes.c_uint32), ("n_batch", ctypes.c_uint32), ("n_ubatch", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 1012)]
+    _fields_ = [("n_ctx", ctypes.c_uint32), ("n_batch", ctypes.c_uint32), ("n_ubatch", ctypes.c_uint32), ("other", I * 4),
+                ("threads", I), ("batch_threads", I), ("more", I * 4), ("flash", I), ("ropes", I * 12), ("k", I), ("v", I),
+                ("rest", ctypes.c_uint8 * 912)]
 
 
 class Batch(ctypes.Structure):
@@ -42,6 +44,7 @@ SIGNATURES = {
     "llama_tokenize": (I, (P, ctypes.c_char_p, I, ctypes.POINTER(I), I, ctypes.c_bool, ctypes.c_bool)),
     "ggml_quantize_chunk": (ctypes.c_size_t, (I, P, P, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, P)),
 }
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 _library = None
 _log = ctypes.CFUNCTYPE(None, I, ctypes.c_char_p, P)
 lines = []  # what llama.cpp reported, for messages
@@ -82,6 +85,9 @@ class Model:
             raise RuntimeError(f"{path}: llama.cpp does not load it: {''.join(lines[-6:])}")
         params = self.lib.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = 256
+        params.threads = params.batch_threads = 1
+        assert (params.flash, params.k, params.v) == (-1, 1, 1), "another version of llama_context_params"
+        params.flash = params.k = params.v = 0  # keys and values as floats: nothing but the weights is rounded
         self.context = self.lib.llama_init_from_model(self.model, params)
         self.vocab = self.lib.llama_model_get_vocab(self.model)
         if adapter:

@@ -1,0 +1,145 @@
+"""llama.cpp loads what export wrote and computes the same: of every family the model in F16 and in a mix of types, of two
+families every type, whose tensors have the bytes of ggml's own quantizers; and adapters beside their base."""
+import json
+import os
+import tempfile
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+from safetensors.torch import load_file
+
+import llama_runtime
+from common import GOLDEN, PICO, SHOP, check, evaluate, main, nibble, of_the_day, write_ids
+
+FAMILIES = sorted(f[:-5] for f in os.listdir(os.path.join(GOLDEN, "gguf")) if f.endswith(".gguf") and "-Q" not in f)
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+WIDE = dict(vocab_size=64, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=128, tie_word_embeddings=False)
+
+
+def difference(got, want):
+    """The greatest difference, relative to the largest."""
+    return np.abs(np.asarray(got) - np.asarray(want)).max() / np.abs(np.asarray(want)).max()
+
+
+def near(got, want, limit, what):
+    check(got.shape == want.shape, f"{what}: logits {got.shape}, expected {want.shape}")
+    found = difference(got, want)
+    check(found <= limit, f"{what}: llama.cpp's logits differ by {found:.3g} of the largest, at most {limit:g} allowed")
+
+
+def own_logits(model, ids, work, *more):
+    data = os.path.join(work, "ids.jsonl")
+    write_ids(data, [(ids, ids)])
+    return evaluate(model, data, *more)[0][0].numpy()
+
+
+def families():
+    """F32 is the model itself.  F16 and blocks also round activations in llama.cpp, to 16 and 8 bits: rows of 32 values let it be
+    seen more than those of a real model."""
+    expected = load_file(os.path.join(GOLDEN, "gguf", "expected.safetensors"))
+    ids = expected["ids"].tolist()
+    for name in of_the_day(FAMILIES, 9):
+        with tempfile.TemporaryDirectory() as work:
+            source, out = os.path.join(GOLDEN, "gguf", name + ".gguf"), os.path.join(work, "model.gguf")
+            for kind, limit in ("F32", 1e-3), ("F16", 3e-3), ("Q4_K_M", 0.08):
+                nibble("export", source, out, "--quantize", kind, "--overwrite", "--no-verify")
+                want = own_logits(out, ids, work) if kind == "Q4_K_M" else expected[name].numpy()
+                with llama_runtime.Model(out) as m:
+                    near(m.logits(ids), want, limit, f"{name}, {kind}")
+
+
+def wide(kind, more, work):
+    """A random model whose rows are whole blocks of every type."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **WIDE, **more))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, 1.0 if p.dim() == 1 else 0.0, 0.06)
+    out = os.path.join(work, kind)
+    model.to(torch.bfloat16).save_pretrained(out)
+    return out
+
+
+def tensors(path):
+    return {t.name: t for t in GGUFReader(path).tensors}
+
+
+def types():
+    ids = [1, 5, 9, 33, 7, 60, 4, 11, 20, 13]
+    with tempfile.TemporaryDirectory() as work:
+        for kind, more in ("llama", {}), ("falcon", dict(ffn_hidden_size=512, new_decoder_architecture=True, num_kv_heads=2)):
+            model, plain, out = wide(kind, more, work), os.path.join(work, kind + "-F32.gguf"), os.path.join(work, "out.gguf")
+            nibble("export", model, plain, "--quantize", "F32")
+            values = {name: t.data.copy() for name, t in tensors(plain).items()}
+            for kind_of in of_the_day(TYPES, 7):
+                nibble("export", model, out, "--quantize", kind_of, "--overwrite", "--no-verify")
+                written = tensors(out)
+                check(written.keys() == values.keys(), f"{kind}, {kind_of}: other tensors")
+                for name, t in written.items():
+                    want = llama_runtime.quantize(values[name], t.tensor_type.name)
+                    check(t.data.tobytes() == want, f"{kind}, {kind_of}: {name} ({t.tensor_type.name}) has other bytes than ggml's")
+                with llama_runtime.Model(out) as m:
+                    near(m.logits(ids), own_logits(out, ids, work), 0.04, f"{kind}, {kind_of}")
+
+
+def pieces():
+    """Text becomes the same ids, and the template is there."""
+    text = "Where is my order 1234?  Gr\u00fc\u00dfe, it's \u4f60\u597d!\n"
+    with tempfile.TemporaryDirectory() as work:
+        out = os.path.join(work, "pico.gguf")
+        nibble("export", PICO, out, "--quantize", "F32")
+        from transformers import AutoTokenizer
+        tokenizer = AutoTokenizer.from_pretrained(PICO)
+        with llama_runtime.Model(out) as m:
+            ids = m.tokens(text)
+            check(ids == tokenizer(text)["input_ids"], f"pico: llama.cpp has {ids}, expected {tokenizer(text)['input_ids']}")
+            near(m.logits(ids), own_logits(PICO, ids, work), 1e-3, "pico")
+        template = GGUFReader(out).fields["tokenizer.chat_template"].contents()
+        check(template == tokenizer.chat_template, "pico: another chat template")
+
+
+def edit(adapter, change):
+    path = os.path.join(adapter, "adapter_config.json")
+    config = json.load(open(path))
+    change(config)
+    json.dump(config, open(path, "w"))
+
+
+def trained(model, work, data, *more):
+    adapter = os.path.join(work, "adapter")
+    nibble("finetune", model, "--data", data, "--output-dir", adapter, "--max-steps", 2, "--learning-rate", "1e-2", "--r", 4,
+           "--compute-dtype", "float32", "--init-lora-weights", "false", "--overwrite-output-dir", *more)
+    return adapter
+
+
+def adapters():
+    """Kinds of scales on the model in the repository, then families whose rows are in another order."""
+    ids = [1, 5, 9, 33, 7, 60, 4, 11, 20, 13]
+    kinds = {
+        "plain": ([], None), "rslora": (["--use-rslora"], None),
+        "alpha_pattern": ([], lambda c: c.update(alpha_pattern={"q_proj": 3, "down_proj": 40})),
+        "rank_pattern": (["rank_pattern={\"k_proj\": 2, \"up_proj\": 8}", "--use-rslora"], None),
+    }
+    cases = [("pico", k) for k in kinds] + [(f, "plain") for f in ("gpt2", "gpt-neox", "falcon-40b", "bloom", "phi3", "llama-bias")]
+    for family, kind in of_the_day(cases, 5):
+        with tempfile.TemporaryDirectory() as work:
+            model = PICO if family == "pico" else os.path.join(GOLDEN, "gguf", family + ".gguf")
+            data, base, lora = (os.path.join(work, n) for n in ("d.jsonl", "base.gguf", "lora.gguf"))
+            write_ids(data, [(ids, ids)] * 3)
+            options, change = kinds[kind]
+            adapter = trained(model, work, data, "--target-modules", "all-linear", *options)
+            if change:
+                edit(adapter, change)
+            nibble("export", model, base, "--quantize", "F32", "--no-verify")
+            nibble("export", adapter, lora, "--base", model)
+            want = own_logits(model, ids, work, "--adapter", adapter)
+            check(difference(own_logits(model, ids, work), want) > 0.01, f"{family}, {kind}: the adapter changes nothing")
+            with llama_runtime.Model(base, lora) as m:
+                near(m.logits(ids), want, 1e-3, f"{family}, {kind}")
+
+
+if __name__ == "__main__":
+    main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces),
+          ("llama.cpp: adapters", adapters)])
