@@ -32,15 +32,18 @@ int verb_export(int argc, char **argv)
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "base", OPTION_STRING, &o.base, "MODEL",
           "the base of an adapter; default: the model that its adapter_config.json names" },
+        { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
+          "type of the weights in a directory OUT: float32, float16 or bfloat16; default: as in "
+          "the file, blocks as float32" },
         { "verify", OPTION_FLAG, &verify, NULL,
           "read the file back and compare five prompts; default: true" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace OUT" },
         STRICT_OPTION(&s),
         SESSION_OPTIONS(&s),
     };
-    verb v = { .name = "export", .arguments = "MODEL|ADAPTER OUT.gguf",
+    verb v = { .name = "export", .arguments = "MODEL|ADAPTER OUT",
                .summary = "One GGUF file for llama.cpp and its kin, one matrix at a time: a model, "
-                          "or a LoRA adapter alone.",
+                          "or a LoRA adapter alone; or MODEL.gguf as a directory OUT.",
                .options = options, .option_count = sizeof options / sizeof *options,
                .positional_wanted = 2 };
     int code = options_parse(&v, argc, argv);

@@ -1,5 +1,5 @@
 /* export.h - a model, with or without an adapter, or an adapter alone, as a GGUF file for llama.cpp
- * and its kin. */
+ * and its kin; and back into a directory. */
 #ifndef NIBBLE_EXPORT_H
 #define NIBBLE_EXPORT_H
 
@@ -15,9 +15,12 @@ extern "C" {
 typedef struct nib_export_options {
     const char *model;       /* or an adapter's directory: then `base`, or the model that it names */
     const char *adapter;     /* merged on the way; NULL: none */
-    const char *out;         /* the file */
+    const char *out;         /* the file; of a GGUF file as MODEL also a directory: a name without
+                                .gguf at its end */
     const char *base;        /* NULL: none is given */
     const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16, of an adapter F32 */
+    const char *dtype;       /* of a directory: "float32", "float16", "bfloat16"; NULL: as in the
+                                file, blocks as float32 */
     bool overwrite;
     bool no_verify;          /* what was written is not read back and compared */
     void (*on_progress)(void *user, const char *what, double share);

@@ -25,7 +25,7 @@ typedef struct nib_merge_result {
 } nib_merge_result;
 
 typedef struct nib_merge_options {
-    const char *model, *adapter, *out;
+    const char *model, *adapter, *out; /* adapter NULL: MODEL itself, dense */
     const char *dtype;       /* "bfloat16", "float32", or NULL: the model's */
     bool overwrite;
     nib_merge_result *result; /* filled on success; may be NULL */

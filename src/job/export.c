@@ -8,6 +8,7 @@
 #include "adapter/adapter.h"
 #include "base/outname.h"
 #include "job/export_adapter.h"
+#include "job/export_directory.h"
 #include "job/export_place.h"
 #include "job/export_plan.h"
 #include "job/export_rows.h"
@@ -168,6 +169,11 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
         return nib_export_adapter(ctx, options, result, err);
     if (options->base)
         return nib_fail(err, NIB_E_INVALID, "base: %s is no adapter", options->model);
+    if (nib_export_is_directory(options))
+        return nib_export_directory(ctx, options, result, err);
+    if (options->dtype)
+        return nib_fail(err, NIB_E_INVALID, "dtype is of a directory, which a GGUF file is exported "
+                        "to: of %s quantize names the type", options->out);
     status = export(&r, err);
     if (!status && result) *result = r.result;
     nib_gguf_writer_discard(r.writer);

@@ -7,7 +7,7 @@
  * given.
  * A head tied to the embedding becomes a tensor of its own when the two differ afterwards.
  * A classifier that the adapter brings stands behind the others, and its labels in config.json. */
-#include "nibble/merge.h"
+#include "job/merge_check.h"
 
 #include <stdio.h>
 
@@ -25,6 +25,7 @@ enum { SHARD_BYTES_MILLIONS = 5000 };
 typedef struct run {
     nib_ctx *ctx;
     const nib_merge_options *options;
+    nib_merge_check check;
     nib_model *model;
     nib_adapter *adapter;
     nib_labels labels; /* of a classifier */
@@ -61,13 +62,16 @@ static nib_status open_all(run *r, nib_error *err)
     nib_status status;
 
     status = nib_quantize_check_places(o->model, o->out, err);
-    if (!status) status = nib_quantize_check_places(o->adapter, o->out, err);
-    if (!status)
+    if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->out, err);
+    if (!status && o->adapter)
         status = nib_labels_of_adapter(r->ctx, o->adapter, &model, &r->labels, &r->problem_type,
                                        err);
     if (!status)
         status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
-    if (!status) status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
+    if (!status && o->adapter)
+        status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
+    if (!status && o->adapter)
+        status = nib_compare_forms(r->adapter, "merged into", true, &r->result, err);
     if (status || !nib_task_has_labels(r->model->purpose.task) || r->labels.known) return status;
     return nib_labels_of_config(r->model->json, o->model, r->model->purpose.labels, &r->labels,
                                 &named, err);
@@ -188,7 +192,6 @@ static nib_status merge(run *r, nib_error *err)
     nib_status status = read_dtype(r->options, &convert, &dtype, err);
 
     if (!status) status = open_all(r, err);
-    if (!status) status = nib_compare_forms(r->adapter, "merged into", true, &r->result, err);
     if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
     if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
@@ -198,15 +201,18 @@ static nib_status merge(run *r, nib_error *err)
     if (!status)
         status = nib_quantize_copy_files(r->ctx, r->options->model, nib_outdir_path(r->out), err);
     if (!status) status = write_config(r, err);
+    if (!status && r->check.made)
+        status = r->check.made(r->check.self, r->model, nib_outdir_path(r->out), err);
     if (status) return status;
     out = r->out;
     r->out = NULL;
     return nib_outdir_commit(out, err);
 }
 
-nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *err)
+nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib_merge_check check,
+                             nib_error *err)
 {
-    run r = { .ctx = ctx, .options = options, .labels = { .ctx = ctx } };
+    run r = { .ctx = ctx, .options = options, .check = check, .labels = { .ctx = ctx } };
     nib_status status = merge(&r, err);
 
     if (!status && options->result) *options->result = r.result;
@@ -219,4 +225,9 @@ nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *
     nib_labels_free(&r.labels);
     nib_free(ctx, r.problem_type);
     return status;
+}
+
+nib_status nib_merge(nib_ctx *ctx, const nib_merge_options *options, nib_error *err)
+{
+    return nib_merge_checked(ctx, options, (nib_merge_check){ 0 }, err);
 }

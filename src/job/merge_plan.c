@@ -1,6 +1,7 @@
 /* merge_plan.c - see merge_plan.h. */
 #include "job/merge_plan.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "job/labelled.h"
@@ -220,10 +221,34 @@ static nib_status keep_name(maker *k, const char *prefix, const char *name, cons
     return NIB_OK;
 }
 
+/* GGUF holds vectors as float32: one that loses nothing by it gets the type of the matrices, which
+ * it had before.  What 1 was added to was rounded then. */
+static bool narrows(const maker *k, const nib_merge_item *item)
+{
+    const nib_tensor *t = item->source;
+    float most = t && t->offset != 0 ? 0x1p-24f : 0;
+    bool half = k->plan.dtype == NIB_F16 || k->plan.dtype == NIB_BF16;
+
+    if (!half || !t || t->dtype != NIB_F32 || item->kind != NIB_MERGE_COPY ||
+        !nib_tensors_gguf(k->m->tensors))
+        return false;
+    for (uint64_t i = 0; i < t->elements; i++) {
+        uint8_t narrow[4];
+        float v, again;
+        memcpy(&v, (const uint8_t *)t->data + 4 * i, sizeof v);
+        v += t->offset;
+        nib_convert(narrow, k->plan.dtype, &v, NIB_F32, 1);
+        nib_convert(&again, NIB_F32, narrow, k->plan.dtype, 1);
+        if (!(fabsf(v - again) <= most)) return false;
+    }
+    return true;
+}
+
 static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
 {
     nib_merge_plan *p = &k->plan;
 
+    if (!k->convert && narrows(k, item)) item->plan.dtype = p->dtype;
     if (k->convert && is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
     if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items))
         return no_memory(k, err);

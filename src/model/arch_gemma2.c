@@ -150,7 +150,10 @@ void nib_gemma_gguf_scale(nib_gguf_config *c, size_t largest)
     double own = nib_gguf_get(c, "attention.key_length", by_heads);
     bool large = nib_gguf_get(c, "block_count", 0) == (double)largest;
 
-    nib_gguf_set(c, "query_pre_attn_scalar", json_real(large ? by_heads : own));
+    if (large) own = by_heads;
+    nib_gguf_set(c, "query_pre_attn_scalar",
+                 own >= 1 && own <= 65536 && own == floor(own) ? json_integer((int)own)
+                                                               : json_real(own));
 }
 
 static void gguf_finish(nib_gguf_config *c)

@@ -50,8 +50,9 @@ static bool set_divisors(nib_gguf_config *c)
         json_decref(shorter);
         return false;
     }
-    rope = json_pack("{s:s, s:o, s:o}", "rope_type", "longrope", "long_factor", longer,
-                     "short_factor", shorter);
+    /* transformers' phi3 takes three keys, of these names */
+    rope = json_pack("{s:s, s:o, s:o}", one ? "rope_type" : "type", "longrope", "long_factor",
+                     longer, "short_factor", shorter);
     if (one) { /* the lengths alike */
         if (rope) json_object_set_new(rope, "attention_factor", json_real(1));
         original = positions;
@@ -128,6 +129,9 @@ static void set_common(nib_gguf_config *c, const nib_gguf_family *f)
     nib_gguf_set(c, "tie_word_embeddings", json_boolean(!nib_gguf_has(c, "output.weight")));
     nib_gguf_copy(c, nib_gguf_find(c->keys, "tokenizer.ggml.bos_token_id"), "bos_token_id");
     nib_gguf_copy(c, nib_gguf_find(c->keys, "tokenizer.ggml.eos_token_id"), "eos_token_id");
+    nib_gguf_copy(c, nib_gguf_find(c->keys, "tokenizer.ggml.padding_token_id"), "pad_token_id");
+    if (!json_object_get(c->json, "pad_token_id")) /* defaults are ids of a family's own tokens */
+        nib_gguf_set(c, "pad_token_id", json_null());
 }
 
 static nib_status make(nib_gguf_config *c, const nib_gguf_family *f)

@@ -1,4 +1,4 @@
-/* test_export.c - what export writes: of the files of llama.cpp's own converter, which are models
+/* test_export.c - what export writes, and back into directories: of the files of llama.cpp's own converter, which are models
  * as any other, the same tensors, byte for byte, and the same keys, of every family; of the model
  * in the repository one that answers as it does; and what GGUF cannot hold is refused by name. */
 #include <dirent.h>
@@ -10,6 +10,7 @@
 #include "format/gguf_writer.h"
 #include "nibble/export.h"
 #include "test.h"
+#include "text/tokenizer.h"
 
 static nib_status export(nib_ctx *ctx, const char *model, const char *out, const char *type,
                          nib_export_result *r, nib_error *err)
@@ -96,6 +97,122 @@ static void test_converter(void)
     }
     closedir(d);
     CHECK(count >= 25, "%d models", count);
+}
+
+/* Every family's file becomes a directory, and the directory the file again. */
+static void check_directory(nib_ctx *ctx, const char *path, const char *name)
+{
+    nib_tensors *want = NULL, *got = NULL;
+    nib_export_result r;
+    nib_error err;
+    char dir[600], out[700];
+
+    snprintf(dir, sizeof dir, "%s/dir-%.*s", test_tmpdir(), (int)(strlen(name) - 5), name);
+    snprintf(out, sizeof out, "%s.gguf", dir);
+    if (export(ctx, path, dir, NULL, &r, &err) || export(ctx, dir, out, "F16", &r, &err)) {
+        CHECK(false, "%s: %s", name, err.message);
+        return;
+    }
+    CHECK(r.prompts == 5 && !(r.greatest_difference > 0), "%s: %d prompts, %g", name, r.prompts,
+          r.greatest_difference);
+    REQUIRE_OK(nib_tensors_open(ctx, path, &want, &err), err);
+    REQUIRE_OK(nib_tensors_open(ctx, out, &got, &err), err);
+    check_tensors(want, got, name);
+    nib_tensors_close(want);
+    nib_tensors_close(got);
+}
+
+static void test_directory(void)
+{
+    nib_ctx *ctx = test_ctx();
+    const char *top = test_data("tests/golden/gguf");
+    DIR *d = opendir(top);
+    struct dirent *entry;
+    char path[600];
+    int count = 0;
+
+    REQUIRE(d, "%s cannot be read", top);
+    while ((entry = readdir(d))) {
+        if (!strstr(entry->d_name, ".gguf") || strstr(entry->d_name, "-Q")) continue;
+        snprintf(path, sizeof path, "%s/%s", top, entry->d_name);
+        check_directory(ctx, path, entry->d_name);
+        count++;
+    }
+    closedir(d);
+    CHECK(count >= 25, "%d models", count);
+}
+
+/* The tokenizer's ids of odd strings, which lie one after the other, a byte of 1 behind each. */
+static void check_ids(nib_ctx *ctx, const char *a, const char *b)
+{
+    nib_tokenizer *t[2] = { NULL };
+    nib_tokens ids[2] = { { 0 } };
+    char *strings = NULL;
+    size_t bytes, count = 0;
+    nib_error err;
+
+    REQUIRE_OK(nib_tokenizer_open(ctx, a, &t[0], &err), err);
+    REQUIRE_OK(nib_tokenizer_open(ctx, b, &t[1], &err), err);
+    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/text/strings"), 16 << 20, &strings,
+                             &bytes, &err), err);
+    for (const char *s = strings, *end; s < strings + bytes; s = end + 1, count++) {
+        end = memchr(s, 1, (size_t)(strings + bytes - s));
+        for (int i = 0; i < 2; i++) {
+            ids[i].count = 0;
+            REQUIRE_OK(nib_tokenizer_encode(t[i], s, (size_t)(end - s), true, &ids[i], NULL, &err),
+                       err);
+        }
+        CHECK(ids[0].count == ids[1].count &&
+              (!ids[0].count ||
+               memcmp(ids[0].items, ids[1].items, ids[0].count * sizeof *ids[0].items) == 0),
+              "string %zu has other tokens", count);
+    }
+    CHECK(count > 100, "%zu strings", count);
+    for (int i = 0; i < 2; i++) {
+        nib_tokens_free(ctx, &ids[i]);
+        nib_tokenizer_close(t[i]);
+    }
+    nib_free(ctx, strings);
+}
+
+/* A directory of bfloat16 through a file of bfloat16: the same tensors, vectors too, and ids; of
+ * blocks in a type that is asked for. */
+static void test_there_and_back(void)
+{
+    nib_ctx *ctx = test_ctx();
+    const char *pico = test_data("models/pico");
+    nib_tensors *want = NULL, *got = NULL;
+    nib_export_result r;
+    nib_error err = { 0 };
+    char file[600], dir[600];
+    nib_export_options o = { .model = file, .out = dir };
+
+    snprintf(file, sizeof file, "%s/back.gguf", test_tmpdir());
+    snprintf(dir, sizeof dir, "%s/back", test_tmpdir());
+    REQUIRE_OK(export(ctx, pico, file, "BF16", &r, &err), err);
+    REQUIRE_OK(nib_export(ctx, &o, &r, &err), err);
+    REQUIRE_OK(nib_tensors_open(ctx, pico, &want, &err), err);
+    REQUIRE_OK(nib_tensors_open(ctx, dir, &got, &err), err);
+    check_tensors(want, got, "pico");
+    for (size_t i = 0; i < nib_tensors_count(want); i++) {
+        const nib_tensor *w = nib_tensors_at(want, i);
+        CHECK(nib_tensors_find(got, w->name)->dtype == w->dtype, "%s has another type", w->name);
+    }
+    nib_tensors_close(want);
+    nib_tensors_close(got);
+    check_ids(ctx, pico, dir);
+    CHECK(nib_export(ctx, &o, &r, &err) != NIB_OK && strstr(err.message, "overwrite"), "%s",
+          err.message);
+    o.quantize = "Q8_0";
+    CHECK(nib_export(ctx, &o, &r, &err) == NIB_E_INVALID && strstr(err.message, "dtype names"),
+          "%s", err.message);
+    o = (nib_export_options){ .model = file, .out = dir, .dtype = "float16", .overwrite = true };
+    REQUIRE_OK(nib_export(ctx, &o, &r, &err), err);
+    CHECK(r.tensors == 56 && r.bytes == 5510016 && r.greatest_difference > 0, "%g",
+          r.greatest_difference);
+    o.out = "x.gguf";
+    CHECK(nib_export(ctx, &o, &r, &err) == NIB_E_INVALID && strstr(err.message, "dtype is of"),
+          "%s", err.message);
 }
 
 /* Answers through its own tokenizer; nearer the more bits there are. */
@@ -245,7 +362,8 @@ static void test_memory(void)
 
 static const test_case cases[] = {
     { "converter", test_converter }, { "types", test_types },   { "refused", test_refused },
-    { "present", test_present },     { "memory", test_memory },
+    { "present", test_present },     { "memory", test_memory }, { "directory", test_directory },
+    { "there and back", test_there_and_back },
 };
 
 int main(void) { return test_main("test_export", cases, NIB_COUNT(cases)); }
