@@ -109,8 +109,10 @@ static const nib_gguf_key gguf_keys[] = {
     { "attention.layer_norm_epsilon", "layer_norm_epsilon" },
     { 0 },
 };
-static const nib_gguf_family gguf = { "bloom", "bloom", "BloomForCausalLM", gguf_names, gguf_keys,
-                                      NULL, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "bloom", .model_type = "bloom", .class_name = "BloomForCausalLM",
+    .names = gguf_names, .keys = gguf_keys,
+};
 
 const nib_arch nib_arch_bloom = { .model_types = types, .config_bytes = sizeof(bloom),
                                   .read = read_bloom, .prefix = "transformer.",

@@ -95,11 +95,14 @@ static void gguf_finish(nib_gguf_config *c)
     if (nib_gguf_has(c, "blk.0.attn_q_norm.weight")) nib_gguf_set(c, "use_qk_norm", json_true());
 }
 
-static const nib_gguf_family gguf = { "command-r", "cohere", "CohereForCausalLM",
-                                      nib_gguf_plain_names, gguf_keys, gguf_finish, NULL, NULL };
-static const nib_gguf_family gguf2 = { "cohere2", "cohere2", "Cohere2ForCausalLM",
-                                       nib_gguf_plain_names, gguf_keys, nib_gguf_set_sliding,
-                                       NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "command-r", .model_type = "cohere", .class_name = "CohereForCausalLM",
+    .names = nib_gguf_plain_names, .keys = gguf_keys, .finish = gguf_finish,
+};
+static const nib_gguf_family gguf2 = {
+    .architecture = "cohere2", .model_type = "cohere2", .class_name = "Cohere2ForCausalLM",
+    .names = nib_gguf_plain_names, .keys = gguf_keys, .finish = nib_gguf_set_sliding,
+};
 
 const nib_arch nib_arch_cohere = { .model_types = types, .config_bytes = sizeof(cohere),
                                    .read = read_cohere, .prefix = "model.",

@@ -50,10 +50,64 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_MLP,
+    { "attn_q_norm", "model.layers.%d.self_attn.q_norm", NIB_GGUF_AS_IS },
+    { "attn_k_norm", "model.layers.%d.self_attn.k_norm", NIB_GGUF_AS_IS },
+    { "post_attention_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { "post_ffw_norm", "model.layers.%d.post_feedforward_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    double layers = nib_gguf_get(c, "block_count", 0);
+    json_t *types;
+
+    if (nib_gguf_get(c, "attention.sliding_window", 0) != 0) {
+        nib_gguf_set_sliding(c);
+        return;
+    }
+    types = json_array(); /* transformers makes none itself without a window */
+    for (double i = 0; i < layers && i < 10000; i++)
+        json_array_append_new(types, json_string("full_attention"));
+    nib_gguf_set(c, "layer_types", types);
+    nib_gguf_set(c, "sliding_window", json_null());
+}
+
+/* The published 32B has them in three of four of its 64 layers. */
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    size_t layer = 0;
+    bool sliding = false, pattern = true;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].attention.heads) continue;
+        sliding |= g->nodes[i].attention.window != 0;
+        pattern &= (g->nodes[i].attention.window != 0) == (++layer % 4 != 0);
+    }
+    if (sliding && (layer != 64 || !pattern)) return "slides in three of four of 64 layers alone";
+    return layer == 64 && !sliding ? "slides in three of four of 64 layers" : NULL;
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "exaone4", .model_type = "exaone4", .class_name = "Exaone4ForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .unsaid = gguf_unsaid,
+};
+
 static const char *const types[] = { "exaone4", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_exaone4 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                     .read = read_exaone4, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets, .gguf = &gguf };

@@ -190,9 +190,11 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set(c, "alibi", json_false());
 }
 
-static const nib_gguf_family gguf = { "falcon", "falcon", "FalconForCausalLM", gguf_names,
-                                      gguf_keys, gguf_finish, "blk.0.attn_norm_2.weight",
-                                      gguf_names_of_two };
+static const nib_gguf_family gguf = {
+    .architecture = "falcon", .model_type = "falcon", .class_name = "FalconForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+    .variant = "blk.0.attn_norm_2.weight", .variant_names = gguf_names_of_two,
+};
 
 const nib_arch nib_arch_falcon = { .model_types = types, .config_bytes = sizeof(falcon),
                                    .read = read_falcon, .prefix = "transformer.",

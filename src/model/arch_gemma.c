@@ -62,8 +62,10 @@ static const nib_gguf_name gguf_names[] = {
     { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_ONE_PLUS },
     { 0 },
 };
-static const nib_gguf_family gguf = { "gemma", "gemma", "GemmaForCausalLM", gguf_names,
-                                      nib_gguf_llama_keys, NULL, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "gemma", .model_type = "gemma", .class_name = "GemmaForCausalLM",
+    .names = gguf_names, .keys = nib_gguf_llama_keys,
+};
 
 const nib_arch nib_arch_gemma = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_gemma, .prefix = "model.",

@@ -162,8 +162,10 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set_sliding(c);
 }
 
-static const nib_gguf_family gguf = { "gemma2", "gemma2", "Gemma2ForCausalLM",
-                                      nib_gemma_gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "gemma2", .model_type = "gemma2", .class_name = "Gemma2ForCausalLM",
+    .names = nib_gemma_gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_gemma2 = { .model_types = types, .config_bytes = sizeof(nib_gemma),
                                    .read = read_gemma2, .prefix = "model.",

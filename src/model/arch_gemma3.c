@@ -49,8 +49,10 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set_sliding(c);
 }
 
-static const nib_gguf_family gguf = { "gemma3", "gemma3_text", "Gemma3ForCausalLM",
-                                      nib_gemma_gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "gemma3", .model_type = "gemma3_text", .class_name = "Gemma3ForCausalLM",
+    .names = nib_gemma_gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_gemma3 = { .model_types = types, .config_bytes = sizeof(nib_gemma),
                                    .read = read_gemma3, .prefix = "model.",

@@ -79,13 +79,48 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+#define GGUF_NAMES                                                                                 \
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),                                                           \
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),                                      \
+    { "ffn_up", "model.layers.%d.mlp.gate_up_proj", NIB_GGUF_AS_IS },                              \
+    { "ffn_down", "model.layers.%d.mlp.down_proj", NIB_GGUF_AS_IS },                               \
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },                            \
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS }
+
+static const nib_gguf_name gguf_names[] = { GGUF_NAMES, { 0 } };
+static const nib_gguf_name gguf_names4[] = {
+    GGUF_NAMES,
+    { "post_attention_norm", "model.layers.%d.post_self_attn_layernorm", NIB_GGUF_AS_IS },
+    { "post_ffw_norm", "model.layers.%d.post_mlp_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+    nib_gguf_set_bias(c, "attention_bias", "blk.0.attn_q.bias");
+    if (!nib_gguf_key_value(c, "attention.key_length")) /* 128 is the class's default */
+        nib_gguf_set(c, "head_dim", json_integer((json_int_t)(
+                                        nib_gguf_get(c, "embedding_length", 0) /
+                                        nib_gguf_get(c, "attention.head_count", 1))));
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "chatglm", .model_type = "glm", .class_name = "GlmForCausalLM",
+    .names = gguf_names, .keys = nib_gguf_llama_keys, .finish = gguf_finish,
+};
+static const nib_gguf_family gguf4 = {
+    .architecture = "glm4", .model_type = "glm4", .class_name = "Glm4ForCausalLM",
+    .names = gguf_names4, .keys = nib_gguf_llama_keys, .finish = gguf_finish,
+};
+
 static const char *const types[] = { "glm", NULL }, *const types4[] = { "glm4", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_glm = { .model_types = types, .config_bytes = sizeof(glm), .read = read_glm,
                                 .prefix = "model.", .tasks = 1 << NIB_TASK_CAUSAL_LM,
-                                .build = build, .default_targets = targets };
+                                .build = build, .default_targets = targets, .gguf = &gguf };
 const nib_arch nib_arch_glm4 = { .model_types = types4, .config_bytes = sizeof(glm),
                                  .read = read_glm4, .prefix = "model.",
                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                 .default_targets = targets };
+                                 .default_targets = targets, .gguf = &gguf4 };

@@ -112,9 +112,10 @@ const nib_gguf_key nib_gpt2_gguf_keys[] = {
 
 static void gguf_finish(nib_gguf_config *c) { nib_gguf_set_inner(c, "n_inner"); }
 
-static const nib_gguf_family gguf = { "gpt2", "gpt2", "GPT2LMHeadModel", gguf_names,
-                                      nib_gpt2_gguf_keys,
-                                      gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "gpt2", .model_type = "gpt2", .class_name = "GPT2LMHeadModel",
+    .names = gguf_names, .keys = nib_gpt2_gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_gpt2 = { .model_types = types, .config_bytes = sizeof(gpt2),
                                  .read = read_gpt2, .prefix = "transformer.",

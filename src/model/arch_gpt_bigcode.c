@@ -88,8 +88,11 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set_inner(c, "n_inner");
 }
 
-static const nib_gguf_family gguf = { "starcoder", "gpt_bigcode", "GPTBigCodeForCausalLM",
-                                      gguf_names, nib_gpt2_gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "starcoder", .model_type = "gpt_bigcode",
+    .class_name = "GPTBigCodeForCausalLM", .names = gguf_names, .keys = nib_gpt2_gguf_keys,
+    .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_gpt_bigcode = { .model_types = types, .config_bytes = sizeof(bigcode),
                                         .read = read_bigcode, .prefix = "transformer.",

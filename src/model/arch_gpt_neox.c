@@ -123,8 +123,10 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set(c, "attention_bias", json_boolean(nib_gguf_has(c, "blk.0.attn_qkv.bias")));
 }
 
-static const nib_gguf_family gguf = { "gptneox", "gpt_neox", "GPTNeoXForCausalLM", gguf_names,
-                                      gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "gptneox", .model_type = "gpt_neox", .class_name = "GPTNeoXForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_gpt_neox = { .model_types = types, .config_bytes = sizeof(neox),
                                      .read = read_neox, .prefix = "gpt_neox.",

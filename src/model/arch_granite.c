@@ -80,8 +80,10 @@ static void gguf_finish(nib_gguf_config *c)
         nib_gguf_set(c, "attention_multiplier", json_real(1 / sqrt(head)));
 }
 
-static const nib_gguf_family gguf = { "granite", "granite", "GraniteForCausalLM",
-                                      nib_gguf_llama_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "granite", .model_type = "granite", .class_name = "GraniteForCausalLM",
+    .names = nib_gguf_llama_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(nib_granite),
                                     .read = nib_granite_read, .prefix = "model.",

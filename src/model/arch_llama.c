@@ -155,9 +155,10 @@ const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
 const char *const nib_llama_heads[] = { "lm_head.", "score.", NULL };
 static const char *const types[] = { "llama", NULL };
 
-static const nib_gguf_family gguf = { "llama", "llama", "LlamaForCausalLM",
-                                       nib_gguf_llama_names, nib_gguf_llama_keys,
-                                       nib_gguf_llama_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "llama", .model_type = "llama", .class_name = "LlamaForCausalLM",
+    .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys, .finish = nib_gguf_llama_finish,
+};
 
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = nib_llama_read, .prefix = "model.",

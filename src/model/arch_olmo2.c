@@ -115,8 +115,22 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set_sliding(c);
 }
 
-static const nib_gguf_family gguf = { "olmo2", "olmo2", "Olmo2ForCausalLM", gguf_names,
-                                      nib_gguf_llama_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "olmo2", .model_type = "olmo2", .class_name = "Olmo2ForCausalLM",
+    .names = gguf_names, .keys = nib_gguf_llama_keys, .finish = gguf_finish,
+};
+
+static const nib_gguf_key gguf_keys3[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { 0 },
+};
+static const nib_gguf_family gguf3 = {
+    .architecture = "olmo2", .model_type = "olmo3", .class_name = "Olmo3ForCausalLM",
+    .names = gguf_names, .keys = gguf_keys3, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_olmo2 = { .model_types = types, .config_bytes = sizeof(olmo2),
                                   .read = read_olmo2, .prefix = "model.",
@@ -126,4 +140,5 @@ const nib_arch nib_arch_olmo2 = { .model_types = types, .config_bytes = sizeof(o
 const nib_arch nib_arch_olmo3 = { .model_types = types3, .config_bytes = sizeof(olmo2),
                                   .read = read_olmo3, .prefix = "model.",
                                   .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                  .default_targets = targets };
+                                  .default_targets = targets,
+                                  .gguf = &gguf3 };

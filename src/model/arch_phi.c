@@ -100,8 +100,10 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set_partial(c, "partial_rotary_factor");
 }
 
-static const nib_gguf_family gguf = { "phi2", "phi", "PhiForCausalLM", gguf_names, gguf_keys,
-                                      gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "phi2", .model_type = "phi", .class_name = "PhiForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_phi = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                 .read = read_phi, .prefix = "model.",

@@ -111,8 +111,10 @@ static void gguf_finish(nib_gguf_config *c)
         nib_gguf_set(c, "sliding_window", json_null());
 }
 
-static const nib_gguf_family gguf = { "phi3", "phi3", "Phi3ForCausalLM", gguf_names, gguf_keys,
-                                      gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "phi3", .model_type = "phi3", .class_name = "Phi3ForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_phi3 = { .model_types = types, .config_bytes = sizeof(phi3),
                                  .read = read_phi3, .prefix = "model.",

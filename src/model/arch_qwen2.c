@@ -34,9 +34,10 @@ static void read_qwen2(nib_reader *r, void *config)
 
 static const char *const types[] = { "qwen2", NULL };
 
-static const nib_gguf_family gguf = { "qwen2", "qwen2", "Qwen2ForCausalLM",
-                                       nib_gguf_plain_names, nib_gguf_llama_keys,
-                                       NULL, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "qwen2", .model_type = "qwen2", .class_name = "Qwen2ForCausalLM",
+    .names = nib_gguf_plain_names, .keys = nib_gguf_llama_keys,
+};
 
 const nib_arch nib_arch_qwen2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen2, .prefix = "model.",

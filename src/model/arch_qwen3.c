@@ -23,9 +23,10 @@ static void read_qwen3(nib_reader *r, void *config)
 
 static const char *const types[] = { "qwen3", NULL };
 
-static const nib_gguf_family gguf = { "qwen3", "qwen3", "Qwen3ForCausalLM",
-                                       nib_gguf_plain_names, nib_gguf_llama_keys,
-                                       nib_gguf_llama_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "qwen3", .model_type = "qwen3", .class_name = "Qwen3ForCausalLM",
+    .names = nib_gguf_plain_names, .keys = nib_gguf_llama_keys, .finish = nib_gguf_llama_finish,
+};
 
 const nib_arch nib_arch_qwen3 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                   .read = read_qwen3, .prefix = "model.",

@@ -64,9 +64,10 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "smollm3", NULL };
 static const char *const targets[] = { NULL };
 
-static const nib_gguf_family gguf = { "smollm3", "smollm3", "SmolLM3ForCausalLM",
-                                      nib_gguf_llama_names, nib_gguf_llama_keys,
-                                      nib_gguf_llama_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "smollm3", .model_type = "smollm3", .class_name = "SmolLM3ForCausalLM",
+    .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys, .finish = nib_gguf_llama_finish,
+};
 
 const nib_arch nib_arch_smollm3 = { .model_types = types, .config_bytes = sizeof(smollm3),
                                     .read = read_smollm3, .prefix = "model.",

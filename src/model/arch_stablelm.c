@@ -75,8 +75,10 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set(c, "qk_layernorm", json_boolean(nib_gguf_has(c, "blk.0.attn_q_norm.weight")));
 }
 
-static const nib_gguf_family gguf = { "stablelm", "stablelm", "StableLmForCausalLM",
-                                      nib_gguf_plain_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "stablelm", .model_type = "stablelm", .class_name = "StableLmForCausalLM",
+    .names = nib_gguf_plain_names, .keys = gguf_keys, .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_stablelm = { .model_types = types, .config_bytes = sizeof(stablelm),
                                      .read = read_stablelm, .prefix = "model.",

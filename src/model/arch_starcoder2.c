@@ -74,8 +74,11 @@ static void gguf_finish(nib_gguf_config *c)
     nib_gguf_set(c, "use_bias", json_boolean(nib_gguf_has(c, "blk.0.attn_q.bias")));
 }
 
-static const nib_gguf_family gguf = { "starcoder2", "starcoder2", "Starcoder2ForCausalLM",
-                                      gguf_names, gguf_keys, gguf_finish, NULL, NULL };
+static const nib_gguf_family gguf = {
+    .architecture = "starcoder2", .model_type = "starcoder2",
+    .class_name = "Starcoder2ForCausalLM", .names = gguf_names, .keys = gguf_keys,
+    .finish = gguf_finish,
+};
 
 const nib_arch nib_arch_starcoder2 = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                        .read = read_starcoder2, .prefix = "model.",

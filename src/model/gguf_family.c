@@ -96,6 +96,11 @@ void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to)
     else nib_gguf_set(c, to, json_of(v, number));
 }
 
+void nib_gguf_set_bias(nib_gguf_config *c, const char *key, const char *tensor)
+{
+    nib_gguf_set(c, key, json_boolean(nib_gguf_has(c, tensor)));
+}
+
 void nib_gguf_set_inner(nib_gguf_config *c, const char *key)
 {
     const nib_tensor *t = nib_tensors_find(c->tensors, "blk.0.ffn_up.weight");

@@ -43,6 +43,8 @@ typedef struct nib_gguf_config {
     nib_error error;
 } nib_gguf_config;
 
+struct nib_graph;
+
 typedef struct nib_gguf_family {
     const char *architecture;   /* general.architecture */
     const char *model_type, *class_name; /* config.json's */
@@ -52,6 +54,9 @@ typedef struct nib_gguf_family {
     const char *variant;        /* where this tensor is there, the names are variant_names; or
                                    NULL */
     const nib_gguf_name *variant_names;
+    /* what llama.cpp guesses otherwise than the graph computes, where no key can say it; NULL:
+     * nothing.  May be NULL itself */
+    const char *(*unsaid)(const struct nib_graph *g);
 } nib_gguf_family;
 
 /* Is the tensor there ("blk.0.attn_q.bias")? */
@@ -94,6 +99,8 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
 /* attention.sliding_window_pattern, where it is there: layer_types of an array, a number as
  * sliding_window_pattern. */
 void nib_gguf_set_sliding(nib_gguf_config *c);
+/* `key` true or false, whether layer 0 has the bias. */
+void nib_gguf_set_bias(nib_gguf_config *c, const char *key, const char *tensor);
 void nib_gguf_llama_finish(nib_gguf_config *c); /* attention_bias, mlp_bias where they are true */
 /* The feed-forward part's width, of its tensor: converters write 4 * width as the key of some
  * families, whatever their models have. */

@@ -49,7 +49,7 @@ nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *
 nib_status nib_gguf_family_of(const nib_gguf *keys, const char *where,
                               const nib_gguf_family **family, nib_error *err)
 {
-    char name[64], known[600];
+    char name[64], known[900];
     nib_gguf_text type;
     nib_status status = nib_gguf_architecture(keys, where, name, sizeof name, err);
 

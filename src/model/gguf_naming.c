@@ -66,13 +66,18 @@ static void read_heads(const nib_graph *g, nib_gguf_heads *h)
 nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_error *err)
 {
     const nib_gguf_family *f = m->config->arch->gguf;
-    char known[600];
+    const char *unsaid;
+    char known[900];
 
     if (!f) {
         nib_gguf_families_known(known, sizeof known);
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model_type '%s' has no form in GGUF; those "
                         "that have are %s", m->dir, m->config->arch->model_types[0], known);
     }
+    unsaid = f->unsaid ? f->unsaid(m->graph) : NULL;
+    if (unsaid)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: llama.cpp's %s %s", m->dir, f->architecture,
+                        unsaid);
     *out = (nib_gguf_naming){ .family = f, .names = f->names };
     read_heads(m->graph, &out->heads);
     if (f->variant) {

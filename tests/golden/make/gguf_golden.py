@@ -35,6 +35,7 @@ LLAMA_CONFIG = dict(model_type="llama", vocab_size=64, hidden_size=32, intermedi
 FALCON = dict(model_type="falcon", vocab_size=64, hidden_size=32, ffn_hidden_size=64, num_hidden_layers=2,
               num_attention_heads=4, max_position_embeddings=128)
 GEMMA = LLAMA_CONFIG | dict(head_dim=16, tie_word_embeddings=True, query_pre_attn_scalar=16)
+GLM = LLAMA_CONFIG | dict(head_dim=8, attention_bias=True, pad_token_id=0)
 GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
 
 MODELS = {
@@ -63,6 +64,7 @@ MODELS = {
                                    logits_scaling=2.0, attention_multiplier=0.25),
     "smollm3": LLAMA_CONFIG | dict(model_type="smollm3", num_hidden_layers=4, pad_token_id=0),
     "olmo2": LLAMA_CONFIG | dict(model_type="olmo2"),
+    "olmo3": LLAMA_CONFIG | dict(model_type="olmo3", sliding_window=5, num_hidden_layers=4),
     "stablelm": LLAMA_CONFIG | dict(model_type="stablelm", use_qkv_bias=True, partial_rotary_factor=0.25,
                                     layer_norm_eps=1e-5),
     "starcoder2": LLAMA_CONFIG | dict(model_type="starcoder2", tie_word_embeddings=True, norm_epsilon=1e-5,
@@ -80,6 +82,12 @@ MODELS = {
                                alibi=False),
     "falcon-40b": FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, bias=False, num_ln_in_parallel_attn=2,
                                 tie_word_embeddings=False),
+    "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
+    "glm4": GLM | dict(model_type="glm4"),
+    "seed-oss": LLAMA_CONFIG | dict(model_type="seed_oss", head_dim=16, attention_bias=True),
+    "ernie4-5": LLAMA_CONFIG | dict(model_type="ernie4_5", head_dim=16),
+    "exaone4": LLAMA_CONFIG | dict(model_type="exaone4", sliding_window=None, layer_types=["full_attention"] * 2),
+    "hunyuan": LLAMA_CONFIG | dict(model_type="hunyuan_v1_dense", head_dim=8),
     "llama-Q8_0": LLAMA_CONFIG,
     "llama-Q5_1": LLAMA_CONFIG,
 }
