@@ -434,6 +434,56 @@ void *nib_tensors_alloc(nib_tensors *t, size_t bytes)
     return p;
 }
 
+/* Puts slice k of `whole` at *to. */
+static nib_status take_slice(nib_tensors *t, const nib_tensor *whole, uint32_t k, nib_tensor *to,
+                             nib_error *err)
+{
+    const char *mark = strstr(whole->name, "%d");
+    size_t room = strlen(whole->name) + 12;
+    char *name = nib_tensors_alloc(t, room);
+
+    assert(mark);
+    if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", whole->file);
+    snprintf(name, room, "%.*s%" PRIu32 "%s", (int)(mark - whole->name), whole->name, k, mark + 2);
+    *to = *whole;
+    to->name = name;
+    to->slices = 0;
+    to->rank = whole->rank - 1;
+    memmove(to->shape, whole->shape + 1, to->rank * sizeof *to->shape);
+    to->shape[to->rank] = 0;
+    to->bytes = whole->bytes / whole->slices;
+    to->elements = whole->elements / whole->slices;
+    to->data = (const uint8_t *)whole->data + k * to->bytes;
+    return NIB_OK;
+}
+
+static nib_status take_apart(nib_tensors *t, nib_error *err)
+{
+    size_t count = 0, at = 0;
+    nib_tensor *all;
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < t->count; i++) count += t->tensors[i].slices ? t->tensors[i].slices : 1;
+    if (count == t->count) return NIB_OK;
+    all = nib_new_array(t->ctx, count, sizeof *all);
+    if (!all) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
+    for (size_t i = 0; i < t->count && !status; i++) {
+        const nib_tensor *whole = &t->tensors[i];
+        assert(!whole->slices || (whole->rank >= 2 && whole->shape[0] == whole->slices));
+        if (!whole->slices) all[at++] = *whole;
+        for (uint32_t k = 0; k < whole->slices && !status; k++)
+            status = take_slice(t, whole, k, &all[at++], err);
+    }
+    if (status) {
+        nib_free(t->ctx, all);
+        return status;
+    }
+    nib_free(t->ctx, t->tensors);
+    t->tensors = all;
+    t->count = count;
+    return NIB_OK;
+}
+
 nib_status nib_tensors_change(nib_tensors *t,
                               nib_status (*change)(void *self, nib_tensor *t, nib_error *err),
                               void *self, nib_error *err)
@@ -441,6 +491,7 @@ nib_status nib_tensors_change(nib_tensors *t,
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < t->count && !status; i++) status = change(self, &t->tensors[i], err);
+    if (!status) status = take_apart(t, err);
     if (status || !t->count) return status;
     nib_free(t->ctx, t->slots);
     return make_table(t, t->tensors[0].file, err);

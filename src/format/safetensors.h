@@ -30,6 +30,8 @@ typedef struct nib_tensor {
     float offset;          /* to be added to each value */
     bool straight;         /* as [out, in], where theirs are [in, out] */
     bool foreign;          /* theirs have no such tensor */
+    uint32_t slices;       /* of nib_tensors_change(): theirs are so many, one behind the other in
+                              this one, and the name has %d for their numbers; 0: one */
 } nib_tensor;
 
 /* One file, or all shards of a directory, as one set of named tensors. */
@@ -49,7 +51,8 @@ const nib_tensor *nib_tensors_find(const nib_tensors *t, const char *name); /* N
 /* The keys of a GGUF file, of the first where it is split; NULL: the tensors are not from one. */
 typedef struct nib_gguf nib_gguf;
 const nib_gguf *nib_tensors_gguf(const nib_tensors *t);
-/* Lets `change` alter each tensor's name and how it is held; names of no two may be equal then. */
+/* Lets `change` alter each tensor's name and how it is held; names of no two may be equal then.
+ * What it says is several (slices, the first of at least two dimensions) is taken apart. */
 nib_status nib_tensors_change(nib_tensors *t,
                               nib_status (*change)(void *self, nib_tensor *t, nib_error *err),
                               void *self, nib_error *err);

@@ -36,6 +36,8 @@ static nib_status add(nib_lora_list *list, const nib_adapter *a, const nib_gguf_
     nib_lora_pair *p;
 
     if (!found) return refuse(a, module, "a module that llama.cpp has not", err);
+    if (nib_gguf_is_of_experts(found))
+        return refuse(a, module, "an adapter of experts", err);
     if (m->tied && strcmp(name, embedding ? "token_embd" : "output") == 0)
         return refuse(a, module, embedding ? "the embedding of a model whose head it is"
                                            : "the head of a model whose embedding it is", err);

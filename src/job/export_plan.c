@@ -2,6 +2,7 @@
 #include "job/export_plan.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define ALL(name, number) { name, number, name, name, NIB_EXPORT_PLAIN }
 #define MOST(name, number) { name, number, name, "Q6_K", NIB_EXPORT_PLAIN }
@@ -93,6 +94,22 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+/* How many experts a layer has; 0: none. */
+static size_t experts_of(const nib_model *m)
+{
+    for (size_t i = 0; i < m->graph->node_count; i++)
+        if (m->graph->nodes[i].route.experts) return m->graph->nodes[i].route.experts;
+    return 0;
+}
+
+/* Of eight experts what all tokens go through is kept better. */
+static const char *type_beside_eight(const nib_export_type *t, const char *name)
+{
+    if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_k.weight")) return "Q8_0";
+    if (t->mix == NIB_EXPORT_PLAIN || strcmp(t->base, "Q4_K") != 0) return NULL;
+    return ends_with(name, ".attn_output.weight") ? "Q5_K" : NULL;
+}
+
 /* llama-quantize's choice among the matrices of the layers (formats-quant.md 7.8). */
 static const char *mixed_type(maker *k, const char *name)
 {
@@ -101,8 +118,12 @@ static const char *mixed_type(maker *k, const char *name)
     const char *architecture = k->n->family->architecture;
     size_t n = (size_t)k->m->graph->segments - 2, i;
     bool falcon = strcmp(architecture, "falcon") == 0;
+    size_t experts = experts_of(k->m);
     bool medium = t->mix == NIB_EXPORT_MEDIUM, four = strcmp(t->base, "Q4_K") == 0;
 
+    if (experts == 8 && nib_gguf_type_named(t->base)->dtype == NIB_DTYPE_OTHER &&
+        type_beside_eight(t, name))
+        return type_beside_eight(t, name);
     if (t->mix == NIB_EXPORT_PLAIN) return t->base;
     if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")) {
         bool large = n == 80 && h->kv_heads < h->heads && strcmp(architecture, "llama") == 0;
@@ -110,8 +131,8 @@ static const char *mixed_type(maker *k, const char *name)
         if (medium && takes_more(i, n)) return "Q6_K";
         return four && ((!medium && i < 4) || large) ? "Q5_K" : t->base;
     }
-    if (!ends_with(name, ".ffn_down.weight")) return t->base;
-    i = k->plan.downs++;
+    if (!strstr(name, "ffn_down")) return t->base;
+    i = experts ? strtoul(name + 4, NULL, 10) : k->plan.downs++; /* of "blk.3" */
     if (medium && four && falcon)
         return i < n / 16 ? "Q6_K" : takes_more(i, n) ? "Q5_K" : "Q4_K";
     if (medium && takes_more(i, n)) return "Q6_K";
@@ -137,9 +158,47 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
                         "heads", k->m->dir, module, w->out);
-    if (strcmp(item.name, "position_embd.weight") == 0) item.type = nib_gguf_type_named("F32");
+    if (strcmp(item.name, "position_embd.weight") == 0 || strstr(item.name, "ffn_gate_inp"))
+        item.type = nib_gguf_type_named("F32");
     else item.type = type_for(k, head ? head_type(k) : mixed_type(k, item.name), w->in);
     return append(k, &item, err);
+}
+
+/* The tensor that the expert's matrix is the next slice of; NULL: a new one. */
+static nib_export_item *item_of_experts(const maker *k, const char *name)
+{
+    const nib_export_plan *p = &k->plan;
+
+    for (size_t i = p->count, back = 0; i-- && back < 4; back++)
+        if (strcmp(p->items[i].name, name) == 0) return &p->items[i];
+    return NULL;
+}
+
+static nib_status add_expert(maker *k, const nib_linear *l, bool *done, nib_error *err)
+{
+    char name[NIB_GGUF_NAME_ROOM], full[NIB_GGUF_NAME_ROOM + 8];
+    const nib_gguf_name *found = nib_gguf_name_of(k->n, l->name, name);
+    nib_export_item *item;
+    nib_status status = NIB_OK;
+
+    *done = found && nib_gguf_is_of_experts(found);
+    if (!*done) return NIB_OK;
+    snprintf(full, sizeof full, "%s.weight", name);
+    item = item_of_experts(k, full);
+    if (!item) {
+        status = add_matrix(k, l->name, l->weight, NULL, false, false, err);
+        if (status) return status;
+        item = &k->plan.items[k->plan.count - 1];
+        item->rank = 3;
+        item->shape[2] = item->shape[1];
+        item->shape[1] = item->shape[0];
+        item->shape[0] = 0;
+    }
+    if (!nib_grow(k->m->ctx, &item->experts, &item->expert_capacity, (size_t)item->shape[0] + 1,
+                  sizeof *item->experts))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
+    item->experts[item->shape[0]++] = l;
+    return NIB_OK;
 }
 
 static nib_status add_values(maker *k, const char *module, const char *part, const float *values,
@@ -175,6 +234,9 @@ static nib_status add_modules(maker *k, nib_error *err)
     }
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         const nib_linear *l = m->linears[i];
+        bool done;
+        status = add_expert(k, l, &done, err);
+        if (status || done) continue;
         if (l != m->head || !m->tied || k->untied)
             status = add_matrix(k, l->name, l->weight, nib_branch_at(&l->branches, 0), false,
                                 l == m->head, err);
@@ -213,6 +275,7 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
 
 void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan)
 {
+    for (size_t i = 0; i < plan->count; i++) nib_free(ctx, plan->items[i].experts);
     nib_free(ctx, plan->items);
     *plan = (nib_export_plan){ 0 };
 }

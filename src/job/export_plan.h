@@ -19,11 +19,13 @@ typedef struct nib_export_item {
     char name[NIB_GGUF_NAME_ROOM + 8];
     const nib_gguf_type *type;
     unsigned rank;
-    uint64_t shape[2];
+    uint64_t shape[3];
     const nib_weight *weight; /* a matrix, and what an adapter adds to it, or NULL */
     const nib_branch *branch;
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;
+    const nib_linear **experts; /* shape[0] of them, of which `weight` is the first; NULL: one */
+    size_t expert_capacity;
     const float *values;      /* else these, plus `offset` */
     float offset;
 } nib_export_item;

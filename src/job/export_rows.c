@@ -84,8 +84,8 @@ static nib_status write_pieces(nib_ctx *ctx, work *k, size_t rows, size_t most, 
     return status;
 }
 
-static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
-                               const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
+static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib_gguf_heads *heads,
+                            nib_gguf_writer *w, nib_error *err)
 {
     const nib_gguf_type *type = item->type;
     size_t in = item->weight->in, most = nib_max(PIECE_VALUES / nib_max(in, 1), 16);
@@ -109,6 +109,22 @@ static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
     nib_free(ctx, k.delta);
     nib_free(ctx, k.out);
     nib_free(ctx, k.bad);
+    return status;
+}
+
+static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
+                               const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    if (!item->experts) return write_one(ctx, item, heads, w, err);
+    for (uint64_t i = 0; i < item->shape[0] && !status; i++) {
+        const nib_linear *l = item->experts[i];
+        nib_export_item one = *item;
+        one.weight = l->weight;
+        one.branch = nib_branch_at(&l->branches, 0);
+        status = write_one(ctx, &one, heads, w, err);
+    }
     return status;
 }
 

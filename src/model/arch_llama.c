@@ -155,9 +155,21 @@ const char *const nib_llama_targets[] = { "q_proj", "v_proj", NULL };
 const char *const nib_llama_heads[] = { "lm_head.", "score.", NULL };
 static const char *const types[] = { "llama", NULL };
 
+/* Mixtral has the same name there. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_llama_finish(c);
+    if (nib_gguf_get(c, "expert_count", 0) == 0) return;
+    nib_gguf_set(c, "model_type", json_string("mixtral"));
+    nib_gguf_set(c, "architectures", json_pack("[s]", "MixtralForCausalLM"));
+    nib_gguf_copy(c, nib_gguf_key_value(c, "expert_count"), "num_local_experts");
+    nib_gguf_copy(c, nib_gguf_key_value(c, "expert_used_count"), "num_experts_per_tok");
+}
+
 static const nib_gguf_family gguf = {
     .architecture = "llama", .model_type = "llama", .class_name = "LlamaForCausalLM",
-    .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys, .finish = nib_gguf_llama_finish,
+    .names = nib_gguf_llama_names, .keys = nib_gguf_llama_keys, .finish = gguf_finish,
+    .variant = "blk.0.ffn_gate_exps.weight", .variant_names = nib_gguf_mixtral_names,
 };
 
 const nib_arch nib_arch_llama = { .model_types = types, .config_bytes = sizeof(nib_llama),

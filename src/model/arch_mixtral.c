@@ -40,9 +40,32 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_llama_stack_of(b, config, nib_llama_attention, mlp);
 }
 
+const nib_gguf_name nib_gguf_mixtral_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_Q_ROWS, NIB_GGUF_K_ROWS),
+    NIB_GGUF_EXPERTS("block_sparse_moe", "w1", "w3", "w2"),
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "expert_count", "num_local_experts" },
+    { "expert_used_count", "num_experts_per_tok" },
+    { 0 },
+};
+
+/* It is llama with experts there (arch_llama.c reads it). */
+static const nib_gguf_family gguf = {
+    .architecture = "llama", .model_type = "mixtral", .class_name = "MixtralForCausalLM",
+    .names = nib_gguf_mixtral_names, .keys = gguf_keys,
+};
+
 static const char *const types[] = { "mixtral", NULL };
 
 const nib_arch nib_arch_mixtral = { .model_types = types, .config_bytes = sizeof(nib_moe),
                                     .read = read_mixtral, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = nib_llama_targets };
+                                    .default_targets = nib_llama_targets, .gguf = &gguf };

@@ -25,6 +25,15 @@ static bool same_rope(const nib_rope *a, const nib_rope *b)
     return true;
 }
 
+static bool same_route(const nib_route_desc *a, const nib_route_desc *b)
+{
+    return a->experts == b->experts && a->top == b->top && a->scores == b->scores &&
+           a->groups == b->groups && a->top_groups == b->top_groups &&
+           a->group_pairs == b->group_pairs && a->normalize == b->normalize &&
+           !a->bias == !b->bias && !a->gains == !b->gains &&
+           close_to((double)a->scale, (double)b->scale);
+}
+
 /* What differs between two nodes; NULL: nothing. */
 static const char *difference(const nib_node *a, const nib_node *b, bool all_slide)
 {
@@ -35,6 +44,7 @@ static const char *difference(const nib_node *a, const nib_node *b, bool all_sli
     if (!close_to((double)a->eps, (double)b->eps)) return "the epsilon";
     if (!close_to((double)a->scale, (double)b->scale)) return "a scale";
     if (a->activation != b->activation) return "the activation";
+    if (!same_route(&a->route, &b->route)) return "how experts are chosen";
     if (!same_rope(a->rope, b->rope)) return "the angles of the rope";
     if (x->heads != y->heads || x->kv_heads != y->kv_heads || x->head_dim != y->head_dim)
         return "the heads";

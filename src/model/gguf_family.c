@@ -24,6 +24,13 @@ void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value)
         nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
 }
 
+bool nib_gguf_is_of_experts(const nib_gguf_name *n)
+{
+    const char *mark = strstr(n->module, "%d");
+
+    return mark && strstr(mark + 2, "%d");
+}
+
 bool nib_gguf_has(const nib_gguf_config *c, const char *tensor)
 {
     return nib_tensors_find(c->tensors, tensor) != NULL;

@@ -19,12 +19,14 @@ typedef enum nib_gguf_held {
     NIB_GGUF_HEADS,    /* all q, all k, all v: [3, heads, d], theirs [heads, 3, d] */
     NIB_GGUF_GROUPS,   /* the same where a group is its query heads, then k, then v */
     NIB_GGUF_ONE_PLUS, /* a norm's weight with 1 added */
-    NIB_GGUF_STRAIGHT  /* a Conv1D's weight as [out, in] */
+    NIB_GGUF_STRAIGHT, /* a Conv1D's weight as [out, in] */
+    NIB_GGUF_ONE_ROW   /* a matrix of one row, of older files as a vector */
 } nib_gguf_held;
 
 typedef struct nib_gguf_name {
     const char *gguf;   /* "attn_q" of "blk.0.attn_q.weight"; "output_norm" */
-    const char *module; /* "model.layers.%d.self_attn.q_proj"; with %d of each layer */
+    const char *module; /* "model.layers.%d.self_attn.q_proj"; with %d of each layer, with a second
+                           of each expert, which lie in one tensor */
     nib_gguf_held held;
 } nib_gguf_name;
 
@@ -59,6 +61,8 @@ typedef struct nib_gguf_family {
     const char *(*unsaid)(const struct nib_graph *g);
 } nib_gguf_family;
 
+/* Does the name stand for a matrix of each expert? */
+bool nib_gguf_is_of_experts(const nib_gguf_name *n);
 /* Is the tensor there ("blk.0.attn_q.bias")? */
 bool nib_gguf_has(const nib_gguf_config *c, const char *tensor);
 /* A number among the architecture's keys. */
@@ -72,8 +76,16 @@ void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
 void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
     NIB_PRINTF(3, 4);
 
+/* The experts of a layer, their modules under `of`, and what chooses them. */
+#define NIB_GGUF_EXPERTS(of, gate, up, down)                                                       \
+    { "ffn_gate_inp", "model.layers.%d." of ".gate", NIB_GGUF_AS_IS },                             \
+    { "ffn_gate_exps", "model.layers.%d." of ".experts.%d." gate, NIB_GGUF_AS_IS },                \
+    { "ffn_up_exps", "model.layers.%d." of ".experts.%d." up, NIB_GGUF_AS_IS },                    \
+    { "ffn_down_exps", "model.layers.%d." of ".experts.%d." down, NIB_GGUF_AS_IS }
+
 /* What llama and its kin share. */
-extern const nib_gguf_name nib_gguf_llama_names[], nib_gguf_plain_names[];
+extern const nib_gguf_name nib_gguf_llama_names[], nib_gguf_plain_names[],
+    nib_gguf_mixtral_names[];
 extern const nib_gguf_key nib_gguf_llama_keys[];
 /* As macros, for families that add their own. */
 #define NIB_GGUF_LLAMA_ATTENTION(q, k)                                                             \

@@ -156,6 +156,15 @@ static nib_status rename_tensor(changing *c, nib_tensor *t, const char *module, 
     return NIB_OK;
 }
 
+static nib_status set_slices(const changing *c, nib_tensor *t, nib_error *err)
+{
+    if (t->rank < 2 || !t->shape[0] || t->shape[0] > 1 << 16)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u and %" PRIu64 " experts, expected "
+                        "rank 3 and at most %d", c->where, t->name, t->rank, t->shape[0], 1 << 16);
+    t->slices = (uint32_t)t->shape[0];
+    return NIB_OK;
+}
+
 static nib_status change(void *self, nib_tensor *t, nib_error *err)
 {
     changing *c = self;
@@ -172,10 +181,17 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     case NIB_GGUF_AS_IS: break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
+    case NIB_GGUF_ONE_ROW:
+        if (t->rank != 1) break;
+        t->rank = 2;
+        t->shape[1] = t->shape[0];
+        t->shape[0] = 1;
+        break;
     default:
         if (nib_gguf_reorders(&c->heads, n->held)) status = set_rows(c, t, n->held, err);
         break;
     }
+    if (!status && nib_gguf_is_of_experts(n)) status = set_slices(c, t, err);
     return status ? status : rename_tensor(c, t, n->module, layer, part, err);
 }
 

@@ -6,19 +6,31 @@
 
 #include "model/gguf_model.h"
 
-/* Does `module` fit "model.layers.%d.x"?  *layer: its number, -1 where there is none. */
-static bool fits(const char *pattern, const char *module, long *layer)
+/* Reads a number at *text and steps behind it. */
+static bool take_number(const char **text, long *out)
 {
-    const char *mark = strstr(pattern, "%d");
-    size_t before = mark ? (size_t)(mark - pattern) : 0;
     char *end;
 
-    *layer = -1;
-    if (!mark) return strcmp(pattern, module) == 0;
-    if (strncmp(pattern, module, before) != 0 || module[before] < '0' || module[before] > '9')
-        return false;
-    *layer = strtol(module + before, &end, 10);
-    return strcmp(end, mark + 2) == 0;
+    if (**text < '0' || **text > '9') return false;
+    *out = strtol(*text, &end, 10);
+    *text = end;
+    return true;
+}
+
+/* Does `module` fit "model.layers.%d.x"?  numbers: of the layer and of the expert, -1 where there is
+ * none. */
+static bool fits(const char *pattern, const char *module, long numbers[2])
+{
+    size_t found = 0;
+
+    numbers[0] = numbers[1] = -1;
+    while (*pattern) {
+        if (pattern[0] == '%' && pattern[1] == 'd' && found < 2) {
+            if (!take_number(&module, &numbers[found++])) return false;
+            pattern += 2;
+        } else if (*pattern++ != *module++) return false;
+    }
+    return !*module;
 }
 
 const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
@@ -26,16 +38,16 @@ const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *modu
 {
     static const char inside[] = "model.language_model."; /* a text inside a wrapper */
     char plain[NIB_MODULE_NAME_ROOM];
-    long layer;
+    long numbers[2];
 
     if (strncmp(module, inside, sizeof inside - 1) == 0) {
         snprintf(plain, sizeof plain, "model.%s", module + sizeof inside - 1);
         module = plain;
     }
     for (const nib_gguf_name *name = n->names; name->gguf; name++) {
-        if (!fits(name->module, module, &layer)) continue;
-        if (layer < 0) snprintf(out, NIB_GGUF_NAME_ROOM, "%s", name->gguf);
-        else snprintf(out, NIB_GGUF_NAME_ROOM, "blk.%ld.%s", layer, name->gguf);
+        if (!fits(name->module, module, numbers)) continue;
+        if (numbers[0] < 0) snprintf(out, NIB_GGUF_NAME_ROOM, "%s", name->gguf);
+        else snprintf(out, NIB_GGUF_NAME_ROOM, "blk.%ld.%s", numbers[0], name->gguf);
         return name;
     }
     return NULL;

@@ -17,8 +17,8 @@ typedef struct nib_gguf_naming {
 /* NIB_E_UNSUPPORTED: the family has no names in GGUF, with those that have. */
 nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_error *err);
 
-/* "blk.3.attn_q" of "model.layers.3.self_attn.q_proj", and how it is held; NULL: GGUF has no place
- * for the module. */
+/* "blk.3.attn_q" of "model.layers.3.self_attn.q_proj", and how it is held; of the experts of a
+ * layer the same name.  NULL: GGUF has no place for the module. */
 const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
                                       char out[NIB_GGUF_NAME_ROOM]);
 

@@ -202,6 +202,8 @@ static void test_refused(void)
                 NULL, NIB_E_UNSUPPORTED, "modules_to_save (embed_tokens)");
     changed = edited(ctx, adapter.s, "\"bias\": \"none\"", "\"bias\": \"all\"");
     check_fails(ctx, changed.s, NULL, llama.s, NULL, NIB_E_UNSUPPORTED, "bias has no place");
+    check_fails(ctx, golden("models/mixtral/adapter").s, NULL, golden("models/mixtral").s, NULL,
+                NIB_E_UNSUPPORTED, "experts");
     check_fails(ctx, golden("adapter-files/tied-head").s, NULL, golden("adapter-files/tied").s,
                 NULL, NIB_E_UNSUPPORTED, "the embedding of a model whose head it is");
 }

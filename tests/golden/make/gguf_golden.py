@@ -35,6 +35,7 @@ LLAMA_CONFIG = dict(model_type="llama", vocab_size=64, hidden_size=32, intermedi
 FALCON = dict(model_type="falcon", vocab_size=64, hidden_size=32, ffn_hidden_size=64, num_hidden_layers=2,
               num_attention_heads=4, max_position_embeddings=128)
 GEMMA = LLAMA_CONFIG | dict(head_dim=16, tie_word_embeddings=True, query_pre_attn_scalar=16)
+MOE = LLAMA_CONFIG | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
 GLM = LLAMA_CONFIG | dict(head_dim=8, attention_bias=True, pad_token_id=0)
 GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
 
@@ -82,6 +83,9 @@ MODELS = {
                                alibi=False),
     "falcon-40b": FALCON | dict(new_decoder_architecture=True, num_kv_heads=2, bias=False, num_ln_in_parallel_attn=2,
                                 tie_word_embeddings=False),
+    "mixtral": LLAMA_CONFIG | dict(model_type="mixtral", num_local_experts=8, num_experts_per_tok=2, intermediate_size=32),
+    "qwen2-moe": MOE | dict(model_type="qwen2_moe", shared_expert_intermediate_size=64),
+    "qwen3-moe": MOE | dict(model_type="qwen3_moe", head_dim=16, norm_topk_prob=True),
     "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
     "glm4": GLM | dict(model_type="glm4"),
     "seed-oss": LLAMA_CONFIG | dict(model_type="seed_oss", head_dim=16, attention_bias=True),
