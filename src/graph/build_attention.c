@@ -73,6 +73,19 @@ nib_value nib_add_sinusoid(nib_build *b, nib_value x, size_t offset, const float
                           NIB_TOKENS, nib_info_of(b, x)->width, 0);
 }
 
+nib_value nib_mask_words(nib_build *b, nib_value x, uint32_t word, float kept)
+{
+    if (!nib_build_is_plain(b, x, "masked words")) return nothing;
+    if (nib_info_of(b, x)->axis != NIB_TOKENS) {
+        nib_build_fail(b, NIB_E_UNSUPPORTED, "masked words of %s, expected tokens",
+                       nib_build_axis(b, x));
+        return nothing;
+    }
+    return nib_build_node(b, (nib_node){ .op = &nib_op_mask_words, .row_offset = word,
+                                         .scale = kept, .inputs = { x.id }, .input_count = 1 },
+                          NIB_TOKENS, nib_info_of(b, x)->width, 0);
+}
+
 static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                             const nib_attention_desc *d)
 {

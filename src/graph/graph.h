@@ -239,7 +239,8 @@ struct nib_node {
     nib_pooling pooling;
     nib_loss_kind loss;      /* of an objective, whose head is `linear` */
     nib_input row_input;     /* embedding: which input of the batch names its rows, */
-    uint32_t row_offset;     /* added to what it names; sinusoid: to the position */
+    uint32_t row_offset;     /* added to what it names; sinusoid: to the position; masked words: the
+                                mask's id */
     const float *frequencies; /* sinusoid: [width / 2] */
     const nib_rope *rope;
     nib_attention_desc attention;

@@ -18,6 +18,7 @@
     OPERATION(SCALE, scale)                                                                    \
     OPERATION(ROTATE, rotate)                                                                  \
     OPERATION(SINUSOID, sinusoid)                                                              \
+    OPERATION(MASK_WORDS, mask_words)                                                          \
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
     OPERATION(SCAN, scan)                                                                      \

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static void refuse_variants(nib_reader *r)
+static void refuse_positions(nib_reader *r)
 {
     const json_t *kind = nib_read_any(r, "position_embedding_type");
     const char *name = json_string_value(kind);
@@ -13,6 +13,10 @@ static void refuse_variants(nib_reader *r)
     if (kind && !json_is_null(kind) && (!name || strcmp(name, "absolute") != 0))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "position_embedding_type is '%s', known is absolute",
                       name ? name : "no text");
+}
+
+static void refuse_variants(nib_reader *r)
+{
     nib_read_must_be_off(r, "is_decoder", "an encoder that is used as a decoder is not known");
     nib_read_must_be_off(r, "add_cross_attention", "cross attention is not known here");
     if (!nib_read_bool(r, "tie_word_embeddings", true))
@@ -21,6 +25,12 @@ static void refuse_variants(nib_reader *r)
 }
 
 void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding)
+{
+    refuse_positions(r);
+    nib_bert_read_others(r, m, prefix, after_padding);
+}
+
+void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding)
 {
     m->prefix = prefix;
     m->vocabulary = nib_read_size_or(r, "vocab_size", after_padding ? 50265 : 30522);
@@ -80,6 +90,10 @@ nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
     nib_value q = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.query", p, i);
     nib_value k = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.key", p, i);
     nib_value v = nib_apply_linear(b, x, w, true, "%s.encoder.layer.%d.attention.self.value", p, i);
+    if (m->rope) {
+        q = nib_rotate(b, q, m->heads, m->head_dim, m->rope);
+        k = nib_rotate(b, k, m->heads, m->head_dim, m->rope);
+    }
     x = nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
                          "%s.encoder.layer.%d.attention.output.dense", p, i);
     return nib_dropout(b, x, m->dropout);

@@ -13,12 +13,15 @@ typedef struct nib_bert {
     size_t types;
     float eps;
     nib_activation activation;
+    const nib_rope *rope; /* of queries and keys; NULL: they are not rotated */
     float dropout, attention_dropout, head_dropout; /* while training */
 } nib_bert;
 
 /* The keys, with the values that the class gives where they are absent; first: where positions
  * begin behind the padding's row (RoBERTa), pad_token_id + 1. */
 void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
+/* The same without position_embedding_type. */
+void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
 /* Words, positions and types added and normed, of m->embedded channels. */
 nib_value nib_bert_embed(nib_build *b, const nib_bert *m);
 /* Attention of layer i over h, and its output projection. */

@@ -38,7 +38,8 @@ static bool ends(const char *name, const char *end)
  * positions; and the divisors of angles that a GGUF's config.json is made of. */
 static bool is_buffer(const char *name)
 {
-    static const char *const ends_of[] = { "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+    static const char *const ends_of[] = { "rotary_emb.inv_freq", "rotary_embeddings.inv_freq",
+                                           ".attn.bias", ".attn.masked_bias",
                                            ".attention.bias", ".attention.masked_bias",
                                            "embeddings.position_ids", "embeddings.token_type_ids",
                                            "rope_freqs.weight", "rope_factors_long.weight",

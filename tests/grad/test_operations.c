@@ -130,6 +130,18 @@ static void build_sinusoid(lab *l)
 }
 static void test_sinusoid(void) { check_gradients(build_sinusoid, 2, "sinusoid"); }
 
+/* One of the words masks; what reads the rest may read the whole too. */
+static void build_mask_words(lab *l)
+{
+    nib_value x = input(l, "embed", 9), y;
+
+    l->b.segment++;
+    y = nib_mask_words(&l->b, x, 1, 0.88f);
+    if (l->variant) y = nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_SILU), x);
+    lab_finish(l, y, 9, 0);
+}
+static void test_mask_words(void) { check_gradients(build_mask_words, 2, "masked words"); }
+
 /* Only the norm is trained, its input is not. */
 static void build_first_norm(lab *l)
 {
@@ -747,6 +759,7 @@ int main(void)
         { "first_norm", test_first_norm },
         { "norm_heads", test_norm_heads },
         { "layer_norm_heads", test_layer_norm_heads }, { "sinusoid", test_sinusoid },
+        { "mask_words", test_mask_words },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "objective", test_objective },

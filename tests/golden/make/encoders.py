@@ -37,6 +37,9 @@ MODERNBERT = dict(model_type="modernbert", vocab_size=VOCABULARY, hidden_size=32
                   cls_token_id=1, sep_token_id=2, reference_compile=False)
 PRELAYERNORM = ROBERTA | dict(model_type="roberta-prelayernorm")
 MPNET = BERT | dict(model_type="mpnet", pad_token_id=1)
+# The mask is among the words of the batch.
+ESM = ROBERTA | dict(model_type="esm", position_embedding_type="rotary", token_dropout=True, mask_token_id=20)
+ESM_LEARNED = ESM | dict(position_embedding_type="absolute", emb_layer_norm_before=True)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -68,6 +71,9 @@ VARIANTS = {
     "modernbert-mlm": (MASKED, MODERNBERT, ["Wqkv", "Wo"]),
     "mpnet-seq": (SEQUENCE, MPNET | dict(num_labels=3), ["q", "v"]),
     "mpnet-mlm": (MASKED, MPNET, ["q", "k", "v", "o"]),
+    "esm-seq": (SEQUENCE, ESM | dict(num_labels=3), ["query", "value"]),
+    "esm-token": (TOKEN, ESM_LEARNED | dict(num_labels=3), ["query", "key", "value"]),
+    "esm-mlm": (MASKED, ESM, ["query", "key", "value"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
@@ -116,6 +122,12 @@ def padded(rows, value):
     return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=value) for x in rows])
 
 
+def loss_alone(model, ids, labels):
+    """The loss of a batch whose sequences are computed one by one: ESM counts padding among the words that are no masks."""
+    sums = [(model(input_ids=x[None], labels=y[None]).loss, int((y != -100).sum())) for x, y in zip(ids, labels)]
+    return sum(loss * n for loss, n in sums) / sum(n for _, n in sums)
+
+
 def record(out, prefix, model, batch, gradients=False):
     """Logits of each sequence alone; the loss, and gradients, of the padded batch."""
     ids, types, labels = batch
@@ -130,7 +142,10 @@ def record(out, prefix, model, batch, gradients=False):
     if one_each and config.num_labels == 1:
         y = y[:, 0]
     x = padded(ids, config.pad_token_id)
-    loss = model(input_ids=x, attention_mask=(x != config.pad_token_id).long(), labels=y, **more).loss
+    if config.model_type == "esm":
+        loss = loss_alone(model, ids, labels)
+    else:
+        loss = model(input_ids=x, attention_mask=(x != config.pad_token_id).long(), labels=y, **more).loss
     out[f"{prefix}loss"] = loss.detach()
     if gradients:
         loss.backward()
@@ -160,7 +175,9 @@ def make(variant):
     auto = getattr(transformers, "AutoModelFor" + head)
     model = auto.from_config(config, attn_implementation="eager").float().eval()
     fill(model, rng)
-    model.to(torch.bfloat16).save_pretrained(directory)
+    for parameter in model.parameters():  # buffers (ESM's angles) stay what they are
+        parameter.data = parameter.data.to(torch.bfloat16)
+    model.save_pretrained(directory)
 
     batch = batch_of(head, config, rng)
     out = {}
