@@ -65,6 +65,20 @@ nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis)
     return (nib_input)g->input_count++;
 }
 
+nib_input nib_add_boxes(nib_build *b, size_t limit)
+{
+    static const char *const names[NIB_BOX_INPUTS] = {
+        "left edges", "upper edges", "right edges", "lower edges", "heights", "widths",
+    };
+    nib_input first = nib_add_input(b, names[0], NIB_TOKENS);
+
+    for (size_t i = 1; i < NIB_BOX_INPUTS; i++) nib_add_input(b, names[i], NIB_TOKENS);
+    if (b->status) return NIB_IDS;
+    b->graph->boxes = first;
+    b->graph->box_limit = limit;
+    return first;
+}
+
 static nib_axis sequence_axis(nib_build *b)
 {
     for (size_t a = 0; a < b->graph->axis_count; a++)

@@ -113,6 +113,11 @@ nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const 
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
     NIB_PRINTF(4, 5);
+/* A linear with a bias, and a layer norm, that the reference has and whose result nothing reads:
+ * the files hold them, and adapters may have a part for them, which gets no gradient. */
+void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, const char *format, ...)
+    NIB_PRINTF(4, 5);
+void nib_bind_idle_norm(nib_build *b, size_t width, const char *format, ...) NIB_PRINTF(3, 4);
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 /* Of each of `heads` heads of x, with one weight [width / heads] for all. */
@@ -213,6 +218,8 @@ nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling);
  * (type ids). */
 nib_axis nib_add_axis(nib_build *b, const char *name);
 nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis);
+/* The tokens' boxes, numbers below `limit`: the first of NIB_BOX_INPUTS inputs. */
+nib_input nib_add_boxes(nib_build *b, size_t limit);
 /* Logits are cap * tanh(scale * z / cap) of the head's values z, or scale * z when cap is 0;
  * without a call, z.  scale > 0, so that the order of the words stays. */
 void nib_set_logits(nib_build *b, float scale, float cap);

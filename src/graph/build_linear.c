@@ -46,6 +46,18 @@ nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
     return b->status ? NULL : l;
 }
 
+void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, const char *format, ...)
+{
+    char name[NIB_NAME_ROOM];
+    va_list args;
+    bool good;
+
+    va_start(args, format);
+    good = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (good) nib_build_bind(b, name, (nib_linear_spec){ .out = out, .in = in, .bias = true });
+}
+
 /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
 static nib_value add_bound(nib_build *b, nib_value x, nib_linear *l, size_t out)
 {

@@ -28,6 +28,20 @@ static nib_value add_norm_of(nib_build *b, nib_value x, size_t heads, nib_node n
                           (layer ? 2 : 1) * heads);
 }
 
+void nib_bind_idle_norm(nib_build *b, size_t width, const char *format, ...)
+{
+    nib_norm_spec spec = { .width = width, .bias = true };
+    char name[NIB_NAME_ROOM];
+    nib_norm *unused;
+    va_list args;
+    bool good;
+
+    va_start(args, format);
+    good = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (good) nib_build_keep(b, b->binder.norm(b->binder.self, name, &spec, &unused, &b->error));
+}
+
 static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,
                           const char *format, va_list args)
 {

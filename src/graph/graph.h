@@ -37,7 +37,10 @@ typedef struct nib_axis_info {
  * Every graph has the first three, on NIB_TOKENS; the builder adds others. */
 typedef int nib_input;
 enum { NIB_IDS, NIB_POSITIONS, NIB_TYPES /* 0: the first text, 1: the second */ };
-enum { NIB_MAX_ROW_INPUTS = 8 };
+enum { NIB_MAX_ROW_INPUTS = 12 };
+/* Where a token stands on its page, as inputs one after another: a box's left, upper, right and
+ * lower edge, its height and its width. */
+enum { NIB_BOX_INPUTS = 6 };
 
 typedef struct nib_input_info {
     const char *name;
@@ -264,6 +267,8 @@ struct nib_graph {
     size_t axis_count;
     nib_input_info inputs[NIB_MAX_ROW_INPUTS];
     size_t input_count;
+    nib_input boxes;         /* the first of NIB_BOX_INPUTS; 0: there are none */
+    size_t box_limit;        /* their numbers are below this */
     int segments;            /* front 0, layers 1 .. L, back L + 1 */
     int hidden;              /* final hidden states, usually on NIB_LOGIT_ROWS */
     nib_linear *head;        /* NULL: the graph gives hidden states */

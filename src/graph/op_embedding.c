@@ -129,7 +129,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     float *dy = w.scratch;
 
     for (size_t t = 0; t < nib_run_rows(run, w.axis); t++) {
-        uint32_t id = w.ids[t] + w.offset;
+        uint32_t id = row_id(&w, t);
 
         if (t >= end) branch = branch_at(&w, t, &end);
         nib_convert(dy, NIB_F32, nib_at(io->d_out, run->graph->type, t * width), run->graph->type,

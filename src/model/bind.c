@@ -249,9 +249,14 @@ static nib_status bind_embedding(void *self, const char *module, size_t rows, si
 {
     nib_bind *b = self;
     nib_model *m = b->model;
-    nib_embedding *e = nib_new(m->ctx, sizeof *e);
+    nib_embedding *e = find_embedding(m, module); /* one table of several inputs is one module */
     nib_status status;
 
+    if (e) {
+        *out = e;
+        return check_shape(b, e->name, e->weight, rows, width, err);
+    }
+    e = nib_new(m->ctx, sizeof *e);
     if (!e || !(e->name = library_name(m, module)) ||
         !nib_grow(m->ctx, &m->embeddings, &m->embedding_capacity, m->embedding_count + 1,
                   sizeof *m->embeddings)) {

@@ -84,9 +84,19 @@ static nib_status bind_vector(void *self, const char *tensor, const nib_vector_s
     return NIB_OK;
 }
 
+/* Rows of the table of words. */
+static size_t words_of(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].embedding && g->nodes[i].row_input == NIB_IDS)
+            return g->nodes[i].embedding->weight->out;
+    return 0;
+}
+
 static void read_off(const nib_graph *g, const shapes *s, nib_outline *o)
 {
-    *o = (nib_outline){ .vocabulary = g->head->weight->out, .width = g->head->weight->in,
+    *o = (nib_outline){ .vocabulary = g->head ? g->head->weight->out : words_of(g),
+                        .width = g->head ? g->head->weight->in : g->values[g->hidden].width,
                         .layers = (size_t)g->segments - 2, /* without front and back */
                         .positions = g->positions, .linears = s->linears, .tied = s->tied };
     for (size_t i = 0; i < g->node_count; i++) {

@@ -1,15 +1,15 @@
 /* outline.h - what config.json alone says of a model: its sizes, without a tensor.
  *
- * The architecture's function builds its graph, with the head that gives words, over weights that
- * are shapes and nothing else, and the sizes are read off the graph, so that they cannot disagree
- * with it. */
+ * The architecture's function builds its graph, with the head that gives words if it has one, over
+ * weights that are shapes and nothing else, and the sizes are read off the graph, so that they
+ * cannot disagree with it. */
 #ifndef NIB_MODEL_OUTLINE_H
 #define NIB_MODEL_OUTLINE_H
 
 #include "model/arch.h"
 
 typedef struct nib_outline {
-    size_t vocabulary;  /* rows of the head */
+    size_t vocabulary;  /* rows of the head, else of the table of words */
     size_t width;       /* of the final hidden states */
     size_t layers;
     size_t heads, kv_heads, head_dim; /* of the first attention; 0 without one */

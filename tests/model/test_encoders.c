@@ -23,6 +23,7 @@ typedef struct fixture {
     nib_tensors *expected;
     uint32_t ids[ROOM], types[ROOM], positions[ROOM], offsets[SEQUENCES + 1];
     uint32_t picks[ROOM], targets[ROOM], all[ROOM];
+    uint32_t boxes[NIB_BOX_INPUTS][ROOM];
     float wanted[ROOM];
     nib_batch batch; /* the rows that have an answer */
 } fixture;
@@ -100,6 +101,29 @@ static void make_batch(fixture *f)
     f->batch.inputs[NIB_TYPES] = f->types;
 }
 
+/* Where the tokens stand on the page, of what was made with boxes. */
+static void make_boxes(fixture *f)
+{
+    size_t t = 0;
+
+    if (!nib_tensors_find(f->expected, "boxes.0")) return;
+    REQUIRE(f->model->graph->boxes, "a model that reads no boxes");
+    for (int s = 0; s < SEQUENCES; s++) {
+        const nib_tensor *boxes = need_of(f->expected, "boxes", s);
+        const uint32_t *box;
+
+        REQUIRE(boxes, "no boxes");
+        box = boxes->data;
+        for (size_t i = 0; i < boxes->shape[0]; i++, t++, box += 4) {
+            for (int e = 0; e < 4; e++) f->boxes[e][t] = box[e];
+            f->boxes[4][t] = box[3] - box[1];
+            f->boxes[5][t] = box[2] - box[0];
+        }
+    }
+    for (int e = 0; e < NIB_BOX_INPUTS; e++)
+        f->batch.inputs[f->model->graph->boxes + e] = f->boxes[e];
+}
+
 static double worst_difference(const float *a, const float *b, size_t n)
 {
     double worst = 0;
@@ -168,6 +192,9 @@ static void check_logits(fixture *f, const char *prefix, const char *variant)
         one.inputs[NIB_IDS] += first;
         one.inputs[NIB_POSITIONS] += first;
         one.inputs[NIB_TYPES] += first;
+        for (int e = 0; e < NIB_BOX_INPUTS && f->model->graph->boxes; e++)
+            if (one.inputs[f->model->graph->boxes + e])
+                one.inputs[f->model->graph->boxes + e] += first;
         nib_run_forward(run, &one);
         compare_logits(f, run, prefix, s, 0, variant);
     }
@@ -240,6 +267,7 @@ static void check_variant(const char *dir, const char *variant, int threads)
 
     if (open_fixture(&f, dir, threads)) {
         make_batch(&f);
+        make_boxes(&f);
         check_logits(&f, "", variant);
         snprintf(path, sizeof path, "%s/adapter", dir);
         if (nib_adapter_open(f.model, path, 0, true, &f.adapter, &err))

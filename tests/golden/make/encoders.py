@@ -40,6 +40,7 @@ MPNET = BERT | dict(model_type="mpnet", pad_token_id=1)
 # The mask is among the words of the batch.
 ESM = ROBERTA | dict(model_type="esm", position_embedding_type="rotary", token_dropout=True, mask_token_id=20)
 ESM_LEARNED = ESM | dict(position_embedding_type="absolute", emb_layer_norm_before=True)
+LILT = ROBERTA | dict(model_type="lilt", type_vocab_size=2, hidden_size=48, channel_shrink_ratio=2, max_2d_position_embeddings=32)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -74,6 +75,9 @@ VARIANTS = {
     "esm-seq": (SEQUENCE, ESM | dict(num_labels=3), ["query", "value"]),
     "esm-token": (TOKEN, ESM_LEARNED | dict(num_labels=3), ["query", "key", "value"]),
     "esm-mlm": (MASKED, ESM, ["query", "key", "value"]),
+    "lilt-seq": (SEQUENCE, LILT | dict(num_labels=3), ["query", "value", "layout_query", "layout_value", "box_linear_embeddings"]),
+    "lilt-token": (TOKEN, LILT | dict(num_labels=3, channel_shrink_ratio=4), ["query", "key", "value", "dense"]),
+    "lilt-bare": (TOKEN, LILT | dict(num_labels=2), ["query", "value"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
@@ -113,6 +117,16 @@ def batch_of(head, config, rng):
     return ids, types, labels
 
 
+def boxes_of(ids, rng):
+    """Left, upper, right and lower edges; tokens at the ends have none."""
+    rows = []
+    for x in ids:
+        corners = torch.randint(0, 32, (len(x), 2, 2), generator=rng).sort(dim=1).values
+        corners[0] = corners[-1] = 0
+        rows.append(corners.reshape(len(x), 4))
+    return rows
+
+
 def takes_types(config):
     return getattr(config, "type_vocab_size", 0) > 1
 
@@ -128,15 +142,25 @@ def loss_alone(model, ids, labels):
     return sum(loss * n for loss, n in sums) / sum(n for _, n in sums)
 
 
-def record(out, prefix, model, batch, gradients=False):
+def more_inputs(config, types, boxes):
+    """What the model takes beside ids, of one sequence or of the padded batch."""
+    more = dict(token_type_ids=types) if takes_types(config) else {}
+    return more | (dict(bbox=boxes) if boxes is not None else {})
+
+
+def padded_boxes(boxes):
+    return torch.nn.utils.rnn.pad_sequence(boxes, batch_first=True) if boxes else None
+
+
+def record(out, prefix, model, batch, boxes, gradients=False):
     """Logits of each sequence alone; the loss, and gradients, of the padded batch."""
     ids, types, labels = batch
     config = model.config
     for i, x in enumerate(ids):
-        more = dict(token_type_ids=types[i][None]) if takes_types(config) else {}
+        more = more_inputs(config, types[i][None], boxes[i][None] if boxes else None)
         with torch.no_grad():
             out[f"{prefix}logits.{i}"] = model(input_ids=x[None], **more).logits[0].contiguous()
-    more = dict(token_type_ids=padded(types, 0)) if takes_types(config) else {}
+    more = more_inputs(config, padded(types, 0), padded_boxes(boxes))
     one_each = labels[0].dim() == 0 or len(labels[0]) != len(ids[0])
     y = torch.stack(labels) if one_each else padded(labels, -100)
     if one_each and config.num_labels == 1:
@@ -152,7 +176,8 @@ def record(out, prefix, model, batch, gradients=False):
         for name, p in model.named_parameters():
             if p.requires_grad:
                 plain = name.replace(".default", "").replace(".modules_to_save", "")
-                out[f"grad.{plain}"] = p.grad.contiguous()
+                # nothing reads what LiLT's last layer makes of the layout
+                out[f"grad.{plain}"] = torch.zeros_like(p) if p.grad is None else p.grad.contiguous()
 
 
 def save_adapter(model, directory):
@@ -180,13 +205,14 @@ def make(variant):
     model.save_pretrained(directory)
 
     batch = batch_of(head, config, rng)
-    out = {}
+    boxes = boxes_of(batch[0], rng) if config.model_type == "lilt" and variant != "lilt-bare" else None
+    out = {f"boxes.{i}": x.int() for i, x in enumerate(boxes or [])}
     for i, (x, t, y) in enumerate(zip(*batch)):
         out[f"ids.{i}"], out[f"types.{i}"] = x.int(), t.int() * int(takes_types(config))
         out[f"labels.{i}"] = y.float().reshape(-1) if y.is_floating_point() else y.int().reshape(-1)
     model = auto.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
-        record(out, "", model, batch)
+        record(out, "", model, batch, boxes)
     model.name_or_path = f"nibble/{variant}"
     model = get_peft_model(model, LoraConfig(task_type=PEFT_TASK[head], r=4, lora_alpha=8, target_modules=targets))
     with torch.no_grad():
@@ -198,11 +224,11 @@ def make(variant):
                 else:
                     p.add_(0.1 * r)
     save_adapter(model, os.path.join(directory, "adapter"))
-    record(out, "lora.", model.eval(), batch, gradients=True)
+    record(out, "lora.", model.eval(), batch, boxes, gradients=True)
     save_file(out, os.path.join(directory, "expected.safetensors"))
 
     size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(directory) for f in fs)
-    small = min(float(v.abs().max()) for k, v in out.items() if k.startswith("grad."))
+    small = min(float(v.abs().max()) for k, v in out.items() if k.startswith("grad.") and v.any())
     print(f"{variant}: {size / 1000:.0f} KB, loss {float(out['loss']):.4f}, with the adapter "
           f"{float(out['lora.loss']):.4f}, smallest of the greatest gradients {small:.2g}")
 
