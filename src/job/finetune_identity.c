@@ -126,6 +126,7 @@ static void put_data(identity *i, const char *key, const nib_dataset *d)
         if (r.types) nib_sha256_add(&h, r.answers, r.answer_count * sizeof *r.answers);
         nib_sha256_add(&h, r.ids, r.length * sizeof *r.ids);
         nib_sha256_add(&h, r.trained, r.length);
+        if (r.boxes) nib_sha256_add(&h, r.boxes, 4 * r.length * sizeof *r.boxes);
     }
     put_hash(i, key, &h);
 }

@@ -105,6 +105,7 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
                                   .tokenizer = j->tokenizer,
                                   .vocabulary = (uint32_t)outline->vocabulary,
                                   .task = o->model.task, .positions = outline->positions,
+                                  .box_limit = outline->box_limit,
                                   .labels = known->known ? known : NULL,
                                   .regression = o->model.problem_type &&
                                                 strcmp(o->model.problem_type, "regression") == 0,

@@ -33,6 +33,9 @@ static void read_lilt(nib_reader *r, void *config)
     bert->first = (size_t)nib_read_int_or(r, "pad_token_id", 0, 1 << 30, 0) + 1;
     m->shrink = nib_read_size_or(r, "channel_shrink_ratio", 4);
     m->places = nib_read_size_or(r, "max_2d_position_embeddings", 1024);
+    if (!r->status && m->places > UINT16_MAX)
+        nib_read_fail(r, NIB_E_UNSUPPORTED, "max_2d_position_embeddings is %zu, known are up to %d",
+                      m->places, UINT16_MAX);
     if (!r->status && (bert->width % NIB_COUNT(tables) || bert->head_dim % m->shrink ||
                        bert->inner % m->shrink))
         nib_read_fail(r, NIB_E_FORMAT,

@@ -98,7 +98,8 @@ static void read_off(const nib_graph *g, const shapes *s, nib_outline *o)
     *o = (nib_outline){ .vocabulary = g->head ? g->head->weight->out : words_of(g),
                         .width = g->head ? g->head->weight->in : g->values[g->hidden].width,
                         .layers = (size_t)g->segments - 2, /* without front and back */
-                        .positions = g->positions, .linears = s->linears, .tied = s->tied };
+                        .positions = g->positions, .linears = s->linears, .tied = s->tied,
+                        .box_limit = g->box_limit };
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_attention_desc *a = &g->nodes[i].attention;
         if (!a->heads) continue;

@@ -15,6 +15,7 @@ typedef struct nib_outline {
     size_t heads, kv_heads, head_dim; /* of the first attention; 0 without one */
     size_t positions;   /* the most tokens of a sequence that it was made for */
     size_t linears;     /* the head not counted */
+    size_t box_limit;   /* boxes of words have numbers below this; 0: it reads none */
     bool tied;          /* the head is the embedding */
 } nib_outline;
 

@@ -142,7 +142,7 @@ static json_t *byte_level(const nib_special_reading *r, json_t *vocab, json_t *m
                *cls = nib_convert_token(r, "cls_token", r->class->cls),
                *sep = nib_convert_token(r, "sep_token", r->class->sep),
                *bos = nib_convert_token(r, "bos_token", r->class->bos);
-    bool prefix = nib_convert_flag(r, "add_prefix_space", false);
+    bool prefix = nib_convert_flag(r, "add_prefix_space", r->class->flags & NIB_CLASS_PREFIX);
     json_t *post;
 
     if (roberta)

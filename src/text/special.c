@@ -223,7 +223,7 @@ static nib_status set_prefix_space(reading *r, nib_error *err)
     const char *type = json_string_value(json_object_get(pre, "type")), *where;
     const json_t *v = nib_special_value(r, "add_prefix_space", &where);
     nib_stages *stages = &r->t->pretokenizers;
-    bool prefix = false, given;
+    bool prefix = r->class->flags & NIB_CLASS_PREFIX, given;
     nib_status status = get_flag(r, "add_prefix_space", &prefix, &given, err);
 
     if (status) return status;
@@ -259,7 +259,8 @@ static nib_status set_trimming(reading *r, nib_error *err)
 {
     const json_t *post = json_object_get(r->t->json, "post_processor");
     const char *type = json_string_value(json_object_get(post, "type"));
-    bool byte_level = type && strcmp(type, "ByteLevel") == 0, trim = true, prefix = false;
+    bool byte_level = type && strcmp(type, "ByteLevel") == 0, trim = true,
+         prefix = r->class->flags & NIB_CLASS_PREFIX;
     nib_status status;
 
     if (!byte_level && (!type || strcmp(type, "RobertaProcessing") != 0)) return NIB_OK;

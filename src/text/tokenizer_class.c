@@ -53,6 +53,8 @@ static const nib_tokenizer_class table[] = {
       "bridgetower clap data2vec-text ibert mega mra roberta roberta-prelayernorm" },
     { NAMED("LongformerTokenizerFast"), ROBERTA, NIB_CLASS_TRIMS | NIB_CLASS_MASK_LSTRIP, NULL,
       "longformer" },
+    { NAMED("LayoutLMv3TokenizerFast"), ROBERTA,
+      NIB_CLASS_TRIMS | NIB_CLASS_MASK_LSTRIP | NIB_CLASS_PREFIX, NULL, "layoutlmv3 lilt" },
     { NAMED("BertTokenizerFast"), BERT, BERT_FLAGS,
       "align bark bert blip bros chinese_clip ernie git grounding-dino megatron-bert "
       "mm-grounding-dino nezha qdqbert tvp vilt visual_bert" },

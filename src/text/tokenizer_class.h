@@ -19,6 +19,7 @@ enum {
     NIB_CLASS_BERT = 256,        /* resets lowercase and strip_accents of a BertNormalizer */
     NIB_CLASS_CHINESE = 512,     /* and its handle_chinese_chars */
     NIB_CLASS_EXTRA_IDS = 1024,  /* has the special tokens <extra_id_0>, ... */
+    NIB_CLASS_PREFIX = 2048,     /* add_prefix_space is true where nothing says otherwise */
     NIB_CLASS_WRAPS = 64         /* bos, eos, unk and pad given by their text overrule the flags
                                     that tokenizer.json has for them */
 };

@@ -26,9 +26,11 @@ nib_status nib_batch_maker_init(nib_ctx *ctx, const nib_graph *graph, size_t seq
         b.wanted = nib_new_array(ctx, logit_rows * graph->head->weight->out, sizeof *b.wanted);
     b.logit_index = nib_new_array(ctx, logit_rows, sizeof *b.logit_index);
     b.targets = nib_new_array(ctx, logit_rows, sizeof *b.targets);
+    if (graph->boxes)
+        b.boxes = nib_new_array(ctx, (size_t)NIB_BOX_INPUTS * tokens, sizeof *b.boxes);
     *out = b;
     if (b.offsets && b.records && b.ids && b.positions && b.types && b.logit_index && b.targets &&
-        b.weights && (b.wanted || !of_each))
+        b.weights && (b.wanted || !of_each) && (b.boxes || !graph->boxes))
         return NIB_OK;
     nib_batch_maker_free(out);
     return nib_fail(err, NIB_E_NOMEM, "batch: out of memory for %zu tokens", tokens);
@@ -42,6 +44,7 @@ void nib_batch_maker_free(nib_batch_maker *b)
     nib_free(b->ctx, b->ids);
     nib_free(b->ctx, b->positions);
     nib_free(b->ctx, b->types);
+    nib_free(b->ctx, b->boxes);
     nib_free(b->ctx, b->wanted);
     nib_free(b->ctx, b->weights);
     nib_free(b->ctx, b->logit_index);
@@ -83,6 +86,17 @@ static void add_answers(nib_batch_maker *b, const nib_labels *l, nib_record r)
     add_row(b, l, first + row_read(b->graph, r), r.answer_count && !wanted ? r.answers[0] : 0);
 }
 
+/* Edges, height and width of the box of token t. */
+static void add_box(nib_batch_maker *b, size_t t, const uint16_t *box)
+{
+    static const uint16_t none[4];
+
+    if (!box) box = none;
+    for (size_t i = 0; i < 4; i++) b->boxes[i * b->tokens + t] = box[i];
+    b->boxes[4 * b->tokens + t] = (uint32_t)box[3] - box[1];
+    b->boxes[5 * b->tokens + t] = (uint32_t)box[2] - box[0];
+}
+
 static void add_record(nib_batch_maker *b, const nib_labels *l, nib_record r)
 {
     nib_axis_rows *tokens = &b->batch.axes[NIB_TOKENS], *logits = &b->batch.axes[NIB_LOGIT_ROWS];
@@ -94,6 +108,7 @@ static void add_record(nib_batch_maker *b, const nib_labels *l, nib_record r)
         b->ids[t] = r.ids[i];
         b->positions[t] = i;
         b->types[t] = r.types ? r.types[i] : 0;
+        if (b->graph->boxes) add_box(b, t, r.boxes ? r.boxes + 4 * i : NULL);
         if (i > 0 && r.trained[i] && !r.types) {
             b->logit_index[logits->count] = (uint32_t)t - 1;
             b->targets[logits->count++] = r.ids[i];
@@ -113,6 +128,8 @@ const nib_batch *nib_batch_make(nib_batch_maker *b, const nib_dataset *d, const 
     b->batch.inputs[NIB_IDS] = b->ids;
     b->batch.inputs[NIB_POSITIONS] = b->positions;
     b->batch.inputs[NIB_TYPES] = b->types;
+    for (int i = 0; i < NIB_BOX_INPUTS && b->graph->boxes; i++)
+        b->batch.inputs[b->graph->boxes + i] = b->boxes + (size_t)i * b->tokens;
     b->batch.wanted = b->wanted;
     if (nib_dataset_labels(d)->class_weights) b->batch.weights = b->weights;
     b->offsets[0] = 0;

@@ -11,6 +11,7 @@ typedef struct nib_batch_maker {
     const nib_graph *graph;
     size_t sequences, tokens, logit_rows; /* room */
     uint32_t *offsets, *ids, *positions, *types, *logit_index, *targets, *records;
+    uint32_t *boxes; /* [NIB_BOX_INPUTS, tokens] of a graph that reads boxes */
     float *wanted;  /* [logit_rows, rows of the head] of losses that are no cross-entropy */
     float *weights; /* [logit_rows] */
     nib_batch batch;

@@ -26,6 +26,7 @@ void nib_dataset_close(nib_dataset *d)
     if (!d) return;
     nib_free(d->ctx, d->ids);
     nib_free(d->ctx, d->trained);
+    nib_free(d->ctx, d->boxes);
     nib_free(d->ctx, d->ends);
     nib_free(d->ctx, d->answer_ends);
     nib_labels_free(&d->labels);
@@ -46,6 +47,7 @@ static size_t answers_begin(const nib_dataset *d)
 void nib_dataset_drop(nib_dataset *d)
 {
     d->used = nib_dataset_begin(d);
+    d->boxed = nib_min(d->boxed, d->used);
     d->labels.used = answers_begin(d);
 }
 
@@ -76,8 +78,30 @@ nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, uint8
     return NIB_OK;
 }
 
+/* Room for the boxes of all tokens so far: zeros where there is none yet. */
+static nib_status box_all(nib_dataset *d, const char *where, nib_error *err)
+{
+    if (!nib_grow(d->ctx, &d->boxes, &d->box_capacity, 4 * d->used, sizeof *d->boxes))
+        return no_memory(where, err);
+    memset(d->boxes + 4 * d->boxed, 0, 4 * (d->used - d->boxed) * sizeof *d->boxes);
+    d->boxed = d->used;
+    return NIB_OK;
+}
+
+nib_status nib_dataset_place(nib_dataset *d, const char *where, const uint16_t box[4],
+                             nib_error *err)
+{
+    nib_status status = box_all(d, where, err);
+
+    if (!status) memcpy(d->boxes + 4 * (d->used - 1), box, 4 * sizeof *box);
+    return status;
+}
+
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err)
 {
+    nib_status status = d->boxes ? box_all(d, where, err) : NIB_OK;
+
+    if (status) return status;
     /* as randperm */
     if (d->count == UINT32_MAX / 32)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu records", where, d->count);
@@ -103,6 +127,7 @@ static uint64_t hash_record(nib_record r) /* FNV-1a */
 
     for (uint32_t i = 0; i < r.length; i++)
         h = (h ^ (2 * (uint64_t)r.ids[i] + r.trained[i])) * 0x100000001b3;
+    for (uint32_t i = 0; r.boxes && i < 4 * r.length; i++) h = (h ^ r.boxes[i]) * 0x100000001b3;
     for (uint32_t i = 0; i < r.answer_count; i++) {
         uint32_t bits;
         memcpy(&bits, &r.answers[i], sizeof bits);
@@ -120,7 +145,9 @@ static int by_hash(const void *a, const void *b)
 static bool is_same(nib_record a, nib_record b)
 {
     return a.length == b.length && memcmp(a.ids, b.ids, a.length * sizeof *a.ids) == 0 &&
-           memcmp(a.trained, b.trained, a.length) == 0 && a.answer_count == b.answer_count &&
+           memcmp(a.trained, b.trained, a.length) == 0 &&
+           (!a.boxes || memcmp(a.boxes, b.boxes, 4 * a.length * sizeof *a.boxes) == 0) &&
+           a.answer_count == b.answer_count &&
            (!a.answer_count ||
             memcmp(a.answers, b.answers, a.answer_count * sizeof *a.answers) == 0);
 }
@@ -196,6 +223,7 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i)
 {
     size_t begin = i ? d->ends[i - 1] : 0;
     nib_record r = { .ids = d->ids + begin, .trained = d->trained + begin,
+                     .boxes = d->boxes ? d->boxes + 4 * begin : NULL,
                      .length = (uint32_t)(d->ends[i] - begin) };
 
     if (d->answer_ends) {
@@ -216,8 +244,10 @@ static nib_status copy_record(nib_dataset *to, nib_record r, nib_error *err)
 {
     nib_status status = NIB_OK;
 
-    for (uint32_t k = 0; k < r.length && !status; k++)
+    for (uint32_t k = 0; k < r.length && !status; k++) {
         status = nib_dataset_add(to, "val_size", r.ids[k], r.trained[k], err);
+        if (!status && r.boxes) status = nib_dataset_place(to, "val_size", r.boxes + 4 * k, err);
+    }
     for (uint32_t k = 0; k < r.answer_count && !status; k++)
         status = nib_labels_put(&to->labels, r.answers[k], "val_size", err);
     return status ? status : nib_dataset_end(to, "val_size", err);
@@ -240,6 +270,8 @@ static void compact(nib_dataset *d, const uint8_t *marked)
         if (!marked[i]) {
             memmove(d->ids + used, d->ids + begin, n * sizeof *d->ids);
             memmove(d->trained + used, d->trained + begin, n);
+            if (d->boxes)
+                memmove(d->boxes + 4 * used, d->boxes + 4 * begin, 4 * n * sizeof *d->boxes);
             used += n;
             d->ends[kept++] = used;
         }
@@ -247,6 +279,7 @@ static void compact(nib_dataset *d, const uint8_t *marked)
     }
     d->count = kept;
     d->used = used;
+    d->boxed = nib_min(d->boxed, used);
     d->labels.used = answers;
 }
 

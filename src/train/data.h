@@ -28,6 +28,8 @@ typedef struct nib_record {
                               with labels none is */
     const uint8_t *types;  /* [length] of records with labels: 0 the first text, 1 the second; else
                               NULL */
+    const uint16_t *boxes; /* [length, 4] of records with boxes: left, upper, right, lower; else
+                              NULL */
     const float *answers;  /* [answer_count] of records with labels (labels.h); else NULL */
     uint32_t length, answer_count;
     uint32_t targets;      /* trained tokens at positions >= 1, or rows that have an answer: what
@@ -61,6 +63,8 @@ typedef struct nib_dataset_source {
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
     size_t positions;           /* of records with labels: the most tokens that the model takes; 0:
                                    any number */
+    size_t box_limit;           /* words have boxes of numbers below this; 0: the model reads
+                                   none */
     bool keep_all;              /* evaluation keeps fully masked records: their logits are wanted */
     int64_t now;                /* what strftime_now prints: seconds since 1970 */
 } nib_dataset_source;

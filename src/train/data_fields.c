@@ -23,7 +23,8 @@ static const char *const known[][8] = {
 static bool is_read(const nib_data_reader *r, nib_record_shape shape, const char *key)
 {
     const nib_data_options *o = r->o;
-    const char *const fields[] = { r->labelled.first, r->labelled.second, r->labelled.label };
+    const char *const fields[] = { r->labelled.first, r->labelled.second, r->labelled.label,
+                                   r->labelled.boxes };
 
     if (nib_data_is_labelled(r)) {
         for (size_t i = 0; i < NIB_COUNT(fields); i++)

@@ -5,7 +5,8 @@
  *     {question, sentence, label}      {query, passage, label}
  *     {text, text_pair, label}         {tokens | words, ner_tags | tags | pos_tags | labels}
  *
- * FEATURE_EXTRACTION reads {text | sentence} alone, behind a prompt.
+ * A model that reads boxes takes {tokens | words, bboxes | boxes | bbox, label} too, and boxes
+ * beside tags (data_boxes.c).  FEATURE_EXTRACTION reads {text | sentence} alone, behind a prompt.
  *
  * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
  * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
@@ -22,6 +23,7 @@ static const struct { const char *first, *second; } texts[] = {
 static const char *const labels[] = { "label", "labels", "label_ids", NULL };
 static const char *const single[] = { "text", "sentence", NULL };
 static const char *const words[] = { "tokens", "words", NULL };
+static const char *const boxes[] = { "bboxes", "boxes", "bbox", NULL };
 static const char *const tags[] = { "ner_tags", "tags", "pos_tags", "labels", NULL };
 
 static const char *find(const json_t *record, const char *const *names)
@@ -36,7 +38,9 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
     nib_labelled *l = &r->labelled;
 
     if (l->first) return;
+    l->boxes = r->in->box_limit ? find(record, boxes) : NULL;
     if (r->in->task == NIB_TASK_TOKEN_CLS) {
+        l->of_words = true;
         l->first = find(record, words);
         l->label = find(record, tags);
         return;
@@ -46,6 +50,10 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
         return;
     }
     l->label = find(record, labels);
+    if (r->in->box_limit && (l->first = find(record, words))) {
+        l->of_words = true;
+        return;
+    }
     for (size_t i = 0; i < NIB_COUNT(texts) && !l->first; i++) {
         if (!json_object_get(record, texts[i].first)) continue;
         if (texts[i].second && !json_object_get(record, texts[i].second)) continue;
@@ -195,9 +203,17 @@ static nib_status find_frame(nib_data_reader *r, nib_error *err)
     return NIB_OK;
 }
 
-/* The tokens of one word, as far as there is room, and its tag on the first. */
-static nib_status add_word(nib_data_reader *r, const json_t *word, int tag, size_t *room,
-                           const char *where, nib_error *err)
+/* What the model should say of the token added last, where each has an answer. */
+static nib_status put_tag(nib_data_reader *r, float tag, const char *where, nib_error *err)
+{
+    nib_labels *l = &r->d->labels;
+
+    return l->kind == NIB_LABEL_TAGS ? nib_labels_put(l, tag, where, err) : NIB_OK;
+}
+
+/* The tokens of one word, as far as there is room, with its box, and its tag on the first. */
+static nib_status add_word(nib_data_reader *r, const json_t *word, int tag, const uint16_t box[4],
+                           size_t *room, const char *where, nib_error *err)
 {
     nib_windows *w = &r->labelled.windows;
     nib_inputs in = { .text = json_string_value(word), .bytes = json_string_length(word) };
@@ -210,8 +226,8 @@ static nib_status add_word(nib_data_reader *r, const json_t *word, int tag, size
     *room -= fit;
     for (size_t i = 0; i < fit && !status; i++) {
         status = add_tokens(r, &w->tokens.items[i], 1, where, err);
-        if (!status)
-            status = nib_labels_put(&r->d->labels, i ? NIB_NO_TAG : (float)tag, where, err);
+        if (!status && r->labelled.boxes) status = nib_dataset_place(r->d, where, box, err);
+        if (!status) status = put_tag(r, i ? NIB_NO_TAG : (float)tag, where, err);
     }
     return status;
 }
@@ -222,7 +238,7 @@ static nib_status add_frame(nib_data_reader *r, size_t from, size_t to, const ch
     nib_status status = add_tokens(r, r->labelled.frame.tokens.items + from, to - from, where, err);
 
     for (size_t i = from; i < to && !status; i++)
-        status = nib_labels_put(&r->d->labels, NIB_NO_TAG, where, err);
+        status = put_tag(r, NIB_NO_TAG, where, err);
     return status;
 }
 
@@ -240,7 +256,7 @@ static nib_status check_words(nib_data_reader *r, const json_t *record, const ch
         if (!json_is_string(json_array_get(*list, i)))
             return nib_fail(err, NIB_E_FORMAT, "%s: field '%s': word %zu is %s", where,
                             r->labelled.first, i, nib_shape_kind(json_array_get(*list, i)));
-    if (r->in->unlabelled) return *marks = NULL, NIB_OK;
+    if (r->in->unlabelled || r->in->task != NIB_TASK_TOKEN_CLS) return *marks = NULL, NIB_OK;
     if (!json_is_array(*marks))
         return nib_fail(err, NIB_E_FORMAT, "%s: field '%s' is %s, expected a list of tags", where,
                         field, nib_shape_kind(*marks));
@@ -251,15 +267,28 @@ static nib_status check_words(nib_data_reader *r, const json_t *record, const ch
     return NIB_OK;
 }
 
-static nib_status add_tagged(nib_data_reader *r, const json_t *record, const char *where,
-                             nib_error *err)
+/* The number of the tag of word i. */
+static nib_status tag_of(nib_data_reader *r, const json_t *marks, size_t i, const char *where,
+                         int *tag, nib_error *err)
+{
+    const json_t *mark = json_array_get(marks, i);
+
+    *tag = (int)i; /* without tags a word is found again by its number */
+    if (json_is_integer(mark) && json_integer_value(mark) == -100) return *tag = NIB_NO_TAG, NIB_OK;
+    if (!marks) return NIB_OK;
+    return nib_labels_class(&r->d->labels, mark, where, r->labelled.label, tag, err);
+}
+
+static nib_status add_words(nib_data_reader *r, const json_t *record, const char *where,
+                            nib_error *err)
 {
     nib_labelled *l = &r->labelled;
-    const json_t *list, *marks;
+    const json_t *list, *marks, *places;
     size_t room, frame, n;
     nib_status status = check_words(r, record, where, &list, &marks, err);
 
-    r->d->labels.kind = NIB_LABEL_TAGS;
+    if (r->in->task == NIB_TASK_TOKEN_CLS) r->d->labels.kind = NIB_LABEL_TAGS;
+    if (!status) status = nib_boxes_list(r, record, json_array_size(list), where, &places, err);
     if (!status) status = find_frame(r, err);
     if (status) return status;
     frame = l->before + l->frame.tokens.count - l->behind;
@@ -272,12 +301,13 @@ static nib_status add_tagged(nib_data_reader *r, const json_t *record, const cha
     l->cut = false;
     status = add_frame(r, 0, l->before, where, err);
     for (size_t i = 0; i < n && !status; i++) {
-        const json_t *word = json_array_get(list, i), *mark = json_array_get(marks, i);
-        int tag = (int)i; /* without tags a word is found again by its number */
+        uint16_t box[4];
+        int tag;
 
-        if (json_is_integer(mark) && json_integer_value(mark) == -100) tag = NIB_NO_TAG;
-        else if (marks) status = nib_labels_class(&r->d->labels, mark, where, l->label, &tag, err);
-        if (!status) status = add_word(r, word, tag, &room, where, err);
+        status = tag_of(r, marks, i, where, &tag, err);
+        if (!status) status = nib_boxes_read(r, places, i, where, box, err);
+        if (!status)
+            status = add_word(r, json_array_get(list, i), tag, box, &room, where, err);
     }
     r->d->counts.truncated += l->cut;
     return status ? status : add_frame(r, l->behind, l->frame.tokens.count, where, err);
@@ -292,12 +322,9 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     nib_status status;
 
     if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
-    if (r->shaper.shape == NIB_SHAPE_TAGGED) {
-        status = add_tagged(r, record, where, err);
-    } else {
-        status = add_texts(r, record, where, err);
-        if (!status) status = add_label(r, record, where, err);
-    }
+    status = r->labelled.of_words ? add_words(r, record, where, err)
+                                  : add_texts(r, record, where, err);
+    if (!status && r->shaper.shape != NIB_SHAPE_TAGGED) status = add_label(r, record, where, err);
     if (status) return status;
     if (nib_dataset_targets(r->d) || r->in->keep_all) return nib_dataset_end(r->d, where, err);
     r->d->counts.masked_out++;

@@ -1,6 +1,7 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
  * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
- * (encoded texts), data_labelled.c (records with labels), data_ids.c (records that are tokens),
+ * (encoded texts), data_labelled.c (records with labels), data_boxes.c (where their words stand),
+ * data_ids.c (records that are tokens),
  * data_fields.c (what nobody used),
  * data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
@@ -42,6 +43,8 @@ typedef struct nib_data_queue {
 /* Of records with labels: the fields that the first one settled, and room for tokens. */
 typedef struct nib_labelled {
     const char *first, *second, *label; /* second NULL: one text; label NULL: none is given */
+    const char *boxes;      /* NULL: there are none */
+    bool of_words;          /* `first` is a list of words */
     nib_windows windows;
     nib_windows frame;      /* what the post-processor puts around a word, and the word: */
     size_t before, behind;  /* where it begins, where what stands behind it does */
@@ -103,6 +106,13 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
 nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
                               nib_error *err);
 void nib_labelled_free(nib_data_reader *r);
+
+/* data_boxes.c: the list of a record's boxes for its words, NULL where it has none; that of a word,
+ * zeros where there is no list. */
+nib_status nib_boxes_list(const nib_data_reader *r, const json_t *record, size_t words,
+                          const char *where, const json_t **list, nib_error *err);
+nib_status nib_boxes_read(const nib_data_reader *r, const json_t *list, size_t word,
+                          const char *where, uint16_t box[4], nib_error *err);
 
 /* data_fields.c: counts what nobody reads of a record. */
 nib_status nib_data_note_fields(nib_data_reader *r, const json_t *record, const char *where,

@@ -9,6 +9,8 @@ struct nib_dataset {
     uint32_t *ids;
     uint8_t *trained;         /* of records with labels: the tokens' types */
     size_t used, id_capacity, trained_capacity;
+    uint16_t *boxes;          /* [boxed, 4]: the tokens' up to the last that has one; or NULL */
+    size_t boxed, box_capacity;
     size_t *ends;             /* of record i in ids */
     size_t count, end_capacity;
     nib_labels labels;        /* kind NIB_LABEL_NONE: the records have none */
@@ -25,6 +27,9 @@ nib_dataset *nib_dataset_create(nib_ctx *ctx); /* NULL: no memory */
 /* A token of the record at hand, which begins behind the last one's end. */
 nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, uint8_t mark,
                            nib_error *err);
+/* The box of the token added last; tokens without one have zeros. */
+nib_status nib_dataset_place(nib_dataset *d, const char *where, const uint16_t box[4],
+                             nib_error *err);
 /* The record at hand is whole, or is dropped. */
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err);
 void nib_dataset_drop(nib_dataset *d);
