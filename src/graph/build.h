@@ -113,10 +113,10 @@ nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const 
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
     NIB_PRINTF(4, 5);
-/* A linear with a bias, and a layer norm, that the reference has and whose result nothing reads:
+/* A linear, and a layer norm, that the reference has and whose result nothing reads:
  * the files hold them, and adapters may have a part for them, which gets no gradient. */
-void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, const char *format, ...)
-    NIB_PRINTF(4, 5);
+void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format, ...)
+    NIB_PRINTF(5, 6);
 void nib_bind_idle_norm(nib_build *b, size_t width, const char *format, ...) NIB_PRINTF(3, 4);
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);

@@ -46,7 +46,7 @@ nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
     return b->status ? NULL : l;
 }
 
-void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, const char *format, ...)
+void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format, ...)
 {
     char name[NIB_NAME_ROOM];
     va_list args;
@@ -55,7 +55,7 @@ void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, const char *forma
     va_start(args, format);
     good = nib_build_name(b, name, format, args);
     va_end(args);
-    if (good) nib_build_bind(b, name, (nib_linear_spec){ .out = out, .in = in, .bias = true });
+    if (good) nib_build_bind(b, name, (nib_linear_spec){ .out = out, .in = in, .bias = bias });
 }
 
 /* The side value holds the inner values of the low-rank branch; its width is set by mark. */

@@ -70,6 +70,7 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
     s.labels = &c->labels;
     s.regression = c->model->purpose.loss == NIB_LOSS_SQUARED;
     s.positions = c->model->graph->positions;
+    s.refused = c->model->config->arch->refused_fields;
     s.box_limit = c->model->graph->box_limit;
     return s;
 }

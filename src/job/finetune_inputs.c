@@ -106,6 +106,7 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
                                   .vocabulary = (uint32_t)outline->vocabulary,
                                   .task = o->model.task, .positions = outline->positions,
                                   .box_limit = outline->box_limit,
+                                  .refused = outline->refused_fields,
                                   .labels = known->known ? known : NULL,
                                   .regression = o->model.problem_type &&
                                                 strcmp(o->model.problem_type, "regression") == 0,

@@ -132,6 +132,13 @@ void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activat
     nib_class_head(b, nib_dropout(b, x, m->head_dropout), true, "classifier.out_proj");
 }
 
+void nib_bert_classify_pooled(nib_build *b, const nib_bert *m, nib_value x, const char *pooler)
+{
+    x = nib_to_one_row(b, x, NIB_READ_FIRST);
+    x = nib_activate(b, nib_apply_new_linear(b, x, m->width, pooler), NIB_ACT_TANH);
+    nib_class_head(b, nib_dropout(b, x, m->head_dropout), true, "classifier");
+}
+
 void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x)
 {
     x = nib_dropout(b, nib_to_logit_rows(b, x), m->head_dropout);
@@ -165,10 +172,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_value x = nib_bert_encode(b, m, nib_bert_embed(b, m));
 
     if (task == NIB_TASK_SEQ_CLS) {
-        x = nib_to_one_row(b, x, NIB_READ_FIRST);
-        x = nib_apply_new_linear(b, x, m->width, "bert.pooler.dense");
-        x = nib_dropout(b, nib_activate(b, x, NIB_ACT_TANH), m->head_dropout);
-        nib_class_head(b, x, true, "classifier");
+        nib_bert_classify_pooled(b, m, x, "bert.pooler.dense");
     } else if (task == NIB_TASK_TOKEN_CLS) {
         nib_bert_tag(b, m, x);
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {

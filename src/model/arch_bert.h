@@ -30,6 +30,8 @@ nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value h);
 nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x);
 /* A classifier of two linears on the first token: out_proj(act(dense(x))). */
 void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activation activation);
+/* A classifier of one linear behind a pooler on the first token: classifier(tanh(pooler(x))). */
+void nib_bert_classify_pooled(nib_build *b, const nib_bert *m, nib_value x, const char *pooler);
 /* A classifier of each token. */
 void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x);
 /* Masked words: dense, activation and norm on the rows that get logits, then the table of the words

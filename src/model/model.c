@@ -181,7 +181,7 @@ static nib_status open_parts(nib_model *m, const nib_model_options *o, nib_dtype
     if (!blank) status = nib_bind_check(&bind, err);
     if (!status) status = build_graph(m, &bind, compute, err);
     if (!status && !blank)
-        status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config->wrapper,
+        status = nib_warn_unused(m->ctx, m->dir, m->tensors, m->config,
                                  m->config->arch->other_heads, &claims, err);
     /* once: a plan ahead of the weights comes by */
     if (!status && !blank) note_experts(m, o->quantize_experts);

@@ -123,6 +123,7 @@ nib_status nib_outline_make(nib_ctx *ctx, const nib_config *config, const char *
     status = b.status ? nib_fail(err, b.status, "%s: %s", where, b.error.message)
                       : nib_sink_logit_rows(b.graph, err);
     if (!status) read_off(b.graph, &s, out);
+    if (!status) out->refused_fields = config->arch->refused_fields;
     nib_graph_destroy(b.graph);
     for (size_t i = 0; i < s.count; i++) nib_free(ctx, s.owned[i]);
     nib_free(ctx, s.owned);

@@ -16,6 +16,7 @@ typedef struct nib_outline {
     size_t positions;   /* the most tokens of a sequence that it was made for */
     size_t linears;     /* the head not counted */
     size_t box_limit;   /* boxes of words have numbers below this; 0: it reads none */
+    const char *const *refused_fields; /* the architecture's (arch.h) */
     bool tied;          /* the head is the embedding */
 } nib_outline;
 

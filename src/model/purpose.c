@@ -54,6 +54,25 @@ bool nib_arch_is_of_head(const nib_arch *arch, const char *module)
     return false;
 }
 
+/* Classes whose inputs are more than texts. */
+static nib_status refuse_class(const json_t *config, const char *where, nib_error *err)
+{
+    static const char *const endings[] = { "ForEntityClassification", "ForEntityPairClassification",
+                                           "ForEntitySpanClassification" };
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"),
+                                                        0));
+    size_t n = name ? strlen(name) : 0;
+
+    for (size_t i = 0; i < NIB_COUNT(endings); i++) {
+        size_t e = strlen(endings[i]);
+        if (n >= e && strcmp(name + n - e, endings[i]) == 0)
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: architectures names %s, which reads entities beside the text: "
+                            "give task_type to put another head on its encoder", where, name);
+    }
+    return NIB_OK;
+}
+
 /* The task that the name of a class ends with, if the family has it here. */
 static nib_task task_of_class(const json_t *config, const nib_arch *arch)
 {
@@ -139,7 +158,11 @@ nib_status nib_purpose_read(const json_t *config, const nib_arch *arch,
     nib_purpose p = { .task = asked ? asked->task : NIB_TASK_AUTO };
     nib_status status = NIB_OK;
 
-    if (p.task == NIB_TASK_AUTO) p.task = task_of_class(config, arch);
+    if (p.task == NIB_TASK_AUTO) {
+        status = refuse_class(config, where, err);
+        if (status) return status;
+        p.task = task_of_class(config, arch);
+    }
     if (!(arch->tasks >> p.task & 1)) {
         char known[160];
         nib_task_names(arch->tasks, known);

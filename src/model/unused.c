@@ -62,19 +62,29 @@ static void tell_beside(nib_ctx *ctx, const char *dir, const nib_wrapper *w, siz
              count, names, w->model_type);
 }
 
-static bool is_of_head(const char *const *heads, const char *name)
+static bool begins_as(const char *const *names, const char *name)
 {
-    for (; heads && *heads; heads++)
-        if (strncmp(name, *heads, strlen(*heads)) == 0) return true;
+    for (; names && *names; names++)
+        if (strncmp(name, *names, strlen(*names)) == 0) return true;
     return false;
 }
 
+static void tell_counts(nib_ctx *ctx, const char *dir, size_t heads, size_t inputs)
+{
+    if (heads)
+        nib_note(ctx, "%s: %zu tensor%s of heads for other tasks: not used", dir, heads,
+                 heads == 1 ? "" : "s");
+    if (inputs)
+        nib_note(ctx, "%s: %zu tensor%s of inputs that are not taken here: not used", dir, inputs,
+                 inputs == 1 ? "" : "s");
+}
+
 nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
-                           const nib_wrapper *wrapper, const char *const *heads, nib_claims *c,
+                           const nib_config *config, const char *const *heads, nib_claims *c,
                            nib_error *err)
 {
     char names[500] = "";
-    size_t used = 0, unused = 0, beside = 0, other = 0;
+    size_t used = 0, unused = 0, beside = 0, other = 0, inputs = 0;
 
     if (c->failed) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     if (c->count) qsort(c->tensors, c->count, sizeof *c->tensors, by_address);
@@ -83,25 +93,18 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
         if (is_buffer(t->name) ||
             (c->count && bsearch(&t, c->tensors, c->count, sizeof *c->tensors, by_address)))
             continue;
-        if (nib_wrapper_is_beside(wrapper, t->name)) {
-            beside++;
-            continue;
-        }
-        if (is_of_head(heads, t->name)) {
-            other++;
-            continue;
-        }
-        if (unused++ < 4)
+        if (nib_wrapper_is_beside(config->wrapper, t->name)) beside++;
+        else if (begins_as(heads, t->name)) other++;
+        else if (begins_as(config->arch->other_inputs, t->name)) inputs++;
+        else if (unused++ < 4)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.100s",
                                      used ? ", " : "", t->name);
     }
     if (unused)
         nib_warn_code(ctx, "unused-tensors", "%s: %zu tensor%s that no module uses: %s%s", dir,
                       unused, unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
-    if (other)
-        nib_note(ctx, "%s: %zu tensor%s of heads for other tasks: not used", dir, other,
-                 other == 1 ? "" : "s");
-    if (beside) tell_beside(ctx, dir, wrapper, beside);
+    tell_counts(ctx, dir, other, inputs);
+    if (beside) tell_beside(ctx, dir, config->wrapper, beside);
     return NIB_OK;
 }
 
@@ -160,7 +163,7 @@ nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors,
         nib_claim(m->ctx, &c, nib_model_tensor(tensors, m->config, m->vectors[i]->name));
     for (size_t i = 0; i < m->embedding_count; i++)
         claim_module(m, tensors, &c, m->embeddings[i]->name);
-    status = nib_warn_unused(m->ctx, m->dir, tensors, m->config->wrapper, NULL, &c, err);
+    status = nib_warn_unused(m->ctx, m->dir, tensors, m->config, NULL, &c, err);
     nib_claims_free(m->ctx, &c);
     return status;
 }

@@ -20,6 +20,7 @@ static const struct {
     { "RobertaTokenizerFast", NIB_CONVERT_ROBERTA, "vocab.json" },
     { "LongformerTokenizerFast", NIB_CONVERT_ROBERTA, "vocab.json" },
     { "LayoutLMv3TokenizerFast", NIB_CONVERT_ROBERTA, "vocab.json" },
+    { "LukeTokenizerFast", NIB_CONVERT_ROBERTA, "vocab.json" },
     { "T5TokenizerFast", NIB_CONVERT_T5, "spiece.model" },
     { "XLMRobertaTokenizerFast", NIB_CONVERT_XLM_ROBERTA, "sentencepiece.bpe.model" },
     { "AlbertTokenizerFast", NIB_CONVERT_ALBERT, "spiece.model" },

@@ -14,6 +14,9 @@ static const char *const code_llama_extra[] = {
     "suffix_token", "\xe2\x96\x81<SUF>", "eot_token", "\xe2\x96\x81<EOT>", NULL
 };
 
+static const char *const luke_extra[] = { "entity_token_1", "<ent>", "entity_token_2", "<ent2>",
+                                          NULL };
+
 static const nib_tokenizer_class table[] = {
     { NAMED("PreTrainedTokenizerFast"), NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL,
       "bitnet blt csm falcon glm glm4 glm4_moe glm4v glm4v_moe gpt_oss helium modernbert moonshine "
@@ -55,6 +58,7 @@ static const nib_tokenizer_class table[] = {
       "longformer" },
     { NAMED("LayoutLMv3TokenizerFast"), ROBERTA,
       NIB_CLASS_TRIMS | NIB_CLASS_MASK_LSTRIP | NIB_CLASS_PREFIX, NULL, "layoutlmv3 lilt" },
+    { NAMED("LukeTokenizerFast"), ROBERTA, NIB_CLASS_MASK_LSTRIP, luke_extra, "luke" },
     { NAMED("BertTokenizerFast"), BERT, BERT_FLAGS,
       "align bark bert blip bros chinese_clip ernie git grounding-dino megatron-bert "
       "mm-grounding-dino nezha qdqbert tvp vilt visual_bert" },

@@ -65,6 +65,8 @@ typedef struct nib_dataset_source {
                                    any number */
     size_t box_limit;           /* words have boxes of numbers below this; 0: the model reads
                                    none */
+    const char *const *refused; /* fields of records with labels that are inputs which the model
+                                   does not take, NULL at the end; NULL: none are known */
     bool keep_all;              /* evaluation keeps fully masked records: their logits are wanted */
     int64_t now;                /* what strftime_now prints: seconds since 1970 */
 } nib_dataset_source;

@@ -62,6 +62,20 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
     }
 }
 
+/* A field that the reference would read beside the text: leaving it out would be another answer. */
+static nib_status refuse_fields(const nib_data_reader *r, const json_t *record, const char *where,
+                                nib_error *err)
+{
+    for (const char *const *f = r->in->refused; f && *f; f++) {
+        const json_t *value = json_object_get(record, *f);
+        if (value && !json_is_null(value))
+            return nib_fail(err, NIB_E_UNSUPPORTED,
+                            "%s: field '%s': this model takes the text alone here; leave the field "
+                            "out to do so", where, *f);
+    }
+    return NIB_OK;
+}
+
 nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err)
 {
@@ -322,6 +336,8 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     nib_status status;
 
     if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
+    status = refuse_fields(r, record, where, err);
+    if (status) return status;
     status = r->labelled.of_words ? add_words(r, record, where, err)
                                   : add_texts(r, record, where, err);
     if (!status && r->shaper.shape != NIB_SHAPE_TAGGED) status = add_label(r, record, where, err);

@@ -1,8 +1,12 @@
-/* test_pages.c - words with boxes: what LiLT says of them against transformers, training on them,
- * and what boxes are refused for (tests/golden/make/pages_golden.py). */
+/* test_pages.c - what stands beside words: boxes, what LiLT says of them against transformers,
+ * training on them, and what they are refused for; entities, which are refused
+ * (tests/golden/make/pages_golden.py). */
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/base.h"
 #include "nibble/finetune.h"
@@ -175,11 +179,72 @@ static void test_refusals(void)
     }
 }
 
+/* LUKE takes words alone: a record's entities, and a class that reads them, are refused by name. */
+static void copy_to(const char *dir, const char *from, const char *name)
+{
+    char path[1400];
+    json_t *j = json_load_file(from, 0, NULL);
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    REQUIRE(j && json_dump_file(j, path, 0) == 0, "%s", path);
+    json_decref(j);
+}
+
+static void predict_one(const char *dir, const char *record, const char *what)
+{
+    char path[1400];
+    json_t *lines = json_array();
+    nib_predict_options o;
+    nib_error err = { 0 };
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/one.jsonl", test_tmpdir());
+    f = fopen(path, "w");
+    REQUIRE(f, "no file");
+    fprintf(f, "%s\n", record);
+    fclose(f);
+    o = options_for("token", path, lines);
+    o.model.model = dir;
+    if (what)
+        CHECK(nib_predict(test_ctx(), &o, &err) && strstr(err.message, what),
+              "'%s', expected '%s'", err.message, what);
+    else REQUIRE_OK(nib_predict(test_ctx(), &o, &err), err);
+    CHECK(json_array_size(lines) == !what, "%zu lines", json_array_size(lines));
+    json_decref(lines);
+}
+
+static void test_entities(void)
+{
+    char dir[700], path[1400], *whole;
+    json_t *config;
+
+    snprintf(dir, sizeof dir, "%s/luke", test_tmpdir());
+    mkdir(dir, 0755);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    whole = realpath(test_data("tests/golden/encoders/luke-seq/model.safetensors"), NULL);
+    REQUIRE(whole && symlink(whole, path) == 0, "no link");
+    free(whole);
+    copy_to(dir, test_data("tests/golden/encoders/luke-seq/config.json"), "config.json");
+    copy_to(dir, golden("seq", "tokenizer.json"), "tokenizer.json");
+    copy_to(dir, golden("seq", "tokenizer_config.json"), "tokenizer_config.json");
+    predict_one(dir, "{\"text\": \"a\", \"entities\": null}", NULL);
+    predict_one(dir, "{\"text\": \"a\", \"entity_spans\": [[0, 1]]}",
+                "field 'entity_spans': this model takes the text alone here");
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    config = json_load_file(path, 0, NULL);
+    json_array_set_new(json_object_get(config, "architectures"), 0,
+                       json_string("LukeForEntityPairClassification"));
+    REQUIRE(json_dump_file(config, path, 0) == 0, "%s", path);
+    json_decref(config);
+    predict_one(dir, "{\"text\": \"a\"}", "which reads entities beside the text: give task_type");
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "token", test_token },
                                        { "seq", test_seq },
                                        { "training", test_training },
-                                       { "refusals", test_refusals } };
+                                       { "refusals", test_refusals },
+                                       { "entities", test_entities } };
     return test_main("pages", cases, NIB_COUNT(cases));
 }

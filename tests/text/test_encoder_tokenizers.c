@@ -195,7 +195,7 @@ static void each_style(bool slow, int styles)
 }
 
 static void test_fast(void) { each_style(false, 23); }
-static void test_slow(void) { each_style(true, 19); }
+static void test_slow(void) { each_style(true, 20); }
 
 int main(void)
 {

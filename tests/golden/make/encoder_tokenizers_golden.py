@@ -1,6 +1,6 @@
 """Small tokenizers of encoders, in each form that repositories have them, and what transformers' fast classes make of odd strings.
 
-    python tests/golden/make/encoder_tokenizers_golden.py        (transformers 4.57.6, tokenizers 0.22.2, sentencepiece 0.2)
+    python tests/golden/make/encoder_tokenizers_golden.py [STYLE...]        (transformers 4.57.6, tokenizers 0.22.2, sentencepiece 0.2)
 
 Writes tests/golden/tokenizers/strings (each ended by a byte 0) and of each style tests/golden/tokenizers/<style>/: tokenizer.json and the
 files beside it; slow/, the files from which the class makes the same tokenizer without tokenizer.json; expected: a line a string,
@@ -13,12 +13,13 @@ import random
 import re
 import shutil
 import struct
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "critical"
 import sentencepiece
 from tokenizers import BertWordPieceTokenizer, Tokenizer, decoders, models, normalizers as N, pre_tokenizers as P, processors, trainers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, RobertaTokenizerFast
 
 TOP = os.path.normpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 OUT = os.path.join(TOP, "tests", "golden", "tokenizers")
@@ -174,6 +175,22 @@ def esm(path, texts):
             f.write(f"{tokens}|{decoded.encode().hex()}\n")
 
 
+def luke(path, texts):
+    """A Python tokenizer without a fast one: its ids, and the ranges of RoBERTa's fast class with the two tokens for entities."""
+    slow = os.path.join(path, "slow")
+    os.makedirs(slow)
+    byte_level(slow, "LukeTokenizer", "luke", ROBERTA)
+    write(slow, "entity_vocab.json", {"[PAD]": 0, "[UNK]": 1, "[MASK]": 2, "[MASK2]": 3})
+    t = AutoTokenizer.from_pretrained(slow)
+    fast = RobertaTokenizerFast.from_pretrained(slow, additional_special_tokens=["<ent>", "<ent2>"])._tokenizer
+    with open(os.path.join(path, "expected"), "w") as f:
+        for text in [x for x in texts] + ["a <ent> b<ent2>c"]:
+            line, ids = described(fast, text)
+            assert t(text)["input_ids"] == ids, (text, ids, t(text)["input_ids"])
+            if text != "a <ent> b<ent2>c":
+                f.write(f"{line}|{fast.decode(ids).encode().hex()}\n")
+
+
 def finish(path, texts, points):
     t = AutoTokenizer.from_pretrained(path)._tokenizer
     with open(os.path.join(path, "expected"), "w") as f:
@@ -185,12 +202,14 @@ def finish(path, texts, points):
             f.writelines(f"{fnv(packed(t, text)):016x}\n" for text in point_texts(range(0, 0x20000 if points == 2 else 0x10000, 1024)))
 
 
-def main():
+def main(wanted):
     texts = strings()
-    shutil.rmtree(OUT, ignore_errors=True)
-    os.makedirs(OUT)
+    for style in wanted or [""]:
+        shutil.rmtree(os.path.join(OUT, style), ignore_errors=True)
     write(OUT, "strings", b"".join(t.encode() + b"\x00" for t in texts))
     for style, make in SLOW.items():
+        if wanted and style not in wanted:
+            continue
         path = os.path.join(OUT, style)
         slow = os.path.join(path, "slow")
         os.makedirs(slow)
@@ -204,9 +223,13 @@ def main():
         for name in ("tokenizer_config.json", "config.json"):
             shutil.copy(os.path.join(slow, name), path)
         finish(path, texts, {"bert-uncased": 2, "bert-cased": 1, "xlm-roberta": 1, "albert": 1}.get(style, 0))
-    os.makedirs(os.path.join(OUT, "esm"))
-    esm(os.path.join(OUT, "esm"), texts)
+    for style, make in (("esm", esm), ("luke", luke)):
+        if not wanted or style in wanted:
+            os.makedirs(os.path.join(OUT, style))
+            make(os.path.join(OUT, style), texts)
     for style, (base, config) in OVERRIDES.items():
+        if wanted and style not in wanted:
+            continue
         path = os.path.join(OUT, style)
         os.makedirs(path)
         shutil.copy(os.path.join(OUT, base, "tokenizer.json"), path)
@@ -215,4 +238,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -41,6 +41,7 @@ MPNET = BERT | dict(model_type="mpnet", pad_token_id=1)
 ESM = ROBERTA | dict(model_type="esm", position_embedding_type="rotary", token_dropout=True, mask_token_id=20)
 ESM_LEARNED = ESM | dict(position_embedding_type="absolute", emb_layer_norm_before=True)
 LILT = ROBERTA | dict(model_type="lilt", type_vocab_size=2, hidden_size=48, channel_shrink_ratio=2, max_2d_position_embeddings=32)
+LUKE = ROBERTA | dict(model_type="luke", type_vocab_size=2, entity_vocab_size=12, entity_emb_size=16)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -78,6 +79,9 @@ VARIANTS = {
     "lilt-seq": (SEQUENCE, LILT | dict(num_labels=3), ["query", "value", "layout_query", "layout_value", "box_linear_embeddings"]),
     "lilt-token": (TOKEN, LILT | dict(num_labels=3, channel_shrink_ratio=4), ["query", "key", "value", "dense"]),
     "lilt-bare": (TOKEN, LILT | dict(num_labels=2), ["query", "value"]),
+    "luke-seq": (SEQUENCE, LUKE | dict(num_labels=3), ["query", "value", "w2e_query", "entity_embedding_dense"]),
+    "luke-token": (TOKEN, LUKE | dict(num_labels=3, use_entity_aware_attention=False, entity_emb_size=32), ["query", "value"]),
+    "luke-mlm": (MASKED, LUKE, ["query", "key", "value"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
