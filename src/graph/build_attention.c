@@ -110,6 +110,10 @@ static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
         nib_build_fail(b, NIB_E_UNSUPPORTED,
                        "attention: %zu buckets up to a distance of %zu, expected one that sees all "
                        "of its own axis, without a cap", d->bucket_count, d->bucket_reach);
+    if (d->globals && (rows != seen || !d->full || d->chunk || d->sinks))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention with %zu global tokens, expected one that sees all of its own "
+                       "axis, without chunks or sinks", d->globals);
     if (d->kv_heads == 0 || d->heads % d->kv_heads)
         nib_build_fail(b, NIB_E_MISMATCH, "attention: %zu heads of q for %zu of k and v", d->heads,
                        d->kv_heads);

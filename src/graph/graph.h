@@ -166,6 +166,11 @@ typedef struct nib_attention_desc {
     float scale, cap;       /* scores are scaled, then capped: cap * tanh(score / cap) */
     bool full;              /* later tokens are seen too; such a graph does not generate */
     size_t window;          /* fewer than `window` positions away, on both sides when `full` */
+    /* Tokens at the beginning of each sequence that are seen whatever the window, and whose own
+     * queries another attention has: the rows of this one are those behind them, and 0 is given for
+     * theirs; or, of_globals, theirs alone, and 0 for the others.  full, of one axis. */
+    size_t globals;
+    bool of_globals;
     size_t chunk;           /* in the same chunk of so many positions */
     const float *alibi_slopes; /* [heads]; lives as long as the graph; added before scaling */
     bool alibi_exact;          /* slope and product are not rounded to bfloat16 */

@@ -50,7 +50,8 @@ static nib_attention_args args_of(const nib_run *run, const nib_node *n, const n
     return (nib_attention_args){
         .type = g->type, .heads = d->heads, .kv_heads = d->kv_heads, .head_dim = d->head_dim,
         .v_dim = v_dim, .scale = d->scale, .cap = d->cap, .full = d->full, .window = d->window,
-        .chunk = d->chunk, .alibi_slopes = d->alibi_slopes,
+        .chunk = d->chunk, .prefix = d->of_globals ? 0 : d->globals,
+        .alibi_slopes = d->alibi_slopes,
         .alibi_exact = d->alibi_exact,
         .sinks = d->sinks ? d->sinks->value : NULL,
         .drop_p = run->training ? d->drop.p : 0,
@@ -201,6 +202,41 @@ static uint32_t record_of(const nib_batch *b, size_t s)
     return b->records ? b->records[s] : (uint32_t)s;
 }
 
+/* --- global tokens --- */
+
+/* The places in sequence s whose queries this attention has. */
+typedef struct queries { size_t from, to; } queries;
+
+static queries queries_of(const attention_work *w, size_t s)
+{
+    const nib_attention_desc *d = &w->n->attention;
+    size_t length = w->q_offsets[s + 1] - w->q_offsets[s], globals = nib_min(d->globals, length);
+
+    return d->of_globals ? (queries){ 0, globals } : (queries){ globals, length };
+}
+
+/* Clears the heads' channels of rows [r0, r1). */
+static void clear_rows(const attention_work *w, void *x, nib_heads layout, size_t d, size_t r0,
+                       size_t r1)
+{
+    size_t bytes = d * nib_dtype_bytes(w->args.type);
+
+    for (size_t r = r0; r < r1; r++)
+        for (size_t h = 0; h < w->args.heads; h++)
+            memset(nib_at_mut(x, w->args.type, nib_head_at(layout, r, h)), 0, bytes);
+}
+
+/* The rows whose queries another attention has. */
+static void clear_others(const attention_work *w, void *x, nib_heads layout, size_t d)
+{
+    if (!w->n->attention.globals) return;
+    for (size_t s = 0; s < w->run->batch->sequences; s++) {
+        queries own = queries_of(w, s);
+        clear_rows(w, x, layout, d, w->q_offsets[s], w->q_offsets[s] + own.from);
+        clear_rows(w, x, layout, d, w->q_offsets[s] + own.to, w->q_offsets[s + 1]);
+    }
+}
+
 /* --- forward --- */
 
 /* Generated tokens are taken a few at a time, as the kernel takes one (kernel/attention_one.h). */
@@ -215,12 +251,13 @@ static size_t queries_a_tile(const nib_batch *b, size_t s)
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const attention_work *w = arg;
-    const uint32_t *offsets = w->q_offsets;
     nib_attention_args a = w->args;
     size_t s = 0, chunk, chunks, length, most;
+    queries own;
 
     for (;; s++) {
-        length = offsets[s + 1] - offsets[s];
+        own = queries_of(w, s);
+        length = own.to - own.from;
         most = queries_a_tile(w->run->batch, s);
         chunks = nib_ceil_div(length, most);
         if (tile < chunks * a.heads) break;
@@ -228,9 +265,10 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
     }
     a.head = tile / chunks;
     chunk = (chunks - 1 - tile % chunks) * most;
-    a.q0 = offsets[s] + chunk;
+    a.q0 = w->q_offsets[s] + own.from + chunk;
     a.q_len = nib_min(most, length - chunk);
-    a.pos0 = place_keys(w, s, &a) + chunk;
+    a.pos0 = place_keys(w, s, &a) + own.from + chunk;
+    a.drop_pos0 = own.from;
     a.record = record_of(w->run->batch, s);
     w->run->k->attention_forward(&a, w->scratch + worker * w->scratch_each);
 }
@@ -238,14 +276,16 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
 static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     attention_work w = work_of(run, n, io);
-    const uint32_t *offsets = w.q_offsets;
     size_t tiles = 0;
 
     lay_out_distances(&w, (float *)(w.scratch + w.scratch_each * nib_threads(run->ctx)));
     for (size_t s = 0; s < run->batch->sequences; s++) append_state(&w, s);
-    for (size_t s = 0; s < run->batch->sequences; s++)
-        tiles += nib_ceil_div(offsets[s + 1] - offsets[s], queries_a_tile(run->batch, s)) *
+    for (size_t s = 0; s < run->batch->sequences; s++) {
+        queries own = queries_of(&w, s);
+        tiles += nib_ceil_div(own.to - own.from, queries_a_tile(run->batch, s)) *
                  n->attention.heads;
+    }
+    clear_others(&w, io->out, nib_plain_heads(n->attention.heads, w.args.v_dim), w.args.v_dim);
     nib_parallel_for(run->ctx, tiles, forward_tile, &w);
 }
 
@@ -256,10 +296,12 @@ static void backward_tile(void *arg, size_t tile, unsigned worker)
     const attention_work *w = arg;
     nib_attention_args a = w->args;
     size_t s = tile / a.heads, at;
+    queries own = queries_of(w, s);
 
     a.head = tile % a.heads;
-    a.q0 = w->q_offsets[s];
-    a.q_len = w->q_offsets[s + 1] - a.q0;
+    a.q0 = w->q_offsets[s] + own.from;
+    a.q_len = own.to - own.from;
+    a.pos0 = a.drop_pos0 = own.from;
     a.record = record_of(w->run->batch, s);
     a.kv0 = w->kv_offsets[s];
     a.kv_len = w->kv_offsets[s + 1] - a.kv0;
@@ -371,6 +413,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     w.args.d_o = io->d_out;
     w.args.dq = io->d_in[0] ? io->d_in[0] : (void *)dq;
     w.args.add_dq = io->d_in[0] && io->accumulate[0];
+    if (io->d_in[0] && !w.args.add_dq)
+        clear_others(&w, io->d_in[0], w.args.q_heads, w.args.head_dim);
     g.k = (part){ w.dk, w.args.head_dim, io->d_in[1], w.args.kv_heads_k, io->accumulate[1] };
     g.v = (part){ w.dv, w.args.v_dim, io->d_in[2], w.args.kv_heads_v, io->accumulate[2] };
     nib_parallel_for(run->ctx, run->batch->sequences * n->attention.heads, backward_tile, &w);

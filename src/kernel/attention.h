@@ -7,7 +7,8 @@
  *     p_ij = e^s_ij / (e^sink_h + sum_j e^s_ij)             o_i = sum_j p_ij v_j
  *
  * Position i sees j when j <= i, or at all when `full`; with a window w > 0 only if |i - j| < w;
- * with chunks of n > 0 positions only if i / n = j / n.  A query that sees no key gives zeros.
+ * with chunks of n > 0 positions only if i / n = j / n.  Keys below `prefix` are seen by all.  A
+ * query that sees no key gives zeros.
  *
  * bias: a number for each distance i - j of a head (distances); or ALiBi as Falcon does it,
  * slope[h] * j with slope and product rounded to bfloat16 (formats.md 10.13); NULL: none.  sink: a
@@ -45,6 +46,7 @@ typedef struct nib_attention_args {
     float cap;                  /* 0: none */
     bool full;                  /* later positions are seen too */
     size_t window, chunk;       /* 0: none */
+    size_t prefix;              /* 0: none; else `full` */
     const float *alibi_slopes;  /* [heads] or NULL */
     bool alibi_exact;           /* slope * j in float; else as Falcon rounds it */
     /* Of head h at distance i - j: distances[h * distances_ld + i - j + reach], whose distances are
@@ -63,8 +65,10 @@ typedef struct nib_attention_args {
      * sequence in cross attention, where `full` is set).  kv_len may be 0. */
     size_t q0, q_len, pos0, kv0, kv_len, head;
     /* Dropout of the probabilities: p_ij in o and dp_ij are multiplied by 0 or 1 / (1 - drop_p), a
-     * function of the key, the record, head, i, j and the epoch.  pos0 is a multiple of 4 then. */
+     * function of the key, the record, head, i - drop_pos0, j and the epoch.  pos0 - drop_pos0 is a
+     * multiple of 4 then. */
     float drop_p;               /* 0: none */
+    size_t drop_pos0;
     uint32_t drop_key[2], record, epoch;
     /* backward only */
     const void *d_o;            /* [rows, heads * v_dim], plain */

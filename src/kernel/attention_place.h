@@ -12,7 +12,14 @@ static inline size_t nib_kv_head(const nib_attention_args *a)
     return a->head / (a->heads / a->kv_heads);
 }
 
-/* Keys [*first, *end) that query i sees.  Both ends only grow with i: kernels rely on it. */
+/* Keys that every query sees, beside its own. */
+static inline size_t nib_seen_prefix(const nib_attention_args *a)
+{
+    return nib_min(a->prefix, a->kv_len);
+}
+
+/* Keys [*first, *end) that query i sees, but for the prefix.  Both ends only grow with i: kernels
+ * rely on it. */
 static inline void nib_seen_keys(const nib_attention_args *a, size_t i, size_t *first, size_t *end)
 {
     size_t position = a->pos0 + i;
@@ -35,10 +42,10 @@ static inline void nib_attention_kept(const nib_attention_args *a, size_t i, siz
                                       float factors[4])
 {
     const uint32_t key[2] = { a->drop_key[0] ^ (uint32_t)a->head * 0x85ebca6bu, a->drop_key[1] };
-    const uint32_t counter[4] = { a->record, (uint32_t)((a->pos0 + i) / 4), (uint32_t)j,
-                                  a->epoch };
+    const uint32_t counter[4] = { a->record, (uint32_t)((a->pos0 - a->drop_pos0 + i) / 4),
+                                  (uint32_t)j, a->epoch };
 
-    assert(a->pos0 % 4 == 0);
+    assert((a->pos0 - a->drop_pos0) % 4 == 0);
     nib_dropout_factors(a->drop_p, key, counter, factors);
 }
 

@@ -59,27 +59,46 @@ static float score(const nib_attention_args *a, size_t i, size_t j, float *slope
     return a->cap * t;
 }
 
+/* Keys [*first, *end) among which are those that query i sees: all but [gap, *gap_end). */
+typedef struct keys { size_t first, end, gap, gap_end; } keys;
+
+static keys keys_of(const nib_attention_args *a, size_t i)
+{
+    size_t first, end, prefix = nib_seen_prefix(a);
+
+    nib_seen_keys(a, i, &first, &end);
+    if (!prefix) return (keys){ first, end, end, end };
+    return (keys){ 0, nib_max(end, prefix), prefix, nib_max(first, prefix) };
+}
+
+/* The key behind j. */
+static size_t next_key(const keys *k, size_t j)
+{
+    return j + 1 >= k->gap && j + 1 < k->gap_end ? k->gap_end : j + 1;
+}
+
 void nib_attention_forward_ref(const nib_attention_args *a, void *scratch)
 {
     float *s = scratch, slope;
 
     for (size_t i = 0; i < a->q_len; i++) {
-        size_t first, end;
+        keys seen = keys_of(a, i);
+        size_t first = seen.first, end = seen.end;
         float most = a->sinks ? a->sinks[a->head] : -INFINITY, lse;
         double total;
 
-        nib_seen_keys(a, i, &first, &end);
-        for (size_t j = first; j < end; j++) {
+        for (size_t j = first; j < end; j = next_key(&seen, j)) {
             s[j - first] = score(a, i, j, &slope);
             most = fmaxf(most, s[j - first]);
         }
         total = a->sinks ? exp((double)a->sinks[a->head] - (double)most) : 0;
-        for (size_t j = first; j < end; j++) total += exp((double)s[j - first] - (double)most);
+        for (size_t j = first; j < end; j = next_key(&seen, j))
+            total += exp((double)s[j - first] - (double)most);
         lse = total == 0 ? -INFINITY : most + (float)log(total);
         if (a->lse) a->lse[a->head * a->lse_stride + a->q0 + i] = lse;
         for (size_t c = 0; c < a->v_dim; c++) {
             double o = 0;
-            for (size_t j = first; j < end; j++)
+            for (size_t j = first; j < end; j = next_key(&seen, j))
                 o += exp((double)s[j - first] - (double)lse) * (double)kept(a, i, j) *
                      (double)nib_get(a->type, a->v, v_at(a, j) + c);
             nib_put(a->type, a->o, o_at(a, i) + c, (float)o);
@@ -98,7 +117,7 @@ void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
     memset(a->dk, 0, a->kv_len * a->head_dim * sizeof(float));
     memset(a->dv, 0, a->kv_len * a->v_dim * sizeof(float));
     for (size_t i = 0; i < a->q_len; i++) {
-        size_t first, end;
+        keys seen = keys_of(a, i);
         float lse = a->lse[a->head * a->lse_stride + a->q0 + i];
         double own = 0;
 
@@ -107,8 +126,7 @@ void nib_attention_backward_ref(const nib_attention_args *a, void *scratch)
             own += (double)nib_get(a->type, a->o, o_at(a, i) + c) *
                    (double)nib_get(a->type, a->d_o, o_at(a, i) + c);
         if (a->d_sink) d_sink -= exp((double)a->sinks[a->head] - (double)lse) * own;
-        nib_seen_keys(a, i, &first, &end);
-        for (size_t j = first; j < end; j++) {
+        for (size_t j = seen.first; j < seen.end; j = next_key(&seen, j)) {
             float slope, p = expf(score(a, i, j, &slope) - lse), ds, m = kept(a, i, j);
             double dp = 0;
             for (size_t c = 0; c < a->v_dim; c++) {

@@ -33,6 +33,7 @@ typedef struct tile {
     size_t v_d, v_wide;     /* of v and o */
     size_t i0, count;       /* the tile's queries */
     size_t j0;              /* its first key */
+    size_t prefix;          /* of its keys, those that all queries see */
     bool careful;           /* something is not finite, and not all see all */
     rows k, v;              /* [KEYS, wide and v_wide]: where they lie, or widened */
     float *k_space, *v_space;
@@ -113,6 +114,9 @@ static void load_queries(const tile *t, const void *x, nib_heads layout, size_t 
 
 static void see(tile *t)
 {
+    size_t prefix = nib_seen_prefix(t->a);
+
+    t->prefix = prefix > t->j0 ? nib_min(prefix - t->j0, KEYS) : 0;
     for (size_t i = 0; i < QUERIES; i++) {
         size_t first = 0, end = 0;
         if (i < t->count) nib_seen_keys(t->a, t->i0 + i, &first, &end);
@@ -121,20 +125,22 @@ static void see(tile *t)
     }
 }
 
-/* Keys that any of the queries [i, i + n) sees; both ends only grow with the query. */
+/* Keys among which are those that any of the queries [i, i + n) sees; both ends only grow with the
+ * query. */
 static span seen_by(const tile *t, size_t i, size_t n)
 {
     span s = { 0, 0 };
-    if (i < t->count)
-        s = (span){ (size_t)t->first[i], (size_t)t->end[nib_min(i + n, t->count) - 1] };
+    if (i >= t->count) return s;
+    s = (span){ (size_t)t->first[i], (size_t)t->end[nib_min(i + n, t->count) - 1] };
     if (s.lo >= s.hi) s = (span){ 0, 0 };
-    return s;
+    return t->prefix ? (span){ 0, nib_max(s.hi, t->prefix) } : s;
 }
 
 /* Queries that see any of the keys [k, k + n). */
 static span seeing(const tile *t, size_t k, size_t n)
 {
     span s = { 0, t->count };
+    if (k < t->prefix) return s;
     while (s.lo < s.hi && t->end[s.lo] <= (float)k) s.lo++;
     while (s.hi > s.lo && t->first[s.hi - 1] >= (float)(k + n)) s.hi--;
     return s;
@@ -234,7 +240,7 @@ NIB_INLINE V finished(const tile *t, const finish *f, V s, size_t k, bool all, b
     if (f->distances) s = v_add(s, v_load(f->distances - k));
     if (capped) *tanh = v_tanh(v_mul(s, f->cap.in));
     s = capped ? v_mul(*tanh, f->cap.out) : v_mul(s, f->scale);
-    if (all) return s;
+    if (all || k < t->prefix) return s;
     s = v_if_less(key, f->first, v_set(-INFINITY), s);
     return v_if_less(key, f->end, s, v_set(-INFINITY));
 }
@@ -334,6 +340,25 @@ static bool load_tile(tile *t)
     return false;
 }
 
+/* The first key of the tile behind the one at j0, where queries see the prefix and what begins at
+ * `first`. */
+static size_t next_tile(const tile *t, size_t first)
+{
+    size_t next = t->j0 + KEYS;
+    return next < nib_seen_prefix(t->a) ? next : nib_max(next, first / KEYS * KEYS);
+}
+
+/* That of the first tile; *first and *end as next_tile() wants them. */
+static size_t first_tile(const tile *t, size_t *first, size_t *end)
+{
+    size_t unused;
+
+    nib_seen_keys(t->a, t->i0, first, &unused);
+    nib_seen_keys(t->a, t->i0 + t->count - 1, &unused, end);
+    *end = nib_max(*end, nib_seen_prefix(t->a));
+    return t->a->prefix ? 0 : *first / KEYS * KEYS;
+}
+
 static void forward_tile(tile *t)
 {
     load_tile(t);
@@ -367,14 +392,13 @@ static void begin_softmax(tile *t)
 static void forward_queries(tile *t)
 {
     const nib_attention_args *a = t->a;
-    size_t first, end, unused;
+    size_t first, end;
 
     load_queries(t, a->q, a->q_heads, t->d, t->wide, t->q, t->qt);
     memset(t->o, 0, t->count * t->v_wide * sizeof(float));
     begin_softmax(t);
-    nib_seen_keys(a, t->i0, &first, &unused);
-    nib_seen_keys(a, t->i0 + t->count - 1, &unused, &end);
-    for (t->j0 = first / KEYS * KEYS; t->j0 < end; t->j0 += KEYS) forward_tile(t);
+    for (t->j0 = first_tile(t, &first, &end); t->j0 < end; t->j0 = next_tile(t, first))
+        forward_tile(t);
     for (size_t i = 0; i < t->count; i++) {
         size_t row = a->q0 + t->i0 + i, at = (row * a->heads + a->head) * t->v_d;
         V by = v_set(inverse(t->total[i]));
@@ -389,7 +413,7 @@ void NIB_VARIANT(attention_forward)(const nib_attention_args *a, void *scratch)
 {
     tile t;
 
-    if (a->q_len <= NIB_DOT_ROWS && a->drop_p == 0) {
+    if (a->q_len <= NIB_DOT_ROWS && a->drop_p == 0 && !a->prefix) {
         for (size_t i = 0; i < a->q_len; i++)
             if (a->type == NIB_F32) forward_one(a, NIB_F32, i, scratch);
             else forward_one(a, NIB_BF16, i, scratch);
@@ -493,15 +517,14 @@ static void backward_queries(tile *t)
     const nib_attention_args *a = t->a;
     nib_heads plain = { .row_stride = a->heads * t->v_d, .head_stride = t->v_d,
                         .per_group = a->heads };
-    size_t first, end, unused;
+    size_t first, end;
 
     load_queries(t, a->q, a->q_heads, t->d, t->wide, t->q, t->qt);
     load_queries(t, a->d_o, plain, t->v_d, t->v_wide, t->d_o, t->dot);
     load_sums(t, plain);
     memset(t->o, 0, QUERIES * t->wide * sizeof(float));
-    nib_seen_keys(a, t->i0, &first, &unused);
-    nib_seen_keys(a, t->i0 + t->count - 1, &unused, &end);
-    for (t->j0 = first / KEYS * KEYS; t->j0 < end; t->j0 += KEYS) backward_tile(t);
+    for (t->j0 = first_tile(t, &first, &end); t->j0 < end; t->j0 = next_tile(t, first))
+        backward_tile(t);
     for (size_t i = 0; i < t->count; i++) {
         size_t to = nib_head_at(a->q_heads, a->q0 + t->i0 + i, a->head);
         for (size_t c = 0; c < t->d; c += VN) {

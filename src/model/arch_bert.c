@@ -78,7 +78,7 @@ nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
     return nib_dropout(b, x, m->dropout);
 }
 
-nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
+nib_value nib_bert_heads(nib_build *b, const nib_bert *m, int i, nib_value x)
 {
     nib_attention_desc attention = { .heads = m->heads, .kv_heads = m->heads, .full = true,
                                      .head_dim = m->head_dim,
@@ -94,17 +94,27 @@ nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
         q = nib_rotate(b, q, m->heads, m->head_dim, m->rope);
         k = nib_rotate(b, k, m->heads, m->head_dim, m->rope);
     }
-    x = nib_apply_linear(b, nib_attend(b, q, k, v, &attention), w, true,
-                         "%s.encoder.layer.%d.attention.output.dense", p, i);
-    return nib_dropout(b, x, m->dropout);
+    return nib_attend(b, q, k, v, &attention);
 }
 
-/* h = norm(x + attention(x));  y = norm(h + mlp(h)). */
-static nib_value layer(nib_build *b, const nib_bert *m, int i, nib_value x)
+static nib_value project(nib_build *b, const nib_bert *m, int i, nib_value a)
+{
+    a = nib_apply_linear(b, a, m->width, true, "%s.encoder.layer.%d.attention.output.dense",
+                         m->prefix, i);
+    return nib_dropout(b, a, m->dropout);
+}
+
+nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value x)
+{
+    return project(b, m, i, nib_bert_heads(b, m, i, x));
+}
+
+/* h = norm(x + project(a));  y = norm(h + mlp(h)). */
+nib_value nib_bert_finish_layer(nib_build *b, const nib_bert *m, int i, nib_value a, nib_value x)
 {
     const char *p = m->prefix;
 
-    nib_value h = nib_add(b, nib_bert_attend(b, m, i, x), x);
+    nib_value h = nib_add(b, project(b, m, i, a), x);
     h = nib_apply_layer_norm(b, h, m->eps, "%s.encoder.layer.%d.attention.output.LayerNorm", p, i);
     nib_value f = nib_apply_linear(b, h, m->inner, true, "%s.encoder.layer.%d.intermediate.dense",
                                    p, i);
@@ -119,7 +129,7 @@ nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x)
 {
     for (int i = 0; i < (int)m->layers; i++) {
         nib_segment(b);
-        x = layer(b, m, i, x);
+        x = nib_bert_finish_layer(b, m, i, nib_bert_heads(b, m, i, x), x);
     }
     nib_segment(b);
     return x;

@@ -24,8 +24,11 @@ void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool aft
 void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
 /* Words, positions and types added and normed, of m->embedded channels. */
 nib_value nib_bert_embed(nib_build *b, const nib_bert *m);
-/* Attention of layer i over h, and its output projection. */
+/* Heads of the attention of layer i over h; the same with the output projection. */
+nib_value nib_bert_heads(nib_build *b, const nib_bert *m, int i, nib_value h);
 nib_value nib_bert_attend(nib_build *b, const nib_bert *m, int i, nib_value h);
+/* What follows the heads `a` of layer i over x: their projection and the MLP, norms behind each. */
+nib_value nib_bert_finish_layer(nib_build *b, const nib_bert *m, int i, nib_value a, nib_value x);
 /* The layers, each a segment, norms behind each half; then the segment of what follows. */
 nib_value nib_bert_encode(nib_build *b, const nib_bert *m, nib_value x);
 /* A classifier of two linears on the first token: out_proj(act(dense(x))). */

@@ -380,6 +380,8 @@ static const struct attention_case {
     int sinks; /* 1: frozen, 2: trained */
     size_t chunk, v_dim;
     float cap, drop;
+    size_t globals;
+    bool of_globals;
 } attentions[] = {
     { .heads = 3, .kv_heads = 3, .head_dim = 5 },
     { .heads = 4, .kv_heads = 2, .head_dim = 6 },
@@ -402,6 +404,11 @@ static const struct attention_case {
     { .heads = 2, .kv_heads = 2, .head_dim = 6, .sinks = 1, .cap = 1, .v_dim = 4, .full = true },
     { .heads = 4, .kv_heads = 2, .head_dim = 5, .drop = 0.2f, .full = true },
     { .heads = 2, .kv_heads = 2, .head_dim = 6, .drop = 0.4f, .long_one = true, .window = 9 },
+    { .heads = 2, .kv_heads = 2, .head_dim = 4, .full = true, .window = 3, .globals = 1 },
+    { .heads = 3, .kv_heads = 3, .head_dim = 4, .full = true, .window = 9, .globals = 3,
+      .long_one = true, .drop = 0.3f },
+    { .heads = 4, .kv_heads = 2, .head_dim = 4, .full = true, .globals = 3, .of_globals = true,
+      .drop = 0.2f },
 };
 
 static void build_attention(lab *l)
@@ -410,6 +417,7 @@ static void build_attention(lab *l)
     size_t v_dim = c.v_dim ? c.v_dim : c.head_dim;
     nib_attention_desc d = { .heads = c.heads, .kv_heads = c.kv_heads, .head_dim = c.head_dim,
                              .v_dim = c.v_dim, .window = c.window, .chunk = c.chunk,
+                             .globals = c.globals, .of_globals = c.of_globals,
                              .full = c.full, .cap = c.cap, .scale = 0.6f, .drop = { .p = c.drop },
                              .alibi_slopes = c.alibi ? slopes : NULL };
     nib_value q = input(l, "q", c.heads * c.head_dim), k = input(l, "k", c.kv_heads * c.head_dim);

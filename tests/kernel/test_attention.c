@@ -22,6 +22,7 @@ typedef struct shape {
     float cap;
     bool full, sinks, distances, add;           /* add: dq is added to what is there */
     float drop;                      /* probability of dropout */
+    size_t prefix;
     bool cross;                      /* `queries` of another sequence than the keys; backward too */
 } shape;
 
@@ -47,7 +48,8 @@ static problem make(shape s, size_t head)
     nib_attention_args a = {
         .type = s.type, .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = d, .v_dim = dv,
         .scale = 0.3f, .cap = s.cap, .full = s.full, .window = s.window, .chunk = s.chunk,
-        .alibi_slopes = s.alibi ? slopes : NULL, .sinks = s.sinks ? sinks : NULL,
+        .prefix = s.prefix, .alibi_slopes = s.alibi ? slopes : NULL,
+        .sinks = s.sinks ? sinks : NULL,
         .lse_stride = rows + 3, .q0 = rows - p.queries, .q_len = p.queries,
         .pos0 = s.cross ? 0 : s.length - p.queries, .kv0 = s.place, .kv_len = s.length,
         .head = head, .add_dq = s.add, .drop_p = s.drop, .drop_key = { 11, 12 }, .record = 7,
@@ -210,7 +212,7 @@ static void test_few_queries(void)
 /* Each thing that a descriptor may ask for, alone and together, at lengths around the tiles. */
 static void test_descriptors(void)
 {
-    static const size_t lengths[] = { 5, 65, 130 };
+    static const size_t lengths[] = { 5, 65, 130, 300 };
     static const shape shapes[] = {
         { .d = 32, .cap = 2 },
         { .d = 20, .cap = 0.5f, .window = 9, .place = 3, .fused = true },
@@ -228,6 +230,9 @@ static void test_descriptors(void)
         { .d = 24, .full = true, .distances = true },
         { .d = 16, .full = true, .distances = true, .place = 3, .sinks = true, .window = 40 },
         { .d = 24, .v_dim = 17, .cap = 3, .sinks = true, .full = true, .window = 33, .add = true },
+        { .d = 16, .full = true, .window = 9, .prefix = 1 },
+        { .d = 20, .full = true, .window = 40, .prefix = 70, .place = 2, .cap = 3, .add = true },
+        { .d = 32, .full = true, .window = 12, .prefix = 5, .sinks = true, .distances = true },
     };
     nib_kernels k;
     const char *name;
@@ -239,6 +244,7 @@ static void test_descriptors(void)
                     shape s = shapes[j];
                     s.type = how % 2 ? NIB_BF16 : NIB_F32;
                     s.length = lengths[i];
+                    if (s.length > 200 && !s.prefix) continue; /* there is a gap of whole tiles */
                     if (how >= 2) s.queries = nib_min(s.length, 3); /* one by one */
                     check(&k, name, s);
                 }
@@ -252,6 +258,7 @@ static void test_dropout(void)
         { .d = 16, .full = true, .drop = 0.1f },
         { .d = 20, .drop = 0.5f, .window = 9, .place = 3, .fused = true },
         { .d = 32, .full = true, .window = 70, .drop = 0.3f, .add = true, .cap = 2 },
+        { .d = 16, .full = true, .window = 8, .prefix = 3, .drop = 0.3f },
     };
     nib_kernels k;
     const char *name;

@@ -42,6 +42,7 @@ ESM = ROBERTA | dict(model_type="esm", position_embedding_type="rotary", token_d
 ESM_LEARNED = ESM | dict(position_embedding_type="absolute", emb_layer_norm_before=True)
 LILT = ROBERTA | dict(model_type="lilt", type_vocab_size=2, hidden_size=48, channel_shrink_ratio=2, max_2d_position_embeddings=32)
 LUKE = ROBERTA | dict(model_type="luke", type_vocab_size=2, entity_vocab_size=12, entity_emb_size=16)
+LONGFORMER = ROBERTA | dict(model_type="longformer", attention_window=[4, 8], sep_token_id=2)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -82,6 +83,9 @@ VARIANTS = {
     "luke-seq": (SEQUENCE, LUKE | dict(num_labels=3), ["query", "value", "w2e_query", "entity_embedding_dense"]),
     "luke-token": (TOKEN, LUKE | dict(num_labels=3, use_entity_aware_attention=False, entity_emb_size=32), ["query", "value"]),
     "luke-mlm": (MASKED, LUKE, ["query", "key", "value"]),
+    "longformer-seq": (SEQUENCE, LONGFORMER | dict(num_labels=3), ["query", "value", "query_global", "key_global", "value_global"]),
+    "longformer-token": (TOKEN, LONGFORMER | dict(num_labels=3, attention_window=6), ["query", "key", "value", "value_global"]),
+    "longformer-mlm": (MASKED, LONGFORMER | dict(type_vocab_size=2), ["query", "value"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
