@@ -13,6 +13,7 @@ extern "C" {
 /* Of one matrix that was calibrated.  Errors are shares: |X (W - Q)^T|^2 / |X W^T|^2. */
 typedef struct nib_matrix_report {
     const char *module;
+    const char *algorithm;       /* "gptq", or "rtn" of an expert that too few rows chose */
     double error, error_rounded; /* what is left, and what rounding to nearest would leave */
     double damp;                 /* the damping that was used */
     uint64_t rows;               /* of inputs that were observed */
@@ -29,7 +30,8 @@ typedef struct nib_quantize_options {
     const char *const *skip_modules;
     size_t skip_count;
     bool overwrite;
-    /* "rtn", "gptq" (format gptq alone), or NULL: gptq where calibration.data is given. */
+    /* "rtn", "gptq" (formats gptq, awq, compressed-tensors), or NULL: gptq where calibration.data
+     * is given.  Its finished layers lie in "<out>.unfinished" until OUT stands. */
     const char *algorithm;
     nib_data_options calibration;   /* max_seq_length 0: 512 */
     int num_calibration_samples;    /* the first records of the data; 0: 128 */
@@ -37,6 +39,7 @@ typedef struct nib_quantize_options {
     bool desc_act, static_groups;
     bool true_sequential;           /* the linears of a layer that read one value at a time, each
                                        on what those before it make of the inputs */
+    uint64_t max_memory;      /* of a calibration; 0: what is free */
     void (*on_matrix)(void *user, const nib_matrix_report *report);
     void (*on_progress)(void *user, const char *what, double share);
     void *user;

@@ -200,8 +200,8 @@ void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, co
         if (g->nodes[run->plan->steps[end].node].segment >= last) break;
         run_step(run, from, end);
     }
-    if (last < g->segments) cross(run, last, NULL, out);
-    else keep_tokens(batch);
+    if (last == g->segments) keep_tokens(batch);
+    else if (out) cross(run, last, NULL, out);
 }
 
 /* --- looking for the first value that is not finite --- */

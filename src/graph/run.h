@@ -58,7 +58,8 @@ void nib_run_forward(nib_run *run, const nib_batch *batch);
 /* The segments [first, last) of an inference plan's forward pass.  What crosses the boundary before
  * `first` comes from `in`, what crosses the one before `last` goes to `out`, so that layers can be
  * run one at a time, as often as one likes, with the batch's values waiting elsewhere.  Nothing
- * crosses the graph's ends: NULL.  After the last segment all is as after nib_run_forward(). */
+ * crosses the graph's ends: NULL.  `out` may be `in`, or NULL: what crosses is not kept.  After the
+ * last segment all is as after nib_run_forward(). */
 void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, const void *in,
                    void *out);
 /* What crosses the boundary before `segment`: values made before it and read in it or later, in the

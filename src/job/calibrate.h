@@ -1,26 +1,41 @@
-/* calibrate.h - matrices encoded with GPTQ, layer after layer, from what a model computes on
- * calibration texts. */
+/* calibrate.h - matrices encoded from what a model computes on calibration texts, layer after
+ * layer.
+ *
+ * The model runs as it is.  What the linears of a layer read is observed, they are encoded, and
+ * with GPTQ what they then compute feeds the next layer, as in GPTQ's reference and in GPTQModel.
+ * In memory lie one layer's Hessians, the values at one boundary (in a file where memory is short)
+ * and one layer's matrices: a layer that is finished lies in its file (layer_store.h), and a run
+ * that was interrupted goes on behind it, to the same bytes. */
 #ifndef NIB_JOB_CALIBRATE_H
 #define NIB_JOB_CALIBRATE_H
 
+#include "job/layer_store.h"
+#include "model/model.h"
 #include "nibble/quantize.h"
-#include "quant/gptq.h"
 
 /* A linear to encode. */
 typedef struct nib_calibration_target {
-    const char *module;  /* its name */
+    const char *module, *tensor; /* its name, and that of its weight in the files: "M.weight" */
+    bool transposed;             /* which holds it as [in, out] */
     nib_form form;
-    nib_weight *made;    /* set; the caller's.  NULL: no row reached the linear */
+    bool finished;               /* its layer lies in the store: set */
 } nib_calibration_target;
 
-/* Opens options->model as it is and walks its segments: what the linears of one read is observed,
- * they are encoded, and what they then compute feeds the next, as in GPTQ's reference and in
- * GPTQModel.  In memory lie the values at one boundary for all texts, the Hessians of one segment
- * (true_sequential: of the linears of one input) and what has been encoded.
- * A failure leaves what was made to the caller.  NIB_E_UNSUPPORTED: experts, or a model that does
- * not predict the next token; NIB_E_NUMERIC naming the linear; and those of the model and the
- * data. */
-nib_status nib_calibrate(nib_ctx *ctx, const nib_quantize_options *options,
-                         nib_calibration_target *targets, size_t count, nib_error *err);
+typedef struct nib_calibration {
+    const nib_quantize_options *options;
+    const nib_held *held;             /* what the targets become */
+    const char *algorithm;            /* "gptq" */
+    nib_calibration_target *targets;
+    size_t count;
+    nib_layer_store store;            /* opened; the caller's to close or remove */
+    json_t *report;                   /* set: of each matrix; the caller's */
+} nib_calibration;
+
+/* Encodes the targets; their tensors are found in the store by the names of the format's parts.
+ * What is finished stays there after a failure too.
+ * NIB_E_UNSUPPORTED: a model that does not predict the next token; NIB_E_NUMERIC naming the linear,
+ * and where its inputs are not finite the record; NIB_E_INVALID of the texts (calibrate_data.h);
+ * NIB_E_INTERRUPTED; and those of the model and the store. */
+nib_status nib_calibrate(nib_ctx *ctx, nib_calibration *c, nib_error *err);
 
 #endif

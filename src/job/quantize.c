@@ -12,7 +12,7 @@
 #include "adapter/merged.h"
 #include "base/outfile.h"
 #include "format/safetensors.h"
-#include "job/calibrate.h"
+#include "job/quantize_algorithm.h"
 #include "job/quantize_config.h"
 #include "model/model.h"
 #include "quant/transposed.h"
@@ -26,7 +26,6 @@ typedef struct matrix {
     const char *module;
     nib_learned learned;
     nib_parts_out parts;
-    nib_weight *made; /* calibrated before; or NULL */
 } matrix;
 
 typedef struct run {
@@ -45,6 +44,8 @@ typedef struct run {
     nib_outdir *out;
     nib_tensor_writer *writer;
     uint8_t *piece;       /* PIECE_VALUES floats, for converting */
+    nib_calibration calibration;
+    bool calibrated;
     uint64_t done, total; /* bytes read, for progress */
     nib_quantize_result result;
 } run;
@@ -208,11 +209,6 @@ static nib_status encode(run *r, matrix *m, nib_weight **w, nib_error *err)
     nib_weight *dense = NULL, *made = NULL;
     nib_status status;
 
-    if (m->made) {
-        *w = m->made;
-        m->made = NULL; /* handed over */
-        return NIB_OK;
-    }
     status = nib_weight_dense(r->ctx, (size_t)t->shape[0], (size_t)t->shape[1], t->dtype, t->data,
                               NULL, &dense, err);
     if (!status && m->transposed) status = nib_weight_transposed(r->ctx, dense, &dense, err);
@@ -321,70 +317,57 @@ static nib_status plan_all(run *r, nib_error *err)
 
 /* --- calibrating --- */
 
-static bool uses_gptq(const nib_quantize_options *o)
-{
-    return o->algorithm ? strcmp(o->algorithm, "gptq") == 0 : o->calibration.data != NULL;
-}
-
-static nib_status check_algorithm(run *r, nib_error *err)
-{
-    const nib_quantize_options *o = r->options;
-    const nib_gptq_options order = { .desc_act = o->desc_act, .static_groups = o->static_groups };
-    const char *format = r->held.format->name ? r->held.format->name : r->held.format->known;
-
-    if (o->algorithm && !uses_gptq(o) && strcmp(o->algorithm, "rtn") != 0)
-        return nib_fail(err, NIB_E_INVALID, "algorithm '%s'; known are rtn (round to nearest) and "
-                        "gptq", o->algorithm);
-    if (!uses_gptq(o) && (o->desc_act || o->static_groups || o->true_sequential || o->mse != 0 ||
-                          o->damp_percent != 0 || o->calibration.data ||
-                          o->calibration.max_seq_length || o->num_calibration_samples))
-        return nib_fail(err, NIB_E_INVALID, "calibration data, their number and length, desc_act, "
-                        "static_groups, true_sequential, damp_percent and mse are GPTQ's: with "
-                        "--calibration-data FILE, or --algorithm gptq");
-    if (!uses_gptq(o)) return NIB_OK;
-    if (strcmp(format, "gptq") != 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "algorithm gptq writes --format gptq, not %s",
-                        format);
-    if (!o->calibration.data)
-        return nib_fail(err, NIB_E_INVALID, "algorithm gptq needs texts that the model is made "
-                        "for: --calibration-data FILE");
-    r->held.form = nib_gptq_form(&r->held.form, &order);
-    if (o->desc_act && !o->static_groups)
-        nib_warn_code(r->ctx, "desc-act", "desc_act with groups writes a g_idx that vLLM refuses; "
-                      "--static-groups true keeps the groups in order");
-    return NIB_OK;
-}
-
 static nib_status calibrate(run *r, nib_error *err)
 {
-    nib_calibration_target *targets;
+    nib_calibration *c = &r->calibration;
     nib_status status;
 
-    if (!uses_gptq(r->options)) return NIB_OK;
-    targets = nib_new_array(r->ctx, r->matrix_count, sizeof *targets);
-    if (!targets) return nib_fail(err, NIB_E_NOMEM, "%zu matrices: out of memory", r->matrix_count);
+    c->options = r->options;
+    c->held = &r->held;
+    c->targets = nib_new_array(r->ctx, r->matrix_count, sizeof *c->targets);
+    if (!c->targets)
+        return nib_fail(err, NIB_E_NOMEM, "%zu matrices: out of memory", r->matrix_count);
+    c->count = r->matrix_count;
     for (size_t i = 0; i < r->matrix_count; i++)
-        targets[i] = (nib_calibration_target){
-            .module = r->matrices[i].module,
-            .form = matrix_form(r, r->matrices[i].tensor)
-        };
-    status = nib_calibrate(r->ctx, r->options, targets, r->matrix_count, err);
-    for (size_t i = 0; i < r->matrix_count; i++) r->matrices[i].made = targets[i].made;
-    for (size_t i = 0; !status && i < r->matrix_count; i++)
-        if (!targets[i].made)
-            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: no calibration text reaches it",
-                              targets[i].module);
-    nib_free(r->ctx, targets);
-    return status;
+        c->targets[i] = (nib_calibration_target){ .module = r->matrices[i].module,
+                                                  .tensor = r->matrices[i].tensor->name,
+                                                  .transposed = r->matrices[i].transposed,
+                                                  .form = matrix_form(r, r->matrices[i].tensor) };
+    /* What is unfinished has a place of its own: nothing else is left by a killed run. */
+    nib_outdir_discard(r->out);
+    r->out = NULL;
+    status = nib_calibrate(r->ctx, c, err);
+    return status ? status
+                  : nib_outdir_create(r->ctx, r->options->out, r->options->overwrite, &r->out, err);
 }
 
 /* --- writing --- */
+
+/* The tensors that its layer's file holds. */
+static nib_status write_stored(run *r, const matrix *m, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t k = 0; !status && k < m->parts.count; k++) {
+        const nib_tensor *t = nib_layer_store_find(&r->calibration.store, m->parts.parts[k].name);
+        if (!t || t->bytes != m->parts.parts[k].bytes)
+            return nib_fail(err, NIB_E_FORMAT, "%s: has no %s of %zu bytes",
+                            r->calibration.store.dir.path, m->parts.parts[k].name,
+                            m->parts.parts[k].bytes);
+        status = nib_tensor_writer_put(r->writer, t->data, (size_t)t->bytes, err);
+        nib_filemap_release(t->map, t->data, (size_t)t->bytes);
+    }
+    return status;
+}
 
 static nib_status write_matrix(run *r, matrix *m, nib_error *err)
 {
     nib_parts_out parts;
     nib_weight *w = NULL;
-    nib_status status = encode(r, m, &w, err);
+    nib_status status;
+
+    if (r->calibrated) return write_stored(r, m, err);
+    status = encode(r, m, &w, err);
 
     if (!status) status = r->held.format->tensors(w, m->tensor->name, &parts, err);
     for (size_t k = 0; !status && k < parts.count; k++)
@@ -459,7 +442,9 @@ static nib_status quantize(run *r, nib_error *err)
     nib_status status;
 
     status = read_options(r, err);
-    if (!status) status = check_algorithm(r, err);
+    if (!status)
+        status = nib_quantize_algorithm(r->ctx, options, &r->held, &r->calibration.algorithm, err);
+    r->calibrated = r->calibration.algorithm != NULL;
     if (!status && nib_model_is_gguf(options->model))
         status = nib_fail(err, NIB_E_UNSUPPORTED,
                           "%s: a GGUF file; quantize takes a dense model directory",
@@ -478,8 +463,11 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status) status = plan_all(r, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
-    if (!status) status = calibrate(r, err);
+    if (!status && r->calibrated) status = calibrate(r, err);
+    if (!status && r->calibrated) status = drop_old(r->out, err);
     if (!status) status = write_all(r, err);
+    if (!status && r->calibrated)
+        status = nib_quantize_write_report(r->ctx, &r->calibration, nib_outdir_path(r->out), err);
     if (!status)
         status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
     if (!status)
@@ -488,7 +476,9 @@ static nib_status quantize(run *r, nib_error *err)
     if (status) return status;
     out = r->out;
     r->out = NULL;
-    return nib_outdir_commit(out, err);
+    status = nib_outdir_commit(out, err);
+    return status || !r->calibrated ? status
+                                    : nib_layer_store_remove(&r->calibration.store, err);
 }
 
 nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
@@ -509,7 +499,9 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
     nib_outdir_discard(r.out);
     nib_tensors_close(r.tensors);
     nib_model_close(r.model);
-    for (size_t i = 0; i < r.matrix_count; i++) nib_weight_destroy(ctx, r.matrices[i].made);
+    nib_layer_store_close(&r.calibration.store);
+    nib_free(ctx, r.calibration.targets);
+    json_decref(r.calibration.report);
     nib_free(ctx, r.plans);
     nib_free(ctx, r.matrices);
     nib_free(ctx, r.matrix_of);

@@ -186,6 +186,17 @@ void nib_rundir_close(nib_rundir *d)
     *d = (nib_rundir){ .lock = -1 };
 }
 
+nib_status nib_rundir_remove(nib_rundir *d, nib_error *err)
+{
+    nib_status status = nib_tree_remove(d->ctx, d->path, err);
+
+    if (d->lock >= 0) close(d->lock); /* its file is gone; one of that name is another's */
+    json_decref(d->mark);
+    nib_free(d->ctx, d->path);
+    *d = (nib_rundir){ .lock = -1 };
+    return status;
+}
+
 /* --- the mark --- */
 
 nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,

@@ -34,6 +34,9 @@ nib_status nib_rundir_open(nib_ctx *ctx, const char *path, nib_rundir_entry how,
  * fine. */
 void nib_rundir_close(nib_rundir *d);
 
+/* Removes the directory with all that lies in it, and closes d, after a failure too. */
+nib_status nib_rundir_remove(nib_rundir *d, nib_error *err);
+
 /* Writes the mark.  logging_dir may be NULL. */
 nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
                             const char *logging_dir, nib_error *err);

@@ -80,7 +80,7 @@ static nib_grid grid_of(const job *j, const float *w, size_t n)
 
 static void put_grid(const job *j, size_t group, size_t row, nib_grid g)
 {
-    j->scales[group * j->from->out + row] = g.scale;
+    j->scales[group * j->from->out + row] = nib_grouped_scale(&j->o, g.scale);
     j->zeros[group * j->from->out + row] = (uint8_t)g.zero;
 }
 
@@ -230,9 +230,13 @@ static nib_status check(const job *j, const nib_form *form, nib_error *err)
 {
     const nib_gptq_options *o = j->options;
 
-    if (form->scheme != &nib_grouped_scheme || j->o.maker != NIB_GROUPED_GPTQ ||
-        j->o.group == NIB_GROUP_TENSOR)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "GPTQ encodes to the forms of format gptq");
+    if (form->scheme != &nib_grouped_scheme || j->o.group == NIB_GROUP_TENSOR)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "GPTQ encodes to integers of rows and of groups: "
+                        "formats gptq, awq and compressed-tensors");
+    if (j->o.maker != NIB_GROUPED_GPTQ && o->desc_act && !o->static_groups &&
+        j->o.group != NIB_GROUP_ROW)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "desc_act: only format gptq says which group an "
+                        "input is in; static_groups keeps them in order");
     if (!(o->damp_percent > 0 && o->damp_percent < 1))
         return nib_fail(err, NIB_E_INVALID, "damp_percent: expected more than 0 and less than 1, "
                         "got %g", o->damp_percent);
@@ -243,6 +247,23 @@ static nib_status check(const job *j, const nib_form *form, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "mse: expected an exponent of 0 or more, got %g",
                         o->mse);
     return NIB_OK;
+}
+
+nib_status nib_gptq_check(const nib_form *form, const nib_gptq_options *options, size_t out,
+                          size_t in, nib_error *err)
+{
+    const job j = { .options = options, .o = nib_grouped_form_options(form) };
+    nib_status status = check(&j, form, err);
+
+    return status ? status : nib_grouped_check_shape(&j.o, out, in, true, err);
+}
+
+uint64_t nib_gptq_bytes(nib_ctx *ctx, size_t out, size_t in)
+{
+    uint64_t square = (uint64_t)in * in, rooms = 2 * ROWS * in + 2 * ROWS * BLOCK;
+
+    return square * (sizeof(double) + sizeof(float)) + (uint64_t)out * in +
+           nib_threads(ctx) * rooms * sizeof(float);
 }
 
 static nib_status encode(job *j, const nib_form *form, nib_weight **w, nib_gptq_report *report,

@@ -31,11 +31,19 @@ typedef struct nib_gptq_report {
 /* `form` as nib_gptq_encode() makes it: with the order of activations that the options bring. */
 nib_form nib_gptq_form(const nib_form *form, const nib_gptq_options *options);
 
-/* `from` in `form`, one of GPTQ's containers (nib_format_gptq), whose act_order is set here.  *w is
+/* Whether a matrix of the shape can be encoded so: the errors that nib_gptq_encode() would give
+ * before it begins. */
+nib_status nib_gptq_check(const nib_form *form, const nib_gptq_options *options, size_t out,
+                          size_t in, nib_error *err);
+
+/* What encoding takes beside the Hessian, the matrix and what is made. */
+uint64_t nib_gptq_bytes(nib_ctx *ctx, size_t out, size_t in);
+
+/* `from` in `form`, integers of rows or groups, whose act_order is set here.  *w is
  * the caller's.  Same bits for any number of threads.
  * NIB_E_NUMERIC: inputs or weights that are not finite, or no damping made H positive definite;
- * NIB_E_UNSUPPORTED: the container does not take the shape, or is none of GPTQ's; NIB_E_INVALID:
- * options out of range; NIB_E_NOMEM. */
+ * NIB_E_UNSUPPORTED: the container does not take the shape, holds no integers or no order;
+ * NIB_E_INVALID: options out of range; NIB_E_NOMEM. */
 nib_status nib_gptq_encode(const nib_hessian *h, const nib_form *form, const nib_weight *from,
                            const nib_gptq_options *options, nib_weight **w,
                            nib_gptq_report *report, nib_error *err);

@@ -123,6 +123,14 @@ void nib_grouped_dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kin
  * it; made->owned is the caller's. */
 nib_status nib_grouped_encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from,
                               nib_grouped *made, nib_error *err);
+/* What the layout asks of a shape; found: of what was found.  NIB_E_UNSUPPORTED. */
+nib_status nib_grouped_check_shape(const nib_grouped_options *o, size_t out, size_t in, bool found,
+                                   nib_error *err);
+/* A scale as compressed-tensors' files hold it, in the type of the values: bfloat16 is coarse
+ * enough for codes to be chosen with it.  Of other files it is given back as it is. */
+float nib_grouped_scale(const nib_grouped_options *o, float scale);
+/* rows [n, in], floats, become what rounding them to nearest in the form gives. */
+void nib_grouped_round(const nib_form *f, float *rows, size_t n, size_t in);
 /* What a calibrated encoder found of a matrix [out, in]. */
 typedef struct nib_grouped_found {
     const uint8_t *codes;    /* [out, in] */

@@ -180,6 +180,28 @@ static void put_found(const encoding *e, size_t r0, size_t r1)
     }
 }
 
+float nib_grouped_scale(const nib_grouped_options *o, float scale)
+{
+    return o->maker >= NIB_GROUPED_PACK ? to_type(o->dtype, scale) : scale;
+}
+
+void nib_grouped_round(const nib_form *f, float *rows, size_t n, size_t in)
+{
+    encoding e = { .o = nib_grouped_form_options(f) };
+    size_t group = e.o.group == NIB_GROUP_ROW ? in : e.o.group;
+
+    for (size_t i = 0; e.o.maker == NIB_GROUPED_AWQ && i < n * in; i++)
+        rows[i] = to_type(NIB_F16, rows[i]);
+    for (size_t r = 0; r < n; r++)
+        for (size_t i0 = 0; i0 < in; i0 += group) {
+            size_t count = nib_min(group, in - i0);
+            float *w = rows + r * in + i0;
+            nib_grid g = grid_of(&e, w, count);
+            for (size_t i = 0; i < count; i++)
+                w[i] = g.scale * ((float)code_of(&e, g, w[i]) - g.zero);
+        }
+}
+
 static void encode_rows(void *arg, size_t piece, unsigned worker)
 {
     const encoding *e = arg;
@@ -204,13 +226,12 @@ static void encode_rows(void *arg, size_t piece, unsigned worker)
         }
 }
 
-/* What the layout asks of a shape. */
-static nib_status check_shape(const encoding *e, nib_error *err)
+nib_status nib_grouped_check_shape(const nib_grouped_options *o, size_t out, size_t in, bool found,
+                                   nib_error *err)
 {
-    const nib_grouped_options *o = &e->o;
-    size_t out = e->from->out, in = e->from->in, group = e->sizes.group;
+    size_t group = o->group == NIB_GROUP_ROW ? in : o->group;
 
-    if ((o->act_order && !e->found) || o->group == NIB_GROUP_TENSOR)
+    if ((o->act_order && !found) || o->group == NIB_GROUP_TENSOR)
         return nib_fail(err, NIB_E_UNSUPPORTED, "rounding to nearest knows no order of activations "
                         "and no scale of a whole matrix; known are groups in order, and rows");
     if (o->maker == NIB_GROUPED_GPTQ && (in * o->bits % 32 || out * o->bits % 32))
@@ -296,7 +317,7 @@ static nib_status encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from
     if (!nib_grouped_sizes_of(&e.o, from->out, from->in, &e.sizes))
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", from->out,
                         from->in);
-    status = check_shape(&e, err);
+    status = nib_grouped_check_shape(&e.o, e.from->out, e.from->in, found != NULL, err);
     if (!status) status = take(ctx, &e, made, err);
     if (status) goto done;
     describe(&e, made);

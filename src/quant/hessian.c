@@ -2,6 +2,7 @@
 #include "quant/hessian.h"
 
 #include <cblas.h>
+#include <math.h>
 
 #include "base/cpu.h"
 #include "base/thread.h"
@@ -16,8 +17,9 @@ nib_status nib_hessian_create(nib_ctx *ctx, size_t in, nib_hessian **out, nib_er
         *h = (nib_hessian){ .ctx = ctx, .in = in };
         h->h = nib_new_array(ctx, in, in * sizeof *h->h);
         h->x = nib_new_array(ctx, NIB_HESSIAN_ROWS, in * sizeof *h->x);
+        h->sizes = nib_new_array(ctx, in, sizeof *h->sizes);
     }
-    if (!h || !h->h || !h->x) {
+    if (!h || !h->h || !h->x || !h->sizes) {
         nib_hessian_destroy(h);
         return nib_fail(err, NIB_E_NOMEM, "a Hessian of %zu inputs: out of memory", in);
     }
@@ -31,12 +33,13 @@ void nib_hessian_destroy(nib_hessian *h)
     if (!h) return;
     nib_free(h->ctx, h->h);
     nib_free(h->ctx, h->x);
+    nib_free(h->ctx, h->sizes);
     nib_free(h->ctx, h);
 }
 
 uint64_t nib_hessian_bytes(size_t in)
 {
-    return ((uint64_t)in + NIB_HESSIAN_ROWS) * in * sizeof(float);
+    return ((uint64_t)in + NIB_HESSIAN_ROWS) * in * sizeof(float) + in * sizeof(double);
 }
 
 /* --- observing --- */
@@ -65,8 +68,28 @@ void nib_hessian_observe(nib_hessian *h, const void *x, nib_dtype type, size_t r
             k.from_bf16(h->in, (const uint16_t *)x + (r0 + r) * ld, h->x + r * h->in);
         if (type == NIB_BF16) s.x = h->x, s.ld = h->in;
         nib_parallel_for(h->ctx, nib_ceil_div(h->in, TILE), add_tile, &s);
+        for (size_t r = 0; r < n; r++)
+            for (size_t i = 0; i < h->in; i++) h->sizes[i] += fabsf(s.x[r * s.ld + i]);
     }
     h->rows += rows;
+}
+
+void nib_hessian_unit(nib_hessian *h)
+{
+    memset(h->h, 0, h->in * h->in * sizeof *h->h);
+    for (size_t i = 0; i < h->in; i++) {
+        h->h[i * h->in + i] = 1;
+        h->sizes[i] = 1;
+    }
+    h->rows = h->in;
+}
+
+void nib_hessian_divide(nib_hessian *h, const float *s)
+{
+    for (size_t i = 0; i < h->in; i++) {
+        for (size_t j = 0; j <= i; j++) h->h[i * h->in + j] /= s[i] * s[j];
+        h->sizes[i] /= s[i];
+    }
 }
 
 /* --- errors --- */

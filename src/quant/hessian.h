@@ -15,6 +15,7 @@ typedef struct nib_hessian {
     uint64_t rows;    /* observed */
     float *h;         /* [in, in]; the lower triangle, [i * in + j] with j <= i */
     float *x;         /* [NIB_HESSIAN_ROWS, in] rows as floats */
+    double *sizes;    /* [in] sum of |x| */
 } nib_hessian;
 enum { NIB_HESSIAN_ROWS = 512 };
 
@@ -25,6 +26,12 @@ uint64_t nib_hessian_bytes(size_t in);    /* what it takes */
 
 /* Adds `rows` rows of `in` values of the type (NIB_F32, NIB_BF16), `ld` values apart. */
 void nib_hessian_observe(nib_hessian *h, const void *x, nib_dtype type, size_t rows, size_t ld);
+
+/* As if each input had been 1 alone, in a row of its own: nothing is known of them, and what is
+ * calibrated on it is rounded to nearest. */
+void nib_hessian_unit(nib_hessian *h);
+/* Divides the inputs by s [in], as if they had been observed so. */
+void nib_hessian_divide(nib_hessian *h, const float *s);
 
 static inline float nib_hessian_at(const nib_hessian *h, size_t i, size_t j)
 {

@@ -62,7 +62,7 @@ static double divergence(const char *model)
     nib_error err;
     FILE *from = fopen(test_data("models/shop-test.jsonl"), "r"), *to = fopen(text.s, "w");
 
-    while (from && to && fgets(line, sizeof line, from)) {
+    for (int i = 0; i < 16 && from && to && fgets(line, sizeof line, from); i++) {
         json_t *j = json_loads(line, 0, NULL), *both;
         both = json_pack("{s:s+}", "text", json_string_value(json_object_get(j, "prompt")),
                          json_string_value(json_object_get(j, "completion")));
@@ -135,17 +135,233 @@ static void test_threads(void)
     CHECK(divergence(out[0].s) < .5);
 }
 
+/* --- going on --- */
+
+typedef struct stopper { size_t matrices, most; char notes[2000]; } stopper;
+
+static void count_matrix(void *user, const nib_matrix_report *r)
+{
+    ((stopper *)user)->matrices += r->rows > 0;
+}
+
+static int should_stop(void *user)
+{
+    const stopper *s = user;
+    return s->most && s->matrices >= s->most;
+}
+
+static void keep_note(void *user, nib_message_kind kind, const char *text)
+{
+    stopper *s = user;
+    size_t used = strlen(s->notes);
+
+    (void)kind;
+    snprintf(s->notes + used, sizeof s->notes - used, "%s\n", text);
+}
+
+static nib_status run_until(const char *out, stopper *s, nib_quantize_options o, nib_error *err)
+{
+    nib_ctx_options c = { .threads = 2, .should_stop = should_stop, .should_stop_user = s,
+                          .message = keep_note, .message_user = s };
+    nib_ctx *ctx;
+    nib_status status = nib_ctx_create(&c, &ctx, err);
+
+    if (status) return status;
+    o.out = out;
+    o.num_calibration_samples = 12;
+    o.on_matrix = count_matrix;
+    o.user = s;
+    status = nib_quantize(ctx, &o, NULL, err);
+    nib_ctx_destroy(ctx);
+    return status;
+}
+
+/* Stopped within layer 3, another time with other settings, and then the same again: only what was
+ * not finished is done, to the bytes of a run at one go. */
+static void test_resumes(void)
+{
+    path whole = joined(test_tmpdir(), "whole"), parts = joined(test_tmpdir(), "parts");
+    stopper none = { 0 }, first = { .most = 24 }, second = { 0 };
+    nib_quantize_options o = options(NULL, true), other;
+    struct stat info;
+    nib_error err;
+
+    REQUIRE_OK(run_until(whole.s, &none, o, &err), err);
+    CHECK(run_until(parts.s, &first, o, &err) == NIB_E_INTERRUPTED &&
+              strstr(err.message, "resumes"), "%s", err.message);
+    CHECK(stat(parts.s, &info) != 0, "an unfinished output is there");
+    other = o;
+    other.mse = 2.4;
+    CHECK(run_until(parts.s, &second, other, &err) == NIB_E_MISMATCH &&
+              strstr(err.message, "mse (0 there, 2."), "%s", err.message);
+    second = (stopper){ 0 };
+    REQUIRE_OK(run_until(parts.s, &second, o, &err), err);
+    CHECK(second.matrices == 42 - 21, "%zu matrices were done again", second.matrices);
+    CHECK(strstr(second.notes, "3 of 8 layers are finished"), "%s", second.notes);
+    CHECK(same_file(joined(whole.s, "model.safetensors").s,
+                    joined(parts.s, "model.safetensors").s));
+    CHECK(stat(joined(test_tmpdir(), "parts.unfinished").s, &info) != 0, "layers are left");
+}
+
+/* With little memory values lie in a file and Hessians come a few at a time: the same bytes. */
+static void test_little_memory(void)
+{
+    path much = joined(test_tmpdir(), "much"), little = joined(test_tmpdir(), "little");
+    stopper none = { 0 }, notes = { 0 };
+    nib_quantize_options o = options(NULL, true);
+    nib_error err;
+
+    REQUIRE_OK(run_until(much.s, &none, o, &err), err);
+    o.max_memory = 400000;
+    REQUIRE_OK(run_until(little.s, &notes, o, &err), err);
+    CHECK(strstr(none.notes, "memory: ") && !strstr(none.notes, "in a file") &&
+              !strstr(none.notes, "cannot"), "%s", none.notes);
+    CHECK(strstr(notes.notes, "in a file") || strstr(notes.notes, "cannot be paged out"), "%s",
+          notes.notes);
+    CHECK(same_file(joined(much.s, "model.safetensors").s,
+                    joined(little.s, "model.safetensors").s));
+}
+
+static void test_report(void)
+{
+    path out = joined(test_tmpdir(), "reported");
+    stopper notes = { 0 };
+    nib_error err;
+    json_t *json, *matrices;
+
+    REQUIRE_OK(run_until(out.s, &notes, options(NULL, true), &err), err);
+    REQUIRE_OK(nib_json_read(test_ctx(), joined(out.s, "quantization_report.json").s, 0, &json,
+                             &err), err);
+    matrices = json_object_get(json, "matrices");
+    CHECK(json_array_size(matrices) == 42, "%zu matrices", json_array_size(matrices));
+    for (size_t i = 0; i < json_array_size(matrices); i++) {
+        const json_t *m = json_array_get(matrices, i);
+        CHECK(json_real_value(json_object_get(m, "error")) <
+                  json_real_value(json_object_get(m, "error_rounded")) &&
+              json_real_value(json_object_get(m, "damp")) == .05, "%s",
+              json_string_value(json_object_get(m, "module")));
+    }
+    json_decref(json);
+}
+
+/* --- formats --- */
+
+/* The same codes in three containers decode to nearly the same model. */
+static void test_formats(void)
+{
+    static const char *const names[] = { "gptq", "awq", "compressed-tensors" };
+    double d[3];
+    nib_error err;
+
+    for (int i = 0; i < 3; i++) {
+        const nib_setting settings[] = { { "format", names[i] }, { "bits", "4" },
+                                         { "group_size", "64" }, { "sym", "false" },
+                                         { NULL, NULL } };
+        path out = joined(test_tmpdir(), names[i]);
+        nib_quantize_options o = options(out.s, true);
+        o.settings = settings;
+        o.algorithm = "gptq";
+        o.num_calibration_samples = 12;
+        REQUIRE_OK(nib_quantize(test_ctx(), &o, NULL, &err), err);
+        d[i] = divergence(out.s);
+    }
+    CHECK(d[0] < .02 && fabs(d[1] - d[0]) < .1 * d[0] && fabs(d[2] - d[0]) < .3 * d[0],
+          "divergence %g, %g, %g", d[0], d[1], d[2]);
+}
+
+/* --- experts --- */
+
+typedef struct experts { size_t calibrated, rounded, better; } experts;
+
+static void on_expert(void *user, const nib_matrix_report *r)
+{
+    experts *e = user;
+
+    if (!strstr(r->module, ".experts.")) return;
+    if (strcmp(r->algorithm, "rtn") == 0) e->rounded++;
+    else e->calibrated++, e->better += r->error < r->error_rounded;
+}
+
+/* Texts of `kinds` different tokens. */
+static path tokens(const char *name, int records, int kinds)
+{
+    path p = joined(test_tmpdir(), name);
+    FILE *f = fopen(p.s, "w");
+
+    for (int i = 0; f && i < records; i++) {
+        fprintf(f, "{\"input_ids\": [%d", 3 + i % kinds);
+        for (int k = 1; k < 12; k++) fprintf(f, ", %d", 3 + (i * 7 + k * k * 3) % kinds);
+        fprintf(f, "]}\n");
+    }
+    CHECK(f && fclose(f) == 0, "%s", p.s);
+    return p;
+}
+
+/* Of many tokens all experts are calibrated on their own rows; of one token's repetitions those
+ * that it does not choose are rounded to nearest, and named.  The router stays dense. */
+static void test_experts(void)
+{
+    static const nib_setting eight[] = { { "format", "gptq" }, { "bits", "8" },
+                                         { "group_size", "32" }, { NULL, NULL } };
+    path out[2] = { joined(test_tmpdir(), "mixed"), joined(test_tmpdir(), "one") };
+    path data[2] = { tokens("many.jsonl", 40, 55), tokens("one.jsonl", 4, 1) };
+    experts e[2] = { { 0 }, { 0 } };
+    stopper notes = { 0 };
+    nib_ctx_options c = { .message = keep_note, .message_user = &notes };
+    nib_ctx *ctx;
+    nib_error err;
+
+    REQUIRE_OK(nib_ctx_create(&c, &ctx, &err), err);
+    for (int i = 0; i < 2; i++) {
+        nib_quantize_options o = { .model = test_data("tests/golden/models/mixtral"),
+                                   .out = out[i].s, .settings = eight, .on_matrix = on_expert,
+                                   .user = &e[i] };
+        o.calibration.data = data[i].s;
+        REQUIRE_OK(nib_quantize(ctx, &o, NULL, &err), err);
+    }
+    CHECK(e[0].rounded == 0 && e[0].better * 5 > e[0].calibrated * 4,
+          "%zu calibrated, %zu of them better, %zu rounded", e[0].calibrated, e[0].better,
+          e[0].rounded);
+    CHECK(e[1].rounded > 0 && e[1].rounded < e[0].calibrated &&
+              e[1].rounded + e[1].calibrated == e[0].calibrated,
+          "%zu calibrated, %zu rounded", e[1].calibrated, e[1].rounded);
+    CHECK(strstr(notes.notes, "too few to calibrate it"), "%s", notes.notes);
+    nib_ctx_destroy(ctx);
+}
+
+/* --- what is refused --- */
+
+/* Texts with a mark of another model's in the fifth record. */
+static path foreign(void)
+{
+    path p = joined(test_tmpdir(), "foreign.jsonl");
+    FILE *f = fopen(p.s, "w");
+
+    for (int i = 0; f && i < 9; i++)
+        fprintf(f, "{\"text\": \"%sWe sell bicycles, and we repair them too, while you wait.\"}\n",
+                i == 4 ? "<|eot_id|>" : "");
+    CHECK(f && fclose(f) == 0, "%s", p.s);
+    return p;
+}
+
 static void test_refused(void)
 {
-    static const nib_setting awq[] = { { "format", "awq" }, { NULL, NULL } };
+    static const nib_setting four[] = { { "load_in_4bit", "true" }, { NULL, NULL } };
+    static const nib_setting odd[] = { { "format", "awq" }, { "group_size", "80" },
+                                       { NULL, NULL } };
     path out = joined(test_tmpdir(), "out");
     nib_quantize_options o = options(out.s, true);
     struct stat info;
     nib_error err;
 
-    o.settings = awq;
+    o.settings = four;
     CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_UNSUPPORTED &&
-              strstr(err.message, "awq"), "%s", err.message);
+              strstr(err.message, "bitsandbytes"), "%s", err.message);
+    o.settings = odd;
+    o.on_matrix = NULL;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "_proj") && strstr(err.message, "groups of 80"), "%s",
+          err.message);
     o = options(out.s, false);
     o.algorithm = "gptq";
     CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
@@ -173,10 +389,15 @@ static void test_refused(void)
     o.calibration.data = test_data("models/none.jsonl");
     CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_IO, "%s", err.message);
     o = options(out.s, true);
-    o.model = test_data("tests/golden/models/mixtral");
-    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) != NIB_OK && strstr(err.message, "experts"),
-          "%s", err.message);
+    o.num_calibration_samples = 1;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
+              strstr(err.message, "too few"), "%s", err.message);
+    o = options(out.s, true);
+    o.calibration.data = foreign().s;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_INVALID &&
+              strstr(err.message, "record 5 has <|eot_id|>"), "%s", err.message);
     CHECK(stat(out.s, &info) != 0, "something was written");
+    CHECK(stat(joined(test_tmpdir(), "out.unfinished").s, &info) != 0, "a store is left");
 }
 
 int main(void)
@@ -184,6 +405,11 @@ int main(void)
     static const test_case cases[] = {
         { "nearer than round to nearest", test_better },
         { "any number of threads", test_threads },
+        { "going on behind the last finished layer", test_resumes },
+        { "little memory", test_little_memory },
+        { "the report", test_report },
+        { "formats", test_formats },
+        { "experts", test_experts },
         { "what is refused", test_refused },
     };
     return test_main("calibrate", cases, NIB_COUNT(cases));

@@ -1,0 +1,238 @@
+/* calibrate_encode.c - the linears of a segment that were observed, encoded, reported and put into
+ * the store. */
+#include <math.h>
+#include <stdio.h>
+
+#include "job/calibrate_walk.h"
+
+/* An expert that sees fewer of the tokens than one in FEW is rounded to nearest, as by
+ * GPTQModel. */
+enum { FEW = 200 };
+
+/* --- reports --- */
+
+static nib_status keep_report(nib_walk *w, const nib_matrix_report *r, nib_error *err)
+{
+    json_t *json = json_pack("{s:s, s:s, s:f, s:f, s:f, s:I, s:f}", "module", r->module,
+                             "algorithm", r->algorithm, "error", r->error, "error_rounded",
+                             r->error_rounded, "damp", r->damp, "rows", (json_int_t)r->rows,
+                             "seconds", r->seconds);
+
+    if (!w->layer) w->layer = json_array();
+    if (!json || json_array_append_new(w->layer, json))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->module);
+    return NIB_OK;
+}
+
+/* The caller's to free; NULL: no memory. */
+static char *report_text(const nib_walk *w)
+{
+    size_t bytes = w->layer ? json_dumpb(w->layer, NULL, 0, JSON_COMPACT) : 0;
+    char *text = bytes ? nib_alloc(w->ctx, bytes + 1) : NULL;
+
+    if (!text) return NULL;
+    json_dumpb(w->layer, text, bytes, JSON_COMPACT);
+    text[bytes] = 0;
+    return text;
+}
+
+static void show_progress(const nib_walk *w, const nib_walk_target *t)
+{
+    size_t made = w->done - w->done_before, left = w->count - w->done;
+    double seconds = (nib_clock_seconds() - w->start) / (double)made * (double)left;
+    char what[160];
+
+    if (!w->o->on_progress) return;
+    snprintf(what, sizeof what, "layer %d of %d, %s, %.0f %s left,", t->segment,
+             w->model->graph->segments - 2, t->t->module, seconds < 120 ? seconds : seconds / 60,
+             seconds < 120 ? "s" : "min");
+    w->o->on_progress(w->o->user, what, (double)w->done / (double)w->count);
+}
+
+/* --- one matrix --- */
+
+static nib_status share_lost(const nib_hessian *h, const nib_weight *from, const nib_weight *made,
+                             double whole, double *share, nib_error *err)
+{
+    double error = 0;
+    nib_status status = nib_hessian_error(h, from, made, &error, err);
+
+    *share = whole > 0 ? error / whole : 0;
+    return status;
+}
+
+static nib_status report_errors(nib_walk *w, const nib_walk_target *t, const nib_hessian *h,
+                                nib_matrix_report *r, nib_error *err)
+{
+    const nib_gptq_options in_order = { .damp_percent = 0 };
+    const nib_form plain = nib_gptq_form(&t->t->form, &in_order);
+    nib_weight *nearest = NULL;
+    double whole = 0;
+    nib_status status = nib_form_encode(w->ctx, &plain, t->linear->weight, &nearest, err);
+
+    if (!status) status = nib_hessian_error(h, t->linear->weight, NULL, &whole, err);
+    if (!status)
+        status = share_lost(h, t->linear->weight, nearest, whole, &r->error_rounded, err);
+    if (!status) status = share_lost(h, t->linear->weight, t->made, whole, &r->error, err);
+    nib_weight_destroy(w->ctx, nearest);
+    return status;
+}
+
+static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_hessian *h, bool few,
+                         nib_error *err)
+{
+    nib_matrix_report report = { .module = t->t->module, .algorithm = few ? "rtn" : "gptq",
+                                 .rows = h->rows };
+    nib_gptq_report found;
+    double start = nib_clock_seconds();
+    nib_status status = nib_gptq_encode(h, &t->t->form, t->linear->weight, &w->gptq, &t->made,
+                                        &found, err);
+
+    if (!status) status = report_errors(w, t, h, &report, err);
+    if (status) return nib_fail_in(err, status, "%s", t->t->module);
+    report.damp = found.damp;
+    report.seconds = nib_clock_seconds() - start;
+    if (found.raises)
+        nib_note(w->ctx, "%s: the inputs are nearly dependent: damping raised to %.3g",
+                 t->t->module, found.damp);
+    w->done++;
+    if (w->o->on_matrix) w->o->on_matrix(w->o->user, &report);
+    show_progress(w, t);
+    return keep_report(w, &report, err);
+}
+
+/* Experts of a node that too few rows chose.  What they were observed by is put aside: codes are
+ * chosen without it. */
+static bool saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s)
+{
+    return n->experts && s->hessian->rows * FEW < w->data.tokens;
+}
+
+static void name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s)
+{
+    nib_warn_code(w->ctx, "few-rows", "%s: %" PRIu64 " of %zu tokens chose this expert, too few to "
+                  "calibrate it: rounded to nearest; more or other texts reach more experts",
+                  t->t->module, s->hessian->rows, w->data.tokens);
+}
+
+nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err)
+{
+    const nib_graph *g = w->model->graph;
+    nib_status status = NIB_OK;
+
+    for (size_t n = 0; n < g->node_count; n++) {
+        const nib_node *node = &g->nodes[n];
+        for (size_t e = 0; node->segment == segment && e < nib_node_linears(node); e++) {
+            nib_walk_target *t = nib_walk_target_of(w, node, e);
+            nib_observed *s = t && !t->made ? nib_observer_find(&w->observer, node, e) : NULL;
+            bool few = s && saw_few(w, node, s);
+            if (!s) continue;
+            if (nib_should_stop(w->ctx))
+                return nib_fail(err, NIB_E_INTERRUPTED, "stopped at %s; finished layers are kept, "
+                                "and the same command resumes behind them", t->t->module);
+            if (few) {
+                name_few(w, t, s);
+                nib_hessian_unit(s->hessian);
+            }
+            status = encode(w, t, s->hessian, few, err);
+            if (status) return status;
+            if (!w->o->true_sequential) continue;
+            t->linear->frozen = t->linear->weight;
+            t->linear->weight = t->made;
+        }
+    }
+    return status;
+}
+
+/* --- the store --- */
+
+/* What the file of a layer holds. */
+typedef struct contents {
+    nib_ctx *ctx;
+    nib_parts_out *parts;  /* [matrices] */
+    nib_tensor_plan *plans;
+    const void **data;
+    size_t count;
+} contents;
+
+static nib_status list(nib_walk *w, size_t first, size_t end, contents *c, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    c->parts = nib_new_array(w->ctx, end - first, sizeof *c->parts);
+    c->plans = nib_new_array(w->ctx, NIB_PARTS_MOST * (end - first), sizeof *c->plans);
+    c->data = nib_new_array(w->ctx, NIB_PARTS_MOST * (end - first), sizeof *c->data);
+    if (!c->parts || !c->plans || !c->data)
+        return nib_fail(err, NIB_E_NOMEM, "a layer's tensors: out of memory");
+    for (size_t i = first; i < end && !status; i++) {
+        nib_parts_out *p = &c->parts[i - first];
+        status = w->c->held->format->tensors(w->targets[i].made, w->targets[i].t->tensor, p, err);
+        for (size_t k = 0; k < p->count && !status; k++) {
+            c->plans[c->count] = (nib_tensor_plan){
+                .name = p->parts[k].name, .dtype = p->parts[k].dtype, .rank = p->parts[k].rank,
+                .shape = { p->parts[k].shape[0], p->parts[k].shape[1] } };
+            c->data[c->count++] = p->parts[k].data;
+        }
+    }
+    return status;
+}
+
+static void take_back(nib_walk *w, nib_walk_target *t)
+{
+    if (t->linear->frozen) t->linear->weight = t->linear->frozen;
+    t->linear->frozen = NULL;
+    nib_weight_destroy(w->ctx, t->made);
+    t->made = NULL;
+}
+
+nib_status nib_walk_store(nib_walk *w, int segment, nib_error *err)
+{
+    contents c = { .ctx = w->ctx };
+    size_t first, end;
+    char *report = report_text(w);
+    nib_status status = NIB_OK;
+
+    nib_walk_segment(w, segment, &first, &end);
+    for (size_t i = first; i < end && !status; i++)
+        if (!w->targets[i].made)
+            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: no calibration text reaches it",
+                              w->targets[i].t->module);
+    if (!status) status = list(w, first, end, &c, err);
+    if (!status && !report) status = nib_fail(err, NIB_E_NOMEM, "a report: out of memory");
+    if (!status)
+        status = nib_layer_store_put(&w->c->store, (size_t)segment, c.plans, c.data, c.count,
+                                     report, err);
+    for (size_t i = first; i < end; i++) take_back(w, &w->targets[i]);
+    json_decref(w->layer);
+    w->layer = NULL;
+    nib_free(w->ctx, report);
+    nib_free(w->ctx, c.parts);
+    nib_free(w->ctx, c.plans);
+    nib_free(w->ctx, c.data);
+    return status;
+}
+
+nib_status nib_walk_use(nib_walk *w, int segment, nib_error *err)
+{
+    nib_part_finder finder = nib_layer_store_finder(&w->c->store);
+    size_t first, end;
+    nib_status status = NIB_OK;
+
+    nib_walk_segment(w, segment, &first, &end);
+    for (size_t i = first; i < end && !status; i++) {
+        nib_walk_target *t = &w->targets[i];
+        nib_format_module module = { .class = t->t->transposed ? "Conv1D" : "Linear" };
+        char name[512];
+        nib_module_of_weight(t->t->tensor, name);
+        module.name = name;
+        status = w->stored.format->open(w->ctx, finder, &w->stored, &module, &t->made, err);
+        if (!status && !t->made)
+            status = nib_fail(err, NIB_E_FORMAT, "%s: has layer %d, but not %s",
+                              w->c->store.dir.path, segment, name);
+        if (status) break;
+        t->linear->frozen = t->linear->weight;
+        t->linear->weight = t->made;
+        t->t->finished = true;
+    }
+    return status;
+}
