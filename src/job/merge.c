@@ -77,6 +77,20 @@ static nib_status open_all(run *r, nib_error *err)
                                 &named, err);
 }
 
+/* Of some formats nobody expects a merged model, many times as large: it must be asked for. */
+static nib_status check_merge(run *r, nib_error *err)
+{
+    const nib_format *format = r->model->stored.format;
+    double gib = (double)r->model->parameters * 2 / (1 << 30);
+
+    if (!format || !format->no_merge || r->options->dtype) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: %s: use model and adapter as they are, or give --dtype bfloat16 (or "
+                    "float16, float32): nibble merge %s %s %s --dtype bfloat16 decodes all to "
+                    "dense tensors of %.2g GiB and merges into them", r->options->model,
+                    format->no_merge, r->options->model, r->options->adapter, r->options->out, gib);
+}
+
 static nib_status progress(run *r, size_t done, const char *name, nib_error *err)
 {
     if (r->options->on_progress)
@@ -192,6 +206,7 @@ static nib_status merge(run *r, nib_error *err)
     nib_status status = read_dtype(r->options, &convert, &dtype, err);
 
     if (!status) status = open_all(r, err);
+    if (!status) status = check_merge(r, err);
     if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
     if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */

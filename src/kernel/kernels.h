@@ -7,6 +7,7 @@
 #define NIB_KERNEL_KERNELS_H
 
 #include "base/cpu.h"
+#include "kernel/additive.h"    /* sums of codebooks' entries */
 #include "kernel/adamw8.h"      /* AdamW with 8-bit moments */
 #include "kernel/attention.h"   /* attention forward and backward */
 #include "kernel/blocks.h"      /* ggml's block formats */

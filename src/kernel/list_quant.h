@@ -101,3 +101,11 @@ KERNEL(float4_dot, avx2, NIB_CPU_AVX2)
 KERNEL(float4_decode, avx512, NIB_CPU_AVX512)
 KERNEL(float4_dot, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(additive_decode, ref, 0)
+KERNEL(additive_dot, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(additive_decode, avx2, NIB_CPU_AVX2)
+KERNEL(additive_dot, avx2, NIB_CPU_AVX2)
+KERNEL(additive_decode, avx512, NIB_CPU_AVX512)
+KERNEL(additive_dot, avx512, NIB_CPU_AVX512)
+#endif

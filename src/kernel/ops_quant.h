@@ -28,3 +28,5 @@ KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
 KERNEL_OP(float4_decode) /* float4.h */
 KERNEL_OP(float4_dot)
+KERNEL_OP(additive_decode) /* additive.h */
+KERNEL_OP(additive_dot)

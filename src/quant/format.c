@@ -10,7 +10,8 @@
 /* Every format once. */
 static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8, &nib_format_gptq,
                                              &nib_format_awq, &nib_format_packed, &nib_format_fp8,
-                                             &nib_format_modelopt, &nib_format_mxfp4 };
+                                             &nib_format_modelopt, &nib_format_mxfp4,
+                                             &nib_format_aqlm };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
@@ -32,8 +33,8 @@ static const struct { const char *method, *name; } unread[] = {
     { "marlin", "Marlin" }, { "gptq_marlin", "Marlin" }, { "bitblas", "BitBLAS" },
     { "bitnet", "BitNet" }, { "eetq", "EETQ" }, { "quanto", "Quanto" }, { "vptq", "VPTQ" },
     { "higgs", "HIGGS" }, { "spqr", "SpQR" }, { "fp_quant", "FP-Quant" }, { "quark", "Quark" },
-    { "fbgemm_fp8", "FBGEMM float8" }, { "aqlm", "AQLM" }, { "paroquant", "ParoQuant" },
-    { "qqq", "QQQ" }, { "humming", "Humming" },
+    { "fbgemm_fp8", "FBGEMM float8" }, { "paroquant", "ParoQuant" }, { "qqq", "QQQ" },
+    { "humming", "Humming" },
 };
 
 void nib_formats_known(char *out, size_t room)

@@ -131,6 +131,9 @@ struct nib_format {
     nib_status (*describe)(const nib_part *tensor, nib_part_finder find, const nib_held *held,
                            bool *its, uint64_t shape[2], nib_form *form, nib_error *err);
 
+    /* Why merging an adapter writes dense tensors only when a type is asked for; NULL: always. */
+    const char *no_merge;
+
     /* --- writing --- */
 
     /* Must a matrix be encoded before its tensors can be planned?  NULL: never. */

@@ -11,5 +11,6 @@ extern const nib_format nib_format_awq;  /* format_awq.c */
 extern const nib_format nib_format_packed; /* format_packed.c: compressed-tensors */
 extern const nib_format nib_format_fp8, nib_format_modelopt; /* format_fp8.c */
 extern const nib_format nib_format_mxfp4; /* format_mxfp4.c */
+extern const nib_format nib_format_aqlm;  /* format_aqlm.c */
 
 #endif

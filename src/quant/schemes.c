@@ -1,4 +1,5 @@
 /* schemes.c - the list of schemes, and what asks all of them. */
+#include "quant/additive.h"
 #include "quant/block.h"
 #include "quant/bnb4.h"
 #include "quant/dense.h"
@@ -11,7 +12,7 @@
 static const nib_scheme *const schemes[] = { &nib_dense_scheme, &nib_bnb4_scheme,
                                              &nib_int8_scheme, &nib_grouped_scheme,
                                              &nib_block_scheme, &nib_float8_scheme,
-                                             &nib_float4_scheme };
+                                             &nib_float4_scheme, &nib_additive_scheme };
 
 bool nib_form_parse(const char *text, nib_form *f)
 {

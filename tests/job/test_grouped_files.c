@@ -29,6 +29,9 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "awq", "awq", "awq 4 32 asym", 14, "grouped" },
     { "ct-packed", "compressed-tensors", NULL, 11, "grouped" },
     { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14, "grouped" },
+    { "aqlm-1x9", "aqlm", "aqlm 1x9 of 1x4", 12, "grouped" },
+    { "aqlm-2x7", "aqlm", "aqlm 2x7 of 2x4", 14, "grouped" },
+    { "aqlm-8x4", "aqlm", "aqlm 8x4 of 1x8", 12, "grouped" },
     { "fp8-block", "fp8", "fp8 32x48", 11, "floats" },
     { "fp8-power", "fp8", "fp8 32x48", 14, "floats" },
     { "fp8-inverse", "fp8", "fp8 channel inverse", 14, "floats" },
@@ -183,6 +186,27 @@ static void test_merged(void)
     }
 }
 
+/* Of AQLM a merged model is not expected: the error says what makes one. */
+static void test_merge_refused(void)
+{
+    nib_ctx *ctx = test_ctx();
+    path out = joined(test_tmpdir(), "no"), base, adapter;
+    nib_merge_options o = { .out = out.s };
+    nib_error err = { 0 };
+    size_t aqlm = 0;
+
+    while (strcmp(variants[aqlm].method, "aqlm") != 0) aqlm++;
+    base = golden(aqlm, ".");
+    adapter = golden(aqlm, "adapter");
+    o.model = base.s;
+    o.adapter = adapter.s;
+    CHECK(nib_merge(ctx, &o, &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "no codes in AQLM's codebooks") &&
+              strstr(err.message, "--dtype bfloat16 decodes all to dense tensors"),
+          "%s", err.message);
+    CHECK(access(out.s, F_OK) != 0, "%s was made", out.s);
+}
+
 /* What is stored is not packed again, and not quantized while loading. */
 static void test_packed_twice(void)
 {
@@ -306,6 +330,7 @@ static void test_written(void)
 static const test_case cases[] = {
     { "reported", test_reported },
     { "merged", test_merged },
+    { "merge refused", test_merge_refused },
     { "packed twice", test_packed_twice },
     { "settings beside", test_settings_beside },
     { "written", test_written },

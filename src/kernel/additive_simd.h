@@ -1,0 +1,81 @@
+/* additive_simd.h - additively quantized rows: the body of additive_avx2.c and additive_avx512.c.
+ *
+ * Eight values at a time in both: an entry of the usual group of 8 in float16 is one load.  Groups
+ * that are no multiple of 8 are the reference's. */
+#include "kernel/kernels.h"
+#include "kernel/simd.h"
+
+NIB_INLINE __m256 eight_at(nib_dtype type, const void *entries, size_t i)
+{
+    const char *p = (const char *)entries + i * (type == NIB_F32 ? 4 : 2);
+    __m128i halves;
+
+    if (type == NIB_F32) return _mm256_loadu_ps((const float *)(const void *)p);
+    halves = _mm_loadu_si128((const __m128i *)(const void *)p);
+    if (type == NIB_F16) return _mm256_cvtph_ps(halves);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+/* Values v .. v + 8 of the group, unscaled. */
+NIB_INLINE __m256 sum_of(nib_dtype type, const nib_additive_row *r, const uint8_t *codes, size_t v)
+{
+    __m256 sum = eight_at(type, r->entries, nib_additive_place(r, codes, 0) + v);
+
+    for (unsigned k = 1; k < r->books; k++)
+        sum = _mm256_add_ps(sum, eight_at(type, r->entries, nib_additive_place(r, codes, k) + v));
+    return sum;
+}
+
+NIB_INLINE void decode(nib_dtype type, const nib_additive_row *r, size_t groups, float *dst)
+{
+    const __m256 scale = _mm256_set1_ps(r->scale);
+
+    for (size_t g = 0; g < groups; g++, dst += r->group)
+        for (size_t v = 0; v < r->group; v += 8)
+            _mm256_storeu_ps(dst + v, _mm256_mul_ps(sum_of(type, r, r->codes + g * r->step, v),
+                                                    scale));
+}
+
+void NIB_VARIANT(additive_decode)(const nib_additive_row *r, size_t groups, float *dst)
+{
+    if (r->group % 8) nib_additive_decode_ref(r, groups, dst);
+    else if (r->type == NIB_F16) decode(NIB_F16, r, groups, dst);
+    else if (r->type == NIB_BF16) decode(NIB_BF16, r, groups, dst);
+    else decode(NIB_F32, r, groups, dst);
+}
+
+NIB_INLINE float sum_eight(__m256 a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* The scale once a row, not once a value. */
+NIB_INLINE void dot(size_t M, nib_dtype type, const nib_additive_row *r, size_t groups,
+                    const float *x, float *y, size_t ldy)
+{
+    size_t in = groups * r->group;
+    __m256 sums[4];
+
+    for (size_t m = 0; m < M; m++) sums[m] = _mm256_setzero_ps();
+    for (size_t g = 0; g < groups; g++)
+        for (size_t v = 0; v < r->group; v += 8) {
+            __m256 w = sum_of(type, r, r->codes + g * r->step, v);
+#pragma GCC unroll 4
+            for (size_t m = 0; m < M; m++)
+                sums[m] = _mm256_fmadd_ps(w, _mm256_loadu_ps(x + m * in + g * r->group + v),
+                                          sums[m]);
+        }
+    for (size_t m = 0; m < M; m++) y[m * ldy] = sum_eight(sums[m]) * r->scale;
+}
+
+void NIB_VARIANT(additive_dot)(const nib_additive_row *r, size_t M, size_t groups, const float *x,
+                               float *y, size_t ldy)
+{
+    if (r->group % 8) nib_additive_dot_ref(r, M, groups, x, y, ldy);
+    else if (r->type == NIB_F16) NIB_WITH_ROWS(M, dot, NIB_F16, r, groups, x, y, ldy);
+    else if (r->type == NIB_BF16) NIB_WITH_ROWS(M, dot, NIB_BF16, r, groups, x, y, ldy);
+    else NIB_WITH_ROWS(M, dot, NIB_F32, r, groups, x, y, ldy);
+}
