@@ -216,6 +216,7 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
 /* A bare parameter of the reference. */
 static nib_status attach_parameter(nib_adapter *a, nib_linear *l, nib_error *err)
 {
+    const char *tensor = nib_stack_target(&a->config, l);
     nib_status status;
 
     if (l->bias && a->config.bias == NIB_PEFT_BIAS_ALL)
@@ -223,10 +224,10 @@ static nib_status attach_parameter(nib_adapter *a, nib_linear *l, nib_error *err
                         "bias all: the bias of %s, which is no module's but a parameter of its "
                         "own, is not trained; use lora_only or none",
                         l->stack ? l->stack : l->name);
-    if (!nib_stack_is_target(&a->config, l)) return NIB_OK;
-    status = nib_stacks_add(a, l, err);
+    if (!tensor) return NIB_OK;
+    status = nib_stacks_add(a, l, tensor, err);
     if (status) return status;
-    return attach_branch(a, l->name, l->stack, &l->branches, l->weight->in, l->weight->out, false,
+    return attach_branch(a, l->name, tensor, &l->branches, l->weight->in, l->weight->out, false,
                          err);
 }
 

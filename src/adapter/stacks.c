@@ -22,13 +22,20 @@ static bool means(const char *item, const char *name)
            (n > m && name[n - m - 1] == '.' && strcmp(name + n - m, item) == 0);
 }
 
-bool nib_stack_is_target(const nib_peft_config *cfg, const nib_linear *l)
+/* The tensor's name that `item` means: the file's, or that of the other version; NULL: none. */
+static const char *meant(const char *item, const nib_linear *l)
 {
-    bool target = false;
+    if (l->stack && means(item, l->stack)) return l->stack;
+    return l->stack_also && means(item, l->stack_also) ? l->stack_also : NULL;
+}
 
-    for (size_t i = 0; l->stack && i < cfg->target_parameters.count; i++)
-        target |= means(cfg->target_parameters.names[i], l->stack);
-    return target;
+const char *nib_stack_target(const nib_peft_config *cfg, const nib_linear *l)
+{
+    const char *name = NULL;
+
+    for (size_t i = 0; !name && i < cfg->target_parameters.count; i++)
+        name = meant(cfg->target_parameters.names[i], l);
+    return name;
 }
 
 /* The last two parts of the tensors' names, those of the first layer that has them. */
@@ -37,10 +44,11 @@ static void list_stacks(const nib_model *m, char *out, size_t room)
     size_t used = 0;
 
     snprintf(out, room, "none");
-    for (size_t i = 0; i < m->linear_count && used < room; i++) {
-        const char *at = m->linears[i]->stack, *end;
+    for (size_t i = 0; i < 2 * m->linear_count && used < room; i++) {
+        const nib_linear *l = m->linears[i % m->linear_count];
+        const char *at = i < m->linear_count ? l->stack : l->stack_also, *end;
 
-        if (!at || m->linears[i]->slice) continue;
+        if (!at || l->slice) continue;
         end = strrchr(at, '.');
         while (end > at && end[-1] != '.') end--;
         at = end;
@@ -52,6 +60,7 @@ static void list_stacks(const nib_model *m, char *out, size_t room)
 nib_status nib_stacks_check(const nib_adapter *a, nib_error *err)
 {
     const nib_peft_names *t = &a->config.target_parameters;
+    const char *of_file = NULL, *other = NULL;
     char known[400];
 
     if (t->count && a->config.lora_dropout > 0)
@@ -61,8 +70,17 @@ nib_status nib_stacks_check(const nib_adapter *a, nib_error *err)
                         a->config.lora_dropout);
     for (size_t i = 0; i < t->count; i++) {
         bool found = false;
-        for (size_t k = 0; k < a->model->linear_count && !found; k++)
-            found = a->model->linears[k]->stack && means(t->names[i], a->model->linears[k]->stack);
+        for (size_t k = 0; k < a->model->linear_count && !found; k++) {
+            const nib_linear *l = a->model->linears[k];
+            const char *name = meant(t->names[i], l);
+            found = name != NULL;
+            if (found && name == l->stack) of_file = t->names[i];
+            if (found && name != l->stack) other = t->names[i];
+        }
+        if (of_file && other)
+            return nib_fail(err, NIB_E_MISMATCH,
+                            "target_parameters: %s and %s are names of two versions of "
+                            "transformers; take those of one", of_file, other);
         if (found) continue;
         list_stacks(a->model, known, sizeof known);
         return nib_fail(err, NIB_E_MISMATCH,
@@ -72,7 +90,7 @@ nib_status nib_stacks_check(const nib_adapter *a, nib_error *err)
     return NIB_OK;
 }
 
-nib_status nib_stacks_add(nib_adapter *a, const nib_linear *l, nib_error *err)
+nib_status nib_stacks_add(nib_adapter *a, const nib_linear *l, const char *tensor, nib_error *err)
 {
     nib_stack *s = a->stack_count ? &a->stacks[a->stack_count - 1] : NULL;
 
@@ -81,10 +99,10 @@ nib_status nib_stacks_add(nib_adapter *a, const nib_linear *l, nib_error *err)
                       sizeof *a->stacks))
             return no_memory(err);
         s = &a->stacks[a->stack_count++];
-        *s = (nib_stack){ .tensor = l->stack, .first = a->params.count,
+        *s = (nib_stack){ .tensor = tensor, .first = a->params.count,
                           .transposed = l->transposed };
     }
-    assert(s && strcmp(s->tensor, l->stack) == 0); /* slices come one after another */
+    assert(s && strcmp(s->tensor, tensor) == 0); /* slices come one after another */
     s->experts++;
     return NIB_OK;
 }

@@ -21,6 +21,7 @@ typedef struct nib_linear_spec {
                             it, and its weight stays dense */
     bool bypassed;       /* PEFT refuses adapters of it: all-linear does not mean it */
     const char *stack;   /* the tensor of which it is slice `slice` of `slices`, NULL: none; and */
+    const char *stack_also; /* its name in another version of the reference, or NULL */
     const char *stack_bias; /* that of the biases, or NULL */
     size_t slice, slices;
     bool may_be_new;     /* a checkpoint made for another task lacks it: it begins at random */

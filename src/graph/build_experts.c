@@ -158,15 +158,17 @@ static nib_linear *bind_expert(nib_build *b, const char *of, nib_expert_spec spe
                                size_t i, size_t count)
 {
     nib_linear_spec linear = { .out = spec.out, .in = in, .slice = i, .slices = count };
-    char name[NIB_NAME_ROOM], stack[NIB_NAME_ROOM], bias[NIB_NAME_ROOM];
+    char name[NIB_NAME_ROOM], stack[NIB_NAME_ROOM], bias[NIB_NAME_ROOM], also[NIB_NAME_ROOM];
     bool stacked = spec.form != NIB_EXPERT_MODULES;
 
     if (stacked) snprintf(name, sizeof name, "%s.%s.%zu", of, spec.part, i);
     else snprintf(name, sizeof name, "%s.%zu.%s", of, i, spec.part);
     snprintf(stack, sizeof stack, "%s.%s", of, spec.part);
     snprintf(bias, sizeof bias, "%s.%s", of, spec.bias ? spec.bias : "");
+    snprintf(also, sizeof also, "%s.%s", of, spec.also ? spec.also : "");
     if (stacked) {
         linear.stack = stack;
+        linear.stack_also = spec.also ? also : NULL;
         linear.stack_bias = spec.bias ? bias : NULL;
         linear.bias = spec.bias != NULL;
         linear.parameter = true;

@@ -45,6 +45,7 @@ typedef struct nib_expert_spec {
     size_t out;
     nib_expert_form form;
     const char *bias; /* of a stack: M.bias [experts, out]; NULL: none */
+    const char *also; /* of a stack: the part's name in another version of the reference, or NULL */
 } nib_expert_spec;
 
 /* The linear `part` of every expert; format makes M. */

@@ -19,6 +19,7 @@ typedef struct nib_linear {
     bool of_head;        /* a part of a head: quantizing leaves it dense */
     bool bypassed;       /* PEFT refuses adapters of it: kernels read its weight past the module */
     char *stack;         /* the tensor of which it is slice `slice`, or NULL */
+    char *stack_also;    /* its name in another version of the reference, or NULL */
     size_t slice;
     nib_weight *frozen;  /* the model's own weight while an adapter's copy stands in `weight` */
     float *bias;         /* [out] or NULL; bias_param's value when it is trained */

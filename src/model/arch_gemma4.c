@@ -241,7 +241,7 @@ static nib_value add_experts(nib_build *b, const gemma4 *m, int i, nib_value x, 
     route.gains = nib_bind_vector(b, route.experts, "model.layers.%d.router.per_expert_scale", i);
     y = norm(b, m, x, 1, "model.layers.%d.pre_feedforward_layernorm_2", i);
     y = nib_apply_stacked_experts(b, &m->moe, nib_route(b, z, &route), i, y,
-                                  "model.layers.%d.experts", "gate_up_proj", "down_proj");
+                                  "model.layers.%d.experts", nib_expert_stacks);
     h = norm(b, m, h, 1, "model.layers.%d.post_feedforward_layernorm_1", i);
     return nib_add(b, h, norm(b, m, y, 1, "model.layers.%d.post_feedforward_layernorm_2", i));
 }

@@ -66,8 +66,9 @@ static nib_value mlp(nib_build *b, const gpt_oss *g, int i, nib_value h)
 {
     const nib_moe *m = &g->moe;
     nib_expert_spec gate_up = { "gate_up_proj", 2 * m->inner, NIB_EXPERT_STACK_IN_OUT,
-                                "gate_up_proj_bias" };
-    nib_expert_spec down = { "down_proj", m->m.width, NIB_EXPERT_STACK_IN_OUT, "down_proj_bias" };
+                                .bias = "gate_up_proj_bias" };
+    nib_expert_spec down = { "down_proj", m->m.width, NIB_EXPERT_STACK_IN_OUT,
+                             .bias = "down_proj_bias" };
     nib_value logits = nib_apply_bare_router(b, h, m->route.experts, true,
                                              "model.layers.%d.mlp.router", i);
     nib_experts e = nib_route(b, logits, &m->route);

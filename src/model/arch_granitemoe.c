@@ -19,13 +19,15 @@ static void read_granitemoe(nib_reader *r, void *config)
 
 nib_value nib_granite_experts(nib_build *b, const nib_llama *llama, int i, nib_value h)
 {
+    /* The files' names, which are transformers 4's too, and transformers 5's. */
+    static const nib_stack_names names = { "input_linear.weight", "output_linear.weight",
+                                           "experts.gate_up_proj", "experts.down_proj" };
     const nib_moe *m = (const nib_moe *)llama;
     nib_value logits = nib_apply_router(b, h, m->route.experts,
                                         "model.layers.%d.block_sparse_moe.router.layer", i);
 
     return nib_apply_stacked_experts(b, m, nib_route(b, logits, &m->route), i, h,
-                                     "model.layers.%d.block_sparse_moe", "input_linear.weight",
-                                     "output_linear.weight");
+                                     "model.layers.%d.block_sparse_moe", names);
 }
 
 static void build(nib_build *b, const void *config, nib_task task)

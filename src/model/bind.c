@@ -139,6 +139,7 @@ static void free_linear(nib_ctx *ctx, nib_linear *l)
     if (!l) return;
     if (l->owns_weight) nib_weight_destroy(ctx, l->weight);
     nib_free(ctx, l->stack);
+    nib_free(ctx, l->stack_also);
     nib_free(ctx, l->bias);
     nib_free(ctx, l->bias_name);
     nib_free(ctx, l->name);
@@ -222,7 +223,8 @@ static nib_status bind_linear(void *self, const char *module, const nib_linear_s
     nib_status status;
 
     if (!l || !(l->name = library_name(m, module)) ||
-        (spec->stack && !(l->stack = library_name(m, spec->stack)))) {
+        (spec->stack && !(l->stack = library_name(m, spec->stack))) ||
+        (spec->stack_also && !(l->stack_also = library_name(m, spec->stack_also)))) {
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", module);
         goto done;
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 const char *const nib_expert_names[3] = { "gate_proj", "up_proj", "down_proj" };
+const nib_stack_names nib_expert_stacks = { .gate_up = "gate_up_proj", .down = "down_proj" };
 
 static size_t read_experts(nib_reader *r, size_t fallback)
 {
@@ -59,9 +60,9 @@ void nib_read_sparse_layers(nib_reader *r, nib_moe *m)
 nib_value nib_apply_gated_experts(nib_build *b, const nib_moe *m, nib_experts e, int i, nib_value x,
                                   const char *experts, const char *const names[3])
 {
-    nib_expert_spec gate = { names[0], m->inner, NIB_EXPERT_MODULES, NULL };
-    nib_expert_spec up = { names[1], m->inner, NIB_EXPERT_MODULES, NULL };
-    nib_expert_spec down = { names[2], m->m.width, NIB_EXPERT_MODULES, NULL };
+    nib_expert_spec gate = { .part = names[0], .out = m->inner, .form = NIB_EXPERT_MODULES };
+    nib_expert_spec up = { .part = names[1], .out = m->inner, .form = NIB_EXPERT_MODULES };
+    nib_expert_spec down = { .part = names[2], .out = m->m.width, .form = NIB_EXPERT_MODULES };
 
     x = nib_dispatch(b, x, e);
     nib_value g = nib_apply_experts(b, x, e, gate, experts, i);
@@ -72,11 +73,11 @@ nib_value nib_apply_gated_experts(nib_build *b, const nib_moe *m, nib_experts e,
 }
 
 nib_value nib_apply_stacked_experts(nib_build *b, const nib_moe *m, nib_experts e, int i,
-                                    nib_value x, const char *of, const char *gate_up,
-                                    const char *down)
+                                    nib_value x, const char *of, nib_stack_names names)
 {
-    nib_expert_spec both = { gate_up, 2 * m->inner, NIB_EXPERT_STACK, NULL };
-    nib_expert_spec back = { down, m->m.width, NIB_EXPERT_STACK, NULL };
+    nib_expert_spec both = { names.gate_up, 2 * m->inner, NIB_EXPERT_STACK,
+                             .also = names.gate_up_also };
+    nib_expert_spec back = { names.down, m->m.width, NIB_EXPERT_STACK, .also = names.down_also };
 
     x = nib_dispatch(b, x, e);
     x = nib_apply_experts(b, x, e, both, of, i);

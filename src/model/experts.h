@@ -24,11 +24,15 @@ void nib_read_sparse_layers(nib_reader *r, nib_moe *m);
  * given in this order, under M.0, M.1, ...; `experts` makes M of the layer's number. */
 nib_value nib_apply_gated_experts(nib_build *b, const nib_moe *m, nib_experts e, int i, nib_value x,
                                   const char *experts, const char *const names[3]);
-/* The same where gate and up, in this order, are the rows of one tensor of all experts, M.gate_up
- * [experts, 2 inner, width], and M.down another. */
+/* The same where gate and up, in this order, are the rows of one tensor of all experts
+ * [experts, 2 inner, width], and down another: their names in M, and in another version of the
+ * reference, or NULL. */
+typedef struct nib_stack_names {
+    const char *gate_up, *down, *gate_up_also, *down_also;
+} nib_stack_names;
 nib_value nib_apply_stacked_experts(nib_build *b, const nib_moe *m, nib_experts e, int i,
-                                    nib_value x, const char *of, const char *gate_up,
-                                    const char *down);
+                                    nib_value x, const char *of, nib_stack_names names);
+extern const nib_stack_names nib_expert_stacks; /* gate_up_proj, down_proj */
 /* The expert that every token goes to, of width m->shared, under the module that `of` makes. */
 nib_value nib_apply_shared_expert(nib_build *b, const nib_moe *m, int i, nib_value x,
                                   const char *of);

@@ -236,6 +236,7 @@ void nib_model_close(nib_model *m)
         nib_linear *l = m->linears[i];
         if (l->owns_weight) nib_weight_destroy(m->ctx, l->weight);
         nib_free(m->ctx, l->stack);
+        nib_free(m->ctx, l->stack_also);
         nib_free(m->ctx, l->bias);
         nib_free(m->ctx, l->bias_name);
         nib_free(m->ctx, l->name);

@@ -8,10 +8,11 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from common import GOLDEN, check, check_logits, evaluate, main, nibble, write_ids
+from common import GOLDEN, WithTransformers5, check, check_logits, evaluate, main, nibble, write_ids
 
-PARAMETERS = {"granitemoe": ["input_linear.weight", "output_linear.weight"],
-              "gpt-oss": ["experts.gate_up_proj", "experts.down_proj"]}
+NEWER = transformers.__version__ >= "5"
+FUSED = ["experts.gate_up_proj", "experts.down_proj"]
+PARAMETERS = {"granitemoe": FUSED if NEWER else ["input_linear.weight", "output_linear.weight"], "gpt-oss": FUSED}
 
 
 def base(directory):
@@ -67,9 +68,15 @@ def to_peft(name):
         compare(directory, base(out), work, "merged here, opened there", "--adapter", adapter)
 
 
+def of_5(name):
+    return f"{name}, transformers 5"
+
+
 if __name__ == "__main__":
-    cases = [("granitemoe: to PEFT", lambda: to_peft("granitemoe")), ("granitemoe: from PEFT", lambda: from_peft("granitemoe")),
-             ("gpt-oss: from PEFT", lambda: from_peft("gpt-oss"))]
-    if transformers.__version__ >= "5":  # what transformers 4 lacks is in docs/formats-quant.md 9.6; granitemoe's names are of 4
-        cases = [("gpt-oss: to PEFT", lambda: to_peft("gpt-oss")), ("gpt-oss: from PEFT", lambda: from_peft("gpt-oss"))]
-    main(cases)
+    cases = {"granitemoe: to PEFT": lambda: to_peft("granitemoe"), "granitemoe: from PEFT": lambda: from_peft("granitemoe"),
+             "gpt-oss: to PEFT": lambda: to_peft("gpt-oss"), "gpt-oss: from PEFT": lambda: from_peft("gpt-oss")}
+    if NEWER:
+        main([(of_5(name), f) for name, f in cases.items()])
+    elsewhere = WithTransformers5(__file__, map(of_5, cases))
+    del cases["gpt-oss: to PEFT"]  # what transformers 4 lacks is in docs/formats-quant.md 9.6
+    main([*cases.items(), *((name, lambda name=name: elsewhere.case(name)) for name in elsewhere.command[2:])])

@@ -23,6 +23,7 @@ static const golden all[] = {
     { "gpt-oss", "gpt-oss", false },       { "gpt-oss-swapped", "gpt-oss", true },
     { "one", "gpt-oss", false },           { "granitemoe", "granitemoe", false },
     { "qwen3-5-moe", "qwen3-5-moe", false },
+    { "granitemoe-names-5", "granitemoe", false },
 };
 
 typedef struct fixture {
@@ -269,12 +270,31 @@ static void test_created(void)
     end(&f);
 }
 
+/* Names of transformers 4 and of 5 make two files that neither reads. */
+static void test_two_versions(void)
+{
+    static const char *const mixed[] = { "input_linear.weight", "experts.down_proj" };
+    nib_peft_config config = nib_peft_config_default();
+    nib_adapter *a = NULL;
+    fixture f;
+    nib_error err;
+
+    begin(&f, &all[3]);
+    REQUIRE_OK(nib_peft_names_set(f.ctx, &config.target_parameters, NIB_PEFT_LIST, mixed, 2, &err),
+               err);
+    CHECK(nib_adapter_create(f.model, &config, 1, 1, &a, &err) == NIB_E_MISMATCH &&
+              strstr(err.message, "input_linear.weight and experts.down_proj"),
+          "%s", err.message);
+    end(&f);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
         { "logits, gradients and files are PEFT's", test_numbers },
         { "merged, the model gives the same logits", test_merged },
         { "a new adapter, and names that mean nothing", test_created },
+        { "names of two versions", test_two_versions },
     };
     return test_main("parameters", cases, NIB_COUNT(cases));
 }

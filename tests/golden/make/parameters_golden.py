@@ -19,7 +19,8 @@ CASES = {4: {"gpt-oss-swapped": ("gpt-oss", dict(target_modules=["q_proj"], targ
                                                  rank_pattern={"experts.down_proj": 3})),
              "granitemoe": ("granitemoe", dict(target_modules=[], target_parameters=[
                  "input_linear.weight", "output_linear.weight"]))},
-         5: {"gpt-oss": ("gpt-oss", dict(target_modules=["q_proj"], target_parameters=FUSED,
+         5: {"granitemoe-names-5": ("granitemoe", dict(target_modules=["q_proj"], target_parameters=FUSED)),
+             "gpt-oss": ("gpt-oss", dict(target_modules=["q_proj"], target_parameters=FUSED,
                                          rank_pattern={"experts.down_proj": 3})),
              "qwen3-5-moe": ("qwen3-5-moe", dict(target_modules=["out_proj"], target_parameters=FUSED)),
              "one": ("gpt-oss", dict(target_modules=[], use_rslora=True,
