@@ -122,11 +122,25 @@ static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                        d->sinks->name, d->sinks->width, d->heads);
 }
 
+/* An attention over the same keys and values, whose state has them: gemma4's last layers read what
+ * an earlier one made. */
+static const nib_node *find_reader(const nib_graph *g, nib_value k, nib_value v, size_t window)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->op == &nib_op_attention && n->inputs[1] == k.id && n->inputs[2] == v.id &&
+            n->attention.window == window)
+            return n;
+    }
+    return NULL;
+}
+
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d)
 {
     size_t v_dim = d->v_dim ? d->v_dim : d->head_dim;
     nib_attention_desc own = *d;
+    const nib_node *same;
     nib_value y;
 
     if (!nib_build_has_heads(b, q, d->heads, d->head_dim, "attention: q") ||
@@ -135,10 +149,13 @@ nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
         return nothing;
     check_attention(b, q, k, v, d);
     own.drop = nib_build_drop(b, d->drop.p);
+    same = find_reader(b->graph, k, v, d->window);
     y = nib_build_node(b, (nib_node){ .op = &nib_op_attention, .attention = own,
                                       .inputs = { q.id, k.id, v.id }, .input_count = 3,
-                                      .state_index = b->graph->state_count },
+                                      .state_index = same ? same->state_index
+                                                          : b->graph->state_count,
+                                      .shares_state = same != NULL },
                        nib_info_of(b, q)->axis, d->heads * v_dim, d->heads);
-    b->graph->state_count++;
+    if (!same) b->graph->state_count++;
     return y;
 }

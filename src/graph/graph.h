@@ -255,7 +255,8 @@ struct nib_node {
     nib_conv_desc conv;
     nib_scan_desc scan;
     nib_wkv_desc wkv;
-    size_t state_index;      /* which piece of a state, where the operation has one */
+    size_t state_index;      /* which piece of a state, where the operation has one; */
+    bool shares_state;       /* an earlier node's, which has written what this one reads */
 };
 
 struct nib_graph {

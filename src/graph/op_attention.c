@@ -127,7 +127,7 @@ static void append_state(const attention_work *w, size_t s)
     const nib_state *state = nib_batch_state(w->run->batch, s);
     size_t r0 = w->kv_offsets[s], r1 = w->kv_offsets[s + 1];
 
-    if (!state) return;
+    if (!state || w->n->shares_state) return;
     assert(state->tokens + r1 - r0 <= nib_min(state->capacity, w->run->positions));
     append_rows(state, w->n, w->args.k, r0, r1, w->args.kv_heads_k, w->args.head_dim,
                 nib_state_piece(state, w->n));

@@ -9,7 +9,7 @@ static size_t divide(const nib_graph *g, size_t capacity, nib_state *s)
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_node *n = &g->nodes[i];
         size_t piece;
-        if (!n->op->state) continue;
+        if (!n->op->state || n->shares_state) continue;
         piece = nib_round_up(n->op->state(g, n, capacity), 64);
         if (s) s->pieces[n->state_index] = bytes;
         bytes += piece;
@@ -118,7 +118,7 @@ void nib_state_copy(nib_state *to, const nib_state *from)
     assert(to->graph == g && from->tokens <= to->capacity);
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_node *n = &g->nodes[i];
-        if (!n->op->state) continue;
+        if (!n->op->state || n->shares_state) continue;
         if (n->op->copy_state) n->op->copy_state(n, to, from);
         else memcpy(nib_state_piece(to, n), nib_state_piece(from, n),
                     n->op->state(g, n, from->capacity));

@@ -154,6 +154,21 @@ static void run_ahead(states_lab *l)
     CHECK(right >= 5 && wrong >= 2, "%s: %zu guesses were right, %zu wrong", l->name, right, wrong);
 }
 
+/* On from a copy as from the state itself. */
+static void run_copy(states_lab *l)
+{
+    nib_conversation c = { .slot = NIB_NO_SLOT };
+    nib_error err;
+
+    nib_state_reset(l->c.state);
+    REQUIRE_OK(nib_decoder_read(l->d, l->c, text_of(), PROMPT, 0, &err), err);
+    REQUIRE_OK(nib_state_create(l->ctx, l->m->graph, LENGTH, &c.state, &err), err);
+    nib_state_copy(c.state, l->c.state);
+    REQUIRE_OK(nib_decoder_next(l->d, &c, text_of() + PROMPT, 1, 0, &err), err);
+    check_logits(l, 0, PROMPT, l->single, true, "a copy");
+    nib_state_destroy(c.state);
+}
+
 /* Goes back without a mark, behind one, and on from a copy. */
 static void run_back(states_lab *l)
 {
@@ -199,8 +214,27 @@ static void test_states(void)
     }
 }
 
+/* gemma4's last layer reads the keys and values of the one before it: they are held once. */
+static void test_shared(void)
+{
+    states_lab l;
+    nib_error err;
+
+    REQUIRE_OK(open_lab(&l, "gemma4", &err), err);
+    REQUIRE_OK(run_whole(&l, &err), err);
+    CHECK(l.m->graph->state_count == 2, "%zu pieces for three layers", l.m->graph->state_count);
+    CHECK(nib_state_bytes(l.m->graph, 64) == 64 * 2 * (16 + 32) * sizeof(float),
+          "%zu bytes for 64 tokens", nib_state_bytes(l.m->graph, 64));
+    run_singly(&l);
+    run_in_pieces(&l);
+    run_ahead(&l);
+    run_copy(&l);
+    close_lab(&l);
+}
+
 int main(void)
 {
-    static const test_case cases[] = { { "states", test_states } };
+    static const test_case cases[] = { { "states", test_states },
+                                       { "shared keys", test_shared } };
     return test_main("states", cases, NIB_COUNT(cases));
 }
