@@ -4,23 +4,16 @@
 
 static void read_qwen2_moe(nib_reader *r, void *config)
 {
+    static const nib_qwen_moe_defaults defaults = {
+        .inner = 5632, .kv_heads = 16, .experts = 60, .top = 4, .expert_inner = 1408
+    };
     nib_moe *m = config;
-    nib_llama_keys keys = nib_llama_plain_keys;
 
-    keys.inner = 5632;
-    keys.kv_heads = 16;
-    keys.no_null_kv_heads = keys.no_null_head_dim = true;
-    keys.positions = 32768;
-    nib_llama_read_keys(r, &m->m, &keys);
+    nib_read_must_be_off(r, "use_sliding_window", "which layers have a window is not known");
+    nib_qwen_moe_read(r, m, &defaults);
     m->m.qkv_bias = nib_read_bool(r, "qkv_bias", true);
     m->m.o_bias = false;
-    nib_read_must_be_off(r, "use_sliding_window", "which layers have a window is not known");
-    nib_qwen_read_window(r, &m->m);
-    nib_read_route(r, &m->route, 60, 4);
-    m->route.normalize = nib_read_bool(r, "norm_topk_prob", false);
-    m->inner = nib_read_size_or(r, "moe_intermediate_size", 1408);
     m->shared = nib_read_size_or(r, "shared_expert_intermediate_size", 5632);
-    nib_read_sparse_layers(r, m);
 }
 
 static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
@@ -28,9 +21,7 @@ static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
     const nib_moe *m = (const nib_moe *)llama;
 
     if (!m->sparse[i]) return nib_llama_mlp(b, llama, i, h);
-    nib_value logits = nib_apply_router(b, h, m->route.experts, "model.layers.%d.mlp.gate", i);
-    nib_value x = nib_apply_gated_experts(b, m, nib_route(b, logits, &m->route), i, h,
-                                          "model.layers.%d.mlp.experts", nib_expert_names);
+    nib_value x = nib_qwen_moe_experts(b, m, i, h);
     nib_value shared = nib_apply_shared_expert(b, m, i, h, "model.layers.%d.mlp.shared_expert");
     nib_value gate = nib_apply_linear(b, h, 1, false, "model.layers.%d.mlp.shared_expert_gate", i);
     return nib_add(b, x, nib_gate_rows(b, shared, gate));

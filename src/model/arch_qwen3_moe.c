@@ -3,30 +3,20 @@
 
 static void read_qwen3_moe(nib_reader *r, void *config)
 {
+    static const nib_qwen_moe_defaults defaults = {
+        .inner = 6144, .kv_heads = 4, .experts = 128, .top = 8, .expert_inner = 768
+    };
     nib_moe *m = config;
-    nib_llama_keys keys = nib_llama_plain_keys;
 
-    keys.inner = 6144;
-    keys.kv_heads = 4;
-    keys.no_null_kv_heads = keys.no_null_head_dim = true;
-    keys.positions = 32768;
-    nib_llama_read_keys(r, &m->m, &keys);
-    nib_qwen_read_window(r, &m->m);
+    nib_qwen_moe_read(r, m, &defaults);
     m->m.head_norm = nib_qwen3_norm_heads;
-    nib_read_route(r, &m->route, 128, 8);
-    m->route.normalize = nib_read_bool(r, "norm_topk_prob", false);
-    m->inner = nib_read_size_or(r, "moe_intermediate_size", 768);
-    nib_read_sparse_layers(r, m);
 }
 
 static nib_value mlp(nib_build *b, const nib_llama *llama, int i, nib_value h)
 {
     const nib_moe *m = (const nib_moe *)llama;
 
-    if (!m->sparse[i]) return nib_llama_mlp(b, llama, i, h);
-    nib_value logits = nib_apply_router(b, h, m->route.experts, "model.layers.%d.mlp.gate", i);
-    nib_experts e = nib_route(b, logits, &m->route);
-    return nib_apply_gated_experts(b, m, e, i, h, "model.layers.%d.mlp.experts", nib_expert_names);
+    return m->sparse[i] ? nib_qwen_moe_experts(b, m, i, h) : nib_llama_mlp(b, llama, i, h);
 }
 
 static void build(nib_build *b, const void *config, nib_task task)
