@@ -49,7 +49,7 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     k->bad[tile] = !all_fit(wide, k->width, type->dtype);
     if (k->bad[tile]) return;
     if (type->dtype == NIB_DTYPE_OTHER)
-        nib_block_encode(k->kind, k->width / type->elements, wide, to);
+        nib_block_encode(k->kind, k->width / type->elements, wide, NULL, to);
     else nib_convert(to, type->dtype, wide, NIB_F32, k->width);
 }
 

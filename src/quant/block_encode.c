@@ -6,33 +6,25 @@
 
 #include <math.h>
 
-#include "base/dtype.h"
 #include "quant/block_encode_parts.h"
 
 enum { LEGACY = 32, HALF = LEGACY / 2 };
 
-typedef void encode_fn(const float *x, uint8_t *block);
-
-static uint8_t *put_f16(uint8_t *to, float value)
-{
-    uint16_t h = nib_f32_to_f16(value);
-
-    to[0] = (uint8_t)h;
-    to[1] = (uint8_t)(h >> 8);
-    return to + 2;
-}
+/* w: how much each value counts; NULL: as without importances. */
+typedef void encode_fn(const float *x, const float *w, uint8_t *block);
 
 static float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-static void encode_q8_0(const float *x, uint8_t *block)
+static void encode_q8_0(const float *x, const float *w, uint8_t *block)
 {
     float most = 0, d, id;
     uint8_t *to;
 
+    (void)w; /* ggml asks for none */
     for (int i = 0; i < LEGACY; i++) most = fmaxf(most, fabsf(x[i]));
     d = most / 127;
     id = reciprocal(d);
-    to = put_f16(block, d);
+    to = nib_put_f16(block, d);
     for (int i = 0; i < LEGACY; i++) to[i] = (uint8_t)(int8_t)roundf(x[i] * id);
 }
 
@@ -48,12 +40,18 @@ static void put_codes(uint8_t *to, const uint8_t *codes, bool five)
     for (int i = 0; i < HALF; i++) to[i] = (uint8_t)((codes[i] & 15) | (codes[i + HALF] & 15) << 4);
 }
 
-/* Around zero: the value of largest magnitude, with its sign, becomes -levels. */
-static void encode_signed(const float *x, uint8_t *block, int levels)
+/* Around zero: the value of largest magnitude, with its sign, becomes -levels; with importances the
+ * scale of the smallest error. */
+static void encode_signed(const float *x, const float *w, uint8_t *block, int levels)
 {
     float most = 0, signed_most = 0, d, id;
     uint8_t codes[LEGACY];
 
+    if (w) {
+        d = nib_fit_signed(x, w, LEGACY, levels, codes);
+        put_codes(nib_put_f16(block, d), codes, levels == 16);
+        return;
+    }
     for (int i = 0; i < LEGACY; i++)
         if (fabsf(x[i]) > most) most = fabsf(x[i]), signed_most = x[i];
     d = signed_most / (float)-levels;
@@ -62,15 +60,21 @@ static void encode_signed(const float *x, uint8_t *block, int levels)
         int code = (int)(x[i] * id + ((float)levels + 0.5f));
         codes[i] = (uint8_t)(code > 2 * levels - 1 ? 2 * levels - 1 : code);
     }
-    put_codes(put_f16(block, d), codes, levels == 16);
+    put_codes(nib_put_f16(block, d), codes, levels == 16);
 }
 
-/* From the least value up. */
-static void encode_offset(const float *x, uint8_t *block, int most_code)
+/* From the least value up; with importances from one of the smallest error. */
+static void encode_offset(const float *x, const float *w, uint8_t *block, int most_code)
 {
-    float least = x[0], most = x[0], d, id;
+    const nib_fit fit = { most_code, -0.9f, 0.05f, 36 };
+    float least = x[0], most = x[0], d, id, below;
     uint8_t codes[LEGACY];
 
+    if (w) {
+        d = nib_fit_offset(x, w, &fit, codes, &below);
+        put_codes(nib_put_f16(nib_put_f16(block, d), -below), codes, most_code == 31);
+        return;
+    }
     for (int i = 1; i < LEGACY; i++) {
         if (x[i] < least) least = x[i];
         if (x[i] > most) most = x[i];
@@ -81,36 +85,78 @@ static void encode_offset(const float *x, uint8_t *block, int most_code)
         int code = (int)((x[i] - least) * id + 0.5f);
         codes[i] = (uint8_t)(code > most_code ? most_code : code);
     }
-    put_codes(put_f16(put_f16(block, d), least), codes, most_code == 31);
+    put_codes(nib_put_f16(nib_put_f16(block, d), least), codes, most_code == 31);
 }
 
-static void encode_q4_0(const float *x, uint8_t *block) { encode_signed(x, block, 8); }
-static void encode_q5_0(const float *x, uint8_t *block) { encode_signed(x, block, 16); }
-static void encode_q4_1(const float *x, uint8_t *block) { encode_offset(x, block, 15); }
-static void encode_q5_1(const float *x, uint8_t *block) { encode_offset(x, block, 31); }
+static void encode_q4_0(const float *x, const float *w, uint8_t *block)
+{
+    encode_signed(x, w, block, 8);
+}
+static void encode_q5_0(const float *x, const float *w, uint8_t *block)
+{
+    encode_signed(x, w, block, 16);
+}
+static void encode_q4_1(const float *x, const float *w, uint8_t *block)
+{
+    encode_offset(x, w, block, 15);
+}
+static void encode_q5_1(const float *x, const float *w, uint8_t *block)
+{
+    encode_offset(x, w, block, 31);
+}
 
-static encode_fn *const encoders[NIB_BLOCK_KINDS] = {
-    [NIB_BLOCK_Q8_0] = encode_q8_0, [NIB_BLOCK_Q4_0] = encode_q4_0, [NIB_BLOCK_Q4_1] = encode_q4_1,
-    [NIB_BLOCK_Q5_0] = encode_q5_0, [NIB_BLOCK_Q5_1] = encode_q5_1,
-    [NIB_BLOCK_Q4_K] = nib_encode_q4_k, [NIB_BLOCK_Q5_K] = nib_encode_q5_k,
-    [NIB_BLOCK_Q6_K] = nib_encode_q6_k,
+/* With importances a value counts importance times the root of its square and of a mean of squares:
+ * `over` values, times `times`. */
+typedef enum mean { MEAN_NONE, MEAN_ROW, MEAN_BLOCK } mean;
+
+static const struct { encode_fn *encode; mean over; float times; } encoders[NIB_BLOCK_KINDS] = {
+    [NIB_BLOCK_Q8_0] = { encode_q8_0, MEAN_NONE, 0 },
+    [NIB_BLOCK_Q4_0] = { encode_q4_0, MEAN_ROW, 1 },
+    [NIB_BLOCK_Q4_1] = { encode_q4_1, MEAN_ROW, 1 },
+    [NIB_BLOCK_Q5_0] = { encode_q5_0, MEAN_ROW, 1 },
+    [NIB_BLOCK_Q5_1] = { encode_q5_1, MEAN_ROW, 1 },
+    [NIB_BLOCK_Q4_K] = { nib_encode_q4_k, MEAN_BLOCK, 2 },
+    [NIB_BLOCK_Q5_K] = { nib_encode_q5_k, MEAN_BLOCK, 2 },
+    [NIB_BLOCK_Q6_K] = { nib_encode_q6_k, MEAN_NONE, 0 },
+    [NIB_BLOCK_IQ4_NL] = { nib_encode_iq4_nl, MEAN_BLOCK, 2 },
+    [NIB_BLOCK_MXFP4] = { nib_encode_mxfp4, MEAN_NONE, 0 },
 };
 
 bool nib_block_encodes(const char *type, nib_block_kind *kind)
 {
     for (unsigned i = 0; i < NIB_BLOCK_KINDS; i++)
-        if (encoders[i] && strcmp(nib_block_layouts[i].name, type) == 0) {
+        if (encoders[i].encode && strcmp(nib_block_layouts[i].name, type) == 0) {
             *kind = (nib_block_kind)i;
             return true;
         }
     return false;
 }
 
-void nib_block_encode(nib_block_kind kind, size_t count, const float *values, uint8_t *blocks)
+static float mean_square(const float *x, size_t count, float times)
+{
+    float sum = 0;
+
+    for (size_t i = 0; i < count; i++) sum += x[i] * x[i];
+    return times * sum / (float)count;
+}
+
+void nib_block_encode(nib_block_kind kind, size_t count, const float *values,
+                      const float *importance, uint8_t *blocks)
 {
     const nib_block_layout *l = &nib_block_layouts[kind];
+    mean over = encoders[kind].over;
+    float times = encoders[kind].times, square = 0, w[NIB_ENCODE_SUPER];
 
-    assert(encoders[kind]);
-    for (size_t i = 0; i < count; i++)
-        encoders[kind](values + i * l->values, blocks + i * l->bytes);
+    assert(encoders[kind].encode && l->values <= NIB_ENCODE_SUPER);
+    if (importance && over == MEAN_ROW) square = mean_square(values, count * l->values, times);
+    for (size_t i = 0; i < count; i++) {
+        const float *x = values + i * l->values;
+        const float *own = importance ? importance + i * l->values : NULL;
+        if (own && over != MEAN_NONE) {
+            if (over == MEAN_BLOCK) square = mean_square(x, l->values, times);
+            for (size_t k = 0; k < l->values; k++) w[k] = own[k] * sqrtf(square + x[k] * x[k]);
+            own = w;
+        }
+        encoders[kind].encode(x, own, blocks + i * l->bytes);
+    }
 }

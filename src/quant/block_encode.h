@@ -7,7 +7,9 @@
 
 /* Is there an encoder of this type ("Q8_0")?  Then *kind. */
 bool nib_block_encodes(const char *type, nib_block_kind *kind);
-/* `count` blocks, to any address, of finite values [count * the layout's values]. */
-void nib_block_encode(nib_block_kind kind, size_t count, const float *values, uint8_t *blocks);
+/* A row of `count` blocks, to any address, of finite values [count * the layout's values].
+ * importance: of each of them, not below 0 (formats-quant.md 7.11); NULL: without. */
+void nib_block_encode(nib_block_kind kind, size_t count, const float *values,
+                      const float *importance, uint8_t *blocks);
 
 #endif

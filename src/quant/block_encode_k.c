@@ -6,110 +6,12 @@
  * with what these decode to.  Sums run in the order of the index, for ggml's bits. */
 #include <math.h>
 
-#include "base/dtype.h"
 #include "quant/block_encode_parts.h"
 
-enum { SUPER = 256, PART = 32, PARTS = SUPER / PART, SIX_PART = 16, SIX_PARTS = SUPER / SIX_PART };
-
-static int nearest(float x) { return (int)rintf(x); }
-static int clamp(int x, int least, int most) { return x < least ? least : x > most ? most : x; }
-
-/* --- fitting a scale and a least value --- */
-
-typedef struct fit {
-    int most;         /* code */
-    float first, step;
-    int steps;        /* candidates behind the first */
-} fit;
-
-typedef struct sums { float w, x, l, l2, xl; } sums;
-
-static float squared_error(const float *x, const float *w, const uint8_t *codes, float scale,
-                           float least)
-{
-    float error = 0;
-
-    for (int i = 0; i < PART; i++) {
-        float d = scale * (float)codes[i] + least - x[i];
-        d = d * d;
-        error += w[i] * d;
-    }
-    return error;
-}
-
-static void add_up(sums *s, float w, float x, int l)
-{
-    s->l += w * (float)l;
-    s->l2 += w * (float)l * (float)l;
-    s->xl += w * (float)l * x;
-}
-
-/* The best scale and least value for given codes; false: there is none. */
-static bool solve(const sums *s, float *scale, float *least)
-{
-    float d = s->w * s->l2 - s->l * s->l;
-
-    if (!(d > 0)) return false;
-    *scale = (s->w * s->xl - s->x * s->l) / d;
-    *least = (s->l2 * s->x - s->l * s->xl) / d;
-    if (*least > 0) {
-        *least = 0;
-        *scale = s->xl / s->l2;
-    }
-    return true;
-}
-
-/* codes [PART], and the scale; *below is minus the least value. */
-static float fit_part(const float *x, const float *w, const fit *f, uint8_t *codes, float *below)
-{
-    float least = x[0], most = x[0], iscale, scale, best;
-    sums all = { .w = w[0], .x = w[0] * x[0] };
-
-    for (int i = 1; i < PART; i++) {
-        if (x[i] < least) least = x[i];
-        if (x[i] > most) most = x[i];
-        all.w += w[i];
-        all.x += w[i] * x[i];
-    }
-    if (least > 0) least = 0;
-    *below = -least;
-    memset(codes, 0, PART);
-    if (most == least) return 0;
-    iscale = (float)f->most / (most - least);
-    scale = 1 / iscale;
-    for (int i = 0; i < PART; i++)
-        codes[i] = (uint8_t)clamp(nearest(iscale * (x[i] - least)), 0, f->most);
-    best = squared_error(x, w, codes, scale, least);
-    for (int step = 0; step <= f->steps; step++) {
-        sums s = all;
-        uint8_t tried[PART];
-        float scale1, least1, error;
-        iscale = (f->first + f->step * (float)step + (float)f->most) / (most - least);
-        for (int i = 0; i < PART; i++) {
-            tried[i] = (uint8_t)clamp(nearest(iscale * (x[i] - least)), 0, f->most);
-            add_up(&s, w[i], x[i], tried[i]);
-        }
-        if (!solve(&s, &scale1, &least1)) continue;
-        error = squared_error(x, w, tried, scale1, least1);
-        if (!(error < best)) continue;
-        memcpy(codes, tried, PART);
-        best = error;
-        scale = scale1;
-        least = least1;
-    }
-    *below = -least;
-    return scale;
-}
+enum { SUPER = NIB_ENCODE_SUPER, PART = NIB_ENCODE_PART, PARTS = NIB_ENCODE_PARTS,
+       SIX_PART = NIB_ENCODE_SIXTEEN, SIX_PARTS = SUPER / SIX_PART };
 
 /* --- Q4_K and Q5_K --- */
-
-static void put_f16(uint8_t *to, float value)
-{
-    uint16_t h = nib_f32_to_f16(value);
-
-    to[0] = (uint8_t)h;
-    to[1] = (uint8_t)(h >> 8);
-}
 
 static float stored(const uint8_t *at) { return nib_f16_to_f32((uint16_t)(at[0] | at[1] << 8)); }
 
@@ -135,56 +37,69 @@ static void put_scale(uint8_t *s, int part, uint8_t scale, uint8_t below)
     s[part] |= (uint8_t)(below >> 4 << 6);
 }
 
-static uint8_t scale_code(float inverse, float value)
+/* The units of the scales and of the least values, and their codes: the largest is 63; with
+ * importances those of the smallest error. */
+static void code_scales(const float *scales, const float *sums, float *unit,
+                        uint8_t coded[PARTS])
 {
-    return (uint8_t)clamp(nearest(inverse * value), 0, 63);
+    float most = 0;
+
+    if (sums) {
+        *unit = nib_fit_scales(scales, sums, coded);
+        return;
+    }
+    for (int j = 0; j < PARTS; j++) most = scales[j] > most ? scales[j] : most;
+    for (int j = 0; j < PARTS; j++)
+        coded[j] = (uint8_t)nib_clamp(nib_nearest((most > 0 ? 63 / most : 0) * scales[j]), 0, 63);
+    *unit = most / 63;
 }
 
 /* d, dmin and the 12 bytes of scales to `block`; codes of all values. */
-static void encode_parts(const float *x, const fit *f, uint8_t *block, uint8_t *codes)
+static void encode_parts(const float *x, const float *weights, const nib_fit *f, uint8_t *block,
+                         uint8_t *codes)
 {
-    float scales[PARTS], below[PARTS], w[PART], most_scale = 0, most_below = 0, d, dmin;
-    uint8_t coded[PARTS][2];
+    float scales[PARTS], below[PARTS], sums[PARTS], w[PART], units[2];
+    uint8_t coded[2][PARTS];
 
     for (int j = 0; j < PARTS; j++) {
-        weigh(x + PART * j, w);
-        scales[j] = fit_part(x + PART * j, w, f, codes + PART * j, &below[j]);
-        if (scales[j] > most_scale) most_scale = scales[j];
-        if (below[j] > most_below) most_below = below[j];
+        const float *own = weights ? weights + PART * j : w;
+        if (!weights) weigh(x + PART * j, w);
+        sums[j] = 0;
+        for (int i = 0; i < PART; i++) sums[j] += own[i];
+        scales[j] = nib_fit_offset(x + PART * j, own, f, codes + PART * j, &below[j]);
     }
+    code_scales(scales, weights ? sums : NULL, &units[0], coded[0]);
+    code_scales(below, weights ? sums : NULL, &units[1], coded[1]);
     memset(block, 0, 16);
+    for (int j = 0; j < PARTS; j++) put_scale(block + 4, j, coded[0][j], coded[1][j]);
+    nib_put_f16(nib_put_f16(block, units[0]), units[1]);
     for (int j = 0; j < PARTS; j++) {
-        coded[j][0] = scale_code(most_scale > 0 ? 63 / most_scale : 0, scales[j]);
-        coded[j][1] = scale_code(most_below > 0 ? 63 / most_below : 0, below[j]);
-        put_scale(block + 4, j, coded[j][0], coded[j][1]);
-    }
-    put_f16(block, most_scale / 63);
-    put_f16(block + 2, most_below / 63);
-    for (int j = 0; j < PARTS; j++) {
-        d = stored(block) * (float)coded[j][0];
-        dmin = stored(block + 2) * (float)coded[j][1];
+        float d = stored(block) * (float)coded[0][j], dmin = stored(block + 2) * (float)coded[1][j];
         for (int i = PART * j; d != 0 && i < PART * (j + 1); i++)
-            codes[i] = (uint8_t)clamp(nearest((x[i] + dmin) / d), 0, f->most);
+            codes[i] = (uint8_t)nib_clamp(nib_nearest((x[i] + dmin) / d), 0, f->most);
     }
 }
 
-void nib_encode_q4_k(const float *x, uint8_t *block)
+/* With importances more is tried. */
+static const nib_fit *fit_of(const float *w, const nib_fit fits[2]) { return &fits[w != NULL]; }
+
+void nib_encode_q4_k(const float *x, const float *w, uint8_t *block)
 {
-    static const fit f = { 15, -1, 0.1f, 20 };
+    static const nib_fit fits[2] = { { 15, -1, 0.1f, 20 }, { 15, -0.9f, 0.05f, 36 } };
     uint8_t codes[SUPER], *q = block + 16;
 
-    encode_parts(x, &f, block, codes);
+    encode_parts(x, w, fit_of(w, fits), block, codes);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++)
             *q++ = (uint8_t)(codes[j + i] | codes[j + i + PART] << 4);
 }
 
-void nib_encode_q5_k(const float *x, uint8_t *block)
+void nib_encode_q5_k(const float *x, const float *w, uint8_t *block)
 {
-    static const fit f = { 31, -0.5f, 0.1f, 15 };
+    static const nib_fit fits[2] = { { 31, -0.5f, 0.1f, 15 }, { 31, -0.9f, 0.05f, 36 } };
     uint8_t codes[SUPER], *high = block + 16, *q = block + 48;
 
-    encode_parts(x, &f, block, codes);
+    encode_parts(x, w, fit_of(w, fits), block, codes);
     memset(high, 0, PART);
     for (int j = 0; j < SUPER; j += 2 * PART)
         for (int i = 0; i < PART; i++) {
@@ -195,45 +110,6 @@ void nib_encode_q5_k(const float *x, uint8_t *block)
 }
 
 /* --- Q6_K --- */
-
-/* Sums of w x l and w l l, w being x x, for codes by `iscale`. */
-static void six_sums(const float *x, float iscale, float *xl, float *l2)
-{
-    *xl = *l2 = 0;
-    for (int i = 0; i < SIX_PART; i++) {
-        float w = x[i] * x[i];
-        int l = clamp(nearest(iscale * x[i]), -32, 31);
-        *xl += w * x[i] * (float)l;
-        *l2 += w * (float)l * (float)l;
-    }
-}
-
-/* The scale, and the codes that go with it, which are 0 and not 32 where all values are. */
-static float fit_six(const float *x, uint8_t *codes)
-{
-    float most = 0, largest = 0, xl, l2, scale, best, iscale;
-
-    for (int i = 0; i < SIX_PART; i++)
-        if (fabsf(x[i]) > most) most = fabsf(x[i]), largest = x[i];
-    memset(codes, 0, SIX_PART);
-    if (most < 1e-15f) return 0;
-    iscale = -32 / largest;
-    six_sums(x, iscale, &xl, &l2);
-    scale = l2 != 0 ? xl / l2 : 0;
-    best = scale * xl;
-    for (int i = -9; i <= 9; i++) {
-        float tried = -(32 + 0.1f * (float)i) / largest;
-        if (!i) continue;
-        six_sums(x, tried, &xl, &l2);
-        if (!(l2 > 0 && xl * xl > best * l2)) continue;
-        iscale = tried;
-        scale = xl / l2;
-        best = scale * xl;
-    }
-    for (int i = 0; i < SIX_PART; i++)
-        codes[i] = (uint8_t)(clamp(nearest(iscale * x[i]), -32, 31) + 32);
-    return scale;
-}
 
 /* Low nibbles and upper pairs of bits of 128 values, in quarters of 32. */
 static void put_six(const uint8_t *codes, uint8_t *low, uint8_t *high)
@@ -246,26 +122,27 @@ static void put_six(const uint8_t *codes, uint8_t *low, uint8_t *high)
     }
 }
 
-void nib_encode_q6_k(const float *x, uint8_t *block)
+void nib_encode_q6_k(const float *x, const float *w, uint8_t *block)
 {
     float scales[SIX_PARTS], most = 0, largest = 0, iscale, unit;
     uint8_t codes[SUPER];
 
     for (int j = 0; j < SIX_PARTS; j++) {
-        scales[j] = fit_six(x + SIX_PART * j, codes + SIX_PART * j);
+        scales[j] = nib_fit_signed(x + SIX_PART * j, w ? w + SIX_PART * j : NULL, SIX_PART, 32,
+                                   codes + SIX_PART * j);
         if (fabsf(scales[j]) > most) most = fabsf(scales[j]), largest = scales[j];
     }
     memset(block, 0, 210);
     if (most < 1e-15f) return;
     iscale = -128 / largest;
-    put_f16(block + 208, 1 / iscale);
+    nib_put_f16(block + 208, 1 / iscale);
     unit = stored(block + 208);
     for (int j = 0; j < SIX_PARTS; j++) {
-        int code = clamp(nearest(iscale * scales[j]), -128, 127);
+        int code = nib_clamp(nib_nearest(iscale * scales[j]), -128, 127);
         float d = unit * (float)code;
         block[192 + j] = (uint8_t)(int8_t)code;
         for (int i = SIX_PART * j; d != 0 && i < SIX_PART * (j + 1); i++)
-            codes[i] = (uint8_t)(clamp(nearest(x[i] / d), -32, 31) + 32);
+            codes[i] = (uint8_t)(nib_clamp(nib_nearest(x[i] / d), -32, 31) + 32);
     }
     for (int t = 0; t < 2; t++) put_six(codes + 128 * t, block + 64 * t, block + 128 + 32 * t);
 }

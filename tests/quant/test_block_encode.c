@@ -9,28 +9,32 @@
 #include "test.h"
 
 static const char *const types[] = { "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K",
-                                     "Q6_K" };
+                                     "Q6_K", "IQ4_NL", "MXFP4" };
 
-static void check_type(const nib_tensor *values, const nib_tensor *want, const char *type)
+/* Rows of `width` values from `first` on; weights NULL: without importances. */
+static void check_type(const nib_tensor *values, const nib_tensor *weights, size_t first,
+                       size_t width, const nib_tensor *want, const char *type)
 {
     const nib_block_layout *l;
     nib_block_kind kind;
-    size_t each, bytes;
+    size_t each, bytes, rows = ((size_t)values->shape[0] - first) * 256 / width;
     int bad = 0;
 
     REQUIRE(nib_block_encodes(type, &kind), "%s", type);
     l = &nib_block_layouts[kind];
-    each = 256 / l->values;
+    each = width / l->values;
     bytes = each * l->bytes;
-    REQUIRE(want && want->bytes == values->shape[0] * bytes, "%s", type);
-    for (size_t row = 0; row < values->shape[0]; row++) {
+    REQUIRE(want && want->bytes == rows * bytes, "%s", type);
+    for (size_t row = 0; row < rows; row++) {
         uint8_t *got = test_guarded(bytes);
         const uint8_t *expected = (const uint8_t *)want->data + row * bytes;
+        size_t at = first * 256 + row * width;
         memset(got, 0xAA, bytes);
-        nib_block_encode(kind, each, (const float *)values->data + row * 256, got);
+        nib_block_encode(kind, each, (const float *)values->data + at,
+                         weights ? (const float *)weights->data + at : NULL, got);
         for (size_t i = 0; i < bytes && bad < 5; i++)
             if (got[i] != expected[i]) {
-                CHECK(false, "%s: row %zu, byte %zu is %d, expected %d", type, row, i, got[i],
+                CHECK(false, "%s: row %zu, byte %zu is %d, expected %d", want->name, row, i, got[i],
                       expected[i]);
                 bad++;
                 break;
@@ -46,15 +50,23 @@ static void test_golden(void)
     REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/quant/encode.safetensors"),
                                 &golden, &err), err);
     for (size_t i = 0; i < NIB_COUNT(types); i++)
-        check_type(nib_tensors_find(golden, "values"), nib_tensors_find(golden, types[i]),
-                   types[i]);
+        for (int wide = 0; wide < 2; wide++)
+            for (int weighted = 0; weighted < 2; weighted++) {
+                char name[60];
+                snprintf(name, sizeof name, "%s%s%s", types[i], wide ? ".wide" : "",
+                         weighted ? ".weighted" : "");
+                check_type(nib_tensors_find(golden, "values"),
+                           weighted ? nib_tensors_find(golden, "importance") : NULL, wide ? 16 : 0,
+                           wide ? 512 : 256, nib_tensors_find(golden, name), types[i]);
+            }
     nib_tensors_close(golden);
 }
 
 /* Decoded by the scalar kernel: nearer the more bits there are. */
 static void test_near(void)
 {
-    static const float most[] = { 0.15f, 0.12f, 0.08f, 0.06f, 0.008f, 0.12f, 0.06f, 0.03f };
+    static const float most[] = { 0.15f, 0.12f, 0.08f, 0.06f, 0.008f, 0.12f, 0.06f, 0.03f, 0.12f,
+                                  0.26f };
     float x[256], got[256];
     uint8_t blocks[272];
 
@@ -63,7 +75,7 @@ static void test_near(void)
         nib_block_kind kind;
         float worst = 0;
         REQUIRE(nib_block_encodes(types[t], &kind), "%s", types[t]);
-        nib_block_encode(kind, 256 / nib_block_layouts[kind].values, x, blocks);
+        nib_block_encode(kind, 256 / nib_block_layouts[kind].values, x, NULL, blocks);
         nib_blocks_decode_ref(kind, 256 / nib_block_layouts[kind].values, blocks, got);
         for (int i = 0; i < 256; i++) worst = fmaxf(worst, fabsf(got[i] - x[i]));
         CHECK(worst > 0 && worst <= most[t], "%s: %g, expected at most %g", types[t],

@@ -1,11 +1,11 @@
 """Makes tests/golden/quant/encode.safetensors: rows of values, and the blocks that ggml's own quantizers make of them.
 
-Run from the top of the repository, in an environment with tests/requirements.txt and xllamacpp
-(2026.10.11549), whose library has
-ggml's functions:
+Run from the top of the repository, in an environment with tests/requirements.txt (xllamacpp's library has ggml's functions):
     python tests/golden/make/encode_golden.py
 
-values float32 [N, 256]; of each type, under its name, uint8 [N, bytes of 256 values]."""
+values float32 [N, 256], importance float32 [N, 256]; of each type, under its name, uint8 [N, bytes of 256 values],
+and under NAME.weighted those of each row with its importances.  NAME.wide, NAME.wide.weighted: of the last 4 pairs of rows as rows
+of 512."""
 import ctypes
 import glob
 import os
@@ -15,7 +15,7 @@ import numpy
 from safetensors.numpy import save_file
 
 TYPES = dict(Q4_0=(2, 144), Q4_1=(3, 160), Q5_0=(6, 176), Q5_1=(7, 192), Q8_0=(8, 272), Q4_K=(12, 144), Q5_K=(13, 176),
-             Q6_K=(14, 210))
+             Q6_K=(14, 210), IQ4_NL=(20, 144), MXFP4=(39, 136))
 
 
 def rows():
@@ -44,12 +44,26 @@ def main():
     library.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64,
                                             ctypes.c_int64, ctypes.c_void_p]
     values = rows()
-    out = {"values": values}
+    importance = (numpy.random.default_rng(6).standard_normal(values.shape) ** 2).astype(numpy.float32)
+    importance[14, ::3] = 0
+    importance[15] *= 1e6
+    out = {"values": values, "importance": importance}
+
+    def encode(number, bytes_of_256, x, weights):
+        x = numpy.ascontiguousarray(x)
+        blocks = numpy.zeros((len(x), bytes_of_256 * x.shape[1] // 256), numpy.uint8)
+        for row in range(len(x)):
+            w = None if weights is None else numpy.ascontiguousarray(weights[row])
+            size = library.ggml_quantize_chunk(number, x[row].ctypes.data, blocks[row].ctypes.data, 0, 1, x.shape[1],
+                                               None if w is None else w.ctypes.data)
+            assert size == blocks[row].nbytes, (number, size)
+        return blocks
+
     for name, (number, width) in TYPES.items():
-        blocks = numpy.zeros((len(values), width), numpy.uint8)
-        size = library.ggml_quantize_chunk(number, values.ctypes.data, blocks.ctypes.data, 0, len(values), 256, None)
-        assert size == blocks.nbytes, (name, size)
-        out[name] = blocks
+        out[name] = encode(number, width, values, None)
+        out[name + ".weighted"] = encode(number, width, values, importance)
+        out[name + ".wide"] = encode(number, width, values[16:].reshape(4, 512), None)
+        out[name + ".wide.weighted"] = encode(number, width, values[16:].reshape(4, 512), importance[16:].reshape(4, 512))
     save_file(out, "tests/golden/quant/encode.safetensors")
 
 
