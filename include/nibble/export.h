@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "nibble/context.h"
+#include "nibble/finetune.h"
 #include "nibble/model.h"
 
 #ifdef __cplusplus
@@ -21,6 +22,10 @@ typedef struct nib_export_options {
     const char *quantize;    /* "F16", "Q8_0", ...; NULL: F16, of an adapter F32 */
     const char *dtype;       /* of a directory: "float32", "float16", "bfloat16"; NULL: as in the
                                 file, blocks as float32 */
+    const char *imatrix;     /* llama.cpp's importance matrix, or NULL */
+    nib_data_options calibration; /* or texts to make one of (data); max_seq_length 0: 512 */
+    const char *imatrix_out;      /* where to keep the importances made; NULL: nowhere */
+    int num_calibration_samples;  /* the first records of the data; 0: 128 */
     bool overwrite;
     bool no_verify;          /* what was written is not read back and compared */
     void (*on_progress)(void *user, const char *what, double share);

@@ -26,6 +26,7 @@ typedef struct run {
     nib_tokenizer *tokenizer; /* NULL: the model has none */
     nib_gguf_naming naming;
     nib_gguf_keys_out keys;
+    nib_importances importances; /* count 0: none */
     nib_export_plan plan;
     nib_gguf_writer *writer;
     char *temporary;          /* the whole file, not yet checked */
@@ -63,10 +64,47 @@ static nib_status open_all(run *r, nib_error *err)
     return status;
 }
 
+/* How much the inputs of matrices count, where the caller has a file or texts for it. */
+static nib_status find_importances(run *r, nib_error *err)
+{
+    const nib_export_options *o = r->options;
+    size_t records = o->num_calibration_samples > 0 ? (size_t)o->num_calibration_samples : 128;
+    nib_status status;
+
+    if (o->imatrix_out && !o->calibration.data)
+        return nib_fail(err, NIB_E_INVALID, "imatrix_out: importances are made of texts "
+                        "(calibration_data)");
+    if (o->imatrix && o->calibration.data)
+        return nib_fail(err, NIB_E_INVALID, "imatrix and calibration_data: one of them says what "
+                        "counts");
+    if (o->imatrix) return nib_importances_open(r->ctx, o->imatrix, &r->importances, err);
+    if (!o->calibration.data) return NIB_OK;
+    status = nib_importances_make(r->model, &r->naming, r->tokenizer, &o->calibration, records,
+                                  &r->importances, err);
+    return status || !o->imatrix_out ? status
+                                     : nib_importances_write(&r->importances, o->imatrix_out, err);
+}
+
+static void put_importances(run *r)
+{
+    static const char *const keys[] = { "quantize.imatrix.file", "quantize.imatrix.dataset" };
+    const nib_importances *m = &r->importances;
+    const char *texts[] = { m->file, m->dataset };
+
+    if (!m->count) return;
+    for (size_t i = 0; i < NIB_COUNT(keys); i++)
+        if (texts[i]) nib_gguf_put_text(r->writer, keys[i], texts[i], strlen(texts[i]));
+    nib_gguf_put_number(r->writer, "quantize.imatrix.entries_count", NIB_GGUF_U32,
+                        (double)m->count);
+    nib_gguf_put_number(r->writer, "quantize.imatrix.chunks_count", NIB_GGUF_U32,
+                        (double)m->chunks);
+}
+
 static nib_status declare(run *r, nib_error *err)
 {
     nib_status status = nib_gguf_naming_of(r->model, &r->naming, err);
 
+    if (!status) status = find_importances(r, err);
     if (!status) status = nib_gguf_writer_create(r->ctx, &r->writer, err);
     if (!status)
         status = nib_gguf_put_model(r->model, &r->naming, r->type->file_type, r->writer, &r->keys,
@@ -75,12 +113,18 @@ static nib_status declare(run *r, nib_error *err)
         status = nib_gguf_put_tokenizer(r->tokenizer, r->options->model,
                                         r->model->embedding->weight->out, r->writer, err);
     if (!status && !r->tokenizer) nib_gguf_put_no_tokenizer(r->model, &r->naming, r->writer);
+    if (!status) put_importances(r);
     if (!status)
-        status = nib_export_plan_make(r->model, &r->naming, r->type, &r->keys, &r->plan, err);
+        status = nib_export_plan_make(r->model, &r->naming, r->type, &r->keys,
+                                      r->importances.count ? &r->importances : NULL, &r->plan, err);
     for (size_t i = 0; i < r->plan.count && !status; i++) {
         const nib_export_item *item = &r->plan.items[i];
         nib_gguf_add_tensor(r->writer, item->name, item->type, item->rank, item->shape);
     }
+    if (!status && r->plan.unimportant)
+        nib_warn_code(r->ctx, "gguf-importance", "%zu matrices have no importances in %s",
+                      r->plan.unimportant, r->options->imatrix ? r->options->imatrix
+                                                               : r->options->calibration.data);
     if (!status && r->plan.fallbacks)
         nib_warn_code(r->ctx, "gguf-fallback", "%zu matrices have rows that are no whole blocks of "
                       "%s and get another type", r->plan.fallbacks, r->type->name);
@@ -180,6 +224,7 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     if (r.temporary) unlink(r.temporary); /* nothing is there after the rename */
     nib_free(ctx, r.temporary);
     nib_export_plan_free(ctx, &r.plan);
+    nib_importances_free(&r.importances);
     nib_gguf_keys_out_free(ctx, &r.keys);
     nib_tokenizer_close(r.tokenizer);
     nib_adapter_close(r.adapter);

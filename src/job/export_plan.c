@@ -14,6 +14,8 @@ static const nib_export_type types[] = {
     { "Q4_K_M", 15, "Q4_K", "Q6_K", NIB_EXPORT_MEDIUM },
     { "Q4_K_S", 14, "Q4_K", "Q6_K", NIB_EXPORT_SMALL },
     MOST("Q5_1", 9), MOST("Q5_0", 8), MOST("Q4_1", 3), MOST("Q4_0", 2),
+    { "IQ4_NL", 25, "IQ4_NL", "Q6_K", NIB_EXPORT_UNEVEN },
+    { "MXFP4", 38, "MXFP4", "Q8_0", NIB_EXPORT_EXPERTS },
 };
 
 const nib_export_type *nib_export_type_named(const char *name)
@@ -36,6 +38,7 @@ typedef struct maker {
     const nib_model *m;
     const nib_gguf_naming *n;
     const nib_export_type *type;
+    const nib_importances *importances; /* NULL: none */
     bool untied;  /* the head is written, though it was the embedding */
     nib_export_plan plan;
 } maker;
@@ -106,8 +109,31 @@ static size_t experts_of(const nib_model *m)
 static const char *type_beside_eight(const nib_export_type *t, const char *name)
 {
     if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_k.weight")) return "Q8_0";
-    if (t->mix == NIB_EXPORT_PLAIN || strcmp(t->base, "Q4_K") != 0) return NULL;
+    if (t->mix != NIB_EXPORT_UNEVEN && strcmp(t->base, "Q4_K") != 0) return NULL;
     return ends_with(name, ".attn_output.weight") ? "Q5_K" : NULL;
+}
+
+/* How many matrices down came before; of experts, which number of layer. */
+static size_t count_down(maker *k, const char *name)
+{
+    return experts_of(k->m) ? strtoul(name + 4, NULL, 10) : k->plan.downs++; /* of "blk.3" */
+}
+
+/* One type, but for what the first layers' matrices down and IQ4_NL's values get. */
+static const char *plain_type(maker *k, const char *name)
+{
+    const nib_export_type *t = k->type;
+    const nib_gguf_heads *h = &k->n->heads;
+    size_t first = ((size_t)k->m->graph->segments - 2) / 8;
+    bool uneven = t->mix == NIB_EXPORT_UNEVEN, down = strstr(name, "ffn_down") != NULL;
+
+    if (uneven && h->heads / h->kv_heads >= 4 &&
+        (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")))
+        return "Q5_K";
+    if (!down || count_down(k, name) >= first) return t->base;
+    if (uneven) return k->importances ? t->base : "Q5_K";
+    if (k->importances && strcmp(t->base, "Q4_0") == 0) return "Q4_1";
+    return k->importances && strcmp(t->base, "Q5_0") == 0 ? "Q5_1" : t->base;
 }
 
 /* llama-quantize's choice among the matrices of the layers (formats-quant.md 7.8). */
@@ -124,7 +150,8 @@ static const char *mixed_type(maker *k, const char *name)
     if (experts == 8 && nib_gguf_type_named(t->base)->dtype == NIB_DTYPE_OTHER &&
         type_beside_eight(t, name))
         return type_beside_eight(t, name);
-    if (t->mix == NIB_EXPORT_PLAIN) return t->base;
+    if (t->mix == NIB_EXPORT_EXPERTS) return strstr(name, "_exps.") ? t->base : t->head;
+    if (t->mix == NIB_EXPORT_PLAIN || t->mix == NIB_EXPORT_UNEVEN) return plain_type(k, name);
     if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")) {
         bool large = n == 80 && h->kv_heads < h->heads && strcmp(architecture, "llama") == 0;
         i = k->plan.values++;
@@ -132,7 +159,7 @@ static const char *mixed_type(maker *k, const char *name)
         return four && ((!medium && i < 4) || large) ? "Q5_K" : t->base;
     }
     if (!strstr(name, "ffn_down")) return t->base;
-    i = experts ? strtoul(name + 4, NULL, 10) : k->plan.downs++; /* of "blk.3" */
+    i = count_down(k, name);
     if (medium && four && falcon)
         return i < n / 16 ? "Q6_K" : takes_more(i, n) ? "Q5_K" : "Q4_K";
     if (medium && takes_more(i, n)) return "Q6_K";
@@ -144,6 +171,25 @@ static const char *head_type(const maker *k)
     bool falcon = strcmp(k->n->family->architecture, "falcon") == 0;
 
     return falcon && strcmp(k->type->head, "Q6_K") == 0 ? "Q8_0" : k->type->head;
+}
+
+/* What its blocks are weighed by; Q8_0's and MXFP4's are not. */
+static nib_status set_importance(maker *k, nib_export_item *item, bool outside, nib_error *err)
+{
+    const nib_importance *e;
+    size_t in = item->weight->in;
+
+    if (!k->importances || item->type->dtype != NIB_DTYPE_OTHER ||
+        strcmp(item->type->name, "Q8_0") == 0 || strcmp(item->type->name, "MXFP4") == 0)
+        return NIB_OK;
+    e = nib_importance_of(k->importances, item->name);
+    if (!e) k->plan.unimportant += !outside;
+    if (!e) return NIB_OK;
+    if (e->count % in || (e->count != in && e->count / in != experts_of(k->m)))
+        return nib_fail(err, NIB_E_MISMATCH, "%s: the importances of %s are %zu, expected one of "
+                        "each of %zu inputs", k->m->dir, item->name, e->count, in);
+    item->importance = e->values;
+    return NIB_OK;
 }
 
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
@@ -161,7 +207,8 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
     if (strcmp(item.name, "position_embd.weight") == 0 || strstr(item.name, "ffn_gate_inp"))
         item.type = nib_gguf_type_named("F32");
     else item.type = type_for(k, head ? head_type(k) : mixed_type(k, item.name), w->in);
-    return append(k, &item, err);
+    status = set_importance(k, &item, columns || head, err);
+    return status ? status : append(k, &item, err);
 }
 
 /* The tensor that the expert's matrix is the next slice of; NULL: a new one. */
@@ -256,10 +303,17 @@ static nib_status add_modules(maker *k, nib_error *err)
 
 nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                                 const nib_export_type *type, const nib_gguf_keys_out *keys,
-                                nib_export_plan *out, nib_error *err)
+                                const nib_importances *importances, nib_export_plan *out,
+                                nib_error *err)
 {
-    maker k = { .m = m, .n = n, .type = type, .untied = head_differs(m) };
-    nib_status status = add_modules(&k, err);
+    maker k = { .m = m, .n = n, .type = type, .importances = importances,
+                .untied = head_differs(m) };
+    nib_status status = NIB_OK;
+
+    if (type->mix == NIB_EXPORT_EXPERTS && !experts_of(m))
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is the type of experts, and there are "
+                          "none", m->dir, type->name);
+    if (!status) status = add_modules(&k, err);
 
     for (size_t i = 0; i < keys->divisor_count && !status; i++) {
         nib_export_item item = { .rank = 1, .shape = { keys->divisors[i].count },

@@ -2,6 +2,7 @@
 #ifndef NIB_JOB_EXPORT_PLAN_H
 #define NIB_JOB_EXPORT_PLAN_H
 
+#include "job/importance.h"
 #include "model/gguf_keys.h"
 
 /* What --quantize names. */
@@ -10,7 +11,9 @@ typedef struct nib_export_type {
     unsigned file_type; /* general.file_type */
     const char *base;   /* of the matrices */
     const char *head;   /* of the head, and of the embedding where it is the head */
-    enum { NIB_EXPORT_PLAIN, NIB_EXPORT_SMALL, NIB_EXPORT_MEDIUM } mix; /* _S, _M */
+    /* the same for all; _S; _M; IQ4_NL's; of the experts alone, all else is `head` */
+    enum { NIB_EXPORT_PLAIN, NIB_EXPORT_SMALL, NIB_EXPORT_MEDIUM, NIB_EXPORT_UNEVEN,
+           NIB_EXPORT_EXPERTS } mix;
 } nib_export_type;
 const nib_export_type *nib_export_type_named(const char *name); /* NULL: not known */
 void nib_export_types_known(char *out, size_t room);
@@ -24,6 +27,7 @@ typedef struct nib_export_item {
     const nib_branch *branch;
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;
+    const float *importance;  /* [experts or 1, in] of its inputs, or NULL */
     const nib_linear **experts; /* shape[0] of them, of which `weight` is the first; NULL: one */
     size_t expert_capacity;
     const float *values;      /* else these, plus `offset` */
@@ -36,13 +40,16 @@ typedef struct nib_export_plan {
     size_t widest;            /* columns of the widest matrix */
     size_t values, downs;     /* matrices of values, and down, so far: the mixes count them */
     size_t fallbacks;         /* matrices whose rows are no whole blocks of the type */
+    size_t unimportant;       /* blocks of matrices of the layers without importances */
 } nib_export_plan;
 
-/* Borrows from the model, its adapter in slot 0 and the divisors.  NIB_E_UNSUPPORTED: a module that
- * GGUF has no place for. */
+/* Borrows from the model, its adapter in slot 0, the divisors and the importances (NULL: none).
+ * NIB_E_UNSUPPORTED: a module that GGUF has no place for; NIB_E_MISMATCH: importances of another
+ * number of inputs. */
 nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                                 const nib_export_type *type, const nib_gguf_keys_out *keys,
-                                nib_export_plan *out, nib_error *err);
+                                const nib_importances *importances, nib_export_plan *out,
+                                nib_error *err);
 void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan); /* zeroed is fine */
 
 #endif

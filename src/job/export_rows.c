@@ -49,7 +49,7 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     k->bad[tile] = !all_fit(wide, k->width, type->dtype);
     if (k->bad[tile]) return;
     if (type->dtype == NIB_DTYPE_OTHER)
-        nib_block_encode(k->kind, k->width / type->elements, wide, NULL, to);
+        nib_block_encode(k->kind, k->width / type->elements, wide, item->importance, to);
     else nib_convert(to, type->dtype, wide, NIB_F32, k->width);
 }
 
@@ -123,6 +123,7 @@ static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
         nib_export_item one = *item;
         one.weight = l->weight;
         one.branch = nib_branch_at(&l->branches, 0);
+        if (one.importance) one.importance += i * l->weight->in;
         status = write_one(ctx, &one, heads, w, err);
     }
     return status;
