@@ -28,7 +28,8 @@ int verb_export(int argc, char **argv)
     option options[] = {
         { "quantize", OPTION_STRING, &o.quantize, "Q8_0",
           "type of the matrices: F32, F16 (default), BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, "
-          "Q4_K_S, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or (of experts) MXFP4; of an adapter F32 (default), F16 or BF16" },
+          "Q4_K_S, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or (of experts) MXFP4; of an adapter F32 "
+          "(default), F16 or BF16" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "imatrix", OPTION_STRING, &o.imatrix, "FILE",
           "how much each input counts when blocks are made: llama.cpp's importance matrix" },

@@ -14,7 +14,8 @@ extern "C" {
 #endif
 
 typedef struct nib_export_options {
-    const char *model;       /* or an adapter's directory: then `base`, or the model that it names */
+    const char *model;       /* or an adapter's directory: then `base`, or the model that it
+                                names */
     const char *adapter;     /* merged on the way; NULL: none */
     const char *out;         /* the file; of a GGUF file as MODEL also a directory: a name without
                                 .gguf at its end */

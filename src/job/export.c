@@ -216,8 +216,8 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     if (nib_export_is_directory(options))
         return nib_export_directory(ctx, options, result, err);
     if (options->dtype)
-        return nib_fail(err, NIB_E_INVALID, "dtype is of a directory, which a GGUF file is exported "
-                        "to: of %s quantize names the type", options->out);
+        return nib_fail(err, NIB_E_INVALID, "dtype is of a directory, which a GGUF file is "
+                        "exported to: of %s quantize names the type", options->out);
     status = export(&r, err);
     if (!status && result) *result = r.result;
     nib_gguf_writer_discard(r.writer);

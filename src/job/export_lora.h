@@ -2,8 +2,8 @@
  *
  * Beside general.architecture the file has adapter.lora.alpha and of each matrix M two tensors,
  * "M.weight.lora_a" [R, in] and "M.weight.lora_b" [out, R]; of the embedding [V, R] and [width, R].
- * llama.cpp adds alpha / R * B A.  There is one alpha: what PEFT scales otherwise is multiplied into
- * B.  B has the rows of the base's matrix, and their order. */
+ * llama.cpp adds alpha / R * B A.  There is one alpha: what PEFT scales otherwise is multiplied
+ * into B.  B has the rows of the base's matrix, and their order. */
 #ifndef NIB_JOB_EXPORT_LORA_H
 #define NIB_JOB_EXPORT_LORA_H
 

@@ -76,9 +76,9 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The greatest difference of logits [rows, V], relative to the largest.  Of a model with experts what
- * a quarter of the rows keep to: a rounded weight may send a token to another expert, which changes
- * what follows it, while what is wrong changes every row. */
+/* The greatest difference of logits [rows, V], relative to the largest.  Of a model with experts
+ * what a quarter of the rows keep to: a rounded weight may send a token to another expert, which
+ * changes what follows it, while what is wrong changes every row. */
 static double compare(const nib_model *m, const float *a, const float *b, size_t rows)
 {
     size_t v = m->head->weight->out;

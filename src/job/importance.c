@@ -62,8 +62,8 @@ static nib_status check_values(const nib_importance *e, const char *path, nib_er
 {
     for (size_t i = 0; i < e->count; i++)
         if (!(e->values[i] >= 0 && isfinite(e->values[i])))
-            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is %g, expected a mean of squares",
-                            path, e->name, i, (double)e->values[i]);
+            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is %g, expected a mean of "
+                            "squares", path, e->name, i, (double)e->values[i]);
     return NIB_OK;
 }
 

@@ -40,14 +40,6 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_llama_stack_of(b, config, nib_llama_attention, mlp);
 }
 
-const nib_gguf_name nib_gguf_mixtral_names[] = {
-    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
-    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_Q_ROWS, NIB_GGUF_K_ROWS),
-    NIB_GGUF_EXPERTS("block_sparse_moe", "w1", "w3", "w2"),
-    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
-    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
-    { 0 },
-};
 static const nib_gguf_key gguf_keys[] = {
     NIB_GGUF_LLAMA_KEYS,
     { "attention.key_length", "head_dim" },

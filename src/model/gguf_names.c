@@ -12,6 +12,16 @@ const nib_gguf_name nib_gguf_llama_names[] = { LLAMA(NIB_GGUF_Q_ROWS, NIB_GGUF_K
                                                { 0 } };
 const nib_gguf_name nib_gguf_plain_names[] = { LLAMA(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS), { 0 } };
 
+/* llama with experts. */
+const nib_gguf_name nib_gguf_mixtral_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_Q_ROWS, NIB_GGUF_K_ROWS),
+    NIB_GGUF_EXPERTS("block_sparse_moe", "w1", "w3", "w2"),
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+
 const nib_gguf_key nib_gguf_llama_keys[] = {
     NIB_GGUF_LLAMA_KEYS,
     { "attention.key_length", "head_dim" },

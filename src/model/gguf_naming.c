@@ -17,8 +17,8 @@ static bool take_number(const char **text, long *out)
     return true;
 }
 
-/* Does `module` fit "model.layers.%d.x"?  numbers: of the layer and of the expert, -1 where there is
- * none. */
+/* Does `module` fit "model.layers.%d.x"?  numbers: of the layer and of the expert, -1 where
+ * there is none. */
 static bool fits(const char *pattern, const char *module, long numbers[2])
 {
     size_t found = 0;

@@ -149,7 +149,8 @@ static float best_inverse(const float *x, const float *w, float most)
 
     for (int t = -5; t <= 4; t++) { /* the plain one first */
         int step = t == -5 ? 0 : t;
-        float iscale = (0.1f * (float)step + (float)MOST_SCALE) / most, scale = 1 / iscale, error = 0;
+        float iscale = (0.1f * (float)step + (float)MOST_SCALE) / most, error = 0;
+        float scale = 1 / iscale;
         if (t == 0) continue;
         for (int i = 0; i < SCALES; i++) {
             float d = x[i] - scale * (float)scale_code(iscale, x[i]);

@@ -6,7 +6,8 @@
 #include "base/base.h"
 #include "base/dtype.h"
 
-enum { NIB_ENCODE_SUPER = 256, NIB_ENCODE_PART = 32, NIB_ENCODE_PARTS = 8, NIB_ENCODE_SIXTEEN = 16 };
+enum { NIB_ENCODE_SUPER = 256, NIB_ENCODE_PART = 32, NIB_ENCODE_PARTS = 8,
+       NIB_ENCODE_SIXTEEN = 16 };
 
 /* w: how much each value counts [the block's]; NULL: as without a matrix of importances. */
 void nib_encode_q4_k(const float *x, const float *w, uint8_t *block);

@@ -62,8 +62,8 @@ void nib_encode_iq4_nl(const float *x, const float *w, uint8_t *block)
 
 /* --- MXFP4 --- */
 
-/* A power of two for all, and of each value the nearest of eight sizes, the smaller code of two that
- * are as near. */
+/* A power of two for all, and of each value the nearest of eight sizes, the smaller code of two
+ * that are as near. */
 void nib_encode_mxfp4(const float *x, const float *w, uint8_t *block)
 {
     static const float sizes[ENTRIES] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6,

@@ -1,6 +1,7 @@
-/* test_export.c - what export writes, and back into directories: of the files of llama.cpp's own converter, which are models
- * as any other, the same tensors, byte for byte, and the same keys, of every family; of the model
- * in the repository one that answers as it does; and what GGUF cannot hold is refused by name. */
+/* test_export.c - what export writes, and back into directories: of the files of llama.cpp's own
+ * converter, which are models as any other, the same tensors, byte for byte, and the same keys, of
+ * every family; of the model in the repository one that answers as it does; and what GGUF cannot
+ * hold is refused by name. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>

@@ -138,7 +138,8 @@ static bool same_files(nib_ctx *ctx, const char *a, const char *b)
 static void test_made(void)
 {
     nib_ctx *ctx = test_ctx();
-    const char *models[] = { test_data("models/pico"), test_data("tests/golden/gguf/mixtral.gguf") };
+    const char *models[] = { test_data("models/pico"),
+                             test_data("tests/golden/gguf/mixtral.gguf") };
     char data[600], file[600], out[600], again[600], plain[600];
     nib_export_result r;
     nib_error err = { 0 };
