@@ -46,6 +46,8 @@ int verb_export(int argc, char **argv)
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
           "type of the weights in a directory OUT: float32, float16 or bfloat16; default: as in "
           "the file, blocks as float32" },
+        { "modelfile", OPTION_FLAG, &o.modelfile, NULL,
+          "write an Ollama Modelfile beside OUT: FROM, ADAPTER, TEMPLATE, stops, sampling" },
         { "verify", OPTION_FLAG, &verify, NULL,
           "read the file back and compare five prompts; default: true" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace OUT" },

@@ -28,6 +28,7 @@ typedef struct nib_export_options {
     const char *imatrix_out;      /* where to keep the importances made; NULL: nowhere */
     int num_calibration_samples;  /* the first records of the data; 0: 128 */
     bool overwrite;
+    bool modelfile;          /* Ollama's, beside OUT: DIR/Modelfile */
     bool no_verify;          /* what was written is not read back and compared */
     void (*on_progress)(void *user, const char *what, double share);
     void *user;

@@ -13,6 +13,7 @@
 #include "job/export_plan.h"
 #include "job/export_rows.h"
 #include "job/export_verify.h"
+#include "job/modelfile.h"
 #include "job/open.h"
 #include "job/other_form.h"
 #include "text/gguf_tokens.h"
@@ -40,7 +41,7 @@ static nib_status read_options(run *r, nib_error *err)
     char known[300];
 
     r->type = nib_export_type_named(name);
-    if (r->type) return nib_export_check_place(o, err);
+    if (r->type) return nib_export_check_place(r->ctx, o, err);
     nib_export_types_known(known, sizeof known);
     return nib_fail(err, NIB_E_INVALID, "quantize '%s', known are %s", name, known);
 }
@@ -189,6 +190,14 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
+static nib_status write_modelfile(run *r, nib_error *err)
+{
+    const nib_modelfile m = { .model = r->options->model, .tokenizer = r->tokenizer,
+                              .out = r->options->out };
+
+    return nib_modelfile_write(r->ctx, &m, err);
+}
+
 static nib_status export(run *r, nib_error *err)
 {
     nib_status status = read_options(r, err);
@@ -199,8 +208,9 @@ static nib_status export(run *r, nib_error *err)
     nib_warnings_repeat(r->ctx);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
-    if (status) return status;
-    return nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
+    if (!status)
+        status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
+    return status || !r->options->modelfile ? status : write_modelfile(r, err);
 }
 
 nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,

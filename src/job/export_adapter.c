@@ -12,6 +12,7 @@
 #include "job/export_lora.h"
 #include "job/export_place.h"
 #include "job/export_verify.h"
+#include "job/modelfile.h"
 #include "job/open.h"
 
 typedef struct run {
@@ -55,9 +56,9 @@ static nib_status read_options(run *r, nib_error *err)
                         "--adapter writes a model, ADAPTER alone a LoRA file", o->model);
     for (size_t i = 0; o->quantize && i < NIB_COUNT(types); i++) {
         r->type = types[i].type;
-        if (strcmp(o->quantize, types[i].name) == 0) return nib_export_check_place(o, err);
+        if (strcmp(o->quantize, types[i].name) == 0) return nib_export_check_place(r->ctx, o, err);
     }
-    if (!o->quantize) return nib_export_check_place(o, err);
+    if (!o->quantize) return nib_export_check_place(r->ctx, o, err);
     return nib_fail(err, NIB_E_INVALID, "quantize '%s': an adapter is written as F32, F16 or BF16",
                     o->quantize);
 }
@@ -148,6 +149,14 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
+static nib_status write_modelfile(run *r, nib_error *err)
+{
+    const nib_modelfile m = { .model = r->base, .tokenizer = r->tokenizer,
+                              .out = r->options->out, .base = r->base };
+
+    return nib_modelfile_write(r->ctx, &m, err);
+}
+
 static nib_status export(run *r, nib_error *err)
 {
     nib_status status = read_options(r, err);
@@ -157,8 +166,9 @@ static nib_status export(run *r, nib_error *err)
     nib_warnings_repeat(r->ctx);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
-    if (status) return status;
-    return nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
+    if (!status)
+        status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
+    return status || !r->options->modelfile ? status : write_modelfile(r, err);
 }
 
 nib_status nib_export_adapter(nib_ctx *ctx, const nib_export_options *options,

@@ -66,6 +66,9 @@ nib_status nib_export_directory(nib_ctx *ctx, const nib_export_options *options,
         return nib_fail(err, NIB_E_INVALID, "quantize is of GGUF files, and %s is a directory to "
                         "be: dtype names the type of its weights, nibble quantize makes them "
                         "low-bit", o->out);
+    if (o->modelfile)
+        return nib_fail(err, NIB_E_INVALID, "modelfile is of GGUF files, and %s is a directory to "
+                        "be", o->out);
     status = nib_merge_checked(ctx, &merge, (nib_merge_check){ check, &k }, err);
     if (!status && result) *result = k.result;
     return status;

@@ -7,19 +7,29 @@
 
 #include "base/filemap.h"
 #include "base/outname.h"
+#include "job/modelfile.h"
 #include "job/quantize_config.h"
 
-nib_status nib_export_check_place(const nib_export_options *o, nib_error *err)
+static nib_status check_file(const char *path, bool overwrite, nib_error *err)
 {
     struct stat there;
+
+    if (!overwrite && nib_file_exists(path))
+        return nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it", path);
+    if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        return nib_fail(err, NIB_E_INVALID, "%s: is there and not a regular file", path);
+    return NIB_OK;
+}
+
+nib_status nib_export_check_place(nib_ctx *ctx, const nib_export_options *o, nib_error *err)
+{
+    char *modelfile = o->modelfile ? nib_modelfile_path(ctx, o->out) : NULL;
     nib_status status = nib_quantize_check_places(o->model, o->out, err);
 
     if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->out, err);
-    if (!status && !o->overwrite && nib_file_exists(o->out))
-        status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it",
-                          o->out);
-    if (!status && lstat(o->out, &there) == 0 && !S_ISREG(there.st_mode))
-        status = nib_fail(err, NIB_E_INVALID, "%s: is there and not a regular file", o->out);
+    if (!status) status = check_file(o->out, o->overwrite, err);
+    if (!status && modelfile) status = check_file(modelfile, o->overwrite, err);
+    nib_free(ctx, modelfile);
     return status;
 }
 
