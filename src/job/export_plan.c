@@ -262,6 +262,32 @@ static nib_status add_values(maker *k, const char *module, const char *part, con
     return status ? status : append(k, &item, err);
 }
 
+/* As the model's own files hold it, without dimensions of one. */
+static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
+{
+    const nib_model *m = k->m;
+    const nib_tensor *t = nib_model_tensor(m->tensors, m->config, v->name);
+    const char *part = strrchr(v->name, '.');
+    nib_export_item item = { .type = nib_gguf_type_named("F32") };
+    char module[NIB_MODULE_NAME_ROOM];
+    nib_status status;
+
+    if (!t || !part || t->dtype > NIB_BF16 || v->param)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is not what its files hold", m->dir,
+                        v->name);
+    snprintf(module, sizeof module, "%.*s", (int)(part - v->name), v->name);
+    status = name_item(k, module, part, &item, err);
+    if (status) return status;
+    for (unsigned i = 0; i < t->rank; i++)
+        if (t->shape[i] != 1 && item.rank < 2) item.shape[item.rank++] = t->shape[i];
+    item.values = item.made = nib_new_array(m->ctx, (size_t)t->elements, sizeof *item.made);
+    if (!item.made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", v->name);
+    nib_convert(item.made, NIB_F32, t->data, t->dtype, (size_t)t->elements);
+    status = append(k, &item, err);
+    if (status) nib_free(m->ctx, item.made);
+    return status;
+}
+
 /* Is the tied head another matrix than the embedding by now? */
 static bool head_differs(const nib_model *m)
 {
@@ -295,9 +321,8 @@ static nib_status add_modules(maker *k, nib_error *err)
         status = add_values(k, n->name, ".weight", n->weight, n->rows, n->width, err);
         if (!status) status = add_values(k, n->name, ".bias", n->bias, n->rows, n->width, err);
     }
-    if (!status && m->vector_count)
-        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", m->dir,
-                          k->n->family->architecture, m->vectors[0]->name);
+    for (size_t i = 0; i < m->vector_count && !status; i++)
+        status = add_vector(k, m->vectors[i], err);
     return status;
 }
 
@@ -329,7 +354,10 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
 
 void nib_export_plan_free(nib_ctx *ctx, nib_export_plan *plan)
 {
-    for (size_t i = 0; i < plan->count; i++) nib_free(ctx, plan->items[i].experts);
+    for (size_t i = 0; i < plan->count; i++) {
+        nib_free(ctx, plan->items[i].experts);
+        nib_free(ctx, plan->items[i].made);
+    }
     nib_free(ctx, plan->items);
     *plan = (nib_export_plan){ 0 };
 }

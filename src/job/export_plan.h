@@ -30,6 +30,7 @@ typedef struct nib_export_item {
     const float *importance;  /* [experts or 1, in] of its inputs, or NULL */
     const nib_linear **experts; /* shape[0] of them, of which `weight` is the first; NULL: one */
     size_t expert_capacity;
+    float *made;              /* `values` where they are the plan's own, or NULL */
     const float *values;      /* else these, plus `offset` */
     float offset;
 } nib_export_item;

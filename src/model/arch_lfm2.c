@@ -155,10 +155,66 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "model.embed_tokens", NIB_GGUF_AS_IS },
+    { "token_embd_norm", "model.embedding_norm", NIB_GGUF_AS_IS },
+    { "output", "lm_head", NIB_GGUF_AS_IS },
+    { "attn_q", "model.layers.%d.self_attn.q_proj", NIB_GGUF_AS_IS },
+    { "attn_k", "model.layers.%d.self_attn.k_proj", NIB_GGUF_AS_IS },
+    { "attn_v", "model.layers.%d.self_attn.v_proj", NIB_GGUF_AS_IS },
+    { "attn_output", "model.layers.%d.self_attn.out_proj", NIB_GGUF_AS_IS },
+    { "attn_q_norm", "model.layers.%d.self_attn.q_layernorm", NIB_GGUF_AS_IS },
+    { "attn_k_norm", "model.layers.%d.self_attn.k_layernorm", NIB_GGUF_AS_IS },
+    { "shortconv.in_proj", "model.layers.%d.conv.in_proj", NIB_GGUF_AS_IS },
+    { "shortconv.conv", "model.layers.%d.conv.conv", NIB_GGUF_CONV },
+    { "shortconv.out_proj", "model.layers.%d.conv.out_proj", NIB_GGUF_AS_IS },
+    { "attn_norm", "model.layers.%d.operator_norm", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.ffn_norm", NIB_GGUF_AS_IS },
+    { "ffn_gate", "model.layers.%d.feed_forward.w1", NIB_GGUF_AS_IS },
+    { "ffn_up", "model.layers.%d.feed_forward.w3", NIB_GGUF_AS_IS },
+    { "ffn_down", "model.layers.%d.feed_forward.w2", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
+    { "block_count", "num_hidden_layers" },
+    { "attention.head_count", "num_attention_heads" },
+    { "attention.layer_norm_rms_epsilon", "norm_eps" },
+    { "rope.freq_base", "rope_theta" },
+    { "shortconv.l_cache", "conv_L_cache" },
+    { 0 },
+};
+
+/* Layers of convolutions have no heads for keys. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, "attention.head_count_kv");
+    double layers = nib_gguf_get(c, "block_count", 0), most = 0, heads;
+    json_t *types = json_array();
+
+    for (uint64_t i = 0; (double)i < layers && i < 10000; i++) {
+        if (!v || !nib_gguf_number(v, v->kind == NIB_GGUF_ARRAY ? i : 0, &heads)) heads = 0;
+        if (heads > most) most = heads;
+        json_array_append_new(types, json_string(heads > 0 ? "full_attention" : "conv"));
+    }
+    nib_gguf_set(c, "layer_types", types);
+    if (!(most >= 1 && most <= 65536))
+        nib_gguf_fail(c, NIB_E_FORMAT, "attention.head_count_kv is %g in each layer", most);
+    else nib_gguf_set(c, "num_key_value_heads", json_integer((json_int_t)most));
+    nib_gguf_set_inner(c, "intermediate_size");
+    nib_gguf_set(c, "block_auto_adjust_ff_dim", json_false());
+    nib_gguf_set_bias(c, "conv_bias", "blk.0.shortconv.in_proj.bias");
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "lfm2", .model_type = "lfm2", .class_name = "Lfm2ForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
+
 static const char *const types[] = { "lfm2", NULL };
 static const char *const targets[] = { NULL }; /* PEFT has none */
 
 const nib_arch nib_arch_lfm2 = { .model_types = types, .config_bytes = sizeof(lfm2),
                                  .read = read_lfm2, .prefix = "model.",
                                  .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                 .default_targets = targets };
+                                 .default_targets = targets, .gguf = &gguf };

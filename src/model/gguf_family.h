@@ -20,6 +20,7 @@ typedef enum nib_gguf_held {
     NIB_GGUF_GROUPS,   /* the same where a group is its query heads, then k, then v */
     NIB_GGUF_ONE_PLUS, /* a norm's weight with 1 added */
     NIB_GGUF_STRAIGHT, /* a Conv1D's weight as [out, in] */
+    NIB_GGUF_CONV,     /* a convolution's [channels, 1, taps] as [channels, taps] */
     NIB_GGUF_ONE_ROW   /* a matrix of one row, of older files as a vector */
 } nib_gguf_held;
 

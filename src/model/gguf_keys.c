@@ -146,6 +146,27 @@ static nib_status put_table(const keys *k, nib_error *err)
     return NIB_OK;
 }
 
+/* Of each layer where some have no attention, and then none of them. */
+static void put_kv_heads(const keys *k, const nib_attention_desc *a)
+{
+    const nib_graph *g = k->m->graph;
+    size_t layers = (size_t)g->segments - 2, at = 0, found = 0;
+    char room[KEY_ROOM];
+
+    for (size_t i = 0; i < g->node_count; i++) found += g->nodes[i].attention.heads != 0;
+    if (found >= layers) {
+        if (a->kv_heads != a->heads) put_count(k, "attention.head_count_kv", a->kv_heads);
+        return;
+    }
+    nib_gguf_put_array(k->w, full_key(k, "attention.head_count_kv", room), NIB_GGUF_I32, layers);
+    for (size_t layer = 0; layer < layers; layer++) {
+        size_t heads = 0;
+        for (; at < g->node_count && g->nodes[at].segment <= (int)layer + 1; at++)
+            if (g->nodes[at].attention.heads) heads = g->nodes[at].attention.kv_heads;
+        nib_gguf_entry_number(k->w, NIB_GGUF_I32, (double)heads);
+    }
+}
+
 /* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
 static nib_status put_others(const keys *k, nib_error *err)
 {
@@ -158,8 +179,7 @@ static nib_status put_others(const keys *k, nib_error *err)
             return nib_fail(err, NIB_E_MISMATCH, "%s: layer 0 has no ffn_up", k->m->dir);
         put_count(k, "feed_forward_length", inner);
     }
-    if (!has_key(k, "attention.head_count_kv") && a->kv_heads != a->heads)
-        put_count(k, "attention.head_count_kv", a->kv_heads);
+    if (!has_key(k, "attention.head_count_kv")) put_kv_heads(k, a);
     if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
     if (rope) put_count(k, "rope.dimension_count", rope->rot);
     return NIB_OK;

@@ -181,6 +181,12 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     case NIB_GGUF_AS_IS: break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
+    case NIB_GGUF_CONV:
+        if (t->rank != 2) break;
+        t->rank = 3;
+        t->shape[2] = t->shape[1];
+        t->shape[1] = 1;
+        break;
     case NIB_GGUF_ONE_ROW:
         if (t->rank != 1) break;
         t->rank = 2;

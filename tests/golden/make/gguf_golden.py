@@ -86,6 +86,9 @@ MODELS = {
     "mixtral": LLAMA_CONFIG | dict(model_type="mixtral", num_local_experts=8, num_experts_per_tok=2, intermediate_size=32),
     "qwen2-moe": MOE | dict(model_type="qwen2_moe", shared_expert_intermediate_size=64),
     "qwen3-moe": MOE | dict(model_type="qwen3_moe", head_dim=16, norm_topk_prob=True),
+    "lfm2": LLAMA_CONFIG | dict(model_type="lfm2", tie_word_embeddings=True, num_hidden_layers=3, conv_L_cache=3, pad_token_id=0,
+                                block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
+                                full_attn_idxs=[1]),
     "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
     "glm4": GLM | dict(model_type="glm4"),
     "seed-oss": LLAMA_CONFIG | dict(model_type="seed_oss", head_dim=16, attention_bias=True),
