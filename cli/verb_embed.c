@@ -36,6 +36,7 @@ int verb_embed(int argc, char **argv)
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE",
           "records with text (or sentence), or a .txt of lines; as finetune takes it" },
+        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
         { "out", OPTION_STRING, &o.out, "F.npy",
           "F.safetensors, F.npy or F.jsonl; default: JSON lines on standard output" },
         { "pooling", OPTION_STRING, &o.pooling, "mean",

@@ -18,6 +18,14 @@ static void print_scores_json(const nib_scores *r)
     print_score("mse", r->mse, ", ");
     print_score("pearson", r->pearson, ", ");
     print_score("spearmanr", r->spearmanr, ", ");
+    print_score("recall@1", r->recall[0], ", ");
+    print_score("recall@3", r->recall[1], ", ");
+    print_score("recall@5", r->recall[2], ", ");
+    print_score("recall@10", r->recall[3], ", ");
+    print_score("mrr@10", r->mrr, ", ");
+    if (r->queries)
+        printf(", \"queries\": %llu, \"documents\": %llu", (unsigned long long)r->queries,
+               (unsigned long long)r->documents);
     for (size_t i = 0; r->classes && i < r->labels; i++) {
         printf(i ? ", " : ", \"classes\": {");
         print_json_string(stdout, r->classes[i].name, strlen(r->classes[i].name));
@@ -50,6 +58,14 @@ static void print_scores(const nib_scores *r)
     print_line("mse", r->mse);
     print_line("pearson", r->pearson);
     print_line("spearmanr", r->spearmanr);
+    print_line("recall@1", r->recall[0]);
+    print_line("recall@3", r->recall[1]);
+    print_line("recall@5", r->recall[2]);
+    print_line("recall@10", r->recall[3]);
+    print_line("mrr@10", r->mrr);
+    if (r->queries)
+        printf("%llu queries, %llu documents\n", (unsigned long long)r->queries,
+               (unsigned long long)r->documents);
     for (size_t i = 0; r->classes && i < r->labels; i++) {
         const nib_class_scores *c = &r->classes[i];
         print_text(stdout, c->name, strlen(c->name));
@@ -88,7 +104,10 @@ int verb_evaluate(int argc, char **argv)
           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS; default: the adapter's, or config.json's" },
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION; default: the adapter's, or "
+          "config.json's" },
+        { "corpus", OPTION_STRING, &o.corpus, "FILE",
+          "of embeddings: more documents among which the right ones are looked for" },
         { "logits", OPTION_STRING, &o.logits, "OUT.safetensors",
           "write the logits, one [T, V] tensor a record" },
         { "max-seq-length", OPTION_COUNT, &o.data.max_seq_length, "1024",
@@ -116,7 +135,8 @@ int verb_evaluate(int argc, char **argv)
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "evaluate", .arguments = "MODEL --data FILE",
-               .summary = "Loss, perplexity, tokens; of a classifier what it gets right.",
+               .summary = "Loss, perplexity, tokens; of a classifier what it gets right, of "
+                          "embeddings what they find.",
                .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
     int code = options_parse(&v, argc, argv);

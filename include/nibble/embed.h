@@ -14,6 +14,8 @@ extern "C" {
 typedef struct nib_embed_options {
     nib_model_options model;    /* a directory with modules.json, or any other; task is not looked
                                    at */
+    const char *adapter;        /* a PEFT adapter, or NULL; its modules.json says how rows are
+                                   pooled, where it has one */
     nib_data_options data;      /* {text} or {sentence} a record, or the lines of a .txt;
                                    max_seq_length 0: the directory's */
     const char *pooling;        /* names with commas, joined in this order: cls, max, mean,

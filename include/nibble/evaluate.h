@@ -24,7 +24,12 @@ typedef struct nib_scores {
     double accuracy;     /* of several labels: records of which all are right */
     double f1;           /* macro */
     double matthews_correlation;
-    double mse, pearson, spearmanr; /* of numbers, the mean over those of a record */
+    double mse, pearson, spearmanr; /* of numbers, the mean over those of a record; of texts with
+                                     * scores the last two, of cosine and score */
+    double recall[4];    /* of texts that belong together: of the right documents among the nearest
+                          * 1, 3, 5 and 10, */
+    double mrr;          /* and the reciprocal rank of the first one, if it is 10 or less */
+    uint64_t queries, documents;
     size_t labels;
     const nib_class_scores *classes; /* [labels]; NULL of numbers */
     const uint64_t *confusion; /* [labels, labels], the right class, then the predicted one, of one
@@ -35,10 +40,13 @@ typedef struct nib_evaluate_options {
     nib_model_options model;     /* its task: the adapter's, where that is AUTO and it says one */
     nib_data_options data;
     const char *adapter; /* PEFT directory or NULL */
+    const char *corpus;  /* of embeddings: more documents that are searched, {text} a record; NULL:
+                            those of data alone */
     const char *logits;  /* .safetensors to write, float32 [T, V] for each record: "0", "1", ... */
-    int batch_size;      /* records at a time; 0: 8 */
+    int batch_size;      /* records at a time; 0: 8, of embeddings 64 */
     void (*on_progress)(void *user, const char *what, double share);
-    void (*on_scores)(void *user, const nib_scores *scores); /* of a classifier, at the end */
+    /* Of a classifier or embeddings, at the end. */
+    void (*on_scores)(void *user, const nib_scores *scores);
     void *user;
 } nib_evaluate_options;
 

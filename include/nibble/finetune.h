@@ -72,7 +72,8 @@ typedef struct nib_data_options {
 /* TrainingArguments' names, and those of PEFT's create_loraplus_optimizer. */
 typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so
-     * that a step has 8 x gradient_accumulation_steps records whatever the machine. */
+     * that a step has 8 x gradient_accumulation_steps records whatever the machine.  Below 0: the
+     * task's, 8, of embeddings 64. */
     int per_device_train_batch_size, gradient_accumulation_steps;
     int tokens_per_batch;       /* > 0: a micro-batch is filled with records up to so many tokens,
                                  * whatever the batch size */
@@ -97,6 +98,15 @@ typedef struct nib_train_options {
     size_t lr_scheduler_kwarg_count;
     int warmup_steps;
     double warmup_ratio;
+    /* Of embeddings (task_type FEATURE_EXTRACTION), sentence-transformers' names: the loss,
+     * "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss" or "TripletLoss" (NULL:
+     * by the records), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the first so
+     * many numbers that are to be embeddings too, each trained with the loss (none: the whole). */
+    const char *loss;
+    double scale, triplet_margin;
+    const int *matryoshka_dims;
+    size_t matryoshka_dim_count;
+    int mini_batch_size;        /* texts run at a time, to the same result; 0: as many as fit */
     double label_smoothing_factor; /* [0, 1): the share of each target that goes to all words */
     double neftune_noise_alpha; /* 0: no noise on the embedding's output */
     uint64_t seed;
@@ -113,7 +123,8 @@ typedef struct nib_train_options {
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
     /* "loss", "perplexity", of classifiers "accuracy", "f1", "matthews_correlation", "mse",
-     * "pearson", "spearmanr", or with "eval_"; NULL: loss */
+     * "pearson", "spearmanr", of embeddings "pearson", "spearmanr", "recall@1", "recall@3",
+     * "recall@5", "recall@10", "mrr@10", or with "eval_"; NULL: loss */
     const char *metric_for_best_model;
     int greater_is_better;      /* -1: as the metric wants it */
     int early_stopping_patience; /* evaluations without a better one before the end; 0: never */
@@ -184,7 +195,8 @@ typedef struct nib_finetune_options {
     /* Train the model itself, in float32, and write a model: all its parameters, or those of its
      * head alone.  The LoRA options are then without effect. */
     bool full, train_head_only;
-    const char *task_type;       /* PEFT's: "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"; NULL: model.task */
+    const char *task_type;       /* PEFT's: "CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS",
+                                  * "FEATURE_EXTRACTION"; NULL: model.task */
     const char *output_dir;
     /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of
      * eval_data); or val_size records held out of data (a number, or below 1 a share), chosen by

@@ -113,7 +113,7 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
             status = nib_attach_full_embedding(a, m->embedding, spellings[i], err);
             if (!status) store_only(m->embedding->full);
         }
-        if (!status && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {
+        if (!status && m->head && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {
             status = nib_attach_full_linear(a, m->head, spellings[i], err);
             if (!status) store_only(m->head->full);
         }
@@ -214,7 +214,7 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
 static nib_status check_tied_values(const nib_adapter *a, const char *where, nib_error *err)
 {
     const nib_branch *e = nib_branch_at(&a->model->embedding->branches, a->slot);
-    const nib_branch *h = nib_branch_at(&a->model->head->branches, a->slot);
+    const nib_branch *h = a->model->head ? nib_branch_at(&a->model->head->branches, a->slot) : NULL;
     bool same = true;
 
     if (!a->config.ensure_weight_tying || !a->model->tied || !e || !h) return NIB_OK;

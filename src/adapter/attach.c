@@ -20,7 +20,7 @@ static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *mod
     char name[NAME_ROOM];
     nib_param *p;
 
-    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
+    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", nib_model_module(a->model, module), suffix);
     p = nib_params_add(a->ctx, &a->params, name, rows, cols);
     if (!p) return NULL;
     p->kind = kind;
@@ -186,11 +186,13 @@ static nib_status is_tied_target(const nib_adapter *a, bool *yes, nib_error *err
 static nib_status check_tied(const nib_adapter *a, nib_error *err)
 {
     bool saved = nib_peft_saves(&a->config, a->model->embedding->name) ||
-                 nib_peft_saves(&a->config, a->model->head->name);
+                 (a->model->head && nib_peft_saves(&a->config, a->model->head->name));
     bool target;
-    nib_status status = is_tied_target(a, &target, err);
+    nib_status status = a->model->head ? is_tied_target(a, &target, err) : NIB_OK;
 
-    if (status || !a->trains || !a->config.ensure_weight_tying || !a->model->tied) return status;
+    if (status || !a->model->head || !a->trains || !a->config.ensure_weight_tying ||
+        !a->model->tied)
+        return status;
     if (!target && !saved) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: ensure_weight_tying makes the adapters of %s and %s one, which is "
@@ -201,7 +203,8 @@ static nib_status check_tied(const nib_adapter *a, nib_error *err)
 static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *err)
 {
     bool target, tied = false;
-    nib_status status = nib_peft_match(a->match, e->name, false, false, &target, err);
+    nib_status status = nib_peft_match(a->match, nib_model_module(a->model, e->name), false, false,
+                                       &target, err);
 
     if (!status && e == a->model->embedding) status = is_tied_target(a, &tied, err);
     if (status) return status;
@@ -245,8 +248,8 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     nib_status status;
 
     if (l->parameter) return attach_parameter(a, l, err);
-    status = nib_peft_match(a->match, l->name, !l->router && !l->bypassed, l == a->model->head,
-                            &target, err);
+    status = nib_peft_match(a->match, nib_model_module(a->model, l->name),
+                            !l->router && !l->bypassed, l == a->model->head, &target, err);
     if (!status && target && l->bypassed) return refuse_bypassed(l, err);
     if (!status && l == a->model->head) status = is_tied_target(a, &tied, err);
     if (status) return status;

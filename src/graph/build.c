@@ -124,5 +124,8 @@ void nib_give_rows(nib_build *b, nib_value x)
 {
     x = nib_to_logit_rows(b, x);
     if (!b->status) nib_build_check_views(b);
-    if (!b->status) b->graph->hidden = x.id;
+    if (b->status) return;
+    b->graph->hidden = x.id;
+    nib_build_node(b, (nib_node){ .op = &nib_op_given, .inputs = { x.id }, .input_count = 1 },
+                   nib_info_of(b, x)->axis, 1, 0);
 }

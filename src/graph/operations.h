@@ -34,7 +34,8 @@
     OPERATION(GATE_PAIRS, gate_pairs)                                                          \
     OPERATION(JOIN, join)                                                                      \
     OPERATION(DROPOUT, dropout)                                                                \
-    OPERATION(LOSS, loss)
+    OPERATION(LOSS, loss)                                                                      \
+    OPERATION(GIVEN, given)
 
 #define NIB_OPERATION_ID(ID, name) NIB_OP_##ID,
 typedef enum nib_op_id { NIB_OPERATIONS(NIB_OPERATION_ID) NIB_OP_COUNT } nib_op_id;

@@ -26,6 +26,7 @@ typedef struct planner {
     int *shared_by;   /* [values] the addition whose gradient it shares */
     bool *needed;     /* [values] backward reads it, or what backward reads is made from it */
     bool *kept;       /* [values] stays from forward until backward */
+    int hidden;       /* the life of the graph's hidden states after forward */
     bool out_of_memory;
 } planner;
 
@@ -322,9 +323,9 @@ static void write_steps(planner *p)
     for (size_t i = 0; i < g->node_count; i++)
         if (!g->nodes[i].op->objective) emit_forward(p, (int)i);
     p->plan->first_backward = p->plan->count;
+    p->hidden = p->value_life[g->hidden];
     if (!training) {
-        int l = p->value_life[g->hidden];
-        if (l >= 0) p->lives[l].end = p->plan->count + 1;
+        if (p->hidden >= 0) p->lives[p->hidden].end = p->plan->count + 1;
         return;
     }
     for (size_t v = 0; v < g->value_count; v++)
@@ -375,8 +376,8 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
                                               rows[g->values[g->hidden].axis]);
     write_steps(&p);
     if (p.out_of_memory || !place_lives(&p)) goto no_memory;
-    p.plan->hidden = kind == NIB_PLAN_INFERENCE
-                         ? place_of(&p, p.value_life[g->hidden], g->hidden) : NIB_NOWHERE;
+    p.plan->hidden = kind == NIB_PLAN_INFERENCE || !g->head
+                         ? place_of(&p, p.hidden, g->hidden) : NIB_NOWHERE;
     resolve(&p);
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].op->scratch)

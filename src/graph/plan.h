@@ -34,7 +34,8 @@ typedef struct nib_plan {
     size_t count, capacity;
     size_t first_backward;          /* count when there is none */
     size_t arena_bytes, scratch_bytes;
-    int64_t hidden;                 /* where the final hidden rows lie after forward */
+    int64_t hidden;                 /* where the final hidden rows lie after forward; of training
+                                       where no head reads them */
     size_t logit_chunk;             /* rows of logits at a time */
 } nib_plan;
 

@@ -148,6 +148,16 @@ void nib_run_forward(nib_run *run, const nib_batch *batch)
     keep_tokens(batch);
 }
 
+void nib_run_backward(nib_run *run)
+{
+    assert(run->training);
+    run->abandoned = false;
+    for (size_t i = run->plan->first_backward; i < run->plan->count && !run->abandoned; i++) {
+        run_step(run, run->plan->first_backward, i);
+        run->abandoned = run->abandon && run->abandon(run->abandon_user);
+    }
+}
+
 /* --- some of the segments --- */
 
 /* The bytes of value `v` in a batch, or 0 when it does not cross the boundary before `segment`. */

@@ -22,6 +22,8 @@ struct nib_run {
     double label_smoothing;  /* of the loss: the share of a target that goes to all words */
     double noise;            /* NEFTune's alpha: uniform noise on the embedding's output while
                               * training; 0: none */
+    const float *given;      /* of a graph without a head: the gradient of its hidden states, [rows,
+                                width], which a backward pass begins with */
     bool training;
     bool (*abandon)(void *user); /* asked between the operations of a step; NULL: never */
     void *abandon_user;
@@ -55,6 +57,9 @@ void nib_run_step(nib_run *run, const nib_batch *batch);
 /* Forward; afterwards the head may be read (readout.h), and the sequences' states
  * hold the batch's tokens too. */
 void nib_run_forward(nib_run *run, const nib_batch *batch);
+/* The backward half of a training step after nib_run_forward() with a plan for training, of which
+ * nothing was touched since; begins with run->given.  nib_run_step() is both halves. */
+void nib_run_backward(nib_run *run);
 /* The segments [first, last) of an inference plan's forward pass.  What crosses the boundary before
  * `first` comes from `in`, what crosses the one before `last` goes to `out`, so that layers can be
  * run one at a time, as often as one likes, with the batch's values waiting elsewhere.  Nothing

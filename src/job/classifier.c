@@ -1,6 +1,8 @@
 /* classifier.c - see classifier.h. */
 #include "job/classifier.h"
 
+#include "job/sentence.h"
+
 #include <time.h>
 
 /* What begins at random says nothing, unless the adapter brings it. */
@@ -17,11 +19,15 @@ static nib_status open_parts(nib_classifier *c, const char *adapter, nib_model_p
 {
     nib_dtype compute = nib_open_compute(c->ctx, c->options.compute_dtype);
     bool named;
-    nib_status status = nib_open_tokenizer(c->ctx, c->options.model, &c->tokenizer, err);
+    nib_status status = NIB_OK;
 
     if (!status && adapter)
         status = nib_labels_of_adapter(c->ctx, adapter, &c->options, &c->labels, &c->problem_type,
                                        err);
+    if (!status && c->options.task == NIB_TASK_FEATURE_EXTRACTION)
+        status = nib_sentence_model(c->ctx, c->options.model, &c->model_dir, err);
+    if (c->model_dir) c->options.model = c->model_dir;
+    if (!status) status = nib_open_tokenizer(c->ctx, c->options.model, &c->tokenizer, err);
     if (!status)
         status = nib_model_open(c->ctx, &c->options, compute, progress, &c->model, err);
     if (!status && adapter)
@@ -52,6 +58,7 @@ void nib_classifier_close(nib_classifier *c)
     nib_tokenizer_close(c->tokenizer);
     nib_labels_free(&c->labels);
     nib_free(c->ctx, c->problem_type);
+    nib_free(c->ctx, c->model_dir);
     *c = (nib_classifier){ 0 };
 }
 
@@ -63,7 +70,7 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
                              .keep_all = true, .now = (int64_t)time(NULL) };
 
     if (!nib_task_has_labels(c->model->purpose.task)) {
-        s.vocabulary = (uint32_t)c->model->head->weight->out;
+        if (c->model->head) s.vocabulary = (uint32_t)c->model->head->weight->out;
         return s;
     }
     s.task = c->model->purpose.task;

@@ -10,6 +10,7 @@ typedef struct nib_classifier {
     nib_ctx *ctx;
     nib_model_options options; /* with what the adapter says */
     char *problem_type;
+    char *model_dir;           /* the Transformer's of a sentence-transformers directory, or NULL */
     nib_labels labels;         /* of the adapter, else of config.json */
     nib_model *model;
     nib_adapter *adapter;

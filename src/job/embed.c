@@ -9,6 +9,7 @@
 #include "job/embedding_file.h"
 #include "job/labelled.h"
 #include "job/open.h"
+#include "job/other_form.h"
 #include "job/quantize_config.h"
 #include "job/sentence.h"
 
@@ -23,6 +24,7 @@ typedef struct embedding {
     size_t skip;             /* tokens of the prompt that are not pooled */
     nib_data_options data;
     nib_model *model;
+    nib_adapter *adapter;    /* or NULL */
     nib_tokenizer *tokenizer;
     nib_dataset *texts;
     nib_plan *plan;
@@ -71,7 +73,11 @@ static nib_status choose(embedding *e, nib_error *err)
     if (!status && out) status = nib_quantize_check_places(e->o->model.model, out, err);
     if (!status && out && e->o->data.data && nib_file_exists(e->o->data.data))
         status = nib_quantize_check_places(e->o->data.data, out, err);
-    if (!status) status = nib_sentence_open(e->ctx, e->o->model.model, &e->sentence, err);
+    if (!status && out && e->o->adapter)
+        status = nib_quantize_check_places(e->o->adapter, out, err);
+    if (!status)
+        status = nib_sentence_open_with(e->ctx, e->o->model.model, e->o->adapter, &e->sentence,
+                                        err);
     if (!status) status = choose_pooling(e, err);
     return status ? status : choose_prompt(e, err);
 }
@@ -106,6 +112,10 @@ static nib_status open_model(embedding *e, nib_error *err)
     if (!status) status = measure_prompt(e, err);
     if (!status)
         status = nib_model_open_features(e->ctx, &options, compute, progress, &e->model, err);
+    if (!status && e->o->adapter)
+        status = nib_adapter_open(e->model, e->o->adapter, 0, false, &e->adapter, err);
+    if (!status && e->o->adapter)
+        status = nib_compare_forms(e->adapter, "used on", true, &(nib_merge_result){ 0 }, err);
     if (status) return status;
     e->hidden = e->model->graph->values[e->model->graph->hidden].width;
     e->width = e->hidden * e->pooler.count;
@@ -265,6 +275,7 @@ static void free_all(embedding *e)
     nib_plan_destroy(e->ctx, e->plan);
     nib_dataset_close(e->texts);
     nib_tokenizer_close(e->tokenizer);
+    nib_adapter_close(e->adapter);
     nib_model_close(e->model);
     nib_sentence_close(&e->sentence);
 }

@@ -19,7 +19,8 @@ typedef struct evaluation {
     const nib_evaluate_options *o;
     nib_classifier c;        /* or any other model */
     nib_model *model;        /* its own */
-    nib_dataset *data;
+    nib_dataset *data, *corpus;
+    nib_sentence sentence;   /* of embeddings */
     nib_plan *plan;
     nib_run *run;
     nib_batch_maker maker;
@@ -29,26 +30,60 @@ typedef struct evaluation {
     uint32_t *all_rows;      /* [longest] */
 } evaluation;
 
+/* Texts to compare, and those of a corpus. */
+static nib_status open_compared(evaluation *e, nib_error *err)
+{
+    nib_data_options corpus = { .data = e->o->corpus, .max_seq_length = e->o->data.max_seq_length };
+    nib_dataset_source source = nib_classifier_source(&e->c, &e->o->data);
+    nib_status status = nib_sentence_open_with(e->ctx, e->o->model.model, e->o->adapter,
+                                               &e->sentence, err);
+
+    source.task = NIB_TASK_FEATURE_EXTRACTION;
+    source.positions = e->model->graph->positions;
+    if (e->sentence.longest)
+        source.positions = nib_min((size_t)e->sentence.longest,
+                                   source.positions ? source.positions : SIZE_MAX);
+    if (!status) status = nib_dataset_open(e->ctx, &source, &e->data, err);
+    if (status || !e->o->corpus) return status;
+    if (nib_dataset_shape(e->data) == NIB_SHAPE_SCORED)
+        return nib_fail(err, NIB_E_INVALID, "corpus: is for records of texts that belong together, "
+                        "these have scores");
+    source.options = &corpus;
+    source.unlabelled = true;
+    return nib_dataset_open(e->ctx, &source, &e->corpus, err);
+}
+
+static nib_status open_data(evaluation *e, nib_error *err)
+{
+    nib_dataset_source source = nib_classifier_source(&e->c, &e->o->data);
+    nib_task task = e->model->purpose.task;
+
+    if (task == NIB_TASK_FEATURE_EXTRACTION) return open_compared(e, err);
+    if (e->o->corpus)
+        return nib_fail(err, NIB_E_INVALID, "corpus: is for embeddings (FEATURE_EXTRACTION)");
+    if (task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(task))
+        return nib_dataset_open(e->ctx, &source, &e->data, err);
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is not evaluated",
+                    e->o->model.model, nib_task_name(task));
+}
+
 static nib_status open_inputs(evaluation *e, nib_error *err)
 {
     const nib_evaluate_options *o = e->o;
+    nib_model_options options = o->model;
     nib_model_progress progress = { o->on_progress, o->user };
-    nib_status status = nib_classifier_open(e->ctx, &o->model, o->adapter, progress, &e->c, err);
+    nib_status status;
+
+    if (options.task == NIB_TASK_AUTO && !o->adapter && nib_sentence_is_one(e->ctx, options.model))
+        options.task = NIB_TASK_FEATURE_EXTRACTION;
+    status = nib_classifier_open(e->ctx, &options, o->adapter, progress, &e->c, err);
 
     if (!status && o->adapter)
         status = nib_compare_forms(e->c.adapter, "evaluated on", true, &(nib_merge_result){ 0 },
                                    err);
-    if (!status) {
-        nib_dataset_source source = nib_classifier_source(&e->c, &o->data);
-        nib_task task = e->c.model->purpose.task;
-        e->model = e->c.model;
-        if (task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(task))
-            status = nib_dataset_open(e->ctx, &source, &e->data, err);
-        else
-            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is not evaluated",
-                              o->model.model, nib_task_name(task));
-    }
-    if (!status) status = nib_classifier_fits(&e->c, e->data, err);
+    e->model = e->c.model;
+    if (!status) status = open_data(e, err);
+    if (!status && e->model->head) status = nib_classifier_fits(&e->c, e->data, err);
     if (status) return status;
     nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(e->model->graph->type),
              nib_cpu_name(nib_ctx_cpu(e->ctx)));
@@ -183,7 +218,29 @@ static nib_status run_all(evaluation *e, size_t batch, nib_evaluate_result *resu
     return status;
 }
 
-/* A classifier: the loop of training runs, which counts what is right as well. */
+static nib_status open_loop(evaluation *e, nib_dataset *data, size_t batch, nib_eval_loop *loop,
+                            nib_error *err)
+{
+    nib_graph *g = e->model->graph;
+    nib_dataset *corpus = e->corpus;
+    nib_train_options defaults = { 0 };
+    nib_embedder from;
+    nib_record first;
+    nib_status status;
+
+    if (g->head)
+        return nib_eval_loop_open(e->ctx, g, e->o->data.data, data, batch, loop, err);
+    from = nib_compared_embedder(e->ctx, g, &e->sentence, NULL);
+    first = nib_dataset_record(data, 0);
+    status = nib_compared_loss(data, &defaults, (size_t)first.types[first.length - 1] + 1,
+                               g->values[g->hidden].width * from.pooler.count, &from.loss, err);
+    assert(!status); /* the loss is the records' own */
+    e->corpus = NULL; /* handed over */
+    return nib_eval_loop_open_compared(e->ctx, g, &from, e->o->data.data, data, corpus, batch, loop,
+                                       err);
+}
+
+/* A classifier or embeddings: the loop of training runs, which measures more than the loss. */
 static nib_status run_labelled(evaluation *e, size_t batch, nib_evaluate_result *result,
                                nib_error *err)
 {
@@ -196,14 +253,14 @@ static nib_status run_labelled(evaluation *e, size_t batch, nib_evaluate_result 
 
     if (e->o->logits)
         return nib_fail(err, NIB_E_UNSUPPORTED, "logits are written of models of words; nibble "
-                        "predict gives a classifier's scores");
+                        "predict gives a classifier's scores, nibble embed embeddings");
     e->data = NULL; /* handed over */
     result->records = nib_dataset_count(data);
-    status = nib_eval_loop_open(e->ctx, e->model->graph, e->o->data.data, data, batch, &loop, err);
+    status = open_loop(e, data, batch, &loop, err);
     if (!status) status = nib_eval_loop_allocate(&loop, err);
     if (!status) status = nib_eval_loop_run(&loop, &result->loss, err);
     if (!status) {
-        scores = nib_scorer_scores(&loop.scorer);
+        (void)nib_eval_loop_scores(&loop, &scores);
         if (e->o->on_scores) e->o->on_scores(e->o->user, &scores);
     }
     result->perplexity = (double)NAN;
@@ -225,7 +282,8 @@ nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
 
     *result = (nib_evaluate_result){ 0 };
     status = open_inputs(&e, err);
-    labelled = !status && nib_task_has_labels(e.model->purpose.task);
+    if (!status && !options->batch_size && !e.model->head) batch = 64;
+    labelled = !status && (nib_task_has_labels(e.model->purpose.task) || !e.model->head);
     if (!status && !labelled) status = make_buffers(&e, batch, err);
     if (!status) status = nib_warnings_check(ctx, err);
     nib_warnings_repeat(ctx);
@@ -240,6 +298,8 @@ nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
     nib_plan_destroy(ctx, e.plan);
     nib_batch_maker_free(&e.maker);
     nib_dataset_close(e.data);
+    nib_dataset_close(e.corpus);
+    nib_sentence_close(&e.sentence);
     nib_classifier_close(&e.c);
     return status;
 }

@@ -23,6 +23,7 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
     nib_status status;
 
     if (!e->ctx) return NIB_OK;
+    if (e->compared.ctx) return nib_compared_allocate(&e->compared, err);
     status = nib_batch_maker_init(e->ctx, e->graph, nib_min(e->batch, nib_dataset_count(e->data)),
                                   e->tokens, e->targets, &e->maker, err);
     if (!status) status = nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
@@ -46,9 +47,24 @@ nib_status nib_eval_loop_open(nib_ctx *ctx, nib_graph *graph, const char *name, 
     return status;
 }
 
+nib_status nib_eval_loop_open_compared(nib_ctx *ctx, nib_graph *graph, const nib_embedder *from,
+                                       const char *name, nib_dataset *data, nib_dataset *corpus,
+                                       size_t batch, nib_eval_loop *out, nib_error *err)
+{
+    *out = (nib_eval_loop){ .ctx = ctx, .name = name, .batch = batch };
+    return nib_compared_open(ctx, graph, from, data, corpus, batch, &out->compared, err);
+}
+
+/* The records, whoever holds them. */
+static const nib_dataset *data_of(const nib_eval_loop *e)
+{
+    return e->data ? e->data : e->compared.data;
+}
+
 void nib_eval_loop_close(nib_eval_loop *e)
 {
     if (!e->ctx) return;
+    nib_compared_close(&e->compared);
     nib_batch_maker_free(&e->maker);
     nib_run_destroy(e->run);
     nib_plan_destroy(e->ctx, e->plan);
@@ -61,15 +77,24 @@ void nib_eval_loop_close(nib_eval_loop *e)
 
 uint64_t nib_eval_loop_bytes(const nib_eval_loop *e)
 {
+    if (e->compared.ctx) return nib_compared_bytes(&e->compared);
     return e->plan ? e->plan->arena_bytes + nib_run_bytes(e->graph, e->plan, e->longest) +
                          nib_scorer_bytes(&e->scorer)
                    : 0;
 }
 
-size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(e->data); }
+size_t nib_eval_loop_records(const nib_eval_loop *e) { return nib_dataset_count(data_of(e)); }
 size_t nib_eval_loop_batches(const nib_eval_loop *e)
 {
-    return nib_ceil_div(nib_dataset_count(e->data), e->batch);
+    return nib_ceil_div(nib_dataset_count(data_of(e)), e->batch);
+}
+
+bool nib_eval_loop_scores(nib_eval_loop *e, nib_scores *scores)
+{
+    if (!e->compared.ctx && !e->logits) return false;
+    if (scores)
+        *scores = e->compared.ctx ? e->compared.scores : nib_scorer_scores(&e->scorer);
+    return true;
 }
 
 /* What the model says of the batch's rows, beside what is right. */
@@ -90,9 +115,14 @@ static void score(nib_eval_loop *e, const nib_batch *b)
 
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
 {
-    size_t n = nib_dataset_count(e->data);
+    size_t n = nib_dataset_count(data_of(e));
     double sum = 0, targets = 0;
 
+    if (e->compared.ctx) {
+        nib_status status = nib_compared_run(&e->compared, err);
+        *loss = e->compared.loss;
+        return status;
+    }
     nib_scorer_clear(&e->scorer);
     for (size_t first = 0; first < n; first += e->batch) {
         size_t count = nib_min(e->batch, n - first);

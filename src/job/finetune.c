@@ -30,9 +30,12 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "adapter goes with LoRA, not with %s",
                         o->full ? "full" : "train_head_only");
     if (!o->output_dir && !o->dry_run) return nib_fail(err, NIB_E_INVALID, "output_dir is needed");
-    if (t->per_device_train_batch_size < 0)
-        return nib_fail(err, NIB_E_INVALID, "per_device_train_batch_size: %d is less than 1",
-                        t->per_device_train_batch_size);
+    if (t->mini_batch_size < 0)
+        return nib_fail(err, NIB_E_INVALID, "mini_batch_size: %d is negative", t->mini_batch_size);
+    if (!(t->scale >= 0 && isfinite(t->scale) && t->triplet_margin >= 0 &&
+          isfinite(t->triplet_margin)))
+        return nib_fail(err, NIB_E_INVALID, "scale %g and triplet_margin %g are not from 0 on",
+                        t->scale, t->triplet_margin);
     if (t->tokens_per_batch < 0)
         return nib_fail(err, NIB_E_INVALID, "tokens_per_batch: %d is negative",
                         t->tokens_per_batch);
@@ -163,6 +166,7 @@ static nib_status open_parts(job *j, nib_dtype compute, bool blank, nib_error *e
 static void close_parts(job *j)
 {
     nib_trainer_destroy(j->trainer);
+    nib_embedder_free(&j->embedder);
     nib_adapter_close(j->adapter);
     nib_model_close(j->model);
     j->trainer = NULL;
@@ -182,6 +186,36 @@ static nib_status plan_ahead(job *j, nib_dtype compute, bool *settled, nib_error
     return status == NIB_E_UNSUPPORTED ? NIB_OK : status; /* shapes that only the weights tell */
 }
 
+/* Takes the records over. */
+static nib_status open_compared(job *j, nib_dataset *records, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+    nib_embedder from = nib_compared_embedder(j->ctx, j->model->graph, &j->sentence, NULL);
+    size_t width = from.graph->values[from.graph->hidden].width * from.pooler.count;
+    nib_record first = nib_dataset_record(records, 0);
+    nib_status status = nib_compared_loss(records, &o->train,
+                                          (size_t)first.types[first.length - 1] + 1, width,
+                                          &from.loss, err);
+
+    if (status) {
+        nib_dataset_close(records);
+        return status;
+    }
+    return nib_eval_loop_open_compared(j->ctx, j->model->graph, &from,
+                                       o->eval_data ? o->eval_data : o->data.data, records, NULL,
+                                       (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
+}
+
+/* Takes the records over. */
+static nib_status open_evaluation(job *j, nib_dataset *records, nib_error *err)
+{
+    const nib_finetune_options *o = j->o;
+
+    if (nib_finetune_compares(j)) return open_compared(j, records, err);
+    return nib_eval_loop_open(j->ctx, j->model->graph, o->eval_data ? o->eval_data : o->data.data,
+                              records, (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
+}
+
 static nib_status open_model(job *j, bool quantizes, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
@@ -195,9 +229,7 @@ static nib_status open_model(job *j, bool quantizes, nib_error *err)
     if (!status && j->eval_records) {
         nib_dataset *records = j->eval_records;
         j->eval_records = NULL; /* handed over */
-        status = nib_eval_loop_open(j->ctx, j->model->graph,
-                                    o->eval_data ? o->eval_data : o->data.data, records,
-                                    (size_t)o->train.per_device_eval_batch_size, &j->eval, err);
+        status = open_evaluation(j, records, err);
     }
     return status ? status : nib_finetune_plan(j, err);
 }
@@ -214,7 +246,8 @@ static nib_status prepare(job *j, nib_error *err)
     if (o->train.max_memory && o->train.max_memory < j->plan.available)
         j->plan.available = o->train.max_memory;
     status = open_model(j, quantizes, err);
-    if (!status) status = nib_check_types(j->model->graph, j->data, err);
+    if (!status && !nib_finetune_compares(j))
+        status = nib_check_types(j->model->graph, j->data, err);
     if (!status && j->eval.data) status = nib_check_types(j->model->graph, j->eval.data, err);
     if (!status) nib_finetune_report_labels(j);
     if (status || o->dry_run) return status;
@@ -285,7 +318,7 @@ static void report_start(job *j)
         .all_parameters = nib_adapter_all(j->adapter),
         .shape = nib_shape_name(nib_dataset_shape(j->data)),
         .chat_template = nib_dataset_template(j->data), .bad = c.bad, .duplicates = c.duplicates,
-        .ends = c.ends, .eval_records = j->eval.data ? nib_eval_loop_records(&j->eval) : 0,
+        .ends = c.ends, .eval_records = j->eval.ctx ? nib_eval_loop_records(&j->eval) : 0,
         .records = nib_dataset_count(j->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
         .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
@@ -349,6 +382,8 @@ nib_status nib_finetune(nib_ctx *ctx, const nib_finetune_options *options, nib_e
     if (!status) status = run(&j, err);
     nib_finetune_end(&j);
     close_parts(&j);
+    nib_texts_free(&j.texts);
+    nib_sentence_close(&j.sentence);
     nib_dataset_close(j.data);
     nib_dataset_close(j.eval_records);
     nib_tokenizer_close(j.tokenizer);

@@ -73,6 +73,7 @@ static bool is_settled(const char *key, size_t bytes)
         "layers_to_transform",
         "layers_pattern",
         "per_device_train_batch_size",
+        "mini_batch_size",
         "gradient_accumulation_steps",
         "num_train_epochs",
         "max_steps",
@@ -124,6 +125,7 @@ static void put_training(nib_identity *i, const nib_finetune_job *j)
 
     nib_identity_int(i, "per_device_train_batch_size", t->per_device_train_batch_size);
     nib_identity_int(i, "gradient_accumulation_steps", t->gradient_accumulation_steps);
+    if (nib_finetune_compares(j)) nib_identity_int(i, "mini_batch_size", j->mini_batch);
     nib_identity_int(i, "max_steps", (int64_t)j->trainer->steps);
     nib_identity_int(i, "warmup_steps", (int64_t)j->trainer->schedule.warmup);
     nib_identity_int(i, "data_seed", t->data_seed >= 0 ? t->data_seed : (int64_t)t->seed);
@@ -136,10 +138,10 @@ static void put_choice(nib_identity *i, const nib_finetune_job *j)
 
     nib_identity_bool(i, "load_best_model_at_end", t->load_best_model_at_end);
     nib_identity_int(i, "early_stopping_patience", t->early_stopping_patience);
-    if (!j->eval.data || !(t->load_best_model_at_end || t->early_stopping_patience ||
+    if (!j->eval.ctx || !(t->load_best_model_at_end || t->early_stopping_patience ||
                            j->trainer->schedule.kind == NIB_SCHEDULE_PLATEAU))
         return;
-    nib_identity_data(i, "eval_data", j->eval.data);
+    nib_identity_data(i, "eval_data", j->eval.data ? j->eval.data : j->eval.compared.data);
     nib_identity_text(i, "eval_strategy", t->eval_strategy);
     nib_identity_int(i, "eval_steps", t->eval_steps > 0 ? t->eval_steps : t->logging_steps);
     nib_identity_int(i, "per_device_eval_batch_size", t->per_device_eval_batch_size);

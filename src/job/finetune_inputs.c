@@ -15,7 +15,8 @@ static nib_status check_metric(const nib_train_options *t, nib_task task, nib_er
     const char *metric = nib_finetune_metric(t);
     bool of_words = nib_finetune_metric_is_perplexity(t);
 
-    if (strcmp(metric, "eval_loss") == 0 || of_words != nib_task_has_labels(task)) return NIB_OK;
+    if (strcmp(metric, "eval_loss") == 0 || of_words == (task == NIB_TASK_CAUSAL_LM))
+        return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of %s",
                     metric + 5, nib_task_name(task));
 }
@@ -51,17 +52,23 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
 
     if (type && !nib_task_parse(type, &o->task))
         return nib_fail(err, NIB_E_INVALID,
-                        "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS", type);
+                        "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS, "
+                        "FEATURE_EXTRACTION", type);
     status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
     if (status) return status;
     o->task = p.task;
     status = check_metric(&j->o->train, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
-    if (p.task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(p.task)) return NIB_OK;
+    if (j->options.train.per_device_train_batch_size < 0)
+        j->options.train.per_device_train_batch_size = p.task == NIB_TASK_FEATURE_EXTRACTION ? 64
+                                                                                            : 8;
+    if (p.task == NIB_TASK_CAUSAL_LM || p.task == NIB_TASK_FEATURE_EXTRACTION ||
+        nib_task_has_labels(p.task))
+        return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: config.json makes it a model for %s, which is not trained: set task_type "
-                    "to SEQ_CLS or TOKEN_CLS", o->model, nib_task_name(p.task));
+                    "to SEQ_CLS, TOKEN_CLS or FEATURE_EXTRACTION", o->model, nib_task_name(p.task));
 }
 
 /* A classifier's own labels are the known ones, unless a new head is asked for. */
@@ -112,9 +119,14 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
                                                 strcmp(o->model.problem_type, "regression") == 0,
                                   .now = j->started ? j->started : (int64_t)time(NULL) };
     bool evaluates = strcmp(t->eval_strategy, "no") != 0;
-    nib_status status = nib_dataset_open(j->ctx, &source, &j->data, err);
+    nib_status status;
 
-    if (!status && !nib_task_has_labels(o->model.task)) nib_dataset_warn_ends(j->data);
+    if (j->sentence.longest)
+        source.positions = nib_min((size_t)j->sentence.longest,
+                                   source.positions ? source.positions : SIZE_MAX);
+    status = nib_dataset_open(j->ctx, &source, &j->data, err);
+    if (!status && o->model.task == NIB_TASK_CAUSAL_LM) nib_dataset_warn_ends(j->data);
+    if (!status && nib_finetune_compares(j)) status = nib_finetune_check_compared(j, err);
     if (!status && o->val_size > 0) {
         status = nib_dataset_hold_out(j->data, o->val_size,
                                       t->data_seed >= 0 ? (uint64_t)t->data_seed : t->seed,
@@ -152,6 +164,7 @@ void nib_finetune_report_labels(job *j)
     char names[400] = "", room[24];
     size_t used = 0;
 
+    if (nib_finetune_compares(j)) nib_finetune_report_compared(j);
     if (!nib_task_has_labels(j->o->model.task)) return;
     for (size_t i = 0; l->kind != NIB_LABEL_NUMBERS && i < l->count && used + 60 < sizeof names;
          i++)
@@ -177,8 +190,9 @@ nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
     nib_outline outline;
     nib_labels known = { .ctx = j->ctx };
     nib_held asked = { 0 };
-    nib_status status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
+    nib_status status = nib_finetune_find_sentence(j, err);
 
+    if (!status) status = nib_open_tokenizer(j->ctx, o->model.model, &j->tokenizer, err);
     if (!status)
         status = nib_config_open(j->ctx, o->model.model, false, &json, &config, err);
     if (!status) status = nib_outline_make(j->ctx, config, o->model.model, &outline, err);

@@ -25,6 +25,12 @@ typedef struct nib_finetune_job {
     nib_dataset *data;
     nib_dataset *eval_records;  /* until the evaluation loop takes them over */
     nib_trainer *trainer;
+    const char *asked_model;    /* MODEL as it was given: options has the Transformer's folder */
+    nib_sentence sentence;      /* of embeddings; these too: */
+    nib_texts texts;
+    nib_similarity loss;        /* its settings */
+    nib_embedder embedder;
+    int mini_batch;             /* texts at a time; 0: all */
     nib_memory_plan plan;
     double trial_seconds;
     nib_eval_loop eval;         /* zeroed without eval_strategy */
@@ -112,6 +118,17 @@ void nib_finetune_judge_end(nib_finetune_job *j);
 nib_status nib_finetune_open_inputs(nib_finetune_job *j, bool *quantizes, nib_error *err);
 /* Notes a classifier's labels, and the parts of its head that begin at random. */
 void nib_finetune_report_labels(nib_finetune_job *j);
+
+/* finetune_compare.c: are embeddings trained?  Opens the directory where they are, before anything
+ * else; checks the options once the records are there; makes the texts and the loss once the model
+ * is; makes the trainer. */
+bool nib_finetune_compares(const nib_finetune_job *j);
+nib_status nib_finetune_find_sentence(nib_finetune_job *j, nib_error *err);
+nib_status nib_finetune_check_compared(const nib_finetune_job *j, nib_error *err);
+nib_status nib_finetune_begin_compared(nib_finetune_job *j, nib_error *err);
+nib_status nib_finetune_plan_compared(nib_finetune_job *j, const nib_train_options *t,
+                                      int mini_batch, uint64_t memory, nib_error *err);
+void nib_finetune_report_compared(const nib_finetune_job *j);
 
 /* Fills j->plan (whose baseline and available are set) and makes the trainer, without its memory,
  * with the micro-batch asked for or, for auto, the greatest that fits; else advice says which

@@ -125,6 +125,11 @@ static void log_scores(nib_log_entry *e, const nib_scores *s, bool scored)
     e->values[NIB_EVAL_ACCURACY] = s->accuracy;
     e->values[NIB_EVAL_F1] = s->f1;
     e->values[NIB_EVAL_MATTHEWS] = s->matthews_correlation;
+    e->values[NIB_EVAL_MRR] = s->mrr;
+    e->values[NIB_EVAL_RECALL_1] = s->recall[0];
+    e->values[NIB_EVAL_RECALL_3] = s->recall[1];
+    e->values[NIB_EVAL_RECALL_5] = s->recall[2];
+    e->values[NIB_EVAL_RECALL_10] = s->recall[3];
     e->values[NIB_EVAL_MSE] = s->mse;
     e->values[NIB_EVAL_PEARSON] = s->pearson;
     e->values[NIB_EVAL_SPEARMANR] = s->spearmanr;
@@ -157,7 +162,7 @@ static nib_status evaluate(job *j, nib_error *err)
 {
     double began = nib_clock_seconds(), loss = 0, seconds;
     nib_log_entry e = { NIB_LOG_EVAL, j->trainer->step, j->state.epoch, { 0 } };
-    bool scored = j->eval.logits != NULL;
+    bool scored = nib_eval_loop_scores(&j->eval, NULL);
     nib_scores scores = { 0 };
     nib_eval_report r;
     nib_status status;
@@ -169,7 +174,7 @@ static nib_status evaluate(job *j, nib_error *err)
     r = (nib_eval_report){ .step = j->trainer->step, .epoch = j->state.epoch, .eval_loss = loss,
                            .perplexity = scored ? (double)NAN : exp(loss),
                            .eval_runtime = seconds };
-    if (scored) scores = nib_scorer_scores(&j->eval.scorer), r.scores = &scores;
+    if (nib_eval_loop_scores(&j->eval, &scores)) r.scores = &scores;
     log_scores(&e, &scores, scored);
     e.values[NIB_EVAL_LOSS] = loss;
     e.values[NIB_EVAL_PERPLEXITY] = r.perplexity;

@@ -7,7 +7,7 @@ void nib_finetune_defaults(nib_finetune_options *o)
         .lora = { .r = 8, .lora_alpha = 8, .bias = "none", .init_lora_weights = "true" },
         .model = { .base_dropout = true },
         .data = { .max_seq_length = 1024 },
-        .train = { .per_device_train_batch_size = 8, .gradient_accumulation_steps = 1,
+        .train = { .per_device_train_batch_size = -1, .gradient_accumulation_steps = 1,
                    .num_train_epochs = 3, .max_steps = -1, .optim = "adamw_torch",
                    .loraplus_lr_embedding = NIB_LORAPLUS_LR_EMBEDDING, .learning_rate = 2e-4,
                    .adam_beta1 = 0.9, .adam_beta2 = 0.999, .adam_epsilon = 1e-8,

@@ -51,8 +51,10 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     rest = p->available > p->total ? p->available - p->total : 0;
     nib_trainer_destroy(j->trainer);
     j->trainer = NULL;
-    status = nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest,
-                              &j->trainer, err);
+    status = nib_finetune_compares(j)
+                 ? nib_finetune_plan_compared(j, &t, j->mini_batch, rest, err)
+                 : nib_trainer_plan(j->ctx, j->model->graph, &j->adapter->params, j->data, &t, rest,
+                                    &j->trainer, err);
     if (status) return status;
     p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
     p->scratch += nib_eval_loop_bytes(&j->eval);
@@ -102,6 +104,31 @@ static bool recorded_batch(const job *j, int *batch, int *accumulation)
     return true;
 }
 
+/* The loss is of the whole batch, so that its records stay; fewer texts are run at a time, to the
+ * same result. */
+static nib_status plan_compared(job *j, nib_error *err)
+{
+    const nib_train_options *t = &j->o->train;
+    int batch = t->per_device_train_batch_size ? t->per_device_train_batch_size : 64;
+    json_int_t recorded = json_integer_value(json_object_get(j->recorded, "mini_batch_size"));
+    nib_status status = nib_finetune_begin_compared(j, err);
+
+    if (status) return status;
+    j->mini_batch = j->recorded ? (int)nib_min((size_t)recorded, INT32_MAX) : t->mini_batch_size;
+    status = plan_with(j, batch, t->gradient_accumulation_steps, err);
+    if (status || j->recorded || t->mini_batch_size) return status;
+    j->mini_batch = (int)(j->trainer->layout.extent.records * j->texts.columns);
+    while (!status && !nib_finetune_fits(j) && j->mini_batch > 1) {
+        j->mini_batch /= 2;
+        status = plan_with(j, batch, t->gradient_accumulation_steps, err);
+        if (!status && nib_finetune_fits(j))
+            nib_note(j->ctx, "mini_batch_size %d: so many texts at a time fit", j->mini_batch);
+    }
+    if ((size_t)j->mini_batch == j->trainer->layout.extent.records * j->texts.columns)
+        j->mini_batch = 0;
+    return status;
+}
+
 nib_status nib_finetune_plan(job *j, nib_error *err)
 {
     enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
@@ -111,6 +138,7 @@ nib_status nib_finetune_plan(job *j, nib_error *err)
     int64_t records;
     nib_status status;
 
+    if (nib_finetune_compares(j)) return plan_compared(j, err);
     if (chosen) batch = AUTO_BATCH;
     if (chosen && recorded_batch(j, &batch, &accumulation))
         return plan_with(j, batch, accumulation, err);

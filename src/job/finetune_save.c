@@ -40,13 +40,18 @@ static nib_status write_trained(job *j, const char *dir, bool checkpoint, nib_er
     nib_text card = { .ctx = j->ctx };
     nib_status status = NIB_OK;
 
+    if (nib_finetune_compares(j))
+        status = nib_sentence_save(&j->sentence,
+                                   j->model->graph->values[j->model->graph->hidden].width, dir,
+                                   err);
+    if (status) return status;
     if (nib_finetune_is_whole(j->o) && !checkpoint)
         return nib_whole_save(j->model, nib_dataset_labels(j->data), dir, err);
     nib_finetune_card(j, &card);
     if (card.failed) status = no_memory(j, err);
     if (!status) status = nib_adapter_save(j->adapter, dir, card.data, err);
     nib_text_free(&card);
-    if (!status && nib_task_has_labels(j->model->purpose.task))
+    if (!status && (nib_task_has_labels(j->model->purpose.task) || nib_finetune_compares(j)))
         status = nib_write_label_config(j->model, nib_dataset_labels(j->data), false, dir, err);
     return status;
 }

@@ -216,7 +216,8 @@ nib_status nib_check_types(const nib_graph *g, const nib_dataset *d, nib_error *
 
 /* --- config.json --- */
 
-/* "BertForMaskedLM" and "BertModel" become "BertForSequenceClassification". */
+/* "BertForMaskedLM" and "BertModel" become "BertForSequenceClassification"; of features
+ * "BertModel". */
 static bool set_class(json_t *config, nib_task task)
 {
     const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"),
@@ -229,7 +230,9 @@ static bool set_class(json_t *config, nib_task task)
     if (!end) end = strstr(name, "Model");
     if (!end) return true;
     snprintf(class, sizeof class, "%.*s%s", (int)nib_min((size_t)(end - name), 150), name,
-             task == NIB_TASK_SEQ_CLS ? "ForSequenceClassification" : "ForTokenClassification");
+             task == NIB_TASK_SEQ_CLS    ? "ForSequenceClassification"
+             : task == NIB_TASK_TOKEN_CLS ? "ForTokenClassification"
+                                          : "Model");
     return !json_object_set_new(config, "architectures", json_pack("[s]", class));
 }
 
@@ -261,6 +264,7 @@ static bool set_labels(json_t *config, const nib_labels *l, size_t count)
 
 bool nib_set_label_config(json_t *config, const nib_model *m, const nib_labels *l)
 {
+    if (m->purpose.task == NIB_TASK_FEATURE_EXTRACTION) return set_class(config, m->purpose.task);
     if (!nib_task_has_labels(m->purpose.task)) return true;
     if (!set_class(config, m->purpose.task) || !set_labels(config, l, m->purpose.labels))
         return false;

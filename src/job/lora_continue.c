@@ -162,13 +162,13 @@ static nib_status chooses_same(const comparison *c, const nib_peft_config *mixed
         const nib_linear *l = m->linears[i];
         bool yes = false, has = nib_branch_at(&l->branches, c->a->slot) != NULL;
         if (l->parameter) continue; /* target_parameters is compared as it is */
-        status = nib_peft_match(match, l->name, true, l == m->head, &yes, err);
+        status = nib_peft_match(match, nib_model_module(m, l->name), true, l == m->head, &yes, err);
         *same = *same && (yes && !nib_peft_saves(c->has, l->name)) == has;
     }
     for (size_t i = 0; i < m->embedding_count && !status; i++) {
         const nib_embedding *e = m->embeddings[i];
         bool yes = false, has = nib_branch_at(&e->branches, c->a->slot) != NULL;
-        status = nib_peft_match(match, e->name, false, false, &yes, err);
+        status = nib_peft_match(match, nib_model_module(m, e->name), false, false, &yes, err);
         *same = *same && (yes && !nib_peft_saves(c->has, e->name)) == has;
     }
     nib_peft_matcher_destroy(match);

@@ -19,6 +19,7 @@
 #include "job/other_form.h"
 #include "job/python_json.h"
 #include "job/quantize_config.h"
+#include "job/sentence.h"
 
 enum { SHARD_BYTES_MILLIONS = 5000 };
 
@@ -26,6 +27,7 @@ typedef struct run {
     nib_ctx *ctx;
     const nib_merge_options *options;
     nib_merge_check check;
+    char *model_dir;   /* of embeddings the Transformer's, else the model's as given */
     nib_model *model;
     nib_adapter *adapter;
     nib_labels labels; /* of a classifier */
@@ -66,6 +68,9 @@ static nib_status open_all(run *r, nib_error *err)
     if (!status && o->adapter)
         status = nib_labels_of_adapter(r->ctx, o->adapter, &model, &r->labels, &r->problem_type,
                                        err);
+    if (!status && model.task == NIB_TASK_FEATURE_EXTRACTION)
+        status = nib_sentence_model(r->ctx, o->model, &r->model_dir, err);
+    if (!status && r->model_dir) model.model = r->model_dir;
     if (!status)
         status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
     if (!status && o->adapter)
@@ -176,12 +181,30 @@ static nib_status write_config(run *r, nib_error *err)
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
         (r->plan.untied && !untie(config)) ||
-        !nib_set_label_config(config, r->model, &r->labels))
+        (r->model->purpose.task != NIB_TASK_FEATURE_EXTRACTION &&
+         !nib_set_label_config(config, r->model, &r->labels)))
         status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
     else
         status = nib_python_json_write(r->ctx, path, config, err);
     json_decref(config);
     nib_free(r->ctx, path);
+    return status;
+}
+
+/* An adapter of embeddings knows how rows are pooled. */
+static nib_status write_sentence(run *r, nib_error *err)
+{
+    const nib_graph *g = r->model->graph;
+    nib_sentence s;
+    nib_status status;
+
+    if (r->model->purpose.task != NIB_TASK_FEATURE_EXTRACTION ||
+        !nib_sentence_is_one(r->ctx, r->options->adapter))
+        return NIB_OK;
+    status = nib_sentence_open(r->ctx, r->options->adapter, &s, err);
+    if (status) return status;
+    status = nib_sentence_save(&s, g->values[g->hidden].width, nib_outdir_path(r->out), err);
+    nib_sentence_close(&s);
     return status;
 }
 
@@ -214,8 +237,9 @@ static nib_status merge(run *r, nib_error *err)
     if (!status) status = open_out(r, err);
     if (!status) status = write_weights(r, err);
     if (!status)
-        status = nib_quantize_copy_files(r->ctx, r->options->model, nib_outdir_path(r->out), err);
+        status = nib_quantize_copy_files(r->ctx, r->model->dir, nib_outdir_path(r->out), err);
     if (!status) status = write_config(r, err);
+    if (!status) status = write_sentence(r, err);
     if (!status && r->check.made)
         status = r->check.made(r->check.self, r->model, nib_outdir_path(r->out), err);
     if (status) return status;
@@ -239,6 +263,7 @@ nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib
     nib_model_close(r.model);
     nib_labels_free(&r.labels);
     nib_free(ctx, r.problem_type);
+    nib_free(ctx, r.model_dir);
     return status;
 }
 

@@ -49,6 +49,11 @@ static bool is_tensor(const maker *k, const nib_tensor *t, const char *module, c
     return found && strcmp(found->name, t->name) == 0;
 }
 
+static bool is_head_weight(const maker *k, const nib_tensor *t)
+{
+    return k->m->head && is_tensor(k, t, k->m->head->name, ".weight");
+}
+
 static bool is_new(const nib_model *m, const nib_linear *l)
 {
     for (size_t i = 0; i < m->new_count; i++)
@@ -267,7 +272,7 @@ static nib_status set_name(maker *k, const nib_tensor *t, nib_merge_item *item, 
     bool rename = item->kind == NIB_MERGE_WEIGHT && last && strcmp(last, end) != 0;
     size_t stack = item->kind == NIB_MERGE_STACK
                        ? nib_format_stack_bytes(k->m->stored.format, t->name) : 0;
-    bool prefix = k->add_prefix && !is_tensor(k, t, k->m->head->name, end);
+    bool prefix = k->add_prefix && !is_head_weight(k, t);
     char name[NAME_ROOM];
     size_t kept = rename ? (size_t)(last - t->name) : stack ? stack : strlen(t->name);
 
@@ -290,8 +295,8 @@ static nib_status add_tensor(maker *k, const nib_tensor *t, bool *head_written, 
     memcpy(item.plan.shape, t->shape, sizeof item.plan.shape);
     match(k, t, &item, &drop);
     if (drop) return NIB_OK;
-    if (is_tensor(k, t, k->m->head->name, ".weight") ||
-        (!k->m->tied && item.weight == k->m->head->weight))
+    if (is_head_weight(k, t) ||
+        (k->m->head && !k->m->tied && item.weight == k->m->head->weight))
         *head_written = true;
     if (!nib_dtype_bytes(item.plan.dtype))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",

@@ -74,6 +74,8 @@ nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
     o.train.eval_steps = nib_finetune_eval_steps(&j->o->train);
     o.train.per_device_train_batch_size = j->trainer->o.per_device_train_batch_size;
     o.train.gradient_accumulation_steps = j->trainer->o.gradient_accumulation_steps;
+    o.train.mini_batch_size = j->mini_batch;
+    o.model.model = j->asked_model;
     if (!status) status = nib_recipe_write(j->ctx, &o, &j->recipe, err);
     nib_free(j->ctx, made.rank);
     nib_free(j->ctx, made.alpha);

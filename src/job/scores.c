@@ -197,14 +197,24 @@ static double matthews(const nib_scorer *s)
     return below > 0 ? ((double)s->exact * n - both) / below : 0;
 }
 
+nib_scores nib_scores_none(void)
+{
+    const double none = (double)NAN;
+
+    return (nib_scores){ .accuracy = none, .f1 = none, .matthews_correlation = none, .mse = none,
+                         .pearson = none, .spearmanr = none,
+                         .recall = { none, none, none, none }, .mrr = none };
+}
+
 nib_scores nib_scorer_scores(nib_scorer *s)
 {
-    nib_scores out = { .rows = s->rows, .labels = s->labels, .classes = s->classes,
-                       .confusion = s->confusion, .accuracy = (double)NAN, .f1 = (double)NAN,
-                       .matthews_correlation = (double)NAN, .mse = (double)NAN,
-                       .pearson = (double)NAN, .spearmanr = (double)NAN };
+    nib_scores out = nib_scores_none();
     size_t met = 0;
 
+    out.rows = s->rows;
+    out.labels = s->labels;
+    out.classes = s->classes;
+    out.confusion = s->confusion;
     if (!s->rows) return out;
     if (s->kind == NIB_LABEL_NUMBERS) {
         score_numbers(s, &out);
@@ -228,7 +238,8 @@ nib_scores nib_scorer_scores(nib_scorer *s)
 
 const char *nib_score_names(void)
 {
-    return "accuracy, f1, matthews_correlation, mse, pearson, spearmanr";
+    return "accuracy, f1, matthews_correlation, mse, pearson, spearmanr, recall@1, recall@3, "
+           "recall@5, recall@10, mrr@10";
 }
 
 bool nib_score_named(const char *name, const nib_scores *s, double *value, bool *greater)
@@ -237,6 +248,9 @@ bool nib_score_named(const char *name, const nib_scores *s, double *value, bool 
         { "accuracy", s->accuracy, true }, { "f1", s->f1, true }, { "mse", s->mse, false },
         { "matthews_correlation", s->matthews_correlation, true },
         { "pearson", s->pearson, true }, { "spearmanr", s->spearmanr, true },
+        { "recall@1", s->recall[0], true }, { "recall@3", s->recall[1], true },
+        { "recall@5", s->recall[2], true }, { "recall@10", s->recall[3], true },
+        { "mrr@10", s->mrr, true },
     };
     const char *bare = strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
 

@@ -29,6 +29,8 @@ uint64_t nib_scorer_bytes(const nib_scorer *s);
  * numbers as they are. */
 void nib_scorer_add_class(nib_scorer *s, const float *logits, uint32_t right);
 void nib_scorer_add_each(nib_scorer *s, const float *logits, const float *right);
+/* Nothing measured: NaN. */
+nib_scores nib_scores_none(void);
 /* Borrows from s until the next call. */
 nib_scores nib_scorer_scores(nib_scorer *s);
 

@@ -107,9 +107,7 @@ static nib_status add_mode(nib_sentence *s, const json_t *mode, const char *wher
                           err);
 }
 
-/* Older files have a switch for each. */
-static nib_status read_switches(nib_sentence *s, const json_t *config, const char *where,
-                                nib_error *err)
+const char *nib_pool_switch(nib_pool_mode mode)
 {
     static const char *const keys[NIB_POOL_MODES] = {
         [NIB_MODE_CLS] = "pooling_mode_cls_token", [NIB_MODE_MAX] = "pooling_mode_max_tokens",
@@ -118,11 +116,19 @@ static nib_status read_switches(nib_sentence *s, const json_t *config, const cha
         [NIB_MODE_WEIGHTED] = "pooling_mode_weightedmean_tokens",
         [NIB_MODE_LAST] = "pooling_mode_lasttoken",
     };
+
+    return keys[mode];
+}
+
+/* Older files have a switch for each. */
+static nib_status read_switches(nib_sentence *s, const json_t *config, const char *where,
+                                nib_error *err)
+{
     nib_status status = NIB_OK;
 
     for (int m = 0; m < NIB_POOL_MODES && !status; m++) {
         bool on = false;
-        status = nib_json_get_bool(config, where, keys[m], &on, err);
+        status = nib_json_get_bool(config, where, nib_pool_switch((nib_pool_mode)m), &on, err);
         if (!status && on) s->pooler.modes[s->pooler.count++] = (nib_pool_mode)m;
     }
     return status;
@@ -207,6 +213,48 @@ nib_status nib_sentence_open(nib_ctx *ctx, const char *dir, nib_sentence *out, n
     if (!out->pooler.count) out->pooler = (nib_pooler){ .modes = { NIB_MODE_MEAN }, .count = 1 };
     if (status) nib_sentence_close(out);
     return status;
+}
+
+nib_status nib_sentence_open_with(nib_ctx *ctx, const char *dir, const char *adapter,
+                                  nib_sentence *out, nib_error *err)
+{
+    nib_sentence own;
+    char *model_dir;
+    nib_status status = nib_sentence_open(ctx, dir, out, err);
+
+    if (status || !adapter || !nib_sentence_is_one(ctx, adapter)) return status;
+    status = nib_sentence_open(ctx, adapter, &own, err);
+    if (status) {
+        nib_sentence_close(out);
+        return status;
+    }
+    model_dir = own.model_dir;
+    own.model_dir = out->model_dir;
+    out->model_dir = model_dir;
+    nib_sentence_close(out);
+    *out = own;
+    return NIB_OK;
+}
+
+nib_status nib_sentence_model(nib_ctx *ctx, const char *dir, char **model_dir, nib_error *err)
+{
+    nib_sentence s;
+    nib_status status = nib_sentence_open(ctx, dir, &s, err);
+
+    if (status) return status;
+    *model_dir = s.model_dir;
+    s.model_dir = NULL;
+    nib_sentence_close(&s);
+    return NIB_OK;
+}
+
+bool nib_sentence_is_one(nib_ctx *ctx, const char *dir)
+{
+    char *path = join(ctx, dir, "", "modules.json");
+    bool there = path && nib_file_exists(path);
+
+    nib_free(ctx, path);
+    return there;
 }
 
 void nib_sentence_close(nib_sentence *s)

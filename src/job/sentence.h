@@ -4,7 +4,7 @@
 #define NIB_JOB_SENTENCE_H
 
 #include "format/json.h"
-#include "job/pooling.h"
+#include "train/pooling.h"
 
 typedef struct nib_sentence {
     nib_ctx *ctx;
@@ -19,7 +19,20 @@ typedef struct nib_sentence {
 
 /* A directory without modules.json is a model by itself.  On failure there is nothing to close. */
 nib_status nib_sentence_open(nib_ctx *ctx, const char *dir, nib_sentence *out, nib_error *err);
+/* The same of a model and an adapter (NULL: none), whose directory says how rows are pooled where
+ * it has a modules.json. */
+nib_status nib_sentence_open_with(nib_ctx *ctx, const char *dir, const char *adapter,
+                                  nib_sentence *out, nib_error *err);
 void nib_sentence_close(nib_sentence *s);
+/* The directory of the Transformer alone; the caller frees it. */
+nib_status nib_sentence_model(nib_ctx *ctx, const char *dir, char **model_dir, nib_error *err);
+/* Is there a modules.json? */
+bool nib_sentence_is_one(nib_ctx *ctx, const char *dir);
+/* The key of a mode in 1_Pooling/config.json. */
+const char *nib_pool_switch(nib_pool_mode mode);
+/* The files of such a directory besides the model's, whose Transformer is DIR itself, and
+ * DIR/1_Pooling. */
+nib_status nib_sentence_save(const nib_sentence *s, size_t width, const char *dir, nib_error *err);
 
 /* The prompt called `name`, NULL: the default one; *text stays NULL where there is none.  Borrowed.
  * NIB_E_INVALID: no prompt has that name, with those that there are. */

@@ -115,9 +115,9 @@ typedef struct writing {
     bool failed;
 } writing;
 
-static void plan(writing *w, const char *module, const char *part, size_t rows, size_t cols)
+static void plan(writing *w, const nib_model *m, const char *module, const char *part, size_t rows, size_t cols)
 {
-    char *name = nib_sprintf(w->ctx, "%s%s", module, part);
+    char *name = nib_sprintf(w->ctx, "%s%s", nib_model_module(m, module), part);
 
     w->failed |= !name;
     w->names[w->count] = name;
@@ -130,16 +130,16 @@ static void plan_all(writing *w, const nib_model *m)
 {
     for (size_t i = 0; i < m->embedding_count; i++) {
         const nib_embedding *e = m->embeddings[i];
-        plan(w, e->name, ".weight", e->weight->out, e->weight->in);
+        plan(w, m, e->name, ".weight", e->weight->out, e->weight->in);
     }
     for (size_t i = 0; i < m->linear_count; i++) {
         const nib_linear *l = m->linears[i];
-        plan(w, l->name, ".weight", l->weight->out, l->weight->in);
-        if (l->bias) plan(w, l->name, ".bias", 0, l->weight->out);
+        plan(w, m, l->name, ".weight", l->weight->out, l->weight->in);
+        if (l->bias) plan(w, m, l->name, ".bias", 0, l->weight->out);
     }
     for (size_t i = 0; i < m->norm_count; i++) {
-        plan(w, m->norms[i]->name, ".weight", 0, m->norms[i]->width);
-        if (m->norms[i]->bias) plan(w, m->norms[i]->name, ".bias", 0, m->norms[i]->width);
+        plan(w, m, m->norms[i]->name, ".weight", 0, m->norms[i]->width);
+        if (m->norms[i]->bias) plan(w, m, m->norms[i]->name, ".bias", 0, m->norms[i]->width);
     }
 }
 

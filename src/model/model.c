@@ -132,7 +132,6 @@ static void note_experts(const nib_model *m, bool asked)
 
 typedef enum opening { OPEN_WHOLE, OPEN_BLANK, OPEN_FEATURES } opening;
 
-/* Without a head most of what is done with a model has no meaning: it is opened so on purpose. */
 static nib_status read_purpose(nib_model *m, const nib_model_options *o, opening how,
                                const char *where, nib_error *err)
 {
@@ -142,9 +141,6 @@ static nib_status read_purpose(nib_model *m, const nib_model_options *o, opening
     if (how == OPEN_FEATURES)
         wanted.task = arch->tasks >> NIB_TASK_FEATURE_EXTRACTION & 1
                           ? NIB_TASK_FEATURE_EXTRACTION : NIB_TASK_CAUSAL_LM;
-    else if (o->task == NIB_TASK_FEATURE_EXTRACTION)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: FEATURE_EXTRACTION: embed alone opens a "
-                        "model for it", where);
     return nib_purpose_read(m->json, arch, &wanted, where, &m->purpose, err);
 }
 
@@ -226,6 +222,16 @@ nib_status nib_model_open_blank(nib_ctx *ctx, const nib_model_options *options, 
                                 nib_model **out, nib_error *err)
 {
     return open_model(ctx, options, compute, OPEN_BLANK, (nib_model_progress){ 0 }, out, err);
+}
+
+const char *nib_model_module(const nib_model *m, const char *module)
+{
+    const char *prefix = nib_config_prefix(m->config);
+    size_t n = strlen(prefix);
+
+    return m->purpose.task == NIB_TASK_FEATURE_EXTRACTION && strncmp(module, prefix, n) == 0
+               ? module + n
+               : module;
 }
 
 void nib_model_close(nib_model *m)

@@ -80,6 +80,9 @@ void nib_config_free(nib_ctx *ctx, nib_config *config);
 /* Warns of tensors that no module of the model, which may be blank, would read. */
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err);
 
+/* What the reference's class for the model's purpose calls a module: a model of features is the
+ * bare one, whose names lack the prefix. */
+const char *nib_model_module(const nib_model *m, const char *module);
 /* What names of tensors begin with, and lack in a base-only export; "" where none may lack it. */
 const char *nib_config_prefix(const nib_config *config);
 /* A tensor by the name of the model's module and part; files without the prefix are understood, and

@@ -11,6 +11,7 @@
 #define BNB "BitsAndBytesConfig"
 #define TRAIN "TrainingArguments"
 #define SFT "SFTConfig"
+#define SENTENCE "sentence-transformers"
 #define PLUS "create_loraplus_optimizer"
 
 #define AT(field) offsetof(nib_recipe_values, field)
@@ -110,8 +111,9 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 
     /* the task */
-    WORDS("task_type", LORA, o.task_type, "CAUSAL_LM SEQ_CLS TOKEN_CLS", "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS or TOKEN_CLS; default: as config.json's architectures say")
+    WORDS("task_type", LORA, o.task_type, "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION",
+          "SEQ_CLS", "CAUSAL_LM, SEQ_CLS, TOKEN_CLS or FEATURE_EXTRACTION (embeddings); default: "
+          "as config.json's architectures or modules.json say")
     RESULT("full", OWN, BOOL, o.full, NULL,
            "train all of the model's parameters in float32, write a model")
     RESULT("train_head_only", OWN, BOOL, o.train_head_only, NULL,
@@ -125,6 +127,19 @@ const nib_recipe_row nib_recipe_rows[] = {
            "false: an encoder is trained without config.json's dropout; default true")
     WORDS("class_weights", OWN, o.data.class_weights, "balanced", "balanced",
           "classes count alike, however many records they have")
+
+    /* embeddings */
+    WORDS("loss", SENTENCE, o.train.loss,
+          "MultipleNegativesRankingLoss CoSENTLoss CosineSimilarityLoss TripletLoss", "TripletLoss",
+          "of embeddings; default: MultipleNegativesRankingLoss, of records with a score "
+          "CoSENTLoss")
+    RESULT("scale", SENTENCE, FLOAT, o.train.scale, "20", "of the loss's cosines; 0: 20")
+    RESULT("triplet_margin", SENTENCE, FLOAT, o.train.triplet_margin, "5", "of TripletLoss; 0: 5")
+    COUNTED("matryoshka_dims", SENTENCE, NUMBERS, o.train.matryoshka_dims,
+            o.train.matryoshka_dim_count, "64,128", "the first so many numbers are trained to be "
+            "embeddings too")
+    RESULT("mini_batch_size", SENTENCE, COUNT, o.train.mini_batch_size, "32",
+           "texts run at a time; the batch and the result stay; default: what fits")
 
     /* LoRA */
     RESULT("r", LORA, INT, o.lora.r, "16", "rank; default 8")
@@ -201,7 +216,8 @@ const nib_recipe_row nib_recipe_rows[] = {
 
     /* training */
     RESULT("per_device_train_batch_size", TRAIN, BATCH, o.train.per_device_train_batch_size, "8",
-           "records of a micro-batch; auto: what fits, a step keeping its records")
+           "records of a micro-batch; auto: what fits, a step keeping its records; default 8, of "
+           "embeddings 64")
     RESULT("gradient_accumulation_steps", TRAIN, INT, o.train.gradient_accumulation_steps, "1",
            "micro-batches of a step")
     RESULT("tokens_per_batch", OWN, INT, o.train.tokens_per_batch, "4096",

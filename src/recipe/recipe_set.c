@@ -315,9 +315,9 @@ static void settle_packing(nib_recipe *r)
     if (r->v.packing != 1 || t->tokens_per_batch) return;
     t->tokens_per_batch = r->v.o.data.max_seq_length;
     nib_note(r->ctx, "packing: micro-batches are filled with whole records up to %d tokens "
-                     "(tokens_per_batch of max_seq_length), in place of %d records each; "
-                     "records do not see each other",
-             t->tokens_per_batch, t->per_device_train_batch_size);
+                     "(tokens_per_batch of max_seq_length), in place of "
+                     "per_device_train_batch_size records each; records do not see each other",
+             t->tokens_per_batch);
 }
 
 /* Records to evaluate on are given to be evaluated on. */

@@ -131,7 +131,7 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
         return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
     case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: case NIB_KEY_ARGUMENTS:
         return !*(const size_t *)count;
-    case NIB_KEY_CHOICE: return *(const int *)target < 0;
+    case NIB_KEY_CHOICE: case NIB_KEY_BATCH: return *(const int *)target < 0;
     case NIB_KEY_COUNT: return !*(const int *)target;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
     case NIB_KEY_SIZE: return !*(const uint64_t *)target;

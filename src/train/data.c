@@ -107,7 +107,7 @@ nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: more than %zu records", where, d->count);
     if (!nib_grow(d->ctx, &d->ends, &d->end_capacity, d->count + 1, sizeof *d->ends))
         return no_memory(where, err);
-    if (d->shape == NIB_SHAPE_LABELLED || d->shape == NIB_SHAPE_TAGGED) {
+    if (d->shape >= NIB_SHAPE_LABELLED) {
         if (!nib_grow(d->ctx, &d->answer_ends, &d->answer_end_capacity, d->count + 1,
                       sizeof *d->answer_ends))
             return no_memory(where, err);

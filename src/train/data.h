@@ -57,6 +57,7 @@ typedef struct nib_dataset_source {
     uint32_t vocabulary;        /* a greater id is refused by its token */
     nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels,
                                    FEATURE_EXTRACTION one text a record, and of a .txt a line */
+                                /* (with labels: texts that are compared) */
     const char *prompt;         /* FEATURE_EXTRACTION: in front of each text; NULL: nothing */
     bool regression;            /* labels are numbers, whatever they look like */
     bool unlabelled;            /* labels are not read; the answers of words are their numbers */

@@ -6,7 +6,8 @@
  *     {text, text_pair, label}         {tokens | words, ner_tags | tags | pos_tags | labels}
  *
  * A model that reads boxes takes {tokens | words, bboxes | boxes | bbox, label} too, and boxes
- * beside tags (data_boxes.c).  FEATURE_EXTRACTION reads {text | sentence} alone, behind a prompt.
+ * beside tags (data_boxes.c).  FEATURE_EXTRACTION reads {text | sentence} alone, behind a
+ * prompt; to train, data_compared.c.
  *
  * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
  * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
@@ -38,6 +39,10 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
     nib_labelled *l = &r->labelled;
 
     if (l->first) return;
+    if (nib_data_is_compared(r)) {
+        nib_compared_settle(r, record);
+        return;
+    }
     l->boxes = r->in->box_limit ? find(record, boxes) : NULL;
     if (r->in->task == NIB_TASK_TOKEN_CLS) {
         l->of_words = true;
@@ -91,6 +96,7 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
     if (!json_is_object(record))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s, a record should be an object", where,
                         nib_shape_kind(record));
+    if (nib_data_is_compared(r)) return nib_compared_detect(r, record, where, err);
     nib_labelled_settle(r, record);
     if (r->labelled.first && (r->labelled.label || r->in->unlabelled)) {
         r->shaper.shape = of_words ? NIB_SHAPE_TAGGED : NIB_SHAPE_LABELLED;
@@ -107,13 +113,6 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                                "question2, question and sentence, query and passage, text and "
                                "text_pair), and label (or labels, label_ids)",
                     where, fields);
-}
-
-static size_t limit_of(const nib_data_reader *r)
-{
-    size_t limit = (size_t)r->o->max_seq_length;
-
-    return r->in->positions && r->in->positions < limit ? r->in->positions : limit;
 }
 
 static nib_status add_tokens(nib_data_reader *r, const nib_token *items, size_t count,
@@ -171,8 +170,8 @@ static nib_status add_texts(nib_data_reader *r, const json_t *record, const char
     if (!status) status = put_prompt(r, &in, where, err);
     if (status) return status;
     status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
-    if (!status && w->tokens.count > limit_of(r)) {
-        in.max_length = limit_of(r);
+    if (!status && w->tokens.count > nib_labelled_limit(r)) {
+        in.max_length = nib_labelled_limit(r);
         r->d->counts.truncated++;
         status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
     }
@@ -306,11 +305,11 @@ static nib_status add_words(nib_data_reader *r, const json_t *record, const char
     if (!status) status = find_frame(r, err);
     if (status) return status;
     frame = l->before + l->frame.tokens.count - l->behind;
-    if (limit_of(r) <= frame)
+    if (nib_labelled_limit(r) <= frame)
         return nib_fail(err, NIB_E_INVALID,
                         "max_seq_length: %zu leaves no room beside %zu special tokens",
-                        limit_of(r), frame);
-    room = limit_of(r) - frame;
+                        nib_labelled_limit(r), frame);
+    room = nib_labelled_limit(r) - frame;
     n = json_array_size(list);
     l->cut = false;
     status = add_frame(r, 0, l->before, where, err);
@@ -335,6 +334,7 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
 {
     nib_status status;
 
+    if (nib_data_is_compared(r)) return nib_data_add_compared(r, record, where, err);
     if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
     status = refuse_fields(r, record, where, err);
     if (status) return status;
@@ -356,6 +356,9 @@ nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const ch
     nib_status status = NIB_OK;
 
     r->fatal = true;
+    if (nib_data_is_compared(r))
+        return nib_fail(err, NIB_E_FORMAT, "%s: lines of text cannot be compared; expected records "
+                        "with anchor and positive, or sentence1, sentence2 and score", where);
     r->d->shape = r->shaper.shape = NIB_SHAPE_LABELLED;
     r->labelled.first = "text";
     for (size_t line = 1; at < end && !status; line++) {

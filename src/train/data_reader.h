@@ -1,16 +1,15 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
  * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
- * (encoded texts), data_labelled.c (records with labels), data_boxes.c (where their words stand),
- * data_ids.c (records that are tokens),
- * data_fields.c (what nobody used),
- * data_warn.c (what a person should look at). */
+ * (encoded texts), data_labelled.c (records with labels), data_compared.c (texts to compare),
+ * data_boxes.c (where words stand), data_ids.c (records that are tokens), data_fields.c (what
+ * nobody used), data_warn.c (what a person should look at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
 
 #include "format/table.h"
 #include "train/data_store.h"
 
-enum { NIB_MOST_UNUSED = 64 };
+enum { NIB_MOST_UNUSED = 64, NIB_MOST_NEGATIVES = 100 };
 
 /* Fields that no part of a record's shape reads, by the order in which they were met. */
 typedef struct nib_unused_fields {
@@ -49,6 +48,7 @@ typedef struct nib_labelled {
     nib_windows frame;      /* what the post-processor puts around a word, and the word: */
     size_t before, behind;  /* where it begins, where what stands behind it does */
     bool has_frame, cut;    /* the record at hand was cut */
+    size_t negatives;       /* of records whose texts are compared */
     char *prompted;         /* a text behind the prompt */
     size_t prompted_room;
 } nib_labelled;
@@ -96,6 +96,24 @@ static inline bool nib_data_is_labelled(const nib_data_reader *r)
 {
     return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS ||
            r->in->task == NIB_TASK_FEATURE_EXTRACTION;
+}
+/* data_compared.c: of these, the ones whose texts are compared with each other. */
+static inline bool nib_data_is_compared(const nib_data_reader *r)
+{
+    return r->in->task == NIB_TASK_FEATURE_EXTRACTION && !r->in->unlabelled;
+}
+void nib_compared_settle(nib_data_reader *r, const json_t *record);
+nib_status nib_compared_detect(nib_data_reader *r, const json_t *record, const char *where,
+                               nib_error *err);
+nib_status nib_data_add_compared(nib_data_reader *r, const json_t *record, const char *where,
+                                 nib_error *err);
+bool nib_compared_is_negative(const char *key); /* "negative", "negative_1" */
+/* The most tokens of a record with labels, or of a text that is compared. */
+static inline size_t nib_labelled_limit(const nib_data_reader *r)
+{
+    size_t limit = (size_t)r->o->max_seq_length;
+
+    return r->in->positions && r->in->positions < limit ? r->in->positions : limit;
 }
 void nib_labelled_settle(nib_data_reader *r, const json_t *record);
 nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,

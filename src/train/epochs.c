@@ -58,19 +58,71 @@ static void cut(nib_epochs *e)
     e->starts[e->micros] = (uint32_t)n;
 }
 
+static bool is_there(const nib_epochs *e, uint32_t record, uint32_t micro)
+{
+    const nib_texts *t = e->embedder->texts;
+
+    for (size_t c = 0; c < t->columns; c++)
+        if (e->taken[t->same[record * t->columns + c]] == micro) return true;
+    return false;
+}
+
+/* Micro-batches of different texts: e->order is arranged anew, by a list of the records that wait
+ * (next[i] stands behind place i - 1, 0 is the list's begin). */
+static void cut_distinct(nib_epochs *e)
+{
+    const nib_texts *t = e->embedder->texts;
+    uint32_t n = (uint32_t)nib_dataset_count(e->data), put = 0;
+
+    for (uint32_t i = 0; i <= n; i++) e->next[i] = i + 1;
+    memset(e->taken, 0, t->records * t->columns * sizeof *e->taken);
+    for (e->micros = 0; put < n; e->micros++) {
+        uint32_t before = 0, begin = put, micro = (uint32_t)e->micros + 1;
+        e->starts[e->micros] = begin;
+        while (e->next[before] <= n && put - begin < e->batch) {
+            uint32_t at = e->next[before], record = e->order[at - 1];
+            if (is_there(e, record, micro)) {
+                before = at;
+                continue;
+            }
+            for (size_t c = 0; c < t->columns; c++)
+                e->taken[t->same[record * t->columns + c]] = micro;
+            e->scratch[put++] = record;
+            e->next[before] = e->next[at];
+        }
+    }
+    e->starts[e->micros] = n;
+    memcpy(e->order, e->scratch, n * sizeof *e->order);
+}
+
 static void load(nib_epochs *e, uint64_t epoch)
 {
     if (e->at == epoch) return;
     nib_dataset_order(e->data, e->shuffle, e->seed, epoch, e->order);
     if (e->grouped) group_by_length(e);
-    cut(e);
+    if (e->distinct) cut_distinct(e);
+    else cut(e);
     e->at = epoch;
 }
 
 /* --- the run --- */
 
+static void widen_compared(nib_epochs *e)
+{
+    for (size_t m = 0; m < e->micros; m++)
+        nib_embedder_widen(e->embedder, e->order + e->starts[m], e->starts[m + 1] - e->starts[m],
+                           &e->extent);
+    e->sequences = e->extent.chunk_texts;
+    e->tokens = e->extent.chunk_tokens;
+    e->targets = e->extent.chunk_rows;
+}
+
 static void widen(nib_epochs *e)
 {
+    if (e->embedder) {
+        widen_compared(e);
+        return;
+    }
     for (size_t m = 0; m < e->micros; m++) {
         size_t tokens = 0, targets = 0;
         for (size_t i = e->starts[m]; i < e->starts[m + 1]; i++) {
@@ -139,7 +191,7 @@ static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *
     bool same_order = !e->shuffle;
     nib_status status;
 
-    if (e->budget && !same_order) return count_varying(e, o, err);
+    if ((e->budget || e->distinct) && !same_order) return count_varying(e, o, err);
     load(e, 0);
     e->per_epoch = nib_ceil_div(e->micros, e->accumulation);
     status = count_steps(e, o, err);
@@ -150,8 +202,8 @@ static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *
     return status;
 }
 
-nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o,
-                           nib_epochs *out, nib_error *err)
+static nib_status init(nib_ctx *ctx, const nib_dataset *data, const nib_embedder *embedder,
+                       bool distinct, const nib_train_options *o, nib_epochs *out, nib_error *err)
 {
     size_t n = nib_dataset_count(data);
     nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size,
@@ -159,13 +211,18 @@ nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_trai
                      .accumulation = (size_t)o->gradient_accumulation_steps,
                      .shuffle = o->shuffle, .grouped = o->group_by_length,
                      .seed = o->data_seed >= 0 ? (uint64_t)o->data_seed : o->seed,
-                     .at = UINT64_MAX };
+                     .embedder = embedder, .distinct = distinct, .at = UINT64_MAX };
     nib_status status;
 
     e.order = nib_new_array(ctx, n, sizeof *e.order);
     e.starts = nib_new_array(ctx, n + 1, sizeof *e.starts);
-    e.scratch = e.grouped ? nib_new_array(ctx, n, sizeof *e.scratch) : NULL;
-    if (!e.order || !e.starts || (e.grouped && !e.scratch))
+    e.scratch = e.grouped || distinct ? nib_new_array(ctx, n, sizeof *e.scratch) : NULL;
+    if (distinct) {
+        e.next = nib_new_array(ctx, n + 1, sizeof *e.next);
+        e.taken = nib_new_array(ctx, n * embedder->texts->columns, sizeof *e.taken);
+    }
+    if (!e.order || !e.starts || ((e.grouped || distinct) && !e.scratch) ||
+        (distinct && (!e.next || !e.taken)))
         status = nib_fail(err, NIB_E_NOMEM, "trainer: out of memory for the order of %zu records",
                           n);
     else
@@ -175,12 +232,26 @@ nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_trai
     return status;
 }
 
+nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o,
+                           nib_epochs *out, nib_error *err)
+{
+    return init(ctx, data, NULL, false, o, out, err);
+}
+
+nib_status nib_epochs_init_compared(nib_ctx *ctx, const nib_embedder *embedder, bool distinct,
+                                    const nib_train_options *o, nib_epochs *out, nib_error *err)
+{
+    return init(ctx, embedder->texts->data, embedder, distinct, o, out, err);
+}
+
 void nib_epochs_free(nib_epochs *e)
 {
     if (!e->ctx) return;
     nib_free(e->ctx, e->order);
     nib_free(e->ctx, e->starts);
     nib_free(e->ctx, e->scratch);
+    nib_free(e->ctx, e->next);
+    nib_free(e->ctx, e->taken);
     nib_free(e->ctx, e->first_step);
     *e = (nib_epochs){ 0 };
 }

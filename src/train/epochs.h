@@ -5,11 +5,16 @@
  * together (at least one).  The order of an epoch is the file's, torch's random one
  * (formats.md 14.4), or with group_by_length that of transformers' LengthGroupedSampler: a random
  * one, cut into pieces of 50 steps, each sorted by falling length, and the longest record of all
- * first. */
+ * first.
+ *
+ * With `distinct` no two texts of a micro-batch are the same: records are taken in the epoch's
+ * order, and one with a text that is there already waits for the next micro-batch, as in
+ * sentence-transformers' NoDuplicatesBatchSampler. */
 #ifndef NIB_TRAIN_EPOCHS_H
 #define NIB_TRAIN_EPOCHS_H
 
 #include "train/data.h"
+#include "train/embedder.h"
 
 typedef struct nib_epochs {
     nib_ctx *ctx;
@@ -21,7 +26,12 @@ typedef struct nib_epochs {
     uint64_t steps, count;              /* of the run; epochs it begins */
     uint64_t *first_step; /* [count + 1], where epochs differ in their number of steps; else NULL */
     uint64_t per_epoch;                 /* steps of the first */
-    size_t sequences, tokens, targets;  /* the most a micro-batch of the run has */
+    size_t sequences, tokens, targets;  /* the most a micro-batch of the run has; of texts that are
+                                           compared, a chunk of it (extent) */
+    const nib_embedder *embedder;       /* of these, or NULL */
+    nib_embedder_extent extent;
+    bool distinct;
+    uint32_t *next, *taken;             /* distinct: [records + 1] a list, [texts] micro-batches */
     uint32_t *order, *scratch;          /* [records] of the epoch at hand */
     uint32_t *starts;                   /* [micros + 1], of micro-batches in order */
     size_t micros;
@@ -31,6 +41,9 @@ typedef struct nib_epochs {
 /* Lays out the whole run.  NIB_E_INVALID: no steps. */
 nib_status nib_epochs_init(nib_ctx *ctx, const nib_dataset *data, const nib_train_options *o,
                            nib_epochs *out, nib_error *err);
+/* The same of texts that are compared; `embedder` is not allocated yet and is borrowed. */
+nib_status nib_epochs_init_compared(nib_ctx *ctx, const nib_embedder *embedder, bool distinct,
+                                    const nib_train_options *o, nib_epochs *out, nib_error *err);
 void nib_epochs_free(nib_epochs *e); /* zeroed is fine */
 
 /* The epoch of a step (both from 0), and the epoch's first step; the run's last step + 1 begins

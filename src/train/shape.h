@@ -39,8 +39,10 @@ typedef enum nib_record_shape {
     NIB_SHAPE_TEMPLATE,
     NIB_SHAPE_TEMPLATES,
     NIB_SHAPE_STREAM,
-    NIB_SHAPE_LABELLED, /* of classifiers (data_labelled.c) */
-    NIB_SHAPE_TAGGED
+    NIB_SHAPE_LABELLED, /* from here on with answers; of classifiers (data_labelled.c) */
+    NIB_SHAPE_TAGGED,
+    NIB_SHAPE_COMPARED, /* texts that are compared (data_compared.c); these with a score: */
+    NIB_SHAPE_SCORED
 } nib_record_shape;
 
 /* One text to be tokenized, and the bytes of it that are trained, ascending. */

@@ -6,6 +6,7 @@
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch)
 {
     *scratch = nib_run_bytes(t->graph, t->plan, t->longest);
+    if (t->embedder) *scratch += nib_embedder_bytes(t->embedder, t->layout.extent, true);
     return t->plan->arena_bytes;
 }
 
@@ -46,23 +47,25 @@ static bool is_overdue(void *user)
     return nib_clock_seconds() - t->stop_seen > 5;
 }
 
-nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
-                            const nib_dataset *data, const nib_train_options *o, uint64_t memory,
-                            nib_trainer **out, nib_error *err)
+static nib_status plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const nib_dataset *data,
+                       nib_embedder *embedder, bool distinct, const nib_train_options *o,
+                       uint64_t memory, nib_trainer **out, nib_error *err)
 {
     nib_trainer *t = nib_new(ctx, sizeof *t);
     nib_status status;
 
     if (!t) return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory");
-    *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o };
-    status = nib_epochs_init(ctx, data, o, &t->layout, err);
+    *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o,
+                         .embedder = embedder };
+    status = embedder ? nib_epochs_init_compared(ctx, embedder, distinct, o, &t->layout, err)
+                      : nib_epochs_init(ctx, data, o, &t->layout, err);
     if (!status) status = nib_optimizer_check(o, err);
     t->steps = t->layout.steps;
     t->epochs = t->layout.count;
     if (!status) status = nib_schedule_init(o, t->steps, &t->schedule, err);
     t->plateau = t->schedule.plateau;
     if (status) goto done;
-    t->longest = longest_sequence(data);
+    t->longest = embedder ? embedder->texts->longest : longest_sequence(data);
     status = make_plan(t, memory, err);
     if (status) goto done;
     *out = t;
@@ -72,11 +75,29 @@ done:
     return status;
 }
 
+nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                            const nib_dataset *data, const nib_train_options *o, uint64_t memory,
+                            nib_trainer **out, nib_error *err)
+{
+    return plan(ctx, graph, params, data, NULL, false, o, memory, out, err);
+}
+
+nib_status nib_trainer_plan_compared(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                                     nib_embedder *embedder, bool distinct,
+                                     const nib_train_options *o, uint64_t memory,
+                                     nib_trainer **out, nib_error *err)
+{
+    return plan(ctx, graph, params, embedder->texts->data, embedder, distinct, o, memory, out,
+                err);
+}
+
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err)
 {
     nib_status status = nib_run_create(t->ctx, t->graph, t->plan, t->longest, &t->run, err);
 
-    if (!status)
+    if (!status && t->embedder)
+        status = nib_embedder_allocate(t->embedder, t->layout.extent, true, err);
+    else if (!status)
         status = nib_batch_maker_init(t->ctx, t->graph, t->layout.sequences, t->layout.tokens,
                                       t->layout.targets, &t->maker, err);
     if (!status && (page_dir || !nib_optimizer_is_paged(&t->o)))
@@ -151,13 +172,28 @@ static size_t find_largest(nib_trainer *t, const uint32_t **order, size_t *most)
     return nib_epochs_micro(&t->layout, at_step, at_micro, order);
 }
 
+/* Forward and backward; the batch that was run last. */
+static const nib_batch *run_micro(nib_trainer *t, const uint32_t *order, size_t count,
+                                  uint32_t epoch)
+{
+    const nib_batch *batch;
+
+    if (t->embedder) {
+        nib_embedder_step(t->embedder, t->run, order, count, epoch);
+        return &t->embedder->batch;
+    }
+    batch = nib_batch_make(&t->maker, t->data, order, count, epoch);
+    nib_run_step(t->run, batch);
+    return batch;
+}
+
 double nib_trainer_trial(nib_trainer *t)
 {
     const uint32_t *order;
     size_t tokens, count = find_largest(t, &order, &tokens);
     double start = nib_clock_seconds();
 
-    nib_run_step(t->run, nib_batch_make(&t->maker, t->data, order, count, 0));
+    run_micro(t, order, count, 0);
     start = nib_clock_seconds() - start;
     nib_params_clear_grads(t->params);
     return start * (double)(nib_dataset_counts(t->data).tokens) / (double)tokens /
@@ -177,8 +213,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         const nib_batch *batch;
         size_t count = nib_epochs_micro(&t->layout, t->step, m, &order);
         if (!count) break; /* the last step of an epoch may be short */
-        batch = nib_batch_make(&t->maker, t->data, order, count, (uint32_t)epoch);
-        nib_run_step(t->run, batch);
+        batch = run_micro(t, order, count, (uint32_t)epoch);
         if (t->run->abandoned)
             return nib_fail(err, NIB_E_INTERRUPTED,
                             "interrupted within step %" PRIu64 " of %" PRIu64 ", which is dropped",
@@ -193,7 +228,8 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
         }
         loss += t->run->loss_sum;
         targets += t->run->loss_weight;
-        out->tokens += batch->axes[NIB_TOKENS].count;
+        for (size_t i = 0; i < count; i++)
+            out->tokens += nib_dataset_record(t->data, order[i]).length;
         t->records_seen += count;
     }
     scale = 1 / targets;

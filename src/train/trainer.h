@@ -24,6 +24,7 @@ typedef struct nib_trainer {
     nib_plan *plan;
     nib_run *run;
     nib_batch_maker maker;
+    nib_embedder *embedder;     /* of texts that are compared, else NULL; borrowed */
     nib_optimizer optimizer;
     nib_schedule schedule;
     nib_plateau plateau; /* of reduce_lr_on_plateau, after the evaluations so far */
@@ -54,6 +55,12 @@ void nib_trainer_destroy(nib_trainer *t);
 nib_status nib_trainer_plan(nib_ctx *ctx, nib_graph *graph, nib_params *params,
                             const nib_dataset *data, const nib_train_options *o, uint64_t memory,
                             nib_trainer **out, nib_error *err);
+/* The same of texts that are compared with each other; `embedder` is allocated by the trainer and
+ * freed by who owns it.  distinct: no text twice in a micro-batch. */
+nib_status nib_trainer_plan_compared(nib_ctx *ctx, nib_graph *graph, nib_params *params,
+                                     nib_embedder *embedder, bool distinct,
+                                     const nib_train_options *o, uint64_t memory,
+                                     nib_trainer **out, nib_error *err);
 uint64_t nib_trainer_bytes(const nib_trainer *t,
                            uint64_t *scratch); /* of activations; of scratch and tables */
 nib_status nib_trainer_allocate(nib_trainer *t, const char *page_dir, nib_error *err);

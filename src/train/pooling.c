@@ -1,5 +1,5 @@
 /* pooling.c - see pooling.h. */
-#include "job/pooling.h"
+#include "train/pooling.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -79,6 +79,50 @@ void nib_pooler_pool(const nib_pooler *p, const float *rows, size_t n, size_t wi
         case NIB_MODE_LAST: memcpy(out, rows + (n - 1) * width, width * sizeof *out); break;
         case NIB_MODE_MAX: take_greatest(rows, n, width, out); break;
         default: weigh(rows, n, width, p->modes[i], place, out);
+        }
+    }
+}
+
+static void unweigh(size_t n, size_t width, nib_pool_mode mode, size_t place, const float *d_out,
+                    float *d_rows)
+{
+    double total = 0;
+
+    for (size_t r = 0; r < n; r++) total += mode == NIB_MODE_WEIGHTED ? (double)(place + r + 1) : 1;
+    if (mode == NIB_MODE_MEAN_SQRT) total = sqrt(total);
+    for (size_t r = 0; r < n; r++) {
+        double w = (mode == NIB_MODE_WEIGHTED ? (double)(place + r + 1) : 1) / total;
+        for (size_t c = 0; c < width; c++) d_rows[r * width + c] += (float)(w * (double)d_out[c]);
+    }
+}
+
+/* Each channel's goes to the first row that has the greatest value. */
+static void give_greatest(const float *rows, size_t n, size_t width, const float *d_out,
+                          float *d_rows)
+{
+    for (size_t c = 0; c < width; c++) {
+        size_t best = 0;
+        for (size_t r = 1; r < n; r++)
+            if (rows[r * width + c] > rows[best * width + c]) best = r;
+        d_rows[best * width + c] += d_out[c];
+    }
+}
+
+static void add(size_t n, const float *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void nib_pooler_spread(const nib_pooler *p, const float *rows, size_t n, size_t width, size_t place,
+                       const float *d_out, float *d_rows)
+{
+    memset(d_rows, 0, n * width * sizeof *d_rows);
+    for (size_t i = 0; i < p->count; i++, d_out += width) {
+        switch (p->modes[i]) {
+        case NIB_MODE_CLS: add(width, d_out, d_rows); break;
+        case NIB_MODE_LAST: add(width, d_out, d_rows + (n - 1) * width); break;
+        case NIB_MODE_MAX: give_greatest(rows, n, width, d_out, d_rows); break;
+        default: unweigh(n, width, p->modes[i], place, d_out, d_rows);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* pooling.h - from the rows of a text to its embedding (formats-encoder.md 7.2). */
-#ifndef NIB_JOB_POOLING_H
-#define NIB_JOB_POOLING_H
+#ifndef NIB_TRAIN_POOLING_H
+#define NIB_TRAIN_POOLING_H
 
 #include "base/base.h"
 
@@ -32,6 +32,9 @@ void nib_pooler_rows(const nib_pooler *p, size_t length, size_t skip, size_t *fi
 /* out [count * width] of rows [n, width], of which the first is the text's token `place`. */
 void nib_pooler_pool(const nib_pooler *p, const float *rows, size_t n, size_t width, size_t place,
                      float *out);
+/* The way back: the rows' gradient d_rows [n, width] of the embedding's, d_out [count * width]. */
+void nib_pooler_spread(const nib_pooler *p, const float *rows, size_t n, size_t width, size_t place,
+                       const float *d_out, float *d_rows);
 /* In place: x / max(|x|, 1e-12). */
 void nib_unit_length(float *x, size_t n);
 
