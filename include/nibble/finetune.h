@@ -100,8 +100,8 @@ typedef struct nib_train_options {
     double warmup_ratio;
     /* Of embeddings (task_type FEATURE_EXTRACTION), sentence-transformers' names: the loss,
      * "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss" or "TripletLoss" (NULL:
-     * by the records), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the first so
-     * many numbers that are to be embeddings too, each trained with the loss (none: the whole). */
+     * by the records), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the
+     * first so many numbers that are to be embeddings too (none: the whole alone). */
     const char *loss;
     double scale, triplet_margin;
     const int *matryoshka_dims;

@@ -94,6 +94,13 @@ bool nib_node_keeps_input(const nib_graph *g, const nib_node *n, int i)
     return n->op->keeps_inputs >> i & 1;
 }
 
+nib_loss_kind nib_graph_loss(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].op->objective) return g->nodes[i].loss;
+    return NIB_LOSS_CROSS_ENTROPY;
+}
+
 size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows)
 {
     return nib_min(nib_max((48u << 20) / (vocabulary * sizeof(float)), 64), nib_max(logit_rows, 1));

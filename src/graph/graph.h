@@ -303,6 +303,9 @@ void nib_graph_destroy(nib_graph *g);
  * call again when that changes. */
 void nib_graph_mark(nib_graph *g);
 
+/* What the head is trained for. */
+nib_loss_kind nib_graph_loss(const nib_graph *g);
+
 /* Rows of logits at a time: 48 MiB of them, but enough for the product to be worth its panels. */
 size_t nib_logit_chunk(size_t vocabulary, size_t logit_rows);
 

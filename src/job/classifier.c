@@ -75,7 +75,8 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
     }
     s.task = c->model->purpose.task;
     s.labels = &c->labels;
-    s.regression = c->model->purpose.loss == NIB_LOSS_SQUARED;
+    s.regression = c->model->purpose.loss == NIB_LOSS_SQUARED ||
+                   (c->model->purpose.loss == NIB_LOSS_BINARY && c->model->purpose.labels == 1);
     s.positions = c->model->graph->positions;
     s.refused = c->model->config->arch->refused_fields;
     s.box_limit = c->model->graph->box_limit;
@@ -96,6 +97,8 @@ nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, ni
 
     if (status || kind == NIB_LABEL_NONE || kind == NIB_LABEL_TAGS) return status;
     if (strcmp(wanted[loss], found[kind]) == 0) return NIB_OK;
+    if (kind == NIB_LABEL_NUMBERS && loss == NIB_LOSS_BINARY && c->model->purpose.labels == 1)
+        return NIB_OK; /* a cross-encoder's grades */
     return nib_fail(err, NIB_E_INVALID,
                     "the model is for %s a record, the records have %s: see problem_type",
                     wanted[loss], found[kind]);

@@ -10,6 +10,8 @@ static nib_status make_plan(nib_eval_loop *e, nib_graph *graph, nib_error *err)
     size_t n = nib_dataset_count(e->data);
 
     e->graph = graph;
+    e->grades = nib_dataset_labels(e->data)->kind == NIB_LABEL_NUMBERS &&
+                nib_graph_loss(graph) == NIB_LOSS_BINARY;
     e->longest = nib_max(nib_dataset_counts(e->data).longest, 1);
     e->order = nib_new_array(e->ctx, n, sizeof *e->order);
     if (!e->order) return nib_fail(err, NIB_E_NOMEM, "evaluation: out of memory");
@@ -106,7 +108,8 @@ static void score(nib_eval_loop *e, const nib_batch *b)
         size_t r1 = nib_min(r0 + e->plan->logit_chunk, rows);
         nib_run_logits(e->run, r0, r1, e->logits);
         for (size_t r = r0; r < r1; r++) {
-            const float *z = e->logits + (r - r0) * width;
+            float *z = e->logits + (r - r0) * width;
+            if (e->grades) z[0] = 1 / (1 + expf(-z[0]));
             if (b->wanted) nib_scorer_add_each(&e->scorer, z, b->wanted + r * width);
             else nib_scorer_add_class(&e->scorer, z, b->targets[r]);
         }

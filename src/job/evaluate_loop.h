@@ -19,6 +19,7 @@ typedef struct nib_eval_loop {
     nib_scorer scorer;         /* of records with labels */
     float *logits;             /* [the plan's chunk, rows of the head] of these */
     size_t batch;
+    bool grades;               /* numbers are a cross-encoder's, scored behind a sigmoid */
     nib_compared compared;     /* of texts that are compared, in place of all from graph on */
 } nib_eval_loop;
 

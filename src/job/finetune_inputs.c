@@ -57,6 +57,10 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
     if (status) return status;
     o->task = p.task;
+    if (p.task == NIB_TASK_SEQ_CLS && p.labels == 1 && p.loss == NIB_LOSS_BINARY) {
+        o->num_labels = 1; /* a cross-encoder's: labels are read as numbers */
+        o->problem_type = nib_problem_type(p.loss);
+    }
     status = check_metric(&j->o->train, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
@@ -82,7 +86,7 @@ static nib_status know_labels(job *j, const json_t *json, const nib_config *conf
 
     if (status || p.task != j->o->model.task) return status;
     if (j->o->model.num_labels && (size_t)j->o->model.num_labels != p.labels) return NIB_OK;
-    if (!nib_task_has_labels(p.task) || p.loss == NIB_LOSS_SQUARED) return NIB_OK;
+    if (!nib_task_has_labels(p.task) || p.loss == NIB_LOSS_SQUARED || p.labels == 1) return NIB_OK;
     status = nib_labels_of_config(json, j->o->model.model, p.labels, labels, &named, err);
     if (!named) nib_labels_free(labels);
     labels->ctx = j->ctx;
@@ -115,8 +119,10 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
                                   .box_limit = outline->box_limit,
                                   .refused = outline->refused_fields,
                                   .labels = known->known ? known : NULL,
-                                  .regression = o->model.problem_type &&
-                                                strcmp(o->model.problem_type, "regression") == 0,
+                                  .regression =
+                                      nib_labels_are_graded(&o->model) ||
+                                      (o->model.problem_type &&
+                                       strcmp(o->model.problem_type, "regression") == 0),
                                   .now = j->started ? j->started : (int64_t)time(NULL) };
     bool evaluates = strcmp(t->eval_strategy, "no") != 0;
     nib_status status;

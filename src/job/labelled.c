@@ -46,6 +46,21 @@ static const char *problem_of(const nib_labels *l)
                                                            : NIB_LOSS_CROSS_ENTROPY);
 }
 
+bool nib_labels_are_graded(const nib_model_options *o)
+{
+    return o->task == NIB_TASK_SEQ_CLS && o->num_labels == 1 && o->problem_type &&
+           strcmp(o->problem_type, nib_problem_type(NIB_LOSS_BINARY)) == 0;
+}
+
+static nib_status check_grades(const nib_labels *l, nib_error *err)
+{
+    for (size_t i = 0; i < l->used; i++)
+        if (!(l->answers[i] >= 0 && l->answers[i] <= 1))
+            return nib_fail(err, NIB_E_INVALID, "label %g: one label of %s is a number from 0 to 1",
+                            (double)l->answers[i], nib_problem_type(NIB_LOSS_BINARY));
+    return NIB_OK;
+}
+
 nib_status nib_labels_apply(const nib_labels *l, const json_t *config, const nib_arch *arch,
                             nib_model_options *o, nib_error *err)
 {
@@ -64,6 +79,7 @@ nib_status nib_labels_apply(const nib_labels *l, const json_t *config, const nib
                         p.labels, l->count, l->count);
     if (!o->num_labels) o->num_labels = (int)l->count;
     if (o->task == NIB_TASK_SEQ_CLS && !o->problem_type) o->problem_type = problem_of(l);
+    if (nib_labels_are_graded(o)) return check_grades(l, err);
     if (o->task == NIB_TASK_SEQ_CLS && strcmp(o->problem_type, problem_of(l)) != 0)
         return nib_fail(err, NIB_E_INVALID, "problem_type: %s, but the records' labels make it %s",
                         o->problem_type, problem_of(l));

@@ -16,6 +16,8 @@ static inline bool nib_task_has_labels(nib_task task)
 nib_status nib_labels_of_config(const json_t *config, const char *where, size_t count,
                                 nib_labels *l, bool *named, nib_error *err);
 
+/* Is it asked for one label between 0 and 1, as sentence-transformers' cross-encoders have? */
+bool nib_labels_are_graded(const nib_model_options *o);
 /* What a run's data says of the model: num_labels and problem_type, where the options leave them
  * open.  NIB_E_INVALID: more labels than asked for, or another number than the classifier in the
  * model's files has. */

@@ -77,6 +77,10 @@ static void put_classes(prediction *p, float *z, size_t n)
     bool several = p->c.model->purpose.loss == NIB_LOSS_BINARY, any = false;
 
     finish(p, z, n);
+    if (several && n == 1) { /* a cross-encoder */
+        nib_text_printf(&p->line, "{\"score\": %.6g}", (double)z[0]);
+        return;
+    }
     nib_text_puts(&p->line, several ? "{\"labels\": [" : "{\"label\": ");
     if (!several) put_name(p, greatest(z, n));
     for (size_t i = 0; several && i < n; i++) {

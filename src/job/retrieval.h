@@ -13,7 +13,7 @@ typedef struct nib_retrieval {
     const nib_texts *texts, *corpus;    /* corpus NULL: none */
     const float *vectors, *more;        /* [texts, width] of each, of length 1 */
     size_t width;
-    uint32_t *documents;     /* [document_count] numbers of texts; those of the corpus behind them */
+    uint32_t *documents;     /* [document_count] numbers of texts; the corpus follows */
     size_t document_count;
     uint32_t *table;         /* [table_size] of documents, by their tokens; number + 1, 0: free */
     size_t table_size;       /* a power of two */

@@ -115,7 +115,8 @@ typedef struct writing {
     bool failed;
 } writing;
 
-static void plan(writing *w, const nib_model *m, const char *module, const char *part, size_t rows, size_t cols)
+static void plan(writing *w, const nib_model *m, const char *module, const char *part, size_t rows,
+                 size_t cols)
 {
     char *name = nib_sprintf(w->ctx, "%s%s", nib_model_module(m, module), part);
 

@@ -134,6 +134,16 @@ const char *nib_problem_type(nib_loss_kind loss)
     return problems[i].name;
 }
 
+/* One label that sentence-transformers' CrossEncoder reads through a sigmoid, which transformers
+ * alone would take for a number: its files name the function that follows. */
+static bool is_cross_encoder(const json_t *config)
+{
+    const json_t *own = json_object_get(config, "sentence_transformers");
+
+    return json_object_get(own, "activation_fn") ||
+           json_object_get(config, "sbert_ce_default_activation_function");
+}
+
 static nib_status read_loss(const json_t *config, const nib_model_options *asked,
                             const char *where, nib_purpose *p, nib_error *err)
 {
@@ -141,7 +151,9 @@ static nib_status read_loss(const json_t *config, const nib_model_options *asked
     bool own = asked && asked->problem_type;
     const char *type = own ? asked->problem_type : json_string_value(stored);
 
-    p->loss = p->labels == 1 ? NIB_LOSS_SQUARED : NIB_LOSS_CROSS_ENTROPY;
+    p->loss = p->labels > 1               ? NIB_LOSS_CROSS_ENTROPY
+              : is_cross_encoder(config) ? NIB_LOSS_BINARY
+                                         : NIB_LOSS_SQUARED;
     if (!own && (!stored || json_is_null(stored))) return NIB_OK;
     for (size_t i = 0; type && i < NIB_COUNT(problems); i++)
         if (strcmp(type, problems[i].name) == 0) return p->loss = problems[i].loss, NIB_OK;

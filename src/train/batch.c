@@ -1,20 +1,13 @@
 /* batch.c - from records to the arrays of a batch. */
 #include "train/batch.h"
 
-static nib_loss_kind loss_of(const nib_graph *g)
-{
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op->objective) return g->nodes[i].loss;
-    return NIB_LOSS_CROSS_ENTROPY;
-}
-
 nib_status nib_batch_maker_init(nib_ctx *ctx, const nib_graph *graph, size_t sequences,
                                 size_t tokens, size_t logit_rows, nib_batch_maker *out,
                                 nib_error *err)
 {
     nib_batch_maker b = { .ctx = ctx, .graph = graph, .sequences = sequences, .tokens = tokens,
                           .logit_rows = logit_rows };
-    bool of_each = loss_of(graph) != NIB_LOSS_CROSS_ENTROPY;
+    bool of_each = nib_graph_loss(graph) != NIB_LOSS_CROSS_ENTROPY;
 
     b.offsets = nib_new_array(ctx, sequences + 1, sizeof *b.offsets);
     b.records = nib_new_array(ctx, sequences, sizeof *b.records);

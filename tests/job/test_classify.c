@@ -83,6 +83,7 @@ static const struct kind {
     { "multi", "SEQ_CLS", NULL, "multi_label_classification", 3, { "art", "news", "sport" } },
     { "regression", "SEQ_CLS", NULL, "regression", 1, { "LABEL_0" } },
     { "token", "TOKEN_CLS", NULL, NULL, 3, { "C", "O", "Q" } },
+    { "graded", "SEQ_CLS", NULL, "multi_label_classification", 1, { "LABEL_0" } },
 };
 
 static json_t *expected_of(const char *kind)
@@ -213,6 +214,11 @@ static void check_line(const struct kind *k, const json_t *line, const json_t *z
         CHECK(fabs(json_number_value(json_object_get(line, "value")) - x) < 2e-3, "%g", x);
         return;
     }
+    if (strcmp(k->name, "graded") == 0) {
+        double got = json_number_value(json_object_get(line, "score"));
+        CHECK(fabs(got - score_of(z, 0, false)) < 1e-3, "score %g", got);
+        return;
+    }
     for (size_t i = 0; k->problem && i < 3; i++) {
         double want = score_of(z, i, strcmp(k->problem, "single_label_classification") == 0);
         double got = json_number_value(json_object_get(scores, k->names[i]));
@@ -291,6 +297,10 @@ static void check_kind(const struct kind *k)
 
     o.adapter = inside(golden(k->name), "begin");
     o.data.class_weights = k->weights;
+    if (strcmp(k->name, "graded") == 0) {
+        o.model.num_labels = 1;
+        o.model.problem_type = k->problem;
+    }
     o.on_step = on_step;
     o.user = &l;
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
@@ -315,6 +325,7 @@ static void test_balanced(void) { check_kind(&kinds[1]); }
 static void test_multi(void) { check_kind(&kinds[2]); }
 static void test_regression(void) { check_kind(&kinds[3]); }
 static void test_token(void) { check_kind(&kinds[4]); }
+static void test_graded(void) { check_kind(&kinds[5]); }
 
 /* Without the pooler, which PEFT leaves random and does not save, no model can be written. */
 static void test_merge_incomplete(void)
@@ -646,7 +657,7 @@ int main(void)
                                        { "balanced", test_balanced },
                                        { "multi", test_multi },
                                        { "regression", test_regression },
-                                       { "token", test_token },
+                                       { "token", test_token }, { "graded", test_graded },
                                        { "new_head", test_new_head },
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },

@@ -34,6 +34,8 @@ def records(kind):
         if kind == "token":
             w = words(7)
             yield dict(tokens=w, ner_tags=["Q" if x in WORDS[:4] else "C" if x in WORDS[6:] else "O" for x in w])
+        elif kind == "graded":
+            yield dict(query=" ".join(words(5)), passage=" ".join(words(4)), label=round(rng.random(), 2))
         elif kind == "regression":
             yield dict(sentence1=" ".join(words(5)), sentence2=" ".join(words(3)), label=round(rng.uniform(0, 5), 2))
         elif kind == "multi":
@@ -46,7 +48,7 @@ def records(kind):
 def encode(tokenizer, kind, rows):
     """Token ids, type ids and answers, from the tokenizers library."""
     names = {"class": ["maybe", "no", "yes"], "balanced": ["maybe", "no", "yes"], "multi": ["art", "news", "sport"],
-             "token": ["C", "O", "Q"], "regression": ["LABEL_0"]}[kind]
+             "token": ["C", "O", "Q"], "regression": ["LABEL_0"], "graded": ["LABEL_0"]}[kind]
     tokenizer.enable_truncation(LIMIT)
     for r in rows:
         if kind == "token":
@@ -58,6 +60,8 @@ def encode(tokenizer, kind, rows):
             answer = torch.tensor(answer)
         elif kind == "regression":
             e, answer = tokenizer.encode(r["sentence1"], r["sentence2"]), torch.tensor(r["label"])
+        elif kind == "graded":
+            e, answer = tokenizer.encode(r["query"], r["passage"]), torch.tensor([r["label"]])
         elif kind == "multi":
             e, answer = tokenizer.encode(r["text"]), torch.tensor([float(n in r["labels"]) for n in names])
         else:
@@ -125,8 +129,9 @@ def make_base():
 
 
 def open_model(kind):
-    labels = 1 if kind == "regression" else 3
-    problem = {"regression": "regression", "multi": "multi_label_classification"}.get(kind, "single_label_classification")
+    labels = 1 if kind in ("regression", "graded") else 3
+    problem = {"regression": "regression", "multi": "multi_label_classification",
+               "graded": "multi_label_classification"}.get(kind, "single_label_classification")
     auto = AutoModelForTokenClassification if kind == "token" else AutoModelForSequenceClassification
     more = {} if kind == "token" else dict(problem_type=problem)
     model = auto.from_pretrained(BASE, dtype=torch.float32, attn_implementation="eager", num_labels=labels,
@@ -202,3 +207,4 @@ if __name__ == "__main__":
     for kind in ("class", "balanced", "multi", "regression", "token"):
         make(kind)
     make_whole()
+    make("graded")  # a cross-encoder: sentence-transformers' BinaryCrossEntropyLoss is this loss
