@@ -8,6 +8,20 @@ static void print_score(const char *name, double value, const char *before)
     if (value == value) printf("%s\"%s\": ", before, name), print_json_number(stdout, value);
 }
 
+static void print_classes_json(const char *name, const nib_class_scores *c, size_t count)
+{
+    for (size_t i = 0; c && i < count; i++) {
+        if (i) printf(", ");
+        else printf(", \"%s\": {", name);
+        print_json_string(stdout, c[i].name, strlen(c[i].name));
+        print_score("precision", c[i].precision, ": {");
+        print_score("recall", c[i].recall, ", ");
+        print_score("f1", c[i].f1, ", ");
+        printf(", \"support\": %llu}", (unsigned long long)c[i].support);
+    }
+    if (c) printf("}");
+}
+
 /* Members of the object that the verb prints. */
 static void print_scores_json(const nib_scores *r)
 {
@@ -26,15 +40,11 @@ static void print_scores_json(const nib_scores *r)
     if (r->queries)
         printf(", \"queries\": %llu, \"documents\": %llu", (unsigned long long)r->queries,
                (unsigned long long)r->documents);
-    for (size_t i = 0; r->classes && i < r->labels; i++) {
-        printf(i ? ", " : ", \"classes\": {");
-        print_json_string(stdout, r->classes[i].name, strlen(r->classes[i].name));
-        print_score("precision", r->classes[i].precision, ": {");
-        print_score("recall", r->classes[i].recall, ", ");
-        print_score("f1", r->classes[i].f1, ", ");
-        printf(", \"support\": %llu}", (unsigned long long)r->classes[i].support);
-    }
-    if (r->classes) printf("}");
+    print_score("overall_f1", r->overall_f1, ", ");
+    print_score("overall_precision", r->overall_precision, ", ");
+    print_score("overall_recall", r->overall_recall, ", ");
+    print_classes_json("spans", r->spans, r->span_types);
+    print_classes_json("classes", r->classes, r->labels);
     for (size_t i = 0; r->confusion && i < r->labels; i++) {
         printf(i ? ", [" : ", \"confusion\": [[");
         for (size_t k = 0; k < r->labels; k++)
@@ -48,6 +58,15 @@ static void print_scores_json(const nib_scores *r)
 static void print_line(const char *name, double value)
 {
     if (value == value) printf("%s %.4f\n", name, value);
+}
+
+static void print_classes(const char *what, const nib_class_scores *c, size_t count)
+{
+    for (size_t i = 0; c && i < count; i++) {
+        print_text(stdout, c[i].name, strlen(c[i].name));
+        printf(": precision %.4f, recall %.4f, f1 %.4f, %llu %s\n", c[i].precision, c[i].recall,
+               c[i].f1, (unsigned long long)c[i].support, what);
+    }
 }
 
 static void print_scores(const nib_scores *r)
@@ -66,12 +85,11 @@ static void print_scores(const nib_scores *r)
     if (r->queries)
         printf("%llu queries, %llu documents\n", (unsigned long long)r->queries,
                (unsigned long long)r->documents);
-    for (size_t i = 0; r->classes && i < r->labels; i++) {
-        const nib_class_scores *c = &r->classes[i];
-        print_text(stdout, c->name, strlen(c->name));
-        printf(": precision %.4f, recall %.4f, f1 %.4f, %llu rows\n", c->precision, c->recall,
-               c->f1, (unsigned long long)c->support);
-    }
+    print_line("overall_f1", r->overall_f1);
+    print_line("overall_precision", r->overall_precision);
+    print_line("overall_recall", r->overall_recall);
+    print_classes("spans", r->spans, r->span_types);
+    print_classes("rows", r->classes, r->labels);
     if (r->confusion && r->labels <= 20)
         printf("rows by right class (lines) and predicted class (columns):\n");
     for (size_t i = 0; r->confusion && r->labels <= 20 && i < r->labels; i++)

@@ -163,7 +163,8 @@ static void put_scores(FILE *to, const nib_scores *s, bool json)
         { "matthews_correlation", s->matthews_correlation }, { "mse", s->mse },
         { "pearson", s->pearson }, { "spearmanr", s->spearmanr },
         { "recall@1", s->recall[0] }, { "recall@3", s->recall[1] }, { "recall@5", s->recall[2] },
-        { "recall@10", s->recall[3] }, { "mrr@10", s->mrr },
+        { "recall@10", s->recall[3] }, { "mrr@10", s->mrr }, { "overall_f1", s->overall_f1 },
+        { "overall_precision", s->overall_precision }, { "overall_recall", s->overall_recall },
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

@@ -30,6 +30,10 @@ typedef struct nib_scores {
                           * 1, 3, 5 and 10, */
     double mrr;          /* and the reciprocal rank of the first one, if it is 10 or less */
     uint64_t queries, documents;
+    /* Of tags that mark spans (B-, I-, E-, S- and O): of all spans, and of each type; seqeval's. */
+    double overall_precision, overall_recall, overall_f1;
+    size_t span_types;
+    const nib_class_scores *spans; /* [span_types] */
     size_t labels;
     const nib_class_scores *classes; /* [labels]; NULL of numbers */
     const uint64_t *confusion; /* [labels, labels], the right class, then the predicted one, of one

@@ -99,10 +99,12 @@ bool nib_eval_loop_scores(nib_eval_loop *e, nib_scores *scores)
     return true;
 }
 
-/* What the model says of the batch's rows, beside what is right. */
-static void score(nib_eval_loop *e, const nib_batch *b)
+/* What the model says of the batch's rows, beside what is right; each record's rows are in one
+ * piece. */
+static void score(nib_eval_loop *e, const nib_batch *b, const uint32_t *order)
 {
     size_t rows = b->axes[NIB_LOGIT_ROWS].count, width = e->graph->head->weight->out;
+    size_t left = nib_dataset_record(e->data, *order).targets;
 
     for (size_t r0 = 0; r0 < rows; r0 += e->plan->logit_chunk) {
         size_t r1 = nib_min(r0 + e->plan->logit_chunk, rows);
@@ -112,8 +114,13 @@ static void score(nib_eval_loop *e, const nib_batch *b)
             if (e->grades) z[0] = 1 / (1 + expf(-z[0]));
             if (b->wanted) nib_scorer_add_each(&e->scorer, z, b->wanted + r * width);
             else nib_scorer_add_class(&e->scorer, z, b->targets[r]);
+            for (left--; !left && r + 1 < rows;) { /* a record may have no rows */
+                nib_spans_end(&e->scorer.spans);
+                left = nib_dataset_record(e->data, *++order).targets;
+            }
         }
     }
+    if (rows) nib_spans_end(&e->scorer.spans);
 }
 
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
@@ -141,7 +148,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
                 "%s: records %zu to %zu: the loss is not finite; the first value that is "
                 "not comes out of %s",
                 e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
-        if (e->logits) score(e, b);
+        if (e->logits) score(e, b, e->order + first);
         sum += e->run->loss_sum;
         targets += e->run->loss_weight;
     }

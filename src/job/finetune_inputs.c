@@ -21,25 +21,42 @@ static nib_status check_metric(const nib_train_options *t, nib_task task, nib_er
                     metric + 5, nib_task_name(task));
 }
 
-/* Of classes others are measured than of numbers; what is not has no best. */
-static nib_status check_score(const nib_train_options *t, nib_label_kind kind, nib_error *err)
+static bool is_one_of(const char *name, const char *const *names)
 {
-    const char *metric = nib_finetune_metric(t) + strlen("eval_");
-    bool numbers = strcmp(metric, "mse") == 0 || strcmp(metric, "pearson") == 0 ||
-                   strcmp(metric, "spearmanr") == 0;
+    while (*names && strcmp(*names, name) != 0) names++;
+    return *names != NULL;
+}
 
-    if (strcmp(metric, "loss") == 0) return NIB_OK;
-    if (numbers == (kind == NIB_LABEL_NUMBERS) &&
-        !(kind == NIB_LABEL_SET && strcmp(metric, "matthews_correlation") == 0))
-        return NIB_OK;
+/* Of classes others are measured than of numbers; what is not has no best. */
+static nib_status check_score(const nib_train_options *t, const nib_labels *l, nib_error *err)
+{
+    static const char *const numbers[] = { "loss", "mse", "pearson", "spearmanr", NULL };
+    static const char *const sets[] = { "loss", "accuracy", "f1", NULL };
+    static const char *const classes[] = { "loss", "accuracy", "f1", "matthews_correlation", NULL };
+    static const char *const spans[] = { "loss", "accuracy", "f1", "matthews_correlation",
+                                         "overall_f1", "overall_precision", "overall_recall",
+                                         NULL };
+    const char *metric = nib_finetune_metric(t) + strlen("eval_");
+    bool marks = l->kind == NIB_LABEL_TAGS && nib_labels_mark_spans(l, l->count);
+    const char *const *known = l->kind == NIB_LABEL_NUMBERS ? numbers
+                               : l->kind == NIB_LABEL_SET   ? sets
+                               : marks                      ? spans
+                                                            : classes;
+    char list[200] = "";
+    size_t used = 0;
+
+    if (is_one_of(metric, known)) return NIB_OK;
+    for (size_t i = 0; known[i]; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
+                                 !i ? "" : known[i + 1] ? ", " : " or ", known[i]);
     return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of records with "
                     "%s; take %s", metric,
-                    kind == NIB_LABEL_NUMBERS ? "numbers"
-                    : kind == NIB_LABEL_SET   ? "several labels"
-                                              : "classes",
-                    kind == NIB_LABEL_NUMBERS ? "loss, mse, pearson or spearmanr"
-                    : kind == NIB_LABEL_SET   ? "loss, accuracy or f1"
-                                              : "loss, accuracy, f1 or matthews_correlation");
+                    l->kind == NIB_LABEL_NUMBERS ? "numbers"
+                    : l->kind == NIB_LABEL_SET   ? "several labels"
+                    : l->kind == NIB_LABEL_CLASS ? "classes"
+                    : marks                      ? "spans"
+                                                 : "tags that are not O, B-, I-, E- or S-",
+                    list);
 }
 
 /* What the model is trained for, from the option or from config.json. */
@@ -101,7 +118,7 @@ static nib_status take_labels(job *j, const json_t *json, const nib_config *conf
 
     if (!nib_task_has_labels(j->o->model.task)) return NIB_OK;
     if (j->o->data.class_weights) status = nib_labels_balance(l, err);
-    if (!status) status = check_score(&j->o->train, l->kind, err);
+    if (!status) status = check_score(&j->o->train, l, err);
     return status ? status : nib_labels_apply(l, json, config->arch, &j->options.model, err);
 }
 

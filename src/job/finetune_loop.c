@@ -126,6 +126,9 @@ static void log_scores(nib_log_entry *e, const nib_scores *s, bool scored)
     e->values[NIB_EVAL_F1] = s->f1;
     e->values[NIB_EVAL_MATTHEWS] = s->matthews_correlation;
     e->values[NIB_EVAL_MRR] = s->mrr;
+    e->values[NIB_EVAL_OVERALL_F1] = s->overall_f1;
+    e->values[NIB_EVAL_OVERALL_PRECISION] = s->overall_precision;
+    e->values[NIB_EVAL_OVERALL_RECALL] = s->overall_recall;
     e->values[NIB_EVAL_RECALL_1] = s->recall[0];
     e->values[NIB_EVAL_RECALL_3] = s->recall[1];
     e->values[NIB_EVAL_RECALL_5] = s->recall[2];

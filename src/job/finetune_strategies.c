@@ -47,13 +47,17 @@ bool nib_finetune_metric_is_perplexity(const nib_train_options *t)
 
 const char *nib_finetune_metric(const nib_train_options *t)
 {
-    static const char *const names[] = { "eval_perplexity", "eval_accuracy", "eval_f1",
-                                         "eval_matthews_correlation", "eval_mse", "eval_pearson",
-                                         "eval_spearmanr" };
+    const char *const *names = nib_log_names(NIB_LOG_EVAL);
     const char *m = t->metric_for_best_model;
+    nib_scores none = { 0 };
+    double value;
+    bool greater;
 
     if (m && strncmp(m, "eval_", 5) == 0) m += 5;
-    for (size_t i = 0; m && i < NIB_COUNT(names); i++)
+    if (!m || (!nib_finetune_metric_is_perplexity(t) &&
+               !nib_score_named(m, &none, &value, &greater)))
+        return "eval_loss";
+    for (size_t i = 0; names[i]; i++)
         if (strcmp(names[i] + 5, m) == 0) return names[i];
     return "eval_loss";
 }

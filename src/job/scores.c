@@ -21,6 +21,7 @@ void nib_scorer_free(nib_scorer *s)
     nib_free(s->ctx, s->ranks);
     nib_free(s->ctx, s->classes);
     nib_free(s->ctx, s->plain);
+    nib_spans_free(&s->spans);
     *s = (nib_scorer){ 0 };
 }
 
@@ -59,10 +60,14 @@ nib_status nib_scorer_create(nib_ctx *ctx, const nib_labels *labels, size_t coun
 {
     nib_scorer s = { .ctx = ctx, .kind = labels->kind, .labels = count,
                      .room = nib_max(rows, 1) };
+    nib_status status = allocate(&s) ? NIB_OK
+                                     : nib_fail(err, NIB_E_NOMEM,
+                                                "scores: out of memory for %zu rows", rows);
 
-    if (!allocate(&s)) {
+    if (!status) status = nib_spans_create(ctx, labels, count, &s.spans, err);
+    if (status) {
         nib_scorer_free(&s);
-        return nib_fail(err, NIB_E_NOMEM, "scores: out of memory for %zu rows", rows);
+        return status;
     }
     for (size_t i = 0; s.classes && i < count; i++)
         s.classes[i].name = nib_label_name(labels, i, s.plain[i]);
@@ -79,6 +84,7 @@ void nib_scorer_clear(nib_scorer *s)
 {
     s->rows = 0;
     s->exact = 0;
+    nib_spans_clear(&s->spans);
     if (s->hits) {
         memset(s->hits, 0, s->labels * sizeof *s->hits);
         memset(s->said, 0, s->labels * sizeof *s->said);
@@ -94,6 +100,7 @@ void nib_scorer_add_class(nib_scorer *s, const float *logits, uint32_t right)
     for (size_t i = 1; i < s->labels; i++)
         if (logits[i] > logits[best]) best = i;
     s->rows++;
+    nib_spans_add(&s->spans, best, right);
     s->said[best]++;
     s->support[right]++;
     if (best == right) s->hits[best]++, s->exact++;
@@ -202,7 +209,8 @@ nib_scores nib_scores_none(void)
     const double none = (double)NAN;
 
     return (nib_scores){ .accuracy = none, .f1 = none, .matthews_correlation = none, .mse = none,
-                         .pearson = none, .spearmanr = none,
+                         .pearson = none, .spearmanr = none, .overall_precision = none,
+                         .overall_recall = none, .overall_f1 = none,
                          .recall = { none, none, none, none }, .mrr = none };
 }
 
@@ -232,6 +240,7 @@ nib_scores nib_scorer_scores(nib_scorer *s)
         met += s->kind == NIB_LABEL_SET || s->said[i] || s->support[i];
     }
     out.f1 /= (double)met;
+    nib_spans_scores(&s->spans, &out);
     if (has_matrix(s)) out.matthews_correlation = matthews(s);
     return out;
 }
@@ -239,7 +248,7 @@ nib_scores nib_scorer_scores(nib_scorer *s)
 const char *nib_score_names(void)
 {
     return "accuracy, f1, matthews_correlation, mse, pearson, spearmanr, recall@1, recall@3, "
-           "recall@5, recall@10, mrr@10";
+           "recall@5, recall@10, mrr@10, overall_f1, overall_precision, overall_recall";
 }
 
 bool nib_score_named(const char *name, const nib_scores *s, double *value, bool *greater)
@@ -250,7 +259,9 @@ bool nib_score_named(const char *name, const nib_scores *s, double *value, bool 
         { "pearson", s->pearson, true }, { "spearmanr", s->spearmanr, true },
         { "recall@1", s->recall[0], true }, { "recall@3", s->recall[1], true },
         { "recall@5", s->recall[2], true }, { "recall@10", s->recall[3], true },
-        { "mrr@10", s->mrr, true },
+        { "mrr@10", s->mrr, true }, { "overall_f1", s->overall_f1, true },
+        { "overall_precision", s->overall_precision, true },
+        { "overall_recall", s->overall_recall, true },
     };
     const char *bare = strncmp(name, "eval_", 5) == 0 ? name + 5 : name;
 

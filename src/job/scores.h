@@ -2,7 +2,7 @@
 #ifndef NIB_JOB_SCORES_H
 #define NIB_JOB_SCORES_H
 
-#include "nibble/evaluate.h"
+#include "job/spans.h"
 #include "train/labels.h"
 
 typedef struct nib_scorer {
@@ -15,6 +15,7 @@ typedef struct nib_scorer {
     double *predicted, *right;  /* [labels, room] of numbers */
     double *ranks;              /* [2, room] */
     nib_class_scores *classes;
+    nib_spans spans;            /* of tags */
     char (*plain)[24];          /* names of labels without one */
 } nib_scorer;
 

@@ -9,10 +9,11 @@
 #include "format/jsontext.h"
 
 typedef enum nib_log_kind { NIB_LOG_TRAIN, NIB_LOG_EVAL, NIB_LOG_END } nib_log_kind;
-enum { NIB_LOG_VALUES = 16 };
+enum { NIB_LOG_VALUES = 19 };
 /* Places of an evaluation's values. */
 enum {
     NIB_EVAL_ACCURACY, NIB_EVAL_F1, NIB_EVAL_LOSS, NIB_EVAL_MATTHEWS, NIB_EVAL_MRR, NIB_EVAL_MSE,
+    NIB_EVAL_OVERALL_F1, NIB_EVAL_OVERALL_PRECISION, NIB_EVAL_OVERALL_RECALL,
     NIB_EVAL_PEARSON, NIB_EVAL_PERPLEXITY, NIB_EVAL_RECALL_1, NIB_EVAL_RECALL_10, NIB_EVAL_RECALL_3,
     NIB_EVAL_RECALL_5, NIB_EVAL_RUNTIME, NIB_EVAL_SAMPLES, NIB_EVAL_SPEARMANR, NIB_EVAL_STEPS
 };
@@ -28,9 +29,10 @@ typedef struct nib_log_entry {
 /* The keys of a kind, sorted, besides "epoch" and "step"; NULL ends them.
  *   train: grad_norm learning_rate loss
  *   eval:  eval_accuracy eval_f1 eval_loss eval_matthews_correlation eval_mrr@10 eval_mse
- *          eval_pearson eval_perplexity eval_recall@1 eval_recall@10 eval_recall@3 eval_recall@5
- *          eval_runtime eval_samples_per_second eval_spearmanr eval_steps_per_second; those without
- *          meaning for the run are NaN
+ *          eval_overall_f1 eval_overall_precision eval_overall_recall eval_pearson eval_perplexity
+ *          eval_recall@1 eval_recall@10 eval_recall@3 eval_recall@5 eval_runtime
+ *          eval_samples_per_second eval_spearmanr eval_steps_per_second; those without meaning for
+ *          the run are NaN
  *   end:   total_flos train_loss train_runtime train_samples_per_second train_steps_per_second */
 const char *const *nib_log_names(nib_log_kind kind);
 

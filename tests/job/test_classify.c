@@ -327,6 +327,45 @@ static void test_regression(void) { check_kind(&kinds[3]); }
 static void test_token(void) { check_kind(&kinds[4]); }
 static void test_graded(void) { check_kind(&kinds[5]); }
 
+/* Tags that mark spans: a sentence's last span ends with it, whatever it is batched with, and the
+ * measure can choose the best state. */
+static void test_spans(void)
+{
+    static const char *const tags[] = { "O", "B-X", "I-X" };
+    const char *data = inside(test_tmpdir(), "spans.jsonl"), *out = inside(test_tmpdir(), "spans");
+    nib_finetune_options o = options_for(data, out, "TOKEN_CLS");
+    double f1[2] = { 0, 1 };
+    nib_error err;
+    FILE *f = fopen(data, "w");
+
+    REQUIRE(f, "cannot write");
+    for (int i = 0; i < 24; i++) {
+        fprintf(f, "{\"tokens\": [\"good\", \"red\"], \"tags\": [\"%s\", \"%s\"]}\n",
+                tags[i % 3], tags[(i / 3) % 3]);
+    }
+    fclose(f);
+    o.eval_data = data;
+    o.train.eval_strategy = "steps";
+    o.train.eval_steps = 3;
+    o.train.metric_for_best_model = "overall_f1";
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    for (int i = 0; i < 2; i++) {
+        said s = { 0 };
+        nib_evaluate_options e = { .model = { .model = golden("base"),
+                                              .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                                   .data = { .data = data, .max_seq_length = 24 }, .adapter = out,
+                                   .batch_size = i ? 24 : 1, .on_scores = on_scores, .user = &s };
+        nib_evaluate_result r;
+        REQUIRE_OK(nib_evaluate(test_ctx(), &e, &r, &err), err);
+        f1[i] = s.scores.overall_f1;
+        CHECK(s.scores.span_types == 1, "%zu types", s.scores.span_types);
+    }
+    CHECK(f1[0] == f1[1], "alone %g, together %g", f1[0], f1[1]);
+    o.train.metric_for_best_model = "mrr@10";
+    o.output_dir = inside(test_tmpdir(), "never");
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_INVALID, "mrr@10 of tags");
+}
+
 /* Without the pooler, which PEFT leaves random and does not save, no model can be written. */
 static void test_merge_incomplete(void)
 {
@@ -658,6 +697,7 @@ int main(void)
                                        { "multi", test_multi },
                                        { "regression", test_regression },
                                        { "token", test_token }, { "graded", test_graded },
+                                       { "spans", test_spans },
                                        { "new_head", test_new_head },
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },

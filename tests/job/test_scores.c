@@ -87,6 +87,79 @@ static void test_measures(void)
     json_decref(cases);
 }
 
+static size_t index_at(const json_t *list, size_t sentence, size_t i)
+{
+    return (size_t)json_integer_value(json_array_get(json_array_get(list, sentence), i));
+}
+
+static void check_types(const nib_scores *got, json_t *want, size_t n)
+{
+    CHECK(got->span_types >= json_object_size(want), "case %zu: %zu types", n, got->span_types);
+    for (size_t i = 0; i < got->span_types; i++) {
+        const nib_class_scores *s = &got->spans[i];
+        const json_t *w = json_object_get(want, s->name);
+        const double numbers[] = { s->precision, s->recall, s->f1, (double)s->support };
+        for (size_t k = 0; k < 4; k++) /* seqeval leaves out a type that nobody named */
+            CHECK(fabs(numbers[k] - json_number_value(json_array_get(w, k))) < 1e-12,
+                  "case %zu: %s: measure %zu is %g", n, s->name, k, numbers[k]);
+    }
+}
+
+/* Against seqeval, sentence by sentence (tests/golden/make/spans_golden.py). */
+static void test_spans(void)
+{
+    FILE *f = fopen(test_data("tests/golden/spans.jsonl"), "r");
+    char line[8192];
+    size_t n = 0;
+
+    REQUIRE(f, "no golden file");
+    for (; fgets(line, sizeof line, f); n++) {
+        json_t *c = json_loads(line, 0, NULL);
+        const json_t *names = json_object_get(c, "labels"), *right = json_object_get(c, "right"),
+                     *said = json_object_get(c, "said");
+        nib_labels l = { .ctx = test_ctx(), .kind = NIB_LABEL_TAGS };
+        nib_spans s;
+        nib_scores got = nib_scores_none();
+        nib_error err;
+        for (size_t i = 0; i < json_array_size(names); i++)
+            CHECK(nib_labels_know(&l, json_string_value(json_array_get(names, i))), "no memory");
+        REQUIRE_OK(nib_spans_create(test_ctx(), &l, l.count, &s, &err), err);
+        for (size_t k = 0; k < json_array_size(right); k++) {
+            for (size_t i = 0; i < json_array_size(json_array_get(right, k)); i++)
+                nib_spans_add(&s, index_at(said, k, i), index_at(right, k, i));
+            nib_spans_end(&s);
+        }
+        nib_spans_scores(&s, &got);
+        check(got.overall_precision, c, "precision", n);
+        check(got.overall_recall, c, "recall", n);
+        check(got.overall_f1, c, "f1", n);
+        check_types(&got, json_object_get(c, "types"), n);
+        nib_spans_free(&s);
+        nib_labels_free(&l);
+        json_decref(c);
+    }
+    fclose(f);
+    CHECK(n == 15, "%zu cases", n);
+}
+
+/* Other tags mark nothing. */
+static void test_no_spans(void)
+{
+    nib_labels l = { .ctx = test_ctx(), .kind = NIB_LABEL_TAGS };
+    nib_spans s;
+    nib_scores got = nib_scores_none();
+    nib_error err;
+
+    CHECK(nib_labels_know(&l, "O") && nib_labels_know(&l, "NOUN"), "no memory");
+    REQUIRE_OK(nib_spans_create(test_ctx(), &l, l.count, &s, &err), err);
+    nib_spans_add(&s, 1, 1);
+    nib_spans_end(&s);
+    nib_spans_scores(&s, &got);
+    CHECK(isnan(got.overall_f1) && !got.spans, "spans of NOUN");
+    nib_spans_free(&s);
+    nib_labels_free(&l);
+}
+
 static void test_names(void)
 {
     nib_scores s = { .accuracy = 0.5, .mse = 2, .spearmanr = 0.25 };
@@ -103,6 +176,7 @@ static void test_names(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "measures", test_measures }, { "names", test_names } };
+    static const test_case cases[] = { { "measures", test_measures }, { "names", test_names },
+                                       { "spans", test_spans }, { "no_spans", test_no_spans } };
     return test_main("scores", cases, NIB_COUNT(cases));
 }
