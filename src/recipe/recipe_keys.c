@@ -133,8 +133,9 @@ const nib_recipe_row nib_recipe_rows[] = {
           "MultipleNegativesRankingLoss CoSENTLoss CosineSimilarityLoss TripletLoss", "TripletLoss",
           "of embeddings; default: MultipleNegativesRankingLoss, of records with a score "
           "CoSENTLoss")
-    RESULT("scale", SENTENCE, FLOAT, o.train.scale, "20", "of the loss's cosines; 0: 20")
-    RESULT("triplet_margin", SENTENCE, FLOAT, o.train.triplet_margin, "5", "of TripletLoss; 0: 5")
+    RESULT_IF(COMPARED, "scale", SENTENCE, FLOAT, o.train.scale, "20", "of the loss's cosines; 0: 20")
+    RESULT_IF(COMPARED, "triplet_margin", SENTENCE, FLOAT, o.train.triplet_margin, "5",
+              "of TripletLoss; 0: 5")
     COUNTED("matryoshka_dims", SENTENCE, NUMBERS, o.train.matryoshka_dims,
             o.train.matryoshka_dim_count, "64,128", "the first so many numbers are trained to be "
             "embeddings too")

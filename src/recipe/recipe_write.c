@@ -205,14 +205,16 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
     put(w, "\n", 1);
 }
 
-static bool is_part(const nib_recipe_row *row, const nib_train_options *t)
+static bool is_part(const nib_recipe_row *row, const nib_finetune_options *o)
 {
+    const nib_train_options *t = &o->train;
     bool evaluated = t->eval_strategy && strcmp(t->eval_strategy, "no") != 0;
 
     switch (row->result) {
     case NIB_RESULT_ALWAYS: return true;
     case NIB_RESULT_EVALUATED: return evaluated;
     case NIB_RESULT_BEST: return evaluated && t->load_best_model_at_end;
+    case NIB_RESULT_COMPARED: return o->model.task == NIB_TASK_FEATURE_EXTRACTION;
     case NIB_RESULT_NEVER: break;
     }
     return false;
@@ -227,7 +229,7 @@ nib_status nib_recipe_write(nib_ctx *ctx, const nib_finetune_options *o, char **
     say(&w, "# Every value that changes the result.  The same run again, elsewhere:\n"
             "#   nibble finetune recipe.yaml output_dir=ANOTHER\n");
     for (size_t i = 0; i < nib_recipe_row_count && !w.not_utf8; i++) {
-        if (is_part(&nib_recipe_rows[i], &o->train)) put_row(&w, &nib_recipe_rows[i], &v);
+        if (is_part(&nib_recipe_rows[i], o)) put_row(&w, &nib_recipe_rows[i], &v);
         if (w.not_utf8)
             status = nib_fail(err, NIB_E_INVALID, "%s: not UTF-8, which a recipe must be",
                               nib_recipe_rows[i].key.name);

@@ -106,9 +106,12 @@ def make_model(kind, tokenizer, eos, where):
                                                      num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2, **small),
         "llama": lambda: transformers.LlamaConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2,
                                                   num_hidden_layers=2, **small),
+        "bert": lambda: transformers.BertConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4, num_hidden_layers=2,
+                                                **small | {"initializer_range": 0.2}),
     }[kind]()
     torch.manual_seed(1)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(where)
+    auto = transformers.AutoModelForMaskedLM if kind == "bert" else transformers.AutoModelForCausalLM
+    auto.from_config(config).save_pretrained(where)
     if kind == "gpt_oss":
         pack_experts(where)
     shutil.copy(f"{GOLDEN}/text/{tokenizer}/tokenizer.json", where)
@@ -145,7 +148,8 @@ def recipes_from_end_to_end():
              ("llama2-python", "llama", "llama2", "</s>", ["r=8", "num_train_epochs=5"]),
              ("smollm2-chat", "llama", "smollm", "<|im_end|>", []), ("neox-quotes", "neox", "gpt2", "<|endoftext|>", []),
              ("qwen3-chat", "qwen3", "smollm", "<|im_end|>", []), ("gemma3-sort", "gemma3", "gpt2", "<|endoftext|>", []),
-             ("gpt-oss-20b", "gpt_oss", "smollm", "<|im_end|>", [])]
+             ("gpt-oss-20b", "gpt_oss", "smollm", "<|im_end|>", []),
+             ("bert-classify", "bert", "../tokenizers/bert-uncased", None, ["eval_strategy=steps", "eval_steps=2", "num_train_epochs=4", "learning_rate=5e-3"])]
     for name, kind, tokenizer, eos, more in of_the_day(cases, 2):
         with tempfile.TemporaryDirectory() as work:
             model, recipe = f"{work}/model", f"{TOP}/recipes/{name}.yaml"

@@ -72,7 +72,8 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 
 /* Numbers of parameters as PEFT's print_trainable_parameters shows them in the notebooks these
  * recipes come from (GPT-J: its 6,050,882,784 and LoRA's 3,670,016; GPT-NeoX-20B: 20,554,567,680
- * and 8,650,752; gpt-oss-20b: 20,914,757,184, its experts in MXFP4; the others by hand). */
+ * and 8,650,752; gpt-oss-20b: 20,914,757,184, its experts in MXFP4; BERT-base: 589,824 of
+ * LoRA and 6,921 of the classifier; the others by hand). */
 static void test_recipes(void)
 {
     static const struct {
@@ -97,6 +98,8 @@ static void test_recipes(void)
           1898496, 269996672, 15, 540, 700 },
         { "gpt-oss-20b", "gpt-oss-20b", "smollm", "recipes/data/chat.jsonl", "1GiB", 7962624,
           20922719808, 12, 12100, 12600 },
+        { "bert-classify", "bert-base-uncased", "../tokenizers/bert-uncased", "models/kinds.jsonl",
+          "100MiB", 596745, 110085906, 250, 350, 480 },
     };
     nib_ctx *ctx = test_ctx();
 
@@ -139,7 +142,7 @@ static void test_recipes(void)
         CHECK(mib >= cases[i].least && mib <= cases[i].most, "%s: %" PRIu64 " MiB", cases[i].recipe,
               mib);
         CHECK(p->per_device_train_batch_size * p->gradient_accumulation_steps ==
-                  (i == 2 || i == 6 ? 8 : 4),
+                  (i == 2 || i == 6 || i == 8 ? 8 : 4),
               "%s: records of a step", cases[i].recipe);
         CHECK(p->truncated == 0 && p->masked_out == 0 && p->records >= 16, "%s: its data",
               cases[i].recipe);
