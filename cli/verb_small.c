@@ -120,9 +120,10 @@ int verb_quantize(int argc, char **argv)
           "inputs that share a scale; -1: all of a row" },
         { "sym", OPTION_PAIR, &settings, "true", "true: no zero points; default but for awq" },
         { "algorithm", OPTION_STRING, &o.algorithm, "gptq",
-          "rtn (round to nearest) or gptq; default: gptq with --calibration-data" },
+          "rtn (round to nearest), gptq or awq; default with --calibration-data: awq of format "
+          "awq, else gptq" },
         { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",
-          "gptq: texts or chats for the model; interrupted, the same command resumes" },
+          "texts or chats for the model; interrupted, the same command resumes" },
         { "num-calibration-samples", OPTION_COUNT, &o.num_calibration_samples, "128",
           "the first records of it" },
         { "calibration-length", OPTION_COUNT, &o.calibration.max_seq_length, "512",

@@ -13,7 +13,7 @@ extern "C" {
 /* Of one matrix that was calibrated.  Errors are shares: |X (W - Q)^T|^2 / |X W^T|^2. */
 typedef struct nib_matrix_report {
     const char *module;
-    const char *algorithm;       /* "gptq", or "rtn" of an expert that too few rows chose */
+    const char *algorithm;       /* "gptq", "awq", or "rtn" of an expert that too few rows chose */
     double error, error_rounded; /* what is left, and what rounding to nearest would leave */
     double damp;                 /* the damping that was used */
     uint64_t rows;               /* of inputs that were observed */
@@ -30,8 +30,9 @@ typedef struct nib_quantize_options {
     const char *const *skip_modules;
     size_t skip_count;
     bool overwrite;
-    /* "rtn", "gptq" (formats gptq, awq, compressed-tensors), or NULL: gptq where calibration.data
-     * is given.  Its finished layers lie in "<out>.unfinished" until OUT stands. */
+    /* "rtn"; "gptq" or "awq", which write the formats gptq, awq and compressed-tensors; or NULL:
+     * with calibration.data awq for format awq, else gptq; rtn without.  Their finished layers lie
+     * in "<out>.unfinished" until OUT stands. */
     const char *algorithm;
     nib_data_options calibration;   /* max_seq_length 0: 512 */
     int num_calibration_samples;    /* the first records of the data; 0: 128 */

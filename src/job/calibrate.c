@@ -7,14 +7,6 @@
 
 /* --- passes over a segment --- */
 
-static nib_status stopped(const nib_walk *w, nib_error *err)
-{
-    return nib_fail(err, NIB_E_INTERRUPTED,
-                    "stopped; %zu of %zu matrices are finished: the same command resumes behind "
-                    "the last whole layer",
-                    w->done, w->count);
-}
-
 static nib_status check_inputs(const nib_walk *w, const nib_batch *b, size_t batch, nib_error *err)
 {
     const nib_observer *o = &w->observer;
@@ -34,7 +26,7 @@ static nib_status pass(nib_walk *w, int segment, bool keep, nib_error *err)
     for (size_t i = 0; i < d->batches && !status; i++) {
         nib_batch b = nib_calibration_batch(d, i);
         uint8_t *values = d->values + d->places[i];
-        if (nib_should_stop(w->ctx)) return stopped(w, err);
+        if (nib_should_stop(w->ctx)) return nib_walk_stopped(w, err);
         nib_run_range(w->run, &b, segment, segment + 1, segment ? values : NULL,
                       keep ? values : NULL);
         status = check_inputs(w, &b, i, err);
@@ -56,7 +48,7 @@ static nib_status begin_pass(nib_walk *w, int segment, nib_error *err)
             const nib_walk_target *t = nib_walk_target_of(w, node, e);
             if (!t || t->made || nib_observer_find(&w->observer, node, e)) continue;
             bytes += nib_hessian_bytes(t->linear->weight->in);
-            if (w->observer.count &&
+            if (w->observer.count && !w->awq && /* whose pairs are seen together */
                 (bytes > w->hessian_bytes ||
                  (w->o->true_sequential && w->observer.list[0].value != node->inputs[0])))
                 return NIB_OK;
@@ -75,9 +67,10 @@ static nib_status calibrate_segment(nib_walk *w, int segment, nib_error *err)
         if (status || !w->observer.count) break;
         w->run->tap = nib_observer_tap;
         w->run->tap_user = &w->observer;
-        status = pass(w, segment, false, err);
+        status = pass(w, segment, w->awq, err);
         w->run->tap = NULL;
-        if (!status) status = nib_walk_encode(w, segment, err);
+        if (!status)
+            status = w->awq ? nib_walk_awq(w, segment, err) : nib_walk_encode(w, segment, err);
         nib_observer_forget(&w->observer);
     }
     nib_observer_forget(&w->observer);
@@ -99,13 +92,15 @@ static void give_back(const nib_walk *w, int segment)
 static nib_status run_segment(nib_walk *w, int segment, nib_error *err)
 {
     size_t first, end;
+    bool passed; /* by AWQ, which runs the layer as it was, once */
     nib_status status = NIB_OK;
 
     nib_walk_segment(w, segment, &first, &end);
+    passed = w->awq && first < end && !w->c->store.layers[segment];
     if (first < end && !w->c->store.layers[segment]) status = calibrate_segment(w, segment, err);
     if (!status && first < end) status = nib_walk_use(w, segment, err);
     give_back(w, segment);
-    if (!status && w->done < w->count) status = pass(w, segment, true, err);
+    if (!status && !passed && w->done < w->count) status = pass(w, segment, true, err);
     return status;
 }
 

@@ -11,19 +11,6 @@ enum { FEW = 200 };
 
 /* --- reports --- */
 
-static nib_status keep_report(nib_walk *w, const nib_matrix_report *r, nib_error *err)
-{
-    json_t *json = json_pack("{s:s, s:s, s:f, s:f, s:f, s:I, s:f}", "module", r->module,
-                             "algorithm", r->algorithm, "error", r->error, "error_rounded",
-                             r->error_rounded, "damp", r->damp, "rows", (json_int_t)r->rows,
-                             "seconds", r->seconds);
-
-    if (!w->layer) w->layer = json_array();
-    if (!json || json_array_append_new(w->layer, json))
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->module);
-    return NIB_OK;
-}
-
 /* The caller's to free; NULL: no memory. */
 static char *report_text(const nib_walk *w)
 {
@@ -61,8 +48,8 @@ static nib_status share_lost(const nib_hessian *h, const nib_weight *from, const
     return status;
 }
 
-static nib_status report_errors(nib_walk *w, const nib_walk_target *t, const nib_hessian *h,
-                                nib_matrix_report *r, nib_error *err)
+nib_status nib_walk_errors(nib_walk *w, const nib_walk_target *t, const nib_hessian *h,
+                           const nib_weight *made, nib_matrix_report *report, nib_error *err)
 {
     const nib_gptq_options in_order = { .damp_percent = 0 };
     const nib_form plain = nib_gptq_form(&t->t->form, &in_order);
@@ -72,10 +59,27 @@ static nib_status report_errors(nib_walk *w, const nib_walk_target *t, const nib
 
     if (!status) status = nib_hessian_error(h, t->linear->weight, NULL, &whole, err);
     if (!status)
-        status = share_lost(h, t->linear->weight, nearest, whole, &r->error_rounded, err);
-    if (!status) status = share_lost(h, t->linear->weight, t->made, whole, &r->error, err);
+        status = share_lost(h, t->linear->weight, nearest, whole, &report->error_rounded, err);
+    if (!status) status = share_lost(h, t->linear->weight, made, whole, &report->error, err);
     nib_weight_destroy(w->ctx, nearest);
     return status;
+}
+
+nib_status nib_walk_report(nib_walk *w, const nib_walk_target *t, const nib_matrix_report *r,
+                           nib_error *err)
+{
+    json_t *json = json_pack("{s:s, s:s, s:f, s:f, s:f, s:I, s:f}", "module", r->module,
+                             "algorithm", r->algorithm, "error", r->error, "error_rounded",
+                             r->error_rounded, "damp", r->damp, "rows", (json_int_t)r->rows,
+                             "seconds", r->seconds);
+
+    w->done++;
+    if (w->o->on_matrix) w->o->on_matrix(w->o->user, r);
+    show_progress(w, t);
+    if (!w->layer) w->layer = json_array();
+    if (!json || json_array_append_new(w->layer, json))
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->module);
+    return NIB_OK;
 }
 
 static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_hessian *h, bool few,
@@ -88,27 +92,24 @@ static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_hessian *h, 
     nib_status status = nib_gptq_encode(h, &t->t->form, t->linear->weight, &w->gptq, &t->made,
                                         &found, err);
 
-    if (!status) status = report_errors(w, t, h, &report, err);
+    if (!status) status = nib_walk_errors(w, t, h, t->made, &report, err);
     if (status) return nib_fail_in(err, status, "%s", t->t->module);
     report.damp = found.damp;
     report.seconds = nib_clock_seconds() - start;
     if (found.raises)
         nib_note(w->ctx, "%s: the inputs are nearly dependent: damping raised to %.3g",
                  t->t->module, found.damp);
-    w->done++;
-    if (w->o->on_matrix) w->o->on_matrix(w->o->user, &report);
-    show_progress(w, t);
-    return keep_report(w, &report, err);
+    return nib_walk_report(w, t, &report, err);
 }
 
 /* Experts of a node that too few rows chose.  What they were observed by is put aside: codes are
  * chosen without it. */
-static bool saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s)
+bool nib_walk_saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s)
 {
     return n->experts && s->hessian->rows * FEW < w->data.tokens;
 }
 
-static void name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s)
+void nib_walk_name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s)
 {
     nib_warn_code(w->ctx, "few-rows", "%s: %" PRIu64 " of %zu tokens chose this expert, too few to "
                   "calibrate it: rounded to nearest; more or other texts reach more experts",
@@ -125,13 +126,11 @@ nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err)
         for (size_t e = 0; node->segment == segment && e < nib_node_linears(node); e++) {
             nib_walk_target *t = nib_walk_target_of(w, node, e);
             nib_observed *s = t && !t->made ? nib_observer_find(&w->observer, node, e) : NULL;
-            bool few = s && saw_few(w, node, s);
+            bool few = s && nib_walk_saw_few(w, node, s);
             if (!s) continue;
-            if (nib_should_stop(w->ctx))
-                return nib_fail(err, NIB_E_INTERRUPTED, "stopped at %s; finished layers are kept, "
-                                "and the same command resumes behind them", t->t->module);
+            if (nib_should_stop(w->ctx)) return nib_walk_stopped(w, err);
             if (few) {
-                name_few(w, t, s);
+                nib_walk_name_few(w, t, s);
                 nib_hessian_unit(s->hessian);
             }
             status = encode(w, t, s->hessian, few, err);
@@ -157,11 +156,12 @@ typedef struct contents {
 
 static nib_status list(nib_walk *w, size_t first, size_t end, contents *c, nib_error *err)
 {
+    size_t most = NIB_PARTS_MOST * (end - first) + w->change_count;
     nib_status status = NIB_OK;
 
     c->parts = nib_new_array(w->ctx, end - first, sizeof *c->parts);
-    c->plans = nib_new_array(w->ctx, NIB_PARTS_MOST * (end - first), sizeof *c->plans);
-    c->data = nib_new_array(w->ctx, NIB_PARTS_MOST * (end - first), sizeof *c->data);
+    c->plans = nib_new_array(w->ctx, most, sizeof *c->plans);
+    c->data = nib_new_array(w->ctx, most, sizeof *c->data);
     if (!c->parts || !c->plans || !c->data)
         return nib_fail(err, NIB_E_NOMEM, "a layer's tensors: out of memory");
     for (size_t i = first; i < end && !status; i++) {
@@ -173,6 +173,13 @@ static nib_status list(nib_walk *w, size_t first, size_t end, contents *c, nib_e
                 .shape = { p->parts[k].shape[0], p->parts[k].shape[1] } };
             c->data[c->count++] = p->parts[k].data;
         }
+    }
+    for (size_t i = 0; i < w->change_count; i++) {
+        const nib_tensor *t = w->changes[i].tensor;
+        c->plans[c->count] = (nib_tensor_plan){ .name = t->name, .dtype = NIB_F32,
+                                                .rank = t->rank };
+        memcpy(c->plans[c->count].shape, t->shape, sizeof t->shape);
+        c->data[c->count++] = w->changes[i].values;
     }
     return status;
 }
@@ -205,6 +212,8 @@ nib_status nib_walk_store(nib_walk *w, int segment, nib_error *err)
     for (size_t i = first; i < end; i++) take_back(w, &w->targets[i]);
     json_decref(w->layer);
     w->layer = NULL;
+    for (size_t i = 0; i < w->change_count; i++) nib_free(w->ctx, w->changes[i].values);
+    w->change_count = 0;
     nib_free(w->ctx, report);
     nib_free(w->ctx, c.parts);
     nib_free(w->ctx, c.plans);
@@ -223,6 +232,8 @@ nib_status nib_walk_use(nib_walk *w, int segment, nib_error *err)
         nib_walk_target *t = &w->targets[i];
         nib_format_module module = { .class = t->t->transposed ? "Conv1D" : "Linear" };
         char name[512];
+        t->t->finished = true;
+        if (w->awq) continue;
         nib_module_of_weight(t->t->tensor, name);
         module.name = name;
         status = w->stored.format->open(w->ctx, finder, &w->stored, &module, &t->made, err);
@@ -232,7 +243,6 @@ nib_status nib_walk_use(nib_walk *w, int segment, nib_error *err)
         if (status) break;
         t->linear->frozen = t->linear->weight;
         t->linear->weight = t->made;
-        t->t->finished = true;
     }
     return status;
 }

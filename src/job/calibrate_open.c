@@ -7,6 +7,7 @@
 #include "job/identity.h"
 #include "job/memory.h"
 #include "job/open.h"
+#include "quant/awq.h"
 
 /* Raised when the same settings give other codes than before: a run is not resumed by another. */
 enum { CALIBRATION_RULES = 1 };
@@ -80,13 +81,21 @@ nib_walk_target *nib_walk_target_of(const nib_walk *w, const nib_node *n, size_t
     return t && t->linear == l ? t : NULL;
 }
 
+nib_status nib_walk_stopped(const nib_walk *w, nib_error *err)
+{
+    return nib_fail(err, NIB_E_INTERRUPTED,
+                    "stopped; %zu of %zu matrices are finished: the same command resumes behind "
+                    "the last whole layer",
+                    w->done, w->count);
+}
+
 /* --- the store --- */
 
 /* How the finished layers are read: as the output's config.json will have it. */
 static nib_status read_form(nib_walk *w, nib_error *err)
 {
     const nib_held *held = w->c->held;
-    const char *const dense[] = { w->model->head->name, NULL };
+    const char *const dense[] = { w->model->head->name, NULL }; /* others are not looked for */
     char *text = held->format->config(w->ctx, &held->form, dense);
     json_t *quantization = text ? json_loads(text, 0, NULL) : NULL;
     json_t *config = json_pack("{s:o}", "quantization_config", quantization);
@@ -159,6 +168,15 @@ static nib_status open_store(nib_walk *w, nib_error *err)
 
 typedef struct memory { uint64_t values, hessians, greatest, encoding, running, layer; } memory;
 
+static uint64_t encoding_bytes(const nib_walk *w, const nib_walk_target *t)
+{
+    const nib_weight *from = t->linear->weight;
+
+    if (!w->awq) return nib_gptq_bytes(w->ctx, from->out, from->in);
+    return nib_awq_bytes(w->ctx, &t->t->form, from->in) +
+           (uint64_t)from->out * from->in * sizeof(float);
+}
+
 static memory measure(nib_walk *w)
 {
     const nib_graph *g = w->model->graph;
@@ -177,8 +195,7 @@ static memory measure(nib_walk *w)
             hessians += before && before->linear->weight->in == from->in ? 0 : one;
             layer += from->bytes + 2 * made;
             m.greatest = nib_max(m.greatest, one);
-            m.encoding = nib_max(m.encoding,
-                                 nib_gptq_bytes(w->ctx, from->out, from->in));
+            m.encoding = nib_max(m.encoding, encoding_bytes(w, &w->targets[i]));
         }
         m.hessians = nib_max(m.hessians, hessians);
         m.layer = nib_max(m.layer, layer);
@@ -251,6 +268,7 @@ static void read_options(nib_walk *w)
     w->gptq.desc_act = w->o->desc_act;
     w->gptq.static_groups = w->o->static_groups;
     w->gptq.mse = w->o->mse;
+    w->awq = strcmp(w->c->algorithm, "awq") == 0;
 }
 
 nib_status nib_walk_open(nib_walk *w, nib_error *err)
@@ -288,5 +306,7 @@ void nib_walk_close(nib_walk *w)
     nib_plan_destroy(w->ctx, w->plan);
     nib_held_free(w->ctx, &w->stored);
     json_decref(w->layer);
+    for (size_t i = 0; i < w->change_count; i++) nib_free(w->ctx, w->changes[i].values);
+    nib_free(w->ctx, w->changes);
     nib_model_close(w->model);
 }

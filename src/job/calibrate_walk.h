@@ -13,6 +13,12 @@ typedef struct nib_walk_target {
     nib_weight *made;   /* encoded, or on its layer's file; or NULL */
 } nib_walk_target;
 
+/* A tensor that is no target's, with new values. */
+typedef struct nib_walk_change {
+    const nib_tensor *tensor;
+    float *values; /* [elements] owned */
+} nib_walk_change;
+
 typedef struct nib_walk {
     nib_ctx *ctx;
     nib_calibration *c;
@@ -30,6 +36,9 @@ typedef struct nib_walk {
     double start;
     size_t done_before;         /* of an earlier run */
     json_t *layer;              /* reports of the segment's matrices */
+    nib_walk_change *changes;   /* of the segment */
+    size_t change_count, change_capacity;
+    bool awq;                   /* the algorithm: the model runs as it is to the end */
 } nib_walk;
 
 /* The targets of a segment: [*first, *end). */
@@ -40,10 +49,23 @@ nib_walk_target *nib_walk_target_of(const nib_walk *w, const nib_node *n, size_t
 /* calibrate_open.c: the model, the texts, the plan of memory, the store. */
 nib_status nib_walk_open(nib_walk *w, nib_error *err);
 void nib_walk_close(nib_walk *w);
+nib_status nib_walk_stopped(const nib_walk *w, nib_error *err); /* NIB_E_INTERRUPTED */
 
 /* calibrate_encode.c: the linears that were observed. */
 nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err);
-/* Puts a finished segment into the store, and takes it from there. */
+/* calibrate_awq.c: the same with factors.  Adds to w->changes. */
+nib_status nib_walk_awq(nib_walk *w, int segment, nib_error *err);
+/* report->error and error_rounded; made: what the matrix has become, in its own inputs. */
+nib_status nib_walk_errors(nib_walk *w, const nib_walk_target *t, const nib_hessian *h,
+                           const nib_weight *made, nib_matrix_report *report, nib_error *err);
+/* A matrix is done: counted, shown, and kept for the layer's file. */
+nib_status nib_walk_report(nib_walk *w, const nib_walk_target *t, const nib_matrix_report *report,
+                           nib_error *err);
+/* Is the linear an expert's that too few rows chose? */
+bool nib_walk_saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s);
+void nib_walk_name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s);
+
+/* Puts a finished segment into the store. */
 nib_status nib_walk_store(nib_walk *w, int segment, nib_error *err);
 /* The model computes with what lies in the store. */
 nib_status nib_walk_use(nib_walk *w, int segment, nib_error *err);

@@ -171,7 +171,7 @@ static nib_status check_skipped(run *r, nib_error *err)
 }
 
 /* The linears of the graph but for the head, what is no Linear in the reference, and those that the
- * caller leaves out. */
+ * caller or the format leaves out. */
 static nib_status find_matrices(run *r, nib_error *err)
 {
     size_t count = nib_tensors_count(r->tensors);
@@ -184,6 +184,7 @@ static nib_status find_matrices(run *r, nib_error *err)
         return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", count);
     for (size_t i = 0; i < r->model->linear_count && !status; i++)
         if (!r->model->linears[i]->of_head && !r->model->linears[i]->parameter &&
+            !nib_quantize_leaves(&r->held, r->model->linears[i]) &&
             !stays_dense(r, r->model->linears[i]->name))
             status = add_matrix(r, r->model->linears[i], err);
     if (!status && !r->matrix_count)
@@ -376,12 +377,34 @@ static nib_status write_matrix(run *r, matrix *m, nib_error *err)
     return status;
 }
 
+/* What the factors of AWQ have made of a norm, a bias or a router. */
+static nib_status write_changed(run *r, const nib_tensor *t, const nib_tensor *changed,
+                                nib_error *err)
+{
+    nib_dtype type = r->convert ? r->dtype : t->dtype;
+    nib_status status = NIB_OK;
+
+    if (changed->dtype != NIB_F32 || changed->elements != t->elements)
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s is not %" PRIu64 " floats", changed->file,
+                        changed->name, t->elements);
+    for (uint64_t at = 0; !status && at < t->elements; at += PIECE_VALUES) {
+        size_t n = (size_t)(t->elements - at < PIECE_VALUES ? t->elements - at : PIECE_VALUES);
+        nib_convert(r->piece, type, (const uint8_t *)changed->data + at * sizeof(float), NIB_F32,
+                    n);
+        status = nib_tensor_writer_put(r->writer, r->piece, n * nib_dtype_bytes(type), err);
+    }
+    return status;
+}
+
 static nib_status write_other(run *r, const nib_tensor *t, nib_error *err)
 {
     bool convert = r->convert && is_float(t->dtype) && t->dtype != r->dtype;
+    const nib_tensor *changed = r->calibrated ? nib_layer_store_find(&r->calibration.store, t->name)
+                                              : NULL;
     size_t bytes_each = nib_dtype_bytes(t->dtype);
     nib_status status = NIB_OK;
 
+    if (changed) return write_changed(r, t, changed, err);
     for (uint64_t at = 0; !status && at < t->elements; at += PIECE_VALUES) {
         size_t n = (size_t)(t->elements - at < PIECE_VALUES ? t->elements - at : PIECE_VALUES);
         const uint8_t *from = (const uint8_t *)t->data + at * bytes_each;

@@ -5,15 +5,19 @@
 #include "job/python_json.h"
 #include "quant/gptq.h"
 
-static const char *const known[] = { "rtn", "gptq" };
+static const char *const known[] = { "rtn", "gptq", "awq" };
 
-static nib_status choose(const nib_quantize_options *o, const char **algorithm, nib_error *err)
+static nib_status choose(const nib_quantize_options *o, const nib_held *held,
+                         const char **algorithm, nib_error *err)
 {
-    *algorithm = o->algorithm ? o->algorithm : o->calibration.data ? "gptq" : "rtn";
+    bool awq = held->format->name && strcmp(held->format->name, "awq") == 0;
+
+    *algorithm = o->algorithm ? o->algorithm
+                 : !o->calibration.data ? "rtn" : awq ? "awq" : "gptq";
     for (size_t i = 0; i < NIB_COUNT(known); i++)
         if (strcmp(*algorithm, known[i]) == 0) return NIB_OK;
-    return nib_fail(err, NIB_E_INVALID, "algorithm '%s'; known are rtn (round to nearest) and "
-                    "gptq", *algorithm);
+    return nib_fail(err, NIB_E_INVALID, "algorithm '%s'; known are rtn (round to nearest), "
+                    "gptq and awq", *algorithm);
 }
 
 /* What is given beside an algorithm that has no use for it. */
@@ -22,12 +26,15 @@ static nib_status check_options(const nib_quantize_options *o, const char *algor
 {
     bool rtn = strcmp(algorithm, "rtn") == 0;
 
-    if (rtn && (o->desc_act || o->static_groups || o->true_sequential || o->mse != 0 ||
-                o->damp_percent != 0 || o->calibration.data || o->calibration.max_seq_length ||
-                o->num_calibration_samples))
-        return nib_fail(err, NIB_E_INVALID, "calibration data, their number and length, desc_act, "
-                        "static_groups, true_sequential, damp_percent and mse are GPTQ's: with "
-                        "--calibration-data FILE, or --algorithm gptq");
+    if (strcmp(algorithm, "gptq") != 0 &&
+        (o->desc_act || o->static_groups || o->true_sequential || o->mse != 0 ||
+         o->damp_percent != 0))
+        return nib_fail(err, NIB_E_INVALID, "desc_act, static_groups, true_sequential, "
+                        "damp_percent and mse are GPTQ's: with --algorithm gptq and "
+                        "--calibration-data FILE");
+    if (rtn && (o->calibration.data || o->calibration.max_seq_length || o->num_calibration_samples))
+        return nib_fail(err, NIB_E_INVALID, "calibration data, their number and length are without "
+                        "use for rtn: with --calibration-data FILE, and --algorithm gptq or awq");
     if (!rtn && !o->calibration.data)
         return nib_fail(err, NIB_E_INVALID, "algorithm %s needs texts that the model is made "
                         "for: --calibration-data FILE", algorithm);
@@ -51,7 +58,7 @@ nib_status nib_quantize_algorithm(nib_ctx *ctx, const nib_quantize_options *opti
     const nib_gptq_options order = { .desc_act = options->desc_act,
                                      .static_groups = options->static_groups };
     const char *chosen;
-    nib_status status = choose(options, &chosen, err);
+    nib_status status = choose(options, held, &chosen, err);
 
     *algorithm = NULL;
     if (!status) status = check_options(options, chosen, err);
@@ -59,6 +66,7 @@ nib_status nib_quantize_algorithm(nib_ctx *ctx, const nib_quantize_options *opti
     status = check_format(held, chosen, err);
     if (status) return status;
     *algorithm = chosen;
+    if (strcmp(chosen, "awq") == 0) return NIB_OK;
     held->form = nib_gptq_form(&held->form, &order);
     if (options->desc_act && !options->static_groups)
         nib_warn_code(ctx, "desc-act", "desc_act with groups writes a g_idx that vLLM refuses; "

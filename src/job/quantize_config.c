@@ -50,10 +50,18 @@ static size_t list_heads(const nib_model *m, char (*made)[NIB_MODULE_NAME_ROOM],
     return n;
 }
 
+bool nib_quantize_leaves(const nib_held *held, const nib_linear *l)
+{
+    return !held->format->flag && !l->of_head && !l->parameter &&
+           (l->router || l->weight->out == 1);
+}
+
 /* The modules that stay dense: those the user names or else the head, and what a wrapper holds
- * beside the text.  A NULL-ended array of the caller's to free; NULL without memory. */
+ * beside the text, and what a format leaves.  A NULL-ended array of the caller's to free; NULL
+ * without memory. */
 static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *options,
-                                 const nib_model *model, char (*made)[NIB_MODULE_NAME_ROOM])
+                                 const nib_held *held, const nib_model *model,
+                                 char (*made)[NIB_MODULE_NAME_ROOM])
 {
     const nib_wrapper *w = model->config->wrapper;
     const char *const *beside = w ? w->beside : NULL;
@@ -62,12 +70,14 @@ static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *optio
     const char **names;
 
     while (beside && beside[extra]) extra++;
-    names = nib_new_array(ctx, nib_max(options->skip_count, 1) + extra + model->linear_count +
-                                   MOST_HEADS + 1, sizeof *names);
+    names = nib_new_array(ctx, nib_max(options->skip_count, 1) + extra +
+                                   2 * model->linear_count + MOST_HEADS + 1, sizeof *names);
     if (!names) return NULL;
     for (size_t i = 0; i < options->skip_count; i++) names[n++] = options->skip_modules[i];
     if (!options->skip_count) names[n++] = model->head->name;
     for (size_t i = 0; i < extra; i++) names[n++] = beside[i];
+    for (size_t i = 0; i < model->linear_count; i++)
+        if (nib_quantize_leaves(held, model->linears[i])) names[n++] = model->linears[i]->name;
     if (encoder) n = list_heads(model, made, names, n);
     names[n] = NULL;
     return names;
@@ -78,7 +88,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
                                      nib_error *err)
 {
     char (*made)[NIB_MODULE_NAME_ROOM] = nib_new_array(ctx, MOST_HEADS, sizeof *made);
-    const char **skipped = made ? list_skipped(ctx, options, model, made) : NULL;
+    const char **skipped = made ? list_skipped(ctx, options, held, model, made) : NULL;
     json_t *config = json_deep_copy(model->json), *quantization = NULL;
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);

@@ -12,6 +12,10 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err);
 
+/* Does a linear stay dense in the formats of integers, as with the libraries they are of: a router,
+ * or a gate of one output, which rounding would hurt the most and spare the least? */
+bool nib_quantize_leaves(const nib_held *held, const nib_linear *l);
+
 /* Copies what lies beside the weights: tokenizer, chat template, generation_config.json. */
 nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir,
                                    nib_error *err);

@@ -238,17 +238,34 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 
 /* --- writing --- */
 
-/* AutoAWQ's six keys; the head is never packed. */
+/* What stays dense beside the head, which comes first and is never packed: a list, or null. */
+static char *dense_list(nib_ctx *ctx, const char *const *skipped)
+{
+    bool none = !skipped[0] || !skipped[1];
+    char *text = nib_strdup(ctx, none ? "null" : "");
+
+    for (size_t i = 1; text && !none && skipped[i]; i++) {
+        char *more = nib_sprintf(ctx, "%s%s\"%s\"%s", text, i == 1 ? "[" : ", ", skipped[i],
+                                 skipped[i + 1] ? "" : "]");
+        nib_free(ctx, text);
+        text = more;
+    }
+    return text;
+}
+
+/* AutoAWQ's six keys. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
 {
     nib_grouped_options o = nib_grouped_form_options(form);
-    char group[16] = "-1";
+    char group[16] = "-1", *dense = dense_list(ctx, skipped), *text;
 
-    (void)skipped;
+    if (!dense) return NULL;
     if (o.group != NIB_GROUP_ROW) snprintf(group, sizeof group, "%u", o.group);
-    return nib_sprintf(ctx, "{\"bits\": 4, \"group_size\": %s, \"modules_to_not_convert\": null, "
+    text = nib_sprintf(ctx, "{\"bits\": 4, \"group_size\": %s, \"modules_to_not_convert\": %s, "
                        "\"quant_method\": \"awq\", \"version\": \"gemm\", \"zero_point\": %s}",
-                       group, o.asymmetric ? "true" : "false");
+                       group, dense, o.asymmetric ? "true" : "false");
+    nib_free(ctx, dense);
+    return text;
 }
 
 const nib_format nib_format_awq = {

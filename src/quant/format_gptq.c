@@ -268,6 +268,33 @@ static nib_status describe(const nib_part *t, nib_part_finder find, const nib_he
 
 /* --- writing --- */
 
+/* Rules of what stays dense beside the head, which comes first and lm_head names. */
+static char *dense_rules(nib_ctx *ctx, const char *const *skipped)
+{
+    char *text = nib_strdup(ctx, "");
+
+    for (size_t i = 1; text && skipped[0] && skipped[i]; i++) {
+        char *name = nib_strdup(ctx, ""), *more = NULL;
+        for (const char *c = skipped[i]; name && *c; c++) { /* a dot is one, not any character */
+            more = nib_sprintf(ctx, *c == '.' ? "%s\\\\%c" : "%s%c", name, *c);
+            nib_free(ctx, name);
+            name = more;
+        }
+        more = name ? nib_sprintf(ctx, "%s%s\"-:^%s(\\\\.|$)\": {}", text,
+                                  i == 1 ? "\"dynamic\": {" : ", ", name)
+                    : NULL;
+        nib_free(ctx, name);
+        nib_free(ctx, text);
+        text = more;
+    }
+    if (text && *text) {
+        char *more = nib_sprintf(ctx, "%s}, ", text);
+        nib_free(ctx, text);
+        text = more;
+    }
+    return text;
+}
+
 /* The keys that all readers know, and none of a writer: with one, some take the file as of a
  * certain version of GPTQModel. */
 static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipped)
@@ -275,14 +302,17 @@ static char *config(nib_ctx *ctx, const nib_form *form, const char *const *skipp
     nib_grouped_options o = nib_grouped_form_options(form);
     char group[16] = "-1";
     const char *version = o.asymmetric ? "gptq_v2" : "gptq";
+    char *dense = dense_rules(ctx, skipped), *text;
 
-    (void)skipped; /* the head alone, which lm_head names */
+    if (!dense) return NULL;
     if (o.group != NIB_GROUP_ROW) snprintf(group, sizeof group, "%u", o.group);
-    return nib_sprintf(ctx, "{\"bits\": %u, \"checkpoint_format\": \"%s\", \"desc_act\": %s, "
+    text = nib_sprintf(ctx, "{\"bits\": %u, \"checkpoint_format\": \"%s\", \"desc_act\": %s, %s"
                        "\"format\": \"%s\", \"group_size\": %s, \"lm_head\": false, "
                        "\"pack_dtype\": \"int32\", \"quant_method\": \"gptq\", \"sym\": %s}",
-                       o.bits, version, o.act_order ? "true" : "false", version, group,
+                       o.bits, version, o.act_order ? "true" : "false", dense, version, group,
                        o.asymmetric ? "false" : "true");
+    nib_free(ctx, dense);
+    return text;
 }
 
 const nib_format nib_format_gptq = {
