@@ -134,6 +134,8 @@ int verb_quantize(int argc, char **argv)
           "gptq: great inputs first; other formats need --static-groups" },
         { "static-groups", OPTION_FLAG, &o.static_groups, NULL,
           "gptq: scales from the matrix as it was; keeps groups in order" },
+        { "act-group-aware", OPTION_FLAG, &o.act_group_aware, NULL,
+          "gptq: great groups first, and in each great inputs; groups stay in order" },
         { "true-sequential", OPTION_FLAG, &o.true_sequential, NULL,
           "gptq: within a layer too, each sees what those before it became" },
         { "mse", OPTION_FLOAT, &o.mse, "2.4", "gptq: search smaller ranges by this exponent" },

@@ -38,6 +38,7 @@ typedef struct nib_quantize_options {
     int num_calibration_samples;    /* the first records of the data; 0: 128 */
     double damp_percent, mse;       /* GPTQ's, quant/gptq.h; damp_percent 0: .05 */
     bool desc_act, static_groups;
+    bool act_group_aware;           /* without desc_act; GPTQModel's default */
     bool true_sequential;           /* the linears of a layer that read one value at a time, each
                                        on what those before it make of the inputs */
     uint64_t max_memory;      /* of a calibration; 0: what is free */

@@ -120,6 +120,7 @@ static void put_options(nib_identity *i, const nib_walk *w)
     nib_identity_float(i, "mse", w->gptq.mse);
     nib_identity_bool(i, "desc_act", w->gptq.desc_act);
     nib_identity_bool(i, "static_groups", w->gptq.static_groups);
+    nib_identity_bool(i, "act_group_aware", w->gptq.act_group_aware);
     nib_identity_bool(i, "true_sequential", w->o->true_sequential);
     nib_identity_int(i, "num_calibration_samples", (int64_t)w->data.used);
     nib_identity_text(i, "isa", nib_cpu_name(nib_ctx_cpu(w->ctx)));
@@ -267,6 +268,7 @@ static void read_options(nib_walk *w)
     if (w->o->damp_percent != 0) w->gptq.damp_percent = w->o->damp_percent;
     w->gptq.desc_act = w->o->desc_act;
     w->gptq.static_groups = w->o->static_groups;
+    w->gptq.act_group_aware = w->o->act_group_aware;
     w->gptq.mse = w->o->mse;
     w->awq = strcmp(w->c->algorithm, "awq") == 0;
 }

@@ -27,11 +27,14 @@ static nib_status check_options(const nib_quantize_options *o, const char *algor
     bool rtn = strcmp(algorithm, "rtn") == 0;
 
     if (strcmp(algorithm, "gptq") != 0 &&
-        (o->desc_act || o->static_groups || o->true_sequential || o->mse != 0 ||
-         o->damp_percent != 0))
-        return nib_fail(err, NIB_E_INVALID, "desc_act, static_groups, true_sequential, "
-                        "damp_percent and mse are GPTQ's: with --algorithm gptq and "
-                        "--calibration-data FILE");
+        (o->desc_act || o->static_groups || o->act_group_aware || o->true_sequential ||
+         o->mse != 0 || o->damp_percent != 0))
+        return nib_fail(err, NIB_E_INVALID, "desc_act, static_groups, act_group_aware, "
+                        "true_sequential, damp_percent and mse are GPTQ's: with --algorithm gptq "
+                        "and --calibration-data FILE");
+    if (o->desc_act && o->act_group_aware)
+        return nib_fail(err, NIB_E_INVALID, "desc_act and act_group_aware are two orders of the "
+                        "columns: give one of them");
     if (rtn && (o->calibration.data || o->calibration.max_seq_length || o->num_calibration_samples))
         return nib_fail(err, NIB_E_INVALID, "calibration data, their number and length are without "
                         "use for rtn: with --calibration-data FILE, and --algorithm gptq or awq");

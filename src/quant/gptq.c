@@ -128,7 +128,7 @@ static void encode_block(const rows *r, size_t k, size_t c0, size_t count)
         nib_grid g;
         float code, error;
         if (finds && c % group == 0) /* of columns that carry what blocks before this one lost */
-            put_grid(j, c / group, row,
+            put_grid(j, (size_t)j->group_of[input], row,
                      grid_of(j, r->moved + k * in + c, nib_min(group, in - c)));
         g = grid_at(j, (size_t)j->group_of[input], row);
         code = nib_gptq_code(&j->o, g, w[i]);
@@ -162,15 +162,39 @@ static void encode_tile(void *arg, size_t tile, unsigned worker)
 
 /* --- the matrix --- */
 
-typedef struct ranked { float weight; uint32_t input; } ranked;
+typedef struct ranked {
+    float first, weight; /* first: the greatest of its group; 0 where groups do not count */
+    uint32_t group, input;
+} ranked;
 
-/* By falling weight; equal ones as they stand. */
+/* By falling weight, those of a group together; equal ones as they stand. */
 static int compare(const void *a, const void *b)
 {
     const ranked *x = a, *y = b;
 
+    if (x->first != y->first) return x->first > y->first ? -1 : 1;
+    if (x->group != y->group) return x->group < y->group ? -1 : 1;
     if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
     return x->input < y->input ? -1 : x->input > y->input;
+}
+
+/* Whole groups keep their columns together, one after the other by the greatest of each; what is
+ * left behind the last whole one stays there. */
+static void rank_groups(const job *j, ranked *list)
+{
+    size_t in = j->from->in, group = j->sizes.group;
+
+    for (size_t i0 = 0; i0 < in; i0 += group) {
+        size_t end = nib_min(i0 + group, in);
+        float most = -INFINITY;
+        for (size_t i = i0; i < end; i++) most = fmaxf(most, list[i].weight);
+        if (end - i0 < group) most = -INFINITY;
+        for (size_t i = i0; i < end; i++) {
+            list[i].first = most;
+            list[i].group = (uint32_t)(i0 / group);
+            if (end - i0 < group) list[i].weight = 0;
+        }
+    }
 }
 
 static nib_status make_order(job *j, nib_error *err)
@@ -181,9 +205,13 @@ static nib_status make_order(job *j, nib_error *err)
     if (!list) return nib_fail(err, NIB_E_NOMEM, "an order of %zu inputs: out of memory", in);
     for (size_t i = 0; i < in; i++) {
         float d = nib_hessian_at(j->h, i, i);
-        list[i] = (ranked){ d == 0 ? 1 : d, (uint32_t)i };
+        list[i] = (ranked){ .weight = d == 0 ? 1 : d, .input = (uint32_t)i };
     }
     if (j->options->desc_act) qsort(list, in, sizeof *list, compare);
+    else if (j->options->act_group_aware && j->sizes.group < in) {
+        rank_groups(j, list);
+        qsort(list, in, sizeof *list, compare);
+    }
     for (size_t c = 0; c < in; c++) {
         size_t place = j->o.act_order ? c : list[c].input;
         j->order[c] = list[c].input;

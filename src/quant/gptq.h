@@ -17,6 +17,8 @@ typedef struct nib_gptq_options {
     bool desc_act;          /* columns by falling diagonal of H; without static_groups each column
                                then has a group of its own choosing, and the file g_idx */
     bool static_groups;     /* grids from the matrix as it was, so that groups stay in order */
+    bool act_group_aware;   /* without desc_act: groups by the greatest of their diagonals, and in
+                               each the columns by theirs, so that groups stay as they are */
     double mse;             /* exponent of the search for a smaller range; 0: none, usual: 2.4 */
 } nib_gptq_options;
 

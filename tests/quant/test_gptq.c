@@ -67,6 +67,7 @@ static const struct golden {
     { "mse3", { .bits = 3, .group = 32 }, { .mse = 2.4 } },
     { "mseact2", { .bits = 2, .group = 64, .asymmetric = true },
       { .desc_act = true, .mse = 2.4 } },
+    { "aware3", { .bits = 3, .group = 64 }, { .act_group_aware = true } },
     { "eight", { .bits = 8, .group = 64 }, { .desc_act = true, .static_groups = true } },
 };
 
@@ -230,10 +231,12 @@ static void test_singular(void)
 static void test_refused(void)
 {
     const nib_grouped_options awq = { NIB_GROUPED_AWQ, 4, 32, true, false, NIB_F32 };
-    const nib_gptq_options bad[] = { { 0, .01, false, false, 0 },  { 1, .01, false, false, 0 },
-                                     { .05, -1, false, false, 0 }, { .05, .01, false, false, -1 },
-                                     { .05, .01, false, false, (double)NAN } };
-    const nib_gptq_options act = { .05, .01, true, false, 0 };
+    const nib_gptq_options bad[] = { { .damp_percent = 0 },
+                                     { .damp_percent = 1 },
+                                     { .damp_percent = .05, .damp_auto_increment = -1 },
+                                     { .damp_percent = .05, .mse = -1 },
+                                     { .damp_percent = .05, .mse = (double)NAN } };
+    const nib_gptq_options act = { .damp_percent = .05, .desc_act = true };
     nib_form form = form_of(&goldens[0]), other = nib_grouped_form(&awq);
     fixture f = { 0 };
     nib_gptq_report report;

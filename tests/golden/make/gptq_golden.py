@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "quant", "gptq.safetensors")
 ROWS, INPUTS, SAMPLES, BLOCK = 32, 160, 192, 128
-# name, bits, group (-1: rows), symmetric, desc_act, static_groups, mse
+# name, bits, group (-1: rows), symmetric, desc_act ("aware": act_group_aware), static_groups, mse
 CASES = [("plain4", 4, 32, True, False, False, 0), ("asym4", 4, 32, False, False, False, 0),
          ("rows4", 4, -1, False, False, False, 0), ("act4", 4, 32, True, True, False, 0),
          ("actrows3", 3, -1, True, True, False, 0), ("static4", 4, 64, False, True, True, 0),
          ("mse3", 3, 32, True, False, False, 2.4), ("mseact2", 2, 64, False, True, False, 2.4),
-         ("eight", 8, 64, True, True, True, 0)]
+         ("eight", 8, 64, True, True, True, 0), ("aware3", 3, 64, True, "aware", False, 0)]
 
 
 def data():
@@ -74,7 +74,11 @@ def gptq(w, h, bits, group, sym, desc_act, static, mse):
     if static and group != -1:
         for g in range(groups):
             scales[g], zeros[g] = parameters(w[:, g * size:(g + 1) * size], bits, sym, mse)
-    order = np.argsort(-np.diag(h), kind="stable") if desc_act else np.arange(n)
+    order = np.argsort(-np.diag(h), kind="stable") if desc_act is True else np.arange(n)
+    if desc_act == "aware":
+        whole = np.diag(h)[:n // size * size].reshape(-1, size)
+        parts = [g * size + np.argsort(-whole[g], kind="stable") for g in np.argsort(-whole.max(1), kind="stable")]
+        order = np.concatenate(parts + [np.arange(n // size * size, n)])
     w, h = w[:, order], h[np.ix_(order, order)]
     h = h + 0.05 * np.diag(h).mean() * np.eye(n)
     u = np.linalg.cholesky(np.linalg.inv(h)).T
@@ -83,7 +87,7 @@ def gptq(w, h, bits, group, sym, desc_act, static, mse):
         e = min(b + BLOCK, n)
         block, errors = w[:, b:e].copy(), np.zeros((len(w), e - b))
         for c in range(b, e):
-            g = order[c] // size if static else c // size
+            g = order[c] // size if static or desc_act == "aware" else c // size
             if group != -1 and not static and c % size == 0:
                 scales[g], zeros[g] = parameters(w[:, c:c + size], bits, sym, mse)
             code = np.clip(np.round(block[:, c - b] / scales[g]) + zeros[g], 0, top)
