@@ -124,6 +124,8 @@ int verb_quantize(int argc, char **argv)
           "awq, else gptq" },
         { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",
           "texts or chats for the model; interrupted, the same command resumes" },
+        { "adapter", OPTION_STRING, &o.adapter, "DIR",
+          "a PEFT adapter: MODEL with it is quantized, calibrated on what it was trained on" },
         { "num-calibration-samples", OPTION_COUNT, &o.num_calibration_samples, "128",
           "the first records of it" },
         { "calibration-length", OPTION_COUNT, &o.calibration.max_seq_length, "512",

@@ -22,6 +22,9 @@ typedef struct nib_matrix_report {
 
 typedef struct nib_quantize_options {
     const char *model, *out;
+    /* A PEFT directory or NULL.  With one, MODEL (dense or quantized) with it added is quantized,
+     * calibrated, where no data are named, on those that its recipe.yaml names. */
+    const char *adapter;
     const nib_setting *settings; /* what to quantize to: {"load_in_8bit", "true"}, ..., key NULL */
     /* Of the other tensors: "float32", "float16", "bfloat16"; NULL: the file's. */
     const char *dtype;
@@ -52,7 +55,8 @@ typedef struct nib_quantize_result {
     double seconds;
 } nib_quantize_result;
 
-/* OUT opens in transformers with from_pretrained.  NIB_E_MISMATCH: MODEL is quantized already. */
+/* OUT opens in transformers with from_pretrained.  NIB_E_MISMATCH: MODEL is quantized already, and
+ * there is no adapter. */
 nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
                         nib_quantize_result *result, nib_error *err);
 

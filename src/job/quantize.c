@@ -14,6 +14,7 @@
 #include "format/safetensors.h"
 #include "job/quantize_algorithm.h"
 #include "job/quantize_config.h"
+#include "job/quantize_dense.h"
 #include "model/model.h"
 #include "quant/transposed.h"
 #include "text/model_file.h"
@@ -31,6 +32,7 @@ typedef struct matrix {
 typedef struct run {
     nib_ctx *ctx;
     const nib_quantize_options *options;
+    const char *origin;   /* for config.json, or NULL */
     nib_held held;        /* what is asked for; its form's dtype is set for each matrix */
     nib_model *model;     /* without weights: its graph */
     bool convert;         /* to `dtype`, the other tensors */
@@ -494,7 +496,7 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status)
         status = nib_quantize_copy_files(r->ctx, options->model, nib_outdir_path(r->out), err);
     if (!status)
-        status = nib_quantize_write_config(r->ctx, options, &r->held, r->model,
+        status = nib_quantize_write_config(r->ctx, options, r->origin, &r->held, r->model,
                                            nib_outdir_path(r->out), err);
     if (status) return status;
     out = r->out;
@@ -504,10 +506,10 @@ static nib_status quantize(run *r, nib_error *err)
                                     : nib_layer_store_remove(&r->calibration.store, err);
 }
 
-nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
-                        nib_quantize_result *result, nib_error *err)
+nib_status nib_quantize_dense(nib_ctx *ctx, const nib_quantize_options *options,
+                              const char *origin, nib_quantize_result *result, nib_error *err)
 {
-    run r = { .ctx = ctx, .options = options };
+    run r = { .ctx = ctx, .options = options, .origin = origin };
     double start = nib_clock_seconds();
     nib_status status = NIB_OK;
 

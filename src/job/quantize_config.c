@@ -15,9 +15,9 @@
 enum { MOST_HEADS = 16 }; /* prefixes of heads of a family */
 
 /* So that an adapter trained on the result names the original. */
-static bool set_origin(nib_ctx *ctx, json_t *config, const char *model)
+static bool set_origin(nib_ctx *ctx, json_t *config, const char *model, const char *origin)
 {
-    char *name = nib_base_model_name(ctx, NULL, model, config);
+    char *name = nib_base_model_name(ctx, origin, model, config);
     bool good = name && json_object_set_new(config, "_name_or_path", json_string(name)) == 0;
 
     nib_free(ctx, name);
@@ -84,6 +84,7 @@ static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *optio
 }
 
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                     const char *origin,
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err)
 {
@@ -99,7 +100,7 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
     if (text) quantization = json_loads(text, 0, NULL);
     if (!config || !path || !quantization ||
         json_object_set(config, "quantization_config", quantization) ||
-        !set_origin(ctx, config, options->model) ||
+        !set_origin(ctx, config, options->model, origin) ||
         (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype))))
         status = nib_fail(err, NIB_E_NOMEM, "%s/config.json: out of memory", dir);
     else

@@ -6,9 +6,11 @@
 #include "model/model.h"
 #include "nibble/quantize.h"
 
-/* Writes dir/config.json: the model's with quantization_config as `held` has it, the origin in
- * _name_or_path and, when options->dtype is not NULL, the dtype of the other tensors. */
+/* Writes dir/config.json: the model's with quantization_config as `held` has it, `origin` in
+ * _name_or_path (NULL: where the model comes from) and, when options->dtype is not NULL, the dtype
+ * of the other tensors. */
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                     const char *origin,
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err);
 
