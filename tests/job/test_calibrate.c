@@ -7,6 +7,8 @@
 
 #include "base/filemap.h"
 #include "format/json.h"
+#include "format/safetensors.h"
+#include "job/memory.h"
 #include "nibble/perplexity.h"
 #include "nibble/quantize.h"
 #include "test.h"
@@ -244,6 +246,60 @@ static void test_report(void)
     json_decref(json);
 }
 
+/* What the process takes beyond what it had is what was planned.  It runs first: a peak stays. */
+static void test_plan_is_kept(void)
+{
+    path out = joined(test_tmpdir(), "planned");
+    stopper notes = { 0 };
+    uint64_t before = nib_memory_resident(), after;
+    const char *plan;
+    nib_error err;
+
+    REQUIRE_OK(run_until(out.s, &notes, options(NULL, true), &err), err);
+    after = nib_memory_peak();
+    plan = strstr(notes.notes, "memory: ");
+    REQUIRE(plan, "%s", notes.notes);
+    CHECK((double)(after - before) < 1.05e6 * strtod(plan + 8, NULL) + 16e6,
+          "planned %.20s, took %.1f MB", plan, (double)(after - before) / 1e6);
+}
+
+/* --- inputs that are not finite --- */
+
+/* The token 7 has an embedding that is no number: the third record has one. */
+static void test_not_finite(void)
+{
+    static const nib_setting four[] = { { "format", "gptq" }, { "group_size", "32" },
+                                        { NULL, NULL } };
+    path from = joined(test_data("tests/golden/models"), "llama");
+    path model = joined(test_tmpdir(), "broken"), out = joined(test_tmpdir(), "unmade");
+    path data = joined(test_tmpdir(), "ids.jsonl");
+    nib_quantize_options o = { .model = model.s, .out = out.s, .settings = four };
+    const float nan = NAN;
+    char command[1400];
+    nib_tensors *file = NULL;
+    const nib_tensor *t;
+    nib_error err;
+    FILE *f;
+
+    snprintf(command, sizeof command, "cp -r '%.600s' '%.600s'", from.s, model.s);
+    REQUIRE(system(command) == 0, "%s", command);
+    REQUIRE_OK(nib_tensors_open(test_ctx(), model.s, &file, &err), err);
+    t = nib_tensors_find(file, "model.embed_tokens.weight");
+    f = fopen(joined(model.s, "model.safetensors").s, "r+");
+    CHECK(t && f && fseek(f, (long)((const uint8_t *)t->data - t->map->base + 7 * t->shape[1] * 4),
+                          SEEK_SET) == 0 && fwrite(&nan, sizeof nan, 1, f) == 1);
+    CHECK(f && fclose(f) == 0);
+    nib_tensors_close(file);
+    f = fopen(data.s, "w");
+    for (int i = 0; f && i < 9; i++)
+        fprintf(f, "{\"input_ids\": [%d, 9, 10, %d, 11]}\n", 20 + i, i == 2 ? 7 : 8);
+    CHECK(f && fclose(f) == 0);
+    o.calibration.data = data.s;
+    CHECK(nib_quantize(test_ctx(), &o, NULL, &err) == NIB_E_NUMERIC &&
+              strstr(err.message, "model.layers.0.self_attn.") &&
+              strstr(err.message, "record 3 of"), "%s", err.message);
+}
+
 /* --- formats --- */
 
 /* The same codes in three containers decode to nearly the same model. */
@@ -403,11 +459,13 @@ static void test_refused(void)
 int main(void)
 {
     static const test_case cases[] = {
+        { "the plan of memory is kept", test_plan_is_kept },
         { "nearer than round to nearest", test_better },
         { "any number of threads", test_threads },
         { "going on behind the last finished layer", test_resumes },
         { "little memory", test_little_memory },
         { "the report", test_report },
+        { "inputs that are not finite", test_not_finite },
         { "formats", test_formats },
         { "experts", test_experts },
         { "what is refused", test_refused },
