@@ -178,6 +178,23 @@ nib_value nib_mask_words(nib_build *b, nib_value x, uint32_t word, float kept);
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
+/* The same of one head whose weights are each key's by itself (op_weigh_keys.c). */
+nib_value nib_weigh_keys(nib_build *b, nib_value q, nib_value k, nib_value v,
+                         const nib_attention_desc *d);
+/* w x + b, channel by channel: row `row` of <module>_weight and <module>_bias [rows, width]; rows
+ * 0: <module>.weight [width], without a bias. */
+nib_value nib_apply_affine(nib_build *b, nib_value x, size_t rows, size_t row, const char *format,
+                           ...) NIB_PRINTF(5, 6);
+/* Exponential moving averages of tokens' channels with `states` each, from both sides or from
+ * before (op_average.c): <module>.damping_factor, decay_factor, ema_expansion_matrix
+ * [directions width, states, 1], kernel_projection_matrix [directions width, states] and
+ * residual_weight [width]. */
+typedef struct nib_average_spec {
+    size_t states, truncation; /* truncation 0: none */
+    bool both;
+} nib_average_spec;
+nib_value nib_average_around(nib_build *b, nib_value x, const nib_average_spec *spec,
+                             const char *format, ...) NIB_PRINTF(4, 5);
 /* A depthwise causal convolution of tokens with the taps <module>.weight [channels, 1, taps], which
  * generation carries rows for.  x may be a view; it is channels [offset, offset + its width). */
 typedef struct nib_conv_spec {
@@ -229,6 +246,9 @@ void nib_set_noise_scale(nib_build *b, float scale);
 /* A learned vector [width] by the name of its tensor (sinks of an attention, the bias of a choice);
  * NULL after an error. */
 const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
+    NIB_PRINTF(3, 4);
+/* The same of a tensor [1, width]. */
+const nib_vector *nib_bind_row(nib_build *b, size_t width, const char *format, ...)
     NIB_PRINTF(3, 4);
 /* The same of a table [rows, width]. */
 const nib_vector *nib_bind_table(nib_build *b, size_t rows, size_t width, const char *tensor);

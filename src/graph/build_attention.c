@@ -86,6 +86,52 @@ nib_value nib_mask_words(nib_build *b, nib_value x, uint32_t word, float kept)
                           NIB_TOKENS, nib_info_of(b, x)->width, 0);
 }
 
+static void check_distances(nib_build *b, const nib_attention_desc *d, bool own_axis)
+{
+    bool one_head = d->by_distance || d->turned;
+
+    if (d->buckets && (!own_axis || !d->full || d->cap > 0 || d->alibi_slopes ||
+                       d->bucket_count < 4 || d->bucket_count % 4 ||
+                       d->bucket_reach <= d->bucket_count / 4 ||
+                       d->buckets->width < d->bucket_count * d->heads))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention: %zu buckets up to a distance of %zu, expected one that sees all "
+                       "of its own axis, without a cap", d->bucket_count, d->bucket_reach);
+    if (one_head && (!own_axis || !d->full || d->cap > 0 || d->alibi_slopes || d->heads != 1 ||
+                     (d->turned && d->turned->width % 2)))
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "attention: numbers by distance for %zu heads, expected one that sees all "
+                       "of its own axis, without a cap", d->heads);
+    if (d->by_distance && d->by_distance->width <= d->distance_zero)
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: [%zu], the number of distance 0 would be %zu",
+                       d->by_distance->name, d->by_distance->width, d->distance_zero);
+    else if (d->by_distance)
+        nib_build_limit(b, nib_min(d->distance_zero + 1,
+                                   d->by_distance->width - d->distance_zero));
+}
+
+nib_value nib_weigh_keys(nib_build *b, nib_value q, nib_value k, nib_value v,
+                         const nib_attention_desc *d)
+{
+    nib_attention_desc own = *d;
+
+    if (!nib_build_is_plain(b, q, "attention: q") || !nib_build_is_plain(b, k, "attention: k") ||
+        !nib_build_is_plain(b, v, "attention: v"))
+        return nothing;
+    if (d->heads != 1 || nib_info_of(b, q)->axis != NIB_TOKENS ||
+        nib_info_of(b, k)->axis != NIB_TOKENS || nib_info_of(b, v)->axis != NIB_TOKENS ||
+        nib_info_of(b, q)->width != d->head_dim || nib_info_of(b, k)->width != d->head_dim ||
+        nib_info_of(b, v)->width != d->v_dim || !d->full)
+        nib_build_fail(b, NIB_E_MISMATCH, "attention without softmax of %zu heads, expected one of "
+                       "tokens that sees all", d->heads);
+    check_distances(b, d, true);
+    own.drop = nib_build_drop(b, d->drop.p);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_weigh_keys, .attention = own,
+                                         .inputs = { q.id, k.id, v.id }, .input_count = 3 },
+                          NIB_TOKENS, d->v_dim, 0);
+}
+
 static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                             const nib_attention_desc *d)
 {
@@ -103,13 +149,7 @@ static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                        "attention from %s to %s: expected one that sees all, without a window, "
                        "chunks or positions",
                        nib_build_axis(b, q), nib_build_axis(b, k));
-    if (d->buckets && (rows != seen || !d->full || d->cap > 0 || d->alibi_slopes ||
-                       d->bucket_count < 4 || d->bucket_count % 4 ||
-                       d->bucket_reach <= d->bucket_count / 4 ||
-                       d->buckets->width < d->bucket_count * d->heads))
-        nib_build_fail(b, NIB_E_UNSUPPORTED,
-                       "attention: %zu buckets up to a distance of %zu, expected one that sees all "
-                       "of its own axis, without a cap", d->bucket_count, d->bucket_reach);
+    check_distances(b, d, rows == seen);
     if (d->globals && (rows != seen || !d->full || d->chunk || d->sinks))
         nib_build_fail(b, NIB_E_UNSUPPORTED,
                        "attention with %zu global tokens, expected one that sees all of its own "

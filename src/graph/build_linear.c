@@ -139,19 +139,37 @@ nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const 
                             format, layer);
 }
 
-const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
+static const nib_vector *bind_named(nib_build *b, nib_vector_spec spec, const char *format,
+                                    va_list args)
 {
-    nib_vector_spec spec = { .rank = 1, .shape = { width } };
     char name[NIB_NAME_ROOM];
     nib_vector *v = NULL;
+
+    if (nib_build_name(b, name, format, args))
+        nib_build_keep(b, b->binder.vector(b->binder.self, name, &spec, &v, &b->error));
+    return b->status ? NULL : v;
+}
+
+const nib_vector *nib_bind_vector(nib_build *b, size_t width, const char *format, ...)
+{
     va_list args;
-    bool good;
+    const nib_vector *v;
 
     va_start(args, format);
-    good = nib_build_name(b, name, format, args);
+    v = bind_named(b, (nib_vector_spec){ .rank = 1, .shape = { width } }, format, args);
     va_end(args);
-    if (good) nib_build_keep(b, b->binder.vector(b->binder.self, name, &spec, &v, &b->error));
-    return b->status ? NULL : v;
+    return v;
+}
+
+const nib_vector *nib_bind_row(nib_build *b, size_t width, const char *format, ...)
+{
+    va_list args;
+    const nib_vector *v;
+
+    va_start(args, format);
+    v = bind_named(b, (nib_vector_spec){ .rank = 2, .shape = { 1, width } }, format, args);
+    va_end(args);
+    return v;
 }
 
 const nib_vector *nib_bind_table(nib_build *b, size_t rows, size_t width, const char *tensor)

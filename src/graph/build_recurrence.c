@@ -180,3 +180,56 @@ nib_value nib_average_before(nib_build *b, nib_value k, nib_value v, const char 
     node.state_index = b->graph->state_count++;
     return nib_build_node(b, node, NIB_TOKENS, first.shape[0], 0);
 }
+
+nib_value nib_average_around(nib_build *b, nib_value x, const nib_average_spec *spec,
+                             const char *format, ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_average_desc d = { .states = spec->states, .both = spec->both,
+                           .truncation = spec->truncation };
+    nib_vector_spec of_state = { .rank = 3 }, of_channel = { .rank = 1 };
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (!named || !nib_build_is_plain(b, x, name) || !is_of_tokens(b, x, name)) return nothing;
+    of_channel.shape[0] = b->graph->values[x.id].width;
+    of_state.shape[0] = of_channel.shape[0] * (spec->both ? 2 : 1);
+    of_state.shape[1] = spec->states;
+    of_state.shape[2] = 1;
+    d.damping = bind_vector(b, name, ".damping_factor", of_state);
+    d.decay = bind_vector(b, name, ".decay_factor", of_state);
+    d.expansion = bind_vector(b, name, ".ema_expansion_matrix", of_state);
+    of_state.rank = 2;
+    d.projection = bind_vector(b, name, ".kernel_projection_matrix", of_state);
+    d.residual = bind_vector(b, name, ".residual_weight", of_channel);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_average, .average = d, .inputs = { x.id },
+                                         .input_count = 1 },
+                          NIB_TOKENS, of_channel.shape[0], 0);
+}
+
+nib_value nib_apply_affine(nib_build *b, nib_value x, size_t rows, size_t row, const char *format,
+                           ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_affine_desc d = { .row = row };
+    nib_vector_spec spec = { .rank = rows ? 2 : 1 };
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (!named || !nib_build_is_plain(b, x, name)) return nothing;
+    spec.shape[0] = rows ? rows : b->graph->values[x.id].width;
+    spec.shape[1] = b->graph->values[x.id].width;
+    d.weight = bind_vector(b, name, rows ? "_weight" : ".weight", spec);
+    if (rows) d.bias = bind_vector(b, name, "_bias", spec);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_affine, .affine = d, .inputs = { x.id },
+                                         .input_count = 1 },
+                          b->graph->values[x.id].axis, spec.shape[rows ? 1 : 0], 0);
+}

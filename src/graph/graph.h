@@ -157,6 +157,8 @@ typedef struct nib_drop {
     uint32_t key; /* of the place in the model */
 } nib_drop;
 
+typedef enum nib_weighing { NIB_WEIGH_LAPLACE, NIB_WEIGH_RELU2 } nib_weighing;
+
 /* What an attention is; what is 0, false or NULL is not there (formulas: kernel/attention.h).
  * Keys and values may live on another axis than queries: each sequence then sees all of its rows
  * there (cross attention), and `full` must be set. */
@@ -180,6 +182,12 @@ typedef struct nib_attention_desc {
     const nib_vector *buckets;
     size_t bucket_count;       /* of the rows, those of both directions */
     size_t bucket_reach;       /* distances from here on are in the last one */
+    /* The same of one head, in the place of buckets: number distance_zero + key - query of a list,
+     * or [2 n] turned by the query's place times [2 n] turned by the key's (distances.h) */
+    const nib_vector *by_distance;
+    size_t distance_zero;
+    const nib_vector *turned, *turned_key;
+    nib_weighing weighing;     /* of nib_weigh_keys(): what stands in the place of the softmax */
     nib_drop drop;             /* of the probabilities; the key is the builder's */
 } nib_attention_desc;
 
@@ -222,6 +230,22 @@ typedef struct nib_scan_desc {
     float least, most;                      /* the state space's steps are kept within */
 } nib_scan_desc;
 
+/* Moving averages of each channel (op_average.c); all but the last are [directions, channels,
+ * states]. */
+typedef struct nib_average_desc {
+    size_t states;                  /* 0: the node is none */
+    bool both;                      /* two directions */
+    size_t truncation;              /* 0: none */
+    const nib_vector *damping, *decay, *expansion, *projection;
+    const nib_vector *residual;     /* [channels] */
+} nib_average_desc;
+
+/* Row `row` of tables of weights and biases, a number a channel. */
+typedef struct nib_affine_desc {
+    const nib_vector *weight, *bias; /* weight NULL: the node is none; bias NULL: there is none */
+    size_t row;
+} nib_affine_desc;
+
 /* RWKV's averages over time (kernel/wkv.h). */
 typedef struct nib_wkv_desc {
     const nib_vector *decay, *first; /* [width] -e^time_decay, time_first; NULL: the node is none */
@@ -255,6 +279,8 @@ struct nib_node {
     nib_conv_desc conv;
     nib_scan_desc scan;
     nib_wkv_desc wkv;
+    nib_average_desc average;
+    nib_affine_desc affine;
     size_t state_index;      /* which piece of a state, where the operation has one; */
     bool shares_state;       /* an earlier node's, which has written what this one reads */
 };

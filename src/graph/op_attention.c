@@ -6,12 +6,10 @@
  * are added in order, and the sequences of a sink.  Keys and values of a sequence that has a state
  * go into it, and its queries see all of it.
  *
- * Numbers by distance (buckets) are laid out for the longest sequence of the batch before either.
+ * Numbers by distance are laid out for the longest sequence of the batch before either.
  *
  * Side value: logarithm of the softmax's denominator, [heads, rows] with the batch's rows. */
-#include <math.h>
-#include <stdlib.h>
-
+#include "graph/distances.h"
 #include "graph/operations.h"
 #include "graph/rows.h"
 #include "graph/state.h"
@@ -155,24 +153,11 @@ static size_t place_keys(const attention_work *w, size_t s, nib_attention_args *
 
 /* --- distances --- */
 
-/* T5's bucket of a key `distance` behind the query (before it: below 0): near ones have one each,
- * far ones share them by their logarithm. */
-static size_t bucket_of(const nib_attention_desc *d, int64_t distance)
-{
-    size_t half = d->bucket_count / 2, near = half / 2, n = (size_t)llabs(distance), far;
-    size_t first = distance > 0 ? half : 0;
-
-    if (n < near) return first + n;
-    far = near + (size_t)(logf((float)n / (float)near) /
-                          logf((float)d->bucket_reach / (float)near) * (float)(half - near));
-    return first + nib_min(far, half - 1);
-}
-
 /* Floats that the distances of sequences of at most `rows` rows take. */
 static size_t distance_floats(const nib_node *n, size_t rows)
 {
     const nib_attention_desc *d = &n->attention;
-    return d->buckets ? nib_round_up(d->heads * (2 * rows + BEHIND), 16) : 0;
+    return nib_has_distances(d) ? nib_round_up(d->heads * (2 * rows + BEHIND), 16) : 0;
 }
 
 /* Fills `to`, divided by the scale, which the kernel multiplies with. */
@@ -181,18 +166,16 @@ static void lay_out_distances(attention_work *w, float *to)
     const nib_attention_desc *d = &w->n->attention;
     size_t longest = 1;
 
-    if (!d->buckets) return;
+    if (!nib_has_distances(d)) return;
     for (size_t s = 0; s < w->run->batch->sequences; s++)
         longest = nib_max(longest, w->kv_offsets[s + 1] - w->kv_offsets[s]);
     w->args.distances = to;
     w->args.reach = longest - 1;
     w->args.distances_ld = 2 * longest - 1 + BEHIND;
-    for (size_t i = 0; i < 2 * longest - 1; i++) { /* query - key = i - reach */
-        const float *row = d->buckets->value +
-                           bucket_of(d, (int64_t)w->args.reach - (int64_t)i) * d->heads;
+    for (size_t i = 0; i < 2 * longest - 1; i++) /* query - key = i - reach */
         for (size_t h = 0; h < d->heads; h++)
-            to[h * w->args.distances_ld + i] = row[h] / d->scale;
-    }
+            to[h * w->args.distances_ld + i] =
+                nib_distance_number(d, h, (int64_t)w->args.reach - (int64_t)i) / d->scale;
     for (size_t h = 0; h < d->heads; h++)
         memset(to + h * w->args.distances_ld + 2 * longest - 1, 0, BEHIND * sizeof *to);
 }

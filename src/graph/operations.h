@@ -19,6 +19,9 @@
     OPERATION(ROTATE, rotate)                                                                  \
     OPERATION(SINUSOID, sinusoid)                                                              \
     OPERATION(MASK_WORDS, mask_words)                                                          \
+    OPERATION(AVERAGE, average)                                                                \
+    OPERATION(AFFINE, affine)                                                                  \
+    OPERATION(WEIGH_KEYS, weigh_keys)                                                          \
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
     OPERATION(SCAN, scan)                                                                      \

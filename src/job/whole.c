@@ -65,7 +65,7 @@ static nib_status check_model(const nib_model *m, nib_error *err)
                         m->dir);
     for (size_t i = 0; i < m->graph->node_count; i++) {
         const nib_attention_desc *d = &m->graph->nodes[i].attention;
-        if (d->sinks || d->buckets)
+        if (d->sinks || d->buckets || d->by_distance || d->turned)
             return nib_fail(err, NIB_E_UNSUPPORTED, "%s: an attention with %s is not trained whole",
                             m->dir, d->sinks ? "sinks" : "numbers by distance");
     }

@@ -131,9 +131,71 @@ static void build_wkv(lab *l)
 }
 static void test_wkv(void) { check_gradients(build_wkv, 2, "averages over time"); }
 
+/* Moving averages of both sides, of one, and cut short; more channels than a block. */
+static void build_average(lab *l)
+{
+    size_t width = l->variant == 1 ? 20 : 7, states = 3, n;
+    nib_average_spec spec = { .states = states, .both = l->variant != 1,
+                              .truncation = l->variant == 2 ? 3 : 0 };
+    nib_value x = input(l, "embed", width), y;
+
+    n = width * states * (spec.both ? 2 : 1);
+    l->elements = 20;
+    l->b.segment++;
+    lab_vector(l, "a.damping_factor", n, 0);
+    lab_vector(l, "a.decay_factor", n, 0);
+    lab_vector(l, "a.ema_expansion_matrix", n, 0);
+    lab_vector(l, "a.kernel_projection_matrix", n, 0);
+    lab_vector(l, "a.residual_weight", width, 0);
+    y = nib_average_around(&l->b, x, &spec, "a");
+    lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_SILU), x), width, 0);
+}
+static void test_average(void) { check_gradients(build_average, 3, "moving average"); }
+
+/* A row of tables, and weights alone, of one value. */
+static void build_affine(lab *l)
+{
+    nib_value x = input(l, "embed", 9), y;
+
+    l->b.segment++;
+    lab_vector(l, "qk_weight", 18, 0);
+    lab_vector(l, "qk_bias", 18, 0);
+    lab_vector(l, "n.weight", 9, 0);
+    y = nib_apply_affine(&l->b, x, 2, 1, "qk");
+    y = nib_gate(&l->b, y, nib_apply_affine(&l->b, x, 0, 0, "n"), NIB_ACT_SILU);
+    lab_finish(l, nib_add(&l->b, x, y), 9, 0);
+}
+static void test_affine(void) { check_gradients(build_affine, 1, "affine"); }
+
+/* Attention without a softmax, with numbers by distance of either kind; and with a softmax. */
+static void build_weigh(lab *l)
+{
+    nib_attention_desc d = { .heads = 1, .kv_heads = 1, .head_dim = 6, .v_dim = 5, .full = true,
+                             .scale = 0.4f, .drop = { .p = l->variant == 1 ? 0.3f : 0 },
+                             .weighing = l->variant & 1 ? NIB_WEIGH_RELU2 : NIB_WEIGH_LAPLACE };
+    nib_value q = input(l, "q", 6), k = input(l, "k", 6), v = input(l, "v", 5);
+
+    l->b.drops = true;
+    l->elements = 25;
+    l->b.segment++;
+    if (l->variant & 2) {
+        d.turned = lab_vector(l, "alpha", 6, 0);
+        d.turned_key = lab_vector(l, "beta", 6, 0);
+    } else {
+        d.by_distance = lab_vector(l, "numbers", 321, 0);
+        d.distance_zero = 160;
+    }
+    if (l->variant < 4) v = nib_weigh_keys(&l->b, q, k, v, &d);
+    else v = nib_attend(&l->b, q, k, v, &d);
+    lab_finish(l, v, 5, 0);
+}
+static void test_weigh(void) { check_gradients(build_weigh, 7, "attention without softmax"); }
+
 int main(void)
 {
     static const test_case cases[] = { { "conv", test_conv }, { "mix", test_mix },
-                                       { "scan", test_scan }, { "wkv", test_wkv } };
+                                       { "scan", test_scan }, { "wkv", test_wkv },
+                                       { "average", test_average }, { "affine", test_affine },
+                                       { "weigh", test_weigh } };
     return test_main("recurrence", cases, NIB_COUNT(cases));
 }

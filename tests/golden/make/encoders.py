@@ -43,6 +43,10 @@ ESM_LEARNED = ESM | dict(position_embedding_type="absolute", emb_layer_norm_befo
 LILT = ROBERTA | dict(model_type="lilt", type_vocab_size=2, hidden_size=48, channel_shrink_ratio=2, max_2d_position_embeddings=32)
 LUKE = ROBERTA | dict(model_type="luke", type_vocab_size=2, entity_vocab_size=12, entity_emb_size=16)
 LONGFORMER = ROBERTA | dict(model_type="longformer", attention_window=[4, 8], sep_token_id=2)
+MEGA = dict(model_type="mega", vocab_size=VOCABULARY, hidden_size=24, intermediate_size=40, num_hidden_layers=2, ema_projection_size=4,
+            shared_representation_size=12, nffn_hidden_size=32, max_positions=40)
+MEGA_OTHER = MEGA | dict(normalization_type="layernorm", normalize_before_mega=False, normalize_before_ffn=False, truncation=5,
+                         relative_positional_bias="simple", attention_activation="laplace")
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -86,6 +90,11 @@ VARIANTS = {
     "longformer-seq": (SEQUENCE, LONGFORMER | dict(num_labels=3), ["query", "value", "query_global", "key_global", "value_global"]),
     "longformer-token": (TOKEN, LONGFORMER | dict(num_labels=3, attention_window=6), ["query", "key", "value", "value_global"]),
     "longformer-mlm": (MASKED, LONGFORMER | dict(type_vocab_size=2), ["query", "value"]),
+    "mega-seq": (SEQUENCE, MEGA | dict(num_labels=3), ["v_proj", "mx_proj", "h_proj", "fc1"]),
+    "mega-token": (TOKEN, MEGA_OTHER | dict(num_labels=3, add_token_type_embeddings=True), ["v_proj", "mx_proj"]),
+    "mega-relu": (TOKEN, MEGA | dict(num_labels=3, attention_activation="relu2", normalization_type="rmsnorm", bidirectional=False,
+                                     norm_affine=True, use_normalized_ffn=False), ["v_proj", "mx_proj"]),
+    "mega-mlm": (MASKED, MEGA | dict(relative_positional_bias="simple", norm_affine=False), ["v_proj", "mx_proj", "h_proj"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
@@ -102,6 +111,8 @@ def fill(model, rng):
             r = torch.randn(p.shape, generator=rng)
             if p.dim() == 1:
                 p.copy_(0.2 * r if name.endswith("bias") else 1 + 0.2 * r)
+            elif "ema_gate" in name or "rel_pos_bias" in name or "qk_" in name:
+                p.copy_(r if "ema_gate" in name else 0.3 * r)
             else:
                 p.copy_(r * (0.5 if "embeddings" in name or "embed_tokens" in name else p.shape[1] ** -0.5))
 
@@ -136,7 +147,7 @@ def boxes_of(ids, rng):
 
 
 def takes_types(config):
-    return getattr(config, "type_vocab_size", 0) > 1
+    return getattr(config, "type_vocab_size", 0) > 1 and getattr(config, "add_token_type_embeddings", True)
 
 
 def padded(rows, value):
