@@ -114,11 +114,15 @@ nib_value nib_apply_linear_bias_of(nib_build *b, nib_value x, size_t out, const 
 /* The same of a weight that the file holds as [in, out], with a bias: GPT-2's Conv1D. */
 nib_value nib_apply_conv1d(nib_build *b, nib_value x, size_t out, const char *format, ...)
     NIB_PRINTF(4, 5);
-/* A linear, and a layer norm, that the reference has and whose result nothing reads:
- * the files hold them, and adapters may have a part for them, which gets no gradient. */
-void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format, ...)
-    NIB_PRINTF(5, 6);
-void nib_bind_idle_norm(nib_build *b, size_t width, const char *format, ...) NIB_PRINTF(3, 4);
+/* A linear, and a layer norm with a bias, alone: for what is applied several times (its gradients
+ * add up), or never, because nothing reads what the reference makes with it (files hold it, and
+ * adapters may have a part for it).  They belong to the binder; NULL after an error. */
+nib_linear *nib_bind_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format,
+                            ...) NIB_PRINTF(5, 6);
+nib_value nib_apply_bound_linear(nib_build *b, nib_value x, nib_linear *l);
+nib_norm *nib_bind_layer_norm(nib_build *b, size_t width, const char *format, ...)
+    NIB_PRINTF(3, 4);
+nib_value nib_apply_bound_norm(nib_build *b, nib_value x, nib_norm *norm, float eps);
 nib_value nib_apply_rms_norm(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 /* Of each of `heads` heads of x, with one weight [width / heads] for all. */

@@ -46,7 +46,8 @@ nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
     return b->status ? NULL : l;
 }
 
-void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format, ...)
+nib_linear *nib_bind_linear(nib_build *b, size_t out, size_t in, bool bias, const char *format,
+                            ...)
 {
     char name[NIB_NAME_ROOM];
     va_list args;
@@ -55,15 +56,30 @@ void nib_bind_idle_linear(nib_build *b, size_t out, size_t in, bool bias, const 
     va_start(args, format);
     good = nib_build_name(b, name, format, args);
     va_end(args);
-    if (good) nib_build_bind(b, name, (nib_linear_spec){ .out = out, .in = in, .bias = bias });
+    return good ? nib_build_bind(b, name, (nib_linear_spec){ .out = out, .in = in, .bias = bias })
+                : NULL;
 }
 
 /* The side value holds the inner values of the low-rank branch; its width is set by mark. */
-static nib_value add_bound(nib_build *b, nib_value x, nib_linear *l, size_t out)
+static nib_value add_bound(nib_build *b, nib_value x, nib_linear *l, size_t out, uint32_t use)
 {
-    return nib_build_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .inputs = { x.id },
-                                         .input_count = 1 },
+    return nib_build_node(b, (nib_node){ .op = &nib_op_linear, .linear = l, .use = use,
+                                         .inputs = { x.id }, .input_count = 1 },
                           nib_info_of(b, x)->axis, out, 1);
+}
+
+nib_value nib_apply_bound_linear(nib_build *b, nib_value x, nib_linear *l)
+{
+    uint32_t use = 0;
+
+    if (b->status || !nib_build_is_plain(b, x, "linear")) return nothing;
+    if (nib_info_of(b, x)->width != l->weight->in) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%s takes %zu channels, there are %zu",
+                       l->name ? l->name : "a linear", l->weight->in, nib_info_of(b, x)->width);
+        return nothing;
+    }
+    for (size_t i = 0; i < b->graph->node_count; i++) use += b->graph->nodes[i].linear == l;
+    return add_bound(b, x, l, l->weight->out, use);
 }
 
 nib_value nib_build_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name)
@@ -73,7 +89,7 @@ nib_value nib_build_linear(nib_build *b, nib_value x, nib_linear_spec spec, cons
     if (!nib_build_is_plain(b, x, "linear")) return nothing;
     spec.in = nib_info_of(b, x)->width;
     l = nib_build_bind(b, name, spec);
-    return l ? add_bound(b, x, l, spec.out) : nothing;
+    return l ? add_bound(b, x, l, spec.out, 0) : nothing;
 }
 
 /* The name of the module is made of format and args. */

@@ -28,18 +28,32 @@ static nib_value add_norm_of(nib_build *b, nib_value x, size_t heads, nib_node n
                           (layer ? 2 : 1) * heads);
 }
 
-void nib_bind_idle_norm(nib_build *b, size_t width, const char *format, ...)
+nib_norm *nib_bind_layer_norm(nib_build *b, size_t width, const char *format, ...)
 {
     nib_norm_spec spec = { .width = width, .bias = true };
     char name[NIB_NAME_ROOM];
-    nib_norm *unused;
+    nib_norm *n = NULL;
     va_list args;
     bool good;
 
     va_start(args, format);
     good = nib_build_name(b, name, format, args);
     va_end(args);
-    if (good) nib_build_keep(b, b->binder.norm(b->binder.self, name, &spec, &unused, &b->error));
+    if (good) nib_build_keep(b, b->binder.norm(b->binder.self, name, &spec, &n, &b->error));
+    return b->status ? NULL : n;
+}
+
+nib_value nib_apply_bound_norm(nib_build *b, nib_value x, nib_norm *norm, float eps)
+{
+    if (b->status || !nib_build_is_plain(b, x, norm->name)) return nothing;
+    if (nib_info_of(b, x)->width != norm->width) {
+        nib_build_fail(b, NIB_E_MISMATCH, "%s: a norm of %zu numbers for %zu channels", norm->name,
+                       norm->width, nib_info_of(b, x)->width);
+        return nothing;
+    }
+    return nib_build_node(b, (nib_node){ .op = &nib_op_layer_norm, .norm = norm, .eps = eps,
+                                         .inputs = { x.id }, .input_count = 1 },
+                          nib_info_of(b, x)->axis, norm->width, 2);
 }
 
 static nib_value add_norm(nib_build *b, nib_value x, size_t heads, nib_node node, bool bias,

@@ -257,6 +257,7 @@ struct nib_node {
     int input_count;
     int output, side;        /* side: float row statistics kept for backward, or NIB_NONE */
     int segment;
+    uint32_t use;            /* how often its linear is applied before it */
     bool trains;             /* owns a trained parameter */
     nib_linear *linear;
     nib_linear **experts;    /* [route.experts] the same linear of each, the graph's array */

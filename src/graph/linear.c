@@ -69,7 +69,8 @@ typedef struct drop {
 static void drop_scales(const drop *d, uint32_t record, size_t position, size_t channel,
                         float scale[4])
 {
-    const uint32_t key[2] = { (uint32_t)d->w->run->dropout_seed ^ d->branch->key,
+    const uint32_t key[2] = { (uint32_t)d->w->run->dropout_seed ^ d->branch->key ^
+                                  d->w->use * 0x9e3779b9u,
                               (uint32_t)(d->w->run->dropout_seed >> 32) };
     const uint32_t counter[4] = { record, (uint32_t)position, (uint32_t)(channel / 4),
                                   d->w->run->batch->epoch };

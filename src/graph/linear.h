@@ -18,6 +18,7 @@ typedef struct nib_linear_rows {
     nib_run *run;
     const nib_linear *linear;
     nib_axis axis;
+    uint32_t use;       /* how often the linear was applied before: another dropout each time */
     size_t r0, r1;
     void *scratch;      /* nib_linear_scratch_bytes() */
     float *u;           /* [rows, R], R the greatest rank of the linear's branches: takes their

@@ -10,6 +10,7 @@ static nib_linear_rows rows_of(nib_run *run, const nib_node *n, const nib_io *io
     nib_axis axis = run->graph->values[n->output].axis;
 
     return (nib_linear_rows){ .run = run, .linear = n->linear, .axis = axis,
+                              .use = n->use,
                               .r1 = nib_run_rows(run, axis), .scratch = run->scratch.base,
                               .u = run->training ? io->side : NULL, .x = io->in[0] };
 }

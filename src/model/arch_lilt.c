@@ -90,17 +90,17 @@ static nib_value finish(nib_build *b, const nib_bert *m, stream s, int i, nib_va
 /* Nothing reads the layout's stream behind the last layer's scores. */
 static void bind_idle(nib_build *b, stream s, int i)
 {
-    nib_bind_idle_linear(b, s.width, s.width, true, "lilt.encoder.layer.%d.attention.self.%svalue",
+    nib_bind_linear(b, s.width, s.width, true, "lilt.encoder.layer.%d.attention.self.%svalue",
                          i, s.mark);
-    nib_bind_idle_linear(b, s.width, s.width, true,
+    nib_bind_linear(b, s.width, s.width, true,
                          "lilt.encoder.layer.%d.attention.%soutput.dense", i, s.mark);
-    nib_bind_idle_norm(b, s.width, "lilt.encoder.layer.%d.attention.%soutput.LayerNorm", i,
+    nib_bind_layer_norm(b, s.width, "lilt.encoder.layer.%d.attention.%soutput.LayerNorm", i,
                        s.mark);
-    nib_bind_idle_linear(b, s.inner, s.width, true, "lilt.encoder.layer.%d.%sintermediate.dense",
+    nib_bind_linear(b, s.inner, s.width, true, "lilt.encoder.layer.%d.%sintermediate.dense",
                          i, s.mark);
-    nib_bind_idle_linear(b, s.width, s.inner, true, "lilt.encoder.layer.%d.%soutput.dense", i,
+    nib_bind_linear(b, s.width, s.inner, true, "lilt.encoder.layer.%d.%soutput.dense", i,
                          s.mark);
-    nib_bind_idle_norm(b, s.width, "lilt.encoder.layer.%d.%soutput.LayerNorm", i, s.mark);
+    nib_bind_layer_norm(b, s.width, "lilt.encoder.layer.%d.%soutput.LayerNorm", i, s.mark);
 }
 
 static void layer(nib_build *b, const lilt *m, int i, nib_value *x, nib_value *place)

@@ -70,7 +70,7 @@ static nib_value attend(nib_build *b, const longformer *m, int i, size_t globals
 
     if (!globals) {
         for (size_t p = 0; p < NIB_COUNT(idle); p++)
-            nib_bind_idle_linear(b, bert->width, bert->width, true,
+            nib_bind_linear(b, bert->width, bert->width, true,
                                  "longformer.encoder.layer.%d.attention.self.%s", i, idle[p]);
         return a;
     }

@@ -27,11 +27,11 @@ static void bind_entities(nib_build *b, const luke *m)
     size_t w = m->bert.width;
 
     if (m->entity_width != w)
-        nib_bind_idle_linear(b, w, m->entity_width, false,
+        nib_bind_linear(b, w, m->entity_width, false,
                              "luke.entity_embeddings.entity_embedding_dense");
     for (int i = 0; i < (int)m->bert.layers && m->entity_queries; i++)
         for (size_t q = 0; q < NIB_COUNT(queries); q++)
-            nib_bind_idle_linear(b, w, w, true, "luke.encoder.layer.%d.attention.self.%s", i,
+            nib_bind_linear(b, w, w, true, "luke.encoder.layer.%d.attention.self.%s", i,
                                  queries[q]);
 }
 

@@ -496,6 +496,30 @@ static void build_shared(lab *l)
 }
 static void test_shared(void) { check_gradients(build_shared, 4, "shared keys and values"); }
 
+/* A linear and a norm that two layers use: their gradients add up, and each use has a dropout of
+ * its own. */
+static void build_used_twice(lab *l)
+{
+    enum { D = 8 };
+    nib_value x = input(l, "embed", D);
+    nib_linear *w;
+    nib_norm *n;
+
+    lab_linear(l, "w", D, D, l->variant ? LAB_FULL : LAB_LORA | LAB_TRAIN | LAB_DROPOUT);
+    lab_norm(l, "n", D, true, LAB_TRAIN);
+    w = nib_bind_linear(&l->b, D, D, l->linears[0].bias != NULL, "w");
+    n = nib_bind_layer_norm(&l->b, D, "n");
+    for (int i = 0; i < 2; i++) {
+        l->b.segment++;
+        x = nib_add(&l->b, x, nib_apply_bound_linear(&l->b, x, w));
+        x = nib_apply_bound_norm(&l->b, x, n, 1e-2f);
+    }
+    CHECK(l->b.status || (l->b.graph->nodes[1].use == 0 && l->b.graph->nodes[4].use == 1),
+          "uses are counted");
+    lab_finish(l, x, D, 0);
+}
+static void test_used_twice(void) { check_gradients(build_used_twice, 2, "used twice"); }
+
 /* A second text, longer here, shorter there and once empty; its values have two readers. */
 static void build_cross(lab *l)
 {
@@ -769,6 +793,7 @@ int main(void)
         { "layer_norm_heads", test_layer_norm_heads }, { "sinusoid", test_sinusoid },
         { "mask_words", test_mask_words },
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
+        { "used_twice", test_used_twice },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
         { "objective", test_objective },
         { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },

@@ -47,6 +47,7 @@ MEGA = dict(model_type="mega", vocab_size=VOCABULARY, hidden_size=24, intermedia
             shared_representation_size=12, nffn_hidden_size=32, max_positions=40)
 MEGA_OTHER = MEGA | dict(normalization_type="layernorm", normalize_before_mega=False, normalize_before_ffn=False, truncation=5,
                          relative_positional_bias="simple", attention_activation="laplace")
+ALBERT = BERT | dict(model_type="albert", embedding_size=16, num_hidden_layers=3)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -95,6 +96,10 @@ VARIANTS = {
     "mega-relu": (TOKEN, MEGA | dict(num_labels=3, attention_activation="relu2", normalization_type="rmsnorm", bidirectional=False,
                                      norm_affine=True, use_normalized_ffn=False), ["v_proj", "mx_proj"]),
     "mega-mlm": (MASKED, MEGA | dict(relative_positional_bias="simple", norm_affine=False), ["v_proj", "mx_proj", "h_proj"]),
+    "albert-seq": (SEQUENCE, ALBERT | dict(num_labels=3), ["query", "value", "ffn", "embedding_hidden_mapping_in"]),
+    "albert-token": (TOKEN, ALBERT | dict(num_labels=3, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2, hidden_act="gelu"),
+                     ["query", "key", "value", "dense"]),
+    "albert-mlm": (MASKED, ALBERT, ["query", "value"]),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
