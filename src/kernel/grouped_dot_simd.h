@@ -7,8 +7,14 @@
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
-/* sums (+)= the codes of one word of VN columns times its pairs of x; bits is constant. */
-NIB_INLINE W add_word(unsigned bits, W word, const int16_t *pairs, W sum)
+enum {
+    VECTORS = NIB_PANEL / VN, /* of columns */
+    ROWS_AHEAD = 4           /* of words that are fetched */
+};
+
+/* sums (+)= the codes of one word of each column times its pairs of x; bits is constant. */
+NIB_INLINE void add_word(unsigned bits, const W word[VECTORS], const int16_t *pairs,
+                         W sums[VECTORS])
 {
     const W mask = w_set(((1u << bits) - 1) * 0x10001u);
 
@@ -16,32 +22,60 @@ NIB_INLINE W add_word(unsigned bits, W word, const int16_t *pairs, W sum)
     for (unsigned p = 0; p < 16 / bits; p++) {
         uint32_t two;
         memcpy(&two, pairs + 2 * p, sizeof two);
-        sum = w_add(sum, w_products(w_and(w_right(word, p * bits), mask), w_set(two)));
+#pragma GCC unroll 4
+        for (size_t v = 0; v < VECTORS; v++)
+            sums[v] = w_add(sums[v], w_products(w_and(w_right(word[v], p * bits), mask),
+                                                w_set(two)));
     }
-    return sum;
 }
 
-/* Blocks [b0, b1), of one group, of VN columns from `column` on, times one row of x. */
-NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, size_t b1,
-                          size_t column, const nib_fixed_x *x, float *y)
+/* sums (+)= the codes of one block. */
+NIB_INLINE void add_block(unsigned bits, const nib_grouped_codes *c, const uint8_t *at,
+                          const int16_t *x, W sums[VECTORS])
 {
-    const uint8_t *at = c->words + column / NIB_STRIP * c->second + column % NIB_STRIP * c->other +
-                        b0 * bits * c->next;
-    size_t group = nib_grouped_group(c, b0 * NIB_FIXED_BLOCK) * NIB_PANEL + column;
-    V all = v_zero();
+    const W flip = w_set(c->flip);
+    W word[VECTORS];
+
+#pragma GCC unroll 8
+    for (size_t i = 0; i < bits; i++, at += c->next) {
+        /* words of a column lie rows apart, where the processor does not look ahead */
+        _mm_prefetch((const char *)at + ROWS_AHEAD * c->next, _MM_HINT_T0);
+        _mm_prefetch((const char *)at + ROWS_AHEAD * c->next + c->second, _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < VECTORS; v++)
+            word[v] = w_xor(w_load(at + v * VN / NIB_STRIP * c->second +
+                                   v * VN % NIB_STRIP * c->other), flip);
+        add_word(bits, word, x + i * 32 / bits, sums);
+    }
+}
+
+/* Blocks [b0, b1), of one group, of all columns, times one row of x. */
+NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, size_t b1,
+                          const nib_fixed_x *x, float y[NIB_PANEL])
+{
+    const uint8_t *at = c->words + b0 * bits * c->next;
+    size_t group = nib_grouped_group(c, b0 * NIB_FIXED_BLOCK) * NIB_PANEL;
+    V all[VECTORS];
     float ones = 0;
 
-    for (size_t b = b0; b < b1; b++) {
-        W sum = w_zero();
-#pragma GCC unroll 8
-        for (size_t i = 0; i < bits; i++, at += c->next)
-            sum = add_word(bits, w_xor(w_load(at), w_set(c->flip)),
-                           x->words + b * NIB_FIXED_BLOCK + i * 32 / bits, sum);
-        all = v_fma(w_to_floats(sum), v_set(x->steps[b]), all);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++) all[v] = v_zero();
+    for (size_t b = b0; b < b1; b++, at += bits * c->next) {
+        W sums[VECTORS];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < VECTORS; v++) sums[v] = w_zero();
+        add_block(bits, c, at, x->words + b * NIB_FIXED_BLOCK, sums);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < VECTORS; v++)
+            all[v] = v_fma(w_to_floats(sums[v]), v_set(x->steps[b]), all[v]);
         ones += x->sums[2 * b] + x->sums[2 * b + 1];
     }
-    all = v_sub(all, v_mul(v_load(c->zeros + group), v_set(ones)));
-    v_store(y, v_fma(v_load(c->scales + group), all, v_load(y)));
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++) {
+        V zeros = v_mul(v_load(c->zeros + group + v * VN), v_set(ones));
+        v_store(y + v * VN, v_fma(v_load(c->scales + group + v * VN), v_sub(all[v], zeros),
+                                  v_load(y + v * VN)));
+    }
 }
 
 NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, size_t M,
@@ -52,11 +86,10 @@ NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, siz
     for (size_t b = 0, end; b < blocks; b = end) {
         size_t group = nib_grouped_group(c, b * NIB_FIXED_BLOCK);
         end = nib_min(blocks, ((group + 1) * c->group - c->begun) / NIB_FIXED_BLOCK);
-        /* the codes of a group stay in the first cache for all rows */
+        /* the codes of a group stay in the caches for all rows */
         for (size_t m = 0; m < M; m++) {
             const nib_fixed_x row = nib_fixed_row(x, m);
-            for (size_t n = 0; n < NIB_PANEL; n += VN)
-                add_group(bits, c, b, end, n, &row, y + m * NIB_PANEL + n);
+            add_group(bits, c, b, end, &row, y + m * NIB_PANEL);
         }
     }
 }

@@ -77,6 +77,12 @@ static inline const nib_grouped *nib_as_grouped(const nib_weight *w)
     return (const nib_grouped *)w;
 }
 
+/* Bits that a code takes: int-quantized has a byte for each, however few bits it has. */
+static inline unsigned nib_grouped_code_bits(const nib_grouped *q)
+{
+    return q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits;
+}
+
 /* A weight as `made` describes it, its kernels and scheme set; base.out, in, bytes, owned_bytes,
  * dtype and source are the caller's.  made->owned is freed with it, and stays the caller's after a
  * failure. NIB_E_NOMEM. */
@@ -107,11 +113,13 @@ enum { NIB_GROUPED_SCALES = 8192 };
 typedef struct nib_grouped_tables {
     float scales[NIB_GROUPED_SCALES], zeros[NIB_GROUPED_SCALES];
 } nib_grouped_tables;
-/* Whether kernel/grouped_dot.h takes it; then sums[m * 32 + n] = output o0 + n, o0 a multiple of
- * 32, for M rows of x, arranged, ldx bytes apart. */
+void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros);
+/* Whether kernel/grouped_dot.h takes it. */
 bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
-void nib_grouped_dot_panel(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
-                           size_t ldx, size_t o0, float *sums);
+/* Of those whose words lie in rows: sums[m * 32 + n] += output o0 + n, o0 a multiple of 32, for M
+ * rows of x, arranged, ldx bytes apart. */
+void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                            size_t ldx, size_t o0, float *sums);
 /* grouped_dot.c */
 nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                                   nib_precision precision);

@@ -11,11 +11,12 @@ enum {
 
 /* --- scales --- */
 
-/* n values of 16 bits that lie apart, one after the other. */
+/* n values of 16 bits, which may lie apart and at any address, one after the other. */
 static const uint16_t *gathered(const nib_grouped *q, size_t first, size_t n, uint16_t *room)
 {
     const uint8_t *from = (const uint8_t *)q->scales + first * 2;
 
+    if (q->scale_out == 1) return memcpy(room, from, n * 2);
     for (size_t i = 0; i < n; i++) memcpy(room + i, from + i * q->scale_out * 2, 2);
     return room;
 }
@@ -39,7 +40,7 @@ void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group
     }
 }
 
-static void zeros_of(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros)
+void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros)
 {
     const uint8_t *from = q->zeros ? q->zeros + group * q->base.out + o0 : NULL;
 
@@ -68,7 +69,7 @@ static bool column_tables(const nib_grouped *q, const nib_kernels *k, size_t o0,
     if (count * NIB_PANEL > MOST_SCALES) return false;
     for (size_t g = 0; g < count; g++) {
         nib_grouped_scales(q, k, first + g, o0, NIB_PANEL, t->scales + g * NIB_PANEL);
-        zeros_of(q, first + g, o0, NIB_PANEL, t->zeros + g * NIB_PANEL);
+        nib_grouped_zeros(q, first + g, o0, NIB_PANEL, t->zeros + g * NIB_PANEL);
     }
     c->scales = t->scales;
     c->zeros = t->zeros;
@@ -83,7 +84,7 @@ static bool term_tables(const nib_grouped *q, const nib_kernels *k, size_t i0, s
 
     if (q->g_idx || (i0 + NIB_PANEL - 1) / q->group != group || terms > MOST_SCALES) return false;
     nib_grouped_scales(q, k, group, o0, terms, t->scales);
-    zeros_of(q, group, o0, terms, t->zeros);
+    nib_grouped_zeros(q, group, o0, terms, t->zeros);
     c->by_term = true;
     c->scales = t->scales;
     c->zeros = t->zeros;
@@ -195,12 +196,10 @@ static bool pack_backward(const nib_grouped *q, const nib_kernels *k, const nib_
 bool nib_grouped_pack(const nib_weight *w, const nib_kernels *k, const nib_pack *p, void *panel)
 {
     const nib_grouped *q = nib_as_grouped(w);
-    nib_grouped_codes c = { .bits = q->options.bits, .awq = q->order == NIB_WORDS_OUT,
+    nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .awq = q->order == NIB_WORDS_OUT,
                             .flip = q->flip, .through = q->scale_type };
     tables t;
 
-    if (q->options.maker == NIB_GROUPED_INT)
-        c.bits = 8; /* a byte a code, however few bits it has */
     if (q->per_word || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
     return p->backward ? pack_backward(q, k, p, &c, &t, panel)
                        : pack_forward(q, k, p, &c, &t, panel);
@@ -210,7 +209,7 @@ bool nib_grouped_pack(const nib_weight *w, const nib_kernels *k, const nib_pack 
 
 bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
 {
-    unsigned bits = q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits;
+    unsigned bits = nib_grouped_code_bits(q);
 
     return k->grouped_dot && (bits == 2 || bits == 4 || bits == 8) && !q->per_word && !q->g_idx &&
            q->order != NIB_WORDS_OUT && q->base.in % 32 == 0 && q->base.out % NIB_PANEL == 0 &&
@@ -218,35 +217,28 @@ bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
            (q->order == NIB_WORDS_DOWN || can_turn(q));
 }
 
-void nib_grouped_dot_panel(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
-                           size_t ldx, size_t o0, float *sums)
+/* Rows of words, 32 outputs at a time: the words of a piece are turned. */
+void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                            size_t ldx, size_t o0, float *sums)
 {
-    nib_grouped_codes c = { .bits = q->options.maker == NIB_GROUPED_INT ? 8 : q->options.bits,
-                            .flip = q->flip };
+    nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .flip = q->flip };
     uint32_t words[TURNED_WORDS * NIB_PANEL];
-    size_t in = q->base.in, some = in;
+    size_t in = q->base.in, some;
     tables t;
 
-    memset(sums, 0, M * NIB_PANEL * sizeof *sums);
     column_tables(q, k, o0, 0, in, &c, &t);
-    c.words = q->codes + o0 * 4;
-    c.next = q->row_bytes;
+    c.words = (const uint8_t *)words;
+    c.next = NIB_STRIP * sizeof *words;
     c.other = 4;
-    c.second = NIB_STRIP * 4;
     for (size_t at = 0; at < in; at += some) {
         const nib_fixed_x x = nib_fixed_x_at(ready, in, at, ldx);
+        const uint8_t *rows = q->codes + o0 * q->row_bytes + at * c.bits / 8;
         nib_grouped_codes piece = c;
+        size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
         skip_terms(&piece, at);
-        if (q->order == NIB_WORDS_ROWS) {
-            size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
-            k->pack_transposed(count,
-                               (const uint32_t *)(const void *)(q->codes + o0 * q->row_bytes +
-                                                                at * c.bits / 8),
-                               q->row_bytes / sizeof *words, words);
-            piece.words = (const uint8_t *)words;
-            piece.next = NIB_STRIP * sizeof *words;
-            piece.second = count * NIB_STRIP * sizeof *words;
-        }
+        k->pack_transposed(count, (const uint32_t *)(const void *)rows,
+                           q->row_bytes / sizeof *words, words);
+        piece.second = count * NIB_STRIP * sizeof *words;
         k->grouped_dot(&piece, some, M, &x, sums);
     }
 }
@@ -286,7 +278,7 @@ static void decode_plain(const nib_grouped *q, size_t r0, size_t r1, size_t k0, 
             size_t group = q->g_idx ? (size_t)q->g_idx[i] : i / q->group;
             if (group != last) {
                 nib_grouped_scales(q, &q->kernels, group, r, 1, &scale);
-                zeros_of(q, group, r, 1, &zero);
+                nib_grouped_zeros(q, group, r, 1, &zero);
                 last = group;
             }
             dst[(r - r0) * ld + i - k0] =

@@ -7,8 +7,9 @@
 #include "base/thread.h"
 
 enum {
-    OUTPUTS = 32, /* of a tile */
-    DEPTH = 2048  /* decoded at a time */
+    OUTPUTS = 32,       /* of a tile, at least; */
+    TILES_A_THREAD = 4, /* as many as there should be */
+    DEPTH = 2048        /* decoded at a time */
 };
 
 typedef struct dots {
@@ -18,6 +19,7 @@ typedef struct dots {
     const nib_product_args *a;
     const uint32_t *ids; /* the outputs wanted, or NULL: all */
     size_t count;
+    size_t tile;         /* outputs of one, at most NIB_DOT_OUTPUTS */
     nib_dot_kind kind;   /* of the scheme's own dot; NIB_DOT_NONE: rows are decoded to floats */
     char *workers;       /* scratch: each worker's decoded row, */
     char *ready;         /* then the rows of x in the form that dots read, */
@@ -52,13 +54,13 @@ static void decoded_dot(const dots *d, size_t row, unsigned worker, float sums[N
 
 /* sums[m][n] of `count` outputs from r0 on. */
 static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
-                     float sums[NIB_DOT_ROWS][OUTPUTS])
+                     float sums[NIB_DOT_ROWS][NIB_DOT_OUTPUTS])
 {
     float one[NIB_DOT_ROWS];
 
     if (d->kind)
         d->w->scheme->dot(d->w, d->k, d->kind, d->a->rows, d->ready, r0, r0 + count, sums[0],
-                          OUTPUTS);
+                          NIB_DOT_OUTPUTS);
     for (size_t n = 0; !d->kind && n < count; n++) {
         decoded_dot(d, r0 + n, worker, one);
         for (size_t m = 0; m < d->a->rows; m++) sums[m][n] = one[m];
@@ -83,8 +85,8 @@ static void put(const dots *d, float *sums, size_t row, size_t count, size_t m, 
 static void run_tile(void *arg, size_t tile, unsigned worker)
 {
     const dots *d = arg;
-    size_t n0 = tile * OUTPUTS, count = nib_min(OUTPUTS, d->count - n0), run;
-    float sums[NIB_DOT_ROWS][OUTPUTS];
+    size_t n0 = tile * d->tile, count = nib_min(d->tile, d->count - n0), run;
+    float sums[NIB_DOT_ROWS][NIB_DOT_OUTPUTS];
 
     for (size_t n = 0; n < count; n += run) { /* a run: outputs that are neighbours */
         size_t row = d->ids ? d->ids[n0 + n] : n0;
@@ -125,7 +127,9 @@ static void run_dots(dots *d, void *scratch)
     d->ready_bytes = d->w->in * (d->kind == NIB_DOT_PAIRS ? sizeof(uint16_t) : sizeof(float));
     d->widened = (float *)(void *)(d->ready + a->rows * d->w->in * sizeof(float));
     make_ready(d);
-    nib_parallel_for(d->ctx, nib_ceil_div(d->count, OUTPUTS), run_tile, d);
+    d->tile = nib_round_up(nib_ceil_div(d->count, TILES_A_THREAD * nib_threads(d->ctx)), OUTPUTS);
+    d->tile = nib_min(d->tile, NIB_DOT_OUTPUTS);
+    nib_parallel_for(d->ctx, nib_ceil_div(d->count, d->tile), run_tile, d);
 }
 
 void nib_product_dot(nib_ctx *ctx, const nib_kernels *k, const nib_weight *w,

@@ -40,6 +40,8 @@ typedef struct nib_pack {
     size_t c0, t0, terms;
 } nib_pack;
 
+enum { NIB_DOT_OUTPUTS = 1024 }; /* of a dot at a time, at most */
+
 typedef enum nib_dot_kind {
     NIB_DOT_NONE,
     NIB_DOT_FLOATS,
@@ -80,8 +82,8 @@ struct nib_scheme {
      * more bytes. */
     void (*dot_ready)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready);
-    /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS; rows made ready lie one
-     * after the other. */
+    /* y[m * ldy + r - r0] = row r . row m < M of x, M at most NIB_DOT_ROWS, r1 - r0 at most
+     * NIB_DOT_OUTPUTS; rows made ready lie one after the other. */
     void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
     /* Optional, both: the forward product in the scheme's own way, for any number of rows, each
