@@ -124,10 +124,10 @@ static nib_value layer(lab *l, const nib_route_desc *d, nib_embedding *embed, ni
         }
     e = nib_route(&l->b, lab_apply(l, x, "router"), d);
     y = nib_dispatch(&l->b, x, e);
-    gate = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ "gate", INNER, 0, NULL }, "moe");
-    up = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ "up", INNER, 0, NULL }, "moe");
+    gate = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ .part = "gate", .out = INNER }, "moe");
+    up = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ .part = "up", .out = INNER }, "moe");
     y = nib_gate(&l->b, gate, up, NIB_ACT_SILU);
-    y = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ "down", WIDTH, 0, NULL }, "moe");
+    y = nib_apply_experts(&l->b, y, e, (nib_expert_spec){ .part = "down", .out = WIDTH }, "moe");
     return nib_combine(&l->b, y, e);
 }
 

@@ -14,7 +14,7 @@ enum { SEQUENCES = 3, BOTH = LAB_LORA | LAB_SECOND };
 static nib_value experts(lab *l, nib_value x, int how)
 {
     const nib_route_desc route = { .experts = 3, .top = 2, .normalize = true };
-    nib_expert_spec spec = { "w", 10, NIB_EXPERT_MODULES, NULL };
+    nib_expert_spec spec = { .part = "w", .out = 10, .form = NIB_EXPERT_MODULES };
     nib_experts e;
 
     lab_linear(l, "router", 3, 10, 0);
