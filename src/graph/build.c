@@ -46,9 +46,21 @@ static nib_axis add_axis(nib_build *b, nib_axis_info info)
     return (nib_axis)g->axis_count++;
 }
 
+nib_axis nib_build_span_axis(nib_build *b, const nib_span *span)
+{
+    if (!b->status && (span->half == 0 || (span->buckets && (span->buckets < 4 ||
+                                                             span->most <= span->buckets / 2 + 1))))
+        nib_build_fail(b, NIB_E_FORMAT,
+                       "a table of %zu distances in %zu buckets up to a distance of %zu",
+                       2 * span->half, span->buckets, span->most);
+    return add_axis(b, (nib_axis_info){ .name = "distances", .kind = NIB_AXIS_SPAN,
+                                         .parent = NIB_TOKENS, .times = 1, .span = *span });
+}
+
 nib_axis nib_add_axis(nib_build *b, const char *name)
 {
-    return add_axis(b, (nib_axis_info){ name, NIB_AXIS_GIVEN, NIB_NONE, 1 });
+    return add_axis(b, (nib_axis_info){ .name = name, .kind = NIB_AXIS_GIVEN, .parent = NIB_NONE,
+                                         .times = 1 });
 }
 
 nib_input nib_add_input(nib_build *b, const char *name, nib_axis axis)
@@ -83,8 +95,8 @@ static nib_axis sequence_axis(nib_build *b)
 {
     for (size_t a = 0; a < b->graph->axis_count; a++)
         if (b->graph->axes[a].kind == NIB_AXIS_SEQUENCES) return (nib_axis)a;
-    return add_axis(b, (nib_axis_info){ "sequences", NIB_AXIS_SEQUENCES, NIB_NONE,
-                                          1 });
+    return add_axis(b, (nib_axis_info){ .name = "sequences", .kind = NIB_AXIS_SEQUENCES,
+                                         .parent = NIB_NONE, .times = 1 });
 }
 
 nib_value nib_pool_rows(nib_build *b, nib_value x, nib_pooling pooling)

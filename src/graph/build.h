@@ -182,7 +182,14 @@ nib_value nib_mask_words(nib_build *b, nib_value x, uint32_t word, float kept);
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */
 nib_value nib_attend(nib_build *b, nib_value q, nib_value k, nib_value v,
                      const nib_attention_desc *d);
-/* The same of one head whose weights are each key's by itself (op_weigh_keys.c). */
+/* The rows of a table [2 span half, width] of distances, on an axis of their own. */
+nib_value nib_embed_span(nib_build *b, const nib_span *span, size_t width, const char *module);
+/* Attention over all tokens of a sequence whose scores are q . k + q . keys[r] + k . queries[r], r
+ * the row of their distance: `keys` and `queries` are projections of a table's rows, or absent
+ * ({ NIB_NONE }), but for one (op_disentangled.c). */
+nib_value nib_attend_apart(nib_build *b, nib_value q, nib_value k, nib_value v, nib_value keys,
+                           nib_value queries, const nib_attention_desc *d);
+/* nib_attend() of one head whose weights are each key's by itself (op_weigh_keys.c). */
 nib_value nib_weigh_keys(nib_build *b, nib_value q, nib_value k, nib_value v,
                          const nib_attention_desc *d);
 /* w x + b, channel by channel: row `row` of <module>_weight and <module>_bias [rows, width]; rows

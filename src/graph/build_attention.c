@@ -132,6 +132,32 @@ nib_value nib_weigh_keys(nib_build *b, nib_value q, nib_value k, nib_value v,
                           NIB_TOKENS, d->v_dim, 0);
 }
 
+nib_value nib_attend_apart(nib_build *b, nib_value q, nib_value k, nib_value v, nib_value keys,
+                           nib_value queries, const nib_attention_desc *d)
+{
+    nib_node n = { .op = &nib_op_disentangled, .attention = *d, .inputs = { q.id, k.id, v.id },
+                   .input_count = 3 };
+    nib_value all[5] = { q, k, v, keys, queries };
+    size_t width = d->heads * d->head_dim;
+
+    if (b->status) return nothing;
+    if (keys.id != NIB_NONE) n.inputs[n.attention.key_rows = n.input_count++] = keys.id;
+    if (queries.id != NIB_NONE) n.inputs[n.attention.query_rows = n.input_count++] = queries.id;
+    assert(n.input_count > 3); /* else it is nib_attend() */
+    for (int i = 0; i < 5; i++) {
+        nib_axis_kind kind = i < 3 ? NIB_AXIS_GIVEN : NIB_AXIS_SPAN;
+        if (all[i].id == NIB_NONE || !nib_build_is_plain(b, all[i], "attention")) continue;
+        if (nib_info_of(b, all[i])->width != width ||
+            b->graph->axes[nib_info_of(b, all[i])->axis].kind != kind)
+            nib_build_fail(b, NIB_E_MISMATCH,
+                           "attention: %zu channels of %s, expected %zu heads of %zu",
+                           nib_info_of(b, all[i])->width, nib_build_axis(b, all[i]), d->heads,
+                           d->head_dim);
+    }
+    n.attention.drop = nib_build_drop(b, d->drop.p);
+    return b->status ? nothing : nib_build_node(b, n, NIB_TOKENS, width, 0);
+}
+
 static void check_attention(nib_build *b, nib_value q, nib_value k, nib_value v,
                             const nib_attention_desc *d)
 {

@@ -43,8 +43,9 @@ static nib_axis routed_axis(nib_build *b, size_t times)
                            NIB_MAX_AXES);
             return NIB_TOKENS;
         }
-        g->axes[g->axis_count++] = (nib_axis_info){ "routed rows", NIB_AXIS_ROUTED, parents[i],
-                                                    times };
+        g->axes[g->axis_count++] = (nib_axis_info){ .name = "routed rows",
+                                                       .kind = NIB_AXIS_ROUTED,
+                                                       .parent = parents[i], .times = times };
     }
     return find_routed(g, NIB_TOKENS, times);
 }

@@ -37,6 +37,21 @@ nib_value nib_embed_offset(nib_build *b, nib_input ids, size_t offset, size_t ro
                           b->graph->inputs[ids].axis, width, 0);
 }
 
+nib_value nib_embed_span(nib_build *b, const nib_span *span, size_t width, const char *module)
+{
+    nib_embedding *e = NULL;
+    nib_axis axis;
+
+    if (!check_matrix(b, module, 2 * span->half, width)) return nothing;
+    nib_build_keep(b, b->binder.embedding(b->binder.self, module, 2 * span->half, width, &e,
+                                          &b->error));
+    axis = nib_build_span_axis(b, span);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_embedding, .embedding = e,
+                                         .row_input = NIB_NONE },
+                          axis, width, 0);
+}
+
 nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
 {
     nib_linear *l = NULL;

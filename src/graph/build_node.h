@@ -38,6 +38,8 @@ nib_linear *nib_build_bind(nib_build *b, const char *name, nib_linear_spec spec)
 nib_value nib_build_linear(nib_build *b, nib_value x, nib_linear_spec spec, const char *name);
 /* Checks that views cover their values, when all operations are there. */
 void nib_build_check_views(nib_build *b);
+/* An axis of the rows of a table of distances. */
+nib_axis nib_build_span_axis(nib_build *b, const nib_span *span);
 /* No sequence may have more than `limit` tokens; 0: any number. */
 void nib_build_limit(nib_build *b, size_t limit);
 /* Dropout of probability p with the next key of the graph. */

@@ -39,3 +39,33 @@ float nib_distance_number(const nib_attention_desc *d, size_t head, int64_t dist
     if (d->turned) return turned_product(d, distance);
     return d->by_distance->value[(int64_t)d->distance_zero + distance];
 }
+
+/* --- tables of distances --- */
+
+int64_t nib_span_bucket(const nib_span *span, int64_t distance)
+{
+    size_t middle = span->buckets / 2, n = (size_t)llabs(distance);
+    float far;
+
+    if (!span->buckets || n <= middle) return distance;
+    far = ceilf(logf((float)n / (float)middle) /
+                logf((float)(span->most - 1) / (float)middle) * (float)(middle - 1));
+    return (distance < 0 ? -1 : 1) * ((int64_t)middle + (int64_t)far);
+}
+
+size_t nib_span_reach(const nib_span *span, size_t length)
+{
+    int64_t last = nib_span_bucket(span, length ? (int64_t)length - 1 : 0);
+
+    return nib_min((size_t)last + 1, span->half);
+}
+
+size_t nib_batch_span_rows(const nib_graph *g, const nib_batch *b, nib_axis axis)
+{
+    const uint32_t *offsets = b->axes[NIB_TOKENS].offsets;
+    size_t longest = 1;
+
+    for (size_t s = 0; s < b->sequences; s++)
+        longest = nib_max(longest, offsets[s + 1] - offsets[s]);
+    return 2 * nib_span_reach(&g->axes[axis].span, longest);
+}

@@ -10,8 +10,10 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
                       .padding = -1,
                       .logit_scale = 1, .noise_scale = 1 };
     g->kernels = nib_kernels_for(g->cpu);
-    g->axes[NIB_TOKENS] = (nib_axis_info){ "tokens", NIB_AXIS_GIVEN, NIB_TOKENS, 1 };
-    g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ "logit rows", NIB_AXIS_PICKED, NIB_TOKENS, 1 };
+    g->axes[NIB_TOKENS] = (nib_axis_info){ .name = "tokens", .kind = NIB_AXIS_GIVEN,
+                                            .parent = NIB_TOKENS, .times = 1 };
+    g->axes[NIB_LOGIT_ROWS] = (nib_axis_info){ .name = "logit rows", .kind = NIB_AXIS_PICKED,
+                                                .parent = NIB_TOKENS, .times = 1 };
     g->axis_count = NIB_LOGIT_ROWS + 1;
     g->inputs[NIB_IDS] = (nib_input_info){ "ids", NIB_TOKENS };
     g->inputs[NIB_POSITIONS] = (nib_input_info){ "positions", NIB_TOKENS };

@@ -22,15 +22,26 @@ typedef enum nib_axis_kind {
     NIB_AXIS_GIVEN,    /* the batch brings them with their offsets: tokens, source tokens */
     NIB_AXIS_PICKED,   /* rows of the parent that the batch lists: those that get logits */
     NIB_AXIS_SEQUENCES, /* one row a sequence */
+    NIB_AXIS_SPAN,     /* rows of a table of distances: those that the longest sequence of tokens
+                          reaches, from the middle on both sides (nib_span) */
     NIB_AXIS_ROUTED    /* each row of the parent as often as it chooses experts, in an order that
                           a value says (routes.h) */
 } nib_axis_kind;
+
+/* A table of 2 half rows for the distances -half .. half - 1 from key to query; with `buckets`, far
+ * ones share a row by their logarithm, those up to `most` (DeBERTa: distances.h). */
+typedef struct nib_span {
+    size_t half;    /* 0: the axis is none */
+    size_t buckets; /* 0: every distance is its own */
+    size_t most;
+} nib_span;
 
 typedef struct nib_axis_info {
     const char *name;
     nib_axis_kind kind;
     nib_axis parent; /* of a picked or routed axis; else the axis itself */
     size_t times;    /* rows for each of the parent; 1 but for a routed axis */
+    nib_span span;
 } nib_axis_info;
 
 /* An index into graph->inputs: what a batch brings for each row of an axis, 32-bit integers.
@@ -189,6 +200,8 @@ typedef struct nib_attention_desc {
     const nib_vector *turned, *turned_key;
     nib_weighing weighing;     /* of nib_weigh_keys(): what stands in the place of the softmax */
     nib_drop drop;             /* of the probabilities; the key is the builder's */
+    int key_rows, query_rows;  /* of nib_attend_apart(): which inputs are projections of the table
+                                  of distances; 0: none is */
 } nib_attention_desc;
 
 /* How tokens choose experts, and how much each of these counts (op_route.c). */
@@ -367,11 +380,15 @@ typedef struct nib_batch {
 } nib_batch;
 enum { NIB_NO_SLOT = 255 };
 
+/* Rows of a table that the longest sequence of tokens reaches (distances.c). */
+size_t nib_batch_span_rows(const nib_graph *g, const nib_batch *b, nib_axis axis);
+
 static inline size_t nib_batch_rows(const nib_graph *g, const nib_batch *b, nib_axis axis)
 {
     const nib_axis_info *info = &g->axes[axis];
 
     if (info->kind == NIB_AXIS_SEQUENCES) return b->sequences;
+    if (info->kind == NIB_AXIS_SPAN) return nib_batch_span_rows(g, b, axis);
     return info->kind == NIB_AXIS_ROUTED ? info->times * b->axes[info->parent].count
                                          : b->axes[axis].count;
 }

@@ -14,6 +14,7 @@
 #include "graph/operations.h"
 #include "graph/rows.h"
 
+/* A table of distances has no ids: its rows are the middle ones (graph.h, nib_span). */
 typedef struct embed_work {
     nib_run *run;
     const nib_embedding *e;
@@ -22,20 +23,25 @@ typedef struct embed_work {
     const uint32_t *ids;
     uint32_t offset; /* of the ids in the table */
     float *scratch; /* a row for each worker */
-    bool noisy;
+    bool noisy, spans;
 } embed_work;
 
 static embed_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
 {
-    return (embed_work){ run, n->embedding, io, run->graph->values[n->output].axis,
-                         run->batch->inputs[n->row_input], n->row_offset,
-                         (float *)run->scratch.base,
-                         run->training && run->noise > 0 && n->row_input == NIB_IDS };
+    embed_work w = { .run = run, .e = n->embedding, .io = io, .offset = n->row_offset,
+                     .axis = run->graph->values[n->output].axis,
+                     .scratch = (float *)run->scratch.base,
+                     .noisy = run->training && run->noise > 0 && n->row_input == NIB_IDS };
+
+    w.spans = run->graph->axes[w.axis].kind == NIB_AXIS_SPAN;
+    if (w.spans) w.offset = (uint32_t)(w.e->weight->out - nib_run_rows(run, w.axis)) / 2;
+    else w.ids = run->batch->inputs[n->row_input];
+    return w;
 }
 
 static uint32_t row_id(const embed_work *w, size_t r)
 {
-    return (w->ids ? w->ids[r] : 0) + w->offset;
+    return (w->ids ? w->ids[r] : w->spans ? (uint32_t)r : 0) + w->offset;
 }
 
 static const nib_branch *branch_at(const embed_work *w, size_t row, size_t *end)

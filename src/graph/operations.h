@@ -22,6 +22,7 @@
     OPERATION(AVERAGE, average)                                                                \
     OPERATION(AFFINE, affine)                                                                  \
     OPERATION(WEIGH_KEYS, weigh_keys)                                                          \
+    OPERATION(DISENTANGLED, disentangled)                                                      \
     OPERATION(ATTENTION, attention)                                                            \
     OPERATION(CONV, conv)                                                                      \
     OPERATION(SCAN, scan)                                                                      \

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "graph/distances.h"
 #include "graph/operations.h"
 
 typedef struct life {
@@ -343,11 +344,13 @@ nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size
     return nib_plan_create_rows(g, kind, rows, out, err);
 }
 
-/* Routed rows follow from those they are chosen for. */
-static void count_routed(const nib_graph *g, size_t rows[NIB_MAX_AXES])
+/* Routed rows follow from those they are chosen for, rows of a table from the tokens. */
+static void count_others(const nib_graph *g, size_t rows[NIB_MAX_AXES])
 {
     for (size_t a = 0; a < g->axis_count; a++)
-        if (g->axes[a].kind == NIB_AXIS_ROUTED)
+        if (g->axes[a].kind == NIB_AXIS_SPAN)
+            rows[a] = 2 * nib_span_reach(&g->axes[a].span, rows[NIB_TOKENS]);
+        else if (g->axes[a].kind == NIB_AXIS_ROUTED)
             rows[a] = g->axes[a].times * rows[g->axes[a].parent];
 }
 
@@ -369,7 +372,7 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
         goto no_memory;
     *p.plan = (nib_plan){ .kind = kind };
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
-    count_routed(g, p.plan->rows);
+    count_others(g, p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
     if (g->head)
         p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out,

@@ -12,6 +12,7 @@ size_t nib_run_sequence(const nib_run *run, nib_axis axis, size_t row, size_t *p
 
     *position = 0;
     if (info->kind == NIB_AXIS_SEQUENCES) return row;
+    if (info->kind == NIB_AXIS_SPAN) return *position = row, 0; /* all are of one slot */
     if (info->kind == NIB_AXIS_PICKED) row = run->batch->axes[axis].picks[row];
     while (hi - lo > 1) {
         size_t middle = (lo + hi) / 2;
@@ -29,6 +30,7 @@ static size_t sequence_end(const nib_run *run, nib_axis axis, size_t row, size_t
     const nib_axis_rows *rows = &run->batch->axes[axis];
 
     if (info->kind == NIB_AXIS_SEQUENCES) return s + 1;
+    if (info->kind == NIB_AXIS_SPAN) return nib_run_rows(run, axis);
     if (info->kind == NIB_AXIS_GIVEN) return rows->offsets[s + 1];
     while (row < rows->count && rows->picks[row] < run->batch->axes[info->parent].offsets[s + 1])
         row++;

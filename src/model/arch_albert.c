@@ -44,7 +44,7 @@ static void read_albert(nib_reader *r, void *config)
         nib_read_fail(r, NIB_E_UNSUPPORTED, "num_hidden_groups %zu of inner_group_num %zu for %zu "
                       "layers: known are up to %d layers with weights of their own, and no more "
                       "groups than layers", m->groups, m->each, bert->layers, (int)MOST_SHARED);
-    nib_bert_refuse_variants(r);
+    nib_bert_refuse_variants(r, true);
     nib_read_any(r, "down_scale_factor"); /* of older classes, which do not read them */
     nib_read_any(r, "gap_size");
     nib_read_any(r, "net_structure_type");

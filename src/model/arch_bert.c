@@ -19,15 +19,21 @@ static void refuse_decoder(nib_reader *r)
 {
     nib_read_must_be_off(r, "is_decoder", "an encoder that is used as a decoder is not known");
     nib_read_must_be_off(r, "add_cross_attention", "cross attention is not known here");
+}
+
+static void refuse_untied(nib_reader *r)
+{
     if (!nib_read_bool(r, "tie_word_embeddings", true))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
                       "predicted with the embedding's table");
 }
 
-void nib_bert_refuse_variants(nib_reader *r)
+void nib_bert_refuse_variants(nib_reader *r, bool tied)
 {
     refuse_positions(r);
     refuse_decoder(r);
+    if (tied) refuse_untied(r);
+    else nib_read_any(r, "tie_word_embeddings");
 }
 
 void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding)
@@ -60,6 +66,7 @@ void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool a
         nib_read_fail(r, NIB_E_FORMAT, "max_position_embeddings %zu, but positions begin at %zu, "
                       "behind pad_token_id", m->positions, m->first);
     refuse_decoder(r);
+    refuse_untied(r);
 }
 
 /* A table of the embeddings, named by its part. */

@@ -22,8 +22,9 @@ typedef struct nib_bert {
 void nib_bert_read_keys(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
 /* The same without position_embedding_type. */
 void nib_bert_read_others(nib_reader *r, nib_bert *m, const char *prefix, bool after_padding);
-/* The keys that are known with one value alone, position_embedding_type among them. */
-void nib_bert_refuse_variants(nib_reader *r);
+/* The keys that are known with one value alone, position_embedding_type among them; tied:
+ * tie_word_embeddings too. */
+void nib_bert_refuse_variants(nib_reader *r, bool tied);
 /* Words, positions and types added and normed, of m->embedded channels. */
 nib_value nib_bert_embed(nib_build *b, const nib_bert *m);
 /* Heads of the attention of layer i over h; the same with the output projection. */

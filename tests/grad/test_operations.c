@@ -435,6 +435,36 @@ static void test_attention(void)
     check_gradients(build_attention, NIB_COUNT(attentions), "attention");
 }
 
+/* Scores for what stands where: of queries, of keys, of both, of sequences longer than a block. */
+static void build_disentangled(lab *l)
+{
+    enum { HEADS = 2, D = 5, WIDTH = HEADS * D };
+    int how = l->variant % 3;
+    nib_span span = { .half = l->variant < 3 ? 4 : 6, .buckets = l->variant < 3 ? 4 : 6,
+                      .most = 40 };
+    nib_attention_desc d = { .heads = HEADS, .kv_heads = HEADS, .head_dim = D, .full = true,
+                             .scale = 0.5f,
+                             .drop = { .p = l->variant == 2 ? 0.3f : 0 } };
+    nib_value q = input(l, "q", WIDTH), k = input(l, "k", WIDTH), v = input(l, "v", WIDTH);
+    nib_value keys = { NIB_NONE }, queries = { NIB_NONE }, table;
+
+    l->b.drops = true;
+    l->elements = l->variant < 3 ? 25 : 8;
+    if (l->variant >= 3) memcpy(l->lengths, (uint32_t[4]){ 3, 70, 2, 0 }, sizeof l->lengths);
+    lab_embedding(l, "table", WIDTH, LAB_FULL);
+    if (!l->b.status) l->embeddings[l->embedding_count - 1].weight->out = 2 * span.half;
+    table = nib_embed_span(&l->b, &span, WIDTH, "table");
+    l->b.segment++;
+    if (how != 1) lab_linear(l, "w", WIDTH, WIDTH, LAB_LORA | (how == 2 ? LAB_DROPOUT : 0));
+    if (how != 1) keys = lab_apply(l, table, "w");
+    if (how != 0) queries = nib_activate(&l->b, table, NIB_ACT_TANH);
+    lab_finish(l, nib_attend_apart(&l->b, q, k, v, keys, queries, &d), WIDTH, 0);
+}
+static void test_disentangled(void)
+{
+    check_gradients(build_disentangled, 6, "disentangled attention");
+}
+
 /* Fused projections as views: grouped as in Falcon's new form, thirds, and a shared last pair. */
 static void build_fused(lab *l)
 {
@@ -804,7 +834,8 @@ int main(void)
         { "parallel", test_parallel },
         { "gather", test_gather }, { "pool", test_pool },
         { "rotate", test_rotate }, { "join", test_join },
-        { "attention", test_attention }, { "fused", test_fused },
+        { "attention", test_attention }, { "disentangled", test_disentangled },
+        { "fused", test_fused },
         { "values_only", test_values_only },
         { "embedding", test_embedding }, { "loss", test_loss },
         { "loss_in_chunks", test_loss_in_chunks },

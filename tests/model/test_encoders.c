@@ -14,7 +14,7 @@
 #include "graph/readout.h"
 #include "test.h"
 
-enum { SEQUENCES = 3, ROOM = 64 };
+enum { SEQUENCES = 3, ROOM = 160 };
 
 typedef struct fixture {
     nib_ctx *ctx;
@@ -25,6 +25,7 @@ typedef struct fixture {
     uint32_t picks[ROOM], targets[ROOM], all[ROOM];
     uint32_t boxes[NIB_BOX_INPUTS][ROOM];
     float wanted[ROOM];
+    size_t longest;
     nib_batch batch; /* the rows that have an answer */
 } fixture;
 
@@ -86,6 +87,7 @@ static void make_batch(fixture *f)
 
         REQUIRE(ids && types && labels, "no ids");
         add_answers(f, labels, t, ids->elements);
+        f->longest = nib_max(f->longest, ids->elements);
         f->offsets[s] = (uint32_t)t;
         for (size_t i = 0; i < ids->elements; i++, t++) {
             f->ids[t] = ((const uint32_t *)ids->data)[i];
@@ -161,7 +163,7 @@ static nib_run *open_run(fixture *f, nib_plan_kind kind, size_t logit_rows, nib_
 
     if (nib_plan_create(f->model->graph, kind, f->batch.axes[NIB_TOKENS].count, logit_rows, plan,
                         &err) ||
-        nib_run_create(f->ctx, f->model->graph, *plan, ROOM / 2, &run, &err))
+        nib_run_create(f->ctx, f->model->graph, *plan, f->longest, &run, &err))
         CHECK(false, "%s", err.message);
     return run;
 }

@@ -22,6 +22,7 @@ from transformers import AutoConfig
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "encoders")
 LENGTHS = (19, 6, 11)
+LONG = (135, 6, 11)  # of variants that end so
 VOCABULARY = 96
 
 BERT = dict(model_type="bert", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
@@ -48,6 +49,11 @@ MEGA = dict(model_type="mega", vocab_size=VOCABULARY, hidden_size=24, intermedia
 MEGA_OTHER = MEGA | dict(normalization_type="layernorm", normalize_before_mega=False, normalize_before_ffn=False, truncation=5,
                          relative_positional_bias="simple", attention_activation="laplace")
 ALBERT = BERT | dict(model_type="albert", embedding_size=16, num_hidden_layers=3)
+# Distances 1 and 2 have rows of their own, 3 to 18 share two.
+DEBERTA = BERT | dict(model_type="deberta-v2", type_vocab_size=0, relative_attention=True, position_buckets=4, max_relative_positions=20,
+                      pos_att_type="p2c|c2p", share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False)
+DEBERTA_APART = DEBERTA | dict(share_att_key=False, norm_rel_ebd="none", position_biased_input=True, type_vocab_size=2, position_buckets=-1,
+                               max_relative_positions=12, embedding_size=16)
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
@@ -100,6 +106,14 @@ VARIANTS = {
     "albert-token": (TOKEN, ALBERT | dict(num_labels=3, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2, hidden_act="gelu"),
                      ["query", "key", "value", "dense"]),
     "albert-mlm": (MASKED, ALBERT, ["query", "value"]),
+    "deberta-seq": (SEQUENCE, DEBERTA | dict(num_labels=3), ["query_proj", "key_proj", "value_proj"]),
+    "deberta-long": (SEQUENCE, DEBERTA | dict(num_labels=3, position_buckets=16, max_relative_positions=64, num_hidden_layers=1,
+                                              max_position_embeddings=150), None),
+    "deberta-c2p": (SEQUENCE, DEBERTA | dict(num_labels=3, pos_att_type=["c2p"]), None),
+    "deberta-token": (TOKEN, DEBERTA_APART | dict(num_labels=3), ["query_proj", "pos_key_proj", "pos_query_proj", "value_proj", "embed_proj"]),
+    "deberta-p2c": (TOKEN, DEBERTA_APART | dict(num_labels=3, pos_att_type=["p2c"]), ["query_proj", "key_proj", "pos_query_proj"]),
+    "deberta-mlm": (MASKED, DEBERTA | dict(legacy=False, tie_word_embeddings=False), None),
+    "deberta-plain": (MASKED, DEBERTA | dict(relative_attention=False, position_biased_input=True, embedding_size=16), None),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
@@ -122,22 +136,22 @@ def fill(model, rng):
                 p.copy_(r * (0.5 if "embeddings" in name or "embed_tokens" in name else p.shape[1] ** -0.5))
 
 
-def batch_of(head, config, rng):
+def batch_of(head, config, rng, lengths):
     """Sequences, their type ids and answers; words 0 to 4 are kept for padding and the like."""
-    ids = [torch.randint(5, VOCABULARY, (n,), generator=rng) for n in LENGTHS]
-    types = [(torch.arange(n) >= n // 2).long() for n in LENGTHS]
+    ids = [torch.randint(5, VOCABULARY, (n,), generator=rng) for n in lengths]
+    types = [(torch.arange(n) >= n // 2).long() for n in lengths]
     c = config.num_labels
     if head == TOKEN or head == MASKED:
         most = c if head == TOKEN else VOCABULARY
-        labels = [torch.randint(0, most, (n,), generator=rng) for n in LENGTHS]
+        labels = [torch.randint(0, most, (n,), generator=rng) for n in lengths]
         for y in labels:
             y[0] = y[-1] = y[len(y) // 3] = -100
     elif config.problem_type == "regression":
-        labels = [torch.randn(c, generator=rng) for _ in LENGTHS]
+        labels = [torch.randn(c, generator=rng) for _ in lengths]
     elif config.problem_type == "multi_label_classification":
-        labels = [(torch.rand(c, generator=rng) < 0.5).float() for _ in LENGTHS]
+        labels = [(torch.rand(c, generator=rng) < 0.5).float() for _ in lengths]
     else:
-        labels = [torch.randint(0, c, (), generator=rng) for _ in LENGTHS]
+        labels = [torch.randint(0, c, (), generator=rng) for _ in lengths]
     return ids, types, labels
 
 
@@ -228,7 +242,7 @@ def make(variant):
         parameter.data = parameter.data.to(torch.bfloat16)
     model.save_pretrained(directory)
 
-    batch = batch_of(head, config, rng)
+    batch = batch_of(head, config, rng, LONG if variant.endswith("-long") else LENGTHS)
     boxes = boxes_of(batch[0], rng) if config.model_type == "lilt" and variant != "lilt-bare" else None
     out = {f"boxes.{i}": x.int() for i, x in enumerate(boxes or [])}
     for i, (x, t, y) in enumerate(zip(*batch)):
