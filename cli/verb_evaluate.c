@@ -122,8 +122,8 @@ int verb_evaluate(int argc, char **argv)
           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
         { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION; default: the adapter's, or "
-          "config.json's" },
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM; default: the "
+          "adapter's, or config.json's" },
         { "corpus", OPTION_STRING, &o.corpus, "FILE",
           "of embeddings: more documents among which the right ones are looked for" },
         { "logits", OPTION_STRING, &o.logits, "OUT.safetensors",

@@ -71,6 +71,11 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
 
     if (!nib_task_has_labels(c->model->purpose.task)) {
         if (c->model->head) s.vocabulary = (uint32_t)c->model->head->weight->out;
+        if (c->model->purpose.task != NIB_TASK_MASKED_LM) return s;
+        s.task = NIB_TASK_MASKED_LM;
+        s.positions = c->model->graph->positions;
+        s.mask_seed = 42;
+        s.keep_all = false;
         return s;
     }
     s.task = c->model->purpose.task;

@@ -61,7 +61,9 @@ static nib_status open_data(evaluation *e, nib_error *err)
     if (task == NIB_TASK_FEATURE_EXTRACTION) return open_compared(e, err);
     if (e->o->corpus)
         return nib_fail(err, NIB_E_INVALID, "corpus: is for embeddings (FEATURE_EXTRACTION)");
-    if (task == NIB_TASK_CAUSAL_LM || nib_task_has_labels(task))
+    if (task == NIB_TASK_MASKED_LM && e->o->logits)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "logits are not written of masked words");
+    if (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM || nib_task_has_labels(task))
         return nib_dataset_open(e->ctx, &source, &e->data, err);
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is not evaluated",
                     e->o->model.model, nib_task_name(task));

@@ -15,7 +15,8 @@ static nib_status check_metric(const nib_train_options *t, nib_task task, nib_er
     const char *metric = nib_finetune_metric(t);
     bool of_words = nib_finetune_metric_is_perplexity(t);
 
-    if (strcmp(metric, "eval_loss") == 0 || of_words == (task == NIB_TASK_CAUSAL_LM))
+    if (strcmp(metric, "eval_loss") == 0 ||
+        of_words == (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM))
         return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "metric_for_best_model: %s is not measured of %s",
                     metric + 5, nib_task_name(task));
@@ -70,9 +71,10 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     if (type && !nib_task_parse(type, &o->task))
         return nib_fail(err, NIB_E_INVALID,
                         "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS, "
-                        "FEATURE_EXTRACTION", type);
+                        "FEATURE_EXTRACTION, MASKED_LM", type);
     status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
     if (status) return status;
+    j->guessed_task = !type && o->task == NIB_TASK_AUTO;
     o->task = p.task;
     if (p.task == NIB_TASK_SEQ_CLS && p.labels == 1 && p.loss == NIB_LOSS_BINARY) {
         o->num_labels = 1; /* a cross-encoder's: labels are read as numbers */
@@ -85,6 +87,7 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
         j->options.train.per_device_train_batch_size = p.task == NIB_TASK_FEATURE_EXTRACTION ? 64
                                                                                             : 8;
     if (p.task == NIB_TASK_CAUSAL_LM || p.task == NIB_TASK_FEATURE_EXTRACTION ||
+        p.task == NIB_TASK_MASKED_LM ||
         nib_task_has_labels(p.task))
         return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
@@ -136,6 +139,7 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
                                   .box_limit = outline->box_limit,
                                   .refused = outline->refused_fields,
                                   .labels = known->known ? known : NULL,
+                                  .guessed_task = j->guessed_task, .mask_seed = t->seed,
                                   .regression =
                                       nib_labels_are_graded(&o->model) ||
                                       (o->model.problem_type &&

@@ -25,6 +25,7 @@ typedef struct nib_finetune_job {
     nib_dataset *data;
     nib_dataset *eval_records;  /* until the evaluation loop takes them over */
     nib_trainer *trainer;
+    bool guessed_task;          /* config.json's, not the user's */
     const char *asked_model;    /* MODEL as it was given: options has the Transformer's folder */
     nib_sentence sentence;      /* of embeddings; these too: */
     nib_texts texts;

@@ -189,6 +189,8 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
     nib_status status;
 
     nib_free(ctx, config->task_type);
+    config->task_type = NULL;
+    if (m->purpose.task == NIB_TASK_MASKED_LM) return NIB_OK; /* PEFT has no word for it */
     config->task_type = nib_strdup(ctx, nib_task_name(m->purpose.task));
     if (!config->task_type) return no_memory(err);
     if (!nib_task_has_labels(m->purpose.task)) return NIB_OK;

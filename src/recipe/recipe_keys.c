@@ -111,9 +111,10 @@ const nib_recipe_row nib_recipe_rows[] = {
     ALIAS("use_bnb_nested_quant", BNB, "bnb_4bit_use_double_quant")
 
     /* the task */
-    WORDS("task_type", LORA, o.task_type, "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION",
-          "SEQ_CLS", "CAUSAL_LM, SEQ_CLS, TOKEN_CLS or FEATURE_EXTRACTION (embeddings); default: "
-          "as config.json's architectures or modules.json say")
+    WORDS("task_type", LORA, o.task_type,
+          "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION MASKED_LM", "SEQ_CLS",
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION (embeddings) or MASKED_LM; default: as "
+          "config.json's architectures or modules.json say")
     RESULT("full", OWN, BOOL, o.full, NULL,
            "train all of the model's parameters in float32, write a model")
     RESULT("train_head_only", OWN, BOOL, o.train_head_only, NULL,
@@ -133,7 +134,8 @@ const nib_recipe_row nib_recipe_rows[] = {
           "MultipleNegativesRankingLoss CoSENTLoss CosineSimilarityLoss TripletLoss", "TripletLoss",
           "of embeddings; default: MultipleNegativesRankingLoss, of records with a score "
           "CoSENTLoss")
-    RESULT_IF(COMPARED, "scale", SENTENCE, FLOAT, o.train.scale, "20", "of the loss's cosines; 0: 20")
+    RESULT_IF(COMPARED, "scale", SENTENCE, FLOAT, o.train.scale, "20",
+              "of the loss's cosines; 0: 20")
     RESULT_IF(COMPARED, "triplet_margin", SENTENCE, FLOAT, o.train.triplet_margin, "5",
               "of TripletLoss; 0: 5")
     COUNTED("matryoshka_dims", SENTENCE, NUMBERS, o.train.matryoshka_dims,

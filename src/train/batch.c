@@ -90,8 +90,25 @@ static void add_box(nib_batch_maker *b, size_t t, const uint16_t *box)
     b->boxes[5 * b->tokens + t] = (uint32_t)box[2] - box[0];
 }
 
-static void add_record(nib_batch_maker *b, const nib_labels *l, nib_record r)
+/* Words that are hidden are predicted at their own places. */
+static void hide_words(nib_batch_maker *b, const nib_masking *m, uint32_t record, nib_record r)
 {
+    nib_axis_rows *logits = &b->batch.axes[NIB_LOGIT_ROWS];
+    size_t first = b->batch.axes[NIB_TOKENS].count;
+
+    for (uint32_t i = 0; i < r.length; i++) {
+        if (!r.trained[i] || !nib_mask_word(m, b->batch.epoch, record, i, &b->ids[first + i]))
+            continue;
+        b->logit_index[logits->count] = (uint32_t)(first + i);
+        b->targets[logits->count++] = r.ids[i];
+    }
+}
+
+static void add_record(nib_batch_maker *b, const nib_dataset *d, uint32_t number)
+{
+    const nib_labels *l = nib_dataset_labels(d);
+    const nib_masking *masking = nib_dataset_masking(d);
+    nib_record r = nib_dataset_record(d, number);
     nib_axis_rows *tokens = &b->batch.axes[NIB_TOKENS], *logits = &b->batch.axes[NIB_LOGIT_ROWS];
 
     assert(tokens->count + r.length <= b->tokens && logits->count + r.targets <= b->logit_rows);
@@ -102,11 +119,12 @@ static void add_record(nib_batch_maker *b, const nib_labels *l, nib_record r)
         b->positions[t] = i;
         b->types[t] = r.types ? r.types[i] : 0;
         if (b->graph->boxes) add_box(b, t, r.boxes ? r.boxes + 4 * i : NULL);
-        if (i > 0 && r.trained[i] && !r.types) {
+        if (i > 0 && r.trained[i] && !r.types && !masking->vocabulary) {
             b->logit_index[logits->count] = (uint32_t)t - 1;
             b->targets[logits->count++] = r.ids[i];
         }
     }
+    if (masking->vocabulary) hide_words(b, masking, number, r);
     tokens->count += r.length;
     b->offsets[++b->batch.sequences] = (uint32_t)tokens->count;
 }
@@ -128,7 +146,7 @@ const nib_batch *nib_batch_make(nib_batch_maker *b, const nib_dataset *d, const 
     b->offsets[0] = 0;
     for (size_t i = 0; i < count; i++) {
         b->records[i] = order[i];
-        add_record(b, nib_dataset_labels(d), nib_dataset_record(d, order[i]));
+        add_record(b, d, order[i]);
     }
     return &b->batch;
 }

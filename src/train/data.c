@@ -214,6 +214,7 @@ size_t nib_dataset_count(const nib_dataset *d) { return d->count; }
 nib_data_counts nib_dataset_counts(const nib_dataset *d) { return d->counts; }
 nib_record_shape nib_dataset_shape(const nib_dataset *d) { return d->shape; }
 const nib_labels *nib_dataset_labels(const nib_dataset *d) { return &d->labels; }
+const nib_masking *nib_dataset_masking(const nib_dataset *d) { return &d->masking; }
 nib_labels *nib_dataset_labels_mut(nib_dataset *d) { return &d->labels; }
 const char *nib_dataset_template(const nib_dataset *d) { return d->template_name; }
 const char *nib_dataset_template_hash(const nib_dataset *d) { return d->template_hash; }
@@ -234,7 +235,8 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i)
         r.targets = (uint32_t)count_targets(&d->labels, r.answers, r.answer_count);
         return r;
     }
-    for (uint32_t k = 1; k < r.length; k++) r.targets += r.trained[k];
+    /* what may be hidden, or is predicted from the token before it */
+    for (uint32_t k = d->masking.vocabulary ? 0 : 1; k < r.length; k++) r.targets += r.trained[k];
     return r;
 }
 
@@ -307,6 +309,7 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     }
     h->shape = d->shape;
     h->special = d->special;
+    h->masking = d->masking;
     status = nib_labels_copy_names(&d->labels, &h->labels, err);
     if (status) goto done;
     nib_torch_randperm(order, (uint32_t)d->count, seed);

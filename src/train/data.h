@@ -14,6 +14,7 @@
 #include "nibble/finetune.h"
 #include "text/tokenizer.h"
 #include "train/labels.h"
+#include "train/masking.h"
 #include "train/shape.h"
 
 /* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its
@@ -60,6 +61,8 @@ typedef struct nib_dataset_source {
                                 /* (with labels: texts that are compared) */
     const char *prompt;         /* FEATURE_EXTRACTION: in front of each text; NULL: nothing */
     bool regression;            /* labels are numbers, whatever they look like */
+    bool guessed_task;          /* nobody asked for it: records that look otherwise are refused */
+    uint64_t mask_seed;         /* MASKED_LM: of the words that are hidden */
     bool unlabelled;            /* labels are not read; the answers of words are their numbers */
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
     size_t positions;           /* of records with labels: the most tokens that the model takes; 0:
@@ -86,6 +89,8 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
 const nib_labels *nib_dataset_labels(const nib_dataset *d);
+/* Of a dataset for MASKED_LM, whose marks say which tokens may be hidden; else vocabulary 0. */
+const nib_masking *nib_dataset_masking(const nib_dataset *d);
 nib_labels *nib_dataset_labels_mut(nib_dataset *d);
 /* Warns where no record trains a token that ends a text, or the tokenizer names none. */
 void nib_dataset_warn_ends(const nib_dataset *d);

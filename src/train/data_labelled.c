@@ -7,7 +7,7 @@
  *
  * A model that reads boxes takes {tokens | words, bboxes | boxes | bbox, label} too, and boxes
  * beside tags (data_boxes.c).  FEATURE_EXTRACTION reads {text | sentence} alone, behind a
- * prompt; to train, data_compared.c.
+ * prompt; to train, data_compared.c.  MASKED_LM reads the same, and marks what may be hidden.
  *
  * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
  * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
@@ -50,7 +50,7 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
         l->label = find(record, tags);
         return;
     }
-    if (r->in->task == NIB_TASK_FEATURE_EXTRACTION) {
+    if (r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM) {
         l->first = find(record, single);
         return;
     }
@@ -81,11 +81,32 @@ static nib_status refuse_fields(const nib_data_reader *r, const json_t *record, 
     return NIB_OK;
 }
 
+/* What takes the place of words that are hidden. */
+static nib_status find_mask(nib_data_reader *r, nib_error *err)
+{
+    const nib_dataset_source *s = r->in;
+    const json_t *named = s->tokenizer ? nib_tokenizer_named(s->tokenizer) : NULL;
+    const char *mask = json_string_value(json_object_get(named, "mask_token"));
+    int64_t id = mask ? nib_tokenizer_find(s->tokenizer, mask) : -1;
+
+    if (s->task != NIB_TASK_MASKED_LM || r->d->masking.vocabulary) return NIB_OK;
+    r->fatal = true;
+    if (id < 0 || id >= s->vocabulary)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: no mask token is named by "
+                        "tokenizer_config.json or special_tokens_map.json, or the model has no row "
+                        "for it: no word can be hidden", s->model_dir);
+    r->d->masking = (nib_masking){ .seed = s->mask_seed, .mask = (uint32_t)id,
+                                   .vocabulary = s->vocabulary };
+    r->fatal = false;
+    return NIB_OK;
+}
+
 nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err)
 {
     bool of_words = r->in->task == NIB_TASK_TOKEN_CLS;
-    bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION;
+    bool masked = r->in->task == NIB_TASK_MASKED_LM;
+    bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION || masked;
     char fields[400];
 
     if (r->o->template_text || r->o->prompt_template)
@@ -98,9 +119,15 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                         nib_shape_kind(record));
     if (nib_data_is_compared(r)) return nib_compared_detect(r, record, where, err);
     nib_labelled_settle(r, record);
-    if (r->labelled.first && (r->labelled.label || r->in->unlabelled)) {
-        r->shaper.shape = of_words ? NIB_SHAPE_TAGGED : NIB_SHAPE_LABELLED;
-        return NIB_OK;
+    if (masked && r->in->guessed_task && (find(record, labels) || find(record, tags)))
+        return r->fatal = true,
+               nib_fail(err, NIB_E_INVALID, "%s: field '%s', but config.json makes the model one "
+                        "for masked words: set task_type to SEQ_CLS, TOKEN_CLS or MASKED_LM", where,
+                        find(record, labels) ? find(record, labels) : find(record, tags));
+    if (r->labelled.first && (r->labelled.label || r->in->unlabelled || masked)) {
+        r->shaper.shape = of_words ? NIB_SHAPE_TAGGED : masked ? NIB_SHAPE_TEXT
+                                                               : NIB_SHAPE_LABELLED;
+        return find_mask(r, err);
     }
     r->labelled = (nib_labelled){ .windows = r->labelled.windows };
     nib_shape_list_fields(record, fields, sizeof fields);
@@ -158,6 +185,27 @@ static nib_status put_prompt(nib_data_reader *r, nib_inputs *in, const char *whe
     return NIB_OK;
 }
 
+static nib_status add_maskable(nib_data_reader *r, const nib_windows *w, const char *where,
+                               nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < w->tokens.count && !status; i++) {
+        const nib_token *t = &w->tokens.items[i];
+        bool special = t->added_by_template || nib_tokenizer_is_special(r->in->tokenizer, t->id);
+        status = nib_data_add_token(r, where, t->id, !special, err);
+    }
+    return status;
+}
+
+/* Is there a word in the record at hand that may be hidden? */
+static bool has_maskable(const nib_data_reader *r)
+{
+    for (size_t i = nib_dataset_begin(r->d); i < r->d->used; i++)
+        if (r->d->trained[i]) return true;
+    return false;
+}
+
 static nib_status add_texts(nib_data_reader *r, const json_t *record, const char *where,
                             nib_error *err)
 {
@@ -176,6 +224,7 @@ static nib_status add_texts(nib_data_reader *r, const json_t *record, const char
         status = nib_tokenizer_encode_inputs(r->in->tokenizer, &in, w, err);
     }
     if (status) return nib_fail_in(err, status, "%s", where);
+    if (r->in->task == NIB_TASK_MASKED_LM) return add_maskable(r, w, where, err);
     return add_tokens(r, w->tokens.items, w->tokens.count, where, err);
 }
 
@@ -340,8 +389,14 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     if (status) return status;
     status = r->labelled.of_words ? add_words(r, record, where, err)
                                   : add_texts(r, record, where, err);
-    if (!status && r->shaper.shape != NIB_SHAPE_TAGGED) status = add_label(r, record, where, err);
+    if (!status && r->shaper.shape == NIB_SHAPE_LABELLED)
+        status = add_label(r, record, where, err);
     if (status) return status;
+    if (r->in->task == NIB_TASK_MASKED_LM && !has_maskable(r) && !r->in->keep_all) {
+        r->d->counts.empty++;
+        nib_dataset_drop(r->d);
+        return NIB_OK;
+    }
     if (nib_dataset_targets(r->d) || r->in->keep_all) return nib_dataset_end(r->d, where, err);
     r->d->counts.masked_out++;
     nib_dataset_drop(r->d);
@@ -359,8 +414,11 @@ nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const ch
     if (nib_data_is_compared(r))
         return nib_fail(err, NIB_E_FORMAT, "%s: lines of text cannot be compared; expected records "
                         "with anchor and positive, or sentence1, sentence2 and score", where);
-    r->d->shape = r->shaper.shape = NIB_SHAPE_LABELLED;
+    r->d->shape = r->shaper.shape = r->in->task == NIB_TASK_MASKED_LM ? NIB_SHAPE_TEXT
+                                                                     : NIB_SHAPE_LABELLED;
     r->labelled.first = "text";
+    status = find_mask(r, err);
+    r->fatal = true;
     for (size_t line = 1; at < end && !status; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t n = (size_t)((stop ? stop : end) - at);

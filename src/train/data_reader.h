@@ -95,7 +95,7 @@ nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char
 static inline bool nib_data_is_labelled(const nib_data_reader *r)
 {
     return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS ||
-           r->in->task == NIB_TASK_FEATURE_EXTRACTION;
+           r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM;
 }
 /* data_compared.c: of these, the ones whose texts are compared with each other. */
 static inline bool nib_data_is_compared(const nib_data_reader *r)

@@ -16,6 +16,7 @@ struct nib_dataset {
     nib_labels labels;        /* kind NIB_LABEL_NONE: the records have none */
     size_t *answer_ends;      /* of record i in labels.answers */
     size_t answer_end_capacity;
+    nib_masking masking;      /* vocabulary 0: no words are hidden */
     nib_data_counts counts;
     nib_record_shape shape;
     char *template_name, *template_hash, *template_text;

@@ -232,7 +232,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
             out->tokens += nib_dataset_record(t->data, order[i]).length;
         t->records_seen += count;
     }
-    scale = 1 / targets;
+    scale = targets > 0 ? 1 / targets : 1; /* no word may be hidden in a step: no gradient then */
     norm = nib_gradient_norm(&t->graph->kernels, t->params, scale);
     if (!isfinite(norm))
         return nib_fail(err, NIB_E_NUMERIC,
@@ -244,7 +244,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     nib_optimizer_step(&t->optimizer, factor, scale);
     t->can_take_back = true;
     t->step++;
-    out->loss = loss / targets;
+    out->loss = targets > 0 ? loss / targets : 0;
     out->grad_norm = norm;
     out->learning_rate = t->o.learning_rate * factor; /* of the first group, as Trainer logs it */
     out->epoch = nib_epochs_done(&t->layout, t->step);

@@ -327,6 +327,64 @@ static void test_regression(void) { check_kind(&kinds[3]); }
 static void test_token(void) { check_kind(&kinds[4]); }
 static void test_graded(void) { check_kind(&kinds[5]); }
 
+/* A masked language model: the words that are hidden are a function of the seed, so that the
+ * script hides the same ones (Philox, written there anew); another epoch hides others. */
+static void test_masked(void)
+{
+    const char *data = inside(golden("masked"), "train.jsonl");
+    const char *out = inside(test_tmpdir(), "masked");
+    nib_finetune_options o = options_for(data, out, "MASKED_LM");
+    nib_evaluate_options e = { .model = { .model = inside(golden("masked"), "base"),
+                                          .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                               .data = { .data = data, .max_seq_length = 24 }, .adapter = out };
+    json_t *want = expected_of("masked");
+    nib_peft_config config = nib_peft_config_default();
+    nib_evaluate_result r;
+    steps l = { 0 };
+    nib_error err;
+
+    o.model.model = e.model.model;
+    o.adapter = inside(golden("masked"), "begin");
+    o.on_step = on_step;
+    o.user = &l;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    CHECK(l.count == 6, "%zu steps", l.count);
+    for (size_t i = 0; i < l.count; i++) {
+        double loss = number(want, "losses", i), norm = number(want, "grad_norms", i);
+        CHECK(fabs(l.loss[i] - loss) <= 2e-4 * fmax(1, loss), "loss of step %zu is %.7g, not %.7g",
+              i + 1, l.loss[i], loss);
+        CHECK(fabs(l.norm[i] - norm) <= 1e-3 * fmax(1, norm), "norm of step %zu is %.7g, not %.7g",
+              i + 1, l.norm[i], norm);
+    }
+    REQUIRE_OK(nib_evaluate(test_ctx(), &e, &r, &err), err);
+    CHECK(fabs(r.loss - json_number_value(json_object_get(want, "loss"))) < 5e-4 &&
+              r.supervised_tokens ==
+                  (uint64_t)json_integer_value(json_object_get(want, "hidden")) &&
+              fabs(r.perplexity - exp(r.loss)) < 1e-9,
+          "loss %.7g of %d words", r.loss, (int)r.supervised_tokens);
+    REQUIRE_OK(nib_peft_config_read(test_ctx(), out, &config, &err), err);
+    CHECK(!config.task_type && !config.modules_to_save.count, "task %s, %zu saved",
+          config.task_type, config.modules_to_save.count);
+    nib_peft_config_free(test_ctx(), &config);
+    json_decref(want);
+}
+
+/* Records with labels, and a model for masked words: nobody asked to train that. */
+static void test_guessed_task(void)
+{
+    nib_finetune_options o = options_for(inside(golden("class"), "train.jsonl"),
+                                         inside(test_tmpdir(), "never"), NULL);
+    nib_error err = { .message = "" };
+
+    o.model.model = inside(golden("masked"), "base");
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_INVALID && strstr(err.message, "task_type"),
+          "'%s'", err.message);
+    o.model.model = golden("base");
+    o.data.data = inside(golden("masked"), "train.jsonl");
+    CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "mask token"), "'%s'", err.message);
+}
+
 /* Tags that mark spans: a sentence's last span ends with it, whatever it is batched with, and the
  * measure can choose the best state. */
 static void test_spans(void)
@@ -638,7 +696,7 @@ static void test_refusals(void)
         const char *what;
     } cases[] = {
         { NULL, "{\"text\": \"a\", \"label\": 1}", NULL,
-          "config.json makes it a model for MASKED_LM, which is not trained: set task_type" },
+          "config.json makes the model one for masked words: set task_type" },
         { "CAUSAL_LM", "{\"text\": \"a\"}", NULL, "has no CAUSAL_LM here" },
         { "SEQ_CLS", "{\"text\": \"a\"}", NULL, "its fields are 'text'; expected a text" },
         { "SEQ_CLS", "{\"texts\": \"a\", \"label\": 1}", NULL,
@@ -697,7 +755,8 @@ int main(void)
                                        { "multi", test_multi },
                                        { "regression", test_regression },
                                        { "token", test_token }, { "graded", test_graded },
-                                       { "spans", test_spans },
+                                       { "spans", test_spans }, { "masked", test_masked },
+                                       { "guessed_task", test_guessed_task },
                                        { "new_head", test_new_head },
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },

@@ -21,6 +21,7 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "classify")
 BASE = os.path.join(TOP, "base")
 TOKENIZER = os.path.join(TOP, "..", "pairs", "4.json")  # <s> A </s> B </s>, the second text of type 1
 STEPS, BATCH, RATE, LIMIT = 6, 4, 1e-2, 24
+MASK = "!"  # no word of the records: a piece that hides them
 WORDS = "good bad fine poor old new red blue".split()
 rng = random.Random(3)
 
@@ -200,6 +201,81 @@ def make(kind):
     print(kind, [round(x, 4) for x in losses], round(float(loss), 4))
 
 
+def philox(key, counter):
+    """Philox 4x32-10 (Salmon et al. 2011)."""
+    k, c = list(key), list(counter)
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k[0], b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k[1], a & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def hide(ids, special, record, epoch, mask, size, seed=42):
+    """What nibble hides of a record: ids with words in their places, labels."""
+    out, labels = list(ids), [-100] * len(ids)
+    for i in range(len(ids)):
+        draw = philox((seed ^ 0x6D61736B, 0), (record, i, 0, epoch))
+        unit = [(d >> 8) * 2.0**-24 for d in draw]
+        if special[i] or unit[0] >= torch.tensor(0.15, dtype=torch.float32).item():
+            continue
+        labels[i] = ids[i]
+        if unit[1] < torch.tensor(0.8).item():
+            out[i] = mask
+        elif unit[1] < torch.tensor(0.9).item():
+            out[i] = draw[2] * size >> 32
+    return torch.tensor(out), torch.tensor(labels)
+
+
+def make_masked():
+    """A masked language model with LoRA, two epochs of other hidden words, and its loss by the words of epoch 0."""
+    directory = os.path.join(TOP, "masked")
+    os.makedirs(directory)
+    shutil.copytree(BASE, os.path.join(directory, "base"))
+    with open(os.path.join(directory, "base", "tokenizer_config.json"), "w") as f:
+        json.dump(dict(tokenizer_class="PreTrainedTokenizerFast", mask_token=MASK), f)
+    rows = [dict(text=" ".join(words(12))) for _ in range(12)]
+    with open(os.path.join(directory, "train.jsonl"), "w") as f:
+        f.writelines(json.dumps(r) + "\n" for r in rows)
+    model = AutoModelForMaskedLM.from_pretrained(BASE, dtype=torch.float32, attn_implementation="eager",
+                                                 hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = get_peft_model(model, LoraConfig(r=2, lora_alpha=4, target_modules=["query", "value"]))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                p.copy_(torch.randn(p.shape) * (0.2 if "lora_B" in name else p.shape[-1] ** -0.5))
+    save_adapter(model, os.path.join(directory, "begin"))
+    tokenizer = Tokenizer.from_file(TOKENIZER)
+    tokenizer.enable_truncation(LIMIT)
+    encoded = [tokenizer.encode(r["text"]) for r in rows]
+    mask, size = tokenizer.token_to_id(MASK), model.config.vocab_size
+
+    def loss_of(records, epoch):
+        hidden = [hide(e.ids, e.special_tokens_mask, i, epoch, mask, size) for i, e in records]
+        keep = padded([torch.ones_like(x) for x, _ in hidden])
+        labels = padded([y for _, y in hidden], -100)
+        return model(input_ids=padded([x for x, _ in hidden]), attention_mask=keep, labels=labels).loss, int((labels >= 0).sum())
+
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    schedule = get_linear_schedule_with_warmup(optimizer, 0, STEPS)
+    losses, norms = [], []
+    for s in range(STEPS):
+        at = s * BATCH % len(rows)
+        loss, _ = loss_of(list(enumerate(encoded))[at:at + BATCH], s * BATCH // len(rows))
+        loss.backward()
+        losses.append(float(loss))
+        norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 1.0)))
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        loss, hidden = loss_of(list(enumerate(encoded)), 0)
+    json.dump(dict(losses=losses, grad_norms=norms, loss=float(loss), hidden=hidden),
+              open(os.path.join(directory, "expected.json"), "w"))
+    print("masked", losses, float(loss), hidden)
+
+
 if __name__ == "__main__":
     shutil.rmtree(TOP, ignore_errors=True)
     torch.manual_seed(11)
@@ -208,3 +284,4 @@ if __name__ == "__main__":
         make(kind)
     make_whole()
     make("graded")  # a cross-encoder: sentence-transformers' BinaryCrossEntropyLoss is this loss
+    make_masked()
