@@ -20,7 +20,7 @@ import sys
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PICO = os.path.join(TOP, "models", "pico")
-RECORDS, LENGTH, TEST_CHARACTERS = 64, 256, 60000
+RECORDS, LENGTH, TEST_CHARACTERS = 16, 256, 24000
 # name, method, bits, group, symmetric, desc_act, act_group_aware (GPTQModel's default order)
 SETTINGS = [("gptq-4-128", "gptq", 4, 128, True, False, False), ("gptq-4-128-act", "gptq", 4, 128, True, True, False),
             ("gptq-4-row", "gptq", 4, -1, True, False, False), ("gptq-4-64-asym", "gptq", 4, 64, False, False, False),

@@ -180,30 +180,36 @@ static nib_status run_until(const char *out, stopper *s, nib_quantize_options o,
 
 /* Stopped within layer 3, another time with other settings, and then the same again: only what was
  * not finished is done, to the bytes of a run at one go. */
-static void test_resumes(void)
+static void check_resumes(const char *algorithm)
 {
-    path whole = joined(test_tmpdir(), "whole"), parts = joined(test_tmpdir(), "parts");
+    path dir = joined(test_tmpdir(), algorithm);
+    path whole = joined(dir.s, "whole"), parts = joined(dir.s, "parts");
     stopper none = { 0 }, first = { .most = 24 }, second = { 0 };
     nib_quantize_options o = options(NULL, true), other;
     struct stat info;
     nib_error err;
 
+    o.algorithm = algorithm;
+    REQUIRE(mkdir(dir.s, 0777) == 0);
     REQUIRE_OK(run_until(whole.s, &none, o, &err), err);
     CHECK(run_until(parts.s, &first, o, &err) == NIB_E_INTERRUPTED &&
               strstr(err.message, "resumes"), "%s", err.message);
     CHECK(stat(parts.s, &info) != 0, "an unfinished output is there");
     other = o;
-    other.mse = 2.4;
+    other.algorithm = strcmp(algorithm, "awq") == 0 ? "gptq" : "awq";
     CHECK(run_until(parts.s, &second, other, &err) == NIB_E_MISMATCH &&
-              strstr(err.message, "mse (0 there, 2."), "%s", err.message);
+              strstr(err.message, "algorithm ("), "%s", err.message);
     second = (stopper){ 0 };
     REQUIRE_OK(run_until(parts.s, &second, o, &err), err);
     CHECK(second.matrices == 42 - 21, "%zu matrices were done again", second.matrices);
     CHECK(strstr(second.notes, "3 of 8 layers are finished"), "%s", second.notes);
     CHECK(same_file(joined(whole.s, "model.safetensors").s,
                     joined(parts.s, "model.safetensors").s));
-    CHECK(stat(joined(test_tmpdir(), "parts.unfinished").s, &info) != 0, "layers are left");
+    CHECK(stat(joined(dir.s, "parts.unfinished").s, &info) != 0, "layers are left");
 }
+
+static void test_resumes(void) { check_resumes("gptq"); }
+static void test_resumes_awq(void) { check_resumes("awq"); }
 
 /* With little memory values lie in a file and Hessians come a few at a time: the same bytes. */
 static void test_little_memory(void)
@@ -259,6 +265,9 @@ static void test_plan_is_kept(void)
     after = nib_memory_peak();
     plan = strstr(notes.notes, "memory: ");
     REQUIRE(plan, "%s", notes.notes);
+#ifdef __SANITIZE_ADDRESS__
+    return; /* what is freed stays resident there */
+#endif
     CHECK((double)(after - before) < 1.05e6 * strtod(plan + 8, NULL) + 16e6,
           "planned %.20s, took %.1f MB", plan, (double)(after - before) / 1e6);
 }
@@ -463,6 +472,7 @@ int main(void)
         { "nearer than round to nearest", test_better },
         { "any number of threads", test_threads },
         { "going on behind the last finished layer", test_resumes },
+        { "the same with AWQ", test_resumes_awq },
         { "little memory", test_little_memory },
         { "the report", test_report },
         { "inputs that are not finite", test_not_finite },
