@@ -15,7 +15,7 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
     { "perplexity", verb_perplexity, "how well a text is predicted, as papers measure it" },
     { "predict", verb_predict, "what a classifier says of records" },
     { "embed", verb_embed, "texts as vectors, from an encoder" },
-    { "merge", verb_merge, "a model and an adapter into one dense model" },
+    { "merge", verb_merge, "adapters into a model: dense, or in a low-bit format" },
     { "export", verb_export, "a model, with or without an adapter, as a GGUF file" },
     { "inspect", verb_inspect, "what a model, an adapter or a file holds" },
     { "tokenize", verb_tokenize, "text to token ids and back" },

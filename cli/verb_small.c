@@ -1,5 +1,4 @@
-/* verb_small.c - inspect, doctor, merge, quantize: one call of the library each. */
-#include <math.h>
+/* verb_small.c - inspect, doctor, quantize: one call of the library each. */
 #include <string.h>
 
 #include "session.h"
@@ -47,51 +46,6 @@ int verb_doctor(int argc, char **argv)
     if (code || (code = session_begin(&s))) return code;
     status = nib_doctor(s.ctx, s.json ? NIB_REPORT_JSON : NIB_REPORT_TEXT, &report, &s.err);
     return print_report(&s, status, report);
-}
-
-static void print_merge_json(const session *s, const nib_merge_result *r)
-{
-    printf("{\"trained_form\": ");
-    print_json_string(stdout, r->trained_form, strlen(r->trained_form));
-    printf(", \"model_form\": ");
-    print_json_string(stdout, r->model_form, strlen(r->model_form));
-    printf(", \"other_form\": %s, \"greatest_change\": ", r->other_form ? "true" : "false");
-    print_json_number(stdout,
-                      r->other_form && r->greatest_change >= 0 ? r->greatest_change : (double)NAN);
-    printf(", \"change_is_bound\": %s, \"matrix\": ", r->change_is_bound ? "true" : "false");
-    print_json_string(stdout, r->matrix, strlen(r->matrix));
-    print_json_member_warnings(stdout, s);
-    printf("}\n");
-}
-
-int verb_merge(int argc, char **argv)
-{
-    session s = { 0 };
-    nib_merge_result result;
-    nib_merge_options o = { .on_progress = session_progress, .user = &s, .result = &result };
-    nib_status status;
-    option options[] = {
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "the PEFT adapter to merge" },
-        { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
-          "of what is written: bfloat16, float16 or float32; default: the model's" },
-        { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
-          "replace what nibble wrote into OUT before" },
-        STRICT_OPTION(&s),
-        SESSION_OPTIONS(&s),
-    };
-    verb v = { .name = "merge", .arguments = "MODEL --adapter DIR OUT",
-               .summary = "W0 + s B A, one matrix at a time.", .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 2 };
-    int code = options_parse(&v, argc, argv);
-
-    if (code) return code;
-    if (!o.adapter) return options_misuse(&v, "missing option --adapter");
-    o.model = v.positional[0];
-    o.out = v.positional[1];
-    if ((code = session_begin(&s))) return code;
-    status = nib_merge(s.ctx, &o, &s.err);
-    if (!status && s.json) print_merge_json(&s, &result);
-    return session_end(&s, status);
 }
 
 static void on_matrix(void *user, const nib_matrix_report *r)

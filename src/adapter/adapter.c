@@ -334,8 +334,8 @@ nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *e
     return read_tensors(a, dir, false, err);
 }
 
-nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
-                            nib_adapter **out, nib_error *err)
+static nib_status open_dir(nib_model *model, const char *dir, unsigned slot, bool train,
+                           bool merged, nib_adapter **out, nib_error *err)
 {
     nib_adapter *a = nib_new(model->ctx, sizeof *a);
     nib_status status;
@@ -357,16 +357,29 @@ nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bo
     if (!status) status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, train, err);
     if (!status) status = read_tensors(a, a->dir, true, err);
+    if (!status && merged) status = nib_merged_check(a, err);
     if (status) goto done;
     if (a->unfinished[0])
         nib_warn_code(a->ctx, "unfinished-adapter", "%s: the run that wrote this adapter was %s",
                       dir, a->unfinished);
-    nib_merged_warn(a);
+    if (!merged) nib_merged_warn(a);
     *out = a;
     a = NULL; /* handed over */
 done:
     nib_adapter_close(a);
     return status;
+}
+
+nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
+                            nib_adapter **out, nib_error *err)
+{
+    return open_dir(model, dir, slot, train, false, out, err);
+}
+
+nib_status nib_adapter_open_merged(nib_model *model, const char *dir, unsigned slot,
+                                   nib_adapter **out, nib_error *err)
+{
+    return open_dir(model, dir, slot, false, true, out, err);
 }
 
 void nib_adapter_close(nib_adapter *a)

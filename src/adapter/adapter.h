@@ -17,6 +17,10 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigne
 /* Reads a PEFT directory into a free slot.  train: its parameters get gradients. */
 nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
                             nib_adapter **out, nib_error *err);
+/* The same of one that the model's weights hold, to take it out: NIB_E_MISMATCH where they say that
+ * they do not. */
+nib_status nib_adapter_open_merged(nib_model *model, const char *dir, unsigned slot,
+                                   nib_adapter **out, nib_error *err);
 /* Takes the parameters out of the modules, and restores what the adapter changed there and nothing
  * else; before the model is closed. */
 void nib_adapter_close(nib_adapter *a);

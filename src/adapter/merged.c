@@ -22,13 +22,54 @@ static void fingerprint(const nib_adapter *a, char digits[DIGITS + 1])
     digits[DIGITS] = 0;
 }
 
-char *nib_merged_list(nib_ctx *ctx, const nib_tensors *tensors, const nib_adapter *more)
+char *nib_merged_list(nib_ctx *ctx, const nib_tensors *tensors, nib_adapter *const *more,
+                      size_t count)
 {
     const char *before = tensors ? nib_tensors_metadata(tensors, NIB_MERGED_KEY) : NULL;
-    char digits[DIGITS + 1] = "";
+    char *list = nib_strdup(ctx, before ? before : "");
 
-    if (more) fingerprint(more, digits);
-    return nib_sprintf(ctx, "%s%s%s", before ? before : "", before && more ? "," : "", digits);
+    for (size_t i = 0; list && i < count; i++) {
+        char digits[DIGITS + 1], *shorter = list;
+        fingerprint(more[i], digits);
+        list = nib_sprintf(ctx, "%s%s%s", shorter, *shorter ? "," : "", digits);
+        nib_free(ctx, shorter);
+    }
+    return list;
+}
+
+char *nib_merged_list_without(nib_ctx *ctx, const nib_tensors *tensors, nib_adapter *const *fewer,
+                              size_t count)
+{
+    char *list = nib_merged_list(ctx, tensors, NULL, 0);
+
+    for (size_t i = 0; list && i < count; i++) {
+        char digits[DIGITS + 1], *at, *end;
+        fingerprint(fewer[i], digits);
+        at = strstr(list, digits);
+        if (!at) continue;
+        end = at + DIGITS;
+        if (*end) end++;             /* the comma behind it, */
+        else if (at > list) at--;    /* or the one before */
+        memmove(at, end, strlen(end) + 1);
+    }
+    return list;
+}
+
+nib_status nib_merged_check(const nib_adapter *a, nib_error *err)
+{
+    const nib_tensors *tensors = a->model->tensors;
+    const char *merged = tensors ? nib_tensors_metadata(tensors, NIB_MERGED_KEY) : NULL;
+    char digits[DIGITS + 1];
+
+    if (!merged) {
+        nib_warn_code(a->ctx, "not-merged", "%s does not say which adapters it holds: it is taken "
+                      "at your word that %s is one of them", a->model->dir, a->dir);
+        return NIB_OK;
+    }
+    fingerprint(a, digits);
+    if (strstr(merged, digits)) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "%s: is not merged into %s, which holds %s", a->dir,
+                    a->model->dir, *merged ? "others" : "none");
 }
 
 void nib_merged_warn(const nib_adapter *a)

@@ -9,9 +9,16 @@
 
 #define NIB_MERGED_KEY "nibble.merged"
 
-/* Of what a model's file says, without and with one more adapter: the caller's; NULL: no memory.
+/* Of what a model's file says, with `count` more adapters: the caller's; NULL: no memory.
  * An empty text: nothing is merged. */
-char *nib_merged_list(nib_ctx *ctx, const nib_tensors *tensors, const nib_adapter *more);
+char *nib_merged_list(nib_ctx *ctx, const nib_tensors *tensors, nib_adapter *const *more,
+                      size_t count);
+/* The same without them, where the file says that they are in it. */
+char *nib_merged_list_without(nib_ctx *ctx, const nib_tensors *tensors, nib_adapter *const *fewer,
+                              size_t count);
+/* NIB_E_MISMATCH: the adapter's model says which adapters it holds, and this one is none of them.
+ * One that says nothing is warned of (not-merged). */
+nib_status nib_merged_check(const nib_adapter *a, nib_error *err);
 /* Warns (merged-already) where the adapter's model holds it. */
 void nib_merged_warn(const nib_adapter *a);
 

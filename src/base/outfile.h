@@ -35,6 +35,9 @@ nib_status nib_outfile_replace(nib_ctx *ctx, const char *path, const void *data,
 /* Copies the file `from` to `to`, atomically and with little memory. */
 nib_status nib_outfile_copy(nib_ctx *ctx, const char *from, const char *to, nib_error *err);
 
+/* NIB_E_IO: the file system of `path`, which need not exist, has no room for `bytes`. */
+nib_status nib_disk_check(nib_ctx *ctx, const char *path, uint64_t bytes, nib_error *err);
+
 typedef struct nib_outdir nib_outdir;
 
 /* Starts building directory `path` (its parent exists) under a temporary name beside it.

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 #include "base/outfile.h"
 #include "base/outname.h"
@@ -152,25 +151,6 @@ uint64_t nib_gguf_writer_bytes(const nib_gguf_writer *w) { return w->data; }
 
 /* --- the file --- */
 
-static nib_status check_disk(nib_ctx *ctx, const char *path, uint64_t bytes, nib_error *err)
-{
-    char *parent = nib_parent_of(ctx, path);
-    struct statvfs disk;
-    uint64_t free_bytes = UINT64_MAX;
-    int failed = parent ? statvfs(parent, &disk) : 0;
-    nib_status status = NIB_OK;
-
-    if (!parent) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-    if (failed) /* the directory is not there: making the file says so */
-        free_bytes = UINT64_MAX;
-    else if (!nib_mul_u64(disk.f_bavail, disk.f_frsize, &free_bytes)) free_bytes = UINT64_MAX;
-    if (free_bytes < bytes)
-        status = nib_fail(err, NIB_E_IO, "%s: %.1f MB are wanted, and its file system has %.1f MB",
-                          path, (double)bytes / 1e6, (double)free_bytes / 1e6);
-    nib_free(ctx, parent);
-    return status;
-}
-
 /* Zeros up to the next multiple of the alignment. */
 static nib_status pad(nib_gguf_writer *w, uint64_t bytes, nib_error *err)
 {
@@ -203,7 +183,7 @@ nib_status nib_gguf_writer_open(nib_gguf_writer *w, const char *path, nib_error 
         return nib_fail(err, NIB_E_INVALID, "%s: tensor name '%s...' is longer than %d bytes", path,
                         w->bad_name, NAME_BYTES - 1);
     if (w->failed) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for its header", path);
-    status = check_disk(w->ctx, path, w->data + w->keys.bytes + w->infos.bytes, err);
+    status = nib_disk_check(w->ctx, path, w->data + w->keys.bytes + w->infos.bytes, err);
     if (!status) status = nib_outfile_create(w->ctx, path, &w->file, err);
     return status ? status : write_header(w, err);
 }

@@ -1,269 +1,226 @@
-/* merge.c - an adapter's changes put into the weights: W0 + s B A, dense.
+/* merge.c - adapters' changes put into the weights: W0 + s B A.
  *
  * Every tensor of the source is written in its order under its own name.  A weight's rows are
  * decoded to float, the product is added in float, and the sum is rounded once; a few rows are
- * in memory at a time.  The packed tensors of a 4-bit weight become one dense tensor.
+ * in memory at a time.  The packed tensors of a low-bit weight become one dense tensor, or, where a
+ * format is asked for, each linear's sum is encoded, a matrix at a time.
  * Experts of MXFP4 that the adapter does not change are copied as they are, unless --dtype is
  * given.
  * A head tied to the embedding becomes a tensor of its own when the two differ afterwards.
- * A classifier that the adapter brings stands behind the others, and its labels in config.json. */
+ * A classifier that the adapter brings stands behind the others, and its labels in config.json.
+ * Where the weights before and after the base's quantization are at hand, both are tried. */
 #include "job/merge_check.h"
 
 #include <stdio.h>
 
-#include "adapter/merged.h"
-#include "base/outfile.h"
-#include "job/labelled.h"
-#include "job/merge_plan.h"
-#include "job/merge_rows.h"
+#include "job/merge_route.h"
+#include "job/merge_unmerge.h"
 #include "job/other_form.h"
-#include "job/python_json.h"
 #include "job/quantize_config.h"
-#include "job/sentence.h"
 
-enum { SHARD_BYTES_MILLIONS = 5000 };
+static const char original[] = "original", decoded[] = "decoded";
 
 typedef struct run {
-    nib_ctx *ctx;
-    const nib_merge_options *options;
-    nib_merge_check check;
-    char *model_dir;   /* of embeddings the Transformer's, else the model's as given */
-    nib_model *model;
-    nib_adapter *adapter;
-    nib_labels labels; /* of a classifier */
-    char *problem_type;
-    nib_merge_plan plan;
-    nib_outdir *out;
-    nib_tensor_writer *writer;
-    nib_merge_rows rows;
-    nib_merge_result result;
+    nib_merge_job job;
+    nib_settings trained; /* that quantize a dense MODEL as it was while the adapter was trained */
+    nib_merge_route routes[2];
+    nib_merge_result forms;
 } run;
 
-static nib_status read_dtype(const nib_merge_options *o, bool *convert, nib_dtype *dtype,
-                             nib_error *err)
+static nib_status read_dtype(nib_merge_job *j, nib_error *err)
 {
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
+    const char *name = j->options->dtype;
 
-    *convert = o->dtype != NULL;
-    *dtype = NIB_F32;
-    if (!o->dtype) return NIB_OK;
+    j->convert = name != NULL;
+    if (!name) return NIB_OK;
     for (size_t i = 0; i < NIB_COUNT(known); i++)
-        if (strcmp(o->dtype, nib_dtype_name(known[i])) == 0) {
-            *dtype = known[i];
+        if (strcmp(name, nib_dtype_name(known[i])) == 0) {
+            j->dtype = known[i];
             return NIB_OK;
         }
     return nib_fail(err, NIB_E_INVALID, "dtype '%s'; float32, float16 and bfloat16 are known",
-                    o->dtype);
+                    name);
 }
 
-static nib_status open_all(run *r, nib_error *err)
+/* Taking out is adding the opposite. */
+static nib_status negate(nib_merge_job *j, const nib_merge_format *format, nib_error *err)
 {
-    const nib_merge_options *o = r->options;
-    nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
-    bool named;
-    nib_status status;
-
-    status = nib_quantize_check_places(o->model, o->out, err);
-    if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->out, err);
-    if (!status && o->adapter)
-        status = nib_labels_of_adapter(r->ctx, o->adapter, &model, &r->labels, &r->problem_type,
-                                       err);
-    if (!status && model.task == NIB_TASK_FEATURE_EXTRACTION)
-        status = nib_sentence_model(r->ctx, o->model, &r->model_dir, err);
-    if (!status && r->model_dir) model.model = r->model_dir;
-    if (!status)
-        status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 }, &r->model, err);
-    if (!status && o->adapter)
-        status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
-    if (!status && o->adapter)
-        status = nib_compare_forms(r->adapter, "merged into", true, &r->result, err);
-    if (status || !nib_task_has_labels(r->model->purpose.task) || r->labels.known) return status;
-    return nib_labels_of_config(r->model->json, o->model, r->model->purpose.labels, &r->labels,
-                                &named, err);
-}
-
-/* Of some formats nobody expects a merged model, many times as large: it must be asked for. */
-static nib_status check_merge(run *r, nib_error *err)
-{
-    const nib_format *format = r->model->stored.format;
-    double gib = (double)r->model->parameters * 2 / (1 << 30);
-
-    if (!format || !format->no_merge || r->options->dtype) return NIB_OK;
-    return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: %s: use model and adapter as they are, or give --dtype bfloat16 (or "
-                    "float16, float32): nibble merge %s %s %s --dtype bfloat16 decodes all to "
-                    "dense tensors of %.2g GiB and merges into them", r->options->model,
-                    format->no_merge, r->options->model, r->options->adapter, r->options->out, gib);
-}
-
-static nib_status progress(run *r, size_t done, const char *name, nib_error *err)
-{
-    if (r->options->on_progress)
-        r->options->on_progress(r->options->user, name, (double)done / (double)r->plan.count);
-    if (nib_should_stop(r->ctx))
-        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
+    if (format->held.format)
+        return nib_fail(err, NIB_E_INVALID, "unmerge: gives a dense model; quantize it afterwards");
+    for (size_t i = 0; i < j->count; i++)
+        j->less[i] = (nib_merge_adapter){ j->list[i].dir, -j->list[i].weight };
+    j->list = j->less;
     return NIB_OK;
 }
 
-static nib_status write_item(run *r, const nib_merge_item *item, nib_error *err)
+/* What needs no file to be opened. */
+static nib_status read_options(nib_merge_job *j, nib_error *err)
 {
-    nib_status status;
+    const nib_merge_options *o = j->options;
+    nib_merge_format format;
+    nib_status status = read_dtype(j, err);
 
-    switch (item->kind) {
-    case NIB_MERGE_WEIGHT:
-        status = nib_merge_write_weight(&r->rows, r->writer, item, err);
-        break;
-    case NIB_MERGE_STACK:
-        status = nib_merge_write_stack(&r->rows, r->writer, item, err);
-        break;
-    case NIB_MERGE_VECTOR:
-        status = nib_merge_write_values(&r->rows, r->writer, item, err);
-        break;
-    default:
-        status = nib_merge_write_copy(&r->rows, r->writer, item, err);
-        break;
-    }
-    if (item->source)
-        nib_filemap_release(item->source->map, item->source->data, (size_t)item->source->bytes);
+    if (!status && !(o->min_retained >= 0 && o->min_retained <= 1))
+        status = nib_fail(err, NIB_E_INVALID, "min_retained %g; a share above 0, at most 1",
+                          o->min_retained);
+    if (!status && o->route && strcmp(o->route, "auto") && strcmp(o->route, original) &&
+        strcmp(o->route, decoded))
+        status = nib_fail(err, NIB_E_INVALID, "route '%s'; auto, original and decoded are known",
+                          o->route);
+    if (!status) status = nib_merge_adapters_listed(o, &j->only, &j->list, &j->count, err);
+    if (!status) status = nib_merge_format_read(o, NULL, &format, err);
+    if (!status && o->unmerge) status = negate(j, &format, err);
+    if (!status) status = nib_quantize_check_places(o->model, o->out, err);
+    if (!status && o->base_original)
+        status = nib_quantize_check_places(o->base_original, o->out, err);
+    for (size_t i = 0; i < j->count && !status; i++)
+        status = nib_quantize_check_places(j->list[i].dir, o->out, err);
     return status;
 }
 
-static nib_status write_weights(run *r, nib_error *err)
-{
-    nib_tensor_plan *plans = nib_new_array(r->ctx, r->plan.count, sizeof *plans);
-    char *merged = nib_merged_list(r->ctx, r->model->tensors, r->adapter);
-    const char *const notes[] = { NIB_MERGED_KEY, merged, NULL };
-    nib_tensor_writer *writer;
-    nib_status status = NIB_OK;
+/* --- routes --- */
 
-    for (size_t i = 0; plans && i < r->plan.count; i++) plans[i] = r->plan.items[i].plan;
-    if (!plans || !merged)
-        status = nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", r->plan.count);
-    else
-        status = nib_tensor_writer_create_noted(r->ctx, nib_outdir_path(r->out), "model", plans,
-                                                r->plan.count,
-                                                (uint64_t)SHARD_BYTES_MILLIONS * 1000000, notes,
-                                                &r->writer, err);
-    nib_free(r->ctx, plans);
-    nib_free(r->ctx, merged);
-    for (size_t i = 0; i < r->plan.count && !status; i++) {
-        status = write_item(r, &r->plan.items[i], err);
-        if (!status) status = progress(r, i + 1, r->plan.items[i].plan.name, err);
+/* The settings that quantize a model in a form while it is loaded; false: there are none. */
+static bool settings_of(const char *form, nib_held *held, nib_settings *out)
+{
+    static const char *const flags[] = { "load_in_4bit", "load_in_8bit" };
+    nib_form wanted;
+
+    if (!nib_form_parse(form, &wanted)) return false;
+    for (size_t i = 0; i < NIB_COUNT(flags); i++) {
+        const nib_setting ask[] = { { flags[i], "true" }, { NULL, NULL } };
+        const nib_setting *idle;
+        if (nib_held_asked(ask, held, &idle, NULL) || held->form.scheme != wanted.scheme) continue;
+        held->form = wanted;
+        held->format->settings(&wanted, out);
+        return true;
     }
-    if (!status) status = nib_tensors_unchanged(r->model->tensors, err);
-    if (status) return status;
-    writer = r->writer;
-    r->writer = NULL;
-    return nib_tensor_writer_commit(writer, err);
+    *held = (nib_held){ 0 };
+    return false;
 }
 
-/* Inside a wrapper transformers 4 reads the text's key and 5 the outer one. */
-static bool untie(json_t *config)
+static bool may(const nib_merge_options *o, const char *route)
 {
-    static const char key[] = "tie_word_embeddings";
-    json_t *text = json_object_get(config, "text_config");
-
-    return !json_object_set_new(config, key, json_false()) &&
-           (!json_is_object(text) || !json_object_set_new(text, key, json_false()));
+    return !o->route || strcmp(o->route, "auto") == 0 || strcmp(o->route, route) == 0;
 }
 
-/* config.json of a dense model, but for experts that stay packed: no quantization, the type of the
- * weights, tied only if they are. */
-static nib_status write_config(run *r, nib_error *err)
+/* The second way, once MODEL is open: to the original of a low-bit one, or to a dense one as the
+ * adapter knew it. */
+static nib_status find_second(run *r, nib_error *err)
 {
-    json_t *config = json_deep_copy(r->model->json);
-    char *path = nib_sprintf(r->ctx, "%s/config.json", nib_outdir_path(r->out));
-    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
-    bool set = r->options->dtype || r->model->stored.format || !json_object_get(config, key);
+    const nib_merge_options *o = r->job.options;
+    nib_merge_route *first = &r->routes[0], *second = &r->routes[1];
+    const char *form = first->adapters.items[0]->base_form;
+    bool dense = strcmp(r->forms.model_form, "dense") == 0;
+
+    if (o->base_original && dense)
+        return nib_fail(err, NIB_E_INVALID, "base_original: %s is dense, and so the original "
+                        "itself", o->model);
+    if (o->base_original) {
+        *second = (nib_merge_route){ .job = &r->job, .name = original, .dir = o->base_original,
+                                     .trained_on = o->model };
+        first->name = decoded;
+    } else if (dense && *form && strcmp(form, "dense") != 0 &&
+               settings_of(form, &r->job.trained, &r->trained)) {
+        *second = (nib_merge_route){ .job = &r->job, .name = decoded, .dir = o->model,
+                                     .settings = r->trained.items };
+        first->name = original;
+    }
+    if (second->job || may(o, dense ? original : decoded)) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "route %s: there is only the way into the weights of %s%s",
+                    o->route, o->model, dense ? "" : "; base_original names their original");
+}
+
+static bool is_taken(const run *r, size_t i)
+{
+    const nib_merge_route *route = &r->routes[i];
+
+    return route->job && (!route->name || may(r->job.options, route->name));
+}
+
+/* Adapters on another form than they were trained on are warned of, but where the form that they
+ * were trained on is tried as well. */
+static nib_status compare_forms(run *r, nib_error *err)
+{
+    const nib_merge_adapters *a = &r->routes[0].adapters;
+    bool unmerge = r->job.options->unmerge;
     nib_status status;
 
-    if (config && !r->plan.keeps_experts) json_object_del(config, "quantization_config");
-    if (!config || !path ||
-        (set && json_object_set_new(config, key, json_string(nib_dtype_name(r->plan.dtype)))) ||
-        (r->plan.untied && !untie(config)) ||
-        (r->model->purpose.task != NIB_TASK_FEATURE_EXTRACTION &&
-         !nib_set_label_config(config, r->model, &r->labels)))
-        status = nib_fail(err, NIB_E_NOMEM, "config.json: out of memory");
-    else
-        status = nib_python_json_write(r->ctx, path, config, err);
-    json_decref(config);
-    nib_free(r->ctx, path);
-    return status;
-}
-
-/* An adapter of embeddings knows how rows are pooled. */
-static nib_status write_sentence(run *r, nib_error *err)
-{
-    const nib_graph *g = r->model->graph;
-    nib_sentence s;
-    nib_status status;
-
-    if (r->model->purpose.task != NIB_TASK_FEATURE_EXTRACTION ||
-        !nib_sentence_is_one(r->ctx, r->options->adapter))
+    if (!a->count) return NIB_OK;
+    status = nib_compare_forms(a->items[0], NULL, !unmerge, &r->forms, err);
+    if (!status && unmerge) { /* whatever it was trained on, it is in these weights */
+        if (strcmp(r->forms.model_form, "dense") != 0)
+            return nib_fail(err, NIB_E_INVALID, "unmerge: %s holds %s weights, of which nothing "
+                            "can be taken out; a dense merge is wanted", r->job.options->model,
+                            r->forms.model_form);
+        r->forms.other_form = false;
         return NIB_OK;
-    status = nib_sentence_open(r->ctx, r->options->adapter, &s, err);
-    if (status) return status;
-    status = nib_sentence_save(&s, g->values[g->hidden].width, nib_outdir_path(r->out), err);
-    nib_sentence_close(&s);
+    }
+    if (!status) status = find_second(r, err);
+    for (size_t i = 0; i < r->job.count && !status; i++) {
+        nib_merge_result other;
+        bool tried = i == 0 && r->routes[1].settings && is_taken(r, 1);
+        if (!tried) status = nib_compare_forms(a->items[i], "merged into", true, &other, err);
+    }
     return status;
 }
 
-/* Weights of an earlier run under other names would contradict these. */
-static nib_status open_out(run *r, nib_error *err)
+static nib_status run_routes(run *r, nib_error *err)
 {
-    static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
-                                       "model.safetensors.index.json" };
-    nib_status status = nib_outdir_create(r->ctx, r->options->out, r->options->overwrite, &r->out,
-                                          err);
+    nib_status status = nib_merge_route_open(&r->routes[0], err);
 
-    for (size_t i = 0; !status && i < NIB_COUNT(old); i++)
-        status = nib_outdir_drop(r->out, old[i], err);
-    return status;
+    if (!status) status = compare_forms(r, err);
+    r->job.ways = !status ? is_taken(r, 0) + is_taken(r, 1) : 0;
+    r->job.first = &r->routes[!is_taken(r, 0)];
+    if (!status && is_taken(r, 0)) status = nib_merge_route_run(&r->routes[0], err);
+    if (!status && !is_taken(r, 0)) nib_merge_route_close(&r->routes[0]);
+    if (status || !is_taken(r, 1)) return status;
+    status = nib_merge_route_open(&r->routes[1], err);
+    return status ? status : nib_merge_route_run(&r->routes[1], err);
 }
 
-static nib_status merge(run *r, nib_error *err)
+static nib_status keep_better(run *r, nib_error *err)
 {
+    nib_merge_route *a = &r->routes[0], *b = &r->routes[1], *best;
+    const nib_merge_options *o = r->job.options;
     nib_outdir *out;
-    bool convert;
-    nib_dtype dtype;
-    nib_status status = read_dtype(r->options, &convert, &dtype, err);
+    nib_status status;
 
-    if (!status) status = open_all(r, err);
-    if (!status) status = check_merge(r, err);
-    if (!status) status = nib_merge_plan_make(r->model, convert, dtype, &r->plan, err);
-    if (!status) status = nib_merge_rows_init(r->ctx, r->plan.widest, &r->rows, err);
-    if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
-    nib_warnings_repeat(r->ctx);
-    if (!status) status = open_out(r, err);
-    if (!status) status = write_weights(r, err);
-    if (!status)
-        status = nib_quantize_copy_files(r->ctx, r->model->dir, nib_outdir_path(r->out), err);
-    if (!status) status = write_config(r, err);
-    if (!status) status = write_sentence(r, err);
-    if (!status && r->check.made)
-        status = r->check.made(r->check.self, r->model, nib_outdir_path(r->out), err);
+    best = !a->out || (b->out && nib_merge_judged_better(&b->judged, &a->judged)) ? b : a;
+    status = !best->judged.ctx ? NIB_OK
+                               : nib_merge_judged_end(&best->judged,
+                                                      a->out && b->out
+                                                          ? &(best == a ? b : a)->judged : NULL,
+                                                      o, nib_outdir_path(best->out), err);
+    if (!status && o->unmerge && o->base_original)
+        status = nib_unmerge_compare(r->job.ctx, o->base_original, nib_outdir_path(best->out),
+                                     &r->forms, err);
     if (status) return status;
-    out = r->out;
-    r->out = NULL;
+    if (o->result) {
+        nib_merge_result result = r->forms;
+        memcpy(result.form, best->result.form, sizeof result.form);
+        result.matrices = best->result.matrices;
+        result.bytes = best->result.bytes;
+        snprintf(result.route, sizeof result.route, "%s", best->name ? best->name : "");
+        *o->result = result;
+    }
+    out = best->out;
+    best->out = NULL;
     return nib_outdir_commit(out, err);
 }
 
 nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib_merge_check check,
                              nib_error *err)
 {
-    run r = { .ctx = ctx, .options = options, .check = check, .labels = { .ctx = ctx } };
-    nib_status status = merge(&r, err);
+    run r = { .job = { .ctx = ctx, .options = options, .check = check } };
+    nib_status status = read_options(&r.job, err);
 
-    if (!status && options->result) *options->result = r.result;
-    nib_tensor_writer_discard(r.writer);
-    nib_outdir_discard(r.out);
-    nib_merge_rows_free(&r.rows);
-    nib_merge_plan_free(ctx, &r.plan);
-    nib_adapter_close(r.adapter);
-    nib_model_close(r.model);
-    nib_labels_free(&r.labels);
-    nib_free(ctx, r.problem_type);
-    nib_free(ctx, r.model_dir);
+    r.routes[0] = (nib_merge_route){ .job = &r.job, .dir = options->model };
+    if (!status) status = run_routes(&r, err);
+    if (!status) status = keep_better(&r, err);
+    nib_merge_route_close(&r.routes[0]);
+    nib_merge_route_close(&r.routes[1]);
     return status;
 }
 

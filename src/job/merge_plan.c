@@ -158,6 +158,7 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
                 set_stack(k, item, l);
             return true;
         }
+        item->linear = l;
         if (l->full || l->branches.count || tied || !nib_weight_is_dense(base) || t->straight)
             set_weight(item, l->weight, l->transposed, nib_branch_at(&l->branches, 0));
         if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;

@@ -9,7 +9,8 @@ typedef enum nib_merge_kind {
     NIB_MERGE_COPY,   /* the source's values, converted */
     NIB_MERGE_WEIGHT, /* `weight` decoded, and `branch` added */
     NIB_MERGE_STACK,  /* `slices` of one tensor, each decoded and its branch added */
-    NIB_MERGE_VECTOR  /* `values`: a bias or the weight of a norm that the adapter brings */
+    NIB_MERGE_VECTOR, /* `values`: a bias or the weight of a norm that the adapter brings */
+    NIB_MERGE_PACKED  /* as a weight, encoded: several tensors (merge_packed.h) */
 } nib_merge_kind;
 
 typedef struct nib_merge_item {
@@ -17,6 +18,7 @@ typedef struct nib_merge_item {
     nib_tensor_plan plan;     /* name, type and shape in the new file */
     const nib_tensor *source; /* NULL: the source has none (a head that
                                  was tied, a new classifier) */
+    const nib_linear *linear; /* whose tensor it is, also where that does not change; or NULL */
     const nib_weight *weight;
     const nib_branch *branch; /* or NULL */
     bool embedding;           /* the branch's A is [R, V], its B [D, R], the weight [V, D] */

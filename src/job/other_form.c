@@ -121,6 +121,6 @@ nib_status nib_compare_forms(const nib_adapter *a, const char *use, bool measure
                form.scheme->encode;
     out->change_is_bound = strcmp(a->base_form, "dense") == 0;
     if (measure && (to_dense || out->change_is_bound)) status = measure_change(a, form, out, err);
-    if (!status) warn(a, use, out);
+    if (!status && use) warn(a, use, out);
     return status;
 }

@@ -420,7 +420,7 @@ static nib_status write_other(run *r, const nib_tensor *t, nib_error *err)
 
 static nib_status write_all(run *r, nib_error *err)
 {
-    char *merged = nib_merged_list(r->ctx, r->tensors, NULL);
+    char *merged = nib_merged_list(r->ctx, r->tensors, NULL, 0);
     const char *const notes[] = { merged && *merged ? NIB_MERGED_KEY : NULL, merged, NULL };
     nib_tensor_writer *writer;
     nib_status status = NIB_OK;

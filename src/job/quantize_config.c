@@ -74,7 +74,7 @@ static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *optio
                                    2 * model->linear_count + MOST_HEADS + 1, sizeof *names);
     if (!names) return NULL;
     for (size_t i = 0; i < options->skip_count; i++) names[n++] = options->skip_modules[i];
-    if (!options->skip_count) names[n++] = model->head->name;
+    if (!options->skip_count && model->head) names[n++] = model->head->name;
     for (size_t i = 0; i < extra; i++) names[n++] = beside[i];
     for (size_t i = 0; i < model->linear_count; i++)
         if (nib_quantize_leaves(held, model->linears[i])) names[n++] = model->linears[i]->name;
@@ -83,33 +83,40 @@ static const char **list_skipped(nib_ctx *ctx, const nib_quantize_options *optio
     return names;
 }
 
+nib_status nib_quantize_set_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                   const nib_held *held, const nib_model *model, json_t *config,
+                                   nib_error *err)
+{
+    char (*made)[NIB_MODULE_NAME_ROOM] = nib_new_array(ctx, MOST_HEADS, sizeof *made);
+    const char **skipped = made ? list_skipped(ctx, options, held, model, made) : NULL;
+    char *text = skipped ? held->format->config(ctx, &held->form, skipped) : NULL;
+    json_t *quantization = text ? json_loads(text, 0, NULL) : NULL;
+    bool good = quantization && !json_object_set(config, "quantization_config", quantization);
+
+    json_decref(quantization);
+    nib_free(ctx, skipped);
+    nib_free(ctx, made);
+    nib_free(ctx, text);
+    return good ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "quantization_config: out of memory");
+}
+
 nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *options,
                                      const char *origin,
                                      const nib_held *held, const nib_model *model, const char *dir,
                                      nib_error *err)
 {
-    char (*made)[NIB_MODULE_NAME_ROOM] = nib_new_array(ctx, MOST_HEADS, sizeof *made);
-    const char **skipped = made ? list_skipped(ctx, options, held, model, made) : NULL;
-    json_t *config = json_deep_copy(model->json), *quantization = NULL;
+    json_t *config = json_deep_copy(model->json);
     const char *dtype_key = json_object_get(config, "torch_dtype") ? "torch_dtype" : "dtype";
     char *path = nib_sprintf(ctx, "%s/config.json", dir);
-    char *text = NULL;
     nib_status status = NIB_OK;
 
-    if (skipped) text = held->format->config(ctx, &held->form, skipped);
-    if (text) quantization = json_loads(text, 0, NULL);
-    if (!config || !path || !quantization ||
-        json_object_set(config, "quantization_config", quantization) ||
-        !set_origin(ctx, config, options->model, origin) ||
-        (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype))))
+    if (config) status = nib_quantize_set_config(ctx, options, held, model, config, err);
+    if (!status &&
+        (!config || !path || !set_origin(ctx, config, options->model, origin) ||
+         (options->dtype && json_object_set_new(config, dtype_key, json_string(options->dtype)))))
         status = nib_fail(err, NIB_E_NOMEM, "%s/config.json: out of memory", dir);
-    else
-        status = nib_python_json_write(ctx, path, config, err);
-    json_decref(quantization);
+    if (!status) status = nib_python_json_write(ctx, path, config, err);
     json_decref(config);
-    nib_free(ctx, skipped);
-    nib_free(ctx, made);
-    nib_free(ctx, text);
     nib_free(ctx, path);
     return status;
 }

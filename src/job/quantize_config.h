@@ -18,6 +18,12 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
  * or a gate of one output, which rounding would hurt the most and spare the least? */
 bool nib_quantize_leaves(const nib_held *held, const nib_linear *l);
 
+/* Puts quantization_config as `held` has it into `config`: what stays dense is in
+ * options->skip_modules (none: the head), and what the model has beside its linears. */
+nib_status nib_quantize_set_config(nib_ctx *ctx, const nib_quantize_options *options,
+                                   const nib_held *held, const nib_model *model, json_t *config,
+                                   nib_error *err);
+
 /* Copies what lies beside the weights: tokenizer, chat template, generation_config.json. */
 nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir,
                                    nib_error *err);

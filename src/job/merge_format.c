@@ -1,0 +1,89 @@
+/* merge_format.c - see merge_format.h. */
+#include "job/merge_format.h"
+
+/* A name, and the settings that mean it. */
+typedef struct word {
+    const char *name;
+    nib_setting means[2];
+} word;
+
+static const word words[] = {
+    { "dense", { { NULL, NULL }, { NULL, NULL } } },
+    { "nf4", { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "nf4" } } },
+    { "fp4", { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" } } },
+    { "int8", { { "load_in_8bit", "true" }, { NULL, NULL } } },
+    { "gptq", { { "format", "gptq" }, { NULL, NULL } } },
+    { "awq", { { "format", "awq" }, { NULL, NULL } } },
+    { "compressed-tensors", { { "format", "compressed-tensors" }, { NULL, NULL } } },
+};
+
+static nib_status find_word(const char *name, const word **out, nib_error *err)
+{
+    for (size_t i = 0; i < NIB_COUNT(words); i++)
+        if (strcmp(words[i].name, name) == 0) {
+            *out = &words[i];
+            return NIB_OK;
+        }
+    if (strcmp(name, "gguf") == 0)
+        return nib_fail(err, NIB_E_INVALID, "format gguf: a file and no directory, written by "
+                        "nibble export MODEL --adapter DIR");
+    return nib_fail(err, NIB_E_INVALID, "format '%s'; known are dense, nf4, fp4, int8, gptq, awq "
+                    "and compressed-tensors", name);
+}
+
+static nib_status append(nib_merge_format *f, size_t *count, const nib_setting *list, size_t n,
+                         nib_error *err)
+{
+    for (size_t i = 0; i < n && list[i].key; i++) {
+        if (*count == NIB_MERGE_SETTINGS)
+            return nib_fail(err, NIB_E_INVALID, "more than %d settings", NIB_MERGE_SETTINGS);
+        f->settings[(*count)++] = list[i];
+    }
+    return NIB_OK;
+}
+
+/* What means nothing where no matrix is encoded. */
+static nib_status check_dense(const nib_merge_options *o, nib_error *err)
+{
+    const nib_quantize_options *q = &o->quantize;
+    const char *idle = NULL;
+
+    if (q->settings && q->settings->key) idle = q->settings->key;
+    else if (q->skip_count) idle = "llm_int8_skip_modules";
+    else if (q->algorithm) idle = "algorithm";
+    else if (q->calibration.data) idle = "calibration-data";
+    if (!idle) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "%s: belongs to a low-bit format; name one with --format",
+                    idle);
+}
+
+nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *stored,
+                                 nib_merge_format *out, nib_error *err)
+{
+    nib_merge_format f = { .held = { 0 } };
+    const nib_setting *idle;
+    const word *w = &words[0];
+    size_t count = 0;
+    nib_status status = o->format ? find_word(o->format, &w, err) : NIB_OK;
+
+    if (status) return status;
+    *out = f;
+    if (!w->means[0].key) return check_dense(o, err);
+    status = append(out, &count, w->means, NIB_COUNT(w->means), err);
+    if (!status) status = nib_held_asked(out->settings, &out->held, &idle, err);
+    if (status) return status;
+    if (stored && stored->format == out->held.format) {
+        count = 0;
+        stored->format->settings(&stored->form, &out->base);
+        status = append(out, &count, out->base.items, out->base.count, err);
+        if (!status) status = append(out, &count, w->means, NIB_COUNT(w->means), err);
+    }
+    if (!status && o->quantize.settings)
+        status = append(out, &count, o->quantize.settings, SIZE_MAX, err);
+    if (!status) status = nib_held_asked(out->settings, &out->held, &idle, err);
+    if (!status && idle)
+        status = nib_fail(err, NIB_E_INVALID, "%s is no setting of format %s", idle->key, w->name);
+    out->calibrated = o->quantize.algorithm ? strcmp(o->quantize.algorithm, "rtn") != 0
+                                            : o->quantize.calibration.data != NULL;
+    return status;
+}

@@ -1,0 +1,236 @@
+/* merge_route.c - see merge_route.h. */
+#include "job/merge_route.h"
+
+#include <stdio.h>
+
+#include "job/merge_calibrated.h"
+#include "job/merge_config.h"
+#include "job/quantize_config.h"
+#include "job/sentence.h"
+
+/* How MODEL is held, its form that of a matrix, for config.json does not tell all of it; of a dense
+ * one what the adapter was trained on. */
+static nib_held held_of(const nib_merge_route *r)
+{
+    const nib_model *m = r->model;
+    nib_held held = m->stored.format ? m->stored : r->job->trained;
+
+    for (size_t i = 0; m->stored.format && i < m->linear_count; i++) {
+        const nib_linear *l = m->linears[i];
+        const nib_weight *w = l->frozen ? l->frozen : l->weight;
+        if (nib_weight_is_dense(w)) continue;
+        held.form = nib_weight_form(w);
+        break;
+    }
+    return held;
+}
+
+nib_status nib_merge_route_open(nib_merge_route *r, nib_error *err)
+{
+    const nib_merge_job *j = r->job;
+    bool named;
+    nib_status status = NIB_OK;
+
+    r->labels = (nib_labels){ .ctx = j->ctx };
+    r->opened = (nib_model_options){ .model = r->dir, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    if (j->count)
+        status = nib_labels_of_adapter(j->ctx, j->list[0].dir, &r->opened, &r->labels,
+                                       &r->problem_type, err);
+    r->opened.settings = r->settings;
+    if (!status && r->opened.task == NIB_TASK_FEATURE_EXTRACTION)
+        status = nib_sentence_model(j->ctx, r->dir, &r->model_dir, err);
+    if (!status && r->model_dir) r->opened.model = r->model_dir;
+    if (!status)
+        status = nib_model_open(j->ctx, &r->opened, NIB_F32, (nib_model_progress){ 0 }, &r->model,
+                                err);
+    if (!status && j->count)
+        status = nib_merge_adapters_open(r->model, j->list, j->count, j->options->unmerge,
+                                         &r->adapters, err);
+    if (status || !nib_task_has_labels(r->model->purpose.task) || r->labels.known) return status;
+    return nib_labels_of_config(r->model->json, r->dir, r->model->purpose.labels, &r->labels,
+                                &named, err);
+}
+
+/* Of some formats nobody expects a merged model, many times as large: it must be asked for. */
+static nib_status check_merge(const nib_merge_route *r, nib_error *err)
+{
+    const nib_format *format = r->model->stored.format;
+    const nib_merge_options *o = r->job->options;
+    double gib = (double)r->model->parameters * 2 / (1 << 30);
+
+    if (!format || !format->no_merge || o->dtype || o->format) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: %s: use model and adapter as they are, or give --dtype bfloat16 (or "
+                    "float16, float32): nibble merge %s %s %s --dtype bfloat16 decodes all to "
+                    "dense tensors of %.2g GiB and merges into them", o->model, format->no_merge,
+                    o->model, r->job->count ? r->job->list[0].dir : "", o->out, gib);
+}
+
+static nib_status make_plan(nib_merge_route *r, nib_error *err)
+{
+    const nib_merge_job *j = r->job;
+    const nib_held held = held_of(r);
+    uint64_t bytes;
+    nib_status status = nib_merge_format_read(j->options, &held, &r->format, err);
+
+    if (!status) status = check_merge(r, err);
+    if (!status) status = nib_merge_plan_make(r->model, j->convert, j->dtype, &r->plan, err);
+    if (!status) r->dense_bytes = nib_merge_bytes(&r->plan, &r->packed);
+    if (!status && r->format.held.format && r->plan.keeps_experts)
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: its experts are packed, and a model has one "
+                          "low-bit format: --dtype bfloat16 decodes them", r->dir);
+    if (!status && r->format.held.format && !r->format.calibrated)
+        status = nib_merge_pack(r->model, &j->options->quantize, &r->format.held, &r->plan,
+                                &r->packed, err);
+    if (status) return status;
+    bytes = nib_merge_bytes(&r->plan, &r->packed);
+    r->result.bytes = bytes;
+    r->result.matrices = r->packed.count;
+    snprintf(r->result.form, sizeof r->result.form, "dense");
+    if (r->format.held.format) nib_form_text(&r->format.held.form, r->result.form);
+    /* what is calibrated comes beside its dense source and is smaller */
+    bytes *= r->format.calibrated ? 2 : 1;
+    /* the second way finds the first written */
+    return nib_disk_check(j->ctx, j->options->out, r == j->first ? j->ways * bytes : bytes, err);
+}
+
+/* Weights of an earlier run under other names would contradict these. */
+static nib_status open_out(nib_merge_route *r, nib_error *err)
+{
+    static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
+                                       "model.safetensors.index.json" };
+    const nib_merge_options *o = r->job->options;
+    nib_status status = nib_outdir_create(r->job->ctx, o->out, o->overwrite, &r->out, err);
+
+    for (size_t i = 0; !status && i < NIB_COUNT(old); i++)
+        status = nib_outdir_drop(r->out, old[i], err);
+    return status;
+}
+
+/* An adapter of embeddings knows how rows are pooled. */
+static nib_status write_sentence(const nib_merge_route *r, const char *dir, nib_error *err)
+{
+    const nib_graph *g = r->model->graph;
+    const nib_merge_job *j = r->job;
+    nib_sentence s;
+    nib_status status;
+
+    if (r->model->purpose.task != NIB_TASK_FEATURE_EXTRACTION || !j->count ||
+        !nib_sentence_is_one(j->ctx, j->list[0].dir))
+        return NIB_OK;
+    status = nib_sentence_open(j->ctx, j->list[0].dir, &s, err);
+    if (status) return status;
+    status = nib_sentence_save(&s, g->values[g->hidden].width, dir, err);
+    nib_sentence_close(&s);
+    return status;
+}
+
+/* All files, in `dir`. */
+static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *err)
+{
+    const nib_merge_options *o = r->job->options;
+    const nib_merge_writing w = { .model = r->model, .plan = &r->plan, .packed = &r->packed,
+                                  .adapters = r->adapters.items, .adapter_count = r->job->count,
+                                  .unmerge = o->unmerge, .on_progress = o->on_progress,
+                                  .user = o->user };
+    /* a calibrated one is made of these, and named after them */
+    const char *name = r->format.calibrated ? o->out : NULL;
+    nib_status status = nib_merge_write_weights(&w, dir, err);
+
+    if (!status)
+        status = nib_quantize_copy_files(r->job->ctx, r->trained_on ? r->trained_on
+                                                                    : r->model->dir, dir, err);
+    if (!status)
+        status = nib_merge_write_config(r->model, &r->plan, &r->packed, &r->labels,
+                                        o->dtype != NULL, name, dir, err);
+    return status ? status : write_sentence(r, dir, err);
+}
+
+static nib_status write_all(nib_merge_route *r, nib_error *err)
+{
+    const char *dir = nib_outdir_path(r->out);
+    nib_merge_calibrated c = { .options = r->job->options, .settings = r->format.settings };
+    nib_status status;
+
+    if (!r->format.calibrated) return write_files(r, dir, err);
+    status = nib_merge_calibrated_begin(r->job->ctx, dir, &c, err);
+    if (!status) status = write_files(r, c.dense, err);
+    if (!status) status = nib_merge_calibrated_end(&c, &r->result, err);
+    nib_merge_calibrated_free(&c);
+    return status;
+}
+
+/* What it would take in 8 bits, and to keep the adapters beside the base. */
+static void put_costs(const nib_merge_route *r, nib_merge_facts *f)
+{
+    uint64_t trained = 0;
+
+    f->dense_bytes = f->int8_bytes = r->dense_bytes;
+    for (size_t i = 0; i < r->plan.count; i++) {
+        const nib_merge_item *item = &r->plan.items[i];
+        const nib_linear *l = item->linear;
+        if (!l || l == r->model->head || l->of_head || l->parameter) continue;
+        f->int8_bytes -= l->weight->out * l->weight->in * (nib_dtype_bytes(item->plan.dtype) - 1);
+        f->int8_bytes += l->weight->out * sizeof(float);
+    }
+    for (size_t i = 0; i < r->job->count; i++)
+        trained += nib_adapter_trainable(r->adapters.items[i]);
+    f->adapter_bytes = trained * sizeof(float);
+    f->share = (double)trained / (double)nib_max(r->model->parameters, 1);
+}
+
+static nib_status judge(nib_merge_route *r, nib_error *err)
+{
+    const nib_merge_job *j = r->job;
+    const nib_merge_options *o = j->options;
+    const nib_merge_measuring m = { .model = r->model, .opened = &r->opened, .list = j->list,
+                                    .adapters = &r->adapters, .labels = &r->labels,
+                                    .merged = nib_outdir_path(r->out), .verify = o->verify,
+                                    .trained = j->trained, .trained_on = r->trained_on };
+    nib_merge_facts f = { .model = o->model, .route = r->name, .list = j->list, .count = j->count,
+                          .result = &r->result, .options = o, .dtype = r->plan.dtype };
+
+    put_costs(r, &f);
+    return nib_merge_judge(&m, &f, &r->judged, err);
+}
+
+static void close_models(nib_merge_route *r)
+{
+    nib_ctx *ctx = r->job ? r->job->ctx : NULL;
+
+    if (!ctx) return;
+    nib_merge_packed_free(&r->packed);
+    nib_merge_plan_free(ctx, &r->plan);
+    nib_merge_adapters_close(&r->adapters);
+    nib_model_close(r->model);
+    r->model = NULL;
+    nib_labels_free(&r->labels);
+    r->labels = (nib_labels){ .ctx = ctx };
+    nib_free(ctx, r->problem_type);
+    nib_free(ctx, r->model_dir);
+    r->problem_type = r->model_dir = NULL;
+}
+
+nib_status nib_merge_route_run(nib_merge_route *r, nib_error *err)
+{
+    nib_status status = make_plan(r, err);
+
+    if (!status) status = nib_warnings_check(r->job->ctx, err); /* before anything is written */
+    nib_warnings_repeat(r->job->ctx);
+    if (!status) status = open_out(r, err);
+    if (!status) status = write_all(r, err);
+    if (!status && r->job->check.made)
+        status = r->job->check.made(r->job->check.self, r->model, nib_outdir_path(r->out), err);
+    if (!status && r->job->count) status = judge(r, err);
+    close_models(r);
+    return status;
+}
+
+void nib_merge_route_close(nib_merge_route *r)
+{
+    if (!r->job) return;
+    nib_outdir_discard(r->out);
+    nib_merge_judged_free(&r->judged);
+    close_models(r);
+    r->out = NULL;
+}
