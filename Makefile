@@ -87,8 +87,8 @@ isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call 
 # AVX-512's intrinsics are many small functions: with a sanitizer one file takes six minutes at -O3.
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1)
 
-.PHONY: all lib examples demo demo-classify test test-emulated run-emulated test-threads run-threads \
-        coverage tidy bench bench-peers fuzz fuzzers tests benches install clean help deps have-packages
+.PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
+        run-threads coverage tidy bench bench-peers fuzz fuzzers tests benches install clean help deps have-packages
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
 # read what pkg-config says of them.
@@ -100,6 +100,7 @@ help:
 	@echo 'make                  build/nibble and build/libnibble.a; installs nothing'
 	@echo 'make deps             installs the packages that building and testing need (Debian, root)'
 	@echo 'make demo             quantize, fine-tune and ask the small model in models/, offline'
+	@echo 'make demo-cycle       the same further: merge, GPTQ in 4 bits, and a table of before and after'
 	@echo 'make demo-classify    sort questions with a small encoder: head alone, LoRA, full'
 	@echo 'make test             every test that needs no network'
 	@echo 'make test-emulated    the kernels for AVX-512, computed with AVX2'
@@ -229,6 +230,10 @@ fuzz:
 demo: deps
 	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
 	@BUILD=$(BUILD) tools/demo.sh
+
+demo-cycle: deps
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
+	@BUILD=$(BUILD) tools/demo-cycle.sh
 
 demo-classify: deps
 	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
