@@ -78,6 +78,30 @@ static void print_json(const session *s, const nib_merge_options *o, const nib_m
     printf("}\n");
 }
 
+static void on_forecast(void *user, const nib_merge_forecast *f)
+{
+    call *c = user;
+
+    if (c->s.json) {
+        printf("{\"form\": ");
+        print_json_string(stdout, f->form, strlen(f->form));
+        printf(", \"parameters\": %llu, \"matrices\": %llu, \"dense_bytes\": %llu, \"bytes\": "
+               "%llu, \"disk_bytes\": %llu, \"merge_seconds\": %.1f, \"calibrate_seconds\": "
+               "%.1f}\n", (unsigned long long)f->parameters, (unsigned long long)f->matrices,
+               (unsigned long long)f->dense_bytes, (unsigned long long)f->bytes,
+               (unsigned long long)f->disk_bytes, f->merge_seconds, f->calibrate_seconds);
+        return;
+    }
+    printf("%.2f billion parameters: %.1f GB -> %.1f GB (%s, %llu matrices); %.1f GB of disk "
+           "meanwhile\n", (double)f->parameters / 1e9, (double)f->dense_bytes / 1e9,
+           (double)f->bytes / 1e9, f->form, (unsigned long long)f->matrices,
+           (double)f->disk_bytes / 1e9);
+    printf("merging: %.2f hours\n", f->merge_seconds / 3600);
+    if (f->tokens)
+        printf("calibrating on at most %llu tokens: %.2f hours\n", (unsigned long long)f->tokens,
+               f->calibrate_seconds / 3600);
+}
+
 static void on_matrix(void *user, const nib_matrix_report *r)
 {
     session_line(user, "%s: error %.3g %%, rounded to nearest %.3g %% (%llu rows, %.1f s)",
@@ -94,6 +118,7 @@ int verb_merge(int argc, char **argv)
     option_pairs settings = { 0 };
     nib_merge_result result;
     nib_merge_options o = { .on_progress = session_progress, .user = &c, .on_report = on_report,
+                            .on_forecast = on_forecast,
                             .result = &result, .adapters = chosen.list,
                             .quantize = { .on_matrix = on_matrix } };
     nib_quantize_options *q = &o.quantize;
@@ -143,6 +168,8 @@ int verb_merge(int argc, char **argv)
           "records to measure the merge on; default: what the adapter's recipe evaluates on" },
         { "min-retained", OPTION_FLOAT, &o.min_retained, "0.8",
           "refuse a merge that keeps less of the adapter's gain, or loses .02 nats a token" },
+        { "dry-run", OPTION_FLAG, &o.dry_run, NULL,
+          "print sizes and hours and stop; weights and adapter need not be there" },
         { "overwrite", OPTION_FLAG, &o.overwrite, NULL,
           "replace what nibble wrote into OUT before" },
         STRICT_OPTION(s),
@@ -171,7 +198,7 @@ int verb_merge(int argc, char **argv)
     o.out = v.positional[1];
     if ((code = session_begin(s))) return code;
     status = nib_merge(s->ctx, &o, &s->err);
-    if (!status && s->json) print_json(s, &o, &result, c.report);
+    if (!status && s->json && !o.dry_run) print_json(s, &o, &result, c.report);
     if (status && s->json && c.report) printf("{\"report\": %s}\n", c.report);
     free(c.report);
     return session_end(s, status);

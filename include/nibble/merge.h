@@ -67,6 +67,15 @@ typedef struct nib_merge_result {
  * combination_type "cat". */
 typedef struct nib_merge_adapter { const char *dir; double weight; } nib_merge_adapter;
 
+/* What a merge will take, on this machine. */
+typedef struct nib_merge_forecast {
+    char form[48];           /* of the linears in OUT */
+    uint64_t parameters, matrices; /* matrices: that are encoded */
+    uint64_t dense_bytes, bytes, disk_bytes; /* of a dense merge, of OUT, and wanted meanwhile */
+    uint64_t tokens;         /* of calibration, at most */
+    double merge_seconds, calibrate_seconds; /* timed on pieces; without reading and writing */
+} nib_merge_forecast;
+
 typedef struct nib_merge_options {
     const char *model, *out;
     /* With weight 1; NULL: those of the list.  Without any OUT is MODEL itself, and nothing is
@@ -100,6 +109,9 @@ typedef struct nib_merge_options {
      * the adapter's, is refused. */
     double min_retained;
     bool overwrite;
+    /* on_forecast is called and that is all: config.json alone need be there. */
+    bool dry_run;
+    void (*on_forecast)(void *user, const nib_merge_forecast *forecast);
     /* Before the decision; the texts are borrowed.  May be NULL. */
     void (*on_report)(void *user, const nib_merge_report *report);
     nib_merge_result *result; /* filled on success; may be NULL */

@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 
+#include "job/merge_forecast.h"
 #include "job/merge_route.h"
 #include "job/merge_unmerge.h"
 #include "job/other_form.h"
@@ -214,8 +215,14 @@ nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib
                              nib_error *err)
 {
     run r = { .job = { .ctx = ctx, .options = options, .check = check } };
-    nib_status status = read_options(&r.job, err);
+    nib_status status = options->dry_run ? NIB_OK : read_options(&r.job, err);
 
+    if (options->dry_run) {
+        nib_merge_forecast f;
+        status = nib_merge_forecast_make(ctx, options, &f, err);
+        if (!status && options->on_forecast) options->on_forecast(options->user, &f);
+        return status;
+    }
     r.routes[0] = (nib_merge_route){ .job = &r.job, .dir = options->model };
     if (!status) status = run_routes(&r, err);
     if (!status) status = keep_better(&r, err);

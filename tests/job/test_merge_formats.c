@@ -262,6 +262,44 @@ static void test_routes(void)
     check_same_model(want.s, other.s, "the low-bit model");
 }
 
+/* --- before anything is there --- */
+
+static void on_forecast(void *user, const nib_merge_forecast *f)
+{
+    *(nib_merge_forecast *)user = *f;
+}
+
+/* Of the published config of Llama-2-7B; and what is foretold of a small model is what is written.
+ */
+static void test_forecast(void)
+{
+    path model = golden("llama"), adapter = joined(model.s, "adapter"),
+         out = joined(test_tmpdir(), "out");
+    static const nib_setting groups[] = { { "group_size", "32" }, { NULL, NULL } };
+    nib_merge_forecast f = { .bytes = 0 };
+    nib_merge_result r;
+    nib_merge_options o = { .model = test_data("tests/golden/recipes/llama-2-7b"),
+                            .adapter = "not-there", .out = out.s, .format = "gptq",
+                            .dry_run = true, .on_forecast = on_forecast, .user = &f };
+    nib_error err;
+
+    o.quantize.calibration.data = "not-there-either";
+    REQUIRE_OK(nib_merge(test_ctx(), &o, &err), err);
+    CHECK(f.dense_bytes > 13.45e9 && f.dense_bytes < 13.55e9 && f.bytes > 3.85e9 &&
+              f.bytes < 3.95e9 && f.disk_bytes == f.dense_bytes + f.bytes && f.matrices == 224,
+          "%g -> %g, %d matrices", (double)f.dense_bytes, (double)f.bytes, (int)f.matrices);
+    CHECK(f.merge_seconds > 0 && f.calibrate_seconds > f.merge_seconds && f.tokens == 128 * 512);
+    CHECK(!nib_file_exists(out.s), "something was written");
+    o = (nib_merge_options){ .model = model.s, .adapter = adapter.s, .out = out.s,
+                             .format = "gptq", .dry_run = true, .on_forecast = on_forecast,
+                             .user = &f, .result = &r, .quantize = { .settings = groups } };
+    REQUIRE_OK(nib_merge(test_ctx(), &o, &err), err);
+    o.dry_run = false;
+    REQUIRE_OK(nib_merge(test_ctx(), &o, &err), err);
+    CHECK(f.bytes == r.bytes && f.matrices == r.matrices && !strcmp(f.form, r.form),
+          "%d bytes foretold, %d written", (int)f.bytes, (int)r.bytes);
+}
+
 /* --- sums --- */
 
 /* A + .5 B at once, and one after the other, which rounds once more. */
@@ -399,6 +437,7 @@ static const test_case cases[] = {
     { "each format, as quantize writes the dense merge", test_formats },
     { "back into the form of the base", test_base_form },
     { "calibrated, as quantize does the dense merge", test_calibrated },
+    { "a dry run", test_forecast },
     { "both ways of a QLoRA merge", test_routes },
     { "adapters are summed", test_sums },
     { "taken out again", test_unmerge },
