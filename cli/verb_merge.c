@@ -63,6 +63,7 @@ static void print_json(const session *s, const nib_merge_options *o, const nib_m
     print_json_string(stdout, r->matrix, strlen(r->matrix));
     printf(", \"form\": ");
     print_json_string(stdout, r->form, strlen(r->form));
+    printf(", \"wide\": %llu", (unsigned long long)r->wide);
     printf(", \"matrices\": %llu, \"bytes\": %llu", (unsigned long long)r->matrices,
            (unsigned long long)r->bytes);
     if (o->unmerge && o->base_original) {
@@ -132,6 +133,8 @@ int verb_merge(int argc, char **argv)
         { "group-size", OPTION_PAIR, &settings, "128",
           "inputs that share a scale; -1: all of a row" },
         { "sym", OPTION_PAIR, &settings, "true", "true: no zero points; default but for awq" },
+        { "mixed-bits", OPTION_STRING, &o.mixed_bits, "auto",
+          "gptq: auto, matrices that keep too little of the change are written in 8 bits" },
         { "bnb-4bit-use-double-quant", OPTION_PAIR_FLAG, &settings, NULL,
           "nf4, fp4: quantize the scales too" },
         { "bnb-4bit-blocksize", OPTION_PAIR, &settings, "64",

@@ -56,6 +56,7 @@ typedef struct nib_merge_result {
     char matrix[256];
     char form[48];           /* of the linears in OUT */
     uint64_t matrices;       /* encoded in it; 0: OUT is dense */
+    uint64_t wide;           /* of these in 8 bits in its place: mixed_bits */
     uint64_t bytes;          /* of the tensors in OUT */
     /* Of unmerge with base_original: the share of the values of its linears that OUT has again, and
      * |W'' - W| / |W| over them. */
@@ -90,6 +91,9 @@ typedef struct nib_merge_options {
      * calibrated formats the algorithm and its data.  model, out, dtype and callbacks are not
      * read. */
     nib_quantize_options quantize;
+    /* "auto": matrices whose `survived` is more than .1 from 1, or whose noise is above .5, are
+     * encoded again in 8 bits; of format gptq, rounded to nearest.  NULL: no. */
+    const char *mixed_bits;
     const char *dtype;       /* "bfloat16", "float32", or NULL: the model's */
     /* Takes the adapters out of MODEL, a dense merge that holds them; base_original may name what
      * they were merged into, to compare with. */

@@ -202,6 +202,7 @@ static nib_status keep_better(run *r, nib_error *err)
         nib_merge_result result = r->forms;
         memcpy(result.form, best->result.form, sizeof result.form);
         result.matrices = best->result.matrices;
+        result.wide = best->result.wide;
         result.bytes = best->result.bytes;
         snprintf(result.route, sizeof result.route, "%s", best->name ? best->name : "");
         *o->result = result;

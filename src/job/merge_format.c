@@ -52,9 +52,24 @@ static nib_status check_dense(const nib_merge_options *o, nib_error *err)
     else if (q->skip_count) idle = "llm_int8_skip_modules";
     else if (q->algorithm) idle = "algorithm";
     else if (q->calibration.data) idle = "calibration-data";
+    else if (o->mixed_bits) idle = "mixed-bits";
     if (!idle) return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "%s: belongs to a low-bit format; name one with --format",
                     idle);
+}
+
+/* Rules for single modules are GPTQ's. */
+static nib_status check_mixed(const nib_merge_options *o, const word *w, nib_error *err)
+{
+    if (strcmp(o->mixed_bits, "auto") != 0)
+        return nib_fail(err, NIB_E_INVALID, "mixed_bits '%s'; auto is known", o->mixed_bits);
+    if (strcmp(w->name, "gptq") != 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "mixed_bits: written of format gptq alone, whose "
+                        "files have rules for single modules, not of %s", w->name);
+    if (o->quantize.calibration.data)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "mixed_bits: of matrices that are rounded to "
+                        "nearest; leave out the calibration data");
+    return NIB_OK;
 }
 
 nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *stored,
@@ -83,6 +98,7 @@ nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *sto
     if (!status) status = nib_held_asked(out->settings, &out->held, &idle, err);
     if (!status && idle)
         status = nib_fail(err, NIB_E_INVALID, "%s is no setting of format %s", idle->key, w->name);
+    if (!status && o->mixed_bits) status = check_mixed(o, w, err);
     out->calibrated = o->quantize.algorithm ? strcmp(o->quantize.algorithm, "rtn") != 0
                                             : o->quantize.calibration.data != NULL;
     return status;

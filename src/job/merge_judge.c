@@ -1,6 +1,7 @@
 /* merge_judge.c - see merge_judge.h. */
 #include "job/merge_judge.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/filemap.h"
@@ -8,6 +9,8 @@
 #include "job/python_json.h"
 
 static const double usual_least = .8; /* of what is kept, before it is warned of */
+/* What a matrix may be short of, or beyond, its change, and the noise that it may have beside. */
+static const double damage = .1, most_noise = .5;
 static const char page_title[] = "# A merged model\n";
 
 static nib_status no_memory(nib_error *err)
@@ -28,6 +31,20 @@ static nib_status render(nib_merge_judged *j, const nib_merge_measured *found,
                                                                            : NIB_OK;
 }
 
+static nib_status list_damaged(nib_merge_judged *j, const nib_survivors *s, nib_error *err)
+{
+    j->damaged = nib_new_array(j->ctx, s->count, sizeof *j->damaged);
+    if (!j->damaged) return no_memory(err);
+    for (size_t i = 0; i < s->count; i++) {
+        nib_survival one = nib_survival_of(&s->items[i].sums);
+        if (isnan(one.survived) || !s->items[i].linear) continue;
+        if (fabs(1 - one.survived) <= damage && one.noise <= most_noise) continue;
+        j->damaged[j->damaged_count] = nib_strdup(j->ctx, s->items[i].name);
+        if (!j->damaged[j->damaged_count++]) return no_memory(err);
+    }
+    return NIB_OK;
+}
+
 nib_status nib_merge_judge(const nib_merge_measuring *m, const nib_merge_facts *f,
                            nib_merge_judged *out, nib_error *err)
 {
@@ -43,6 +60,7 @@ nib_status nib_merge_judge(const nib_merge_measuring *m, const nib_merge_facts *
         if (!out->records) status = no_memory(err);
     }
     if (!status) status = render(out, &found, f, err);
+    if (!status) status = list_damaged(out, &found.survivors, err);
     if (!status) {
         out->enough = nib_merge_is_enough(&found, asked > 0 ? asked : usual_least);
         out->report = (nib_merge_report){ .survival = found.all, .records = out->records,
@@ -60,6 +78,8 @@ void nib_merge_judged_free(nib_merge_judged *j)
     nib_text_free(&j->text);
     nib_text_free(&j->page);
     nib_text_free(&j->advice);
+    for (size_t i = 0; i < j->damaged_count; i++) nib_free(j->ctx, j->damaged[i]);
+    nib_free(j->ctx, j->damaged);
     nib_free(j->ctx, j->records);
     *j = (nib_merge_judged){ 0 };
 }

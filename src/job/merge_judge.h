@@ -12,6 +12,8 @@ typedef struct nib_merge_judged {
     nib_merge_report report;   /* but for the texts */
     char *records;
     bool enough;               /* of min_retained, or of what is usual */
+    char **damaged;            /* [damaged_count] matrices that kept far from all */
+    size_t damaged_count;
     nib_text text, page, advice;
     json_t *json;
 } nib_merge_judged;

@@ -110,10 +110,12 @@ static nib_status make_sum(nib_ctx *ctx, const nib_merge_item *item, float **out
     return status;
 }
 
-static nib_form form_of(const nib_held *held, const nib_merge_item *item)
+static nib_form form_of(const nib_merge_packed *p, const nib_merge_item *item)
 {
-    nib_form form = held->form;
+    nib_form form = p->held.form;
 
+    for (size_t i = 0; i < p->wide->count; i++)
+        if (strcmp(p->wide->modules[i], item->linear->name) == 0) form = p->wide->form;
     form.dtype = item->plan.dtype;
     return form;
 }
@@ -122,7 +124,7 @@ static nib_status encode(const nib_merge_packed *p, const nib_merge_item *item, 
                          nib_error *err)
 {
     const nib_weight *w = item->weight;
-    const nib_form form = form_of(&p->held, item);
+    const nib_form form = form_of(p, item);
     nib_weight *dense = NULL, *made = NULL;
     float *values = NULL;
     nib_status status = make_sum(p->ctx, item, &values, err);
@@ -148,7 +150,7 @@ static nib_status plan_matrix(nib_merge_packed *p, nib_merge_matrix *m, nib_erro
 {
     const nib_format *f = p->held.format;
     nib_merge_item *item = m->item;
-    const nib_form form = form_of(&p->held, item);
+    const nib_form form = form_of(p, item);
     nib_learned learned = { 0 };
     nib_weight *w = NULL;
     nib_status status = NIB_OK;
@@ -168,9 +170,10 @@ static nib_status plan_matrix(nib_merge_packed *p, nib_merge_matrix *m, nib_erro
 }
 
 nib_status nib_merge_pack(nib_model *m, const nib_quantize_options *o, const nib_held *held,
-                          nib_merge_plan *plan, nib_merge_packed *out, nib_error *err)
+                          const nib_merge_wide *wide, nib_merge_plan *plan, nib_merge_packed *out,
+                          nib_error *err)
 {
-    nib_merge_packed p = { .ctx = m->ctx, .held = *held };
+    nib_merge_packed p = { .ctx = m->ctx, .held = *held, .wide = wide };
     bool low_bit = has_low_bit(m);
     nib_status status = check_skips(m, o, held->format, err);
 

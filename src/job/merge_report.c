@@ -90,9 +90,10 @@ json_t *nib_merge_report_json(const nib_merge_measured *m, const nib_merge_facts
 {
     const char *records = m->verified ? last_part(m->records.name) : NULL;
 
-    return json_pack("{s:s, s:o, s:s, s:I, s:I, s:s, s:s?, s:o, s:o, s:o, s:o}", "model",
+    return json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:s?, s:o, s:o, s:o, s:o}", "model",
                      last_part(f->model), "adapters", adapters_json(f), "form", f->result->form,
-                     "matrices_encoded", (json_int_t)f->result->matrices, "bytes",
+                     "matrices_encoded", (json_int_t)f->result->matrices, "matrices_in_8_bits",
+                     (json_int_t)f->result->wide, "bytes",
                      (json_int_t)f->result->bytes, "space", m->verified ? "inputs" : "weights",
                      "records", records, "survival", survival_json(m->all), "loss",
                      m->verified ? loss_json(&m->losses) : json_null(), "answers", answers_json(m),
@@ -219,8 +220,11 @@ void nib_merge_report_page(const nib_merge_measured *m, const nib_merge_facts *f
         nib_text_puts(t, last_part(f->list[i].dir));
         nib_text_puts(t, "`");
     }
-    nib_text_printf(t, " in its weights, by nibble " NIB_VERSION ".  Linears: %s.\n\n",
-                    f->result->form);
+    nib_text_printf(t, " in its weights, by nibble " NIB_VERSION ".  Linears: %s", f->result->form);
+    if (f->result->wide)
+        nib_text_printf(t, ", %" PRIu64 " of %" PRIu64 " in 8 bits", f->result->wide,
+                        f->result->matrices);
+    nib_text_puts(t, ".\n\n");
     nib_text_puts(t, "## What survived\n\nOf the adapter's change of each matrix, what is in the "
                      "stored one (1: all, 0: nothing), and the noise beside it as a share of the "
                      "change; ");
@@ -265,8 +269,9 @@ void nib_merge_report_advice(const nib_merge_measured *m, const nib_merge_facts 
         nib_text_puts(t, "(1) --route decoded: into the weights that the adapter was trained on; ");
     else if (f->dtype != NIB_F32)
         nib_text_printf(t, "(1) --dtype float32: %.1f MB; ", 2 * (double)f->dense_bytes * mb);
-    if (low && strcmp(f->result->form, "int8") != 0)
-        nib_text_printf(t, "(2) 8 bits, --format int8: about %.1f MB in place of %.1f MB; ",
+    if (low && strcmp(f->result->form, "int8") != 0 && !f->options->mixed_bits)
+        nib_text_printf(t, "(2) 8 bits for the damaged matrices, --format gptq --mixed-bits auto, "
+                           "at most the %.1f MB of --format int8 in place of %.1f MB; ",
                         (double)f->int8_bytes * mb, (double)f->result->bytes * mb);
     nib_text_printf(t, "(3) the adapter kept beside the base, which no merge can damage: %.1f MB "
                        "and %.1f %% more work a token",

@@ -80,12 +80,13 @@ static nib_status make_plan(nib_merge_route *r, nib_error *err)
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: its experts are packed, and a model has one "
                           "low-bit format: --dtype bfloat16 decodes them", r->dir);
     if (!status && r->format.held.format && !r->format.calibrated)
-        status = nib_merge_pack(r->model, &j->options->quantize, &r->format.held, &r->plan,
-                                &r->packed, err);
+        status = nib_merge_pack(r->model, &j->options->quantize, &r->format.held, &r->wide,
+                                &r->plan, &r->packed, err);
     if (status) return status;
     bytes = nib_merge_bytes(&r->plan, &r->packed);
     r->result.bytes = bytes;
     r->result.matrices = r->packed.count;
+    r->result.wide = r->wide.count;
     snprintf(r->result.form, sizeof r->result.form, "dense");
     if (r->format.held.format) nib_form_text(&r->format.held.form, r->result.form);
     /* what is calibrated comes beside its dense source and is smaller */
@@ -211,17 +212,60 @@ static void close_models(nib_merge_route *r)
     r->problem_type = r->model_dir = NULL;
 }
 
+/* The form in 8 bits, by the format's own settings. */
+static nib_status widen(nib_merge_route *r, nib_error *err)
+{
+    nib_setting settings[NIB_MERGE_SETTINGS + 2];
+    const nib_setting *idle;
+    size_t n = 0;
+    nib_held held;
+    nib_status status;
+
+    while (r->format.settings[n].key) settings[n] = r->format.settings[n], n++;
+    settings[n++] = (nib_setting){ "bits", "8" };
+    settings[n] = (nib_setting){ 0 };
+    status = nib_held_asked(settings, &held, &idle, err);
+    r->wide.form = held.form;
+    r->wide.modules = r->judged.damaged;
+    r->wide.count = r->judged.damaged_count;
+    r->judged.damaged = NULL; /* handed over */
+    r->judged.damaged_count = 0;
+    return status;
+}
+
+static nib_status write_and_judge(nib_merge_route *r, nib_error *err)
+{
+    nib_status status = open_out(r, err);
+
+    if (!status) status = write_all(r, err);
+    if (!status && r->job->check.made)
+        status = r->job->check.made(r->job->check.self, r->model, nib_outdir_path(r->out), err);
+    return !status && r->job->count ? judge(r, err) : status;
+}
+
+/* What was written goes, and the damaged matrices come in 8 bits. */
+static nib_status run_again(nib_merge_route *r, nib_error *err)
+{
+    nib_status status = widen(r, err);
+
+    nib_merge_judged_free(&r->judged);
+    nib_outdir_discard(r->out);
+    r->out = NULL;
+    nib_merge_packed_free(&r->packed);
+    nib_merge_plan_free(r->job->ctx, &r->plan);
+    if (!status) status = make_plan(r, err);
+    return status ? status : write_and_judge(r, err);
+}
+
 nib_status nib_merge_route_run(nib_merge_route *r, nib_error *err)
 {
     nib_status status = make_plan(r, err);
 
     if (!status) status = nib_warnings_check(r->job->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->job->ctx);
-    if (!status) status = open_out(r, err);
-    if (!status) status = write_all(r, err);
-    if (!status && r->job->check.made)
-        status = r->job->check.made(r->job->check.self, r->model, nib_outdir_path(r->out), err);
-    if (!status && r->job->count) status = judge(r, err);
+    if (!status) status = write_and_judge(r, err);
+    if (!status && r->job->options->mixed_bits && r->judged.damaged_count)
+        status = run_again(r, err);
     close_models(r);
     return status;
 }
@@ -232,5 +276,8 @@ void nib_merge_route_close(nib_merge_route *r)
     nib_outdir_discard(r->out);
     nib_merge_judged_free(&r->judged);
     close_models(r);
+    for (size_t i = 0; i < r->wide.count; i++) nib_free(r->job->ctx, r->wide.modules[i]);
+    nib_free(r->job->ctx, r->wide.modules);
+    r->wide = (nib_merge_wide){ 0 };
     r->out = NULL;
 }

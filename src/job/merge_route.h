@@ -44,6 +44,7 @@ typedef struct nib_merge_route {
     char *problem_type;
     nib_merge_plan plan;
     nib_merge_packed packed;
+    nib_merge_wide wide;         /* what mixed_bits encodes again */
     uint64_t dense_bytes;        /* of OUT, were it dense */
     nib_outdir *out;             /* what was written */
     nib_merge_result result;

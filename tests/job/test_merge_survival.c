@@ -300,6 +300,53 @@ static void test_calibrated_keeps(void)
     json_decref(s.json);
 }
 
+/* Damaged matrices come in 8 bits, by rules of their own in config.json; others stay. */
+static void test_mixed_bits(void)
+{
+    static const nib_setting groups[] = { { "group_size", "32" }, { NULL, NULL } };
+    bench b;
+    seen s = { 0 };
+    nib_merge_result r;
+    nib_merge_options o = { .result = &r, .quantize = { .settings = groups } };
+    nib_survival plain;
+    uint64_t bytes;
+    json_t *config, *rules;
+    nib_model *m = NULL;
+    size_t wide = 0;
+    nib_error err;
+
+    REQUIRE(make_bench(&b));
+    REQUIRE_OK(run(&b, b.light.s, "gptq", &s, o, &err), err);
+    plain = s.r.survival;
+    bytes = r.bytes;
+    o.mixed_bits = "auto";
+    REQUIRE_OK(run(&b, b.light.s, "gptq", &s, o, &err), err);
+    CHECK(r.wide == 10 && r.matrices == 14 && r.bytes > bytes, "%d of %d matrices", (int)r.wide,
+          (int)r.matrices);
+    CHECK(s.r.survival.noise < .2 * plain.noise, "noise %g, %g before", s.r.survival.noise,
+          plain.noise);
+    config = json_load_file(joined(b.out.s, "config.json").s, 0, NULL);
+    rules = json_object_get(json_object_get(config, "quantization_config"), "dynamic");
+    CHECK(json_object_size(rules) == 10 &&
+          json_object_get(rules, "+:^model\\.layers\\.0\\.mlp\\.down_proj$"));
+    json_decref(config);
+    REQUIRE_OK(open_model(b.out.s, &m, &err), err);
+    for (size_t i = 0; i < m->linear_count; i++) {
+        nib_form form = nib_weight_form(m->linears[i]->weight);
+        char text[NIB_FORM_ROOM];
+        nib_form_text(&form, text);
+        wide += strcmp(text, "gptq 8 32 sym") == 0;
+    }
+    CHECK(wide == 10, "%zu matrices of 8 bits", wide);
+    nib_model_close(m);
+    o.quantize.settings = NULL;
+    CHECK(run(&b, b.light.s, "nf4", &s, o, &err) == NIB_E_UNSUPPORTED, "%s", err.message);
+    CHECK(run(&b, b.light.s, "dense", &s, o, &err) == NIB_E_INVALID, "%s", err.message);
+    o.mixed_bits = "some";
+    CHECK(run(&b, b.light.s, "gptq", &s, o, &err) == NIB_E_INVALID, "%s", err.message);
+    json_decref(s.json);
+}
+
 /* A change that is lighter than what any four bits tell apart. */
 static void test_refused(void)
 {
@@ -381,6 +428,7 @@ static const test_case cases[] = {
     { "sums against the definition", test_sums },
     { "rounding into the base's grid keeps nothing", test_nothing_survives },
     { "calibrated codes keep it", test_calibrated_keeps },
+    { "damaged matrices in 8 bits", test_mixed_bits },
     { "min_retained refuses", test_refused },
     { "losses are evaluate's", test_losses },
 };
