@@ -32,6 +32,10 @@ void nib_note(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn(nib_ctx *ctx, const char *format, ...) NIB_PRINTF(2, 3);
 void nib_warn_code(nib_ctx *ctx, const char *code, const char *format, ...) NIB_PRINTF(3, 4);
 
+/* While it is set notes and warnings are neither sent nor kept: for reading again what this process
+ * wrote, or has read before.  What it was. */
+bool nib_quiet(nib_ctx *ctx, bool quiet);
+
 /* With `strict`, NIB_E_INVALID when there were warnings since the last repetition.  A job calls it
  * when all is prepared and nothing is computed or written yet. */
 nib_status nib_warnings_check(nib_ctx *ctx, nib_error *err);

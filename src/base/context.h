@@ -18,6 +18,7 @@ struct nib_ctx {
     uint32_t cpu;            /* NIB_CPU_ bits in use */
     nib_pool *pool;
     nib_warnings warnings;
+    bool quiet;              /* nib_quiet() */
 };
 
 nib_status nib_pool_create(nib_ctx *ctx, unsigned threads, nib_pool **out, nib_error *err);

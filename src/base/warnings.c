@@ -11,9 +11,17 @@ static void NIB_PRINTF(3, 0)
 {
     char text[LINE_BYTES];
 
-    if (!ctx->options.message) return;
+    if (!ctx->options.message || ctx->quiet) return;
     vsnprintf(text, sizeof text, format, args);
     ctx->options.message(ctx->options.message_user, kind, text);
+}
+
+bool nib_quiet(nib_ctx *ctx, bool quiet)
+{
+    bool before = ctx->quiet;
+
+    ctx->quiet = quiet;
+    return before;
 }
 
 void nib_note(nib_ctx *ctx, const char *format, ...)
@@ -52,7 +60,7 @@ static void NIB_PRINTF(3, 0) warn(nib_ctx *ctx, const char *code, const char *fo
     char text[LINE_BYTES];
 
     vsnprintf(text, sizeof text, format, args);
-    if (is_known(&ctx->warnings, text)) return;
+    if (ctx->quiet || is_known(&ctx->warnings, text)) return;
     keep(ctx, code, text);
     if (ctx->options.message)
         ctx->options.message(ctx->options.message_user, NIB_MESSAGE_WARNING, text);

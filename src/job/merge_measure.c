@@ -27,10 +27,14 @@ static nib_status open_model(nib_ctx *ctx, const nib_merge_measuring *m, const c
                              const nib_setting *settings, nib_model **out, nib_error *err)
 {
     nib_model_options o = *m->opened;
+    bool before = nib_quiet(ctx, true); /* what is to be noted of it was, when it was merged */
+    nib_status status;
 
     o.model = dir;
     o.settings = settings;
-    return nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
+    status = nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
+    nib_quiet(ctx, before);
+    return status;
 }
 
 /* The settings that quantize a dense model as it was in training, while it is loaded. */
@@ -38,6 +42,16 @@ static const nib_setting *settings_of(const nib_merge_measuring *m, nib_settings
 {
     m->trained.format->settings(&m->trained.form, out);
     return out->items;
+}
+
+static nib_status open_adapters(nib_merge_measured *r, const nib_merge_measuring *m, nib_error *err)
+{
+    bool before = nib_quiet(r->ctx, true);
+    nib_status status = nib_merge_adapters_open(r->own, m->list, m->adapters->count, false,
+                                                &r->own_adapters, err);
+
+    nib_quiet(r->ctx, before);
+    return status;
 }
 
 /* What the adapter was trained on. */
@@ -53,8 +67,7 @@ static nib_status open_base(const nib_merge_measuring *m, nib_merge_measured *r,
     else
         status = open_model(r->ctx, m, m->opened->model, settings_of(m, &settings), &r->own, err);
     if (!status)
-        status = nib_merge_adapters_open(r->own, m->list, m->adapters->count, false,
-                                         &r->own_adapters, err);
+        status = open_adapters(r, m, err);
     if (status) return status;
     r->base = r->own;
     r->encodes = false;
