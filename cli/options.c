@@ -1,6 +1,7 @@
 /* options.c - reading command lines. */
 #include "options.h"
 
+#include "nibble/hub.h"
 #include "nibble/recipe.h"
 
 #include <assert.h>
@@ -244,7 +245,15 @@ static const char *expected(const option *o)
     }
 }
 
-static bool set_value(const option *o, char *text)
+const char *options_place(verb *v, const char *name)
+{
+    if (v->place_count == OPTION_PLACES ||
+        !nib_hub_find(name, v->places[v->place_count], sizeof v->places[0]))
+        return name;
+    return v->places[v->place_count++];
+}
+
+static bool set_value(verb *v, const option *o, char *text)
 {
     uint64_t n;
 
@@ -256,6 +265,7 @@ static bool set_value(const option *o, char *text)
     case OPTION_SEED: return read_whole(text, 0, UINT64_MAX, o->target);
     case OPTION_FLOAT: return read_float(text, o->target);
     case OPTION_STRING: *(const char **)o->target = text; return true;
+    case OPTION_PLACE: *(const char **)o->target = options_place(v, text); return true;
     case OPTION_LIST: return add_items(o->target, text);
     case OPTION_PAIR: return add_pair(o->target, o->name, text);
     case OPTION_FLAG: case OPTION_CHOICE: case OPTION_PAIR_FLAG: break;
@@ -307,7 +317,7 @@ static int parse_one(verb *v, char *argument, char *next, const char **given, bo
         return options_misuse(v, "--%s is given twice, '%s' and '%s': it takes one value", o->name,
                               given[o - v->options], value);
     given[o - v->options] = value;
-    if (!set_value(o, value))
+    if (!set_value(v, o, value))
         return options_misuse(v, "--%s: expected %s, got '%s'", o->name, expected(o), value);
     return 0;
 }
@@ -347,5 +357,6 @@ int options_parse(verb *v, int argc, char **argv)
         i += took_next;
     }
     if (v->positional_count < v->positional_wanted) return missing_argument(v);
+    if (v->model_first && v->positional_count) v->positional[0] = options_place(v, v->positional[0]);
     return 0;
 }

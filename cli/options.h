@@ -2,6 +2,7 @@
 #ifndef NIB_CLI_OPTIONS_H
 #define NIB_CLI_OPTIONS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -15,6 +16,7 @@ typedef enum option_kind {
     OPTION_SEED,    /* uint64_t */
     OPTION_FLOAT,   /* double, finite, in decimal */
     OPTION_STRING,  /* const char * */
+    OPTION_PLACE,   /* the same: a directory or file, or a name in the cache of the hub */
     OPTION_LIST,    /* option_list: comma-separated, may be repeated */
     OPTION_PAIR,    /* option_pairs: name and value as given, read by somebody else */
     OPTION_PAIR_FLAG /* the same, true or false */
@@ -27,6 +29,7 @@ typedef struct option_list {
     bool commas;
 } option_list;
 
+enum { OPTION_PLACES = 4 }; /* of a command line, at most */
 enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
 typedef struct option_pairs {
     nib_setting items[OPTION_PAIR_ROOM + 1]; /* the last has no key */
@@ -47,6 +50,10 @@ typedef struct verb {
     size_t option_count;
     const char *positional[OPTION_POSITIONAL_ROOM]; /* filled */
     size_t positional_count, positional_wanted;
+    bool model_first; /* the first may be a name in the cache of the hub */
+    /* Where such names lead to. */
+    char places[OPTION_PLACES][PATH_MAX];
+    size_t place_count;
     /* of the group that an option begins, or NULL; may be NULL */
     const char *(*heading)(const char *name);
     /* may the option come again with another value; NULL: lists only */
@@ -56,6 +63,9 @@ typedef struct verb {
 
 /* Reads argv behind the verb.  0: go on; otherwise the exit status, -1 when help was printed. */
 int options_parse(verb *v, int argc, char **argv);
+/* Where a name in the cache of the hub leads; anything else as it is: who opens it reports what is
+ * wrong. */
+const char *options_place(verb *v, const char *name);
 /* The usage in one line, then the error, the last that is printed; 2, the exit status. */
 int options_misuse(const verb *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

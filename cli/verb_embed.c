@@ -36,7 +36,7 @@ int verb_embed(int argc, char **argv)
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE",
           "records with text (or sentence), or a .txt of lines; as finetune takes it" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "out", OPTION_STRING, &o.out, "F.npy",
           "F.safetensors, F.npy or F.jsonl; default: JSON lines on standard output" },
         { "pooling", OPTION_STRING, &o.pooling, "mean",
@@ -60,7 +60,7 @@ int verb_embed(int argc, char **argv)
     verb v = { .name = "embed", .arguments = "MODEL --data FILE [--out FILE]",
                .summary = "A vector a text, from an encoder or a sentence-transformers directory.",
                .options = options, .option_count = sizeof options / sizeof *options,
-               .positional_wanted = 1 };
+               .positional_wanted = 1, .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

@@ -120,7 +120,7 @@ int verb_evaluate(int argc, char **argv)
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE",
           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
           "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM; default: the "
           "adapter's, or config.json's" },
@@ -156,7 +156,8 @@ int verb_evaluate(int argc, char **argv)
                .summary = "Loss, perplexity, tokens; of a classifier what it gets right, of "
                           "embeddings what they find.",
                .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
+               .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

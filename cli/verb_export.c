@@ -30,7 +30,7 @@ int verb_export(int argc, char **argv)
           "type of the matrices: F32, F16 (default), BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, "
           "Q4_K_S, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or (of experts) MXFP4; of an adapter F32 "
           "(default), F16 or BF16" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
         { "imatrix", OPTION_STRING, &o.imatrix, "FILE",
           "how much each input counts when blocks are made: llama.cpp's importance matrix" },
         { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",
@@ -41,7 +41,7 @@ int verb_export(int argc, char **argv)
           "how many of their records; default: 128" },
         { "calibration-length", OPTION_COUNT, &o.calibration.max_seq_length, "512",
           "longest record in tokens; default: 512" },
-        { "base", OPTION_STRING, &o.base, "MODEL",
+        { "base", OPTION_PLACE, &o.base, "MODEL",
           "the base of an adapter; default: the model that its adapter_config.json names" },
         { "dtype", OPTION_STRING, &o.dtype, "bfloat16",
           "type of the weights in a directory OUT: float32, float16 or bfloat16; default: as in "
@@ -58,7 +58,7 @@ int verb_export(int argc, char **argv)
                .summary = "One GGUF file for llama.cpp and its kin, one matrix at a time: a model, "
                           "or a LoRA adapter alone; or MODEL.gguf as a directory OUT.",
                .options = options, .option_count = sizeof options / sizeof *options,
-               .positional_wanted = 2 };
+               .positional_wanted = 2, .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

@@ -306,6 +306,7 @@ int verb_finetune(int argc, char **argv)
         return code;
     }
     if (!status) f.o = *f.line.o;
+    if (!status) f.o.model.model = options_place(&v, f.o.model.model);
     f.o.on_start = on_start;
     f.o.on_step = on_step;
     f.o.on_evaluate = on_evaluate;

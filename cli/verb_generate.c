@@ -246,7 +246,8 @@ int verb_generate(int argc, char **argv)
     };
     verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",
                .summary = "Only the continuation goes to standard output.", .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
+               .model_first = true };
 
     if ((code = options_parse(&v, argc, argv))) return code;
     if (!g.prompt == !g.prompts)
@@ -259,6 +260,8 @@ int verb_generate(int argc, char **argv)
         return options_misuse(&v, "several adapters: missing option --use NAME");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
+    for (size_t i = 0; i < g.adapters.count; i++)
+        g.adapters.items[i] = options_place(&v, g.adapters.items[i]);
     model.model = v.positional[0];
     model.settings = g.settings.items;
     g.s.json_lines = g.prompts != NULL;

@@ -163,7 +163,7 @@ int verb_merge(int argc, char **argv)
           "of what is written dense: bfloat16, float16 or float32; default: the model's" },
         { "unmerge", OPTION_FLAG, &o.unmerge, NULL,
           "take the adapters out of a dense MODEL again; compared with --base-original" },
-        { "base-original", OPTION_STRING, &o.base_original, "DIR",
+        { "base-original", OPTION_PLACE, &o.base_original, "DIR",
           "of a low-bit MODEL: the weights it was made of; both ways are measured" },
         { "route", OPTION_STRING, &o.route, "auto",
           "original, decoded, or auto: the better of both, where both are at hand" },
@@ -180,7 +180,8 @@ int verb_merge(int argc, char **argv)
     };
     verb v = { .name = "merge", .arguments = "MODEL --adapter DIR... OUT",
                .summary = "W0 + s B A, one matrix at a time.", .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 2 };
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 2,
+               .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

@@ -109,9 +109,9 @@ int verb_perplexity(int argc, char **argv)
           "tokens of a window; of llama.cpp 512" },
         { "stride", OPTION_COUNT, &o.stride, "N",
           "a window begins each N tokens, each token is predicted once" },
-        { "reference", OPTION_STRING, &o.reference, "MODEL2",
+        { "reference", OPTION_PLACE, &o.reference, "MODEL2",
           "also: KL divergence, agreement and worst tokens against this model" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter on MODEL" },
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter on MODEL" },
         { "worst", OPTION_COUNT, &o.worst, "10", "how many of the worst tokens are listed" },
         MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
         STRICT_OPTION(&p.s),
@@ -120,7 +120,8 @@ int verb_perplexity(int argc, char **argv)
     verb v = { .name = "perplexity", .arguments = "MODEL --data FILE",
                .summary = "Perplexity of a text by the protocol of the papers or of llama.cpp.",
                .options = options,
-               .option_count = sizeof options / sizeof *options, .positional_wanted = 1 };
+               .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
+               .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

@@ -48,7 +48,7 @@ int verb_predict(int argc, char **argv)
     option options[] = {
         { "data", OPTION_STRING, &o.data.data, "FILE",
           "as finetune takes it, labels not needed; default: JSON lines from standard input" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR", "a PEFT adapter" },
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
           "SEQ_CLS or TOKEN_CLS; default: the adapter's, or config.json's" },
         { "max-seq-length", OPTION_COUNT, &o.data.max_seq_length, "1024",
@@ -62,7 +62,7 @@ int verb_predict(int argc, char **argv)
     verb v = { .name = "predict", .arguments = "MODEL [--data FILE]",
                .summary = "A line of JSON a record: a classifier's label and scores.",
                .options = options, .option_count = sizeof options / sizeof *options,
-               .positional_wanted = 1 };
+               .positional_wanted = 1, .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

@@ -19,7 +19,7 @@ int verb_inspect(int argc, char **argv)
     option options[] = { STRICT_OPTION(&s), SESSION_OPTIONS(&s) };
     verb v = { .name = "inspect", .arguments = "MODEL|ADAPTER|FILE",
                .summary = "Architecture, tensors, types, sizes, quantization.", .options = options,
-               .option_count = 3, .positional_wanted = 1 };
+               .option_count = 3, .positional_wanted = 1, .model_first = true };
     char *report = NULL;
     int code = options_parse(&v, argc, argv);
 
@@ -78,7 +78,7 @@ int verb_quantize(int argc, char **argv)
           "awq, else gptq" },
         { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",
           "texts or chats for the model; interrupted, the same command resumes" },
-        { "adapter", OPTION_STRING, &o.adapter, "DIR",
+        { "adapter", OPTION_PLACE, &o.adapter, "DIR",
           "a PEFT adapter: MODEL with it is quantized, calibrated on what it was trained on" },
         { "num-calibration-samples", OPTION_COUNT, &o.num_calibration_samples, "128",
           "the first records of it" },
@@ -111,7 +111,7 @@ int verb_quantize(int argc, char **argv)
                .summary = "Writes a directory that transformers opens.",
                .options = options,
                .option_count = sizeof options / sizeof *options,
-               .positional_wanted = 2 };
+               .positional_wanted = 2, .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;

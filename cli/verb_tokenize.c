@@ -83,7 +83,7 @@ int verb_tokenize(int argc, char **argv)
     verb v = { .name = "tokenize", .arguments = "MODEL [--decode] < text",
                .summary = "Token ids, one line a line.",
                .options = options, .option_count = sizeof options / sizeof *options,
-               .positional_wanted = 1 };
+               .positional_wanted = 1, .model_first = true };
 
     if ((code = options_parse(&v, argc, argv)) || (code = session_begin(&s))) return code;
     status = nib_text_codec_open(s.ctx, v.positional[0], &codec, &s.err);

@@ -8,6 +8,7 @@
 #include "nibble/export.h"
 #include "nibble/finetune.h"
 #include "nibble/generate.h"
+#include "nibble/hub.h"
 #include "nibble/inspect.h"
 #include "nibble/int8.h"
 #include "nibble/merge.h"

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/hub.h"
+
 static const char *what_it_is(nib_place what)
 {
     return what == NIB_PLACE_MODEL
@@ -14,13 +16,15 @@ static const char *what_it_is(nib_place what)
                : "an adapter is a directory with adapter_config.json and adapter_model.safetensors";
 }
 
-/* "organisation/name", which no path beginning with . or / is. */
-static bool is_hub_name(const char *name)
+/* What to do about a name of the hub. */
+static nib_status fail_hub(const char *name, nib_error *err)
 {
-    const char *slash = strchr(name, '/');
+    char cache[PATH_MAX];
 
-    return slash && slash > name && slash[1] && !strchr(slash + 1, '/') && *name != '.' &&
-           *name != '~';
+    if (!nib_hub_cache(cache, sizeof cache)) strcpy(cache, "it has no place: HF_HOME is not set");
+    return nib_fail(err, NIB_E_IO,
+                    "%s: there is no such directory, nor is it in the cache of the hub (%s); it is "
+                    "fetched with: hf download %s", name, cache, name);
 }
 
 nib_status nib_place_check(const char *dir, const char *file, nib_place what, nib_error *err)
@@ -31,11 +35,7 @@ nib_status nib_place_check(const char *dir, const char *file, nib_place what, ni
     if (stat(dir, &info)) {
         if (errno != ENOENT && errno != ENOTDIR)
             return nib_fail(err, NIB_E_IO, "%s: %s", dir, strerror(errno));
-        if (is_hub_name(dir))
-            return nib_fail(err, NIB_E_IO,
-                            "%s: there is no such directory, and nothing is downloaded here; a "
-                            "name of the hub is fetched with: hf download %s --local-dir DIR",
-                            dir, dir);
+        if (strchr(dir, '/') && nib_hub_is_name(dir)) return fail_hub(dir, err);
         return nib_fail(err, NIB_E_IO, "%s: there is no such directory; %s", dir, what_it_is(what));
     }
     if (!S_ISDIR(info.st_mode))

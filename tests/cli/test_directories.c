@@ -75,6 +75,38 @@ static void test_origin(void)
           e.said);
 }
 
+/* A name of the hub is a model where the cache has it: a branch, a commit, in every verb. */
+static void test_names(void)
+{
+    static const char commit[] = "0123456789abcdef0123456789abcdef01234567";
+    char snapshot[512], path[600], out[600], data[4096], cache[512];
+    program_end e;
+    FILE *f;
+
+    REQUIRE(make_snapshot(snapshot) && realpath(test_data("models/shop.jsonl"), data));
+    snprintf(cache, sizeof cache, "%s", test_tmpdir());
+    snprintf(path, sizeof path, "%s/models--acme--tiny/refs", cache);
+    REQUIRE(mkdir(path, 0777) == 0);
+    snprintf(path, sizeof path, "%s/models--acme--tiny/refs/main", cache);
+    REQUIRE((f = fopen(path, "w")) && fputs(commit, f) > 0 && !fclose(f));
+    snprintf(path, sizeof path, "%s/models--acme--tiny/snapshots/%s", cache, commit);
+    REQUIRE(symlink(snapshot, path) == 0 && setenv("HF_HUB_CACHE", cache, 1) == 0);
+    REQUIRE(NIBBLE(&e, "inspect", "acme/tiny"));
+    CHECK(e.exit_code == 0 && has(e.out, "llama"), "%s%s", e.out, e.said);
+    REQUIRE(NIBBLE(&e, "preview", "acme/tiny@0123", "--data", data));
+    CHECK(e.exit_code == 0, "%s", e.said);
+    snprintf(out, sizeof out, "%s/tuned", cache);
+    REQUIRE(NIBBLE(&e, "finetune", "acme/tiny", "--data", data, "--output-dir", out, "--max-steps",
+                   "1"));
+    CHECK(e.exit_code == 0 &&
+              file_has(out, "adapter_config.json", "\"base_model_name_or_path\": \"acme/tiny\""),
+          "%s", e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", "acme/tiny@other", "--data", data));
+    CHECK(e.exit_code == 1 && has(e.said, "acme/tiny@other: there is no such directory, nor is it "
+                                          "in the cache of the hub"), "%s", e.said);
+    unsetenv("HF_HUB_CACHE");
+}
+
 /* The header says what other programs cannot take. */
 static void test_elsewhere(void)
 {
@@ -136,7 +168,7 @@ static void test_pipe(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "origin", test_origin }, { "elsewhere", test_elsewhere },
+        { "origin", test_origin }, { "names", test_names }, { "elsewhere", test_elsewhere },
         { "inputs_are_read", test_inputs_are_read }, { "pipe", test_pipe },
     };
     return test_main("directories", cases, sizeof cases / sizeof *cases);

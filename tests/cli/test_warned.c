@@ -194,8 +194,7 @@ static void test_places(void)
     const char *data = test_data("models/shop-test.jsonl"), *model = test_data("models/pico");
     const struct { const char *arguments[8], *says; } runs[] = {
         { { "evaluate", "org/name", "--data", data },
-          "org/name: there is no such directory, and nothing is downloaded here; a name of the hub "
-          "is fetched with: hf download org/name" },
+          "org/name: there is no such directory, nor is it in the cache of the hub (" },
         { { "evaluate", "./nowhere", "--data", data },
           "./nowhere: there is no such directory; a model is a directory with config.json" },
         { { "evaluate", data, "--data", data }, ": a file; a model is a directory with" },
