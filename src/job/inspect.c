@@ -9,6 +9,7 @@
 #include "adapter/adapter.h"
 #include "base/filemap.h"
 #include "format/safetensors.h"
+#include "job/dense_modules.h"
 #include "job/report.h"
 #include "model/gguf_model.h"
 #include "model/model.h"
@@ -59,6 +60,7 @@ typedef struct packed_weights {
     const nib_format *format; /* NULL: there are none */
     nib_form form;            /* of the first */
     uint64_t matrices, parameters;
+    uint64_t bytes;      /* of all their pieces */
     const char *strange; /* whose pieces there are that cannot be read, or NULL */
 } packed_weights;
 
@@ -89,6 +91,7 @@ static nib_status count_parameters(const nib_tensors *tensors, const nib_held *h
             total += t->elements;
             continue;
         }
+        packed->bytes += t->bytes;
         status = nib_format_describe(&part, nib_tensors_finder(tensors), held, &format, shape,
                                      &form, err);
         if (status) return nib_fail_in(err, status, "%s", t->file);
@@ -114,8 +117,18 @@ static json_t *setting_value(const char *value)
     return *value && !*end ? json_real(real) : json_string(value);
 }
 
+/* What a packed weight takes on average, scales and codebooks with it, and which are not packed. */
+static bool set_shares(json_t *q, const nib_tensors *tensors, const packed_weights *p)
+{
+    if (!p->parameters) return true;
+    return json_object_set_new(q, "bits_per_weight",
+                               json_real(8 * (double)p->bytes / (double)p->parameters)) == 0 &&
+           json_object_set_new(q, "dense_modules", nib_dense_modules(tensors)) == 0;
+}
+
 /* What config.json says of quantization, and what the tensors are; null: neither anything. */
-static json_t *quantization(const json_t *config, const packed_weights *p)
+static json_t *quantization(const json_t *config, const nib_tensors *tensors,
+                            const packed_weights *p)
 {
     const json_t *said = json_object_get(config, "quantization_config");
     json_t *q;
@@ -144,7 +157,7 @@ static json_t *quantization(const json_t *config, const packed_weights *p)
         good = json_object_set_new(q, "method", method ? json_string(method) : json_null()) == 0;
     }
     good = good && set_count(q, "matrices", p->matrices) &&
-           set_count(q, "parameters", p->parameters) &&
+           set_count(q, "parameters", p->parameters) && set_shares(q, tensors, p) &&
            json_object_set(q, "quantization_config",
                            said ? (json_t *)(uintptr_t)said : json_null()) == 0;
     if (good) return q;
@@ -189,9 +202,10 @@ static json_t *block_types(const nib_tensors *tensors)
         json_decref(types);
         return json_null();
     }
-    q = json_pack("{s:s, s:I, s:I, s:f, s:o}", "method", "gguf", "matrices",
+    q = json_pack("{s:s, s:I, s:I, s:f, s:o, s:o}", "method", "gguf", "matrices",
                   (json_int_t)matrices, "parameters", (json_int_t)parameters, "bits_per_weight",
-                  8 * (double)bytes / (double)parameters, "matrices_by_type", types);
+                  8 * (double)bytes / (double)parameters, "matrices_by_type", types,
+                  "dense_modules", nib_dense_modules(tensors));
     return q;
 }
 
@@ -218,7 +232,8 @@ static nib_status report_model(nib_ctx *ctx, const char *path, json_t *report, n
     dense = !packed.matrices && !packed.strange && (!said || json_is_null(said));
     status = warn_unused(ctx, path, tensors, dense, err);
     if (status) goto done;
-    quantized = nib_tensors_gguf(tensors) ? block_types(tensors) : quantization(json, &packed);
+    quantized = nib_tensors_gguf(tensors) ? block_types(tensors)
+                                          : quantization(json, tensors, &packed);
     dtype = json_string_value(
         json_object_get(json, json_object_get(json, "dtype") ? "dtype" : "torch_dtype"));
     if (json_object_set_new(report, "kind", json_string("model")) ||

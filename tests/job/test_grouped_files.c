@@ -71,6 +71,30 @@ static json_t *report_of(nib_ctx *ctx, const char *dir)
     return report;
 }
 
+/* Bits a weight by the sizes of the tensors, and the modules that are not packed: of 15 matrices
+ * and the embedding all others. */
+static void check_shares(size_t i, const json_t *q)
+{
+    double bits = json_real_value(json_object_get(q, "bits_per_weight"));
+    json_t *dense = json_object_get(q, "dense_modules"), *count;
+    json_int_t modules = 0;
+    const char *name;
+
+    CHECK(bits > 2 && bits < 13, "%s: %g bits", variants[i].name, bits); /* AQLM's books count */
+    json_object_foreach(dense, name, count) modules += json_integer_value(count);
+    CHECK(modules == 16 - variants[i].matrices && json_object_get(dense, "model.embed_tokens"),
+          "%s: %d dense modules", variants[i].name, (int)modules);
+    if (strcmp(variants[i].name, "ct-mxfp4") == 0)
+        CHECK(bits == 4.25 && json_object_get(dense, "model.layers.0.mlp.up_proj") &&
+                  json_object_get(dense, "lm_head"),
+              "%g bits, %s", bits, variants[i].name);
+    if (strcmp(variants[i].name, "gptq-order") == 0)
+        CHECK(json_object_get(dense, "model.layers.0.mlp.gate_proj"), "a layer that is dense");
+    if (strcmp(variants[i].name, "aqlm-8x4") == 0)
+        CHECK(json_integer_value(json_object_get(dense, "model.layers.*.mlp.up_proj")) == 2,
+              "two modules under one name");
+}
+
 /* Packed or not, the model has the same parameters. */
 static void test_reported(void)
 {
@@ -94,6 +118,7 @@ static void test_reported(void)
                   (!variants[i].form || strcmp(form, variants[i].form) == 0),
               "%s: %s %s", variants[i].name, method ? method : "no method",
               form ? form : "no form");
+        check_shares(i, q);
         json_decref(report);
     }
 }
