@@ -57,16 +57,17 @@ typedef struct scan_work {
     bool back;
 } scan_work;
 
-/* One head after another, each in its blocks of columns. */
+/* One head after another: forward each in its blocks of columns, backward all at once. */
 static void run_scan(void *arg)
 {
     scan_work *w = arg;
+    nib_scan_args all = w->a;
     size_t block = w->a.rows * NIB_SCAN_COLUMNS;
 
-    for (size_t i = 0; i < w->heads * w->blocks; i++) {
-        if (w->back) w->k.scan_back(&w->a, w->scratch);
-        else w->k.scan(&w->a, w->state + i % 4 * block);
-    }
+    all.columns = w->blocks * NIB_SCAN_COLUMNS;
+    for (size_t i = 0; i < w->heads && w->back; i++) w->k.scan_back(&all, w->scratch);
+    for (size_t i = 0; i < w->heads * w->blocks && !w->back; i++)
+        w->k.scan(&w->a, w->state + i % 4 * block);
 }
 
 static void bench_scan(nib_ctx *ctx, size_t heads, size_t rows, size_t columns, bool delta,

@@ -199,20 +199,19 @@ static void backward_tile(void *arg, size_t tile, unsigned worker)
     size_t h = tile % d->heads, s = tile / d->heads;
     size_t r0 = w->run->batch->axes[NIB_TOKENS].offsets[s];
 
-    for (size_t block = 0; block < w->blocks; block++) {
-        nib_scan_args a = args_of(w, s, h, block);
-        a.d_o = nib_at(w->io->d_out, w->type, output_at(w, s, h, block));
-        a.dqk_stride = d->heads * d->rows;
-        a.dq = w->d_unit[Q] + (r0 * d->heads + h) * d->rows;
-        a.dk = w->d_unit[K] + (r0 * d->heads + h) * d->rows;
-        a.d_log_fade = w->d_log + r0 * d->heads + h;
-        a.d_beta = w->d_beta + r0 * d->heads + h;
-        a.add_dv = w->io->accumulate[VALUES];
-        if (w->io->d_in[VALUES])
-            a.dv = nib_at_mut(w->io->d_in[VALUES], w->type,
-                              nib_head_at(w->layout[VALUES], r0, h) + block * NIB_SCAN_COLUMNS);
-        w->run->k->scan_back(&a, w->each + worker * w->each_count);
-    }
+    nib_scan_args a = args_of(w, s, h, 0);
+
+    a.columns = d->columns;
+    a.d_o = nib_at(w->io->d_out, w->type, output_at(w, s, h, 0));
+    a.dqk_stride = d->heads * d->rows;
+    a.dq = w->d_unit[Q] + (r0 * d->heads + h) * d->rows;
+    a.dk = w->d_unit[K] + (r0 * d->heads + h) * d->rows;
+    a.d_log_fade = w->d_log + r0 * d->heads + h;
+    a.d_beta = w->d_beta + r0 * d->heads + h;
+    a.add_dv = w->io->accumulate[VALUES];
+    if (w->io->d_in[VALUES])
+        a.dv = nib_at_mut(w->io->d_in[VALUES], w->type, nib_head_at(w->layout[VALUES], r0, h));
+    w->run->k->scan_back(&a, w->each + worker * w->each_count);
 }
 
 /* The gradient of q or k: the heads of v that read one are added up, in the first one's place. */
@@ -269,14 +268,9 @@ static void give_tile(void *arg, size_t tile, unsigned worker)
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     scan_work w = work_of(run, n, io, true);
-    size_t heads = n->scan.heads;
 
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), make_tile, &w);
-    for (int i = Q; i <= K; i++)
-        memset(w.d_unit[i], 0, w.rows * heads * n->scan.rows * sizeof(float));
-    memset(w.d_log, 0, w.rows * heads * sizeof(float));
-    memset(w.d_beta, 0, w.rows * heads * sizeof(float));
-    nib_parallel_for(run->ctx, run->batch->sequences * heads, backward_tile, &w);
+    nib_parallel_for(run->ctx, run->batch->sequences * n->scan.heads, backward_tile, &w);
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), give_tile, &w);
 }
 

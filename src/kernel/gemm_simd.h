@@ -70,29 +70,6 @@ float NIB_VARIANT(dot)(size_t count, const float *x, const float *y)
     return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
 }
 
-/* Squares of 8 x 8 words, transposed in registers; stored a strip's row apart. */
-NIB_INLINE void transpose8(__m256i r[8], uint32_t *dst)
-{
-    __m256i t[8];
-
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * NIB_STRIP),
-                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
-        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * NIB_STRIP),
-                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
-    }
-}
-
 void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint32_t *dst)
 {
     for (size_t n = 0; n < NIB_PANEL; n += 8) {
@@ -102,7 +79,7 @@ void NIB_VARIANT(pack_transposed)(size_t k, const uint32_t *src, size_t ld, uint
             __m256i r[8];
             for (size_t j = 0; j < 8; j++)
                 r[j] = _mm256_loadu_si256((const __m256i *)(src + (n + j) * ld + i));
-            transpose8(r, strip + i * NIB_STRIP);
+            transpose8(r, strip + i * NIB_STRIP, NIB_STRIP);
         }
         for (; i < k; i++)
             for (size_t j = 0; j < 8; j++) strip[i * NIB_STRIP + j] = src[(n + j) * ld + i];
@@ -123,7 +100,7 @@ void NIB_VARIANT(pack_widened)(size_t k, const uint16_t *src, size_t ld, float *
         for (; i + 8 <= k; i += 8) {
             __m256i r[8];
             for (size_t j = 0; j < 8; j++) r[j] = widened8(src + (n + j) * ld + i);
-            transpose8(r, strip + i * NIB_STRIP);
+            transpose8(r, strip + i * NIB_STRIP, NIB_STRIP);
         }
         for (; i < k; i++)
             for (size_t j = 0; j < 8; j++)

@@ -9,8 +9,9 @@
  * filled up with zeros.  Tokens follow one another in every form, so that a text in pieces has the
  * bits of one at once.
  *
- * Backward keeps S at the start of every NIB_SCAN_CHUNK tokens and computes what lies between
- * again.  With G the gradient of S, from the last token to the first (Do is o's, and so on):
+ * Backward makes S again, at the start of every NIB_SCAN_CHUNK tokens, and goes from the last chunk
+ * to the first (scan_back_simd.h: by products of a chunk's rows).  Plainly, with G the gradient of
+ * S, from the last token to the first (Do is o's, and so on):
  *
  *     G += q Do^T             Dd = G^T k            Dq = S Do
  *     Dv = beta Dd + skip Do  Dbeta = <Dd, v - r>   Dr = -beta Dd      (r = S'^T k)
@@ -28,7 +29,8 @@ enum { NIB_SCAN_COLUMNS = 32, NIB_SCAN_CHUNK = 16 };
 typedef struct nib_scan_args {
     nib_dtype type;              /* of v, o and their gradients */
     bool delta;
-    size_t tokens, rows, columns;/* columns of this block, at most NIB_SCAN_COLUMNS */
+    size_t tokens, rows;
+    size_t columns;              /* of this block, at most NIB_SCAN_COLUMNS; backward: all of S */
     const float *q, *k;          /* [tokens, rows] */
     size_t qk_stride;            /* from token to token */
     const float *fade, *beta;    /* [tokens] c and beta */
@@ -41,21 +43,25 @@ typedef struct nib_scan_args {
     const void *d_o;             /* with o's stride */
     void *dv;                    /* with v's stride; NULL: not wanted */
     bool add_dv;
-    float *dq, *dk;              /* [tokens, rows], added to */
+    float *dq, *dk;              /* [tokens, rows], written */
     size_t dqk_stride;
-    float *d_log_fade, *d_beta;  /* [tokens] with gate_stride, added to */
+    float *d_log_fade, *d_beta;  /* [tokens] with gate_stride, written */
 } nib_scan_args;
 
-/* Floats of scratch for backward over `tokens` tokens. */
+/* Floats of scratch for backward over `tokens` tokens: S at the start of each chunk; some blocks
+ * for what lies within one; a few numbers a token. */
 static inline size_t nib_scan_scratch(size_t rows, size_t tokens)
 {
-    size_t blocks = nib_ceil_div(tokens, NIB_SCAN_CHUNK) + NIB_SCAN_CHUNK + 1;
-    return (blocks * rows + 2 * NIB_SCAN_CHUNK) * NIB_SCAN_COLUMNS;
+    size_t chunks = nib_ceil_div(tokens, NIB_SCAN_CHUNK), wide = nib_round_up(rows, 32);
+    size_t blocks = chunks * rows + 3 * wide + (chunks + 4) * NIB_SCAN_CHUNK;
+    return nib_max(blocks, (chunks + NIB_SCAN_CHUNK + 1) * rows + 2 * NIB_SCAN_CHUNK) *
+               NIB_SCAN_COLUMNS +
+           chunks * NIB_SCAN_CHUNK * (4 * NIB_SCAN_CHUNK + 1);
 }
 
 /* state [rows, NIB_SCAN_COLUMNS]: before the tokens, and after them. */
 typedef void nib_scan_fn(const nib_scan_args *a, float *state);
-/* Of a sequence from its start. */
+/* Of a sequence from its start, all columns. */
 typedef void nib_scan_back_fn(const nib_scan_args *a, float *scratch);
 
 /* y = scale x / sqrt(sum of x^2 + 1e-6), in float: keys and queries of the delta rule. */

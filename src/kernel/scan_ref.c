@@ -69,7 +69,7 @@ static void step_back(const nib_scan_args *a, size_t t, const float *s, const fl
     }
 }
 
-void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
+static void back_of_block(const nib_scan_args *a, float *scratch)
 {
     size_t block = a->rows * WIDE, chunks = nib_ceil_div(a->tokens, NIB_SCAN_CHUNK);
     float *starts = scratch, *inside = starts + chunks * block;
@@ -90,6 +90,25 @@ void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
         for (size_t i = n; i-- > 0;)
             step_back(a, t0 + i, i ? inside + (i - 1) * block : starts + c * block, r + i * WIDE,
                       d + i * WIDE, g);
+    }
+}
+
+void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
+{
+    size_t each = nib_dtype_bytes(a->type);
+
+    for (size_t t = 0; t < a->tokens; t++) {
+        memset(a->dq + t * a->dqk_stride, 0, a->rows * sizeof *a->dq);
+        memset(a->dk + t * a->dqk_stride, 0, a->rows * sizeof *a->dk);
+        a->d_log_fade[t * a->gate_stride] = a->d_beta[t * a->gate_stride] = 0;
+    }
+    for (size_t c = 0; c < a->columns; c += WIDE) {
+        nib_scan_args b = *a;
+        b.columns = nib_min(a->columns - c, WIDE);
+        b.v = (const char *)a->v + c * each;
+        b.d_o = (const char *)a->d_o + c * each;
+        if (a->dv) b.dv = (char *)a->dv + c * each;
+        back_of_block(&b, scratch);
     }
 }
 

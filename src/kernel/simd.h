@@ -270,6 +270,29 @@ NIB_INLINE void v_sum4(const V x[4], float to[4])
     _mm_storeu_ps(to, _mm_add_ps(four[0], four[1]));
 }
 
+/* Squares of 8 x 8 words, transposed in registers; stored `ld` words apart. */
+NIB_INLINE void transpose8(__m256i r[8], uint32_t *dst, size_t ld)
+{
+    __m256i t[8];
+
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)i * ld),
+                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
+        _mm256_storeu_si256((__m256i *)(dst + (size_t)(i + 4) * ld),
+                            _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
+    }
+}
+
 /* Values i .. i + n of an array of `type`, n <= VN; the rest is 0. */
 NIB_INLINE V v_get(nib_dtype type, const void *x, size_t i, size_t n)
 {

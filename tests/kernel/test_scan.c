@@ -64,7 +64,8 @@ static scan_results run_backward(const nib_kernels *k, nib_scan_args a)
                        test_floats(gate, 0), test_values(a.type, dv, 0) };
     float *scratch = test_floats(round16(nib_scan_scratch(a.rows, a.tokens)), 3);
 
-    for (size_t i = 0; i < dqk; i++) r.dq[i] = 0.25f; /* added to */
+    for (size_t t = 0; t < a.tokens; t++) /* overwritten */
+        for (size_t i = 0; i < a.rows; i++) r.dq[t * a.dqk_stride + i] = 0.25f;
     if (a.add_dv) memcpy(r.dv, a.v, dv * nib_dtype_bytes(a.type));
     a.dq = r.dq, a.dk = r.dk, a.d_log_fade = r.d_log, a.d_beta = r.d_beta, a.dv = r.dv;
     k->scan_back(&a, scratch);
@@ -132,6 +133,59 @@ static void test_variants(void)
                                                      how & 2, tokens[t], rows[r], columns[c] });
 }
 
+/* Backward over several blocks of columns, the last one not whole. */
+static void check_blocks(const nib_kernels *k, const char *name, scan_case c)
+{
+    nib_kernels ref = nib_kernels_for(0);
+    size_t kept = test_guarded_count();
+    nib_scan_args a = random_args(c);
+    scan_results r = run_backward(k, a), w = run_backward(&ref, a);
+    size_t dqk = (c.tokens - 1) * a.dqk_stride + c.rows, gate = (c.tokens - 1) * a.gate_stride + 1;
+
+    CHECK(off(r.dq, w.dq, dqk) < 2e-5f && off(r.dk, w.dk, dqk) < 2e-5f &&
+              off(r.d_log, w.d_log, gate) < 4e-5f && off(r.d_beta, w.d_beta, gate) < 4e-5f &&
+              test_worst(c.type, r.dv, w.dv, (c.tokens - 1) * a.v_stride + c.columns) < 2e-5f,
+          "%s: backward of %zu tokens, [%zu, %zu], delta %d: %g %g %g %g", name, c.tokens, c.rows,
+          c.columns, c.delta, (double)off(r.dq, w.dq, dqk), (double)off(r.dk, w.dk, dqk),
+          (double)off(r.d_log, w.d_log, gate), (double)off(r.d_beta, w.d_beta, gate));
+    test_free_guarded(kept);
+}
+
+static void test_blocks(void)
+{
+    static const size_t columns[] = { 33, 64, 100 };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t c = 0; c < NIB_COUNT(columns); c++)
+            for (int how = 0; how < 4; how++)
+                check_blocks(&k, name, (scan_case){ NIB_F32, how & 1, how & 2,
+                                                    how < 2 ? 50 : 16, 24, columns[c] });
+}
+
+/* A state that is gone within a chunk, and one that a token wipes out: no quotient of fades. */
+static void test_fades(void)
+{
+    nib_kernels k, ref = nib_kernels_for(0);
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (int delta = 0; delta < 2; delta++) {
+            nib_scan_args a = random_args((scan_case){ NIB_F32, delta, false, 40, 8, 32 });
+            float *fade = (float *)(uintptr_t)a.fade;
+            scan_results r, w;
+
+            for (size_t t = 0; t < 40; t++) fade[t * a.gate_stride] = t % 5 ? 1e-12f : t % 2;
+            r = run_backward(&k, a);
+            w = run_backward(&ref, a);
+            CHECK(off(r.d_log, w.d_log, 39 * a.gate_stride + 1) < 2e-5f &&
+                      off(r.dk, w.dk, 39 * a.dqk_stride + 8) < 2e-5f &&
+                      off(r.dv, w.dv, 39 * a.v_stride + 32) < 2e-5f,
+                  "%s, delta %d", name, delta);
+        }
+}
+
 /* Two tokens of a matrix [2, 1]; worked out on paper. */
 static void test_numbers(void)
 {
@@ -190,7 +244,8 @@ static void test_unit(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "variants", test_variants }, { "numbers", test_numbers },
+    static const test_case cases[] = { { "variants", test_variants }, { "blocks", test_blocks },
+                                       { "fades", test_fades }, { "numbers", test_numbers },
                                        { "unit", test_unit } };
     return test_main("scan", cases, NIB_COUNT(cases));
 }
