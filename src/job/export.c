@@ -3,6 +3,7 @@
  * The file is built beside its place, read back, and renamed when it answers as the model does. */
 #include "nibble/export.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "adapter/adapter.h"
@@ -16,6 +17,7 @@
 #include "job/modelfile.h"
 #include "job/open.h"
 #include "job/other_form.h"
+#include "job/sentence.h"
 #include "text/gguf_tokens.h"
 
 typedef struct run {
@@ -50,10 +52,14 @@ static nib_status open_all(run *r, nib_error *err)
 {
     const nib_export_options *o = r->options;
     nib_model_options model = { .model = o->model, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_model_progress quiet = { 0 };
     nib_merge_result forms;
-    nib_status status = nib_model_open(r->ctx, &model, NIB_F32, (nib_model_progress){ 0 },
-                                       &r->model, err);
+    bool encoder;
+    nib_status status = nib_export_is_encoder(r->ctx, o->model, &encoder, err);
 
+    if (!status)
+        status = encoder ? nib_model_open_features(r->ctx, &model, NIB_F32, quiet, &r->model, err)
+                         : nib_model_open(r->ctx, &model, NIB_F32, quiet, &r->model, err);
     if (!status && o->adapter)
         status = nib_adapter_open(r->model, o->adapter, 0, false, &r->adapter, err);
     if (!status && o->adapter)
@@ -101,6 +107,27 @@ static void put_importances(run *r)
                         (double)m->chunks);
 }
 
+/* How an encoder's rows become one vector. */
+static nib_status put_pooling(run *r, nib_error *err)
+{
+    nib_sentence s = { 0 };
+    char key[100];
+    unsigned number;
+    nib_status status;
+
+    if (r->model->head) return NIB_OK;
+    status = nib_sentence_open(r->ctx, r->options->model, &s, err);
+    if (status) return status;
+    number = nib_sentence_gguf_pooling(&s);
+    snprintf(key, sizeof key, "%s.pooling_type", r->naming.family->architecture);
+    if (number) nib_gguf_put_number(r->writer, key, NIB_GGUF_U32, number);
+    else
+        nib_warn_code(r->ctx, "gguf-pooling", "%s: its pooling has no number in GGUF, those that "
+                      "have are mean, cls and lasttoken", r->options->model);
+    nib_sentence_close(&s);
+    return NIB_OK;
+}
+
 static nib_status declare(run *r, nib_error *err)
 {
     nib_status status = nib_gguf_naming_of(r->model, &r->naming, err);
@@ -110,6 +137,7 @@ static nib_status declare(run *r, nib_error *err)
     if (!status)
         status = nib_gguf_put_model(r->model, &r->naming, r->type->file_type, r->writer, &r->keys,
                                     err);
+    if (!status) status = put_pooling(r, err);
     if (!status && r->tokenizer)
         status = nib_gguf_put_tokenizer(r->tokenizer, r->options->model,
                                         r->model->embedding->weight->out, r->writer, err);

@@ -60,6 +60,7 @@ nib_status nib_export_directory(nib_ctx *ctx, const nib_export_options *options,
     nib_merge_options merge = { .model = o->model, .adapter = o->adapter, .out = o->out,
                                 .dtype = o->dtype, .overwrite = o->overwrite,
                                 .on_progress = o->on_progress, .user = o->user };
+    bool encoder;
     nib_status status;
 
     if (o->quantize)
@@ -69,7 +70,9 @@ nib_status nib_export_directory(nib_ctx *ctx, const nib_export_options *options,
     if (o->modelfile)
         return nib_fail(err, NIB_E_INVALID, "modelfile is of GGUF files, and %s is a directory to "
                         "be", o->out);
-    status = nib_merge_checked(ctx, &merge, (nib_merge_check){ check, &k }, err);
+    status = nib_export_is_encoder(ctx, o->model, &encoder, err);
+    if (!status)
+        status = nib_merge_checked(ctx, &merge, (nib_merge_check){ check, &k, encoder }, err);
     if (!status && result) *result = k.result;
     return status;
 }

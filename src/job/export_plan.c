@@ -204,7 +204,8 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
                         "heads", k->m->dir, module, w->out);
-    if (strcmp(item.name, "position_embd.weight") == 0 || strstr(item.name, "ffn_gate_inp"))
+    if (strcmp(item.name, "position_embd.weight") == 0 || strstr(item.name, "ffn_gate_inp") ||
+        strcmp(item.name, "token_types.weight") == 0)
         item.type = nib_gguf_type_named("F32");
     else item.type = type_for(k, head ? head_type(k) : mixed_type(k, item.name), w->in);
     status = set_importance(k, &item, columns || head, err);

@@ -17,11 +17,18 @@ static const char *const prompts[] = {
     "1. First\n2. Second\n3.",
 };
 
-/* logits [count, V] after each of the tokens. */
+/* Numbers of a row: logits, or, without a head, what the last layer gives. */
+static size_t row_width(const nib_model *m)
+{
+    return m->head ? m->head->weight->out : m->graph->values[m->graph->hidden].width;
+}
+
+/* logits [count, row_width()] after each of the tokens. */
 static nib_status run_logits(nib_model *m, const uint32_t *ids, uint32_t count, float *logits,
                              nib_error *err)
 {
-    uint32_t positions[TOKENS], offsets[2] = { 0, count };
+    uint32_t positions[TOKENS], offsets[2] = { 0, count }, types[TOKENS] = { 0 };
+    size_t width = row_width(m);
     nib_batch batch = { .sequences = 1 };
     nib_plan *plan = NULL;
     nib_run *run = NULL;
@@ -32,11 +39,14 @@ static nib_status run_logits(nib_model *m, const uint32_t *ids, uint32_t count, 
     batch.axes[NIB_LOGIT_ROWS] = (nib_axis_rows){ .count = count, .picks = positions };
     batch.inputs[NIB_IDS] = ids;
     batch.inputs[NIB_POSITIONS] = positions;
+    batch.inputs[NIB_TYPES] = types;
     status = nib_plan_create(m->graph, NIB_PLAN_INFERENCE, count, count, &plan, err);
     if (!status) status = nib_run_create(m->ctx, m->graph, plan, count, &run, err);
     if (!status) {
         nib_run_forward(run, &batch);
-        nib_run_logits(run, 0, count, logits);
+        if (m->head) nib_run_logits(run, 0, count, logits);
+        for (size_t i = 0; !m->head && i < count; i++)
+            memcpy(logits + i * width, nib_run_hidden(run, i), width * sizeof *logits);
     }
     nib_run_destroy(run);
     nib_plan_destroy(m->ctx, plan);
@@ -81,7 +91,7 @@ static int by_size(const void *a, const void *b)
  * changes what follows it, while what is wrong changes every row. */
 static double compare(const nib_model *m, const float *a, const float *b, size_t rows)
 {
-    size_t v = m->head->weight->out;
+    size_t v = row_width(m);
     double worst[TOKENS], most = 0, all = 0;
 
     for (size_t r = 0; r < rows; r++) {
@@ -101,14 +111,15 @@ static double compare(const nib_model *m, const float *a, const float *b, size_t
 static nib_status check_prompt(nib_model *m, nib_model *w, nib_tokenizer *tokenizers[2],
                                size_t prompt, double *difference, nib_error *err)
 {
-    size_t v = m->head->weight->out;
+    size_t v = row_width(m);
     float *logits = nib_new_array(m->ctx, 2 * TOKENS * v, sizeof *logits);
     uint32_t ids[2][TOKENS], count[2] = { 0, 0 };
     nib_status status = NIB_OK;
 
     if (!logits) return nib_fail(err, NIB_E_NOMEM, "the logits of a prompt: out of memory");
     for (int i = 0; i < 2 && !status; i++)
-        status = take_tokens(m->ctx, tokenizers[i], prompt, v, ids[i], &count[i], err);
+        status = take_tokens(m->ctx, tokenizers[i], prompt, m->embedding->weight->out, ids[i],
+                             &count[i], err);
     if (!status && (count[0] != count[1] ||
                     memcmp(ids[0], ids[1], count[0] * sizeof *ids[0]) != 0))
         status = nib_fail(err, NIB_E_MISMATCH, "'%s' has other tokens in the file written than in "
@@ -137,8 +148,10 @@ static nib_status count_prompt(double difference, double most, nib_export_check 
 static nib_status open_written(const nib_model *m, const char *path, nib_model **w, nib_error *err)
 {
     nib_model_options options = { .model = path, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_model_progress quiet = { 0 };
 
-    return nib_model_open(m->ctx, &options, NIB_F32, (nib_model_progress){ 0 }, w, err);
+    return m->head ? nib_model_open(m->ctx, &options, NIB_F32, quiet, w, err)
+                   : nib_model_open_features(m->ctx, &options, NIB_F32, quiet, w, err);
 }
 
 nib_status nib_export_verify_keys(const nib_model *m, const char *path, nib_error *err)
@@ -176,13 +189,13 @@ static nib_status check_swapped(nib_model *m, nib_tokenizer *t, size_t prompt,
                                 void (*swap)(void *self), void *self, double *difference,
                                 nib_error *err)
 {
-    size_t v = m->head->weight->out;
+    size_t v = row_width(m);
     float *logits = nib_new_array(m->ctx, 2 * TOKENS * v, sizeof *logits);
     uint32_t ids[TOKENS], count = 0;
     nib_status status;
 
     if (!logits) return nib_fail(err, NIB_E_NOMEM, "the logits of a prompt: out of memory");
-    status = take_tokens(m->ctx, t, prompt, v, ids, &count, err);
+    status = take_tokens(m->ctx, t, prompt, m->embedding->weight->out, ids, &count, err);
     if (!status && count) {
         status = run_logits(m, ids, count, logits, err);
         swap(self);
@@ -207,4 +220,17 @@ nib_status nib_export_verify_swap(nib_model *m, nib_tokenizer *t, void (*swap)(v
     }
     if (!status) *out = check;
     return status;
+}
+
+nib_status nib_export_is_encoder(nib_ctx *ctx, const char *model, bool *encoder, nib_error *err)
+{
+    nib_config *config = NULL;
+    json_t *json = NULL;
+    nib_status status = nib_config_open(ctx, model, false, &json, &config, err);
+
+    if (status) return status;
+    *encoder = !(config->arch->tasks & 1 << NIB_TASK_CAUSAL_LM);
+    nib_config_free(ctx, config);
+    json_decref(json);
+    return NIB_OK;
 }

@@ -6,14 +6,19 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
+/* Is the family one that gives no next words?  Then llama.cpp computes the rows of the last layer,
+ * and the model is opened without a head. */
+nib_status nib_export_is_encoder(nib_ctx *ctx, const char *model, bool *encoder, nib_error *err);
+
 typedef struct nib_export_check {
     int prompts;
     double greatest; /* difference of two logits, relative to the largest of the prompt */
 } nib_export_check;
 
 /* Reads `path` back and compares what it computes, its tokenizer and the logits of five prompts
- * with those of `m`.  t: NULL without a tokenizer; most: the greatest difference that the types
- * explain.  NIB_E_MISMATCH, NIB_E_UNSUPPORTED: they differ, with what and by how much. */
+ * (of a model without a head the last rows) with those of `m`.  t: NULL without a tokenizer; most:
+ * the greatest difference that the types explain.  NIB_E_MISMATCH, NIB_E_UNSUPPORTED: they differ,
+ * with what and by how much. */
 nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, double most,
                              nib_export_check *out, nib_error *err);
 /* The logits of the prompts, with those after swap(self), which a second call undoes. */

@@ -40,6 +40,7 @@ nib_status nib_merge_route_open(nib_merge_route *r, nib_error *err)
     if (!status && r->opened.task == NIB_TASK_FEATURE_EXTRACTION)
         status = nib_sentence_model(j->ctx, r->dir, &r->model_dir, err);
     if (!status && r->model_dir) r->opened.model = r->model_dir;
+    if (j->check.features) r->opened.task = NIB_TASK_FEATURE_EXTRACTION;
     if (!status)
         status = nib_model_open(j->ctx, &r->opened, NIB_F32, (nib_model_progress){ 0 }, &r->model,
                                 err);

@@ -4,12 +4,17 @@
 #include <stdio.h>
 
 #include "base/filemap.h"
+#include "model/gguf_model.h"
+#include "text/model_file.h"
 
 /* DIR/PATH/NAME, or without the middle. */
 static char *join(nib_ctx *ctx, const char *dir, const char *path, const char *name)
 {
     return nib_sprintf(ctx, "%s%s%s%s%s", dir, *path ? "/" : "", path, *name ? "/" : "", name);
 }
+
+/* Its model_max_length is 1e30, digit by digit, where nothing is known. */
+#define TOKENIZER "tokenizer_config.json"
 
 /* NULL with NIB_OK: there is no such file.  *where is the caller's in any case. */
 static nib_status read_object(nib_ctx *ctx, const char *dir, const char *path, const char *name,
@@ -20,7 +25,9 @@ static nib_status read_object(nib_ctx *ctx, const char *dir, const char *path, c
     *out = NULL;
     *where = join(ctx, dir, path, name);
     if (!*where) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
-    if (nib_file_exists(*where)) status = nib_json_read(ctx, *where, 0, out, err);
+    if (nib_file_exists(*where))
+        status = nib_json_read(ctx, *where, strcmp(name, TOKENIZER) == 0 ? NIB_JSON_BIG_NUMBERS : 0,
+                               out, err);
     if (!status && *out && !json_is_object(*out) && strcmp(name, "modules.json") != 0) {
         json_decref(*out);
         *out = NULL;
@@ -86,11 +93,11 @@ static nib_status read_tokenizer_limit(nib_sentence *s, nib_error *err)
     nib_status status = NIB_OK;
 
     if (s->longest) return NIB_OK;
-    status = read_object(s->ctx, s->model_dir, "", "tokenizer_config.json", &where, &config, err);
-    most = json_object_get(config, "model_max_length"); /* 1e30 where nothing is known */
-    if (!status && json_is_integer(most) && json_integer_value(most) > 0 &&
-        json_integer_value(most) < 1 << 30)
-        s->longest = json_integer_value(most);
+    status = read_object(s->ctx, s->model_dir, "", TOKENIZER, &where, &config, err);
+    most = json_object_get(config, "model_max_length");
+    if (!status && json_is_number(most) && json_number_value(most) >= 1 &&
+        json_number_value(most) < 1 << 30)
+        s->longest = (int64_t)json_number_value(most);
     json_decref(config);
     nib_free(s->ctx, where);
     return status;
@@ -200,12 +207,51 @@ static nib_status read_modules(nib_sentence *s, const char *dir, nib_error *err)
     return status;
 }
 
+/* --- a GGUF file --- */
+
+/* What llama.cpp numbers so. */
+static const struct { nib_pool_mode mode; unsigned number; } gguf_modes[] = {
+    { NIB_MODE_MEAN, 1 }, { NIB_MODE_CLS, 2 }, { NIB_MODE_LAST, 3 },
+};
+
+unsigned nib_sentence_gguf_pooling(const nib_sentence *s)
+{
+    for (size_t i = 0; i < NIB_COUNT(gguf_modes) && s->pooler.count == 1; i++)
+        if (gguf_modes[i].mode == s->pooler.modes[0]) return gguf_modes[i].number;
+    return 0;
+}
+
+static nib_status read_gguf(nib_sentence *s, const char *path, nib_error *err)
+{
+    nib_tensors *t = NULL;
+    char architecture[64], key[100];
+    uint64_t number;
+    nib_status status;
+
+    s->model_dir = nib_sprintf(s->ctx, "%s", path);
+    if (!s->model_dir) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+    status = nib_tensors_open(s->ctx, path, &t, err);
+    if (!status)
+        status = nib_gguf_architecture(nib_tensors_gguf(t), path, architecture, sizeof architecture,
+                                       err);
+    if (!status) {
+        snprintf(key, sizeof key, "%s.pooling_type", architecture);
+        if (!nib_gguf_count(nib_gguf_find(nib_tensors_gguf(t), key), 0, &number)) number = 0;
+        for (size_t i = 0; i < NIB_COUNT(gguf_modes); i++)
+            if (gguf_modes[i].number == number)
+                s->pooler = (nib_pooler){ .modes = { gguf_modes[i].mode }, .count = 1 };
+    }
+    nib_tensors_close(t);
+    return status;
+}
+
 nib_status nib_sentence_open(nib_ctx *ctx, const char *dir, nib_sentence *out, nib_error *err)
 {
+    bool gguf = nib_model_is_gguf(dir);
     nib_status status;
 
     *out = (nib_sentence){ .ctx = ctx };
-    status = read_modules(out, dir, err);
+    status = gguf ? read_gguf(out, dir, err) : read_modules(out, dir, err);
     if (!status) status = read_tokenizer_limit(out, err);
     if (!status)
         status = read_object(ctx, dir, "", "config_sentence_transformers.json", &out->where,

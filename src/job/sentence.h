@@ -33,6 +33,8 @@ const char *nib_pool_switch(nib_pool_mode mode);
 /* The files of such a directory besides the model's, whose Transformer is DIR itself, and
  * DIR/1_Pooling. */
 nib_status nib_sentence_save(const nib_sentence *s, size_t width, const char *dir, nib_error *err);
+/* llama.cpp's number for the pooling, of a GGUF file read and written; 0: it has none. */
+unsigned nib_sentence_gguf_pooling(const nib_sentence *s);
 
 /* The prompt called `name`, NULL: the default one; *text stays NULL where there is none.  Borrowed.
  * NIB_E_INVALID: no prompt has that name, with those that there are. */

@@ -207,6 +207,46 @@ static void build(nib_build *b, const void *config, nib_task task)
 
 static const char *const heads[] = { "cls.", "classifier.", "qa_outputs.", "bert.pooler.",
                                      "pooler.", NULL };
+#define LAYER "bert.encoder.layer.%d."
+
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "bert.embeddings.word_embeddings", NIB_GGUF_AS_IS },
+    { "token_types", "bert.embeddings.token_type_embeddings", NIB_GGUF_AS_IS },
+    { "position_embd", "bert.embeddings.position_embeddings", NIB_GGUF_AS_IS },
+    { "token_embd_norm", "bert.embeddings.LayerNorm", NIB_GGUF_AS_IS },
+    { "attn_q", LAYER "attention.self.query", NIB_GGUF_AS_IS },
+    { "attn_k", LAYER "attention.self.key", NIB_GGUF_AS_IS },
+    { "attn_v", LAYER "attention.self.value", NIB_GGUF_AS_IS },
+    { "attn_output", LAYER "attention.output.dense", NIB_GGUF_AS_IS },
+    { "attn_output_norm", LAYER "attention.output.LayerNorm", NIB_GGUF_AS_IS },
+    { "ffn_up", LAYER "intermediate.dense", NIB_GGUF_AS_IS },
+    { "ffn_down", LAYER "output.dense", NIB_GGUF_AS_IS },
+    { "layer_output_norm", LAYER "output.LayerNorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
+    { "block_count", "num_hidden_layers" }, { "feed_forward_length", "intermediate_size" },
+    { "attention.head_count", "num_attention_heads" },
+    { "attention.layer_norm_epsilon", "layer_norm_eps" },
+    { 0 },
+};
+
+/* llama.cpp gives all tokens type 0, and knows no head for words. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    const nib_tensor *types = nib_tensors_find(c->tensors, "token_types.weight");
+
+    if (types && types->rank == 2)
+        nib_gguf_set(c, "type_vocab_size", json_integer((json_int_t)types->shape[0]));
+    nib_gguf_set(c, "tie_word_embeddings", json_true());
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "bert", .model_type = "bert", .class_name = "BertModel",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+};
+
 static const char *const types[] = { "bert", NULL };
 static const char *const targets[] = { "query", "value", NULL };
 
@@ -216,4 +256,4 @@ const nib_arch nib_arch_bert = { .model_types = types, .config_bytes = sizeof(ni
                                           1 << NIB_TASK_FEATURE_EXTRACTION |
                                           1 << NIB_TASK_MASKED_LM,
                                  .build = build, .default_targets = targets,
-                                 .other_heads = heads };
+                                 .other_heads = heads, .gguf = &gguf };

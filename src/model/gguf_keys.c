@@ -118,7 +118,7 @@ static bool put_from_graph(const keys *k, const char *key)
     const nib_attention_desc *a = attention_of(g);
 
     if (strcmp(key, "context_length") == 0) put_count(k, key, g->positions);
-    else if (strcmp(key, "embedding_length") == 0) put_count(k, key, g->head->weight->in);
+    else if (strcmp(key, "embedding_length") == 0) put_count(k, key, k->m->embedding->weight->in);
     else if (strcmp(key, "block_count") == 0) put_count(k, key, (size_t)g->segments - 2);
     else if (strcmp(key, "attention.head_count") == 0) put_count(k, key, a->heads);
     else if (strcmp(key, "attention.head_count_kv") == 0) put_count(k, key, a->kv_heads);
@@ -167,6 +167,19 @@ static void put_kv_heads(const keys *k, const nib_attention_desc *a)
     }
 }
 
+/* How many types of tokens there are, which stands among the tokenizer's keys. */
+static void put_types(const keys *k)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+
+    for (size_t i = 0; i < k->m->embedding_count; i++) {
+        const nib_embedding *e = k->m->embeddings[i];
+        if (nib_gguf_name_of(k->n, e->name, name) && strcmp(name, "token_types") == 0)
+            nib_gguf_put_number(k->w, "tokenizer.ggml.token_type_count", NIB_GGUF_U32,
+                                (double)e->weight->out);
+    }
+}
+
 /* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
 static nib_status put_others(const keys *k, nib_error *err)
 {
@@ -182,6 +195,8 @@ static nib_status put_others(const keys *k, nib_error *err)
     if (!has_key(k, "attention.head_count_kv")) put_kv_heads(k, a);
     if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
     if (rope) put_count(k, "rope.dimension_count", rope->rot);
+    if (a->full) put(k, "attention.causal", NIB_GGUF_BOOL, 0);
+    put_types(k);
     return NIB_OK;
 }
 

@@ -51,8 +51,17 @@ nib_status nib_gguf_tokenizer_config(const nib_gguf_vocabulary *v, json_t **out,
 {
     bool spm = v->sentencepiece;
     json_t *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
-                               "clean_up_tokenization_spaces", 0);
+                               "clean_up_tokenization_spaces", v->wordpiece);
 
+    if (config && v->wordpiece &&
+        set_token(v, config, "cls_token", "cls", nib_gguf_token_id(v, "bos", 101)) &&
+        set_token(v, config, "sep_token", "seperator", 102) &&
+        set_token(v, config, "unk_token", "unknown", 100) &&
+        set_token(v, config, "pad_token", "padding", 0) &&
+        set_token(v, config, "mask_token", "mask", 103)) {
+        *out = config;
+        return NIB_OK;
+    }
     if (!config || !set_token(v, config, "bos_token", "bos", spm ? 1 : -1) ||
         !set_token(v, config, "eos_token", "eos", spm ? 2 : -1) ||
         !set_token(v, config, "unk_token", "unknown", spm ? 0 : -1) ||

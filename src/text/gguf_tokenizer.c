@@ -42,7 +42,8 @@ static nib_status make_vocabulary(const nib_gguf_vocabulary *v, json_t **out, ni
     if (!vocabulary) return no_memory(v, err);
     for (size_t i = 0; i < v->count; i++) {
         nib_gguf_text t = v->tokens[i];
-        json_t *text = json_stringn(t.at, t.bytes); /* checks that it is UTF-8 */
+        json_t *text = v->wordpiece ? nib_gguf_wordpiece_text(v, i)
+                                    : json_stringn(t.at, t.bytes); /* checks that it is UTF-8 */
         bool twice = text && json_object_get(vocabulary, json_string_value(text));
         int failed = !text || twice ||
                      json_object_set_new(vocabulary, json_string_value(text),
@@ -84,6 +85,10 @@ static nib_status make_model(const maker *k, json_t **out, nib_error *err)
     json_t *vocabulary = NULL, *merges = NULL, *unk;
     nib_status status = make_vocabulary(v, &vocabulary, err);
 
+    if (!status && v->wordpiece) {
+        *out = nib_gguf_wordpiece_model(v, vocabulary);
+        return *out ? NIB_OK : no_memory(v, err);
+    }
     if (!status) status = make_merges(v, &merges, err);
     if (status) {
         json_decref(vocabulary);
@@ -108,7 +113,7 @@ static json_t *make_added(const nib_gguf_vocabulary *v)
 
     for (size_t i = 0; list && i < v->count; i++) {
         unsigned type = nib_gguf_token_type(v, i);
-        bool unknown = v->sentencepiece && type == NIB_GGUF_UNKNOWN;
+        bool unknown = (v->sentencepiece || v->wordpiece) && type == NIB_GGUF_UNKNOWN;
         json_t *one;
         if (type != NIB_GGUF_CONTROL && type != NIB_GGUF_USER && !unknown) continue;
         one = json_pack("{s:I, s:s%, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
@@ -198,10 +203,14 @@ nib_status nib_gguf_tokenizer_json(const nib_gguf_vocabulary *v, json_t **out, n
 {
     maker k = { .v = v, .prefix = nib_gguf_token_flag(v, "add_space_prefix", true) };
     json_t *model = NULL;
-    nib_status status = v->sentencepiece ? NIB_OK : read_pre(&k, err);
+    nib_status status = v->sentencepiece || v->wordpiece ? NIB_OK : read_pre(&k, err);
 
     if (!status) status = make_model(&k, &model, err);
     if (status) return status;
+    if (v->wordpiece) {
+        *out = nib_gguf_wordpiece_json(v, model, make_added(v));
+        return *out ? NIB_OK : no_memory(v, err);
+    }
     *out = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0",
                      "truncation", "padding", "added_tokens", make_added(v), "normalizer",
                      make_normalizer(&k), "pre_tokenizer",

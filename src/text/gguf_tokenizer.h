@@ -15,7 +15,8 @@ typedef struct nib_gguf_vocabulary {
     nib_ctx *ctx;
     const char *where;
     const nib_gguf *keys;
-    bool sentencepiece;     /* tokenizer.ggml.model is "llama", not "gpt2" */
+    bool sentencepiece;     /* tokenizer.ggml.model is "llama", not "gpt2"; */
+    bool wordpiece;         /* or "bert" */
     nib_gguf_text *tokens;  /* [count] */
     size_t count;
     const nib_gguf_value *types, *scores; /* NULL: absent */
@@ -37,6 +38,12 @@ bool nib_gguf_token_flag(const nib_gguf_vocabulary *v, const char *name, bool fa
 nib_status nib_gguf_tokenizer_json(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);
 nib_status nib_gguf_tokenizer_config(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);
 nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);
+
+/* WordPiece of a GGUF (gguf_wordpiece.c): the texts that tokens have in tokenizer.json, the model
+ * and the stages before and behind it.  NULL: no memory. */
+json_t *nib_gguf_wordpiece_text(const nib_gguf_vocabulary *v, size_t id);
+json_t *nib_gguf_wordpiece_model(const nib_gguf_vocabulary *v, json_t *vocabulary);
+json_t *nib_gguf_wordpiece_json(const nib_gguf_vocabulary *v, json_t *model, json_t *added);
 
 /* The merges that SentencePiece's scores mean, ["a", "b"] each (formats-quant.md 7.5). */
 nib_status nib_gguf_score_merges(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);

@@ -21,7 +21,8 @@ typedef struct writing {
     nib_gguf_writer *w;
     const json_t *model;
     size_t count;           /* of tokens, with those of padding */
-    bool sentencepiece;
+    bool sentencepiece, wordpiece;
+    bool lower, strip;      /* WordPiece: letters become small, accents are left out */
     bool prefix;            /* a space is put before text */
     const nib_gguf_pre *pre;
 } writing;
@@ -105,13 +106,32 @@ static nib_status read_bytes(writing *k, nib_error *err)
                     "(tokenizer.ggml.pre); known are the ways of %s", k->dir, known);
 }
 
+static nib_status read_wordpiece(writing *k, nib_error *err)
+{
+    const json_t *normalizer = json_object_get(k->t->json, "normalizer");
+    const json_t *pre = json_object_get(k->t->json, "pre_tokenizer"), *strip;
+    const char *prefix = json_string_value(json_object_get(k->model, "continuing_subword_prefix"));
+
+    if (strcmp(type_of(normalizer), "BertNormalizer") != 0 ||
+        strcmp(type_of(pre), "BertPreTokenizer") != 0 || (prefix && strcmp(prefix, "##") != 0))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: WordPiece in tokenizer.json with normalizer "
+                        "'%s' and pre_tokenizer '%s' has no form in GGUF, known are BertNormalizer "
+                        "and BertPreTokenizer", k->dir, type_of(normalizer), type_of(pre));
+    k->wordpiece = true;
+    k->lower = !json_is_false(json_object_get(normalizer, "lowercase"));
+    strip = json_object_get(normalizer, "strip_accents");
+    k->strip = json_is_boolean(strip) ? json_is_true(strip) : k->lower;
+    return NIB_OK;
+}
+
 static nib_status read_kind(writing *k, nib_error *err)
 {
     const char *type = type_of(k->model);
 
+    if (strcmp(type, "WordPiece") == 0) return read_wordpiece(k, err);
     if (strcmp(type, "BPE") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a %s tokenizer is not written as GGUF, known "
-                        "is BPE, of bytes or made of SentencePiece", k->dir, type);
+                        "are BPE, of bytes or made of SentencePiece, and WordPiece", k->dir, type);
     k->sentencepiece = json_is_true(json_object_get(k->model, "byte_fallback"));
     return k->sentencepiece ? read_sentencepiece(k, err) : read_bytes(k, err);
 }
@@ -134,13 +154,36 @@ static unsigned kind_of(const writing *k, uint32_t id)
     return k->sentencepiece && is_byte_token(text) ? NIB_GGUF_BYTE : NIB_GGUF_NORMAL;
 }
 
-static void put_tokens(const writing *k)
+/* What begins a word gets a mark, what continues one loses its own. */
+static nib_status put_piece(const writing *k, const char *text, bool control, nib_error *err)
+{
+    bool continues = text[0] == '#' && text[1] == '#';
+    char *marked;
+
+    if (control || continues) {
+        text += control ? 0 : 2;
+        nib_gguf_entry_text(k->w, text, strlen(text));
+        return NIB_OK;
+    }
+    marked = nib_sprintf(k->t->ctx, MARK "%s", text);
+    if (!marked) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", k->dir);
+    nib_gguf_entry_text(k->w, marked, strlen(marked));
+    nib_free(k->t->ctx, marked);
+    return NIB_OK;
+}
+
+static nib_status put_tokens(const writing *k, nib_error *err)
 {
     char room[40];
+    nib_status status = NIB_OK;
 
     nib_gguf_put_array(k->w, "tokenizer.ggml.tokens", NIB_GGUF_TEXT, k->count);
-    for (uint32_t id = 0; id < k->count; id++) {
+    for (uint32_t id = 0; id < k->count && !status; id++) {
         const char *text = id < k->t->size ? k->t->tokens[id] : NULL;
+        if (k->wordpiece && text) {
+            status = put_piece(k, text, kind_of(k, id) == NIB_GGUF_CONTROL, err);
+            continue;
+        }
         if (!text) {
             snprintf(room, sizeof room, "[PAD%" PRIu32 "]", id);
             text = room;
@@ -150,6 +193,7 @@ static void put_tokens(const writing *k)
     nib_gguf_put_array(k->w, "tokenizer.ggml.token_type", NIB_GGUF_I32, k->count);
     for (uint32_t id = 0; id < k->count; id++)
         nib_gguf_entry_number(k->w, NIB_GGUF_I32, kind_of(k, id));
+    return status;
 }
 
 /* The halves of a merge: "a b", or ["a", "b"]. */
@@ -284,6 +328,32 @@ static nib_status put_end(const writing *k, bool first, int64_t named, nib_error
     return NIB_OK;
 }
 
+/* [CLS], which llama.cpp puts before a text, is its first token; [SEP] goes behind. */
+static nib_status put_bert(const writing *k, nib_error *err)
+{
+    static const struct { const char *name, *key; } ids[] = {
+        { "[PAD]", "tokenizer.ggml.padding_token_id" },
+        { "[UNK]", "tokenizer.ggml.unknown_token_id" },
+        { "[MASK]", "tokenizer.ggml.mask_token_id" },
+    };
+    const json_t *post = json_object_get(k->t->json, "post_processor");
+    int64_t cls = added_by_post(k->t, post, true), sep = added_by_post(k->t, post, false);
+
+    if (cls < 0 || sep < 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: the post_processor of tokenizer.json does not "
+                        "put a token before and one behind the text, as readers of GGUF do",
+                        k->dir);
+    put_id(k, "tokenizer.ggml.bos_token_id", cls);
+    put_id(k, "tokenizer.ggml.cls_token_id", cls);
+    put_id(k, "tokenizer.ggml.eos_token_id", sep);
+    put_id(k, "tokenizer.ggml.seperator_token_id", sep);
+    for (size_t i = 0; i < NIB_COUNT(ids); i++)
+        put_id(k, ids[i].key, nib_tokenizer_find(k->t, ids[i].name));
+    nib_gguf_put_number(k->w, "tokenizer.ggml.normalizer.lowercase", NIB_GGUF_BOOL, k->lower);
+    nib_gguf_put_number(k->w, "tokenizer.ggml.normalizer.strip_accents", NIB_GGUF_BOOL, k->strip);
+    return NIB_OK;
+}
+
 static nib_status put_special(const writing *k, nib_error *err)
 {
     const nib_special_tokens *s = nib_tokenizer_special(k->t);
@@ -331,20 +401,21 @@ nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t voca
 {
     writing k = { .t = t, .dir = dir, .w = w, .model = json_object_get(t->json, "model"),
                   .count = vocabulary };
+    const char *kind;
     nib_status status = read_kind(&k, err);
 
     if (status) return status;
     if (t->size > vocabulary)
         return nib_fail(err, NIB_E_MISMATCH, "%s: the tokenizer has %zu tokens, the embedding %zu "
                         "rows", dir, t->size, vocabulary);
-    if (k.sentencepiece) nib_gguf_put_text(w, "tokenizer.ggml.model", "llama", 5);
-    else nib_gguf_put_text(w, "tokenizer.ggml.model", "gpt2", 4);
-    if (!k.sentencepiece)
-        nib_gguf_put_text(w, "tokenizer.ggml.pre", k.pre->name, strlen(k.pre->name));
+    kind = k.wordpiece ? "bert" : k.sentencepiece ? "llama" : "gpt2";
+    nib_gguf_put_text(w, "tokenizer.ggml.model", kind, strlen(kind));
+    if (k.pre) nib_gguf_put_text(w, "tokenizer.ggml.pre", k.pre->name, strlen(k.pre->name));
     else nib_gguf_put_text(w, "tokenizer.ggml.pre", "default", 7);
-    put_tokens(&k);
+    status = put_tokens(&k, err);
     warn_of_added(&k);
-    status = k.sentencepiece ? put_scores(&k, err) : put_merges(&k, err);
+    if (!status && k.wordpiece) return put_bert(&k, err);
+    if (!status) status = k.sentencepiece ? put_scores(&k, err) : put_merges(&k, err);
     if (!status) status = put_special(&k, err);
     if (!status) status = nib_chat_each(t->ctx, dir, put_template, &k, err);
     return status;

@@ -12,10 +12,11 @@ static nib_status read_model(nib_gguf_vocabulary *v, nib_error *err)
         return nib_fail(err, NIB_E_FORMAT, "%s: tokenizer.ggml.model is missing, or no text",
                         v->where);
     v->sentencepiece = nib_gguf_text_is(model, "llama");
-    if (v->sentencepiece || nib_gguf_text_is(model, "gpt2")) return NIB_OK;
+    v->wordpiece = nib_gguf_text_is(model, "bert");
+    if (v->sentencepiece || v->wordpiece || nib_gguf_text_is(model, "gpt2")) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: tokenizer.ggml.model is %.*s, known are gpt2 (byte-level BPE) and llama "
-                    "(SentencePiece BPE)",
+                    "%s: tokenizer.ggml.model is %.*s, known are gpt2 (byte-level BPE), llama "
+                    "(SentencePiece BPE) and bert (WordPiece)",
                     v->where, (int)nib_min(model.bytes, 60), model.at);
 }
 

@@ -22,7 +22,7 @@ class Room(ctypes.Structure):
 
 class Context(ctypes.Structure):
     _fields_ = [("n_ctx", ctypes.c_uint32), ("n_batch", ctypes.c_uint32), ("n_ubatch", ctypes.c_uint32), ("other", I * 4),
-                ("threads", I), ("batch_threads", I), ("more", I * 4), ("flash", I), ("ropes", I * 12), ("k", I), ("v", I),
+                ("threads", I), ("batch_threads", I), ("kinds", I * 2), ("pooling", I), ("attention", I), ("flash", I), ("ropes", I * 12), ("k", I), ("v", I),
                 ("rest", ctypes.c_uint8 * 912)]
 
 
@@ -88,6 +88,7 @@ class Model:
         params.threads = params.batch_threads = 1
         assert (params.flash, params.k, params.v) == (-1, 1, 1), "another version of llama_context_params"
         params.flash = params.k = params.v = 0  # keys and values as floats: nothing but the weights is rounded
+        params.pooling = 0  # rows of an encoder one by one
         self.context = self.lib.llama_init_from_model(self.model, params)
         self.vocab = self.lib.llama_model_get_vocab(self.model)
         if adapter:

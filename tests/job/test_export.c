@@ -27,6 +27,7 @@ static bool is_other(const char *key)
     static const char *const others[] = {
         "general.", ".vocab_size", ".tensor_data_layout", ".feed_forward_length",
         ".rope.scaling.type", ".layer_norm_rms_epsilon", "tokenizer.", "bloom.attention.head_",
+        "bert.attention.head_",
         "phi3.attention.sliding", "phi3.rope.scaling.orig", "cohere2.attention.key_",
         "cohere2.attention.value_",
     };

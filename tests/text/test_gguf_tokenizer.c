@@ -311,8 +311,8 @@ static void test_refusals(void)
     nib_ctx *ctx = test_ctx();
     keys b = { 0 };
 
-    begin_small(&b, "bert", NULL);
-    check_refused(ctx, &b, NIB_E_UNSUPPORTED, "bert, known are gpt2");
+    begin_small(&b, "t5", NULL);
+    check_refused(ctx, &b, NIB_E_UNSUPPORTED, "t5, known are gpt2");
     begin_small(&b, "gpt2", NULL);
     check_refused(ctx, &b, NIB_E_UNSUPPORTED, "tokenizer.ggml.pre is missing, known are gpt-2");
     begin_small(&b, "gpt2", "default");

@@ -60,13 +60,13 @@ static void check_ids(nib_ctx *ctx, nib_tokenizer *t, nib_tokenizer *again, cons
     nib_free(ctx, strings);
 }
 
-static void check_style(nib_ctx *ctx, const char *style)
+static void check_style(nib_ctx *ctx, const char *folder, const char *style)
 {
     char dir[600], path[600], text[80];
     nib_tokenizer *t = NULL, *again = NULL;
     nib_error err;
 
-    snprintf(text, sizeof text, "tests/golden/text/%s", style);
+    snprintf(text, sizeof text, "tests/golden/%s/%s", folder, style);
     snprintf(dir, sizeof dir, "%s", test_data(text));
     snprintf(path, sizeof path, "%s/%s.gguf", test_tmpdir(), style);
     REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
@@ -86,7 +86,15 @@ static void test_styles(void)
                                           "mistral", "qwen2", "smollm" };
     nib_ctx *ctx = test_ctx();
 
-    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, styles[i]);
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "text", styles[i]);
+}
+
+static void test_wordpiece(void)
+{
+    static const char *const styles[] = { "bert-uncased", "bert-cased", "bert-multilingual" };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i]);
 }
 
 static void test_refused(void)
@@ -110,6 +118,7 @@ static void test_refused(void)
     CHECK(!nib_file_exists(path));
 }
 
-static const test_case cases[] = { { "styles", test_styles }, { "refused", test_refused } };
+static const test_case cases[] = { { "styles", test_styles }, { "WordPiece", test_wordpiece },
+                                   { "refused", test_refused } };
 
 int main(void) { return test_main("test_gguf_tokens", cases, NIB_COUNT(cases)); }

@@ -6,7 +6,8 @@ in the source archive of llama-cpp-python 0.3.36, vendor/llama.cpp):
     LLAMA_CPP=.../vendor/llama.cpp python tests/golden/make/gguf_golden.py [NAME...]
 
 NAME.gguf has no tokenizer; its matrices are float16 (which the weights are exactly), or the type that NAME ends in.
-expected.safetensors: ids int32 [T], and NAME [T, 64] float32, of the float16 weights, or of the blocks decoded."""
+expected.safetensors: ids int32 [T], and NAME [T, 64] float32, of the float16 weights, or of the blocks decoded; of an
+encoder the last hidden states [T, 32]."""
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ import gguf
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from conversion import ModelBase, ModelType, get_model_class
 from convert_hf_to_gguf import get_model_architecture
@@ -89,6 +90,7 @@ MODELS = {
     "lfm2": LLAMA_CONFIG | dict(model_type="lfm2", tie_word_embeddings=True, num_hidden_layers=3, conv_L_cache=3, pad_token_id=0,
                                 block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
                                 full_attn_idxs=[1]),
+    "bert": LLAMA_CONFIG | dict(model_type="bert", layer_norm_eps=1e-12),
     "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
     "glm4": GLM | dict(model_type="glm4"),
     "seed-oss": LLAMA_CONFIG | dict(model_type="seed_oss", head_dim=16, attention_bias=True),
@@ -100,12 +102,16 @@ MODELS = {
 }
 
 
+ENCODERS = ("bert",)  # of which the last hidden states are kept
+
+
 def make_model(name, directory):
     torch.manual_seed(zlib.crc32(name.encode()))
     config = MODELS[name]
     # special ids lie outside the default vocabulary of many classes
     config = AutoConfig.for_model(**(config | dict(bos_token_id=1, eos_token_id=2)))
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    kind = AutoModel if name in ENCODERS else AutoModelForCausalLM
+    model = kind.from_config(config, attn_implementation="eager").float().eval()
     with torch.no_grad():
         for key, p in model.named_parameters():
             if p.dim() > 1:
@@ -194,7 +200,8 @@ def main(names):
         if name.rpartition("-")[2] in gguf.GGMLQuantizationType.__members__:
             load_blocks(model, requantize(out, name.rpartition("-")[2]))
         with torch.no_grad():
-            tensors[name] = model(ids).logits[0].float().contiguous()
+            made = model(ids)
+            tensors[name] = (made.last_hidden_state if name in ENCODERS else made.logits)[0].float().contiguous()
         shutil.rmtree(directory)
         print(name, out.stat().st_size)
     save_file(tensors, expected)
