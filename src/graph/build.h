@@ -206,6 +206,9 @@ typedef struct nib_average_spec {
 } nib_average_spec;
 nib_value nib_average_around(nib_build *b, nib_value x, const nib_average_spec *spec,
                              const char *format, ...) NIB_PRINTF(4, 5);
+/* A convolution of an odd number of taps around each token that mixes channels within groups:
+ * <module>.weight [width, width / groups, taps] and <module>.bias. */
+nib_value nib_mix_near(nib_build *b, nib_value x, size_t groups, size_t taps, const char *module);
 /* A depthwise causal convolution of tokens with the taps <module>.weight [channels, 1, taps], which
  * generation carries rows for.  x may be a view; it is channels [offset, offset + its width). */
 typedef struct nib_conv_spec {

@@ -233,3 +233,24 @@ nib_value nib_apply_affine(nib_build *b, nib_value x, size_t rows, size_t row, c
                                          .input_count = 1 },
                           b->graph->values[x.id].axis, spec.shape[rows ? 1 : 0], 0);
 }
+
+nib_value nib_mix_near(nib_build *b, nib_value x, size_t groups, size_t taps, const char *module)
+{
+    nib_near_desc d = { .groups = groups, .taps = taps };
+
+    if (!nib_build_is_plain(b, x, module) || !is_of_tokens(b, x, module)) return nothing;
+    d.width = b->graph->values[x.id].width;
+    if (!groups || d.width % groups || taps % 2 == 0)
+        nib_build_fail(b, NIB_E_UNSUPPORTED,
+                       "%s: %zu taps of %zu channels in %zu groups, expected an odd number and "
+                       "groups of one size", module, taps, d.width, groups);
+    if (b->status) return nothing;
+    d.weight = bind_vector(b, module, ".weight",
+                           (nib_vector_spec){ .rank = 3,
+                                              .shape = { d.width, d.width / groups, taps } });
+    d.bias = bind_vector(b, module, ".bias", (nib_vector_spec){ .rank = 1, .shape = { d.width } });
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_mix_near, .near = d, .inputs = { x.id },
+                                         .input_count = 1 },
+                          NIB_TOKENS, d.width, 0);
+}

@@ -253,6 +253,12 @@ typedef struct nib_average_desc {
     const nib_vector *residual;     /* [channels] */
 } nib_average_desc;
 
+/* A convolution along tokens that mixes channels within groups (op_mix_near.c). */
+typedef struct nib_near_desc {
+    size_t width, groups, taps;      /* taps 0: the node is none */
+    const nib_vector *weight, *bias; /* [width, width / groups, taps], [width] */
+} nib_near_desc;
+
 /* Row `row` of tables of weights and biases, a number a channel. */
 typedef struct nib_affine_desc {
     const nib_vector *weight, *bias; /* weight NULL: the node is none; bias NULL: there is none */
@@ -295,6 +301,7 @@ struct nib_node {
     nib_wkv_desc wkv;
     nib_average_desc average;
     nib_affine_desc affine;
+    nib_near_desc near;
     size_t state_index;      /* which piece of a state, where the operation has one; */
     bool shares_state;       /* an earlier node's, which has written what this one reads */
 };

@@ -20,6 +20,7 @@
     OPERATION(SINUSOID, sinusoid)                                                              \
     OPERATION(MASK_WORDS, mask_words)                                                          \
     OPERATION(AVERAGE, average)                                                                \
+    OPERATION(MIX_NEAR, mix_near)                                                              \
     OPERATION(AFFINE, affine)                                                                  \
     OPERATION(WEIGH_KEYS, weigh_keys)                                                          \
     OPERATION(DISENTANGLED, disentangled)                                                      \

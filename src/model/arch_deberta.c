@@ -15,7 +15,8 @@ typedef struct deberta {
     bool shares, norms_table, legacy;
     size_t all_heads;        /* channels of all heads */
     nib_span span;
-    nib_activation pooler_activation;
+    size_t taps, groups;     /* of a convolution beside the first layer; taps 0: there is none */
+    nib_activation pooler_activation, conv_activation;
     float pooler_dropout;
 } deberta;
 
@@ -117,9 +118,9 @@ static void read_deberta(nib_reader *r, void *config)
     if (!r->status && pooled != m->bert.width)
         nib_read_fail(r, NIB_E_FORMAT, "pooler_hidden_size is %zu, hidden_size %zu: expected the "
                       "same", pooled, m->bert.width);
-    nib_read_must_be_off(r, "conv_kernel_size", "convolutions are not known here");
-    nib_read_any(r, "conv_act");
-    nib_read_any(r, "conv_groups");
+    m->taps = (size_t)nib_read_int_or(r, "conv_kernel_size", 0, 99, 0);
+    m->conv_activation = nib_read_activation(r, "conv_act", "tanh");
+    m->groups = nib_read_size_or(r, "conv_groups", 1);
     nib_bert_refuse_variants(r, m->legacy); /* the other head has the table in any case */
 }
 
@@ -183,6 +184,15 @@ static nib_value attend(nib_build *b, const deberta *m, int i, nib_value x, nib_
     return nib_attend_apart(b, q, k, v, keys, queries, &d);
 }
 
+/* norm(y + act(conv(x))) of the first layer's input x and output y. */
+static nib_value convolve(nib_build *b, const deberta *m, nib_value x, nib_value y)
+{
+    x = nib_mix_near(b, x, m->groups, m->taps, "deberta.encoder.conv.conv");
+    x = nib_activate(b, nib_dropout(b, x, m->bert.dropout), m->conv_activation);
+    return nib_apply_layer_norm(b, nib_add(b, y, x), m->bert.eps,
+                                "deberta.encoder.conv.LayerNorm");
+}
+
 static void predict_words(nib_build *b, const deberta *m, nib_value x)
 {
     const nib_bert_words legacy = {
@@ -214,12 +224,13 @@ static void classify(nib_build *b, const deberta *m, nib_value x)
 static void build(nib_build *b, const void *config, nib_task task)
 {
     const deberta *m = config;
-    nib_value x = embed(b, m), table = { NIB_NONE };
+    nib_value x = embed(b, m), table = { NIB_NONE }, y;
 
     if (m->relative) table = embed_distances(b, m);
     for (int i = 0; i < (int)m->bert.layers; i++) {
         nib_segment(b);
-        x = nib_bert_finish_layer(b, &m->bert, i, attend(b, m, i, x, table), x);
+        y = nib_bert_finish_layer(b, &m->bert, i, attend(b, m, i, x, table), x);
+        x = i == 0 && m->taps ? convolve(b, m, x, y) : y;
     }
     nib_segment(b);
     if (task == NIB_TASK_SEQ_CLS) classify(b, m, x);

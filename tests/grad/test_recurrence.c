@@ -152,6 +152,23 @@ static void build_average(lab *l)
 }
 static void test_average(void) { check_gradients(build_average, 3, "moving average"); }
 
+/* Neighbours mixed, all channels or groups of them, of sequences shorter than the taps and longer
+ * than a block. */
+static void build_mix_near(lab *l)
+{
+    size_t groups = l->variant ? 2 : 1, taps = l->variant ? 5 : 3, width = 10;
+    nib_value x = input(l, "embed", width), y;
+
+    if (l->variant) memcpy(l->lengths, (uint32_t[4]){ 3, 70, 1, 0 }, sizeof l->lengths);
+    l->elements = l->variant ? 10 : 30;
+    l->b.segment++;
+    lab_vector(l, "c.weight", width * width / groups * taps, 0);
+    lab_vector(l, "c.bias", width, 0);
+    y = nib_mix_near(&l->b, x, groups, taps, "c");
+    lab_finish(l, nib_add(&l->b, nib_activate(&l->b, y, NIB_ACT_TANH), x), width, 0);
+}
+static void test_mix_near(void) { check_gradients(build_mix_near, 2, "mix of neighbours"); }
+
 /* A row of tables, and weights alone, of one value. */
 static void build_affine(lab *l)
 {
@@ -195,7 +212,8 @@ int main(void)
 {
     static const test_case cases[] = { { "conv", test_conv }, { "mix", test_mix },
                                        { "scan", test_scan }, { "wkv", test_wkv },
-                                       { "average", test_average }, { "affine", test_affine },
+                                       { "average", test_average },
+                                       { "mix_near", test_mix_near }, { "affine", test_affine },
                                        { "weigh", test_weigh } };
     return test_main("recurrence", cases, NIB_COUNT(cases));
 }
