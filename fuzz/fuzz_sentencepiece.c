@@ -29,13 +29,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static nib_ctx *ctx; /* one for the whole run: it starts threads */
     nib_tokenizer t = { 0 };
-    nib_special_reading r = { .t = &t };
+    nib_special_reading r = { .t = &t, .class = nib_tokenizer_class_named("GemmaTokenizer") };
     json_t *json = NULL;
     nib_error err;
 
     if (!ctx && nib_ctx_create(&(nib_ctx_options){ .threads = 1 }, &ctx, &err)) abort();
     t.ctx = ctx;
-    if (size && !nib_convert_model_bytes(&r, (nib_convert_form)(NIB_CONVERT_T5 + data[0] % 5),
+    if (size && !nib_convert_model_bytes(&r, (nib_convert_form)(NIB_CONVERT_T5 + data[0] % 7),
                                          data + 1, size - 1, "input", &json, &err))
         encode(ctx, json);
     json_decref(json);

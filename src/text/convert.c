@@ -25,6 +25,8 @@ static const struct {
     { "XLMRobertaTokenizerFast", NIB_CONVERT_XLM_ROBERTA, "sentencepiece.bpe.model" },
     { "AlbertTokenizerFast", NIB_CONVERT_ALBERT, "spiece.model" },
     { "XGLMTokenizerFast", NIB_CONVERT_XGLM, "sentencepiece.bpe.model" },
+    { "DebertaV2TokenizerFast", NIB_CONVERT_DEBERTA, "spm.model" },
+    { "GemmaTokenizerFast", NIB_CONVERT_GEMMA, "tokenizer.model" },
     { "LlamaTokenizerFast", NIB_CONVERT_LLAMA, "tokenizer.model" },
 };
 

@@ -3,7 +3,8 @@
  *
  *     vocab.txt                BERT's kind, MPNet, ESM        (convert_vocab.c)
  *     vocab.json, merges.txt   GPT-2, RoBERTa, Longformer     (convert_vocab.c)
- *     *.model                  T5, XLM-RoBERTa, ALBERT, XGLM, Llama   (convert_model.c) */
+ *     *.model                  T5, XLM-RoBERTa, ALBERT, DeBERTa v2, XGLM, Llama, Gemma
+ *                                                             (convert_model.c) */
 #ifndef NIB_TEXT_CONVERT_H
 #define NIB_TEXT_CONVERT_H
 
@@ -21,7 +22,9 @@ typedef enum nib_convert_form {
     NIB_CONVERT_XLM_ROBERTA,
     NIB_CONVERT_ALBERT,
     NIB_CONVERT_XGLM,
-    NIB_CONVERT_LLAMA
+    NIB_CONVERT_LLAMA,
+    NIB_CONVERT_DEBERTA,
+    NIB_CONVERT_GEMMA
 } nib_convert_form;
 
 /* The form and its first file for a class; NIB_CONVERT_NONE: its files are not read. */

@@ -164,8 +164,18 @@ static json_t *unigram(const vocab *v, int64_t unk, bool byte_fallback)
                      "byte_fallback", byte_fallback, "vocab", list);
 }
 
+/* Of Gemma the tokens around a turn, which are user pieces, are special too. */
+static bool is_turn(nib_convert_form form, const nib_spm_piece *p)
+{
+    static const char *const names[] = { "<start_of_turn>", "<end_of_turn>" };
+
+    for (size_t i = 0; form == NIB_CONVERT_GEMMA && i < NIB_COUNT(names); i++)
+        if (p->bytes == strlen(names[i]) && memcmp(p->text, names[i], p->bytes) == 0) return true;
+    return false;
+}
+
 /* Control and user pieces are added tokens; the former are special. */
-static json_t *added_of(const nib_spm *m)
+static json_t *added_of(nib_convert_form form, const nib_spm *m)
 {
     json_t *added = json_array();
 
@@ -176,7 +186,8 @@ static json_t *added_of(const nib_spm *m)
             json_array_append_new(
                 added, json_pack("{s:I,s:s%,s:b,s:b,s:b,s:b,s:b}", "id", (json_int_t)i, "content",
                                  p->text, (size_t)p->bytes, "single_word", 0, "lstrip", 0, "rstrip",
-                                 0, "normalized", 0, "special", p->type == NIB_PIECE_CONTROL));
+                                 0, "normalized", 0, "special",
+                                 p->type == NIB_PIECE_CONTROL || is_turn(form, p)));
     }
     return added;
 }
@@ -204,9 +215,30 @@ static json_t *precompiled(nib_ctx *ctx, const nib_spm *m)
     return NULL;
 }
 
-static json_t *normalizer_of(const nib_special_reading *r, nib_convert_form form, const nib_spm *m)
+static json_t *strip(bool left)
+{
+    return json_pack("{s:s,s:b,s:b}", "type", "Strip", "strip_left", left, "strip_right", 1);
+}
+
+static json_t *deberta_normalizer(const nib_special_reading *r, const nib_spm *m)
 {
     json_t *list = json_array();
+
+    if (nib_convert_flag(r, "do_lower_case", false))
+        json_array_append_new(list, named("Lowercase"));
+    json_array_append_new(list, strip(true));
+    if (m->charsmap_bytes) json_array_append_new(list, precompiled(r->t->ctx, m));
+    json_array_append_new(list, replaces("Regex", " {2,}", " "));
+    return json_pack("{s:s,s:o}", "type", "Sequence", "normalizers", list);
+}
+
+static json_t *normalizer_of(const nib_special_reading *r, nib_convert_form form, const nib_spm *m)
+{
+    json_t *list;
+
+    if (form == NIB_CONVERT_GEMMA) return replaces("String", " ", MARK);
+    if (form == NIB_CONVERT_DEBERTA) return deberta_normalizer(r, m);
+    list = json_array();
 
     if (form == NIB_CONVERT_LLAMA) {
         if (!nib_convert_flag(r, "legacy", true)) {
@@ -230,8 +262,7 @@ static json_t *normalizer_of(const nib_special_reading *r, nib_convert_form form
     }
     if (m->charsmap_bytes) json_array_append_new(list, precompiled(r->t->ctx, m));
     if (form != NIB_CONVERT_ALBERT)
-        json_array_append_new(list, json_pack("{s:s,s:b,s:b}", "type", "Strip", "strip_left", 0,
-                                              "strip_right", 1));
+        json_array_append_new(list, strip(false));
     json_array_append_new(list, replaces("Regex", " {2,}",
                                          form == NIB_CONVERT_ALBERT ? " " : MARK));
     return json_pack("{s:s,s:o}", "type", "Sequence", "normalizers", list);
@@ -250,20 +281,32 @@ static json_t *metaspace(const nib_special_reading *r, nib_convert_form form, bo
 
 static json_t *pre_tokenizer_of(const nib_special_reading *r, nib_convert_form form)
 {
-    if (form != NIB_CONVERT_LLAMA) return metaspace(r, form, true);
-    return nib_convert_flag(r, "legacy", true) ? json_null() : metaspace(r, form, false);
+    json_t *list;
+
+    if (form == NIB_CONVERT_GEMMA)
+        return json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "String", " ",
+                         "behavior", "MergedWithPrevious", "invert", 0);
+    if (form == NIB_CONVERT_LLAMA)
+        return nib_convert_flag(r, "legacy", true) ? json_null() : metaspace(r, form, false);
+    if (form != NIB_CONVERT_DEBERTA) return metaspace(r, form, true);
+    list = json_array();
+    if (nib_convert_flag(r, "split_by_punct", false))
+        json_array_append_new(list, json_pack("{s:s,s:s}", "type", "Punctuation", "behavior",
+                                              "Isolated"));
+    json_array_append_new(list, metaspace(r, form, true));
+    return json_pack("{s:s,s:o}", "type", "Sequence", "pretokenizers", list);
 }
 
 static json_t *decoder_of(const nib_special_reading *r, nib_convert_form form)
 {
     json_t *list;
 
-    if (form != NIB_CONVERT_LLAMA) return metaspace(r, form, true);
+    if (form != NIB_CONVERT_LLAMA && form != NIB_CONVERT_GEMMA) return metaspace(r, form, true);
     list = json_array();
     json_array_append_new(list, replaces("String", MARK, " "));
     json_array_append_new(list, named("ByteFallback"));
     json_array_append_new(list, named("Fuse"));
-    if (nib_convert_flag(r, "add_prefix_space", true))
+    if (form == NIB_CONVERT_LLAMA && nib_convert_flag(r, "add_prefix_space", true))
         json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:i}", "type", "Strip", "content", " ",
                                               "start", 1, "stop", 0));
     return json_pack("{s:s,s:o}", "type", "Sequence", "decoders", list);
@@ -299,17 +342,17 @@ static int64_t id_in(const vocab *v, const char *token)
 
 static json_t *post_of(nib_convert_form form, const vocab *v)
 {
-    const char *c = form == NIB_CONVERT_ALBERT ? "[CLS]" : "<s>",
-               *s = form == NIB_CONVERT_ALBERT ? "[SEP]" : "</s>",
+    bool bert = form == NIB_CONVERT_ALBERT || form == NIB_CONVERT_DEBERTA;
+    const char *c = bert ? "[CLS]" : "<s>", *s = bert ? "[SEP]" : "</s>",
                *single = form == NIB_CONVERT_T5     ? "as"
                          : form == NIB_CONVERT_XGLM ? "sa"
                                                     : "cas",
                *pair = form == NIB_CONVERT_T5       ? "asbs"
                        : form == NIB_CONVERT_XGLM   ? "sassb"
-                       : form == NIB_CONVERT_ALBERT ? "casBS"
+                       : bert                       ? "casBS"
                                                     : "cassbs";
 
-    if (form == NIB_CONVERT_LLAMA) return json_null();
+    if (form == NIB_CONVERT_LLAMA || form == NIB_CONVERT_GEMMA) return json_null();
     return json_pack("{s:s,s:o,s:o,s:{s:{s:s,s:[I],s:[s]},s:{s:s,s:[I],s:[s]}}}", "type",
                      "TemplateProcessing", "single", template(single, c, s), "pair",
                      template(pair, c, s), "special_tokens", c, "id", c, "ids",
@@ -318,6 +361,28 @@ static json_t *post_of(nib_convert_form form, const vocab *v)
 }
 
 /* --- all of it --- */
+
+/* The first three pieces, by their names here. */
+static void put_gemma(const nib_special_reading *r, vocab *v)
+{
+    const char *names[] = { nib_convert_token(r, "pad_token", r->class->pad),
+                            nib_convert_token(r, "eos_token", r->class->eos),
+                            nib_convert_token(r, "bos_token", r->class->bos) };
+
+    put_all(v, names, NIB_COUNT(names));
+}
+
+/* Older files lack the tab: it takes the place of its byte. */
+static void put_tab(vocab *v)
+{
+    size_t at = v->count;
+
+    for (size_t i = 0; i < v->count; i++) {
+        if (v->entries[i].bytes == 1 && *v->entries[i].text == '\t') return;
+        if (v->entries[i].bytes == 6 && memcmp(v->entries[i].text, "<0x09>", 6) == 0) at = i;
+    }
+    if (at < v->count) v->entries[at] = (entry){ "\t", 1, 0 };
+}
 
 /* `names` holds what has to be made up. */
 static nib_status list_pieces(const nib_special_reading *r, nib_convert_form form, const nib_spm *m,
@@ -336,7 +401,10 @@ static nib_status list_pieces(const nib_special_reading *r, nib_convert_form for
     if (shifted) put_all(v, fairseq, NIB_COUNT(fairseq));
     if (form == NIB_CONVERT_LLAMA)
         for (size_t i = 0; i < 3; i++) put(v, m->pieces[i].text, m->pieces[i].bytes, 0);
-    put_pieces(v, m, shifted || form == NIB_CONVERT_LLAMA ? 3 : 0, form == NIB_CONVERT_ALBERT);
+    if (form == NIB_CONVERT_GEMMA) put_gemma(r, v);
+    put_pieces(v, m, shifted || form == NIB_CONVERT_LLAMA || form == NIB_CONVERT_GEMMA ? 3 : 0,
+               form == NIB_CONVERT_ALBERT);
+    if (form == NIB_CONVERT_GEMMA) put_tab(v);
     if (form == NIB_CONVERT_XLM_ROBERTA) put(v, "<mask>", 6, 0);
     if (form == NIB_CONVERT_XGLM) put_all(v, made_up, NIB_COUNT(made_up));
     for (size_t i = 0; i < json_array_size(extra) && form == NIB_CONVERT_T5; i++) {
@@ -362,7 +430,7 @@ nib_status nib_convert_model_bytes(const nib_special_reading *r, nib_convert_for
     nib_spm m = { 0 };
     json_t *names = json_array(), *model;
     bool shifted = form == NIB_CONVERT_XLM_ROBERTA || form == NIB_CONVERT_XGLM,
-         falls_back = form == NIB_CONVERT_LLAMA;
+         falls_back = form == NIB_CONVERT_LLAMA || form == NIB_CONVERT_GEMMA;
     nib_status status = nib_spm_read(ctx, bytes, count, path, &m, err);
 
     if (!status && m.model_type != NIB_SPM_UNIGRAM && m.model_type != NIB_SPM_BPE)
@@ -373,9 +441,10 @@ nib_status nib_convert_model_bytes(const nib_special_reading *r, nib_convert_for
     if (status) goto done;
     model = m.model_type == NIB_SPM_BPE
                 ? bpe(&v, &m, falls_back)
-                : unigram(&v, shifted ? 3 : falls_back ? 0 : m.unk_id, falls_back);
+                : unigram(&v, shifted || form == NIB_CONVERT_GEMMA ? 3
+                              : falls_back ? 0 : m.unk_id, falls_back);
     *out = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "version", "1.0", "added_tokens",
-                     added_of(&m), "normalizer", normalizer_of(r, form, &m), "pre_tokenizer",
+                     added_of(form, &m), "normalizer", normalizer_of(r, form, &m), "pre_tokenizer",
                      pre_tokenizer_of(r, form), "post_processor", post_of(form, &v), "decoder",
                      decoder_of(r, form), "model", model);
     if (!*out) status = no_memory(err);

@@ -194,8 +194,8 @@ static void each_style(bool slow, int styles)
     CHECK(count == styles, "%d styles", count);
 }
 
-static void test_fast(void) { each_style(false, 23); }
-static void test_slow(void) { each_style(true, 20); }
+static void test_fast(void) { each_style(false, 26); }
+static void test_slow(void) { each_style(true, 23); }
 
 int main(void)
 {

@@ -120,6 +120,8 @@ def byte_level(path, class_name, model_type, special, config=None):
 
 T5 = dict(model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
 ALBERT = dict(model_type="unigram", pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=["[CLS]", "[SEP]"], user_defined_symbols=["[MASK]"])
+DEBERTA = dict(model_type="unigram", pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]",
+               unk_piece="[UNK]")
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 SLOW = {
     "bert-uncased": lambda p: bert(p, True, {"do_lower_case": True}),
@@ -142,6 +144,12 @@ SLOW = {
                                   remove_extra_whitespaces=False, split_digits=True),
     "llama": lambda p: spiece(p, "tokenizer.model", "LlamaTokenizer", "llama", model_type="bpe", byte_fallback=True, vocab_size=560,
                               normalization_rule_name="identity", normalization_rule_tsv="", remove_extra_whitespaces=False, split_digits=True),
+    "deberta": lambda p: spiece(p, "spm.model", "DebertaV2Tokenizer", "deberta-v2", **DEBERTA),
+    "deberta-lower": lambda p: spiece(p, "spm.model", "DebertaV2Tokenizer", "deberta-v2", {"do_lower_case": True, "split_by_punct": True}, **DEBERTA),
+    "gemma": lambda p: spiece(p, "tokenizer.model", "GemmaTokenizer", "gemma", model_type="bpe", byte_fallback=True, vocab_size=560, pad_id=0,
+                              eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
+                              user_defined_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"], normalization_rule_name="identity",
+                              normalization_rule_tsv="", remove_extra_whitespaces=False, add_dummy_prefix=False, split_digits=True),
     "xglm": lambda p: spiece(p, "sentencepiece.bpe.model", "XGLMTokenizer", "xglm", model_type="unigram"),
 }
 # tokenizer.json says one thing, tokenizer_config.json another
