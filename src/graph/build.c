@@ -9,6 +9,11 @@ void nib_segment(nib_build *b) { b->segment++; }
 
 void nib_set_positions(nib_build *b, size_t positions) { b->graph->positions = positions; }
 
+void nib_set_position_padding(nib_build *b, size_t id)
+{
+    b->graph->position_padding = (int64_t)id;
+}
+
 void nib_build_limit(nib_build *b, size_t limit)
 {
     nib_graph *g = b->graph;

@@ -94,6 +94,9 @@ void nib_segment(nib_build *b);
 /* The most tokens of a sequence that the model was made for. */
 void nib_set_positions(nib_build *b, size_t positions);
 
+/* Tokens `id` have no position of their own and are not counted. */
+void nib_set_position_padding(nib_build *b, size_t id);
+
 /* Rows of a table [rows, width] by an input of the batch. */
 nib_value nib_embed(nib_build *b, nib_input ids, size_t rows, size_t width, const char *module);
 /* Row ids + offset: tables of positions whose first rows are for padding. */

@@ -7,7 +7,7 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
 
     if (!g) return NULL;
     *g = (nib_graph){ .ctx = ctx, .type = type, .cpu = nib_ctx_cpu(ctx), .hidden = NIB_NONE,
-                      .padding = -1,
+                      .padding = -1, .position_padding = -1,
                       .logit_scale = 1, .noise_scale = 1 };
     g->kernels = nib_kernels_for(g->cpu);
     g->axes[NIB_TOKENS] = (nib_axis_info){ .name = "tokens", .kind = NIB_AXIS_GIVEN,
@@ -20,6 +20,22 @@ nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type)
     g->inputs[NIB_TYPES] = (nib_input_info){ "token types", NIB_TOKENS };
     g->input_count = NIB_TYPES + 1;
     return g;
+}
+
+void nib_graph_place(const nib_graph *g, const uint32_t *ids, size_t count, uint32_t *positions)
+{
+    uint32_t next = 0;
+
+    for (size_t i = 0; i < count; i++)
+        positions[i] = (int64_t)ids[i] == g->position_padding ? UINT32_MAX : next++;
+}
+
+size_t nib_graph_row_read(const nib_graph *g, const uint32_t *ids, size_t count)
+{
+    size_t row = g->rows_read == NIB_READ_LAST ? count - 1 : 0;
+
+    while (row > 0 && (int64_t)ids[row] == g->padding) row--;
+    return row;
 }
 
 void nib_graph_destroy(nib_graph *g)

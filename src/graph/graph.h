@@ -327,6 +327,8 @@ struct nib_graph {
     nib_linear *head;        /* NULL: the graph gives hidden states */
     nib_rows_read rows_read; /* which rows a batch has to pick */
     int64_t padding;         /* NIB_READ_LAST passes over such tokens at the end; -1: none */
+    int64_t position_padding; /* such tokens have no position and are not counted (RoBERTa's kin);
+                                 -1: all are */
     size_t positions;        /* the most tokens of a sequence that the model was made for */
     size_t position_limit;   /* the most that it can take (a table of positions); 0: any number */
     size_t length_switch;    /* longer sequences are rotated otherwise (longrope); 0: none are */
@@ -342,6 +344,14 @@ static inline int nib_value_base(const nib_graph *g, int v)
 {
     return g->values[v].view_of >= 0 ? g->values[v].view_of : v;
 }
+
+/* The positions of a sequence's tokens: 0, 1, 2, ..., but for position_padding: such a token's row
+ * is the one before that of position 0 (UINT32_MAX: an embedding's offset takes it there). */
+void nib_graph_place(const nib_graph *g, const uint32_t *ids, size_t count, uint32_t *positions);
+
+/* The row of a sequence that a classifier reads (rows_read): of a decoder's the last that is no
+ * padding, or the first where all are. */
+size_t nib_graph_row_read(const nib_graph *g, const uint32_t *ids, size_t count);
 
 nib_graph *nib_graph_create(nib_ctx *ctx, nib_dtype type); /* NULL: no memory */
 void nib_graph_destroy(nib_graph *g);

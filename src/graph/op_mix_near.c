@@ -1,6 +1,6 @@
-/* op_mix_near.c - a convolution along the tokens that mixes channels within groups, of an odd number
- * of taps around the token, with zeros beyond a sequence's ends (torch's Conv1d; DeBERTa v2's
- * largest models, formats-encoder.md 3.5):
+/* op_mix_near.c - a convolution along the tokens that mixes channels within groups, of an odd
+ * number of taps around the token, with zeros beyond a sequence's ends (torch's Conv1d; DeBERTa
+ * v2's largest models, formats-encoder.md 3.5):
  *
  *     y_t = b + sum_o W_o x_(t + o)          dx_t = sum_o W_o^T dy_(t - o)        |o| <= taps / 2
  *
@@ -49,7 +49,7 @@ static void pack_tap(const near_work *w, size_t g, size_t tap, float *square, fl
     else nib_panel_of_rows(k, square, w->group, w->group, w->padded, panel);
 }
 
-/* Rows [first, first + rows) of a sequence of `length` in float; those beyond its ends are zeros. */
+/* Rows [first, first + rows) of a sequence of `length` in float; zeros beyond its ends. */
 static void read_rows(const near_work *w, size_t r0, size_t length, int64_t first, size_t rows,
                       float *to)
 {

@@ -196,10 +196,10 @@ static nib_batch make_batch(embedding *e, size_t from, size_t to)
         size_t first, last;
         rows_of(e, i, &first, &last);
         for (size_t k = first; k < last; k++) e->picks[picked++] = (uint32_t)(t + k);
+        nib_graph_place(e->model->graph, r.ids, r.length, e->positions + t);
         for (uint32_t k = 0; k < r.length; k++, t++) {
             e->ids[t] = r.ids[k];
             e->types[t] = r.types[k];
-            e->positions[t] = k;
         }
         e->offsets[i - from + 1] = (uint32_t)t;
     }

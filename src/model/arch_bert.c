@@ -84,6 +84,7 @@ nib_value nib_bert_embed(nib_build *b, const nib_bert *m)
     nib_value x = table(b, m, NIB_IDS, 0, m->vocabulary, "word_embeddings");
 
     nib_set_positions(b, m->positions - m->first);
+    if (m->first) nib_set_position_padding(b, m->first - 1);
     if (m->types)
         x = nib_add(b, x, table(b, m, NIB_TYPES, 0, m->types, "token_type_embeddings"));
     x = nib_add(b, x, table(b, m, NIB_POSITIONS, m->first, m->positions, "position_embeddings"));

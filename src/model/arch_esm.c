@@ -63,6 +63,7 @@ static nib_value embed(nib_build *b, const esm *m)
 
     nib_set_positions(b, bert->positions - bert->first);
     if (m->drops_masks) x = nib_mask_words(b, x, m->mask, kept_in_training);
+    if (!bert->rope) nib_set_position_padding(b, bert->first - 1);
     if (!bert->rope)
         x = nib_add(b, x, nib_embed_offset(b, NIB_POSITIONS, bert->first, bert->positions,
                                            bert->width, "esm.embeddings.position_embeddings"));

@@ -45,15 +45,6 @@ void nib_batch_maker_free(nib_batch_maker *b)
     *b = (nib_batch_maker){ 0 };
 }
 
-/* The row that a classifier reads. */
-static size_t row_read(const nib_graph *g, nib_record r)
-{
-    size_t row = g->rows_read == NIB_READ_LAST ? r.length - 1 : 0;
-
-    while (row > 0 && (int64_t)r.ids[row] == g->padding) row--; /* only behind the last */
-    return row;
-}
-
 static void add_row(nib_batch_maker *b, const nib_labels *l, size_t token, float answer)
 {
     nib_axis_rows *logits = &b->batch.axes[NIB_LOGIT_ROWS];
@@ -76,7 +67,8 @@ static void add_answers(nib_batch_maker *b, const nib_labels *l, nib_record r)
     if (wanted) memset(wanted, 0, rows * sizeof *wanted);
     for (uint32_t i = 0; wanted && i < r.answer_count; i++)
         wanted[numbers ? i : (size_t)r.answers[i]] = numbers ? r.answers[i] : 1;
-    add_row(b, l, first + row_read(b->graph, r), r.answer_count && !wanted ? r.answers[0] : 0);
+    add_row(b, l, first + nib_graph_row_read(b->graph, r.ids, r.length),
+            r.answer_count && !wanted ? r.answers[0] : 0);
 }
 
 /* Edges, height and width of the box of token t. */
@@ -116,7 +108,6 @@ static void add_record(nib_batch_maker *b, const nib_dataset *d, uint32_t number
     for (uint32_t i = 0; i < r.length; i++) {
         size_t t = tokens->count + i;
         b->ids[t] = r.ids[i];
-        b->positions[t] = i;
         b->types[t] = r.types ? r.types[i] : 0;
         if (b->graph->boxes) add_box(b, t, r.boxes ? r.boxes + 4 * i : NULL);
         if (i > 0 && r.trained[i] && !r.types && !masking->vocabulary) {
@@ -125,6 +116,7 @@ static void add_record(nib_batch_maker *b, const nib_dataset *d, uint32_t number
         }
     }
     if (masking->vocabulary) hide_words(b, masking, number, r);
+    nib_graph_place(b->graph, b->ids + tokens->count, r.length, b->positions + tokens->count);
     tokens->count += r.length;
     b->offsets[++b->batch.sequences] = (uint32_t)tokens->count;
 }

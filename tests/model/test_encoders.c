@@ -54,17 +54,18 @@ static bool has_a_row_each(const fixture *f)
 }
 
 /* The answers of one sequence, for its rows from `first` on. */
-static void add_answers(fixture *f, const nib_tensor *labels, size_t first, size_t length)
+static void add_answers(fixture *f, const nib_tensor *labels, const nib_tensor *ids, size_t first)
 {
+    size_t length = ids->elements;
     nib_axis_rows *rows = &f->batch.axes[NIB_LOGIT_ROWS];
     const int32_t *words = labels->data;
 
     if (has_a_row_each(f)) {
-        bool last = f->model->graph->rows_read == NIB_READ_LAST;
         if (labels->dtype == NIB_F32)
             memcpy(f->wanted + rows->count * labels->elements, labels->data, labels->bytes);
         else f->targets[rows->count] = (uint32_t)words[0];
-        f->picks[rows->count++] = (uint32_t)(first + (last ? length - 1 : 0));
+        f->picks[rows->count++] = (uint32_t)(
+            first + nib_graph_row_read(f->model->graph, ids->data, length));
         return;
     }
     for (size_t i = 0; i < length; i++) {
@@ -86,13 +87,13 @@ static void make_batch(fixture *f)
         const nib_tensor *labels = need_of(f->expected, "labels", s);
 
         REQUIRE(ids && types && labels, "no ids");
-        add_answers(f, labels, t, ids->elements);
+        add_answers(f, labels, ids, t);
         f->longest = nib_max(f->longest, ids->elements);
         f->offsets[s] = (uint32_t)t;
+        nib_graph_place(f->model->graph, ids->data, ids->elements, f->positions + t);
         for (size_t i = 0; i < ids->elements; i++, t++) {
             f->ids[t] = ((const uint32_t *)ids->data)[i];
             f->types[t] = ((const uint32_t *)types->data)[i];
-            f->positions[t] = (uint32_t)i;
             f->all[t] = (uint32_t)t;
         }
     }

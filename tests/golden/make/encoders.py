@@ -68,6 +68,9 @@ VARIANTS = {
     "bert-mlm": (MASKED, BERT, None),
     "roberta-seq": (SEQUENCE, ROBERTA | dict(num_labels=2), None),
     "roberta-token": (TOKEN, ROBERTA | dict(num_labels=3), None),
+    "roberta-pad": (TOKEN, ROBERTA | dict(num_labels=3), None),
+    "mpnet-pad": (SEQUENCE, MPNET | dict(num_labels=3), ["q", "v"]),
+    "bert-pad": (SEQUENCE, BERT | dict(num_labels=3), None),
     "roberta-mlm": (MASKED, ROBERTA, None),
     "xlm-roberta-seq": (SEQUENCE, ROBERTA | dict(model_type="xlm-roberta", num_labels=3), None),
     "electra-seq": (SEQUENCE, ELECTRA | dict(num_labels=3), None),
@@ -118,6 +121,7 @@ VARIANTS = {
                           ["embed_proj", "query_proj", "value_proj"]),
     "deberta-mlm": (MASKED, DEBERTA | dict(legacy=False, tie_word_embeddings=False), None),
     "deberta-plain": (MASKED, DEBERTA | dict(relative_attention=False, position_biased_input=True, embedding_size=16), None),
+    "llama-pad": (SEQUENCE, LLAMA | dict(num_labels=3), None),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
 PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
@@ -140,9 +144,12 @@ def fill(model, rng):
                 p.copy_(r * (0.5 if "embeddings" in name or "embed_tokens" in name else p.shape[1] ** -0.5))
 
 
-def batch_of(head, config, rng, lengths):
-    """Sequences, their type ids and answers; words 0 to 4 are kept for padding and the like."""
+def batch_of(head, config, rng, lengths, pads):
+    """Sequences, their type ids and answers; words 0 to 4 are kept for padding and the like, which `pads` puts into the texts."""
     ids = [torch.randint(5, VOCABULARY, (n,), generator=rng) for n in lengths]
+    if pads:
+        for x in ids:
+            x[1] = x[-2] = x[-1] = config.pad_token_id
     types = [(torch.arange(n) >= n // 2).long() for n in lengths]
     c = config.num_labels
     if head == TOKEN or head == MASKED:
@@ -178,9 +185,11 @@ def padded(rows, value):
     return torch.stack([torch.nn.functional.pad(x, (0, longest - len(x)), value=value) for x in rows])
 
 
-def loss_alone(model, ids, labels):
-    """The loss of a batch whose sequences are computed one by one: ESM counts padding among the words that are no masks."""
-    sums = [(model(input_ids=x[None], labels=y[None]).loss, int((y != -100).sum())) for x, y in zip(ids, labels)]
+def loss_alone(model, ids, labels, types):
+    """The loss of a batch whose sequences are computed one by one: ESM counts padding among the words that are no masks, and a mask made of
+    the ids would hide padding inside a text."""
+    sums = [(model(input_ids=x[None], labels=y[None], **more_inputs(model.config, t[None], None)).loss, int((y != -100).sum()))
+            for x, y, t in zip(ids, labels, types)]
     return sum(loss * n for loss, n in sums) / sum(n for _, n in sums)
 
 
@@ -208,8 +217,8 @@ def record(out, prefix, model, batch, boxes, gradients=False):
     if one_each and config.num_labels == 1:
         y = y[:, 0]
     x = padded(ids, config.pad_token_id)
-    if config.model_type == "esm":
-        loss = loss_alone(model, ids, labels)
+    if config.model_type == "esm" or any((row == config.pad_token_id).any() for row in ids):
+        loss = loss_alone(model, ids, labels, types)
     else:
         loss = model(input_ids=x, attention_mask=(x != config.pad_token_id).long(), labels=y, **more).loss
     out[f"{prefix}loss"] = loss.detach()
@@ -246,7 +255,7 @@ def make(variant):
         parameter.data = parameter.data.to(torch.bfloat16)
     model.save_pretrained(directory)
 
-    batch = batch_of(head, config, rng, LONG if variant.endswith("-long") else LENGTHS)
+    batch = batch_of(head, config, rng, LONG if variant.endswith("-long") else LENGTHS, variant.endswith("-pad"))
     boxes = boxes_of(batch[0], rng) if config.model_type == "lilt" and variant != "lilt-bare" else None
     out = {f"boxes.{i}": x.int() for i, x in enumerate(boxes or [])}
     for i, (x, t, y) in enumerate(zip(*batch)):
