@@ -39,6 +39,7 @@ int verb_embed(int argc, char **argv)
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "out", OPTION_STRING, &o.out, "F.npy",
           "F.safetensors, F.npy or F.jsonl; default: JSON lines on standard output" },
+        { "overwrite", OPTION_FLAG, &o.overwrite, NULL, "replace F" },
         { "pooling", OPTION_STRING, &o.pooling, "mean",
           "cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken, or some of them with "
           "commas; default: the directory's, else mean" },

@@ -29,6 +29,7 @@ typedef struct nib_embed_options {
     int batch_size;             /* texts at a time; 0: 32 */
     const char *out;            /* F.safetensors ("embeddings" [texts, numbers] float32), F.npy or
                                    F.jsonl; NULL: on_line */
+    bool overwrite;             /* `out` may be there already */
     /* {"embedding": [0.1, ...]}, a line a text in their order, without its end. */
     void (*on_line)(void *user, const char *line, size_t bytes);
     void (*on_progress)(void *user, const char *what, double share);

@@ -70,6 +70,8 @@ static nib_status choose(embedding *e, nib_error *err)
     const char *out = e->o->out;
     nib_status status = out ? nib_embedding_file_check(out, err) : NIB_OK;
 
+    if (!status && out && !e->o->overwrite && nib_file_exists(out))
+        status = nib_fail(err, NIB_E_INVALID, "%s is there already; --overwrite replaces it", out);
     if (!status && out) status = nib_quantize_check_places(e->o->model.model, out, err);
     if (!status && out && e->o->data.data && nib_file_exists(e->o->data.data))
         status = nib_quantize_check_places(e->o->data.data, out, err);

@@ -63,6 +63,7 @@ static void check_case(nib_ctx *ctx, const nib_tensors *all, nib_embed_options o
     nib_error err;
 
     o.out = inside("e.safetensors");
+    o.overwrite = true;
     REQUIRE_OK(nib_embed_texts(ctx, &o, &r, &err), err);
     CHECK(r.texts == 6, "%s: %d texts", name, (int)r.texts);
     REQUIRE_OK(nib_tensors_open(ctx, o.out, &got, &err), err);
@@ -183,6 +184,8 @@ static void test_refusals(void)
 
     o.out = "e.csv";
     refused(o, NIB_E_INVALID, "end in .safetensors, .npy or .jsonl");
+    o.out = file_with("there.npy", "kept");
+    refused(o, NIB_E_INVALID, "there.npy is there already; --overwrite replaces it");
     o = options_for("new");
     o.prompt_name = "passage";
     refused(o, NIB_E_INVALID, "there is no prompt 'passage', known are: ");
