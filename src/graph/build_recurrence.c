@@ -11,7 +11,7 @@ static const nib_value nothing = { NIB_NONE };
 static nib_vector *bind_vector(nib_build *b, const char *module, const char *part,
                                nib_vector_spec spec)
 {
-    char name[NIB_NAME_ROOM + 16];
+    char name[NIB_NAME_ROOM + 32];
     nib_vector *v = NULL;
     nib_status status;
 
