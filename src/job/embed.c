@@ -210,6 +210,9 @@ static nib_batch make_batch(embedding *e, size_t from, size_t to)
     b.inputs[NIB_IDS] = e->ids;
     b.inputs[NIB_POSITIONS] = e->positions;
     b.inputs[NIB_TYPES] = e->types;
+    /* a text by itself stands nowhere: its boxes are zeros, as its types are */
+    for (int i = 0; i < NIB_BOX_INPUTS && e->model->graph->boxes; i++)
+        b.inputs[e->model->graph->boxes + i] = e->types;
     return b;
 }
 

@@ -135,6 +135,9 @@ static void make_batch(nib_embedder *e, size_t from, size_t to, uint32_t epoch)
     e->batch.inputs[NIB_IDS] = e->ids;
     e->batch.inputs[NIB_POSITIONS] = e->positions;
     e->batch.inputs[NIB_TYPES] = e->types;
+    /* a text by itself stands nowhere: its boxes are zeros, as its types are */
+    for (int i = 0; i < NIB_BOX_INPUTS && e->graph->boxes; i++)
+        e->batch.inputs[e->graph->boxes + i] = e->types;
 }
 
 /* The pooled rows of text j, which begin at `row` of the run's, into e->rows. */
