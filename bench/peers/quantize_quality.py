@@ -1,17 +1,20 @@
-"""quantize_quality.py - GPTQ and AWQ of this program and of GPTQModel on the same inputs: error of layers, perplexity, and
-KL divergence from the original.
+"""quantize_quality.py - GPTQ and AWQ of this program and of GPTQModel on the same inputs: error of layers,
+perplexity, and KL divergence from the original.
 
     python bench/peers/quantize_quality.py --work DIR [--nibble build/nibble] [--only NAME,...]
 
-Runs in a Python with GPTQModel 7.7 (set GPTQMODEL_CPU_WORKERS=2 on two cores), transformers and safetensors.  The model is
-models/pico of this repository (dense, bfloat16); texts are the manual pages of Debian's package manpages (fetched with
-apt-get download, unpacked under DIR), odd pages for calibration and even ones for the test.  Both quantize the same token
-ids, both files are measured by `nibble perplexity --reference`; layers by |X (W - W')^T|^2 / |X W^T|^2 with X the inputs
-that the original has on the calibration texts.  Prints a table and writes DIR/quality.json."""
+Runs in a Python with GPTQModel 7.7 (set GPTQMODEL_CPU_WORKERS=2 on two cores), transformers and safetensors. The
+model is models/pico of this repository (dense, bfloat16), which knows children's stories and little else: texts are
+sampled from it with fixed seeds, so that perplexities mean something; with --pages they are the manual pages of
+Debian's package manpages (fetched with apt-get download, unpacked under DIR), odd ones for calibration and even ones
+for the test. Both quantize the same token ids; both files are decoded by `nibble merge` and measured in torch;
+layers by |X (W - W')^T|^2 / |X W^T|^2 with X the inputs that the original has on the calibration texts. Prints a
+table and writes DIR/quality.json."""
 import argparse
 import glob
 import gzip
 import json
+import math
 import os
 import re
 import shutil
@@ -20,7 +23,7 @@ import sys
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PICO = os.path.join(TOP, "models", "pico")
-RECORDS, LENGTH, TEST_CHARACTERS = 16, 256, 24000
+RECORDS, LENGTH, TESTED = 8, 512, 24  # records for calibration, tokens of one, records for the test
 # name, method, bits, group, symmetric, desc_act, act_group_aware (GPTQModel's default order)
 SETTINGS = [("gptq-4-128", "gptq", 4, 128, True, False, False), ("gptq-4-128-act", "gptq", 4, 128, True, True, False),
             ("gptq-4-row", "gptq", 4, -1, True, False, False), ("gptq-4-64-asym", "gptq", 4, 64, False, False, False),
@@ -41,7 +44,19 @@ def page_text(path):
     return " ".join(" ".join(words).split())
 
 
-def make_texts(work):
+def sample(count, seed):
+    """Records of the model's own, at temperature 1."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
+    ids = model.generate(torch.zeros(count, 1, dtype=torch.long), attention_mask=torch.ones(count, 1), do_sample=True,
+                         top_k=0, min_new_tokens=LENGTH - 1, max_new_tokens=LENGTH - 1)
+    return ids.tolist()
+
+
+def page_texts(work):
+    """The calibration and the test text of manual pages."""
     pages = os.path.join(work, "pages")
     if not os.path.isdir(pages):
         subprocess.run(["apt-get", "download", "manpages"], cwd=work, check=True, stdout=subprocess.DEVNULL,
@@ -51,23 +66,27 @@ def make_texts(work):
     files = sorted(glob.glob(os.path.join(pages, "usr/share/man/man7/*.7.gz")))
     odd = " ".join(page_text(f) for f in files[1::2])
     even = " ".join(page_text(f) for f in files[0::2])
-    return odd, even[:TEST_CHARACTERS]
+    return odd, even
 
 
-def make_inputs(work):
+def cut(text, count):
     from transformers import AutoTokenizer
-    calibration, test = make_texts(work)
-    tokenizer = AutoTokenizer.from_pretrained(PICO)
-    ids = tokenizer(calibration[:RECORDS * LENGTH * 8], add_special_tokens=False)["input_ids"]
-    records = [ids[i * LENGTH:(i + 1) * LENGTH] for i in range(RECORDS)]
-    assert len(records[-1]) == LENGTH
-    data, text = os.path.join(work, "calibration.jsonl"), os.path.join(work, "test.txt")
+    ids = AutoTokenizer.from_pretrained(PICO)(text[:count * LENGTH * 8], add_special_tokens=False)["input_ids"]
+    assert len(ids) >= count * LENGTH
+    return [ids[i * LENGTH:(i + 1) * LENGTH] for i in range(count)]
+
+
+def make_inputs(work, pages):
+    if pages:
+        calibration, test = page_texts(work)
+        records, test = cut(calibration, RECORDS), cut(test, TESTED)
+    else:
+        records, test = sample(RECORDS, 1), sample(TESTED, 2)
+    data = os.path.join(work, "calibration.jsonl")
     with open(data, "w") as f:
         for record in records:
             f.write(json.dumps({"input_ids": record}) + "\n")
-    with open(text, "w") as f:
-        f.write(test)
-    return records, data, text
+    return records, data, test
 
 
 # --- the two ---
@@ -93,18 +112,36 @@ def ours(nibble, out, setting, data, rounded=False):
     else:
         options += ["--calibration-data", data, "--num-calibration-samples", RECORDS]
         # GPTQModel takes the linears of a layer in the order of their inputs
-        options += ["--true-sequential"] * (method == "gptq") + ["--desc-act"] * desc_act + ["--act-group-aware"] * aware
+        options += ["--true-sequential"] * (method == "gptq") + ["--desc-act"] * desc_act
+        options += ["--act-group-aware"] * aware
     subprocess.run([nibble, "quantize", PICO, out, *map(str, options)], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
 
 
 # --- measuring ---
 
-def perplexity(nibble, model, text):
-    done = subprocess.run([nibble, "perplexity", model, "--reference", PICO, "--data", text, "--context-length", "256",
-                           "--json"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    result = json.loads(done.stdout)
-    return {key: result[key] for key in ("perplexity", "divergence", "agreement", "reference_perplexity")}
+class Judge:
+    """Perplexity on the test text and KL divergence from the original, in float32."""
+
+    def __init__(self, records):
+        import torch
+        from transformers import AutoModelForCausalLM
+        self.model = AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
+        self.windows = torch.tensor(records)
+        self.wanted = self.predict()
+
+    def predict(self):
+        import torch
+        with torch.no_grad():
+            return torch.cat([self.model(w[None]).logits.log_softmax(-1)[0, :-1] for w in self.windows])
+
+    def __call__(self, dense):
+        self.model.load_state_dict({k: v.float() for k, v in dense.items()}, strict=False)
+        got = self.predict()
+        loss = -got.gather(1, self.windows[:, 1:].reshape(-1, 1)).mean().item()
+        divergence = (self.wanted.exp() * (self.wanted - got)).sum(-1).mean().item()
+        agreement = (self.wanted.argmax(-1) == got.argmax(-1)).float().mean().item()
+        return {"perplexity": math.exp(loss), "divergence": divergence, "agreement": agreement}
 
 
 def second_moments(records):
@@ -174,14 +211,16 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--nibble", default=os.path.join(TOP, "build", "nibble"))
     parser.add_argument("--only", default="")
+    parser.add_argument("--pages", action="store_true")
     a = parser.parse_args()
     os.makedirs(a.work, exist_ok=True)
     from safetensors.torch import load_file
-    records, data, text = make_inputs(a.work)
+    records, data, test = make_inputs(a.work, a.pages)
+    judge = Judge(test)
     original = {k: v.float() for k, v in load_file(os.path.join(PICO, "model.safetensors")).items()}
     sums = second_moments(records)
     results = {}
-    for setting in SETTINGS:
+    for setting in sorted(SETTINGS, key=lambda s: a.only.find(s[0])):
         name = setting[0]
         if a.only and name not in a.only.split(","):
             continue
@@ -190,9 +229,8 @@ def main():
             theirs(paths["theirs"], setting, records)
         ours(a.nibble, paths["ours"], setting, data)
         ours(a.nibble, paths["rounded"], setting, data, rounded=True)
-        results[name] = {who: {**perplexity(a.nibble, path, text),
-                               "layers": layer_errors(dense_of(a.nibble, path, a.work), original, sums)}
-                         for who, path in paths.items()}
+        dense = {who: dense_of(a.nibble, path, a.work) for who, path in paths.items()}
+        results[name] = {who: {**judge(d), "layers": layer_errors(d, original, sums)} for who, d in dense.items()}
         r = results[name]
         print(f"{name:16} " + "  ".join(f"{who} ppl {r[who]['perplexity']:.3f} KL {r[who]['divergence']:.5f} layers "
                                         f"{100 * r[who]['layers']:.4f} %" for who in paths)
