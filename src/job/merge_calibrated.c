@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/outfile.h"
+#include "job/quantize_dense.h"
 
 nib_status nib_merge_calibrated_begin(nib_ctx *ctx, const char *dir, nib_merge_calibrated *c,
                                       nib_error *err)
@@ -71,7 +72,7 @@ nib_status nib_merge_calibrated_end(nib_merge_calibrated *c, nib_merge_result *r
     q.dtype = o->dtype;
     q.on_progress = o->on_progress;
     q.user = o->user;
-    status = nib_quantize(c->ctx, &q, &made, err);
+    status = nib_quantize_dense(c->ctx, &q, NULL, &made, err);
     if (!status) status = move_all(c, err);
     if (!status) status = nib_tree_remove(c->ctx, c->packed, err);
     if (!status) status = nib_tree_remove(c->ctx, c->dense, err);
