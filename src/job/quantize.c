@@ -122,6 +122,11 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
                         t->name, t->dtype_name);
+    if (l->transposed && r->held.format->name &&
+        strcmp(r->held.format->name, "compressed-tensors") == 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is a Conv1D, and compressed-tensors packs "
+                        "Linears alone: no reader would look for it; gptq and load_in_4bit pack it",
+                        t->file, t->name);
     if (t->rank != 2 || t->shape[l->transposed] != l->weight->out ||
         t->shape[!l->transposed] != l->weight->in)
         return nib_fail(err, NIB_E_MISMATCH,

@@ -212,10 +212,23 @@ static void test_wirings(void)
     for (size_t i = 0; i < NIB_COUNT(wirings); i++) check_wiring(wirings[i].name, wirings[i].pairs);
 }
 
+/* Its own library, and this program, would not find what was packed. */
+static void test_refused(void)
+{
+    static const nib_setting packed[] = { { "format", "compressed-tensors" }, { NULL, NULL } };
+    path model = joined(test_data("tests/golden/models"), "gpt2");
+    sums s = { 0 };
+    nib_error err;
+
+    CHECK(quantize(model.s, joined(test_tmpdir(), "refused").s, packed, false, &s, &err) ==
+                  NIB_E_UNSUPPORTED && strstr(err.message, "Conv1D"), "%s", err.message);
+}
+
 int main(void)
 {
     static const test_case cases[] = {
         { "factors change nothing", test_wirings },
+        { "what is refused", test_refused },
     };
     return test_main("awq_models", cases, NIB_COUNT(cases));
 }
