@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "option_words.h"
 #include "session.h"
 
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
@@ -29,8 +30,23 @@ static void print_verbs(FILE *to)
         fprintf(to, "  %-14s %s\n", verbs[i].name, verbs[i].summary);
 }
 
+static int unknown_verb(const char *name)
+{
+    const char *like = verb_word_synonym(name);
+
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && !like; i++)
+        if (option_word_distance(name, verbs[i].name) <= strlen(name) / 4) like = verbs[i].name;
+    fprintf(stderr, "usage: nibble VERB ...\nnibble: unknown verb '%s'%s%s; the verbs are", name,
+            like ? ", perhaps " : "", like ? like : "");
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        fprintf(stderr, "%s %s", i ? "," : "", verbs[i].name);
+    fputs(" (see nibble --help)\n", stderr);
+    return 2;
+}
+
 static int run(int argc, char **argv)
 {
+    const char *name;
     int code;
 
     if (argc < 2) {
@@ -47,16 +63,14 @@ static int run(int argc, char **argv)
         print_verbs(stdout);
         return 0;
     }
+    name = verb_word_alias(argv[1]);
+    if (!name) name = argv[1];
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0) {
+        if (strcmp(name, verbs[i].name) == 0) {
             code = verbs[i].run(argc - 2, argv + 2);
             return code < 0 ? 0 : code; /* -1: help was asked for */
         }
-    fprintf(stderr, "usage: nibble VERB ...\nnibble: unknown verb '%s'; the verbs are", argv[1]);
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        fprintf(stderr, "%s %s", i ? "," : "", verbs[i].name);
-    fputs(" (see nibble --help)\n", stderr);
-    return 2;
+    return unknown_verb(argv[1]);
 }
 
 /* What was printed may be lost up to the last moment: then it is no success.  A reader who has gone

@@ -3,6 +3,7 @@
 
 #include "nibble/hub.h"
 #include "nibble/recipe.h"
+#include "option_words.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -14,15 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-static const char *const aliases[][2] = {
-    { "max-length", "max-seq-length" },
-    { "overwrite-output-dir", "overwrite" },
-    { "torch-dtype", "compute-dtype" },
-    { "bnb-4bit-compute-dtype", "compute-dtype" },
-    { "batch-size", "per-device-train-batch-size" },
-    { "per-device-eval-batch-size", "batch-size" },
-};
 
 static void print_usage_line(const verb *v, FILE *to)
 {
@@ -109,59 +101,50 @@ static int missing_argument(const verb *v)
     }
 }
 
-/* Letters to change, add or drop to make one name of the other (Levenshtein 1966). */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[64], n = strlen(b);
-
-    if (n >= 63 || strlen(a) >= 63) return 99;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t corner = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = corner + (a[i - 1] != b[j - 1]);
-            corner = row[j];
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 /* The option whose name is most like this one; NULL when more than a fifth of it would have to
  * change: then it is another word. */
 static const char *nearest(const verb *v, const char *name)
 {
-    const char *best = v->options[0].name;
-    for (size_t i = 1; i < v->option_count; i++)
-        if (distance(name, v->options[i].name) < distance(name, best)) best = v->options[i].name;
-    return distance(name, best) <= strlen(name) / 5 ? best : NULL;
+    const char *best = NULL;
+    size_t least = 0;
+
+    for (size_t i = 0; i < v->option_count; i++) {
+        size_t d = option_word_distance(name, v->options[i].name);
+        if (!best || d < least) best = v->options[i].name, least = d;
+    }
+    return best && least <= strlen(name) / 5 ? best : NULL;
 }
 
-static int unknown_option(const verb *v, const char *name)
+static option *find_exact(verb *v, const char *name)
 {
-    const char *key = v->repeats ? nib_recipe_key_of_others(name) : NULL;
-    const char *like = nearest(v, name);
+    for (size_t i = 0; i < v->option_count; i++)
+        if (strcmp(v->options[i].name, name) == 0) return &v->options[i];
+    return NULL;
+}
 
+/* What means the same comes before what looks the same: --rank is nearest to --bank. */
+static int unknown_option(verb *v, const char *name)
+{
+    const char *key, *like;
+
+    for (size_t i = 0; (like = option_word_synonym(name, i)); i++)
+        if (find_exact(v, strncmp(like, "no-", 3) == 0 ? like + 3 : like))
+            return options_misuse(v, "unknown option --%s; here it is --%s", name, like);
+    key = v->repeats ? nib_recipe_key_of_others(name) : NULL;
     if (key) return options_misuse(v, "unknown option --%s; here it is %s", name, key);
+    like = nearest(v, name);
     return options_misuse(v, "unknown option --%s%s%s", name, like ? "; the nearest is --" : "",
                           like ? like : "");
 }
 
+/* An option by its name or, where the verb has none of that name, by an alias. */
 static option *find(verb *v, const char *name)
 {
-    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
-        if (strcmp(name, aliases[i][0]) == 0) {
-            option *o = NULL;
-            for (size_t k = 0; k < v->option_count; k++)
-                if (strcmp(v->options[k].name, name) == 0) o = &v->options[k];
-            if (!o) name = aliases[i][1];
-        }
-    for (size_t i = 0; i < v->option_count; i++)
-        if (strcmp(v->options[i].name, name) == 0) return &v->options[i];
-    return NULL;
+    option *o = find_exact(v, name);
+    const char *other;
+
+    for (size_t i = 0; !o && (other = option_word_alias(name, i)); i++) o = find_exact(v, other);
+    return o;
 }
 
 static bool is_flag(const option *o)
@@ -278,11 +261,73 @@ static bool takes_one(const verb *v, const option *o)
     return o->kind != OPTION_LIST && !(v->repeats && v->repeats(o->name));
 }
 
+/* Does the verb take this word as an argument without a name? */
+static bool has_argument(const verb *v, const char *word)
+{
+    const char *found = v->arguments;
+    size_t n = strlen(word);
+
+    while ((found = strstr(found, word))) {
+        bool begins = found == v->arguments || strchr(" [", found[-1]);
+        if (begins && (!found[n] || strchr(" ]|", found[n]))) return true;
+        found += n;
+    }
+    return false;
+}
+
+/* Where MODEL or OUT lies when it is given by a name; NULL: the verb has none, or the name is
+ * another. */
+static const char **place_of(verb *v, const char *name)
+{
+    if (strcmp(name, "model") == 0 && has_argument(v, "MODEL")) return &v->model;
+    if (strcmp(name, "output") == 0 && has_argument(v, "OUT")) return &v->output;
+    return NULL;
+}
+
+static int set_place(const verb *v, const char **place, const char *name, const char *value,
+                     const char *next, bool *took_next)
+{
+    if (!value) value = next, *took_next = true;
+    if (!value) return options_misuse(v, "--%s: missing value, such as DIR", name);
+    if (*place)
+        return options_misuse(v, "--%s is given twice, '%s' and '%s': it takes one value", name,
+                              *place, value);
+    *place = value;
+    return 0;
+}
+
+/* MODEL is the first of the arguments and OUT the last. */
+static int place_named(verb *v)
+{
+    size_t most = v->positional_most ? v->positional_most : v->positional_wanted;
+    size_t named = (v->model != NULL) + (v->output != NULL);
+
+    if (named && v->positional_count + named > most)
+        return options_misuse(v, "unexpected argument '%s' beside %s", v->positional[0],
+                              v->output ? "--output" : "--model");
+    if (v->model) {
+        memmove(v->positional + 1, v->positional, v->positional_count * sizeof *v->positional);
+        v->positional[0] = v->model;
+        v->positional_count++;
+    }
+    if (v->output && v->positional_count + 1 < v->positional_wanted)
+        return missing_argument(v); /* MODEL: OUT must not be taken for it */
+    if (v->output) v->positional[v->positional_count++] = v->output;
+    return 0;
+}
+
+/* The few letters that everybody types; any other is refused by its name. */
+static const char *long_name(char letter)
+{
+    return letter == 'm' ? "model" : letter == 'o' ? "output" : letter == 'p' ? "prompt" : NULL;
+}
+
 /* given [option_count]: the values that options had before. */
 static int parse_one(verb *v, char *argument, char *next, const char **given, bool *took_next)
 {
     char name[128], *value = strchr(argument, '=');
     size_t n = value ? (size_t)(value - argument) : strlen(argument);
+    const char **place;
     bool off = false;
     option *o;
 
@@ -293,6 +338,7 @@ static int parse_one(verb *v, char *argument, char *next, const char **given, bo
     name[n] = 0;
     if (value) value++;
     o = find(v, name);
+    if (!o && (place = place_of(v, name))) return set_place(v, place, name, value, next, took_next);
     if (!o && strncmp(name, "no-", 3) == 0) {
         o = find(v, name + 3);
         off = true;
@@ -322,15 +368,29 @@ static int parse_one(verb *v, char *argument, char *next, const char **given, bo
     return 0;
 }
 
+static int parse_short(verb *v, const char *argument, char *next, const char **given,
+                       bool *took_next)
+{
+    const char *name = argument[2] ? NULL : long_name(argument[1]);
+    char text[16];
+
+    *took_next = false;
+    if (!name)
+        return options_misuse(v, "unknown option %s: those of one letter are -h, -m MODEL, -o OUT "
+                                 "and -p PROMPT, all others begin with --", argument);
+    snprintf(text, sizeof text, "%s", name);
+    return parse_one(v, text, next, given, took_next);
+}
+
 int options_parse(verb *v, int argc, char **argv)
 {
     bool only_positional = false;
+    int code;
     const char *given[OPTION_PAIR_ROOM + 64] = { 0 };
 
     assert(v->option_count <= sizeof given / sizeof *given);
     for (int i = 0; i < argc; i++) {
         bool took_next;
-        int code;
 
         if (!only_positional && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
             print_usage(v, stdout);
@@ -342,6 +402,12 @@ int options_parse(verb *v, int argc, char **argv)
         }
         if (!only_positional && strcmp(argv[i], "--") == 0) {
             only_positional = true;
+            continue;
+        }
+        if (!only_positional && argv[i][0] == '-' && argv[i][1] && argv[i][1] != '-') {
+            code = parse_short(v, argv[i], i + 1 < argc ? argv[i + 1] : NULL, given, &took_next);
+            if (code) return code;
+            i += took_next;
             continue;
         }
         if (only_positional || strncmp(argv[i], "--", 2) != 0) {
@@ -356,6 +422,7 @@ int options_parse(verb *v, int argc, char **argv)
         if (code) return code;
         i += took_next;
     }
+    if ((code = place_named(v))) return code;
     if (v->positional_count < v->positional_wanted) return missing_argument(v);
     if (v->model_first && v->positional_count) v->positional[0] = options_place(v, v->positional[0]);
     return 0;

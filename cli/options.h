@@ -58,6 +58,7 @@ typedef struct verb {
     const char *(*heading)(const char *name);
     /* may the option come again with another value; NULL: lists only */
     bool (*repeats)(const char *name);
+    const char *model, *output; /* MODEL and OUT, where -m and -o gave them; put among the others */
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 

@@ -1,6 +1,8 @@
 /* recipe_line.c - see recipe_line.h. */
 #include "recipe_line.h"
 
+#include "option_words.h"
+
 #include <string.h>
 #include <sys/stat.h>
 
@@ -38,6 +40,31 @@ size_t recipe_line_options(recipe_line *r, bool (*listed)(const char *name), con
     return n;
 }
 
+static bool is_key(const char *name) /* with dashes */
+{
+    const nib_recipe_key *k;
+
+    for (size_t i = 0; (k = nib_recipe_key_at(i)); i++) {
+        size_t n = 0;
+        while (name[n] && (k->name[n] == '_' ? '-' : k->name[n]) == name[n]) n++;
+        if (!name[n] && !k->name[n]) return true;
+    }
+    return false;
+}
+
+/* The key that a word of the command line stands for: itself, or what it is an alias of. */
+static void take_alias(char name[RECIPE_NAME_ROOM])
+{
+    const char *other;
+
+    for (char *p = name; *p; p++)
+        if (*p == '_') *p = '-';
+    for (size_t i = 0; !is_key(name) && (other = option_word_alias(name, i)); i++)
+        if (is_key(other)) snprintf(name, RECIPE_NAME_ROOM, "%s", other);
+    for (char *p = name; *p; p++)
+        if (*p == '-') *p = '_';
+}
+
 static bool ends(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
@@ -58,6 +85,7 @@ int recipe_line_sort(recipe_line *r, verb *v)
             if (r->pairs.count == OPTION_PAIR_ROOM || n >= RECIPE_NAME_ROOM)
                 return options_misuse(v, "expected key=value, got '%.60s'", text);
             snprintf(r->positional_names[i], RECIPE_NAME_ROOM, "%.*s", (int)n, text);
+            take_alias(r->positional_names[i]);
             r->pairs.items[r->pairs.count].key = r->positional_names[i];
             r->pairs.items[r->pairs.count++].value = equals + 1;
         } else if (i == 0 && !there && (ends(text, ".yaml") || ends(text, ".yml"))) {

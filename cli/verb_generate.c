@@ -92,8 +92,8 @@ static nib_status line_error(generate *g, size_t number, nib_status status, cons
     return status;
 }
 
-/* Which adapter answers where the prompt does not say: --use's, the only one, or of several
- * none. */
+/* Which adapter answers where the prompt does not say: --active-adapter's, the only one, or of
+ * several none. */
 static void choose_adapter(generate *g)
 {
     g->o.adapter = g->use;
@@ -207,7 +207,7 @@ int verb_generate(int argc, char **argv)
         { "chat-template-kwargs", OPTION_STRING, &g.o.chat_template_kwargs, "JSON",
           "with --chat: more variables of the template, as '{\"enable_thinking\": false}'" },
         { "adapter", OPTION_LIST, &g.adapters, "[NAME=]DIR", "may be repeated" },
-        { "use", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
+        { "active-adapter", OPTION_STRING, &g.use, "NAME", "which of several adapters answers" },
         { "max-new-tokens", OPTION_COUNT, &g.o.max_new_tokens, "256",
           "default: generation_config.json's, else 256" },
         { "max-length", OPTION_COUNT, &g.o.max_length, "512",
@@ -244,20 +244,24 @@ int verb_generate(int argc, char **argv)
         STRICT_OPTION(&g.s),
         SESSION_OPTIONS(&g.s),
     };
-    verb v = { .name = "generate", .arguments = "MODEL (--prompt TEXT | --prompts FILE)",
+    verb v = { .name = "generate", .arguments = "MODEL (TEXT | --prompt TEXT | --prompts FILE)",
                .summary = "Only the continuation goes to standard output.", .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
-               .model_first = true };
+               .positional_most = 2, .model_first = true };
 
     if ((code = options_parse(&v, argc, argv))) return code;
+    if (v.positional_count > 1 && (g.prompt || g.prompts))
+        return options_misuse(&v, "unexpected argument '%s' beside --prompt%s", v.positional[1],
+                              g.prompts ? "s" : "");
+    if (v.positional_count > 1) g.prompt = v.positional[1];
     if (!g.prompt == !g.prompts)
-        return options_misuse(&v, "expected one of --prompt and --prompts, got %s",
+        return options_misuse(&v, "expected one of TEXT, --prompt and --prompts, got %s",
                               g.prompt ? "both" : "none");
     if (!g.o.chat && (g.o.system || g.o.chat_template || g.o.chat_template_kwargs))
         return options_misuse(&v,
                               "--system, --chat-template and --chat-template-kwargs need --chat");
     if (g.prompt && g.adapters.count > 1 && !g.use)
-        return options_misuse(&v, "several adapters: missing option --use NAME");
+        return options_misuse(&v, "several adapters: missing option --active-adapter NAME");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
     for (size_t i = 0; i < g.adapters.count; i++)

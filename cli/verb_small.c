@@ -60,7 +60,7 @@ int verb_quantize(int argc, char **argv)
     session s = { 0 };
     option_pairs settings = { 0 };
     option_list skipped = { .commas = true };
-    bool experts = false;
+    bool experts = false, usual;
     nib_quantize_options o = { .on_matrix = on_matrix, .on_progress = session_progress,
                                .user = &s };
     nib_quantize_result r;
@@ -107,16 +107,23 @@ int verb_quantize(int argc, char **argv)
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "quantize",
-               .arguments = "MODEL OUT (--load-in-4bit | --load-in-8bit | --format NAME)",
-               .summary = "Writes a directory that transformers opens.",
+               .arguments = "MODEL OUT [--load-in-4bit | --load-in-8bit | --format NAME]",
+               .summary = "Writes a directory that transformers opens; by default NF4 with double "
+                          "quantization.",
                .options = options,
                .option_count = sizeof options / sizeof *options,
                .positional_wanted = 2, .model_first = true };
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    if (!settings.count)
-        return options_misuse(&v, "missing option --load-in-4bit, --load-in-8bit or --format");
+    usual = !settings.count;
+    if (usual && (o.calibration.data || o.algorithm))
+        return options_misuse(&v, "missing option --format: gptq, awq or compressed-tensors");
+    if (usual) {
+        static const char *const names[] = { "load_in_4bit", "bnb_4bit_use_double_quant" };
+        for (size_t i = 0; i < 2; i++)
+            settings.items[settings.count++] = (nib_setting){ names[i], "true" };
+    }
     if (experts)
         return options_misuse(&v, "--quantize-experts: no file form holds experts of one tensor in "
                                   "4 or 8 bits; quantize without it, and give it to finetune, "
@@ -128,6 +135,9 @@ int verb_quantize(int argc, char **argv)
     o.model = v.positional[0];
     o.out = v.positional[1];
     if ((code = session_begin(&s))) return code;
+    if (usual)
+        session_line(&s, "no format is given: NF4 with double quantization "
+                         "(--load-in-4bit --bnb-4bit-use-double-quant)");
     status = nib_quantize(s.ctx, &o, &r, &s.err);
     if (!status && s.json) {
         printf(

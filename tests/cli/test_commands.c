@@ -87,7 +87,7 @@ static void test_full_disk(void)
 static void test_misuse(void)
 {
     static const struct { const char *arguments[6], *error; } runs[] = {
-        { { "generate", "models/pico" }, "expected one of --prompt and --prompts, got none" },
+        { { "generate", "models/pico" }, "expected one of TEXT, --prompt and --prompts, got none" },
         { { "evaluate", "models/pico" }, "missing option --data" },
         { { "perplexity", "models/pico" }, "missing option --data" },
         { { "embed", "models/pico" }, "missing option --data" },
@@ -95,7 +95,26 @@ static void test_misuse(void)
         { { "perplexity", "models/pico", "--data", "x", "--preset=ppl" },
           "--preset: expected gptq or llama.cpp, got 'ppl'" },
         { { "quantize", "models/pico" }, "missing argument OUT" },
-        { { "quantize", "models/pico", "out" }, "missing option --load-in-4bit" },
+        { { "quantize", "models/pico", "out", "--calibration-data", "x" },
+          "missing option --format: gptq, awq or compressed-tensors" },
+        { { "quantize", "models/pico", "-o" }, "--output: missing value, such as DIR" },
+        { { "quantize", "-o", "out" }, "missing argument MODEL" },
+        { { "quantize", "models/pico", "out", "-o", "other" },
+          "unexpected argument 'models/pico' beside --output" },
+        { { "quantize", "models/pico", "-o", "out", "--output=other" },
+          "--output is given twice, 'out' and 'other': it takes one value" },
+        { { "quantize", "models/pico", "-q", "out" },
+          "unknown option -q: those of one letter are -h, -m MODEL, -o OUT and -p PROMPT" },
+        { { "doctor", "-m", "x" }, "unknown option --model" },
+        { { "generate", "m", "text", "-p", "other" },
+          "unexpected argument 'text' beside --prompt" },
+        { { "generate", "m", "-p", "text", "--temp", "1" },
+          "unknown option --temp; here it is --temperature" },
+        { { "generate", "m", "text", "--greedy" },
+          "unknown option --greedy; here it is --no-do-sample" },
+        { { "finetune", "m", "--lora_rank", "4" }, "unknown option --lora-rank; here it is --r" },
+        { { "finetune", "m", "--max-tokens=4" },
+          "unknown option --max-tokens; here it is --max-seq-length" },
         { { "merge", "models/pico", "out" }, "missing option --adapter" },
         { { "merge", "models/pico" }, "missing argument OUT" },
         { { "inspect" }, "missing argument MODEL|ADAPTER|FILE" },
@@ -129,10 +148,15 @@ static void test_misuse(void)
                   is_one_line(newline + 1) && has(newline, see),
               "run %zu: %d %s%s", i, e.exit_code, e.out, e.said);
     }
-    REQUIRE(NIBBLE(&e, "finetun"));
-    CHECK(e.exit_code == 2 &&
-          has(e.said, "\nnibble: unknown verb 'finetun'; the verbs are quantize, "),
-          "%d %s", e.exit_code, e.said);
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const unknown[][2] = {
+            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are quantize, " },
+            { "chat", "unknown verb 'chat', perhaps generate; the verbs are " },
+            { "zzzz", "unknown verb 'zzzz'; the verbs are quantize, " },
+        };
+        REQUIRE(NIBBLE(&e, unknown[i][0]));
+        CHECK(e.exit_code == 2 && has(e.said, unknown[i][1]), "%d %s", e.exit_code, e.said);
+    }
 }
 
 /* Numbers are finite, decimal and in their range; nothing else is read as one. */
@@ -257,6 +281,52 @@ static void test_spellings(void)
     CHECK(other.exit_code == 0 && *other.out != '{', "%s", other.out);
 }
 
+/* What people type: the same run by aliases and by the names that they stand for. */
+static void test_aliases(void)
+{
+    const char *model = test_data("models/pico"), *data = test_data("models/shop.jsonl");
+    char out[600], config[700];
+    struct stat info;
+    program_end e, other;
+
+    REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--dry-run", "--learning-rate", "3e-4",
+                   "--num-train-epochs", "2", "--r", "3", "--lora-alpha", "5",
+                   "--per-device-train-batch-size", "2", "--seed", "1"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(NIBBLE(&other, "train", "-m", model, "--data", data, "--dry-run", "--lr", "3e-4",
+                   "--epochs", "2", "--rank", "3", "--alpha", "5", "--batch-size", "2"));
+    CHECK(other.exit_code == 0 && has(other.said, "r 3") && has(other.said, "of 2 x 1 records") &&
+              strncmp(e.said, other.said, 200) == 0,
+          "%s%s", e.said, other.said);
+    REQUIRE(NIBBLE(&other, "train", model, "data", "--dry-run"));
+    CHECK(other.exit_code == 2, "%s", other.said);
+    snprintf(config, sizeof config, "data=%s", data);
+    REQUIRE(NIBBLE(&other, "train", model, config, "dry_run=true", "lr=3e-4", "epochs=2", "rank=3",
+                   "alpha=5", "batch_size=2"));
+    CHECK(other.exit_code == 0 && strncmp(e.said, other.said, 200) == 0, "%s%s", e.said,
+          other.said);
+
+    REQUIRE(NIBBLE(&e, "generate", model, "--prompt", "Question: What", "--temperature", "0",
+                   "--max-new-tokens", "2"));
+    REQUIRE(e.exit_code == 0 && *e.out, "%s", e.said);
+    REQUIRE(NIBBLE(&other, "generate", model, "Question: What", "--temperature", "0",
+                   "--max-new-tokens", "2"));
+    CHECK(strcmp(e.out, other.out) == 0, "%s%s", other.out, other.said);
+    REQUIRE(NIBBLE(&other, "generate", "-p", "Question: What", "--temperature", "0", "-m", model,
+                   "--max-new-tokens", "2"));
+    CHECK(strcmp(e.out, other.out) == 0, "%s%s", other.out, other.said);
+
+    snprintf(out, sizeof out, "%s/usual", test_tmpdir());
+    REQUIRE(NIBBLE(&e, "quantize", "-o", out, model));
+    CHECK(e.exit_code == 0 && has(e.said, "no format is given: NF4 with double quantization"), "%s",
+          e.said);
+    snprintf(config, sizeof config, "%s/config.json", out);
+    CHECK(stat(config, &info) == 0, "%s is missing", config);
+    REQUIRE(NIBBLE(&other, "inspect", out));
+    CHECK(other.exit_code == 0 && has(other.out, "nf4") && has(other.out, "double"), "%s",
+          other.out);
+}
+
 /* Of the tokens of single bytes one is a newline's: it is printed as \\n, so that a line stays a
  * line. */
 static void newline_is_shown(const char *const *decode)
@@ -309,7 +379,7 @@ static bool train(const char *out, const char *steps, const char *rate)
     return good && e.exit_code == 0;
 }
 
-/* Two adapters: each prompt names one, or none; --use says which answers the others; what cannot be
+/* Two adapters: each prompt names one, or none; --active-adapter (--use before) says which answers the others; what cannot be
  * is refused with the line. */
 static void test_adapters_by_name(void)
 {
@@ -340,10 +410,10 @@ static void test_adapters_by_name(void)
                    "--use", "two", "--temperature", "0", "--max-new-tokens", "6"));
     CHECK(e.exit_code == 0 && times(e.out, bare.out) == 1, "%s%s", e.out, e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt",
-                   "Question:", "--use", "two", "--max-new-tokens", "1"));
+                   "Question:", "--active-adapter", "two", "--max-new-tokens", "1"));
     CHECK(e.exit_code == 0 && has(e.said, "adapter two"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt", "Question:"));
-    CHECK(e.exit_code == 2 && has(e.said, "--use"), "%s", e.said);
+    CHECK(e.exit_code == 2 && has(e.said, "--active-adapter"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--prompts", prompts));
     CHECK(e.exit_code == 1 && has(e.said, "prompts.jsonl: line 3: adapter 'two'"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--prompts", test_tmpdir()));
@@ -475,6 +545,7 @@ int main(void)
         { "threads", test_threads },
         { "training_numbers", test_training_numbers },
         { "spellings", test_spellings },
+        { "aliases", test_aliases },
         { "tokenize", test_tokenize },
         { "adapters_by_name", test_adapters_by_name },
         { "diverging", test_diverging },
