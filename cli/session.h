@@ -81,6 +81,7 @@ int verb_convert_recipe(int argc, char **argv);
 int verb_preview(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);
+int verb_judge(int argc, char **argv); /* of evaluate */
 int verb_perplexity(int argc, char **argv);
 int verb_predict(int argc, char **argv);
 int verb_embed(int argc, char **argv);

@@ -107,8 +107,17 @@ static void on_scores(void *user, const nib_scores *scores)
     else print_scores(scores);
 }
 
+/* Its options are others. */
+static bool is_judge(int argc, char **argv)
+{
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--generate") == 0) return true;
+    return false;
+}
+
 int verb_evaluate(int argc, char **argv)
 {
+    bool generate = false;
     session s = { 0 };
     nib_evaluate_options o = { .data = { .max_seq_length = 1024 }, .on_progress = session_progress,
                                .on_scores = on_scores, .user = &s };
@@ -124,6 +133,8 @@ int verb_evaluate(int argc, char **argv)
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
           "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM; default: the "
           "adapter's, or config.json's" },
+        { "generate", OPTION_FLAG, &generate, NULL,
+          "answer the records instead, and score answers: evaluate --generate --help" },
         { "corpus", OPTION_STRING, &o.corpus, "FILE",
           "of embeddings: more documents among which the right ones are looked for" },
         { "logits", OPTION_STRING, &o.logits, "OUT.safetensors",
@@ -158,9 +169,12 @@ int verb_evaluate(int argc, char **argv)
                .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
                .model_first = true };
-    int code = options_parse(&v, argc, argv);
+    int code;
 
+    if (is_judge(argc, argv)) return verb_judge(argc, argv);
+    code = options_parse(&v, argc, argv);
     if (code) return code;
+    if (generate) return options_misuse(&v, "write --generate, without a value");
     if (!o.data.data) return options_misuse(&v, "missing option --data");
     o.model.task = task_of(&v, task, &code);
     if (code) return code;

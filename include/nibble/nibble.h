@@ -10,6 +10,7 @@
 #include "nibble/generate.h"
 #include "nibble/hub.h"
 #include "nibble/inspect.h"
+#include "nibble/judge.h"
 #include "nibble/int8.h"
 #include "nibble/merge.h"
 #include "nibble/model.h"

@@ -7,6 +7,7 @@
 #include "generate/ahead.h"
 #include "generate/settings.h"
 #include "job/generate_text.h"
+#include "job/generate_tokens.h"
 #include "job/memory.h"
 #include "job/open.h"
 #include "job/other_form.h"
@@ -397,7 +398,7 @@ static nib_status decode(nib_generator *g, const nib_generation *use, nib_conver
 static nib_status run(nib_generator *g, const nib_generate_options *o, const nib_generation *use,
                       uint8_t slot, nib_generated *text, nib_generate_result *r, nib_error *err)
 {
-    size_t prompt = g->tokens.count, most, room = g->model->graph->positions - prompt + 1;
+    size_t prompt = g->id_count, most, room = g->model->graph->positions - prompt + 1;
     nib_sequence so_far;
     nib_conversation speaks;
     double start;
@@ -438,9 +439,30 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     return status;
 }
 
-nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt_bytes,
-                             const nib_generate_options *options, nib_generate_result *result,
-                             nib_error *err)
+static nib_status take_ids(nib_generator *g, const uint32_t *ids, size_t count, nib_error *err)
+{
+    size_t most = g->model->graph->positions, v = g->sampler.vocabulary;
+
+    if (!count) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
+    if (count > most)
+        return nib_fail(err, NIB_E_INVALID,
+                        "the prompt has %zu tokens, the model takes at most %zu: shorten it", count,
+                        most);
+    if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, count, sizeof *g->ids))
+        return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", count);
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] >= v)
+            return nib_fail(err, NIB_E_MISMATCH,
+                            "prompt: token %" PRIu32 " is beyond the model's %zu words", ids[i], v);
+    memcpy(g->ids, ids, count * sizeof *ids);
+    g->id_count = count;
+    return NIB_OK;
+}
+
+/* A prompt of text, or where that is NULL of tokens. */
+static nib_status answer(nib_generator *g, const char *prompt, size_t bytes, const uint32_t *ids,
+                         size_t count, const nib_generate_options *options,
+                         nib_generate_result *result, nib_error *err)
 {
     nib_generate_result r = { 0 };
     nib_generated text = { 0 };
@@ -450,7 +472,9 @@ nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt
 
     *result = r;
     status = settle(g, options, &use, &slot, err);
-    if (!status) status = encode_prompt(g, options, prompt, prompt_bytes, err);
+    if (!status)
+        status = prompt ? encode_prompt(g, options, prompt, bytes, err)
+                        : take_ids(g, ids, count, err);
     if (!status) status = run(g, options, &use, slot, &text, &r, err);
     if (!status) {
         nib_generated_take(&text, &r.text, &r.bytes);
@@ -458,6 +482,30 @@ nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt
     }
     nib_generated_close(&text);
     return status;
+}
+
+nib_status nib_generator_run(nib_generator *g, const char *prompt, size_t prompt_bytes,
+                             const nib_generate_options *options, nib_generate_result *result,
+                             nib_error *err)
+{
+    return answer(g, prompt, prompt_bytes, NULL, 0, options, result, err);
+}
+
+nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_t count,
+                                    const nib_generate_options *options,
+                                    nib_generate_result *result, nib_error *err)
+{
+    return answer(g, NULL, 0, ids, count, options, result, err);
+}
+
+nib_tokenizer *nib_generator_tokenizer(const nib_generator *g)
+{
+    return g->tokenizer;
+}
+
+size_t nib_generator_vocabulary(const nib_generator *g)
+{
+    return g->sampler.vocabulary;
 }
 
 void nib_generate_result_free(nib_generator *g, nib_generate_result *result)

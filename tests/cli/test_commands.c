@@ -379,8 +379,8 @@ static bool train(const char *out, const char *steps, const char *rate)
     return good && e.exit_code == 0;
 }
 
-/* Two adapters: each prompt names one, or none; --active-adapter (--use before) says which answers the others; what cannot be
- * is refused with the line. */
+/* Two adapters: each prompt names one, or none; --active-adapter (--use is an alias) says which
+ * answers the others; what cannot be is refused with the line. */
 static void test_adapters_by_name(void)
 {
     const char *model = test_data("models/pico");

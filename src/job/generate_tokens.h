@@ -1,0 +1,16 @@
+/* generate_tokens.h - a generator that is asked in tokens: prompts as training made them. */
+#ifndef NIB_JOB_GENERATE_TOKENS_H
+#define NIB_JOB_GENERATE_TOKENS_H
+
+#include "nibble/generate.h"
+#include "text/tokenizer.h"
+
+/* As nib_generator_run(); nothing is added to the tokens, so `chat` and `system` are without
+ * effect.  NIB_E_INVALID: none, or more than the model takes; NIB_E_MISMATCH: one is no word. */
+nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_t count,
+                                    const nib_generate_options *options,
+                                    nib_generate_result *result, nib_error *err);
+nib_tokenizer *nib_generator_tokenizer(const nib_generator *g); /* borrowed */
+size_t nib_generator_vocabulary(const nib_generator *g);
+
+#endif

@@ -1,0 +1,264 @@
+/* judge.c - see nibble/judge.h: records into prompts and wanted answers, and all contestants asked
+ * in one process. */
+#include "job/judge_parts.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/outfile.h"
+#include "base/python_regex.h"
+#include "job/generate_tokens.h"
+#include "job/quantize_config.h"
+#include "train/data.h"
+
+enum { LEAST_NEW = 16, MOST_NEW = 256 };
+
+/* --- who answers --- */
+
+static nib_status find_contestants(nib_judgement *j, nib_error *err)
+{
+    const nib_judge_options *o = j->o;
+    size_t n = 0;
+
+    if (o->no_base && !o->adapter_count)
+        return nib_fail(err, NIB_E_INVALID, "no_base: without an adapter nobody is left to answer");
+    j->contestants = nib_new_array(j->ctx, o->adapter_count + 1, sizeof *j->contestants);
+    if (!j->contestants) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    if (!o->no_base) j->contestants[n++] = (nib_contestant){ .name = "base", .base = true };
+    for (size_t i = 0; i < o->adapter_count; i++) {
+        if (strcmp(o->adapters[i].name, "base") == 0)
+            return nib_fail(err, NIB_E_INVALID, "%s: an adapter called 'base', which is the name "
+                            "of the model without one; give another: NAME=DIR", o->adapters[i].dir);
+        j->contestants[n++] = (nib_contestant){ .name = o->adapters[i].name };
+    }
+    j->contestant_count = n;
+    for (j->against = 0; o->against && j->against < n; j->against++)
+        if (strcmp(j->contestants[j->against].name, o->against) == 0) break;
+    if (j->against < n) return NIB_OK;
+    char known[400] = "";
+    for (size_t i = 0, used = 0; i < n && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                 j->contestants[i].name);
+    return nib_fail(err, NIB_E_INVALID, "against: '%s' does not answer; who does: %s", o->against,
+                    known);
+}
+
+/* --- what is asked --- */
+
+static bool asks(nib_record_shape shape)
+{
+    return shape != NIB_SHAPE_TEXT && shape != NIB_SHAPE_TEMPLATE && shape != NIB_SHAPE_STREAM &&
+           shape < NIB_SHAPE_LABELLED;
+}
+
+/* Tokens before the first that is trained. */
+static size_t prompt_length(const nib_record *r)
+{
+    size_t n = 0;
+
+    while (n < r->length && !r->trained[n]) n++;
+    return n;
+}
+
+static nib_status take_texts(nib_judgement *j, nib_tokenizer *t, const nib_dataset *d, size_t i,
+                             size_t *longest, nib_error *err)
+{
+    nib_record r = nib_dataset_record(d, i);
+    size_t prompt = prompt_length(&r), bytes;
+    nib_status status;
+
+    if (!prompt || prompt == r.length)
+        return nib_fail(err, NIB_E_INVALID, "%s: record %zu of those read has %s", j->o->data.data,
+                        i + 1, prompt ? "nothing that is wanted" : "no prompt");
+    *longest = nib_max(*longest, r.length - prompt);
+    status = nib_tokenizer_decode(t, r.ids, prompt, false, &j->prompts[i], &bytes, err);
+    return status ? status
+                  : nib_tokenizer_decode(t, r.ids + prompt, r.length - prompt, true, &j->wanted[i],
+                                         &bytes, err);
+}
+
+static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **out, nib_error *err)
+{
+    nib_data_options data = j->o->data;
+    nib_tokenizer *t = nib_generator_tokenizer(g);
+    nib_dataset_source source = { .options = &data, .model_dir = j->o->model.model, .tokenizer = t,
+                                  .vocabulary = (uint32_t)nib_generator_vocabulary(g),
+                                  .task = NIB_TASK_CAUSAL_LM,
+                                  .now = (int64_t)time(NULL) };
+    nib_record_shape shape;
+    size_t longest = 0;
+    nib_status status;
+
+    data.train_on_turns = "last"; /* all before it is the prompt */
+    data.train_on_prompt = false;
+    status = nib_dataset_open(j->ctx, &source, out, err);
+    if (status) return status;
+    shape = nib_dataset_shape(*out);
+    if (!asks(shape))
+        return nib_fail(err, NIB_E_INVALID, "%s: records of the form '%s' have no prompt that "
+                        "could be answered; those that do: prompt and completion, chats, FAQ, "
+                        "Alpaca, --prompt-template with --completion-template", data.data,
+                        nib_shape_name(shape));
+    j->records = nib_dataset_count(*out);
+    j->truncated = nib_dataset_counts(*out).truncated;
+    j->prompts = nib_new_array(j->ctx, j->records, sizeof *j->prompts);
+    j->wanted = nib_new_array(j->ctx, j->records, sizeof *j->wanted);
+    if (!j->prompts || !j->wanted)
+        return nib_fail(err, NIB_E_NOMEM, "%zu records: out of memory", j->records);
+    for (size_t i = 0; i < j->records && !status; i++)
+        status = take_texts(j, t, *out, i, &longest, err);
+    j->max_new_tokens = j->o->max_new_tokens > 0
+        ? (size_t)j->o->max_new_tokens
+        : nib_min(nib_max(2 * longest, (size_t)LEAST_NEW), (size_t)MOST_NEW);
+    if (!status && j->truncated)
+        nib_warn_code(j->ctx, "truncated", "%" PRIu64 " of %zu records are longer than "
+                      "max_seq_length %d: what is wanted of them is cut, and no answer can match "
+                      "it", j->truncated, j->records, data.max_seq_length);
+    return status;
+}
+
+/* --- asking --- */
+
+static nib_status ask(nib_judgement *j, nib_generator *g, nib_contestant *c, const nib_dataset *d,
+                      size_t i, nib_error *err)
+{
+    nib_record r = nib_dataset_record(d, i);
+    nib_generate_options how;
+    nib_generate_result result;
+    nib_status status;
+
+    nib_generate_defaults(&how);
+    how.do_sample = 0;
+    how.max_new_tokens = (int)j->max_new_tokens;
+    how.stop = j->o->stop;
+    how.stop_count = j->o->stop_count;
+    how.float32_matmul_precision = "highest";
+    how.no_adapter = c->base;
+    how.adapter = c->base ? NULL : c->name;
+    status = nib_generator_run_tokens(g, r.ids, prompt_length(&r), &how, &result, err);
+    if (status) return status;
+    c->new_tokens += result.new_tokens;
+    c->unended += strcmp(result.stop_reason, "length") == 0;
+    c->seconds += result.prefill_seconds + result.decode_seconds;
+    c->answers[i] = nib_strndup(j->ctx, result.text, result.bytes);
+    nib_generate_result_free(g, &result);
+    return c->answers[i] ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+}
+
+static nib_status ask_all(nib_judgement *j, nib_generator *g, const nib_dataset *d, nib_error *err)
+{
+    size_t all = j->contestant_count * j->records, done = 0;
+    nib_status status = NIB_OK;
+
+    for (size_t c = 0; c < j->contestant_count; c++) {
+        j->contestants[c].answers = nib_new_array(j->ctx, j->records, sizeof(char *));
+        if (!j->contestants[c].answers) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    }
+    for (size_t i = 0; i < j->records; i++)
+        for (size_t c = 0; c < j->contestant_count; c++) {
+            if (nib_should_stop(j->ctx)) return nib_fail(err, NIB_E_INTERRUPTED, "interrupted");
+            status = ask(j, g, &j->contestants[c], d, i, err);
+            if (status) return status;
+            if (j->o->on_progress)
+                j->o->on_progress(j->o->user, "answering", (double)++done / (double)all);
+        }
+    return NIB_OK;
+}
+
+/* --- scoring --- */
+
+static nib_status score_all(nib_judgement *j, const nib_python_regex *regex, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    j->scores = nib_new_array(j->ctx, j->contestant_count * j->records, sizeof *j->scores);
+    j->summaries = nib_new_array(j->ctx, j->contestant_count, sizeof *j->summaries);
+    if (!j->scores || !j->summaries) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    for (size_t c = 0; c < j->contestant_count; c++)
+        for (size_t i = 0; i < j->records && !status; i++) {
+            nib_answer_scores *to = &j->scores[c * j->records + i];
+            const char *answer = j->contestants[c].answers[i];
+            bool yes = false;
+            status = nib_answer_score_one(j->ctx, answer, j->wanted[i], to, err);
+            if (status || !regex) continue;
+            status = nib_python_regex_match(regex, answer, true, &yes, NULL, err);
+            to->of[NIB_ANSWER_REGEX] = yes;
+        }
+    return status ? status
+                  : nib_answer_intervals(j->ctx, j->scores, j->contestant_count, j->records,
+                                         j->against, j->o->seed, j->summaries, err);
+}
+
+static nib_status write_predictions(const nib_judgement *j, nib_outfile **f, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < j->records && !status; i++) {
+        json_t *record = nib_judge_record(j, i);
+        char *line = record ? json_dumps(record, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        status = line ? nib_outfile_printf(*f, err, "%s\n", line)
+                      : nib_fail(err, NIB_E_NOMEM, "predictions: out of memory");
+        free(line);
+        json_decref(record);
+    }
+    if (status) return status;
+    status = nib_outfile_commit(*f, err);
+    *f = NULL;
+    return status;
+}
+
+static nib_status open_predictions(nib_judgement *j, nib_outfile **f, nib_error *err)
+{
+    const nib_judge_options *o = j->o;
+    nib_status status;
+
+    if (!o->predictions) return NIB_OK;
+    status = nib_quantize_check_places(o->model.model, o->predictions, err);
+    for (size_t i = 0; i < o->adapter_count && !status; i++)
+        status = nib_quantize_check_places(o->adapters[i].dir, o->predictions, err);
+    return status ? status : nib_outfile_create(j->ctx, o->predictions, f, err);
+}
+
+static void free_texts(nib_judgement *j, char **texts)
+{
+    for (size_t i = 0; texts && i < j->records; i++) nib_free(j->ctx, texts[i]);
+    nib_free(j->ctx, texts);
+}
+
+nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_form form,
+                     char **out, nib_error *err)
+{
+    nib_judgement j = { .ctx = ctx, .o = options };
+    nib_generator *g = NULL;
+    nib_dataset *d = NULL;
+    nib_outfile *f = NULL;
+    nib_python_regex *regex = NULL;
+    nib_status status = find_contestants(&j, err);
+
+    if (!status && options->regex)
+        status = nib_python_regex_create(ctx, "regex", "", options->regex, "", &regex, err);
+    if (!status) status = open_predictions(&j, &f, err);
+    if (!status)
+        status = nib_generator_open(ctx, &options->model, options->adapters,
+                                    options->adapter_count, &g, err);
+    if (!status) status = open_data(&j, g, &d, err);
+    if (!status) status = nib_warnings_check(ctx, err);
+    if (!status) status = ask_all(&j, g, d, err);
+    if (!status) status = score_all(&j, regex, err);
+    if (!status) status = nib_judge_report(&j, form, out, err);
+    if (!status && f) {
+        status = write_predictions(&j, &f, err);
+        if (status) nib_report_free(ctx, *out);
+    }
+    nib_outfile_discard(f);
+    nib_dataset_close(d);
+    nib_generator_close(g);
+    nib_python_regex_destroy(ctx, regex);
+    for (size_t c = 0; c < j.contestant_count; c++) free_texts(&j, j.contestants[c].answers);
+    free_texts(&j, j.prompts);
+    free_texts(&j, j.wanted);
+    nib_free(ctx, j.contestants);
+    nib_free(ctx, j.scores);
+    nib_free(ctx, j.summaries);
+    return status;
+}

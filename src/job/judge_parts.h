@@ -1,0 +1,37 @@
+/* judge_parts.h - what the judge's files share: contestants, their answers, the report. */
+#ifndef NIB_JOB_JUDGE_PARTS_H
+#define NIB_JOB_JUDGE_PARTS_H
+
+#include <jansson.h>
+
+#include "job/answer_interval.h"
+#include "nibble/judge.h"
+
+typedef struct nib_contestant {
+    const char *name;      /* of an adapter, or "base"; borrowed */
+    bool base;
+    char **answers;        /* [records] */
+    uint64_t new_tokens, unended; /* answers that max_new_tokens cut off */
+    double seconds;
+} nib_contestant;
+
+typedef struct nib_judgement {
+    nib_ctx *ctx;
+    const nib_judge_options *o;
+    nib_contestant *contestants;
+    size_t contestant_count, against;
+    char **prompts, **wanted;      /* [records] */
+    size_t records, max_new_tokens;
+    uint64_t truncated;
+    nib_answer_scores *scores;     /* [contestants, records] */
+    nib_answer_summary *summaries; /* [contestants] */
+} nib_judgement;
+
+/* The report; *out is the caller's.  NIB_E_NOMEM. */
+nib_status nib_judge_report(const nib_judgement *j, nib_report_form form, char **out,
+                            nib_error *err);
+/* A record as a line of JSON: its number, prompt, what was wanted, each contestant's answer and
+ * scores; new, NULL: no memory. */
+json_t *nib_judge_record(const nib_judgement *j, size_t record);
+
+#endif
