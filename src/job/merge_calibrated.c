@@ -66,13 +66,14 @@ nib_status nib_merge_calibrated_end(nib_merge_calibrated *c, nib_merge_result *r
     nib_quantize_result made;
     nib_status status;
 
+    q.adapter = NULL;
     q.model = c->dense;
     q.out = c->packed;
     q.settings = c->settings;
     q.dtype = o->dtype;
     q.on_progress = o->on_progress;
     q.user = o->user;
-    status = nib_quantize_dense(c->ctx, &q, NULL, &made, err);
+    status = nib_quantize_dense(c->ctx, &q, o->out, &made, err);
     if (!status) status = move_all(c, err);
     if (!status) status = nib_tree_remove(c->ctx, c->packed, err);
     if (!status) status = nib_tree_remove(c->ctx, c->dense, err);

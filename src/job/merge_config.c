@@ -39,7 +39,7 @@ static bool set_rules(nib_ctx *ctx, json_t *config, const nib_merge_wide *wide)
 
 nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan,
                                   const nib_merge_packed *packed, const nib_labels *labels,
-                                  bool set_dtype, const char *name, const char *dir,
+                                  bool set_dtype, const char *dir,
                                   nib_error *err)
 {
     const nib_quantize_options dense = { .skip_modules = packed->dense,
@@ -53,7 +53,6 @@ nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan
     if (config && !plan->keeps_experts) json_object_del(config, "quantization_config");
     if (!config || !path ||
         (set && json_object_set_new(config, key, json_string(nib_dtype_name(plan->dtype)))) ||
-        (name && json_object_set_new(config, "_name_or_path", json_string(name))) ||
         (plan->untied && !untie(config)) ||
         (m->purpose.task != NIB_TASK_FEATURE_EXTRACTION &&
          !nib_set_label_config(config, m, labels)))

@@ -7,10 +7,10 @@
 
 /* Writes dir/config.json: the model's, with the quantization of `packed` or none (but of experts
  * that stay packed), tied only if the merged weights are, with the labels.  set_dtype: with the
- * type of the plan's weights.  name: in _name_or_path, or NULL: as it was. */
+ * type of the plan's weights. */
 nib_status nib_merge_write_config(const nib_model *m, const nib_merge_plan *plan,
                                   const nib_merge_packed *packed, const nib_labels *labels,
-                                  bool set_dtype, const char *name, const char *dir,
+                                  bool set_dtype, const char *dir,
                                   nib_error *err);
 
 #endif

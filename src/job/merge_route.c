@@ -135,8 +135,6 @@ static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *er
                                   .adapters = r->adapters.items, .adapter_count = r->job->count,
                                   .unmerge = o->unmerge, .on_progress = o->on_progress,
                                   .user = o->user };
-    /* a calibrated one is made of these, and named after them */
-    const char *name = r->format.calibrated ? o->out : NULL;
     nib_status status = nib_merge_write_weights(&w, dir, err);
 
     if (!status)
@@ -144,7 +142,7 @@ static nib_status write_files(nib_merge_route *r, const char *dir, nib_error *er
                                                                     : r->model->dir, dir, err);
     if (!status)
         status = nib_merge_write_config(r->model, &r->plan, &r->packed, &r->labels,
-                                        o->dtype != NULL, name, dir, err);
+                                        o->dtype != NULL, dir, err);
     return status ? status : write_sentence(r, dir, err);
 }
 
