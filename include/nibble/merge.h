@@ -113,6 +113,7 @@ typedef struct nib_merge_options {
      * the adapter's, is refused. */
     double min_retained;
     bool overwrite;
+    bool unmeasured;         /* written only: one way, into MODEL as it is, and no report */
     /* on_forecast is called and that is all: config.json alone need be there. */
     bool dry_run;
     void (*on_forecast)(void *user, const nib_merge_forecast *forecast);

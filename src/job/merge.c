@@ -158,7 +158,7 @@ static nib_status compare_forms(run *r, nib_error *err)
         r->forms.other_form = false;
         return NIB_OK;
     }
-    if (!status) status = find_second(r, err);
+    if (!status && !r->job.options->unmeasured) status = find_second(r, err);
     for (size_t i = 0; i < r->job.count && !status; i++) {
         nib_merge_result other;
         bool tried = i == 0 && r->routes[1].settings && is_taken(r, 1);

@@ -239,7 +239,7 @@ static nib_status write_and_judge(nib_merge_route *r, nib_error *err)
     if (!status) status = write_all(r, err);
     if (!status && r->job->check.made)
         status = r->job->check.made(r->job->check.self, r->model, nib_outdir_path(r->out), err);
-    return !status && r->job->count ? judge(r, err) : status;
+    return !status && r->job->count && !r->job->options->unmeasured ? judge(r, err) : status;
 }
 
 /* What was written goes, and the damaged matrices come in 8 bits. */

@@ -113,6 +113,7 @@ static nib_status merge(job *j, nib_error *err)
 {
     const nib_merge_options merging = { .model = j->asked->model, .adapter = j->asked->adapter,
                                         .out = j->merged, .dtype = "float32", .overwrite = true,
+                                        .unmeasured = true,
                                         .on_progress = j->asked->on_progress,
                                         .user = j->asked->user };
 

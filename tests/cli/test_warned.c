@@ -55,7 +55,8 @@ static void test_other_base(void)
     REQUIRE(NIBBLE(&e, "generate", model, "--prompt", "a", "--adapter", on_packed.s, "--strict"));
     CHECK(e.exit_code == 1 && !*e.out && has(e.said, "strict: 1 warning; the first: "), "%s",
           e.said);
-    REQUIRE(NIBBLE(&e, "merge", model, "--adapter", on_packed.s, out.s, "--strict"));
+    REQUIRE(NIBBLE(&e, "merge", model, "--adapter", on_packed.s, out.s, "--strict", "--route",
+                   "original"));
     CHECK(e.exit_code == 1 && has(e.said, "strict: 1 warning; the first: ") && !is_there(out.s),
           "%s", e.said);
     REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--adapter", on_packed.s, "--dry-run"));
