@@ -59,6 +59,15 @@ static void test_other_base(void)
                    "original"));
     CHECK(e.exit_code == 1 && has(e.said, "strict: 1 warning; the first: ") && !is_there(out.s),
           "%s", e.said);
+    /* one step is lighter than four bits: it is warned of, or refused with what was measured */
+    REQUIRE(NIBBLE(&e, "merge", model, "--adapter", on_packed.s, out.s, "--format", "nf4",
+                   "--min-retained", "0.8", "--json"));
+    CHECK(e.exit_code == 1 && !is_there(out.s) && has(e.said, "refused, nothing is written") &&
+              !strncmp(e.out, "{\"report\": {", 12) && has(e.out, "\"space\": \"weights\""),
+          "%d %s%s", e.exit_code, e.out, e.said);
+    REQUIRE(NIBBLE(&e, "merge", model, "--adapter", on_packed.s, packed.s, "--format", "nf4",
+                   "--json"));
+    CHECK(e.exit_code == 0 && has(e.out, "\"code\": \"little-survived\""), "%s%s", e.out, e.said);
     REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--adapter", on_packed.s, "--dry-run"));
     CHECK(e.exit_code == 0 && has(e.said, "is trained further on dense ones"), "%s", e.said);
 
@@ -71,7 +80,8 @@ static void test_other_base(void)
     CHECK(e.exit_code == 0 && has(e.out, "\"warnings\": [{\"code\": \"merged-already\", ") &&
               has(e.said, "is merged into"),
           "%s%s", e.out, e.said);
-    REQUIRE(NIBBLE(&e, "quantize", out.s, packed.s, "--load-in-4bit", "--strict"));
+    REQUIRE(NIBBLE(&e, "quantize", out.s, packed.s, "--load-in-4bit", "--strict",
+                   "--overwrite"));
     CHECK(e.exit_code == 0, "%s", e.said);
     REQUIRE(NIBBLE(&e, "evaluate", packed.s, "--data", data, "--adapter", on_dense.s, "--json"));
     CHECK(e.exit_code == 0 && has(e.out, "\"merged-already\"") && has(e.out, "\"other-form\"") &&
