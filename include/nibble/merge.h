@@ -106,7 +106,8 @@ typedef struct nib_merge_options {
                                 measured, and the one with the lower loss (without records: less
                                 noise) is kept */
     /* Records to measure on: a file, read as the adapter's recipe.yaml says.  NULL: those that this
-     * recipe evaluates on, where the file is there; else survival is measured in the weights. */
+     * recipe evaluates on (the first 256), where the file is there; else survival is measured in
+     * the weights. */
     const char *verify;
     /* Above 0: a merge that keeps less of the gain in loss (without records: whose `survived` is,
      * but for two standard errors, further from 1 than that), or whose loss is more than .02 above

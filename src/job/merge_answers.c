@@ -105,7 +105,7 @@ nib_status nib_merge_answers(nib_ctx *ctx, nib_model *adapter, nib_model *merged
     if (!records->tokenizer || adapter->purpose.task != NIB_TASK_CAUSAL_LM) return NIB_OK;
     status = open_speaker(ctx, adapter, capacity, &two[0], err);
     if (!status) status = open_speaker(ctx, merged, capacity, &two[1], err);
-    for (size_t i = 0; i < nib_dataset_count(records->set) && *count < NIB_MERGE_ANSWERS && !status;
+    for (size_t i = 0; i < records->count && *count < NIB_MERGE_ANSWERS && !status;
          i++) {
         nib_record record = nib_dataset_record(records->set, i);
         size_t length = prompt_length(&record);

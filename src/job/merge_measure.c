@@ -93,7 +93,8 @@ static nib_status measure_records(const nib_merge_measuring *m, nib_merge_measur
 {
     nib_classifier c = { .ctx = r->ctx, .options = *m->opened, .labels = *m->labels,
                          .model = r->base };
-    const nib_merge_sides sides = { .adapter = r->base, .base = r->bare, .merged = r->merged };
+    const nib_merge_sides sides = { .adapter = r->base, .base = r->bare, .merged = r->merged,
+                                    .on_progress = m->on_progress, .user = m->user };
     nib_status status;
 
     if (m->trained_on) c.options.model = m->trained_on; /* whose tokenizer is read */

@@ -32,6 +32,8 @@ typedef struct nib_merge_measuring {
     const char *trained_on;           /* another directory that holds them so; or NULL */
     const char *merged;               /* the directory that was written */
     const char *verify;               /* or NULL */
+    void (*on_progress)(void *user, const char *what, double share);
+    void *user;
 } nib_merge_measuring;
 
 /* Where a dense model's adapter was trained on a low-bit form, it is measured on that form: encoded

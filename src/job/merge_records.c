@@ -58,6 +58,7 @@ nib_status nib_merge_records_find(nib_ctx *ctx, const char *verify, const char *
     if (!status && nib_file_exists(path)) status = read_recipe(&r, path, &recipe, err);
     if (recipe) take_recipe(&r, recipe, verify != NULL);
     if (verify) r.name = r.data.data = verify;
+    r.chosen = verify != NULL;
     nib_free(ctx, path);
     if (status) nib_merge_records_close(&r);
     else *out = r;
@@ -89,9 +90,9 @@ static nib_status open_set(nib_merge_records *r, const nib_classifier *c, nib_er
 /* Records go together until they have BATCH_TOKENS tokens. */
 static void make_batches(nib_merge_records *r)
 {
-    size_t records = nib_dataset_count(r->set), tokens = 0, targets = 0;
+    size_t tokens = 0, targets = 0;
 
-    for (size_t i = 0; i < records; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         nib_record one = nib_dataset_record(r->set, i);
         if (tokens && tokens + one.length > BATCH_TOKENS) {
             r->first[++r->batches] = i;
@@ -104,7 +105,7 @@ static void make_batches(nib_merge_records *r)
         r->most_records = nib_max(r->most_records, i + 1 - r->first[r->batches]);
         r->longest = nib_max(r->longest, one.length);
     }
-    r->first[++r->batches] = records;
+    r->first[++r->batches] = r->count;
 }
 
 nib_status nib_merge_records_open(nib_merge_records *r, const nib_classifier *c, nib_error *err)
@@ -118,6 +119,7 @@ nib_status nib_merge_records_open(nib_merge_records *r, const nib_classifier *c,
     r->first = nib_new_array(r->ctx, records + 1, sizeof *r->first);
     if (!r->order || !r->first)
         return nib_fail(err, NIB_E_NOMEM, "%zu records: out of memory", records);
+    r->count = r->chosen ? records : nib_min(records, NIB_MERGE_RECORDS);
     nib_dataset_order(r->set, false, 0, 0, r->order);
     make_batches(r);
     return NIB_OK;

@@ -186,7 +186,8 @@ static nib_status judge(nib_merge_route *r, nib_error *err)
     const nib_merge_measuring m = { .model = r->model, .opened = &r->opened, .list = j->list,
                                     .adapters = &r->adapters, .labels = &r->labels,
                                     .merged = nib_outdir_path(r->out), .verify = o->verify,
-                                    .trained = j->trained, .trained_on = r->trained_on };
+                                    .trained = j->trained, .trained_on = r->trained_on,
+                                    .on_progress = o->on_progress, .user = o->user };
     nib_merge_facts f = { .model = o->model, .route = r->name, .list = j->list, .count = j->count,
                           .result = &r->result, .options = o, .dtype = r->plan.dtype };
 

@@ -160,7 +160,7 @@ static nib_merge_losses losses_of(const job *j)
                            .divergence = nib_mean_of(&j->divergence),
                            .divergence_error = nib_mean_error(&j->divergence),
                            .agreement = NAN, .tokens = j->tokens,
-                           .records = nib_dataset_count(j->records->set) };
+                           .records = j->records->count };
 
     if (l.base > l.adapter) l.kept = (l.base - l.merged) / (l.base - l.adapter);
     if (j->words && j->tokens) l.agreement = (double)j->agreed / (double)j->tokens;
@@ -176,7 +176,12 @@ nib_status nib_merge_verify(nib_ctx *ctx, const nib_merge_sides *sides,
               .words = sides->adapter->purpose.task == NIB_TASK_CAUSAL_LM };
     nib_status status = open_all(&j, sides, err);
 
-    for (size_t i = 0; i < records->batches && !status; i++) status = run_batch(&j, i, err);
+    for (size_t i = 0; i < records->batches && !status; i++) {
+        status = run_batch(&j, i, err);
+        if (sides->on_progress)
+            sides->on_progress(sides->user, "measuring",
+                               (double)(i + 1) / (double)records->batches);
+    }
     if (!status) *out = losses_of(&j);
     close_side(&j, &j.adapter);
     close_side(&j, &j.merged);

@@ -9,6 +9,8 @@ typedef struct nib_merge_sides {
     nib_model *adapter; /* the base, with the adapter in slot 0 */
     nib_model *base;    /* alone; NULL: `adapter` without that slot */
     nib_model *merged;
+    void (*on_progress)(void *user, const char *what, double share); /* or NULL */
+    void *user;
 } nib_merge_sides;
 
 /* Computes all three on all records; what the survivors' matrices read of the first
