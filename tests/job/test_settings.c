@@ -112,8 +112,6 @@ static void test_command_line(void)
     REQUIRE(NIBBLE(&end, "evaluate", model, "--data", data, "--adapter", "a", "--adapter", "b"));
     CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice, 'a' and 'b'"),
           "%s", end.said);
-    REQUIRE(NIBBLE(&end, "merge", model, "--adapter", "a", "--adapter", "b", "out"));
-    CHECK(end.exit_code == 2 && strstr(end.said, "--adapter is given twice"), "%s", end.said);
 }
 
 static bool put(const char *path, const char *text)
