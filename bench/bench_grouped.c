@@ -1,11 +1,10 @@
-/* bench_grouped.c - grouped integers and FP8 beside NF4: the product of rows, forward and
- * backward, and of one row from memory, a row for each form; what a form's reaches of NF4's in the
- * same run stands behind it. */
+/* bench_grouped.c - grouped integers, small floats and codebooks beside NF4: the product of rows,
+ * forward and backward, and of one row from memory, a row for each form; what a form's reaches of
+ * NF4's in the same run stands behind it. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
-#include "quant/float8.h"
 #include "quant/product.h"
 
 enum { SIDE = 4096, ROWS = 512 };
@@ -31,32 +30,24 @@ static void run(void *arg)
     else nib_product_dot(p->ctx, &p->k, p->w, &a, p->scratch);
 }
 
+/* The values in the form, or random ones where it is read alone. */
 static nib_weight *encoded(nib_ctx *ctx, const char *text, const float *values)
 {
     nib_weight *dense = NULL, *w = NULL;
     nib_form form = { .dtype = NIB_F32 };
-    nib_error err;
+    nib_error err = { 0 };
+    bool known = nib_form_parse(text, &form);
 
-    if (!nib_form_parse(text, &form) ||
-        nib_weight_dense(ctx, SIDE, SIDE, NIB_F32, values, NULL, &dense, &err) ||
-        nib_form_encode(ctx, &form, dense, &w, &err)) {
+    if (known && !form.scheme->encode) {
+        bench_demand(nib_weight_blank(ctx, &form, SIDE, SIDE, &dense, &err), &err);
+        bench_demand(nib_weight_fill(ctx, dense, &w, &err), &err);
+    } else if (!known ||
+               nib_weight_dense(ctx, SIDE, SIDE, NIB_F32, values, NULL, &dense, &err) ||
+               nib_form_encode(ctx, &form, dense, &w, &err)) {
         fprintf(stderr, "%s: %s\n", text, err.message);
         exit(1);
     }
     nib_weight_destroy(ctx, dense);
-    return w;
-}
-
-/* E4M3 in blocks of 128 x 128 over codes that are never NaN. */
-static nib_weight *float8(nib_ctx *ctx, const uint8_t *codes, const void *scales)
-{
-    nib_float8 made = { .base = { .out = SIDE, .in = SIDE, .bytes = (size_t)SIDE * SIDE },
-                        .options = { .rows = 128, .columns = 128 }, .codes = codes,
-                        .scales = scales, .scale_type = NIB_F32, .round = NIB_F32 };
-    nib_weight *w = NULL;
-    nib_error err;
-
-    bench_demand(nib_float8_create(ctx, &made, &w, &err), &err);
     return w;
 }
 
@@ -84,13 +75,13 @@ int main(void)
     static const char *const forms[] = {
         "nf4 64", "gptq 4 128 sym", "gptq 4 128 asym", "gptq 8 128 sym", "gptq 3 128 sym",
         "gptq 2 128 sym", "awq 4 128 asym", "pack-quantized 4 128 sym", "pack-quantized 8 128 sym",
-        "pack-quantized 3 128 sym", "int-quantized 8 row sym",
+        "pack-quantized 3 128 sym", "int-quantized 8 row sym", "fp8 128x128", "mxfp4", "nvfp4",
+        "aqlm 1x16 of 1x8", "aqlm 2x8 of 1x8", "aqlm 8x8 of 1x8",
     };
     nib_ctx *ctx = bench_ctx(1);
     float *values = bench_numbers(NIB_F32, (size_t)SIDE * SIDE, 7);
     work p = { .ctx = ctx, .k = nib_kernels_for(nib_ctx_cpu(ctx)) };
     double first[3] = { 0 };
-    uint8_t *codes;
 
     p.scratch = bench_bytes(nib_product_scratch_bytes(ctx, SIDE, 0, ROWS) + 64, 1);
     p.ready = bench_bytes(nib_operand_bytes(&p.k, NIB_F32, SIDE, ROWS) + 64, 1);
@@ -104,12 +95,6 @@ int main(void)
         bench_form(&p, forms[i], first);
         nib_weight_destroy(ctx, p.w);
     }
-    codes = bench_bytes((size_t)SIDE * SIDE, 3);
-    for (size_t i = 0; i < (size_t)SIDE * SIDE; i++) codes[i] &= 0xbf;
-    p.w = float8(ctx, codes, values);
-    bench_form(&p, "fp8 128x128", first);
-    nib_weight_destroy(ctx, p.w);
-    free(codes);
     free((void *)(uintptr_t)p.args.x.x);
     free(p.args.y);
     free(p.ready);

@@ -30,3 +30,4 @@ KERNEL_OP(float4_decode) /* float4.h */
 KERNEL_OP(float4_dot)
 KERNEL_OP(additive_decode) /* additive.h */
 KERNEL_OP(additive_dot)
+KERNEL_OP(awq_turn) /* awq_turn.h */

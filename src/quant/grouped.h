@@ -116,8 +116,8 @@ typedef struct nib_grouped_tables {
 void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros);
 /* Whether kernel/grouped_dot.h takes it. */
 bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
-/* Of those whose words lie in rows: sums[m * 32 + n] += output o0 + n, o0 a multiple of 32, for M
- * rows of x, arranged, ldx bytes apart. */
+/* Of those whose words do not lie down the inputs: sums[m * 32 + n] += output o0 + n, o0 a multiple
+ * of 32, for M rows of x, arranged, ldx bytes apart. */
 void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
                             size_t ldx, size_t o0, float *sums);
 /* grouped_dot.c */

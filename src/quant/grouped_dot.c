@@ -65,7 +65,7 @@ static void dot_fixed(const nib_weight *w, const nib_kernels *k, size_t M, const
 
     memset(sums, 0, M * count * sizeof *sums);
     if (q->order == NIB_WORDS_DOWN) dot_down(q, k, M, x, ldx, o0, count, sums);
-    for (size_t n = 0; n < count && q->order == NIB_WORDS_ROWS; n += NIB_PANEL)
+    for (size_t n = 0; n < count && q->order != NIB_WORDS_DOWN; n += NIB_PANEL)
         nib_grouped_dot_turned(q, k, M, x, ldx, o0 + n, sums + n * M);
 }
 

@@ -212,12 +212,12 @@ bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
     unsigned bits = nib_grouped_code_bits(q);
 
     return k->grouped_dot && (bits == 2 || bits == 4 || bits == 8) && !q->per_word && !q->g_idx &&
-           q->order != NIB_WORDS_OUT && q->base.in % 32 == 0 && q->base.out % NIB_PANEL == 0 &&
+           q->base.in % 32 == 0 && q->base.out % NIB_PANEL == 0 &&
            (q->groups == 1 || q->group % 32 == 0) && q->groups * NIB_PANEL <= MOST_SCALES &&
-           (q->order == NIB_WORDS_DOWN || can_turn(q));
+           (q->order != NIB_WORDS_ROWS || can_turn(q));
 }
 
-/* Rows of words, 32 outputs at a time: the words of a piece are turned. */
+/* Words that do not lie down the inputs, 32 outputs at a time: those of a piece are turned. */
 void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
                             size_t ldx, size_t o0, float *sums)
 {
@@ -232,13 +232,21 @@ void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M
     c.other = 4;
     for (size_t at = 0; at < in; at += some) {
         const nib_fixed_x x = nib_fixed_x_at(ready, in, at, ldx);
-        const uint8_t *rows = q->codes + o0 * q->row_bytes + at * c.bits / 8;
         nib_grouped_codes piece = c;
         size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
         skip_terms(&piece, at);
-        k->pack_transposed(count, (const uint32_t *)(const void *)rows,
-                           q->row_bytes / sizeof *words, words);
-        piece.second = count * NIB_STRIP * sizeof *words;
+        if (q->order == NIB_WORDS_OUT) {
+            k->awq_turn(some / NIB_AWQ_INPUTS, q->codes + at * q->row_bytes + o0 / 2, q->row_bytes,
+                        words);
+            piece.next = NIB_AWQ_OUTPUTS * sizeof *words;
+            piece.second = NIB_STRIP * sizeof *words;
+        } else {
+            k->pack_transposed(count,
+                               (const uint32_t *)(const void *)(q->codes + o0 * q->row_bytes +
+                                                                at * c.bits / 8),
+                               q->row_bytes / sizeof *words, words);
+            piece.second = count * NIB_STRIP * sizeof *words;
+        }
         k->grouped_dot(&piece, some, M, &x, sums);
     }
 }

@@ -282,7 +282,7 @@ static void check_refused(nib_ctx *ctx, const char *tensor, unsigned rank, bool 
         if (strcmp(x->name, tensor) == 0 && !rank) continue;
         plans[count] = (nib_tensor_plan){ .name = x->name, .dtype = x->dtype, .rank = x->rank };
         memcpy(plans[count].shape, x->shape, sizeof plans[count].shape);
-        if (strcmp(x->name, tensor) == 0) { /* the same bytes in another shape */
+        if (rank && strcmp(x->name, tensor) == 0) { /* the same bytes in another shape */
             plans[count].rank = rank;
             plans[count].shape[rank - 1] = x->elements;
             for (unsigned k = 0; k + 1 < rank; k++) plans[count].shape[k] = 1;
