@@ -16,7 +16,7 @@
 #include "graph/state.h"
 #include "quant/sketch.h"
 
-enum { NIB_PREFILL_CHUNK = 512 };
+enum { NIB_PREFILL_CHUNK = NIB_STATE_ROWS };
 
 typedef struct nib_conversation {
     nib_state *state;

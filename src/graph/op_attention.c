@@ -13,6 +13,7 @@
 #include "graph/operations.h"
 #include "graph/rows.h"
 #include "graph/state.h"
+#include "kernel/attention_place.h"
 
 enum { QUERIES_A_TILE = 128, BEHIND = 32 }; /* BEHIND: numbers behind a head's distances */
 
@@ -78,32 +79,107 @@ static attention_work work_of(nib_run *run, const nib_node *n, const nib_io *io)
     };
 }
 
-/* --- keys of a state, [capacity, kv_heads, head_dim], then its values --- */
+/* --- keys of a state, [room, kv_heads, head_dim], then its values ---
+ *
+ * With a window, keys that no later query sees are dropped where room is needed: the piece begins
+ * with the position of its first row, a multiple of the kernels' tile, so that sums have the bits
+ * that they have over all keys. */
+
+enum { HEADER = 64, TILE = NIB_ATTENTION_KEYS };
+
+static bool slides(const nib_node *n)
+{
+    const nib_attention_desc *d = &n->attention;
+    return d->window && !d->full && !d->chunk && !d->globals && !d->alibi_slopes && !d->buckets;
+}
+
+/* Rows of a state for `capacity` tokens. */
+static size_t room_of(const nib_node *n, size_t capacity)
+{
+    size_t needed = n->attention.window + NIB_TAKEN_BACK + TILE + NIB_STATE_ROWS;
+    return slides(n) ? nib_min(capacity, nib_round_up(needed, TILE)) : capacity;
+}
+
+/* The position of the first row; NULL: it is always 0. */
+static size_t *first_of(const nib_state *s, const nib_node *n)
+{
+    return slides(n) ? nib_state_piece(s, n) : NULL;
+}
+
+static size_t first_held(const nib_state *s, const nib_node *n)
+{
+    return slides(n) && s->tokens ? *first_of(s, n) : 0;
+}
 
 /* Of d channels a head. */
+static size_t row_bytes(const nib_graph *g, const nib_node *n, size_t d)
+{
+    return n->attention.kv_heads * d * nib_dtype_bytes(g->type);
+}
+
 static size_t state_part(const nib_graph *g, const nib_node *n, size_t capacity, size_t d)
 {
-    return nib_round_up(capacity * n->attention.kv_heads * d * nib_dtype_bytes(g->type), 64);
+    return nib_round_up(room_of(n, capacity) * row_bytes(g, n, d), 64);
 }
 
 static size_t state_bytes(const nib_graph *g, const nib_node *n, size_t capacity)
 {
-    return state_part(g, n, capacity, n->attention.head_dim) +
+    return (slides(n) ? HEADER : 0) + state_part(g, n, capacity, n->attention.head_dim) +
            state_part(g, n, capacity, value_dim(n));
+}
+
+static uint8_t *state_keys(const nib_state *s, const nib_node *n)
+{
+    return (uint8_t *)nib_state_piece(s, n) + (slides(n) ? HEADER : 0);
 }
 
 static uint8_t *state_values(const nib_state *s, const nib_node *n)
 {
-    return (uint8_t *)nib_state_piece(s, n) +
-           state_part(s->graph, n, s->capacity, n->attention.head_dim);
+    return state_keys(s, n) + state_part(s->graph, n, s->capacity, n->attention.head_dim);
+}
+
+bool nib_attention_holds(const nib_state *s, const nib_node *n, size_t tokens)
+{
+    size_t first = first_held(s, n);
+    return first == 0 || tokens >= first + n->attention.window - 1;
+}
+
+/* What a state of `held` tokens must keep: from this position on. */
+static size_t needed_from(const nib_node *n, size_t held)
+{
+    size_t behind = n->attention.window + NIB_TAKEN_BACK;
+    return held > behind ? (held - behind) / TILE * TILE : 0;
 }
 
 static void copy_state(const nib_node *n, nib_state *to, const nib_state *from)
 {
-    size_t rows = from->tokens * n->attention.kv_heads * nib_dtype_bytes(from->graph->type);
+    size_t first = first_held(from, n), begin = first;
+    size_t keys = row_bytes(from->graph, n, n->attention.head_dim),
+           values = row_bytes(from->graph, n, value_dim(n));
 
-    memcpy(nib_state_piece(to, n), nib_state_piece(from, n), rows * n->attention.head_dim);
-    memcpy(state_values(to, n), state_values(from, n), rows * value_dim(n));
+    if (from->tokens - first > room_of(n, to->capacity)) begin = needed_from(n, from->tokens);
+    memcpy(state_keys(to, n), state_keys(from, n) + (begin - first) * keys,
+           (from->tokens - begin) * keys);
+    memcpy(state_values(to, n), state_values(from, n) + (begin - first) * values,
+           (from->tokens - begin) * values);
+    if (slides(n)) *first_of(to, n) = begin;
+}
+
+/* Makes room for `rows` rows more. */
+static void make_room(const nib_state *s, const nib_node *n, size_t rows)
+{
+    size_t first = first_held(s, n), begin = needed_from(n, s->tokens), held = s->tokens - begin;
+    size_t keys = row_bytes(s->graph, n, n->attention.head_dim),
+           values = row_bytes(s->graph, n, value_dim(n));
+
+    if (!slides(n)) return;
+    assert(rows <= NIB_STATE_ROWS || s->tokens + rows <= room_of(n, s->capacity));
+    if (s->tokens + rows - first > room_of(n, s->capacity)) {
+        memmove(state_keys(s, n), state_keys(s, n) + (begin - first) * keys, held * keys);
+        memmove(state_values(s, n), state_values(s, n) + (begin - first) * values, held * values);
+        first = begin;
+    }
+    *first_of(s, n) = first;
 }
 
 /* Copies rows [r0, r1) of the batch's keys (or values), of d channels a head, behind those that the
@@ -113,10 +189,11 @@ static void append_rows(const nib_state *state, const nib_node *n, const void *r
 {
     nib_dtype type = state->graph->type;
     size_t width = n->attention.kv_heads * d;
+    size_t at = state->tokens - (slides(n) ? *first_of(state, n) : 0);
 
     for (size_t r = r0; r < r1; r++)
         for (size_t h = 0; h < n->attention.kv_heads; h++)
-            memcpy(nib_at_mut(part, type, (state->tokens + r - r0) * width + h * d),
+            memcpy(nib_at_mut(part, type, (at + r - r0) * width + h * d),
                    nib_at(rows, type, nib_head_at(layout, r, h)), d * nib_dtype_bytes(type));
 }
 
@@ -127,28 +204,31 @@ static void append_state(const attention_work *w, size_t s)
 
     if (!state || w->n->shares_state) return;
     assert(state->tokens + r1 - r0 <= nib_min(state->capacity, w->run->positions));
+    make_room(state, w->n, r1 - r0);
     append_rows(state, w->n, w->args.k, r0, r1, w->args.kv_heads_k, w->args.head_dim,
-                nib_state_piece(state, w->n));
+                state_keys(state, w->n));
     append_rows(state, w->n, w->args.v, r0, r1, w->args.kv_heads_v, w->args.v_dim,
                 state_values(state, w->n));
 }
 
 /* The keys and values that a sequence's queries see: the batch's own, or all of its state.  The
- * position of its first query. */
+ * position of its first query, counted from the first key. */
 static size_t place_keys(const attention_work *w, size_t s, nib_attention_args *a)
 {
     const nib_state *state = nib_batch_state(w->run->batch, s);
+    size_t held;
 
     a->kv0 = w->kv_offsets[s];
     a->kv_len = w->kv_offsets[s + 1] - a->kv0;
     if (!state) return 0;
+    held = state->tokens - first_held(state, w->n);
     a->kv0 = 0;
-    a->kv_len += state->tokens;
-    a->k = nib_state_piece(state, w->n);
+    a->kv_len += held;
+    a->k = state_keys(state, w->n);
     a->v = state_values(state, w->n);
     a->kv_heads_k = nib_plain_heads(a->kv_heads, a->head_dim);
     a->kv_heads_v = nib_plain_heads(a->kv_heads, a->v_dim);
-    return state->tokens;
+    return held;
 }
 
 /* --- distances --- */

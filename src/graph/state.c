@@ -98,6 +98,15 @@ static bool folds(const nib_graph *g)
     return false;
 }
 
+static bool can_be_cut(const nib_state *s, size_t tokens)
+{
+    for (size_t i = 0; i < s->graph->node_count; i++) {
+        const nib_node *n = &s->graph->nodes[i];
+        if (n->op->state && !n->op->folds && !nib_attention_holds(s, n, tokens)) return false;
+    }
+    return true;
+}
+
 size_t nib_state_truncate(nib_state *s, size_t tokens)
 {
     assert(tokens <= s->tokens);
@@ -106,6 +115,7 @@ size_t nib_state_truncate(nib_state *s, size_t tokens)
         tokens = s->mark <= tokens ? s->mark : 0;
         if (tokens) copy_marks(s, true);
     }
+    if (!can_be_cut(s, tokens)) tokens = 0;
     s->tokens = tokens;
     if (s->mark != NIB_UNMARKED && s->mark > tokens) s->mark = NIB_UNMARKED;
     return tokens;

@@ -12,6 +12,11 @@
 
 #define NIB_UNMARKED SIZE_MAX
 
+enum {
+    NIB_STATE_ROWS = 512, /* the most rows of a sequence with a state in a batch */
+    NIB_TAKEN_BACK = 64   /* tokens that can be forgotten where a window's older keys are dropped */
+};
+
 struct nib_state {
     nib_ctx *ctx;
     const nib_graph *graph;
@@ -37,11 +42,15 @@ void nib_state_reset(nib_state *s);
 /* Marks the tokens held now as those that nib_state_truncate() can go back to. */
 void nib_state_mark(nib_state *s);
 /* Forgets what came after the first `tokens` tokens, and where a recurrence cannot be cut there
- * what came after the mark, or everything.  The tokens held then: whoever wants the others runs
- * them again. */
+ * what came after the mark, or everything; everything too where a window would need keys that were
+ * dropped (never for the last NIB_TAKEN_BACK tokens).  The tokens held then: whoever wants the
+ * others runs them again. */
 size_t nib_state_truncate(nib_state *s, size_t tokens);
 /* Makes `to` hold what `from` holds; both are of one graph, and `to` has room for it. */
 void nib_state_copy(nib_state *to, const nib_state *from);
+
+/* Whether an attention's state has the keys that the token after the first `tokens` sees. */
+bool nib_attention_holds(const nib_state *s, const nib_node *n, size_t tokens);
 
 /* The piece of a node whose operation has a state. */
 static inline void *nib_state_piece(const nib_state *s, const nib_node *n)

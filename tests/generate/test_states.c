@@ -223,7 +223,7 @@ static void test_shared(void)
     REQUIRE_OK(open_lab(&l, "gemma4", &err), err);
     REQUIRE_OK(run_whole(&l, &err), err);
     CHECK(l.m->graph->state_count == 2, "%zu pieces for three layers", l.m->graph->state_count);
-    CHECK(nib_state_bytes(l.m->graph, 64) == 64 * 2 * (16 + 32) * sizeof(float),
+    CHECK(nib_state_bytes(l.m->graph, 64) == 64 * 2 * (16 + 32) * sizeof(float) + 64,
           "%zu bytes for 64 tokens", nib_state_bytes(l.m->graph, 64));
     run_singly(&l);
     run_in_pieces(&l);
@@ -232,9 +232,105 @@ static void test_shared(void)
     close_lab(&l);
 }
 
+/* --- windows --- */
+
+enum { LONG = 720 };
+
+static const uint32_t *long_text(void)
+{
+    static uint32_t ids[LONG];
+
+    for (uint32_t i = 0; i < LONG; i++) ids[i] = (i * 37 + i / 7 * 11) % 128;
+    return ids;
+}
+
+/* The logits after the last of n tokens at once. */
+static void last_of(states_lab *l, size_t n, float *to)
+{
+    uint32_t offsets[2] = { 0, (uint32_t)n }, positions[LONG], pick = (uint32_t)n - 1;
+    nib_batch batch = { .sequences = 1,
+                        .axes = { [NIB_TOKENS] = { .count = n, .offsets = offsets },
+                                  [NIB_LOGIT_ROWS] = { .count = 1, .picks = &pick } },
+                        .inputs = { [NIB_IDS] = long_text(), [NIB_POSITIONS] = positions } };
+    nib_plan *plan = NULL;
+    nib_run *run = NULL;
+    nib_error err;
+
+    for (uint32_t i = 0; i < n; i++) positions[i] = i;
+    REQUIRE_OK(nib_plan_create(l->m->graph, NIB_PLAN_INFERENCE, n, 1, &plan, &err), err);
+    REQUIRE_OK(nib_run_create(l->ctx, l->m->graph, plan, n, &run, &err), err);
+    nib_run_forward(run, &batch);
+    nib_run_logits(run, 0, 1, to);
+    nib_run_destroy(run);
+    nib_plan_destroy(l->ctx, plan);
+}
+
+static void check_last(states_lab *l, nib_decoder *d, size_t n, const char *how)
+{
+    size_t v = l->m->head->weight->out;
+    float *want = test_guarded(v * sizeof *want), worst = 0;
+    nib_logits got;
+    nib_error err;
+
+    last_of(l, n, want);
+    REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
+    for (size_t i = 0; i < v; i++) worst = fmaxf(worst, fabsf(got.values[i] - want[i]));
+    CHECK(worst <= 5e-5f, "%s, %s: logits after %zu tokens are off by %g", l->name, how, n,
+          (double)worst);
+}
+
+/* A text far longer than the window: of what lies before it some keys are dropped, and then it can
+ * be cut only near its end. */
+static void run_window(states_lab *l, size_t least)
+{
+    static const size_t pieces[] = { 512, 188, 5 }; /* the last needs room */
+    nib_decoder *d = NULL;
+    nib_conversation c = { .slot = NIB_NO_SLOT };
+    nib_state *copy = NULL;
+    nib_error err;
+    size_t n = 0;
+
+    CHECK(nib_state_bytes(l->m->graph, 8 * LONG) < 8 * nib_state_bytes(l->m->graph, LONG) - least,
+          "%s: %zu bytes for %d tokens", l->name, nib_state_bytes(l->m->graph, 8 * LONG), 8 * LONG);
+    REQUIRE_OK(nib_decoder_create(l->ctx, l->m->graph, LONG, 1, &d, &err), err);
+    REQUIRE_OK(nib_state_create(l->ctx, l->m->graph, LONG, &c.state, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(pieces); n += pieces[i++])
+        REQUIRE_OK(nib_decoder_read(d, c, long_text() + n, pieces[i], 0, &err), err);
+    check_last(l, d, n, "in pieces");
+    CHECK(nib_state_truncate(c.state, n - NIB_TAKEN_BACK) == n - NIB_TAKEN_BACK,
+          "%s: not cut near the end", l->name);
+    for (size_t i = n - NIB_TAKEN_BACK; i < n; i++)
+        REQUIRE_OK(nib_decoder_next(d, &c, long_text() + i, 1, 0, &err), err);
+    check_last(l, d, n, "after going back");
+    REQUIRE_OK(nib_state_create(l->ctx, l->m->graph, LONG, &copy, &err), err);
+    nib_state_copy(copy, c.state);
+    CHECK(nib_state_truncate(c.state, 30) == 0, "%s: keys that were dropped are read", l->name);
+    nib_state_destroy(c.state);
+    c.state = copy;
+    REQUIRE_OK(nib_decoder_next(d, &c, long_text() + n, 1, 0, &err), err);
+    check_last(l, d, n + 1, "a copy");
+    nib_state_destroy(copy);
+    nib_decoder_destroy(d);
+}
+
+static void test_windows(void)
+{
+    static const char *const names[] = { "mistral-window", "gemma3", "gemma4", "gpt-oss" };
+
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        states_lab l;
+        nib_error err;
+
+        REQUIRE_OK(open_lab(&l, names[i], &err), err);
+        run_window(&l, 1 << 18);
+        close_lab(&l);
+    }
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "states", test_states },
-                                       { "shared keys", test_shared } };
+                                       { "shared keys", test_shared },
+                                       { "windows", test_windows } };
     return test_main("states", cases, NIB_COUNT(cases));
 }
