@@ -252,6 +252,11 @@ static nib_status add_set(nib_labels *l, const json_t *value, const char *where,
 
         if (status) return status;
         for (size_t k = begin; k < l->used; k++) twice |= l->answers[k] == (float)id;
+        if (twice && json_is_integer(x))
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: field '%s' names label %d twice: integers are numbers of labels, "
+                            "a 0 or 1 for each label is written 0.0 or 1.0",
+                            where, field, id);
         if (!twice) status = nib_labels_put(l, (float)id, where, err);
         if (status) return status;
     }

@@ -718,6 +718,8 @@ static void test_refusals(void)
           "num_labels: 2, but the records have 5 labels" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": [1.0, 0.5]}", NULL,
           "value 1 is 0.5, expected 0 or 1" },
+        { "SEQ_CLS", "{\"text\": \"a\", \"label\": [0, 1, 0]}", NULL,
+          "names label 0 twice: integers are numbers of labels" },
         { "SEQ_CLS", "{\"text\": \"a\", \"label\": 1.5}", balance,
           "class_weights: balanced is for one class" },
         { "TOKEN_CLS", "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}", short_limit,
