@@ -22,9 +22,9 @@ struct nib_arch {
     void (*build)(nib_build *b, const void *config, nib_task task);
     /* How tensors of heads begin that only some tasks read, NULL at the end; NULL: none does. */
     const char *const *other_heads;
-    /* The same of tensors for inputs that are not taken here; and the fields of records that would
-     * be such inputs, which are refused.  NULL: there are none. */
-    const char *const *other_inputs, *const *refused_fields;
+    /* The same of tensors of parts that are not computed here, which stay in what is written; and
+     * the fields of records for such parts, which are refused.  NULL: there are none. */
+    const char *const *other_parts, *const *refused_fields;
     const char *const *default_targets; /* PEFT's for target_modules null, NULL at the end */
     const nib_gguf_family *gguf;        /* its names in GGUF; NULL: it has none there */
 };

@@ -252,4 +252,4 @@ const nib_arch nib_arch_deberta = { .model_types = types, .config_bytes = sizeof
                                              1 << NIB_TASK_FEATURE_EXTRACTION |
                                              1 << NIB_TASK_MASKED_LM,
                                     .build = build, .default_targets = targets,
-                                    .other_heads = heads, .other_inputs = positions };
+                                    .other_heads = heads, .other_parts = positions };

@@ -108,8 +108,9 @@ static void build(nib_build *b, const void *config, nib_task task)
     else nib_bert_predict_words(b, &m->bert, x, &words);
 }
 
-static const char *const heads[] = { "lm_head.", "classifier.", "esm.contact_head.",
-                                     "contact_head.", "esm.pooler.", "pooler.", NULL };
+static const char *const heads[] = { "lm_head.", "classifier.", "esm.pooler.", "pooler.",
+                                     NULL };
+static const char *const contacts[] = { "esm.contact_head.", "contact_head.", NULL };
 static const char *const types[] = { "esm", NULL };
 static const char *const targets[] = { NULL };
 
@@ -119,4 +120,4 @@ const nib_arch nib_arch_esm = { .model_types = types, .config_bytes = sizeof(esm
                                          1 << NIB_TASK_FEATURE_EXTRACTION |
                                          1 << NIB_TASK_MASKED_LM,
                                 .build = build, .default_targets = targets,
-                                .other_heads = heads };
+                                .other_heads = heads, .other_parts = contacts };

@@ -68,5 +68,5 @@ const nib_arch nib_arch_luke = { .model_types = types, .config_bytes = sizeof(lu
                                           1 << NIB_TASK_FEATURE_EXTRACTION |
                                           1 << NIB_TASK_MASKED_LM,
                                  .build = build, .default_targets = targets,
-                                 .other_heads = heads, .other_inputs = entities,
+                                 .other_heads = heads, .other_parts = entities,
                                  .refused_fields = fields };

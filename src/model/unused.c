@@ -69,14 +69,14 @@ static bool begins_as(const char *const *names, const char *name)
     return false;
 }
 
-static void tell_counts(nib_ctx *ctx, const char *dir, size_t heads, size_t inputs)
+static void tell_counts(nib_ctx *ctx, const char *dir, size_t heads, size_t parts)
 {
     if (heads)
         nib_note(ctx, "%s: %zu tensor%s of heads for other tasks: not used", dir, heads,
                  heads == 1 ? "" : "s");
-    if (inputs)
-        nib_note(ctx, "%s: %zu tensor%s of inputs that are not taken here: not used", dir, inputs,
-                 inputs == 1 ? "" : "s");
+    if (parts)
+        nib_note(ctx, "%s: %zu tensor%s of parts that are not computed here: kept as they are",
+                 dir, parts, parts == 1 ? "" : "s");
 }
 
 nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
@@ -84,7 +84,7 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
                            nib_error *err)
 {
     char names[500] = "";
-    size_t used = 0, unused = 0, beside = 0, other = 0, inputs = 0;
+    size_t used = 0, unused = 0, beside = 0, other = 0, parts = 0;
 
     if (c->failed) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     if (c->count) qsort(c->tensors, c->count, sizeof *c->tensors, by_address);
@@ -95,7 +95,7 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
             continue;
         if (nib_wrapper_is_beside(config->wrapper, t->name)) beside++;
         else if (begins_as(heads, t->name)) other++;
-        else if (begins_as(config->arch->other_inputs, t->name)) inputs++;
+        else if (begins_as(config->arch->other_parts, t->name)) parts++;
         else if (unused++ < 4)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s%.100s",
                                      used ? ", " : "", t->name);
@@ -103,7 +103,7 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
     if (unused)
         nib_warn_code(ctx, "unused-tensors", "%s: %zu tensor%s that no module uses: %s%s", dir,
                       unused, unused == 1 ? "" : "s", names, unused > 4 ? ", ..." : "");
-    tell_counts(ctx, dir, other, inputs);
+    tell_counts(ctx, dir, other, parts);
     if (beside) tell_beside(ctx, dir, config->wrapper, beside);
     return NIB_OK;
 }

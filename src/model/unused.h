@@ -21,8 +21,8 @@ void nib_claims_free(nib_ctx *ctx, nib_claims *c);
 /* Names the tensors that are not in the list in one warning, but for those that old checkpoints
  * have beside every model (formats.md 10.2).  Those of a wrapper's other media are counted in a
  * note, and so are those of heads for another task, which begin as `heads` say (NULL at the end;
- * NULL for none), and those of inputs that are not taken here, of which the architecture of
- * `config` knows.  `dir` names the model. */
+ * NULL for none), and those of parts that are not computed here, of which the architecture
+ * of `config` knows.  `dir` names the model. */
 nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *tensors,
                            const nib_config *config, const char *const *heads, nib_claims *c,
                            nib_error *err);
