@@ -124,6 +124,7 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     o.lora.lora_alpha = 32;
     o.lora.target_modules.all_linear = true;
     o.train.per_device_train_batch_size = (int)b->records;
+    o.train.learning_rate = 2e-4;
     o.train.max_steps = 1000000;
     snprintf(path, sizeof path, "%s/data.jsonl", dir);
     o.data.data = path;

@@ -83,7 +83,8 @@ typedef struct nib_train_options {
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
                                  * "paged_adamw_8bit" */
-    double learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
+    double learning_rate;       /* -1: the task's (nib_default_learning_rate()) */
+    double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
     double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are
                                  * without effect */
     double loraplus_lr_embedding; /* 1e-6 */
@@ -218,6 +219,10 @@ typedef struct nib_finetune_options {
     void (*on_progress)(void *user, const char *what, double share);
     void *user;
 } nib_finetune_options;
+
+/* Where text is written 2e-4 for adapters and 2e-5 for a whole model; of the other tasks 1e-3, 1e-4,
+ * and for a head alone 1e-3 (conventions.md). */
+double nib_default_learning_rate(nib_task task, bool full, bool train_head_only);
 
 /* The defaults of the library that owns each name, with those that differ (conventions.md). */
 void nib_finetune_defaults(nib_finetune_options *options);

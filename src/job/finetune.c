@@ -42,7 +42,7 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (t->gradient_accumulation_steps < 1)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1",
                         t->gradient_accumulation_steps);
-    if (!(t->learning_rate >= 0 && isfinite(t->learning_rate)))
+    if (!((t->learning_rate >= 0 || t->learning_rate == -1) && isfinite(t->learning_rate)))
         return nib_fail(err, NIB_E_INVALID, "learning_rate: %g is not a rate", t->learning_rate);
     if (!(t->weight_decay >= 0 && isfinite(t->weight_decay)))
         return nib_fail(err, NIB_E_INVALID, "weight_decay: %g is negative", t->weight_decay);
@@ -307,7 +307,8 @@ static void describe(job *j)
     }
     snprintf(j->settings + used, sizeof j->settings - used,
              "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
-             "learning_rate 2e-4 (5e-5), logging_steps 1 (500)");
+             "learning_rate %g (5e-5), logging_steps 1 (500)",
+             nib_default_learning_rate(j->o->model.task, j->o->full, j->o->train_head_only));
 }
 
 static void report_start(job *j)

@@ -83,6 +83,9 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     status = check_metric(&j->o->train, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
+    if (j->options.train.learning_rate < 0)
+        j->options.train.learning_rate = nib_default_learning_rate(p.task, j->o->full,
+                                                                   j->o->train_head_only);
     if (j->options.train.per_device_train_batch_size < 0)
         j->options.train.per_device_train_batch_size = p.task == NIB_TASK_FEATURE_EXTRACTION ? 64
                                                                                             : 8;
