@@ -220,7 +220,7 @@ typedef struct nib_finetune_options {
     void *user;
 } nib_finetune_options;
 
-/* Where text is written 2e-4 for adapters and 2e-5 for a whole model; of the other tasks 1e-3, 1e-4,
+/* Where text is written 2e-4 for adapters and 2e-5 for a whole model; of other tasks 1e-3 and 1e-4,
  * and for a head alone 1e-3 (conventions.md). */
 double nib_default_learning_rate(nib_task task, bool full, bool train_head_only);
 

@@ -113,8 +113,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     /* the task */
     WORDS("task_type", LORA, o.task_type,
           "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION MASKED_LM", "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION (embeddings) or MASKED_LM; default: as "
-          "config.json's architectures or modules.json say")
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION (embeddings) or MASKED_LM; default: "
+          "as config.json's architectures or modules.json say")
     RESULT("full", OWN, BOOL, o.full, NULL,
            "train all of the model's parameters in float32, write a model")
     RESULT("train_head_only", OWN, BOOL, o.train_head_only, NULL,
