@@ -9,6 +9,7 @@
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
     { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model, or all of it" },
+    { "runs", verb_runs, "training runs side by side" },
     { "convert-recipe", verb_convert_recipe, "another tool's recipe into one for finetune" },
     { "preview", verb_preview, "what a training run would see of a data file" },
     { "generate", verb_generate, "text from a model, with or without adapters" },

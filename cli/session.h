@@ -78,6 +78,7 @@ nib_task task_of(const verb *v, const char *name, int *code); /* NULL: auto */
 int verb_quantize(int argc, char **argv);
 int verb_finetune(int argc, char **argv);
 int verb_convert_recipe(int argc, char **argv);
+int verb_runs(int argc, char **argv);
 int verb_preview(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_evaluate(int argc, char **argv);

@@ -19,6 +19,7 @@
 #include "nibble/preview.h"
 #include "nibble/quantize.h"
 #include "nibble/recipe.h"
+#include "nibble/runs.h"
 #include "nibble/status.h"
 #include "nibble/tokenize.h"
 

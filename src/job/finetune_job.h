@@ -113,6 +113,8 @@ nib_status nib_finetune_train(nib_finetune_job *j, nib_error *err);
 
 /* Warns of a run that diverged or stands still, by its history (finetune_outcome.c). */
 void nib_finetune_judge_end(nib_finetune_job *j);
+/* Does a history end far above the loss that it began with? */
+bool nib_history_diverged(const nib_trainer_state *s);
 
 /* The tokenizer, the task and the records; *quantizes: the weights will be while they are
  * loaded. */

@@ -261,7 +261,7 @@ static nib_status log_end(job *j, double seconds, nib_error *err)
                                            : (double)steps * t->o.per_device_train_batch_size *
                                                  t->o.gradient_accumulation_steps;
     nib_log_entry e = { NIB_LOG_END, t->step, j->state.epoch,
-                        { j->state.total_flos,
+                        { (double)nib_memory_peak(), j->state.total_flos,
                           t->step ? t->loss_total / (double)t->step : (double)NAN, seconds,
                           records / fmax(seconds, 1e-9), (double)steps / fmax(seconds, 1e-9) } };
 

@@ -47,6 +47,13 @@ static bool is_far_above(double loss, double start)
     return loss > start + 1 && (loss > 1.5 * start || loss > start + 1.5);
 }
 
+bool nib_history_diverged(const nib_trainer_state *s)
+{
+    ending e = read_history(s);
+
+    return e.count >= FEWEST && is_far_above(e.least, e.first);
+}
+
 void nib_finetune_judge_end(nib_finetune_job *j)
 {
     ending e = read_history(&j->state);

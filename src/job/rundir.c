@@ -199,6 +199,27 @@ nib_status nib_rundir_remove(nib_rundir *d, nib_error *err)
 
 /* --- the mark --- */
 
+nib_status nib_rundir_look(nib_ctx *ctx, const char *path, nib_rundir_state *out, nib_error *err)
+{
+    char *lock = nib_sprintf(ctx, "%s/%s", path, lock_name),
+         *mark = nib_sprintf(ctx, "%s/%s", path, mark_name);
+    nib_status status = NIB_OK;
+    int fd = -1;
+
+    if (!lock || !mark) {
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        goto done;
+    }
+    *out = nib_file_exists(mark) ? NIB_RUNDIR_UNFINISHED : NIB_RUNDIR_FREE;
+    fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB)) *out = NIB_RUNDIR_HELD;
+done:
+    if (fd >= 0) close(fd);
+    nib_free(ctx, lock);
+    nib_free(ctx, mark);
+    return status;
+}
+
 nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
                             const char *logging_dir, nib_error *err)
 {

@@ -37,6 +37,15 @@ void nib_rundir_close(nib_rundir *d);
 /* Removes the directory with all that lies in it, and closes d, after a failure too. */
 nib_status nib_rundir_remove(nib_rundir *d, nib_error *err);
 
+/* What a directory says from outside: does a process hold its lock, is an unfinished run marked
+ * there?  Nothing is made or changed; the lock is tried for a moment. */
+typedef enum nib_rundir_state {
+    NIB_RUNDIR_FREE,      /* neither: finished, or no run's */
+    NIB_RUNDIR_UNFINISHED,
+    NIB_RUNDIR_HELD
+} nib_rundir_state;
+nib_status nib_rundir_look(nib_ctx *ctx, const char *path, nib_rundir_state *out, nib_error *err);
+
 /* Writes the mark.  logging_dir may be NULL. */
 nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
                             const char *logging_dir, nib_error *err);

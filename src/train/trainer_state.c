@@ -14,7 +14,8 @@ static const char *const eval_names[] = {
     "eval_recall@5", "eval_runtime", "eval_samples_per_second", "eval_spearmanr",
     "eval_steps_per_second", NULL
 };
-static const char *const end_names[] = { "total_flos",
+static const char *const end_names[] = { "peak_memory_bytes",
+                                         "total_flos",
                                          "train_loss",
                                          "train_runtime",
                                          "train_samples_per_second",

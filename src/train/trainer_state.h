@@ -33,7 +33,8 @@ typedef struct nib_log_entry {
  *          eval_recall@1 eval_recall@10 eval_recall@3 eval_recall@5 eval_runtime
  *          eval_samples_per_second eval_spearmanr eval_steps_per_second; those without meaning for
  *          the run are NaN
- *   end:   total_flos train_loss train_runtime train_samples_per_second train_steps_per_second */
+ *   end:   peak_memory_bytes total_flos train_loss train_runtime train_samples_per_second
+ *          train_steps_per_second */
 const char *const *nib_log_names(nib_log_kind kind);
 
 typedef struct nib_trainer_state {

@@ -11,7 +11,7 @@
 static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
                                      "merge",    "inspect",  "tokenize", "doctor",
                                      "convert-recipe", "perplexity", "predict", "embed",
-                                     "export", "preview" };
+                                     "export", "preview", "runs" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }

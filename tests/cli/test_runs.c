@@ -1,0 +1,140 @@
+/* test_runs.c - nibble runs: what output directories say of their runs. */
+#include "program.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
+
+static void train(const char *name, const char *steps, const char *rate, const char *more)
+{
+    char out[600];
+    program_end e;
+
+    snprintf(out, sizeof out, "%s/runs/%s", test_tmpdir(), name);
+    REQUIRE(NIBBLE(&e, "train", test_data("models/pico"), "--data", test_data("models/shop.jsonl"),
+                   "-o", out, "--max-steps", steps, "--lr", rate, "--val-size", "0.1",
+                   "--logging-steps", "1", more));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+}
+
+static const json_t *find(const json_t *report, const char *name)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(report, "runs"), i, row) {
+        const char *run = json_string_value(json_object_get(row, "run"));
+        if (strcmp(strrchr(run, '/') + 1, name) == 0) return row;
+    }
+    return NULL;
+}
+
+static bool is(const json_t *row, const char *key, const char *text)
+{
+    const char *v = json_string_value(json_object_get(row, key));
+    return v && strcmp(v, text) == 0;
+}
+
+/* Position of a run among the lines of the table; large when it is not there. */
+static size_t place(const char *table, const char *name)
+{
+    const char *at = strstr(table, name);
+    return at ? (size_t)(at - table) : (size_t)-1;
+}
+
+static void test_table(void)
+{
+    char dir[600], path[700];
+    const json_t *row, *keys;
+    json_t *report;
+    program_end e;
+    int lock;
+
+    snprintf(dir, sizeof dir, "%s/runs", test_tmpdir());
+    REQUIRE(mkdir(dir, 0777) == 0);
+    train("slow", "8", "1e-4", "--rank=8");
+    train("fast", "8", "5e-3", "--rank=4");
+    train("wild", "12", "100", "--max-grad-norm=100000");
+    REQUIRE(NIBBLE(&e, "runs", dir, "--json"));
+    REQUIRE(e.exit_code == 0 && (report = json_loads(e.out, 0, NULL)), "%s%s", e.out, e.said);
+    row = find(report, "fast");
+    keys = json_object_get(report, "differ");
+    CHECK(is(row, "state", "finished") && is(find(report, "slow"), "state", "finished") &&
+              is(find(report, "wild"), "state", "diverged"),
+          "%s", e.out);
+    CHECK(json_integer_value(json_object_get(row, "step")) == 8 &&
+              json_integer_value(json_object_get(row, "steps")) == 8 &&
+              json_number_value(json_object_get(row, "eval_loss")) > 0 &&
+              json_number_value(json_object_get(row, "seconds")) > 0 &&
+              json_integer_value(json_object_get(row, "peak_memory_bytes")) > 1000000,
+          "%s", e.out);
+    CHECK(is(json_object_get(row, "settings"), "r", "4") && json_array_size(keys) == 4, "%s",
+          e.out); /* r, max_steps, learning_rate, max_grad_norm: no output_dir */
+    json_decref(report);
+
+    REQUIRE(NIBBLE(&e, "runs", dir, "--sort", "eval_loss"));
+    CHECK(e.exit_code == 0 && place(e.out, "/fast") < place(e.out, "/slow") &&
+              place(e.out, "/slow") < place(e.out, "/wild") && has(e.out, "learning_rate") &&
+              has(e.out, "8/8") && has(e.out, "MiB") && !has(e.out, "lora_alpha"),
+          "%s%s", e.out, e.said);
+    REQUIRE(NIBBLE(&e, "runs", dir, "--sort", "-lr"));
+    CHECK(place(e.out, "/wild") < place(e.out, "/fast") &&
+              place(e.out, "/fast") < place(e.out, "/slow"),
+          "%s%s", e.out, e.said);
+
+    /* a mark without a writer is a run that was killed; with one it is running */
+    snprintf(path, sizeof path, "%s/fast/.nibble-run.json", dir);
+    REQUIRE((lock = open(path, O_CREAT | O_WRONLY, 0666)) >= 0);
+    close(lock);
+    snprintf(path, sizeof path, "%s/slow/.nibble-lock", dir);
+    REQUIRE((lock = open(path, O_CREAT | O_RDWR, 0666)) >= 0 && flock(lock, LOCK_EX) == 0);
+    REQUIRE(NIBBLE(&e, "runs", dir, "--json"));
+    REQUIRE(report = json_loads(e.out, 0, NULL), "%s", e.said);
+    CHECK(is(find(report, "fast"), "state", "interrupted") &&
+              is(find(report, "slow"), "state", "running"),
+          "%s", e.out);
+    json_decref(report);
+    close(lock);
+}
+
+static void test_refused(void)
+{
+    char dir[600], path[700];
+    program_end e;
+    FILE *f;
+
+    REQUIRE(NIBBLE(&e, "runs"));
+    CHECK(e.exit_code == 2 && has(e.said, "missing argument DIR"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "runs", "/no/such/dir"));
+    CHECK(e.exit_code == 1 && has(e.said, "/no/such/dir: it is not there"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "runs", test_data("models/pico")));
+    CHECK(e.exit_code == 1 && has(e.said, "it holds no training run"), "%s", e.said);
+    snprintf(dir, sizeof dir, "%s/bad", test_tmpdir());
+    REQUIRE(mkdir(dir, 0777) == 0);
+    snprintf(path, sizeof path, "%s/recipe.yaml", dir);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("r: 8\n", f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/trainer_state.json", dir);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("{\"global_step\": 1, \"log_history\": 7}", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "runs", dir));
+    CHECK(e.exit_code == 1 && has(e.said, "trainer_state.json") && !*e.out, "%s", e.said);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("{\"global_step\": 1, \"max_steps\": 2, \"log_history\": []}", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "runs", dir, "--sort", "nothing"));
+    CHECK(e.exit_code == 1 && has(e.said, "sort: no run has 'nothing'"), "%s%s", e.out, e.said);
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "table", test_table }, { "refused", test_refused } };
+    return test_main("runs", cases, sizeof cases / sizeof *cases);
+}
