@@ -1,6 +1,6 @@
 /* arch_qwen2_moe.c - Qwen1.5 and Qwen2 with experts, one of which every token goes to, as far as a
  * gate of its own lets it (formats.md 10.45).  arXiv:2407.10671. */
-#include "model/experts.h"
+#include "model/qwen_moe.h"
 
 static void read_qwen2_moe(nib_reader *r, void *config)
 {

@@ -1,5 +1,5 @@
 /* arch_qwen3_moe.c - Qwen3 with experts (formats.md 10.45).  arXiv:2505.09388. */
-#include "model/experts.h"
+#include "model/qwen_moe.h"
 
 static void read_qwen3_moe(nib_reader *r, void *config)
 {

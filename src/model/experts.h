@@ -19,13 +19,6 @@ typedef struct nib_moe {
 void nib_read_route(nib_reader *r, nib_route_desc *route, size_t experts, size_t top);
 /* Qwen's mlp_only_layers and decoder_sparse_step. */
 void nib_read_sparse_layers(nib_reader *r, nib_moe *m);
-/* The keys that Qwen's two families with experts have in common, with their defaults. */
-typedef struct nib_qwen_moe_defaults {
-    size_t inner, kv_heads, experts, top, expert_inner;
-} nib_qwen_moe_defaults;
-void nib_qwen_moe_read(nib_reader *r, nib_moe *m, const nib_qwen_moe_defaults *d);
-/* The router of their layer i and its experts. */
-nib_value nib_qwen_moe_experts(nib_build *b, const nib_moe *m, int i, nib_value h);
 
 /* x through the experts that `e` says, each a gate_proj, an up_proj and a down_proj, or the names
  * given in this order, under M.0, M.1, ...; `experts` makes M of the layer's number. */
