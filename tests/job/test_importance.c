@@ -82,20 +82,22 @@ static void test_forms(void)
     nib_importances_free(&again);
 }
 
-static void check_refused(const char *path, const bytes *b, size_t count, const char *says)
+static void check_refused(nib_ctx *ctx, const char *path, const bytes *b, size_t count,
+                          const char *says)
 {
     nib_importances m = { 0 };
     nib_error err = { 0 };
     nib_status got;
 
     write_file(path, b, count);
-    got = nib_importances_open(test_ctx(), path, &m, &err);
+    got = nib_importances_open(ctx, path, &m, &err);
     CHECK(got == NIB_E_FORMAT && strstr(err.message, says), "%s: %d, '%s'", says, got, err.message);
     nib_importances_free(&m);
 }
 
 static void test_refused(void)
 {
+    nib_ctx *ctx = test_ctx();
     bytes b = two(), bad = { .count = 0 };
     nib_importances m = { 0 };
     nib_error err = { 0 };
@@ -103,20 +105,20 @@ static void test_refused(void)
 
     snprintf(path, sizeof path, "%s/bad", test_tmpdir());
     for (size_t cut = 4; cut < b.count - 13; cut++) /* within the entries */
-        check_refused(path, &b, cut, "passes the end");
-    check_refused(path, &b, 3, "no importance matrix");
+        check_refused(ctx, path, &b, cut, "passes the end");
+    check_refused(ctx, path, &b, 3, "no importance matrix");
     put_count(&bad, 1);
     put_entry(&bad, "blk.0.attn_q.weight", 1, 2, -1);
-    check_refused(path, &bad, bad.count, "expected a mean of squares");
+    check_refused(ctx, path, &bad, bad.count, "expected a mean of squares");
     bad.count = 0;
     put_count(&bad, 1);
     put_entry(&bad, "blk.0.attn_q.weight", 1, 2, NAN);
-    check_refused(path, &bad, bad.count, "expected a mean of squares");
+    check_refused(ctx, path, &bad, bad.count, "expected a mean of squares");
     bad.count = 0;
     put_count(&bad, INT32_MAX);
     put_entry(&bad, "x", 1, 1, 1);
-    check_refused(path, &bad, bad.count, "passes the end");
-    CHECK(nib_importances_open(test_ctx(), test_data("tests/golden/gguf/llama.gguf"), &m, &err) ==
+    check_refused(ctx, path, &bad, bad.count, "passes the end");
+    CHECK(nib_importances_open(ctx, test_data("tests/golden/gguf/llama.gguf"), &m, &err) ==
               NIB_E_FORMAT && strstr(err.message, "not imatrix"), "%s", err.message);
 }
 
