@@ -26,10 +26,11 @@ static nib_status find_contestants(nib_judgement *j, nib_error *err)
     if (!j->contestants) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
     if (!o->no_base) j->contestants[n++] = (nib_contestant){ .name = "base", .base = true };
     for (size_t i = 0; i < o->adapter_count; i++) {
-        if (strcmp(o->adapters[i].name, "base") == 0)
+        const char *name = o->adapters[i].name ? o->adapters[i].name : "default"; /* as generate's */
+        if (strcmp(name, "base") == 0)
             return nib_fail(err, NIB_E_INVALID, "%s: an adapter called 'base', which is the name "
                             "of the model without one; give another: NAME=DIR", o->adapters[i].dir);
-        j->contestants[n++] = (nib_contestant){ .name = o->adapters[i].name };
+        j->contestants[n++] = (nib_contestant){ .name = name };
     }
     j->contestant_count = n;
     for (j->against = 0; o->against && j->against < n; j->against++)
