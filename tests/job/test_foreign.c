@@ -252,8 +252,10 @@ static void test_mistakes(void)
     CHECK(strstr(e.said, "warning: use_galore is not taken") &&
               strstr(e.said, "warning: stage is not taken") &&
               !strstr(e.said, "template is not taken"), "%s", e.said);
-    REQUIRE(NIBBLE(&e, "finetune", "models/pico", "--lr", "1"));
-    CHECK(e.exit_code == 2 && strstr(e.said, "--lr; here it is learning_rate"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "finetune", "models/pico", "--micro-batch-size", "1"));
+    CHECK(e.exit_code == 2 &&
+              strstr(e.said, "--micro-batch-size; here it is per_device_train_batch_size"), "%s",
+          e.said);
 }
 
 static void test_allocations(void)
