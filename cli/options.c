@@ -424,6 +424,7 @@ int options_parse(verb *v, int argc, char **argv)
     }
     if ((code = place_named(v))) return code;
     if (v->positional_count < v->positional_wanted) return missing_argument(v);
-    if (v->model_first && v->positional_count) v->positional[0] = options_place(v, v->positional[0]);
+    if (v->model_first && v->positional_count)
+        v->positional[0] = options_place(v, v->positional[0]);
     return 0;
 }

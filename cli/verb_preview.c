@@ -213,7 +213,8 @@ int verb_preview(int argc, char **argv)
         status = NIB_E_UNSUPPORTED;
     }
     if (!status) {
-        nib_preview_options o = { .model = options_place(&v, p.line.o->model.model), .data = p.line.o->data,
+        nib_preview_options o = { .model = options_place(&v, p.line.o->model.model),
+                                  .data = p.line.o->data,
                                   .on_record = on_record, .on_report = on_report, .user = &p };
         o.records = p.records >= 0 ? (size_t)p.records : p.s.json ? SIZE_MAX : 3;
         status = nib_preview(p.s.ctx, &o, &p.s.err);

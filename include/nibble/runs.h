@@ -15,9 +15,9 @@ typedef struct nib_runs_options {
                                 * greatest first; NULL: as given */
 } nib_runs_options;
 
-/* A row a run: state (running, interrupted, finished, diverged), steps, the keys of recipe.yaml that
- * are not the same in all of them, the last loss, the last evaluation, time and memory.  What a run
- * has not (yet) is left out.  *out is the caller's: nib_report_free().
+/* A row a run: state (running, interrupted, finished, diverged), steps, the keys of recipe.yaml
+ * that are not the same in all of them, the last loss, the last evaluation, time and memory.  What
+ * a run has not (yet) is left out.  *out is the caller's: nib_report_free().
  *
  * NIB_E_INVALID: a directory that holds no run, a key to sort by that no run has; NIB_E_FORMAT: a
  * damaged file of a run. */

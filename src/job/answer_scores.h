@@ -1,8 +1,8 @@
 /* answer_scores.h - how near an answer is to the one that was wanted.
  *
  *   exact        the same text but for blanks at its ends
- *   exact_match  the same in lower case, each run of blanks one space, without quotation marks around
- *                it and without . , ; : ! ? at its end
+ *   exact_match  the same in lower case, each run of blanks one space, without quotation marks
+ *                around it and without . , ; : ! ? at its end
  *   contains     the wanted text, so made, stands in the answer, so made
  *   json_valid   of wanted texts that are JSON objects or lists: the answer is JSON, and alone
  *   json_fields  of wanted texts that are objects: the share of their members that the answer has

@@ -26,7 +26,8 @@ static nib_status find_contestants(nib_judgement *j, nib_error *err)
     if (!j->contestants) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
     if (!o->no_base) j->contestants[n++] = (nib_contestant){ .name = "base", .base = true };
     for (size_t i = 0; i < o->adapter_count; i++) {
-        const char *name = o->adapters[i].name ? o->adapters[i].name : "default"; /* as generate's */
+        /* as generate calls it */
+        const char *name = o->adapters[i].name ? o->adapters[i].name : "default";
         if (strcmp(name, "base") == 0)
             return nib_fail(err, NIB_E_INVALID, "%s: an adapter called 'base', which is the name "
                             "of the model without one; give another: NAME=DIR", o->adapters[i].dir);

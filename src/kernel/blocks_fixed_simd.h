@@ -299,7 +299,8 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
         s->offsets[m] = _mm256_fmadd_ps(by.offset[0], first_of(x[m].sums, 2 * parts),
                                         s->offsets[m]);
         if (2 * parts <= GROUP) continue;
-        s->offsets[m] = _mm256_fmadd_ps(by.offset[1], first_of(x[m].sums + GROUP, 2 * parts - GROUP),
+        s->offsets[m] = _mm256_fmadd_ps(by.offset[1],
+                                        first_of(x[m].sums + GROUP, 2 * parts - GROUP),
                                         s->offsets[m]);
     }
 #pragma GCC unroll 8

@@ -169,7 +169,8 @@ NIB_INLINE void decode(nib_block_kind kind, size_t count, const uint8_t *blocks,
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < parts; part++, dst += NIB_BLOCK_PART) {
             unpack(kind, blocks + b * bytes, part, &p);
-            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN) v_store(dst + i, value(&p, i, l.has_offset));
+            for (size_t i = 0; i < NIB_BLOCK_PART; i += VN)
+                v_store(dst + i, value(&p, i, l.has_offset));
         }
 }
 

@@ -18,7 +18,8 @@ void nib_grouped_dot_ref(const nib_grouped_codes *c, size_t terms, size_t M, con
                            row.words[b * NIB_FIXED_BLOCK + i];
                 }
                 y[m * NIB_PANEL + n] +=
-                    c->scales[at] * ((float)sum * row.steps[b] - c->zeros[at] * (row.sums[2 * b] + row.sums[2 * b + 1]));
+                    c->scales[at] * ((float)sum * row.steps[b] -
+                                     c->zeros[at] * (row.sums[2 * b] + row.sums[2 * b + 1]));
             }
         }
 }

@@ -54,7 +54,8 @@ static nib_status plan(nib_ctx *ctx, nib_graph *graph, nib_params *params, const
     nib_trainer *t = nib_new(ctx, sizeof *t);
     nib_status status;
 
-    assert(o->learning_rate >= 0 && o->per_device_train_batch_size > 0); /* the task's are settled */
+    /* the task's are settled */
+    assert(o->learning_rate >= 0 && o->per_device_train_batch_size > 0);
     if (!t) return nib_fail(err, NIB_E_NOMEM, "trainer: out of memory");
     *t = (nib_trainer){ .ctx = ctx, .graph = graph, .params = params, .data = data, .o = *o,
                          .embedder = embedder };

@@ -1,5 +1,5 @@
-/* test_fixed.c - a row in fixed point is the same in every variant: order, steps and sums, of blocks
- * of zeros, of great values and of values that are not finite. */
+/* test_fixed.c - a row in fixed point is the same in every variant: order, steps and sums, of
+ * blocks of zeros, of great values and of values that are not finite. */
 #include <math.h>
 #include <string.h>
 
