@@ -83,7 +83,7 @@ typedef struct nib_train_options {
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
                                  * "paged_adamw_8bit" */
-    double learning_rate;       /* -1: the task's (nib_default_learning_rate()) */
+    double learning_rate;       /* NAN: the task's (nib_default_learning_rate()) */
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
     double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are
                                  * without effect */

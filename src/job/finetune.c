@@ -42,7 +42,7 @@ static nib_status check_options(const nib_finetune_options *o, nib_error *err)
     if (t->gradient_accumulation_steps < 1)
         return nib_fail(err, NIB_E_INVALID, "gradient_accumulation_steps: %d is less than 1",
                         t->gradient_accumulation_steps);
-    if (!((t->learning_rate >= 0 || t->learning_rate == -1) && isfinite(t->learning_rate)))
+    if (!(t->learning_rate >= 0 || isnan(t->learning_rate)) || isinf(t->learning_rate))
         return nib_fail(err, NIB_E_INVALID, "learning_rate: %g is not a rate", t->learning_rate);
     if (!(t->weight_decay >= 0 && isfinite(t->weight_decay)))
         return nib_fail(err, NIB_E_INVALID, "weight_decay: %g is negative", t->weight_decay);

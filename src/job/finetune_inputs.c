@@ -1,6 +1,7 @@
 /* finetune_inputs.c - what a run is made of before a weight is loaded: the tokenizer, the task, the
  * records and their labels. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -83,7 +84,7 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     status = check_metric(&j->o->train, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
-    if (j->options.train.learning_rate < 0)
+    if (isnan(j->options.train.learning_rate))
         j->options.train.learning_rate = nib_default_learning_rate(p.task, j->o->full,
                                                                    j->o->train_head_only);
     if (j->options.train.per_device_train_batch_size < 0)

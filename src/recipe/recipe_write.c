@@ -134,7 +134,7 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
     case NIB_KEY_CHOICE: case NIB_KEY_BATCH: return *(const int *)target < 0;
     case NIB_KEY_COUNT: return !*(const int *)target;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
-    case NIB_KEY_FLOAT: return *(const double *)target < 0; /* the task's own */
+    case NIB_KEY_FLOAT: return isnan(*(const double *)target); /* the task's own */
     case NIB_KEY_SIZE: return !*(const uint64_t *)target;
     default: return false;
     }
