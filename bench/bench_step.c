@@ -1,8 +1,8 @@
 /* bench_step.c - a whole QLoRA step (r = 16 on all linears) of published shapes with random
  * weights.
  *
- *     bench_step [smollm2|tinyllama|7b] [THREADS] [float32|bfloat16] [ragged]     alone, with where
- * the time goes
+ *     bench_step [smollm2|tinyllama|7b|gemma3|qwen3|qwen3_5|lfm2|granite_h] [THREADS]
+ *                [float32|bfloat16] [ragged]         one of them, with where the time goes
  *
  * Work is fixed, not counted by the program: 4 P_linear + 7 S d L + 8 P_lora floating-point
  * operations a token and 4 V d a supervised token, S tokens a sequence.  What is computed again
@@ -219,15 +219,17 @@ static double bench(const bench_shape *s, const batch_shape *b, int threads, nib
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        const bench_shape *s = strcmp(argv[1], "7b") == 0          ? &bench_llama2_7b
-                               : strcmp(argv[1], "tinyllama") == 0 ? &bench_tinyllama
-                                                                   : &bench_smollm2;
+        const bench_shape *s = bench_shape_named(argv[1]);
         int threads = argc > 2 ? atoi(argv[2]) : 2;
         nib_dtype type = argc > 3 && strcmp(argv[3], "bfloat16") == 0 ? NIB_BF16 : NIB_F32;
+        if (!s) {
+            fprintf(stderr, "bench_step: no shape is called %s\n", argv[1]);
+            return 2;
+        }
         bench(s, argc > 4 ? &ragged : &whole, threads, type,
               s == &bench_smollm2     ? 6
-              : s == &bench_tinyllama ? 3
-                                      : 1,
+              : s == &bench_llama2_7b ? 1
+                                      : 3,
               (extras){ .stages = s != &bench_llama2_7b });
         return 0;
     }
