@@ -88,8 +88,7 @@ static nib_status find_importances(run *r, nib_error *err)
     if (!o->calibration.data) return NIB_OK;
     status = nib_importances_make(r->model, &r->naming, r->tokenizer, &o->calibration, records,
                                   &r->importances, err);
-    return status || !o->imatrix_out ? status
-                                     : nib_importances_write(&r->importances, o->imatrix_out, err);
+    return status;
 }
 
 static void put_importances(run *r)
@@ -218,12 +217,13 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
-static nib_status write_modelfile(run *r, nib_error *err)
+static nib_status modelfile(const run *r, bool write, nib_error *err)
 {
     const nib_modelfile m = { .model = r->options->model, .tokenizer = r->tokenizer,
                               .out = r->options->out };
 
-    return nib_modelfile_write(r->ctx, &m, err);
+    if (!r->options->modelfile) return NIB_OK;
+    return write ? nib_modelfile_write(r->ctx, &m, err) : nib_modelfile_check(r->ctx, &m, err);
 }
 
 static nib_status export(run *r, nib_error *err)
@@ -232,13 +232,16 @@ static nib_status export(run *r, nib_error *err)
 
     if (!status) status = open_all(r, err);
     if (!status) status = declare(r, err);
+    if (!status) status = modelfile(r, false, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
+    if (!status && r->options->imatrix_out)
+        status = nib_importances_write(&r->importances, r->options->imatrix_out, err);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
     if (!status)
         status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
-    return status || !r->options->modelfile ? status : write_modelfile(r, err);
+    return status ? status : modelfile(r, true, err);
 }
 
 nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,
@@ -247,6 +250,10 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     run r = { .ctx = ctx, .options = options };
     nib_status status = NIB_OK;
 
+    if ((nib_export_is_adapter(options->model) || nib_export_is_directory(options)) &&
+        (options->imatrix || options->imatrix_out || options->calibration.data))
+        return nib_fail(err, NIB_E_INVALID, "imatrix, imatrix_out and calibration_data are of a "
+                        "model's GGUF file, which %s is not to be", options->out);
     if (nib_export_is_adapter(options->model))
         return nib_export_adapter(ctx, options, result, err);
     if (options->base)

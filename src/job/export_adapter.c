@@ -14,6 +14,7 @@
 #include "job/export_verify.h"
 #include "job/modelfile.h"
 #include "job/open.h"
+#include "job/quantize_config.h"
 
 typedef struct run {
     nib_ctx *ctx;
@@ -51,6 +52,9 @@ static nib_status read_options(run *r, nib_error *err)
     };
     const nib_export_options *o = r->options;
 
+    if (o->dtype)
+        return nib_fail(err, NIB_E_INVALID, "dtype is of a directory, which a GGUF file is "
+                        "exported to: of an adapter quantize names the type");
     if (o->adapter)
         return nib_fail(err, NIB_E_INVALID, "%s is an adapter, and --adapter another; MODEL "
                         "--adapter writes a model, ADAPTER alone a LoRA file", o->model);
@@ -70,7 +74,7 @@ static nib_status find_base(run *r, nib_error *err)
 
     if (status) return status;
     r->base = o->base ? o->base : r->config.base_model_name_or_path;
-    if (r->base && nib_file_exists(r->base)) return NIB_OK;
+    if (r->base && nib_file_exists(r->base)) return nib_quantize_check_places(r->base, o->out, err);
     return nib_fail(err, NIB_E_INVALID, "%s: its base model '%s' is no file or directory here; "
                     "--base names it", o->model, r->base ? r->base : "");
 }
@@ -149,12 +153,13 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
-static nib_status write_modelfile(run *r, nib_error *err)
+static nib_status modelfile(const run *r, bool write, nib_error *err)
 {
     const nib_modelfile m = { .model = r->base, .tokenizer = r->tokenizer,
                               .out = r->options->out, .base = r->base };
 
-    return nib_modelfile_write(r->ctx, &m, err);
+    if (!r->options->modelfile) return NIB_OK;
+    return write ? nib_modelfile_write(r->ctx, &m, err) : nib_modelfile_check(r->ctx, &m, err);
 }
 
 static nib_status export(run *r, nib_error *err)
@@ -162,13 +167,14 @@ static nib_status export(run *r, nib_error *err)
     nib_status status = read_options(r, err);
 
     if (!status) status = open_all(r, err);
+    if (!status) status = modelfile(r, false, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
     if (!status)
         status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
-    return status || !r->options->modelfile ? status : write_modelfile(r, err);
+    return status ? status : modelfile(r, true, err);
 }
 
 nib_status nib_export_adapter(nib_ctx *ctx, const nib_export_options *options,

@@ -206,8 +206,11 @@ static bool can_be_said(const go *g)
     const char *all[] = { g->before[SYSTEM], g->behind[SYSTEM], g->before[USER], g->behind[USER],
                           g->before[ASSISTANT], g->behind[ASSISTANT], g->opening, g->prompt };
 
-    for (size_t i = 0; i < NIB_COUNT(all); i++)
-        if (all[i] && (strstr(all[i], "{{") || strstr(all[i], "\"\"\""))) return false;
+    for (size_t i = 0; i < NIB_COUNT(all); i++) {
+        if (!all[i] || !*all[i]) continue;
+        if (strstr(all[i], "{{") || strstr(all[i], "\"\"\"")) return false;
+        if (all[i][strlen(all[i]) - 1] == '{') return false; /* "{{" of an action comes behind */
+    }
     return true;
 }
 

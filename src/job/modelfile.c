@@ -41,14 +41,22 @@ static nib_status put_from(nib_outfile *f, const nib_modelfile *m, nib_error *er
     return status;
 }
 
-static nib_status put_template(nib_ctx *ctx, nib_outfile *f, const nib_modelfile *m,
-                               const nib_go_template *g, nib_error *err)
+nib_status nib_modelfile_check(nib_ctx *ctx, const nib_modelfile *m, nib_error *err)
 {
-    if (g->text) return nib_outfile_printf(f, err, "TEMPLATE \"\"\"%s\"\"\"\n", g->text);
-    if (strcmp(g->why, "there is none") != 0)
+    nib_go_template g = { .end = -1 };
+    nib_status status = nib_go_template_make(ctx, m->model, m->tokenizer, &g, err);
+
+    if (!status && !g.text && strcmp(g.why, "there is none") != 0)
         nib_warn_code(ctx, "modelfile-template", "%s: its chat template is not written into the "
                       "Modelfile: %s; Ollama takes one of its own where it knows that of the GGUF",
-                      m->model, g->why);
+                      m->model, g.why);
+    nib_go_template_free(ctx, &g);
+    return status;
+}
+
+static nib_status put_template(nib_outfile *f, const nib_go_template *g, nib_error *err)
+{
+    if (g->text) return nib_outfile_printf(f, err, "TEMPLATE \"\"\"%s\"\"\"\n", g->text);
     return nib_outfile_printf(f, err, "# no TEMPLATE of the chat template: %s\n", g->why);
 }
 
@@ -107,7 +115,7 @@ nib_status nib_modelfile_write(nib_ctx *ctx, const nib_modelfile *m, nib_error *
     status = nib_go_template_make(ctx, m->model, m->tokenizer, &g, err);
     if (!status) status = nib_outfile_create(ctx, path, &f, err);
     if (!status) status = put_from(f, m, err);
-    if (!status) status = put_template(ctx, f, m, &g, err);
+    if (!status) status = put_template(f, &g, err);
     if (!status) status = put_stops(f, m, &g, err);
     if (!status) status = put_sampling(ctx, f, m, err);
     if (!status) {

@@ -15,7 +15,8 @@ typedef struct nib_modelfile {
 
 /* DIR/Modelfile of the file `out`; the caller's; NULL: no memory. */
 char *nib_modelfile_path(nib_ctx *ctx, const char *out);
-/* Warns (modelfile-template) where the chat template has no form in it. */
+/* Warns (modelfile-template) where the chat template has no form in it; nothing is written. */
+nib_status nib_modelfile_check(nib_ctx *ctx, const nib_modelfile *m, nib_error *err);
 nib_status nib_modelfile_write(nib_ctx *ctx, const nib_modelfile *m, nib_error *err);
 
 /* A chat template as one of Go, which repeats a text for each role. */

@@ -46,7 +46,7 @@ void nib_encode_iq4_nl(const float *x, const float *w, uint8_t *block)
         if (fabsf(x[i]) > most) most = fabsf(x[i]), largest = x[i];
     if (most >= 1e-15f) {
         table_sums(x, w, 1 / (-largest / (float)uneven[0]), &xl, &l2);
-        d = xl / l2;
+        d = l2 > 0 ? xl / l2 : 0; /* 0: nothing of the block counts */
         best = d * xl;
         for (int t = -7; t <= 7; t++) {
             table_sums(x, w, ((float)t + (float)uneven[0]) / largest, &xl, &l2);
