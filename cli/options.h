@@ -29,7 +29,7 @@ typedef struct option_list {
     bool commas;
 } option_list;
 
-enum { OPTION_PLACES = 4 }; /* of a command line, at most */
+enum { OPTION_PLACES = 66 }; /* of a command line: a model, another, and 64 adapters */
 enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
 typedef struct option_pairs {
     nib_setting items[OPTION_PAIR_ROOM + 1]; /* the last has no key */

@@ -281,18 +281,21 @@ void print_json_member_warnings(FILE *to, const session *s)
     print_json_warnings(to, s);
 }
 
-nib_task task_of(const verb *v, const char *name, int *code)
+nib_task task_of(const verb *v, const char *name, bool all, int *code)
 {
     static const struct { const char *name; nib_task task; } known[] = {
         { "CAUSAL_LM", NIB_TASK_CAUSAL_LM }, { "SEQ_CLS", NIB_TASK_SEQ_CLS },
         { "TOKEN_CLS", NIB_TASK_TOKEN_CLS },
+        { "FEATURE_EXTRACTION", NIB_TASK_FEATURE_EXTRACTION },
+        { "MASKED_LM", NIB_TASK_MASKED_LM },
     };
+    size_t count = sizeof known / sizeof *known - (all ? 0 : 2);
 
-    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; name && i < count; i++)
         if (strcmp(name, known[i].name) == 0) return known[i].task;
     if (name)
-        *code = options_misuse(v, "--task-type: expected CAUSAL_LM, SEQ_CLS or TOKEN_CLS, got '%s'",
-                               name);
+        *code = options_misuse(v, "--task-type: expected CAUSAL_LM, SEQ_CLS, TOKEN_CLS%s, got '%s'",
+                               all ? ", FEATURE_EXTRACTION or MASKED_LM" : "", name);
     return NIB_TASK_AUTO;
 }
 

@@ -73,7 +73,8 @@ void print_json_warnings(FILE *to, const session *s);
 /* The same behind the members of an object, where there are any. */
 void print_json_member_warnings(FILE *to, const session *s);
 nib_compute compute_of(const verb *v, const char *name, int *code);
-nib_task task_of(const verb *v, const char *name, int *code); /* NULL: auto */
+/* NULL: auto.  all: those too that have no prediction of a label. */
+nib_task task_of(const verb *v, const char *name, bool all, int *code);
 
 int verb_quantize(int argc, char **argv);
 int verb_finetune(int argc, char **argv);

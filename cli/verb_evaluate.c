@@ -176,7 +176,7 @@ int verb_evaluate(int argc, char **argv)
     if (code) return code;
     if (generate) return options_misuse(&v, "write --generate, without a value");
     if (!o.data.data) return options_misuse(&v, "missing option --data");
-    o.model.task = task_of(&v, task, &code);
+    o.model.task = task_of(&v, task, true, &code);
     if (code) return code;
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;

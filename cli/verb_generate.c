@@ -159,24 +159,26 @@ static nib_status all_lines(generate *g)
 }
 
 /* DIR or NAME=DIR; a directory that exists as written is one, '=' or not. */
-static void choose_adapters(const option_list *list, nib_adapter_choice *out)
+static void choose_adapters(verb *v, const option_list *list, nib_adapter_choice *out)
 {
     for (size_t i = 0; i < list->count; i++) {
         char *equals = strchr(list->items[i], '='), *slash = strchr(list->items[i], '/');
-        out[i] = (nib_adapter_choice){ .dir = list->items[i] };
-        if (!equals || (slash && slash < equals)) continue;
-        *equals = 0;
-        out[i] = (nib_adapter_choice){ .name = list->items[i], .dir = equals + 1 };
+        bool named = equals && !(slash && slash < equals);
+        if (named) *equals = 0;
+        out[i] = (nib_adapter_choice){
+            .name = named ? list->items[i] : NULL,
+            .dir = options_place(v, named ? equals + 1 : list->items[i]),
+        };
     }
 }
 
-static nib_status run(generate *g, nib_model_options *model)
+static nib_status run(generate *g, verb *v, nib_model_options *model)
 {
     nib_adapter_choice adapters[OPTION_LIST_ROOM];
     char text[1024];
     nib_status status;
 
-    choose_adapters(&g->adapters, adapters);
+    choose_adapters(v, &g->adapters, adapters);
     g->o.stop = g->stops.items;
     g->o.stop_count = g->stops.count;
     choose_adapter(g);
@@ -264,11 +266,9 @@ int verb_generate(int argc, char **argv)
         return options_misuse(&v, "several adapters: missing option --active-adapter NAME");
     model.compute_dtype = compute_of(&v, g.compute, &code);
     if (code) return code;
-    for (size_t i = 0; i < g.adapters.count; i++)
-        g.adapters.items[i] = options_place(&v, g.adapters.items[i]);
     model.model = v.positional[0];
     model.settings = g.settings.items;
     g.s.json_lines = g.prompts != NULL;
     if ((code = session_begin(&g.s))) return code;
-    return session_end(&g.s, run(&g, &model));
+    return session_end(&g.s, run(&g, &v, &model));
 }

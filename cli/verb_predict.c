@@ -66,7 +66,7 @@ int verb_predict(int argc, char **argv)
     int code = options_parse(&v, argc, argv);
 
     if (code) return code;
-    o.model.task = task_of(&v, task, &code);
+    o.model.task = task_of(&v, task, false, &code);
     if (code) return code;
     o.model.compute_dtype = compute_of(&v, compute, &code);
     if (code) return code;

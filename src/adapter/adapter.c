@@ -88,10 +88,11 @@ static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
     return NIB_OK;
 }
 
-static bool has_tensor(const nib_tensors *file, const char *module, const char *suffix)
+static bool has_tensor(const nib_tensors *file, const nib_model *m, const char *module,
+                       const char *suffix)
 {
     char name[640];
-    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", module, suffix);
+    snprintf(name, sizeof name, NIB_PEFT_PREFIX "%s%s", nib_model_module(m, module), suffix);
     return nib_tensors_find(file, name) != NULL;
 }
 
@@ -109,11 +110,12 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
-        if (!m->embedding->full && has_tensor(file, m->embedding->name, spellings[i])) {
+        if (!m->embedding->full && has_tensor(file, m, m->embedding->name, spellings[i])) {
             status = nib_attach_full_embedding(a, m->embedding, spellings[i], err);
             if (!status) store_only(m->embedding->full);
         }
-        if (!status && m->head && !m->head->full && has_tensor(file, m->head->name, spellings[i])) {
+        if (!status && m->head && !m->head->full &&
+            has_tensor(file, m, m->head->name, spellings[i])) {
             status = nib_attach_full_linear(a, m->head, spellings[i], err);
             if (!status) store_only(m->head->full);
         }

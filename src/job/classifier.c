@@ -69,6 +69,7 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
                              .vocabulary = (uint32_t)c->model->embedding->weight->out,
                              .keep_all = true, .now = (int64_t)time(NULL) };
 
+    s.refused = c->model->config->arch->refused_fields;
     if (!nib_task_has_labels(c->model->purpose.task)) {
         if (c->model->head) s.vocabulary = (uint32_t)c->model->head->weight->out;
         if (c->model->purpose.task != NIB_TASK_MASKED_LM) return s;
@@ -83,7 +84,6 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
     s.regression = c->model->purpose.loss == NIB_LOSS_SQUARED ||
                    (c->model->purpose.loss == NIB_LOSS_BINARY && c->model->purpose.labels == 1);
     s.positions = c->model->graph->positions;
-    s.refused = c->model->config->arch->refused_fields;
     s.box_limit = c->model->graph->box_limit;
     return s;
 }

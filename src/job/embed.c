@@ -134,6 +134,7 @@ static nib_status read_texts(embedding *e, nib_error *err)
                                   .tokenizer = e->tokenizer,
                                   .vocabulary = (uint32_t)e->model->embedding->weight->out,
                                   .task = NIB_TASK_FEATURE_EXTRACTION, .prompt = e->prompt,
+                                  .refused = e->model->config->arch->refused_fields,
                                   .unlabelled = true, .positions = e->model->graph->positions,
                                   .keep_all = true, .now = (int64_t)time(NULL) };
     nib_status status;

@@ -111,13 +111,14 @@ static void score(nib_eval_loop *e, const nib_batch *b, const uint32_t *order)
         nib_run_logits(e->run, r0, r1, e->logits);
         for (size_t r = r0; r < r1; r++) {
             float *z = e->logits + (r - r0) * width;
-            if (e->grades) z[0] = 1 / (1 + expf(-z[0]));
-            if (b->wanted) nib_scorer_add_each(&e->scorer, z, b->wanted + r * width);
-            else nib_scorer_add_class(&e->scorer, z, b->targets[r]);
-            for (left--; !left && r + 1 < rows;) { /* a record may have no rows */
+            while (!left) { /* a record may have no rows */
                 nib_spans_end(&e->scorer.spans);
                 left = nib_dataset_record(e->data, *++order).targets;
             }
+            if (e->grades) z[0] = 1 / (1 + expf(-z[0]));
+            if (b->wanted) nib_scorer_add_each(&e->scorer, z, b->wanted + r * width);
+            else nib_scorer_add_class(&e->scorer, z, b->targets[r]);
+            left--;
         }
     }
     if (rows) nib_spans_end(&e->scorer.spans);

@@ -61,6 +61,19 @@ static nib_status check_score(const nib_train_options *t, const nib_labels *l, n
                     list);
 }
 
+static nib_status check_of_embeddings(const job *j, nib_task task, nib_error *err)
+{
+    const nib_train_options *o = &j->o->train;
+
+    if (task == NIB_TASK_FEATURE_EXTRACTION ||
+        !(o->loss || o->scale > 0 || o->triplet_margin > 0 || o->matryoshka_dim_count ||
+          o->mini_batch_size))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "loss, scale, triplet_margin, matryoshka_dims and "
+                    "mini_batch_size are of embeddings (task_type FEATURE_EXTRACTION), and this "
+                    "is %s", nib_task_name(task));
+}
+
 /* What the model is trained for, from the option or from config.json. */
 static nib_status choose_task(job *j, const json_t *json, const nib_config *config, nib_error *err)
 {
@@ -82,6 +95,7 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
         o->problem_type = nib_problem_type(p.loss);
     }
     status = check_metric(&j->o->train, p.task, err);
+    if (!status) status = check_of_embeddings(j, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
     if (isnan(j->options.train.learning_rate))
@@ -108,7 +122,8 @@ static nib_status know_labels(job *j, const json_t *json, const nib_config *conf
     bool named = false;
     nib_status status = nib_purpose_read(json, config->arch, &stored, j->o->model.model, &p, err);
 
-    if (status || p.task != j->o->model.task) return status;
+    /* choose_task() has read the same with the task: here no class of ours, so no known labels */
+    if (status || p.task != j->o->model.task) return NIB_OK;
     if (j->o->model.num_labels && (size_t)j->o->model.num_labels != p.labels) return NIB_OK;
     if (!nib_task_has_labels(p.task) || p.loss == NIB_LOSS_SQUARED || p.labels == 1) return NIB_OK;
     status = nib_labels_of_config(json, j->o->model.model, p.labels, labels, &named, err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/filemap.h"
 #include "base/outfile.h"
 #include "base/python_regex.h"
 #include "job/generate_tokens.h"
@@ -216,6 +217,8 @@ static nib_status open_predictions(nib_judgement *j, nib_outfile **f, nib_error 
 
     if (!o->predictions) return NIB_OK;
     status = nib_quantize_check_places(o->model.model, o->predictions, err);
+    if (!status && o->data.data && nib_file_exists(o->data.data))
+        status = nib_quantize_check_places(o->data.data, o->predictions, err);
     for (size_t i = 0; i < o->adapter_count && !status; i++)
         status = nib_quantize_check_places(o->adapters[i].dir, o->predictions, err);
     return status ? status : nib_outfile_create(j->ctx, o->predictions, f, err);

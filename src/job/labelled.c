@@ -66,9 +66,9 @@ nib_status nib_labels_apply(const nib_labels *l, const json_t *config, const nib
 {
     nib_model_options stored = { .task = NIB_TASK_AUTO };
     nib_purpose p;
-    nib_status status = nib_purpose_read(config, arch, &stored, "config.json", &p, err);
 
-    if (status) return status;
+    if (nib_purpose_read(config, arch, &stored, "config.json", &p, err))
+        p = (nib_purpose){ .task = NIB_TASK_AUTO }; /* a class that is none of ours: a new head */
     if (o->num_labels && (size_t)o->num_labels < l->count)
         return nib_fail(err, NIB_E_INVALID, "num_labels: %d, but the records have %zu labels",
                         o->num_labels, l->count);

@@ -152,14 +152,14 @@ static bool stays_dense(const run *r, const char *module)
 /* transformers quantizes the head where the list does not name it. */
 static nib_status check_skipped(run *r, nib_error *err)
 {
-    const char *head = r->model->head->name;
+    const char *head = r->model->head ? r->model->head->name : NULL;
 
     if (r->options->skip_count && !r->held.format->skips)
         return nib_fail(err, NIB_E_INVALID,
                         "llm_int8_skip_modules is a list of bitsandbytes, the format asked for is "
                         "%s, which has no such list; leave it out",
                         r->held.format->known);
-    if (r->options->skip_count && !stays_dense(r, head))
+    if (r->options->skip_count && head && !stays_dense(r, head))
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "llm_int8_skip_modules does not name %s, so that the head would be "
                         "quantized too, which is not done here; add %s to the list",

@@ -77,13 +77,18 @@ static const json_t *setting(const json_t *row, const char *key)
 
 static bool differs(const json_t *rows, const char *key)
 {
-    const json_t *first = setting(json_array_get(rows, 0), key), *row;
+    const json_t *first = NULL, *row;
+    bool known = false;
     size_t i;
 
     if (strcmp(key, "output_dir") == 0) return false; /* the run itself */
     json_array_foreach(rows, i, row) {
         const json_t *other = setting(row, key);
         if (!json_object_size(json_object_get(row, "settings"))) continue; /* not known yet */
+        if (!known) {
+            first = other;
+            known = true;
+        }
         if (!first != !other || (first && !json_equal(first, other))) return true;
     }
     return false;
@@ -172,11 +177,18 @@ static nib_status sort_rows(table *t, const char *by, nib_error *err)
 
 enum { MOST_COLUMNS = 64, CELL = 48 };
 
-typedef struct column { const char *name, *title; size_t width; } column;
+/* of_settings: the recipe's key, where a row has a value of the same name ("loss"). */
+typedef struct column { const char *name, *title; bool of_settings; size_t width; } column;
 
-static void print_cell(const json_t *row, const char *name, char out[CELL])
+static const json_t *cell_of(const json_t *row, const column *c)
 {
-    const json_t *v = value_of(row, name);
+    return c->of_settings ? setting(row, c->name) : value_of(row, c->name);
+}
+
+static void print_cell(const json_t *row, const column *c, char out[CELL])
+{
+    const json_t *v = cell_of(row, c);
+    const char *name = c->of_settings ? "" : c->name;
     double x = json_number_value(v);
 
     if (strcmp(name, "step") == 0 && v)
@@ -195,17 +207,17 @@ static void print_cell(const json_t *row, const char *name, char out[CELL])
 
 /* A column that no run has a value for is left out. */
 static void add_column(const table *t, column *to, size_t *count, const char *name,
-                       const char *title)
+                       const char *title, bool of_settings)
 {
-    column c = { name, title, strlen(title) };
+    column c = { name, title, of_settings, strlen(title) };
     const json_t *row;
     bool any = false;
     size_t i;
 
     json_array_foreach(t->rows, i, row) {
         char cell[CELL];
-        print_cell(row, name, cell);
-        any |= value_of(row, name) != NULL;
+        print_cell(row, &c, cell);
+        any |= cell_of(row, &c) != NULL;
         c.width = nib_max(c.width, strlen(cell));
     }
     if (any && *count < MOST_COLUMNS) to[(*count)++] = c;
@@ -220,16 +232,18 @@ static size_t make_columns(const table *t, column *to)
     const json_t *key;
     size_t count = 0, i;
 
-    add_column(t, to, &count, "state", "state");
-    add_column(t, to, &count, "step", "step");
+    add_column(t, to, &count, "state", "state", false);
+    add_column(t, to, &count, "step", "step", false);
     json_array_foreach(t->differ, i, key)
         if (count < MOST_COLUMNS - NIB_COUNT(scores) - 4)
-            add_column(t, to, &count, json_string_value(key), json_string_value(key));
-    add_column(t, to, &count, "loss", "loss");
-    add_column(t, to, &count, "eval_loss", "eval_loss");
-    for (i = 0; i < NIB_COUNT(scores); i++) add_column(t, to, &count, scores[i], scores[i]);
-    add_column(t, to, &count, "seconds", "time");
-    add_column(t, to, &count, "peak_memory_bytes", "memory");
+            add_column(t, to, &count, json_string_value(key), json_string_value(key),
+                       true);
+    add_column(t, to, &count, "loss", "loss", false);
+    add_column(t, to, &count, "eval_loss", "eval_loss", false);
+    for (i = 0; i < NIB_COUNT(scores); i++)
+        add_column(t, to, &count, scores[i], scores[i], false);
+    add_column(t, to, &count, "seconds", "time", false);
+    add_column(t, to, &count, "peak_memory_bytes", "memory", false);
     return count;
 }
 
@@ -253,7 +267,7 @@ static nib_status print_table(const table *t, char **out, nib_error *err)
         fprintf(to, "%-*s", (int)widest, json_string_value(json_object_get(row, "run")));
         for (size_t k = 0; k < count; k++) {
             char cell[CELL];
-            print_cell(row, columns[k].name, cell);
+            print_cell(row, &columns[k], cell);
             fprintf(to, "  %*s", (int)columns[k].width, cell);
         }
         fputc('\n', to);

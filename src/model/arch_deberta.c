@@ -221,6 +221,15 @@ static void classify(nib_build *b, const deberta *m, nib_value x)
     nib_class_head(b, x, true, "classifier");
 }
 
+/* cls_dropout is of the pooled classifier alone. */
+static void tag(nib_build *b, const deberta *m, nib_value x)
+{
+    nib_bert plain = m->bert;
+
+    plain.head_dropout = plain.dropout;
+    nib_bert_tag(b, &plain, x);
+}
+
 static void build(nib_build *b, const void *config, nib_task task)
 {
     const deberta *m = config;
@@ -234,7 +243,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
     nib_segment(b);
     if (task == NIB_TASK_SEQ_CLS) classify(b, m, x);
-    else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, &m->bert, x);
+    else if (task == NIB_TASK_TOKEN_CLS) tag(b, m, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else predict_words(b, m, x);
 }

@@ -99,6 +99,7 @@ static void gguf_finish(nib_gguf_config *c)
 {
     nib_gguf_set_partial(c, "partial_rotary_factor");
     nib_gguf_set_bias(c, "attention_bias", "blk.0.attn_q.bias");
+    if (c->status) return;
     if (!nib_gguf_key_value(c, "attention.key_length")) /* 128 is the class's default */
         nib_gguf_set(c, "head_dim", json_integer((json_int_t)(
                                         nib_gguf_get(c, "embedding_length", 0) /

@@ -123,8 +123,10 @@ void nib_gguf_set_partial(nib_gguf_config *c, const char *key)
     double head = nib_gguf_get(c, "attention.key_length", width / heads);
     double rotated = nib_gguf_get(c, "rope.dimension_count", head);
 
-    if (!(head >= 1 && rotated >= 1 && rotated <= head))
+    if (!(head >= 1 && head <= 65536 && rotated >= 1 && rotated <= head)) {
         nib_gguf_fail(c, NIB_E_FORMAT, "rope.dimension_count is %g of heads of %g", rotated, head);
+        return;
+    }
     nib_gguf_set(c, key, json_real(rotated / head));
 }
 

@@ -135,13 +135,16 @@ const char *nib_problem_type(nib_loss_kind loss)
 }
 
 /* One label that sentence-transformers' CrossEncoder reads through a sigmoid, which transformers
- * alone would take for a number: its files name the function that follows. */
+ * alone would take for a number: its files name the function that follows.  Of Identity it is a
+ * number there too. */
 static bool is_cross_encoder(const json_t *config)
 {
     const json_t *own = json_object_get(config, "sentence_transformers");
+    const char *name = json_string_value(json_object_get(own, "activation_fn"));
 
-    return json_object_get(own, "activation_fn") ||
-           json_object_get(config, "sbert_ce_default_activation_function");
+    if (!name) name = json_string_value(json_object_get(config,
+                                                        "sbert_ce_default_activation_function"));
+    return name && !strstr(name, "Identity");
 }
 
 static nib_status read_loss(const json_t *config, const nib_model_options *asked,
@@ -174,6 +177,8 @@ nib_status nib_purpose_read(const json_t *config, const nib_arch *arch,
         status = refuse_class(config, where, err);
         if (status) return status;
         p.task = task_of_class(config, arch);
+        if (!(arch->tasks >> p.task & 1)) /* a head that is none of ours */
+            p.task = NIB_TASK_FEATURE_EXTRACTION;
     }
     if (!(arch->tasks >> p.task & 1)) {
         char known[160];

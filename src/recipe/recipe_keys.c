@@ -296,9 +296,12 @@ const nib_recipe_row nib_recipe_rows[] = {
     WORDS_IF(EVALUATED, "metric_for_best_model", TRAIN, o.train.metric_for_best_model,
              "loss eval_loss perplexity eval_perplexity accuracy eval_accuracy f1 eval_f1 "
              "matthews_correlation eval_matthews_correlation mse eval_mse pearson eval_pearson "
-             "spearmanr eval_spearmanr", "loss",
-             "loss or perplexity; of classifiers accuracy, f1, matthews_correlation, mse, pearson "
-             "or spearmanr")
+             "spearmanr eval_spearmanr overall_f1 eval_overall_f1 overall_precision "
+             "eval_overall_precision overall_recall eval_overall_recall recall@1 eval_recall@1 "
+             "recall@3 eval_recall@3 recall@5 eval_recall@5 recall@10 eval_recall@10 mrr@10 "
+             "eval_mrr@10", "loss",
+             "loss or perplexity; of classifiers accuracy, f1, matthews_correlation, mse, pearson, "
+             "spearmanr; of spans overall_f1; of embeddings spearmanr, recall@10, mrr@10")
     RESULT_IF(EVALUATED, "greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL,
               "default: as the metric wants it")
     RESULT_IF(EVALUATED, "early_stopping_patience", OWN, INT, o.train.early_stopping_patience, "3",

@@ -133,7 +133,7 @@ nib_status nib_recipe_text(nib_recipe *r, const nib_recipe_row *row, const nib_y
                            const char *place, const char **out, nib_error *err)
 {
     const char *text;
-    char expected[512];
+    char expected[1024];
     bool known = true;
 
     if (n->kind != NIB_YAML_SCALAR) return nib_recipe_wrong(place, n, err, "a text");

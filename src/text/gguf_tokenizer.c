@@ -114,11 +114,13 @@ static json_t *make_added(const nib_gguf_vocabulary *v)
     for (size_t i = 0; list && i < v->count; i++) {
         unsigned type = nib_gguf_token_type(v, i);
         bool unknown = (v->sentencepiece || v->wordpiece) && type == NIB_GGUF_UNKNOWN;
-        json_t *one;
+        json_t *one, *text;
         if (type != NIB_GGUF_CONTROL && type != NIB_GGUF_USER && !unknown) continue;
-        one = json_pack("{s:I, s:s%, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
-                        v->tokens[i].at, v->tokens[i].bytes, "single_word", 0, "lstrip", 0,
-                        "rstrip", 0, "normalized", 0, "special", type != NIB_GGUF_USER);
+        text = v->wordpiece ? nib_gguf_wordpiece_text(v, i)
+                            : json_stringn(v->tokens[i].at, v->tokens[i].bytes);
+        one = json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content", text,
+                        "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special",
+                        type != NIB_GGUF_USER);
         if (json_array_append_new(list, one)) {
             json_decref(list);
             return NULL;

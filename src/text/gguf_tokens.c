@@ -181,7 +181,8 @@ static nib_status put_tokens(const writing *k, nib_error *err)
     for (uint32_t id = 0; id < k->count && !status; id++) {
         const char *text = id < k->t->size ? k->t->tokens[id] : NULL;
         if (k->wordpiece && text) {
-            status = put_piece(k, text, kind_of(k, id) == NIB_GGUF_CONTROL, err);
+            unsigned kind = kind_of(k, id); /* added tokens are found as they are */
+            status = put_piece(k, text, kind == NIB_GGUF_CONTROL || kind == NIB_GGUF_USER, err);
             continue;
         }
         if (!text) {

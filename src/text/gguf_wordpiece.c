@@ -17,6 +17,7 @@ json_t *nib_gguf_wordpiece_text(const nib_gguf_vocabulary *v, size_t id)
         return json_stringn(t.at, t.bytes);
     if (t.bytes >= MARK_BYTES && memcmp(t.at, MARK, MARK_BYTES) == 0)
         return json_stringn(t.at + MARK_BYTES, t.bytes - MARK_BYTES);
+    if (type == NIB_GGUF_USER) return json_stringn(t.at, t.bytes);
     longer = nib_sprintf(v->ctx, "##%.*s", (int)t.bytes, t.at);
     text = longer ? json_string(longer) : NULL;
     nib_free(v->ctx, longer);

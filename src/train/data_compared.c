@@ -40,6 +40,19 @@ bool nib_compared_is_negative(const char *key)
     return strncmp(key, "negative", 8) == 0 && (!key[8] || key[8] == '_');
 }
 
+/* Are there fields of negatives that are not among the `count` read: 'negative' beside others, or a
+ * gap in their numbers? */
+static bool leaves_negatives(const json_t *record, size_t count)
+{
+    const json_t *value, *all = json_object_get(record, "negative");
+    const char *key;
+    size_t fields = 0;
+
+    json_object_foreach((json_t *)(uintptr_t)record, key, value)
+        fields += nib_compared_is_negative(key) && !json_is_null(value);
+    return fields != (json_is_array(all) ? 1 : count);
+}
+
 void nib_compared_settle(nib_data_reader *r, const json_t *record)
 {
     nib_labelled *l = &r->labelled;
@@ -125,6 +138,9 @@ nib_status nib_data_add_compared(nib_data_reader *r, const json_t *record, const
     if (!l->label && negatives != l->negatives)
         return nib_fail(err, NIB_E_FORMAT, "%s: %zu negatives, the first record has %zu", where,
                         negatives, l->negatives);
+    if (!l->label && leaves_negatives(record, negatives))
+        return nib_fail(err, NIB_E_FORMAT, "%s: negatives are one field 'negative', a text or a "
+                        "list, or negative_1, negative_2, ... without a gap", where);
     l->cut = false;
     status = add_text(r, json_object_get(record, l->first), l->first, 0, where, err);
     if (!status) status = add_text(r, json_object_get(record, l->second), l->second, 1, where, err);

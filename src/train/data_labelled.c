@@ -65,6 +65,7 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
         l->first = texts[i].first;
         l->second = texts[i].second;
     }
+    l->boxes = NULL; /* a text by itself has none: the field is reported as not used */
 }
 
 /* A field that the reference would read beside the text: leaving it out would be another answer. */
@@ -381,12 +382,11 @@ static nib_status add_words(nib_data_reader *r, const json_t *record, const char
 nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
                                  nib_error *err)
 {
-    nib_status status;
+    nib_status status = refuse_fields(r, record, where, err);
 
+    if (status) return status;
     if (nib_data_is_compared(r)) return nib_data_add_compared(r, record, where, err);
     if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
-    status = refuse_fields(r, record, where, err);
-    if (status) return status;
     status = r->labelled.of_words ? add_words(r, record, where, err)
                                   : add_texts(r, record, where, err);
     if (!status && r->shaper.shape == NIB_SHAPE_LABELLED)

@@ -108,9 +108,11 @@ static nib_status add_stream(reader *r, const json_t *record, const char *where,
 {
     nib_status status = finish_waiting(r, err);
 
+    bool lines = r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM;
+
     if (status) return status;
-    return r->in->task == NIB_TASK_FEATURE_EXTRACTION ? nib_data_add_lines(r, record, where, err)
-                                                      : nib_data_add_stream(r, record, where, err);
+    return lines ? nib_data_add_lines(r, record, where, err)
+                 : nib_data_add_stream(r, record, where, err);
 }
 
 static nib_status read_records(reader *r, nib_records *records, nib_error *err)

@@ -125,7 +125,8 @@ static void make_batch(nib_embedder *e, size_t from, size_t to, uint32_t epoch)
         size_t first, rows = rows_of(e, text, &first);
         for (size_t k = 0; k < rows; k++) e->picks[picked++] = (uint32_t)(t + first + k);
         memcpy(e->ids + t, e->texts->ids[text], length * sizeof *e->ids);
-        for (uint32_t k = 0; k < length; k++) e->positions[t++] = k;
+        nib_graph_place(e->graph, e->ids + t, length, e->positions + t);
+        t += length;
         e->records[j - from] = text;
         e->offsets[j - from + 1] = (uint32_t)t;
     }

@@ -42,7 +42,7 @@ static void cut(nib_texts *t, size_t i)
     nib_record r = nib_dataset_record(t->data, i);
 
     for (uint32_t k = 0; k < r.length; k++) {
-        size_t text = i * t->columns + r.types[k];
+        size_t text = i * t->columns + (t->columns > 1 ? r.types[k] : 0);
         if (!t->lengths[text]++) t->ids[text] = r.ids + k;
         t->longest = nib_max(t->longest, t->lengths[text]);
     }
@@ -55,7 +55,10 @@ nib_status nib_texts_init(nib_ctx *ctx, const nib_dataset *data, nib_texts *out,
     digest *all;
     size_t n;
 
-    t.columns = (size_t)first.types[first.length - 1] + 1;
+    /* of other records the marks are types of tokens */
+    t.columns = nib_dataset_shape(data) >= NIB_SHAPE_COMPARED
+                    ? (size_t)first.types[first.length - 1] + 1
+                    : 1;
     n = t.records * t.columns;
     t.ids = nib_new_array(ctx, n, sizeof *t.ids);
     t.lengths = nib_new_array(ctx, n, sizeof *t.lengths);
