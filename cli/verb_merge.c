@@ -144,7 +144,7 @@ int verb_merge(int argc, char **argv)
         { "llm-int8-skip-modules", OPTION_LIST, &skipped, "lm_head,down_proj",
           "nf4, fp4, int8: linears that stay dense; default: the head" },
         { "algorithm", OPTION_STRING, &q->algorithm, "gptq",
-          "rtn (round to nearest) or gptq; default: gptq with --calibration-data" },
+          "rtn (round to nearest), gptq or awq; default: the format's with --calibration-data" },
         { "calibration-data", OPTION_STRING, &q->calibration.data, "FILE",
           "gptq: best what the adapter was trained on" },
         { "num-calibration-samples", OPTION_COUNT, &q->num_calibration_samples, "128",

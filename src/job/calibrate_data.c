@@ -76,7 +76,7 @@ static nib_status open_records(nib_calibration_data *d, const nib_quantize_optio
     nib_data_options data = o->calibration;
     nib_dataset_source source = { .options = &data, .model_dir = o->model, .keep_all = true,
                                   .vocabulary = (uint32_t)m->head->weight->out,
-                                  .now = (int64_t)time(NULL) };
+                                  .now = d->now };
     nib_status status = nib_open_tokenizer(d->ctx, o->model, &d->tokenizer, err);
 
     if (data.max_seq_length <= 0) data.max_seq_length = USUAL_LENGTH;
@@ -110,12 +110,12 @@ static nib_status make_batches(nib_calibration_data *d, const nib_quantize_optio
 }
 
 nib_status nib_calibration_data_open(nib_ctx *ctx, const nib_quantize_options *options,
-                                     const nib_model *model, nib_calibration_data *d,
-                                     nib_error *err)
+                                     const nib_model *model, int64_t started,
+                                     nib_calibration_data *d, nib_error *err)
 {
     nib_status status;
 
-    *d = (nib_calibration_data){ .ctx = ctx };
+    *d = (nib_calibration_data){ .ctx = ctx, .now = started ? started : (int64_t)time(NULL) };
     status = open_records(d, options, model, err);
     if (!status) status = make_batches(d, options, err);
     if (!status) status = check_marks(d, options, err);

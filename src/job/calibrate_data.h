@@ -14,6 +14,7 @@ typedef struct nib_calibration_data {
     nib_dataset *records;
     size_t used;             /* the first so many of them */
     size_t tokens;           /* of all that are used */
+    int64_t now;             /* when the run was begun, for templates: seconds since 1970 */
     nib_batch_maker maker;
     uint32_t *order, *first; /* [records], [batches + 1] the first record of a batch */
     uint32_t *rows;          /* [tokens of a batch] all of them */
@@ -24,11 +25,12 @@ typedef struct nib_calibration_data {
     nib_pagefile file;       /* where they lie in one */
 } nib_calibration_data;
 
-/* Reads and checks the texts that the options name.  NIB_E_INVALID: they are too few for the
+/* Reads and checks the texts that the options name.  started: when the run was begun, 0: now.
+ * NIB_E_INVALID: they are too few for the
  * model's matrices, or hold special tokens of another model's, naming the record. */
 nib_status nib_calibration_data_open(nib_ctx *ctx, const nib_quantize_options *options,
-                                     const nib_model *model, nib_calibration_data *d,
-                                     nib_error *err);
+                                     const nib_model *model, int64_t started,
+                                     nib_calibration_data *d, nib_error *err);
 void nib_calibration_data_close(nib_calibration_data *d); /* a zeroed one is fine */
 
 /* The batch i.  All its rows go on to the end, so that the last layer's linears see them all. */

@@ -82,11 +82,12 @@ nib_status nib_walk_report(nib_walk *w, const nib_walk_target *t, const nib_matr
     return NIB_OK;
 }
 
-static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_hessian *h, bool few,
+static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_observed *s, bool few,
                          nib_error *err)
 {
+    const nib_hessian *h = s->hessian;
     nib_matrix_report report = { .module = t->t->module, .algorithm = few ? "rtn" : "gptq",
-                                 .rows = h->rows };
+                                 .rows = few ? s->rows : h->rows };
     nib_gptq_report found;
     double start = nib_clock_seconds();
     nib_status status = nib_gptq_encode(h, &t->t->form, t->linear->weight, &w->gptq, &t->made,
@@ -106,14 +107,14 @@ static nib_status encode(nib_walk *w, nib_walk_target *t, const nib_hessian *h, 
  * chosen without it. */
 bool nib_walk_saw_few(const nib_walk *w, const nib_node *n, const nib_observed *s)
 {
-    return n->experts && s->hessian->rows * FEW < w->data.tokens;
+    return s->few || (n->experts && s->hessian->rows * FEW < w->data.tokens);
 }
 
 void nib_walk_name_few(const nib_walk *w, const nib_walk_target *t, const nib_observed *s)
 {
     nib_warn_code(w->ctx, "few-rows", "%s: %" PRIu64 " of %zu tokens chose this expert, too few to "
                   "calibrate it: rounded to nearest; more or other texts reach more experts",
-                  t->t->module, s->hessian->rows, w->data.tokens);
+                  t->t->module, s->few ? s->rows : s->hessian->rows, w->data.tokens);
 }
 
 nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err)
@@ -131,9 +132,11 @@ nib_status nib_walk_encode(nib_walk *w, int segment, nib_error *err)
             if (nib_should_stop(w->ctx)) return nib_walk_stopped(w, err);
             if (few) {
                 nib_walk_name_few(w, t, s);
-                nib_hessian_unit(s->hessian);
+                if (!s->few) s->rows = s->hessian->rows;
+                if (!s->few) nib_hessian_unit(s->hessian);
+                s->few = true;
             }
-            status = encode(w, t, s->hessian, few, err);
+            status = encode(w, t, s, few, err);
             if (status) return status;
             if (!w->o->true_sequential) continue;
             t->linear->frozen = t->linear->weight;

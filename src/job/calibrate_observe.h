@@ -12,6 +12,8 @@ typedef struct nib_observed {
     size_t expert;         /* whose rows of it, 0 of a linear that all rows go through */
     const nib_node *first; /* the first that reads it, at which it is observed */
     nib_hessian *hessian;
+    bool few;              /* too few rows came: the hessian is put aside, and */
+    uint64_t rows;         /* how many they were */
 } nib_observed;
 
 /* Who observes; a run's tap. */

@@ -155,7 +155,7 @@ static nib_status open_store(nib_walk *w, nib_error *err)
     nib_status status = make_identity(w, &identity, err);
 
     if (!status)
-        status = nib_layer_store_open(w->ctx, w->o->out, identity,
+        status = nib_layer_store_open(w->ctx, w->o->out, identity, w->data.now,
                                       (size_t)w->model->graph->segments, w->o->overwrite,
                                       &w->c->store, err);
     json_decref(identity);
@@ -178,22 +178,51 @@ static uint64_t encoding_bytes(const nib_walk *w, const nib_walk_target *t)
            (uint64_t)from->out * from->in * sizeof(float);
 }
 
+/* Is there a target that reads expert e's rows of the same value before node n? */
+static bool is_observed(const nib_walk *w, size_t n, size_t e)
+{
+    const nib_graph *g = w->model->graph;
+    const nib_node *node = &g->nodes[n];
+
+    for (size_t k = n; k > 0 && g->nodes[k - 1].segment == node->segment; k--) {
+        const nib_node *before = &g->nodes[k - 1];
+        if (before->inputs[0] == node->inputs[0] && e < nib_node_linears(before) &&
+            nib_walk_target_of(w, before, e))
+            return true;
+    }
+    return false;
+}
+
+/* Of a segment: linears of one input share theirs. */
+static uint64_t hessian_bytes(const nib_walk *w, int segment)
+{
+    const nib_graph *g = w->model->graph;
+    uint64_t bytes = 0;
+
+    for (size_t n = 0; n < g->node_count; n++) {
+        const nib_node *node = &g->nodes[n];
+        for (size_t e = 0; node->segment == segment && e < nib_node_linears(node); e++) {
+            const nib_walk_target *t = nib_walk_target_of(w, node, e);
+            if (t && !is_observed(w, n, e)) bytes += nib_hessian_bytes(t->linear->weight->in);
+        }
+    }
+    return bytes;
+}
+
 static memory measure(nib_walk *w)
 {
     const nib_graph *g = w->model->graph;
     memory m = { .values = nib_calibration_values_bytes(&w->data, g) };
 
     for (int s = 0; s < g->segments; s++) {
-        uint64_t hessians = 0, layer = 0;
+        uint64_t hessians = hessian_bytes(w, s), layer = 0;
         size_t first, end;
         nib_walk_segment(w, s, &first, &end);
         for (size_t i = first; i < end; i++) {
             const nib_weight *from = w->targets[i].linear->weight;
-            const nib_walk_target *before = i > first ? &w->targets[i - 1] : NULL;
             uint64_t made = 0, one = nib_hessian_bytes(from->in);
             w->targets[i].t->form.scheme->bytes(&w->targets[i].t->form, from->out, from->in,
                                                  &made);
-            hessians += before && before->linear->weight->in == from->in ? 0 : one;
             layer += from->bytes + 2 * made;
             m.greatest = nib_max(m.greatest, one);
             m.encoding = nib_max(m.encoding, encoding_bytes(w, &w->targets[i]));
@@ -228,7 +257,7 @@ static nib_status plan_memory(nib_walk *w, nib_error *err)
     nib_status status = dir ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", w->o->out);
 
     w->hessian_bytes = nib_max(room / 2, m.greatest);
-    m.hessians = nib_min(m.hessians, w->hessian_bytes);
+    if (!w->awq) m.hessians = nib_min(m.hessians, w->hessian_bytes); /* AWQ takes them at once */
     if (!status && in_file && nib_pagefile_check(dir, &reason)) {
         nib_warn_code(w->ctx, "values-in-memory", "%.0f MB of values between layers cannot be "
                       "paged out and stay in memory: %s", mb(m.values), reason.message);
@@ -279,7 +308,10 @@ nib_status nib_walk_open(nib_walk *w, nib_error *err)
 
     read_options(w);
     if (!status) status = place_targets(w, err);
-    if (!status) status = nib_calibration_data_open(w->ctx, w->o, w->model, &w->data, err);
+    if (!status)
+        status = nib_calibration_data_open(w->ctx, w->o, w->model,
+                                           nib_layer_store_started(w->ctx, w->o->out), &w->data,
+                                           err);
     if (!status)
         status = nib_plan_create(w->model->graph, NIB_PLAN_INFERENCE, w->data.widest,
                                  w->data.widest, &w->plan, err);

@@ -76,8 +76,24 @@ static nib_status open_layers(nib_layer_store *s, nib_error *err)
     return status;
 }
 
-nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity, size_t layers,
-                                bool overwrite, nib_layer_store *s, nib_error *err)
+int64_t nib_layer_store_started(nib_ctx *ctx, const char *out)
+{
+    size_t length = strlen(out);
+    char *path;
+    json_t *mark;
+    int64_t started;
+
+    while (length > 1 && out[length - 1] == '/') length--;
+    path = nib_sprintf(ctx, "%.*s.unfinished/.nibble-run.json", (int)length, out);
+    mark = path ? json_load_file(path, 0, NULL) : NULL;
+    started = json_integer_value(json_object_get(mark, "started"));
+    json_decref(mark);
+    nib_free(ctx, path);
+    return started > 0 ? started : 0;
+}
+
+nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity, int64_t started,
+                                size_t layers, bool overwrite, nib_layer_store *s, nib_error *err)
 {
     bool same = true;
     nib_status status;
@@ -89,8 +105,11 @@ nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity,
         status = nib_rundir_remove(&s->dir, err);
         if (!status) status = open_dir(s, out, err);
     }
-    if (!status) status = nib_rundir_begin(&s->dir, identity, 0, NULL, err);
-    return status ? status : open_layers(s, err);
+    if (!status) status = nib_rundir_begin(&s->dir, identity, started, NULL, err);
+    s->unread = true;
+    if (!status) status = open_layers(s, err);
+    s->unread = status != NIB_OK;
+    return status;
 }
 
 static void close_layers(nib_layer_store *s, size_t *finished)
@@ -110,7 +129,7 @@ void nib_layer_store_close(nib_layer_store *s)
 
     if (!s->ctx) return;
     close_layers(s, &finished);
-    if (s->dir.began && !finished) nib_rundir_remove(&s->dir, NULL);
+    if (s->dir.began && !finished && !s->unread) nib_rundir_remove(&s->dir, NULL);
     else if (s->dir.path) nib_rundir_close(&s->dir);
     *s = (nib_layer_store){ 0 };
 }

@@ -20,12 +20,15 @@ typedef struct nib_layer_store {
     nib_rundir dir;
     nib_tensors **layers; /* [count] NULL: not finished */
     size_t count;
+    bool unread;          /* what lies there was not looked at to the end */
 } nib_layer_store;
 
 /* identity: of a store that is there it must be the same, or with `overwrite` it begins anew.
  * NIB_E_MISMATCH names what differs; NIB_E_IO: another process is at work there. */
-nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity, size_t layers,
-                                bool overwrite, nib_layer_store *s, nib_error *err);
+nib_status nib_layer_store_open(nib_ctx *ctx, const char *out, json_t *identity, int64_t started,
+                                size_t layers, bool overwrite, nib_layer_store *s, nib_error *err);
+/* When the one that is there was begun, which templates may write into texts; 0: none is. */
+int64_t nib_layer_store_started(nib_ctx *ctx, const char *out);
 /* Keeps what is finished; a store without a layer is removed.  A zeroed one is fine. */
 void nib_layer_store_close(nib_layer_store *s);
 /* The output stands: the store is removed. */

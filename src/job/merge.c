@@ -49,6 +49,8 @@ static nib_status negate(nib_merge_job *j, const nib_merge_format *format, nib_e
 {
     if (format->held.format)
         return nib_fail(err, NIB_E_INVALID, "unmerge: gives a dense model; quantize it afterwards");
+    if (j->options->route)
+        return nib_fail(err, NIB_E_INVALID, "unmerge: goes one way, route is without use");
     for (size_t i = 0; i < j->count; i++)
         j->less[i] = (nib_merge_adapter){ j->list[i].dir, -j->list[i].weight };
     j->list = j->less;
@@ -70,9 +72,10 @@ static nib_status read_options(nib_merge_job *j, nib_error *err)
         status = nib_fail(err, NIB_E_INVALID, "route '%s'; auto, original and decoded are known",
                           o->route);
     if (!status) status = nib_merge_adapters_listed(o, &j->only, &j->list, &j->count, err);
-    if (!status) status = nib_merge_format_read(o, NULL, &format, err);
+    if (!status) status = nib_merge_format_read(j->ctx, o, NULL, &format, err);
     if (!status && o->unmerge) status = negate(j, &format, err);
-    if (!status) status = nib_quantize_check_places(o->model, o->out, err);
+    if (status || o->dry_run) return status;
+    status = nib_quantize_check_places(o->model, o->out, err);
     if (!status && o->base_original)
         status = nib_quantize_check_places(o->base_original, o->out, err);
     for (size_t i = 0; i < j->count && !status; i++)
@@ -216,11 +219,12 @@ nib_status nib_merge_checked(nib_ctx *ctx, const nib_merge_options *options, nib
                              nib_error *err)
 {
     run r = { .job = { .ctx = ctx, .options = options, .check = check } };
-    nib_status status = options->dry_run ? NIB_OK : read_options(&r.job, err);
+    nib_status status = read_options(&r.job, err);
 
     if (options->dry_run) {
         nib_merge_forecast f;
-        status = nib_merge_forecast_make(ctx, options, &f, err);
+        const nib_dtype *dtype = r.job.convert ? &r.job.dtype : NULL;
+        if (!status) status = nib_merge_forecast_make(ctx, options, dtype, &f, err);
         if (!status && options->on_forecast) options->on_forecast(options->user, &f);
         return status;
     }

@@ -115,9 +115,12 @@ nib_status nib_merge_adapters_open(nib_model *m, const nib_merge_adapter *list, 
                         : nib_adapter_open(m, list[s.count].dir, (unsigned)s.count, false, a, err);
         if (status) break;
         if (list[s.count].weight != 1 && brings_whole(s.items[s.count]))
-            status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: brings biases or whole modules, which "
-                              "a weight (%g) cannot scale; give it the weight 1",
-                              list[s.count].dir, list[s.count].weight);
+            status = merged ? nib_fail(err, NIB_E_UNSUPPORTED, "%s: brought biases or whole "
+                                       "modules, which cannot be taken out again",
+                                       list[s.count].dir)
+                            : nib_fail(err, NIB_E_UNSUPPORTED, "%s: brings biases or whole "
+                                       "modules, which a weight (%g) cannot scale; give it the "
+                                       "weight 1", list[s.count].dir, list[s.count].weight);
         s.count++;
     }
     if (!status && !plain) status = join_all(&s, list, err);

@@ -74,6 +74,8 @@ nib_status nib_merge_calibrated_end(nib_merge_calibrated *c, nib_merge_result *r
     q.on_progress = o->on_progress;
     q.user = o->user;
     status = nib_quantize_dense(c->ctx, &q, o->out, &made, err);
+    if (status == NIB_E_INTERRUPTED)
+        return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
     if (!status) status = move_all(c, err);
     if (!status) status = nib_tree_remove(c->ctx, c->packed, err);
     if (!status) status = nib_tree_remove(c->ctx, c->dense, err);

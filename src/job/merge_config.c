@@ -19,6 +19,7 @@ static bool untie(json_t *config)
 static bool set_rules(nib_ctx *ctx, json_t *config, const nib_merge_wide *wide)
 {
     json_t *rules = json_object(), *quantization = json_object_get(config, "quantization_config");
+    json_t *there = json_object_get(quantization, "dynamic"); /* "-:": what stays dense */
     bool good = rules != NULL;
 
     for (size_t i = 0; good && i < wide->count; i++) {
@@ -32,7 +33,9 @@ static bool set_rules(nib_ctx *ctx, json_t *config, const nib_merge_wide *wide)
         good = !t.failed && !json_object_set_new(rules, t.data, json_pack("{s:i}", "bits", 8));
         nib_text_free(&t);
     }
-    good = good && (!wide->count || !json_object_set(quantization, "dynamic", rules));
+    if (good && wide->count)
+        good = there ? !json_object_update(there, rules)
+                     : !json_object_set(quantization, "dynamic", rules);
     json_decref(rules);
     return good;
 }

@@ -17,7 +17,9 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "job/merge_format.h"
+#include "job/merge_packed.h"
 #include "job/merge_rows.h"
+#include "job/quantize_config.h"
 #include "quant/gptq.h"
 #include "quant/product.h"
 
@@ -29,13 +31,16 @@ typedef struct work { double values, squares, cubes; } work;
 
 /* --- sizes --- */
 
-static bool is_encoded(const nib_model *m, const nib_linear *l)
+static bool is_encoded(const nib_model *m, const nib_merge_options *o, const nib_merge_format *f,
+                       const nib_linear *l)
 {
-    return l != m->head && !l->of_head && !l->parameter;
+    return f->held.format && l != m->head && !l->of_head && !l->parameter &&
+           !nib_quantize_leaves(&f->held, l) &&
+           !nib_merge_is_skipped(&o->quantize, f->held.format, l->name);
 }
 
 static nib_status add_linear(const nib_model *m, const nib_linear *l, const nib_merge_format *f,
-                             nib_merge_forecast *out, nib_error *err)
+                             nib_dtype dtype, nib_merge_forecast *out, nib_error *err)
 {
     const nib_format *format = f->held.format;
     nib_parts_out *parts = nib_new(m->ctx, sizeof *parts);
@@ -44,7 +49,7 @@ static nib_status add_linear(const nib_model *m, const nib_linear *l, const nib_
     nib_status status;
 
     if (!parts) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
-    form.dtype = l->weight->dtype;
+    form.dtype = dtype;
     snprintf(name, sizeof name, "%s.weight", l->name);
     status = format->plan(&form, l->weight->out, l->weight->in, (nib_learned){ 0 }, name, parts,
                           err);
@@ -57,18 +62,21 @@ static nib_status add_linear(const nib_model *m, const nib_linear *l, const nib_
 }
 
 static nib_status add_sizes(const nib_model *m, const nib_merge_options *o,
-                            const nib_merge_format *f, nib_merge_forecast *out, nib_error *err)
+                            const nib_merge_format *f, const nib_dtype *asked,
+                            nib_merge_forecast *out, nib_error *err)
 {
-    nib_dtype dtype = m->linears[0]->weight->dtype;
+    nib_dtype dtype = asked ? *asked : m->linears[0]->weight->dtype;
     nib_status status = NIB_OK;
 
     out->parameters = m->parameters;
     out->dense_bytes = out->bytes = m->parameters * nib_dtype_bytes(dtype);
     snprintf(out->form, sizeof out->form, "dense");
-    for (size_t i = 0; f->held.format && i < m->linear_count && !status; i++)
-        if (is_encoded(m, m->linears[i])) status = add_linear(m, m->linears[i], f, out, err);
+    for (size_t i = 0; i < m->linear_count && !status; i++)
+        if (is_encoded(m, o, f, m->linears[i]))
+            status = add_linear(m, m->linears[i], f, dtype, out, err);
     if (f->held.format) nib_form_text(&f->held.form, out->form);
     out->disk_bytes = out->bytes + (f->calibrated ? out->dense_bytes : 0);
+    if (o->base_original) out->disk_bytes *= 2; /* both ways are written and compared */
     if (f->calibrated)
         out->tokens = (uint64_t)(o->quantize.num_calibration_samples > 0
                                      ? o->quantize.num_calibration_samples : MOST_SAMPLES) *
@@ -78,7 +86,7 @@ static nib_status add_sizes(const nib_model *m, const nib_merge_options *o,
 }
 
 /* Linears of one input share its second moments. */
-static work add_work(const nib_model *m)
+static work add_work(const nib_model *m, const nib_merge_options *o, const nib_merge_format *f)
 {
     const nib_graph *g = m->graph;
     work w = { 0 };
@@ -87,7 +95,7 @@ static work add_work(const nib_model *m)
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_linear *l = g->nodes[i].linear;
         double in, out;
-        if (!l || !is_encoded(m, l)) continue;
+        if (!l || (f->held.format && !is_encoded(m, o, f, l))) continue;
         in = (double)l->weight->in;
         out = (double)l->weight->out;
         w.values += in * out;
@@ -250,7 +258,7 @@ static nib_status add_times(nib_ctx *ctx, const nib_merge_format *f, work w,
 }
 
 nib_status nib_merge_forecast_make(nib_ctx *ctx, const nib_merge_options *o,
-                                   nib_merge_forecast *out, nib_error *err)
+                                   const nib_dtype *dtype, nib_merge_forecast *out, nib_error *err)
 {
     const nib_model_options model = { .model = o->model };
     nib_merge_forecast f = { 0 };
@@ -258,9 +266,9 @@ nib_status nib_merge_forecast_make(nib_ctx *ctx, const nib_merge_options *o,
     nib_model *m = NULL;
     nib_status status = nib_model_open_blank(ctx, &model, NIB_F32, &m, err);
 
-    if (!status) status = nib_merge_format_read(o, &m->stored, &format, err);
-    if (!status) status = add_sizes(m, o, &format, &f, err);
-    if (!status) status = add_times(ctx, &format, add_work(m), &f, err);
+    if (!status) status = nib_merge_format_read(ctx, o, &m->stored, &format, err);
+    if (!status) status = add_sizes(m, o, &format, dtype, &f, err);
+    if (!status) status = add_times(ctx, &format, add_work(m, o, &format), &f, err);
     if (!status) *out = f;
     nib_model_close(m);
     return status;

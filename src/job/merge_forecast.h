@@ -4,11 +4,12 @@
 #define NIB_JOB_MERGE_FORECAST_H
 
 #include "base/base.h"
+#include "base/dtype.h"
 #include "nibble/merge.h"
 
 /* Neither weights nor adapters need be there; nothing is written.  Errors of config.json and of the
- * format's settings. */
+ * format's settings.  dtype: of the dense weights where it is asked for, or NULL. */
 nib_status nib_merge_forecast_make(nib_ctx *ctx, const nib_merge_options *o,
-                                   nib_merge_forecast *out, nib_error *err);
+                                   const nib_dtype *dtype, nib_merge_forecast *out, nib_error *err);
 
 #endif

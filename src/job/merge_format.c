@@ -1,6 +1,8 @@
 /* merge_format.c - see merge_format.h. */
 #include "job/merge_format.h"
 
+#include "job/quantize_algorithm.h"
+
 /* A name, and the settings that mean it. */
 typedef struct word {
     const char *name;
@@ -52,6 +54,14 @@ static nib_status check_dense(const nib_merge_options *o, nib_error *err)
     else if (q->skip_count) idle = "llm_int8_skip_modules";
     else if (q->algorithm) idle = "algorithm";
     else if (q->calibration.data) idle = "calibration-data";
+    else if (q->num_calibration_samples) idle = "num-calibration-samples";
+    else if (q->calibration.max_seq_length) idle = "calibration-length";
+    else if (q->desc_act) idle = "desc-act";
+    else if (q->static_groups) idle = "static-groups";
+    else if (q->act_group_aware) idle = "act-group-aware";
+    else if (q->true_sequential) idle = "true-sequential";
+    else if (q->damp_percent != 0) idle = "damp-percent";
+    else if (q->mse != 0) idle = "mse";
     else if (o->mixed_bits) idle = "mixed-bits";
     if (!idle) return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "%s: belongs to a low-bit format; name one with --format",
@@ -72,7 +82,7 @@ static nib_status check_mixed(const nib_merge_options *o, const word *w, nib_err
     return NIB_OK;
 }
 
-nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *stored,
+nib_status nib_merge_format_read(nib_ctx *ctx, const nib_merge_options *o, const nib_held *stored,
                                  nib_merge_format *out, nib_error *err)
 {
     nib_merge_format f = { .held = { 0 } };
@@ -99,7 +109,11 @@ nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *sto
     if (!status && idle)
         status = nib_fail(err, NIB_E_INVALID, "%s is no setting of format %s", idle->key, w->name);
     if (!status && o->mixed_bits) status = check_mixed(o, w, err);
-    out->calibrated = o->quantize.algorithm ? strcmp(o->quantize.algorithm, "rtn") != 0
-                                            : o->quantize.calibration.data != NULL;
+    if (!status) { /* refuses what the algorithm has no use for; its form comes later */
+        nib_held held = out->held;
+        const char *algorithm;
+        status = nib_quantize_algorithm(ctx, &o->quantize, &held, &algorithm, err);
+        out->calibrated = algorithm != NULL;
+    }
     return status;
 }

@@ -17,7 +17,7 @@ typedef struct nib_merge_format {
 
 /* NIB_E_INVALID: a name that is not known, with the list, or settings that are none of its; what is
  * given without a format that takes it. */
-nib_status nib_merge_format_read(const nib_merge_options *o, const nib_held *stored,
+nib_status nib_merge_format_read(nib_ctx *ctx, const nib_merge_options *o, const nib_held *stored,
                                  nib_merge_format *out, nib_error *err);
 
 #endif

@@ -12,10 +12,10 @@
 
 /* --- which --- */
 
-static bool is_named(const nib_quantize_options *o, const nib_format *f, const char *module)
+bool nib_merge_is_skipped(const nib_quantize_options *o, const nib_format *f, const char *module)
 {
     for (size_t i = 0; i < o->skip_count; i++)
-        if (f->skips(o->skip_modules[i], module)) return true;
+        if (f->skips && f->skips(o->skip_modules[i], module)) return true;
     return false;
 }
 
@@ -24,11 +24,11 @@ static nib_status check_skips(const nib_model *m, const nib_quantize_options *o,
 {
     const char *head = m->head ? m->head->name : "";
 
-    if (!o->skip_count || !m->head) return NIB_OK;
+    if (!o->skip_count) return NIB_OK;
     if (!f->skips)
         return nib_fail(err, NIB_E_INVALID, "llm_int8_skip_modules is a list of bitsandbytes, the "
                         "format asked for is %s, which has no such list; leave it out", f->known);
-    if (is_named(o, f, head)) return NIB_OK;
+    if (!m->head || nib_merge_is_skipped(o, f, head)) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED, "llm_int8_skip_modules does not name %s, so that the "
                     "head would be quantized too, which is not done here; add %s to the list",
                     head, head);
@@ -63,7 +63,7 @@ static bool is_chosen(const nib_model *m, const nib_quantize_options *o, const n
     if (!l || l == m->head || l->of_head || l->parameter || !ends_in_weight(item->plan.name) ||
         nib_quantize_leaves(held, l))
         return false;
-    if (o->skip_count) return !is_named(o, f, l->name);
+    if (o->skip_count) return !nib_merge_is_skipped(o, f, l->name);
     *listed = f->skips && low_bit && nib_weight_is_dense(base_of(l));
     return !*listed;
 }
@@ -155,6 +155,9 @@ static nib_status plan_matrix(nib_merge_packed *p, nib_merge_matrix *m, nib_erro
     nib_weight *w = NULL;
     nib_status status = NIB_OK;
 
+    if (item->linear->transposed && f->name && strcmp(f->name, "compressed-tensors") == 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s is a Conv1D, and compressed-tensors packs "
+                        "Linears alone", item->plan.name);
     item->kind = NIB_MERGE_PACKED;
     item->weight = item->linear->weight;
     item->branch = nib_branch_at(&item->linear->branches, 0);

@@ -36,6 +36,8 @@ typedef struct nib_merge_packed {
 nib_status nib_merge_pack(nib_model *m, const nib_quantize_options *o, const nib_held *held,
                           const nib_merge_wide *wide, nib_merge_plan *plan, nib_merge_packed *out,
                           nib_error *err);
+/* Does skip_modules name it, as the format reads such a list? */
+bool nib_merge_is_skipped(const nib_quantize_options *o, const nib_format *f, const char *module);
 void nib_merge_packed_free(nib_merge_packed *p); /* a zeroed one is fine */
 
 /* The matrix of an item of that kind. */

@@ -26,7 +26,7 @@ bool nib_merge_is_enough(const nib_merge_measured *m, double least)
     if (m->verified)
         return m->losses.merged - m->losses.adapter <= most_loss &&
                (isnan(m->losses.kept) || m->losses.kept >= least);
-    return !m->survivors.count ||
+    return !m->survivors.count || isnan(m->all.survived) || /* the adapter changes nothing */
            1 - fabs(1 - m->all.survived) - 2 * m->all.standard_error >= least;
 }
 

@@ -62,9 +62,10 @@ static nib_status check_merge(const nib_merge_route *r, nib_error *err)
     if (!format || !format->no_merge || o->dtype || o->format) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: %s: use model and adapter as they are, or give --dtype bfloat16 (or "
-                    "float16, float32): nibble merge %s %s %s --dtype bfloat16 decodes all to "
-                    "dense tensors of %.2g GiB and merges into them", o->model, format->no_merge,
-                    o->model, r->job->count ? r->job->list[0].dir : "", o->out, gib);
+                    "float16, float32): nibble merge %s --adapter %s %s --dtype bfloat16 decodes "
+                    "all to dense tensors of %.2g GiB and merges into them", o->model,
+                    format->no_merge, o->model, r->job->count ? r->job->list[0].dir : "", o->out,
+                    gib);
 }
 
 static nib_status make_plan(nib_merge_route *r, nib_error *err)
@@ -72,7 +73,7 @@ static nib_status make_plan(nib_merge_route *r, nib_error *err)
     const nib_merge_job *j = r->job;
     const nib_held held = held_of(r);
     uint64_t bytes;
-    nib_status status = nib_merge_format_read(j->options, &held, &r->format, err);
+    nib_status status = nib_merge_format_read(j->ctx, j->options, &held, &r->format, err);
 
     if (!status) status = check_merge(r, err);
     if (!status) status = nib_merge_plan_make(r->model, j->convert, j->dtype, &r->plan, err);
@@ -100,7 +101,8 @@ static nib_status make_plan(nib_merge_route *r, nib_error *err)
 static nib_status open_out(nib_merge_route *r, nib_error *err)
 {
     static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
-                                       "model.safetensors.index.json" };
+                                       "model.safetensors.index.json",
+                                       "quantization_report.json", "merge_report.json" };
     const nib_merge_options *o = r->job->options;
     nib_status status = nib_outdir_create(r->job->ctx, o->out, o->overwrite, &r->out, err);
 
@@ -212,6 +214,22 @@ static void close_models(nib_merge_route *r)
     r->problem_type = r->model_dir = NULL;
 }
 
+/* Linears that stayed dense, as a head that was trained whole, are not encoded in any form. */
+static void forget_dense(nib_merge_route *r)
+{
+    nib_merge_judged *j = &r->judged;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < j->damaged_count; i++) {
+        bool encoded = false;
+        for (size_t k = 0; k < r->packed.count && !encoded; k++)
+            encoded = strcmp(r->packed.matrices[k].item->linear->name, j->damaged[i]) == 0;
+        if (encoded) j->damaged[kept++] = j->damaged[i];
+        else nib_free(r->job->ctx, j->damaged[i]);
+    }
+    j->damaged_count = kept;
+}
+
 /* The form in 8 bits, by the format's own settings. */
 static nib_status widen(nib_merge_route *r, nib_error *err)
 {
@@ -264,6 +282,7 @@ nib_status nib_merge_route_run(nib_merge_route *r, nib_error *err)
     if (!status) status = nib_warnings_check(r->job->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->job->ctx);
     if (!status) status = write_and_judge(r, err);
+    if (!status && r->job->options->mixed_bits) forget_dense(r);
     if (!status && r->job->options->mixed_bits && r->judged.damaged_count)
         status = run_again(r, err);
     close_models(r);

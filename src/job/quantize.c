@@ -454,7 +454,8 @@ static nib_status write_all(run *r, nib_error *err)
 static nib_status drop_old(nib_outdir *out, nib_error *err)
 {
     static const char *const weights[] = { "model.safetensors", "model-*-of-*.safetensors",
-                                           "model.safetensors.index.json" };
+                                           "model.safetensors.index.json",
+                                           "quantization_report.json", "merge_report.json" };
     nib_status status = NIB_OK;
 
     for (size_t i = 0; !status && i < NIB_COUNT(weights); i++)
