@@ -1,6 +1,7 @@
 """make_models.py - the models that both programs run, made once in the working directory.
 
     python make_models.py WORK NIBBLE smollm2             smollm2-nf4
+    python make_models.py WORK NIBBLE smollm2-file TYPE    smollm2-TYPE.gguf, as nibble export writes it
     python make_models.py WORK NIBBLE smollm2-gguf QUANTIZE   smollm2-q4_0.gguf, QUANTIZE being llama-quantize
     python make_models.py WORK NIBBLE tinyllama           tinyllama-nf4: TinyLlama-1.1B's shape, random weights
     python make_models.py WORK NIBBLE llama7b             llama7b-nf4 and llama7b-q4_0.gguf: Llama-2-7B's shape
@@ -15,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
@@ -56,6 +58,19 @@ def smollm2_nf4(work, nibble):
         quantize(nibble, smollm2(), out)
         end_nowhere(out, 49151)
     return once(os.path.join(work, "smollm2-nf4"), make)
+
+
+def smollm2_file(work, nibble, kind):
+    from smollm2 import smollm2
+
+    def make(out):
+        with tempfile.TemporaryDirectory(dir=work) as model:
+            for name in os.listdir(smollm2()):
+                if name != "generation_config.json":
+                    os.symlink(os.path.join(smollm2(), name), os.path.join(model, name))
+            end_nowhere(model, 49151)
+            subprocess.run([nibble, "export", model, out, "--quantize", kind, "--overwrite"], check=True, stdout=sys.stderr)
+    return once(os.path.join(work, f"smollm2-{kind.lower()}.gguf"), make)
 
 
 def smollm2_gguf(work, program):
@@ -208,6 +223,8 @@ def bytes_a_token(path):
 def main(work, nibble, what, *rest):
     if what == "smollm2":
         made = {"model": smollm2_nf4(work, nibble)}
+    elif what == "smollm2-file":
+        made = {"gguf": smollm2_file(work, nibble, rest[0])}
     elif what == "smollm2-gguf":
         made = {"gguf": smollm2_gguf(work, rest[0])}
     elif what == "tinyllama":

@@ -95,6 +95,17 @@ def decode(s, name, model, gguf, new_tokens, prefill):
     return results
 
 
+def same_file(s, kind):
+    """One file, read by both."""
+    bench, _ = environment.llama_programs(s.python, s.work)
+    gguf = make(s, "smollm2-file", kind)["gguf"]
+    programs = {"nibble": nibble_decode(s, gguf, DECODED, 512),
+                "llama.cpp, the same file": llama_decode(s, bench, gguf, DECODED, 512)}
+    metrics = {"decode": (f"decode, SmolLM2-135M {kind}, {DECODED} tokens", "tokens/s", False),
+               "prefill": (f"prefill, SmolLM2-135M {kind}, 512 tokens", "tokens/s", False)}
+    return compare(f"decode, {kind}", metrics, programs, s.repetitions)
+
+
 def llama7b(s):
     environment.llama_programs(s.python, s.work)  # before 8 GB are written for nothing
     made = make(s, "llama7b")

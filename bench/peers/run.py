@@ -29,12 +29,12 @@ def options():
     p.add_argument("--steps", type=int, default=4, help="counted steps of a process")
     p.add_argument("--tokens", type=int, default=512, help="of the long record")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--rows", default="step,records,decode,neighbour", help="comma list of these; may be empty")
+    p.add_argument("--rows", default="step,records,decode,files,neighbour", help="comma list of these; may be empty")
     p.add_argument("--tinyllama", action="store_true", help="also the step of TinyLlama-1.1B's shape (minutes; 5 GB of disk)")
     p.add_argument("--llama7b", action="store_true", help="also decoding of Llama-2-7B's shape (8 GB of disk)")
     o = p.parse_args()
     o.rows = [r for r in o.rows.split(",") if r]
-    unknown = set(o.rows) - {"step", "records", "decode", "neighbour"}
+    unknown = set(o.rows) - {"step", "records", "decode", "files", "neighbour"}
     if unknown:
         p.error(f"--rows: {', '.join(sorted(unknown))}: unknown")
     if min(o.repetitions, o.steps, o.threads) < 1 or o.tokens < 8:
@@ -90,6 +90,8 @@ def measure(o, python, info, run):
                                                      has_bf16))
     if gguf and "decode" in o.rows:
         compared("decode", lambda: rows.decode(s, "SmolLM2-135M", model, gguf, rows.DECODED, 512))
+    for kind in ("Q4_K_M", "Q8_0") if "files" in o.rows else ():
+        compared(f"decode, {kind}", lambda kind=kind: rows.same_file(s, kind))
     if o.llama7b:
         compared("llama7b", lambda: rows.llama7b(s))
     if model and "neighbour" in o.rows:
