@@ -22,4 +22,16 @@ typedef struct nib_float8_scale {
 typedef void nib_float8_decode_fn(size_t n, const uint8_t *codes, nib_float8_scale scale,
                                   float *dst);
 
+/* A row whose codes have a scale for each `columns` of them, not rounded again. */
+typedef struct nib_float8_row {
+    const uint8_t *codes;
+    size_t n, columns; /* multiples of 32 */
+    const float *by;   /* [ceil(n / columns)] what the values of each run are multiplied by */
+} nib_float8_row;
+
+/* y[m * ldy] = the row . row m < M of x [M, n], M at most NIB_DOT_ROWS.  Sums in float, in an order
+ * of the variant's own, which is the same for every M. */
+typedef void nib_float8_dot_fn(const nib_float8_row *r, size_t M, const float *x, float *y,
+                               size_t ldy);
+
 #endif

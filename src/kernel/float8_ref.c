@@ -25,3 +25,13 @@ void nib_float8_decode_ref(size_t n, const uint8_t *codes, nib_float8_scale scal
         dst[i] = x;
     }
 }
+
+void nib_float8_dot_ref(const nib_float8_row *r, size_t M, const float *x, float *y, size_t ldy)
+{
+    for (size_t m = 0; m < M; m++) {
+        float sum = 0;
+        for (size_t i = 0; i < r->n; i++)
+            sum += value_of(r->codes[i]) * r->by[i / r->columns] * x[m * r->n + i];
+        y[m * ldy] = sum;
+    }
+}

@@ -64,3 +64,75 @@ void NIB_VARIANT(float8_decode)(size_t n, const uint8_t *codes, nib_float8_scale
     else if (scale.round == NIB_BF16) decode(n, codes, by, false, NIB_BF16, dst);
     else decode(n, codes, by, false, NIB_F16, dst);
 }
+
+/* --- dots: 32 codes at a time, by vectors of 32 bytes in both variants --- */
+
+enum { CODES = 32 };
+
+/* Sixteen codes as bits of float16 of 2^-8 times their values: the sign stays above, the bit below
+ * it goes.  NaN becomes a number. */
+NIB_INLINE __m256i halves_of(__m128i codes)
+{
+    __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+
+    return _mm256_and_si256(moved, _mm256_set1_epi16((short)0xbfff));
+}
+
+/* sums[m] (+)= the codes times row m of x. */
+NIB_INLINE void add_codes(size_t M, __m256i codes, const float *x, size_t n, __m256 sums[4][2])
+{
+    __m256i half[2] = { halves_of(_mm256_castsi256_si128(codes)),
+                        halves_of(_mm256_extracti128_si256(codes, 1)) };
+
+#pragma GCC unroll 4
+    for (size_t i = 0; i < CODES / 8; i++) {
+        __m256i two = half[i / 2];
+        __m256 v = _mm256_cvtph_ps(i % 2 ? _mm256_extracti128_si256(two, 1)
+                                         : _mm256_castsi256_si128(two));
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++)
+            sums[m][i % 2] = _mm256_fmadd_ps(v, _mm256_loadu_ps(x + m * n + 8 * i),
+                                             sums[m][i % 2]);
+    }
+}
+
+NIB_INLINE float sum_of(__m256 a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+NIB_INLINE void dot(size_t M, const nib_float8_row *r, const float *x, float *y, size_t ldy)
+{
+    const __m256i size = _mm256_set1_epi8(0x7f);
+    __m256i nan = _mm256_setzero_si256();
+    __m256 all[4];
+
+#pragma GCC unroll 4
+    for (size_t m = 0; m < M; m++) all[m] = _mm256_setzero_ps();
+    for (size_t begin = 0, run = 0; begin < r->n; begin += r->columns, run++) {
+        size_t end = nib_min(begin + r->columns, r->n);
+        __m256 by = _mm256_set1_ps(r->by[run] * 256), sums[4][2];
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++) sums[m][0] = sums[m][1] = _mm256_setzero_ps();
+        for (size_t i = begin; i < end; i += CODES) {
+            __m256i codes = _mm256_loadu_si256((const __m256i *)(const void *)(r->codes + i));
+            _mm_prefetch((const char *)r->codes + i + AHEAD, _MM_HINT_T0);
+            nan = _mm256_or_si256(nan, _mm256_cmpeq_epi8(_mm256_and_si256(codes, size), size));
+            add_codes(M, codes, x + i, r->n, sums);
+        }
+#pragma GCC unroll 4
+        for (size_t m = 0; m < M; m++)
+            all[m] = _mm256_fmadd_ps(_mm256_add_ps(sums[m][0], sums[m][1]), by, all[m]);
+    }
+    for (size_t m = 0; m < M; m++)
+        y[m * ldy] = _mm256_testz_si256(nan, nan) ? sum_of(all[m]) : NAN;
+}
+
+void NIB_VARIANT(float8_dot)(const nib_float8_row *r, size_t M, const float *x, float *y,
+                             size_t ldy)
+{
+    NIB_WITH_ROWS(M, dot, r, x, y, ldy);
+}

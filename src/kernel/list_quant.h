@@ -72,6 +72,11 @@ KERNEL(float8_decode, ref, 0)
 KERNEL(float8_decode, avx2, NIB_CPU_AVX2)
 KERNEL(float8_decode, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(float8_dot, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(float8_dot, avx2, NIB_CPU_AVX2)
+KERNEL(float8_dot, avx512, NIB_CPU_AVX512)
+#endif
 KERNEL(blocks_decode, ref, 0)
 KERNEL(blocks_dot, ref, 0)
 #if NIB_ARCH_X86

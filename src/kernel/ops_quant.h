@@ -21,6 +21,7 @@ KERNEL_OP(int8_decode)
 KERNEL_OP(grouped_down) /* grouped_panel.h */
 KERNEL_OP(grouped_across)
 KERNEL_OP(float8_decode) /* float8.h */
+KERNEL_OP(float8_dot)
 KERNEL_OP(blocks_decode) /* blocks.h */
 KERNEL_OP(blocks_dot)
 KERNEL_OP(blocks_dot_fixed)

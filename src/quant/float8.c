@@ -66,6 +66,48 @@ nib_status nib_float8_create(nib_ctx *ctx, const nib_float8 *made, nib_weight **
     return NIB_OK;
 }
 
+/* --- few rows: the values are not rounded to the scales' type, nor to bfloat16 --- */
+
+enum { MOST_RUNS = 1024 }; /* of a row */
+
+static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
+                             nib_precision precision)
+{
+    const nib_float8 *q = of(w);
+    bool high = type == NIB_BF16 || precision == NIB_PRECISION_HIGH || q->round == NIB_F32;
+
+    (void)k;
+    return high && w->in % 32 == 0 && q->columns % 32 == 0 && q->grid <= MOST_RUNS
+               ? NIB_DOT_FLOATS
+               : NIB_DOT_NONE;
+}
+
+static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
+                      void *ready)
+{
+    (void)k, (void)kind;
+    memcpy(ready, x, w->in * sizeof(float));
+}
+
+/* Rows of one block of the matrix have the same scales. */
+static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
+                const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
+{
+    const nib_float8 *q = of(w);
+    float by[MOST_RUNS];
+
+    (void)kind;
+    for (size_t r = r0; r < r1; r++) {
+        const nib_float8_row row = { .codes = q->codes + r * w->in, .n = w->in,
+                                     .columns = q->columns, .by = by };
+        for (size_t i = 0; i < q->grid && (r == r0 || r % q->rows == 0); i++) {
+            by[i] = nib_float8_scale_at(q->scale_type, q->scales, r / q->rows * q->grid + i);
+            if (q->options.divide) by[i] = 1 / by[i];
+        }
+        k->float8_dot(&row, M, ready, y + r - r0, ldy);
+    }
+}
+
 /* --- the form --- */
 
 enum { BLOCK_ROWS, BLOCK_COLUMNS, DIVIDE }; /* of nib_form.settings */
@@ -158,5 +200,6 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_float8_scheme = {
     .name = "fp8", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .describe = describe, .parse = parse, .bytes = bytes_of, .random = random_weight,
+    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

@@ -61,6 +61,50 @@ static void check_variant(const nib_kernels *k, const char *variant)
     }
 }
 
+/* Sums in another order, and the same bits for a row alone. */
+static void check_dot(const nib_kernels *k, const char *variant, size_t n, size_t columns, bool nan)
+{
+    size_t runs = nib_ceil_div(n, columns);
+    uint8_t *codes = test_guarded(n);
+    float *x = test_floats(4 * n, 1), *by = test_floats(runs, 0.1f), *y = test_guarded(10 * 4), one;
+    const nib_float8_row row = { codes, n, columns, by };
+
+    for (size_t i = 0; i < n; i++) codes[i] = (uint8_t)(test_rand() & 0xf7);
+    if (nan) codes[n - 3] = 0xff;
+    k->float8_dot(&row, 4, x, y, 3);
+    for (size_t m = 0; m < 4; m++) {
+        double sum = 0, size = 0;
+        for (size_t i = 0; i < n; i++) {
+            float v;
+            nib_float8_decode_ref(1, &codes[i], (nib_float8_scale){ 1, false, NIB_F32 }, &v);
+            sum += (double)v * (double)by[i / columns] * (double)x[m * n + i];
+            size += fabs((double)v * (double)by[i / columns]);
+        }
+        if (nan) CHECK(isnan(y[3 * m]), "%s: a code is NaN, the sum %g", variant, (double)y[3 * m]);
+        else CHECK(fabs((double)y[3 * m] - sum) <= 1e-6 * size, "%s: %zu codes: %g, expected %g",
+                   variant, n, (double)y[3 * m], sum);
+        k->float8_dot(&row, 1, x + m * n, &one, 1);
+        CHECK(nan || memcmp(&one, &y[3 * m], sizeof one) == 0, "%s: row %zu alone", variant, m);
+    }
+}
+
+static void check_dots(const nib_kernels *k, const char *variant)
+{
+    check_dot(k, variant, 256, 128, false);
+    check_dot(k, variant, 160, 128, false);
+    check_dot(k, variant, 96, 96, false);
+    check_dot(k, variant, 64, 32, true);
+}
+
+static void test_dots(void)
+{
+    nib_kernels k = nib_kernels_for(0);
+    const char *name;
+
+    check_dots(&k, "ref");
+    for (size_t level = 0; (name = test_next_variant(&level, &k));) check_dots(&k, name);
+}
+
 static void test_variants(void)
 {
     nib_kernels k = nib_kernels_for(0);
@@ -73,7 +117,7 @@ static void test_variants(void)
 int main(void)
 {
     static const test_case cases[] = {
-        { "definition", test_definition }, { "variants", test_variants },
+        { "definition", test_definition }, { "variants", test_variants }, { "dots", test_dots },
     };
     return test_main("kernel/test_float8", cases, NIB_COUNT(cases));
 }
