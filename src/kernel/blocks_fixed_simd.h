@@ -319,14 +319,6 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
     }
 }
 
-NIB_INLINE float sum_of(__m256 a)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *blocks,
                     const nib_fixed_x *x, float *y, size_t ldy)
 {

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "base/dtype.h"
+#include "kernel/fixed.h"
 
 enum { NIB_FLOAT4_STEP = 16 }; /* the least values that share a scale */
 
@@ -44,5 +45,10 @@ typedef void nib_float4_decode_fn(const nib_float4_row *r, size_t n, float *dst)
  * of the variant's own, which is the same for every M. */
 typedef void nib_float4_dot_fn(const nib_float4_row *r, size_t M, size_t n, const float *x,
                                float *y, size_t ldy);
+
+/* The same with x in fixed point (fixed.h, NIB_FIXED_EVEN_ODD), n a multiple of 32; values are not
+ * rounded. */
+typedef void nib_float4_dot_fixed_fn(const nib_float4_row *r, size_t M, size_t n,
+                                     const nib_fixed_x *x, float *y, size_t ldy);
 
 #endif

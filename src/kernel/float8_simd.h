@@ -96,14 +96,6 @@ NIB_INLINE void add_codes(size_t M, __m256i codes, const float *x, size_t n, __m
     }
 }
 
-NIB_INLINE float sum_of(__m256 a)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 NIB_INLINE void dot(size_t M, const nib_float8_row *r, const float *x, float *y, size_t ldy)
 {
     const __m256i size = _mm256_set1_epi8(0x7f);

@@ -106,6 +106,11 @@ KERNEL(float4_dot, avx2, NIB_CPU_AVX2)
 KERNEL(float4_decode, avx512, NIB_CPU_AVX512)
 KERNEL(float4_dot, avx512, NIB_CPU_AVX512)
 #endif
+KERNEL(float4_dot_fixed, ref, 0)
+#if NIB_ARCH_X86
+KERNEL(float4_dot_fixed, avx2, NIB_CPU_AVX2)
+KERNEL(float4_dot_fixed, avx512, NIB_CPU_AVX512)
+#endif
 KERNEL(additive_decode, ref, 0)
 KERNEL(additive_dot, ref, 0)
 #if NIB_ARCH_X86

@@ -29,6 +29,7 @@ KERNEL_OP(arrange_fixed) /* fixed.h */
 KERNEL_OP(grouped_dot) /* grouped_dot.h */
 KERNEL_OP(float4_decode) /* float4.h */
 KERNEL_OP(float4_dot)
+KERNEL_OP(float4_dot_fixed)
 KERNEL_OP(additive_decode) /* additive.h */
 KERNEL_OP(additive_dot)
 KERNEL_OP(awq_turn) /* awq_turn.h */

@@ -131,4 +131,13 @@ NIB_INLINE unsigned v_at_least(V a, V least)
 }
 #endif
 
+/* Of vectors of eight floats, in both variants. */
+NIB_INLINE float sum_of(__m256 a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
 #endif

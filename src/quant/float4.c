@@ -52,29 +52,34 @@ static void destroy(nib_ctx *ctx, nib_weight *w)
     nib_free(ctx, w);
 }
 
-/* --- few rows: values are bfloat16 as they decode, so right in both compute types --- */
+/* --- few rows: decoded values are bfloat16, right in both compute types; in fixed point the
+ * product with a scale is not rounded --- */
 
 static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                              nib_precision precision)
 {
-    (void)w, (void)k, (void)type, (void)precision;
-    return NIB_DOT_FLOATS;
+    bool high = type == NIB_BF16 || precision == NIB_PRECISION_HIGH; /* finer than bfloat16 */
+
+    (void)k;
+    return high && w->in % NIB_FIXED_BLOCK == 0 ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
 }
 
 static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
                       void *ready)
 {
-    (void)k, (void)kind;
-    memcpy(ready, x, w->in * sizeof(float));
+    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_EVEN_ODD, x, ready);
+    else memcpy(ready, x, w->in * sizeof(float));
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
-    (void)kind;
+    const nib_fixed_x x = nib_fixed_x_at(ready, w->in, 0, w->in * sizeof(float));
+
     for (size_t r = r0; r < r1; r++) {
         nib_float4_row row = row_from(of(w), r, 0);
-        k->float4_dot(&row, M, w->in, ready, y + r - r0, ldy);
+        if (kind == NIB_DOT_FIXED) k->float4_dot_fixed(&row, M, w->in, &x, y + r - r0, ldy);
+        else k->float4_dot(&row, M, w->in, ready, y + r - r0, ldy);
     }
 }
 

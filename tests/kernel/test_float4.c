@@ -76,6 +76,29 @@ static void check_dots(const nib_kernels *k, const char *variant, const nib_floa
     }
 }
 
+/* x loses up to 2^-16 of the greatest of its 32. */
+static void check_fixed(const nib_kernels *k, const char *variant, nib_float4_row r, size_t n)
+{
+    size_t ld = nib_fixed_bytes(n);
+    float *x = test_floats(4 * n, 1), want[4], got[4], alone;
+    char *ready = test_guarded(4 * ld);
+    nib_fixed_x all, one;
+
+    r.round = false;
+    nib_float4_dot_ref(&r, 4, n, x, want, 1);
+    for (size_t m = 0; m < 4; m++)
+        k->arrange_fixed(n, NIB_FIXED_EVEN_ODD, x + m * n, ready + m * ld);
+    all = nib_fixed_x_at(ready, n, 0, ld);
+    k->float4_dot_fixed(&r, 4, n, &all, got, 1);
+    for (size_t m = 0; m < 4; m++) {
+        CHECK(fabsf(got[m] - want[m]) <= 2e-4f * (float)n, "%s: %zu values: %g, expected %g",
+              variant, n, (double)got[m], (double)want[m]);
+        one = nib_fixed_row(&all, m);
+        k->float4_dot_fixed(&r, 1, n, &one, &alone, 1);
+        CHECK(memcmp(&alone, &got[m], sizeof alone) == 0, "%s: row %zu alone", variant, m);
+    }
+}
+
 static void check_variant(const nib_kernels *k, const char *variant)
 {
     for (unsigned group = 16; group <= 32; group += 16)
@@ -96,6 +119,7 @@ static void check_variant(const nib_kernels *k, const char *variant)
                       n, group);
                 for (size_t i = 0; i < n / group; i++) scales[i] = (uint8_t)(120 + i % 12);
                 check_dots(k, variant, &r, n);
+                if (n % 32 == 0) check_fixed(k, variant, r, n);
             }
 }
 
