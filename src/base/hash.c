@@ -59,6 +59,7 @@ void nib_sha256_add(nib_sha256 *h, const void *data, size_t bytes)
     const uint8_t *p = data;
     size_t held = h->bytes % 64;
 
+    if (!bytes) return; /* data may be NULL then */
     h->bytes += bytes;
     if (held) {
         size_t n = nib_min(64 - held, bytes);
