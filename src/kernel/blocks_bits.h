@@ -8,6 +8,9 @@
 #include "kernel/words.h"
 
 /* Calls inline f(kind, ...) with the kind as a constant: a loop for each. */
+#ifdef NIB_ONE_BODY
+#define NIB_WITH_BLOCK_KIND(kind, f, ...) f(kind, __VA_ARGS__)
+#else
 #define NIB_WITH_BLOCK_KIND(kind, f, ...)                                                          \
     switch (kind) {                                                                                \
     case NIB_BLOCK_Q4_0: f(NIB_BLOCK_Q4_0, __VA_ARGS__); break;                                    \
@@ -25,6 +28,7 @@
     case NIB_BLOCK_MXFP4: f(NIB_BLOCK_MXFP4, __VA_ARGS__); break;                                  \
     case NIB_BLOCK_KINDS: break;                                                                   \
     }
+#endif
 
 NIB_INLINE float f16_at(const uint8_t *p)
 {

@@ -177,7 +177,7 @@ NIB_INLINE void decode(nib_block_kind kind, size_t count, const uint8_t *blocks,
 void NIB_VARIANT(blocks_decode)(nib_block_kind kind, size_t count, const uint8_t *blocks,
                                 float *dst)
 {
-    NIB_WITH_BLOCK_KIND(kind, decode, count, blocks, dst)
+    NIB_WITH_BLOCK_KIND(kind, decode, count, blocks, dst);
 }
 
 /* Two sums a row of x: a product need not wait for the one before. */
@@ -211,5 +211,5 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
 void NIB_VARIANT(blocks_dot)(nib_block_kind kind, size_t M, size_t count, const uint8_t *blocks,
                              const float *x, float *y, size_t ldy)
 {
-    NIB_WITH_BLOCK_KIND(kind, DOT, M, count, blocks, x, y, ldy)
+    NIB_WITH_BLOCK_KIND(kind, DOT, M, count, blocks, x, y, ldy);
 }
