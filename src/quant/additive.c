@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "quant/groups.h"
+
 static const nib_additive *of(const nib_weight *w) { return (const nib_additive *)w; }
 
 static unsigned width_of(unsigned bits) { return bits > 8 ? 2 : 1; }
@@ -23,35 +25,17 @@ static nib_additive_row row_from(const nib_additive *q, size_t row, size_t g)
     return r;
 }
 
-enum { WIDEST = 256 }; /* inputs of a group */
-
-/* Whole groups straight to dst, of the first and the last what is asked for. */
-static void decode_row(const nib_additive *q, size_t row, size_t k0, size_t k1, float *dst)
+static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)
 {
-    size_t group = q->options.inputs;
-    float values[WIDEST];
+    nib_additive_row r = row_from(of(w), row, g);
 
-    while (k0 < k1) {
-        size_t skip = k0 % group, whole = (k1 - k0) / group, n = whole * group;
-        nib_additive_row r = row_from(q, row, k0 / group);
-
-        if (!skip && whole) {
-            q->decode(&r, whole, dst);
-        } else {
-            n = nib_min(group - skip, k1 - k0);
-            q->decode(&r, 1, values);
-            memcpy(dst, values + skip, n * sizeof *dst);
-        }
-        dst += n;
-        k0 += n;
-    }
+    of(w)->decode(&r, count, dst);
 }
 
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld)
 {
-    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
-    for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
+    nib_decode_groups(w, of(w)->options.inputs, decode_groups, r0, r1, k0, k1, dst, ld);
 }
 
 static void destroy(nib_ctx *ctx, nib_weight *w)
@@ -67,13 +51,6 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
 {
     (void)w, (void)k, (void)precision;
     return type == NIB_F32 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
-}
-
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
-                      void *ready)
-{
-    (void)k, (void)kind;
-    memcpy(ready, x, w->in * sizeof(float));
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -127,7 +104,8 @@ static bool parse(const char *text, nib_form *f)
 
     if (sscanf(text, "aqlm %ux%u of %ux%u", &o.books, &o.bits, &o.outputs, &o.inputs) != 4)
         return false;
-    if (!o.books || !o.bits || o.bits > 16 || !o.outputs || !o.inputs || o.inputs > WIDEST)
+    if (!o.books || !o.bits || o.bits > 16 || !o.outputs || !o.inputs ||
+        o.inputs > NIB_GROUP_WIDEST)
         return false;
     made = nib_additive_form(&o);
     describe(&made, again);
@@ -164,7 +142,7 @@ nib_status nib_additive_create(nib_ctx *ctx, const nib_additive *made, nib_weigh
 {
     nib_additive *q = nib_new(ctx, sizeof *q);
 
-    assert(made->base.in % made->options.inputs == 0 && made->options.inputs <= WIDEST);
+    assert(made->base.in % made->options.inputs == 0 && made->options.inputs <= NIB_GROUP_WIDEST);
     assert(made->base.out % made->options.outputs == 0);
     if (!q)
         return nib_fail(err, NIB_E_NOMEM, "weight of %zu x %zu: out of memory", made->base.out,
@@ -213,6 +191,6 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_additive_scheme = {
     .name = "aqlm", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

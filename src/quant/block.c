@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "quant/groups.h"
 #include "quant/stored.h"
 
 static const nib_block *of(const nib_weight *w) { return (const nib_block *)w; }
@@ -13,33 +14,18 @@ static const uint8_t *row_at(const nib_block *b, size_t row)
     return b->data + (b->rows ? b->rows[row] : row) * b->row_bytes;
 }
 
-/* Columns [k0, k1) of a row: whole blocks straight to dst, of the others what is asked for. */
-static void decode_row(const nib_block *b, size_t row, size_t k0, size_t k1, float *dst)
+static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)
 {
-    const nib_block_layout *l = &nib_block_layouts[b->kind];
-    const uint8_t *blocks = row_at(b, row);
-    float values[256];
+    const nib_block *b = of(w);
 
-    while (k0 < k1) {
-        size_t at = k0 / l->values, skip = k0 % l->values, whole = (k1 - k0) / l->values, n;
-        if (!skip && whole) {
-            n = whole * l->values;
-            b->decode(b->kind, whole, blocks + at * l->bytes, dst);
-        } else {
-            n = nib_min(l->values - skip, k1 - k0);
-            b->decode(b->kind, 1, blocks + at * l->bytes, values);
-            memcpy(dst, values + skip, n * sizeof *dst);
-        }
-        dst += n;
-        k0 += n;
-    }
+    b->decode(b->kind, count, row_at(b, row) + g * nib_block_layouts[b->kind].bytes, dst);
 }
 
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld)
 {
-    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
-    for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
+    nib_decode_groups(w, nib_block_layouts[of(w)->kind].values, decode_groups, r0, r1, k0, k1, dst,
+                      ld);
 }
 
 static void destroy(nib_ctx *ctx, nib_weight *w) { nib_free(ctx, w); }
@@ -53,13 +39,6 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
 {
     (void)w, (void)k;
     return type == NIB_BF16 || precision == NIB_PRECISION_HIGH ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
-}
-
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
-                      void *ready)
-{
-    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_EVEN_ODD, x, ready);
-    else memcpy(ready, x, w->in * sizeof(float));
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -122,7 +101,7 @@ static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
 
 const nib_scheme nib_block_scheme = {
     .name = "block", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of,
 };
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "quant/groups.h"
+
 static const nib_float4 *of(const nib_weight *w) { return (const nib_float4 *)w; }
 
 /* The row from value k0 on, which begins a group. */
@@ -17,33 +19,18 @@ static nib_float4_row row_from(const nib_float4 *q, size_t row, size_t k0)
                              .group = group, .round = q->kind == NIB_NVFP4 };
 }
 
-/* Whole groups straight to dst, of the first and the last what is asked for. */
-static void decode_row(const nib_float4 *q, size_t row, size_t k0, size_t k1, float *dst)
+static void decode_groups(const nib_weight *w, size_t row, size_t g, size_t count, float *dst)
 {
-    size_t group = nib_float4_group(q->kind);
-    float values[32];
+    size_t group = nib_float4_group(of(w)->kind);
+    nib_float4_row r = row_from(of(w), row, g * group);
 
-    while (k0 < k1) {
-        size_t skip = k0 % group, n = (k1 - k0) / group * group;
-        nib_float4_row r = row_from(q, row, k0 - skip);
-
-        if (!skip && n) {
-            q->decode(&r, n, dst);
-        } else {
-            n = nib_min(group - skip, k1 - k0);
-            q->decode(&r, group, values);
-            memcpy(dst, values + skip, n * sizeof *dst);
-        }
-        dst += n;
-        k0 += n;
-    }
+    of(w)->decode(&r, count * group, dst);
 }
 
 static void decode_tile(const nib_weight *w, size_t r0, size_t r1, size_t k0, size_t k1, float *dst,
                         size_t ld)
 {
-    assert(r0 <= r1 && r1 <= w->out && k0 <= k1 && k1 <= w->in);
-    for (size_t r = r0; r < r1; r++) decode_row(of(w), r, k0, k1, dst + (r - r0) * ld);
+    nib_decode_groups(w, nib_float4_group(of(w)->kind), decode_groups, r0, r1, k0, k1, dst, ld);
 }
 
 static void destroy(nib_ctx *ctx, nib_weight *w)
@@ -62,13 +49,6 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
 
     (void)k;
     return high && w->in % NIB_FIXED_BLOCK == 0 ? NIB_DOT_FIXED : NIB_DOT_FLOATS;
-}
-
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
-                      void *ready)
-{
-    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, NIB_FIXED_EVEN_ODD, x, ready);
-    else memcpy(ready, x, w->in * sizeof(float));
 }
 
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
@@ -147,7 +127,7 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_float4_scheme = {
     .name = "fp4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };
 

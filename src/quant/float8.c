@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "quant/groups.h"
+
 static const nib_float8 *of(const nib_weight *w) { return (const nib_float8 *)w; }
 
 float nib_float8_scale_at(nib_dtype type, const uint8_t *scales, size_t i)
@@ -80,13 +82,6 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     return high && w->in % 32 == 0 && q->columns % 32 == 0 && q->grid <= MOST_RUNS
                ? NIB_DOT_FLOATS
                : NIB_DOT_NONE;
-}
-
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
-                      void *ready)
-{
-    (void)k, (void)kind;
-    memcpy(ready, x, w->in * sizeof(float));
 }
 
 /* Rows of one block of the matrix have the same scales. */
@@ -200,6 +195,6 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
 
 const nib_scheme nib_float8_scheme = {
     .name = "fp8", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot, .describe = describe,
+    .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
     .parse = parse, .bytes = bytes_of, .random = random_weight,
 };

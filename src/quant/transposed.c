@@ -7,6 +7,8 @@
  *     y[n] = sum over k of x[k] stored[k, n] */
 #include "quant/transposed.h"
 
+#include "quant/groups.h"
+
 enum { WIDEST = 128 }; /* outputs of a piece of the dot */
 
 typedef struct transposed {
@@ -62,13 +64,6 @@ static nib_dot_kind dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtyp
     return type == NIB_F32 || w->dtype == NIB_BF16 ? NIB_DOT_FLOATS : NIB_DOT_NONE;
 }
 
-static void dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, const void *x,
-                      void *ready)
-{
-    (void)k, (void)kind;
-    memcpy(ready, x, w->in * sizeof(float));
-}
-
 static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy)
 {
@@ -91,7 +86,8 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
 /* Its form is that of what is stored, which describes, parses and encodes for it. */
 static const nib_scheme scheme = {
     .name = "transposed", .decode_tile = decode_tile, .destroy = destroy, .form = form,
-    .finite = finite, .pack = pack, .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
+    .finite = finite, .pack = pack, .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain,
+    .dot = dot,
 };
 
 nib_status nib_weight_transposed(nib_ctx *ctx, nib_weight *stored, nib_weight **w, nib_error *err)
