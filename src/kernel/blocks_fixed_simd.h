@@ -2,14 +2,12 @@
  * blocks_fixed_avx2.c and blocks_fixed_avx512.c, with vectors of 32 bytes in both.
  *
  * Scales are made for eight parts at a time, a vector of them.  The codes of a part become words,
- * the even ones and the odd ones, by a mask and a shift; a product of words adds two terms.  Its
- * eight sums are in order: the first four are of the part's first half. */
+ * the even ones and the odd ones, by a mask and a shift; a product of words adds two terms. */
 #include "kernel/blocks_bits.h"
+#include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
 
-enum { GROUP = 8 }; /* parts whose scales are made at a time */
-
-typedef struct words { __m256i even, odd; } words;
+enum { GROUP = NIB_FIXED_PARTS }; /* whose scales are made at a time */
 
 NIB_INLINE words of_unsigned(__m256i bytes)
 {
@@ -275,14 +273,6 @@ NIB_INLINE void times_steps(nib_block_kind kind, const scales *s, const nib_fixe
     }
 }
 
-/* What the sums of part p are multiplied by. */
-NIB_INLINE __m256 factor_of(nib_block_kind kind, const float by[2 * GROUP], size_t p)
-{
-    if (!halves_differ(kind)) return _mm256_broadcast_ss(by + p);
-    return _mm256_blend_ps(_mm256_broadcast_ss(by + 2 * p), _mm256_broadcast_ss(by + 2 * p + 1),
-                           0xf0);
-}
-
 /* Parts that follow one another, of one block where it has 256 values, at most 8; x from the first
  * of them on. */
 NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_t parts,
@@ -308,13 +298,9 @@ NIB_INLINE void add_group(size_t M, nib_block_kind kind, const uint8_t *b, size_
         words codes = codes_of(kind, of == NIB_BLOCK_PART ? b + p * bytes : b, p);
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
-            const __m256i *at = (const __m256i *)(const void *)(x[m].words + p * NIB_BLOCK_PART);
-            __m256i sum = _mm256_add_epi32(
-                _mm256_madd_epi16(codes.even, _mm256_loadu_si256(at)),
-                _mm256_madd_epi16(codes.odd, _mm256_loadu_si256(at + 1)));
-            s->products[m][p % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
-                                                    factor_of(kind, factors[m], p),
-                                                    s->products[m][p % 2]);
+            __m256 of_part = part_sums(codes, x[m].words + p * NIB_BLOCK_PART);
+            __m256 by_part = part_factor(halves_differ(kind), factors[m], p);
+            s->products[m][p % 2] = _mm256_fmadd_ps(of_part, by_part, s->products[m][p % 2]);
         }
     }
 }

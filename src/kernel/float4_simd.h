@@ -1,8 +1,8 @@
 /* float4_simd.h - E2M1 under shared scales: the body of float4_avx2.c and float4_avx512.c.
  *
  * Eight bytes are sixteen codes, whose doubled values one shuffle looks up. */
+#include "kernel/fixed_words.h"
 #include "kernel/kernels.h"
-#include "kernel/words.h"
 
 /* Sixteen codes as doubled values, in order. */
 NIB_INLINE __m128i twice_of(const uint8_t *codes)
@@ -74,11 +74,9 @@ void NIB_VARIANT(float4_dot)(const nib_float4_row *r, size_t M, size_t n, const 
 
 /* --- x in fixed point: 32 codes at a time, by vectors of 32 bytes in both variants --- */
 
-enum { GROUP = 8 }; /* parts of 32 whose factors are made at a time */
-
 /* by[]: half a scale times the step of x, of each part, or of each half of one. */
 NIB_INLINE void factors_of(const nib_float4_row *r, bool halves_differ, size_t part, size_t parts,
-                           const nib_fixed_x *x, float by[2 * GROUP])
+                           const nib_fixed_x *x, float by[2 * NIB_FIXED_PARTS])
 {
     const uint8_t *scales = r->scales + part * (halves_differ ? 2 : 1);
 
@@ -93,20 +91,12 @@ NIB_INLINE void factors_of(const nib_float4_row *r, bool halves_differ, size_t p
     }
 }
 
-/* What the sums of part p are multiplied by: the first four are of its first half. */
-NIB_INLINE __m256 factor_of(bool halves_differ, const float by[2 * GROUP], size_t p)
-{
-    if (!halves_differ) return _mm256_broadcast_ss(by + p);
-    return _mm256_blend_ps(_mm256_broadcast_ss(by + 2 * p), _mm256_broadcast_ss(by + 2 * p + 1),
-                           0xf0);
-}
-
 NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ, size_t part,
                           size_t parts, const nib_fixed_x x[4], __m256 sums[4][2])
 {
     const __m128i table = _mm_loadu_si128((const __m128i *)(const void *)nib_e2m1_twice);
     const __m128i low = _mm_set1_epi8(15);
-    float by[4][2 * GROUP];
+    float by[4][2 * NIB_FIXED_PARTS];
 
 #pragma GCC unroll 4
     for (size_t m = 0; m < M; m++) factors_of(r, halves_differ, part, parts, &x[m], by[m]);
@@ -115,16 +105,13 @@ NIB_INLINE void add_parts(size_t M, const nib_float4_row *r, bool halves_differ,
         const uint8_t *at = r->codes + (part + p) * (NIB_FIXED_BLOCK / 2);
         __m128i b = _mm_loadu_si128((const __m128i *)(const void *)at);
         __m128i even = _mm_and_si128(b, low), odd = _mm_and_si128(_mm_srli_epi16(b, 4), low);
-        __m256i first = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, even));
-        __m256i second = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, odd));
+        const words codes = { _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, even)),
+                              _mm256_cvtepi8_epi16(_mm_shuffle_epi8(table, odd)) };
 #pragma GCC unroll 4
         for (size_t m = 0; m < M; m++) {
-            const int16_t *words = x[m].words + (part + p) * NIB_FIXED_BLOCK;
-            const __m256i *two = (const __m256i *)(const void *)words;
-            __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(first, _mm256_loadu_si256(two)),
-                                           _mm256_madd_epi16(second, _mm256_loadu_si256(two + 1)));
-            sums[m][p % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum),
-                                             factor_of(halves_differ, by[m], p), sums[m][p % 2]);
+            __m256 of_part = part_sums(codes, x[m].words + (part + p) * NIB_FIXED_BLOCK);
+            sums[m][p % 2] = _mm256_fmadd_ps(of_part, part_factor(halves_differ, by[m], p),
+                                             sums[m][p % 2]);
         }
     }
 }
@@ -140,12 +127,13 @@ NIB_INLINE void dot_fixed(size_t M, const nib_float4_row *r, bool halves_differ,
         row[m] = nib_fixed_row(x, m);
         sums[m][0] = sums[m][1] = _mm256_setzero_ps();
     }
-    for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += GROUP) {
+    for (size_t part = 0; part < n / NIB_FIXED_BLOCK; part += NIB_FIXED_PARTS) {
         size_t left = n / NIB_FIXED_BLOCK - part;
         _mm_prefetch((const char *)r->codes + part * 16 + AHEAD, _MM_HINT_T0);
         _mm_prefetch((const char *)r->codes + part * 16 + 64 + AHEAD, _MM_HINT_T0);
         /* eight as a constant: the loops over them are unrolled */
-        if (left >= GROUP) add_parts(M, r, halves_differ, part, GROUP, row, sums);
+        if (left >= NIB_FIXED_PARTS)
+            add_parts(M, r, halves_differ, part, NIB_FIXED_PARTS, row, sums);
         else add_parts(M, r, halves_differ, part, left, row, sums);
     }
 #pragma GCC unroll 4
