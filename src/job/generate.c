@@ -140,21 +140,6 @@ static void list_names(const nib_generator *g, char *text, size_t room)
         used += (size_t)snprintf(text + used, room - used, "%s%s", i ? ", " : "", g->names[i]);
 }
 
-/* Biases and full copies stand in the modules themselves, so that nothing can be computed without
- * the adapter that brought them: the first one. */
-static bool changes_modules(const nib_generator *g)
-{
-    const nib_model *m = g->model;
-
-    for (size_t i = 0; i < m->embedding_count; i++)
-        if (m->embeddings[i]->frozen) return true;
-    for (size_t i = 0; i < m->linear_count; i++)
-        if (m->linears[i]->frozen || m->linears[i]->frozen_bias) return true;
-    for (size_t i = 0; i < m->norm_count; i++)
-        if (m->norms[i]->frozen_weight || m->norms[i]->frozen_bias) return true;
-    return false;
-}
-
 static nib_status choose_adapter(const nib_generator *g, const nib_generate_options *o,
                                  uint8_t *slot, nib_error *err)
 {
@@ -178,7 +163,8 @@ static nib_status choose_adapter(const nib_generator *g, const nib_generate_opti
     } else if (!o->no_adapter && g->adapter_count == 1) {
         at = 0;
     }
-    if (at != 0 && changes_modules(g))
+    /* nothing can be computed without the adapter that changed it, which is the first */
+    if (at != 0 && nib_model_is_changed(g->model))
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "adapter '%s' brings biases or modules_to_save of its own, "
                         "so the model cannot be used without it while it is loaded",

@@ -11,18 +11,6 @@ static bool is_dense(const nib_model *m)
     return strcmp(form, "dense") == 0;
 }
 
-/* Biases and whole modules stand in the modules themselves: no slot leaves them out. */
-static bool changes_modules(const nib_model *m)
-{
-    for (size_t i = 0; i < m->embedding_count; i++)
-        if (m->embeddings[i]->frozen) return true;
-    for (size_t i = 0; i < m->linear_count; i++)
-        if (m->linears[i]->frozen || m->linears[i]->frozen_bias) return true;
-    for (size_t i = 0; i < m->norm_count; i++)
-        if (m->norms[i]->frozen_weight || m->norms[i]->frozen_bias) return true;
-    return false;
-}
-
 static nib_status open_model(nib_ctx *ctx, const nib_merge_measuring *m, const char *dir,
                              const nib_setting *settings, nib_model **out, nib_error *err)
 {
@@ -80,7 +68,7 @@ static nib_status open_bare(const nib_merge_measuring *m, nib_merge_measured *r,
     nib_settings settings;
     const nib_setting *low = m->opened->settings;
 
-    if (!changes_modules(r->base)) return NIB_OK;
+    if (!nib_model_is_changed(r->base)) return NIB_OK;
     if (m->trained_on) return open_model(r->ctx, m, m->trained_on, NULL, &r->bare, err);
     if (r->own) low = settings_of(m, &settings);
     return open_model(r->ctx, m, m->opened->model, low, &r->bare, err);

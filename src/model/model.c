@@ -234,6 +234,17 @@ const char *nib_model_module(const nib_model *m, const char *module)
                : module;
 }
 
+bool nib_model_is_changed(const nib_model *m)
+{
+    for (size_t i = 0; i < m->embedding_count; i++)
+        if (m->embeddings[i]->frozen) return true;
+    for (size_t i = 0; i < m->linear_count; i++)
+        if (m->linears[i]->frozen || m->linears[i]->frozen_bias) return true;
+    for (size_t i = 0; i < m->norm_count; i++)
+        if (m->norms[i]->frozen_weight || m->norms[i]->frozen_bias) return true;
+    return false;
+}
+
 void nib_model_close(nib_model *m)
 {
     if (!m) return;

@@ -80,6 +80,10 @@ void nib_config_free(nib_ctx *ctx, nib_config *config);
 /* Warns of tensors that no module of the model, which may be blank, would read. */
 nib_status nib_model_warn_unused(const nib_model *m, const nib_tensors *tensors, nib_error *err);
 
+/* Do biases or whole modules of an adapter stand in the model's own, where no slot leaves them
+ * out? */
+bool nib_model_is_changed(const nib_model *m);
+
 /* What the reference's class for the model's purpose calls a module: a model of features is the
  * bare one, whose names lack the prefix. */
 const char *nib_model_module(const nib_model *m, const char *module);
