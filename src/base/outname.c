@@ -15,6 +15,21 @@ char *nib_parent_of(nib_ctx *ctx, const char *path)
     return nib_strndup(ctx, path, slash == path ? 1 : (size_t)(slash - path));
 }
 
+char *nib_beside(nib_ctx *ctx, const char *path, const char *ending)
+{
+    size_t length = strlen(path);
+
+    while (length > 1 && path[length - 1] == '/') length--;
+    return nib_sprintf(ctx, "%.*s%s", (int)length, path, ending);
+}
+
+const char *nib_last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
 char *nib_temp_beside(nib_ctx *ctx, const char *path, nib_error *err)
 {
     const char *slash = strrchr(path, '/');

@@ -7,6 +7,12 @@
 /* The directory part of `path` ("." when it has none).  NULL: no memory. */
 char *nib_parent_of(nib_ctx *ctx, const char *path);
 
+/* `path` without slashes at its end, `ending` behind it.  NULL: no memory. */
+char *nib_beside(nib_ctx *ctx, const char *path, const char *ending);
+
+/* The name itself, without directories; a path that ends with a slash as it is. */
+const char *nib_last_part(const char *path);
+
 /* A new name ".nibble-<16 hex digits>.tmp" in the directory of `path`: short, so that it
  * fits where `path` fits, and random, so that two writers do not meet.  The caller makes it
  * with O_EXCL or mkdir and asks again on EEXIST.  NULL, with err filled: no memory. */

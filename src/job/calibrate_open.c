@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/cpu.h"
+#include "base/outname.h"
 #include "job/calibrate_walk.h"
 #include "job/identity.h"
 #include "job/memory.h"
@@ -235,15 +236,6 @@ static memory measure(nib_walk *w)
     return m;
 }
 
-/* The directory of the output, for a file of values. */
-static char *directory_of(const nib_walk *w)
-{
-    const char *slash = strrchr(w->o->out, '/');
-
-    if (!slash) return nib_strdup(w->ctx, ".");
-    return nib_strndup(w->ctx, w->o->out, nib_max((size_t)(slash - w->o->out), (size_t)1));
-}
-
 static double mb(uint64_t bytes) { return (double)bytes / 1e6; }
 
 /* Hessians may take half of what is free, the values a quarter; then they lie in a file. */
@@ -253,7 +245,7 @@ static nib_status plan_memory(nib_walk *w, nib_error *err)
     uint64_t room = w->o->max_memory ? w->o->max_memory : nib_memory_free();
     bool in_file = m.values > room / 4;
     nib_error reason;
-    char *dir = directory_of(w);
+    char *dir = nib_parent_of(w->ctx, w->o->out); /* for a file of values */
     nib_status status = dir ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", w->o->out);
 
     w->hessian_bytes = nib_max(room / 2, m.greatest);

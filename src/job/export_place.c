@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/filemap.h"
@@ -22,22 +21,6 @@ static nib_status check_file(const char *path, bool overwrite, nib_error *err)
     return NIB_OK;
 }
 
-/* Do both lie in one directory under one name? */
-static bool same_place(nib_ctx *ctx, const char *a, const char *b)
-{
-    const char *name = strrchr(a, '/'), *other = strrchr(b, '/');
-    char *in = nib_parent_of(ctx, a), *of = nib_parent_of(ctx, b);
-    char *first = in ? realpath(in, NULL) : NULL, *second = of ? realpath(of, NULL) : NULL;
-    bool same = first && second && strcmp(first, second) == 0 &&
-                strcmp(name ? name + 1 : a, other ? other + 1 : b) == 0;
-
-    free(first);
-    free(second);
-    nib_free(ctx, in);
-    nib_free(ctx, of);
-    return same;
-}
-
 nib_status nib_export_check_place(nib_ctx *ctx, const nib_export_options *o, nib_error *err)
 {
     char *modelfile = o->modelfile ? nib_modelfile_path(ctx, o->out) : NULL;
@@ -52,7 +35,7 @@ nib_status nib_export_check_place(nib_ctx *ctx, const nib_export_options *o, nib
         if (outputs[i] && !status) status = check_file(outputs[i], o->overwrite, err);
     }
     for (size_t i = 1; i < NIB_COUNT(outputs) && !status; i++)
-        if (outputs[i] && same_place(ctx, outputs[i], o->out))
+        if (outputs[i] && nib_quantize_is_same_place(outputs[i], o->out))
             status = nib_fail(err, NIB_E_INVALID, "%s: would be written twice", o->out);
     nib_free(ctx, modelfile);
     return status;

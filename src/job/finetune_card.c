@@ -1,12 +1,6 @@
 /* finetune_card.c - what a run knows of itself, as Markdown for the adapter's README.md. */
+#include "base/outname.h"
 #include "job/finetune_job.h"
-
-/* The file's own name, without the directories of this machine. */
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
 
 static void put_data(const nib_finetune_job *j, nib_text *t)
 {
@@ -14,7 +8,8 @@ static void put_data(const nib_finetune_job *j, nib_text *t)
 
     nib_text_printf(t, "- data: `%s`, %zu records, %" PRIu64 " tokens an epoch, %" PRIu64
                        " of them trained\n",
-                    last_part(j->o->data.data), nib_dataset_count(j->data), c.tokens, c.targets);
+                    nib_last_part(j->o->data.data), nib_dataset_count(j->data), c.tokens,
+                    c.targets);
 }
 
 /* The last lines of the history. */

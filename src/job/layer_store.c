@@ -5,6 +5,7 @@
 
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "base/outname.h"
 #include "job/identity.h"
 #include "model/held.h"
 
@@ -22,12 +23,9 @@ static char *layer_path(const nib_layer_store *s, size_t layer)
 
 static nib_status open_dir(nib_layer_store *s, const char *out, nib_error *err)
 {
-    size_t length = strlen(out);
-    char *path;
+    char *path = nib_beside(s->ctx, out, ".unfinished");
     nib_status status;
 
-    while (length > 1 && out[length - 1] == '/') length--;
-    path = nib_sprintf(s->ctx, "%.*s.unfinished", (int)length, out);
     if (!path) return no_memory(out, err);
     status = nib_rundir_open(s->ctx, path, NIB_RUNDIR_NEW, &s->dir, err);
     nib_free(s->ctx, path);
@@ -78,14 +76,10 @@ static nib_status open_layers(nib_layer_store *s, nib_error *err)
 
 int64_t nib_layer_store_started(nib_ctx *ctx, const char *out)
 {
-    size_t length = strlen(out);
-    char *path;
-    json_t *mark;
+    char *path = nib_beside(ctx, out, ".unfinished/.nibble-run.json");
+    json_t *mark = path ? json_load_file(path, 0, NULL) : NULL;
     int64_t started;
 
-    while (length > 1 && out[length - 1] == '/') length--;
-    path = nib_sprintf(ctx, "%.*s.unfinished/.nibble-run.json", (int)length, out);
-    mark = path ? json_load_file(path, 0, NULL) : NULL;
     started = json_integer_value(json_object_get(mark, "started"));
     json_decref(mark);
     nib_free(ctx, path);

@@ -153,11 +153,9 @@ static nib_status plan_matrix(nib_merge_packed *p, nib_merge_matrix *m, nib_erro
     const nib_form form = form_of(p, item);
     nib_learned learned = { 0 };
     nib_weight *w = NULL;
-    nib_status status = NIB_OK;
+    nib_status status = nib_quantize_check_class(&p->held, item->linear, item->plan.name, err);
 
-    if (item->linear->transposed && f->name && strcmp(f->name, "compressed-tensors") == 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s is a Conv1D, and compressed-tensors packs "
-                        "Linears alone", item->plan.name);
+    if (status) return status;
     item->kind = NIB_MERGE_PACKED;
     item->weight = item->linear->weight;
     item->branch = nib_branch_at(&item->linear->branches, 0);

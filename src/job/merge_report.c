@@ -3,15 +3,10 @@
 
 #include <math.h>
 
+#include "base/outname.h"
+
 enum { LISTED = 10, SHOWN = 3, LINE_BYTES = 160 };
 static const double most_loss = .02; /* nats a token that a merge may lose */
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash && slash[1] ? slash + 1 : path;
-}
 
 double nib_merge_kept(const nib_merge_measured *m)
 {
@@ -81,17 +76,17 @@ static json_t *adapters_json(const nib_merge_facts *f)
     json_t *list = json_array();
 
     for (size_t i = 0; list && i < f->count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:f}", "name", last_part(f->list[i].dir),
+        json_array_append_new(list, json_pack("{s:s, s:f}", "name", nib_last_part(f->list[i].dir),
                                               "weight", f->list[i].weight));
     return list;
 }
 
 json_t *nib_merge_report_json(const nib_merge_measured *m, const nib_merge_facts *f)
 {
-    const char *records = m->verified ? last_part(m->records.name) : NULL;
+    const char *records = m->verified ? nib_last_part(m->records.name) : NULL;
 
     return json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:s, s:s?, s:o, s:o, s:o, s:o}", "model",
-                     last_part(f->model), "adapters", adapters_json(f), "form", f->result->form,
+                     nib_last_part(f->model), "adapters", adapters_json(f), "form", f->result->form,
                      "matrices_encoded", (json_int_t)f->result->matrices, "matrices_in_8_bits",
                      (json_int_t)f->result->wide, "bytes",
                      (json_int_t)f->result->bytes, "space", m->verified ? "inputs" : "weights",
@@ -183,7 +178,7 @@ void nib_merge_report_text(const nib_merge_measured *m, nib_text *t)
 static void put_front(const nib_merge_facts *f, nib_text *t)
 {
     nib_text_puts(t, "---\nbase_model: ");
-    nib_text_json_string(t, last_part(f->model), true); /* a YAML double-quoted string too */
+    nib_text_json_string(t, nib_last_part(f->model), true); /* a YAML double-quoted string too */
     nib_text_puts(t, "\nlibrary_name: transformers\ntags:\n- merged\n---\n\n");
 }
 
@@ -213,11 +208,11 @@ void nib_merge_report_page(const nib_merge_measured *m, const nib_merge_facts *f
 {
     put_front(f, t);
     nib_text_puts(t, "# A merged model\n\n`");
-    nib_text_puts(t, last_part(f->model));
+    nib_text_puts(t, nib_last_part(f->model));
     nib_text_puts(t, "` with");
     for (size_t i = 0; i < f->count; i++) {
         nib_text_printf(t, "%s %g times `", i ? "," : "", f->list[i].weight);
-        nib_text_puts(t, last_part(f->list[i].dir));
+        nib_text_puts(t, nib_last_part(f->list[i].dir));
         nib_text_puts(t, "`");
     }
     nib_text_printf(t, " in its weights, by nibble " NIB_VERSION ".  Linears: %s", f->result->form);
@@ -234,7 +229,7 @@ void nib_merge_report_page(const nib_merge_measured *m, const nib_merge_facts *f
     put_table(m, t);
     if (!m->verified) return;
     nib_text_printf(t, "\n## On %" PRIu64 " records of `", m->losses.records);
-    nib_text_puts(t, last_part(m->records.name));
+    nib_text_puts(t, nib_last_part(m->records.name));
     nib_text_puts(t, "`\n\n");
     put_losses(&m->losses, t);
 }

@@ -97,18 +97,12 @@ static nib_status make_plan(nib_merge_route *r, nib_error *err)
     return nib_disk_check(j->ctx, j->options->out, r == j->first ? j->ways * bytes : bytes, err);
 }
 
-/* Weights of an earlier run under other names would contradict these. */
 static nib_status open_out(nib_merge_route *r, nib_error *err)
 {
-    static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
-                                       "model.safetensors.index.json",
-                                       "quantization_report.json", "merge_report.json" };
     const nib_merge_options *o = r->job->options;
     nib_status status = nib_outdir_create(r->job->ctx, o->out, o->overwrite, &r->out, err);
 
-    for (size_t i = 0; !status && i < NIB_COUNT(old); i++)
-        status = nib_outdir_drop(r->out, old[i], err);
-    return status;
+    return status ? status : nib_quantize_drop_old(r->out, err);
 }
 
 /* An adapter of embeddings knows how rows are pooled. */

@@ -22,21 +22,14 @@ char *nib_modelfile_path(nib_ctx *ctx, const char *out)
     return path;
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
 static nib_status put_from(nib_outfile *f, const nib_modelfile *m, nib_error *err)
 {
     char *base = m->base ? realpath(m->base, NULL) : NULL;
     nib_status status;
 
-    if (!m->base) return nib_outfile_printf(f, err, "FROM ./%s\n", base_name(m->out));
+    if (!m->base) return nib_outfile_printf(f, err, "FROM ./%s\n", nib_last_part(m->out));
     status = nib_outfile_printf(f, err, "FROM %s\nADAPTER ./%s\n", base ? base : m->base,
-                                base_name(m->out));
+                                nib_last_part(m->out));
     free(base);
     return status;
 }

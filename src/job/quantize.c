@@ -122,11 +122,8 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
                         t->name, t->dtype_name);
-    if (l->transposed && r->held.format->name &&
-        strcmp(r->held.format->name, "compressed-tensors") == 0)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is a Conv1D, and compressed-tensors packs "
-                        "Linears alone: no reader would look for it; gptq and load_in_4bit pack it",
-                        t->file, t->name);
+    status = nib_quantize_check_class(&r->held, l, t->name, err);
+    if (status) return nib_fail_in(err, status, "%s", t->file);
     if (t->rank != 2 || t->shape[l->transposed] != l->weight->out ||
         t->shape[!l->transposed] != l->weight->in)
         return nib_fail(err, NIB_E_MISMATCH,
@@ -450,19 +447,6 @@ static nib_status write_all(run *r, nib_error *err)
     return nib_tensor_writer_commit(writer, err);
 }
 
-/* Files of an earlier run that would contradict this one. */
-static nib_status drop_old(nib_outdir *out, nib_error *err)
-{
-    static const char *const weights[] = { "model.safetensors", "model-*-of-*.safetensors",
-                                           "model.safetensors.index.json",
-                                           "quantization_report.json", "merge_report.json" };
-    nib_status status = NIB_OK;
-
-    for (size_t i = 0; !status && i < NIB_COUNT(weights); i++)
-        status = nib_outdir_drop(out, weights[i], err);
-    return status;
-}
-
 static nib_status quantize(run *r, nib_error *err)
 {
     const nib_quantize_options *options = r->options;
@@ -490,12 +474,12 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status) status = check_dense(r, err);
     /* Before the long work: a place that cannot be written to shows now. */
     if (!status) status = nib_outdir_create(r->ctx, options->out, options->overwrite, &r->out, err);
-    if (!status) status = drop_old(r->out, err);
+    if (!status) status = nib_quantize_drop_old(r->out, err);
     if (!status) status = plan_all(r, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
     if (!status && r->calibrated) status = calibrate(r, err);
-    if (!status && r->calibrated) status = drop_old(r->out, err);
+    if (!status && r->calibrated) status = nib_quantize_drop_old(r->out, err);
     if (!status) status = write_all(r, err);
     if (!status && r->calibrated)
         status = nib_quantize_write_report(r->ctx, &r->calibration, nib_outdir_path(r->out), err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/filemap.h"
+#include "base/outname.h"
 #include "job/quantize_config.h"
 #include "job/quantize_dense.h"
 #include "job/rundir.h"
@@ -92,13 +93,10 @@ static nib_status check_places(const job *j, nib_error *err)
 
 static nib_status open_place(job *j, nib_error *err)
 {
-    size_t length = strlen(j->asked->out);
     json_t *identity = json_pack("{s:s}", "holds", "an adapter merged, to be quantized");
-    char *path;
+    char *path = nib_beside(j->ctx, j->asked->out, ".merged");
     nib_status status;
 
-    while (length > 1 && j->asked->out[length - 1] == '/') length--;
-    path = nib_sprintf(j->ctx, "%.*s.merged", (int)length, j->asked->out);
     if (path) j->merged = nib_sprintf(j->ctx, "%s/model", path);
     if (!identity || !j->merged)
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", j->asked->out);

@@ -121,6 +121,28 @@ nib_status nib_quantize_write_config(nib_ctx *ctx, const nib_quantize_options *o
     return status;
 }
 
+nib_status nib_quantize_drop_old(nib_outdir *out, nib_error *err)
+{
+    static const char *const old[] = { "model.safetensors", "model-*-of-*.safetensors",
+                                       "model.safetensors.index.json",
+                                       "quantization_report.json", "merge_report.json" };
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; !status && i < NIB_COUNT(old); i++)
+        status = nib_outdir_drop(out, old[i], err);
+    return status;
+}
+
+nib_status nib_quantize_check_class(const nib_held *held, const nib_linear *l, const char *where,
+                                    nib_error *err)
+{
+    const char *format = held->format->name;
+
+    if (!l->transposed || !format || strcmp(format, "compressed-tensors") != 0) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s is a Conv1D, and compressed-tensors packs Linears "
+                    "alone: no reader would look for it; gptq and load_in_4bit pack it", where);
+}
+
 /* The first and the last are not the tokenizer's. */
 static const char *const copied[] = {
     "generation_config.json",
@@ -216,6 +238,13 @@ static bool lies_in(const char *inner, const char *outer)
 {
     size_t n = strlen(outer);
     return strncmp(inner, outer, n) == 0 && (!inner[n] || inner[n] == '/' || outer[n - 1] == '/');
+}
+
+bool nib_quantize_is_same_place(const char *a, const char *b)
+{
+    char real[PATH_MAX], other[PATH_MAX];
+
+    return true_path(a, real) && true_path(b, other) && strcmp(real, other) == 0;
 }
 
 nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err)

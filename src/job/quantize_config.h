@@ -3,6 +3,7 @@
 #ifndef NIB_JOB_QUANTIZE_CONFIG_H
 #define NIB_JOB_QUANTIZE_CONFIG_H
 
+#include "base/outfile.h"
 #include "model/model.h"
 #include "nibble/quantize.h"
 
@@ -24,6 +25,14 @@ nib_status nib_quantize_set_config(nib_ctx *ctx, const nib_quantize_options *opt
                                    const nib_held *held, const nib_model *model, json_t *config,
                                    nib_error *err);
 
+/* Leaves weights and reports of an earlier run, which would contradict this one's, out of the
+ * directory that takes its place. */
+nib_status nib_quantize_drop_old(nib_outdir *out, nib_error *err);
+
+/* NIB_E_UNSUPPORTED: no reader of the format would look for the linear's codes. */
+nib_status nib_quantize_check_class(const nib_held *held, const nib_linear *l, const char *where,
+                                    nib_error *err);
+
 /* Copies what lies beside the weights: tokenizer, chat template, generation_config.json. */
 nib_status nib_quantize_copy_files(nib_ctx *ctx, const char *model, const char *dir,
                                    nib_error *err);
@@ -35,5 +44,7 @@ nib_status nib_copy_templates(nib_ctx *ctx, const char *model, const char *dir, 
 
 /* NIB_E_INVALID when `out` is `model` (or an adapter that is read), lies in it or contains it. */
 nib_status nib_quantize_check_places(const char *model, const char *out, nib_error *err);
+/* Are they one place, links followed?  What is not there yet counts by its name. */
+bool nib_quantize_is_same_place(const char *a, const char *b);
 
 #endif
