@@ -46,6 +46,33 @@ typedef struct session {
     { "llm-int8-threshold", OPTION_PAIR, settings, "6.0", \
       "inputs of this size or more are multiplied as floats; 0: none" }
 
+/* How integers in groups are laid out; settings: option_pairs *. */
+#define GROUPED_OPTIONS(settings) \
+    { "bits", OPTION_PAIR, settings, "4", "gptq: 2, 3, 4, 8; compressed-tensors: 2 to 8" }, \
+    { "group-size", OPTION_PAIR, settings, "128", \
+      "inputs that share a scale; -1: all of a row" }, \
+    { "sym", OPTION_PAIR, settings, "true", "true: no zero points; default but for awq" }
+
+/* How their codes are chosen; q: nib_quantize_options *, data: what the texts should be. */
+#define CALIBRATION_OPTIONS(q, data_help) \
+    { "algorithm", OPTION_STRING, &(q)->algorithm, "gptq", \
+      "rtn (round to nearest), gptq or awq; default with --calibration-data: awq of format " \
+      "awq, else gptq" }, \
+    { "calibration-data", OPTION_STRING, &(q)->calibration.data, "FILE", data_help }, \
+    { "num-calibration-samples", OPTION_COUNT, &(q)->num_calibration_samples, "128", \
+      "the first records of it" }, \
+    { "calibration-length", OPTION_COUNT, &(q)->calibration.max_seq_length, "512", \
+      "longer ones are cut" }, \
+    { "damp-percent", OPTION_FLOAT, &(q)->damp_percent, "0.05", \
+      "gptq: of the inputs' mean square, added to each" }, \
+    { "desc-act", OPTION_FLAG, &(q)->desc_act, NULL, \
+      "gptq: great inputs first; other formats need --static-groups" }, \
+    { "static-groups", OPTION_FLAG, &(q)->static_groups, NULL, \
+      "gptq: scales from the matrix as it was; keeps groups in order" }, \
+    { "true-sequential", OPTION_FLAG, &(q)->true_sequential, NULL, \
+      "gptq: within a layer too, each sees what those before it became" }, \
+    { "mse", OPTION_FLOAT, &(q)->mse, "2.4", "gptq: search smaller ranges by this exponent" }
+
 /* How a verb that computes with a model holds it; experts: bool *, compute: const char **. */
 #define MODEL_OPTIONS(settings, experts, compute) \
     WEIGHT_OPTIONS(settings, "quantize a dense model while loading"), \
