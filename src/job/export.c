@@ -32,6 +32,7 @@ typedef struct run {
     nib_importances importances; /* count 0: none */
     nib_export_plan plan;
     nib_gguf_writer *writer;
+    nib_modelfile modelfile;
     char *temporary;          /* the whole file, not yet checked */
     nib_export_result result;
 } run;
@@ -217,13 +218,12 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
-static nib_status modelfile(const run *r, bool write, nib_error *err)
+static nib_status prepare_modelfile(run *r, nib_error *err)
 {
-    const nib_modelfile m = { .model = r->options->model, .tokenizer = r->tokenizer,
-                              .out = r->options->out };
-
     if (!r->options->modelfile) return NIB_OK;
-    return write ? nib_modelfile_write(r->ctx, &m, err) : nib_modelfile_check(r->ctx, &m, err);
+    r->modelfile = (nib_modelfile){ .model = r->options->model, .tokenizer = r->tokenizer,
+                                    .out = r->options->out };
+    return nib_modelfile_prepare(r->ctx, &r->modelfile, err);
 }
 
 static nib_status export(run *r, nib_error *err)
@@ -232,7 +232,7 @@ static nib_status export(run *r, nib_error *err)
 
     if (!status) status = open_all(r, err);
     if (!status) status = declare(r, err);
-    if (!status) status = modelfile(r, false, err);
+    if (!status) status = prepare_modelfile(r, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
     if (!status && r->options->imatrix_out)
@@ -241,7 +241,8 @@ static nib_status export(run *r, nib_error *err)
     if (!status) status = verify(r, err);
     if (!status)
         status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
-    return status ? status : modelfile(r, true, err);
+    if (status || !r->options->modelfile) return status;
+    return nib_modelfile_write(r->ctx, &r->modelfile, err);
 }
 
 nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_export_result *result,
@@ -271,6 +272,7 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     nib_export_plan_free(ctx, &r.plan);
     nib_importances_free(&r.importances);
     nib_gguf_keys_out_free(ctx, &r.keys);
+    nib_modelfile_free(ctx, &r.modelfile);
     nib_tokenizer_close(r.tokenizer);
     nib_adapter_close(r.adapter);
     nib_model_close(r.model);

@@ -28,6 +28,7 @@ typedef struct run {
     nib_gguf_naming naming;
     nib_lora_list list;
     nib_gguf_writer *writer;
+    nib_modelfile modelfile;
     char *temporary;          /* the whole file, not yet checked */
     nib_export_result result;
 } run;
@@ -153,13 +154,12 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
-static nib_status modelfile(const run *r, bool write, nib_error *err)
+static nib_status prepare_modelfile(run *r, nib_error *err)
 {
-    const nib_modelfile m = { .model = r->base, .tokenizer = r->tokenizer,
-                              .out = r->options->out, .base = r->base };
-
     if (!r->options->modelfile) return NIB_OK;
-    return write ? nib_modelfile_write(r->ctx, &m, err) : nib_modelfile_check(r->ctx, &m, err);
+    r->modelfile = (nib_modelfile){ .model = r->base, .tokenizer = r->tokenizer,
+                                    .out = r->options->out, .base = r->base };
+    return nib_modelfile_prepare(r->ctx, &r->modelfile, err);
 }
 
 static nib_status export(run *r, nib_error *err)
@@ -167,14 +167,15 @@ static nib_status export(run *r, nib_error *err)
     nib_status status = read_options(r, err);
 
     if (!status) status = open_all(r, err);
-    if (!status) status = modelfile(r, false, err);
+    if (!status) status = prepare_modelfile(r, err);
     if (!status) status = nib_warnings_check(r->ctx, err); /* before anything is written */
     nib_warnings_repeat(r->ctx);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
     if (!status)
         status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
-    return status ? status : modelfile(r, true, err);
+    if (status || !r->options->modelfile) return status;
+    return nib_modelfile_write(r->ctx, &r->modelfile, err);
 }
 
 nib_status nib_export_adapter(nib_ctx *ctx, const nib_export_options *options,
@@ -188,6 +189,7 @@ nib_status nib_export_adapter(nib_ctx *ctx, const nib_export_options *options,
     if (r.temporary) unlink(r.temporary); /* nothing is there after the rename */
     nib_free(ctx, r.temporary);
     nib_lora_list_free(ctx, &r.list);
+    nib_modelfile_free(ctx, &r.modelfile);
     nib_tokenizer_close(r.tokenizer);
     nib_adapter_close(r.adapter);
     nib_model_close(r.model);

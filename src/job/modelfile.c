@@ -34,17 +34,21 @@ static nib_status put_from(nib_outfile *f, const nib_modelfile *m, nib_error *er
     return status;
 }
 
-nib_status nib_modelfile_check(nib_ctx *ctx, const nib_modelfile *m, nib_error *err)
+nib_status nib_modelfile_prepare(nib_ctx *ctx, nib_modelfile *m, nib_error *err)
 {
-    nib_go_template g = { .end = -1 };
-    nib_status status = nib_go_template_make(ctx, m->model, m->tokenizer, &g, err);
+    nib_go_template *g = &m->template;
+    nib_status status = nib_go_template_make(ctx, m->model, m->tokenizer, g, err);
 
-    if (!status && !g.text && strcmp(g.why, "there is none") != 0)
+    if (!status && !g->text && strcmp(g->why, "there is none") != 0)
         nib_warn_code(ctx, "modelfile-template", "%s: its chat template is not written into the "
                       "Modelfile: %s; Ollama takes one of its own where it knows that of the GGUF",
-                      m->model, g.why);
-    nib_go_template_free(ctx, &g);
+                      m->model, g->why);
     return status;
+}
+
+void nib_modelfile_free(nib_ctx *ctx, nib_modelfile *m)
+{
+    nib_go_template_free(ctx, &m->template);
 }
 
 static nib_status put_template(nib_outfile *f, const nib_go_template *g, nib_error *err)
@@ -63,16 +67,16 @@ static nib_status put_stop(nib_outfile *f, const nib_modelfile *m, int64_t id, n
 }
 
 /* What ends a text, and what the template puts behind the assistant's words. */
-static nib_status put_stops(nib_outfile *f, const nib_modelfile *m, const nib_go_template *g,
-                            nib_error *err)
+static nib_status put_stops(nib_outfile *f, const nib_modelfile *m, nib_error *err)
 {
+    int64_t end = m->template.end;
     const nib_special_tokens *s = m->tokenizer ? nib_tokenizer_special(m->tokenizer) : NULL;
     nib_status status = NIB_OK;
 
     for (size_t i = 0; s && i < s->end_count && !status; i++)
         status = put_stop(f, m, s->ends[i], err);
-    if (!status && s && g->end >= 0 && !nib_special_ends(s, g->end))
-        status = put_stop(f, m, g->end, err);
+    if (!status && s && end >= 0 && !nib_special_ends(s, end))
+        status = put_stop(f, m, end, err);
     return status;
 }
 
@@ -101,15 +105,13 @@ nib_status nib_modelfile_write(nib_ctx *ctx, const nib_modelfile *m, nib_error *
 {
     char *path = nib_modelfile_path(ctx, m->out);
     nib_outfile *f = NULL;
-    nib_go_template g = { .end = -1 };
     nib_status status;
 
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", m->out);
-    status = nib_go_template_make(ctx, m->model, m->tokenizer, &g, err);
-    if (!status) status = nib_outfile_create(ctx, path, &f, err);
+    status = nib_outfile_create(ctx, path, &f, err);
     if (!status) status = put_from(f, m, err);
-    if (!status) status = put_template(f, &g, err);
-    if (!status) status = put_stops(f, m, &g, err);
+    if (!status) status = put_template(f, &m->template, err);
+    if (!status) status = put_stops(f, m, err);
     if (!status) status = put_sampling(ctx, f, m, err);
     if (!status) {
         nib_outfile *done = f;
@@ -117,7 +119,6 @@ nib_status nib_modelfile_write(nib_ctx *ctx, const nib_modelfile *m, nib_error *
         status = nib_outfile_commit(done, err);
     }
     nib_outfile_discard(f);
-    nib_go_template_free(ctx, &g);
     nib_free(ctx, path);
     return status;
 }
