@@ -230,10 +230,11 @@ static const char *expected(const option *o)
 
 const char *options_place(verb *v, const char *name)
 {
-    if (v->place_count == OPTION_PLACES ||
-        !nib_hub_find(name, v->places[v->place_count], sizeof v->places[0]))
-        return name;
-    return v->places[v->place_count++];
+    char *place = v->places + v->places_used;
+
+    if (!nib_hub_find(name, place, sizeof v->places - v->places_used)) return name;
+    v->places_used += strlen(place) + 1;
+    return place;
 }
 
 static bool set_value(verb *v, const option *o, char *text)

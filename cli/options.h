@@ -2,7 +2,6 @@
 #ifndef NIB_CLI_OPTIONS_H
 #define NIB_CLI_OPTIONS_H
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -29,7 +28,7 @@ typedef struct option_list {
     bool commas;
 } option_list;
 
-enum { OPTION_PLACES = 66 }; /* of a command line: a model, another, and 64 adapters */
+enum { OPTION_PLACES = 16384 }; /* characters: some 66 names, a model, another and 64 adapters */
 enum { OPTION_PAIR_ROOM = 512, OPTION_POSITIONAL_ROOM = 256 };
 typedef struct option_pairs {
     nib_setting items[OPTION_PAIR_ROOM + 1]; /* the last has no key */
@@ -52,8 +51,8 @@ typedef struct verb {
     size_t positional_count, positional_wanted;
     bool model_first; /* the first may be a name in the cache of the hub */
     /* Where such names lead to. */
-    char places[OPTION_PLACES][PATH_MAX];
-    size_t place_count;
+    char places[OPTION_PLACES]; /* one behind the other */
+    size_t places_used;
     /* of the group that an option begins, or NULL; may be NULL */
     const char *(*heading)(const char *name);
     /* may the option come again with another value; NULL: lists only */
