@@ -164,7 +164,7 @@ NIB_INLINE void decode(nib_block_kind kind, size_t count, const uint8_t *blocks,
 {
     const nib_block_layout l = nib_block_layout_of(kind);
     size_t bytes = l.bytes, parts = l.values / NIB_BLOCK_PART;
-    nib_block_part p;
+    nib_block_part p = {0}; /* gcc cannot see that every kind sets all of it */
 
     for (size_t b = 0; b < count; b++)
         for (size_t part = 0; part < parts; part++, dst += NIB_BLOCK_PART) {
@@ -187,7 +187,7 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
     const nib_block_layout l = nib_block_layout_of(kind);
     size_t bytes = l.bytes, parts = l.values / NIB_BLOCK_PART, in = count * l.values;
     V sums[4][2];
-    nib_block_part p;
+    nib_block_part p = {0}; /* gcc cannot see that every kind sets all of it */
 
     for (size_t m = 0; m < M; m++) sums[m][0] = sums[m][1] = v_zero();
     for (size_t b = 0; b < count; b++) {
