@@ -335,11 +335,7 @@ NIB_INLINE void dot(size_t M, nib_block_kind kind, size_t count, const uint8_t *
                                          s.offsets[m]));
 }
 
-#ifdef NIB_ONE_BODY
-#define DOT(kind, M, ...) dot(M, kind, __VA_ARGS__)
-#else
 #define DOT(kind, M, ...) NIB_WITH_ROWS(M, dot, kind, __VA_ARGS__)
-#endif
 
 void NIB_VARIANT(blocks_dot_fixed)(nib_block_kind kind, size_t M, size_t count,
                                    const uint8_t *blocks, const nib_fixed_x *x, float *y,
