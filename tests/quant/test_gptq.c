@@ -41,13 +41,13 @@ static void close_fixture(nib_ctx *ctx, fixture *f)
     nib_tensors_close(f->file);
 }
 
-static const nib_tensor *need(const fixture *f, const char *name, const char *what)
+static const nib_tensor *need(const nib_tensors *file, const char *name, const char *what)
 {
     char full[64];
     const nib_tensor *t;
 
     snprintf(full, sizeof full, "%s.%s", name, what);
-    t = nib_tensors_find(f->file, full);
+    t = nib_tensors_find(file, full);
     CHECK(t, "%s is missing", full);
     return t;
 }
@@ -89,15 +89,13 @@ static nib_gptq_options options_of(const struct golden *c)
     return g;
 }
 
-/* Codes, zero points and groups are equal; scales but for the rounding to float16.  Of 256 steps a
- * few values lie so near to the middle of two that float32 decides otherwise than float64. */
-static void compare(const fixture *f, const struct golden *c, const nib_weight *w)
+/* Codes and groups are equal.  Of 256 steps a few values lie so near to the middle of two that
+ * float32 decides otherwise than float64. */
+static void compare_codes(const nib_tensors *file, const struct golden *c, const nib_weight *w)
 {
     const nib_grouped *q = nib_as_grouped(w);
-    const uint8_t *codes = need(f, c->name, "codes")->data;
-    const uint8_t *zeros = need(f, c->name, "zeros")->data;
-    const float *scales = need(f, c->name, "scales")->data;
-    const int32_t *groups = need(f, c->name, "g_idx")->data;
+    const uint8_t *codes = need(file, c->name, "codes")->data;
+    const int32_t *groups = need(file, c->name, "g_idx")->data;
     size_t differ = 0;
 
     for (size_t o = 0; o < w->out; o++)
@@ -107,6 +105,16 @@ static void compare(const fixture *f, const struct golden *c, const nib_weight *
     CHECK(differ <= (c->o.bits == 8 ? w->out * w->in / 400 : 0), "%s: %zu of %zu codes differ",
           c->name, differ, w->out * w->in);
     CHECK(memcmp(q->file_groups, groups, w->in * sizeof *groups) == 0, "%s: groups", c->name);
+}
+
+/* And zero points; scales but for the rounding to float16. */
+static void compare(const nib_tensors *file, const struct golden *c, const nib_weight *w)
+{
+    const nib_grouped *q = nib_as_grouped(w);
+    const uint8_t *zeros = need(file, c->name, "zeros")->data;
+    const float *scales = need(file, c->name, "scales")->data;
+
+    compare_codes(file, c, w);
     for (size_t k = 0; k < q->groups * w->out; k++) {
         float scale = nib_f16_to_f32(((const uint16_t *)q->scales)[k]);
         CHECK(fabsf(scale - scales[k]) <= 5e-4f * scales[k], "%s: scale %zu is %g, expected %g",
@@ -128,10 +136,10 @@ static void test_golden(void)
         nib_gptq_report report;
         nib_weight *w, *nearest;
         double error = 0, plain = 0;
-        float want = *(const float *)need(&f, c->name, "error")->data;
+        float want = *(const float *)need(f.file, c->name, "error")->data;
 
         REQUIRE_OK(nib_gptq_encode(f.hessian, &form, f.weight, &options, &w, &report, &err), err);
-        compare(&f, c, w);
+        compare(f.file, c, w);
         CHECK(report.damp == .05 && report.raises == 0 && report.dead == 3, "%s: %g, %u, %zu",
               c->name, report.damp, report.raises, report.dead);
         REQUIRE_OK(nib_form_encode(test_ctx(), &form, f.weight, &nearest, &err), err);
@@ -144,6 +152,50 @@ static void test_golden(void)
         nib_weight_destroy(test_ctx(), w);
         nib_weight_destroy(test_ctx(), nearest);
     }
+    close_fixture(test_ctx(), &f);
+}
+
+/* GPTQModel's own class for one matrix (tests/golden/make/gptq_reference_golden.py): its Hessian to
+ * the rounding of float32, and from the same inputs the same codes and groups. */
+static void test_reference(void)
+{
+    fixture f = { 0 };
+    nib_tensors *file;
+    nib_error err;
+    const float *h;
+    double worst = 0;
+    size_t compared = 0;
+
+    if (!open_fixture(test_ctx(), &f)) return;
+    REQUIRE_OK(nib_tensors_open(test_ctx(),
+                                test_data("tests/golden/quant/gptq_reference.safetensors"), &file,
+                                &err), err);
+    h = nib_tensors_find(file, "hessian")->data;
+    for (size_t i = 0; i < f.weight->in; i++)
+        for (size_t j = i; j < f.weight->in; j++, h++) {
+            double size = sqrt((double)nib_hessian_at(f.hessian, i, i) *
+                               (double)nib_hessian_at(f.hessian, j, j));
+            double apart = fabs((double)nib_hessian_at(f.hessian, i, j) - (double)*h);
+            if (apart > worst * size) worst = apart / size;
+        }
+    CHECK(worst < 1e-6, "the Hessian differs by %g of its diagonal", worst);
+    for (size_t i = 0; i < NIB_COUNT(goldens); i++) {
+        const struct golden *c = &goldens[i];
+        nib_form form = form_of(c);
+        nib_gptq_options options = options_of(c);
+        nib_gptq_report report;
+        nib_weight *w;
+        char name[64];
+
+        snprintf(name, sizeof name, "%s.codes", c->name);
+        if (!nib_tensors_find(file, name)) continue; /* its search for a range is another one */
+        REQUIRE_OK(nib_gptq_encode(f.hessian, &form, f.weight, &options, &w, &report, &err), err);
+        compare_codes(file, c, w);
+        compared++;
+        nib_weight_destroy(test_ctx(), w);
+    }
+    CHECK(compared == 8, "%zu cases", compared);
+    nib_tensors_close(file);
     close_fixture(test_ctx(), &f);
 }
 
@@ -298,6 +350,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "codes equal numpy's", test_golden },
+        { "Hessian and codes equal GPTQModel's", test_reference },
         { "any number of threads", test_threads },
         { "second moments", test_sums },
         { "singular inputs", test_singular },
