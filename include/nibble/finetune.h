@@ -31,7 +31,11 @@ typedef struct nib_lora_options {
     nib_names exclude_modules;
     nib_names modules_to_save;
     const char *bias;          /* "none", "all", "lora_only" */
-    const char *init_lora_weights; /* "true", "false", "gaussian" */
+    /* "true", "false", "gaussian", "orthogonal", "pissa", "pissa_niter_4", "olora", "loftq"
+     * (conventions.md, "Starting from the weights") */
+    const char *init_lora_weights;
+    const nib_argument *loftq_config; /* of "loftq": loftq_bits, loftq_iter */
+    size_t loftq_count;
     const nib_pattern *rank_pattern, *alpha_pattern;
     size_t rank_patterns, alpha_patterns;
     const int *layers_to_transform;

@@ -5,10 +5,14 @@
 #include <stdio.h>
 
 #include "adapter/attach.h"
+#include "adapter/halves.h"
 #include "adapter/initialize.h"
 #include "adapter/merged.h"
 #include "adapter/peft_card.h"
+#include "adapter/peft_tensor.h"
 #include "adapter/stacks.h"
+#include "adapter/start.h"
+#include "adapter/start_save.h"
 #include "adapter/targets.h"
 #include "base/filemap.h"
 
@@ -55,8 +59,11 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigne
     status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, true, err);
     if (!status) status = nib_name_targets(a, err);
+    if (!status) status = nib_start_check(a, err);
     if (status) goto done;
     nib_adapter_initialize(a, seed);
+    status = nib_start_run(a, seed, err);
+    if (status) goto done;
     *out = a;
     a = NULL; /* handed over */
 done:
@@ -65,28 +72,6 @@ done:
 }
 
 /* --- reading --- */
-
-/* One parameter's values from the file. */
-static nib_status read_param(nib_param *p, const nib_tensor *t, nib_error *err)
-{
-    bool vector = p->rows == 1 && t->rank == 1 && t->shape[0] == p->cols;
-
-    if (t->dtype != NIB_F32 && t->dtype != NIB_F16 && t->dtype != NIB_BF16)
-        return nib_fail(err, NIB_E_FORMAT, "%s: %s is %s, expected a float type", t->file, t->name,
-                        t->dtype_name);
-    if (!vector && (t->rank != 2 || t->shape[0] != p->rows || t->shape[1] != p->cols))
-        return nib_fail(err, NIB_E_MISMATCH,
-                        "%s: %s is [%" PRIu64 ", %" PRIu64 "], the model and adapter_config.json "
-                        "need [%zu, %zu]: take the model that it was trained on",
-                        t->file, t->name, t->shape[0], t->rank > 1 ? t->shape[1] : 1, p->rows,
-                        p->cols);
-    nib_convert(p->value, NIB_F32, t->data, t->dtype, t->elements);
-    for (size_t i = 0; i < t->elements; i++)
-        if (!isfinite(p->value[i]))
-            return nib_fail(err, NIB_E_FORMAT, "%s: %s: value %zu is not finite", t->file, t->name,
-                            i);
-    return NIB_OK;
-}
 
 static bool has_tensor(const nib_tensors *file, const nib_model *m, const char *module,
                        const char *suffix)
@@ -205,7 +190,9 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
         if (nib_stacks_at(a, i)) continue;
         t = find_param(a, file, p);
         if (!t) return missing(dir, p->name, err);
-        status = read_param(p, t, err);
+        if (nib_halves_apply(a, i)) status = nib_halves_read(a, i, t, err);
+        else if (a->doubled && nib_param_is_low_rank(p)) status = nib_halves_read_first(p, t, err);
+        else status = nib_peft_tensor_values(t, p->rows, p->cols, p->value, err);
         if (status) return status;
     }
     return read_stacks(a, dir, file, err);
@@ -323,8 +310,13 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
         const char *unfinished = nib_tensors_metadata(file, unfinished_key);
-        snprintf(a->base_form, sizeof a->base_form, "%s", form ? form : "");
+        if (form) snprintf(a->base_form, sizeof a->base_form, "%s", form);
         snprintf(a->unfinished, sizeof a->unfinished, "%s", unfinished ? unfinished : "");
+        if (attach) {
+            const char *change = nib_tensors_metadata(file, NIB_BASE_CHANGE_KEY);
+            snprintf(a->base_change, sizeof a->base_change, "%s", change ? change : "");
+            status = nib_merged_check_change(a, dir, err);
+        }
     }
     nib_tensors_close(file);
     nib_free(a->ctx, path);
@@ -333,7 +325,9 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
 
 nib_status nib_adapter_read_values(nib_adapter *a, const char *dir, nib_error *err)
 {
-    return read_tensors(a, dir, false, err);
+    nib_status status = read_tensors(a, dir, false, err);
+
+    return status ? status : nib_start_same_change(a, dir, err);
 }
 
 static nib_status open_dir(nib_model *model, const char *dir, unsigned slot, bool train,
@@ -351,14 +345,11 @@ static nib_status open_dir(nib_model *model, const char *dir, unsigned slot, boo
         goto done;
     }
     status = nib_peft_config_read(model->ctx, dir, &a->config, err);
-    if (!status && nib_peft_init_changes_base(a->config.init_lora_weights))
-        status = nib_fail(err, NIB_E_UNSUPPORTED,
-                          "%s: init_lora_weights is '%s', which changed the base model: "
-                          "the adapter does not fit the original one",
-                          dir, a->config.init_lora_weights);
+    if (!status) status = nib_start_open(a, err);
     if (!status) status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, train, err);
     if (!status) status = read_tensors(a, a->dir, true, err);
+    if (!status) status = nib_start_opened(a, err);
     if (!status && merged) status = nib_merged_check(a, err);
     if (status) goto done;
     if (a->unfinished[0])
@@ -387,6 +378,7 @@ nib_status nib_adapter_open_merged(nib_model *model, const char *dir, unsigned s
 void nib_adapter_close(nib_adapter *a)
 {
     if (!a) return;
+    nib_start_undo(a);
     nib_adapter_detach(a);
     nib_stacks_free(a);
     for (size_t i = 0; i < a->copy_count; i++) nib_weight_destroy(a->ctx, a->copies[i]);
@@ -406,8 +398,9 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     nib_tensor_writer *w = NULL;
     size_t count = 0;
     char form[NIB_BASE_FORM_ROOM];
-    const char *notes[] = { base_form_key, form, a->unfinished[0] ? unfinished_key : NULL,
-                            a->unfinished, NULL };
+    char change[sizeof a->base_change];
+    const char *notes[7] = { base_form_key, form };
+    size_t noted = 2;
     nib_status status;
 
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -420,20 +413,32 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
             nib_stack_plan(a, stack, plans + count);
             count += 2;
         }
-        if (!stack)
+        if (nib_halves_apply(a, i)) nib_halves_plan(a, i, &plans[count++]);
+        else if (!stack)
             plans[count++] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32,
                                                 .rank = vector ? 1 : 2,
                                                 .shape = { vector ? p->cols : p->rows,
                                                            vector ? 0 : p->cols } };
     }
     nib_base_form(a->model, form);
+    memcpy(change, a->base_change, sizeof change);
+    if (a->unfinished[0]) {
+        notes[noted++] = unfinished_key;
+        notes[noted++] = a->unfinished;
+    }
+    if (a->recoded) nib_merged_fingerprint(a, true, change);
+    if (change[0]) {
+        notes[noted++] = NIB_BASE_CHANGE_KEY;
+        notes[noted++] = change;
+    }
     status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, count, 0, notes,
                                             &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++) {
         const nib_stack *stack = nib_stacks_at(a, i);
 
         if (stack && stack->first == i) status = nib_stack_write(a, stack, w, err);
-        if (!stack)
+        if (nib_halves_apply(a, i)) status = nib_halves_write(a, i, w, err);
+        else if (!stack)
             status = nib_tensor_writer_put(w, a->params.items[i]->value,
                                            nib_param_count(a->params.items[i]) * sizeof(float),
                                            err);
@@ -447,10 +452,15 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
 nib_status nib_adapter_save(const nib_adapter *a, const char *dir, const char *training,
                             nib_error *err)
 {
-    nib_status status = write_tensors(a, dir, err);
+    nib_peft_config saved;
+    nib_status status = nib_start_saved(a, &saved, err);
 
-    if (!status) status = nib_peft_config_write(a->ctx, dir, &a->config, err);
-    if (!status) status = nib_peft_card_write(a->ctx, dir, &a->config, training, err);
+    if (status) return status;
+    status = write_tensors(a, dir, err);
+    if (!status) status = nib_peft_config_write(a->ctx, dir, &saved, err);
+    if (!status) status = nib_peft_card_write(a->ctx, dir, &saved, training, err);
+    if (!status) status = nib_start_save_change(a, dir, err);
+    nib_start_saved_free(a, &saved);
     return status;
 }
 

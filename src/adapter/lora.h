@@ -16,6 +16,13 @@ typedef struct nib_stack {
     char *names[2];     /* of A and B in the file */
 } nib_stack;
 
+/* What a branch took out of its linear's weight when it began (start.h): W - s B A. */
+typedef struct nib_taken {
+    nib_linear *linear;
+    nib_weight *before; /* that stood there; NULL: it is gone, the model has what stands there */
+    float *a, *b;       /* [R, in], [out, R] */
+} nib_taken;
+
 typedef struct nib_adapter {
     nib_ctx *ctx;
     nib_model *model;
@@ -28,9 +35,15 @@ typedef struct nib_adapter {
     size_t stack_count, stack_capacity;
     nib_weight **copies;       /* weights over trained full copies, in place of the model's */
     size_t copy_count, copy_capacity;
+    nib_taken *taken;
+    size_t taken_count, taken_capacity;
+    bool recoded;              /* what was changed is low-bit: the adapter fits that base alone */
+    bool doubled;              /* read with what PEFT would take of the base in second halves */
     char *dir;                 /* where it was read from, or NULL */
     /* of the base it was trained on, as the file says; "": it does not */
     char base_form[NIB_BASE_FORM_ROOM];
+    char base_change[20]; /* fingerprint of what the start of its training took out of a low-bit
+                           * base, as the file says (merged.h); "": nothing */
     char unfinished[80]; /* "interrupted after step 3 of 10": what is written is not the end of its
                           * run, what was read was not; "": it is */
 } nib_adapter;

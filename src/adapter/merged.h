@@ -9,6 +9,17 @@
 
 #define NIB_MERGED_KEY "nibble.merged"
 
+/* In an adapter's file: the fingerprint of the base_change/ beside it, which the base holds that it
+ * was trained on. */
+#define NIB_BASE_CHANGE_KEY "nibble.base_change"
+
+enum { NIB_FINGERPRINT_ROOM = 17 };
+
+/* Of the adapter's parameters, or of what its start took out of the base (start_save.h). */
+void nib_merged_fingerprint(const nib_adapter *a, bool change, char digits[NIB_FINGERPRINT_ROOM]);
+/* NIB_E_MISMATCH: the adapter's model does not hold its base_change, with the command that makes
+ * one that does. */
+nib_status nib_merged_check_change(const nib_adapter *a, const char *dir, nib_error *err);
 /* Of what a model's file says, with `count` more adapters: the caller's; NULL: no memory.
  * An empty text: nothing is merged. */
 char *nib_merged_list(nib_ctx *ctx, const nib_tensors *tensors, nib_adapter *const *more,

@@ -12,7 +12,7 @@
 nib_peft_config nib_peft_config_default(void)
 {
     return (nib_peft_config){ .r = 8, .lora_alpha = 8, .init_lora_weights = "true",
-                              .peft_type = "LORA" };
+                              .loftq_iter = 1, .peft_type = "LORA" };
 }
 
 void nib_peft_names_free(nib_ctx *ctx, nib_peft_names *names)
@@ -167,16 +167,6 @@ static nib_status read_text(const reader *r, const char *key, char **out)
     return *out ? NIB_OK : no_memory(r);
 }
 
-bool nib_peft_init_changes_base(const char *init)
-{
-    static const char *const harmless[] = { "true", "false", "gaussian", "eva", "orthogonal",
-                                            "mica" };
-
-    for (size_t i = 0; i < NIB_COUNT(harmless); i++)
-        if (strcmp(init, harmless[i]) == 0) return false;
-    return true;
-}
-
 static nib_status read_init(const reader *r, nib_peft_config *cfg)
 {
     static const char *const known[] = { "gaussian", "pissa", "olora", "eva", "corda", "loftq",
@@ -195,10 +185,20 @@ static nib_status read_init(const reader *r, nib_peft_config *cfg)
         return nib_fail(r->err, NIB_E_FORMAT, "%s: init_lora_weights %.100s is not known", r->where,
                         text ? text : "is neither true, false nor a string, and");
     strcpy(cfg->init_lora_weights, text);
-    if (nib_peft_init_changes_base(text))
-        nib_warn(r->ctx, "%s: init_lora_weights is %s, which changed the base model's weights when "
-                 "training began: the adapter fits only that changed base", r->where, text);
     return NIB_OK;
+}
+
+static nib_status read_loftq(const reader *r, nib_peft_config *cfg)
+{
+    const json_t *value = json_object_get(r->root, "loftq_config");
+    nib_status s;
+
+    if (!value || json_is_null(value)) return NIB_OK;
+    if (!json_is_object(value))
+        return nib_fail(r->err, NIB_E_FORMAT, "%s: loftq_config is not an object", r->where);
+    s = nib_json_get_int(value, r->where, "loftq_bits", 1, 64, &cfg->loftq_bits, r->err);
+    if (s) return s;
+    return nib_json_get_int(value, r->where, "loftq_iter", 1, INT32_MAX, &cfg->loftq_iter, r->err);
 }
 
 /* True for null, false, and empty lists, objects and strings: the feature is not used. */
@@ -357,6 +357,7 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
         return s;
     if ((s = read_bias(r, cfg))) return s;
     if ((s = read_init(r, cfg))) return s;
+    if ((s = read_loftq(r, cfg))) return s;
     if ((s = read_names(r, "target_modules", NIB_PEFT_REGEX, &cfg->target_modules))) return s;
     if ((s = read_names(r, "target_parameters", NIB_PEFT_NONE, &cfg->target_parameters))) return s;
     if ((s = read_names(r, "exclude_modules", NIB_PEFT_REGEX, &cfg->exclude_modules))) return s;

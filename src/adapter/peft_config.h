@@ -45,6 +45,7 @@ typedef struct nib_peft_config {
     nib_peft_pattern *rank_pattern, *alpha_pattern;
     size_t rank_count, alpha_count;
     char init_lora_weights[32]; /* "true", "false", "gaussian", "pissa", ... */
+    int64_t loftq_bits, loftq_iter; /* loftq_config; 0 bits: the base's */
     char peft_type[32];         /* "LORA"; another only in a description */
     /* Of a description: what nibble does not compute, "DoRA (use_dora), ..."; NULL: nothing. */
     char *not_computed;
@@ -67,10 +68,6 @@ nib_status nib_peft_config_parse(nib_ctx *ctx, const char *text, size_t bytes, c
  * out->not_computed.  Of another method only base_model_name_or_path and task_type are read. */
 nib_status nib_peft_config_describe(nib_ctx *ctx, const char *dir, nib_peft_config *out,
                                     nib_error *err);
-
-/* Did training begin by changing the base model's weights, so that the adapter fits only the
- * changed ones (formats.md 3.3)? */
-bool nib_peft_init_changes_base(const char *init_lora_weights);
 
 /* The rules between fields that PEFT raises errors for; also for a config made here. */
 nib_status nib_peft_config_check(const nib_peft_config *cfg, const char *where, nib_error *err);

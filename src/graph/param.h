@@ -28,6 +28,12 @@ typedef struct nib_param {
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }
 static inline bool nib_param_is_trained(const nib_param *p) { return p->kind != NIB_PARAM_STORED; }
+/* A or B of a branch. */
+static inline bool nib_param_is_low_rank(const nib_param *p)
+{
+    return p->kind == NIB_PARAM_LORA_A || p->kind == NIB_PARAM_LORA_B ||
+           p->kind == NIB_PARAM_LORA_EMBEDDING;
+}
 static inline bool nib_param_is_vector(const nib_param *p) { return p->kind >= NIB_PARAM_BIAS; }
 
 /* The growing list of what is trained.  Values and gradients are one allocation each

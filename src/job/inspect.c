@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "adapter/adapter.h"
+#include "adapter/start.h"
 #include "base/filemap.h"
 #include "format/safetensors.h"
 #include "job/dense_modules.h"
@@ -281,12 +282,9 @@ static json_t *names_value(const nib_peft_names *names)
 /* Why the other verbs refuse the adapter; NULL: they do not. */
 static json_t *why_refused(nib_ctx *ctx, const nib_peft_config *cfg)
 {
-    bool changed = nib_peft_init_changes_base(cfg->init_lora_weights);
+    const char *start = nib_start_refused(cfg);
     char *text = nib_sprintf(ctx, "%s%s%s%s", cfg->not_computed ? cfg->not_computed : "",
-                             cfg->not_computed && changed ? ", " : "",
-                             changed ? "a base model that init_lora_weights changed: "
-                                       "the adapter does not fit the original one"
-                                     : "",
+                             cfg->not_computed && start ? ", " : "", start ? start : "",
                              cfg->not_computed ? "; only inspect takes such an adapter" : "");
     json_t *made = text ? json_string(text) : NULL;
 
@@ -324,7 +322,7 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
     if (status) goto done;
     if (json_object_set_new(report, "kind", json_string("adapter")) ||
         json_object_set_new(report, "peft_type", json_string(cfg.peft_type)) ||
-        ((cfg.not_computed || nib_peft_init_changes_base(cfg.init_lora_weights)) &&
+        ((cfg.not_computed || nib_start_refused(&cfg)) &&
          json_object_set_new(report, "not_computed", why_refused(ctx, &cfg))) ||
         json_object_set_new(report, "base_model", cfg.base_model_name_or_path
                             ? json_string(cfg.base_model_name_or_path) : json_null()) ||

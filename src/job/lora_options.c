@@ -1,6 +1,10 @@
 /* lora_options.c - checking and copying LoraConfig's options. */
 #include "job/lora_options.h"
 
+#include <math.h>
+
+#include "adapter/start.h"
+
 static nib_status no_memory(nib_error *err)
 {
     return nib_fail(err, NIB_E_NOMEM, "LoRA options: out of memory");
@@ -29,7 +33,30 @@ static nib_status copy_patterns(nib_ctx *ctx, const nib_pattern *from, size_t co
 
 bool nib_lora_knows_init(const char *init)
 {
-    return strcmp(init, "true") == 0 || strcmp(init, "false") == 0 || strcmp(init, "gaussian") == 0;
+    int iterations;
+    return nib_start_of(init, &iterations) != NIB_START_UNKNOWN;
+}
+
+static nib_status read_loftq(nib_ctx *ctx, const nib_lora_options *o, nib_peft_config *c,
+                             nib_error *err)
+{
+    for (size_t i = 0; i < o->loftq_count; i++) {
+        const nib_argument *g = &o->loftq_config[i];
+        bool bits = strcmp(g->name, "loftq_bits") == 0;
+        if (!bits && strcmp(g->name, "loftq_iter") != 0)
+            return nib_fail(err, NIB_E_INVALID, "loftq_config: '%.100s' is not known, known are "
+                            "loftq_bits and loftq_iter", g->name);
+        if (g->text || !(bits ? g->value == 4 || g->value == 8
+                              : g->value >= 1 && g->value <= 100 && g->value == floor(g->value)))
+            return nib_fail(err, NIB_E_INVALID, "loftq_config: %s is not %s", g->name,
+                            bits ? "4 or 8" : "a whole number from 1 to 100");
+        if (bits) c->loftq_bits = (int64_t)g->value;
+        else c->loftq_iter = (int64_t)g->value;
+    }
+    if (o->loftq_count && strcmp(c->init_lora_weights, "loftq") != 0)
+        nib_note(ctx, "loftq_config is without effect: init_lora_weights is %s",
+                 c->init_lora_weights);
+    return NIB_OK;
 }
 
 static nib_status read_words(const nib_lora_options *o, nib_peft_config *c, nib_error *err)
@@ -43,7 +70,9 @@ static nib_status read_words(const nib_lora_options *o, nib_peft_config *c, nib_
     else return nib_fail(err, NIB_E_INVALID, "bias: '%s' is not none, all or lora_only", bias);
     if (!nib_lora_knows_init(init))
         return nib_fail(err, NIB_E_INVALID,
-                        "init_lora_weights: '%s' is not true, false or gaussian", init);
+                        "init_lora_weights: '%.100s' is not known, known are true, false, "
+                        "gaussian, orthogonal, pissa, pissa_niter_N (N from 0 to 9999), olora and "
+                        "loftq", init);
     strcpy(c->init_lora_weights, init);
     return NIB_OK;
 }
@@ -90,6 +119,7 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
     c.use_rslora = o->use_rslora;
 
     if ((status = check_numbers(o, err)) || (status = read_words(o, &c, err)) ||
+        (status = read_loftq(ctx, o, &c, err)) ||
         (status = copy_names(ctx, &o->target_modules, &c.target_modules, err)) ||
         (status = copy_names(ctx, &o->target_parameters, &c.target_parameters, err)) ||
         (status = copy_names(ctx, &o->exclude_modules, &c.exclude_modules, err)) ||

@@ -9,7 +9,7 @@
 nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_config *out,
                            nib_error *err);
 
-/* Is it an init_lora_weights that nibble computes: true, false, gaussian? */
+/* Is it an init_lora_weights that nibble computes (adapter/start.h)? */
 bool nib_lora_knows_init(const char *init);
 
 #endif

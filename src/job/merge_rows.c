@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "adapter/residual.h"
 #include "base/thread.h"
 
 enum { PIECE_VALUES = 1 << 18, TILE_ROWS = 8 };
@@ -42,19 +43,6 @@ typedef struct work {
     size_t row0, count;
 } work;
 
-/* delta[k] = sum over r of B[row, r] A[r, k] */
-static void linear_delta(const nib_branch *l, size_t row, float *delta)
-{
-    size_t rank = l->a->rows, in = l->a->cols;
-    const float *b = l->b->value + row * rank;
-
-    memset(delta, 0, in * sizeof *delta);
-    for (size_t q = 0; q < rank; q++) {
-        const float *a = l->a->value + q * in;
-        for (size_t k = 0; k < in; k++) delta[k] += b[q] * a[k];
-    }
-}
-
 /* delta[d] = sum over r of A[r, id] B[d, r] */
 static void column_delta(const nib_branch *l, size_t id, float *delta)
 {
@@ -71,8 +59,12 @@ static void column_delta(const nib_branch *l, size_t id, float *delta)
 void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *delta, float *to,
                        size_t width)
 {
-    if (columns) column_delta(l, row, delta);
-    else linear_delta(l, row, delta);
+    if (!columns) {
+        nib_residual_add_row(l->a->rows, width, l->b->value + row * l->a->rows, l->a->value,
+                             l->scale, delta, to);
+        return;
+    }
+    column_delta(l, row, delta);
     for (size_t i = 0; i < width; i++) to[i] += l->scale * delta[i];
 }
 

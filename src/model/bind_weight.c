@@ -354,6 +354,28 @@ nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, 
     return NIB_OK;
 }
 
+/* The tensor of a linear that is no slice; NULL: there is none. */
+static const nib_tensor *tensor_of(const nib_model *m, const nib_linear *l)
+{
+    return l->weight->source && !l->stack ? nib_tensors_find(m->tensors, l->weight->source) : NULL;
+}
+
+nib_status nib_bind_original(nib_model *m, const nib_linear *l, nib_weight **w, nib_error *err)
+{
+    const nib_tensor *t = tensor_of(m, l);
+    nib_bind b = { .model = m };
+
+    if (!t) return missing(&b, l->name, err);
+    return open_own(&b, t, l->transposed, w, err);
+}
+
+void nib_bind_release(const nib_model *m, const nib_linear *l)
+{
+    const nib_tensor *t = tensor_of(m, l);
+
+    if (t) nib_filemap_release(t->map, t->data, t->bytes);
+}
+
 nib_status nib_bind_same(nib_bind *b, const char *module, const nib_weight *w, bool *same,
                          nib_error *err)
 {

@@ -160,7 +160,13 @@ const nib_recipe_row nib_recipe_rows[] = {
            "trained and saved whole")
     WORDS("bias", LORA, o.lora.bias, "none all lora_only", "none", "none, all or lora_only")
     WORDS("init_lora_weights", LORA, o.lora.init_lora_weights,
-          "true false gaussian True=true False=false", "true", "true, false or gaussian")
+          "true false gaussian orthogonal pissa pissa_niter_* olora loftq True=true False=false",
+          "true",
+          "true, false, gaussian, orthogonal, or from the weights: pissa, pissa_niter_4, olora, "
+          "loftq")
+    COUNTED("loftq_config", LORA, ARGUMENTS, o.lora.loftq_config, o.lora.loftq_count,
+            "loftq_bits=4,loftq_iter=1",
+            "of init-lora-weights loftq; default: the base's bits, 1 iteration")
     COUNTED("rank_pattern", LORA, PATTERN, o.lora.rank_pattern, o.lora.rank_patterns, "q_proj=4",
             "ranks of some modules")
     COUNTED("alpha_pattern", LORA, PATTERN, o.lora.alpha_pattern, o.lora.alpha_patterns, "q_proj=8",
@@ -337,7 +343,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     REFUSED("megatron_config", LORA, NULL, "Megatron's layers " NOT_DONE)
     IGNORED("megatron_core", LORA, "megatron.core", "there is no Megatron here")
     REFUSED("trainable_token_indices", LORA, NULL, "training single rows of an embedding " NOT_DONE)
-    REFUSED("loftq_config", LORA, NULL, "LoftQ's initialisation " NOT_DONE)
     REFUSED("eva_config", LORA, NULL, "EVA's initialisation " NOT_DONE)
     REFUSED("corda_config", LORA, NULL, "CorDA's initialisation " NOT_DONE)
     REFUSED("lora_ga_config", LORA, NULL, "LoRA-GA's initialisation " NOT_DONE)

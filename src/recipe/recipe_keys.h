@@ -19,7 +19,8 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_LONG,    /* int64_t */
     NIB_KEY_SIZE,    /* uint64_t bytes: 512MiB */
     NIB_KEY_FLOAT,   /* double */
-    NIB_KEY_TEXT,    /* const char *, one of `words` where those are given; null: NULL */
+    NIB_KEY_TEXT,    /* const char *, one of `words` where those are given ("a*": any that
+                        begins so); null: NULL */
     NIB_KEY_JSON,    /* const char *: the JSON text of an object; a YAML map is one too */
     NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and said */
     NIB_KEY_NAMES,   /* nib_names */

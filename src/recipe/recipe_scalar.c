@@ -91,20 +91,27 @@ bool nib_recipe_size(const nib_yaml_node *n, uint64_t *out)
     return false;
 }
 
-/* The word of `words` that a text is, or NULL; "a=b" gives b for a. */
+/* Is a text the word, or its beginning where that ends in "*"? */
+static bool is_word(const char *word, size_t length, const char *text)
+{
+    if (length && word[length - 1] == '*')
+        return strncmp(text, word, length - 1) == 0 && text[length - 1];
+    return strlen(text) == length && strncmp(word, text, length) == 0;
+}
+
+/* The word of `words` that a text is, or NULL; "a=b" gives b for a, "a*" any that begins with
+ * it. */
 const char *nib_recipe_word(nib_recipe *r, const char *words, const char *text, bool *known)
 {
-    size_t n = strlen(text);
-
     *known = false;
     for (const char *w = words; *w; w += *w == ' ') {
         size_t length = strcspn(w, " ");
         const char *equals = memchr(w, '=', length);
         size_t name = equals ? (size_t)(equals - w) : length;
-        if (name == n && strncmp(w, text, n) == 0) {
+        if (is_word(w, name, text)) {
             *known = true;
             return equals ? nib_recipe_copy(r, equals + 1, length - name - 1)
-                          : nib_recipe_copy(r, w, length);
+                          : nib_recipe_copy(r, text, strlen(text));
         }
         w += length;
     }
