@@ -23,7 +23,7 @@ WERROR  ?=
 
 # The libraries, by pkg-config's names; tools/install-deps.sh knows the packages that have them.
 PACKAGES := jansson libpcre2-8 libutf8proc zlib libzstd liblz4 libbrotlidec yaml-0.1 \
-            lapacke openblas
+            lapacke openblas libcurl libcrypto
 ifeq ($(shell $(PKG_CONFIG) --exists $(PACKAGES) 2>/dev/null && echo yes),yes)
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 LIBS       := $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lpthread -lm

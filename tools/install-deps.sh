@@ -45,6 +45,8 @@ need libzstd-dev    "unpacks Parquet pages (Zstandard)" has_library libzstd
 need liblapacke-dev "decomposes matrices (GPTQ)" has_library lapacke
 need libopenblas-serial-dev "multiplies and decomposes matrices (GPTQ)" has_library openblas
 need libyaml-dev    "reads recipes (YAML)" has_library yaml-0.1
+need libcurl4-openssl-dev "downloads models by their names" has_library libcurl
+need libssl-dev     "checks what was downloaded (SHA-256, SHA-1)" has_library libcrypto
 if [ "${1:-}" = --check ]; then
     [ ${#packages[@]} -gt 0 ] || exit 0
     { echo "nibble needs packages that this machine lacks:"
@@ -53,6 +55,7 @@ if [ "${1:-}" = --check ]; then
     exit 1
 fi
 need g++ "tests that the headers work in C++" command -v g++
+need python3 "is the hub that tests download from" command -v python3
 if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang
     need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime
