@@ -7,6 +7,7 @@
 #include "session.h"
 
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
+    { "pull", verb_pull, "a model of the hub by its name, into its cache" },
     { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model, or all of it" },
     { "runs", verb_runs, "training runs side by side" },

@@ -24,6 +24,7 @@ static const word aliases[] = {
     { "output", "output-dir" },
     { "output", "out" },
     { "use", "active-adapter" },
+    { "local-dir", "to" },
 };
 
 static const word synonyms[] = {
@@ -57,6 +58,7 @@ static const word synonyms[] = {
 static const word verb_aliases[] = { { "train", "finetune" } };
 
 static const word verb_synonyms[] = {
+    { "download", "pull" }, { "fetch", "pull" }, { "get", "pull" },
     { "answer", "generate" }, { "ask", "generate" }, { "chat", "generate" },
     { "classify", "predict" }, { "complete", "generate" }, { "convert", "export" },
     { "eval", "evaluate" }, { "fine-tune", "finetune" }, { "infer", "generate" },

@@ -103,6 +103,7 @@ nib_compute compute_of(const verb *v, const char *name, int *code);
 /* NULL: auto.  all: those too that have no prediction of a label. */
 nib_task task_of(const verb *v, const char *name, bool all, int *code);
 
+int verb_pull(int argc, char **argv);
 int verb_quantize(int argc, char **argv);
 int verb_finetune(int argc, char **argv);
 int verb_convert_recipe(int argc, char **argv);

@@ -2,13 +2,17 @@
 #include "base/hub.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
-enum { MOST_PART = 96, COMMIT = 40 }; /* characters of an organisation or a name, and of a commit */
+enum { MOST_PART = 96 }; /* characters of an organisation or a name */
+
+/* --- names --- */
 
 /* The characters of a part of a name that `p` begins with; 0: it begins with none. */
 static size_t part_length(const char *p)
@@ -20,27 +24,81 @@ static size_t part_length(const char *p)
     return n <= MOST_PART && p[n - 1] != '.' ? n : 0;
 }
 
-/* The revision behind '@', NULL without one; false: no name. */
-static bool split(const char *name, size_t *bytes, const char **revision)
+/* The characters of "org/name" or "name". */
+static size_t repository_length(const char *name)
 {
     size_t n = part_length(name), more;
 
-    if (n && name[n] == '/') {
-        more = part_length(name + n + 1);
-        n = more ? n + 1 + more : 0;
-    }
-    *bytes = n;
-    *revision = n && name[n] == '@' && name[n + 1] ? name + n + 1 : NULL;
-    return n && (!name[n] || *revision) && !(*revision && strstr(*revision, ".."));
+    if (!n || name[n] != '/') return n;
+    more = part_length(name + n + 1);
+    return more ? n + 1 + more : 0;
 }
 
-bool nib_hub_is_name(const char *name)
+static bool take(char *to, size_t room, const char *from, size_t bytes)
 {
-    const char *revision;
-    size_t bytes;
-
-    return split(name, &bytes, &revision);
+    if (bytes >= room) return false;
+    memcpy(to, from, bytes);
+    to[bytes] = 0;
+    return true;
 }
+
+/* A branch, a tag or a commit: no control character, and nothing that leads out of refs/. */
+static bool is_revision(const char *text)
+{
+    if (!*text || *text == '/' || strstr(text, "..")) return false;
+    for (; *text; text++)
+        if ((unsigned char)*text <= ' ' || *text == 127 || *text == '\\') return false;
+    return true;
+}
+
+bool nib_hub_parse(const char *name, nib_hub_parts *parts)
+{
+    nib_hub_parts p = { .revision = "main" };
+    size_t bytes = repository_length(name);
+    const char *rest = name + bytes, *colon = strchr(rest, ':');
+
+    if (!bytes || !take(p.repository, sizeof p.repository, name, bytes)) return false;
+    if (colon && (!part_length(colon + 1) || colon[1 + part_length(colon + 1)] ||
+                  !take(p.quant, sizeof p.quant, colon + 1, strlen(colon + 1))))
+        return false;
+    if (*rest == '@') {
+        size_t length = colon ? (size_t)(colon - rest) - 1 : strlen(rest) - 1;
+        if (!take(p.revision, sizeof p.revision, rest + 1, length) || !is_revision(p.revision))
+            return false;
+        p.revision_given = true;
+    } else if (*rest && rest != colon) {
+        return false;
+    }
+    if (parts) *parts = p;
+    return true;
+}
+
+bool nib_hub_is_name(const char *name) { return nib_hub_parse(name, NULL); }
+
+static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+bool nib_hub_is_quant(const char *path, const char *quant)
+{
+    const char *end = strrchr(path, '.');
+    size_t n = strlen(quant);
+
+    if (!end || strcasecmp(end, ".gguf") != 0 || strcasestr(path, "mmproj")) return false;
+    for (const char *p = path; n && (p = strcasestr(p, quant)); p++)
+        if ((p == path || !is_word(p[-1])) && !is_word(p[n])) return true;
+    return !n;
+}
+
+unsigned nib_hub_shard(const char *path)
+{
+    const char *of = NULL;
+    unsigned number, count;
+
+    for (const char *p = path; (p = strstr(p, "-of-")); p++) of = p;
+    if (!of || of - path < 6 || sscanf(of - 6, "-%5u-of-%5u.", &number, &count) != 2) return 0;
+    return number <= count ? number : 0;
+}
+
+/* --- places --- */
 
 static bool exists(const char *path)
 {
@@ -68,7 +126,7 @@ bool nib_hub_cache(char *path, size_t room)
 
 /* The commit that a branch or a tag stands at; false: there is no such file, or something else in
  * it. */
-static bool read_ref(const char *repository, const char *revision, char commit[COMMIT + 1])
+static bool read_ref(const char *repository, const char *revision, char commit[NIB_HUB_COMMIT + 1])
 {
     char path[PATH_MAX];
     FILE *f;
@@ -78,39 +136,91 @@ static bool read_ref(const char *repository, const char *revision, char commit[C
         return false;
     f = fopen(path, "rb");
     if (!f) return false;
-    n = fread(commit, 1, COMMIT, f);
+    n = fread(commit, 1, NIB_HUB_COMMIT, f);
     fclose(f);
     commit[n] = 0;
-    return n == COMMIT && strspn(commit, "0123456789abcdef") == COMMIT;
+    return n == NIB_HUB_COMMIT && strspn(commit, "0123456789abcdef") == NIB_HUB_COMMIT;
 }
 
-/* .../models--org--name of the cache. */
-static bool repository_of(const char *name, size_t bytes, char *path, size_t room)
+bool nib_hub_repository(const char *repository, bool dataset, char *path, size_t room)
 {
     size_t used;
 
     if (!nib_hub_cache(path, room)) return false;
     used = strlen(path);
-    used += (size_t)snprintf(path + used, room - used, "/models--");
-    for (size_t i = 0; i < bytes && used + 3 < room; i++) {
-        if (name[i] == '/') path[used++] = '-';
-        path[used++] = name[i] == '/' ? '-' : name[i];
+    if (used + 16 >= room) return false;
+    used += (size_t)snprintf(path + used, room - used, dataset ? "/datasets--" : "/models--");
+    for (const char *p = repository; *p && used + 3 < room; p++) {
+        if (*p == '/') path[used++] = '-';
+        path[used++] = *p == '/' ? '-' : *p;
     }
     if (used + 3 >= room) return false;
     path[used] = 0;
     return true;
 }
 
+bool nib_hub_snapshot(const char *repository_dir, const char *revision, char *path, size_t room)
+{
+    char commit[NIB_HUB_COMMIT + 1];
+    const char *of = read_ref(repository_dir, revision, commit) ? commit : revision;
+
+    return (size_t)snprintf(path, room, "%s/snapshots/%s", repository_dir, of) < room &&
+           exists(path);
+}
+
+/* --- GGUF files of a snapshot --- */
+
+typedef struct gguf_search {
+    const char *quant;
+    char found[PATH_MAX];
+    int count;
+} gguf_search;
+
+/* The files of `dir` below `top`, and those of its folders where `deep`. */
+static void search_gguf(gguf_search *s, const char *top, const char *dir, bool deep)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    struct stat info;
+    DIR *d = opendir(dir);
+
+    while (d && (entry = readdir(d))) {
+        if (entry->d_name[0] == '.' ||
+            snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) >= (int)sizeof path ||
+            stat(path, &info))
+            continue;
+        if (S_ISDIR(info.st_mode)) {
+            if (deep) search_gguf(s, top, path, false);
+        } else if (nib_hub_is_quant(path + strlen(top) + 1, s->quant) && nib_hub_shard(path) <= 1) {
+            s->count++;
+            memcpy(s->found, path, strlen(path) + 1);
+        }
+    }
+    if (d) closedir(d);
+}
+
+/* `path`, a snapshot, becomes its GGUF file: the one of `quant`, or the only one where the snapshot
+ * is no directory of a model.  False: there is none of `quant`, or several. */
+static bool choose_gguf(const char *quant, char *path, size_t room)
+{
+    char config[PATH_MAX];
+    gguf_search s = { .quant = quant };
+
+    if (!*quant && (snprintf(config, sizeof config, "%s/config.json", path) >= (int)sizeof config ||
+                    exists(config)))
+        return true;
+    search_gguf(&s, path, path, true);
+    if (s.count != 1) return !*quant;
+    return (size_t)snprintf(path, room, "%s", s.found) < room;
+}
+
 bool nib_hub_find(const char *name, char *path, size_t room)
 {
-    char repository[PATH_MAX], commit[COMMIT + 1];
-    const char *revision, *of;
-    size_t bytes;
+    char repository[PATH_MAX];
+    nib_hub_parts parts;
 
-    if (exists(name) || !split(name, &bytes, &revision) ||
-        !repository_of(name, bytes, repository, sizeof repository))
-        return false;
-    revision = revision ? revision : "main";
-    of = read_ref(repository, revision, commit) ? commit : revision;
-    return (size_t)snprintf(path, room, "%s/snapshots/%s", repository, of) < room && exists(path);
+    return !exists(name) && nib_hub_parse(name, &parts) &&
+           nib_hub_repository(parts.repository, false, repository, sizeof repository) &&
+           nib_hub_snapshot(repository, parts.revision, path, room) &&
+           choose_gguf(parts.quant, path, room);
 }

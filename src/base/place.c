@@ -19,15 +19,12 @@ static const char *what_it_is(nib_place what)
 /* What to do about a name of the hub. */
 static nib_status fail_hub(const char *name, nib_error *err)
 {
-    const char *revision = strchr(name, '@');
-    int repository = revision ? (int)(revision - name) : (int)strlen(name);
     char cache[PATH_MAX];
 
     if (!nib_hub_cache(cache, sizeof cache)) strcpy(cache, "it has no place: HF_HOME is not set");
     return nib_fail(err, NIB_E_IO,
                     "%s: there is no such directory, nor is it in the cache of the hub (%s); it is "
-                    "fetched with: hf download %.*s%s%s", name, cache, repository, name,
-                    revision ? " --revision " : "", revision ? revision + 1 : "");
+                    "fetched with: nibble pull %s", name, cache, name);
 }
 
 nib_status nib_place_check(const char *dir, const char *file, nib_place what, nib_error *err)

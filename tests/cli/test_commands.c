@@ -92,6 +92,9 @@ static void test_misuse(void)
         { { "perplexity", "models/pico" }, "missing option --data" },
         { { "embed", "models/pico" }, "missing option --data" },
         { { "predict" }, "missing argument MODEL" },
+        { { "pull" }, "missing argument NAME" },
+        { { "pull", "org/name", "--retries", "-1" },
+          "--retries: expected an integer of 0 or more, got '-1'" },
         { { "perplexity", "models/pico", "--data", "x", "--preset=ppl" },
           "--preset: expected gptq or llama.cpp, got 'ppl'" },
         { { "quantize", "models/pico" }, "missing argument OUT" },
@@ -150,9 +153,9 @@ static void test_misuse(void)
     }
     for (size_t i = 0; i < 3; i++) {
         static const char *const unknown[][2] = {
-            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are quantize, " },
+            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are pull, quantize, " },
             { "chat", "unknown verb 'chat', perhaps generate; the verbs are " },
-            { "zzzz", "unknown verb 'zzzz'; the verbs are quantize, " },
+            { "zzzz", "unknown verb 'zzzz'; the verbs are pull, quantize, " },
         };
         REQUIRE(NIBBLE(&e, unknown[i][0]));
         CHECK(e.exit_code == 2 && has(e.said, unknown[i][1]), "%d %s", e.exit_code, e.said);
