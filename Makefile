@@ -13,7 +13,13 @@ CC := gcc
 endif
 PKG_CONFIG ?= pkg-config
 VERSION := 0.1.0
+# Of the shared library: it changes with what a program built before no longer links to.
+SOVERSION := 0
 PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR  ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 BUILD   ?= build$(if $(EMULATE),-emulated)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 comma   := ,
 space   := $(subst ,, )
@@ -62,6 +68,9 @@ endif
 # One body in place of one for each constant, where an instruction is a function or is checked.
 NIB_CPPFLAGS += $(if $(SAN)$(EMULATE),-DNIB_ONE_BODY)
 
+# Objects of src/ serve the static library, the shared one and the program.
+NIB_PIC := -fPIC -fno-semantic-interposition
+
 LIB_SRC  := $(sort $(wildcard src/*/*.c))
 ifneq ($(ARCH),x86_64)
 LIB_SRC  := $(filter-out %_avx2.c %_avx512.c %_avx512bf16.c,$(LIB_SRC))
@@ -71,6 +80,8 @@ TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
 BENCH_SRC := $(sort $(wildcard bench/bench_*.c))
 BF16_SRC := $(filter %_avx512bf16.c,$(LIB_SRC))
 
+SONAME   := libnibble.so.$(SOVERSION)
+SHARED   := $(BUILD)/libnibble.so.$(VERSION)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(BF16_SRC:%_avx512bf16.c=$(BUILD)/%_avx512bf16emu.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 BENCH_SUPPORT_SRC := $(wildcard bench/support/*.c)
@@ -88,16 +99,17 @@ isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call 
 light = $(if $(and $(SAN),$(findstring _avx512,$(1))),-O1)
 
 .PHONY: all lib examples demo demo-classify demo-cycle test test-emulated run-emulated test-threads \
-        run-threads coverage tidy bench bench-peers fuzz fuzzers tests benches install clean help deps have-packages
+        run-threads coverage tidy bench bench-peers fuzz fuzzers tests benches install dist deb wheel clean \
+        help deps have-packages always
 .DEFAULT_GOAL := all
 # The packages are looked at first, and what needs them is built by a second make: it alone has
 # read what pkg-config says of them.
 all: have-packages
-	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble
-lib: $(BUILD)/libnibble.a
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble $(SHARED)
+lib: $(BUILD)/libnibble.a $(SHARED)
 
 help:
-	@echo 'make                  build/nibble and build/libnibble.a; installs nothing'
+	@echo 'make                  build/nibble and the library; installs nothing'
 	@echo 'make deps             installs the packages that building and testing need (Debian, root)'
 	@echo 'make demo             quantize, fine-tune and ask the small model in models/, offline'
 	@echo 'make demo-cycle       the same further: merge, GPTQ in 4 bits, and a table of before and after'
@@ -113,8 +125,11 @@ help:
 	@echo 'make bench-peers      the same work beside transformers + PEFT + bitsandbytes and llama.cpp'
 	@echo '                      (network; PEERS=--help)'
 	@echo 'make fuzz             the fuzz targets, a short run each (clang)'
-	@echo 'make install          program, library, headers, pkg-config file, man page'
-	@echo '                      (PREFIX, DESTDIR)'
+	@echo 'make install          program, libraries, headers, pkg-config file, man page, completions'
+	@echo '                      (PREFIX, LIBDIR, DESTDIR)'
+	@echo 'make dist             build/nibble-$(VERSION).tar.gz, the committed sources'
+	@echo 'make deb              of that, Debian packages in build/debian'
+	@echo 'make wheel            build/nibble-$(VERSION)-*.whl: program, library and Python module'
 
 # Names the packages that are missing, installs nothing.
 have-packages:
@@ -126,6 +141,28 @@ $(BUILD)/libnibble.a: $(LIB_OBJ)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
+# It exports what the public headers declare and nothing else.
+$(BUILD)/exports.map: tools/exports.sh $(wildcard include/nibble/*.h)
+	@mkdir -p $(@D)
+	@tools/exports.sh NIBBLE_$(SOVERSION) include/nibble/*.h > $@.new && mv $@.new $@
+$(SHARED): $(LIB_OBJ) $(BUILD)/exports.map
+	@echo "  LD      $@"
+	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,$(BUILD)/exports.map -o $@ \
+	  $(LIB_OBJ) $(LIBS) $(LDLIBS)
+
+# The program with the shared library in place of the static one: of packages that have both.
+$(BUILD)/nibble-shared: $(CLI_OBJ) $(SHARED)
+	@echo "  LD      $@"
+	@$(LINK) -Wl,--as-needed -o $@ $^ $(LIBS) $(LDLIBS)
+
+# The commit that is built: git's, or what `git archive` wrote into .commit; rewritten when another.
+$(BUILD)/commit.h: always
+	@mkdir -p $(@D)
+	@tools/commit.sh | sed 's/.*/#define NIB_COMMIT "&"/' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/src/job/versions.o: $(BUILD)/commit.h
+$(BUILD)/src/job/versions.o: NIB_CPPFLAGS += -include $(BUILD)/commit.h
+
 $(BUILD)/nibble: $(CLI_OBJ) $(BUILD)/libnibble.a
 	@echo "  LD      $@"
 	@$(LINK) -o $@ $^ $(LIBS) $(LDLIBS)
@@ -133,13 +170,14 @@ $(BUILD)/nibble: $(CLI_OBJ) $(BUILD)/libnibble.a
 $(BUILD)/%_avx512bf16emu.o: %_avx512bf16.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<, emulated"
-	@$(COMPILE) $(FLAGS_avx512) $(call light,$<) -DNIB_EMULATE_BF16 \
+	@$(COMPILE) $(NIB_PIC) $(FLAGS_avx512) $(call light,$<) -DNIB_EMULATE_BF16 \
 	  -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
-	@$(COMPILE) $(if $(filter tests/%,$<),-Itests/support) $(if $(filter bench/%,$<),-Ibench/support) \
+	@$(COMPILE) $(if $(filter src/%,$<),$(NIB_PIC)) \
+	  $(if $(filter tests/%,$<),-Itests/support) $(if $(filter bench/%,$<),-Ibench/support) \
 	  $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT_OBJ) $(BUILD)/libnibble.a
@@ -248,16 +286,46 @@ $(BUILD)/examples/%: examples/%.c $(BUILD)/libnibble.a
 $(BUILD)/nibble.1: docs/nibble.1 tools/man.sh $(BUILD)/nibble
 	@tools/man.sh $(BUILD)/nibble docs/nibble.1 > $@.new && mv $@.new $@
 
+COMPLETIONS := $(addprefix $(BUILD)/completion.,bash zsh fish)
+$(COMPLETIONS): $(BUILD)/completion.%: $(BUILD)/nibble
+	@$(BUILD)/nibble completion $* > $@.new && mv $@.new $@
+
 install: all
-	@$(MAKE) --no-print-directory $(BUILD)/nibble.1
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -d $(DESTDIR)$(PREFIX)/include/nibble $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BUILD)/nibble $(DESTDIR)$(PREFIX)/bin/nibble
-	install -m 644 $(BUILD)/libnibble.a $(DESTDIR)$(PREFIX)/lib/libnibble.a
+	@$(MAKE) --no-print-directory $(BUILD)/nibble.1 $(COMPLETIONS) \
+	  $(if $(LINK_SHARED),$(BUILD)/nibble-shared)
+	install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(LIBDIR)/pkgconfig $(PREFIX)/include/nibble \
+	  $(PREFIX)/share/man/man1 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	install -m 755 $(BUILD)/$(if $(LINK_SHARED),nibble-shared,nibble) $(DESTDIR)$(PREFIX)/bin/nibble
+	install -m 644 $(BUILD)/libnibble.a $(DESTDIR)$(LIBDIR)/libnibble.a
+	install -m 644 $(SHARED) $(DESTDIR)$(LIBDIR)/libnibble.so.$(VERSION)
+	ln -sf libnibble.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libnibble.so
 	install -m 644 include/nibble/*.h $(DESTDIR)$(PREFIX)/include/nibble/
 	install -m 644 $(BUILD)/nibble.1 $(DESTDIR)$(PREFIX)/share/man/man1/nibble.1
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(PACKAGES)|' \
-	    tools/nibble.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/nibble.pc
+	install -m 644 $(BUILD)/completion.bash $(DESTDIR)$(BASHDIR)/nibble
+	install -m 644 $(BUILD)/completion.zsh $(DESTDIR)$(ZSHDIR)/_nibble
+	install -m 644 $(BUILD)/completion.fish $(DESTDIR)$(FISHDIR)/nibble.fish
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@PACKAGES@|$(PACKAGES)|' \
+	    tools/nibble.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/nibble.pc
+
+# LINK_SHARED=1: the program needs libnibble.so where it is installed.
+
+# What is committed, without submodules; it builds without git (.gitattributes, tools/commit.sh).
+dist:
+	@mkdir -p $(BUILD)
+	git archive --prefix=nibble-$(VERSION)/ HEAD | gzip -n9 > $(BUILD)/nibble-$(VERSION).tar.gz
+
+# Debian packages of that tarball, in build/debian: nibble, libnibble0, libnibble-dev.
+deb: dist
+	@tools/install-deps.sh --deb
+	@BUILD=$(BUILD) VERSION=$(VERSION) tools/debian.sh
+
+# Without a program of its own for each Python: it holds ours, and a module that runs it.
+wheel: have-packages
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/nibble-shared
+	@python3 tools/wheel.py --version $(VERSION) --program $(BUILD)/nibble-shared \
+	  --library $(SHARED) --out $(BUILD)
 
 clean:
 	rm -rf build build-*

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "completion.h"
 #include "option_words.h"
 #include "session.h"
 
@@ -27,9 +28,49 @@ static const struct { const char *name; int (*run)(int, char **); const char *su
 
 static void print_verbs(FILE *to)
 {
-    fprintf(to, "usage: nibble VERB ...   (nibble VERB --help says more)\n\n");
+    fprintf(to, "usage: nibble VERB ...   (nibble VERB --help: its options)\n\n");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         fprintf(to, "  %-14s %s\n", verbs[i].name, verbs[i].summary);
+    fprintf(to, "\nnibble --version, nibble completion bash|zsh|fish\n");
+}
+
+static void print_version(void)
+{
+    nib_library_version library;
+    const char *name;
+
+    printf("nibble %s (commit %s)\ninstruction sets:", nib_version(), nib_commit());
+    for (size_t i = 0; (name = nib_instruction_set(i)); i++) printf(" %s", name);
+    if (!nib_instruction_set(0)) printf(" none with kernels of their own");
+    printf("\nlibraries:");
+    for (size_t i = 0; nib_library_at(i, &library); i++)
+        printf("%s %s %s", i ? "," : "", library.name, library.version);
+    putchar('\n');
+}
+
+/* `nibble completion SHELL`: each verb writes its own options (options_parse()). */
+static int print_completion(int argc, char **argv)
+{
+    const completion_shell *shell = argc == 1 ? completion_find(argv[0]) : NULL;
+    char request[32], generate[] = "--generate";
+
+    if (!shell) {
+        fprintf(stderr, "usage: nibble completion bash|zsh|fish\nnibble completion: ");
+        if (argc == 1) fprintf(stderr, "expected bash, zsh or fish, got '%s'\n", argv[0]);
+        else fprintf(stderr, "expected one argument, got %d\n", argc);
+        return 2;
+    }
+    snprintf(request, sizeof request, "--help=%s", shell->name);
+    fputs(shell->head, stdout);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        shell->verb(verbs[i].name, verbs[i].summary);
+    fputs(shell->middle, stdout);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        verbs[i].run(1, (char *[]){ request });
+        if (verbs[i].run == verb_evaluate) verbs[i].run(2, (char *[]){ generate, request });
+    }
+    fputs(shell->tail, stdout);
+    return 0;
 }
 
 static int unknown_verb(const char *name)
@@ -57,9 +98,10 @@ static int run(int argc, char **argv)
         return 2;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("nibble %s\n", NIB_VERSION);
+        print_version();
         return 0;
     }
+    if (strcmp(argv[1], "completion") == 0) return print_completion(argc - 2, argv + 2);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_verbs(stdout);

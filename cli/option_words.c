@@ -92,6 +92,13 @@ const char *verb_word_alias(const char *name)
     return look_up(verb_aliases, COUNT(verb_aliases), name, 0);
 }
 
+const char *verb_word_alias_of(const char *verb, size_t i)
+{
+    for (size_t k = 0; k < COUNT(verb_aliases); k++)
+        if (strcmp(verb_aliases[k].meant, verb) == 0 && i-- == 0) return verb_aliases[k].name;
+    return NULL;
+}
+
 const char *verb_word_synonym(const char *name)
 {
     return look_up(verb_synonyms, COUNT(verb_synonyms), name, 0);

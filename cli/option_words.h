@@ -11,6 +11,8 @@ const char *option_word_alias(const char *name, size_t i);
 const char *option_word_synonym(const char *name, size_t i);
 /* The verb that a word is an alias of; else NULL. */
 const char *verb_word_alias(const char *name);
+/* The i-th alias of a verb; NULL: there are no more. */
+const char *verb_word_alias_of(const char *verb, size_t i);
 /* The verb that a word may mean; else NULL. */
 const char *verb_word_synonym(const char *name);
 /* Letters to change, add or drop to make one name of the other (Levenshtein 1966); 99 for names of

@@ -3,6 +3,7 @@
 
 #include "nibble/hub.h"
 #include "nibble/recipe.h"
+#include "completion.h"
 #include "option_words.h"
 
 #include <assert.h>
@@ -22,20 +23,39 @@ static void print_usage_line(const verb *v, FILE *to)
             *v->arguments ? " " : "");
 }
 
-static void print_usage(const verb *v, FILE *to)
+/* Is it among the options that most people use? */
+static bool is_common(const verb *v, const option *o)
 {
+    for (size_t i = 0; v->common && v->common[i]; i++)
+        if (strcmp(v->common[i], o->name) == 0) return true;
+    return !v->common;
+}
+
+/* all: also those that few people use. */
+static void print_usage(const verb *v, bool all, FILE *to)
+{
+    const char *heading = NULL;
+    size_t hidden = 0;
+
     print_usage_line(v, to);
-    fprintf(to, "%s\n\n", v->summary);
+    fprintf(to, "%s\n%s", v->summary, v->heading ? "" : "\n");
     for (size_t i = 0; i < v->option_count; i++) {
         const option *o = &v->options[i];
         char left[80];
+        if (v->heading && v->heading(o->name)) heading = v->heading(o->name);
         if (!o->help) continue;
-        if (v->heading && v->heading(o->name))
-            fprintf(to, "%s%s:\n", i ? "\n" : "", v->heading(o->name));
+        if (!all && !is_common(v, o)) {
+            hidden++;
+            continue;
+        }
+        if (heading) fprintf(to, "%s%s:\n", all ? "\n" : "", heading);
+        heading = NULL;
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->example ? " " : "",
                  o->example ? o->example : "");
         fprintf(to, "  %-38s %s\n", left, o->help);
     }
+    if (hidden)
+        fprintf(to, "%zu more options: nibble %s --help all\n", hidden, v->name);
 }
 
 /* Text for mdoc(7): a minus is no hyphen, and a dot at the start of a line no request. */
@@ -67,6 +87,18 @@ static void print_manual(const verb *v, FILE *to)
         fputc('\n', to);
     }
     if (open) fputs(".El\n", to);
+}
+
+/* What `--help=FORM` asks for: every option, the manual's part, or a shell's. */
+static int print_form(const verb *v, const char *form)
+{
+    const completion_shell *shell = completion_find(form);
+
+    if (strcmp(form, "all") == 0) print_usage(v, true, stdout);
+    else if (strcmp(form, "mdoc") == 0) print_manual(v, stdout);
+    else if (shell) shell->options(v);
+    else return options_misuse(v, "--help: expected all, got '%s'", form);
+    return -1;
 }
 
 int options_misuse(const verb *v, const char *format, ...)
@@ -394,13 +426,11 @@ int options_parse(verb *v, int argc, char **argv)
         bool took_next;
 
         if (!only_positional && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
-            print_usage(v, stdout);
+            print_usage(v, i + 1 < argc && strcmp(argv[i + 1], "all") == 0, stdout);
             return -1;
         }
-        if (!only_positional && strcmp(argv[i], "--help=mdoc") == 0) {
-            print_manual(v, stdout);
-            return -1;
-        }
+        if (!only_positional && strncmp(argv[i], "--help=", 7) == 0)
+            return print_form(v, argv[i] + 7);
         if (!only_positional && strcmp(argv[i], "--") == 0) {
             only_positional = true;
             continue;

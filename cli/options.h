@@ -57,6 +57,8 @@ typedef struct verb {
     const char *(*heading)(const char *name);
     /* may the option come again with another value; NULL: lists only */
     bool (*repeats)(const char *name);
+    /* Names of the options that a plain --help lists, ended by NULL; NULL: all have room there. */
+    const char *const *common;
     const char *model, *output; /* MODEL and OUT, where -m and -o gave them; put among the others */
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;

@@ -269,6 +269,16 @@ static int print_keys(void)
     return -1;
 }
 
+/* What a plain --help lists: one screen. */
+static const char *const common[] = {
+    "data", "output-dir", "adapter", "dry-run", "overwrite", "load-in-4bit",
+    "task-type", "full", "r", "lora-alpha", "lora-dropout",
+    "target-modules", "eval-data", "val-size",
+    "max-seq-length", "per-device-train-batch-size", "gradient-accumulation-steps",
+    "num-train-epochs", "max-steps", "learning-rate", "lr-scheduler-type", "warmup-ratio", "seed",
+    "save-steps", "eval-strategy", "load-best-model-at-end", "threads", "keys", NULL
+};
+
 int verb_finetune(int argc, char **argv)
 {
     static finetune f; /* large: not on the stack */
@@ -286,6 +296,7 @@ int verb_finetune(int argc, char **argv)
         .options = options,
         .repeats = nib_recipe_key_is_list,
         .heading = heading_of,
+        .common = common,
         .positional_most = OPTION_POSITIONAL_ROOM
     };
     nib_status status;

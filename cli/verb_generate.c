@@ -246,10 +246,16 @@ int verb_generate(int argc, char **argv)
         STRICT_OPTION(&g.s),
         SESSION_OPTIONS(&g.s),
     };
+    static const char *const common[] = {
+        "prompt", "prompts", "chat", "system", "adapter", "active-adapter", "max-new-tokens",
+        "min-new-tokens", "do-sample", "temperature", "top-k", "top-p", "min-p",
+        "no-repeat-ngram-size", "repetition-penalty", "seed", "stop", "load-in-4bit",
+        "load-in-8bit", "compute-dtype", "threads", "json", NULL
+    };
     verb v = { .name = "generate", .arguments = "MODEL (TEXT | --prompt TEXT | --prompts FILE)",
                .summary = "Only the continuation goes to standard output.", .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
-               .positional_most = 2, .model_first = true };
+               .positional_most = 2, .model_first = true, .common = common };
 
     if ((code = options_parse(&v, argc, argv))) return code;
     if (v.positional_count > 1 && (g.prompt || g.prompts))

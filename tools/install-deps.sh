@@ -5,6 +5,7 @@
 #   tools/install-deps.sh --check  only names what building needs and this machine lacks, exit 1
 #   tools/install-deps.sh --ci     also what .ci/run needs: clang for the fuzz targets, a Python
 #                                  virtual environment for the tests against the real libraries
+#   tools/install-deps.sh --deb    also what make deb needs
 #   tools/install-deps.sh --peers  also what make bench-peers needs: the same environment, llama.cpp
 #
 # Prints nothing and changes nothing when all is present.  What counts is whether the thing
@@ -60,6 +61,14 @@ if [ "${1:-}" = --ci ]; then
     need clang "the second compiler, and libFuzzer" command -v clang
     need libclang-rt-14-dev "clang's sanitizers and libFuzzer" has_clang_runtime
     need python3-venv "the interop tests' libraries live in a virtual environment" has_venv
+    need zsh "tests the completion for it" command -v zsh
+    need fish "tests the completion for it" command -v fish
+    need patchelf "lets the libraries in a wheel find each other" command -v patchelf
+fi
+if [ "${1:-}" = --ci ] || [ "${1:-}" = --deb ]; then
+    need dpkg-dev "builds Debian packages" command -v dpkg-buildpackage
+    need debhelper "builds Debian packages" command -v dh
+    need lintian "checks Debian packages" command -v lintian
 fi
 if [ "${1:-}" = --peers ]; then
     need python3-venv "the peers of make bench-peers live in a virtual environment" has_venv

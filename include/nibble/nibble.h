@@ -22,5 +22,6 @@
 #include "nibble/runs.h"
 #include "nibble/status.h"
 #include "nibble/tokenize.h"
+#include "nibble/version.h"
 
 #endif

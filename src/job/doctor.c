@@ -2,16 +2,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-#include <utf8proc.h>
-#include <yaml.h>
-
 #include "base/cpu.h"
 #include "base/thread.h"
 #include "job/memory.h"
 #include "job/report.h"
 #include "model/model.h"
+#include "nibble/version.h"
 
 /* "model name" of the first processor; "unknown" where the system does not say. */
 static void processor_name(char *name, size_t room)
@@ -31,20 +27,27 @@ static void processor_name(char *name, size_t room)
     fclose(f);
 }
 
-static json_t *sets(uint32_t cpu)
+static json_t *sets(void)
 {
-    static const struct { uint32_t bit; const char *name; } known[] = {
-        { NIB_CPU_AVX2, "avx2" }, { NIB_CPU_AVX512, "avx512" },
-        { NIB_CPU_AVX512BF16, "avx512bf16" },
-    };
     json_t *list = json_array();
+    const char *name;
 
-    for (size_t i = 0; i < NIB_COUNT(known); i++)
-        if ((cpu & known[i].bit) && json_array_append_new(list, json_string(known[i].name))) {
+    for (size_t i = 0; (name = nib_instruction_set(i)); i++)
+        if (json_array_append_new(list, json_string(name))) {
             json_decref(list);
             return NULL;
         }
     return list;
+}
+
+/* Each library with its version, as members of the report. */
+static bool add_libraries(json_t *report)
+{
+    nib_library_version library;
+
+    for (size_t i = 0; nib_library_at(i, &library); i++)
+        if (json_object_set_new(report, library.name, json_string(library.version))) return false;
+    return true;
 }
 
 static uint64_t memory_total(long page)
@@ -56,19 +59,21 @@ static uint64_t memory_total(long page)
 static json_t *examine(nib_ctx *ctx)
 {
     long page = sysconf(_SC_PAGESIZE);
-    char name[256], pcre[64] = "";
+    char name[256];
+    json_t *report;
 
     processor_name(name, sizeof name);
-    pcre2_config(PCRE2_CONFIG_VERSION, pcre); /* at most 24 characters: pcre2api(3) */
-    return json_pack(
-        "{s:s, s:s, s:o, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "nibble",
-        NIB_VERSION, "processor", name, "instruction_sets", sets(nib_cpu_detect()), "kernels",
+    report = json_pack(
+        "{s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "nibble", nib_version(),
+        "commit", nib_commit(), "processor", name, "instruction_sets", sets(), "kernels",
         nib_cpu_name(nib_ctx_cpu(ctx)), "compute_dtype",
         nib_dtype_name(nib_compute_type(ctx, NIB_COMPUTE_AUTO)), "threads", (int)nib_threads(ctx),
         "processors_online", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "memory_total_bytes",
         (json_int_t)memory_total(page), "memory_free_bytes", (json_int_t)nib_memory_free(),
-        "page_size_bytes", (json_int_t)page, "jansson", jansson_version_str(), "pcre2", pcre,
-        "utf8proc", utf8proc_version(), "libyaml", yaml_get_version_string());
+        "page_size_bytes", (json_int_t)page);
+    if (report && add_libraries(report)) return report;
+    json_decref(report);
+    return NULL;
 }
 
 nib_status nib_doctor(nib_ctx *ctx, nib_report_form form, char **out, nib_error *err)

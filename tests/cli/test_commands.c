@@ -29,15 +29,33 @@ static bool is_one_line(const char *text)
     return end && !end[1];
 }
 
+/* A plain help says how many options more `--help all` has. */
+static bool check_hidden(const program_end *plain, const program_end *all)
+{
+    size_t hidden = times(all->out, "\n  --") - times(plain->out, "\n  --");
+    char line[64];
+
+    snprintf(line, sizeof line, "\n%zu more options: ", hidden);
+    return hidden ? has(plain->out, line) && has(plain->out, "--help all\n")
+                  : strcmp(plain->out, all->out) == 0;
+}
+
 /* Help is a result: on standard output, exit 0, and exit 1 when it cannot be written. */
 static void test_help(void)
 {
-    program_end e;
+    program_end e, all;
 
     for (size_t i = 0; i < VERBS; i++) {
         REQUIRE(NIBBLE(&e, verbs[i], "--help"));
-        CHECK(e.exit_code == 0 && has(e.out, verbs[i]) && has(e.out, "--json") && !*e.said,
-              "%s: %d %s", verbs[i], e.exit_code, e.said);
+        CHECK(e.exit_code == 0 && has(e.out, verbs[i]) && !*e.said, "%s: %d %s", verbs[i],
+              e.exit_code, e.said);
+        CHECK(times(e.out, "\n") <= 40, "%s: %zu lines are no screen", verbs[i],
+              times(e.out, "\n"));
+        REQUIRE(NIBBLE(&all, verbs[i], "--help", "all"));
+        CHECK(all.exit_code == 0 && has(all.out, "--json") && !*all.said, "%s: %d %s", verbs[i],
+              all.exit_code, all.said);
+        CHECK(check_hidden(&e, &all), "%s: plain help hides %zu of %zu options unsaid", verbs[i],
+              times(all.out, "\n  --") - times(e.out, "\n  --"), times(all.out, "\n  --"));
         const char *const help[] = { verbs[i], "--help", NULL };
         REQUIRE(program_nibble(&(program_run){ .arguments = help, .out_path = "/dev/full" }, &e));
         CHECK(e.exit_code == 1 && has(e.said, "standard output"), "%s: %d %s", verbs[i],
@@ -45,7 +63,7 @@ static void test_help(void)
     }
 }
 
-/* The manual page has a place for each verb's options, and they are those of its help. */
+/* The manual page has a place for each verb's options, and they are those of `--help all`. */
 static void test_manual(void)
 {
     char page[16384] = "", mark[64];
@@ -57,7 +75,8 @@ static void test_manual(void)
     for (size_t i = 0; i < VERBS; i++) {
         snprintf(mark, sizeof mark, "\n@OPTIONS %s@\n", verbs[i]);
         CHECK(times(page, mark) == 1, "%s is missing", verbs[i]);
-        REQUIRE(NIBBLE(&help, verbs[i], "--help") && NIBBLE(&manual, verbs[i], "--help=mdoc"));
+        REQUIRE(NIBBLE(&help, verbs[i], "--help", "all") &&
+                NIBBLE(&manual, verbs[i], "--help=mdoc"));
         CHECK(manual.exit_code == 0 && times(help.out, "\n  --") > 1 &&
                   times(help.out, "\n  --") == times(manual.out, ".It Fl \\-"),
               "%s: %zu and %zu options", verbs[i], times(help.out, "\n  --"),

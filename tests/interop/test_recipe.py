@@ -32,7 +32,7 @@ def fields_are_as_committed():
 
 
 def help_lists_what_is_used():
-    text = nibble("finetune", "--help")
+    text = nibble("finetune", "--help", "all")
     for name, (_, _, use, _) in keys().items():
         listed = f"--{name.replace('_', '-')} " in text
         check(listed == (use == "used"), f"{name} is {use} and {'' if listed else 'not '}in --help")
