@@ -1,0 +1,4 @@
+"""python -m nibble VERB ..."""
+from nibble import main
+
+main()
