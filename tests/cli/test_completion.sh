@@ -24,7 +24,7 @@ done
 mkdir "$work/files"
 touch "$work/files/data one.jsonl" "$work/files/data-two.jsonl"
 
-names() { grep -ohE -- "$@" | sed 's/.*-l /--/' | sort -u; }
+names() { grep -ohE -- "$@" | sed 's/^-l /--/' | sort -u; }
 
 # Every option of every verb's help, in each shell's script.
 missing() {
@@ -33,7 +33,7 @@ missing() {
     names '--[a-z0-9-]+' "$work/zsh" >"$work/in-zsh"
     while read -r verb; do
         # shellcheck disable=SC2086 # a verb and perhaps its option
-        "$nibble" $verb --help all | grep -oE '^  --[a-z0-9-]+' | tr -d ' ' | sort -u >"$work/listed"
+        "$nibble" $verb --help all | names '^  --[a-z0-9-]+' | tr -d ' ' >"$work/listed"
         grep "from ${verb%% *}" "$work/fish" | names '-l [a-z0-9-]+' >"$work/in-fish"
         for shell in bash zsh fish; do
             comm -23 "$work/listed" "$work/in-$shell" | sed "s/^/$shell: $verb /"
@@ -72,11 +72,11 @@ expect "options behind --generate" "--predictions" nibble evaluate --generate m 
 typed() {
     local keys='nibble fin\tm --lora-al\t16 --data files/data-\t\nexit\n'
     cd "$work" || return
-    cat >rc <<-'END'
-	PS1=
-	nibble() { printf '<%s>' "$@" >got; }
-	source ./bash
-	END
+    cat >rc <<'END'
+PS1=
+nibble() { printf '<%s>' "$@" >got; }
+source ./bash
+END
     # shellcheck disable=SC2059 # escapes
     { sleep 1; printf "$keys"; sleep 1; } |
         timeout 20 script -qec "bash --noprofile --rcfile rc -i" /dev/null >screen 2>&1
@@ -92,7 +92,8 @@ fi
 
 fish_offers() { # LINE WANTED
     local got
-    got=$(cd "$work/files" && HOME=$work fish --no-config -c "source '$work/fish'; complete -C '$1'" |
+    got=$(cd "$work/files" &&
+        HOME=$work fish --no-config -c "source '$work/fish'; complete -C '$1'" |
         cut -f1 | paste -sd'|')
     [ "$got" = "$2" ] || echo "$1: got $got, want $2"
 }

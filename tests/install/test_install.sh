@@ -131,7 +131,8 @@ check "install.examples c17" build_examples '' $cc -std=c17 -x c &&
     check "install.run c17" run_example '' && check "install.linked shared" linked '' yes
 # shellcheck disable=SC2086
 check "install.examples static" build_examples .static $cc -std=c17 -x c &&
-    check "install.run static" run_example .static && check "install.linked static" linked .static no
+    check "install.run static" run_example .static &&
+    check "install.linked static" linked .static no
 # shellcheck disable=SC2086
 check "install.examples c++17" build_examples ++ $cxx -std=c++17 -x c++ &&
     check "install.run c++17" run_example ++
