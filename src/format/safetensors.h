@@ -30,6 +30,12 @@ typedef struct nib_tensor {
     float offset;          /* to be added to each value */
     bool straight;         /* as [out, in], where theirs are [in, out] */
     bool foreign;          /* theirs have no such tensor */
+    bool is_rest;          /* foreign, and the `rest` of another */
+    const struct nib_tensor *rest; /* theirs is this one and then the other, of equal shape, along
+                              `axis`, whose size here is that of both; `bytes` are this one's.
+                              NULL: there is no other */
+    bool turns;            /* not one behind the other, but an index of each by turns */
+    unsigned axis;
     uint32_t slices;       /* of nib_tensors_change(): theirs are so many, one behind the other in
                               this one, and the name has %d for their numbers; 0: one */
 } nib_tensor;

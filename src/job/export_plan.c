@@ -54,19 +54,33 @@ static nib_status append(maker *k, const nib_export_item *item, nib_error *err)
     return NIB_OK;
 }
 
-/* "blk.0.attn_q.weight" of a module. */
+/* "blk.0.attn_q.weight" of a tensor. */
+static nib_status find_name(const maker *k, const char *tensor, nib_gguf_tensor_name *out,
+                            nib_error *err)
+{
+    if (nib_gguf_tensor_of(k->n, tensor, out)) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", k->m->dir,
+                    k->n->family->architecture, tensor);
+}
+
+static void set_name(nib_export_item *item, const char *name, nib_gguf_held held)
+{
+    snprintf(item->name, sizeof item->name, "%s", name);
+    item->held = held;
+}
+
+/* Of a module's part that is one tensor there. */
 static nib_status name_item(const maker *k, const char *module, const char *part,
                             nib_export_item *item, nib_error *err)
 {
-    char name[NIB_GGUF_NAME_ROOM];
-    const nib_gguf_name *found = nib_gguf_name_of(k->n, module, name);
+    nib_gguf_tensor_name found;
+    char tensor[NIB_MODULE_NAME_ROOM + 8];
+    nib_status status;
 
-    if (!found)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s%s", k->m->dir,
-                        k->n->family->architecture, module, part);
-    snprintf(item->name, sizeof item->name, "%s%s", name, part);
-    item->held = found->held;
-    return NIB_OK;
+    snprintf(tensor, sizeof tensor, "%s%s", module, part);
+    status = find_name(k, tensor, &found, err);
+    if (!status) set_name(item, found.name, found.held);
+    return status;
 }
 
 /* The type, or where rows are no whole blocks of it the next that can hold them. */
@@ -193,11 +207,29 @@ static nib_status set_importance(maker *k, nib_export_item *item, bool outside, 
     return NIB_OK;
 }
 
+/* Experts that are stored as MXFP4 stay so, whatever the others get: any other type would be larger
+ * or round them twice. */
+static bool stays(const nib_weight *w, const nib_branch *branch, const char *name)
+{
+    return !branch && strstr(name, "_exps.") && nib_weight_block_row(w, "MXFP4", 0, NULL);
+}
+
+static const nib_gguf_type *matrix_type(maker *k, const nib_export_item *item, bool head)
+{
+    const char *name = item->name;
+
+    if (strcmp(name, "position_embd.weight") == 0 || strstr(name, "ffn_gate_inp") ||
+        strcmp(name, "token_types.weight") == 0)
+        return nib_gguf_type_named("F32");
+    if (stays(item->weight, item->branch, name)) return nib_gguf_type_named("MXFP4");
+    return type_for(k, head ? head_type(k) : mixed_type(k, name), item->weight->in);
+}
+
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
                              const nib_branch *branch, bool columns, bool head, nib_error *err)
 {
     nib_export_item item = { .rank = 2, .shape = { w->out, w->in }, .weight = w, .branch = branch,
-                             .columns = columns };
+                             .row_step = 1, .columns = columns };
     nib_status status = name_item(k, module, ".weight", &item, err);
 
     if (status) return status;
@@ -205,10 +237,7 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
                         "heads", k->m->dir, module, w->out);
-    if (strcmp(item.name, "position_embd.weight") == 0 || strstr(item.name, "ffn_gate_inp") ||
-        strcmp(item.name, "token_types.weight") == 0)
-        item.type = nib_gguf_type_named("F32");
-    else item.type = type_for(k, head ? head_type(k) : mixed_type(k, item.name), w->in);
+    item.type = matrix_type(k, &item, head);
     status = set_importance(k, &item, columns || head, err);
     return status ? status : append(k, &item, err);
 }
@@ -218,24 +247,47 @@ static nib_export_item *item_of_experts(const maker *k, const char *name)
 {
     const nib_export_plan *p = &k->plan;
 
-    for (size_t i = p->count, back = 0; i-- && back < 4; back++)
+    for (size_t i = p->count, back = 0; i-- && back < 8; back++)
         if (strcmp(p->items[i].name, name) == 0) return &p->items[i];
     return NULL;
 }
 
-static nib_status add_expert(maker *k, const nib_linear *l, bool *done, nib_error *err)
+static nib_status no_list(const maker *k, nib_error *err)
 {
-    char name[NIB_GGUF_NAME_ROOM], full[NIB_GGUF_NAME_ROOM + 8];
-    const nib_gguf_name *found = nib_gguf_name_of(k->n, l->name, name);
-    nib_export_item *item;
-    nib_status status = NIB_OK;
+    return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
+}
 
-    *done = found && nib_gguf_is_of_experts(found);
-    if (!*done) return NIB_OK;
-    snprintf(full, sizeof full, "%s.weight", name);
-    item = item_of_experts(k, full);
+/* A tensor of the linear's rows, or of half of them (part 0, 1), with room for the other experts'
+ * behind them. */
+static nib_status add_rows(maker *k, const nib_linear *l, const nib_gguf_tensor_name *name,
+                           int part, nib_error *err)
+{
+    bool turns = name->held == NIB_GGUF_TURNS, halves = *name->rest != 0;
+    size_t rows = l->weight->out / (halves ? 2 : 1);
+    const nib_branch *branch = nib_branch_at(&l->branches, 0);
+    nib_export_item item = { .rank = 2, .shape = { rows, l->weight->in }, .weight = l->weight,
+                             .branch = branch, .row_step = turns ? 2 : 1 };
+    nib_status status;
+
+    if (halves && l->weight->out % 2)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not two parts",
+                        k->m->dir, l->name, l->weight->out);
+    if (part) item.first_row = turns ? 1 : rows;
+    set_name(&item, part ? name->rest : name->name, name->held);
+    item.type = matrix_type(k, &item, false);
+    status = set_importance(k, &item, false, err);
+    return status ? status : append(k, &item, err);
+}
+
+/* An expert's matrix, behind those of the ones before it. */
+static nib_status add_slice(maker *k, const nib_linear *l, const nib_gguf_tensor_name *name,
+                            int part, nib_error *err)
+{
+    nib_export_item *item = item_of_experts(k, part ? name->rest : name->name);
+    nib_status status;
+
     if (!item) {
-        status = add_matrix(k, l->name, l->weight, NULL, false, false, err);
+        status = add_rows(k, l, name, part, err);
         if (status) return status;
         item = &k->plan.items[k->plan.count - 1];
         item->rank = 3;
@@ -245,9 +297,65 @@ static nib_status add_expert(maker *k, const nib_linear *l, bool *done, nib_erro
     }
     if (!nib_grow(k->m->ctx, &item->experts, &item->expert_capacity, (size_t)item->shape[0] + 1,
                   sizeof *item->experts))
-        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory for the list of tensors", k->m->dir);
+        return no_list(k, err);
     item->experts[item->shape[0]++] = l;
     return NIB_OK;
+}
+
+/* The biases of all experts, in one tensor or two; l is the first one's linear, and the others'
+ * follow it. */
+static nib_status add_biases(maker *k, const nib_linear *const *l, nib_error *err)
+{
+    size_t experts = experts_of(k->m), out = l[0]->weight->out;
+    nib_gguf_tensor_name name;
+    char tensor[NIB_MODULE_NAME_ROOM + 8];
+    nib_status status;
+
+    snprintf(tensor, sizeof tensor, "%s_bias", l[0]->stack);
+    status = find_name(k, tensor, &name, err);
+    for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++) {
+        bool halves = *name.rest != 0, turns = name.held == NIB_GGUF_TURNS;
+        size_t rows = halves ? out / 2 : out, first = !part ? 0 : turns ? 1 : rows;
+        nib_export_item item = { .type = nib_gguf_type_named("F32"), .rank = 2,
+                                 .shape = { experts, rows } };
+        item.values = item.made = nib_new_array(k->m->ctx, experts * rows, sizeof *item.made);
+        if (!item.made) return no_list(k, err);
+        for (size_t i = 0; i < experts * rows; i++)
+            item.made[i] = l[i / rows]->bias[first + i % rows * (turns ? 2 : 1)];
+        set_name(&item, part ? name.rest : name.name, NIB_GGUF_AS_IS);
+        status = append(k, &item, err);
+        if (status) nib_free(k->m->ctx, item.made);
+    }
+    return status;
+}
+
+/* Is the linear one expert's, which lie in one tensor there? */
+static bool is_of_experts(const maker *k, const nib_linear *l)
+{
+    char name[NIB_GGUF_NAME_ROOM];
+    const nib_gguf_name *found = l->stack ? NULL : nib_gguf_name_of(k->n, l->name, name);
+
+    return l->stack || (found && nib_gguf_is_of_experts(found));
+}
+
+/* Linear i, unless it is an ordinary one (*done false). */
+static nib_status add_expert(maker *k, size_t i, bool *done, nib_error *err)
+{
+    const nib_linear *l = k->m->linears[i];
+    nib_gguf_tensor_name name;
+    bool found = nib_gguf_weight_of(k->n, l, &name), experts = is_of_experts(k, l);
+    nib_status status = NIB_OK;
+
+    *done = experts || (found && *name.rest);
+    if (!*done) return NIB_OK;
+    if (!found)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", k->m->dir,
+                        k->n->family->architecture, l->stack ? l->stack : l->name);
+    for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++)
+        status = experts ? add_slice(k, l, &name, part, err) : add_rows(k, l, &name, part, err);
+    if (!status && l->stack && l->bias && l->slice == 0)
+        status = add_biases(k, (const nib_linear *const *)k->m->linears + i, err);
+    return status;
 }
 
 static nib_status add_values(maker *k, const char *module, const char *part, const float *values,
@@ -310,7 +418,7 @@ static nib_status add_modules(maker *k, nib_error *err)
     for (size_t i = 0; i < m->linear_count && !status; i++) {
         const nib_linear *l = m->linears[i];
         bool done;
-        status = add_expert(k, l, &done, err);
+        status = add_expert(k, i, &done, err);
         if (status || done) continue;
         if (l != m->head || !m->tied || k->untied)
             status = add_matrix(k, l->name, l->weight, nib_branch_at(&l->branches, 0), false,

@@ -23,7 +23,9 @@ typedef struct nib_export_item {
     const nib_gguf_type *type;
     unsigned rank;
     uint64_t shape[3];
-    const nib_weight *weight; /* a matrix, and what an adapter adds to it, or NULL */
+    const nib_weight *weight; /* a matrix, and what an adapter adds to it, or NULL: of its rows
+                                 first_row, first_row + row_step, ... */
+    size_t first_row, row_step;
     const nib_branch *branch;
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;

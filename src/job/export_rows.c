@@ -38,10 +38,13 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     const work *k = arg;
     const nib_export_item *item = k->item;
     const nib_gguf_type *type = item->type;
-    size_t at = k->row0 + tile, row = k->order ? k->order[at] : at;
+    size_t at = k->row0 + tile;
+    size_t row = k->order ? k->order[at] : item->first_row + at * item->row_step;
     float *wide = k->wide + worker * k->width;
     uint8_t *to = k->out + tile * k->row_bytes;
 
+    k->bad[tile] = false;
+    if (!item->branch && nib_weight_block_row(item->weight, type->name, row, to)) return;
     nib_weight_decode(item->weight, row, row + 1, wide);
     if (item->branch)
         nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * k->width, wide,
@@ -103,7 +106,7 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     k.bad = nib_new_array(ctx, most, 1);
     if (!status && (!k.wide || !k.delta || !k.out || !k.bad))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
-    if (!status) status = write_pieces(ctx, &k, item->weight->out, most, w, err);
+    if (!status) status = write_pieces(ctx, &k, (size_t)item->shape[item->rank - 2], most, w, err);
     nib_free(ctx, order);
     nib_free(ctx, k.wide);
     nib_free(ctx, k.delta);

@@ -36,15 +36,12 @@ typedef struct watch {
 
 /* --- what is observed --- */
 
-static nib_status add_node(watch *w, const nib_node *node, nib_error *err)
+static nib_status add_matrix(watch *w, const nib_node *node, const char *name, nib_error *err)
 {
     const nib_linear *l = node->linear ? node->linear : node->experts[0];
-    char name[NIB_GGUF_NAME_ROOM], full[NIB_GGUF_NAME_ROOM + 8];
     size_t groups = node->linear ? 1 : node->route.experts;
     observed *s;
 
-    if (!nib_gguf_name_of(w->n, l->name, name)) return NIB_OK;
-    snprintf(full, sizeof full, "%s.weight", name);
     if (!nib_grow(w->m->ctx, &w->seen, &w->seen_capacity, w->seen_count + 1, sizeof *w->seen))
         return nib_fail(err, NIB_E_NOMEM, "importances: out of memory");
     s = &w->seen[w->seen_count++];
@@ -52,9 +49,20 @@ static nib_status add_node(watch *w, const nib_node *node, nib_error *err)
                      .sums = nib_new_array(w->m->ctx, groups * l->weight->in, sizeof *s->sums),
                      .rows = nib_new_array(w->m->ctx, groups, sizeof *s->rows) };
     if (!s->sums || !s->rows ||
-        !nib_importance_add(&w->made, full, strlen(full), groups * l->weight->in, groups))
+        !nib_importance_add(&w->made, name, strlen(name), groups * l->weight->in, groups))
         return nib_fail(err, NIB_E_NOMEM, "importances: out of memory");
     return NIB_OK;
+}
+
+static nib_status add_node(watch *w, const nib_node *node, nib_error *err)
+{
+    nib_gguf_tensor_name name;
+    nib_status status;
+
+    if (!nib_gguf_weight_of(w->n, node->linear ? node->linear : node->experts[0], &name))
+        return NIB_OK;
+    status = add_matrix(w, node, name.name, err);
+    return status || !*name.rest ? status : add_matrix(w, node, name.rest, err);
 }
 
 static nib_status find_nodes(watch *w, nib_error *err)
@@ -70,17 +78,13 @@ static nib_status find_nodes(watch *w, nib_error *err)
     return status;
 }
 
-static void on_node(void *user, const nib_node *node, const nib_io *io, bool backward)
+static void add_rows(watch *w, observed *s, const nib_io *io)
 {
-    watch *w = user;
     const nib_graph *g = w->run->graph;
-    observed *s = NULL;
+    const nib_node *node = s->node;
     size_t rows;
     nib_routes routes = { 0 };
 
-    for (size_t i = 0; i < w->seen_count && !s; i++)
-        if (w->seen[i].node == node) s = &w->seen[i];
-    if (!s || backward) return;
     if (node->experts) routes = nib_routes_of(w->run, node, 1, io->in[1]);
     rows = node->experts ? routes.rows * routes.times
                          : nib_run_rows(w->run, g->values[node->output].axis);
@@ -93,6 +97,14 @@ static void on_node(void *user, const nib_node *node, const nib_io *io, bool bac
         }
         s->rows[group]++;
     }
+}
+
+static void on_node(void *user, const nib_node *node, const nib_io *io, bool backward)
+{
+    watch *w = user;
+
+    for (size_t i = 0; i < w->seen_count && !backward; i++)
+        if (w->seen[i].node == node) add_rows(w, &w->seen[i], io);
 }
 
 /* --- the texts --- */

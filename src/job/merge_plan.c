@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "format/tensor_values.h"
 #include "job/labelled.h"
 
 enum { NAME_ROOM = 700 };
@@ -124,6 +125,7 @@ static bool keeps_experts(const maker *k)
 {
     bool packed = false;
 
+    if (nib_tensors_gguf(k->m->tensors)) return false; /* its blocks have no place in a directory */
     for (size_t i = 0; i < k->m->linear_count; i++) {
         const nib_linear *l = k->m->linears[i];
         if (!l->stack || nib_weight_is_dense(l->weight)) continue;
@@ -154,7 +156,8 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
         if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
         if (l->stack) {
-            if (l->branches.count || (!nib_weight_is_dense(l->weight) && !k->plan.keeps_experts))
+            if (l->branches.count || t->straight ||
+                (!nib_weight_is_dense(l->weight) && !k->plan.keeps_experts))
                 set_stack(k, item, l);
             return true;
         }
@@ -241,8 +244,7 @@ static bool narrows(const maker *k, const nib_merge_item *item)
     for (uint64_t i = 0; i < t->elements; i++) {
         uint8_t narrow[4];
         float v, again;
-        memcpy(&v, (const uint8_t *)t->data + 4 * i, sizeof v);
-        v += t->offset;
+        nib_tensor_values(t, i, 1, &v);
         nib_convert(narrow, k->plan.dtype, &v, NIB_F32, 1);
         nib_convert(&again, NIB_F32, narrow, k->plan.dtype, 1);
         if (!(fabsf(v - again) <= most)) return false;

@@ -5,6 +5,7 @@
 
 #include "adapter/residual.h"
 #include "base/thread.h"
+#include "format/tensor_values.h"
 
 enum { PIECE_VALUES = 1 << 18, TILE_ROWS = 8 };
 
@@ -172,19 +173,6 @@ nib_status nib_merge_write_values(nib_merge_rows *r, nib_tensor_writer *w,
     return status;
 }
 
-/* Values at .. at + n of a tensor as they lie, or, where a GGUF moved or changed those of a vector,
- * as they were. */
-static void widen(nib_merge_rows *r, const nib_tensor *t, uint64_t at, size_t n)
-{
-    size_t each = nib_dtype_bytes(t->dtype);
-    const uint8_t *data = t->data;
-
-    for (size_t i = 0; t->rows && i < n; i++)
-        nib_convert(r->wide + i, NIB_F32, data + t->rows[at + i] * each, t->dtype, 1);
-    if (!t->rows) nib_convert(r->wide, NIB_F32, data + at * each, t->dtype, n);
-    for (size_t i = 0; i < n; i++) r->wide[i] += t->offset;
-}
-
 nib_status nib_merge_write_copy(nib_merge_rows *r, nib_tensor_writer *w, const nib_merge_item *item,
                                 nib_error *err)
 {
@@ -196,14 +184,14 @@ nib_status nib_merge_write_copy(nib_merge_rows *r, nib_tensor_writer *w, const n
     for (uint64_t at = 0; at < t->elements && !status; at += PIECE_VALUES) {
         size_t n = (size_t)(t->elements - at < PIECE_VALUES ? t->elements - at : PIECE_VALUES);
         const uint8_t *from = (const uint8_t *)t->data + at * each;
-        if (type == t->dtype && !t->rows && t->offset == 0) {
+        if (type == t->dtype && nib_tensor_is_plain(t)) {
             status = nib_tensor_writer_put(w, from, n * each, err);
         } else {
-            widen(r, t, at, n);
+            nib_tensor_values(t, at, n, r->wide);
             nib_convert(r->narrow, type, r->wide, NIB_F32, n);
             status = put(r, w, item, r->wide, at, n, err);
         }
-        nib_filemap_release(t->map, from, n * each);
+        if (!t->rest) nib_filemap_release(t->map, from, n * each);
     }
     return status;
 }

@@ -101,10 +101,72 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    { "ffn_gate_inp", "model.layers.%d.mlp.router", NIB_GGUF_AS_IS },
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "post_attention_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_whole gguf_tensors[] = {
+    { "attn_sinks.weight", NULL, "model.layers.%d.self_attn.sinks", NIB_GGUF_AS_IS },
+    { "ffn_gate_exps.weight", "ffn_up_exps.weight", "model.layers.%d.mlp.experts.gate_up_proj",
+      NIB_GGUF_TURNS },
+    { "ffn_gate_exps.bias", "ffn_up_exps.bias", "model.layers.%d.mlp.experts.gate_up_proj_bias",
+      NIB_GGUF_TURNS },
+    { "ffn_down_exps.weight", NULL, "model.layers.%d.mlp.experts.down_proj", NIB_GGUF_STRAIGHT },
+    { "ffn_down_exps.bias", NULL, "model.layers.%d.mlp.experts.down_proj_bias", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
+    { "attention.sliding_window", "sliding_window" },
+    { "expert_count", "num_local_experts" },
+    { "expert_used_count", "num_experts_per_tok" },
+    { "expert_feed_forward_length", "intermediate_size" },
+    { 0 },
+};
+
+/* Without truncate, of which no key tells, the angles are those that the model was trained with. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    json_t *rope = json_object_get(c->json, "rope_scaling");
+
+    nib_gguf_set(c, "attention_bias", json_true());
+    nib_gguf_set_sliding(c);
+    if (!rope) nib_gguf_set(c, "rope_scaling", json_null()); /* without the key it has one */
+    if (rope && json_object_set_new(rope, "truncate", json_false()))
+        nib_gguf_fail(c, NIB_E_NOMEM, "out of memory");
+}
+
+static bool slides(const nib_graph *g, size_t layer)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].attention.heads && layer-- == 0) return g->nodes[i].attention.window != 0;
+    return false;
+}
+
+/* Its every other layer slides, from the first on. */
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    for (size_t i = 0; i + 2 < (size_t)g->segments; i++)
+        if (slides(g, i) != (i % 2 == 0)) return "slides in every other layer, from the first on";
+    return NULL;
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "gpt-oss", .model_type = "gpt_oss", .class_name = "GptOssForCausalLM",
+    .names = gguf_names, .tensors = gguf_tensors, .keys = gguf_keys, .finish = gguf_finish,
+    .unsaid = gguf_unsaid,
+};
+
 static const char *const types[] = { "gpt_oss", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_gpt_oss = { .model_types = types, .config_bytes = sizeof(gpt_oss),
                                     .read = read_gpt_oss, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets, .gguf = &gguf };

@@ -58,19 +58,10 @@ static void build(nib_build *b, const void *config, nib_task task)
 static const char *const types[] = { "granite", NULL };
 static const char *const targets[] = { NULL };
 
-static const nib_gguf_key gguf_keys[] = {
-    NIB_GGUF_LLAMA_KEYS,
-    { "attention.key_length", "head_dim" },
-    { "attention.layer_norm_rms_epsilon", "rms_norm_eps" },
-    { "embedding_scale", "embedding_multiplier" },
-    { "residual_scale", "residual_multiplier" },
-    { "logit_scale", "logits_scaling" },
-    { "attention.scale", "attention_multiplier" },
-    { 0 },
-};
+static const nib_gguf_key gguf_keys[] = { NIB_GRANITE_GGUF_KEYS, { 0 } };
 
 /* Without its key llama.cpp scales scores by the width of a head. */
-static void gguf_finish(nib_gguf_config *c)
+void nib_granite_gguf_finish(nib_gguf_config *c)
 {
     double head = nib_gguf_get(c, "embedding_length", 1) /
                   nib_gguf_get(c, "attention.head_count", 1);
@@ -82,7 +73,7 @@ static void gguf_finish(nib_gguf_config *c)
 
 static const nib_gguf_family gguf = {
     .architecture = "granite", .model_type = "granite", .class_name = "GraniteForCausalLM",
-    .names = nib_gguf_llama_names, .keys = gguf_keys, .finish = gguf_finish,
+    .names = nib_gguf_llama_names, .keys = gguf_keys, .finish = nib_granite_gguf_finish,
 };
 
 const nib_arch nib_arch_granite = { .model_types = types, .config_bytes = sizeof(nib_granite),

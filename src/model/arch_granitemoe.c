@@ -36,10 +36,37 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_granite_stack(b, config, nib_llama_attention, nib_granite_experts);
 }
 
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_Q_ROWS, NIB_GGUF_K_ROWS),
+    { "ffn_gate_inp", "model.layers.%d.block_sparse_moe.router.layer", NIB_GGUF_AS_IS },
+    { "ffn_down_exps", "model.layers.%d.block_sparse_moe.output_linear", NIB_GGUF_AS_IS },
+    { "attn_norm", "model.layers.%d.input_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.post_attention_layernorm", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_whole gguf_tensors[] = {
+    { "ffn_gate_exps.weight", "ffn_up_exps.weight",
+      "model.layers.%d.block_sparse_moe.input_linear.weight", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GRANITE_GGUF_KEYS,
+    { "expert_count", "num_local_experts" },
+    { "expert_used_count", "num_experts_per_tok" },
+    { 0 },
+};
+
+static const nib_gguf_family gguf = {
+    .architecture = "granitemoe", .model_type = "granitemoe",
+    .class_name = "GraniteMoeForCausalLM", .names = gguf_names, .tensors = gguf_tensors,
+    .keys = gguf_keys, .finish = nib_granite_gguf_finish,
+};
+
 static const char *const types[] = { "granitemoe", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_granitemoe = { .model_types = types, .config_bytes = sizeof(nib_granite),
                                        .read = read_granitemoe, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                       .default_targets = targets };
+                                       .default_targets = targets, .gguf = &gguf };

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "format/tensor_values.h"
 #include "model/bind_weight.h"
 #include "model/new_head.h"
 
@@ -28,11 +29,7 @@ static nib_status open_vector(nib_bind *b, const char *module, const char *part,
                         t->file, name, t->dtype_name, t->elements, t->rank, width);
     *out = nib_new_array(b->model->ctx, t->elements, sizeof(float));
     if (!*out) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
-    for (uint64_t i = 0; t->rows && i < t->elements; i++)
-        nib_convert(*out + i, NIB_F32,
-                    (const uint8_t *)t->data + t->rows[i] * nib_dtype_bytes(t->dtype), t->dtype, 1);
-    if (!t->rows) nib_convert(*out, NIB_F32, t->data, t->dtype, t->elements);
-    for (uint64_t i = 0; t->offset != 0 && i < t->elements; i++) (*out)[i] += t->offset;
+    nib_tensor_values(t, 0, (size_t)t->elements, *out);
     b->model->parameters += t->elements;
     b->model->owned_bytes += t->elements * sizeof(float);
     return NIB_OK;
@@ -80,9 +77,7 @@ static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear
                         spec->slices, spec->out);
     l->bias = nib_new_array(b->model->ctx, spec->out, sizeof(float));
     if (!l->bias) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", name);
-    nib_convert(l->bias, NIB_F32,
-                (const char *)t->data + spec->slice * spec->out * nib_dtype_bytes(t->dtype),
-                t->dtype, spec->out);
+    nib_tensor_values(t, (uint64_t)spec->slice * spec->out, spec->out, l->bias);
     b->model->parameters += spec->out;
     b->model->owned_bytes += spec->out * sizeof(float);
     return NIB_OK;
@@ -422,7 +417,7 @@ static nib_status read_vector(nib_bind *b, const nib_tensor *t, const nib_vector
     float *numbers = nib_new_array(b->model->ctx, t->elements, sizeof *numbers);
 
     if (!numbers) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->name);
-    nib_convert(numbers, NIB_F32, t->data, t->dtype, t->elements);
+    nib_tensor_values(t, 0, (size_t)t->elements, numbers);
     form_vector(spec, numbers, t->elements, to);
     nib_free(b->model->ctx, numbers);
     return NIB_OK;

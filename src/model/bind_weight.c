@@ -74,24 +74,55 @@ static nib_status not_computable(const nib_tensor *t, nib_error *err)
                     t->file, t->name, t->dtype_name, known);
 }
 
-/* Values or blocks that the tensor's own type tells, each row where the file has it. */
-static nib_status open_own(nib_bind *b, const nib_tensor *t, bool transposed, nib_weight **w,
-                           nib_error *err)
+/* Is the tensor's type one that weights are made of? */
+static bool is_computable(const nib_tensor *t)
 {
-    nib_ctx *ctx = b->model->ctx;
-    size_t out = (size_t)t->shape[0], in = (size_t)t->shape[1];
-    nib_weight *stored = NULL;
+    return is_float(t->dtype) || nib_stored_is_known(t->dtype_name);
+}
+
+/* A matrix of slice `slice` of `slices` equal parts of the tensor: values or blocks, as its own
+ * type tells. */
+static nib_status open_part(nib_ctx *ctx, const nib_tensor *t, size_t slice, size_t slices,
+                            size_t out, size_t in, nib_weight **w, nib_error *err)
+{
+    const uint8_t *data = (const uint8_t *)t->data + slice * (size_t)(t->bytes / slices);
     nib_status status;
 
-    if (!is_float(t->dtype) && !nib_stored_is_known(t->dtype_name)) return not_computable(t, err);
-    if (t->rank != 2)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file,
-                        t->name, t->rank);
+    if (!is_computable(t)) return not_computable(t, err);
     status = is_float(t->dtype)
-                 ? nib_weight_dense(ctx, out, in, t->dtype, t->data, NULL, &stored, err)
-                 : nib_weight_blocks(ctx, t->dtype_name, out, in, t->data, t->rows, &stored, err);
+                 ? nib_weight_dense(ctx, out, in, t->dtype, data, NULL, w, err)
+                 : nib_weight_blocks(ctx, t->dtype_name, out, in, data, t->rows, w, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
-    stored->source = t->name;
+    (*w)->source = t->name;
+    return NIB_OK;
+}
+
+/* The same where the tensor is two: each gives half of the rows. */
+static nib_status open_halves(nib_ctx *ctx, const nib_tensor *t, size_t slice, size_t slices,
+                              size_t out, size_t in, nib_weight **w, nib_error *err)
+{
+    nib_weight *first = NULL, *second = NULL;
+    nib_status status = open_part(ctx, t, slice, slices, out / 2, in, &first, err);
+
+    if (!status) status = open_part(ctx, t->rest, slice, slices, out / 2, in, &second, err);
+    if (!status) status = nib_weight_joined(ctx, first, second, t->turns, w, err);
+    if (!status) return NIB_OK;
+    nib_weight_destroy(ctx, first);
+    nib_weight_destroy(ctx, second);
+    return status;
+}
+
+/* A matrix as the family's own files hold it, [rows, columns] there, each row where the file has
+ * it. */
+static nib_status open_held(nib_ctx *ctx, const nib_tensor *t, size_t slice, size_t slices,
+                            bool transposed, nib_weight **w, nib_error *err)
+{
+    size_t out = (size_t)t->shape[t->rank - 2], in = (size_t)t->shape[t->rank - 1];
+    nib_weight *stored = NULL;
+    nib_status status = (t->rest ? open_halves : open_part)(ctx, t, slice, slices, out, in,
+                                                             &stored, err);
+
+    if (status) return status;
     *w = stored;
     if (t->rows && is_float(t->dtype)) status = nib_weight_reordered(ctx, stored, t->rows, w, err);
     else if (transposed && !t->straight) status = nib_weight_transposed(ctx, stored, w, err);
@@ -100,6 +131,16 @@ static nib_status open_own(nib_bind *b, const nib_tensor *t, bool transposed, ni
         *w = NULL;
     }
     return status;
+}
+
+static nib_status open_own(nib_bind *b, const nib_tensor *t, bool transposed, nib_weight **w,
+                           nib_error *err)
+{
+    if (!is_computable(t)) return not_computable(t, err);
+    if (t->rank != 2)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u, expected a matrix", t->file,
+                        t->name, t->rank);
+    return open_held(b->model->ctx, t, 0, 1, transposed, w, err);
 }
 
 static bool find_part(void *self, const char *name, nib_part *out)
@@ -213,13 +254,13 @@ static nib_format_module module_of(const char *name, const nib_bind_spec *spec)
 }
 
 /* The form of a weight that is not read: of a GGUF's tensors each tells its own. */
-static void blank_form(const nib_bind *b, const char *module, nib_form *form)
+static void blank_form(const nib_bind *b, const char *module, const char *stack, nib_form *form)
 {
     char name[NIB_BIND_NAME_ROOM];
     const nib_tensor *t;
 
     if (!b->model->tensors) return;
-    snprintf(name, sizeof name, "%s.weight", module);
+    snprintf(name, sizeof name, "%s%s", stack ? stack : module, stack ? "" : ".weight");
     t = nib_model_tensor(b->model->tensors, b->model->config, name);
     if (!t) return;
     if (nib_stored_is_known(t->dtype_name)) nib_form_parse(t->dtype_name, form);
@@ -243,7 +284,7 @@ static nib_status blank_weight(nib_bind *b, const char *module, const nib_bind_s
     if (status) return nib_fail_in(err, status, "%s", m->dir);
     if (!packed) form = nib_form_dense(b->blank_dtype);
     form.dtype = b->blank_dtype;
-    if (!packed) blank_form(b, module, &form);
+    if (!packed) blank_form(b, module, spec->stack, &form);
     status = nib_weight_blank(m->ctx, &form, spec->out, spec->in, w, err);
     if (status) return status;
     m->quantized_now |= packed && !m->stored.format;
@@ -305,30 +346,20 @@ static nib_status open_slice(nib_bind *b, const nib_bind_spec *spec, nib_weight 
 {
     char name[NIB_BIND_NAME_ROOM];
     const nib_tensor *t = nib_bind_find(b, spec->stack, "", name);
-    size_t rows = spec->transposed ? spec->in : spec->out,
-           columns = spec->transposed ? spec->out : spec->in;
-    nib_weight *stored = NULL;
+    bool turned = spec->transposed && !(t && t->straight);
+    size_t rows = turned ? spec->in : spec->out, columns = turned ? spec->out : spec->in;
     nib_status status = open_packed_slice(b, spec, w, err);
 
     if (status || *w) return status;
     if (!t) return missing_stack(b, name, err);
-    if (!is_float(t->dtype) || t->rank != 3 || t->shape[0] != spec->slices ||
-        t->shape[1] != rows || t->shape[2] != columns)
+    if (!is_computable(t) || t->rank != 3 || t->shape[0] != spec->slices || t->shape[1] != rows ||
+        t->shape[2] != columns)
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is %s of rank %u with %" PRIu64 " elements, the sizes in "
                         "config.json make it floats [%zu, %zu, %zu]",
                         t->file, name, t->dtype_name, t->rank, t->elements, spec->slices, rows,
                         columns);
-    status = nib_weight_dense(b->model->ctx, rows, columns, t->dtype,
-                              (const char *)t->data +
-                                  spec->slice * rows * columns * nib_dtype_bytes(t->dtype),
-                              NULL, &stored, err);
-    if (status) return status;
-    stored->source = t->name;
-    *w = stored;
-    if (spec->transposed) status = nib_weight_transposed(b->model->ctx, stored, w, err);
-    if (status) nib_weight_destroy(b->model->ctx, stored);
-    return status;
+    return open_held(b->model->ctx, t, spec->slice, spec->slices, spec->transposed, w, err);
 }
 
 nib_status nib_bind_weight(nib_bind *b, const char *module, nib_bind_spec spec, nib_weight **w,

@@ -21,7 +21,8 @@ typedef enum nib_gguf_held {
     NIB_GGUF_ONE_PLUS, /* a norm's weight with 1 added */
     NIB_GGUF_STRAIGHT, /* a Conv1D's weight as [out, in] */
     NIB_GGUF_CONV,     /* a convolution's [channels, 1, taps] as [channels, taps] */
-    NIB_GGUF_ONE_ROW   /* a matrix of one row, of older files as a vector */
+    NIB_GGUF_ONE_ROW,  /* a matrix of one row, of older files as a vector */
+    NIB_GGUF_TURNS     /* of two tensors: rows of theirs are of each by turns; straight too */
 } nib_gguf_held;
 
 typedef struct nib_gguf_name {
@@ -30,6 +31,14 @@ typedef struct nib_gguf_name {
                            of each expert, which lie in one tensor */
     nib_gguf_held held;
 } nib_gguf_name;
+
+/* A tensor by its whole name, where a module's and ".weight" is not it, or where theirs is two
+ * here: the rows of `gguf` and then those of `rest`.  %d: of each layer. */
+typedef struct nib_gguf_whole {
+    const char *gguf, *rest; /* "ffn_gate_exps.weight"; rest NULL: one here too */
+    const char *tensor;      /* "model.layers.%d.mlp.experts.gate_up_proj" */
+    nib_gguf_held held;
+} nib_gguf_whole;
 
 /* "attention.head_count", behind the architecture and a dot, and config.json's name for it. */
 typedef struct nib_gguf_key { const char *gguf, *config; } nib_gguf_key;
@@ -52,6 +61,7 @@ typedef struct nib_gguf_family {
     const char *architecture;   /* general.architecture */
     const char *model_type, *class_name; /* config.json's */
     const nib_gguf_name *names; /* NULL at the end */
+    const nib_gguf_whole *tensors; /* before the names; NULL at the end, or itself */
     const nib_gguf_key *keys;   /* NULL at the end; those that are absent are left out */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
     const char *variant;        /* where this tensor is there, the names are variant_names; or

@@ -141,6 +141,46 @@ static const nib_gguf_name *find_name(const nib_gguf_name *names, bool layered, 
     return NULL;
 }
 
+/* The entry whose tensor is `rest`, or that it belongs to as the second one (*is_rest). */
+static const nib_gguf_whole *find_whole(const nib_gguf_whole *tensors, bool layered,
+                                        const char *rest, bool *is_rest)
+{
+    for (const nib_gguf_whole *w = tensors; w && w->gguf; w++) {
+        *is_rest = w->rest && strcmp(w->rest, rest) == 0;
+        if ((*is_rest || strcmp(w->gguf, rest) == 0) &&
+            (strstr(w->tensor, "%d") != NULL) == layered)
+            return w;
+    }
+    return NULL;
+}
+
+/* Takes the second tensor to the first, whose shape becomes that of both. */
+static nib_status join(changing *c, nib_tensor *t, const nib_gguf_whole *w, long layer,
+                       nib_error *err)
+{
+    bool bias = strcmp(strrchr(w->gguf, '.'), ".bias") == 0;
+    char name[100];
+    nib_tensor *rest = nib_tensors_alloc(c->tensors, sizeof *rest);
+    const nib_tensor *found;
+
+    if (!rest) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
+    if (layer < 0) snprintf(name, sizeof name, "%s", w->rest);
+    else snprintf(name, sizeof name, "blk.%ld.%s", layer, w->rest);
+    found = nib_tensors_find(c->tensors, name);
+    if (!found || found->rank != t->rank || t->rank < 2 || found->elements != t->elements ||
+        memcmp(found->shape, t->shape, sizeof t->shape) != 0)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " elements, and %s beside it "
+                        "%" PRIu64 ", expected the same shape", c->where, t->name, t->elements,
+                        name, found ? found->elements : 0);
+    *rest = *found;
+    t->rest = rest;
+    t->turns = w->held == NIB_GGUF_TURNS;
+    t->axis = bias ? t->rank - 1 : t->rank - 2;
+    t->shape[t->axis] *= 2;
+    t->elements *= 2;
+    return NIB_OK;
+}
+
 static nib_status rename_tensor(changing *c, nib_tensor *t, const char *module, long layer,
                                 const char *part, nib_error *err)
 {
@@ -165,20 +205,35 @@ static nib_status set_slices(const changing *c, nib_tensor *t, nib_error *err)
     return NIB_OK;
 }
 
+static nib_status change_whole(changing *c, nib_tensor *t, const nib_gguf_whole *w, bool is_rest,
+                               long layer, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    t->foreign = t->is_rest = is_rest;
+    if (is_rest) return NIB_OK;
+    t->straight = w->held == NIB_GGUF_TURNS || w->held == NIB_GGUF_STRAIGHT;
+    if (w->rest) status = join(c, t, w, layer, err);
+    return status ? status : rename_tensor(c, t, w->tensor, layer, "", err);
+}
+
 static nib_status change(void *self, nib_tensor *t, nib_error *err)
 {
     changing *c = self;
     const char *rest, *part;
     long layer = layer_of(t->name, &rest);
     const nib_gguf_name *n;
+    bool is_rest;
+    const nib_gguf_whole *whole = find_whole(c->family->tensors, layer >= 0, rest, &is_rest);
     nib_status status = NIB_OK;
 
+    if (whole) return change_whole(c, t, whole, is_rest, layer, err);
     part = strrchr(rest, '.');
     n = part ? find_name(c->names, layer >= 0, rest, (size_t)(part - rest)) : NULL;
     t->foreign = !n; /* it is reported as one that no module uses */
     if (!n) return NIB_OK;
     switch (n->held) {
-    case NIB_GGUF_AS_IS: break;
+    case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
     case NIB_GGUF_CONV:

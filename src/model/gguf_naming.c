@@ -33,17 +33,23 @@ static bool fits(const char *pattern, const char *module, long numbers[2])
     return !*module;
 }
 
+/* The name as it is where the text is not inside a wrapper. */
+static const char *unwrapped(const char *name, char room[NIB_MODULE_NAME_ROOM])
+{
+    static const char inside[] = "model.language_model.";
+
+    if (strncmp(name, inside, sizeof inside - 1) != 0) return name;
+    snprintf(room, NIB_MODULE_NAME_ROOM, "model.%s", name + sizeof inside - 1);
+    return room;
+}
+
 const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
                                       char out[NIB_GGUF_NAME_ROOM])
 {
-    static const char inside[] = "model.language_model."; /* a text inside a wrapper */
     char plain[NIB_MODULE_NAME_ROOM];
     long numbers[2];
 
-    if (strncmp(module, inside, sizeof inside - 1) == 0) {
-        snprintf(plain, sizeof plain, "model.%s", module + sizeof inside - 1);
-        module = plain;
-    }
+    module = unwrapped(module, plain);
     for (const nib_gguf_name *name = n->names; name->gguf; name++) {
         if (!fits(name->module, module, numbers)) continue;
         if (numbers[0] < 0) snprintf(out, NIB_GGUF_NAME_ROOM, "%s", name->gguf);
@@ -51,6 +57,45 @@ const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *modu
         return name;
     }
     return NULL;
+}
+
+static void put_name(char out[NIB_GGUF_NAME_ROOM + 8], long layer, const char *gguf)
+{
+    if (layer < 0) snprintf(out, NIB_GGUF_NAME_ROOM + 8, "%s", gguf);
+    else snprintf(out, NIB_GGUF_NAME_ROOM + 8, "blk.%ld.%s", layer, gguf);
+}
+
+bool nib_gguf_tensor_of(const nib_gguf_naming *n, const char *tensor, nib_gguf_tensor_name *out)
+{
+    char plain[NIB_MODULE_NAME_ROOM], module[NIB_MODULE_NAME_ROOM], stem[NIB_GGUF_NAME_ROOM];
+    const nib_gguf_whole *w = n->family->tensors;
+    const char *part = strrchr(tensor, '.');
+    const nib_gguf_name *name;
+    long numbers[2];
+
+    for (; w && w->gguf; w++) {
+        if (!fits(w->tensor, unwrapped(tensor, plain), numbers)) continue;
+        put_name(out->name, numbers[0], w->gguf);
+        if (w->rest) put_name(out->rest, numbers[0], w->rest);
+        else *out->rest = 0;
+        out->held = w->held;
+        return true;
+    }
+    snprintf(module, sizeof module, "%.*s", (int)(part ? part - tensor : 0), tensor);
+    name = nib_gguf_name_of(n, module, stem);
+    if (!name) return false;
+    snprintf(out->name, sizeof out->name, "%s%.7s", stem, part);
+    *out->rest = 0;
+    out->held = name->held;
+    return true;
+}
+
+bool nib_gguf_weight_of(const nib_gguf_naming *n, const nib_linear *l, nib_gguf_tensor_name *out)
+{
+    char name[NIB_MODULE_NAME_ROOM + 8];
+
+    snprintf(name, sizeof name, "%s.weight", l->name);
+    return nib_gguf_tensor_of(n, l->stack ? l->stack : name, out);
 }
 
 static bool has_norm(const nib_model *m, const char *gguf, nib_gguf_naming n)

@@ -22,4 +22,16 @@ nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_erro
 const nib_gguf_name *nib_gguf_name_of(const nib_gguf_naming *n, const char *module,
                                       char out[NIB_GGUF_NAME_ROOM]);
 
+/* A tensor of the family by its whole name ("model.layers.3.mlp.experts.gate_up_proj"). */
+typedef struct nib_gguf_tensor_name {
+    char name[NIB_GGUF_NAME_ROOM + 8]; /* "blk.3.ffn_gate_exps.weight" */
+    char rest[NIB_GGUF_NAME_ROOM + 8]; /* the second half of its rows; "": it is one there too */
+    nib_gguf_held held;
+} nib_gguf_tensor_name;
+
+/* False: GGUF has no place for the tensor. */
+bool nib_gguf_tensor_of(const nib_gguf_naming *n, const char *tensor, nib_gguf_tensor_name *out);
+/* The same for a linear's weight, which may be one of all experts'. */
+bool nib_gguf_weight_of(const nib_gguf_naming *n, const nib_linear *l, nib_gguf_tensor_name *out);
+
 #endif

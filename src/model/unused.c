@@ -90,7 +90,7 @@ nib_status nib_warn_unused(nib_ctx *ctx, const char *dir, const nib_tensors *ten
     if (c->count) qsort(c->tensors, c->count, sizeof *c->tensors, by_address);
     for (size_t i = 0; i < nib_tensors_count(tensors); i++) {
         const nib_tensor *t = nib_tensors_at(tensors, i);
-        if (is_buffer(t->name) ||
+        if (is_buffer(t->name) || t->is_rest ||
             (c->count && bsearch(&t, c->tensors, c->count, sizeof *c->tensors, by_address)))
             continue;
         if (nib_wrapper_is_beside(config->wrapper, t->name)) beside++;

@@ -99,10 +99,19 @@ static bool bytes_of(const nib_form *f, size_t out, size_t in, uint64_t *bytes)
            nib_mul_u64(*bytes, out, bytes) && *bytes <= SIZE_MAX / 2;
 }
 
+static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)
+{
+    const nib_block *b = of(w);
+
+    if (strcmp(nib_block_layouts[b->kind].name, type) != 0) return false;
+    if (to) memcpy(to, row_at(b, row), b->row_bytes);
+    return true;
+}
+
 const nib_scheme nib_block_scheme = {
     .name = "block", .decode_tile = decode_tile, .destroy = destroy, .form = form,
     .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
-    .parse = parse, .bytes = bytes_of,
+    .parse = parse, .bytes = bytes_of, .block_row = block_row,
 };
 
 bool nib_stored_is_known(const char *type)

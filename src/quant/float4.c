@@ -125,10 +125,29 @@ static nib_status random_weight(nib_ctx *ctx, const nib_form *f, size_t out, siz
     return status;
 }
 
+/* GGUF's block is the scale and then the codes, the first half of them in the low halves of the
+ * bytes, the second in the high ones; here neighbours lie in a byte. */
+static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)
+{
+    nib_float4_row r = row_from(of(w), row, 0);
+
+    if (of(w)->kind != NIB_MXFP4 || strcmp(type, "MXFP4") != 0) return false;
+    for (size_t g = 0; to && g < w->in / r.group; g++, to += 1 + r.group / 2) {
+        const uint8_t *codes = r.codes + g * r.group / 2;
+        to[0] = r.scales[g];
+        for (unsigned i = 0; i < r.group / 2; i++) {
+            unsigned low = codes[i / 2] >> 4 * (i % 2) & 15;
+            unsigned high = codes[r.group / 4 + i / 2] >> 4 * (i % 2) & 15;
+            to[1 + i] = (uint8_t)(low | high << 4);
+        }
+    }
+    return true;
+}
+
 const nib_scheme nib_float4_scheme = {
     .name = "fp4", .decode_tile = decode_tile, .destroy = destroy, .form = form,
     .dot_kind = dot_kind, .dot_ready = nib_dot_ready_plain, .dot = dot, .describe = describe,
-    .parse = parse, .bytes = bytes_of, .random = random_weight,
+    .parse = parse, .bytes = bytes_of, .random = random_weight, .block_row = block_row,
 };
 
 /* --- making one --- */

@@ -54,10 +54,16 @@ static void dot(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, si
                                y + r - r0, ldy);
 }
 
+static bool block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)
+{
+    return nib_weight_block_row(of(w)->stored, type, of(w)->rows[row], to);
+}
+
 /* Its form is that of what is stored, which describes, parses and encodes for it. */
 static const nib_scheme scheme = {
     .name = "reordered", .decode_tile = decode_tile, .destroy = destroy, .form = form,
     .dot_kind = dot_kind, .dot_ready = dot_ready, .dot = dot,
+    .block_row = block_row,
 };
 
 nib_status nib_weight_reordered(nib_ctx *ctx, nib_weight *stored, const uint32_t *rows,

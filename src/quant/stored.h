@@ -24,4 +24,9 @@ nib_status nib_weight_blocks(nib_ctx *ctx, const char *type, size_t out, size_t 
 nib_status nib_weight_reordered(nib_ctx *ctx, nib_weight *stored, const uint32_t *rows,
                                 nib_weight **w, nib_error *err);
 
+/* The rows of `first`, then those of `second`; turns: a row of each by turns.  Both have the same
+ * shape and are taken over on success. */
+nib_status nib_weight_joined(nib_ctx *ctx, nib_weight *first, nib_weight *second, bool turns,
+                             nib_weight **w, nib_error *err);
+
 #endif

@@ -8,6 +8,11 @@ void nib_weight_destroy(nib_ctx *ctx, nib_weight *w)
 
 bool nib_weight_finite(const nib_weight *w) { return !w->scheme->finite || w->scheme->finite(w); }
 
+bool nib_weight_block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to)
+{
+    return w->scheme->block_row && w->scheme->block_row(w, type, row, to);
+}
+
 nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, bool *same,
                            nib_error *err)
 {

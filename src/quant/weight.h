@@ -86,6 +86,9 @@ struct nib_scheme {
      * NIB_DOT_OUTPUTS; rows made ready lie one after the other. */
     void (*dot)(const nib_weight *w, const nib_kernels *k, nib_dot_kind kind, size_t M,
                 const void *ready, size_t r0, size_t r1, float *y, size_t ldy);
+    /* Optional: row `row` as GGUF's blocks of this type ("MXFP4"), where these say the very same
+     * numbers without being chosen anew; false: there are none.  to NULL: asks alone. */
+    bool (*block_row)(const nib_weight *w, const char *type, size_t row, uint8_t *to);
     /* Optional, both: the forward product in the scheme's own way, for any number of rows, each
      * from that row alone.  It takes the place of nib_product_forward() and nib_product_dot(),
      * whose arguments it gets (x as they do: ready, or as it lies); the backward product decodes.
@@ -156,6 +159,8 @@ static inline void nib_weight_round(const nib_kernels *k, nib_dtype type, size_t
 nib_status nib_weight_same(nib_ctx *ctx, const nib_weight *a, const nib_weight *b, bool *same,
                            nib_error *err);
 bool nib_weight_finite(const nib_weight *w); /* scheme->finite, true without one */
+/* scheme->block_row, false without one. */
+bool nib_weight_block_row(const nib_weight *w, const char *type, size_t row, uint8_t *to);
 
 /* --- forms --- */
 

@@ -2,6 +2,8 @@
 families every type, whose tensors have the bytes of ggml's own quantizers; and adapters beside their base."""
 import json
 import os
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -11,8 +13,10 @@ from safetensors.torch import load_file
 
 import llama_runtime
 from common import GOLDEN, PICO, SHOP, check, evaluate, main, nibble, of_the_day, write_ids
+from llama_cpp import llama_cpp
 
 FAMILIES = sorted(f[:-5] for f in os.listdir(os.path.join(GOLDEN, "gguf")) if f.endswith(".gguf") and "-Q" not in f)
+EXPERTS = ("moe", "mixtral", "gpt-oss")
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
 WIDE = dict(vocab_size=64, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=128, tie_word_embeddings=False)
@@ -26,7 +30,9 @@ def difference(got, want):
 def near(got, want, limit, what):
     check(got.shape == want.shape, f"{what}: logits {got.shape}, expected {want.shape}")
     found = difference(got, want)
-    if any(name in what for name in ("moe, Q", "mixtral, Q")):  # rounded activations send tokens to other experts: a quarter are as they were
+    name, _, kind = what.rpartition(", ")
+    if name.endswith(EXPERTS) and (kind.startswith("Q") or name == "gpt-oss" and kind == "F16"):
+        # rounded activations send tokens to other experts: a quarter are as they were
         rows = sorted(np.abs(got - want).max(1))
         found = rows[len(rows) // 4] / np.abs(want).max()
     check(found <= limit, f"{what}: llama.cpp's logits differ by {found:.3g} of the largest, at most {limit:g} allowed")
@@ -86,6 +92,29 @@ def types():
                     check(t.data.tobytes() == want, f"{kind}, {kind_of}: {name} ({t.tensor_type.name}) has other bytes than ggml's")
                 with llama_runtime.Model(out) as m:
                     near(m.logits(ids), own_logits(out, ids, work), 0.04, f"{kind}, {kind_of}")
+
+
+def published():
+    """Experts in MXFP4, as published: every tensor has the bytes that llama.cpp's converter writes; experts keep them in a mix."""
+    source = os.path.join(GOLDEN, "floats", "gpt-oss-mxfp4")
+    convert = ("import sys, gguf, torch; from pathlib import Path; from conversion import ModelBase, ModelType, get_model_class;"
+               "from convert_hf_to_gguf import get_model_architecture;"
+               "h = ModelBase.load_hparams(Path(sys.argv[1]), False);"
+               "c = get_model_class(get_model_architecture(h, ModelType.TEXT)); c.set_vocab = lambda self: None;"
+               "torch.inference_mode().__enter__();"
+               "c(Path(sys.argv[1]), gguf.LlamaFileType.MOSTLY_F16, Path(sys.argv[2]), hparams=h).write()")
+    with tempfile.TemporaryDirectory() as work:
+        theirs, ours, mix = (os.path.join(work, n + ".gguf") for n in ("theirs", "ours", "mix"))
+        path = os.pathsep.join([llama_cpp(), os.path.join(llama_cpp(), "gguf-py")])
+        subprocess.run([sys.executable, "-c", convert, source, theirs], check=True, capture_output=True, env=os.environ | {"PYTHONPATH": path})
+        nibble("export", source, ours, "--quantize", "F16")
+        nibble("export", source, mix, "--quantize", "Q4_K_M")
+        want, got, mixed = tensors(theirs), tensors(ours), tensors(mix)
+        check(want.keys() == got.keys() == mixed.keys(), "gpt-oss in MXFP4: other tensors")
+        for name, t in want.items():
+            check(t.tensor_type == got[name].tensor_type and t.data.tobytes() == got[name].data.tobytes(),
+                  f"gpt-oss in MXFP4: {name} has other bytes than the converter's")
+            check("_exps.weight" not in name or t.data.tobytes() == mixed[name].data.tobytes(), f"gpt-oss in a mix: {name} is not MXFP4 as it was")
 
 
 def pieces():
@@ -173,5 +202,5 @@ def adapters():
 
 
 if __name__ == "__main__":
-    main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces),
+    main([("llama.cpp: every family", families), ("llama.cpp: every type", types), ("llama.cpp: text", pieces), ("llama.cpp: MXFP4 as published", published),
           ("llama.cpp: encoder", encoder), ("llama.cpp: adapters", adapters)])

@@ -28,12 +28,18 @@ loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
         2>>"$work/log" | grep -o '"loss": *[0-9.eE+-]*' | head -1 | grep -o '[0-9.eE+-]*$'
 }
 
-for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope; do
+for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope \
+    granitemoe gpt-oss; do
+    case $name in # experts whose gate and up are one tensor of the family and two of the file
+        granitemoe) of=input_linear.weight,output_linear.weight ;;
+        gpt-oss) of=experts.gate_up_proj,experts.down_proj ;;
+        *) of= ;;
+    esac
     model=$golden/$name.gguf
     : >"$work/log"
     "$nibble" finetune "$model" --data "$work/data.jsonl" --output-dir "$work/$name" \
         --target-modules all-linear --compute-dtype float32 --max-steps 2 --learning-rate 1e-2 \
-        --init-lora-weights false --threads 2 >"$work/log" 2>&1 &&
+        --init-lora-weights false --threads 2 ${of:+--target-parameters $of} >"$work/log" 2>&1 &&
         "$nibble" merge "$model" --adapter "$work/$name" "$work/$name-merged" >>"$work/log" 2>&1
     say $? "$name: trained and merged"
     plain=$(loss_of "$model")

@@ -7,6 +7,7 @@
 #include "kernel/kernels.h"
 #include "opened.h"
 #include "quant/float4.h"
+#include "quant/stored.h"
 
 enum { OUT = 37, IN = 96 };
 
@@ -100,6 +101,36 @@ static void test_kinds(void)
         test_check_dots(ctx, w, all);
         nib_weight_destroy(ctx, w);
     }
+}
+
+/* GGUF's blocks of a row have its scales and decode to its values, sign of zero and all. */
+static void test_blocks(void)
+{
+    static float want[IN], got[IN];
+    enum { BYTES = IN / 32 * 17 };
+    nib_ctx *ctx = test_ctx();
+    nib_weight *w = NULL, *again = NULL;
+    uint8_t *row = test_guarded(BYTES);
+    test_parts p;
+    nib_error err;
+
+    make_parts(&p, CT_MX);
+    REQUIRE_OK(test_open_weight(ctx, MXFP4, &p, &w, &err), err);
+    for (size_t r = 0; r < OUT; r++) {
+        CHECK(nib_weight_block_row(w, "MXFP4", r, row), "row %zu", r);
+        for (size_t g = 0; g < IN / 32; g++)
+            CHECK(row[17 * g] == scales[r * (IN / 32) + g], "row %zu, scale %zu", r, g);
+        REQUIRE_OK(nib_weight_blocks(ctx, "MXFP4", 1, IN, row, NULL, &again, &err), err);
+        nib_weight_decode(w, r, r + 1, want);
+        nib_weight_decode(again, 0, 1, got);
+        CHECK(memcmp(want, got, sizeof want) == 0, "row %zu has other values", r);
+        nib_weight_destroy(ctx, again);
+    }
+    nib_weight_destroy(ctx, w);
+    make_parts(&p, CT_NV);
+    REQUIRE_OK(test_open_weight(ctx, NVFP4, &p, &w, &err), err);
+    CHECK(!nib_weight_block_row(w, "MXFP4", 0, NULL), "NVFP4 as MXFP4");
+    nib_weight_destroy(ctx, w);
 }
 
 /* What is changed of the tensors before they are opened. */
@@ -210,6 +241,7 @@ int main(void)
 {
     static const test_case cases[] = {
         { "kinds", test_kinds }, { "refusals", test_refusals }, { "random", test_random },
+        { "blocks", test_blocks },
     };
     return test_main("quant/test_float4", cases, NIB_COUNT(cases));
 }

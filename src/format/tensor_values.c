@@ -1,0 +1,39 @@
+/* tensor_values.c - see tensor_values.h. */
+#include "format/tensor_values.h"
+
+bool nib_tensor_is_plain(const nib_tensor *t)
+{
+    return !t->rows && t->offset == 0 && !t->rest;
+}
+
+/* Where value i of a tensor of two lies: of which, and where there. */
+static uint64_t place_in_parts(const nib_tensor *t, uint64_t i, const nib_tensor **part)
+{
+    uint64_t inner = 1, both = t->shape[t->axis], half = both / 2, outer, index, in;
+    bool second;
+
+    for (unsigned d = t->axis + 1; d < t->rank; d++) inner *= t->shape[d];
+    in = i % inner;
+    index = i / inner % both;
+    outer = i / inner / both;
+    second = t->turns ? index % 2 : index >= half;
+    *part = second ? t->rest : t;
+    index = t->turns ? index / 2 : index % half;
+    return (outer * half + index) * inner + in;
+}
+
+void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to)
+{
+    if (!t->rows && !t->rest)
+        nib_convert(to, NIB_F32, (const uint8_t *)t->data + at * nib_dtype_bytes(t->dtype),
+                    t->dtype, count);
+    else
+        for (size_t i = 0; i < count; i++) {
+            const nib_tensor *part = t;
+            uint64_t from = t->rest ? place_in_parts(t, at + i, &part) : t->rows[at + i];
+            nib_convert(to + i, NIB_F32,
+                        (const uint8_t *)part->data + from * nib_dtype_bytes(part->dtype),
+                        part->dtype, 1);
+        }
+    for (size_t i = 0; t->offset != 0 && i < count; i++) to[i] += t->offset;
+}
