@@ -237,6 +237,10 @@ static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
         !nib_gguf_rows_fit(&k->n->heads, item.held, w->out))
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of its "
                         "heads", k->m->dir, module, w->out);
+    if (item.held == NIB_GGUF_FROM_FIRST) {
+        item.first_row = nib_gguf_first_position(k->m->graph);
+        item.shape[0] -= item.first_row;
+    }
     item.type = matrix_type(k, &item, head);
     status = set_importance(k, &item, columns || head, err);
     return status ? status : append(k, &item, err);

@@ -208,24 +208,9 @@ static void build(nib_build *b, const void *config, nib_task task)
 
 static const char *const heads[] = { "cls.", "classifier.", "qa_outputs.", "bert.pooler.",
                                      "pooler.", NULL };
-#define LAYER "bert.encoder.layer.%d."
 
-static const nib_gguf_name gguf_names[] = {
-    { "token_embd", "bert.embeddings.word_embeddings", NIB_GGUF_AS_IS },
-    { "token_types", "bert.embeddings.token_type_embeddings", NIB_GGUF_AS_IS },
-    { "position_embd", "bert.embeddings.position_embeddings", NIB_GGUF_AS_IS },
-    { "token_embd_norm", "bert.embeddings.LayerNorm", NIB_GGUF_AS_IS },
-    { "attn_q", LAYER "attention.self.query", NIB_GGUF_AS_IS },
-    { "attn_k", LAYER "attention.self.key", NIB_GGUF_AS_IS },
-    { "attn_v", LAYER "attention.self.value", NIB_GGUF_AS_IS },
-    { "attn_output", LAYER "attention.output.dense", NIB_GGUF_AS_IS },
-    { "attn_output_norm", LAYER "attention.output.LayerNorm", NIB_GGUF_AS_IS },
-    { "ffn_up", LAYER "intermediate.dense", NIB_GGUF_AS_IS },
-    { "ffn_down", LAYER "output.dense", NIB_GGUF_AS_IS },
-    { "layer_output_norm", LAYER "output.LayerNorm", NIB_GGUF_AS_IS },
-    { 0 },
-};
-static const nib_gguf_key gguf_keys[] = {
+static const nib_gguf_name gguf_names[] = { NIB_BERT_GGUF_NAMES("bert", NIB_GGUF_AS_IS), { 0 } };
+const nib_gguf_key nib_bert_gguf_keys[] = {
     { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
     { "block_count", "num_hidden_layers" }, { "feed_forward_length", "intermediate_size" },
     { "attention.head_count", "num_attention_heads" },
@@ -245,7 +230,7 @@ static void gguf_finish(nib_gguf_config *c)
 
 static const nib_gguf_family gguf = {
     .architecture = "bert", .model_type = "bert", .class_name = "BertModel",
-    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish,
+    .names = gguf_names, .keys = nib_bert_gguf_keys, .finish = gguf_finish,
 };
 
 static const char *const types[] = { "bert", NULL };

@@ -50,4 +50,20 @@ typedef struct nib_bert_words {
 void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
                             const nib_bert_words *words);
 
+/* Names of modules in GGUF, of a family whose prefix is `p`. */
+#define NIB_BERT_GGUF_NAMES(p, positions)                                                          \
+    { "token_embd", p ".embeddings.word_embeddings", NIB_GGUF_AS_IS },                             \
+    { "token_types", p ".embeddings.token_type_embeddings", NIB_GGUF_AS_IS },                      \
+    { "position_embd", p ".embeddings.position_embeddings", positions },                           \
+    { "token_embd_norm", p ".embeddings.LayerNorm", NIB_GGUF_AS_IS },                              \
+    { "attn_q", p ".encoder.layer.%d.attention.self.query", NIB_GGUF_AS_IS },                      \
+    { "attn_k", p ".encoder.layer.%d.attention.self.key", NIB_GGUF_AS_IS },                        \
+    { "attn_v", p ".encoder.layer.%d.attention.self.value", NIB_GGUF_AS_IS },                      \
+    { "attn_output", p ".encoder.layer.%d.attention.output.dense", NIB_GGUF_AS_IS },               \
+    { "attn_output_norm", p ".encoder.layer.%d.attention.output.LayerNorm", NIB_GGUF_AS_IS },      \
+    { "ffn_up", p ".encoder.layer.%d.intermediate.dense", NIB_GGUF_AS_IS },                        \
+    { "ffn_down", p ".encoder.layer.%d.output.dense", NIB_GGUF_AS_IS },                            \
+    { "layer_output_norm", p ".encoder.layer.%d.output.LayerNorm", NIB_GGUF_AS_IS }
+extern const nib_gguf_key nib_bert_gguf_keys[];
+
 #endif

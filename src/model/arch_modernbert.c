@@ -169,6 +169,60 @@ static void build(nib_build *b, const void *config, nib_task task)
     }
 }
 
+static const nib_gguf_name gguf_names[] = {
+    { "token_embd", "model.embeddings.tok_embeddings", NIB_GGUF_AS_IS },
+    { "token_embd_norm", "model.embeddings.norm", NIB_GGUF_AS_IS },
+    { "output_norm", "model.final_norm", NIB_GGUF_AS_IS },
+    { "attn_norm", "model.layers.%d.attn_norm", NIB_GGUF_AS_IS },
+    { "attn_qkv", "model.layers.%d.attn.Wqkv", NIB_GGUF_AS_IS },
+    { "attn_output", "model.layers.%d.attn.Wo", NIB_GGUF_AS_IS },
+    { "ffn_norm", "model.layers.%d.mlp_norm", NIB_GGUF_AS_IS },
+    { "ffn_up", "model.layers.%d.mlp.Wi", NIB_GGUF_AS_IS },
+    { "ffn_down", "model.layers.%d.mlp.Wo", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    { "context_length", "max_position_embeddings" }, { "embedding_length", "hidden_size" },
+    { "block_count", "num_hidden_layers" }, { "feed_forward_length", "intermediate_size" },
+    { "attention.head_count", "num_attention_heads" },
+    { "attention.layer_norm_epsilon", "norm_eps" },
+    { "attention.sliding_window", "local_attention" },
+    { "attention.sliding_window_pattern", "global_attn_every_n_layers" },
+    { "rope.freq_base", "global_rope_theta" }, { "rope.freq_base_swa", "local_rope_theta" },
+    { "hidden_activation", "hidden_activation" },
+    { 0 },
+};
+
+/* llama.cpp knows no head for words. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_set(c, "tie_word_embeddings", json_true());
+    nib_gguf_set_bias(c, "norm_bias", "output_norm.bias");
+    nib_gguf_set_bias(c, "attention_bias", "blk.0.attn_qkv.bias");
+    nib_gguf_set_bias(c, "mlp_bias", "blk.0.ffn_up.bias");
+}
+
+/* Its layers that see all are the first, and one of so many from there on. */
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    size_t every = nib_gguf_global_every(g), layer = 0;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].attention.heads) continue;
+        if (!g->nodes[i].attention.window != (layer++ % every == 0))
+            return "sees all in the first layer and then in one of so many";
+    }
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].linear && g->nodes[i].linear->bias)
+            return "has no biases";
+    return NULL;
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "modern-bert", .model_type = "modernbert", .class_name = "ModernBertModel",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .unsaid = gguf_unsaid,
+};
+
 static const char *const heads[] = { "head.", "decoder.", "classifier.", NULL };
 static const char *const types[] = { "modernbert", NULL };
 static const char *const targets[] = { NULL };
@@ -179,4 +233,4 @@ const nib_arch nib_arch_modernbert = { .model_types = types, .config_bytes = siz
                                                 1 << NIB_TASK_FEATURE_EXTRACTION |
                                                 1 << NIB_TASK_MASKED_LM,
                                        .build = build, .other_heads = heads,
-                                       .default_targets = targets };
+                                       .default_targets = targets, .gguf = &gguf };

@@ -24,6 +24,15 @@ static void build(nib_build *b, const void *config, nib_task task)
     else nib_bert_predict_words(b, m, x, &words);
 }
 
+/* It is bert there, with positions from 0 on: arch_bert.c reads it. */
+static const nib_gguf_name gguf_names[] = {
+    NIB_BERT_GGUF_NAMES("roberta", NIB_GGUF_FROM_FIRST), { 0 },
+};
+static const nib_gguf_family gguf = {
+    .architecture = "bert", .model_type = "roberta", .class_name = "RobertaModel",
+    .names = gguf_names, .keys = nib_bert_gguf_keys,
+};
+
 static const char *const heads[] = { "lm_head.", "classifier.", "qa_outputs.",
                                      "roberta.pooler.", "pooler.", NULL };
 static const char *const types[] = { "roberta", "xlm-roberta", NULL };
@@ -35,4 +44,4 @@ const nib_arch nib_arch_roberta = { .model_types = types, .config_bytes = sizeof
                                              1 << NIB_TASK_FEATURE_EXTRACTION |
                                              1 << NIB_TASK_MASKED_LM,
                                     .build = build, .default_targets = targets,
-                                    .other_heads = heads };
+                                    .other_heads = heads, .gguf = &gguf };

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "graph/graph.h"
+
 void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
 {
     char text[sizeof c->error.message];
@@ -97,7 +99,16 @@ void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to)
 {
     double number = 0;
 
-    if (!v || c->status || !one_number(c, v, &number)) return;
+    nib_gguf_text text;
+
+    if (!v || c->status) return;
+    if (nib_gguf_one_text(v, &text)) {
+        json_t *value = json_stringn(text.at, text.bytes);
+        if (value) nib_gguf_set(c, to, value);
+        else nib_gguf_fail(c, NIB_E_FORMAT, "%s is no text in UTF-8", v->key);
+        return;
+    }
+    if (!one_number(c, v, &number)) return;
     if (!isfinite(number)) nib_gguf_fail(c, NIB_E_FORMAT, "%s is no finite number", v->key);
     else if (fabs(number) > 0x1p53) nib_gguf_fail(c, NIB_E_FORMAT, "%s is %g", v->key, number);
     else nib_gguf_set(c, to, json_of(v, number));
@@ -148,4 +159,16 @@ void nib_gguf_set_sliding(nib_gguf_config *c)
                               json_string(sliding ? "sliding_attention" : "full_attention"));
     }
     nib_gguf_set(c, "layer_types", types);
+}
+
+size_t nib_gguf_global_every(const nib_graph *g)
+{
+    size_t layer = 0;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        if (!g->nodes[i].attention.heads) continue;
+        if (layer && !g->nodes[i].attention.window) return layer;
+        layer++;
+    }
+    return nib_max(layer, 1);
 }

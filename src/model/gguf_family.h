@@ -21,6 +21,8 @@ typedef enum nib_gguf_held {
     NIB_GGUF_ONE_PLUS, /* a norm's weight with 1 added */
     NIB_GGUF_STRAIGHT, /* a Conv1D's weight as [out, in] */
     NIB_GGUF_CONV,     /* a convolution's [channels, 1, taps] as [channels, taps] */
+    NIB_GGUF_FROM_FIRST, /* of positions: without the rows before a text's first token's; out
+                          only */
     NIB_GGUF_ONE_ROW,  /* a matrix of one row, of older files as a vector */
     NIB_GGUF_TURNS     /* of two tensors: rows of theirs are of each by turns; straight too */
 } nib_gguf_held;
@@ -80,7 +82,7 @@ bool nib_gguf_has(const nib_gguf_config *c, const char *tensor);
 double nib_gguf_get(nib_gguf_config *c, const char *key, double fallback);
 /* The value of a key of the architecture; NULL: absent. */
 const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *key);
-/* A number, one or the same for every layer, under another name; v NULL: nothing. */
+/* A text, or a number, one or the same for every layer, under another name; v NULL: nothing. */
 void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to);
 /* Sets a key of config.json; `value` is taken over, also on failure. */
 void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
@@ -122,6 +124,8 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
 /* attention.sliding_window_pattern, where it is there: layer_types of an array, a number as
  * sliding_window_pattern. */
 void nib_gguf_set_sliding(nib_gguf_config *c);
+/* Which layers see all, where the first does: one of so many; of one alone the number of layers. */
+size_t nib_gguf_global_every(const struct nib_graph *g);
 /* `key` true or false, whether layer 0 has the bias. */
 void nib_gguf_set_bias(nib_gguf_config *c, const char *key, const char *tensor);
 void nib_gguf_llama_finish(nib_gguf_config *c); /* attention_bias, mlp_bias where they are true */

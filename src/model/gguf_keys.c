@@ -111,6 +111,13 @@ static double epsilon_of(const nib_graph *g)
     return 0;
 }
 
+size_t nib_gguf_first_position(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].row_offset && g->nodes[i].embedding) return g->nodes[i].row_offset;
+    return 0;
+}
+
 /* Keys that follow from the graph; true: it was one, and is put. */
 static bool put_from_graph(const keys *k, const char *key)
 {
@@ -123,6 +130,8 @@ static bool put_from_graph(const keys *k, const char *key)
     else if (strcmp(key, "attention.head_count") == 0) put_count(k, key, a->heads);
     else if (strcmp(key, "attention.head_count_kv") == 0) put_count(k, key, a->kv_heads);
     else if (strcmp(key, "attention.key_length") == 0) put_count(k, key, a->head_dim);
+    else if (strcmp(key, "attention.sliding_window_pattern") == 0)
+        put_count(k, key, nib_gguf_global_every(g));
     else if (strstr(key, "epsilon")) put(k, key, NIB_GGUF_F32, epsilon_of(g));
     else return false;
     return true;
@@ -134,8 +143,15 @@ static nib_status put_table(const keys *k, nib_error *err)
 
     for (const nib_gguf_key *f = k->n->family->keys; f->gguf; f++) {
         const json_t *v = value_of(k, f);
-        bool length = strcmp(f->gguf, "context_length") == 0 && v, real = false;
+        bool length = strcmp(f->gguf, "context_length") == 0 && v &&
+                      !nib_gguf_first_position(k->m->graph), real = false;
         if ((!length && put_from_graph(k, f->gguf)) || !v) continue;
+        if (json_is_string(v) && strcmp(f->gguf, "hidden_activation") == 0) {
+            char room[KEY_ROOM];
+            nib_gguf_put_text(k->w, full_key(k, f->gguf, room), json_string_value(v),
+                              json_string_length(v));
+            continue;
+        }
         for (size_t i = 0; i < NIB_COUNT(floats); i++) real |= strstr(f->gguf, floats[i]) != NULL;
         if (!json_is_number(v) && !json_is_boolean(v))
             return nib_fail(err, NIB_E_FORMAT, "%s: %s in config.json is no number", k->m->dir,
@@ -212,7 +228,9 @@ static void put_windows(const keys *k)
         layers++;
         sliding += g->nodes[i].attention.window != 0;
     }
-    if (!has_key(k, "attention.sliding_window") || !sliding || sliding == layers) return;
+    if (!has_key(k, "attention.sliding_window") || !sliding || sliding == layers ||
+        has_key(k, "attention.sliding_window_pattern"))
+        return;
     nib_gguf_put_array(k->w, full_key(k, "attention.sliding_window_pattern", room), NIB_GGUF_BOOL,
                        layers);
     for (size_t i = 0; i < g->node_count; i++)

@@ -23,6 +23,8 @@ typedef struct nib_gguf_keys_out {
  * lacks a key that GGUF must have. */
 nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsigned file_type,
                               nib_gguf_writer *w, nib_gguf_keys_out *out, nib_error *err);
+/* The row of a table of positions that a text's first token takes. */
+size_t nib_gguf_first_position(const nib_graph *g);
 /* That there is no tokenizer, and how many ids there are: without it llama.cpp takes no file. */
 void nib_gguf_put_no_tokenizer(const nib_model *m, const nib_gguf_naming *n, nib_gguf_writer *w);
 void nib_gguf_keys_out_free(nib_ctx *ctx, nib_gguf_keys_out *out); /* zeroed is fine */

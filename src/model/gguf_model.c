@@ -233,7 +233,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     t->foreign = !n; /* it is reported as one that no module uses */
     if (!n) return NIB_OK;
     switch (n->held) {
-    case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: break;
+    case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: case NIB_GGUF_FROM_FIRST: break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
     case NIB_GGUF_CONV:

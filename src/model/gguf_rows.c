@@ -7,7 +7,8 @@ bool nib_gguf_reorders(const nib_gguf_heads *h, nib_gguf_held held)
     case NIB_GGUF_Q_ROWS: case NIB_GGUF_K_ROWS: case NIB_GGUF_HEADS: return true;
     case NIB_GGUF_GROUPS: return h->kv_heads != 1;
     case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT:
-    case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS: break;
+    case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS:
+    case NIB_GGUF_FROM_FIRST: break;
     }
     return false;
 }
@@ -26,7 +27,8 @@ uint64_t nib_gguf_place(const nib_gguf_heads *h, nib_gguf_held held, uint64_t r)
         if (of < per) return (group * per + of) * d + in;
         return (h->heads + (of - per) * h->kv_heads + group) * d + in;
     case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT:
-    case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS: break;
+    case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS:
+    case NIB_GGUF_FROM_FIRST: break;
     }
     return r;
 }

@@ -303,6 +303,10 @@ static int64_t added_by_post(const nib_tokenizer *t, const json_t *post, bool fi
     size_t i;
 
     json_array_foreach(list, i, one) if (id < 0) id = added_by_post(t, one, first);
+    if (strcmp(type_of(post), "RobertaProcessing") == 0) {
+        piece = json_array_get(json_object_get(post, first ? "cls" : "sep"), 0);
+        return json_is_string(piece) ? nib_tokenizer_find(t, json_string_value(piece)) : -1;
+    }
     if (id >= 0 || strcmp(type_of(post), "TemplateProcessing") != 0) return id;
     single = json_object_get(post, "single");
     piece = json_array_get(single, first ? 0 : json_array_size(single) - 1);

@@ -54,7 +54,7 @@ def families():
             source, out = os.path.join(GOLDEN, "gguf", name + ".gguf"), os.path.join(work, "model.gguf")
             for kind, limit in ("F32", 1e-3), ("F16", 3e-3), ("Q4_K_M", 0.08):
                 nibble("export", source, out, "--quantize", kind, "--overwrite", "--no-verify")
-                encoder = name == "bert"
+                encoder = "bert" in name
                 want = own_logits(out, ids, work) if kind == "Q4_K_M" and not encoder else expected[name].numpy()
                 with llama_runtime.Model(out) as m:
                     near(m.embeddings(ids) if encoder else m.logits(ids), want, limit, f"{name}, {kind}")
@@ -133,32 +133,35 @@ def pieces():
         check(template == tokenizer.chat_template, "pico: another chat template")
 
 
+ENCODERS = {"bert": ("bert-uncased", {}), "roberta": ("roberta", dict(pad_token_id=1, type_vocab_size=1, max_position_embeddings=130))}
+
+
 def encoder():
-    """A vocabulary of WordPiece: the same ids, and the rows of the last layer; the pooling is read back."""
+    """WordPiece, and a byte-level BPE: the same ids, and the rows of the last layer; the pooling is read back."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
-    source = os.path.join(GOLDEN, "tokenizers", "bert-uncased")
     texts = ["Hello, world! It's 1234.", "Gr\u00fc\u00dfe aus M\u00fcnchen", "unaffable \u4f60\u597d [MASK] xyzzy", "a-b_c  d\n"]
-    with tempfile.TemporaryDirectory() as work:
-        model, out = os.path.join(work, "hf"), os.path.join(work, "bert.gguf")
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        torch.manual_seed(1)
-        bert = AutoModel.from_config(AutoConfig.for_model("bert", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2,
-                                                          num_attention_heads=4, intermediate_size=64)).eval()
-        bert.save_pretrained(model)
-        tokenizer.save_pretrained(model)
-        nibble("export", model, out, "--quantize", "F32")
-        with llama_runtime.Model(out) as m:
-            for text in texts:
-                ids = tokenizer(text)["input_ids"]
-                check(m.tokens(text) == ids, f"bert: {text!r}: llama.cpp has {m.tokens(text)}, expected {ids}")
-                with torch.no_grad():
-                    near(m.embeddings(ids), bert(torch.tensor([ids])).last_hidden_state[0].numpy(), 2e-3, "bert")
-        data = os.path.join(work, "texts.jsonl")
-        with open(data, "w") as f:
-            f.writelines(json.dumps({"text": t}) + "\n" for t in texts)
-        check(GGUFReader(out).fields["bert.pooling_type"].contents() == 1, "bert.pooling_type")
-        check(nibble("embed", out, "--data", data, "--compute-dtype", "float32") ==
-              nibble("embed", model, "--data", data, "--compute-dtype", "float32"), "bert: other embeddings through the file")
+    for kind, (name, more) in ENCODERS.items():
+        with tempfile.TemporaryDirectory() as work:
+            model, out = os.path.join(work, "hf"), os.path.join(work, kind + ".gguf")
+            tokenizer = AutoTokenizer.from_pretrained(os.path.join(GOLDEN, "tokenizers", name))
+            torch.manual_seed(1)
+            made = AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2,
+                                                              num_attention_heads=4, intermediate_size=64, **more)).eval()
+            made.save_pretrained(model)
+            tokenizer.save_pretrained(model)
+            nibble("export", model, out, "--quantize", "F32")
+            with llama_runtime.Model(out) as m:
+                for text in texts:
+                    ids = tokenizer(text)["input_ids"]
+                    check(m.tokens(text) == ids, f"{kind}: {text!r}: llama.cpp has {m.tokens(text)}, expected {ids}")
+                    with torch.no_grad():
+                        near(m.embeddings(ids), made(torch.tensor([ids])).last_hidden_state[0].numpy(), 2e-3, kind)
+            data = os.path.join(work, "texts.jsonl")
+            with open(data, "w") as f:
+                f.writelines(json.dumps({"text": t}) + "\n" for t in texts)
+            check(GGUFReader(out).fields["bert.pooling_type"].contents() == 1, f"{kind}: bert.pooling_type")
+            check(nibble("embed", out, "--data", data, "--compute-dtype", "float32") ==
+                  nibble("embed", model, "--data", data, "--compute-dtype", "float32"), f"{kind}: other embeddings through the file")
 
 
 def edit(adapter, change):

@@ -29,7 +29,7 @@ static bool is_other(const char *key)
         ".rope.scaling.type", ".layer_norm_rms_epsilon", "tokenizer.", "bloom.attention.head_",
         "bert.attention.head_",
         "phi3.attention.sliding", "phi3.rope.scaling.orig", "cohere2.attention.key_",
-        "cohere2.attention.value_",
+        "cohere2.attention.value_", "modern-bert.classifier.", /* of a head, which is not written */
     };
 
     for (size_t i = 0; i < NIB_COUNT(others); i++)

@@ -100,6 +100,10 @@ MODELS = {
                                 block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
                                 full_attn_idxs=[1]),
     "bert": LLAMA_CONFIG | dict(model_type="bert", layer_norm_eps=1e-12),
+    "roberta": LLAMA_CONFIG | dict(model_type="roberta", layer_norm_eps=1e-5, pad_token_id=1, type_vocab_size=1),
+    "modernbert": LLAMA_CONFIG | dict(model_type="modernbert", num_hidden_layers=4, local_attention=10, norm_eps=1e-5,
+                                      global_attn_every_n_layers=3, tie_word_embeddings=True, pad_token_id=0,
+                                      cls_token_id=1, sep_token_id=2),
     "glm": GLM | dict(model_type="glm", rms_norm_eps=1e-5),  # which the converter writes of any
     "glm4": GLM | dict(model_type="glm4"),
     "seed-oss": LLAMA_CONFIG | dict(model_type="seed_oss", head_dim=16, attention_bias=True),
@@ -111,7 +115,7 @@ MODELS = {
 }
 
 
-ENCODERS = ("bert",)  # of which the last hidden states are kept
+ENCODERS = ("bert", "roberta", "modernbert")  # of which the last hidden states are kept
 
 
 def make_model(name, directory):
