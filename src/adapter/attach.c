@@ -341,6 +341,13 @@ static bool is_default_saved(const char *name)
     return strcmp(name, "classifier") == 0 || strcmp(name, "score") == 0;
 }
 
+/* The one that it names for every model of answers: ModernBERT's head is called otherwise, and PEFT
+ * then saves nothing. */
+static bool is_of_answers(const nib_adapter *a, const char *name)
+{
+    return a->model->purpose.task == NIB_TASK_QUESTION_ANS && strcmp(name, "qa_outputs") == 0;
+}
+
 /* A name that no module has is taken by PEFT without a word while others match; it is a mistake
  * often enough to be told.  *found: some name of the list means a module. */
 static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const char *what,
@@ -348,7 +355,9 @@ static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const
 {
     *found = false;
     for (size_t i = 0; list->kind == NIB_PEFT_LIST && i < list->count; i++) {
-        if (means_any(a->model, list->names[i], dotted)) *found = true;
+        if (means_any(a->model, list->names[i], dotted) ||
+            (list == &a->config.modules_to_save && is_of_answers(a, list->names[i])))
+            *found = true;
         else if (list == &a->config.modules_to_save && is_default_saved(list->names[i])) continue;
         else if (a->model->tensors) /* once: a plan ahead of the weights comes by too */
             nib_warn_code(a->ctx, "no-module", "%s: no module of %s is called %s", what,

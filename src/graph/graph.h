@@ -101,7 +101,9 @@ typedef enum nib_rows_read {
 typedef enum nib_loss_kind {
     NIB_LOSS_CROSS_ENTROPY, /* one of the head's rows is right: words, classes, tags */
     NIB_LOSS_BINARY,        /* each of the head's rows is right or not: several labels */
-    NIB_LOSS_SQUARED        /* numbers: regression */
+    NIB_LOSS_SQUARED,       /* numbers: regression */
+    NIB_LOSS_SPAN           /* of each of the head's two rows one of a sequence's rows is right:
+                               where an answer begins, where it ends */
 } nib_loss_kind;
 
 /* What one row a sequence is made of. */
@@ -385,7 +387,8 @@ typedef struct nib_batch {
                                                    NULL: all are 0 */
     const uint32_t *targets;     /* [rows of the head's axis] right answers; NULL without a loss */
     const float *wanted;         /* [rows of the head's axis, rows of the head] instead, for losses
-                                    that are no cross-entropy: 0 and 1, or numbers */
+                                    that are no cross-entropy: 0 and 1, or numbers; of spans 1 where
+                                    the answer begins and ends, nowhere in the sequence: no loss */
     const float *weights;        /* [rows of the head's axis] of the rows in the loss; NULL: 1 */
     const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0 */
     const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses

@@ -23,6 +23,12 @@
  *     loss = sum_r w_r sum_v (z_rv - y_rv)^2                dz_rv = 2 w_r (z_rv - y_rv)
  *                                                                     divisor V sum_r w_r
  *
+ * Spans: the head has two rows, and for each a row r of every sequence is right, or none, which
+ * counts nothing (an answer that lies outside of what transformers' clamp leaves):
+ *
+ *     loss = sum_sequences sum_v (logsumexp_r z_rv - z_right,v)
+ *     dz_rv = softmax_r(z_.v)_r - [r = right_v]            divisor: how many are right
+ *
  * The head's logits exist for one chunk only; the gradient is made in their place and goes
  * straight back through the head.  The sum is not divided: that happens once a step, by the
  * divisors of all its batches. */
@@ -67,12 +73,19 @@ static size_t rounded_bytes(const nib_graph *g, const nib_linear *head, size_t c
 /* Never a multiple of 4096 bytes, in either type: such rows are not ready (quant/operand.h). */
 static size_t logit_ld(size_t v) { return v * sizeof(float) % 4096 ? v : v + 32; }
 
+/* Of spans all rows are seen together. */
+static size_t chunk_of(const nib_node *n, size_t rows)
+{
+    return n->loss == NIB_LOSS_SPAN ? nib_max(rows, 1)
+                                    : nib_logit_chunk(n->linear->weight->out, rows);
+}
+
 static loss_work work_of(nib_run *run, const nib_node *n)
 {
     const nib_graph *g = run->graph;
     nib_axis axis = g->values[n->inputs[0]].axis;
     size_t v = n->linear->weight->out, ld = logit_ld(v);
-    size_t chunk = nib_logit_chunk(v, run->plan->rows[axis]);
+    size_t chunk = chunk_of(n, run->plan->rows[axis]);
     char *p = (char *)run->scratch.base;
     loss_work w = { .run = run, .head = n->linear, .kind = n->loss, .axis = axis, .chunk = chunk,
                     .vocabulary = v, .ld = ld, .logits = (float *)p };
@@ -90,7 +103,7 @@ static loss_work work_of(nib_run *run, const nib_node *n)
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
     size_t v = n->linear->weight->out, ld = logit_ld(v);
-    size_t chunk = nib_logit_chunk(v, rows[g->values[n->inputs[0]].axis]);
+    size_t chunk = chunk_of(n, rows[g->values[n->inputs[0]].axis]);
 
     return nib_round_up(chunk * ld * sizeof(float), 64) +
            rounded_bytes(g, n->linear, chunk, ld) + nib_round_up(chunk * sizeof(double), 64) +
@@ -181,6 +194,14 @@ static float weight_of(const loss_work *w, size_t r)
     return w->run->batch->weights ? w->run->batch->weights[r] : 1;
 }
 
+/* The gradient of a row, as the head reads it. */
+static void finish_gradient(const loss_work *w, size_t row, float *z)
+{
+    if (!w->gradient) return;
+    if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + row * w->ld);
+    else round_row(w, z);
+}
+
 static void row_tile(void *arg, size_t tile, unsigned worker)
 {
     const loss_work *w = arg;
@@ -190,9 +211,68 @@ static void row_tile(void *arg, size_t tile, unsigned worker)
     (void)worker;
     w->losses[tile] = w->kind == NIB_LOSS_CROSS_ENTROPY ? cross_entropy(w, r, weight_of(w, r), z)
                                                         : of_each(w, r, weight_of(w, r), z);
-    if (!w->gradient) return;
-    if (w->rounded) w->run->k->to_bf16(w->vocabulary, z, w->rounded + tile * w->ld);
-    else round_row(w, z);
+    finish_gradient(w, tile, z);
+}
+
+/* --- spans --- */
+
+/* The first of the rows with logits that belongs to this token or a later one. */
+static size_t row_from(const nib_axis_rows *rows, uint32_t token)
+{
+    size_t low = 0, high = rows->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (rows->picks[middle] < token) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* One edge of the span of rows r0 .. r1: its loss; z becomes the gradient. */
+static double edge(const loss_work *w, size_t r0, size_t r1, size_t v)
+{
+    const float *wanted = w->run->batch->wanted;
+    size_t right = r0;
+    double most = -HUGE_VAL, sum = 0, picked;
+
+    while (right < r1 && !(wanted[right * w->vocabulary + v] > 0.5f)) right++;
+    for (size_t r = r0; r < r1 && right < r1; r++)
+        most = fmax(most, (double)w->logits[r * w->ld + v]);
+    for (size_t r = r0; r < r1 && right < r1; r++)
+        sum += exp((double)w->logits[r * w->ld + v] - most);
+    picked = right < r1 ? (double)w->logits[right * w->ld + v] : 0;
+    for (size_t r = r0; r < r1; r++) {
+        float *z = &w->logits[r * w->ld + v];
+        *z = right < r1 ? (float)(exp((double)*z - most) / sum - (r == right)) : 0;
+    }
+    return right < r1 ? most + log(sum) - picked : 0;
+}
+
+static void span_tile(void *arg, size_t sequence, unsigned worker)
+{
+    const loss_work *w = arg;
+    const nib_batch *b = w->run->batch;
+    const uint32_t *offsets = b->axes[NIB_TOKENS].offsets;
+    size_t r0 = row_from(&b->axes[NIB_LOGIT_ROWS], offsets[sequence]);
+    size_t r1 = row_from(&b->axes[NIB_LOGIT_ROWS], offsets[sequence + 1]);
+
+    (void)worker;
+    for (size_t r = r0; r < r1; r++) w->losses[r] = 0;
+    for (size_t v = 0; v < w->vocabulary && r0 < r1; v++) w->losses[r0] += edge(w, r0, r1, v);
+    for (size_t r = r0; r < r1; r++) finish_gradient(w, r, w->logits + r * w->ld);
+}
+
+/* What the loss's mean divides by, of a row. */
+static double divisor(const loss_work *w, size_t r)
+{
+    double sum = 0;
+
+    if (w->kind == NIB_LOSS_CROSS_ENTROPY) return (double)weight_of(w, r);
+    if (w->kind != NIB_LOSS_SPAN) return (double)weight_of(w, r) * (double)w->vocabulary;
+    for (size_t v = 0; v < w->vocabulary; v++)
+        sum += w->run->batch->wanted[r * w->vocabulary + v] > 0.5f;
+    return sum;
 }
 
 /* All chunks; d_hidden NULL: the loss alone. */
@@ -209,6 +289,8 @@ static void run_loss(nib_run *run, const nib_node *n, const void *hidden, void *
     assert(nib_operand_is_ready(run->k, w.vocabulary, dz)); /* or scratch is too small */
     total = nib_run_rows(run, w.axis);
     w.gradient = d_hidden || nib_linear_trains(head);
+    assert(w.kind != NIB_LOSS_SPAN || (w.axis == NIB_LOGIT_ROWS && run->graph->logit_scale == 1 &&
+                                       !(run->graph->logit_cap > 0)));
     for (w.r0 = 0; w.r0 < total; w.r0 += w.rows) {
         nib_linear_rows rows = { .run = run, .linear = head, .axis = w.axis, .r0 = w.r0,
                                  .scratch = w.rest, .x = nib_at(hidden, type, w.r0 * width) };
@@ -219,11 +301,12 @@ static void run_loss(nib_run *run, const nib_node *n, const void *hidden, void *
         rows.r1 = w.r0 + w.rows;
         rows.u = run->training && head->branches.count ? w.inner : NULL;
         nib_linear_forward(&rows, &out);
-        nib_parallel_for(run->ctx, w.rows, row_tile, &w);
+        if (w.kind == NIB_LOSS_SPAN)
+            nib_parallel_for(run->ctx, run->batch->sequences, span_tile, &w);
+        else nib_parallel_for(run->ctx, w.rows, row_tile, &w);
         for (size_t r = 0; r < w.rows; r++) {
             run->loss_sum += w.losses[r];
-            run->loss_weight += (double)weight_of(&w, w.r0 + r) *
-                                (double)(w.kind == NIB_LOSS_CROSS_ENTROPY ? 1 : w.vocabulary);
+            run->loss_weight += divisor(&w, w.r0 + r);
         }
         if (w.gradient)
             nib_linear_backward(&rows, dz,

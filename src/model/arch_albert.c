@@ -132,6 +132,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     x = encode(b, m, x);
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify_pooled(b, bert, x, "albert.pooler");
     else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, bert, x);
+    else if (task == NIB_TASK_QUESTION_ANS) nib_bert_find_answer(b, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, bert, x, &words);
 }
@@ -145,6 +146,6 @@ const nib_arch nib_arch_albert = { .model_types = types, .config_bytes = sizeof(
                                    .read = read_albert, .prefix = "albert.",
                                    .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                             1 << NIB_TASK_FEATURE_EXTRACTION |
-                                            1 << NIB_TASK_MASKED_LM,
+                                            1 << NIB_TASK_MASKED_LM | 1 << NIB_TASK_QUESTION_ANS,
                                    .build = build, .default_targets = targets,
                                    .other_heads = heads };

@@ -169,6 +169,11 @@ void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x)
     nib_class_head(b, x, true, "classifier");
 }
 
+void nib_bert_find_answer(nib_build *b, nib_value x)
+{
+    nib_class_head(b, nib_to_logit_rows(b, x), true, "qa_outputs");
+}
+
 void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
                             const nib_bert_words *words)
 {
@@ -199,6 +204,8 @@ static void build(nib_build *b, const void *config, nib_task task)
         nib_bert_classify_pooled(b, m, x, "bert.pooler.dense");
     } else if (task == NIB_TASK_TOKEN_CLS) {
         nib_bert_tag(b, m, x);
+    } else if (task == NIB_TASK_QUESTION_ANS) {
+        nib_bert_find_answer(b, x);
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
         nib_give_rows(b, x);
     } else {
@@ -240,6 +247,6 @@ const nib_arch nib_arch_bert = { .model_types = types, .config_bytes = sizeof(ni
                                  .read = read_bert, .prefix = "bert.",
                                  .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                           1 << NIB_TASK_FEATURE_EXTRACTION |
-                                          1 << NIB_TASK_MASKED_LM,
+                                          1 << NIB_TASK_MASKED_LM | 1 << NIB_TASK_QUESTION_ANS,
                                  .build = build, .default_targets = targets,
                                  .other_heads = heads, .gguf = &gguf };

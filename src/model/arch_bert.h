@@ -14,7 +14,7 @@ typedef struct nib_bert {
     float eps;
     nib_activation activation;
     const nib_rope *rope; /* of queries and keys; NULL: they are not rotated */
-    float dropout, attention_dropout, head_dropout; /* while training */
+    float dropout, attention_dropout, head_dropout, answer_dropout; /* while training */
 } nib_bert;
 
 /* The keys, with the values that the class gives where they are absent; first: where positions
@@ -40,6 +40,8 @@ void nib_bert_classify(nib_build *b, const nib_bert *m, nib_value x, nib_activat
 void nib_bert_classify_pooled(nib_build *b, const nib_bert *m, nib_value x, const char *pooler);
 /* A classifier of each token. */
 void nib_bert_tag(nib_build *b, const nib_bert *m, nib_value x);
+/* Where an answer begins and ends, of each token. */
+void nib_bert_find_answer(nib_build *b, nib_value x);
 /* Masked words: dense, activation and norm on the rows that get logits, then the table of the words
  * with a bias of its own. */
 typedef struct nib_bert_words {

@@ -244,6 +244,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_segment(b);
     if (task == NIB_TASK_SEQ_CLS) classify(b, m, x);
     else if (task == NIB_TASK_TOKEN_CLS) tag(b, m, x);
+    else if (task == NIB_TASK_QUESTION_ANS) nib_bert_find_answer(b, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else predict_words(b, m, x);
 }
@@ -259,6 +260,6 @@ const nib_arch nib_arch_deberta = { .model_types = types, .config_bytes = sizeof
                                     .read = read_deberta, .prefix = "deberta.",
                                     .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                              1 << NIB_TASK_FEATURE_EXTRACTION |
-                                             1 << NIB_TASK_MASKED_LM,
+                                             1 << NIB_TASK_MASKED_LM | 1 << NIB_TASK_QUESTION_ANS,
                                     .build = build, .default_targets = targets,
                                     .other_heads = heads, .other_parts = positions };

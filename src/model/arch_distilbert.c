@@ -22,6 +22,7 @@ static void read_distilbert(nib_reader *r, void *config)
     m->dropout = nib_read_dropout(r, "dropout", 0.1, false);
     m->attention_dropout = nib_read_dropout(r, "attention_dropout", 0.1, false);
     m->head_dropout = nib_read_dropout(r, "seq_classif_dropout", 0.2, false);
+    m->answer_dropout = nib_read_dropout(r, "qa_dropout", 0.1, false);
     nib_read_any(r, "sinusoidal_pos_embds"); /* the table is stored either way */
     if (!nib_read_bool(r, "tie_word_embeddings", true))
         nib_read_fail(r, NIB_E_UNSUPPORTED, "tie_word_embeddings is false: words are only "
@@ -85,6 +86,8 @@ static void build(nib_build *b, const void *config, nib_task task)
     } else if (task == NIB_TASK_TOKEN_CLS) {
         tags.head_dropout = m->dropout; /* seq_classif_dropout is of sequences alone */
         nib_bert_tag(b, &tags, x);
+    } else if (task == NIB_TASK_QUESTION_ANS) {
+        nib_bert_find_answer(b, nib_dropout(b, x, m->answer_dropout));
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
         nib_give_rows(b, x);
     } else {
@@ -101,6 +104,7 @@ const nib_arch nib_arch_distilbert = { .model_types = types, .config_bytes = siz
                                        .read = read_distilbert, .prefix = "distilbert.",
                                        .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                                 1 << NIB_TASK_FEATURE_EXTRACTION |
-                                                1 << NIB_TASK_MASKED_LM,
+                                                1 << NIB_TASK_MASKED_LM |
+                                                1 << NIB_TASK_QUESTION_ANS,
                                        .build = build, .default_targets = targets,
                                        .other_heads = heads };

@@ -48,6 +48,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     bind_entities(b, m);
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify_pooled(b, &m->bert, x, "luke.pooler.dense");
     else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, &m->bert, x);
+    else if (task == NIB_TASK_QUESTION_ANS) nib_bert_find_answer(b, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, &m->bert, x, &words);
 }
@@ -66,7 +67,7 @@ const nib_arch nib_arch_luke = { .model_types = types, .config_bytes = sizeof(lu
                                  .read = read_luke, .prefix = "luke.",
                                  .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                           1 << NIB_TASK_FEATURE_EXTRACTION |
-                                          1 << NIB_TASK_MASKED_LM,
+                                          1 << NIB_TASK_MASKED_LM | 1 << NIB_TASK_QUESTION_ANS,
                                  .build = build, .default_targets = targets,
                                  .other_heads = heads, .other_parts = entities,
                                  .refused_fields = fields };

@@ -156,7 +156,7 @@ static void build(nib_build *b, const void *config, nib_task task)
         x = m->mean ? nib_pool_rows(b, x, NIB_POOL_MEAN) : nib_to_one_row(b, x, NIB_READ_FIRST);
         x = nib_dropout(b, before_head(b, m, x), m->classifier_dropout);
         nib_class_head(b, x, true, "classifier");
-    } else if (task == NIB_TASK_TOKEN_CLS) {
+    } else if (task == NIB_TASK_TOKEN_CLS || task == NIB_TASK_QUESTION_ANS) {
         x = before_head(b, m, nib_to_logit_rows(b, x));
         nib_class_head(b, nib_dropout(b, x, m->classifier_dropout), true, "classifier");
     } else if (task == NIB_TASK_FEATURE_EXTRACTION) {
@@ -231,6 +231,7 @@ const nib_arch nib_arch_modernbert = { .model_types = types, .config_bytes = siz
                                        .read = read_modernbert, .prefix = "model.",
                                        .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                                 1 << NIB_TASK_FEATURE_EXTRACTION |
-                                                1 << NIB_TASK_MASKED_LM,
+                                                1 << NIB_TASK_MASKED_LM |
+                                                1 << NIB_TASK_QUESTION_ANS,
                                        .build = build, .other_heads = heads,
                                        .default_targets = targets, .gguf = &gguf };

@@ -83,6 +83,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     nib_segment(b);
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify(b, &m->bert, x, NIB_ACT_TANH);
     else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, &m->bert, x);
+    else if (task == NIB_TASK_QUESTION_ANS) nib_bert_find_answer(b, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, &m->bert, x, &words);
 }
@@ -96,6 +97,6 @@ const nib_arch nib_arch_mpnet = { .model_types = types, .config_bytes = sizeof(m
                                   .read = read_mpnet, .prefix = "mpnet.",
                                   .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                            1 << NIB_TASK_FEATURE_EXTRACTION |
-                                           1 << NIB_TASK_MASKED_LM,
+                                           1 << NIB_TASK_MASKED_LM | 1 << NIB_TASK_QUESTION_ANS,
                                   .build = build, .default_targets = targets,
                                   .other_heads = heads };

@@ -40,6 +40,7 @@ static void build(nib_build *b, const void *config, nib_task task)
     x = nib_apply_layer_norm(b, x, m->eps, PREFIX ".LayerNorm");
     if (task == NIB_TASK_SEQ_CLS) nib_bert_classify(b, m, x, NIB_ACT_TANH);
     else if (task == NIB_TASK_TOKEN_CLS) nib_bert_tag(b, m, x);
+    else if (task == NIB_TASK_QUESTION_ANS) nib_bert_find_answer(b, x);
     else if (task == NIB_TASK_FEATURE_EXTRACTION) nib_give_rows(b, x);
     else nib_bert_predict_words(b, m, x, &words);
 }
@@ -53,6 +54,7 @@ const nib_arch nib_arch_prelayernorm = { .model_types = types, .config_bytes = s
                                          .read = read_prelayernorm, .prefix = PREFIX ".",
                                          .tasks = 1 << NIB_TASK_SEQ_CLS | 1 << NIB_TASK_TOKEN_CLS |
                                                   1 << NIB_TASK_FEATURE_EXTRACTION |
-                                                  1 << NIB_TASK_MASKED_LM,
+                                                  1 << NIB_TASK_MASKED_LM |
+                                                  1 << NIB_TASK_QUESTION_ANS,
                                          .build = build, .other_heads = heads,
                                          .default_targets = targets };

@@ -188,6 +188,13 @@ nib_status nib_purpose_read(const json_t *config, const nib_arch *arch,
     }
     if (p.task == NIB_TASK_SEQ_CLS || p.task == NIB_TASK_TOKEN_CLS)
         status = count_labels(config, asked, where, &p.labels, err);
+    if (p.task == NIB_TASK_QUESTION_ANS) { /* whatever id2label says of another head */
+        p.labels = NIB_SPAN_EDGES;
+        p.loss = NIB_LOSS_SPAN;
+        if (asked && asked->num_labels && asked->num_labels != NIB_SPAN_EDGES)
+            status = nib_fail(err, NIB_E_INVALID, "num_labels: %d, but an answer has a beginning "
+                              "and an end: leave it out", asked->num_labels);
+    }
     if (!status && p.task == NIB_TASK_SEQ_CLS) status = read_loss(config, asked, where, &p, err);
     if (!status) *out = p;
     return status;

@@ -7,11 +7,13 @@
 
 typedef struct nib_purpose {
     nib_task task;
-    size_t labels;       /* of SEQ_CLS and TOKEN_CLS; else 0 */
+    size_t labels;       /* of SEQ_CLS and TOKEN_CLS, of QUESTION_ANS NIB_SPAN_EDGES; else 0 */
     nib_loss_kind loss;
 } nib_purpose;
 
-/* What problem_type calls a loss. */
+enum { NIB_SPAN_EDGES = 2 }; /* rows of the head for an answer's beginning and its end */
+
+/* What problem_type calls a loss; not of spans. */
 const char *nib_problem_type(nib_loss_kind loss);
 /* "SEQ_CLS"; AUTO: "auto". */
 const char *nib_task_name(nib_task task);

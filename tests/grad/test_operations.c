@@ -656,6 +656,29 @@ static void test_objective(void)
     }
 }
 
+/* Rows of each sequence where something begins or ends; the last sequence lacks one. */
+static void build_span_loss(lab *l)
+{
+    l->loss = NIB_LOSS_SPAN;
+    lab_finish(l, input(l, "embed", 10), 10, l->variant ? LAB_LORA : LAB_FULL); /* a bias has none */
+}
+
+static void test_span_loss(void)
+{
+    lab l;
+
+    check_gradients(build_span_loss, 2, "spans");
+    if (lab_open(&l, test_ctx(), NIB_F32, build_span_loss, 0)) {
+        double marked = 0;
+        for (size_t i = 0; i < l.batch.axes[NIB_LOGIT_ROWS].count * l.targets; i++)
+            marked += (double)l.wanted[i];
+        lab_step(&l);
+        CHECK(marked > 0 && fabs(l.run->loss_weight - marked) < 1e-9, "divisor %g of %g marks",
+              l.run->loss_weight, marked);
+    }
+    lab_close(&l);
+}
+
 /* Targets of which a part goes to all words, alone and with a scale and a soft cap. */
 static void build_smoothed_loss(lab *l)
 {
@@ -825,7 +848,7 @@ int main(void)
         { "gate_of", test_gate_of }, { "scale", test_scale }, { "shared", test_shared },
         { "used_twice", test_used_twice },
         { "cross", test_cross }, { "capped_loss", test_capped_loss },
-        { "objective", test_objective },
+        { "objective", test_objective }, { "span_loss", test_span_loss },
         { "smoothed_loss", test_smoothed_loss }, { "noisy_embedding", test_noisy_embedding },
         { "noise", test_noise },
         { "padding", test_padding },

@@ -225,6 +225,24 @@ static nib_status find_vector(void *self, const char *tensor, const nib_vector_s
 
 /* --- making and running --- */
 
+/* For each row of the head one row of each sequence, another for another; of the last sequence's
+ * first there is none. */
+static void mark_spans(lab *l)
+{
+    const nib_axis_rows *rows = &l->batch.axes[NIB_LOGIT_ROWS];
+    const uint32_t *offsets = l->batch.axes[NIB_TOKENS].offsets;
+    size_t r0 = 0;
+
+    memset(l->wanted, 0, sizeof l->wanted);
+    for (size_t s = 0; s < l->batch.sequences; s++) {
+        size_t r1 = r0;
+        while (r1 < rows->count && rows->picks[r1] < offsets[s + 1]) r1++;
+        for (size_t v = s + 1 == l->batch.sequences; v < l->targets && r0 < r1; v++)
+            l->wanted[(r0 + v % (r1 - r0)) * l->targets + v] = 1;
+        r0 = r1;
+    }
+}
+
 /* Two of three rows are supervised; ids and targets are random. */
 static void make_batch(lab *l)
 {
@@ -257,6 +275,7 @@ static void add_answers(lab *l)
         l->wanted[i] = l->loss == NIB_LOSS_BINARY ? (float)(lab_random(l) < 0) : lab_random(l);
     for (size_t r = 0; l->weighted && r < NIB_COUNT(l->weights); r++)
         l->weights[r] = r % 5 == 2 ? 0 : lab_random(l) + 1.5f;
+    if (l->loss == NIB_LOSS_SPAN) mark_spans(l);
     if (l->loss != NIB_LOSS_CROSS_ENTROPY) l->batch.wanted = l->wanted;
     if (l->weighted) l->batch.weights = l->weights;
 }

@@ -23,6 +23,7 @@ from transformers import AutoConfig
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "encoders")
 LENGTHS = (19, 6, 11)
 LONG = (135, 6, 11)  # of variants that end so
+EQUAL = (13, 13, 13)  # of those that end in -none
 VOCABULARY = 96
 
 BERT = dict(model_type="bert", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
@@ -57,7 +58,7 @@ DEBERTA_APART = DEBERTA | dict(share_att_key=False, norm_rel_ebd="none", positio
 LLAMA = dict(model_type="llama", vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0)
 
-SEQUENCE, TOKEN, MASKED = "SequenceClassification", "TokenClassification", "MaskedLM"
+SEQUENCE, TOKEN, MASKED, ANSWER = "SequenceClassification", "TokenClassification", "MaskedLM", "QuestionAnswering"
 # variant -> (head, config.json, LoRA's targets where PEFT has no default)
 VARIANTS = {
     "bert-seq": (SEQUENCE, BERT | dict(num_labels=3), None),
@@ -121,10 +122,23 @@ VARIANTS = {
                           ["embed_proj", "query_proj", "value_proj"]),
     "deberta-mlm": (MASKED, DEBERTA | dict(legacy=False, tie_word_embeddings=False), None),
     "deberta-plain": (MASKED, DEBERTA | dict(relative_attention=False, position_biased_input=True, embedding_size=16), None),
+    "bert-answer": (ANSWER, BERT, None),
+    "bert-answer-none": (ANSWER, BERT, None),
+    "roberta-answer": (ANSWER, ROBERTA, None),
+    "electra-answer": (ANSWER, ELECTRA, None),
+    "distilbert-answer": (ANSWER, DISTILBERT, ["q_lin", "v_lin"]),
+    "prelayernorm-answer": (ANSWER, PRELAYERNORM, ["query", "value"]),
+    "modernbert-answer": (ANSWER, MODERNBERT, ["Wqkv"]),
+    "mpnet-answer": (ANSWER, MPNET, ["q", "v"]),
+    "lilt-answer": (ANSWER, LILT, ["query", "value"]),
+    "luke-answer": (ANSWER, LUKE, ["query", "value"]),
+    "mega-answer": (ANSWER, MEGA, ["v_proj", "mx_proj"]),
+    "albert-answer": (ANSWER, ALBERT, ["query", "value"]),
+    "deberta-answer": (ANSWER, DEBERTA, ["query_proj", "value_proj"]),
     "llama-pad": (SEQUENCE, LLAMA | dict(num_labels=3), None),
     "llama-seq": (SEQUENCE, LLAMA | dict(num_labels=3), None),
 }
-PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None}
+PEFT_TASK = {SEQUENCE: "SEQ_CLS", TOKEN: "TOKEN_CLS", MASKED: None, ANSWER: "QUESTION_ANS"}
 
 
 def generator(name):
@@ -152,7 +166,11 @@ def batch_of(head, config, rng, lengths, pads):
             x[1] = x[-2] = x[-1] = config.pad_token_id
     types = [(torch.arange(n) >= n // 2).long() for n in lengths]
     c = config.num_labels
-    if head == TOKEN or head == MASKED:
+    if head == ANSWER:
+        labels = [torch.randint(0, n, (2,), generator=rng).sort().values for n in lengths]
+        if len(set(lengths)) == 1:  # an answer beyond the text: clamped, and passed over
+            labels[1][:] = max(lengths) + 7
+    elif head == TOKEN or head == MASKED:
         most = c if head == TOKEN else VOCABULARY
         labels = [torch.randint(0, most, (n,), generator=rng) for n in lengths]
         for y in labels:
@@ -193,6 +211,17 @@ def loss_alone(model, ids, labels, types):
     return sum(loss * n for loss, n in sums) / sum(n for _, n in sums)
 
 
+def answer_loss(model, ids, labels, types, boxes):
+    """Where answers begin and end: the reference's softmax runs over padding too, so texts of several lengths are computed one by one."""
+    if len({len(x) for x in ids}) == 1:
+        start, end = torch.stack(labels).unbind(1)
+        return model(input_ids=torch.stack(ids), start_positions=start, end_positions=end,
+                     **more_inputs(model.config, torch.stack(types), torch.stack(boxes) if boxes else None)).loss
+    return sum(model(input_ids=x[None], start_positions=y[:1], end_positions=y[1:],
+                     **more_inputs(model.config, types[i][None], boxes[i][None] if boxes else None)).loss
+               for i, (x, y) in enumerate(zip(ids, labels))) / len(ids)
+
+
 def more_inputs(config, types, boxes):
     """What the model takes beside ids, of one sequence or of the padded batch."""
     more = dict(token_type_ids=types) if takes_types(config) else {}
@@ -210,14 +239,18 @@ def record(out, prefix, model, batch, boxes, gradients=False):
     for i, x in enumerate(ids):
         more = more_inputs(config, types[i][None], boxes[i][None] if boxes else None)
         with torch.no_grad():
-            out[f"{prefix}logits.{i}"] = model(input_ids=x[None], **more).logits[0].contiguous()
+            answer = model(input_ids=x[None], **more)
+            logits = answer.logits if "logits" in answer else torch.stack([answer.start_logits, answer.end_logits], -1)
+            out[f"{prefix}logits.{i}"] = logits[0].contiguous()
     more = more_inputs(config, padded(types, 0), padded_boxes(boxes))
     one_each = labels[0].dim() == 0 or len(labels[0]) != len(ids[0])
     y = torch.stack(labels) if one_each else padded(labels, -100)
     if one_each and config.num_labels == 1:
         y = y[:, 0]
     x = padded(ids, config.pad_token_id)
-    if config.model_type == "esm" or any((row == config.pad_token_id).any() for row in ids):
+    if "logits" not in answer:
+        loss = answer_loss(model, ids, labels, types, boxes)
+    elif config.model_type == "esm" or any((row == config.pad_token_id).any() for row in ids):
         loss = loss_alone(model, ids, labels, types)
     else:
         loss = model(input_ids=x, attention_mask=(x != config.pad_token_id).long(), labels=y, **more).loss
@@ -226,6 +259,7 @@ def record(out, prefix, model, batch, boxes, gradients=False):
         loss.backward()
         for name, p in model.named_parameters():
             if p.requires_grad:
+                name = name if name.startswith("base_model.") else "base_model." + name
                 plain = name.replace(".default", "").replace(".modules_to_save", "")
                 # nothing reads what LiLT's last layer makes of the layout
                 out[f"grad.{plain}"] = torch.zeros_like(p) if p.grad is None else p.grad.contiguous()
@@ -255,7 +289,7 @@ def make(variant):
         parameter.data = parameter.data.to(torch.bfloat16)
     model.save_pretrained(directory)
 
-    batch = batch_of(head, config, rng, LONG if variant.endswith("-long") else LENGTHS, variant.endswith("-pad"))
+    batch = batch_of(head, config, rng, LONG if variant.endswith("-long") else EQUAL if variant.endswith("-none") else LENGTHS, variant.endswith("-pad"))
     boxes = boxes_of(batch[0], rng) if config.model_type == "lilt" and variant != "lilt-bare" else None
     out = {f"boxes.{i}": x.int() for i, x in enumerate(boxes or [])}
     for i, (x, t, y) in enumerate(zip(*batch)):
@@ -275,7 +309,8 @@ def make(variant):
                 else:
                     p.add_(0.1 * r)
     save_adapter(model, os.path.join(directory, "adapter"))
-    record(out, "lora.", model.eval(), batch, boxes, gradients=True)
+    # PEFT's own class for answers leaves out token_type_ids
+    record(out, "lora.", (model.base_model if head == ANSWER else model).eval(), batch, boxes, gradients=True)
     save_file(out, os.path.join(directory, "expected.safetensors"))
 
     size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(directory) for f in fs)
