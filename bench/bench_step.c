@@ -120,6 +120,7 @@ static setup open_setup(nib_ctx *ctx, const char *dir, nib_dtype type, const bat
     nib_error err;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.lora.r = 16;
     o.lora.lora_alpha = 32;
     o.lora.target_modules.all_linear = true;

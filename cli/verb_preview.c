@@ -130,6 +130,8 @@ static void on_report(void *user, const nib_preview_report *r)
         (unsigned long long)r->duplicates);
     fprintf(to, "truncated: %llu, to %d tokens\n", (unsigned long long)r->truncated,
             r->max_seq_length);
+    if (r->too_long)
+        fprintf(to, "longer, left out: %llu\n", (unsigned long long)r->too_long);
     fprintf(to, "tokens: %llu an epoch, %llu (%.1f %%) supervised\n", (unsigned long long)r->tokens,
             (unsigned long long)r->supervised,
             100 * (double)r->supervised / (double)(r->tokens ? r->tokens : 1));
@@ -158,6 +160,8 @@ static bool is_listed(const char *name)
                                         "prompt_template",
                                         "completion_template",
                                         "max_seq_length",
+                                        "long_records",
+                                        "defaults",
                                         "dataset_text_field",
                                         "assistant_only_loss",
                                         "completion_only_loss" };

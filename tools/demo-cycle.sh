@@ -41,7 +41,8 @@ mkdir -p "$out"
 say 'quantize models/pico to NF4, fine-tune on 200 questions to a bicycle shop'
 "$nibble" quantize models/pico "$out/nf4" --load-in-4bit --bnb-4bit-use-double-quant
 "$nibble" finetune "$out/nf4" --data models/shop.jsonl --output-dir "$out/adapter" \
-    --r 8 --lora-alpha 16 --target-modules all-linear --learning-rate 5e-3 --warmup-steps 10 \
+    --defaults peft --r 8 --lora-alpha 16 --target-modules all-linear --learning-rate 5e-3 \
+    --warmup-steps 10 \
     --max-steps 150 --per-device-train-batch-size 8 --logging-steps 50 --seed "$seed" 2>&1 |
     grep -E '^(step|150 steps)'
 

@@ -37,7 +37,7 @@ def nibble_step(s, model, data, records, tokens, cpus=None):
         out = tempfile.mkdtemp(dir=s.work)
         try:
             text, peak = run_process(
-                [s.nibble, "finetune", model, "--data", data, "--output-dir", out, "--overwrite", "--r", 16,
+                [s.nibble, "finetune", model, "--data", data, "--output-dir", out, "--overwrite", "--defaults", "peft", "--r", 16,
                  "--lora-alpha", 16, "--target-modules", "all-linear", "--per-device-train-batch-size", records,
                  "--max-steps", WARM_UP + s.steps, "--learning-rate", "2e-4", "--lr-scheduler-type", "constant",
                  "--logging-steps", 1, "--save-strategy", "no", "--max-seq-length", max(tokens, s.tokens), "--threads", s.threads,

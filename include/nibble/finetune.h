@@ -9,6 +9,10 @@
 extern "C" {
 #endif
 
+/* A number that was not given: it is the set's (nib_finetune_options.defaults).  A double's is
+ * NAN. */
+#define NIB_OPEN INT32_MIN
+
 /* A name list as PEFT takes it: names (matched by suffix), or one regular expression. */
 typedef struct nib_names {
     const char *const *items;
@@ -21,12 +25,12 @@ typedef struct nib_pattern { const char *name; double value; } nib_pattern;
 /* A named argument: a number, or text where that is not NULL. */
 typedef struct nib_argument { const char *name; double value; const char *text; } nib_argument;
 
-/* LoraConfig; nib_lora_defaults() gives PEFT's defaults. */
+/* LoraConfig. */
 typedef struct nib_lora_options {
-    int r;
-    double lora_alpha, lora_dropout;
+    int r;                     /* or NIB_OPEN */
+    double lora_alpha, lora_dropout; /* alpha NAN: open */
     bool use_rslora;
-    nib_names target_modules;  /* count 0 and not all_linear: the family's defaults */
+    nib_names target_modules;  /* count 0 and not all_linear: the set's; PEFT's are the family's */
     nib_names target_parameters; /* tensors of experts: "experts.gate_up_proj" */
     nib_names exclude_modules;
     nib_names modules_to_save;
@@ -57,7 +61,9 @@ typedef struct nib_data_options {
                                  * only list */
     const char *template_text;  /* --template, or NULL */
     const char *prompt_template, *completion_template;
-    int max_seq_length;         /* 1024 */
+    int max_seq_length;         /* NIB_OPEN: the longest record, up to the model's positions */
+    const char *long_records;   /* of texts that are longer: "cut" (NULL too), or "drop": left out
+                                 * and counted, an error where they are more than 5 % */
     const char *chat_template;  /* a file, or a directory that has one; NULL: the model's */
     const char *chat_template_kwargs; /* JSON object: more variables of the template; a record's own
                                          win; or NULL */
@@ -77,7 +83,7 @@ typedef struct nib_data_options {
 typedef struct nib_train_options {
     /* Batch size 0 (auto): the greatest micro-batch up to 8 that fits, the accumulation raised so
      * that a step has 8 x gradient_accumulation_steps records whatever the machine.  Below 0: the
-     * task's, 8, of embeddings 64. */
+     * set's and the task's, 8, of embeddings 64; or 4, of which the micro-batch is what fits. */
     int per_device_train_batch_size, gradient_accumulation_steps;
     int tokens_per_batch;       /* > 0: a micro-batch is filled with records up to so many tokens,
                                  * whatever the batch size */
@@ -87,13 +93,13 @@ typedef struct nib_train_options {
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
                                  * "paged_adamw_8bit" */
-    double learning_rate;       /* NAN: the task's (nib_default_learning_rate()) */
+    double learning_rate;       /* NAN: nib_default_learning_rate() */
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
     double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are
                                  * without effect */
     double loraplus_lr_embedding; /* 1e-6 */
     double loraplus_weight_decay; /* 0, which takes the place of weight_decay */
-    const char *lr_scheduler_type; /* "linear", "cosine", "cosine_with_restarts",
+    const char *lr_scheduler_type; /* NULL: open; "linear", "cosine", "cosine_with_restarts",
                                     * "cosine_with_min_lr", "cosine_warmup_with_min_lr",
                                     * "polynomial", "inverse_sqrt", "warmup_stable_decay",
                                     * "constant", "constant_with_warmup",
@@ -101,8 +107,8 @@ typedef struct nib_train_options {
     const nib_argument *lr_scheduler_kwargs; /* of transformers' functions (conventions.md,
                                               * "Optimizers") */
     size_t lr_scheduler_kwarg_count;
-    int warmup_steps;
-    double warmup_ratio;
+    int warmup_steps;           /* or NIB_OPEN */
+    double warmup_ratio;        /* or NAN */
     /* Of embeddings (task_type FEATURE_EXTRACTION), sentence-transformers' names: the loss,
      * "MultipleNegativesRankingLoss", "CoSENTLoss", "CosineSimilarityLoss" or "TripletLoss" (NULL:
      * by the records), what it multiplies cosines by (0: 20), a triplet's margin (0: 5), and the
@@ -124,7 +130,7 @@ typedef struct nib_train_options {
      * 0: the numbers above count. */
     double logging_steps_ratio, save_steps_ratio, eval_steps_ratio;
     bool logging_first_step;
-    int save_total_limit;       /* checkpoints kept, besides the best; 0: all */
+    int save_total_limit;       /* checkpoints kept, besides the best; 0: all; or NIB_OPEN */
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
     /* "loss", "perplexity", of classifiers "accuracy", "f1", "matthews_correlation", "mse",
@@ -197,6 +203,10 @@ typedef struct nib_finetune_options {
     nib_data_options data;
     nib_train_options train;
     const char *adapter;         /* start from this PEFT adapter, or NULL */
+    /* Which set gives the values that are open: "nibble" (NULL too), chosen by experiments
+     * (docs/defaults.md) for adapters of models that write text and the libraries' else, or "peft",
+     * those of the libraries that own the names (conventions.md). */
+    const char *defaults;
     /* Train the model itself, in float32, and write a model: all its parameters, or those of its
      * head alone.  The LoRA options are then without effect. */
     bool full, train_head_only;
@@ -224,12 +234,16 @@ typedef struct nib_finetune_options {
     void *user;
 } nib_finetune_options;
 
-/* Where text is written 2e-4 for adapters and 2e-5 for a whole model; of other tasks 1e-3 and 1e-4,
- * and for a head alone 1e-3 (conventions.md). */
+/* Of the set "peft": where text is written 2e-4 for adapters and 2e-5 for a whole model; of other
+ * tasks 1e-3 and 1e-4, and for a head alone 1e-3 (conventions.md). */
 double nib_default_learning_rate(nib_task task, bool full, bool train_head_only);
 
-/* The defaults of the library that owns each name, with those that differ (conventions.md). */
+/* What `nibble finetune` begins with: what depends on the set, the model or the data is left open,
+ * and nib_finetune() fills it in. */
 void nib_finetune_defaults(nib_finetune_options *options);
+/* Fills in what is open with the libraries' values (but for the learning rate and the batch, which
+ * depend on the task), and notes it: defaults "peft". */
+void nib_finetune_peft_defaults(nib_finetune_options *options);
 
 /* Trains and writes output_dir (a PEFT adapter).  NIB_E_INTERRUPTED: the context's should_stop
  * asked for the end; the last finished state is saved.  NIB_E_NUMERIC: a loss that is not finite,

@@ -36,7 +36,8 @@ typedef struct nib_preview_report {
     uint64_t ends;                     /* records in which the end token is trained */
     uint64_t tokens, supervised;       /* of an epoch */
     uint32_t shortest, median, longest;
-    int max_seq_length;
+    int max_seq_length;         /* where it is open: of the longest record */
+    uint64_t too_long;          /* left out (long_records drop) */
     struct { uint32_t first, last; uint64_t records; } buckets[NIB_PREVIEW_BUCKETS]; /* by length */
     size_t bucket_count;
 } nib_preview_report;

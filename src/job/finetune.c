@@ -18,10 +18,17 @@
 
 typedef nib_finetune_job job;
 
-static nib_status check_options(const nib_finetune_options *o, nib_error *err)
+static nib_status check_options(const nib_finetune_options *given, nib_error *err)
 {
+    nib_finetune_options filled = *given, *o = &filled; /* what is open is checked as the libraries'
+                                                           values, which are all right */
     const nib_train_options *t = &o->train;
 
+    if (given->defaults && strcmp(given->defaults, "nibble") != 0 &&
+        strcmp(given->defaults, "peft") != 0)
+        return nib_fail(err, NIB_E_INVALID, "defaults: '%s', known are nibble, peft",
+                        given->defaults);
+    nib_finetune_peft_defaults(o);
     if (!o->model.model || !o->data.data)
         return nib_fail(err, NIB_E_INVALID, "a model and data are needed");
     if (o->full && o->train_head_only)
@@ -160,6 +167,8 @@ static nib_status open_parts(job *j, nib_dtype compute, bool blank, nib_error *e
                             ? nib_model_open_blank(j->ctx, &o->model, compute, &j->model, err)
                             : nib_model_open(j->ctx, &o->model, compute, progress, &j->model, err);
 
+    if (!status && isnan(o->train.learning_rate))
+        j->options.train.learning_rate = nib_teaching_rate(j->model->parameters);
     return status ? status : open_adapter(j, err);
 }
 
@@ -305,10 +314,15 @@ static void describe(job *j)
                                 p, (int)(n - colon - 1), p + colon + 1);
         line = fresh ? n : line + n + 1;
     }
-    snprintf(j->settings + used, sizeof j->settings - used,
-             "\ndefaults that are not the libraries': bnb_4bit_quant_type nf4 (fp4), "
-             "learning_rate %g (5e-5), logging_steps 1 (500)",
-             nib_default_learning_rate(j->o->model.task, j->o->full, j->o->train_head_only));
+    if (nib_finetune_teaches(j->o, j->o->model.task))
+        snprintf(j->settings + used, sizeof j->settings - used,
+                 "\nwhat was not given has nibble's defaults (docs/defaults.md); "
+                 "--defaults peft has the libraries'");
+    else
+        snprintf(j->settings + used, sizeof j->settings - used,
+                 "\nwhat was not given has the libraries' defaults, but for bnb_4bit_quant_type "
+                 "nf4 (fp4), learning_rate %g (5e-5), logging_steps 1 (500)",
+                 nib_default_learning_rate(j->o->model.task, j->o->full, j->o->train_head_only));
 }
 
 static void report_start(job *j)
@@ -339,6 +353,22 @@ static void report_start(job *j)
     nib_warnings_repeat(j->ctx);
 }
 
+/* What somebody who gave no more than needed should know. */
+static void remark(const job *j)
+{
+    enum { FEW_STEPS = 100 };
+    const nib_train_options *t = &j->o->train;
+
+    if (!nib_finetune_teaches(j->o, j->o->model.task)) return;
+    if (j->trainer->steps < FEW_STEPS)
+        nib_note(j->ctx, "%" PRIu64 " steps are few, below %d an adapter seldom learns what its "
+                         "records say: more records, or more than %g num_train_epochs",
+                 j->trainer->steps, (int)FEW_STEPS, t->num_train_epochs);
+    if (!j->eval.ctx)
+        nib_note(j->ctx, "no records are held out, so that nothing shows what it learned: "
+                         "--val-size 0.1 holds out a tenth, --eval-data FILE names others");
+}
+
 static nib_status run(job *j, nib_error *err)
 {
     nib_status status = prepare(j, err);
@@ -354,6 +384,7 @@ static nib_status run(job *j, nib_error *err)
     if (!status) status = try_step(j, err);
     if (status) return status;
     report_start(j);
+    remark(j);
     return j->o->dry_run ? NIB_OK : nib_finetune_train(j, err);
 }
 

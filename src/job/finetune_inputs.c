@@ -98,12 +98,9 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     if (!status) status = check_of_embeddings(j, p.task, err);
     if (status) return status;
     o->head_seed = j->o->train.seed;
-    if (isnan(j->options.train.learning_rate))
-        j->options.train.learning_rate = nib_default_learning_rate(p.task, j->o->full,
-                                                                   j->o->train_head_only);
-    if (j->options.train.per_device_train_batch_size < 0)
-        j->options.train.per_device_train_batch_size = p.task == NIB_TASK_FEATURE_EXTRACTION ? 64
-                                                                                            : 8;
+    j->batch_is_free = j->o->train.per_device_train_batch_size < 0 &&
+                       nib_finetune_teaches(j->o, p.task);
+    nib_finetune_settle_defaults(&j->options, p.task);
     if (p.task == NIB_TASK_CAUSAL_LM || p.task == NIB_TASK_FEATURE_EXTRACTION ||
         p.task == NIB_TASK_MASKED_LM ||
         nib_task_has_labels(p.task))
@@ -204,6 +201,18 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
     return status;
 }
 
+/* What was left open is the longest record, of those that are evaluated on too: the same run again
+ * then leaves out the same ones. */
+static void settle_length(job *j)
+{
+    uint32_t longest = nib_dataset_counts(j->data).longest;
+
+    if (j->o->data.max_seq_length != NIB_OPEN) return;
+    if (j->eval_records)
+        longest = (uint32_t)nib_max(longest, nib_dataset_counts(j->eval_records).longest);
+    j->options.data.max_seq_length = (int)nib_max(longest, 2u);
+}
+
 void nib_finetune_report_labels(job *j)
 {
     const nib_labels *l = nib_dataset_labels(j->data);
@@ -245,6 +254,7 @@ nib_status nib_finetune_open_inputs(job *j, bool *quantizes, nib_error *err)
     if (!status) status = choose_task(j, json, config, err);
     if (!status) status = know_labels(j, json, config, &known, err);
     if (!status) status = open_data(j, &outline, &known, err);
+    if (!status) settle_length(j);
     if (!status) status = take_labels(j, json, config, err);
     if (!status)
         status = nib_held_asked(o->model.settings, &asked, &(const nib_setting *){ NULL }, err);

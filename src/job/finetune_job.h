@@ -32,6 +32,8 @@ typedef struct nib_finetune_job {
     nib_similarity loss;        /* its settings */
     nib_embedder embedder;
     int mini_batch;             /* texts at a time; 0: all */
+    bool batch_is_free;         /* nobody gave a batch: its records stay, the micro-batch is what
+                                 * fits */
     nib_memory_plan plan;
     double trial_seconds;
     nib_eval_loop eval;         /* zeroed without eval_strategy */
@@ -60,6 +62,13 @@ static inline bool nib_finetune_is_whole(const nib_finetune_options *o)
 {
     return o->full || o->train_head_only;
 }
+
+/* Does the set "nibble" give what is open: of an adapter of a model that writes text? */
+bool nib_finetune_teaches(const nib_finetune_options *o, nib_task task);
+/* Fills in what is open, once the task is known; but for what the data tell, the longest record,
+ * and what the model does, the learning rate by the number of its parameters. */
+void nib_finetune_settle_defaults(nib_finetune_options *o, nib_task task);
+double nib_teaching_rate(uint64_t parameters);
 
 /* Settles save_strategy, eval_strategy, report_to, ... : NIB_E_INVALID on an unknown word, or on
  * some that do not go together. */

@@ -134,12 +134,12 @@ nib_status nib_finetune_plan(job *j, nib_error *err)
     enum { AUTO_BATCH = 8 }; /* TrainingArguments' default */
     int batch = j->o->train.per_device_train_batch_size,
         accumulation = j->o->train.gradient_accumulation_steps;
-    bool chosen = batch == 0, found;
+    bool chosen = batch == 0 || j->batch_is_free, found;
     int64_t records;
     nib_status status;
 
     if (nib_finetune_compares(j)) return plan_compared(j, err);
-    if (chosen) batch = AUTO_BATCH;
+    if (batch == 0) batch = AUTO_BATCH;
     if (chosen && recorded_batch(j, &batch, &accumulation))
         return plan_with(j, batch, accumulation, err);
     records = (int64_t)batch * accumulation;

@@ -20,7 +20,8 @@ typedef struct preview {
 static nib_status open_data(preview *p, nib_error *err)
 {
     const nib_preview_options *o = p->o;
-    nib_dataset_source source = { .options = &o->data, .model_dir = o->model,
+    nib_data_options data = o->data;
+    nib_dataset_source source = { .options = &data, .model_dir = o->model,
                                   .now = (int64_t)time(NULL) };
     json_t *json = NULL;
     nib_outline outline;
@@ -28,8 +29,10 @@ static nib_status open_data(preview *p, nib_error *err)
 
     if (!status) status = nib_config_outline(p->ctx, o->model, &json, &outline, err);
     if (status) goto done;
+    if (!data.long_records) data.long_records = "drop"; /* open: as finetune has it then */
     source.tokenizer = p->tokenizer;
     source.vocabulary = (uint32_t)outline.vocabulary;
+    source.positions = outline.positions;
     status = nib_dataset_open(p->ctx, &source, &p->data, err);
     if (status) goto done;
     nib_dataset_warn_ends(p->data);
@@ -140,7 +143,9 @@ static nib_status report(preview *p, nib_error *err)
         .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .bad = c.bad, .duplicates = c.duplicates,
         .duplicate_bos = c.had_bos, .ends = c.ends, .tokens = c.tokens, .supervised = c.targets,
-        .max_seq_length = p->o->data.max_seq_length
+        .too_long = c.too_long,
+        .max_seq_length = p->o->data.max_seq_length == NIB_OPEN ? (int)c.longest
+                                                                : p->o->data.max_seq_length
     };
     nib_status status = measure(p, &r, err);
 

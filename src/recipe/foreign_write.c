@@ -74,6 +74,8 @@ nib_status nib_foreign_write(const nib_foreign *f, const char *path, char **out,
         if (!nib_foreign_written(f, needed[i].key))
             nib_flow_printf(&w, "# %s: %s  -- to be written: finetune needs it\n", needed[i].key,
                             needed[i].value);
+    nib_flow_printf(&w, "defaults: peft  # what is not given: the libraries' values, as in these "
+                        "tools\n");
     for (size_t i = 0; i < f->count; i++)
         if (f->items[i].key) write_change(&w, &f->items[i]);
     write_comments(&w, f, true, "Not taken, to be looked at: it may change what is trained");

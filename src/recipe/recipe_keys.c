@@ -90,6 +90,9 @@ const nib_recipe_row nib_recipe_rows[] = {
            ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them")
     RESULT("output_dir", TRAIN, TEXT, o.output_dir, "DIR", "where the adapter goes")
     RESULT("adapter", OWN, TEXT, o.adapter, "DIR", "start from this adapter")
+    FREE_WORDS("defaults", OWN, o.defaults, "nibble peft", "peft",
+               "values for what is not given: nibble (default; of adapters of models that write "
+               "text, docs/defaults.md) or peft, the libraries' own")
     FREE("dry_run", OWN, BOOL, o.dry_run, NULL, "print the plan and stop; needs no weights")
     FREE("overwrite", OWN, BOOL, o.overwrite, NULL, "replace what nibble wrote there before")
     RESULT("base_model_name", OWN, TEXT, o.base_model_name, "org/name", "for adapter_config.json")
@@ -145,13 +148,13 @@ const nib_recipe_row nib_recipe_rows[] = {
            "texts run at a time; the batch and the result stay; default: what fits")
 
     /* LoRA */
-    RESULT("r", LORA, INT, o.lora.r, "16", "rank; default 8")
+    RESULT("r", LORA, INT, o.lora.r, "16", "rank; default 16 (peft: 8)")
     RESULT("lora_alpha", LORA, FLOAT, o.lora.lora_alpha, "32",
-           "the branch is scaled by alpha / r; default 8")
+           "the branch is scaled by alpha / r; default 2 r (peft: 8)")
     RESULT("lora_dropout", LORA, FLOAT, o.lora.lora_dropout, "0.05", "default 0")
     RESULT("use_rslora", LORA, BOOL, o.lora.use_rslora, NULL, "scale by alpha / sqrt(r)")
     RESULT("target_modules", LORA, NAMES, o.lora.target_modules, "q_proj,v_proj",
-           "a comma list, all-linear, or regex:...; default: the family's")
+           "a comma list, all-linear, or regex:...; default all-linear (peft: the family's)")
     RESULT("target_parameters", LORA, NAMES, o.lora.target_parameters, "experts.down_proj",
            "tensors that hold all experts of a layer")
     RESULT("exclude_modules", LORA, NAMES, o.lora.exclude_modules, "o_proj",
@@ -211,7 +214,11 @@ const nib_recipe_row nib_recipe_rows[] = {
               "of an eval-data folder whose README.md describes several data sets")
     RESULT("val_size", OWN, FLOAT, o.val_size, "0.1",
            "records held out of data and evaluated on: a share, or a number")
-    RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024", "longer records are cut")
+    RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024",
+           "tokens of a record; default: the longest record, up to what the model allows (peft: "
+           "1024)")
+    WORDS("long_records", OWN, o.data.long_records, "drop cut", "drop",
+          "records beyond max-seq-length: drop (default; more than 5 % is an error) or cut (peft)")
     FREE("dataset_text_field", SFT, TEXT, dataset_text_field, "text",
          "the field of a text record, as --template '{text}'")
     ALIAS("max_length", SFT, "max_seq_length")
@@ -225,8 +232,8 @@ const nib_recipe_row nib_recipe_rows[] = {
 
     /* training */
     RESULT("per_device_train_batch_size", TRAIN, BATCH, o.train.per_device_train_batch_size, "8",
-           "records of a micro-batch; auto: what fits, a step keeping its records; default 8, of "
-           "embeddings 64")
+           "records of a micro-batch; auto: what fits, a step keeping its records; default 4 "
+           "(peft: 8), of embeddings 64")
     RESULT("gradient_accumulation_steps", TRAIN, INT, o.train.gradient_accumulation_steps, "1",
            "micro-batches of a step")
     RESULT("tokens_per_batch", OWN, INT, o.train.tokens_per_batch, "4096",
@@ -241,7 +248,8 @@ const nib_recipe_row nib_recipe_rows[] = {
           "adamw_torch_fused=adamw_torch adamw_8bit=adamw_bnb_8bit paged_adamw=paged_adamw_32bit",
           "adamw_torch", "adamw_torch, adamw_bnb_8bit, paged_adamw_32bit or paged_adamw_8bit")
     RESULT("learning_rate", TRAIN, FLOAT, o.train.learning_rate, "2e-4",
-           "default 2e-4, with full 2e-5; where no text is written 1e-3 and 1e-4")
+           "default 1e-3, of models above 1B 2e-4 (peft: 2e-4), with full 2e-5; where no text is "
+           "written 1e-3 and 1e-4")
     RESULT("weight_decay", TRAIN, FLOAT, o.train.weight_decay, "0.01", "default 0")
     RESULT("adam_beta1", TRAIN, FLOAT, o.train.adam_beta1, "0.9", "of AdamW")
     RESULT("adam_beta2", TRAIN, FLOAT, o.train.adam_beta2, "0.999", "of AdamW")
@@ -258,17 +266,17 @@ const nib_recipe_row nib_recipe_rows[] = {
           "linear cosine cosine_with_restarts cosine_with_min_lr cosine_warmup_with_min_lr "
           "polynomial inverse_sqrt warmup_stable_decay constant constant_with_warmup "
           "reduce_lr_on_plateau",
-          "linear",
-          "linear, cosine, cosine_with_restarts, cosine_with_min_lr, cosine_warmup_with_min_lr, "
-          "polynomial, inverse_sqrt, warmup_stable_decay, constant, constant_with_warmup, "
-          "reduce_lr_on_plateau")
+          "cosine",
+          "default cosine (peft: linear); linear, cosine, cosine_with_restarts, "
+          "cosine_with_min_lr, cosine_warmup_with_min_lr, polynomial, inverse_sqrt, "
+          "warmup_stable_decay, constant, constant_with_warmup, reduce_lr_on_plateau")
     COUNTED("lr_scheduler_kwargs", TRAIN, ARGUMENTS, o.train.lr_scheduler_kwargs,
             o.train.lr_scheduler_kwarg_count, "num_cycles=2",
             "the schedule's own: num_cycles, min_lr_rate, lr_end, num_decay_steps, ...")
     STEPS(WARMUP, ALWAYS, "warmup_steps", warmup_steps, warmup_ratio, "10",
-          "default 0; below 1: warmup-ratio")
+          "below 1: warmup-ratio")
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05",
-           "of all steps, when no warmup-steps")
+           "of all steps, when no warmup-steps; default 0.05 (peft: 0)")
     RESULT("label_smoothing_factor", TRAIN, FLOAT, o.train.label_smoothing_factor, "0.1",
            "the share of each target that goes to all words; default 0")
     RESULT("neftune_noise_alpha", TRAIN, FLOAT, o.train.neftune_noise_alpha, "5",
@@ -287,7 +295,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     STEPS(STEPS, BEST, "save_steps", save_steps, save_steps_ratio, "500",
           "steps from one checkpoint to the next; below 1: a fraction of all; 0: none")
     FREE("save_total_limit", TRAIN, INT, o.train.save_total_limit, "3",
-         "checkpoints kept, besides the best; default: all")
+         "checkpoints kept, besides the best; 0: all; default 2 (peft: all)")
     FREE("resume_from_checkpoint", TRAIN, TEXT, o.resume_from_checkpoint, "last",
          "last, or a checkpoint's directory")
     WORDS("eval_strategy", TRAIN, o.train.eval_strategy, "no steps epoch" NO_WORDS, "epoch",

@@ -313,7 +313,8 @@ static void settle_packing(nib_recipe *r)
     nib_train_options *t = &r->v.o.train;
 
     if (r->v.packing != 1 || t->tokens_per_batch) return;
-    t->tokens_per_batch = r->v.o.data.max_seq_length;
+    t->tokens_per_batch = r->v.o.data.max_seq_length != NIB_OPEN ? r->v.o.data.max_seq_length
+                                                                 : 1024; /* TRL's max_length */
     nib_note(r->ctx, "packing: micro-batches are filled with whole records up to %d tokens "
                      "(tokens_per_batch of max_seq_length), in place of "
                      "per_device_train_batch_size records each; records do not see each other",
@@ -359,6 +360,8 @@ nib_status nib_recipe_finetune_options(nib_recipe *r, const nib_finetune_options
     if (!status) status = settle_loss(r, err);
     if (!status) status = list_lora(r, err);
     if (status) return status;
+    if (r->v.o.defaults && strcmp(r->v.o.defaults, "peft") == 0)
+        nib_finetune_peft_defaults(&r->v.o);
     settle_packing(r);
     settle_evaluation(r);
     say_ignored(r);

@@ -96,7 +96,7 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
     case NIB_KEY_STEPS: case NIB_KEY_WARMUP:
         return nib_recipe_steps(row, n, place, target, count, err);
     case NIB_KEY_INT: case NIB_KEY_COUNT:
-        if (!nib_recipe_integer(n, INT32_MIN, INT32_MAX, &integer))
+        if (!nib_recipe_integer(n, NIB_OPEN + 1, INT32_MAX, &integer))
             return nib_recipe_wrong(place, n, err, "a whole number");
         *(int *)target = (int)integer;
         return NIB_OK;

@@ -133,6 +133,7 @@ static bool is_absent(const nib_recipe_row *row, const void *target, const void 
         return !*(const size_t *)count;
     case NIB_KEY_CHOICE: case NIB_KEY_BATCH: return *(const int *)target < 0;
     case NIB_KEY_COUNT: return !*(const int *)target;
+    case NIB_KEY_INT: case NIB_KEY_WARMUP: return *(const int *)target == NIB_OPEN;
     case NIB_KEY_LONG: return *(const int64_t *)target < 0;
     case NIB_KEY_FLOAT: return isnan(*(const double *)target); /* the task's own */
     case NIB_KEY_SIZE: return !*(const uint64_t *)target;

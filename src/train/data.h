@@ -40,6 +40,8 @@ typedef struct nib_record {
 typedef struct nib_data_counts {
     uint64_t records;              /* read, whatever became of them */
     uint64_t truncated, had_bos;
+    uint64_t too_long;             /* left out: longer than max_seq_length (long_records drop), */
+    uint64_t longest_left_out;     /* the longest of them, in tokens */
     uint64_t empty,
         masked_out; /* left out: no text or completion; all that is trained was cut off */
     uint64_t cut_off;              /* all that is trained lies behind max_seq_length */
@@ -65,8 +67,8 @@ typedef struct nib_dataset_source {
     uint64_t mask_seed;         /* MASKED_LM: of the words that are hidden */
     bool unlabelled;            /* labels are not read; the answers of words are their numbers */
     const nib_labels *labels;   /* whose classes are the known ones; NULL: made of the records */
-    size_t positions;           /* of records with labels: the most tokens that the model takes; 0:
-                                   any number */
+    size_t positions;           /* the most tokens that the model takes, 0: any number; of records
+                                   with labels, and where max_seq_length is open */
     size_t box_limit;           /* words have boxes of numbers below this; 0: the model reads
                                    none */
     const char *const *refused; /* fields of records with labels that are inputs which the model

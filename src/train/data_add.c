@@ -1,6 +1,30 @@
 /* data_add.c - a token of the record at hand, and the record's end. */
 #include "train/data_reader.h"
 
+size_t nib_data_limit(const nib_data_reader *r)
+{
+    if (r->o->max_seq_length != NIB_OPEN) return (size_t)r->o->max_seq_length;
+    return r->in->positions ? r->in->positions : INT32_MAX;
+}
+
+size_t nib_data_window(const nib_data_reader *r)
+{
+    enum { USUAL = 1024 }; /* TRL's max_length */
+
+    return r->o->max_seq_length == NIB_OPEN ? nib_min(nib_data_limit(r), (size_t)USUAL)
+                                            : nib_data_limit(r);
+}
+
+bool nib_data_is_too_long(nib_data_reader *r, size_t tokens)
+{
+    nib_data_counts *c = &r->d->counts;
+
+    if (!r->o->long_records || strcmp(r->o->long_records, "drop") != 0) return false;
+    c->too_long++;
+    c->longest_left_out = nib_max(c->longest_left_out, tokens);
+    return true;
+}
+
 nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, uint8_t mark,
                               nib_error *err)
 {

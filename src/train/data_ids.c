@@ -95,7 +95,9 @@ nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char
 {
     columns c;
     nib_status status = take_columns(record, where, &c, err);
-    size_t n = status ? 0 : json_array_size(c.ids), limit = (size_t)r->o->max_seq_length;
+    size_t n = status ? 0 : json_array_size(c.ids), limit = nib_data_limit(r);
+
+    if (n > limit && nib_data_is_too_long(r, n)) return NIB_OK;
 
     for (size_t i = 0; i < nib_min(n, limit) && !status; i++) {
         const json_t *id = json_array_get(c.ids, i);

@@ -165,7 +165,7 @@ static nib_status read_all(reader *r, nib_error *err)
     nib_records *records = NULL;
     nib_status status;
 
-    if (r->o->max_seq_length < 2)
+    if (r->o->max_seq_length < 2 && r->o->max_seq_length != NIB_OPEN)
         return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
                         r->o->max_seq_length);
     status = nib_shape_check(r->o, err);
@@ -176,9 +176,10 @@ static nib_status read_all(reader *r, nib_error *err)
         status = nib_fail(err, NIB_E_FORMAT,
                           "%s: no usable record (%" PRIu64 " empty, %" PRIu64
                           " without a supervised token, %" PRIu64
-                          " of them cut off by max_seq_length %d, %" PRIu64 " bad%s%s)",
-                          r->o->data, c->empty, c->masked_out, c->cut_off, r->o->max_seq_length,
-                          c->bad, c->bad ? "; the first: " : "", r->first_bad);
+                          " of them cut off by max_seq_length %zu, %" PRIu64 " longer than that, "
+                          "%" PRIu64 " bad%s%s)",
+                          r->o->data, c->empty, c->masked_out, c->cut_off, nib_data_limit(r),
+                          c->too_long, c->bad, c->bad ? "; the first: " : "", r->first_bad);
     if (!status) status = nib_labels_settle(&r->d->labels, r->o->data, err);
     if (!status) nib_shaper_report(&r->shaper);
     if (!status) status = keep_template(r, err);

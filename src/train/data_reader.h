@@ -67,6 +67,12 @@ typedef struct nib_data_reader {
     char first_bad[256]; /* what the first skipped record suffered from */
 } nib_data_reader;
 
+/* The most tokens of a text that is no record with labels, and of a window of a stream. */
+size_t nib_data_limit(const nib_data_reader *r);
+size_t nib_data_window(const nib_data_reader *r);
+/* The record at hand has `tokens`, more than the limit: true when it is to be left out, not cut. */
+bool nib_data_is_too_long(nib_data_reader *r, size_t tokens);
+
 /* A token of the record at hand.  NIB_E_MISMATCH: beyond the vocabulary. */
 nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id, uint8_t mark,
                               nib_error *err);

@@ -83,19 +83,36 @@ static nib_status check_share(nib_data_reader *r, const nib_waiting *w, choice c
                     own);
 }
 
-/* The end token where it is missing.  A record that fills the limit without it is cut as well. */
-static nib_status end_text(nib_data_reader *r, const nib_waiting *w, bool *cut, nib_error *err)
+/* Does the text end with the end token? */
+static bool is_ended(const nib_data_reader *r, const nib_waiting *w)
 {
-    size_t n = w->text->tokens.count, limit = (size_t)r->o->max_seq_length;
+    size_t n = w->text->tokens.count;
     int64_t eos = nib_tokenizer_eos(r->in->tokenizer);
-    bool ended = n && eos >= 0 && w->text->tokens.items[n - 1].id == (uint32_t)eos;
 
-    *cut = n > limit || (n == limit && eos >= 0 && !ended && !w->example.rendered);
-    if (*cut)
+    return n && eos >= 0 && w->text->tokens.items[n - 1].id == (uint32_t)eos;
+}
+
+/* With the end token that it is given. */
+static size_t whole_length(const nib_data_reader *r, const nib_waiting *w)
+{
+    size_t n = w->text->tokens.count;
+    bool given = n && !w->example.rendered && nib_tokenizer_eos(r->in->tokenizer) >= 0 &&
+                 !is_ended(r, w);
+
+    return n + given;
+}
+
+/* The end token where it is missing.  A record that fills the limit without it is cut as well. */
+static nib_status end_text(nib_data_reader *r, const nib_waiting *w, bool cut, nib_error *err)
+{
+    size_t n = w->text->tokens.count;
+    int64_t eos = nib_tokenizer_eos(r->in->tokenizer);
+
+    if (cut)
         r->d->counts.truncated++;
     else if (w->example.rendered || eos < 0 || n == 0)
         return NIB_OK;
-    else if (!ended)
+    else if (!is_ended(r, w))
         return nib_data_add_token(r, w->where, eos, true, err);
     else
         r->d->trained[r->d->used - 1] = 1; /* an end token that was there is trained as well */
@@ -105,8 +122,8 @@ static nib_status end_text(nib_data_reader *r, const nib_waiting *w, bool *cut, 
 nib_status nib_data_add_text(nib_data_reader *r, const nib_waiting *w, nib_error *err)
 {
     const nib_tokens *tokens = &w->text->tokens;
-    size_t limit = (size_t)r->o->max_seq_length;
-    bool cut = false;
+    size_t limit = nib_data_limit(r);
+    bool cut;
     choice c;
     nib_status status;
 
@@ -120,11 +137,13 @@ nib_status nib_data_add_text(nib_data_reader *r, const nib_waiting *w, nib_error
     r->d->counts.had_bos += w->text->had_bos;
     status = choose(r, w, &c, err);
     if (!status) status = check_share(r, w, c, err);
+    cut = !status && whole_length(r, w) > limit;
+    if (cut && nib_data_is_too_long(r, whole_length(r, w))) return NIB_OK;
     for (size_t i = 0; i < nib_min(tokens->count, limit) && !status; i++) {
         const nib_token *t = &tokens->items[i];
         status = nib_data_add_token(r, w->where, t->id, is_trained(&c, t, i), err);
     }
-    if (!status) status = end_text(r, w, &cut, err);
+    if (!status) status = end_text(r, w, cut, err);
     return status ? status : nib_data_end_record(r, w->where, cut, err);
 }
 
@@ -133,7 +152,7 @@ nib_status nib_data_add_stream(nib_data_reader *r, const json_t *record, const c
                                nib_error *err)
 {
     const json_t *text = json_object_get(record, "text");
-    size_t window = (size_t)r->o->max_seq_length;
+    size_t window = nib_data_window(r);
     nib_tokens tokens = { 0 };
     nib_status status;
 

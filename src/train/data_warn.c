@@ -7,6 +7,27 @@
 /* Above this fraction of records of which nothing is left to train, the limit is a mistake. */
 static const double most_cut_off = 0.05;
 
+static nib_status warn_too_long(nib_data_reader *r, nib_error *err)
+{
+    const nib_data_counts *c = &r->d->counts;
+    bool open = r->o->max_seq_length == NIB_OPEN;
+    double fraction = (double)c->too_long / (double)(c->records ? c->records : 1);
+    char text[600];
+
+    if (!c->too_long) return NIB_OK;
+    snprintf(text, sizeof text,
+             "%.300s: %" PRIu64 " of %" PRIu64 " records (%.1f %%) are longer than %s, %zu tokens; "
+             "the longest has %" PRIu64,
+             r->o->data, c->too_long, c->records, 100 * fraction,
+             open ? "the model allows" : "max_seq_length", nib_data_limit(r), c->longest_left_out);
+    if (!r->o->skip_bad && fraction > most_cut_off)
+        return nib_fail(err, NIB_E_INVALID,
+                        "%s: %s, cut them with long_records cut, or leave them out with skip_bad",
+                        text, open ? "make them shorter" : "raise max_seq_length");
+    nib_warn_code(r->ctx, "too-long", "%s; they are left out (long_records drop)", text);
+    return NIB_OK;
+}
+
 static nib_status warn_cut_off(nib_data_reader *r, nib_error *err)
 {
     const nib_data_counts *c = &r->d->counts;
@@ -17,8 +38,8 @@ static nib_status warn_cut_off(nib_data_reader *r, nib_error *err)
     snprintf(text, sizeof text,
              "%.300s: %" PRIu64 " of %" PRIu64
              " records (%.1f %%) have no trained token among their "
-             "first %d (max_seq_length)",
-             r->o->data, c->cut_off, c->records, 100 * fraction, r->o->max_seq_length);
+             "first %zu (max_seq_length)",
+             r->o->data, c->cut_off, c->records, 100 * fraction, nib_data_limit(r));
     if (!r->in->keep_all && !r->o->skip_bad && fraction > most_cut_off)
         return nib_fail(err, NIB_E_INVALID,
                         "%s: raise max_seq_length, or leave them out with skip_bad", text);
@@ -51,8 +72,9 @@ nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
 {
     const nib_data_counts *c = &r->d->counts;
     char fields[700];
-    nib_status status = warn_cut_off(r, err);
+    nib_status status = warn_too_long(r, err);
 
+    if (!status) status = warn_cut_off(r, err);
     if (status) return status;
     warn_left_out(r);
     nib_data_list_unused(r, fields, sizeof fields);

@@ -486,14 +486,16 @@ static void test_diverging(void)
     snprintf(good, sizeof good, "%s/adapter_model.safetensors", start);
     REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
                    test_data("models/shop.jsonl"), "--output-dir", start, "--max-steps", "2",
-                   "--learning-rate", "1e-2", "--target-modules", "all-linear"));
+                   "--learning-rate", "1e-2", "--defaults", "peft",
+                   "--target-modules", "all-linear"));
     REQUIRE(e.exit_code == 0, "%s", e.said);
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
         snprintf(out, sizeof out, "%s/out-%s", test_tmpdir(), rates[i]);
         snprintf(file, sizeof file, "%s/adapter_model.safetensors", out);
         REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
                        test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "9",
-                       "--learning-rate", rates[i], "--adapter", start, "--max-grad-norm", "0"));
+                       "--learning-rate", rates[i], "--adapter", start, "--max-grad-norm", "0",
+                       "--defaults", "peft"));
         CHECK(e.exit_code == 1 && has(e.said, "step 2: the loss is not finite") &&
                   (has(e.said, " of layer 0") || has(e.said, "model.layers.0.")),
               "%d %s", e.exit_code, e.said);

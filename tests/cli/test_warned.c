@@ -27,6 +27,7 @@ static bool train(const char *out, bool packed)
     bool good = NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
                        test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "1",
                        "--r", "2", "max_seq_length=64", "per_device_train_batch_size=1",
+                       "defaults=peft",
                        packed ? "--load-in-4bit" : "--no-load-in-4bit");
 
     CHECK(good && e.exit_code == 0, "%s", e.said);

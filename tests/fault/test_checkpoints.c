@@ -35,6 +35,8 @@ static bool finetune(const scene *s, const char *out, const faulty_run *fault, f
                                       out,
                                       "--max-steps",
                                       "3",
+                                      "--defaults",
+                                      "peft",
                                       "--r",
                                       "2",
                                       "--lora-dropout",

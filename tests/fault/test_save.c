@@ -45,7 +45,7 @@ static bool finetune(const scene *s, const char *out, const char *rank, const fa
     const char *const arguments[] = {
         "finetune", s->model.s,     "--data", s->data.s,     "--output-dir", out, "--max-steps",
         "2",        "--r",          rank,     "--overwrite", "--threads",    "1", "--compute-dtype",
-        "float32",  "--save-steps", "0",      NULL
+        "float32",  "--save-steps", "0",      "--defaults",  "peft",         NULL
     };
     faulty_run run = *fault;
 

@@ -97,7 +97,7 @@ def make_model(directory, work):
 
 def run_step(model, data, out):
     """One step; the program's own report and the peak that the kernel counted."""
-    command = [NIBBLE, "finetune", model, "--data", data, "--output-dir", out, "--r", "16", "--target-modules",
+    command = [NIBBLE, "finetune", model, "--data", data, "--output-dir", out, "--defaults", "peft", "--r", "16", "--target-modules",
                "all-linear", "--max-steps", "1", "--per-device-train-batch-size", "1", "--max-seq-length", "512",
                "--save-steps", "0", "--max-memory", "5.5GiB", "--json"]
     with open(out + ".stdout", "wb") as stdout, open(out + ".stderr", "wb") as stderr:

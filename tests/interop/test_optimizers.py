@@ -280,7 +280,7 @@ def more_states_than_memory():
     """32 MiB of memory beyond the plan, more than 100 MiB of states: in memory the plan refuses them (it sees the group's limit), in a file they do."""
     with tempfile.TemporaryDirectory(dir=os.path.join(TOP, "build")) as work:
         write_ids(f"{work}/data.jsonl", [(list(range(1, 20)),) * 2] * 4)
-        arguments = ["finetune", os.path.join(GOLDEN, "models", "llama"), "--data", f"{work}/data.jsonl", "--compute-dtype", "float32", "--r", "10000",
+        arguments = ["finetune", os.path.join(GOLDEN, "models", "llama"), "--data", f"{work}/data.jsonl", "--defaults", "peft", "--compute-dtype", "float32", "--r", "10000",
                      "--target-modules", "all-linear", "--max-steps", "3", "--save-steps", "0", "--per-device-train-batch-size", "1", "--json"]
         plan = json_lines(nibble(*arguments, "--optim", "paged_adamw_32bit", "--dry-run"))[-1]
         check(plan["paged"] > 100 << 20, f"{plan['paged']} bytes of states")

@@ -122,7 +122,7 @@ def make_model(kind, tokenizer, eos, where):
 
 def run(recipe, out, *more, kill_after=None):
     """The losses of a run; with kill_after it is killed when that step was reported."""
-    command = [NIBBLE, "finetune", recipe, f"output_dir={out}", *more, "--json"]
+    command = [NIBBLE, "finetune", recipe, f"output_dir={out}", "defaults=peft", *more, "--json"]
     losses = []
     p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=TOP)
     for line in p.stdout:

@@ -55,6 +55,7 @@ static nib_finetune_options options_for(const char *data, const char *out, const
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = golden("base");
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
     o.model.base_dropout = false; /* as the reference's numbers were made */

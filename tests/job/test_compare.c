@@ -89,6 +89,7 @@ static nib_finetune_options options_for(const struct kind *k, const json_t *want
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = golden("embeddings", json_string_value(json_object_get(want, "model")));
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
     o.model.base_dropout = false; /* as the reference's numbers were made */
@@ -278,6 +279,7 @@ static void test_batches(void)
     nib_error err;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.train.per_device_train_batch_size = 4;
     o.train.num_train_epochs = 2;
     REQUIRE_OK(nib_tokenizer_open(test_ctx(), golden("embeddings", "new"), &tokenizer, &err), err);

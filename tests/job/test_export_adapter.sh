@@ -29,7 +29,7 @@ check() { # check MODEL TARGETS TYPE... : the model's file and the merged model'
     rm -rf "$work/adapter" "$work/merged"
     "$nibble" finetune "$model" --data "$work/data.jsonl" --output-dir "$work/adapter" --r 4 \
         --target-modules "$targets" --compute-dtype float32 --max-steps 2 --learning-rate 1e-2 \
-        --init-lora-weights false --threads 2 >"$work/log" 2>&1 &&
+        --defaults peft --init-lora-weights false --threads 2 >"$work/log" 2>&1 &&
         "$nibble" merge "$model" --adapter "$work/adapter" "$work/merged" --dtype float32 \
             >>"$work/log" 2>&1
     say $? "$name, $targets: trained and merged"

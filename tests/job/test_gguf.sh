@@ -39,7 +39,8 @@ for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b ph
     : >"$work/log"
     "$nibble" finetune "$model" --data "$work/data.jsonl" --output-dir "$work/$name" \
         --target-modules all-linear --compute-dtype float32 --max-steps 2 --learning-rate 1e-2 \
-        --init-lora-weights false --threads 2 ${of:+--target-parameters $of} >"$work/log" 2>&1 &&
+        --defaults peft --init-lora-weights false --threads 2 \
+        ${of:+--target-parameters $of} >"$work/log" 2>&1 &&
         "$nibble" merge "$model" --adapter "$work/$name" "$work/$name-merged" >>"$work/log" 2>&1
     say $? "$name: trained and merged"
     plain=$(loss_of "$model")

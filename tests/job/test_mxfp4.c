@@ -113,6 +113,7 @@ static path train(nib_ctx *ctx, const char *name, training t)
     fprintf(f, "{\"input_ids\": [1, 9, 4, 77, 32, 5, 6, 90, 3]}\n{\"input_ids\": [8, 2, 4, 1]}\n");
     fclose(f);
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = t.model;
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
     o.data.data = data.s;
@@ -246,6 +247,7 @@ static void test_planned(void)
         REQUIRE(json_dump_file(config, joined(dir.s, "config.json").s, 0) == 0);
         json_decref(config);
         nib_finetune_defaults(&o);
+        nib_finetune_peft_defaults(&o);
         o.model.model = dir.s;
         o.data.data = data.s;
         o.output_dir = out.s;

@@ -23,6 +23,7 @@ static const char *judge(int count, double first, double last, double grad_norm)
 
     *warned = 0;
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     if (nib_ctx_create(&options, &j.ctx, &err)) return "no context";
     nib_trainer_state_init(j.ctx, &j.state);
     CHECK(nib_trainer_state_reserve(&j.state, (size_t)count, &err) == NIB_OK);
@@ -61,11 +62,13 @@ static void test_program(void)
     snprintf(out, sizeof out, "%s/out", test_tmpdir());
     REQUIRE(NIBBLE(&end, "finetune", test_data("models/pico"), "--data",
                    test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "7",
+                   "--defaults", "peft",
                    "--learning-rate", "10", "--lr-scheduler-type", "constant"));
     CHECK(end.exit_code == 0 && strstr(end.said, "warning: the run diverged: the loss began at") &&
           strstr(end.said, "1 thing to look at:\n  - the run diverged"), "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", test_data("models/pico"), "--data",
                    test_data("models/shop.jsonl"), "--output-dir", out, "--max-steps", "12",
+                   "--defaults", "peft",
                    "--overwrite"));
     CHECK(end.exit_code == 0 && !strstr(end.said, "warning"), "%s", end.said);
 }

@@ -130,6 +130,7 @@ static void test_training(void)
 
         snprintf(dir, sizeof dir, "%s/run%d", test_tmpdir(), i);
         nib_finetune_defaults(&o);
+        nib_finetune_peft_defaults(&o);
         o.model.model = golden("token", "");
         o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
         o.model.base_dropout = false;

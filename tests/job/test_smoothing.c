@@ -34,6 +34,7 @@ static seen losses(const char *ids, double smoothing, double noise)
     fprintf(f, "{\"input_ids\": [%s]}\n", ids);
     fclose(f);
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = test_data("tests/golden/models/llama");
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
     o.data.data = o.eval_data = data;
@@ -85,6 +86,7 @@ static void test_ranges(void)
     nib_error err;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = o.data.data = o.output_dir = "x";
     o.train.label_smoothing_factor = 1;
     CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_INVALID &&

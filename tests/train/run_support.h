@@ -46,6 +46,7 @@ static inline nib_finetune_options run_options(const char *out)
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.model.model = test_data("tests/golden/models/llama-gqa-tied");
     o.model.compute_dtype = NIB_COMPUTE_FLOAT32;
     o.model.settings = test_four_bit;

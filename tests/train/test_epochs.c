@@ -33,6 +33,7 @@ static nib_train_options train_options(int batch, int accumulation, int tokens)
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.train.per_device_train_batch_size = batch;
     o.train.gradient_accumulation_steps = accumulation;
     o.train.tokens_per_batch = tokens;

@@ -17,6 +17,7 @@ static nib_train_options options(const char *optim)
     nib_finetune_options o;
 
     nib_finetune_defaults(&o);
+    nib_finetune_peft_defaults(&o);
     o.train.optim = optim;
     o.train.learning_rate = 2e-4;
     return o.train;
