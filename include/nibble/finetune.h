@@ -30,6 +30,7 @@ typedef struct nib_lora_options {
     int r;                     /* or NIB_OPEN */
     double lora_alpha, lora_dropout; /* alpha NAN: open */
     bool use_rslora;
+    bool use_dora;             /* magnitudes, learned apart from directions */
     nib_names target_modules;  /* count 0 and not all_linear: the set's; PEFT's are the family's */
     nib_names target_parameters; /* tensors of experts: "experts.gate_up_proj" */
     nib_names exclude_modules;

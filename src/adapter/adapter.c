@@ -7,6 +7,7 @@
 #include "adapter/attach.h"
 #include "adapter/halves.h"
 #include "adapter/initialize.h"
+#include "adapter/magnitudes.h"
 #include "adapter/merged.h"
 #include "adapter/peft_card.h"
 #include "adapter/peft_tensor.h"
@@ -64,6 +65,7 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigne
     nib_adapter_initialize(a, seed);
     status = nib_start_run(a, seed, err);
     if (status) goto done;
+    nib_adapter_measure(a, true);
     *out = a;
     a = NULL; /* handed over */
 done:
@@ -307,6 +309,7 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status) status = read_values(a, dir, file, err);
     if (!status) status = check_tied_values(a, dir, err);
     if (!status) status = refuse_leftovers(a, file, err);
+    if (!status) nib_adapter_measure(a, false);
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
         const char *unfinished = nib_tensors_metadata(file, unfinished_key);

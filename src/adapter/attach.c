@@ -6,6 +6,7 @@
 
 #include "adapter/stacks.h"
 #include "base/hash.h"
+#include "graph/magnitude.h"
 
 enum { NAME_ROOM = 640 };
 
@@ -29,6 +30,16 @@ static nib_param *add_param(nib_adapter *a, nib_param_kind kind, const char *mod
 }
 
 /* --- low-rank branches --- */
+
+/* DoRA's, of what comes out of the branch's module. */
+static nib_status attach_magnitude(nib_adapter *a, const char *module, nib_branch *to,
+                                   nib_error *err)
+{
+    nib_param *p = add_param(a, NIB_PARAM_MAGNITUDE, module, ".lora_magnitude_vector", 1,
+                             to->b->rows);
+
+    return p && nib_magnitude_attach(a->ctx, to, p) ? NIB_OK : no_memory(module, err);
+}
 
 /* known: the name by which patterns know the module. */
 static nib_status attach_branch(nib_adapter *a, const char *module, const char *known,
@@ -54,7 +65,7 @@ static nib_status attach_branch(nib_adapter *a, const char *module, const char *
     to = nib_branch_add(a->ctx, table, a->slot);
     if (!to) return no_memory(module, err);
     *to = branch;
-    return NIB_OK;
+    return a->config.use_dora ? attach_magnitude(a, module, to, err) : NIB_OK;
 }
 
 /* --- full copies --- */
@@ -190,6 +201,12 @@ static nib_status check_tied(const nib_adapter *a, nib_error *err)
     bool target;
     nib_status status = a->model->head ? is_tied_target(a, &target, err) : NIB_OK;
 
+    if (!status && a->model->head && target && a->config.use_dora)
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: ensure_weight_tying with use_dora: %s and %s would have one adapter "
+                          "and norms of their own; leave out one of the two",
+                          a->dir ? a->dir : "adapter", a->model->embedding->name,
+                          a->model->head->name);
     if (status || !a->model->head || !a->trains || !a->config.ensure_weight_tying ||
         !a->model->tied)
         return status;

@@ -67,7 +67,9 @@ static void put_page(nib_text *t, const nib_peft_config *cfg, const char *base,
     nib_text_puts(t, "`, in the format of PEFT.\n\n## Values\n\n| | |\n|---|---|\n");
     nib_text_printf(t, "| rank (r) | %" PRId64 " |\n| lora_alpha | %g |\n| lora_dropout | %g |\n",
                     cfg->r, cfg->lora_alpha, cfg->lora_dropout);
-    nib_text_printf(t, "| scaling | %s |\n\n", cfg->use_rslora ? "alpha / sqrt(r)" : "alpha / r");
+    nib_text_printf(t, "| scaling | %s |\n", cfg->use_rslora ? "alpha / sqrt(r)" : "alpha / r");
+    if (cfg->use_dora) nib_text_puts(t, "| magnitudes | trained (DoRA) |\n");
+    nib_text_puts(t, "\n");
     if (training) {
         nib_text_puts(t, "## Training procedure\n\n");
         nib_text_puts(t, training);

@@ -213,7 +213,6 @@ static bool off(const json_t *value)
 /* Kinds of adapters that are LoRA by peft_type and are not computed, by the key that asks for
  * them. */
 static const struct { const char *key, *name; } variants[] = {
-    { "use_dora", "DoRA" },
     { "lora_bias", "a bias of the low-rank branch" },
     { "alora_invocation_tokens", "activated LoRA" },
     { "arrow_config", "Arrow routing" },
@@ -258,6 +257,7 @@ static nib_status read_variants(const reader *r, nib_peft_config *cfg)
         "r",
         "lora_alpha",
         "use_rslora",
+        "use_dora",
         "lora_dropout",
         "target_modules",
         "target_parameters",
@@ -348,6 +348,7 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = nib_json_get_float(o, r->where, "lora_alpha", &cfg->lora_alpha, r->err))) return s;
     if ((s = nib_json_get_float(o, r->where, "lora_dropout", &cfg->lora_dropout, r->err))) return s;
     if ((s = nib_json_get_bool(o, r->where, "use_rslora", &cfg->use_rslora, r->err))) return s;
+    if ((s = nib_json_get_bool(o, r->where, "use_dora", &cfg->use_dora, r->err))) return s;
     if ((s = nib_json_get_bool(o, r->where, "fan_in_fan_out", &cfg->fan_in_fan_out, r->err)))
         return s;
     if ((s = nib_json_get_bool(o, r->where, "inference_mode", &cfg->inference_mode, r->err)))

@@ -34,7 +34,7 @@ typedef struct nib_peft_config {
     int64_t r;              /* rank, >= 1 */
     double lora_alpha;      /* scale = alpha / r, or alpha / sqrt(r) with use_rslora */
     double lora_dropout;    /* [0, 1) */
-    bool use_rslora, fan_in_fan_out, inference_mode;
+    bool use_rslora, use_dora, fan_in_fan_out, inference_mode;
     bool ensure_weight_tying; /* embedding and head of a tied model have one adapter */
     nib_peft_bias bias;
     nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;

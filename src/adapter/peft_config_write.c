@@ -150,7 +150,7 @@ static void put_config(nib_text *t, const nib_peft_config *cfg)
     text_or_null(t, "task_type", cfg->task_type);
     raw(t, "trainable_token_indices", "null");
     raw(t, "use_bdlora", "null");
-    raw(t, "use_dora", "false");
+    boolean(t, "use_dora", cfg->use_dora);
     raw(t, "use_qalora", "false");
     boolean(t, "use_rslora", cfg->use_rslora);
     raw(t, "velora_config", "null");

@@ -68,6 +68,10 @@ nib_status nib_stacks_check(const nib_adapter *a, nib_error *err)
                         "target_parameters with lora_dropout %g: parameters have adapters without "
                         "dropout (PEFT refuses the two together too); set it to 0",
                         a->config.lora_dropout);
+    if (t->count && a->config.use_dora)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "target_parameters with use_dora: parameters have adapters without "
+                        "magnitudes (PEFT refuses the two together too); set use_dora to false");
     for (size_t i = 0; i < t->count; i++) {
         bool found = false;
         for (size_t k = 0; k < a->model->linear_count && !found; k++) {

@@ -19,8 +19,8 @@
 /* The name by which target_parameters means the linear's tensor, or NULL. */
 const char *nib_stack_target(const nib_peft_config *cfg, const nib_linear *l);
 /* Every name of target_parameters must mean a tensor of experts, and all those of one version of
- * the reference.  NIB_E_MISMATCH with those that there are; NIB_E_UNSUPPORTED: with lora_dropout,
- * which PEFT refuses too. */
+ * the reference.  NIB_E_MISMATCH with those that there are; NIB_E_UNSUPPORTED: with lora_dropout
+ * or magnitudes, which PEFT refuses too. */
 nib_status nib_stacks_check(const nib_adapter *a, nib_error *err);
 /* Counts the next two parameters, A and B of expert `l`, to its tensor, `tensor` by name. */
 nib_status nib_stacks_add(nib_adapter *a, const nib_linear *l, const char *tensor, nib_error *err);

@@ -25,6 +25,7 @@ nib_branch *nib_branch_add(nib_ctx *ctx, nib_branches *table, unsigned slot)
 void nib_branch_remove(nib_ctx *ctx, nib_branches *table, unsigned slot)
 {
     if (slot >= table->count) return;
+    if (table->slots[slot]) nib_free(ctx, table->slots[slot]->norms);
     nib_free(ctx, table->slots[slot]);
     table->slots[slot] = NULL;
     while (table->count > 0 && !table->slots[table->count - 1]) table->count--;
@@ -53,5 +54,12 @@ bool nib_branches_drop(const nib_branches *table)
 {
     for (unsigned i = 0; i < table->count; i++)
         if (table->slots[i] && table->slots[i]->dropout > 0) return true;
+    return false;
+}
+
+bool nib_branches_measure(const nib_branches *table)
+{
+    for (unsigned i = 0; i < table->count; i++)
+        if (table->slots[i] && table->slots[i]->magnitude) return true;
     return false;
 }

@@ -2,16 +2,18 @@
  * adapter slot and one role.
  *
  * Each piece has its own branch, so a batch trains several adapters: the inner values of its rows
- * lie one after the other from where those of the greatest rank would begin. */
+ * lie one after the other from where those of the greatest rank would begin.  What is special to
+ * magnitudes is in linear_magnitude.c. */
 #include "graph/linear.h"
 
 #include "base/random.h"
+#include "graph/linear_magnitude.h"
 #include "graph/rows.h"
 #include "quant/product.h"
 
-/* Scratch: [x or dy made ready][inner values u or v][dropped input][the products' own].  What is
- * first lies at the same place for linears of the same x. */
-typedef struct parts { void *ready; float *inner; void *dropped, *rest; } parts;
+/* Scratch: [x or dy made ready][inner values u or v][dropped input][of magnitudes][the products'
+ * own].  What is first lies at the same place for linears of the same x. */
+typedef struct parts { void *ready; float *inner; void *dropped, *magnitude, *rest; } parts;
 
 static size_t inner_bytes(const nib_linear *l, size_t rows)
 {
@@ -38,7 +40,8 @@ static parts divide(const nib_linear_rows *w, bool dy_ready)
     parts d = { .ready = p };
     d.inner = (float *)(void *)(p += ready_bytes(w->run->graph, w->linear, rows, dy_ready));
     d.dropped = p += inner_bytes(w->linear, rows);
-    d.rest = p + dropped_bytes(w->run->graph, w->linear, rows);
+    d.magnitude = p += dropped_bytes(w->run->graph, w->linear, rows);
+    d.rest = p + nib_linear_magnitude_bytes(w->run->graph, w->linear, rows);
     return d;
 }
 
@@ -51,7 +54,7 @@ size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t 
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 
     return inner_bytes(l, rows) + dropped_bytes(g, l, rows) + ready_bytes(g, l, rows, dy_ready) +
-           nib_max(product, nib_max(lowrank, full));
+           nib_linear_magnitude_bytes(g, l, rows) + nib_max(product, nib_max(lowrank, full));
 }
 
 /* --- dropout of the low-rank branch's input --- */
@@ -62,7 +65,8 @@ typedef struct drop {
     size_t first, rows;
     nib_operand x;            /* forward: what is dropped into y */
     void *y;
-    const float *v;           /* backward: y += mask * (v A) */
+    const float *v;           /* backward: y += mask * (v A), or */
+    const void *dx;           /* y += mask * dx, of the compute type */
 } drop;
 
 /* Scales of four neighbouring channels: 0 or 1 / (1 - p), a function of where they are. */
@@ -94,7 +98,8 @@ static void drop_row(const drop *d, size_t row)
     size_t rank = d->branch->a->rows, width = d->branch->a->cols, position,
            sequence = nib_run_sequence(run, d->w->axis, place_of(d->w, d->first + row), &position);
     uint32_t record = run->batch->records ? run->batch->records[sequence] : (uint32_t)sequence;
-    const void *x = d->v ? NULL : nib_operand_row(&d->x, row);
+    bool back = d->v || d->dx;
+    const void *x = back ? NULL : nib_operand_row(&d->x, row);
 
     for (size_t c = 0; c < width; c += 4) {
         float scale[4], sum[4] = { 0 };
@@ -104,8 +109,10 @@ static void drop_row(const drop *d, size_t row)
                 sum[i] += d->v[row * rank + r] * d->branch->a->value[r * width + c + i];
         for (size_t i = 0; i < 4 && c + i < width; i++) {
             size_t at = row * width + c + i;
-            float value = d->v ? nib_get(type, d->y, at) + scale[i] * sum[i]
-                               : scale[i] * nib_get(d->x.type, x, c + i);
+            float value;
+            if (d->dx) sum[i] = nib_get(type, d->dx, at);
+            value = back ? nib_get(type, d->y, at) + scale[i] * sum[i]
+                         : scale[i] * nib_get(d->x.type, x, c + i);
             nib_put(type, d->y, at, value);
         }
     }
@@ -172,6 +179,14 @@ static float *inner_of(const piece *s)
     return s->w->u ? s->w->u + s->first * nib_branches_rank(&s->w->linear->branches) : s->p.inner;
 }
 
+/* input: of the branch; u: its inner values. */
+static nib_magnitude_rows magnitude_rows(const piece *s, nib_operand input, const float *u)
+{
+    return (nib_magnitude_rows){ .run = s->w->run, .weight = s->w->linear->weight,
+                                 .branch = s->branch, .rows = s->end - s->first, .x = input, .u = u,
+                                 .space = s->p.magnitude, .rest = s->p.rest };
+}
+
 /* x: as it lies for dots, else ready. */
 static void forward_piece(const piece *s, nib_operand x, bool dots, const nib_linear_out *out)
 {
@@ -181,14 +196,17 @@ static void forward_piece(const piece *s, nib_operand x, bool dots, const nib_li
     nib_product_args args = { .type = run->graph->type, .decode = run->training,
                               .precision = run->graph->precision, .ldy = out->ld,
                               .y_type = out->type, .bias = l->bias };
+    nib_operand input;
     float *u = NULL;
 
     if (s->branch) {
         u = inner_of(s);
         args.rank = s->branch->a->rows;
         args.factor = s->branch->b->value;
-        nib_lowrank_inner(run->ctx, run->k, rows, l->weight->in, args.rank, branch_input(s, x),
+        input = branch_input(s, x);
+        nib_lowrank_inner(run->ctx, run->k, rows, l->weight->in, args.rank, input,
                           s->branch->a->value, s->branch->scale, u, s->p.rest);
+        if (s->branch->magnitude && !drops(run, s->branch)) args.gain = nib_branch_gains(s->branch);
     }
     for (size_t r = 0; r < rows; r += most) {
         args.rows = nib_min(most, rows - r);
@@ -197,6 +215,11 @@ static void forward_piece(const piece *s, nib_operand x, bool dots, const nib_li
         args.u = u ? u + r * args.rank : NULL;
         if (dots) nib_product_dot(run->ctx, run->k, l->weight, &args, s->p.rest);
         else nib_product_forward(run->ctx, run->k, l->weight, &args, s->p.rest);
+    }
+    if (s->branch && s->branch->magnitude && drops(run, s->branch)) {
+        const nib_magnitude_rows m = magnitude_rows(s, input, u);
+        nib_magnitude_add_dropped(&m, nib_at_mut(out->y, out->type, s->first * out->ld), out->ld,
+                                  out->type);
     }
 }
 
@@ -220,6 +243,40 @@ void nib_linear_forward(const nib_linear_rows *w, const nib_linear_out *out)
     }
 }
 
+/* What the branch itself learns; v: its inner values of the way back. */
+static void train_branch(const piece *s, nib_operand x, nib_operand dy, nib_operand scaled)
+{
+    const nib_linear *l = s->w->linear;
+    const nib_branch *branch = s->branch;
+    nib_run *run = s->w->run;
+    size_t rows = s->end - s->first, rank = branch->a->rows;
+    nib_operand input = branch_input(s, x);
+
+    if (branch->magnitude) {
+        const nib_magnitude_rows m = magnitude_rows(s, input, inner_of(s));
+        nib_magnitude_add_gradient(&m, dy);
+    }
+    nib_lowrank_grad_b(run->ctx, run->k, rows, l->weight->out, rank, inner_of(s), scaled,
+                       branch->b->grad, s->p.rest);
+    nib_lowrank_grad_a(run->ctx, run->k, rows, l->weight->in, rank, s->p.inner, input,
+                       branch->a->grad, s->p.rest);
+}
+
+/* dx += d/dx of what comes of the dropped input. */
+static void add_dropped_back(const piece *s, nib_operand dy, void *dx)
+{
+    drop d = { .w = s->w, .branch = s->branch, .first = s->first, .rows = s->end - s->first,
+               .y = dx, .v = s->p.inner };
+
+    if (s->branch->magnitude) {
+        const nib_magnitude_rows m = magnitude_rows(s, (nib_operand){ 0 }, s->p.inner);
+        nib_magnitude_dropped_back(&m, dy, s->p.dropped);
+        d.v = NULL;
+        d.dx = s->p.dropped;
+    }
+    nib_parallel_for(s->w->run->ctx, nib_row_tiles(d.rows), drop_tile, &d);
+}
+
 /* dy: as it lies, and made ready.  x is read when the branch trains. */
 static void backward_piece(const piece *s, nib_operand x, nib_operand dy, nib_operand ready,
                            void *dx, bool accumulate)
@@ -232,28 +289,24 @@ static void backward_piece(const piece *s, nib_operand x, nib_operand dy, nib_op
     nib_product_args args = { .type = run->graph->type, .rows = rows,
                               .x = ready, .y = dx, .ldy = in,
                               .accumulate = accumulate, .y_type = run->graph->type };
+    nib_operand scaled = ready; /* dy as it comes to what the gains multiply */
 
+    if (branch && branch->magnitude)
+        scaled = nib_operand_scaled(run->ctx, run->k, rows, out, dy, nib_branch_gains(branch),
+                                    s->p.magnitude);
     if (branch)
-        nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, ready, branch->b->value,
+        nib_lowrank_inner_back(run->ctx, run->k, rows, out, rank, scaled, branch->b->value,
                                branch->scale, s->p.inner, s->p.rest);
-    if (branch && branch->a->wants_grad) {
-        nib_lowrank_grad_b(run->ctx, run->k, rows, out, rank, inner_of(s), dy, branch->b->grad,
-                           s->p.rest);
-        nib_lowrank_grad_a(run->ctx, run->k, rows, in, rank, s->p.inner, branch_input(s, x),
-                           branch->a->grad, s->p.rest);
-    }
+    if (branch && branch->a->wants_grad) train_branch(s, x, dy, scaled);
     if (!dx) return;
     if (branch && !drops(run, branch)) {
+        args.x = scaled;
         args.u = s->p.inner;
         args.factor = branch->a->value;
         args.rank = rank;
     }
     nib_product_backward(run->ctx, run->k, l->weight, &args, s->p.rest);
-    if (drops(run, branch)) {
-        drop d = { .w = s->w, .branch = branch, .first = s->first, .rows = rows, .y = dx,
-                   .v = s->p.inner };
-        nib_parallel_for(run->ctx, nib_row_tiles(rows), drop_tile, &d);
-    }
+    if (drops(run, branch)) add_dropped_back(s, dy, dx);
 }
 
 void nib_linear_backward(const nib_linear_rows *w, nib_operand dy, void *dx, bool accumulate)

@@ -3,6 +3,8 @@
  *
  *     y = x W^T + bias + s (dropout(x) A^T) B^T
  *
+ * or with magnitudes what magnitude.h says.
+ *
  * Rows of generated tokens are dots (quant/product.h), NIB_DOT_ROWS at a time; all others are
  * products in tiles.  The batch says which they are (nib_batch.generated), so that a row's bits do
  * not depend on how many rows there are.

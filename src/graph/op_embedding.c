@@ -2,7 +2,8 @@
  * The ids are an input of the batch: tokens, positions where those are learned, types.
  *
  * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy, but for
- * the row of padding.
+ * the row of padding.  With magnitudes y is multiplied by the gains (magnitude.h), and so is the dy
+ * of what they multiply.
  * Tokens are taken in order, so sums have a fixed order.
  *
  * While training, the tokens' embedding may get NEFTune's noise: of a sequence of L tokens each
@@ -77,11 +78,26 @@ static void add_noise(const embed_work *w, size_t r, float *row)
     }
 }
 
+/* E[id] + s A[:, id]^T B^T. */
+static void make_row(const nib_embedding *e, const nib_branch *branch, uint32_t id, float *row)
+{
+    size_t width = e->weight->in, vocabulary = e->weight->out;
+
+    nib_weight_decode(e->weight, id, id + 1, row);
+    for (size_t c = 0; branch && c < width; c++) {
+        size_t rank = branch->a->rows;
+        float sum = 0;
+        for (size_t i = 0; i < rank; i++)
+            sum += branch->a->value[i * vocabulary + id] * branch->b->value[c * rank + i];
+        row[c] += branch->scale * sum;
+    }
+}
+
 static void forward_tile(void *arg, size_t tile, unsigned worker)
 {
     const embed_work *w = arg;
     nib_dtype type = w->run->graph->type;
-    size_t r0, r1, width = w->e->weight->in, vocabulary = w->e->weight->out;
+    size_t r0, r1, width = w->e->weight->in;
     float *row = w->scratch + worker * nib_round_up(width, 16);
 
     nib_tile_rows(tile, nib_run_rows(w->run, w->axis), &r0, &r1);
@@ -90,15 +106,10 @@ static void forward_tile(void *arg, size_t tile, unsigned worker)
         size_t end;
         const nib_branch *branch = branch_at(w, r, &end);
 
-        assert(id < vocabulary);
-        nib_weight_decode(w->e->weight, id, id + 1, row);
-        for (size_t c = 0; branch && c < width; c++) {
-            size_t rank = branch->a->rows;
-            float sum = 0;
-            for (size_t i = 0; i < rank; i++)
-                sum += branch->a->value[i * vocabulary + id] * branch->b->value[c * rank + i];
-            row[c] += branch->scale * sum;
-        }
+        assert(id < w->e->weight->out);
+        make_row(w->e, branch, id, row);
+        for (size_t c = 0; branch && branch->magnitude && c < width; c++)
+            row[c] *= nib_branch_gains(branch)[c];
         if (w->noisy) add_noise(w, r, row);
         nib_convert(nib_at_mut(w->io->out, type, r * width), type, row, NIB_F32, width);
     }
@@ -108,6 +119,21 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     embed_work w = work_of(run, n, io);
     nib_parallel_for(run->ctx, nib_row_tiles(nib_run_rows(run, w.axis)), forward_tile, &w);
+}
+
+/* A token's part of the gradient of the magnitudes; dy then is that of what the gains multiply.
+ * z: room for a row. */
+static void add_magnitude_gradient(const nib_embedding *e, const nib_branch *branch, uint32_t id,
+                                   float *dy, float *z)
+{
+    size_t width = e->weight->in;
+
+    make_row(e, branch, id, z);
+    for (size_t c = 0; c < width; c++) {
+        if (nib_param_wants(branch->magnitude) && branch->norms[c] > 0)
+            branch->magnitude->grad[c] += dy[c] * z[c] / branch->norms[c];
+        dy[c] *= nib_branch_gains(branch)[c];
+    }
 }
 
 /* A token's part of the gradients of A[:, id] and B. */
@@ -132,7 +158,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     const nib_embedding *e = n->embedding;
     const nib_branch *branch = NULL;
     size_t width = e->weight->in, end = 0;
-    float *dy = w.scratch;
+    float *dy = w.scratch, *z = dy + nib_round_up(width, 16);
 
     for (size_t t = 0; t < nib_run_rows(run, w.axis); t++) {
         uint32_t id = row_id(&w, t);
@@ -142,6 +168,7 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
                     width);
         if (nib_param_wants(e->full) && !(e->has_padding && id == e->padding))
             run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
+        if (branch && branch->magnitude) add_magnitude_gradient(e, branch, id, dy, z);
         if (branch && branch->a->wants_grad) add_branch_gradient(branch, id, width, dy);
     }
 }
@@ -149,7 +176,9 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[NIB_MAX_AXES])
 {
     (void)rows;
-    return nib_round_up(n->embedding->weight->in, 16) * sizeof(float) * nib_threads(g->ctx);
+    /* a row for each worker; two for the one that goes back */
+    return nib_round_up(n->embedding->weight->in, 16) * sizeof(float) *
+           nib_max(nib_threads(g->ctx), 2);
 }
 
 const nib_op nib_op_embedding = { .id = NIB_OP_EMBEDDING, .name = "embedding", .scratch = scratch };

@@ -15,7 +15,8 @@ typedef enum nib_param_kind {
     NIB_PARAM_STORED, /* a weight that lies beside an adapter, frozen: saved again, not trained */
     NIB_PARAM_BIAS,
     NIB_PARAM_RMS_NORM,
-    NIB_PARAM_LAYER_NORM /* vectors; of a norm its weight */
+    NIB_PARAM_LAYER_NORM, /* vectors; of a norm its weight */
+    NIB_PARAM_MAGNITUDE   /* a vector, of a branch (DoRA) */
 } nib_param_kind;
 
 typedef struct nib_param {

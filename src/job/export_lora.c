@@ -36,6 +36,7 @@ static nib_status add(nib_lora_list *list, const nib_adapter *a, const nib_gguf_
     nib_lora_pair *p;
 
     if (!found) return refuse(a, module, "a module that llama.cpp has not", err);
+    if (branch->magnitude) return refuse(a, module, "a branch with magnitudes (use_dora)", err);
     if (embedding && strcmp(name, "token_embd") != 0)
         return refuse(a, module, "an adapter of an embedding that is not the tokens'", err);
     if (nib_gguf_is_of_experts(found))

@@ -20,6 +20,9 @@ void nib_finetune_warn_elsewhere(const nib_finetune_job *j)
     if (c->alpha_count)
         nib_warn(j->ctx,
                  "alpha_pattern: vLLM and llama.cpp's converter ignore it and scale otherwise");
+    if (c->use_dora)
+        nib_warn(j->ctx, "use_dora: vLLM refuses such an adapter, and llama.cpp's converter stops "
+                 "on it");
     if (c->use_rslora)
         nib_warn(j->ctx, "use_rslora: llama.cpp's converter ignores it and scales otherwise");
 }

@@ -300,6 +300,7 @@ static bool set_lora(json_t *report, const nib_peft_config *cfg)
            !json_object_set_new(report, "alpha", json_real(cfg->lora_alpha)) &&
            !json_object_set_new(report, "dropout", json_real(cfg->lora_dropout)) &&
            !json_object_set_new(report, "rslora", json_boolean(cfg->use_rslora)) &&
+           !json_object_set_new(report, "dora", json_boolean(cfg->use_dora)) &&
            !json_object_set_new(report, "init_lora_weights",
                                 json_string(cfg->init_lora_weights)) &&
            !json_object_set_new(report, "bias", json_string(biases[cfg->bias])) &&

@@ -53,6 +53,7 @@ static void put_value(nib_text *t, const nib_peft_config *c, const char *key)
     else if (strcmp(key, "lora_alpha") == 0) nib_text_printf(t, "%g", c->lora_alpha);
     else if (strcmp(key, "lora_dropout") == 0) nib_text_printf(t, "%g", c->lora_dropout);
     else if (strcmp(key, "use_rslora") == 0) nib_text_puts(t, c->use_rslora ? "true" : "false");
+    else if (strcmp(key, "use_dora") == 0) nib_text_puts(t, c->use_dora ? "true" : "false");
     else if (strcmp(key, "bias") == 0) nib_text_puts(t, biases[c->bias]);
     else if (strcmp(key, "init_lora_weights") == 0) nib_text_puts(t, c->init_lora_weights);
     else if (strcmp(key, "target_modules") == 0) put_names(t, &c->target_modules);
@@ -104,6 +105,7 @@ static bool same_value(const nib_peft_config *x, const nib_peft_config *y, const
     if (strcmp(key, "lora_alpha") == 0) return x->lora_alpha == y->lora_alpha;
     if (strcmp(key, "lora_dropout") == 0) return x->lora_dropout == y->lora_dropout;
     if (strcmp(key, "use_rslora") == 0) return x->use_rslora == y->use_rslora;
+    if (strcmp(key, "use_dora") == 0) return x->use_dora == y->use_dora;
     if (strcmp(key, "bias") == 0) return x->bias == y->bias;
     if (strcmp(key, "init_lora_weights") == 0)
         return strcmp(x->init_lora_weights, y->init_lora_weights) == 0;
@@ -200,9 +202,10 @@ static nib_status compare_choice(comparison *c, const nib_lora_options *o, nib_e
 
 nib_status nib_lora_continues(const nib_adapter *a, const nib_lora_options *o, nib_error *err)
 {
-    static const char *const plain[] = { "r", "lora_alpha", "lora_dropout", "use_rslora", "bias",
-                                         "init_lora_weights", "modules_to_save", "rank_pattern",
-                                         "alpha_pattern", "target_parameters" };
+    static const char *const plain[] = { "r", "lora_alpha", "lora_dropout", "use_rslora",
+                                         "use_dora", "bias", "init_lora_weights",
+                                         "modules_to_save", "rank_pattern", "alpha_pattern",
+                                         "target_parameters" };
     comparison c = { .a = a, .has = &a->config, .found = { .ctx = a->ctx } };
     nib_status status;
 

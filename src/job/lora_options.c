@@ -117,6 +117,7 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
     c.lora_alpha = o->lora_alpha;
     c.lora_dropout = o->lora_dropout;
     c.use_rslora = o->use_rslora;
+    c.use_dora = o->use_dora;
 
     if ((status = check_numbers(o, err)) || (status = read_words(o, &c, err)) ||
         (status = read_loftq(ctx, o, &c, err)) ||

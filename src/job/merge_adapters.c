@@ -100,6 +100,20 @@ static bool brings_whole(const nib_adapter *a)
     return false;
 }
 
+/* Magnitudes multiply all of a matrix by norms of the one that the adapter was put on. */
+static nib_status check_magnitudes(const nib_adapter *a, const nib_merge_adapter *one, bool plain,
+                                   bool merged, nib_error *err)
+{
+    if (!a->config.use_dora) return NIB_OK;
+    if (merged)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: use_dora: its gains follow from norms that "
+                        "the merged matrices no longer have, so that it is not taken out again",
+                        one->dir);
+    if (plain) return NIB_OK;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: use_dora: it multiplies whole matrices, so that "
+                    "it is merged alone and with weight 1", one->dir);
+}
+
 nib_status nib_merge_adapters_open(nib_model *m, const nib_merge_adapter *list, size_t count,
                                    bool merged, nib_merge_adapters *out, nib_error *err)
 {
@@ -114,7 +128,8 @@ nib_status nib_merge_adapters_open(nib_model *m, const nib_merge_adapter *list, 
         status = merged ? nib_adapter_open_merged(m, list[s.count].dir, (unsigned)s.count, a, err)
                         : nib_adapter_open(m, list[s.count].dir, (unsigned)s.count, false, a, err);
         if (status) break;
-        if (list[s.count].weight != 1 && brings_whole(s.items[s.count]))
+        status = check_magnitudes(s.items[s.count], &list[s.count], plain, merged, err);
+        if (!status && list[s.count].weight != 1 && brings_whole(s.items[s.count]))
             status = merged ? nib_fail(err, NIB_E_UNSUPPORTED, "%s: brought biases or whole "
                                        "modules, which cannot be taken out again",
                                        list[s.count].dir)

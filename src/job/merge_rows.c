@@ -67,6 +67,8 @@ void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *del
     }
     column_delta(l, row, delta);
     for (size_t i = 0; i < width; i++) to[i] += l->scale * delta[i];
+    for (size_t i = 0; l->magnitude && i < width; i++)
+        to[i] *= nib_branch_gains(l)[columns ? i : row];
 }
 
 /* Rows row0 .. of the file that are columns of the weight: a few at a time, for schemes decode

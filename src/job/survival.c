@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "graph/magnitude.h"
 #include "graph/readout.h"
 #include "graph/routes.h"
 
@@ -116,6 +117,21 @@ static nib_status encode_base(const nib_survivors *s, const nib_survivor *one, n
     return nib_form_encode(s->ctx, &form, w, out, err);
 }
 
+/* The branch as it was on `base`: gains follow from norms.  copy->norms: the caller's to free. */
+static nib_status branch_on(const nib_survivors *s, const nib_weight *base, nib_change *c,
+                            nib_branch *copy, nib_error *err)
+{
+    c->base = base;
+    if (!c->branch || !c->branch->magnitude) return NIB_OK;
+    *copy = *c->branch;
+    copy->norms = NULL;
+    if (!nib_magnitude_attach(s->ctx, copy, copy->magnitude))
+        return nib_fail(err, NIB_E_NOMEM, "%zu norms: out of memory", base->out);
+    nib_magnitude_measure(s->ctx, &s->base->graph->kernels, base, false, copy, false);
+    c->branch = copy;
+    return NIB_OK;
+}
+
 nib_status nib_survivors_of_weights(nib_survivors *s, nib_error *err)
 {
     nib_status status = NIB_OK;
@@ -123,13 +139,15 @@ nib_status nib_survivors_of_weights(nib_survivors *s, nib_error *err)
     for (size_t i = 0; i < s->count && !status; i++) {
         nib_survivor *one = &s->items[i];
         nib_change c = one->change;
+        nib_branch copy = { 0 };
         nib_weight *encoded = NULL;
 
         if (nib_should_stop(s->ctx))
             return nib_fail(err, NIB_E_INTERRUPTED, "stopped; nothing is written");
         status = encode_base(s, one, &encoded, err);
-        if (encoded) c.base = encoded;
+        if (!status && encoded) status = branch_on(s, encoded, &c, &copy, err);
         if (!status) status = nib_survival_of_weights(s->ctx, &c, &one->sums, err);
+        nib_free(s->ctx, copy.norms);
         nib_weight_destroy(s->ctx, encoded);
         if (status) status = nib_fail_in(err, status, "%s", one->name);
     }

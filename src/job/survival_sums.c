@@ -59,7 +59,11 @@ static void change_row(const nib_change *c, size_t row, float *e, float *d, floa
         e[i] -= room[i];
         d[i] = c->whole ? d[i] - room[i] : 0;
     }
-    if (c->branch) nib_merge_add_row(c->branch, c->embedding, row, room, d, in);
+    if (!c->branch) return;
+    for (size_t i = 0; c->branch->magnitude && i < in; i++) d[i] += room[i];
+    nib_merge_add_row(c->branch, c->embedding, row, room, d, in);
+    if (c->branch->magnitude) nib_weight_decode(c->base, row, row + 1, room);
+    for (size_t i = 0; c->branch->magnitude && i < in; i++) d[i] -= room[i];
 }
 
 static point point_of(const float *e, const float *d, size_t n)

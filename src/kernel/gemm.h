@@ -26,6 +26,8 @@ enum { NIB_STRIP = 16, NIB_PANEL = 2 * NIB_STRIP };
 typedef struct nib_gemm_end {
     size_t K;               /* more terms, of a low-rank branch, in float: */
     const float *a, *panel; /* a [M, K], panel [K, N] in strips */
+    const float *gain;      /* [N], which the sums are then multiplied by, or NULL: not with sums
+                               that began in c before this product */
     const float *bias;      /* [N], added then, or NULL */
     uint16_t *y;            /* [M, ldy]: where sums go, rounded to bfloat16, or NULL; c is then
                                read at most, when its sums are added to */

@@ -15,6 +15,7 @@ void nib_gemm_f32_ref(size_t M, size_t N, size_t K, const float *a, size_t lda, 
         for (size_t n = 0; n < N; n++) {
             float sum = add_terms(add ? c[m * ldc + n] : 0, K, a + m * lda, panel, n);
             if (end) sum = add_terms(sum, end->K, end->a + m * end->K, end->panel, n);
+            if (end && end->gain) sum *= end->gain[n];
             if (end && end->bias) sum += end->bias[n];
             if (end && end->y) {
                 uint16_t *y = end->y + m * end->ldy + n;

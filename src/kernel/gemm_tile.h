@@ -56,7 +56,7 @@ typedef struct results {
     float *c;
     size_t ldc;
     bool add, accumulate;
-    const float *bias;
+    const float *gain, *bias;
     uint16_t *y;
     size_t ldy;
 } results;
@@ -71,6 +71,7 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
                               size_t n)
 {
     return (results){ .c = c + i * ldc + n, .ldc = ldc, .add = add, .accumulate = end->accumulate,
+                      .gain = end->gain ? end->gain + n : NULL,
                       .bias = end->bias ? end->bias + n : NULL,
                       .y = end->y ? end->y + i * end->ldy + n : NULL, .ldy = end->ldy };
 }
@@ -80,7 +81,7 @@ NIB_INLINE results results_at(float *c, size_t ldc, bool add, const nib_gemm_end
         _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                  \
             s[r][v] = (to).add ? v_load((to).c + (size_t)r * (to).ldc + v * VN) : v_zero();
 
-/* What is not a store of floats, `columns` of each row: the bias, and rounding to bfloat16.  One
+/* What is not a store of floats, `columns` of each row: gain, bias, rounding to bfloat16.  One
  * function for all heights, for it is much code.  By integers on every processor: what
  * vcvtneps2bf16 makes of subnormals would depend on which columns are whole panels. */
 static __attribute__((noinline)) void end_rows(size_t rows, size_t columns, const float *sums,
@@ -90,6 +91,7 @@ static __attribute__((noinline)) void end_rows(size_t rows, size_t columns, cons
         for (size_t n = 0; n < columns; n += VN) {
             uint16_t *y = to.y ? to.y + r * to.ldy + n : NULL;
             V x = v_load(sums + n);
+            if (to.gain) x = v_mul(x, v_load(to.gain + n));
             if (to.bias) x = v_add(x, v_load(to.bias + n));
             if (y && to.accumulate) x = v_add(v_load_bf16(y), x);
             if (y) v_store_bf16(y, x);
@@ -98,7 +100,7 @@ static __attribute__((noinline)) void end_rows(size_t rows, size_t columns, cons
 }
 
 #define END_SUMS(ROWS, VECTORS, to)                                                                \
-    bool plain = !(to).y && !(to).bias;                                                            \
+    bool plain = !(to).y && !(to).gain && !(to).bias;                                              \
     float sums[ROWS * VECTORS * VN], *at = plain ? (to).c : sums;                                  \
     const size_t apart = plain ? (to).ldc : VECTORS * VN;                                          \
     _Pragma("GCC unroll 16") for (int r = 0; r < ROWS; r++)                                        \

@@ -5,10 +5,10 @@
  *
  * r[m] is the greatest magnitude of row m that is no outlier, xq its codes (kernel/rows8.h), 0 at
  * outliers.  The first sum is of integers, the second of floats in the order of columns, W rounded
- * to the compute type; low-rank part and bias come last and the result is rounded once.  A row's
- * outliers are its own values of at least the threshold.  bitsandbytes takes the columns in which
- * any row of the batch has one, so there a token's values change with its neighbours; for a batch
- * of one row the two are the same.  Source: formats.md 4.7. */
+ * to the compute type; low-rank part, gain and bias come last and the result is rounded once.  A
+ * row's outliers are its own values of at least the threshold.  bitsandbytes takes the columns in
+ * which any row of the batch has one, so there a token's values change with its neighbours; for a
+ * batch of one row the two are the same.  Source: formats.md 4.7. */
 #include "base/thread.h"
 #include "quant/int8.h"
 #include "quant/product.h"
@@ -115,6 +115,7 @@ static void finish_row(const int8_product *p, size_t m, const int32_t *sums, siz
     }
     for (size_t n = 0; a->u && n < count; n++)
         y[n] += p->k->dot(a->rank, a->u + row * a->rank, a->factor + (n0 + n) * a->rank);
+    for (size_t n = 0; a->gain && n < count; n++) y[n] *= a->gain[n0 + n];
     for (size_t n = 0; a->bias && n < count; n++) y[n] += a->bias[n0 + n];
     if (a->y_type == NIB_F32) memcpy((float *)a->y + at, y, count * sizeof *y);
     else p->k->to_bf16(count, y, (uint16_t *)a->y + at);

@@ -9,7 +9,8 @@ typedef struct copying {
     const nib_kernels *k;
     nib_operand from, to;
     size_t width;
-    char *copy; /* to.x */
+    const float *gain; /* [width] or NULL */
+    char *copy;        /* to.x */
 } copying;
 
 nib_dtype nib_operand_type(const nib_kernels *k, nib_dtype type, size_t width)
@@ -70,4 +71,33 @@ nib_operand nib_operand_ready(nib_ctx *ctx, const nib_kernels *k, size_t rows, s
 
     if (to.x != x.x) nib_parallel_for(ctx, rows, copy_row, &c);
     return to;
+}
+
+static void scale_row(void *arg, size_t row, unsigned worker)
+{
+    const copying *c = arg;
+    const void *from = nib_operand_row(&c->from, row);
+    char *to = c->copy + row * c->to.ld * nib_dtype_bytes(c->to.type);
+
+    (void)worker;
+    for (size_t i = 0; i < c->width; i++)
+        nib_put(c->to.type, to, i, c->gain[i] * nib_get(c->from.type, from, i));
+}
+
+nib_operand nib_operand_scaled(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t width,
+                               nib_operand x, const float *gain, void *space)
+{
+    nib_dtype type = nib_operand_type(k, x.type, width);
+    nib_operand to = { space, copy_ld(type, width), type };
+    copying c = { .k = k, .from = x, .to = to, .width = width, .gain = gain, .copy = space };
+
+    nib_parallel_for(ctx, rows, scale_row, &c);
+    return to;
+}
+
+size_t nib_operand_scaled_bytes(size_t width, size_t max_rows)
+{
+    size_t ld = nib_max(copy_ld(NIB_F32, width), copy_ld(NIB_BF16, width));
+
+    return nib_round_up(max_rows * ld * sizeof(float), LINE);
 }

@@ -28,6 +28,12 @@ nib_operand nib_operand_ready(nib_ctx *ctx, const nib_kernels *k, size_t rows, s
 /* For up to max_rows rows, whatever lies between them. */
 size_t nib_operand_bytes(const nib_kernels *k, nib_dtype type, size_t width, size_t max_rows);
 
+/* x with column i multiplied by gain[i], ready, in `space` of nib_operand_scaled_bytes(); rounded
+ * again where it is bfloat16. */
+nib_operand nib_operand_scaled(nib_ctx *ctx, const nib_kernels *k, size_t rows, size_t width,
+                               nib_operand x, const float *gain, void *space);
+size_t nib_operand_scaled_bytes(size_t width, size_t max_rows); /* of any type */
+
 static inline const void *nib_operand_row(const nib_operand *x, size_t row)
 {
     return (const char *)x->x + row * x->ld * nib_dtype_bytes(x->type);

@@ -2,7 +2,7 @@
  *
  * A tile is a block of rows times one or some panels of 64 output columns.  For each block of k the
  * tile's worker decodes the weight into a panel in its own second-level cache, and the micro-kernel
- * adds into a float block of results; the low-rank part and the bias come with the last block, and
+ * adds into a float block of results; low-rank part, gain and bias come with the last block, and
  * each value is rounded once, while it is in a register.  Tiles share nothing, and a value's sum
  * runs over k in order in every tiling. */
 #include "quant/product.h"
@@ -47,7 +47,7 @@ static size_t result_bytes(size_t rows)
 static size_t worker_bytes(size_t rows, size_t rank)
 {
     return nib_round_up(panel_bytes() + decoded_bytes() + rounded_bytes() + result_bytes(rows) +
-                        (rank + 1) * COLUMNS * sizeof(float), 64);
+                        (rank + 2) * COLUMNS * sizeof(float), 64);
 }
 
 size_t nib_product_scratch_bytes(nib_ctx *ctx, size_t in, size_t max_rank, size_t max_rows)
@@ -65,7 +65,7 @@ typedef struct worker_space {
     char *panel;
     float *decoded;
     uint16_t *rounded;
-    float *result, *bias, *factor;
+    float *result, *gain, *bias, *factor;
 } worker_space;
 
 static worker_space space_of(const product *p, unsigned worker)
@@ -78,7 +78,8 @@ static worker_space space_of(const product *p, unsigned worker)
     s.rounded = (uint16_t *)at;
     at += rounded_bytes();
     s.result = (float *)at;
-    s.bias = (float *)(at + result_bytes(p->a->rows));
+    s.gain = (float *)(at + result_bytes(p->a->rows));
+    s.bias = s.gain + COLUMNS;
     s.factor = s.bias + COLUMNS;
     return s;
 }
@@ -159,13 +160,15 @@ static void pack_factor(const product *p, size_t n0, size_t wide, float *panel)
     memset(panel + strips * a->rank, 0, (wide - strips) * a->rank * sizeof *panel);
 }
 
-/* The bias of `wide` columns; zeros past the end. */
-static void copy_bias(const product *p, size_t n0, size_t wide, float *bias)
+/* The gain or bias of `wide` columns; zeros past the end. */
+static const float *copy_columns(const product *p, const float *from, size_t n0, size_t wide,
+                                 float *to)
 {
     size_t columns = nib_min(wide, p->n - n0);
 
-    memcpy(bias, p->a->bias + n0, columns * sizeof *bias);
-    memset(bias + columns, 0, (wide - columns) * sizeof *bias);
+    memcpy(to, from + n0, columns * sizeof *to);
+    memset(to + columns, 0, (wide - columns) * sizeof *to);
+    return to;
 }
 
 /* y (+)= result, rounded once: for tiles that are not made where they belong (run_tile). */
@@ -203,7 +206,7 @@ static size_t block_depth(const product *p, size_t left)
 }
 
 /* Sums (+)= x W over `depth` terms and the `wide` columns of one panel, n from the tile's first;
- * after the last block of terms u factor and the bias. */
+ * after the last block of terms u factor, the gain and the bias. */
 static void add_block(const product *p, const worker_space *s, const tile *t, size_t n,
                       size_t wide, size_t k0, size_t depth, bool add)
 {
@@ -222,10 +225,8 @@ static void add_block(const product *p, const worker_space *s, const tile *t, si
         end.K = a->rank;
         end.a = a->u + t->m0 * a->rank;
     }
-    if (last && a->bias) {
-        copy_bias(p, t->n0 + n, wide, s->bias);
-        end.bias = s->bias;
-    }
+    if (last && a->gain) end.gain = copy_columns(p, a->gain, t->n0 + n, wide, s->gain);
+    if (last && a->bias) end.bias = copy_columns(p, a->bias, t->n0 + n, wide, s->bias);
     if (t->rounded) end.y = (uint16_t *)a->y + t->m0 * a->ldy + t->n0 + n;
     if (p->pairs)
         p->k->gemm_bf16(t->rows, wide, depth, (const uint16_t *)a->x.x + at, a->x.ld,
@@ -238,8 +239,8 @@ static void add_block(const product *p, const worker_space *s, const tile *t, si
 
 /* Sums are made where they belong when that is float.  Bfloat16 is rounded on its way there; sums
  * of several blocks of terms wait in the worker's own space.  So do all sums of a tile whose last
- * panel is not whole, and float ones that are added to what is there unless all tiles are whole: no
- * value's sum depends on how columns are divided. */
+ * panel is not whole, and float ones that are added to what is there unless all tiles are whole and
+ * have no gain: no value's sum depends on how columns are divided. */
 static void run_tile(void *arg, size_t number, unsigned worker)
 {
     const product *p = arg;
@@ -255,7 +256,8 @@ static void run_tile(void *arg, size_t number, unsigned worker)
     t.columns = nib_min(p->columns_each, p->n - t.n0);
     wide = nib_round_up(t.columns, NIB_PANEL);
     whole = t.columns == wide;
-    direct = a->y_type == NIB_F32 && whole && (!a->accumulate || p->n % NIB_PANEL == 0);
+    direct = a->y_type == NIB_F32 && whole &&
+             (!a->accumulate || (p->n % NIB_PANEL == 0 && !a->gain));
     t.rounded = a->y_type == NIB_BF16 && whole;
     if (direct) {
         t.c = (float *)a->y + t.m0 * a->ldy + t.n0;

@@ -1,14 +1,14 @@
 /* product.h - the products of a linear layer with a weight of any scheme.
  *
- *     forward    y  = x W^T + u B^T + bias     x [M, in]   y  [M, out]
- *     backward   dx = dy W  + v A              dy [M, out] dx [M, in]
+ *     forward    y  = gain * (x W^T + u B^T) + bias     x [M, in]   y  [M, out]
+ *     backward   dx = dy W  + v A                       dy [M, out] dx [M, in]
  *
  * u [M, R] and v [M, R] are the inner values of a low-rank branch, already scaled,
  * in float; A [R, in] and B [out, R] are float.  y and dx are of the compute
  * type (float32 or bfloat16), x and dy of that or widened (operand.h), all row-major.  The weight
  * is never expanded: blocks are decoded into a cache-sized panel that all rows of the batch use.
  *
- * Sums run over k in one fixed order in float, low-rank part and bias last, and
+ * Sums run over k in one fixed order in float, low-rank part, gain and bias last, and
  * the result is rounded once: a row's values do not depend on the other rows, nor
  * on the number of threads.  (nib_product_dot, for few rows, promises a tolerance.) */
 #ifndef NIB_QUANT_PRODUCT_H
@@ -28,6 +28,7 @@ typedef struct nib_product_args {
     size_t ldy;
     bool accumulate;      /* y += instead of y =: the sum is made in float, rounded once */
     nib_dtype y_type;     /* type of y: the compute type, or NIB_F32 for logits */
+    const float *gain;    /* forward: [out], of columns, or NULL: all are 1 */
     const float *bias;    /* forward: [out], or NULL */
     const float *u;       /* [M, R] low-rank inner values, or NULL */
     const float *factor;  /* B [out, R] forward, A [R, in] backward */

@@ -67,8 +67,8 @@ static void dot_rows(const dots *d, size_t r0, size_t count, unsigned worker,
     }
 }
 
-/* Sums of `count` outputs from `row` on, low-rank part and bias added, to place `at` of row m of
- * y. */
+/* Sums of `count` outputs from `row` on, ended by low-rank part, gain and bias, to place `at` of
+ * row m of y. */
 static void put(const dots *d, float *sums, size_t row, size_t count, size_t m, size_t at)
 {
     const nib_product_args *a = d->a;
@@ -76,6 +76,7 @@ static void put(const dots *d, float *sums, size_t row, size_t count, size_t m, 
     for (size_t n = 0; a->u && n < count; n++)
         for (size_t i = 0; i < a->rank; i++)
             sums[n] += a->u[m * a->rank + i] * a->factor[(row + n) * a->rank + i];
+    for (size_t n = 0; a->gain && n < count; n++) sums[n] *= a->gain[row + n];
     for (size_t n = 0; a->bias && n < count; n++) sums[n] += a->bias[row + n];
     at += m * a->ldy;
     if (a->y_type == NIB_F32) memcpy((float *)a->y + at, sums, count * sizeof *sums);

@@ -153,6 +153,8 @@ const nib_recipe_row nib_recipe_rows[] = {
            "the branch is scaled by alpha / r; default 2 r (peft: 8)")
     RESULT("lora_dropout", LORA, FLOAT, o.lora.lora_dropout, "0.05", "default 0")
     RESULT("use_rslora", LORA, BOOL, o.lora.use_rslora, NULL, "scale by alpha / sqrt(r)")
+    RESULT("use_dora", LORA, BOOL, o.lora.use_dora, NULL,
+           "learn the size of each output apart from its direction (DoRA)")
     RESULT("target_modules", LORA, NAMES, o.lora.target_modules, "q_proj,v_proj",
            "a comma list, all-linear, or regex:...; default all-linear (peft: the family's)")
     RESULT("target_parameters", LORA, NAMES, o.lora.target_parameters, "experts.down_proj",
@@ -354,7 +356,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     REFUSED("eva_config", LORA, NULL, "EVA's initialisation " NOT_DONE)
     REFUSED("corda_config", LORA, NULL, "CorDA's initialisation " NOT_DONE)
     REFUSED("lora_ga_config", LORA, NULL, "LoRA-GA's initialisation " NOT_DONE)
-    FLAG_REFUSED("use_dora", LORA, "false", "DoRA's magnitudes are not computed here")
     REFUSED("velora_config", LORA, NULL, "VeLoRA " NOT_DONE)
     REFUSED("alora_invocation_tokens", LORA, NULL, "activated LoRA " NOT_DONE)
     FLAG_REFUSED("use_qalora", LORA, "false", "QA-LoRA's pooling " NOT_DONE)

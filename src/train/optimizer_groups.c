@@ -1,6 +1,7 @@
 /* optimizer_groups.c - the learning rate and the decay of each parameter.
  *
- * Trainer has two groups: with weight decay all but biases and norm weights, which have none.
+ * Trainer has two groups: with weight decay all but biases and norm weights, which have none
+ * (magnitudes of DoRA have).
  * PEFT's create_loraplus_optimizer has four: B matrices and all vectors learn loraplus_lr_ratio
  * times as fast, the branches of embeddings at a rate of their own, the rest (A matrices, full
  * copies) at learning_rate; only biases and the weights of layer norms, not those of RMS norms, are
@@ -24,5 +25,6 @@ void nib_optimizer_group(const nib_train_options *o, const nib_param *p, nib_mom
         return;
     }
     m->learning_rate = o->learning_rate;
-    m->weight_decay = nib_param_is_vector(p) ? 0 : o->weight_decay;
+    m->weight_decay = nib_param_is_vector(p) && p->kind != NIB_PARAM_MAGNITUDE ? 0
+                                                                             : o->weight_decay;
 }

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "graph/magnitude.h"
+
 uint64_t nib_trainer_bytes(const nib_trainer *t, uint64_t *scratch)
 {
     *scratch = nib_run_bytes(t->graph, t->plan, t->longest);
@@ -244,6 +246,7 @@ nib_status nib_trainer_run_step(nib_trainer *t, nib_trainer_step *out, nib_error
     factor = nib_schedule_factor(&t->schedule, t->step);
     nib_params_copy_out(t->params, t->before.base);
     nib_optimizer_step(&t->optimizer, factor, scale);
+    nib_magnitudes_measure(t->graph);
     t->can_take_back = true;
     t->step++;
     out->loss = targets > 0 ? loss / targets : 0;
@@ -267,6 +270,7 @@ bool nib_trainer_take_back(nib_trainer *t)
 {
     if (!t->can_take_back) return false;
     nib_params_copy_back(t->params, t->before.base);
+    nib_magnitudes_measure(t->graph);
     t->can_take_back = false;
     t->step--;
     t->loss_total -= t->last_loss;

@@ -85,7 +85,7 @@ static void test_refuses(void)
           NIB_E_FORMAT, "need a list" },
         { "{\"peft_type\":\"LORA\",\"layers_pattern\":\"h\"}", NIB_E_FORMAT,
           "layers_to_transform is not" },
-        { "{\"peft_type\":\"LORA\",\"use_dora\":true}", NIB_E_UNSUPPORTED, "use_dora" },
+        { "{\"peft_type\":\"LORA\",\"use_dora\":1}", NIB_E_FORMAT, "use_dora is" },
         { "{\"peft_type\":\"LORA\",\"lora_bias\":true}", NIB_E_UNSUPPORTED, "lora_bias" },
         { "{\"peft_type\":\"LORA\",\"alora_invocation_tokens\":[1]}", NIB_E_UNSUPPORTED, "alora" },
         { "{\"peft_type\":\"LORA\",\"arrow_config\":{\"a\":1}}", NIB_E_UNSUPPORTED, "arrow" },

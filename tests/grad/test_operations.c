@@ -10,7 +10,10 @@
 #include "test.h"
 
 static const int linears[] = { LAB_LORA | LAB_TRAIN,   LAB_FULL, LAB_NF4 | LAB_LORA | LAB_BIAS,
-                               LAB_LORA | LAB_DROPOUT, LAB_BIAS, LAB_FULL | LAB_TRAIN | LAB_LORA };
+                               LAB_LORA | LAB_DROPOUT, LAB_BIAS, LAB_FULL | LAB_TRAIN | LAB_LORA,
+                               /* norms are constants: they stay as they were measured */
+                               LAB_LORA | LAB_DORA | LAB_TRAIN,
+                               LAB_NF4 | LAB_LORA | LAB_DORA | LAB_DROPOUT | LAB_BIAS };
 
 static void build_linear(lab *l)
 {
@@ -594,7 +597,8 @@ static void test_values_only(void)
 
 /* --- both ends --- */
 
-static const int embeddings[] = { LAB_FULL, LAB_LORA, LAB_NF4 | LAB_LORA, LAB_FULL | LAB_LORA };
+static const int embeddings[] = { LAB_FULL, LAB_LORA, LAB_NF4 | LAB_LORA, LAB_FULL | LAB_LORA,
+                                  LAB_NF4 | LAB_LORA | LAB_DORA };
 
 static void build_embedding(lab *l)
 {
@@ -607,7 +611,8 @@ static void test_embedding(void)
 }
 
 static const int heads[] = { 0, LAB_BIAS, LAB_LORA | LAB_TRAIN, LAB_FULL,
-                             LAB_NF4 | LAB_LORA | LAB_DROPOUT };
+                             LAB_NF4 | LAB_LORA | LAB_DROPOUT, LAB_LORA | LAB_DORA | LAB_TRAIN,
+                             LAB_LORA | LAB_DORA | LAB_DROPOUT };
 
 static void build_loss(lab *l)
 {

@@ -29,16 +29,16 @@ static nib_value experts(lab *l, nib_value x, int how)
 }
 
 /* Two adapters on everything that can have one, dense and 4-bit, with dropout in odd variants; a
- * bias and a full copy that all sequences train. */
+ * bias and a full copy that all sequences train; with magnitudes in the last two. */
 static void build(lab *l)
 {
-    int dropout = l->variant & 1 ? LAB_DROPOUT : 0;
+    int dropout = l->variant & 1 ? LAB_DROPOUT : 0, dora = l->variant & 2 ? LAB_DORA : 0;
     nib_value x, y;
 
     memcpy(l->lengths, (uint32_t[4]){ 7, 5, 12, 0 }, sizeof l->lengths);
-    lab_embedding(l, "embed", 10, BOTH | LAB_NF4);
-    lab_linear(l, "up", 22, 10, BOTH | LAB_TRAIN | dropout);
-    lab_linear(l, "down", 10, 22, BOTH | LAB_NF4 | dropout);
+    lab_embedding(l, "embed", 10, BOTH | LAB_NF4 | dora);
+    lab_linear(l, "up", 22, 10, BOTH | LAB_TRAIN | dropout | dora);
+    lab_linear(l, "down", 10, 22, BOTH | LAB_NF4 | dropout | dora);
     lab_linear(l, "whole", 10, 10, BOTH | LAB_FULL);
     x = lab_embed(l, "embed");
     l->b.segment++;
@@ -47,8 +47,8 @@ static void build(lab *l)
     l->b.segment++;
     x = nib_add(&l->b, x, lab_apply(l, x, "whole"));
     l->b.segment++;
-    x = nib_add(&l->b, x, experts(l, x, BOTH | LAB_BIAS | dropout));
-    lab_finish(l, x, 10, BOTH | dropout);
+    x = nib_add(&l->b, x, experts(l, x, BOTH | LAB_BIAS | dropout | dora));
+    lab_finish(l, x, 10, BOTH | dropout | dora);
 }
 
 /* The sequences of the lab's batch whose slot is `slot`, or all of them. */
@@ -146,7 +146,7 @@ static void check_type(nib_dtype type, const char *what)
     static const uint8_t neighbours[] = { 0, 0, 1 }, between[] = { 0, 1, 0 };
     static const uint8_t none[] = { 255, 255, 0 };
 
-    for (int variant = 0; variant < 2; variant++) {
+    for (int variant = 0; variant < 4; variant++) {
         lab l;
         if (lab_open(&l, test_ctx(), type, build, variant)) {
             check_batch(&l, neighbours, true, what);

@@ -27,6 +27,7 @@ FROM_PEFT = {
     "modules_to_save: embeddings": (BIASED, dict(target_modules=["o_proj"], modules_to_save=["embed_tokens"])),
     "bias all": (BIASED, dict(target_modules=["v_proj"], bias="all")),
     "bias lora_only": (BIASED, dict(target_modules=["up_proj"], bias="lora_only")),
+    "DoRA, with biases": (BIASED, dict(r=4, use_dora=True, target_modules=["embed_tokens", "q_proj", "down_proj"], bias="lora_only")),
 }
 
 # What nibble writes: name -> (model, options of finetune, NF4).
@@ -38,6 +39,7 @@ TO_PEFT = {
     "embeddings, head, norm, biases": (BIASED, ["--target-modules", "embed_tokens,q_proj,down_proj",
                                                 "--modules-to-save", "lm_head,norm", "--bias", "all"], False),
     "NF4 base": (PICO, ["--target-modules", "all-linear"], True),
+    "DoRA, NF4 base": (PICO, ["--use-dora", "--lora-dropout", 0.1, "--target-modules", "all-linear"], True),
 }
 NF4 = ["--load-in-4bit", "--bnb-4bit-quant-type", "nf4"]
 

@@ -57,7 +57,7 @@ def command_line():
                 ((path, "lora_alpa=16"), 2, "the nearest is lora_alpha"),
                 ((path, "--lora-alpa", "16"), 2, "the nearest is --lora-alpha"),
                 ((path, "r=many", "output_dir=x"), 2, "'many' is not a whole number"),
-                ((path, "use_dora=true", "output_dir=x"), 1, "it would change numbers"),
+                ((path, "use_qalora=true", "output_dir=x"), 1, "it would change numbers"),
                 ((path,), 2, "missing key output_dir"),
                 ((path, "other"), 2, "unexpected argument 'other'"),
                 ((), 2, "missing argument MODEL or RECIPE"),

@@ -231,7 +231,6 @@ static void test_mistakes(void)
           "paged_adamw_32bit paged_adamw_8bit" },
         { "lr_scheduler_kwargs: {num_cycles: [1]}\n",
           "lr_scheduler_kwargs: 'num_cycles' has no value" },
-        { "use_dora: true\n", "DoRA" },
         { "init_lora_weights: eva\n", "pissa_niter_*" },
         { "layer_replication: [[0, 4]]\n", "another model" },
         { "per_device_train_batch_size: 0\n", "a whole number above 0, or auto" },

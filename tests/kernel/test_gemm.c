@@ -36,9 +36,9 @@ static void multiply(const gemm *g, size_t M, size_t N, size_t K, const void *a,
     else g->bf16(M, N, K, a, lda, panel, c, ldc, add, end);
 }
 
-typedef enum ending { NOTHING, BIAS, ROUNDED, ROUNDED_SUMS, ENDINGS } ending;
+typedef enum ending { NOTHING, BIAS, GAIN, ROUNDED, ROUNDED_SUMS, ENDINGS } ending;
 
-/* c (+)= a panel + u factor, perhaps with a bias, perhaps rounded into y. */
+/* c (+)= a panel + u factor, perhaps with a gain and a bias, perhaps rounded into y. */
 static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, size_t rank,
                        ending how)
 {
@@ -49,12 +49,13 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     void *panel = test_values(type, N * K, 1);
     float *c = test_floats(room, 1), *before = test_floats(room, 0), *row = test_floats(N, 0);
     float *u = test_floats(M * rank, 1), *factor = test_floats(N * rank, 1),
-          *bias = test_floats(N, 1);
+          *bias = test_floats(N, 1), *gain = test_floats(N, 1);
     size_t halves = rounded ? room : 0;
     uint16_t *y = test_values(NIB_BF16, halves, 1), *y_before = test_values(NIB_BF16, halves, 0),
              *y_row = test_values(NIB_BF16, rounded ? N : 0, 0);
     nib_gemm_end end = { .K = rank, .a = u, .panel = factor,
                          .bias = how == BIAS || how == ROUNDED_SUMS ? bias : NULL,
+                         .gain = how == GAIN || how == ROUNDED_SUMS ? gain : NULL,
                          .y = rounded ? y : NULL, .ldy = ldc, .accumulate = how == ROUNDED_SUMS };
     const nib_gemm_end *given = rank || how ? &end : NULL;
 
@@ -63,9 +64,11 @@ static void check_gemm(const gemm *g, size_t M, size_t N, size_t K, bool add, si
     multiply(g, M, N, K, a, lda, panel, c, ldc, add, given);
     for (size_t i = 0; i < room; i++) {
         size_t column = i % ldc < N ? i % ldc : 0;
-        double want = expected(type, K, a, lda, panel, i / ldc, column) +
-                      expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
-                      (add ? (double)before[i] : 0) + (end.bias ? (double)bias[column] : 0) +
+        double sum = expected(type, K, a, lda, panel, i / ldc, column) +
+                     expected(NIB_F32, rank, u, rank, factor, i / ldc, column) +
+                     (add ? (double)before[i] : 0);
+        double want = (end.gain ? (double)gain[column] : 1) * sum +
+                      (end.bias ? (double)bias[column] : 0) +
                       (how == ROUNDED_SUMS ? (double)nib_bf16_to_f32(y_before[i]) : 0);
         double got = (double)(rounded ? nib_bf16_to_f32(y[i]) : c[i]);
         double near = rounded ? 1e-4 + fabs(want) / 256 : 1e-4;

@@ -30,7 +30,7 @@ static const shape shapes[] = {
 
 typedef struct problem {
     shape s;
-    float *x, *w, *u, *factor, *bias, *before;
+    float *x, *w, *u, *factor, *gain, *bias, *before; /* gain: NULL in half of them */
     nib_weight *weight;
     nib_ctx *ctx;
 } problem;
@@ -69,7 +69,8 @@ static double expected(const problem *p, bool back, size_t m, size_t n)
     for (size_t r = 0; r < p->s.rank; r++)
         sum += (double)p->u[m * p->s.rank + r] *
                (double)(back ? p->factor[r * p->s.in + n] : p->factor[n * p->s.rank + r]);
-    return back ? sum : sum + (double)p->bias[n];
+    if (back) return sum;
+    return (p->gain ? (double)p->gain[n] : 1) * sum + (double)p->bias[n];
 }
 
 /* A way to call a product. */
@@ -87,7 +88,7 @@ static float *run(const problem *p, const nib_kernels *k, int way, size_t m0, si
     size_t bytes = nib_product_scratch_bytes(p->ctx, p->s.in, p->s.rank, rows),
            ready = nib_operand_bytes(k, type, depth, rows);
     nib_product_args a = { .type = type, .rows = rows, .y = y, .ldy = wide, .y_type = NIB_F32,
-                           .bias = back ? NULL : p->bias,
+                           .gain = back ? NULL : p->gain, .bias = back ? NULL : p->bias,
                            .u = p->s.rank ? p->u + m0 * p->s.rank : NULL,
                            .factor = p->factor, .rank = p->s.rank, .accumulate = add };
 
@@ -126,6 +127,7 @@ static void check_kernels(nib_kernels k, const char *name)
 
             if (how & ROUNDED && !(how & BFLOAT16)) continue;
             p = make(one, shapes[i], back);
+            if ((i + (size_t)how / 2) % 2) p.gain = numbers(p.s.out);
             wide = back ? p.s.in : p.s.out;
             last = p.s.rows - 1;
             y = run(&p, &k, how, 0, p.s.rows);

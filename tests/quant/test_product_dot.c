@@ -45,7 +45,8 @@ typedef struct problem {
     nib_weight *w;
     const struct way *way;
     void *x;                          /* [NIB_DOT_ROWS, in] of the way's type */
-    float *decoded, *bias, *u, *b;    /* [OUT, in], [OUT], [NIB_DOT_ROWS, RANK], [OUT, RANK] */
+    float *decoded, *gain, *bias;     /* [OUT, in], [OUT] or NULL, [OUT] */
+    float *u, *b;                     /* [NIB_DOT_ROWS, RANK], [OUT, RANK] */
 } problem;
 
 static nib_weight *make_weight(nib_ctx *ctx, const struct form *f)
@@ -74,8 +75,8 @@ static void *run(const problem *p, size_t m0, size_t rows, const uint32_t *ids, 
     nib_product_args a = { .type = p->way->type, .precision = p->way->precision, .rows = rows,
                            .x = { (char *)p->x + m0 * in * nib_dtype_bytes(p->way->type),
                                   in, p->way->type },
-                           .y_type = p->way->y_type, .ldy = outputs + 1, .bias = p->bias,
-                           .u = p->u + m0 * RANK, .factor = p->b, .rank = RANK };
+                           .y_type = p->way->y_type, .ldy = outputs + 1, .gain = p->gain,
+                           .bias = p->bias, .u = p->u + m0 * RANK, .factor = p->b, .rank = RANK };
     void *scratch = test_guarded(
         nib_round_up(nib_product_dot_scratch_bytes(p->ctx, in, NIB_DOT_ROWS), 64));
 
@@ -97,7 +98,8 @@ static void check_sums(const problem *p, const char *name, const void *y)
 
     for (size_t m = 0; m < NIB_DOT_ROWS; m++)
         for (size_t n = 0; n < OUT; n++) {
-            double sum = (double)p->bias[n], size = fabs(sum), got;
+            double gain = p->gain ? (double)p->gain[n] : 1, bias = (double)p->bias[n], sum = 0,
+                   size = 0, got;
             for (size_t i = 0; i < in; i++) {
                 double term = (double)p->decoded[n * in + i] *
                               value_at(p->way->type, p->x, m * in + i);
@@ -109,6 +111,8 @@ static void check_sums(const problem *p, const char *name, const void *y)
                 sum += term;
                 size += fabs(term);
             }
+            sum = gain * sum + bias;
+            size = fabs(gain) * size + fabs(bias);
             got = value_at(p->way->y_type, y, m * (OUT + 1) + n);
             CHECK(fabs(got - sum) <= p->way->share * size, "%s, %s: y[%zu, %zu] is %g, expected %g",
                   name, p->way->name, m, n, got, sum);
@@ -151,6 +155,7 @@ static void check_kernels(const nib_kernels *k, const char *name)
         p.decoded = test_floats(OUT * p.w->in, 0);
         nib_weight_decode(p.w, 0, OUT, p.decoded);
         p.bias = test_floats(OUT, 1);
+        p.gain = f % 2 ? test_floats(OUT, 1) : NULL;
         p.u = test_floats(NIB_DOT_ROWS * RANK, 1);
         p.b = test_floats(OUT * RANK, 1);
         for (size_t i = 0; i < NIB_COUNT(ways); i++) {

@@ -1,6 +1,7 @@
 /* lab.c - making, running and ending a lab (lab.h). */
 #include "lab.h"
 
+#include "graph/magnitude.h"
 #include "quant/bnb4.h"
 
 #include "test.h"
@@ -69,6 +70,20 @@ static void add_branches(lab *l, nib_branches *table, const char *name, size_t o
     }
 }
 
+/* As many as come out, [0.7, 1.7), and the norms of the branches as they are now. */
+static void add_magnitudes(lab *l, nib_branches *table, const char *name, const nib_weight *w,
+                           bool columns, int how)
+{
+    for (unsigned i = 0; how & LAB_DORA && i < table->count; i++) {
+        nib_branch *b = table->slots[i];
+        nib_param *p = param(l, name, i ? "second_magnitude" : "lora_magnitude", 1, b->b->rows,
+                             0.5f);
+        for (size_t c = 0; c < p->cols; c++) p->value[c] += 1.2f;
+        CHECK(nib_magnitude_attach(l->ctx, b, p), "no memory");
+        nib_magnitude_measure(l->ctx, &l->b.graph->kernels, w, columns, b, false);
+    }
+}
+
 static void remove_branches(lab *l, nib_branches *table)
 {
     for (unsigned i = 0; i < NIB_MAX_SLOTS; i++) nib_branch_remove(l->ctx, table, i);
@@ -86,6 +101,7 @@ nib_linear *lab_linear(lab *l, const char *name, size_t out, size_t in, int how)
     if (x->bias_param) x->bias = x->bias_param->value;
     else if (how & LAB_BIAS) x->bias = numbers(l, out, 0.5f);
     add_branches(l, &x->branches, name, out, in, how);
+    add_magnitudes(l, &x->branches, name, x->weight, false, how);
     return x;
 }
 
@@ -99,6 +115,7 @@ nib_embedding *lab_embedding(lab *l, const char *name, size_t width, int how)
     x->weight = weight_over(l, x->full ? x->full->value : numbers(l, LAB_IDS * width, 1), LAB_IDS,
                             width, how);
     add_branches(l, &x->branches, name, width, LAB_IDS, how);
+    add_magnitudes(l, &x->branches, name, x->weight, true, how);
     return x;
 }
 
@@ -338,8 +355,16 @@ bool lab_plan(lab *l, nib_plan_kind kind)
     return status == NIB_OK;
 }
 
+static void renew_gains(const nib_branches *table)
+{
+    for (unsigned i = 0; i < table->count; i++)
+        if (table->slots[i] && table->slots[i]->magnitude) nib_magnitude_gain(table->slots[i]);
+}
+
 double lab_step(lab *l)
 {
+    for (size_t i = 0; i < l->linear_count; i++) renew_gains(&l->linears[i].branches);
+    for (size_t i = 0; i < l->embedding_count; i++) renew_gains(&l->embeddings[i].branches);
     nib_params_clear_grads(&l->params);
     nib_run_step(l->run, &l->batch);
     return l->run->loss_sum;

@@ -15,7 +15,8 @@ enum {
     LAB_FULL = 8,   /* the weight is a trained copy */
     LAB_NF4 = 16,   /* the weight is encoded, block size 32 */
     LAB_DROPOUT = 32,
-    LAB_SECOND = 64 /* with LAB_LORA: another one in slot 1, rank 5, scale 0.7 */
+    LAB_SECOND = 64, /* with LAB_LORA: another one in slot 1, rank 5, scale 0.7 */
+    LAB_DORA = 128   /* with LAB_LORA: its branches have magnitudes */
 };
 
 enum { LAB_MOST = 24, LAB_IDS = 12, LAB_TARGETS = 9, LAB_ROWS = 160 };
@@ -59,7 +60,8 @@ void lab_start(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int varia
 bool lab_open(lab *l, nib_ctx *ctx, nib_dtype type, lab_build *build, int variant);
 void lab_close(lab *l);
 bool lab_plan(lab *l, nib_plan_kind kind); /* in place of the plan before */
-/* A training step: the summed loss; gradients are those of this step alone. */
+/* A training step: the summed loss; gradients are those of this step alone.  Norms of branches with
+ * magnitudes stay as they were measured first: constants, as a backward pass takes them. */
 double lab_step(lab *l);
 
 /* For build functions. */
