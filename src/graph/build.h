@@ -142,6 +142,9 @@ nib_value nib_apply_layer_norm(nib_build *b, nib_value x, float eps, const char 
 /* The same without a bias. */
 nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
+/* The same with a bias, multiplied by 1 + weight: nemotron's. */
+nib_value nib_apply_layer_norm_one_plus(nib_build *b, nib_value x, float eps, const char *format,
+                                        ...) NIB_PRINTF(4, 5);
 /* Layer norm of each of `heads` heads of x; bias: of NIB_NORM_SHARED alone. */
 nib_value nib_apply_layer_norm_heads(nib_build *b, nib_value x, size_t heads,
                                      nib_norm_weights weights, bool bias, float eps,
@@ -153,6 +156,8 @@ nib_value nib_rms_heads(nib_build *b, nib_value x, size_t heads, float eps, cons
 nib_value nib_apply_rms_norm_scale(nib_build *b, nib_value x, float eps, const char *format, ...)
     NIB_PRINTF(4, 5);
 nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation);
+/* xIELU with the numbers <module>.alpha_p and alpha_n [1], beta and eps []; x may be a view. */
+nib_value nib_apply_xielu(nib_build *b, nib_value x, const char *format, ...) NIB_PRINTF(3, 4);
 nib_value nib_gate(nib_build *b, nib_value gate, nib_value up,
                    nib_activation activation); /* act(gate) * up */
 nib_value nib_add(nib_build *b, nib_value x, nib_value y);

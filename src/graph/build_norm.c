@@ -136,6 +136,20 @@ nib_value nib_apply_layer_norm_plain(nib_build *b, nib_value x, float eps, const
     return y;
 }
 
+nib_value nib_apply_layer_norm_one_plus(nib_build *b, nib_value x, float eps, const char *format,
+                                        ...)
+{
+    va_list args;
+    nib_value y;
+
+    va_start(args, format);
+    y = add_norm(b, x, 1,
+                 (nib_node){ .op = &nib_op_layer_norm, .rms_form = NIB_RMS_ONE_PLUS, .eps = eps },
+                 true, format, args);
+    va_end(args);
+    return y;
+}
+
 nib_value nib_apply_layer_norm_heads(nib_build *b, nib_value x, size_t heads,
                                      nib_norm_weights weights, bool bias, float eps,
                                      const char *format, ...)

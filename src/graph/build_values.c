@@ -1,4 +1,7 @@
 /* build_values.c - adding what works value by value, and views. */
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "graph/build_node.h"
 #include "graph/operations.h"
 
@@ -9,6 +12,40 @@ nib_value nib_activate(nib_build *b, nib_value x, nib_activation activation)
     if (b->status) return nothing;
     return nib_build_node(b, (nib_node){ .op = &nib_op_activate, .activation = activation,
                                          .inputs = { x.id }, .input_count = 1 },
+                          nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
+}
+
+static const nib_vector *bind_number(nib_build *b, const char *module, const char *part,
+                                     unsigned rank)
+{
+    nib_vector_spec spec = { .rank = rank, .shape = { 1 } };
+    char name[NIB_NAME_ROOM + 16];
+    nib_vector *v = NULL;
+
+    if (b->status) return NULL;
+    snprintf(name, sizeof name, "%s.%s", module, part);
+    nib_build_keep(b, b->binder.vector(b->binder.self, name, &spec, &v, &b->error));
+    return v;
+}
+
+nib_value nib_apply_xielu(nib_build *b, nib_value x, const char *format, ...)
+{
+    char name[NIB_NAME_ROOM];
+    nib_xielu_desc d;
+    va_list args;
+    bool named;
+
+    va_start(args, format);
+    named = nib_build_name(b, name, format, args);
+    va_end(args);
+    if (!named) return nothing;
+    d.alpha_p = bind_number(b, name, "alpha_p", 1);
+    d.alpha_n = bind_number(b, name, "alpha_n", 1);
+    d.beta = bind_number(b, name, "beta", 0);
+    d.eps = bind_number(b, name, "eps", 0);
+    if (b->status) return nothing;
+    return nib_build_node(b, (nib_node){ .op = &nib_op_xielu, .xielu = d, .inputs = { x.id },
+                                         .input_count = 1 },
                           nib_info_of(b, x)->axis, nib_info_of(b, x)->width, 0);
 }
 

@@ -267,6 +267,12 @@ typedef struct nib_affine_desc {
     size_t row;
 } nib_affine_desc;
 
+/* xIELU's numbers, one each (kernel/elementwise.h): softplus of the alphas counts, and beta is
+ * added to that of the negative one. */
+typedef struct nib_xielu_desc {
+    const nib_vector *alpha_p, *alpha_n, *beta, *eps; /* NULL: the node is none */
+} nib_xielu_desc;
+
 /* RWKV's averages over time (kernel/wkv.h). */
 typedef struct nib_wkv_desc {
     const nib_vector *decay, *first; /* [width] -e^time_decay, time_first; NULL: the node is none */
@@ -303,6 +309,7 @@ struct nib_node {
     nib_wkv_desc wkv;
     nib_average_desc average;
     nib_affine_desc affine;
+    nib_xielu_desc xielu;
     nib_near_desc near;
     size_t state_index;      /* which piece of a state, where the operation has one; */
     bool shares_state;       /* an earlier node's, which has written what this one reads */

@@ -1,7 +1,10 @@
-/* op_activate.c - y = act(x), y = act(gate) * up, y = a + b and y = c x: value by value.
+/* op_activate.c - y = act(x), y = xIELU(x), y = act(gate) * up, y = a + b and y = c x: value by
+ * value.
  *
  * Inputs may be views of wider values (phi3's gate and up are halves of one projection); y is
  * plain.  Backward then writes its part of the wider value's gradient. */
+#include <math.h>
+
 #include "graph/operations.h"
 #include "graph/rows.h"
 
@@ -108,6 +111,47 @@ static void activate_backward(nib_run *run, const nib_node *n, const nib_io *io)
     run_all(run, n, io, activate_back_run);
 }
 
+/* --- y = xIELU(x), by numbers that stay as they are --- */
+
+/* The reference keeps these numbers in bfloat16, whatever it computes in. */
+static float number(const nib_vector *v) { return nib_round_bf16(v->value[0]); }
+static float softplus(float x) /* with torch's limit */
+{
+    return nib_round_bf16(x > 20 ? x : log1pf(expf(x)));
+}
+
+static nib_xielu xielu_of(const nib_node *n)
+{
+    const nib_xielu_desc *d = &n->xielu;
+    float beta = number(d->beta);
+
+    return (nib_xielu){ softplus(number(d->alpha_p)),
+                        nib_round_bf16(beta + softplus(number(d->alpha_n))), beta,
+                        number(d->eps) };
+}
+
+static void xielu_run(const flat_work *w, flat_run at)
+{
+    nib_xielu p = xielu_of(w->n);
+
+    w->run->k->xielu(w->type, &p, at.count, x_at(w, 0, at), y_at(w, at));
+}
+static void xielu_back_run(const flat_work *w, flat_run at)
+{
+    nib_xielu p = xielu_of(w->n);
+
+    w->run->k->xielu_back(w->type, &p, at.count, x_at(w, 0, at), dy_at(w, at), dx_at(w, 0, at),
+                          w->io->accumulate[0]);
+}
+static void xielu_forward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    run_all(run, n, io, xielu_run);
+}
+static void xielu_backward(nib_run *run, const nib_node *n, const nib_io *io)
+{
+    run_all(run, n, io, xielu_back_run);
+}
+
 /* --- y = act(gate) * up --- */
 
 static void gate_run(const flat_work *w, flat_run at)
@@ -182,6 +226,9 @@ static void scale_backward(nib_run *run, const nib_node *n, const nib_io *io)
 const nib_op nib_op_activate = { .id = NIB_OP_ACTIVATE, .name = "activation", .keeps_inputs = 1,
                                  .cheap = true, .row_wise = true };
 const nib_op_functions nib_cpu_activate = { activate_forward, activate_backward };
+const nib_op nib_op_xielu = { .id = NIB_OP_XIELU, .name = "xielu", .keeps_inputs = 1,
+                              .cheap = true, .row_wise = true };
+const nib_op_functions nib_cpu_xielu = { xielu_forward, xielu_backward };
 const nib_op nib_op_gate = { .id = NIB_OP_GATE, .name = "gate", .keeps_inputs = 3, .cheap = true,
                              .row_wise = true };
 const nib_op_functions nib_cpu_gate = { gate_forward, gate_backward };

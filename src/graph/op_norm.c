@@ -2,7 +2,7 @@
  * of a row (qwen3's q and k), with one weight for all heads or one for each (cohere's).
  *
  *     rms    y = w * x / sqrt(mean(x^2) + eps)      three forms: kernel/elementwise.h
- *     layer  y = w * (x - mean) / sqrt(var + eps) + b
+ *     layer  y = w * (x - mean) / sqrt(var + eps) + b, or with 1 + w
  *
  * x may be a view of a wider value; y is plain.  The statistics of each row and head are kept for
  * backward ([rows, heads] r, or mean and r one after the other).  Trained weights get their
@@ -54,8 +54,9 @@ static void forward_run(const norm_work *w, size_t count, size_t x_at, size_t y_
     if (w->n->op == &nib_op_rms_norm)
         w->run->k->rms_norm(type, w->n->rms_form, count, d, x, weight, w->n->eps, y, side + at);
     else
-        w->run->k->layer_norm(type, count, d, x, weight, norm->bias, w->n->eps, y,
-                              side + at, side + w->rows * w->heads + at);
+        w->run->k->layer_norm(type, w->n->rms_form == NIB_RMS_ONE_PLUS, count, d, x, weight,
+                              norm->bias, w->n->eps, y, side + at,
+                              side + w->rows * w->heads + at);
 }
 
 static void backward_run(const norm_work *w, size_t count, size_t x_at, size_t y_at, size_t at)
@@ -74,9 +75,9 @@ static void backward_run(const norm_work *w, size_t count, size_t x_at, size_t y
         w->run->k->rms_norm_back(type, w->n->rms_form, count, d, x, weight,
                                  side + at, dy, dx, w->io->accumulate[0], dw);
     else
-        w->run->k->layer_norm_back(type, count, d, x, weight, side + at,
-                                   side + w->rows * w->heads + at, dy, dx, w->io->accumulate[0],
-                                   dw, db);
+        w->run->k->layer_norm_back(type, w->n->rms_form == NIB_RMS_ONE_PLUS, count, d, x, weight,
+                                   side + at, side + w->rows * w->heads + at, dy, dx,
+                                   w->io->accumulate[0], dw, db);
 }
 
 typedef void run_fn(const norm_work *w, size_t count, size_t x_at, size_t y_at, size_t at);

@@ -13,6 +13,7 @@
     OPERATION(RMS_NORM, rms_norm)                                                              \
     OPERATION(LAYER_NORM, layer_norm)                                                          \
     OPERATION(ACTIVATE, activate)                                                              \
+    OPERATION(XIELU, xielu)                                                                    \
     OPERATION(GATE, gate)                                                                      \
     OPERATION(ADD, add)                                                                        \
     OPERATION(SCALE, scale)                                                                    \

@@ -26,24 +26,32 @@ typedef void nib_rms_norm_back_fn(nib_dtype type, nib_rms_form form, size_t rows
                                   const void *x, const float *w, const float *r, const void *dy,
                                   void *dx, bool accumulate, float *dw);
 /* y = (x - mean) * r * w + b, biased variance; saves mean and r [rows] (may be NULL). b may be
- * NULL. */
-typedef void nib_layer_norm_fn(nib_dtype type, size_t rows, size_t width, const void *x,
-                               const float *w, const float *b, float eps, void *y, float *mean,
-                               float *r);
-typedef void nib_layer_norm_back_fn(nib_dtype type, size_t rows, size_t width, const void *x,
-                                    const float *w, const float *mean, const float *r,
-                                    const void *dy, void *dx, bool accumulate, float *dw,
-                                    float *db);
+ * NULL.  one_plus: 1 + w in place of w, which is nemotron's. */
+typedef void nib_layer_norm_fn(nib_dtype type, bool one_plus, size_t rows, size_t width,
+                               const void *x, const float *w, const float *b, float eps, void *y,
+                               float *mean, float *r);
+typedef void nib_layer_norm_back_fn(nib_dtype type, bool one_plus, size_t rows, size_t width,
+                                    const void *x, const float *w, const float *mean,
+                                    const float *r, const void *dy, void *dx, bool accumulate,
+                                    float *dw, float *db);
 
 typedef enum nib_activation {
     NIB_ACT_SILU, NIB_ACT_GELU /* exact, erf */, NIB_ACT_GELU_TANH, NIB_ACT_RELU,
-    NIB_ACT_QUICK_GELU, NIB_ACT_TANH, NIB_ACT_SIGMOID,
+    NIB_ACT_QUICK_GELU, NIB_ACT_TANH, NIB_ACT_SIGMOID, NIB_ACT_RELU2 /* max(x, 0)^2 */,
     NIB_ACT_NONE /* x itself */, NIB_ACT_COUNT
 } nib_activation;
 /* y = act(x); n values.  May be in place. */
 typedef void nib_activate_fn(nib_dtype type, nib_activation act, size_t n, const void *x, void *y);
 typedef void nib_activate_back_fn(nib_dtype type, nib_activation act, size_t n, const void *x,
                                   const void *dy, void *dx, bool accumulate);
+/* xIELU (arXiv:2411.13010), with softplus taken of its learned numbers already:
+ *     y = beta x + positive x^2                             x > 0
+ *     y = beta x + negative (expm1(min(x, eps)) - x)        else; eps is just below 0
+ * n values; y may be x. */
+typedef struct nib_xielu { float positive, negative, beta, eps; } nib_xielu;
+typedef void nib_xielu_fn(nib_dtype type, const nib_xielu *p, size_t n, const void *x, void *y);
+typedef void nib_xielu_back_fn(nib_dtype type, const nib_xielu *p, size_t n, const void *x,
+                               const void *dy, void *dx, bool accumulate);
 /* y = round(act(gate)) * up, as the reference rounds. */
 typedef void nib_gated_fn(nib_dtype type, nib_activation act, size_t n, const void *gate,
                           const void *up, void *y);

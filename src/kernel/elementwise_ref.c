@@ -14,10 +14,9 @@ static void put_or_add(nib_dtype type, void *x, size_t i, float value, bool add)
     nib_put(type, x, i, add ? nib_get(type, x, i) + value : value);
 }
 
-static float rms_factor(nib_rms_form form, float w)
-{
-    return form == NIB_RMS_ONE_PLUS ? 1 + w : w;
-}
+static float factor(bool one_plus, float w) { return one_plus ? 1 + w : w; }
+
+static float rms_factor(nib_rms_form form, float w) { return factor(form == NIB_RMS_ONE_PLUS, w); }
 
 void nib_rms_norm_ref(nib_dtype type, nib_rms_form form, size_t rows, size_t width, const void *x,
                       const float *w, float eps, void *y, float *r)
@@ -59,8 +58,8 @@ void nib_rms_norm_back_ref(nib_dtype type, nib_rms_form form, size_t rows, size_
     }
 }
 
-void nib_layer_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x, const float *w,
-                        const float *b, float eps, void *y, float *mean, float *r)
+void nib_layer_norm_ref(nib_dtype type, bool one_plus, size_t rows, size_t width, const void *x,
+                        const float *w, const float *b, float eps, void *y, float *mean, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -77,20 +76,21 @@ void nib_layer_norm_ref(nib_dtype type, size_t rows, size_t width, const void *x
         if (r) r[row] = scale;
         for (size_t c = 0; c < width; c++)
             nib_put(type, y, at + c,
-                    (nib_get(type, x, at + c) - m) * scale * w[c] + (b ? b[c] : 0));
+                    (nib_get(type, x, at + c) - m) * scale * factor(one_plus, w[c]) +
+                        (b ? b[c] : 0));
     }
 }
 
 /* With x^ = (x - mean) r and g = w dy:  dx = r (g - mean(g) - x^ mean(g x^)). */
-void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const void *x,
-                             const float *w, const float *mean, const float *r, const void *dy,
-                             void *dx, bool accumulate, float *dw, float *db)
+void nib_layer_norm_back_ref(nib_dtype type, bool one_plus, size_t rows, size_t width,
+                             const void *x, const float *w, const float *mean, const float *r,
+                             const void *dy, void *dx, bool accumulate, float *dw, float *db)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
         double plain = 0, against = 0;
         for (size_t c = 0; c < width; c++) {
-            double g = (double)(nib_get(type, dy, at + c) * w[c]);
+            double g = (double)(nib_get(type, dy, at + c) * factor(one_plus, w[c]));
             plain += g;
             against += g * (double)((nib_get(type, x, at + c) - mean[row]) * r[row]);
         }
@@ -101,7 +101,8 @@ void nib_layer_norm_back_ref(nib_dtype type, size_t rows, size_t width, const vo
                   d = nib_get(type, dy, at + c);
             if (dw) dw[c] += d * xn;
             if (db) db[c] += d;
-            put_or_add(type, dx, at + c, r[row] * (d * w[c] - (float)plain - xn * (float)against),
+            put_or_add(type, dx, at + c,
+                       r[row] * (d * factor(one_plus, w[c]) - (float)plain - xn * (float)against),
                        accumulate);
         }
     }
@@ -120,6 +121,7 @@ static float act(nib_activation a, float x)
     case NIB_ACT_TANH: return tanhf(x);
     case NIB_ACT_SIGMOID: return sigmoid(x);
     case NIB_ACT_NONE: return x;
+    case NIB_ACT_RELU2: return x > 0 || x != x ? x * x : 0;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return x * sigmoid(1.702f * x);
@@ -146,6 +148,7 @@ static float act_slope(nib_activation a, float x)
         s = sigmoid(x);
         return s * (1 - s);
     case NIB_ACT_NONE: return 1;
+    case NIB_ACT_RELU2: return x > 0 ? 2 * x : 0;
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = sigmoid(1.702f * x);
@@ -163,6 +166,28 @@ void nib_activate_back_ref(nib_dtype type, nib_activation a, size_t n, const voi
     for (size_t i = 0; i < n; i++)
         put_or_add(type, dx, i, nib_get(type, dy, i) * act_slope(a, nib_get(type, x, i)),
                    accumulate);
+}
+
+void nib_xielu_ref(nib_dtype type, const nib_xielu *p, size_t n, const void *x, void *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        float a = nib_get(type, x, i);
+        nib_put(type, y, i,
+                p->beta * a + (a > 0 ? p->positive * a * a
+                                     : p->negative * (expm1f(a < p->eps ? a : p->eps) - a)));
+    }
+}
+
+/* Between eps and 0 the exponential stands still; it is e^x - 1 below. */
+void nib_xielu_back_ref(nib_dtype type, const nib_xielu *p, size_t n, const void *x,
+                        const void *dy, void *dx, bool accumulate)
+{
+    for (size_t i = 0; i < n; i++) {
+        float a = nib_get(type, x, i);
+        float slope = a > 0 ? 2 * p->positive * a : a < p->eps ? p->negative * expm1f(a)
+                                                               : -p->negative;
+        put_or_add(type, dx, i, nib_get(type, dy, i) * (p->beta + slope), accumulate);
+    }
 }
 
 void nib_gated_ref(nib_dtype type, nib_activation a, size_t n, const void *gate, const void *up,

@@ -10,10 +10,14 @@
     for (size_t i = 0, count; i < (n) && (count = nib_min(VN, (n)-i), true); i += VN)
 
 /* Channels c .. c + n of the factor; past the end, where x and dy are 0, it does not count. */
-NIB_INLINE V rms_factor(nib_rms_form form, const float *w, size_t c, size_t n)
+NIB_INLINE V factor_of(bool one_plus, const float *w, size_t c, size_t n)
 {
     V x = v_get(NIB_F32, w, c, n);
-    return form == NIB_RMS_ONE_PLUS ? v_add(v_set(1), x) : x;
+    return one_plus ? v_add(v_set(1), x) : x;
+}
+NIB_INLINE V rms_factor(nib_rms_form form, const float *w, size_t c, size_t n)
+{
+    return factor_of(form == NIB_RMS_ONE_PLUS, w, c, n);
 }
 
 /* f(form, ...) with the form as a constant where it is usual. */
@@ -76,9 +80,9 @@ void NIB_VARIANT(rms_norm_back)(nib_dtype type, nib_rms_form form, size_t rows, 
     WITH_FORM(rms_norm_back_of, form, type, rows, width, x, w, r, dy, dx, accumulate, dw);
 }
 
-void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const void *x,
-                             const float *w, const float *b, float eps, void *y, float *mean,
-                             float *r)
+void NIB_VARIANT(layer_norm)(nib_dtype type, bool one_plus, size_t rows, size_t width,
+                             const void *x, const float *w, const float *b, float eps, void *y,
+                             float *mean, float *r)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
@@ -103,21 +107,22 @@ void NIB_VARIANT(layer_norm)(nib_dtype type, size_t rows, size_t width, const vo
         EACH(c, width, n) {
             V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale);
             v_put(type, y, at + c, n,
-                  v_fma(xn, v_get(NIB_F32, w, c, n), b ? v_get(NIB_F32, b, c, n) : v_zero()));
+                  v_fma(xn, factor_of(one_plus, w, c, n),
+                        b ? v_get(NIB_F32, b, c, n) : v_zero()));
         }
     }
 }
 
-void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, const void *x,
-                                  const float *w, const float *mean, const float *r, const void *dy,
-                                  void *dx, bool accumulate, float *dw, float *db)
+void NIB_VARIANT(layer_norm_back)(nib_dtype type, bool one_plus, size_t rows, size_t width,
+                                  const void *x, const float *w, const float *mean, const float *r,
+                                  const void *dy, void *dx, bool accumulate, float *dw, float *db)
 {
     for (size_t row = 0; row < rows; row++) {
         size_t at = row * width;
         V plain = v_zero(), against = v_zero(), m = v_set(mean[row]), scale = v_set(r[row]), p, q;
         EACH(c, width, n) {
-            V g = v_mul(v_get(type, dy, at + c, n), v_get(NIB_F32, w, c, n)); /* 0 past the end */
-            plain = v_add(plain, g);
+            V g = v_mul(v_get(type, dy, at + c, n), factor_of(one_plus, w, c, n));
+            plain = v_add(plain, g); /* 0 past the end */
             against = v_fma(g, v_mul(v_sub(v_get(type, x, at + c, n), m), scale), against);
         }
         p = v_set(v_sum(plain) / (float)width);
@@ -125,7 +130,7 @@ void NIB_VARIANT(layer_norm_back)(nib_dtype type, size_t rows, size_t width, con
         EACH(c, width, n) {
             V xn = v_mul(v_sub(v_get(type, x, at + c, n), m), scale),
               d = v_get(type, dy, at + c, n);
-            V g = v_sub(v_sub(v_mul(d, v_get(NIB_F32, w, c, n)), p), v_mul(xn, q));
+            V g = v_sub(v_sub(v_mul(d, factor_of(one_plus, w, c, n)), p), v_mul(xn, q));
             g = v_mul(scale, g);
             if (dw) v_put(NIB_F32, dw, c, n, v_fma(d, xn, v_get(NIB_F32, dw, c, n)));
             if (db) v_put(NIB_F32, db, c, n, v_add(d, v_get(NIB_F32, db, c, n)));
@@ -165,6 +170,7 @@ NIB_INLINE V v_act(nib_activation a, V x)
     case NIB_ACT_TANH: return v_tanh(x);
     case NIB_ACT_SIGMOID: return v_sigmoid(x);
     case NIB_ACT_NONE: return x;
+    case NIB_ACT_RELU2: return v_mul(x, v_max(v_zero(), x));
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
@@ -212,6 +218,10 @@ NIB_INLINE V v_act_and_slope(nib_activation a, V x, V *slope)
         *slope = v_mul(s, v_sub(one, s));
         return s;
     case NIB_ACT_NONE: *slope = one; return x;
+    case NIB_ACT_RELU2:
+        t = v_max(v_zero(), x);
+        *slope = v_add(t, t);
+        return v_mul(x, t);
     case NIB_ACT_QUICK_GELU: case NIB_ACT_COUNT: break;
     }
     s = v_sigmoid(v_mul(v_set(1.702f), x));
@@ -245,6 +255,41 @@ void NIB_VARIANT(activate_back)(nib_dtype type, nib_activation a, size_t count, 
     EACH(i, count, n) {
         V slope, g;
         v_act_and_slope(a, v_get(type, x, i, n), &slope);
+        g = v_mul(v_get(type, dy, i, n), slope);
+        v_put(type, dx, i, n, accumulate ? v_add(g, v_get(type, dx, i, n)) : g);
+    }
+}
+
+/* e^x - 1 for x <= 0, to an ulp or two: near 0 its series, where e^x would cancel. */
+NIB_INLINE V v_expm1(V x)
+{
+    static const float terms[] = { 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f };
+    V p = v_set(1.0f / 40320);
+
+    for (size_t i = 0; i < NIB_COUNT(terms); i++) p = v_fma(p, x, v_set(terms[i]));
+    return v_if_less(x, v_set(-0.5f), v_sub(v_exp(x), v_set(1)), v_fma(v_mul(x, x), p, x));
+}
+
+void NIB_VARIANT(xielu)(nib_dtype type, const nib_xielu *p, size_t count, const void *x, void *y)
+{
+    const V positive = v_set(p->positive), negative = v_set(p->negative), beta = v_set(p->beta);
+
+    EACH(i, count, n) {
+        V a = v_get(type, x, i, n), below = v_sub(v_expm1(v_min(a, v_set(p->eps))), a);
+        V bent = v_if_less(v_zero(), a, v_mul(v_mul(positive, a), a), v_mul(negative, below));
+        v_put(type, y, i, n, v_fma(beta, a, bent));
+    }
+}
+
+void NIB_VARIANT(xielu_back)(nib_dtype type, const nib_xielu *p, size_t count, const void *x,
+                             const void *dy, void *dx, bool accumulate)
+{
+    const V twice = v_set(2 * p->positive), negative = v_set(p->negative), beta = v_set(p->beta);
+
+    EACH(i, count, n) {
+        V a = v_get(type, x, i, n), eps = v_set(p->eps), slope, g;
+        slope = v_mul(negative, v_if_less(a, eps, v_expm1(v_min(a, eps)), v_set(-1)));
+        slope = v_add(beta, v_if_less(v_zero(), a, v_mul(twice, a), slope));
         g = v_mul(v_get(type, dy, i, n), slope);
         v_put(type, dx, i, n, accumulate ? v_add(g, v_get(type, dx, i, n)) : g);
     }

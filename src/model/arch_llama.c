@@ -30,7 +30,7 @@ void nib_llama_read_keys(nib_reader *r, nib_llama *m, const nib_llama_keys *keys
     m->inner = nib_read_size_or(r, "intermediate_size", keys->inner);
     m->positions = nib_read_size_or(r, "max_position_embeddings", keys->positions);
     m->eps = nib_read_eps(r, keys->eps_key ? keys->eps_key : "rms_norm_eps", keys->eps);
-    m->activation = nib_read_activation(r, "hidden_act", keys->activation);
+    if (keys->activation) m->activation = nib_read_activation(r, "hidden_act", keys->activation);
     m->qkv_bias = m->o_bias = nib_read_bool(r, "attention_bias", keys->bias);
     m->tied = nib_read_bool(r, "tie_word_embeddings", keys->tied);
     nib_read_must_be_off(r, "rope_interleaved", "halves of a head are rotated together");

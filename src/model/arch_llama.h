@@ -31,7 +31,7 @@ typedef nib_value nib_llama_half(nib_build *b, const nib_llama *m, int i, nib_va
 /* Where the kin differ in their keys: names, and values of keys that are absent. */
 typedef struct nib_llama_keys {
     const char *eps_key;  /* NULL: rms_norm_eps */
-    const char *activation;
+    const char *activation; /* NULL: the caller reads hidden_act */
     float eps;
     double theta, partial; /* partial: rotated fraction of a head, by partial_rotary_factor */
     size_t head_dim;      /* 0: width / heads */

@@ -157,7 +157,7 @@ nib_activation nib_read_activation(nib_reader *r, const char *key, const char *f
         { "gelu_new", NIB_ACT_GELU_TANH }, { "gelu_fast", NIB_ACT_GELU_TANH },
         { "gelu_pytorch_tanh", NIB_ACT_GELU_TANH }, { "relu", NIB_ACT_RELU },
         { "quick_gelu", NIB_ACT_QUICK_GELU }, { "tanh", NIB_ACT_TANH },
-        { "sigmoid", NIB_ACT_SIGMOID },
+        { "sigmoid", NIB_ACT_SIGMOID }, { "relu2", NIB_ACT_RELU2 },
     };
     const json_t *j = nib_read_any(r, key);
     const char *name = j ? json_string_value(j) : fallback;
@@ -167,7 +167,7 @@ nib_activation nib_read_activation(nib_reader *r, const char *key, const char *f
         if (strcmp(name, known[i].name) == 0) return known[i].activation;
     nib_read_fail(r, name ? NIB_E_UNSUPPORTED : NIB_E_FORMAT,
                   "%s is %s%s%s, known are silu, swish, gelu, gelu_new, gelu_fast, "
-                  "gelu_pytorch_tanh, relu, quick_gelu, tanh, sigmoid",
+                  "gelu_pytorch_tanh, relu, quick_gelu, tanh, sigmoid, relu2",
                   key, name ? "'" : "not a text", name ? name : "", name ? "'" : "");
     return NIB_ACT_SILU;
 }

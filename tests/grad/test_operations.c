@@ -63,11 +63,12 @@ static void build_norm(lab *l)
 
     l->b.segment++;
     lab_norm(l, "n", 13, layer, l->variant & 2 ? LAB_TRAIN : 0);
-    y = layer ? nib_apply_layer_norm(&l->b, x, 1e-2f, "n")
-              : nib_apply_rms_norm(&l->b, x, 1e-2f, "n");
+    y = !layer            ? nib_apply_rms_norm(&l->b, x, 1e-2f, "n")
+        : l->variant & 4 ? nib_apply_layer_norm_one_plus(&l->b, x, 1e-2f, "n")
+                         : nib_apply_layer_norm(&l->b, x, 1e-2f, "n");
     lab_finish(l, y, 13, 0);
 }
-static void test_norm(void) { check_gradients(build_norm, 4, "norm"); }
+static void test_norm(void) { check_gradients(build_norm, 8, "norm"); }
 
 /* Each head of a value, or of a view of one, whose other half goes on as it is; all forms. */
 static void build_norm_heads(lab *l)
@@ -182,6 +183,28 @@ static void test_activation(void)
 {
     check_gradients(build_activation, NIB_ACT_COUNT, "activation");
 }
+
+/* Of a value, and of a view of one whose other half goes on as it is. */
+static void build_xielu(lab *l)
+{
+    nib_embedding *e = lab_embedding(l, "embed", 10, LAB_FULL);
+    nib_value x, y;
+
+    avoid_zero(e);
+    lab_vector(l, "act.alpha_p", 1, 0);
+    lab_vector(l, "act.alpha_n", 1, 0);
+    lab_vector(l, "act.beta", 1, 0);
+    lab_vector(l, "act.eps", 1, 0)->value[0] = -1e-3f;
+    x = lab_embed(l, "embed");
+    l->b.segment++;
+    if (l->variant == 0) {
+        lab_finish(l, nib_apply_xielu(&l->b, x, "act"), 10, 0);
+        return;
+    }
+    y = nib_apply_xielu(&l->b, nib_columns_of(&l->b, x, 0, 5), "act");
+    lab_finish(l, nib_add(&l->b, y, nib_columns_of(&l->b, x, 5, 5)), 5, 0);
+}
+static void test_xielu(void) { check_gradients(build_xielu, 2, "xielu"); }
 
 static void build_gate(lab *l)
 {
@@ -844,6 +867,7 @@ static void test_loss_in_chunks(void)
 int main(void)
 {
     static const test_case cases[] = {
+        { "xielu", test_xielu },
         { "linear", test_linear }, { "neighbours", test_neighbours },
         { "first_linear", test_first_linear }, { "norm", test_norm },
         { "first_norm", test_first_norm },

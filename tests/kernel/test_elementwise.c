@@ -56,8 +56,8 @@ static void check_rms_norm(const nib_kernels *k, const char *name, nib_dtype typ
     }
 }
 
-static void check_layer_norm(const nib_kernels *k, const char *name, nib_dtype type, size_t rows,
-                             size_t width)
+static void check_layer_norm(const nib_kernels *k, const char *name, nib_dtype type, bool plus,
+                             size_t rows, size_t width)
 {
     nib_kernels ref = nib_kernels_for(0);
     size_t n = rows * width;
@@ -69,20 +69,20 @@ static void check_layer_norm(const nib_kernels *k, const char *name, nib_dtype t
     float *dw_want = test_floats(width, 1), *dw = copy(NIB_F32, dw_want, width);
     float *db_want = test_floats(width, 1), *db = copy(NIB_F32, db_want, width);
 
-    ref.layer_norm(type, rows, width, x, w, b, 1e-3f, want, m_want, r_want);
-    k->layer_norm(type, rows, width, x, w, b, 1e-3f, y, m, r);
+    ref.layer_norm(type, plus, rows, width, x, w, b, 1e-3f, want, m_want, r_want);
+    k->layer_norm(type, plus, rows, width, x, w, b, 1e-3f, y, m, r);
     CHECK(test_worst(type, y, want, n) < near(type, 2e-5f) &&
               test_worst(NIB_F32, m, m_want, rows) < 1e-5f &&
               test_worst(NIB_F32, r, r_want, rows) < 2e-5f,
           "%s layer norm of %zu, type %d", name, width, (int)type);
-    k->layer_norm(type, rows, width, x, w, b, 1e-3f, want, NULL, NULL);
+    k->layer_norm(type, plus, rows, width, x, w, b, 1e-3f, want, NULL, NULL);
     CHECK(same(y, want, type, n), "%s layer norm of %zu keeps nothing", name, width);
     for (int add = 1; add >= 0; add--) {
         memcpy(y, want, n * nib_dtype_bytes(type));
-        ref.layer_norm_back(type, rows, width, x, w, m_want, r_want, dy, want, add,
+        ref.layer_norm_back(type, plus, rows, width, x, w, m_want, r_want, dy, want, add,
                             add ? dw_want : NULL, add ? db_want : NULL);
-        k->layer_norm_back(type, rows, width, x, w, m_want, r_want, dy, y, add, add ? dw : NULL,
-                           add ? db : NULL);
+        k->layer_norm_back(type, plus, rows, width, x, w, m_want, r_want, dy, y, add,
+                           add ? dw : NULL, add ? db : NULL);
         CHECK(test_worst(type, y, want, n) < near(type, 5e-4f) &&
                   test_worst(NIB_F32, dw, dw_want, width) < 1e-5f &&
                   test_worst(NIB_F32, db, db_want, width) < 1e-5f,
@@ -101,7 +101,7 @@ static void test_norms(void)
             for (size_t width = 1; width < 70; width++) {
                 check_rms_norm(&k, name, types[t], (nib_rms_form)(width / 2 % 3), 1 + width % 3,
                                width);
-                check_layer_norm(&k, name, types[t], 1 + width % 3, width);
+                check_layer_norm(&k, name, types[t], width & 2, 1 + width % 3, width);
             }
 }
 
@@ -164,6 +164,40 @@ static void test_activations(void)
             for (int a = NIB_ACT_SILU; a < NIB_ACT_COUNT; a++)
                 for (size_t n = 1; n < 40; n++)
                     check_activation(&k, name, types[t], (nib_activation)a, n);
+}
+
+/* Values on both sides of 0 and, where they are few, between eps and it. */
+static void check_xielu(const nib_kernels *k, const char *name, nib_dtype type, size_t n)
+{
+    static const nib_xielu p = { 0.75f, 1.25f, 0.375f, -0.125f };
+    nib_kernels ref = nib_kernels_for(0);
+    void *x = test_values(type, n, n % 3 ? 6 : 0.3f), *d = test_values(type, n, 1);
+    void *want = test_values(type, n, 1), *y = copy(type, want, n);
+
+    nib_put(type, x, n / 2, n & 1 ? 0 : -90);
+    for (int add = 1; add >= 0; add--) {
+        ref.xielu_back(type, &p, n, x, d, want, add);
+        k->xielu_back(type, &p, n, x, d, y, add);
+        CHECK(test_worst(type, y, want, n) < near(type, 5e-6f),
+              "%s slope of xielu, %zu, type %d, add %d: %g", name, n, (int)type, add,
+              (double)test_worst(type, y, want, n));
+    }
+    ref.xielu(type, &p, n, x, want);
+    k->xielu(type, &p, n, x, y);
+    CHECK(test_worst(type, y, want, n) < near(type, 2e-6f), "%s xielu of %zu, type %d: %g", name,
+          n, (int)type, (double)test_worst(type, y, want, n));
+    k->xielu(type, &p, n, x, x);
+    CHECK(same(y, x, type, n), "%s xielu of %zu in place", name, n);
+}
+
+static void test_xielu(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t t = 0; t < NIB_COUNT(types); t++)
+            for (size_t n = 1; n < 40; n++) check_xielu(&k, name, types[t], n);
 }
 
 /* A row of heads, each `spare` channels from the next, by the angles of some position; channels
@@ -343,9 +377,9 @@ int main(void)
 {
     static const test_case cases[] = {
         { "norms", test_norms },   { "activations", test_activations },
-        { "slopes", test_slopes }, { "rotate", test_rotate },
-        { "sums", test_sums },     { "loss_and_optimizer", test_loss_and_optimizer },
-        { "bf16", test_bf16 }
+        { "xielu", test_xielu },   { "slopes", test_slopes },
+        { "rotate", test_rotate }, { "sums", test_sums },
+        { "bf16", test_bf16 },     { "loss_and_optimizer", test_loss_and_optimizer },
     };
     return test_main("elementwise", cases, NIB_COUNT(cases));
 }

@@ -188,6 +188,12 @@ VARIANTS_4 = {
     "exaone4": ("bfloat16", LLAMA | dict(model_type="exaone4", num_key_value_heads=2, sliding_window=9, sliding_window_pattern=2)),
     "hunyuan": ("bfloat16", LLAMA | dict(model_type="hunyuan_v1_dense", num_hidden_layers=1, num_key_value_heads=2, head_dim=32,
                                          rope_scaling=dict(type="dynamic", alpha=4.0, factor=1.0))),
+    "nemotron": ("bfloat16", NORMS | dict(model_type="nemotron", num_hidden_layers=1, num_key_value_heads=2, head_dim=32, norm_eps=1e-4,
+                                          mlp_bias=True)),
+    # Numbers of xIELU that are felt; the rope's bands as of llama-rope-llama3.
+    "apertus": ("bfloat16", LLAMA | dict(model_type="apertus", num_key_value_heads=2, max_position_embeddings=1024, rope_theta=10000.0,
+                                         rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                                           original_max_position_embeddings=128))),
     "bloom": ("bfloat16", dict(model_type="bloom", vocab_size=VOCABULARY, hidden_size=64, n_layer=2, n_head=16,
                                pad_token_id=3)),
     # The first layer has no experts.
@@ -321,7 +327,7 @@ def fill(model, rng):
             r = torch.randn(p.shape, generator=rng)
             if p.dim() == 1:
                 kind = model.config.model_type
-                centred = (name.endswith("bias") or kind.startswith(("gemma", "qwen3_5", "qwen3_next"))
+                centred = (name.endswith("bias") or kind.startswith(("gemma", "qwen3_5", "qwen3_next", "nemotron"))
                            and not kind.startswith("gemma4") and "linear_attn" not in name)
                 slow = name.endswith(("A_log", "time_decay"))  # so that what came long before still counts
                 p.copy_(0.5 * r - 2 if slow else 0.2 * r if centred else 1 + 0.2 * r)
@@ -363,6 +369,10 @@ def fill_buffers(model, rng):
             b.copy_((0.1 * torch.randn(b.shape, generator=rng)).bfloat16())
         elif name.endswith("layer_scalar"):
             b.copy_(0.5 + torch.rand(1, generator=rng))
+        elif name.endswith("act_fn.eps"):  # the default, -1e-6, would hardly be felt
+            b.fill_(-0.125)
+        elif name.endswith("act_fn.beta"):
+            b.fill_(0.375)
 
 
 def conv1ds(model):
