@@ -77,26 +77,22 @@ static int base64_value(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *where,
-                                    nib_charsmap **out, nib_error *err)
+nib_status nib_charsmap_bytes(nib_ctx *ctx, const char *text, const char *where, uint8_t **out,
+                              size_t *count, nib_error *err)
 {
     size_t length = strlen(text), used = 0, pads = 0;
-    uint8_t *bytes;
-    nib_status status = NIB_OK;
+    uint8_t *bytes = nib_alloc(ctx, length + 1);
 
-    *out = NULL;
-    if (length == 0) return NIB_OK;
-    while (pads < 2 && pads < length && text[length - 1 - pads] == '=') pads++;
-    bytes = nib_alloc(ctx, length);
     if (!bytes) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    while (pads < 2 && pads < length && text[length - 1 - pads] == '=') pads++;
     for (size_t i = 0; i < length - pads; i++) {
         int v = base64_value(text[i]);
 
         if (v < 0 || length % 4) {
-            status = nib_fail(err, NIB_E_FORMAT,
-                              "%s: precompiled_charsmap is not base64 (character %zu of %zu)",
-                              where, i, length);
-            goto done;
+            nib_free(ctx, bytes);
+            return nib_fail(err, NIB_E_FORMAT,
+                            "%s: precompiled_charsmap is not base64 (character %zu of %zu)",
+                            where, i, length);
         }
         switch (i % 4) {
         case 0: bytes[used] = (uint8_t)(v << 2); break;
@@ -105,8 +101,22 @@ nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *
         default: bytes[used++] |= (uint8_t)v; break;
         }
     }
-    status = nib_charsmap_create(ctx, bytes, used, where, out, err);
-done:
+    *out = bytes;
+    *count = used;
+    return NIB_OK;
+}
+
+nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *where,
+                                    nib_charsmap **out, nib_error *err)
+{
+    size_t count = 0;
+    uint8_t *bytes = NULL;
+    nib_status status;
+
+    *out = NULL;
+    if (!*text) return NIB_OK;
+    status = nib_charsmap_bytes(ctx, text, where, &bytes, &count, err);
+    if (!status) status = nib_charsmap_create(ctx, bytes, count, where, out, err);
     nib_free(ctx, bytes);
     return status;
 }

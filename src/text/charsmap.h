@@ -18,6 +18,9 @@ nib_status nib_charsmap_create(nib_ctx *ctx, const uint8_t *bytes, size_t count,
 /* From base64, as tokenizer.json has it; NULL: it is empty, and replaces nothing. */
 nib_status nib_charsmap_from_base64(nib_ctx *ctx, const char *text, const char *where,
                                     nib_charsmap **out, nib_error *err);
+/* Its bytes alone, allocated. */
+nib_status nib_charsmap_bytes(nib_ctx *ctx, const char *text, const char *where, uint8_t **out,
+                              size_t *count, nib_error *err);
 /* The other way, allocated; NULL: no memory. */
 char *nib_charsmap_to_base64(nib_ctx *ctx, const uint8_t *bytes, size_t count);
 void nib_charsmap_destroy(nib_ctx *ctx, nib_charsmap *m);

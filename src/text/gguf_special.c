@@ -63,9 +63,9 @@ nib_status nib_gguf_tokenizer_config(const nib_gguf_vocabulary *v, json_t **out,
         return NIB_OK;
     }
     if (!config || !set_token(v, config, "bos_token", "bos", spm ? 1 : -1) ||
-        !set_token(v, config, "eos_token", "eos", spm ? 2 : -1) ||
-        !set_token(v, config, "unk_token", "unknown", spm ? 0 : -1) ||
-        !set_token(v, config, "pad_token", "padding", -1) ||
+        !set_token(v, config, "eos_token", "eos", spm ? 2 : v->unigram ? 1 : -1) ||
+        !set_token(v, config, "unk_token", "unknown", spm ? 0 : v->unigram ? 2 : -1) ||
+        !set_token(v, config, "pad_token", "padding", v->unigram ? 0 : -1) ||
         !set_token(v, config, "mask_token", "mask", -1) || !set_templates(v, config)) {
         json_decref(config);
         return no_memory(v, err);
@@ -96,7 +96,9 @@ nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out
     int64_t bos = nib_gguf_token_id(v, "bos", v->sentencepiece ? 1 : -1);
 
     for (size_t i = 0; i < NIB_COUNT(names); i++) {
-        int64_t id = nib_gguf_token_id(v, names[i], !i && v->sentencepiece ? 2 : -1);
+        int64_t id = nib_gguf_token_id(v, names[i], i ? -1 : v->sentencepiece ? 2
+                                                          : v->unigram        ? 1
+                                                                              : -1);
         if (id >= 0) json_array_append_new(ends, json_integer(id));
     }
     for (size_t i = 0; i < v->count; i++) {

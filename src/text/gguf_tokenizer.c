@@ -83,7 +83,13 @@ static nib_status make_model(const maker *k, json_t **out, nib_error *err)
     const nib_gguf_vocabulary *v = k->v;
     int64_t unknown = nib_gguf_token_id(v, "unknown", v->sentencepiece ? 0 : -1);
     json_t *vocabulary = NULL, *merges = NULL, *unk;
-    nib_status status = make_vocabulary(v, &vocabulary, err);
+    nib_status status = v->unigram ? nib_gguf_unigram_check(v, err)
+                                   : make_vocabulary(v, &vocabulary, err);
+
+    if (!status && v->unigram) {
+        *out = nib_gguf_unigram_model(v);
+        return *out ? NIB_OK : no_memory(v, err);
+    }
 
     if (!status && v->wordpiece) {
         *out = nib_gguf_wordpiece_model(v, vocabulary);
@@ -113,7 +119,7 @@ static json_t *make_added(const nib_gguf_vocabulary *v)
 
     for (size_t i = 0; list && i < v->count; i++) {
         unsigned type = nib_gguf_token_type(v, i);
-        bool unknown = (v->sentencepiece || v->wordpiece) && type == NIB_GGUF_UNKNOWN;
+        bool unknown = (v->sentencepiece || v->wordpiece || v->unigram) && type == NIB_GGUF_UNKNOWN;
         json_t *one, *text;
         if (type != NIB_GGUF_CONTROL && type != NIB_GGUF_USER && !unknown) continue;
         text = v->wordpiece ? nib_gguf_wordpiece_text(v, i)
@@ -135,6 +141,7 @@ static json_t *make_normalizer(const maker *k)
 {
     json_t *replace;
 
+    if (k->v->unigram) return nib_gguf_unigram_normalizer(k->v);
     if (k->pre) return k->pre->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
     replace = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
                         "content", MARK);
@@ -147,6 +154,7 @@ static json_t *make_decoder(const maker *k)
 {
     json_t *list;
 
+    if (k->v->unigram) return nib_gguf_unigram_space(k->v);
     if (k->pre)
         return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
                          "trim_offsets", 1, "use_regex", 1);
@@ -167,10 +175,10 @@ static json_t *special_piece(const nib_gguf_text t)
 static json_t *make_post(const maker *k)
 {
     const nib_gguf_vocabulary *v = k->v;
-    bool bos = nib_gguf_token_flag(v, "add_bos_token", k->pre ? k->pre->add_bos : true);
-    bool eos = nib_gguf_token_flag(v, "add_eos_token", false);
-    int64_t ids[2] = { bos ? nib_gguf_token_id(v, "bos", k->pre ? -1 : 1) : -1,
-                       eos ? nib_gguf_token_id(v, "eos", k->pre ? -1 : 2) : -1 };
+    bool bos = nib_gguf_token_flag(v, "add_bos_token", k->pre ? k->pre->add_bos : !v->unigram);
+    bool eos = nib_gguf_token_flag(v, "add_eos_token", v->unigram);
+    int64_t ids[2] = { bos ? nib_gguf_token_id(v, "bos", k->pre || v->unigram ? -1 : 1) : -1,
+                       eos ? nib_gguf_token_id(v, "eos", k->pre ? -1 : v->unigram ? 1 : 2) : -1 };
     json_t *single, *pair, *tokens;
 
     if (ids[0] < 0 && ids[1] < 0) return json_null();
@@ -205,7 +213,8 @@ nib_status nib_gguf_tokenizer_json(const nib_gguf_vocabulary *v, json_t **out, n
 {
     maker k = { .v = v, .prefix = nib_gguf_token_flag(v, "add_space_prefix", true) };
     json_t *model = NULL;
-    nib_status status = v->sentencepiece || v->wordpiece ? NIB_OK : read_pre(&k, err);
+    bool cuts = !v->sentencepiece && !v->wordpiece && !v->unigram;
+    nib_status status = cuts ? read_pre(&k, err) : NIB_OK;
 
     if (!status) status = make_model(&k, &model, err);
     if (status) return status;
@@ -216,7 +225,9 @@ nib_status nib_gguf_tokenizer_json(const nib_gguf_vocabulary *v, json_t **out, n
     *out = json_pack("{s:s, s:n, s:n, s:o, s:o, s:o, s:o, s:o, s:o}", "version", "1.0",
                      "truncation", "padding", "added_tokens", make_added(v), "normalizer",
                      make_normalizer(&k), "pre_tokenizer",
-                     k.pre ? nib_gguf_pre_json(k.pre) : json_null(), "post_processor",
+                     k.pre       ? nib_gguf_pre_json(k.pre)
+                     : v->unigram ? nib_gguf_unigram_space(v)
+                                  : json_null(), "post_processor",
                      make_post(&k), "decoder", make_decoder(&k), "model", model);
     return *out ? NIB_OK : no_memory(v, err);
 }

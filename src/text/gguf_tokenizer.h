@@ -17,6 +17,7 @@ typedef struct nib_gguf_vocabulary {
     const nib_gguf *keys;
     bool sentencepiece;     /* tokenizer.ggml.model is "llama", not "gpt2"; */
     bool wordpiece;         /* or "bert" */
+    bool unigram;           /* or "t5" */
     nib_gguf_text *tokens;  /* [count] */
     size_t count;
     const nib_gguf_value *types, *scores; /* NULL: absent */
@@ -44,6 +45,14 @@ nib_status nib_gguf_generation_config(const nib_gguf_vocabulary *v, json_t **out
 json_t *nib_gguf_wordpiece_text(const nib_gguf_vocabulary *v, size_t id);
 json_t *nib_gguf_wordpiece_model(const nib_gguf_vocabulary *v, json_t *vocabulary);
 json_t *nib_gguf_wordpiece_json(const nib_gguf_vocabulary *v, json_t *model, json_t *added);
+
+/* Unigram of a GGUF (gguf_unigram.c): its keys checked, NIB_E_FORMAT; then the model, the
+ * normalizer, and the stage that marks spaces, which is pre_tokenizer and decoder.  NULL: no
+ * memory. */
+nib_status nib_gguf_unigram_check(const nib_gguf_vocabulary *v, nib_error *err);
+json_t *nib_gguf_unigram_model(const nib_gguf_vocabulary *v);
+json_t *nib_gguf_unigram_normalizer(const nib_gguf_vocabulary *v);
+json_t *nib_gguf_unigram_space(const nib_gguf_vocabulary *v);
 
 /* The merges that SentencePiece's scores mean, ["a", "b"] each (formats-quant.md 7.5). */
 nib_status nib_gguf_score_merges(const nib_gguf_vocabulary *v, json_t **out, nib_error *err);

@@ -22,6 +22,7 @@ typedef struct writing {
     const json_t *model;
     size_t count;           /* of tokens, with those of padding */
     bool sentencepiece, wordpiece;
+    nib_gguf_unigram unigram;
     bool lower, strip;      /* WordPiece: letters become small, accents are left out */
     bool prefix;            /* a space is put before text */
     const nib_gguf_pre *pre;
@@ -129,9 +130,12 @@ static nib_status read_kind(writing *k, nib_error *err)
     const char *type = type_of(k->model);
 
     if (strcmp(type, "WordPiece") == 0) return read_wordpiece(k, err);
+    if (strcmp(type, "Unigram") == 0)
+        return nib_gguf_unigram_read(k->t->ctx, k->t->json, k->dir, &k->unigram, err);
     if (strcmp(type, "BPE") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a %s tokenizer is not written as GGUF, known "
-                        "are BPE, of bytes or made of SentencePiece, and WordPiece", k->dir, type);
+                        "are BPE, of bytes or made of SentencePiece, WordPiece and Unigram", k->dir,
+                        type);
     k->sentencepiece = json_is_true(json_object_get(k->model, "byte_fallback"));
     return k->sentencepiece ? read_sentencepiece(k, err) : read_bytes(k, err);
 }
@@ -149,6 +153,7 @@ static unsigned kind_of(const writing *k, uint32_t id)
     const char *text = id < t->size ? t->tokens[id] : NULL;
 
     if (!text) return NIB_GGUF_UNUSED;
+    if (k->unigram.is && (int64_t)id == k->unigram.unknown) return NIB_GGUF_UNKNOWN;
     if (k->sentencepiece && t->unk_name && strcmp(text, t->unk_name) == 0) return NIB_GGUF_UNKNOWN;
     if (t->is_added[id]) return t->special[id] ? NIB_GGUF_CONTROL : NIB_GGUF_USER;
     return k->sentencepiece && is_byte_token(text) ? NIB_GGUF_BYTE : NIB_GGUF_NORMAL;
@@ -286,6 +291,22 @@ static nib_status put_scores(const writing *k, nib_error *err)
     return status;
 }
 
+/* A unigram's pieces have scores of their own; tokens added behind them are found before text is
+ * cut. */
+static nib_status put_unigram(const writing *k, nib_error *err)
+{
+    const json_t *pieces = json_object_get(k->model, "vocab");
+
+    nib_gguf_put_array(k->w, "tokenizer.ggml.scores", NIB_GGUF_F32, k->count);
+    for (uint32_t id = 0; id < k->count; id++) {
+        const json_t *piece = json_array_get(pieces, id);
+        double score = kind_of(k, id) == NIB_GGUF_UNUSED ? -10000 : 0;
+        nib_gguf_entry_number(k->w, NIB_GGUF_F32,
+                              piece ? json_number_value(json_array_get(piece, 1)) : score);
+    }
+    return nib_gguf_unigram_put(&k->unigram, k->t->ctx, k->dir, k->w, err);
+}
+
 /* --- special tokens --- */
 
 static void put_id(const writing *k, const char *key, int64_t id)
@@ -366,15 +387,17 @@ static nib_status put_special(const writing *k, nib_error *err)
     nib_status status = put_end(k, true, s->bos.id, err);
 
     if (!status) status = put_end(k, false, s->eos.id, err);
-    put_id(k, "tokenizer.ggml.unknown_token_id", s->unk.id);
+    put_id(k, "tokenizer.ggml.unknown_token_id",
+           k->unigram.is ? k->unigram.unknown : s->unk.id);
     put_id(k, "tokenizer.ggml.padding_token_id", s->pad.id);
     for (size_t i = 0; i < s->end_count && !other; i++)
         if (s->ends[i] != s->eos.id) {
             put_id(k, "tokenizer.ggml.eot_token_id", s->ends[i]);
             other = true;
         }
-    if (k->sentencepiece)
-        nib_gguf_put_number(k->w, "tokenizer.ggml.add_space_prefix", NIB_GGUF_BOOL, k->prefix);
+    if (k->sentencepiece || k->unigram.is)
+        nib_gguf_put_number(k->w, "tokenizer.ggml.add_space_prefix", NIB_GGUF_BOOL,
+                            k->unigram.is ? k->unigram.prefix : k->prefix);
     return status;
 }
 
@@ -413,14 +436,16 @@ nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t voca
     if (t->size > vocabulary)
         return nib_fail(err, NIB_E_MISMATCH, "%s: the tokenizer has %zu tokens, the embedding %zu "
                         "rows", dir, t->size, vocabulary);
-    kind = k.wordpiece ? "bert" : k.sentencepiece ? "llama" : "gpt2";
+    kind = k.wordpiece ? "bert" : k.unigram.is ? "t5" : k.sentencepiece ? "llama" : "gpt2";
     nib_gguf_put_text(w, "tokenizer.ggml.model", kind, strlen(kind));
     if (k.pre) nib_gguf_put_text(w, "tokenizer.ggml.pre", k.pre->name, strlen(k.pre->name));
     else nib_gguf_put_text(w, "tokenizer.ggml.pre", "default", 7);
     status = put_tokens(&k, err);
     warn_of_added(&k);
     if (!status && k.wordpiece) return put_bert(&k, err);
-    if (!status) status = k.sentencepiece ? put_scores(&k, err) : put_merges(&k, err);
+    if (!status)
+        status = k.unigram.is ? put_unigram(&k, err)
+                 : k.sentencepiece ? put_scores(&k, err) : put_merges(&k, err);
     if (!status) status = put_special(&k, err);
     if (!status) status = nib_chat_each(t->ctx, dir, put_template, &k, err);
     return status;

@@ -12,4 +12,20 @@
 nib_status nib_gguf_put_tokenizer(nib_tokenizer *t, const char *dir, size_t vocabulary,
                                   nib_gguf_writer *w, nib_error *err);
 
+/* A Unigram tokenizer.json, as far as keys can say it (gguf_unigram_out.c). */
+typedef struct nib_gguf_unigram {
+    bool is;              /* it is one */
+    const char *charsmap; /* base64, borrowed; NULL: none */
+    bool squeezes;        /* several spaces become one */
+    bool prefix;          /* a space is put before text */
+    int64_t unknown;      /* -1: none */
+} nib_gguf_unigram;
+
+/* NIB_E_UNSUPPORTED: what has no form in GGUF. */
+nib_status nib_gguf_unigram_read(nib_ctx *ctx, const json_t *tokenizer, const char *dir,
+                                 nib_gguf_unigram *out, nib_error *err);
+/* remove_extra_whitespaces and precompiled_charsmap.  NIB_E_FORMAT: it is no base64. */
+nib_status nib_gguf_unigram_put(const nib_gguf_unigram *u, nib_ctx *ctx, const char *dir,
+                                nib_gguf_writer *w, nib_error *err);
+
 #endif

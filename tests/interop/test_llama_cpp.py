@@ -133,11 +133,12 @@ def pieces():
         check(template == tokenizer.chat_template, "pico: another chat template")
 
 
-ENCODERS = {"bert": ("bert-uncased", {}), "roberta": ("roberta", dict(pad_token_id=1, type_vocab_size=1, max_position_embeddings=130))}
+ENCODERS = {"bert": ("bert-uncased", {}), "roberta": ("roberta", dict(pad_token_id=1, type_vocab_size=1, max_position_embeddings=130)),
+            "xlm-roberta": ("xlm-roberta", dict(pad_token_id=1, type_vocab_size=1, max_position_embeddings=130))}
 
 
 def encoder():
-    """WordPiece, and a byte-level BPE: the same ids, and the rows of the last layer; the pooling is read back."""
+    """WordPiece, a byte-level BPE and Unigram: the same ids, and the rows of the last layer; the pooling is read back."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     texts = ["Hello, world! It's 1234.", "Gr\u00fc\u00dfe aus M\u00fcnchen", "unaffable \u4f60\u597d [MASK] xyzzy", "a-b_c  d\n"]
     for kind, (name, more) in ENCODERS.items():

@@ -97,6 +97,14 @@ static void test_wordpiece(void)
     for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i]);
 }
 
+static void test_unigram(void)
+{
+    static const char *const styles[] = { "xlm-roberta", "t5" };
+    nib_ctx *ctx = test_ctx();
+
+    for (size_t i = 0; i < NIB_COUNT(styles); i++) check_style(ctx, "tokenizers", styles[i]);
+}
+
 static void test_refused(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -115,10 +123,16 @@ static void test_refused(void)
     CHECK(write_keys(ctx, t, dir, path, 5, &err) == NIB_E_MISMATCH &&
           strstr(err.message, "the embedding 5 rows"), "%s", err.message);
     nib_tokenizer_close(t);
+    snprintf(dir, sizeof dir, "%s", test_data("tests/golden/tokenizers/albert"));
+    REQUIRE_OK(nib_tokenizer_open(ctx, dir, &t, &err), err);
+    CHECK(write_keys(ctx, t, dir, path, 500, &err) == NIB_E_UNSUPPORTED &&
+          strstr(err.message, "beside Unigram"), "%s", err.message);
+    nib_tokenizer_close(t);
     CHECK(!nib_file_exists(path));
 }
 
 static const test_case cases[] = { { "styles", test_styles }, { "WordPiece", test_wordpiece },
+                                   { "Unigram", test_unigram },
                                    { "refused", test_refused } };
 
 int main(void) { return test_main("test_gguf_tokens", cases, NIB_COUNT(cases)); }
