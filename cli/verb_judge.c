@@ -57,6 +57,8 @@ int verb_judge(int argc, char **argv)
         { "data", OPTION_STRING, &j.o.data.data, "FILE",
           "held-out records with a prompt and what is wanted, in the forms of finetune" },
         { "adapter", OPTION_LIST, &j.adapters, "[NAME=]DIR", "may be repeated: all answer" },
+        { "raw", OPTION_FLAG, &j.o.raw, NULL,
+          "prompts are put as the options and records say, whatever the adapter was trained on" },
         { "base", OPTION_CHOICE, &j.base, NULL,
           "the model without an adapter answers too (default), or --no-base" },
         { "against", OPTION_STRING, &j.o.against, "NAME",

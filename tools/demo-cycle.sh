@@ -23,8 +23,8 @@ row() { # NAME SIZED_DIR... -- MODEL [--adapter ADAPTER]: a line of the table
     shift
     perplexity=$("$nibble" evaluate "$@" --data models/shop-test.jsonl --json 2>>"$out/log" |
         number perplexity)
-    "$nibble" generate "$@" --prompts models/shop-test.jsonl --temperature 0 --max-new-tokens 48 \
-        --json >"$out/answers" 2>>"$out/log"
+    "$nibble" generate "$@" --raw --prompts models/shop-test.jsonl --temperature 0 \
+        --max-new-tokens 48 --json >"$out/answers" 2>>"$out/log"
     sed -n 's/.*"completion": "\(.*\)"}$/\1/p' models/shop-test.jsonl >"$out/expected"
     sed -n 's/.*"completion": "\(.*\)", "prompt_tokens".*/\1/p' "$out/answers" >"$out/given"
     right=$(paste -d '\n' "$out/expected" "$out/given" |

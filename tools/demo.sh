@@ -16,7 +16,7 @@ completions() { sed -n 's/.*"completion": "\(.*\)"}$/\1/p' "$1"; }
 ask() { # OUT MODEL [ADAPTER]: greedy answers to the 40 held-out questions
     to=$1 model=$2
     shift 2
-    "$nibble" generate "$model" "$@" --prompts models/shop-test.jsonl --temperature 0 \
+    "$nibble" generate "$model" "$@" --raw --prompts models/shop-test.jsonl --temperature 0 \
         --max-new-tokens 48 >"$to" 2>>"$out/log"
 }
 exact() { # how many of the answers in $1 are the expected ones, to the letter

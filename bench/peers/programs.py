@@ -68,7 +68,7 @@ def nibble_generate(s, model, prompt, prompt_tokens, new_tokens, cpus=None):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", dir=s.work, delete=False) as f:
         f.write((json.dumps({"prompt": prompt}) + "\n") * 2)
     try:
-        text, peak = run_process([s.nibble, "generate", model, "--prompts", f.name, "--max-new-tokens", new_tokens,
+        text, peak = run_process([s.nibble, "generate", model, "--raw", "--prompts", f.name, "--max-new-tokens", new_tokens,
                                   "--prompt-lookup-num-tokens", 0, "--threads", s.threads, "--json"], s.threads, cpus)
     finally:
         os.remove(f.name)

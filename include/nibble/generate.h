@@ -32,6 +32,9 @@ typedef struct nib_generate_options {
                                   generation_config.json end it behind them, as in transformers */
     size_t stop_count;
     bool chat;                 /* the prompt is what a user says: rendered by the chat template */
+    /* Without `chat`: in the form that the adapter was trained on, as it stands where its file does
+     * not say one; without an adapter as with `chat`, where the model has a template. */
+    bool as_trained;
     const char *system;        /* a system message before it, or NULL */
     const char *chat_template_kwargs; /* JSON object: more variables of the template, or NULL */
     const char *chat_template; /* a file in place of the model's template, or NULL */

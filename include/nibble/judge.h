@@ -15,6 +15,9 @@ typedef struct nib_judge_options {
                                   * chats (their last turn of the assistant), FAQ, Alpaca, tokens */
     const nib_adapter_choice *adapters;
     size_t adapter_count;
+    bool raw;                    /* records are put as data says alone; else what it leaves open
+                                  * (templates, alpaca_ending) is as the first adapter was trained,
+                                  * where its file says it */
     bool no_base;                /* the model without an adapter does not answer */
     const char *against;         /* whom the others are compared with: "base" or an adapter's name;
                                   * NULL: base, or where that does not answer the first adapter */

@@ -21,6 +21,7 @@
  * where the weights go, while PEFT warns of keys in adapter_config.json that it does not know. */
 static const char base_form_key[] = "nibble.base_form";
 static const char unfinished_key[] = "nibble.unfinished";
+static const char prompt_key[] = "nibble.prompt";
 
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM])
 {
@@ -313,9 +314,14 @@ static nib_status read_tensors(nib_adapter *a, const char *dir, bool attach, nib
     if (!status) {
         const char *form = nib_tensors_metadata(file, base_form_key);
         const char *unfinished = nib_tensors_metadata(file, unfinished_key);
+        const char *prompt = nib_tensors_metadata(file, prompt_key);
         if (form) snprintf(a->base_form, sizeof a->base_form, "%s", form);
+        nib_free(a->ctx, a->prompt_form);
+        a->prompt_form = prompt ? nib_strdup(a->ctx, prompt) : NULL;
+        if (prompt && !a->prompt_form)
+            status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
         snprintf(a->unfinished, sizeof a->unfinished, "%s", unfinished ? unfinished : "");
-        if (attach) {
+        if (!status && attach) {
             const char *change = nib_tensors_metadata(file, NIB_BASE_CHANGE_KEY);
             snprintf(a->base_change, sizeof a->base_change, "%s", change ? change : "");
             status = nib_merged_check_change(a, dir, err);
@@ -390,10 +396,34 @@ void nib_adapter_close(nib_adapter *a)
     nib_peft_matcher_destroy(a->match);
     nib_peft_config_free(a->ctx, &a->config);
     nib_free(a->ctx, a->dir);
+    nib_free(a->ctx, a->prompt_form);
     nib_free(a->ctx, a);
 }
 
 /* --- writing --- */
+
+/* Keys and texts in turn, NULL at the end. */
+static void list_notes(const nib_adapter *a, const char *form, const char *change,
+                       const char *notes[9])
+{
+    size_t n = 0;
+
+    notes[n++] = base_form_key;
+    notes[n++] = form;
+    if (a->prompt_form) {
+        notes[n++] = prompt_key;
+        notes[n++] = a->prompt_form;
+    }
+    if (a->unfinished[0]) {
+        notes[n++] = unfinished_key;
+        notes[n++] = a->unfinished;
+    }
+    if (change[0]) {
+        notes[n++] = NIB_BASE_CHANGE_KEY;
+        notes[n++] = change;
+    }
+    notes[n] = NULL;
+}
 
 static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error *err)
 {
@@ -402,8 +432,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     size_t count = 0;
     char form[NIB_BASE_FORM_ROOM];
     char change[sizeof a->base_change];
-    const char *notes[7] = { base_form_key, form };
-    size_t noted = 2;
+    const char *notes[9];
     nib_status status;
 
     if (!plans) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
@@ -425,15 +454,8 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     }
     nib_base_form(a->model, form);
     memcpy(change, a->base_change, sizeof change);
-    if (a->unfinished[0]) {
-        notes[noted++] = unfinished_key;
-        notes[noted++] = a->unfinished;
-    }
     if (a->recoded) nib_merged_fingerprint(a, true, change);
-    if (change[0]) {
-        notes[noted++] = NIB_BASE_CHANGE_KEY;
-        notes[noted++] = change;
-    }
+    list_notes(a, form, change, notes);
     status = nib_tensor_writer_create_noted(a->ctx, dir, "adapter_model", plans, count, 0, notes,
                                             &w, err);
     for (size_t i = 0; i < a->params.count && !status; i++) {

@@ -15,6 +15,7 @@
 #include "job/other_form.h"
 #include "job/quantize_config.h"
 #include "job/whole.h"
+#include "train/prompt_form.h"
 
 typedef nib_finetune_job job;
 
@@ -146,6 +147,16 @@ static nib_status open_adapter(job *j, nib_error *err)
     return status;
 }
 
+/* What is asked later is put as the records put it. */
+static nib_status keep_prompt_form(job *j, nib_error *err)
+{
+    nib_free(j->ctx, j->adapter->prompt_form);
+    j->adapter->prompt_form = NULL;
+    if (j->model->purpose.task != NIB_TASK_CAUSAL_LM) return NIB_OK;
+    return nib_prompt_form_make(j->ctx, &j->o->data, nib_dataset_shape(j->data),
+                                &j->adapter->prompt_form, err);
+}
+
 /* Are the weights there?  A dry run does without. */
 static nib_status look_for_weights(job *j, nib_error *err)
 {
@@ -255,6 +266,7 @@ static nib_status prepare(job *j, nib_error *err)
     if (o->train.max_memory && o->train.max_memory < j->plan.available)
         j->plan.available = o->train.max_memory;
     status = open_model(j, quantizes, err);
+    if (!status) status = keep_prompt_form(j, err);
     if (!status && !nib_finetune_compares(j))
         status = nib_check_types(j->model->graph, j->data, err);
     if (!status && j->eval.data) status = nib_check_types(j->model->graph, j->eval.data, err);

@@ -12,12 +12,16 @@
 #include "job/open.h"
 #include "job/other_form.h"
 #include "text/chat.h"
+#include "train/prompt_form.h"
 
 struct nib_generator {
     nib_ctx *ctx;
     char *dir;                   /* the model's */
     nib_tokenizer *tokenizer;
-    nib_chat *chat;              /* once a prompt asked for it */
+    nib_chat *chat;              /* once a prompt asked for it; of this slot's adapter: */
+    size_t chat_slot;
+    bool looked, has_template;   /* for the model's template; whether it has one */
+    bool told[NIB_MAX_SLOTS + 1]; /* how the prompts of this slot are made */
     nib_model *model;
     nib_adapter **adapters;      /* adapters[i] fills slot i */
     char **names;
@@ -240,13 +244,30 @@ static json_t *messages_of(const char *system, const char *prompt, size_t bytes)
     return NULL;
 }
 
+/* A template that the adapter was trained with in place of the model's lies beside it; NULL: none
+ * does. */
+static nib_status find_own_template(const nib_generator *g, uint8_t slot, char **out,
+                                    nib_error *err)
+{
+    char *path;
+
+    *out = NULL;
+    if (slot == NIB_NO_SLOT) return NIB_OK;
+    path = nib_sprintf(g->ctx, "%s/chat_template.jinja", g->adapters[slot]->dir);
+    if (!path) return nib_fail(err, NIB_E_NOMEM, "the chat template: out of memory");
+    if (nib_file_exists(path)) *out = path;
+    else nib_free(g->ctx, path);
+    return NIB_OK;
+}
+
 /* The prompt as the chat template has it, up to where the assistant speaks; its special tokens are
  * in it. */
 static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt,
-                              size_t bytes, nib_error *err)
+                              size_t bytes, uint8_t slot, nib_error *err)
 {
     nib_chat_source source = { .model_dir = g->dir, .tokenizer = g->tokenizer,
                                .template_path = o->chat_template, .now = (int64_t)time(NULL) };
+    char *own = NULL;
     nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
     nib_jinja_output out = { 0 };
     json_t *kwargs = NULL;
@@ -257,7 +278,15 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
     if (!status && o->chat_template_kwargs)
         status = nib_chat_parse_kwargs(o->chat_template_kwargs, &kwargs, err);
     turns.extra = kwargs;
+    if (g->chat && g->chat_slot != slot) {
+        nib_chat_close(g->chat);
+        g->chat = NULL;
+    }
+    if (!status && !g->chat && !o->chat_template) status = find_own_template(g, slot, &own, err);
+    if (own) source.template_path = own;
     if (!status && !g->chat) status = nib_chat_open(g->ctx, &source, &g->chat, err);
+    g->chat_slot = slot;
+    nib_free(g->ctx, own);
     if (!status)
         status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
     if (!status)
@@ -269,8 +298,86 @@ static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, c
     return status;
 }
 
+static void found_template(void *self, const char *name, const char *text, size_t bytes)
+{
+    (void)name, (void)text, (void)bytes;
+    *(bool *)self = true;
+}
+
+/* Once for each adapter: every prompt is made alike. */
+static void NIB_PRINTF(3, 4) tell(nib_generator *g, uint8_t slot, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    size_t at = slot == NIB_NO_SLOT ? NIB_MAX_SLOTS : slot;
+
+    if (g->told[at]) return;
+    g->told[at] = true;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    nib_note(g->ctx, "prompt: %s", text);
+}
+
+/* Without --chat and --raw.  *chat: by the template; *form: read, and zeroed where it is not that
+ * of the adapter. */
+static void choose_form(nib_generator *g, uint8_t slot, bool *chat, nib_prompt_form *form)
+{
+    const char *text = slot == NIB_NO_SLOT ? NULL : g->adapters[slot]->prompt_form;
+    nib_error none;
+
+    *form = (nib_prompt_form){ 0 };
+    *chat = false;
+    if (text && nib_prompt_form_read(text, form)) {
+        *chat = form->chat;
+        if (form->chat) tell(g, slot, "by the chat template, as the adapter was trained");
+        else if (!form->before)
+            tell(g, slot, "as it stands: the adapter was trained on %s, which one text does not "
+                          "fill", form->name);
+        else if (*form->before || *form->after)
+            tell(g, slot, "as the adapter was trained: %s", form->name);
+        else tell(g, slot, "as it stands, as the adapter was trained: %s", form->name);
+        return;
+    }
+    if (slot != NIB_NO_SLOT) {
+        tell(g, slot, "as it stands: the adapter does not say how it was trained (--chat: by the "
+                      "chat template)");
+        return;
+    }
+    /* a directory, or a .gguf, without one is no error here */
+    if (!g->looked) (void)nib_chat_each(g->ctx, g->dir, found_template, &g->has_template, &none);
+    g->looked = true;
+    *chat = g->has_template;
+    if (*chat) tell(g, slot, "by the model's chat template (--raw: as it stands)");
+}
+
+/* The prompt as it is asked, its special tokens with it. */
+static nib_status encode_asked(nib_generator *g, const nib_generate_options *o, const char *prompt,
+                               size_t bytes, uint8_t slot, bool *had_bos, nib_error *err)
+{
+    nib_generate_options how = *o;
+    nib_prompt_form form = { 0 };
+    bool chat = o->chat;
+    char *filled = NULL;
+    nib_status status = NIB_OK;
+
+    if (!chat && o->as_trained) choose_form(g, slot, &chat, &form);
+    if (form.chat_template_kwargs && !how.chat_template_kwargs)
+        how.chat_template_kwargs = form.chat_template_kwargs;
+    if (!chat && form.before)
+        status = nib_prompt_form_fill(g->ctx, &form, prompt, bytes, &filled, &bytes, err);
+    if (filled) prompt = filled;
+    if (!status)
+        status = chat ? encode_chat(g, &how, prompt, bytes, slot, err)
+                      : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, had_bos,
+                                             err);
+    nib_free(g->ctx, filled);
+    nib_prompt_form_free(&form);
+    return status;
+}
+
 static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt,
-                                size_t bytes, nib_error *err)
+                                size_t bytes, uint8_t slot, nib_error *err)
 {
     size_t most = g->model->graph->positions, v = g->sampler.vocabulary;
     bool had_bos = false;
@@ -279,9 +386,7 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
     g->tokens.count = 0;
     if (bytes == 0)
         return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to go on from");
-    status = o->chat ? encode_chat(g, o, prompt, bytes, err)
-                     : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, &had_bos,
-                                            err);
+    status = encode_asked(g, o, prompt, bytes, slot, &had_bos, err);
     if (status) return nib_fail_in(err, status, "prompt");
     if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
     if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
@@ -459,7 +564,7 @@ static nib_status answer(nib_generator *g, const char *prompt, size_t bytes, con
     *result = r;
     status = settle(g, options, &use, &slot, err);
     if (!status)
-        status = prompt ? encode_prompt(g, options, prompt, bytes, err)
+        status = prompt ? encode_prompt(g, options, prompt, bytes, slot, err)
                         : take_ids(g, ids, count, err);
     if (!status) status = run(g, options, &use, slot, &text, &r, err);
     if (!status) {
@@ -487,6 +592,12 @@ nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_
 nib_tokenizer *nib_generator_tokenizer(const nib_generator *g)
 {
     return g->tokenizer;
+}
+
+const char *nib_generator_prompt_form(const nib_generator *g, size_t adapter, const char **dir)
+{
+    *dir = g->adapters[adapter]->dir;
+    return g->adapters[adapter]->prompt_form;
 }
 
 size_t nib_generator_vocabulary(const nib_generator *g)

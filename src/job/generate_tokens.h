@@ -13,4 +13,8 @@ nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_
 nib_tokenizer *nib_generator_tokenizer(const nib_generator *g); /* borrowed */
 size_t nib_generator_vocabulary(const nib_generator *g);
 
+/* How the adapter of that number was trained (train/prompt_form.h), NULL: its file does not say;
+ * and the directory it was read from. */
+const char *nib_generator_prompt_form(const nib_generator *g, size_t adapter, const char **dir);
+
 #endif

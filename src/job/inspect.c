@@ -313,7 +313,7 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
     nib_peft_config cfg = { 0 };
     nib_tensors *tensors = NULL;
     char *file = nib_adapter_file(ctx, path);
-    const char *unfinished;
+    const char *unfinished, *prompt;
     totals sum = { 0 };
     nib_status status;
 
@@ -332,6 +332,9 @@ static nib_status report_adapter(nib_ctx *ctx, const char *path, json_t *report,
         !set_totals(report, &sum))
         status = no_memory(path, err);
     unfinished = nib_tensors_metadata(tensors, "nibble.unfinished");
+    prompt = nib_tensors_metadata(tensors, "nibble.prompt");
+    if (!status && prompt && json_object_set_new(report, "prompt", json_string(prompt)))
+        status = no_memory(path, err);
     if (!status && unfinished &&
         json_object_set_new(report, "unfinished", json_string(unfinished)))
         status = no_memory(path, err);

@@ -11,6 +11,7 @@
 #include "job/generate_tokens.h"
 #include "job/quantize_config.h"
 #include "train/data.h"
+#include "train/prompt_form.h"
 
 enum { LEAST_NEW = 16, MOST_NEW = 256 };
 
@@ -80,6 +81,48 @@ static nib_status take_texts(nib_judgement *j, nib_tokenizer *t, const nib_datas
                                          &bytes, err);
 }
 
+/* What the options leave open is as the first adapter was trained.  *own: a chat template beside
+ * it. */
+static nib_status take_form(nib_judgement *j, const nib_generator *g, nib_data_options *data,
+                            nib_prompt_form *form, char **own, nib_error *err)
+{
+    const char *dir = NULL, *text = NULL;
+    bool open = !data->prompt_template && !data->template_text;
+
+    if (!j->o->raw && j->o->adapter_count) text = nib_generator_prompt_form(g, 0, &dir);
+    if (!text || !nib_prompt_form_read(text, form)) return NIB_OK;
+    if (open && form->prompt_template && form->completion_template) {
+        data->prompt_template = form->prompt_template;
+        data->completion_template = form->completion_template;
+        nib_note(j->ctx, "records are put as the adapter was trained (--raw: by their own fields): "
+                         "prompt_template '%.200s'", form->prompt_template);
+    }
+    if (!data->alpaca_ending) data->alpaca_ending = form->alpaca_ending;
+    if (!data->chat_template_kwargs) data->chat_template_kwargs = form->chat_template_kwargs;
+    if (!form->chat || data->chat_template) return NIB_OK;
+    *own = nib_sprintf(j->ctx, "%s/chat_template.jinja", dir);
+    if (!*own) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    if (nib_file_exists(*own)) data->chat_template = *own;
+    return NIB_OK;
+}
+
+static bool is_chat(nib_record_shape shape)
+{
+    return shape == NIB_SHAPE_CHAT || shape == NIB_SHAPE_SHAREGPT ||
+           shape == NIB_SHAPE_CHAT_COMPLETION;
+}
+
+/* Records of another form have other prompts than those that were learned. */
+static void compare_form(const nib_judgement *j, const nib_prompt_form *form,
+                         nib_record_shape shape)
+{
+    if (form->name && strcmp(form->name, nib_shape_name(shape)) != 0 &&
+        !(form->chat && is_chat(shape)))
+        nib_warn_code(j->ctx, "other-prompts", "%s: the adapter was trained on %s, and these "
+                      "records are %s: their prompts are put otherwise", j->o->data.data,
+                      form->name, nib_shape_name(shape));
+}
+
 static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **out, nib_error *err)
 {
     nib_data_options data = j->o->data;
@@ -88,15 +131,20 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
                                   .vocabulary = (uint32_t)nib_generator_vocabulary(g),
                                   .task = NIB_TASK_CAUSAL_LM,
                                   .now = (int64_t)time(NULL) };
-    nib_record_shape shape;
+    nib_prompt_form trained = { 0 };
+    char *own = NULL;
+    nib_record_shape shape = NIB_SHAPE_UNKNOWN;
     size_t longest = 0;
-    nib_status status;
+    nib_status status = take_form(j, g, &data, &trained, &own, err);
 
     data.train_on_turns = "last"; /* all before it is the prompt */
     data.train_on_prompt = false;
-    status = nib_dataset_open(j->ctx, &source, out, err);
+    if (!status) status = nib_dataset_open(j->ctx, &source, out, err);
+    if (!status) shape = nib_dataset_shape(*out);
+    if (!status) compare_form(j, &trained, shape);
+    nib_prompt_form_free(&trained);
+    nib_free(j->ctx, own);
     if (status) return status;
-    shape = nib_dataset_shape(*out);
     if (!asks(shape))
         return nib_fail(err, NIB_E_INVALID, "%s: records of the form '%s' have no prompt that "
                         "could be answered; those that do: prompt and completion, chats, FAQ, "

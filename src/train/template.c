@@ -64,3 +64,24 @@ bool nib_template_names(const char *format, const char *key)
     }
     return false;
 }
+
+size_t nib_template_list(const char *format, const char *value, json_t *record)
+{
+    json_t *found = json_object();
+    size_t count;
+
+    for (const char *p = format; *p; p++) {
+        const char *end;
+        if (*p != '{') continue;
+        if (p[1] == '{' || !(end = strchr(p, '}'))) {
+            p++;
+            continue;
+        }
+        json_object_setn_new(found, p + 1, (size_t)(end - p - 1), json_string(value));
+        p = end;
+    }
+    json_object_update(record, found);
+    count = json_object_size(found);
+    json_decref(found);
+    return count;
+}

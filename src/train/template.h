@@ -12,6 +12,10 @@
 nib_status nib_template_fill(const char *format, const json_t *record, const char *where,
                              nib_text *out, nib_error *err);
 
+/* Sets each field that the template inserts to `value` in the record; their number, equal names
+ * counted once. */
+size_t nib_template_list(const char *format, const char *value, json_t *record);
+
 /* Does the template insert the field `key`? */
 bool nib_template_names(const char *format, const char *key);
 

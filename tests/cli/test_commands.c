@@ -422,14 +422,14 @@ static void test_adapters_by_name(void)
             "{\"prompt\": \"Question: Do you repair bikes?\\nAnswer:\", \"adapter\": null}\n");
     fclose(f);
     REQUIRE(NIBBLE(&bare, "generate", model, "--prompt", "Question: Do you repair bikes?\nAnswer:",
-                   "--temperature", "0", "--max-new-tokens", "6"));
+                   "--temperature", "0", "--max-new-tokens", "6", "--raw"));
     REQUIRE(strlen(bare.out) > 4);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts,
-                   "--temperature", "0", "--max-new-tokens", "6"));
+                   "--temperature", "0", "--max-new-tokens", "6", "--raw"));
     CHECK(e.exit_code == 0 && times(e.out, "\n") == 3 && times(e.out, bare.out) == 2, "%s%s", e.out,
           e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompts", prompts,
-                   "--use", "two", "--temperature", "0", "--max-new-tokens", "6"));
+                   "--use", "two", "--temperature", "0", "--max-new-tokens", "6", "--raw"));
     CHECK(e.exit_code == 0 && times(e.out, bare.out) == 1, "%s%s", e.out, e.said);
     REQUIRE(NIBBLE(&e, "generate", model, "--adapter", a, "--adapter", b, "--prompt",
                    "Question:", "--active-adapter", "two", "--max-new-tokens", "1"));

@@ -59,7 +59,7 @@ static void test_answers(void)
         char *without;
         REQUIRE(NIBBLE(&other, "generate", model,
                        json_string_value(json_object_get(line, "prompt")), "--max-new-tokens", "16",
-                       "--temperature", "0", "--float32-matmul-precision", "highest"));
+                       "--temperature", "0", "--float32-matmul-precision", "highest", "--raw"));
         without = strdup(answer(line, "base"));
         CHECK(without && strncmp(other.out, without, strlen(without)) == 0, "'%s' and '%s'",
               other.out, without);

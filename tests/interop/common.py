@@ -81,6 +81,8 @@ def nibble(*arguments):
     command = [NIBBLE, *map(str, arguments)]
     if arguments[0] == "finetune" and len(arguments) > 2:
         command += ["--defaults", "peft"]
+    if arguments[0] == "generate" and "--chat" not in arguments:
+        command += ["--raw"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     check(done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}: "
           f"{done.stderr.decode(errors='replace').strip()[-2000:]}")
