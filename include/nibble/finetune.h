@@ -223,6 +223,8 @@ typedef struct nib_finetune_options {
      * is none; or a checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe
      * goes on by itself. */
     const char *resume_from_checkpoint;
+    const char *base_original;   /* of init_lora_weights loftq on a low-bit model: the dense one
+                                  * that it was quantized from; or NULL */
     const char *base_model_name; /* for adapter_config.json; NULL: found (conventions.md) */
     bool overwrite, dry_run;
     /* All may be NULL. */

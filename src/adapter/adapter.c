@@ -12,7 +12,6 @@
 #include "adapter/peft_card.h"
 #include "adapter/peft_tensor.h"
 #include "adapter/stacks.h"
-#include "adapter/start.h"
 #include "adapter/start_save.h"
 #include "adapter/targets.h"
 #include "base/filemap.h"
@@ -51,6 +50,13 @@ static nib_status make_matcher(nib_adapter *a, nib_error *err)
 nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigned slot,
                               uint64_t seed, nib_adapter **out, nib_error *err)
 {
+    return nib_adapter_create_from(model, config, slot, seed, &(nib_start_options){ 0 }, out, err);
+}
+
+nib_status nib_adapter_create_from(nib_model *model, nib_peft_config *config, unsigned slot,
+                                   uint64_t seed, const nib_start_options *start,
+                                   nib_adapter **out, nib_error *err)
+{
     nib_adapter *a = nib_new(model->ctx, sizeof *a);
     nib_status status;
 
@@ -61,10 +67,10 @@ nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigne
     status = make_matcher(a, err);
     if (!status) status = nib_adapter_attach(a, true, err);
     if (!status) status = nib_name_targets(a, err);
-    if (!status) status = nib_start_check(a, err);
+    if (!status) status = nib_start_check(a, start, err);
     if (status) goto done;
     nib_adapter_initialize(a, seed);
-    status = nib_start_run(a, seed, err);
+    status = nib_start_run(a, seed, start, err);
     if (status) goto done;
     nib_adapter_measure(a, true);
     *out = a;

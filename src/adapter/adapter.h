@@ -2,18 +2,22 @@
 #ifndef NIB_ADAPTER_ADAPTER_H
 #define NIB_ADAPTER_ADAPTER_H
 
-#include "adapter/lora.h"
+#include "adapter/start.h"
 
 /* The form of a base's linears: "dense", "nf4 64", "fp4 128 double" (block size,
  * double-quantized). */
 void nib_base_form(const nib_model *m, char form[NIB_BASE_FORM_ROOM]);
 
 /* A new adapter in a free slot with fresh values, to be trained: takes over `config`.  Initial
- * values are a function of (seed, module's name, place).  NIB_E_MISMATCH: nothing matched;
- * NIB_E_UNSUPPORTED: biases or modules_to_save in another slot than 0, for these change the
- * modules themselves. */
+ * values are a function of (seed, module's name, place), or of the weights, which may then change
+ * (start.h, with its errors).  NIB_E_MISMATCH: nothing matched; NIB_E_UNSUPPORTED: biases or
+ * modules_to_save in another slot than 0, for these change the modules themselves. */
 nib_status nib_adapter_create(nib_model *model, nib_peft_config *config, unsigned slot,
                               uint64_t seed, nib_adapter **out, nib_error *err);
+/* The same with what a start from the weights may need (start.h). */
+nib_status nib_adapter_create_from(nib_model *model, nib_peft_config *config, unsigned slot,
+                                   uint64_t seed, const nib_start_options *start,
+                                   nib_adapter **out, nib_error *err);
 /* Reads a PEFT directory into a free slot.  train: its parameters get gradients. */
 nib_status nib_adapter_open(nib_model *model, const char *dir, unsigned slot, bool train,
                             nib_adapter **out, nib_error *err);

@@ -173,7 +173,8 @@ static nib_status read_init(const reader *r, nib_peft_config *cfg)
                                          "orthogonal", "lora_ga", "mica" };
     const json_t *value = json_object_get(r->root, "init_lora_weights");
     const char *text = json_string_value(value);
-    bool fine = text && strncmp(text, "pissa_niter_", 12) == 0 && strlen(text) < 32;
+    bool fine = text && strncmp(text, "pissa_niter_", 12) == 0 && text[12] && strlen(text) < 32 &&
+                strspn(text + 12, "0123456789") == strlen(text + 12);
 
     if (!value || json_is_true(value)) return NIB_OK;
     if (json_is_false(value)) {

@@ -33,6 +33,7 @@ typedef struct start {
     nib_start kind;
     int iterations;
     uint64_t seed;
+    const nib_start_options *o;
     size_t count;
     double norm, before, after; /* LoftQ: sums of squares of W, W - Q and W - Q - s B A */
 } start;
@@ -78,8 +79,50 @@ static nib_status check_odd(const nib_branch *b, const nib_linear *l, nib_error 
                     "is %zu", l->name, b->a->rows);
 }
 
-static nib_status check_linear(const nib_adapter *a, nib_start kind, const nib_branch *b,
+/* The linear that it was before it was quantized and stored; NULL: there is none that is dense and
+ * of its shape. */
+static const nib_linear *original_of(const nib_start_options *o, const nib_linear *l)
+{
+    for (size_t i = 0; o->original && i < o->original->linear_count; i++) {
+        const nib_linear *other = o->original->linears[i];
+        if (strcmp(other->name, l->name) == 0)
+            return !nib_start_is_low(other) && other->weight->out == l->weight->out &&
+                           other->weight->in == l->weight->in
+                       ? other
+                       : NULL;
+    }
+    return NULL;
+}
+
+/* Of a base that is low-bit as it is stored. */
+static nib_status check_stored(const nib_adapter *a, nib_start kind, const nib_start_options *o,
                                const nib_linear *l, nib_error *err)
+{
+    const char *init = a->config.init_lora_weights;
+
+    if (kind != NIB_START_LOFTQ)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "init_lora_weights %s: %s of %s is low-bit as it is stored, and stays so; "
+                        "name the dense model, with load_in_4bit or load_in_8bit, or take loftq",
+                        init, l->name, a->model->dir);
+    if (a->config.loftq_iter > 1)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "loftq_config: loftq_iter %" PRId64 " would quantize %s again, which is "
+                        "low-bit as it is stored: take 1, or the dense model with load_in_4bit or "
+                        "load_in_8bit", a->config.loftq_iter, a->model->dir);
+    if (!o->original)
+        return nib_fail(err, NIB_E_INVALID,
+                        "init_lora_weights loftq: %s of %s is low-bit as it is stored: name the "
+                        "model that was quantized with base_original", l->name, a->model->dir);
+    if (!original_of(o, l))
+        return nib_fail(err, NIB_E_MISMATCH,
+                        "base_original: %s has no dense %s of [%zu, %zu]: name the model that was "
+                        "quantized", o->original->dir, l->name, l->weight->out, l->weight->in);
+    return NIB_OK;
+}
+
+static nib_status check_linear(const nib_adapter *a, nib_start kind, const nib_start_options *o,
+                               const nib_branch *b, const nib_linear *l, nib_error *err)
 {
     const char *init = a->config.init_lora_weights;
     size_t rank = a->doubled ? b->a->rows / 2 : b->a->rows;
@@ -92,12 +135,19 @@ static nib_status check_linear(const nib_adapter *a, nib_start kind, const nib_b
         return nib_fail(err, NIB_E_UNSUPPORTED, "init_lora_weights %s: %s has the embedding's "
                         "weight, which would change with it; leave it out of target_modules", init,
                         l->name);
-    if (nib_start_is_low(l) && !a->model->quantized_now)
-        return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "init_lora_weights %s: %s of %s is low-bit as it is stored, so that what "
-                        "it was before is not there; name the dense model, with load_in_4bit or "
-                        "load_in_8bit", init, l->name, a->model->dir);
-    return NIB_OK;
+    return nib_start_is_low(l) && !a->model->quantized_now && !nib_weight_is_blank(l->weight)
+               ? check_stored(a, kind, o, l, err)
+               : NIB_OK;
+}
+
+/* Bits of a form by its text: "int8", "nf4 64", "gptq 4 128 sym"; 0: it does not tell. */
+static int64_t bits_of(const char *text)
+{
+    const char *space = strchr(text, ' ');
+
+    if (strncmp(text, "int8", 4) == 0) return 8;
+    if (strncmp(text, "nf4", 3) == 0 || strncmp(text, "fp4", 3) == 0) return 4;
+    return space ? atoi(space + 1) : 0;
 }
 
 static nib_status check_loftq(const nib_adapter *a, nib_error *err)
@@ -113,21 +163,27 @@ static nib_status check_loftq(const nib_adapter *a, nib_error *err)
         return nib_fail(err, NIB_E_INVALID,
                         "init_lora_weights loftq makes up for what quantizing loses, and %s is "
                         "dense: give load_in_4bit or load_in_8bit", a->model->dir);
-    if (bits && bits != (strncmp(text, "int8", 4) == 0 ? 8 : 4))
+    if (bits && bits_of(text) && bits != bits_of(text))
         return nib_fail(err, NIB_E_INVALID,
                         "loftq_config: loftq_bits is %" PRId64 ", and the base is %s; known are 4 "
                         "with load_in_4bit and 8 with load_in_8bit", bits, text);
     return NIB_OK;
 }
 
-nib_status nib_start_check(const nib_adapter *a, nib_error *err)
+nib_status nib_start_check(const nib_adapter *a, const nib_start_options *o, nib_error *err)
 {
     int iterations;
     nib_start kind = nib_start_of(a->config.init_lora_weights, &iterations);
     nib_status status = NIB_OK;
 
+    if (o->original && (kind != NIB_START_LOFTQ || a->model->quantized_now))
+        nib_note(a->ctx, "base_original is without effect: it is for init_lora_weights loftq on a "
+                         "model that is low-bit as it is stored");
     if (kind == NIB_START_PLAIN) return NIB_OK;
     assert(kind != NIB_START_UNKNOWN);
+    if (a->slot && !a->doubled && kind != NIB_START_ORTHOGONAL)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "init_lora_weights %s: only the first of several "
+                        "adapters may change the base", a->config.init_lora_weights);
     if (a->config.target_parameters.count)
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "init_lora_weights %s is of linears, and target_parameters names tensors "
@@ -137,7 +193,7 @@ nib_status nib_start_check(const nib_adapter *a, nib_error *err)
     for (size_t i = 0; i < a->model->linear_count && !status; i++) {
         const nib_linear *l = a->model->linears[i];
         const nib_branch *b = nib_branch_at(&l->branches, a->slot);
-        if (b) status = check_linear(a, kind, b, l, err);
+        if (b) status = check_linear(a, kind, o, b, l, err);
     }
     return status;
 }
@@ -330,6 +386,7 @@ static void free_matrix(nib_ctx *ctx, matrix *m)
 static nib_status open_matrix(const start *s, nib_linear *l, const nib_branch *b, matrix *m,
                               nib_error *err)
 {
+    const nib_weight *from = l->weight;
     nib_weight *original = NULL;
     nib_status status = NIB_OK;
 
@@ -343,10 +400,13 @@ static nib_status open_matrix(const start *s, nib_linear *l, const nib_branch *b
     m->delta = nib_new_array(s->ctx, nib_threads(s->ctx), m->in * sizeof *m->delta);
     if (!m->w || (s->kind == NIB_START_LOFTQ && !m->d) || !m->a || !m->b || !m->s || !m->delta)
         return no_memory(l->name, err);
-    if (nib_start_is_low(l)) status = nib_bind_original(s->a->model, l, &original, err);
+    if (nib_start_is_low(l) && !s->a->model->quantized_now)
+        from = original_of(s->o, l)->weight; /* as checked */
+    else if (nib_start_is_low(l)) status = nib_bind_original(s->a->model, l, &original, err);
     if (status) return status;
-    decode(s->ctx, m, original ? original : l->weight, m->w);
-    nib_bind_release(s->a->model, l);
+    decode(s->ctx, m, original ? original : from, m->w);
+    if (from == l->weight) nib_bind_release(s->a->model, l);
+    else nib_bind_release(s->o->original, original_of(s->o, l));
     nib_weight_destroy(s->ctx, original);
     return NIB_OK;
 }
@@ -393,9 +453,9 @@ static void report(const start *s)
                  s->a->model->dir);
 }
 
-nib_status nib_start_run(nib_adapter *a, uint64_t seed, nib_error *err)
+nib_status nib_start_run(nib_adapter *a, uint64_t seed, const nib_start_options *o, nib_error *err)
 {
-    start s = { .ctx = a->ctx, .a = a, .seed = seed };
+    start s = { .ctx = a->ctx, .a = a, .seed = seed, .o = o };
     nib_status status = NIB_OK;
 
     s.kind = nib_start_of(a->config.init_lora_weights, &s.iterations);
@@ -405,9 +465,28 @@ nib_status nib_start_run(nib_adapter *a, uint64_t seed, nib_error *err)
         const nib_branch *b = nib_branch_at(&l->branches, a->slot);
         if (b && nib_weight_is_blank(l->weight)) return NIB_OK;
         if (b) status = start_linear(&s, l, b, err);
+        if (b && o->progress.report)
+            o->progress.report(o->progress.user, "starting the adapter",
+                               (double)(i + 1) / (double)a->model->linear_count);
     }
     if (!status && !a->doubled) report(&s);
     return status;
+}
+
+uint64_t nib_start_bytes(const nib_adapter *a)
+{
+    int iterations;
+    nib_start kind = nib_start_of(a->config.init_lora_weights, &iterations);
+    uint64_t values = 0;
+
+    if (kind != NIB_START_PISSA && kind != NIB_START_OLORA &&
+        !(kind == NIB_START_LOFTQ && a->config.loftq_iter > 1))
+        return 0;
+    for (size_t i = 0; i < a->model->linear_count; i++) {
+        const nib_branch *b = nib_branch_at(&a->model->linears[i]->branches, a->slot);
+        if (b) values += nib_param_count(b->a) + nib_param_count(b->b);
+    }
+    return values * sizeof(float);
 }
 
 void nib_start_undo(nib_adapter *a)

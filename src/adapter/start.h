@@ -11,7 +11,8 @@
  * refused) is encoded again in its form, from the original values: of a base that lies so PEFT's
  * olora has the decoded ones.  LoftQ's product is divided by s, which PEFT leaves out: the same
  * where lora_alpha is r, the only case that PEFT's is meant for.  Linears that are dense in a
- * low-bit model, and embeddings, start as with `true`. */
+ * low-bit model, and embeddings, start as with `true`.  Of a base that is low-bit as it is stored
+ * LoftQ alone, with one iteration, can start, from the original that is named. */
 #ifndef NIB_ADAPTER_START_H
 #define NIB_ADAPTER_START_H
 
@@ -29,9 +30,14 @@ typedef enum nib_start {
 /* What init_lora_weights asks for; *iterations: of pissa_niter_N N, else NIB_SVD_EXACT. */
 nib_start nib_start_of(const char *init_lora_weights, int *iterations);
 
+typedef struct nib_start_options {
+    const nib_model *original; /* what the base was before it was quantized and stored, or NULL */
+    nib_model_progress progress;
+} nib_start_options;
+
 /* Before any weight is decomposed: NIB_E_INVALID (an odd rank, loftq of a dense base or of other
  * bits), NIB_E_UNSUPPORTED (linears or bases that nothing can be taken out of). */
-nib_status nib_start_check(const nib_adapter *a, nib_error *err);
+nib_status nib_start_check(const nib_adapter *a, const nib_start_options *o, nib_error *err);
 
 bool nib_start_is_low(const nib_linear *l); /* its weight is not dense */
 
@@ -40,7 +46,10 @@ bool nib_start_is_low(const nib_linear *l); /* its weight is not dense */
  * time, 4 bytes a value of its weight (loftq 8), what nib_svd_bytes() says, and the new weight.
  * Of an adapter that is being opened (a->doubled) second halves alone are filled.
  * NIB_E_INTERRUPTED between two linears; NIB_E_NUMERIC; NIB_E_NOMEM. */
-nib_status nib_start_run(nib_adapter *a, uint64_t seed, nib_error *err);
+nib_status nib_start_run(nib_adapter *a, uint64_t seed, const nib_start_options *o,
+                         nib_error *err);
+/* What it keeps while the adapter is open, beside the weights; of a blank model what it would. */
+uint64_t nib_start_bytes(const nib_adapter *a);
 /* --- start_open.c --- */
 
 /* Of an adapter that PEFT wrote: why it cannot be used; NULL: it can. */

@@ -65,12 +65,13 @@ static nib_status check_dense(const nib_adapter *a, nib_error *err)
 
 nib_status nib_start_opened(nib_adapter *a, nib_error *err)
 {
+    const nib_start_options none = { 0 };
     nib_status status;
 
     if (!a->doubled) return NIB_OK;
     status = check_dense(a, err);
-    if (!status) status = nib_start_check(a, err);
-    if (!status) status = nib_start_run(a, 0, err);
+    if (!status) status = nib_start_check(a, &none, err);
+    if (!status) status = nib_start_run(a, 0, &none, err);
     if (status) return nib_fail_in(err, status, "%s", a->dir);
     nib_note(a->ctx, "%s: init_lora_weights is %s: what PEFT takes of the base whenever it opens "
              "such an adapter is put back into it, so that it is a LoRA of rank %" PRId64 " on %s",

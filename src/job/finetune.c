@@ -93,6 +93,8 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
     if (!o->output_dir) return NIB_OK;
     status = nib_quantize_check_places(o->model.model, o->output_dir, err);
     if (!status && o->adapter) status = nib_quantize_check_places(o->adapter, o->output_dir, err);
+    if (!status && o->base_original)
+        status = nib_quantize_check_places(o->base_original, o->output_dir, err);
     if (!status && is_directory(o->data.data))
         status = nib_quantize_check_places(o->data.data, o->output_dir, err);
     if (!status && o->eval_data && is_directory(o->eval_data))
@@ -115,11 +117,38 @@ static void note_unused(job *j)
                  j->o->full ? "full" : "train_head_only");
 }
 
+/* What a low-bit model was quantized from. */
+static nib_status open_original(const job *j, nib_model **out, nib_error *err)
+{
+    const nib_model_options o = { .model = j->o->base_original, .task = j->model->purpose.task };
+    nib_status status;
+
+    if (!o.model || !j->model->tensors) return NIB_OK;
+    status = nib_model_open(j->ctx, &o, NIB_F32, (nib_model_progress){ 0 }, out, err);
+    return status ? nib_fail_in(err, status, "base_original") : NIB_OK;
+}
+
+static nib_status create_adapter(job *j, nib_peft_config *config, nib_error *err)
+{
+    nib_model *original = NULL;
+    nib_status status = open_original(j, &original, err);
+
+    if (!status)
+        status = nib_adapter_create_from(j->model, config, 0, j->o->train.seed,
+                                         &(nib_start_options){
+                                             original, { j->o->on_progress, j->o->user } },
+                                         &j->adapter, err);
+    nib_model_close(original);
+    return status;
+}
+
 static nib_status open_adapter(job *j, nib_error *err)
 {
     nib_peft_config config = nib_peft_config_default();
     nib_status status;
 
+    if (j->o->base_original && (j->o->adapter || nib_finetune_is_whole(j->o)))
+        nib_note(j->ctx, "without effect here: base_original, for no adapter is made new");
     if (j->o->adapter) {
         status = nib_adapter_open(j->model, j->o->adapter, 0, true, &j->adapter, err);
         if (!status) j->adapter->unfinished[0] = 0; /* of the run before; this one is its own */
@@ -141,7 +170,7 @@ static nib_status open_adapter(job *j, nib_error *err)
                                          : nib_lora_for_task(j->ctx, j->model, &config, err);
     if (!status)
         status = config.base_model_name_or_path
-                 ? nib_adapter_create(j->model, &config, 0, j->o->train.seed, &j->adapter, err)
+                 ? create_adapter(j, &config, err)
                  : nib_fail(err, NIB_E_NOMEM, "adapter: out of memory");
     nib_peft_config_free(j->ctx, &config);
     return status;

@@ -64,6 +64,7 @@ static bool is_settled(const char *key, size_t bytes)
         "eval_split",
         "adapter",
         "base_model_name",
+        "base_original",
         "compute_dtype",
         "target_modules",
         "exclude_modules",

@@ -46,6 +46,7 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
         p->adapters += (params->items[i]->kind == NIB_PARAM_MAGNITUDE ? 5 : 2) * sizeof(float) *
                        nib_param_count(params->items[i]); /* norms and gains with the magnitudes */
     p->adapters += nib_params_trained_bytes(params); /* as they were a step before */
+    p->adapters += nib_start_bytes(j->adapter);
     p->optimizer = nib_optimizer_bytes(params, &t, &p->paged);
     p->total = p->weights + p->adapters + p->optimizer + nib_eval_loop_bytes(&j->eval) +
                p->baseline;

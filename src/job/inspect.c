@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "adapter/adapter.h"
-#include "adapter/start.h"
 #include "base/filemap.h"
 #include "format/safetensors.h"
 #include "job/dense_modules.h"

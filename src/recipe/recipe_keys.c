@@ -96,6 +96,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     FREE("dry_run", OWN, BOOL, o.dry_run, NULL, "print the plan and stop; needs no weights")
     FREE("overwrite", OWN, BOOL, o.overwrite, NULL, "replace what nibble wrote there before")
     RESULT("base_model_name", OWN, TEXT, o.base_model_name, "org/name", "for adapter_config.json")
+    RESULT("base_original", OWN, TEXT, o.base_original, "DIR",
+           "of a low-bit model with init-lora-weights loftq: what it was quantized from")
     COMPUTE("compute_dtype", OWN, NIB_COMPUTE_KEY, "auto", "auto, float32, bfloat16, float16")
     FREE("max_memory", LOAD, SIZE, o.train.max_memory, "6GiB",
          "default: what the machine has free; leaves the bits alone")

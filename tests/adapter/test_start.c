@@ -29,7 +29,7 @@ static nib_model *open_model(const char *name, const nib_setting *settings)
     return m;
 }
 
-static nib_peft_config config_of(const char *init)
+static nib_peft_config config_of(nib_ctx *ctx, const char *init)
 {
     static const char *const all = "all-linear";
     nib_peft_config c = nib_peft_config_default();
@@ -37,13 +37,13 @@ static nib_peft_config config_of(const char *init)
     c.r = R;
     c.lora_alpha = alpha;
     strcpy(c.init_lora_weights, init);
-    CHECK(!nib_peft_names_set(test_ctx(), &c.target_modules, NIB_PEFT_ALL_LINEAR, &all, 1, NULL));
+    CHECK(!nib_peft_names_set(ctx, &c.target_modules, NIB_PEFT_ALL_LINEAR, &all, 1, NULL));
     return c;
 }
 
 static nib_adapter *create(nib_model *m, const char *init, uint64_t seed)
 {
-    nib_peft_config c = config_of(init);
+    nib_peft_config c = config_of(m->ctx, init);
     nib_adapter *a = NULL;
     nib_error err;
 
@@ -166,7 +166,7 @@ static void test_dense(void)
 static void test_orthogonal(void)
 {
     opened o = { .model = open_model("llama", NULL) };
-    nib_peft_config c = config_of("orthogonal");
+    nib_peft_config c = config_of(test_ctx(), "orthogonal");
     nib_error err;
     nib_adapter *odd = NULL;
 
@@ -277,7 +277,7 @@ static void test_loftq(void)
         double last = INFINITY;
         for (int64_t iterations = 1; iterations <= 5; iterations += 4) {
             opened o = { .model = open_model("llama", forms[f]) };
-            nib_peft_config c = config_of("loftq");
+            nib_peft_config c = config_of(test_ctx(), "loftq");
             double plain, left;
             nib_error err;
 
@@ -344,6 +344,8 @@ static void test_refused(void)
           "has the embedding's weight" },
         { "../grouped/gptq", NULL, "olora", "q_proj", R, 0, NIB_E_UNSUPPORTED,
           "low-bit as it is stored" },
+        { "../grouped/gptq", NULL, "loftq", "q_proj", R, 8, NIB_E_INVALID, "loftq_bits is 8" },
+        { "../grouped/gptq", NULL, "loftq", "q_proj", R, 0, NIB_E_INVALID, "with base_original" },
     };
 
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
@@ -362,6 +364,49 @@ static void test_refused(void)
                   strstr(err.message, bad[i].says), "%zu: %s", i, err.message);
         nib_adapter_close(a);
         nib_model_close(m);
+    }
+}
+
+/* Each allocation of a start fails once; LAPACK's own are not seen. */
+static void test_no_memory(void)
+{
+    static const struct { const char *init; const nib_setting *settings; } ways[] = {
+        { "pissa", NULL }, { "olora", nf4 }, { "loftq", nf4 }, { "orthogonal", NULL },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(ways); i++) {
+        test_heap heap = { .fail_at = 0 };
+        nib_ctx *ctx = test_ctx_heap(&heap);
+        nib_model_options o = { .model = test_data("tests/golden/models/llama"),
+                                .settings = ways[i].settings };
+        nib_status status = NIB_E_NOMEM;
+        nib_error err;
+
+        for (size_t at = 1; status; at++) {
+            nib_peft_config c = nib_peft_config_default();
+            static const char *const query = "q_proj";
+            nib_model *m = NULL;
+            nib_adapter *a = NULL;
+
+            c.loftq_iter = 2;
+            strcpy(c.init_lora_weights, ways[i].init);
+            REQUIRE_OK(nib_peft_names_set(ctx, &c.target_modules, NIB_PEFT_LIST, &query, 1, &err),
+                       err);
+            REQUIRE_OK(nib_model_open(ctx, &o, NIB_F32, (nib_model_progress){ 0 }, &m, &err), err);
+            heap.fail_at = heap.calls + at;
+            status = nib_adapter_create(m, &c, 0, 1, &a, &err);
+            if (!status) status = nib_adapter_save(a, test_tmpdir(), NULL, &err);
+            heap.fail_at = 0;
+            CHECK(status == NIB_OK || status == NIB_E_NOMEM, "%s, %zu: %s", ways[i].init, at,
+                  err.message);
+            nib_adapter_close(a);
+            nib_model_close(m);
+            /* the context keeps the texts of its notes */
+            CHECK(heap.live < 6, "%s, %zu: %zu left", ways[i].init, at, heap.live);
+            if (at > 70) at += 3;
+            REQUIRE(at < 1000, "%s", ways[i].init);
+        }
+        test_ctx_release(ctx);
     }
 }
 
@@ -403,6 +448,7 @@ int main(void)
         { "LoftQ", test_loftq },
         { "bases quantized while loading", test_low },
         { "what is refused", test_refused },
+        { "no memory", test_no_memory },
         { "files that are refused", test_refused_files },
     };
     return test_main("start", cases, NIB_COUNT(cases));

@@ -195,6 +195,61 @@ static void test_base_change(void)
     }
 }
 
+static void keep_note(void *user, nib_message_kind kind, const char *text)
+{
+    if (kind == NIB_MESSAGE_NOTE && strncmp(text, "loftq: of", 9) == 0)
+        snprintf(user, 200, "%.199s", text);
+}
+
+/* A base that is low-bit as it is stored, with its original: as one that is quantized while
+ * loading, and of any form. */
+static void test_stored(void)
+{
+    static const nib_setting gptq[] = { { "format", "gptq" }, { "bits", "4" },
+                                        { "group_size", "32" }, { 0 } };
+    static const struct { const char *name; const nib_setting *settings; } forms[] = {
+        { "nf4", nf4 }, { "gptq", gptq }
+    };
+    path data = write_data(), direct = joined(test_tmpdir(), "direct");
+    nib_finetune_options o = options_for(&data, &direct, "loftq", nf4);
+    nib_error err;
+
+    o.lora.loftq_count = 0;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(forms); i++) {
+        path base = joined(test_tmpdir(), forms[i].name), out = joined(base.s, "../out");
+        char note[200] = "";
+        nib_ctx_options c = { .message = keep_note, .message_user = note };
+        nib_quantize_options q = { .model = o.model.model, .out = base.s,
+                                   .settings = forms[i].settings };
+        nib_finetune_options stored = options_for(&data, &out, "loftq", NULL);
+        double before = 0, after = 0;
+        nib_ctx *ctx;
+
+        REQUIRE_OK(nib_quantize(test_ctx(), &q, NULL, &err), err);
+        stored.model.model = base.s;
+        stored.base_original = o.model.model;
+        stored.overwrite = true;
+        CHECK(nib_finetune(test_ctx(), &stored, &err) == NIB_E_UNSUPPORTED &&
+                  strstr(err.message, "loftq_iter 3 would quantize"), "%s", err.message);
+        stored.lora.loftq_count = 0;
+        REQUIRE_OK(nib_ctx_create(&c, &ctx, &err), err);
+        REQUIRE_OK(nib_finetune(ctx, &stored, &err), err);
+        nib_ctx_destroy(ctx);
+        CHECK(sscanf(note, "loftq: of 14 matrices |W - Q| is %lf %% of |W|, and |W - Q - s B A| "
+                     "%lf", &before, &after) == 2 && after < .95 * before && after > 0, "%s", note);
+        if (forms[i].settings == nf4)
+            CHECK(same_files(joined(direct.s, "adapter_model.safetensors"),
+                             joined(out.s, "adapter_model.safetensors"), true), "stored nf4");
+        stored.base_original = NULL;
+        CHECK(nib_finetune(test_ctx(), &stored, &err) == NIB_E_INVALID &&
+                  strstr(err.message, "with base_original"), "%s", err.message);
+        stored.base_original = test_data("models/pico");
+        CHECK(nib_finetune(test_ctx(), &stored, &err) == NIB_E_MISMATCH &&
+                  strstr(err.message, "has no dense"), "%s", err.message);
+    }
+}
+
 static void test_refused(void)
 {
     static const nib_argument wrong[][1] = {
@@ -227,6 +282,7 @@ int main(void)
         { "resumed", test_resume },
         { "another base", test_other_base },
         { "the base made again", test_base_change },
+        { "bases as they are stored", test_stored },
         { "what is refused", test_refused },
     };
     return test_main("start_runs", cases, NIB_COUNT(cases));
