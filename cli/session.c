@@ -186,6 +186,14 @@ void session_progress(void *user, const char *what, double share)
     fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
 }
 
+void session_sources(session *s, const nib_source_report *sources, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        session_line(s, "data: %s: %llu records, %llu of them an epoch (weight %g)",
+                     sources[i].path, (unsigned long long)sources[i].records,
+                     (unsigned long long)sources[i].per_epoch, sources[i].weight);
+}
+
 /* --- text --- */
 
 static bool is_hidden(uint32_t c)
@@ -258,6 +266,19 @@ void print_json_number(FILE *to, double x)
         if (strtod(text, NULL) == x) break;
     }
     fputs(text, to);
+}
+
+void print_json_member_sources(FILE *to, const nib_source_report *sources, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        fputs(i ? ", {\"path\": " : ", \"sources\": [{\"path\": ", to);
+        print_json_string(to, sources[i].path, strlen(sources[i].path));
+        fputs(", \"weight\": ", to);
+        print_json_number(to, sources[i].weight);
+        fprintf(to, ", \"records\": %llu, \"records_an_epoch\": %llu}%s",
+                (unsigned long long)sources[i].records, (unsigned long long)sources[i].per_epoch,
+                i + 1 == count ? "]" : "");
+    }
 }
 
 void print_json_warnings(FILE *to, const session *s)

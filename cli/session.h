@@ -89,6 +89,12 @@ void session_progress(void *user, const char *what, double share); /* user: the 
 void session_line(session *s, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* to stderr */
 
+/* A line for each source of the data: how many of its records an epoch has. */
+void session_sources(session *s, const nib_source_report *sources, size_t count);
+/* The same as a member of an object, behind others: "sources": [{"path": ..., ...}]; none:
+ * nothing. */
+void print_json_member_sources(FILE *to, const nib_source_report *sources, size_t count);
+
 /* Text from a model or a file: control characters, escapes and bidirectional marks made visible
  * when `to` is a terminal, exact otherwise. */
 void print_text(FILE *to, const char *text, size_t bytes);

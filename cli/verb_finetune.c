@@ -45,6 +45,7 @@ static void print_plan_json(const nib_run_report *r)
     print_json_number(stdout, r->fits ? r->seconds_per_epoch : NAN);
     printf(", \"seconds_total\": ");
     print_json_number(stdout, r->fits ? r->seconds_total : NAN);
+    print_json_member_sources(stdout, r->sources, r->source_count);
     printf("}\n");
 }
 
@@ -69,6 +70,7 @@ static void print_data(finetune *f, const nib_run_report *r)
         (unsigned long long)r->empty, (unsigned long long)r->masked_out, (unsigned long long)r->bad,
         (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
         (unsigned long long)r->ends);
+    session_sources(&f->s, r->sources, r->source_count);
     if (r->eval_records)
         session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
 }

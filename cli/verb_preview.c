@@ -128,6 +128,13 @@ static void on_report(void *user, const nib_preview_report *r)
         (unsigned long long)r->records, (unsigned long long)r->read, (unsigned long long)r->bad,
         (unsigned long long)r->empty, (unsigned long long)r->masked_out,
         (unsigned long long)r->duplicates);
+    for (size_t i = 0; i < r->source_count; i++) {
+        fprintf(to, "source ");
+        print_text(to, r->sources[i].path, strlen(r->sources[i].path));
+        fprintf(to, ": %llu records, %llu of them an epoch (weight %g)\n",
+                (unsigned long long)r->sources[i].records,
+                (unsigned long long)r->sources[i].per_epoch, r->sources[i].weight);
+    }
     fprintf(to, "truncated: %llu, to %d tokens\n", (unsigned long long)r->truncated,
             r->max_seq_length);
     if (r->too_long)

@@ -52,9 +52,24 @@ typedef struct nib_lora_options {
     const char *const *given;
 } nib_lora_options;
 
+/* A file or folder of records, and how many of them an epoch has: weight 1 each once, 0.2 a fifth
+ * of them (others in every epoch), 2.5 each twice and half of them a third time.  Which ones is a
+ * function of the seed and the epoch. */
+typedef struct nib_data_source {
+    const char *path;
+    double weight;
+} nib_data_source;
+
+typedef struct nib_data_sources {
+    const nib_data_source *items;
+    size_t count;
+} nib_data_sources;
+
 /* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
+    nib_data_sources sources; /* finetune and preview: several, in which case `data` is the first's
+                                 path; count 0: data alone */
     const char *dataset_config; /* of a folder whose README.md describes several; NULL: the only
                                    one, or its default */
     const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */
@@ -155,6 +170,12 @@ typedef struct nib_memory_plan { /* bytes */
     bool checkpointing; /* what was chosen */
 } nib_memory_plan;
 
+typedef struct nib_source_report { /* of one source of the data */
+    const char *path;
+    double weight;
+    uint64_t records, per_epoch; /* kept of it; of these in an epoch */
+} nib_source_report;
+
 typedef struct nib_run_report { /* before step 1 */
     uint64_t trainable_parameters, all_parameters;
     const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
@@ -162,6 +183,8 @@ typedef struct nib_run_report { /* before step 1 */
     uint64_t records, truncated, empty, masked_out, duplicate_bos, bad, duplicates;
     uint64_t ends;              /* records in which the end token is trained */
     uint64_t eval_records;
+    const nib_source_report *sources; /* several, or one with a weight; else NULL */
+    size_t source_count;
     uint64_t tokens_per_epoch, supervised_per_epoch;
     uint64_t steps;             /* optimizer steps of the whole run */
     nib_memory_plan plan;

@@ -38,6 +38,8 @@ typedef struct nib_preview_report {
     uint32_t shortest, median, longest;
     int max_seq_length;         /* where it is open: of the longest record */
     uint64_t too_long;          /* left out (long_records drop) */
+    const nib_source_report *sources;  /* several, or one with a weight; else NULL */
+    size_t source_count;
     struct { uint32_t first, last; uint64_t records; } buckets[NIB_PREVIEW_BUCKETS]; /* by length */
     size_t bucket_count;
 } nib_preview_report;

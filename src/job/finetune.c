@@ -97,6 +97,9 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
         status = nib_quantize_check_places(o->base_original, o->output_dir, err);
     if (!status && is_directory(o->data.data))
         status = nib_quantize_check_places(o->data.data, o->output_dir, err);
+    for (size_t i = 0; i < o->data.sources.count && !status; i++)
+        if (is_directory(o->data.sources.items[i].path))
+            status = nib_quantize_check_places(o->data.sources.items[i].path, o->output_dir, err);
     if (!status && o->eval_data && is_directory(o->eval_data))
         status = nib_quantize_check_places(o->eval_data, o->output_dir, err);
     return status;
@@ -376,8 +379,8 @@ static void report_start(job *j)
         .chat_template = nib_dataset_template(j->data), .bad = c.bad, .duplicates = c.duplicates,
         .ends = c.ends, .eval_records = j->eval.ctx ? nib_eval_loop_records(&j->eval) : 0,
         .records = nib_dataset_count(j->data), .truncated = c.truncated, .empty = c.empty,
-        .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .tokens_per_epoch = c.tokens,
-        .supervised_per_epoch = c.targets, .steps = j->trainer->steps, .plan = j->plan,
+        .masked_out = c.masked_out, .duplicate_bos = c.had_bos, .steps = j->trainer->steps,
+        .plan = j->plan,
         .compute_dtype = nib_dtype_name(j->model->graph->type),
         .isa = nib_cpu_name(nib_ctx_cpu(j->ctx)), .settings = j->settings,
         .fits = nib_finetune_fits(j), .weights_missing = j->weights_missing, .advice = j->advice,
@@ -386,6 +389,8 @@ static void report_start(job *j)
         .tokens_per_batch = j->trainer->o.tokens_per_batch
     };
 
+    r.sources = nib_dataset_sources(j->data, &r.source_count);
+    nib_dataset_epoch_tokens(j->data, &r.tokens_per_epoch, &r.supervised_per_epoch);
     r.seconds_per_step = j->trial_seconds;
     r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->layout.per_epoch;
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);

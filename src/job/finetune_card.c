@@ -4,12 +4,23 @@
 
 static void put_data(const nib_finetune_job *j, nib_text *t)
 {
-    nib_data_counts c = nib_dataset_counts(j->data);
+    uint64_t tokens, targets;
+    size_t count;
+    const nib_source_report *sources = nib_dataset_sources(j->data, &count);
 
-    nib_text_printf(t, "- data: `%s`, %zu records, %" PRIu64 " tokens an epoch, %" PRIu64
-                       " of them trained\n",
-                    nib_last_part(j->o->data.data), nib_dataset_count(j->data), c.tokens,
-                    c.targets);
+    nib_dataset_epoch_tokens(j->data, &tokens, &targets);
+    if (count)
+        nib_text_printf(t, "- data: %zu records of %zu source%s", nib_dataset_epoch(j->data), count,
+                        count == 1 ? "" : "s");
+    else
+        nib_text_printf(t, "- data: `%s`, %zu records", nib_last_part(j->o->data.data),
+                        nib_dataset_count(j->data));
+    nib_text_printf(t, ", %" PRIu64 " tokens an epoch, %" PRIu64 " of them trained\n", tokens,
+                    targets);
+    for (size_t i = 0; i < count; i++)
+        nib_text_printf(t, "  - `%s`: %" PRIu64 " of its %" PRIu64 " records an epoch (weight "
+                        "%g)\n", nib_last_part(sources[i].path), sources[i].per_epoch,
+                        sources[i].records, sources[i].weight);
 }
 
 /* The last lines of the history. */

@@ -25,6 +25,24 @@ static void put_keys(nib_identity *i, const nib_tensors *tensors)
     nib_identity_hash(i, "model keys", &h);
 }
 
+/* Whose records are whose, and how many of them an epoch has: "120:1 500:0.2". */
+static void put_sources(nib_identity *i, const nib_dataset *d)
+{
+    size_t count, used = 0, room;
+    const nib_source_report *s = nib_dataset_sources(d, &count);
+    char *text;
+
+    if (!count) return;
+    room = 64 * count;
+    text = nib_new_array(i->ctx, count, 64);
+    for (size_t k = 0; text && k < count; k++)
+        used += (size_t)snprintf(text + used, room - used, "%s%" PRIu64 ":%.17g", k ? " " : "",
+                                 s[k].records, s[k].weight);
+    if (text) nib_identity_text(i, "data weights", text);
+    else i->failed = true;
+    nib_free(i->ctx, text);
+}
+
 static void put_adapter(nib_identity *i, const nib_finetune_job *j)
 {
     const nib_peft_config *c = &j->adapter->config;
@@ -177,6 +195,7 @@ json_t *nib_finetune_identity(nib_finetune_job *j, nib_error *err)
     if (status) goto done;
     nib_identity_weights(&i, j->model->tensors);
     nib_identity_data(&i, "data", j->data);
+    put_sources(&i, j->data);
     nib_identity_int(&i, "data rules", NIB_DATA_RULES);
     if (nib_dataset_template(j->data)) {
         char hash[80];

@@ -183,10 +183,11 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
             j->eval_records = NULL;
         }
     } else if (!status && evaluates) {
-        if (o->eval_data) eval.data = o->eval_data;
+        if (o->eval_data) eval.data = o->eval_data, eval.sources.count = 0;
         if (o->eval_data || o->eval_split) eval.split = o->eval_split;
         if (o->eval_data || o->eval_dataset_config) eval.dataset_config = o->eval_dataset_config;
         source.options = &eval;
+        source.unweighted = true;
         source.labels = nib_task_has_labels(o->model.task) ? nib_dataset_labels(j->data) : NULL;
         status = nib_dataset_open(j->ctx, &source, &j->eval_records, err);
         if (status)

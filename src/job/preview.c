@@ -142,13 +142,14 @@ static nib_status report(preview *p, nib_error *err)
         .end_token_where = eos ? eos->where : NULL, .read = c.records,
         .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .bad = c.bad, .duplicates = c.duplicates,
-        .duplicate_bos = c.had_bos, .ends = c.ends, .tokens = c.tokens, .supervised = c.targets,
-        .too_long = c.too_long,
+        .duplicate_bos = c.had_bos, .ends = c.ends, .too_long = c.too_long,
         .max_seq_length = p->o->data.max_seq_length == NIB_OPEN ? (int)c.longest
                                                                 : p->o->data.max_seq_length
     };
     nib_status status = measure(p, &r, err);
 
+    nib_dataset_epoch_tokens(p->data, &r.tokens, &r.supervised);
+    r.sources = nib_dataset_sources(p->data, &r.source_count);
     if (!status && p->o->on_report) p->o->on_report(p->o->user, &r);
     return status;
 }

@@ -36,6 +36,6 @@ bool nib_recipe_key_is_list(const char *name)
     nib_recipe_kind kind = found == SIZE_MAX ? NIB_KEY_NONE
                                              : nib_recipe_rows[nib_recipe_follow(found)].kind;
 
-    return kind == NIB_KEY_NAMES || kind == NIB_KEY_NUMBERS || kind == NIB_KEY_PATTERN ||
-           kind == NIB_KEY_ARGUMENTS || kind == NIB_KEY_WORDS;
+    return kind == NIB_KEY_SOURCES || kind == NIB_KEY_NAMES || kind == NIB_KEY_NUMBERS ||
+           kind == NIB_KEY_PATTERN || kind == NIB_KEY_ARGUMENTS || kind == NIB_KEY_WORDS;
 }

@@ -86,8 +86,9 @@
 const nib_recipe_row nib_recipe_rows[] = {
     /* nibble's own */
     RESULT("model_name_or_path", LOAD, TEXT, o.model.model, "DIR", "the model's directory")
-    RESULT("data", OWN, TEXT, o.data.data, "FILE",
-           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them")
+    COUNTED("data", OWN, SOURCES, o.data.data, o.data.sources, "FILE",
+            ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them; may be repeated, and "
+            "FILE:0.2 takes a fifth of it an epoch")
     RESULT("output_dir", TRAIN, TEXT, o.output_dir, "DIR", "where the adapter goes")
     RESULT("adapter", OWN, TEXT, o.adapter, "DIR", "start from this adapter")
     FREE_WORDS("defaults", OWN, o.defaults, "nibble peft", "peft",

@@ -24,6 +24,8 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_JSON,    /* const char *: the JSON text of an object; a YAML map is one too */
     NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and said */
     NIB_KEY_NAMES,   /* nib_names */
+    NIB_KEY_SOURCES, /* const char *, and nib_data_sources at `second` where there are several, or
+                        one with a weight */
     NIB_KEY_NUMBERS, /* nib_recipe_numbers: const int *, size_t beside it */
     NIB_KEY_PATTERN, /* const nib_pattern *, its count at `second` */
     NIB_KEY_ARGUMENTS, /* const nib_argument *, likewise */
@@ -108,6 +110,9 @@ void nib_recipe_drop_setting(nib_recipe *r, const char *key);
 /* recipe_json.c */
 nib_status nib_recipe_read_json(nib_recipe *r, const nib_yaml_node *n, const char *place,
                                 const char **out, nib_error *err);
+/* A source as it is given: "old.jsonl:0.2", without the weight where it is 1 and the path cannot be
+ * taken for one with a weight.  NULL: no memory; the caller's. */
+char *nib_recipe_source_text(nib_ctx *ctx, const nib_data_source *s);
 /* Does the value ask for nothing (of an ignored or refused key)? */
 bool nib_recipe_is_neutral(const nib_recipe_row *row, const nib_yaml_node *n);
 

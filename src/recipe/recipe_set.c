@@ -54,6 +54,7 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
                                     [NIB_KEY_WORDS] = sizeof(char *),
                                     [NIB_KEY_JSON] = sizeof(char *),
                                     [NIB_KEY_NAMES] = sizeof(nib_names),
+                                    [NIB_KEY_SOURCES] = sizeof(char *),
                                     [NIB_KEY_NUMBERS] = sizeof(int *),
                                     [NIB_KEY_PATTERN] = sizeof(nib_pattern *),
                                     [NIB_KEY_ARGUMENTS] = sizeof(nib_argument *),
@@ -68,7 +69,8 @@ static void reset(nib_recipe *r, const nib_recipe_row *row)
     }
     memcpy((char *)&r->v + row->offset, (char *)&defaults + row->offset, sizes[row->kind]);
     if (row->second && row->kind != NIB_KEY_WARMUP)
-        memcpy((char *)&r->v + row->second, (char *)&defaults + row->second, sizeof(size_t));
+        memcpy((char *)&r->v + row->second, (char *)&defaults + row->second,
+               row->kind == NIB_KEY_SOURCES ? sizeof(nib_data_sources) : sizeof(size_t));
 }
 
 /* Another tool's word, a slip of the pen, or neither. */

@@ -118,6 +118,7 @@ nib_status nib_recipe_read_value(nib_recipe *r, const nib_recipe_row *row, const
     case NIB_KEY_JSON: return nib_recipe_read_json(r, n, place, target, err);
     case NIB_KEY_WORDS: return nib_recipe_words(r, row, n, place, target, err);
     case NIB_KEY_NAMES: return nib_recipe_names(r, n, place, more, target, err);
+    case NIB_KEY_SOURCES: return nib_recipe_sources(r, n, place, more, target, (void *)count, err);
     case NIB_KEY_NUMBERS: return nib_recipe_numbers(r, n, place, more, target, count, err);
     case NIB_KEY_PATTERN: return nib_recipe_pattern(r, n, place, more, target, count, err);
     case NIB_KEY_ARGUMENTS:

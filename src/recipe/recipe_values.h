@@ -33,6 +33,9 @@ nib_status nib_recipe_words(nib_recipe *r, const nib_recipe_row *row, const nib_
                             const char *place, const char **out, nib_error *err);
 nib_status nib_recipe_names(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
                             nib_names *out, nib_error *err);
+/* "FILE", "FILE:WEIGHT" or a list of these.  One without a weight is `data` alone. */
+nib_status nib_recipe_sources(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
+                              const char **data, nib_data_sources *out, nib_error *err);
 nib_status nib_recipe_numbers(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
                               const int **out, size_t *count, nib_error *err);
 nib_status nib_recipe_pattern(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,

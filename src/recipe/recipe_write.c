@@ -122,11 +122,30 @@ static void put_arguments(writer *w, const nib_argument *a, size_t count)
     put(w, "}", 1);
 }
 
+/* "new.jsonl", or ["new.jsonl", "old.jsonl:0.2"]. */
+static void put_sources(writer *w, const char *data, const nib_data_sources *s)
+{
+    if (!s->count) {
+        put_text(w, data);
+        return;
+    }
+    put(w, "[", 1);
+    for (size_t i = 0; i < s->count; i++) {
+        char *text = nib_recipe_source_text(w->ctx, &s->items[i]);
+        if (i) put(w, ", ", 2);
+        if (text) put_text(w, text);
+        else w->failed = true;
+        nib_free(w->ctx, text);
+    }
+    put(w, "]", 1);
+}
+
 /* Left out: what was not given and has no default. */
 static bool is_absent(const nib_recipe_row *row, const void *target, const void *count)
 {
     switch (row->kind) {
-    case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON: return !*(const char *const *)target;
+    case NIB_KEY_TEXT: case NIB_KEY_WORDS: case NIB_KEY_JSON: case NIB_KEY_SOURCES:
+        return !*(const char *const *)target;
     case NIB_KEY_NAMES:
         return !((const nib_names *)target)->count && !((const nib_names *)target)->all_linear;
     case NIB_KEY_NUMBERS: case NIB_KEY_PATTERN: case NIB_KEY_ARGUMENTS:
@@ -185,6 +204,7 @@ static void put_row(writer *w, const nib_recipe_row *row, const nib_recipe_value
         put_text(w, *(const char *const *)target);
         break;
     case NIB_KEY_NAMES: put_names(w, target); break;
+    case NIB_KEY_SOURCES: put_sources(w, *(const char *const *)target, count); break;
     case NIB_KEY_NUMBERS:
         numbers = *(const int *const *)target;
         for (size_t i = 0; i < *(const size_t *)count; i++)

@@ -146,7 +146,7 @@ const nib_batch *nib_batch_make(nib_batch_maker *b, const nib_dataset *d, const 
 void nib_batch_extent(const nib_dataset *d, size_t batch_size, bool shuffle, uint64_t seed,
                       uint64_t epochs, uint32_t *order, size_t *tokens, size_t *targets)
 {
-    size_t n = nib_dataset_count(d);
+    size_t n = nib_dataset_epoch(d);
 
     *tokens = *targets = 0;
     for (uint64_t e = 0; e < (shuffle ? epochs : 1); e++) {

@@ -73,6 +73,7 @@ typedef struct nib_dataset_source {
                                    none */
     const char *const *refused; /* fields of records with labels that are inputs which the model
                                    does not take, NULL at the end; NULL: none are known */
+    bool unweighted;            /* evaluation: each record of all sources once */
     bool keep_all;              /* evaluation keeps fully masked records: their logits are wanted */
     int64_t now;                /* what strftime_now prints: seconds since 1970 */
 } nib_dataset_source;
@@ -108,8 +109,18 @@ const char *nib_dataset_template_text(const nib_dataset *d);
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
                                 nib_error *err);
 
-/* The Trainer's order of epoch e: torch.randperm with seed + e, or 0, 1, 2, ... (formats.md
- * 14.4). */
+/* What several sources, or one with a weight, are to an epoch; count 0: one without. */
+const nib_source_report *nib_dataset_sources(const nib_dataset *d, size_t *count);
+/* Records of an epoch: all, or what the sources' weights take of them; tokens and trained ones,
+ * where a part is drawn those of a mean one. */
+size_t nib_dataset_epoch(const nib_dataset *d);
+void nib_dataset_epoch_tokens(const nib_dataset *d, uint64_t *tokens, uint64_t *targets);
+/* Whether epochs differ in their records, and not in the order alone. */
+bool nib_dataset_draws(const nib_dataset *d);
+
+/* The records of epoch e in the Trainer's order: torch.randperm with seed + e, or 0, 1, 2, ...
+ * (formats.md 14.4); of weighted sources the same order of what was drawn.  order:
+ * [nib_dataset_epoch()]. */
 void nib_dataset_order(const nib_dataset *d, bool shuffle, uint64_t seed, uint64_t epoch,
                        uint32_t *order);
 

@@ -3,6 +3,7 @@
  * Texts wait until there are some hundred, which are encoded on all threads and then finished in
  * the order in which they came.  What is wrong with a record is reported after what is wrong with
  * those before it. */
+#include <math.h>
 #include <stdio.h>
 
 #include "format/records.h"
@@ -153,34 +154,70 @@ static nib_status keep_template(reader *r, nib_error *err)
     d->template_text = nib_strdup(r->ctx, nib_chat_text(r->shaper.chat));
     return d->template_name && d->template_hash && d->template_text
                ? NIB_OK
-               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", r->o->data);
+               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", nib_data_name(r->o));
+}
+
+/* What is said when nothing is left of a source; `before`: the counts when it began. */
+static nib_status check_any(const reader *r, const nib_data_counts *b, size_t records,
+                            nib_error *err)
+{
+    const nib_data_counts *c = &r->d->counts;
+
+    if (r->d->count > records) return NIB_OK;
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: no usable record (%" PRIu64 " empty, %" PRIu64
+                    " without a supervised token, %" PRIu64
+                    " of them cut off by max_seq_length %zu, %" PRIu64 " longer than that, "
+                    "%" PRIu64 " bad%s%s)",
+                    r->path, c->empty - b->empty, c->masked_out - b->masked_out,
+                    c->cut_off - b->cut_off, nib_data_limit(r), c->too_long - b->too_long,
+                    c->bad - b->bad,
+                    c->bad > b->bad ? "; the first: " : "", c->bad > b->bad ? r->first_bad : "");
+}
+
+static nib_status read_source(reader *r, const char *path, nib_error *err)
+{
+    nib_records_options where = { .path = path, .config = r->o->dataset_config,
+                                  .split = r->o->split, .field = r->o->data_field,
+                                  .choose_columns = nib_data_choose_columns, .user = r };
+    const nib_data_counts before = r->d->counts;
+    size_t count = r->d->count;
+    nib_records *records = NULL;
+    nib_status status = nib_records_open(r->ctx, &where, &records, err);
+
+    r->path = path;
+    if (!status) status = read_records(r, records, err);
+    nib_records_close(records);
+    return status ? status : check_any(r, &before, count, err);
+}
+
+static nib_status read_sources(reader *r, nib_error *err)
+{
+    const nib_data_sources *all = &r->o->sources;
+    nib_status status = NIB_OK;
+
+    if (!all->count) return read_source(r, r->o->data, err);
+    for (size_t i = 0; i < all->count && !status; i++) {
+        nib_data_source s = all->items[i];
+        if (!(s.weight > 0) || !isfinite(s.weight))
+            return nib_fail(err, NIB_E_INVALID, "data: %s: the weight %g is not above 0", s.path,
+                            s.weight);
+        status = read_source(r, s.path, err);
+        if (!status && !r->in->unweighted) status = nib_dataset_end_part(r->d, &s, err);
+    }
+    return status ? status : nib_dataset_settle_parts(r->d, err);
 }
 
 static nib_status read_all(reader *r, nib_error *err)
 {
-    nib_records_options where = { .path = r->o->data, .config = r->o->dataset_config,
-                                  .split = r->o->split, .field = r->o->data_field,
-                                  .choose_columns = nib_data_choose_columns, .user = r };
-    const nib_data_counts *c = &r->d->counts;
-    nib_records *records = NULL;
     nib_status status;
 
     if (r->o->max_seq_length < 2 && r->o->max_seq_length != NIB_OPEN)
         return nib_fail(err, NIB_E_INVALID, "max_seq_length: %d is less than 2",
                         r->o->max_seq_length);
     status = nib_shape_check(r->o, err);
-    if (!status) status = nib_records_open(r->ctx, &where, &records, err);
-    if (!status) status = read_records(r, records, err);
-    nib_records_close(records);
-    if (!status && r->d->count == 0)
-        status = nib_fail(err, NIB_E_FORMAT,
-                          "%s: no usable record (%" PRIu64 " empty, %" PRIu64
-                          " without a supervised token, %" PRIu64
-                          " of them cut off by max_seq_length %zu, %" PRIu64 " longer than that, "
-                          "%" PRIu64 " bad%s%s)",
-                          r->o->data, c->empty, c->masked_out, c->cut_off, nib_data_limit(r),
-                          c->too_long, c->bad, c->bad ? "; the first: " : "", r->first_bad);
-    if (!status) status = nib_labels_settle(&r->d->labels, r->o->data, err);
+    if (!status) status = read_sources(r, err);
+    if (!status) status = nib_labels_settle(&r->d->labels, nib_data_name(r->o), err);
     if (!status) nib_shaper_report(&r->shaper);
     if (!status) status = keep_template(r, err);
     if (!status) status = nib_dataset_recount(r->d, err);

@@ -6,6 +6,11 @@
 
 struct nib_dataset {
     nib_ctx *ctx;
+    nib_source_report *parts; /* [part_count]: the sources in their order, paths are copies; 0: an
+                                 epoch is all records once */
+    size_t part_count, part_capacity;
+    size_t epoch;             /* records of an epoch, where there are parts */
+    uint32_t *list, *drawn;   /* [epoch], [count]: room for an epoch's records and for a draw */
     uint32_t *ids;
     uint8_t *trained;         /* of records with labels: the tokens' types */
     size_t used, id_capacity, trained_capacity;
@@ -37,6 +42,13 @@ void nib_dataset_drop(nib_dataset *d);
 size_t nib_dataset_begin(const nib_dataset *d); /* of the record at hand */
 /* Rows that have an answer in the record at hand, which has labels. */
 size_t nib_dataset_targets(const nib_dataset *d);
+
+/* data_sources.c: what was added since the last call is this source's.  Without the marked
+ * records.  After that, and before an order is asked for, parts are settled: NIB_E_INVALID, a
+ * weight takes no record, or more than can be counted. */
+nib_status nib_dataset_end_part(nib_dataset *d, const nib_data_source *s, nib_error *err);
+void nib_dataset_shrink_parts(nib_dataset *d, const uint8_t *gone);
+nib_status nib_dataset_settle_parts(nib_dataset *d, nib_error *err);
 
 /* Counts tokens, targets, ends, duplicates and the longest anew. */
 nib_status nib_dataset_recount(nib_dataset *d, nib_error *err);

@@ -39,7 +39,7 @@ static nib_status warn_cut_off(nib_data_reader *r, nib_error *err)
              "%.300s: %" PRIu64 " of %" PRIu64
              " records (%.1f %%) have no trained token among their "
              "first %zu (max_seq_length)",
-             r->o->data, c->cut_off, c->records, 100 * fraction, nib_data_limit(r));
+             nib_data_name(r->o), c->cut_off, c->records, 100 * fraction, nib_data_limit(r));
     if (!r->in->keep_all && !r->o->skip_bad && fraction > most_cut_off)
         return nib_fail(err, NIB_E_INVALID,
                         "%s: raise max_seq_length, or leave them out with skip_bad", text);
@@ -56,16 +56,16 @@ static void warn_left_out(nib_data_reader *r)
         nib_warn_code(r->ctx, "empty-records",
                       "%s: %" PRIu64 " of %" PRIu64
                       " records are left out: an empty text or completion",
-                      r->o->data, c->empty, c->records);
+                      nib_data_name(r->o), c->empty, c->records);
     if (masked)
         nib_warn_code(r->ctx, "nothing-trained",
                       "%s: %" PRIu64 " of %" PRIu64
                       " records are left out: all their tokens are masked",
-                      r->o->data, masked, c->records);
+                      nib_data_name(r->o), masked, c->records);
     if (c->bad)
         nib_warn_code(r->ctx, "bad-records",
                       "%s: %" PRIu64 " of %" PRIu64 " records are bad and were left out (skip_bad)",
-                      r->o->data, c->bad, c->records);
+                      nib_data_name(r->o), c->bad, c->records);
 }
 
 nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
@@ -79,14 +79,14 @@ nib_status nib_data_warn(nib_data_reader *r, nib_error *err)
     warn_left_out(r);
     nib_data_list_unused(r, fields, sizeof fields);
     if (*fields)
-        nib_warn_code(r->ctx, "unused-fields", "%.200s: not used (the shape is %s): %s", r->o->data,
-                      nib_shape_name(r->d->shape), fields);
+        nib_warn_code(r->ctx, "unused-fields", "%.200s: not used (the shape is %s): %s",
+                      nib_data_name(r->o), nib_shape_name(r->d->shape), fields);
     if (c->split)
         nib_warn_code(
             r->ctx, "split-token",
             "%s: %" PRIu64 " of %" PRIu64 " records end their prompt inside a token; training "
             "begins with that token, which generation will not see so: end prompts before a "
             "space, not behind it",
-            r->o->data, c->split, c->records);
+            nib_data_name(r->o), c->split, c->records);
     return NIB_OK;
 }

@@ -31,7 +31,7 @@ static void sort_by_length(const nib_epochs *e, uint32_t *items, uint32_t *other
 static void group_by_length(nib_epochs *e)
 {
     enum { MOST_STEPS = 50 };
-    size_t n = nib_dataset_count(e->data), step = e->batch * e->accumulation, longest = 0;
+    size_t n = nib_dataset_epoch(e->data), step = e->batch * e->accumulation, longest = 0;
     size_t piece = nib_max(nib_min(n / (step * 4), MOST_STEPS), 1) * step;
     uint32_t first;
 
@@ -46,7 +46,7 @@ static void group_by_length(nib_epochs *e)
 
 static void cut(nib_epochs *e)
 {
-    size_t n = nib_dataset_count(e->data), tokens = 0;
+    size_t n = nib_dataset_epoch(e->data), tokens = 0;
 
     e->micros = 0;
     for (size_t i = 0; i < n; i++) {
@@ -72,7 +72,7 @@ static bool is_there(const nib_epochs *e, uint32_t record, uint32_t micro)
 static void cut_distinct(nib_epochs *e)
 {
     const nib_texts *t = e->embedder->texts;
-    uint32_t n = (uint32_t)nib_dataset_count(e->data), put = 0;
+    uint32_t n = (uint32_t)nib_dataset_epoch(e->data), put = 0;
 
     for (uint32_t i = 0; i <= n; i++) e->next[i] = i + 1;
     memset(e->taken, 0, t->records * t->columns * sizeof *e->taken);
@@ -188,7 +188,7 @@ no_memory:
 
 static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *err)
 {
-    bool same_order = !e->shuffle;
+    bool same_order = !e->shuffle && !nib_dataset_draws(e->data);
     nib_status status;
 
     if ((e->budget || e->distinct) && !same_order) return count_varying(e, o, err);
@@ -205,7 +205,7 @@ static nib_status lay_out(nib_epochs *e, const nib_train_options *o, nib_error *
 static nib_status init(nib_ctx *ctx, const nib_dataset *data, const nib_embedder *embedder,
                        bool distinct, const nib_train_options *o, nib_epochs *out, nib_error *err)
 {
-    size_t n = nib_dataset_count(data);
+    size_t n = nib_dataset_epoch(data);
     nib_epochs e = { .ctx = ctx, .data = data, .batch = (size_t)o->per_device_train_batch_size,
                      .budget = (size_t)o->tokens_per_batch,
                      .accumulation = (size_t)o->gradient_accumulation_steps,
@@ -219,7 +219,8 @@ static nib_status init(nib_ctx *ctx, const nib_dataset *data, const nib_embedder
     e.scratch = e.grouped || distinct ? nib_new_array(ctx, n, sizeof *e.scratch) : NULL;
     if (distinct) {
         e.next = nib_new_array(ctx, n + 1, sizeof *e.next);
-        e.taken = nib_new_array(ctx, n * embedder->texts->columns, sizeof *e.taken);
+        e.taken = nib_new_array(ctx, embedder->texts->records * embedder->texts->columns,
+                                sizeof *e.taken);
     }
     if (!e.order || !e.starts || ((e.grouped || distinct) && !e.scratch) ||
         (distinct && (!e.next || !e.taken)))

@@ -31,8 +31,8 @@ typedef struct nib_epochs {
     const nib_embedder *embedder;       /* of these, or NULL */
     nib_embedder_extent extent;
     bool distinct;
-    uint32_t *next, *taken;             /* distinct: [records + 1] a list, [texts] micro-batches */
-    uint32_t *order, *scratch;          /* [records] of the epoch at hand */
+    uint32_t *next, *taken;             /* distinct: [epoch + 1] a list, [texts] micro-batches */
+    uint32_t *order, *scratch;          /* [nib_dataset_epoch()] of the epoch at hand */
     uint32_t *starts;                   /* [micros + 1], of micro-batches in order */
     size_t micros;
     uint64_t at;                        /* the epoch at hand; UINT64_MAX: none */

@@ -124,4 +124,10 @@ nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *
 nib_status nib_shape_fill_chat(nib_shaper *s, const json_t *record, const char *where,
                                nib_error *err);
 
+/* What messages call the records of all sources. */
+static inline const char *nib_data_name(const nib_data_options *o)
+{
+    return o->sources.count > 1 ? "the data" : o->data;
+}
+
 #endif

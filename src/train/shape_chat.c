@@ -302,7 +302,7 @@ nib_status nib_shape_fill_chat(nib_shaper *s, const json_t *record, const char *
 
 void nib_shaper_report(const nib_shaper *s)
 {
-    const char *data = s->o->data;
+    const char *data = nib_data_name(s->o);
 
     if (s->masked_turns)
         nib_note(s->ctx,

@@ -196,11 +196,13 @@ double nib_trainer_trial(nib_trainer *t)
     const uint32_t *order;
     size_t tokens, count = find_largest(t, &order, &tokens);
     double start = nib_clock_seconds();
+    uint64_t of_epoch, targets;
 
     run_micro(t, order, count, 0);
     start = nib_clock_seconds() - start;
     nib_params_clear_grads(t->params);
-    return start * (double)(nib_dataset_counts(t->data).tokens) / (double)tokens /
+    nib_dataset_epoch_tokens(t->data, &of_epoch, &targets);
+    return start * (double)of_epoch / (double)tokens /
            (double)t->layout.per_epoch;
 }
 

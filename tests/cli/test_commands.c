@@ -172,7 +172,7 @@ static void test_misuse(void)
     }
     for (size_t i = 0; i < 3; i++) {
         static const char *const unknown[][2] = {
-            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are pull, quantize, " },
+            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are pull, " },
             { "chat", "unknown verb 'chat', perhaps generate; the verbs are " },
             { "zzzz", "unknown verb 'zzzz'; the verbs are pull, quantize, " },
         };

@@ -217,7 +217,16 @@ static void test_mistakes(void)
         { "llm_int8_has_fp16_weight: true\n", "llm_int8_has_fp16_weight" },
         { "llm_int8_skip_modules: [q_proj]\n", "llm_int8_skip_modules" },
         { "bias: some\n", "'some' is not one of none all lora_only" },
-        { "data: [a, b]\n", "r.yaml:1:7: data: a list, expected a text" },
+        { "data: {a: 1}\n", "r.yaml:1:7: data: a map, expected a file, or a list of files" },
+        { "data: []\n", "r.yaml:1:7: data: a list, expected a file, or a list of files" },
+        { "data: [a, [b]]\n", "data: a list, expected the name of a file" },
+        { "data: [a, null]\n", "data: 'null' is not the name of a file" },
+        { "data: [a.jsonl, b.jsonl:0]\n",
+          "r.yaml:1:7: data: 'b.jsonl:0': '0' is no weight: a number above 0" },
+        { "data: b.jsonl:-0.5\n", "data: 'b.jsonl:-0.5': '-0.5' is no weight" },
+        { "data: 'b.jsonl:0,2'\n", "'0,2' is no weight" },
+        { "data: b.jsonl:20%\n", "'20%' is no weight" },
+        { "data: b.jsonl:nan\n", "'nan' is no weight" },
         { "target_modules: {q: 1}\n", "a map, expected a list" },
         { "target_modules: []\n", "a list of names" },
         { "target_modules: [[q]]\n", "item 1 is not a text" },
@@ -379,6 +388,51 @@ static void test_compute(void)
     }
 }
 
+/* Sources of data with weights: as they are given, added to, replaced, written and read again.  A
+ * file whose name ends like a weight is itself. */
+static void test_sources(void)
+{
+    char odd[600], text[700], line[700];
+    nib_recipe *r = NULL, *again = NULL;
+    const nib_finetune_options *o;
+    nib_error err = { .message = "" };
+    FILE *f;
+
+    snprintf(odd, sizeof odd, "%s/data:2", test_tmpdir());
+    f = fopen(odd, "w");
+    REQUIRE(f && !fclose(f), "%s", odd);
+    snprintf(text, sizeof text, "data: [new.jsonl, old.jsonl:0.2, c:d.jsonl, %s]\n", odd);
+    REQUIRE_OK(load(test_ctx(), text, &r, &err), err);
+    REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
+    CHECK(o->data.sources.count == 4 && strcmp(o->data.data, "new.jsonl") == 0 &&
+          strcmp(o->data.sources.items[1].path, "old.jsonl") == 0 &&
+          o->data.sources.items[1].weight == 0.2 &&
+          strcmp(o->data.sources.items[2].path, "c:d.jsonl") == 0 &&
+          strcmp(o->data.sources.items[3].path, odd) == 0, "as given");
+    snprintf(line, sizeof line,
+             "data: [\"new.jsonl\", \"old.jsonl:0.2\", \"c:d.jsonl\", \"%s:1\"]\n", odd);
+    REQUIRE(nib_recipe_resolved(r) && strstr(nib_recipe_resolved(r), line), "%s",
+            nib_recipe_resolved(r));
+    REQUIRE_OK(load(test_ctx(), line, &again, &err), err);
+    REQUIRE_OK(nib_recipe_finetune_options(again, &o, &err), err);
+    CHECK(o->data.sources.count == 4 && strcmp(o->data.sources.items[3].path, odd) == 0 &&
+          o->data.sources.items[3].weight == 1, "read again");
+    nib_recipe_destroy(again);
+    /* the command line replaces the file's list, and adds to its own */
+    REQUIRE_OK(nib_recipe_set(r, "data", "one.jsonl", &err), err);
+    REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
+    CHECK(o->data.sources.count == 0 && strcmp(o->data.data, "one.jsonl") == 0, "one");
+    REQUIRE_OK(nib_recipe_set(r, "data", "two.jsonl:3", &err), err);
+    REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
+    CHECK(o->data.sources.count == 2 && o->data.sources.items[0].weight == 1 &&
+          strcmp(o->data.sources.items[0].path, "one.jsonl") == 0 &&
+          o->data.sources.items[1].weight == 3, "added to");
+    snprintf(text, sizeof text, "%s:much", odd);
+    CHECK(nib_recipe_set(r, "data", text, &err) == NIB_E_INVALID &&
+          strstr(err.message, "'much' is no weight"), "%s", err.message);
+    nib_recipe_destroy(r);
+}
+
 /* What is resolved reads back as the same options: the text of the text is the text. */
 static void test_resolved(void)
 {
@@ -501,7 +555,8 @@ int main(void)
                                        { "without_effect", test_without_effect },
                                        { "compute", test_compute },
                                        { "loss", test_loss },
-                                       { "resolved", test_resolved },
+                                       { "sources", test_sources },
+        { "resolved", test_resolved },
                                        { "reproduces", test_reproduces },
                                        { "allocations", test_allocations } };
     return test_main("recipe", cases, NIB_COUNT(cases));
