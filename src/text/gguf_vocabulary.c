@@ -14,7 +14,8 @@ static nib_status read_model(nib_gguf_vocabulary *v, nib_error *err)
     v->sentencepiece = nib_gguf_text_is(model, "llama");
     v->wordpiece = nib_gguf_text_is(model, "bert");
     v->unigram = nib_gguf_text_is(model, "t5");
-    if (v->sentencepiece || v->wordpiece || v->unigram || nib_gguf_text_is(model, "gpt2")) return NIB_OK;
+    if (v->sentencepiece || v->wordpiece || v->unigram || nib_gguf_text_is(model, "gpt2"))
+        return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: tokenizer.ggml.model is %.*s, known are gpt2 (byte-level BPE), llama "
                     "(SentencePiece BPE), bert (WordPiece) and t5 (Unigram)",

@@ -311,8 +311,10 @@ static void test_refusals(void)
     nib_ctx *ctx = test_ctx();
     keys b = { 0 };
 
+    begin_small(&b, "rwkv", NULL);
+    check_refused(ctx, &b, NIB_E_UNSUPPORTED, "rwkv, known are gpt2");
     begin_small(&b, "t5", NULL);
-    check_refused(ctx, &b, NIB_E_UNSUPPORTED, "t5, known are gpt2");
+    check_refused(ctx, &b, NIB_E_FORMAT, "tokenizer.ggml.scores is missing");
     begin_small(&b, "gpt2", NULL);
     check_refused(ctx, &b, NIB_E_UNSUPPORTED, "tokenizer.ggml.pre is missing, known are gpt-2");
     begin_small(&b, "gpt2", "default");
