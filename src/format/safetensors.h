@@ -34,6 +34,7 @@ typedef struct nib_tensor {
     const struct nib_tensor *rest; /* theirs is this one and then the other, of equal shape, along
                               `axis`, whose size here is that of both; `bytes` are this one's.
                               NULL: there is no other */
+    bool decay;            /* -exp(x), where theirs is x */
     bool turns;            /* not one behind the other, but an index of each by turns */
     unsigned axis;
     uint32_t slices;       /* of nib_tensors_change(): theirs are so many, one behind the other in

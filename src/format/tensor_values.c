@@ -1,9 +1,11 @@
 /* tensor_values.c - see tensor_values.h. */
 #include "format/tensor_values.h"
 
+#include <math.h>
+
 bool nib_tensor_is_plain(const nib_tensor *t)
 {
-    return !t->rows && t->offset == 0 && !t->rest;
+    return !t->rows && t->offset == 0 && !t->rest && !t->decay;
 }
 
 /* Where value i of a tensor of two lies: of which, and where there. */
@@ -36,4 +38,5 @@ void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to
                         part->dtype, 1);
         }
     for (size_t i = 0; t->offset != 0 && i < count; i++) to[i] += t->offset;
+    for (size_t i = 0; t->decay && i < count; i++) to[i] = logf(-to[i]);
 }

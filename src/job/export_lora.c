@@ -63,12 +63,15 @@ static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const ni
                              const nib_linear *l, nib_error *err)
 {
     nib_branch *branch = nib_branch_at(&l->branches, 0);
+    nib_gguf_tensor_name name;
 
     if (l->bias_param) return refuse(a, l->name, "a trained bias", err);
     if (l->full && !is_base(a->ctx, l->full, l->frozen))
         return refuse(a, l->name, "a full copy (modules_to_save)", err);
     if (!branch) return NIB_OK;
     if (l->stack) return refuse(a, l->stack, "an adapter of experts (target_parameters)", err);
+    if (nib_gguf_weight_of(n, l, &name) && *name.rest)
+        return refuse(a, l->name, "an adapter of gate and up in one, which are two there,", err);
     return add(list, a, n, l->name, branch, false, err);
 }
 

@@ -1,8 +1,11 @@
 /* export_plan.c - see export_plan.h; types: formats-quant.md 7.8. */
 #include "job/export_plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "format/tensor_values.h"
 
 #define ALL(name, number) { name, number, name, name, NIB_EXPORT_PLAIN }
 #define MOST(name, number) { name, number, name, "Q6_K", NIB_EXPORT_PLAIN }
@@ -373,6 +376,11 @@ static nib_status add_values(maker *k, const char *module, const char *part, con
     if (rows) item.shape[0] = rows, item.shape[1] = count / rows;
     status = name_item(k, module, part, &item, err);
     if (item.held == NIB_GGUF_ONE_PLUS) item.offset = 1;
+    if (item.held == NIB_GGUF_FLAT && item.rank == 1) { /* one group */
+        item.rank = 2;
+        item.shape[1] = item.shape[0];
+        item.shape[0] = 1;
+    }
     return status ? status : append(k, &item, err);
 }
 
@@ -394,9 +402,18 @@ static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
     if (status) return status;
     for (unsigned i = 0; i < t->rank; i++)
         if (t->shape[i] != 1 && item.rank < 2) item.shape[item.rank++] = t->shape[i];
+    if (item.held == NIB_GGUF_FLAT || item.held == NIB_GGUF_DECAY) {
+        item.rank = 2;
+        item.shape[0] = t->elements;
+        item.shape[1] = 1;
+    }
     item.values = item.made = nib_new_array(m->ctx, (size_t)t->elements, sizeof *item.made);
     if (!item.made) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", v->name);
-    nib_convert(item.made, NIB_F32, t->data, t->dtype, (size_t)t->elements);
+    if (item.held == NIB_GGUF_DECAY && t->decay) /* it is so there already */
+        nib_convert(item.made, NIB_F32, t->data, t->dtype, (size_t)t->elements);
+    else nib_tensor_values(t, 0, (size_t)t->elements, item.made);
+    for (uint64_t i = 0; item.held == NIB_GGUF_DECAY && !t->decay && i < t->elements; i++)
+        item.made[i] = -expf(item.made[i]);
     status = append(k, &item, err);
     if (status) nib_free(m->ctx, item.made);
     return status;

@@ -188,19 +188,7 @@ static const nib_gguf_key gguf_keys[] = {
 /* Layers of convolutions have no heads for keys. */
 static void gguf_finish(nib_gguf_config *c)
 {
-    const nib_gguf_value *v = nib_gguf_key_value(c, "attention.head_count_kv");
-    double layers = nib_gguf_get(c, "block_count", 0), most = 0, heads;
-    json_t *types = json_array();
-
-    for (uint64_t i = 0; (double)i < layers && i < 10000; i++) {
-        if (!v || !nib_gguf_number(v, v->kind == NIB_GGUF_ARRAY ? i : 0, &heads)) heads = 0;
-        if (heads > most) most = heads;
-        json_array_append_new(types, json_string(heads > 0 ? "full_attention" : "conv"));
-    }
-    nib_gguf_set(c, "layer_types", types);
-    if (!(most >= 1 && most <= 65536))
-        nib_gguf_fail(c, NIB_E_FORMAT, "attention.head_count_kv is %g in each layer", most);
-    else nib_gguf_set(c, "num_key_value_heads", json_integer((json_int_t)most));
+    nib_gguf_set_mixed(c, "full_attention", "conv");
     nib_gguf_set_inner(c, "intermediate_size");
     nib_gguf_set(c, "block_auto_adjust_ff_dim", json_false());
     nib_gguf_set_bias(c, "conv_bias", "blk.0.shortconv.in_proj.bias");

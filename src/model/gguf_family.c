@@ -114,6 +114,23 @@ void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to)
     else nib_gguf_set(c, to, json_of(v, number));
 }
 
+void nib_gguf_set_mixed(nib_gguf_config *c, const char *attention, const char *other)
+{
+    const nib_gguf_value *v = nib_gguf_key_value(c, "attention.head_count_kv");
+    double layers = nib_gguf_get(c, "block_count", 0), most = 0, heads;
+    json_t *types = json_array();
+
+    for (uint64_t i = 0; (double)i < layers && i < 10000; i++) {
+        if (!v || !nib_gguf_number(v, v->kind == NIB_GGUF_ARRAY ? i : 0, &heads)) heads = 0;
+        if (heads > most) most = heads;
+        json_array_append_new(types, json_string(heads > 0 ? attention : other));
+    }
+    nib_gguf_set(c, "layer_types", types);
+    if (!(most >= 1 && most <= 65536))
+        nib_gguf_fail(c, NIB_E_FORMAT, "attention.head_count_kv is %g in each layer", most);
+    else nib_gguf_set(c, "num_key_value_heads", json_integer((json_int_t)most));
+}
+
 void nib_gguf_set_bias(nib_gguf_config *c, const char *key, const char *tensor)
 {
     nib_gguf_set(c, key, json_boolean(nib_gguf_has(c, tensor)));

@@ -24,6 +24,8 @@ typedef enum nib_gguf_held {
     NIB_GGUF_FROM_FIRST, /* of positions: without the rows before a text's first token's; out
                           only */
     NIB_GGUF_ONE_ROW,  /* a matrix of one row, of older files as a vector */
+    NIB_GGUF_FLAT,     /* a vector as a matrix, [n, 1] or of groups [groups, n / groups] */
+    NIB_GGUF_DECAY,    /* the same, -exp(x) for each x */
     NIB_GGUF_TURNS     /* of two tensors: rows of theirs are of each by turns; straight too */
 } nib_gguf_held;
 
@@ -64,6 +66,8 @@ typedef struct nib_gguf_family {
     const char *model_type, *class_name; /* config.json's */
     const nib_gguf_name *names; /* NULL at the end */
     const nib_gguf_whole *tensors; /* before the names; NULL at the end, or itself */
+    /* those that are written, where it depends on the model; NULL: all */
+    const nib_gguf_whole *(*choose)(const struct nib_graph *g);
     const nib_gguf_key *keys;   /* NULL at the end; those that are absent are left out */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
     const char *variant;        /* where this tensor is there, the names are variant_names; or
@@ -126,6 +130,9 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
 void nib_gguf_set_sliding(nib_gguf_config *c);
 /* Which layers see all, where the first does: one of so many; of one alone the number of layers. */
 size_t nib_gguf_global_every(const struct nib_graph *g);
+/* head_count_kv of each layer, 0 where there is no attention: num_key_value_heads, and layer_types
+ * of two names. */
+void nib_gguf_set_mixed(nib_gguf_config *c, const char *attention, const char *other);
 /* `key` true or false, whether layer 0 has the bias. */
 void nib_gguf_set_bias(nib_gguf_config *c, const char *key, const char *tensor);
 void nib_gguf_llama_finish(nib_gguf_config *c); /* attention_bias, mlp_bias where they are true */

@@ -90,15 +90,21 @@ static const nib_rope *rope_of(const nib_graph *g)
     return NULL;
 }
 
+static bool is_up(const char *name)
+{
+    return strcmp(name, "blk.0.ffn_up.weight") == 0 ||
+           strcmp(name, "blk.0.ffn_up_exps.weight") == 0;
+}
+
 /* Width of the feed-forward part: rows of the matrix up. */
 static size_t inner_of(const keys *k)
 {
-    char name[NIB_GGUF_NAME_ROOM];
-
     for (size_t i = 0; i < k->m->linear_count; i++) {
         const nib_linear *l = k->m->linears[i];
-        if (nib_gguf_name_of(k->n, l->name, name) && strcmp(name, "blk.0.ffn_up") == 0)
-            return l->weight->out;
+        nib_gguf_tensor_name name;
+        if (!nib_gguf_weight_of(k->n, l, &name)) continue;
+        if (is_up(name.name)) return l->weight->out;
+        if (is_up(name.rest)) return l->weight->out / 2;
     }
     return 0;
 }
@@ -137,12 +143,28 @@ static bool put_from_graph(const keys *k, const char *key)
     return true;
 }
 
+static bool has_experts(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].route.experts) return true;
+    return false;
+}
+
+static bool is_of_experts(const char *key)
+{
+    return strcmp(key, "expert_count") == 0 || strcmp(key, "expert_used_count") == 0;
+}
+
 static nib_status put_table(const keys *k, nib_error *err)
 {
     static const char *const floats[] = { "scale", "freq_base", "softcapping" };
 
     for (const nib_gguf_key *f = k->n->family->keys; f->gguf; f++) {
         const json_t *v = value_of(k, f);
+        if (v && is_of_experts(f->gguf) && !has_experts(k->m->graph)) {
+            put_count(k, f->gguf, 0); /* config.json may name some all the same */
+            continue;
+        }
         bool length = strcmp(f->gguf, "context_length") == 0 && v &&
                       !nib_gguf_first_position(k->m->graph), real = false;
         if ((!length && put_from_graph(k, f->gguf)) || !v) continue;
@@ -196,6 +218,21 @@ static void put_types(const keys *k)
     }
 }
 
+/* Of layers that scan: their channels, and whether the others' attention is rotated. */
+static void put_scan(const keys *k, bool rotated)
+{
+    const nib_graph *g = k->m->graph;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_scan_desc *s = &g->nodes[i].scan;
+        if (!s->heads) continue;
+        put_count(k, "ssm.inner_size", s->heads * s->columns);
+        put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
+        if (!rotated) put_count(k, "rope.dimension_count", attention_of(g)->head_dim);
+        return;
+    }
+}
+
 /* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
 static nib_status put_others(const keys *k, nib_error *err)
 {
@@ -211,6 +248,7 @@ static nib_status put_others(const keys *k, nib_error *err)
     if (!has_key(k, "attention.head_count_kv")) put_kv_heads(k, a);
     if (has_key(k, "attention.key_length")) put_count(k, "attention.value_length", a->head_dim);
     if (rope) put_count(k, "rope.dimension_count", rope->rot);
+    put_scan(k, rope != NULL);
     if (a->full) put(k, "attention.causal", NIB_GGUF_BOOL, 0);
     put_types(k);
     return NIB_OK;

@@ -87,6 +87,21 @@ static uint64_t size_of(const nib_gguf *keys, const char *architecture, const ch
     return nib_gguf_count(nib_gguf_find(keys, name), 0, &out) ? out : fallback;
 }
 
+/* The most of any layer: some have none. */
+static uint64_t most_of(const nib_gguf *keys, const char *architecture, const char *key,
+                        uint64_t fallback)
+{
+    char name[200];
+    const nib_gguf_value *v;
+    uint64_t most = 0, one;
+
+    snprintf(name, sizeof name, "%s.%s", architecture, key);
+    v = nib_gguf_find(keys, name);
+    for (uint64_t i = 0; v && i < v->count && nib_gguf_count(v, i, &one); i++)
+        most = nib_max(most, one);
+    return v ? most : fallback;
+}
+
 static void read_heads(changing *c, const nib_gguf *keys)
 {
     const char *a = c->family->architecture;
@@ -94,7 +109,7 @@ static void read_heads(changing *c, const nib_gguf *keys)
     nib_gguf_heads *h = &c->heads;
 
     h->heads = size_of(keys, a, "attention.head_count", 0);
-    h->kv_heads = size_of(keys, a, "attention.head_count_kv", h->heads);
+    h->kv_heads = most_of(keys, a, "attention.head_count_kv", h->heads);
     h->head_dim = size_of(keys, a, "attention.key_length", h->heads ? width / h->heads : 0);
 }
 
@@ -139,6 +154,15 @@ static const nib_gguf_name *find_name(const nib_gguf_name *names, bool layered, 
             (strstr(n->module, "%d") != NULL) == layered)
             return n;
     return NULL;
+}
+
+/* A matrix of one row, one column or groups as the vector that it is of theirs. */
+static void flatten(nib_tensor *t, nib_gguf_held held)
+{
+    if (held != NIB_GGUF_FLAT && held != NIB_GGUF_DECAY) return;
+    t->rank = 1;
+    t->shape[0] = t->elements;
+    t->decay = held == NIB_GGUF_DECAY;
 }
 
 /* The entry whose tensor is `rest`, or that it belongs to as the second one (*is_rest). */
@@ -213,6 +237,7 @@ static nib_status change_whole(changing *c, nib_tensor *t, const nib_gguf_whole 
     t->foreign = t->is_rest = is_rest;
     if (is_rest) return NIB_OK;
     t->straight = w->held == NIB_GGUF_TURNS || w->held == NIB_GGUF_STRAIGHT;
+    flatten(t, w->held);
     if (w->rest) status = join(c, t, w, layer, err);
     return status ? status : rename_tensor(c, t, w->tensor, layer, "", err);
 }
@@ -234,6 +259,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     if (!n) return NIB_OK;
     switch (n->held) {
     case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: case NIB_GGUF_FROM_FIRST: break;
+    case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: flatten(t, n->held); break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
     case NIB_GGUF_CONV:

@@ -68,7 +68,7 @@ static void put_name(char out[NIB_GGUF_NAME_ROOM + 8], long layer, const char *g
 bool nib_gguf_tensor_of(const nib_gguf_naming *n, const char *tensor, nib_gguf_tensor_name *out)
 {
     char plain[NIB_MODULE_NAME_ROOM], module[NIB_MODULE_NAME_ROOM], stem[NIB_GGUF_NAME_ROOM];
-    const nib_gguf_whole *w = n->family->tensors;
+    const nib_gguf_whole *w = n->tensors;
     const char *part = strrchr(tensor, '.');
     const nib_gguf_name *name;
     long numbers[2];
@@ -135,10 +135,12 @@ nib_status nib_gguf_naming_of(const nib_model *m, nib_gguf_naming *out, nib_erro
     if (unsaid)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: llama.cpp's %s %s", m->dir, f->architecture,
                         unsaid);
-    *out = (nib_gguf_naming){ .family = f, .names = f->names };
+    *out = (nib_gguf_naming){ .family = f, .names = f->names,
+                              .tensors = f->choose ? f->choose(m->graph) : f->tensors };
     read_heads(m->graph, &out->heads);
     if (f->variant) {
-        nib_gguf_naming other = { .family = f, .names = f->variant_names, .heads = out->heads };
+        nib_gguf_naming other = { .family = f, .names = f->variant_names,
+                                  .tensors = out->tensors, .heads = out->heads };
         if (has_norm(m, f->variant, other)) *out = other;
     }
     return NIB_OK;

@@ -11,6 +11,7 @@ enum { NIB_GGUF_NAME_ROOM = 80 };
 typedef struct nib_gguf_naming {
     const nib_gguf_family *family;
     const nib_gguf_name *names;
+    const nib_gguf_whole *tensors; /* NULL: none */
     nib_gguf_heads heads;
 } nib_gguf_naming;
 

@@ -38,6 +38,10 @@ FALCON = dict(model_type="falcon", vocab_size=64, hidden_size=32, ffn_hidden_siz
 GEMMA = LLAMA_CONFIG | dict(head_dim=16, tie_word_embeddings=True, query_pre_attn_scalar=16)
 MOE = LLAMA_CONFIG | dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
 GLM = LLAMA_CONFIG | dict(head_dim=8, attention_bias=True, pad_token_id=0)
+HYBRID = LLAMA_CONFIG | dict(model_type="granitemoehybrid", num_hidden_layers=3, layer_types=["mamba", "attention", "mamba"], mamba_n_heads=8,
+                             mamba_d_head=8, mamba_d_state=16, mamba_n_groups=1, mamba_expand=2, mamba_d_conv=4, intermediate_size=32,
+                             shared_intermediate_size=48, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0,
+                             attention_multiplier=0.25, position_embedding_type="nope")
 GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
 
 MODELS = {
@@ -90,6 +94,8 @@ MODELS = {
     "granitemoe": LLAMA_CONFIG | dict(model_type="granitemoe", intermediate_size=32, num_local_experts=4,
                                       num_experts_per_tok=2, embedding_multiplier=3.0, residual_multiplier=0.5,
                                       logits_scaling=2.0, attention_multiplier=0.25),
+    "granite-hybrid": HYBRID | dict(num_local_experts=4, num_experts_per_tok=2),
+    "granite-hybrid-dense": HYBRID | dict(num_local_experts=0, num_experts_per_tok=0, intermediate_size=48),
     "gpt-oss": LLAMA_CONFIG | dict(model_type="gpt_oss", intermediate_size=32, head_dim=64, num_local_experts=4,
                                    num_experts_per_tok=2, sliding_window=5, attention_bias=True, rope_theta=150000.0,
                                    layer_types=["sliding_attention", "full_attention"], max_position_embeddings=131072,
