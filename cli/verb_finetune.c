@@ -2,24 +2,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "finetune_header.h"
 #include "recipe_line.h"
 
 typedef struct finetune {
     session s;
     recipe_line line;
     nib_finetune_options o;
-    bool list_keys;
+    bool list_keys, verbose;
 } finetune;
-
-static void print_number(FILE *to, unsigned long long n) /* 3670016 as 3,670,016 */
-{
-    if (n >= 1000) {
-        print_number(to, n / 1000);
-        fprintf(to, ",%03llu", n % 1000);
-    } else {
-        fprintf(to, "%llu", n);
-    }
-}
 
 static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
 
@@ -56,72 +47,11 @@ static void print_time(char text[32], double seconds)
     else snprintf(text, 32, "%.1f h", seconds / 3600);
 }
 
-static void print_data(finetune *f, const nib_run_report *r)
-{
-    session_line(&f->s, "data: %s%s%s", r->shape, r->chat_template ? ", chat template " : "",
-                 r->chat_template ? r->chat_template : "");
-    session_line(
-        &f->s,
-        "data: %llu records, %llu tokens an epoch, %llu of them supervised; %llu truncated, "
-        "%llu empty, %llu without a supervised token, %llu bad, %llu duplicates, "
-        "%llu that began with BOS already; %llu train the end token",
-        (unsigned long long)r->records, (unsigned long long)r->tokens_per_epoch,
-        (unsigned long long)r->supervised_per_epoch, (unsigned long long)r->truncated,
-        (unsigned long long)r->empty, (unsigned long long)r->masked_out, (unsigned long long)r->bad,
-        (unsigned long long)r->duplicates, (unsigned long long)r->duplicate_bos,
-        (unsigned long long)r->ends);
-    session_sources(&f->s, r->sources, r->source_count);
-    if (r->eval_records)
-        session_line(&f->s, "evaluated on %llu records", (unsigned long long)r->eval_records);
-}
-
 static void on_start(void *user, const nib_run_report *r)
 {
     finetune *f = user;
-    const nib_memory_plan *p = &r->plan;
-    char time[32];
 
-    session_line(&f->s, "%s", r->settings);
-    if (f->s.line_open) fprintf(stderr, "\n");
-    fprintf(stderr, "trainable params: ");
-    print_number(stderr, r->trainable_parameters);
-    fprintf(stderr, " || all params: ");
-    print_number(stderr, r->all_parameters);
-    fprintf(stderr, " || trainable%%: %.4f\n",
-            100 * (double)r->trainable_parameters / (double)r->all_parameters);
-    print_data(f, r);
-    session_line(
-        &f->s,
-        "memory plan (%s, %s): %.1f MiB of %.0f MiB available\n  weights      %9.1f MiB\n"
-        "  adapters     %9.1f MiB, with gradients and a copy of the step before\n"
-        "  optimizer    %9.1f MiB\n  activations  %9.1f MiB, %s\n  scratch      %9.1f MiB\n"
-        "  program      %9.1f MiB",
-        r->isa, r->compute_dtype, mib(p->total), mib(p->available), mib(p->weights),
-        mib(p->adapters), mib(p->optimizer), mib(p->activations),
-        p->checkpointing ? "layers are run again in backward" : "products are kept",
-        mib(p->scratch), mib(p->baseline));
-    if (p->paged)
-        session_line(
-            &f->s,
-            "  paged        %9.1f MiB of optimizer states in a file of the output directory, "
-            "beside that",
-            mib(p->paged));
-    if (r->tokens_per_batch)
-        session_line(&f->s, "%llu steps of %d micro-batches of up to %d tokens",
-                     (unsigned long long)r->steps, r->gradient_accumulation_steps,
-                     r->tokens_per_batch);
-    else
-        session_line(&f->s, "%llu steps of %d x %d records", (unsigned long long)r->steps,
-                     r->per_device_train_batch_size, r->gradient_accumulation_steps);
-    if (!r->fits) {
-        session_line(&f->s, "this does not fit, so no step was tried%s%s", *r->advice ? ": " : "",
-                     r->advice);
-    } else {
-        print_time(time, r->seconds_total);
-        session_line(&f->s, "about %s; %.3g hours an epoch%s", time, r->seconds_per_epoch / 3600,
-                     r->weights_missing ? " (the weights are not there: random ones were timed)"
-                                        : "");
-    }
+    print_run_header(&f->s, &f->o, r, f->verbose);
     if (f->o.dry_run && f->s.json) print_plan_json(r);
 }
 
@@ -286,6 +216,8 @@ int verb_finetune(int argc, char **argv)
     static finetune f; /* large: not on the stack */
     static option options[RECIPE_MOST_OPTIONS];
     option own[] = { SESSION_OPTIONS(&f.s), STRICT_OPTION(&f.s),
+                     { "verbose", OPTION_FLAG, &f.verbose, NULL,
+                       "print every setting, all counts and the parts of the memory plan" },
                      { "keys", OPTION_FLAG, &f.list_keys, NULL,
                        "list every key a recipe may hold, and stop" } };
     verb v = {

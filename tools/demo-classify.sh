@@ -18,7 +18,7 @@ train() { # NAME OPTIONS: trains, says how long it took
     "$nibble" finetune models/sorter task_type=SEQ_CLS data=models/kinds.jsonl \
         output_dir="$out/$name" per_device_train_batch_size=16 logging_strategy=epoch \
         save_strategy=no seed="$seed" "$@" 2>&1 | tee "$out/$name.log" |
-        grep -E '^(trainable|[0-9]+ steps in)'
+        grep -E '^(training|[0-9]+ steps in)'
 }
 accuracy() { # MODEL [ADAPTER]: of the 50 questions that were held out
     model=$1

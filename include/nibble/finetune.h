@@ -178,8 +178,13 @@ typedef struct nib_source_report { /* of one source of the data */
 
 typedef struct nib_run_report { /* before step 1 */
     uint64_t trainable_parameters, all_parameters;
+    const char *weights;        /* the form they are held in: "nf4 64 double", "dense" */
+    const char *trained;        /* "LoRA of r 16 on all-linear", "all of the model" */
+    const char *defaults;       /* whose values stand for what was not given: "nibble's", ... */
+    double learning_rate;
     const char *shape, *chat_template; /* of the records; where the template was found, or NULL */
     /* Of the data. */
+    uint64_t too_long;          /* left out (long_records drop) */
     uint64_t records, truncated, empty, masked_out, duplicate_bos, bad, duplicates;
     uint64_t ends;              /* records in which the end token is trained */
     uint64_t eval_records;

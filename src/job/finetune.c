@@ -369,11 +369,37 @@ static void describe(job *j)
                  nib_default_learning_rate(j->o->model.task, j->o->full, j->o->train_head_only));
 }
 
+/* "LoRA of r 16 on all-linear" */
+static void describe_trained(job *j)
+{
+    const nib_peft_config *c = &j->adapter->config;
+    const nib_peft_names *n = &c->target_modules;
+    bool all = n->kind == NIB_PEFT_ALL_LINEAR || j->o->lora.target_modules.all_linear;
+    char names[120] = "the family's modules";
+    size_t used = 0;
+
+    if (nib_finetune_is_whole(j->o)) {
+        snprintf(j->trained, sizeof j->trained, "%s",
+                 j->o->full ? "all of the model" : "the head alone");
+        return;
+    }
+    if (all) strcpy(names, "all-linear"); /* the config lists what it found */
+    else if (n->kind == NIB_PEFT_REGEX) strcpy(names, "modules that match an expression");
+    for (size_t i = 0; !all && n->kind == NIB_PEFT_LIST && i < n->count && used < 80; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%.30s", i ? ", " : "",
+                                 n->names[i]);
+    if (used >= 80) snprintf(names, sizeof names, "%zu names of modules", n->count);
+    snprintf(j->trained, sizeof j->trained, "LoRA of r %" PRId64 " on %s", c->r, names);
+}
+
 static void report_start(job *j)
 {
     nib_data_counts c = nib_dataset_counts(j->data);
     nib_run_report r = {
-        .trainable_parameters = nib_adapter_trainable(j->adapter),
+        .trainable_parameters = nib_adapter_trainable(j->adapter), .weights = j->form,
+        .trained = j->trained, .learning_rate = j->o->train.learning_rate,
+        .defaults = nib_finetune_teaches(j->o, j->o->model.task) ? "nibble's" : "the libraries'",
+        .too_long = c.too_long,
         .all_parameters = nib_adapter_all(j->adapter),
         .shape = nib_shape_name(nib_dataset_shape(j->data)),
         .chat_template = nib_dataset_template(j->data), .bad = c.bad, .duplicates = c.duplicates,
@@ -395,6 +421,8 @@ static void report_start(job *j)
     r.seconds_per_epoch = j->trial_seconds * (double)j->trainer->layout.per_epoch;
     r.seconds_total = j->trial_seconds * (double)(j->trainer->steps - j->trainer->step);
     describe(j);
+    describe_trained(j);
+    nib_base_form(j->model, j->form);
     if (j->o->on_start) j->o->on_start(j->o->user, &r);
     nib_warnings_repeat(j->ctx);
 }

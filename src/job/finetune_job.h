@@ -54,6 +54,8 @@ typedef struct nib_finetune_job {
     bool weights_missing; /* random ones stand in, in a dry run */
     char advice[256];     /* a micro-batch that would fit */
     char settings[NIB_SETTINGS_ROOM];
+    char form[NIB_BASE_FORM_ROOM]; /* of the weights */
+    char trained[200];    /* what is trained, for a person */
     char *recipe; /* that gives this run again */
 } nib_finetune_job;
 

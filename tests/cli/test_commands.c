@@ -295,7 +295,7 @@ static void test_spellings(void)
     CHECK(other.exit_code == 0 && has(other.said, "bfloat16"), "%s", other.said);
     REQUIRE(NIBBLE(&other, "finetune", model, "--overwrite-output-dir", "--data",
                    test_data("models/shop.jsonl"), "--dry-run", "--max_length", "64",
-                   "--no-use-rslora", "--batch-size=2"));
+                   "--no-use-rslora", "--batch-size=2", "--verbose"));
     CHECK(other.exit_code == 0 && has(other.said, "max_seq_length 64") &&
               has(other.said, "of 2 x 1 records"),
           "%s", other.said);

@@ -41,7 +41,8 @@ def help_lists_what_is_used():
 def command_line():
     """Exit codes, and what wins: key=value over options over the file."""
     def status(*arguments):
-        done = subprocess.run([NIBBLE, "finetune", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=TOP)
+        more = ["--verbose"] if "--dry-run" in arguments else []
+        done = subprocess.run([NIBBLE, "finetune", *arguments, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=TOP)
         return done.returncode, done.stderr.decode()
 
     with tempfile.TemporaryDirectory() as work:

@@ -96,7 +96,7 @@ static void test_command_line(void)
     program_end end;
 
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "True",
-                   "--bf16=True", "--save-steps", "0.25"));
+                   "--bf16=True", "--save-steps", "0.25", "--verbose"));
     CHECK(end.exit_code == 0 && strstr(end.said, "compute_dtype bfloat16"), "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run", "--bf16", "FALSE"));
     CHECK(end.exit_code == 0, "%s", end.said);
@@ -106,7 +106,7 @@ static void test_command_line(void)
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--data", "other.jsonl", "--dry-run"));
     CHECK(end.exit_code == 2 && strstr(end.said, "--data is given twice"), "%s", end.said);
     REQUIRE(NIBBLE(&end, "finetune", model, "--data", data, "--dry-run",
-                   "--target-modules", "q_proj", "--target-modules", "v_proj"));
+                   "--target-modules", "q_proj", "--target-modules", "v_proj", "--verbose"));
     CHECK(end.exit_code == 0 && strstr(end.said, "\"v_proj\"") && strstr(end.said, "\"q_proj\""),
           "%s", end.said);
     REQUIRE(NIBBLE(&end, "evaluate", model, "--data", data, "--adapter", "a", "--adapter", "b"));
