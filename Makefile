@@ -92,7 +92,7 @@ BENCH_SUPPORT := $(BENCH_SUPPORT_SRC:%.c=$(BUILD)/%.o)
 SUPPORT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 TESTS    := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
 BENCHES  := $(BENCH_SRC:bench/%.c=$(BUILD)/bench/%)
-# What a recipe builds, on all processors unless make was told how many.
+# What a recipe builds, on all processors unless make got a number.
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1)))))) $(call light,$(1))
 # AVX-512's intrinsics are many small functions: with a sanitizer one file takes six minutes at -O3.
@@ -246,7 +246,7 @@ bench: deps
 
 # What is missing for the peers skips their rows; only nibble itself must build.
 bench-peers: all
-	@tools/install-deps.sh --peers || echo 'bench-peers: going on with what is there'
+	@tools/install-deps.sh --peers || echo 'bench-peers: continuing with what is there'
 	@python3 bench/peers/run.py --nibble $(BUILD)/nibble --json $(BUILD)/bench-peers.json $(PEERS)
 
 # Needs clang's libFuzzer.  The seeds are run first; a crash leaves its input in build-fuzz/.

@@ -1,4 +1,4 @@
-/* bench_attention.c - attention of one sequence, forward and backward, as share of the peak.
+/* bench_attention.c - attention of one sequence, forward and backward, as fraction of the peak.
  *
  * Work is that of the scores that are seen, 2 T^2 d forward and 5 T^2 d backward a head.  Scratch
  * does not grow with T, and is printed beside the tile it holds. */

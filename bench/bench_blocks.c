@@ -1,5 +1,5 @@
-/* bench_blocks.c - ggml's block formats: one row from memory as share of the read bandwidth, and
- * the product of many rows as share of the peak, beside NF4's in bench_decode and bench_gemm. */
+/* bench_blocks.c - ggml's block formats: one row from memory as fraction of the read bandwidth, and
+ * the product of many rows as fraction of the peak, beside NF4's in bench_decode and bench_gemm. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* bench_decode.c - generation: products of one row with NF4 weights from memory, as share of the
+/* bench_decode.c - generation: products of one row with NF4 weights from memory, as fraction of the
  * read bandwidth, and whole tokens of published shapes with random weights. */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* bench_gemm.c - the product of rows with an NF4 weight, forward and backward, as share of the
+/* bench_gemm.c - the product of rows with an NF4 weight, forward and backward, as fraction of the
  * peak. */
 #include <stdio.h>
 #include <stdlib.h>

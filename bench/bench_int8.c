@@ -1,5 +1,5 @@
-/* bench_int8.c - LLM.int8's products: one row with weights from memory, as share of the read
- * bandwidth, and many rows, as share of the peak of floats, beside the same weights decoded. */
+/* bench_int8.c - LLM.int8's products: one row with weights from memory, as fraction of the read
+ * bandwidth, and many rows, as fraction of the peak of floats, beside the same weights decoded. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* bench_recurrence.c - what is carried from token to token besides keys and values: a layer's
  * convolution and recurrence at sizes of small published models, forward and backward.
  *
- * Work is the multiply-adds of the formula; a share of the peak says how much of a step they are
+ * Work is the multiply-adds of the formula; a fraction of the peak says how much of a step they are
  * beside products, which reach most of it. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -191,7 +191,7 @@ static double bench(const bench_shape *s, const batch_shape *b, int threads, nib
     if (extra.stages) set.trainer->run->tap = watch, set.trainer->run->tap_user = w;
     if (steps > 1) best = run_steps(set.trainer, steps - 1, extra.stages ? w : NULL);
     set.trainer->run->tap = NULL;
-    peak = fmax(peak, bench_peak(ctx, type)); /* both: a disturbed one would flatter the share */
+    peak = fmax(peak, bench_peak(ctx, type)); /* both: a disturbed one would flatter the fraction */
     bench_title(ctx, "%s, %s, %s, peak %.0f GF/s", s->name, b->name, nib_dtype_name(type),
                 peak * 1e-9);
     printf(

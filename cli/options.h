@@ -63,7 +63,7 @@ typedef struct verb {
     size_t positional_most; /* when more may come than are wanted; 0: no */
 } verb;
 
-/* Reads argv behind the verb.  0: go on; otherwise the exit status, -1 when help was printed. */
+/* Reads argv behind the verb.  0: continue; otherwise the exit status, -1 when help was printed. */
 int options_parse(verb *v, int argc, char **argv);
 /* Where a name in the cache of the hub leads; anything else as it is: who opens it reports what is
  * wrong. */

@@ -199,7 +199,7 @@ int verb_generate(int argc, char **argv)
 
     nib_generate_defaults(&g.o);
     option options[] = {
-        { "prompt", OPTION_STRING, &g.prompt, "TEXT", "what to go on from" },
+        { "prompt", OPTION_STRING, &g.prompt, "TEXT", "the text to continue" },
         { "prompts", OPTION_STRING, &g.prompts, "FILE",
           "jsonl of {prompt, adapter?}, answered as jsonl in order; --json adds counts and times" },
         { "chat", OPTION_FLAG, &g.o.chat, NULL,
@@ -231,7 +231,7 @@ int verb_generate(int argc, char **argv)
         { "top-p", OPTION_FLOAT, &g.o.top_p, "0.9",
           "of the likeliest that together have this probability" },
         { "min-p", OPTION_FLOAT, &g.o.min_p, "0.05",
-          "of those with this share of the likeliest's probability" },
+          "of those with this fraction of the likeliest's probability" },
         { "typical-p", OPTION_FLOAT, &g.o.typical_p, "0.95",
           "of the tokens whose surprise is nearest to the expected, "
           "that together have this probability" },

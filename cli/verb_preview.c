@@ -219,7 +219,7 @@ int verb_preview(int argc, char **argv)
     p.colour = isatty(STDOUT_FILENO) && !(no_color && *no_color);
     if (!status && p.line.o->task_type && strcmp(p.line.o->task_type, "CAUSAL_LM") != 0) {
         snprintf(p.s.err.message, sizeof p.s.err.message,
-                 "task_type: %s; preview shows what models of words are trained on, and a "
+                 "task_type: %s; preview shows what language models are trained on, and a "
                  "classifier's records are checked by finetune --dry-run", p.line.o->task_type);
         status = NIB_E_UNSUPPORTED;
     }

@@ -1,7 +1,7 @@
 /* fuzz_gguf_model.c - any bytes as a GGUF file given as a model: its keys as config.json and
  * tokenizer, its tensors bound.
  *
- * The file goes on with zeros behind the input (a sparse file in memory), so a seed needs no data.
+ * The file has zeros behind the input (a sparse file in memory), so a seed needs no data.
  * What is opened is bound whole, the last row of each linear is decoded, and a text is encoded. */
 #include <stdio.h>
 #include <stdlib.h>

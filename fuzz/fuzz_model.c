@@ -2,7 +2,7 @@
  *
  *     config.json  NUL  JSON of the header  NUL  the first bytes of the data
  *
- * The data goes on with zeros up to the greatest offset that the header names (a sparse file in
+ * The data continues with zeros up to the greatest offset that the header names (a sparse file in
  * memory), so a seed needs only those bytes that are read while binding: quant_state and tables.
  * What is opened is bound whole, and the last row of each linear is decoded. */
 #include <stdlib.h>

@@ -22,7 +22,7 @@ LLAMA_OPTIONS = ("CMAKE_BUILD_TYPE=Release", "BUILD_SHARED_LIBS=OFF", "GGML_NATI
 
 
 def run_quietly(what, command, cwd=None):
-    """Runs a step of the preparation; Missing with the end of what it said when it fails."""
+    """Runs a step of the preparation; Missing with the end of its output when it fails."""
     try:
         done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace")

@@ -190,7 +190,7 @@ def make_nothing(out):
 
 
 def layer_errors(dense, original, sums):
-    """Shares of each linear's output; of AWQ in the inputs before the norm's factors, where these tell them."""
+    """Fractions of each linear's output; of AWQ in the inputs before the norm's factors, where these tell them."""
     shares = []
     for name, h in sums.items():
         w, q = original[name + ".weight"].double(), dense[name + ".weight"].double()

@@ -26,7 +26,7 @@ def make(s, *what):
 
 
 def write_records(s, name, lengths, words, supervised):
-    """Random ids; labels are the ids of the last `supervised` share of each record."""
+    """Random ids; labels are the ids of the last `supervised` fraction of each record."""
     rng = random.Random(1)
     path = os.path.join(s.work, name)
     with open(path, "w") as f:

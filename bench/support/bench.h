@@ -1,6 +1,6 @@
 /* bench.h - what every benchmark shares: rounds, the peak of the machine, lines of results.
  *
- * A figure is printed with the share of what this machine can do, measured beside it in the
+ * A figure is printed with the fraction of what this machine can do, measured beside it in the
  * same run: register-only loops for arithmetic, a read of memory for bandwidth. */
 #ifndef NIB_BENCH_H
 #define NIB_BENCH_H
@@ -40,7 +40,7 @@ pid_t bench_neighbour_start(void);
 void bench_neighbour_stop(pid_t neighbour);
 
 void bench_title(const nib_ctx *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* name, GF/s and the share of `peak`. */
+/* name, GF/s and the fraction of `peak`. */
 void bench_line(const char *name, double work, double seconds, double peak);
 
 void *bench_numbers(nib_dtype type, size_t count,

@@ -134,7 +134,7 @@ typedef struct nib_train_options {
     const int *matryoshka_dims;
     size_t matryoshka_dim_count;
     int mini_batch_size;        /* texts run at a time, to the same result; 0: as many as fit */
-    double label_smoothing_factor; /* [0, 1): the share of each target that goes to all words */
+    double label_smoothing_factor; /* [0, 1): the part of each target that goes to all tokens */
     double neftune_noise_alpha; /* 0: no noise on the embedding's output */
     uint64_t seed;
     int64_t data_seed;          /* -1: seed */
@@ -243,13 +243,13 @@ typedef struct nib_finetune_options {
                                   * "FEATURE_EXTRACTION"; NULL: model.task */
     const char *output_dir;
     /* What is evaluated on, in the shape of data: a file or folder; another split of data (or of
-     * eval_data); or val_size records held out of data (a number, or below 1 a share), chosen by
+     * eval_data); or val_size records held out of data (a number, or below 1 a fraction), chosen by
      * the seed. */
     const char *eval_data, *eval_split, *eval_dataset_config;
     double val_size;
     /* "last" (or "true"): the newest complete checkpoint of output_dir, or the beginning when there
      * is none; or a checkpoint's directory.  NULL: output_dir's unfinished run of the same recipe
-     * goes on by itself. */
+     * resumes by itself. */
     const char *resume_from_checkpoint;
     const char *base_original;   /* of init_lora_weights loftq on a low-bit model: the dense one
                                   * that it was quantized from; or NULL */

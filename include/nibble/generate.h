@@ -18,7 +18,7 @@ typedef struct nib_generate_options {
     /* Guesses at a time from what came before, 3 at most: faster, the same text.
      * -1: generation_config's, else 3; 0: none. */
     int prompt_lookup_num_tokens;
-    /* torch's words, of tokens that pass 4-bit weights one to four at a time in float32: "high"
+    /* torch's names, of tokens that pass 4-bit weights one to four at a time in float32: "high"
      * (NULL too), some 16 bits, or "highest". */
     const char *float32_matmul_precision;
     int do_sample;             /* -1, 0, 1; a temperature above 0 samples, 0 is greedy */

@@ -58,7 +58,7 @@ typedef struct nib_merge_result {
     uint64_t matrices;       /* encoded in it; 0: OUT is dense */
     uint64_t wide;           /* of these in 8 bits in its place: mixed_bits */
     uint64_t bytes;          /* of the tensors in OUT */
-    /* Of unmerge with base_original: the share of the values of its linears that OUT has again, and
+    /* Of unmerge with base_original: the part of its linears' values that OUT has again, and
      * |W'' - W| / |W| over them. */
     double equal_again, change_left;
     char route[16];          /* of two that were possible: "original", "decoded"; else "" */

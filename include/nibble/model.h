@@ -25,7 +25,7 @@ typedef enum nib_compute {
     NIB_COMPUTE_AUTO,    /* bfloat16 where the processor multiplies it, else float32 */
     NIB_COMPUTE_FLOAT32,
     NIB_COMPUTE_BFLOAT16,
-    NIB_COMPUTE_FLOAT16  /* computed in float32, and said so */
+    NIB_COMPUTE_FLOAT16  /* computed in float32, with a note */
 } nib_compute;
 
 /* A setting of how weights are held, under the name and with the value that its library gives it

@@ -51,7 +51,7 @@ typedef struct nib_perplexity_result {
     double reference_loss, reference_perplexity;
     double divergence, divergence_error, divergence_worst; /* KL(reference || model): mean, its
                                                                standard error, greatest */
-    double agreement;                    /* share of positions whose likeliest token is the same */
+    double agreement;                    /* fraction of positions with the same likeliest token */
     double seconds;
 } nib_perplexity_result;
 

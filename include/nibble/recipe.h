@@ -1,7 +1,7 @@
 /* recipe.h - a training run as keys and values: a YAML file, a command line, or both.
  *
  * One table holds every key of LoraConfig, BitsAndBytesConfig, TrainingArguments and SFTConfig, and
- * nibble's own.  A key is used, or without effect here (said once), or refused because taking no
+ * nibble's own.  A key is used, or ignored and reported once, or refused because taking no
  * notice of it would change numbers; any other name is an error that offers the nearest one.
  * Dashes and underscores are the same. */
 #ifndef NIBBLE_RECIPE_H

@@ -9,7 +9,7 @@ extern "C" {
 typedef enum nib_status {
     NIB_OK = 0,
     NIB_E_NOMEM,       /* an allocation failed */
-    NIB_E_IO,          /* the operating system said no: open, read, write, sync, rename */
+    NIB_E_IO,          /* the operating system refused: open, read, write, sync, rename */
     NIB_E_FORMAT,      /* a file is not what its format demands */
     NIB_E_INVALID,     /* an option or argument has a value that makes no sense */
     NIB_E_UNSUPPORTED, /* understood, but nibble cannot compute it and will not guess */

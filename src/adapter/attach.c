@@ -366,7 +366,7 @@ static bool is_of_answers(const nib_adapter *a, const char *name)
 }
 
 /* A name that no module has is taken by PEFT without a word while others match; it is a mistake
- * often enough to be told.  *found: some name of the list means a module. */
+ * often enough to be reported.  *found: some name of the list means a module. */
 static void tell_unknown(const nib_adapter *a, const nib_peft_names *list, const char *what,
                          bool dotted, bool *found)
 {

@@ -105,8 +105,8 @@ nib_status nib_merged_check(const nib_adapter *a, nib_error *err)
     char digits[DIGITS + 1];
 
     if (!merged) {
-        nib_warn_code(a->ctx, "not-merged", "%s does not say which adapters it holds: it is taken "
-                      "at your word that %s is one of them", a->model->dir, a->dir);
+        nib_warn_code(a->ctx, "not-merged", "%s does not say which adapters it holds: that %s "
+                      "is one of them is not checked", a->model->dir, a->dir);
         return NIB_OK;
     }
     fingerprint(a, digits);

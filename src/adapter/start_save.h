@@ -1,7 +1,7 @@
 /* start_save.h - what an adapter's directory says of its start.
  *
  * A dense base: the values are those of a LoRA of twice the rank (halves.h), and nothing else is to
- * be said.  A low-bit base that was changed: the adapter is as it was trained, and
+ * be written.  A low-bit base that was changed: the adapter is as it was trained, and
  *
  *     DIR/base_change/    a LoRA of A0 and -B0 with the same r and alpha, which, merged into the
  *                         dense model and quantized (nibble quantize --adapter, or PEFT and

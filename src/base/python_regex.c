@@ -136,8 +136,8 @@ nib_status nib_python_regex_create(nib_ctx *ctx, const char *what, const char *b
         if (number == PCRE2_ERROR_NOMEMORY || number == 121) goto no_memory;
         pcre2_get_error_message(number, why, sizeof why);
         status = nib_fail(err, NIB_E_FORMAT,
-                          "%s: \"%.300s\" cannot be read as a regular expression (in PCRE2's "
-                          "words: %s); names of modules can be given as a list instead",
+                          "%s: \"%.300s\" cannot be read as a regular expression (PCRE2 "
+                          "reports: %s); names of modules can be given as a list instead",
                           what, pattern, (const char *)why);
         goto done;
     }
@@ -179,7 +179,7 @@ nib_status nib_python_regex_match(const nib_python_regex *re, const char *subjec
             return nib_fail(err, NIB_E_NOMEM, "pattern \"%.300s\": out of memory", re->pattern);
         return nib_fail(err, NIB_E_FORMAT,
                         "pattern \"%.300s\": to match it with %.300s takes more steps than are "
-                        "tried (in PCRE2's words: %s); write it without nested repeats, or give "
+                        "tried (PCRE2: %s); write it without nested repeats, or give "
                         "names as a list",
                         re->pattern, subject, (const char *)why);
     }

@@ -1,7 +1,7 @@
 /* thread.c - workers, tile shares, bounded spinning (see thread.h).
  *
  * A loop is open while `generation` is odd.  Worker w takes tiles from share w first, then
- * from the others' shares in order.  A worker that finds nothing to do spins for some
+ * from the others' parts in order.  A worker that finds nothing to do spins for some
  * microseconds and then sleeps on a condition variable.
  *
  * The caller waits for workers that are inside the loop only: one that a busy neighbour keeps

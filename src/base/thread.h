@@ -1,6 +1,6 @@
 /* thread.h - one parallel loop over tiles.
  *
- * Each worker begins with its own contiguous share of the tiles, so that a tile
+ * Each worker begins with its own contiguous part of the tiles, so that a tile
  * finds in cache what the same worker left there, and helps the others when it is
  * done, so that a busy neighbour on one core costs little.  Which worker runs a
  * tile is therefore chance: a tile must write only what no other tile writes,

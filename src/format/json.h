@@ -25,7 +25,7 @@ nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t 
 nib_status nib_json_parse(const char *text, size_t bytes, const char *where, unsigned flags,
                           json_t **out, nib_error *err);
 
-/* The first value of a text that may go on behind it: *used bytes of it were read. */
+/* The first value of a text that may continue behind it: *used bytes of it were read. */
 nib_status nib_json_parse_first(const char *text, size_t bytes, const char *where, unsigned flags,
                                 json_t **out, size_t *used, nib_error *err);
 

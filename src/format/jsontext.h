@@ -22,7 +22,7 @@ void nib_text_puts(nib_text *t, const char *s);
 void nib_text_printf(nib_text *t, const char *format, ...) NIB_PRINTF(2, 3); /* at most 511 bytes */
 
 /* A string in quotes.  `ascii`: everything outside ASCII as \uXXXX, as json.dumps does unless
- * told otherwise; else raw UTF-8, as Rust's writer does.  s is valid UTF-8. */
+ * asked otherwise; else raw UTF-8, as Rust's writer does.  s is valid UTF-8. */
 void nib_text_json_string(nib_text *t, const char *s, bool ascii);
 
 /* A finite number as Python's repr() of a float: 0.05, 1e-05, 16.0. */

@@ -1,7 +1,7 @@
 /* parquet.c - rows put together from the levels of their leaves.
  *
- * Each leaf stands at its next value with its two levels.  Whether a node is there is told by the
- * definition level of any leaf below it, whether a list goes on by the repetition level of the
+ * Each leaf stands at its next value with its two levels.  Whether a node is there follows from the
+ * definition level of any leaf below it, whether a list continues from the repetition level of the
  * leaf's next value; so a node is read by looking at its first leaf, and all its leaves have to say
  * the same.  Every leaf gives one value for each node that is missing or empty above it.
  * Source: Melnik et al. 2010, "Dremel", section 4; LogicalTypes.md, "Nested types". */

@@ -46,7 +46,7 @@ nib_status nib_parquet_column_begin(nib_parquet_column *c, const nib_parquet_chu
 /* The value at hand, whose definition is the leaf's greatest (else it is null: it has none). */
 nib_status nib_parquet_column_value(nib_parquet_column *c, nib_parquet_value *out, nib_error *err);
 
-/* Goes on to the next one.  A value is to be read, once, before that. */
+/* Moves to the next one.  A value is to be read, once, before that. */
 nib_status nib_parquet_column_advance(nib_parquet_column *c, nib_error *err);
 
 /* Fails with "FILE: column PATH: what is wrong". */

@@ -12,7 +12,7 @@
  *
  * Of several kinds in one split the commonest is used, in a draw parquet, then jsonl, json, csv
  * (json, jsonl and ndjson are one kind); .txt only where there is nothing else, for a folder of
- * tables often has a LICENSE.txt.  What is passed over by this is said.
+ * tables often has a LICENSE.txt.  What is passed over by this is reported.
  * Source: datasets 5.0.1, data_files.py and load.py; compared in
  * tests/interop/test_containers.py. */
 #ifndef NIB_FORMAT_RECORD_FILES_H

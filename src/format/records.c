@@ -272,7 +272,7 @@ static nib_status open_lines(nib_records *r, nib_error *err)
         return open_json(r, err);
     }
     r->values = begins_with_value(r);
-    return NIB_OK; /* else by lines: what is wrong with one is told when it is read */
+    return NIB_OK; /* else by lines: what is wrong with one is reported when it is read */
 }
 
 static void next_of_json(nib_records *r, json_t **out)

@@ -50,7 +50,7 @@ void nib_records_close(nib_records *r); /* NULL is fine */
  * row. */
 nib_status nib_records_next(nib_records *r, json_t **out, nib_error *err);
 
-/* After a failure: whether the next call goes on behind the record that failed (a line of JSON
+/* After a failure: whether the next call continues behind the record that failed (a line of JSON
  * that is none).  Where false, the records can only be closed. */
 bool nib_records_can_go_on(const nib_records *r);
 

@@ -79,7 +79,7 @@ static nib_status copy_plan(nib_tensor_writer *w, const nib_tensor_plan *plan, p
 }
 
 /* Gives each tensor its shard.  transformers' order: a tensor too large for any shard closes one of
- * its own at once, while the one being filled goes on and is numbered when it is full. */
+ * its own at once, while the one being filled grows and is numbered when it is full. */
 static void fill_shards(nib_tensor_writer *w, uint64_t shard_bytes)
 {
     uint64_t filled = 0;

@@ -2,7 +2,7 @@
  *
  * Opening maps the file and checks what can be checked without reading the rows.  Memory holds
  * one record and, of a Parquet file, one page and one dictionary per column; the file's pages
- * are given back as reading goes on.
+ * are given back as reading proceeds.
  *
  * Values.  csv and tsv: strings, an empty cell is null (csv.h).  Parquet: what the column says
  * (parquet_value.h).  Every record has all columns, in the file's order. */

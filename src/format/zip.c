@@ -55,7 +55,7 @@ static nib_status find_directory(archive *a, nib_error *err)
         uint64_t record = nib_load_le64(end - LOCATOR64_BYTES + 8);
         const uint8_t *r = fits(record, END64_BYTES, at) ? a->base + record : NULL;
         if (!r || nib_load_le32(r) != END64)
-            return broken(a, "its zip64 record is not where it is said to be", err);
+            return broken(a, "its zip64 record is not where its locator points", err);
         a->entries = nib_load_le64(r + 32);
         a->directory = nib_load_le64(r + 48);
         a->directory_end = a->directory + nib_load_le64(r + 40);

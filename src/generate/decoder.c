@@ -203,7 +203,7 @@ nib_status nib_decoder_logits(const nib_decoder *d, size_t row, nib_logits *logi
     for (size_t i = 0; i < l.count; i++)
         if (!isfinite(l.values[i]))
             return nib_fail(err, NIB_E_NUMERIC,
-                            "the logit of word %zu after token %zu is not finite: the "
+                            "the logit of token %zu after token %zu is not finite: the "
                             "weights hold such values, or the compute type is too narrow (try "
                             "compute_dtype float32)",
                             l.ids ? (size_t)l.ids[i] : i, (size_t)d->positions[d->picks[row]] + 1);

@@ -1,7 +1,7 @@
 /* decoder.h - token after token from a graph: a prompt in chunks, then one row at a time, of one
  * conversation or of several at once.
  *
- * What a conversation has said lies in its own state (graph/state.h); the decoder has the buffers
+ * The tokens of a conversation lie in its own state (graph/state.h); the decoder has the buffers
  * that all of them use in turn.  A token's logits have the same bits whichever conversations it is
  * decoded with.
  *
@@ -34,7 +34,7 @@ typedef struct nib_decoder {
     float *hidden;              /* [NIB_DOT_ROWS, D] the head's inputs, where they are bfloat16 */
     uint32_t *found;            /* [most_rows, V] words whose logits they are, where not all are */
     nib_sketch *sketch;         /* of the head, once it pays */
-    bool sketch_pays;           /* the head is a large share of what a token reads */
+    bool sketch_pays;           /* the head is a large part of what a token reads */
     size_t sketchable;          /* tokens so far for which it would have been read */
     uint32_t *picks;            /* [most_rows] */
     uint32_t *positions;        /* [tokens of a batch] */

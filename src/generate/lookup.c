@@ -30,7 +30,7 @@ size_t nib_lookup_guess(nib_lookup *l, const uint32_t *ids, size_t count, size_t
     }
     for (size_t n = LONGEST; wanted > 0 && n >= SHORTEST && !end; n--)
         if (count > n) end = find(ids, count, n);
-    /* a text that repeats itself goes on with the guesses */
+    /* a text that repeats itself continues with the guesses */
     for (size_t i = 0; end && i < wanted; i++)
         guesses[i] = end + i < count ? ids[end + i] : guesses[end + i - count];
     return end ? wanted : 0;

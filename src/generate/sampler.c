@@ -16,7 +16,7 @@ nib_status nib_sampler_init(nib_ctx *ctx, size_t vocabulary, nib_sampler *out, n
     out->banned = nib_new_array(ctx, vocabulary, 1);
     if (out->candidates && out->kept && out->distances && out->seen && out->banned) return NIB_OK;
     nib_sampler_free(out);
-    return nib_fail(err, NIB_E_NOMEM, "sampler: out of memory for %zu words", vocabulary);
+    return nib_fail(err, NIB_E_NOMEM, "sampler: out of memory for a vocabulary of %zu", vocabulary);
 }
 
 void nib_sampler_free(nib_sampler *s)
@@ -264,7 +264,7 @@ uint32_t nib_sample(nib_sampler *s, const nib_sampling *o, const nib_processors 
 
     r = rank(s->candidates, n);
     if (isinf(ranked(&r, 0).logit))
-        return greatest(s->candidates, n); /* all banned, or one is due */
+        return greatest(s->candidates, n); /* all banned, or one is forced */
     if (o->top_k > 0) n = keep_top_k(&r, (size_t)o->top_k);
     if (o->top_p < 1) n = keep_top_p(&r, n, o->top_p);
     if (o->min_p > 0) n = keep_min_p(&r, n, o->min_p);

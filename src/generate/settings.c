@@ -192,7 +192,7 @@ nib_status nib_generation_check(const nib_generation *g, size_t vocabulary, nib_
             if (g->processors.bad_words[i].items[k] >= vocabulary)
                 return nib_fail(err, NIB_E_MISMATCH,
                                 "generation_config.json: bad_words_ids[%zu]: token %" PRIu32
-                                " is beyond the model's %zu words",
+                                " is beyond the vocabulary of %zu",
                                 i, g->processors.bad_words[i].items[k], vocabulary);
     return NIB_OK;
 }

@@ -184,7 +184,7 @@ nib_value nib_join_heads(nib_build *b, nib_value x, nib_value y, size_t heads, b
 /* x + [sin(w (p + offset)) | cos(w (p + offset))] of tokens at position p, w = `frequencies`
  * [width / 2], which live as long as the graph. */
 nib_value nib_add_sinusoid(nib_build *b, nib_value x, size_t offset, const float *frequencies);
-/* The rows of tokens `word` become 0, the others are scaled by kept / (1 - their share of the
+/* The rows of tokens `word` become 0, the others are scaled by kept / (1 - their part of the
  * sequence): ESM's token dropout. */
 nib_value nib_mask_words(nib_build *b, nib_value x, uint32_t word, float kept);
 /* k and v live on one axis, which may be another than q's (graph.h, nib_attention_desc). */

@@ -94,7 +94,7 @@ nib_value nib_build_node(nib_build *b, nib_node node, nib_axis axis, size_t widt
     return out;
 }
 
-/* A value handed on by an architecture must exist, and not be a view where a plain one is due. */
+/* A value handed on by an architecture must exist, and be no view where a plain one is needed. */
 bool nib_build_is_plain(nib_build *b, nib_value x, const char *what)
 {
     if (b->status) return false;

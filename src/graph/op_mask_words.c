@@ -1,5 +1,5 @@
 /* op_mask_words.c - ESM's token dropout: rows of the mask's word become 0, and what is left of a
- * sequence is scaled as if the share of masks that training had were there (Rives et al. 2021,
+ * sequence is scaled as if the fraction of masks that training had were there (Rives et al. 2021,
  * doi:10.1073/pnas.2016239118; formats-encoder.md 3.8).
  *
  *     y_t = 0 where id_t is the mask, else c_s x_t          c_s = kept / (1 - masks / length)

@@ -19,7 +19,7 @@ struct nib_run {
     size_t positions;        /* the most tokens of a sequence, those that its state holds among
                                 them */
     uint64_t dropout_seed;   /* with training; of the noise too */
-    double label_smoothing;  /* of the loss: the share of a target that goes to all words */
+    double label_smoothing;  /* of the loss: the part of a target that goes to all tokens */
     double noise;            /* NEFTune's alpha: uniform noise on the embedding's output while
                               * training; 0: none */
     const float *given;      /* of a graph without a head: the gradient of its hidden states, [rows,

@@ -5,7 +5,7 @@
  *                around it and without . , ; : ! ? at its end
  *   contains     the wanted text, so made, stands in the answer, so made
  *   json_valid   of wanted texts that are JSON objects or lists: the answer is JSON, and alone
- *   json_fields  of wanted texts that are objects: the share of their members that the answer has
+ *   json_fields  of wanted texts that are objects: the fraction of members that the answer has
  *                with the same value
  *   rouge_l      F measure of the longest common subsequence of words (Lin 2004), as rouge-score
  *                0.1.2's rougeL without a stemmer

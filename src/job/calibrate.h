@@ -5,7 +5,7 @@
  * with GPTQ what they then compute feeds the next layer, as in GPTQ's reference and in GPTQModel.
  * In memory lie one layer's Hessians, the values at one boundary (in a file where memory is short)
  * and one layer's matrices: a layer that is finished lies in its file (layer_store.h), and a run
- * that was interrupted goes on behind it, to the same bytes. */
+ * that was interrupted resumes behind it, to the same bytes. */
 #ifndef NIB_JOB_CALIBRATE_H
 #define NIB_JOB_CALIBRATE_H
 

@@ -33,7 +33,7 @@ nib_status nib_calibration_data_open(nib_ctx *ctx, const nib_quantize_options *o
                                      nib_calibration_data *d, nib_error *err);
 void nib_calibration_data_close(nib_calibration_data *d); /* a zeroed one is fine */
 
-/* The batch i.  All its rows go on to the end, so that the last layer's linears see them all. */
+/* The batch i.  All its rows reach the end, so that the last layer's linears see them all. */
 nib_batch nib_calibration_batch(nib_calibration_data *d, size_t i);
 /* Which record has row `row` of batch i, counted from 1. */
 size_t nib_calibration_record(const nib_calibration_data *d, const nib_batch *b, size_t i,

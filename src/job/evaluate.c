@@ -254,7 +254,7 @@ static nib_status run_labelled(evaluation *e, size_t batch, nib_evaluate_result 
     nib_status status;
 
     if (e->o->logits)
-        return nib_fail(err, NIB_E_UNSUPPORTED, "logits are written of models of words; nibble "
+        return nib_fail(err, NIB_E_UNSUPPORTED, "logits are written of language models; nibble "
                         "predict gives a classifier's scores, nibble embed embeddings");
     e->data = NULL; /* handed over */
     result->records = nib_dataset_count(data);

@@ -1,4 +1,4 @@
-/* finetune_extend.c - a run that is given more steps than it began with.  It goes on where a run of
+/* finetune_extend.c - a run that is given more steps than it began with.  It resumes where a run of
  * that many steps would have had the same learning rates so far; else its result would be that of
  * no run. */
 #include "job/finetune_job.h"
@@ -21,7 +21,7 @@ static nib_status check_rates(const nib_finetune_job *j, const char *where, uint
 
     if (status || nib_schedule_agrees(&before, &j->trainer->schedule, done)) return status;
     return nib_fail(err, NIB_E_MISMATCH,
-                    "%s: cannot go on from %" PRIu64 " to %" PRIu64 " steps: with %" PRIu64
+                    "%s: cannot continue from %" PRIu64 " to %" PRIu64 " steps: with %" PRIu64
                     " the %s schedule would have had other learning rates in the %" PRIu64
                     " steps done; begin from its adapter (adapter=%s, another output_dir), or "
                     "anew with a schedule that does not depend on the number of steps (constant, "

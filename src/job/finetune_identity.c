@@ -1,4 +1,4 @@
-/* finetune_identity.c - what a run must have in common with a checkpoint to go on from it: the
+/* finetune_identity.c - what a run must have in common with a checkpoint to resume from it: the
  * model, the data as tokens, and every option that changes numbers.  Logging, saving, reporting,
  * threads and memory leave the numbers alone and are not in it.
  *
@@ -242,7 +242,7 @@ nib_status nib_finetune_same(nib_ctx *ctx, const char *where, const json_t *ther
     if (!differ) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     else if (*differ)
         status = nib_fail(err, NIB_E_MISMATCH,
-                          "%s: not of this run, these differ: %s; go on with the same settings, or "
+                          "%s: not of this run, these differ: %s; resume with equal settings, or "
                           "name another output_dir",
                           where, differ);
     nib_free(ctx, differ);

@@ -1,5 +1,5 @@
 /* finetune_job.h - what the parts of the main job share: opening (finetune.c), planning
- * (finetune_plan.c), going on (finetune_resume.c), the loop (finetune_loop.c), saving
+ * (finetune_plan.c), resuming (finetune_resume.c), the loop (finetune_loop.c), saving
  * (finetune_save.c). */
 #ifndef NIB_JOB_FINETUNE_JOB_H
 #define NIB_JOB_FINETUNE_JOB_H
@@ -43,9 +43,9 @@ typedef struct nib_finetune_job {
     json_t *identity;           /* what changes numbers: key -> value */
     int64_t started; /* of the run's first start, seconds since 1970: strftime_now of templates */
     char *logging_dir;          /* of event files, or NULL */
-    nib_checkpoint resume;      /* and its directory, when there is one to go on from */
+    nib_checkpoint resume;      /* and its directory, when there is one to resume from */
     char *resume_dir;
-    const json_t *recorded;     /* identity of the run that is gone on with, or NULL */
+    const json_t *recorded;     /* identity of the resumed run, or NULL */
     uint64_t session_step, session_tokens,
         saved_step; /* first step of this process; tokens since the last line */
     double session_began, window_began;
@@ -100,10 +100,10 @@ nib_status nib_finetune_same_or_longer(nib_finetune_job *j, const char *where, c
 
 /* resume_from_checkpoint: NULL, "last" (Trainer.train() takes True for it) or a directory. */
 const char *nib_finetune_resume_from(const nib_finetune_options *o);
-/* Finds the checkpoint to go on from, after the directory was opened and before the model is: fills
+/* Finds the checkpoint to resume from, after the directory is opened, before the model is: fills
  * resume, recorded and started. */
 nib_status nib_finetune_look_for_resume(nib_finetune_job *j, nib_error *err);
-/* The compute type wanted; auto is what the run that is gone on with had. */
+/* The compute type wanted; auto is what the resumed run had. */
 nib_compute nib_finetune_compute(const nib_finetune_job *j);
 
 /* Takes up an unfinished run of the same recipe or begins a new one: adapter, optimizer, step,

@@ -337,7 +337,7 @@ static bool go_back_to_good(job *j)
     return false;
 }
 
-/* An interrupted run keeps its last finished state, to go on from and to use; a diverged one its
+/* An interrupted run keeps its last finished state, to resume from and to use; a diverged one its
  * last good adapter. */
 static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
 {
@@ -357,7 +357,7 @@ static nib_status keep(job *j, nib_status why, bool *kept, nib_error *err)
     if (status) return nib_fail_in(err, status, "%s", save_error.message);
     *kept = true;
     if (why == NIB_E_INTERRUPTED)
-        nib_note(j->ctx, "step %" PRIu64 " is saved: the same command goes on from there",
+        nib_note(j->ctx, "step %" PRIu64 " is saved: the same command resumes there",
                  j->trainer->step);
     return why;
 }

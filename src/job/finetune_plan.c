@@ -94,7 +94,7 @@ static void advise_paging(job *j)
              plain ? "paged_adamw_32bit" : "paged_adamw_8bit", optim);
 }
 
-/* A run that is gone on with keeps the micro-batch that was chosen at its start. */
+/* A resumed run keeps the micro-batch that was chosen at its start. */
 static bool recorded_batch(const job *j, int *batch, int *accumulation)
 {
     json_int_t b = json_integer_value(json_object_get(j->recorded, "per_device_train_batch_size"));

@@ -1,4 +1,4 @@
-/* finetune_resume.c - finding the checkpoint to go on from, holding the run to it, taking it up. */
+/* finetune_resume.c - finds the checkpoint to resume from, holds the run to it, takes it up. */
 #include <errno.h>
 #include <stdio.h>
 #include <strings.h>
@@ -99,7 +99,7 @@ nib_compute nib_finetune_compute(const job *j)
 
 /* --- taking up --- */
 
-/* The best checkpoint lies beside the one that is gone on from, wherever that was moved to. */
+/* The best checkpoint lies beside the one resumed from, wherever that was moved to. */
 static nib_status find_best(job *j, nib_error *err)
 {
     const char *slash = strrchr(j->resume_dir, '/');
@@ -144,7 +144,7 @@ static nib_status restore(job *j, nib_error *err)
     judge_again(j);
     j->window = c->window;
     j->evaluate_pending = c->evaluate_pending;
-    nib_note(j->ctx, "going on from %s, step %" PRIu64 " of %" PRIu64, j->resume_dir, c->step,
+    nib_note(j->ctx, "resuming from %s, step %" PRIu64 " of %" PRIu64, j->resume_dir, c->step,
              j->trainer->steps);
     if (strcmp(c->version, NIB_VERSION) != 0 || strcmp(c->isa, isa) != 0)
         nib_warn(
@@ -163,7 +163,7 @@ static const char *recorded_logging_dir(const job *j)
     return json_string_value(json_object_get(j->dir.mark, "logging_dir"));
 }
 
-/* "runs/Nov24_15-04-05_host" below output_dir; a resumed run goes on in the one it had. */
+/* "runs/Nov24_15-04-05_host" below output_dir; a resumed run keeps the one it had. */
 static nib_status name_logging_dir(job *j, nib_error *err)
 {
     char host[128] = "", when[32];

@@ -212,7 +212,7 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
                  "sampled: temperature %g, top_k %d, top_p %g, min_p %g, seed %" PRIu64,
                  s->temperature, s->top_k, s->top_p, s->min_p, s->seed);
     nib_generation_describe(&use, more, sizeof more);
-    /* told as what it is for a prompt of any length */
+    /* reported as what it is for a prompt of any length */
     total = nib_generation_most(&use, 0, &most, NULL) == NIB_OK && !use.max_new_tokens &&
             use.max_length && most != NIB_TRANSFORMERS_LENGTH;
     snprintf(text, room,
@@ -385,7 +385,7 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
 
     g->tokens.count = 0;
     if (bytes == 0)
-        return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to go on from");
+        return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to continue");
     status = encode_asked(g, o, prompt, bytes, slot, &had_bos, err);
     if (status) return nib_fail_in(err, status, "prompt");
     if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
@@ -401,7 +401,7 @@ static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o,
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
             return nib_fail(err, NIB_E_MISMATCH,
-                            "prompt: token %" PRIu32 " ('%.100s') is beyond the model's %zu words",
+                            "prompt: token %" PRIu32 " ('%.100s') is beyond the vocabulary of %zu",
                             g->ids[i], nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
     }
     return NIB_OK;
@@ -544,7 +544,7 @@ static nib_status take_ids(nib_generator *g, const uint32_t *ids, size_t count, 
     for (size_t i = 0; i < count; i++)
         if (ids[i] >= v)
             return nib_fail(err, NIB_E_MISMATCH,
-                            "prompt: token %" PRIu32 " is beyond the model's %zu words", ids[i], v);
+                            "prompt: token %" PRIu32 " is beyond the vocabulary of %zu", ids[i], v);
     memcpy(g->ids, ids, count * sizeof *ids);
     g->id_count = count;
     return NIB_OK;

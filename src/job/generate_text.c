@@ -17,7 +17,7 @@ nib_status nib_generated_open(nib_generated *g, nib_ctx *ctx, nib_tokenizer *t,
 }
 
 /* Where the first stop string begins in the text from `told` on; `bytes` when there is none.  None
- * can begin earlier: what may be the start of one is not told. */
+ * can begin earlier: what may be the start of one is not given out. */
 static size_t find_stop(const nib_generated *g)
 {
     size_t first = g->bytes;

@@ -1,6 +1,6 @@
 /* go_template.c - see modelfile.h.
  *
- * A template is asked what it writes around what is said, with marks in the place of contents:
+ * A template is asked what it writes around contents, with marks in the place of contents:
  *
  *     [user]                          P mark Q
  *     [user, assistant, user]         P mark M mark N mark Q
@@ -146,7 +146,7 @@ static nib_status find_texts(go *g, const char **why, nib_error *err)
     if (status) goto done;
     if (!text[0] || !text[1] || !text[3] || !cut(text[0], 1, one) || !cut(text[1], 3, three) ||
         !cut(text[3], 2, ended))
-        *why = "it does not repeat what is said, turn by turn";
+        *why = "it does not repeat the contents turn by turn";
     else if (!take_turns(g, one, three, ended[2]))
         status = nib_fail(err, NIB_E_NOMEM, "the chat template: out of memory");
     else if (text[2] && (!cut(text[2], 2, two) || !take_system(g, two)))

@@ -1,4 +1,4 @@
-/* identity.h - what two runs must have in common for one to go on where the other was: keys and
+/* identity.h - what two runs must have in common for one to resume where the other was: keys and
  * values, files and data as hashes, which begin with "sha256:". */
 #ifndef NIB_JOB_IDENTITY_H
 #define NIB_JOB_IDENTITY_H

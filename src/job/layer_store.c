@@ -45,7 +45,7 @@ static nib_status compare(const nib_layer_store *s, const json_t *identity, bool
     if (*differ && !overwrite)
         status = nib_fail(err, NIB_E_MISMATCH,
                           "%s: holds layers of a quantization that was interrupted, and these "
-                          "differ: %s; it goes on with the same settings, overwrite begins anew, "
+                          "differ: %s; it resumes with the same settings, overwrite begins anew, "
                           "or name another output",
                           s->dir.path, differ);
     nib_free(s->ctx, differ);

@@ -1,7 +1,7 @@
 /* layer_store.h - the finished layers of a calibrated quantization, beside its output, so that one
- * that was interrupted goes on behind the last of them.
+ * that was interrupted resumes behind the last of them.
  *
- *     OUT.unfinished/.nibble-run.json         what must be the same to go on (rundir.h)
+ *     OUT.unfinished/.nibble-run.json         what must be the same to resume (rundir.h)
  *                    layer-00007.safetensors  tensors as the output will hold them, each file whole
  *                                             or absent; "nibble.report" in its metadata
  *

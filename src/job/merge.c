@@ -65,7 +65,8 @@ static nib_status read_options(nib_merge_job *j, nib_error *err)
     nib_status status = read_dtype(j, err);
 
     if (!status && !(o->min_retained >= 0 && o->min_retained <= 1))
-        status = nib_fail(err, NIB_E_INVALID, "min_retained %g; a share above 0, at most 1",
+        status = nib_fail(err, NIB_E_INVALID,
+                          "min_retained: expected a fraction above 0 and at most 1, got %g",
                           o->min_retained);
     if (!status && o->route && strcmp(o->route, "auto") && strcmp(o->route, original) &&
         strcmp(o->route, decoded))

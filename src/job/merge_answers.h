@@ -12,7 +12,7 @@ typedef struct nib_merge_answer {
 } nib_merge_answer;
 
 /* Prompts are the first records' tokens before what is trained (of a record that is trained from
- * its start: its first half); both models go on greedily, until a token that ends a text or
+ * its start: its first half); both models continue greedily, until a token that ends a text or
  * NIB_ANSWER_TOKENS.  Without a tokenizer, and of classifiers, there are none.  Prompts that leave
  * no room are passed over.  list [NIB_MERGE_ANSWERS]. */
 nib_status nib_merge_answers(nib_ctx *ctx, nib_model *adapter, nib_model *merged,

@@ -14,8 +14,8 @@ double nib_merge_kept(const nib_merge_measured *m)
 }
 
 /* An adapter that gains nothing on the records has no share to lose; its loss may rise all the
- * same.  Without records a share counts that is not owed to chance, and one above 1 as one below:
- * noise that is greater than the change has some share of it, of either sign. */
+ * same.  Without records a part counts that is not owed to chance, and one above 1 as one below:
+ * noise that is greater than the change has some part of it, of either sign. */
 bool nib_merge_is_enough(const nib_merge_measured *m, double least)
 {
     if (m->verified)
@@ -221,7 +221,7 @@ void nib_merge_report_page(const nib_merge_measured *m, const nib_merge_facts *f
                         f->result->matrices);
     nib_text_puts(t, ".\n\n");
     nib_text_puts(t, "## What survived\n\nOf the adapter's change of each matrix, what is in the "
-                     "stored one (1: all, 0: nothing), and the noise beside it as a share of the "
+                     "stored one (1: all, 0: nothing), and the noise beside it as a part of the "
                      "change; ");
     nib_text_puts(t, m->verified ? "on rows that the matrices read of the records below"
                                  : "of each weight alike, without samples");

@@ -8,7 +8,7 @@
 
 /* A chat template as one of Go, which repeats a text for each role. */
 typedef struct nib_go_template {
-    char *text;      /* NULL: it cannot be said so */
+    char *text;      /* NULL: it has no such form */
     const char *why; /* then what is in the way */
     int64_t end;     /* the token behind what the assistant says; -1: none */
 } nib_go_template;

@@ -41,7 +41,7 @@ static nib_status options_of(nib_ctx *ctx, const nib_peft_config *c, nib_lora_op
     o->use_rslora = c->use_rslora;
     o->use_dora = c->use_dora;
     o->bias = biases[c->bias];
-    /* One that only PEFT initialises with is the adapter's own, which goes on being used. */
+    /* One that only PEFT initialises with is the adapter's own, which stays in use. */
     o->init_lora_weights = nib_lora_knows_init(c->init_lora_weights) ? c->init_lora_weights : NULL;
     o->target_modules = names_of(&c->target_modules);
     o->target_parameters = names_of(&c->target_parameters);

@@ -9,7 +9,7 @@ typedef struct sheet {
     nib_ctx *ctx;
     char *text;
     size_t bytes, capacity;
-    bool failed; /* out of memory; said once, at the end */
+    bool failed; /* out of memory; reported once, at the end */
 } sheet;
 
 static void print(sheet *s, const char *format, ...) NIB_PRINTF(2, 3);

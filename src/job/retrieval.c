@@ -1,4 +1,4 @@
-/* retrieval.c - see retrieval.h.  recall@k is the share of a query's right documents among the k
+/* retrieval.c - see retrieval.h.  recall@k is the fraction of a query's right documents among the k
  * nearest, mrr@10 the reciprocal rank of the first right one, 0 from rank 11 on; both are means
  * over the queries, as in sentence-transformers' InformationRetrievalEvaluator. */
 #include "job/retrieval.h"

@@ -20,7 +20,7 @@ typedef struct nib_rundir {
 
 /* How a directory that is not empty is met. */
 typedef enum nib_rundir_entry {
-    NIB_RUNDIR_NEW,       /* an unfinished run is gone on with, anything else refused */
+    NIB_RUNDIR_NEW,       /* an unfinished run is resumed, anything else refused */
     NIB_RUNDIR_OVERWRITE, /* taken as it is */
     NIB_RUNDIR_RESUME     /* also one that holds checkpoints of nibble */
 } nib_rundir_entry;

@@ -1,8 +1,8 @@
 /* scores.c - see scores.h.
  *
- * F1 of a class is 2 hits / (said + right), 0 where both are; macro is the mean over the classes
- * that are said or right at least once, as scikit-learn's.  Matthews' correlation is Gorodkin's for
- * several classes (2004).  Spearman's is Pearson's of ranks, equal values sharing their mean. */
+ * F1 of a class is 2 hits / (predicted + right), 0 where both are; macro is the mean over the
+ * classes predicted or right at least once, as scikit-learn's.  Matthews' is Gorodkin's for several
+ * classes (2004).  Spearman's is Pearson's of ranks, equal values sharing their mean. */
 #include "job/scores.h"
 
 #include <math.h>

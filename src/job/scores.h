@@ -26,7 +26,7 @@ nib_status nib_scorer_create(nib_ctx *ctx, const nib_labels *labels, size_t coun
 void nib_scorer_free(nib_scorer *s); /* zeroed is fine */
 void nib_scorer_clear(nib_scorer *s);
 uint64_t nib_scorer_bytes(const nib_scorer *s);
-/* A row by its logits [labels]: the greatest is said (the first of equals); labels above 0 are;
+/* A row by its logits [labels]: the greatest is chosen (the first of equals); labels above 0 are;
  * numbers as they are. */
 void nib_scorer_add_class(nib_scorer *s, const float *logits, uint32_t right);
 void nib_scorer_add_each(nib_scorer *s, const float *logits, const float *right);

@@ -26,7 +26,7 @@ typedef struct nib_dot4 {
     float offset;
 } nib_dot4;
 
-/* Scale of a block, counted from the first row's first; nested: !d->scales, told so that a loop
+/* Scale of a block, counted from the first row's first; nested: !d->scales, given so that a loop
  * need not ask. */
 static inline float nib_dot4_scale(const nib_dot4 *d, bool nested, size_t block)
 {

@@ -50,7 +50,7 @@ static bool is_buffer(const char *name)
     return false;
 }
 
-/* What the file holds beside the text is whole as it is: it is told, and nothing to look at. */
+/* What the file holds beside the text is whole as it is: a note, and nothing to look at. */
 static void tell_beside(nib_ctx *ctx, const char *dir, const nib_wrapper *w, size_t count)
 {
     char names[200] = "";

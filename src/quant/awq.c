@@ -34,7 +34,7 @@ typedef struct search {
     double *errors;  /* [tiles, TRIES] */
 } search;
 
-/* Sums of |w| as shares of the greatest in its group, over the rows of all matrices. */
+/* Sums of |w| as fractions of the greatest in its group, over the rows of all matrices. */
 static nib_status mean_weights(const search *s, double *mean, nib_error *err)
 {
     float *row = s->rooms;

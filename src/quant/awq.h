@@ -4,7 +4,7 @@
  *     W diag(s) is rounded in the place of W, what makes the input is divided by s (graph/pairs.h)
  *     s = mean|x|^r / (mean|W|^(1 - r) + 1e-4),  r = 0, 1/20, ..., 19/20;  s /= sqrt(max s min s)
  *
- * with |W| as shares of its group's greatest.  Of these and of s = 1 the one is taken whose error
+ * with |W| as parts of its group's greatest.  Of these and of s = 1 the one is taken whose error
  * |X (W - Q(W diag(s)) diag(1/s))^T|^2, summed over all matrices that read the input, is least.
  * That is computed from the Hessians, over all rows, where AutoAWQ runs modules.
  *
@@ -27,7 +27,7 @@ typedef struct nib_awq_matrix {
 nib_status nib_awq_scales(nib_ctx *ctx, const nib_awq_matrix *matrices, size_t count, float *s,
                           double *share, nib_error *err);
 
-/* Clamps each group of w [out, in], already multiplied by s [in] (NULL: 1), to the share of its
+/* Clamps each group of w [out, in], already multiplied by s [in] (NULL: 1), to the fraction of its
  * range, from 1 down to .55, with which rounding it loses the least. */
 nib_status nib_awq_clip(nib_ctx *ctx, const nib_hessian *h, const float *s, const nib_form *form,
                         float *w, size_t out, size_t in, nib_error *err);

@@ -43,10 +43,10 @@ static nib_status check(const nib_bnb4_parts *parts, const nib_part *v, const ch
 {
     if (!v->name) return nib_fail(err, NIB_E_FORMAT, "%s%s is missing", parts->weight.name, suffix);
     if (v->dtype != dtype)
-        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where %s is due", v->name,
+        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected %s", v->name,
                         nib_dtype_name(v->dtype), nib_dtype_name(dtype));
     if (v->elements != elements || v->bytes != elements * nib_dtype_bytes(dtype))
-        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values where %" PRIu64 " are due",
+        return nib_fail(err, NIB_E_FORMAT, "%s: %" PRIu64 " values, expected %" PRIu64 "",
                         v->name, v->elements, elements);
     return NIB_OK;
 }
@@ -162,7 +162,7 @@ nib_status nib_bnb4_open(nib_ctx *ctx, const nib_bnb4_parts *parts, nib_weight *
                         "%s: packed, but no quant_state.bitsandbytes__nf4 or __fp4 beside it",
                         parts->weight.name);
     if (parts->quant_state.dtype != NIB_U8)
-        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s where uint8 is due",
+        return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected uint8",
                         parts->quant_state.name, nib_dtype_name(parts->quant_state.dtype));
     status = nib_bnb4_state_parse(parts->quant_state.data, (size_t)parts->quant_state.bytes,
                                   parts->quant_state.name, &state, err);

@@ -177,7 +177,7 @@ static nib_status take_value(scanner *s, unsigned key, nib_bnb4_state *out)
         status = take_u64(s, &out->blocksize);
         if (status || nib_bnb4_blocksize_known(out->blocksize)) return status;
         return nib_fail(s->err, NIB_E_FORMAT,
-                        "%s: blocksize %" PRIu64 "; a power of two from 32 to 4096 is due",
+                        "%s: blocksize %" PRIu64 ", expected a power of two from 32 to 4096",
                         s->where, out->blocksize);
     case DTYPE: return take_dtype(s, &out->dtype);
     case SHAPE: return take_shape(s, out->shape);

@@ -25,7 +25,7 @@ typedef struct nib_gptq_options {
 extern const nib_gptq_options nib_gptq_defaults; /* damping of GPTQModel: .05, by .01 more */
 
 typedef struct nib_gptq_report {
-    double damp;            /* the share that was used */
+    double damp;            /* the fraction that was used */
     unsigned raises;        /* how often it was raised: 0 where H was positive definite at once */
     size_t dead;            /* inputs that were always 0: their weights became 0 */
 } nib_gptq_report;

@@ -143,7 +143,7 @@ typedef struct questions {
     nib_sketch *s;
     size_t count;
     question all[NIB_DOT_ROWS];
-    float rounding;     /* of a float sum, as a share of |w| |x| */
+    float rounding;     /* of a float sum, as a fraction of |w| |x| */
 } questions;
 
 /* x in integers, so small that no sum of codes times x can pass 31 bits. */

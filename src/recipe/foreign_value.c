@@ -260,7 +260,7 @@ static nib_status add_scale(nib_foreign *f, const nib_word *w, const nib_yaml_no
                       "scale x rank: the branch is scaled by lora_alpha / r", err);
 }
 
-/* Times an epoch: each epoch, or a share of all steps. */
+/* Times an epoch: each epoch, or a fraction of all steps. */
 static nib_status add_rate(nib_foreign *f, const nib_word *w, const nib_yaml_node *n,
                            const char *path, nib_error *err)
 {
@@ -276,7 +276,7 @@ static nib_status add_rate(nib_foreign *f, const nib_word *w, const nib_yaml_nod
     status = nib_foreign_add(f, n, path, strategy, "steps", NULL, err);
     if (status) return status;
     return add_number(f, n, path, steps, rate * epochs > 0 ? 1 / (rate * epochs) : 0,
-                      "a share of all steps", err);
+                      "a fraction of all steps", err);
 }
 
 nib_status nib_foreign_add_value(nib_foreign *f, const nib_word *w, const nib_yaml_node *n,

@@ -218,7 +218,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT_IF(EVALUATED, "eval_dataset_config", OWN, TEXT, o.eval_dataset_config, "main",
               "of an eval-data folder whose README.md describes several data sets")
     RESULT("val_size", OWN, FLOAT, o.val_size, "0.1",
-           "records held out of data and evaluated on: a share, or a number")
+           "records held out of data and evaluated on: a fraction, or a number")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024",
            "tokens of a record; default: the longest record, up to what the model allows (peft: "
            "1024)")
@@ -283,7 +283,7 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("warmup_ratio", TRAIN, FLOAT, o.train.warmup_ratio, "0.05",
            "of all steps, when no warmup-steps; default 0.05 (peft: 0)")
     RESULT("label_smoothing_factor", TRAIN, FLOAT, o.train.label_smoothing_factor, "0.1",
-           "the share of each target that goes to all words; default 0")
+           "the part of each target that goes to all tokens; default 0")
     RESULT("neftune_noise_alpha", TRAIN, FLOAT, o.train.neftune_noise_alpha, "5",
            "NEFTune: noise on the embedding while training; default 0, none")
     RESULT("seed", TRAIN, SEED, o.train.seed, "42", "of the adapter, the dropout and the order")

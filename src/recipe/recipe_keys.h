@@ -22,7 +22,7 @@ typedef enum nib_recipe_kind { /* the type of a row's target */
     NIB_KEY_TEXT,    /* const char *, one of `words` where those are given ("a*": any that
                         begins so); null: NULL */
     NIB_KEY_JSON,    /* const char *: the JSON text of an object; a YAML map is one too */
-    NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and said */
+    NIB_KEY_WORDS,   /* const char *: `words`, by commas; "a=" is without effect, and reported */
     NIB_KEY_NAMES,   /* nib_names */
     NIB_KEY_SOURCES, /* const char *, and nib_data_sources at `second` where there are several, or
                         one with a weight */

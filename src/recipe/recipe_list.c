@@ -95,7 +95,7 @@ nib_status nib_recipe_words(nib_recipe *r, const nib_recipe_row *row, const nib_
         const char *word = nib_recipe_word(r, row->words, items[i], &known);
         if (!known)
             return nib_recipe_wrong(place, &(nib_yaml_node){ .text = items[i] }, err,
-                                    "one of the words of this key: see --help");
+                                    "one of the values of this key: see --help");
         if (!word) return nib_recipe_no_memory(place, err);
         if (!*word)
             nib_note(r->ctx, "without effect here: %s %s (nothing is sent to the network)",

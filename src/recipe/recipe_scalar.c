@@ -16,7 +16,7 @@ nib_status nib_recipe_wrong(const char *place, const nib_yaml_node *n, nib_error
                     n->kind == NIB_YAML_LIST ? "list" : "map", expected);
 }
 
-/* YAML's words for true and false, all of them: the key says that a truth value is due. */
+/* YAML's words for true and false, all of them: the key says that a truth value is expected. */
 bool nib_recipe_bool(const nib_yaml_node *n, bool *out)
 {
     static const char *const words[] = { "true", "yes", "on", "false", "no", "off" };

@@ -212,7 +212,7 @@ static size_t common_pieces(const nib_chat_text_piece *tail, const char *rest, s
     return n;
 }
 
-/* How far the whole goes on, behind the text of a message, as the messages up to it do alone. */
+/* How far the whole reaches, behind the text of a message, as the messages up to it do alone. */
 static nib_status follow(finder *f, size_t i, bool prompt, size_t end, bool *known, size_t *length,
                          nib_error *err)
 {

@@ -1,5 +1,5 @@
-/* gguf_unigram_out.c - see gguf_tokens.h: which Unigram tokenizers have a form in GGUF, and the
- * keys that say it. */
+/* gguf_unigram_out.c - see gguf_tokens.h: which Unigram tokenizers have a form in GGUF, and
+ * the keys of it. */
 #include "text/charsmap.h"
 #include "text/gguf_tokens.h"
 

@@ -31,7 +31,7 @@ jstr jin_want(jmachine *m, jtok t, const char *s)
 
 jnode *jin_node(jmachine *m, jkind kind)
 {
-    static jnode nothing; /* what a failed parse goes on with until it returns; never written */
+    static jnode nothing; /* what a failed parse continues with until it returns; never written */
     jnode *n = jin_alloc(m, sizeof *n);
     if (!n) return &nothing;
     n->kind = kind;

@@ -31,7 +31,7 @@ typedef struct order {
     bool exact;
     jval by, otherwise;
     bool many;
-} order; /* how elements are told apart */
+} order; /* how elements are compared */
 
 static jval one_key(jmachine *m, const order *o, jval v, jval by)
 {

@@ -1,4 +1,4 @@
-/* oniguruma.h - regular expressions of tokenizer files, said in PCRE2's language.
+/* oniguruma.h - regular expressions of tokenizer files, written in PCRE2's language.
  *
  * The files are written for Oniguruma (its own syntax), which reads the same signs otherwise:
  *

@@ -117,7 +117,7 @@ typedef struct nib_added {
     size_t bytes;
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
-    bool follows;                 /* normalized is not said: what special is not */
+    bool follows;                 /* normalized is absent: what special is not */
     char *normal;                 /* content after the normalizer; owned, NULL unless normalized */
     size_t normal_bytes;
 } nib_added;
@@ -138,7 +138,7 @@ typedef struct nib_contents {
 } nib_contents;
 
 /* range: with the blanks that lstrip and rstrip take; end: of the content alone, where the search
- * goes on. */
+ * continues. */
 typedef struct nib_found { const nib_added *token; nib_range range; size_t end; } nib_found;
 
 /* --- the post-processor's order of texts and tokens --- */
@@ -181,7 +181,7 @@ struct nib_tokenizer {
     nib_words vocabulary;
     size_t vocabulary_size;       /* entries, from where new tokens are numbered */
     nib_merges merges;
-    nib_trie pieces, later;       /* WordPiece: what begins a word, what goes on with it; Unigram:
+    nib_trie pieces, later;       /* WordPiece: what begins a word, what continues it; Unigram:
                                      pieces alone */
     size_t most_characters;       /* WordPiece: a longer word is unknown */
     double *scores, unk_score;    /* Unigram: [vocabulary_size]; of an unknown character */

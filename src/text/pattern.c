@@ -52,8 +52,8 @@ nib_status nib_pattern_compile(nib_tokenizer *t, const char *pattern, bool liter
                           code == PCRE2_ERROR_HEAP_FAILED || code == PCRE2_ERROR_NOMEMORY
                               ? NIB_E_NOMEM
                               : NIB_E_FORMAT,
-                          "%s: '%.300s' cannot be read as a pattern, at its byte %zu (in PCRE2's "
-                          "words: %s); take the file as it was published",
+                          "%s: '%.300s' cannot be read as a pattern, at its byte %zu (PCRE2 "
+                          "reports: %s); take the file as it was published",
                           where, pattern, at, (const char *)message);
         goto done;
     }

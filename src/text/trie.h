@@ -19,7 +19,7 @@ nib_status nib_trie_build(nib_ctx *ctx, nib_trie_key *keys, size_t count, nib_tr
                           nib_error *err);
 void nib_trie_free(nib_ctx *ctx, nib_trie *t);
 
-/* The unit behind byte c of unit s, which begins at 0; 0: no string goes on so. */
+/* The unit behind byte c of unit s, which begins at 0; 0: no string continues so. */
 static inline uint32_t nib_trie_next(const nib_trie *t, uint32_t s, uint8_t c)
 {
     uint32_t to = t->units[s].base + c;

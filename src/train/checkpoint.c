@@ -1,4 +1,4 @@
-/* checkpoint.c - writing and reading what a run goes on from (checkpoint.h). */
+/* checkpoint.c - writing and reading what a run resumes from (checkpoint.h). */
 #include "train/checkpoint.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* checkpoint.h - what a run needs, besides the adapter, to go on as if it had never stopped.
+/* checkpoint.h - what a run needs, besides the adapter, to resume as if it had never stopped.
  *
  *     checkpoint-N/nibble_state.json       step, sums since the last log line, identity of the run,
  *                                          length and CRC-32C of the files below (written last)

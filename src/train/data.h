@@ -103,7 +103,7 @@ const char *nib_dataset_template(const nib_dataset *d);
 const char *nib_dataset_template_hash(const nib_dataset *d);
 const char *nib_dataset_template_text(const nib_dataset *d);
 
-/* Moves records of d into a new set: `size` of them, or if below 1 that share, rounded up; which
+/* Moves records of d into a new set: `size` of them, or if below 1 that fraction, rounded up; which
  * ones is a function of the seed.  Both keep the file's order.  NIB_E_INVALID: one of the two would
  * be empty. */
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,

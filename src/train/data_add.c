@@ -33,7 +33,7 @@ nib_status nib_data_add_token(nib_data_reader *r, const char *where, int64_t id,
                                ? nib_tokenizer_token(r->in->tokenizer, (uint32_t)id)
                                : NULL;
         return nib_fail(err, NIB_E_MISMATCH,
-                        "%s: token %" PRId64 "%s%s%s is beyond the model's %u words", where, id,
+                        "%s: token %" PRId64 "%s%s%s is beyond the vocabulary of %u", where, id,
                         name ? " ('" : "", name ? name : "", name ? "')" : "", r->in->vocabulary);
     }
     return nib_dataset_add(r->d, where, (uint32_t)id, mark, err);

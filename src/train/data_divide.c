@@ -59,7 +59,7 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     if (!(size > 0) || wanted != floor(wanted) || wanted >= (double)d->count)
         return nib_fail(
             err, NIB_E_INVALID,
-            "val_size: %g of %zu records is neither a share below 1 nor a number of them that "
+            "val_size: %g of %zu records is neither a fraction below 1 nor a number of them that "
             "leaves some",
             size, d->count);
     h = nib_dataset_create(d->ctx);

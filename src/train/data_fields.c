@@ -1,5 +1,5 @@
 /* data_fields.c - which fields of a record its shape reads, and the others counted by name: what a
- * record says and nobody uses is told once. */
+ * record says and nobody uses is reported once. */
 #include <stdio.h>
 
 #include "train/data_reader.h"

@@ -2,7 +2,7 @@
  *
  *   labels            -100 where nothing is trained, else the token there
  *   completion_mask   0 where nothing is trained: the prompt (train_on_prompt: no notice is taken)
- *   assistant_masks   0 where nothing is trained: what is not said by the assistant
+ *   assistant_masks   0 where nothing is trained: what is not the assistant's
  *
  * As TRL: labels win; of several masks all must be 1. */
 #include "train/data_reader.h"

@@ -157,7 +157,7 @@ static nib_status keep_template(reader *r, nib_error *err)
                : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", nib_data_name(r->o));
 }
 
-/* What is said when nothing is left of a source; `before`: the counts when it began. */
+/* The error when nothing is left of a source; `before`: the counts when it began. */
 static nib_status check_any(const reader *r, const nib_data_counts *b, size_t records,
                             nib_error *err)
 {

@@ -16,7 +16,7 @@ typedef struct nib_prompt_form {
     json_t *json;              /* owns what is below */
     const char *name;          /* of the records' shape, for a person */
     bool chat;                 /* by the chat template */
-    const char *before, *after; /* around what is asked; NULL: cannot be said */
+    const char *before, *after; /* around what is asked; NULL: has no such form */
     const char *chat_template_kwargs, *prompt_template, *completion_template,
         *alpaca_ending;        /* or NULL */
 } nib_prompt_form;

@@ -119,7 +119,7 @@ static void test_refusal(void)
     nib_model_close(m);
 }
 
-/* A convolution is no linear, and its bias is not trained: said, where PEFT would do either. */
+/* A convolution is no linear, and its bias is not trained: reported, where PEFT would do either. */
 static void test_vectors(void)
 {
     static const char *const conv[] = { "conv", "in_proj" }, *const plain[] = { "in_proj" };

@@ -172,7 +172,8 @@ static void test_misuse(void)
     }
     for (size_t i = 0; i < 3; i++) {
         static const char *const unknown[][2] = {
-            { "finetun", "unknown verb 'finetun', perhaps finetune; the verbs are pull, " },
+            { "finetun",
+              "unknown verb 'finetun', perhaps finetune; the verbs are pull, quantize, " },
             { "chat", "unknown verb 'chat', perhaps generate; the verbs are " },
             { "zzzz", "unknown verb 'zzzz'; the verbs are pull, quantize, " },
         };
@@ -213,7 +214,7 @@ static void test_numbers(void)
     CHECK(e.exit_code == 2, "%d", e.exit_code);
 }
 
-/* More threads than there are processors to run them are lowered, and that is said. */
+/* More threads than there are processors to run them are lowered, with a note. */
 static void test_threads(void)
 {
     program_end e;
@@ -548,9 +549,9 @@ static void test_truncated_while_used(void)
         REQUIRE(copy_file(test_data(from), path), "%s", from);
     }
     REQUIRE(program_start(&run, &child));
-    /* until step 1 is told */
+    /* until step 1 is reported */
     for (int i = 0; i < 6000 && (stat(steps, &info) || info.st_size == 0); i++) usleep(10000);
-    CHECK(info.st_size > 0, "no step was told");
+    CHECK(info.st_size > 0, "no step was reported");
     CHECK(truncate(path, 4096) == 0);
     if (!info.st_size) kill(child, SIGKILL);
     REQUIRE(program_wait(&run, child, &e));

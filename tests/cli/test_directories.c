@@ -153,7 +153,7 @@ static void test_inputs_are_read(void)
     CHECK(access(inside, F_OK) != 0);
 }
 
-/* A pipe where a file is due is refused and not waited for. */
+/* A pipe where a file is expected is refused and not waited for. */
 static void test_pipe(void)
 {
     char path[512];

@@ -34,7 +34,7 @@ static void test_answers(void)
 
     snprintf(data, sizeof data, "%s/five.jsonl", test_tmpdir());
     snprintf(adapter, sizeof adapter, "%s/tuned", test_tmpdir());
-    snprintf(predictions, sizeof predictions, "%s/said.jsonl", test_tmpdir());
+    snprintf(predictions, sizeof predictions, "%s/written.jsonl", test_tmpdir());
     REQUIRE(f = fopen(data, "w"));
     for (int i = 0; i < 5; i++)
         fprintf(f, "{\"prompt\": \"Question: number %d?\\nAnswer:\", "

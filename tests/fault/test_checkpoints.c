@@ -1,6 +1,6 @@
 /* test_checkpoints.c - a training run with checkpoints and logs meets a fault at each of its calls
  * that change files: it is killed there, in the middle of a write, the call fails, the disk is
- * full.  Each time the same command goes on to the same bytes, and no checkpoint that was whole is
+ * full.  Each time the same command resumes to the same bytes, and no checkpoint that was whole is
  * ever missing.
  *
  * Three steps with dropout and accumulation, a checkpoint after each, one of them kept.  A run
@@ -128,7 +128,7 @@ static int newest(const scene *s)
     return 0;
 }
 
-/* Goes on and ends with the right bytes, nothing left over. */
+/* Resumes and ends with the right bytes, nothing left over. */
 static void check_recovery(const scene *s, const char *action, long k)
 {
     faulty_end end = { .exit_code = 0 };

@@ -1,5 +1,5 @@
 /* test_quantize.c - a calibrated quantization that is killed at every k-th write, sync and rename,
- * or fails there: the same command goes on behind the last finished layer, to the same bytes. */
+ * or fails there: the same command resumes behind the last finished layer, to the same bytes. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +102,7 @@ static void disturb(const char *action, int exit_code, long step)
               "%s at call %ld: exit %d: %s", action, k, end.exit_code, end.said);
         check_resumes(&s, action, k, &resumed);
     }
-    CHECK(resumed > calls / step / 4, "%ld of %ld runs went on behind a finished layer", resumed,
+    CHECK(resumed > calls / step / 4, "%ld of %ld runs resumed behind a finished layer", resumed,
           calls / step);
 }
 

@@ -379,7 +379,7 @@ static const test_case cases[] = {
     { "kinds", test_kinds }, { "loose_json", test_loose_json },
     { "gzip", test_gzip }, { "zstd", test_zstd },
     { "refused files", test_refused_files },
-    { "going on", test_going_on },
+    { "continuing", test_going_on },
     { "splits", test_splits },
     { "every allocation fails once", test_every_allocation_fails_once },
 };

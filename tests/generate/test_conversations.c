@@ -238,7 +238,7 @@ static void test_roles(void)
     nib_model_close(m);
 }
 
-/* A copy goes on as its original does; what is cut off is as if it had never been. */
+/* A copy continues as its original does; what is cut off is as if it had never been. */
 static void test_copy(void)
 {
     nib_model *m = open_model(test_ctx(), pico, NIB_F32, true);
@@ -270,7 +270,7 @@ static void test_copy(void)
     memcpy(want, got.values, bytes);
     REQUIRE_OK(nib_decoder_next(d, &c[0], &id, 1, 0, &err), err);
     REQUIRE_OK(nib_decoder_logits(d, 0, &got, &err), err);
-    CHECK(memcmp(want, got.values, bytes) == 0, "the copy goes on differently");
+    CHECK(memcmp(want, got.values, bytes) == 0, "the copy continues differently");
     nib_state_reset(c[0].state);
     REQUIRE_OK(nib_decoder_read(d, c[0], prompt, 9, 0, &err), err);
     REQUIRE_OK(nib_decoder_next(d, &c[0], &id, 1, 0, &err), err);

@@ -60,7 +60,7 @@ static nib_generate_options greedy(int most)
     return o;
 }
 
-/* Text as it was told, and how often; ends the text after `most` calls. */
+/* Text as it was given out, and how often; ends the text after `most` calls. */
 typedef struct heard { char text[2000]; size_t bytes, calls, most; } heard;
 
 static bool hear(void *user, const char *text, size_t bytes)
@@ -136,7 +136,7 @@ static void test_lookup(void)
     nib_generator_close(g);
 }
 
-/* A stop string ends the text wherever tokens meet in it; what was told is the text. */
+/* A stop string ends the text wherever tokens meet in it; what was given out is the text. */
 static void test_stop(void)
 {
     static const char *const stops[] = { "Coco woke", "ends na", ".", "zzz", " two" };
@@ -158,7 +158,7 @@ static void test_stop(void)
         REQUIRE_OK(nib_generator_run(g, story, strlen(story), &o, &r, &err), err);
         CHECK(r.bytes == bytes && strncmp(r.text, goldens[0].text, bytes) == 0, "'%s': %s",
               stops[i], r.text);
-        CHECK(h.bytes == bytes && memcmp(h.text, r.text, bytes) == 0, "'%s': told %.*s", stops[i],
+        CHECK(h.bytes == bytes && memcmp(h.text, r.text, bytes) == 0, "'%s': got %.*s", stops[i],
               (int)h.bytes, h.text);
         CHECK(strcmp(r.stop_reason, cut ? "stop" : "eos") == 0, "'%s': ended by %s", stops[i],
               r.stop_reason);

@@ -70,7 +70,7 @@ static void build_norm(lab *l)
 }
 static void test_norm(void) { check_gradients(build_norm, 8, "norm"); }
 
-/* Each head of a value, or of a view of one, whose other half goes on as it is; all forms. */
+/* Each head of a value, or of a view of one, whose other half stays as it is; all forms. */
 static void build_norm_heads(lab *l)
 {
     enum { HEADS = 3, D = 6, WIDTH = HEADS * D };
@@ -184,7 +184,7 @@ static void test_activation(void)
     check_gradients(build_activation, NIB_ACT_COUNT, "activation");
 }
 
-/* Of a value, and of a view of one whose other half goes on as it is. */
+/* Of a value, and of a view of one whose other half stays as it is. */
 static void build_xielu(lab *l)
 {
     nib_embedding *e = lab_embedding(l, "embed", 10, LAB_FULL);
@@ -530,7 +530,7 @@ static void build_fused(lab *l)
 static void test_fused(void) { check_gradients(build_fused, 3, "fused attention"); }
 
 /* Queries, keys and values that more than one operation reads: k is v, both are another layer's, a
- * rotated value goes on as it is too. */
+ * rotated value stays as it is too. */
 static void build_shared(lab *l)
 {
     enum { HEADS = 4, KV = 2, D = 4 };
@@ -688,7 +688,8 @@ static void test_objective(void)
 static void build_span_loss(lab *l)
 {
     l->loss = NIB_LOSS_SPAN;
-    lab_finish(l, input(l, "embed", 10), 10, l->variant ? LAB_LORA : LAB_FULL); /* a bias has none */
+    /* a bias has none */
+    lab_finish(l, input(l, "embed", 10), 10, l->variant ? LAB_LORA : LAB_FULL);
 }
 
 static void test_span_loss(void)

@@ -38,7 +38,7 @@ static void build_conv(lab *l)
 }
 static void test_conv(void) { check_gradients(build_conv, 4, "convolution"); }
 
-/* Two mixes of one value, which goes on as it is too. */
+/* Two mixes of one value, which stays as it is too. */
 static void build_mix(lab *l)
 {
     nib_value x = input(l, "embed", 10), y;

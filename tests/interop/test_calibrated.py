@@ -55,7 +55,7 @@ def compressed_tensors():
 
 
 def observed_rows():
-    """The share of a first layer's output that is lost, of the report, against outputs computed in transformers."""
+    """The fraction of a first layer's output that is lost, of the report, against outputs computed in transformers."""
     with tempfile.TemporaryDirectory() as work:
         out = quantize(os.path.join(work, "out"), "gptq", "gptq", 3, 64, "true")
         report = {m["module"]: m for m in json.load(open(os.path.join(out, "quantization_report.json")))["matrices"]}

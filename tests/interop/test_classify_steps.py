@@ -1,7 +1,7 @@
 """A hundred steps of a BERT classifier, with LoRA and whole, against PEFT and transformers' Trainer.  Without dropout the loss
 is the same at every step.  With dropout the masks differ, so accuracies of five seeds are compared:
     python tests/interop/test_classify_steps.py seeds
-trains ten of each (some minutes) and prints means, standard errors and their difference; docs/conventions.md has what it said."""
+trains ten of each (some minutes) and prints means, standard errors and their difference; docs/conventions.md has what it printed."""
 import json
 import math
 import os

@@ -127,7 +127,7 @@ def plan_and_peak():
     print(f"planned {planned / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB")
     print(said)
     check(abs(planned - peak) <= max(0.05 * peak, 8 * MIB), f"planned {planned / MIB:.1f} MiB, the peak is {peak / MIB:.1f} MiB")
-    check(peak <= 5.5 * GIB, f"the peak is {peak / GIB:.2f} GiB, at most 5.5 are due")
+    check(peak <= 5.5 * GIB, f"the peak is {peak / GIB:.2f} GiB, expected at most 5.5")
 
 
 if __name__ == "__main__":

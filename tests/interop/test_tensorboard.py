@@ -1,5 +1,5 @@
 """TensorBoard's own reader on nibble's event files: the logged values under the names of transformers'
-callback, also after the program was killed and went on."""
+callback, also after the program was killed and resumed."""
 import glob
 import os
 import tempfile

@@ -23,7 +23,7 @@ def curve(batch=None, accumulation=1):
     got = [line for line in lines if "step" in line and "grad_norm" in line]
     check(len(got) == len(want), f"{len(got)} steps reported, expected {len(want)}")
     for g, w in zip(got, want):
-        check(g["step"] == w["step"], f"step {g['step']} where {w['step']} is due")
+        check(g["step"] == w["step"], f"step {g['step']} expected {w['step']}")
         check(abs(g["loss"] - w["loss"]) <= 1e-3, f"step {w['step']}: loss {g['loss']}, expected {w['loss']}")
         check(abs(g["grad_norm"] - w["grad_norm"]) <= 5e-3 * w["grad_norm"],
               f"step {w['step']}: grad_norm {g['grad_norm']}, expected {w['grad_norm']}")

@@ -122,7 +122,7 @@ static void test_intervals(void)
     d = many[1].difference[NIB_ANSWER_EXACT];
     CHECK(d.low > .4 && d.low < .65 && d.high > .65 && d.high < .9, "26 of 40: %g to %g", d.low,
           d.high);
-    /* a share of 26 in 40 has a deviation of .0754: 1.96 of them to each side */
+    /* a fraction of 26 in 40 has a deviation of .0754: 1.96 of them to each side */
     CHECK(fabs(d.high - d.low - 2 * 1.96 * .0754) < .04, "%g wide", d.high - d.low);
     CHECK(isnan(many[1].score[NIB_ANSWER_JSON_VALID].score) &&
               isnan(many[1].difference[NIB_ANSWER_JSON_VALID].low),

@@ -137,7 +137,7 @@ static void test_threads(void)
     CHECK(divergence(out[0].s) < .5);
 }
 
-/* --- going on --- */
+/* --- resuming --- */
 
 typedef struct stopper { size_t matrices, most; char notes[2000]; } stopper;
 
@@ -471,7 +471,7 @@ int main(void)
         { "the plan of memory is kept", test_plan_is_kept },
         { "nearer than round to nearest", test_better },
         { "any number of threads", test_threads },
-        { "going on behind the last finished layer", test_resumes },
+        { "resuming behind the last finished layer", test_resumes },
         { "the same with AWQ", test_resumes_awq },
         { "little memory", test_little_memory },
         { "the report", test_report },

@@ -47,7 +47,7 @@ static nib_status run(nib_ctx *ctx, const char *base, const char *adapter, const
     return status;
 }
 
-/* `said`: parts of the message, by "|"; NULL: the run goes through. */
+/* `said` has parts of the message, by "|"; NULL: the run goes through. */
 typedef struct question { const char *options, *said; } question;
 
 static void ask(nib_ctx *ctx, const char *base, const char *adapter, const question *q)

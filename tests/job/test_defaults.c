@@ -117,7 +117,7 @@ static bool holds(const char *dir, const char *line)
     return found;
 }
 
-/* The run writes down what it took, and the same command goes on from it. */
+/* The run writes down what it took, and the same command resumes it. */
 static void test_run(void)
 {
     const char *data = test_data("models/shop-test.jsonl"), *model = test_data("models/pico");

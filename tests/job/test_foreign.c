@@ -74,7 +74,7 @@ static const struct {
       { "model._component_ ", "-> load_in_4bit = true", "dtype " } },
 };
 
-/* A line that is `line`, or goes on with a comment. */
+/* A line that is `line`, or continues with a comment. */
 static bool has_line(const char *text, const char *line)
 {
     size_t n = strlen(line);

@@ -37,7 +37,7 @@ static const struct { const char *name, *template, *go, *why; } cases_of_templat
       "{% for m in messages %}{% if loop.last %}last: {% endif %}{{ m.role + ':' + m.content + "
       "'\n' }}{% endfor %}", NULL, "a turn depends on those around it" },
     { "capitals", "{% for m in messages %}{{ m.content | upper }}{% endfor %}", NULL,
-      "it does not repeat what is said" },
+      "it does not repeat the contents" },
     { "the date",
       "{{ strftime_now('%d %B %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}", NULL,
       "it prints the date" },

@@ -150,7 +150,7 @@ static void test_values(void)
               o->train.per_device_train_batch_size == 0,
           "numbers");
     CHECK(strcmp(o->data.template_text, "no") == 0 && o->train.gradient_checkpointing == 0,
-          "`no` is a text where one is due");
+          "`no` is a text where one is expected");
     CHECK(o->train.max_memory == (uint64_t)6 << 30 &&
               strcmp(o->lora.init_lora_weights, "true") == 0 && o->data.max_seq_length == 512,
           "others");
@@ -286,7 +286,7 @@ static void test_without_effect(void)
           notes);
     notes[0] = 0;
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
-    CHECK(!*notes, "said once: %s", notes);
+    CHECK(!*notes, "reported once: %s", notes);
     nib_recipe_destroy(r);
     nib_ctx_destroy(ctx);
 }

@@ -1,5 +1,5 @@
 /* test_settings.c - settings as the Trainer takes them: numbers of steps as floats and fractions,
- * packing, records to evaluate on without a strategy; booleans in Python's words;
+ * packing, records to evaluate on without a strategy; booleans as Python has them;
  * what is given twice. */
 #include <string.h>
 #include <sys/stat.h>
@@ -83,7 +83,7 @@ static void test_evaluation(void)
     CHECK(o && strcmp(o->train.eval_strategy, "epoch") == 0, "data alone is evaluated on");
     nib_recipe_destroy(r);
     o = OPTIONS(&r, &err, "val_size=0.1", "eval_strategy=no");
-    CHECK(o && strcmp(o->train.eval_strategy, "no") == 0, "what is said wins");
+    CHECK(o && strcmp(o->train.eval_strategy, "no") == 0, "what is given wins");
     nib_recipe_destroy(r);
     o = OPTIONS(&r, &err, "seed=1");
     CHECK(o && strcmp(o->train.eval_strategy, "no") == 0, "no data, no evaluation");

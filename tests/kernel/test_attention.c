@@ -273,7 +273,7 @@ static void test_dropout(void)
             }
 }
 
-/* Of equal scores and values 1 an output is the share of what is kept, times 1 / (1 - p): 1 in the
+/* Of equal scores and values 1 an output is the part that is kept, times 1 / (1 - p): 1 in the
  * mean, and another for each query, head, record and epoch. */
 static void test_dropout_law(void)
 {

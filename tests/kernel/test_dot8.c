@@ -1,5 +1,5 @@
 /* test_dot8.c - rows of 8-bit codes: the sums of every variant are the same, and codes are as near
- * as 8 bits allow, with the error that is told; buffers end at an unreadable page. */
+ * as 8 bits allow, with the error that is stated; buffers end at an unreadable page. */
 #include <math.h>
 #include <string.h>
 

@@ -269,7 +269,7 @@ static void check_file(const char *name, size_t least)
 
 static void test_keys(void) { check_file("tests/golden/config-keys.tsv", 4000); }
 
-/* Single values: ropes, kinds of layers, what is said of quantization. */
+/* Single values: ropes, kinds of layers, what there is of quantization. */
 static void test_values(void) { check_file("tests/golden/config-values.tsv", 20); }
 
 /* --- the same model in other words --- */

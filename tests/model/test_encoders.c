@@ -227,7 +227,8 @@ static void compare_gradient(const fixture *f, const nib_param *p, double diviso
         if (!(d <= worst)) worst = d;
     }
     /* a bias of answers' edges has none: what is there is rounding */
-    CHECK(worst <= fmax(1e-3 * most, 1e-7), "%s %s: gradient off by %g of %g", variant, p->name, worst, most);
+    CHECK(worst <= fmax(1e-3 * most, 1e-7), "%s %s: gradient off by %g of %g", variant,
+          p->name, worst, most);
 }
 
 static void check_loss(fixture *f, nib_plan_kind kind, const char *variant)

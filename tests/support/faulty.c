@@ -74,7 +74,7 @@ bool faulty_nibble(const faulty_run *run, faulty_end *end)
     pid_t child;
 
     snprintf(count, sizeof count, "%s/shim-count", test_tmpdir());
-    snprintf(said, sizeof said, "%s/said", test_tmpdir());
+    snprintf(said, sizeof said, "%s/stderr", test_tmpdir());
     unlink(count);
     fflush(stdout);
     child = fork();

@@ -56,7 +56,7 @@ static paths paths_of(void)
 
     snprintf(p.in, sizeof p.in, "%s/program.in", test_tmpdir());
     snprintf(p.out, sizeof p.out, "%s/program.out", test_tmpdir());
-    snprintf(p.said, sizeof p.said, "%s/program.said", test_tmpdir());
+    snprintf(p.said, sizeof p.said, "%s/program.stderr", test_tmpdir());
     return p;
 }
 

@@ -154,7 +154,7 @@ static void test_long(void)
     json_decref(chat);
 }
 
-/* Marks: the turns of a mask, the last one and those of a completion are told apart by number. */
+/* Marks: the turns of a mask, the last one and those of a completion differ by number. */
 static void test_marks(void)
 {
     static const char marked

@@ -148,7 +148,7 @@ static void check_case(nib_ctx *ctx, const char *dir, const json_t *texts, const
     nib_ctx_warnings_clear(ctx); /* one that was sent before is not sent again */
     status = nib_tokenizer_open(ctx, dir, &t, &err);
     CHECK(!refused || status || warnings || is_without_effect(name),
-          "%s: transformers refuses it, and nothing is said", name);
+          "%s: transformers refuses it, and nothing is reported", name);
     if (!refused && !(status && is_flag(name)))
         CHECK(status == NIB_OK, "%s: %s", name, status ? err.message : "");
     if (refused || status) {

@@ -194,7 +194,7 @@ static void test_directories(void)
     CHECK(!run_exists(test_tmpdir(), "checkpoint-12"), "one of nibble's stays");
 }
 
-/* Each allocation of a run that goes on from a checkpoint fails once: an error, nothing leaked, and
+/* Each allocation of a run that resumes from a checkpoint fails once: an error, nothing leaked, and
  * the checkpoint is as good as before. */
 static void allocations(nib_finetune_options o)
 {

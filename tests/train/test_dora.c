@@ -244,7 +244,7 @@ static nib_finetune_options dora_options(const char *out)
     return o;
 }
 
-/* With dropout, on 4 bits: a run that is gone on with from its fourth step ends with the same
+/* With dropout, on 4 bits: a run that is resumed from its fourth step ends with the same
  * bytes, and so does one of four threads; what was trained is what evaluation computes with. */
 static void test_runs(void)
 {

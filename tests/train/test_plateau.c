@@ -86,7 +86,7 @@ static bool train(const char *out, const char *steps, const char *resume, progra
                   resume);
 }
 
-/* Every second evaluation halves the rate (none is better by nine tenths), and a run that goes on
+/* Every second evaluation halves the rate (none is better by nine tenths), and a run that resumes
  * from its third step ends with the bytes of the whole one. */
 static void test_run(void)
 {
@@ -107,7 +107,7 @@ static void test_run(void)
     REQUIRE(train(parts, "3", "--no-overwrite", &e));
     CHECK(e.exit_code == 0, "%s", e.said);
     REQUIRE(train(parts, "6", "--resume-from-checkpoint=true", &e));
-    CHECK(e.exit_code == 0 && strstr(e.said, "going on from"), "%s", e.said);
+    CHECK(e.exit_code == 0 && strstr(e.said, "resuming from"), "%s", e.said);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", whole);
     REQUIRE_OK(nib_file_read(ctx, path, 1 << 26, &a, &a_bytes, &err), err);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", parts);

@@ -1,4 +1,4 @@
-/* test_resume.c - a run that is killed goes on and ends with the bytes of one that was not: killed
+/* test_resume.c - a run that is killed resumes and ends with the bytes of one that was not: killed
  * after every step, at random moments of the program's life, interrupted by signals, with dropout,
  * accumulation, shuffling and changing numbers of threads.  And what is refused, passed over and
  * left alone. */
@@ -329,7 +329,7 @@ static void test_random_kills_paged(void)
     kill_randomly("paged_adamw_32bit", 6);
 }
 
-/* SIGINT ends after the step, saves and goes on with the same bytes. */
+/* SIGINT ends after the step, saves and resumes with the same bytes. */
 static void test_interrupted(void)
 {
     nib_finetune_options whole = run_options("whole"), o = run_options("stopped");
@@ -524,7 +524,7 @@ static void test_by_name(void)
 
     REQUIRE_OK(run_here(&whole, 2, &err), err);
     o.resume_from_checkpoint = "true"; /* as Trainer.train() takes it: the last */
-    REQUIRE_OK(run_noted(&o, &err), err); /* none is there: from the beginning, and said */
+    REQUIRE_OK(run_noted(&o, &err), err); /* none is there: from the beginning, with a note */
     CHECK(strstr(last_note, "from the beginning"), "%s", last_note);
     CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"),
           "from the beginning");
@@ -683,7 +683,7 @@ static void test_best(void)
     json_decref(state);
 }
 
-/* A finished run that is given more steps: it is the longer run, or is told why not. */
+/* A finished run that is given more steps: it is the longer run, or gets the reason. */
 static void test_longer(void)
 {
     static const char *const types[] = { "constant", "constant_with_warmup", "inverse_sqrt" };
@@ -711,7 +711,7 @@ static void test_longer(void)
     REQUIRE_OK(run_here(&o, 2, &err), err);
     o.train.max_steps = 11;
     o.resume_from_checkpoint = "last";
-    check_refused(o, "cannot go on from 7 to 11 steps: with 11 the linear schedule", "linear");
+    check_refused(o, "cannot continue from 7 to 11 steps: with 11 the linear schedule", "linear");
     o.train.lr_scheduler_type = "constant";
     check_refused(o, "lr_scheduler_type", "another schedule");
     o = run_options("longer-constant");

@@ -1,5 +1,5 @@
 /* test_sources.c - several files of data with weights: how many records of which an epoch has, the
- * same for the same seed and epoch whatever came before, and runs of them that go on to the same
+ * same for the same seed and epoch whatever came before, and runs of them that resume to the same
  * bytes after a kill. */
 #include "run_support.h"
 #include "train/epochs.h"
