@@ -253,8 +253,8 @@ const nib_recipe_row nib_recipe_rows[] = {
           "adamw_torch_fused=adamw_torch adamw_8bit=adamw_bnb_8bit paged_adamw=paged_adamw_32bit",
           "adamw_torch", "adamw_torch, adamw_bnb_8bit, paged_adamw_32bit or paged_adamw_8bit")
     RESULT("learning_rate", TRAIN, FLOAT, o.train.learning_rate, "2e-4",
-           "default 1e-3, of models above 1B 2e-4 (peft: 2e-4), with full 2e-5; where no text is "
-           "written 1e-3 and 1e-4")
+           "default 2e-3, from 300M parameters 1e-3, from 1B 2e-4 (peft: 2e-4), with full 2e-5; "
+           "where no text is written 1e-3 and 1e-4")
     RESULT("weight_decay", TRAIN, FLOAT, o.train.weight_decay, "0.01", "default 0")
     RESULT("adam_beta1", TRAIN, FLOAT, o.train.adam_beta1, "0.9", "of AdamW")
     RESULT("adam_beta2", TRAIN, FLOAT, o.train.adam_beta2, "0.999", "of AdamW")

@@ -30,8 +30,8 @@ static void test_sets(void)
           ours.train.save_total_limit == 2);
     CHECK(ours.data.max_seq_length == NIB_OPEN && !strcmp(ours.data.long_records, "drop") &&
           isnan(ours.train.learning_rate), "the data and the model tell");
-    CHECK(nib_teaching_rate(2755008) > nib_teaching_rate(134515008) &&
-          nib_teaching_rate(134515008) > nib_teaching_rate(7000000000));
+    CHECK(nib_teaching_rate(2755008) == 5e-3 && nib_teaching_rate(134515008) == 2e-3 &&
+          nib_teaching_rate(999999999) == 1e-3 && nib_teaching_rate(7000000000) == 2e-4);
     /* LoraConfig's and TrainingArguments' (tests/golden/recipes/fields.txt names them) */
     CHECK(peft.lora.r == 8 && peft.lora.lora_alpha == 8 && !peft.lora.target_modules.all_linear &&
           !peft.lora.target_modules.count);
