@@ -7,9 +7,11 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <brotli/decode.h>
 #include <cblas.h>
+#include <curl/curl.h>
 #include <jansson.h>
 #include <lapacke.h>
 #include <lz4.h>
+#include <openssl/crypto.h>
 #include <pcre2.h>
 #include <utf8proc.h>
 #include <yaml.h>
@@ -51,6 +53,9 @@ static void zlib(char *to) { whole(to, zlibVersion()); }
 static void zstd(char *to) { whole(to, ZSTD_versionString()); }
 static void lz4(char *to) { whole(to, LZ4_versionString()); }
 
+static void curl(char *to) { whole(to, curl_version_info(CURLVERSION_NOW)->version); }
+static void openssl(char *to) { whole(to, OpenSSL_version(OPENSSL_VERSION_STRING)); }
+
 static void pcre2(char *to) /* "10.42 2022-12-11": at most 24 characters, pcre2api(3) */
 {
     char version[64] = "";
@@ -91,7 +96,7 @@ bool nib_library_at(size_t i, nib_library_version *out)
     static const struct { const char *name; void (*version)(char *to); } libraries[] = {
         { "jansson", jansson }, { "pcre2", pcre2 }, { "utf8proc", utf8proc }, { "libyaml", yaml },
         { "zlib", zlib }, { "zstd", zstd }, { "lz4", lz4 }, { "brotli", brotli },
-        { "openblas", openblas }, { "lapack", lapack },
+        { "openblas", openblas }, { "lapack", lapack }, { "curl", curl }, { "openssl", openssl },
     };
 
     if (i >= NIB_COUNT(libraries)) return false;
