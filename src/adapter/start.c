@@ -13,8 +13,9 @@
 
 enum {
     TILE = 16,           /* rows of a weight that a thread takes at a time */
-    LOFTQ_ITERATIONS = 4 /* an error's singular values lie close together: more give next to
-                            nothing (tests/quant/test_singular.c) */
+    LOFTQ_ITERATIONS = 4, /* an error's singular values lie close together: more give next to
+                             nothing (tests/quant/test_singular.c) */
+    BLAS_BYTES = 64 << 20 /* about what OpenBLAS touches of its own buffers */
 };
 
 /* One linear with what it starts from. */
@@ -487,6 +488,40 @@ uint64_t nib_start_bytes(const nib_adapter *a)
         if (b) values += nib_param_count(b->a) + nib_param_count(b->b);
     }
     return values * sizeof(float);
+}
+
+/* Values, errors or trials, factors and the weight that is made.  The original's pages are given
+ * back before most of that is touched. */
+static uint64_t peak_of(const nib_adapter *a, nib_start kind, int iterations, const nib_linear *l,
+                        const nib_branch *b)
+{
+    const nib_weight *w = l->weight;
+    const nib_svd_options svd = { .rank = nib_min(b->a->rows, nib_min(w->out, w->in)),
+                                  .iterations = iterations };
+    uint64_t n = (uint64_t)w->out * w->in;
+    bool changes = kind != NIB_START_LOFTQ || a->config.loftq_iter > 1;
+
+    return BLAS_BYTES + n * (kind == NIB_START_LOFTQ ? 2 : 1) * sizeof(float) +
+           (nib_param_count(b->a) + nib_param_count(b->b)) * sizeof(float) +
+           nib_svd_bytes(w->out, w->in, &svd) +
+           nib_threads(a->ctx) * w->in * sizeof(float) +
+           (changes ? w->bytes : 0);
+}
+
+uint64_t nib_start_peak(const nib_adapter *a)
+{
+    int iterations;
+    nib_start kind = nib_start_of(a->config.init_lora_weights, &iterations);
+    uint64_t most = 0;
+
+    if (kind != NIB_START_PISSA && kind != NIB_START_OLORA && kind != NIB_START_LOFTQ) return 0;
+    if (kind != NIB_START_PISSA) iterations = LOFTQ_ITERATIONS;
+    for (size_t i = 0; i < a->model->linear_count; i++) {
+        const nib_linear *l = a->model->linears[i];
+        const nib_branch *b = nib_branch_at(&l->branches, a->slot);
+        if (b) most = nib_max(most, peak_of(a, kind, iterations, l, b));
+    }
+    return most;
 }
 
 void nib_start_undo(nib_adapter *a)

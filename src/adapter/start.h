@@ -50,6 +50,8 @@ nib_status nib_start_run(nib_adapter *a, uint64_t seed, const nib_start_options 
                          nib_error *err);
 /* What it keeps while the adapter is open, beside the weights; of a blank model what it would. */
 uint64_t nib_start_bytes(const nib_adapter *a);
+/* What running takes beside those and the weights at most, likewise. */
+uint64_t nib_start_peak(const nib_adapter *a);
 /* --- start_open.c --- */
 
 /* Of an adapter that PEFT wrote: why it cannot be used; NULL: it can. */

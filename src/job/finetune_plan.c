@@ -35,7 +35,7 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     nib_train_options t = j->o->train;
     nib_memory_plan *p = &j->plan;
     const nib_params *params = &j->adapter->params;
-    uint64_t rest;
+    uint64_t rest, start;
     nib_status status;
 
     t.per_device_train_batch_size = batch;
@@ -61,6 +61,12 @@ static nib_status plan_with(job *j, int batch, int accumulation, nib_error *err)
     p->activations = nib_trainer_bytes(j->trainer, &p->scratch);
     p->scratch += nib_eval_loop_bytes(&j->eval);
     p->total = p->weights + p->adapters + p->optimizer + p->baseline + p->activations + p->scratch;
+    /* before any of that is taken, the adapter starts */
+    start = p->weights + p->adapters + p->baseline + nib_start_peak(j->adapter);
+    if (start > p->total) {
+        p->scratch += start - p->total;
+        p->total = start;
+    }
     p->checkpointing = j->trainer->plan->kind == NIB_PLAN_CHECKPOINT;
     return NIB_OK;
 }
