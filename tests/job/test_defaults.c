@@ -184,6 +184,10 @@ static void test_long_records(void)
     CHECK(e.exit_code == 1 && strstr(e.said, "raise max_seq_length"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--dry-run", "--skip-bad"));
     CHECK(e.exit_code == 0, "%s", e.said);
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/sorter"), "--data",
+                   test_data("models/kinds.jsonl"), "--task-type", "SEQ_CLS", "--dry-run",
+                   "--long-records", "drop"));
+    CHECK(e.exit_code == 1 && strstr(e.said, "records of SEQ_CLS are cut"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "preview", model, "--data", write_data("two.jsonl", 2)));
     CHECK(e.exit_code == 0 && strstr(e.out, "longer, left out: 2"), "%s", e.out);
 }
