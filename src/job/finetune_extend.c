@@ -23,10 +23,20 @@ static nib_status check_rates(const nib_finetune_job *j, const char *where, uint
     return nib_fail(err, NIB_E_MISMATCH,
                     "%s: cannot continue from %" PRIu64 " to %" PRIu64 " steps: with %" PRIu64
                     " the %s schedule would have had other learning rates in the %" PRIu64
-                    " steps done; begin from its adapter (adapter=%s, another output_dir), or "
-                    "anew with a schedule that does not depend on the number of steps (constant, "
-                    "constant_with_warmup, inverse_sqrt)",
+                    " steps done; --adapter %s with another output_dir trains its adapter further "
+                    "with a fresh optimizer; a run can be lengthened whose schedule does not "
+                    "depend on the number of steps (constant, constant_with_warmup, inverse_sqrt)",
                     where, old_steps, steps, steps, o->lr_scheduler_type, done, where);
+}
+
+/* More is done than is asked for. */
+static nib_status check_done(const nib_finetune_job *j, const char *where, uint64_t done,
+                             nib_error *err)
+{
+    if (done <= j->trainer->steps) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "%s: %" PRIu64 " steps are done, more than the %" PRIu64
+                    " that max_steps or num_train_epochs ask for: ask for more, or name another "
+                    "output_dir", where, done, j->trainer->steps);
 }
 
 nib_status nib_finetune_same_or_longer(nib_finetune_job *j, const char *where, const json_t *there,
@@ -35,8 +45,9 @@ nib_status nib_finetune_same_or_longer(nib_finetune_job *j, const char *where, c
     static const char *const from_steps[] = { "max_steps", "warmup_steps" };
     uint64_t old_steps = fewer_steps(j, there);
     json_t *longer;
-    nib_status status;
+    nib_status status = check_done(j, where, done, err);
 
+    if (status) return status;
     if (!old_steps) return nib_finetune_same(j->ctx, where, there, j->identity, err);
     longer = json_copy((json_t *)(uintptr_t)there);
     for (size_t i = 0; longer && i < NIB_COUNT(from_steps); i++)

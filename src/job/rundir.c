@@ -82,7 +82,7 @@ done:
 typedef struct contents {
     /* something that is neither lock, mark nor temporary; "" when there is none */
     char first[NAME_MAX + 1];
-    bool mark, checkpoint;
+    bool mark, checkpoint, adapter;
 } contents;
 
 static nib_status look(const nib_rundir *d, contents *c, nib_error *err)
@@ -102,6 +102,7 @@ static nib_status look(const nib_rundir *d, contents *c, nib_error *err)
             snprintf(c->first, sizeof c->first, "%s", e->d_name);
         }
         if (strncmp(e->d_name, "checkpoint-", 11) == 0) c->checkpoint = true;
+        if (strcmp(e->d_name, "adapter_config.json") == 0) c->adapter = true;
     }
     closedir(dir);
     return NIB_OK;
@@ -119,6 +120,22 @@ static nib_status read_mark(nib_rundir *d, nib_error *err)
     return status;
 }
 
+/* What stands there is no unfinished run: what would go on with it, where there is something. */
+static nib_status fail_contents(const nib_rundir *d, const contents *c, const char *problem,
+                                bool resumes, nib_error *err)
+{
+    char further[700] = "";
+
+    if (c->adapter)
+        snprintf(further, sizeof further, "%s--adapter %.500s with another output_dir trains its "
+                 "adapter further with a fresh optimizer; ",
+                 resumes && c->checkpoint
+                     ? "--resume-from-checkpoint last takes it up for more epochs or steps, where "
+                       "its schedule allows; " : "", d->path);
+    return nib_fail(err, NIB_E_INVALID, "%s: not empty (it holds %.100s) and %s; %s--overwrite "
+                    "replaces what nibble writes", d->path, c->first, problem, further);
+}
+
 static nib_status meet_contents(nib_rundir *d, nib_rundir_entry how, nib_error *err)
 {
     contents c;
@@ -127,15 +144,9 @@ static nib_status meet_contents(nib_rundir *d, nib_rundir_entry how, nib_error *
     if (status) return status;
     if (c.mark && how != NIB_RUNDIR_OVERWRITE) status = read_mark(d, err);
     else if (*c.first && how == NIB_RUNDIR_NEW)
-        status = nib_fail(err, NIB_E_INVALID,
-                          "%s: not empty (it holds %s) and not an unfinished run; --overwrite "
-                          "replaces what nibble writes",
-                          d->path, c.first);
+        status = fail_contents(d, &c, "not an unfinished run", true, err);
     else if (*c.first && how == NIB_RUNDIR_RESUME && !c.checkpoint)
-        status = nib_fail(err, NIB_E_INVALID,
-                          "%s: not empty (it holds %s), but without a checkpoint; --overwrite "
-                          "replaces what nibble writes",
-                          d->path, c.first);
+        status = fail_contents(d, &c, "without a checkpoint", false, err);
     return status ? status : nib_tree_remove_stale(d->ctx, d->path, err);
 }
 

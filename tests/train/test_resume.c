@@ -717,7 +717,43 @@ static void test_longer(void)
     o = run_options("longer-constant");
     o.train.lr_scheduler_type = "constant";
     o.resume_from_checkpoint = "last";
-    check_refused(o, "max_steps (11 there, 7 here)", "fewer steps");
+    check_refused(o, "11 steps are done, more than the 7 that max_steps", "fewer steps");
+    o.resume_from_checkpoint = NULL;
+    check_refused(o, "--resume-from-checkpoint last takes it up for more epochs or steps", "finished");
+}
+
+/* An interrupted run is given more epochs; one whose schedule does not allow it is trained further
+ * from its adapter, as the message says. */
+static void test_longer_epochs(void)
+{
+    nib_finetune_options whole = run_options("whole"), o = run_options("longer");
+    nib_error err;
+    char adapter[700];
+
+    whole.train.max_steps = o.train.max_steps = -1;
+    whole.train.num_train_epochs = 4;
+    o.train.num_train_epochs = 2;
+    whole.train.lr_scheduler_type = o.train.lr_scheduler_type = "constant";
+    whole.train.save_steps = o.train.save_steps = 1;
+    REQUIRE_OK(run_here(&whole, 2, &err), err);
+    REQUIRE(WIFSIGNALED(run_killed(o, 4, 1)), "it ended by itself");
+    o.train.num_train_epochs = 4;
+    REQUIRE_OK(run_here(&o, 1, &err), err);
+    CHECK(run_same(whole.output_dir, o.output_dir, "adapter_model.safetensors"), "other bytes");
+
+    o = run_options("cosine");
+    o.train.lr_scheduler_type = "cosine";
+    REQUIRE_OK(run_here(&o, 2, &err), err);
+    o.train.max_steps = 9;
+    o.resume_from_checkpoint = "last";
+    check_refused(o, "with another output_dir trains its adapter further with a fresh optimizer",
+                  "cosine");
+    snprintf(adapter, sizeof adapter, "%s/checkpoint-7", o.output_dir);
+    o.resume_from_checkpoint = NULL;
+    o.adapter = adapter;
+    o.output_dir = run_path("further");
+    REQUIRE_OK(run_here(&o, 2, &err), err);
+    CHECK(run_exists(o.output_dir, "adapter_model.safetensors"), "no adapter");
 }
 
 static bool was_best[64];
@@ -819,7 +855,7 @@ int main(void)
         { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa },
         { "torn", test_torn }, { "by_name", test_by_name }, { "directory", test_directory },
         { "limit", test_limit },
-        { "longer", test_longer }, { "best", test_best }, { "save_best", test_save_best },
+        { "longer", test_longer }, { "longer_epochs", test_longer_epochs }, { "best", test_best }, { "save_best", test_save_best },
         { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
