@@ -306,7 +306,7 @@ nib_task task_of(const verb *v, const char *name, bool all, int *code)
 {
     static const struct { const char *name; nib_task task; } known[] = {
         { "CAUSAL_LM", NIB_TASK_CAUSAL_LM }, { "SEQ_CLS", NIB_TASK_SEQ_CLS },
-        { "TOKEN_CLS", NIB_TASK_TOKEN_CLS },
+        { "TOKEN_CLS", NIB_TASK_TOKEN_CLS }, { "QUESTION_ANS", NIB_TASK_QUESTION_ANS },
         { "FEATURE_EXTRACTION", NIB_TASK_FEATURE_EXTRACTION },
         { "MASKED_LM", NIB_TASK_MASKED_LM },
     };
@@ -315,7 +315,8 @@ nib_task task_of(const verb *v, const char *name, bool all, int *code)
     for (size_t i = 0; name && i < count; i++)
         if (strcmp(name, known[i].name) == 0) return known[i].task;
     if (name)
-        *code = options_misuse(v, "--task-type: expected CAUSAL_LM, SEQ_CLS, TOKEN_CLS%s, got '%s'",
+        *code = options_misuse(v, "--task-type: expected CAUSAL_LM, SEQ_CLS, TOKEN_CLS, "
+                               "QUESTION_ANS%s, got '%s'",
                                all ? ", FEATURE_EXTRACTION or MASKED_LM" : "", name);
     return NIB_TASK_AUTO;
 }

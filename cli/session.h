@@ -46,6 +46,17 @@ typedef struct session {
     { "llm-int8-threshold", OPTION_PAIR, settings, "6.0", \
       "inputs of this size or more are multiplied as floats; 0: none" }
 
+/* Of questions about a context; data: nib_data_options *. */
+#define ANSWER_OPTIONS(data) \
+    { "doc-stride", OPTION_NATURAL, &(data)->doc_stride, "128", \
+      "of a context that is cut into windows: tokens that each repeats of the one before" }, \
+    { "max-answer-length", OPTION_COUNT, &(data)->max_answer_length, "30", \
+      "tokens of an answer" }, \
+    { "version-2-with-negative", OPTION_FLAG, &(data)->version_2_with_negative, NULL, \
+      "a context need not hold an answer" }, \
+    { "null-score-diff-threshold", OPTION_FLOAT, &(data)->null_score_diff_threshold, "0", \
+      "and has none where the logits speak for that by more; other than 0 implies the former" }
+
 /* How integers in groups are laid out; settings: option_pairs *. */
 #define GROUPED_OPTIONS(settings) \
     { "bits", OPTION_PAIR, settings, "4", "gptq: 2, 3, 4, 8; compressed-tensors: 2 to 8" }, \

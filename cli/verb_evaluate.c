@@ -27,7 +27,12 @@ static void print_scores_json(const nib_scores *r)
 {
     printf("\"rows\": %llu", (unsigned long long)r->rows);
     print_score("accuracy", r->accuracy, ", ");
+    print_score("exact_match", r->exact_match, ", ");
     print_score("f1", r->f1, ", ");
+    print_score("HasAns_exact", r->has_answer_exact, ", ");
+    print_score("HasAns_f1", r->has_answer_f1, ", ");
+    print_score("NoAns_exact", r->no_answer_exact, ", ");
+    print_score("NoAns_f1", r->no_answer_f1, ", ");
     print_score("matthews_correlation", r->matthews_correlation, ", ");
     print_score("mse", r->mse, ", ");
     print_score("pearson", r->pearson, ", ");
@@ -72,7 +77,12 @@ static void print_classes(const char *what, const nib_class_scores *c, size_t co
 static void print_scores(const nib_scores *r)
 {
     print_line("accuracy", r->accuracy);
-    print_line("f1 (macro)", r->f1);
+    print_line("exact_match", r->exact_match);
+    print_line(r->exact_match == r->exact_match ? "f1" : "f1 (macro)", r->f1);
+    print_line("HasAns_exact", r->has_answer_exact);
+    print_line("HasAns_f1", r->has_answer_f1);
+    print_line("NoAns_exact", r->no_answer_exact);
+    print_line("NoAns_f1", r->no_answer_f1);
     print_line("matthews_correlation", r->matthews_correlation);
     print_line("mse", r->mse);
     print_line("pearson", r->pearson);
@@ -119,8 +129,9 @@ int verb_evaluate(int argc, char **argv)
 {
     bool generate = false;
     session s = { 0 };
-    nib_evaluate_options o = { .data = { .max_seq_length = 1024 }, .on_progress = session_progress,
-                               .on_scores = on_scores, .user = &s };
+    nib_evaluate_options o = { .data = { .max_seq_length = 1024, .doc_stride = 128 },
+                               .on_progress = session_progress, .on_scores = on_scores,
+                               .user = &s };
     const char *task = NULL;
     nib_evaluate_result r;
     const char *compute = NULL;
@@ -131,8 +142,8 @@ int verb_evaluate(int argc, char **argv)
           ".jsonl, .json, .csv, .tsv, .parquet, .txt, or a folder of them" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM; default: the "
-          "adapter's, or config.json's" },
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION, MASKED_LM, QUESTION_ANS; default: "
+          "the adapter's, or config.json's" },
         { "generate", OPTION_FLAG, &generate, NULL,
           "answer the records instead, and score answers: evaluate --generate --help" },
         { "corpus", OPTION_STRING, &o.corpus, "FILE",
@@ -141,6 +152,7 @@ int verb_evaluate(int argc, char **argv)
           "write the logits, one [T, V] tensor a record" },
         { "max-seq-length", OPTION_COUNT, &o.data.max_seq_length, "1024",
           "longer records are cut" },
+        ANSWER_OPTIONS(&o.data),
         { "batch-size", OPTION_COUNT, &o.batch_size, "8", "records at a time" },
         { "template", OPTION_STRING, &o.data.template_text, "'{a} {b}'",
           "a text record from named fields" },
@@ -164,8 +176,8 @@ int verb_evaluate(int argc, char **argv)
         SESSION_OPTIONS(&s),
     };
     verb v = { .name = "evaluate", .arguments = "MODEL --data FILE",
-               .summary = "Loss, perplexity, tokens; of a classifier what it gets right, of "
-                          "embeddings what they find.",
+               .summary = "Loss, perplexity, tokens; of a classifier or answers what it gets "
+                          "right, of embeddings what they find.",
                .options = options,
                .option_count = sizeof options / sizeof *options, .positional_wanted = 1,
                .model_first = true };

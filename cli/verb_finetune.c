@@ -91,7 +91,7 @@ static void on_step(void *user, const nib_step_report *r)
 static void put_scores(FILE *to, const nib_scores *s, bool json)
 {
     const struct { const char *name; double value; } all[] = {
-        { "accuracy", s->accuracy }, { "f1", s->f1 },
+        { "accuracy", s->accuracy }, { "exact_match", s->exact_match }, { "f1", s->f1 },
         { "matthews_correlation", s->matthews_correlation }, { "mse", s->mse },
         { "pearson", s->pearson }, { "spearmanr", s->spearmanr },
         { "recall@1", s->recall[0] }, { "recall@3", s->recall[1] }, { "recall@5", s->recall[2] },

@@ -40,8 +40,8 @@ static void on_line(void *user, const char *line, size_t bytes)
 int verb_predict(int argc, char **argv)
 {
     input in = { 0 };
-    nib_predict_options o = { .data = { .max_seq_length = 1024 }, .on_line = on_line,
-                              .on_progress = session_progress, .user = &in };
+    nib_predict_options o = { .data = { .max_seq_length = 1024, .doc_stride = 128 },
+                              .on_line = on_line, .on_progress = session_progress, .user = &in };
     const char *compute = NULL, *task = NULL;
     option_pairs settings = { 0 };
     nib_status status;
@@ -50,9 +50,10 @@ int verb_predict(int argc, char **argv)
           "as finetune takes it, labels not needed; default: JSON lines from standard input" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter" },
         { "task-type", OPTION_STRING, &task, "SEQ_CLS",
-          "SEQ_CLS or TOKEN_CLS; default: the adapter's, or config.json's" },
+          "SEQ_CLS, TOKEN_CLS or QUESTION_ANS; default: the adapter's, or config.json's" },
         { "max-seq-length", OPTION_COUNT, &o.data.max_seq_length, "1024",
           "longer records are cut, to the model's positions in any case" },
+        ANSWER_OPTIONS(&o.data),
         { "batch-size", OPTION_COUNT, &o.batch_size, "8", "records of a file at a time" },
         PLACE_OPTIONS(&o.data),
         MODEL_OPTIONS(&settings, &o.model.quantize_experts, &compute),
@@ -60,7 +61,8 @@ int verb_predict(int argc, char **argv)
         SESSION_OPTIONS(&in.s),
     };
     verb v = { .name = "predict", .arguments = "MODEL [--data FILE]",
-               .summary = "A line of JSON a record: a classifier's label and scores.",
+               .summary = "A line of JSON a record: a classifier's label and scores, or an answer "
+                          "in a context.",
                .options = options, .option_count = sizeof options / sizeof *options,
                .positional_wanted = 1, .model_first = true };
     int code = options_parse(&v, argc, argv);

@@ -1,9 +1,9 @@
 /* fuzz_labelled.c - any bytes as records of classifiers, of texts to compare and of words to hide,
  * with the small encoder's tokenizer.
  *
- * The first byte chooses: modulo 5 the task (SEQ_CLS, TOKEN_CLS, texts to compare, texts to embed,
- * MASKED_LM), bit 5 numbers as labels, bit 6 that bad records are skipped, bit 7 a short
- * max_seq_length.  The rest is a .jsonl file. */
+ * The first byte chooses: modulo 6 the task (SEQ_CLS, TOKEN_CLS, texts to compare, texts to embed,
+ * MASKED_LM, QUESTION_ANS), bit 5 numbers as labels, bit 6 that bad records are skipped, bit 7 a
+ * short max_seq_length.  The rest is a .jsonl file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -57,6 +57,38 @@ static void check_texts(const nib_dataset *d)
     nib_texts_free(&t);
 }
 
+/* Windows belong to questions, their tokens' places to the context, and answers stand in it. */
+static void check_questions(const nib_dataset *d)
+{
+    const nib_questions *q = nib_dataset_questions(d);
+    size_t row = 0;
+
+    for (size_t i = 0; i < q->count; i++) {
+        const nib_question *x = &q->items[i];
+        const char *context = nib_questions_text(q, x->context);
+        for (size_t a = 0; a < x->answer_count; a++)
+            if (!memmem(context, x->context_bytes, nib_question_answer(q, i, a),
+                        strlen(nib_question_answer(q, i, a))))
+                abort();
+        if (!x->windows) abort();
+        for (uint32_t w = 0; w < x->windows; w++) {
+            nib_record r = nib_dataset_record(d, row++);
+            for (uint32_t k = 0; k < r.length; k++)
+                if (r.ranges[k].begin != NIB_NO_PLACE &&
+                    (r.ranges[k].begin > r.ranges[k].end || r.ranges[k].end > x->context_bytes))
+                    abort();
+            for (uint32_t k = 0; k < r.answer_count; k++)
+                if (!(r.answers[k] >= 0 && r.answers[k] < (float)r.length)) abort();
+        }
+    }
+    if (row != nib_dataset_count(d)) abort();
+}
+
+static bool has_classes(const nib_labels *l)
+{
+    return l->kind && l->kind != NIB_LABEL_NUMBERS && l->kind != NIB_LABEL_SPAN;
+}
+
 static void check(const nib_dataset *d, int longest, nib_task task, bool unlabelled)
 {
     const nib_labels *l = nib_dataset_labels(d);
@@ -67,17 +99,18 @@ static void check(const nib_dataset *d, int longest, nib_task task, bool unlabel
             abort();
         for (uint32_t k = 0; k < r.length; k++)
             if (r.ids[k] >= VOCABULARY) abort();
-        for (uint32_t k = 0; l->kind && l->kind != NIB_LABEL_NUMBERS && k < r.answer_count; k++)
+        for (uint32_t k = 0; has_classes(l) && k < r.answer_count; k++)
             if (r.answers[k] < NIB_NO_TAG || r.answers[k] >= (float)l->count) abort();
     }
     if (task == NIB_TASK_FEATURE_EXTRACTION && !unlabelled) check_texts(d);
+    if (task == NIB_TASK_QUESTION_ANS) check_questions(d);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static const nib_task tasks[] = { NIB_TASK_SEQ_CLS, NIB_TASK_TOKEN_CLS,
                                       NIB_TASK_FEATURE_EXTRACTION, NIB_TASK_FEATURE_EXTRACTION,
-                                      NIB_TASK_MASKED_LM };
+                                      NIB_TASK_MASKED_LM, NIB_TASK_QUESTION_ANS };
     nib_data_options o = { .data = path };
     nib_dataset_source source = { .options = &o, .vocabulary = VOCABULARY, .model_dir = "sorter" };
     nib_dataset *d;
@@ -89,8 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     f = fopen(path, "wb");
     if (!f || fwrite(data + 1, 1, bytes - 1, f) != bytes - 1 || fclose(f)) abort();
     source.tokenizer = tokenizer;
-    source.task = tasks[(data[0] & 31) % 5];
-    source.unlabelled = (data[0] & 31) % 5 == 3;
+    source.task = tasks[(data[0] & 31) % 6];
+    source.unlabelled = (data[0] & 31) % 6 == 3;
     source.regression = data[0] >> 5 & 1;
     o.skip_bad = data[0] >> 6 & 1;
     o.max_seq_length = data[0] >> 7 ? 5 : 40;

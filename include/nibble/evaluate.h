@@ -20,10 +20,13 @@ typedef struct nib_class_scores {
 /* How well a classifier does, measured as scikit-learn and scipy do; what has no meaning for its
  * labels is NaN. */
 typedef struct nib_scores {
-    uint64_t rows;       /* records, or words with a tag */
+    uint64_t rows;       /* records, words with a tag, or questions */
     double accuracy;     /* of several labels: records of which all are right */
     double f1;           /* macro */
     double matthews_correlation;
+    /* Of answers in a context, SQuAD's, in percent; f1 is then too.  Where some questions have no
+     * answer, also of those that have one and of those that have none. */
+    double exact_match, has_answer_exact, has_answer_f1, no_answer_exact, no_answer_f1;
     double mse, pearson, spearmanr; /* of numbers, the mean over those of a record; of texts with
                                      * scores the last two, of cosine and score */
     double recall[4];    /* of texts that belong together: of the right documents among the nearest
@@ -49,7 +52,7 @@ typedef struct nib_evaluate_options {
     const char *logits;  /* .safetensors to write, float32 [T, V] for each record: "0", "1", ... */
     int batch_size;      /* records at a time; 0: 8, of embeddings 64 */
     void (*on_progress)(void *user, const char *what, double share);
-    /* Of a classifier or embeddings, at the end. */
+    /* Of a classifier, answers or embeddings, at the end. */
     void (*on_scores)(void *user, const nib_scores *scores);
     void *user;
 } nib_evaluate_options;

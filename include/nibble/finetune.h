@@ -65,7 +65,8 @@ typedef struct nib_data_sources {
     size_t count;
 } nib_data_sources;
 
-/* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length. */
+/* Records and what is trained of them; zeros and NULLs are defaults, but for max_seq_length and
+ * doc_stride. */
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
     nib_data_sources sources; /* finetune and preview: several, in which case `data` is the first's
@@ -89,6 +90,13 @@ typedef struct nib_data_options {
     const char *alpaca_ending;  /* what follows "### Response:": "newline", "space", "none"; NULL:
                                  * newline */
     bool skip_bad;              /* leave bad records out and count them */
+    int doc_stride;             /* 128; of questions about a context: tokens that a window of it
+                                 * repeats of the one before */
+    int max_answer_length;      /* of such questions, run_qa's names: the most tokens of an answer,
+                                 * 0: 30; */
+    bool version_2_with_negative; /* the context need not hold one (also where the records say so of
+                                 * a question, or the next is not 0); */
+    double null_score_diff_threshold; /* and does not where the logits speak for that by more */
     const char *class_weights;  /* "balanced": classes count alike in a classifier's loss; NULL: its
                                  * records do */
 } nib_data_options;
@@ -150,6 +158,7 @@ typedef struct nib_train_options {
     int per_device_eval_batch_size;
     bool load_best_model_at_end;
     /* "loss", "perplexity", of classifiers "accuracy", "f1", "matthews_correlation", "mse",
+     * of answers "exact_match", "f1",
      * "pearson", "spearmanr", of embeddings "pearson", "spearmanr", "recall@1", "recall@3",
      * "recall@5", "recall@10", "mrr@10", or with "eval_"; NULL: loss */
     const char *metric_for_best_model;

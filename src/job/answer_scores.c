@@ -20,13 +20,6 @@ const char *nib_answer_score_name(nib_answer_score which)
     return names[which];
 }
 
-static bool is_blank(uint32_t c) /* Python's str.isspace() */
-{
-    return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
 static bool is_quote(uint32_t c)
 {
     return c == '"' || c == '\'' || c == '`' || (c >= 0x2018 && c <= 0x201f) || c == 0xab ||
@@ -55,8 +48,8 @@ static nib_status read_points(nib_ctx *ctx, const char *text, points *out, nib_e
 /* Without blanks at its ends. */
 static points trimmed(points p)
 {
-    while (p.count && is_blank(*p.c)) p.c++, p.count--;
-    while (p.count && is_blank(p.c[p.count - 1])) p.count--;
+    while (p.count && nib_is_python_space(*p.c)) p.c++, p.count--;
+    while (p.count && nib_is_python_space(p.c[p.count - 1])) p.count--;
     return p;
 }
 
@@ -67,7 +60,7 @@ static points normalised(points p)
     bool blank = false;
 
     for (size_t i = 0; i < p.count; i++) {
-        if (is_blank(p.c[i])) {
+        if (nib_is_python_space(p.c[i])) {
             blank = true;
             continue;
         }
@@ -130,7 +123,7 @@ static void without_blanks(points *p)
     size_t n = 0;
 
     for (size_t i = 0; i < p->count; i++)
-        if (!is_blank(p->c[i])) p->c[n++] = p->c[i];
+        if (!nib_is_python_space(p->c[i])) p->c[n++] = p->c[i];
     p->count = n;
 }
 

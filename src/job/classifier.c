@@ -32,9 +32,9 @@ static nib_status open_parts(nib_classifier *c, const char *adapter, nib_model_p
         status = nib_model_open(c->ctx, &c->options, compute, progress, &c->model, err);
     if (!status && adapter)
         status = nib_adapter_open(c->model, adapter, 0, false, &c->adapter, err);
-    if (status || !nib_task_has_labels(c->model->purpose.task)) return status;
+    if (status || !nib_task_has_head(c->model->purpose.task)) return status;
     warn_new(c);
-    if (c->labels.known) return NIB_OK;
+    if (c->labels.known || !nib_task_has_labels(c->model->purpose.task)) return NIB_OK;
     return nib_labels_of_config(c->model->json, c->options.model, c->model->purpose.labels,
                                 &c->labels, &named, err);
 }
@@ -70,6 +70,11 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
                              .keep_all = true, .now = (int64_t)time(NULL) };
 
     s.refused = c->model->config->arch->refused_fields;
+    if (c->model->purpose.task == NIB_TASK_QUESTION_ANS) {
+        s.task = NIB_TASK_QUESTION_ANS;
+        s.positions = c->model->graph->positions;
+        return s;
+    }
     if (!nib_task_has_labels(c->model->purpose.task)) {
         if (c->model->head) s.vocabulary = (uint32_t)c->model->head->weight->out;
         if (c->model->purpose.task != NIB_TASK_MASKED_LM) return s;
@@ -100,7 +105,8 @@ nib_status nib_classifier_fits(const nib_classifier *c, const nib_dataset *d, ni
     nib_loss_kind loss = c->model->purpose.loss;
     nib_status status = nib_check_types(c->model->graph, d, err);
 
-    if (status || kind == NIB_LABEL_NONE || kind == NIB_LABEL_TAGS) return status;
+    if (status || kind == NIB_LABEL_NONE || kind == NIB_LABEL_TAGS || kind == NIB_LABEL_SPAN)
+        return status;
     if (strcmp(wanted[loss], found[kind]) == 0) return NIB_OK;
     if (kind == NIB_LABEL_NUMBERS && loss == NIB_LOSS_BINARY && c->model->purpose.labels == 1)
         return NIB_OK; /* a cross-encoder's grades */

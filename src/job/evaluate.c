@@ -63,7 +63,7 @@ static nib_status open_data(evaluation *e, nib_error *err)
         return nib_fail(err, NIB_E_INVALID, "corpus: is for embeddings (FEATURE_EXTRACTION)");
     if (task == NIB_TASK_MASKED_LM && e->o->logits)
         return nib_fail(err, NIB_E_UNSUPPORTED, "logits are not written of masked words");
-    if (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM || nib_task_has_labels(task))
+    if (task == NIB_TASK_CAUSAL_LM || task == NIB_TASK_MASKED_LM || nib_task_has_head(task))
         return nib_dataset_open(e->ctx, &source, &e->data, err);
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is not evaluated",
                     e->o->model.model, nib_task_name(task));
@@ -285,7 +285,7 @@ nib_status nib_evaluate(nib_ctx *ctx, const nib_evaluate_options *options,
     *result = (nib_evaluate_result){ 0 };
     status = open_inputs(&e, err);
     if (!status && !options->batch_size && !e.model->head) batch = 64;
-    labelled = !status && (nib_task_has_labels(e.model->purpose.task) || !e.model->head);
+    labelled = !status && (nib_task_has_head(e.model->purpose.task) || !e.model->head);
     if (!status && !labelled) status = make_buffers(&e, batch, err);
     if (!status) status = nib_warnings_check(ctx, err);
     nib_warnings_repeat(ctx);

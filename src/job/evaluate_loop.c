@@ -30,6 +30,8 @@ nib_status nib_eval_loop_allocate(nib_eval_loop *e, nib_error *err)
                                   e->tokens, e->targets, &e->maker, err);
     if (!status) status = nib_run_create(e->ctx, e->graph, e->plan, e->longest, &e->run, err);
     if (status || !nib_dataset_labels(e->data)->kind) return status;
+    if (nib_dataset_labels(e->data)->kind == NIB_LABEL_SPAN)
+        return nib_answered_create(e->ctx, e->data, &e->answered, err);
     status = nib_scorer_create(e->ctx, nib_dataset_labels(e->data), e->graph->head->weight->out,
                                (size_t)nib_dataset_counts(e->data).targets, &e->scorer, err);
     if (status) return status;
@@ -73,6 +75,7 @@ void nib_eval_loop_close(nib_eval_loop *e)
     nib_free(e->ctx, e->order);
     nib_free(e->ctx, e->logits);
     nib_scorer_free(&e->scorer);
+    nib_answered_free(&e->answered);
     nib_dataset_close(e->data);
     *e = (nib_eval_loop){ 0 };
 }
@@ -93,9 +96,11 @@ size_t nib_eval_loop_batches(const nib_eval_loop *e)
 
 bool nib_eval_loop_scores(nib_eval_loop *e, nib_scores *scores)
 {
-    if (!e->compared.ctx && !e->logits) return false;
+    if (!e->compared.ctx && !e->answered.ctx && !e->logits) return false;
     if (scores)
-        *scores = e->compared.ctx ? e->compared.scores : nib_scorer_scores(&e->scorer);
+        *scores = e->compared.ctx   ? e->compared.scores
+                  : e->answered.ctx ? nib_answered_scores(&e->answered)
+                                    : nib_scorer_scores(&e->scorer);
     return true;
 }
 
@@ -124,6 +129,24 @@ static void score(nib_eval_loop *e, const nib_batch *b, const uint32_t *order)
     if (rows) nib_spans_end(&e->scorer.spans);
 }
 
+/* The windows of the batch; those of a question may lie in several. */
+static nib_status answer(nib_eval_loop *e, const uint32_t *order, size_t count, nib_error *err)
+{
+    size_t row = 0;
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < count && !status; i++) {
+        nib_record r = nib_dataset_record(e->data, order[i]);
+        nib_answer said;
+        bool done;
+
+        status = nib_answered_add(&e->answered, e->run, r, row, &done, &said, err);
+        if (!status && done) status = nib_answered_count(&e->answered, &said, err);
+        row += r.length;
+    }
+    return status;
+}
+
 nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
 {
     size_t n = nib_dataset_count(data_of(e));
@@ -135,6 +158,7 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
         return status;
     }
     nib_scorer_clear(&e->scorer);
+    if (e->answered.ctx) nib_answered_clear(&e->answered);
     for (size_t first = 0; first < n; first += e->batch) {
         size_t count = nib_min(e->batch, n - first);
         const nib_batch *b = nib_batch_make(&e->maker, e->data, e->order + first, count, 0);
@@ -150,6 +174,10 @@ nib_status nib_eval_loop_run(nib_eval_loop *e, double *loss, nib_error *err)
                 "not comes out of %s",
                 e->name, first, first + count - 1, nib_run_find_bad(e->run, b));
         if (e->logits) score(e, b, e->order + first);
+        if (e->answered.ctx) {
+            nib_status status = answer(e, e->order + first, count, err);
+            if (status) return status;
+        }
         sum += e->run->loss_sum;
         targets += e->run->loss_weight;
     }

@@ -3,6 +3,7 @@
 #define NIB_JOB_EVALUATE_LOOP_H
 
 #include "graph/run.h"
+#include "job/answered.h"
 #include "job/compared.h"
 #include "train/batch.h"
 
@@ -17,6 +18,7 @@ typedef struct nib_eval_loop {
     nib_batch_maker maker;
     uint32_t *order;
     nib_scorer scorer;         /* of records with labels */
+    nib_answered answered;     /* of questions, in its place */
     float *logits;             /* [the plan's chunk, rows of the head] of these */
     size_t batch;
     bool grades;               /* numbers are a cross-encoder's, scored behind a sigmoid */

@@ -10,7 +10,7 @@ void nib_finetune_warn_elsewhere(const nib_finetune_job *j)
     const nib_peft_config *c = &j->adapter->config;
 
     /* both take adapters of models that generate, and a classifier's has its head in any case */
-    if (nib_finetune_is_whole(j->o) || nib_task_has_labels(j->model->purpose.task)) return;
+    if (nib_finetune_is_whole(j->o) || nib_task_has_head(j->model->purpose.task)) return;
     if (c->modules_to_save.count)
         nib_warn(
             j->ctx,

@@ -34,6 +34,7 @@ static nib_status check_score(const nib_train_options *t, const nib_labels *l, n
 {
     static const char *const numbers[] = { "loss", "mse", "pearson", "spearmanr", NULL };
     static const char *const sets[] = { "loss", "accuracy", "f1", NULL };
+    static const char *const answers[] = { "loss", "exact_match", "f1", NULL };
     static const char *const classes[] = { "loss", "accuracy", "f1", "matthews_correlation", NULL };
     static const char *const spans[] = { "loss", "accuracy", "f1", "matthews_correlation",
                                          "overall_f1", "overall_precision", "overall_recall",
@@ -42,6 +43,7 @@ static nib_status check_score(const nib_train_options *t, const nib_labels *l, n
     bool marks = l->kind == NIB_LABEL_TAGS && nib_labels_mark_spans(l, l->count);
     const char *const *known = l->kind == NIB_LABEL_NUMBERS ? numbers
                                : l->kind == NIB_LABEL_SET   ? sets
+                               : l->kind == NIB_LABEL_SPAN  ? answers
                                : marks                      ? spans
                                                             : classes;
     char list[200] = "";
@@ -55,6 +57,7 @@ static nib_status check_score(const nib_train_options *t, const nib_labels *l, n
                     "%s; take %s", metric,
                     l->kind == NIB_LABEL_NUMBERS ? "numbers"
                     : l->kind == NIB_LABEL_SET   ? "several labels"
+                    : l->kind == NIB_LABEL_SPAN  ? "answers in a context"
                     : l->kind == NIB_LABEL_CLASS ? "classes"
                     : marks                      ? "spans"
                                                  : "tags that are not O, B-, I-, E- or S-",
@@ -85,7 +88,7 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
     if (type && !nib_task_parse(type, &o->task))
         return nib_fail(err, NIB_E_INVALID,
                         "task_type: '%s', known are CAUSAL_LM, SEQ_CLS, TOKEN_CLS, "
-                        "FEATURE_EXTRACTION, MASKED_LM", type);
+                        "FEATURE_EXTRACTION, MASKED_LM, QUESTION_ANS", type);
     status = nib_purpose_read(json, config->arch, o, o->model, &p, err);
     if (status) return status;
     j->guessed_task = !type && o->task == NIB_TASK_AUTO;
@@ -94,6 +97,9 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
         o->num_labels = 1; /* a cross-encoder's: labels are read as numbers */
         o->problem_type = nib_problem_type(p.loss);
     }
+    if (p.task == NIB_TASK_QUESTION_ANS && j->o->train.label_smoothing_factor > 0)
+        return nib_fail(err, NIB_E_INVALID, "label_smoothing_factor: answers in a context have no "
+                        "labels that the Trainer would smooth");
     status = check_metric(&j->o->train, p.task, err);
     if (!status) status = check_of_embeddings(j, p.task, err);
     if (status) return status;
@@ -106,8 +112,7 @@ static nib_status choose_task(job *j, const json_t *json, const nib_config *conf
                        nib_finetune_teaches(j->o, p.task);
     nib_finetune_settle_defaults(&j->options, p.task);
     if (p.task == NIB_TASK_CAUSAL_LM || p.task == NIB_TASK_FEATURE_EXTRACTION ||
-        p.task == NIB_TASK_MASKED_LM ||
-        nib_task_has_labels(p.task))
+        p.task == NIB_TASK_MASKED_LM || nib_task_has_head(p.task))
         return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
                     "%s: config.json makes it a model for %s, which is not trained: set task_type "
@@ -139,10 +144,11 @@ static nib_status take_labels(job *j, const json_t *json, const nib_config *conf
     nib_labels *l = nib_dataset_labels_mut(j->data);
     nib_status status = NIB_OK;
 
-    if (!nib_task_has_labels(j->o->model.task)) return NIB_OK;
+    if (!nib_task_has_head(j->o->model.task)) return NIB_OK;
     if (j->o->data.class_weights) status = nib_labels_balance(l, err);
     if (!status) status = check_score(&j->o->train, l, err);
-    return status ? status : nib_labels_apply(l, json, config->arch, &j->options.model, err);
+    if (status || l->kind == NIB_LABEL_SPAN) return status;
+    return nib_labels_apply(l, json, config->arch, &j->options.model, err);
 }
 
 /* The records to train on, and those to evaluate on. */
@@ -218,14 +224,12 @@ static void settle_length(job *j)
     j->options.data.max_seq_length = (int)nib_max(longest, 2u);
 }
 
-void nib_finetune_report_labels(job *j)
+static void report_labels(job *j)
 {
     const nib_labels *l = nib_dataset_labels(j->data);
     char names[400] = "", room[24];
     size_t used = 0;
 
-    if (nib_finetune_compares(j)) nib_finetune_report_compared(j);
-    if (!nib_task_has_labels(j->o->model.task)) return;
     for (size_t i = 0; l->kind != NIB_LABEL_NUMBERS && i < l->count && used + 60 < sizeof names;
          i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%.40s", i ? ", " : ": ",
@@ -233,7 +237,19 @@ void nib_finetune_report_labels(job *j)
     nib_note(j->ctx, "%s, %s, %d label%s%s", nib_task_name(j->o->model.task),
              j->o->model.problem_type ? j->o->model.problem_type : "a class a token",
              j->o->model.num_labels, j->o->model.num_labels == 1 ? "" : "s", names);
-    used = 0;
+}
+
+void nib_finetune_report_labels(job *j)
+{
+    char names[400] = "";
+    size_t used = 0;
+
+    if (nib_finetune_compares(j)) nib_finetune_report_compared(j);
+    if (nib_dataset_questions(j->data)->count)
+        nib_note(j->ctx, "%s: %zu questions in %zu windows of at most %u tokens",
+                 nib_task_name(j->o->model.task), nib_dataset_questions(j->data)->count,
+                 nib_dataset_count(j->data), nib_dataset_counts(j->data).longest);
+    if (nib_task_has_labels(j->o->model.task)) report_labels(j);
     for (size_t i = 0; i < j->model->new_count && used + 100 < sizeof names; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%.80s", i ? ", " : "",
                                  j->model->new_linears[i]->name);

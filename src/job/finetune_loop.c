@@ -123,6 +123,7 @@ static void log_scores(nib_log_entry *e, const nib_scores *s, bool scored)
     for (size_t i = 0; i < NIB_LOG_VALUES; i++) e->values[i] = (double)NAN;
     if (!scored) return;
     e->values[NIB_EVAL_ACCURACY] = s->accuracy;
+    e->values[NIB_EVAL_EXACT_MATCH] = s->exact_match;
     e->values[NIB_EVAL_F1] = s->f1;
     e->values[NIB_EVAL_MATTHEWS] = s->matthews_correlation;
     e->values[NIB_EVAL_MRR] = s->mrr;

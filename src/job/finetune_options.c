@@ -33,7 +33,7 @@ void nib_finetune_defaults(nib_finetune_options *o)
     *o = (nib_finetune_options){
         .lora = { .r = NIB_OPEN, .lora_alpha = NAN, .bias = "none", .init_lora_weights = "true" },
         .model = { .base_dropout = true },
-        .data = { .max_seq_length = NIB_OPEN },
+        .data = { .max_seq_length = NIB_OPEN, .doc_stride = 128 },
         .train = { .per_device_train_batch_size = -1, .gradient_accumulation_steps = 1,
                    .num_train_epochs = 3, .max_steps = -1, .optim = "adamw_torch",
                    .loraplus_lr_embedding = NIB_LORAPLUS_LR_EMBEDDING, .learning_rate = NAN,

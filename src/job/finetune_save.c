@@ -51,7 +51,7 @@ static nib_status write_trained(job *j, const char *dir, bool checkpoint, nib_er
     if (card.failed) status = no_memory(j, err);
     if (!status) status = nib_adapter_save(j->adapter, dir, card.data, err);
     nib_text_free(&card);
-    if (!status && (nib_task_has_labels(j->model->purpose.task) || nib_finetune_compares(j)))
+    if (!status && (nib_task_has_head(j->model->purpose.task) || nib_finetune_compares(j)))
         status = nib_write_label_config(j->model, nib_dataset_labels(j->data), false, dir, err);
     return status;
 }

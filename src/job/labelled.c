@@ -181,7 +181,9 @@ static void module_name(const char *path, char out[100])
 nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *config,
                              nib_error *err)
 {
-    static const char *const always[] = { "classifier", "score" };
+    static const char *const classifiers[] = { "classifier", "score", NULL },
+                             *const answers[] = { "qa_outputs", NULL };
+    const char *const *always = nib_task_has_labels(m->purpose.task) ? classifiers : answers;
     nib_peft_names *saved = &config->modules_to_save, all = { 0 };
     const char *names[64];
     char made[16][100];
@@ -193,9 +195,9 @@ nib_status nib_lora_for_task(nib_ctx *ctx, const nib_model *m, nib_peft_config *
     if (m->purpose.task == NIB_TASK_MASKED_LM) return NIB_OK; /* PEFT has no word for it */
     config->task_type = nib_strdup(ctx, nib_task_name(m->purpose.task));
     if (!config->task_type) return no_memory(err);
-    if (!nib_task_has_labels(m->purpose.task)) return NIB_OK;
+    if (!nib_task_has_head(m->purpose.task)) return NIB_OK;
     for (size_t i = 0; i < saved->count && n < 40; i++) names[n++] = saved->names[i];
-    for (size_t i = 0; i < NIB_COUNT(always); i++)
+    for (size_t i = 0; always[i]; i++)
         if (!has_name(saved, always[i])) names[n++] = always[i];
     status = nib_peft_names_set(ctx, &all, NIB_PEFT_LIST, names, n, err);
     for (size_t i = 0; i < m->new_count && !status && extra < NIB_COUNT(made); i++) {
@@ -250,6 +252,7 @@ static bool set_class(json_t *config, nib_task task)
     snprintf(class, sizeof class, "%.*s%s", (int)nib_min((size_t)(end - name), 150), name,
              task == NIB_TASK_SEQ_CLS    ? "ForSequenceClassification"
              : task == NIB_TASK_TOKEN_CLS ? "ForTokenClassification"
+             : task == NIB_TASK_QUESTION_ANS ? "ForQuestionAnswering"
                                           : "Model");
     return !json_object_set_new(config, "architectures", json_pack("[s]", class));
 }
@@ -283,7 +286,7 @@ static bool set_labels(json_t *config, const nib_labels *l, size_t count)
 bool nib_set_label_config(json_t *config, const nib_model *m, const nib_labels *l)
 {
     if (m->purpose.task == NIB_TASK_FEATURE_EXTRACTION) return set_class(config, m->purpose.task);
-    if (!nib_task_has_labels(m->purpose.task)) return true;
+    if (!nib_task_has_head(m->purpose.task)) return true;
     if (!set_class(config, m->purpose.task) || !set_labels(config, l, m->purpose.labels))
         return false;
     return m->purpose.task != NIB_TASK_SEQ_CLS ||

@@ -11,6 +11,12 @@ static inline bool nib_task_has_labels(nib_task task)
     return task == NIB_TASK_SEQ_CLS || task == NIB_TASK_TOKEN_CLS;
 }
 
+/* Does the task's model have a head of its own that is trained? */
+static inline bool nib_task_has_head(nib_task task)
+{
+    return nib_task_has_labels(task) || task == NIB_TASK_QUESTION_ANS;
+}
+
 /* The labels that config.json names, put among the known ones of `l`; *named: not only LABEL_0,
  * LABEL_1, ...  NIB_E_FORMAT: id2label does not number them from 0 on. */
 nib_status nib_labels_of_config(const json_t *config, const char *where, size_t count,

@@ -67,7 +67,7 @@ static bool is_foreign_head(const nib_model *m, const nib_tensor *t)
 {
     const char *const *heads = m->config->arch->other_heads;
 
-    if (!nib_task_has_labels(m->purpose.task)) return false;
+    if (!nib_task_has_head(m->purpose.task)) return false;
     for (; heads && *heads; heads++)
         if (strncmp(t->name, *heads, strlen(*heads)) == 0) return true;
     return false;

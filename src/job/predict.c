@@ -5,6 +5,7 @@
 
 #include "format/jsontext.h"
 #include "graph/readout.h"
+#include "job/answered.h"
 #include "job/classifier.h"
 #include "train/batch.h"
 
@@ -16,6 +17,7 @@ typedef struct prediction {
     nib_run *run;
     nib_batch_maker maker;
     float *logits;     /* [the plan's chunk, labels] */
+    nib_answered answered; /* of questions */
     nib_text line;
     uint64_t cut;      /* records that were too long */
 } prediction;
@@ -135,13 +137,65 @@ static nib_status put_tags(prediction *p, nib_record r, size_t first, nib_error 
     return NIB_OK;
 }
 
+/* Characters in front of a byte. */
+static size_t characters(const char *text, size_t bytes)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < bytes; i++) n += ((uint8_t)text[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void put_answer(prediction *p, const nib_answer *a)
+{
+    const nib_questions *q = nib_dataset_questions(p->answered.data);
+    const nib_question *x = &q->items[a->question];
+    const char *id = nib_questions_text(q, x->id), *context = nib_questions_text(q, x->context);
+    size_t begin = characters(context, a->begin);
+    char *text = nib_strndup(p->ctx, a->text, a->bytes);
+
+    nib_text_puts(&p->line, "{");
+    if (strcmp(id, "null") != 0) {
+        nib_text_puts(&p->line, "\"id\": ");
+        nib_text_puts(&p->line, id);
+        nib_text_puts(&p->line, ", ");
+    }
+    nib_text_puts(&p->line, "\"answer\": ");
+    if (text) nib_text_json_string(&p->line, text, true);
+    else p->line.failed = true;
+    if (a->bytes)
+        nib_text_printf(&p->line,
+                        ", \"start\": %zu, \"end\": %zu, \"start_byte\": %zu, \"end_byte\": %zu",
+                        begin, begin + characters(a->text, a->bytes), a->begin,
+                        a->begin + a->bytes);
+    if (a->span.found)
+        nib_text_printf(&p->line, ", \"score\": %.6g, \"null_score_diff\": %.6g", a->span.score,
+                        a->span.none);
+    nib_text_puts(&p->line, "}");
+    nib_free(p->ctx, text);
+}
+
+/* A window; with the question's last one comes its line. */
+static nib_status put_window(prediction *p, nib_record r, size_t first, bool *done, nib_error *err)
+{
+    nib_answer answer;
+    nib_status status = nib_answered_add(&p->answered, p->run, r, first, done, &answer, err);
+
+    if (!status && *done) put_answer(p, &answer);
+    return status;
+}
+
 static nib_status put_record(prediction *p, nib_record r, size_t first, nib_error *err)
 {
     size_t n = p->c.model->head->weight->out;
     nib_status status = NIB_OK;
 
     p->line.bytes = 0;
-    if (p->c.model->purpose.task == NIB_TASK_TOKEN_CLS) {
+    if (p->c.model->purpose.task == NIB_TASK_QUESTION_ANS) {
+        bool done;
+        status = put_window(p, r, first, &done, err);
+        if (status || !done) return status;
+    } else if (p->c.model->purpose.task == NIB_TASK_TOKEN_CLS) {
         status = put_tags(p, r, first, err);
         if (status) return status;
     } else {
@@ -222,7 +276,10 @@ static nib_status predict_file(prediction *p, nib_error *err)
     if (!status) status = nib_check_types(p->c.model->graph, d, err);
     if (!status) status = nib_warnings_check(p->ctx, err);
     nib_warnings_repeat(p->ctx);
+    if (!status && nib_dataset_questions(d)->count)
+        status = nib_answered_create(p->ctx, d, &p->answered, err);
     if (!status) status = predict_all(p, d, err);
+    nib_answered_free(&p->answered);
     if (!status) p->cut += nib_dataset_counts(d).truncated;
     nib_dataset_close(d);
     return status;
@@ -231,15 +288,18 @@ static nib_status predict_file(prediction *p, nib_error *err)
 static nib_status predict_line(prediction *p, const nib_dataset_source *source, const char *line,
                                size_t bytes, const char *where, nib_error *err)
 {
-    static const uint32_t first = 0;
     nib_dataset *d = NULL;
     json_t *record = NULL;
     nib_status status = nib_json_parse(line, bytes, where, 0, &record, err);
 
     if (!status) status = nib_dataset_of_record(p->ctx, source, record, where, &d, err);
     if (!status) status = nib_check_types(p->c.model->graph, d, err);
-    if (!status) status = predict_batch(p, d, &first, 1, err);
+    if (!status && nib_dataset_questions(d)->count)
+        status = nib_answered_create(p->ctx, d, &p->answered, err);
+    for (uint32_t i = 0; !status && i < nib_dataset_count(d); i++) /* a question's windows */
+        status = predict_batch(p, d, &i, 1, err);
     if (!status) p->cut += nib_dataset_counts(d).truncated;
+    nib_answered_free(&p->answered);
     nib_dataset_close(d);
     json_decref(record);
     return status;
@@ -273,8 +333,9 @@ nib_status nib_predict(nib_ctx *ctx, const nib_predict_options *options, nib_err
     nib_status status = nib_classifier_open(ctx, &options->model, options->adapter, progress, &p.c,
                                             err);
 
-    if (!status && !nib_task_has_labels(p.c.model->purpose.task))
-        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is no classifier",
+    if (!status && !nib_task_has_head(p.c.model->purpose.task))
+        status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model for %s is no classifier and finds "
+                          "no answers",
                           options->model.model, nib_task_name(p.c.model->purpose.task));
     if (!status)
         status = options->data.data ? predict_file(&p, err) : predict_lines(&p, err);

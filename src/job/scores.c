@@ -208,7 +208,9 @@ nib_scores nib_scores_none(void)
 {
     const double none = (double)NAN;
 
-    return (nib_scores){ .accuracy = none, .f1 = none, .matthews_correlation = none, .mse = none,
+    return (nib_scores){ .exact_match = none, .has_answer_exact = none, .has_answer_f1 = none,
+                         .no_answer_exact = none, .no_answer_f1 = none, .accuracy = none,
+                         .f1 = none, .matthews_correlation = none, .mse = none,
                          .pearson = none, .spearmanr = none, .overall_precision = none,
                          .overall_recall = none, .overall_f1 = none,
                          .recall = { none, none, none, none }, .mrr = none };
@@ -247,8 +249,8 @@ nib_scores nib_scorer_scores(nib_scorer *s)
 
 const char *nib_score_names(void)
 {
-    return "accuracy, f1, matthews_correlation, mse, pearson, spearmanr, recall@1, recall@3, "
-           "recall@5, recall@10, mrr@10, overall_f1, overall_precision, overall_recall";
+    return "accuracy, f1, exact_match, matthews_correlation, mse, pearson, spearmanr, recall@1, "
+           "recall@3, recall@5, recall@10, mrr@10, overall_f1, overall_precision, overall_recall";
 }
 
 bool nib_score_named(const char *name, const nib_scores *s, double *value, bool *greater)
@@ -256,6 +258,7 @@ bool nib_score_named(const char *name, const nib_scores *s, double *value, bool 
     const struct { const char *name; double value; bool greater; } all[] = {
         { "accuracy", s->accuracy, true }, { "f1", s->f1, true }, { "mse", s->mse, false },
         { "matthews_correlation", s->matthews_correlation, true },
+        { "exact_match", s->exact_match, true },
         { "pearson", s->pearson, true }, { "spearmanr", s->spearmanr, true },
         { "recall@1", s->recall[0], true }, { "recall@3", s->recall[1], true },
         { "recall@5", s->recall[2], true }, { "recall@10", s->recall[3], true },

@@ -96,10 +96,10 @@ nib_status nib_whole_config(nib_ctx *ctx, const nib_model *m, bool full, nib_pef
     nib_status status = check_model(m, err);
 
     if (status) return status;
-    if (!full && !nib_task_has_labels(m->purpose.task))
+    if (!full && !nib_task_has_head(m->purpose.task))
         return nib_fail(err, NIB_E_INVALID,
-                        "train_head_only: a model for %s has no head of its own; SEQ_CLS and "
-                        "TOKEN_CLS have",
+                        "train_head_only: a model for %s has no head of its own; SEQ_CLS, "
+                        "TOKEN_CLS and QUESTION_ANS have",
                         nib_task_name(m->purpose.task));
     config->target_modules.kind = NIB_PEFT_LIST; /* of nothing */
     return full ? save_all(ctx, m, config, err) : nib_lora_for_task(ctx, m, config, err);

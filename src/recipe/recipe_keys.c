@@ -118,9 +118,9 @@ const nib_recipe_row nib_recipe_rows[] = {
 
     /* the task */
     WORDS("task_type", LORA, o.task_type,
-          "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION MASKED_LM", "SEQ_CLS",
-          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION (embeddings) or MASKED_LM; default: "
-          "as config.json's architectures or modules.json say")
+          "CAUSAL_LM SEQ_CLS TOKEN_CLS FEATURE_EXTRACTION MASKED_LM QUESTION_ANS", "SEQ_CLS",
+          "CAUSAL_LM, SEQ_CLS, TOKEN_CLS, FEATURE_EXTRACTION (embeddings), MASKED_LM or "
+          "QUESTION_ANS; default: as config.json's architectures or modules.json say")
     RESULT("full", OWN, BOOL, o.full, NULL,
            "train all of the model's parameters in float32, write a model")
     RESULT("train_head_only", OWN, BOOL, o.train_head_only, NULL,
@@ -134,6 +134,17 @@ const nib_recipe_row nib_recipe_rows[] = {
            "false: an encoder is trained without config.json's dropout; default true")
     WORDS("class_weights", OWN, o.data.class_weights, "balanced", "balanced",
           "classes count alike, however many records they have")
+
+    /* answers in a context: run_qa's names */
+    RESULT_IF(ANSWERED, "doc_stride", OWN, INT, o.data.doc_stride, "128",
+              "of a context that is cut into windows: tokens that each repeats of the one before")
+    RESULT_IF(ANSWERED, "max_answer_length", OWN, COUNT, o.data.max_answer_length, "30",
+              "tokens of an answer that is evaluated")
+    RESULT_IF(ANSWERED, "version_2_with_negative", OWN, BOOL, o.data.version_2_with_negative, NULL,
+              "a context need not hold an answer, as the records may also say")
+    RESULT_IF(ANSWERED, "null_score_diff_threshold", OWN, FLOAT,
+              o.data.null_score_diff_threshold, "0",
+              "and has none where the logits speak for that by more than this")
 
     /* embeddings */
     WORDS("loss", SENTENCE, o.train.loss,

@@ -40,7 +40,8 @@ typedef enum nib_recipe_result { /* does the key change the result, so that the 
                                  NIB_RESULT_ALWAYS,
                                  NIB_RESULT_EVALUATED, /* when there is an eval_strategy */
                                  NIB_RESULT_BEST,      /* with load_best_model_at_end */
-                                 NIB_RESULT_COMPARED   /* of embeddings */
+                                 NIB_RESULT_COMPARED,  /* of embeddings */
+                                 NIB_RESULT_ANSWERED   /* of answers in a context */
 } nib_recipe_result;
 
 typedef struct nib_recipe_row {

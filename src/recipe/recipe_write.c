@@ -237,6 +237,7 @@ static bool is_part(const nib_recipe_row *row, const nib_finetune_options *o)
     case NIB_RESULT_EVALUATED: return evaluated;
     case NIB_RESULT_BEST: return evaluated && t->load_best_model_at_end;
     case NIB_RESULT_COMPARED: return o->model.task == NIB_TASK_FEATURE_EXTRACTION;
+    case NIB_RESULT_ANSWERED: return o->model.task == NIB_TASK_QUESTION_ANS;
     case NIB_RESULT_NEVER: break;
     }
     return false;

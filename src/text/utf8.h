@@ -67,6 +67,11 @@ static inline bool nib_is_space(uint32_t c)
            (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
            c == 0x205f || c == 0x3000;
 }
+/* Python's str.isspace(): the four separators of ASCII too. */
+static inline bool nib_is_python_space(uint32_t c)
+{
+    return nib_is_space(c) || (c >= 0x1c && c <= 0x1f);
+}
 static inline bool nib_utf8_is_space(const char *p) { return nib_is_space(nib_utf8_read(p)); }
 
 #endif

@@ -45,6 +45,22 @@ void nib_batch_maker_free(nib_batch_maker *b)
     *b = (nib_batch_maker){ 0 };
 }
 
+/* Each token may be the one where an answer begins or ends. */
+static void add_span(nib_batch_maker *b, size_t first, nib_record r)
+{
+    nib_axis_rows *logits = &b->batch.axes[NIB_LOGIT_ROWS];
+    size_t edges = b->graph->head->weight->out;
+    float *wanted = b->wanted + logits->count * edges;
+
+    memset(wanted, 0, r.length * edges * sizeof *wanted);
+    for (uint32_t i = 0; i < r.answer_count; i++) wanted[(size_t)r.answers[i] * edges + i] = 1;
+    for (uint32_t i = 0; i < r.length; i++) {
+        b->targets[logits->count] = 0;
+        b->weights[logits->count] = 1;
+        b->logit_index[logits->count++] = (uint32_t)(first + i);
+    }
+}
+
 static void add_row(nib_batch_maker *b, const nib_labels *l, size_t token, float answer)
 {
     nib_axis_rows *logits = &b->batch.axes[NIB_LOGIT_ROWS];
@@ -61,6 +77,10 @@ static void add_answers(nib_batch_maker *b, const nib_labels *l, nib_record r)
     float *wanted = b->wanted ? b->wanted + b->batch.axes[NIB_LOGIT_ROWS].count * rows : NULL;
     bool numbers = l->kind == NIB_LABEL_NUMBERS;
 
+    if (l->kind == NIB_LABEL_SPAN) {
+        add_span(b, first, r);
+        return;
+    }
     for (uint32_t i = 0; l->kind == NIB_LABEL_TAGS && i < r.answer_count; i++)
         if (r.answers[i] >= 0) add_row(b, l, first + i, r.answers[i]);
     if (l->kind == NIB_LABEL_TAGS) return;

@@ -15,7 +15,7 @@ nib_dataset *nib_dataset_create(nib_ctx *ctx)
 
     if (d)
         *d = (nib_dataset){ .ctx = ctx, .special = { .eos = { .id = -1 } },
-                            .labels = { .ctx = ctx } };
+                            .labels = { .ctx = ctx }, .questions = { .ctx = ctx } };
     return d;
 }
 
@@ -28,6 +28,7 @@ void nib_dataset_close(nib_dataset *d)
     nib_free(d->ctx, d->ends);
     nib_free(d->ctx, d->answer_ends);
     nib_labels_free(&d->labels);
+    nib_questions_free(&d->questions);
     nib_free(d->ctx, d->template_name);
     nib_free(d->ctx, d->template_hash);
     nib_free(d->ctx, d->template_text);
@@ -54,11 +55,18 @@ void nib_dataset_drop(nib_dataset *d)
     d->labels.used = answers_begin(d);
 }
 
-/* Rows with an answer among those of one record. */
-static size_t count_targets(const nib_labels *l, const float *answers, size_t n)
+void nib_dataset_cut(nib_dataset *d, size_t count)
+{
+    d->count = count;
+    nib_dataset_drop(d);
+}
+
+/* Rows with an answer among those of one record of `length` tokens. */
+static size_t count_targets(const nib_labels *l, const float *answers, size_t n, size_t length)
 {
     size_t targets = 0;
 
+    if (l->kind == NIB_LABEL_SPAN) return length; /* each may be the one */
     if (l->kind != NIB_LABEL_TAGS) return 1;
     for (size_t i = 0; i < n; i++) targets += answers[i] >= 0;
     return targets;
@@ -67,7 +75,8 @@ static size_t count_targets(const nib_labels *l, const float *answers, size_t n)
 size_t nib_dataset_targets(const nib_dataset *d)
 {
     size_t begin = answers_begin(d);
-    return count_targets(&d->labels, d->labels.answers + begin, d->labels.used - begin);
+    return count_targets(&d->labels, d->labels.answers + begin, d->labels.used - begin,
+                         d->used - nib_dataset_begin(d));
 }
 
 nib_status nib_dataset_add(nib_dataset *d, const char *where, uint32_t id, uint8_t mark,
@@ -217,6 +226,7 @@ size_t nib_dataset_count(const nib_dataset *d) { return d->count; }
 nib_data_counts nib_dataset_counts(const nib_dataset *d) { return d->counts; }
 nib_record_shape nib_dataset_shape(const nib_dataset *d) { return d->shape; }
 const nib_labels *nib_dataset_labels(const nib_dataset *d) { return &d->labels; }
+const nib_questions *nib_dataset_questions(const nib_dataset *d) { return &d->questions; }
 const nib_masking *nib_dataset_masking(const nib_dataset *d) { return &d->masking; }
 nib_labels *nib_dataset_labels_mut(nib_dataset *d) { return &d->labels; }
 const char *nib_dataset_template(const nib_dataset *d) { return d->template_name; }
@@ -235,7 +245,8 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i)
         r.types = r.trained;
         r.answers = d->labels.answers + first;
         r.answer_count = (uint32_t)(d->answer_ends[i] - first);
-        r.targets = (uint32_t)count_targets(&d->labels, r.answers, r.answer_count);
+        r.targets = (uint32_t)count_targets(&d->labels, r.answers, r.answer_count, r.length);
+        if (d->questions.count) r.ranges = d->questions.ranges + begin;
         return r;
     }
     /* what may be hidden, or is predicted from the token before it */

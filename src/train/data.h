@@ -15,6 +15,7 @@
 #include "text/tokenizer.h"
 #include "train/labels.h"
 #include "train/masking.h"
+#include "train/questions.h"
 #include "train/shape.h"
 
 /* Of the rules by which tokens of a record are chosen to be trained: 1 trained a token when its
@@ -31,6 +32,8 @@ typedef struct nib_record {
                               NULL */
     const uint16_t *boxes; /* [length, 4] of records with boxes: left, upper, right, lower; else
                               NULL */
+    const nib_token_range *ranges; /* [length] of windows of questions: where tokens lie in the
+                              context; else NULL */
     const float *answers;  /* [answer_count] of records with labels (labels.h); else NULL */
     uint32_t length, answer_count;
     uint32_t targets;      /* trained tokens at positions >= 1, or rows that have an answer: what
@@ -59,6 +62,7 @@ typedef struct nib_dataset_source {
     nib_tokenizer *tokenizer;   /* may be NULL when records are tokens */
     uint32_t vocabulary;        /* a greater id is refused by its token */
     nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels,
+                                   QUESTION_ANS questions with a context,
                                    FEATURE_EXTRACTION one text a record, and of a .txt a line */
                                 /* (with labels: texts that are compared) */
     const char *prompt;         /* FEATURE_EXTRACTION: in front of each text; NULL: nothing */
@@ -92,6 +96,8 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i);
 nib_data_counts nib_dataset_counts(const nib_dataset *d);
 nib_record_shape nib_dataset_shape(const nib_dataset *d);
 const nib_labels *nib_dataset_labels(const nib_dataset *d);
+/* Of a dataset for QUESTION_ANS; else count 0. */
+const nib_questions *nib_dataset_questions(const nib_dataset *d);
 /* Of a dataset for MASKED_LM, whose marks say which tokens may be hidden; else vocabulary 0. */
 const nib_masking *nib_dataset_masking(const nib_dataset *d);
 nib_labels *nib_dataset_labels_mut(nib_dataset *d);
@@ -104,8 +110,8 @@ const char *nib_dataset_template_hash(const nib_dataset *d);
 const char *nib_dataset_template_text(const nib_dataset *d);
 
 /* Moves records of d into a new set: `size` of them, or if below 1 that fraction, rounded up; which
- * ones is a function of the seed.  Both keep the file's order.  NIB_E_INVALID: one of the two would
- * be empty. */
+ * ones is a function of the seed; of questions, with all their windows.  Both keep the file's
+ * order.  NIB_E_INVALID: one of the two would be empty. */
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
                                 nib_error *err);
 

@@ -11,6 +11,7 @@ static nib_status copy_record(nib_dataset *to, nib_record r, nib_error *err)
     for (uint32_t k = 0; k < r.length && !status; k++) {
         status = nib_dataset_add(to, "val_size", r.ids[k], r.trained[k], err);
         if (!status && r.boxes) status = nib_dataset_place(to, "val_size", r.boxes + 4 * k, err);
+        if (!status && r.ranges) status = nib_questions_place(&to->questions, r.ranges[k], err);
     }
     for (uint32_t k = 0; k < r.answer_count && !status; k++)
         status = nib_labels_put(&to->labels, r.answers[k], "val_size", err);
@@ -36,6 +37,9 @@ static void compact(nib_dataset *d, const uint8_t *marked)
             memmove(d->trained + used, d->trained + begin, n);
             if (d->boxes)
                 memmove(d->boxes + 4 * used, d->boxes + 4 * begin, 4 * n * sizeof *d->boxes);
+            if (d->questions.count)
+                memmove(d->questions.ranges + used, d->questions.ranges + begin,
+                        n * sizeof *d->questions.ranges);
             used += n;
             d->ends[kept++] = used;
         }
@@ -44,24 +48,59 @@ static void compact(nib_dataset *d, const uint8_t *marked)
     d->count = kept;
     d->used = used;
     d->boxed = nib_min(d->boxed, used);
+    d->questions.placed = nib_min(d->questions.placed, used);
     d->labels.used = answers;
+}
+
+/* What is held out by the seed, marked: `wanted` of the records, or of the questions all windows of
+ * each.  units: how many there are. */
+static void mark(const nib_dataset *d, size_t wanted, uint64_t seed, uint32_t *order, size_t units,
+                 uint8_t *marked)
+{
+    const nib_questions *q = &d->questions;
+    size_t end = d->count;
+
+    nib_torch_randperm(order, (uint32_t)units, seed);
+    for (size_t i = 0; i < wanted; i++) marked[order[i]] = 1;
+    for (size_t i = units; q->count && i-- > 0;) { /* from questions to their windows, in place */
+        end -= q->items[i].windows;
+        memset(marked + end, marked[i], q->items[i].windows);
+    }
+}
+
+/* The marked questions are copied, the others move together. */
+static nib_status divide_questions(nib_questions *q, const uint8_t *marked, nib_questions *held,
+                                   nib_error *err)
+{
+    size_t kept = 0, first = 0;
+    nib_status status = NIB_OK;
+
+    for (size_t i = 0; i < q->count && !status; i++) {
+        bool moves = marked[first];
+        first += q->items[i].windows;
+        if (moves) status = nib_questions_copy(q, i, held, err);
+        else q->items[kept++] = q->items[i];
+    }
+    if (!status) q->count = kept;
+    return status;
 }
 
 nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_dataset **held,
                                 nib_error *err)
 {
-    double wanted = size < 1 ? ceil(size * (double)d->count) : size;
+    size_t units = d->questions.count ? d->questions.count : d->count;
+    double wanted = size < 1 ? ceil(size * (double)units) : size;
     nib_dataset *h = NULL;
     uint32_t *order = NULL;
     uint8_t *marked = NULL;
     nib_status status = NIB_OK;
 
-    if (!(size > 0) || wanted != floor(wanted) || wanted >= (double)d->count)
+    if (!(size > 0) || wanted != floor(wanted) || wanted >= (double)units)
         return nib_fail(
             err, NIB_E_INVALID,
             "val_size: %g of %zu records is neither a fraction below 1 nor a number of them that "
             "leaves some",
-            size, d->count);
+            size, units);
     h = nib_dataset_create(d->ctx);
     order = nib_new_array(d->ctx, d->count, sizeof *order);
     marked = nib_new_array(d->ctx, d->count, 1);
@@ -72,12 +111,13 @@ nib_status nib_dataset_hold_out(nib_dataset *d, double size, uint64_t seed, nib_
     h->shape = d->shape;
     h->special = d->special;
     h->masking = d->masking;
+    h->questions.rules = d->questions.rules;
     status = nib_labels_copy_names(&d->labels, &h->labels, err);
     if (status) goto done;
-    nib_torch_randperm(order, (uint32_t)d->count, seed);
-    for (size_t i = 0; i < (size_t)wanted; i++) marked[order[i]] = 1;
+    mark(d, (size_t)wanted, seed, order, units, marked);
     for (size_t i = 0; i < d->count && !status; i++)
         if (marked[i]) status = copy_record(h, nib_dataset_record(d, i), err);
+    if (!status) status = divide_questions(&d->questions, marked, &h->questions, err);
     if (status) goto done;
     nib_dataset_shrink_parts(d, marked);
     compact(d, marked);

@@ -29,6 +29,7 @@ static bool is_read(const nib_data_reader *r, nib_record_shape shape, const char
     if (nib_data_is_labelled(r)) {
         for (size_t i = 0; i < NIB_COUNT(fields); i++)
             if (fields[i] && strcmp(fields[i], key) == 0) return true;
+        if (r->in->task == NIB_TASK_QUESTION_ANS && nib_question_reads(key)) return true;
         return nib_data_is_compared(r) && r->labelled.negatives && nib_compared_is_negative(key);
     }
     if (shape == NIB_SHAPE_TEMPLATE) return nib_template_names(o->template_text, key);

@@ -5,9 +5,10 @@
  *     {question, sentence, label}      {query, passage, label}
  *     {text, text_pair, label}         {tokens | words, ner_tags | tags | pos_tags | labels}
  *
- * A model that reads boxes takes {tokens | words, bboxes | boxes | bbox, label} too, and boxes
- * beside tags (data_boxes.c).  FEATURE_EXTRACTION reads {text | sentence} alone, behind a
- * prompt; to train, data_compared.c.  MASKED_LM reads the same, and marks what may be hidden.
+ * QUESTION_ANS reads {question, context, answers} (data_questions.c).  A model that reads boxes
+ * takes {tokens | words, bboxes | boxes | bbox, label} too, and boxes beside tags (data_boxes.c).
+ * FEATURE_EXTRACTION reads {text | sentence} alone, behind a prompt; to train, data_compared.c.
+ * MASKED_LM reads the same, and marks what may be hidden.
  *
  * A label is also called labels or label_ids.  The first record's fields decide.  Texts are cut to
  * the limit by longest_first, as transformers' truncation=True; of words the last ones go.  The
@@ -52,6 +53,10 @@ void nib_labelled_settle(nib_data_reader *r, const json_t *record)
     }
     if (r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM) {
         l->first = find(record, single);
+        return;
+    }
+    if (r->in->task == NIB_TASK_QUESTION_ANS) {
+        nib_question_settle(r, record);
         return;
     }
     l->label = find(record, labels);
@@ -107,6 +112,7 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
 {
     bool of_words = r->in->task == NIB_TASK_TOKEN_CLS;
     bool masked = r->in->task == NIB_TASK_MASKED_LM;
+    bool answers = r->in->task == NIB_TASK_QUESTION_ANS;
     bool of_one = r->in->task == NIB_TASK_FEATURE_EXTRACTION || masked;
     char fields[400];
 
@@ -126,14 +132,17 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                         "for masked words: set task_type to SEQ_CLS, TOKEN_CLS or MASKED_LM", where,
                         find(record, labels) ? find(record, labels) : find(record, tags));
     if (r->labelled.first && (r->labelled.label || r->in->unlabelled || masked)) {
-        r->shaper.shape = of_words ? NIB_SHAPE_TAGGED : masked ? NIB_SHAPE_TEXT
-                                                               : NIB_SHAPE_LABELLED;
+        r->shaper.shape = of_words  ? NIB_SHAPE_TAGGED
+                          : masked  ? NIB_SHAPE_TEXT
+                          : answers ? NIB_SHAPE_QUESTIONS
+                                    : NIB_SHAPE_LABELLED;
         return find_mask(r, err);
     }
     r->labelled = (nib_labelled){ .windows = r->labelled.windows };
     nib_shape_list_fields(record, fields, sizeof fields);
     return nib_fail(err, NIB_E_FORMAT,
                     of_one ? "%s: its fields are %s; expected text (or sentence)"
+                    : answers ? "%s: its fields are %s; expected question, context and answers"
                     : of_words ? "%s: its fields are %s; expected tokens (or words) and ner_tags "
                                "(or tags, pos_tags, labels)"
                              : "%s: its fields are %s; expected a text (text, sentence) or a pair "
@@ -387,6 +396,8 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     if (status) return status;
     if (nib_data_is_compared(r)) return nib_data_add_compared(r, record, where, err);
     if (!r->in->tokenizer) return r->fatal = true, nib_tokenizer_missing(r->in->model_dir, err);
+    if (r->in->task == NIB_TASK_QUESTION_ANS)
+        return nib_data_add_question(r, record, where, err);
     status = r->labelled.of_words ? add_words(r, record, where, err)
                                   : add_texts(r, record, where, err);
     if (!status && r->shaper.shape == NIB_SHAPE_LABELLED)

@@ -224,12 +224,28 @@ static nib_status read_all(reader *r, nib_error *err)
     return status ? status : nib_data_warn(r, err);
 }
 
+/* What is asked of answers means nothing elsewhere. */
+static nib_status check_answers(const nib_dataset_source *s, nib_error *err)
+{
+    const nib_data_options *o = s->options;
+
+    if (o->doc_stride < 0)
+        return nib_fail(err, NIB_E_INVALID, "doc_stride: %d is less than 0", o->doc_stride);
+    if (s->task == NIB_TASK_QUESTION_ANS ||
+        !(o->max_answer_length || o->version_2_with_negative || o->null_score_diff_threshold != 0))
+        return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "max_answer_length, version_2_with_negative and "
+                    "null_score_diff_threshold are of answers in a context (task_type "
+                    "QUESTION_ANS)");
+}
+
 /* A reader without data yet; r->d is NULL where there is no memory. */
 static nib_status begin_reader(nib_ctx *ctx, const nib_dataset_source *source, reader *r,
                                nib_error *err)
 {
     *r = (reader){ .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
     if (!r->d) return nib_fail(err, NIB_E_NOMEM, "data: out of memory");
+    if (check_answers(source, err)) return NIB_E_INVALID;
     r->shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
                               .source = { .model_dir = source->model_dir,
                                          .tokenizer = source->tokenizer, .now = source->now } };

@@ -1,8 +1,9 @@
 /* data_reader.h - what the files that read records share: data_read.c (from record to record),
  * data_add.c (a record's tokens), data_queue.c (texts that wait to be encoded), data_text.c
  * (encoded texts), data_labelled.c (records with labels), data_compared.c (texts to compare),
- * data_boxes.c (where words stand), data_ids.c (records that are tokens), data_fields.c (what
- * nobody used), data_warn.c (what a person should look at). */
+ * data_boxes.c (where words stand), data_questions.c (answers in a context), data_ids.c (records
+ * that are tokens), data_fields.c (what nobody used), data_warn.c (what a person should look
+ * at). */
 #ifndef NIB_TRAIN_DATA_READER_H
 #define NIB_TRAIN_DATA_READER_H
 
@@ -102,7 +103,8 @@ nib_status nib_data_add_ids(nib_data_reader *r, const json_t *record, const char
 static inline bool nib_data_is_labelled(const nib_data_reader *r)
 {
     return r->in->task == NIB_TASK_SEQ_CLS || r->in->task == NIB_TASK_TOKEN_CLS ||
-           r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM;
+           r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM ||
+           r->in->task == NIB_TASK_QUESTION_ANS;
 }
 /* data_compared.c: of these, the ones whose texts are compared with each other. */
 static inline bool nib_data_is_compared(const nib_data_reader *r)
@@ -131,6 +133,13 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
 nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
                               nib_error *err);
 void nib_labelled_free(nib_data_reader *r);
+
+/* data_questions.c: the fields by a record's names; a record, all of it or nothing; does it read
+ * this field beside those? */
+void nib_question_settle(nib_data_reader *r, const json_t *record);
+nib_status nib_data_add_question(nib_data_reader *r, const json_t *record, const char *where,
+                                 nib_error *err);
+bool nib_question_reads(const char *key);
 
 /* data_boxes.c: the list of a record's boxes for its words, NULL where it has none; that of a word,
  * zeros where there is no list. */

@@ -3,6 +3,7 @@
 #define NIB_TRAIN_DATA_STORE_H
 
 #include "train/data.h"
+#include "train/questions.h"
 
 struct nib_dataset {
     nib_ctx *ctx;
@@ -21,6 +22,7 @@ struct nib_dataset {
     nib_labels labels;        /* kind NIB_LABEL_NONE: the records have none */
     size_t *answer_ends;      /* of record i in labels.answers */
     size_t answer_end_capacity;
+    nib_questions questions;  /* count 0: the records are none */
     nib_masking masking;      /* vocabulary 0: no words are hidden */
     nib_data_counts counts;
     nib_record_shape shape;
@@ -40,6 +42,8 @@ nib_status nib_dataset_place(nib_dataset *d, const char *where, const uint16_t b
 nib_status nib_dataset_end(nib_dataset *d, const char *where, nib_error *err);
 void nib_dataset_drop(nib_dataset *d);
 size_t nib_dataset_begin(const nib_dataset *d); /* of the record at hand */
+/* Records from the `count`th on are taken back, and the record at hand is dropped. */
+void nib_dataset_cut(nib_dataset *d, size_t count);
 /* Rows that have an answer in the record at hand, which has labels. */
 size_t nib_dataset_targets(const nib_dataset *d);
 

@@ -270,7 +270,7 @@ nib_status nib_labels_add(nib_labels *l, const json_t *value, const char *where,
     case NIB_LABEL_CLASS: return add_class(l, value, where, field, err);
     case NIB_LABEL_SET: return add_set(l, value, where, field, err);
     case NIB_LABEL_NUMBERS: return add_numbers(l, value, where, field, err);
-    case NIB_LABEL_NONE: case NIB_LABEL_TAGS: break;
+    case NIB_LABEL_NONE: case NIB_LABEL_TAGS: case NIB_LABEL_SPAN: break;
     }
     return NIB_OK;
 }
@@ -348,7 +348,8 @@ nib_status nib_labels_settle(nib_labels *l, const char *where, nib_error *err)
 {
     nib_status status = NIB_OK;
 
-    if (!l->kind || l->kind == NIB_LABEL_NUMBERS || l->known) return NIB_OK;
+    if (!l->kind || l->kind == NIB_LABEL_NUMBERS || l->kind == NIB_LABEL_SPAN || l->known)
+        return NIB_OK;
     if (l->words && l->count) status = sort_words(l, err);
     while (!status && l->count < 2 && l->kind != NIB_LABEL_SET)
         if (!add_name(l, NULL)) status = no_memory(where, err);

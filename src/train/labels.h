@@ -16,7 +16,8 @@ typedef enum nib_label_kind {
     NIB_LABEL_CLASS,   /* one class a record */
     NIB_LABEL_SET,     /* any number of classes a record */
     NIB_LABEL_NUMBERS, /* regression: as many numbers as `count` */
-    NIB_LABEL_TAGS     /* one class a token, NIB_NO_TAG where none is asked for */
+    NIB_LABEL_TAGS,    /* one class a token, NIB_NO_TAG where none is asked for */
+    NIB_LABEL_SPAN     /* two tokens: where an answer begins and ends; there are no classes */
 } nib_label_kind;
 
 enum { NIB_NO_TAG = -1, NIB_MOST_LABELS = 1 << 20 };

@@ -41,6 +41,7 @@ typedef enum nib_record_shape {
     NIB_SHAPE_STREAM,
     NIB_SHAPE_LABELLED, /* from here on with answers; of classifiers (data_labelled.c) */
     NIB_SHAPE_TAGGED,
+    NIB_SHAPE_QUESTIONS, /* about a context (data_questions.c) */
     NIB_SHAPE_COMPARED, /* texts that are compared (data_compared.c); these with a score: */
     NIB_SHAPE_SCORED
 } nib_record_shape;

@@ -22,6 +22,7 @@ const char *nib_shape_name(nib_record_shape shape)
         [NIB_SHAPE_STREAM] = "one text, cut into windows",
         [NIB_SHAPE_LABELLED] = "texts with labels",
         [NIB_SHAPE_TAGGED] = "words with tags",
+        [NIB_SHAPE_QUESTIONS] = "questions about a context",
         [NIB_SHAPE_COMPARED] = "texts to compare",
         [NIB_SHAPE_SCORED] = "texts to compare, with scores"
     };

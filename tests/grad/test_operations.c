@@ -688,7 +688,7 @@ static void test_objective(void)
 static void build_span_loss(lab *l)
 {
     l->loss = NIB_LOSS_SPAN;
-    /* a bias has none */
+    /* a bias has no gradient */
     lab_finish(l, input(l, "embed", 10), 10, l->variant ? LAB_LORA : LAB_FULL);
 }
 
