@@ -1,13 +1,13 @@
-"""Classifiers that nibble writes, opened by transformers: merged from PEFT's adapter, and quantized.
-Their answers are nibble's own of the same records."""
+"""Classifiers and finders of answers that nibble writes, opened by transformers and PEFT: merged from PEFT's adapter, quantized, trained
+here.  Their answers are nibble's own of the same records."""
 import json
 import os
 import tempfile
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from common import GOLDEN, check, json_lines, main, nibble
 
@@ -78,7 +78,45 @@ def begun_on_quantized():
         check("Linear4bit" not in kinds, f"the head's modules are {kinds}")
 
 
+def best_of(model, record, tokenizer):
+    """The least of a window's logits for no answer, less the best span's, over a question's windows."""
+    e = tokenizer.encode(record["question"].lstrip(), record["context"])
+    none, best = [], []
+    for w in [e] + e.overflowing:
+        with torch.no_grad():
+            out = model(input_ids=torch.tensor([w.ids]), token_type_ids=torch.tensor([w.type_ids]))
+        start, end = out.start_logits[0], out.end_logits[0]
+        none.append(float(start[0] + end[0]))
+        places = [i for i, s in enumerate(w.sequence_ids) if s == 1]
+        best += [float(start[i] + end[k]) for i in places for k in places if i <= k < i + 30]
+    return min(none) - max(best)
+
+
+def answers():
+    """An adapter trained here in PEFT, and merged in transformers."""
+    questions = os.path.join(GOLDEN, "questions")
+    base, data = (os.path.join(questions, name) for name in ("base", "train.jsonl"))
+    short = ("--max-seq-length", "24", "--doc-stride", "4")
+    tokenizer = Tokenizer.from_file(os.path.join(base, "tokenizer.json"))
+    tokenizer.enable_truncation(24, stride=4, strategy="only_second")
+    with tempfile.TemporaryDirectory() as work:
+        adapter, out = (os.path.join(work, name) for name in ("adapter", "merged"))
+        nibble("finetune", base, "--data", data, "--output-dir", adapter, "--max-steps", "4", "--learning-rate", "0.01", "--r", "2",
+               "--compute-dtype", "float32", *short)
+        nibble("merge", base, "--adapter", adapter, out, "--dtype", "float32")
+        opened, info = AutoModelForQuestionAnswering.from_pretrained(out, output_loading_info=True)
+        check(not any(info.values()), f"what transformers finds missing or too much: {info}")
+        tuned = PeftModel.from_pretrained(AutoModelForQuestionAnswering.from_pretrained(base, dtype=torch.float32), adapter)
+        check(set(tuned.peft_config["default"].modules_to_save) == {"qa_outputs"}, "the adapter saves other modules than PEFT")
+        lines = json_lines(nibble("predict", out, "--data", data, "--compute-dtype", "float32", *short))
+        # PEFT's own forward leaves out the types of the tokens
+        for model, what in ((opened.eval(), "merged"), (tuned.eval().base_model, "PEFT")):
+            for record, line in zip([json.loads(line) for line in open(data)], lines, strict=True):
+                want = best_of(model, record, tokenizer)
+                check(abs(line["null_score_diff"] - want) < 1e-3, f"{what}: {line}, expected {want}")
+
+
 if __name__ == "__main__":
     main([("merged", lambda: merged(False)), ("merged, of a bare encoder", lambda: merged(True)),
           ("4 bits", lambda: quantized(4)), ("8 bits", lambda: quantized(8)),
-          ("begun on 4 bits", begun_on_quantized)])
+          ("begun on 4 bits", begun_on_quantized), ("answers in a context", answers)])
