@@ -196,7 +196,7 @@ static nib_status read_values(nib_adapter *a, const char *dir, const nib_tensors
         const nib_tensor *t;
         nib_status status;
 
-        if (nib_stacks_at(a, i)) continue;
+        if (p->apart || nib_stacks_at(a, i)) continue;
         t = find_param(a, file, p);
         if (!t) return missing(dir, p->name, err);
         if (nib_halves_apply(a, i)) status = nib_halves_read(a, i, t, err);
@@ -452,7 +452,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
             count += 2;
         }
         if (nib_halves_apply(a, i)) nib_halves_plan(a, i, &plans[count++]);
-        else if (!stack)
+        else if (!stack && !p->apart)
             plans[count++] = (nib_tensor_plan){ .name = p->name, .dtype = NIB_F32,
                                                 .rank = vector ? 1 : 2,
                                                 .shape = { vector ? p->cols : p->rows,
@@ -469,7 +469,7 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
 
         if (stack && stack->first == i) status = nib_stack_write(a, stack, w, err);
         if (nib_halves_apply(a, i)) status = nib_halves_write(a, i, w, err);
-        else if (!stack)
+        else if (!stack && !a->params.items[i]->apart)
             status = nib_tensor_writer_put(w, a->params.items[i]->value,
                                            nib_param_count(a->params.items[i]) * sizeof(float),
                                            err);

@@ -25,6 +25,7 @@ typedef struct nib_param {
     float *value, *grad; /* [rows, cols]; inside the parameter list's blocks */
     nib_param_kind kind;
     bool wants_grad;     /* a training step adds to grad */
+    bool apart;          /* of a module beside the model: an adapter's file does not hold it */
 } nib_param;
 
 static inline size_t nib_param_count(const nib_param *p) { return p->rows * p->cols; }

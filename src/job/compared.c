@@ -9,6 +9,7 @@ nib_embedder nib_compared_embedder(nib_ctx *ctx, nib_graph *graph, const nib_sen
                                    const nib_texts *texts)
 {
     return (nib_embedder){ .ctx = ctx, .graph = graph, .texts = texts, .pooler = s->pooler,
+                           .dense = s->dense, .dense_count = s->dense_count,
                            .normalize = s->normalize };
 }
 
@@ -86,9 +87,7 @@ static uint64_t embedded_bytes(const nib_embedded *e)
     if (!e->plan) return 0;
     return e->plan->arena_bytes + nib_run_bytes(e->embedder.graph, e->plan, e->texts.longest) +
            nib_embedder_bytes(&e->embedder, e->embedder.most, false) +
-           e->texts.records * e->texts.columns *
-               e->embedder.graph->values[e->embedder.graph->hidden].width *
-               e->embedder.pooler.count * sizeof(float);
+           e->texts.records * e->texts.columns * nib_embedder_width(&e->embedder) * sizeof(float);
 }
 
 static void free_embedded(nib_ctx *ctx, nib_embedded *e)

@@ -32,7 +32,7 @@ typedef struct embedding {
     size_t batch, width, hidden; /* numbers of an embedding, and of a row */
     uint32_t *ids, *positions, *types, *offsets, *picks;
     float *rows;             /* [the longest text, hidden] */
-    float *vector;           /* [modes, hidden] */
+    float *vector;           /* [modes, hidden], and the trace of the Dense modules behind it */
     nib_embedding_file *file;
     nib_text line;
 } embedding;
@@ -120,7 +120,11 @@ static nib_status open_model(embedding *e, nib_error *err)
         status = nib_compare_forms(e->adapter, "used on", true, &(nib_merge_result){ 0 }, err);
     if (status) return status;
     e->hidden = e->model->graph->values[e->model->graph->hidden].width;
-    e->width = e->hidden * e->pooler.count;
+    e->sentence.pooler = e->pooler;
+    status = nib_sentence_check(&e->sentence, e->hidden, err);
+    if (status) return status;
+    e->width = nib_dense_width(e->sentence.dense, e->sentence.dense_count,
+                               e->hidden * e->pooler.count);
     if (e->o->truncate_dim < 0 || (size_t)e->o->truncate_dim > e->width)
         return nib_fail(err, NIB_E_INVALID, "truncate_dim: %d, an embedding has %zu numbers",
                         e->o->truncate_dim, e->width);
@@ -184,7 +188,9 @@ static nib_status make_run(embedding *e, nib_error *err)
     e->picks = nib_new_array(e->ctx, tokens, sizeof *e->picks);
     e->offsets = nib_new_array(e->ctx, e->batch + 1, sizeof *e->offsets);
     e->rows = nib_new_array(e->ctx, longest * e->hidden, sizeof *e->rows);
-    e->vector = nib_new_array(e->ctx, e->pooler.count * e->hidden, sizeof *e->vector);
+    e->vector = nib_new_array(e->ctx, nib_dense_trace(e->sentence.dense, e->sentence.dense_count,
+                                                      e->pooler.count * e->hidden),
+                              sizeof *e->vector);
     return e->ids && e->positions && e->types && e->picks && e->offsets && e->rows && e->vector
                ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "embed: out of memory");
 }
@@ -219,10 +225,10 @@ static nib_batch make_batch(embedding *e, size_t from, size_t to)
 
 /* --- vectors --- */
 
-static nib_status give(embedding *e, nib_error *err)
+static nib_status give(embedding *e, const float *vector, nib_error *err)
 {
-    if (e->file) return nib_embedding_file_put(e->file, e->vector, err);
-    nib_embedding_line(&e->line, e->vector, e->width);
+    if (e->file) return nib_embedding_file_put(e->file, vector, err);
+    nib_embedding_line(&e->line, vector, e->width);
     if (e->line.failed) return nib_fail(err, NIB_E_NOMEM, "embed: out of memory");
     e->o->on_line(e->o->user, e->line.data, e->line.bytes);
     return NIB_OK;
@@ -233,18 +239,22 @@ static nib_status give(embedding *e, nib_error *err)
 static nib_status finish_text(embedding *e, size_t i, size_t row, size_t *count, nib_error *err)
 {
     bool unit = e->sentence.normalize || e->o->normalize;
-    size_t first, last;
+    size_t first, last, pooled = e->hidden * e->pooler.count;
+    float *vector;
 
     rows_of(e, i, &first, &last);
     *count = last - first;
     nib_convert(e->rows, NIB_F32, nib_run_hidden(e->run, row), e->model->graph->type,
                 *count * e->hidden);
     nib_pooler_pool(&e->pooler, e->rows, *count, e->hidden, first, e->vector);
-    if (unit) nib_unit_length(e->vector, e->width);
+    nib_dense_forward(e->sentence.dense, e->sentence.dense_count, pooled, e->vector);
+    vector = e->vector + nib_dense_trace(e->sentence.dense, e->sentence.dense_count, pooled) -
+             nib_dense_width(e->sentence.dense, e->sentence.dense_count, pooled);
+    if (unit) nib_unit_length(vector, e->width);
     for (size_t c = 0; c < e->width; c++)
-        if (!isfinite(e->vector[c]))
+        if (!isfinite(vector[c]))
             return nib_fail(err, NIB_E_NUMERIC, "text %zu: its embedding is not finite", i + 1);
-    return give(e, err);
+    return give(e, vector, err);
 }
 
 static nib_status embed_all(embedding *e, nib_error *err)

@@ -232,10 +232,15 @@ static nib_status open_loop(evaluation *e, nib_dataset *data, size_t batch, nib_
 
     if (g->head)
         return nib_eval_loop_open(e->ctx, g, e->o->data.data, data, batch, loop, err);
+    status = nib_sentence_check(&e->sentence, g->values[g->hidden].width, err);
+    if (status) {
+        nib_dataset_close(data);
+        return status;
+    }
     from = nib_compared_embedder(e->ctx, g, &e->sentence, NULL);
     first = nib_dataset_record(data, 0);
     status = nib_compared_loss(data, &defaults, (size_t)first.types[first.length - 1] + 1,
-                               g->values[g->hidden].width * from.pooler.count, &from.loss, err);
+                               nib_embedder_width(&from), &from.loss, err);
     assert(!status); /* the loss is the records' own */
     e->corpus = NULL; /* handed over */
     return nib_eval_loop_open_compared(e->ctx, g, &from, e->o->data.data, data, corpus, batch, loop,

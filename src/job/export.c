@@ -118,6 +118,14 @@ static nib_status put_pooling(run *r, nib_error *err)
     if (r->model->head) return NIB_OK;
     status = nib_sentence_open(r->ctx, r->options->model, &s, err);
     if (status) return status;
+    if (s.dense_count) {
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: the Dense modules of its modules.json have no place in the file; "
+                          "without modules.json the model's rows alone are exported",
+                          r->options->model);
+        nib_sentence_close(&s);
+        return status;
+    }
     number = nib_sentence_gguf_pooling(&s);
     snprintf(key, sizeof key, "%s.pooling_type", r->naming.family->architecture);
     if (number) nib_gguf_put_number(r->writer, key, NIB_GGUF_U32, number);

@@ -212,13 +212,16 @@ static nib_status open_parts(job *j, nib_dtype compute, bool blank, nib_error *e
 
     if (!status && isnan(o->train.learning_rate))
         j->options.train.learning_rate = nib_teaching_rate(j->model->parameters);
-    return status ? status : open_adapter(j, err);
+    if (!status) status = open_adapter(j, err);
+    if (!status && nib_finetune_compares(j)) status = nib_finetune_train_dense(j, err);
+    return status;
 }
 
 static void close_parts(job *j)
 {
     nib_trainer_destroy(j->trainer);
     nib_embedder_free(&j->embedder);
+    nib_dense_forget(j->sentence.dense, j->sentence.dense_count); /* the adapter's list has them */
     nib_adapter_close(j->adapter);
     nib_model_close(j->model);
     j->trainer = NULL;
@@ -243,7 +246,7 @@ static nib_status open_compared(job *j, nib_dataset *records, nib_error *err)
 {
     const nib_finetune_options *o = j->o;
     nib_embedder from = nib_compared_embedder(j->ctx, j->model->graph, &j->sentence, NULL);
-    size_t width = from.graph->values[from.graph->hidden].width * from.pooler.count;
+    size_t width = nib_embedder_width(&from);
     nib_record first = nib_dataset_record(records, 0);
     nib_status status = nib_compared_loss(records, &o->train,
                                           (size_t)first.types[first.length - 1] + 1, width,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "job/finetune_job.h"
+#include "job/sentence_dense.h"
 
 typedef nib_finetune_job job;
 
@@ -23,7 +24,7 @@ nib_status nib_finetune_find_sentence(job *j, nib_error *err)
                    !nib_sentence_is_one(j->ctx, j->o->model.model)))
         return NIB_OK;
     j->options.model.task = NIB_TASK_FEATURE_EXTRACTION;
-    status = nib_sentence_open(j->ctx, j->o->model.model, &j->sentence, err);
+    status = nib_sentence_open_with(j->ctx, j->o->model.model, j->o->adapter, &j->sentence, err);
     if (!status) j->options.model.model = j->sentence.model_dir;
     return status;
 }
@@ -49,10 +50,31 @@ nib_status nib_finetune_check_compared(const job *j, nib_error *err)
                            : "loss, mrr@10, recall@1, recall@3, recall@5 or recall@10");
 }
 
+/* As sentence-transformers has it: they stay trainable beside an adapter. */
+nib_status nib_finetune_train_dense(job *j, nib_error *err)
+{
+    const nib_graph *g = j->model->graph;
+    nib_status status = nib_sentence_check(&j->sentence, g->values[g->hidden].width, err);
+
+    return status ? status
+                  : nib_dense_train(j->ctx, &j->adapter->params, j->sentence.dense,
+                                    j->sentence.dense_count, err);
+}
+
+nib_status nib_finetune_read_values(job *j, const char *dir, nib_error *err)
+{
+    nib_status status = nib_adapter_read_values(j->adapter, dir, err);
+
+    return status ? status
+                  : nib_sentence_dense_reload(j->ctx, dir, j->sentence.dense,
+                                              j->sentence.dense_count, err);
+}
+
 nib_status nib_finetune_begin_compared(job *j, nib_error *err)
 {
     nib_graph *g = j->model->graph;
-    size_t width = g->values[g->hidden].width * j->sentence.pooler.count;
+    nib_embedder from = nib_compared_embedder(j->ctx, g, &j->sentence, NULL);
+    size_t width = nib_embedder_width(&from);
     nib_status status;
 
     if (j->texts.ctx) return NIB_OK; /* of a plan ahead of the weights */
@@ -86,8 +108,9 @@ void nib_finetune_report_compared(const job *j)
     for (size_t i = 0; i < j->sentence.pooler.count; i++)
         used += (size_t)snprintf(modes + used, sizeof modes - used, "%s%s", i ? ", " : "",
                                  nib_pool_name(j->sentence.pooler.modes[i]));
-    nib_note(j->ctx, "FEATURE_EXTRACTION, %s, %zu texts a record, pooled by %s%s%s",
+    nib_note(j->ctx, "FEATURE_EXTRACTION, %s, %zu texts a record, pooled by %s%s%s%s",
              nib_similarity_name(j->loss.kind), j->texts.columns, modes,
+             j->sentence.dense_count ? ", Dense" : "",
              j->sentence.normalize ? ", normalized" : "",
              j->loss.kind == NIB_SIMILARITY_RANKING ? "; no text twice in a batch" : "");
 }

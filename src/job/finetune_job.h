@@ -140,6 +140,10 @@ bool nib_finetune_compares(const nib_finetune_job *j);
 nib_status nib_finetune_find_sentence(nib_finetune_job *j, nib_error *err);
 nib_status nib_finetune_check_compared(const nib_finetune_job *j, nib_error *err);
 nib_status nib_finetune_begin_compared(nib_finetune_job *j, nib_error *err);
+/* The Dense modules of its directory are trained too, whatever else is. */
+nib_status nib_finetune_train_dense(nib_finetune_job *j, nib_error *err);
+/* What was trained, from a checkpoint: the adapter's values and those of Dense modules. */
+nib_status nib_finetune_read_values(nib_finetune_job *j, const char *dir, nib_error *err);
 nib_status nib_finetune_plan_compared(nib_finetune_job *j, const nib_train_options *t,
                                       int mini_batch, uint64_t memory, nib_error *err);
 void nib_finetune_report_compared(const nib_finetune_job *j);

@@ -245,7 +245,7 @@ static nib_status load_best(job *j, nib_error *err)
         return NIB_OK;
     }
     status = nib_checkpoint_read(j->ctx, dir, &c, err); /* whole? */
-    if (!status) status = nib_adapter_read_values(j->adapter, dir, err);
+    if (!status) status = nib_finetune_read_values(j, dir, err);
     if (!status)
         nib_note(j->ctx, "the best state is that of step %" PRIu64 ", %s %.6g", c.step,
                  nib_finetune_metric(&j->o->train),

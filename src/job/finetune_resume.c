@@ -136,7 +136,7 @@ static nib_status restore(job *j, nib_error *err)
     const char *isa = nib_cpu_name(nib_ctx_cpu(j->ctx));
     nib_status status = nib_finetune_same_or_longer(j, j->resume_dir, c->identity, c->step, err);
 
-    if (!status) status = nib_adapter_read_values(j->adapter, j->resume_dir, err);
+    if (!status) status = nib_finetune_read_values(j, j->resume_dir, err);
     if (!status)
         status = nib_checkpoint_restore(j->ctx, j->resume_dir, c, j->trainer, &j->state, err);
     if (!status) status = find_best(j, err);

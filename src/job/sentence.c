@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/filemap.h"
+#include "job/sentence_dense.h"
 #include "model/gguf_model.h"
 #include "text/model_file.h"
 
@@ -172,6 +173,29 @@ static const char *class_of(const char *type)
     return dot ? dot + 1 : type;
 }
 
+static nib_status read_dense(nib_sentence *s, const char *dir, const char *path, nib_error *err)
+{
+    nib_dense *list = nib_new_array(s->ctx, s->dense_count + 1, sizeof *list);
+
+    if (!list) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
+    if (s->dense_count) memcpy(list, s->dense, s->dense_count * sizeof *list);
+    nib_free(s->ctx, s->dense);
+    s->dense = list;
+    return nib_sentence_dense_read(s->ctx, dir, path, &s->dense[s->dense_count++], err);
+}
+
+nib_status nib_sentence_check(const nib_sentence *s, size_t width, nib_error *err)
+{
+    width *= s->pooler.count;
+    for (size_t i = 0; i < s->dense_count; i++) {
+        if (s->dense[i].in != width)
+            return nib_fail(err, NIB_E_MISMATCH, "%s: in_features is %zu, but it gets %zu numbers",
+                            s->dense[i].path, s->dense[i].in, width);
+        width = s->dense[i].out;
+    }
+    return NIB_OK;
+}
+
 static nib_status add_module(nib_sentence *s, const json_t *module, size_t i, const char *dir,
                              const char *where, nib_error *err)
 {
@@ -186,9 +210,10 @@ static nib_status add_module(nib_sentence *s, const json_t *module, size_t i, co
                         where, path, i);
     if (i == 0 && strcmp(name, "Transformer") == 0) return read_transformer(s, dir, path, err);
     if (i == 1 && strcmp(name, "Pooling") == 0) return read_pooling(s, dir, path, err);
+    if (i > 1 && strcmp(name, "Dense") == 0 && !s->normalize) return read_dense(s, dir, path, err);
     if (i > 1 && strcmp(name, "Normalize") == 0) return s->normalize = true, NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: module %zu is '%s', known are Transformer, "
-                    "Pooling and Normalize, in this order", where, i, type);
+                    "Pooling, any number of Dense, and Normalize, in this order", where, i, type);
 }
 
 static nib_status read_modules(nib_sentence *s, const char *dir, nib_error *err)
@@ -308,6 +333,7 @@ void nib_sentence_close(nib_sentence *s)
     if (!s->ctx) return;
     nib_free(s->ctx, s->model_dir);
     nib_free(s->ctx, s->where);
+    nib_dense_free(s->ctx, s->dense, s->dense_count);
     json_decref(s->settings);
     *s = (nib_sentence){ 0 };
 }

@@ -4,6 +4,7 @@
 #define NIB_JOB_SENTENCE_H
 
 #include "format/json.h"
+#include "train/dense_layer.h"
 #include "train/pooling.h"
 
 typedef struct nib_sentence {
@@ -11,6 +12,8 @@ typedef struct nib_sentence {
     char *model_dir;      /* of the Transformer */
     char *where;          /* the file of the prompts, for errors */
     nib_pooler pooler;    /* mean where nothing names one */
+    nib_dense *dense;     /* [dense_count] behind the pooling, before the length becomes 1 */
+    size_t dense_count;
     bool normalize;
     bool without_prompt;  /* the prompt's tokens are left out of the pooling */
     int64_t longest;      /* tokens of a text; 0: nothing limits them */
@@ -30,8 +33,10 @@ nib_status nib_sentence_model(nib_ctx *ctx, const char *dir, char **model_dir, n
 bool nib_sentence_is_one(nib_ctx *ctx, const char *dir);
 /* The key of a mode in 1_Pooling/config.json. */
 const char *nib_pool_switch(nib_pool_mode mode);
-/* The files of such a directory besides the model's, whose Transformer is DIR itself, and
- * DIR/1_Pooling. */
+/* Do the modules fit what is pooled of rows of `width` numbers?  NIB_E_MISMATCH. */
+nib_status nib_sentence_check(const nib_sentence *s, size_t width, nib_error *err);
+/* The files of such a directory besides the model's, whose Transformer is DIR itself, with
+ * DIR/1_Pooling and those of the Dense modules. */
 nib_status nib_sentence_save(const nib_sentence *s, size_t width, const char *dir, nib_error *err);
 /* llama.cpp's number for the pooling, of a GGUF file read and written; 0: it has none. */
 unsigned nib_sentence_gguf_pooling(const nib_sentence *s);

@@ -7,21 +7,30 @@
 #include "base/filemap.h"
 #include "job/python_json.h"
 #include "job/sentence.h"
+#include "job/sentence_dense.h"
+
+static bool add_module(json_t *list, const char *class, const char *path)
+{
+    size_t i = json_array_size(list);
+    char type[80], name[24];
+
+    snprintf(type, sizeof type, "sentence_transformers.models.%s", class);
+    snprintf(name, sizeof name, "%zu", i);
+    return !json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:s}", "idx", (json_int_t)i,
+                                                  "name", name, "path", path, "type", type));
+}
 
 static json_t *modules_of(const nib_sentence *s)
 {
-    static const char *const names[] = { "Transformer", "Pooling", "Normalize" };
-    static const char *const paths[] = { "", "1_Pooling", "2_Normalize" };
     json_t *list = json_array();
-    bool good = list != NULL;
+    char path[40];
+    bool good = list && add_module(list, "Transformer", "") &&
+                add_module(list, "Pooling", "1_Pooling");
 
-    for (int i = 0; good && i < (s->normalize ? 3 : 2); i++) {
-        char type[80], name[8];
-        snprintf(type, sizeof type, "sentence_transformers.models.%s", names[i]);
-        snprintf(name, sizeof name, "%d", i);
-        good = !json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:s}", "idx", i, "name",
-                                                      name, "path", paths[i], "type", type));
-    }
+    for (size_t i = 0; good && i < s->dense_count; i++)
+        good = add_module(list, "Dense", s->dense[i].path);
+    snprintf(path, sizeof path, "%zu_Normalize", s->dense_count + 2);
+    if (good && s->normalize) good = add_module(list, "Normalize", path);
     if (good) return list;
     json_decref(list);
     return NULL;
@@ -79,6 +88,8 @@ nib_status nib_sentence_save(const nib_sentence *s, size_t width, const char *di
     if (!status) status = put(s, dir, "modules.json", modules_of(s), err);
     if (!status) status = put(s, pooling, "config.json", pooling_of(s, width), err);
     if (!status) status = put(s, dir, "sentence_bert_config.json", limits_of(s), err);
+    for (size_t i = 0; i < s->dense_count && !status; i++)
+        status = nib_sentence_dense_write(s->ctx, dir, &s->dense[i], err);
     if (!status)
         status = put(s, dir, "config_sentence_transformers.json", settings_of(s), err);
     nib_free(s->ctx, pooling);

@@ -46,12 +46,28 @@ void nib_embedder_widen(const nib_embedder *e, const uint32_t *order, size_t cou
     }
 }
 
+static size_t pooled_of(const nib_embedder *e)
+{
+    return e->graph->values[e->graph->hidden].width * e->pooler.count;
+}
+
+static size_t trace_of(const nib_embedder *e)
+{
+    return nib_dense_trace(e->dense, e->dense_count, pooled_of(e));
+}
+
+static size_t widest_of(const nib_embedder *e)
+{
+    return nib_dense_widest(e->dense, e->dense_count, pooled_of(e));
+}
+
 uint64_t nib_embedder_bytes(const nib_embedder *e, nib_embedder_extent most, bool trains)
 {
-    uint64_t hidden = e->graph->values[e->graph->hidden].width, width = hidden * e->pooler.count;
+    uint64_t hidden = e->graph->values[e->graph->hidden].width, width = nib_embedder_width(e);
     uint64_t texts = most.records * e->texts->columns;
 
-    return (e->texts->longest * hidden + (trains ? most.chunk_rows * hidden : 0) +
+    return ((e->dense_count ? texts * trace_of(e) + 3 * widest_of(e) : 0) +
+            e->texts->longest * hidden + (trains ? most.chunk_rows * hidden : 0) +
             (trains ? 2 : 1) * texts * width + most.records) * sizeof(float) +
            texts * (sizeof(double) + sizeof(uint32_t)) +
            (3 * most.chunk_tokens + most.chunk_rows + 2 * most.chunk_texts + 1) *
@@ -66,7 +82,7 @@ nib_status nib_embedder_allocate(nib_embedder *e, nib_embedder_extent most, bool
     nib_status status;
 
     e->hidden = e->graph->values[e->graph->hidden].width;
-    e->width = e->hidden * e->pooler.count;
+    e->width = nib_embedder_width(e);
     e->most = most;
     e->loss.ctx = e->ctx;
     e->loss.k = &e->graph->kernels;
@@ -83,12 +99,17 @@ nib_status nib_embedder_allocate(nib_embedder *e, nib_embedder_extent most, bool
     e->vectors = nib_new_array(e->ctx, texts * e->width, sizeof *e->vectors);
     e->lengths = nib_new_array(e->ctx, texts, sizeof *e->lengths);
     e->answers = nib_new_array(e->ctx, most.records, sizeof *e->answers);
+    if (e->dense_count) {
+        e->traces = nib_new_array(e->ctx, texts * trace_of(e), sizeof *e->traces);
+        e->d_dense = nib_new_array(e->ctx, 3 * widest_of(e), sizeof *e->d_dense);
+    }
     if (trains) {
         e->d_rows = nib_new_array(e->ctx, most.chunk_rows * e->hidden, sizeof *e->d_rows);
         e->d_vectors = nib_new_array(e->ctx, texts * e->width, sizeof *e->d_vectors);
     }
     return e->numbers && e->offsets && e->records && e->ids && e->positions && e->types &&
                    e->picks && e->rows && e->vectors && e->lengths && e->answers &&
+                   (!e->dense_count || (e->traces && e->d_dense)) &&
                    (!trains || (e->d_rows && e->d_vectors))
                ? NIB_OK
                : nib_fail(err, NIB_E_NOMEM, "embeddings: out of memory for %zu texts", texts);
@@ -109,6 +130,8 @@ void nib_embedder_free(nib_embedder *e)
     nib_free(e->ctx, e->d_rows);
     nib_free(e->ctx, e->vectors);
     nib_free(e->ctx, e->d_vectors);
+    nib_free(e->ctx, e->traces);
+    nib_free(e->ctx, e->d_dense);
     nib_free(e->ctx, e->lengths);
     nib_free(e->ctx, e->answers);
     *e = (nib_embedder){ 0 };
@@ -165,7 +188,12 @@ static void embed_chunk(nib_embedder *e, nib_run *run, size_t from, size_t to, u
     for (size_t j = from, row = 0, first, n; j < to; j++, row += n) {
         float *v = e->vectors + j * e->width;
         n = read_rows(e, run, j, row, &first);
-        nib_pooler_pool(&e->pooler, e->rows, n, e->hidden, first, v);
+        nib_pooler_pool(&e->pooler, e->rows, n, e->hidden, first,
+                        e->traces ? e->traces + j * trace_of(e) : v);
+        if (e->traces)
+            memcpy(v, nib_dense_forward(e->dense, e->dense_count, pooled_of(e),
+                                        e->traces + j * trace_of(e)),
+                   e->width * sizeof *v);
         if (!e->normalize) continue;
         e->lengths[j] = length_of(v, e->width);
         nib_unit_length(v, e->width);
@@ -184,12 +212,24 @@ static void unnormalize(const nib_embedder *e, size_t j)
         d[c] = (float)(((double)d[c] - (double)v[c] * along) / e->lengths[j]);
 }
 
+/* The gradient of what was pooled of text j. */
+static const float *back_dense(nib_embedder *e, size_t j)
+{
+    float *d = e->d_vectors + j * e->width, *dx = e->d_dense + 2 * widest_of(e);
+
+    if (!e->traces) return d;
+    memcpy(e->d_dense, d, e->width * sizeof *d);
+    nib_dense_backward(e->dense, e->dense_count, pooled_of(e), e->traces + j * trace_of(e),
+                       e->d_dense, e->d_dense + widest_of(e), dx);
+    return dx;
+}
+
 static void back_chunk(nib_embedder *e, nib_run *run, size_t from, size_t to)
 {
     for (size_t j = from, row = 0, first, n; j < to; j++, row += n) {
         n = read_rows(e, run, j, row, &first);
         if (e->normalize) unnormalize(e, j);
-        nib_pooler_spread(&e->pooler, e->rows, n, e->hidden, first, e->d_vectors + j * e->width,
+        nib_pooler_spread(&e->pooler, e->rows, n, e->hidden, first, back_dense(e, j),
                           e->d_rows + row * e->hidden);
     }
     run->given = e->d_rows;

@@ -9,6 +9,7 @@
 #define NIB_TRAIN_EMBEDDER_H
 
 #include "graph/run.h"
+#include "train/dense_layer.h"
 #include "train/pooling.h"
 #include "train/similarity.h"
 #include "train/texts.h"
@@ -22,6 +23,8 @@ typedef struct nib_embedder {
     const nib_graph *graph;
     const nib_texts *texts;
     nib_pooler pooler;
+    const nib_dense *dense; /* [dense_count] behind the pooling */
+    size_t dense_count;
     bool normalize;      /* embeddings have length 1 */
     size_t chunk;        /* texts at a time; 0: all */
     nib_similarity loss;
@@ -32,16 +35,24 @@ typedef struct nib_embedder {
     float *rows;         /* [longest text, hidden] */
     float *d_rows;       /* [chunk_rows, hidden]; NULL: only forward */
     float *vectors, *d_vectors; /* [records * columns, width] */
+    float *traces;       /* [records * columns, trace] of Dense modules; NULL: there are none */
+    float *d_dense;      /* [3, widest] on the way back through them */
     double *lengths;     /* [records * columns] of what was brought to length 1 */
     float *answers;      /* [records] scores */
     nib_batch batch;
 } nib_embedder;
 
-/* ctx, graph, texts, pooler, normalize, chunk and the loss's kind, scale, margin and dims are set;
- * `trains`: backward too. */
+/* ctx, graph, texts, pooler, dense, normalize, chunk and the loss's kind, scale, margin and dims
+ * are set; `trains`: backward too. */
 nib_status nib_embedder_allocate(nib_embedder *e, nib_embedder_extent most, bool trains,
                                  nib_error *err);
 void nib_embedder_free(nib_embedder *e); /* zeroed is fine */
+/* Numbers of an embedding: what is pooled, or what the last Dense gives. */
+static inline size_t nib_embedder_width(const nib_embedder *e)
+{
+    return nib_dense_width(e->dense, e->dense_count,
+                           e->graph->values[e->graph->hidden].width * e->pooler.count);
+}
 uint64_t nib_embedder_bytes(const nib_embedder *e, nib_embedder_extent most, bool trains);
 
 /* Widens *most to the records order[0..count). */

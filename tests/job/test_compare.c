@@ -56,6 +56,8 @@ static const struct kind { const char *name, *loss; bool scored; } kinds[] = {
     { "triplet", "TripletLoss", false },
     { "cosine", "CosineSimilarityLoss", true },
     { "matryoshka", NULL, false },
+    { "dense", NULL, false },
+    { "dense-whole", "CosineSimilarityLoss", true },
 };
 
 static json_t *expected_of(const char *kind)
@@ -184,6 +186,8 @@ static void test_cosent(void) { check_kind(&kinds[1]); }
 static void test_triplet(void) { check_kind(&kinds[2]); }
 static void test_cosine(void) { check_kind(&kinds[3]); }
 static void test_matryoshka(void) { check_kind(&kinds[4]); }
+static void test_dense(void) { check_kind(&kinds[5]); }
+static void test_dense_whole(void) { check_kind(&kinds[6]); }
 
 /* --- texts at a time --- */
 
@@ -233,10 +237,10 @@ static int stops;
 static int stop_later(void *user) { return (void)user, ++stops > 40; }
 
 /* Bit for bit, with dropout, shuffled, over the end of an epoch. */
-static void test_resume(void)
+static void check_resume(const struct kind *k, const char *const *files, size_t count)
 {
-    json_t *want = expected_of("ranking");
-    nib_finetune_options o = options_for(&kinds[0], want, inside("whole"));
+    json_t *want = expected_of(k->name);
+    nib_finetune_options o = options_for(k, want, inside("whole"));
     nib_ctx_options c = { .should_stop = stop_later };
     nib_ctx *ctx = NULL;
     char a[700], b[700];
@@ -254,10 +258,27 @@ static void test_resume(void)
     CHECK(status == NIB_E_INTERRUPTED, "not interrupted: %d", status);
     nib_ctx_destroy(ctx);
     REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
-    snprintf(a, sizeof a, "%s/whole/adapter_model.safetensors", test_tmpdir());
-    snprintf(b, sizeof b, "%s/parts/adapter_model.safetensors", test_tmpdir());
-    compare_files(a, b, 0);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(a, sizeof a, "%s/whole/%s", test_tmpdir(), files[i]);
+        snprintf(b, sizeof b, "%s/parts/%s", test_tmpdir(), files[i]);
+        compare_files(a, b, 0);
+    }
     json_decref(want);
+}
+
+static void test_resume(void)
+{
+    static const char *const files[] = { "adapter_model.safetensors" };
+    check_resume(&kinds[0], files, NIB_COUNT(files));
+}
+
+/* What lies beside the adapter is trained with it, and goes on too. */
+static void test_dense_resume(void)
+{
+    static const char *const files[] = { "adapter_model.safetensors",
+                                         "2_Dense/model.safetensors",
+                                         "3_Dense/model.safetensors" };
+    check_resume(&kinds[5], files, NIB_COUNT(files));
 }
 
 /* --- batches --- */
@@ -405,7 +426,8 @@ int main(void)
 {
     static const test_case cases[] = {
         { "ranking", test_ranking },     { "cosent", test_cosent },   { "triplet", test_triplet },
-        { "cosine", test_cosine },       { "matryoshka", test_matryoshka },
+        { "cosine", test_cosine },       { "matryoshka", test_matryoshka }, { "dense", test_dense },
+        { "dense_whole", test_dense_whole }, { "dense_resume", test_dense_resume },
         { "cached", test_cached },       { "resume", test_resume },   { "batches", test_batches },
         { "merged", test_merged },       { "refusals", test_refusals },
     };

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/filemap.h"
 #include "format/json.h"
@@ -95,6 +96,10 @@ static void test_reference(void)
     o = options_for("old");
     o.prompt_name = "query";
     check_case(ctx, all, o, "old.query");
+    check_case(ctx, all, options_for("dense"), "dense"); /* behind the pooling */
+    o = options_for("dense");
+    o.truncate_dim = 7;
+    check_case(ctx, all, o, "dense.7");
     for (size_t m = 0; m < NIB_COUNT(models); m++) {
         check_case(ctx, all, options_for(models[m]), models[m]);
         for (size_t i = 0; i < NIB_COUNT(modes); i++) {
@@ -178,6 +183,31 @@ static const char *file_with(const char *name, const char *content)
     return path;
 }
 
+/* A Dense module of these keys. */
+static void refuse_dense(const char *keys, const char *what)
+{
+    nib_embed_options o = options_for("bare");
+    char text[300];
+
+    snprintf(text, sizeof text, "{%s}", keys);
+    mkdir(inside("2_Dense"), 0777);
+    file_with("2_Dense/config.json", text);
+    file_with("modules.json", "[{\"type\": \"x.Transformer\", \"path\": \"\"}, "
+                              "{\"type\": \"x.Pooling\", \"path\": \"\"}, "
+                              "{\"type\": \"x.Dense\", \"path\": \"2_Dense\"}]");
+    o.model.model = test_tmpdir();
+    refused(o, strstr(what, "missing") ? NIB_E_FORMAT : NIB_E_UNSUPPORTED, what);
+}
+
+/* Behind a pooling of other rows than the module was made for. */
+static void test_dense_width(void)
+{
+    nib_embed_options o = options_for("dense");
+
+    o.pooling = "mean";
+    refused(o, NIB_E_MISMATCH, "2_Dense: in_features is 64, but it gets 32 numbers");
+}
+
 static void test_refusals(void)
 {
     nib_embed_options o = options_for("new");
@@ -206,6 +236,17 @@ static void test_refusals(void)
     o = options_for("bare");
     o.model.model = test_tmpdir();
     refused(o, NIB_E_UNSUPPORTED, "module 1 is 'x.WordWeights', known are Transformer");
+    file_with("modules.json", "[{\"type\": \"x.Transformer\", \"path\": \"\"}, "
+                              "{\"type\": \"x.Pooling\", \"path\": \"\"}, "
+                              "{\"type\": \"x.LayerNorm\", \"path\": \"2\"}]");
+    file_with("config.json", "{}");
+    refused(o, NIB_E_UNSUPPORTED, "module 2 is 'x.LayerNorm', known are Transformer, Pooling, any "
+                                  "number of Dense, and Normalize");
+    refuse_dense("\"out_features\": 4", "in_features or out_features is missing");
+    refuse_dense("\"in_features\": 4, \"out_features\": 4, \"activation_function\": \"x.Softplus\"",
+                 "activation_function is 'x.Softplus', known are Identity, Tanh");
+    refuse_dense("\"in_features\": 4, \"out_features\": 4, \"module_input_name\": \"tokens\"",
+                 "module_input_name is 'tokens'");
     file_with("modules.json", "[{\"type\": \"x.Transformer\", \"path\": \"../up\"}]");
     refused(o, NIB_E_INVALID, "leaves the directory");
 }
@@ -213,6 +254,7 @@ static void test_refusals(void)
 int main(void)
 {
     static const test_case cases[] = { { "reference", test_reference }, { "files", test_files },
-                                       { "refusals", test_refusals } };
+                                       { "refusals", test_refusals },
+                                       { "dense_width", test_dense_width } };
     return test_main("embed", cases, NIB_COUNT(cases));
 }

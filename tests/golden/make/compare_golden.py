@@ -30,6 +30,8 @@ CASES = {"ranking": ("new", losses.MultipleNegativesRankingLoss, True, None, 1e-
          "triplet": ("bare", losses.TripletLoss, False, None, 1e-3),
          "cosine": ("bare", losses.CosineSimilarityLoss, False, None, 1e-3),
          "matryoshka": ("new", losses.MultipleNegativesRankingLoss, False, [8, 32], 1e-3)}
+DENSE = {"dense": ("dense", losses.MultipleNegativesRankingLoss, True, None, 1e-2),
+         "dense-whole": ("dense", losses.CosineSimilarityLoss, False, None, 1e-3)}
 rng = random.Random(5)
 
 
@@ -48,7 +50,7 @@ def records(kind):
                 return t
 
     for i in range(STEPS * BATCH):
-        if kind in ("cosent", "cosine"):
+        if kind in ("cosent", "cosine", "dense-whole"):
             yield dict(sentence1=new(), sentence2=new(), score=round(rng.random(), 2))
         elif kind == "matryoshka":
             yield dict(anchor=new(), positive=new())
@@ -65,7 +67,7 @@ def adapt(model, directory):
     model.add_adapter(LoraConfig(task_type="FEATURE_EXTRACTION", r=2, lora_alpha=4, target_modules=["query", "value"]))
     with torch.no_grad():
         for n, p in model.named_parameters():
-            if p.requires_grad:
+            if "lora_" in n:  # Dense modules are trained as they are
                 p.copy_(torch.randn(p.shape) * (0.2 if "lora_B" in n else p.shape[-1] ** -0.5))
     model.save(directory + "-all", create_model_card=False)
     os.makedirs(directory)
@@ -127,7 +129,7 @@ def measure(model, loss, rows, out, directory):
 
 
 def make(kind):
-    name, loss, lora, dims, rate = CASES[kind]
+    name, loss, lora, dims, rate = (CASES | DENSE)[kind]
     directory = os.path.join(TOP, kind)
     os.makedirs(directory)
     rows = list(records(kind))
@@ -174,3 +176,5 @@ if __name__ == "__main__":
     for kind in CASES:
         make(kind)
     make_batches()
+    for kind in DENSE:
+        make(kind)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-from sentence_transformers.base.modules import Transformer
+from sentence_transformers.base.modules import Dense, Transformer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
@@ -113,6 +113,26 @@ def make_old(out):
     out["old.query"] = encode(model, prompt_name="query")
 
 
+def make_dense(out):
+    """Two Dense modules between pooling and length 1, one without a bias, and an older one's config.json."""
+    d = os.path.join(TOP, "dense")
+    save_model("dense", BERT | dict(num_hidden_layers=1), d + "-base")
+    rng = torch.Generator().manual_seed(17)
+    layers = [Dense(64, 24), Dense(24, 20, bias=False, activation_function=torch.nn.GELU())]
+    with torch.no_grad():
+        for p in (p for x in layers for p in x.parameters()):
+            p.copy_(torch.randn(p.shape, generator=rng) * (p.shape[-1] ** -0.5 if p.dim() > 1 else 0.2))
+    SentenceTransformer(modules=[load(d + "-base"), Pooling(32, ["cls", "mean"]), *layers, Normalize()], device="cpu").save(
+        d, create_model_card=False)
+    shutil.rmtree(d + "-base")
+    path = os.path.join(d, "2_Dense", "config.json")
+    older = {k: v for k, v in json.load(open(path)).items() if not k.startswith("module_")}
+    write(path, older)
+    model = read(d)
+    out["dense"] = encode(model)
+    out["dense.7"] = encode(model, truncate_dim=7, normalize_embeddings=True)
+
+
 def make_bare(out, name, settings):
     d = os.path.join(TOP, name)
     save_model(name, settings, d)
@@ -136,6 +156,7 @@ def main():
                                    pad_token_id=0, tie_word_embeddings=True))
     make_bare(out, "mpnet", {k: v for k, v in BERT.items() if k != "num_hidden_layers"} |
               dict(model_type="mpnet", pad_token_id=1, num_hidden_layers=1))
+    make_dense(out)
     save_file(out, os.path.join(TOP, "expected.safetensors"))
     size = sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(TOP) for f in fs)
     print(f"{size / 1000:.0f} KB")
