@@ -120,7 +120,7 @@ static nib_status read_mark(nib_rundir *d, nib_error *err)
     return status;
 }
 
-/* What stands there is no unfinished run: what would go on with it, where there is something. */
+/* What stands there is no unfinished run: what would continue it, where there is something. */
 static nib_status fail_contents(const nib_rundir *d, const contents *c, const char *problem,
                                 bool resumes, nib_error *err)
 {

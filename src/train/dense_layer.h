@@ -27,7 +27,7 @@ typedef struct nib_dense {
     nib_param *weight_param, *bias_param; /* trained in their place; or NULL */
 } nib_dense;
 
-/* "torch.nn.modules.activation.Tanh"; the function is told by the last part of a name.  false: it
+/* "torch.nn.modules.activation.Tanh"; the last part of a name decides.  false: it
  * is none of these. */
 const char *nib_dense_function_name(nib_dense_function f);
 bool nib_dense_function_parse(const char *name, nib_dense_function *f);

@@ -272,7 +272,7 @@ static void test_resume(void)
     check_resume(&kinds[0], files, NIB_COUNT(files));
 }
 
-/* What lies beside the adapter is trained with it, and goes on too. */
+/* What lies beside the adapter is trained with it, and resumes too. */
 static void test_dense_resume(void)
 {
     static const char *const files[] = { "adapter_model.safetensors",

@@ -719,7 +719,8 @@ static void test_longer(void)
     o.resume_from_checkpoint = "last";
     check_refused(o, "11 steps are done, more than the 7 that max_steps", "fewer steps");
     o.resume_from_checkpoint = NULL;
-    check_refused(o, "--resume-from-checkpoint last takes it up for more epochs or steps", "finished");
+    check_refused(o, "--resume-from-checkpoint last takes it up for more epochs or steps",
+                  "finished");
 }
 
 /* An interrupted run is given more epochs; one whose schedule does not allow it is trained further
@@ -854,9 +855,9 @@ int main(void)
         { "random_kills_paged", test_random_kills_paged }, { "interrupted", test_interrupted },
         { "identity", test_identity }, { "rules", test_rules }, { "other_isa", test_other_isa },
         { "torn", test_torn }, { "by_name", test_by_name }, { "directory", test_directory },
-        { "limit", test_limit },
-        { "longer", test_longer }, { "longer_epochs", test_longer_epochs }, { "best", test_best }, { "save_best", test_save_best },
-        { "early_stopping", test_early_stopping },
+        { "limit", test_limit }, { "longer", test_longer },
+        { "longer_epochs", test_longer_epochs }, { "best", test_best },
+        { "save_best", test_save_best }, { "early_stopping", test_early_stopping },
         { "strategies", test_strategies },
     };
     return test_main("resume", cases, NIB_COUNT(cases));
