@@ -60,13 +60,11 @@ static void column_delta(const nib_branch *l, size_t id, float *delta)
 void nib_merge_add_row(const nib_branch *l, bool columns, size_t row, float *delta, float *to,
                        size_t width)
 {
-    if (!columns) {
+    if (!columns)
         nib_residual_add_row(l->a->rows, width, l->b->value + row * l->a->rows, l->a->value,
                              l->scale, delta, to);
-        return;
-    }
-    column_delta(l, row, delta);
-    for (size_t i = 0; i < width; i++) to[i] += l->scale * delta[i];
+    if (columns) column_delta(l, row, delta);
+    for (size_t i = 0; columns && i < width; i++) to[i] += l->scale * delta[i];
     for (size_t i = 0; l->magnitude && i < width; i++)
         to[i] *= nib_branch_gains(l)[columns ? i : row];
 }
