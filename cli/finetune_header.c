@@ -72,7 +72,7 @@ static void print_header(session *s, const nib_finetune_options *o,
                          const nib_run_report *r)
 {
     char all[40], some[40], total[40], there[40], hours[40] = "", losses[300], steps[120],
-        held[60] = "";
+        held[60] = "", more[40] = "";
 
     /* PEFT counts an adapter's among the model's */
     print_count(all, r->all_parameters - (o->full || o->train_head_only ? 0
@@ -88,9 +88,11 @@ static void print_header(session *s, const nib_finetune_options *o,
                  (unsigned long long)r->eval_records);
     session_line(s, "base      %s: %s parameters, weights %s, computed in %s",
                  o->model.model, all, r->weights, r->compute_dtype);
-    session_line(s, "data      %s: %llu records, %s%s%s; %llu tokens an epoch, %llu of them "
+    if (o->data.sources.count > 1)
+        snprintf(more, sizeof more, " and %zu more", o->data.sources.count - 1);
+    session_line(s, "data      %s%s: %llu records, %s%s%s; %llu tokens an epoch, %llu of them "
                         "trained%s%s",
-                 o->data.data, (unsigned long long)r->records, r->shape,
+                 o->data.data, more, (unsigned long long)r->records, r->shape,
                  r->chat_template ? ", chat template " : "",
                  r->chat_template ? r->chat_template : "",
                  (unsigned long long)r->tokens_per_epoch,

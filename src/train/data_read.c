@@ -168,11 +168,12 @@ static nib_status check_any(const reader *r, const nib_data_counts *b, size_t re
                     "%s: no usable record (%" PRIu64 " empty, %" PRIu64
                     " without a supervised token, %" PRIu64
                     " of them cut off by max_seq_length %zu, %" PRIu64 " longer than that, "
-                    "%" PRIu64 " bad%s%s)",
+                    "%" PRIu64 " bad%s%s)%s",
                     r->path, c->empty - b->empty, c->masked_out - b->masked_out,
                     c->cut_off - b->cut_off, nib_data_limit(r), c->too_long - b->too_long,
                     c->bad - b->bad,
-                    c->bad > b->bad ? "; the first: " : "", c->bad > b->bad ? r->first_bad : "");
+                    c->bad > b->bad ? "; the first: " : "", c->bad > b->bad ? r->first_bad : "",
+                    c->too_long > b->too_long ? "; raise max_seq_length, or long_records cut" : "");
 }
 
 static nib_status read_source(reader *r, const char *path, nib_error *err)

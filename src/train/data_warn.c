@@ -18,7 +18,7 @@ static nib_status warn_too_long(nib_data_reader *r, nib_error *err)
     snprintf(text, sizeof text,
              "%.300s: %" PRIu64 " of %" PRIu64 " records (%.1f %%) are longer than %s, %zu tokens; "
              "the longest has %" PRIu64,
-             r->o->data, c->too_long, c->records, 100 * fraction,
+             nib_data_name(r->o), c->too_long, c->records, 100 * fraction,
              open ? "the model allows" : "max_seq_length", nib_data_limit(r), c->longest_left_out);
     if (!r->o->skip_bad && fraction > most_cut_off)
         return nib_fail(err, NIB_E_INVALID,

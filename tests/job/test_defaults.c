@@ -182,6 +182,9 @@ static void test_long_records(void)
               strstr(e.said, "long_records cut"), "%d %s", e.exit_code, e.said);
     REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--dry-run", "--max-seq-length", "100"));
     CHECK(e.exit_code == 1 && strstr(e.said, "raise max_seq_length"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--dry-run", "--max-seq-length", "4"));
+    CHECK(e.exit_code == 1 && strstr(e.said, "40 longer than that") &&
+              strstr(e.said, "raise max_seq_length"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "finetune", model, "--data", data, "--dry-run", "--skip-bad"));
     CHECK(e.exit_code == 0, "%s", e.said);
     REQUIRE(NIBBLE(&e, "finetune", test_data("models/sorter"), "--data",

@@ -45,7 +45,7 @@ static bool copy_file(nib_ctx *ctx, const char *from_dir, const char *name, cons
     return good;
 }
 
-/* recipe NULL: all defaults.  settings: key, value, ..., NULL. */
+/* recipe NULL: the libraries' defaults.  settings: key, value, ..., NULL. */
 static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *settings, seen *s,
                        nib_error *err)
 {
@@ -56,6 +56,7 @@ static nib_status plan(nib_ctx *ctx, const char *recipe, const char *const *sett
 
     *s = (seen){ 0 };
     if (!status && recipe) status = nib_recipe_load(r, recipe, err);
+    if (!status && !recipe) status = nib_recipe_set(r, "defaults", "peft", err);
     for (; !status && *settings; settings += 2)
         status = nib_recipe_set(r, settings[0], settings[1], err);
     if (!status) status = nib_recipe_finetune_options(r, &o, err);
