@@ -27,6 +27,8 @@ static void on_pipe(int signal_number)
     pipe_closed = 1;
 }
 
+int session_stopped(void) { return stop_signal; }
+
 bool session_pipe_closed(void) { return pipe_closed != 0; }
 
 /* The file mapped at `address`, from the kernel's list of maps, with calls that a signal handler

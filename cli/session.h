@@ -95,6 +95,7 @@ typedef struct session {
 int session_begin(session *s);
 /* Ends it; the exit status for `status`, its message printed.  main() flushes standard output. */
 int session_end(session *s, nib_status status);
+int session_stopped(void); /* the signal that asked for an end; 0: none did */
 bool session_pipe_closed(void); /* whether the reader of a pipe went away while it was written to */
 void session_progress(void *user, const char *what, double share); /* user: the session */
 void session_line(session *s, const char *format, ...)

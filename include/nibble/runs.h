@@ -13,6 +13,7 @@ typedef struct nib_runs_options {
     size_t dir_count;
     const char *sort;          /* a column or a key of recipes, the least first; "-eval_loss": the
                                 * greatest first; NULL: as given */
+    size_t *running;           /* becomes the number of those that run now; or NULL */
 } nib_runs_options;
 
 /* A row a run: state (running, interrupted, finished, diverged), steps, the keys of recipe.yaml

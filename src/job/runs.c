@@ -290,6 +290,18 @@ static nib_status print_json(const table *t, char **out, nib_error *err)
     return *out ? NIB_OK : no_memory(err);
 }
 
+static size_t count_running(const json_t *rows)
+{
+    const json_t *row;
+    size_t i, running = 0;
+
+    json_array_foreach(rows, i, row) {
+        const char *state = json_string_value(json_object_get(row, "state"));
+        running += state && strcmp(state, "running") == 0;
+    }
+    return running;
+}
+
 nib_status nib_runs(nib_ctx *ctx, const nib_runs_options *options, nib_report_form form, char **out,
                     nib_error *err)
 {
@@ -306,6 +318,7 @@ nib_status nib_runs(nib_ctx *ctx, const nib_runs_options *options, nib_report_fo
     if (!status) status = sort_rows(&t, options->sort, err);
     if (!status)
         status = form == NIB_REPORT_JSON ? print_json(&t, out, err) : print_table(&t, out, err);
+    if (!status && options->running) *options->running = count_running(t.rows);
     json_decref(t.rows);
     json_decref(t.differ);
     return status;

@@ -18,7 +18,7 @@ static void train(const char *name, const char *steps, const char *rate, const c
     snprintf(out, sizeof out, "%s/runs/%s", test_tmpdir(), name);
     REQUIRE(NIBBLE(&e, "train", test_data("models/pico"), "--data", test_data("models/shop.jsonl"),
                    "-o", out, "--max-steps", steps, "--lr", rate, "--val-size", "0.1",
-                   "--logging-steps", "1", more));
+                   "--logging-steps", "1", "--defaults", "peft", more));
     REQUIRE(e.exit_code == 0, "%s", e.said);
 }
 
@@ -102,6 +102,52 @@ static void test_table(void)
     close(lock);
 }
 
+/* All that stands in a file now; waits until `part` is in it. */
+static bool wait_for(const char *path, const char *part, char *text, size_t room)
+{
+    for (int tries = 0; tries < 600; tries++) {
+        FILE *f = fopen(path, "r");
+        size_t n = f ? fread(text, 1, room - 1, f) : 0;
+        if (f) fclose(f);
+        text[n] = 0;
+        if (has(text, part)) return true;
+        usleep(50000);
+    }
+    return false;
+}
+
+/* A run that is running is followed until it is not: the table again when it has changed. */
+static void test_watch(void)
+{
+    char dir[600], path[700], out[700], text[8192];
+    program_end e;
+    FILE *f;
+    int lock, child;
+
+    snprintf(dir, sizeof dir, "%s/run", test_tmpdir());
+    REQUIRE(mkdir(dir, 0777) == 0);
+    snprintf(path, sizeof path, "%s/recipe.yaml", dir);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("r: 8\n", f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/trainer_state.json", dir);
+    REQUIRE(f = fopen(path, "w"));
+    fputs("{\"global_step\": 1, \"max_steps\": 2, \"log_history\": []}", f);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/.nibble-lock", dir);
+    REQUIRE((lock = open(path, O_CREAT | O_RDWR, 0666)) >= 0 && flock(lock, LOCK_EX) == 0);
+    snprintf(out, sizeof out, "%s/out", test_tmpdir());
+    const char *const arguments[] = { "runs", dir, "--watch", NULL };
+    const program_run run = { .arguments = arguments, .out_path = out };
+    REQUIRE(program_start(&run, &child));
+    CHECK(wait_for(out, "running", text, sizeof text), "%s", text);
+    unlink(path);
+    close(lock);
+    CHECK(program_wait(&run, child, &e) && e.exit_code == 0, "%d: %s", e.exit_code, e.said);
+    CHECK(wait_for(out, "finished", text, sizeof text) &&
+          place(text, "running") < place(text, "finished"), "%s", text);
+}
+
 static void test_refused(void)
 {
     char dir[600], path[700];
@@ -135,6 +181,7 @@ static void test_refused(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "table", test_table }, { "refused", test_refused } };
+    static const test_case cases[] = { { "table", test_table }, { "watch", test_watch },
+                                       { "refused", test_refused } };
     return test_main("runs", cases, sizeof cases / sizeof *cases);
 }
