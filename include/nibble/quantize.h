@@ -1,4 +1,5 @@
-/* quantize.h - a dense model directory into one with low-bit weights, one matrix at a time. */
+/* quantize.h - a dense model directory, or a GGUF file, into a directory with low-bit weights, one
+ * matrix at a time. */
 #ifndef NIBBLE_QUANTIZE_H
 #define NIBBLE_QUANTIZE_H
 

@@ -17,7 +17,6 @@
 #include "job/quantize_dense.h"
 #include "model/model.h"
 #include "quant/transposed.h"
-#include "text/model_file.h"
 
 enum { PIECE_VALUES = 1 << 20, SHARD_BYTES_MILLIONS = 5000 };
 
@@ -460,10 +459,6 @@ static nib_status quantize(run *r, nib_error *err)
     if (!status)
         status = nib_quantize_algorithm(r->ctx, options, &r->held, &r->calibration.algorithm, err);
     r->calibrated = r->calibration.algorithm != NULL;
-    if (!status && nib_model_is_gguf(options->model))
-        status = nib_fail(err, NIB_E_UNSUPPORTED,
-                          "%s: a GGUF file; quantize takes a dense model directory",
-                          options->model);
     if (!status) status = nib_quantize_check_places(options->model, options->out, err);
     /* names the keys that are not used, which a model without weights does not */
     if (!status) status = nib_config_open(r->ctx, options->model, true, &json, &known, err);

@@ -9,9 +9,11 @@
 #include "base/outname.h"
 #include "job/quantize_config.h"
 #include "job/quantize_dense.h"
+#include "job/quantize_gguf.h"
 #include "job/rundir.h"
 #include "nibble/merge.h"
 #include "nibble/recipe.h"
+#include "text/model_file.h"
 
 typedef struct job {
     nib_ctx *ctx;
@@ -139,6 +141,8 @@ nib_status nib_quantize(nib_ctx *ctx, const nib_quantize_options *options,
     nib_error gone;
     nib_status status;
 
+    if (!options->adapter && nib_model_is_gguf(options->model))
+        return nib_quantize_gguf(ctx, options, result, err);
     if (!options->adapter) return nib_quantize_dense(ctx, options, NULL, result, err);
     status = quantize_sum(&j, result, err);
     if (j.dir.began) {

@@ -55,9 +55,25 @@ done
 "$nibble" inspect "$golden/llama-Q8_0.gguf" >"$work/log" 2>&1 &&
     grep -q '^kind: model' "$work/log" && grep -q 'method gguf' "$work/log"
 say $? "inspect: what it is"
-! "$nibble" quantize "$golden/llama.gguf" "$work/q" --load-in-4bit >"$work/log" 2>&1 &&
-    grep -q 'a GGUF file' "$work/log"
-say $? "quantize: refused"
+
+# Straight into a low-bit directory: the bytes of a directory made first and quantized then.
+same_quantized() { # same_quantized NAME OPTION...
+    local name=$1
+    shift
+    "$nibble" export "$golden/$name.gguf" "$work/dense" --overwrite --no-verify --dtype float32 \
+        >"$work/log" 2>&1 &&
+        "$nibble" quantize "$work/dense" "$work/two" "$@" --overwrite >>"$work/log" 2>&1 &&
+        "$nibble" quantize "$golden/$name.gguf" "$work/one" "$@" --dtype float32 --overwrite \
+            >>"$work/log" 2>&1 &&
+        cmp "$work/one/model.safetensors" "$work/two/model.safetensors" >>"$work/log" 2>&1
+    say $? "quantize $name $1 $2"
+}
+
+same_quantized llama-Q8_0 --load-in-4bit --bnb-4bit-quant-type fp4
+same_quantized gpt-oss --load-in-8bit --llm-int8-threshold 0
+same_quantized llama-bias --format gptq --group-size 32
+cat "$work/data.jsonl" "$work/data.jsonl" >"$work/more.jsonl"
+same_quantized llama-bias --format gptq --group-size 32 --calibration-data "$work/more.jsonl"
 ! "$nibble" finetune "$golden/llama-Q8_0.gguf" --data "$work/data.jsonl" --output-dir "$work/q" \
     --load-in-4bit >"$work/log" 2>&1 && grep -q 'is stored as Q8_0 already' "$work/log"
 say $? "finetune: blocks are not encoded again"
