@@ -46,6 +46,8 @@ typedef struct nib_lora_options {
     const int *layers_to_transform;
     size_t layers_to_transform_count;
     nib_names layers_pattern;
+    const int *trainable_token_indices; /* words whose rows of the embedding are trained too */
+    size_t trainable_token_count;
     /* The fields that somebody gave a value, by their names, NULL at the end; NULL: those that are
      * not the default.  With nib_finetune_options.adapter each must be the adapter's own value
      * (NIB_E_INVALID), for that is what is used. */

@@ -104,11 +104,12 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
     nib_status status = NIB_OK;
 
     for (size_t i = 0; i < NIB_COUNT(spellings) && !status; i++) {
-        if (!m->embedding->full && has_tensor(file, m, m->embedding->name, spellings[i])) {
+        if (!m->embedding->full && !m->embedding->rows &&
+            has_tensor(file, m, m->embedding->name, spellings[i])) {
             status = nib_attach_full_embedding(a, m->embedding, spellings[i], err);
             if (!status) store_only(m->embedding->full);
         }
-        if (!status && m->head && !m->head->full &&
+        if (!status && m->head && !m->head->full && !m->head->rows &&
             has_tensor(file, m, m->head->name, spellings[i])) {
             status = nib_attach_full_linear(a, m->head, spellings[i], err);
             if (!status) store_only(m->head->full);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "adapter/stacks.h"
+#include "adapter/tokens.h"
 #include "base/hash.h"
 #include "graph/magnitude.h"
 
@@ -297,11 +298,12 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 static nib_status check_slot(const nib_adapter *a, nib_error *err)
 {
     if (a->slot == 0 ||
-        (a->config.bias == NIB_PEFT_BIAS_NONE && a->config.modules_to_save.count == 0))
+        (a->config.bias == NIB_PEFT_BIAS_NONE && a->config.modules_to_save.count == 0 &&
+         a->config.token_lists == 0))
         return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
-                    "%s: biases or modules_to_save, which only the first of several "
-                    "adapters may have",
+                    "%s: biases, modules_to_save or trainable_token_indices, which only the first "
+                    "of several adapters may have",
                     a->dir ? a->dir : "adapter");
 }
 
@@ -435,6 +437,7 @@ nib_status nib_adapter_attach(nib_adapter *a, bool train, nib_error *err)
         status = attach_embedding(a, m->embeddings[i], err);
     for (size_t i = 0; i < m->linear_count && !status; i++)
         status = attach_linear(a, m->linears[i], err);
+    if (!status) status = nib_tokens_attach(a, err);
     if (!status) status = nib_stacks_name(a, err);
     for (size_t i = 0; i < m->norm_count && !status; i++) {
         const char *name = m->norms[i]->name;
@@ -515,6 +518,7 @@ void nib_adapter_detach(nib_adapter *a)
 {
     nib_model *m = a->model;
 
+    nib_tokens_detach(a);
     for (size_t i = 0; i < m->linear_count; i++) detach_linear(a, m->linears[i]);
     for (size_t i = 0; i < m->norm_count; i++) detach_norm(a, m->norms[i]);
     for (size_t i = 0; i < m->embedding_count; i++) detach_embedding(a, m->embeddings[i]);

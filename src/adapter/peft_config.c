@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "adapter/peft_tokens.h"
 #include "base/filemap.h"
 #include "base/place.h"
 #include "format/json.h"
@@ -35,6 +36,7 @@ void nib_peft_config_free(nib_ctx *ctx, nib_peft_config *cfg)
     nib_peft_names_free(ctx, &cfg->exclude_modules);
     nib_peft_names_free(ctx, &cfg->modules_to_save);
     nib_peft_names_free(ctx, &cfg->layers_pattern);
+    nib_peft_tokens_free(ctx, cfg);
     free_pattern(ctx, cfg->rank_pattern, cfg->rank_count);
     free_pattern(ctx, cfg->alpha_pattern, cfg->alpha_count);
     nib_free(ctx, cfg->layers);
@@ -222,7 +224,6 @@ static const struct { const char *key, *name; } variants[] = {
     { "use_qalora", "QA-LoRA" },
     { "monteclora_config", "MonteCLoRA" },
     { "layer_replication", "repeated layers" },
-    { "trainable_token_indices", "trainable tokens" },
     { "megatron_config", "Megatron layers" },
 };
 
@@ -262,6 +263,7 @@ static nib_status read_variants(const reader *r, nib_peft_config *cfg)
         "lora_dropout",
         "target_modules",
         "target_parameters",
+        "trainable_token_indices",
         "exclude_modules",
         "bias",
         "modules_to_save",
@@ -366,6 +368,9 @@ static nib_status read_fields(const reader *r, nib_peft_config *cfg)
     if ((s = read_names(r, "modules_to_save", NIB_PEFT_NONE, &cfg->modules_to_save))) return s;
     if ((s = read_names(r, "layers_pattern", NIB_PEFT_REGEX, &cfg->layers_pattern))) return s;
     if ((s = read_layers(r, cfg))) return s;
+    if ((s = nib_peft_tokens_read(r->ctx, json_object_get(o, "trainable_token_indices"), r->where,
+                                  cfg, r->err)))
+        return s;
     if ((s = read_pattern(r, "rank_pattern", true, &cfg->rank_pattern, &cfg->rank_count))) return s;
     if ((s = read_pattern(r, "alpha_pattern", false, &cfg->alpha_pattern, &cfg->alpha_count)))
         return s;

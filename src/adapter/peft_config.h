@@ -24,6 +24,14 @@ typedef struct nib_peft_names {
 /* An entry of rank_pattern or alpha_pattern; the first key that matches wins. */
 typedef struct nib_peft_pattern { char *key; double value; } nib_peft_pattern;
 
+/* Words whose rows are trained, of the module that `module` ends the name of; NULL: of the words'
+ * embedding. */
+typedef struct nib_peft_tokens {
+    char *module;
+    uint32_t *ids;
+    size_t count;
+} nib_peft_tokens;
+
 typedef enum nib_peft_bias {
     NIB_PEFT_BIAS_NONE,
     NIB_PEFT_BIAS_ALL,
@@ -44,6 +52,8 @@ typedef struct nib_peft_config {
     bool layers_is_list;    /* false: written as one number */
     nib_peft_pattern *rank_pattern, *alpha_pattern;
     size_t rank_count, alpha_count;
+    nib_peft_tokens *tokens; /* trainable_token_indices (peft_tokens.h) */
+    size_t token_lists;      /* 0: null */
     char init_lora_weights[32]; /* "true", "false", "gaussian", "pissa", ... */
     int64_t loftq_bits, loftq_iter; /* loftq_config; 0 bits: the base's */
     char peft_type[32];         /* "LORA"; another only in a description */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "adapter/peft_config.h"
+#include "adapter/peft_tokens.h"
 #include "base/outfile.h"
 #include "format/jsontext.h"
 
@@ -148,7 +149,8 @@ static void put_config(nib_text *t, const nib_peft_config *cfg)
     names(t, "target_modules", &cfg->target_modules);
     names(t, "target_parameters", &cfg->target_parameters);
     text_or_null(t, "task_type", cfg->task_type);
-    raw(t, "trainable_token_indices", "null");
+    key(t, "trainable_token_indices");
+    nib_peft_tokens_put(t, cfg);
     raw(t, "use_bdlora", "null");
     boolean(t, "use_dora", cfg->use_dora);
     raw(t, "use_qalora", "false");

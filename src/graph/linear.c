@@ -10,6 +10,7 @@
 #include "graph/linear_magnitude.h"
 #include "graph/rows.h"
 #include "quant/product.h"
+#include "quant/replaced.h"
 
 /* Scratch: [x or dy made ready][inner values u or v][dropped input][of magnitudes][the products'
  * own].  What is first lies at the same place for linears of the same x. */
@@ -45,16 +46,26 @@ static parts divide(const nib_linear_rows *w, bool dy_ready)
     return d;
 }
 
+/* What comes back to the outputs whose rows of the weight are trained. */
+static size_t rows_bytes(const nib_linear *l, size_t rows)
+{
+    return nib_round_up(rows * l->rows->rows * sizeof(float), 64);
+}
+
 size_t nib_linear_scratch_bytes(const nib_graph *g, const nib_linear *l, size_t rows, bool dy_ready)
 {
     size_t out = l->weight->out, in = l->weight->in, rank = nib_branches_rank(&l->branches);
     size_t product = nib_max(nib_product_scratch_bytes(g->ctx, in, rank, rows),
                              nib_product_own_bytes(g->ctx, l->weight, rank, rows));
     size_t lowrank = rank ? nib_lowrank_scratch_bytes(g->ctx, out, in, rank, rows) : 0;
+    size_t trained = l->rows ? rows_bytes(l, rows) +
+                                   nib_lowrank_scratch_bytes(g->ctx, out, in, l->rows->rows, rows)
+                             : 0;
     size_t full = l->full ? nib_lowrank_scratch_bytes(g->ctx, out, in, out, rows) : 0;
 
     return inner_bytes(l, rows) + dropped_bytes(g, l, rows) + ready_bytes(g, l, rows, dy_ready) +
-           nib_linear_magnitude_bytes(g, l, rows) + nib_max(product, nib_max(lowrank, full));
+           nib_linear_magnitude_bytes(g, l, rows) +
+           nib_max(nib_max(product, trained), nib_max(lowrank, full));
 }
 
 /* --- dropout of the low-rank branch's input --- */
@@ -309,6 +320,22 @@ static void backward_piece(const piece *s, nib_operand x, nib_operand dy, nib_op
     if (drops(run, branch)) add_dropped_back(s, dy, dx);
 }
 
+/* Single trained rows of the weight: those outputs' part of dW = dy^T x. */
+static void train_rows(const nib_linear_rows *w, nib_operand x, nib_operand dy, void *scratch)
+{
+    const nib_linear *l = w->linear;
+    nib_run *run = w->run;
+    size_t rows = w->r1 - w->r0, count = l->rows->rows;
+    float *some = scratch;
+
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < count; i++)
+            some[r * count + i] = nib_get(dy.type, nib_operand_row(&dy, r),
+                                          nib_replaced_row(l->weight, i));
+    nib_lowrank_grad_a(run->ctx, run->k, rows, l->weight->in, count, some, x, l->rows->grad,
+                       (char *)scratch + rows_bytes(l, rows));
+}
+
 void nib_linear_backward(const nib_linear_rows *w, nib_operand dy, void *dx, bool accumulate)
 {
     nib_run *run = w->run;
@@ -323,6 +350,7 @@ void nib_linear_backward(const nib_linear_rows *w, nib_operand dy, void *dx, boo
     if (nib_param_wants(l->bias_param)) nib_sum_rows(run, rows, out, dy, l->bias_param->grad);
     if (nib_param_wants(l->full))
         nib_product_grad_weight(run->ctx, run->k, rows, out, in, dy, plain, l->full->grad, p.rest);
+    if (nib_param_wants(l->rows)) train_rows(w, plain, dy, p.rest);
     for (size_t r = 0, end; pieces && r < rows; r = end) {
         piece s = piece_at(w, &p, r);
 

@@ -27,6 +27,8 @@ typedef struct nib_linear {
     float *frozen_bias;  /* likewise the model's own bias */
     nib_param *bias_param;
     nib_param *full;     /* modules_to_save */
+    nib_param *rows;     /* trained in place of the weight's (quant/replaced.h): those of the tied
+                            embedding */
     nib_branches branches;
 } nib_linear;
 
@@ -38,6 +40,7 @@ typedef struct nib_embedding {
     uint32_t padding;
     nib_weight *frozen;
     nib_param *full;
+    nib_param *rows;     /* trainable_token_indices: trained in place of the weight's */
     nib_branches branches;
 } nib_embedding;
 
@@ -83,13 +86,14 @@ static inline bool nib_param_wants(const nib_param *p) { return p && p->wants_gr
 
 static inline bool nib_linear_trains(const nib_linear *l)
 {
-    return nib_param_wants(l->full) || nib_param_wants(l->bias_param) ||
+    return nib_param_wants(l->full) || nib_param_wants(l->rows) || nib_param_wants(l->bias_param) ||
            nib_branches_train(&l->branches);
 }
 
 static inline bool nib_embedding_trains(const nib_embedding *e)
 {
-    return nib_param_wants(e->full) || nib_branches_train(&e->branches);
+    return nib_param_wants(e->full) || nib_param_wants(e->rows) ||
+           nib_branches_train(&e->branches);
 }
 
 static inline bool nib_norm_trains(const nib_norm *n)

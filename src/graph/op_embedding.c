@@ -1,9 +1,9 @@
 /* op_embedding.c - rows of the table by id, and its adapter: y = E[id] + s A[:, id]^T B^T.
  * The ids are an input of the batch: tokens, positions where those are learned, types.
  *
- * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy: dE[id] += dy, but for
- * the row of padding.  With magnitudes y is multiplied by the gains (magnitude.h), and so is the dy
- * of what they multiply.
+ * Backward: dA[:, id] += s B^T dy;  dB += s dy A[:, id]^T;  a trained copy, or single trained rows:
+ * dE[id] += dy, but for the row of padding.  With magnitudes y is multiplied by the gains
+ * (magnitude.h), and so is the dy of what they multiply.
  * Tokens are taken in order, so sums have a fixed order.
  *
  * While training, the tokens' embedding may get NEFTune's noise: of a sequence of L tokens each
@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "graph/operations.h"
 #include "graph/rows.h"
+#include "quant/replaced.h"
 
 /* A table of distances has no ids: its rows are the middle ones (graph.h, nib_span). */
 typedef struct embed_work {
@@ -152,6 +153,14 @@ static void add_branch_gradient(const nib_branch *branch, uint32_t id, size_t wi
     }
 }
 
+static void add_row_gradient(nib_run *run, const nib_embedding *e, uint32_t id, const float *dy)
+{
+    size_t width = e->weight->in;
+    int64_t at = nib_replaced_find(e->weight, id);
+
+    if (at != NIB_NOT_REPLACED) run->k->axpy(width, 1, dy, e->rows->grad + (size_t)at * width);
+}
+
 static void backward(nib_run *run, const nib_node *n, const nib_io *io)
 {
     embed_work w = work_of(run, n, io);
@@ -168,6 +177,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
                     width);
         if (nib_param_wants(e->full) && !(e->has_padding && id == e->padding))
             run->k->axpy(width, 1, dy, e->full->grad + (size_t)id * width);
+        if (nib_param_wants(e->rows) && !(e->has_padding && id == e->padding))
+            add_row_gradient(run, e, id, dy);
         if (branch && branch->magnitude) add_magnitude_gradient(e, branch, id, dy, z);
         if (branch && branch->a->wants_grad) add_branch_gradient(branch, id, width, dy);
     }

@@ -12,6 +12,7 @@ typedef enum nib_param_kind {
     NIB_PARAM_LORA_A,
     NIB_PARAM_LORA_B,
     NIB_PARAM_LORA_EMBEDDING, /* A or B of an embedding's branch */
+    NIB_PARAM_ROWS,           /* single rows of an embedding */
     NIB_PARAM_STORED, /* a weight that lies beside an adapter, frozen: saved again, not trained */
     NIB_PARAM_BIAS,
     NIB_PARAM_RMS_NORM,

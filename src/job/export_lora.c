@@ -80,6 +80,7 @@ static nib_status add_embedding(nib_lora_list *list, const nib_adapter *a, const
 {
     nib_branch *branch = nib_branch_at(&e->branches, 0);
 
+    if (e->rows) return refuse(a, e->name, "trained rows (trainable_token_indices)", err);
     if (e->full && !is_base(a->ctx, e->full, e->frozen))
         return refuse(a, e->name, "a full copy (modules_to_save)", err);
     return branch ? add(list, a, n, e->name, branch, true, err) : NIB_OK;

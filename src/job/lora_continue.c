@@ -4,6 +4,7 @@
  * would be without effect, and is an error. */
 #include "job/lora_continue.h"
 
+#include "adapter/peft_tokens.h"
 #include "format/jsontext.h"
 #include "job/lora_options.h"
 
@@ -62,6 +63,7 @@ static void put_value(nib_text *t, const nib_peft_config *c, const char *key)
     else if (strcmp(key, "modules_to_save") == 0) put_names(t, &c->modules_to_save);
     else if (strcmp(key, "layers_pattern") == 0) put_names(t, &c->layers_pattern);
     else if (strcmp(key, "layers_to_transform") == 0) put_layers(t, c);
+    else if (strcmp(key, "trainable_token_indices") == 0) nib_peft_tokens_put(t, c);
     else if (strcmp(key, "rank_pattern") == 0) put_pattern(t, c->rank_pattern, c->rank_count);
     else if (strcmp(key, "alpha_pattern") == 0) put_pattern(t, c->alpha_pattern, c->alpha_count);
 }
@@ -120,6 +122,7 @@ static bool same_value(const nib_peft_config *x, const nib_peft_config *y, const
     if (strcmp(key, "layers_pattern") == 0)
         return same_names(&x->layers_pattern, &y->layers_pattern);
     if (strcmp(key, "layers_to_transform") == 0) return same_layers(x, y);
+    if (strcmp(key, "trainable_token_indices") == 0) return nib_peft_tokens_same(x, y);
     if (strcmp(key, "rank_pattern") == 0)
         return same_pattern(x->rank_pattern, x->rank_count, y->rank_pattern, y->rank_count);
     assert(strcmp(key, "alpha_pattern") == 0);
@@ -205,7 +208,7 @@ nib_status nib_lora_continues(const nib_adapter *a, const nib_lora_options *o, n
     static const char *const plain[] = { "r", "lora_alpha", "lora_dropout", "use_rslora",
                                          "use_dora", "bias", "init_lora_weights",
                                          "modules_to_save", "rank_pattern", "alpha_pattern",
-                                         "target_parameters" };
+                                         "trainable_token_indices", "target_parameters" };
     comparison c = { .a = a, .has = &a->config, .found = { .ctx = a->ctx } };
     nib_status status;
 

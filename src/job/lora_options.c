@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "adapter/peft_tokens.h"
 #include "adapter/start.h"
 
 static nib_status no_memory(nib_error *err)
@@ -140,6 +141,9 @@ nib_status nib_lora_config(nib_ctx *ctx, const nib_lora_options *o, nib_peft_con
     }
     for (; c.layers_count < o->layers_to_transform_count; c.layers_count++)
         c.layers[c.layers_count] = o->layers_to_transform[c.layers_count];
+    status = nib_peft_tokens_set(ctx, &c, o->trainable_token_indices, o->trainable_token_count,
+                                 err);
+    if (status) goto done;
     *out = c;
     c = nib_peft_config_default(); /* handed over */
 done:

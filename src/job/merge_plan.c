@@ -154,7 +154,8 @@ static bool match_linear(const maker *k, const nib_linear *l, const nib_tensor *
     if (tied ? is_packed_copy(l, t->name) : is_part_of(k, base, t->name))
         return *drop = !(l->stack && k->plan.keeps_experts), true;
     if (tied ? is_tensor(k, t, l->name, ".weight") : strcmp(base->source, t->name) == 0) {
-        if (tied && !k->plan.untied) return true; /* a copy of the embedding beside it stays one */
+        /* a copy of the embedding beside it stays one */
+        if (tied && !k->plan.untied && !l->rows) return true;
         if (l->stack) {
             if (l->branches.count || t->straight ||
                 (!nib_weight_is_dense(l->weight) && !k->plan.keeps_experts))
@@ -190,7 +191,7 @@ static bool match_embedding(const maker *k, const nib_embedding *e, const nib_te
 
     if (is_part_of(k, base, t->name)) return *drop = true;
     if (strcmp(base->source, t->name) != 0) return false;
-    if (e->full || e->branches.count || !nib_weight_is_dense(base))
+    if (e->full || e->rows || e->branches.count || !nib_weight_is_dense(base))
         set_weight(item, e->weight, false, nib_branch_at(&e->branches, 0));
     if (!nib_weight_is_dense(base)) item->plan.dtype = base->dtype;
     item->embedding = true;

@@ -12,7 +12,7 @@ static nib_names names_of(const nib_peft_names *n)
 }
 
 /* Lists of a config as options have them. */
-typedef struct lists { nib_pattern *rank, *alpha; int *layers; } lists;
+typedef struct lists { nib_pattern *rank, *alpha; int *layers, *tokens; } lists;
 
 static nib_pattern *patterns_of(nib_ctx *ctx, const nib_peft_pattern *p, size_t count)
 {
@@ -28,13 +28,17 @@ static nib_status options_of(nib_ctx *ctx, const nib_peft_config *c, nib_lora_op
                              lists *made, nib_error *err)
 {
     static const char *const biases[] = { "none", "all", "lora_only" };
+    /* of several lists those of the embedding and its head, which are alike */
+    const nib_peft_tokens *tokens = c->token_lists ? &c->tokens[0] : NULL;
 
     made->rank = patterns_of(ctx, c->rank_pattern, c->rank_count);
     made->alpha = patterns_of(ctx, c->alpha_pattern, c->alpha_count);
     made->layers = nib_new_array(ctx, c->layers_count, sizeof *made->layers);
-    if (!made->rank || !made->alpha || !made->layers)
+    made->tokens = nib_new_array(ctx, tokens ? tokens->count : 0, sizeof *made->tokens);
+    if (!made->rank || !made->alpha || !made->layers || !made->tokens)
         return nib_fail(err, NIB_E_NOMEM, "recipe: out of memory");
     for (size_t i = 0; i < c->layers_count; i++) made->layers[i] = (int)c->layers[i];
+    for (size_t i = 0; tokens && i < tokens->count; i++) made->tokens[i] = (int)tokens->ids[i];
     o->r = (int)c->r;
     o->lora_alpha = c->lora_alpha;
     o->lora_dropout = c->lora_dropout;
@@ -54,6 +58,8 @@ static nib_status options_of(nib_ctx *ctx, const nib_peft_config *c, nib_lora_op
     o->alpha_patterns = c->alpha_count;
     o->layers_to_transform = made->layers;
     o->layers_to_transform_count = c->layers_count;
+    o->trainable_token_indices = made->tokens;
+    o->trainable_token_count = tokens ? tokens->count : 0;
     return NIB_OK;
 }
 
@@ -81,6 +87,7 @@ nib_status nib_finetune_resolve(nib_finetune_job *j, nib_error *err)
     nib_free(j->ctx, made.rank);
     nib_free(j->ctx, made.alpha);
     nib_free(j->ctx, made.layers);
+    nib_free(j->ctx, made.tokens);
     return status;
 }
 

@@ -58,9 +58,9 @@ static nib_status list_all(nib_survivors *s, const nib_model *merged, nib_error 
         const nib_embedding *e = m->embeddings[i];
         nib_survivor one = { .embedding = e };
         one.change = (nib_change){ .base = base_of(e->weight, e->frozen), .embedding = true,
-                                   .whole = e->full ? e->weight : NULL,
+                                   .whole = e->full || e->rows ? e->weight : NULL,
                                    .branch = nib_branch_at(&e->branches, 0) };
-        if (e->full || one.change.branch)
+        if (e->full || e->rows || one.change.branch)
             status = add(s, e->name, one, embedding_of(merged, e->name), err);
     }
     for (size_t i = 0; i < m->linear_count && !status; i++) {

@@ -192,6 +192,9 @@ const nib_recipe_row nib_recipe_rows[] = {
             "alphas of some modules")
     COUNTED("layers_to_transform", LORA, NUMBERS, o.lora.layers_to_transform,
             o.lora.layers_to_transform_count, "0,1", "only these layers")
+    COUNTED("trainable_token_indices", LORA, NUMBERS, o.lora.trainable_token_indices,
+            o.lora.trainable_token_count, "32000,32001",
+            "numbers of words whose rows of the embedding are trained too")
     RESULT("layers_pattern", LORA, NAMES, o.lora.layers_pattern, "layers",
            "the name before a layer's number")
     ALIAS("base_model_name_or_path", LORA, "base_model_name")
@@ -366,7 +369,6 @@ const nib_recipe_row nib_recipe_rows[] = {
     FLAG_IGNORED("fan_in_fan_out", LORA, "false", "the layout of each linear is known")
     REFUSED("megatron_config", LORA, NULL, "Megatron's layers " NOT_DONE)
     IGNORED("megatron_core", LORA, "megatron.core", "there is no Megatron here")
-    REFUSED("trainable_token_indices", LORA, NULL, "training single rows of an embedding " NOT_DONE)
     REFUSED("eva_config", LORA, NULL, "EVA's initialisation " NOT_DONE)
     REFUSED("corda_config", LORA, NULL, "CorDA's initialisation " NOT_DONE)
     REFUSED("lora_ga_config", LORA, NULL, "LoRA-GA's initialisation " NOT_DONE)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from common import GOLDEN, PICO, SHOP, check, check_logits, evaluate, main, nibble, write_ids
 from reference_training import load_model as base
 
+TIED = os.path.join(GOLDEN, "models", "llama-gqa-tied")
 BIASED = os.path.join(GOLDEN, "models", "llama-bias")  # untied head, biases everywhere
 
 # What PEFT writes: name -> (model, LoraConfig's arguments).
@@ -27,6 +28,7 @@ FROM_PEFT = {
     "modules_to_save: embeddings": (BIASED, dict(target_modules=["o_proj"], modules_to_save=["embed_tokens"])),
     "bias all": (BIASED, dict(target_modules=["v_proj"], bias="all")),
     "bias lora_only": (BIASED, dict(target_modules=["up_proj"], bias="lora_only")),
+    "trained rows, tied": (TIED, dict(target_modules=["q_proj"], trainable_token_indices=[9, 3, 100])),
     "DoRA, with biases": (BIASED, dict(r=4, use_dora=True, target_modules=["embed_tokens", "q_proj", "down_proj"], bias="lora_only")),
 }
 
@@ -39,6 +41,7 @@ TO_PEFT = {
     "embeddings, head, norm, biases": (BIASED, ["--target-modules", "embed_tokens,q_proj,down_proj",
                                                 "--modules-to-save", "lm_head,norm", "--bias", "all"], False),
     "NF4 base": (PICO, ["--target-modules", "all-linear"], True),
+    "trained rows, tied, NF4 base": (TIED, ["--target-modules", "q_proj", "--trainable-token-indices", "9,3,100"], True),
     "DoRA, NF4 base": (PICO, ["--use-dora", "--lora-dropout", 0.1, "--target-modules", "all-linear"], True),
 }
 NF4 = ["--load-in-4bit", "--bnb-4bit-quant-type", "nf4"]
