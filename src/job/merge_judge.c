@@ -108,10 +108,11 @@ static nib_status add_routes(nib_merge_judged *j, const nib_merge_judged *other,
 
     for (size_t i = 0; i < 2; i++) {
         const nib_merge_report *r = &both[i]->report;
-        json_t *value = both[i]->records ? json_real(r->losses.merged)
-                                         : json_real(r->survival.noise);
+        double value = both[i]->records ? r->losses.merged : r->survival.noise;
+        /* an adapter that changes nothing has no noise beside its change */
+        json_t *shown = isfinite(value) ? json_real(value) : json_null();
         json_array_append_new(list, json_pack("{s:s, s:o, s:b}", "route", both[i]->route,
-                                              both[i]->records ? "loss" : "noise", value, "used",
+                                              both[i]->records ? "loss" : "noise", shown, "used",
                                               i == 0));
     }
     put_route(j, "merged", &line);

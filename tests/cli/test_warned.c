@@ -34,6 +34,21 @@ static bool train(const char *out, bool packed)
     return good && e.exit_code == 0;
 }
 
+/* The first step of a warm-up has the rate 0: an adapter that changes nothing is merged as well. */
+static void test_no_change(void)
+{
+    place a = in_tmp("still"), out = in_tmp("out");
+    program_end e;
+
+    REQUIRE(NIBBLE(&e, "finetune", test_data("models/pico"), "--data",
+                   test_data("models/shop-test.jsonl"), "--output-dir", a.s, "--max-steps", "1",
+                   "--r", "2", "--load-in-4bit"));
+    CHECK(e.exit_code == 0, "%s", e.said);
+    REQUIRE(NIBBLE(&e, "merge", test_data("models/pico"), "--adapter", a.s, out.s, "--json"));
+    CHECK(e.exit_code == 0 && has(e.out, "\"noise\": null") && is_there(out.s), "%s%s", e.out,
+          e.said);
+}
+
 static void test_other_base(void)
 {
     const char *model = test_data("models/pico"), *data = test_data("models/shop-test.jsonl");
@@ -233,7 +248,8 @@ static void test_places(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "other-base", test_other_base },
+    static const test_case cases[] = { { "no-change", test_no_change },
+                                       { "other-base", test_other_base },
                                        { "every-verb", test_every_verb },
                                        { "chats", test_chats },
                                        { "places", test_places } };
