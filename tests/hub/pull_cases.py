@@ -1,6 +1,8 @@
 """nibble pull against stub_hub.py.  Prints `ok NAME` or `FAILED NAME` after a line that says why."""
+import glob
 import hashlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -36,11 +38,16 @@ def little(**more):
     return Repository(files, {"model.safetensors", "pytorch_model.bin", "tf_model.h5"}, **more)
 
 
-def pull(hub, work, *arguments, code=0, before=None, **environment):
-    """What it printed on standard output and on standard error."""
+def environment_of(work, **more):
+    """Of this machine without what it says of hubs and proxies."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "XDG_", "TRANSFORMERS_"))
            and not k.lower().endswith("_proxy")}
-    env |= {"HF_HOME": f"{work}/hf", "HOME": work, "HF_ENDPOINT": hub.endpoint, **environment}
+    return env | {"HF_HOME": f"{work}/hf", "HOME": work, **more}
+
+
+def pull(hub, work, *arguments, code=0, before=None, **environment):
+    """What it printed on standard output and on standard error."""
+    env = environment_of(work, **{"HF_ENDPOINT": hub.endpoint, **environment})
     done = subprocess.run([NIBBLE, "pull", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True,
                           preexec_fn=before, timeout=60)
     check(done.returncode == code, f"{arguments}: status {done.returncode}, expected {code}: {done.stderr[-1500:]}")
@@ -139,8 +146,7 @@ def killed(work):
 
     with Hub({("models", NAME): little()}) as hub:
         hub.trouble = {hashlib.sha256(WEIGHTS).hexdigest(): Slow()}
-        env = {**os.environ, "HF_HOME": f"{work}/hf", "HF_ENDPOINT": hub.endpoint, "no_proxy": "127.0.0.1"}
-        env.pop("HF_HUB_OFFLINE", None)
+        env = environment_of(work, HF_ENDPOINT=hub.endpoint)
         process = subprocess.Popen([NIBBLE, "pull", NAME], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         check(slow.wait(30), "it never asked")
         process.send_signal(signal.SIGINT)
@@ -323,7 +329,7 @@ def named_everywhere(work):
     with Hub({("models", NAME): little(), ("models", "org/q"): Repository({"a-Q4_K_M.gguf": b"GGUF", "a-Q8_0.gguf": b"G"})}) as hub:
         pull(hub, work, NAME)
         pull(hub, work, "org/q:Q4_K_M")
-    env = {**os.environ, "HF_HOME": f"{work}/hf"}
+    env = environment_of(work)
     for name, part in [(NAME, f"snapshots/"), ("org/q:Q4_K_M", "a-Q4_K_M.gguf"), ("org/q", "a-Q4_K_M.gguf"),
                        ("org/other", "it is fetched with: nibble pull org/other"),
                        ("org/q:Q8_0", "it is fetched with: nibble pull org/q:Q8_0")]:
@@ -409,7 +415,18 @@ def two_at_once(work):
         check(sorted(os.listdir(blobs(work))) == [hashlib.sha256(WEIGHTS).hexdigest()], os.listdir(blobs(work)))
 
 
-CASES = [layout, again_fetches_nothing, torn, dies_and_resumes, killed, wrong_bytes, servers_that_do_otherwise, token, refusals,
+def one_door(work):
+    """Nobody but src/hub/http.c calls libcurl: no other verb can touch the network.  (--version asks for its version.)"""
+    objects = glob.glob(os.path.join(os.path.dirname(NIBBLE), "src", "*", "*.o")) + \
+        glob.glob(os.path.join(os.path.dirname(NIBBLE), "cli", "*.o"))
+    check(len(objects) > 100, f"{len(objects)} object files")
+    done = subprocess.run([os.environ.get("NM", "nm"), "-A", "-u", *objects], stdout=subprocess.PIPE, text=True, check=True)
+    users = {os.path.basename(line.split(":")[0]) for line in done.stdout.splitlines()
+             if re.search(r" (curl_(?!version)|socket$|connect$|getaddrinfo$)", line)}
+    check(users == {"http.o"}, f"the network is used by {users}")
+
+
+CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, wrong_bytes, servers_that_do_otherwise, token, refusals,
          offline, revisions, chosen, named_everywhere, data_set, directory, full_disk, two_at_once]
 
 
