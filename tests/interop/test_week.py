@@ -58,19 +58,19 @@ def monday_to_friday(work):
     first = loss(work, "first")
     check(first < base, f"defaults: held-out loss {first:.3f}, of the base {base:.3f}")
 
-    train(work, "second", "--lr", "3e-3")
+    train(work, "second", "--epochs", "1")
     second = loss(work, "second")
-    check(second < first, f"a rate of 3e-3: held-out loss {second:.3f}, with the default {first:.3f}")
+    check(first < second < base, f"held-out loss after 3 epochs {first:.3f}, after one {second:.3f}, before {base:.3f}")
     runs = json_lines(nibble("runs", f"{work}/first", f"{work}/second", "--json").replace("\n", " "))[0]
-    check(runs["differ"] == ["learning_rate"], f"runs: these differ: {runs['differ']}")
+    check(runs["differ"] == ["num_train_epochs"], f"runs: these differ: {runs['differ']}")
     check([r["state"] for r in runs["runs"]] == ["finished"] * 2, f"runs: {[r['state'] for r in runs['runs']]}")
 
-    train(work, "third", "--adapter", f"{work}/second", "--lr", "3e-3")
+    train(work, "third", "--adapter", f"{work}/second")
     report = json_lines(nibble("evaluate", MODEL, "--data", TEST, "--generate", "--json", "--worst", 0,
                                *[f"--adapter={name}={work}/{name}" for name in ("first", "third")]).replace("\n", " "))[0]
     found = scores(report)
     check(set(found) == {"base", "first", "third"}, f"judged: {sorted(found)}")
-    check(found["third"]["rouge_l"] > found["base"]["rouge_l"] + 0.02, f"rouge_l of third and base: {found}")
+    check(found["third"]["rouge_l"] > found["base"]["rouge_l"] + 0.1, f"rouge_l of third and base: {found}")
 
 
 def no_silent_restart(work):
