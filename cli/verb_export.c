@@ -1,12 +1,24 @@
 /* verb_export.c - nibble export: a model, or an adapter, as a GGUF file. */
 #include "session.h"
 
+static void print_survival_json(const nib_survival *s)
+{
+    printf(", \"survival\": {\"survived\": ");
+    print_json_number(stdout, s->survived);
+    printf(", \"standard_error\": ");
+    print_json_number(stdout, s->standard_error);
+    printf(", \"noise\": ");
+    print_json_number(stdout, s->noise);
+    printf(", \"rows\": %llu}", (unsigned long long)s->rows);
+}
+
 static void print_result(session *s, const nib_export_result *r)
 {
     if (s->json) {
         printf("{\"tensors\": %llu, \"bytes\": %llu, \"prompts\": %d, \"difference\": ",
                (unsigned long long)r->tensors, (unsigned long long)r->bytes, r->prompts);
         print_json_number(stdout, r->greatest_difference);
+        if (r->survival.rows) print_survival_json(&r->survival);
         print_json_member_warnings(stdout, s);
         printf("}\n");
         return;
@@ -16,6 +28,10 @@ static void print_result(session *s, const nib_export_result *r)
     if (r->prompts)
         session_line(s, "read back: the logits of %d prompts differ by at most %.2g of the largest",
                      r->prompts, r->greatest_difference);
+    if (r->survival.rows)
+        session_line(s, "survived: %.3f +- %.3f of the adapter's change, with noise of %.2f beside "
+                     "it (in the weights)", r->survival.survived, r->survival.standard_error,
+                     r->survival.noise);
 }
 
 int verb_export(int argc, char **argv)
@@ -31,6 +47,8 @@ int verb_export(int argc, char **argv)
           "Q4_K_S, Q5_1, Q5_0, Q4_1, Q4_0, IQ4_NL or (of experts) MXFP4; of an adapter F32 "
           "(default), F16 or BF16" },
         { "adapter", OPTION_PLACE, &o.adapter, "DIR", "a PEFT adapter, merged on the way" },
+        { "min-retained", OPTION_FLOAT, &o.min_retained, "0.8",
+          "with --adapter: refuse a file that keeps less of the adapter's change" },
         { "imatrix", OPTION_STRING, &o.imatrix, "FILE",
           "how much each input counts when blocks are made: llama.cpp's importance matrix" },
         { "calibration-data", OPTION_STRING, &o.calibration.data, "FILE",

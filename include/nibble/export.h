@@ -7,6 +7,7 @@
 
 #include "nibble/context.h"
 #include "nibble/finetune.h"
+#include "nibble/merge.h"
 #include "nibble/model.h"
 
 #ifdef __cplusplus
@@ -27,6 +28,9 @@ typedef struct nib_export_options {
     nib_data_options calibration; /* or texts to make one of (data); max_seq_length 0: 512 */
     const char *imatrix_out;      /* where to keep the importances made; NULL: nowhere */
     int num_calibration_samples;  /* the first records of the data; 0: 128 */
+    /* Above 0: a file that keeps less of the adapter's change, by two standard errors, or as much
+     * more than all of it, is refused. */
+    double min_retained;
     bool overwrite;
     bool modelfile;          /* Ollama's, beside OUT: DIR/Modelfile */
     bool no_verify;          /* what was written is not read back and compared */
@@ -38,6 +42,7 @@ typedef struct nib_export_result {
     uint64_t tensors, bytes; /* of the file's data */
     int prompts;             /* that were compared; 0: none */
     double greatest_difference; /* of their logits, relative to the largest logit */
+    nib_survival survival;      /* of the adapter's change, in the weights; rows 0: not measured */
 } nib_export_result;
 
 /* NIB_E_UNSUPPORTED: a family, a tokenizer, a module or a setting that GGUF has no place for;

@@ -3,6 +3,7 @@
  * The file is built beside its place, read back, and renamed when it answers as the model does. */
 #include "nibble/export.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "job/open.h"
 #include "job/other_form.h"
 #include "job/sentence.h"
+#include "job/survival.h"
 #include "text/gguf_tokens.h"
 
 typedef struct run {
@@ -226,6 +228,55 @@ static nib_status verify(run *r, nib_error *err)
     return status;
 }
 
+static bool has_linear(const nib_model *m, const char *name)
+{
+    for (size_t i = 0; i < m->linear_count; i++)
+        if (strcmp(m->linears[i]->name, name) == 0) return true;
+    return false;
+}
+
+/* What of the adapter's change is in the file's matrices. */
+static nib_status measure(run *r, nib_error *err)
+{
+    nib_model_options options = { .model = r->temporary, .compute_dtype = NIB_COMPUTE_FLOAT32 };
+    nib_model_progress quiet = { 0 };
+    nib_survivors found = { 0 };
+    nib_model *w = NULL;
+    nib_status status = r->model->head ? nib_model_open(r->ctx, &options, NIB_F32, quiet, &w, err)
+                                       : nib_model_open_features(r->ctx, &options, NIB_F32, quiet,
+                                                                 &w, err);
+
+    if (!status && !has_linear(w, r->model->linears[0]->name)) {
+        nib_note(r->ctx, "%s: its modules have other names than those of %s: what of the adapter "
+                 "survived is not measured", r->options->out, r->options->model);
+        goto done;
+    }
+    if (!status) status = nib_survivors_list(r->model, w, NULL, &found, err);
+    if (!status) status = nib_survivors_of_weights(&found, err);
+    if (!status) r->result.survival = nib_survivors_all(&found);
+done:
+    nib_survivors_free(&found);
+    nib_model_close(w);
+    return status;
+}
+
+static nib_status judge(run *r, nib_error *err)
+{
+    const nib_survival *s = &r->result.survival;
+    double least = r->options->min_retained, kept;
+    nib_status status = r->adapter ? measure(r, err) : NIB_OK;
+
+    if (status || !(least > 0)) return status;
+    if (!s->rows)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "min_retained: %s", r->adapter
+                        ? "what survived is not measured" : "there is no adapter");
+    kept = 1 - fabs(1 - s->survived);
+    if (isnan(s->survived) || kept - 2 * s->standard_error >= least) return NIB_OK;
+    return nib_fail(err, NIB_E_MISMATCH, "refused, nothing is written (min_retained %g): %.3f +- "
+                    "%.3f of the adapter's change survived in %s; a type of more bits keeps more",
+                    least, s->survived, s->standard_error, r->type->name);
+}
+
 static nib_status prepare_modelfile(run *r, nib_error *err)
 {
     if (!r->options->modelfile) return NIB_OK;
@@ -247,6 +298,7 @@ static nib_status export(run *r, nib_error *err)
         status = nib_importances_write(&r->importances, r->options->imatrix_out, err);
     if (!status) status = write_file(r, err);
     if (!status) status = verify(r, err);
+    if (!status) status = judge(r, err);
     if (!status)
         status = nib_export_put_in_place(r->ctx, r->temporary, r->options->out, err);
     if (status || !r->options->modelfile) return status;
@@ -263,6 +315,13 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
         (options->imatrix || options->imatrix_out || options->calibration.data))
         return nib_fail(err, NIB_E_INVALID, "imatrix, imatrix_out and calibration_data are of a "
                         "model's GGUF file, which %s is not to be", options->out);
+    if (!(options->min_retained >= 0 && options->min_retained <= 1))
+        return nib_fail(err, NIB_E_INVALID, "min_retained %g; a share above 0, at most 1",
+                        options->min_retained);
+    if (options->min_retained > 0 &&
+        (nib_export_is_adapter(options->model) || nib_export_is_directory(options)))
+        return nib_fail(err, NIB_E_INVALID, "min_retained is of a model's GGUF file, which %s is "
+                        "not to be; nibble merge measures directories", options->out);
     if (nib_export_is_adapter(options->model))
         return nib_export_adapter(ctx, options, result, err);
     if (options->base)

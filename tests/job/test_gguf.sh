@@ -56,6 +56,20 @@ done
     grep -q '^kind: model' "$work/log" && grep -q 'method gguf' "$work/log"
 say $? "inspect: what it is"
 
+# What of an adapter survives in a file.
+all='"survival": {"survived": \(1\|0\.99999\|1\.0000\)[0-9]*, .*"noise": [0-9.]*e-'
+"$nibble" export "$golden/llama-bias.gguf" "$work/a.gguf" --adapter "$work/llama-bias" \
+    --quantize F32 --json >"$work/log" 2>&1 && grep -q "$all" "$work/log"
+say $? "export: all of the adapter survives in F32"
+"$nibble" export "$golden/llama-bias.gguf" "$work/b.gguf" --adapter "$work/llama-bias" \
+    --quantize Q4_0 --no-verify >"$work/log" 2>&1 &&
+    grep -q '^survived: \(0\.9\|1\.0\).*noise of 0\.[0-9]*[1-9]' "$work/log"
+say $? "export: how much survives is printed"
+! "$nibble" export "$golden/llama-bias.gguf" "$work/c.gguf" --adapter "$work/llama-bias" \
+    --quantize Q4_0 --no-verify --min-retained 1 >"$work/log" 2>&1 &&
+    grep -q "refused, nothing is written (min_retained 1)" "$work/log" && [ ! -e "$work/c.gguf" ]
+say $? "export: min_retained refuses a file that keeps too little"
+
 # Straight into a low-bit directory: the bytes of a directory made first and quantized then.
 same_quantized() { # same_quantized NAME OPTION...
     local name=$1
