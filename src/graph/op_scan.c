@@ -8,7 +8,9 @@
  *
  * Inputs: q, k, v, a or dt, and for the delta rule b; all may be views.  What lies between them
  * and the recurrence is made again in backward: scratch holds q^ and k^, c and beta in float, and
- * behind them in backward the parts of their gradients by head, which are added up in order.
+ * behind them in backward their gradients.  Those of q^ and k^ are the sums of what the heads of v
+ * give that read them: in at most PARTS parts, which threads take one by one and whose sums are
+ * added up in order, so that no thread's number tells and not every head's gradient lies in memory.
  *
  *     a' = (ln c)' (-exp(A_log)) sigmoid(a + dt_bias)       b' = beta' beta (1 - beta)
  *     dt' = (beta' + (ln c)' (-exp(A_log))) sigmoid(dt + dt_bias), 0 where it was clamped
@@ -21,6 +23,7 @@
 #include "graph/state.h"
 
 enum { Q, K, VALUES, A, BETA, INPUTS };
+enum { PARTS = 16 };
 
 typedef struct scan_work {
     nib_run *run;
@@ -32,7 +35,9 @@ typedef struct scan_work {
     nib_heads layout[INPUTS];
     float *unit[2];           /* q^, k^ [tokens, key heads, rows] */
     float *fade, *beta;       /* [tokens, heads] */
-    float *d_unit[2];         /* by head of v: [tokens, heads, rows] */
+    size_t parts;             /* of the heads of v that read one of k */
+    float *d_unit[2];         /* [key heads, parts, tokens, rows] */
+    size_t d_unit_of;         /* numbers of a part */
     float *d_log, *d_beta;    /* [tokens, heads] */
     float *each;              /* of a worker */
     size_t each_count;
@@ -41,14 +46,26 @@ typedef struct scan_work {
 /* Floats of scratch: what all threads read, what backward adds, and what each thread has. */
 typedef struct scan_sizes { size_t unit, gate, d_unit, each; } scan_sizes;
 
+static size_t parts_of(const nib_scan_desc *d)
+{
+    return nib_min(d->heads / d->key_heads, PARTS);
+}
+
+/* Heads of a part: the first parts have the most. */
+static size_t heads_of_part(const nib_scan_desc *d, size_t part)
+{
+    size_t group = d->heads / d->key_heads, parts = parts_of(d);
+    return group / parts + (part < group % parts);
+}
+
 static scan_sizes sizes_of(const nib_scan_desc *d, size_t tokens, bool back)
 {
-    size_t block = d->rows * NIB_SCAN_COLUMNS;
+    size_t block = nib_round_up(d->rows * NIB_SCAN_COLUMNS, 16), unit = tokens * d->rows;
 
-    return (scan_sizes){ nib_round_up(tokens * d->key_heads * d->rows, 16),
+    return (scan_sizes){ nib_round_up(unit * d->key_heads, 16),
                          nib_round_up(tokens * d->heads, 16),
-                         back ? nib_round_up(tokens * d->heads * d->rows, 16) : 0,
-                         nib_round_up(back ? nib_scan_scratch(d->rows, tokens) : block, 16) };
+                         back ? nib_round_up(unit * d->key_heads * parts_of(d), 16) : 0,
+                         back ? nib_round_up(nib_scan_scratch(d->rows, tokens), 16) : block };
 }
 
 static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool back)
@@ -76,6 +93,8 @@ static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool
         w.d_beta = w.d_log + s.gate;
         at = w.d_beta + s.gate;
     }
+    w.parts = parts_of(d);
+    w.d_unit_of = run->plan->rows[NIB_TOKENS] * d->rows;
     w.each = at;
     w.each_count = s.each;
     return w;
@@ -192,40 +211,54 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 
 /* --- backward --- */
 
-static void backward_tile(void *arg, size_t tile, unsigned worker)
+/* One head; its gradients of q^ and k^ are written to `at`, or added there. */
+static void head_back(const scan_work *w, size_t s, size_t h, size_t at, bool add, float *scratch)
 {
-    const scan_work *w = arg;
     const nib_scan_desc *d = w->d;
-    size_t h = tile % d->heads, s = tile / d->heads;
     size_t r0 = w->run->batch->axes[NIB_TOKENS].offsets[s];
-
     nib_scan_args a = args_of(w, s, h, 0);
 
     a.columns = d->columns;
     a.d_o = nib_at(w->io->d_out, w->type, output_at(w, s, h, 0));
-    a.dqk_stride = d->heads * d->rows;
-    a.dq = w->d_unit[Q] + (r0 * d->heads + h) * d->rows;
-    a.dk = w->d_unit[K] + (r0 * d->heads + h) * d->rows;
+    a.dqk_stride = d->rows;
+    a.dq = w->d_unit[Q] + at;
+    a.dk = w->d_unit[K] + at;
+    a.add_dqk = add;
     a.d_log_fade = w->d_log + r0 * d->heads + h;
     a.d_beta = w->d_beta + r0 * d->heads + h;
     a.add_dv = w->io->accumulate[VALUES];
     if (w->io->d_in[VALUES])
         a.dv = nib_at_mut(w->io->d_in[VALUES], w->type, nib_head_at(w->layout[VALUES], r0, h));
-    w->run->k->scan_back(&a, w->each + worker * w->each_count);
+    w->run->k->scan_back(&a, scratch);
 }
 
-/* The gradient of q or k: the heads of v that read one are added up, in the first one's place. */
+/* The heads of a part of a key head, in a sequence. */
+static void backward_tile(void *arg, size_t tile, unsigned worker)
+{
+    const scan_work *w = arg;
+    const nib_scan_desc *d = w->d;
+    const uint32_t *offsets = w->run->batch->axes[NIB_TOKENS].offsets;
+    size_t part = tile % w->parts, key_head = tile / w->parts % d->key_heads;
+    size_t s = tile / w->parts / d->key_heads, h = key_head * (d->heads / d->key_heads);
+    size_t at = (key_head * w->parts + part) * w->d_unit_of + offsets[s] * d->rows;
+
+    for (size_t p = 0; p < part; p++) h += heads_of_part(d, p);
+    for (size_t m = 0; m < heads_of_part(d, part); m++)
+        head_back(w, s, h + m, at, m > 0, w->each + worker * w->each_count);
+}
+
+/* The gradient of q or k: the parts are added up, in the first one's place. */
 static void unit_back(const scan_work *w, int i, size_t row)
 {
     const nib_scan_desc *d = w->d;
-    size_t group = d->heads / d->key_heads;
 
     for (size_t h = 0; h < d->key_heads; h++) {
         size_t at = nib_head_at(w->layout[i], row, h);
-        float *sum = w->d_unit[i] + (row * d->heads + h * group) * d->rows;
+        float *sum = w->d_unit[i] + h * w->parts * w->d_unit_of + row * d->rows;
         void *dx = nib_at_mut(w->io->d_in[i], w->type, at);
         const void *x = nib_at(w->io->in[i], w->type, at);
-        for (size_t m = 1; m < group; m++) w->run->k->axpy(d->rows, 1, sum + m * d->rows, sum);
+        for (size_t m = 1; m < w->parts; m++)
+            w->run->k->axpy(d->rows, 1, sum + m * w->d_unit_of, sum);
         if (d->delta) {
             w->run->k->unit_back(w->type, d->rows, x, scale_of(w, i), sum, dx,
                                  w->io->accumulate[i]);
@@ -270,7 +303,8 @@ static void backward(nib_run *run, const nib_node *n, const nib_io *io)
     scan_work w = work_of(run, n, io, true);
 
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), make_tile, &w);
-    nib_parallel_for(run->ctx, run->batch->sequences * n->scan.heads, backward_tile, &w);
+    nib_parallel_for(run->ctx, run->batch->sequences * n->scan.key_heads * w.parts, backward_tile,
+                     &w);
     nib_parallel_for(run->ctx, nib_row_tiles(w.rows), give_tile, &w);
 }
 

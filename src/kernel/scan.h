@@ -43,20 +43,21 @@ typedef struct nib_scan_args {
     const void *d_o;             /* with o's stride */
     void *dv;                    /* with v's stride; NULL: not wanted */
     bool add_dv;
-    float *dq, *dk;              /* [tokens, rows], written */
+    float *dq, *dk;              /* [tokens, rows], written, or with add_dqk added to */
+    bool add_dqk;
     size_t dqk_stride;
     float *d_log_fade, *d_beta;  /* [tokens] with gate_stride, written */
 } nib_scan_args;
 
 /* Floats of scratch for backward over `tokens` tokens: S at the start of each chunk; some blocks
- * for what lies within one; a few numbers a token. */
+ * for what lies within one; a few numbers a token; dq and dk to be added. */
 static inline size_t nib_scan_scratch(size_t rows, size_t tokens)
 {
     size_t chunks = nib_ceil_div(tokens, NIB_SCAN_CHUNK), wide = nib_round_up(rows, 32);
     size_t blocks = chunks * rows + 3 * wide + (chunks + 4) * NIB_SCAN_CHUNK;
     return nib_max(blocks, (chunks + NIB_SCAN_CHUNK + 1) * rows + 2 * NIB_SCAN_CHUNK) *
                NIB_SCAN_COLUMNS +
-           chunks * NIB_SCAN_CHUNK * (4 * NIB_SCAN_CHUNK + 1);
+           chunks * NIB_SCAN_CHUNK * (4 * NIB_SCAN_CHUNK + 1) + 2 * tokens * rows;
 }
 
 /* state [rows, NIB_SCAN_COLUMNS]: before the tokens, and after them. */

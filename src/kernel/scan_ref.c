@@ -98,8 +98,8 @@ void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
     size_t each = nib_dtype_bytes(a->type);
 
     for (size_t t = 0; t < a->tokens; t++) {
-        memset(a->dq + t * a->dqk_stride, 0, a->rows * sizeof *a->dq);
-        memset(a->dk + t * a->dqk_stride, 0, a->rows * sizeof *a->dk);
+        if (!a->add_dqk) memset(a->dq + t * a->dqk_stride, 0, a->rows * sizeof *a->dq);
+        if (!a->add_dqk) memset(a->dk + t * a->dqk_stride, 0, a->rows * sizeof *a->dk);
         a->d_log_fade[t * a->gate_stride] = a->d_beta[t * a->gate_stride] = 0;
     }
     for (size_t c = 0; c < a->columns; c += WIDE) {

@@ -63,6 +63,7 @@ static const struct scan_case {
     { 4, 2, 3, 6, false, false, true, INFINITY },
     { 3, 1, 6, 37, false, true, false, INFINITY },
     { 2, 1, 5, 4, false, false, false, 3 }, /* the first head's steps are all beyond it */
+    { 38, 2, 3, 2, false, false, true, INFINITY }, /* parts of two heads and of one */
 };
 
 /* Keys, queries and values from one projection, of which they may be views; gates of their own. */

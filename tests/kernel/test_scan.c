@@ -35,7 +35,7 @@ static nib_scan_args random_args(scan_case c)
     a.q = q, a.k = k, a.fade = fade, a.beta = beta;
     a.v = test_values(c.type, (t - 1) * a.v_stride + c.columns, 1);
     a.d_o = test_values(c.type, (t - 1) * a.o_stride + c.columns, 1);
-    a.add_dv = c.add;
+    a.add_dv = a.add_dqk = c.add;
     return a;
 }
 
@@ -64,8 +64,11 @@ static scan_results run_backward(const nib_kernels *k, nib_scan_args a)
                        test_floats(gate, 0), test_values(a.type, dv, 0) };
     float *scratch = test_floats(round16(nib_scan_scratch(a.rows, a.tokens)), 3);
 
-    for (size_t t = 0; t < a.tokens; t++) /* overwritten */
-        for (size_t i = 0; i < a.rows; i++) r.dq[t * a.dqk_stride + i] = 0.25f;
+    for (size_t t = 0; t < a.tokens; t++) /* overwritten, or added to */
+        for (size_t i = 0; i < a.rows; i++) {
+            r.dq[t * a.dqk_stride + i] = 0.25f;
+            r.dk[t * a.dqk_stride + i] = -0.5f;
+        }
     if (a.add_dv) memcpy(r.dv, a.v, dv * nib_dtype_bytes(a.type));
     a.dq = r.dq, a.dk = r.dk, a.d_log_fade = r.d_log, a.d_beta = r.d_beta, a.dv = r.dv;
     k->scan_back(&a, scratch);
