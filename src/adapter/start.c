@@ -182,6 +182,12 @@ nib_status nib_start_check(const nib_adapter *a, const nib_start_options *o, nib
                          "model that is low-bit as it is stored");
     if (kind == NIB_START_PLAIN) return NIB_OK;
     assert(kind != NIB_START_UNKNOWN);
+    if (a->config.use_dora && kind != NIB_START_ORTHOGONAL)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "init_lora_weights %s with use_dora: what is taken out of the base is not "
+                        "put back by a sum where outputs have sizes of their own; known with "
+                        "use_dora are true, false, gaussian and orthogonal",
+                        a->config.init_lora_weights);
     if (a->slot && !a->doubled && kind != NIB_START_ORTHOGONAL)
         return nib_fail(err, NIB_E_UNSUPPORTED, "init_lora_weights %s: only the first of several "
                         "adapters may change the base", a->config.init_lora_weights);

@@ -348,6 +348,20 @@ static void test_refused(void)
         { "../grouped/gptq", NULL, "loftq", "q_proj", R, 0, NIB_E_INVALID, "with base_original" },
     };
 
+    for (size_t i = 0; i < 3; i++) { /* with DoRA */
+        static const char *const starts[] = { "pissa", "olora", "loftq" };
+        nib_model *m = open_model("llama", i == 2 ? nf4 : NULL);
+        nib_peft_config c = config_of(test_ctx(), starts[i]);
+        nib_adapter *a = NULL;
+        nib_error err;
+
+        c.use_dora = true;
+        REQUIRE(m, "llama");
+        CHECK(nib_adapter_create(m, &c, 0, 1, &a, &err) == NIB_E_UNSUPPORTED &&
+                  strstr(err.message, "with use_dora"), "%s: %s", starts[i], err.message);
+        nib_adapter_close(a);
+        nib_model_close(m);
+    }
     for (size_t i = 0; i < NIB_COUNT(bad); i++) {
         nib_model *m = open_model(bad[i].model, bad[i].settings);
         nib_peft_config c = nib_peft_config_default();
