@@ -153,6 +153,7 @@ enum { NIB_MOST_GROWN = 512 }; /* rotated channels of a head whose angles grow w
 typedef struct nib_rope {
     size_t rot;              /* rotated channels of a head */
     bool interleaved;
+    double theta;            /* the base of the angles before any scaling (rope_theta) */
     const float *inv;        /* [rot / 2] angle of position 1 */
     float attention_factor;  /* multiplies cosine and sine (yarn, longrope) */
     float growth;            /* they grow with the position t too: */

@@ -90,6 +90,20 @@ static const nib_rope *rope_of(const nib_graph *g)
     return NULL;
 }
 
+/* The base that the model has where config.json names none: another one than llama.cpp's 10000 in
+ * some families.  windows: of the layers that have them.  0: no such layer. */
+static double theta_of(const nib_graph *g, bool windows)
+{
+    const nib_rope *last = NULL;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (n->rope) last = n->rope;
+        if (n->attention.heads && last && (n->attention.window != 0) == windows) return last->theta;
+    }
+    return windows || !last ? 0 : last->theta;
+}
+
 static bool is_up(const char *name)
 {
     return strcmp(name, "blk.0.ffn_up.weight") == 0 ||
@@ -155,6 +169,17 @@ static bool is_of_experts(const char *key)
     return strcmp(key, "expert_count") == 0 || strcmp(key, "expert_used_count") == 0;
 }
 
+/* true: it is the key of a base of angles, and the graph has such layers. */
+static bool put_theta(const keys *k, const char *key)
+{
+    bool windows = strcmp(key, "rope.freq_base_swa") == 0;
+    double theta = windows || strcmp(key, "rope.freq_base") == 0 ? theta_of(k->m->graph, windows)
+                                                                  : 0;
+
+    if (theta > 0) put(k, key, NIB_GGUF_F32, theta);
+    return theta > 0;
+}
+
 static nib_status put_table(const keys *k, nib_error *err)
 {
     static const char *const floats[] = { "scale", "freq_base", "softcapping" };
@@ -167,7 +192,7 @@ static nib_status put_table(const keys *k, nib_error *err)
         }
         bool length = strcmp(f->gguf, "context_length") == 0 && v &&
                       !nib_gguf_first_position(k->m->graph), real = false;
-        if ((!length && put_from_graph(k, f->gguf)) || !v) continue;
+        if ((!length && put_from_graph(k, f->gguf)) || (!v && put_theta(k, f->gguf)) || !v) continue;
         if (json_is_string(v) && strcmp(f->gguf, "hidden_activation") == 0) {
             char room[KEY_ROOM];
             nib_gguf_put_text(k->w, full_key(k, f->gguf, room), json_string_value(v),
@@ -376,8 +401,6 @@ static nib_status put_rope(keys *k, nib_error *err)
 {
     const nib_rope *rope = rope_of(k->m->graph);
     const json_t *type = json_object_get(k->rope, "rope_type");
-    const nib_gguf_key base = { "rope.freq_base", "rope_theta" };
-    const json_t *theta = value_of(k, &base);
     const char *name;
     char room[KEY_ROOM];
 
@@ -385,7 +408,7 @@ static nib_status put_rope(keys *k, nib_error *err)
     name = json_is_string(type) ? json_string_value(type) : "default";
     if (!rope || !k->rope || strcmp(name, "default") == 0) return NIB_OK;
     if (strcmp(name, "llama3") == 0)
-        return put_llama3(k, rope, theta ? json_number_value(theta) : 10000, err);
+        return put_llama3(k, rope, rope->theta, err);
     if (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0) return put_longrope(k, rope, err);
     if (strcmp(name, "linear") != 0 && strcmp(name, "yarn") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type %s has no form in GGUF; those that "

@@ -393,6 +393,7 @@ nib_rope nib_read_rope(nib_reader *r, nib_rope_spec spec)
         k.theta *= pow(k.alpha, (double)spec.rot / (double)(spec.rot - 2));
     for (size_t j = 0; j < spec.rot / 2; j++)
         inv[j] = (float)(1 / pow(k.theta, (double)(2 * j) / (double)spec.rot));
+    rope.theta = k.theta;
     rope.inv = inv;
     scale_angles(r, &rope, &spec, &k, inv);
     if (!r->status) check_angles(r, &rope, &k);
