@@ -130,8 +130,11 @@ static apart_work work_of(nib_run *run, const nib_node *n, const nib_io *io, boo
                      .longest = 1, .spanned = nib_run_rows(run, axis) };
     int64_t half = (int64_t)(w.spanned / 2);
 
-    for (size_t s = 0; s < run->batch->sequences; s++)
+    for (size_t s = 0; s < run->batch->sequences; s++) {
         w.longest = nib_max(w.longest, offsets[s + 1] - offsets[s]);
+        /* the table's projections are one slot's */
+        assert(!run->batch->slots || run->batch->slots[s] == run->batch->slots[0]);
+    }
     w.rows = (uint32_t *)run->scratch.base;
     for (size_t i = 0; i < 2 * w.longest - 1; i++) {
         int64_t row = nib_span_bucket(w.span, (int64_t)i - (int64_t)w.longest + 1) + half;
