@@ -59,9 +59,9 @@ wheel_module() {
 import sys, nibble
 held = nibble.evaluate("models/pico", "models/shop-test.jsonl", adapter=sys.argv[1])
 run = nibble.finetune("models/pico", data="models/shop.jsonl", output_dir=sys.argv[1],
-                      overwrite=True, max_steps=3, learning_rate=5e-3, target_modules="all-linear")
+                      overwrite=True, max_steps=9)
 after = nibble.evaluate("models/pico", "models/shop-test.jsonl", adapter=sys.argv[1])
-assert len(run["log"]) == 3 and run["train_loss"] > 0, run
+assert len(run["log"]) == 9 and run["train_loss"] > 0, run
 assert after["loss"] < held["loss"], (held, after)
 answers = nibble.generate("models/pico", ["Question: a\nAnswer:"] * 2, max_new_tokens=4)
 assert len(answers) == 2 and answers[0] == answers[1], answers
