@@ -398,8 +398,8 @@ typedef struct nib_batch {
                                     that are no cross-entropy: 0 and 1, or numbers; of spans 1 where
                                     the answer begins and ends, nowhere in the sequence: no loss */
     const float *weights;        /* [rows of the head's axis] of the rows in the loss; NULL: 1 */
-    const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0; one and
-                                    the same for all where a graph has an axis of distances */
+    const uint8_t *slots;        /* [sequences] adapter slot, NIB_NO_SLOT: none; NULL: slot 0; the
+                                    same for all where a graph has an axis of distances */
     const bool *generated;       /* [sequences] its rows are tokens that were generated, or guesses
                                     of such: their products are dots (linear.h); NULL: none are */
     nib_state *const *states;    /* [sequences] what they carry, each its own; NULL entries, or NULL
