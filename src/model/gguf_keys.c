@@ -192,7 +192,8 @@ static nib_status put_table(const keys *k, nib_error *err)
         }
         bool length = strcmp(f->gguf, "context_length") == 0 && v &&
                       !nib_gguf_first_position(k->m->graph), real = false;
-        if ((!length && put_from_graph(k, f->gguf)) || (!v && put_theta(k, f->gguf)) || !v) continue;
+        if ((!length && put_from_graph(k, f->gguf)) || (!v && put_theta(k, f->gguf)) || !v)
+            continue;
         if (json_is_string(v) && strcmp(f->gguf, "hidden_activation") == 0) {
             char room[KEY_ROOM];
             nib_gguf_put_text(k->w, full_key(k, f->gguf, room), json_string_value(v),
