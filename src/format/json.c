@@ -118,9 +118,11 @@ nib_status nib_json_parse_first(const char *text, size_t bytes, const char *wher
                                 json_t **out, size_t *used, nib_error *err)
 {
     size_t how = JSON_REJECT_DUPLICATES, mark = 0;
-    json_error_t problem;
+    json_error_t problem = { .line = 0 };
     json_t *value;
 
+    /* jansson leaves the code as it is where its first allocation fails */
+    problem.text[JSON_ERROR_TEXT_LENGTH - 1] = json_error_out_of_memory;
     if (bytes >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) mark = 3;
     if (flags & NIB_JSON_BIG_NUMBERS) how |= JSON_DECODE_INT_AS_REAL;
     if (flags & NIB_JSON_ANY_VALUE) how |= JSON_DECODE_ANY;

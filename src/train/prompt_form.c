@@ -2,7 +2,6 @@
  * mark, with the functions that make all others. */
 #include "train/prompt_form.h"
 
-#include <stdlib.h>
 
 #include "format/json.h"
 #include "train/template.h"
@@ -48,8 +47,9 @@ static nib_status find_ends(nib_ctx *ctx, const nib_data_options *o, nib_record_
         const char *at = memchr(text->data, mark[0], end);
         if (at && !memchr(at + 1, mark[0], end - (size_t)(at + 1 - text->data))) {
             size_t before = (size_t)(at - text->data);
-            json_object_set_new(form, "before", json_stringn(text->data, before));
-            json_object_set_new(form, "after", json_stringn(at + 1, end - before - 1));
+            if (json_object_set_new(form, "before", json_stringn(text->data, before)) ||
+                json_object_set_new(form, "after", json_stringn(at + 1, end - before - 1)))
+                status = nib_fail(err, NIB_E_NOMEM, "the prompt's form: out of memory");
         }
     }
     json_decref(record);
@@ -57,9 +57,24 @@ static nib_status find_ends(nib_ctx *ctx, const nib_data_options *o, nib_record_
     return status;
 }
 
-static void put(json_t *form, const char *key, const char *value)
+/* false: out of memory. */
+static bool put(json_t *form, const char *key, const char *value)
 {
-    if (value) json_object_set_new(form, key, json_string(value));
+    return !value || !json_object_set_new(form, key, json_string(value));
+}
+
+/* As text; NULL: out of memory. */
+static char *dump(nib_ctx *ctx, const json_t *form)
+{
+    size_t bytes = json_dumpb(form, NULL, 0, JSON_COMPACT);
+    char *text = bytes ? nib_alloc(ctx, bytes + 1) : NULL;
+
+    if (!text || json_dumpb(form, text, bytes, JSON_COMPACT) != bytes) {
+        nib_free(ctx, text);
+        return NULL;
+    }
+    text[bytes] = 0;
+    return text;
 }
 
 nib_status nib_prompt_form_make(nib_ctx *ctx, const nib_data_options *o, nib_record_shape shape,
@@ -67,25 +82,23 @@ nib_status nib_prompt_form_make(nib_ctx *ctx, const nib_data_options *o, nib_rec
 {
     json_t *form = json_pack("{s:s}", "form", nib_shape_name(shape));
     nib_status status = NIB_OK;
-    char *text = NULL;
+    bool whole = form != NULL;
 
     if (form && is_chat(shape)) {
-        json_object_set_new(form, "chat", json_true());
-        put(form, "chat_template_kwargs", o->chat_template_kwargs);
+        whole = !json_object_set_new(form, "chat", json_true()) &&
+                put(form, "chat_template_kwargs", o->chat_template_kwargs);
     } else if (form && (shape == NIB_SHAPE_FAQ || shape == NIB_SHAPE_ALPACA ||
                         shape == NIB_SHAPE_TEMPLATES)) {
         status = find_ends(ctx, o, shape, form, err);
-        if (shape == NIB_SHAPE_ALPACA) put(form, "alpaca_ending", o->alpaca_ending);
-        if (shape == NIB_SHAPE_TEMPLATES) put(form, "prompt_template", o->prompt_template);
-        if (shape == NIB_SHAPE_TEMPLATES) put(form, "completion_template", o->completion_template);
-    } else {
-        put(form, "before", "");
-        put(form, "after", "");
+        if (shape == NIB_SHAPE_ALPACA) whole = put(form, "alpaca_ending", o->alpaca_ending);
+        if (shape == NIB_SHAPE_TEMPLATES)
+            whole = put(form, "prompt_template", o->prompt_template) &&
+                    put(form, "completion_template", o->completion_template);
+    } else if (form) {
+        whole = put(form, "before", "") && put(form, "after", "");
     }
-    if (!status) text = json_dumps(form, JSON_COMPACT);
-    *out = text ? nib_strdup(ctx, text) : NULL;
+    *out = !status && whole ? dump(ctx, form) : NULL;
     if (!status && !*out) status = nib_fail(err, NIB_E_NOMEM, "the prompt's form: out of memory");
-    free(text);
     json_decref(form);
     return status;
 }

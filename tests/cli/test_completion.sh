@@ -126,7 +126,7 @@ zsh_types() { # KEYS WANTED
 if command -v zsh >/dev/null; then
     verdict "completion: zsh, keys on a terminal" "$(zsh -n "$work/zsh" 2>&1
         zsh_types $'nibble fin\tm --lora-al\t16 --data files/data-\t' \
-            '<finetune><m><--lora-alpha><16><--data><files/data-two.jsonl>')"
+            '<finetune><m><--lora-alpha=16><--data><files/data-two.jsonl>')"
 else
     echo "skipped completion: zsh is not installed"
 fi

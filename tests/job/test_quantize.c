@@ -196,7 +196,7 @@ static void refuse(nib_ctx *ctx, const nib_quantize_options *o, nib_status want,
     nib_error err = { 0 };
     nib_status got = nib_quantize(ctx, o, NULL, &err);
 
-    CHECK(got == want && strstr(err.message, part), "%d '%s' where '%s' was due", got, err.message,
+    CHECK(got == want && strstr(err.message, part), "%d '%s', expected '%s'", got, err.message,
           part);
 }
 

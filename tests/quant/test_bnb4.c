@@ -432,7 +432,7 @@ static void refuse(const made *m, nib_status want, const char *part_of_message)
     nib_error err = { 0 };
     nib_status got = nib_bnb4_open(ctx, &m->parts, &w, &err);
 
-    CHECK(got == want && strstr(err.message, part_of_message), "%d '%s' where '%s' was due", got,
+    CHECK(got == want && strstr(err.message, part_of_message), "%d '%s', expected '%s'", got,
           err.message, part_of_message);
     if (!got) nib_weight_destroy(ctx, w);
 }
@@ -455,12 +455,12 @@ static void test_refuses(void)
     REFUSE(false, m.parts.quant_state.dtype = NIB_I8, NIB_E_FORMAT, "int8");
     REFUSE(false, m.parts.fp4 = true, NIB_E_FORMAT, "says nf4");
     REFUSE(false, m.parts.absmax.name = NULL, NIB_E_FORMAT, "m.weight.absmax is missing");
-    REFUSE(false, m.parts.absmax.elements++, NIB_E_FORMAT, "6 values where 5");
-    REFUSE(false, m.parts.absmax.dtype = NIB_U8, NIB_E_FORMAT, "uint8 where float32");
-    REFUSE(false, m.parts.quant_map.elements = 15, NIB_E_FORMAT, "15 values where 16");
+    REFUSE(false, m.parts.absmax.elements++, NIB_E_FORMAT, "6 values, expected 5");
+    REFUSE(false, m.parts.absmax.dtype = NIB_U8, NIB_E_FORMAT, "uint8, expected float32");
+    REFUSE(false, m.parts.quant_map.elements = 15, NIB_E_FORMAT, "15 values, expected 16");
     REFUSE(false, m.parts.quant_map.name = NULL, NIB_E_FORMAT, "quant_map is missing");
     REFUSE(false, m.parts.nested_absmax = m.parts.absmax, NIB_E_FORMAT, "not nested");
-    REFUSE(true, m.parts.absmax.dtype = NIB_F32, NIB_E_FORMAT, "float32 where uint8");
+    REFUSE(true, m.parts.absmax.dtype = NIB_F32, NIB_E_FORMAT, "float32, expected uint8");
     REFUSE(true, m.parts.nested_absmax.name = NULL, NIB_E_FORMAT, "nested_absmax is missing");
     REFUSE(true, m.parts.nested_quant_map.name = NULL, NIB_E_FORMAT, "nested_quant_map is missing");
     REFUSE(true, m.parts.nested_quant_map.elements = 255, NIB_E_FORMAT, "255 values");

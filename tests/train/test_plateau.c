@@ -81,7 +81,8 @@ static bool train(const char *out, const char *steps, const char *resume, progra
                   test_data("models/shop-test.jsonl"), "--eval-strategy", "steps", "--eval-steps",
                   "1", "--save-steps", "3", "--max-steps", steps, "--lr-scheduler-type",
                   "reduce_lr_on_plateau", "--lr-scheduler-kwargs",
-                  "patience=1,threshold=0.9,factor=0.5", "--r", "2", "max_seq_length=48",
+                  "patience=1,threshold=0.9,factor=0.5", "--r", "2", "--defaults", "peft",
+                  "max_seq_length=48",
                   "per_device_train_batch_size=1", "--output-dir", out, "--json", "--threads", "1",
                   resume);
 }
