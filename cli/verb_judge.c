@@ -55,7 +55,7 @@ int verb_judge(int argc, char **argv)
     option options[] = {
         { "generate", OPTION_FLAG, &j.generate, NULL, "answer the records, and score the answers" },
         { "data", OPTION_STRING, &j.o.data.data, "FILE",
-          "held-out records with a prompt and what is wanted, in the forms of finetune" },
+          "held-out records in the forms of finetune; of those with choices these are compared" },
         { "adapter", OPTION_LIST, &j.adapters, "[NAME=]DIR", "may be repeated: all answer" },
         { "raw", OPTION_FLAG, &j.o.raw, NULL,
           "prompts are put as the options and records say, whatever the adapter was trained on" },
@@ -93,7 +93,7 @@ int verb_judge(int argc, char **argv)
     verb v = { .name = "evaluate --generate",
                .arguments = "MODEL --data FILE [--adapter [NAME=]DIR]...",
                .summary = "Answers held-out records greedily, base beside adapters, and scores the "
-                          "answers.",
+                          "answers; of multiple choice, the likeliest choices.",
                .options = options, .option_count = sizeof options / sizeof *options,
                .positional_wanted = 1, .model_first = true };
 

@@ -12,7 +12,8 @@ extern "C" {
 typedef struct nib_judge_options {
     nib_model_options model;
     nib_data_options data;       /* records with a prompt and what is wanted: prompt and completion,
-                                  * chats (their last turn of the assistant), FAQ, Alpaca, tokens */
+                                  * chats (their last turn of the assistant), FAQ, Alpaca, tokens;
+                                  * or multiple choice */
     const nib_adapter_choice *adapters;
     size_t adapter_count;
     bool raw;                    /* records are put as data says alone; else what it leaves open
@@ -36,9 +37,11 @@ typedef struct nib_judge_options {
 
 /* Answers greedily from the tokens that training would see of each prompt, scores
  * (job/answer_scores.h), and reports: scores with 95 % intervals, differences, the worst records.
- * *out is the caller's: nib_report_free().
+ * Of records of multiple choice nothing is generated: the likelihoods of the choices are compared
+ * (job/choice_scores.h).  *out is the caller's: nib_report_free().
  *
- * NIB_E_INVALID: records without prompts, a contestant that is not there; NIB_E_UNSUPPORTED: a
+ * NIB_E_INVALID: records without prompts, a contestant that is not there, options of generated
+ * texts with records of multiple choice; NIB_E_FORMAT: a bad record; NIB_E_UNSUPPORTED: a
  * model that does not generate. */
 nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_form form,
                      char **out, nib_error *err);

@@ -34,7 +34,8 @@ static void score_drawn(const resampling *r, size_t contestant, const uint32_t *
     }
     for (size_t s = 0; s < NIB_ANSWER_SCORES; s++)
         out[s] = counts[s] ? sums[s] / (double)counts[s] : (double)NAN;
-    out[NIB_ANSWER_CHRF] = nib_chrf_score((const double(*)[3])grams);
+    if (counts[NIB_ANSWER_CHRF])
+        out[NIB_ANSWER_CHRF] = nib_chrf_score((const double(*)[3])grams);
 }
 
 static int compare_numbers(const void *a, const void *b)

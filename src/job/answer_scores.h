@@ -28,6 +28,9 @@ typedef enum nib_answer_score {
     NIB_ANSWER_JSON_FIELDS,
     NIB_ANSWER_ROUGE_L,
     NIB_ANSWER_CHRF,
+    NIB_ANSWER_ACC,       /* these three of multiple choice, in place of all others: set by the */
+    NIB_ANSWER_ACC_NORM,  /* caller (choice_scores.h) */
+    NIB_ANSWER_ACC_BYTES,
     NIB_ANSWER_SCORES
 } nib_answer_score;
 

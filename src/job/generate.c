@@ -589,6 +589,29 @@ nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_
     return answer(g, NULL, 0, ids, count, options, result, err);
 }
 
+nib_status nib_generator_likelihood(nib_generator *g, const uint32_t *ids, size_t count,
+                                    nib_continuation *texts, size_t text_count,
+                                    const nib_generate_options *options, nib_error *err)
+{
+    size_t most = g->model->graph->positions, longest = 0;
+    nib_generation use;
+    uint8_t slot;
+    nib_status status = settle(g, options, &use, &slot, err);
+
+    for (size_t i = 0; i < text_count; i++) longest = nib_max(longest, texts[i].count);
+    for (size_t i = 0; i < text_count && !status; i++) /* the prompt's are checked last, and kept */
+        status = take_ids(g, texts[i].ids, texts[i].count, err);
+    if (!status) status = take_ids(g, ids, count, err);
+    if (!status && longest > most - count)
+        status = nib_fail(err, NIB_E_INVALID, "a prompt of %zu tokens and a text of %zu: the model "
+                          "takes at most %zu", count, longest, most);
+    if (!status) status = make_decoder(g, count + longest, err);
+    if (status) return status;
+    g->model->graph->precision = use.precision;
+    return nib_likelihood(g->decoder, (nib_conversation){ g->state, slot }, g->ids, count, texts,
+                          text_count, err);
+}
+
 nib_tokenizer *nib_generator_tokenizer(const nib_generator *g)
 {
     return g->tokenizer;

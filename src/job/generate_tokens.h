@@ -2,6 +2,7 @@
 #ifndef NIB_JOB_GENERATE_TOKENS_H
 #define NIB_JOB_GENERATE_TOKENS_H
 
+#include "generate/likelihood.h"
 #include "nibble/generate.h"
 #include "text/tokenizer.h"
 
@@ -10,6 +11,11 @@
 nib_status nib_generator_run_tokens(nib_generator *g, const uint32_t *ids, size_t count,
                                     const nib_generate_options *options,
                                     nib_generate_result *result, nib_error *err);
+/* How likely each of several texts is after the same prompt (likelihood.h), with the adapter and
+ * the precision of `options`; nothing else of them is looked at.  The same errors. */
+nib_status nib_generator_likelihood(nib_generator *g, const uint32_t *ids, size_t count,
+                                    nib_continuation *texts, size_t text_count,
+                                    const nib_generate_options *options, nib_error *err);
 nib_tokenizer *nib_generator_tokenizer(const nib_generator *g); /* borrowed */
 size_t nib_generator_vocabulary(const nib_generator *g);
 

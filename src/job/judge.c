@@ -1,5 +1,5 @@
 /* judge.c - see nibble/judge.h: records into prompts and wanted answers, and all contestants asked
- * in one process. */
+ * in one process.  Records of multiple choice: judge_choices.c. */
 #include "job/judge_parts.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "base/filemap.h"
 #include "base/outfile.h"
 #include "base/python_regex.h"
-#include "job/generate_tokens.h"
+#include "job/judge_choices.h"
 #include "job/quantize_config.h"
 #include "train/data.h"
 #include "train/prompt_form.h"
@@ -145,10 +145,13 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
     nib_prompt_form_free(&trained);
     nib_free(j->ctx, own);
     if (status) return status;
+    if (nib_shape_has_choices(shape))
+        return nib_judge_read_choices(j, t, shape, err);
     if (!asks(shape))
         return nib_fail(err, NIB_E_INVALID, "%s: records of the form '%s' have no prompt that "
                         "could be answered; those that do: prompt and completion, chats, FAQ, "
-                        "Alpaca, --prompt-template with --completion-template", data.data,
+                        "Alpaca, multiple choice, --prompt-template with --completion-template",
+                        data.data,
                         nib_shape_name(shape));
     j->records = nib_dataset_count(*out);
     j->truncated = nib_dataset_counts(*out).truncated;
@@ -223,8 +226,7 @@ static nib_status score_all(nib_judgement *j, const nib_python_regex *regex, nib
     nib_status status = NIB_OK;
 
     j->scores = nib_new_array(j->ctx, j->contestant_count * j->records, sizeof *j->scores);
-    j->summaries = nib_new_array(j->ctx, j->contestant_count, sizeof *j->summaries);
-    if (!j->scores || !j->summaries) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    if (!j->scores) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
     for (size_t c = 0; c < j->contestant_count; c++)
         for (size_t i = 0; i < j->records && !status; i++) {
             nib_answer_scores *to = &j->scores[c * j->records + i];
@@ -235,9 +237,21 @@ static nib_status score_all(nib_judgement *j, const nib_python_regex *regex, nib
             status = nib_python_regex_match(regex, answer, true, &yes, NULL, err);
             to->of[NIB_ANSWER_REGEX] = yes;
         }
-    return status ? status
-                  : nib_answer_intervals(j->ctx, j->scores, j->contestant_count, j->records,
-                                         j->against, j->o->seed, j->summaries, err);
+    return status;
+}
+
+/* Everybody's answers with their scores, and how sure those are. */
+static nib_status judge(nib_judgement *j, nib_generator *g, const nib_dataset *d,
+                        const nib_python_regex *regex, nib_error *err)
+{
+    nib_status status = j->questions ? nib_judge_ask_choices(j, g, err) : ask_all(j, g, d, err);
+
+    if (!status && !j->questions) status = score_all(j, regex, err);
+    if (status) return status;
+    j->summaries = nib_new_array(j->ctx, j->contestant_count, sizeof *j->summaries);
+    if (!j->summaries) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    return nib_answer_intervals(j->ctx, j->scores, j->contestant_count, j->records, j->against,
+                                j->o->seed, j->summaries, err);
 }
 
 static nib_status write_predictions(const nib_judgement *j, nib_outfile **f, nib_error *err)
@@ -296,8 +310,7 @@ nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_
                                     options->adapter_count, &g, err);
     if (!status) status = open_data(&j, g, &d, err);
     if (!status) status = nib_warnings_check(ctx, err);
-    if (!status) status = ask_all(&j, g, d, err);
-    if (!status) status = score_all(&j, regex, err);
+    if (!status) status = judge(&j, g, d, regex, err);
     if (!status) status = nib_judge_report(&j, form, out, err);
     if (!status && f) {
         status = write_predictions(&j, &f, err);
@@ -308,6 +321,7 @@ nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_
     nib_generator_close(g);
     nib_python_regex_destroy(ctx, regex);
     for (size_t c = 0; c < j.contestant_count; c++) free_texts(&j, j.contestants[c].answers);
+    nib_judge_free_choices(&j);
     free_texts(&j, j.prompts);
     free_texts(&j, j.wanted);
     nib_free(ctx, j.contestants);

@@ -10,10 +10,25 @@
 typedef struct nib_contestant {
     const char *name;      /* of an adapter, or "base"; borrowed */
     bool base;
-    char **answers;        /* [records] */
+    char **answers;        /* [records]; of multiple choice the choice of acc */
+    double **likelihoods;  /* [records][choices] of multiple choice, their logarithms; else NULL */
     uint64_t new_tokens, unended; /* answers that max_new_tokens cut off */
     double seconds;
 } nib_contestant;
+
+/* Of multiple choice (judge_choices.h). */
+typedef struct nib_choice {
+    char *text;
+    uint32_t *ids;         /* [count] behind the prompt's */
+    size_t count;
+} nib_choice;
+
+typedef struct nib_choice_question {
+    uint32_t *prompt;      /* [prompt_count] */
+    size_t prompt_count;
+    nib_choice *choices;   /* [count] */
+    size_t count, right;
+} nib_choice_question;
 
 typedef struct nib_judgement {
     nib_ctx *ctx;
@@ -21,6 +36,8 @@ typedef struct nib_judgement {
     nib_contestant *contestants;
     size_t contestant_count, against;
     char **prompts, **wanted;      /* [records] */
+    nib_choice_question *questions;       /* [records], or NULL: answers are generated */
+    size_t rooms[3];               /* of questions, prompts and wanted texts while they are read */
     size_t records, max_new_tokens;
     uint64_t truncated;
     nib_answer_scores *scores;     /* [contestants, records] */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "job/judge_parts.h"
+#include "job/judge_choices.h"
 
 enum { SHOWN = 200 }; /* bytes of a text in the report for people */
 
@@ -31,6 +31,29 @@ static json_t *summary(const nib_interval all[NIB_ANSWER_SCORES])
     return out;
 }
 
+static json_t *likelihoods(const double *of, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, number(of[i]));
+    return list;
+}
+
+/* What a record of multiple choice has more. */
+static void add_choices(const nib_judgement *j, size_t record, json_t *to)
+{
+    const nib_choice_question *q = &j->questions[record];
+    json_t *answers = json_object_get(to, "answers"), *texts = json_array();
+
+    for (size_t i = 0; i < q->count; i++)
+        json_array_append_new(texts, json_string(q->choices[i].text));
+    json_object_set_new(to, "choices", texts);
+    json_object_set_new(to, "right", json_integer((json_int_t)q->right));
+    for (size_t c = 0; c < j->contestant_count; c++)
+        json_object_set_new(json_object_get(answers, j->contestants[c].name), "log_likelihoods",
+                            likelihoods(j->contestants[c].likelihoods[record], q->count));
+}
+
 json_t *nib_judge_record(const nib_judgement *j, size_t record)
 {
     json_t *answers = json_object(), *out;
@@ -51,6 +74,7 @@ json_t *nib_judge_record(const nib_judgement *j, size_t record)
     }
     out = json_pack("{s:I, s:s, s:s, s:o}", "record", (json_int_t)record + 1, "prompt",
                     j->prompts[record], "wanted", j->wanted[record], "answers", answers);
+    if (out && j->questions) add_choices(j, record, out);
     return out;
 }
 
@@ -62,17 +86,24 @@ static const nib_answer_scores *judged(const nib_judgement *j)
     return j->scores + (j->contestant_count - 1) * j->records;
 }
 
-/* The records that are answered worst by chrF, that are not exact; the earlier of two alike
+/* How well that one answered: chrF, or how much likelier it found the right choice. */
+static double goodness(const nib_judgement *j, size_t record)
+{
+    return j->questions ? nib_judge_margin(j, j->contestant_count - 1, record)
+                        : judged(j)[record].of[NIB_ANSWER_CHRF];
+}
+
+/* The records that are answered worst, that are not exact or right; the earlier of two alike
  * first. */
 static size_t find_worst(const nib_judgement *j, size_t *worst, size_t most)
 {
-    const nib_answer_scores *s = judged(j);
+    nib_answer_score right = j->questions ? NIB_ANSWER_ACC : NIB_ANSWER_EXACT_MATCH;
     size_t count = 0;
 
     for (size_t i = 0; i < j->records; i++) {
         size_t at = count;
-        if (s[i].of[NIB_ANSWER_EXACT_MATCH] >= 1) continue;
-        while (at && s[worst[at - 1]].of[NIB_ANSWER_CHRF] > s[i].of[NIB_ANSWER_CHRF]) at--;
+        if (judged(j)[i].of[right] >= 1) continue;
+        while (at && goodness(j, worst[at - 1]) > goodness(j, i)) at--;
         if (at == most) continue;
         if (count < most) count++;
         memmove(worst + at + 1, worst + at, (count - at - 1) * sizeof *worst);
@@ -89,22 +120,26 @@ static nib_status report_json(const nib_judgement *j, const size_t *worst, size_
 
     for (size_t c = 0; c < j->contestant_count; c++) {
         const nib_contestant *who = &j->contestants[c];
-        json_t *one = json_pack("{s:s, s:o, s:I, s:I, s:f}", "name", who->name, "scores",
-                                summary(j->summaries[c].score), "new_tokens",
-                                (json_int_t)who->new_tokens, "cut_off", (json_int_t)who->unended,
-                                "seconds", who->seconds);
+        json_t *one = json_pack("{s:s, s:o, s:f}", "name", who->name, "scores",
+                                summary(j->summaries[c].score), "seconds", who->seconds);
+        if (!j->questions) {
+            json_object_set_new(one, "new_tokens", json_integer((json_int_t)who->new_tokens));
+            json_object_set_new(one, "cut_off", json_integer((json_int_t)who->unended));
+        }
         if (c != j->against)
             json_object_set_new(one, "difference", summary(j->summaries[c].difference));
         json_array_append_new(answers, one);
     }
     for (size_t i = 0; i < worst_count; i++)
         json_array_append_new(shown, nib_judge_record(j, worst[i]));
-    root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "model",
-                     j->o->model.model, "data", j->o->data.data, "records", (json_int_t)j->records,
-                     "truncated", (json_int_t)j->truncated, "max_new_tokens",
-                     (json_int_t)j->max_new_tokens, "seed", (json_int_t)j->o->seed, "resamples",
-                     (json_int_t)NIB_RESAMPLES, "against", j->contestants[j->against].name,
-                     "contestants", answers, "worst", shown);
+    root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o}", "model", j->o->model.model, "data",
+                     j->o->data.data, "records", (json_int_t)j->records, "seed",
+                     (json_int_t)j->o->seed, "resamples", (json_int_t)NIB_RESAMPLES, "against",
+                     j->contestants[j->against].name, "contestants", answers, "worst", shown);
+    if (root && !j->questions) {
+        json_object_set_new(root, "truncated", json_integer((json_int_t)j->truncated));
+        json_object_set_new(root, "max_new_tokens", json_integer((json_int_t)j->max_new_tokens));
+    }
     text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
     if (text) *out = nib_strdup(j->ctx, text);
     free(text);
@@ -125,7 +160,10 @@ static void print_contestant(const nib_judgement *j, size_t c, FILE *to)
     const nib_contestant *who = &j->contestants[c];
     const nib_answer_summary *s = &j->summaries[c];
 
-    fprintf(to, "%s: %" PRIu64 " new tokens in %.1f s", who->name, who->new_tokens, who->seconds);
+    if (j->questions) fprintf(to, "%s: the likeliest choice, in %.1f s", who->name, who->seconds);
+    else
+        fprintf(to, "%s: %" PRIu64 " new tokens in %.1f s", who->name, who->new_tokens,
+                who->seconds);
     if (who->unended)
         fprintf(to, ", %" PRIu64 " answers cut off at %zu tokens", who->unended,
                 j->max_new_tokens);

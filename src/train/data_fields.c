@@ -6,6 +6,7 @@
 #include "train/template.h"
 
 #define CHAT_FIELDS "tools", "chat_template_kwargs", "system"
+#define CHOICE_FIELDS "choices", "answer", "label", "answerKey"
 
 static const char *const known[][8] = {
     [NIB_SHAPE_TOKENS] = { "input_ids", "labels", "completion_mask", "assistant_masks" },
@@ -17,6 +18,8 @@ static const char *const known[][8] = {
     [NIB_SHAPE_CHAT] = { "messages", CHAT_FIELDS },
     [NIB_SHAPE_SHAREGPT] = { "conversations", CHAT_FIELDS },
     [NIB_SHAPE_FAQ] = { "questions", "question", "answer" },
+    [NIB_SHAPE_CHOICES] = { "question", CHOICE_FIELDS },
+    [NIB_SHAPE_PROMPT_CHOICES] = { "prompt", CHOICE_FIELDS },
     [NIB_SHAPE_STREAM] = { "text" },
 };
 

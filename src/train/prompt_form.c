@@ -21,6 +21,9 @@ static json_t *marked_record(const nib_data_options *o, nib_record_shape shape)
 
     if (shape == NIB_SHAPE_FAQ)
         return json_pack("{s:s, s:s}", "question", mark, "answer", "a");
+    if (shape == NIB_SHAPE_CHOICES)
+        return json_pack("{s:s, s:[s, s], s:i}", "question", mark, "choices", "a", "b", "answer",
+                         0);
     if (shape == NIB_SHAPE_ALPACA)
         return json_pack("{s:s, s:s}", "instruction", mark, "output", "a");
     if (shape != NIB_SHAPE_TEMPLATES || !(record = json_object())) return NULL;
@@ -87,7 +90,8 @@ nib_status nib_prompt_form_make(nib_ctx *ctx, const nib_data_options *o, nib_rec
     if (form && is_chat(shape)) {
         whole = !json_object_set_new(form, "chat", json_true()) &&
                 put(form, "chat_template_kwargs", o->chat_template_kwargs);
-    } else if (form && (shape == NIB_SHAPE_FAQ || shape == NIB_SHAPE_ALPACA ||
+    } else if (form && (shape == NIB_SHAPE_FAQ || shape == NIB_SHAPE_CHOICES ||
+                        shape == NIB_SHAPE_ALPACA ||
                         shape == NIB_SHAPE_TEMPLATES)) {
         status = find_ends(ctx, o, shape, form, err);
         if (shape == NIB_SHAPE_ALPACA) whole = put(form, "alpaca_ending", o->alpaca_ending);

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "train/choices.h"
+
 static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
 {
     return !word || strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
@@ -44,6 +46,8 @@ nib_record_shape nib_shape_of(const nib_data_options *o, const json_t *record)
         return json_is_array(json_object_get(record, "prompt")) ? NIB_SHAPE_CHAT_COMPLETION
                                                                 : NIB_SHAPE_COMPLETION;
     if (has(record, "instruction") && has(record, "output")) return NIB_SHAPE_ALPACA;
+    if (nib_choices_are_in(record))
+        return has(record, "question") ? NIB_SHAPE_CHOICES : NIB_SHAPE_PROMPT_CHOICES;
     if (has(record, "questions") || (has(record, "question") && has(record, "answer")))
         return NIB_SHAPE_FAQ;
     if (has(record, "input") && has(record, "output")) return NIB_SHAPE_INPUT_OUTPUT;
@@ -64,8 +68,8 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
         return nib_fail(
             err, NIB_E_FORMAT,
             "%s: no known shape; its fields are %s.  Known are messages, conversations, prompt and "
-            "completion, instruction and output, question and answer, input and output, text, "
-            "input_ids; --template takes any fields",
+            "completion, instruction and output, question and answer, question and choices and "
+            "answer, input and output, text, input_ids; --template takes any fields",
             where, fields);
     }
     s->shape = shape;

@@ -8,6 +8,7 @@
  *   chat               {"messages": [{"role", "content", ...}], "tools"?, "chat_template_kwargs"?}
  *   ShareGPT           {"conversations": [{"from", "value"}], "tools"?}
  *   FAQ                {"question", "answer"}, or {"questions": [...]} of them
+ *   multiple choice    {"question", "choices", "answer"}, or {"prompt", ...} (choices.h)
  *   templates          any fields, put into a text as the options say
  *   tokens             {"input_ids", "labels"?, "completion_mask"?, "assistant_masks"?}
  *
@@ -36,6 +37,8 @@ typedef enum nib_record_shape {
     NIB_SHAPE_CHAT,
     NIB_SHAPE_SHAREGPT,
     NIB_SHAPE_FAQ,
+    NIB_SHAPE_CHOICES,        /* the prompt is a question; */
+    NIB_SHAPE_PROMPT_CHOICES, /* is put as it stands */
     NIB_SHAPE_TEMPLATE,
     NIB_SHAPE_TEMPLATES,
     NIB_SHAPE_STREAM,
@@ -82,6 +85,10 @@ nib_status nib_shaper_detect(nib_shaper *s, const json_t *record, const char *wh
 /* The shape that records with these fields have, of which the values are not looked at (but for the
  * prompt of a completion, which may be a text or a chat); NIB_SHAPE_UNKNOWN: none. */
 nib_record_shape nib_shape_of(const nib_data_options *o, const json_t *record);
+static inline bool nib_shape_has_choices(nib_record_shape shape)
+{
+    return shape == NIB_SHAPE_CHOICES || shape == NIB_SHAPE_PROMPT_CHOICES;
+}
 /* Opens the chat template if the shape needs one. */
 nib_status nib_shaper_open(nib_shaper *s, nib_error *err);
 void nib_shaper_close(nib_shaper *s); /* zeroed is fine */

@@ -17,6 +17,8 @@ const char *nib_shape_name(nib_record_shape shape)
         [NIB_SHAPE_CHAT] = "chat (messages)",
         [NIB_SHAPE_SHAREGPT] = "ShareGPT (conversations)",
         [NIB_SHAPE_FAQ] = "FAQ (question, answer)",
+        [NIB_SHAPE_CHOICES] = "multiple choice (question, choices, answer)",
+        [NIB_SHAPE_PROMPT_CHOICES] = "multiple choice (prompt, choices, answer)",
         [NIB_SHAPE_TEMPLATE] = "fields in a template",
         [NIB_SHAPE_TEMPLATES] = "fields in templates of prompt and completion",
         [NIB_SHAPE_STREAM] = "one text, cut into windows",

@@ -1,4 +1,5 @@
 /* shape_text.c - shapes that become text without a chat template. */
+#include "train/choices.h"
 #include "train/shape.h"
 #include "train/template.h"
 
@@ -180,6 +181,21 @@ static nib_status fill_faq(nib_shaper *s, const json_t *record, const char *wher
     return end_prompt(s, prompt, where, err);
 }
 
+/* The right choice is trained. */
+static nib_status fill_choices(nib_shaper *s, const json_t *record, const char *key,
+                               const char *where, nib_error *err)
+{
+    nib_choices c;
+    size_t prompt;
+    nib_status status = nib_choices_read(record, key, where, &c, err);
+
+    if (status) return status;
+    nib_choices_put_prompt(&c, &s->example.text);
+    prompt = s->example.text.bytes;
+    nib_choices_put_choice(&c, c.right, &s->example.text);
+    return end_prompt(s, prompt, where, err);
+}
+
 static nib_status fill_templates(nib_shaper *s, const json_t *record, const char *where,
                                  nib_error *err)
 {
@@ -213,6 +229,8 @@ nib_status nib_shape_fill_text(nib_shaper *s, const json_t *record, const char *
     case NIB_SHAPE_INPUT_OUTPUT: return fill_completion(s, record, "input", "output", where, err);
     case NIB_SHAPE_ALPACA: return fill_alpaca(s, record, where, err);
     case NIB_SHAPE_FAQ: return fill_faq(s, record, where, err);
+    case NIB_SHAPE_CHOICES: return fill_choices(s, record, "question", where, err);
+    case NIB_SHAPE_PROMPT_CHOICES: return fill_choices(s, record, "prompt", where, err);
     case NIB_SHAPE_TEMPLATES: return fill_templates(s, record, where, err);
     default: return fill_whole(s, record, where, err);
     }

@@ -84,6 +84,172 @@ static void test_answers(void)
           "%s%s", e.out, e.said);
 }
 
+static json_t *value(const json_t *record, const char *who, const char *key)
+{
+    return json_object_get(json_object_get(json_object_get(record, "answers"), who), key);
+}
+
+/* The golden records as a file of lines; *out is [600]. */
+static json_t *golden_choices(char *out)
+{
+    json_t *golden = json_load_file(test_data("tests/golden/choices.json"), 0, NULL), *one;
+    size_t i;
+    FILE *f;
+
+    snprintf(out, 600, "%s/choices.jsonl", test_tmpdir());
+    f = fopen(out, "w");
+    json_array_foreach(json_object_get(golden, "rows"), i, one) {
+        if (!f) break;
+        json_dumpf(json_object_get(one, "record"), f, JSON_COMPACT);
+        fputc('\n', f);
+    }
+    if (f) fclose(f);
+    return golden;
+}
+
+/* Likelihoods and scores of multiple choice are lm-evaluation-harness's
+ * (tests/golden/make/choices_golden.py). */
+static void test_choices(void)
+{
+    static const char *const names[] = { "acc", "acc_norm", "acc_bytes" };
+    char data[600], predictions[700];
+    json_t *golden = golden_choices(data), *rows = json_object_get(golden, "rows"), *report;
+    double means[3] = { 0 };
+    program_end e;
+    size_t lines = 0;
+    FILE *f;
+
+    snprintf(predictions, sizeof predictions, "%s/chosen.jsonl", test_tmpdir());
+    REQUIRE(json_array_size(rows) == 8);
+    REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--generate", "--data", data,
+                   "--predictions", predictions, "--json"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(report = json_loads(e.out, 0, NULL), "%s", e.out);
+    REQUIRE(f = fopen(predictions, "r"));
+    for (json_t *line; (line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL)); lines++) {
+        const json_t *right = json_array_get(rows, lines),
+                     *wanted = json_object_get(right, "log_likelihoods"),
+                     *got = value(line, "base", "log_likelihoods");
+        CHECK(json_array_size(got) == json_array_size(wanted) && json_array_size(got) > 1);
+        for (size_t i = 0; i < json_array_size(got); i++) {
+            double a = json_number_value(json_array_get(got, i)),
+                   b = json_number_value(json_array_get(wanted, i));
+            CHECK(a < 0 && a - b < 1e-3 && b - a < 1e-3, "record %zu, choice %zu: %.6f, expected "
+                  "%.6f", lines, i, a, b);
+        }
+        for (size_t k = 0; k < 3; k++) {
+            double x = json_number_value(json_object_get(right, names[k]));
+            const json_t *scores = value(line, "base", "scores");
+            CHECK(json_object_size(scores) == 3 &&
+                  json_number_value(json_object_get(scores, names[k])) == x,
+                  "record %zu: %s is not %g", lines, names[k], x);
+            means[k] += x / 8;
+        }
+        json_decref(line);
+    }
+    fclose(f);
+    CHECK(lines == 8, "%zu lines", lines);
+    for (size_t k = 0; k < 3; k++)
+        CHECK(score(report, 0, "scores", names[k]) == means[k], "%s %s", names[k], e.out);
+    CHECK(!has(e.out, "chrf") && !has(e.out, "new_tokens"), "%s", e.out);
+    json_decref(report);
+    json_decref(golden);
+}
+
+/* What is trained of such a record is its right choice behind the prompt that is asked, and a run
+ * on them teaches to find it. */
+static void test_learned_choices(void)
+{
+    const char *model = test_data("models/pico");
+    char data[600], same[600], adapter[600], loss[sizeof ((program_end *)0)->out];
+    program_end e;
+    json_t *golden = golden_choices(data), *report;
+    FILE *f;
+
+    snprintf(same, sizeof same, "%s/same.jsonl", test_tmpdir());
+    snprintf(adapter, sizeof adapter, "%s/chooser", test_tmpdir());
+    REQUIRE(f = fopen(same, "w"));
+    fputs("{\"prompt\": \"Question: a?\\nAnswer:\", \"completion\": \" bike two\"}\n", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--data", same));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    snprintf(loss, sizeof loss, "%s", e.out);
+    REQUIRE(f = fopen(same, "w"));
+    fputs("{\"question\": \"a?\", \"choices\": [\"one\", \"bike two\"], \"answer\": \"B\"}\n", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--data", same));
+    CHECK(e.exit_code == 0 && strcmp(e.out, loss) == 0, "%s, expected %s%s", e.out, loss, e.said);
+
+    REQUIRE(NIBBLE(&e, "train", model, "--data", data, "-o", adapter, "--max-steps", "40", "--lr",
+                   "1e-2", "--batch-size", "8"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data", data, "--adapter", adapter,
+                   "--json"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(report = json_loads(e.out, 0, NULL), "%s", e.out);
+    CHECK(score(report, 1, "scores", "acc") > .8 && score(report, 1, "difference", "acc") > .3,
+          "%s", e.out); /* one of the eight has two choices alike */
+    CHECK(!has(e.said, "put otherwise"), "%s", e.said);
+    json_decref(report);
+    json_decref(golden);
+}
+
+static void test_bad_choices(void)
+{
+    static const struct { const char *record, *more[2], *error; } cases[] = {
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 2}", { 0 },
+          "answer is 2, which is none of the 2 choices" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": -1}", { 0 },
+          "answer is -1" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": true}", { 0 },
+          "answer is true" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"label\": \"C\"}", { 0 },
+          "label is \"C\", which is none" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": null}", { 0 },
+          "missing or null" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 0, \"label\": 1}",
+          { 0 }, "both answer and label" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"\"], \"answer\": 0}", { 0 },
+          "choices[1] is empty" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", 7], \"answer\": 0}", { 0 },
+          "choices[1] is a number" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\"], \"answer\": 0}", { 0 },
+          "a list with 1 texts" },
+        { "{\"question\": \"a?\", \"choices\": \"x, y\", \"answer\": 0}", { 0 }, "a string" },
+        { "{\"question\": \"a?\", \"choices\": {\"text\": [\"x\", \"y\"], \"label\": [\"1\"]}, "
+          "\"answerKey\": \"1\"}", { 0 }, "2 texts and 1 labels" },
+        { "{\"prompt\": null, \"choices\": [\"x\", \"y\"], \"answer\": 0}", { 0 },
+          "'prompt' is null" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 1}",
+          { "--regex", "x" }, "regex: of texts that are generated" },
+        { "{\"question\": \"a?\", \"choices\": [\"a b c d e f g h\", \"y\"], \"answer\": 1}",
+          { "--max-seq-length", "13" }, "max_seq_length is 13" },
+    };
+    char data[600];
+    program_end e;
+    FILE *f;
+
+    snprintf(data, sizeof data, "%s/bad.jsonl", test_tmpdir());
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        REQUIRE(f = fopen(data, "w"));
+        fprintf(f, "%s\n", cases[i].record);
+        fclose(f);
+        REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--generate", "--data", data,
+                       cases[i].more[0], cases[i].more[1]));
+        CHECK(e.exit_code == 1 && has(e.said, cases[i].error) && !*e.out, "%zu: %d %s", i,
+              e.exit_code, e.said);
+    }
+    /* a bad one among good ones is counted; what nobody reads is reported */
+    REQUIRE(f = fopen(data, "w"));
+    fprintf(f, "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 1, \"topic\": 3}\n"
+               "%s\n", cases[0].record);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "evaluate", test_data("models/pico"), "--generate", "--data", data,
+                   "--skip-bad"));
+    CHECK(e.exit_code == 0 && has(e.said, "1 bad record") && has(e.said, "'topic'") &&
+              has(e.out, "1 records"), "%s%s", e.out, e.said);
+}
+
 static void test_refused(void)
 {
     static const struct { const char *more[4], *error; } runs[] = {
@@ -115,6 +281,10 @@ static void test_refused(void)
 
 int main(void)
 {
-    static const test_case cases[] = { { "answers", test_answers }, { "refused", test_refused } };
+    static const test_case cases[] = { { "answers", test_answers },
+                                       { "choices", test_choices },
+                                       { "learned choices", test_learned_choices },
+                                       { "bad choices", test_bad_choices },
+                                       { "refused", test_refused } };
     return test_main("judge", cases, sizeof cases / sizeof *cases);
 }

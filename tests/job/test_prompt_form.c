@@ -38,6 +38,8 @@ static void test_forms(void)
     nib_prompt_form form;
 
     check_ends(&o, NIB_SHAPE_FAQ, "Question: ", "\nAnswer:");
+    check_ends(&o, NIB_SHAPE_CHOICES, "Question: ", "\nAnswer:");
+    check_ends(&o, NIB_SHAPE_PROMPT_CHOICES, "", "");
     o.train_on_prompt = true;
     check_ends(&o, NIB_SHAPE_FAQ, "Question: ", "\nAnswer:");
     check_ends(&o, NIB_SHAPE_COMPLETION, "", "");

@@ -166,6 +166,12 @@ static void test_refusals(void)
           NULL, "field 'answer' is missing" },
         { "a.jsonl", "{\"questions\": [{\"question\": \"a\"}]}\n", NULL,
           "line 1: questions[0]: field 'answer' is missing" },
+        { "a.jsonl",
+          "{\"question\": \"a\", \"choices\": [\"b\", \"c\"], \"answer\": 0}\n"
+          "{\"question\": \"a\", \"answer\": \"b\"}\n",
+          NULL, "line 2: choices is missing" },
+        { "a.jsonl", "{\"question\": \"a\", \"choices\": [\"b\", \"c\"], \"answer\": \"b c\"}\n",
+          NULL, "line 1: answer is \"b c\", which is none of the 2 choices" },
         { "a.jsonl", "{\"a\": 1, \"b\": 2}\n", NULL,
           "line 1: no known shape; its fields are 'a', 'b'" },
         { "a.jsonl", "{\"text\": \"a\"}\n[1]\n", NULL,
