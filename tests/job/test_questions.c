@@ -36,8 +36,10 @@ static const char *inside(const char *dir, const char *name)
     static char path[64][700];
     static int next;
     char *p = path[next++ % 64];
+    size_t n = strnlen(dir, 500);
 
-    snprintf(p, 700, "%s/%s", dir, name);
+    memcpy(p, dir, n); /* dir may be an earlier path of these */
+    snprintf(p + n, sizeof path[0] - n, "/%s", name);
     return p;
 }
 
