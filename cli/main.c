@@ -10,6 +10,7 @@
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
     { "pull", verb_pull, "a model of the hub by its name, into its cache" },
     { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
+    { "add-tokens", verb_add_tokens, "a model with rows for new tokens" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model, or all of it" },
     { "runs", verb_runs, "training runs side by side" },
     { "convert-recipe", verb_convert_recipe, "another tool's recipe into one for finetune" },

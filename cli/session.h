@@ -123,6 +123,7 @@ nib_task task_of(const verb *v, const char *name, bool all, int *code);
 
 int verb_pull(int argc, char **argv);
 int verb_quantize(int argc, char **argv);
+int verb_add_tokens(int argc, char **argv);
 int verb_finetune(int argc, char **argv);
 int verb_convert_recipe(int argc, char **argv);
 int verb_runs(int argc, char **argv);

@@ -2,6 +2,7 @@
 #ifndef NIBBLE_NIBBLE_H
 #define NIBBLE_NIBBLE_H
 
+#include "nibble/add_tokens.h"
 #include "nibble/context.h"
 #include "nibble/embed.h"
 #include "nibble/evaluate.h"

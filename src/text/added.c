@@ -36,7 +36,7 @@ static bool grow_ids(nib_tokenizer *t, size_t id)
 }
 
 /* The library numbers what is new by the size of the vocabulary, not by what a file says. */
-static int64_t next_id(const nib_tokenizer *t)
+int64_t nib_tokenizer_next_id(const nib_tokenizer *t)
 {
     int64_t words = (int64_t)t->vocabulary_size;
     return t->greatest_added >= words ? t->greatest_added + 1 : words;
@@ -53,7 +53,7 @@ nib_status nib_added_put(nib_tokenizer *t, nib_added a, const char *where, int64
         id = t->added[at].id;
     else
         id = nib_words_get(&t->vocabulary, a.text, a.bytes);
-    if (id < 0) id = next_id(t);
+    if (id < 0) id = nib_tokenizer_next_id(t);
     if (id >= NIB_MOST_IDS)
         return nib_fail(err, NIB_E_FORMAT, "%s: token '%s' has id %" PRId64, where, a.text, id);
     a.id = (uint32_t)id;
@@ -73,6 +73,25 @@ nib_status nib_added_put(nib_tokenizer *t, nib_added a, const char *where, int64
     if (id > t->greatest_added) t->greatest_added = id;
     *given = id;
     return NIB_OK;
+}
+
+bool nib_tokenizer_is_added(const nib_tokenizer *t, uint32_t id)
+{
+    return id < t->size && t->is_added[id];
+}
+
+bool nib_tokenizer_added(const nib_tokenizer *t, uint32_t id, nib_added_token *out)
+{
+    if (!nib_tokenizer_is_added(t, id)) return false;
+    for (size_t i = 0; i < t->added_count; i++) {
+        const nib_added *a = &t->added[i];
+        if (a->id != id) continue;
+        *out = (nib_added_token){ .content = a->text, .id = id, .special = a->special,
+                                  .lstrip = a->lstrip, .rstrip = a->rstrip,
+                                  .normalized = a->normalized, .single_word = a->single_word };
+        return true;
+    }
+    return false;
 }
 
 /* --- getting ready to search --- */

@@ -121,7 +121,19 @@ int64_t nib_tokenizer_find(const nib_tokenizer *t, const char *content); /* -1: 
 /* Does the model's directory ask for text/tidy.h when texts are decoded? */
 bool nib_tokenizer_cleans_up(const nib_tokenizer *t);
 bool nib_tokenizer_is_special(const nib_tokenizer *t, uint32_t id);
+bool nib_tokenizer_is_added(const nib_tokenizer *t, uint32_t id); /* found whole in a text */
+
+/* An added token with the properties of the reference's AddedToken. */
+typedef struct nib_added_token {
+    const char *content; /* lives as long as the tokenizer */
+    uint32_t id;
+    bool special, lstrip, rstrip, normalized, single_word;
+} nib_added_token;
+
+/* false: none has the id. */
+bool nib_tokenizer_added(const nib_tokenizer *t, uint32_t id, nib_added_token *out);
 size_t nib_tokenizer_size(const nib_tokenizer *t); /* greatest id + 1 */
+int64_t nib_tokenizer_next_id(const nib_tokenizer *t); /* what the next added token would get */
 
 /* Streaming decode, without clean_up_tokenization_spaces: text that is final after each id (whole
  * UTF-8 characters only). */

@@ -1,4 +1,4 @@
-/* tokenizer_parse.h - a tokenizer from memory: for fuzzing. */
+/* tokenizer_parse.h - a tokenizer from memory: for fuzzing, and what tokenizer.json alone says. */
 #ifndef NIB_TEXT_TOKENIZER_PARSE_H
 #define NIB_TEXT_TOKENIZER_PARSE_H
 

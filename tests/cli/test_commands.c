@@ -11,7 +11,7 @@
 static const char *const verbs[] = { "quantize", "finetune", "generate", "evaluate",
                                      "merge",    "inspect",  "tokenize", "doctor",
                                      "convert-recipe", "perplexity", "predict", "embed",
-                                     "export", "preview", "runs" };
+                                     "export", "preview", "runs", "add-tokens" };
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static bool has(const char *text, const char *part) { return strstr(text, part) != NULL; }
@@ -117,6 +117,7 @@ static void test_misuse(void)
         { { "perplexity", "models/pico", "--data", "x", "--preset=ppl" },
           "--preset: expected gptq or llama.cpp, got 'ppl'" },
         { { "quantize", "models/pico" }, "missing argument OUT" },
+        { { "add-tokens", "models/pico", "out" }, "missing option --tokens" },
         { { "quantize", "models/pico", "out", "--calibration-data", "x" },
           "missing option --format: gptq, awq or compressed-tensors" },
         { { "quantize", "models/pico", "-o" }, "--output: missing value, such as DIR" },
