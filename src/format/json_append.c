@@ -42,7 +42,7 @@ static bool is_key(const char *begin, const char *end, const char *key)
  * last member's value or the opening bracket. */
 static const char *find_member(const char *text, const char *key, const char **end)
 {
-    const char *p = skip_space(text) + 1;
+    const char *p = strchr(text, '{') + 1; /* a byte order mark may stand before it */
 
     *end = p;
     for (p = skip_space(p); *p == '"'; p = skip_space(p)) {
@@ -87,7 +87,7 @@ nib_status nib_json_append(const char *text, const char *where, const char *key,
     } else {
         nib_text_put(out, text, (size_t)((value ? value : end) - text));
         if (!value) {
-            nib_text_puts(out, end - 1 == skip_space(text) ? "" : ",");
+            nib_text_puts(out, end - 1 == strchr(text, '{') ? "" : ",");
             nib_text_printf(out, "\n  \"%s\": ", key);
         }
         nib_text_puts(out, kind == '[' ? "[" : "{");
