@@ -341,6 +341,35 @@ static void test_class(void)
     nib_tokenizer_close(after);
 }
 
+/* All of a directory but what would contradict the new weights. */
+static void test_copies(void)
+{
+    static const struct { const char *name; bool copied; } files[] = {
+        { "README.md", true }, { "1_Pooling/config.json", true }, { "1_Pooling/x.bin", true },
+        { "additional_chat_templates/rag.jinja", true }, { "merges.txt", true },
+        { ".hidden", false }, { "tf_model.h5", false }, { "pytorch_model.bin", false },
+        { "onnx/model.onnx", false }, { "model.safetensors.index.json", false },
+    };
+    static const char *const folders[] = { "model/1_Pooling", "model/onnx",
+                                           "model/additional_chat_templates" };
+    nib_ctx *ctx = test_ctx();
+    char name[100];
+    nib_error err;
+
+    REQUIRE(make_model(ctx, ROWS, 0, false) && put(ctx, "list", "<x>\n"), "no model");
+    for (size_t i = 0; i < NIB_COUNT(folders); i++)
+        REQUIRE(mkdir(joined(folders[i]).s, 0777) == 0);
+    for (size_t i = 0; i < NIB_COUNT(files); i++) {
+        snprintf(name, sizeof name, "model/%s", files[i].name);
+        REQUIRE(put(ctx, name, "{}"), "%s", name);
+    }
+    REQUIRE_OK(add(ctx, "list", (nib_add_tokens_options){ 0 }, NULL, &err), err);
+    for (size_t i = 0; i < NIB_COUNT(files); i++) {
+        snprintf(name, sizeof name, "out/%s", files[i].name);
+        CHECK(nib_file_exists(joined(name).s) == files[i].copied, "%s", name);
+    }
+}
+
 /* --- what is refused --- */
 
 static void refuse(nib_ctx *ctx, const char *list, nib_add_tokens_options o, nib_status want,
@@ -451,7 +480,7 @@ int main(void)
     static const test_case cases[] = {
         { "rows", test_rows },     { "few_rows", test_few_rows },
         { "seeds", test_seeds },   { "ids", test_ids },
-        { "class", test_class },
+        { "class", test_class },   { "copies", test_copies },
         { "lists", test_lists },   { "models", test_models },
         { "memory", test_memory }, { "other_tables", test_other_tables },
     };
