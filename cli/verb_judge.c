@@ -66,6 +66,8 @@ int verb_judge(int argc, char **argv)
         { "predictions", OPTION_STRING, &j.o.predictions, "FILE.jsonl",
           "write prompts, wanted texts and answers with their scores" },
         { "regex", OPTION_STRING, &j.o.regex, "PATTERN", "answers that match all of it count" },
+        { "json-schema", OPTION_STRING, &j.o.json_schema, "FILE",
+          "answers that are JSON as this schema has it count, and each of its fields" },
         { "max-new-tokens", OPTION_COUNT, &j.o.max_new_tokens, "64",
           "default: twice the longest wanted text, 16 to 256" },
         { "stop", OPTION_LIST, &j.stops, "TEXT", "an answer ends before it; may be repeated" },

@@ -26,6 +26,8 @@ typedef struct nib_judge_options {
                                   * none */
     const char *regex;           /* Python's re: answers that match all of it count; NULL: not
                                   * scored */
+    const char *json_schema;     /* a JSON Schema that answers are held to, as a whole and field by
+                                  * field (job/json_schema.h has its keywords); NULL: not scored */
     int max_new_tokens;          /* 0: twice the longest wanted answer's, 16 to 256 */
     int worst;                   /* records to show, the worst answered first */
     uint64_t seed;               /* of the intervals */

@@ -15,9 +15,11 @@ typedef struct points { /* a text by characters */
 
 const char *nib_answer_score_name(nib_answer_score which)
 {
-    static const char *const names[] = { "exact",      "exact_match", "contains", "regex",
-                                         "json_valid", "json_fields", "rouge_l",  "chrf",
-                                         "acc",        "acc_norm",    "acc_bytes" };
+    static const char *const names[] = { "exact",       "exact_match",        "contains",
+                                         "regex",       "json_valid",         "json_fields",
+                                         "rouge_l",     "chrf",               "json_schema",
+                                         "json_schema_fields", "acc",         "acc_norm",
+                                         "acc_bytes" };
     return names[which];
 }
 
@@ -260,6 +262,7 @@ nib_status nib_answer_score_one(nib_ctx *ctx, const char *answer, const char *wa
 
     *out = (nib_answer_scores){ 0 };
     of[NIB_ANSWER_REGEX] = (double)NAN;
+    of[NIB_ANSWER_JSON_SCHEMA] = of[NIB_ANSWER_JSON_SCHEMA_FIELDS] = (double)NAN;
     of[NIB_ANSWER_ACC] = of[NIB_ANSWER_ACC_NORM] = of[NIB_ANSWER_ACC_BYTES] = (double)NAN;
     for (size_t i = 0; i < 6 && !status; i++)
         status = read_points(ctx, i % 2 ? wanted : answer, &p[i % 2][i / 2], err);

@@ -28,6 +28,8 @@ typedef enum nib_answer_score {
     NIB_ANSWER_JSON_FIELDS,
     NIB_ANSWER_ROUGE_L,
     NIB_ANSWER_CHRF,
+    NIB_ANSWER_JSON_SCHEMA,        /* these two set by the caller (json_schema.h) */
+    NIB_ANSWER_JSON_SCHEMA_FIELDS, /* the fraction of the fields */
     NIB_ANSWER_ACC,       /* these three of multiple choice, in place of all others: set by the */
     NIB_ANSWER_ACC_NORM,  /* caller (choice_scores.h) */
     NIB_ANSWER_ACC_BYTES,

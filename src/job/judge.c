@@ -221,11 +221,35 @@ static nib_status ask_all(nib_judgement *j, nib_generator *g, const nib_dataset 
 
 /* --- scoring --- */
 
+/* Holds answer i of a contestant to the schema. */
+static void score_schema(const nib_judgement *j, const nib_contestant *c, size_t i,
+                         nib_answer_scores *to)
+{
+    size_t count = nib_json_schema_field_count(j->schema), good = 0;
+    bool *fields = c->fields + i * count;
+
+    to->of[NIB_ANSWER_JSON_SCHEMA] = nib_json_schema_takes(j->schema, c->answers[i], fields);
+    for (size_t f = 0; f < count; f++) good += fields[f];
+    if (count) to->of[NIB_ANSWER_JSON_SCHEMA_FIELDS] = (double)good / (double)count;
+}
+
+static nib_status make_fields(nib_judgement *j, nib_error *err)
+{
+    size_t each = j->schema ? nib_max(nib_json_schema_field_count(j->schema), 1) : 0;
+
+    for (size_t c = 0; j->schema && c < j->contestant_count; c++) {
+        j->contestants[c].fields = nib_new_array(j->ctx, j->records, each * sizeof(bool));
+        if (!j->contestants[c].fields) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
+    }
+    return NIB_OK;
+}
+
 static nib_status score_all(nib_judgement *j, const nib_python_regex *regex, nib_error *err)
 {
-    nib_status status = NIB_OK;
+    nib_status status = make_fields(j, err);
 
     j->scores = nib_new_array(j->ctx, j->contestant_count * j->records, sizeof *j->scores);
+    if (status) return status;
     if (!j->scores) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
     for (size_t c = 0; c < j->contestant_count; c++)
         for (size_t i = 0; i < j->records && !status; i++) {
@@ -233,6 +257,7 @@ static nib_status score_all(nib_judgement *j, const nib_python_regex *regex, nib
             const char *answer = j->contestants[c].answers[i];
             bool yes = false;
             status = nib_answer_score_one(j->ctx, answer, j->wanted[i], to, err);
+            if (!status && j->schema) score_schema(j, &j->contestants[c], i, to);
             if (status || !regex) continue;
             status = nib_python_regex_match(regex, answer, true, &yes, NULL, err);
             to->of[NIB_ANSWER_REGEX] = yes;
@@ -281,6 +306,8 @@ static nib_status open_predictions(nib_judgement *j, nib_outfile **f, nib_error 
     status = nib_quantize_check_places(o->model.model, o->predictions, err);
     if (!status && o->data.data && nib_file_exists(o->data.data))
         status = nib_quantize_check_places(o->data.data, o->predictions, err);
+    if (!status && o->json_schema)
+        status = nib_quantize_check_places(o->json_schema, o->predictions, err);
     for (size_t i = 0; i < o->adapter_count && !status; i++)
         status = nib_quantize_check_places(o->adapters[i].dir, o->predictions, err);
     return status ? status : nib_outfile_create(j->ctx, o->predictions, f, err);
@@ -304,6 +331,8 @@ nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_
 
     if (!status && options->regex)
         status = nib_python_regex_create(ctx, "regex", "", options->regex, "", &regex, err);
+    if (!status && options->json_schema)
+        status = nib_json_schema_open(ctx, options->json_schema, &j.schema, err);
     if (!status) status = open_predictions(&j, &f, err);
     if (!status)
         status = nib_generator_open(ctx, &options->model, options->adapters,
@@ -320,7 +349,11 @@ nib_status nib_judge(nib_ctx *ctx, const nib_judge_options *options, nib_report_
     nib_dataset_close(d);
     nib_generator_close(g);
     nib_python_regex_destroy(ctx, regex);
-    for (size_t c = 0; c < j.contestant_count; c++) free_texts(&j, j.contestants[c].answers);
+    for (size_t c = 0; c < j.contestant_count; c++) {
+        free_texts(&j, j.contestants[c].answers);
+        nib_free(ctx, j.contestants[c].fields);
+    }
+    nib_json_schema_close(j.schema);
     nib_judge_free_choices(&j);
     free_texts(&j, j.prompts);
     free_texts(&j, j.wanted);

@@ -140,9 +140,11 @@ static nib_status take_record(nib_judgement *j, nib_tokenizer *t, const char *ke
 
 static nib_status check_options(const nib_judge_options *o, nib_error *err)
 {
-    const char *given = o->regex ? "regex" : o->max_new_tokens ? "max_new_tokens"
-                                           : o->stop_count     ? "stop"
-                                                               : NULL;
+    const char *given = o->regex            ? "regex"
+                        : o->json_schema    ? "json_schema"
+                        : o->max_new_tokens ? "max_new_tokens"
+                        : o->stop_count     ? "stop"
+                                            : NULL;
 
     return given ? nib_fail(err, NIB_E_INVALID, "%s: of texts that are generated, and the records "
                             "of %s have choices: these are compared by their likelihood", given,

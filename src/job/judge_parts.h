@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "job/answer_interval.h"
+#include "job/json_schema.h"
 #include "nibble/judge.h"
 
 typedef struct nib_contestant {
@@ -12,6 +13,7 @@ typedef struct nib_contestant {
     bool base;
     char **answers;        /* [records]; of multiple choice the choice of acc */
     double **likelihoods;  /* [records][choices] of multiple choice, their logarithms; else NULL */
+    bool *fields;          /* [records, fields of the schema] is right; NULL: there is no schema */
     uint64_t new_tokens, unended; /* answers that max_new_tokens cut off */
     double seconds;
 } nib_contestant;
@@ -36,6 +38,7 @@ typedef struct nib_judgement {
     nib_contestant *contestants;
     size_t contestant_count, against;
     char **prompts, **wanted;      /* [records] */
+    nib_json_schema *schema;       /* or NULL */
     nib_choice_question *questions;       /* [records], or NULL: answers are generated */
     size_t rooms[3];               /* of questions, prompts and wanted texts while they are read */
     size_t records, max_new_tokens;

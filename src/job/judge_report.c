@@ -31,6 +31,41 @@ static json_t *summary(const nib_interval all[NIB_ANSWER_SCORES])
     return out;
 }
 
+/* Of all records, the fraction in which a field of the schema is right. */
+static double field_share(const nib_judgement *j, const nib_contestant *who, size_t field)
+{
+    size_t count = nib_json_schema_field_count(j->schema), good = 0;
+
+    for (size_t i = 0; i < j->records; i++) good += who->fields[i * count + field];
+    return (double)good / (double)j->records;
+}
+
+static json_t *field_shares(const nib_judgement *j, const nib_contestant *who)
+{
+    json_t *out = json_object();
+
+    for (size_t f = 0; f < nib_json_schema_field_count(j->schema); f++)
+        json_object_set_new(out, nib_json_schema_field(j->schema, f),
+                            json_real(field_share(j, who, f)));
+    return out;
+}
+
+/* The fields of the schema that are wrong in each answer. */
+static void add_wrong_fields(const nib_judgement *j, size_t record, json_t *to)
+{
+    size_t count = nib_json_schema_field_count(j->schema);
+
+    for (size_t c = 0; c < j->contestant_count; c++) {
+        const bool *good = j->contestants[c].fields + record * count;
+        json_t *list = json_array(),
+               *answer = json_object_get(json_object_get(to, "answers"), j->contestants[c].name);
+        for (size_t f = 0; f < count; f++)
+            if (!good[f])
+                json_array_append_new(list, json_string(nib_json_schema_field(j->schema, f)));
+        json_object_set_new(answer, "wrong_fields", list);
+    }
+}
+
 static json_t *likelihoods(const double *of, size_t count)
 {
     json_t *list = json_array();
@@ -75,6 +110,7 @@ json_t *nib_judge_record(const nib_judgement *j, size_t record)
     out = json_pack("{s:I, s:s, s:s, s:o}", "record", (json_int_t)record + 1, "prompt",
                     j->prompts[record], "wanted", j->wanted[record], "answers", answers);
     if (out && j->questions) add_choices(j, record, out);
+    if (out && j->schema) add_wrong_fields(j, record, out);
     return out;
 }
 
@@ -126,6 +162,7 @@ static nib_status report_json(const nib_judgement *j, const size_t *worst, size_
             json_object_set_new(one, "new_tokens", json_integer((json_int_t)who->new_tokens));
             json_object_set_new(one, "cut_off", json_integer((json_int_t)who->unended));
         }
+        if (j->schema) json_object_set_new(one, "schema_fields", field_shares(j, who));
         if (c != j->against)
             json_object_set_new(one, "difference", summary(j->summaries[c].difference));
         json_array_append_new(answers, one);
@@ -171,7 +208,7 @@ static void print_contestant(const nib_judgement *j, size_t c, FILE *to)
     for (int k = 0; k < NIB_ANSWER_SCORES; k++) {
         nib_interval score = s->score[k], d = s->difference[k];
         if (isnan(score.score)) continue;
-        fprintf(to, "  %-12s %6.1f %%  (%.1f to %.1f)",
+        fprintf(to, "  %-18s %6.1f %%  (%.1f to %.1f)",
                 nib_answer_score_name((nib_answer_score)k), 100 * score.score, 100 * score.low,
                 100 * score.high);
         if (c != j->against)
@@ -179,6 +216,9 @@ static void print_contestant(const nib_judgement *j, size_t c, FILE *to)
                     100 * d.high, j->contestants[j->against].name, verdict(d));
         fputc('\n', to);
     }
+    for (size_t f = 0; j->schema && f < nib_json_schema_field_count(j->schema); f++)
+        fprintf(to, "    field %-10s %6.1f %%\n", nib_json_schema_field(j->schema, f),
+                100 * field_share(j, who, f));
 }
 
 /* A text on one line, its end where it is long: there a prompt asks. */

@@ -222,6 +222,8 @@ static void test_bad_choices(void)
           "'prompt' is null" },
         { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 1}",
           { "--regex", "x" }, "regex: of texts that are generated" },
+        { "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 1}",
+          { "--json-schema", "/dev/null" }, "/dev/null" },
         { "{\"question\": \"a?\", \"choices\": [\"a b c d e f g h\", \"y\"], \"answer\": 1}",
           { "--max-seq-length", "13" }, "max_seq_length is 13" },
     };
@@ -250,24 +252,91 @@ static void test_bad_choices(void)
               has(e.out, "1 records"), "%s%s", e.out, e.said);
 }
 
+/* Answers are held to a schema as a whole and by field; an adapter that has learned to write JSON
+ * by heart does better than the base. */
+static void test_schema(void)
+{
+    const char *model = test_data("models/pico");
+    char data[600], schema[600], adapter[600], predictions[700];
+    program_end e;
+    json_t *report, *tuned;
+    FILE *f;
+    size_t lines = 0;
+
+    snprintf(data, sizeof data, "%s/orders.jsonl", test_tmpdir());
+    snprintf(schema, sizeof schema, "%s/order.json", test_tmpdir());
+    snprintf(adapter, sizeof adapter, "%s/clerk", test_tmpdir());
+    snprintf(predictions, sizeof predictions, "%s/orders-written.jsonl", test_tmpdir());
+    REQUIRE(f = fopen(data, "w"));
+    for (int i = 0; i < 4; i++)
+        fprintf(f, "{\"prompt\": \"Order %d:\", \"completion\": \"{\\\"item\\\": \\\"bike\\\", "
+                   "\\\"count\\\": 2}\"}\n", i);
+    fclose(f);
+    REQUIRE(f = fopen(schema, "w"));
+    fputs("{\"type\": \"object\", \"required\": [\"item\", \"price\"], \"properties\": {"
+          "\"item\": {\"enum\": [\"bike\"]}, \"price\": {\"type\": \"number\"}}}", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "train", model, "--data", data, "-o", adapter, "--max-steps", "60", "--lr",
+                   "1e-2", "--rank", "8", "--alpha", "16", "--batch-size", "4"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data", data, "--adapter", adapter,
+                   "--json-schema", schema, "--predictions", predictions, "--json"));
+    REQUIRE(e.exit_code == 0, "%s", e.said);
+    REQUIRE(report = json_loads(e.out, 0, NULL), "%s", e.out);
+    tuned = json_object_get(json_array_get(json_object_get(report, "contestants"), 1),
+                            "schema_fields");
+    CHECK(score(report, 0, "scores", "json_schema_fields") == 0 &&
+              score(report, 1, "scores", "json_schema") == 0 && /* price is never there */
+              score(report, 1, "scores", "json_schema_fields") == .5 &&
+              json_number_value(json_object_get(tuned, "item")) == 1 &&
+              json_number_value(json_object_get(tuned, "price")) == 0 &&
+              json_object_size(tuned) == 2,
+          "%s", e.out);
+    json_decref(report);
+    REQUIRE(f = fopen(predictions, "r"));
+    for (json_t *line; (line = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL)); lines++) {
+        const json_t *wrong = value(line, "clerk", "wrong_fields");
+        CHECK(json_array_size(value(line, "base", "wrong_fields")) == 2 &&
+              json_array_size(wrong) == 1 &&
+              strcmp(json_string_value(json_array_get(wrong, 0)), "price") == 0);
+        json_decref(line);
+    }
+    fclose(f);
+    CHECK(lines == 4, "%zu lines", lines);
+
+    REQUIRE(f = fopen(schema, "w"));
+    fputs("{\"type\": \"object\", \"required\": [\"item\"], \"properties\": {"
+          "\"item\": {\"minLength\": 4}, \"count\": {\"maximum\": 2}}}", f);
+    fclose(f);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data", data, "--adapter", adapter,
+                   "--no-base", "--json-schema", schema));
+    CHECK(e.exit_code == 0 && has(e.out, "json_schema         100.0 %") &&
+              has(e.out, "json_schema_fields  100.0 %") &&
+              has(e.out, "field item        100.0 %") && has(e.out, "field count       100.0 %"),
+          "%s%s", e.out, e.said);
+}
+
 static void test_refused(void)
 {
     static const struct { const char *more[4], *error; } runs[] = {
         { { "--against", "other" }, "against: 'other' does not answer; who does: base" },
         { { "--no-base" }, "without an adapter nobody is left to answer" },
         { { "--regex", "(" }, "regex" },
+        { { "--json-schema", "tests/golden/choices.json" },
+          "choices.json: the keyword 'rows' is not known" },
+        { { "--json-schema", "/no/such.json" }, "/no/such.json" },
         { { "--logits", "x.safetensors" }, "unknown option --logits" },
         { { "--predictions", "/no/such/place/x.jsonl" }, "/no/such/place" },
         { { "--adapter", "base=models/pico" }, "an adapter called 'base'" },
     };
-    const char *model = test_data("models/pico");
+    const char *model = test_data("models/pico"), *shop = test_data("models/shop-test.jsonl");
     char data[600];
     program_end e;
     FILE *f;
 
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-        REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data",
-                       test_data("models/shop-test.jsonl"), runs[i].more[0], runs[i].more[1]));
+        REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data", shop,
+                       runs[i].more[0], runs[i].more[1]));
         CHECK(e.exit_code != 0 && has(e.said, runs[i].error) && !*e.out, "%zu: %d %s", i,
               e.exit_code, e.said);
     }
@@ -285,6 +354,7 @@ int main(void)
                                        { "choices", test_choices },
                                        { "learned choices", test_learned_choices },
                                        { "bad choices", test_bad_choices },
+                                       { "schema", test_schema },
                                        { "refused", test_refused } };
     return test_main("judge", cases, sizeof cases / sizeof *cases);
 }
