@@ -623,6 +623,11 @@ const char *nib_generator_prompt_form(const nib_generator *g, size_t adapter, co
     return g->adapters[adapter]->prompt_form;
 }
 
+size_t nib_generator_positions(const nib_generator *g)
+{
+    return g->model->graph->positions;
+}
+
 size_t nib_generator_vocabulary(const nib_generator *g)
 {
     return g->sampler.vocabulary;

@@ -18,6 +18,7 @@ nib_status nib_generator_likelihood(nib_generator *g, const uint32_t *ids, size_
                                     const nib_generate_options *options, nib_error *err);
 nib_tokenizer *nib_generator_tokenizer(const nib_generator *g); /* borrowed */
 size_t nib_generator_vocabulary(const nib_generator *g);
+size_t nib_generator_positions(const nib_generator *g); /* the most tokens that the model takes */
 
 /* How the adapter of that number was trained (train/prompt_form.h), NULL: its file does not say;
  * and the directory it was read from. */

@@ -146,7 +146,7 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
     nib_free(j->ctx, own);
     if (status) return status;
     if (nib_shape_has_choices(shape))
-        return nib_judge_read_choices(j, t, shape, err);
+        return nib_judge_read_choices(j, g, shape, err);
     if (!asks(shape))
         return nib_fail(err, NIB_E_INVALID, "%s: records of the form '%s' have no prompt that "
                         "could be answered; those that do: prompt and completion, chats, FAQ, "

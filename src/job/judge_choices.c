@@ -35,11 +35,12 @@ static nib_status take_tokens(nib_judgement *j, const nib_tokens *tokens, size_t
 }
 
 /* Choice i of the question, behind its prompt in `text`, which is as it was afterwards. */
-static nib_status take_choice(nib_judgement *j, nib_tokenizer *t, const nib_choices *c, size_t i,
+static nib_status take_choice(nib_judgement *j, nib_generator *g, const nib_choices *c, size_t i,
                               nib_text *text, nib_choice_question *q, const char *where,
                               nib_error *err)
 {
-    size_t prompt = text->bytes, limit = (size_t)j->o->data.max_seq_length;
+    size_t prompt = text->bytes, limit = (size_t)j->o->data.max_seq_length,
+           positions = nib_generator_positions(g);
     nib_choice *to = &q->choices[i];
     nib_tokens tokens = { 0 };
     nib_status status;
@@ -50,11 +51,16 @@ static nib_status take_choice(nib_judgement *j, nib_tokenizer *t, const nib_choi
         return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     if (strlen(to->text) != json_string_length(c->texts[i]))
         return nib_fail(err, NIB_E_FORMAT, "%s: choices[%zu] has a character of code 0", where, i);
-    status = nib_tokenizer_encode(t, text->data, text->bytes, true, &tokens, NULL, err);
+    status = nib_tokenizer_encode(nib_generator_tokenizer(g), text->data, text->bytes, true,
+                                  &tokens, NULL, err);
     if (status) nib_fail_in(err, status, "%s: choices[%zu]", where, i);
     if (!status && tokens.count <= q->prompt_count)
         status = nib_fail(err, NIB_E_FORMAT, "%s: choices[%zu] adds no token to the %zu of the "
                           "prompt", where, i, q->prompt_count);
+    if (!status && tokens.count > positions)
+        status = nib_fail(err, NIB_E_FORMAT, "%s: choices[%zu] has %zu tokens with its prompt, the "
+                          "model takes at most %zu: shorten it, or leave the record out (skip_bad)",
+                          where, i, tokens.count, positions);
     if (!status && tokens.count > limit)
         status = nib_fail(err, NIB_E_FORMAT, "%s: choices[%zu] has %zu tokens with its prompt, "
                           "max_seq_length is %zu: a likelihood of a part would be another one; "
@@ -103,7 +109,7 @@ static nib_status make_room(nib_judgement *j, nib_error *err)
 }
 
 /* Nothing of a record that fails is kept. */
-static nib_status take_record(nib_judgement *j, nib_tokenizer *t, const char *key,
+static nib_status take_record(nib_judgement *j, nib_generator *g, const char *key,
                               const json_t *record, const char *where, nib_error *err)
 {
     nib_choices c;
@@ -119,11 +125,11 @@ static nib_status take_record(nib_judgement *j, nib_tokenizer *t, const char *ke
     nib_choices_put_prompt(&c, &text);
     if (!q.choices || text.failed)
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    if (!status) status = take_prompt(j, t, &text, &q, where, err);
+    if (!status) status = take_prompt(j, nib_generator_tokenizer(g), &text, &q, where, err);
     if (!status && !(prompt = nib_strndup(j->ctx, text.data, text.bytes)))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     for (size_t i = 0; i < c.count && !status; i++)
-        status = take_choice(j, t, &c, i, &text, &q, where, err);
+        status = take_choice(j, g, &c, i, &text, &q, where, err);
     if (!status && !(wanted = nib_strdup(j->ctx, q.choices[q.right].text)))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
     if (status) {
@@ -152,7 +158,7 @@ static nib_status check_options(const nib_judge_options *o, nib_error *err)
                  : NIB_OK;
 }
 
-nib_status nib_judge_read_choices(nib_judgement *j, nib_tokenizer *t, nib_record_shape shape,
+nib_status nib_judge_read_choices(nib_judgement *j, nib_generator *g, nib_record_shape shape,
                                   nib_error *err)
 {
     const nib_data_options *o = &j->o->data;
@@ -169,7 +175,7 @@ nib_status nib_judge_read_choices(nib_judgement *j, nib_tokenizer *t, nib_record
         status = nib_records_next(records, &record, err);
         if (!status && !record) break;
         if (!status)
-            status = take_record(j, t, key, record, nib_records_where(records), err);
+            status = take_record(j, g, key, record, nib_records_where(records), err);
         else if (!nib_records_can_go_on(records)) break;
         json_decref(record);
         if (status == NIB_E_FORMAT && o->skip_bad) { /* those of the shape were reported before */

@@ -30,6 +30,12 @@ RECORDS = [
     {"question": "Do you sell helmets?", "choices": ["Yes, we do.", "No."], "label": "A"},
     {"question": "Same?", "choices": ["the same", "the same"], "answer": 1},
 ]
+# another shape, whose prompts stand as they are: blanks at their ends belong to the choices
+PROMPTS = [
+    {"prompt": "The shop opens at ", "choices": ["nine", "ten in the morning", "\nnever"], "answer": 0},
+    {"prompt": "The shop opens at  \n", "choices": ["nine", "ten in the morning"], "answer": 0},
+    {"prompt": "The shop opens at", "choices": ["nine", " ten in the morning", "n"], "answer": 0},
+]
 
 
 def texts(record):
@@ -48,12 +54,15 @@ def right(record):
     return ord(value) - ord("A")
 
 
-def main(path):
-    model = HFLM(pretrained=MODEL, device="cpu", dtype="float32", batch_size=1)
+def between(prompt, choice):
+    return "" if prompt[-1].isspace() or choice[0].isspace() else " "
+
+
+def score(model, records):
     rows = []
-    for record in RECORDS:
-        prompt = "Question: " + record["question"] + "\nAnswer:"
-        requests = [Instance("loglikelihood", {}, (prompt, " " + c), i)
+    for record in records:
+        prompt = record.get("prompt") or "Question: " + record["question"] + "\nAnswer:"
+        requests = [Instance("loglikelihood", {}, (prompt, between(prompt, c) + c), i)
                     for i, c in enumerate(texts(record))]
         results = model.loglikelihood(requests, disable_tqdm=True)
         task = SimpleNamespace(
@@ -64,8 +73,13 @@ def main(path):
         scores = ConfigurableTask.process_results(task, record, results)
         rows.append({"record": record, "log_likelihoods": [ll for ll, _ in results],
                      **{k: float(v) for k, v in scores.items()}})
+    return rows
+
+
+def main(path):
+    model = HFLM(pretrained=MODEL, device="cpu", dtype="float32", batch_size=1)
     with open(path, "w") as f:
-        json.dump({"rows": rows}, f, indent=1)
+        json.dump({"rows": score(model, RECORDS), "prompts": score(model, PROMPTS)}, f, indent=1)
         f.write("\n")
 
 
