@@ -89,6 +89,9 @@ static nib_status open_inputs(evaluation *e, nib_error *err)
     if (status) return status;
     nib_note(e->ctx, "computed in %s (%s)", nib_dtype_name(e->model->graph->type),
              nib_cpu_name(nib_ctx_cpu(e->ctx)));
+    if (nib_shape_has_choices(nib_dataset_shape(e->data)))
+        nib_note(e->ctx, "%s: the loss is of the right choices; --generate compares them with the "
+                 "others", o->data.data);
     if (nib_dataset_counts(e->data).had_bos)
         nib_note(e->ctx, "%" PRIu64 " records began with BOS already and got no second one",
                  nib_dataset_counts(e->data).had_bos);

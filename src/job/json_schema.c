@@ -191,24 +191,26 @@ static nib_status check(const json_t *schema, const char *at, int depth, nib_err
     return status;
 }
 
-nib_status nib_json_schema_open(nib_ctx *ctx, const char *path, nib_json_schema **out,
-                                nib_error *err)
+/* Takes over `root`. */
+static nib_status make(nib_ctx *ctx, json_t *root, const char *where, nib_json_schema **out,
+                       nib_error *err)
 {
     nib_json_schema *s = nib_new(ctx, sizeof *s);
-    const json_t *properties;
+    const json_t *properties = json_object_get(root, "properties");
     const char *key;
     json_t *value;
     nib_status status;
 
-    if (!s) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-    s->ctx = ctx;
-    status = nib_json_read(ctx, path, NIB_JSON_ANY_VALUE, &s->root, err);
-    if (!status) status = check(s->root, path, 0, err);
+    if (!s) {
+        json_decref(root);
+        return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
+    }
+    *s = (nib_json_schema){ .ctx = ctx, .root = root };
+    status = check(root, where, 0, err);
     if (status) goto done;
-    properties = json_object_get(s->root, "properties");
     s->fields = nib_new_array(ctx, json_object_size(properties) + 1, sizeof *s->fields);
     if (!s->fields) {
-        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
+        status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
         goto done;
     }
     json_object_foreach ((json_t *)(uintptr_t)properties, key, value)
@@ -218,6 +220,24 @@ nib_status nib_json_schema_open(nib_ctx *ctx, const char *path, nib_json_schema 
 done:
     nib_json_schema_close(s);
     return status;
+}
+
+nib_status nib_json_schema_open(nib_ctx *ctx, const char *path, nib_json_schema **out,
+                                nib_error *err)
+{
+    json_t *root = NULL;
+    nib_status status = nib_json_read(ctx, path, NIB_JSON_ANY_VALUE, &root, err);
+
+    return status ? status : make(ctx, root, path, out, err);
+}
+
+nib_status nib_json_schema_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                                 nib_json_schema **out, nib_error *err)
+{
+    json_t *root = NULL;
+    nib_status status = nib_json_parse(text, bytes, where, NIB_JSON_ANY_VALUE, &root, err);
+
+    return status ? status : make(ctx, root, where, out, err);
 }
 
 void nib_json_schema_close(nib_json_schema *s)

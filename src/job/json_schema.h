@@ -19,6 +19,9 @@ typedef struct nib_json_schema nib_json_schema;
  * NIB_E_UNSUPPORTED: a keyword that is not known, with the list of those that are. */
 nib_status nib_json_schema_open(nib_ctx *ctx, const char *path, nib_json_schema **out,
                                 nib_error *err);
+/* The same of a text; `where` names it in errors. */
+nib_status nib_json_schema_parse(nib_ctx *ctx, const char *text, size_t bytes, const char *where,
+                                 nib_json_schema **out, nib_error *err);
 void nib_json_schema_close(nib_json_schema *s); /* NULL is fine */
 
 /* The fields: the members of `properties`, in their order. */
