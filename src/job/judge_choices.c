@@ -2,6 +2,7 @@
 #include "job/judge_choices.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "format/records.h"
 #include "job/choice_scores.h"
@@ -166,6 +167,7 @@ nib_status nib_judge_read_choices(nib_judgement *j, nib_generator *g, nib_record
                                   .field = o->data_field };
     const char *key = shape == NIB_SHAPE_CHOICES ? "question" : "prompt";
     nib_records *records = NULL;
+    char first_bad[300] = "";
     size_t bad = 0;
     nib_status status = check_options(j->o, err);
 
@@ -178,17 +180,18 @@ nib_status nib_judge_read_choices(nib_judgement *j, nib_generator *g, nib_record
             status = take_record(j, g, key, record, nib_records_where(records), err);
         else if (!nib_records_can_go_on(records)) break;
         json_decref(record);
-        if (status == NIB_E_FORMAT && o->skip_bad) { /* those of the shape were reported before */
-            bad++;
+        if (status == NIB_E_FORMAT && o->skip_bad) {
+            if (!bad++) snprintf(first_bad, sizeof first_bad, "%.250s", err->message);
             status = NIB_OK;
         }
     }
     nib_records_close(records);
     if (!status && bad)
-        nib_warn(j->ctx, "%s: %zu bad record%s left out, %zu judged", o->data, bad,
-                 bad == 1 ? "" : "s", j->records);
+        nib_warn(j->ctx, "%s: %zu bad record%s left out, %zu judged; the first bad one: %s",
+                 o->data, bad, bad == 1 ? "" : "s", j->records, first_bad);
     if (!status && !j->records)
-        status = nib_fail(err, NIB_E_FORMAT, "%s: no usable record, %zu bad", o->data, bad);
+        status = nib_fail(err, NIB_E_FORMAT, "%s: no usable record, %zu bad; the first: %s",
+                          o->data, bad, first_bad);
     return status;
 }
 
