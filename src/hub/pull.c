@@ -235,6 +235,9 @@ static nib_status take_options(pull *p, nib_error *err)
     if (p->o->dataset && *p->name.quant)
         return nib_fail(err, NIB_E_INVALID, "%s: a data set has no quantization :%s", p->o->name,
                         p->name.quant);
+    if (p->o->to && !*p->o->to)
+        return nib_fail(err, NIB_E_INVALID, "%s: the directory to download to (--to) has an empty "
+                        "name: give one, or none for the cache", p->o->name);
     if (p->o->include_count && *p->name.quant)
         return nib_fail(err, NIB_E_INVALID, "%s: the quantization :%s and --include both choose "
                         "files: give one of them", p->o->name, p->name.quant);

@@ -377,6 +377,9 @@ def directory(work):
         check("config.json: a file of yours is there, which is not the hub's" in said, said)
         with open(f"{to}/config.json") as f:
             check(f.read() == "mine", "the user's file was overwritten")
+        hub.requests.clear()
+        _, said = pull(hub, work, NAME, "--to", "", code=1)
+        check("the directory to download to (--to) has an empty name" in said and not hub.requests, said)
 
 
 def full_disk(work):
