@@ -24,17 +24,20 @@ static void take_etag(char to[80], const char *value, size_t bytes)
 }
 
 /* <address>; rel="next", ... */
-static void take_link(char *to, size_t room, const char *value, size_t bytes)
+static void take_link(nib_http_head *h, const char *value, size_t bytes)
 {
     char text[4096];
     char *end, *begin;
 
+    h->next_too_long = bytes >= sizeof text;
+    if (h->next_too_long) return;
     take_text(text, sizeof text, value, bytes);
     for (begin = text; (begin = strchr(begin, '<')) && (end = strchr(begin, '>')); begin = end) {
         const char *comma = strchr(end, ','), *rel = strstr(end, "rel=\"next\"");
         if (!rel || (comma && comma < rel)) continue;
-        if ((size_t)(end - begin) <= room) snprintf(to, room, "%.*s", (int)(end - begin - 1),
-                                                    begin + 1);
+        h->next_too_long = (size_t)(end - begin) > sizeof h->next;
+        if (!h->next_too_long)
+            snprintf(h->next, sizeof h->next, "%.*s", (int)(end - begin - 1), begin + 1);
         return;
     }
 }
@@ -58,7 +61,7 @@ static void take_value(nib_answer *a, const char *name, size_t n, const char *va
     } else if (IS("x-error-message")) {
         take_text(h->message, sizeof h->message, value, bytes);
     } else if (IS("link")) {
-        take_link(h->next, sizeof h->next, value, bytes);
+        take_link(h, value, bytes);
     } else if (IS("content-range")) {
         take_text(number, sizeof number, value, bytes);
         h->partial = sscanf(number, "bytes %" SCNu64 "-%*u/%" SCNu64, &h->first, &h->total) == 2;

@@ -353,7 +353,9 @@ static nib_status take_text_head(void *user, const nib_http_head *head, nib_erro
 {
     text *t = user;
 
-    (void)err;
+    if (t->next && head->next_too_long)
+        return nib_fail(err, NIB_E_FORMAT, "%s: the address of its next page has more than %zu "
+                        "characters", t->what, sizeof head->next - 1);
     if (t->next) memcpy(t->next, head->next, sizeof head->next);
     return NIB_OK;
 }

@@ -268,6 +268,17 @@ def refusals(work):
         says("is no name of the hub: org/name", "org/name/more")
 
 
+def long_addresses(work):
+    """An address of a next page that is too long to be kept is no end of the list."""
+    with Hub({("models", NAME): little()}, page=3) as hub:
+        for characters in 1500, 2100, 5000:
+            hub.link_ending = "&x=" + "1" * characters
+            _, said = pull(hub, work, NAME, code=characters > 2000)
+            check(("the address of its next page has more than 2047 characters" in said) == (characters > 2000), said)
+            shutil.rmtree(f"{work}/hf")
+            os.mkdir(f"{work}/hf")
+
+
 def offline(work):
     with Hub({("models", NAME): little()}) as hub:
         _, said = pull(hub, work, NAME, code=1, HF_HUB_OFFLINE="1")
@@ -430,7 +441,7 @@ def one_door(work):
 
 
 CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, wrong_bytes, servers_that_do_otherwise, token, refusals,
-         offline, revisions, chosen, named_everywhere, data_set, directory, full_disk, two_at_once]
+         long_addresses, offline, revisions, chosen, named_everywhere, data_set, directory, full_disk, two_at_once]
 
 
 def main():

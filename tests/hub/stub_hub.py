@@ -167,7 +167,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/json"}
         if begin + self.hub.page < len(entries):
             base = self.hub.endpoint + urllib.parse.urlsplit(self.path).path
-            headers["Link"] = f'<{base}?recursive=true&cursor={begin + self.hub.page}>; rel="next"'
+            headers["Link"] = f'<{base}?recursive=true&cursor={begin + self.hub.page}{self.hub.link_ending}>; rel="next"'
         self.answer(200, json.dumps(entries[begin:begin + self.hub.page]).encode(), headers)
 
     def resolve(self, kind, name, revision, path, trouble):
@@ -227,7 +227,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Hub:
     """with Hub({("models", "org/name"): Repository(...)}) as hub: ... hub.endpoint"""
     def __init__(self, repositories, page=1000):
-        self.repositories, self.page = repositories, page
+        self.repositories, self.page, self.link_ending = repositories, page, ""
         self.trouble, self.requests, self.cdn_files, self.lock = {}, [], {}, threading.Lock()
 
     def name_of(self, handler):
