@@ -8,7 +8,7 @@
 
 Each function runs the program that this package holds, in a process of its own.  Keyword arguments
 are its options with underscores (`nibble VERB --help all` lists them): True is a flag, False its
---no- form, None leaves it out, a list repeats the option.
+--no- form, None leaves it out, a list repeats the option, a dict is its JSON.
 """
 import ctypes
 import json
@@ -55,7 +55,7 @@ def _option(name, value):
     if isinstance(value, (list, tuple)):
         return [word for one in value for word in _option(name, one)]
     if isinstance(value, dict):
-        value = ",".join(f"{key}={one}" for key, one in value.items())
+        value = json.dumps(value)
     return [f"--{name}={os.fspath(value) if hasattr(value, '__fspath__') else value}"]
 
 
@@ -66,15 +66,22 @@ def run(verb, *arguments, on_line=None, verbose=False, **options):
     for name, value in options.items():
         words += _option(name, value)
     words += ["--"] + [os.fspath(argument) for argument in arguments]
+    # A session of its own: Ctrl-C reaches it once, from below, for a second signal ends it at once.
+    # Messages may be cut inside a character.
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, encoding="utf-8")
+                               stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
+                               start_new_session=True)
     said = []
 
     def listen():
-        for line in process.stderr:
+        shows = verbose
+        for line in process.stderr:  # to its end: the program would wait for a reader
             said.append(line)
-            if verbose:
-                sys.stderr.write(line)
+            try:
+                if shows:
+                    sys.stderr.write(line)
+            except (OSError, ValueError):  # ours is closed
+                shows = False
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -94,7 +101,7 @@ def run(verb, *arguments, on_line=None, verbose=False, **options):
         process.stderr.close()
     if status:
         text = "".join(said).strip()
-        message = text.splitlines()[-1] if text else f"nibble {verb} ended with status {status}"
+        message = text.split("\n")[-1] if text else f"nibble {verb} ended with status {status}"
         raise Error(message, 128 - status if status < 0 else status)
     return "".join(lines)
 
@@ -111,8 +118,9 @@ def finetune(model, data=None, output_dir=None, on_log=None, **options):
             on_log(log[-1])
 
     run("finetune", model, on_line=on_line, data=data, output_dir=output_dir, json=True, **options)
-    result = dict(log[-1]) if log else {}
-    result["log"] = log[:-1]
+    last = max((i for i, row in enumerate(log) if set(row) != {"warnings"}), default=None)
+    result = {} if last is None else dict(log.pop(last))
+    result["log"] = log
     return result
 
 
@@ -127,7 +135,7 @@ def generate(model, prompts, **options):
             file.write(json.dumps(row) + "\n")
         file.flush()
         text = run("generate", model, prompts=file.name, **options)
-    answers = [json.loads(line) for line in text.splitlines()]
+    answers = [json.loads(line) for line in text.split("\n") if line]
     texts = [answer["completion"] for answer in answers if "completion" in answer]
     if len(texts) != len(rows):
         raise Error(f"expected {len(rows)} answers, got {len(texts)}", 1)
