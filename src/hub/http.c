@@ -126,20 +126,34 @@ static size_t on_data(char *data, size_t one, size_t bytes, void *user)
 
 /* --- one try --- */
 
+/* From https no redirect leads to http. */
+static CURLcode limit_protocols(CURL *easy, bool https)
+{
+    CURLcode bad;
+#if LIBCURL_VERSION_NUM >= 0x075500 /* 7.85 */
+    const char *protocols = https ? "https" : "http,https";
+
+    bad = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, protocols);
+    return bad ? bad : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
+#else
+    long protocols = CURLPROTO_HTTPS | (https ? 0 : CURLPROTO_HTTP);
+
+    bad = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, protocols);
+    return bad ? bad : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS, protocols);
+#endif
+}
+
 static bool set_up(running *r, uint64_t first)
 {
     const nib_hub_settings *s = r->h->settings;
-    bool https = strncasecmp(s->endpoint, "https", 5) == 0;
-    const char *protocols = https ? "https" : "http,https", *authorities = getenv("CURL_CA_BUNDLE");
+    const char *authorities = getenv("CURL_CA_BUNDLE");
+    CURLcode bad = limit_protocols(r->easy, strncasecmp(s->endpoint, "https", 5) == 0);
     char range[32];
-    CURLcode bad = CURLE_OK;
 
     snprintf(range, sizeof range, "%" PRIu64 "-", first);
     if (!authorities) authorities = getenv("REQUESTS_CA_BUNDLE");
 #define SET(option, value) bad = bad ? bad : curl_easy_setopt(r->easy, option, value)
     SET(CURLOPT_URL, r->job->url);
-    SET(CURLOPT_PROTOCOLS_STR, protocols);
-    SET(CURLOPT_REDIR_PROTOCOLS_STR, protocols);
     SET(CURLOPT_FOLLOWLOCATION, 1L);
     SET(CURLOPT_MAXREDIRS, 10L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* a connection for each file */
