@@ -19,7 +19,8 @@ bool nib_hub_cache(char *path, size_t room);
 
 /* `path` becomes the snapshot of "org/name" or "name", "@revision" behind it or not (a branch, a
  * tag or a commit; "main"), in that cache; with ":Q4_K_M" at its end, or where the snapshot has one
- * .gguf file and no config.json, that file.  Nothing is downloaded.  False: `name` is a path that
+ * .gguf file (in any folder of it) and no weights (*.safetensors, *.bin) beside a config.json, that
+ * file.  Nothing is downloaded.  False: `name` is a path that
  * exists, or not such a name, or not in the cache. */
 bool nib_hub_find(const char *name, char *path, size_t room);
 

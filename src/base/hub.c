@@ -10,7 +10,10 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { MOST_PART = 96 }; /* characters of an organisation or a name */
+enum {
+    MOST_PART = 96,    /* characters of an organisation or a name */
+    MOST_FOLDERS = 512 /* of one another: what fits into a path of a repository, 1024 characters */
+};
 
 /* --- names --- */
 
@@ -172,44 +175,74 @@ bool nib_hub_snapshot(const char *repository_dir, const char *revision, char *pa
 
 typedef struct gguf_search {
     const char *quant;
+    size_t top;           /* characters of the snapshot's path */
+    char path[PATH_MAX];  /* where it is */
     char found[PATH_MAX];
     int count;
 } gguf_search;
 
-/* The files of `dir` below `top`, and those of its folders where `deep`. */
-static void search_gguf(gguf_search *s, const char *top, const char *dir, bool deep)
+/* The files of the folder s->path and of those below it, `depth` folders deep.  Links to folders
+ * are not followed: a snapshot has none. */
+static void search_gguf(gguf_search *s, int depth)
 {
-    char path[PATH_MAX];
+    size_t used = strlen(s->path);
     struct dirent *entry;
     struct stat info;
-    DIR *d = opendir(dir);
+    DIR *d = opendir(s->path);
 
     while (d && (entry = readdir(d))) {
-        if (entry->d_name[0] == '.' ||
-            snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) >= (int)sizeof path ||
-            stat(path, &info))
-            continue;
+        size_t bytes = strlen(entry->d_name) + 1;
+        if (entry->d_name[0] == '.' || bytes >= sizeof s->path - used) continue;
+        s->path[used] = '/';
+        memcpy(s->path + used + 1, entry->d_name, bytes);
+        if (lstat(s->path, &info)) continue;
         if (S_ISDIR(info.st_mode)) {
-            if (deep) search_gguf(s, top, path, false);
-        } else if (nib_hub_is_quant(path + strlen(top) + 1, s->quant) && nib_hub_shard(path) <= 1) {
+            if (depth) search_gguf(s, depth - 1);
+        } else if (nib_hub_is_quant(s->path + s->top + 1, s->quant) &&
+                   nib_hub_shard(s->path) <= 1 && !stat(s->path, &info) && S_ISREG(info.st_mode)) {
             s->count++;
-            memcpy(s->found, path, strlen(path) + 1);
+            memcpy(s->found, s->path, used + 1 + bytes);
         }
     }
+    s->path[used] = 0;
     if (d) closedir(d);
+}
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text), e = strlen(ending);
+
+    return n >= e && strcasecmp(text + n - e, ending) == 0;
+}
+
+/* Does the snapshot `path` hold a model's directory: config.json with weights beside it?  A
+ * repository of GGUF files may hold config.json alone. */
+static bool is_model_directory(const char *path)
+{
+    char config[PATH_MAX];
+    struct dirent *entry;
+    bool weights = false;
+    DIR *d;
+
+    if (snprintf(config, sizeof config, "%s/config.json", path) >= (int)sizeof config ||
+        !exists(config))
+        return false;
+    d = opendir(path);
+    while (d && !weights && (entry = readdir(d)))
+        weights = ends_with(entry->d_name, ".safetensors") || ends_with(entry->d_name, ".bin");
+    if (d) closedir(d);
+    return weights;
 }
 
 /* `path`, a snapshot, becomes its GGUF file: the one of `quant`, or the only one where the snapshot
  * is no directory of a model.  False: there is none of `quant`, or several. */
 static bool choose_gguf(const char *quant, char *path, size_t room)
 {
-    char config[PATH_MAX];
-    gguf_search s = { .quant = quant };
+    gguf_search s = { .quant = quant, .top = strlen(path) };
 
-    if (!*quant && (snprintf(config, sizeof config, "%s/config.json", path) >= (int)sizeof config ||
-                    exists(config)))
-        return true;
-    search_gguf(&s, path, path, true);
+    if (s.top >= sizeof s.path || (!*quant && is_model_directory(path))) return true;
+    memcpy(s.path, path, s.top + 1);
+    search_gguf(&s, MOST_FOLDERS);
     if (s.count != 1) return !*quant;
     return (size_t)snprintf(path, room, "%s", s.found) < room;
 }

@@ -340,8 +340,13 @@ def named_everywhere(work):
     with Hub({("models", NAME): little(), ("models", "org/q"): Repository({"a-Q4_K_M.gguf": b"GGUF", "a-Q8_0.gguf": b"G"})}) as hub:
         pull(hub, work, NAME)
         pull(hub, work, "org/q:Q4_K_M")
+        for name, files in [("org/c", {"config.json": CONFIG, "c.gguf": b"GGUF"}), ("org/deep", {"a/b/m-Q8_0.gguf": b"GGUF", "a/x.md": b""}),
+                            ("org/both", {"config.json": CONFIG, "model.safetensors": b"", "x.gguf": b"G"})]:
+            hub.repositories[("models", name)] = Repository(files)
+            pull(hub, work, name, *(["--include", "*"] if name == "org/both" else []))
     env = environment_of(work)
-    for name, part in [(NAME, f"snapshots/"), ("org/q:Q4_K_M", "a-Q4_K_M.gguf"), ("org/q", "a-Q4_K_M.gguf"),
+    for name, part in [("org/c", "c.gguf"), ("org/deep", "a/b/m-Q8_0.gguf"), ("org/deep:Q8_0", "a/b/m-Q8_0.gguf"),
+                       ("org/both", "model.safetensors"), (NAME, f"snapshots/"), ("org/q:Q4_K_M", "a-Q4_K_M.gguf"), ("org/q", "a-Q4_K_M.gguf"),
                        ("org/other", "it is fetched with: nibble pull org/other"),
                        ("org/q:Q8_0", "it is fetched with: nibble pull org/q:Q8_0")]:
         done = subprocess.run([NIBBLE, "generate", name, "--prompt", "x"], stderr=subprocess.PIPE, text=True, env=env)
