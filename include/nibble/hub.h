@@ -56,8 +56,8 @@ typedef struct nib_pull_result {
 /* Downloads a repository of the hub ($HF_ENDPOINT, else https://huggingface.co) into its cache, as
  * huggingface_hub lays it out, or into a directory: several files at once, each checked by its
  * hash, each resumed where an earlier call broke off.  No other function touches the network.  A
- * token is taken from $HF_TOKEN, else from the file $HF_TOKEN_PATH or "token" in $HF_HOME, and sent
- * to the endpoint alone.
+ * token is taken from $HF_TOKEN, else from the file $HF_TOKEN_PATH or "token" in $HF_HOME (not with
+ * $HF_HUB_DISABLE_IMPLICIT_TOKEN), and sent to the endpoint alone.
  *
  * NIB_E_INVALID: no such name, no file matches, several GGUF files and none is named, `to` is an
  * empty text, or a file of `to` that no download put there.  NIB_E_IO: the hub does not answer or refuses, a hash is wrong,

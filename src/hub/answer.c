@@ -103,6 +103,10 @@ static nib_status fail_access(const nib_answer *a, const nib_hub_settings *s, co
 {
     const char *where = s->token_path ? s->token_path : "the cache's token file";
 
+    if (s->withheld)
+        return nib_fail(err, NIB_E_IO, "%s: HTTP %ld: there is no such repository, or it wants a "
+                        "token, and HF_HUB_DISABLE_IMPLICIT_TOKEN is set: none is sent", what,
+                        a->head.code);
     if (strcmp(a->head.problem, "GatedRepo") == 0)
         return nib_fail(err, NIB_E_IO, "%s: HTTP %ld: its owner gives access to those who ask for "
                         "it on its page at %s%s%s", what, a->head.code, s->endpoint,

@@ -104,9 +104,10 @@ static nib_status read_token(nib_ctx *ctx, nib_hub_settings *s, nib_error *err)
     const char *name = variable("HF_TOKEN") ? "HF_TOKEN" : "HUGGING_FACE_HUB_TOKEN";
 
     s->token_path = find_token_path(ctx);
+    s->withheld = is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN");
+    if (s->withheld) return NIB_OK;
     if (variable(name)) return take_token(ctx, s, variable(name), name, err);
-    if (!s->token_path || is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return NIB_OK;
-    return read_token_file(ctx, s, err);
+    return s->token_path ? read_token_file(ctx, s, err) : NIB_OK;
 }
 
 nib_status nib_hub_settings_read(nib_ctx *ctx, nib_hub_settings *out, nib_error *err)

@@ -218,8 +218,12 @@ def token(work):
         check("the token that was sent does not open it" in said and "hf_wrong" not in said, said)
         _, said = pull(hub, work, NAME, HF_TOKEN="hf two", code=1)
         check("HF_TOKEN: character 3 is none of a token" in said and "two" not in said, said)
-        _, said = pull(hub, work, NAME, HF_HOME=f"{work}/home", HF_HUB_DISABLE_IMPLICIT_TOKEN="1", code=1)
+        _, said = pull(hub, work, NAME, code=1)
         check("it is private and wants a token: set HF_TOKEN, or put it into" in said, said)
+        hub.requests.clear()
+        _, said = pull(hub, work, NAME, HF_HOME=f"{work}/home", HF_TOKEN="hf_secret", HF_HUB_DISABLE_IMPLICIT_TOKEN="1", code=1)
+        check("HF_HUB_DISABLE_IMPLICIT_TOKEN is set: none is sent" in said, said)
+        check([h.get("Authorization") for *_, h in hub.requests] == [None], hub.requests)
         hub.trouble = {"/tree/" + hub.repositories[("models", NAME)].refs["main"]: Trouble(times=-1, redirect=hub.cdn_endpoint + "/api")}
         hub.requests.clear()
         pull(hub, work, NAME, HF_TOKEN="hf_secret", HF_HOME=f"{work}/x", code=1)
