@@ -13,6 +13,7 @@ typedef struct generate {
     option_list adapters, stops;
     option_pairs settings; /* of weights */
     const char *prompt, *prompts, *use, *compute;
+    int chat; /* -1: not given */
     bool raw;
     char last;
 } generate;
@@ -198,13 +199,14 @@ int verb_generate(int argc, char **argv)
     int code;
 
     nib_generate_defaults(&g.o);
+    g.chat = -1;
     option options[] = {
         { "prompt", OPTION_STRING, &g.prompt, "TEXT", "the text to continue" },
         { "prompts", OPTION_STRING, &g.prompts, "FILE",
           "jsonl of {prompt, adapter?}, answered as jsonl in order; --json adds counts and times" },
-        { "chat", OPTION_FLAG, &g.o.chat, NULL,
+        { "chat", OPTION_CHOICE, &g.chat, NULL,
           "the prompt is what a user says: the chat template is applied; default: as the adapter "
-          "was trained, without one where the model has a template" },
+          "was trained, without one where the model has a template; --no-chat is --raw" },
         { "raw", OPTION_FLAG, &g.raw, NULL, "the prompt is taken as it stands" },
         { "system", OPTION_STRING, &g.o.system, "TEXT", "with --chat: a system message before it" },
         { "chat-template", OPTION_STRING, &g.o.chat_template, "FILE",
@@ -268,8 +270,9 @@ int verb_generate(int argc, char **argv)
     if (!g.prompt == !g.prompts)
         return options_misuse(&v, "expected one of TEXT, --prompt and --prompts, got %s",
                               g.prompt ? "both" : "none");
+    g.o.chat = g.chat == 1;
     if (g.o.chat && g.raw) return options_misuse(&v, "--chat and --raw exclude each other");
-    g.o.as_trained = !g.raw;
+    g.o.as_trained = !g.raw && g.chat != 0;
     if (!g.o.chat && (g.o.system || g.o.chat_template || g.o.chat_template_kwargs))
         return options_misuse(&v,
                               "--system, --chat-template and --chat-template-kwargs need --chat");

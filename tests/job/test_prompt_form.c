@@ -164,6 +164,16 @@ static void test_generate(void)
     REQUIRE(ASK(&put, "--chat", "Who are you?"));
     CHECK(!strcmp(asked.out, put.out) && strstr(asked.said, "prompt: by the model's chat template"),
           "%s%s", asked.out, asked.said);
+    REQUIRE(ASK(&raw, "--raw", "Who are you?"));
+    REQUIRE(ASK(&put, "--chat=false", "Who are you?"));
+    CHECK(strcmp(asked.out, raw.out) && !strcmp(put.out, raw.out) && !strstr(put.said, "prompt: "),
+          "'%s' '%s' %s", put.out, raw.out, put.said);
+    REQUIRE(ASK(&raw, "--adapter", a.s, "--raw", "When do you open?"));
+    REQUIRE(ASK(&put, "--adapter", a.s, "--no-chat", "When do you open?"));
+    CHECK(put.exit_code == 0 && !strcmp(put.out, raw.out) && !strstr(put.said, "prompt: "),
+          "'%s' '%s' %s", put.out, raw.out, put.said);
+    REQUIRE(ASK(&put, "--no-chat", "--system", "Be brief.", "Who are you?"));
+    CHECK(put.exit_code == 2 && strstr(put.said, "need --chat"), "%s", put.said);
     REQUIRE(ASK(&put, "--chat", "--raw", "Who are you?"));
     CHECK(put.exit_code == 2 && strstr(put.said, "exclude each other"), "%s", put.said);
 }
