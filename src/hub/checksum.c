@@ -58,6 +58,17 @@ nib_status nib_checksum_end(nib_checksum *c, char hash[NIB_HUB_HASH + 1], nib_er
     return NIB_OK;
 }
 
+nib_status nib_checksum_short(const char *text, char out[NIB_HUB_SHORT + 1], nib_error *err)
+{
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+
+    if (!EVP_Digest(text, strlen(text), bytes, &n, EVP_sha1(), NULL) || n != 20) return fail(err);
+    EVP_EncodeBlock((unsigned char *)out, bytes, (int)n);
+    for (char *p = out; *p; p++) *p = (char)(*p == '+' ? '-' : *p == '/' ? '_' : *p);
+    return NIB_OK;
+}
+
 void nib_checksum_destroy(nib_checksum *c)
 {
     if (!c) return;

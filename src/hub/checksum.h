@@ -20,4 +20,9 @@ nib_status nib_checksum_add(nib_checksum *c, const void *data, size_t bytes, nib
 nib_status nib_checksum_end(nib_checksum *c, char hash[NIB_HUB_HASH + 1], nib_error *err);
 void nib_checksum_destroy(nib_checksum *c); /* NULL is fine */
 
+enum { NIB_HUB_SHORT = 28 }; /* characters of SHA-1 in base64 */
+
+/* SHA-1 of a text in base64 for addresses ('-' and '_'). */
+nib_status nib_checksum_short(const char *text, char out[NIB_HUB_SHORT + 1], nib_error *err);
+
 #endif

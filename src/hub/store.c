@@ -10,6 +10,7 @@
 
 #include "base/outfile.h"
 #include "base/outname.h"
+#include "hub/checksum.h"
 
 /* --- opening --- */
 
@@ -86,6 +87,24 @@ static char *link_to_blob(nib_ctx *ctx, const nib_hub_file *file)
     return text;
 }
 
+/* A short name, for that of the file may have as many characters as a name can. */
+static nib_status part_in_directory(const nib_hub_store *s, const nib_hub_file *file, char **out,
+                                    nib_error *err)
+{
+    const char *name = nib_last_part(file->path);
+    char *metadata = nib_sprintf(s->ctx, "%s.metadata", name), text[NIB_HUB_SHORT + 1];
+    nib_status status = metadata ? nib_checksum_short(metadata, text, err)
+                                 : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", file->path);
+
+    if (!status) {
+        *out = nib_sprintf(s->ctx, "%s/%.*s%s.%s.incomplete", s->locks, (int)(name - file->path),
+                           file->path, text, file->hash);
+        if (!*out) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", file->path);
+    }
+    nib_free(s->ctx, metadata);
+    return status;
+}
+
 nib_status nib_hub_store_place(const nib_hub_store *s, const nib_hub_file *file,
                                nib_hub_places *out, nib_error *err)
 {
@@ -100,12 +119,12 @@ nib_status nib_hub_store_place(const nib_hub_store *s, const nib_hub_file *file,
         out->link_text = link_to_blob(s->ctx, file);
     } else {
         out->whole = nib_sprintf(s->ctx, "%s/%s", s->snapshot, file->path);
-        out->part = nib_sprintf(s->ctx, "%s/%s.%s.incomplete", s->locks, file->path, file->hash);
+        status = part_in_directory(s, file, &out->part, err);
         out->lock = nib_sprintf(s->ctx, "%s/%s.lock", s->locks, file->path);
         out->metadata = nib_sprintf(s->ctx, "%s/%s.metadata", s->locks, file->path);
     }
-    if (!out->whole || !out->part || !out->lock ||
-        !(s->repository ? out->link && out->link_text : out->metadata != NULL))
+    if (!status && (!out->whole || !out->part || !out->lock ||
+        !(s->repository ? out->link && out->link_text : out->metadata != NULL)))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", file->path);
     if (!status) status = make_parents(out->whole, err);
     if (!status) status = make_parents(out->part, err);

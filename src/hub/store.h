@@ -6,8 +6,9 @@
  *     CACHE/.locks/models--org--name/<hash>.lock              who downloads it holds flock(2)
  *
  *     DIR/<path>                                              the bytes
- *     DIR/.cache/huggingface/download/<path>.<hash>.incomplete, <path>.lock and
- *     <path>.metadata: commit, hash, time of the download (seconds), a line each
+ *     DIR/.cache/huggingface/download/<path>.lock and <path>.metadata: commit, hash, time of the
+ *     download (seconds), a line each; beside them <short>.<hash>.incomplete, where <short> is
+ *     SHA-1 of "<name>.metadata" (the path's last part) in base64 for addresses
  *
  * Both as huggingface_hub 0.36 to 2.4 lay them out: what one program downloads the other finds. */
 #ifndef NIB_HUB_STORE_H

@@ -1,4 +1,5 @@
 """nibble pull against stub_hub.py.  Prints `ok NAME` or `FAILED NAME` after a line that says why."""
+import base64
 import glob
 import hashlib
 import os
@@ -402,6 +403,23 @@ def directory(work):
         check("the directory to download to (--to) has an empty name" in said and not hub.requests, said)
 
 
+def parts_in_directory(work):
+    """A part beside the metadata has huggingface_hub's name, and a short one: a file's may be as long as the system allows."""
+    long = "sub/" + "n" * 246
+    files = Repository({"a.safetensors": WEIGHTS, long: b"long"}, {"a.safetensors"})
+    sha = hashlib.sha256(WEIGHTS).hexdigest()
+    short = base64.urlsafe_b64encode(hashlib.sha1(b"a.safetensors.metadata").digest()).decode()
+    with Hub({("models", NAME): files}) as hub:
+        part = f"{work}/to/.cache/huggingface/download/{short}.{sha}.incomplete"
+        os.makedirs(os.path.dirname(part))
+        with open(part, "wb") as f:
+            f.write(WEIGHTS[:777])
+        pull(hub, work, NAME, "--to", f"{work}/to")
+        check(hub.asked(sha)[-1].get("Range") == "bytes=777-", hub.asked(sha))
+        with open(f"{work}/to/{long}", "rb") as f:
+            check(f.read() == b"long" and not os.path.exists(part), "the long name, or the part")
+
+
 def full_disk(work):
     """No room for a whole file: what fits is kept; a write that fails names the file and the bytes."""
     def small_files():
@@ -450,7 +468,8 @@ def one_door(work):
 
 
 CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, wrong_bytes, servers_that_do_otherwise, token, refusals,
-         long_addresses, offline, revisions, chosen, named_everywhere, data_set, directory, full_disk, two_at_once]
+         long_addresses, offline, revisions, chosen, named_everywhere, data_set, directory, parts_in_directory,
+         full_disk, two_at_once]
 
 
 def main():
