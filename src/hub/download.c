@@ -78,7 +78,10 @@ static nib_status hash_there(nib_download *d, int fd, const char *path, nib_erro
     while (!status && n) {
         n = read(fd, piece, PIECE);
         if (n < 0 && errno != EINTR) status = fail_file(path, err);
-        if (n <= 0) continue;
+        if (!status && nib_should_stop(d->store->ctx)) /* a large file takes minutes */
+            status = nib_fail(err, NIB_E_INTERRUPTED, "stopped; what came is kept: the same "
+                              "command fetches the rest");
+        if (status || n <= 0) continue;
         status = nib_checksum_add(d->sum, piece, (size_t)n, err);
         d->here += (uint64_t)n;
     }

@@ -186,7 +186,7 @@ static nib_status start(running *r, nib_error *err)
     if (ready == NIB_HTTP_FAILED) return err->status;
     if (ready == NIB_HTTP_NOTHING) r->phase = PHASE_DONE;
     if (ready == NIB_HTTP_LATER) {
-        if (!r->told) nib_note(r->h->ctx, "%s: another program is downloading it; waiting",
+        if (!r->told) nib_note(r->h->ctx, "%s: its bytes are being downloaded already; waiting",
                                r->job->what);
         r->told = true;
         r->not_before = nib_clock_seconds() + 0.2;

@@ -157,6 +157,25 @@ def killed(work):
         pull(hub, work, NAME)
 
 
+def killed_while_hashing(work):
+    """SIGINT while the bytes of an earlier run are hashed does not wait for the last of them."""
+    size, sha = 4 << 30, "0" * 40
+    os.makedirs(blobs(work))
+    with open(f"{blobs(work)}/{sha}.incomplete", "wb") as f:
+        f.truncate(size)
+    with Hub({("models", NAME): little()}) as hub:
+        hub.trouble = {"/tree/" + hub.repositories[("models", NAME)].refs["main"]:
+                       Trouble(body=b'[{"type": "file", "path": "x", "size": %d, "oid": "%s"}]' % (size, sha.encode()))}
+        process = subprocess.Popen([NIBBLE, "pull", NAME], env=environment_of(work, HF_ENDPOINT=hub.endpoint), stderr=subprocess.PIPE, text=True)
+        end = time.time() + 30
+        while not os.path.exists(f"{work}/hf/hub/.locks/models--org--little.model-1/{sha}.lock") and time.time() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        check(process.returncode == 130 and "the same command fetches the rest" in said, f"{process.returncode}: {said}")
+        check(os.path.getsize(f"{blobs(work)}/{sha}.incomplete") == size and "does not fit" not in said, said)
+
+
 def wrong_bytes(work):
     """Bytes of another hash are an error and not kept; bytes of an earlier run are fetched again once."""
     with Hub({("models", NAME): little()}) as hub:
@@ -467,7 +486,8 @@ def one_door(work):
     check(users == {"http.o"}, f"the network is used by {users}")
 
 
-CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, wrong_bytes, servers_that_do_otherwise, token, refusals,
+CASES = [one_door, layout, again_fetches_nothing, torn, dies_and_resumes, killed, killed_while_hashing, wrong_bytes, servers_that_do_otherwise,
+         token, refusals,
          long_addresses, offline, revisions, chosen, named_everywhere, data_set, directory, parts_in_directory,
          full_disk, two_at_once]
 
