@@ -9,7 +9,7 @@
 
 static const struct { const char *name; int (*run)(int, char **); const char *summary; } verbs[] = {
     { "pull", verb_pull, "a model of the hub by its name, into its cache" },
-    { "quantize", verb_quantize, "a dense model directory into a 4-bit one" },
+    { "quantize", verb_quantize, "a model directory or GGUF file into a low-bit directory" },
     { "add-tokens", verb_add_tokens, "a model with rows for new tokens" },
     { "finetune", verb_finetune, "train a LoRA adapter on a frozen model, or all of it" },
     { "runs", verb_runs, "training runs side by side" },
