@@ -60,9 +60,10 @@ typedef struct nib_pull_result {
  * $HF_HUB_DISABLE_IMPLICIT_TOKEN), and sent to the endpoint alone.
  *
  * NIB_E_INVALID: no such name, no file matches, several GGUF files and none is named, `to` is an
- * empty text, or a file of `to` that no download put there.  NIB_E_IO: the hub does not answer or refuses, a hash is wrong,
- * no room on the disk.  NIB_E_FORMAT: the hub's answer is none.  NIB_E_INTERRUPTED: the caller
- * asked to stop.  Whatever came stays where the next call finds it. */
+ * empty text, or a file of `to` that no download put there.  NIB_E_IO: the hub does not answer or
+ * refuses, a hash is wrong, no room on the disk.  NIB_E_FORMAT: the hub's answer is none.
+ * NIB_E_INTERRUPTED: the caller asked to stop.  Whatever came stays where the next call finds it.
+ */
 nib_status nib_pull(nib_ctx *ctx, const nib_pull_options *o, nib_pull_result *result,
                     nib_error *err);
 

@@ -14,9 +14,9 @@ typedef struct nib_hub_settings {
 
 /* The token: $HF_TOKEN, else $HUGGING_FACE_HUB_TOKEN, else the file $HF_TOKEN_PATH, else "token" in
  * $HF_HOME, $XDG_CACHE_HOME/huggingface or ~/.cache/huggingface; none of them with
- * $HF_HUB_DISABLE_IMPLICIT_TOKEN, as in huggingface_hub.  NIB_E_INVALID: an endpoint that is no http address, or a token
- * with characters that cannot be sent (no message ever holds it).  NIB_E_IO: a token file that
- * cannot be read. */
+ * $HF_HUB_DISABLE_IMPLICIT_TOKEN, as in huggingface_hub.  NIB_E_INVALID: an endpoint that is no
+ * http address, or a token with characters that cannot be sent (no message ever holds it).
+ * NIB_E_IO: a token file that cannot be read. */
 nib_status nib_hub_settings_read(nib_ctx *ctx, nib_hub_settings *out, nib_error *err);
 void nib_hub_settings_free(nib_ctx *ctx, nib_hub_settings *s); /* overwrites the token */
 

@@ -67,8 +67,8 @@ void nib_http_on_tick(nib_http *h, void (*tick)(void *user), void *user);
 nib_status nib_http_run(nib_http *h, const nib_http_job *jobs, size_t count, int parallel,
                         nib_error *err);
 
-/* An answer of at most 256 MiB as text.  *text is the caller's.  next: the address of the next page,
- * "" when there is none (one that does not fit is NIB_E_FORMAT); may be NULL. */
+/* An answer of at most 256 MiB as text.  *text is the caller's.  next: the address of the next
+ * page, "" when there is none (one that does not fit is NIB_E_FORMAT); may be NULL. */
 nib_status nib_http_get(nib_http *h, const char *url, const char *what, char **text, size_t *bytes,
                         char next[2048], nib_error *err);
 
