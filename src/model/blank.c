@@ -1,5 +1,6 @@
 /* blank.c - random weights in the place of those that are not there (quant/weight_blank.c). */
 #include "model/model.h"
+#include "quant/replaced.h"
 
 /* What is no blank weight stays. */
 static nib_status fill(nib_ctx *ctx, nib_weight **w, nib_error *err)
@@ -24,6 +25,7 @@ nib_status nib_model_fill(nib_model *m, nib_model_progress progress, nib_error *
 
     /* A map gives only the rows in use; an embedding that is not the head too decodes its own. */
     if (m->tied) status = fill(m->ctx, w, err);
+    if (e->rows && *w != old) nib_replaced_move(e->weight, *w); /* it read the blank one */
     for (size_t i = 0; i < m->linear_count && !status; i++) { /* tied weights are one */
         nib_linear *l = m->linears[i];
         if (l->frozen == old) l->frozen = *w;

@@ -105,6 +105,17 @@ done:
     return status;
 }
 
+void nib_replaced_move(nib_weight *weight, const nib_weight *under)
+{
+    replaced *w = (replaced *)weight;
+
+    assert(weight->scheme == &scheme && under->out == weight->out && under->in == weight->in);
+    w->base = *under;
+    w->base.scheme = &scheme;
+    w->base.owned_bytes = 0;
+    w->under = under;
+}
+
 int64_t nib_replaced_find(const nib_weight *weight, size_t row)
 {
     const replaced *w = of(weight);

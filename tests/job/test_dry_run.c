@@ -234,6 +234,32 @@ static void test_blank_equals_real(void)
     }
 }
 
+/* Rows of words trained apart read the embedding where it lies, also once random weights stand
+ * there. */
+static void test_words(void)
+{
+    char data[600], real[600], blank[600];
+    const char *settings[] = { "model_name_or_path", real, "data", data, "dry_run", "true",
+                               "trainable_token_indices", "5,7", "target_modules", "all-linear",
+                               NULL };
+    nib_ctx *ctx = test_ctx();
+    seen a, b;
+    nib_error err;
+
+    snprintf(data, sizeof data, "%s/d.jsonl", test_tmpdir());
+    snprintf(real, sizeof real, "%s", test_data("tests/golden/models/llama-gqa-tied"));
+    snprintf(blank, sizeof blank, "%s/blank", test_tmpdir());
+    REQUIRE_OK(nib_outfile_replace(ctx, data, records, sizeof records - 1, &err), err);
+    REQUIRE(mkdir(blank, 0777) == 0 && copy_file(ctx, real, "config.json", blank), "%s", blank);
+    REQUIRE_OK(plan(ctx, NULL, settings, &a, &err), err);
+    settings[1] = blank;
+    REQUIRE_OK(plan(ctx, NULL, settings, &b, &err), err);
+    CHECK(b.report.weights_missing && b.report.seconds_total > 0, "no step was tried");
+    CHECK(a.report.trainable_parameters == b.report.trainable_parameters &&
+              a.report.plan.weights == b.report.plan.weights, "weights %" PRIu64 " and %" PRIu64,
+          a.report.plan.weights, b.report.plan.weights);
+}
+
 /* Between the memory of eight records at a time and of one: a smaller micro-batch, the same
  * step. */
 static void test_micro_batch(void)
@@ -426,6 +452,7 @@ int main(void)
                                        { "micro_batch", test_micro_batch },
                                        { "paged", test_paged },
                                        { "refused_before_quantizing",
-                                         test_refused_before_quantizing } };
+                                         test_refused_before_quantizing },
+                                       { "words trained apart", test_words } };
     return test_main("dry_run", cases, NIB_COUNT(cases));
 }
