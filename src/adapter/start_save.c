@@ -7,6 +7,9 @@
 #include "adapter/halves.h"
 #include "adapter/peft_tensor.h"
 #include "adapter/start.h"
+#include "base/filemap.h"
+#include "base/outfile.h"
+#include "format/jsontext.h"
 
 static const char folder[] = "base_change";
 
@@ -93,32 +96,116 @@ static nib_status write_tensors(const nib_adapter *a, const char *dir, nib_error
     return status;
 }
 
+/* Two lists, one behind the other, whose names stay where they are. */
+static char **list_both(nib_ctx *ctx, const nib_peft_names *x, const nib_peft_names *y)
+{
+    char **names = nib_new_array(ctx, x->count + y->count, sizeof *names);
+
+    for (size_t i = 0; names && i < x->count; i++) names[i] = x->names[i];
+    for (size_t i = 0; names && i < y->count; i++) names[x->count + i] = y->names[i];
+    return names;
+}
+
+/* A regular expression of excluded modules, and those that are saved whole (peft_match.c), as
+ * one. */
+static char *join_both(nib_ctx *ctx, const char *regex, const nib_peft_names *saved)
+{
+    nib_text t = { .ctx = ctx };
+
+    nib_text_printf(&t, "(?:%s)", regex);
+    for (size_t i = 0; i < saved->count; i++)
+        nib_text_printf(&t, "|(?:.*\\.)?%s(?:\\..*)?", saved->names[i]);
+    if (!t.failed) return t.data;
+    nib_text_free(&t);
+    return NULL;
+}
+
 /* A LoRA of the same modules and nothing else; what was saved whole is none of them. */
 static nib_status write_config(const nib_adapter *a, const char *dir, nib_error *err)
 {
+    const nib_peft_names *given = &a->config.exclude_modules, *saved = &a->config.modules_to_save;
     nib_peft_config c = a->config;
+    char **names = NULL, *regex = NULL;
+    nib_status status = NIB_OK;
 
     strcpy(c.init_lora_weights, "true");
     c.lora_dropout = 0;
     c.bias = NIB_PEFT_BIAS_NONE;
+    c.tokens = NULL;
+    c.token_lists = 0;
     c.modules_to_save = (nib_peft_names){ 0 };
-    if (!c.exclude_modules.count && a->config.modules_to_save.count)
-        c.exclude_modules = a->config.modules_to_save;
-    return nib_peft_config_write(a->ctx, dir, &c, err);
+    if (saved->count && given->kind == NIB_PEFT_REGEX) {
+        regex = join_both(a->ctx, given->names[0], saved);
+        c.exclude_modules = (nib_peft_names){ NIB_PEFT_REGEX, &regex, 1 };
+        if (!regex) status = no_memory(dir, err);
+    } else if (saved->count) {
+        names = list_both(a->ctx, given, saved);
+        c.exclude_modules = (nib_peft_names){ NIB_PEFT_LIST, names, given->count + saved->count };
+        if (!names) status = no_memory(dir, err);
+    }
+    if (!status) status = nib_peft_config_write(a->ctx, dir, &c, err);
+    nib_free(a->ctx, names);
+    nib_free(a->ctx, regex);
+    return status;
+}
+
+static nib_status make_folder(const char *path, nib_error *err)
+{
+    if (!mkdir(path, 0777) || errno == EEXIST) return NIB_OK;
+    return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+}
+
+/* --- an adapter that is trained further: what it refers to comes along --- */
+
+static nib_status copy_file(const nib_adapter *a, const char *name, const char *dir, nib_error *err)
+{
+    char *from = nib_sprintf(a->ctx, "%s/%s/%s", a->dir, folder, name);
+    char *to = nib_sprintf(a->ctx, "%s/%s/%s", dir, folder, name);
+    nib_status status = from && to ? nib_outfile_copy(a->ctx, from, to, err) : no_memory(dir, err);
+
+    nib_free(a->ctx, from);
+    nib_free(a->ctx, to);
+    return status;
+}
+
+/* `path` is DIR/base_change. */
+static nib_status copy_change(const nib_adapter *a, const char *dir, const char *path,
+                              nib_error *err)
+{
+    char *from = nib_sprintf(a->ctx, "%s/%s/adapter_model.safetensors", a->dir, folder);
+    nib_status status = NIB_OK;
+
+    if (!from) return no_memory(dir, err);
+    if (strcmp(a->dir, dir) == 0) goto done;
+    if (!nib_file_exists(from)) {
+        nib_warn_code(a->ctx, "base-change", "%s: is not there, so that %s has none beside it: the "
+                      "base that the adapter fits cannot be made of %s alone", from, dir, dir);
+        goto done;
+    }
+    status = make_folder(path, err);
+    if (!status) status = copy_file(a, "adapter_model.safetensors", dir, err);
+    if (!status) status = copy_file(a, "adapter_config.json", dir, err);
+done:
+    nib_free(a->ctx, from);
+    return status;
 }
 
 nib_status nib_start_save_change(const nib_adapter *a, const char *dir, nib_error *err)
 {
+    bool refers = !a->recoded && a->base_change[0] && a->dir;
     char *path;
-    nib_status status = NIB_OK;
+    nib_status status;
 
-    if (!a->recoded) return NIB_OK;
+    if (!a->recoded && !refers) return NIB_OK;
     path = nib_sprintf(a->ctx, "%s/%s", dir, folder);
     if (!path) return no_memory(dir, err);
-    if (mkdir(path, 0777) && errno != EEXIST)
-        status = nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-    if (!status) status = write_tensors(a, path, err);
-    if (!status) status = write_config(a, path, err);
+    if (refers) {
+        status = copy_change(a, dir, path, err);
+    } else {
+        status = make_folder(path, err);
+        if (!status) status = write_tensors(a, path, err);
+        if (!status) status = write_config(a, path, err);
+    }
     nib_free(a->ctx, path);
     return status;
 }

@@ -17,7 +17,8 @@
 nib_status nib_start_saved(const nib_adapter *a, nib_peft_config *out, nib_error *err);
 void nib_start_saved_free(const nib_adapter *a, nib_peft_config *saved);
 
-/* Writes DIR/base_change/, where there is something to be written. */
+/* Writes DIR/base_change/, where there is something to be written; of an adapter that was read and
+ * refers to one, copies it from beside where it was read (a warning where it is not there). */
 nib_status nib_start_save_change(const nib_adapter *a, const char *dir, nib_error *err);
 /* NIB_E_MISMATCH: DIR/base_change/ is not what this adapter's start took, to the bit. */
 nib_status nib_start_same_change(const nib_adapter *a, const char *dir, nib_error *err);

@@ -150,10 +150,31 @@ static void keep_evaluation(void *user, const nib_eval_report *r)
     last_loss = r->eval_loss;
 }
 
+/* Trained further on that base, what it refers to is beside it again. */
+static void check_further(const path *data, const path *base, const path *adapter)
+{
+    path further = joined(base->s, "../further");
+    nib_finetune_options o = options_for(data, &further, "true", NULL);
+    nib_error err;
+
+    o.model.model = base->s;
+    o.adapter = adapter->s;
+    o.lora.given = (const char *const[]){ NULL };
+    o.train.max_steps = 1;
+    o.overwrite = true;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    CHECK(same_files(joined(adapter->s, "base_change/adapter_model.safetensors"),
+                     joined(further.s, "base_change/adapter_model.safetensors"), true) &&
+              same_files(joined(adapter->s, "base_change/adapter_config.json"),
+                         joined(further.s, "base_change/adapter_config.json"), true), "%s",
+          further.s);
+}
+
 /* The adapter goes with no other base than the one that base_change/ makes, and there has the loss
- * of the run's end. */
+ * of the run's end; also beside rows of words and modules that are saved whole or left out. */
 static void test_base_change(void)
 {
+    static const char *saved = "lm_head", *excluded = "k_proj";
     path data = write_data();
     nib_error err;
 
@@ -171,6 +192,10 @@ static void test_base_change(void)
         base = joined(test_tmpdir(), name);
         change = joined(out.s, "base_change");
         o = options_for(&data, &out, runs[i].init, runs[i].settings);
+        o.lora.trainable_token_indices = (const int[]){ 5, 9 };
+        o.lora.trainable_token_count = 2;
+        o.lora.modules_to_save = (nib_names){ .items = &saved, .count = 1 };
+        o.lora.exclude_modules = (nib_names){ .items = &excluded, .count = 1 };
         o.eval_data = data.s;
         o.train.eval_strategy = "epoch";
         o.on_evaluate = keep_evaluation;
@@ -192,6 +217,7 @@ static void test_base_change(void)
         loss = loss_on(base.s, NULL, &out, &data, &status, &err);
         REQUIRE_OK(status, err);
         CHECK(loss == last_loss, "%s: %.17g, the run's %.17g", runs[i].init, loss, last_loss);
+        check_further(&data, &base, &out);
     }
 }
 
