@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "adapter/peft_tokens.h"
+#include "adapter/start.h"
 #include "base/filemap.h"
 #include "base/place.h"
 #include "format/json.h"
@@ -175,8 +176,9 @@ static nib_status read_init(const reader *r, nib_peft_config *cfg)
                                          "orthogonal", "lora_ga", "mica" };
     const json_t *value = json_object_get(r->root, "init_lora_weights");
     const char *text = json_string_value(value);
-    bool fine = text && strncmp(text, "pissa_niter_", 12) == 0 && text[12] && strlen(text) < 32 &&
-                strspn(text + 12, "0123456789") == strlen(text + 12);
+    int iterations;
+    bool fine = text && strncmp(text, "pissa_niter_", 12) == 0 &&
+                nib_start_of(text, &iterations) == NIB_START_PISSA;
 
     if (!value || json_is_true(value)) return NIB_OK;
     if (json_is_false(value)) {

@@ -58,10 +58,14 @@ nib_start nib_start_of(const char *init, int *iterations)
     *iterations = NIB_SVD_EXACT;
     for (size_t i = 0; i < NIB_COUNT(known); i++)
         if (strcmp(init, known[i].name) == 0) return known[i].start;
-    if (strncmp(init, some, n) != 0 || !init[n] || strlen(init + n) > 4 ||
+    if (strncmp(init, some, n) != 0 || !init[n] ||
+        strlen(init) >= sizeof ((nib_peft_config *)0)->init_lora_weights ||
         strspn(init + n, "0123456789") != strlen(init + n))
         return NIB_START_UNKNOWN;
-    *iterations = atoi(init + n);
+    init += n;
+    init += strspn(init, "0"); /* Python's int() takes them too */
+    if (strlen(init) > 4) return NIB_START_UNKNOWN;
+    *iterations = atoi(init);
     return NIB_START_PISSA;
 }
 

@@ -5,20 +5,28 @@
 #include "adapter/start.h"
 #include "quant/singular.h"
 
+static const char with_dora[] =
+    "with use_dora what was taken out of the base is not put back by a sum, where outputs have "
+    "sizes of their own";
+
 const char *nib_start_refused(const nib_peft_config *c)
 {
     int iterations;
 
     switch (nib_start_of(c->init_lora_weights, &iterations)) {
-    case NIB_START_PLAIN: case NIB_START_ORTHOGONAL: case NIB_START_OLORA: return NULL;
+    case NIB_START_PLAIN: case NIB_START_ORTHOGONAL: return NULL;
+    case NIB_START_OLORA: return c->use_dora ? with_dora : NULL;
     case NIB_START_PISSA:
-        return iterations == NIB_SVD_EXACT
+        return c->use_dora                 ? with_dora
+               : iterations == NIB_SVD_EXACT
                    ? NULL
                    : "init_lora_weights took a random subspace out of the base, which nobody finds "
                      "again: convert it where it was trained "
                      "(path_initial_model_for_weight_conversion)";
     case NIB_START_LOFTQ:
-        return c->loftq_iter == 1
+        return c->loftq_bits && c->loftq_bits != 4 && c->loftq_bits != 8
+                   ? "loftq_bits is neither 4 nor 8, and no base is known in such a form"
+               : c->loftq_iter == 1
                    ? NULL
                    : "LoftQ's second and later iterations changed the base: save that with it, and "
                      "the adapter with init_lora_weights true";
@@ -77,5 +85,6 @@ nib_status nib_start_opened(nib_adapter *a, nib_error *err)
              "such an adapter is put back into it, so that it is a LoRA of rank %" PRId64 " on %s",
              a->dir, a->config.init_lora_weights, a->config.r, a->model->dir);
     strcpy(a->config.init_lora_weights, "true");
+    a->doubled = false; /* what is written and read from now on has both halves */
     return NIB_OK;
 }

@@ -238,6 +238,33 @@ static void test_saved(void)
     }
 }
 
+/* As PEFT leaves one that nobody converted: half the rank, and the init in its config. */
+static void test_unconverted(void)
+{
+    opened o = { .model = open_model("llama", NULL) };
+    nib_peft_config c = config_of(o.model->ctx, "true");
+    nib_adapter *again = NULL;
+    nib_error err;
+
+    REQUIRE(o.model && (o.adapter = create(o.model, "true", 5)));
+    REQUIRE_OK(nib_adapter_save(o.adapter, test_tmpdir(), NULL, &err), err);
+    nib_adapter_close(o.adapter);
+    o.adapter = NULL;
+    strcpy(c.init_lora_weights, "pissa");
+    REQUIRE_OK(nib_peft_config_write(o.model->ctx, test_tmpdir(), &c, &err), err);
+    nib_peft_config_free(o.model->ctx, &c);
+    REQUIRE_OK(nib_adapter_open(o.model, test_tmpdir(), 0, true, &o.adapter, &err), err);
+    CHECK(o.adapter->config.r == 2 * R, "rank %d", (int)o.adapter->config.r);
+    REQUIRE_OK(nib_adapter_save(o.adapter, test_tmpdir(), NULL, &err), err);
+    REQUIRE_OK(nib_adapter_read_values(o.adapter, test_tmpdir(), &err), err); /* a resumed run */
+    nib_adapter_close(o.adapter);
+    o.adapter = NULL;
+    REQUIRE_OK(nib_adapter_open(o.model, test_tmpdir(), 0, false, &again, &err), err);
+    CHECK(again->config.r == 2 * R, "rank %d", (int)again->config.r);
+    nib_adapter_close(again);
+    close_all(&o);
+}
+
 static const nib_setting nf4[] = { { "load_in_4bit", "true" }, { 0 } },
                          fp4[] = { { "load_in_4bit", "true" }, { "bnb_4bit_quant_type", "fp4" },
                                    { 0 } },
@@ -430,6 +457,9 @@ static void test_refused_files(void)
     static const struct { const char *init, *loftq, *says; } bad[] = {
         { "pissa_niter_4", "{}", "random subspace" },
         { "loftq", "{\"loftq_bits\": 4, \"loftq_iter\": 5}", "later iterations" },
+        { "pissa_niter_00016", "{}", "random subspace" },
+        { "pissa\", \"use_dora\": true, \"x\": \"", "{}", "with use_dora" },
+        { "loftq", "{\"loftq_bits\": 2, \"loftq_iter\": 1}", "neither 4 nor 8" },
         { "corda", "{}", "by the data it was shown" },
         { "lora_ga", "{}", "by the data it was shown" },
         { "loftq", "{\"loftq_bits\": 4, \"loftq_iter\": 1}", NULL },
@@ -458,6 +488,7 @@ int main(void)
     static const test_case cases[] = {
         { "dense bases", test_dense },
         { "orthogonal", test_orthogonal },
+        { "PEFT's, not converted", test_unconverted },
         { "written and read", test_saved },
         { "LoftQ", test_loftq },
         { "bases quantized while loading", test_low },
