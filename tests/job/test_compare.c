@@ -12,6 +12,7 @@
 
 #include "base/filemap.h"
 #include "format/safetensors.h"
+#include "job/sentence_dense.h"
 #include "nibble/embed.h"
 #include "nibble/evaluate.h"
 #include "nibble/finetune.h"
@@ -281,6 +282,24 @@ static void test_dense_resume(void)
     check_resume(&kinds[5], files, NIB_COUNT(files));
 }
 
+/* A module's folder may lie in another one. */
+static void test_dense_folder(void)
+{
+    float weight[] = { 1, 2, 3, 4, 5, 6 }, *read;
+    nib_dense d = { .path = (char[]){ "heads/of/2_Dense" }, .in = 3, .out = 2, .weight = weight },
+              again = { 0 };
+    nib_error err;
+
+    REQUIRE_OK(nib_sentence_dense_write(test_ctx(), test_tmpdir(), &d, &err), err);
+    REQUIRE_OK(nib_sentence_dense_read(test_ctx(), test_tmpdir(), d.path, &again, &err), err);
+    read = again.weight;
+    CHECK(again.in == 3 && again.out == 2 && memcmp(read, weight, sizeof weight) == 0);
+    REQUIRE_OK(nib_sentence_dense_write(test_ctx(), test_tmpdir(), &d, &err), err);
+    nib_free(test_ctx(), again.weight);
+    nib_free(test_ctx(), again.bias);
+    nib_free(test_ctx(), again.path);
+}
+
 /* --- batches --- */
 
 static void test_batches(void)
@@ -428,6 +447,7 @@ int main(void)
         { "ranking", test_ranking },     { "cosent", test_cosent },   { "triplet", test_triplet },
         { "cosine", test_cosine },       { "matryoshka", test_matryoshka }, { "dense", test_dense },
         { "dense_whole", test_dense_whole }, { "dense_resume", test_dense_resume },
+        { "dense_folder", test_dense_folder },
         { "cached", test_cached },       { "resume", test_resume },   { "batches", test_batches },
         { "merged", test_merged },       { "refusals", test_refusals },
     };
