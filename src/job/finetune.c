@@ -107,17 +107,23 @@ static nib_status check_places(const nib_finetune_options *o, nib_error *err)
 
 static bool has_names(const nib_names *n) { return n->count || n->all_linear; }
 
-/* What chooses modules for adapters, where there are none. */
+/* What is for adapters, where there are none. */
 static void note_unused(job *j)
 {
     const nib_lora_options *l = &j->o->lora;
-    const char *key = has_names(&l->target_modules)      ? "target_modules"
-                      : has_names(&l->target_parameters) ? "target_parameters"
-                                                         : NULL;
+    const struct { const char *key; bool given; } keys[] = {
+        { "target_modules", has_names(&l->target_modules) },
+        { "target_parameters", has_names(&l->target_parameters) },
+        { "trainable_token_indices", l->trainable_token_count > 0 },
+        { "use_dora", l->use_dora },
+        { "init_lora_weights",
+          l->init_lora_weights && strcmp(l->init_lora_weights, "true") != 0 },
+    };
 
-    if (key && nib_finetune_is_whole(j->o))
-        nib_note(j->ctx, "without effect here: %s, for with %s there is no adapter", key,
-                 j->o->full ? "full" : "train_head_only");
+    for (size_t i = 0; i < NIB_COUNT(keys) && nib_finetune_is_whole(j->o); i++)
+        if (keys[i].given)
+            nib_note(j->ctx, "without effect here: %s, for with %s there is no adapter",
+                     keys[i].key, j->o->full ? "full" : "train_head_only");
 }
 
 /* What a low-bit model was quantized from. */

@@ -607,6 +607,40 @@ static void test_whole(void)
     check_whole("head", false);
 }
 
+static void keep_notes(void *user, nib_message_kind kind, const char *text)
+{
+    char *notes = user;
+
+    if (kind == NIB_MESSAGE_NOTE)
+        snprintf(notes + strlen(notes), 4000 - strlen(notes), "%.900s\n", text);
+}
+
+/* What is for adapters is no part of such a run, and that is reported. */
+static void test_whole_notes(void)
+{
+    static const char *const keys[] = { "target_modules", "trainable_token_indices", "use_dora",
+                                        "init_lora_weights" };
+    char notes[4000] = "", line[100];
+    nib_ctx_options c = { .message = keep_notes, .message_user = notes };
+    nib_finetune_options o = options_for(golden("whole/train.jsonl"), "never", NULL);
+    nib_ctx *ctx;
+    nib_error err;
+
+    o.model.model = golden("whole");
+    o.full = o.dry_run = true;
+    o.lora.target_modules.all_linear = o.lora.use_dora = true;
+    o.lora.trainable_token_indices = (const int[]){ 3 };
+    o.lora.trainable_token_count = 1;
+    o.lora.init_lora_weights = "gaussian";
+    REQUIRE_OK(nib_ctx_create(&c, &ctx, &err), err);
+    REQUIRE_OK(nib_finetune(ctx, &o, &err), err);
+    nib_ctx_destroy(ctx);
+    for (size_t i = 0; i < NIB_COUNT(keys); i++) {
+        snprintf(line, sizeof line, "without effect here: %s, for with full", keys[i]);
+        CHECK(strstr(notes, line), "%s: %s", keys[i], notes);
+    }
+}
+
 /* --- a new head, held-out records, labels of other forms --- */
 
 static const char *write_data(const char *text)
@@ -764,6 +798,7 @@ int main(void)
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },
                                        { "whole", test_whole },
+                                       { "whole_notes", test_whole_notes },
                                        { "dropout", test_dropout },
                                        { "refusals", test_refusals } };
     return test_main("classify", cases, NIB_COUNT(cases));
