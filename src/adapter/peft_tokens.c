@@ -115,15 +115,24 @@ void nib_peft_tokens_put(nib_text *t, const nib_peft_config *cfg)
     }
 }
 
+static bool same_list(const nib_peft_tokens *x, const nib_peft_tokens *y)
+{
+    bool same = x->count == y->count;
+
+    for (size_t i = 0; same && i < x->count; i++) {
+        bool found = false;
+        for (size_t k = 0; k < y->count && !found; k++) found = x->ids[i] == y->ids[k];
+        same = found;
+    }
+    return same;
+}
+
 bool nib_peft_tokens_same(const nib_peft_config *x, const nib_peft_config *y)
 {
-    bool same = x->token_lists == y->token_lists;
+    bool same = !x->token_lists == !y->token_lists;
 
-    for (size_t i = 0; same && i < x->token_lists; i++) {
-        const nib_peft_tokens *a = &x->tokens[i], *b = &y->tokens[i];
-        same = a->count == b->count && !a->module == !b->module &&
-               (!a->module || strcmp(a->module, b->module) == 0) &&
-               memcmp(a->ids, b->ids, a->count * sizeof *a->ids) == 0;
-    }
+    for (size_t i = 0; same && i < x->token_lists; i++)
+        for (size_t k = 0; same && k < y->token_lists; k++)
+            same = same_list(&x->tokens[i], &y->tokens[k]);
     return same;
 }

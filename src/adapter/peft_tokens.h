@@ -17,7 +17,7 @@ nib_status nib_peft_tokens_set(nib_ctx *ctx, nib_peft_config *cfg, const int *id
 void nib_peft_tokens_free(nib_ctx *ctx, nib_peft_config *cfg);
 /* The value, as PEFT writes it. */
 void nib_peft_tokens_put(nib_text *t, const nib_peft_config *cfg);
-/* The same words in the same order, for the same modules. */
+/* The same words in every list, in any order: all lists mean the embedding, whatever names it. */
 bool nib_peft_tokens_same(const nib_peft_config *x, const nib_peft_config *y);
 
 #endif

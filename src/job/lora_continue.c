@@ -46,6 +46,20 @@ static void put_layers(nib_text *t, const nib_peft_config *c)
     nib_text_puts(t, "]");
 }
 
+static void put_tokens(nib_text *t, const nib_peft_config *c)
+{
+    if (!c->token_lists) nib_text_puts(t, "null");
+    for (size_t i = 0; i < c->token_lists; i++) {
+        const nib_peft_tokens *list = &c->tokens[i];
+        if (i) nib_text_puts(t, ", ");
+        if (list->module) nib_text_printf(t, "%.200s: ", list->module);
+        nib_text_puts(t, "[");
+        for (size_t k = 0; k < list->count; k++)
+            nib_text_printf(t, "%s%" PRIu32, k ? ", " : "", list->ids[k]);
+        nib_text_puts(t, "]");
+    }
+}
+
 static void put_value(nib_text *t, const nib_peft_config *c, const char *key)
 {
     static const char *const biases[] = { "none", "all", "lora_only" };
@@ -63,7 +77,7 @@ static void put_value(nib_text *t, const nib_peft_config *c, const char *key)
     else if (strcmp(key, "modules_to_save") == 0) put_names(t, &c->modules_to_save);
     else if (strcmp(key, "layers_pattern") == 0) put_names(t, &c->layers_pattern);
     else if (strcmp(key, "layers_to_transform") == 0) put_layers(t, c);
-    else if (strcmp(key, "trainable_token_indices") == 0) nib_peft_tokens_put(t, c);
+    else if (strcmp(key, "trainable_token_indices") == 0) put_tokens(t, c);
     else if (strcmp(key, "rank_pattern") == 0) put_pattern(t, c->rank_pattern, c->rank_count);
     else if (strcmp(key, "alpha_pattern") == 0) put_pattern(t, c->alpha_pattern, c->alpha_count);
 }

@@ -86,6 +86,8 @@ static void test_adapter(void)
         { "rank_pattern q_proj=2", "rank_pattern {q_proj: 2} (the adapter has {})" },
         { "alpha_pattern q_proj=2", "alpha_pattern {q_proj: 2} (the adapter has {})" },
         { "layers_to_transform 1", "layers_to_transform [1]" },
+        { "trainable_token_indices 5,7",
+          "trainable_token_indices [5, 7] (the adapter has null)" },
         { "exclude_modules v_proj", "exclude_modules [v_proj] (the adapter has null)" },
     };
     nib_ctx *ctx = test_ctx();
