@@ -230,8 +230,9 @@ static void gguf_finish(nib_gguf_config *c)
 {
     const nib_tensor *types = nib_tensors_find(c->tensors, "token_types.weight");
 
-    if (types && types->rank == 2)
-        nib_gguf_set(c, "type_vocab_size", json_integer((json_int_t)types->shape[0]));
+    if (types) /* one row lies as a vector in files of older converters */
+        nib_gguf_set(c, "type_vocab_size",
+                     json_integer(types->rank == 2 ? (json_int_t)types->shape[0] : 1));
     nib_gguf_set(c, "tie_word_embeddings", json_true());
 }
 

@@ -55,7 +55,7 @@ void nib_bert_predict_words(nib_build *b, const nib_bert *m, nib_value x,
 /* Names of modules in GGUF, of a family whose prefix is `p`. */
 #define NIB_BERT_GGUF_NAMES(p, positions)                                                          \
     { "token_embd", p ".embeddings.word_embeddings", NIB_GGUF_AS_IS },                             \
-    { "token_types", p ".embeddings.token_type_embeddings", NIB_GGUF_AS_IS },                      \
+    { "token_types", p ".embeddings.token_type_embeddings", NIB_GGUF_ONE_ROW },                    \
     { "position_embd", p ".embeddings.position_embeddings", positions },                           \
     { "token_embd_norm", p ".embeddings.LayerNorm", NIB_GGUF_AS_IS },                              \
     { "attn_q", p ".encoder.layer.%d.attention.self.query", NIB_GGUF_AS_IS },                      \

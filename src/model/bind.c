@@ -411,16 +411,35 @@ static void form_vector(const nib_vector_spec *spec, const float *from, size_t c
     }
 }
 
+/* What lies as -exp(A_log) must be below 0. */
+static nib_status check_decay(const nib_tensor *t, const float *numbers, nib_error *err)
+{
+    nib_tensor stored = *t;
+    float value;
+
+    stored.decay = false;
+    for (uint64_t i = 0; t->decay && i < t->elements; i++) {
+        if (isfinite(numbers[i])) continue;
+        nib_tensor_values(&stored, i, 1, &value);
+        return nib_fail(err, NIB_E_FORMAT, "%s: value %" PRIu64 " of %s is stored as %g, expected "
+                        "-exp(A_log), a finite number below 0", t->file, i, t->name,
+                        (double)value);
+    }
+    return NIB_OK;
+}
+
 static nib_status read_vector(nib_bind *b, const nib_tensor *t, const nib_vector_spec *spec,
                               float *to, nib_error *err)
 {
     float *numbers = nib_new_array(b->model->ctx, t->elements, sizeof *numbers);
+    nib_status status;
 
     if (!numbers) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", t->name);
     nib_tensor_values(t, 0, (size_t)t->elements, numbers);
-    form_vector(spec, numbers, t->elements, to);
+    status = check_decay(t, numbers, err);
+    if (!status) form_vector(spec, numbers, t->elements, to);
     nib_free(b->model->ctx, numbers);
-    return NIB_OK;
+    return status;
 }
 
 /* Taps that several convolutions of a layer read parts of are bound by each: the same vector, among

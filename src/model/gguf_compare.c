@@ -34,6 +34,16 @@ static bool same_route(const nib_route_desc *a, const nib_route_desc *b)
            close_to((double)a->scale, (double)b->scale);
 }
 
+/* INFINITY too: steps have no greatest. */
+static bool close_or_same(float a, float b) { return a == b || close_to((double)a, (double)b); }
+
+static bool same_scan(const nib_scan_desc *a, const nib_scan_desc *b)
+{
+    return a->heads == b->heads && a->key_heads == b->key_heads && a->rows == b->rows &&
+           a->columns == b->columns && a->delta == b->delta && !a->skip == !b->skip &&
+           close_or_same(a->least, b->least) && close_or_same(a->most, b->most);
+}
+
 /* What differs between two nodes; NULL: nothing. */
 static const char *difference(const nib_node *a, const nib_node *b, bool all_slide)
 {
@@ -52,6 +62,7 @@ static const char *difference(const nib_node *a, const nib_node *b, bool all_sli
     if (!close_to((double)x->cap, (double)y->cap)) return "the cap of the scores";
     if ((x->window != y->window && !all_slide) || x->chunk != y->chunk)
         return "the sliding window";
+    if (!same_scan(&a->scan, &b->scan)) return "a scan's heads or the limits of its steps";
     if (!x->alibi_slopes != !y->alibi_slopes) return "ALiBi";
     return NULL;
 }

@@ -26,10 +26,12 @@ void nib_gguf_families_known(char *out, size_t room)
     size_t used = 0;
 
     *out = 0;
-    for (size_t i = 0; i < NIB_COUNT(architectures) && used < room; i++)
-        if (architectures[i]->gguf)
+    for (size_t i = 0; i < NIB_COUNT(architectures) && used < room; i++) {
+        const nib_gguf_family *f = architectures[i]->gguf;
+        if (f && nib_gguf_family_named(f->architecture) == f) /* not a second one of the name */
             used += (size_t)snprintf(out + used, room - used, "%s%s", used ? ", " : "",
-                                     architectures[i]->gguf->architecture);
+                                     f->architecture);
+    }
 }
 
 nib_status nib_gguf_architecture(const nib_gguf *keys, const char *where, char *out, size_t room,
@@ -192,10 +194,11 @@ static nib_status join(changing *c, nib_tensor *t, const nib_gguf_whole *w, long
     else snprintf(name, sizeof name, "blk.%ld.%s", layer, w->rest);
     found = nib_tensors_find(c->tensors, name);
     if (!found || found->rank != t->rank || t->rank < 2 || found->elements != t->elements ||
-        memcmp(found->shape, t->shape, sizeof t->shape) != 0)
-        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " elements, and %s beside it "
-                        "%" PRIu64 ", expected the same shape", c->where, t->name, t->elements,
-                        name, found ? found->elements : 0);
+        found->dtype != t->dtype || memcmp(found->shape, t->shape, sizeof t->shape) != 0)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %" PRIu64 " elements of type %s, and %s "
+                        "beside it %" PRIu64 " of type %s, expected the same shape and type",
+                        c->where, t->name, t->elements, nib_dtype_name(t->dtype), name,
+                        found ? found->elements : 0, found ? nib_dtype_name(found->dtype) : "none");
     *rest = *found;
     t->rest = rest;
     t->turns = w->held == NIB_GGUF_TURNS;

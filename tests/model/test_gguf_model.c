@@ -117,11 +117,13 @@ static uint8_t *value_of(uint8_t *file, size_t bytes, const char *key)
     return NULL;
 }
 
-static void check_refused(const char *key, const char *value, size_t value_bytes,
-                          nib_status status, const char *says)
+/* Of family `name`: what is `skip` bytes behind a key's type, or behind a tensor's number of
+ * dimensions, becomes `value`. */
+static void check_refused_in(const char *name, const char *key, size_t skip, const char *value,
+                             size_t value_bytes, nib_status status, const char *says)
 {
     nib_ctx *ctx = test_ctx();
-    char path[600], *file = NULL;
+    char path[600], relative[100], *file = NULL;
     nib_model_options options = { .model = path };
     nib_model *m = NULL;
     size_t bytes = 0;
@@ -130,11 +132,11 @@ static void check_refused(const char *key, const char *value, size_t value_bytes
     nib_status got;
     nib_error err = { 0 };
 
-    REQUIRE_OK(nib_file_read(ctx, test_data("tests/golden/gguf/llama.gguf"), 1 << 24, &file, &bytes,
-                             &err), err);
+    snprintf(relative, sizeof relative, "tests/golden/gguf/%s.gguf", name);
+    REQUIRE_OK(nib_file_read(ctx, test_data(relative), 1 << 24, &file, &bytes, &err), err);
     at = value_of((uint8_t *)file, bytes, key);
     REQUIRE(at, "%s is not there", key);
-    memcpy(at, value, value_bytes);
+    memcpy(at + skip, value, value_bytes);
     snprintf(path, sizeof path, "%s/changed.gguf", test_tmpdir());
     f = fopen(path, "wb");
     REQUIRE(f && fwrite(file, 1, bytes, f) == bytes && !fclose(f), "%s", path);
@@ -143,6 +145,94 @@ static void check_refused(const char *key, const char *value, size_t value_bytes
           "%s: status %d: %s", key, (int)got, err.message);
     nib_model_close(m);
     nib_free(ctx, file);
+}
+
+static void check_refused(const char *key, const char *value, size_t value_bytes,
+                          nib_status status, const char *says)
+{
+    check_refused_in("llama", key, 0, value, value_bytes, status, says);
+}
+
+/* Where the data of a tensor lie in the file, as a distance from behind its name's dimensions. */
+static size_t distance_of(const char *name, const char *tensor)
+{
+    char relative[100];
+    nib_tensors *t = NULL;
+    const nib_tensor *found;
+    size_t distance = 0;
+    nib_error err;
+
+    snprintf(relative, sizeof relative, "tests/golden/gguf/%s.gguf", name);
+    if (nib_tensors_open(test_ctx(), test_data(relative), &t, &err)) {
+        CHECK(false, "%s", err.message);
+        return 0;
+    }
+    found = nib_tensors_find(t, tensor);
+    CHECK(found && found->map, "%s", tensor);
+    if (found && found->map) {
+        uint8_t *base = (uint8_t *)(uintptr_t)found->map->base;
+        uint8_t *at = value_of(base, found->map->bytes, tensor);
+        distance = (size_t)((const uint8_t *)found->data - at);
+    }
+    nib_tensors_close(t);
+    return distance;
+}
+
+/* What a file may say of a tensor that does not fit the others, or the family. */
+static void test_tensors(void)
+{
+    static const float bad[] = { 0, .5f, NAN, -INFINITY };
+    size_t skip = distance_of("granite-hybrid", "blk.0.ssm_a") + 3 * sizeof *bad;
+
+    check_refused_in("gpt-oss", "blk.1.ffn_up_exps.bias", 16, "\32\0\0\0", 4, NIB_E_MISMATCH,
+                     "expected the same shape and type");
+    for (size_t i = 0; i < NIB_COUNT(bad); i++)
+        check_refused_in("granite-hybrid", "blk.0.ssm_a", skip, (const char *)&bad[i],
+                         sizeof *bad, NIB_E_FORMAT, "a finite number below 0");
+}
+
+/* A table of one row of types as a vector, which older converters write: the bytes of its second
+ * dimension go, and as many come to the model's name. */
+static void test_one_type(void)
+{
+    char path[600], *file = NULL;
+    nib_tensors *expected = NULL;
+    size_t bytes = 0;
+    uint8_t *name, *table;
+    uint64_t length;
+    FILE *f;
+    nib_error err;
+
+    REQUIRE_OK(nib_file_read(test_ctx(), test_data("tests/golden/gguf/roberta.gguf"), 1 << 24,
+                             &file, &bytes, &err), err);
+    name = value_of((uint8_t *)file, bytes, "general.name");
+    table = value_of((uint8_t *)file, bytes, "token_types.weight");
+    REQUIRE(name && table && name < table && table[-4] == 2 && table[8] == 1);
+    memcpy(&length, name, sizeof length);
+    memmove(name + 8 + length + 8, name + 8 + length,
+            (size_t)(table + 8 - (name + 8 + length)));
+    memset(name + 8 + length, 'x', 8);
+    length += 8;
+    memcpy(name, &length, sizeof length);
+    table[8 - 4] = 1;
+    snprintf(path, sizeof path, "%s/roberta.gguf", test_tmpdir());
+    f = fopen(path, "wb");
+    REQUIRE(f && fwrite(file, 1, bytes, f) == bytes && !fclose(f), "%s", path);
+    REQUIRE_OK(nib_tensors_open(test_ctx(), test_data("tests/golden/gguf/expected.safetensors"),
+                                &expected, &err), err);
+    check_model(path, "roberta", expected);
+    nib_tensors_close(expected);
+    nib_free(test_ctx(), file);
+}
+
+static void test_known(void)
+{
+    char known[900];
+    const char *first;
+
+    nib_gguf_families_known(known, sizeof known);
+    first = strstr(known, ", bert,");
+    CHECK(first && !strstr(first + 1, ", bert,"), "%s", known);
 }
 
 static void test_refusals(void)
@@ -163,6 +253,9 @@ static void test_refusals(void)
 int main(void)
 {
     static const test_case cases[] = { { "families", test_families },
-                                       { "refusals", test_refusals } };
+                                       { "refusals", test_refusals },
+                                       { "tensors that do not fit", test_tensors },
+                                       { "one type of tokens", test_one_type },
+                                       { "known families", test_known } };
     return test_main("model/test_gguf_model", cases, NIB_COUNT(cases));
 }
