@@ -180,6 +180,41 @@ static bool put_theta(const keys *k, const char *key)
     return theta > 0;
 }
 
+static size_t window_of(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_attention_desc *a = &g->nodes[i].attention;
+        if (a->window) return a->full ? 2 * (a->window - 1) : a->window; /* both sides together */
+    }
+    return 0;
+}
+
+/* What a family has where config.json names nothing, as the graph says it; nothing where it has no
+ * such layers. */
+static void put_default(const keys *k, const char *key)
+{
+    const nib_graph *g = k->m->graph;
+    const nib_route_desc *route = NULL;
+    const nib_scan_desc *scan = NULL;
+    const nib_conv_desc *conv = NULL;
+    size_t value = 0;
+
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_node *n = &g->nodes[i];
+        if (!route && n->route.experts) route = &n->route;
+        if (!scan && n->scan.heads && !n->scan.delta) scan = &n->scan;
+        if (!conv && n->conv.taps) conv = &n->conv;
+    }
+    if (strcmp(key, "attention.sliding_window") == 0) value = window_of(g);
+    else if (route && strcmp(key, "expert_count") == 0) value = route->experts;
+    else if (route && strcmp(key, "expert_used_count") == 0) value = route->top;
+    else if (scan && conv && strcmp(key, "ssm.conv_kernel") == 0) value = conv->taps;
+    else if (scan && strcmp(key, "ssm.state_size") == 0) value = scan->rows;
+    else if (scan && strcmp(key, "ssm.group_count") == 0) value = scan->key_heads;
+    else if (scan && strcmp(key, "ssm.time_step_rank") == 0) value = scan->heads;
+    if (value) put_count(k, key, value);
+}
+
 static nib_status put_table(const keys *k, nib_error *err)
 {
     static const char *const floats[] = { "scale", "freq_base", "softcapping" };
@@ -192,8 +227,11 @@ static nib_status put_table(const keys *k, nib_error *err)
         }
         bool length = strcmp(f->gguf, "context_length") == 0 && v &&
                       !nib_gguf_first_position(k->m->graph), real = false;
-        if ((!length && put_from_graph(k, f->gguf)) || (!v && put_theta(k, f->gguf)) || !v)
+        if ((!length && put_from_graph(k, f->gguf)) || (!v && put_theta(k, f->gguf))) continue;
+        if (!v) {
+            put_default(k, f->gguf);
             continue;
+        }
         if (json_is_string(v) && strcmp(f->gguf, "hidden_activation") == 0) {
             char room[KEY_ROOM];
             nib_gguf_put_text(k->w, full_key(k, f->gguf, room), json_string_value(v),

@@ -23,15 +23,20 @@ for i in 1 2 3; do
     echo "{\"input_ids\": [$i, 5, 9, 33, 7, 60, 4, 11, $((i + 20)), 13]}"
 done >"$work/data.jsonl"
 
-# A base of angles that config.json leaves to its family's default is not left to llama.cpp's.
-same_without() { # same_without DIRECTORY KEY
-    cp -r "$1" "$work/plain" && sed -i "s/\"$2\": *[0-9.e+]*,//" "$work/plain/config.json" &&
+# A base of angles, a window, a number that config.json leaves to its family's default is not left
+# to llama.cpp's.  VALUE, of a family's own default, is put where the model has another one.
+same_without() { # same_without DIRECTORY KEY [VALUE]
+    cp -r "$1" "$work/with" && cp -r "$1" "$work/plain" &&
+        { [ -z "${3-}" ] ||
+            sed -i "s/\"$2\": *[0-9.e+]*/\"$2\": $3/" "$work/with/config.json"; } &&
+        sed -i "s/\"$2\": *[0-9.e+]*,//" "$work/plain/config.json" &&
         ! grep -q "\"$2\"" "$work/plain/config.json" &&
-        "$nibble" export "$1" "$work/named.gguf" --quantize F32 --no-verify >"$work/log" 2>&1 &&
+        "$nibble" export "$work/with" "$work/named.gguf" --quantize F32 --no-verify \
+            >"$work/log" 2>&1 &&
         "$nibble" export "$work/plain" "$work/plain.gguf" --quantize F32 --no-verify \
             >>"$work/log" 2>&1 && cmp "$work/named.gguf" "$work/plain.gguf" >>"$work/log"
     say $? "$1 without $2"
-    rm -rf "$work/plain" "$work/plain.gguf" "$work/named.gguf"
+    rm -rf "$work/plain" "$work/with" "$work/plain.gguf" "$work/named.gguf"
 }
 
 loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
@@ -104,4 +109,13 @@ same_quantized llama-bias --format gptq --group-size 32 --calibration-data "$wor
 say $? "finetune: blocks are not encoded again"
 same_without tests/golden/models/lfm2 rope_theta
 same_without tests/golden/models/mixtral rope_theta
+same_without tests/golden/models/gpt-oss sliding_window 128
+same_without tests/golden/models/gpt-oss num_experts_per_tok 4
+same_without tests/golden/models/granite-hybrid mamba_d_conv
+same_without tests/golden/models/granite-hybrid mamba_n_groups
+cp -r tests/golden/models/granite-hybrid "$work/steps" &&
+    sed -i '0,/{/s//{ "time_step_limit": [0.001, 0.1],/' "$work/steps/config.json" &&
+    ! "$nibble" export "$work/steps" "$work/steps.gguf" --quantize F32 >"$work/log" 2>&1 &&
+    grep -q 'limits of its steps would be another' "$work/log"
+say $? "export: limits of a scan's steps have no key"
 exit $failed
