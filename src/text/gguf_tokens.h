@@ -18,7 +18,7 @@ typedef struct nib_gguf_unigram {
     const char *charsmap; /* base64, borrowed; NULL: none */
     bool squeezes;        /* several spaces become one */
     bool prefix;          /* a space is put before text */
-    int64_t unknown;      /* -1: none */
+    int64_t unknown;      /* unk_id */
 } nib_gguf_unigram;
 
 /* NIB_E_UNSUPPORTED: what has no form in GGUF. */

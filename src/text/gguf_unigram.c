@@ -1,16 +1,29 @@
 /* gguf_unigram.c - unigram vocabularies in GGUF (tokenizer.ggml.model t5): pieces with scores, and
  * SentencePiece's compiled normalization as it lies in its model. */
+#include <math.h>
+
 #include "text/charsmap.h"
 #include "text/gguf_tokenizer.h"
 
 #define MARK "\xe2\x96\x81" /* U+2581, SentencePiece's space */
 
+/* Pieces, without the rows behind them that pad the embedding: their scores would count as the
+ * least of a piece, from which that of what is unknown follows. */
+static size_t count_pieces(const nib_gguf_vocabulary *v)
+{
+    size_t count = v->count;
+
+    while (count && nib_gguf_token_type(v, count - 1) == NIB_GGUF_UNUSED) count--;
+    return count;
+}
+
 json_t *nib_gguf_unigram_model(const nib_gguf_vocabulary *v)
 {
     int64_t unknown = nib_gguf_token_id(v, "unknown", 2);
     json_t *list = json_array();
+    size_t count = count_pieces(v);
 
-    for (size_t i = 0; list && i < v->count; i++) {
+    for (size_t i = 0; list && i < count; i++) {
         double score = 0;
         json_t *text = json_stringn(v->tokens[i].at, v->tokens[i].bytes);
         nib_gguf_number(v->scores, i, &score);
@@ -82,11 +95,16 @@ nib_status nib_gguf_unigram_check(const nib_gguf_vocabulary *v, nib_error *err)
         return nib_fail(err, NIB_E_FORMAT, "%s: tokenizer.ggml.precompiled_charsmap is no array of "
                         "bytes", v->where);
     for (size_t i = 0; i < v->count; i++) {
+        double score = 0;
         json_t *text = json_stringn(v->tokens[i].at, v->tokens[i].bytes);
         if (!text)
             return nib_fail(err, NIB_E_FORMAT, "%s: token %zu, '%.*s', is not valid UTF-8",
                             v->where, i, (int)nib_min(v->tokens[i].bytes, 60), v->tokens[i].at);
         json_decref(text);
+        if (!nib_gguf_number(v->scores, i, &score) || !isfinite(score))
+            return nib_fail(err, NIB_E_FORMAT, "%s: tokenizer.ggml.scores: %g of token %zu, "
+                            "'%.*s', is no finite number", v->where, score, i,
+                            (int)nib_min(v->tokens[i].bytes, 60), v->tokens[i].at);
     }
     return NIB_OK;
 }

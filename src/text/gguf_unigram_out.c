@@ -3,6 +3,8 @@
 #include "text/charsmap.h"
 #include "text/gguf_tokens.h"
 
+#define MARK "\xe2\x96\x81" /* U+2581, SentencePiece's space */
+
 static const char *type_of(const json_t *stage)
 {
     const char *type = json_string_value(json_object_get(stage, "type"));
@@ -11,9 +13,11 @@ static const char *type_of(const json_t *stage)
 }
 
 /* Precompiled, and behind it what takes spaces away: Strip on the right, Replace of several. */
-static nib_status read_stage(nib_gguf_unigram *u, const json_t *stage, const char *dir,
-                             nib_error *err)
+static nib_status read_stage(nib_gguf_unigram *u, const json_t *stage, bool *strips,
+                             const char *dir, nib_error *err)
 {
+    const char *content = json_string_value(json_object_get(stage, "content"));
+
     const char *type = type_of(stage);
     const char *regex = json_string_value(json_object_get(json_object_get(stage, "pattern"),
                                                           "Regex"));
@@ -22,27 +26,31 @@ static nib_status read_stage(nib_gguf_unigram *u, const json_t *stage, const cha
         u->charsmap = json_string_value(json_object_get(stage, "precompiled_charsmap"));
         return NIB_OK;
     }
-    if (strcmp(type, "Strip") == 0 && !json_is_true(json_object_get(stage, "strip_left")))
+    if (strcmp(type, "Strip") == 0 && !json_is_true(json_object_get(stage, "strip_left"))) {
+        *strips |= json_is_true(json_object_get(stage, "strip_right"));
         return NIB_OK; /* readers of GGUF drop what spaces are at the end, where they squeeze */
-    if (strcmp(type, "Replace") == 0 && regex && strcmp(regex, " {2,}") == 0) {
+    }
+    if (strcmp(type, "Replace") == 0 && regex && strcmp(regex, " {2,}") == 0 && content &&
+        (strcmp(content, " ") == 0 || strcmp(content, MARK) == 0)) {
         u->squeezes = true;
         return NIB_OK;
     }
     return nib_fail(err, NIB_E_UNSUPPORTED, "%s: normalizer %s of tokenizer.json has no form in "
                     "GGUF beside Unigram, known are one Precompiled, Strip on the right and "
-                    "Replace of several spaces", dir, type);
+                    "Replace of several spaces by one", dir, type);
 }
 
-static nib_status read_normalizer(nib_gguf_unigram *u, const json_t *normalizer, const char *dir,
-                                  nib_error *err)
+static nib_status read_normalizer(nib_gguf_unigram *u, const json_t *normalizer, bool *strips,
+                                  const char *dir, nib_error *err)
 {
     const json_t *stages = json_object_get(normalizer, "normalizers"), *one;
     size_t i;
     nib_status status = NIB_OK;
 
     if (!json_is_object(normalizer)) return NIB_OK;
-    if (strcmp(type_of(normalizer), "Sequence") != 0) return read_stage(u, normalizer, dir, err);
-    json_array_foreach(stages, i, one) if (!status) status = read_stage(u, one, dir, err);
+    if (strcmp(type_of(normalizer), "Sequence") != 0)
+        return read_stage(u, normalizer, strips, dir, err);
+    json_array_foreach(stages, i, one) if (!status) status = read_stage(u, one, strips, dir, err);
     return status;
 }
 
@@ -54,8 +62,10 @@ nib_status nib_gguf_unigram_read(nib_ctx *ctx, const json_t *tokenizer, const ch
     const json_t *pre = json_object_get(tokenizer, "pre_tokenizer");
     const json_t *split = json_object_get(pre, "pretokenizers");
     nib_gguf_unigram u = { .is = true };
+    bool strips = false;
     const char *scheme;
-    nib_status status = read_normalizer(&u, json_object_get(tokenizer, "normalizer"), dir, err);
+    nib_status status = read_normalizer(&u, json_object_get(tokenizer, "normalizer"), &strips, dir,
+                                        err);
 
     if (status) return status;
     if (json_is_true(json_object_get(model, "byte_fallback")))
@@ -70,13 +80,21 @@ nib_status nib_gguf_unigram_read(nib_ctx *ctx, const json_t *tokenizer, const ch
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: pre_tokenizer '%s' of tokenizer.json has no "
                         "form in GGUF beside Unigram, known are Metaspace, alone or behind "
                         "WhitespaceSplit", dir, type_of(pre));
+    if (strips && !u.squeezes)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: normalizer Strip of tokenizer.json takes "
+                        "spaces away at the end, and nothing makes one of several: GGUF has a form "
+                        "for both together alone", dir);
+    if (!json_is_integer(unknown))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: unk_id of tokenizer.json is missing or null, "
+                        "and readers of GGUF take token 2 for it: a Unigram tokenizer without one "
+                        "has no form in GGUF", dir);
     scheme = json_string_value(json_object_get(pre, "prepend_scheme"));
     u.prefix = scheme ? strcmp(scheme, "never") != 0
                       : !json_is_false(json_object_get(pre, "add_prefix_space"));
     if (scheme && strcmp(scheme, "first") == 0)
         nib_warn_code(ctx, "gguf-space", "%s: tokenizer.json puts a space before the whole "
                       "text alone; readers of GGUF put one behind each special token too", dir);
-    u.unknown = json_is_integer(unknown) ? json_integer_value(unknown) : -1;
+    u.unknown = json_integer_value(unknown);
     *out = u;
     return NIB_OK;
 }

@@ -1,6 +1,7 @@
 /* test_gguf_tokenizer.c - tokenizers rebuilt of a GGUF's keys give the ids and the text of the
  * tokenizer.json that the keys were made of, which is held to the tokenizers library
  * (test_tokenizer.c); chat templates, end tokens, and what is refused. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -306,6 +307,44 @@ static void check_refused(nib_ctx *ctx, keys *b, nib_status status, const char *
     if (!got) nib_tokenizer_close(t);
 }
 
+/* Rows that pad the embedding are no pieces, and do not lower the score of what is unknown; scores
+ * are finite. */
+static void test_unigram(void)
+{
+    static const char *const tokens[] = { "<pad>", "</s>", "<unk>", "a", "[PAD4]", "[PAD5]" };
+    static const uint32_t types[] = { 3, 3, 2, 1, 5, 5 };
+    static const float scores[] = { 0, 0, 0, -2, -10000, -10000 };
+    char path[600];
+    nib_ctx *ctx = test_ctx();
+
+    for (int bad = 0; bad < 3; bad++) {
+        keys b = { 0 };
+        nib_tokenizer *t = NULL;
+        nib_error err = { 0 };
+
+        text_key(&b, "tokenizer.ggml.model", "t5");
+        array_key(&b, "tokenizer.ggml.tokens", NIB_GGUF_TEXT, 6);
+        for (size_t i = 0; i < 6; i++) put_text(&b, tokens[i]);
+        array_key(&b, "tokenizer.ggml.token_type", NIB_GGUF_I32, 6);
+        for (size_t i = 0; i < 6; i++) put32(&b, types[i]);
+        array_key(&b, "tokenizer.ggml.scores", NIB_GGUF_F32, 6);
+        for (size_t i = 0; i < 6; i++) {
+            float score = i == 3 && bad ? bad == 1 ? NAN : -INFINITY : scores[i];
+            put(&b, &score, sizeof score);
+        }
+        if (bad) {
+            check_refused(ctx, &b, NIB_E_FORMAT, "of token 3, 'a', is no finite number");
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/unigram.gguf", test_tmpdir());
+        write_keys(path, &b);
+        REQUIRE_OK(nib_tokenizer_open(ctx, path, &t, &err), err);
+        CHECK(nib_tokenizer_find(t, "a") == 3 && nib_tokenizer_find(t, "[PAD4]") == -1 &&
+                  nib_tokenizer_size(t) == 4, "%zu", nib_tokenizer_size(t));
+        nib_tokenizer_close(t);
+    }
+}
+
 static void test_refusals(void)
 {
     nib_ctx *ctx = test_ctx();
@@ -345,6 +384,7 @@ int main(void)
         { "gpt-2", test_gpt2 }, { "llama-bpe", test_llama3 }, { "qwen2", test_qwen2 },
         { "smollm", test_smollm }, { "falcon", test_falcon },
         { "sentencepiece", test_sentencepiece }, { "special tokens", test_special },
+        { "Unigram", test_unigram },
         { "refusals", test_refusals },
     };
     return test_main("text/test_gguf_tokenizer", cases, NIB_COUNT(cases));
