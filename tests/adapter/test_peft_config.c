@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "adapter/peft_config.h"
+#include "adapter/peft_tokens.h"
 #include "base/filemap.h"
 #include "test.h"
 
@@ -109,11 +109,45 @@ static void test_refuses(void)
     }
 }
 
+/* All lists of an adapter mean the embedding, whatever names it: the words count. */
+static void test_words(void)
+{
+    static const struct { const char *x, *y; bool same; } pairs[] = {
+        { "[5, 7]", "{\"embed_tokens\": [5, 7]}", true },
+        { "[5, 7]", "[7, 5]", true },
+        { "{\"embed_tokens\": [5], \"lm_head\": [5]}", "[5]", true },
+        { "null", "[]", true },
+        { "[5, 7]", "[5, 8]", false },
+        { "[5, 7]", "[5]", false },
+        { "null", "[5]", false },
+        { "{\"a\": [5], \"b\": [6]}", "[5]", false },
+    };
+
+    for (size_t i = 0; i < NIB_COUNT(pairs); i++) {
+        const char *const texts[] = { pairs[i].x, pairs[i].y };
+        nib_peft_config c[2] = { { 0 } };
+        nib_error err;
+
+        for (int k = 0; k < 2; k++) {
+            char json[200];
+            snprintf(json, sizeof json, "{\"peft_type\": \"LORA\", "
+                     "\"trainable_token_indices\": %s}", texts[k]);
+            REQUIRE_OK(nib_peft_config_parse(test_ctx(), json, strlen(json), "c", &c[k], &err),
+                       err);
+        }
+        CHECK(nib_peft_tokens_same(&c[0], &c[1]) == pairs[i].same &&
+                  nib_peft_tokens_same(&c[1], &c[0]) == pairs[i].same, "%s, %s", texts[0],
+              texts[1]);
+        for (int k = 0; k < 2; k++) nib_peft_config_free(test_ctx(), &c[k]);
+    }
+}
+
 int main(void)
 {
     static const test_case cases[] = {
         { "same_bytes", test_same_bytes },
         { "values", test_values },
+        { "words", test_words },
         { "refuses", test_refuses },
     };
     return test_main("peft_config", cases, NIB_COUNT(cases));
