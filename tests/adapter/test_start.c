@@ -438,6 +438,7 @@ static void test_no_memory(void)
             status = nib_adapter_create(m, &c, 0, 1, &a, &err);
             if (!status) status = nib_adapter_save(a, test_tmpdir(), NULL, &err);
             heap.fail_at = 0;
+            nib_peft_config_free(ctx, &c); /* not taken over where there was no adapter */
             CHECK(status == NIB_OK || status == NIB_E_NOMEM, "%s, %zu: %s", ways[i].init, at,
                   err.message);
             nib_adapter_close(a);
