@@ -55,7 +55,8 @@ static nib_status read_texts(const json_t *record, const char *where, nib_choice
     return NIB_OK;
 }
 
-/* The right one by what the record calls it; out->count: none is. */
+/* The right one by what the record calls it; out->count: none is.  A label comes before a text: in
+ * ARC the texts may be numbers as the labels are, and its answerKey is a label. */
 static size_t find_right(const nib_choices *out, const json_t *labels, const json_t *right)
 {
     const char *name = json_string_value(right);
@@ -64,10 +65,10 @@ static size_t find_right(const nib_choices *out, const json_t *labels, const jso
     if (json_is_integer(right))
         return number >= 0 && (uint64_t)number < out->count ? (size_t)number : out->count;
     if (!name) return out->count;
-    for (size_t i = 0; i < out->count; i++)
-        if (json_equal(out->texts[i], right)) return i;
     for (size_t i = 0; labels && i < out->count; i++)
         if (json_equal(json_array_get(labels, i), right)) return i;
+    for (size_t i = 0; i < out->count; i++)
+        if (json_equal(out->texts[i], right)) return i;
     if (labels || json_string_length(right) != 1 || *name < 'A' || *name > 'Z') return out->count;
     return nib_min((size_t)(*name - 'A'), out->count);
 }
@@ -93,8 +94,9 @@ static nib_status read_right(const json_t *record, const char *where, const json
     if (out->right < out->count) return NIB_OK;
     text = json_dumps(right, JSON_ENCODE_ANY | JSON_COMPACT);
     nib_fail(err, NIB_E_FORMAT, "%s: %s is %.100s, which is none of the %zu choices: it should be "
-             "an index from 0, a choice's text, or its %s", where, key,
-             text ? text : nib_shape_kind(right), out->count, labels ? "label" : "letter A to Z");
+             "an index from 0, a choice's %s", where, key,
+             text ? text : nib_shape_kind(right), out->count,
+             labels ? "label, or its text" : "text, or its letter A to Z");
     free(text);
     return NIB_E_FORMAT;
 }

@@ -4,8 +4,9 @@
  *     {"prompt": "...",   "choices": ["one", "two"], "label": "B"}         its letter
  *     {"question": "...", "choices": {"text": [...], "label": ["A", ...]}, "answerKey": "A"}
  *
- * The right one is a number, or a text: one of the choices (the first that is equal), else a label,
- * or where there are no labels a letter A to Z.  It stands in `answer`, `label` or `answerKey`.
+ * The right one is a number, or a text: a label where the record brings labels, else one of the
+ * choices (the first that is equal), else, without labels, a letter A to Z.  It stands in `answer`,
+ * `label` or `answerKey`.
  *
  * As text a question is put as of FAQ records ("Question: ...\nAnswer:"), a prompt as it stands; a
  * space comes before the choice unless a blank is there already. */

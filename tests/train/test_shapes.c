@@ -123,6 +123,26 @@ static void test_chats(void)
     }
 }
 
+/* In ARC's records a label is looked for before a text, which may look like one. */
+static void test_right_choice(void)
+{
+    static const struct { const char *record, *right; } cases[] = {
+        { "{\"question\": \"q\", \"choices\": {\"text\": [\"2\", \"4\", \"1\", \"3\"], "
+          "\"label\": [\"1\", \"2\", \"3\", \"4\"]}, \"answerKey\": \"1\"}\n", "2" },
+        { "{\"question\": \"q\", \"choices\": {\"text\": [\"b\", \"a\"], "
+          "\"label\": [\"x\", \"y\"]}, \"answerKey\": \"a\"}\n", "a" },
+        { "{\"question\": \"q\", \"choices\": [\"B\", \"A\"], \"answer\": \"A\"}\n", "A" },
+        { "{\"question\": \"q\", \"choices\": [\"b\", \"a\"], \"answer\": \"A\"}\n", "b" },
+    };
+    char want[80];
+
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_data_options o = options("arc.jsonl", cases[i].record);
+        snprintf(want, sizeof want, "Question: q\nAnswer:[ %s$]", cases[i].right);
+        check_record(&o, 0, want);
+    }
+}
+
 /* strftime_now is the moment given; variables of a record reach the template. */
 static void test_variables(void)
 {
@@ -474,6 +494,7 @@ int main(void)
     static const test_case cases[] = { { "plain_shapes", test_plain_shapes },
                                        { "plain_options", test_plain_options },
                                        { "chats", test_chats },
+                                       { "right_choice", test_right_choice },
                                        { "variables", test_variables },
                                        { "refusals", test_refusals },
                                        { "skip_bad", test_skip_bad },
