@@ -71,8 +71,9 @@ typedef struct nib_data_sources {
  * doc_stride. */
 typedef struct nib_data_options {
     const char *data; /* a file, or a folder of them: .jsonl, .json, .csv, .tsv, .parquet, .txt */
-    nib_data_sources sources; /* finetune and preview: several, in which case `data` is the first's
-                                 path; count 0: data alone */
+    nib_data_sources sources; /* several, in which case `data` is the first's path; count 0: data
+                                 alone.  Weights are of training: what else reads them takes each
+                                 record once */
     const char *dataset_config; /* of a folder whose README.md describes several; NULL: the only
                                    one, or its default */
     const char *split;          /* of a folder: train, validation, test, ...; NULL: train, or all */

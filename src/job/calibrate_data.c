@@ -75,6 +75,7 @@ static nib_status open_records(nib_calibration_data *d, const nib_quantize_optio
 {
     nib_data_options data = o->calibration;
     nib_dataset_source source = { .options = &data, .model_dir = o->model, .keep_all = true,
+                                  .unweighted = true,
                                   .vocabulary = (uint32_t)m->head->weight->out,
                                   .now = d->now };
     nib_status status = nib_open_tokenizer(d->ctx, o->model, &d->tokenizer, err);

@@ -67,7 +67,8 @@ nib_dataset_source nib_classifier_source(const nib_classifier *c, const nib_data
     nib_dataset_source s = { .options = data, .model_dir = c->options.model,
                              .tokenizer = c->tokenizer,
                              .vocabulary = (uint32_t)c->model->embedding->weight->out,
-                             .keep_all = true, .now = (int64_t)time(NULL) };
+                             .keep_all = true, .unweighted = true,
+                             .now = (int64_t)time(NULL) };
 
     s.refused = c->model->config->arch->refused_fields;
     if (c->model->purpose.task == NIB_TASK_QUESTION_ANS) {

@@ -140,7 +140,8 @@ static nib_status read_texts(embedding *e, nib_error *err)
                                   .task = NIB_TASK_FEATURE_EXTRACTION, .prompt = e->prompt,
                                   .refused = e->model->config->arch->refused_fields,
                                   .unlabelled = true, .positions = e->model->graph->positions,
-                                  .keep_all = true, .now = (int64_t)time(NULL) };
+                                  .keep_all = true, .unweighted = true,
+                                  .now = (int64_t)time(NULL) };
     nib_status status;
 
     e->data = e->o->data;

@@ -115,6 +115,7 @@ static nib_status open_data(watch *w, nib_tokenizer *t, const nib_data_options *
     nib_model *m = w->m;
     nib_data_options data = *given;
     nib_dataset_source source = { .options = &data, .model_dir = m->dir, .keep_all = true,
+                                  .unweighted = true,
                                   .tokenizer = t,
                                   .vocabulary = (uint32_t)m->embedding->weight->out,
                                   .now = (int64_t)time(NULL) };

@@ -129,7 +129,7 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
     nib_tokenizer *t = nib_generator_tokenizer(g);
     nib_dataset_source source = { .options = &data, .model_dir = j->o->model.model, .tokenizer = t,
                                   .vocabulary = (uint32_t)nib_generator_vocabulary(g),
-                                  .task = NIB_TASK_CAUSAL_LM,
+                                  .task = NIB_TASK_CAUSAL_LM, .unweighted = true,
                                   .now = (int64_t)time(NULL) };
     nib_prompt_form trained = { 0 };
     char *own = NULL;

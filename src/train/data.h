@@ -77,7 +77,7 @@ typedef struct nib_dataset_source {
                                    none */
     const char *const *refused; /* fields of records with labels that are inputs which the model
                                    does not take, NULL at the end; NULL: none are known */
-    bool unweighted;            /* evaluation: each record of all sources once */
+    bool unweighted;            /* not training: each record of all sources once */
     bool keep_all;              /* evaluation keeps fully masked records: their logits are wanted */
     int64_t now;                /* what strftime_now prints: seconds since 1970 */
 } nib_dataset_source;

@@ -143,6 +143,23 @@ static void on_scores(void *user, const nib_scores *scores)
     if (scores->confusion) memcpy(s->confusion, scores->confusion, sizeof s->confusion);
 }
 
+/* Several files, whose weights are of training: each record once, whatever they take of it. */
+static void check_sources(const struct kind *k, const char *model, const char *dir, double loss)
+{
+    const char *data = inside(golden(k->name), "train.jsonl");
+    const nib_data_source items[] = { { data, 0.1 }, { data, 2.5 } };
+    nib_evaluate_options o = { .model = { .model = model, .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                               .data = { .data = data, .sources = { items, 2 },
+                                         .max_seq_length = 24 },
+                               .adapter = dir };
+    nib_evaluate_result r;
+    nib_error err;
+
+    REQUIRE_OK(nib_evaluate(test_ctx(), &o, &r, &err), err);
+    CHECK(r.records == 48 && fabs(r.loss - loss) <= 1e-5 * fmax(1, loss),
+          "%s: %d records, loss %.7g, of one file %.7g", k->name, (int)r.records, r.loss, loss);
+}
+
 /* The loss over all records, and how many of them PEFT's logits get right. */
 static void check_evaluation(const struct kind *k, const char *model, const char *dir,
                              const json_t *want)
@@ -169,6 +186,7 @@ static void check_evaluation(const struct kind *k, const char *model, const char
     if (strcmp(k->name, "regression") == 0)
         CHECK(fabs(s.scores.mse - r.loss) < 1e-5 && isnan(s.scores.accuracy), "%s: mse %g", k->name,
               s.scores.mse);
+    check_sources(k, model, dir, r.loss);
 }
 
 typedef struct lines { json_t *list; const char *data; size_t next; } lines;
@@ -239,29 +257,32 @@ static void check_line(const struct kind *k, const json_t *line, const json_t *z
               json_array_size(scores), json_array_size(z));
 }
 
-/* From the file in batches, and line by line. */
+/* From the file in batches, from it twice, and line by line. */
 static void check_prediction(const struct kind *k, const char *model, const char *dir,
                              const json_t *want)
 {
+    const char *file = inside(golden(k->name), "train.jsonl");
+    const nib_data_source items[] = { { file, 0.1 }, { file, 2.5 } };
     char *text;
     size_t bytes;
     nib_error err;
 
-    REQUIRE_OK(nib_file_read(test_ctx(), inside(golden(k->name), "train.jsonl"), 1 << 20, &text,
-                             &bytes, &err), err);
-    for (int from_lines = 0; from_lines < 2; from_lines++) {
+    REQUIRE_OK(nib_file_read(test_ctx(), file, 1 << 20, &text, &bytes, &err), err);
+    for (int from = 0; from < 3; from++) {
         lines l = { json_array(), text, 0 };
         nib_predict_options o = { .model = { .model = model,
                                              .compute_dtype = NIB_COMPUTE_FLOAT32 },
                                   .data = { .max_seq_length = 24 }, .adapter = dir, .batch_size = 5,
                                   .next_line = next_line, .on_line = on_line, .user = &l };
 
-        if (!from_lines) o.data.data = inside(golden(k->name), "train.jsonl");
+        if (from < 2) o.data.data = items[0].path;
+        if (from == 1) o.data.sources = (nib_data_sources){ items, 2 };
         REQUIRE_OK(nib_predict(test_ctx(), &o, &err), err);
-        CHECK(json_array_size(l.list) == 24, "%s: %zu lines", k->name, json_array_size(l.list));
+        CHECK(json_array_size(l.list) == (from == 1 ? 48 : 24), "%s: %zu lines", k->name,
+              json_array_size(l.list));
         for (size_t i = 0; i < json_array_size(l.list); i++)
             check_line(k, json_array_get(l.list, i),
-                       json_array_get(json_object_get(want, "logits"), i));
+                       json_array_get(json_object_get(want, "logits"), i % 24));
         json_decref(l.list);
     }
     nib_free(test_ctx(), text);
