@@ -78,6 +78,7 @@ static bool is_settled(const char *key, size_t bytes)
         "model_name_or_path",
         "data",
         "output_dir",
+        "defaults", /* by the values it gives */
         "chat_template",
         "eval_split",
         "adapter",

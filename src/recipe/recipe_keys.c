@@ -91,9 +91,9 @@ const nib_recipe_row nib_recipe_rows[] = {
             "FILE:0.2 takes a fifth of it an epoch")
     RESULT("output_dir", TRAIN, TEXT, o.output_dir, "DIR", "where the adapter goes")
     RESULT("adapter", OWN, TEXT, o.adapter, "DIR", "start from this adapter")
-    FREE_WORDS("defaults", OWN, o.defaults, "nibble peft", "peft",
-               "values for what is not given: nibble (default; of adapters of models that write "
-               "text, docs/defaults.md) or peft, the libraries' own")
+    WORDS("defaults", OWN, o.defaults, "nibble peft", "peft",
+          "values for what is not given: nibble (default; of adapters of models that write "
+          "text, docs/defaults.md) or peft, the libraries' own")
     FREE("dry_run", OWN, BOOL, o.dry_run, NULL, "print the plan and stop; needs no weights")
     FREE("overwrite", OWN, BOOL, o.overwrite, NULL, "replace what nibble wrote there before")
     RESULT("base_model_name", OWN, TEXT, o.base_model_name, "org/name", "for adapter_config.json")
@@ -234,8 +234,8 @@ const nib_recipe_row nib_recipe_rows[] = {
     RESULT("val_size", OWN, FLOAT, o.val_size, "0.1",
            "records held out of data and evaluated on: a fraction, or a number")
     RESULT("max_seq_length", SFT, INT, o.data.max_seq_length, "1024",
-           "tokens of a record; default: the longest record, up to what the model allows (peft: "
-           "1024)")
+           "tokens of a record; default: the longest record, up to what the model allows (peft, "
+           "with full, and where no text is written: 1024)")
     WORDS("long_records", OWN, o.data.long_records, "drop cut", "drop",
           "records beyond max-seq-length: drop (default; more than 5 % is an error) or cut (peft)")
     FREE("dataset_text_field", SFT, TEXT, dataset_text_field, "text",
@@ -267,8 +267,8 @@ const nib_recipe_row nib_recipe_rows[] = {
           "adamw_torch_fused=adamw_torch adamw_8bit=adamw_bnb_8bit paged_adamw=paged_adamw_32bit",
           "adamw_torch", "adamw_torch, adamw_bnb_8bit, paged_adamw_32bit or paged_adamw_8bit")
     RESULT("learning_rate", TRAIN, FLOAT, o.train.learning_rate, "2e-4",
-           "default 2e-3, from 300M parameters 1e-3, from 1B 2e-4 (peft: 2e-4), with full 2e-5; "
-           "where no text is written 1e-3 and 1e-4")
+           "default 5e-3, from 10M parameters 2e-3, from 300M 1e-3, from 1B 2e-4 (peft: 2e-4), "
+           "with full 2e-5; where no text is written 1e-3 and 1e-4")
     RESULT("weight_decay", TRAIN, FLOAT, o.train.weight_decay, "0.01", "default 0")
     RESULT("adam_beta1", TRAIN, FLOAT, o.train.adam_beta1, "0.9", "of AdamW")
     RESULT("adam_beta2", TRAIN, FLOAT, o.train.adam_beta2, "0.999", "of AdamW")
@@ -329,12 +329,13 @@ const nib_recipe_row nib_recipe_rows[] = {
     WORDS_IF(EVALUATED, "metric_for_best_model", TRAIN, o.train.metric_for_best_model,
              "loss eval_loss perplexity eval_perplexity accuracy eval_accuracy f1 eval_f1 "
              "matthews_correlation eval_matthews_correlation mse eval_mse pearson eval_pearson "
-             "spearmanr eval_spearmanr overall_f1 eval_overall_f1 overall_precision "
-             "eval_overall_precision overall_recall eval_overall_recall recall@1 eval_recall@1 "
-             "recall@3 eval_recall@3 recall@5 eval_recall@5 recall@10 eval_recall@10 mrr@10 "
-             "eval_mrr@10", "loss",
+             "spearmanr eval_spearmanr exact_match eval_exact_match overall_f1 eval_overall_f1 "
+             "overall_precision eval_overall_precision overall_recall eval_overall_recall "
+             "recall@1 eval_recall@1 recall@3 eval_recall@3 recall@5 eval_recall@5 recall@10 "
+             "eval_recall@10 mrr@10 eval_mrr@10", "loss",
              "loss or perplexity; of classifiers accuracy, f1, matthews_correlation, mse, pearson, "
-             "spearmanr; of spans overall_f1; of embeddings spearmanr, recall@10, mrr@10")
+             "spearmanr; of spans overall_f1; of answers in a context exact_match, f1; of "
+             "embeddings spearmanr, recall@10, mrr@10")
     RESULT_IF(EVALUATED, "greater_is_better", TRAIN, CHOICE, o.train.greater_is_better, NULL,
               "default: as the metric wants it")
     RESULT_IF(EVALUATED, "early_stopping_patience", OWN, INT, o.train.early_stopping_patience, "3",

@@ -93,6 +93,8 @@ static void test_recipe(void)
     REQUIRE_OK(nib_recipe_set(r, "r", "null", &err), err);
     REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
     CHECK(o->lora.r == 8 && o->lora.lora_alpha == 3 && o->data.max_seq_length == 1024);
+    /* read again it means the same: what it leaves open has this set's values */
+    CHECK(strstr(nib_recipe_resolved(r), "\ndefaults: \"peft\"\n"), "%s", nib_recipe_resolved(r));
     nib_recipe_destroy(r);
     REQUIRE_OK(nib_recipe_create(test_ctx(), &r, &err), err);
     CHECK(nib_recipe_set(r, "defaults", "trl", &err) == NIB_E_INVALID &&
@@ -141,6 +143,7 @@ static void test_run(void)
     REQUIRE(e.exit_code == 0, "%s", e.said);
     CHECK(strstr(e.said, "the libraries' defaults") && !strstr(e.said, "--val-size 0.1"), "%s",
           e.said);
+    holds(peft, "defaults: \"peft\"\n");
     holds(peft, "r: 8\n");
     holds(peft, "lr_scheduler_type: \"linear\"\n");
     holds(peft, "max_seq_length: 1024\n");

@@ -433,6 +433,30 @@ static void test_sources(void)
     nib_recipe_destroy(r);
 }
 
+/* What is measured of answers in a context can be asked for, in a file and on the command line. */
+static void test_metric(void)
+{
+    static const char *const names[] = { "exact_match", "eval_exact_match", "f1", "overall_f1",
+                                         "eval_mrr@10" };
+
+    for (size_t i = 0; i < NIB_COUNT(names); i++) {
+        nib_recipe *r = NULL, *set = NULL;
+        const nib_finetune_options *o;
+        nib_error err;
+        char text[100];
+
+        snprintf(text, sizeof text, "eval_strategy: epoch\nmetric_for_best_model: %s\n", names[i]);
+        REQUIRE_OK(load(test_ctx(), text, &r, &err), err);
+        REQUIRE_OK(nib_recipe_finetune_options(r, &o, &err), err);
+        CHECK(strcmp(o->train.metric_for_best_model, names[i]) == 0, "%s", names[i]);
+        CHECK(strstr(nib_recipe_resolved(r), names[i]), "%s is not written", names[i]);
+        REQUIRE_OK(nib_recipe_create(test_ctx(), &set, &err), err);
+        REQUIRE_OK(nib_recipe_set(set, "metric_for_best_model", names[i], &err), err);
+        nib_recipe_destroy(r);
+        nib_recipe_destroy(set);
+    }
+}
+
 /* What is resolved reads back as the same options: the text of the text is the text. */
 static void test_resolved(void)
 {
@@ -556,6 +580,7 @@ int main(void)
                                        { "compute", test_compute },
                                        { "loss", test_loss },
                                        { "sources", test_sources },
+        { "metric", test_metric },
         { "resolved", test_resolved },
                                        { "reproduces", test_reproduces },
                                        { "allocations", test_allocations } };
