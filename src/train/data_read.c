@@ -75,16 +75,30 @@ static nib_status detect(reader *r, const json_t *record, const char *where, nib
                                      : nib_shaper_detect(&r->shaper, record, where, err);
     if (status) return status;
     r->d->shape = r->shaper.shape;
+    snprintf(r->shaped_by, sizeof r->shaped_by, "%.250s", where);
     status = nib_shaper_open(&r->shaper, err);
     r->fatal = status != NIB_OK;
     return status;
 }
 
+/* A text that is cut into windows and records that are texts of their own do not go together. */
+static nib_status check_stream(reader *r, bool stream, const char *where, nib_error *err)
+{
+    nib_record_shape shape = r->shaper.shape;
+
+    if (!shape || (shape == NIB_SHAPE_STREAM) == stream) return NIB_OK;
+    r->fatal = true;
+    return nib_fail(err, NIB_E_FORMAT, "%s is %s, and %s is %s: all files have one shape",
+                    r->shaped_by, nib_shape_name(shape), where,
+                    stream ? nib_shape_name(NIB_SHAPE_STREAM) : "a record");
+}
+
 static nib_status add_record(reader *r, const json_t *record, const char *where, nib_error *err)
 {
     size_t parts;
-    nib_status status = detect(r, record, where, err);
+    nib_status status = check_stream(r, false, where, err);
 
+    if (!status) status = detect(r, record, where, err);
     if (status) return judge(r, status, r->fatal, err);
     status = nib_data_note_fields(r, record, where, err);
     if (!status) status = nib_data_note_skipped(r, where, err);
@@ -108,12 +122,14 @@ static nib_status add_record(reader *r, const json_t *record, const char *where,
 static nib_status add_stream(reader *r, const json_t *record, const char *where, nib_error *err)
 {
     nib_status status = finish_waiting(r, err);
-
     bool lines = r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM;
 
     if (status) return status;
-    return lines ? nib_data_add_lines(r, record, where, err)
-                 : nib_data_add_stream(r, record, where, err);
+    if (lines) return nib_data_add_lines(r, record, where, err);
+    status = check_stream(r, true, where, err);
+    if (status) return status;
+    if (!r->shaper.shape) snprintf(r->shaped_by, sizeof r->shaped_by, "%.250s", where);
+    return nib_data_add_stream(r, record, where, err);
 }
 
 static nib_status read_records(reader *r, nib_records *records, nib_error *err)

@@ -65,6 +65,7 @@ typedef struct nib_data_reader {
     nib_unused_fields unused;
     nib_skipped_columns skipped;
     const char *path;    /* of the source at hand */
+    char shaped_by[256]; /* the record that settled the shape */
     bool fatal;          /* what went wrong is no single record's fault */
     char first_bad[256]; /* what the first skipped record suffered from */
 } nib_data_reader;

@@ -158,6 +158,31 @@ static void test_refused(void)
     }
 }
 
+/* A text that is cut into windows, and records: whichever comes first. */
+static void test_mixed_shapes(void)
+{
+    const char *book = run_write("book.txt", "Once upon a time.\n");
+    const char *chats = write_source("chats.jsonl", 4, 100);
+    nib_tokenizer *t;
+    nib_error err;
+
+    REQUIRE_OK(nib_tokenizer_open(test_ctx(), test_data("models/pico"), &t, &err), err);
+    for (int i = 0; i < 2; i++) {
+        const nib_data_source items[] = { { i ? book : chats, 1 }, { i ? chats : book, 0.5 } };
+        nib_data_options o = { .data = items[0].path, .sources = { items, 2 },
+                               .max_seq_length = 64, .skip_bad = true };
+        nib_dataset_source source = { .options = &o, .tokenizer = t, .vocabulary = 2048 };
+        nib_dataset *d = NULL;
+
+        CHECK(nib_dataset_open(test_ctx(), &source, &d, &err) == NIB_E_FORMAT &&
+                  strstr(err.message, "all files have one shape") &&
+                  strstr(err.message, "book.txt") && strstr(err.message, "is one text") &&
+                  strstr(err.message, "chats.jsonl: line 1 is"), "%s", d ? "accepted" : err.message);
+        nib_dataset_close(d);
+    }
+    nib_tokenizer_close(t);
+}
+
 /* --- runs --- */
 
 static uint64_t kill_after;
@@ -239,7 +264,8 @@ int main(void)
 {
     static const test_case cases[] = {
         { "counts", test_counts }, { "without_weights", test_without_weights },
-        { "held_out", test_held_out }, { "refused", test_refused }, { "resumed", test_resumed },
+        { "held_out", test_held_out }, { "refused", test_refused },
+        { "mixed-shapes", test_mixed_shapes }, { "resumed", test_resumed },
         { "other_weight", test_other_weight },
     };
 
