@@ -212,15 +212,15 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
     return status;
 }
 
-/* What was left open is the longest record, of those that are evaluated on too: the same run again
- * then leaves out the same ones. */
+/* What was left open is the longest record, of those that are held out, evaluated on or have nothing
+ * to train too: the same run again then leaves out the same ones, and holds out the same. */
 static void settle_length(job *j)
 {
-    uint32_t longest = nib_dataset_counts(j->data).longest;
+    uint32_t longest = nib_dataset_counts(j->data).longest_read;
 
     if (j->o->data.max_seq_length != NIB_OPEN) return;
     if (j->eval_records)
-        longest = (uint32_t)nib_max(longest, nib_dataset_counts(j->eval_records).longest);
+        longest = (uint32_t)nib_max(longest, nib_dataset_counts(j->eval_records).longest_read);
     j->options.data.max_seq_length = (int)nib_max(longest, 2u);
 }
 

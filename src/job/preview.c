@@ -143,7 +143,7 @@ static nib_status report(preview *p, nib_error *err)
         .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .bad = c.bad, .duplicates = c.duplicates,
         .duplicate_bos = c.had_bos, .ends = c.ends, .too_long = c.too_long,
-        .max_seq_length = p->o->data.max_seq_length == NIB_OPEN ? (int)c.longest
+        .max_seq_length = p->o->data.max_seq_length == NIB_OPEN ? (int)c.longest_read
                                                                 : p->o->data.max_seq_length
     };
     nib_status status = measure(p, &r, err);

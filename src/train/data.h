@@ -54,6 +54,8 @@ typedef struct nib_data_counts {
     uint64_t ends;                 /* records in which the end token is trained */
     uint64_t tokens, targets;
     uint32_t longest;
+    uint32_t longest_read;         /* also of those that were held out, or of which no token is
+                                      trained: with this max_seq_length all are read alike */
 } nib_data_counts;
 
 typedef struct nib_dataset_source {

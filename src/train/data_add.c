@@ -44,6 +44,7 @@ nib_status nib_data_end_record(nib_data_reader *r, const char *where, bool cut, 
     nib_dataset *d = r->d;
     size_t begin = nib_dataset_begin(d), targets = 0;
 
+    d->counts.longest_read = (uint32_t)nib_max(d->counts.longest_read, d->used - begin);
     for (size_t i = begin + 1; i < d->used; i++) targets += d->trained[i];
     if (d->used > begin && !targets && cut) d->counts.cut_off++;
     if (d->used > begin && (targets || r->in->keep_all)) return nib_dataset_end(d, where, err);

@@ -54,7 +54,7 @@ nib_status nib_dataset_end_part(nib_dataset *d, const nib_data_source *s, nib_er
 void nib_dataset_shrink_parts(nib_dataset *d, const uint8_t *gone);
 nib_status nib_dataset_settle_parts(nib_dataset *d, nib_error *err);
 
-/* Counts tokens, targets, ends, duplicates and the longest anew. */
+/* Counts tokens, targets, ends, duplicates and the longest anew; not the longest that was read. */
 nib_status nib_dataset_recount(nib_dataset *d, nib_error *err);
 
 #endif

@@ -454,6 +454,28 @@ static void test_hold_out(void)
     nib_dataset_close(held[1]);
 }
 
+/* The longest that was read counts with what is held out, or has nothing to train. */
+static void test_longest(void)
+{
+    nib_data_options o = options("a.jsonl", "{\"input_ids\": [1, 2, 3]}\n"
+                                            "{\"input_ids\": [4, 5, 6, 7]}\n"
+                                            "{\"input_ids\": [8, 9, 10, 11]}\n");
+    nib_dataset *d, *held;
+    nib_error err;
+
+    REQUIRE_OK(open_data(&o, &d, &err), err);
+    REQUIRE_OK(nib_dataset_hold_out(d, 2, 7, &held, &err), err);
+    CHECK(nib_dataset_counts(d).longest_read == 4, "%u", nib_dataset_counts(d).longest_read);
+    nib_dataset_close(d);
+    nib_dataset_close(held);
+    o = options("a.jsonl", "{\"input_ids\": [1, 2, 3]}\n"
+                           "{\"input_ids\": [4, 5, 6, 7], \"labels\": [-100, -100, -100, -100]}\n");
+    REQUIRE_OK(open_data(&o, &d, &err), err);
+    CHECK(nib_dataset_counts(d).longest == 3 && nib_dataset_counts(d).longest_read == 4, "%u",
+          nib_dataset_counts(d).longest_read);
+    nib_dataset_close(d);
+}
+
 /* Every allocation of reading a chat fails once. */
 static void test_allocations(void)
 {
@@ -501,6 +523,7 @@ int main(void)
                                        { "many", test_many },
                                        { "truncation", test_truncation },
                                        { "hold_out", test_hold_out },
+                                       { "longest", test_longest },
                                        { "allocations", test_allocations } };
     return test_main("shapes", cases, NIB_COUNT(cases));
 }
