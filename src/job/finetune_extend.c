@@ -25,7 +25,8 @@ static nib_status check_rates(const nib_finetune_job *j, const char *where, uint
                     " the %s schedule would have had other learning rates in the %" PRIu64
                     " steps done; --adapter %s with another output_dir trains its adapter further "
                     "with a fresh optimizer; a run can be lengthened whose schedule does not "
-                    "depend on the number of steps (constant, constant_with_warmup, inverse_sqrt)",
+                    "depend on the number of steps (constant; with warmup_steps, and not "
+                    "warmup_ratio, constant_with_warmup and inverse_sqrt)",
                     where, old_steps, steps, steps, o->lr_scheduler_type, done, where);
 }
 

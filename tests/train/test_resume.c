@@ -714,6 +714,14 @@ static void test_longer(void)
     check_refused(o, "cannot continue from 7 to 11 steps: with 11 the linear schedule", "linear");
     o.train.lr_scheduler_type = "constant";
     check_refused(o, "lr_scheduler_type", "another schedule");
+    o = run_options("ratio");
+    o.train.lr_scheduler_type = "constant_with_warmup";
+    o.train.warmup_steps = 0;
+    o.train.warmup_ratio = 0.25; /* 2 of 7 steps, 3 of 11 */
+    REQUIRE_OK(run_here(&o, 2, &err), err);
+    o.train.max_steps = 11;
+    o.resume_from_checkpoint = "last";
+    check_refused(o, "with warmup_steps, and not warmup_ratio, constant_with_warmup", "a ratio");
     o = run_options("longer-constant");
     o.train.lr_scheduler_type = "constant";
     o.resume_from_checkpoint = "last";
