@@ -169,6 +169,7 @@ static bool is_listed(const char *name)
                                         "max_seq_length",
                                         "long_records",
                                         "defaults",
+                                        "full",
                                         "dataset_text_field",
                                         "assistant_only_loss",
                                         "completion_only_loss" };
@@ -225,7 +226,8 @@ int verb_preview(int argc, char **argv)
     }
     if (!status) {
         nib_preview_options o = { .model = options_place(&v, p.line.o->model.model),
-                                  .data = p.line.o->data,
+                                  .data = p.line.o->data, .full = p.line.o->full,
+                                  .train_head_only = p.line.o->train_head_only,
                                   .on_record = on_record, .on_report = on_report, .user = &p };
         o.records = p.records >= 0 ? (size_t)p.records : p.s.json ? SIZE_MAX : 3;
         status = nib_preview(p.s.ctx, &o, &p.s.err);

@@ -47,6 +47,8 @@ typedef struct nib_preview_report {
 typedef struct nib_preview_options {
     const char *model;      /* a directory */
     nib_data_options data;
+    bool full, train_head_only; /* what nib_finetune_options has: their max_seq_length and
+                                 * long_records have other defaults */
     size_t records;         /* that on_record gets, from the first on */
     /* false: no more; may be NULL */
     bool (*on_record)(void *user, const nib_preview_record *record);

@@ -212,8 +212,8 @@ static nib_status open_data(job *j, const nib_outline *outline, const nib_labels
     return status;
 }
 
-/* What was left open is the longest record, of those that are held out, evaluated on or have nothing
- * to train too: the same run again then leaves out the same ones, and holds out the same. */
+/* What was left open is the longest record, also of those that are held out, evaluated on or have
+ * nothing to train: the same run again then leaves out the same ones, and holds out the same. */
 static void settle_length(job *j)
 {
     uint32_t longest = nib_dataset_counts(j->data).longest_read;

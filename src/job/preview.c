@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "job/finetune_job.h"
 #include "job/open.h"
 #include "model/model.h"
 #include "train/data.h"
@@ -13,14 +14,28 @@ typedef struct preview {
     const nib_preview_options *o;
     nib_tokenizer *tokenizer;
     nib_dataset *data;
+    int max_seq_length;        /* NIB_OPEN: the longest record */
     nib_preview_token *tokens; /* [longest] */
     nib_text text;             /* of the record at hand */
 } preview;
 
+/* What is open is as finetune has it then. */
+static nib_data_options settle(const nib_preview_options *o)
+{
+    nib_finetune_options f;
+
+    nib_finetune_defaults(&f);
+    f.data = o->data;
+    f.full = o->full;
+    f.train_head_only = o->train_head_only;
+    nib_finetune_settle_defaults(&f, NIB_TASK_CAUSAL_LM);
+    return f.data;
+}
+
 static nib_status open_data(preview *p, nib_error *err)
 {
     const nib_preview_options *o = p->o;
-    nib_data_options data = o->data;
+    nib_data_options data = settle(o);
     nib_dataset_source source = { .options = &data, .model_dir = o->model,
                                   .now = (int64_t)time(NULL) };
     json_t *json = NULL;
@@ -29,7 +44,7 @@ static nib_status open_data(preview *p, nib_error *err)
 
     if (!status) status = nib_config_outline(p->ctx, o->model, &json, &outline, err);
     if (status) goto done;
-    if (!data.long_records) data.long_records = "drop"; /* open: as finetune has it then */
+    p->max_seq_length = data.max_seq_length;
     source.tokenizer = p->tokenizer;
     source.vocabulary = (uint32_t)outline.vocabulary;
     source.positions = outline.positions;
@@ -143,8 +158,7 @@ static nib_status report(preview *p, nib_error *err)
         .records = nib_dataset_count(p->data), .truncated = c.truncated, .empty = c.empty,
         .masked_out = c.masked_out, .bad = c.bad, .duplicates = c.duplicates,
         .duplicate_bos = c.had_bos, .ends = c.ends, .too_long = c.too_long,
-        .max_seq_length = p->o->data.max_seq_length == NIB_OPEN ? (int)c.longest_read
-                                                                : p->o->data.max_seq_length
+        .max_seq_length = p->max_seq_length == NIB_OPEN ? (int)c.longest_read : p->max_seq_length
     };
     nib_status status = measure(p, &r, err);
 

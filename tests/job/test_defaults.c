@@ -196,6 +196,9 @@ static void test_long_records(void)
     CHECK(e.exit_code == 1 && strstr(e.said, "records of SEQ_CLS are cut"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "preview", model, "--data", write_data("two.jsonl", 2)));
     CHECK(e.exit_code == 0 && strstr(e.out, "longer, left out: 2"), "%s", e.out);
+    /* trained whole it has the libraries' values: 1024, cut; the model's positions are no limit */
+    REQUIRE(NIBBLE(&e, "preview", model, "--data", write_data("two.jsonl", 2), "--full"));
+    CHECK(e.exit_code == 0 && strstr(e.out, "truncated: 2, to 1024 tokens"), "%s", e.out);
 }
 
 int main(void)
