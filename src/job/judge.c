@@ -106,21 +106,32 @@ static nib_status take_form(nib_judgement *j, const nib_generator *g, nib_data_o
     return NIB_OK;
 }
 
-static bool is_chat(nib_record_shape shape)
+/* Whatever they are called: by the chat template, or with the same text around what is asked.  Of
+ * several fields in a template no such text is known. */
+static bool is_put_alike(const nib_prompt_form *a, const nib_prompt_form *b)
 {
-    return shape == NIB_SHAPE_CHAT || shape == NIB_SHAPE_SHAREGPT ||
-           shape == NIB_SHAPE_CHAT_COMPLETION;
+    if (a->chat || b->chat) return a->chat && b->chat;
+    if (a->before && b->before)
+        return strcmp(a->before, b->before) == 0 && strcmp(a->after, b->after) == 0;
+    return !a->before && !b->before && strcmp(a->name, b->name) == 0;
 }
 
 /* Records of another form have other prompts than those that were learned. */
-static void compare_form(const nib_judgement *j, const nib_prompt_form *form,
-                         nib_record_shape shape)
+static nib_status compare_form(const nib_judgement *j, const nib_prompt_form *form,
+                               const nib_data_options *data, nib_record_shape shape, nib_error *err)
 {
-    if (form->name && strcmp(form->name, nib_shape_name(shape)) != 0 &&
-        !(form->chat && is_chat(shape)))
+    nib_prompt_form here = { 0 };
+    char *text = NULL;
+    nib_status status = NIB_OK;
+
+    if (form->name) status = nib_prompt_form_make(j->ctx, data, shape, &text, err);
+    if (text && nib_prompt_form_read(text, &here) && !is_put_alike(form, &here))
         nib_warn_code(j->ctx, "other-prompts", "%s: the adapter was trained on %s, and these "
                       "records are %s: their prompts are put otherwise", j->o->data.data,
-                      form->name, nib_shape_name(shape));
+                      form->name, here.name);
+    nib_prompt_form_free(&here);
+    nib_free(j->ctx, text);
+    return status;
 }
 
 static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **out, nib_error *err)
@@ -141,7 +152,7 @@ static nib_status open_data(nib_judgement *j, nib_generator *g, nib_dataset **ou
     data.train_on_prompt = false;
     if (!status) status = nib_dataset_open(j->ctx, &source, out, err);
     if (!status) shape = nib_dataset_shape(*out);
-    if (!status) compare_form(j, &trained, shape);
+    if (!status) status = compare_form(j, &trained, &data, shape, err);
     nib_prompt_form_free(&trained);
     nib_free(j->ctx, own);
     if (status) return status;

@@ -109,6 +109,8 @@ static place write_file(const char *name, const char *text)
     return p;
 }
 
+static const char choices[] =
+    "{\"question\": \"a?\", \"choices\": [\"x\", \"y\"], \"answer\": 1}\n";
 static const char faq[] = "{\"question\": \"When do you open?\", \"answer\": \"At nine.\"}\n"
                           "{\"question\": \"Where are you?\", \"answer\": \"In the old mill.\"}\n";
 static const char chats[] =
@@ -202,6 +204,14 @@ static void test_evaluate(void)
     REQUIRE(train(other.s, a.s, "seed=1", "data_seed=1"));
     REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data",
                    write_file("chats.jsonl", chats).s, "--adapter", a.s, "--max-new-tokens", "2"));
+    CHECK(e.exit_code == 0 && strstr(e.said, "their prompts are put otherwise"), "%s", e.said);
+    /* what counts is the text around a question, not what the form is called */
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data",
+                   write_file("choices.jsonl", choices).s, "--adapter", a.s));
+    CHECK(e.exit_code == 0 && !strstr(e.said, "put otherwise"), "%s", e.said);
+    REQUIRE(NIBBLE(&e, "evaluate", model, "--generate", "--data",
+                   write_file("pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \" b\"}\n").s,
+                   "--adapter", a.s, "--max-new-tokens", "2"));
     CHECK(e.exit_code == 0 && strstr(e.said, "their prompts are put otherwise"), "%s", e.said);
     REQUIRE(NIBBLE(&e, "inspect", a.s));
     CHECK(strstr(e.out, "\"before\":\"Question: \""), "%s", e.out);
