@@ -244,16 +244,33 @@ static nib_status read_all(reader *r, nib_error *err)
 /* What is asked of answers means nothing elsewhere. */
 static nib_status check_answers(const nib_dataset_source *s, nib_error *err)
 {
+    enum { USUAL_STRIDE = 128 }; /* what is there when nobody gave one */
     const nib_data_options *o = s->options;
 
     if (o->doc_stride < 0)
         return nib_fail(err, NIB_E_INVALID, "doc_stride: %d is less than 0", o->doc_stride);
-    if (s->task == NIB_TASK_QUESTION_ANS ||
-        !(o->max_answer_length || o->version_2_with_negative || o->null_score_diff_threshold != 0))
+    if (o->max_answer_length < 0)
+        return nib_fail(err, NIB_E_INVALID, "max_answer_length: %d is less than 0",
+                        o->max_answer_length);
+    if (s->task == NIB_TASK_QUESTION_ANS) return NIB_OK;
+    if (o->doc_stride && o->doc_stride != USUAL_STRIDE)
+        return nib_fail(err, NIB_E_INVALID, "doc_stride: %d is of answers in a context (task_type "
+                        "QUESTION_ANS); leave it at %d", o->doc_stride, (int)USUAL_STRIDE);
+    if (!(o->max_answer_length || o->version_2_with_negative || o->null_score_diff_threshold != 0))
         return NIB_OK;
     return nib_fail(err, NIB_E_INVALID, "max_answer_length, version_2_with_negative and "
                     "null_score_diff_threshold are of answers in a context (task_type "
                     "QUESTION_ANS)");
+}
+
+/* A record with labels is not left out for its length. */
+static nib_status check_long(const reader *r, nib_error *err)
+{
+    const char *how = r->o->long_records;
+
+    if (!how || strcmp(how, "drop") != 0 || !nib_data_is_labelled(r)) return NIB_OK;
+    return nib_fail(err, NIB_E_INVALID, "long_records: drop is for models that write text; "
+                    "records of this task are cut, or leave them out of data");
 }
 
 /* A reader without data yet; r->d is NULL where there is no memory. */
@@ -262,7 +279,7 @@ static nib_status begin_reader(nib_ctx *ctx, const nib_dataset_source *source, r
 {
     *r = (reader){ .ctx = ctx, .o = source->options, .in = source, .d = nib_dataset_create(ctx) };
     if (!r->d) return nib_fail(err, NIB_E_NOMEM, "data: out of memory");
-    if (check_answers(source, err)) return NIB_E_INVALID;
+    if (check_answers(source, err) || check_long(r, err)) return NIB_E_INVALID;
     r->shaper = (nib_shaper){ .ctx = ctx, .o = source->options,
                               .source = { .model_dir = source->model_dir,
                                          .tokenizer = source->tokenizer, .now = source->now } };

@@ -21,6 +21,9 @@ nib_status nib_shape_check(const nib_data_options *o, nib_error *err)
         return nib_fail(err, NIB_E_INVALID,
                         "train_on_turns: '%.60s' is not all, last or everything",
                         o->train_on_turns);
+    if (!is_one_of(o->long_records, "drop", "cut", "cut"))
+        return nib_fail(err, NIB_E_INVALID, "long_records: '%.60s' is not drop or cut",
+                        o->long_records);
     if (!is_one_of(o->alpaca_ending, "newline", "space", "none"))
         return nib_fail(err, NIB_E_INVALID, "alpaca_ending: '%.60s' is not newline, space or none",
                         o->alpaca_ending);

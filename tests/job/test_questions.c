@@ -482,6 +482,17 @@ static void test_refusals(void)
     o.doc_stride = 18;
     CHECK(open_data(&o, t, &d, &err) == NIB_E_INVALID && strstr(err.message, "doc_stride 18"), "%s",
           err.message);
+    o.doc_stride = STRIDE;
+    o.max_answer_length = -3;
+    CHECK(open_data(&o, t, &d, &err) == NIB_E_INVALID &&
+              strstr(err.message, "max_answer_length: -3"), "%s", err.message);
+    o = data_of(golden("train.jsonl"));
+    o.long_records = "split";
+    CHECK(open_data(&o, t, &d, &err) == NIB_E_INVALID &&
+              strstr(err.message, "'split' is not drop or cut"), "%s", err.message);
+    o.long_records = "drop";
+    CHECK(open_data(&o, t, &d, &err) == NIB_E_INVALID &&
+              strstr(err.message, "records of this task are cut"), "%s", err.message);
     f.data.class_weights = "balanced";
     CHECK(nib_finetune(test_ctx(), &f, &err) == NIB_E_INVALID &&
               strstr(err.message, "class_weights"), "%s", err.message);

@@ -123,6 +123,25 @@ static void test_chats(void)
     }
 }
 
+/* Values that no record would show to be without effect. */
+static void test_refused_options(void)
+{
+    nib_data_options o = options("a.jsonl", "{\"input_ids\": [1, 2, 3]}\n");
+    nib_dataset *d;
+    nib_error err;
+
+    o.long_records = "keep";
+    CHECK(open_data(&o, &d, &err) == NIB_E_INVALID && strstr(err.message, "'keep' is not drop"),
+          "%s", err.message);
+    o.long_records = "drop";
+    o.doc_stride = 64;
+    CHECK(open_data(&o, &d, &err) == NIB_E_INVALID &&
+              strstr(err.message, "doc_stride: 64 is of answers"), "%s", err.message);
+    o.doc_stride = 128;
+    REQUIRE_OK(open_data(&o, &d, &err), err);
+    nib_dataset_close(d);
+}
+
 /* In ARC's records a label is looked for before a text, which may look like one. */
 static void test_right_choice(void)
 {
@@ -516,6 +535,7 @@ int main(void)
     static const test_case cases[] = { { "plain_shapes", test_plain_shapes },
                                        { "plain_options", test_plain_options },
                                        { "chats", test_chats },
+                                       { "refused_options", test_refused_options },
                                        { "right_choice", test_right_choice },
                                        { "variables", test_variables },
                                        { "refusals", test_refusals },
