@@ -120,7 +120,10 @@ typedef struct nib_train_options {
     int max_steps;              /* > 0 wins over num_train_epochs */
     const char *optim;          /* "adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit",
                                  * "paged_adamw_8bit" */
-    double learning_rate;       /* NAN: nib_default_learning_rate() */
+    double learning_rate;       /* NAN: of adapters of models that write text by the model's
+                                 * parameters, 5e-3 below 10 million, 2e-3 below 300 million, 1e-3
+                                 * below a billion, else 2e-4; with the set peft, and of all else,
+                                 * nib_default_learning_rate() */
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm;
     double loraplus_lr_ratio;   /* of B's learning rate to A's; 0: no LoRA+, and the next two are
                                  * without effect */

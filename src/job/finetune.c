@@ -341,6 +341,24 @@ static nib_status try_step(job *j, nib_error *err)
     return status;
 }
 
+/* Which set of defaults holds; of the libraries' the values that are others, theirs in brackets. */
+static void describe_defaults(const job *j, char *to, size_t room)
+{
+    const nib_finetune_options *o = j->o;
+
+    if (nib_finetune_teaches(o, o->model.task)) {
+        snprintf(to, room, "\nwhat was not given has nibble's defaults (docs/defaults.md); "
+                           "--defaults peft has the libraries'");
+        return;
+    }
+    snprintf(to, room, "\nwhat was not given has the libraries' defaults, but for "
+             "bnb_4bit_quant_type nf4 (fp4), learning_rate %g (5e-5), logging_steps 1 (500)%s%s",
+             nib_default_learning_rate(o->model.task, o->full, o->train_head_only),
+             nib_finetune_asks_peft(o) ? "" : ", save_total_limit 2 (all)",
+             o->model.task == NIB_TASK_FEATURE_EXTRACTION
+                 ? ", per_device_train_batch_size 64 (8)" : "");
+}
+
 /* Every value that changes the result: the resolved recipe, in lines of a terminal's width. */
 static void describe(job *j)
 {
@@ -367,15 +385,7 @@ static void describe(job *j)
                                 p, (int)(n - colon - 1), p + colon + 1);
         line = fresh ? n : line + n + 1;
     }
-    if (nib_finetune_teaches(j->o, j->o->model.task))
-        snprintf(j->settings + used, sizeof j->settings - used,
-                 "\nwhat was not given has nibble's defaults (docs/defaults.md); "
-                 "--defaults peft has the libraries'");
-    else
-        snprintf(j->settings + used, sizeof j->settings - used,
-                 "\nwhat was not given has the libraries' defaults, but for bnb_4bit_quant_type "
-                 "nf4 (fp4), learning_rate %g (5e-5), logging_steps 1 (500)",
-                 nib_default_learning_rate(j->o->model.task, j->o->full, j->o->train_head_only));
+    describe_defaults(j, j->settings + used, sizeof j->settings - used);
 }
 
 /* "LoRA of r 16 on all-linear" */

@@ -65,6 +65,8 @@ static inline bool nib_finetune_is_whole(const nib_finetune_options *o)
     return o->full || o->train_head_only;
 }
 
+/* Is the libraries' own set asked for? */
+bool nib_finetune_asks_peft(const nib_finetune_options *o);
 /* Does the set "nibble" give what is open: of an adapter of a model that writes text? */
 bool nib_finetune_teaches(const nib_finetune_options *o, nib_task task);
 /* Fills in what is open, once the task is known; but for what the data tell, the longest record,

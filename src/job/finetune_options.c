@@ -68,14 +68,14 @@ void nib_finetune_peft_defaults(nib_finetune_options *o)
     fill(o);
 }
 
-static bool asks_peft(const nib_finetune_options *o)
+bool nib_finetune_asks_peft(const nib_finetune_options *o)
 {
     return o->defaults && strcmp(o->defaults, "peft") == 0;
 }
 
 bool nib_finetune_teaches(const nib_finetune_options *o, nib_task task)
 {
-    return !asks_peft(o) && task == NIB_TASK_CAUSAL_LM && !nib_finetune_is_whole(o);
+    return !nib_finetune_asks_peft(o) && task == NIB_TASK_CAUSAL_LM && !nib_finetune_is_whole(o);
 }
 
 /* An adapter that is trained further keeps its own.  Layers, and tensors of experts, are chosen
@@ -109,7 +109,7 @@ void nib_finetune_settle_defaults(nib_finetune_options *o, nib_task task)
             t->warmup_ratio = or_double(t->warmup_ratio, 0.05);
         if (t->per_device_train_batch_size < 0) t->per_device_train_batch_size = 4;
     }
-    if (!asks_peft(o)) t->save_total_limit = or_int(t->save_total_limit, 2);
+    if (!nib_finetune_asks_peft(o)) t->save_total_limit = or_int(t->save_total_limit, 2);
     if (!teaches) {
         o->data.max_seq_length = or_int(o->data.max_seq_length, 1024);
         t->learning_rate = or_double(t->learning_rate,
