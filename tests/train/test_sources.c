@@ -177,7 +177,8 @@ static void test_mixed_shapes(void)
         CHECK(nib_dataset_open(test_ctx(), &source, &d, &err) == NIB_E_FORMAT &&
                   strstr(err.message, "all files have one shape") &&
                   strstr(err.message, "book.txt") && strstr(err.message, "is one text") &&
-                  strstr(err.message, "chats.jsonl: line 1 is"), "%s", d ? "accepted" : err.message);
+                  strstr(err.message, "chats.jsonl: line 1 is"),
+              "%s", d ? "accepted" : err.message);
         nib_dataset_close(d);
     }
     nib_tokenizer_close(t);
