@@ -174,7 +174,7 @@ static void check_further(const path *data, const path *base, const path *adapte
  * of the run's end; also beside rows of words and modules that are saved whole or left out. */
 static void test_base_change(void)
 {
-    static const char *saved = "lm_head", *excluded = "k_proj";
+    static const char *saved = "lm_head", *excluded = "k_proj", *regex = ".*k_proj|.*v_proj";
     path data = write_data();
     nib_error err;
 
@@ -195,7 +195,8 @@ static void test_base_change(void)
         o.lora.trainable_token_indices = (const int[]){ 5, 9 };
         o.lora.trainable_token_count = 2;
         o.lora.modules_to_save = (nib_names){ .items = &saved, .count = 1 };
-        o.lora.exclude_modules = (nib_names){ .items = &excluded, .count = 1 };
+        o.lora.exclude_modules = (nib_names){ .items = i % 2 ? &excluded : &regex, .count = 1,
+                                              .regex = i % 2 == 0 };
         o.eval_data = data.s;
         o.train.eval_strategy = "epoch";
         o.on_evaluate = keep_evaluation;
