@@ -237,10 +237,12 @@ class Hub:
         self.servers = []
         for cdn in False, True:
             handler = type("BoundHandler", (Handler,), {"hub": self, "cdn": cdn})
-            server = Server(("127.0.0.1", 0), handler)
+            # another host by its address too: some clients (huggingface_hub 1.33) do not look at ports
+            server = Server(("127.0.0.2" if cdn else "127.0.0.1", 0), handler)
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             self.servers.append(server)
-        self.endpoint, self.cdn_endpoint = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
+        self.endpoint, self.cdn_endpoint = (
+            "http://{}:{}".format(*s.server_address) for s in self.servers)
         return self
 
     def __exit__(self, *_):
