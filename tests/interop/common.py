@@ -75,14 +75,20 @@ def check(condition, message):
         raise Failed(message)
 
 
-def nibble(*arguments):
-    """Runs the program; its standard output as text.  The exit code must be 0.  What finetune is not given
-    has the libraries' values, for it is compared with them."""
+def command_of(arguments):
+    """The program's command line.  What finetune is not given has the libraries' values, for it is compared
+    with them."""
     command = [NIBBLE, *map(str, arguments)]
     if arguments[0] == "finetune" and len(arguments) > 2:
         command += ["--defaults", "peft"]
     if arguments[0] == "generate" and "--chat" not in arguments:
         command += ["--raw"]
+    return command
+
+
+def nibble(*arguments):
+    """Runs the program (see command_of); its standard output as text.  The exit code must be 0."""
+    command = command_of(arguments)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     check(done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}: "
           f"{done.stderr.decode(errors='replace').strip()[-2000:]}")

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-from common import GOLDEN, NIBBLE, check, write_ids
+from common import GOLDEN, check, command_of, write_ids
 
 MODEL = os.path.join(GOLDEN, "models", "llama-gqa-tied")
 
@@ -23,7 +23,7 @@ def arguments(work, out, *more):
 
 def killed(command, log, lines):
     """Starts the program and kills it with SIGKILL when its log has so many lines."""
-    process = subprocess.Popen([NIBBLE, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command_of(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 60
     while process.poll() is None and time.time() < deadline:
         try:

@@ -62,7 +62,8 @@ def schedules():
 def schedule_arguments():
     for name, arguments, says in [("linear", "num_cycles=2", "linear has no 'num_cycles'"), ("cosine", "{num_waves: 2}", "has no 'num_waves'"),
                                   ("constant", "num_cycles=2", "constant has no"), ("cosine", "num_cycles=-1", "num_cycles is -1")]:
-        message = dump("schedule", 5, f"lr_scheduler_type={name}", f"lr_scheduler_kwargs={arguments}", fails=True)
+        message = dump("schedule", 5, "warmup_steps=0", "warmup_ratio=0", f"lr_scheduler_type={name}",
+                       f"lr_scheduler_kwargs={arguments}", fails=True)
         check(says in message, f"{name} {arguments}: {message}")
 
 
