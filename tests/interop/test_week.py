@@ -77,7 +77,7 @@ def no_silent_restart(work):
     """More epochs do not fit a schedule that has ended: the message names what would."""
     done = subprocess.run([NIBBLE, "train", MODEL, "--data", SHOP, "-o", f"{work}/first", "--num-train-epochs", "9",
                            "--resume-from-checkpoint", "last"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    check(done.returncode == 1 and "adapter=" in done.stderr.splitlines()[-1], f"exit {done.returncode}: {done.stderr[-300:]}")
+    check(done.returncode == 1 and "--adapter " in done.stderr.splitlines()[-1], f"exit {done.returncode}: {done.stderr[-300:]}")
 
 
 def give_away(work):
