@@ -2,7 +2,6 @@
 #include "nibble/generate.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "generate/ahead.h"
 #include "generate/settings.h"
@@ -11,17 +10,13 @@
 #include "job/memory.h"
 #include "job/open.h"
 #include "job/other_form.h"
-#include "text/chat.h"
-#include "train/prompt_form.h"
+#include "job/prompts.h"
 
 struct nib_generator {
     nib_ctx *ctx;
     char *dir;                   /* the model's */
     nib_tokenizer *tokenizer;
-    nib_chat *chat;              /* once a prompt asked for it; of this slot's adapter: */
-    size_t chat_slot;
-    bool looked, has_template;   /* for the model's template; whether it has one */
-    bool told[NIB_MAX_SLOTS + 1]; /* how the prompts of this slot are made */
+    nib_prompts prompts;
     nib_model *model;
     nib_adapter **adapters;      /* adapters[i] fills slot i */
     char **names;
@@ -103,6 +98,7 @@ nib_status nib_generator_open(nib_ctx *ctx, const nib_model_options *model,
     status = !g->dir ? nib_fail(err, NIB_E_NOMEM, "%s: out of memory", model->model)
                      : open_all(g, model, adapters, adapter_count, err);
     if (status) goto done;
+    g->prompts = (nib_prompts){ .ctx = ctx, .dir = g->dir, .tokenizer = g->tokenizer };
     *out = g;
     g = NULL; /* handed over */
 done:
@@ -125,7 +121,7 @@ void nib_generator_close(nib_generator *g)
     nib_free(g->ctx, g->names);
     nib_model_close(g->model);
     nib_tokenizer_close(g->tokenizer);
-    nib_chat_close(g->chat);
+    nib_prompts_close(&g->prompts);
     nib_free(g->ctx, g->dir);
     nib_tokens_free(g->ctx, &g->tokens);
     nib_free(g->ctx, g->ids);
@@ -227,184 +223,60 @@ nib_status nib_generator_describe(nib_generator *g, const nib_generate_options *
 
 /* --- running --- */
 
-/* [system,] user */
-static json_t *messages_of(const char *system, const char *prompt, size_t bytes)
+/* For the ids of a prompt that the model can take. */
+static nib_status make_room(nib_generator *g, size_t count, nib_error *err)
 {
-    json_t *list = json_array();
-    int bad = !list;
+    size_t most = g->model->graph->positions;
 
-    if (!bad && system)
-        bad = json_array_append_new(list,
-                                    json_pack("{s:s, s:s}", "role", "system", "content", system));
-    if (!bad)
-        bad = json_array_append_new(
-            list, json_pack("{s:s, s:o}", "role", "user", "content", json_stringn(prompt, bytes)));
-    if (!bad) return list;
-    json_decref(list);
-    return NULL;
-}
-
-/* A template that the adapter was trained with in place of the model's lies beside it; NULL: none
- * does. */
-static nib_status find_own_template(const nib_generator *g, uint8_t slot, char **out,
-                                    nib_error *err)
-{
-    char *path;
-
-    *out = NULL;
-    if (slot == NIB_NO_SLOT) return NIB_OK;
-    path = nib_sprintf(g->ctx, "%s/chat_template.jinja", g->adapters[slot]->dir);
-    if (!path) return nib_fail(err, NIB_E_NOMEM, "the chat template: out of memory");
-    if (nib_file_exists(path)) *out = path;
-    else nib_free(g->ctx, path);
+    if (!count) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
+    if (count > most)
+        return nib_fail(err, NIB_E_INVALID,
+                        "the prompt has %zu tokens, the model takes at most %zu: shorten it", count,
+                        most);
+    if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, count, sizeof *g->ids))
+        return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", count);
+    g->id_count = count;
     return NIB_OK;
-}
-
-/* The prompt as the chat template has it, up to where the assistant speaks; its special tokens are
- * in it. */
-static nib_status encode_chat(nib_generator *g, const nib_generate_options *o, const char *prompt,
-                              size_t bytes, uint8_t slot, nib_error *err)
-{
-    nib_chat_source source = { .model_dir = g->dir, .tokenizer = g->tokenizer,
-                               .template_path = o->chat_template, .now = (int64_t)time(NULL) };
-    char *own = NULL;
-    nib_chat_turns turns = { .messages = messages_of(o->system, prompt, bytes) };
-    nib_jinja_output out = { 0 };
-    json_t *kwargs = NULL;
-    nib_status status = turns.messages ? NIB_OK
-                                       : nib_fail(err, NIB_E_INVALID,
-                                                  "the prompt or the system message is not UTF-8");
-
-    if (!status && o->chat_template_kwargs)
-        status = nib_chat_parse_kwargs(o->chat_template_kwargs, &kwargs, err);
-    turns.extra = kwargs;
-    if (g->chat && g->chat_slot != slot) {
-        nib_chat_close(g->chat);
-        g->chat = NULL;
-    }
-    if (!status && !g->chat && !o->chat_template) status = find_own_template(g, slot, &own, err);
-    if (own) source.template_path = own;
-    if (!status && !g->chat) status = nib_chat_open(g->ctx, &source, &g->chat, err);
-    g->chat_slot = slot;
-    nib_free(g->ctx, own);
-    if (!status)
-        status = nib_chat_render(g->chat, &turns, json_array_size(turns.messages), true, &out, err);
-    if (!status)
-        status = nib_tokenizer_encode(g->tokenizer, out.text, out.bytes, false, &g->tokens, NULL,
-                                      err);
-    nib_jinja_output_free(g->ctx, &out);
-    json_decref((json_t *)(uintptr_t)turns.messages);
-    json_decref(kwargs);
-    return status;
-}
-
-static void found_template(void *self, const char *name, const char *text, size_t bytes)
-{
-    (void)name, (void)text, (void)bytes;
-    *(bool *)self = true;
-}
-
-/* Once for each adapter: every prompt is made alike. */
-static void NIB_PRINTF(3, 4) tell(nib_generator *g, uint8_t slot, const char *format, ...)
-{
-    char text[400];
-    va_list args;
-    size_t at = slot == NIB_NO_SLOT ? NIB_MAX_SLOTS : slot;
-
-    if (g->told[at]) return;
-    g->told[at] = true;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    nib_note(g->ctx, "prompt: %s", text);
-}
-
-/* Without --chat and --raw.  *chat: by the template; *form: read, and zeroed where it is not that
- * of the adapter. */
-static void choose_form(nib_generator *g, uint8_t slot, bool *chat, nib_prompt_form *form)
-{
-    const char *text = slot == NIB_NO_SLOT ? NULL : g->adapters[slot]->prompt_form;
-    nib_error none;
-
-    *form = (nib_prompt_form){ 0 };
-    *chat = false;
-    if (text && nib_prompt_form_read(text, form)) {
-        *chat = form->chat;
-        if (form->chat) tell(g, slot, "by the chat template, as the adapter was trained");
-        else if (!form->before)
-            tell(g, slot, "as it stands: the adapter was trained on %s, which one text does not "
-                          "fill", form->name);
-        else if (*form->before || *form->after)
-            tell(g, slot, "as the adapter was trained: %s", form->name);
-        else tell(g, slot, "as it stands, as the adapter was trained: %s", form->name);
-        return;
-    }
-    if (slot != NIB_NO_SLOT) {
-        tell(g, slot, "as it stands: the adapter does not say how it was trained (--chat: by the "
-                      "chat template)");
-        return;
-    }
-    /* a directory, or a .gguf, without one is no error here */
-    if (!g->looked) (void)nib_chat_each(g->ctx, g->dir, found_template, &g->has_template, &none);
-    g->looked = true;
-    *chat = g->has_template;
-    if (*chat) tell(g, slot, "by the model's chat template (--raw: as it stands)");
-}
-
-/* The prompt as it is asked, its special tokens with it. */
-static nib_status encode_asked(nib_generator *g, const nib_generate_options *o, const char *prompt,
-                               size_t bytes, uint8_t slot, bool *had_bos, nib_error *err)
-{
-    nib_generate_options how = *o;
-    nib_prompt_form form = { 0 };
-    bool chat = o->chat;
-    char *filled = NULL;
-    nib_status status = NIB_OK;
-
-    if (!chat && o->as_trained) choose_form(g, slot, &chat, &form);
-    if (form.chat_template_kwargs && !how.chat_template_kwargs)
-        how.chat_template_kwargs = form.chat_template_kwargs;
-    if (!chat && form.before)
-        status = nib_prompt_form_fill(g->ctx, &form, prompt, bytes, &filled, &bytes, err);
-    if (filled) prompt = filled;
-    if (!status)
-        status = chat ? encode_chat(g, &how, prompt, bytes, slot, err)
-                      : nib_tokenizer_encode(g->tokenizer, prompt, bytes, true, &g->tokens, had_bos,
-                                             err);
-    nib_free(g->ctx, filled);
-    nib_prompt_form_free(&form);
-    return status;
 }
 
 static nib_status encode_prompt(nib_generator *g, const nib_generate_options *o, const char *prompt,
                                 size_t bytes, uint8_t slot, nib_error *err)
 {
-    size_t most = g->model->graph->positions, v = g->sampler.vocabulary;
+    const nib_adapter *adapter = slot == NIB_NO_SLOT ? NULL : g->adapters[slot];
+    size_t v = g->sampler.vocabulary;
     bool had_bos = false;
     nib_status status;
 
     g->tokens.count = 0;
     if (bytes == 0)
         return nib_fail(err, NIB_E_INVALID, "the prompt is empty: give a text to continue");
-    status = encode_asked(g, o, prompt, bytes, slot, &had_bos, err);
+    status = nib_prompts_encode(&g->prompts, adapter, o, prompt, bytes, &g->tokens, &had_bos, err);
     if (status) return nib_fail_in(err, status, "prompt");
     if (had_bos) nib_note(g->ctx, "the prompt begins with BOS already and gets no second one");
-    if (g->tokens.count == 0) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
-    if (g->tokens.count > most)
-        return nib_fail(err, NIB_E_INVALID,
-                        "the prompt has %zu tokens, the model takes at most %zu: shorten it",
-                        g->tokens.count, most);
-    if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, g->tokens.count, sizeof *g->ids))
-        return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", g->tokens.count);
-    g->id_count = g->tokens.count;
-    for (size_t i = 0; i < g->tokens.count; i++) {
+    status = make_room(g, g->tokens.count, err);
+    for (size_t i = 0; i < g->tokens.count && !status; i++) {
         g->ids[i] = g->tokens.items[i].id;
         if (g->ids[i] >= v)
-            return nib_fail(err, NIB_E_MISMATCH,
-                            "prompt: token %" PRIu32 " ('%.100s') is beyond the vocabulary of %zu",
-                            g->ids[i], nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
+            status = nib_fail(err, NIB_E_MISMATCH, "prompt: token %" PRIu32 " ('%.100s') is beyond "
+                              "the vocabulary of %zu", g->ids[i],
+                              nib_tokenizer_token(g->tokenizer, g->ids[i]), v);
     }
-    return NIB_OK;
+    return status;
+}
+
+static nib_status take_ids(nib_generator *g, const uint32_t *ids, size_t count, nib_error *err)
+{
+    size_t v = g->sampler.vocabulary;
+    nib_status status = make_room(g, count, err);
+
+    for (size_t i = 0; i < count && !status; i++) {
+        g->ids[i] = ids[i];
+        if (ids[i] >= v)
+            status = nib_fail(err, NIB_E_MISMATCH,
+                              "prompt: token %" PRIu32 " is beyond the vocabulary of %zu", ids[i],
+                              v);
+    }
+    return status;
 }
 
 static nib_status make_decoder(nib_generator *g, size_t capacity, nib_error *err)
@@ -528,26 +400,6 @@ static nib_status run(nib_generator *g, const nib_generate_options *o, const nib
     r->decode_seconds = nib_clock_seconds() - start;
     r->peak_memory_bytes = nib_memory_peak();
     return status;
-}
-
-static nib_status take_ids(nib_generator *g, const uint32_t *ids, size_t count, nib_error *err)
-{
-    size_t most = g->model->graph->positions, v = g->sampler.vocabulary;
-
-    if (!count) return nib_fail(err, NIB_E_INVALID, "the prompt has no tokens");
-    if (count > most)
-        return nib_fail(err, NIB_E_INVALID,
-                        "the prompt has %zu tokens, the model takes at most %zu: shorten it", count,
-                        most);
-    if (!nib_grow(g->ctx, &g->ids, &g->ids_capacity, count, sizeof *g->ids))
-        return nib_fail(err, NIB_E_NOMEM, "prompt of %zu tokens: out of memory", count);
-    for (size_t i = 0; i < count; i++)
-        if (ids[i] >= v)
-            return nib_fail(err, NIB_E_MISMATCH,
-                            "prompt: token %" PRIu32 " is beyond the vocabulary of %zu", ids[i], v);
-    memcpy(g->ids, ids, count * sizeof *ids);
-    g->id_count = count;
-    return NIB_OK;
 }
 
 /* A prompt of text, or where that is NULL of tokens. */

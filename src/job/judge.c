@@ -1,6 +1,7 @@
 /* judge.c - see nibble/judge.h: records into prompts and wanted answers, and all contestants asked
  * in one process.  Records of multiple choice: judge_choices.c. */
 #include "job/judge_parts.h"
+#include "job/prompts.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -88,6 +89,7 @@ static nib_status take_form(nib_judgement *j, const nib_generator *g, nib_data_o
 {
     const char *dir = NULL, *text = NULL;
     bool open = !data->prompt_template && !data->template_text;
+    nib_status status;
 
     if (!j->o->raw && j->o->adapter_count) text = nib_generator_prompt_form(g, 0, &dir);
     if (!text || !nib_prompt_form_read(text, form)) return NIB_OK;
@@ -100,10 +102,9 @@ static nib_status take_form(nib_judgement *j, const nib_generator *g, nib_data_o
     if (!data->alpaca_ending) data->alpaca_ending = form->alpaca_ending;
     if (!data->chat_template_kwargs) data->chat_template_kwargs = form->chat_template_kwargs;
     if (!form->chat || data->chat_template) return NIB_OK;
-    *own = nib_sprintf(j->ctx, "%s/chat_template.jinja", dir);
-    if (!*own) return nib_fail(err, NIB_E_NOMEM, "judge: out of memory");
-    if (nib_file_exists(*own)) data->chat_template = *own;
-    return NIB_OK;
+    status = nib_prompts_own_template(j->ctx, dir, own, err);
+    data->chat_template = *own;
+    return status;
 }
 
 /* Whatever they are called: by the chat template, or with the same text around what is asked.  Of
