@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,19 @@ const char *nib_last_part(const char *path)
     const char *slash = strrchr(path, '/');
 
     return slash && slash[1] ? slash + 1 : path;
+}
+
+nib_status nib_make_parents(char *path, nib_error *err)
+{
+    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
+        int failed;
+        *p = 0;
+        failed = mkdir(path, 0777) && errno != EEXIST ? errno : 0;
+        if (failed) nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(failed));
+        *p = '/';
+        if (failed) return NIB_E_IO;
+    }
+    return NIB_OK;
 }
 
 char *nib_temp_beside(nib_ctx *ctx, const char *path, nib_error *err)

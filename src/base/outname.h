@@ -1,4 +1,5 @@
-/* outname.h - temporary names, and making a rename last: what outfile.c and outdir.c share. */
+/* outname.h - names of files, temporary ones among them, the directories above one, and making a
+ * rename last. */
 #ifndef NIB_BASE_OUTNAME_H
 #define NIB_BASE_OUTNAME_H
 
@@ -12,6 +13,9 @@ char *nib_beside(nib_ctx *ctx, const char *path, const char *ending);
 
 /* The name itself, without directories; a path that ends with a slash as it is. */
 const char *nib_last_part(const char *path);
+
+/* Makes the directories above `path` that are not there; the text is changed meanwhile. */
+nib_status nib_make_parents(char *path, nib_error *err);
 
 /* A new name ".nibble-<16 hex digits>.tmp" in the directory of `path`: short, so that it
  * fits where `path` fits, and random, so that two writers do not meet.  The caller makes it

@@ -147,6 +147,19 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
     return nib_json_parse_first(text, bytes, where, flags, out, NULL, err);
 }
 
+char *nib_json_dump(nib_ctx *ctx, const json_t *value, size_t flags)
+{
+    size_t bytes = value ? json_dumpb(value, NULL, 0, flags) : 0;
+    char *text = bytes ? nib_alloc(ctx, bytes + 1) : NULL;
+
+    if (!text || json_dumpb(value, text, bytes, flags) != bytes) {
+        nib_free(ctx, text);
+        return NULL;
+    }
+    text[bytes] = 0;
+    return text;
+}
+
 nib_status nib_json_read(nib_ctx *ctx, const char *path, unsigned flags, json_t **out,
                          nib_error *err)
 {

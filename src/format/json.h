@@ -29,6 +29,10 @@ nib_status nib_json_parse(const char *text, size_t bytes, const char *where, uns
 nib_status nib_json_parse_first(const char *text, size_t bytes, const char *where, unsigned flags,
                                 json_t **out, size_t *used, nib_error *err);
 
+/* The value as text, with jansson's flags.  The caller's to free with nib_free(); NULL: no memory,
+ * or value is NULL. */
+char *nib_json_dump(nib_ctx *ctx, const json_t *value, size_t flags);
+
 /* A key of an object.  Absent or null: *out keeps the value it had (the default).
  * Of another type, or out of [lo, hi]: NIB_E_FORMAT naming where, key and value. */
 nib_status nib_json_get_int(const json_t *object, const char *where, const char *key, int64_t lo,

@@ -59,20 +59,6 @@ void nib_hub_store_close(nib_hub_store *s)
 
 /* --- the places of a file --- */
 
-/* Makes the directories above `path`. */
-static nib_status make_parents(char *path, nib_error *err)
-{
-    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
-        int failed;
-        *p = 0;
-        failed = mkdir(path, 0777) && errno != EEXIST ? errno : 0;
-        if (failed) nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(failed));
-        *p = '/';
-        if (failed) return NIB_E_IO;
-    }
-    return NIB_OK;
-}
-
 /* "../../blobs/<hash>" from snapshots/<commit>/<path>. */
 static char *link_to_blob(nib_ctx *ctx, const nib_hub_file *file)
 {
@@ -126,10 +112,10 @@ nib_status nib_hub_store_place(const nib_hub_store *s, const nib_hub_file *file,
     if (!status && (!out->whole || !out->part || !out->lock ||
         !(s->repository ? out->link && out->link_text : out->metadata != NULL)))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", file->path);
-    if (!status) status = make_parents(out->whole, err);
-    if (!status) status = make_parents(out->part, err);
-    if (!status) status = make_parents(out->lock, err);
-    if (!status && out->link) status = make_parents(out->link, err);
+    if (!status) status = nib_make_parents(out->whole, err);
+    if (!status) status = nib_make_parents(out->part, err);
+    if (!status) status = nib_make_parents(out->lock, err);
+    if (!status && out->link) status = nib_make_parents(out->link, err);
     if (status) nib_hub_places_free(s->ctx, out);
     return status;
 }
@@ -249,7 +235,7 @@ nib_status nib_hub_store_complete(const nib_hub_store *s, const char *revision, 
     if (strcmp(revision, s->commit) == 0) return NIB_OK;
     path = nib_sprintf(s->ctx, "%s/refs/%s", s->repository, revision);
     if (!path) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", revision);
-    status = make_parents(path, err);
+    status = nib_make_parents(path, err);
     if (!status)
         status = nib_outfile_replace(s->ctx, path, s->commit, NIB_HUB_COMMIT, err);
     nib_free(s->ctx, path);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "format/json.h"
 #include "job/calibrate_walk.h"
 
 /* An expert that sees fewer of the tokens than one in FEW is rounded to nearest, as by
@@ -10,18 +11,6 @@
 enum { FEW = 200 };
 
 /* --- reports --- */
-
-/* The caller's to free; NULL: no memory. */
-static char *report_text(const nib_walk *w)
-{
-    size_t bytes = w->layer ? json_dumpb(w->layer, NULL, 0, JSON_COMPACT) : 0;
-    char *text = bytes ? nib_alloc(w->ctx, bytes + 1) : NULL;
-
-    if (!text) return NULL;
-    json_dumpb(w->layer, text, bytes, JSON_COMPACT);
-    text[bytes] = 0;
-    return text;
-}
 
 static void show_progress(const nib_walk *w, const nib_walk_target *t)
 {
@@ -199,7 +188,7 @@ nib_status nib_walk_store(nib_walk *w, int segment, nib_error *err)
 {
     contents c = { .ctx = w->ctx };
     size_t first, end;
-    char *report = report_text(w);
+    char *report = nib_json_dump(w->ctx, w->layer, JSON_COMPACT);
     nib_status status = NIB_OK;
 
     nib_walk_segment(w, segment, &first, &end);

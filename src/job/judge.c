@@ -3,12 +3,12 @@
 #include "job/judge_parts.h"
 #include "job/prompts.h"
 
-#include <stdlib.h>
 #include <time.h>
 
 #include "base/filemap.h"
 #include "base/outfile.h"
 #include "base/python_regex.h"
+#include "format/json.h"
 #include "job/judge_choices.h"
 #include "job/quantize_config.h"
 #include "train/data.h"
@@ -297,10 +297,10 @@ static nib_status write_predictions(const nib_judgement *j, nib_outfile **f, nib
 
     for (size_t i = 0; i < j->records && !status; i++) {
         json_t *record = nib_judge_record(j, i);
-        char *line = record ? json_dumps(record, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+        char *line = nib_json_dump(j->ctx, record, JSON_COMPACT | JSON_REAL_PRECISION(6));
         status = line ? nib_outfile_printf(*f, err, "%s\n", line)
                       : nib_fail(err, NIB_E_NOMEM, "predictions: out of memory");
-        free(line);
+        nib_free(j->ctx, line);
         json_decref(record);
     }
     if (status) return status;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "format/json.h"
 #include "job/judge_choices.h"
 
 enum { SHOWN = 200 }; /* bytes of a text in the report for people */
@@ -152,7 +153,6 @@ static nib_status report_json(const nib_judgement *j, const size_t *worst, size_
                               char **out, nib_error *err)
 {
     json_t *answers = json_array(), *shown = json_array(), *root;
-    char *text = NULL;
 
     for (size_t c = 0; c < j->contestant_count; c++) {
         const nib_contestant *who = &j->contestants[c];
@@ -177,12 +177,9 @@ static nib_status report_json(const nib_judgement *j, const size_t *worst, size_
         json_object_set_new(root, "truncated", json_integer((json_int_t)j->truncated));
         json_object_set_new(root, "max_new_tokens", json_integer((json_int_t)j->max_new_tokens));
     }
-    text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
-    if (text) *out = nib_strdup(j->ctx, text);
-    free(text);
+    *out = nib_json_dump(j->ctx, root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     json_decref(root);
-    return text && *out ? NIB_OK
-                        : nib_fail(err, NIB_E_NOMEM, "judge: out of memory for the report");
+    return *out ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "judge: out of memory for the report");
 }
 
 /* --- for people --- */

@@ -2,10 +2,10 @@
 #include "job/merge_judge.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "format/json.h"
 #include "job/python_json.h"
 
 static const double usual_least = .8; /* of what is kept, before it is warned of */
@@ -170,10 +170,10 @@ static nib_status tell(nib_merge_judged *j, const nib_merge_options *o, nib_erro
 
     if (!o->on_report) return NIB_OK;
     report.text = j->text.data;
-    report.json = json = json_dumps(j->json, JSON_PRESERVE_ORDER);
+    report.json = json = nib_json_dump(j->ctx, j->json, JSON_PRESERVE_ORDER);
     if (!json) return no_memory(err);
     o->on_report(o->user, &report);
-    free(json); /* jansson's own */
+    nib_free(j->ctx, json);
     return NIB_OK;
 }
 

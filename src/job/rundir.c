@@ -239,16 +239,11 @@ nib_status nib_rundir_begin(nib_rundir *d, json_t *identity, int64_t started,
                              (json_int_t)started, "logging_dir", logging_dir);
     nib_status status;
 
-    text = mark ? json_dumps(mark, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    text = nib_json_dump(d->ctx, mark, JSON_INDENT(2) | JSON_SORT_KEYS);
     status = name && text ? nib_outfile_replace(d->ctx, name, text, strlen(text), err)
                           : no_memory(d, err);
     d->began = !status;
-    if (text) {
-        json_malloc_t unused;
-        json_free_t release;
-        json_get_alloc_funcs(&unused, &release);
-        release(text);
-    }
+    nib_free(d->ctx, text);
     json_decref(mark);
     nib_free(d->ctx, name);
     return status;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/filemap.h"
+#include "format/json.h"
 #include "job/run_row.h"
 
 typedef struct table {
@@ -282,10 +283,8 @@ static nib_status print_table(const table *t, char **out, nib_error *err)
 static nib_status print_json(const table *t, char **out, nib_error *err)
 {
     json_t *root = json_pack("{s:O, s:O}", "runs", t->rows, "differ", t->differ);
-    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
 
-    *out = text ? nib_strdup(t->ctx, text) : NULL;
-    free(text);
+    *out = nib_json_dump(t->ctx, root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     json_decref(root);
     return *out ? NIB_OK : no_memory(err);
 }

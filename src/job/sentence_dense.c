@@ -1,10 +1,9 @@
 /* sentence_dense.c - see sentence_dense.h. */
 #include "job/sentence_dense.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
+#include "base/outname.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "job/python_json.h"
@@ -159,22 +158,6 @@ static nib_status write_values(nib_ctx *ctx, const char *folder, const nib_dense
     return status ? status : nib_tensor_writer_commit(w, err);
 }
 
-/* The folder, and those above it below `root`: "heads/2_Dense". */
-static nib_status make_folders(char *folder, size_t root, nib_error *err)
-{
-    for (char *p = folder + root + 1; ; p++) {
-        char end = *p;
-        int failed;
-
-        if (end && end != '/') continue;
-        *p = 0;
-        failed = mkdir(folder, 0777) && errno != EEXIST ? errno : 0;
-        if (failed) return nib_fail(err, NIB_E_IO, "%s: %s", folder, strerror(failed));
-        *p = end;
-        if (!end) return NIB_OK;
-    }
-}
-
 nib_status nib_sentence_dense_write(nib_ctx *ctx, const char *dir, const nib_dense *d,
                                     nib_error *err)
 {
@@ -185,7 +168,7 @@ nib_status nib_sentence_dense_write(nib_ctx *ctx, const char *dir, const nib_den
                                "activation_function", nib_dense_function_name(d->function));
     nib_status status = folder && path && config ? NIB_OK : no_memory(dir, err);
 
-    if (!status) status = make_folders(folder, strlen(dir), err);
+    if (!status) status = nib_make_parents(path, err);
     if (!status) status = nib_python_json_write(ctx, path, config, err);
     if (!status) status = write_values(ctx, folder, d, err);
     json_decref(config);

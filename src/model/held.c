@@ -10,16 +10,8 @@
 /* A value as the text that settings have: a list or object as JSON, null as NULL. */
 static char *text_of(nib_ctx *ctx, const json_t *value)
 {
-    size_t bytes;
-    char *text;
-
-    if (json_is_string(value)) return nib_strdup(ctx, json_string_value(value));
-    bytes = json_dumpb(value, NULL, 0, JSON_ENCODE_ANY);
-    text = nib_alloc(ctx, bytes + 1);
-    if (!text) return NULL;
-    json_dumpb(value, text, bytes, JSON_ENCODE_ANY);
-    text[bytes] = 0;
-    return text;
+    return json_is_string(value) ? nib_strdup(ctx, json_string_value(value))
+                                 : nib_json_dump(ctx, value, JSON_ENCODE_ANY);
 }
 
 /* The type that values had before they were encoded, where config.json says it. */

@@ -1,7 +1,6 @@
 /* checkpoint.c - writing and reading what a run resumes from (checkpoint.h). */
 #include "train/checkpoint.h"
 
-#include <stdlib.h>
 
 #include "base/cpu.h"
 #include "base/filemap.h"
@@ -110,15 +109,10 @@ static nib_status write_state(nib_ctx *ctx, const char *dir, const nib_checkpoin
                      "started", (json_int_t)c->started, "logging_dir", c->logging_dir, "identity",
                      c->identity, "files", files);
     /* 17 digits: doubles come back */
-    text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    text = nib_json_dump(ctx, root, JSON_INDENT(2) | JSON_SORT_KEYS);
     status = text ? write_text(ctx, dir, state_name, text, strlen(text), err) : no_memory(dir, err);
 done:
-    if (text) {
-        json_malloc_t unused;
-        json_free_t release;
-        json_get_alloc_funcs(&unused, &release);
-        release(text);
-    }
+    nib_free(ctx, text);
     json_decref(root);
     json_decref(files);
     return status;

@@ -7,6 +7,7 @@
  * only one that is cut: into windows, doc_stride tokens of each being those of the one before.  A
  * window is trained to say where the first answer begins and ends in it, or, where it does not hold
  * all of it, its first token for both (formats-encoder.md 6.1, as run_qa does it). */
+#include "format/json.h"
 #include "text/utf8.h"
 #include "train/data_reader.h"
 
@@ -209,21 +210,17 @@ static nib_status add_windows(nib_data_reader *r, const json_t *question, const 
 
 /* --- records --- */
 
-enum { ID_FLAGS = JSON_ENCODE_ANY | JSON_COMPACT };
-
 static nib_status add_question(nib_data_reader *r, const json_t *record, const char *where,
                                nib_error *err)
 {
     const json_t *question, *context;
     const json_t *id = json_object_get(record, "id");
-    size_t bytes = json_dumpb(id ? id : json_null(), NULL, 0, ID_FLAGS);
-    char *text = nib_new_array(r->ctx, bytes + 1, 1);
+    char *text = nib_json_dump(r->ctx, id ? id : json_null(), JSON_ENCODE_ANY | JSON_COMPACT);
     place answer = { 0 };
     nib_status status = nib_shape_string(&r->shaper, record, "question", where, &question, err);
 
     if (!status) status = nib_shape_string(&r->shaper, record, "context", where, &context, err);
     if (!status && !text) status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", where);
-    if (text) (void)json_dumpb(id ? id : json_null(), text, bytes, ID_FLAGS);
     if (!status && json_string_length(context) >= NIB_NO_PLACE)
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: a context of %zu bytes", where,
                           json_string_length(context));

@@ -66,20 +66,6 @@ static bool put(json_t *form, const char *key, const char *value)
     return !value || !json_object_set_new(form, key, json_string(value));
 }
 
-/* As text; NULL: out of memory. */
-static char *dump(nib_ctx *ctx, const json_t *form)
-{
-    size_t bytes = json_dumpb(form, NULL, 0, JSON_COMPACT);
-    char *text = bytes ? nib_alloc(ctx, bytes + 1) : NULL;
-
-    if (!text || json_dumpb(form, text, bytes, JSON_COMPACT) != bytes) {
-        nib_free(ctx, text);
-        return NULL;
-    }
-    text[bytes] = 0;
-    return text;
-}
-
 nib_status nib_prompt_form_make(nib_ctx *ctx, const nib_data_options *o, nib_record_shape shape,
                                 char **out, nib_error *err)
 {
@@ -101,7 +87,7 @@ nib_status nib_prompt_form_make(nib_ctx *ctx, const nib_data_options *o, nib_rec
     } else if (form) {
         whole = put(form, "before", "") && put(form, "after", "");
     }
-    *out = !status && whole ? dump(ctx, form) : NULL;
+    *out = !status && whole ? nib_json_dump(ctx, form, JSON_COMPACT) : NULL;
     if (!status && !*out) status = nib_fail(err, NIB_E_NOMEM, "the prompt's form: out of memory");
     json_decref(form);
     return status;
