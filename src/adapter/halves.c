@@ -45,26 +45,14 @@ bool nib_halves_apply(const nib_adapter *a, size_t i)
     return a->taken_count && !a->recoded && nib_param_is_low_rank(a->params.items[i]);
 }
 
-/* The half that was taken, of A or B; NULL: of an embedding, which gave nothing. */
-static const float *taken_of(const nib_adapter *a, const nib_param *p)
+nib_half nib_halves_second(const nib_adapter *a, const nib_param *p)
 {
     for (size_t i = 0; i < a->taken_count; i++) {
         const nib_branch *b = nib_branch_at(&a->taken[i].linear->branches, a->slot);
-        if (b && b->a == p) return a->taken[i].a;
-        if (b && b->b == p) return a->taken[i].b;
+        if (b && b->a == p) return (nib_half){ a->taken[i].a, false };
+        if (b && b->b == p) return (nib_half){ a->taken[i].b, true };
     }
-    return NULL;
-}
-
-/* Value `i` of the second half. */
-static float second(const float *taken, bool b, size_t i)
-{
-    return !taken ? 0 : b ? -taken[i] : taken[i];
-}
-
-float nib_halves_second(const nib_adapter *a, const nib_param *p, size_t i)
-{
-    return second(taken_of(a, p), is_b(p), i);
+    return (nib_half){ NULL, false };
 }
 
 void nib_halves_plan(const nib_adapter *a, size_t i, nib_tensor_plan *plan)
@@ -79,14 +67,13 @@ void nib_halves_plan(const nib_adapter *a, size_t i, nib_tensor_plan *plan)
 /* Both halves as the file has them: of A one row after the other, of B in turn. */
 static void join(const nib_adapter *a, const nib_param *p, float *to)
 {
-    bool b = is_b(p);
-    const float *taken = taken_of(a, p);
-    size_t pieces = b ? p->rows : 1, n = nib_param_count(p) / pieces;
+    const nib_half half = nib_halves_second(a, p);
+    size_t pieces = is_b(p) ? p->rows : 1, n = nib_param_count(p) / pieces;
 
     for (size_t k = 0; k < pieces; k++)
         for (size_t i = 0; i < n; i++) {
             to[2 * k * n + i] = p->value[k * n + i];
-            to[(2 * k + 1) * n + i] = second(taken, b, k * n + i);
+            to[(2 * k + 1) * n + i] = nib_half_value(half, k * n + i);
         }
 }
 
@@ -121,7 +108,7 @@ nib_status nib_halves_read(const nib_adapter *a, size_t i, const nib_tensor *t, 
 {
     nib_param *p = a->params.items[i];
     bool b = is_b(p), same = true;
-    const float *taken = taken_of(a, p);
+    const nib_half half = nib_halves_second(a, p);
     size_t pieces = b ? p->rows : 1, n = nib_param_count(p) / pieces;
     float *both = nib_new_array(a->ctx, nib_param_count(p), 2 * sizeof *both);
     nib_status status = both ? NIB_OK : no_memory(p, err);
@@ -132,7 +119,7 @@ nib_status nib_halves_read(const nib_adapter *a, size_t i, const nib_tensor *t, 
     for (size_t k = 0; k < pieces && !status; k++) {
         memcpy(p->value + k * n, both + 2 * k * n, n * sizeof *both);
         for (size_t q = 0; q < n; q++)
-            same &= both[(2 * k + 1) * n + q] == second(taken, b, k * n + q);
+            same &= both[(2 * k + 1) * n + q] == nib_half_value(half, k * n + q);
     }
     if (!status && !same)
         status = nib_halves_other(t->file, err);

@@ -15,9 +15,14 @@ void nib_halves_double(nib_peft_config *config);
 /* The second halves of a branch of twice the rank: A0, -B0. */
 void nib_halves_fill(const nib_branch *b, const float *a0, const float *b0);
 
-/* Value `i` of the second half of A or B: what the start took, of B the opposite; 0 where it took
- * nothing. */
-float nib_halves_second(const nib_adapter *a, const nib_param *p, size_t i);
+/* The second half of A or B: what the start took, of B the opposite; of an embedding, of which
+ * nothing is taken, 0. */
+typedef struct nib_half { const float *taken; bool negative; } nib_half;
+nib_half nib_halves_second(const nib_adapter *a, const nib_param *p);
+static inline float nib_half_value(nib_half h, size_t i)
+{
+    return !h.taken ? 0 : h.negative ? -h.taken[i] : h.taken[i];
+}
 
 /* Is parameter `i` stored with the half that its start took? */
 bool nib_halves_apply(const nib_adapter *a, size_t i);

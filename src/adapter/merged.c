@@ -17,12 +17,13 @@ void nib_merged_fingerprint(const nib_adapter *a, bool change, char digits[NIB_F
     nib_sha256_begin(&h);
     for (size_t i = 0; i < a->params.count; i++) {
         const nib_param *p = a->params.items[i];
+        const nib_half half = change ? nib_halves_second(a, p) : (nib_half){ NULL, false };
         size_t n = nib_param_count(p);
         if (change && !nib_param_is_low_rank(p)) continue;
         nib_sha256_add(&h, p->name, strlen(p->name) + 1);
         if (!change) nib_sha256_add(&h, p->value, n * sizeof *p->value);
         for (size_t k = 0; change && k < n; k++) {
-            float x = nib_halves_second(a, p, k);
+            float x = nib_half_value(half, k);
             nib_sha256_add(&h, &x, sizeof x);
         }
     }

@@ -59,13 +59,14 @@ static nib_status write_values(const nib_adapter *a, nib_tensor_writer *w, nib_e
 
     for (size_t i = 0; i < a->params.count && !status; i++) {
         const nib_param *p = a->params.items[i];
+        const nib_half half = nib_halves_second(a, p);
         size_t n = nib_param_count(p);
         float *values;
 
         if (!nib_param_is_low_rank(p)) continue;
         values = nib_new_array(a->ctx, n, sizeof *values);
         if (!values) return no_memory(p->name, err);
-        for (size_t k = 0; k < n; k++) values[k] = nib_halves_second(a, p, k);
+        for (size_t k = 0; k < n; k++) values[k] = nib_half_value(half, k);
         status = nib_tensor_writer_put(w, values, n * sizeof *values, err);
         nib_free(a->ctx, values);
     }
@@ -219,6 +220,7 @@ static nib_status compare(const nib_adapter *a, const nib_tensors *file, const c
     for (size_t i = 0; i < a->params.count && !status && same; i++) {
         const nib_param *p = a->params.items[i];
         const nib_tensor *t = nib_param_is_low_rank(p) ? nib_tensors_find(file, p->name) : NULL;
+        const nib_half half = nib_halves_second(a, p);
         size_t n = nib_param_count(p);
         float *values;
 
@@ -228,7 +230,7 @@ static nib_status compare(const nib_adapter *a, const nib_tensors *file, const c
         same = t != NULL;
         if (t) status = nib_peft_tensor_values(t, p->rows, p->cols, values, err);
         for (size_t k = 0; k < n && same && !status; k++)
-            same = values[k] == nib_halves_second(a, p, k);
+            same = values[k] == nib_half_value(half, k);
         nib_free(a->ctx, values);
     }
     if (!status && !same) status = nib_halves_other(path, err);

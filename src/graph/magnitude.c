@@ -124,7 +124,8 @@ void nib_magnitudes_measure(const nib_graph *g)
 {
     for (size_t i = 0; i < g->node_count; i++) {
         const nib_node *n = &g->nodes[i];
-        if (n->linear) measure_branches(g, n->linear->weight, &n->linear->branches, false);
+        if (n->linear && n->use == 0) /* layers may share it */
+            measure_branches(g, n->linear->weight, &n->linear->branches, false);
         if (n->embedding) measure_branches(g, n->embedding->weight, &n->embedding->branches, true);
         for (size_t e = 0; n->experts && e < n->route.experts; e++)
             measure_branches(g, n->experts[e]->weight, &n->experts[e]->branches, false);
