@@ -14,8 +14,6 @@ static void print_number(FILE *to, unsigned long long n) /* 3670016 as 3,670,016
     }
 }
 
-static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
-
 /* 135,000,000 as 135 million. */
 static void print_count(char text[40], uint64_t n)
 {
@@ -40,7 +38,7 @@ static void print_hours(char text[40], double seconds)
 }
 
 /* What happened to some records, where any of it did. */
-static size_t print_losses(const nib_run_report *r, char *text, size_t room)
+static void print_losses(const nib_run_report *r, char *text, size_t room)
 {
     const struct { uint64_t count; const char *what; } all[] = {
         { r->too_long, "too long and left out" }, { r->truncated, "cut" }, { r->empty, "empty" },
@@ -54,7 +52,6 @@ static size_t print_losses(const nib_run_report *r, char *text, size_t room)
         if (all[i].count)
             used += (size_t)snprintf(text + used, room - used, "; %llu %s",
                                      (unsigned long long)all[i].count, all[i].what);
-    return used;
 }
 
 static void print_steps(const nib_run_report *r, char text[120])

@@ -4,6 +4,8 @@
 
 #include "session.h"
 
+static inline double mib(uint64_t bytes) { return (double)bytes / 1048576; }
+
 /* Five lines to standard error: the base, the data, what is trained, memory and time, and where the
  * result goes.  verbose: then every setting, all counts and the parts of the memory plan. */
 void print_run_header(session *s, const nib_finetune_options *o, const nib_run_report *r,

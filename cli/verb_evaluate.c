@@ -8,6 +8,28 @@ static void print_score(const char *name, double value, const char *before)
     if (value == value) printf("%s\"%s\": ", before, name), print_json_number(stdout, value);
 }
 
+/* The scores that have a meaning, as members of an object or a line each. */
+static void put_scores(const nib_scores *r, bool json)
+{
+    bool answers = r->exact_match == r->exact_match;
+    const struct { const char *name; double value; } all[] = {
+        { "accuracy", r->accuracy }, { "exact_match", r->exact_match },
+        { json || answers ? "f1" : "f1 (macro)", r->f1 },
+        { "HasAns_exact", r->has_answer_exact }, { "HasAns_f1", r->has_answer_f1 },
+        { "NoAns_exact", r->no_answer_exact }, { "NoAns_f1", r->no_answer_f1 },
+        { "matthews_correlation", r->matthews_correlation }, { "mse", r->mse },
+        { "pearson", r->pearson }, { "spearmanr", r->spearmanr },
+        { "recall@1", r->recall[0] }, { "recall@3", r->recall[1] }, { "recall@5", r->recall[2] },
+        { "recall@10", r->recall[3] }, { "mrr@10", r->mrr }, { "overall_f1", r->overall_f1 },
+        { "overall_precision", r->overall_precision }, { "overall_recall", r->overall_recall },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (json) print_score(all[i].name, all[i].value, ", ");
+        else if (all[i].value == all[i].value) printf("%s %.4f\n", all[i].name, all[i].value);
+    }
+}
+
 static void print_classes_json(const char *name, const nib_class_scores *c, size_t count)
 {
     for (size_t i = 0; c && i < count; i++) {
@@ -26,28 +48,10 @@ static void print_classes_json(const char *name, const nib_class_scores *c, size
 static void print_scores_json(const nib_scores *r)
 {
     printf("\"rows\": %llu", (unsigned long long)r->rows);
-    print_score("accuracy", r->accuracy, ", ");
-    print_score("exact_match", r->exact_match, ", ");
-    print_score("f1", r->f1, ", ");
-    print_score("HasAns_exact", r->has_answer_exact, ", ");
-    print_score("HasAns_f1", r->has_answer_f1, ", ");
-    print_score("NoAns_exact", r->no_answer_exact, ", ");
-    print_score("NoAns_f1", r->no_answer_f1, ", ");
-    print_score("matthews_correlation", r->matthews_correlation, ", ");
-    print_score("mse", r->mse, ", ");
-    print_score("pearson", r->pearson, ", ");
-    print_score("spearmanr", r->spearmanr, ", ");
-    print_score("recall@1", r->recall[0], ", ");
-    print_score("recall@3", r->recall[1], ", ");
-    print_score("recall@5", r->recall[2], ", ");
-    print_score("recall@10", r->recall[3], ", ");
-    print_score("mrr@10", r->mrr, ", ");
+    put_scores(r, true);
     if (r->queries)
         printf(", \"queries\": %llu, \"documents\": %llu", (unsigned long long)r->queries,
                (unsigned long long)r->documents);
-    print_score("overall_f1", r->overall_f1, ", ");
-    print_score("overall_precision", r->overall_precision, ", ");
-    print_score("overall_recall", r->overall_recall, ", ");
     print_classes_json("spans", r->spans, r->span_types);
     print_classes_json("classes", r->classes, r->labels);
     for (size_t i = 0; r->confusion && i < r->labels; i++) {
@@ -58,11 +62,6 @@ static void print_scores_json(const nib_scores *r)
     }
     if (r->confusion) printf("]");
     printf(", ");
-}
-
-static void print_line(const char *name, double value)
-{
-    if (value == value) printf("%s %.4f\n", name, value);
 }
 
 static void print_classes(const char *what, const nib_class_scores *c, size_t count)
@@ -76,28 +75,10 @@ static void print_classes(const char *what, const nib_class_scores *c, size_t co
 
 static void print_scores(const nib_scores *r)
 {
-    print_line("accuracy", r->accuracy);
-    print_line("exact_match", r->exact_match);
-    print_line(r->exact_match == r->exact_match ? "f1" : "f1 (macro)", r->f1);
-    print_line("HasAns_exact", r->has_answer_exact);
-    print_line("HasAns_f1", r->has_answer_f1);
-    print_line("NoAns_exact", r->no_answer_exact);
-    print_line("NoAns_f1", r->no_answer_f1);
-    print_line("matthews_correlation", r->matthews_correlation);
-    print_line("mse", r->mse);
-    print_line("pearson", r->pearson);
-    print_line("spearmanr", r->spearmanr);
-    print_line("recall@1", r->recall[0]);
-    print_line("recall@3", r->recall[1]);
-    print_line("recall@5", r->recall[2]);
-    print_line("recall@10", r->recall[3]);
-    print_line("mrr@10", r->mrr);
+    put_scores(r, false);
     if (r->queries)
         printf("%llu queries, %llu documents\n", (unsigned long long)r->queries,
                (unsigned long long)r->documents);
-    print_line("overall_f1", r->overall_f1);
-    print_line("overall_precision", r->overall_precision);
-    print_line("overall_recall", r->overall_recall);
     print_classes("spans", r->spans, r->span_types);
     print_classes("rows", r->classes, r->labels);
     if (r->confusion && r->labels <= 20)

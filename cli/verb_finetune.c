@@ -12,8 +12,6 @@ typedef struct finetune {
     bool list_keys, verbose;
 } finetune;
 
-static double mib(uint64_t bytes) { return (double)bytes / 1048576; }
-
 static void print_plan_json(const nib_run_report *r)
 {
     const nib_memory_plan *p = &r->plan;

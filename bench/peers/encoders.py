@@ -11,12 +11,12 @@ import argparse
 import json
 import os
 import random
-import statistics
 import sys
 import tempfile
 import time
 
-from measure import run_process, say
+from measure import Sample, run_process, say
+from measure import compare as in_turns
 
 WORDS = [a + b for a in "bcdfglmnprst" for b in ("a", "e", "i", "o", "u")]
 SHAPES = {"minilm": dict(hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12),
@@ -92,7 +92,7 @@ def own_embed(o, model, data):
     text, peak = run_process([o.nibble, "embed", model, "--data", data, "--out", out, "--overwrite", "--threads", o.threads, "--json"],
                              o.threads)
     r = next(json.loads(line) for line in text.splitlines() if line.startswith("{") and "seconds" in line)
-    return [r["texts"] / r["seconds"]], peak
+    return Sample({"rate": [r["texts"] / r["seconds"]]}, peak)
 
 
 def own_step(o, model, data, records):
@@ -104,25 +104,20 @@ def own_step(o, model, data, records):
              "--json"], o.threads)
     tokens = sum(len(json.loads(line)["text"].split()) + 2 for line in open(data))
     steps = [json.loads(line) for line in text.splitlines() if line.startswith("{") and "tokens_per_second" in line]
-    return [records * s["tokens_per_second"] / tokens for s in steps[WARM_UP:]], peak
+    return Sample({"rate": [records * s["tokens_per_second"] / tokens for s in steps[WARM_UP:]]}, peak)
 
 
 def compare(o, title, own, peer, model, data):
     runs = {"nibble": own} | {f"peer, {kind}": lambda kind=kind: peer_of(o, peer, model, data, kind) for kind in ("float32", "bfloat16")}
-    found = {name: ([], []) for name in runs}
-    for _ in range(o.repetitions):
-        for name, run in runs.items():
-            values, peak = run()
-            found[name][0].extend(values)
-            found[name][1].append(peak)
-    for name, (values, peaks) in found.items():
-        print(f"{title:34} {name:16} best {max(values):9.2f}/s  median {statistics.median(values):9.2f}/s  peak {max(peaks) / 2**20:7.0f} MiB",
-              flush=True)
+    result, = in_turns(title, {"rate": (title, "/s", False)}, runs, o.repetitions)
+    for name, got in result["programs"].items():
+        print(f"{title:34} {name:16} best {got['best']:9.2f}/s  median {got['median']:9.2f}/s  "
+              f"peak {got['peak_memory_bytes'] / 2**20:7.0f} MiB", flush=True)
 
 
 def peer_of(o, peer, model, data, kind):
     text, peak = run_process([sys.executable, __file__, "--threads", o.threads, "--peer", peer, model, data, kind], o.threads)
-    return json.loads(text.splitlines()[-1]), peak
+    return Sample({"rate": json.loads(text.splitlines()[-1])}, peak)
 
 
 def main():

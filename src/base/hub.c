@@ -68,7 +68,6 @@ bool nib_hub_parse(const char *name, nib_hub_parts *parts)
         size_t length = colon ? (size_t)(colon - rest) - 1 : strlen(rest) - 1;
         if (!take(p.revision, sizeof p.revision, rest + 1, length) || !is_revision(p.revision))
             return false;
-        p.revision_given = true;
     } else if (*rest && rest != colon) {
         return false;
     }
@@ -80,12 +79,18 @@ bool nib_hub_is_name(const char *name) { return nib_hub_parse(name, NULL); }
 
 static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
+bool nib_hub_ends_with(const char *path, const char *ending)
+{
+    size_t n = strlen(path), e = strlen(ending);
+
+    return n >= e && strcasecmp(path + n - e, ending) == 0;
+}
+
 bool nib_hub_is_quant(const char *path, const char *quant)
 {
-    const char *end = strrchr(path, '.');
     size_t n = strlen(quant);
 
-    if (!end || strcasecmp(end, ".gguf") != 0 || strcasestr(path, "mmproj")) return false;
+    if (!nib_hub_ends_with(path, ".gguf") || strcasestr(path, "mmproj")) return false;
     for (const char *p = path; n && (p = strcasestr(p, quant)); p++)
         if ((p == path || !is_word(p[-1])) && !is_word(p[n])) return true;
     return !n;
@@ -208,13 +213,6 @@ static void search_gguf(gguf_search *s, int depth)
     if (d) closedir(d);
 }
 
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), e = strlen(ending);
-
-    return n >= e && strcasecmp(text + n - e, ending) == 0;
-}
-
 /* Does the snapshot `path` hold a model's directory: config.json with weights beside it?  A
  * repository of GGUF files may hold config.json alone. */
 static bool is_model_directory(const char *path)
@@ -229,7 +227,8 @@ static bool is_model_directory(const char *path)
         return false;
     d = opendir(path);
     while (d && !weights && (entry = readdir(d)))
-        weights = ends_with(entry->d_name, ".safetensors") || ends_with(entry->d_name, ".bin");
+        weights = nib_hub_ends_with(entry->d_name, ".safetensors") ||
+                  nib_hub_ends_with(entry->d_name, ".bin");
     if (d) closedir(d);
     return weights;
 }

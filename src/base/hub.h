@@ -18,7 +18,6 @@ typedef struct nib_hub_parts {
     char repository[200];   /* "org/name" or "name" */
     char revision[256];     /* "main" where none is given */
     char quant[64];         /* of a GGUF file; "" where none is given */
-    bool revision_given;
 } nib_hub_parts;
 
 /* "org/name" or "name", "@revision" behind it or not, ":Q4_K_M" at the end or not: letters, digits,
@@ -33,6 +32,9 @@ bool nib_hub_repository(const char *repository, bool dataset, char *path, size_t
 /* The snapshot of a revision there (a branch or tag that refs/ knows, or a commit); false: there is
  * none. */
 bool nib_hub_snapshot(const char *repository_dir, const char *revision, char *path, size_t room);
+
+/* In letters of any case. */
+bool nib_hub_ends_with(const char *path, const char *ending);
 
 /* Whether the GGUF file `path` is of this quantization: Q4_K_M in model-Q4_K_M.gguf,
  * model.q4_k_m.gguf or Q4_K_M/model-00001-of-00002.gguf, not in model-Q4_K_M_L.gguf; a projector

@@ -3,23 +3,10 @@
 
 #include <fnmatch.h>
 #include <stdio.h>
-#include <strings.h>
+
+#include "base/outname.h"
 
 typedef enum form { FORM_NONE, FORM_SAFETENSORS, FORM_BIN, FORM_GGUF, FORM_OTHER } form;
-
-static bool ends_with(const char *path, const char *ending)
-{
-    size_t n = strlen(path), e = strlen(ending);
-
-    return n >= e && strcasecmp(path + n - e, ending) == 0;
-}
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
 
 /* In which form a file holds weights; FORM_OTHER: one that nothing here reads. */
 static form form_of(const char *path)
@@ -33,19 +20,19 @@ static form form_of(const char *path)
     for (size_t i = 0; i < NIB_COUNT(folders); i++)
         if (strncmp(path, folders[i], strlen(folders[i])) == 0) return FORM_OTHER;
     if (strstr(path, ".mlpackage/")) return FORM_OTHER;
-    if (ends_with(path, ".safetensors")) return FORM_SAFETENSORS;
-    if (ends_with(path, ".bin")) return FORM_BIN;
-    if (ends_with(path, ".gguf")) return FORM_GGUF;
+    if (nib_hub_ends_with(path, ".safetensors")) return FORM_SAFETENSORS;
+    if (nib_hub_ends_with(path, ".bin")) return FORM_BIN;
+    if (nib_hub_ends_with(path, ".gguf")) return FORM_GGUF;
     for (size_t i = 0; i < NIB_COUNT(others); i++)
-        if (ends_with(path, others[i])) return FORM_OTHER;
+        if (nib_hub_ends_with(path, others[i])) return FORM_OTHER;
     return FORM_NONE;
 }
 
 static bool same_folder(const char *a, const char *b)
 {
-    size_t n = (size_t)(last_part(a) - a);
+    size_t n = (size_t)(nib_last_part(a) - a);
 
-    return n == (size_t)(last_part(b) - b) && memcmp(a, b, n) == 0;
+    return n == (size_t)(nib_last_part(b) - b) && memcmp(a, b, n) == 0;
 }
 
 /* Does the folder of `path` hold a file of the form whose name begins so? */
@@ -53,7 +40,7 @@ static bool has_beside(const nib_hub_listing *l, const char *path, form f, const
 {
     for (size_t i = 0; i < l->count; i++)
         if (form_of(l->files[i].path) == f && same_folder(path, l->files[i].path) &&
-            strncmp(last_part(l->files[i].path), begins, strlen(begins)) == 0)
+            strncmp(nib_last_part(l->files[i].path), begins, strlen(begins)) == 0)
             return true;
     return false;
 }
@@ -154,7 +141,7 @@ static bool is_left_out(const nib_hub_listing *l, const char *path, const bool *
     switch (form_of(path)) {
     case FORM_NONE: return false;
     case FORM_SAFETENSORS: /* Mistral's own copy of model*.safetensors */
-        return strncmp(last_part(path), "consolidated", 12) == 0 &&
+        return strncmp(nib_last_part(path), "consolidated", 12) == 0 &&
                has_beside(l, path, FORM_SAFETENSORS, "model");
     case FORM_BIN: return has_beside(l, path, FORM_SAFETENSORS, "");
     case FORM_GGUF: return has[FORM_SAFETENSORS] || has[FORM_BIN];

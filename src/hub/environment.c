@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/outname.h"
+
 enum { MOST_TOKEN = 4096 };
 
 static const char *variable(const char *name)
@@ -28,15 +30,12 @@ static bool is_true(const char *name)
 static nib_status read_endpoint(nib_ctx *ctx, nib_hub_settings *s, nib_error *err)
 {
     const char *given = variable("HF_ENDPOINT");
-    size_t n;
 
     if (!given) given = "https://huggingface.co";
-    n = strlen(given);
-    while (n && given[n - 1] == '/') n--;
     if (strncasecmp(given, "https://", 8) != 0 && strncasecmp(given, "http://", 7) != 0)
         return nib_fail(err, NIB_E_INVALID,
                         "HF_ENDPOINT: '%s' is no address of a hub, such as https://host", given);
-    s->endpoint = nib_strndup(ctx, given, n);
+    s->endpoint = nib_beside(ctx, given, "");
     return s->endpoint ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "HF_ENDPOINT: out of memory");
 }
 

@@ -20,7 +20,7 @@ typedef struct pull {
     nib_download *downloads;
     nib_http_job *jobs;
     size_t count;            /* of them */
-    uint64_t total, before;  /* bytes of the chosen files; there when it began */
+    uint64_t total;          /* bytes of the chosen files */
     double began;
 } pull;
 
@@ -140,6 +140,7 @@ static nib_status prepare(pull *p, nib_error *err)
     char *address = nib_sprintf(p->ctx, "%s/%s%s/resolve/%s", p->settings.endpoint,
                                 p->o->dataset ? "datasets/" : "", p->name.repository, p->commit);
     nib_status status = NIB_OK;
+    uint64_t there = 0; /* of an earlier run */
     size_t n = 0;
 
     p->downloads = nib_new_array(p->ctx, p->count + 1, sizeof *p->downloads);
@@ -154,12 +155,12 @@ static nib_status prepare(pull *p, nib_error *err)
         status = nib_download_open(&p->store, &p->listing.files[i], p->name.repository, address, d,
                                    err);
         if (status) break;
-        p->before += nib_download_there(d);
+        there += nib_download_there(d);
         p->jobs[n++] = nib_download_job(d);
     }
     nib_free(p->ctx, address);
-    if (status || p->before >= p->total) return status;
-    return nib_disk_check(p->ctx, p->downloads[0].places.part, p->total - p->before, err);
+    if (status || there >= p->total) return status;
+    return nib_disk_check(p->ctx, p->downloads[0].places.part, p->total - there, err);
 }
 
 static nib_status fetch(pull *p, nib_pull_result *r, nib_error *err)

@@ -111,6 +111,8 @@ void nib_recipe_drop_setting(nib_recipe *r, const char *key);
 /* recipe_json.c */
 nib_status nib_recipe_read_json(nib_recipe *r, const nib_yaml_node *n, const char *place,
                                 const char **out, nib_error *err);
+/* The shortest digits that read back as the same double. */
+void nib_recipe_number_text(double x, char text[40]);
 /* A source as it is given: "old.jsonl:0.2", without the weight where it is 1 and the path cannot be
  * taken for one with a weight.  NULL: no memory; the caller's. */
 char *nib_recipe_source_text(nib_ctx *ctx, const nib_data_source *s);

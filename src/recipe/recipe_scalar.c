@@ -55,6 +55,14 @@ bool nib_recipe_number(const char *text, double *out)
     return true;
 }
 
+void nib_recipe_number_text(double x, char text[40])
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, 40, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+}
+
 /* TrainingArguments' numbers of steps: whole, or written as a float that is, or a fraction of all
  * steps below 1. */
 nib_status nib_recipe_steps(const nib_recipe_row *row, const nib_yaml_node *n, const char *place,

@@ -1,9 +1,6 @@
 /* recipe_sources.c - files of data with weights: "new.jsonl", "old.jsonl:0.2", or a list of these.
  *
  * A weight is a number behind the last ':'.  A file whose own name ends so is taken as it is. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/filemap.h"
 #include "recipe/recipe_values.h"
 
@@ -38,19 +35,11 @@ static nib_status read_source(nib_recipe *r, const char *text, const char *place
     return out->path ? NIB_OK : nib_recipe_no_memory(place, err);
 }
 
-static size_t count_nodes(const nib_yaml_node *n)
-{
-    size_t count = 0;
-
-    if (n->kind == NIB_YAML_SCALAR) return 1;
-    for (const nib_yaml_node *c = n->first; c; c = c->next) count++;
-    return count;
-}
-
 nib_status nib_recipe_sources(nib_recipe *r, const nib_yaml_node *n, const char *place, bool more,
                               const char **data, nib_data_sources *out, nib_error *err)
 {
-    size_t before = !more || !*data ? 0 : out->count ? out->count : 1, count = count_nodes(n);
+    size_t before = !more || !*data ? 0 : out->count ? out->count : 1;
+    size_t count = n->kind == NIB_YAML_SCALAR ? 1 : n->count;
     const nib_yaml_node *c = n->kind == NIB_YAML_SCALAR ? n : n->first;
     nib_data_source *items;
     nib_status status = NIB_OK;
@@ -80,9 +69,6 @@ char *nib_recipe_source_text(nib_ctx *ctx, const nib_data_source *s)
     char weight[40];
 
     if (s->weight == 1 && !(colon && is_meant(colon + 1))) return nib_strdup(ctx, s->path);
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(weight, sizeof weight, "%.*g", digits, s->weight);
-        if (strtod(weight, NULL) == s->weight) break;
-    }
+    nib_recipe_number_text(s->weight, weight);
     return nib_sprintf(ctx, "%s:%s", s->path, weight);
 }

@@ -1,7 +1,6 @@
 /* recipe_write.c - options as the YAML that gives them again. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "recipe/recipe_keys.h"
 #include "quant/weight_settings.h"
@@ -66,15 +65,11 @@ static void put_text(writer *w, const char *text)
     put(w, "\"", 1);
 }
 
-/* The shortest digits that read back as the same double. */
 static void put_number(writer *w, double x)
 {
     char text[40];
 
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
-        if (strtod(text, NULL) == x) break;
-    }
+    nib_recipe_number_text(x, text);
     put(w, text, strlen(text));
 }
 
