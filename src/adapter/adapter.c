@@ -1,7 +1,6 @@
 /* adapter.c - making, reading and writing adapters in PEFT's form. */
 #include "adapter/adapter.h"
 
-#include <math.h>
 #include <stdio.h>
 
 #include "adapter/attach.h"

@@ -15,12 +15,11 @@ static void fill(nib_param *p, uint64_t seed, uint32_t key, bool gaussian, doubl
     const uint32_t keys[2] = { (uint32_t)seed ^ key, (uint32_t)(seed >> 32) ^ 0x696e6974 };
     uint32_t bits[4];
 
-    for (size_t i = 0; i < nib_param_count(p); i++) {
-        size_t draw = gaussian ? i / 2 : i / 4;
-        const uint32_t counter[4] = { (uint32_t)draw, (uint32_t)(draw >> 32), 0, 0 };
-        if (i % (gaussian ? 2 : 4) == 0) nib_philox(keys, counter, bits);
-        p->value[i] = gaussian ? nib_normal_float(bits[i % 2 * 2], bits[i % 2 * 2 + 1], size)
-                               : uniform(bits[i % 4], size);
+    if (gaussian) nib_normal_fill(p->value, nib_param_count(p), keys, 0, 0, size);
+    for (size_t i = 0; i < nib_param_count(p) && !gaussian; i++) {
+        const uint32_t counter[4] = { (uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), 0, 0 };
+        if (i % 4 == 0) nib_philox(keys, counter, bits);
+        p->value[i] = uniform(bits[i % 4], size);
     }
 }
 

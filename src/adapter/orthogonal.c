@@ -7,13 +7,8 @@
 static void draw(float *to, size_t n, uint64_t seed, uint32_t key, uint32_t what)
 {
     const uint32_t keys[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) ^ 0x6f727468 };
-    uint32_t bits[4];
 
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t counter[4] = { (uint32_t)(i / 2), (uint32_t)(i / 2 >> 32), key, what };
-        if (i % 2 == 0) nib_philox(keys, counter, bits);
-        to[i] = nib_normal_float(bits[i % 2 * 2], bits[i % 2 * 2 + 1], 1);
-    }
+    nib_normal_fill(to, n, keys, key, what, 1);
 }
 
 /* Q of a random matrix [R, R]; A = (X Q of rows 0, 2, ...)^T / 10, X [in, R / 2] random, and B so

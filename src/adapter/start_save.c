@@ -1,14 +1,12 @@
 /* start_save.c - see start_save.h. */
 #include "adapter/start_save.h"
 
-#include <errno.h>
-#include <sys/stat.h>
-
 #include "adapter/halves.h"
 #include "adapter/peft_tensor.h"
 #include "adapter/start.h"
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "base/outname.h"
 #include "format/jsontext.h"
 
 static const char folder[] = "base_change";
@@ -150,12 +148,6 @@ static nib_status write_config(const nib_adapter *a, const char *dir, nib_error 
     return status;
 }
 
-static nib_status make_folder(const char *path, nib_error *err)
-{
-    if (!mkdir(path, 0777) || errno == EEXIST) return NIB_OK;
-    return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
-}
-
 /* --- an adapter that is trained further: what it refers to comes along --- */
 
 static nib_status copy_file(const nib_adapter *a, const char *name, const char *dir, nib_error *err)
@@ -183,7 +175,7 @@ static nib_status copy_change(const nib_adapter *a, const char *dir, const char 
                       "base that the adapter fits cannot be made of %s alone", from, dir, dir);
         goto done;
     }
-    status = make_folder(path, err);
+    status = nib_make_folder(path, err);
     if (!status) status = copy_file(a, "adapter_model.safetensors", dir, err);
     if (!status) status = copy_file(a, "adapter_config.json", dir, err);
 done:
@@ -203,7 +195,7 @@ nib_status nib_start_save_change(const nib_adapter *a, const char *dir, nib_erro
     if (refers) {
         status = copy_change(a, dir, path, err);
     } else {
-        status = make_folder(path, err);
+        status = nib_make_folder(path, err);
         if (!status) status = write_tensors(a, path, err);
         if (!status) status = write_config(a, path, err);
     }

@@ -7,13 +7,6 @@
 #include "adapter/attach.h"
 #include "quant/replaced.h"
 
-static bool ends_in(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 /* Every list must mean the embedding, or with it the head that is the embedding, alike. */
 static nib_status check_lists(const nib_adapter *a, const nib_peft_tokens **list, nib_error *err)
 {
@@ -23,8 +16,8 @@ static nib_status check_lists(const nib_adapter *a, const nib_peft_tokens **list
 
     for (size_t i = 0; i < c->token_lists; i++) {
         const nib_peft_tokens *t = &c->tokens[i];
-        if (!t->module || ends_in(m->embedding->name, t->module)) words = t;
-        else if (m->tied && m->head && ends_in(m->head->name, t->module)) head = t;
+        if (!t->module || nib_ends_with(m->embedding->name, t->module)) words = t;
+        else if (m->tied && m->head && nib_ends_with(m->head->name, t->module)) head = t;
         else
             return nib_fail(err, NIB_E_UNSUPPORTED,
                             "trainable_token_indices: %s; rows are trained of %s%s alone",

@@ -73,6 +73,12 @@ static inline size_t nib_max(size_t a, size_t b) { return a > b ? a : b; }
 static inline size_t nib_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t nib_round_up(size_t a, size_t b) { return nib_ceil_div(a, b) * b; }
 
+static inline bool nib_ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 /* --- little-endian loads from any address --- */
 static inline uint16_t nib_load_le16(const void *p)
 {

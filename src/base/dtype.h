@@ -6,6 +6,7 @@
 #ifndef NIB_BASE_DTYPE_H
 #define NIB_BASE_DTYPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -19,6 +20,12 @@ typedef enum nib_dtype {
 
 size_t nib_dtype_bytes(nib_dtype t);      /* 0 for NIB_DTYPE_OTHER */
 const char *nib_dtype_name(nib_dtype t);  /* "float32", "bfloat16", ...: torch's names */
+
+/* One that nib_convert() takes. */
+static inline bool nib_dtype_is_float(nib_dtype t)
+{
+    return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16;
+}
 
 static inline float nib_bf16_to_f32(uint16_t h)
 {

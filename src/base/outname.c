@@ -31,17 +31,22 @@ const char *nib_last_part(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
+nib_status nib_make_folder(const char *path, nib_error *err)
+{
+    if (!mkdir(path, 0777) || errno == EEXIST) return NIB_OK;
+    return nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(errno));
+}
+
 nib_status nib_make_parents(char *path, nib_error *err)
 {
-    for (char *p = path + 1; (p = strchr(p, '/')); p++) {
-        int failed;
+    nib_status status = NIB_OK;
+
+    for (char *p = path + 1; !status && (p = strchr(p, '/')); p++) {
         *p = 0;
-        failed = mkdir(path, 0777) && errno != EEXIST ? errno : 0;
-        if (failed) nib_fail(err, NIB_E_IO, "%s: %s", path, strerror(failed));
+        status = nib_make_folder(path, err);
         *p = '/';
-        if (failed) return NIB_E_IO;
     }
-    return NIB_OK;
+    return status;
 }
 
 char *nib_temp_beside(nib_ctx *ctx, const char *path, nib_error *err)

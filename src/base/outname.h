@@ -14,6 +14,8 @@ char *nib_beside(nib_ctx *ctx, const char *path, const char *ending);
 /* The name itself, without directories; a path that ends with a slash as it is. */
 const char *nib_last_part(const char *path);
 
+nib_status nib_make_folder(const char *path, nib_error *err); /* one that is there is fine */
+
 /* Makes the directories above `path` that are not there; the text is changed meanwhile. */
 nib_status nib_make_parents(char *path, nib_error *err);
 

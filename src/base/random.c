@@ -39,6 +39,19 @@ float nib_normal_float(uint32_t first, uint32_t second, double deviation)
     return (float)(deviation * radius * cos(2 * 3.14159265358979323846 * (double)second * 0x1p-32));
 }
 
+void nib_normal_fill(float *to, size_t n, const uint32_t key[2], uint32_t a, uint32_t b,
+                     double deviation)
+{
+    for (size_t i = 0; i < n; i += 2) {
+        const uint32_t counter[4] = { (uint32_t)(i / 2), (uint32_t)(i / 2 >> 32), a, b };
+        uint32_t bits[4];
+
+        nib_philox(key, counter, bits);
+        to[i] = nib_normal_float(bits[0], bits[1], deviation);
+        if (i + 1 < n) to[i + 1] = nib_normal_float(bits[2], bits[3], deviation);
+    }
+}
+
 /* Matsumoto and Nishimura 1998. */
 void nib_mt19937_seed(nib_mt19937 *g, uint32_t seed)
 {

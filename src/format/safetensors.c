@@ -325,12 +325,6 @@ done:
     return status;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* What to open for a directory: the file, else the index.  The caller frees it. */
 static nib_status find_in(nib_ctx *ctx, const char *directory, char **out, nib_error *err)
 {
@@ -370,7 +364,7 @@ nib_status nib_tensors_open(nib_ctx *ctx, const char *path, nib_tensors **out, n
         if (status) goto done;
         path = inside;
     }
-    if (ends_with(path, ".index.json")) {
+    if (nib_ends_with(path, ".index.json")) {
         status = open_index(t, path, err);
     } else {
         status = open_file(t, path, err);

@@ -6,7 +6,6 @@
 #include "graph/readout.h"
 #include "job/scores.h"
 #include "job/squad.h"
-#include "text/utf8.h"
 
 nib_status nib_answered_create(nib_ctx *ctx, const nib_dataset *data, nib_answered *out,
                                nib_error *err)

@@ -3,13 +3,7 @@
 
 #include <math.h>
 
-static size_t character_count(const char *text)
-{
-    size_t n = 0;
-
-    for (; *text; text++) n += (*text & 0xc0) != 0x80;
-    return n;
-}
+#include "text/utf8.h"
 
 size_t nib_choice_scores(const double *log_likelihood, const char *const *texts, size_t count,
                          size_t right, nib_answer_scores *out)
@@ -20,7 +14,8 @@ size_t nib_choice_scores(const double *log_likelihood, const char *const *texts,
     double most[3] = { -(double)INFINITY, -(double)INFINITY, -(double)INFINITY };
 
     for (size_t i = 0; i < count; i++) {
-        const double by[] = { 1, (double)character_count(texts[i]), (double)strlen(texts[i]) };
+        size_t bytes = strlen(texts[i]);
+        const double by[] = { 1, (double)nib_utf8_count(texts[i], bytes), (double)bytes };
         for (size_t k = 0; k < 3; k++) {
             double score = log_likelihood[i] / by[k];
             if (score > most[k]) most[k] = score, picked[k] = i;

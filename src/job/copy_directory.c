@@ -19,12 +19,8 @@ typedef struct copying {
 
 static bool ends_in_one_of(const char *name, const char *const *ends, size_t count)
 {
-    size_t n = strlen(name);
-
-    for (size_t i = 0; i < count; i++) {
-        size_t m = strlen(ends[i]);
-        if (n >= m && strcmp(name + n - m, ends[i]) == 0) return true;
-    }
+    for (size_t i = 0; i < count; i++)
+        if (nib_ends_with(name, ends[i])) return true;
     return false;
 }
 

@@ -3,10 +3,10 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "base/outname.h"
 #include "job/quantize_config.h"
 
 static const char folder[] = "additional_chat_templates";
@@ -25,8 +25,7 @@ static nib_status copy_one(nib_ctx *ctx, const char *from, const char *to, const
     size_t bytes;
     nib_status status = source && target ? NIB_OK : no_memory(err);
 
-    if (!status && mkdir(to, 0777) && errno != EEXIST)
-        status = nib_fail(err, NIB_E_IO, "%s: %s", to, strerror(errno));
+    if (!status) status = nib_make_folder(to, err);
     if (!status) status = nib_file_read(ctx, source, TEMPLATE_BYTES, &text, &bytes, err);
     if (!status) status = nib_outfile_replace(ctx, target, text, bytes, err);
     nib_free(ctx, text);

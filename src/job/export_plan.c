@@ -107,33 +107,20 @@ static bool takes_more(size_t i, size_t n)
     return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* How many experts a layer has; 0: none. */
-static size_t experts_of(const nib_model *m)
-{
-    for (size_t i = 0; i < m->graph->node_count; i++)
-        if (m->graph->nodes[i].route.experts) return m->graph->nodes[i].route.experts;
-    return 0;
-}
-
 /* Of eight experts what all tokens go through is kept better. */
 static const char *type_beside_eight(const nib_export_type *t, const char *name)
 {
-    if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_k.weight")) return "Q8_0";
+    if (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_k.weight"))
+        return "Q8_0";
     if (t->mix != NIB_EXPORT_UNEVEN && strcmp(t->base, "Q4_K") != 0) return NULL;
-    return ends_with(name, ".attn_output.weight") ? "Q5_K" : NULL;
+    return nib_ends_with(name, ".attn_output.weight") ? "Q5_K" : NULL;
 }
 
 /* How many matrices down came before; of experts, which number of layer. */
 static size_t count_down(maker *k, const char *name)
 {
-    return experts_of(k->m) ? strtoul(name + 4, NULL, 10) : k->plan.downs++; /* of "blk.3" */
+    return nib_gguf_experts(k->m->graph) ? strtoul(name + 4, NULL, 10) /* of "blk.3" */
+                                         : k->plan.downs++;
 }
 
 /* One type, but for what the first layers' matrices down and IQ4_NL's values get. */
@@ -145,7 +132,7 @@ static const char *plain_type(maker *k, const char *name)
     bool uneven = t->mix == NIB_EXPORT_UNEVEN, down = strstr(name, "ffn_down") != NULL;
 
     if (uneven && h->heads / h->kv_heads >= 4 &&
-        (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")))
+        (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight")))
         return "Q5_K";
     if (!down || count_down(k, name) >= first) return t->base;
     if (uneven) return k->importances ? t->base : "Q5_K";
@@ -161,7 +148,7 @@ static const char *mixed_type(maker *k, const char *name)
     const char *architecture = k->n->family->architecture;
     size_t n = (size_t)k->m->graph->segments - 2, i;
     bool falcon = strcmp(architecture, "falcon") == 0;
-    size_t experts = experts_of(k->m);
+    size_t experts = nib_gguf_experts(k->m->graph);
     bool medium = t->mix == NIB_EXPORT_MEDIUM, four = strcmp(t->base, "Q4_K") == 0;
 
     if (experts == 8 && nib_gguf_type_named(t->base)->dtype == NIB_DTYPE_OTHER &&
@@ -169,7 +156,7 @@ static const char *mixed_type(maker *k, const char *name)
         return type_beside_eight(t, name);
     if (t->mix == NIB_EXPORT_EXPERTS) return strstr(name, "_exps.") ? t->base : t->head;
     if (t->mix == NIB_EXPORT_PLAIN || t->mix == NIB_EXPORT_UNEVEN) return plain_type(k, name);
-    if (ends_with(name, ".attn_v.weight") || ends_with(name, ".attn_qkv.weight")) {
+    if (nib_ends_with(name, ".attn_v.weight") || nib_ends_with(name, ".attn_qkv.weight")) {
         bool large = n == 80 && h->kv_heads < h->heads && strcmp(architecture, "llama") == 0;
         i = k->plan.values++;
         if (medium && takes_more(i, n)) return "Q6_K";
@@ -202,7 +189,7 @@ static nib_status set_importance(maker *k, nib_export_item *item, bool outside, 
     e = nib_importance_of(k->importances, item->name);
     if (!e) k->plan.unimportant += !outside;
     if (!e) return NIB_OK;
-    if (strstr(item->name, "_exps.")) want *= experts_of(k->m);
+    if (strstr(item->name, "_exps.")) want *= nib_gguf_experts(k->m->graph);
     if (e->count != want)
         return nib_fail(err, NIB_E_MISMATCH, "%s: the importances of %s are %zu, expected one of "
                         "each of %zu inputs", k->m->dir, item->name, e->count, want);
@@ -313,7 +300,7 @@ static nib_status add_slice(maker *k, const nib_linear *l, const nib_gguf_tensor
  * follow it. */
 static nib_status add_biases(maker *k, const nib_linear *const *l, nib_error *err)
 {
-    size_t experts = experts_of(k->m), out = l[0]->weight->out;
+    size_t experts = nib_gguf_experts(k->m->graph), out = l[0]->weight->out;
     nib_gguf_tensor_name name;
     char tensor[NIB_MODULE_NAME_ROOM + 8];
     nib_status status;
@@ -466,7 +453,7 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                 .untied = head_differs(m) };
     nib_status status = NIB_OK;
 
-    if (type->mix == NIB_EXPORT_EXPERTS && !experts_of(m))
+    if (type->mix == NIB_EXPORT_EXPERTS && !nib_gguf_experts(m->graph))
         status = nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is the type of experts, and there are "
                           "none", m->dir, type->name);
     if (!status) status = add_modules(&k, err);

@@ -72,13 +72,6 @@ static nib_status take_tokens(nib_ctx *ctx, nib_tokenizer *t, size_t prompt, siz
     return status;
 }
 
-static bool has_experts(const nib_model *m)
-{
-    for (size_t i = 0; i < m->graph->node_count; i++)
-        if (m->graph->nodes[i].route.experts) return true;
-    return false;
-}
-
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -104,7 +97,7 @@ static double compare(const nib_model *m, const float *a, const float *b, size_t
         all = fmax(all, worst[r]);
     }
     qsort(worst, rows, sizeof *worst, by_size);
-    if (has_experts(m)) all = worst[rows / 4];
+    if (nib_gguf_experts(m->graph)) all = worst[rows / 4];
     return most > 0 ? all / most : all;
 }
 

@@ -6,11 +6,6 @@
 
 /* --- which --- */
 
-static bool is_float(nib_dtype t)
-{
-    return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16;
-}
-
 static const nib_tensor *part_of(const nib_grown *g, const char *module, const char *part)
 {
     char name[NIB_MODULE_NAME_ROOM];
@@ -45,7 +40,7 @@ static nib_status add_table(nib_grown *g, const nib_tensor *t, size_t width,
 
     for (size_t i = 0; i < g->count; i++)
         if (g->tables[i].tensor == t) return NIB_OK;
-    if (!is_float(t->dtype)) return refuse_packed(t, err);
+    if (!nib_dtype_is_float(t->dtype)) return refuse_packed(t, err);
     if (t->rank != rank || t->shape[0] != g->before || (width && t->shape[1] != width))
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is [%" PRIu64 ", %" PRIu64 "], config.json says [%" PRIu64

@@ -64,12 +64,6 @@ typedef struct packed_weights {
     const char *strange; /* whose pieces there are that cannot be read, or NULL */
 } packed_weights;
 
-static bool ends(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Weights as the model means them: packed matrices by their own shape, their scales not at all. */
 static nib_status count_parameters(const nib_tensors *tensors, const nib_held *held,
                                    uint64_t *parameters, packed_weights *packed, nib_error *err)
@@ -86,7 +80,7 @@ static nib_status count_parameters(const nib_tensors *tensors, const nib_held *h
         nib_status status;
 
         for (const nib_strange_piece *s = nib_strange_pieces; s->part && !packed->strange; s++)
-            if (ends(t->name, s->part)) packed->strange = s->whose;
+            if (nib_ends_with(t->name, s->part)) packed->strange = s->whose;
         if (!nib_format_is_piece(&part, nib_tensors_finder(tensors))) {
             total += t->elements;
             continue;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "format/json.h"
+#include "text/utf8.h"
 
 enum { DEEPEST = 32, PLACE = 200 };
 
@@ -324,11 +325,7 @@ static bool is_listed(const json_t *list, const json_t *value)
 
 static json_int_t character_count(const json_t *text)
 {
-    const char *p = json_string_value(text);
-    json_int_t n = 0;
-
-    for (size_t i = 0; i < json_string_length(text); i++) n += (p[i] & 0xc0) != 0x80;
-    return n;
+    return (json_int_t)nib_utf8_count(json_string_value(text), json_string_length(text));
 }
 
 static bool takes(const json_t *schema, const json_t *value);

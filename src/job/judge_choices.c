@@ -6,7 +6,6 @@
 
 #include "format/records.h"
 #include "job/choice_scores.h"
-#include "text/unicode_sets.h"
 #include "text/utf8.h"
 #include "train/choices.h"
 

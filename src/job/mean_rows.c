@@ -147,15 +147,9 @@ void nib_mean_rows_free(nib_mean_rows *m)
 
 void nib_mean_rows_get(const nib_mean_rows *m, uint64_t row, float *out)
 {
-    uint32_t bits[4] = { 0 };
-
     memcpy(out, m->mean, m->width * sizeof *out);
     if (!m->factor) return;
-    for (size_t i = 0; i < m->width; i++) {
-        const uint32_t counter[4] = { (uint32_t)(i / 2), 0, (uint32_t)row, (uint32_t)(row >> 32) };
-        if (i % 2 == 0) nib_philox(m->key, counter, bits);
-        m->noise[i] = nib_normal_float(bits[i % 2 * 2], bits[i % 2 * 2 + 1], 1);
-    }
+    nib_normal_fill(m->noise, m->width, m->key, (uint32_t)row, (uint32_t)(row >> 32), 1);
     cblas_strmv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)m->width, m->factor,
                 (int)m->width, m->noise, 1);
     for (size_t i = 0; i < m->width; i++) out[i] += m->noise[i];

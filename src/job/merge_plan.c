@@ -17,8 +17,6 @@ typedef struct maker {
     nib_merge_plan plan;
 } maker;
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
-
 static const nib_weight *base_weight(const nib_weight *weight, const nib_weight *frozen)
 {
     return frozen ? frozen : weight;
@@ -258,7 +256,7 @@ static nib_status append(maker *k, nib_merge_item *item, nib_error *err)
     nib_merge_plan *p = &k->plan;
 
     if (!k->convert && narrows(k, item)) item->plan.dtype = p->dtype;
-    if (k->convert && is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
+    if (k->convert && nib_dtype_is_float(item->plan.dtype)) item->plan.dtype = k->dtype;
     if (!nib_grow(k->m->ctx, &p->items, &p->capacity, p->count + 1, sizeof *p->items))
         return no_memory(k, err);
     if (item->weight)

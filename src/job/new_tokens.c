@@ -10,13 +10,6 @@ enum { FILE_BYTES = 64 << 20, MOST_ID = 1 << 24, NAMES = 300 };
 
 /* --- the file --- */
 
-static bool ends_in(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 static nib_status no_memory(const char *path, nib_error *err)
 {
     return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
@@ -50,7 +43,7 @@ static nib_status read_line(const char *path, size_t number, const char *line, s
 static nib_status read_lines(const char *path, const char *text, size_t bytes, json_t *to,
                              nib_error *err)
 {
-    bool json = ends_in(path, ".jsonl");
+    bool json = nib_ends_with(path, ".jsonl");
     size_t at = bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     nib_status status = NIB_OK;
 
@@ -70,7 +63,7 @@ static nib_status read_file(nib_new_tokens *list, const char *path, nib_error *e
     size_t bytes;
     nib_status status;
 
-    if (ends_in(path, ".json")) {
+    if (nib_ends_with(path, ".json")) {
         status = nib_json_read(list->ctx, path, 0, &list->json, err);
         if (!status && !json_is_array(list->json))
             status = nib_fail(err, NIB_E_FORMAT, "%s: an object, expected a list of tokens", path);

@@ -7,6 +7,7 @@
 #include "graph/readout.h"
 #include "job/answered.h"
 #include "job/classifier.h"
+#include "text/utf8.h"
 #include "train/batch.h"
 
 typedef struct prediction {
@@ -137,21 +138,12 @@ static nib_status put_tags(prediction *p, nib_record r, size_t first, nib_error 
     return NIB_OK;
 }
 
-/* Characters in front of a byte. */
-static size_t characters(const char *text, size_t bytes)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < bytes; i++) n += ((uint8_t)text[i] & 0xc0) != 0x80;
-    return n;
-}
-
 static void put_answer(prediction *p, const nib_answer *a)
 {
     const nib_questions *q = nib_dataset_questions(p->answered.data);
     const nib_question *x = &q->items[a->question];
     const char *id = nib_questions_text(q, x->id), *context = nib_questions_text(q, x->context);
-    size_t begin = characters(context, a->begin);
+    size_t begin = nib_utf8_count(context, a->begin);
     char *text = nib_strndup(p->ctx, a->text, a->bytes);
 
     nib_text_puts(&p->line, "{");
@@ -166,7 +158,7 @@ static void put_answer(prediction *p, const nib_answer *a)
     if (a->bytes)
         nib_text_printf(&p->line,
                         ", \"start\": %zu, \"end\": %zu, \"start_byte\": %zu, \"end_byte\": %zu",
-                        begin, begin + characters(a->text, a->bytes), a->begin,
+                        begin, begin + nib_utf8_count(a->text, a->bytes), a->begin,
                         a->begin + a->bytes);
     if (a->span.found)
         nib_text_printf(&p->line, ", \"score\": %.6g, \"null_score_diff\": %.6g", a->span.score,

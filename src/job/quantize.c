@@ -51,11 +51,6 @@ typedef struct run {
     nib_quantize_result result;
 } run;
 
-static bool is_float(nib_dtype t)
-{
-    return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16;
-}
-
 static nib_status read_options(run *r, nib_error *err)
 {
     static const nib_dtype known[] = { NIB_F32, NIB_F16, NIB_BF16 };
@@ -117,7 +112,7 @@ static nib_status add_matrix(run *r, const nib_linear *l, nib_error *err)
     if (!name) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", l->name);
     nib_free(r->ctx, name);
     if (!t) return NIB_OK; /* whoever opens the result will miss it */
-    if (!is_float(t->dtype))
+    if (!nib_dtype_is_float(t->dtype))
         return nib_fail(err, NIB_E_UNSUPPORTED,
                         "%s: %s has dtype %s; F32, F16 and BF16 can be quantized", t->file,
                         t->name, t->dtype_name);
@@ -287,7 +282,7 @@ static nib_status plan_other(run *r, const nib_tensor *t, nib_error *err)
 
     *p = (nib_tensor_plan){ .name = t->name, .dtype = t->dtype, .rank = t->rank };
     memcpy(p->shape, t->shape, sizeof p->shape);
-    if (r->convert && is_float(t->dtype)) p->dtype = r->dtype;
+    if (r->convert && nib_dtype_is_float(t->dtype)) p->dtype = r->dtype;
     if (!nib_dtype_bytes(t->dtype))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s has dtype %s, which cannot be written",
                         t->file, t->name, t->dtype_name);
@@ -401,7 +396,7 @@ static nib_status write_changed(run *r, const nib_tensor *t, const nib_tensor *c
 
 static nib_status write_other(run *r, const nib_tensor *t, nib_error *err)
 {
-    bool convert = r->convert && is_float(t->dtype) && t->dtype != r->dtype;
+    bool convert = r->convert && nib_dtype_is_float(t->dtype) && t->dtype != r->dtype;
     const nib_tensor *changed = r->calibrated ? nib_layer_store_find(&r->calibration.store, t->name)
                                               : NULL;
     size_t bytes_each = nib_dtype_bytes(t->dtype);

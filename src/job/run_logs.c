@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/filemap.h"
 #include "base/outfile.h"
+#include "base/outname.h"
 #include "format/json.h"
 
 nib_status nib_report_to(const char *report_to, unsigned *out, nib_error *err)
@@ -115,31 +115,14 @@ static double wall_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* mkdir -p */
-static nib_status make_directories(nib_ctx *ctx, const char *path, nib_error *err)
-{
-    char *part = nib_strdup(ctx, path);
-    nib_status status = NIB_OK;
-
-    if (!part) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", path);
-    for (char *p = part + 1; !status; p++) {
-        char c = *p;
-        if (c && c != '/') continue;
-        *p = 0;
-        if (mkdir(part, 0777) && errno != EEXIST)
-            status = nib_fail(err, NIB_E_IO, "%s: %s", part, strerror(errno));
-        if (!c) break;
-        *p = '/';
-    }
-    nib_free(ctx, part);
-    return status;
-}
-
 static nib_status open_events(nib_run_logs *l, const char *dir, const nib_log_cut *cut,
                               nib_error *err)
 {
-    nib_status status = make_directories(l->ctx, dir, err);
+    char *inside = nib_sprintf(l->ctx, "%s/", dir); /* made with the directories above it */
+    nib_status status = inside ? nib_make_parents(inside, err)
+                               : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
 
+    nib_free(l->ctx, inside);
     if (!status) status = nib_tfevents_create(l->ctx, dir, &l->events, err);
     if (!status && cut->resumed)
         status = nib_tfevents_start(l->events, wall_time(), cut->step + 1, err);

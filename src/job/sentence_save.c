@@ -1,10 +1,9 @@
 /* sentence_save.c - the files that make a model's directory one of sentence-transformers, in the
  * form that its versions 2 to 5 read. */
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "base/filemap.h"
+#include "base/outname.h"
 #include "job/python_json.h"
 #include "job/sentence.h"
 #include "job/sentence_dense.h"
@@ -83,8 +82,7 @@ nib_status nib_sentence_save(const nib_sentence *s, size_t width, const char *di
     char *pooling = nib_sprintf(s->ctx, "%s/1_Pooling", dir);
     nib_status status = pooling ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
 
-    if (!status && mkdir(pooling, 0777) && errno != EEXIST)
-        status = nib_fail(err, NIB_E_IO, "%s: %s", pooling, strerror(errno));
+    if (!status) status = nib_make_folder(pooling, err);
     if (!status) status = put(s, dir, "modules.json", modules_of(s), err);
     if (!status) status = put(s, pooling, "config.json", pooling_of(s, width), err);
     if (!status) status = put(s, dir, "sentence_bert_config.json", limits_of(s), err);

@@ -143,9 +143,7 @@ static const nib_gguf_whole dense_tensors[] = { MAMBA_TENSORS, DENSE_TENSORS, { 
 
 static const nib_gguf_whole *gguf_choose(const nib_graph *g)
 {
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].route.experts) return gguf_tensors; /* the first that fits is taken */
-    return dense_tensors;
+    return nib_gguf_experts(g) ? gguf_tensors : dense_tensors; /* the first that fits is taken */
 }
 
 static const nib_gguf_key gguf_keys[] = {

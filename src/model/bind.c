@@ -8,8 +8,6 @@
 #include "model/bind_weight.h"
 #include "model/new_head.h"
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
-
 /* A vector of `width` floats, copied and widened; NIB_OK with NULL when the tensor is absent.
  * `older`: what TensorFlow's checkpoints called the part, or NULL. */
 static nib_status open_vector(nib_bind *b, const char *module, const char *part, const char *older,
@@ -22,7 +20,7 @@ static nib_status open_vector(nib_bind *b, const char *module, const char *part,
 
     *out = NULL;
     if (!t) return NIB_OK;
-    if (!is_float(t->dtype) || t->rank != 1 || (width && t->shape[0] != width))
+    if (!nib_dtype_is_float(t->dtype) || t->rank != 1 || (width && t->shape[0] != width))
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is %s with %" PRIu64 " elements and rank %u, expected "
                         "a float vector of %zu",
@@ -68,7 +66,7 @@ static nib_status bind_stacked_bias(nib_bind *b, nib_linear *l, const nib_linear
     nib_wrapper_module(b->model->config->wrapper, spec->stack_bias, module);
     t = nib_bind_find(b, module, "", name);
     if (!t) return nib_fail(err, NIB_E_MISMATCH, "%s: tensor %s is missing", b->model->dir, name);
-    if (!is_float(t->dtype) || t->rank != 2 || t->shape[0] != spec->slices ||
+    if (!nib_dtype_is_float(t->dtype) || t->rank != 2 || t->shape[0] != spec->slices ||
         t->shape[1] != spec->out)
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is %s [%" PRIu64 ", ...] of %" PRIu64 " elements, expected floats "
@@ -279,7 +277,7 @@ static nib_status open_rows(nib_bind *b, nib_norm *n, nib_error *err)
     const nib_tensor *t = nib_bind_find(b, n->name, ".weight", name);
 
     if (!t) return NIB_OK;
-    if (!is_float(t->dtype) || t->rank != 2 || t->shape[0] != n->rows ||
+    if (!nib_dtype_is_float(t->dtype) || t->rank != 2 || t->shape[0] != n->rows ||
         t->shape[1] != nib_norm_channels(n))
         return nib_fail(err, NIB_E_MISMATCH,
                         "%s: %s is %s with %" PRIu64 " elements and rank %u, expected floats "
@@ -382,7 +380,7 @@ static nib_status bind_norm(void *self, const char *module, const nib_norm_spec 
 static nib_status check_vector(const nib_tensor *t, const nib_vector_spec *spec, nib_error *err)
 {
     char found[80] = "", wanted[80] = "";
-    bool same = t->rank == spec->rank && is_float(t->dtype);
+    bool same = t->rank == spec->rank && nib_dtype_is_float(t->dtype);
     size_t used[2] = { 0 };
 
     for (unsigned i = 0; i < t->rank && used[0] < 60; i++) {

@@ -21,8 +21,6 @@ const nib_tensor *nib_bind_find(const nib_bind *b, const char *module, const cha
     return t;
 }
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
-
 /* The values of a weight that lie in the tensor, given back to the map. */
 static void release(const nib_tensor *t, const nib_bind_spec *spec)
 {
@@ -77,7 +75,7 @@ static nib_status not_computable(const nib_tensor *t, nib_error *err)
 /* Is the tensor's type one that weights are made of? */
 static bool is_computable(const nib_tensor *t)
 {
-    return is_float(t->dtype) || nib_stored_is_known(t->dtype_name);
+    return nib_dtype_is_float(t->dtype) || nib_stored_is_known(t->dtype_name);
 }
 
 /* A matrix of slice `slice` of `slices` equal parts of the tensor: values or blocks, as its own
@@ -89,7 +87,7 @@ static nib_status open_part(nib_ctx *ctx, const nib_tensor *t, size_t slice, siz
     nib_status status;
 
     if (!is_computable(t)) return not_computable(t, err);
-    status = is_float(t->dtype)
+    status = nib_dtype_is_float(t->dtype)
                  ? nib_weight_dense(ctx, out, in, t->dtype, data, NULL, w, err)
                  : nib_weight_blocks(ctx, t->dtype_name, out, in, data, t->rows, w, err);
     if (status) return nib_fail_in(err, status, "%s: %s", t->file, t->name);
@@ -124,7 +122,8 @@ static nib_status open_held(nib_ctx *ctx, const nib_tensor *t, size_t slice, siz
 
     if (status) return status;
     *w = stored;
-    if (t->rows && is_float(t->dtype)) status = nib_weight_reordered(ctx, stored, t->rows, w, err);
+    if (t->rows && nib_dtype_is_float(t->dtype))
+        status = nib_weight_reordered(ctx, stored, t->rows, w, err);
     else if (transposed && !t->straight) status = nib_weight_transposed(ctx, stored, w, err);
     if (status) {
         nib_weight_destroy(ctx, stored);
@@ -264,7 +263,7 @@ static void blank_form(const nib_bind *b, const char *module, const char *stack,
     t = nib_model_tensor(b->model->tensors, b->model->config, name);
     if (!t) return;
     if (nib_stored_is_known(t->dtype_name)) nib_form_parse(t->dtype_name, form);
-    else if (is_float(t->dtype)) *form = nib_form_dense(t->dtype);
+    else if (nib_dtype_is_float(t->dtype)) *form = nib_form_dense(t->dtype);
 }
 
 /* A weight that is not there, of the shape that config.json gives it. */

@@ -189,3 +189,10 @@ size_t nib_gguf_global_every(const nib_graph *g)
     }
     return nib_max(layer, 1);
 }
+
+size_t nib_gguf_experts(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].route.experts) return g->nodes[i].route.experts;
+    return 0;
+}

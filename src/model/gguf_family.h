@@ -130,6 +130,7 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
 void nib_gguf_set_sliding(nib_gguf_config *c);
 /* Which layers see all, where the first does: one of so many; of one alone the number of layers. */
 size_t nib_gguf_global_every(const struct nib_graph *g);
+size_t nib_gguf_experts(const struct nib_graph *g); /* of a layer that has some; 0: none has */
 /* head_count_kv of each layer, 0 where there is no attention: num_key_value_heads, and layer_types
  * of two names. */
 void nib_gguf_set_mixed(nib_gguf_config *c, const char *attention, const char *other);

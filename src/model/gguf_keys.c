@@ -157,13 +157,6 @@ static bool put_from_graph(const keys *k, const char *key)
     return true;
 }
 
-static bool has_experts(const nib_graph *g)
-{
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].route.experts) return true;
-    return false;
-}
-
 static bool is_of_experts(const char *key)
 {
     return strcmp(key, "expert_count") == 0 || strcmp(key, "expert_used_count") == 0;
@@ -221,7 +214,7 @@ static nib_status put_table(const keys *k, nib_error *err)
 
     for (const nib_gguf_key *f = k->n->family->keys; f->gguf; f++) {
         const json_t *v = value_of(k, f);
-        if (v && is_of_experts(f->gguf) && !has_experts(k->m->graph)) {
+        if (v && is_of_experts(f->gguf) && !nib_gguf_experts(k->m->graph)) {
             put_count(k, f->gguf, 0); /* config.json may name some all the same */
             continue;
         }
@@ -362,7 +355,7 @@ static nib_status add_divisors(keys *k, const char *name, size_t count, float **
 
 /* Divisors of each frequency: 1 for the fast ones, `factor` for the slow ones, between them a
  * mixture; in float, as the converter computes them. */
-static nib_status put_llama3(keys *k, const nib_rope *rope, double theta, nib_error *err)
+static nib_status put_llama3(keys *k, const nib_rope *rope, nib_error *err)
 {
     float factor = (float)rope_number(k, "factor", 8), low = (float)rope_number(k,
                                                                               "low_freq_factor", 1);
@@ -371,7 +364,7 @@ static nib_status put_llama3(keys *k, const nib_rope *rope, double theta, nib_er
     nib_status status = add_divisors(k, "rope_freqs.weight", rope->rot / 2, &d, err);
 
     for (size_t i = 0; !status && i < rope->rot / 2; i++) {
-        float inv = 1 / powf((float)theta, (float)(2 * i) / (float)rope->rot);
+        float inv = 1 / powf((float)rope->theta, (float)(2 * i) / (float)rope->rot);
         float length = 6.283185307179586f / inv, smooth;
         smooth = (original / length - low) / (high - low);
         d[i] = length < original / high ? 1
@@ -447,7 +440,7 @@ static nib_status put_rope(keys *k, nib_error *err)
     name = json_is_string(type) ? json_string_value(type) : "default";
     if (!rope || !k->rope || strcmp(name, "default") == 0) return NIB_OK;
     if (strcmp(name, "llama3") == 0)
-        return put_llama3(k, rope, rope->theta, err);
+        return put_llama3(k, rope, err);
     if (strcmp(name, "longrope") == 0 || strcmp(name, "su") == 0) return put_longrope(k, rope, err);
     if (strcmp(name, "linear") != 0 && strcmp(name, "yarn") != 0)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: rope_type %s has no form in GGUF; those that "

@@ -14,14 +14,7 @@ static void draw(float *out, size_t n, double deviation, uint64_t seed, const ch
     const uint32_t key[2] = { (uint32_t)seed ^ nib_fnv1a(module, strlen(module)),
                               (uint32_t)(seed >> 32) ^ SALT };
 
-    for (size_t i = 0; i < n; i += 2) {
-        const uint32_t counter[4] = { (uint32_t)(i / 2), (uint32_t)(i >> 33), 0, 0 };
-        uint32_t bits[4];
-
-        nib_philox(key, counter, bits);
-        out[i] = nib_normal_float(bits[0], bits[1], deviation);
-        if (i + 1 < n) out[i + 1] = nib_normal_float(bits[2], bits[3], deviation);
-    }
+    nib_normal_fill(out, n, key, 0, 0, deviation);
 }
 
 static nib_status note(nib_model *m, nib_linear *l, nib_error *err)

@@ -28,12 +28,6 @@ static int by_address(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-static bool ends(const char *name, const char *end)
-{
-    size_t n = strlen(name), e = strlen(end);
-    return n >= e && strcmp(name + n - e, end) == 0;
-}
-
 /* Buffers of the reference's modules that old versions saved: angles of rotation, causal masks,
  * positions; and the divisors of angles that a GGUF's config.json is made of. */
 static bool is_buffer(const char *name)
@@ -46,7 +40,7 @@ static bool is_buffer(const char *name)
                                            "rope_factors_short.weight" };
 
     for (size_t i = 0; i < NIB_COUNT(ends_of); i++)
-        if (ends(name, ends_of[i])) return true;
+        if (nib_ends_with(name, ends_of[i])) return true;
     return false;
 }
 

@@ -219,17 +219,11 @@ bool nib_format_has_piece(const nib_format *format, const char *piece)
     return false;
 }
 
-static bool ends(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 size_t nib_format_stack_bytes(const nib_format *format, const char *name)
 {
     const char *end = format ? format->stack_ends[0] : NULL;
 
-    return end && ends(name, end) ? strlen(name) - strlen(end) : 0;
+    return end && nib_ends_with(name, end) ? strlen(name) - strlen(end) : 0;
 }
 
 bool nib_format_is_piece_of(const nib_format *format, const char *source, const char *name)
@@ -265,9 +259,9 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find)
     if (tensor->dtype == NIB_U8 || strstr(tensor->name, ".weight.")) return true;
     for (size_t i = 0; i < NIB_COUNT(formats); i++) {
         for (size_t k = 0; formats[i]->pieces[k]; k++)
-            if (ends(tensor->name, formats[i]->pieces[k])) return true;
+            if (nib_ends_with(tensor->name, formats[i]->pieces[k])) return true;
         if ((tensor->dtype == NIB_I8 || tensor->dtype == NIB_F8_E4M3) &&
-            ends(tensor->name, ".weight") && has_beside(formats[i], tensor, find))
+            nib_ends_with(tensor->name, ".weight") && has_beside(formats[i], tensor, find))
             return true;
     }
     return false;

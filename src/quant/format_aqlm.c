@@ -111,12 +111,10 @@ static nib_status find_parts(nib_part_finder find, const char *module, stored_pa
     return NIB_OK;
 }
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
-
 /* What the codebooks' shape says must be what config.json does. */
 static nib_status check_books(const nib_part *t, const nib_additive_options *o, nib_error *err)
 {
-    if (is_float(t->dtype) && t->rank == 4 && t->shape[0] == o->books &&
+    if (nib_dtype_is_float(t->dtype) && t->rank == 4 && t->shape[0] == o->books &&
         t->shape[1] == (uint64_t)1 << o->bits && t->shape[2] == o->outputs &&
         t->shape[3] == o->inputs)
         return NIB_OK;
@@ -138,7 +136,7 @@ static nib_status check_codes(const stored_parts *p, const nib_additive_options 
         return nib_fail(err, NIB_E_FORMAT, "%s: %s of rank %u with %" PRIu64 " elements, expected "
                         "%s [out / %u, in / %u, %u]", t->name, nib_dtype_name(t->dtype), t->rank,
                         t->elements, nib_dtype_name(type), o->outputs, o->inputs, o->books);
-    if (!is_float(p->scales.dtype) || p->scales.elements != rows ||
+    if (!nib_dtype_is_float(p->scales.dtype) || p->scales.elements != rows ||
         (rows != t->shape[0] && rows != t->shape[1]))
         return nib_fail(err, NIB_E_FORMAT, "%s: %s with %" PRIu64 " elements, expected floats "
                         "[%" PRIu64 ", 1, 1, 1]", p->scales.name, nib_dtype_name(p->scales.dtype),

@@ -46,8 +46,6 @@ static void settings_of(const nib_form *form, nib_settings *out)
 
 /* --- reading --- */
 
-static bool is_float(nib_dtype t) { return t == NIB_F32 || t == NIB_F16 || t == NIB_BF16; }
-
 static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
                               const nib_format_module *module, nib_weight **w, nib_error *err)
 {
@@ -65,7 +63,8 @@ static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held
         if (find.find(find.self, name, &part)) status = nib_bnb4_parts_add(&parts, &part, err);
     }
     /* bnb_4bit_quant_storage may be a float type: then the quant_state tells */
-    if (status || (is_float(parts.weight.dtype) && !parts.quant_state.name)) return status;
+    if (status || (nib_dtype_is_float(parts.weight.dtype) && !parts.quant_state.name))
+        return status;
     return nib_bnb4_open(ctx, &parts, w, err);
 }
 

@@ -80,13 +80,8 @@ static void make_z(svd *d) { nib_parallel_for(d->ctx, nib_ceil_div(d->in, TILE),
 static void fill_normal(float *to, size_t n, uint64_t seed, uint32_t key)
 {
     const uint32_t keys[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) ^ 0x73766420 };
-    uint32_t bits[4];
 
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t counter[4] = { (uint32_t)(i / 2), (uint32_t)(i / 2 >> 32), key, 0 };
-        if (i % 2 == 0) nib_philox(keys, counter, bits);
-        to[i] = nib_normal_float(bits[i % 2 * 2], bits[i % 2 * 2 + 1], 1);
-    }
+    nib_normal_fill(to, n, keys, key, 0, 1);
 }
 
 /* Makes the columns of m [k, n] orthonormal; r [k, k] column by column gets the triangle, or

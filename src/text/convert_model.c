@@ -84,14 +84,6 @@ static int by_rank(const void *a, const void *b)
     return x->right < y->right ? -1 : x->right > y->right;
 }
 
-static uint32_t characters(const char *p, size_t bytes)
-{
-    uint32_t n = 0;
-
-    for (size_t i = 0; i < bytes; i++) n += ((uint8_t)p[i] & 0xc0) != 0x80;
-    return n;
-}
-
 typedef struct joins { nib_ctx *ctx; join *items; size_t count, capacity; } joins;
 
 static bool find_joins(const vocab *v, const nib_words *words, joins *out)
@@ -111,8 +103,9 @@ static bool find_joins(const vocab *v, const nib_words *words, joins *out)
                           sizeof *out->items))
                 return false;
             out->items[out->count++] =
-                (join){ (uint32_t)i, (uint32_t)left, (uint32_t)right, characters(e->text, k),
-                        characters(e->text + k, e->bytes - k), e->score };
+                (join){ (uint32_t)i, (uint32_t)left, (uint32_t)right,
+                        (uint32_t)nib_utf8_count(e->text, k),
+                        (uint32_t)nib_utf8_count(e->text + k, e->bytes - k), e->score };
         }
     }
     return true;

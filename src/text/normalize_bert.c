@@ -71,14 +71,6 @@ bool nib_normalize_each(nib_tokenizer *t, nib_stage_kind kind)
 
 /* --- Precompiled --- */
 
-static size_t characters(const char *p, size_t n)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < n; i++) count += ((uint8_t)p[i] & 0xc0) != 0x80;
-    return count;
-}
-
 /* The library's list of characters, each with its change, of which the last one waits: what is
  * removed behind it is still counted to it. */
 typedef struct changes {
@@ -103,7 +95,7 @@ static bool push(changes *c, uint32_t character, ptrdiff_t change)
  * last, which may be the one before, or are nobody's at the front of the text. */
 static bool put_replacement(changes *c, const char *p, size_t bytes, const char *by)
 {
-    size_t old = characters(p, bytes), now = characters(by, strlen(by)), number = 0;
+    size_t old = nib_utf8_count(p, bytes), now = nib_utf8_count(by, strlen(by)), number = 0;
     bool good = true;
 
     for (; *by && good; by += nib_utf8_length(*by), number++)

@@ -60,6 +60,15 @@ static inline size_t nib_utf8_before(const char *text, size_t at)
     return at;
 }
 
+/* Characters of valid text. */
+static inline size_t nib_utf8_count(const char *text, size_t bytes)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < bytes; i++) n += ((uint8_t)text[i] & 0xc0) != 0x80;
+    return n;
+}
+
 /* Unicode's White_Space. */
 static inline bool nib_is_space(uint32_t c)
 {

@@ -28,12 +28,10 @@ nib_status nib_wordpiece_ready(nib_tokenizer *t, const char *prefix, nib_error *
 
 static bool is_too_long(const nib_tokenizer *t, nib_range piece)
 {
-    size_t characters = 0;
+    size_t bytes = piece.end - piece.begin;
 
-    if (piece.end - piece.begin <= t->most_characters) return false;
-    for (size_t i = piece.begin; i < piece.end; i++)
-        characters += ((uint8_t)t->work.text[i] & 0xc0) != 0x80;
-    return characters > t->most_characters;
+    return bytes > t->most_characters &&
+           nib_utf8_count(t->work.text + piece.begin, bytes) > t->most_characters;
 }
 
 /* The longest piece that begins at *at, which moves behind it; -1: none. */
