@@ -27,6 +27,8 @@ typedef enum nib_start {
     NIB_START_UNKNOWN
 } nib_start;
 
+/* --- start_check.c --- */
+
 /* What init_lora_weights asks for; *iterations: of pissa_niter_N N, else NIB_SVD_EXACT. */
 nib_start nib_start_of(const char *init_lora_weights, int *iterations);
 
@@ -40,6 +42,11 @@ typedef struct nib_start_options {
 nib_status nib_start_check(const nib_adapter *a, const nib_start_options *o, nib_error *err);
 
 bool nib_start_is_low(const nib_linear *l); /* its weight is not dense */
+/* The linear that it was before it was quantized and stored; NULL: there is none that is dense and
+ * of its shape. */
+const nib_linear *nib_start_original(const nib_start_options *o, const nib_linear *l);
+
+/* --- start.c --- */
 
 /* Gives the branches of linears their values, beside those of initialize.h, and changes the base;
  * notes what was lost before and after.  A blank model stays as it is.  Takes, of one linear at a
@@ -52,6 +59,7 @@ nib_status nib_start_run(nib_adapter *a, uint64_t seed, const nib_start_options 
 uint64_t nib_start_bytes(const nib_adapter *a);
 /* What running takes beside those and the weights at most, likewise. */
 uint64_t nib_start_peak(const nib_adapter *a);
+
 /* --- start_open.c --- */
 
 /* Of an adapter that PEFT wrote: why it cannot be used; NULL: it can. */
