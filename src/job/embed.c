@@ -248,9 +248,8 @@ static nib_status finish_text(embedding *e, size_t i, size_t row, size_t *count,
     nib_convert(e->rows, NIB_F32, nib_run_hidden(e->run, row), e->model->graph->type,
                 *count * e->hidden);
     nib_pooler_pool(&e->pooler, e->rows, *count, e->hidden, first, e->vector);
-    nib_dense_forward(e->sentence.dense, e->sentence.dense_count, pooled, e->vector);
-    vector = e->vector + nib_dense_trace(e->sentence.dense, e->sentence.dense_count, pooled) -
-             nib_dense_width(e->sentence.dense, e->sentence.dense_count, pooled);
+    vector = e->vector + (nib_dense_forward(e->sentence.dense, e->sentence.dense_count, pooled,
+                                            e->vector) - e->vector); /* of which it is a part */
     if (unit) nib_unit_length(vector, e->width);
     for (size_t c = 0; c < e->width; c++)
         if (!isfinite(vector[c]))

@@ -36,6 +36,7 @@ typedef struct run {
     nib_gguf_writer *writer;
     nib_modelfile modelfile;
     char *temporary;          /* the whole file, not yet checked */
+    nib_model *written;       /* read back of it */
     nib_export_result result;
 } run;
 
@@ -218,10 +219,10 @@ static double most_difference(const nib_export_type *type)
 static nib_status verify(run *r, nib_error *err)
 {
     nib_export_check check = { 0 };
-    nib_status status;
+    nib_status status = nib_export_open_written(r->model, r->temporary, &r->written, err);
 
-    if (r->options->no_verify) return nib_export_verify_keys(r->model, r->temporary, err);
-    status = nib_export_verify(r->model, r->tokenizer, r->temporary, most_difference(r->type),
+    if (status || r->options->no_verify) return status;
+    status = nib_export_verify(r->model, r->written, r->tokenizer, most_difference(r->type),
                                &check, err);
     r->result.prompts = check.prompts;
     r->result.greatest_difference = check.greatest;
@@ -238,25 +239,18 @@ static bool has_linear(const nib_model *m, const char *name)
 /* What of the adapter's change is in the file's matrices. */
 static nib_status measure(run *r, nib_error *err)
 {
-    nib_model_options options = { .model = r->temporary, .compute_dtype = NIB_COMPUTE_FLOAT32 };
-    nib_model_progress quiet = { 0 };
     nib_survivors found = { 0 };
-    nib_model *w = NULL;
-    nib_status status = r->model->head ? nib_model_open(r->ctx, &options, NIB_F32, quiet, &w, err)
-                                       : nib_model_open_features(r->ctx, &options, NIB_F32, quiet,
-                                                                 &w, err);
+    nib_status status;
 
-    if (!status && !has_linear(w, r->model->linears[0]->name)) {
+    if (!has_linear(r->written, r->model->linears[0]->name)) {
         nib_note(r->ctx, "%s: its modules have other names than those of %s: what of the adapter "
                  "survived is not measured", r->options->out, r->options->model);
-        goto done;
+        return NIB_OK;
     }
-    if (!status) status = nib_survivors_list(r->model, w, NULL, &found, err);
+    status = nib_survivors_list(r->model, r->written, NULL, &found, err);
     if (!status) status = nib_survivors_of_weights(&found, err);
     if (!status) r->result.survival = nib_survivors_all(&found);
-done:
     nib_survivors_free(&found);
-    nib_model_close(w);
     return status;
 }
 
@@ -334,6 +328,7 @@ nib_status nib_export(nib_ctx *ctx, const nib_export_options *options, nib_expor
     status = export(&r, err);
     if (!status && result) *result = r.result;
     nib_gguf_writer_discard(r.writer);
+    nib_model_close(r.written);
     if (r.temporary) unlink(r.temporary); /* nothing is there after the rename */
     nib_free(ctx, r.temporary);
     nib_export_plan_free(ctx, &r.plan);

@@ -37,6 +37,7 @@ static nib_status check(void *self, nib_model *m, const char *dir, nib_error *er
     const nib_export_options *o = k->options;
     nib_tensors *written = NULL;
     nib_tokenizer *t = NULL;
+    nib_model *w = NULL;
     nib_export_check found = { 0 };
     nib_status status = nib_tensors_open(k->ctx, dir, &written, err);
 
@@ -46,9 +47,11 @@ static nib_status check(void *self, nib_model *m, const char *dir, nib_error *er
     for (size_t i = 0; i < k->result.tensors; i++)
         k->result.bytes += nib_tensors_at(written, i)->bytes;
     nib_tensors_close(written);
-    if (o->no_verify) return nib_export_verify_keys(m, dir, err);
-    status = nib_open_tokenizer(k->ctx, o->model, &t, err);
-    if (!status) status = nib_export_verify(m, t, dir, most_difference(o), &found, err);
+    status = nib_export_open_written(m, dir, &w, err);
+    if (!status && !o->no_verify) status = nib_open_tokenizer(k->ctx, o->model, &t, err);
+    if (!status && !o->no_verify)
+        status = nib_export_verify(m, w, t, most_difference(o), &found, err);
+    nib_model_close(w);
     nib_tokenizer_close(t);
     k->result.prompts = found.prompts;
     k->result.greatest_difference = found.greatest;

@@ -138,42 +138,35 @@ static nib_status count_prompt(double difference, double most, nib_export_check 
                     "the same", check->prompts, difference, most);
 }
 
-static nib_status open_written(const nib_model *m, const char *path, nib_model **w, nib_error *err)
+nib_status nib_export_open_written(const nib_model *m, const char *path, nib_model **w,
+                                   nib_error *err)
 {
     nib_model_options options = { .model = path, .compute_dtype = NIB_COMPUTE_FLOAT32 };
     nib_model_progress quiet = { 0 };
+    nib_model *made = NULL;
+    nib_status status = m->head ? nib_model_open(m->ctx, &options, NIB_F32, quiet, &made, err)
+                                : nib_model_open_features(m->ctx, &options, NIB_F32, quiet, &made,
+                                                          err);
 
-    return m->head ? nib_model_open(m->ctx, &options, NIB_F32, quiet, w, err)
-                   : nib_model_open_features(m->ctx, &options, NIB_F32, quiet, w, err);
-}
-
-nib_status nib_export_verify_keys(const nib_model *m, const char *path, nib_error *err)
-{
-    nib_model *w = NULL;
-    nib_status status = open_written(m, path, &w, err);
-
-    if (!status) status = nib_gguf_compare_graphs(m, w, err);
-    nib_model_close(w);
+    if (!status) status = nib_gguf_compare_graphs(m, made, err);
+    if (status) nib_model_close(made);
+    else *w = made;
     return status;
 }
 
-nib_status nib_export_verify(nib_model *m, nib_tokenizer *t, const char *path, double most,
+nib_status nib_export_verify(nib_model *m, nib_model *w, nib_tokenizer *t, double most,
                              nib_export_check *out, nib_error *err)
 {
     nib_export_check check = { 0 };
     nib_tokenizer *tokenizers[2] = { t, NULL };
-    nib_model *w = NULL;
-    nib_status status = open_written(m, path, &w, err);
+    nib_status status = t ? nib_tokenizer_open(m->ctx, w->dir, &tokenizers[1], err) : NIB_OK;
 
-    if (!status) status = nib_gguf_compare_graphs(m, w, err);
-    if (!status && t) status = nib_tokenizer_open(m->ctx, path, &tokenizers[1], err);
     for (size_t i = 0; i < NIB_COUNT(prompts) && !status; i++) {
         double difference = 0;
         status = check_prompt(m, w, tokenizers, i, &difference, err);
         if (!status) status = count_prompt(difference, most, &check, err);
     }
     nib_tokenizer_close(tokenizers[1]);
-    nib_model_close(w);
     if (!status) *out = check;
     return status;
 }

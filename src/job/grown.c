@@ -34,7 +34,7 @@ static nib_status refuse_packed(const nib_tensor *t, nib_error *err)
 }
 
 static nib_status add_table(nib_grown *g, const nib_tensor *t, size_t width,
-                            const nib_mean_rows *rows, nib_error *err)
+                            nib_mean_rows *rows, nib_error *err)
 {
     unsigned rank = width ? 2 : 1;
 
@@ -67,7 +67,7 @@ static nib_status find_head(nib_grown *g, nib_error *err)
 {
     const nib_linear *h = g->model->head;
     const nib_task task = g->model->purpose.task;
-    const nib_mean_rows *bias = g->model->tied ? NULL : &g->bias;
+    nib_mean_rows *bias = g->model->tied ? NULL : &g->bias;
     const nib_tensor *t, *packed;
     nib_status status = NIB_OK;
 
@@ -151,7 +151,6 @@ const nib_grown_table *nib_grown_of(const nib_grown *g, const nib_tensor *t)
 
 nib_status nib_grown_learn(nib_grown *g, uint64_t after, uint64_t seed, nib_error *err)
 {
-    nib_mean_rows *known[] = { &g->embedding, &g->head, &g->bias };
     size_t width = g->model->embedding->weight->in;
     nib_status status = check_others(g, err);
 
@@ -162,10 +161,11 @@ nib_status nib_grown_learn(nib_grown *g, uint64_t after, uint64_t seed, nib_erro
     g->bytes = nib_new_array(g->ctx, width, sizeof(float));
     if (!status && (!g->row || !g->bytes))
         status = nib_fail(err, NIB_E_NOMEM, "a row of %zu: out of memory", width);
-    for (size_t i = 0; !status && i < g->count; i++)
-        for (size_t k = 0; !status && k < NIB_COUNT(known); k++)
-            if (g->tables[i].rows == known[k] && !known[k]->mean)
-                status = nib_mean_rows_make(g->ctx, g->tables[i].tensor, seed, known[k], err);
+    for (size_t i = 0; !status && i < g->count; i++) {
+        nib_grown_table *t = &g->tables[i];
+        if (t->rows && !t->rows->mean)
+            status = nib_mean_rows_make(g->ctx, t->tensor, seed, t->rows, err);
+    }
     g->after = after;
     return status;
 }

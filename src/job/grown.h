@@ -9,7 +9,7 @@ enum { NIB_GROWN_MOST = 4 }; /* embedding, head, its bias by two names */
 
 typedef struct nib_grown_table {
     const nib_tensor *tensor;
-    const nib_mean_rows *rows; /* NULL: zeros */
+    nib_mean_rows *rows;       /* NULL: zeros; one of the nib_grown */
 } nib_grown_table;
 
 typedef struct nib_grown {
