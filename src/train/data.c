@@ -61,21 +61,21 @@ void nib_dataset_cut(nib_dataset *d, size_t count)
     nib_dataset_drop(d);
 }
 
-/* Rows with an answer among those of one record of `length` tokens. */
-static size_t count_targets(const nib_labels *l, const float *answers, size_t n, size_t length)
+/* Rows with an answer among the n from `first` on, those of one record of `length` tokens. */
+static size_t count_targets(const nib_labels *l, size_t first, size_t n, size_t length)
 {
     size_t targets = 0;
 
     if (l->kind == NIB_LABEL_SPAN) return length; /* each may be the one */
     if (l->kind != NIB_LABEL_TAGS) return 1;
-    for (size_t i = 0; i < n; i++) targets += answers[i] >= 0;
+    for (size_t i = 0; i < n; i++) targets += l->answers[first + i] >= 0;
     return targets;
 }
 
 size_t nib_dataset_targets(const nib_dataset *d)
 {
     size_t begin = answers_begin(d);
-    return count_targets(&d->labels, d->labels.answers + begin, d->labels.used - begin,
+    return count_targets(&d->labels, begin, d->labels.used - begin,
                          d->used - nib_dataset_begin(d));
 }
 
@@ -243,9 +243,9 @@ nib_record nib_dataset_record(const nib_dataset *d, size_t i)
     if (d->answer_ends) {
         size_t first = i ? d->answer_ends[i - 1] : 0;
         r.types = r.trained;
-        r.answers = d->labels.answers + first;
+        r.answers = d->labels.answers ? d->labels.answers + first : NULL;
         r.answer_count = (uint32_t)(d->answer_ends[i] - first);
-        r.targets = (uint32_t)count_targets(&d->labels, r.answers, r.answer_count, r.length);
+        r.targets = (uint32_t)count_targets(&d->labels, first, r.answer_count, r.length);
         if (d->questions.count) r.ranges = d->questions.ranges + begin;
         return r;
     }

@@ -26,8 +26,9 @@ static void compact(nib_dataset *d, const uint8_t *marked)
     for (size_t i = 0; i < d->count; i++) {
         size_t end = d->ends[i], n = end - begin, last = d->answer_ends ? d->answer_ends[i] : 0;
         if (!marked[i] && d->answer_ends) {
-            memmove(d->labels.answers + answers, d->labels.answers + first,
-                    (last - first) * sizeof *d->labels.answers);
+            if (last > first)
+                memmove(d->labels.answers + answers, d->labels.answers + first,
+                        (last - first) * sizeof *d->labels.answers);
             answers += last - first;
             d->answer_ends[kept] = answers;
         }
