@@ -195,23 +195,45 @@ static void cross(nib_run *run, int segment, const char *in, char *out)
     }
 }
 
+/* The first step of the segments from `first` on, before which its values have come in. */
+static size_t begin_range(nib_run *run, const nib_batch *batch, int first, const void *in)
+{
+    const nib_graph *g = run->graph;
+    size_t from = 0;
+
+    assert(run->plan->kind == NIB_PLAN_INFERENCE);
+    assert(0 <= first && first < g->segments);
+    begin(run, batch);
+    while (from < run->plan->count && g->nodes[run->plan->steps[from].node].segment < first) from++;
+    cross(run, first, in, NULL);
+    return from;
+}
+
 void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, const void *in,
                    void *out)
 {
     const nib_graph *g = run->graph;
-    size_t from = 0, end;
+    size_t from = begin_range(run, batch, first, in);
 
-    assert(run->plan->kind == NIB_PLAN_INFERENCE);
-    assert(0 <= first && first < last && last <= g->segments);
-    begin(run, batch);
-    while (from < run->plan->count && g->nodes[run->plan->steps[from].node].segment < first) from++;
-    cross(run, first, in, NULL);
-    for (end = from; end < run->plan->count; end++) {
+    assert(first < last && last <= g->segments);
+    for (size_t end = from; end < run->plan->count; end++) {
         if (g->nodes[run->plan->steps[end].node].segment >= last) break;
         run_step(run, from, end);
     }
     if (last == g->segments) keep_tokens(batch);
     else if (out) cross(run, last, NULL, out);
+}
+
+void nib_run_until(nib_run *run, const nib_batch *batch, int first, const nib_node *node,
+                   const void *in)
+{
+    const nib_graph *g = run->graph;
+    size_t from = begin_range(run, batch, first, in), end = from;
+    nib_io io;
+
+    for (; &g->nodes[run->plan->steps[end].node] != node; end++) run_step(run, from, end);
+    io = io_of(run, &run->plan->steps[end]);
+    if (run->tap) run->tap(run->tap_user, node, &io, false);
 }
 
 /* --- looking for the first value that is not finite --- */

@@ -67,6 +67,10 @@ void nib_run_backward(nib_run *run);
  * last segment all is as after nib_run_forward(). */
 void nib_run_range(nib_run *run, const nib_batch *batch, int first, int last, const void *in,
                    void *out);
+/* The same from segment `first` up to `node`, which is not run: the tap sees what it reads, its
+ * outputs hold nothing yet.  What it reads is in its place until the next run. */
+void nib_run_until(nib_run *run, const nib_batch *batch, int first, const nib_node *node,
+                   const void *in);
 /* What crosses the boundary before `segment`: values made before it and read in it or later, in the
  * order in which they are made, each [rows of its axis, width] of its type without gaps. */
 size_t nib_boundary_bytes(const nib_graph *g, const nib_batch *batch, int segment);

@@ -17,8 +17,9 @@ static nib_status check_inputs(const nib_walk *w, const nib_batch *b, size_t bat
                     nib_calibration_record(&w->data, b, batch, o->bad_row), w->o->calibration.data);
 }
 
-/* keep: what the segment gives takes the place of what it was given. */
-static nib_status pass(nib_walk *w, int segment, bool keep, nib_error *err)
+/* until: the last node whose inputs are looked for, up to which the segment runs; NULL: it runs to
+ * its end, and what it gives takes the place of what it was given. */
+static nib_status pass(nib_walk *w, int segment, const nib_node *until, nib_error *err)
 {
     nib_calibration_data *d = &w->data;
     nib_status status = NIB_OK;
@@ -27,8 +28,9 @@ static nib_status pass(nib_walk *w, int segment, bool keep, nib_error *err)
         nib_batch b = nib_calibration_batch(d, i);
         uint8_t *values = d->values + d->places[i];
         if (nib_should_stop(w->ctx)) return nib_walk_stopped(w, err);
-        nib_run_range(w->run, &b, segment, segment + 1, segment ? values : NULL,
-                      keep ? values : NULL);
+        const void *in = segment ? values : NULL;
+        if (until) nib_run_until(w->run, &b, segment, until, in);
+        else nib_run_range(w->run, &b, segment, segment + 1, in, values);
         status = check_inputs(w, &b, i, err);
     }
     return status;
@@ -63,11 +65,13 @@ static nib_status calibrate_segment(nib_walk *w, int segment, nib_error *err)
     nib_status status = NIB_OK;
 
     while (!status) {
+        const nib_node *until;
         status = begin_pass(w, segment, err);
         if (status || !w->observer.count) break;
         w->run->tap = nib_observer_tap;
         w->run->tap_user = &w->observer;
-        status = pass(w, segment, w->awq, err);
+        until = w->awq ? NULL : nib_observer_last(&w->observer);
+        status = pass(w, segment, until, err);
         w->run->tap = NULL;
         if (!status)
             status = w->awq ? nib_walk_awq(w, segment, err) : nib_walk_encode(w, segment, err);
@@ -100,7 +104,7 @@ static nib_status run_segment(nib_walk *w, int segment, nib_error *err)
     if (first < end && !w->c->store.layers[segment]) status = calibrate_segment(w, segment, err);
     if (!status && first < end) status = nib_walk_use(w, segment, err);
     give_back(w, segment);
-    if (!status && !passed && w->done < w->count) status = pass(w, segment, true, err);
+    if (!status && !passed && w->done < w->count) status = pass(w, segment, NULL, err);
     return status;
 }
 

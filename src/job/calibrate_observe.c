@@ -25,6 +25,15 @@ nib_status nib_observer_add(nib_observer *o, const nib_node *n, size_t expert, n
     return nib_hessian_create(o->ctx, nib_node_linear(n, expert)->weight->in, &s->hessian, err);
 }
 
+const nib_node *nib_observer_last(const nib_observer *o)
+{
+    const nib_node *last = o->list[0].first;
+
+    for (size_t i = 1; i < o->count; i++)
+        if (o->list[i].first > last) last = o->list[i].first;
+    return last;
+}
+
 /* Rows x of a linear's input; row: the first of them, in the batch. */
 typedef struct rows {
     const void *x;

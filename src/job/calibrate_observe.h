@@ -41,6 +41,8 @@ static inline nib_linear *nib_node_linear(const nib_node *n, size_t expert)
 nib_observed *nib_observer_find(const nib_observer *o, const nib_node *n, size_t expert);
 /* Its input is observed from now on, too.  NIB_E_NOMEM. */
 nib_status nib_observer_add(nib_observer *o, const nib_node *n, size_t expert, nib_error *err);
+/* The last node at which something is observed. */
+const nib_node *nib_observer_last(const nib_observer *o);
 /* To be the tap of a run, tap_user the observer. */
 void nib_observer_tap(void *observer, const nib_node *node, const nib_io *io, bool backward);
 void nib_observer_forget(nib_observer *o); /* all that was observed */

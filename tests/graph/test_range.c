@@ -66,6 +66,30 @@ static void run_ranges(nib_run *run, const nib_batch *batch, int step)
     }
 }
 
+/* Up to each linear of the segment after the first, which itself does not run. */
+static void check_until(nib_run *run, const nib_batch *batch, const taps *whole, const char *what)
+{
+    static taps some;
+    const nib_graph *g = run->graph;
+    void *in = test_guarded(nib_boundary_bytes(g, batch, 1));
+    size_t before = 0, linears = 0;
+
+    some = (taps){ .run = run };
+    run->tap_user = &some;
+    nib_run_range(run, batch, 0, 1, NULL, in);
+    before = some.count;
+    for (const nib_node *n = g->nodes; n < g->nodes + g->node_count; n++) {
+        taps part = { .run = run };
+        if (n->segment != 1 || !n->linear) continue;
+        part.count = ++linears;
+        memcpy(part.taken, whole->taken + before, linears * sizeof *part.taken);
+        some.count = 0;
+        memset(run->arena.base, 0x7b, run->arena.bytes);
+        nib_run_until(run, batch, 1, n, in);
+        check_same(&part, &some, what);
+    }
+}
+
 /* --- models --- */
 
 static size_t bytes_of_segment(const nib_graph *g, int segment)
@@ -130,6 +154,7 @@ static void check_model(const char *dir, nib_dtype type)
         nib_run_logits(run, 0, NIB_COUNT(picks), got);
         CHECK(memcmp(want, got, bytes) == 0, "%s: other logits", dir);
     }
+    check_until(run, &batch, &whole, dir);
     nib_run_destroy(run);
     nib_plan_destroy(ctx, plan);
     nib_model_close(m);
