@@ -1,13 +1,13 @@
 """quantize_quality.py - GPTQ and AWQ of this program and of GPTQModel on the same inputs: error of layers,
 perplexity, and KL divergence from the original.
 
-    python bench/peers/quantize_quality.py --work DIR [--nibble build/nibble] [--only NAME,...]
+    python bench/peers/quantize_quality.py --work DIR [--model DIR] [--tested N] [--nibble build/nibble] [--only NAME,...]
 
 Runs in a Python with GPTQModel 7.7 (set GPTQMODEL_CPU_WORKERS=2 on two cores), transformers and safetensors. The
 model is models/pico of this repository (dense, bfloat16), which knows children's stories and little else: texts are
-sampled from it with fixed seeds, so that perplexities mean something; with --pages they are the manual pages of
-Debian's package manpages (fetched with apt-get download, unpacked under DIR), odd ones for calibration and even ones
-for the test. Both quantize the same token ids; both files are decoded by `nibble merge` and measured in torch;
+sampled from it with fixed seeds, so that perplexities mean something; with --pages, and for another --model, they are
+the manual pages of Debian's package manpages (fetched with apt-get download, unpacked under DIR), odd ones for
+calibration and even ones for the test. Both quantize the same token ids; both files are decoded by `nibble merge` and measured in torch;
 layers by |X (W - W')^T|^2 / |X W^T|^2 with X the inputs that the original has on the calibration texts. Prints a
 table and writes DIR/quality.json."""
 import argparse
@@ -23,6 +23,7 @@ import sys
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PICO = os.path.join(TOP, "models", "pico")
+MODEL = PICO
 RECORDS, LENGTH, TESTED = 8, 512, 24  # records for calibration, tokens of one, records for the test
 # name, method, bits, group, symmetric, desc_act, act_group_aware (GPTQModel's default order)
 SETTINGS = [("gptq-4-128", "gptq", 4, 128, True, False, False), ("gptq-4-128-act", "gptq", 4, 128, True, True, False),
@@ -30,6 +31,7 @@ SETTINGS = [("gptq-4-128", "gptq", 4, 128, True, False, False), ("gptq-4-128-act
             ("gptq-3-128", "gptq", 3, 128, True, False, False), ("gptq-3-128-act", "gptq", 3, 128, True, True, False),
             ("gptq-3-row", "gptq", 3, -1, True, False, False), ("gptq-8-128", "gptq", 8, 128, True, False, False),
             ("gptq-4-64-aware", "gptq", 4, 64, True, False, True),
+            ("gptq-4-64", "gptq", 4, 64, True, False, False), ("gptq-3-64-act", "gptq", 3, 64, True, True, False),
             ("awq-4-64", "awq", 4, 64, False, False, False), ("awq-4-32", "awq", 4, 32, False, False, False)]
 
 
@@ -49,7 +51,7 @@ def sample(count, seed):
     import torch
     from transformers import AutoModelForCausalLM
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     ids = model.generate(torch.zeros(count, 1, dtype=torch.long), attention_mask=torch.ones(count, 1), do_sample=True,
                          top_k=0, min_new_tokens=LENGTH - 1, max_new_tokens=LENGTH - 1)
     return ids.tolist()
@@ -71,17 +73,17 @@ def page_texts(work):
 
 def cut(text, count):
     from transformers import AutoTokenizer
-    ids = AutoTokenizer.from_pretrained(PICO)(text[:count * LENGTH * 8], add_special_tokens=False)["input_ids"]
+    ids = AutoTokenizer.from_pretrained(MODEL)(text[:count * LENGTH * 8], add_special_tokens=False)["input_ids"]
     assert len(ids) >= count * LENGTH
     return [ids[i * LENGTH:(i + 1) * LENGTH] for i in range(count)]
 
 
-def make_inputs(work, pages):
+def make_inputs(work, pages, tested):
     if pages:
         calibration, test = page_texts(work)
-        records, test = cut(calibration, RECORDS), cut(test, TESTED)
+        records, test = cut(calibration, RECORDS), cut(test, tested)
     else:
-        records, test = sample(RECORDS, 1), sample(TESTED, 2)
+        records, test = sample(RECORDS, 1), sample(tested, 2)
     data = os.path.join(work, "calibration.jsonl")
     with open(data, "w") as f:
         for record in records:
@@ -96,10 +98,10 @@ def theirs(out, setting, records):
     name, method, bits, group, symmetric, desc_act, aware = setting
     more = {"format": "gemm"} if method == "awq" else {"act_group_aware": aware}
     config = QuantizeConfig(bits=bits, group_size=group, sym=symmetric, desc_act=desc_act, method=method, **more)
-    model = GPTQModel.load(PICO, config, device="cpu")
+    model = GPTQModel.load(MODEL, config, device="cpu")
     model.quantize([{"input_ids": r, "attention_mask": [1] * len(r)} for r in records], batch_size=1)
     model.save(out)
-    for file in glob.glob(os.path.join(PICO, "*token*.json")):  # theirs is written for another regex
+    for file in glob.glob(os.path.join(MODEL, "*token*.json")):  # theirs is written for another regex
         shutil.copy(file, out)
 
 
@@ -114,7 +116,7 @@ def ours(nibble, out, setting, data, rounded=False):
         # GPTQModel takes the linears of a layer in the order of their inputs
         options += ["--true-sequential"] * (method == "gptq") + ["--desc-act"] * desc_act
         options += ["--act-group-aware"] * aware
-    subprocess.run([nibble, "quantize", PICO, out, *map(str, options)], check=True, stdout=subprocess.DEVNULL,
+    subprocess.run([nibble, "quantize", MODEL, out, *map(str, options)], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
 
 
@@ -126,7 +128,7 @@ class Judge:
     def __init__(self, records):
         import torch
         from transformers import AutoModelForCausalLM
-        self.model = AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
+        self.model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
         self.windows = torch.tensor(records)
         self.wanted = self.predict()
 
@@ -148,7 +150,7 @@ def second_moments(records):
     """x^T x of the inputs of each linear in the original."""
     import torch
     from transformers import AutoModelForCausalLM
-    model = AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
     sums = {}
 
     def observe(name):
@@ -182,11 +184,12 @@ def make_nothing(out):
     from safetensors.torch import save_file
     os.makedirs(out, exist_ok=True)
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
-    save_file({name + "A.weight": torch.zeros(1, 192), name + "B.weight": torch.zeros(192, 1)},
+    width = json.load(open(os.path.join(MODEL, "config.json")))["hidden_size"]
+    save_file({name + "A.weight": torch.zeros(1, width), name + "B.weight": torch.zeros(width, 1)},
               os.path.join(out, "adapter_model.safetensors"), {"format": "pt"})
     with open(os.path.join(out, "adapter_config.json"), "w") as f:
         json.dump({"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"],
-                   "layers_to_transform": [0], "base_model_name_or_path": PICO}, f)
+                   "layers_to_transform": [0], "base_model_name_or_path": MODEL}, f)
 
 
 def layer_errors(dense, original, sums):
@@ -207,17 +210,21 @@ def layer_errors(dense, original, sums):
 
 
 def main():
+    global MODEL
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", required=True)
     parser.add_argument("--nibble", default=os.path.join(TOP, "build", "nibble"))
     parser.add_argument("--only", default="")
     parser.add_argument("--pages", action="store_true")
+    parser.add_argument("--model", default=PICO, help="a dense llama whose heads fill its width")
+    parser.add_argument("--tested", type=int, default=TESTED, help="records of the test text")
     a = parser.parse_args()
+    MODEL = os.path.abspath(a.model)
     os.makedirs(a.work, exist_ok=True)
     from safetensors.torch import load_file
-    records, data, test = make_inputs(a.work, a.pages)
+    records, data, test = make_inputs(a.work, a.pages or MODEL != PICO, a.tested)
     judge = Judge(test)
-    original = {k: v.float() for k, v in load_file(os.path.join(PICO, "model.safetensors")).items()}
+    original = {k: v.float() for k, v in load_file(os.path.join(MODEL, "model.safetensors")).items()}
     sums = second_moments(records)
     results = {}
     for setting in sorted(SETTINGS, key=lambda s: a.only.find(s[0])):
