@@ -94,8 +94,9 @@ static void print_header(session *s, const nib_finetune_options *o,
                  r->chat_template ? r->chat_template : "",
                  (unsigned long long)r->tokens_per_epoch,
                  (unsigned long long)r->supervised_per_epoch, losses, held);
-    session_line(s, "training  %s: %s parameters (%.2g %%), %s, learning_rate %g; %s defaults",
+    session_line(s, "training  %s: %s parameters (%.*g %%), %s, learning_rate %g; %s defaults",
                  r->trained, some,
+                 r->trainable_parameters == r->all_parameters ? 3 : 2,
                  100 * (double)r->trainable_parameters / (double)r->all_parameters, steps,
                  r->learning_rate, r->defaults);
     if (r->fits)

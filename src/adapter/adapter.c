@@ -95,6 +95,23 @@ static void store_only(nib_param *p)
     p->wants_grad = false;
 }
 
+/* What a run that trains a whole model adds to its checkpoints: the head with the embedding, and
+ * biases that are parameters of their own (job/whole.h). */
+static nib_status attach_whole(nib_adapter *a, const nib_tensors *file, nib_error *err)
+{
+    nib_status status = NIB_OK;
+
+    (void)nib_attach_tied_head(a);
+    for (size_t i = 0; i < a->model->linear_count && !status; i++) {
+        nib_linear *l = a->model->linears[i];
+        if (l->full && l->bias && !l->bias_param &&
+            has_tensor(file, a->model, l->bias_name ? l->bias_name : l->name,
+                       l->bias_name ? "" : ".bias"))
+            status = nib_attach_bias(a, l, ".bias", err);
+    }
+    return status;
+}
+
 /* Full embeddings that PEFT stores beside the adapter, under either spelling. */
 static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *file, nib_error *err)
 {
@@ -114,7 +131,7 @@ static nib_status attach_saved_embeddings(nib_adapter *a, const nib_tensors *fil
             if (!status) store_only(m->head->full);
         }
     }
-    return status;
+    return status ? status : attach_whole(a, file, err);
 }
 
 /* A tensor by its name, or as some files have it with the adapter's name, which PEFT calls

@@ -115,10 +115,10 @@ nib_status nib_attach_full_embedding(nib_adapter *a, nib_embedding *e, const cha
     return NIB_OK;
 }
 
-static nib_status attach_bias(nib_adapter *a, nib_linear *l, const char *suffix,
-                              nib_error *err)
+nib_status nib_attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, nib_error *err)
 {
-    nib_param *p = add_param(a, NIB_PARAM_BIAS, l->name, suffix, 1, l->weight->out);
+    nib_param *p = l->bias_name ? add_param(a, NIB_PARAM_BIAS, l->bias_name, "", 1, l->weight->out)
+                                : add_param(a, NIB_PARAM_BIAS, l->name, suffix, 1, l->weight->out);
 
     if (!p) return no_memory(l->name, err);
     memcpy(p->value, l->bias, l->weight->out * sizeof(float));
@@ -209,7 +209,7 @@ static nib_status check_tied(const nib_adapter *a, nib_error *err)
                           a->dir ? a->dir : "adapter", a->model->embedding->name,
                           a->model->head->name);
     if (status || !a->model->head || !a->trains || !a->config.ensure_weight_tying ||
-        !a->model->tied)
+        !a->model->tied || a->config.whole)
         return status;
     if (!target && !saved) return NIB_OK;
     return nib_fail(err, NIB_E_UNSUPPORTED,
@@ -232,6 +232,20 @@ static nib_status attach_embedding(nib_adapter *a, nib_embedding *e, nib_error *
     if (!target) return NIB_OK;
     return attach_branch(a, e->name, e->name, &e->branches, e->weight->out, e->weight->in, true,
                          err);
+}
+
+bool nib_attach_tied_head(nib_adapter *a)
+{
+    const nib_embedding *e = a->model->embedding;
+    nib_linear *h = a->model->head;
+
+    if (!a->config.ensure_weight_tying || !a->model->tied || !h || h->full || !e->full ||
+        h->weight != e->frozen)
+        return false;
+    h->full = e->full;
+    h->frozen = h->weight;
+    h->weight = e->weight;
+    return true;
 }
 
 /* A bare parameter of the reference. */
@@ -261,8 +275,10 @@ static nib_status refuse_bypassed(const nib_linear *l, nib_error *err)
 
 static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
 {
-    bool target, saved = nib_peft_saves(&a->config, l->name), tied = false;
-    const float *bias = l->bias_name ? NULL : l->bias; /* the module's own */
+    bool shared = a->config.whole && a->model->tied && l == a->model->head;
+    bool target, saved = shared || nib_peft_saves(&a->config, l->name), tied = false;
+    /* the module's own */
+    const float *bias = l->bias_name && !a->config.whole ? NULL : l->bias;
     nib_status status;
 
     if (l->parameter) return attach_parameter(a, l, err);
@@ -275,8 +291,9 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
     if (saved) {
         status = check_saved_bias(a, l->name, bias, err);
         if (status) return status;
-        status = nib_attach_full_linear(a, l, ".weight", err);
-        if (!status && bias) status = attach_bias(a, l, ".bias", err);
+        if (!shared || !nib_attach_tied_head(a))
+            status = nib_attach_full_linear(a, l, ".weight", err);
+        if (!status && bias) status = nib_attach_bias(a, l, ".bias", err);
         return status;
     }
     if (target) {
@@ -290,7 +307,7 @@ static nib_status attach_linear(nib_adapter *a, nib_linear *l, nib_error *err)
                         "not trained; use lora_only or none", l->bias_name);
     if (bias && (a->config.bias == NIB_PEFT_BIAS_ALL ||
                  (a->config.bias == NIB_PEFT_BIAS_LORA_ONLY && target)))
-        status = attach_bias(a, l, target ? ".base_layer.bias" : ".bias", err);
+        status = nib_attach_bias(a, l, target ? ".base_layer.bias" : ".bias", err);
     return status;
 }
 

@@ -13,6 +13,12 @@ nib_status nib_attach_full_linear(nib_adapter *a, nib_linear *l, const char *suf
                                   nib_error *err);
 nib_status nib_attach_full_embedding(nib_adapter *a, nib_embedding *e, const char *suffix,
                                      nib_error *err);
+/* The head of a tied model, under ensure_weight_tying, computes with the trained copy of the
+ * embedding, which gets its gradient too.  False: there is no such copy, or it has one of its
+ * own. */
+bool nib_attach_tied_head(nib_adapter *a);
+/* A bias that is trained, in its module's place: M<suffix>, or the parameter of its own name. */
+nib_status nib_attach_bias(nib_adapter *a, nib_linear *l, const char *suffix, nib_error *err);
 /* Takes the adapter's own parameters out; those of others stay. */
 void nib_adapter_detach(nib_adapter *a);
 

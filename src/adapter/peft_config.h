@@ -44,6 +44,8 @@ typedef struct nib_peft_config {
     double lora_dropout;    /* [0, 1) */
     bool use_rslora, use_dora, fan_in_fan_out, inference_mode;
     bool ensure_weight_tying; /* embedding and head of a tied model have one adapter */
+    bool whole;             /* in no file: what is saved is a model's own (job/whole.h), so biases
+                             * that are parameters of their own are saved too */
     nib_peft_bias bias;
     nib_peft_names target_modules, exclude_modules, modules_to_save, layers_pattern;
     nib_peft_names target_parameters; /* a list or null */

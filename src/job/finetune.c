@@ -419,7 +419,9 @@ static void report_start(job *j)
         .trained = j->trained, .learning_rate = j->o->train.learning_rate,
         .defaults = nib_finetune_teaches(j->o, j->o->model.task) ? "nibble's" : "the libraries'",
         .too_long = c.too_long,
-        .all_parameters = nib_adapter_all(j->adapter),
+        /* what is trained of a model itself is no parameter more */
+        .all_parameters = nib_finetune_is_whole(j->o) ? j->model->parameters
+                                                      : nib_adapter_all(j->adapter),
         .shape = nib_shape_name(nib_dataset_shape(j->data)),
         .chat_template = nib_dataset_template(j->data), .bad = c.bad, .duplicates = c.duplicates,
         .ends = c.ends, .eval_records = j->eval.ctx ? nib_eval_loop_records(&j->eval) : 0,

@@ -8,11 +8,13 @@
 #include "adapter/adapter.h"
 #include "train/labels.h"
 
-/* The adapter's config.  NIB_E_UNSUPPORTED names what cannot be trained whole: packed weights, a
- * head that is the embedding, weights that lie otherwise in the file. */
+/* The adapter's config; a head that is the embedding is trained with it, as one matrix.
+ * NIB_E_UNSUPPORTED names what cannot be trained whole: packed weights, weights that lie otherwise
+ * in the file. */
 nib_status nib_whole_config(nib_ctx *ctx, const nib_model *m, bool full, nib_peft_config *config,
                             nib_error *err);
-/* DIR/model.safetensors, every weight in float32 as it now is, and DIR/config.json. */
+/* DIR/model.safetensors, every weight in float32 as it now is, those of parts that are not computed
+ * (arch.h) as they were, and DIR/config.json. */
 nib_status nib_whole_save(const nib_model *m, const nib_labels *labels, const char *dir,
                           nib_error *err);
 

@@ -7,7 +7,7 @@ import tempfile
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer
-from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+from transformers import AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from common import GOLDEN, check, json_lines, main, nibble
 
@@ -116,7 +116,21 @@ def answers():
                 check(abs(line["null_score_diff"] - want) < 1e-3, f"{what}: {line}, expected {want}")
 
 
+def masked_whole():
+    """All of a model for masked words, whose head is the embedding: what is written is complete, and still one matrix."""
+    base, data = (os.path.join(CLASSIFY, "masked", name) for name in ("base", "train.jsonl"))
+    with tempfile.TemporaryDirectory() as out:
+        nibble("finetune", base, "--data", data, "--output-dir", out, "--full", "--max-steps", "4", "--overwrite")
+        opened, info = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+        check(not any(info.values()), f"what transformers finds missing or too much: {info}")
+        words, head = opened.get_input_embeddings().weight, opened.get_output_embeddings().weight
+        before = AutoModelForMaskedLM.from_pretrained(base, dtype=torch.float32)
+        check(words is head and not torch.equal(words, before.get_input_embeddings().weight), "the words' matrix is as it was, or two")
+        check(not torch.equal(opened.cls.predictions.bias, before.cls.predictions.bias), "the head's bias is as it was")
+
+
 if __name__ == "__main__":
     main([("merged", lambda: merged(False)), ("merged, of a bare encoder", lambda: merged(True)),
           ("4 bits", lambda: quantized(4)), ("8 bits", lambda: quantized(8)),
-          ("begun on 4 bits", begun_on_quantized), ("answers in a context", answers)])
+          ("begun on 4 bits", begun_on_quantized), ("masked words, whole", masked_whole),
+          ("answers in a context", answers)])

@@ -636,6 +636,44 @@ static void keep_notes(void *user, nib_message_kind kind, const char *text)
         snprintf(notes + strlen(notes), 4000 - strlen(notes), "%.900s\n", text);
 }
 
+/* A model for masked words, whose head is the embedding: its row of padding learns from the head
+ * alone. */
+static void test_masked_whole(void)
+{
+    json_t *want = json_load_file(inside(golden("masked"), "whole.json"), 0, NULL);
+    const char *data = inside(golden("masked"), "train.jsonl");
+    char *out = nib_sprintf(test_ctx(), "%s/masked-whole", test_tmpdir());
+    nib_finetune_options o = options_for(data, out, NULL);
+    nib_evaluate_options e = { .model = { .model = out, .compute_dtype = NIB_COMPUTE_FLOAT32 },
+                               .data = { .data = data, .max_seq_length = 24 } };
+    nib_evaluate_result r;
+    steps l = { 0 };
+    nib_error err;
+
+    REQUIRE(want, "whole.json");
+    o.model.model = inside(golden("masked"), "base");
+    o.train.weight_decay = 0.1;
+    o.train.learning_rate = 2e-3;
+    o.train.save_steps = 3;
+    o.full = true;
+    o.on_step = on_step;
+    o.user = &l;
+    REQUIRE_OK(nib_finetune(test_ctx(), &o, &err), err);
+    CHECK(l.count == 6, "%zu steps", l.count);
+    for (size_t i = 0; i < l.count; i++)
+        CHECK(fabs(l.loss[i] - number(want, "losses", i)) <= 2e-4 * fmax(1, l.loss[i]) &&
+                  fabs(l.norm[i] - number(want, "grad_norms", i)) <= 1e-3 * fmax(1, l.norm[i]),
+              "step %zu: loss %.7g, norm %.7g, torch's %.7g, %.7g", i + 1, l.loss[i], l.norm[i],
+              number(want, "losses", i), number(want, "grad_norms", i));
+    REQUIRE_OK(nib_evaluate(test_ctx(), &e, &r, &err), err);
+    CHECK(fabs(r.loss - json_number_value(json_object_get(want, "loss"))) <= 5e-4, "loss %.7g",
+          r.loss);
+    o.on_step = NULL;
+    check_resumed(o, "masked", "model.safetensors");
+    nib_free(test_ctx(), out);
+    json_decref(want);
+}
+
 /* What is for adapters is no part of such a run, and that is reported. */
 static void test_whole_notes(void)
 {
@@ -819,6 +857,7 @@ int main(void)
                                        { "merge_incomplete", test_merge_incomplete },
                                        { "quantized", test_quantized },
                                        { "whole", test_whole },
+                                       { "masked_whole", test_masked_whole },
                                        { "whole_notes", test_whole_notes },
                                        { "dropout", test_dropout },
                                        { "refusals", test_refusals } };

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -245,6 +246,19 @@ def make_masked():
             if p.requires_grad:
                 p.copy_(torch.randn(p.shape) * (0.2 if "lora_B" in name else p.shape[-1] ** -0.5))
     save_adapter(model, os.path.join(directory, "begin"))
+    train_masked(model, rows, os.path.join(directory, "expected.json"), RATE, 0.0)
+
+
+def make_masked_whole():
+    """The same trained itself, the head being the embedding."""
+    directory = os.path.join(TOP, "masked")
+    model = AutoModelForMaskedLM.from_pretrained(BASE, dtype=torch.float32, attn_implementation="eager",
+                                                 hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    rows = [json.loads(line) for line in open(os.path.join(directory, "train.jsonl"))]
+    train_masked(model, rows, os.path.join(directory, "whole.json"), 2e-3, 0.1)
+
+
+def train_masked(model, rows, path, rate, decay):
     tokenizer = Tokenizer.from_file(TOKENIZER)
     tokenizer.enable_truncation(LIMIT)
     encoded = [tokenizer.encode(r["text"]) for r in rows]
@@ -257,7 +271,9 @@ def make_masked():
         return model(input_ids=padded([x for x, _ in hidden]), attention_mask=keep, labels=labels).loss, int((labels >= 0).sum())
 
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+    plain = [p for n, p in model.named_parameters() if p.requires_grad and ("LayerNorm" in n or n.endswith("bias"))]
+    decayed = [p for p in trained if not any(p is q for q in plain)]
+    optimizer = torch.optim.AdamW([dict(params=decayed, weight_decay=decay), dict(params=plain, weight_decay=0.0)], lr=rate)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, STEPS)
     losses, norms = [], []
     for s in range(STEPS):
@@ -271,12 +287,13 @@ def make_masked():
         optimizer.zero_grad()
     with torch.no_grad():
         loss, hidden = loss_of(list(enumerate(encoded)), 0)
-    json.dump(dict(losses=losses, grad_norms=norms, loss=float(loss), hidden=hidden),
-              open(os.path.join(directory, "expected.json"), "w"))
+    json.dump(dict(losses=losses, grad_norms=norms, loss=float(loss), hidden=hidden), open(path, "w"))
     print("masked", losses, float(loss), hidden)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["masked-whole"]:  # this alone; it draws nothing
+        sys.exit(make_masked_whole())
     shutil.rmtree(TOP, ignore_errors=True)
     torch.manual_seed(11)
     make_base()
@@ -285,3 +302,4 @@ if __name__ == "__main__":
     make_whole()
     make("graded")  # a cross-encoder: sentence-transformers' BinaryCrossEntropyLoss is this loss
     make_masked()
+    make_masked_whole()
