@@ -58,7 +58,6 @@ def make_data(a):
     with open(path, "w") as f:
         for i in range(a.records):
             f.write(json.dumps({"input_ids": ids[i * LENGTH:(i + 1) * LENGTH]}) + "\n")
-    return path
 
 
 def main():
@@ -73,10 +72,15 @@ def main():
     parser.add_argument("--group", type=int)
     parser.add_argument("--data")
     a = parser.parse_args()
+    if a.child == "texts":
+        return make_data(a)
     if a.child:
         return theirs_main(a.model, a.data, a.work, a.child, a.group)
     os.makedirs(a.work, exist_ok=True)
-    data = make_data(a)
+    # elsewhere: a child's peak begins with what its parent holds, so this process holds little
+    run_process([sys.executable, os.path.abspath(__file__), "--child", "texts", "--model", a.model, "--work", a.work,
+                 "--records", a.records], os.cpu_count())
+    data = os.path.join(a.work, "calibration.jsonl")
     config = json.load(open(os.path.join(a.model, "config.json")))
     group = 128 if config["hidden_size"] % 128 == config["intermediate_size"] % 128 == 0 else 64
     for method in a.only.split(","):
