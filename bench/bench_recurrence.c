@@ -54,30 +54,42 @@ typedef struct scan_work {
     nib_scan_args a;
     size_t heads, blocks;
     float *state, *scratch;
-    bool back;
 } scan_work;
 
-/* One head after another: forward each in its blocks of columns, backward all at once. */
+/* One head after another, each in its blocks of columns. */
 static void run_scan(void *arg)
 {
     scan_work *w = arg;
-    nib_scan_args all = w->a;
     size_t block = w->a.rows * NIB_SCAN_COLUMNS;
 
-    all.columns = w->blocks * NIB_SCAN_COLUMNS;
-    for (size_t i = 0; i < w->heads && w->back; i++) w->k.scan_back(&all, w->scratch);
-    for (size_t i = 0; i < w->heads * w->blocks && !w->back; i++)
-        w->k.scan(&w->a, w->state + i % 4 * block);
+    for (size_t i = 0; i < w->heads * w->blocks; i++) w->k.scan(&w->a, w->state + i % 4 * block);
+}
+
+/* All columns at once; state spaces in the parts that read one q and k. */
+static void run_scan_back(void *arg)
+{
+    scan_work *w = arg;
+    nib_scan_args part[NIB_SPACE_HEADS];
+
+    for (size_t i = 0; i < NIB_SPACE_HEADS; i++) {
+        part[i] = w->a;
+        part[i].columns = w->blocks * NIB_SCAN_COLUMNS;
+    }
+    for (size_t i = 0; i < w->heads && w->a.delta; i++) w->k.scan_back(part, w->scratch);
+    for (size_t i = 0; i < w->heads && !w->a.delta; i += NIB_SPACE_HEADS)
+        w->k.space_back(part, nib_min(NIB_SPACE_HEADS, w->heads - i), w->scratch);
 }
 
 static void bench_scan(nib_ctx *ctx, size_t heads, size_t rows, size_t columns, bool delta,
                        double peak)
 {
     size_t qk = TOKENS * rows, v = TOKENS * columns, block = rows * NIB_SCAN_COLUMNS;
+    size_t room = delta ? nib_scan_scratch(rows, TOKENS)
+                        : nib_space_scratch(rows, columns, TOKENS, NIB_SPACE_HEADS);
     scan_work w = { .k = nib_kernels_for(nib_ctx_cpu(ctx)), .heads = heads,
                     .blocks = columns / NIB_SCAN_COLUMNS,
                     .state = bench_numbers(NIB_F32, 4 * block, 1),
-                    .scratch = bench_numbers(NIB_F32, nib_scan_scratch(rows, TOKENS), 2) };
+                    .scratch = bench_numbers(NIB_F32, room, 2) };
     float *gates = bench_numbers(NIB_F32, TOKENS, 3), *keys = bench_numbers(NIB_F32, qk, 5);
     char name[80];
 
@@ -96,12 +108,11 @@ static void bench_scan(nib_ctx *ctx, size_t heads, size_t rows, size_t columns, 
     for (size_t i = 0; i < qk; i++) keys[i] *= 0.1f; /* so that S stays small */
     for (int back = 0; back < 2; back++) {
         double each = delta ? (back ? 16 : 6) : (back ? 12 : 4); /* an element of S and a token */
-        w.back = back;
         snprintf(name, sizeof name, "%s, %zu heads of [%zu, %zu], %s",
                  delta ? "delta rule" : "state space", heads, rows, columns,
                  back ? "backward" : "forward");
         bench_line(name, each * (double)(TOKENS * heads * rows * columns),
-                   bench_best(4, run_scan, &w), peak);
+                   bench_best(4, back ? run_scan_back : run_scan, &w), peak);
     }
 }
 

@@ -9,8 +9,9 @@
  * Inputs: q, k, v, a or dt, and for the delta rule b; all may be views.  What lies between them
  * and the recurrence is made again in backward: scratch holds q^ and k^, c and beta in float, and
  * behind them in backward their gradients.  Those of q^ and k^ are the sums of what the heads of v
- * give that read them: in at most PARTS parts, which threads take one by one and whose sums are
- * added up in order, so that no thread's number tells and not every head's gradient lies in memory.
+ * give that read them: in parts, which threads take one by one and whose sums are added up in
+ * order, so that no thread's number tells and not every head's gradient lies in memory.  Of the
+ * delta rule there are at most PARTS; a state space's kernel takes the heads of one together.
  *
  *     a' = (ln c)' (-exp(A_log)) sigmoid(a + dt_bias)       b' = beta' beta (1 - beta)
  *     dt' = (beta' + (ln c)' (-exp(A_log))) sigmoid(dt + dt_bias), 0 where it was clamped
@@ -48,7 +49,8 @@ typedef struct scan_sizes { size_t unit, gate, d_unit, each; } scan_sizes;
 
 static size_t parts_of(const nib_scan_desc *d)
 {
-    return nib_min(d->heads / d->key_heads, PARTS);
+    size_t group = d->heads / d->key_heads;
+    return d->delta ? nib_min(group, PARTS) : nib_ceil_div(group, NIB_SPACE_HEADS);
 }
 
 /* Heads of a part: the first parts have the most. */
@@ -61,11 +63,13 @@ static size_t heads_of_part(const nib_scan_desc *d, size_t part)
 static scan_sizes sizes_of(const nib_scan_desc *d, size_t tokens, bool back)
 {
     size_t block = nib_round_up(d->rows * NIB_SCAN_COLUMNS, 16), unit = tokens * d->rows;
+    size_t kernel = d->delta ? nib_scan_scratch(d->rows, tokens)
+                             : nib_space_scratch(d->rows, d->columns, tokens, heads_of_part(d, 0));
 
     return (scan_sizes){ nib_round_up(unit * d->key_heads, 16),
                          nib_round_up(tokens * d->heads, 16),
                          back ? nib_round_up(unit * d->key_heads * parts_of(d), 16) : 0,
-                         back ? nib_round_up(nib_scan_scratch(d->rows, tokens), 16) : block };
+                         back ? nib_round_up(kernel, 16) : block };
 }
 
 static scan_work work_of(nib_run *run, const nib_node *n, const nib_io *io, bool back)
@@ -211,8 +215,9 @@ static void forward(nib_run *run, const nib_node *n, const nib_io *io)
 
 /* --- backward --- */
 
-/* One head; its gradients of q^ and k^ are written to `at`, or added there. */
-static void head_back(const scan_work *w, size_t s, size_t h, size_t at, bool add, float *scratch)
+/* What one head's backward reads and gives; q^'s and k^'s gradients are written to `at`, or added
+ * there. */
+static nib_scan_args back_args(const scan_work *w, size_t s, size_t h, size_t at, bool add)
 {
     const nib_scan_desc *d = w->d;
     size_t r0 = w->run->batch->axes[NIB_TOKENS].offsets[s];
@@ -229,7 +234,7 @@ static void head_back(const scan_work *w, size_t s, size_t h, size_t at, bool ad
     a.add_dv = w->io->accumulate[VALUES];
     if (w->io->d_in[VALUES])
         a.dv = nib_at_mut(w->io->d_in[VALUES], w->type, nib_head_at(w->layout[VALUES], r0, h));
-    w->run->k->scan_back(&a, scratch);
+    return a;
 }
 
 /* The heads of a part of a key head, in a sequence. */
@@ -241,10 +246,20 @@ static void backward_tile(void *arg, size_t tile, unsigned worker)
     size_t part = tile % w->parts, key_head = tile / w->parts % d->key_heads;
     size_t s = tile / w->parts / d->key_heads, h = key_head * (d->heads / d->key_heads);
     size_t at = (key_head * w->parts + part) * w->d_unit_of + offsets[s] * d->rows;
+    size_t count = heads_of_part(d, part);
+    float *scratch = w->each + worker * w->each_count;
+    nib_scan_args heads[NIB_SPACE_HEADS];
 
     for (size_t p = 0; p < part; p++) h += heads_of_part(d, p);
-    for (size_t m = 0; m < heads_of_part(d, part); m++)
-        head_back(w, s, h + m, at, m > 0, w->each + worker * w->each_count);
+    if (!d->delta) {
+        for (size_t m = 0; m < count; m++) heads[m] = back_args(w, s, h + m, at, false);
+        w->run->k->space_back(heads, count, scratch);
+        return;
+    }
+    for (size_t m = 0; m < count; m++) {
+        nib_scan_args a = back_args(w, s, h + m, at, m > 0);
+        w->run->k->scan_back(&a, scratch);
+    }
 }
 
 /* The gradient of q or k: the parts are added up, in the first one's place. */

@@ -9,9 +9,9 @@
  * filled up with zeros.  Tokens follow one another in every form, so that a text in pieces has the
  * bits of one at once.
  *
- * Backward makes S again, at the start of every NIB_SCAN_CHUNK tokens, and goes from the last chunk
- * to the first (scan_back_simd.h: by products of a chunk's rows).  Plainly, with G the gradient of
- * S, from the last token to the first (Do is o's, and so on):
+ * Backward makes S again, at the start of every chunk of tokens, and goes from the last chunk to
+ * the first by products of a chunk's rows (scan_back_simd.h, space_back_simd.h).  Plainly, with G
+ * the gradient of S, from the last token to the first (Do is o's, and so on):
  *
  *     G += q Do^T             Dd = G^T k            Dq = S Do
  *     Dv = beta Dd + skip Do  Dbeta = <Dd, v - r>   Dr = -beta Dd      (r = S'^T k)
@@ -25,6 +25,8 @@
 #include "base/dtype.h"
 
 enum { NIB_SCAN_COLUMNS = 32, NIB_SCAN_CHUNK = 16 };
+/* Of state spaces: their chunks, and how many heads that read one q and k go back together. */
+enum { NIB_SPACE_CHUNK = 32, NIB_SPACE_HEADS = 6 };
 
 typedef struct nib_scan_args {
     nib_dtype type;              /* of v, o and their gradients */
@@ -60,10 +62,25 @@ static inline size_t nib_scan_scratch(size_t rows, size_t tokens)
            chunks * NIB_SCAN_CHUNK * (4 * NIB_SCAN_CHUNK + 1) + 2 * tokens * rows;
 }
 
+/* The same for `heads` state spaces of `columns` each: of every head S at the start of each chunk
+ * and its gradient; some blocks for what lies within a chunk. */
+static inline size_t nib_space_scratch(size_t rows, size_t columns, size_t tokens, size_t heads)
+{
+    size_t chunks = nib_ceil_div(tokens, NIB_SPACE_CHUNK), wide = nib_round_up(rows, 32);
+    size_t blocks = heads * nib_ceil_div(columns, NIB_SCAN_COLUMNS) * (chunks + 1);
+    size_t own = blocks * wide * NIB_SCAN_COLUMNS +
+                 (5 * wide + 5 * NIB_SPACE_CHUNK + 5 * NIB_SCAN_COLUMNS) * NIB_SPACE_CHUNK;
+    return nib_max(own, nib_scan_scratch(rows, tokens)); /* which the reference has */
+}
+
 /* state [rows, NIB_SCAN_COLUMNS]: before the tokens, and after them. */
 typedef void nib_scan_fn(const nib_scan_args *a, float *state);
-/* Of a sequence from its start, all columns. */
+/* Of a sequence from its start, all columns.  The vector forms: of the delta rule alone. */
 typedef void nib_scan_back_fn(const nib_scan_args *a, float *scratch);
+/* Of `count` state spaces, at most NIB_SPACE_HEADS, that have one shape and read one q and k in a
+ * sequence.  The sums over them of dq and dk are written where the first one's are; add_dqk is not
+ * looked at. */
+typedef void nib_space_back_fn(const nib_scan_args *heads, size_t count, float *scratch);
 
 /* y = scale x / sqrt(sum of x^2 + 1e-6), in float: keys and queries of the delta rule. */
 typedef void nib_unit_fn(nib_dtype type, size_t n, const void *x, float scale, float *y);

@@ -1,11 +1,11 @@
-/* scan_back_simd.h - backward of scan.h's recurrence by products of matrices; the body of
- * scan_back_avx2.c and scan_back_avx512.c.
+/* scan_back_simd.h - backward of scan.h's delta rule by products of matrices; the body of
+ * scan_back_avx2.c and scan_back_avx512.c.  (State spaces have space_back_simd.h.)
  *
  * Within a chunk of C tokens, with F_ij = c_{j+1} ... c_i, f_i = F_i0 and S what the chunk begins
  * with,
  *
  *     r_i = f_i S^T k_i + sum_{j < i} A_ij d_j         A_ij = F_ij k_i . k_j     d_i = beta_i e_i
- *     o_i = f_i S^T q_i + sum_{j <= i} B_ij d_j + ...  B_ij = F_ij q_i . k_j     e_i = v_i - r_i
+ *     o_i = f_i S^T q_i + sum_{j <= i} B_ij d_j   B_ij = F_ij q_i . k_j     e_i = v_i - r_i
  *     S after it = F_C S + sum_j F_Cj k_j d_j^T
  *
  * so that S is read once a chunk, and not once a token.  With G the gradient of S after it, token
@@ -262,8 +262,7 @@ static void make_pairs(const back *b, const span *s)
     size_t ld = b->a->qk_stride;
     float *kk = b->near_k + s->t0 * MOST, *qk = b->near_q + s->t0 * MOST;
 
-    if (b->a->delta)
-        dots_below(b->rows, s->n, key(b, s->t0), ld, key(b, s->t0), ld, 0, kk);
+    dots_below(b->rows, s->n, key(b, s->t0), ld, key(b, s->t0), ld, 0, kk);
     dots_below(b->rows, s->n, query(b, s->t0), ld, key(b, s->t0), ld, 1, qk);
     for (size_t i = 0; i < s->n * MOST; i += VN) {
         V f = v_load(&s->f[0][0] + i);
@@ -284,7 +283,7 @@ static void make_e(const back *b, const span *s, size_t c0, size_t columns)
         V e[NV], beta = v_set(beta_of(b, t)), from = v_set(s->from[i]);
 
         load_columns(a->type, a->v, t * a->v_stride + c0, columns, e);
-        for (size_t m = 0; a->delta && m < NV; m++) {
+        for (size_t m = 0; m < NV; m++) {
             V r = v_mul(from, v_load(read + m * VN));
             for (size_t j = 0; j < i; j++)
                 r = v_fma(v_set(near[j]), v_load(b->d + j * WIDE + m * VN), r);
@@ -310,9 +309,8 @@ static void go_forward(const back *b, size_t c0, size_t columns)
         span s = span_of(b, c);
         float *from = b->starts + c * b->block;
 
-        if (b->a->delta)
-            product(s.n, WIDE, b->rows, (factor){ key(b, s.t0), b->a->qk_stride, 1 }, from, WIDE,
-                    (target){ b->dd, NULL, WIDE, 0 });
+        product(s.n, WIDE, b->rows, (factor){ key(b, s.t0), b->a->qk_stride, 1 }, from, WIDE,
+                (target){ b->dd, NULL, WIDE, 0 });
         make_e(b, &s, c0, columns);
         if (c + 1 == b->chunks) break;
         for (size_t j = 0; j < s.n; j++) scale_row(b->d + j * WIDE, to_end(&s, j));
@@ -362,7 +360,7 @@ static void make_dd(const back *b, const span *s, size_t c0, size_t columns)
     for (size_t j = s->n; j-- > 0;) {
         size_t t = s->t0 + j;
         V x[NV], dv[NV], old[NV], sum = v_zero(), beta = v_set(beta_of(b, t)),
-          end = v_set(to_end(s, j)), skip = v_set(a->skip);
+          end = v_set(to_end(s, j));
 
         for (size_t m = 0; m < NV; m++) x[m] = v_mul(end, v_load(b->dd + j * WIDE + m * VN));
         for (size_t i = j; i < s->n; i++) {
@@ -370,7 +368,7 @@ static void make_dd(const back *b, const span *s, size_t c0, size_t columns)
             for (size_t m = 0; m < NV; m++)
                 x[m] = v_fma(by, v_load(b->out + i * WIDE + m * VN), x[m]);
         }
-        for (size_t i = j + 1; a->delta && i < s->n; i++) {
+        for (size_t i = j + 1; i < s->n; i++) {
             V by = v_set(b->near_k[(s->t0 + i) * MOST + j]);
             for (size_t m = 0; m < NV; m++)
                 x[m] = v_fma(by, v_load(b->dr + i * WIDE + m * VN), x[m]);
@@ -379,7 +377,6 @@ static void make_dd(const back *b, const span *s, size_t c0, size_t columns)
             dv[m] = v_mul(beta, x[m]);
             v_store(b->dr + j * WIDE + m * VN, v_sub(v_zero(), dv[m]));
             sum = v_fma(x[m], v_load(b->e + t * WIDE + m * VN), sum);
-            dv[m] = v_fma(skip, v_load(b->out + j * WIDE + m * VN), dv[m]);
         }
         a->d_beta[t * a->gate_stride] += v_sum(sum);
         if (!a->dv) continue;
@@ -397,7 +394,6 @@ static void add_pairs(const back *b, const span *s)
     dots_below(WIDE, s->n, b->out, WIDE, b->d, WIDE, 1, more);
     for (size_t i = 0; i < s->n * MOST; i += VN)
         v_store(w + i, v_add(v_load(w + i), v_load(more + i)));
-    if (!b->a->delta) return;
     dots_below(WIDE, s->n, b->dr, WIDE, b->d, WIDE, 0, more);
     for (size_t i = 0; i < s->n * MOST; i += VN)
         v_store(u + i, v_add(v_load(u + i), v_load(more + i)));
@@ -420,15 +416,13 @@ static void add_ends(const back *b, const span *s, const float *start, bool firs
             (target){ dq, first_block ? NULL : dq, b->d_ld, 1 });
     product(s->n, b->rows, WIDE, (factor){ b->d, WIDE, 1 }, b->g_rows, b->wide,
             (target){ dk, first_block ? NULL : dk, b->d_ld, 1 });
-    if (a->delta)
-        product(s->n, b->rows, WIDE, (factor){ b->dr, WIDE, 1 }, b->s_rows, b->wide,
-                (target){ dk, dk, b->d_ld, 1 });
+    product(s->n, b->rows, WIDE, (factor){ b->dr, WIDE, 1 }, b->s_rows, b->wide,
+            (target){ dk, dk, b->d_ld, 1 });
     if (s->t0 == 0) return; /* nothing is before it */
     product(b->rows, WIDE, s->n, (factor){ query(b, s->t0), 1, a->qk_stride }, b->out, WIDE,
             (target){ b->g, b->g, WIDE, s->from[s->n - 1] });
-    if (a->delta)
-        product(b->rows, WIDE, s->n, (factor){ key(b, s->t0), 1, a->qk_stride }, b->dr, WIDE,
-                (target){ b->g, b->g, WIDE, 1 });
+    product(b->rows, WIDE, s->n, (factor){ key(b, s->t0), 1, a->qk_stride }, b->dr, WIDE,
+            (target){ b->g, b->g, WIDE, 1 });
 }
 
 /* --- what all blocks have summed --- */
@@ -475,7 +469,7 @@ static void finish(const back *b, const span *s)
     for (size_t i = 0; i < s->n * MOST; i += VN) /* w, which is 0 above its diagonal then */
         v_store(w + i, v_mul(v_load(w + i), v_load(&s->f[0][0] + i)));
     for (size_t i = 0; i < s->n; i++) {
-        for (size_t j = 0; a->delta && j < i; j++)
+        for (size_t j = 0; j < i; j++)
             u[j * MOST + i] = u[i * MOST + j] *= s->f[i][j];
         u[i * MOST + i] = 0;
     }
@@ -486,7 +480,7 @@ static void finish(const back *b, const span *s)
         product(m, b->rows, s->n - i, (factor){ w + i * (MOST + 1), 1, MOST },
                 q + i * a->qk_stride, a->qk_stride, target_at(to_k, at));
     }
-    if (a->delta) product(s->n, b->rows, s->n, (factor){ u, MOST, 1 }, k, a->qk_stride, to_k);
+    product(s->n, b->rows, s->n, (factor){ u, MOST, 1 }, k, a->qk_stride, to_k);
     for (size_t i = 0; a->add_dqk && i < s->n; i++) {
         add_row(b->rows, dq + i * b->d_ld, a->dq + (s->t0 + i) * a->dqk_stride);
         add_row(b->rows, dk + i * b->d_ld, a->dk + (s->t0 + i) * a->dqk_stride);
@@ -517,6 +511,7 @@ void NIB_VARIANT(scan_back)(const nib_scan_args *a, float *scratch)
     back b = back_of(a, scratch);
     size_t all = b.chunks * MOST;
 
+    assert(a->delta && a->skip == 0);
     memset(b.near_k, 0, (4 * all * MOST + all) * sizeof *b.near_k); /* later is behind them */
     for (size_t t = 0; t < a->tokens; t++)
         a->d_log_fade[t * a->gate_stride] = a->d_beta[t * a->gate_stride] = 0;

@@ -112,6 +112,16 @@ void nib_scan_back_ref(const nib_scan_args *a, float *scratch)
     }
 }
 
+void nib_space_back_ref(const nib_scan_args *heads, size_t count, float *scratch)
+{
+    for (size_t h = 0; h < count; h++) {
+        nib_scan_args a = heads[h];
+        a.dq = heads->dq, a.dk = heads->dk;
+        a.add_dqk = h > 0;
+        nib_scan_back_ref(&a, scratch);
+    }
+}
+
 static float inverse_length(nib_dtype type, size_t n, const void *x)
 {
     double sum = 0;

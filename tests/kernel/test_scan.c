@@ -56,13 +56,21 @@ static void *run_forward(const nib_kernels *k, nib_scan_args a, size_t pieces, f
     return o;
 }
 
+static float *scratch_of(const nib_scan_args *a, size_t heads)
+{
+    size_t count = a->delta ? nib_scan_scratch(a->rows, a->tokens)
+                            : nib_space_scratch(a->rows, a->columns, a->tokens, heads);
+    return test_floats(round16(count), 3);
+}
+
+/* A state space is one of one: its dq and dk are never added to. */
 static scan_results run_backward(const nib_kernels *k, nib_scan_args a)
 {
     size_t last = a.tokens - 1, dqk = last * a.dqk_stride + a.rows;
     size_t dv = last * a.v_stride + a.columns, gate = last * a.gate_stride + 1;
     scan_results r = { test_floats(dqk, 0), test_floats(dqk, 0), test_floats(gate, 0),
                        test_floats(gate, 0), test_values(a.type, dv, 0) };
-    float *scratch = test_floats(round16(nib_scan_scratch(a.rows, a.tokens)), 3);
+    float *scratch = scratch_of(&a, 1);
 
     for (size_t t = 0; t < a.tokens; t++) /* overwritten, or added to */
         for (size_t i = 0; i < a.rows; i++) {
@@ -71,7 +79,8 @@ static scan_results run_backward(const nib_kernels *k, nib_scan_args a)
         }
     if (a.add_dv) memcpy(r.dv, a.v, dv * nib_dtype_bytes(a.type));
     a.dq = r.dq, a.dk = r.dk, a.d_log_fade = r.d_log, a.d_beta = r.d_beta, a.dv = r.dv;
-    k->scan_back(&a, scratch);
+    if (a.delta) k->scan_back(&a, scratch);
+    else k->space_back(&a, 1, scratch);
     return r;
 }
 
@@ -167,6 +176,73 @@ static void test_blocks(void)
                                                     how < 2 ? 50 : 16, 24, columns[c] });
 }
 
+/* State spaces that read one q and k: each has the gradients it has alone, dq and dk are sums. */
+static void check_heads(const nib_kernels *k, const char *name, size_t count, scan_case c)
+{
+    nib_kernels ref = nib_kernels_for(0);
+    size_t kept = test_guarded_count(), last = c.tokens - 1;
+    nib_scan_args a[NIB_SPACE_HEADS];
+    scan_results r[NIB_SPACE_HEADS], w = { 0 };
+
+    for (size_t h = 0; h < count; h++) {
+        a[h] = random_args(c);
+        a[h].q = a->q, a[h].k = a->k;
+        a[h].skip = (float)h;
+        r[h] = (scan_results){ test_floats(last * a->dqk_stride + c.rows, 3),
+                               test_floats(last * a->dqk_stride + c.rows, 3),
+                               test_floats(last * a->gate_stride + 1, 3),
+                               test_floats(last * a->gate_stride + 1, 3),
+                               test_values(c.type, last * a->v_stride + c.columns, 0) };
+        a[h].dq = r[h].dq, a[h].dk = r[h].dk, a[h].d_log_fade = r[h].d_log;
+        a[h].d_beta = r[h].d_beta, a[h].dv = r[h].dv;
+        a[h].add_dv = false;
+    }
+    k->space_back(a, count, scratch_of(a, count));
+    for (size_t h = 0; h < count; h++) {
+        a[h].dq = h ? w.dq : test_floats(last * a->dqk_stride + c.rows, 0);
+        a[h].dk = h ? w.dk : test_floats(last * a->dqk_stride + c.rows, 0);
+        w = (scan_results){ a[h].dq, a[h].dk, test_floats(last * a->gate_stride + 1, 0),
+                            test_floats(last * a->gate_stride + 1, 0),
+                            test_values(c.type, last * a->v_stride + c.columns, 0) };
+        a[h].d_log_fade = w.d_log, a[h].d_beta = w.d_beta, a[h].dv = w.dv;
+        a[h].add_dqk = h > 0;
+        ref.scan_back(&a[h], scratch_of(a, count));
+        for (size_t t = 0; t < c.tokens; t++) {
+            size_t at = t * a->gate_stride;
+            CHECK(fabsf(r[h].d_log[at] - w.d_log[at]) < 4e-5f * (4 + fabsf(w.d_log[at])) &&
+                      fabsf(r[h].d_beta[at] - w.d_beta[at]) < 4e-5f * (4 + fabsf(w.d_beta[at])),
+                  "%s: head %zu of %zu, token %zu of %zu: %g %g, not %g %g", name, h, count, t,
+                  c.tokens, (double)r[h].d_log[at], (double)r[h].d_beta[at], (double)w.d_log[at],
+                  (double)w.d_beta[at]);
+        }
+        CHECK(test_worst(c.type, r[h].dv, w.dv, last * a->v_stride + c.columns) <
+                  (c.type == NIB_F32 ? 4e-5f : 0x1p-6f),
+              "%s: dv of head %zu of %zu", name, h, count);
+    }
+    for (size_t t = 0; t < c.tokens; t++)
+        CHECK(off(r->dq + t * a->dqk_stride, w.dq + t * a->dqk_stride, c.rows) < 4e-5f &&
+                  off(r->dk + t * a->dqk_stride, w.dk + t * a->dqk_stride, c.rows) < 4e-5f,
+              "%s: dq and dk of token %zu of %zu, %zu heads of [%zu, %zu]", name, t, c.tokens,
+              count, c.rows, c.columns);
+    test_free_guarded(kept);
+}
+
+static void test_heads(void)
+{
+    static const size_t tokens[] = { 1, 15, 32, 49, 97 }, rows[] = { 5, 32, 70 },
+                        columns[] = { 9, 32, 70 };
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (size_t t = 0; t < NIB_COUNT(tokens); t++)
+            for (size_t r = 0; r < NIB_COUNT(rows); r++)
+                for (size_t c = 0; c < NIB_COUNT(columns); c++)
+                    check_heads(&k, name, (t + r + c) % 3 ? 2 : NIB_SPACE_HEADS,
+                                (scan_case){ (t + r + c) % 4 ? NIB_F32 : NIB_BF16, false, false,
+                                             tokens[t], rows[r], columns[c] });
+}
+
 /* A state that is gone within a chunk, and one that a token wipes out: no quotient of fades. */
 static void test_fades(void)
 {
@@ -248,7 +324,7 @@ static void test_unit(void)
 int main(void)
 {
     static const test_case cases[] = { { "variants", test_variants }, { "blocks", test_blocks },
-                                       { "fades", test_fades }, { "numbers", test_numbers },
-                                       { "unit", test_unit } };
+                                       { "heads", test_heads }, { "fades", test_fades },
+                                       { "numbers", test_numbers }, { "unit", test_unit } };
     return test_main("scan", cases, NIB_COUNT(cases));
 }
