@@ -6,24 +6,63 @@
 
 #include "base/base.h"
 
-enum { NIB_FIXED_BLOCK = 32, NIB_FIXED_HALF = 16, NIB_FIXED_MOST = 32767 };
+/* A word is 256 times a signed byte and another one: the greatest is 127 of both. */
+enum { NIB_FIXED_BLOCK = 32, NIB_FIXED_HALF = 16, NIB_FIXED_MOST = 127 * 257 };
 
-/* The order of a block's words.  Of the codes in a word of 32 bits, shifted, two are met at a time
- * that lie 16 bits apart. */
+/* How a block's words lie.  Of the codes in a word of 32 bits, shifted and masked, those are met at
+ * a time that lie 8 bits apart, four of 2 or 4 bits, or 16 bits apart, two of 8.  Four words of x
+ * are then their four high bytes and their four low ones. */
 typedef enum nib_fixed_order {
+    NIB_FIXED_IN_ORDER = 0,
     NIB_FIXED_EVEN_ODD = 1, /* values 0, 2, ... 30, then 1, 3, ... 31 */
-    NIB_FIXED_CODES2 = 2,   /* as words of codes of 2 bits meet them */
-    NIB_FIXED_CODES4 = 4,
+    NIB_FIXED_CODES2 = 2,   /* as words of codes of 2 bits meet them; bytes */
+    NIB_FIXED_CODES3 = 3,   /* of twelve bits that three words are cut to, two apart */
+    NIB_FIXED_CODES4 = 4,   /* bytes */
     NIB_FIXED_CODES8 = 8
 } nib_fixed_order;
+
+static inline bool nib_fixed_is_bytes(nib_fixed_order order)
+{
+    return order == NIB_FIXED_CODES2 || order == NIB_FIXED_CODES4;
+}
 
 /* Which of a block's values is word i of it. */
 static inline size_t nib_fixed_place(nib_fixed_order order, size_t i)
 {
-    size_t each = 32 / (size_t)order, pair = i / 2;
+    static const uint8_t twelves[4][2] = { { 0, 4 }, { 3, 7 }, { 1, 6 }, { 2, 5 } };
+    size_t each;
 
-    if (order == NIB_FIXED_EVEN_ODD) return i % NIB_FIXED_HALF * 2 + i / NIB_FIXED_HALF;
-    return pair / (each / 2) * each + pair % (each / 2) + i % 2 * (each / 2);
+    switch (order) {
+    case NIB_FIXED_EVEN_ODD: return i % NIB_FIXED_HALF * 2 + i / NIB_FIXED_HALF;
+    case NIB_FIXED_CODES2: case NIB_FIXED_CODES4:
+        each = 8 / (size_t)order; /* codes of a byte */
+        return i / 4 / each * 4 * each + i / 4 % each + i % 4 * each;
+    case NIB_FIXED_CODES3: return twelves[i / 8][i % 2] * (size_t)4 + i / 2 % 4;
+    case NIB_FIXED_CODES8: return i / 4 * 4 + i / 2 % 2 + i % 2 * 2;
+    case NIB_FIXED_IN_ORDER: break;
+    }
+    return i;
+}
+
+/* Word i of a block as a number. */
+static inline int32_t nib_fixed_word(nib_fixed_order order, const int16_t *block, size_t i)
+{
+    const int8_t *bytes = (const int8_t *)block + i / 4 * 8 + i % 4;
+
+    return nib_fixed_is_bytes(order) ? bytes[0] * 256 + bytes[4] : block[i];
+}
+
+/* Puts it there. */
+static inline void nib_fixed_put(nib_fixed_order order, int16_t *block, size_t i, int32_t word)
+{
+    int8_t *bytes = (int8_t *)block + i / 4 * 8 + i % 4, low = (int8_t)(word & 255);
+
+    if (nib_fixed_is_bytes(order)) {
+        bytes[0] = (int8_t)((word - low) / 256);
+        bytes[4] = low;
+    } else {
+        block[i] = (int16_t)word;
+    }
 }
 
 static inline size_t nib_fixed_bytes(size_t n) { return 2 * n + n / 8 + n / 4; }

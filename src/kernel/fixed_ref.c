@@ -17,11 +17,13 @@ void nib_arrange_fixed_ref(size_t n, nib_fixed_order order, const float *x, void
         for (size_t i = 0; i < NIB_FIXED_BLOCK; i++) {
             size_t place = nib_fixed_place(order, i);
             float value = x[place] * (1 / steps[b]);
-            *words = isfinite(most) ? (int16_t)fminf(fmaxf(rintf(value), -NIB_FIXED_MOST),
-                                                     NIB_FIXED_MOST)
-                                    : 0;
-            sum[place / NIB_FIXED_HALF] += *words++;
+            int32_t word = isfinite(most) ? (int32_t)fminf(fmaxf(rintf(value), -NIB_FIXED_MOST),
+                                                           NIB_FIXED_MOST)
+                                          : 0;
+            nib_fixed_put(order, words, i, word);
+            sum[place / NIB_FIXED_HALF] += word;
         }
+        words += NIB_FIXED_BLOCK;
         for (size_t h = 0; h < 2; h++) sums[h] = (float)sum[h] * steps[b];
     }
 }

@@ -38,9 +38,10 @@ void NIB_VARIANT(arrange_fixed)(size_t n, nib_fixed_order order, const float *x,
             w_store(whole + i, w_whole(v_min(v_max(value, least), most)));
         }
         for (size_t i = 0; i < NIB_FIXED_BLOCK; i++) {
-            *words++ = (int16_t)whole[place[i]];
+            nib_fixed_put(order, words, i, whole[place[i]]);
             sum[i / NIB_FIXED_HALF] += whole[i];
         }
+        words += NIB_FIXED_BLOCK;
         for (size_t h = 0; h < 2; h++) sums[h] = (float)sum[h] * steps[b];
     }
 }

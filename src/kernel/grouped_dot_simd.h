@@ -1,52 +1,144 @@
 /* grouped_dot_simd.h - products of few rows with grouped integer codes: the body of
  * grouped_dot_avx2.c and grouped_dot_avx512.c.
  *
- * A word of VN columns, shifted and masked, is VN pairs of codes in words of 16 bits; a pair of x,
- * the same for all columns, multiplies them and adds the two.  There are no shuffles, and four
- * weights an instruction with 4 bits. */
+ * A word of VN columns, shifted and masked, is four codes of 2 or 4 bits in bytes.  A word of x is two
+ * signed bytes, high and low, the same for all columns, and a product of bytes adds two codes times
+ * theirs: 15 * 128 * 2 at most, so that those of a block fit 16 bits.  Codes of 8 bits are taken as
+ * words, two at a time, and so are those of 3 bits, four of which lie in each of the twelve bits that
+ * the three words of a block are cut to.  There are no shuffles. */
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
 enum {
     VECTORS = NIB_PANEL / VN, /* of columns */
-    ROWS_AHEAD = 4           /* of words that are fetched */
+    ROWS_AHEAD = 8            /* of words that are fetched */
 };
 
-/* sums (+)= the codes of one word of each column times its pairs of x; bits is constant. */
-NIB_INLINE void add_word(unsigned bits, const W word[VECTORS], const int16_t *pairs,
-                         W sums[VECTORS])
+/* A vector of each VN columns. */
+typedef struct columns { W v[VECTORS]; } columns;
+
+NIB_INLINE columns zero_columns(void)
+{
+    columns c;
+
+    for (size_t v = 0; v < VECTORS; v++) c.v[v] = w_zero();
+    return c;
+}
+
+/* Row `at` of words. */
+NIB_INLINE columns words_at(const nib_grouped_codes *c, const uint8_t *at)
+{
+    columns word;
+
+    /* words of a column lie rows apart, where the processor does not look ahead */
+    _mm_prefetch((const char *)at + ROWS_AHEAD * c->next, _MM_HINT_T0);
+    _mm_prefetch((const char *)at + ROWS_AHEAD * c->next + c->second, _MM_HINT_T0);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++)
+        word.v[v] = w_load(at + v * VN / NIB_STRIP * c->second + v * VN % NIB_STRIP * c->other);
+    return word;
+}
+
+NIB_INLINE W two_of(const void *at) /* four bytes everywhere */
+{
+    uint32_t two;
+
+    memcpy(&two, at, sizeof two);
+    return w_set(two);
+}
+
+/* The codes of a block of 2 or 4 bits, bits constant: sums of 16 bits, two an output, of high bytes
+ * and of low ones. */
+NIB_INLINE columns sums_of_bytes(unsigned bits, const nib_grouped_codes *c, const uint8_t *at,
+                                 const int16_t *x)
+{
+    const W mask = w_set(((1u << bits) - 1) * 0x01010101u);
+    columns high = zero_columns(), low = high, sums;
+
+#pragma GCC unroll 4
+    for (size_t i = 0; i < bits; i++, at += c->next) {
+        columns word = words_at(c, at);
+#pragma GCC unroll 4
+        for (unsigned p = 0; p < 8 / bits; p++, x += 4) {
+            W of_high = two_of(x), of_low = two_of(x + 2);
+#pragma GCC unroll 4
+            for (size_t v = 0; v < VECTORS; v++) {
+                W codes = w_and(p ? w_right(word.v[v], p * bits) : word.v[v], mask);
+                high.v[v] = w_add16(high.v[v], w_pairs8(codes, of_high));
+                low.v[v] = w_add16(low.v[v], w_pairs8(codes, of_low));
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++)
+        sums.v[v] = w_add(w_products(high.v[v], w_set(0x01000100)),
+                          w_products(low.v[v], w_set(0x00010001)));
+    return sums;
+}
+
+/* sums (+)= the codes in words of 16 bits at bit 0 and those behind it, times pairs of x. */
+NIB_INLINE void add_fields(unsigned bits, unsigned count, const W word[VECTORS], const int16_t *x,
+                           columns *sums)
 {
     const W mask = w_set(((1u << bits) - 1) * 0x10001u);
 
-#pragma GCC unroll 8
-    for (unsigned p = 0; p < 16 / bits; p++) {
-        uint32_t two;
-        memcpy(&two, pairs + 2 * p, sizeof two);
 #pragma GCC unroll 4
-        for (size_t v = 0; v < VECTORS; v++)
-            sums[v] = w_add(sums[v], w_products(w_and(w_right(word[v], p * bits), mask),
-                                                w_set(two)));
+    for (unsigned p = 0; p < count; p++) {
+        W two = two_of(x + 2 * p);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < VECTORS; v++) {
+            W codes = w_and(p ? w_right(word[v], p * bits) : word[v], mask);
+            sums->v[v] = w_add(sums->v[v], w_products(codes, two));
+        }
     }
 }
 
-/* sums (+)= the codes of one block. */
-NIB_INLINE void add_block(unsigned bits, const nib_grouped_codes *c, const uint8_t *at,
-                          const int16_t *x, W sums[VECTORS])
+NIB_INLINE columns sums_of_8(const nib_grouped_codes *c, const uint8_t *at, const int16_t *x)
 {
     const W flip = w_set(c->flip);
-    W word[VECTORS];
+    columns sums = zero_columns();
 
 #pragma GCC unroll 8
-    for (size_t i = 0; i < bits; i++, at += c->next) {
-        /* words of a column lie rows apart, where the processor does not look ahead */
-        _mm_prefetch((const char *)at + ROWS_AHEAD * c->next, _MM_HINT_T0);
-        _mm_prefetch((const char *)at + ROWS_AHEAD * c->next + c->second, _MM_HINT_T0);
+    for (size_t i = 0; i < 8; i++, at += c->next, x += 4) {
+        columns word = words_at(c, at);
 #pragma GCC unroll 4
-        for (size_t v = 0; v < VECTORS; v++)
-            word[v] = w_xor(w_load(at + v * VN / NIB_STRIP * c->second +
-                                   v * VN % NIB_STRIP * c->other), flip);
-        add_word(bits, word, x + i * 32 / bits, sums);
+        for (size_t v = 0; v < VECTORS; v++) word.v[v] = w_xor(word.v[v], flip);
+        add_fields(8, 2, word.v, x, &sums);
     }
+    return sums;
+}
+
+/* In the order of nib_fixed_place(): twelve bits in each half, of three words. */
+NIB_INLINE columns sums_of_3(const nib_grouped_codes *c, const uint8_t *at, const int16_t *x)
+{
+    columns words[3], sums = zero_columns();
+    W cut[VECTORS];
+
+    for (size_t i = 0; i < 3; i++) words[i] = words_at(c, at + i * c->next);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++) cut[v] = w_halves(words[0].v[v], words[1].v[v]);
+    add_fields(3, 4, cut, x, &sums);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++)
+        cut[v] = w_right(w_halves(words[1].v[v], words[2].v[v]), 4);
+    add_fields(3, 4, cut, x + 8, &sums);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++)
+        cut[v] = w_halves(w_right(words[0].v[v], 12), w_left(words[2].v[v], 8));
+    add_fields(3, 4, cut, x + 16, &sums);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < VECTORS; v++)
+        cut[v] = w_or(w_halves(w_right(words[0].v[v], 24), w_right(words[1].v[v], 12)),
+                      w_halves(w_left(words[1].v[v], 8), w_left(words[2].v[v], 20)));
+    add_fields(3, 4, cut, x + 24, &sums);
+    return sums;
+}
+
+NIB_INLINE columns sums_of_block(unsigned bits, const nib_grouped_codes *c, const uint8_t *at,
+                                 const int16_t *x)
+{
+    if (bits == 8) return sums_of_8(c, at, x);
+    return bits == 3 ? sums_of_3(c, at, x) : sums_of_bytes(bits, c, at, x);
 }
 
 /* Blocks [b0, b1), of one group, of all columns, times one row of x. */
@@ -61,13 +153,10 @@ NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, 
 #pragma GCC unroll 4
     for (size_t v = 0; v < VECTORS; v++) all[v] = v_zero();
     for (size_t b = b0; b < b1; b++, at += bits * c->next) {
-        W sums[VECTORS];
-#pragma GCC unroll 4
-        for (size_t v = 0; v < VECTORS; v++) sums[v] = w_zero();
-        add_block(bits, c, at, x->words + b * NIB_FIXED_BLOCK, sums);
+        columns sums = sums_of_block(bits, c, at, x->words + b * NIB_FIXED_BLOCK);
 #pragma GCC unroll 4
         for (size_t v = 0; v < VECTORS; v++)
-            all[v] = v_fma(w_to_floats(sums[v]), v_set(x->steps[b]), all[v]);
+            all[v] = v_fma(w_to_floats(sums.v[v]), v_set(x->steps[b]), all[v]);
         ones += x->sums[2 * b] + x->sums[2 * b + 1];
     }
 #pragma GCC unroll 4
@@ -78,8 +167,9 @@ NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, 
     }
 }
 
-NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, size_t M,
-                    const nib_fixed_x *x, float *y)
+/* Of one panel of columns. */
+NIB_INLINE void dot_panel(unsigned bits, const nib_grouped_codes *c, size_t terms, size_t M,
+                          const nib_fixed_x *x, float *y)
 {
     size_t blocks = terms / NIB_FIXED_BLOCK;
 
@@ -94,10 +184,24 @@ NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, siz
     }
 }
 
-void NIB_VARIANT(grouped_dot)(const nib_grouped_codes *c, size_t terms, size_t M,
-                              const nib_fixed_x *x, float *y)
+NIB_INLINE void dot(unsigned bits, const nib_grouped_codes *c, size_t terms, size_t M,
+                    const nib_fixed_x *x, size_t count, float *y)
 {
-    if (c->bits == 2) dot(2, c, terms, M, x, y);
-    else if (c->bits == 4) dot(4, c, terms, M, x, y);
-    else dot(8, c, terms, M, x, y);
+    nib_grouped_codes panel = *c;
+
+    for (size_t n = 0; n < count; n += NIB_PANEL) {
+        dot_panel(bits, &panel, terms, M, x, y + n * M);
+        panel.words += NIB_PANEL * c->other;
+        panel.scales += NIB_PANEL;
+        panel.zeros += NIB_PANEL;
+    }
+}
+
+void NIB_VARIANT(grouped_dot)(const nib_grouped_codes *c, size_t terms, size_t M,
+                              const nib_fixed_x *x, size_t count, float *y)
+{
+    if (c->bits == 2) dot(2, c, terms, M, x, count, y);
+    else if (c->bits == 3) dot(3, c, terms, M, x, count, y);
+    else if (c->bits == 4) dot(4, c, terms, M, x, count, y);
+    else dot(8, c, terms, M, x, count, y);
 }

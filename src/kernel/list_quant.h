@@ -119,8 +119,8 @@ KERNEL(additive_dot, avx2, NIB_CPU_AVX2)
 KERNEL(additive_decode, avx512, NIB_CPU_AVX512)
 KERNEL(additive_dot, avx512, NIB_CPU_AVX512)
 #endif
-KERNEL(awq_turn, ref, 0)
+KERNEL(awq_dot, ref, 0)
 #if NIB_ARCH_X86
-KERNEL(awq_turn, avx2, NIB_CPU_AVX2)
-KERNEL(awq_turn, avx512, NIB_CPU_AVX512)
+KERNEL(awq_dot, avx2, NIB_CPU_AVX2)
+KERNEL(awq_dot, avx512, NIB_CPU_AVX512)
 #endif

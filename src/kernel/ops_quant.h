@@ -32,4 +32,4 @@ KERNEL_OP(float4_dot)
 KERNEL_OP(float4_dot_fixed)
 KERNEL_OP(additive_decode) /* additive.h */
 KERNEL_OP(additive_dot)
-KERNEL_OP(awq_turn) /* awq_turn.h */
+KERNEL_OP(awq_dot) /* awq_dot.h */

@@ -24,6 +24,13 @@ NIB_INLINE W w_join_first(W low, W high) { return _mm512_unpacklo_epi8(low, high
 NIB_INLINE W w_join_second(W low, W high) { return _mm512_unpackhi_epi8(low, high); }
 NIB_INLINE W w_products(W a, W b) { return _mm512_madd_epi16(a, b); } /* sums of two */
 NIB_INLINE W w_add(W a, W b) { return _mm512_add_epi32(a, b); }
+NIB_INLINE W w_add16(W a, W b) { return _mm512_add_epi16(a, b); }
+/* Sums of two products of an unsigned and a signed byte, in 16 bits. */
+NIB_INLINE W w_pairs8(W a, W b) { return _mm512_maddubs_epi16(a, b); }
+NIB_INLINE W w_halves(W low, W high) /* of each 32 bits the lower and the upper half */
+{
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32((int)0xffff0000u), high, low, 0xca);
+}
 NIB_INLINE W w_set(uint32_t lane) { return _mm512_set1_epi32((int)lane); }
 NIB_INLINE void w_store(void *p, W a) { _mm512_storeu_si512(p, a); }
 NIB_INLINE W w_and(W a, W b) { return _mm512_and_si512(a, b); }
@@ -83,6 +90,9 @@ NIB_INLINE W w_join_first(W low, W high) { return _mm256_unpacklo_epi8(low, high
 NIB_INLINE W w_join_second(W low, W high) { return _mm256_unpackhi_epi8(low, high); }
 NIB_INLINE W w_products(W a, W b) { return _mm256_madd_epi16(a, b); }
 NIB_INLINE W w_add(W a, W b) { return _mm256_add_epi32(a, b); }
+NIB_INLINE W w_add16(W a, W b) { return _mm256_add_epi16(a, b); }
+NIB_INLINE W w_pairs8(W a, W b) { return _mm256_maddubs_epi16(a, b); }
+NIB_INLINE W w_halves(W low, W high) { return _mm256_blend_epi16(low, high, 0xaa); }
 NIB_INLINE W w_set(uint32_t lane) { return _mm256_set1_epi32((int)lane); }
 NIB_INLINE void w_store(void *p, W a) { _mm256_storeu_si256((W *)p, a); }
 NIB_INLINE W w_and(W a, W b) { return _mm256_and_si256(a, b); }

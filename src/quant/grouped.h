@@ -114,12 +114,12 @@ typedef struct nib_grouped_tables {
     float scales[NIB_GROUPED_SCALES], zeros[NIB_GROUPED_SCALES];
 } nib_grouped_tables;
 void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros);
-/* Whether kernel/grouped_dot.h takes it. */
+/* Whether kernel/grouped_dot.h or awq_dot.h takes it. */
 bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
-/* Of those whose words do not lie down the inputs: sums[m * 32 + n] += output o0 + n, o0 a multiple
- * of 32, for M rows of x, arranged, ldx bytes apart. */
-void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
-                            size_t ldx, size_t o0, float *sums);
+/* Of NIB_WORDS_ROWS: sums[m * 32 + n] += output o0 + n, o0 a multiple of 32, for M rows of x,
+ * arranged, ldx bytes apart. */
+void nib_grouped_dot_rows(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                          size_t ldx, size_t o0, float *sums);
 /* grouped_dot.c */
 nib_dot_kind nib_grouped_dot_kind(const nib_weight *w, const nib_kernels *k, nib_dtype type,
                                   nib_precision precision);

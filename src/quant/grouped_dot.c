@@ -19,9 +19,10 @@ void nib_grouped_dot_ready(const nib_weight *w, const nib_kernels *k, nib_dot_ki
                            const void *x, void *ready)
 {
     const nib_grouped *q = nib_as_grouped(w);
+    nib_fixed_order order = q->order == NIB_WORDS_OUT ? NIB_FIXED_IN_ORDER
+                                                      : (nib_fixed_order)nib_grouped_code_bits(q);
 
-    if (kind == NIB_DOT_FIXED)
-        k->arrange_fixed(w->in, (nib_fixed_order)nib_grouped_code_bits(q), x, ready);
+    if (kind == NIB_DOT_FIXED) k->arrange_fixed(w->in, order, x, ready);
     else memcpy(ready, x, w->in * sizeof(float));
 }
 
@@ -33,7 +34,7 @@ static void dot_down(const nib_grouped *q, const nib_kernels *k, size_t M, const
                      size_t ldx, size_t o0, size_t count, float *sums)
 {
     unsigned bits = nib_grouped_code_bits(q);
-    size_t in = q->base.in, piece = ROWS * 32 / bits, some;
+    size_t in = q->base.in, piece = ROWS * 32 / bits / 32 * 32, some;
     float scales[NIB_DOT_OUTPUTS], zeros[NIB_DOT_OUTPUTS];
 
     for (size_t t = 0; t < in; t += some) {
@@ -45,15 +46,30 @@ static void dot_down(const nib_grouped *q, const nib_kernels *k, size_t M, const
             nib_grouped_scales(q, k, group, o0, count, scales);
             nib_grouped_zeros(q, group, o0, count, zeros);
         }
-        for (size_t n = 0; n < count; n += NIB_PANEL) {
-            const nib_grouped_codes c = {
-                .words = q->codes + t * bits / 32 * q->row_bytes + (o0 + n) * 4,
-                .next = q->row_bytes, .other = 4, .second = NIB_STRIP * 4, .bits = bits,
-                .flip = q->flip, .scales = scales + n, .zeros = zeros + n,
-                .group = nib_round_up(some, NIB_FIXED_BLOCK),
-            };
-            k->grouped_dot(&c, some, M, &at, sums + n * M);
-        }
+        const nib_grouped_codes c = {
+            .words = q->codes + t * bits / 32 * q->row_bytes + o0 * 4, .next = q->row_bytes,
+            .other = 4, .second = NIB_STRIP * 4, .bits = bits, .flip = q->flip, .scales = scales,
+            .zeros = zeros, .group = nib_round_up(some, NIB_FIXED_BLOCK),
+        };
+        k->grouped_dot(&c, some, M, &at, count, sums);
+    }
+}
+
+/* Words along the outputs, a group at a time. */
+static void dot_across(const nib_grouped *q, const nib_kernels *k, size_t M, const void *x,
+                       size_t ldx, size_t o0, size_t count, float *sums)
+{
+    float scales[NIB_DOT_OUTPUTS], zeros[NIB_DOT_OUTPUTS], room[NIB_DOT_ROWS * NIB_DOT_OUTPUTS];
+    size_t in = q->base.in, step = q->groups > 1 ? q->group : in;
+
+    for (size_t t = 0; t < in; t += step) {
+        const nib_fixed_x at = nib_fixed_x_at(x, in, t, ldx);
+        const nib_awq_group g = { .rows = q->codes + t * q->row_bytes + o0 / 2,
+                                  .next = q->row_bytes, .inputs = nib_min(step, in - t),
+                                  .outputs = count, .scales = scales, .zeros = zeros };
+        nib_grouped_scales(q, k, t / step, o0, count, scales);
+        nib_grouped_zeros(q, t / step, o0, count, zeros);
+        k->awq_dot(&g, M, &at, room, sums);
     }
 }
 
@@ -65,8 +81,9 @@ static void dot_fixed(const nib_weight *w, const nib_kernels *k, size_t M, const
 
     memset(sums, 0, M * count * sizeof *sums);
     if (q->order == NIB_WORDS_DOWN) dot_down(q, k, M, x, ldx, o0, count, sums);
-    for (size_t n = 0; n < count && q->order != NIB_WORDS_DOWN; n += NIB_PANEL)
-        nib_grouped_dot_turned(q, k, M, x, ldx, o0 + n, sums + n * M);
+    if (q->order == NIB_WORDS_OUT) dot_across(q, k, M, x, ldx, o0, count, sums);
+    for (size_t n = 0; n < count && q->order == NIB_WORDS_ROWS; n += NIB_PANEL)
+        nib_grouped_dot_rows(q, k, M, x, ldx, o0 + n, sums + n * M);
 }
 
 /* An output is computed with the 32 it lies among, whichever are wanted: its bits are then the

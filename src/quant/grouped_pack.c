@@ -2,6 +2,7 @@
 #include "quant/grouped.h"
 
 #include "kernel/gemm.h"
+#include "kernel/grouped_dot.h"
 
 enum {
     MOST_SCALES = NIB_GROUPED_SCALES,
@@ -211,15 +212,15 @@ bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
 {
     unsigned bits = nib_grouped_code_bits(q);
 
-    return k->grouped_dot && (bits == 2 || bits == 4 || bits == 8) && !q->per_word && !q->g_idx &&
+    return k->grouped_dot && nib_grouped_dot_takes(bits) && !q->per_word && !q->g_idx &&
            q->base.in % 32 == 0 && q->base.out % NIB_PANEL == 0 &&
            (q->groups == 1 || q->group % 32 == 0) && q->groups * NIB_PANEL <= MOST_SCALES &&
            (q->order != NIB_WORDS_ROWS || can_turn(q));
 }
 
-/* Words that do not lie down the inputs, 32 outputs at a time: those of a piece are turned. */
-void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
-                            size_t ldx, size_t o0, float *sums)
+/* Words of a row side by side, 32 outputs at a time: those of a piece are turned. */
+void nib_grouped_dot_rows(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
+                          size_t ldx, size_t o0, float *sums)
 {
     nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .flip = q->flip };
     uint32_t words[TURNED_WORDS * NIB_PANEL];
@@ -232,22 +233,14 @@ void nib_grouped_dot_turned(const nib_grouped *q, const nib_kernels *k, size_t M
     c.other = 4;
     for (size_t at = 0; at < in; at += some) {
         const nib_fixed_x x = nib_fixed_x_at(ready, in, at, ldx);
+        const uint8_t *from = q->codes + o0 * q->row_bytes + at * c.bits / 8;
         nib_grouped_codes piece = c;
         size_t count = (some = nib_min(TURNED, in - at)) * c.bits / 32;
         skip_terms(&piece, at);
-        if (q->order == NIB_WORDS_OUT) {
-            k->awq_turn(some / NIB_AWQ_INPUTS, q->codes + at * q->row_bytes + o0 / 2, q->row_bytes,
-                        words);
-            piece.next = NIB_AWQ_OUTPUTS * sizeof *words;
-            piece.second = NIB_STRIP * sizeof *words;
-        } else {
-            k->pack_transposed(count,
-                               (const uint32_t *)(const void *)(q->codes + o0 * q->row_bytes +
-                                                                at * c.bits / 8),
-                               q->row_bytes / sizeof *words, words);
-            piece.second = count * NIB_STRIP * sizeof *words;
-        }
-        k->grouped_dot(&piece, some, M, &x, sums);
+        k->pack_transposed(count, (const uint32_t *)(const void *)from,
+                           q->row_bytes / sizeof *words, words);
+        piece.second = count * NIB_STRIP * sizeof *words;
+        k->grouped_dot(&piece, some, M, &x, NIB_PANEL, sums);
     }
 }
 

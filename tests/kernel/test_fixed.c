@@ -32,10 +32,11 @@ static void check(const nib_kernels *k, const char *name, nib_fixed_order order)
     }
 }
 
+static const nib_fixed_order orders[] = { NIB_FIXED_IN_ORDER, NIB_FIXED_EVEN_ODD, NIB_FIXED_CODES2,
+                                          NIB_FIXED_CODES3, NIB_FIXED_CODES4, NIB_FIXED_CODES8 };
+
 static void test_arrange(void)
 {
-    static const nib_fixed_order orders[] = { NIB_FIXED_EVEN_ODD, NIB_FIXED_CODES2,
-                                              NIB_FIXED_CODES4, NIB_FIXED_CODES8 };
     nib_kernels k;
     const char *name;
 
@@ -46,16 +47,30 @@ static void test_arrange(void)
 /* Each order is a permutation of a block. */
 static void test_orders(void)
 {
-    for (int order = 1; order <= 8; order *= 2) {
+    for (size_t o = 0; o < NIB_COUNT(orders); o++) {
         uint32_t seen = 0;
         for (size_t i = 0; i < NIB_FIXED_BLOCK; i++)
-            seen |= 1u << nib_fixed_place((nib_fixed_order)order, i);
-        CHECK(seen == UINT32_MAX, "order %d: %x", order, seen);
+            seen |= 1u << nib_fixed_place(orders[o], i);
+        CHECK(seen == UINT32_MAX, "order %d: %x", (int)orders[o], seen);
     }
+}
+
+/* Words of both signs are what was put, up to the greatest. */
+static void test_words(void)
+{
+    for (size_t o = 0; o < NIB_COUNT(orders); o++)
+        for (int32_t word = -NIB_FIXED_MOST; word <= NIB_FIXED_MOST; word++) {
+            int16_t block[NIB_FIXED_BLOCK] = { 0 };
+            size_t at = (size_t)(word & 31);
+            nib_fixed_put(orders[o], block, at, word);
+            CHECK(nib_fixed_word(orders[o], block, at) == word, "order %d: %d", (int)orders[o],
+                  (int)word);
+        }
 }
 
 int main(void)
 {
-    static const test_case cases[] = { { "orders", test_orders }, { "arrange", test_arrange } };
+    static const test_case cases[] = { { "orders", test_orders }, { "words", test_words },
+                                       { "arrange", test_arrange } };
     return test_main("fixed", cases, NIB_COUNT(cases));
 }

@@ -60,12 +60,12 @@ static void check_dot(const nib_kernels *k, const char *name, const setup *s)
 
     memset(got, 0, sizeof got);
     memset(want, 0, sizeof want);
-    k->grouped_dot(&s->c, TERMS, 4, &x, got);
-    nib_grouped_dot_ref(&s->c, TERMS, 4, &x, want);
+    k->grouped_dot(&s->c, TERMS, 4, &x, NIB_PANEL, got);
+    nib_grouped_dot_ref(&s->c, TERMS, 4, &x, NIB_PANEL, want);
     for (size_t m = 0; m < 4; m++) {
         const nib_fixed_x one = nib_fixed_x_at(s->ready + m * LD, TERMS, 0, LD);
         memset(alone, 0, sizeof alone);
-        k->grouped_dot(&s->c, TERMS, 1, &one, alone);
+        k->grouped_dot(&s->c, TERMS, 1, &one, NIB_PANEL, alone);
         CHECK(memcmp(alone, got + m * NIB_PANEL, sizeof alone) == 0, "%s: row %zu alone", name, m);
         for (size_t n = 0; n < NIB_PANEL; n++) {
             double size, sum = exact(s, m, n, &size);
@@ -84,7 +84,7 @@ static void test_dot(void)
     const char *name;
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
-        for (unsigned bits = 2; bits <= 8; bits *= 2)
+        for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4)
             for (size_t group = 32; group <= 128; group *= 2)
                 for (int apart = 0; apart < 2; apart++) {
                     setup s = random_setup(bits, group, apart);
@@ -92,8 +92,68 @@ static void test_dot(void)
                 }
 }
 
+/* Panels side by side, of one group: each has the bits that it has alone, and the reference's too. */
+static void check_panels(nib_grouped_dot_fn *dot, const char *name, unsigned bits)
+{
+    enum { COLUMNS = 3 * NIB_PANEL, ROWS = 2 };
+    size_t words = TERMS * bits / 32;
+    uint8_t *codes = test_guarded(words * COLUMNS * 4);
+    float together[COLUMNS * ROWS] = { 0 }, alone[NIB_PANEL * ROWS];
+    nib_grouped_codes c = { .words = codes, .bits = bits, .other = 4, .next = COLUMNS * 4,
+                            .second = NIB_STRIP * 4, .group = TERMS,
+                            .scales = test_floats(COLUMNS, 0.1f),
+                            .zeros = test_floats(COLUMNS, 5) };
+    setup s = random_setup(bits, TERMS, false);
+    const nib_fixed_x x = nib_fixed_x_at(s.ready, TERMS, 0, LD);
+
+    for (size_t i = 0; i < words * COLUMNS * 4; i++) codes[i] = (uint8_t)(test_rand() >> 9);
+    dot(&c, TERMS, ROWS, &x, COLUMNS, together);
+    for (size_t n = 0; n < COLUMNS; n += NIB_PANEL) {
+        memset(alone, 0, sizeof alone);
+        dot(&c, TERMS, ROWS, &x, NIB_PANEL, alone);
+        CHECK(memcmp(alone, together + n * ROWS, sizeof alone) == 0, "%s: %u bits, panel %zu", name,
+              bits, n / NIB_PANEL);
+        c.words += NIB_PANEL * 4;
+        c.scales += NIB_PANEL;
+        c.zeros += NIB_PANEL;
+    }
+}
+
+static void test_panels(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4)
+        check_panels(nib_grouped_dot_ref, "ref", bits);
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4)
+            check_panels(k.grouped_dot, name, bits);
+}
+
+/* The greatest codes and words of x: their sums of 16 bits do not wrap. */
+static void test_greatest(void)
+{
+    nib_kernels k;
+    const char *name;
+
+    for (size_t level = 0; (name = test_next_variant(&level, &k));)
+        for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4) {
+            setup s = random_setup(bits, TERMS, false);
+            memset((uint8_t *)(uintptr_t)s.c.words, 255, TERMS * bits / 32 * NIB_PANEL * 4);
+            for (size_t i = 0; i < 4 * TERMS; i++) /* high and low byte of words: -126 and -128, or of the first -127 twice */
+                s.x[i] = i % 32 ? -(126.0f * 256 + 128) / NIB_FIXED_MOST : -1;
+            for (size_t m = 0; m < 4; m++)
+                nib_arrange_fixed_ref(TERMS, (nib_fixed_order)bits, s.x + m * TERMS,
+                                      s.ready + m * LD);
+            check_dot(&k, name, &s);
+        }
+}
+
 int main(void)
 {
-    static const test_case cases[] = { { "dot", test_dot } };
+    static const test_case cases[] = { { "dot", test_dot },
+                                       { "panels", test_panels },
+                                       { "greatest", test_greatest } };
     return test_main("grouped_dot", cases, NIB_COUNT(cases));
 }

@@ -1,0 +1,2 @@
+/* awq_dot_avx2.c - awq_dot_simd.h built for its vectors. */
+#include "kernel/awq_dot_simd.h"

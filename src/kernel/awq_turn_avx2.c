@@ -1,2 +1,0 @@
-/* awq_turn_avx2.c - awq_turn_simd.h built for its vectors. */
-#include "kernel/awq_turn_simd.h"
