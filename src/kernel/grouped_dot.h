@@ -2,6 +2,7 @@
  * (grouped_panel.h, down): generation, where each weight is read from memory once and used once.
  *
  *     y[n] = sum over groups of scale[group, n] * (sum of code * x - zero[group, n] * sum of x)
+ *            or, biased,     of scale[group, n] * sum of code * x + bias[group, n] * sum of x
  *
  * x is arranged once in fixed point (fixed.h), in the order of the codes' bits.  Values are not
  * rounded to the scales' type.  Codes of 2, 3, 4 and 8 bits. */

@@ -1,6 +1,13 @@
 /* grouped_dot_ref.c - products of few rows with grouped integer codes, plainly. */
 #include "kernel/kernels.h"
 
+/* codes: the sum of code * x; ones: of x. */
+static float of_block(const nib_grouped_codes *c, size_t at, float codes, float ones)
+{
+    if (c->biased) return c->scales[at] * codes + c->zeros[at] * ones;
+    return c->scales[at] * (codes - c->zeros[at] * ones);
+}
+
 void nib_grouped_dot_ref(const nib_grouped_codes *c, size_t terms, size_t M, const nib_fixed_x *x,
                          size_t columns, float *y)
 {
@@ -21,8 +28,8 @@ void nib_grouped_dot_ref(const nib_grouped_codes *c, size_t terms, size_t M, con
                            nib_fixed_word(order, row.words + b * NIB_FIXED_BLOCK, i);
                 }
                 y[(n / NIB_PANEL * M + m) * NIB_PANEL + n % NIB_PANEL] +=
-                    c->scales[at] * ((float)sum * row.steps[b] -
-                                     c->zeros[at] * (row.sums[2 * b] + row.sums[2 * b + 1]));
+                    of_block(c, at, (float)sum * row.steps[b],
+                             row.sums[2 * b] + row.sums[2 * b + 1]);
             }
         }
 }

@@ -161,9 +161,11 @@ NIB_INLINE void add_group(unsigned bits, const nib_grouped_codes *c, size_t b0, 
     }
 #pragma GCC unroll 4
     for (size_t v = 0; v < VECTORS; v++) {
+        V scales = v_load(c->scales + group + v * VN), sums = v_load(y + v * VN);
         V zeros = v_mul(v_load(c->zeros + group + v * VN), v_set(ones));
-        v_store(y + v * VN, v_fma(v_load(c->scales + group + v * VN), v_sub(all[v], zeros),
-                                  v_load(y + v * VN)));
+        sums = c->biased ? v_fma(scales, all[v], v_add(zeros, sums))
+                         : v_fma(scales, v_sub(all[v], zeros), sums);
+        v_store(y + v * VN, sums);
     }
 }
 

@@ -3,6 +3,7 @@
  *
  *     value = (code - zero) * scale        one product, rounded to `through`, the scales' type, as
  *                                          the libraries that write such files compute it
+ *     value = code * scale + bias          MLX's: the product is rounded to it, then the sum
  *
  * and then to bfloat16 where the panel asks for it.  Codes are streams of words of 32 bits, least
  * significant bit first: code v of a stream is its bits [v * bits, (v + 1) * bits), so that 3, 5, 6
@@ -30,6 +31,7 @@ typedef struct nib_grouped_codes {
     uint32_t flip;        /* each word is taken ^ flip: 0x80808080 makes signed bytes codes */
     /* [group][32] columns, or, by_term, [terms] */
     const float *scales, *zeros;
+    bool biased; /* zeros are biases, which are added */
     bool by_term;
     const int32_t *groups; /* not by_term: the group of each term; NULL: */
     size_t group, begun;   /* terms of a group, and of the first one those before the first term:

@@ -1,13 +1,19 @@
 /* grouped_panel_ref.c - grouped integer codes into panels, plainly. */
 #include "kernel/kernels.h"
 
+static float rounded(nib_dtype through, float x)
+{
+    if (through == NIB_F16) return nib_f16_to_f32(nib_f32_to_f16(x));
+    return through == NIB_BF16 ? nib_round_bf16(x) : x;
+}
+
 static float value(const nib_grouped_codes *c, unsigned code, size_t term, size_t column)
 {
     size_t at = c->by_term ? term : nib_grouped_group(c, term) * NIB_PANEL + column;
-    float x = ((float)code - c->zeros[at]) * c->scales[at];
 
-    if (c->through == NIB_F16) return nib_f16_to_f32(nib_f32_to_f16(x));
-    return c->through == NIB_BF16 ? nib_round_bf16(x) : x;
+    if (c->biased)
+        return rounded(c->through, rounded(c->through, (float)code * c->scales[at]) + c->zeros[at]);
+    return rounded(c->through, ((float)code - c->zeros[at]) * c->scales[at]);
 }
 
 static void put(nib_grouped_kind kind, void *panel, size_t strip, size_t term, size_t column,

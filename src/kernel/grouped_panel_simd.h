@@ -3,40 +3,52 @@
 #include "kernel/kernels.h"
 #include "kernel/words.h"
 
-/* Calls inline f(bits, awq, through, ...) with its first two as constants, so that shifts are
- * numbers in the instructions; `through` too with the widths that files have most, so that rounding
- * is not asked for value by value.  Where each instruction is a function or is checked (builds for
- * tests: Makefile) one body that asks is enough: it gives the same bits, and the ten take a quarter
- * of an hour to compile. */
+/* Calls inline f(bits, awq, through, biased, ...) with constants where they matter: with bits and
+ * awq shifts are numbers in the instructions; with `through` and `biased` too, for the widths that
+ * files have most, nothing is asked value by value.  Where each instruction is a function
+ * or is checked (builds for tests: Makefile) one body that asks is enough: it gives the same bits,
+ * and all of them take a quarter of an hour to compile. */
 #ifdef NIB_ONE_BODY
-#define WITH_CODES(f, c, ...) f((c)->bits, (c)->awq, (c)->through, c, __VA_ARGS__);
+#define WITH_CODES(f, c, ...) f((c)->bits, (c)->awq, (c)->through, (c)->biased, c, __VA_ARGS__);
 #else
-#define WITH_THROUGH(f, bits, awq, c, ...)                                                         \
+#define WITH_THROUGH(f, bits, awq, biased, c, ...)                                                 \
     do {                                                                                           \
-        if ((c)->through == NIB_F16) f(bits, awq, NIB_F16, c, __VA_ARGS__);                        \
-        else f(bits, awq, (c)->through, c, __VA_ARGS__);                                           \
+        if ((c)->through == NIB_F16) f(bits, awq, NIB_F16, biased, c, __VA_ARGS__);                \
+        else f(bits, awq, (c)->through, biased, c, __VA_ARGS__);                                   \
+    } while (0)
+#define WITH_BITS(f, bits, c, ...)                                                                 \
+    do {                                                                                           \
+        if ((c)->biased) f(bits, false, (c)->through, true, c, __VA_ARGS__);                       \
+        else f(bits, false, (c)->through, false, c, __VA_ARGS__);                                  \
     } while (0)
 #define WITH_CODES(f, c, ...)                                                                      \
     switch ((c)->bits) {                                                                           \
-    case 2: f(2, false, (c)->through, c, __VA_ARGS__); break;                                      \
-    case 3: f(3, false, (c)->through, c, __VA_ARGS__); break;                                      \
+    case 2: WITH_BITS(f, 2, c, __VA_ARGS__); break;                                                \
+    case 3: WITH_BITS(f, 3, c, __VA_ARGS__); break;                                                \
     case 4:                                                                                        \
-        if ((c)->awq) WITH_THROUGH(f, 4, true, c, __VA_ARGS__);                                    \
-        else WITH_THROUGH(f, 4, false, c, __VA_ARGS__);                                            \
+        if ((c)->awq) WITH_THROUGH(f, 4, true, false, c, __VA_ARGS__);                             \
+        else if ((c)->biased) f(4, false, (c)->through, true, c, __VA_ARGS__);                     \
+        else WITH_THROUGH(f, 4, false, false, c, __VA_ARGS__);                                     \
         break;                                                                                     \
-    case 5: f(5, false, (c)->through, c, __VA_ARGS__); break;                                      \
-    case 6: f(6, false, (c)->through, c, __VA_ARGS__); break;                                      \
-    case 7: f(7, false, (c)->through, c, __VA_ARGS__); break;                                      \
-    default: f(8, false, (c)->through, c, __VA_ARGS__); break;                                     \
+    case 5: f(5, false, (c)->through, (c)->biased, c, __VA_ARGS__); break;                         \
+    case 6: f(6, false, (c)->through, (c)->biased, c, __VA_ARGS__); break;                         \
+    case 7: f(7, false, (c)->through, (c)->biased, c, __VA_ARGS__); break;                         \
+    default: WITH_BITS(f, 8, c, __VA_ARGS__); break;                                               \
     }
 #endif
 
-NIB_INLINE V value(W code, V scale, V zero, nib_dtype through)
+NIB_INLINE V rounded(V x, nib_dtype through)
 {
-    V x = v_mul(v_sub(w_to_floats(code), zero), scale);
-
     if (through == NIB_F16) return v_round_f16(x);
     return through == NIB_BF16 ? v_round_bf16(x) : x;
+}
+
+NIB_INLINE V value(W code, V scale, V zero, nib_dtype through, bool biased)
+{
+    V x = w_to_floats(code);
+
+    if (!biased) return rounded(v_mul(v_sub(x, zero), scale), through);
+    return rounded(v_add(rounded(v_mul(x, scale), through), zero), through);
 }
 
 /* Values of two neighbouring terms, VN columns. */
@@ -74,9 +86,9 @@ NIB_INLINE V of_term(const nib_grouped_codes *c, const float *from, size_t term,
 }
 
 /* 32 terms of VN columns. */
-NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, const nib_grouped_codes *c,
-                           const uint8_t *at, size_t term, size_t column, nib_grouped_kind kind,
-                           void *strip)
+NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, bool biased,
+                           const nib_grouped_codes *c, const uint8_t *at, size_t term,
+                           size_t column, nib_grouped_kind kind, void *strip)
 {
     const bool one = !c->by_term && !c->groups; /* a group holds them all */
     V scale = of_term(c, c->scales, term, column), zero = of_term(c, c->zeros, term, column);
@@ -94,19 +106,20 @@ NIB_INLINE void block_down(unsigned bits, bool awq, nib_dtype through, const nib
                 scale = of_term(c, c->scales, term + v + i, column);
                 zero = of_term(c, c->zeros, term + v + i, column);
             }
-            x[i] = value(code_down(words, bits, awq, v + i), scale, zero, through);
+            x[i] = value(code_down(words, bits, awq, v + i), scale, zero, through, biased);
         }
         put(kind, x, strip, term + v, column % NIB_STRIP);
     }
 }
 
-NIB_INLINE void down(unsigned bits, bool awq, nib_dtype through, const nib_grouped_codes *c,
-                     size_t terms, nib_grouped_kind kind, char *panel, size_t strip)
+NIB_INLINE void down(unsigned bits, bool awq, nib_dtype through, bool biased,
+                     const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind, char *panel,
+                     size_t strip)
 {
     for (size_t n = 0; n < NIB_PANEL; n += VN) {
         const uint8_t *words = c->words + n / NIB_STRIP * c->second + n % NIB_STRIP * c->other;
         for (size_t t = 0; t < terms; t += 32)
-            block_down(bits, awq, through, c, words + t / 32 * bits * c->next, t, n, kind,
+            block_down(bits, awq, through, biased, c, words + t / 32 * bits * c->next, t, n, kind,
                        panel + n / NIB_STRIP * strip);
     }
 }
@@ -162,9 +175,10 @@ NIB_INLINE W code_across(const nib_grouped_codes *c, const uint8_t *stream, unsi
 }
 
 /* Terms t and, when there are two, t + 1; scales and zeros: their group's, or NULL. */
-NIB_INLINE void terms_across(unsigned bits, nib_dtype through, const nib_grouped_codes *c, W shifts,
-                             const float *scales, const float *zeros, size_t t, size_t count,
-                             nib_grouped_kind kind, char *panel, size_t strip)
+NIB_INLINE void terms_across(unsigned bits, nib_dtype through, bool biased,
+                             const nib_grouped_codes *c, W shifts, const float *scales,
+                             const float *zeros, size_t t, size_t count, nib_grouped_kind kind,
+                             char *panel, size_t strip)
 {
 #pragma GCC unroll 4
     for (unsigned n = 0; n < NIB_PANEL; n += VN) {
@@ -172,7 +186,8 @@ NIB_INLINE void terms_across(unsigned bits, nib_dtype through, const nib_grouped
         for (size_t i = 0; i < count; i++)
             x[i] = value(code_across(c, c->words + (t + i) * c->other, bits, shifts, n),
                          scales ? v_load(scales + n) : of_term(c, c->scales, t + i, n),
-                         zeros ? v_load(zeros + n) : of_term(c, c->zeros, t + i, n), through);
+                         zeros ? v_load(zeros + n) : of_term(c, c->zeros, t + i, n), through,
+                         biased);
         if (count == 2) {
             put(kind, x, panel + n / NIB_STRIP * strip, t, n % NIB_STRIP);
         } else {
@@ -184,8 +199,9 @@ NIB_INLINE void terms_across(unsigned bits, nib_dtype through, const nib_grouped
 }
 
 /* Terms that share a group are a run: dividing for each of them would take longer than decoding. */
-NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, const nib_grouped_codes *c,
-                       size_t terms, nib_grouped_kind kind, char *panel, size_t strip)
+NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, bool biased,
+                       const nib_grouped_codes *c, size_t terms, nib_grouped_kind kind,
+                       char *panel, size_t strip)
 {
     const W shifts = shifts_across(bits, awq);
     const bool runs = !c->by_term && !c->groups;
@@ -200,9 +216,11 @@ NIB_INLINE void across(unsigned bits, bool awq, nib_dtype through, const nib_gro
             end = nib_min(terms, (group + 1) * c->group - c->begun);
         }
         for (; t + 2 <= end; t += 2)
-            terms_across(bits, through, c, shifts, scales, zeros, t, 2, kind, panel, strip);
+            terms_across(bits, through, biased, c, shifts, scales, zeros, t, 2, kind, panel,
+                         strip);
         if (t < end)
-            terms_across(bits, through, c, shifts, scales, zeros, t, 1, kind, panel, strip);
+            terms_across(bits, through, biased, c, shifts, scales, zeros, t, 1, kind, panel,
+                         strip);
     }
 }
 

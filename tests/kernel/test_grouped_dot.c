@@ -15,18 +15,20 @@ typedef struct setup {
     char *ready;
 } setup;
 
-static setup random_setup(unsigned bits, size_t group, bool apart)
+static setup random_setup(unsigned bits, size_t group, bool apart, bool biased)
 {
     size_t words = TERMS * bits / 32, groups = nib_ceil_div(TERMS, group) + 1;
     uint8_t *codes = test_guarded(words * NIB_PANEL * 4);
     float *zeros = test_floats(groups * NIB_PANEL, 0);
     setup s = { .c = { .words = codes, .bits = bits, .other = 4, .group = group,
-                       .flip = bits == 8 ? 0x80808080u : 0, .begun = group - 32,
+                       .flip = bits == 8 && !biased ? 0x80808080u : 0, .begun = group - 32,
+                       .biased = biased,
                        .scales = test_floats(groups * NIB_PANEL, 0.1f), .zeros = zeros },
                 .x = test_floats(4 * TERMS, 1), .ready = test_guarded(4 * LD) };
 
     for (size_t i = 0; i < words * NIB_PANEL * 4; i++) codes[i] = (uint8_t)(test_rand() >> 9);
-    for (size_t i = 0; i < groups * NIB_PANEL; i++) zeros[i] = (float)(test_rand() % (1u << bits));
+    for (size_t i = 0; i < groups * NIB_PANEL; i++)
+        zeros[i] = biased ? test_rand_float() : (float)(test_rand() % (1u << bits));
     s.c.next = apart ? NIB_STRIP * 4 : NIB_PANEL * 4;
     s.c.second = apart ? words * NIB_STRIP * 4 : NIB_STRIP * 4;
     for (size_t m = 0; m < 4; m++)
@@ -44,10 +46,11 @@ static double exact(const setup *s, size_t m, size_t n, double *size)
     *size = 0;
     for (size_t t = 0; t < TERMS; t++) {
         size_t at = nib_grouped_group(c, t) * NIB_PANEL + n;
-        double w = ((double)nib_grouped_code(c, stream, t) - (double)c->zeros[at]) *
-                   (double)c->scales[at];
+        double code = nib_grouped_code(c, stream, t), zero = (double)c->zeros[at],
+               scale = (double)c->scales[at];
+        double w = c->biased ? code * scale + zero : (code - zero) * scale;
         sum += w * (double)s->x[m * TERMS + t];
-        *size += fabs((double)c->scales[at]) * (1u << c->bits);
+        *size += fabs(scale) * (1u << c->bits) + (c->biased ? fabs(zero) : 0);
     }
     return sum;
 }
@@ -74,8 +77,9 @@ static void check_dot(const nib_kernels *k, const char *name, const setup *s)
                                  (double)want[m * NIB_PANEL + n]) / size);
         }
     }
-    CHECK(worst < 2e-5 && off < 1e-6, "%s: %u bits, groups of %zu: off by %g, %g of the reference",
-          name, s->c.bits, s->c.group, worst, off);
+    CHECK(worst < 2e-5 && off < 1e-6,
+          "%s: %u bits%s, groups of %zu: off by %g, %g of the reference", name, s->c.bits,
+          s->c.biased ? " (biased)" : "", s->c.group, worst, off);
 }
 
 static void test_dot(void)
@@ -86,8 +90,8 @@ static void test_dot(void)
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (unsigned bits = 2; bits <= 8; bits += bits < 4 ? 1 : 4)
             for (size_t group = 32; group <= 128; group *= 2)
-                for (int apart = 0; apart < 2; apart++) {
-                    setup s = random_setup(bits, group, apart);
+                for (int which = 0; which < 4; which++) {
+                    setup s = random_setup(bits, group, which & 1, which & 2);
                     check_dot(&k, name, &s);
                 }
 }

@@ -38,7 +38,8 @@ static void check(const nib_kernels *k, const char *name, const nib_grouped_code
         (down ? k->grouped_down : k->grouped_across)(c, terms, (nib_grouped_kind)kind, got, strip);
         CHECK(memcmp(got, want, n * sizeof *got) == 0,
               "%s: %s %s of %zu terms, %u bits%s, through %s, %s", name, kinds[kind],
-              down ? "down" : "across", terms, c->bits, c->awq ? " (awq)" : "",
+              down ? "down" : "across", terms, c->bits,
+              c->awq ? " (awq)" : c->biased ? " (biased)" : "",
               nib_dtype_name(c->through), c->by_term ? "a scale a term" : c->groups ? "groups by "
               "number" : "groups in order");
     }
@@ -53,7 +54,8 @@ static void check_scales(const nib_kernels *k, const char *name, nib_grouped_cod
 
     c.group = nib_round_up(nib_ceil_div(terms, GROUPS), 32);
     c.scales = test_floats(nib_max(terms, GROUPS * NIB_PANEL), 0.01f);
-    c.zeros = random_zeros(nib_max(terms, GROUPS * NIB_PANEL), c.bits);
+    c.zeros = c.biased ? test_floats(nib_max(terms, GROUPS * NIB_PANEL), 0.1f)
+                       : random_zeros(nib_max(terms, GROUPS * NIB_PANEL), c.bits);
     for (size_t t = 0; t < terms; t++) groups[t] = (int32_t)(test_rand() % GROUPS);
     check(k, name, &c, down, terms);
     c.begun = c.group - 32;
@@ -72,10 +74,11 @@ static void each_width(void (*run)(const nib_kernels *k, const char *name, nib_g
 
     for (size_t level = 0; (name = test_next_variant(&level, &k));)
         for (unsigned bits = 2; bits <= 9; bits++)
-            for (size_t t = 0; t < NIB_COUNT(types); t++)
+            for (size_t t = 0; t < 2 * NIB_COUNT(types); t++)
                 run(&k, name, (nib_grouped_codes){ .bits = bits == 9 ? 4 : bits, .awq = bits == 9,
-                                                   .flip = bits == 8 && t ? 0x80808080u : 0,
-                                                   .through = types[t] });
+                                                   .flip = bits == 8 && t % 2 ? 0x80808080u : 0,
+                                                   .biased = bits < 9 && t >= NIB_COUNT(types),
+                                                   .through = types[t % NIB_COUNT(types)] });
 }
 
 /* Words of 32 columns side by side, and of each strip by itself. */
