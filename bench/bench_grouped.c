@@ -77,6 +77,7 @@ int main(void)
         "gptq 2 128 sym", "awq 4 128 asym", "pack-quantized 4 128 sym", "pack-quantized 8 128 sym",
         "pack-quantized 3 128 sym", "int-quantized 8 row sym", "fp8 128x128", "mxfp4", "nvfp4",
         "aqlm 1x16 of 1x8", "aqlm 2x8 of 1x8", "aqlm 8x8 of 1x8",
+        "mlx 4 64 affine", "mlx 8 64 affine", "mlx 3 64 affine",
     };
     nib_ctx *ctx = bench_ctx(1);
     float *values = bench_numbers(NIB_F32, (size_t)SIDE * SIDE, 7);

@@ -249,7 +249,7 @@ static nib_format_module module_of(const char *name, const nib_bind_spec *spec)
                                          : spec->embedding  ? "Embedding"
                                          : spec->transposed ? "Conv1D"
                                                             : "Linear",
-                                .head = spec->head };
+                                .head = spec->head, .in = spec->in };
 }
 
 /* The form of a weight that is not read: of a GGUF's tensors each tells its own. */

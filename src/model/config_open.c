@@ -178,6 +178,16 @@ static void unwrap(json_t **said)
     *said = inner;
 }
 
+/* MLX's own key, beside quantization_config or alone, is what its library goes by. */
+static bool take_mlx(json_t *config)
+{
+    json_t *said = json_object_get(config, "quantization");
+
+    if (!json_object_get(said, "group_size") || !json_object_get(said, "bits")) return true;
+    return !json_object_set(config, "quantization_config", said) &&
+           !json_object_del(config, "quantization");
+}
+
 /* What older writers (AutoGPTQ, AutoAWQ, ModelOpt) say of quantization lies in a file of its own;
  * config.json wins where it says anything. */
 static nib_status add_quantization(nib_ctx *ctx, const char *dir, json_t *config, nib_error *err)
@@ -187,6 +197,7 @@ static nib_status add_quantization(nib_ctx *ctx, const char *dir, json_t *config
         { "hf_quant_config.json", "modelopt" } };
     nib_status status = NIB_OK;
 
+    if (!take_mlx(config)) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", dir);
     for (size_t i = 0; i < NIB_COUNT(files) && !status; i++) {
         char *path = nib_sprintf(ctx, "%s/%s", dir, files[i].file);
         json_t *said = NULL;

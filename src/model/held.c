@@ -100,12 +100,10 @@ nib_status nib_held_read(nib_ctx *ctx, const json_t *config, const char *where, 
                          nib_error *err)
 {
     const json_t *q = json_object_get(config, "quantization_config");
-    const json_t *older = json_object_get(config, "quantization"); /* MLX's, beside it or alone */
     flat f = { .ctx = ctx };
     nib_status status = NIB_OK;
 
     *out = (nib_held){ 0 };
-    if (!q && json_is_object(older)) q = older;
     if (!q || json_is_null(q)) return NIB_OK;
     if (!json_is_object(q))
         return nib_fail(err, NIB_E_FORMAT, "%s: quantization_config is not an object", where);

@@ -11,7 +11,7 @@
 static const nib_format *const formats[] = { &nib_format_bnb4, &nib_format_int8, &nib_format_gptq,
                                              &nib_format_awq, &nib_format_packed, &nib_format_fp8,
                                              &nib_format_modelopt, &nib_format_mxfp4,
-                                             &nib_format_aqlm };
+                                             &nib_format_aqlm, &nib_format_mlx };
 
 const nib_strange_piece nib_strange_pieces[] = {
     { ".qweight", "GPTQ or AWQ" }, { ".qzeros", "GPTQ or AWQ" }, { ".scales", "GPTQ, AWQ or MLX" },
@@ -143,11 +143,6 @@ static nib_status not_known(const nib_setting *config, const char *where, const 
     nib_formats_known(known, sizeof known);
     for (size_t i = 0; method && i < NIB_COUNT(unread); i++)
         if (strcmp(method, unread[i].method) == 0) name = unread[i].name;
-    if (!method && nib_setting_value(config, "bits") && nib_setting_value(config, "group_size"))
-        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with MLX (bits and group_size "
-                        "without a quant_method), which is not read; known are: %s; take the "
-                        "model as it was before, or what mlx_lm.convert --dequantize makes of it",
-                        where, known);
     if (name)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: quantized with %s (quant_method %s), which is "
                         "not read; known are: %s; take the model as it was before", where, name,
@@ -260,7 +255,8 @@ bool nib_format_is_piece(const nib_part *tensor, nib_part_finder find)
     for (size_t i = 0; i < NIB_COUNT(formats); i++) {
         for (size_t k = 0; formats[i]->pieces[k]; k++)
             if (nib_ends_with(tensor->name, formats[i]->pieces[k])) return true;
-        if ((tensor->dtype == NIB_I8 || tensor->dtype == NIB_F8_E4M3) &&
+        if ((tensor->dtype == NIB_I8 || tensor->dtype == NIB_F8_E4M3 ||
+             tensor->dtype == NIB_U32) &&
             nib_ends_with(tensor->name, ".weight") && has_beside(formats[i], tensor, find))
             return true;
     }

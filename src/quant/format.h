@@ -70,6 +70,7 @@ typedef struct nib_format_module {
     const char *class; /* of torch: "Linear", "Conv1D", "Embedding"; of a tensor of experts, which
                           `name` then is: "Experts" */
     bool head;
+    size_t in; /* inputs of its matrix */
 } nib_format_module;
 
 /* A matrix of a tensor that holds those of all experts, and what config.json makes of its sizes. */

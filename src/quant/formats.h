@@ -12,5 +12,6 @@ extern const nib_format nib_format_packed; /* format_packed.c: compressed-tensor
 extern const nib_format nib_format_fp8, nib_format_modelopt; /* format_fp8.c */
 extern const nib_format nib_format_mxfp4; /* format_mxfp4.c */
 extern const nib_format nib_format_aqlm;  /* format_aqlm.c */
+extern const nib_format nib_format_mlx;   /* format_mlx.c */
 
 #endif

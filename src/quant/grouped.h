@@ -1,18 +1,19 @@
-/* grouped.h - the scheme of grouped integers: GPTQ's, AWQ's and compressed-tensors' weights, for
- * quant/ alone.
+/* grouped.h - the scheme of grouped integers: GPTQ's, AWQ's, compressed-tensors' and MLX's weights,
+ * for quant/ alone.
  *
  *     W[o, i] = (code[o, i] - zero[group of i][o]) * scale[group of i][o]
+ *     W[o, i] = code[o, i] * scale[group of i][o] + bias[group of i][o]          MLX
  *
- * the product rounded to the scales' type, as the libraries compute it.  Codes of 2 to 8 bits stay
- * on the map in the file's order, and so do scales; zero points, a byte each, are taken apart once,
- * for files pack them in five ways, unless all are the same.
+ * each product and MLX's sum rounded to the scales' type, as the libraries compute it.  Codes of 2
+ * to 8 bits stay on the map in the file's order, and so do scales and biases; zero points, a byte
+ * each, are taken apart once, for files pack them in five ways, unless all are the same.
  *
  * Act-order (GPTQ's desc_act): input channel i has the group g_idx[i].  The scales are chosen
  * channel by channel while packing, from a table of all groups that lies in the first cache.  x
  * could be permuted instead, but a word holds codes of neighbouring channels, whose groups differ:
  * the words would have to be written anew, and linears of one input could not share it.
  *
- * Source: formats.md 6, 7; formats-quant.md 2. */
+ * Source: formats.md 6, 7; formats-quant.md 2, 8.1. */
 #ifndef NIB_QUANT_GROUPED_H
 #define NIB_QUANT_GROUPED_H
 
@@ -23,7 +24,8 @@ typedef enum nib_grouped_maker {
     NIB_GROUPED_GPTQ, /* "gptq" */
     NIB_GROUPED_AWQ,  /* "awq" */
     NIB_GROUPED_PACK, /* "pack-quantized", compressed-tensors */
-    NIB_GROUPED_INT   /* "int-quantized", compressed-tensors: a byte a code */
+    NIB_GROUPED_INT,  /* "int-quantized", compressed-tensors: a byte a code */
+    NIB_GROUPED_MLX   /* "mlx": biases in place of zero points; read alone */
 } nib_grouped_maker;
 
 enum {
@@ -65,6 +67,7 @@ typedef struct nib_grouped {
     size_t scale_group, scale_out;
     const uint8_t *zeros; /* [groups][out], or NULL: */
     unsigned zero;        /* of all */
+    const void *biases;   /* in place of zero points, as the scales lie; or NULL */
     const void *file_zeros, *file_groups; /* as they are written, or NULL */
     nib_kernels kernels;  /* for the processor at hand */
     void *owned;          /* one block holding those of the arrays that lie on no map, or NULL */
@@ -113,7 +116,9 @@ enum { NIB_GROUPED_SCALES = 8192 };
 typedef struct nib_grouped_tables {
     float scales[NIB_GROUPED_SCALES], zeros[NIB_GROUPED_SCALES];
 } nib_grouped_tables;
-void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros);
+/* Zero points alike, or biases where it has them. */
+void nib_grouped_zeros(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
+                       size_t count, float *zeros);
 /* Whether kernel/grouped_dot.h or awq_dot.h takes it. */
 bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k);
 /* Of NIB_WORDS_ROWS: sums[m * 32 + n] += output o0 + n, o0 a multiple of 32, for M rows of x,

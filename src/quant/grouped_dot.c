@@ -44,12 +44,12 @@ static void dot_down(const nib_grouped *q, const nib_kernels *k, size_t M, const
         some = nib_min(nib_min(piece, left), in - t);
         if (t == 0 || (q->groups > 1 && t % q->group == 0)) {
             nib_grouped_scales(q, k, group, o0, count, scales);
-            nib_grouped_zeros(q, group, o0, count, zeros);
+            nib_grouped_zeros(q, k, group, o0, count, zeros);
         }
         const nib_grouped_codes c = {
             .words = q->codes + t * bits / 32 * q->row_bytes + o0 * 4, .next = q->row_bytes,
             .other = 4, .second = NIB_STRIP * 4, .bits = bits, .flip = q->flip, .scales = scales,
-            .zeros = zeros, .group = nib_round_up(some, NIB_FIXED_BLOCK),
+            .zeros = zeros, .biased = q->biases, .group = nib_round_up(some, NIB_FIXED_BLOCK),
         };
         k->grouped_dot(&c, some, M, &at, count, sums);
     }
@@ -68,7 +68,7 @@ static void dot_across(const nib_grouped *q, const nib_kernels *k, size_t M, con
                                   .next = q->row_bytes, .inputs = nib_min(step, in - t),
                                   .outputs = count, .scales = scales, .zeros = zeros };
         nib_grouped_scales(q, k, t / step, o0, count, scales);
-        nib_grouped_zeros(q, t / step, o0, count, zeros);
+        nib_grouped_zeros(q, k, t / step, o0, count, zeros);
         k->awq_dot(&g, M, &at, room, sums);
     }
 }

@@ -4,10 +4,11 @@
  *     gptq             gptq_grid.h
  *     awq              in float16 throughout; the range need not hold 0
  *     pack-quantized   in the weight's own type; clamped before it is rounded
+ *     mlx              in floats; the value of the greatest size is met exactly, and 0 is a code
  *
  * Or what a calibrated encoder found, packed alike.
  *
- * Source: formats.md 7.3; formats-quant.md 2.4. */
+ * Source: formats.md 7.3; formats-quant.md 2.4, 8.1. */
 #include <math.h>
 
 #include "base/thread.h"
@@ -96,6 +97,26 @@ static float pack_code(const nib_grouped_options *o, nib_grid g, float w)
     return rintf(clamp(x, -nib_grid_middle(o), nib_grid_middle(o) - 1)) + nib_grid_middle(o);
 }
 
+/* --- mlx: zero is the bias --- */
+
+static nib_grid mlx_grid(const nib_grouped_options *o, float low, float high)
+{
+    nib_grid g = { .scale = fmaxf((high - low) / nib_grid_most(o), 1e-7f) };
+    float edge = fabsf(low) > fabsf(high) ? low : high, steps;
+
+    if (edge == high && edge != low) g.scale = -g.scale;
+    steps = rintf(edge / g.scale);
+    if (steps == 0) return g;
+    g.scale = edge / steps;
+    g.zero = edge;
+    return g;
+}
+
+static float mlx_code(const nib_grouped_options *o, nib_grid g, float w)
+{
+    return clamp(rintf((w - g.zero) / g.scale), 0, nib_grid_most(o));
+}
+
 /* --- one matrix --- */
 
 static nib_grid grid_of(const encoding *e, const float *w, size_t n)
@@ -106,6 +127,7 @@ static nib_grid grid_of(const encoding *e, const float *w, size_t n)
     range_of(w, n, &low, &high);
     g = e->o.maker == NIB_GROUPED_GPTQ  ? nib_gptq_grid(&e->o, low, high)
         : e->o.maker == NIB_GROUPED_AWQ ? awq_grid(&e->o, low, high)
+        : e->o.maker == NIB_GROUPED_MLX ? mlx_grid(&e->o, low, high)
                                         : pack_grid(&e->o, low, high);
     return g;
 }
@@ -114,6 +136,7 @@ static unsigned code_of(const encoding *e, nib_grid g, float w)
 {
     float code = e->o.maker == NIB_GROUPED_GPTQ  ? nib_gptq_code(&e->o, g, w)
                  : e->o.maker == NIB_GROUPED_AWQ ? awq_code(&e->o, g, w)
+                 : e->o.maker == NIB_GROUPED_MLX ? mlx_code(&e->o, g, w)
                                                  : pack_code(&e->o, g, w);
     return isfinite(code) ? (unsigned)code : 0;
 }
@@ -128,7 +151,7 @@ static void put_code(const encoding *e, size_t o, size_t i, unsigned code)
         e->codes[i * e->row_bytes + o / 8 * 4 + nib_awq_shift(o) / 8] |=
             (uint8_t)(code << nib_awq_shift(o) % 8);
         break;
-    case NIB_GROUPED_PACK:
+    case NIB_GROUPED_PACK: case NIB_GROUPED_MLX:
         nib_stream_put(e->codes + o * e->row_bytes, 4, e->o.bits, i, code);
         break;
     case NIB_GROUPED_INT:
@@ -156,15 +179,22 @@ static void put_zero(const encoding *e, size_t group, size_t o, unsigned zero)
         e->zeros[o * groups + group] = (uint8_t)(zero - (1u << (e->o.bits - 1)));
 }
 
+static void put_float(const encoding *e, void *to, size_t at, float value)
+{
+    uint16_t h = e->scale_type == NIB_F16 ? nib_f32_to_f16(value) : nib_f32_to_bf16(value);
+
+    if (e->scale_type == NIB_F32) memcpy((char *)to + at * 4, &value, 4);
+    else memcpy((char *)to + at * 2, &h, 2);
+}
+
 static void put_scale(const encoding *e, size_t group, size_t o, float scale)
 {
     size_t at = e->o.maker <= NIB_GROUPED_AWQ ? group * e->from->out + o
                                               : o * e->sizes.group_count + group;
-    uint16_t h = e->scale_type == NIB_F16 ? nib_f32_to_f16(scale) : nib_f32_to_bf16(scale);
+    bool none = e->scale_type == NIB_F16 && nib_f32_to_f16(scale) == 0;
 
-    if (e->scale_type == NIB_F16 && h == 0) h = 0x400; /* the smallest normal one, as GPTQModel */
-    if (e->scale_type == NIB_F32) memcpy((char *)e->scales + at * 4, &scale, 4);
-    else memcpy((char *)e->scales + at * 2, &h, 2);
+    /* the smallest normal one, as GPTQModel */
+    put_float(e, e->scales, at, none ? 0x1p-14f : scale);
 }
 
 static void put_found(const encoding *e, size_t r0, size_t r1)
@@ -190,6 +220,7 @@ void nib_grouped_round(const nib_form *f, float *rows, size_t n, size_t in)
     encoding e = { .o = nib_grouped_form_options(f) };
     size_t group = e.o.group == NIB_GROUP_ROW ? in : e.o.group;
 
+    assert(e.o.maker != NIB_GROUPED_MLX);
     for (size_t i = 0; e.o.maker == NIB_GROUPED_AWQ && i < n * in; i++)
         rows[i] = to_type(NIB_F16, rows[i]);
     for (size_t r = 0; r < n; r++)
@@ -221,7 +252,9 @@ static void encode_rows(void *arg, size_t piece, unsigned worker)
             const float *row = rows + (o - r0) * in;
             nib_grid found = grid_of(e, row + i0, i1 - i0);
             put_scale(e, g, o, found.scale);
-            put_zero(e, g, o, isfinite(found.zero) ? (unsigned)found.zero : 0);
+            if (e->o.maker == NIB_GROUPED_MLX)
+                put_float(e, e->zeros, o * e->sizes.group_count + g, found.zero);
+            else put_zero(e, g, o, isfinite(found.zero) ? (unsigned)found.zero : 0);
             for (size_t i = i0; i < i1; i++) put_code(e, o, i, code_of(e, found, row[i]));
         }
 }
@@ -246,9 +279,8 @@ nib_status nib_grouped_check_shape(const nib_grouped_options *o, size_t out, siz
                         out, in, group);
     if (o->maker >= NIB_GROUPED_PACK && in % group)
         return nib_fail(err, NIB_E_UNSUPPORTED,
-                        "a matrix with %zu inputs: compressed-tensors takes "
-                        "whole groups only, of %zu",
-                        in, group);
+                        "a matrix with %zu inputs: %s takes whole groups only, of %zu", in,
+                        o->maker == NIB_GROUPED_MLX ? "MLX" : "compressed-tensors", group);
     return NIB_OK;
 }
 
@@ -276,6 +308,7 @@ static nib_status take(nib_ctx *ctx, encoding *e, nib_grouped *made, nib_error *
     made->file_groups = at[0];
     made->scales = e->scales = at[1];
     made->file_zeros = e->zeros = at[2];
+    if (e->o.maker == NIB_GROUPED_MLX) made->biases = e->zeros;
     made->zeros = e->unpacked = at[3];
     made->codes = e->codes = at[4];
     return NIB_OK;
@@ -314,6 +347,7 @@ static nib_status encode(nib_ctx *ctx, const nib_form *f, const nib_weight *from
     encoding e = { .from = from, .found = found, .o = nib_grouped_form_options(f) };
     nib_status status;
 
+    assert(!found || e.o.maker != NIB_GROUPED_MLX); /* no calibrated encoder is asked for it */
     if (!nib_grouped_sizes_of(&e.o, from->out, from->in, &e.sizes))
         return nib_fail(err, NIB_E_FORMAT, "a weight of %zu x %zu values is too large", from->out,
                         from->in);

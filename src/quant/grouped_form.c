@@ -9,7 +9,8 @@ enum { MAKER, BITS, GROUP, ASYMMETRIC, ACT_ORDER }; /* of nib_form.settings */
 
 static const char *const makers[] = { [NIB_GROUPED_GPTQ] = "gptq", [NIB_GROUPED_AWQ] = "awq",
                                       [NIB_GROUPED_PACK] = "pack-quantized",
-                                      [NIB_GROUPED_INT] = "int-quantized" };
+                                      [NIB_GROUPED_INT] = "int-quantized",
+                                      [NIB_GROUPED_MLX] = "mlx" };
 
 nib_form nib_grouped_form_of(const nib_scheme *scheme, const nib_grouped_options *o)
 {
@@ -27,7 +28,7 @@ nib_grouped_options nib_grouped_form_options(const nib_form *f)
                                   .act_order = f->settings[ACT_ORDER], .dtype = f->dtype };
 }
 
-/* "gptq 4 128 sym", "awq 4 row asym", "gptq 3 128 sym act-order" */
+/* "gptq 4 128 sym", "awq 4 row asym", "gptq 3 128 sym act-order", "mlx 4 64 affine" */
 void nib_grouped_describe(const nib_form *f, char text[NIB_FORM_ROOM])
 {
     nib_grouped_options o = nib_grouped_form_options(f);
@@ -36,7 +37,8 @@ void nib_grouped_describe(const nib_form *f, char text[NIB_FORM_ROOM])
     if (o.group == NIB_GROUP_TENSOR) snprintf(group, sizeof group, "tensor");
     else if (o.group != NIB_GROUP_ROW) snprintf(group, sizeof group, "%u", o.group);
     snprintf(text, NIB_FORM_ROOM, "%s %u %s %s%s", makers[o.maker], o.bits, group,
-             o.asymmetric ? "asym" : "sym", o.act_order ? " act-order" : "");
+             o.maker == NIB_GROUPED_MLX ? "affine" : o.asymmetric ? "asym" : "sym",
+             o.act_order ? " act-order" : "");
 }
 
 bool nib_grouped_parse(const nib_scheme *scheme, const char *text, nib_form *f)
@@ -74,10 +76,14 @@ bool nib_grouped_sizes_of(const nib_grouped_options *o, size_t out, size_t in, n
     scales = o->group == NIB_GROUP_TENSOR ? 1 : (uint64_t)s->group_count * out;
     s->codes = !words ? elements
                : o->maker == NIB_GROUPED_AWQ ? (uint64_t)in * nib_ceil_div(out * o->bits, 32) * 4
-               : o->maker == NIB_GROUPED_PACK ? (uint64_t)out * nib_ceil_div(in * o->bits, 32) * 4
+               : o->maker >= NIB_GROUPED_PACK ? (uint64_t)out * nib_ceil_div(in * o->bits, 32) * 4
                                               : (uint64_t)nib_ceil_div(in * o->bits, 32) * out * 4;
     s->scales = scales *
                 (o->maker <= NIB_GROUPED_AWQ ? sizeof(uint16_t) : nib_dtype_bytes(o->dtype));
+    if (o->maker == NIB_GROUPED_MLX) { /* biases in their place */
+        s->zeros = s->scales;
+        return true;
+    }
     if (o->maker <= NIB_GROUPED_AWQ || (o->asymmetric && words))
         s->zeros = (uint64_t)s->group_count * nib_ceil_div(out * o->bits, 32) * 4;
     else if (o->asymmetric)

@@ -39,10 +39,10 @@ static float value_at(const nib_part *p, size_t i)
     return p->dtype == NIB_F16 ? nib_f16_to_f32(h) : nib_bf16_to_f32(h);
 }
 
-nib_status nib_check_scales(nib_ctx *ctx, const nib_part *p, bool negative, nib_error *err)
+/* *zeros: how many are 0. */
+static nib_status check_values(const nib_part *p, bool negative, size_t *zeros, nib_error *err)
 {
-    size_t zeros = 0;
-
+    *zeros = 0;
     if (p->dtype != NIB_F16 && p->dtype != NIB_BF16 && p->dtype != NIB_F32)
         return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected float16, bfloat16 or float32",
                         p->name, nib_dtype_name(p->dtype));
@@ -51,12 +51,25 @@ nib_status nib_check_scales(nib_ctx *ctx, const nib_part *p, bool negative, nib_
         if (!isfinite(x) || (x < 0 && !negative))
             return nib_fail(err, NIB_E_FORMAT, "%s: value %zu is %g, expected a finite number%s",
                             p->name, i, (double)x, negative ? "" : ", not negative");
-        zeros += x == 0;
+        *zeros += x == 0;
     }
+    return NIB_OK;
+}
+
+nib_status nib_check_biases(const nib_part *p, nib_error *err)
+{
+    return check_values(p, true, &(size_t){ 0 }, err);
+}
+
+nib_status nib_check_scales(nib_ctx *ctx, const nib_part *p, bool negative, nib_error *err)
+{
+    size_t zeros = 0;
+    nib_status status = check_values(p, negative, &zeros, err);
+
     if (zeros)
         nib_warn(ctx, "%s: %zu of %" PRIu64 " scales are 0: so are the weights that have them",
                  p->name, zeros, p->elements);
-    return NIB_OK;
+    return status;
 }
 
 /* --- act-order --- */

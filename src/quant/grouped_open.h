@@ -16,6 +16,9 @@ nib_status nib_check_matrix(const nib_part *p, nib_dtype dtype, uint64_t rows, u
  * is refused too.  NIB_E_FORMAT naming the value. */
 nib_status nib_check_scales(nib_ctx *ctx, const nib_part *scales, bool negative, nib_error *err);
 
+/* As the scales are: all finite.  NIB_E_FORMAT naming the value. */
+nib_status nib_check_biases(const nib_part *biases, nib_error *err);
+
 /* Zero point of group g and output o as its file has it, `self` being the file's. */
 typedef unsigned nib_zero_of_fn(const void *self, size_t group, size_t output);
 

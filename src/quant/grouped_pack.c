@@ -12,39 +12,52 @@ enum {
 
 /* --- scales --- */
 
-/* n values of 16 bits, which may lie apart and at any address, one after the other. */
-static const uint16_t *gathered(const nib_grouped *q, size_t first, size_t n, uint16_t *room)
+/* n values of 16 bits of `values`, which lie as scales do and at any address, one after the
+ * other. */
+static const uint16_t *gathered(const nib_grouped *q, const void *values, size_t first, size_t n,
+                                uint16_t *room)
 {
-    const uint8_t *from = (const uint8_t *)q->scales + first * 2;
+    const uint8_t *from = (const uint8_t *)values + first * 2;
 
     if (q->scale_out == 1) return memcpy(room, from, n * 2);
     for (size_t i = 0; i < n; i++) memcpy(room + i, from + i * q->scale_out * 2, 2);
     return room;
 }
 
-void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
-                        size_t count, float *scales)
+static void read_values(const nib_grouped *q, const nib_kernels *k, const void *values,
+                        size_t group, size_t o0, size_t count, float *to)
 {
     size_t first = group * q->scale_group + o0 * q->scale_out;
     uint16_t room[64];
 
     if (q->scale_type == NIB_F32) {
         for (size_t i = 0; i < count; i++)
-            memcpy(scales + i, (const uint8_t *)q->scales + (first + i * q->scale_out) * 4, 4);
+            memcpy(to + i, (const uint8_t *)values + (first + i * q->scale_out) * 4, 4);
         return;
     }
     for (size_t i = 0; i < count; i += NIB_COUNT(room)) {
         size_t n = nib_min(NIB_COUNT(room), count - i);
-        const uint16_t *from = gathered(q, first + i * q->scale_out, n, room);
-        if (q->scale_type == NIB_F16) k->from_f16(n, from, scales + i);
-        else k->from_bf16(n, from, scales + i);
+        const uint16_t *from = gathered(q, values, first + i * q->scale_out, n, room);
+        if (q->scale_type == NIB_F16) k->from_f16(n, from, to + i);
+        else k->from_bf16(n, from, to + i);
     }
 }
 
-void nib_grouped_zeros(const nib_grouped *q, size_t group, size_t o0, size_t count, float *zeros)
+void nib_grouped_scales(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
+                        size_t count, float *scales)
+{
+    read_values(q, k, q->scales, group, o0, count, scales);
+}
+
+void nib_grouped_zeros(const nib_grouped *q, const nib_kernels *k, size_t group, size_t o0,
+                       size_t count, float *zeros)
 {
     const uint8_t *from = q->zeros ? q->zeros + group * q->base.out + o0 : NULL;
 
+    if (q->biases) {
+        read_values(q, k, q->biases, group, o0, count, zeros);
+        return;
+    }
     for (size_t i = 0; i < count; i++) zeros[i] = from ? (float)from[i] : (float)q->zero;
 }
 
@@ -70,7 +83,7 @@ static bool column_tables(const nib_grouped *q, const nib_kernels *k, size_t o0,
     if (count * NIB_PANEL > MOST_SCALES) return false;
     for (size_t g = 0; g < count; g++) {
         nib_grouped_scales(q, k, first + g, o0, NIB_PANEL, t->scales + g * NIB_PANEL);
-        nib_grouped_zeros(q, first + g, o0, NIB_PANEL, t->zeros + g * NIB_PANEL);
+        nib_grouped_zeros(q, k, first + g, o0, NIB_PANEL, t->zeros + g * NIB_PANEL);
     }
     c->scales = t->scales;
     c->zeros = t->zeros;
@@ -85,7 +98,7 @@ static bool term_tables(const nib_grouped *q, const nib_kernels *k, size_t i0, s
 
     if (q->g_idx || (i0 + NIB_PANEL - 1) / q->group != group || terms > MOST_SCALES) return false;
     nib_grouped_scales(q, k, group, o0, terms, t->scales);
-    nib_grouped_zeros(q, group, o0, terms, t->zeros);
+    nib_grouped_zeros(q, k, group, o0, terms, t->zeros);
     c->by_term = true;
     c->scales = t->scales;
     c->zeros = t->zeros;
@@ -198,7 +211,7 @@ bool nib_grouped_pack(const nib_weight *w, const nib_kernels *k, const nib_pack 
 {
     const nib_grouped *q = nib_as_grouped(w);
     nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .awq = q->order == NIB_WORDS_OUT,
-                            .flip = q->flip, .through = q->scale_type };
+                            .flip = q->flip, .through = q->scale_type, .biased = q->biases };
     tables t;
 
     if (q->per_word || p->c0 + NIB_PANEL > (p->backward ? w->in : w->out)) return false;
@@ -222,7 +235,8 @@ bool nib_grouped_has_dot(const nib_grouped *q, const nib_kernels *k)
 void nib_grouped_dot_rows(const nib_grouped *q, const nib_kernels *k, size_t M, const void *ready,
                           size_t ldx, size_t o0, float *sums)
 {
-    nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .flip = q->flip };
+    nib_grouped_codes c = { .bits = nib_grouped_code_bits(q), .flip = q->flip,
+                            .biased = q->biases };
     uint32_t words[TURNED_WORDS * NIB_PANEL];
     size_t in = q->base.in, some;
     tables t;
@@ -268,6 +282,13 @@ static float rounded(nib_dtype type, float x)
     return type == NIB_BF16 ? nib_round_bf16(x) : x;
 }
 
+static float value_of(const nib_grouped *q, unsigned code, float scale, float zero)
+{
+    if (q->biases)
+        return rounded(q->scale_type, rounded(q->scale_type, (float)code * scale) + zero);
+    return rounded(q->scale_type, ((float)code - zero) * scale);
+}
+
 /* Value by value: what is left at the edges, and forms without a packer. */
 static void decode_plain(const nib_grouped *q, size_t r0, size_t r1, size_t k0, size_t k1,
                          float *dst, size_t ld)
@@ -279,11 +300,10 @@ static void decode_plain(const nib_grouped *q, size_t r0, size_t r1, size_t k0, 
             size_t group = q->g_idx ? (size_t)q->g_idx[i] : i / q->group;
             if (group != last) {
                 nib_grouped_scales(q, &q->kernels, group, r, 1, &scale);
-                nib_grouped_zeros(q, group, r, 1, &zero);
+                nib_grouped_zeros(q, &q->kernels, group, r, 1, &zero);
                 last = group;
             }
-            dst[(r - r0) * ld + i - k0] =
-                rounded(q->scale_type, ((float)code_at(q, r, i) - zero) * scale);
+            dst[(r - r0) * ld + i - k0] = value_of(q, code_at(q, r, i), scale, zero);
         }
     }
 }

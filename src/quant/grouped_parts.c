@@ -65,6 +65,7 @@ static nib_status list(const nib_grouped_options *o, const nib_grouped *q, size_
     char module[512];
     nib_grouped_sizes s;
 
+    assert(o->maker != NIB_GROUPED_MLX); /* which no format writes */
     nib_module_of_weight(name, module);
     parts->count = 0;
     if (!nib_grouped_sizes_of(o, out, in, &s))
@@ -72,7 +73,7 @@ static nib_status list(const nib_grouped_options *o, const nib_grouped *q, size_
     switch (o->maker) {
     case NIB_GROUPED_GPTQ: return list_gptq(o, q, out, in, s.group_count, module, parts, err);
     case NIB_GROUPED_AWQ: return list_awq(q, out, in, s.group_count, module, parts, err);
-    case NIB_GROUPED_PACK: case NIB_GROUPED_INT: break;
+    case NIB_GROUPED_PACK: case NIB_GROUPED_INT: case NIB_GROUPED_MLX: break;
     }
     return list_packed(o, q, out, in, s.group_count, module, parts, err);
 }

@@ -276,7 +276,7 @@ const nib_word nib_words[] = {
 
 #define TOOL NIB_TOOL_MLX_LM
     NEAR("model", "model_name_or_path",
-         "a directory as on Hugging Face's hub; weights that MLX quantized are not read")
+         "a directory as on Hugging Face's hub; one that MLX quantized is read as it is")
     MAP("train", "true= false=", "finetune trains")
     MAP("test", "true= false=", "nibble evaluate tests")
     NONE("test_batches", "nibble evaluate takes all records")

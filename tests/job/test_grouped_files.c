@@ -32,6 +32,8 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "awq", "awq", "awq 4 32 asym", 14, "grouped" },
     { "ct-packed", "compressed-tensors", NULL, 11, "grouped" },
     { "ct-int", "compressed-tensors", "int-quantized 8 row sym", 14, "grouped" },
+    { "mlx", "mlx", "mlx 8 64 affine", 15, "grouped" },
+    { "mlx-tied", "mlx", "mlx 5 64 affine", 13, "grouped" },
     { "aqlm-1x9", "aqlm", "aqlm 1x9 of 1x4", 12, "grouped" },
     { "aqlm-2x7", "aqlm", "aqlm 2x7 of 2x4", 14, "grouped" },
     { "aqlm-8x4", "aqlm", "aqlm 8x4 of 1x8", 12, "grouped" },
@@ -44,6 +46,9 @@ static const struct { const char *name, *method, *form; int matrices; const char
     { "ct-mxfp4", "compressed-tensors", "mxfp4", 13, "floats" },
     { "modelopt-nvfp4", "modelopt", "nvfp4", 11, "floats" },
 };
+
+static bool packs_embedding(size_t i) { return strcmp(variants[i].method, "mlx") == 0; }
+static bool is_tied(size_t i) { return strcmp(variants[i].name, "mlx-tied") == 0; }
 
 typedef struct path { char s[600]; } path;
 
@@ -85,7 +90,8 @@ static void check_shares(size_t i, const json_t *q)
 
     CHECK(bits > 2 && bits < 13, "%s: %g bits", variants[i].name, bits); /* AQLM's books count */
     json_object_foreach(dense, name, count) modules += json_integer_value(count);
-    CHECK(modules == 16 - variants[i].matrices && json_object_get(dense, "model.embed_tokens"),
+    CHECK(modules == (is_tied(i) ? 15 : 16) - variants[i].matrices &&
+              !json_object_get(dense, "model.embed_tokens") == packs_embedding(i),
           "%s: %d dense modules", variants[i].name, (int)modules);
     if (strcmp(variants[i].name, "ct-mxfp4") == 0)
         CHECK(bits == 4.25 && json_object_get(dense, "model.layers.0.mlp.up_proj") &&
@@ -111,7 +117,8 @@ static void test_reported(void)
         q = json_object_get(report, "quantization");
         form = json_string_value(json_object_get(q, "form"));
         method = json_string_value(json_object_get(q, "method"));
-        CHECK(json_integer_value(json_object_get(report, "parameters")) == 78144,
+        CHECK(json_integer_value(json_object_get(report, "parameters")) ==
+                  (is_tied(i) ? 70208 : 78144),
               "%s: %d parameters", variants[i].name,
               (int)json_integer_value(json_object_get(report, "parameters")));
         CHECK(json_integer_value(json_object_get(q, "matrices")) == variants[i].matrices,
@@ -202,8 +209,9 @@ static void test_merged(void)
         REQUIRE_OK(nib_merge(ctx, &o, &err), err);
         m = open_model(ctx, out.s);
         REQUIRE(m);
-        CHECK(!m->stored.format && nib_tensors_find(m->tensors, "lm_head.weight"), "%s",
-              variants[i].name);
+        CHECK(!m->stored.format &&
+                  !nib_tensors_find(m->tensors, "lm_head.weight") == is_tied(i),
+              "%s", variants[i].name);
         for (size_t k = 0; k < nib_tensors_count(m->tensors); k++)
             CHECK(nib_tensors_at(m->tensors, k)->dtype == NIB_F32, "%s is %s",
                   nib_tensors_at(m->tensors, k)->name, nib_tensors_at(m->tensors, k)->dtype_name);
@@ -298,6 +306,45 @@ static void test_settings_beside(void)
     check_beside(modelopt, "hf_quant_config.json", "quantization");
 }
 
+/* MLX's own key alone, and beside another library's: its own library goes by that one. */
+static void test_mlx_key(void)
+{
+    nib_ctx *ctx = test_ctx();
+    size_t mlx = 0;
+
+    while (strcmp(variants[mlx].name, "mlx") != 0) mlx++;
+    for (int other = 0; other < 2; other++) {
+        path dir = joined(test_tmpdir(), other ? "mlx-other" : "mlx-alone"), out;
+        char from[4096];
+        json_t *config = NULL, *written = NULL;
+        nib_model *m;
+        nib_error err;
+        nib_merge_options o = { .model = dir.s };
+
+        REQUIRE_OK(nib_json_read(ctx, golden(mlx, "config.json").s, 0, &config, &err), err);
+        json_object_del(config, "quantization_config");
+        if (other)
+            json_object_set_new(config, "quantization_config",
+                                json_pack("{s:s, s:i}", "quant_method", "gptq", "bits", 3));
+        REQUIRE(mkdir(dir.s, 0777) == 0 && realpath(golden(mlx, "model.safetensors").s, from) &&
+                symlink(from, joined(dir.s, "model.safetensors").s) == 0 &&
+                json_dump_file(config, joined(dir.s, "config.json").s, 0) == 0);
+        json_decref(config);
+        m = open_model(ctx, dir.s);
+        REQUIRE(m && m->stored.format && strcmp(m->stored.format->method, "mlx") == 0);
+        CHECK(worst_logit(m, mlx, "logits.1") <= 1e-4f, "logits differ");
+        nib_model_close(m);
+        out = joined(test_tmpdir(), other ? "dense-other" : "dense-alone");
+        o.out = out.s;
+        o.dtype = "bfloat16";
+        REQUIRE_OK(nib_merge(ctx, &o, &err), err);
+        REQUIRE_OK(nib_json_read(ctx, joined(out.s, "config.json").s, 0, &written, &err), err);
+        CHECK(!json_object_get(written, "quantization") &&
+                  !json_object_get(written, "quantization_config"), "%s still names it", out.s);
+        json_decref(written);
+    }
+}
+
 /* --- written --- */
 
 /* Every linear of the layers in the form asked for, with the bits of encoding it. */
@@ -361,6 +408,7 @@ static const test_case cases[] = {
     { "merge refused", test_merge_refused },
     { "packed twice", test_packed_twice },
     { "settings beside", test_settings_beside },
+    { "mlx key", test_mlx_key },
     { "written", test_written },
 };
 

@@ -95,7 +95,7 @@ static void test_refused(void)
         { "{\"load_in_4bit\": false, \"load_in_8bit\": false, \"quant_method\": \"bitsandbytes\"}",
           NULL },
         { "{\"group_size\": 64, \"bits\": 4}",
-          "quantized with MLX (bits and group_size without a quant_method)" },
+          "config.json says MLX, but no tensor is quantized" },
         { "{\"group_size\": 64}", "no quant_method (it has group_size 64)" },
         { "{\"bits\": 4, \"quant_method\": \"hqq\"}",
           "quantized with HQQ (quant_method hqq), which is not read; known are: bitsandbytes" },

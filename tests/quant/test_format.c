@@ -47,9 +47,7 @@ static void test_stored(void)
           "quantized with gpt5; known are: bitsandbytes with load_in_4bit" },
         { "{\"quant_method\": \"exl3\", \"bits\": 3.5}", NIB_E_UNSUPPORTED,
           "quantized with EXL3 (quant_method exl3), which is not read; known are: bitsandbytes" },
-        { "{\"group_size\": 64, \"bits\": 4}", NIB_E_UNSUPPORTED,
-          "quantized with MLX (bits and group_size without a quant_method), which is not read; "
-          "known are: bitsandbytes with" },
+        { "{\"group_size\": 64, \"bits\": 4}", NIB_OK, "mlx 4 64 affine" },
         { "{\"group_size\": 64, \"beads\": 4}", NIB_E_UNSUPPORTED,
           "no quant_method (it has group_size 64, beads 4); known are: bitsandbytes with" },
         { "{}", NIB_E_UNSUPPORTED, "no quant_method (it has nothing)" },
@@ -188,8 +186,8 @@ static void check_config(nib_ctx *ctx, const nib_held *held, const char *text)
 {
     static const char *const skipped[] = { "lm_head", NULL };
     static const nib_format_module modules[] = {
-        { "lm_head", "Linear", true }, { "model.embed_tokens", "Embedding", false },
-        { "model.layers.0.self_attn.q_proj", "Linear", false } };
+        { "lm_head", "Linear", true, 0 }, { "model.embed_tokens", "Embedding", false, 0 },
+        { "model.layers.0.self_attn.q_proj", "Linear", false, 0 } };
     char *config = held->format->config(ctx, &held->form, skipped);
     json_t *json = config ? json_loads(config, 0, NULL) : NULL;
     char again[NIB_FORM_ROOM] = "dense";

@@ -34,11 +34,14 @@ static const struct { const char *text; nib_dtype dtype; } forms[] = {
     { "pack-quantized 7 16 asym", NIB_F32 }, { "pack-quantized 2 32 sym", NIB_F32 },
     { "int-quantized 8 row sym", NIB_BF16 }, { "int-quantized 8 32 asym", NIB_F16 },
     { "int-quantized 4 32 sym", NIB_F32 },
+    { "mlx 4 64 affine", NIB_BF16 }, { "mlx 3 32 affine", NIB_F16 },
+    { "mlx 8 128 affine", NIB_F32 },
 };
 
 /* Grouped integers pack whole words: their shapes are multiples of 32. */
 static size_t side(const char *text, size_t n)
 {
+    if (strstr(text, "affine")) return nib_round_up(n, 128);
     return strstr(text, "sym") ? nib_round_up(n, 32) : n;
 }
 static const size_t shapes[][2] = { { 1, 1 }, { 33, 64 }, { 64, 192 }, { 77, 130 }, { 40, 320 } };

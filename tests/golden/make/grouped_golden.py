@@ -155,8 +155,8 @@ LIBRARY = {
 }
 
 
-def new_model(rng):
-    settings = dict(SETTINGS)
+def new_model(rng, settings=SETTINGS):
+    settings = dict(settings)
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()

@@ -1,0 +1,276 @@
+/* format_mlx.c - MLX's checkpoints, as mlx_lm.convert writes them (formats-quant.md 8.1).
+ *
+ *     M.weight   U32  [out, in * bits / 32]    rows of words
+ *     M.scales        [out, in / group]        float16, bfloat16 or float32; negative ones too
+ *     M.biases        [out, in / group]        as the scales
+ *
+ * Linears and embeddings alike, a tied head being the embedding.  Which modules are packed the
+ * tensors say (`scales`); how, config.json, which names no method.  The module's own bias is
+ * M.bias. */
+#include <stdio.h>
+
+#include "quant/formats.h"
+#include "quant/mlx_rules.h"
+
+static const char *const keys[] = { NULL };
+static const char *const pieces[] = { ".scales", ".biases", NULL };
+
+/* Nothing asks for it. */
+static nib_status read_settings(const nib_setting *s, const char *where, nib_form *form,
+                                nib_error *err)
+{
+    (void)s, (void)form;
+    return nib_fail(err, NIB_E_UNSUPPORTED, "%sMLX's files are read and not written", where);
+}
+
+static void settings_of(const nib_form *form, nib_settings *out)
+{
+    nib_grouped_options o = nib_grouped_form_options(form);
+
+    *out = (nib_settings){ 0 };
+    nib_settings_put_count(out, "bits", o.bits);
+    nib_settings_put_count(out, "group_size", o.group);
+    nib_settings_put(out, "mode", "affine");
+}
+
+/* --- config.json --- */
+
+static bool means(const nib_setting *config)
+{
+    return !nib_setting_value(config, "quant_method") && nib_setting_value(config, "bits") &&
+           nib_setting_value(config, "group_size");
+}
+
+static nib_form form_of(const nib_mlx_rule *r, nib_dtype dtype)
+{
+    return nib_grouped_form(&(nib_grouped_options){ .maker = NIB_GROUPED_MLX, .bits = r->bits,
+                                                    .group = r->group, .asymmetric = true,
+                                                    .dtype = dtype });
+}
+
+static nib_status read_config(nib_ctx *ctx, const nib_setting *config, const char *where,
+                              nib_held *out, nib_error *err)
+{
+    nib_mlx_rules *rules = NULL;
+    nib_status status = nib_mlx_rules_read(ctx, config, where, &rules, err);
+
+    out->rules = rules;
+    if (!status) out->form = form_of(&rules->all, NIB_BF16);
+    return status;
+}
+
+static void free_rules(nib_ctx *ctx, void *rules) { nib_free(ctx, rules); }
+
+/* MLX leaves a module dense whose inputs are no whole groups. */
+static nib_status packs(const nib_held *held, const nib_format_module *module, bool *packed,
+                        nib_form *form, nib_error *err)
+{
+    const nib_mlx_rule *r = nib_mlx_rules_find(held->rules, module->name);
+
+    (void)err;
+    *packed = !r->dense && module->in % r->group == 0;
+    *form = form_of(r, held->form.dtype);
+    return NIB_OK;
+}
+
+/* --- the tensors of a module --- */
+
+typedef struct stored_parts { nib_part codes, scales, biases; } stored_parts;
+
+static nib_status lacks(const char *has, const char *module, const char *piece, nib_error *err)
+{
+    return nib_fail(err, NIB_E_FORMAT, "%s is there, but %s%s is missing", has, module, piece);
+}
+
+/* *there: the module is packed. */
+static nib_status find_parts(nib_part_finder find, const char *module, stored_parts *p, bool *there,
+                             nib_error *err)
+{
+    bool codes = nib_module_part(find, module, ".weight", &p->codes);
+    bool biases = nib_module_part(find, module, ".biases", &p->biases);
+
+    *there = nib_module_part(find, module, ".scales", &p->scales);
+    if (!*there && biases) return lacks(p->biases.name, module, ".scales", err);
+    if (!*there && codes && p->codes.dtype == NIB_U32)
+        return lacks(p->codes.name, module, ".scales", err);
+    if (!*there) return NIB_OK;
+    if (!codes) return lacks(p->scales.name, module, ".weight", err);
+    if (!biases) return lacks(p->scales.name, module, ".biases", err);
+    if (p->codes.dtype == NIB_U32) return NIB_OK;
+    return nib_fail(err, NIB_E_FORMAT, "%s: dtype %s, expected uint32 beside %s", p->codes.name,
+                    nib_dtype_name(p->codes.dtype), p->scales.name);
+}
+
+/* Sizes from the scales, held to the words; rank 3 is of experts. */
+static nib_status check_sizes(const stored_parts *p, unsigned rank, const nib_mlx_rule *r,
+                              size_t *out, size_t *in, nib_error *err)
+{
+    const nib_part *c = &p->codes, *s = &p->scales, *b = &p->biases;
+    uint64_t rows = c->rank == rank ? c->shape[rank - 2] : 0, words, groups;
+
+    if (!rows || !c->elements || rows > UINT32_MAX || c->shape[rank - 1] > UINT32_MAX)
+        return nib_fail(err, NIB_E_FORMAT, "%s: rank %u with %" PRIu64 " elements, expected %s",
+                        c->name, c->rank, c->elements, rank == 2 ? "a matrix" : "rank 3");
+    words = c->shape[rank - 1];
+    groups = s->rank == rank ? s->shape[rank - 1] : 0;
+    if (!groups || groups > UINT32_MAX / r->group || s->shape[rank - 2] != rows ||
+        (rank == 3 && s->shape[0] != c->shape[0]))
+        return nib_fail(err, NIB_E_FORMAT, "%s: rank %u with %" PRIu64 " elements, expected groups "
+                        "for each of the %" PRIu64 " rows of %s", s->name, s->rank, s->elements,
+                        c->elements / words, c->name);
+    *out = (size_t)rows;
+    *in = (size_t)groups * r->group;
+    if (words * 32 != (uint64_t)*in * r->bits)
+        return nib_fail(err, NIB_E_MISMATCH, "%s has %" PRIu64 " words a row, config.json makes it "
+                        "%g: %" PRIu64 " groups (%s) of group_size %u, bits %u", c->name, words,
+                        (double)*in * r->bits / 32, groups, s->name, r->group, r->bits);
+    if (b->dtype != s->dtype || b->rank != rank || memcmp(b->shape, s->shape, rank * 8) != 0)
+        return nib_fail(err, NIB_E_FORMAT, "%s: %s of rank %u with %" PRIu64 " elements, expected "
+                        "%s of rank %u with %" PRIu64 " as %s", b->name, nib_dtype_name(b->dtype),
+                        b->rank, b->elements, nib_dtype_name(s->dtype), s->rank, s->elements,
+                        s->name);
+    return NIB_OK;
+}
+
+/* What config.json says of the tensor M.weight, by the name it has in the file. */
+static const nib_mlx_rule *rule_of(const nib_held *held, const nib_part *codes)
+{
+    char module[600];
+
+    snprintf(module, sizeof module, "%.*s", (int)(strlen(codes->name) - strlen(".weight")),
+             codes->name);
+    return nib_mlx_rules_find(held->rules, module);
+}
+
+static nib_status check_dense(const nib_held *held, const nib_format_module *module,
+                              const stored_parts *p, nib_error *err)
+{
+    const nib_mlx_rules *rules = held->rules;
+    const nib_mlx_rule *r = p->codes.name ? rule_of(held, &p->codes) : &rules->all;
+
+    if (r->module && !r->dense)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: config.json has it quantized with bits %u, but "
+                        "%s.scales is missing", p->codes.name, r->bits, module->name);
+    if (p->codes.name && strcmp(module->class, "Conv1D") == 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: MLX turns the matrices of this family, which "
+                        "is not undone for one that is not quantized", p->codes.name);
+    return NIB_OK;
+}
+
+/* --- reading --- */
+
+/* A matrix of parts that were checked, `skip` values before it. */
+static nib_status create(nib_ctx *ctx, const nib_held *held, const stored_parts *p,
+                         const nib_mlx_rule *r, size_t out, size_t in, size_t skip, nib_weight **w,
+                         nib_error *err)
+{
+    nib_form form = form_of(r, held->form.dtype);
+    size_t groups = in / r->group, each = nib_dtype_bytes(p->scales.dtype);
+    size_t words = in / 32 * r->bits;
+    nib_grouped made = {
+        .base = { .out = out, .in = in, .dtype = held->form.dtype },
+        .options = nib_grouped_form_options(&form), .order = NIB_WORDS_ROWS,
+        .codes = (const uint8_t *)p->codes.data + skip / 32 * r->bits * 4, .row_bytes = words * 4,
+        .group = r->group, .groups = groups,
+        .scales = (const uint8_t *)p->scales.data + skip / r->group * each,
+        .biases = (const uint8_t *)p->biases.data + skip / r->group * each,
+        .scale_type = p->scales.dtype, .scale_group = 1, .scale_out = groups,
+    };
+    nib_status status = nib_grouped_open(ctx, &made, NULL, NULL, NULL,
+                                         (words * 4 + 2 * groups * each) * out, w, err);
+
+    if (!status) (*w)->source = p->codes.name;
+    return status;
+}
+
+static nib_status open_module(nib_ctx *ctx, nib_part_finder find, const nib_held *held,
+                              const nib_format_module *module, nib_weight **w, nib_error *err)
+{
+    const nib_mlx_rule *r;
+    stored_parts p = { 0 };
+    bool there = false;
+    size_t out = 0, in = 0;
+    nib_status status = find_parts(find, module->name, &p, &there, err);
+
+    *w = NULL;
+    if (!status && !there) status = check_dense(held, module, &p, err);
+    if (status || !there) return status;
+    r = rule_of(held, &p.codes);
+    if (r->dense)
+        return nib_fail(err, NIB_E_MISMATCH, "%s is there, but config.json leaves the module dense",
+                        p.scales.name);
+    status = check_sizes(&p, 2, r, &out, &in, err);
+    if (!status) status = nib_check_scales(ctx, &p.scales, true, err);
+    if (!status) status = nib_check_biases(&p.biases, err);
+    return status ? status : create(ctx, held, &p, r, out, in, 0, w, err);
+}
+
+/* A tensor that tells of a layout which is not undone: MLX keeps the channels of a convolution
+ * last, and in families that have one it adds 1 to the norms.  And pieces without codes. */
+static nib_status check(const nib_part *t, nib_part_finder find, nib_error *err)
+{
+    const char *last = strrchr(t->name, '.');
+    char module[600];
+    nib_part codes;
+
+    if (t->rank == 3 && t->shape[2] == 1 && t->shape[1] > 1 && strstr(t->name, "conv"))
+        return nib_fail(err, NIB_E_UNSUPPORTED, "%s: [%" PRIu64 ", %" PRIu64 ", 1], a convolution "
+                        "as MLX lays it out; models with convolutions are not read from MLX's "
+                        "files: take the model as it was before", t->name, t->shape[0],
+                        t->shape[1]);
+    if (!last || (strcmp(last, ".scales") != 0 && strcmp(last, ".biases") != 0) ||
+        (size_t)(last - t->name) >= sizeof module)
+        return NIB_OK;
+    snprintf(module, sizeof module, "%.*s", (int)(last - t->name), t->name);
+    return nib_module_part(find, module, ".weight", &codes)
+               ? NIB_OK : lacks(t->name, module, ".weight", err);
+}
+
+/* Without config.json bits and group are two of which the tensors tell the product: 64, which is
+ * the converter's, is tried first. */
+static bool guess(const stored_parts *p, unsigned rank, nib_mlx_rule *r)
+{
+    static const unsigned groups[] = { 64, 32, 128 };
+    uint64_t words = p->codes.shape[rank - 1], count = p->scales.shape[rank - 1];
+
+    for (size_t i = 0; i < NIB_COUNT(groups) && count; i++) {
+        uint64_t each = count * groups[i] / 32; /* words of one bit */
+        if (words % each || words / each < 2 || words / each > 8 || words / each == 7) continue;
+        r->bits = (unsigned)(words / each);
+        r->group = groups[i];
+        return true;
+    }
+    return false;
+}
+
+static nib_status describe(const nib_part *t, nib_part_finder find, const nib_held *held, bool *its,
+                           uint64_t shape[2], nib_form *form, nib_error *err)
+{
+    static const char end[] = ".weight";
+    size_t n = strlen(t->name), stem = n - nib_min(n, strlen(end)), out, in;
+    nib_mlx_rule r = { 0 };
+    stored_parts p = { 0 };
+    char module[600];
+
+    (void)err;
+    *its = false;
+    if (t->dtype != NIB_U32 || (t->rank != 2 && t->rank != 3) || stem >= sizeof module ||
+        strcmp(t->name + stem, end) != 0)
+        return NIB_OK;
+    snprintf(module, sizeof module, "%.*s", (int)stem, t->name);
+    if (find_parts(find, module, &p, its, NULL) || !*its || p.scales.rank != t->rank)
+        return *its = false, NIB_OK;
+    if (held) r = *rule_of(held, t);
+    else if (!guess(&p, t->rank, &r)) return *its = false, NIB_OK;
+    if (check_sizes(&p, t->rank, &r, &out, &in, NULL)) return *its = false, NIB_OK;
+    shape[0] = t->rank == 3 ? t->shape[0] * out : out;
+    shape[1] = in;
+    *form = form_of(&r, held ? held->form.dtype : p.scales.dtype);
+    return NIB_OK;
+}
+
+const nib_format nib_format_mlx = {
+    .method = "mlx", .known = "MLX", .keys = keys, .read = read_settings, .settings = settings_of,
+    .means = means, .read_config = read_config, .free_rules = free_rules, .packs = packs,
+    .pieces = pieces, .check = check, .open = open_module, .describe = describe,
+};

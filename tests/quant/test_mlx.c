@@ -1,0 +1,277 @@
+/* test_mlx.c - weights as MLX packs them: decoded and encoded as mlx.core does it, bit for bit, in
+ * every width, group and type (tests/golden/make/mlx_golden.py); tiles, products and dots of them;
+ * and what the reader refuses, one thing wrong in each (formats-quant.md 8.1). */
+#include <stdio.h>
+#include <string.h>
+
+#include "model/held.h"
+#include "opened.h"
+
+enum { OUT = 33, MOST_IN = 128, JSON = 200 };
+
+static const unsigned widths[] = { 2, 3, 4, 5, 6, 8 }, groups[] = { 32, 64, 128 };
+
+static nib_tensors *open_golden(nib_ctx *ctx)
+{
+    nib_tensors *file = NULL;
+    nib_error err;
+
+    CHECK(!nib_tensors_open(ctx, test_data("tests/golden/quant/mlx.safetensors"), &file, &err),
+          "%s", err.message);
+    return file;
+}
+
+/* Of one matrix "4.64.scales"; NULL: it has none. */
+static const nib_tensor *tensor(const nib_tensors *file, unsigned bits, unsigned group,
+                                const char *piece)
+{
+    char name[40];
+
+    snprintf(name, sizeof name, "%u.%u.%s", bits, group, piece);
+    return nib_tensors_find(file, name);
+}
+
+static void config(char json[JSON], unsigned bits, unsigned group)
+{
+    snprintf(json, JSON, "{\"group_size\": %u, \"bits\": %u, \"mode\": \"affine\"}", group, bits);
+}
+
+static void make_parts(const nib_tensors *file, unsigned bits, unsigned group, test_parts *p)
+{
+    static const char *const pieces[] = { "weight", "scales", "biases" };
+    static const char *const names[] = { "m.weight", "m.scales", "m.biases" };
+
+    p->count = NIB_COUNT(pieces);
+    for (size_t i = 0; i < p->count; i++) {
+        const nib_tensor *t = tensor(file, bits, group, pieces[i]);
+        REQUIRE(t, "%u bits, groups of %u: no %s", bits, group, pieces[i]);
+        p->items[i] = nib_tensor_part(t);
+        p->items[i].name = names[i];
+    }
+}
+
+static nib_weight *open_weight(nib_ctx *ctx, const nib_tensors *file, unsigned bits, unsigned group)
+{
+    nib_weight *w = NULL;
+    char json[JSON];
+    nib_error err;
+    test_parts p;
+
+    make_parts(file, bits, group, &p);
+    config(json, bits, group);
+    CHECK(!test_open_weight(ctx, json, &p, &w, &err), "%s", err.message);
+    return w;
+}
+
+static void each(void (*run)(nib_ctx *ctx, const nib_tensors *file, unsigned bits, unsigned group))
+{
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+
+    REQUIRE(file);
+    for (size_t i = 0; i < NIB_COUNT(widths); i++)
+        for (size_t k = 0; k < NIB_COUNT(groups); k++) run(ctx, file, widths[i], groups[k]);
+    nib_tensors_close(file);
+}
+
+/* Values of the golden file, as floats. */
+static float *values_of(const nib_tensor *t)
+{
+    float *values = test_guarded((size_t)t->elements * sizeof *values);
+
+    nib_convert(values, NIB_F32, t->data, t->dtype, (size_t)t->elements);
+    return values;
+}
+
+static void check_decoded(nib_ctx *ctx, const nib_tensors *file, unsigned bits, unsigned group)
+{
+    const nib_tensor *t = tensor(file, bits, group, "decoded");
+    nib_weight *w = open_weight(ctx, file, bits, group);
+    char text[NIB_FORM_ROOM], expected[NIB_FORM_ROOM];
+    float *want, *got;
+    nib_form form;
+
+    REQUIRE(w && t && w->out == OUT && w->in == t->shape[1]);
+    want = values_of(t);
+    got = test_guarded(w->out * w->in * sizeof *got);
+    nib_weight_decode(w, 0, w->out, got);
+    for (size_t i = 0; i < w->out * w->in; i++)
+        CHECK(got[i] == want[i], "%u bits, groups of %u, %s: [%zu, %zu] is %.9g, expected %.9g",
+              bits, group, nib_dtype_name(t->dtype), i / w->in, i % w->in, (double)got[i],
+              (double)want[i]);
+    form = nib_weight_form(w);
+    nib_form_text(&form, text);
+    snprintf(expected, sizeof expected, "mlx %u %u affine", bits, group);
+    CHECK(strcmp(text, expected) == 0, "'%s', expected '%s'", text, expected);
+    test_check_tiles(w, got);
+    nib_weight_destroy(ctx, w);
+}
+
+static void test_decoded(void) { each(check_decoded); }
+
+static void check_multiplied(nib_ctx *ctx, const nib_tensors *file, unsigned bits, unsigned group)
+{
+    nib_weight *w = open_weight(ctx, file, bits, group);
+    float all[OUT * MOST_IN];
+
+    REQUIRE(w);
+    nib_weight_decode(w, 0, w->out, all);
+    for (size_t rows = 1; rows <= 5; rows += 4) {
+        test_check_products(ctx, w, all, NIB_F32, rows);
+        test_check_products(ctx, w, all, NIB_BF16, rows);
+    }
+    test_check_dots(ctx, w, all);
+    nib_weight_destroy(ctx, w);
+}
+
+static void test_multiplied(void) { each(check_multiplied); }
+
+/* What the library makes of the same values has the same codes, scales and biases. */
+static void check_encoded(nib_ctx *ctx, const nib_tensors *file, unsigned bits, unsigned group)
+{
+    const nib_tensor *t = tensor(file, bits, group, "values");
+    nib_weight *w, *dense = NULL, *made = NULL;
+    nib_form form;
+    bool same = false;
+    nib_error err;
+
+    if (!t) return;
+    w = open_weight(ctx, file, bits, group);
+    REQUIRE(w);
+    form = nib_weight_form(w);
+    form.dtype = t->dtype;
+    REQUIRE_OK(nib_weight_dense(ctx, w->out, w->in, t->dtype, t->data, NULL, &dense, &err), err);
+    REQUIRE_OK(nib_form_encode(ctx, &form, dense, &made, &err), err);
+    REQUIRE_OK(nib_weight_same(ctx, made, w, &same, &err), err);
+    CHECK(same, "%u bits, groups of %u: encoded otherwise than mlx does", bits, group);
+    CHECK(made->bytes == w->bytes, "%zu bytes, expected %zu", made->bytes, w->bytes);
+    nib_weight_destroy(ctx, made);
+    nib_weight_destroy(ctx, dense);
+    nib_weight_destroy(ctx, w);
+}
+
+static void test_encoded(void)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+    size_t found = 0;
+
+    REQUIRE(file);
+    for (size_t i = 0; i < NIB_COUNT(widths); i++)
+        for (size_t k = 0; k < NIB_COUNT(groups); k++)
+            found += tensor(file, widths[i], groups[k], "values") != NULL;
+    CHECK(found == NIB_COUNT(groups), "originals of %zu matrices", found);
+    nib_tensors_close(file);
+    each(check_encoded);
+}
+
+/* --- refused --- */
+
+typedef enum change { NOTHING, NO_CODES, NO_SCALES, NO_BIASES, DENSE, NAN_SCALE, NAN_BIAS, TYPE,
+                      OTHER_TYPE, SCALE_TYPE, ROWS, GROUPS, BIAS_GROUPS, RANK, EMPTY } change;
+
+static void apply(test_parts *p, change what)
+{
+    static uint16_t nans[OUT * MOST_IN];
+    nib_part *codes = &p->items[0], *scales = &p->items[1], *biases = &p->items[2];
+
+    memset(nans, 0xff, sizeof nans);
+    switch (what) {
+    case NOTHING: break;
+    case NO_CODES: codes->name = "n.weight"; break;
+    case NO_SCALES: scales->name = "n"; break;
+    case NO_BIASES: biases->name = "n"; break;
+    case DENSE:
+        *codes = *scales;
+        codes->name = "m.weight";
+        p->count = 1;
+        break;
+    case NAN_SCALE: scales->data = nans; break;
+    case NAN_BIAS: biases->data = nans; break;
+    case TYPE: codes->dtype = NIB_I32; break;
+    case OTHER_TYPE: biases->dtype = NIB_BF16; break;
+    case SCALE_TYPE: scales->dtype = biases->dtype = NIB_U8; break;
+    case ROWS: codes->shape[0]++; break;
+    case GROUPS: scales->shape[1]++; break;
+    case BIAS_GROUPS: biases->shape[1]--; break;
+    case RANK: codes->rank = 1; break;
+    case EMPTY: codes->shape[1] = codes->elements = 0; break;
+    }
+}
+
+/* The matrix has 4 bits and groups of 64: [33, 16] words, [33, 2] scales of float32. */
+static void test_refusals(void)
+{
+#define WITH(more) "{\"group_size\": 64, \"bits\": 4" more "}"
+    static const struct { const char *config; change what; const char *says; } cases[] = {
+        { WITH(""), NOTHING, NULL },
+        { WITH(", \"mode\": \"affine\", \"n\": false, \"m\": true"), NOTHING, NULL },
+        { WITH(", \"n.m\": {\"bits\": 8}, \"m\": {}"), NOTHING, NULL },
+        { "{\"group_size\": 32, \"bits\": 8, \"x.m\": {\"bits\": 4}}", NOTHING, NULL },
+        { WITH(", \"quant_method\": null"), NOTHING, NULL },
+        { WITH(""), NO_CODES, "m.scales is there, but m.weight is missing" },
+        { WITH(""), NO_SCALES, "m.biases is there, but m.scales is missing" },
+        { WITH(""), NO_BIASES, "m.scales is there, but m.biases is missing" },
+        { WITH(", \"m\": {\"bits\": 6}"), DENSE,
+          "m.weight: config.json has it quantized with bits 6, but m.scales is missing" },
+        { WITH(""), NAN_SCALE, "m.scales: value 0 is" },
+        { WITH(""), NAN_BIAS, "m.biases: value 0 is" },
+        { WITH(""), TYPE, "m.weight: dtype int32, expected uint32 beside m.scales" },
+        { WITH(""), OTHER_TYPE, "m.biases: bfloat16 of rank 2 with 66 elements, expected float32" },
+        { WITH(""), SCALE_TYPE, "m.scales: dtype uint8, expected float16, bfloat16 or float32" },
+        { WITH(""), ROWS, "m.scales: rank 2 with 66 elements, expected groups for each of the " },
+        { WITH(""), GROUPS, "m.weight has 16 words a row, config.json makes it 24: 3 groups "
+                            "(m.scales) of group_size 64, bits 4" },
+        { WITH(""), BIAS_GROUPS, "m.biases: " },
+        { WITH(""), RANK, "m.weight: rank 1 with 528 elements, expected a matrix" },
+        { WITH(""), EMPTY, "m.weight: rank 2 with 0 elements" },
+        { "{\"group_size\": 128, \"bits\": 4}", NOTHING,
+          "m.weight has 16 words a row, config.json makes it 32: 2 groups (m.scales) of "
+          "group_size 128, bits 4" },
+        { "{\"group_size\": 64, \"bits\": 3}", NOTHING, "config.json makes it 12" },
+        { WITH(", \"m\": {\"bits\": 3}"), NOTHING, "config.json makes it 12" },
+        { WITH(", \"x.m\": {\"bits\": 3}"), NOTHING, "config.json makes it 12" },
+        { WITH(", \"m\": false"), NOTHING,
+          "m.scales is there, but config.json leaves the module dense" },
+        { WITH(", \"m\": null"), NOTHING, "leaves the module dense" },
+        { "{\"group_size\": 64, \"bits\": 7}", NOTHING,
+          "bits: MLX packs 2, 3, 4, 5, 6 or 8, got 7" },
+        { "{\"group_size\": 16, \"bits\": 4}", NOTHING, "MLX has 32, 64 or 128, got 16" },
+        { "{\"group_size\": 0, \"bits\": 4}", NOTHING, "MLX has 32, 64 or 128, got 0" },
+        { "{\"group_size\": -1, \"bits\": 4}", NOTHING, "expected an integer, got '-1'" },
+        { WITH(", \"m\": {\"bits\": 1}"), NOTHING, "m: bits: MLX packs 2, 3, 4, 5, 6 or 8, got 1" },
+        { WITH(", \"m\": {\"width\": 1}"), NOTHING, "m: the key width is not known" },
+        { WITH(", \"m\": 4"), NOTHING, "m: 4; known are group_size, bits, mode, and modules" },
+        { WITH(", \"mode\": \"mxfp9\""), NOTHING, "mode 'mxfp9' of MLX is not read" },
+        { WITH(", \"m\": {\"mode\": \"mxfp9\"}"), NOTHING, "m: mode 'mxfp9' of MLX is not read" },
+    };
+    nib_ctx *ctx = test_ctx();
+    nib_tensors *file = open_golden(ctx);
+
+    REQUIRE(file);
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_weight *w = NULL;
+        nib_error err = { 0 };
+        nib_status status;
+        test_parts p;
+
+        make_parts(file, 4, 64, &p);
+        apply(&p, cases[i].what);
+        status = test_open_weight(ctx, cases[i].config, &p, &w, &err);
+        if (cases[i].says)
+            CHECK(status && !w && strstr(err.message, cases[i].says), "%zu: '%s', expected '%s'", i,
+                  status ? err.message : "taken", cases[i].says);
+        else CHECK(!status && w, "%zu: %s", i, err.message);
+        nib_weight_destroy(ctx, w);
+    }
+    nib_tensors_close(file);
+}
+
+int main(void)
+{
+    static const test_case cases[] = { { "decoded", test_decoded },
+                                       { "multiplied", test_multiplied },
+                                       { "encoded", test_encoded },
+                                       { "refusals", test_refusals } };
+    return test_main("mlx", cases, NIB_COUNT(cases));
+}
