@@ -37,6 +37,8 @@ typedef struct nib_tensor {
     bool decay;            /* -exp(x), where theirs is x */
     bool turns;            /* not one behind the other, but an index of each by turns */
     unsigned axis;
+    bool latent;           /* not that either: theirs [heads, keys + values, in] is this one's
+                              [heads, in, keys], turned, beside the other's [heads, values, in] */
     uint32_t slices;       /* of nib_tensors_change(): theirs are so many, one behind the other in
                               this one, and the name has %d for their numbers; 0: one */
 } nib_tensor;

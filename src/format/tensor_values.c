@@ -24,6 +24,18 @@ static uint64_t place_in_parts(const nib_tensor *t, uint64_t i, const nib_tensor
     return (outer * half + index) * inner + in;
 }
 
+/* The same of a row of a head's keys or values. */
+static uint64_t place_in_latent(const nib_tensor *t, uint64_t i, const nib_tensor **part)
+{
+    uint64_t heads = t->rest->shape[0], values = t->rest->shape[1], in = t->rest->shape[2];
+    uint64_t per = t->shape[0] / heads, keys = per - values;
+    uint64_t row = i / in, column = i % in, head = row / per, at = row % per;
+
+    *part = at < keys ? t : t->rest;
+    return at < keys ? (head * in + column) * keys + at
+                     : (head * values + at - keys) * in + column;
+}
+
 void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to)
 {
     if (!t->rows && !t->rest)
@@ -32,7 +44,9 @@ void nib_tensor_values(const nib_tensor *t, uint64_t at, size_t count, float *to
     else
         for (size_t i = 0; i < count; i++) {
             const nib_tensor *part = t;
-            uint64_t from = t->rest ? place_in_parts(t, at + i, &part) : t->rows[at + i];
+            uint64_t from = t->latent ? place_in_latent(t, at + i, &part)
+                            : t->rest ? place_in_parts(t, at + i, &part)
+                                      : t->rows[at + i];
             nib_convert(to + i, NIB_F32,
                         (const uint8_t *)part->data + from * nib_dtype_bytes(part->dtype),
                         part->dtype, 1);

@@ -71,7 +71,8 @@ static nib_status add_linear(nib_lora_list *list, const nib_adapter *a, const ni
     if (!branch) return NIB_OK;
     if (l->stack) return refuse(a, l->stack, "an adapter of experts (target_parameters)", err);
     if (nib_gguf_weight_of(n, l, &name) && *name.rest)
-        return refuse(a, l->name, "an adapter of gate and up in one, which are two there,", err);
+        return refuse(a, l->name, "an adapter of a matrix that is two there (gate and up, kv_b)",
+                      err);
     return add(list, a, n, l->name, branch, false, err);
 }
 

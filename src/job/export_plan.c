@@ -181,7 +181,7 @@ static const char *head_type(const maker *k)
 static nib_status set_importance(maker *k, nib_export_item *item, bool outside, nib_error *err)
 {
     const nib_importance *e;
-    size_t want = item->weight->in;
+    size_t want = (size_t)item->shape[item->rank - 1];
 
     if (!k->importances || item->type->dtype != NIB_DTYPE_OTHER ||
         strcmp(item->type->name, "Q8_0") == 0 || strcmp(item->type->name, "MXFP4") == 0)
@@ -190,6 +190,7 @@ static nib_status set_importance(maker *k, nib_export_item *item, bool outside, 
     if (!e) k->plan.unimportant += !outside;
     if (!e) return NIB_OK;
     if (strstr(item->name, "_exps.")) want *= nib_gguf_experts(k->m->graph);
+    if (item->heads) want *= (size_t)item->shape[0];
     if (e->count != want)
         return nib_fail(err, NIB_E_MISMATCH, "%s: the importances of %s are %zu, expected one of "
                         "each of %zu inputs", k->m->dir, item->name, e->count, want);
@@ -212,7 +213,8 @@ static const nib_gguf_type *matrix_type(maker *k, const nib_export_item *item, b
         strcmp(name, "token_types.weight") == 0)
         return nib_gguf_type_named("F32");
     if (stays(item->weight, item->branch, name)) return nib_gguf_type_named("MXFP4");
-    return type_for(k, head ? head_type(k) : mixed_type(k, name), item->weight->in);
+    return type_for(k, head ? head_type(k) : mixed_type(k, name),
+                    (size_t)item->shape[item->rank - 1]);
 }
 
 static nib_status add_matrix(maker *k, const char *module, const nib_weight *w,
@@ -267,6 +269,30 @@ static nib_status add_rows(maker *k, const nib_linear *l, const nib_gguf_tensor_
         return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not two parts",
                         k->m->dir, l->name, l->weight->out);
     if (part) item.first_row = turns ? 1 : rows;
+    set_name(&item, part ? name->rest : name->name, name->held);
+    item.type = matrix_type(k, &item, false);
+    status = set_importance(k, &item, false, err);
+    return status ? status : append(k, &item, err);
+}
+
+/* Keys (part 0) or values of all heads, whose rows lie by turns in the linear's. */
+static nib_status add_heads(maker *k, const nib_linear *l, const nib_gguf_tensor_name *name,
+                            int part, nib_error *err)
+{
+    const nib_attention_desc *a = nib_gguf_attention(k->m->graph);
+    size_t out = l->weight->out, in = l->weight->in, values = a->v_dim, keys;
+    nib_export_item item = { .rank = 3, .weight = l->weight, .row_step = 1, .heads = true,
+                             .turned = !part, .branch = nib_branch_at(&l->branches, 0) };
+    nib_status status;
+
+    if (out % a->heads || !values || values >= out / a->heads)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has %zu rows, which are not those of %zu "
+                        "heads' keys and %zu values", k->m->dir, l->name, out, a->heads, values);
+    keys = out / a->heads - values;
+    item.shape[0] = a->heads;
+    item.shape[1] = part ? values : in;
+    item.shape[2] = part ? in : keys;
+    item.first_row = part ? keys : 0;
     set_name(&item, part ? name->rest : name->name, name->held);
     item.type = matrix_type(k, &item, false);
     status = set_importance(k, &item, false, err);
@@ -346,7 +372,9 @@ static nib_status add_expert(maker *k, size_t i, bool *done, nib_error *err)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: GGUF's %s has no place for %s", k->m->dir,
                         k->n->family->architecture, l->stack ? l->stack : l->name);
     for (int part = 0; part < (*name.rest ? 2 : 1) && !status; part++)
-        status = experts ? add_slice(k, l, &name, part, err) : add_rows(k, l, &name, part, err);
+        status = (experts                         ? add_slice
+                  : name.held == NIB_GGUF_LATENT ? add_heads
+                                                  : add_rows)(k, l, &name, part, err);
     if (!status && l->stack && l->bias && l->slice == 0)
         status = add_biases(k, (const nib_linear *const *)k->m->linears + i, err);
     return status;

@@ -30,6 +30,8 @@ typedef struct nib_export_item {
     bool columns;             /* of an embedding: nib_merge_add_row() */
     nib_gguf_held held;
     const float *importance;  /* [experts or 1, in] of its inputs, or NULL */
+    bool heads;               /* shape[0] of them, rows of each from first_row on */
+    bool turned;              /* those, and in the file their columns are the rows */
     const nib_linear **experts; /* shape[0] of them, of which `weight` is the first; NULL: one */
     size_t expert_capacity;
     float *made;              /* `values` where they are the plan's own, or NULL */

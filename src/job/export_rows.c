@@ -15,6 +15,7 @@ typedef struct work {
     const uint32_t *order;  /* [rows] which row of the family's lies here; NULL: in their order */
     size_t row0, width, row_bytes;
     float *wide, *delta;    /* [threads, width] each */
+    const float *ready;     /* [rows, width] the values, or NULL: the weight's rows */
     uint8_t *out;           /* [rows of a piece, row_bytes] */
     uint8_t *bad;           /* [rows of a piece] the row holds what cannot be written */
 } work;
@@ -33,6 +34,17 @@ static bool all_fit(const float *values, size_t count, nib_dtype type)
     return fit;
 }
 
+/* A row as it is after the adapter, if there is one. */
+static void decode_row(const work *k, size_t row, unsigned worker, float *to)
+{
+    const nib_export_item *item = k->item;
+    size_t in = item->weight->in;
+
+    nib_weight_decode(item->weight, row, row + 1, to);
+    if (item->branch)
+        nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * in, to, in);
+}
+
 static void encode_row(void *arg, size_t tile, unsigned worker)
 {
     const work *k = arg;
@@ -40,15 +52,13 @@ static void encode_row(void *arg, size_t tile, unsigned worker)
     const nib_gguf_type *type = item->type;
     size_t at = k->row0 + tile;
     size_t row = k->order ? k->order[at] : item->first_row + at * item->row_step;
-    float *wide = k->wide + worker * k->width;
+    const float *wide = k->ready ? k->ready + at * k->width : k->wide + worker * k->width;
     uint8_t *to = k->out + tile * k->row_bytes;
 
     k->bad[tile] = false;
-    if (!item->branch && nib_weight_block_row(item->weight, type->name, row, to)) return;
-    nib_weight_decode(item->weight, row, row + 1, wide);
-    if (item->branch)
-        nib_merge_add_row(item->branch, item->columns, row, k->delta + worker * k->width, wide,
-                          k->width);
+    if (!k->ready && !item->branch && nib_weight_block_row(item->weight, type->name, row, to))
+        return;
+    if (!k->ready) decode_row(k, row, worker, k->wide + worker * k->width);
     k->bad[tile] = !all_fit(wide, k->width, type->dtype);
     if (k->bad[tile]) return;
     if (type->dtype == NIB_DTYPE_OTHER)
@@ -87,13 +97,33 @@ static nib_status write_pieces(nib_ctx *ctx, work *k, size_t rows, size_t most, 
     return status;
 }
 
+/* The columns of `count` rows from first_row on, as rows of the file: [in, count]. */
+static nib_status turn_rows(nib_ctx *ctx, work *k, size_t count, float **out, nib_error *err)
+{
+    const nib_export_item *item = k->item;
+    size_t in = item->weight->in;
+    float *row = nib_new_array(ctx, in, sizeof *row);
+    float *made = nib_new_array(ctx, in * count, sizeof *made); /* a part of the weight's values */
+
+    for (size_t r = 0; row && made && r < count; r++) {
+        decode_row(k, item->first_row + r, 0, row);
+        for (size_t i = 0; i < in; i++) made[i * count + r] = row[i];
+    }
+    nib_free(ctx, row);
+    *out = made;
+    k->ready = made;
+    return row && made ? NIB_OK : nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+}
+
 static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib_gguf_heads *heads,
                             nib_gguf_writer *w, nib_error *err)
 {
     const nib_gguf_type *type = item->type;
-    size_t in = item->weight->in, most = nib_max(PIECE_VALUES / nib_max(in, 1), 16);
-    work k = { .item = item, .width = in, .row_bytes = in / type->elements * type->bytes };
+    size_t in = item->weight->in, width = item->turned ? (size_t)item->shape[2] : in;
+    size_t most = nib_max(PIECE_VALUES / nib_max(width, 1), 16);
+    work k = { .item = item, .width = width, .row_bytes = width / type->elements * type->bytes };
     uint32_t *order = NULL;
+    float *turned = NULL;
     bool known = type->dtype != NIB_DTYPE_OTHER || nib_block_encodes(type->name, &k.kind);
     nib_status status = make_order(ctx, item, heads, &order, err);
 
@@ -106,7 +136,9 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     k.bad = nib_new_array(ctx, most, 1);
     if (!status && (!k.wide || !k.delta || !k.out || !k.bad))
         status = nib_fail(err, NIB_E_NOMEM, "%s: out of memory", item->name);
+    if (!status && item->turned) status = turn_rows(ctx, &k, width, &turned, err);
     if (!status) status = write_pieces(ctx, &k, (size_t)item->shape[item->rank - 2], most, w, err);
+    nib_free(ctx, turned);
     nib_free(ctx, order);
     nib_free(ctx, k.wide);
     nib_free(ctx, k.delta);
@@ -115,11 +147,27 @@ static nib_status write_one(nib_ctx *ctx, const nib_export_item *item, const nib
     return status;
 }
 
+static nib_status write_heads(nib_ctx *ctx, const nib_export_item *item,
+                              const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
+{
+    size_t per = item->weight->out / (size_t)item->shape[0];
+    nib_status status = NIB_OK;
+
+    for (size_t h = 0; h < item->shape[0] && !status; h++) {
+        nib_export_item one = *item;
+        one.first_row += h * per;
+        if (one.importance) one.importance += h * (size_t)item->shape[2];
+        status = write_one(ctx, &one, heads, w, err);
+    }
+    return status;
+}
+
 static nib_status write_matrix(nib_ctx *ctx, const nib_export_item *item,
                                const nib_gguf_heads *heads, nib_gguf_writer *w, nib_error *err)
 {
     nib_status status = NIB_OK;
 
+    if (item->heads) return write_heads(ctx, item, heads, w, err);
     if (!item->experts) return write_one(ctx, item, heads, w, err);
     for (uint64_t i = 0; i < item->shape[0] && !status; i++) {
         const nib_linear *l = item->experts[i];

@@ -61,6 +61,7 @@ static nib_status add_node(watch *w, const nib_node *node, nib_error *err)
 
     if (!nib_gguf_weight_of(w->n, node->linear ? node->linear : node->experts[0], &name))
         return NIB_OK;
+    if (name.held == NIB_GGUF_LATENT) return NIB_OK; /* llama.cpp multiplies something else by it */
     status = add_matrix(w, node, name.name, err);
     return status || !*name.rest ? status : add_matrix(w, node, name.rest, err);
 }

@@ -110,6 +110,22 @@ static nib_status open_halves(nib_ctx *ctx, const nib_tensor *t, size_t slice, s
     return status;
 }
 
+/* The same where the second has the values of each head, whose keys the first has turned. */
+static nib_status open_latent(nib_ctx *ctx, const nib_tensor *t, nib_weight **w, nib_error *err)
+{
+    size_t heads = (size_t)t->rest->shape[0], in = (size_t)t->shape[1];
+    size_t values = (size_t)t->rest->shape[1], keys = (size_t)t->shape[0] / heads - values;
+    nib_weight *first = NULL, *second = NULL;
+    nib_status status = open_part(ctx, t, 0, 1, heads * in, keys, &first, err);
+
+    if (!status) status = open_part(ctx, t->rest, 0, 1, heads * values, in, &second, err);
+    if (!status) status = nib_weight_latent(ctx, first, second, heads, w, err);
+    if (!status) return NIB_OK;
+    nib_weight_destroy(ctx, first);
+    nib_weight_destroy(ctx, second);
+    return status;
+}
+
 /* A matrix as the family's own files hold it, [rows, columns] there, each row where the file has
  * it. */
 static nib_status open_held(nib_ctx *ctx, const nib_tensor *t, size_t slice, size_t slices,
@@ -117,8 +133,10 @@ static nib_status open_held(nib_ctx *ctx, const nib_tensor *t, size_t slice, siz
 {
     size_t out = (size_t)t->shape[t->rank - 2], in = (size_t)t->shape[t->rank - 1];
     nib_weight *stored = NULL;
-    nib_status status = (t->rest ? open_halves : open_part)(ctx, t, slice, slices, out, in,
-                                                             &stored, err);
+    nib_status status =
+        t->latent ? open_latent(ctx, t, &stored, err)
+                  : (t->rest ? open_halves : open_part)(ctx, t, slice, slices, out, in, &stored,
+                                                        err);
 
     if (status) return status;
     *w = stored;

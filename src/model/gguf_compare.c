@@ -28,7 +28,8 @@ static bool same_rope(const nib_rope *a, const nib_rope *b)
 static bool same_route(const nib_route_desc *a, const nib_route_desc *b)
 {
     return a->experts == b->experts && a->top == b->top && a->scores == b->scores &&
-           a->groups == b->groups && a->top_groups == b->top_groups &&
+           nib_max(a->groups, 1) == nib_max(b->groups, 1) &&
+           (a->groups <= 1 || a->top_groups == b->top_groups) &&
            a->group_pairs == b->group_pairs && a->normalize == b->normalize &&
            !a->bias == !b->bias && !a->gains == !b->gains &&
            close_to((double)a->scale, (double)b->scale);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "format/gguf_writer.h"
 #include "graph/graph.h"
 
 void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
@@ -195,4 +196,19 @@ size_t nib_gguf_experts(const nib_graph *g)
     for (size_t i = 0; i < g->node_count; i++)
         if (g->nodes[i].route.experts) return g->nodes[i].route.experts;
     return 0;
+}
+
+const nib_attention_desc *nib_gguf_attention(const nib_graph *g)
+{
+    for (size_t i = 0; i < g->node_count; i++)
+        if (g->nodes[i].attention.heads) return &g->nodes[i].attention;
+    return NULL;
+}
+
+void nib_gguf_put_own(const nib_gguf_put *p, const char *key, nib_gguf_kind kind, double value)
+{
+    char room[200];
+
+    snprintf(room, sizeof room, "%s.%s", p->architecture, key);
+    nib_gguf_put_number(p->w, room, kind, value);
 }

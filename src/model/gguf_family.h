@@ -26,7 +26,10 @@ typedef enum nib_gguf_held {
     NIB_GGUF_ONE_ROW,  /* a matrix of one row, of older files as a vector */
     NIB_GGUF_FLAT,     /* a vector as a matrix, [n, 1] or of groups [groups, n / groups] */
     NIB_GGUF_DECAY,    /* the same, -exp(x) for each x */
-    NIB_GGUF_TURNS     /* of two tensors: rows of theirs are of each by turns; straight too */
+    NIB_GGUF_TURNS,    /* of two tensors: rows of theirs are of each by turns; straight too */
+    NIB_GGUF_LATENT    /* of two tensors: theirs has each head's rows of keys and then of values,
+                          [heads, keys + values, in]; here are the keys [heads, in, keys] and the
+                          values [heads, values, in] */
 } nib_gguf_held;
 
 typedef struct nib_gguf_name {
@@ -60,6 +63,15 @@ typedef struct nib_gguf_config {
 } nib_gguf_config;
 
 struct nib_graph;
+struct nib_gguf_writer;
+
+/* The architecture's keys on their way out. */
+typedef struct nib_gguf_put {
+    const struct nib_graph *graph;
+    const json_t *config; /* of the text, where the model has several media */
+    const char *architecture;
+    struct nib_gguf_writer *w;
+} nib_gguf_put;
 
 typedef struct nib_gguf_family {
     const char *architecture;   /* general.architecture */
@@ -70,6 +82,7 @@ typedef struct nib_gguf_family {
     const nib_gguf_whole *(*choose)(const struct nib_graph *g);
     const nib_gguf_key *keys;   /* NULL at the end; those that are absent are left out */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
+    void (*put)(const nib_gguf_put *p); /* the same on the way out, or NULL */
     const char *variant;        /* where this tensor is there, the names are variant_names; or
                                    NULL */
     const nib_gguf_name *variant_names;
@@ -90,6 +103,8 @@ const nib_gguf_value *nib_gguf_key_value(const nib_gguf_config *c, const char *k
 void nib_gguf_copy(nib_gguf_config *c, const nib_gguf_value *v, const char *to);
 /* Sets a key of config.json; `value` is taken over, also on failure. */
 void nib_gguf_set(nib_gguf_config *c, const char *key, json_t *value);
+/* On the way out: a number under a key of the architecture. */
+void nib_gguf_put_own(const nib_gguf_put *p, const char *key, nib_gguf_kind kind, double value);
 void nib_gguf_fail(nib_gguf_config *c, nib_status status, const char *format, ...)
     NIB_PRINTF(3, 4);
 
@@ -130,6 +145,8 @@ extern const nib_gguf_key nib_gguf_llama_keys[];
 void nib_gguf_set_sliding(nib_gguf_config *c);
 /* Which layers see all, where the first does: one of so many; of one alone the number of layers. */
 size_t nib_gguf_global_every(const struct nib_graph *g);
+/* The first attention's; NULL: there is none. */
+const struct nib_attention_desc *nib_gguf_attention(const struct nib_graph *g);
 size_t nib_gguf_experts(const struct nib_graph *g); /* of a layer that has some; 0: none has */
 /* head_count_kv of each layer, 0 where there is no attention: num_key_value_heads, and layer_types
  * of two names. */

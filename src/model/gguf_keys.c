@@ -76,13 +76,6 @@ static const json_t *value_of(const keys *k, const nib_gguf_key *key)
 
 /* --- sizes --- */
 
-static const nib_attention_desc *attention_of(const nib_graph *g)
-{
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].attention.heads) return &g->nodes[i].attention;
-    return NULL;
-}
-
 static const nib_rope *rope_of(const nib_graph *g)
 {
     for (size_t i = 0; i < g->node_count; i++)
@@ -142,7 +135,7 @@ size_t nib_gguf_first_position(const nib_graph *g)
 static bool put_from_graph(const keys *k, const char *key)
 {
     const nib_graph *g = k->m->graph;
-    const nib_attention_desc *a = attention_of(g);
+    const nib_attention_desc *a = nib_gguf_attention(g);
 
     if (strcmp(key, "context_length") == 0) put_count(k, key, g->positions);
     else if (strcmp(key, "embedding_length") == 0) put_count(k, key, k->m->embedding->weight->in);
@@ -285,7 +278,7 @@ static void put_scan(const keys *k, bool rotated)
         if (!s->heads) continue;
         put_count(k, "ssm.inner_size", s->heads * s->columns);
         put(k, "rope.scaling.finetuned", NIB_GGUF_BOOL, rotated);
-        if (!rotated) put_count(k, "rope.dimension_count", attention_of(g)->head_dim);
+        if (!rotated) put_count(k, "rope.dimension_count", nib_gguf_attention(g)->head_dim);
         return;
     }
 }
@@ -293,7 +286,7 @@ static void put_scan(const keys *k, bool rotated)
 /* What llama.cpp asks for, or takes another default for, and the family's table does not have. */
 static nib_status put_others(const keys *k, nib_error *err)
 {
-    const nib_attention_desc *a = attention_of(k->m->graph);
+    const nib_attention_desc *a = nib_gguf_attention(k->m->graph);
     const nib_rope *rope = rope_of(k->m->graph);
     size_t inner = inner_of(k);
 
@@ -463,7 +456,7 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     nib_status status;
 
     if (m->config->wrapper && json_is_object(text)) k.config = text;
-    if (!attention_of(m->graph))
+    if (!nib_gguf_attention(m->graph))
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: a model without attention", m->dir);
     find_ropes(&k);
     nib_gguf_put_text(w, "general.architecture", architecture, strlen(architecture));
@@ -472,6 +465,8 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     nib_gguf_put_number(w, "general.quantization_version", NIB_GGUF_U32, 2);
     status = put_table(&k, err);
     if (!status) status = put_others(&k, err);
+    if (n->family->put)
+        n->family->put(&(nib_gguf_put){ m->graph, k.config, architecture, w });
     put_windows(&k);
     if (!status) status = put_rope(&k, err);
     if (status) nib_gguf_keys_out_free(m->ctx, out);

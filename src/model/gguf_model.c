@@ -180,6 +180,39 @@ static const nib_gguf_whole *find_whole(const nib_gguf_whole *tensors, bool laye
     return NULL;
 }
 
+static void other_name(const nib_gguf_whole *w, long layer, char room[100])
+{
+    if (layer < 0) snprintf(room, 100, "%s", w->rest);
+    else snprintf(room, 100, "blk.%ld.%s", layer, w->rest);
+}
+
+/* Takes the values of all heads to their keys. */
+static nib_status join_latent(changing *c, nib_tensor *t, const nib_gguf_whole *w, long layer,
+                              nib_error *err)
+{
+    char name[100];
+    nib_tensor *rest = nib_tensors_alloc(c->tensors, sizeof *rest);
+    const nib_tensor *found;
+
+    if (!rest) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
+    other_name(w, layer, name);
+    found = nib_tensors_find(c->tensors, name);
+    if (!found || found->rank != 3 || t->rank != 3 || found->shape[0] != t->shape[0] ||
+        found->shape[2] != t->shape[1] || !t->elements || !found->elements)
+        return nib_fail(err, NIB_E_MISMATCH, "%s: %s has rank %u and %" PRIu64 " elements, and %s "
+                        "beside it rank %u and %" PRIu64 ", expected [heads, in, keys] and "
+                        "[heads, values, in]", c->where, t->name, t->rank, t->elements, name,
+                        found ? found->rank : 0, found ? found->elements : 0);
+    *rest = *found;
+    t->rest = rest;
+    t->latent = true;
+    t->rank = 2;
+    t->elements += rest->elements; /* both lie in the file: no overflow */
+    t->shape[1] = rest->shape[2];
+    t->shape[0] = t->elements / t->shape[1];
+    return NIB_OK;
+}
+
 /* Takes the second tensor to the first, whose shape becomes that of both. */
 static nib_status join(changing *c, nib_tensor *t, const nib_gguf_whole *w, long layer,
                        nib_error *err)
@@ -190,8 +223,7 @@ static nib_status join(changing *c, nib_tensor *t, const nib_gguf_whole *w, long
     const nib_tensor *found;
 
     if (!rest) return nib_fail(err, NIB_E_NOMEM, "%s: out of memory", c->where);
-    if (layer < 0) snprintf(name, sizeof name, "%s", w->rest);
-    else snprintf(name, sizeof name, "blk.%ld.%s", layer, w->rest);
+    other_name(w, layer, name);
     found = nib_tensors_find(c->tensors, name);
     if (!found || found->rank != t->rank || t->rank < 2 || found->elements != t->elements ||
         found->dtype != t->dtype || memcmp(found->shape, t->shape, sizeof t->shape) != 0)
@@ -241,7 +273,8 @@ static nib_status change_whole(changing *c, nib_tensor *t, const nib_gguf_whole 
     if (is_rest) return NIB_OK;
     t->straight = w->held == NIB_GGUF_TURNS || w->held == NIB_GGUF_STRAIGHT;
     flatten(t, w->held);
-    if (w->rest) status = join(c, t, w, layer, err);
+    if (w->rest)
+        status = (w->held == NIB_GGUF_LATENT ? join_latent : join)(c, t, w, layer, err);
     return status ? status : rename_tensor(c, t, w->tensor, layer, "", err);
 }
 
@@ -261,7 +294,8 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     t->foreign = !n; /* it is reported as one that no module uses */
     if (!n) return NIB_OK;
     switch (n->held) {
-    case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: case NIB_GGUF_FROM_FIRST: break;
+    case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: case NIB_GGUF_FROM_FIRST:
+    case NIB_GGUF_LATENT: break;
     case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: flatten(t, n->held); break;
     case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;

@@ -8,7 +8,8 @@ bool nib_gguf_reorders(const nib_gguf_heads *h, nib_gguf_held held)
     case NIB_GGUF_GROUPS: return h->kv_heads != 1;
     case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT:
     case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS:
-    case NIB_GGUF_FROM_FIRST: case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: break;
+    case NIB_GGUF_FROM_FIRST: case NIB_GGUF_FLAT: case NIB_GGUF_DECAY:
+    case NIB_GGUF_LATENT: break;
     }
     return false;
 }
@@ -28,7 +29,8 @@ uint64_t nib_gguf_place(const nib_gguf_heads *h, nib_gguf_held held, uint64_t r)
         return (h->heads + (of - per) * h->kv_heads + group) * d + in;
     case NIB_GGUF_AS_IS: case NIB_GGUF_ONE_PLUS: case NIB_GGUF_STRAIGHT:
     case NIB_GGUF_CONV: case NIB_GGUF_ONE_ROW: case NIB_GGUF_TURNS:
-    case NIB_GGUF_FROM_FIRST: case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: break;
+    case NIB_GGUF_FROM_FIRST: case NIB_GGUF_FLAT: case NIB_GGUF_DECAY:
+    case NIB_GGUF_LATENT: break;
     }
     return r;
 }

@@ -29,4 +29,10 @@ nib_status nib_weight_reordered(nib_ctx *ctx, nib_weight *stored, const uint32_t
 nib_status nib_weight_joined(nib_ctx *ctx, nib_weight *first, nib_weight *second, bool turns,
                              nib_weight **w, nib_error *err);
 
+/* Of each of `heads` the rows of its keys and then those of its values: keys holds theirs turned,
+ * [heads in, keys], values as they are, [heads values, in] (quant/latent.c).  Both are taken over
+ * on success; their types may differ. */
+nib_status nib_weight_latent(nib_ctx *ctx, nib_weight *keys, nib_weight *values, size_t heads,
+                             nib_weight **w, nib_error *err);
+
 #endif

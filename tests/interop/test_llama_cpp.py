@@ -16,7 +16,7 @@ from common import GOLDEN, PICO, SHOP, check, evaluate, main, nibble, of_the_day
 from llama_cpp import llama_cpp
 
 FAMILIES = sorted(f[:-5] for f in os.listdir(os.path.join(GOLDEN, "gguf")) if f.endswith(".gguf") and "-Q" not in f)
-EXPERTS = ("moe", "mixtral", "gpt-oss", "granite-hybrid")
+EXPERTS = ("moe", "mixtral", "gpt-oss", "granite-hybrid", "deepseek2", "deepseek3")
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL")
 WIDE = dict(vocab_size=64, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=128, tie_word_embeddings=False)

@@ -45,7 +45,7 @@ loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
 }
 
 for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope \
-    granitemoe gpt-oss granite-hybrid granite-hybrid-dense; do
+    granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3; do
     case $name in # experts whose gate and up are one tensor of the family and two of the file
         granitemoe | granite-hybrid) of=input_linear.weight,output_linear.weight ;;
         gpt-oss) of=experts.gate_up_proj,experts.down_proj ;;
@@ -118,4 +118,20 @@ cp -r tests/golden/models/granite-hybrid "$work/steps" &&
     ! "$nibble" export "$work/steps" "$work/steps.gguf" --quantize F32 >"$work/log" 2>&1 &&
     grep -q 'limits of its steps would be another' "$work/log"
 say $? "export: limits of a scan's steps have no key"
+
+# What llama.cpp's deepseek2 computes otherwise whatever the keys say.
+refused_deepseek() { # refused_deepseek DIRECTORY SED MESSAGE
+    rm -rf "$work/latent" && cp -r "$1" "$work/latent" &&
+        sed -i "$2" "$work/latent/config.json" &&
+        ! "$nibble" export "$work/latent" "$work/latent.gguf" --quantize F32 >"$work/log" 2>&1 &&
+        grep -q "$3" "$work/log"
+    say $? "export: deepseek2 $3"
+}
+refused_deepseek tests/golden/models/deepseek-v2 's/x/x/' 'has one epsilon for all norms'
+refused_deepseek tests/golden/models/deepseek-v2 's/1e-05/1e-06/' \
+    'the sum of their best two'
+refused_deepseek tests/golden/models/deepseek-v3 's/1e-05/1e-06/' 'as one number alone'
+refused_deepseek tests/golden/models/deepseek-v3 \
+    's/1e-05/1e-06/; s/\("mscale": \)1.0/\10.7/; s/\("rope_interleave": \)true/\1false/' \
+    'rope_interleave'
 exit $failed

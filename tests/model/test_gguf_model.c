@@ -186,6 +186,8 @@ static void test_tensors(void)
 
     check_refused_in("gpt-oss", "blk.1.ffn_up_exps.bias", 16, "\32\0\0\0", 4, NIB_E_MISMATCH,
                      "expected the same shape and type");
+    check_refused_in("deepseek3", "blk.1.attn_v_b.weight", 8, "\40\0\0\0\0\0\0\0\1", 9,
+                     NIB_E_MISMATCH, "expected [heads, in, keys] and [heads, values, in]");
     for (size_t i = 0; i < NIB_COUNT(bad); i++)
         check_refused_in("granite-hybrid", "blk.0.ssm_a", skip, (const char *)&bad[i],
                          sizeof *bad, NIB_E_FORMAT, "a finite number below 0");

@@ -42,6 +42,9 @@ HYBRID = LLAMA_CONFIG | dict(model_type="granitemoehybrid", num_hidden_layers=3,
                              mamba_d_head=8, mamba_d_state=16, mamba_n_groups=1, mamba_expand=2, mamba_d_conv=4, intermediate_size=32,
                              shared_intermediate_size=48, embedding_multiplier=3.0, residual_multiplier=0.5, logits_scaling=2.0,
                              attention_multiplier=0.25, position_embedding_type="nope")
+LATENT = LLAMA_CONFIG | dict(num_attention_heads=2, num_key_value_heads=2, kv_lora_rank=32, qk_nope_head_dim=32, qk_rope_head_dim=16,
+                             v_head_dim=16, first_k_dense_replace=1, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1,
+                             moe_intermediate_size=32, intermediate_size=48)
 GPT = dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=128, n_ctx=128)
 
 MODELS = {
@@ -102,6 +105,12 @@ MODELS = {
                                    # of a smaller one llama.cpp, which rounds its bounds, has clearly other angles
                                    rope_scaling=dict(rope_type="yarn", factor=32.0, beta_fast=32.0, beta_slow=1.0,
                                                      truncate=False, original_max_position_embeddings=4096)),
+    "deepseek2": LATENT | dict(model_type="deepseek_v2", q_lora_rank=None, n_group=1, topk_group=1, topk_method="greedy",
+                               routed_scaling_factor=1.5, norm_topk_prob=False, scoring_func="softmax"),
+    "deepseek3": LATENT | dict(model_type="deepseek_v3", q_lora_rank=32, n_group=4, topk_group=2, routed_scaling_factor=2.5,
+                               norm_topk_prob=True, n_shared_experts=2, rope_interleave=True, scoring_func="sigmoid",
+                               rope_scaling=dict(rope_type="yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0, mscale=0.707,
+                                                 mscale_all_dim=0.707, original_max_position_embeddings=32)),
     "lfm2": LLAMA_CONFIG | dict(model_type="lfm2", tie_word_embeddings=True, num_hidden_layers=3, conv_L_cache=3, pad_token_id=0,
                                 block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
                                 full_attn_idxs=[1]),
@@ -138,6 +147,9 @@ def make_model(name, directory):
             else:
                 p.add_(torch.randn_like(p) * 0.2)
             p.copy_(p.half().float())
+        for key, b in model.named_buffers():
+            if key.endswith("e_score_correction_bias"):
+                b.normal_(0, 0.1)
     model.save_pretrained(directory, safe_serialization=True)
     return model
 
