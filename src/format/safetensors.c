@@ -491,6 +491,25 @@ nib_status nib_tensors_change(nib_tensors *t,
     return make_table(t, t->tensors[0].file, err);
 }
 
+nib_status nib_tensors_add(nib_tensors *t, const nib_tensor *more, size_t count, nib_error *err)
+{
+    nib_tensor *all = nib_new_array(t->ctx, t->count + count, sizeof *all);
+
+    if (!all) return nib_fail(err, NIB_E_NOMEM, "%zu tensors: out of memory", t->count + count);
+    if (t->count) memcpy(all, t->tensors, t->count * sizeof *all);
+    for (size_t i = 0; i < count; i++) {
+        all[t->count + i] = more[i];
+        all[t->count + i].map = &t->shards[0].map;
+        all[t->count + i].file = t->shards[0].path;
+    }
+    nib_free(t->ctx, t->tensors);
+    nib_free(t->ctx, t->slots);
+    t->tensors = all;
+    t->count += count;
+    t->slots = NULL;
+    return make_table(t, t->shards[0].path, err);
+}
+
 const nib_gguf *nib_tensors_gguf(const nib_tensors *t)
 {
     return t->gguf ? &t->shards[0].gguf : NULL;

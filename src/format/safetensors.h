@@ -65,6 +65,9 @@ const nib_gguf *nib_tensors_gguf(const nib_tensors *t);
 nib_status nib_tensors_change(nib_tensors *t,
                               nib_status (*change)(void *self, nib_tensor *t, nib_error *err),
                               void *self, nib_error *err);
+/* More tensors, whose data lie in the first file and whose names and lists live as long as the
+ * others; `map` and `file` are set here. */
+nib_status nib_tensors_add(nib_tensors *t, const nib_tensor *more, size_t count, nib_error *err);
 /* Memory that lives as long as the tensors, for their names and rows; NULL: none. */
 void *nib_tensors_alloc(nib_tensors *t, size_t bytes);
 /* Value of a __metadata__ key of the first file, or NULL. */

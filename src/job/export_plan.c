@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "format/tensor_values.h"
+#include "model/gguf_listed.h"
 
 #define ALL(name, number) { name, number, name, name, NIB_EXPORT_PLAIN }
 #define MOST(name, number) { name, number, name, "Q6_K", NIB_EXPORT_PLAIN }
@@ -390,7 +391,7 @@ static nib_status add_values(maker *k, const char *module, const char *part, con
     if (!values) return NIB_OK;
     if (rows) item.shape[0] = rows, item.shape[1] = count / rows;
     status = name_item(k, module, part, &item, err);
-    if (item.held == NIB_GGUF_ONE_PLUS) item.offset = 1;
+    if (item.held == NIB_GGUF_ONE_PLUS && strcmp(part, ".weight") == 0) item.offset = 1;
     if (item.held == NIB_GGUF_FLAT && item.rank == 1) { /* one group */
         item.rank = 2;
         item.shape[1] = item.shape[0];
@@ -412,6 +413,7 @@ static nib_status add_vector(maker *k, const nib_vector *v, nib_error *err)
     if (!t || !part || t->dtype > NIB_BF16 || v->param)
         return nib_fail(err, NIB_E_UNSUPPORTED, "%s: %s is not what its files hold", m->dir,
                         v->name);
+    if (nib_gguf_listed_of(k->n->family, v->name)) return NIB_OK; /* it is among the keys */
     snprintf(module, sizeof module, "%.*s", (int)(part - v->name), v->name);
     status = name_item(k, module, part, &item, err);
     if (status) return status;
@@ -478,7 +480,7 @@ nib_status nib_export_plan_make(const nib_model *m, const nib_gguf_naming *n,
                                 nib_error *err)
 {
     maker k = { .m = m, .n = n, .type = type, .importances = importances,
-                .untied = head_differs(m) };
+                .untied = head_differs(m) || n->family->own_head };
     nib_status status = NIB_OK;
 
     if (type->mix == NIB_EXPORT_EXPERTS && !nib_gguf_experts(m->graph))

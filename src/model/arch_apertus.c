@@ -54,10 +54,44 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+#define LAYER "model.layers.%d."
+
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_AS_IS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    { "attn_norm", LAYER "attention_layernorm", NIB_GGUF_AS_IS },
+    { "attn_q_norm", LAYER "self_attn.q_norm", NIB_GGUF_AS_IS },
+    { "attn_k_norm", LAYER "self_attn.k_norm", NIB_GGUF_AS_IS },
+    { "ffn_norm", LAYER "feedforward_layernorm", NIB_GGUF_AS_IS },
+    { "ffn_up", LAYER "mlp.up_proj", NIB_GGUF_AS_IS },
+    { "ffn_down", LAYER "mlp.down_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_listed gguf_listed[] = {
+    { "xielu.alpha_n", LAYER "mlp.act_fn.alpha_n", 1 },
+    { "xielu.alpha_p", LAYER "mlp.act_fn.alpha_p", 1 },
+    { "xielu.beta", LAYER "mlp.act_fn.beta", 0 }, { "xielu.eps", LAYER "mlp.act_fn.eps", 0 },
+    { 0 },
+};
+
+/* Without divisors of the angles there is no scaling; the class has one where nothing is given. */
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_llama_finish(c);
+    if (!json_object_get(c->json, "rope_scaling"))
+        nib_gguf_set(c, "rope_scaling", json_null());
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "apertus", .model_type = "apertus", .class_name = "ApertusForCausalLM",
+    .names = gguf_names, .keys = nib_gguf_llama_keys, .listed = gguf_listed,
+    .finish = gguf_finish, .own_head = true,
+};
+
 static const char *const types[] = { "apertus", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_apertus = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                     .read = read_apertus, .prefix = "model.",
                                     .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                    .default_targets = targets };
+                                    .default_targets = targets, .gguf = &gguf };

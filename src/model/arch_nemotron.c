@@ -50,10 +50,51 @@ static void build(nib_build *b, const void *config, nib_task task)
                                     .tied_to = m->tied ? "model.embed_tokens" : NULL }, "lm_head");
 }
 
+#define LAYER "model.layers.%d."
+
+static const nib_gguf_name gguf_names[] = {
+    NIB_GGUF_LLAMA_ENDS(NIB_GGUF_ONE_PLUS),
+    NIB_GGUF_LLAMA_ATTENTION(NIB_GGUF_AS_IS, NIB_GGUF_AS_IS),
+    { "attn_norm", LAYER "input_layernorm", NIB_GGUF_ONE_PLUS },
+    { "ffn_norm", LAYER "post_attention_layernorm", NIB_GGUF_ONE_PLUS },
+    { "ffn_up", LAYER "mlp.up_proj", NIB_GGUF_AS_IS },
+    { "ffn_down", LAYER "mlp.down_proj", NIB_GGUF_AS_IS },
+    { 0 },
+};
+static const nib_gguf_key gguf_keys[] = {
+    NIB_GGUF_LLAMA_KEYS,
+    { "attention.key_length", "head_dim" },
+    { "attention.layer_norm_rms_epsilon", "norm_eps" }, /* the converter writes both */
+    { "attention.layer_norm_epsilon", "norm_eps" },
+    { 0 },
+};
+
+static void gguf_finish(nib_gguf_config *c)
+{
+    nib_gguf_llama_finish(c);
+    nib_gguf_set_partial(c, "partial_rotary_factor");
+}
+
+static const char *gguf_unsaid(const nib_graph *g)
+{
+    const nib_attention_desc *a = nib_gguf_attention(g);
+    size_t width = 0;
+
+    for (size_t i = 0; i < g->node_count && !width; i++)
+        if (g->nodes[i].norm) width = g->nodes[i].norm->width;
+    return a && a->heads * a->head_dim != width ? "has heads as wide together as the model" : NULL;
+}
+
+static const nib_gguf_family gguf = {
+    .architecture = "nemotron", .model_type = "nemotron", .class_name = "NemotronForCausalLM",
+    .names = gguf_names, .keys = gguf_keys, .finish = gguf_finish, .own_head = true,
+    .unsaid = gguf_unsaid,
+};
+
 static const char *const types[] = { "nemotron", NULL };
 static const char *const targets[] = { NULL };
 
 const nib_arch nib_arch_nemotron = { .model_types = types, .config_bytes = sizeof(nib_llama),
                                      .read = read_nemotron, .prefix = "model.",
                                      .tasks = 1 << NIB_TASK_CAUSAL_LM, .build = build,
-                                     .default_targets = targets };
+                                     .default_targets = targets, .gguf = &gguf };

@@ -50,6 +50,13 @@ typedef struct nib_gguf_whole {
 /* "attention.head_count", behind the architecture and a dot, and config.json's name for it. */
 typedef struct nib_gguf_key { const char *gguf, *config; } nib_gguf_key;
 
+/* A tensor of one number in each layer, of rank 0 or 1, that is a key there, by its whole name: a
+ * list of them, %d being the layer's number ("xielu.beta", "model.layers.%d.mlp.act_fn.beta"). */
+typedef struct nib_gguf_listed {
+    const char *key, *tensor;
+    unsigned rank;
+} nib_gguf_listed;
+
 /* A config.json in the making.  It keeps its first error, and later calls do nothing. */
 typedef struct nib_gguf_config {
     nib_ctx *ctx;
@@ -81,8 +88,10 @@ typedef struct nib_gguf_family {
     /* those that are written, where it depends on the model; NULL: all */
     const nib_gguf_whole *(*choose)(const struct nib_graph *g);
     const nib_gguf_key *keys;   /* NULL at the end; those that are absent are left out */
+    const nib_gguf_listed *listed; /* NULL at the end, or itself */
     void (*finish)(nib_gguf_config *c); /* what is not one key for another, or NULL */
     void (*put)(const nib_gguf_put *p); /* the same on the way out, or NULL */
+    bool own_head;              /* llama.cpp asks for a head, also where it is the embedding */
     const char *variant;        /* where this tensor is there, the names are variant_names; or
                                    NULL */
     const nib_gguf_name *variant_names;

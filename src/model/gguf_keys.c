@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "model/gguf_listed.h"
+
 enum { KEY_ROOM = 200 };
 
 typedef struct keys {
@@ -468,6 +470,7 @@ nib_status nib_gguf_put_model(const nib_model *m, const nib_gguf_naming *n, unsi
     if (n->family->put)
         n->family->put(&(nib_gguf_put){ m->graph, k.config, architecture, w });
     put_windows(&k);
+    nib_gguf_listed_put(m, n->family, w);
     if (!status) status = put_rope(&k, err);
     if (status) nib_gguf_keys_out_free(m->ctx, out);
     return status;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/gguf_listed.h"
 #include "model/gguf_rows.h"
 
 static const nib_arch *const architectures[] = {
@@ -297,7 +298,7 @@ static nib_status change(void *self, nib_tensor *t, nib_error *err)
     case NIB_GGUF_AS_IS: case NIB_GGUF_TURNS: case NIB_GGUF_FROM_FIRST:
     case NIB_GGUF_LATENT: break;
     case NIB_GGUF_FLAT: case NIB_GGUF_DECAY: flatten(t, n->held); break;
-    case NIB_GGUF_ONE_PLUS: t->offset = -1; break;
+    case NIB_GGUF_ONE_PLUS: t->offset = strcmp(part, ".weight") == 0 ? -1 : 0; break;
     case NIB_GGUF_STRAIGHT: t->straight = true; break;
     case NIB_GGUF_CONV:
         if (t->rank != 2) break;
@@ -339,6 +340,7 @@ nib_status nib_model_tensors_open(nib_ctx *ctx, const char *model, nib_tensors *
             read_heads(&c, keys);
         }
         if (!status) status = nib_tensors_change(t, change, &c, err);
+        if (!status) status = nib_gguf_listed_add(t, c.family, model, err);
     }
     if (status) nib_tensors_close(t);
     else *out = t;

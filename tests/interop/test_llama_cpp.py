@@ -46,13 +46,13 @@ def own_logits(model, ids, work, *more):
 
 def families():
     """F32 is the model itself.  F16 and blocks also round activations in llama.cpp, to 16 and 8 bits: rows of 32 values let it be
-    seen more than those of a real model."""
+    seen more than those of a real model.  transformers computes xIELU's numbers (apertus) in bfloat16."""
     expected = load_file(os.path.join(GOLDEN, "gguf", "expected.safetensors"))
     ids = expected["ids"].tolist()
     for name in of_the_day(FAMILIES, 9):
         with tempfile.TemporaryDirectory() as work:
             source, out = os.path.join(GOLDEN, "gguf", name + ".gguf"), os.path.join(work, "model.gguf")
-            for kind, limit in ("F32", 1e-3), ("F16", 3e-3), ("Q4_K_M", 0.08):
+            for kind, limit in ("F32", 3e-3 if name == "apertus" else 1e-3), ("F16", 3e-3), ("Q4_K_M", 0.08):
                 nibble("export", source, out, "--quantize", kind, "--overwrite", "--no-verify")
                 encoder = "bert" in name
                 want = own_logits(out, ids, work) if kind == "Q4_K_M" and not encoder else expected[name].numpy()

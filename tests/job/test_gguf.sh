@@ -45,7 +45,7 @@ loss_of() { # loss_of MODEL [option ...]: the loss, as evaluate prints it
 }
 
 for name in llama-bias llama-llama3 llama-Q8_0 gemma gpt2 gpt-neox falcon-40b phi3-longrope \
-    granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3; do
+    granitemoe gpt-oss granite-hybrid granite-hybrid-dense deepseek3 nemotron apertus; do
     case $name in # experts whose gate and up are one tensor of the family and two of the file
         granitemoe | granite-hybrid) of=input_linear.weight,output_linear.weight ;;
         gpt-oss) of=experts.gate_up_proj,experts.down_proj ;;

@@ -188,6 +188,8 @@ static void test_tensors(void)
                      "expected the same shape and type");
     check_refused_in("deepseek3", "blk.1.attn_v_b.weight", 8, "\40\0\0\0\0\0\0\0\1", 9,
                      NIB_E_MISMATCH, "expected [heads, in, keys] and [heads, values, in]");
+    check_refused_in("apertus", "apertus.block_count", 0, "\3", 1, NIB_E_FORMAT,
+                     "xielu.alpha_n is of another type or length");
     for (size_t i = 0; i < NIB_COUNT(bad); i++)
         check_refused_in("granite-hybrid", "blk.0.ssm_a", skip, (const char *)&bad[i],
                          sizeof *bad, NIB_E_FORMAT, "a finite number below 0");

@@ -111,6 +111,9 @@ MODELS = {
                                norm_topk_prob=True, n_shared_experts=2, rope_interleave=True, scoring_func="sigmoid",
                                rope_scaling=dict(rope_type="yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0, mscale=0.707,
                                                  mscale_all_dim=0.707, original_max_position_embeddings=32)),
+    "nemotron": LLAMA_CONFIG | dict(model_type="nemotron", norm_eps=1e-5, partial_rotary_factor=0.5, head_dim=8, mlp_bias=True),
+    "apertus": LLAMA_CONFIG | dict(model_type="apertus", pad_token_id=0, rope_theta=10000.0, rope_scaling=dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)),
     "lfm2": LLAMA_CONFIG | dict(model_type="lfm2", tie_word_embeddings=True, num_hidden_layers=3, conv_L_cache=3, pad_token_id=0,
                                 block_auto_adjust_ff_dim=False, block_ffn_dim_multiplier=1.0, block_multiple_of=32,
                                 full_attn_idxs=[1]),
@@ -140,6 +143,9 @@ def make_model(name, directory):
     config = AutoConfig.for_model(**(config | dict(bos_token_id=1, eos_token_id=2)))
     kind = AutoModel if name in ENCODERS else AutoModelForCausalLM
     model = kind.from_config(config, attn_implementation="eager").float().eval()
+    if name == "apertus":  # whose xIELU computes with bfloat16 numbers, whatever the model is loaded in
+        for layer in model.model.layers:
+            layer.mlp.act_fn.to(torch.bfloat16)
     with torch.no_grad():
         for key, p in model.named_parameters():
             if p.dim() > 1:
