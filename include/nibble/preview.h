@@ -57,7 +57,7 @@ typedef struct nib_preview_options {
     void *user;
 } nib_preview_options;
 
-/* Reads the data as nib_finetune() does, with its errors. */
+/* Of a model that writes text.  Reads the data as nib_finetune() does, with its errors. */
 nib_status nib_preview(nib_ctx *ctx, const nib_preview_options *options, nib_error *err);
 
 #ifdef __cplusplus

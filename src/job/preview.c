@@ -32,6 +32,26 @@ static nib_data_options settle(const nib_preview_options *o)
     return f.data;
 }
 
+/* What is trained of other records no text with marks shows. */
+static nib_status check_task(const preview *p, nib_error *err)
+{
+    nib_purpose purpose;
+    json_t *json = NULL;
+    nib_config *config = NULL;
+    nib_status status = nib_config_open(p->ctx, p->o->model, false, &json, &config, err);
+
+    if (!status)
+        status = nib_purpose_read(json, config->arch, NULL, p->o->model, &purpose, err);
+    if (!status && purpose.task != NIB_TASK_CAUSAL_LM)
+        status = nib_fail(err, NIB_E_UNSUPPORTED,
+                          "%s: a model for %s; preview shows the records of models that write "
+                          "text: `nibble finetune --dry-run` reads and counts those of others",
+                          p->o->model, nib_task_name(purpose.task));
+    json_decref(json);
+    nib_config_free(p->ctx, config);
+    return status;
+}
+
 static nib_status open_data(preview *p, nib_error *err)
 {
     const nib_preview_options *o = p->o;
@@ -40,8 +60,9 @@ static nib_status open_data(preview *p, nib_error *err)
                                   .now = (int64_t)time(NULL) };
     json_t *json = NULL;
     nib_outline outline;
-    nib_status status = nib_open_tokenizer(p->ctx, o->model, &p->tokenizer, err);
+    nib_status status = check_task(p, err);
 
+    if (!status) status = nib_open_tokenizer(p->ctx, o->model, &p->tokenizer, err);
     if (!status) status = nib_config_outline(p->ctx, o->model, &json, &outline, err);
     if (status) goto done;
     p->max_seq_length = data.max_seq_length;

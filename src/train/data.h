@@ -65,7 +65,8 @@ typedef struct nib_dataset_source {
     uint32_t vocabulary;        /* a greater id is refused by its token */
     nib_task task;              /* SEQ_CLS and TOKEN_CLS read records with labels,
                                    QUESTION_ANS questions with a context,
-                                   FEATURE_EXTRACTION one text a record, and of a .txt a line */
+                                   FEATURE_EXTRACTION one text a record, and of a .txt a line
+                                   (so MASKED_LM, and SEQ_CLS unlabelled) */
                                 /* (with labels: texts that are compared) */
     const char *prompt;         /* FEATURE_EXTRACTION: in front of each text; NULL: nothing */
     bool regression;            /* labels are numbers, whatever they look like */

@@ -414,6 +414,22 @@ nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const
     return NIB_OK;
 }
 
+nib_status nib_data_refuse_lines(const nib_data_reader *r, const char *where, nib_error *err)
+{
+    static const struct { nib_task task; const char *name, *missing, *fields; } needs[] = {
+        { NIB_TASK_QUESTION_ANS, "QUESTION_ANS", "questions", "question, context and answers" },
+        { NIB_TASK_TOKEN_CLS, "TOKEN_CLS", "tags", "tokens and tags" },
+        { NIB_TASK_SEQ_CLS, "SEQ_CLS", "labels", "text and label" }, /* the last: any other */
+    };
+    size_t i = 0;
+
+    while (i + 1 < NIB_COUNT(needs) && needs[i].task != r->in->task) i++;
+    return nib_fail(err, NIB_E_FORMAT,
+                    "%s: lines of text have no %s, which %s needs; expected records with %s "
+                    "(.jsonl, .json, .csv, .tsv, .parquet)",
+                    where, needs[i].missing, needs[i].name, needs[i].fields);
+}
+
 nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
                               nib_error *err)
 {

@@ -119,13 +119,23 @@ static nib_status add_record(reader *r, const json_t *record, const char *where,
     return status;
 }
 
+/* Are the lines of a .txt the texts of records? */
+static bool takes_lines(const reader *r)
+{
+    return r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM ||
+           (r->in->task == NIB_TASK_SEQ_CLS && r->in->unlabelled);
+}
+
 static nib_status add_stream(reader *r, const json_t *record, const char *where, nib_error *err)
 {
     nib_status status = finish_waiting(r, err);
-    bool lines = r->in->task == NIB_TASK_FEATURE_EXTRACTION || r->in->task == NIB_TASK_MASKED_LM;
 
     if (status) return status;
-    if (lines) return nib_data_add_lines(r, record, where, err);
+    if (!takes_lines(r) && nib_data_is_labelled(r)) {
+        r->fatal = true;
+        return nib_data_refuse_lines(r, where, err);
+    }
+    if (takes_lines(r)) return nib_data_add_lines(r, record, where, err);
     status = check_stream(r, true, where, err);
     if (status) return status;
     if (!r->shaper.shape) snprintf(r->shaped_by, sizeof r->shaped_by, "%.250s", where);

@@ -130,6 +130,8 @@ nib_status nib_labelled_detect(nib_data_reader *r, const json_t *record, const c
                                nib_error *err);
 nib_status nib_data_add_labelled(nib_data_reader *r, const json_t *record, const char *where,
                                  nib_error *err);
+/* The error of a .txt for a task whose answers no line of text can hold. */
+nib_status nib_data_refuse_lines(const nib_data_reader *r, const char *where, nib_error *err);
 /* The lines of a .txt, those that are not empty. */
 nib_status nib_data_add_lines(nib_data_reader *r, const json_t *record, const char *where,
                               nib_error *err);

@@ -16,6 +16,7 @@
 #include "nibble/finetune.h"
 #include "nibble/merge.h"
 #include "nibble/predict.h"
+#include "nibble/preview.h"
 #include "nibble/quantize.h"
 #include "test.h"
 
@@ -844,6 +845,71 @@ static void test_refusals(void)
     }
 }
 
+/* Lines of text have no labels: a .txt is refused by name, alone and beside records. */
+static void test_lines(void)
+{
+    static const struct { const char *task, *what; } cases[] = {
+        { "SEQ_CLS", "data.txt: lines of text have no labels, which SEQ_CLS needs; expected "
+                     "records with text and label" },
+        { "TOKEN_CLS", "no tags, which TOKEN_CLS needs; expected records with tokens and tags" },
+        { "QUESTION_ANS", "no questions, which QUESTION_ANS needs; expected records with question, "
+                          "context and answers" },
+    };
+    const char *text = inside(test_tmpdir(), "data.txt");
+    nib_data_source both[] = { { inside(golden("class"), "train.jsonl"), 1 }, { text, 1 } };
+    nib_evaluate_options e = { .model = { .model = golden("whole") }, .data = { .data = text,
+                               .max_seq_length = 24 } };
+    nib_preview_options p = { .model = golden("whole"), .data = e.data };
+    nib_evaluate_result r;
+    nib_error err = { .message = "" };
+    FILE *f = fopen(text, "w");
+
+    REQUIRE(f, "cannot write");
+    fputs("good bad\nfine red\n", f);
+    fclose(f);
+    for (size_t i = 0; i < NIB_COUNT(cases); i++) {
+        nib_finetune_options o = options_for(text, inside(test_tmpdir(), "never"), cases[i].task);
+        CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_FORMAT &&
+                  strstr(err.message, cases[i].what), "%s: '%s'", cases[i].task, err.message);
+    }
+    for (int skip = 0; skip < 2; skip++) {
+        nib_finetune_options o = options_for(both[0].path, inside(test_tmpdir(), "never"),
+                                             "SEQ_CLS");
+        o.data.sources = (nib_data_sources){ both, 2 };
+        o.data.skip_bad = skip;
+        CHECK(nib_finetune(test_ctx(), &o, &err) == NIB_E_FORMAT &&
+                  strstr(err.message, cases[0].what), "beside records: '%s'", err.message);
+    }
+    CHECK(nib_evaluate(test_ctx(), &e, &r, &err) == NIB_E_FORMAT &&
+              strstr(err.message, cases[0].what), "evaluate: '%s'", err.message);
+    CHECK(nib_preview(test_ctx(), &p, &err) == NIB_E_UNSUPPORTED &&
+              strstr(err.message, "a model for SEQ_CLS"), "preview: '%s'", err.message);
+}
+
+static void count_line(void *user, const char *line, size_t bytes)
+{
+    (void)line, (void)bytes;
+    ++*(int *)user;
+}
+
+/* To predict no labels are needed: a line each, empty ones left out. */
+static void test_predict_lines(void)
+{
+    const char *text = inside(test_tmpdir(), "lines.txt");
+    nib_predict_options o = { .model = { .model = golden("whole") }, .data = { .data = text,
+                              .max_seq_length = 24 }, .on_line = count_line };
+    int count = 0;
+    nib_error err;
+    FILE *f = fopen(text, "w");
+
+    REQUIRE(f, "cannot write");
+    fputs("good bad\r\n\nfine red\npoor", f);
+    fclose(f);
+    o.user = &count;
+    REQUIRE_OK(nib_predict(test_ctx(), &o, &err), err);
+    CHECK(count == 3, "%d lines", count);
+}
+
 int main(void)
 {
     static const test_case cases[] = { { "class", test_class },
@@ -860,6 +926,8 @@ int main(void)
                                        { "masked_whole", test_masked_whole },
                                        { "whole_notes", test_whole_notes },
                                        { "dropout", test_dropout },
-                                       { "refusals", test_refusals } };
+                                       { "refusals", test_refusals },
+                                       { "lines", test_lines },
+                                       { "predict_lines", test_predict_lines } };
     return test_main("classify", cases, NIB_COUNT(cases));
 }
