@@ -21,6 +21,17 @@ static nib_status check_utf8(const char *text, size_t bytes, nib_error *err)
 
 /* --- one stretch without added tokens of the first pass --- */
 
+static nib_status encode_word(nib_tokenizer *t, nib_range word, nib_tokens *out, nib_error *err)
+{
+    switch (t->kind) {
+    case NIB_MODEL_BPE: return nib_bpe(t, word, out, err);
+    case NIB_MODEL_WORDPIECE: return nib_wordpiece(t, word, out, err);
+    case NIB_MODEL_WORDLEVEL: return nib_wordlevel(t, word, out, err);
+    case NIB_MODEL_UNIGRAM: break;
+    }
+    return nib_unigram(t, word, out, err);
+}
+
 /* t->work holds normalized text; piece of it without any added token. */
 static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piece, nib_tokens *out,
                                nib_error *err)
@@ -36,9 +47,7 @@ static nib_status encode_piece(nib_tokenizer *t, nib_work *whole, nib_range piec
     if (!nib_work_add_piece(t->ctx, &t->work, 0, t->work.bytes)) return no_memory(err);
     status = nib_pretokenize(t, err);
     for (size_t i = 0; i < t->work.piece_count && !status; i++)
-        status = t->kind == NIB_MODEL_BPE         ? nib_bpe(t, t->work.pieces[i], out, err)
-                 : t->kind == NIB_MODEL_WORDPIECE ? nib_wordpiece(t, t->work.pieces[i], out, err)
-                                                  : nib_unigram(t, t->work.pieces[i], out, err);
+        status = encode_word(t, t->work.pieces[i], out, err);
     return status;
 }
 

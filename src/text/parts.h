@@ -73,6 +73,7 @@ typedef enum nib_stage_kind {
     NIB_STAGE_WHITESPACE,
     NIB_STAGE_BERT_WORDS,
     NIB_STAGE_FIXED_LENGTH,
+    NIB_STAGE_SCRIPTS,
     NIB_STAGE_METASPACE,
     NIB_STAGE_BYTE_FALLBACK,
     NIB_STAGE_FUSE,
@@ -167,6 +168,7 @@ typedef struct nib_candidate_merge {
 typedef enum nib_model_kind {
     NIB_MODEL_BPE,
     NIB_MODEL_WORDPIECE,
+    NIB_MODEL_WORDLEVEL,
     NIB_MODEL_UNIGRAM
 } nib_model_kind;
 
@@ -265,6 +267,7 @@ void nib_trim_offsets(const nib_tokenizer *t, const char *text, nib_token *token
 /* Appends the tokens of t->work.text[piece]. */
 nib_status nib_bpe(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
 nib_status nib_wordpiece(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
+nib_status nib_wordlevel(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
 nib_status nib_unigram(nib_tokenizer *t, nib_range piece, nib_tokens *out, nib_error *err);
 /* A token of t->work.text[begin .. end), which is not empty. */
 nib_status nib_emit(nib_tokenizer *t, uint32_t id, size_t begin, size_t end, nib_tokens *out,

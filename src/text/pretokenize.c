@@ -157,6 +157,25 @@ static bool split_lengths(nib_tokenizer *t, size_t most, nib_range piece)
     return good && nib_work_add_piece(t->ctx, &t->other, begin, piece.end);
 }
 
+/* UnicodeScripts: runs of one script; what is of none joins those before it, and is left out where
+ * nothing is before it. */
+static bool split_scripts(nib_tokenizer *t, nib_range piece)
+{
+    size_t begin = piece.end;
+    uint32_t last = 0;
+    bool good = true;
+
+    for (size_t i = piece.begin; i < piece.end && good; i += nib_utf8_length(t->work.text[i])) {
+        uint32_t script = nib_unicode_script_of(nib_utf8_read(t->work.text + i));
+
+        if (!script || script == last) continue;
+        if (last) good = nib_work_add_piece(t->ctx, &t->other, begin, i);
+        begin = i;
+        last = script;
+    }
+    return good && nib_work_add_piece(t->ctx, &t->other, begin, piece.end);
+}
+
 static nib_status cut_one(nib_tokenizer *t, const nib_stage *s, nib_range piece, nib_error *err)
 {
     bool good;
@@ -165,6 +184,7 @@ static nib_status cut_one(nib_tokenizer *t, const nib_stage *s, nib_range piece,
     case NIB_STAGE_DIGITS: case NIB_STAGE_PUNCTUATION: return split_by_kind(t, s, piece, err);
     case NIB_STAGE_BERT_WORDS: good = split_bert(t, piece); break;
     case NIB_STAGE_WHITESPACE: good = split_words(t, piece); break;
+    case NIB_STAGE_SCRIPTS: good = split_scripts(t, piece); break;
     case NIB_STAGE_FIXED_LENGTH: good = split_lengths(t, (size_t)s->start, piece); break;
     default: return split(t, s, piece, err);
     }

@@ -151,6 +151,7 @@ static const known table[] = {
     { "BertPreTokenizer", P, NIB_STAGE_BERT_WORDS, "type:s" },
     { "CharDelimiterSplit", P, NIB_STAGE_SPLIT, "type:s delimiter:c" },
     { "FixedLength", P, NIB_STAGE_FIXED_LENGTH, "type:s length:u" },
+    { "UnicodeScripts", P, NIB_STAGE_SCRIPTS, "type:s" },
     { "Metaspace", P | D, NIB_STAGE_METASPACE, METASPACE },
     { "ByteFallback", D, NIB_STAGE_BYTE_FALLBACK, "type:s" },
     { "Fuse", D, NIB_STAGE_FUSE, "type:s" },

@@ -2,6 +2,7 @@
 #include "text/unicode_sets.h"
 
 #include "text/unicode_ranges.h"
+#include "text/unicode_scripts.h"
 
 static const struct {
     const nib_unicode_range *ranges;
@@ -27,6 +28,18 @@ bool nib_unicode_in(nib_unicode_set set, uint32_t c)
         else high = middle;
     }
     return low < sets[set].count && r[low].first <= c;
+}
+
+uint32_t nib_unicode_script_of(uint32_t c)
+{
+    size_t low = 0, high = NIB_COUNT(scripts);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (scripts[middle].last < c) low = middle + 1;
+        else high = middle;
+    }
+    return low < NIB_COUNT(scripts) && scripts[low].first <= c ? scripts[low].script : 0;
 }
 
 uint32_t nib_unicode_lower(uint32_t c)

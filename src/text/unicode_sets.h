@@ -18,6 +18,8 @@ typedef enum nib_unicode_set {
 } nib_unicode_set;
 
 bool nib_unicode_in(nib_unicode_set set, uint32_t c);
+/* UnicodeScripts': a number for each script; 0: the character joins those of any. */
+uint32_t nib_unicode_script_of(uint32_t c);
 /* One character; U+0130, the only one that becomes two, is given back as i. */
 uint32_t nib_unicode_lower(uint32_t c);
 

@@ -1,5 +1,5 @@
-/* vocabulary.c - tokenizer.json's model: BPE's vocabulary and merges, WordPiece's vocabulary
- * (formats.md 11.3, 11.6); Unigram's is in unigram.c. */
+/* vocabulary.c - tokenizer.json's model: BPE's vocabulary and merges, WordPiece's and WordLevel's
+ * vocabulary (formats.md 11.3, 11.6); Unigram's is in unigram.c. */
 #include "format/json.h"
 #include "text/parts.h"
 #include "text/schema.h"
@@ -132,7 +132,14 @@ static nib_status load_bpe(nib_tokenizer *t, const json_t *model, const char *wh
         (status = nib_json_get_float(model, where, "dropout", &dropout, err)) ||
         (status = read_affixes(t, model, where, err)))
         return status;
-    if (dropout != 0) return nib_fail(err, NIB_E_UNSUPPORTED, "%s: BPE dropout %g", where, dropout);
+    if (!(dropout >= 0 && dropout <= 1))
+        return nib_fail(err, NIB_E_FORMAT, "%s: model: dropout is %g, expected 0 to 1", where,
+                        dropout);
+    if (dropout > 0)
+        return nib_fail(err, NIB_E_UNSUPPORTED,
+                        "%s: model: dropout is %g: the tokenizers library then leaves out merges "
+                        "at random in every text, also when it is not training; set it to null",
+                        where, dropout);
     if (t->unk_name) t->unk = nib_words_get(&t->vocabulary, t->unk_name, strlen(t->unk_name));
     nib_byte_ids_find(t);
     if (!nib_merges_init(t->ctx, &t->merges, json_array_size(merges))) return no_memory(where, err);
@@ -163,6 +170,20 @@ static nib_status load_wordpiece(nib_tokenizer *t, const json_t *model, const ch
     return nib_wordpiece_ready(t, prefix, err);
 }
 
+static nib_status load_wordlevel(nib_tokenizer *t, const json_t *model, const char *where,
+                                 nib_error *err)
+{
+    nib_status status;
+
+    t->kind = NIB_MODEL_WORDLEVEL;
+    if ((status = nib_schema_check(model, where, "model", "type:s? vocab:o unk_token:s", err)) ||
+        (status = load_vocabulary(t, json_object_get(model, "vocab"), where, err)) ||
+        (status = nib_json_get_string(model, where, "unk_token", &t->unk_name, err)))
+        return status;
+    t->unk = nib_words_get(&t->vocabulary, t->unk_name, strlen(t->unk_name));
+    return NIB_OK;
+}
+
 nib_status nib_model_load(nib_tokenizer *t, const json_t *model, const char *where, nib_error *err)
 {
     const char *type = json_string_value(json_object_get(model, "type"));
@@ -171,11 +192,13 @@ nib_status nib_model_load(nib_tokenizer *t, const json_t *model, const char *whe
     if (!type) /* old files: by what is there */
         type = json_object_get(model, "merges")                     ? "BPE"
                : json_object_get(model, "max_input_chars_per_word") ? "WordPiece"
+               : json_object_get(model, "unk_token")                ? "WordLevel"
                : json_is_array(json_object_get(model, "vocab"))     ? "Unigram"
                                                                     : "without a type";
     if (strcmp(type, "BPE") == 0) return load_bpe(t, model, where, err);
     if (strcmp(type, "WordPiece") == 0) return load_wordpiece(t, model, where, err);
+    if (strcmp(type, "WordLevel") == 0) return load_wordlevel(t, model, where, err);
     if (strcmp(type, "Unigram") == 0) return nib_unigram_load(t, model, where, err);
-    return nib_fail(err, NIB_E_UNSUPPORTED, "%s: model '%s'; known: BPE, WordPiece, Unigram", where,
-                    type);
+    return nib_fail(err, NIB_E_UNSUPPORTED,
+                    "%s: model '%s'; known: BPE, WordPiece, WordLevel, Unigram", where, type);
 }

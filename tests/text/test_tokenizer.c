@@ -315,8 +315,15 @@ static void test_refusals(void)
     static const struct { const char *json, *says; } bad[] = {
         { "{", "line 1" }, { "[]", "not an object" }, { "{}", "model is missing" },
         { "{\"version\": \"2.0\", \"model\": {}}", "2.0" },
-        { "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {}}}",
-          "known: BPE, WordPiece, Unigram" },
+        { "{\"model\": {\"type\": \"Chars\", \"vocab\": {}}}",
+          "known: BPE, WordPiece, WordLevel, Unigram" },
+        { "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {}}}", "unk_token is missing" },
+        { "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {}, \"unk_token\": null}}",
+          "unk_token is null" },
+        { "{\"model\": {\"type\": \"BPE\", \"dropout\": 0.1, \"vocab\": {\"a\": 0}, "
+          "\"merges\": []}}", "dropout is 0.1: the tokenizers library then leaves out merges" },
+        { "{\"model\": {\"type\": \"BPE\", \"dropout\": 1.5, \"vocab\": {\"a\": 0}, "
+          "\"merges\": []}}", "dropout is 1.5, expected 0 to 1" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": [\"a b\"]}}",
           "not all in the vocabulary" },
         { "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "'a'" },
@@ -352,6 +359,33 @@ static void test_refusals(void)
                                                 &err);
         CHECK(status && !t && strstr(err.message, bad[i].says), "%s: %s", bad[i].json,
               status ? err.message : "accepted");
+    }
+}
+
+/* WordLevel without a type, as old files have it; a word that is not there where the unknown one is
+ * not either. */
+static void test_words(void)
+{
+    static const char json[] = "{\"model\": {\"vocab\": {\"ab\": 0, \"[U]\": 1}, \"unk_token\": "
+                               "\"%s\"}, \"pre_tokenizer\": {\"type\": \"UnicodeScripts\"}}";
+
+    for (int known = 0; known < 2; known++) {
+        nib_tokenizer *t = NULL;
+        nib_tokens tokens = { 0 };
+        char text[300];
+        nib_error err;
+        nib_status status;
+        int n = snprintf(text, sizeof text, json, known ? "[U]" : "[V]");
+
+        REQUIRE_OK(nib_tokenizer_parse(test_ctx(), text, (size_t)n, "t.json", &t, &err), err);
+        REQUIRE_OK(nib_tokenizer_encode(t, "  ab", 4, true, &tokens, NULL, &err), err);
+        CHECK(tokens.count == 1 && tokens.items[0].id == 0 && tokens.items[0].begin == 2,
+              "%zu tokens", tokens.count);
+        status = nib_tokenizer_encode(t, "c", 1, true, &tokens, NULL, &err);
+        if (known) CHECK(!status && tokens.count == 2 && tokens.items[1].id == 1, "no [U]");
+        else CHECK(status == NIB_E_FORMAT && strstr(err.message, "'[V]'"), "%s", err.message);
+        nib_tokens_free(test_ctx(), &tokens);
+        nib_tokenizer_close(t);
     }
 }
 
@@ -394,6 +428,7 @@ int main(void)
                                        { "tidy", test_tidy },
                                        { "accents", test_accents },
                                        { "refusals", test_refusals },
+                                       { "words", test_words },
                                        { "allocations", test_allocations } };
     return test_main("tokenizer", cases, NIB_COUNT(cases));
 }

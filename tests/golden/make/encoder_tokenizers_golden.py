@@ -4,7 +4,7 @@
 
 Writes tests/golden/tokenizers/strings (each ended by a byte 0) and of each style tests/golden/tokenizers/<style>/: tokenizer.json and the
 files beside it; slow/, the files from which the class makes the same tokenizer without tokenizer.json; expected: a line a string,
-"id:begin-end ..." in bytes, "|", the decoded text in hexadecimal; and points: a line for each 1024 code points of the first plane or
+"id:begin-end ..." in bytes, "|", the decoded text in hexadecimal; and points: a line for each 1024 code points of the first plane, all planes (scripts) or
 two, the FNV-1a hash of what the text of all of them becomes."""
 import io
 import json
@@ -162,6 +162,24 @@ OVERRIDES = {
 }
 
 
+def words(normalizer, pre, decoder, size=300):
+    """A vocabulary of whole words; what is unknown shows where the pre-tokenizer cuts."""
+    t = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    t.normalizer, t.pre_tokenizer, t.decoder = normalizer, pre, decoder
+    t.train_from_iterator(CORPUS, trainers.WordLevelTrainer(vocab_size=size, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False))
+    t.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    return t
+
+
+# tokenizer.json alone: no class makes it of other files
+PLAIN = {
+    "wordlevel": lambda: words(N.Lowercase(), P.Whitespace(), None),
+    "scripts": lambda: words(None, P.UnicodeScripts(), None, 40),
+    "scripts-sequence": lambda: words(N.NFKC(), P.Sequence([P.WhitespaceSplit(), P.UnicodeScripts(), P.Digits(individual_digits=True)]),
+                                      decoders.Fuse()),
+}
+
+
 def esm(path, texts):
     """A Python tokenizer without a fast one: ids by it, ranges by the rule that every line of vocab.txt is cut out of the text."""
     letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>".split()
@@ -207,11 +225,14 @@ def finish(path, texts, points):
             f.write(f"{line}|{t.decode(ids).encode().hex()}\n")
     if points:
         with open(os.path.join(path, "points"), "w") as f:
-            f.writelines(f"{fnv(packed(t, text)):016x}\n" for text in point_texts(range(0, 0x20000 if points == 2 else 0x10000, 1024)))
+            f.writelines(f"{fnv(packed(t, text)):016x}\n" for text in point_texts(range(0, {1: 0x10000, 2: 0x20000, 17: 0x110000}[points], 1024)))
 
 
 def main(wanted):
-    texts = strings()
+    if wanted:  # the others' strings stay, though the corpus has changed since
+        texts = open(os.path.join(OUT, "strings"), "rb").read().decode().split("\x00")[:-1]
+    else:
+        texts = strings()
     for style in wanted or [""]:
         shutil.rmtree(os.path.join(OUT, style), ignore_errors=True)
     write(OUT, "strings", b"".join(t.encode() + b"\x00" for t in texts))
@@ -235,6 +256,14 @@ def main(wanted):
         if not wanted or style in wanted:
             os.makedirs(os.path.join(OUT, style))
             make(os.path.join(OUT, style), texts)
+    for style, make in PLAIN.items():
+        if wanted and style not in wanted:
+            continue
+        path = os.path.join(OUT, style)
+        os.makedirs(path)
+        make().save(os.path.join(path, "tokenizer.json"), pretty=False)
+        write(path, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"})
+        finish(path, texts, 17 if style == "scripts" else 0)
     for style, (base, config) in OVERRIDES.items():
         if wanted and style not in wanted:
             continue
