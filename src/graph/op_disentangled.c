@@ -135,6 +135,7 @@ static apart_work work_of(nib_run *run, const nib_node *n, const nib_io *io, boo
         /* the table's projections are one slot's */
         assert(!run->batch->slots || run->batch->slots[s] == run->batch->slots[0]);
     }
+    assert(w.longest <= run->positions); /* what scratch has room for */
     w.rows = (uint32_t *)run->scratch.base;
     for (size_t i = 0; i < 2 * w.longest - 1; i++) {
         int64_t row = nib_span_bucket(w.span, (int64_t)i - (int64_t)w.longest + 1) + half;
@@ -427,5 +428,5 @@ static size_t scratch(const nib_graph *g, const nib_node *n, const size_t rows[N
 }
 
 const nib_op nib_op_disentangled = { .id = NIB_OP_DISENTANGLED, .name = "disentangled attention",
-                                     .keeps_inputs = 31, .scratch = scratch };
+                                     .keeps_inputs = 31, .scratch = scratch, .of_longest = true };
 const nib_op_functions nib_cpu_disentangled = { forward, backward };

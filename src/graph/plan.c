@@ -344,8 +344,7 @@ nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size
     return nib_plan_create_rows(g, kind, rows, out, err);
 }
 
-/* Routed rows follow from those they are chosen for, rows of a table from the tokens. */
-static void count_others(const nib_graph *g, size_t rows[NIB_MAX_AXES])
+void nib_plan_count_others(const nib_graph *g, size_t rows[NIB_MAX_AXES])
 {
     for (size_t a = 0; a < g->axis_count; a++)
         if (g->axes[a].kind == NIB_AXIS_SPAN)
@@ -372,7 +371,7 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
         goto no_memory;
     *p.plan = (nib_plan){ .kind = kind };
     memcpy(p.plan->rows, rows, sizeof p.plan->rows);
-    count_others(g, p.plan->rows);
+    nib_plan_count_others(g, p.plan->rows);
     for (size_t v = 0; v < g->value_count; v++) p.value_life[v] = p.grad_life[v] = NIB_NOWHERE;
     if (g->head)
         p.plan->logit_chunk = nib_logit_chunk(g->head->weight->out,
@@ -383,7 +382,7 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
                          ? place_of(&p, p.hidden, g->hidden) : NIB_NOWHERE;
     resolve(&p);
     for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op->scratch)
+        if (g->nodes[i].op->scratch && !g->nodes[i].op->of_longest)
             p.plan->scratch_bytes = nib_max(p.plan->scratch_bytes,
                                             g->nodes[i].op->scratch(g, &g->nodes[i], p.plan->rows));
     *out = p.plan;

@@ -33,7 +33,8 @@ typedef struct nib_plan {
     nib_plan_step *steps;
     size_t count, capacity;
     size_t first_backward;          /* count when there is none */
-    size_t arena_bytes, scratch_bytes;
+    size_t arena_bytes;
+    size_t scratch_bytes;         /* but for operations of_longest: nib_run_bytes() has all */
     int64_t hidden;                 /* where the final hidden rows lie after forward; of training
                                        where no head reads them */
     size_t logit_chunk;             /* rows of logits at a time */
@@ -46,6 +47,9 @@ nib_status nib_plan_create_rows(nib_graph *g, nib_plan_kind kind, const size_t r
  * as many rows as there are tokens. */
 nib_status nib_plan_create(nib_graph *g, nib_plan_kind kind, size_t tokens, size_t logit_rows,
                            nib_plan **out, nib_error *err);
+/* Sets the rows that follow from others: routed ones from those they are chosen for, those of a
+ * table of distances from the tokens. */
+void nib_plan_count_others(const nib_graph *g, size_t rows[NIB_MAX_AXES]);
 void nib_plan_destroy(nib_ctx *ctx, nib_plan *plan);
 
 #endif

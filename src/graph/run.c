@@ -9,16 +9,22 @@
 
 /* --- making and ending --- */
 
-/* Attention over a state sees more tokens than a batch has. */
+/* Attention over a state sees more tokens than a batch has; what takes one sequence at a time sees
+ * fewer. */
 static size_t scratch_bytes(const nib_graph *g, const nib_plan *plan, size_t positions)
 {
-    size_t bytes = plan->scratch_bytes, rows[NIB_MAX_AXES];
+    size_t bytes = plan->scratch_bytes, more[NIB_MAX_AXES], one[NIB_MAX_AXES];
 
-    memcpy(rows, plan->rows, sizeof rows);
-    for (size_t a = 0; a < NIB_MAX_AXES; a++) rows[a] = nib_max(rows[a], positions);
-    for (size_t i = 0; i < g->node_count; i++)
-        if (g->nodes[i].op->state && !g->nodes[i].op->folds)
-            bytes = nib_max(bytes, g->nodes[i].op->scratch(g, &g->nodes[i], rows));
+    memcpy(one, plan->rows, sizeof one);
+    one[NIB_TOKENS] = nib_min(one[NIB_TOKENS], positions);
+    nib_plan_count_others(g, one);
+    for (size_t a = 0; a < NIB_MAX_AXES; a++) more[a] = nib_max(plan->rows[a], positions);
+    for (size_t i = 0; i < g->node_count; i++) {
+        const nib_op *op = g->nodes[i].op;
+        if (op->of_longest) bytes = nib_max(bytes, op->scratch(g, &g->nodes[i], one));
+        else if (op->state && !op->folds)
+            bytes = nib_max(bytes, op->scratch(g, &g->nodes[i], more));
+    }
     return bytes;
 }
 

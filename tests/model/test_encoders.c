@@ -404,9 +404,33 @@ static void test_refusals(void)
             "problem_type is ranking, known are regression");
 }
 
+/* DeBERTa's attention takes a sequence at a time: its scratch memory is that of the longest, however
+ * many there are in a batch. */
+static void test_scratch(void)
+{
+    nib_ctx *ctx = test_ctx();
+    nib_model *m;
+    nib_plan *few = NULL, *many = NULL;
+    nib_error err;
+    size_t one, all;
+
+    REQUIRE_OK(open_as(ctx, "deberta-long", (nib_model_options){ 0 }, &m, &err), err);
+    REQUIRE_OK(nib_plan_create(m->graph, NIB_PLAN_INFERENCE, 128, 1, &few, &err), err);
+    REQUIRE_OK(nib_plan_create(m->graph, NIB_PLAN_INFERENCE, 128 * 64, 64, &many, &err), err);
+    one = nib_run_bytes(m->graph, few, 128) - few->scratch_bytes;
+    all = nib_run_bytes(m->graph, many, 128 * 64);
+    CHECK(nib_run_bytes(m->graph, many, 128) <= many->scratch_bytes + one,
+          "%zu bytes for 64 sequences, %zu for one", nib_run_bytes(m->graph, many, 128), one);
+    CHECK(all > 2 * nib_run_bytes(m->graph, many, 128), "%zu bytes for one of all tokens, %zu",
+          all, nib_run_bytes(m->graph, many, 128));
+    nib_plan_destroy(ctx, few);
+    nib_plan_destroy(ctx, many);
+    nib_model_close(m);
+}
+
 int main(void)
 {
-    static const test_case cases[] = { { "families", test_families },
+    static const test_case cases[] = { { "scratch", test_scratch }, { "families", test_families },
                                        { "new_heads", test_new_heads },
                                        { "other_labels", test_other_labels },
                                        { "refusals", test_refusals } };
