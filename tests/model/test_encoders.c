@@ -404,8 +404,8 @@ static void test_refusals(void)
             "problem_type is ranking, known are regression");
 }
 
-/* DeBERTa's attention takes a sequence at a time: its scratch memory is that of the longest, however
- * many there are in a batch. */
+/* DeBERTa's attention takes a sequence at a time: its scratch memory is that of the longest,
+ * however many there are in a batch. */
 static void test_scratch(void)
 {
     nib_ctx *ctx = test_ctx();
